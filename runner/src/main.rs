@@ -1,0 +1,3 @@
+//! The `pgtq` program.
+
+fn main() {}

@@ -1,0 +1,63 @@
+//! A claimed task, and one execution of it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{ClaimId, Name, Retries, Signal, TaskId};
+
+/// A task as a runner holds it: what was pushed and how often it was tried.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// Its queue.
+    pub queue: Name,
+    /// The handler that runs it.
+    pub handler: Name,
+    /// Lower runs earlier.
+    pub priority: i32,
+    /// JSON text, never parsed by the host.
+    pub args: String,
+    /// Attempts counted so far. Snoozed and released ones are not.
+    pub attempts: u32,
+    /// Times that a runner died while it held this task.
+    pub crashes: u32,
+    /// Overrides the handler's policy.
+    pub retries: Option<Retries>,
+    /// When it was pushed, database time.
+    pub pushed_at: Timestamp,
+    /// When it last became due, database time.
+    pub due_at: Timestamp,
+    /// The idempotency key of its push.
+    pub key: Option<String>,
+    /// The task that pushed it.
+    pub parent: Option<TaskId>,
+}
+
+/// One execution of a task under one claim.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The task, owned: its arguments go to the guest.
+    pub task: Arc<Task>,
+    /// The fence.
+    pub claim: ClaimId,
+    /// How the runner stops the attempt and hears of its progress.
+    pub signal: Arc<Signal>,
+}
+
+impl Attempt {
+    /// 1 for the first.
+    pub fn number(&self) -> u32 {
+        self.task.attempts + 1
+    }
+
+    /// The same text for every attempt of this task: hand it to payment
+    /// providers and the like.
+    pub fn idempotency_key(&self) -> String {
+        match &self.task.key {
+            Some(key) => format!("{}:{key}", self.task.queue),
+            None => format!("pgtq:{}", self.task.id),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The one port between the engine and whatever runs a task.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use super::{Attempt, Digest, HandlerInfo, Report};
+
+/// What [`Handler::call`] returns.
+pub type HandlerFuture = Pin<Box<dyn Future<Output = Report> + Send + 'static>>;
+
+/// The code for a task, found by name. The sandbox implements it; engine tests
+/// implement it natively.
+pub trait Handler: Send + Sync + 'static {
+    /// What the plugin said about it.
+    fn info(&self) -> &HandlerInfo;
+
+    /// The plugin version it belongs to, if it comes from a file.
+    fn digest(&self) -> Option<Digest>;
+
+    /// Runs one attempt to its end. Never panics and never outlives the
+    /// attempt's limits; ends soon after `attempt.signal` is stopped. The
+    /// future may be dropped at any time: the attempt is then gone unreported.
+    fn call(&self, attempt: Attempt) -> HandlerFuture;
+}

@@ -1,0 +1,128 @@
+//! What one attempt may use. A handler asks, the operator caps.
+
+use std::time::Duration;
+
+/// The budget of one attempt. Everything a guest can consume has a number here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Wasm instructions, roughly; bulk memory operations cost one per byte.
+    pub fuel: u64,
+    /// Wall-clock time, host calls included.
+    pub timeout: Duration,
+    /// Bytes, summed over all linear memories of the instance.
+    pub memory: u64,
+    /// Elements, summed over all tables of the instance.
+    pub table_elements: u64,
+    /// Bytes that one host call may lift out of the guest.
+    pub call_bytes: u64,
+    /// Bytes of the result, and of an error's message and details together.
+    pub result_bytes: u64,
+    /// Log lines kept; ten times as many may be written before the attempt is failed.
+    pub log_lines: u32,
+    /// Bytes of log kept.
+    pub log_bytes: u64,
+    /// Child tasks pushed.
+    pub pushes: u32,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Default for Limits {
+    /// The defaults of DESIGN section 6, shown in README's limits table.
+    fn default() -> Self {
+        Limits {
+            fuel: 10_000_000_000,
+            timeout: Duration::from_secs(30),
+            memory: 64 * MIB,
+            table_elements: 20_000,
+            call_bytes: 4 * MIB,
+            result_bytes: MIB,
+            log_lines: 1_000,
+            log_bytes: MIB,
+            pushes: 1_000,
+        }
+    }
+}
+
+/// What a handler asks for in its manifest; unset means the operator's default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct LimitRequest {
+    /// Fuel per attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fuel: Option<u64>,
+    /// Wall-clock milliseconds per attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Bytes of linear memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+}
+
+impl Limits {
+    /// What an attempt really gets: the handler's wish where it has one, else
+    /// the default (`self`), never above `cap`.
+    pub fn granted(&self, asked: &LimitRequest, cap: &Limits) -> Limits {
+        let timeout = asked.timeout_ms.map_or(self.timeout, Duration::from_millis);
+        Limits {
+            fuel: asked.fuel.unwrap_or(self.fuel).min(cap.fuel),
+            timeout: timeout.min(cap.timeout),
+            memory: asked.memory.unwrap_or(self.memory).min(cap.memory),
+            table_elements: self.table_elements.min(cap.table_elements),
+            call_bytes: self.call_bytes.min(cap.call_bytes),
+            result_bytes: self.result_bytes.min(cap.result_bytes),
+            log_lines: self.log_lines.min(cap.log_lines),
+            log_bytes: self.log_bytes.min(cap.log_bytes),
+            pushes: self.pushes.min(cap.pushes),
+        }
+    }
+
+    /// The most an operator's cap allows when `pgtq.toml` says nothing: an
+    /// hour, 1 GiB and a hundred times the default fuel, the rest as default.
+    pub fn default_cap() -> Limits {
+        let default = Limits::default();
+        Limits {
+            fuel: default.fuel * 100,
+            timeout: Duration::from_secs(3600),
+            memory: 1024 * MIB,
+            ..default
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_is_granted_up_to_the_cap() {
+        let default = Limits::default();
+        let cap = Limits {
+            memory: 100 * MIB,
+            ..Limits::default_cap()
+        };
+        let asked = LimitRequest {
+            memory: Some(500 * MIB),
+            timeout_ms: Some(5),
+            ..Default::default()
+        };
+        let granted = default.granted(&asked, &cap);
+        assert_eq!(granted.memory, 100 * MIB);
+        assert_eq!(granted.timeout, Duration::from_millis(5));
+        assert_eq!(granted.fuel, default.fuel);
+    }
+
+    #[test]
+    fn a_cap_below_the_default_wins_over_it() {
+        let cap = Limits {
+            fuel: 7,
+            ..Limits::default_cap()
+        };
+        assert_eq!(
+            Limits::default()
+                .granted(&LimitRequest::default(), &cap)
+                .fuel,
+            7
+        );
+    }
+}

@@ -1,0 +1,50 @@
+//! What a plugin says about itself: the JSON of `describe`, and the same
+//! without argument schemas in the file's `pgtq.handlers` section.
+
+use super::{LimitRequest, Name, RetryPolicy};
+
+/// The whole of what `describe` returns. Unknown fields are ignored, so that a
+/// newer SDK can say more to a newer runner.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Manifest {
+    /// The contract version the file was built against, e.g. `1.0.0`.
+    pub contract: String,
+    /// The plugin's own name and version.
+    pub plugin: PluginInfo,
+    /// Its handlers, at most 1,000.
+    pub handlers: Vec<HandlerInfo>,
+}
+
+/// Who made the file.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PluginInfo {
+    /// The crate's name.
+    pub name: String,
+    /// The crate's version.
+    pub version: String,
+}
+
+/// One handler as its plugin describes it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct HandlerInfo {
+    /// What tasks call it.
+    pub name: Name,
+    /// The first paragraph of its doc comment.
+    #[serde(default)]
+    pub description: String,
+    /// The rest of its doc comment.
+    #[serde(default)]
+    pub docs: String,
+    /// JSON schema of the arguments object; absent in the file's section.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<serde_json::Value>,
+    /// Parameter names in order, for positional arguments.
+    #[serde(default)]
+    pub positional: Vec<String>,
+    /// Limits it asks for.
+    #[serde(default)]
+    pub limits: LimitRequest,
+    /// Its retry policy.
+    #[serde(default)]
+    pub retry: RetryPolicy,
+}

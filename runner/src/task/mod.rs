@@ -1,0 +1,33 @@
+//! Words and rules of the queue, pure.
+//!
+//! Owns what a task is, which states it may pass through, what one execution
+//! may use, and the one decision of the product: what becomes of a task when
+//! an attempt ends ([`decide`]). Touches no SQL, no wasmtime, no async
+//! runtime, reads no clock and no randomness: delays and jitter come in as
+//! arguments, so every rule here is tested in microseconds.
+
+mod attempt;
+mod handler;
+mod ids;
+mod limits;
+mod manifest;
+mod name;
+mod outcome;
+mod push;
+mod retry;
+mod signal;
+mod state;
+mod transition;
+
+pub use attempt::{Attempt, Task};
+pub use handler::{Handler, HandlerFuture};
+pub use ids::{ClaimId, Digest, RunnerId, TaskId};
+pub use limits::{LimitRequest, Limits};
+pub use manifest::{HandlerInfo, Manifest, PluginInfo};
+pub use name::{Name, NameError};
+pub use outcome::{ErrorKind, Failure, LogLevel, LogLine, Outcome, Report, Usage};
+pub use push::{MAX_ARGS_BYTES, NewTask};
+pub use retry::{Backoff, Retries, RetryPolicy};
+pub use signal::{Progress, Signal, Stop};
+pub use state::State;
+pub use transition::{MAX_CRASHES, Transition, decide};

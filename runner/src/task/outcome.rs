@@ -1,0 +1,201 @@
+//! What happened in an attempt, and what it cost.
+
+use std::time::Duration;
+
+use super::{Digest, NewTask};
+
+/// How an attempt ended, in the words of the one who saw it end.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The handler returned. The result is JSON text.
+    Complete {
+        /// JSON text, within the result limit.
+        result: String,
+    },
+    /// The handler returned an error, trapped, or went over a limit: try again by policy.
+    Retry {
+        /// What went wrong.
+        failure: Failure,
+        /// Wait this long instead of the policy's delay.
+        after: Option<Duration>,
+    },
+    /// The handler said that trying again is pointless.
+    Fail {
+        /// What went wrong.
+        failure: Failure,
+    },
+    /// Not now: come back later. Costs no attempt.
+    Snooze {
+        /// Wait this long.
+        after: Duration,
+    },
+    /// The handler, or a person, took the task back.
+    Cancel {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The runner is stopping, or never started the attempt: give it back unburnt.
+    Release,
+}
+
+/// The kind of a failure: a closed list, stable text, the `error_kind` column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The handler returned an error.
+    Error,
+    /// The arguments do not fit the handler's parameters.
+    Arguments,
+    /// The handler panicked.
+    Panic,
+    /// The guest trapped: unreachable, out of bounds, division by zero.
+    Trap,
+    /// The fuel was used up.
+    Fuel,
+    /// The wall-clock limit passed.
+    Timeout,
+    /// The memory limit was reached.
+    Memory,
+    /// The table limit was reached.
+    Table,
+    /// The stack overflowed.
+    Stack,
+    /// The result, or the error, was too large.
+    ResultSize,
+    /// The result was not JSON.
+    ResultJson,
+    /// A host call was handed too many bytes.
+    CallSize,
+    /// Far more log lines than the limit.
+    Logs,
+    /// The guest called exit.
+    Exit,
+    /// The plugin broke the contract in another way.
+    Contract,
+    /// A runner died while it ran this task.
+    Crash,
+    /// A fault of the runner itself.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The stable text of the kind, as it stands in SQL and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorKind::Error => "error",
+            ErrorKind::Arguments => "arguments",
+            ErrorKind::Panic => "panic",
+            ErrorKind::Trap => "trap",
+            ErrorKind::Fuel => "fuel",
+            ErrorKind::Timeout => "timeout",
+            ErrorKind::Memory => "memory",
+            ErrorKind::Table => "table",
+            ErrorKind::Stack => "stack",
+            ErrorKind::ResultSize => "result_size",
+            ErrorKind::ResultJson => "result_json",
+            ErrorKind::CallSize => "call_size",
+            ErrorKind::Logs => "logs",
+            ErrorKind::Exit => "exit",
+            ErrorKind::Contract => "contract",
+            ErrorKind::Crash => "crash",
+            ErrorKind::Internal => "internal",
+        }
+    }
+}
+
+/// What went wrong, for people and for programs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// Who or what failed.
+    pub kind: ErrorKind,
+    /// The handler's own code, empty when it gave none.
+    pub code: String,
+    /// For people: what happened, and where there is one, the next step.
+    pub message: String,
+    /// JSON text the handler attached.
+    pub details: Option<String>,
+    /// Demangled frames, innermost first, at most 20.
+    pub backtrace: Vec<String>,
+}
+
+impl Failure {
+    /// A failure with a kind and a message, nothing else.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Failure {
+            kind,
+            code: String::new(),
+            message: message.into(),
+            details: None,
+            backtrace: Vec::new(),
+        }
+    }
+}
+
+/// What an attempt used. Recorded for every attempt, failed ones too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Fuel burnt.
+    pub fuel: u64,
+    /// Most bytes of linear memory at any one time.
+    pub peak_memory: u64,
+    /// Wall-clock time from instantiation to the end.
+    pub wall: Duration,
+}
+
+/// How important a log line is.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are the documentation")]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// One line that a handler logged.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct LogLine {
+    /// Milliseconds since the attempt started.
+    pub at_ms: u64,
+    /// How important it is.
+    pub level: LogLevel,
+    /// The line, control characters removed.
+    pub message: String,
+    /// Structured fields as a JSON object, if any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fields: Option<Box<serde_json::value::RawValue>>,
+}
+
+/// Everything one attempt leaves behind.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it used.
+    pub usage: Usage,
+    /// The kept log lines.
+    pub logs: Vec<LogLine>,
+    /// How many more lines were written and dropped.
+    pub logs_dropped: u64,
+    /// Tasks it pushed. They exist only if the attempt completes.
+    pub children: Vec<NewTask>,
+    /// The plugin version that ran, if one did.
+    pub digest: Option<Digest>,
+}
+
+impl Report {
+    /// A report of an attempt that never reached a guest.
+    pub fn without_guest(outcome: Outcome) -> Self {
+        Report {
+            outcome,
+            usage: Usage::default(),
+            logs: Vec::new(),
+            logs_dropped: 0,
+            children: Vec::new(),
+            digest: None,
+        }
+    }
+}

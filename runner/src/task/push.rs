@@ -1,0 +1,49 @@
+//! What it takes to push a task.
+
+use std::time::Duration;
+
+use super::{Name, Retries, TaskId};
+
+/// The most bytes that a task's arguments may have as JSON text. The database
+/// holds the same limit as a CHECK.
+pub const MAX_ARGS_BYTES: usize = 1 << 20;
+
+/// A task that does not exist yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewTask {
+    /// The handler that will run it.
+    pub handler: Name,
+    /// JSON text, opaque to the host, at most [`MAX_ARGS_BYTES`].
+    pub args: String,
+    /// `None` is the queue `default`.
+    pub queue: Option<Name>,
+    /// Lower runs earlier; 0 is the default.
+    pub priority: i32,
+    /// Run no earlier than this long after the push commits.
+    pub delay: Option<Duration>,
+    /// Run no earlier than this moment. Wins over `delay`.
+    pub run_at: Option<jiff::Timestamp>,
+    /// Overrides the handler's policy.
+    pub retries: Option<Retries>,
+    /// Idempotency key: one task per queue and key for as long as its history is kept.
+    pub key: Option<String>,
+    /// The task whose handler pushed this one.
+    pub parent: Option<TaskId>,
+}
+
+impl NewTask {
+    /// A task with nothing but a handler and arguments.
+    pub fn new(handler: Name, args: impl Into<String>) -> Self {
+        NewTask {
+            handler,
+            args: args.into(),
+            queue: None,
+            priority: 0,
+            delay: None,
+            run_at: None,
+            retries: None,
+            key: None,
+            parent: None,
+        }
+    }
+}
