@@ -46,14 +46,16 @@ fn pushes(function: &ItemFn, name: &str, options: &Options, signature: &Signatur
     let takes: Vec<TokenStream> = signature.parameters.iter().map(taken).collect();
     let gives: Vec<&Ident> = signature.parameters.iter().map(|p| &p.ident).collect();
     let start = match signature.parameters.as_slice() {
-        [Parameter {
-            ident,
-            shape: Shape::Whole(_),
-            ..
-        }] => quote!(::pgtq_sdk::Task::new(Self::NAME, &#ident)),
+        [
+            Parameter {
+                ident,
+                shape: Shape::Whole(_),
+                ..
+            },
+        ] => quote!(::pgtq_sdk::Task::new(Self::NAME, &#ident)),
         all => {
             let arguments = all.iter().map(|Parameter { name, ident, shape, .. }| match shape {
-                Shape::Required(ty) | Shape::Defaulted(ty, _) if signature_is_string(ty) => {
+                Shape::Required(ty) | Shape::Defaulted(ty, _) if is_string(ty) => {
                     quote!(.arg(#name, &::std::convert::Into::<::std::string::String>::into(#ident)))
                 }
                 Shape::Text(_) => quote!(.arg(#name, #ident)),
@@ -93,7 +95,7 @@ fn pushes(function: &ItemFn, name: &str, options: &Options, signature: &Signatur
 fn taken(parameter: &Parameter) -> TokenStream {
     let ident = &parameter.ident;
     match &parameter.shape {
-        Shape::Required(ty) | Shape::Defaulted(ty, _) if signature_is_string(ty) => {
+        Shape::Required(ty) | Shape::Defaulted(ty, _) if is_string(ty) => {
             quote!(#ident: impl ::std::convert::Into<::std::string::String>)
         }
         Shape::Required(ty) | Shape::Defaulted(ty, _) | Shape::Whole(ty) => quote!(#ident: #ty),
@@ -102,24 +104,34 @@ fn taken(parameter: &Parameter) -> TokenStream {
     }
 }
 
-fn signature_is_string(ty: &syn::Type) -> bool {
+fn is_string(ty: &syn::Type) -> bool {
     matches!(ty, syn::Type::Path(path) if path.path.is_ident("String"))
 }
 
 /// The entry that the SDK finds by name, and the one that a runner reads
 /// without running the file.
-fn registration(function: &ItemFn, name: &str, options: &Options, signature: &Signature) -> TokenStream {
+fn registration(
+    function: &ItemFn,
+    name: &str,
+    options: &Options,
+    signature: &Signature,
+) -> TokenStream {
     let ident = &function.sig.ident;
     let docs = signature::docs(&function.attrs);
     let info = describe::info(name, &docs, options, signature);
     let (section, length) = section(&info);
     let decoding = decoding(options, signature);
     let schema = schema(options, signature);
-    let ctx = signature.takes_ctx.then(|| quote!(&::pgtq_sdk::__private::ctx()));
-    let given = signature.parameters.iter().map(|Parameter { ident, shape, .. }| match shape {
-        Shape::Text(_) => quote!(&#ident),
-        _ => quote!(#ident),
-    });
+    let ctx = signature
+        .takes_ctx
+        .then(|| quote!(&::pgtq_sdk::__private::ctx()));
+    let given = signature
+        .parameters
+        .iter()
+        .map(|Parameter { ident, shape, .. }| match shape {
+            Shape::Text(_) => quote!(&#ident),
+            _ => quote!(#ident),
+        });
     let given = ctx.into_iter().chain(given);
     let kind = match signature.returns {
         Returns::Plain => quote!(::pgtq_sdk::__private::Plain),
@@ -172,11 +184,13 @@ fn section(info: &str) -> (Literal, Literal) {
 
 fn decoding(options: &Options, signature: &Signature) -> TokenStream {
     let arguments = quote!(::pgtq_sdk::__private::Arguments);
-    if let [Parameter {
-        ident,
-        shape: Shape::Whole(ty),
-        ..
-    }] = signature.parameters.as_slice()
+    if let [
+        Parameter {
+            ident,
+            shape: Shape::Whole(ty),
+            ..
+        },
+    ] = signature.parameters.as_slice()
     {
         let expected = type_text(ty);
         return quote_spanned! {ty.span()=>
@@ -209,11 +223,10 @@ fn decoding(options: &Options, signature: &Signature) -> TokenStream {
             },
         }
     });
-    let mutable = (!signature.parameters.is_empty()).then(|| quote!(mut));
     let start = match signature.parameters.is_empty() {
         true => quote!(#arguments::parse(__pgtq_text, &[], #extra)?;),
         false => quote! {
-            let #mutable __pgtq_arguments =
+            let mut __pgtq_arguments =
                 #arguments::parse(__pgtq_text, &[#(#names),*], #extra)?;
         },
     };
@@ -231,14 +244,14 @@ fn schema(options: &Options, signature: &Signature) -> TokenStream {
         }
         Shape::Defaulted(ty, default) => {
             let default = default_value(ty, default);
-            quote_spanned!(ty.span()=> __pgtq_schema.defaulted::<#ty>(#name, #docs, &#default);)
+            quote_spanned!(ty.span()=> __pgtq_schema.defaulted::<#ty>(#name, #docs, #default);)
         }
         Shape::Text(None) => {
             quote!(__pgtq_schema.required::<::std::string::String>(#name, #docs);)
         }
         Shape::Text(Some(default)) => quote! {
             __pgtq_schema.defaulted::<::std::string::String>(
-                #name, #docs, &::std::string::String::from(#default)
+                #name, #docs, ::std::string::String::from(#default)
             );
         },
     });
@@ -248,7 +261,7 @@ fn schema(options: &Options, signature: &Signature) -> TokenStream {
 
 /// A text literal becomes a `String`; everything else stands as it is.
 fn default_value(ty: &syn::Type, default: &syn::Expr) -> TokenStream {
-    if signature_is_string(ty) {
+    if is_string(ty) {
         quote!(::std::string::String::from(#default))
     } else {
         quote!(#default)
