@@ -108,7 +108,10 @@ fn values_of_options_are_explained() {
             quote!(retries),
             "`retries` needs a value: write `retries = ...`",
         ),
-        (quote!(retries = often), "write `forever`"),
+        (
+            quote!(retries = often),
+            "write `retries = 5` or `retries = forever`",
+        ),
         (
             quote!(retries = 5s),
             "write a whole number, as in `retries = 5` or `retries = forever`",
