@@ -45,3 +45,8 @@ pub use push::Pushed;
 pub use runner::{PublishedHandler, RunnerFacts};
 pub use stats::{HandlerRow, HandlerStats, QueueRow, RunnerRow, Stats};
 pub use views::{AttemptRow, Filter, TaskDetail, TaskRow};
+
+#[cfg(test)]
+mod testdb;
+#[cfg(test)]
+mod tests;

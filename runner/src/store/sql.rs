@@ -18,7 +18,12 @@ macro_rules! sql {
     ($name:literal) => {
         &$crate::store::sql::Sql {
             name: Some($name),
-            text: std::borrow::Cow::Borrowed(include_str!(concat!("sql/", $name, ".sql"))),
+            text: std::borrow::Cow::Borrowed(include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/src/store/sql/",
+                $name,
+                ".sql"
+            ))),
         }
     };
 }

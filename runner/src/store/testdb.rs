@@ -43,7 +43,8 @@ fn server() -> &'static Server {
             .stdout(Stdio::piped())
             .current_dir("/tmp");
         // Postgres refuses to run as root; nobody is 65534 everywhere.
-        if std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+        if std::fs::metadata("/proc/self")
+            .is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
         {
             command.uid(65534).gid(65534);
         }
@@ -104,7 +105,9 @@ impl TestRunner {
         };
         TestRunner {
             // A process of its own: its bookkeeping is not shared.
-            store: Store::connect(store.config().clone()).await.expect("connect"),
+            store: Store::connect(store.config().clone())
+                .await
+                .expect("connect"),
             id: store.register(&facts).await.expect("register"),
             lanes: Lanes::new(QueueFilter::Except(Vec::new())),
             handlers: handlers.iter().map(|text| name(text)).collect(),
@@ -138,9 +141,7 @@ pub(super) fn complete(claim: crate::task::ClaimId, task: Task) -> Ending {
     Ending {
         claim,
         task: task.into(),
-        transition: Transition::Complete {
-            result: "1".into(),
-        },
+        transition: Transition::Complete { result: "1".into() },
         usage: Usage::default(),
         logs: Vec::new(),
         logs_dropped: 0,
@@ -177,4 +178,22 @@ pub(super) async fn ask(client: &tokio_postgres::Client, sql: &str) -> String {
         })
         .unwrap_or("nothing")
         .to_owned()
+}
+
+/// Compares with a file under `tests/golden/`; `PGTQ_UPDATE=1` writes it.
+pub(super) fn golden(file: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/golden")
+        .join(file);
+    let text = format!("{text}\n");
+    if std::env::var_os("PGTQ_UPDATE").is_some() {
+        std::fs::create_dir_all(path.parent().expect("has a parent")).expect("create");
+        std::fs::write(&path, text).expect("write");
+        return;
+    }
+    let wanted = std::fs::read_to_string(&path).expect("the golden file; PGTQ_UPDATE=1 writes it");
+    assert_eq!(
+        wanted, text,
+        "{file} differs; PGTQ_UPDATE=1 accepts the new one"
+    );
 }

@@ -20,7 +20,7 @@ WITH RECURSIVE queue AS (
 ), served AS MATERIALIZED (
     SELECT q.queue FROM queue AS q WHERE NOT q.queue = ANY ($2::text[])
     UNION ALL
-    SELECT n.queue FROM unnest($2) AS n (queue) WHERE $3
+    SELECT n.queue FROM unnest($2::text[]) AS n (queue) WHERE $3
 ), lane AS (
     SELECT s.queue, h.handler, first.priority, first.position
     FROM served AS s

@@ -47,12 +47,19 @@ async fn a_pushed_task_is_claimed_and_completed() {
         .await
         .expect("finish");
     assert_eq!(finished, Default::default());
-    let detail = store.task(pushed[0].id).await.expect("task").expect("there");
+    let detail = store
+        .task(pushed[0].id)
+        .await
+        .expect("task")
+        .expect("there");
     assert_eq!(detail.task.state, State::Complete);
     assert_eq!(detail.task.result.as_deref(), Some("1"));
     assert_eq!(detail.task.attempts, 1);
     assert_eq!(detail.attempts.len(), 1);
-    assert_eq!(ask(&psql(&store).await, "SELECT count(*) FROM claims").await, "0");
+    assert_eq!(
+        ask(&psql(&store).await, "SELECT count(*) FROM claims").await,
+        "0"
+    );
 }
 
 #[tokio::test]
@@ -64,7 +71,12 @@ async fn tasks_come_by_priority_and_then_in_order() {
         ..new_task("b")
     };
     let pushed = store
-        .push(&[new_task("a"), new_task("a"), urgent, new_task("nobody_has_it")])
+        .push(&[
+            new_task("a"),
+            new_task("a"),
+            urgent,
+            new_task("nobody_has_it"),
+        ])
         .await
         .expect("push");
     let ids: Vec<TaskId> = runner.claim(10).await.iter().map(|e| e.task.id).collect();
@@ -76,7 +88,10 @@ async fn tasks_come_by_priority_and_then_in_order() {
 async fn cursors_find_new_tasks_and_those_that_came_back() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
-    store.push(&[new_task("a"), new_task("a")]).await.expect("push");
+    store
+        .push(&[new_task("a"), new_task("a")])
+        .await
+        .expect("push");
     let mut endings = runner.claim_on(10).await;
     assert_eq!(endings.len(), 2);
     store.push(&[new_task("a")]).await.expect("push");
@@ -130,7 +145,10 @@ async fn a_failed_attempt_is_recorded_and_retried_later() {
     assert_eq!(state(&store, id).await, State::Scheduled);
     assert_eq!(store.promote(100).await.expect("promote").count, 0);
     let moved = store.retry(&[id]).await.expect("retry");
-    assert_eq!((moved[0].was, moved[0].changed), (Some(State::Scheduled), true));
+    assert_eq!(
+        (moved[0].was, moved[0].changed),
+        (Some(State::Scheduled), true)
+    );
     let endings = runner.claim(1).await;
     assert_eq!(endings[0].task.attempts, 1);
     let detail = store.task(id).await.expect("task").expect("there");
@@ -199,7 +217,10 @@ async fn children_and_refused_results_are_stored_with_their_own_task_only() {
         .expect("tasks");
     assert_eq!(children.len(), 1);
     assert_eq!(children[0].parent, Some(pushed[0].id));
-    assert_eq!(ask(&psql(&store).await, "SELECT count(*) FROM claims").await, "0");
+    assert_eq!(
+        ask(&psql(&store).await, "SELECT count(*) FROM claims").await,
+        "0"
+    );
 }
 
 #[tokio::test]
@@ -221,7 +242,11 @@ async fn a_stale_ending_changes_nothing_and_is_told() {
         assert_eq!(finished.stale, [(endings[0].claim, id)]);
     }
     assert_eq!(state(&store, id).await, State::Runnable);
-    let reply = runner.store.beat(runner.id, &Beat::default()).await.expect("beat");
+    let reply = runner
+        .store
+        .beat(runner.id, &Beat::default())
+        .await
+        .expect("beat");
     assert!(!reply.alive);
 }
 
@@ -244,7 +269,10 @@ async fn three_dead_runners_fail_a_task_only_if_it_ran_alone() {
         .await
         .expect("isolate");
     assert!(alone > Some(endings[0].claim));
-    assert_eq!(ask(&psql(&store).await, "SELECT count(*) FROM claims").await, "1");
+    assert_eq!(
+        ask(&psql(&store).await, "SELECT count(*) FROM claims").await,
+        "1"
+    );
     kill(&store, &runner).await;
     let rescued = store.rescue().await.expect("rescue");
     assert_eq!((rescued.tasks, rescued.failed), (0, 1));
@@ -257,7 +285,10 @@ async fn three_dead_runners_fail_a_task_only_if_it_ran_alone() {
 async fn a_claim_with_an_isolated_task_goes_on_without_it() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
-    store.push(&[new_task("a"), new_task("a")]).await.expect("push");
+    store
+        .push(&[new_task("a"), new_task("a")])
+        .await
+        .expect("push");
     let mut endings = runner.claim(2).await;
     let alone = runner
         .store
@@ -281,7 +312,10 @@ async fn a_claim_with_an_isolated_task_goes_on_without_it() {
 async fn a_retiring_runner_gives_everything_back_unburnt() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
-    store.push(&[new_task("a"), new_task("a")]).await.expect("push");
+    store
+        .push(&[new_task("a"), new_task("a")])
+        .await
+        .expect("push");
     let endings = runner.claim(2).await;
     runner
         .store
@@ -291,7 +325,10 @@ async fn a_retiring_runner_gives_everything_back_unburnt() {
     assert_eq!(runner.store.retire(runner.id).await.expect("retire"), 1);
     let mut other = TestRunner::new(&store, &["a"]).await;
     let back = other.claim(2).await;
-    assert_eq!((back.len(), back[0].task.attempts, back[0].task.crashes), (1, 0, 0));
+    assert_eq!(
+        (back.len(), back[0].task.attempts, back[0].task.crashes),
+        (1, 0, 0)
+    );
 }
 
 #[tokio::test]
@@ -313,7 +350,11 @@ async fn cancel_works_in_every_state() {
         .finish(runner.id, &endings[..1], false)
         .await
         .expect("finish");
-    let ids: Vec<TaskId> = pushed.iter().map(|p| p.id).chain([TaskId(999_999)]).collect();
+    let ids: Vec<TaskId> = pushed
+        .iter()
+        .map(|p| p.id)
+        .chain([TaskId(999_999)])
+        .collect();
     let moved = store.cancel(&ids).await.expect("cancel");
     let found: Vec<_> = moved.iter().map(|m| (m.was, m.changed)).collect();
     assert_eq!(
@@ -327,7 +368,10 @@ async fn cancel_works_in_every_state() {
         ]
     );
     let running = (endings[1].claim, id(1, &pushed));
-    assert_eq!(runner.store.cancelled(runner.id).await.expect("cancelled"), [running]);
+    assert_eq!(
+        runner.store.cancelled(runner.id).await.expect("cancelled"),
+        [running]
+    );
     // The runner did not hear of it in time: the retry is turned down.
     endings[1].transition = retry(Duration::ZERO);
     runner
@@ -338,7 +382,14 @@ async fn cancel_works_in_every_state() {
     for n in 1..4 {
         assert_eq!(state(&store, id(n, &pushed)).await, State::Cancelled);
     }
-    assert!(runner.store.cancelled(runner.id).await.expect("cancelled").is_empty());
+    assert!(
+        runner
+            .store
+            .cancelled(runner.id)
+            .await
+            .expect("cancelled")
+            .is_empty()
+    );
     let back = store.retry(&ids).await.expect("retry");
     let changed: Vec<bool> = back.iter().map(|m| m.changed).collect();
     assert_eq!(changed, [false, true, true, true, false]);
@@ -352,7 +403,10 @@ async fn cancel_works_in_every_state() {
 async fn a_deleted_task_of_a_live_claim_does_not_come_back() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
-    let pushed = store.push(&[new_task("a"), new_task("a")]).await.expect("push");
+    let pushed = store
+        .push(&[new_task("a"), new_task("a")])
+        .await
+        .expect("push");
     let endings = runner.claim(2).await;
     runner
         .store
@@ -369,7 +423,10 @@ async fn a_deleted_task_of_a_live_claim_does_not_come_back() {
 async fn a_paused_queue_or_handler_is_not_claimed() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a", "b"]).await;
-    store.push(&[new_task("a"), new_task("b")]).await.expect("push");
+    store
+        .push(&[new_task("a"), new_task("b")])
+        .await
+        .expect("push");
     assert!(store.pause_handler(&name("a")).await.expect("pause"));
     assert!(!store.pause_handler(&name("a")).await.expect("pause"));
     let endings = runner.claim(10).await;
@@ -386,7 +443,10 @@ async fn a_paused_queue_or_handler_is_not_claimed() {
 async fn a_beat_tells_lost_claims_and_ghosts() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
-    store.push(&[new_task("a"), new_task("a")]).await.expect("push");
+    store
+        .push(&[new_task("a"), new_task("a")])
+        .await
+        .expect("push");
     let known = runner.claim(1).await;
     // Another handle on the same runner: what it claims, the first cannot know.
     let ghost = {
@@ -394,15 +454,26 @@ async fn a_beat_tells_lost_claims_and_ghosts() {
         twin.id = runner.id;
         twin.claim(1).await
     };
-    let reply = runner.store.beat(runner.id, &Beat::default()).await.expect("beat");
+    let reply = runner
+        .store
+        .beat(runner.id, &Beat::default())
+        .await
+        .expect("beat");
     assert!(reply.alive);
     assert_eq!(reply.claims.len(), 2);
     assert_eq!(reply.ghosts, [ghost[0].claim]);
     let released = runner.store.release_claim(runner.id, ghost[0].claim).await;
     assert_eq!(released.expect("release"), 1);
     let client = psql(&store).await;
-    client.batch_execute("DELETE FROM claims").await.expect("delete");
-    let reply = runner.store.beat(runner.id, &Beat::default()).await.expect("beat");
+    client
+        .batch_execute("DELETE FROM claims")
+        .await
+        .expect("delete");
+    let reply = runner
+        .store
+        .beat(runner.id, &Beat::default())
+        .await
+        .expect("beat");
     assert_eq!(reply.lost, [known[0].claim]);
     assert!(reply.ghosts.is_empty());
 }
