@@ -17,11 +17,17 @@
 //! Does not know the database, and touches no wasmtime type: the sandbox
 //! looks at, compiles and runs what is in the files.
 
+mod book;
 mod directory;
 mod install;
+mod keeper;
+mod load;
+mod read;
 mod registry;
+mod scan;
 mod status;
 mod version;
+mod watcher;
 
 pub use directory::{DirectoryOptions, PluginDirectory};
 pub use install::{InstallError, Installed, KeptVersion, install, rollback, versions};
