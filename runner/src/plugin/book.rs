@@ -218,3 +218,6 @@ impl Book {
         moments.min()
     }
 }
+
+#[cfg(test)]
+mod tests;

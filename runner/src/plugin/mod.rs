@@ -29,8 +29,11 @@ mod status;
 mod version;
 mod watcher;
 
+#[cfg(test)]
+mod tests;
+
 pub use directory::{DirectoryOptions, PluginDirectory};
-pub use install::{InstallError, Installed, KeptVersion, install, rollback, versions};
+pub use install::{InstallError, Installed, KEEP, KeptVersion, install, rollback, versions};
 pub use registry::{Conflict, HandlerMap, NewVersion, Registry, Snapshot};
 pub use status::{PluginState, PluginStatus};
 pub use version::Draining;

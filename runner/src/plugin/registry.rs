@@ -215,8 +215,9 @@ impl Registry {
             plugins.by_file.insert(from.to_owned(), moved);
             return false;
         }
-        let mut replaced = plugins.by_file.remove(to);
-        if let Some(replaced) = &mut replaced {
+        let replaced = plugins.by_file.remove(to);
+        let names_changed = replaced.as_ref().is_some_and(|p| p.serving.is_some());
+        if let Some(mut replaced) = replaced {
             replaced.stop_serving();
             moved.status.draining.append(&mut replaced.status.draining);
         }
@@ -225,7 +226,7 @@ impl Registry {
         moved.status.digest = moved.status.serving;
         moved.enter(PluginState::Live, None);
         plugins.by_file.insert(to.to_owned(), moved);
-        self.publish(&mut plugins, replaced.is_some());
+        self.publish(&mut plugins, names_changed);
         true
     }
 
@@ -403,3 +404,6 @@ impl Plugin {
         self.status.handlers.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,17 @@ impl Stamp {
         }
     }
 
+    /// The n-th stamp of a file, last changed n seconds after 1970.
+    #[cfg(test)]
+    pub(super) fn nth(n: i64) -> Stamp {
+        Stamp {
+            file: (1, 1),
+            size: 1,
+            modified: (n, 0),
+            changed: (n, 0),
+        }
+    }
+
     /// Whether the file last changed at least `age` before `now`. A time in
     /// the future counts as no.
     pub(super) fn is_older_than(&self, age: Duration, now: SystemTime) -> bool {
