@@ -17,12 +17,28 @@
 //!
 //! Does not know the database, the plugin directory, or when to load what.
 
+mod attempt;
+mod bindings;
+mod cache;
 mod child;
 mod compile;
 mod config;
+mod engine;
 mod error;
+mod failure;
+mod handler;
+mod host;
 mod inspect;
+mod json;
+mod limiter;
 mod load;
+mod logs;
+mod looks;
+mod push;
+mod state;
+mod stdio;
+mod stop;
+mod walk;
 
 pub use child::compile_child;
 pub use config::{Allocator, SandboxConfig};
