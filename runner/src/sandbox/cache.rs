@@ -208,6 +208,3 @@ fn compatibility(engine: &Engine) -> [u8; 32] {
     engine.precompile_compatibility_hash().hash(&mut hasher);
     sha2::Digest::finalize(hasher.0).into()
 }
-
-#[cfg(test)]
-mod tests;
