@@ -1,0 +1,1 @@
+//! The directories pgtq may write to on this machine.
