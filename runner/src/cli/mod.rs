@@ -8,16 +8,19 @@
 
 mod arguments;
 mod ask;
+mod batch;
 mod context;
 mod database;
 mod error;
 mod filter;
+mod known;
 mod logging;
 mod machine;
 mod main;
 mod output;
 mod progress;
 mod root;
+mod runner;
 mod signals;
 mod text;
 mod verbs;

@@ -65,7 +65,7 @@ pub const KEYS: &[Key] = &[
     key("database.connect_timeout", "PGTQ_CONNECT_TIMEOUT", Kind::Time, "10s", "how long a connection may take"),
     key("run.name", "PGTQ_NAME", Kind::Text, "", "this runner's name; unset is host and process id"),
     key("run.queues", "PGTQ_QUEUES", Kind::Queues, "*", "queues and their slots"),
-    key("run.concurrency", "PGTQ_CONCURRENCY", Kind::Count, "", "slots of this runner; unset is two per processor"),
+    key("run.concurrency", "PGTQ_CONCURRENCY", Kind::Count, "", "attempts at once; unset is four per processor"),
     key("run.listen", "PGTQ_LISTEN", Kind::Text, "", "address for health and metrics; unset is none"),
     key("run.migrate", "PGTQ_MIGRATE", Kind::Choice(&["auto", "never"]), "never", "create or update the schema at start"),
     key("run.shutdown_timeout", "PGTQ_SHUTDOWN_TIMEOUT", Kind::Time, "30s", "time that running attempts get after SIGTERM"),

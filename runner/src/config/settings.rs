@@ -65,8 +65,8 @@ pub struct RunSettings {
     pub name: String,
     /// Its queues.
     pub queues: Vec<QueueSlots>,
-    /// Its slots in all.
-    pub concurrency: u32,
+    /// Slots of every queue group that names none; `None` is the engine's default.
+    pub concurrency: Option<u32>,
     /// Address for health and metrics.
     pub listen: Option<String>,
     /// Whether it migrates at start.
@@ -140,8 +140,8 @@ impl Config {
             _ => DatabaseSource::None,
         };
         let concurrency = match at.text("run.concurrency") {
-            "" => default_concurrency(),
-            _ => at.small("run.concurrency")?.max(1),
+            "" => None,
+            _ => Some(at.small("run.concurrency")?.max(1)),
         };
         let mut queues = at.read("run.queues", values::queues)?;
         for (key, _) in layers.iter() {
@@ -275,12 +275,6 @@ impl Reader<'_> {
         }
         Ok(handlers)
     }
-}
-
-// Two slots per processor: attempts also wait, for the database and for each other.
-fn default_concurrency() -> u32 {
-    let processors = std::thread::available_parallelism().map_or(2, usize::from);
-    u32::try_from(processors * 2).unwrap_or(64).clamp(2, 64)
 }
 
 fn default_name(env: &dyn Fn(&str) -> Option<String>) -> String {
