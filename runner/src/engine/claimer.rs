@@ -50,7 +50,9 @@ impl Claimer {
                 }
                 continue;
             }
-            let idle_for = match self.claim(room).await {
+            let claimed = self.claim(room).await;
+            self.note_look(&claimed);
+            let idle_for = match claimed {
                 Ok(0) => {
                     let now = wait;
                     wait = (wait * 2).min(self.core.config.poll_interval);
@@ -73,6 +75,14 @@ impl Claimer {
                 return;
             }
         }
+    }
+
+    fn note_look(&self, claimed: &Result<usize, StoreError>) {
+        let looks = &self.core.empty_looks[self.group];
+        match claimed {
+            Ok(0) => looks.fetch_add(1, SeqCst),
+            _ => looks.swap(0, SeqCst),
+        };
     }
 
     /// Waits for a reason to look again: a ring, room, or time.

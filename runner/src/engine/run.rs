@@ -7,7 +7,6 @@
 //! stores what they leave, the heartbeat keeps the lease until that is done,
 //! and retiring gives back whatever is left.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -189,11 +188,8 @@ fn background(core: &Arc<Core>, facts: RunnerFacts) -> Vec<(&'static str, JoinHa
 }
 
 async fn first_to_end(background: &mut [(&'static str, JoinHandle<()>)]) -> EngineError {
-    let waits = background.iter_mut().map(|(name, handle)| {
-        let name = *name;
-        Box::pin(async move { (name, handle.await) }) as std::pin::Pin<Box<dyn Future<Output = _> + Send>>
-    });
-    let ((loop_name, end), _, _) = futures_util::future::select_all(waits).await;
+    let waits = background.iter_mut().map(|(name, handle)| Box::pin(async move { (*name, handle.await) }));
+    let ((loop_name, end), ..) = futures_util::future::select_all(waits).await;
     let reason = end.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
     EngineError::LoopEnded { loop_name, reason }
 }
@@ -204,9 +200,8 @@ async fn nothing_more_to_do(core: &Core) {
     if !config.drain && config.max_tasks.is_none() && config.idle_exit.is_none() {
         return std::future::pending().await;
     }
-    let mut n_empty = 0;
     loop {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
         if config.max_tasks.is_some_and(|most| core.stats.n_final() >= most) {
             return;
         }
@@ -215,16 +210,8 @@ async fn nothing_more_to_do(core: &Core) {
         if nothing_held && config.idle_exit.is_some_and(|longest| idle >= longest) {
             return;
         }
-        if config.drain && nothing_held {
-            let handlers: Vec<_> = core.registry.snapshot().handlers.keys().cloned().collect();
-            // Twice, because a claim may be under way between the two looks.
-            match core.store.anything_runnable(&handlers).await {
-                Ok(false) if n_empty > 0 => return,
-                Ok(false) => n_empty += 1,
-                _ => n_empty = 0,
-            }
-        } else {
-            n_empty = 0;
+        if nothing_held && config.drain && core.found_nothing() {
+            return;
         }
     }
 }

@@ -24,8 +24,8 @@ use crate::engine::{Shutdown, Stats};
 use crate::plugin::Registry;
 use crate::store::Store;
 
-/// What the pages are made from.
-#[derive(Debug, Clone)]
+/// What the pages are made from. Cheap to clone.
+#[derive(Clone)]
 pub struct Monitored {
     /// Asked whether the database answers.
     pub store: Store,
