@@ -53,7 +53,11 @@ pub async fn serve(listener: TcpListener, monitored: Monitored) -> std::io::Resu
 
 async fn readyz(State(monitored): State<Monitored>) -> Response {
     let ready = ready::check(&monitored).await;
-    let status = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(ready)).into_response()
 }
 
