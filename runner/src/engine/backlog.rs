@@ -5,7 +5,7 @@
 //! which never holds more than its target.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, Semaphore};
@@ -27,13 +27,20 @@ pub(crate) struct Backlog {
     waiting: Mutex<VecDeque<Taken>>,
     n_waiting: Semaphore,
     n_running: AtomicUsize,
+    n_done: AtomicU64,
     /// Rung when a slot took or ended a task: there may be room for another claim.
     pub(crate) taken: Notify,
 }
 
 impl Backlog {
     pub(crate) fn new() -> Self {
-        Backlog { waiting: Mutex::default(), n_waiting: Semaphore::new(0), n_running: AtomicUsize::new(0), taken: Notify::new() }
+        Backlog {
+            waiting: Mutex::default(),
+            n_waiting: Semaphore::new(0),
+            n_running: AtomicUsize::new(0),
+            n_done: AtomicU64::new(0),
+            taken: Notify::new(),
+        }
     }
 
     /// Adds claimed tasks, in order.
@@ -63,12 +70,18 @@ impl Backlog {
     /// A slot is done with a task that [`Backlog::next`] gave it.
     pub(crate) fn done(&self) {
         self.n_running.fetch_sub(1, Relaxed);
+        self.n_done.fetch_add(1, Relaxed);
         self.taken.notify_one();
     }
 
     /// Tasks that slots hold now.
     pub(crate) fn n_running(&self) -> usize {
         self.n_running.load(Relaxed)
+    }
+
+    /// Tasks that slots were done with, ever: what the group's pace is measured by.
+    pub(crate) fn n_done(&self) -> u64 {
+        self.n_done.load(Relaxed)
     }
 
     /// Closes: slots end, and what was never started comes back.

@@ -50,7 +50,9 @@ impl Claimer {
                 }
                 continue;
             }
-            let idle_for = match self.claim(room).await {
+            let claimed = self.claim(room).await;
+            self.note_look(&claimed);
+            let idle_for = match claimed {
                 Ok(0) => {
                     let now = wait;
                     wait = (wait * 2).min(self.core.config.poll_interval);
@@ -73,6 +75,14 @@ impl Claimer {
                 return;
             }
         }
+    }
+
+    fn note_look(&self, claimed: &Result<usize, StoreError>) {
+        let looks = &self.core.empty_looks[self.group];
+        match claimed {
+            Ok(0) => looks.fetch_add(1, SeqCst),
+            _ => looks.swap(0, SeqCst),
+        };
     }
 
     /// Waits for a reason to look again: a ring, room, or time.
@@ -100,7 +110,8 @@ impl Claimer {
         if !self.core.leased.load(SeqCst) {
             return 0;
         }
-        let prefetch = (pace.per_second(self.core.stats.n_ended()) * PREFETCH.as_secs_f64()).min(MAX_PREFETCH);
+        let prefetch =
+            (pace.per_second(self.backlog.n_done()) * PREFETCH.as_secs_f64()).min(MAX_PREFETCH);
         let slots = self.slots as usize;
         let target = slots + prefetch as usize;
         let n_waiting = self.backlog.len();
@@ -116,16 +127,25 @@ impl Claimer {
             return Ok(0);
         }
         let want = u32::try_from(want).unwrap_or(u32::MAX);
-        let Some(claimed) = core.store.claim(core.runner(), &mut self.lanes, &handlers, want).await? else {
+        let Some(claimed) = core
+            .store
+            .claim(core.runner(), &mut self.lanes, &handlers, want)
+            .await?
+        else {
             return Ok(0);
         };
         let n_claimed = claimed.tasks.len();
-        core.ledger.add(claimed.claim, claimed.tasks.iter().map(|task| task.id));
+        core.ledger
+            .add(claimed.claim, claimed.tasks.iter().map(|task| task.id));
         core.stats.claims.fetch_add(1, Relaxed);
         core.stats.claimed.fetch_add(n_claimed as u64, Relaxed);
         core.touch();
         let claim = claimed.claim;
-        self.backlog.extend(claimed.tasks.into_iter().map(|task| Taken { claim, task: Arc::new(task) }));
+        self.backlog
+            .extend(claimed.tasks.into_iter().map(|task| Taken {
+                claim,
+                task: Arc::new(task),
+            }));
         if n_claimed >= BUSY_CLAIM {
             self.set_sleeping(false).await;
         }
@@ -145,7 +165,7 @@ impl Claimer {
     }
 }
 
-/// How fast this runner ends attempts, smoothed over about half a second.
+/// How fast this group ends attempts, smoothed over about half a second.
 #[derive(Debug)]
 struct Pace {
     at: Instant,
@@ -155,7 +175,11 @@ struct Pace {
 
 impl Pace {
     fn new() -> Self {
-        Pace { at: Instant::now(), n_ended: 0, per_second: 0.0 }
+        Pace {
+            at: Instant::now(),
+            n_ended: 0,
+            per_second: 0.0,
+        }
     }
 
     fn per_second(&mut self, n_ended: u64) -> f64 {

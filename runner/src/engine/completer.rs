@@ -18,9 +18,7 @@ use tokio::sync::mpsc;
 
 use super::core::Core;
 use crate::store::{Ending, Finished, StoreError};
-use crate::task::{
-    ClaimId, Digest, ErrorKind, Failure, LogLine, NewTask, Task, Transition, Usage,
-};
+use crate::task::{ClaimId, Digest, ErrorKind, Failure, LogLine, NewTask, Task, Transition, Usage};
 
 /// Endings in one flush at most.
 const MAX_BATCH: usize = 1_000;
@@ -55,7 +53,11 @@ impl Ended {
             _ => 0,
         };
         let logs: usize = self.logs.iter().map(|line| line.message.len() + 64).sum();
-        let children: usize = self.children.iter().map(|child| child.args.len() + 128).sum();
+        let children: usize = self
+            .children
+            .iter()
+            .map(|child| child.args.len() + 128)
+            .sum();
         256 + transition + logs + children
     }
 
@@ -126,12 +128,16 @@ async fn store(core: &Core, batch: Vec<Ending>) {
 async fn store_as_failure(core: &Core, batch: Vec<Ending>, error: &StoreError) {
     for mut ending in batch {
         let already_plain = ending.logs.is_empty() && ending.children.is_empty();
-        if already_plain && matches!(&ending.transition, Transition::Fail { failure } if failure.kind == ErrorKind::Internal) {
+        if already_plain
+            && matches!(&ending.transition, Transition::Fail { failure } if failure.kind == ErrorKind::Internal)
+        {
             tracing::error!(task = ending.task.id.0, %error, "the outcome cannot be stored; the task stays claimed until rescue");
             continue;
         }
         let text = format!("the outcome could not be stored: {error}");
-        ending.transition = Transition::Fail { failure: Failure::new(ErrorKind::Internal, text) };
+        ending.transition = Transition::Fail {
+            failure: Failure::new(ErrorKind::Internal, text),
+        };
         ending.logs.clear();
         ending.children.clear();
         Box::pin(store(core, vec![ending])).await;
@@ -144,13 +150,17 @@ fn settle(core: &Core, batch: &[Ending], finished: &Finished) {
         if finished.stale.contains(&key) {
             core.stats.stale.fetch_add(1, Relaxed);
         } else if finished.refused.contains(&key) {
-            tracing::error!(task = ending.task.id.0, "the database refused the outcome; stored the task as failed");
+            tracing::error!(
+                task = ending.task.id.0,
+                "the database refused the outcome; stored the task as failed"
+            );
             core.stats.failed.fetch_add(1, Relaxed);
         } else {
             core.stats.count(&ending.transition);
         }
     }
-    core.ledger.ended(batch.iter().map(|ending| (ending.claim, ending.task.id)));
+    core.ledger
+        .ended(batch.iter().map(|ending| (ending.claim, ending.task.id)));
 }
 
 impl Core {

@@ -40,7 +40,10 @@ impl Default for EngineConfig {
     fn default() -> Self {
         EngineConfig {
             name: "runner".to_owned(),
-            queues: vec![QueueSpec { name: None, slots: default_slots() }],
+            queues: vec![QueueSpec {
+                name: None,
+                slots: default_slots(),
+            }],
             poll_only: false,
             drain: false,
             max_tasks: None,

@@ -1,7 +1,7 @@
 //! What every loop of one engine shares.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::SeqCst};
 use std::time::Instant;
 
 use tokio::sync::{Notify, RwLock, mpsc};
@@ -16,7 +16,6 @@ use crate::store::Store;
 use crate::task::RunnerId;
 
 /// Held behind one `Arc` by every loop; dropped when the last loop ends.
-#[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) store: Store,
     pub(crate) registry: Registry,
@@ -31,6 +30,8 @@ pub(crate) struct Core {
     pub(crate) alone: RwLock<()>,
     /// One per queue group: rung when there may be something to claim.
     pub(crate) wake: Vec<Arc<Notify>>,
+    /// Looks in a row, per queue group, that found nothing to claim.
+    pub(crate) empty_looks: Vec<AtomicU32>,
     /// Rung when a heartbeat should not wait: a cancel request came in.
     pub(crate) beat_now: Notify,
     /// Rung when a promote should not wait: something new may be due.
@@ -56,6 +57,7 @@ impl Core {
         runner: RunnerId,
     ) -> Self {
         let wake = config.queues.iter().map(|_| Arc::default()).collect();
+        let empty_looks = config.queues.iter().map(|_| AtomicU32::new(0)).collect();
         Core {
             store,
             registry,
@@ -66,6 +68,7 @@ impl Core {
             endings,
             alone: RwLock::new(()),
             wake,
+            empty_looks,
             beat_now: Notify::new(),
             promote_now: Notify::new(),
             sleeping: AtomicBool::new(false),
@@ -87,6 +90,12 @@ impl Core {
     /// Tells every claimer to look at the database.
     pub(crate) fn wake_all(&self) {
         self.wake.iter().for_each(|group| group.notify_one());
+    }
+
+    /// Whether every claimer looked twice in a row and found nothing. Twice,
+    /// because a promote may stand between the looks.
+    pub(crate) fn found_nothing(&self) -> bool {
+        self.empty_looks.iter().all(|looks| looks.load(SeqCst) >= 2)
     }
 
     /// Notes that there was work.

@@ -10,7 +10,9 @@ pub enum EngineError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A loop of the engine ended although nobody stopped it.
-    #[error("the {loop_name} loop ended unexpectedly: {reason}; this is a fault of pgtq, the runner stops so that others take its tasks")]
+    #[error(
+        "the {loop_name} loop ended unexpectedly: {reason}; this is a fault of pgtq, the runner stops so that others take its tasks"
+    )]
     LoopEnded {
         /// Which loop.
         loop_name: &'static str,

@@ -35,10 +35,23 @@ pub(crate) async fn slot(core: Arc<Core>, backlog: Arc<Backlog>) {
 
 async fn run(core: &Core, taken: Taken) {
     let task = &taken.task;
-    let handler = core.registry.snapshot().handlers.get(&task.handler).cloned();
+    let handler = core
+        .registry
+        .snapshot()
+        .handlers
+        .get(&task.handler)
+        .cloned();
     let Some(handler) = handler else {
         // The plugin was retired after the claim: the task waits for it again.
-        hand_over(core, taken, Report::without_guest(Outcome::Release), RetryPolicy::default(), Instant::now(), false).await;
+        hand_over(
+            core,
+            taken,
+            Report::without_guest(Outcome::Release),
+            RetryPolicy::default(),
+            Instant::now(),
+            false,
+        )
+        .await;
         return;
     };
     let policy = handler.info().retry;
@@ -53,8 +66,16 @@ async fn run(core: &Core, taken: Taken) {
 /// A task that runners died under: everything else pauses, and its claim holds nothing else.
 async fn run_alone(core: &Core, taken: Taken, handler: &dyn Handler, policy: RetryPolicy) {
     let _alone = core.alone.write().await;
-    tracing::warn!(task = taken.task.id.0, crashes = taken.task.crashes, "runs alone: runners died under it");
-    match core.store.isolate(core.runner(), taken.claim, taken.task.id).await {
+    tracing::warn!(
+        task = taken.task.id.0,
+        crashes = taken.task.crashes,
+        "runs alone: runners died under it"
+    );
+    match core
+        .store
+        .isolate(core.runner(), taken.claim, taken.task.id)
+        .await
+    {
         Ok(Some(claim)) => {
             core.ledger.isolate(taken.claim, taken.task.id, claim);
             attempt(core, Taken { claim, ..taken }, handler, policy).await;
@@ -75,8 +96,18 @@ async fn attempt(core: &Core, taken: Taken, handler: &dyn Handler, policy: Retry
         Start::Go(signal) => signal,
         Start::Lost => return,
         Start::Cancelled => {
-            let outcome = Outcome::Cancel { reason: "cancelled before it started".to_owned() };
-            hand_over(core, taken, Report::without_guest(outcome), policy, started, true).await;
+            let outcome = Outcome::Cancel {
+                reason: "cancelled before it started".to_owned(),
+            };
+            hand_over(
+                core,
+                taken,
+                Report::without_guest(outcome),
+                policy,
+                started,
+                true,
+            )
+            .await;
             return;
         }
     };
@@ -93,7 +124,11 @@ async fn attempt(core: &Core, taken: Taken, handler: &dyn Handler, policy: Retry
 }
 
 async fn call(taken: &Taken, handler: &dyn Handler, signal: Arc<Signal>) -> Report {
-    let attempt = Attempt { task: Arc::clone(&taken.task), claim: taken.claim, signal };
+    let attempt = Attempt {
+        task: Arc::clone(&taken.task),
+        claim: taken.claim,
+        signal,
+    };
     // The outer guard: the sandbox has its own, a native handler has none.
     let guarded = AssertUnwindSafe(async { handler.call(attempt).await }).catch_unwind();
     guarded.await.unwrap_or_else(|panic| {
@@ -106,7 +141,8 @@ async fn call(taken: &Taken, handler: &dyn Handler, signal: Arc<Signal>) -> Repo
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }
 
 async fn hand_over(

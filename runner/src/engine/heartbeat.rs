@@ -64,7 +64,8 @@ impl Heartbeat {
         let sent = Instant::now();
         let beat = self.beat();
         let n_running = beat.progress.len();
-        let answer = tokio::time::timeout(INTERVAL, self.core.store.beat(self.core.runner(), &beat)).await;
+        let answer =
+            tokio::time::timeout(INTERVAL, self.core.store.beat(self.core.runner(), &beat)).await;
         match answer {
             Ok(Ok(reply)) if reply.alive => {
                 self.trusted_since = sent;
@@ -74,13 +75,20 @@ impl Heartbeat {
                 }
             }
             Ok(Ok(_)) => {
-                tracing::error!(runner = self.core.runner().0, "this runner was taken for dead and its tasks went to others; registering again");
+                tracing::error!(
+                    runner = self.core.runner().0,
+                    "this runner was taken for dead and its tasks went to others; registering again"
+                );
                 self.register_again().await;
             }
             Ok(Err(error)) => self.doubt(&error.to_string()).await,
             Err(_) => self.doubt("no answer in time").await,
         }
-        if n_running > 0 { PROGRESS_INTERVAL.max(sent.elapsed()) } else { INTERVAL }
+        if n_running > 0 {
+            PROGRESS_INTERVAL.max(sent.elapsed())
+        } else {
+            INTERVAL
+        }
     }
 
     fn beat(&mut self) -> Beat {
@@ -89,7 +97,8 @@ impl Heartbeat {
             self.progress.retain(|(known, _)| *known != task);
             self.progress.push((task, progress));
         }
-        self.progress.retain(|(task, _)| core.ledger.holds_task(*task));
+        self.progress
+            .retain(|(task, _)| core.ledger.holds_task(*task));
         self.progress.truncate(1_000);
         Beat {
             draining: core.shutdown.phase() >= Phase::Draining,
@@ -106,10 +115,17 @@ impl Heartbeat {
     async fn reconcile(&mut self, ours: &[ClaimId]) {
         let core = &self.core;
         let stored: HashSet<ClaimId> = ours.iter().copied().collect();
-        let unknown: HashSet<ClaimId> = stored.iter().copied().filter(|claim| !core.ledger.knows(*claim)).collect();
+        let unknown: HashSet<ClaimId> = stored
+            .iter()
+            .copied()
+            .filter(|claim| !core.ledger.knows(*claim))
+            .collect();
         let ghosts: Vec<ClaimId> = unknown.intersection(&self.ghosts).copied().collect();
         if !ghosts.is_empty() {
-            tracing::warn!(n_claims = ghosts.len(), "giving back claims whose answer was lost");
+            tracing::warn!(
+                n_claims = ghosts.len(),
+                "giving back claims whose answer was lost"
+            );
             for ghost in ghosts {
                 if let Err(error) = core.store.release_claim(core.runner(), ghost).await {
                     tracing::warn!(%error, "could not give one back; the next beat tries again");
@@ -118,11 +134,19 @@ impl Heartbeat {
         }
         self.ghosts = unknown;
 
-        let missing: HashSet<ClaimId> = core.ledger.claims().into_iter().filter(|claim| !stored.contains(claim)).collect();
+        let missing: HashSet<ClaimId> = core
+            .ledger
+            .claims()
+            .into_iter()
+            .filter(|claim| !stored.contains(claim))
+            .collect();
         let gone: Vec<ClaimId> = missing.intersection(&self.missing).copied().collect();
         let n_lost = core.ledger.lose(&gone);
         if n_lost > 0 {
-            tracing::warn!(n_tasks = n_lost, "claims were taken over by rescue; stopped their attempts");
+            tracing::warn!(
+                n_tasks = n_lost,
+                "claims were taken over by rescue; stopped their attempts"
+            );
         }
         self.missing = missing;
     }
@@ -130,10 +154,17 @@ impl Heartbeat {
     /// A beat failed: keep going while the lease surely holds.
     async fn doubt(&mut self, why: &str) {
         let silent = self.trusted_since.elapsed();
-        tracing::warn!(error = why, silent_seconds = silent.as_secs(), "heartbeat failed");
+        tracing::warn!(
+            error = why,
+            silent_seconds = silent.as_secs(),
+            "heartbeat failed"
+        );
         if silent + MARGIN >= Store::LEASE && self.core.leased.swap(false, SeqCst) {
             let n_tasks = self.core.ledger.lose_all();
-            tracing::error!(n_tasks, "the lease may be gone: stopped every attempt; others will run them");
+            tracing::error!(
+                n_tasks,
+                "the lease may be gone: stopped every attempt; others will run them"
+            );
         }
         // A failed beat is repeated soon, not after a whole interval.
         self.core.beat_now.notify_one();

@@ -42,7 +42,15 @@ impl Ledger {
         let mut inner = self.lock();
         let held: HashMap<TaskId, Held> = tasks
             .into_iter()
-            .map(|task| (task, Held { started: false, signal: Arc::default() }))
+            .map(|task| {
+                (
+                    task,
+                    Held {
+                        started: false,
+                        signal: Arc::default(),
+                    },
+                )
+            })
             .collect();
         inner.n_tasks += held.len();
         inner.claims.insert(claim, held);
@@ -51,7 +59,11 @@ impl Ledger {
     /// Asks whether a task may start now.
     pub(crate) fn start(&self, claim: ClaimId, task: TaskId) -> Start {
         let mut inner = self.lock();
-        let Some(held) = inner.claims.get_mut(&claim).and_then(|tasks| tasks.get_mut(&task)) else {
+        let Some(held) = inner
+            .claims
+            .get_mut(&claim)
+            .and_then(|tasks| tasks.get_mut(&task))
+        else {
             return Start::Lost;
         };
         held.started = true;
@@ -65,7 +77,11 @@ impl Ledger {
     /// Moves a started task to a claim of its own.
     pub(crate) fn isolate(&self, from: ClaimId, task: TaskId, to: ClaimId) {
         let mut inner = self.lock();
-        let Some(held) = inner.claims.get_mut(&from).and_then(|tasks| tasks.remove(&task)) else {
+        let Some(held) = inner
+            .claims
+            .get_mut(&from)
+            .and_then(|tasks| tasks.remove(&task))
+        else {
             return;
         };
         inner.forget_if_empty(from);
@@ -76,7 +92,10 @@ impl Ledger {
     pub(crate) fn ended(&self, endings: impl IntoIterator<Item = (ClaimId, TaskId)>) {
         let mut inner = self.lock();
         for (claim, task) in endings {
-            let removed = inner.claims.get_mut(&claim).and_then(|tasks| tasks.remove(&task));
+            let removed = inner
+                .claims
+                .get_mut(&claim)
+                .and_then(|tasks| tasks.remove(&task));
             inner.n_tasks -= usize::from(removed.is_some());
             inner.forget_if_empty(claim);
         }
@@ -84,7 +103,12 @@ impl Ledger {
 
     /// Passes a cancel request on.
     pub(crate) fn cancel(&self, claim: ClaimId, task: TaskId) {
-        if let Some(held) = self.lock().claims.get(&claim).and_then(|tasks| tasks.get(&task)) {
+        if let Some(held) = self
+            .lock()
+            .claims
+            .get(&claim)
+            .and_then(|tasks| tasks.get(&task))
+        {
             held.signal.stop(Stop::Cancel);
         }
     }
@@ -92,7 +116,12 @@ impl Ledger {
     /// Stops everything that has started.
     pub(crate) fn interrupt(&self) {
         let inner = self.lock();
-        for held in inner.claims.values().flat_map(HashMap::values).filter(|held| held.started) {
+        for held in inner
+            .claims
+            .values()
+            .flat_map(HashMap::values)
+            .filter(|held| held.started)
+        {
             held.signal.stop(Stop::Interrupt);
         }
     }
@@ -114,7 +143,10 @@ impl Ledger {
 
     /// Whether the task is held under any claim.
     pub(crate) fn holds_task(&self, task: TaskId) -> bool {
-        self.lock().claims.values().any(|tasks| tasks.contains_key(&task))
+        self.lock()
+            .claims
+            .values()
+            .any(|tasks| tasks.contains_key(&task))
     }
 
     /// Drops claims that the database no longer holds for us; says how many tasks were in them.
@@ -143,8 +175,14 @@ impl Ledger {
     /// Progress reported since the last call.
     pub(crate) fn take_progress(&self) -> Vec<(TaskId, Progress)> {
         let inner = self.lock();
-        let started = inner.claims.values().flatten().filter(|(_, held)| held.started);
-        started.filter_map(|(task, held)| Some((*task, held.signal.take_progress()?))).collect()
+        let started = inner
+            .claims
+            .values()
+            .flatten()
+            .filter(|(_, held)| held.started);
+        started
+            .filter_map(|(task, held)| Some((*task, held.signal.take_progress()?)))
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -192,7 +230,9 @@ mod tests {
     #[test]
     fn losing_a_claim_stops_its_attempts_and_keeps_the_rest_from_starting() {
         let ledger = ledger_with(&[1, 2]);
-        let Start::Go(signal) = ledger.start(CLAIM, TaskId(1)) else { panic!("did not start") };
+        let Start::Go(signal) = ledger.start(CLAIM, TaskId(1)) else {
+            panic!("did not start")
+        };
         assert_eq!(ledger.lose_all(), 2);
         assert_eq!(signal.asked(), Some(Stop::Lost));
         assert!(matches!(ledger.start(CLAIM, TaskId(2)), Start::Lost));
@@ -210,7 +250,9 @@ mod tests {
     #[test]
     fn an_interrupt_leaves_waiting_tasks_alone() {
         let ledger = ledger_with(&[1, 2]);
-        let Start::Go(signal) = ledger.start(CLAIM, TaskId(1)) else { panic!("did not start") };
+        let Start::Go(signal) = ledger.start(CLAIM, TaskId(1)) else {
+            panic!("did not start")
+        };
         ledger.interrupt();
         assert_eq!(signal.asked(), Some(Stop::Interrupt));
     }

@@ -103,8 +103,13 @@ impl Core {
 
 fn published(snapshot: &Snapshot) -> Vec<PublishedHandler> {
     let live = snapshot.plugins.iter().flat_map(|plugin| {
-        let of = plugin.plugin.as_ref().map_or_else(String::new, |info| format!("{} {}", info.name, info.version));
-        plugin.handlers.iter().map(move |name| (name, plugin, of.clone()))
+        let of = plugin.plugin.as_ref().map_or_else(String::new, |info| {
+            format!("{} {}", info.name, info.version)
+        });
+        plugin
+            .handlers
+            .iter()
+            .map(move |name| (name, plugin, of.clone()))
     });
     live.filter_map(|(name, plugin, of)| {
         let handler = snapshot.handlers.get(name)?;

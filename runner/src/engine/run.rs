@@ -7,7 +7,6 @@
 //! stores what they leave, the heartbeat keeps the lease until that is done,
 //! and retiring gives back whatever is left.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,7 +63,9 @@ pub async fn run_with_stats(
     let runner = store.register(&facts).await?;
     tracing::info!(runner = runner.0, name = config.name, "registered");
     let (endings, stored) = mpsc::channel(completer::MAX_WAITING);
-    let core = Arc::new(Core::new(store, registry, config, shutdown, stats, endings, runner));
+    let core = Arc::new(Core::new(
+        store, registry, config, shutdown, stats, endings, runner,
+    ));
 
     let completer = tokio::spawn(completer::complete(Arc::clone(&core), stored));
     let mut background = background(&core, facts);
@@ -88,19 +89,28 @@ pub async fn run_with_stats(
 }
 
 fn facts(config: &EngineConfig) -> RunnerFacts {
-    let name = |spec: &super::QueueSpec| spec.name.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
+    let name = |spec: &super::QueueSpec| {
+        spec.name
+            .as_ref()
+            .map_or_else(|| "*".to_owned(), ToString::to_string)
+    };
     RunnerFacts {
         name: config.name.clone(),
         host: host_name(),
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         slots: config.queues.iter().map(|spec| spec.slots).sum(),
-        queues: config.queues.iter().map(|spec| format!("{}={}", name(spec), spec.slots)).collect(),
+        queues: config
+            .queues
+            .iter()
+            .map(|spec| format!("{}={}", name(spec), spec.slots))
+            .collect(),
     }
 }
 
 fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
+    let name =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
     name.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
@@ -113,19 +123,35 @@ struct Groups {
 
 impl Groups {
     fn start(core: &Arc<Core>) -> Self {
-        let mut groups = Groups { claimers: JoinSet::new(), slots: JoinSet::new(), backlogs: Vec::new() };
-        let named: Vec<_> = core.config.queues.iter().filter_map(|spec| spec.name.clone()).collect();
+        let mut groups = Groups {
+            claimers: JoinSet::new(),
+            slots: JoinSet::new(),
+            backlogs: Vec::new(),
+        };
+        let named: Vec<_> = core
+            .config
+            .queues
+            .iter()
+            .filter_map(|spec| spec.name.clone())
+            .collect();
         for (group, spec) in core.config.queues.iter().enumerate() {
             let backlog = Arc::new(Backlog::new());
             for _ in 0..spec.slots {
-                groups.slots.spawn(executor::slot(Arc::clone(core), Arc::clone(&backlog)));
+                groups
+                    .slots
+                    .spawn(executor::slot(Arc::clone(core), Arc::clone(&backlog)));
             }
             let lanes = match &spec.name {
                 Some(queue) => Lanes::new(QueueFilter::Only(vec![queue.clone()])),
                 None => Lanes::new(QueueFilter::Except(named.clone())),
             };
-            let claimer =
-                Claimer { core: Arc::clone(core), group, slots: spec.slots, lanes, backlog: Arc::clone(&backlog) };
+            let claimer = Claimer {
+                core: Arc::clone(core),
+                group,
+                slots: spec.slots,
+                lanes,
+                backlog: Arc::clone(&backlog),
+            };
             groups.claimers.spawn(claimer.run());
             groups.backlogs.push(backlog);
         }
@@ -135,9 +161,16 @@ impl Groups {
     /// Stops claiming, gives unstarted tasks back, waits for the rest.
     async fn stop(mut self, core: &Core) {
         while self.claimers.join_next().await.is_some() {}
-        let unstarted: Vec<Taken> = self.backlogs.iter().flat_map(|backlog| backlog.close()).collect();
+        let unstarted: Vec<Taken> = self
+            .backlogs
+            .iter()
+            .flat_map(|backlog| backlog.close())
+            .collect();
         if !unstarted.is_empty() {
-            tracing::info!(n_tasks = unstarted.len(), "giving back tasks that had not started");
+            tracing::info!(
+                n_tasks = unstarted.len(),
+                "giving back tasks that had not started"
+            );
         }
         for taken in unstarted {
             let _ = core.endings.send(released(taken)).await;
@@ -150,7 +183,10 @@ impl Groups {
             () = core.shutdown.reached(Phase::Aborting) => {}
             () = tokio::time::sleep_until(deadline.into()) => {}
         }
-        tracing::warn!(n_tasks = core.ledger.n_tasks(), "stopping attempts that are still running; they will be run again");
+        tracing::warn!(
+            n_tasks = core.ledger.n_tasks(),
+            "stopping attempts that are still running; they will be run again"
+        );
         core.ledger.interrupt();
         let _ = tokio::time::timeout(INTERRUPT_GRACE, finished).await;
     }
@@ -177,10 +213,19 @@ fn background(core: &Arc<Core>, facts: RunnerFacts) -> Vec<(&'static str, JoinHa
     let beat = heartbeat::Heartbeat::new(Arc::clone(core), facts);
     let mut loops = vec![
         ("heartbeat", tokio::spawn(beat.run())),
-        ("promote", tokio::spawn(maintenance::promote(Arc::clone(core)))),
-        ("rescue", tokio::spawn(maintenance::rescue(Arc::clone(core)))),
+        (
+            "promote",
+            tokio::spawn(maintenance::promote(Arc::clone(core))),
+        ),
+        (
+            "rescue",
+            tokio::spawn(maintenance::rescue(Arc::clone(core))),
+        ),
         ("prune", tokio::spawn(maintenance::prune(Arc::clone(core)))),
-        ("publish", tokio::spawn(maintenance::publish(Arc::clone(core)))),
+        (
+            "publish",
+            tokio::spawn(maintenance::publish(Arc::clone(core))),
+        ),
     ];
     if !core.config.poll_only {
         loops.push(("listen", tokio::spawn(waker::listen(Arc::clone(core)))));
@@ -189,12 +234,13 @@ fn background(core: &Arc<Core>, facts: RunnerFacts) -> Vec<(&'static str, JoinHa
 }
 
 async fn first_to_end(background: &mut [(&'static str, JoinHandle<()>)]) -> EngineError {
-    let waits = background.iter_mut().map(|(name, handle)| {
-        let name = *name;
-        Box::pin(async move { (name, handle.await) }) as std::pin::Pin<Box<dyn Future<Output = _> + Send>>
-    });
-    let ((loop_name, end), _, _) = futures_util::future::select_all(waits).await;
-    let reason = end.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
+    let waits = background
+        .iter_mut()
+        .map(|(name, handle)| Box::pin(async move { (*name, handle.await) }));
+    let ((loop_name, end), ..) = futures_util::future::select_all(waits).await;
+    let reason = end
+        .err()
+        .map_or_else(|| "it returned".to_owned(), |error| error.to_string());
     EngineError::LoopEnded { loop_name, reason }
 }
 
@@ -204,34 +250,35 @@ async fn nothing_more_to_do(core: &Core) {
     if !config.drain && config.max_tasks.is_none() && config.idle_exit.is_none() {
         return std::future::pending().await;
     }
-    let mut n_empty = 0;
     loop {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        if config.max_tasks.is_some_and(|most| core.stats.n_final() >= most) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if config
+            .max_tasks
+            .is_some_and(|most| core.stats.n_final() >= most)
+        {
             return;
         }
-        let idle = core.last_work.lock().map_or(Duration::ZERO, |last| last.elapsed());
+        let idle = core
+            .last_work
+            .lock()
+            .map_or(Duration::ZERO, |last| last.elapsed());
         let nothing_held = core.ledger.n_tasks() == 0;
         if nothing_held && config.idle_exit.is_some_and(|longest| idle >= longest) {
             return;
         }
-        if config.drain && nothing_held {
-            let handlers: Vec<_> = core.registry.snapshot().handlers.keys().cloned().collect();
-            // Twice, because a claim may be under way between the two looks.
-            match core.store.anything_runnable(&handlers).await {
-                Ok(false) if n_empty > 0 => return,
-                Ok(false) => n_empty += 1,
-                _ => n_empty = 0,
-            }
-        } else {
-            n_empty = 0;
+        if nothing_held && config.drain && core.found_nothing() {
+            return;
         }
     }
 }
 
 /// Stores what is left. The loops stop last: the heartbeat holds the lease
 /// while the completer works.
-async fn flush(core: Arc<Core>, completer: JoinHandle<()>, background: &mut Vec<(&'static str, JoinHandle<()>)>) {
+async fn flush(
+    core: Arc<Core>,
+    completer: JoinHandle<()>,
+    background: &mut Vec<(&'static str, JoinHandle<()>)>,
+) {
     let deadline = Instant::now() + FLUSH_GRACE;
     while core.ledger.n_tasks() > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;

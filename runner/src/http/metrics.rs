@@ -10,7 +10,11 @@ pub(super) fn render(monitored: &Monitored) -> String {
     let mut page = Page(String::with_capacity(2_048));
     let get = |counter: &AtomicU64| counter.load(Relaxed);
 
-    page.head("pgtq_attempts_total", "counter", "Attempts that ended here, by what became of the task.");
+    page.head(
+        "pgtq_attempts_total",
+        "counter",
+        "Attempts that ended here, by what became of the task.",
+    );
     for (outcome, counter) in [
         ("complete", &stats.complete),
         ("failed", &stats.failed),
@@ -22,20 +26,54 @@ pub(super) fn render(monitored: &Monitored) -> String {
     ] {
         page.labelled("pgtq_attempts_total", "outcome", outcome, get(counter));
     }
-    page.one("pgtq_claimed_tasks_total", "counter", "Tasks claimed.", get(&stats.claimed));
-    page.one("pgtq_claims_total", "counter", "Claims that returned a task.", get(&stats.claims));
-    page.one("pgtq_rescued_tasks_total", "counter", "Tasks of dead runners taken back.", get(&stats.rescued));
-    page.one("pgtq_fuel_total", "counter", "Fuel burnt by guests.", get(&stats.fuel));
-    page.one("pgtq_attempts_running", "gauge", "Attempts under way.", get(&stats.running));
+    page.one(
+        "pgtq_claimed_tasks_total",
+        "counter",
+        "Tasks claimed.",
+        get(&stats.claimed),
+    );
+    page.one(
+        "pgtq_claims_total",
+        "counter",
+        "Claims that returned a task.",
+        get(&stats.claims),
+    );
+    page.one(
+        "pgtq_rescued_tasks_total",
+        "counter",
+        "Tasks of dead runners taken back.",
+        get(&stats.rescued),
+    );
+    page.one(
+        "pgtq_fuel_total",
+        "counter",
+        "Fuel burnt by guests.",
+        get(&stats.fuel),
+    );
+    page.one(
+        "pgtq_attempts_running",
+        "gauge",
+        "Attempts under way.",
+        get(&stats.running),
+    );
 
     let snapshot = monitored.registry.snapshot();
-    page.head("pgtq_handler_info", "gauge", "Handlers loaded now, with the digest that serves them.");
+    page.head(
+        "pgtq_handler_info",
+        "gauge",
+        "Handlers loaded now, with the digest that serves them.",
+    );
     let mut handlers: Vec<_> = snapshot.handlers.iter().collect();
     handlers.sort_by_key(|(name, _)| (*name).clone());
     for (name, handler) in handlers {
         // Names hold no character that would need escaping here.
-        let digest = handler.digest().map_or_else(String::new, |digest| digest.to_string());
-        let _ = writeln!(page.0, "pgtq_handler_info{{handler=\"{name}\",digest=\"{digest}\"}} 1");
+        let digest = handler
+            .digest()
+            .map_or_else(String::new, |digest| digest.to_string());
+        let _ = writeln!(
+            page.0,
+            "pgtq_handler_info{{handler=\"{name}\",digest=\"{digest}\"}} 1"
+        );
     }
     page.head("pgtq_build_info", "gauge", "The version of this runner.");
     page.labelled("pgtq_build_info", "version", env!("CARGO_PKG_VERSION"), 1);

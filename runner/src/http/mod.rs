@@ -24,8 +24,8 @@ use crate::engine::{Shutdown, Stats};
 use crate::plugin::Registry;
 use crate::store::Store;
 
-/// What the pages are made from.
-#[derive(Debug, Clone)]
+/// What the pages are made from. Cheap to clone.
+#[derive(Clone)]
 pub struct Monitored {
     /// Asked whether the database answers.
     pub store: Store,
@@ -53,7 +53,11 @@ pub async fn serve(listener: TcpListener, monitored: Monitored) -> std::io::Resu
 
 async fn readyz(State(monitored): State<Monitored>) -> Response {
     let ready = ready::check(&monitored).await;
-    let status = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(ready)).into_response()
 }
 

@@ -23,12 +23,21 @@ pub(super) async fn check(monitored: &Monitored) -> Ready {
         failing.push("stopping: no new tasks are claimed".to_owned());
     }
     if monitored.registry.snapshot().handlers.is_empty() {
-        failing.push("no handler is loaded: the plugin directory is empty or every file was refused".to_owned());
+        failing.push(
+            "no handler is loaded: the plugin directory is empty or every file was refused"
+                .to_owned(),
+        );
     }
     match tokio::time::timeout(PATIENCE, monitored.store.check_schema()).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => failing.push(format!("database: {error}")),
-        Err(_) => failing.push(format!("database: no answer within {} s", PATIENCE.as_secs())),
+        Err(_) => failing.push(format!(
+            "database: no answer within {} s",
+            PATIENCE.as_secs()
+        )),
     }
-    Ready { ready: failing.is_empty(), failing }
+    Ready {
+        ready: failing.is_empty(),
+        failing,
+    }
 }
