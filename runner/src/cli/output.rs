@@ -228,7 +228,7 @@ fn table(rows: &Rows) -> String {
 }
 
 fn plain_style(table: &mut Table) -> String {
-    table.load_style(comfy_table::TableStyle::NOTHING);
+    table.load_style(comfy_table::presets::NOTHING);
     let lines = table.lines().map(|line| line.trim_end().to_owned());
     lines.collect::<Vec<_>>().join("\n")
 }

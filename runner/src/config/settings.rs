@@ -153,12 +153,11 @@ impl Config {
             };
             let queue = Some(at.name(key, name)?);
             let slots = Some(at.small(key)?.max(1));
+            let serves_all = queues.iter().any(|spec| spec.queue.is_none());
             match queues.iter_mut().find(|spec| spec.queue == queue) {
                 Some(spec) if spec.slots.is_none() => spec.slots = slots,
                 Some(_) => {}
-                None if queues.iter().any(|spec| spec.queue.is_none()) => {
-                    queues.push(QueueSlots { queue, slots });
-                }
+                None if serves_all => queues.push(QueueSlots { queue, slots }),
                 // The runner was told to serve other queues only.
                 None => {}
             }
