@@ -18,12 +18,18 @@ use std::time::Duration;
 
 use super::account::Account;
 
-/// `$1` is the directory, `$2` the server. Standard input ends with its owner.
+/// `$1` is the directory, `$2` the server. Standard input ends with its owner. The
+/// server removes its lock file when it ends; asking for the process alone would
+/// wait for whoever inherits it to collect its status.
 const KEEPER: &str = r#"
 cat >/dev/null
 kill -s QUIT "$2" 2>/dev/null
+lock="$1/.s.PGSQL.5432.lock"
 n=0
-while kill -s 0 "$2" 2>/dev/null && [ "$n" -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
+while [ -e "$lock" ] && kill -s 0 "$2" 2>/dev/null && [ "$n" -lt 100 ]; do
+    sleep 0.1
+    n=$((n + 1))
+done
 rm -rf -- "$1"
 "#;
 
