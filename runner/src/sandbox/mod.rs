@@ -1,1 +1,36 @@
-//! The `sandbox` room.
+//! The only room that touches wasmtime.
+//!
+//! Owns the way from the bytes of a plugin file to ended attempts: look at a
+//! file without running it ([`inspect`]), compile it in a child process under
+//! limits ([`Sandbox::compile`]), ask it for its manifest
+//! ([`Compiled::probe`]), and hand out [`crate::task::Handler`]s that run
+//! every attempt in an instance of its own.
+//!
+//! ```text
+//! bytes ─ inspect ─► compile (child process, cache) ─► Compiled ─ probe ─► Manifest
+//!                                                         └─ handlers ─► attempts
+//! ```
+//!
+//! Promises: no bytes, arguments, output or behaviour of a guest crash the
+//! runner or take more than their limits; nothing of one attempt is seen by
+//! another; usage and logs are reported for every ending.
+//!
+//! Does not know the database, the plugin directory, or when to load what.
+
+mod child;
+mod compile;
+mod config;
+mod error;
+mod inspect;
+mod load;
+
+pub use child::compile_child;
+pub use config::{Allocator, SandboxConfig};
+pub use error::{LoadError, SandboxError};
+pub use inspect::{CONTRACT, FileForm, Inspection, inspect};
+pub use load::{Compiled, Sandbox};
+
+/// The version of wasmtime that is built in, for `pgtq version` and `doctor`.
+pub fn engine_version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}

@@ -1,0 +1,1 @@
+//! Compiles a plugin in a child process.
