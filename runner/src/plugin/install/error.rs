@@ -1,10 +1,9 @@
-//! Puts a file into the plugin directory, or back, in one step.
+//! Why nothing was installed.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::sandbox::LoadError;
-use crate::task::Digest;
 
 /// Why nothing was installed. Nothing is half-done then.
 #[derive(Debug, thiserror::Error)]
@@ -33,15 +32,21 @@ pub enum InstallError {
         /// What the check said.
         reason: String,
     },
-    /// Its handlers are spread over several files of the directory.
-    #[error(
-        "{file} has handlers of more than one installed plugin: {holders}; remove all but one first"
-    )]
-    SeveralHolders {
+    /// The file would replace what it is not a new version of.
+    #[error("{file} cannot be installed: {clash}")]
+    Clash {
         /// The file.
         file: PathBuf,
-        /// Which file holds which handler.
-        holders: String,
+        /// Which handler is in which installed file, and what to do.
+        clash: String,
+    },
+    /// The file's own name is not that of a plugin.
+    #[error(
+        "{file} cannot be installed under that name: a plugin file is called something.wasm and does not begin with a dot"
+    )]
+    BadName {
+        /// The file.
+        file: PathBuf,
     },
     /// No file and no handler of that name is installed.
     #[error("no installed plugin file or handler is called `{wanted}`; there are: {known}")]
@@ -53,7 +58,7 @@ pub enum InstallError {
     },
     /// There is nothing to go back to.
     #[error(
-        "no kept version of {file} {wanted}; `pgtq deploy` keeps the last {keep}, a file copied by hand is not kept"
+        "no other version of {file}{wanted} is kept; `pgtq deploy` keeps the last {keep}, a file copied by hand is not kept"
     )]
     NoSuchVersion {
         /// The file.
@@ -80,7 +85,7 @@ pub enum InstallError {
         reason: String,
     },
     /// No room.
-    #[error("write to {dir}: no space left; nothing was changed")]
+    #[error("write to {dir}: no space left; what was installed stays")]
     NoSpace {
         /// The directory.
         dir: PathBuf,
@@ -95,55 +100,24 @@ pub enum InstallError {
     },
 }
 
-/// What an installation did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Installed {
-    /// The file in the plugin directory.
-    pub file: PathBuf,
-    /// What it holds now.
-    pub digest: Digest,
-    /// What it held before; equal to `digest` if there was nothing to do.
-    pub replaced: Option<Digest>,
-}
-
-/// A version that can be rolled back to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptVersion {
-    /// The name of the file in the plugin directory that it was.
-    pub name: String,
-    /// Grows with every version kept for that name.
-    pub number: u64,
-    /// The version.
-    pub digest: Digest,
-    /// Where it is kept.
-    pub path: PathBuf,
-    /// Whether it is also what is installed now.
-    pub current: bool,
-}
-
-/// Installs `source` into `dir`: checks it, keeps the file it replaces, and
-/// swaps it in by a rename. Replaces the file that holds its handlers, else
-/// goes by its own name. `check` may look further, for example compile it; its
-/// error is shown. Blocks.
-pub fn install(
-    dir: &Path,
-    source: &Path,
-    check: impl FnOnce(&[u8]) -> Result<(), String>,
-) -> Result<Installed, InstallError> {
-    let _ = (dir, source, check(&[]));
-    todo!()
-}
-
-/// Puts a kept version back: the last one that differs, or that of digest
-/// `to`. `what` is a file name or a handler name. What it replaces is kept, so
-/// that a second rollback undoes the first. Blocks.
-pub fn rollback(dir: &Path, what: &str, to: Option<Digest>) -> Result<Installed, InstallError> {
-    let _ = (dir, what, to);
-    todo!()
-}
-
-/// All kept versions, newest first for each name. Blocks.
-pub fn versions(dir: &Path) -> Result<Vec<KeptVersion>, InstallError> {
-    let _ = dir;
-    todo!()
+impl InstallError {
+    /// Sorts what the system said about writing in `dir` by what a person does next.
+    pub(super) fn writing(dir: &Path, doing: &str, error: io::Error) -> InstallError {
+        use io::ErrorKind::{
+            NotADirectory, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
+            StorageFull,
+        };
+        let dir = dir.to_owned();
+        match error.kind() {
+            StorageFull | QuotaExceeded => InstallError::NoSpace { dir },
+            NotFound | NotADirectory | PermissionDenied | ReadOnlyFilesystem => {
+                let reason = error.to_string();
+                InstallError::NotWritable { dir, reason }
+            }
+            _ => InstallError::Io {
+                doing: format!("{doing} in {}", dir.display()),
+                source: error,
+            },
+        }
+    }
 }

@@ -1,0 +1,1 @@
+use super::guests::{guest, load, sandbox, small};
