@@ -15,7 +15,7 @@ use crate::task::{HandlerInfo, MAX_ARGS_BYTES};
 use super::error::{Exit, Problem};
 
 /// The arguments' JSON text. `stdin` is read only for `-`.
-pub(super) fn read(
+pub(crate) fn read(
     words: &[String],
     handler: Option<&HandlerInfo>,
     stdin: &mut dyn Read,
@@ -44,20 +44,22 @@ pub(super) fn read(
 }
 
 /// Reads JSON text; says where it is wrong.
-pub(super) fn parse(text: &str) -> Result<Value, Problem> {
+pub(crate) fn parse(text: &str) -> Result<Value, Problem> {
     let value: Value = serde_json::from_str(text).map_err(|error| {
         Problem::usage(format!("arguments are not JSON: {error}"))
             .help("write `name=value` pairs, an object '{\"name\": 1}', an array '[1]', @FILE, or - for standard input")
     })?;
     match value {
         Value::Object(_) | Value::Array(_) => Ok(value),
-        _ => Err(Problem::usage("arguments are a JSON object or array, not a single value")
-            .help("write `name=value`, or '[1]' for positional arguments")),
+        _ => Err(
+            Problem::usage("arguments are a JSON object or array, not a single value")
+                .help("write `name=value`, or '[1]' for positional arguments"),
+        ),
     }
 }
 
 /// Refuses what the database would refuse.
-pub(super) fn size(text: &str) -> Result<(), Problem> {
+pub(crate) fn size(text: &str) -> Result<(), Problem> {
     match text.len() > MAX_ARGS_BYTES {
         true => Err(Problem::usage(format!(
             "arguments have more than {MAX_ARGS_BYTES} bytes (1 MiB)"
@@ -125,7 +127,8 @@ fn typed(name: &str, text: &str, types: Option<&[String]>) -> Result<Value, Prob
     }
     let parsed: Option<Value> = serde_json::from_str(text).ok();
     if types.is_empty() {
-        let scalar = parsed.filter(|value| !value.is_object() && !value.is_array() && !value.is_string());
+        let scalar =
+            parsed.filter(|value| !value.is_object() && !value.is_array() && !value.is_string());
         return Ok(scalar.unwrap_or_else(|| Value::String(text.to_owned())));
     }
     parsed.ok_or_else(|| {
@@ -158,7 +161,12 @@ fn collect_types(root: &Value, schema: &Value, types: &mut Vec<String>, depth: u
         _ => {}
     }
     for word in ["anyOf", "oneOf", "allOf"] {
-        for inner in schema.get(word).and_then(Value::as_array).into_iter().flatten() {
+        for inner in schema
+            .get(word)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             collect_types(root, inner, types, depth - 1);
         }
     }
@@ -170,7 +178,11 @@ fn collect_types(root: &Value, schema: &Value, types: &mut Vec<String>, depth: u
     if let Some(target) = target {
         collect_types(root, target, types, depth - 1);
     }
-    if let Some(first) = schema.get("enum").and_then(Value::as_array).and_then(|all| all.first()) {
+    if let Some(first) = schema
+        .get("enum")
+        .and_then(Value::as_array)
+        .and_then(|all| all.first())
+    {
         if first.is_string() {
             types.push("string".to_owned());
         }
@@ -178,7 +190,7 @@ fn collect_types(root: &Value, schema: &Value, types: &mut Vec<String>, depth: u
 }
 
 /// Checks arguments against the handler's schema.
-pub(super) fn fit(handler: &HandlerInfo, arguments: &Value) -> Result<(), Problem> {
+pub(crate) fn fit(handler: &HandlerInfo, arguments: &Value) -> Result<(), Problem> {
     let Some(schema) = &handler.arguments else {
         return Ok(());
     };
@@ -240,6 +252,10 @@ fn by_name(handler: &HandlerInfo, arguments: &Value) -> Result<Value, Problem> {
         ))
         .help(format!("they are: {}", handler.positional.join(", "))));
     }
-    let pairs = handler.positional.iter().cloned().zip(items.iter().cloned());
+    let pairs = handler
+        .positional
+        .iter()
+        .cloned()
+        .zip(items.iter().cloned());
     Ok(Value::Object(pairs.collect()))
 }

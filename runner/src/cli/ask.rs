@@ -7,7 +7,7 @@ use super::error::{Exit, Problem};
 
 /// Goes on if `--yes` was given or a person says yes to `question`; else the
 /// refusal with status 7.
-pub(super) fn confirm(context: &Context, question: &str) -> Result<(), Problem> {
+pub(crate) fn confirm(context: &Context, question: &str) -> Result<(), Problem> {
     if context.global.yes {
         return Ok(());
     }

@@ -15,20 +15,20 @@ use super::known::Handlers;
 use super::{arguments, progress, text};
 
 /// Tasks of one transaction.
-pub(super) const CHUNK: usize = 5_000;
+pub(crate) const CHUNK: usize = 5_000;
 /// No line may be longer: arguments at their limit, twice over for escapes.
 const MAX_LINE: u64 = 4 << 20;
 
 /// What to push.
-pub(super) struct Batch<'a> {
+pub(crate) struct Batch<'a> {
     /// A file, or `-`.
-    pub(super) path: &'a str,
+    pub(crate) path: &'a str,
     /// With it, a line is only arguments.
-    pub(super) handler: Option<Name>,
+    pub(crate) handler: Option<Name>,
     /// Lines to leave out at the top.
-    pub(super) skip: u64,
+    pub(crate) skip: u64,
     /// What the flags say about every task.
-    pub(super) template: NewTask,
+    pub(crate) template: NewTask,
 }
 
 /// A line without a handler on the command line.
@@ -53,7 +53,7 @@ struct Line {
 }
 
 /// Checks the whole file, then pushes it.
-pub(super) async fn run(
+pub(crate) async fn run(
     context: &Context,
     store: &Store,
     known: &Handlers,
@@ -117,7 +117,9 @@ fn task(batch: &Batch<'_>, known: &Handlers, line: &str) -> Result<NewTask, Prob
                 .help("a line is {\"handler\": \"…\", \"args\": {…}}; with HANDLER on the command line it is only the arguments")
         })?;
         task.handler = line.handler;
-        task.args = line.args.map_or_else(|| "{}".to_owned(), |raw| raw.get().to_owned());
+        task.args = line
+            .args
+            .map_or_else(|| "{}".to_owned(), |raw| raw.get().to_owned());
         task.queue = line.queue.or(task.queue);
         task.priority = line.priority.unwrap_or(task.priority);
         if let Some(delay) = line.delay {
@@ -139,7 +141,9 @@ fn task(batch: &Batch<'_>, known: &Handlers, line: &str) -> Result<NewTask, Prob
 
 fn at_line(number: u64, mut problem: Problem) -> Problem {
     problem.message = format!("line {number}: {}", problem.message);
-    problem.help.push("nothing of this file was pushed".to_owned());
+    problem
+        .help
+        .push("nothing of this file was pushed".to_owned());
     problem
 }
 
@@ -172,7 +176,12 @@ impl Sender<'_> {
         let ids: String = match self.context.out.is_json() {
             true => pushed
                 .iter()
-                .map(|one| format!("{}\n", serde_json::json!({"id": one.id, "existed": one.existed})))
+                .map(|one| {
+                    format!(
+                        "{}\n",
+                        serde_json::json!({"id": one.id, "existed": one.existed})
+                    )
+                })
                 .collect(),
             false => pushed.iter().map(|one| format!("{}\n", one.id)).collect(),
         };

@@ -11,10 +11,10 @@ use super::error::{Exit, Problem};
 
 /// Where `pgtq dev` leaves the address of its private server, so that other
 /// verbs in the same directory find it while it runs.
-pub(super) const PRIVATE_URL: &str = ".pgtq/url";
+pub(crate) const PRIVATE_URL: &str = ".pgtq/url";
 
 /// The database's address as configured; `None` when nobody named one.
-pub(super) fn configured(config: &Config) -> Result<Option<DatabaseConfig>, Problem> {
+pub(crate) fn configured(config: &Config) -> Result<Option<DatabaseConfig>, Problem> {
     let found = match &config.database {
         DatabaseSource::None => None,
         DatabaseSource::Url(url) => Some(DatabaseConfig::parse(url)?),
@@ -26,7 +26,7 @@ pub(super) fn configured(config: &Config) -> Result<Option<DatabaseConfig>, Prob
 }
 
 /// The address `url` with the rest of the configuration.
-pub(super) fn at(config: &Config, url: &str) -> Result<DatabaseConfig, Problem> {
+pub(crate) fn at(config: &Config, url: &str) -> Result<DatabaseConfig, Problem> {
     finish(config, DatabaseConfig::parse(url)?)
 }
 
@@ -40,14 +40,14 @@ fn finish(config: &Config, mut database: DatabaseConfig) -> Result<DatabaseConfi
 
 /// Connects to the configured database, or to the server of a `pgtq dev` that
 /// runs in this directory. Checks the schema.
-pub(super) async fn open(context: &Context, config: &Config) -> Result<Store, Problem> {
+pub(crate) async fn open(context: &Context, config: &Config) -> Result<Store, Problem> {
     let store = connect(context, config).await?;
     store.check_schema().await?;
     Ok(store)
 }
 
 /// As [`open`] without looking at the schema.
-pub(super) async fn connect(context: &Context, config: &Config) -> Result<Store, Problem> {
+pub(crate) async fn connect(context: &Context, config: &Config) -> Result<Store, Problem> {
     let database = match configured(config)? {
         Some(database) => database,
         None => match private_url(&context.here) {
@@ -59,7 +59,7 @@ pub(super) async fn connect(context: &Context, config: &Config) -> Result<Store,
 }
 
 /// Nobody said where the database is.
-pub(super) fn unconfigured() -> Problem {
+pub(crate) fn unconfigured() -> Problem {
     Problem::usage("no database configured")
         .help("set DATABASE_URL, or try `pgtq dev` for a private one")
 }

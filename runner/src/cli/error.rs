@@ -8,7 +8,7 @@ use crate::config::ConfigError;
 /// Exit codes. Documented in README; never renumbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// The operation failed.
     Failed = 1,
     /// Wrong usage or configuration.
@@ -31,20 +31,20 @@ pub enum Exit {
 
 /// What a verb ends with when it does not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// The process's status.
-    pub exit: Exit,
+    pub(crate) exit: Exit,
     /// One or more lines, first one lowercase without a period.
-    pub message: String,
+    pub(crate) message: String,
     /// What to do next, one line each.
-    pub help: Vec<String>,
+    pub(crate) help: Vec<String>,
     /// Nothing is printed: the reader of our output went away.
-    pub silent: bool,
+    pub(crate) silent: bool,
 }
 
 impl Problem {
     /// A problem with a code and a message.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Problem {
             exit,
             message: message.into(),
@@ -54,27 +54,27 @@ impl Problem {
     }
 
     /// The operation failed.
-    pub fn failed(message: impl Into<String>) -> Self {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
         Problem::new(Exit::Failed, message)
     }
 
     /// Wrong usage.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Problem::new(Exit::Usage, message)
     }
 
     /// The thing named does not exist.
-    pub fn not_found(message: impl Into<String>) -> Self {
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Problem::new(Exit::NotFound, message)
     }
 
     /// Refused until it is confirmed.
-    pub fn refused(message: impl Into<String>) -> Self {
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
         Problem::new(Exit::Refused, message)
     }
 
     /// The reader of stdout went away: stop without a word.
-    pub fn pipe_closed() -> Self {
+    pub(crate) fn pipe_closed() -> Self {
         Problem {
             silent: true,
             ..Problem::new(Exit::Failed, "")
@@ -83,14 +83,14 @@ impl Problem {
 
     /// Adds a line of advice.
     #[must_use]
-    pub fn help(mut self, line: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, line: impl Into<String>) -> Self {
         self.help.push(line.into());
         self
     }
 
     /// Adds a line of advice if there is one.
     #[must_use]
-    pub fn maybe_help(self, line: Option<String>) -> Self {
+    pub(crate) fn maybe_help(self, line: Option<String>) -> Self {
         match line {
             Some(line) => self.help(line),
             None => self,
@@ -98,7 +98,7 @@ impl Problem {
     }
 
     /// The text with ANSI colours, to be stripped where they are not wanted.
-    pub fn styled(&self) -> String {
+    pub(crate) fn styled(&self) -> String {
         let mut text = format!("\x1b[1;31merror:\x1b[0m {}\n", indent(&self.message, 7));
         for (i, line) in self.help.iter().enumerate() {
             let head = match i {
@@ -112,7 +112,8 @@ impl Problem {
 }
 
 fn indent(text: &str, by: usize) -> String {
-    text.trim_end().replace('\n', &format!("\n{}", " ".repeat(by)))
+    text.trim_end()
+        .replace('\n', &format!("\n{}", " ".repeat(by)))
 }
 
 impl fmt::Display for Problem {

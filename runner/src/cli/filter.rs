@@ -16,37 +16,37 @@ const WORDS: [&str; 6] = ["state", "queue", "handler", "since", "error", "id"];
 
 /// Narrowing flags, shared by all verbs that take tasks.
 #[derive(Debug, Clone, Default, Args)]
-pub struct FilterArgs {
+pub(crate) struct FilterArgs {
     /// Only tasks in this state; may be repeated
     #[arg(long, value_name = "STATE", value_parser = state)]
-    pub state: Vec<State>,
+    pub(crate) state: Vec<State>,
     /// Only tasks of this queue
     #[arg(long, value_name = "NAME")]
-    pub queue: Option<Name>,
+    pub(crate) queue: Option<Name>,
     /// Only tasks of this handler; `*` stands for any text
     #[arg(long, value_name = "PATTERN")]
-    pub handler: Option<String>,
+    pub(crate) handler: Option<String>,
     /// Only tasks pushed or finished within this time
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
-    pub since: Option<Duration>,
+    pub(crate) since: Option<Duration>,
     /// Only tasks whose error message holds this text
     #[arg(long, value_name = "TEXT")]
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 /// What a person asked for: single tasks, or all that a filter meets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Selection {
+pub(crate) struct Selection {
     /// Tasks by id.
-    pub(super) ids: Vec<TaskId>,
+    pub(crate) ids: Vec<TaskId>,
     /// What the words and flags say.
-    pub(super) filter: Filter,
+    pub(crate) filter: Filter,
     /// Whether they say anything at all.
-    pub(super) narrowed: bool,
+    pub(crate) narrowed: bool,
 }
 
 /// Reads ids, filter words and flags together.
-pub(super) fn select(words: &[String], flags: &FilterArgs) -> Result<Selection, Problem> {
+pub(crate) fn select(words: &[String], flags: &FilterArgs) -> Result<Selection, Problem> {
     let mut filter = Filter {
         states: flags.state.clone(),
         queue: flags.queue.clone(),
@@ -93,7 +93,7 @@ pub(super) fn select(words: &[String], flags: &FilterArgs) -> Result<Selection, 
 }
 
 /// Reads a task id.
-pub(super) fn id(text: &str) -> Result<TaskId, Problem> {
+pub(crate) fn id(text: &str) -> Result<TaskId, Problem> {
     text.parse()
         .map_err(|_| Problem::usage(format!("{text:?} is not a task id: a whole number like 42")))
 }

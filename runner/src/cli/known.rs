@@ -8,13 +8,13 @@ use super::error::Problem;
 use super::text;
 
 /// A look at what live runners can run.
-pub(super) struct Handlers {
+pub(crate) struct Handlers {
     rows: Vec<HandlerRow>,
     allow_unknown: bool,
 }
 
 impl Handlers {
-    pub(super) async fn load(store: &Store, allow_unknown: bool) -> Result<Self, Problem> {
+    pub(crate) async fn load(store: &Store, allow_unknown: bool) -> Result<Self, Problem> {
         let rows = store.handlers().await?;
         Ok(Handlers {
             rows,
@@ -23,7 +23,7 @@ impl Handlers {
     }
 
     #[cfg(test)]
-    pub(super) fn of(rows: Vec<HandlerRow>, allow_unknown: bool) -> Self {
+    pub(crate) fn of(rows: Vec<HandlerRow>, allow_unknown: bool) -> Self {
         Handlers {
             rows,
             allow_unknown,
@@ -31,12 +31,12 @@ impl Handlers {
     }
 
     /// Whether a live runner has it.
-    pub(super) fn runs(&self, name: &Name) -> bool {
+    pub(crate) fn runs(&self, name: &Name) -> bool {
         self.rows.iter().any(|row| row.info.name == *name)
     }
 
     /// What is known of `name`; `None` only if unknown ones are allowed.
-    pub(super) fn find(&self, name: &Name) -> Result<Option<&HandlerInfo>, Problem> {
+    pub(crate) fn find(&self, name: &Name) -> Result<Option<&HandlerInfo>, Problem> {
         let found = self.rows.iter().find(|row| row.info.name == *name);
         match found {
             Some(row) => Ok(Some(&row.info)),

@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use super::root::{Color, Root, Verb};
 
 /// Installs the process's log. `PGTQ_LOG`, then `RUST_LOG`, win over `-q` and `-v`.
-pub(super) fn start(root: &Root) {
+pub(crate) fn start(root: &Root) {
     let level = i16::from(usual(&root.verb)) + i16::from(root.global.verbose)
         - i16::from(root.global.quiet);
     let level = match level {

@@ -16,9 +16,10 @@ use crate::task::{Digest, Manifest};
 use super::error::{Exit, Problem};
 
 /// A sandbox with room for `slots` attempts at once.
-pub(super) fn sandbox(config: &Config, slots: u32) -> Result<Sandbox, Problem> {
-    let compiler = std::env::current_exe()
-        .map_err(|error| Problem::failed(format!("cannot find this program's own file: {error}")))?;
+pub(crate) fn sandbox(config: &Config, slots: u32) -> Result<Sandbox, Problem> {
+    let compiler = std::env::current_exe().map_err(|error| {
+        Problem::failed(format!("cannot find this program's own file: {error}"))
+    })?;
     let run = &config.run;
     Ok(Sandbox::new(SandboxConfig {
         allocator: match run.pooling {
@@ -39,7 +40,11 @@ pub(super) fn sandbox(config: &Config, slots: u32) -> Result<Sandbox, Problem> {
 }
 
 /// The plugin directory, watched as configured, with its first scan done.
-pub(super) async fn plugins(config: &Config, sandbox: &Sandbox, registry: &Registry) -> PluginDirectory {
+pub(crate) async fn plugins(
+    config: &Config,
+    sandbox: &Sandbox,
+    registry: &Registry,
+) -> PluginDirectory {
     let run = &config.run;
     let options = DirectoryOptions {
         rescan_every: match run.watch {
@@ -61,17 +66,18 @@ pub(super) async fn plugins(config: &Config, sandbox: &Sandbox, registry: &Regis
 }
 
 /// A plugin file read, compiled and asked for its manifest.
-pub(super) struct Loaded {
-    pub(super) digest: Digest,
-    pub(super) compiled: Compiled,
-    pub(super) manifest: Manifest,
+pub(crate) struct Loaded {
+    pub(crate) digest: Digest,
+    pub(crate) compiled: Compiled,
+    pub(crate) manifest: Manifest,
 }
 
 /// Reads and loads `file` as a runner would.
-pub(super) async fn load(sandbox: &Sandbox, file: &Path) -> Result<Loaded, Problem> {
+pub(crate) async fn load(sandbox: &Sandbox, file: &Path) -> Result<Loaded, Problem> {
     let bytes = read(file)?;
     let digest = digest(&bytes);
-    let refused = |reason: LoadError| Problem::failed(format!("{} is refused: {reason}", file.display()));
+    let refused =
+        |reason: LoadError| Problem::failed(format!("{} is refused: {reason}", file.display()));
     let compiled = sandbox
         .compile(Arc::from(bytes), digest)
         .await
@@ -85,7 +91,7 @@ pub(super) async fn load(sandbox: &Sandbox, file: &Path) -> Result<Loaded, Probl
 }
 
 /// The file's bytes.
-pub(super) fn read(file: &Path) -> Result<Vec<u8>, Problem> {
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Problem> {
     std::fs::read(file).map_err(|error| {
         let exit = match error.kind() {
             std::io::ErrorKind::NotFound => Exit::NotFound,
@@ -96,14 +102,17 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>, Problem> {
 }
 
 /// The identity of a plugin file.
-pub(super) fn digest(bytes: &[u8]) -> Digest {
+pub(crate) fn digest(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
 }
 
 /// The plugin directory for a verb that writes to it; made when missing.
-pub(super) fn ensure_dir(dir: &Path) -> Result<PathBuf, Problem> {
+pub(crate) fn ensure_dir(dir: &Path) -> Result<PathBuf, Problem> {
     std::fs::create_dir_all(dir).map_err(|error| {
-        Problem::failed(format!("cannot make the directory `{}`: {error}", dir.display()))
+        Problem::failed(format!(
+            "cannot make the directory `{}`: {error}",
+            dir.display()
+        ))
     })?;
     Ok(dir.to_owned())
 }

@@ -30,7 +30,11 @@ pub fn main() -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return finish(Err(Problem::failed(format!("cannot start threads: {error}")))),
+        Err(error) => {
+            return finish(Err(Problem::failed(format!(
+                "cannot start threads: {error}"
+            ))));
+        }
     };
     let done = runtime.block_on(limited(root));
     // Blocking reads of standard input cannot be cancelled: do not wait for them.
@@ -48,7 +52,10 @@ async fn limited(root: Root) -> Result<(), Problem> {
         None => work.await,
         Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
             let text = super::text::fine(limit);
-            Err(Problem::new(Exit::Elapsed, format!("gave up after {text} (--timeout)")))
+            Err(Problem::new(
+                Exit::Elapsed,
+                format!("gave up after {text} (--timeout)"),
+            ))
         }),
     }
 }

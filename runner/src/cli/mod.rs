@@ -22,12 +22,11 @@ mod progress;
 mod root;
 mod runner;
 mod signals;
+mod sources;
 mod text;
 mod verbs;
 
-pub use error::{Exit, Problem};
 pub use main::main;
-pub use root::{GlobalArgs, Root, Verb};
 
 #[cfg(test)]
 mod tests;

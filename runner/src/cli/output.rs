@@ -12,7 +12,7 @@ use super::text;
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// A table on a terminal, tab-separated in a pipe
     Table,
     /// One JSON object with a `schema` marker
@@ -25,7 +25,7 @@ pub enum Format {
 
 /// One value in two forms.
 #[derive(Debug, Clone)]
-pub(super) struct Cell {
+pub(crate) struct Cell {
     /// For a table: short, relative.
     human: String,
     /// For a pipe: exact.
@@ -33,7 +33,7 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    pub(super) fn new(human: impl Into<String>, plain: impl Into<String>) -> Self {
+    pub(crate) fn new(human: impl Into<String>, plain: impl Into<String>) -> Self {
         Cell {
             human: human.into(),
             plain: plain.into(),
@@ -41,7 +41,7 @@ impl Cell {
     }
 
     /// A moment: relative for people, RFC 3339 for programs.
-    pub(super) fn time(at: Option<jiff::Timestamp>, now: jiff::Timestamp) -> Self {
+    pub(crate) fn time(at: Option<jiff::Timestamp>, now: jiff::Timestamp) -> Self {
         match at {
             Some(at) => Cell::new(text::relative(at, now), text::instant(at)),
             None => Cell::new("", ""),
@@ -49,7 +49,7 @@ impl Cell {
     }
 
     /// A count: grouped digits for people.
-    pub(super) fn count(n: u64) -> Self {
+    pub(crate) fn count(n: u64) -> Self {
         Cell::new(text::count(n), n.to_string())
     }
 }
@@ -61,7 +61,7 @@ impl<T: AsRef<str>> From<T> for Cell {
 }
 
 /// Rows of one kind of thing.
-pub(super) struct Rows {
+pub(crate) struct Rows {
     /// e.g. `pgtq.tasks/v1`: the word before the slash is the list's field.
     schema: &'static str,
     columns: &'static [&'static str],
@@ -75,7 +75,7 @@ struct Row {
 }
 
 impl Rows {
-    pub(super) fn new(schema: &'static str, columns: &'static [&'static str]) -> Self {
+    pub(crate) fn new(schema: &'static str, columns: &'static [&'static str]) -> Self {
         Rows {
             schema,
             columns,
@@ -83,7 +83,7 @@ impl Rows {
         }
     }
 
-    pub(super) fn push(&mut self, id: impl ToString, cells: Vec<Cell>, json: Value) {
+    pub(crate) fn push(&mut self, id: impl ToString, cells: Vec<Cell>, json: Value) {
         debug_assert_eq!(cells.len(), self.columns.len(), "one cell a column");
         self.rows.push(Row {
             id: id.to_string(),
@@ -92,22 +92,22 @@ impl Rows {
         });
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 }
 
 /// Where data goes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Output {
+pub(crate) struct Output {
     /// What was asked for.
-    pub(super) format: Format,
+    pub(crate) format: Format,
     /// Whether a person reads it.
-    pub(super) terminal: bool,
+    pub(crate) terminal: bool,
 }
 
 impl Output {
-    pub(super) fn new(format: Format) -> Self {
+    pub(crate) fn new(format: Format) -> Self {
         Output {
             format,
             terminal: std::io::stdout().is_terminal(),
@@ -115,17 +115,17 @@ impl Output {
     }
 
     /// Whether the answer must be JSON.
-    pub(super) fn is_json(self) -> bool {
+    pub(crate) fn is_json(self) -> bool {
         matches!(self.format, Format::Json | Format::Jsonl)
     }
 
     /// Prints rows.
-    pub(super) fn rows(self, rows: &Rows) -> Result<(), Problem> {
+    pub(crate) fn rows(self, rows: &Rows) -> Result<(), Problem> {
         self.raw(&self.render_rows(rows))
     }
 
     /// Prints one thing: `pairs` for people, `json` for programs.
-    pub(super) fn one(
+    pub(crate) fn one(
         self,
         schema: &'static str,
         id: impl ToString,
@@ -136,26 +136,37 @@ impl Output {
     }
 
     /// Prints text that is already in its final form.
-    pub(super) fn raw(self, text: &str) -> Result<(), Problem> {
+    pub(crate) fn raw(self, text: &str) -> Result<(), Problem> {
         let mut out = anstream::stdout().lock();
         out.write_all(text.as_bytes())?;
         out.flush()?;
         Ok(())
     }
 
-    pub(super) fn render_rows(self, rows: &Rows) -> String {
+    pub(crate) fn render_rows(self, rows: &Rows) -> String {
         match self.format {
             Format::Table if self.terminal => table(rows),
             Format::Table => rows
                 .rows
                 .iter()
                 .map(|row| {
-                    let cells = row.cells.iter().map(|cell| text::line(&cell.plain, usize::MAX));
+                    let cells = row
+                        .cells
+                        .iter()
+                        .map(|cell| text::line(&cell.plain, usize::MAX));
                     cells.collect::<Vec<_>>().join("\t") + "\n"
                 })
                 .collect(),
-            Format::Ids => rows.rows.iter().map(|row| format!("{}\n", row.id)).collect(),
-            Format::Jsonl => rows.rows.iter().map(|row| format!("{}\n", row.json)).collect(),
+            Format::Ids => rows
+                .rows
+                .iter()
+                .map(|row| format!("{}\n", row.id))
+                .collect(),
+            Format::Jsonl => rows
+                .rows
+                .iter()
+                .map(|row| format!("{}\n", row.json))
+                .collect(),
             Format::Json => {
                 let field = rows
                     .schema
@@ -172,7 +183,7 @@ impl Output {
         }
     }
 
-    pub(super) fn render_one(
+    pub(crate) fn render_one(
         self,
         schema: &'static str,
         id: &str,
@@ -198,7 +209,9 @@ impl Output {
                 shown
                     .map(|(key, cell)| {
                         let value = text::safe(&cell.human);
-                        let value = value.trim_end().replace('\n', &format!("\n{}", " ".repeat(width + 2)));
+                        let value = value
+                            .trim_end()
+                            .replace('\n', &format!("\n{}", " ".repeat(width + 2)));
                         format!("\x1b[1m{key:<width$}\x1b[0m  {value}\n")
                     })
                     .collect()

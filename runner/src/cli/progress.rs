@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::context::Context;
 
 /// A bar over `total` things. Hidden in a pipe and under `-q`.
-pub(super) fn bar(context: &Context, total: u64, what: &'static str) -> ProgressBar {
+pub(crate) fn bar(context: &Context, total: u64, what: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template(
         "  {msg} {human_pos}/{human_len} {wide_bar:.cyan/dim} {per_sec} {elapsed}",
     )
@@ -18,7 +18,7 @@ pub(super) fn bar(context: &Context, total: u64, what: &'static str) -> Progress
 }
 
 /// A spinner while something of unknown length happens.
-pub(super) fn spinner(context: &Context, what: impl Into<String>) -> ProgressBar {
+pub(crate) fn spinner(context: &Context, what: impl Into<String>) -> ProgressBar {
     let style = ProgressStyle::with_template("  {spinner} {msg} {elapsed}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner());
     let spinner = ProgressBar::with_draw_target(None, target(context)).with_style(style);

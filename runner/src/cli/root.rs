@@ -23,18 +23,18 @@ use super::verbs;
     help_template = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}",
     after_help = "Start with `pgtq demo` (a guided tour) or `pgtq dev` (a private queue in this directory)."
 )]
-pub struct Root {
+pub(crate) struct Root {
     /// Flags that every verb takes.
     #[command(flatten)]
-    pub global: GlobalArgs,
+    pub(crate) global: GlobalArgs,
     /// What to do.
     #[command(subcommand)]
-    pub verb: Verb,
+    pub(crate) verb: Verb,
 }
 
 /// When to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Color {
+pub(crate) enum Color {
     /// When the output is a terminal.
     Auto,
     /// Always.
@@ -46,51 +46,64 @@ pub enum Color {
 /// Flags that every verb takes.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
-pub struct GlobalArgs {
+pub(crate) struct GlobalArgs {
     /// Where the tasks live [env: PGTQ_DATABASE_URL, DATABASE_URL, PG*]
     #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
-    pub database_url: Option<String>,
+    pub(crate) database_url: Option<String>,
     /// The Postgres schema [env: PGTQ_SCHEMA] [default: pgtq]
     #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
-    pub schema: Option<String>,
+    pub(crate) schema: Option<String>,
     /// Read this file instead of searching for pgtq.toml [env: PGTQ_CONFIG]
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// How to print: a table on a terminal and tab-separated in a pipe, or this
-    #[arg(short, long, global = true, value_enum, value_name = "FORM", hide_short_help = true)]
-    pub output: Option<Format>,
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORM",
+        hide_short_help = true
+    )]
+    pub(crate) output: Option<Format>,
     /// Same as --output json
     #[arg(long, global = true, conflicts_with = "output")]
-    pub json: bool,
+    pub(crate) json: bool,
     /// When to colour [env: NO_COLOR, CLICOLOR_FORCE]
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto", hide_short_help = true)]
-    pub color: Color,
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_short_help = true
+    )]
+    pub(crate) color: Color,
     /// Say less; repeat for errors only
     #[arg(short, long, global = true, action = clap::ArgAction::Count, hide_short_help = true)]
-    pub quiet: u8,
+    pub(crate) quiet: u8,
     /// Say more; repeat for everything [env: PGTQ_LOG, RUST_LOG]
     #[arg(short, long, global = true, action = clap::ArgAction::Count, hide_short_help = true)]
-    pub verbose: u8,
+    pub(crate) verbose: u8,
     /// Do not ask, do it
     #[arg(short, long, global = true, hide_short_help = true)]
-    pub yes: bool,
+    pub(crate) yes: bool,
     /// Never ask; end with status 7 where an answer is needed
     #[arg(long, global = true, hide_short_help = true)]
-    pub no_input: bool,
+    pub(crate) no_input: bool,
     /// Give up after this long, with status 124
     #[arg(long, global = true, value_name = "TIME", value_parser = values::duration, hide_short_help = true)]
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     /// Refuse everything that changes tasks [env: PGTQ_READ_ONLY]
     #[arg(long, global = true, hide_short_help = true)]
-    pub read_only: bool,
+    pub(crate) read_only: bool,
 }
 
 impl GlobalArgs {
     /// The settings among them.
-    pub fn flags(&self) -> Vec<Flag> {
-        let text = |key, flag, text: &Option<String>| {
-            text.clone().map(|text| Flag { key, flag, text })
-        };
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        let text =
+            |key, flag, text: &Option<String>| text.clone().map(|text| Flag { key, flag, text });
         let read_only = self.read_only.then(|| Flag {
             key: "cli.read_only",
             flag: "--read-only",
@@ -109,7 +122,7 @@ impl GlobalArgs {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// A guided tour: private Postgres, real plugins, real work, a hot swap
     Demo(verbs::demo::DemoArgs),
     /// A private Postgres and a runner with hot reload, in this directory

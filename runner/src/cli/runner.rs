@@ -20,28 +20,32 @@ use super::signals::Signals;
 
 /// When a runner ends by itself.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Until {
+pub(crate) struct Until {
     /// Nothing is runnable here any more.
-    pub(super) empty: bool,
+    pub(crate) empty: bool,
     /// So many tasks have ended here.
-    pub(super) tasks: Option<u64>,
+    pub(crate) tasks: Option<u64>,
     /// So long without a task.
-    pub(super) idle: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
 }
 
 /// A runner under way.
-pub(super) struct Runner {
-    pub(super) registry: Registry,
-    pub(super) directory: PluginDirectory,
-    pub(super) shutdown: Shutdown,
-    pub(super) stats: Arc<Stats>,
+pub(crate) struct Runner {
+    pub(crate) registry: Registry,
+    pub(crate) directory: PluginDirectory,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) stats: Arc<Stats>,
     engine: JoinHandle<Result<Summary, EngineError>>,
     pages: Option<JoinHandle<()>>,
 }
 
 impl Runner {
     /// Loads the plugins, then starts to run tasks.
-    pub(super) async fn start(config: &Config, store: Store, until: Until) -> Result<Self, Problem> {
+    pub(crate) async fn start(
+        config: &Config,
+        store: Store,
+        until: Until,
+    ) -> Result<Self, Problem> {
         let queues = queues(config);
         // A few instances more than slots, for the probes of new plugins.
         let slots = queues.iter().map(|spec| spec.slots).sum::<u32>() + 4;
@@ -97,7 +101,11 @@ impl Runner {
 
     /// Waits for the end. The first signal drains, the second aborts, the
     /// third ends the process. Status 130 if it was aborted.
-    pub(super) async fn finish(mut self, context: &Context, signals: &mut Signals) -> Result<Summary, Problem> {
+    pub(crate) async fn finish(
+        mut self,
+        context: &Context,
+        signals: &mut Signals,
+    ) -> Result<Summary, Problem> {
         let mut asked = 0;
         let ended = loop {
             tokio::select! {
@@ -122,15 +130,19 @@ impl Runner {
         if let Some(pages) = self.pages {
             pages.abort();
         }
-        let summary = ended.map_err(|error| Problem::failed(format!("the engine ended: {error}")))??;
+        let summary =
+            ended.map_err(|error| Problem::failed(format!("the engine ended: {error}")))??;
         match asked {
             0 | 1 => Ok(summary),
-            _ => Err(Problem::new(Exit::Interrupted, "stopped before the running tasks had ended; they were given back")),
+            _ => Err(Problem::new(
+                Exit::Interrupted,
+                "stopped before the running tasks had ended; they were given back",
+            )),
         }
     }
 
     /// Drains without a signal, for a runner inside another verb.
-    pub(super) async fn stop(self) -> Result<Summary, Problem> {
+    pub(crate) async fn stop(self) -> Result<Summary, Problem> {
         self.shutdown.drain();
         let ended = self.engine.await;
         self.directory.stop().await;

@@ -5,14 +5,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::error::Problem;
 
 /// Both signals, in the order they come.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
     /// From now on the signals do not end the process by themselves.
-    pub(super) fn catch() -> Result<Self, Problem> {
+    pub(crate) fn catch() -> Result<Self, Problem> {
         let wrong = |error| Problem::failed(format!("cannot listen for signals: {error}"));
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt()).map_err(wrong)?,
@@ -21,7 +21,7 @@ impl Signals {
     }
 
     /// Waits for the next one and says which. Cancel-safe.
-    pub(super) async fn next(&mut self) -> &'static str {
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 /// Replaces control characters, so that task data cannot drive a terminal.
 /// Line feeds and tabs stay; bidirectional overrides go.
-pub(super) fn safe(text: &str) -> String {
+pub(crate) fn safe(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\n' | '\t' => c,
@@ -18,7 +18,7 @@ pub(super) fn safe(text: &str) -> String {
 }
 
 /// [`safe`], on one line, cut to `max` characters.
-pub(super) fn line(text: &str, max: usize) -> String {
+pub(crate) fn line(text: &str, max: usize) -> String {
     let one: String = safe(text)
         .chars()
         .map(|c| if matches!(c, '\n' | '\t') { ' ' } else { c })
@@ -26,11 +26,14 @@ pub(super) fn line(text: &str, max: usize) -> String {
     if one.chars().count() <= max {
         return one;
     }
-    one.chars().take(max.saturating_sub(1)).chain(['…']).collect()
+    one.chars()
+        .take(max.saturating_sub(1))
+        .chain(['…'])
+        .collect()
 }
 
 /// `2m ago`, `in 5s`, `now`.
-pub(super) fn relative(at: Timestamp, now: Timestamp) -> String {
+pub(crate) fn relative(at: Timestamp, now: Timestamp) -> String {
     let milliseconds = at.as_millisecond() - now.as_millisecond();
     let distance = Duration::from_millis(milliseconds.unsigned_abs());
     if distance < Duration::from_secs(1) {
@@ -43,7 +46,7 @@ pub(super) fn relative(at: Timestamp, now: Timestamp) -> String {
 }
 
 /// A duration in its largest unit: `45s`, `2m`, `3h`, `4d`.
-pub(super) fn coarse(duration: Duration) -> String {
+pub(crate) fn coarse(duration: Duration) -> String {
     match duration.as_secs() {
         s @ 0..60 => format!("{s}s"),
         s @ 60..3_600 => format!("{}m", s / 60),
@@ -53,7 +56,7 @@ pub(super) fn coarse(duration: Duration) -> String {
 }
 
 /// A duration with three significant digits or so: `1.2 ms`, `45 µs`, `3.4 s`.
-pub(super) fn fine(duration: Duration) -> String {
+pub(crate) fn fine(duration: Duration) -> String {
     let micros = duration.as_secs_f64() * 1e6;
     match micros {
         m if m < 1_000.0 => format!("{m:.0} µs"),
@@ -65,7 +68,7 @@ pub(super) fn fine(duration: Duration) -> String {
 }
 
 /// `1.2 MiB`.
-pub(super) fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     let n = n as f64;
     match n {
         n if n < 1024.0 => format!("{n:.0} B"),
@@ -76,7 +79,7 @@ pub(super) fn bytes(n: u64) -> String {
 }
 
 /// `12 345`, so that large counts can be read.
-pub(super) fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -89,11 +92,11 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// `1 task`, `2 tasks`.
-pub(super) fn tasks(n: u64) -> String {
+pub(crate) fn tasks(n: u64) -> String {
     format!("{} task{}", count(n), if n == 1 { "" } else { "s" })
 }
 
 /// RFC 3339 in UTC.
-pub(super) fn instant(at: Timestamp) -> String {
+pub(crate) fn instant(at: Timestamp) -> String {
     format!("{at:.3}")
 }

@@ -97,7 +97,9 @@ impl Layers {
 
     /// All settings that have a value, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
-        self.settings.iter().map(|(key, value)| (key.as_str(), value))
+        self.settings
+            .iter()
+            .map(|(key, value)| (key.as_str(), value))
     }
 
     fn file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
@@ -150,7 +152,8 @@ impl Layers {
                 reason,
             })?;
         }
-        self.settings.insert(key.to_owned(), Setting { text, origin });
+        self.settings
+            .insert(key.to_owned(), Setting { text, origin });
         Ok(())
     }
 }

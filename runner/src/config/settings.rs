@@ -121,7 +121,11 @@ pub struct Config {
 impl Config {
     /// Reads files and environment. `explicit` is `--config` or `PGTQ_CONFIG`:
     /// then no other file is read. `start` is where the upward search begins.
-    pub fn load(flags: &[Flag], explicit: Option<&Path>, start: &Path) -> Result<Config, ConfigError> {
+    pub fn load(
+        flags: &[Flag],
+        explicit: Option<&Path>,
+        start: &Path,
+    ) -> Result<Config, ConfigError> {
         let env = |name: &str| std::env::var(name).ok();
         let files = files(explicit, start, &env)?;
         let layers = Layers::merge(flags, &env, &files)?;
@@ -183,7 +187,9 @@ impl Config {
             },
             rescan: at.read("plugins.rescan", values::duration)?,
             cache: match at.text("plugins.cache") {
-                "" => user_dir(env, "XDG_CACHE_HOME", ".cache").map(|dir| dir.join("pgtq/compiled")),
+                "" => {
+                    user_dir(env, "XDG_CACHE_HOME", ".cache").map(|dir| dir.join("pgtq/compiled"))
+                }
                 dir => Some(PathBuf::from(dir)),
             },
             pooling: at.text("plugins.allocator") == "pooling",
@@ -301,9 +307,11 @@ fn files(
         Ok(text) => Ok((path, text)),
         Err(source) => Err(ConfigError::Read { path, source }),
     };
-    let named = explicit
-        .map(Path::to_owned)
-        .or_else(|| env("PGTQ_CONFIG").filter(|text| !text.is_empty()).map(PathBuf::from));
+    let named = explicit.map(Path::to_owned).or_else(|| {
+        env("PGTQ_CONFIG")
+            .filter(|text| !text.is_empty())
+            .map(PathBuf::from)
+    });
     if let Some(path) = named {
         return Ok(vec![read(path)?]);
     }

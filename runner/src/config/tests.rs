@@ -4,7 +4,11 @@ use std::time::Duration;
 use super::*;
 use crate::task::{Limits, Name};
 
-fn resolve(flags: &[Flag], env: &[(&str, &str)], files: &[(&str, &str)]) -> Result<Config, ConfigError> {
+fn resolve(
+    flags: &[Flag],
+    env: &[(&str, &str)],
+    files: &[(&str, &str)],
+) -> Result<Config, ConfigError> {
     let lookup = |name: &str| {
         env.iter()
             .find(|(known, _)| *known == name)
@@ -18,7 +22,10 @@ fn resolve(flags: &[Flag], env: &[(&str, &str)], files: &[(&str, &str)]) -> Resu
 }
 
 fn origin(config: &Config, key: &str) -> String {
-    config.layers.get(key).map_or_else(String::new, |s| s.origin.to_string())
+    config
+        .layers
+        .get(key)
+        .map_or_else(String::new, |s| s.origin.to_string())
 }
 
 #[test]
@@ -38,7 +45,10 @@ fn each_layer_wins_over_the_next() {
         text: "postgres://flag".into(),
     }];
     let near = ("/w/pgtq.toml", "[database]\nurl = 'postgres://near'\n");
-    let far = ("/home/pgtq.toml", "[database]\nurl = 'postgres://far'\nschema = 'far'\n");
+    let far = (
+        "/home/pgtq.toml",
+        "[database]\nurl = 'postgres://far'\nschema = 'far'\n",
+    );
     let own = ("PGTQ_DATABASE_URL", "postgres://own");
     let common = ("DATABASE_URL", "postgres://common");
     let pg = ("PGHOST", "/tmp");
@@ -52,9 +62,24 @@ fn each_layer_wins_over_the_next() {
         assert_eq!(origin(&config, "database.url"), from);
         assert_eq!(config.schema, "far");
     };
-    check(&flag, &[own, common, pg], "postgres://flag", "flag --database-url");
-    check(&[], &[own, common, pg], "postgres://own", "environment PGTQ_DATABASE_URL");
-    check(&[], &[common, pg], "postgres://common", "environment DATABASE_URL");
+    check(
+        &flag,
+        &[own, common, pg],
+        "postgres://flag",
+        "flag --database-url",
+    );
+    check(
+        &[],
+        &[own, common, pg],
+        "postgres://own",
+        "environment PGTQ_DATABASE_URL",
+    );
+    check(
+        &[],
+        &[common, pg],
+        "postgres://common",
+        "environment DATABASE_URL",
+    );
     check(&[], &[pg], "PgVariables", "/w/pgtq.toml:2");
     check(&[], &[], "postgres://near", "/w/pgtq.toml:2");
 }
@@ -80,12 +105,24 @@ fn open_sections_hold_handlers_and_queues() {
         .iter()
         .map(|spec| (spec.queue.as_ref().map(Name::as_str), spec.slots))
         .collect();
-    assert_eq!(slots, [(Some("default"), Some(2)), (None, None), (Some("media"), Some(3))]);
+    assert_eq!(
+        slots,
+        [
+            (Some("default"), Some(2)),
+            (None, None),
+            (Some("media"), Some(3))
+        ]
+    );
 }
 
 #[test]
 fn a_path_is_relative_to_its_file() {
-    let config = resolve(&[], &[], &[("/srv/app/pgtq.toml", "[plugins]\ndir = 'handlers'\n")]).unwrap();
+    let config = resolve(
+        &[],
+        &[],
+        &[("/srv/app/pgtq.toml", "[plugins]\ndir = 'handlers'\n")],
+    )
+    .unwrap();
     assert_eq!(config.run.plugins, PathBuf::from("/srv/app/handlers"));
 }
 

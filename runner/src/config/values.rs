@@ -9,7 +9,8 @@ use super::QueueSlots;
 
 /// Reads `30s`, `5m`, `1h30m`, `2 days`. A day is 24 hours.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a duration: write it with a unit, like `30s`, `5m` or `1h30m`");
+    let wrong =
+        || format!("{text:?} is not a duration: write it with a unit, like `30s`, `5m` or `1h30m`");
     if text.trim().parse::<f64>().is_ok() {
         return Err(format!(
             "{text:?} has no unit: write `{}s` for seconds",
@@ -19,14 +20,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::Span = text.trim().parse().map_err(|_| wrong())?;
     let signed = span
         .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-        .map_err(|_| format!("{text:?} has no fixed length: use weeks, days, hours, minutes or seconds"))?;
+        .map_err(|_| {
+            format!("{text:?} has no fixed length: use weeks, days, hours, minutes or seconds")
+        })?;
     Duration::try_from(signed).map_err(|_| format!("{text:?} is negative"))
 }
 
 /// Reads `64MiB`, `64MB`, `1GiB`, `512k` (1024), or plain bytes.
 pub fn size(text: &str) -> Result<u64, String> {
-    let wrong =
-        || format!("{text:?} is not a size: write bytes, or a number with KiB, MiB, GiB, kB, MB, GB");
+    let wrong = || {
+        format!("{text:?} is not a size: write bytes, or a number with KiB, MiB, GiB, kB, MB, GB")
+    };
     let text_trimmed = text.trim();
     let split = text_trimmed
         .find(|c: char| !c.is_ascii_digit() && c != '_')
@@ -78,13 +82,17 @@ pub fn flag(text: &str) -> Result<bool, String> {
 /// queue; a queue without a number gets `None` (the whole concurrency).
 pub fn queues(text: &str) -> Result<Vec<QueueSlots>, String> {
     let mut specs: Vec<QueueSlots> = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
         let (name, slots) = match part.split_once('=') {
             None => (part, None),
             Some((name, slots)) => {
                 let slots = slots.trim().parse::<u32>().ok().filter(|n| *n > 0);
-                let slots = slots
-                    .ok_or_else(|| format!("{part:?}: slots are a whole number from 1"))?;
+                let slots =
+                    slots.ok_or_else(|| format!("{part:?}: slots are a whole number from 1"))?;
                 (name.trim(), Some(slots))
             }
         };

@@ -13,31 +13,33 @@ use crate::setup::toolchain::{BuildOptions, Toolchain, build_plugin};
 
 /// Build plugin crates to .wasm files.
 #[derive(Debug, Args)]
-pub struct BuildArgs {
+pub(crate) struct BuildArgs {
     /// A crate, or a workspace of crates
     #[arg(value_name = "DIR", default_value = ".")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Only this package of the workspace
     #[arg(short, long, value_name = "NAME")]
-    pub package: Option<String>,
+    pub(crate) package: Option<String>,
     /// Copy the finished files here
     #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// With debug assertions, without optimisation
     #[arg(long)]
-    pub debug: bool,
+    pub(crate) debug: bool,
     /// Features to switch on; may be repeated
     #[arg(long, value_name = "NAME")]
-    pub features: Vec<String>,
+    pub(crate) features: Vec<String>,
 }
 
-pub(in crate::cli) fn run(args: BuildArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) fn run(args: BuildArgs, context: &Context) -> Result<(), Problem> {
     let dir = args.dir.canonicalize().map_err(|error| {
         Problem::not_found(format!("cannot find `{}`: {error}", args.dir.display()))
     })?;
     if !dir.join("Cargo.toml").is_file() {
-        return Err(Problem::not_found(format!("there is no Cargo.toml in `{}`", dir.display()))
-            .help("name the crate's directory, or make one with `pgtq new NAME`"));
+        return Err(
+            Problem::not_found(format!("there is no Cargo.toml in `{}`", dir.display()))
+                .help("name the crate's directory, or make one with `pgtq new NAME`"),
+        );
     }
     let options = BuildOptions {
         debug: args.debug,
@@ -55,7 +57,12 @@ pub(in crate::cli) fn run(args: BuildArgs, context: &Context) -> Result<(), Prob
         let bytes = machine::read(&artifact.wasm)?;
         let digest = machine::digest(&bytes);
         let handlers: Vec<String> = sandbox::inspect(&bytes)
-            .map_err(|reason| Problem::failed(format!("{} is built but would be refused: {reason}", artifact.wasm.display())))?
+            .map_err(|reason| {
+                Problem::failed(format!(
+                    "{} is built but would be refused: {reason}",
+                    artifact.wasm.display()
+                ))
+            })?
             .handlers
             .iter()
             .map(|handler| handler.name.to_string())

@@ -15,24 +15,24 @@ use clap::Args;
 
 /// Which tasks, for `retry`, `cancel` and `delete`.
 #[derive(Debug, Args)]
-pub struct BulkArgs {
+pub(crate) struct BulkArgs {
     /// Ids, or filters like state:failed handler:thumb* since:2h
     #[arg(value_name = "ID|FILTER")]
-    pub words: Vec<String>,
+    pub(crate) words: Vec<String>,
+    /// As flags.
     #[command(flatten)]
-    #[expect(missing_docs, reason = "the flags document themselves")]
-    pub filter: FilterArgs,
+    pub(crate) filter: FilterArgs,
     /// Every task, no filter
     #[arg(long)]
-    pub all: bool,
+    pub(crate) all: bool,
     /// Only count
     #[arg(long)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// What is done to the tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Act {
+pub(crate) enum Act {
     Retry,
     Cancel,
     Delete,
@@ -88,11 +88,13 @@ impl Act {
     }
 }
 
-pub(super) async fn run(act: Act, args: &BulkArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(act: Act, args: &BulkArgs, context: &Context) -> Result<(), Problem> {
     let selection = filter::select(&args.words, &args.filter)?;
     if selection.ids.is_empty() && !selection.narrowed && !args.all {
-        return Err(Problem::usage(format!("nothing to {} is named", act.verb()))
-            .help("name ids, or a filter like state:failed handler:thumb*, or --all"));
+        return Err(
+            Problem::usage(format!("nothing to {} is named", act.verb()))
+                .help("name ids, or a filter like state:failed handler:thumb*, or --all"),
+        );
     }
     if args.all && !selection.ids.is_empty() {
         return Err(Problem::usage("--all and ids cannot be mixed"));
@@ -116,7 +118,11 @@ async fn by_id(
     ids: &[TaskId],
 ) -> Result<(), Problem> {
     if args.dry_run {
-        context.note(format!("would {} {}", act.verb(), text::tasks(ids.len() as u64)));
+        context.note(format!(
+            "would {} {}",
+            act.verb(),
+            text::tasks(ids.len() as u64)
+        ));
         return Ok(());
     }
     if act == Act::Delete {
@@ -128,7 +134,15 @@ async fn by_id(
     for one in &moved {
         let was = one.was.map_or("", State::as_str);
         let json = serde_json::json!({"id": one.id, "was": one.was, "changed": one.changed});
-        rows.push(one.id, vec![one.id.to_string().into(), was.into(), yes(one.changed).into()], json);
+        rows.push(
+            one.id,
+            vec![
+                one.id.to_string().into(),
+                was.into(),
+                yes(one.changed).into(),
+            ],
+            json,
+        );
     }
     context.out.rows(&rows)?;
     judge(act, &moved)
@@ -180,7 +194,12 @@ async fn by_filter(
         return report(act, context, 0, 0);
     }
     let verb = act.verb();
-    let question = format!("{}{} {}?", verb[..1].to_uppercase(), &verb[1..], text::tasks(found));
+    let question = format!(
+        "{}{} {}?",
+        verb[..1].to_uppercase(),
+        &verb[1..],
+        text::tasks(found)
+    );
     ask::confirm(context, &question)?;
     // Batches, so that neither a transaction nor an answer grows with the queue.
     filter.limit = 1_000;
@@ -202,6 +221,9 @@ async fn by_filter(
 
 fn report(act: Act, context: &Context, found: u64, changed: u64) -> Result<(), Problem> {
     let json = serde_json::json!({"action": act.verb(), "found": found, "changed": changed});
-    let pairs = [("found", Cell::count(found)), ("changed", Cell::count(changed))];
+    let pairs = [
+        ("found", Cell::count(found)),
+        ("changed", Cell::count(changed)),
+    ];
     context.out.one("pgtq.bulk/v1", changed, &pairs, json)
 }

@@ -11,33 +11,39 @@ use crate::cli::context::Context;
 use crate::cli::error::{Exit, Problem};
 use crate::cli::{arguments, machine, text, verbs};
 use crate::config::keys::closest;
-use crate::task::{Attempt, ClaimId, Failure, Handler, Name, Outcome, Report, Signal, Task, TaskId};
+use crate::task::{
+    Attempt, ClaimId, Failure, Handler, Name, Outcome, Report, Signal, Task, TaskId,
+};
 
 /// Run one handler of a file here, without a database.
 #[derive(Debug, Args)]
 #[command(after_help = "Arguments are written as for `pgtq push`.")]
-pub struct CallArgs {
+pub(crate) struct CallArgs {
     /// The plugin file
     #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The handler
     #[arg(value_name = "HANDLER")]
-    pub handler: Name,
+    pub(crate) handler: Name,
     /// Its arguments
     #[arg(value_name = "ARGS")]
-    pub words: Vec<String>,
+    pub(crate) words: Vec<String>,
     /// The number of the attempt that the handler is told
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub attempt: u32,
+    pub(crate) attempt: u32,
 }
 
-pub(in crate::cli) async fn run(args: CallArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(args: CallArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
     let sandbox = machine::sandbox(&config, 2)?;
     let loaded = machine::load(&sandbox, &args.file).await?;
     let handlers = loaded.compiled.handlers(&loaded.manifest);
     let handler = find(&handlers, &args.handler)?;
-    let json = arguments::read(&args.words, Some(handler.info()), &mut std::io::stdin().lock())?;
+    let json = arguments::read(
+        &args.words,
+        Some(handler.info()),
+        &mut std::io::stdin().lock(),
+    )?;
     let now = Timestamp::now();
     let task = Task {
         id: TaskId(0),
@@ -63,15 +69,23 @@ pub(in crate::cli) async fn run(args: CallArgs, context: &Context) -> Result<(),
     outcome(context, report.outcome)
 }
 
-fn find<'a>(handlers: &'a [Arc<dyn Handler>], name: &Name) -> Result<&'a Arc<dyn Handler>, Problem> {
+fn find<'a>(
+    handlers: &'a [Arc<dyn Handler>],
+    name: &Name,
+) -> Result<&'a Arc<dyn Handler>, Problem> {
     let names = || handlers.iter().map(|handler| handler.info().name.as_str());
     handlers
         .iter()
         .find(|handler| handler.info().name == *name)
         .ok_or_else(|| {
             Problem::not_found(format!("the file has no handler `{name}`"))
-                .maybe_help(closest(name.as_str(), names()).map(|name| format!("did you mean `{name}`?")))
-                .help(format!("it has: {}", names().collect::<Vec<_>>().join(", ")))
+                .maybe_help(
+                    closest(name.as_str(), names()).map(|name| format!("did you mean `{name}`?")),
+                )
+                .help(format!(
+                    "it has: {}",
+                    names().collect::<Vec<_>>().join(", ")
+                ))
         })
 }
 
@@ -84,7 +98,11 @@ fn tell(context: &Context, report: &Report) {
         context.note(format!("… {} more lines were dropped", report.logs_dropped));
     }
     for child in &report.children {
-        context.note(format!("would push {} {}", child.handler, text::line(&child.args, 200)));
+        context.note(format!(
+            "would push {} {}",
+            child.handler,
+            text::line(&child.args, 200)
+        ));
     }
     let usage = &report.usage;
     context.note(format!(
@@ -107,7 +125,10 @@ fn outcome(context: &Context, outcome: Outcome) -> Result<(), Problem> {
         }
         Outcome::Fail { failure } => Err(failed(&failure).help("a runner would not try again")),
         Outcome::Snooze { after } => {
-            context.note(format!("not now: asks to be run again in {}", text::fine(after)));
+            context.note(format!(
+                "not now: asks to be run again in {}",
+                text::fine(after)
+            ));
             Ok(())
         }
         Outcome::Cancel { reason } => Err(Problem::new(
@@ -119,7 +140,11 @@ fn outcome(context: &Context, outcome: Outcome) -> Result<(), Problem> {
 }
 
 fn failed(failure: &Failure) -> Problem {
-    let mut message = format!("{}: {}", failure.kind.as_str(), text::safe(&failure.message));
+    let mut message = format!(
+        "{}: {}",
+        failure.kind.as_str(),
+        text::safe(&failure.message)
+    );
     if !failure.code.is_empty() {
         message.push_str(&format!("\ncode: {}", text::safe(&failure.code)));
     }

@@ -8,12 +8,12 @@ use crate::cli::error::Problem;
 
 /// Cancel waiting and running tasks.
 #[derive(Debug, Args)]
-pub struct CancelArgs {
+pub(crate) struct CancelArgs {
     /// Which tasks.
     #[command(flatten)]
-    pub which: BulkArgs,
+    pub(crate) which: BulkArgs,
 }
 
-pub(in crate::cli) async fn run(args: CancelArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(args: CancelArgs, context: &Context) -> Result<(), Problem> {
     bulk::run(Act::Cancel, &args.which, context).await
 }

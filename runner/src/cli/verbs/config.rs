@@ -13,15 +13,15 @@ use crate::store::DatabaseConfig;
 
 /// Show or start a configuration.
 #[derive(Debug, Args)]
-pub struct ConfigArgs {
+pub(crate) struct ConfigArgs {
     /// What to do; `show` when left out
     #[command(subcommand)]
-    pub what: Option<What>,
+    pub(crate) what: Option<What>,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum What {
+pub(crate) enum What {
     /// Print every setting
     Show {
         /// And where it comes from
@@ -34,7 +34,7 @@ pub enum What {
     Path,
 }
 
-pub(in crate::cli) fn run(args: ConfigArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) fn run(args: ConfigArgs, context: &Context) -> Result<(), Problem> {
     match args.what.unwrap_or(What::Show { origin: false }) {
         What::Show { origin } => show(context, origin),
         What::Init => init(context),
@@ -70,7 +70,7 @@ fn show(context: &Context, origin: bool) -> Result<(), Problem> {
 }
 
 /// Every setting with what is in force. Never a password.
-pub(in crate::cli) fn values(config: &Config) -> Vec<(String, String, Origin)> {
+pub(crate) fn values(config: &Config) -> Vec<(String, String, Origin)> {
     let mut values = Vec::new();
     for key in KEYS {
         let (text, origin) = match config.layers.get(key.name) {
@@ -80,7 +80,10 @@ pub(in crate::cli) fn values(config: &Config) -> Vec<(String, String, Origin)> {
         let (text, origin) = match key.kind {
             Kind::Url if config.layers.pg_variables => {
                 let found = DatabaseConfig::from_env_like(|name| std::env::var(name).ok());
-                let place = found.ok().flatten().map_or_else(String::new, |found| found.place());
+                let place = found
+                    .ok()
+                    .flatten()
+                    .map_or_else(String::new, |found| found.place());
                 (place, Origin::Env("PG*".to_owned()))
             }
             Kind::Url if !text.is_empty() => (place(&text), origin),
@@ -117,7 +120,7 @@ fn init(context: &Context) -> Result<(), Problem> {
 }
 
 /// A file with every setting, its default and its meaning.
-pub(in crate::cli) fn template() -> String {
+pub(crate) fn template() -> String {
     let mut text = String::from(
         "# pgtq's configuration. Flags, PGTQ_* variables, DATABASE_URL and PG* win over it.\n\
          # `pgtq config show --origin` says what is in force and why.\n",

@@ -8,12 +8,12 @@ use crate::cli::error::Problem;
 
 /// Remove tasks for good.
 #[derive(Debug, Args)]
-pub struct DeleteArgs {
+pub(crate) struct DeleteArgs {
     /// Which tasks.
     #[command(flatten)]
-    pub which: BulkArgs,
+    pub(crate) which: BulkArgs,
 }
 
-pub(in crate::cli) async fn run(args: DeleteArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(args: DeleteArgs, context: &Context) -> Result<(), Problem> {
     bulk::run(Act::Delete, &args.which, context).await
 }

@@ -24,22 +24,22 @@ const CHECKED_TASKS: u32 = 1_000;
 
 /// Check a plugin file and install it atomically.
 #[derive(Debug, Args)]
-pub struct DeployArgs {
+pub(crate) struct DeployArgs {
     /// Plugin files
     #[arg(value_name = "FILE", required = true)]
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// The plugin directory [env: PGTQ_PLUGINS] [default: plugins]
     #[arg(long, value_name = "DIR")]
-    pub plugins: Option<String>,
+    pub(crate) plugins: Option<String>,
     /// Only check
     #[arg(long)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Wait until every live runner has it, or says why not
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = values::duration)]
-    pub wait: Option<Duration>,
+    pub(crate) wait: Option<Duration>,
 }
 
-pub(in crate::cli) async fn run(args: DeployArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(args: DeployArgs, context: &Context) -> Result<(), Problem> {
     let own = setting("plugins.dir", "--plugins", args.plugins.clone());
     let config = context.config(own.into_iter().collect())?;
     let dir = config.run.plugins.clone();
@@ -67,13 +67,19 @@ pub(in crate::cli) async fn run(args: DeployArgs, context: &Context) -> Result<(
         }
         machine::ensure_dir(&dir)?;
         let done = tokio::task::block_in_place(|| {
-            plugin::install(&dir, file, |bytes| match machine::digest(bytes) == loaded.digest {
-                true => Ok(()),
-                false => Err("it changed while it was checked; deploy it again".to_owned()),
+            plugin::install(&dir, file, |bytes| {
+                match machine::digest(bytes) == loaded.digest {
+                    true => Ok(()),
+                    false => Err("it changed while it was checked; deploy it again".to_owned()),
+                }
             })
         })?;
         told(context, &done);
-        rows.push(done.digest, cells(&done.file, done.digest, done.replaced), json(&done));
+        rows.push(
+            done.digest,
+            cells(&done.file, done.digest, done.replaced),
+            json(&done),
+        );
         installed.push(done);
     }
     if context.out.is_json() {
@@ -105,18 +111,26 @@ fn json(done: &Installed) -> Value {
 }
 
 /// Says what an installation did.
-pub(in crate::cli) fn told(context: &Context, done: &Installed) {
+pub(crate) fn told(context: &Context, done: &Installed) {
     let file = done.file.display();
     match done.replaced {
         Some(old) if old == done.digest => context.note(format!("{file} is that version already")),
-        Some(old) => context.note(format!("{file}: {} replaces {}", done.digest.short(), old.short())),
+        Some(old) => context.note(format!(
+            "{file}: {} replaces {}",
+            done.digest.short(),
+            old.short()
+        )),
         None => context.note(format!("{file}: {} is new", done.digest.short())),
     }
 }
 
 /// Warns of waiting tasks whose arguments the new version would refuse.
 async fn queued(context: &Context, store: &Store, manifest: &Manifest) -> Result<(), Problem> {
-    for handler in manifest.handlers.iter().filter(|handler| handler.arguments.is_some()) {
+    for handler in manifest
+        .handlers
+        .iter()
+        .filter(|handler| handler.arguments.is_some())
+    {
         let filter = Filter {
             states: vec![State::Scheduled, State::Runnable],
             handler: Some(handler.name.to_string()),
@@ -144,22 +158,34 @@ async fn queued(context: &Context, store: &Store, manifest: &Manifest) -> Result
 }
 
 /// Waits until every live runner has loaded what was installed.
-pub(in crate::cli) async fn live_everywhere(
+pub(crate) async fn live_everywhere(
     context: &Context,
     store: &Store,
     done: &Installed,
     limit: Duration,
 ) -> Result<(), Problem> {
     let digest = done.digest.to_string();
-    let name = done.file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let name = done
+        .file
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let spinner = progress::spinner(context, format!("waiting for the runners to load {name}"));
     let started = Instant::now();
     loop {
         let runners = store.runners().await?;
-        let live: Vec<&RunnerRow> = runners.iter().filter(|runner| runner.state == "running").collect();
-        if let Some((runner, reason)) = live.iter().find_map(|runner| refusal(runner, &name, &digest)) {
+        let live: Vec<&RunnerRow> = runners
+            .iter()
+            .filter(|runner| runner.state == "running")
+            .collect();
+        if let Some((runner, reason)) = live
+            .iter()
+            .find_map(|runner| refusal(runner, &name, &digest))
+        {
             spinner.finish_and_clear();
-            return Err(Problem::failed(format!("runner {runner} refused {name}: {}", text::safe(&reason))));
+            return Err(Problem::failed(format!(
+                "runner {runner} refused {name}: {}",
+                text::safe(&reason)
+            )));
         }
         let missing: Vec<&str> = live
             .iter()
@@ -170,7 +196,11 @@ pub(in crate::cli) async fn live_everywhere(
             spinner.finish_and_clear();
             match live.len() {
                 0 => context.warn("no runner is alive: the file is loaded when one starts"),
-                n => context.note(format!("live on {n} runner{} after {}", if n == 1 { "" } else { "s" }, text::fine(started.elapsed()))),
+                n => context.note(format!(
+                    "live on {n} runner{} after {}",
+                    if n == 1 { "" } else { "s" },
+                    text::fine(started.elapsed())
+                )),
             }
             return Ok(());
         }
@@ -178,7 +208,11 @@ pub(in crate::cli) async fn live_everywhere(
             spinner.finish_and_clear();
             return Err(Problem::new(
                 Exit::Elapsed,
-                format!("not loaded after {} by {}", text::fine(limit), missing.join(", ")),
+                format!(
+                    "not loaded after {} by {}",
+                    text::fine(limit),
+                    missing.join(", ")
+                ),
             )
             .help("do they watch this directory? `pgtq plugins` says what they have"));
         }
@@ -187,17 +221,25 @@ pub(in crate::cli) async fn live_everywhere(
 }
 
 fn refusal<'a>(runner: &'a RunnerRow, file: &str, digest: &str) -> Option<(&'a str, String)> {
-    let text = |status: &Value, field: &str| status.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
+    let text = |status: &Value, field: &str| {
+        status
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or("")
+            .to_owned()
+    };
     statuses(runner)
         .iter()
         .find(|status| {
-            text(status, "file") == file && text(status, "digest") == digest && text(status, "state") == "refused"
+            text(status, "file") == file
+                && text(status, "digest") == digest
+                && text(status, "state") == "refused"
         })
         .map(|status| (runner.name.as_str(), text(status, "reason")))
 }
 
 /// The configuration of a verb that writes to the plugin directory.
-pub(in crate::cli) fn directory(context: &Context, plugins: Option<&String>) -> Result<Config, Problem> {
+pub(crate) fn directory(context: &Context, plugins: Option<&String>) -> Result<Config, Problem> {
     let own = setting("plugins.dir", "--plugins", plugins);
     context.config(own.into_iter().collect())
 }

@@ -12,13 +12,13 @@ use crate::store::Store;
 
 /// Check this machine and the database.
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// Install and make what is missing, where that needs no question
     #[arg(long)]
-    pub fix: bool,
+    pub(crate) fix: bool,
 }
 
-pub(in crate::cli) async fn run(args: DoctorArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(args: DoctorArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
     let plugins = &config.run.plugins;
     let mut checks = tokio::task::block_in_place(|| match args.fix {
@@ -46,10 +46,16 @@ pub(in crate::cli) async fn run(args: DoctorArgs, context: &Context) -> Result<(
         rows.push(check.name, cells, json);
     }
     context.out.rows(&rows)?;
-    let bad = checks.iter().filter(|check| check.status == Status::Bad).count();
+    let bad = checks
+        .iter()
+        .filter(|check| check.status == Status::Bad)
+        .count();
     match bad {
         0 => Ok(()),
-        n => Err(Problem::failed(format!("{n} of {} checks failed", checks.len()))),
+        n => Err(Problem::failed(format!(
+            "{n} of {} checks failed",
+            checks.len()
+        ))),
     }
 }
 
@@ -68,20 +74,37 @@ async fn database_checks(context: &Context, config: &Config) -> Vec<Check> {
         }
         Err(problem) => {
             let fix = problem.help.first().cloned();
-            return vec![check("database", Status::Bad, problem.message, fix.as_deref())];
+            return vec![check(
+                "database",
+                Status::Bad,
+                problem.message,
+                fix.as_deref(),
+            )];
         }
     };
     let mut checks = vec![check("database", Status::Ok, store.config().place(), None)];
     if let Err(error) = store.check_schema().await {
         let problem = Problem::from(error);
         let fix = problem.help.first().cloned();
-        checks.push(check("schema", Status::Bad, problem.message, fix.as_deref()));
+        checks.push(check(
+            "schema",
+            Status::Bad,
+            problem.message,
+            fix.as_deref(),
+        ));
         return checks;
     }
-    checks.push(check("schema", Status::Ok, format!("`{}` is up to date", config.schema), None));
-    checks.extend(content_checks(&store).await.unwrap_or_else(|problem| {
-        vec![check("schema", Status::Bad, problem.message, None)]
-    }));
+    checks.push(check(
+        "schema",
+        Status::Ok,
+        format!("`{}` is up to date", config.schema),
+        None,
+    ));
+    checks.extend(
+        content_checks(&store)
+            .await
+            .unwrap_or_else(|problem| vec![check("schema", Status::Bad, problem.message, None)]),
+    );
     checks
 }
 
@@ -110,11 +133,18 @@ async fn content_checks(store: &Store) -> Result<Vec<Check>, Problem> {
         },
     });
     let runners = store.runners().await?;
-    let lost = runners.iter().filter(|runner| runner.state == "lost").count();
+    let lost = runners
+        .iter()
+        .filter(|runner| runner.state == "lost")
+        .count();
     let live = runners.len() - lost;
     checks.push(Check {
         name: "runners",
-        status: if live == 0 || lost > 0 { Status::Warn } else { Status::Ok },
+        status: if live == 0 || lost > 0 {
+            Status::Warn
+        } else {
+            Status::Ok
+        },
         detail: format!("{live} alive, {lost} lost"),
         fix: (live == 0).then(|| "start one with `pgtq run`".to_owned()),
     });

@@ -21,22 +21,22 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// What handlers logged.
 #[derive(Debug, Args)]
-pub struct LogsArgs {
+pub(crate) struct LogsArgs {
     /// The task
     #[arg(value_name = "ID", required_unless_present = "handler")]
-    pub id: Option<String>,
+    pub(crate) id: Option<String>,
     /// All tasks of this handler instead; `*` stands for any text
     #[arg(long, value_name = "PATTERN", conflicts_with = "id")]
-    pub handler: Option<String>,
+    pub(crate) handler: Option<String>,
     /// With --handler: how far back
     #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "1h")]
-    pub since: Duration,
+    pub(crate) since: Duration,
     /// Keep printing as attempts end
     #[arg(short, long)]
-    pub follow: bool,
+    pub(crate) follow: bool,
 }
 
-pub(in crate::cli) async fn run(args: LogsArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(args: LogsArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
     let store = database::open(context, &config).await?;
     let mut printer = Printer {
@@ -50,7 +50,12 @@ pub(in crate::cli) async fn run(args: LogsArgs, context: &Context) -> Result<(),
     }
 }
 
-async fn one(printer: &mut Printer<'_>, store: &Store, id: TaskId, follow: bool) -> Result<(), Problem> {
+async fn one(
+    printer: &mut Printer<'_>,
+    store: &Store,
+    id: TaskId,
+    follow: bool,
+) -> Result<(), Problem> {
     loop {
         let detail = store.task(id).await?.ok_or_else(|| no_task(id))?;
         printer.print(&detail)?;
@@ -107,12 +112,17 @@ impl Printer<'_> {
             }
             if self.context.out.is_json() {
                 for line in parse(attempt) {
-                    let json = serde_json::json!({"task": id, "attempt": attempt.number, "line": line});
+                    let json =
+                        serde_json::json!({"task": id, "attempt": attempt.number, "line": line});
                     self.context.out.raw(&format!("{json}\n"))?;
                 }
                 continue;
             }
-            let prefix = if self.with_id { format!("{id}  ") } else { String::new() };
+            let prefix = if self.with_id {
+                format!("{id}  ")
+            } else {
+                String::new()
+            };
             for line in lines(attempt) {
                 self.context.out.raw(&format!("{prefix}{line}\n"))?;
             }
@@ -127,26 +137,28 @@ fn parse(attempt: &AttemptRow) -> Vec<LogLine> {
 }
 
 /// The kept lines of one attempt, for people.
-pub(in crate::cli) fn lines(attempt: &AttemptRow) -> Vec<String> {
+pub(crate) fn lines(attempt: &AttemptRow) -> Vec<String> {
     let mut lines: Vec<String> = parse(attempt).iter().map(line).collect();
     if attempt.logs_dropped > 0 {
-        lines.push(format!("… {} more lines were dropped", attempt.logs_dropped));
+        lines.push(format!(
+            "… {} more lines were dropped",
+            attempt.logs_dropped
+        ));
     }
     lines
 }
 
 /// One log line for people.
-pub(in crate::cli) fn line(line: &LogLine) -> String {
+pub(crate) fn line(line: &LogLine) -> String {
     let (colour, level) = match line.level {
         LogLevel::Debug => ("\x1b[2m", "debug"),
         LogLevel::Info => ("\x1b[32m", "info "),
         LogLevel::Warn => ("\x1b[33m", "warn "),
         LogLevel::Error => ("\x1b[31m", "error"),
     };
-    let fields = line
-        .fields
-        .as_ref()
-        .map_or_else(String::new, |fields| format!(" \x1b[2m{}\x1b[0m", text::line(fields.get(), 400)));
+    let fields = line.fields.as_ref().map_or_else(String::new, |fields| {
+        format!(" \x1b[2m{}\x1b[0m", text::line(fields.get(), 400))
+    });
     format!(
         "\x1b[2m{:>7.3}\x1b[0m {colour}{level}\x1b[0m {}{fields}",
         line.at_ms as f64 / 1e3,

@@ -11,19 +11,19 @@ use crate::store::{MigrationStatus, StoreError};
 
 /// Create or update the schema.
 #[derive(Debug, Args)]
-pub struct MigrateArgs {
+pub(crate) struct MigrateArgs {
     /// List migrations, applied or not; status 5 if something is pending
     #[arg(long, conflicts_with_all = ["dry_run", "sql"])]
-    pub status: bool,
+    pub(crate) status: bool,
     /// Say what would be applied, apply nothing
     #[arg(long, conflicts_with = "sql")]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Print the SQL that would be applied, apply nothing
     #[arg(long)]
-    pub sql: bool,
+    pub(crate) sql: bool,
 }
 
-pub(in crate::cli) async fn run(args: MigrateArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(args: MigrateArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
     let store = database::connect(context, &config).await?;
     if args.sql {
@@ -83,7 +83,15 @@ fn rows(all: &[MigrationStatus]) -> Rows {
             "version": one.version, "name": one.name,
             "applied_at": one.applied_at, "drifted": one.drifted,
         });
-        rows.push(one.version, vec![one.version.to_string().into(), one.name.as_str().into(), applied], json);
+        rows.push(
+            one.version,
+            vec![
+                one.version.to_string().into(),
+                one.name.as_str().into(),
+                applied,
+            ],
+            json,
+        );
     }
     rows
 }

@@ -1,33 +1,33 @@
 //! One file per verb: its flags, and what it does.
 
-pub mod build;
-pub mod call;
-pub mod cancel;
-pub mod completions;
-pub mod config;
-pub mod delete;
-pub mod demo;
-pub mod deploy;
-pub mod dev;
-pub mod doctor;
-pub mod health;
-pub mod inspect;
-pub mod logs;
-pub mod migrate;
-pub mod new;
-pub mod pause;
-pub mod plugins;
-pub mod prune;
-pub mod push;
-pub mod queues;
-pub mod retry;
-pub mod rollback;
-pub mod run;
-pub mod runners;
-pub mod show;
-pub mod stats;
-pub mod tasks;
-pub mod version;
+pub(crate) mod build;
+pub(crate) mod call;
+pub(crate) mod cancel;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod delete;
+pub(crate) mod demo;
+pub(crate) mod deploy;
+pub(crate) mod dev;
+pub(crate) mod doctor;
+pub(crate) mod health;
+pub(crate) mod inspect;
+pub(crate) mod logs;
+pub(crate) mod migrate;
+pub(crate) mod new;
+pub(crate) mod pause;
+pub(crate) mod plugins;
+pub(crate) mod prune;
+pub(crate) mod push;
+pub(crate) mod queues;
+pub(crate) mod retry;
+pub(crate) mod rollback;
+pub(crate) mod run;
+pub(crate) mod runners;
+pub(crate) mod show;
+pub(crate) mod stats;
+pub(crate) mod tasks;
+pub(crate) mod version;
 
 mod bulk;
 
@@ -36,7 +36,7 @@ use super::error::Problem;
 use super::root::Verb;
 
 /// Does what the command line says.
-pub(super) async fn dispatch(verb: Verb, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<(), Problem> {
     match verb {
         Verb::Demo(args) => demo::run(args, context).await,
         Verb::Dev(args) => dev::run(args, context).await,

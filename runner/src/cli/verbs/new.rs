@@ -10,19 +10,19 @@ use crate::setup::template::{self, TemplateOptions};
 
 /// Make a new plugin crate.
 #[derive(Debug, Args)]
-pub struct NewArgs {
+pub(crate) struct NewArgs {
     /// Its name
     #[arg(value_name = "NAME")]
-    pub name: String,
+    pub(crate) name: String,
     /// Where to make it [default: here]
     #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
     /// Use the SDK in this directory
     #[arg(long, value_name = "DIR")]
-    pub sdk_path: Option<PathBuf>,
+    pub(crate) sdk_path: Option<PathBuf>,
 }
 
-pub(in crate::cli) fn run(args: NewArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) fn run(args: NewArgs, context: &Context) -> Result<(), Problem> {
     let dir = args.dir.unwrap_or_else(|| context.here.clone());
     let options = TemplateOptions {
         sdk_path: args.sdk_path,
@@ -32,7 +32,10 @@ pub(in crate::cli) fn run(args: NewArgs, context: &Context) -> Result<(), Proble
         context.out.raw(&format!("{}\n", file.display()))?;
     }
     context.note("next:");
-    context.note(format!("  cd {} && cargo test", dir.join(&args.name).display()));
+    context.note(format!(
+        "  cd {} && cargo test",
+        dir.join(&args.name).display()
+    ));
     context.note("  pgtq dev");
     Ok(())
 }

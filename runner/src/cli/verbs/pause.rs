@@ -9,16 +9,16 @@ use crate::task::Name;
 
 /// What is paused or resumed.
 #[derive(Debug, Args)]
-pub struct PauseArgs {
+pub(crate) struct PauseArgs {
     /// Queues
     #[arg(value_name = "QUEUE", required_unless_present = "handler")]
-    pub queues: Vec<Name>,
+    pub(crate) queues: Vec<Name>,
     /// A handler instead, in every queue; may be repeated
     #[arg(long, value_name = "NAME")]
-    pub handler: Vec<Name>,
+    pub(crate) handler: Vec<Name>,
 }
 
-pub(in crate::cli) async fn pause(args: PauseArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn pause(args: PauseArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
     context.writing(&config)?;
     let store = database::open(context, &config).await?;
@@ -37,7 +37,7 @@ pub(in crate::cli) async fn pause(args: PauseArgs, context: &Context) -> Result<
     Ok(())
 }
 
-pub(in crate::cli) async fn resume(args: PauseArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn resume(args: PauseArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
     context.writing(&config)?;
     let store = database::open(context, &config).await?;

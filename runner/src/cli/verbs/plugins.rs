@@ -16,13 +16,13 @@ use crate::store::{HandlerRow, RunnerRow, Store};
 
 /// Handlers and plugin files.
 #[derive(Debug, Args)]
-pub struct PluginsArgs {
+pub(crate) struct PluginsArgs {
     /// List handlers instead of files
     #[arg(long)]
-    pub handlers: bool,
+    pub(crate) handlers: bool,
 }
 
-pub(in crate::cli) async fn run(args: PluginsArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(args: PluginsArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
     let store = database::open(context, &config).await?;
     let rows = match args.handlers {
@@ -40,7 +40,15 @@ fn handlers(handlers: &[HandlerRow]) -> Rows {
     let now = Timestamp::now();
     let mut rows = Rows::new(
         "pgtq.handlers/v1",
-        &["handler", "plugin", "digest", "file", "runners", "paused", "description"],
+        &[
+            "handler",
+            "plugin",
+            "digest",
+            "file",
+            "runners",
+            "paused",
+            "description",
+        ],
     );
     for row in handlers {
         let cells = vec![
@@ -50,9 +58,16 @@ fn handlers(handlers: &[HandlerRow]) -> Rows {
             row.file.as_str().into(),
             row.runners.len().to_string().into(),
             Cell::time(row.paused_at, now),
-            Cell::new(text::line(&row.info.description, 50), row.info.description.as_str()),
+            Cell::new(
+                text::line(&row.info.description, 50),
+                row.info.description.as_str(),
+            ),
         ];
-        rows.push(&row.info.name, cells, serde_json::to_value(row).unwrap_or_default());
+        rows.push(
+            &row.info.name,
+            cells,
+            serde_json::to_value(row).unwrap_or_default(),
+        );
     }
     rows
 }
@@ -67,7 +82,13 @@ async fn files(store: &Store) -> Result<Rows, Problem> {
     let mut files: BTreeMap<(String, String, String), File> = BTreeMap::new();
     for runner in store.runners().await? {
         for status in statuses(&runner) {
-            let text = |field: &str| status.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
+            let text = |field: &str| {
+                status
+                    .get(field)
+                    .and_then(Value::as_str)
+                    .unwrap_or("")
+                    .to_owned()
+            };
             let key = (text("file"), text("digest"), text("state"));
             files
                 .entry(key)
@@ -81,10 +102,18 @@ async fn files(store: &Store) -> Result<Rows, Problem> {
     }
     let mut rows = Rows::new(
         "pgtq.plugins/v1",
-        &["file", "state", "plugin", "digest", "handlers", "runners", "reason"],
+        &[
+            "file", "state", "plugin", "digest", "handlers", "runners", "reason",
+        ],
     );
     for ((file, digest, state), found) in files {
-        let part = |path: &str| found.status.pointer(path).and_then(Value::as_str).unwrap_or("");
+        let part = |path: &str| {
+            found
+                .status
+                .pointer(path)
+                .and_then(Value::as_str)
+                .unwrap_or("")
+        };
         let handlers: Vec<&str> = found
             .status
             .get("handlers")
@@ -101,14 +130,15 @@ async fn files(store: &Store) -> Result<Rows, Problem> {
             found.runners.join(",").into(),
             part("/reason").into(),
         ];
-        let json = serde_json::json!({"file": file, "status": found.status, "runners": found.runners});
+        let json =
+            serde_json::json!({"file": file, "status": found.status, "runners": found.runners});
         rows.push(&file, cells, json);
     }
     Ok(rows)
 }
 
 /// The plugin files as the runner reported them.
-pub(in crate::cli) fn statuses(runner: &RunnerRow) -> &[Value] {
+pub(crate) fn statuses(runner: &RunnerRow) -> &[Value] {
     runner.plugins.as_array().map_or(&[], Vec::as_slice)
 }
 

@@ -12,13 +12,13 @@ use crate::config::values;
 
 /// Drop history that is older than the retention.
 #[derive(Debug, Args)]
-pub struct PruneArgs {
+pub(crate) struct PruneArgs {
     /// Instead of `history` in [retention]
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
-    pub older_than: Option<Duration>,
+    pub(crate) older_than: Option<Duration>,
 }
 
-pub(in crate::cli) async fn run(args: PruneArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(args: PruneArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
     context.writing(&config)?;
     let retention = args.older_than.unwrap_or(config.retention);
@@ -40,5 +40,7 @@ pub(in crate::cli) async fn run(args: PruneArgs, context: &Context) -> Result<()
     let json = serde_json::json!({
         "dropped": pruned.dropped, "created": pruned.created, "rows": pruned.rows,
     });
-    context.out.one("pgtq.pruned/v1", pruned.dropped, &pairs, json)
+    context
+        .out
+        .one("pgtq.pruned/v1", pruned.dropped, &pairs, json)
 }

@@ -16,55 +16,72 @@ use crate::task::{Name, NewTask, Retries, State, TaskId};
 
 /// Add a task.
 #[derive(Debug, Args)]
-#[command(after_help = "Arguments, told apart by shape:\n  a=2 b=3          typed by the handler's schema; a:='[1,2]' forces JSON, a=@FILE reads text\n  '{\"a\":2}' '[2,3]'  one JSON text\n  @FILE            JSON from a file\n  -                JSON from standard input\n\nWith --batch, every line is the arguments of one task; without HANDLER, a whole task:\n  {\"handler\":\"add\",\"args\":{\"a\":2,\"b\":3},\"queue\":\"math\",\"delay\":\"5m\"}")]
-pub struct PushArgs {
+#[command(
+    after_help = "Arguments, told apart by shape:\n  a=2 b=3          typed by the handler's schema; a:='[1,2]' forces JSON, a=@FILE reads text\n  '{\"a\":2}' '[2,3]'  one JSON text\n  @FILE            JSON from a file\n  -                JSON from standard input\n\nWith --batch, every line is the arguments of one task; without HANDLER, a whole task:\n  {\"handler\":\"add\",\"args\":{\"a\":2,\"b\":3},\"queue\":\"math\",\"delay\":\"5m\"}"
+)]
+pub(crate) struct PushArgs {
     /// The handler that will run it
     #[arg(value_name = "HANDLER", required_unless_present = "batch")]
-    pub handler: Option<String>,
+    pub(crate) handler: Option<String>,
     /// Its arguments
-    #[arg(value_name = "ARGS", conflicts_with = "batch", allow_hyphen_values = false)]
-    pub words: Vec<String>,
+    #[arg(
+        value_name = "ARGS",
+        conflicts_with = "batch",
+        allow_hyphen_values = false
+    )]
+    pub(crate) words: Vec<String>,
     /// The queue [default: default]
     #[arg(long, value_name = "NAME")]
-    pub queue: Option<Name>,
+    pub(crate) queue: Option<Name>,
     /// Lower runs earlier
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
-    pub priority: i32,
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    pub(crate) priority: i32,
     /// Not before this time has passed, like 5m
     #[arg(long, value_name = "TIME", value_parser = values::duration, conflicts_with = "at")]
-    pub delay: Option<Duration>,
+    pub(crate) delay: Option<Duration>,
     /// Not before this moment, like 2026-12-01T09:00Z
     #[arg(long, value_name = "WHEN", value_parser = moment)]
-    pub at: Option<Timestamp>,
+    pub(crate) at: Option<Timestamp>,
     /// Retries after the first attempt: a count, or `forever` [default: the handler's]
     #[arg(long, value_name = "N", value_parser = retries)]
-    pub retries: Option<Retries>,
+    pub(crate) retries: Option<Retries>,
     /// Idempotency key: a second push with the same queue and key adds nothing
     #[arg(long, value_name = "KEY")]
-    pub key: Option<String>,
+    pub(crate) key: Option<String>,
     /// What a push does whose key exists
-    #[arg(long, value_name = "WHAT", value_enum, default_value = "skip", requires = "key")]
-    pub on_conflict: OnConflict,
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        default_value = "skip",
+        requires = "key"
+    )]
+    pub(crate) on_conflict: OnConflict,
     /// Push it this many times
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["key", "batch", "wait"], value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub count: u32,
+    pub(crate) count: u32,
     /// Wait for the end, print the result; status 6 if the task fails, 124 after TIME
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = wait, conflicts_with = "batch")]
-    pub wait: Option<Wait>,
+    pub(crate) wait: Option<Wait>,
     /// Push every line of this file (- is standard input)
     #[arg(long, value_name = "FILE.jsonl")]
-    pub batch: Option<String>,
+    pub(crate) batch: Option<String>,
     /// With --batch: leave out this many lines at the top
     #[arg(long, value_name = "LINES", default_value_t = 0, requires = "batch")]
-    pub skip: u64,
+    pub(crate) skip: u64,
     /// Push although no live runner knows the handler
     #[arg(long)]
-    pub allow_unknown: bool,
+    pub(crate) allow_unknown: bool,
 }
 
 /// What a push does whose key exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum OnConflict {
+pub(crate) enum OnConflict {
     /// Print the id of the task that is there
     Skip,
     /// Fail
@@ -73,7 +90,7 @@ pub enum OnConflict {
 
 /// How long `--wait` waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wait(pub Option<Duration>);
+pub(crate) struct Wait(pub(crate) Option<Duration>);
 
 fn wait(text: &str) -> Result<Wait, String> {
     match text {
@@ -83,7 +100,7 @@ fn wait(text: &str) -> Result<Wait, String> {
 }
 
 /// Reads a moment; one without an offset is in this machine's time zone.
-pub(in crate::cli) fn moment(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     let local = || {
         let civil: jiff::civil::DateTime = text.parse().ok()?;
         let zoned = civil.to_zoned(jiff::tz::TimeZone::system()).ok()?;
@@ -96,7 +113,7 @@ pub(in crate::cli) fn moment(text: &str) -> Result<Timestamp, String> {
 }
 
 /// Reads a count of retries, or `forever`.
-pub(in crate::cli) fn retries(text: &str) -> Result<Retries, String> {
+pub(crate) fn retries(text: &str) -> Result<Retries, String> {
     match text {
         "forever" => Ok(Retries::Forever),
         // Counts live in a Postgres integer.
@@ -107,7 +124,7 @@ pub(in crate::cli) fn retries(text: &str) -> Result<Retries, String> {
     }
 }
 
-pub(in crate::cli) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
     context.writing(&config)?;
     // Before connecting, so that a wrong name is told without a database.
@@ -143,7 +160,10 @@ pub(in crate::cli) async fn run(args: PushArgs, context: &Context) -> Result<(),
         Some(Wait(limit)) => {
             told(context, &task, pushed);
             if !known.runs(&task.handler) {
-                context.warn(format!("no live runner has handler `{}`: waiting for one", task.handler));
+                context.warn(format!(
+                    "no live runner has handler `{}`: waiting for one",
+                    task.handler
+                ));
             }
             await_result(context, &store, pushed.id, limit).await
         }
@@ -190,7 +210,11 @@ async fn many(context: &Context, store: &Store, task: &NewTask, count: u32) -> R
         bar.inc(size as u64);
     }
     bar.finish_and_clear();
-    context.note(format!("queued {} {}", text::tasks(u64::from(count)), task.handler));
+    context.note(format!(
+        "queued {} {}",
+        text::tasks(u64::from(count)),
+        task.handler
+    ));
     Ok(())
 }
 
@@ -232,7 +256,10 @@ async fn await_result(
             (_, None) => no_task(id),
             (limit, Some(_)) => Problem::new(
                 Exit::Elapsed,
-                format!("task {id} had not ended after {}", text::fine(limit.unwrap_or_default())),
+                format!(
+                    "task {id} had not ended after {}",
+                    text::fine(limit.unwrap_or_default())
+                ),
             )
             .help(format!("it goes on: pgtq show {id}")),
         });

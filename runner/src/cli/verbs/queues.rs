@@ -13,15 +13,24 @@ use crate::cli::text;
 
 /// Queues and how much waits in them.
 #[derive(Debug, Args)]
-pub struct QueuesArgs {}
+pub(crate) struct QueuesArgs {}
 
-pub(in crate::cli) async fn run(_args: QueuesArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(_args: QueuesArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
     let store = database::open(context, &config).await?;
     let now = Timestamp::now();
     let mut rows = Rows::new(
         "pgtq.queues/v1",
-        &["queue", "scheduled", "runnable", "running", "complete/h", "failed/h", "oldest", "paused"],
+        &[
+            "queue",
+            "scheduled",
+            "runnable",
+            "running",
+            "complete/h",
+            "failed/h",
+            "oldest",
+            "paused",
+        ],
     );
     for queue in store.queues().await? {
         let count = |n: i64| Cell::count(u64::try_from(n).unwrap_or(0));
@@ -39,7 +48,11 @@ pub(in crate::cli) async fn run(_args: QueuesArgs, context: &Context) -> Result<
             ),
             Cell::time(queue.paused_at, now),
         ];
-        rows.push(&queue.queue, cells, serde_json::to_value(&queue).unwrap_or_default());
+        rows.push(
+            &queue.queue,
+            cells,
+            serde_json::to_value(&queue).unwrap_or_default(),
+        );
     }
     context.out.rows(&rows)?;
     if context.out.terminal && rows.len() == 0 {

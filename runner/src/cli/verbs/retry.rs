@@ -8,12 +8,12 @@ use crate::cli::error::Problem;
 
 /// Run finished tasks again, waiting ones now.
 #[derive(Debug, Args)]
-pub struct RetryArgs {
+pub(crate) struct RetryArgs {
     /// Which tasks.
     #[command(flatten)]
-    pub which: BulkArgs,
+    pub(crate) which: BulkArgs,
 }
 
-pub(in crate::cli) async fn run(args: RetryArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(args: RetryArgs, context: &Context) -> Result<(), Problem> {
     bulk::run(Act::Retry, &args.which, context).await
 }

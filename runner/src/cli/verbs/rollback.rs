@@ -16,32 +16,36 @@ use crate::task::Digest;
 
 /// Put the previous version of a plugin file back.
 #[derive(Debug, Args)]
-pub struct RollbackArgs {
+pub(crate) struct RollbackArgs {
     /// A file name in the plugin directory, or a handler
     #[arg(value_name = "NAME", required_unless_present = "list")]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// To the kept version whose digest starts with this
     #[arg(long, value_name = "DIGEST")]
-    pub to: Option<String>,
+    pub(crate) to: Option<String>,
     /// List the kept versions
     #[arg(long)]
-    pub list: bool,
+    pub(crate) list: bool,
     /// The plugin directory [env: PGTQ_PLUGINS] [default: plugins]
     #[arg(long, value_name = "DIR")]
-    pub plugins: Option<String>,
+    pub(crate) plugins: Option<String>,
     /// Wait until every live runner has it, or says why not
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = values::duration)]
-    pub wait: Option<Duration>,
+    pub(crate) wait: Option<Duration>,
 }
 
-pub(in crate::cli) async fn run(args: RollbackArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(args: RollbackArgs, context: &Context) -> Result<(), Problem> {
     let config = deploy::directory(context, args.plugins.as_ref())?;
     let dir = &config.run.plugins;
     if args.list {
         return list(context, dir);
     }
     let name = args.name.as_deref().unwrap_or_default();
-    let to = args.to.as_deref().map(|prefix| kept(dir, prefix)).transpose()?;
+    let to = args
+        .to
+        .as_deref()
+        .map(|prefix| kept(dir, prefix))
+        .transpose()?;
     let done = tokio::task::block_in_place(|| plugin::rollback(dir, name, to))?;
     deploy::told(context, &done);
     if let Some(limit) = args.wait {
@@ -82,9 +86,14 @@ fn kept(dir: &Path, prefix: &str) -> Result<Digest, Problem> {
     found.dedup();
     match found.as_slice() {
         [one] => Ok(*one),
-        [] => Err(Problem::not_found(format!("no kept version starts with `{prefix}`"))
-            .help("see them: pgtq rollback --list")),
-        many => Err(Problem::usage(format!("{} kept versions start with `{prefix}`", many.len()))
-            .help("write more digits: pgtq rollback --list")),
+        [] => Err(
+            Problem::not_found(format!("no kept version starts with `{prefix}`"))
+                .help("see them: pgtq rollback --list"),
+        ),
+        many => Err(Problem::usage(format!(
+            "{} kept versions start with `{prefix}`",
+            many.len()
+        ))
+        .help("write more digits: pgtq rollback --list")),
     }
 }

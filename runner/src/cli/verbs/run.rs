@@ -16,51 +16,51 @@ use crate::store::Store;
 
 /// Run handlers from ./plugins against your database.
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// Directory of .wasm files, watched [env: PGTQ_PLUGINS] [default: plugins]
     #[arg(long, value_name = "DIR")]
-    pub plugins: Option<String>,
+    pub(crate) plugins: Option<String>,
     /// Queues and their slots, like media=4,default=8,* [env: PGTQ_QUEUES] [default: *]
     #[arg(long, value_name = "QUEUES")]
-    pub queues: Option<String>,
+    pub(crate) queues: Option<String>,
     /// Attempts at once, for queues without a number [env: PGTQ_CONCURRENCY] [default: 4 per processor]
     #[arg(short, long, value_name = "N")]
-    pub concurrency: Option<u32>,
+    pub(crate) concurrency: Option<u32>,
     /// End when nothing is runnable; status 6 if a task failed
     #[arg(long)]
-    pub drain: bool,
+    pub(crate) drain: bool,
     /// End after this many tasks
     #[arg(long, value_name = "N")]
-    pub max_tasks: Option<u64>,
+    pub(crate) max_tasks: Option<u64>,
     /// End after this long without a task
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
-    pub idle_exit: Option<Duration>,
+    pub(crate) idle_exit: Option<Duration>,
     /// Read the plugin directory once
     #[arg(long, conflicts_with = "watch_poll")]
-    pub no_watch: bool,
+    pub(crate) no_watch: bool,
     /// Do not rely on file events, read the directory this often (network file systems)
     #[arg(long, value_name = "TIME", value_parser = text_duration)]
-    pub watch_poll: Option<String>,
+    pub(crate) watch_poll: Option<String>,
     /// Never LISTEN: for poolers in transaction mode [env: PGTQ_POLL_ONLY]
     #[arg(long)]
-    pub poll_only: bool,
+    pub(crate) poll_only: bool,
     /// Address for /healthz, /readyz and /metrics [env: PGTQ_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<String>,
+    pub(crate) listen: Option<String>,
     /// Create or update the schema at start [env: PGTQ_MIGRATE] [default: never]
     #[arg(long, value_name = "WHEN", value_enum)]
-    pub migrate: Option<When>,
+    pub(crate) migrate: Option<When>,
     /// This runner's name [env: PGTQ_NAME] [default: host and process id]
     #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Time for running attempts after SIGTERM [env: PGTQ_SHUTDOWN_TIMEOUT] [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = text_duration)]
-    pub shutdown_timeout: Option<String>,
+    pub(crate) shutdown_timeout: Option<String>,
 }
 
 /// When the schema is migrated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum When {
+pub(crate) enum When {
     /// At start
     Auto,
     /// Only by `pgtq migrate`
@@ -86,11 +86,19 @@ impl RunArgs {
             setting("plugins.dir", "--plugins", self.plugins.clone()),
             setting("run.queues", "--queues", self.queues.clone()),
             setting("run.concurrency", "--concurrency", self.concurrency),
-            setting("database.poll_only", "--poll-only", self.poll_only.then_some("true")),
+            setting(
+                "database.poll_only",
+                "--poll-only",
+                self.poll_only.then_some("true"),
+            ),
             setting("run.listen", "--listen", self.listen.clone()),
             setting("run.migrate", "--migrate", migrate),
             setting("run.name", "--name", self.name.clone()),
-            setting("run.shutdown_timeout", "--shutdown-timeout", self.shutdown_timeout.clone()),
+            setting(
+                "run.shutdown_timeout",
+                "--shutdown-timeout",
+                self.shutdown_timeout.clone(),
+            ),
             setting("plugins.rescan", "--watch-poll", self.watch_poll.clone()),
             watch,
         ]
@@ -100,7 +108,7 @@ impl RunArgs {
     }
 }
 
-pub(in crate::cli) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(args.flags())?;
     context.writing(&config)?;
     let store = connect(context, &config).await?;
@@ -131,13 +139,18 @@ pub(in crate::cli) async fn run(args: RunArgs, context: &Context) -> Result<(), 
     report(context, &summary)?;
     match (args.drain, summary.failed) {
         (false, _) | (true, 0) => Ok(()),
-        (true, n) => Err(Problem::new(Exit::TaskFailed, format!("{} failed", text::tasks(n)))
-            .help("see them: pgtq tasks state:failed")),
+        (true, n) => Err(
+            Problem::new(Exit::TaskFailed, format!("{} failed", text::tasks(n)))
+                .help("see them: pgtq tasks state:failed"),
+        ),
     }
 }
 
 fn interrupted(name: &str) -> Problem {
-    Problem::new(Exit::Interrupted, format!("{name} before the runner had started"))
+    Problem::new(
+        Exit::Interrupted,
+        format!("{name} before the runner had started"),
+    )
 }
 
 async fn connect(context: &Context, config: &Config) -> Result<Store, Problem> {
@@ -187,5 +200,7 @@ fn report(context: &Context, summary: &Summary) -> Result<(), Problem> {
         "seconds": summary.seconds,
     });
     let pairs: [(&str, Cell); 0] = [];
-    context.out.one("pgtq.summary/v1", summary.complete, &pairs, json)
+    context
+        .out
+        .one("pgtq.summary/v1", summary.complete, &pairs, json)
 }

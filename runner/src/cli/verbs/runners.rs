@@ -10,15 +10,18 @@ use crate::cli::output::{Cell, Rows};
 
 /// Live runners, their slots and plugins.
 #[derive(Debug, Args)]
-pub struct RunnersArgs {}
+pub(crate) struct RunnersArgs {}
 
-pub(in crate::cli) async fn run(_args: RunnersArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(_args: RunnersArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
     let store = database::open(context, &config).await?;
     let now = Timestamp::now();
     let mut rows = Rows::new(
         "pgtq.runners/v1",
-        &["id", "name", "host", "pid", "state", "busy", "slots", "queues", "plugins", "seen", "started", "version"],
+        &[
+            "id", "name", "host", "pid", "state", "busy", "slots", "queues", "plugins", "seen",
+            "started", "version",
+        ],
     );
     for runner in store.runners().await? {
         let cells = vec![
@@ -39,7 +42,11 @@ pub(in crate::cli) async fn run(_args: RunnersArgs, context: &Context) -> Result
             Cell::time(Some(runner.started_at), now),
             runner.version.as_str().into(),
         ];
-        rows.push(runner.id, cells, serde_json::to_value(&runner).unwrap_or_default());
+        rows.push(
+            runner.id,
+            cells,
+            serde_json::to_value(&runner).unwrap_or_default(),
+        );
     }
     context.out.rows(&rows)?;
     if context.out.terminal && rows.len() == 0 {

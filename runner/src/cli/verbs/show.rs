@@ -16,19 +16,19 @@ use crate::task::{State, TaskId};
 
 /// Everything about one task.
 #[derive(Debug, Args)]
-pub struct ShowArgs {
+pub(crate) struct ShowArgs {
     /// The task
     #[arg(value_name = "ID")]
-    pub id: String,
+    pub(crate) id: String,
     /// Print only the result, as JSON
     #[arg(long)]
-    pub result: bool,
+    pub(crate) result: bool,
     /// Print only the arguments, as JSON
     #[arg(long, conflicts_with = "result")]
-    pub args: bool,
+    pub(crate) args: bool,
 }
 
-pub(in crate::cli) async fn run(args: ShowArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(args: ShowArgs, context: &Context) -> Result<(), Problem> {
     let id = filter::id(&args.id)?;
     let config = context.config(Vec::new())?;
     let store = database::open(context, &config).await?;
@@ -46,7 +46,9 @@ pub(in crate::cli) async fn run(args: ShowArgs, context: &Context) -> Result<(),
         };
     }
     let json = serde_json::to_value(&detail).unwrap_or_default();
-    context.out.one("pgtq.task/v1", id, &pairs(&detail, Timestamp::now()), json)?;
+    context
+        .out
+        .one("pgtq.task/v1", id, &pairs(&detail, Timestamp::now()), json)?;
     match context.out.format {
         Format::Table if context.out.terminal => context.out.raw(&attempts(&detail.attempts)),
         _ => Ok(()),
@@ -54,7 +56,7 @@ pub(in crate::cli) async fn run(args: ShowArgs, context: &Context) -> Result<(),
 }
 
 /// There is no such task.
-pub(in crate::cli) fn no_task(id: TaskId) -> Problem {
+pub(crate) fn no_task(id: TaskId) -> Problem {
     Problem::not_found(format!("there is no task {id}"))
         .help("it may have been deleted, or its history pruned; `pgtq tasks` lists what there is")
 }
@@ -68,7 +70,10 @@ fn pairs(detail: &TaskDetail, now: Timestamp) -> Vec<(&'static str, Cell)> {
         ("state", task.state.as_str().into()),
         ("handler", task.handler.as_str().into()),
         ("queue", task.queue.as_str().into()),
-        ("arguments", Cell::new(text::line(&task.args, 400), task.args.as_str())),
+        (
+            "arguments",
+            Cell::new(text::line(&task.args, 400), task.args.as_str()),
+        ),
         ("result", optional(task.result.clone())),
         ("error", optional(error(detail))),
         ("attempts", attempts_text(detail).into()),
@@ -88,7 +93,10 @@ fn pairs(detail: &TaskDetail, now: Timestamp) -> Vec<(&'static str, Cell)> {
     }
     pairs.extend([
         ("used", optional(last.and_then(usage))),
-        ("plugin", optional(last.and_then(|last| last.digest.clone()))),
+        (
+            "plugin",
+            optional(last.and_then(|last| last.digest.clone())),
+        ),
         ("runner", optional(task.runner.map(|id| id.to_string()))),
         ("key", optional(task.key.clone())),
         ("parent", optional(task.parent.map(|id| id.to_string()))),
@@ -120,8 +128,14 @@ fn attempts_text(detail: &TaskDetail) -> String {
 
 fn usage(attempt: &AttemptRow) -> Option<String> {
     let wall = std::time::Duration::from_micros(u64::try_from(attempt.wall_us?).ok()?);
-    let memory = attempt.peak_memory.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-    let fuel = attempt.fuel.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+    let memory = attempt
+        .peak_memory
+        .and_then(|n| u64::try_from(n).ok())
+        .unwrap_or(0);
+    let fuel = attempt
+        .fuel
+        .and_then(|n| u64::try_from(n).ok())
+        .unwrap_or(0);
     Some(format!(
         "{}, {} fuel, {}",
         text::fine(wall),

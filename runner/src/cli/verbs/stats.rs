@@ -13,9 +13,9 @@ use crate::store::Stats;
 
 /// Counts, throughput and latency.
 #[derive(Debug, Args)]
-pub struct StatsArgs {}
+pub(crate) struct StatsArgs {}
 
-pub(in crate::cli) async fn run(_args: StatsArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(_args: StatsArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
     let store = database::open(context, &config).await?;
     let stats = store.stats().await?;
@@ -33,7 +33,9 @@ pub(in crate::cli) async fn run(_args: StatsArgs, context: &Context) -> Result<(
         ("ended/min", last_minutes.into()),
     ];
     let json = serde_json::to_value(&stats).unwrap_or_default();
-    context.out.one("pgtq.stats/v1", stats.runnable, &pairs, json)?;
+    context
+        .out
+        .one("pgtq.stats/v1", stats.runnable, &pairs, json)?;
     match context.out.format {
         Format::Table if !stats.handlers.is_empty() => {
             if context.out.terminal {
@@ -48,7 +50,16 @@ pub(in crate::cli) async fn run(_args: StatsArgs, context: &Context) -> Result<(
 fn handlers(stats: &Stats) -> Rows {
     let mut rows = Rows::new(
         "pgtq.handler_stats/v1",
-        &["handler", "complete", "failed", "cancelled", "wait p50", "wait p95", "run p50", "run p95"],
+        &[
+            "handler",
+            "complete",
+            "failed",
+            "cancelled",
+            "wait p50",
+            "wait p95",
+            "run p50",
+            "run p95",
+        ],
     );
     for row in &stats.handlers {
         let count = |n: i64| Cell::count(u64::try_from(n).unwrap_or(0));
@@ -66,7 +77,11 @@ fn handlers(stats: &Stats) -> Rows {
             time(row.run_p50),
             time(row.run_p95),
         ];
-        rows.push(&row.handler, cells, serde_json::to_value(row).unwrap_or_default());
+        rows.push(
+            &row.handler,
+            cells,
+            serde_json::to_value(row).unwrap_or_default(),
+        );
     }
     rows
 }

@@ -14,26 +14,30 @@ use crate::task::{State, TaskId};
 
 /// List tasks.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pgtq tasks state:failed since:2h\n  pgtq tasks handler:thumb* --output ids | xargs pgtq retry")]
-pub struct TasksArgs {
+#[command(
+    after_help = "Examples:\n  pgtq tasks state:failed since:2h\n  pgtq tasks handler:thumb* --output ids | xargs pgtq retry"
+)]
+pub(crate) struct TasksArgs {
     /// Filters like state:failed handler:thumb* queue:media since:2h error:timeout
     #[arg(value_name = "FILTER")]
-    pub words: Vec<String>,
+    pub(crate) words: Vec<String>,
     /// As flags.
     #[command(flatten)]
-    pub filter: FilterArgs,
+    pub(crate) filter: FilterArgs,
     /// At most this many
     #[arg(short = 'n', long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub limit: u32,
+    pub(crate) limit: u32,
     /// Only ids below this one: the next page
     #[arg(long, value_name = "ID")]
-    pub before: Option<TaskId>,
+    pub(crate) before: Option<TaskId>,
 }
 
-pub(in crate::cli) async fn run(args: TasksArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(args: TasksArgs, context: &Context) -> Result<(), Problem> {
     let mut selection = filter::select(&args.words, &args.filter)?;
     if let Some(id) = selection.ids.first() {
-        return Err(Problem::usage("`tasks` lists by filter").help(format!("one task: pgtq show {id}")));
+        return Err(
+            Problem::usage("`tasks` lists by filter").help(format!("one task: pgtq show {id}"))
+        );
     }
     selection.filter.limit = args.limit;
     selection.filter.before = args.before;
@@ -54,10 +58,12 @@ pub(in crate::cli) async fn run(args: TasksArgs, context: &Context) -> Result<()
 }
 
 /// The list's form, shared with the tests.
-pub(in crate::cli) fn rows(tasks: &[TaskRow], now: Timestamp) -> Rows {
+pub(crate) fn rows(tasks: &[TaskRow], now: Timestamp) -> Rows {
     let mut rows = Rows::new(
         "pgtq.tasks/v1",
-        &["id", "state", "queue", "handler", "attempts", "pushed", "when", "what"],
+        &[
+            "id", "state", "queue", "handler", "attempts", "pushed", "when", "what",
+        ],
     );
     for task in tasks {
         let when = match task.state {
@@ -80,7 +86,11 @@ pub(in crate::cli) fn rows(tasks: &[TaskRow], now: Timestamp) -> Rows {
             Cell::time(when, now),
             Cell::new(text::line(what, 60), text::line(what, 200)),
         ];
-        rows.push(task.id, cells, serde_json::to_value(task).unwrap_or_default());
+        rows.push(
+            task.id,
+            cells,
+            serde_json::to_value(task).unwrap_or_default(),
+        );
     }
     rows
 }

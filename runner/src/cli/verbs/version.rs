@@ -10,9 +10,9 @@ use crate::store::SCHEMA_VERSION;
 
 /// Versions of the program, the engine and the plugin contract.
 #[derive(Debug, Args)]
-pub struct VersionArgs {}
+pub(crate) struct VersionArgs {}
 
-pub(in crate::cli) fn run(_args: VersionArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) fn run(_args: VersionArgs, context: &Context) -> Result<(), Problem> {
     let version = env!("CARGO_PKG_VERSION");
     let pairs: [(&str, Cell); 4] = [
         ("pgtq", version.into()),
