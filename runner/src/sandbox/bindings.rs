@@ -3,8 +3,6 @@
 //! Used are the exports and the types. Imports are linked by hand in
 //! [`super::host`], because only then a host function can charge fuel.
 
-#![expect(missing_docs, dead_code, unreachable_pub, reason = "generated")]
-
 wasmtime::component::bindgen!({
     path: "../sdk/wit",
     world: "plugin",

@@ -16,6 +16,7 @@ use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
 use wasmtime_wasi::random::WasiRandom;
 
 use super::bindings::Level;
+use super::engine::YIELD_FUEL;
 use super::logs::clean;
 use super::push;
 use super::state::{State, lock};
@@ -30,15 +31,21 @@ const PROGRESS_BYTES: usize = 200;
 type Caller<'a> = StoreContextMut<'a, State>;
 
 /// Takes the fuel for one host call that carries `bytes`, or ends the attempt.
-fn charge(store: &mut Caller<'_>, bytes: usize) -> wasmtime::Result<()> {
-    let left = store.get_fuel()?;
-    match left.checked_sub(CALL_FUEL + bytes as u64) {
-        Some(left) => store.set_fuel(left),
-        None => {
-            store.set_fuel(0)?;
-            Err(Trap::OutOfFuel.into())
-        }
+///
+/// Setting the fuel starts wasmtime's interval until the next yield anew, so a
+/// loop of host calls would never yield by itself: it does here.
+async fn charge(store: &mut Caller<'_>, bytes: usize) -> wasmtime::Result<()> {
+    let Some(left) = store.get_fuel()?.checked_sub(CALL_FUEL + bytes as u64) else {
+        store.set_fuel(0)?;
+        return Err(Trap::OutOfFuel.into());
+    };
+    store.set_fuel(left)?;
+    let state = store.data_mut();
+    if state.yielded_at.saturating_sub(left) >= YIELD_FUEL {
+        state.yielded_at = left;
+        tokio::task::yield_now().await;
     }
+    Ok(())
 }
 
 /// Everything that a plugin may import.
@@ -70,15 +77,27 @@ fn link_wasi(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, State::filesystem)
 }
 
-/// Adds one function of `context`: a fact about the task, or a default while
-/// the plugin describes itself.
+/// Adds one function: charges for it, then runs it with the state.
+macro_rules! import {
+    ($linker:ident, $name:literal, |$state:ident, ($($arg:ident: $type:ty),*)| $bytes:expr, $value:expr) => {
+        $linker.func_wrap_async($name, |mut store: Caller<'_>, ($($arg,)*): ($($type,)*)| {
+            Box::new(async move {
+                charge(&mut store, $bytes).await?;
+                let $state = store.data_mut();
+                $value
+            })
+        })?;
+    };
+}
+
+/// Adds one function of `context`: a fact about the task, or nothing much
+/// while the plugin describes itself.
 macro_rules! fact {
     ($linker:ident, $name:literal, $type:ty, |$attempt:ident| $value:expr) => {
-        $linker.func_wrap($name, |mut store: Caller<'_>, (): ()| {
-            charge(&mut store, 0)?;
+        import!($linker, $name, |state, ()| 0, {
             let fact = |$attempt: &Attempt| -> $type { $value };
-            Ok((store.data().attempt.as_ref().map(fact).unwrap_or_default(),))
-        })?;
+            Ok((state.attempt.as_ref().map(fact).unwrap_or_default(),))
+        });
     };
 }
 
@@ -89,16 +108,14 @@ fn link_context(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
     fact!(linker, "idempotency-key", String, |a| a.idempotency_key());
     fact!(linker, "pushed-at-ms", u64, |a| millis(a.task.pushed_at));
     fact!(linker, "due-at-ms", u64, |a| millis(a.task.due_at));
-    linker.func_wrap("max-attempts", |mut store: Caller<'_>, (): ()| {
-        charge(&mut store, 0)?;
-        Ok((store.data().max_attempts,))
-    })?;
-    linker.func_wrap("remaining-ms", |mut store: Caller<'_>, (): ()| {
-        charge(&mut store, 0)?;
-        let state = store.data();
+    import!(linker, "max-attempts", |state, ()| 0, {
+        Ok((state.max_attempts,))
+    });
+    import!(linker, "remaining-ms", |state, ()| 0, {
         let left = state.limits.timeout.saturating_sub(state.started.elapsed());
         Ok((whole_millis(left),))
-    })
+    });
+    Ok(())
 }
 
 fn millis(at: jiff::Timestamp) -> u64 {
@@ -112,36 +129,35 @@ fn whole_millis(duration: Duration) -> u64 {
 }
 
 fn link_log(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
+    import!(
+        linker,
         "write",
-        |mut store: Caller<'_>, (level, message, fields): (Level, String, String)| {
-            charge(&mut store, message.len() + fields.len())?;
+        |state, (level: Level, message: String, fields: String)| message.len() + fields.len(),
+        {
             let level = match level {
                 Level::Debug => LogLevel::Debug,
                 Level::Info => LogLevel::Info,
                 Level::Warn => LogLevel::Warn,
                 Level::Error => LogLevel::Error,
             };
-            lock(&store.data().logs).write(level, &message, &fields)?;
+            lock(&state.logs).write(level, &message, &fields)?;
             Ok(())
-        },
-    )?;
-    linker.func_wrap(
-        "panicked",
-        |mut store: Caller<'_>, (message,): (String,)| {
-            charge(&mut store, message.len())?;
-            lock(&store.data().logs).panicked(&message);
-            Ok(())
-        },
-    )
+        }
+    );
+    import!(linker, "panicked", |state, (message: String)| message.len(), {
+        lock(&state.logs).panicked(&message);
+        Ok(())
+    });
+    Ok(())
 }
 
 fn link_progress(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
+    import!(
+        linker,
         "report",
-        |mut store: Caller<'_>, (fraction, message): (f64, String)| {
-            charge(&mut store, message.len())?;
-            if let Some(attempt) = &store.data().attempt {
+        |state, (fraction: f64, message: String)| message.len(),
+        {
+            if let Some(attempt) = &state.attempt {
                 let fraction = if fraction.is_nan() { 0.0 } else { fraction };
                 attempt.signal.report(Progress {
                     fraction: fraction.clamp(0.0, 1.0),
@@ -149,16 +165,19 @@ fn link_progress(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()>
                 });
             }
             Ok(())
-        },
-    )
+        }
+    );
+    Ok(())
 }
 
 fn link_push(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
+    import!(
+        linker,
         "push",
-        |mut store: Caller<'_>, (handler, args, options): (String, String, String)| {
-            charge(&mut store, handler.len() + args.len() + options.len())?;
-            Ok((push::push(store.data_mut(), &handler, args, &options),))
-        },
-    )
+        |state, (handler: String, args: String, options: String)| handler.len()
+            + args.len()
+            + options.len(),
+        Ok((push::push(state, &handler, args, &options),))
+    );
+    Ok(())
 }

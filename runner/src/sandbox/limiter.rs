@@ -57,11 +57,9 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            // The module's own maximum: not our limit's doing.
-            return Ok(false);
-        }
         match grown(self.memory, current, desired, self.memory_limit) {
+            // The module's own maximum: not our limit's doing.
+            Some(_) if maximum.is_some_and(|maximum| desired > maximum) => Ok(false),
             Some(after) => {
                 self.memory = after;
                 self.peak_memory = self.peak_memory.max(after);
@@ -86,10 +84,8 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
         match grown(self.tables, current, desired, self.table_limit) {
+            Some(_) if maximum.is_some_and(|maximum| desired > maximum) => Ok(false),
             Some(after) => {
                 self.tables = after;
                 Ok(true)

@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) max_attempts: Option<u32>,
     pub(super) limits: Arc<Limits>,
     pub(super) started: Instant,
+    /// Fuel that was left when a host call last yielded to the scheduler.
+    pub(super) yielded_at: u64,
     pub(super) limiter: Limiter,
     pub(super) logs: SharedLogs,
     pub(super) children: Vec<NewTask>,
@@ -52,6 +54,7 @@ impl State {
         State {
             attempt,
             max_attempts: None,
+            yielded_at: limits.fuel,
             limiter: Limiter::new(&limits),
             logs: Arc::new(Mutex::new(Logs::new(&limits, started))),
             limits,

@@ -1,8 +1,8 @@
 //! Reads the structure of a WebAssembly file.
 
 use wasmparser::{
-    BinaryReader, ComponentExternalKind, CustomSectionReader, Encoding, Parser, Payload,
-    ProducersSectionReader, Validator, WasmFeatures,
+    BinaryReader, ComponentExternalKind, ComponentTypeRef, CustomSectionReader, Encoding, Parser,
+    Payload, ProducersSectionReader, Validator, WasmFeatures,
 };
 
 use super::LoadError;
@@ -154,7 +154,11 @@ impl Facts {
         match payload {
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section.clone() {
-                    keep(&mut self.imports, import?.name.name);
+                    let import = import?;
+                    // A type that is only named, as a world that `use`s one does.
+                    if !matches!(import.ty, ComponentTypeRef::Type(_)) {
+                        keep(&mut self.imports, import.name.name);
+                    }
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
