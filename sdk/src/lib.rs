@@ -1,1 +1,94 @@
-//! x
+//! Write handlers for pgtq: ordinary Rust functions that run as tasks in a
+//! WebAssembly sandbox.
+//!
+//! ```
+//! use pgtq_sdk::prelude::*;
+//!
+//! /// Add two numbers.
+//! #[handler(retries = 5, timeout = 30s)]
+//! fn add_numbers(a: i64, b: i64) -> i64 {
+//!     a + b
+//! }
+//!
+//! assert_eq!(add_numbers(2, 3), 5);
+//! ```
+//!
+//! The function stays an ordinary function; built for `wasm32-wasip2` as a
+//! `cdylib`, the crate becomes a plugin whose handler `add_numbers` takes the
+//! arguments `{"a": 2, "b": 3}` or `[2, 3]`. The guide is `docs/plugins.md`.
+//!
+//! This crate owns the guest's side of the contract `sdk/wit/pgtq.wit`: the two
+//! exports, the decoding of arguments, the encoding of results and errors.
+//! It promises that everything also runs natively, against [`Ctx::test`]. It
+//! does no I/O of its own: whatever leaves the guest goes through the host's imports.
+
+// The attribute writes absolute paths, which must resolve in this crate too.
+extern crate self as pgtq_sdk;
+
+mod args;
+#[cfg(target_arch = "wasm32")]
+#[expect(
+    clippy::allow_attributes,
+    unreachable_pub,
+    reason = "generated text is left as its generator wrote it"
+)]
+mod bindings;
+mod ctx;
+mod error;
+#[cfg(target_arch = "wasm32")]
+mod guest;
+mod host;
+#[doc(hidden)]
+pub mod log;
+mod push;
+mod registry;
+mod returned;
+#[cfg(not(target_arch = "wasm32"))]
+mod testing;
+
+pub use args::Json;
+pub use ctx::Ctx;
+pub use error::{Error, Result, ResultExt, Verdict, cancel, snooze};
+pub use log::Level;
+pub use pgtq_sdk_macros::{data, handler};
+pub use push::{Retries, Task};
+#[cfg(not(target_arch = "wasm32"))]
+pub use testing::{Logged, Pushed, TestCtx};
+
+// For the code that `#[data]` writes, and for plugins that need the same versions.
+pub use {schemars, serde, serde_json};
+
+/// The version of the contract this SDK speaks: the package version in `sdk/wit/pgtq.wit`.
+pub const CONTRACT: &str = "1.0.0";
+
+/// Everything a plugin usually needs: `use pgtq_sdk::prelude::*;`.
+pub mod prelude {
+    pub use crate::{
+        Ctx, Error, Json, Result, ResultExt, Task, cancel, data, debug, error, fatal, handler,
+        info, retry, secs, snooze, warn,
+    };
+    pub use schemars::JsonSchema;
+    pub use serde::{Deserialize, Serialize};
+    pub use serde_json::{Value, json};
+    pub use std::time::Duration;
+}
+
+/// A duration of whole seconds, the shortest way to write one.
+pub const fn secs(seconds: u64) -> std::time::Duration {
+    std::time::Duration::from_secs(seconds)
+}
+
+/// What the attribute's expansion names. Not for people; may change at any time.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::args::{Argument, Arguments};
+    pub use crate::ctx::Ctx;
+    pub use crate::registry::{ArgumentsSchema, Entry};
+    pub use crate::returned::{Fallible, Plain, returned};
+    pub use inventory;
+
+    /// The context of the attempt under way.
+    pub fn ctx() -> Ctx {
+        Ctx::current()
+    }
+}

@@ -1,0 +1,74 @@
+//! The handler's `HandlerInfo` as JSON text, written at compile time: it
+//! stands in the file's `pgtq.handlers` section and in the manifest.
+//!
+//! Written by hand, for a macro that pulls in a JSON library costs every
+//! plugin's build more than these lines.
+
+use crate::options::{Options, Retries};
+use crate::signature::{Shape, Signature};
+
+/// The JSON object of one handler, without the schema of its arguments.
+pub(crate) fn info(name: &str, docs: &str, options: &Options, signature: &Signature) -> String {
+    let (description, rest) = match docs.split_once("\n\n") {
+        Some((first, rest)) => (first, rest.trim_start()),
+        None => (docs, ""),
+    };
+    let positional: Vec<String> = match signature.parameters.as_slice() {
+        [only] if matches!(only.shape, Shape::Whole(_)) => Vec::new(),
+        all => all.iter().map(|parameter| text(&parameter.name)).collect(),
+    };
+    object(&[
+        ("name", Some(text(name))),
+        ("description", Some(text(&description.replace('\n', " ")))),
+        ("docs", Some(text(rest))),
+        ("positional", Some(format!("[{}]", positional.join(",")))),
+        ("limits", Some(limits(options))),
+        ("retry", Some(retry(options))),
+    ])
+}
+
+fn limits(options: &Options) -> String {
+    object(&[
+        ("fuel", options.fuel.map(|n| n.to_string())),
+        ("timeout_ms", options.timeout_ms.map(|n| n.to_string())),
+        ("memory", options.memory.map(|n| n.to_string())),
+    ])
+}
+
+fn retry(options: &Options) -> String {
+    let retries = options.retries.as_ref().map(|retries| match retries {
+        Retries::Limited(count) => count.to_string(),
+        Retries::Forever => text("forever"),
+    });
+    let backoff = options.backoff.map(|(first_ms, max_ms)| {
+        object(&[
+            ("first_ms", Some(first_ms.to_string())),
+            ("max_ms", Some(max_ms.to_string())),
+        ])
+    });
+    object(&[("retries", retries), ("backoff", backoff)])
+}
+
+fn object(fields: &[(&str, Option<String>)]) -> String {
+    let given = fields.iter().filter_map(|(key, value)| {
+        let value = value.as_ref()?;
+        Some(format!("{}:{value}", text(key)))
+    });
+    format!("{{{}}}", given.collect::<Vec<_>>().join(","))
+}
+
+/// A JSON string.
+fn text(value: &str) -> String {
+    let mut json = String::from('"');
+    for c in value.chars() {
+        match c {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            '\n' => json.push_str("\\n"),
+            c if c < ' ' => json.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+    json
+}

@@ -1,0 +1,303 @@
+//! From a function to a handler: what `#[handler]` writes.
+
+use proc_macro2::{Ident, Literal, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::ItemFn;
+use syn::spanned::Spanned;
+
+use crate::describe;
+use crate::errors::Errors;
+use crate::options::Options;
+use crate::signature::{self, Parameter, Returns, Shape, Signature, plain_name};
+
+/// The expansion; with mistakes, the function as written and the mistakes.
+pub(crate) fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
+    let mut function: ItemFn = match syn::parse2(item.clone()) {
+        Ok(function) => function,
+        Err(error) => {
+            let message = match syn::parse2::<syn::Item>(item.clone()) {
+                Ok(_) => syn::Error::new_spanned(&item, "`#[handler]` belongs on a function"),
+                Err(_) => error,
+            };
+            let message = message.into_compile_error();
+            return quote!(#message #item);
+        }
+    };
+    let errors = Errors::default();
+    let options = Options::parse(options, &errors);
+    let signature = signature::read(&mut function, options.name.is_some(), &errors);
+    if let Some(mistakes) = errors.into_tokens() {
+        return quote!(#function #mistakes);
+    }
+    let (name, name_span) = match &options.name {
+        Some(literal) => (literal.value(), literal.span()),
+        None => (plain_name(&function.sig.ident), function.sig.ident.span()),
+    };
+    let pushes = pushes(&function, &name, &options, &signature);
+    let registration = registration(&function, &name, &options, &signature);
+    let once = once(&name, name_span);
+    quote!(#function #pushes #registration #once)
+}
+
+/// The typed push. An empty enum shares the function's name, as types and
+/// values have namespaces of their own; unlike a module it sees local names.
+fn pushes(function: &ItemFn, name: &str, options: &Options, signature: &Signature) -> TokenStream {
+    let (vis, ident) = (&function.vis, &function.sig.ident);
+    let takes: Vec<TokenStream> = signature.parameters.iter().map(taken).collect();
+    let gives: Vec<&Ident> = signature.parameters.iter().map(|p| &p.ident).collect();
+    let start = match signature.parameters.as_slice() {
+        [
+            Parameter {
+                ident,
+                shape: Shape::Whole(_),
+                ..
+            },
+        ] => quote!(::pgtq_sdk::Task::new(Self::NAME, &#ident)),
+        all => {
+            let arguments = all.iter().map(|Parameter { name, ident, shape, .. }| match shape {
+                Shape::Required(ty) | Shape::Defaulted(ty, _) if signature_is_string(ty) => {
+                    quote!(.arg(#name, &::std::convert::Into::<::std::string::String>::into(#ident)))
+                }
+                Shape::Text(_) => quote!(.arg(#name, #ident)),
+                _ => quote!(.arg(#name, &#ident)),
+            });
+            quote!(::pgtq_sdk::Task::typed(Self::NAME) #(#arguments)*)
+        }
+    };
+    let queue = options.queue.iter();
+    let priority = options.priority.iter();
+    let about = format!("Typed pushes of the handler `{name}`.");
+    quote! {
+        #[doc = #about]
+        #[allow(non_camel_case_types, dead_code)]
+        #vis enum #ident {}
+
+        #[allow(dead_code)]
+        impl #ident {
+            /// What tasks call this handler.
+            #vis const NAME: &'static str = #name;
+
+            /// Pushes a task, committed together with the success of the
+            /// attempt that is under way.
+            #vis fn push(#(#takes),*) -> ::pgtq_sdk::Result<()> {
+                Self::task(#(#gives),*).push()
+            }
+
+            /// A task to be given a delay, a queue and the like before its `push()`.
+            #vis fn task(#(#takes),*) -> ::pgtq_sdk::Task {
+                #start #(.queue(#queue))* #(.priority(#priority))*
+            }
+        }
+    }
+}
+
+/// One parameter of the typed push.
+fn taken(parameter: &Parameter) -> TokenStream {
+    let ident = &parameter.ident;
+    match &parameter.shape {
+        Shape::Required(ty) | Shape::Defaulted(ty, _) if signature_is_string(ty) => {
+            quote!(#ident: impl ::std::convert::Into<::std::string::String>)
+        }
+        Shape::Required(ty) | Shape::Defaulted(ty, _) | Shape::Whole(ty) => quote!(#ident: #ty),
+        Shape::Optional(ty) => quote!(#ident: ::std::option::Option<#ty>),
+        Shape::Text(_) => quote!(#ident: &str),
+    }
+}
+
+fn signature_is_string(ty: &syn::Type) -> bool {
+    matches!(ty, syn::Type::Path(path) if path.path.is_ident("String"))
+}
+
+/// The entry that the SDK finds by name, and the one that a runner reads
+/// without running the file.
+fn registration(
+    function: &ItemFn,
+    name: &str,
+    options: &Options,
+    signature: &Signature,
+) -> TokenStream {
+    let ident = &function.sig.ident;
+    let docs = signature::docs(&function.attrs);
+    let info = describe::info(name, &docs, options, signature);
+    let (section, length) = section(&info);
+    let decoding = decoding(options, signature);
+    let schema = schema(options, signature);
+    let ctx = signature
+        .takes_ctx
+        .then(|| quote!(&::pgtq_sdk::__private::ctx()));
+    let given = signature
+        .parameters
+        .iter()
+        .map(|Parameter { ident, shape, .. }| match shape {
+            Shape::Text(_) => quote!(&#ident),
+            _ => quote!(#ident),
+        });
+    let given = ctx.into_iter().chain(given);
+    let kind = match signature.returns {
+        Returns::Plain => quote!(::pgtq_sdk::__private::Plain),
+        Returns::Fallible => quote!(::pgtq_sdk::__private::Fallible),
+        Returns::Inferred => quote!(_),
+    };
+    let call = quote_spanned! {signature.return_span=>
+        ::pgtq_sdk::__private::returned::<#kind, _>(#ident(#(#given),*))
+    };
+    quote! {
+        const _: () = {
+            fn __pgtq_run(__pgtq_text: &str) -> ::pgtq_sdk::Result<::std::string::String> {
+                #decoding
+                #call
+            }
+
+            fn __pgtq_schema(__pgtq_schema: &mut ::pgtq_sdk::__private::ArgumentsSchema) {
+                #schema
+            }
+
+            ::pgtq_sdk::__private::inventory::submit! {
+                ::pgtq_sdk::__private::Entry {
+                    name: #name,
+                    info: #info,
+                    plugin: (
+                        ::std::env!("CARGO_PKG_NAME"),
+                        ::std::env!("CARGO_PKG_VERSION"),
+                    ),
+                    run: __pgtq_run,
+                    schema: __pgtq_schema,
+                }
+            }
+
+            #[cfg(target_arch = "wasm32")]
+            #[used]
+            #[unsafe(link_section = "pgtq.handlers")]
+            static __PGTQ_SECTION: [u8; #length] = *#section;
+        };
+    }
+}
+
+/// The section's record: length as a little-endian u32, then the JSON.
+fn section(info: &str) -> (Literal, Literal) {
+    let length = u32::try_from(info.len()).expect("a doc comment is shorter than 4 GiB");
+    let mut record = length.to_le_bytes().to_vec();
+    record.extend_from_slice(info.as_bytes());
+    let count = Literal::usize_unsuffixed(record.len());
+    (Literal::byte_string(&record), count)
+}
+
+fn decoding(options: &Options, signature: &Signature) -> TokenStream {
+    let arguments = quote!(::pgtq_sdk::__private::Arguments);
+    if let [
+        Parameter {
+            ident,
+            shape: Shape::Whole(ty),
+            ..
+        },
+    ] = signature.parameters.as_slice()
+    {
+        let expected = type_text(ty);
+        return quote_spanned! {ty.span()=>
+            let #ident = #arguments::whole::<#ty>(__pgtq_text, #expected)?;
+        };
+    }
+    let names = signature.parameters.iter().map(|p| &p.name);
+    let extra = options.extra;
+    let steps = signature.parameters.iter().map(|Parameter { name, ident, shape, .. }| {
+        match shape {
+            Shape::Required(ty) | Shape::Whole(ty) => {
+                let expected = type_text(ty);
+                quote_spanned!(ty.span()=> let #ident = __pgtq_arguments.required::<#ty>(#name, #expected)?;)
+            }
+            Shape::Optional(ty) => {
+                let expected = type_text(ty);
+                quote_spanned!(ty.span()=> let #ident = __pgtq_arguments.optional::<#ty>(#name, #expected)?;)
+            }
+            Shape::Defaulted(ty, default) => {
+                let (expected, default) = (type_text(ty), default_value(ty, default));
+                quote_spanned!(ty.span()=> let #ident = __pgtq_arguments.or_default::<#ty>(#name, #expected, || #default)?;)
+            }
+            Shape::Text(None) => {
+                quote!(let #ident = __pgtq_arguments.required::<::std::string::String>(#name, "String")?;)
+            }
+            Shape::Text(Some(default)) => quote! {
+                let #ident = __pgtq_arguments.or_default::<::std::string::String>(
+                    #name, "String", || ::std::string::String::from(#default)
+                )?;
+            },
+        }
+    });
+    let mutable = (!signature.parameters.is_empty()).then(|| quote!(mut));
+    let start = match signature.parameters.is_empty() {
+        true => quote!(#arguments::parse(__pgtq_text, &[], #extra)?;),
+        false => quote! {
+            let #mutable __pgtq_arguments =
+                #arguments::parse(__pgtq_text, &[#(#names),*], #extra)?;
+        },
+    };
+    quote!(#start #(#steps)*)
+}
+
+fn schema(options: &Options, signature: &Signature) -> TokenStream {
+    let steps = signature.parameters.iter().map(|Parameter { name, shape, docs, .. }| match shape {
+        Shape::Whole(ty) => quote_spanned!(ty.span()=> __pgtq_schema.whole::<#ty>();),
+        Shape::Required(ty) => {
+            quote_spanned!(ty.span()=> __pgtq_schema.required::<#ty>(#name, #docs);)
+        }
+        Shape::Optional(ty) => {
+            quote_spanned!(ty.span()=> __pgtq_schema.optional::<::std::option::Option<#ty>>(#name, #docs);)
+        }
+        Shape::Defaulted(ty, default) => {
+            let default = default_value(ty, default);
+            quote_spanned!(ty.span()=> __pgtq_schema.defaulted::<#ty>(#name, #docs, &#default);)
+        }
+        Shape::Text(None) => {
+            quote!(__pgtq_schema.required::<::std::string::String>(#name, #docs);)
+        }
+        Shape::Text(Some(default)) => quote! {
+            __pgtq_schema.defaulted::<::std::string::String>(
+                #name, #docs, &::std::string::String::from(#default)
+            );
+        },
+    });
+    let extra = options.extra.then(|| quote!(__pgtq_schema.allow_extra();));
+    quote!(#(#steps)* #extra)
+}
+
+/// A text literal becomes a `String`; everything else stands as it is.
+fn default_value(ty: &syn::Type, default: &syn::Expr) -> TokenStream {
+    if signature_is_string(ty) {
+        quote!(::std::string::String::from(#default))
+    } else {
+        quote!(#default)
+    }
+}
+
+/// A type as a person would write it, for error messages.
+fn type_text(ty: &syn::Type) -> String {
+    ty.to_token_stream()
+        .to_string()
+        .replace(" < ", "<")
+        .replace(" >", ">")
+        .replace(" :: ", "::")
+        .replace(" ,", ",")
+}
+
+/// Exported macros share one namespace per crate, so two handlers of one name
+/// are refused by the compiler at both names, even in different modules.
+fn once(name: &str, span: Span) -> TokenStream {
+    let word: String = name
+        .chars()
+        .map(|c| match c {
+            '.' => "_dot_".to_owned(),
+            ':' => "_colon_".to_owned(),
+            '-' => "_dash_".to_owned(),
+            c => c.to_string(),
+        })
+        .collect();
+    let ident = format_ident!("only_one_handler_is_called_{word}", span = span);
+    quote! {
+        #[doc(hidden)]
+        #[allow(unused_macros, non_local_definitions)]
+        #[macro_export]
+        macro_rules! #ident {
+            () => {};
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The options between the parentheses of `#[handler(...)]`.
+//!
+//! They are cut at the commas first and read one by one, so that a mistake in
+//! one does not hide those in the others.
+
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use quote::quote;
+use syn::parse::{Parse, ParseStream, Parser};
+use syn::{Lit, LitInt, LitStr, Token};
+
+use crate::errors::{Errors, nearest};
+use crate::units;
+
+/// How many attempts may follow the first.
+pub(crate) enum Retries {
+    Limited(u32),
+    Forever,
+}
+
+/// What the options say; `None` where they say nothing.
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) name: Option<LitStr>,
+    pub(crate) retries: Option<Retries>,
+    /// First and longest delay in milliseconds.
+    pub(crate) backoff: Option<(u64, u64)>,
+    pub(crate) timeout_ms: Option<u64>,
+    pub(crate) memory: Option<u64>,
+    pub(crate) fuel: Option<u64>,
+    pub(crate) queue: Option<LitStr>,
+    pub(crate) priority: Option<i32>,
+    pub(crate) extra: bool,
+}
+
+const KNOWN: [&str; 9] = [
+    "name", "retries", "backoff", "timeout", "memory", "fuel", "queue", "priority", "extra",
+];
+
+impl Options {
+    /// Reads them all; mistakes go to `errors`.
+    pub(crate) fn parse(tokens: TokenStream, errors: &Errors) -> Self {
+        let mut options = Options::default();
+        let mut seen: Vec<String> = Vec::new();
+        for part in at_commas(tokens) {
+            let Some((key, value)) = errors.ok(key_and_value.parse2(part)) else {
+                continue;
+            };
+            let word = key.to_string();
+            if seen.contains(&word) {
+                errors.at(&key, format!("`{word}` is given twice"));
+            }
+            errors.ok(options.set(&key, value));
+            seen.push(word);
+        }
+        options
+    }
+
+    fn set(&mut self, key: &Ident, value: TokenStream) -> syn::Result<()> {
+        match key.to_string().as_str() {
+            "name" => self.name = Some(name.parse2(value)?),
+            "queue" => self.queue = Some(name.parse2(value)?),
+            "retries" => self.retries = Some(retries.parse2(value)?),
+            "backoff" => self.backoff = Some(backoff.parse2(value)?),
+            "timeout" => self.timeout_ms = Some(units::duration_ms(&syn::parse2(value)?)?),
+            "memory" => self.memory = Some(units::bytes(&syn::parse2(value)?)?),
+            "fuel" => self.fuel = Some(units::count(&syn::parse2(value)?, "fuel = 1_000_000")?),
+            "priority" => self.priority = Some(priority.parse2(value)?),
+            "extra" => self.extra = word("allow", value)?,
+            other => {
+                let hint = match nearest(other, &KNOWN) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("the options are {}", KNOWN.join(", ")),
+                };
+                let message = format!("`#[handler]` has no option `{other}`: {hint}");
+                return Err(syn::Error::new_spanned(key, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a text is not a name, if it is not one.
+pub(crate) fn name_fault(text: &str) -> Option<&'static str> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"_.:-".contains(&b);
+    if text.is_empty() {
+        Some("a name has at least one character")
+    } else if text.len() > 128 {
+        Some("a name has at most 128 characters")
+    } else if !text.bytes().all(legal) {
+        Some("a name is made of A-Z a-z 0-9 _ . : -")
+    } else {
+        None
+    }
+}
+
+fn at_commas(tokens: TokenStream) -> Vec<TokenStream> {
+    let mut parts = vec![TokenStream::new()];
+    for token in tokens {
+        match token {
+            TokenTree::Punct(mark) if mark.as_char() == ',' => parts.push(TokenStream::new()),
+            other => parts.last_mut().expect("never empty").extend([other]),
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+fn key_and_value(input: ParseStream<'_>) -> syn::Result<(Ident, TokenStream)> {
+    let key: Ident = input.parse()?;
+    if input.is_empty() {
+        return Err(syn::Error::new_spanned(
+            &key,
+            format!("`{key}` needs a value: write `{key} = ...`"),
+        ));
+    }
+    input.parse::<Token![=]>()?;
+    let value: TokenStream = input.parse()?;
+    if value.is_empty() {
+        return Err(syn::Error::new_spanned(
+            &key,
+            format!("`{key}` needs a value"),
+        ));
+    }
+    Ok((key, value))
+}
+
+fn name(input: ParseStream<'_>) -> syn::Result<LitStr> {
+    let literal: LitStr = input.parse().map_err(|error| {
+        syn::Error::new(
+            error.span(),
+            "write a name in quotes, as in `\"mail.send\"`",
+        )
+    })?;
+    match name_fault(&literal.value()) {
+        Some(fault) => Err(syn::Error::new_spanned(&literal, fault)),
+        None => Ok(literal),
+    }
+}
+
+fn retries(input: ParseStream<'_>) -> syn::Result<Retries> {
+    const EXAMPLE: &str = "retries = 5` or `retries = forever";
+    if input.peek(syn::Ident) {
+        word("forever", input.parse()?)?;
+        return Ok(Retries::Forever);
+    }
+    units::count(&input.parse::<Lit>()?, EXAMPLE).map(Retries::Limited)
+}
+
+/// `exponential(10s..1h)`.
+fn backoff(input: ParseStream<'_>) -> syn::Result<(u64, u64)> {
+    const EXAMPLE: &str = "write `backoff = exponential(10s..1h)`: first delay, longest delay";
+    let whole: TokenStream = input.fork().parse()?;
+    let wrong = || syn::Error::new_spanned(&whole, EXAMPLE);
+    let kind: Ident = input.parse().map_err(|_| wrong())?;
+    if kind != "exponential" || input.is_empty() {
+        return Err(wrong());
+    }
+    let inside;
+    syn::parenthesized!(inside in input);
+    let Range { first, last } = inside.parse().map_err(|_| wrong())?;
+    let (first_ms, max_ms) = (units::duration_ms(&first)?, units::duration_ms(&last)?);
+    if first_ms > max_ms {
+        return Err(syn::Error::new_spanned(
+            quote!(#first..#last),
+            "the first delay is longer than the longest",
+        ));
+    }
+    Ok((first_ms, max_ms))
+}
+
+struct Range {
+    first: Lit,
+    last: Lit,
+}
+
+impl Parse for Range {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let first = input.parse()?;
+        input.parse::<Token![..]>()?;
+        let last = input.parse()?;
+        Ok(Range { first, last })
+    }
+}
+
+fn priority(input: ParseStream<'_>) -> syn::Result<i32> {
+    let minus: Option<Token![-]> = input.parse()?;
+    let number: LitInt = input.parse()?;
+    let text = format!("{}{number}", if minus.is_some() { "-" } else { "" });
+    text.replace('_', "").parse().map_err(|_| {
+        syn::Error::new_spanned(number, "a priority is a whole number; lower runs earlier")
+    })
+}
+
+/// The only word an option knows.
+fn word(expected: &str, value: TokenStream) -> syn::Result<bool> {
+    if value.to_string() == expected {
+        Ok(true)
+    } else {
+        Err(syn::Error::new_spanned(
+            value,
+            format!("write `{expected}`"),
+        ))
+    }
+}

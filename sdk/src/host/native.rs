@@ -1,0 +1,115 @@
+//! The host of a native test: a recorder, current on the thread that made it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::log::Level;
+use crate::push::Options;
+use crate::testing::{Logged, Pushed, Record};
+
+/// A test's record, shared by its contexts.
+pub(crate) type Shared = Rc<RefCell<Record>>;
+
+thread_local! {
+    /// The tests of this thread that are under way, the newest last.
+    static CURRENT: RefCell<Vec<Shared>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Makes a record the current one of its thread.
+pub(crate) fn enter(record: &Shared) {
+    CURRENT.with_borrow_mut(|stack| stack.push(Rc::clone(record)));
+}
+
+/// Takes a record back, wherever it stands: tests may drop out of order.
+pub(crate) fn leave(record: &Shared) {
+    CURRENT.with_borrow_mut(|stack| stack.retain(|other| !Rc::ptr_eq(other, record)));
+}
+
+fn current() -> Option<Shared> {
+    CURRENT.with_borrow(|stack| stack.last().cloned())
+}
+
+/// The facts of one test.
+#[derive(Debug)]
+pub(crate) struct Facts(Shared);
+
+impl Facts {
+    pub(crate) fn current() -> Self {
+        Facts(current().unwrap_or_default())
+    }
+
+    pub(crate) fn of(record: &Shared) -> Self {
+        Facts(Rc::clone(record))
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.0.borrow().id
+    }
+
+    pub(crate) fn attempt(&self) -> u32 {
+        self.0.borrow().attempt
+    }
+
+    pub(crate) fn max_attempts(&self) -> Option<u32> {
+        self.0.borrow().max_attempts
+    }
+
+    pub(crate) fn queue(&self) -> String {
+        self.0.borrow().queue.clone()
+    }
+
+    pub(crate) fn idempotency_key(&self) -> String {
+        self.0.borrow().idempotency_key.clone()
+    }
+
+    pub(crate) fn pushed_at_ms(&self) -> u64 {
+        self.0.borrow().pushed_at_ms
+    }
+
+    pub(crate) fn due_at_ms(&self) -> u64 {
+        self.0.borrow().due_at_ms
+    }
+
+    pub(crate) fn remaining_ms(&self) -> u64 {
+        self.0.borrow().remaining_ms
+    }
+}
+
+pub(crate) fn log(level: Level, message: &str, fields: Map<String, Value>) {
+    let Some(record) = current() else {
+        // A handler called as an ordinary function still shows its lines.
+        eprintln!("{level:?}: {message} {}", Value::Object(fields));
+        return;
+    };
+    record.borrow_mut().logs.push(Logged {
+        level,
+        message: message.to_owned(),
+        fields: Value::Object(fields),
+    });
+}
+
+pub(crate) fn progress(fraction: f64, message: &str) {
+    if let Some(record) = current() {
+        let report = (fraction, message.to_owned());
+        record.borrow_mut().progress.push(report);
+    }
+}
+
+pub(crate) fn push(handler: &str, payload: &str, options: &Options) -> Result<(), String> {
+    let record = current()
+        .ok_or("only a running handler can push; in a test, make a `Ctx::test()` first")?;
+    let payload = serde_json::from_str(payload).map_err(|error| error.to_string())?;
+    record.borrow_mut().pushed.push(Pushed {
+        handler: handler.to_owned(),
+        payload,
+        queue: options.queue.clone(),
+        priority: options.priority,
+        delay: options.delay_ms.map(Duration::from_millis),
+        retries: options.retries,
+        key: options.key.clone(),
+    });
+    Ok(())
+}

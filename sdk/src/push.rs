@@ -1,0 +1,138 @@
+//! Child tasks: pushed by a handler, committed together with its success.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::host;
+
+/// How many attempts may follow the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retries {
+    /// At most this many.
+    Limited(u32),
+    /// As long as the task exists.
+    Forever,
+}
+
+impl Serialize for Retries {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Retries::Limited(count) => serializer.serialize_u32(*count),
+            Retries::Forever => serializer.serialize_str("forever"),
+        }
+    }
+}
+
+/// What a push may say besides handler and arguments: the JSON of the contract.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub(crate) struct Options {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) queue: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) priority: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) delay_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retries: Option<Retries>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
+}
+
+/// A task that is not pushed yet. `greet::task("Ada")` makes a checked one,
+/// [`Task::new`] one for a handler of another plugin.
+#[derive(Debug, Clone)]
+#[must_use = "a task exists once it is pushed"]
+pub struct Task {
+    handler: String,
+    payload: Result<Value>,
+    options: Options,
+}
+
+impl Task {
+    /// A task for the handler called `handler`, with any payload.
+    pub fn new(handler: impl Into<String>, payload: impl Serialize) -> Self {
+        Task {
+            handler: handler.into(),
+            payload: serde_json::to_value(payload).map_err(Error::from),
+            options: Options::default(),
+        }
+    }
+
+    /// Adds one argument by name.
+    #[doc(hidden)]
+    pub fn arg<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
+        self.payload = self.payload.and_then(|mut payload| {
+            let value = serde_json::to_value(value)?;
+            payload
+                .as_object_mut()
+                .expect("a typed push starts from an empty object")
+                .insert(name.to_owned(), value);
+            Ok(payload)
+        });
+        self
+    }
+
+    /// Where a typed push starts.
+    #[doc(hidden)]
+    pub fn typed(handler: &str) -> Self {
+        Task::new(handler, Map::new())
+    }
+
+    /// Runs it no earlier than this long after the push is committed. Whole milliseconds.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.options.delay_ms = Some(millis(delay));
+        self
+    }
+
+    /// Lower runs earlier; 0 is the default.
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.options.priority = Some(priority);
+        self
+    }
+
+    /// The queue it goes to, `default` if nothing is said.
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.options.queue = Some(queue.into());
+        self
+    }
+
+    /// How many attempts may follow the first, instead of the handler's policy.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.options.retries = Some(Retries::Limited(retries));
+        self
+    }
+
+    /// Retries as long as the task exists.
+    pub fn retry_forever(mut self) -> Self {
+        self.options.retries = Some(Retries::Forever);
+        self
+    }
+
+    /// Idempotency key: of all pushes to one queue with the same key one makes a task.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.options.key = Some(key.into());
+        self
+    }
+
+    /// Hands the task to the host, which commits it together with this
+    /// attempt's success; if the attempt does not succeed, it never exists.
+    ///
+    /// # Errors
+    /// When the payload is not JSON, or the host refuses the push: a bad name,
+    /// more than 1 MiB, too many children. Outside of a handler and of
+    /// [`Ctx::test`](crate::Ctx::test) there is nobody to push to, which is an error too.
+    pub fn push(self) -> Result<()> {
+        let payload = self.payload?.to_string();
+        host::push(&self.handler, &payload, &self.options).map_err(|reason| {
+            Error::new(format!("push of `{}`: {reason}", self.handler)).code("push")
+        })
+    }
+}
+
+/// Whole milliseconds; more than fits is as good as for ever.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,148 @@
+//! The handlers of this plugin: found by name, described as a manifest.
+//!
+//! Each `#[handler]` submits one static [`Entry`]; nothing is built before it
+//! is asked for, since every attempt starts a fresh instance. Only `describe`
+//! makes schemas. The manifest's shape is the runner's `task::Manifest`.
+
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::args::Argument;
+use crate::error::{Error, Result};
+
+/// One handler as the attribute registers it.
+#[derive(Debug)]
+pub struct Entry {
+    /// What tasks call it.
+    pub name: &'static str,
+    /// Its `HandlerInfo` as a JSON object, without `arguments`.
+    pub info: &'static str,
+    /// The crate's name and version.
+    pub plugin: (&'static str, &'static str),
+    /// Runs it: JSON text in, JSON text out.
+    pub run: fn(&str) -> Result<String>,
+    /// Describes its arguments.
+    pub schema: fn(&mut ArgumentsSchema),
+}
+
+inventory::collect!(Entry);
+
+/// Runs the handler called `name`.
+pub(crate) fn run(name: &str, args: &str) -> Result<String> {
+    match inventory::iter::<Entry>().find(|entry| entry.name == name) {
+        Some(entry) => (entry.run)(args),
+        None => Err(Error::new(format!("this plugin has no handler `{name}`"))),
+    }
+}
+
+/// The manifest as JSON text.
+pub(crate) fn describe() -> String {
+    let mut entries: Vec<&Entry> = inventory::iter::<Entry>().collect();
+    entries.sort_by_key(|entry| entry.name);
+    let (name, version) = entries.first().map_or(("", ""), |entry| entry.plugin);
+    let handlers: Vec<Value> = entries.iter().map(|entry| handler(entry)).collect();
+    json!({
+        "contract": crate::CONTRACT,
+        "plugin": { "name": name, "version": version },
+        "handlers": handlers,
+    })
+    .to_string()
+}
+
+fn handler(entry: &Entry) -> Value {
+    let mut info: Value =
+        serde_json::from_str(entry.info).expect("the attribute writes a JSON object");
+    let mut schema = ArgumentsSchema::new();
+    (entry.schema)(&mut schema);
+    info["arguments"] = schema.finish();
+    info
+}
+
+/// Collects the JSON schema (draft 2020-12) of a handler's arguments.
+#[derive(Debug)]
+pub struct ArgumentsSchema {
+    generator: SchemaGenerator,
+    properties: Map<String, Value>,
+    required: Vec<&'static str>,
+    extra: bool,
+    whole: Option<Value>,
+}
+
+impl ArgumentsSchema {
+    fn new() -> Self {
+        ArgumentsSchema {
+            generator: SchemaSettings::draft2020_12().into_generator(),
+            properties: Map::new(),
+            required: Vec::new(),
+            extra: false,
+            whole: None,
+        }
+    }
+
+    /// The payload is one value of this type.
+    pub fn whole<T: Argument>(&mut self) {
+        let generator = SchemaSettings::draft2020_12().into_generator();
+        self.whole = Some(generator.into_root_schema_for::<T>().to_value());
+    }
+
+    /// An argument that must be there.
+    pub fn required<T: Argument>(&mut self, name: &'static str, docs: &str) {
+        self.property::<T>(name, docs);
+        self.required.push(name);
+    }
+
+    /// An argument that may be absent.
+    pub fn optional<T: Argument>(&mut self, name: &'static str, docs: &str) {
+        self.property::<T>(name, docs);
+    }
+
+    /// An argument with a default.
+    pub fn defaulted<T: Argument>(&mut self, name: &'static str, docs: &str, default: &T) {
+        let value = to_value(default);
+        self.property::<T>(name, docs)
+            .insert("default".into(), value);
+    }
+
+    /// Unknown names are ignored.
+    pub fn allow_extra(&mut self) {
+        self.extra = true;
+    }
+
+    fn property<T: JsonSchema>(&mut self, name: &str, docs: &str) -> &mut Map<String, Value> {
+        let schema = self.generator.subschema_for::<T>().to_value();
+        // A schema may also be `true`, which says the same as an empty object.
+        let mut fields = match schema {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        };
+        if !docs.is_empty() {
+            fields.insert("description".into(), docs.into());
+        }
+        let place = self.properties.entry(name).or_insert(Value::Null);
+        *place = Value::Object(fields);
+        place.as_object_mut().expect("it was just made an object")
+    }
+
+    fn finish(mut self) -> Value {
+        if let Some(whole) = self.whole {
+            return whole;
+        }
+        let definitions = self.generator.take_definitions(true);
+        let mut schema = json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "object",
+            "properties": self.properties,
+            "required": self.required,
+            "additionalProperties": self.extra,
+        });
+        if !definitions.is_empty() {
+            schema["$defs"] = Value::Object(definitions);
+        }
+        schema
+    }
+}
+
+fn to_value<T: Serialize>(value: &T) -> Value {
+    serde_json::to_value(value).unwrap_or(Value::Null)
+}
