@@ -17,14 +17,25 @@
 //! Does not know the database, and touches no wasmtime type: the sandbox
 //! looks at, compiles and runs what is in the files.
 
+mod book;
 mod directory;
 mod install;
+mod keeper;
+mod load;
+mod pauses;
+mod read;
 mod registry;
+mod scan;
 mod status;
 mod version;
+mod waiters;
+mod watcher;
+
+#[cfg(test)]
+mod tests;
 
 pub use directory::{DirectoryOptions, PluginDirectory};
-pub use install::{InstallError, Installed, KeptVersion, install, rollback, versions};
+pub use install::{InstallError, Installed, KEEP, KeptVersion, install, rollback, versions};
 pub use registry::{Conflict, HandlerMap, NewVersion, Registry, Snapshot};
 pub use status::{PluginState, PluginStatus};
 pub use version::Draining;

@@ -98,6 +98,8 @@ struct Plugins {
 struct Plugin {
     status: PluginStatus,
     serving: Option<Serving>,
+    /// The refusal that was warned of last: the same one again is no news.
+    warned: Option<(Option<Digest>, String)>,
 }
 
 struct Serving {
@@ -159,12 +161,12 @@ impl Registry {
 
         let plugin = plugins.plugin(file);
         plugin.stop_serving();
-        plugin.status.enter(PluginState::Live, None);
         plugin.status.digest = new.digest;
         plugin.status.serving = new.digest;
         plugin.status.plugin = new.plugin;
         plugin.status.handlers = handlers.keys().cloned().collect();
         plugin.serving = Some(Serving { version, handlers });
+        plugin.enter(PluginState::Live, None);
         self.publish(&mut plugins, true);
         Ok(())
     }
@@ -177,7 +179,7 @@ impl Registry {
         };
         let served = plugin.serving.is_some();
         plugin.stop_serving();
-        plugin.status.enter(PluginState::Retired, None);
+        plugin.enter(PluginState::Retired, None);
         if !served && plugin.status.draining.is_empty() {
             // Nothing of it runs: there is nothing to show.
             plugins.by_file.remove(file);
@@ -201,29 +203,30 @@ impl Registry {
         plugins.by_file.get(file)?.status.serving
     }
 
-    /// A file has a new name and the same bytes: its version moves over in one
-    /// swap. False if `from` serves nothing, or `to` does.
+    /// A file has a new name and the same bytes: what `from` serves moves to
+    /// `to`, in one swap, in the place of what `to` served before. False if
+    /// `from` serves nothing.
     pub(super) fn rename(&self, from: &str, to: &str) -> bool {
         let mut plugins = self.lock();
-        if plugins
-            .by_file
-            .get(to)
-            .is_some_and(|to| to.serving.is_some())
-        {
-            return false;
-        }
-        let Some(mut old) = plugins.by_file.remove(from) else {
+        let Some(mut moved) = plugins.by_file.remove(from) else {
             return false;
         };
-        if old.serving.is_none() {
-            plugins.by_file.insert(from.to_owned(), old);
+        if moved.serving.is_none() {
+            plugins.by_file.insert(from.to_owned(), moved);
             return false;
         }
-        old.status.file = to.to_owned();
-        old.status.digest = old.status.serving;
-        old.status.enter(PluginState::Live, None);
-        plugins.by_file.insert(to.to_owned(), old);
-        self.publish(&mut plugins, false);
+        let replaced = plugins.by_file.remove(to);
+        let names_changed = replaced.as_ref().is_some_and(|p| p.serving.is_some());
+        if let Some(mut replaced) = replaced {
+            replaced.stop_serving();
+            moved.status.draining.append(&mut replaced.status.draining);
+        }
+        tracing::info!(file = to, from, "plugin file has a new name");
+        moved.status.file = to.to_owned();
+        moved.status.digest = moved.status.serving;
+        moved.enter(PluginState::Live, None);
+        plugins.by_file.insert(to.to_owned(), moved);
+        self.publish(&mut plugins, names_changed);
         true
     }
 
@@ -236,15 +239,17 @@ impl Registry {
         reason: Option<String>,
     ) {
         let mut plugins = self.lock();
-        let status = &mut plugins.plugin(file).status;
+        let is_new = !plugins.by_file.contains_key(file);
+        let plugin = plugins.plugin(file);
+        let status = &plugin.status;
         let same_digest = digest.is_none() || digest == status.digest;
-        if status.state == state && status.reason == reason && same_digest {
+        if !is_new && status.state == state && status.reason == reason && same_digest {
             return;
         }
-        status.enter(state, reason);
-        if digest.is_some() {
-            status.digest = digest;
+        if digest.is_some() || state == PluginState::Refused {
+            plugin.status.digest = digest;
         }
+        plugin.enter(state, reason);
         self.publish(&mut plugins, false);
     }
 
@@ -358,7 +363,37 @@ impl Plugin {
                 draining: Vec::new(),
             },
             serving: None,
+            warned: None,
         }
+    }
+
+    fn enter(&mut self, state: PluginState, reason: Option<String>) {
+        let status = &mut self.status;
+        if status.state != state {
+            status.since = Timestamp::now();
+        }
+        status.state = state;
+        status.reason = reason;
+        self.log();
+    }
+
+    fn log(&mut self) {
+        let status = &self.status;
+        let (file, state) = (status.file.as_str(), status.state);
+        let digest = status.digest.map(|digest| digest.short());
+        let Some(reason) = &status.reason else {
+            return tracing::info!(file, digest, "plugin {file}: {state}");
+        };
+        let refusal = (status.digest, reason.clone());
+        if self.warned.as_ref() == Some(&refusal) {
+            return tracing::debug!(file, digest, "plugin {file}: {state} again: {reason}");
+        }
+        let kept = match status.serving {
+            Some(serving) => format!(", version {} keeps serving", serving.short()),
+            None => String::new(),
+        };
+        tracing::warn!(file, digest, "plugin {file}: {state}{kept}: {reason}");
+        self.warned = Some(refusal);
     }
 
     fn stop_serving(&mut self) {
@@ -370,12 +405,5 @@ impl Plugin {
     }
 }
 
-impl PluginStatus {
-    fn enter(&mut self, state: PluginState, reason: Option<String>) {
-        if self.state != state {
-            self.since = Timestamp::now();
-        }
-        self.state = state;
-        self.reason = reason;
-    }
-}
+#[cfg(test)]
+mod tests;
