@@ -102,22 +102,3 @@ pub(crate) fn target_dir() -> PathBuf {
     dir.pop();
     dir
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Database;
-
-    #[test]
-    fn program_runs_and_its_words_are_caught() {
-        let database = Database::empty();
-        assert!(
-            cli(database.url(), &["version"], "")
-                .success()
-                .contains("pgtq")
-        );
-        let refused = cli(database.url(), &["no-such-verb"], "");
-        assert_eq!(refused.code, Some(2));
-        assert!(refused.stderr.contains("no-such-verb"), "{refused:?}");
-    }
-}

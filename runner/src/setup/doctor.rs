@@ -250,16 +250,16 @@ fn disk_space(dir: &Path) -> Check {
     }
 }
 
-// The fields are narrower on some systems.
-#[expect(clippy::unnecessary_cast, reason = "not unnecessary on every system")]
 fn free_bytes(dir: &Path) -> Option<u64> {
     let path = CString::new(dir.as_os_str().as_bytes()).ok()?;
     // SAFETY: as in `file_system`.
-    unsafe {
+    let facts = unsafe {
         let mut facts: libc::statvfs = std::mem::zeroed();
-        (libc::statvfs(path.as_ptr(), &raw mut facts) == 0)
-            .then(|| facts.f_bavail as u64 * facts.f_frsize as u64)
-    }
+        (libc::statvfs(path.as_ptr(), &raw mut facts) == 0).then_some(facts)?
+    };
+    // The fields are of different widths on different systems.
+    let free = u128::from(facts.f_bavail) * u128::from(facts.f_frsize);
+    Some(u64::try_from(free).unwrap_or(u64::MAX))
 }
 
 fn by_amount(amount: u64, little: u64, enough: u64) -> Status {
