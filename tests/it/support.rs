@@ -7,7 +7,11 @@ use pgtq_tests::{Database, Runner, RunnerOptions, cli};
 #[test]
 fn program_runs_and_its_words_are_caught() {
     let database = Database::empty();
-    assert!(cli(database.url(), &["version"], "").success().contains("pgtq"));
+    assert!(
+        cli(database.url(), &["version"], "")
+            .success()
+            .contains("pgtq")
+    );
     let refused = cli(database.url(), &["no-such-verb"], "");
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.contains("no-such-verb"), "{refused:?}");

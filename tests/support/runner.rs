@@ -28,7 +28,8 @@ pub struct Runner {
 
 impl Runner {
     /// Starts a runner on the database at `url` with the plugins in `plugin_dir`.
-    /// Returns at once; see [`Runner::wait_for`].
+    /// Returns at once; see [`Runner::wait_for`]. Call it from the test's own
+    /// thread: on Linux the runner ends with the thread that started it.
     pub fn start(url: &str, plugin_dir: &Path, options: &RunnerOptions) -> Self {
         let mut command = program();
         command

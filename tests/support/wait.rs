@@ -17,7 +17,7 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         give_up_after(started, what);
-        std::thread::sleep(PAUSE);
+        pause();
     }
 }
 
@@ -31,6 +31,14 @@ where
         give_up_after(started, what);
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where tests wait, and always for a condition"
+)]
+fn pause() {
+    std::thread::sleep(PAUSE);
 }
 
 #[track_caller]
