@@ -18,3 +18,13 @@ pub mod toolchain;
 ///
 /// `&|_| ()` keeps quiet.
 pub type Say<'a> = &'a dyn Fn(&str);
+
+/// Time between two looks at a process of another program, which tells nobody when
+/// it is ready. Blocks.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this room is blocking as a whole and always called with a deadline"
+)]
+fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(20));
+}

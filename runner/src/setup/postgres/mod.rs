@@ -9,6 +9,7 @@
 //! Does not: migrate, or know what is in the databases.
 
 mod account;
+mod launch;
 mod postmaster;
 mod programs;
 mod server;

@@ -9,12 +9,12 @@ use std::env;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::account::Account;
 use super::postmaster;
 use super::wire::{Connection, SOCKET};
+use crate::setup::pause;
 
 const PREFIX: &str = "pgtq-pg-";
 const OWNER: &str = "owner";
@@ -115,7 +115,7 @@ fn end_orphan(dir: &Path) {
     postmaster::signal(pid, libc::SIGQUIT);
     let deadline = Instant::now() + Duration::from_secs(5);
     while postmaster::lives(pid) && Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(20));
+        pause();
     }
 }
 

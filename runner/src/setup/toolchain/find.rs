@@ -4,12 +4,11 @@ use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::system::{self, Lacks, SystemRust};
 use super::{TARGET, environment, library};
-use crate::setup::{Say, install};
+use crate::setup::{Say, install, pause};
 
 /// Adding a target downloads 20 MB. Without a network rustup fails at once; behind
 /// a silent firewall it would try for minutes.
@@ -211,7 +210,7 @@ fn run_within(mut command: Command, patience: Duration) -> Result<(), String> {
             let _ = child.wait();
             return Err(format!("no end within {} s", patience.as_secs()));
         }
-        thread::sleep(Duration::from_millis(50));
+        pause();
     };
     if status.success() {
         return Ok(());
