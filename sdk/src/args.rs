@@ -74,9 +74,9 @@ impl Arguments {
 
     /// The whole payload as one value.
     pub fn whole<T: Argument>(text: &str, expected: &str) -> Result<Json<T>> {
-        serde_json::from_str(text).map(Json).map_err(|error| {
-            refused(format!("the arguments do not fit `{expected}`: {error}"))
-        })
+        serde_json::from_str(text)
+            .map(Json)
+            .map_err(|error| refused(format!("the arguments do not fit `{expected}`: {error}")))
     }
 
     /// An argument that must be there.

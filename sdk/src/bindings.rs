@@ -13,14 +13,17 @@ pub type Failure = pgtq::plugin::types::Failure;
 #[allow(non_snake_case, unused_unsafe)]
 pub unsafe fn _export_describe_cabi<T_: Guest>() -> *mut u8 {
     unsafe {
-        #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
+        #[cfg(target_arch = "wasm32")]
+        _rt::run_ctors_once();
         let result0 = { T_::describe() };
         let ptr1 = (&raw mut _RET_AREA.0).cast::<u8>();
         let vec2 = (result0.into_bytes()).into_boxed_slice();
         let ptr2 = vec2.as_ptr().cast::<u8>();
         let len2 = vec2.len();
         ::core::mem::forget(vec2);
-        *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<usize>() = len2;
+        *ptr1
+            .add(::core::mem::size_of::<*const u8>())
+            .cast::<usize>() = len2;
         *ptr1.add(0).cast::<*mut u8>() = ptr2.cast_mut();
         ptr1
     }
@@ -30,7 +33,9 @@ pub unsafe fn _export_describe_cabi<T_: Guest>() -> *mut u8 {
 pub unsafe fn __post_return_describe<T_: Guest>(arg0: *mut u8) {
     unsafe {
         let l0 = *arg0.add(0).cast::<*mut u8>();
-        let l1 = *arg0.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+        let l1 = *arg0
+            .add(::core::mem::size_of::<*const u8>())
+            .cast::<usize>();
         _rt::cabi_dealloc(l0, l1, 1);
     }
 }
@@ -43,7 +48,8 @@ pub unsafe fn _export_run_cabi<T_: Guest>(
     arg3: usize,
 ) -> *mut u8 {
     unsafe {
-        #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
+        #[cfg(target_arch = "wasm32")]
+        _rt::run_ctors_once();
         let result2 = {
             let len0 = arg1;
             let bytes0 = _rt::Vec::from_raw_parts(arg0.cast(), len0, len0);
@@ -59,7 +65,9 @@ pub unsafe fn _export_run_cabi<T_: Guest>(
                 let ptr4 = vec4.as_ptr().cast::<u8>();
                 let len4 = vec4.len();
                 ::core::mem::forget(vec4);
-                *ptr3.add(8 + 1 * ::core::mem::size_of::<*const u8>()).cast::<usize>() = len4;
+                *ptr3
+                    .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                    .cast::<usize>() = len4;
                 *ptr3.add(8).cast::<*mut u8>() = ptr4.cast_mut();
             }
             Err(e) => {
@@ -153,7 +161,9 @@ pub unsafe fn __post_return_run<T_: Guest>(arg0: *mut u8) {
                     .cast::<usize>();
                 _rt::cabi_dealloc(l5, l6, 1);
                 let l7 = i32::from(
-                    *arg0.add(32 + 4 * ::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                    *arg0
+                        .add(32 + 4 * ::core::mem::size_of::<*const u8>())
+                        .cast::<u8>(),
                 );
                 match l7 {
                     0 => {}
@@ -177,10 +187,8 @@ pub trait Guest {
     fn describe() -> _rt::String;
     /// Runs one attempt. `args` and the result are JSON text.
     #[allow(async_fn_in_trait)]
-    fn run(
-        handler: _rt::String,
-        args: _rt::String,
-    ) -> ::core::result::Result<_rt::String, Failure>;
+    fn run(handler: _rt::String, args: _rt::String)
+    -> ::core::result::Result<_rt::String, Failure>;
 }
 #[doc(hidden)]
 macro_rules! __export_world_plugin_cabi {
@@ -201,12 +209,9 @@ macro_rules! __export_world_plugin_cabi {
 #[doc(hidden)]
 pub(crate) use __export_world_plugin_cabi;
 #[repr(align(8))]
-struct _RetArea(
-    [::core::mem::MaybeUninit<u8>; 40 + 6 * ::core::mem::size_of::<*const u8>()],
-);
-static mut _RET_AREA: _RetArea = _RetArea(
-    [::core::mem::MaybeUninit::uninit(); 40 + 6 * ::core::mem::size_of::<*const u8>()],
-);
+struct _RetArea([::core::mem::MaybeUninit<u8>; 40 + 6 * ::core::mem::size_of::<*const u8>()]);
+static mut _RET_AREA: _RetArea =
+    _RetArea([::core::mem::MaybeUninit::uninit(); 40 + 6 * ::core::mem::size_of::<*const u8>()]);
 #[rustfmt::skip]
 #[allow(dead_code, clippy::all)]
 pub mod pgtq {

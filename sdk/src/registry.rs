@@ -32,9 +32,7 @@ inventory::collect!(Entry);
 pub(crate) fn run(name: &str, args: &str) -> Result<String> {
     match inventory::iter::<Entry>().find(|entry| entry.name == name) {
         Some(entry) => (entry.run)(args),
-        None => Err(Error::new(format!(
-            "this plugin has no handler `{name}`"
-        ))),
+        None => Err(Error::new(format!("this plugin has no handler `{name}`"))),
     }
 }
 
@@ -102,7 +100,8 @@ impl ArgumentsSchema {
     /// An argument with a default.
     pub fn defaulted<T: Argument>(&mut self, name: &'static str, docs: &str, default: &T) {
         let value = to_value(default);
-        self.property::<T>(name, docs).insert("default".into(), value);
+        self.property::<T>(name, docs)
+            .insert("default".into(), value);
     }
 
     /// Unknown names are ignored.

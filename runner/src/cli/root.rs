@@ -136,6 +136,8 @@ pub(crate) enum Verb {
     Tasks(verbs::tasks::TasksArgs),
     /// Everything about one task
     Show(verbs::show::ShowArgs),
+    /// Measure this machine: tasks a second, latency, cost of one attempt
+    Bench(verbs::bench::BenchArgs),
     /// What handlers logged
     Logs(verbs::logs::LogsArgs),
     /// Run finished tasks again, waiting ones now

@@ -83,7 +83,7 @@ impl PluginDirectory {
                 if start.await.is_ok() {
                     ready_sender.send_replace(true);
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             };
             tokio::select! {
                 () = keeper.run(receiver) => {}

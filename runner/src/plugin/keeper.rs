@@ -11,7 +11,7 @@
 //! rescan() ──────┘             └───► gone ──► retire
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -23,18 +23,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::book::{Book, MAX_FILES, Ready, Sighting};
 use super::directory::DirectoryOptions;
 use super::load::{Again, Ending, Loader, Refusal};
+use super::pauses::Pauses;
 use super::registry::Registry;
 use super::scan::{Listing, scan};
 use super::status::PluginState;
+use super::waiters::Waiters;
 use super::watcher::Watcher;
 
 /// Events come in bursts; after the first one, wait so long for its fellows.
 const GATHER: Duration = Duration::from_millis(20);
-
-/// The pause before a load that may have failed by this machine's fault is
-/// tried again doubles up to this, so that a file that always exhausts the
-/// compiler's minute costs at most a minute of every fifteen.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 
 pub(super) struct Keeper {
     dir: PathBuf,
@@ -53,30 +50,15 @@ pub(super) struct Keeper {
     load: JoinSet<Ending>,
     /// Refused only because another file serves one of their names.
     blocked: BTreeSet<String>,
-    pauses: HashMap<String, Pause>,
-    waiters: Vec<Waiter>,
-    /// Until the first scan is worked off.
-    starting: bool,
+    pauses: Pauses,
+    waiters: Waiters,
+    /// Until the files of the first scan stand still.
+    gathering: bool,
 }
 
 struct Order {
     ready: Ready,
     again: bool,
-}
-
-struct Pause {
-    ready: Ready,
-    until: Instant,
-    length: Duration,
-    /// It has been queued since and has not ended yet.
-    over: bool,
-}
-
-/// Somebody who waits until one scan has been worked off.
-struct Waiter {
-    done: oneshot::Sender<()>,
-    /// Files still to end; unknown before the scan.
-    files: Option<HashSet<String>>,
 }
 
 impl Keeper {
@@ -99,9 +81,9 @@ impl Keeper {
             loading: None,
             load: JoinSet::new(),
             blocked: BTreeSet::new(),
-            pauses: HashMap::new(),
-            waiters: Vec::new(),
-            starting: true,
+            pauses: Pauses::default(),
+            waiters: Waiters::default(),
+            gathering: true,
         }
     }
 
@@ -125,7 +107,7 @@ impl Keeper {
                 () = sleep_until(wake_at) => {}
                 Some(ending) = self.load.join_next() => self.end(ending),
                 request = requests.recv() => match request {
-                    Some(done) => self.waiters.push(Waiter { done, files: None }),
+                    Some(done) => self.waiters.add(done),
                     None => return,
                 },
             }
@@ -151,7 +133,9 @@ impl Keeper {
         for file in self.book.take_gone(&self.options, now) {
             self.retire(&file).await;
         }
-        self.queue_pauses_that_are_over(now);
+        for ready in self.pauses.take_over(now) {
+            self.try_again(ready);
+        }
         self.registry.refresh();
         Ok(())
     }
@@ -170,10 +154,10 @@ impl Keeper {
             // What was known of the old bytes is void.
             self.queue.remove(&file);
             self.blocked.remove(&file);
-            self.pauses.remove(&file);
+            self.pauses.forget(&file);
             self.settling(&file);
         }
-        if self.starting {
+        if self.gathering {
             self.book
                 .trust_old_files(&self.options, now, SystemTime::now());
         }
@@ -233,9 +217,10 @@ impl Keeper {
 
     /// Begins with the next file, if none is loading.
     fn start_next(&mut self) {
-        // At the start all files are there before the first is loaded, so that
-        // names are given in file name order.
-        if self.loading.is_some() || (self.starting && self.book.is_settling()) {
+        // At the start all files are ready before the first is loaded, so that
+        // handler names are given in file name order.
+        self.gathering = self.gathering && self.book.is_settling();
+        if self.gathering || self.loading.is_some() {
             return;
         }
         let first = self
@@ -275,7 +260,7 @@ impl Keeper {
                 }
             }
             Ending::Same(digest) => {
-                self.pauses.remove(&file);
+                self.pauses.forget(&file);
                 self.registry
                     .note(&file, PluginState::Live, Some(digest), None);
             }
@@ -297,12 +282,12 @@ impl Keeper {
         // With newer bytes to read, this was not the end of it. A file that
         // never stands still is waited for only once.
         if restless || !self.book.is_unread(&file) {
-            self.worked_off(&file);
+            self.waiters.worked_off(&file);
         }
     }
 
     fn went_live(&mut self, file: &str) {
-        self.pauses.remove(file);
+        self.pauses.forget(file);
         self.unblock();
     }
 
@@ -318,38 +303,22 @@ impl Keeper {
             .note(&ready.file, PluginState::Refused, digest, Some(reason));
         match refusal.again {
             Again::Never => {
-                self.pauses.remove(&ready.file);
+                self.pauses.forget(&ready.file);
             }
             Again::WhenNamesChange => {
                 self.blocked.insert(ready.file);
             }
             Again::Later => {
-                let before = self.pauses.get(&ready.file).map(|pause| pause.length * 2);
-                let length = before
-                    .unwrap_or(self.options.retry_after)
-                    .min(LONGEST_PAUSE);
-                let pause = Pause {
-                    until: now + length,
-                    length,
-                    over: false,
-                    ready: ready.clone(),
-                };
-                self.pauses.insert(ready.file, pause);
+                let first = self.options.retry_after;
+                self.pauses.begin(ready, first, now);
             }
         }
     }
 
-    fn queue_pauses_that_are_over(&mut self, now: Instant) {
-        for (file, pause) in &mut self.pauses {
-            if !pause.over && pause.until <= now {
-                pause.over = true;
-                let order = Order {
-                    ready: pause.ready.clone(),
-                    again: true,
-                };
-                self.queue.entry(file.clone()).or_insert(order);
-            }
-        }
+    fn try_again(&mut self, ready: Ready) {
+        let file = ready.file.clone();
+        let order = Order { ready, again: true };
+        self.queue.entry(file).or_insert(order);
     }
 
     async fn retire(&mut self, file: &str) {
@@ -374,35 +343,26 @@ impl Keeper {
     fn forget(&mut self, file: &str) {
         self.queue.remove(file);
         self.blocked.remove(file);
-        self.pauses.remove(file);
-        self.worked_off(file);
+        self.pauses.forget(file);
+        self.waiters.worked_off(file);
     }
 
     /// The served names have changed: those that were refused for a name get
     /// another try.
     fn unblock(&mut self) {
         for file in std::mem::take(&mut self.blocked) {
-            // A file that changed or went meanwhile comes by itself.
             let Some(seen) = self.book.seen(&file).cloned() else {
+                // Missing; if it comes back, it is read again.
+                self.book.settle_again(&file, true, Instant::now());
                 continue;
             };
-            for files in self.waiters.iter_mut().filter_map(|w| w.files.as_mut()) {
-                files.insert(file.clone());
-            }
-            let ready = Ready {
-                file: file.clone(),
+            self.waiters.wait_for(&file);
+            let restless = false;
+            self.try_again(Ready {
+                file,
                 seen,
-                restless: false,
-            };
-            self.queue
-                .entry(file)
-                .or_insert(Order { ready, again: true });
-        }
-    }
-
-    fn worked_off(&mut self, file: &str) {
-        for files in self.waiters.iter_mut().filter_map(|w| w.files.as_mut()) {
-            files.remove(file);
+                restless,
+            });
         }
     }
 
@@ -413,23 +373,11 @@ impl Keeper {
             let open = self.book.unfinished().chain(self.queue.keys());
             open.chain(loading).cloned().collect::<HashSet<String>>()
         };
-        for waiter in &mut self.waiters {
-            waiter.files.get_or_insert_with(unfinished);
-        }
-        let is_done = |waiter: &mut Waiter| waiter.files.as_ref().is_some_and(HashSet::is_empty);
-        for waiter in self.waiters.extract_if(.., is_done) {
-            // The first one waits for the start. Nobody else can be before it.
-            self.starting = false;
-            // Whoever asked may have gone.
-            let _ = waiter.done.send(());
-        }
+        self.waiters.answer(unfinished);
     }
 
     fn wake_at(&self, next_scan: Instant) -> Instant {
-        let pauses = self.pauses.values().filter(|pause| !pause.over);
-        pauses
-            .map(|pause| pause.until)
-            .chain(self.book.next(&self.options))
-            .fold(next_scan, Instant::min)
+        let moments = [self.pauses.next(), self.book.next(&self.options)];
+        moments.into_iter().flatten().fold(next_scan, Instant::min)
     }
 }

@@ -22,11 +22,13 @@ mod directory;
 mod install;
 mod keeper;
 mod load;
+mod pauses;
 mod read;
 mod registry;
 mod scan;
 mod status;
 mod version;
+mod waiters;
 mod watcher;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::limiter::Limiter;
@@ -45,7 +45,7 @@ fn kind_and_message(
             ErrorKind::Logs,
             format!(
                 "logged more than ten times its limit of {} lines; log less, or raise `log_lines`",
-                limits.log_lines
+                grouped(u64::from(limits.log_lines))
             ),
         );
     }
@@ -57,6 +57,10 @@ fn kind_and_message(
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
         return trapped(*trap, scene);
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        let text = format!("the runner has no room for an instance: {error}");
+        return (ErrorKind::Internal, text);
     }
     if scene.limiter.memory_refused {
         return memory(limits);

@@ -46,11 +46,13 @@ fn pushes(function: &ItemFn, name: &str, options: &Options, signature: &Signatur
     let takes: Vec<TokenStream> = signature.parameters.iter().map(taken).collect();
     let gives: Vec<&Ident> = signature.parameters.iter().map(|p| &p.ident).collect();
     let start = match signature.parameters.as_slice() {
-        [Parameter {
-            ident,
-            shape: Shape::Whole(_),
-            ..
-        }] => quote!(::pgtq_sdk::Task::new(Self::NAME, &#ident)),
+        [
+            Parameter {
+                ident,
+                shape: Shape::Whole(_),
+                ..
+            },
+        ] => quote!(::pgtq_sdk::Task::new(Self::NAME, &#ident)),
         all => {
             let arguments = all.iter().map(|Parameter { name, ident, shape, .. }| match shape {
                 Shape::Required(ty) | Shape::Defaulted(ty, _) if signature_is_string(ty) => {
@@ -108,18 +110,28 @@ fn signature_is_string(ty: &syn::Type) -> bool {
 
 /// The entry that the SDK finds by name, and the one that a runner reads
 /// without running the file.
-fn registration(function: &ItemFn, name: &str, options: &Options, signature: &Signature) -> TokenStream {
+fn registration(
+    function: &ItemFn,
+    name: &str,
+    options: &Options,
+    signature: &Signature,
+) -> TokenStream {
     let ident = &function.sig.ident;
     let docs = signature::docs(&function.attrs);
     let info = describe::info(name, &docs, options, signature);
     let (section, length) = section(&info);
     let decoding = decoding(options, signature);
     let schema = schema(options, signature);
-    let ctx = signature.takes_ctx.then(|| quote!(&::pgtq_sdk::__private::ctx()));
-    let given = signature.parameters.iter().map(|Parameter { ident, shape, .. }| match shape {
-        Shape::Text(_) => quote!(&#ident),
-        _ => quote!(#ident),
-    });
+    let ctx = signature
+        .takes_ctx
+        .then(|| quote!(&::pgtq_sdk::__private::ctx()));
+    let given = signature
+        .parameters
+        .iter()
+        .map(|Parameter { ident, shape, .. }| match shape {
+            Shape::Text(_) => quote!(&#ident),
+            _ => quote!(#ident),
+        });
     let given = ctx.into_iter().chain(given);
     let kind = match signature.returns {
         Returns::Plain => quote!(::pgtq_sdk::__private::Plain),
@@ -172,11 +184,13 @@ fn section(info: &str) -> (Literal, Literal) {
 
 fn decoding(options: &Options, signature: &Signature) -> TokenStream {
     let arguments = quote!(::pgtq_sdk::__private::Arguments);
-    if let [Parameter {
-        ident,
-        shape: Shape::Whole(ty),
-        ..
-    }] = signature.parameters.as_slice()
+    if let [
+        Parameter {
+            ident,
+            shape: Shape::Whole(ty),
+            ..
+        },
+    ] = signature.parameters.as_slice()
     {
         let expected = type_text(ty);
         return quote_spanned! {ty.span()=>

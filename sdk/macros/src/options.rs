@@ -116,14 +116,20 @@ fn key_and_value(input: ParseStream<'_>) -> syn::Result<(Ident, TokenStream)> {
     input.parse::<Token![=]>()?;
     let value: TokenStream = input.parse()?;
     if value.is_empty() {
-        return Err(syn::Error::new_spanned(&key, format!("`{key}` needs a value")));
+        return Err(syn::Error::new_spanned(
+            &key,
+            format!("`{key}` needs a value"),
+        ));
     }
     Ok((key, value))
 }
 
 fn name(input: ParseStream<'_>) -> syn::Result<LitStr> {
     let literal: LitStr = input.parse().map_err(|error| {
-        syn::Error::new(error.span(), "write a name in quotes, as in `\"mail.send\"`")
+        syn::Error::new(
+            error.span(),
+            "write a name in quotes, as in `\"mail.send\"`",
+        )
     })?;
     match name_fault(&literal.value()) {
         Some(fault) => Err(syn::Error::new_spanned(&literal, fault)),
@@ -190,6 +196,9 @@ fn word(expected: &str, value: TokenStream) -> syn::Result<bool> {
     if value.to_string() == expected {
         Ok(true)
     } else {
-        Err(syn::Error::new_spanned(value, format!("write `{expected}`")))
+        Err(syn::Error::new_spanned(
+            value,
+            format!("write `{expected}`"),
+        ))
     }
 }

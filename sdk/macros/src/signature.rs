@@ -82,22 +82,34 @@ pub(crate) fn read(function: &mut ItemFn, named: bool, errors: &Errors) -> Signa
 fn check(function: &ItemFn, named: bool, errors: &Errors) {
     let sig = &function.sig;
     if let Some(token) = &sig.asyncness {
-        errors.at(token, "a handler is not `async`: it has a sandbox of its own and may simply take its time");
+        errors.at(
+            token,
+            "a handler is not `async`: it has a sandbox of its own and may simply take its time",
+        );
     }
     if let Some(token) = &sig.constness {
         errors.at(token, "a handler is not `const`: remove the word");
     }
     if let Some(token) = &sig.unsafety {
-        errors.at(token, "a handler is not `unsafe`: the runner calls it with any arguments");
+        errors.at(
+            token,
+            "a handler is not `unsafe`: the runner calls it with any arguments",
+        );
     }
     if let Some(abi) = &sig.abi {
-        errors.at(abi, "a handler is an ordinary Rust function: remove `extern`");
+        errors.at(
+            abi,
+            "a handler is an ordinary Rust function: remove `extern`",
+        );
     }
     if let Some(variadic) = &sig.variadic {
         errors.at(variadic, "a handler has a fixed list of parameters");
     }
     if !sig.generics.params.is_empty() {
-        errors.at(&sig.generics, "a handler is not generic: tasks carry no types, so write the types out");
+        errors.at(
+            &sig.generics,
+            "a handler is not generic: tasks carry no types, so write the types out",
+        );
     }
     if let Some(clause) = &sig.generics.where_clause {
         errors.at(clause, "a handler has no `where` clause");
@@ -105,11 +117,17 @@ fn check(function: &ItemFn, named: bool, errors: &Errors) {
     if let ReturnType::Type(_, returned) = &sig.output
         && let Type::ImplTrait(hidden) = returned.as_ref()
     {
-        errors.at(hidden, "write the type that is returned: the runner stores it as JSON");
+        errors.at(
+            hidden,
+            "write the type that is returned: the runner stores it as JSON",
+        );
     }
     let name = plain_name(&sig.ident);
     if !named && let Some(fault) = name_fault(&name) {
-        errors.at(&sig.ident, format!("`{name}` is no name for a handler ({fault}): add `name = \"...\"`"));
+        errors.at(
+            &sig.ident,
+            format!("`{name}` is no name for a handler ({fault}): add `name = \"...\"`"),
+        );
     }
 }
 
@@ -126,11 +144,17 @@ fn parameter(typed: &mut PatType, index: usize, errors: &Errors) -> Option<Param
         }
         other if matches!(shape, Shape::Whole(_)) => Ident::new("payload", other.span()),
         Pat::Wild(wild) => {
-            errors.at(wild, "the argument needs a name, for that is its name in the payload; `_name` is one");
+            errors.at(
+                wild,
+                "the argument needs a name, for that is its name in the payload; `_name` is one",
+            );
             return None;
         }
         other => {
-            errors.at(other, "an argument is a plain name: take it apart inside the function");
+            errors.at(
+                other,
+                "an argument is a plain name: take it apart inside the function",
+            );
             return None;
         }
     };
@@ -155,10 +179,16 @@ fn shape(ty: &Type, default: Option<Box<Expr>>, errors: &Errors) -> Option<Shape
         }
         Type::Reference(reference) => match reference.elem.as_ref() {
             Type::Path(path) if path.path.is_ident("str") => Some(Shape::Text(default)),
-            Type::Slice(_) => refused("a handler owns its arguments: write `Vec<T>` instead of `&[T]`"),
-            _ => refused("a handler owns its arguments: write the type without `&` (only `&Ctx` and `&str` are borrowed)"),
+            Type::Slice(_) => {
+                refused("a handler owns its arguments: write `Vec<T>` instead of `&[T]`")
+            }
+            _ => refused(
+                "a handler owns its arguments: write the type without `&` (only `&Ctx` and `&str` are borrowed)",
+            ),
         },
-        Type::ImplTrait(_) => refused("tasks carry no types: write the type of the argument instead of `impl ...`"),
+        Type::ImplTrait(_) => {
+            refused("tasks carry no types: write the type of the argument instead of `impl ...`")
+        }
         Type::Path(path) => {
             let last = path.path.segments.last()?;
             let inner = sole_argument(&last.arguments);
@@ -196,10 +226,14 @@ fn check_whole(function: &ItemFn, parameters: &[Parameter], errors: &Errors) {
         1 => "`Json` takes the whole payload, so it is the only argument",
         _ => "only one `Json` can take the whole payload",
     };
-    let types = function.sig.inputs.iter().filter_map(|argument| match argument {
-        FnArg::Typed(typed) if !is_ctx(&typed.ty) => Some(&typed.ty),
-        _ => None,
-    });
+    let types = function
+        .sig
+        .inputs
+        .iter()
+        .filter_map(|argument| match argument {
+            FnArg::Typed(typed) if !is_ctx(&typed.ty) => Some(&typed.ty),
+            _ => None,
+        });
     // Points at the last one: the first may well be the one that is meant.
     let json = types.filter(|ty| is_named(ty, "Json")).last();
     match json {
@@ -218,7 +252,11 @@ fn returns(output: &ReturnType) -> Returns {
 
 fn is_named(ty: &Type, name: &str) -> bool {
     match ty {
-        Type::Path(path) => path.path.segments.last().is_some_and(|last| last.ident == name),
+        Type::Path(path) => path
+            .path
+            .segments
+            .last()
+            .is_some_and(|last| last.ident == name),
         _ => false,
     }
 }
@@ -255,18 +293,25 @@ fn default(attributes: &[Attribute], errors: &Errors) -> Option<Box<Expr>> {
 
 /// The doc comment's lines, without the blank that follows `///`.
 pub(crate) fn docs(attributes: &[Attribute]) -> String {
-    let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
-        Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
-            Expr::Lit(ExprLit {
-                lit: Lit::Str(text),
-                ..
-            }) => Some(text.value()),
+    let lines = attributes
+        .iter()
+        .filter_map(|attribute| match &attribute.meta {
+            Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
+                Expr::Lit(ExprLit {
+                    lit: Lit::Str(text),
+                    ..
+                }) => Some(text.value()),
+                _ => None,
+            },
             _ => None,
-        },
-        _ => None,
-    });
+        });
     let lines: Vec<String> = lines
-        .map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned())
+        .map(|line| {
+            line.strip_prefix(' ')
+                .unwrap_or(&line)
+                .trim_end()
+                .to_owned()
+        })
         .collect();
     lines.join("\n").trim().to_owned()
 }

@@ -22,7 +22,8 @@ pub(crate) fn duration_ms(literal: &Lit) -> syn::Result<u64> {
             "h" => 3_600_000,
             "d" => 86_400_000,
             _ => {
-                let message = format!("`{unit}` is no unit of time: write ms, s, m, h or d, as in `30s`");
+                let message =
+                    format!("`{unit}` is no unit of time: write ms, s, m, h or d, as in `30s`");
                 return Err(syn::Error::new_spanned(literal, message));
             }
         };
@@ -35,7 +36,10 @@ pub(crate) fn duration_ms(literal: &Lit) -> syn::Result<u64> {
         rest = next;
     }
     if total == 0 {
-        return Err(syn::Error::new_spanned(literal, "a duration is at least `1ms`"));
+        return Err(syn::Error::new_spanned(
+            literal,
+            "a duration is at least `1ms`",
+        ));
     }
     Ok(total)
 }
@@ -53,14 +57,17 @@ pub(crate) fn bytes(literal: &Lit) -> syn::Result<u64> {
             return Err(syn::Error::new_spanned(literal, message));
         }
         _ => {
-            let message = format!("`{unit}` is no unit of memory: write KiB, MiB or GiB, as in `64MiB`");
+            let message =
+                format!("`{unit}` is no unit of memory: write KiB, MiB or GiB, as in `64MiB`");
             return Err(syn::Error::new_spanned(literal, message));
         }
     };
     let count = digits.parse::<u64>().ok().filter(|&count| count > 0);
     count
         .and_then(|count| count.checked_mul(scale))
-        .ok_or_else(|| syn::Error::new_spanned(literal, "a size is from `1KiB` to what 64 bits hold"))
+        .ok_or_else(|| {
+            syn::Error::new_spanned(literal, "a size is from `1KiB` to what 64 bits hold")
+        })
 }
 
 /// A plain whole number.
@@ -127,8 +134,14 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_unit_is_said() {
         for (text, message) in [
-            ("30", "a duration needs a unit: write `30s` (or ms, m, h, d)"),
-            ("30sec", "`sec` is no unit of time: write ms, s, m, h or d, as in `30s`"),
+            (
+                "30",
+                "a duration needs a unit: write `30s` (or ms, m, h, d)",
+            ),
+            (
+                "30sec",
+                "`sec` is no unit of time: write ms, s, m, h or d, as in `30s`",
+            ),
             ("\"30s\"", "no quotes here: write `30s`"),
             ("1.5", "write a whole number with a unit, as in `30s`"),
             ("0s", "a duration is at least `1ms`"),

@@ -99,7 +99,8 @@ pub(crate) fn progress(fraction: f64, message: &str) {
 }
 
 pub(crate) fn push(handler: &str, payload: &str, options: &Options) -> Result<(), String> {
-    let record = current().ok_or("only a running handler can push; in a test, make a `Ctx::test()` first")?;
+    let record = current()
+        .ok_or("only a running handler can push; in a test, make a `Ctx::test()` first")?;
     let payload = serde_json::from_str(payload).map_err(|error| error.to_string())?;
     record.borrow_mut().pushed.push(Pushed {
         handler: handler.to_owned(),

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::bindings::pgtq::plugin::{context, log as host_log, progress as host_progress, push as host_push};
+use crate::bindings::pgtq::plugin::{
+    context, log as host_log, progress as host_progress, push as host_push,
+};
 use crate::log::Level;
 use crate::push::Options;
 

@@ -4,7 +4,7 @@
 
 mod broken;
 mod load;
-mod stage;
+pub(crate) mod stage;
 mod swap;
 
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! One file per verb: its flags, and what it does.
 
+pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod call;
 pub(crate) mod cancel;
@@ -39,6 +40,7 @@ use super::root::Verb;
 pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<(), Problem> {
     match verb {
         Verb::Demo(args) => demo::run(args, context).await,
+        Verb::Bench(args) => bench::run(args, context).await,
         Verb::Dev(args) => dev::run(args, context).await,
         Verb::Run(args) => run::run(args, context).await,
         Verb::Push(args) => push::run(args, context).await,

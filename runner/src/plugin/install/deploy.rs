@@ -1,7 +1,8 @@
 //! The two ways a file comes into the directory: deploy and rollback.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::InstallError;
@@ -167,7 +168,11 @@ fn installed_handlers(dir: &Path) -> Result<Vec<(String, BTreeSet<Name>)>, Insta
 /// cannot do this, two at once may keep one version less; a half file is
 /// impossible either way.
 fn take_turn(dir: &Path) -> Result<File, InstallError> {
-    let turn = File::open(dir).map_err(|error| InstallError::writing(dir, "open", error))?;
+    let turn = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY)
+        .open(dir)
+        .map_err(|error| InstallError::writing(dir, "open", error))?;
     if let Err(error) = turn.lock() {
         tracing::debug!(dir = %dir.display(), %error, "deployments do not take turns");
     }

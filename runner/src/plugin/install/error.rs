@@ -121,3 +121,31 @@ impl InstallError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_becomes_what_a_person_can_do() {
+        let text = |code| {
+            let error = io::Error::from_raw_os_error(code);
+            InstallError::writing(Path::new("/p"), "write a.wasm", error).to_string()
+        };
+        for full in [libc::ENOSPC, libc::EDQUOT] {
+            assert_eq!(
+                text(full),
+                "write to /p: no space left; what was installed stays"
+            );
+        }
+        for denied in [libc::EACCES, libc::EPERM, libc::EROFS, libc::ENOENT] {
+            let text = text(denied);
+            assert!(
+                text.ends_with("it must be a directory that this user may write to"),
+                "{text}"
+            );
+        }
+        let text = text(libc::EIO);
+        assert!(text.starts_with("write a.wasm in /p: "), "{text}");
+    }
+}

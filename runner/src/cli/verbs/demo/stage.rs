@@ -146,7 +146,7 @@ impl Stage {
 
 /// The repository's `plugins`: from here upward, else where this program was
 /// built from.
-fn sources(here: &Path) -> Result<PathBuf, Problem> {
+pub(crate) fn sources(here: &Path) -> Result<PathBuf, Problem> {
     let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
     here.ancestors()
         .chain(built_from)
