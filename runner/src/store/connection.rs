@@ -196,19 +196,21 @@ impl Store {
         }
     }
 
-    /// A connection of its own whose notifications are handed to `hear`. The
-    /// plain future of a connection drops them.
+    /// A connection of its own whose notifications (channel, payload) are
+    /// handed to `hear`, and `None` when it ends. The plain future of a
+    /// connection drops them.
     pub(super) async fn open_hearing(
         &self,
-        mut hear: impl FnMut(String) + Send + 'static,
+        mut hear: impl FnMut(Option<(&str, &str)>) + Send + 'static,
     ) -> Result<Client, StoreError> {
         let (client, mut connection) = self.raw().await?;
         tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
                 if let AsyncMessage::Notification(note) = message {
-                    hear(note.payload().to_owned());
+                    hear(Some((note.channel(), note.payload())));
                 }
             }
+            hear(None);
         });
         Ok(client)
     }

@@ -1,6 +1,10 @@
 //! What people do to tasks and queues: cancel, retry, delete, pause, resume.
 
-use super::{Filter, Store, StoreError};
+use std::collections::HashMap;
+
+use super::connection::Role;
+use super::sql::{Sql, sql};
+use super::{Store, StoreError};
 use crate::task::{Name, State, TaskId};
 
 /// What became of one task that was asked for by its id.
@@ -17,53 +21,87 @@ pub struct Moved {
 
 impl Store {
     /// Cancels: waiting tasks at once, running ones by asking their runner.
-    pub async fn cancel(&self, _ids: &[TaskId]) -> Result<Vec<Moved>, StoreError> {
-        todo!()
+    /// One answer for each id, in this order.
+    pub async fn cancel(&self, ids: &[TaskId]) -> Result<Vec<Moved>, StoreError> {
+        self.move_tasks("cancel tasks", sql!("cancel_tasks"), ids)
+            .await
     }
 
     /// Makes failed and cancelled tasks runnable, their counts back at zero,
-    /// and scheduled ones runnable now.
-    pub async fn retry(&self, _ids: &[TaskId]) -> Result<Vec<Moved>, StoreError> {
-        todo!()
+    /// and scheduled ones runnable now. One answer for each id, in this order.
+    pub async fn retry(&self, ids: &[TaskId]) -> Result<Vec<Moved>, StoreError> {
+        self.move_tasks("retry tasks", sql!("retry_tasks"), ids)
+            .await
     }
 
-    /// Removes tasks with all traces. Running ones are left alone.
-    pub async fn delete(&self, _ids: &[TaskId]) -> Result<Vec<Moved>, StoreError> {
-        todo!()
+    /// Removes tasks with all traces. Running ones are left alone. One answer
+    /// for each id, in this order.
+    pub async fn delete(&self, ids: &[TaskId]) -> Result<Vec<Moved>, StoreError> {
+        self.move_tasks("delete tasks", sql!("delete_tasks"), ids)
+            .await
     }
 
-    /// How many tasks a filter meets; its limit is ignored.
-    pub async fn count(&self, _filter: &Filter) -> Result<u64, StoreError> {
-        todo!()
-    }
-
-    /// The next ids a filter meets, ascending, after `after`: the way to do
-    /// something to many tasks in batches (at most 10,000 at once).
-    pub async fn ids(
+    async fn move_tasks(
         &self,
-        _filter: &Filter,
-        _after: Option<TaskId>,
-    ) -> Result<Vec<TaskId>, StoreError> {
-        todo!()
+        verb: &'static str,
+        sql: &Sql,
+        ids: &[TaskId],
+    ) -> Result<Vec<Moved>, StoreError> {
+        let numbers: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        let rows = self.run(Role::Bulk, verb, sql, &[&numbers]).await?;
+        let mut found: HashMap<i64, (Option<State>, bool)> = HashMap::new();
+        for row in &rows {
+            let was = row.get::<_, Option<&str>>("was").and_then(State::parse);
+            // A task that was moved here may be met again in its new place.
+            found
+                .entry(row.get("id"))
+                .or_insert((was, row.get("changed")));
+        }
+        Ok(ids
+            .iter()
+            .map(|id| {
+                let (was, changed) = found.get(&id.0).copied().unwrap_or((None, false));
+                Moved {
+                    id: *id,
+                    was,
+                    changed,
+                }
+            })
+            .collect())
     }
 
-    /// Stops claims from a queue. Tasks under way go on. False: it was paused already.
-    pub async fn pause_queue(&self, _queue: &Name) -> Result<bool, StoreError> {
-        todo!()
+    /// Stops claims from a queue, within a second or so. Tasks under way go
+    /// on. False: it was paused already.
+    pub async fn pause_queue(&self, queue: &Name) -> Result<bool, StoreError> {
+        self.toggle(sql!("pause"), Some(queue), None).await
     }
 
     /// Ends a pause. False: it was not paused.
-    pub async fn resume_queue(&self, _queue: &Name) -> Result<bool, StoreError> {
-        todo!()
+    pub async fn resume_queue(&self, queue: &Name) -> Result<bool, StoreError> {
+        self.toggle(sql!("resume"), Some(queue), None).await
     }
 
-    /// Stops claims of a handler's tasks. False: it was paused already.
-    pub async fn pause_handler(&self, _handler: &Name) -> Result<bool, StoreError> {
-        todo!()
+    /// Stops claims of a handler's tasks, within a second or so. False: it was
+    /// paused already.
+    pub async fn pause_handler(&self, handler: &Name) -> Result<bool, StoreError> {
+        self.toggle(sql!("pause"), None, Some(handler)).await
     }
 
     /// Ends a pause. False: it was not paused.
-    pub async fn resume_handler(&self, _handler: &Name) -> Result<bool, StoreError> {
-        todo!()
+    pub async fn resume_handler(&self, handler: &Name) -> Result<bool, StoreError> {
+        self.toggle(sql!("resume"), None, Some(handler)).await
+    }
+
+    async fn toggle(
+        &self,
+        sql: &Sql,
+        queue: Option<&Name>,
+        handler: Option<&Name>,
+    ) -> Result<bool, StoreError> {
+        let (queue, handler) = (queue.map(Name::as_str), handler.map(Name::as_str));
+        let rows = self
+            .run(Role::General, "pause or resume", sql, &[&queue, &handler])
+            .await?;
+        Ok(rows[0].get("changed"))
     }
 }

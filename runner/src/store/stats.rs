@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::connection::Role;
+use super::sql::sql;
 use super::{Store, StoreError};
 use crate::task::{HandlerInfo, RunnerId};
 
@@ -115,26 +117,111 @@ pub struct Stats {
 impl Store {
     /// All queues that hold tasks, ended one in the last hour, or are paused.
     pub async fn queues(&self) -> Result<Vec<QueueRow>, StoreError> {
-        todo!()
+        let rows = self
+            .run(Role::General, "count the queues", sql!("queues"), &[])
+            .await?;
+        Ok(rows
+            .iter()
+            .map(|row| QueueRow {
+                queue: row.get("queue"),
+                paused_at: row.get("paused_at"),
+                scheduled: row.get("scheduled"),
+                runnable: row.get("runnable"),
+                running: row.get("running"),
+                complete_hour: row.get("complete_hour"),
+                failed_hour: row.get("failed_hour"),
+                oldest_runnable_seconds: row.get("oldest_runnable_seconds"),
+            })
+            .collect())
     }
 
     /// All runners, lost ones too until they are rescued.
     pub async fn runners(&self) -> Result<Vec<RunnerRow>, StoreError> {
-        todo!()
+        let rows = self
+            .run(Role::General, "list the runners", sql!("runners"), &[])
+            .await?;
+        Ok(rows
+            .iter()
+            .map(|row| RunnerRow {
+                id: RunnerId(row.get("id")),
+                name: row.get("name"),
+                host: row.get("host"),
+                pid: row.get("pid"),
+                version: row.get("version"),
+                state: row.get("state"),
+                slots: row.get("slots"),
+                busy: row.get("busy"),
+                queues: row.get("queues"),
+                started_at: row.get("started_at"),
+                seen_at: row.get("seen_at"),
+                seen_seconds: row.get("seen_seconds"),
+                plugins: serde_json::from_str(row.get("plugins")).unwrap_or_default(),
+                digests: row.get("digests"),
+            })
+            .collect())
     }
 
-    /// What live runners can run.
+    /// What live runners can run, by name.
     pub async fn handlers(&self) -> Result<Vec<HandlerRow>, StoreError> {
-        todo!()
+        let rows = self
+            .run(Role::General, "list the handlers", sql!("handlers"), &[])
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let info =
+                    serde_json::from_str(row.get("info")).map_err(|error| StoreError::Fault {
+                        verb: "list the handlers",
+                        message: format!("read what a runner published: {error}"),
+                    })?;
+                Ok(HandlerRow {
+                    info,
+                    digest: row.get("digest"),
+                    file: row.get("file"),
+                    plugin: row.get("plugin"),
+                    runners: row
+                        .get::<_, Vec<i64>>("runners")
+                        .into_iter()
+                        .map(RunnerId)
+                        .collect(),
+                    paused_at: row.get("paused_at"),
+                })
+            })
+            .collect()
     }
 
     /// Counts, throughput and times.
     pub async fn stats(&self) -> Result<Stats, StoreError> {
-        todo!()
+        let mut lease = self.lease(Role::General, "count the tasks").await?;
+        let counts = lease.query(sql!("stats_counts"), &[]).await?;
+        let minutes = lease.query(sql!("stats_minutes"), &[]).await?;
+        let handlers = lease.query(sql!("stats_handlers"), &[]).await?;
+        Ok(Stats {
+            scheduled: counts[0].get("scheduled"),
+            runnable: counts[0].get("runnable"),
+            running: counts[0].get("running"),
+            ended_per_minute: minutes.iter().map(|row| row.get("ended")).collect(),
+            handlers: handlers
+                .iter()
+                .map(|row| HandlerStats {
+                    handler: row.get("handler"),
+                    complete: row.get("complete"),
+                    failed: row.get("failed"),
+                    cancelled: row.get("cancelled"),
+                    wait_p50: row.get("wait_p50"),
+                    wait_p95: row.get("wait_p95"),
+                    run_p50: row.get("run_p50"),
+                    run_p95: row.get("run_p95"),
+                })
+                .collect(),
+        })
     }
 
     /// Tasks that are due or running, counted up to `cap`: cheap at any depth.
-    pub async fn demand(&self, _cap: u32) -> Result<u64, StoreError> {
-        todo!()
+    pub async fn demand(&self, cap: u32) -> Result<u64, StoreError> {
+        let cap = i32::try_from(cap).unwrap_or(i32::MAX);
+        let rows = self
+            .run(Role::General, "count due tasks", sql!("demand"), &[&cap])
+            .await?;
+        Ok(rows[0].get::<_, i64>("demand").unsigned_abs())
     }
 }

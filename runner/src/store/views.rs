@@ -1,9 +1,12 @@
 //! Tasks for people: lists, one task with all its traces, waiting for an end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio_postgres::Row;
 
+use super::connection::Role;
+use super::sql::{Sql, sql};
 use super::{Store, StoreError};
 use crate::task::{ClaimId, Name, Progress, RunnerId, State, TaskId};
 
@@ -126,14 +129,21 @@ pub struct TaskDetail {
 }
 
 fn raw_json<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    raw_json_opt(&Some(text.to_owned()), serializer)
+    match serde_json::value::RawValue::from_string(text.to_owned()) {
+        Ok(raw) => serde::Serialize::serialize(&raw, serializer),
+        // Postgres takes some JSON that serde_json does not; then it is shown as text.
+        Err(_) => serializer.serialize_str(text),
+    }
 }
 
 fn raw_json_opt<S: serde::Serializer>(
-    _text: &Option<String>,
-    _serializer: S,
+    text: &Option<String>,
+    serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    todo!()
+    match text {
+        Some(text) => raw_json(text, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 impl Default for Filter {
@@ -150,24 +160,232 @@ impl Default for Filter {
     }
 }
 
+impl Filter {
+    /// A statement with the states in it as text: with a literal Postgres
+    /// skips the tables of other states and finds the index of failures.
+    fn statement(&self, text: &'static str) -> Sql {
+        let states: &[State] = if self.states.is_empty() {
+            &State::ALL
+        } else {
+            &self.states
+        };
+        let list: Vec<String> = states.iter().map(|state| format!("'{state}'")).collect();
+        Sql {
+            name: None,
+            text: text.replace("{{states}}", &list.join(", ")).into(),
+        }
+    }
+
+    fn params(&self) -> FilterParams<'_> {
+        FilterParams {
+            queue: self.queue.as_ref().map(Name::as_str),
+            handler: self
+                .handler
+                .as_deref()
+                .map(|glob| like(glob).replace('*', "%")),
+            since: self.since.map(|age| age.as_secs_f64().min(3.2e9)),
+            error: self
+                .error
+                .as_deref()
+                .map(|text| format!("%{}%", like(text))),
+        }
+    }
+}
+
+struct FilterParams<'a> {
+    queue: Option<&'a str>,
+    handler: Option<String>,
+    since: Option<f64>,
+    error: Option<String>,
+}
+
+/// `text` as a pattern of LIKE that meets nothing but itself.
+fn like(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('%', "\\%")
+        .replace('_', "\\_")
+}
+
 impl Store {
     /// Tasks, newest (highest id) first.
-    pub async fn tasks(&self, _filter: &Filter) -> Result<Vec<TaskRow>, StoreError> {
-        todo!()
+    pub async fn tasks(&self, filter: &Filter) -> Result<Vec<TaskRow>, StoreError> {
+        let params = filter.params();
+        let before = filter.before.map(|id| id.0);
+        let limit = i64::from(filter.limit);
+        let sql = filter.statement(include_str!("sql/tasks.sql"));
+        let rows = self
+            .run(
+                Role::General,
+                "list tasks",
+                &sql,
+                &[
+                    &params.queue,
+                    &params.handler,
+                    &params.since,
+                    &params.error,
+                    &before,
+                    &limit,
+                ],
+            )
+            .await?;
+        rows.iter().map(task_row).collect()
+    }
+
+    /// How many tasks a filter meets; its limit is ignored.
+    pub async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
+        let params = filter.params();
+        let sql = filter.statement(include_str!("sql/tasks_count.sql"));
+        let rows = self
+            .run(
+                Role::Bulk,
+                "count tasks",
+                &sql,
+                &[&params.queue, &params.handler, &params.since, &params.error],
+            )
+            .await?;
+        Ok(rows[0].get::<_, i64>("count").unsigned_abs())
+    }
+
+    /// The next ids a filter meets, ascending, after `after`: the way to do
+    /// something to many tasks in batches (at most 10,000 at once). The
+    /// filter's limit and page are ignored.
+    pub async fn ids(
+        &self,
+        filter: &Filter,
+        after: Option<TaskId>,
+    ) -> Result<Vec<TaskId>, StoreError> {
+        let params = filter.params();
+        let after = after.map_or(0, |id| id.0);
+        let sql = filter.statement(include_str!("sql/tasks_ids.sql"));
+        let rows = self
+            .run(
+                Role::Bulk,
+                "list tasks",
+                &sql,
+                &[
+                    &params.queue,
+                    &params.handler,
+                    &params.since,
+                    &params.error,
+                    &after,
+                ],
+            )
+            .await?;
+        Ok(rows.iter().map(|row| TaskId(row.get("id"))).collect())
     }
 
     /// One task with all its traces; `None` when there is none of this id.
-    pub async fn task(&self, _id: TaskId) -> Result<Option<TaskDetail>, StoreError> {
-        todo!()
+    pub async fn task(&self, id: TaskId) -> Result<Option<TaskDetail>, StoreError> {
+        let mut lease = self.lease(Role::General, "show a task").await?;
+        let rows = lease.query(sql!("task"), &[&id.0]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let attempts = lease.query(sql!("task_attempts"), &[&id.0]).await?;
+        Ok(Some(TaskDetail {
+            task: task_row(row)?,
+            attempts: attempts.iter().map(attempt_row).collect(),
+            progress: row
+                .get::<_, Option<&str>>("progress")
+                .and_then(|text| serde_json::from_str::<ProgressText>(text).ok())
+                .map(|said| Progress {
+                    fraction: said.fraction,
+                    message: said.message,
+                }),
+            cancel_asked: row.get("cancel_asked"),
+        }))
     }
 
     /// Waits until the task is complete, failed or cancelled; `None` when
-    /// `timeout` passed first or there is no such task (any more).
+    /// `timeout` passed first or there is no such task (any more). Cancel-safe.
     pub async fn wait_final(
         &self,
-        _id: TaskId,
-        _timeout: Option<Duration>,
+        id: TaskId,
+        timeout: Option<Duration>,
     ) -> Result<Option<TaskDetail>, StoreError> {
-        todo!()
+        let started = Instant::now();
+        let mut pause = Duration::from_millis(2);
+        let mut looked: Option<Instant> = None;
+        loop {
+            let over = self
+                .run(Role::General, "wait for a task", sql!("is_final"), &[&id.0])
+                .await?;
+            if !over.is_empty() {
+                return self.task(id).await;
+            }
+            // Somebody may delete the task while we wait.
+            if looked.is_none_or(|at| at.elapsed() > Duration::from_secs(5)) {
+                looked = Some(Instant::now());
+                match self.task(id).await? {
+                    None => return Ok(None),
+                    Some(detail) if detail.task.state.is_final() => return Ok(Some(detail)),
+                    Some(_) => {}
+                }
+            }
+            let left = timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
+            if left == Some(Duration::ZERO) {
+                return Ok(None);
+            }
+            tokio::time::sleep(pause.min(left.unwrap_or(pause))).await;
+            pause = (pause * 2).min(Duration::from_millis(200));
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct ProgressText {
+    fraction: f64,
+    message: String,
+}
+
+fn task_row(row: &Row) -> Result<TaskRow, StoreError> {
+    let state = State::parse(row.get("state")).ok_or_else(|| StoreError::Fault {
+        verb: "read a task",
+        message: format!("unknown state {:?}", row.get::<_, &str>("state")),
+    })?;
+    Ok(TaskRow {
+        id: TaskId(row.get("id")),
+        state,
+        queue: row.get("queue"),
+        handler: row.get("handler"),
+        priority: row.get("priority"),
+        args: row.get("args"),
+        result: row.get("result"),
+        error_kind: row.get("error_kind"),
+        error_message: row.get("error_message"),
+        attempts: row.get("attempts"),
+        crashes: row.get("crashes"),
+        retries: row.get("retries"),
+        pushed_at: row.get("pushed_at"),
+        due_at: row.get("due_at"),
+        started_at: row.get("started_at"),
+        finished_at: row.get("finished_at"),
+        runner: row.get::<_, Option<i64>>("runner_id").map(RunnerId),
+        claim: row.get::<_, Option<i64>>("claim_id").map(ClaimId),
+        key: row.get("key"),
+        parent: row.get::<_, Option<i64>>("parent").map(TaskId),
+    })
+}
+
+fn attempt_row(row: &Row) -> AttemptRow {
+    AttemptRow {
+        number: row.get("number"),
+        kind: row.get("kind"),
+        claim: row.get::<_, Option<i64>>("claim_id").map(ClaimId),
+        runner: row.get::<_, Option<i64>>("runner_id").map(RunnerId),
+        error_code: row.get("error_code"),
+        error_message: row.get("error_message"),
+        error_details: row.get("error_details"),
+        backtrace: row
+            .get::<_, Option<Vec<String>>>("backtrace")
+            .unwrap_or_default(),
+        logs: row.get("logs"),
+        logs_dropped: row.get("logs_dropped"),
+        started_at: row.get("started_at"),
+        ended_at: row.get("ended_at"),
+        fuel: row.get("fuel"),
+        peak_memory: row.get("peak_memory"),
+        wall_us: row.get("wall_us"),
+        digest: row.get("digest"),
     }
 }
