@@ -123,7 +123,7 @@ fn report(store: Store<State>, ended: Ended, limits: &Limits, digest: Digest) ->
     let mut logs = lock(&state.logs);
     let outcome = match ended {
         Ended::Returned(Ok(result)) => completed(result, limits),
-        Ended::Returned(Err(failure)) => failed(failure, limits),
+        Ended::Returned(Err(failure)) => failed(&failure, limits),
         Ended::TimedOut => retry(failure::timeout(limits)),
         Ended::Panicked(failure) => retry(failure),
         Ended::Stopped(stop) => stopped(stop),
@@ -173,7 +173,7 @@ fn completed(result: String, limits: &Limits) -> Outcome {
 }
 
 /// What a returned failure asks for.
-fn failed(wire: WireFailure, limits: &Limits) -> Outcome {
+fn failed(wire: &WireFailure, limits: &Limits) -> Outcome {
     let bytes = wire.message.len() + wire.details.as_ref().map_or(0, String::len);
     let delay = wire
         .delay_ms
@@ -182,7 +182,7 @@ fn failed(wire: WireFailure, limits: &Limits) -> Outcome {
         let (kind, message) = failure::result_size(Some(bytes), limits);
         Failure::new(kind, message)
     } else {
-        failure_of(&wire)
+        failure_of(wire)
     };
     match wire.verdict {
         Verdict::Retry => Outcome::Retry {
@@ -217,5 +217,19 @@ fn failure_of(wire: &WireFailure) -> Failure {
         // Details that are not JSON are lost rather than the failure they belong to.
         details: details.filter(|text| json::check(text).is_ok()).cloned(),
         backtrace: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_the_host_is_a_failure_and_no_more() {
+        let failure = caught(async { panic!("at the disco") }).await;
+        let failure = failure.expect_err("it panicked");
+        assert_eq!(failure.kind, ErrorKind::Internal);
+        assert!(failure.message.contains("at the disco"));
+        assert_eq!(caught(async { 1 }).await, Ok(1));
     }
 }

@@ -18,7 +18,7 @@ use super::{LoadError, engine};
 
 pub(super) const OK: &[u8] = b"OK\n";
 pub(super) const ERR: &[u8] = b"ERR ";
-/// Core files, open files, files written: none worth having.
+/// What the compiler's libraries open to count processors, and some.
 const OPEN_FILES: u64 = 64;
 
 /// The limits a parent sets for its child.
@@ -124,17 +124,19 @@ pub(super) fn decode(bytes: &[u8]) -> LoadError {
 }
 
 fn limit(request: &Request) -> io::Result<()> {
-    set(libc::RLIMIT_AS, request.memory)?;
-    set(libc::RLIMIT_CPU, request.cpu_seconds)?;
-    set(libc::RLIMIT_NOFILE, OPEN_FILES)?;
-    set(libc::RLIMIT_CORE, 0)?;
-    set(libc::RLIMIT_FSIZE, 0)
+    set(libc::RLIMIT_AS, request.memory, request.memory)?;
+    // Soft before hard: the soft one ends in a signal of its own.
+    let seconds = request.cpu_seconds;
+    set(libc::RLIMIT_CPU, seconds, seconds.saturating_add(1))?;
+    set(libc::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES)?;
+    set(libc::RLIMIT_CORE, 0, 0)?;
+    set(libc::RLIMIT_FSIZE, 0, 0)
 }
 
-fn set(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
+fn set(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::Result<()> {
     let limit = libc::rlimit {
-        rlim_cur: value,
-        rlim_max: value,
+        rlim_cur: soft,
+        rlim_max: hard,
     };
     // SAFETY: `limit` is a valid rlimit that outlives the call, which only reads it.
     match unsafe { libc::setrlimit(resource, &raw const limit) } {

@@ -64,14 +64,16 @@ fn what_is_not_webassembly_is_named() {
 fn a_file_cut_off_anywhere_is_refused() {
     let file = guest("echo");
     let whole = inspect(&file).expect("a plugin");
+    let mut whole_enough = 0;
     for at in 1..file.len() {
-        // The last section only says who made the file: without it nothing is missing.
+        // The last sections hold names only: between them nothing is missing.
         if let Ok(cut) = inspect(&file[..at]) {
             assert_eq!(cut.imports, whole.imports);
             assert_eq!(cut.handlers, whole.handlers);
-            assert!(file.len() - at < 200, "cut off at {at}");
+            whole_enough += 1;
         }
     }
+    assert!(whole_enough <= 2, "{whole_enough} cuts were accepted");
     let middle = refused(&file[..file.len() / 2]);
     assert!(matches!(middle, LoadError::Truncated { .. }), "{middle:?}");
 }
