@@ -66,7 +66,8 @@ pub struct PluginStatus {
     /// The version whose handlers run tasks now.
     #[serde(serialize_with = "as_text")]
     pub serving: Option<Digest>,
-    /// Name and version that the serving plugin gives itself.
+    /// Name and version that the plugin gives itself; of the version that
+    /// serves, or served last.
     pub plugin: Option<PluginInfo>,
     /// The handlers that it serves, sorted.
     pub handlers: Vec<Name>,

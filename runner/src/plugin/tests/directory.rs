@@ -336,3 +336,35 @@ async fn what_is_live_stays_live_after_the_watching_has_stopped() {
     bench.plugins.stop().await;
     assert_eq!(handlers(&bench.registry.snapshot()), ["x"]);
 }
+
+/// When the name came free, the other file was not there to take it.
+#[tokio::test]
+async fn a_refused_file_that_was_away_when_its_name_came_free_takes_it_later() {
+    let patient = DirectoryOptions {
+        retire_after: Duration::from_secs(3600),
+        ..options()
+    };
+    let bench = Bench::start(&[("a.wasm", "plugin a x y end")], patient);
+    bench.plugins.ready().await;
+    bench.write("b.wasm", "plugin b x end");
+    bench.wait_refused("b.wasm", "served by a.wasm").await;
+    std::fs::rename(bench.path("b.wasm"), bench.path("aside")).expect("a rename");
+    bench.replace("a.wasm", "plugin a y end");
+    bench.wait_live("a.wasm", "plugin a y end").await;
+    std::fs::rename(bench.path("aside"), bench.path("b.wasm")).expect("a rename");
+    bench.wait_live("b.wasm", "plugin b x end").await;
+}
+
+/// The restless file comes first by name and is never good.
+#[tokio::test]
+async fn a_file_that_never_stands_still_holds_nobody_up_at_the_start() {
+    let impatient = DirectoryOptions {
+        settle: Duration::from_secs(3600),
+        settle_at_most: Duration::from_millis(20),
+        ..options()
+    };
+    let bench = Bench::start(&[("a.wasm", "plugin"), ("b.wasm", V1)], impatient);
+    bench.wait_live("b.wasm", V1).await;
+    bench.plugins.ready().await;
+    assert_ne!(state(&bench, "a.wasm"), Some(PluginState::Refused));
+}
