@@ -69,7 +69,7 @@ pub enum BuildError {
     #[error("no Cargo.toml in {}", .0.display())]
     NoCrate(PathBuf),
     /// The compiler refused the crate; its author has something to change.
-    #[error("compile the plugin in {}\n{text}", dir.display())]
+    #[error("compile the plugin in {}", dir.display())]
     Compile {
         /// The crate.
         dir: PathBuf,
