@@ -5,7 +5,6 @@
 //! makes schemas. The manifest's shape is the runner's `task::Manifest`.
 
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::args::Argument;
@@ -98,8 +97,8 @@ impl ArgumentsSchema {
     }
 
     /// An argument with a default.
-    pub fn defaulted<T: Argument>(&mut self, name: &'static str, docs: &str, default: &T) {
-        let value = to_value(default);
+    pub fn defaulted<T: Argument>(&mut self, name: &'static str, docs: &str, default: T) {
+        let value = serde_json::to_value(default).unwrap_or(Value::Null);
         self.property::<T>(name, docs)
             .insert("default".into(), value);
     }
@@ -141,8 +140,4 @@ impl ArgumentsSchema {
         }
         schema
     }
-}
-
-fn to_value<T: Serialize>(value: &T) -> Value {
-    serde_json::to_value(value).unwrap_or(Value::Null)
 }

@@ -51,7 +51,10 @@ mod tests {
     #[test]
     fn both_forms_of_arguments_are_understood() {
         let ctx = Ctx::test();
-        assert_eq!(ctx.run("add_numbers", json!({"a": 2, "b": 3})), Ok(json!(5)));
+        assert_eq!(
+            ctx.run("add_numbers", json!({"a": 2, "b": 3})),
+            Ok(json!(5))
+        );
         assert_eq!(ctx.run("add_numbers", json!([2, 3])), Ok(json!(5)));
     }
 

@@ -55,7 +55,7 @@ fn pushes(function: &ItemFn, name: &str, options: &Options, signature: &Signatur
         ] => quote!(::pgtq_sdk::Task::new(Self::NAME, &#ident)),
         all => {
             let arguments = all.iter().map(|Parameter { name, ident, shape, .. }| match shape {
-                Shape::Required(ty) | Shape::Defaulted(ty, _) if signature_is_string(ty) => {
+                Shape::Required(ty) | Shape::Defaulted(ty, _) if is_string(ty) => {
                     quote!(.arg(#name, &::std::convert::Into::<::std::string::String>::into(#ident)))
                 }
                 Shape::Text(_) => quote!(.arg(#name, #ident)),
@@ -95,7 +95,7 @@ fn pushes(function: &ItemFn, name: &str, options: &Options, signature: &Signatur
 fn taken(parameter: &Parameter) -> TokenStream {
     let ident = &parameter.ident;
     match &parameter.shape {
-        Shape::Required(ty) | Shape::Defaulted(ty, _) if signature_is_string(ty) => {
+        Shape::Required(ty) | Shape::Defaulted(ty, _) if is_string(ty) => {
             quote!(#ident: impl ::std::convert::Into<::std::string::String>)
         }
         Shape::Required(ty) | Shape::Defaulted(ty, _) | Shape::Whole(ty) => quote!(#ident: #ty),
@@ -104,7 +104,7 @@ fn taken(parameter: &Parameter) -> TokenStream {
     }
 }
 
-fn signature_is_string(ty: &syn::Type) -> bool {
+fn is_string(ty: &syn::Type) -> bool {
     matches!(ty, syn::Type::Path(path) if path.path.is_ident("String"))
 }
 
@@ -223,11 +223,10 @@ fn decoding(options: &Options, signature: &Signature) -> TokenStream {
             },
         }
     });
-    let mutable = (!signature.parameters.is_empty()).then(|| quote!(mut));
     let start = match signature.parameters.is_empty() {
         true => quote!(#arguments::parse(__pgtq_text, &[], #extra)?;),
         false => quote! {
-            let #mutable __pgtq_arguments =
+            let mut __pgtq_arguments =
                 #arguments::parse(__pgtq_text, &[#(#names),*], #extra)?;
         },
     };
@@ -245,14 +244,14 @@ fn schema(options: &Options, signature: &Signature) -> TokenStream {
         }
         Shape::Defaulted(ty, default) => {
             let default = default_value(ty, default);
-            quote_spanned!(ty.span()=> __pgtq_schema.defaulted::<#ty>(#name, #docs, &#default);)
+            quote_spanned!(ty.span()=> __pgtq_schema.defaulted::<#ty>(#name, #docs, #default);)
         }
         Shape::Text(None) => {
             quote!(__pgtq_schema.required::<::std::string::String>(#name, #docs);)
         }
         Shape::Text(Some(default)) => quote! {
             __pgtq_schema.defaulted::<::std::string::String>(
-                #name, #docs, &::std::string::String::from(#default)
+                #name, #docs, ::std::string::String::from(#default)
             );
         },
     });
@@ -262,7 +261,7 @@ fn schema(options: &Options, signature: &Signature) -> TokenStream {
 
 /// A text literal becomes a `String`; everything else stands as it is.
 fn default_value(ty: &syn::Type, default: &syn::Expr) -> TokenStream {
-    if signature_is_string(ty) {
+    if is_string(ty) {
         quote!(::std::string::String::from(#default))
     } else {
         quote!(#default)

@@ -64,7 +64,7 @@ pub(crate) fn read(function: &mut ItemFn, named: bool, errors: &Errors) -> Signa
                     errors.at(&typed.ty, "`&Ctx` is the first parameter of a handler");
                 }
             }
-            FnArg::Typed(typed) => parameters.extend(parameter(typed, index, errors)),
+            FnArg::Typed(typed) => parameters.extend(parameter(typed, errors)),
         }
     }
     check_whole(function, &parameters, errors);
@@ -131,7 +131,7 @@ fn check(function: &ItemFn, named: bool, errors: &Errors) {
     }
 }
 
-fn parameter(typed: &mut PatType, index: usize, errors: &Errors) -> Option<Parameter> {
+fn parameter(typed: &mut PatType, errors: &Errors) -> Option<Parameter> {
     let docs = docs(&typed.attrs);
     let default = default(&typed.attrs, errors);
     typed.attrs.retain(|attribute| {
@@ -159,7 +159,6 @@ fn parameter(typed: &mut PatType, index: usize, errors: &Errors) -> Option<Param
         }
     };
     let name = plain_name(&ident);
-    debug_assert!(index < usize::MAX);
     Some(Parameter {
         name,
         ident,

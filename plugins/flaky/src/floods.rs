@@ -1,0 +1,65 @@
+//! Handlers that hand the runner too much.
+
+use pgtq_sdk::prelude::*;
+
+/// Returns a text of `bytes` bytes.
+#[handler(name = "flaky.huge_result", retries = 0, memory = 512MiB)]
+fn huge_result(#[default(100_000_000)] bytes: usize) -> String {
+    "x".repeat(bytes)
+}
+
+/// Returns an error with a message of `bytes` bytes.
+#[handler(name = "flaky.huge_error", retries = 0, memory = 512MiB)]
+fn huge_error(#[default(100_000_000)] bytes: usize) -> Result<()> {
+    Err(fatal!("{}", "x".repeat(bytes)))
+}
+
+/// Logs `lines` lines.
+#[handler(name = "flaky.logs", retries = 0)]
+fn logs(#[default(1_000_000)] lines: u64) -> u64 {
+    for line in 0..lines {
+        info!(line = line, "nothing happened");
+    }
+    lines
+}
+
+/// Logs one line of `bytes` bytes.
+#[handler(name = "flaky.huge_line", retries = 0)]
+fn huge_line(#[default(8_000_000)] bytes: usize) {
+    info!("{}", "x".repeat(bytes));
+}
+
+/// Pushes `count` children.
+#[handler(name = "flaky.pushes", retries = 0)]
+fn pushes(ctx: &Ctx, #[default(100_000)] count: u64) -> Result<u64> {
+    for number in 0..count {
+        ctx.push("flaky.until", json!({ "good": 1 }))?;
+        ctx.progress(number as f64 / count as f64, "pushing");
+    }
+    Ok(count)
+}
+
+/// Reports progress `times` times, with numbers that are no fractions.
+#[handler(name = "flaky.progress", retries = 0)]
+fn progress(ctx: &Ctx, #[default(100_000)] times: u64) -> u64 {
+    for time in 0..times {
+        ctx.progress(f64::NAN, format!("step {time}"));
+    }
+    times
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_floods_are_ordinary_work() {
+        let ctx = Ctx::test();
+        assert_eq!(huge_result(3), "xxx");
+        assert_eq!(logs(2), 2);
+        assert_eq!(ctx.logs().len(), 2);
+        assert_eq!(pushes(&ctx, 2), Ok(2));
+        assert_eq!(ctx.all_pushed().len(), 2);
+        assert_eq!(progress(&ctx, 2), 2);
+    }
+}
