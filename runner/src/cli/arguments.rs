@@ -222,18 +222,33 @@ pub(crate) fn fit(handler: &HandlerInfo, arguments: &Value) -> Result<(), Proble
         .flat_map(Map::keys)
         .find(|name| !known.contains(&name.as_str()));
     let meant = stranger.and_then(|name| closest(name, known.iter().copied()));
-    let usage = known
-        .iter()
-        .map(|name| format!("{name}=…"))
-        .collect::<Vec<_>>()
-        .join(" ");
     Err(Problem::usage(format!(
         "arguments do not fit handler `{}`\n{}",
         handler.name,
         lines.join("\n")
     ))
     .maybe_help(meant.map(|name| format!("did you mean `{name}`?")))
-    .help(format!("it takes: {} {usage}", handler.name)))
+    .help(format!("it takes: {} {}", handler.name, usage(handler, schema, &known))))
+}
+
+/// The parameters in their order, the optional ones in brackets.
+fn usage(handler: &HandlerInfo, schema: &Value, known: &[&str]) -> String {
+    let required = schema.get("required").and_then(Value::as_array);
+    let is_required =
+        |name: &str| required.is_some_and(|all| all.iter().any(|one| one.as_str() == Some(name)));
+    let positional = handler.positional.iter().map(String::as_str);
+    let rest = known
+        .iter()
+        .copied()
+        .filter(|name| !handler.positional.iter().any(|known| known == name));
+    positional
+        .chain(rest)
+        .map(|name| match is_required(name) {
+            true => format!("{name}=…"),
+            false => format!("[{name}=…]"),
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn by_name(handler: &HandlerInfo, arguments: &Value) -> Result<Value, Problem> {

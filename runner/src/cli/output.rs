@@ -242,6 +242,8 @@ fn table(rows: &Rows) -> String {
 
 fn plain_style(table: &mut Table) -> String {
     table.load_style(comfy_table::presets::NOTHING);
+    // Every cell is padded by a space on both sides; the first needs none.
     let lines = table.lines().map(|line| line.trim_end().to_owned());
+    let lines = lines.map(|line| line.strip_prefix(' ').map_or(line.clone(), str::to_owned));
     lines.collect::<Vec<_>>().join("\n")
 }

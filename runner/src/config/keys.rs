@@ -362,6 +362,10 @@ pub fn similar(name: &str) -> Option<String> {
         Some(("queues", _)) => QUEUE_KEYS,
         _ => &[],
     };
+    if section.is_empty() {
+        let sections = KEYS.iter().filter_map(|key| key.name.split('.').next());
+        return closest(name, sections.chain(["handlers", "queues"]));
+    }
     let mut candidates: Vec<String> = open
         .iter()
         .map(|(known, _)| format!("{section}.{known}"))

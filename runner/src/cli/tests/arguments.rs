@@ -10,7 +10,10 @@ pub(crate) fn handler() -> HandlerInfo {
         description: "Make an image smaller.".to_owned(),
         docs: String::new(),
         arguments: Some(json!({
-            "$defs": {"Kind": {"enum": ["png", "jpeg"]}},
+            "$defs": {
+                "Kind": {"enum": ["png", "jpeg"]},
+                "Loop": {"type": "object", "properties": {"next": {"$ref": "#/$defs/Loop"}}},
+            },
             "type": "object",
             "properties": {
                 "file": {"type": "string"},
@@ -97,6 +100,20 @@ fn json_texts_files_and_standard_input_are_taken_whole() {
         with(&[&text], None, "").unwrap(),
         json!({"text": "{\"a\": 7}\n"})
     );
+}
+
+#[test]
+fn a_schema_that_makes_no_sense_keeps_no_task_out() {
+    let mut info = handler();
+    for schema in [
+        json!({"properties": {"a": {"$ref": "#/$defs/Missing"}}}),
+        json!({"properties": {"a": {"$ref": "#/properties/a"}}}),
+        json!({"type": 7}),
+        json!(null),
+    ] {
+        info.arguments = Some(schema);
+        assert_eq!(with(&["a=x"], Some(&info), "").unwrap(), json!({"a": "x"}));
+    }
 }
 
 #[test]
