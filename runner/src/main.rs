@@ -1,3 +1,5 @@
-//! The `pgtq` program.
+//! The `pgtq` program. Everything it can do is in `pgtq::cli`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    pgtq::cli::main()
+}

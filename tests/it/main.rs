@@ -1,1 +1,4 @@
-//! x
+//! Tests of whole processes: the program, a real Postgres, real plugins.
+
+mod support;
+mod tidy;

@@ -1,1 +1,32 @@
-//! The `cli` room.
+//! Words for people: verbs, flags, output, exit codes.
+//!
+//! Owns the command line: what is read from it, what is printed and which
+//! code the process ends with. Promises that stdout carries data and nothing
+//! else, that an error names the next step, and that nothing asks a question
+//! when nobody is there to answer. Holds no SQL and no wasmtime: the work is
+//! done by the rooms below.
+
+mod arguments;
+mod ask;
+mod batch;
+mod context;
+mod database;
+mod error;
+mod filter;
+mod known;
+mod logging;
+mod machine;
+mod main;
+mod output;
+mod progress;
+mod root;
+mod runner;
+mod signals;
+mod sources;
+mod text;
+mod verbs;
+
+pub use main::main;
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,33 @@
-//! The `engine` room.
+//! The loops that make a runner.
+//!
+//! ```text
+//!  waker ──ring──► claimer ──tasks──► backlog ──► slots ──endings──► completer ──► store
+//!                     ▲                             │ registry snapshot
+//!  maintenance: promote, rescue, prune              ▼
+//!  heartbeat: lease, cancels, ghosts            Handler::call
+//! ```
+//!
+//! Promises: never more claimed than there is room for; an ending is stored
+//! under its claim or not at all; losing the database, a notification or this
+//! process costs time, never a task. Names no SQL and no wasmtime type.
+
+mod backlog;
+mod claimer;
+mod completer;
+mod config;
+mod core;
+mod error;
+mod executor;
+mod heartbeat;
+mod ledger;
+mod maintenance;
+mod run;
+mod shutdown;
+mod stats;
+mod waker;
+
+pub use config::{EngineConfig, QueueSpec, default_slots};
+pub use error::EngineError;
+pub use run::{run, run_with_stats};
+pub use shutdown::{Phase, Shutdown};
+pub use stats::{Stats, Summary};

@@ -1,1 +1,41 @@
-//! The `plugin` room.
+//! From a directory of `.wasm` files to the handlers that run now.
+//!
+//! Owns the plugin directory's meaning and the [`Registry`]. A file takes this
+//! way, and every step is a tracing event and stands in the snapshot:
+//!
+//! ```text
+//! discovered ─► settling ─► validating ─► compiling ─► probing ─► live ─► retired
+//!                   │            │             │           │
+//!                   └────────────┴── refused ──┴───────────┘   (the old version, if any, stays live)
+//! ```
+//!
+//! Promises: what serves is replaced only by a version that passed every step,
+//! in one swap; attempts under way end on the version they began with; a bad,
+//! half-written, vanished or unreadable file never takes a good version down.
+//! The periodic rescan is the truth, file system events only hasten it.
+//!
+//! Does not know the database, and touches no wasmtime type: the sandbox
+//! looks at, compiles and runs what is in the files.
+
+mod book;
+mod directory;
+mod install;
+mod keeper;
+mod load;
+mod pauses;
+mod read;
+mod registry;
+mod scan;
+mod status;
+mod version;
+mod waiters;
+mod watcher;
+
+#[cfg(test)]
+mod tests;
+
+pub use directory::{DirectoryOptions, PluginDirectory};
+pub use install::{InstallError, Installed, KEEP, KeptVersion, install, rollback, versions};
+pub use registry::{Conflict, HandlerMap, NewVersion, Registry, Snapshot};
+pub use status::{PluginState, PluginStatus};
+pub use version::Draining;

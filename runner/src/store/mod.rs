@@ -1,1 +1,52 @@
-//! The `store` room.
+//! The queue in Postgres: the only SQL of the product.
+//!
+//! Owns the connection, the schema (`migrations/`) and one function per verb:
+//! push, claim, finish, promote, rescue, beat, cancel, prune and the views.
+//! Each verb is one file here and one or more statements in `store/sql/`.
+//! Promises: an ending is written only under a claim that still exists; a
+//! batch verb is one transaction; every time is the database's. Touches
+//! neither wasmtime nor the file system, and decides nothing about tasks:
+//! [`crate::task::decide`] does.
+
+mod config;
+mod error;
+mod migrate;
+
+mod beat;
+mod claim;
+mod claims;
+mod columns;
+mod connection;
+mod ending;
+mod finish;
+mod lanes;
+mod listen;
+mod maintain;
+mod people;
+mod push;
+mod runner;
+mod sql;
+mod stats;
+mod tls;
+mod views;
+
+pub use beat::{Beat, BeatReply};
+pub use claim::Claimed;
+pub use config::{ConfigError, DatabaseConfig, Schema, TlsMode};
+pub use connection::Store;
+pub use ending::{Ending, Finished};
+pub use error::StoreError;
+pub use lanes::{Lanes, QueueFilter};
+pub use listen::{Listener, Wake};
+pub use maintain::{Promoted, Pruned, Rescued};
+pub use migrate::{Applied, MigrationStatus, SCHEMA_VERSION};
+pub use people::Moved;
+pub use push::Pushed;
+pub use runner::{PublishedHandler, RunnerFacts};
+pub use stats::{HandlerRow, HandlerStats, QueueRow, RunnerRow, Stats};
+pub use views::{AttemptRow, Filter, TaskDetail, TaskRow};
+
+#[cfg(test)]
+mod testdb;
+#[cfg(test)]
+mod tests;

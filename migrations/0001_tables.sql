@@ -1,0 +1,208 @@
+-- The tables of the queue. A task is in exactly one of them: the table is its
+-- state. {{schema}} stands for the schema's name, quoted.
+--
+-- Every time is the database's. Every id is a bigint from a sequence; gaps are legal.
+
+CREATE SEQUENCE {{schema}}.task_ids;
+COMMENT ON SEQUENCE {{schema}}.task_ids IS 'Ids of tasks, and their positions in a lane.';
+CREATE SEQUENCE {{schema}}.claim_ids;
+COMMENT ON SEQUENCE {{schema}}.claim_ids IS 'Ids of claims. Only grows: a claim id is the fence of its endings.';
+CREATE SEQUENCE {{schema}}.runner_ids;
+COMMENT ON SEQUENCE {{schema}}.runner_ids IS 'Ids of runners, one for each life of a process.';
+
+-- Claimed in the order of its key: one lane for each (queue, handler,
+-- priority), tasks of a lane by position. A fresh push has position = id; a
+-- task that comes back gets a new position behind every claimer's cursor, so
+-- that cursors need not look back for it.
+CREATE TABLE {{schema}}.runnable_tasks (
+    queue text COLLATE "C" NOT NULL CONSTRAINT queue_name CHECK (queue ~ '^[A-Za-z0-9_.:-]{1,128}$'),
+    handler text COLLATE "C" NOT NULL CONSTRAINT handler_name CHECK (handler ~ '^[A-Za-z0-9_.:-]{1,128}$'),
+    priority integer NOT NULL,
+    position bigint NOT NULL,
+    id bigint NOT NULL,
+    attempts integer NOT NULL DEFAULT 0,
+    crashes integer NOT NULL DEFAULT 0,
+    retries integer CONSTRAINT retries_count CHECK (retries >= -1),
+    pushed_at timestamptz NOT NULL DEFAULT now(),
+    due_at timestamptz NOT NULL DEFAULT now(),
+    key text COLLATE "C",
+    parent bigint,
+    args json NOT NULL CONSTRAINT args_size CHECK (octet_length(args::text) <= 1048576),
+    PRIMARY KEY (queue, handler, priority, position)
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+COMMENT ON TABLE {{schema}}.runnable_tasks IS 'Tasks that are due. Read the view runnable instead.';
+
+-- For people who have an id: a fresh push is found by position = id in its
+-- lane, so only tasks that came back need an entry. An index over all ids
+-- would cost every push and claim about a tenth.
+CREATE INDEX runnable_returned ON {{schema}}.runnable_tasks (id) WHERE position <> id;
+
+CREATE TABLE {{schema}}.scheduled_tasks (
+    id bigint PRIMARY KEY,
+    queue text COLLATE "C" NOT NULL CONSTRAINT queue_name CHECK (queue ~ '^[A-Za-z0-9_.:-]{1,128}$'),
+    handler text COLLATE "C" NOT NULL CONSTRAINT handler_name CHECK (handler ~ '^[A-Za-z0-9_.:-]{1,128}$'),
+    priority integer NOT NULL,
+    attempts integer NOT NULL DEFAULT 0,
+    crashes integer NOT NULL DEFAULT 0,
+    retries integer CONSTRAINT retries_count CHECK (retries >= -1),
+    pushed_at timestamptz NOT NULL DEFAULT now(),
+    run_at timestamptz NOT NULL CONSTRAINT run_at_finite CHECK (isfinite(run_at)),
+    key text COLLATE "C",
+    parent bigint,
+    args json NOT NULL CONSTRAINT args_size CHECK (octet_length(args::text) <= 1048576)
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+COMMENT ON TABLE {{schema}}.scheduled_tasks IS 'Tasks that wait for their time, or for their retry. Read the view scheduled instead.';
+CREATE INDEX scheduled_run_at ON {{schema}}.scheduled_tasks (run_at);
+
+-- One row for each claimed batch, one array for each column. A row is deleted
+-- when all its tasks have ended; until then an ended task is known by its row
+-- in history (final) or attempts (every other ending) with this claim's id.
+CREATE TABLE {{schema}}.claims (
+    id bigint PRIMARY KEY,
+    runner_id bigint,
+    claimed_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz,
+    solo boolean NOT NULL DEFAULT false,
+    task_ids bigint[] NOT NULL,
+    queues text[] NOT NULL,
+    handlers text[] NOT NULL,
+    priorities integer[] NOT NULL,
+    attempts integer[] NOT NULL,
+    crashes integer[] NOT NULL,
+    retries integer[] NOT NULL,
+    pushed_at timestamptz[] NOT NULL,
+    due_at timestamptz[] NOT NULL,
+    keys text[] NOT NULL,
+    parents bigint[] NOT NULL,
+    args json[] NOT NULL,
+    CONSTRAINT claims_holder CHECK ((runner_id IS NULL) = (expires_at IS NOT NULL)),
+    CONSTRAINT claims_solo CHECK (NOT solo OR cardinality(task_ids) = 1)
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+COMMENT ON TABLE {{schema}}.claims IS 'Batches of tasks given to a runner, or by pop to an external worker. Read the view running instead.';
+COMMENT ON COLUMN {{schema}}.claims.expires_at IS 'Only for pop: a runner''s claims live as long as its lease.';
+COMMENT ON COLUMN {{schema}}.claims.solo IS 'The task runs alone, so that it is to blame if the runner dies.';
+CREATE INDEX claims_expires_at ON {{schema}}.claims (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE {{schema}}.history (
+    id bigint NOT NULL,
+    state text NOT NULL CONSTRAINT final_state CHECK (state IN ('complete', 'failed', 'cancelled')),
+    priority integer NOT NULL,
+    attempts integer NOT NULL,
+    crashes integer NOT NULL,
+    retries integer,
+    queue text COLLATE "C" NOT NULL,
+    handler text COLLATE "C" NOT NULL,
+    args json NOT NULL,
+    result json,
+    error_kind text,
+    error_code text,
+    error_message text,
+    error_details json,
+    backtrace text[],
+    logs json,
+    logs_dropped bigint NOT NULL DEFAULT 0,
+    pushed_at timestamptz NOT NULL,
+    due_at timestamptz NOT NULL,
+    started_at timestamptz,
+    finished_at timestamptz NOT NULL DEFAULT now(),
+    fuel bigint,
+    peak_memory bigint,
+    wall_us bigint,
+    digest bytea,
+    runner_id bigint,
+    claim_id bigint,
+    key text COLLATE "C",
+    parent bigint
+) PARTITION BY RANGE (finished_at);
+COMMENT ON TABLE {{schema}}.history IS 'Tasks that ended, one partition for each day. Read the views complete, failed, cancelled instead.';
+-- By id: one task for people, and the endings of a claim.
+CREATE INDEX history_id ON {{schema}}.history (id);
+-- Failures are looked for among millions of successes; completing a task does not touch this one.
+CREATE INDEX history_unsuccessful ON {{schema}}.history (id) WHERE state <> 'complete';
+-- Throughput of the last minutes. A few bytes for each 64 pages.
+CREATE INDEX history_finished_at ON {{schema}}.history USING brin (finished_at) WITH (pages_per_range = 64, autosummarize = on);
+CREATE TABLE {{schema}}.history_default PARTITION OF {{schema}}.history DEFAULT;
+COMMENT ON TABLE {{schema}}.history_default IS 'The net: rows of a day that has no partition.';
+
+CREATE TABLE {{schema}}.attempts (
+    task_id bigint NOT NULL,
+    claim_id bigint,
+    number integer NOT NULL,
+    kind text NOT NULL,
+    error_code text,
+    error_message text,
+    error_details json,
+    backtrace text[],
+    logs json,
+    logs_dropped bigint NOT NULL DEFAULT 0,
+    started_at timestamptz,
+    ended_at timestamptz NOT NULL DEFAULT now(),
+    fuel bigint,
+    peak_memory bigint,
+    wall_us bigint,
+    digest bytea,
+    runner_id bigint
+) PARTITION BY RANGE (ended_at);
+COMMENT ON TABLE {{schema}}.attempts IS 'Attempts that did not finish their task, one partition for each day. The last attempt of a task is in its history row.';
+COMMENT ON COLUMN {{schema}}.attempts.kind IS 'The kind of the error, or snooze, release, isolate, crash, expired, cancelled, deleted.';
+CREATE INDEX attempts_task_id ON {{schema}}.attempts (task_id);
+CREATE TABLE {{schema}}.attempts_default PARTITION OF {{schema}}.attempts DEFAULT;
+COMMENT ON TABLE {{schema}}.attempts_default IS 'The net: rows of a day that has no partition.';
+
+CREATE TABLE {{schema}}.runners (
+    id bigint PRIMARY KEY DEFAULT nextval('{{schema}}.runner_ids'),
+    name text NOT NULL,
+    host text NOT NULL,
+    pid integer NOT NULL,
+    version text NOT NULL,
+    slots integer NOT NULL,
+    queues text[] NOT NULL,
+    busy integer NOT NULL DEFAULT 0,
+    draining boolean NOT NULL DEFAULT false,
+    sleeping boolean NOT NULL DEFAULT false,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    seen_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    plugins json NOT NULL DEFAULT '{}',
+    progress json NOT NULL DEFAULT '{}'
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.1, autovacuum_vacuum_threshold = 20);
+COMMENT ON TABLE {{schema}}.runners IS 'Processes that execute tasks. A runner whose expires_at has passed is dead: rescue takes its claims.';
+-- Every push looks here whether somebody sleeps; almost always it is empty.
+CREATE INDEX runners_sleeping ON {{schema}}.runners (id) WHERE sleeping;
+
+CREATE TABLE {{schema}}.handlers (
+    runner_id bigint NOT NULL REFERENCES {{schema}}.runners ON DELETE CASCADE,
+    name text COLLATE "C" NOT NULL CONSTRAINT handler_name CHECK (name ~ '^[A-Za-z0-9_.:-]{1,128}$'),
+    info json NOT NULL,
+    digest bytea NOT NULL,
+    file text NOT NULL,
+    plugin text NOT NULL,
+    loaded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (runner_id, name)
+);
+COMMENT ON TABLE {{schema}}.handlers IS 'What each live runner can run.';
+
+CREATE TABLE {{schema}}.pauses (
+    kind text NOT NULL CONSTRAINT pause_kind CHECK (kind IN ('queue', 'handler')),
+    name text COLLATE "C" NOT NULL CONSTRAINT pause_name CHECK (name ~ '^[A-Za-z0-9_.:-]{1,128}$'),
+    paused_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (kind, name)
+);
+COMMENT ON TABLE {{schema}}.pauses IS 'Queues and handlers whose tasks are not claimed now.';
+
+CREATE TABLE {{schema}}.cancellations (
+    claim_id bigint NOT NULL,
+    task_id bigint NOT NULL,
+    asked_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (claim_id, task_id)
+);
+COMMENT ON TABLE {{schema}}.cancellations IS 'Running tasks that somebody asked to cancel.';
+
+CREATE TABLE {{schema}}.keys (
+    queue text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL CONSTRAINT key_size CHECK (octet_length(key) BETWEEN 1 AND 512),
+    task_id bigint NOT NULL,
+    pushed_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (queue, key)
+);
+COMMENT ON TABLE {{schema}}.keys IS 'Idempotency keys: one task for each queue and key, for as long as its history is kept.';

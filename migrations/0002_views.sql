@@ -1,0 +1,99 @@
+-- What is documented for people and programs: the six states as views with the
+-- same columns. The tables behind them may change; these may only grow.
+
+-- Not documented: the tasks of claims that have not ended, as the store needs them.
+-- The hour is a margin for pruning partitions; the claim's id decides.
+CREATE VIEW {{schema}}.unended AS
+SELECT c.id AS claim_id, c.runner_id, c.claimed_at, c.expires_at, c.solo,
+       t.id, t.queue COLLATE "C" AS queue, t.handler COLLATE "C" AS handler, t.priority,
+       t.attempts, t.crashes, t.retries, t.pushed_at, t.due_at, t.key COLLATE "C" AS key, t.parent, t.args
+FROM {{schema}}.claims AS c
+CROSS JOIN LATERAL unnest(c.task_ids, c.queues, c.handlers, c.priorities, c.attempts, c.crashes, c.retries,
+                          c.pushed_at, c.due_at, c.keys, c.parents, c.args)
+    AS t (id, queue, handler, priority, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
+WHERE NOT EXISTS (
+        SELECT FROM {{schema}}.history AS h
+        WHERE h.id = t.id AND h.claim_id = c.id AND h.finished_at >= c.claimed_at - interval '1 hour')
+  AND NOT EXISTS (
+        SELECT FROM {{schema}}.attempts AS a
+        WHERE a.task_id = t.id AND a.claim_id = c.id AND a.ended_at >= c.claimed_at - interval '1 hour');
+COMMENT ON VIEW {{schema}}.unended IS 'Tasks of live claims that have not ended. For the store; read running instead.';
+
+CREATE VIEW {{schema}}.scheduled AS
+SELECT id, 'scheduled'::text AS state, queue, handler, priority, args, NULL::json AS result,
+       NULL::text AS error_kind, NULL::text AS error_code, NULL::text AS error_message,
+       attempts, crashes, retries, pushed_at, run_at AS due_at,
+       NULL::timestamptz AS started_at, NULL::timestamptz AS finished_at,
+       NULL::bigint AS runner_id, NULL::bigint AS claim_id, key, parent
+FROM {{schema}}.scheduled_tasks;
+COMMENT ON VIEW {{schema}}.scheduled IS 'Tasks that wait for their time (due_at), or for their retry.';
+
+CREATE VIEW {{schema}}.runnable AS
+SELECT id, 'runnable'::text AS state, queue, handler, priority, args, NULL::json AS result,
+       NULL::text AS error_kind, NULL::text AS error_code, NULL::text AS error_message,
+       attempts, crashes, retries, pushed_at, due_at,
+       NULL::timestamptz AS started_at, NULL::timestamptz AS finished_at,
+       NULL::bigint AS runner_id, NULL::bigint AS claim_id, key, parent
+FROM {{schema}}.runnable_tasks;
+COMMENT ON VIEW {{schema}}.runnable IS 'Tasks that are due: the next free runner that has the handler takes them.';
+
+CREATE VIEW {{schema}}.running AS
+SELECT id, 'running'::text AS state, queue, handler, priority, args, NULL::json AS result,
+       NULL::text AS error_kind, NULL::text AS error_code, NULL::text AS error_message,
+       attempts, crashes, retries, pushed_at, due_at,
+       claimed_at AS started_at, NULL::timestamptz AS finished_at,
+       runner_id, claim_id, key, parent
+FROM {{schema}}.unended;
+COMMENT ON VIEW {{schema}}.running IS 'Tasks that a runner, or an external worker, has claimed. started_at is the time of the claim.';
+
+CREATE VIEW {{schema}}.complete AS
+SELECT id, state, queue, handler, priority, args, result, error_kind, error_code, error_message,
+       attempts, crashes, retries, pushed_at, due_at, started_at, finished_at, runner_id, claim_id, key, parent
+FROM {{schema}}.history WHERE state = 'complete';
+COMMENT ON VIEW {{schema}}.complete IS 'Tasks that are done, with their result.';
+
+CREATE VIEW {{schema}}.failed AS
+SELECT id, state, queue, handler, priority, args, result, error_kind, error_code, error_message,
+       attempts, crashes, retries, pushed_at, due_at, started_at, finished_at, runner_id, claim_id, key, parent
+FROM {{schema}}.history WHERE state = 'failed';
+COMMENT ON VIEW {{schema}}.failed IS 'Tasks that were given up, with their last error.';
+
+CREATE VIEW {{schema}}.cancelled AS
+SELECT id, state, queue, handler, priority, args, result, error_kind, error_code, error_message,
+       attempts, crashes, retries, pushed_at, due_at, started_at, finished_at, runner_id, claim_id, key, parent
+FROM {{schema}}.history WHERE state = 'cancelled';
+COMMENT ON VIEW {{schema}}.cancelled IS 'Tasks that a person or their handler took back; error_message says why.';
+
+CREATE VIEW {{schema}}.tasks AS
+SELECT * FROM {{schema}}.scheduled
+UNION ALL SELECT * FROM {{schema}}.runnable
+UNION ALL SELECT * FROM {{schema}}.running
+UNION ALL
+SELECT id, state, queue, handler, priority, args, result, error_kind, error_code, error_message,
+       attempts, crashes, retries, pushed_at, due_at, started_at, finished_at, runner_id, claim_id, key, parent
+FROM {{schema}}.history;
+COMMENT ON VIEW {{schema}}.tasks IS 'Every task in its state: the union of scheduled, runnable, running, complete, failed and cancelled.';
+
+CREATE VIEW {{schema}}.queue_stats AS
+WITH counted AS (
+    SELECT queue, count(*) AS scheduled, 0::bigint AS runnable, 0::bigint AS running,
+           0::bigint AS complete_hour, 0::bigint AS failed_hour, NULL::timestamptz AS oldest
+    FROM {{schema}}.scheduled_tasks GROUP BY queue
+    UNION ALL
+    SELECT queue, 0, count(*), 0, 0, 0, min(due_at) FROM {{schema}}.runnable_tasks GROUP BY queue
+    UNION ALL
+    SELECT queue, 0, 0, count(*), 0, 0, NULL FROM {{schema}}.unended GROUP BY queue
+    UNION ALL
+    SELECT queue, 0, 0, 0, count(*) FILTER (WHERE state = 'complete'), count(*) FILTER (WHERE state = 'failed'), NULL
+    FROM {{schema}}.history WHERE finished_at > now() - interval '1 hour' GROUP BY queue
+    UNION ALL
+    SELECT name, 0, 0, 0, 0, 0, NULL FROM {{schema}}.pauses WHERE kind = 'queue'
+)
+SELECT c.queue, p.paused_at,
+       sum(scheduled)::bigint AS scheduled, sum(runnable)::bigint AS runnable, sum(running)::bigint AS running,
+       sum(complete_hour)::bigint AS complete_hour, sum(failed_hour)::bigint AS failed_hour,
+       extract(epoch FROM now() - min(oldest))::float8 AS oldest_runnable_seconds
+FROM counted AS c
+LEFT JOIN {{schema}}.pauses AS p ON p.kind = 'queue' AND p.name = c.queue
+GROUP BY c.queue, p.paused_at;
+COMMENT ON VIEW {{schema}}.queue_stats IS 'Counts for each queue that holds tasks, ended one within the hour, or is paused. Counts everything: for people, not for a loop.';

@@ -1,0 +1,212 @@
+-- Push: from SQL, inside anybody's transaction.
+
+CREATE FUNCTION {{schema}}.wake() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- A commit that notifies takes a lock shared by the whole server, so only
+    -- a runner that has said that it sleeps is woken. Polling is the truth.
+    IF EXISTS (SELECT FROM {{schema}}.runners WHERE sleeping) THEN
+        PERFORM pg_notify('{{channel}}', 'work');
+    END IF;
+END $$;
+COMMENT ON FUNCTION {{schema}}.wake() IS 'Wakes runners, if one of them sleeps. Push calls it.';
+
+CREATE FUNCTION {{schema}}.check_task(handler text, args text, queue text, delay interval, run_at timestamptz, retries integer, key text)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF handler IS NULL OR handler !~ '^[A-Za-z0-9_.:-]{1,128}$' THEN
+        RAISE EXCEPTION 'handler % is not a name', coalesce(quote_literal(left(handler, 140)), 'null')
+            USING ERRCODE = '22023', HINT = '1 to 128 of the characters A-Z a-z 0-9 _ . : - are allowed';
+    ELSIF queue IS NULL OR queue !~ '^[A-Za-z0-9_.:-]{1,128}$' THEN
+        RAISE EXCEPTION 'queue % is not a name', coalesce(quote_literal(left(queue, 140)), 'null')
+            USING ERRCODE = '22023', HINT = '1 to 128 of the characters A-Z a-z 0-9 _ . : - are allowed';
+    ELSIF args IS NULL THEN
+        RAISE EXCEPTION 'the arguments are null'
+            USING ERRCODE = '22004', HINT = 'write ''{}'' for no arguments, or ''null'' for the JSON value';
+    ELSIF octet_length(args) > 1048576 THEN
+        RAISE EXCEPTION 'the arguments have % bytes, at most 1048576 are allowed', octet_length(args)
+            USING ERRCODE = '22023', HINT = 'store the data elsewhere and push a reference to it';
+    ELSIF delay < interval '0' THEN
+        RAISE EXCEPTION 'the delay % is negative', delay
+            USING ERRCODE = '22023', HINT = 'leave the delay out to run at once';
+    ELSIF delay IS NOT NULL AND run_at IS NOT NULL THEN
+        RAISE EXCEPTION 'both delay and run_at are given'
+            USING ERRCODE = '22023', HINT = 'give one of them';
+    ELSIF NOT isfinite(run_at) THEN
+        RAISE EXCEPTION 'run_at is infinite'
+            USING ERRCODE = '22023', HINT = 'give a moment in time';
+    ELSIF retries < -1 THEN
+        RAISE EXCEPTION 'retries is %', retries
+            USING ERRCODE = '22023', HINT = 'give 0 or more, -1 for ever, or leave it out for the handler''s policy';
+    ELSIF octet_length(key) NOT BETWEEN 1 AND 512 THEN
+        RAISE EXCEPTION 'the key has % bytes, 1 to 512 are allowed', octet_length(key)
+            USING ERRCODE = '22023', HINT = 'use a short key, for example a hash of a long one';
+    END IF;
+END $$;
+COMMENT ON FUNCTION {{schema}}.check_task(text, text, text, interval, timestamptz, integer, text) IS 'Refuses what cannot be pushed, with a hint.';
+
+-- The one path by which many tasks are pushed, from the runner too. Takes what
+-- check_task accepts; the constraints of the tables stand behind it.
+CREATE FUNCTION {{schema}}.push_rows(handlers text[], args text[], queues text[], priorities integer[],
+    delays interval[], run_ats timestamptz[], retries integer[], keys text[], parents bigint[])
+RETURNS TABLE (id bigint, existed boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    fresh bigint[] := ARRAY(SELECT nextval('{{schema}}.task_ids') FROM generate_series(1, cardinality(handlers)));
+    owner bigint[] := fresh;
+BEGIN
+    IF cardinality(array_remove(keys, NULL)) > 0 THEN
+        -- In key order, so that two pushers cannot wait for each other.
+        INSERT INTO {{schema}}.keys (queue, key, task_id)
+        SELECT n.queue, n.key, n.id
+        FROM unnest(queues, keys, fresh) WITH ORDINALITY AS n (queue, key, id, ordinal)
+        WHERE n.key IS NOT NULL
+        ORDER BY n.queue COLLATE "C", n.key COLLATE "C", n.ordinal
+        ON CONFLICT DO NOTHING;
+        -- A statement of its own: the owner may have committed while the insert waited for it.
+        owner := ARRAY(
+            SELECT CASE WHEN n.key IS NULL THEN n.id ELSE k.task_id END
+            FROM unnest(queues, keys, fresh) WITH ORDINALITY AS n (queue, key, id, ordinal)
+            LEFT JOIN {{schema}}.keys AS k ON k.queue = n.queue AND k.key = n.key
+            ORDER BY n.ordinal);
+        IF array_position(owner, NULL) IS NOT NULL THEN
+            RAISE EXCEPTION 'an idempotency key was pruned during the push'
+                USING ERRCODE = '40001', HINT = 'push again';
+        END IF;
+    END IF;
+
+    WITH task AS MATERIALIZED (
+        SELECT n.*, coalesce(n.run_at, now() + n.delay, now()) AS due_at
+        FROM unnest(fresh, owner, handlers, args, queues, priorities, delays, run_ats, retries, keys, parents)
+            WITH ORDINALITY AS n (id, owner, handler, args, queue, priority, delay, run_at, retries, key, parent, ordinal)
+        WHERE n.id = n.owner
+    ), later AS (
+        INSERT INTO {{schema}}.scheduled_tasks (id, queue, handler, priority, retries, run_at, key, parent, args)
+        SELECT t.id, t.queue, t.handler, t.priority, t.retries, t.due_at, t.key, t.parent, t.args::json
+        FROM task AS t WHERE t.due_at > now()
+    )
+    INSERT INTO {{schema}}.runnable_tasks (queue, handler, priority, position, id, retries, key, parent, args)
+    SELECT t.queue, t.handler, t.priority, t.id, t.id, t.retries, t.key, t.parent, t.args::json
+    FROM task AS t WHERE t.due_at <= now();
+
+    PERFORM {{schema}}.wake();
+    RETURN QUERY
+        SELECT n.owner, n.owner <> n.id
+        FROM unnest(owner, fresh) WITH ORDINALITY AS n (owner, id, ordinal)
+        ORDER BY n.ordinal;
+END $$;
+COMMENT ON FUNCTION {{schema}}.push_rows(text[], text[], text[], integer[], interval[], timestamptz[], integer[], text[], bigint[])
+    IS 'Pushes many tasks, one array for each field. For programs; people use push_many.';
+
+CREATE FUNCTION {{schema}}.push(handler text, args text DEFAULT '{}', queue text DEFAULT 'default', priority integer DEFAULT 0,
+    delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, retries integer DEFAULT NULL, key text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    task bigint := nextval('{{schema}}.task_ids');
+    due timestamptz;
+    owner bigint;
+BEGIN
+    PERFORM {{schema}}.check_task(handler, args, queue, delay, run_at, retries, key);
+    IF key IS NOT NULL THEN
+        INSERT INTO {{schema}}.keys VALUES (queue, key, task) ON CONFLICT DO NOTHING;
+        IF NOT FOUND THEN
+            SELECT k.task_id INTO owner FROM {{schema}}.keys AS k WHERE k.queue = push.queue AND k.key = push.key;
+            IF NOT FOUND THEN
+                RAISE EXCEPTION 'the idempotency key was pruned during the push'
+                    USING ERRCODE = '40001', HINT = 'push again';
+            END IF;
+            RETURN owner;
+        END IF;
+    END IF;
+    due := coalesce(run_at, now() + delay, now());
+    IF due > now() THEN
+        INSERT INTO {{schema}}.scheduled_tasks (id, queue, handler, priority, retries, run_at, key, args)
+        VALUES (task, queue, handler, coalesce(priority, 0), retries, due, key, args::json);
+    ELSE
+        INSERT INTO {{schema}}.runnable_tasks (queue, handler, priority, position, id, retries, key, args)
+        VALUES (queue, handler, coalesce(priority, 0), task, task, retries, key, args::json);
+        PERFORM {{schema}}.wake();
+    END IF;
+    RETURN task;
+END $$;
+COMMENT ON FUNCTION {{schema}}.push(text, text, text, integer, interval, timestamptz, integer, text)
+    IS 'Pushes a task and returns its id. args is JSON text; a lower priority runs earlier; retries -1 is for ever; a known key returns the id of the task that has it.';
+
+-- Typed JSON has no default of its own here, or push(handler) would be ambiguous.
+CREATE FUNCTION {{schema}}.push(handler text, args json, queue text DEFAULT 'default', priority integer DEFAULT 0,
+    delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, retries integer DEFAULT NULL, key text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT {{schema}}.push(handler, args::text, queue, priority, delay, run_at, retries, key)
+$$;
+COMMENT ON FUNCTION {{schema}}.push(text, json, text, integer, interval, timestamptz, integer, text)
+    IS 'Pushes a task with arguments of type json.';
+
+CREATE FUNCTION {{schema}}.push(handler text, args jsonb, queue text DEFAULT 'default', priority integer DEFAULT 0,
+    delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, retries integer DEFAULT NULL, key text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT {{schema}}.push(handler, args::text, queue, priority, delay, run_at, retries, key)
+$$;
+COMMENT ON FUNCTION {{schema}}.push(text, jsonb, text, integer, interval, timestamptz, integer, text)
+    IS 'Pushes a task with arguments of type jsonb.';
+
+CREATE FUNCTION {{schema}}.push_many(tasks json) RETURNS SETOF bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    stranger text;
+BEGIN
+    IF json_typeof(tasks) IS DISTINCT FROM 'array' THEN
+        RAISE EXCEPTION 'the tasks are not a JSON array'
+            USING ERRCODE = '22023', HINT = 'write [{"handler": "name", "args": {}}, ...]';
+    END IF;
+    SELECT f.name INTO stranger
+    FROM json_array_elements(tasks) AS t (task), json_object_keys(t.task) AS f (name)
+    WHERE f.name NOT IN ('handler', 'args', 'queue', 'priority', 'delay', 'run_at', 'retries', 'key') LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'a task has the unknown field %', quote_literal(stranger)
+            USING ERRCODE = '22023', HINT = 'known are handler, args, queue, priority, delay, run_at, retries, key';
+    END IF;
+    PERFORM {{schema}}.check_task(t.handler, coalesce(t.args::text, '{}'), coalesce(t.queue, 'default'), t.delay, t.run_at, t.retries, t.key)
+    FROM json_to_recordset(tasks)
+        AS t (handler text, args json, queue text, delay interval, run_at timestamptz, retries integer, key text);
+    RETURN QUERY
+        SELECT p.id
+        FROM (
+            SELECT array_agg(t.handler) AS handlers, array_agg(coalesce(t.args::text, '{}')) AS args,
+                   array_agg(coalesce(t.queue, 'default')) AS queues, array_agg(coalesce(t.priority, 0)) AS priorities,
+                   array_agg(t.delay) AS delays, array_agg(t.run_at) AS run_ats, array_agg(t.retries) AS retries,
+                   array_agg(t.key) AS keys, array_agg(NULL::bigint) AS parents
+            FROM json_to_recordset(tasks)
+                AS t (handler text, args json, queue text, priority integer, delay interval, run_at timestamptz, retries integer, key text)
+            HAVING count(*) > 0
+        ) AS a,
+        LATERAL {{schema}}.push_rows(a.handlers, a.args, a.queues, a.priorities, a.delays, a.run_ats, a.retries, a.keys, a.parents) AS p;
+END $$;
+COMMENT ON FUNCTION {{schema}}.push_many(json)
+    IS 'Pushes the tasks of a JSON array of objects with the fields of push, all or none. Returns their ids in this order.';
+
+CREATE FUNCTION {{schema}}.push_many(handler text, args json[], queue text DEFAULT 'default', priority integer DEFAULT 0,
+    delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, retries integer DEFAULT NULL)
+RETURNS SETOF bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    n integer := cardinality(args);
+BEGIN
+    PERFORM {{schema}}.check_task(handler, coalesce(one::text, '{}'), queue, delay, run_at, retries, NULL) FROM unnest(args) AS one;
+    RETURN QUERY
+        SELECT p.id
+        FROM {{schema}}.push_rows(
+            array_fill(handler, ARRAY[n]), ARRAY(SELECT coalesce(one::text, '{}') FROM unnest(args) AS one),
+            array_fill(queue, ARRAY[n]), array_fill(coalesce(priority, 0), ARRAY[n]), array_fill(delay, ARRAY[n]),
+            array_fill(run_at, ARRAY[n]), array_fill(retries, ARRAY[n]), array_fill(NULL::text, ARRAY[n]),
+            array_fill(NULL::bigint, ARRAY[n])) AS p;
+END $$;
+COMMENT ON FUNCTION {{schema}}.push_many(text, json[], text, integer, interval, timestamptz, integer)
+    IS 'Pushes one task of a handler for each element of args, all or none. Returns their ids in this order.';

@@ -1,0 +1,181 @@
+//! Sets up the sandbox and the plugin directory as the configuration says.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::config::{Config, WatchMode};
+use crate::plugin::{DirectoryOptions, InstallError, PluginDirectory, Registry};
+use crate::sandbox::{Allocator, Compiled, LoadError, Sandbox, SandboxConfig, SandboxError};
+use crate::setup::postgres::PostgresError;
+use crate::setup::template::TemplateError;
+use crate::setup::toolchain::{BuildError, NoToolchain};
+use crate::task::{Digest, Manifest};
+
+use super::error::{Exit, Problem};
+
+/// A sandbox with room for `slots` attempts at once.
+pub(crate) fn sandbox(config: &Config, slots: u32) -> Result<Sandbox, Problem> {
+    let compiler = std::env::current_exe().map_err(|error| {
+        Problem::failed(format!("cannot find this program's own file: {error}"))
+    })?;
+    let run = &config.run;
+    Ok(Sandbox::new(SandboxConfig {
+        allocator: match run.pooling {
+            true => Allocator::Pooling,
+            false => Allocator::OnDemand,
+        },
+        slots,
+        defaults: config.limits.clone(),
+        cap: config.caps.clone(),
+        overrides: config.handlers.clone(),
+        cache_dir: run.cache.clone(),
+        compiler: Some(compiler),
+        compile_timeout: run.compile_timeout,
+        compile_memory: run.compile_memory,
+        max_file_bytes: run.max_file,
+        ..SandboxConfig::default()
+    })?)
+}
+
+/// The plugin directory, watched as configured, with its first scan done.
+pub(crate) async fn plugins(
+    config: &Config,
+    sandbox: &Sandbox,
+    registry: &Registry,
+) -> PluginDirectory {
+    let run = &config.run;
+    let options = DirectoryOptions {
+        rescan_every: match run.watch {
+            // "off" reads the directory once; a day is as good as never.
+            WatchMode::Off => std::time::Duration::from_secs(86_400),
+            WatchMode::Events | WatchMode::Poll => run.rescan,
+        },
+        poll_only: run.watch != WatchMode::Events,
+        ..DirectoryOptions::default()
+    };
+    let directory = PluginDirectory::start(
+        run.plugins.clone(),
+        options,
+        sandbox.clone(),
+        registry.clone(),
+    );
+    directory.ready().await;
+    directory
+}
+
+/// A plugin file read, compiled and asked for its manifest.
+pub(crate) struct Loaded {
+    pub(crate) digest: Digest,
+    pub(crate) compiled: Compiled,
+    pub(crate) manifest: Manifest,
+}
+
+/// Reads and loads `file` as a runner would.
+pub(crate) async fn load(sandbox: &Sandbox, file: &Path) -> Result<Loaded, Problem> {
+    let bytes = read(file)?;
+    let digest = digest(&bytes);
+    let refused =
+        |reason: LoadError| Problem::failed(format!("{} is refused: {reason}", file.display()));
+    let compiled = sandbox
+        .compile(Arc::from(bytes), digest)
+        .await
+        .map_err(refused)?;
+    let manifest = compiled.probe().await.map_err(refused)?;
+    Ok(Loaded {
+        digest,
+        compiled,
+        manifest,
+    })
+}
+
+/// The file's bytes.
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Problem> {
+    std::fs::read(file).map_err(|error| {
+        let exit = match error.kind() {
+            std::io::ErrorKind::NotFound => Exit::NotFound,
+            _ => Exit::Failed,
+        };
+        Problem::new(exit, format!("cannot read `{}`: {error}", file.display()))
+    })
+}
+
+/// The identity of a plugin file.
+pub(crate) fn digest(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
+}
+
+/// The plugin directory for a verb that writes to it; made when missing.
+pub(crate) fn ensure_dir(dir: &Path) -> Result<PathBuf, Problem> {
+    std::fs::create_dir_all(dir).map_err(|error| {
+        Problem::failed(format!(
+            "cannot make the directory `{}`: {error}",
+            dir.display()
+        ))
+    })?;
+    Ok(dir.to_owned())
+}
+
+impl From<SandboxError> for Problem {
+    fn from(error: SandboxError) -> Self {
+        match error {
+            SandboxError::Config(_) => Problem::usage(format!("cannot {error}")),
+            SandboxError::Engine { .. } => Problem::failed(format!("cannot {error}")),
+        }
+    }
+}
+
+impl From<InstallError> for Problem {
+    fn from(error: InstallError) -> Self {
+        let exit = match &error {
+            InstallError::Unknown { .. } | InstallError::NoSuchVersion { .. } => Exit::NotFound,
+            _ => Exit::Failed,
+        };
+        Problem::new(exit, error.to_string())
+    }
+}
+
+impl From<PostgresError> for Problem {
+    fn from(error: PostgresError) -> Self {
+        match error {
+            PostgresError::Missing(missing) => {
+                let mut problem = Problem::failed(format!(
+                    "no Postgres server programs found\nlooked in {}",
+                    missing.tried.join(", ")
+                ));
+                problem.help = missing.ways_out;
+                problem
+            }
+            #[allow(unreachable_patterns, reason = "more variants are coming")]
+            other => Problem::failed(other.to_string()),
+        }
+    }
+}
+
+impl From<NoToolchain> for Problem {
+    fn from(error: NoToolchain) -> Self {
+        Problem::failed(format!(
+            "no Rust toolchain here can build for WebAssembly\ntried {}",
+            error.tried.join("\n      ")
+        ))
+        .help(error.fix)
+    }
+}
+
+impl From<BuildError> for Problem {
+    fn from(error: BuildError) -> Self {
+        match &error {
+            BuildError::Compile { text, .. } if !text.is_empty() => {
+                Problem::failed(format!("{error}\n{text}"))
+            }
+            _ => Problem::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<TemplateError> for Problem {
+    fn from(error: TemplateError) -> Self {
+        Problem::usage(error.to_string())
+    }
+}

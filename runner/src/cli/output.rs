@@ -1,0 +1,249 @@
+//! What goes to stdout: a table on a terminal, tab-separated lines in a pipe,
+//! JSON with a schema marker, JSON lines, or ids.
+
+use std::io::{IsTerminal, Write};
+
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table};
+use serde_json::{Map, Value};
+
+use super::error::Problem;
+use super::text;
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A table on a terminal, tab-separated in a pipe
+    Table,
+    /// One JSON object with a `schema` marker
+    Json,
+    /// One JSON object a line
+    Jsonl,
+    /// Only ids or names, one a line
+    Ids,
+}
+
+/// One value in two forms.
+#[derive(Debug, Clone)]
+pub(crate) struct Cell {
+    /// For a table: short, relative.
+    human: String,
+    /// For a pipe: exact.
+    plain: String,
+}
+
+impl Cell {
+    pub(crate) fn new(human: impl Into<String>, plain: impl Into<String>) -> Self {
+        Cell {
+            human: human.into(),
+            plain: plain.into(),
+        }
+    }
+
+    /// A moment: relative for people, RFC 3339 for programs.
+    pub(crate) fn time(at: Option<jiff::Timestamp>, now: jiff::Timestamp) -> Self {
+        match at {
+            Some(at) => Cell::new(text::relative(at, now), text::instant(at)),
+            None => Cell::new("", ""),
+        }
+    }
+
+    /// A count: grouped digits for people.
+    pub(crate) fn count(n: u64) -> Self {
+        Cell::new(text::count(n), n.to_string())
+    }
+}
+
+impl<T: AsRef<str>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Cell::new(text.as_ref(), text.as_ref())
+    }
+}
+
+/// Rows of one kind of thing.
+pub(crate) struct Rows {
+    /// e.g. `pgtq.tasks/v1`: the word before the slash is the list's field.
+    schema: &'static str,
+    columns: &'static [&'static str],
+    rows: Vec<Row>,
+}
+
+struct Row {
+    id: String,
+    cells: Vec<Cell>,
+    json: Value,
+}
+
+impl Rows {
+    pub(crate) fn new(schema: &'static str, columns: &'static [&'static str]) -> Self {
+        Rows {
+            schema,
+            columns,
+            rows: Vec::new(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, id: impl ToString, cells: Vec<Cell>, json: Value) {
+        debug_assert_eq!(cells.len(), self.columns.len(), "one cell a column");
+        self.rows.push(Row {
+            id: id.to_string(),
+            cells,
+            json,
+        });
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+}
+
+/// Where data goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// What was asked for.
+    pub(crate) format: Format,
+    /// Whether a person reads it.
+    pub(crate) terminal: bool,
+}
+
+impl Output {
+    pub(crate) fn new(format: Format) -> Self {
+        Output {
+            format,
+            terminal: std::io::stdout().is_terminal(),
+        }
+    }
+
+    /// Whether the answer must be JSON.
+    pub(crate) fn is_json(self) -> bool {
+        matches!(self.format, Format::Json | Format::Jsonl)
+    }
+
+    /// Prints rows.
+    pub(crate) fn rows(self, rows: &Rows) -> Result<(), Problem> {
+        self.raw(&self.render_rows(rows))
+    }
+
+    /// Prints one thing: `pairs` for people, `json` for programs.
+    pub(crate) fn one(
+        self,
+        schema: &'static str,
+        id: impl ToString,
+        pairs: &[(&str, Cell)],
+        json: Value,
+    ) -> Result<(), Problem> {
+        self.raw(&self.render_one(schema, &id.to_string(), pairs, json))
+    }
+
+    /// Prints text that is already in its final form.
+    pub(crate) fn raw(self, text: &str) -> Result<(), Problem> {
+        let mut out = anstream::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()?;
+        Ok(())
+    }
+
+    pub(crate) fn render_rows(self, rows: &Rows) -> String {
+        match self.format {
+            Format::Table if self.terminal => table(rows),
+            Format::Table => rows
+                .rows
+                .iter()
+                .map(|row| {
+                    let cells = row
+                        .cells
+                        .iter()
+                        .map(|cell| text::line(&cell.plain, usize::MAX));
+                    cells.collect::<Vec<_>>().join("\t") + "\n"
+                })
+                .collect(),
+            Format::Ids => rows
+                .rows
+                .iter()
+                .map(|row| format!("{}\n", row.id))
+                .collect(),
+            Format::Jsonl => rows
+                .rows
+                .iter()
+                .map(|row| format!("{}\n", row.json))
+                .collect(),
+            Format::Json => {
+                let field = rows
+                    .schema
+                    .trim_start_matches("pgtq.")
+                    .split('/')
+                    .next()
+                    .unwrap_or("items");
+                let list = rows.rows.iter().map(|row| row.json.clone()).collect();
+                let mut object = Map::new();
+                object.insert("schema".to_owned(), rows.schema.into());
+                object.insert(field.to_owned(), Value::Array(list));
+                pretty(&Value::Object(object))
+            }
+        }
+    }
+
+    pub(crate) fn render_one(
+        self,
+        schema: &'static str,
+        id: &str,
+        pairs: &[(&str, Cell)],
+        json: Value,
+    ) -> String {
+        let marked = |json: Value| match json {
+            Value::Object(fields) => {
+                let mut object = Map::new();
+                object.insert("schema".to_owned(), schema.into());
+                object.extend(fields);
+                Value::Object(object)
+            }
+            other => other,
+        };
+        let shown = pairs.iter().filter(|(_, cell)| !cell.plain.is_empty());
+        match self.format {
+            Format::Ids => format!("{id}\n"),
+            Format::Json => pretty(&marked(json)),
+            Format::Jsonl => format!("{}\n", marked(json)),
+            Format::Table if self.terminal => {
+                let width = pairs.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+                shown
+                    .map(|(key, cell)| {
+                        let value = text::safe(&cell.human);
+                        let value = value
+                            .trim_end()
+                            .replace('\n', &format!("\n{}", " ".repeat(width + 2)));
+                        format!("\x1b[1m{key:<width$}\x1b[0m  {value}\n")
+                    })
+                    .collect()
+            }
+            Format::Table => shown
+                .map(|(key, cell)| format!("{key}\t{}\n", text::line(&cell.plain, usize::MAX)))
+                .collect(),
+        }
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn table(rows: &Rows) -> String {
+    if rows.rows.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new();
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(rows.columns.iter().map(|name| name.to_uppercase()));
+    for row in &rows.rows {
+        table.add_row(row.cells.iter().map(|cell| text::line(&cell.human, 120)));
+    }
+    format!("{}\n", plain_style(&mut table))
+}
+
+fn plain_style(table: &mut Table) -> String {
+    table.load_style(comfy_table::presets::NOTHING);
+    // Every cell is padded by a space on both sides; the first needs none.
+    let lines = table.lines().map(|line| line.trim_end().to_owned());
+    let lines = lines.map(|line| line.strip_prefix(' ').map_or(line.clone(), str::to_owned));
+    lines.collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,177 @@
+//! One runner of this process: sandbox, plugin directory, engine and the
+//! pages for machines, started in that order and stopped in the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::engine::{self, EngineConfig, EngineError, QueueSpec, Shutdown, Stats, Summary};
+use crate::http;
+use crate::plugin::{PluginDirectory, Registry};
+use crate::store::Store;
+
+use super::context::Context;
+use super::error::{Exit, Problem};
+use super::machine;
+use super::signals::Signals;
+
+/// When a runner ends by itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Until {
+    /// Nothing is runnable here any more.
+    pub(crate) empty: bool,
+    /// So many tasks have ended here.
+    pub(crate) tasks: Option<u64>,
+    /// So long without a task.
+    pub(crate) idle: Option<Duration>,
+}
+
+/// A runner under way.
+pub(crate) struct Runner {
+    pub(crate) registry: Registry,
+    pub(crate) directory: PluginDirectory,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) stats: Arc<Stats>,
+    engine: JoinHandle<Result<Summary, EngineError>>,
+    pages: Option<JoinHandle<()>>,
+}
+
+impl Runner {
+    /// Loads the plugins, then starts to run tasks.
+    pub(crate) async fn start(
+        config: &Config,
+        store: Store,
+        until: Until,
+    ) -> Result<Self, Problem> {
+        let queues = queues(config);
+        // A few instances more than slots, for the probes of new plugins.
+        let slots = queues.iter().map(|spec| spec.slots).sum::<u32>() + 4;
+        let listener = match &config.run.listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let sandbox = machine::sandbox(config, slots)?;
+        let registry = Registry::new();
+        let directory = machine::plugins(config, &sandbox, &registry).await;
+        let shutdown = Shutdown::new();
+        let stats = Arc::<Stats>::default();
+        let pages = listener.map(|listener| {
+            let monitored = http::Monitored {
+                store: store.clone(),
+                registry: registry.clone(),
+                stats: Arc::clone(&stats),
+                shutdown: shutdown.clone(),
+            };
+            tokio::spawn(async move {
+                if let Err(error) = http::serve(listener, monitored).await {
+                    tracing::error!(%error, "the health and metrics pages are gone");
+                }
+            })
+        });
+        let engine_config = EngineConfig {
+            name: config.run.name.clone(),
+            queues,
+            poll_only: config.poll_only || store.config().poll_only,
+            drain: until.empty,
+            max_tasks: until.tasks,
+            idle_exit: until.idle,
+            shutdown_timeout: config.run.shutdown_timeout,
+            retention: config.retention,
+            ..EngineConfig::default()
+        };
+        let engine = tokio::spawn(engine::run_with_stats(
+            store,
+            registry.clone(),
+            engine_config,
+            shutdown.clone(),
+            Arc::clone(&stats),
+        ));
+        Ok(Runner {
+            registry,
+            directory,
+            shutdown,
+            stats,
+            engine,
+            pages,
+        })
+    }
+
+    /// Waits for the end. The first signal drains, the second aborts, the
+    /// third ends the process. Status 130 if it was aborted.
+    pub(crate) async fn finish(
+        mut self,
+        context: &Context,
+        signals: &mut Signals,
+    ) -> Result<Summary, Problem> {
+        let mut asked = 0;
+        let ended = loop {
+            tokio::select! {
+                ended = &mut self.engine => break ended,
+                name = signals.next() => {
+                    asked += 1;
+                    match asked {
+                        1 => {
+                            context.note(format!("{name}: finishing what runs, claiming nothing more; again to stop at once"));
+                            self.shutdown.drain();
+                        }
+                        2 => {
+                            context.note(format!("{name}: giving back what runs"));
+                            self.shutdown.abort();
+                        }
+                        _ => return Err(Problem::new(Exit::Interrupted, "stopped; other runners take the tasks over when the lease ends")),
+                    }
+                }
+            }
+        };
+        self.directory.stop().await;
+        if let Some(pages) = self.pages {
+            pages.abort();
+        }
+        let summary =
+            ended.map_err(|error| Problem::failed(format!("the engine ended: {error}")))??;
+        match asked {
+            0 | 1 => Ok(summary),
+            _ => Err(Problem::new(
+                Exit::Interrupted,
+                "stopped before the running tasks had ended; they were given back",
+            )),
+        }
+    }
+
+    /// Drains without a signal, for a runner inside another verb.
+    pub(crate) async fn stop(self) -> Result<Summary, Problem> {
+        self.shutdown.drain();
+        let ended = self.engine.await;
+        self.directory.stop().await;
+        if let Some(pages) = self.pages {
+            pages.abort();
+        }
+        Ok(ended.map_err(|error| Problem::failed(format!("the engine ended: {error}")))??)
+    }
+}
+
+fn queues(config: &Config) -> Vec<QueueSpec> {
+    let common = config.run.concurrency.unwrap_or_else(engine::default_slots);
+    let specs = config.run.queues.iter();
+    specs
+        .map(|spec| QueueSpec {
+            name: spec.queue.clone(),
+            slots: spec.slots.unwrap_or(common),
+        })
+        .collect()
+}
+
+async fn listen(address: &str) -> Result<TcpListener, Problem> {
+    // `7878` and `:7878` mean this machine only: the pages ask for no password.
+    let full = match address.strip_prefix(':').unwrap_or(address) {
+        port if port.bytes().all(|b| b.is_ascii_digit()) => format!("127.0.0.1:{port}"),
+        _ => address.to_owned(),
+    };
+    TcpListener::bind(&full).await.map_err(|error| {
+        Problem::failed(format!("cannot listen on {full}: {error}"))
+            .help("choose another address with --listen, or leave it out")
+    })
+}

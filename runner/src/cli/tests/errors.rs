@@ -1,0 +1,80 @@
+use crate::cli::database;
+use crate::cli::error::Problem;
+use crate::cli::known::Handlers;
+use crate::store::{HandlerRow, StoreError};
+use crate::task::Name;
+
+use super::arguments::handler;
+
+#[test]
+fn every_database_error_names_the_next_step() {
+    let place = || "db.example:5432/app".to_owned();
+    let schema = || "pgtq".to_owned();
+    let problems: Vec<String> = [
+        StoreError::Unreachable {
+            place: place(),
+            message: "connection refused".into(),
+        },
+        StoreError::Auth {
+            place: place(),
+            message: "password authentication failed".into(),
+        },
+        StoreError::SchemaMissing { schema: schema() },
+        StoreError::SchemaOlder {
+            schema: schema(),
+            found: 1,
+            wanted: 3,
+        },
+        StoreError::SchemaNewer {
+            schema: schema(),
+            found: 9,
+            wanted: 3,
+        },
+        StoreError::Transient {
+            verb: "push",
+            message: "server is shutting down".into(),
+        },
+        StoreError::Refused {
+            message: "queue name is too long".into(),
+            hint: Some("use at most 128".into()),
+        },
+        StoreError::Fault {
+            verb: "push",
+            message: "XX000 internal error".into(),
+        },
+    ]
+    .into_iter()
+    .map(Problem::from)
+    .chain([database::unconfigured()])
+    .map(|problem| format!("[{}] {problem}", problem.exit as u8))
+    .collect();
+    insta::assert_snapshot!(problems.join("\n\n"));
+}
+
+#[test]
+fn an_unknown_handler_gets_a_suggestion() {
+    let row = HandlerRow {
+        info: handler(),
+        digest: String::new(),
+        file: "images.wasm".to_owned(),
+        plugin: "images 1.0.0".to_owned(),
+        runners: Vec::new(),
+        paused_at: None,
+    };
+    let find = |handlers: &Handlers, name: &str| {
+        let name = Name::new(name).unwrap();
+        handlers
+            .find(&name)
+            .map(|found| found.is_some())
+            .map_err(|problem| problem.to_string())
+    };
+    let known = Handlers::of(vec![row], false);
+    assert_eq!(find(&known, "resize"), Ok(true));
+    let texts = [
+        find(&known, "resise").unwrap_err(),
+        find(&known, "unlike").unwrap_err(),
+        find(&Handlers::of(Vec::new(), false), "resize").unwrap_err(),
+    ];
+    insta::assert_snapshot!(texts.join("\n\n"));
+    assert_eq!(find(&Handlers::of(Vec::new(), true), "resize"), Ok(false));
+}

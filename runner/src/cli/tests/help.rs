@@ -1,0 +1,70 @@
+use clap::{CommandFactory, Parser};
+
+use crate::cli::root::Root;
+
+#[test]
+fn the_command_line_is_consistent() {
+    Root::command().debug_assert();
+}
+
+#[test]
+fn every_verb_has_a_help_page() {
+    let mut root = Root::command().term_width(100);
+    root.build();
+    let top = root.clone().render_help().to_string();
+    insta::assert_snapshot!("help", top);
+    for verb in root.get_subcommands_mut() {
+        let name = format!("help_{}", verb.get_name().replace('-', "_"));
+        // The global flags are the same everywhere: once, in `help`, is enough.
+        let page = verb.clone().render_help().to_string();
+        let own = page
+            .split("\nGlobal options:")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        insta::assert_snapshot!(name, own);
+    }
+}
+
+#[test]
+fn all_global_flags_are_in_the_long_help() {
+    let mut root = Root::command().term_width(100);
+    let page = root.render_long_help().to_string();
+    let globals = page.split("Global options:").nth(1).unwrap_or_default();
+    insta::assert_snapshot!("help_global_options", globals);
+}
+
+#[test]
+fn wait_takes_a_time_only_behind_an_equals_sign() {
+    let parse = |words: &[&str]| Root::try_parse_from(words).map(drop).map_err(|e| e.kind());
+    assert_eq!(parse(&["pgtq", "push", "add", "a=2", "--wait"]), Ok(()));
+    assert_eq!(parse(&["pgtq", "push", "--wait", "add", "a=2"]), Ok(()));
+    assert_eq!(parse(&["pgtq", "push", "add", "--wait=30s"]), Ok(()));
+    assert!(parse(&["pgtq", "push", "add", "--wait=30"]).is_err());
+    assert!(parse(&["pgtq", "push", "add", "--batch", "x", "--wait"]).is_err());
+    assert!(parse(&["pgtq", "push"]).is_err());
+    assert_eq!(parse(&["pgtq", "push", "--batch", "x"]), Ok(()));
+    assert_eq!(parse(&["pgtq", "push", "add", "-"]), Ok(()));
+    assert_eq!(
+        parse(&["pgtq", "push", "add", "--priority", "-5", "n=1"]),
+        Ok(())
+    );
+}
+
+#[test]
+fn completions_name_every_verb() {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        clap_complete::Shell::Bash,
+        &mut Root::command(),
+        "pgtq",
+        &mut script,
+    );
+    let script = String::from_utf8(script).unwrap();
+    for verb in Root::command()
+        .get_subcommands()
+        .filter(|verb| !verb.is_hide_set())
+    {
+        assert!(script.contains(verb.get_name()), "{}", verb.get_name());
+    }
+}

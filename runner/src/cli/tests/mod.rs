@@ -1,0 +1,7 @@
+//! What people see: help, errors, arguments, filters, output. No database.
+
+mod arguments;
+mod errors;
+mod filters;
+mod help;
+mod output;

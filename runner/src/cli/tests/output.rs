@@ -1,0 +1,121 @@
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::cli::output::{Cell, Format, Output, Rows};
+use crate::cli::text;
+use crate::cli::verbs::tasks;
+use crate::store::TaskRow;
+use crate::task::{State, TaskId};
+
+fn all_forms(render: impl Fn(Output) -> String) -> String {
+    [
+        ("terminal", Format::Table, true),
+        ("pipe", Format::Table, false),
+        ("json", Format::Json, false),
+        ("jsonl", Format::Jsonl, false),
+        ("ids", Format::Ids, false),
+    ]
+    .map(|(name, format, terminal)| format!("--- {name}\n{}", render(Output { format, terminal })))
+    .join("")
+    .replace('\x1b', "^")
+}
+
+#[test]
+fn rows_have_five_forms() {
+    let mut rows = Rows::new("pgtq.things/v1", &["id", "when", "what"]);
+    let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+    let at: Timestamp = "2026-11-23T11:58:00Z".parse().unwrap();
+    rows.push(
+        1,
+        vec!["1".into(), Cell::time(Some(at), now), "a\tb\nc".into()],
+        json!({"id": 1}),
+    );
+    rows.push(
+        22,
+        vec![
+            "22".into(),
+            Cell::time(None, now),
+            "\u{1b}[31mred\u{7}".into(),
+        ],
+        json!({"id": 22}),
+    );
+    insta::assert_snapshot!(all_forms(|out| out.render_rows(&rows)));
+}
+
+#[test]
+fn one_thing_has_five_forms() {
+    let pairs = [
+        ("name", Cell::from("x")),
+        ("empty", Cell::from("")),
+        ("lines", Cell::from("a\nb\u{1b}[2J")),
+    ];
+    insta::assert_snapshot!(all_forms(|out| {
+        out.render_one("pgtq.thing/v1", "7", &pairs, json!({"id": 7}))
+    }));
+}
+
+#[test]
+fn an_empty_list_prints_nothing_but_json() {
+    let rows = Rows::new("pgtq.things/v1", &["id"]);
+    insta::assert_snapshot!(all_forms(|out| out.render_rows(&rows)));
+}
+
+#[test]
+fn tasks_show_the_time_and_text_that_matter_for_their_state() {
+    let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+    let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+    let task = |id, state| TaskRow {
+        id: TaskId(id),
+        state,
+        queue: "default".to_owned(),
+        handler: "greet".to_owned(),
+        priority: 0,
+        args: "{}".to_owned(),
+        result: (state == State::Complete).then(|| "{\"text\":\"hi\"}".to_owned()),
+        error_kind: None,
+        error_message: (state == State::Failed).then(|| "no such \u{1b}[31mfile".to_owned()),
+        attempts: 1,
+        crashes: 0,
+        retries: None,
+        pushed_at: "2026-11-23T10:00:00Z".parse().unwrap(),
+        due_at: "2026-11-23T12:05:00Z".parse().unwrap(),
+        started_at: at("2026-11-23T11:59:30Z"),
+        finished_at: at("2026-11-23T11:59:40Z"),
+        runner: None,
+        claim: None,
+        key: None,
+        parent: None,
+    };
+    let rows = tasks::rows(&State::ALL.map(|state| task(state as i64 + 1, state)), now);
+    let out = |terminal| Output {
+        format: Format::Table,
+        terminal,
+    };
+    let both = format!(
+        "{}---\n{}",
+        out(true).render_rows(&rows),
+        out(false).render_rows(&rows)
+    );
+    insta::assert_snapshot!(both);
+}
+
+#[test]
+fn untrusted_text_cannot_drive_a_terminal() {
+    assert_eq!(
+        text::safe("a\u{1b}[31mb\r\u{9b}c\u{202e}d\n"),
+        "a\u{fffd}[31mb\u{fffd}\u{fffd}c\u{fffd}d\n"
+    );
+    assert_eq!(text::line("one\ntwo", 80), "one two");
+    assert_eq!(text::line("abcdef", 4), "abc…");
+}
+
+#[test]
+fn numbers_are_readable() {
+    let ms = std::time::Duration::from_micros;
+    assert_eq!(text::count(1_234_567), "1 234 567");
+    assert_eq!(text::tasks(1), "1 task");
+    assert_eq!(text::fine(ms(45)), "45 µs");
+    assert_eq!(text::fine(ms(1_234)), "1.2 ms");
+    assert_eq!(text::fine(ms(3_400_000)), "3.4 s");
+    assert_eq!(text::bytes(1 << 20), "1.0 MiB");
+}

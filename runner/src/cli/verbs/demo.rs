@@ -1,0 +1,139 @@
+//! `pgtq demo`: a guided tour on the real thing. Every line it prints names
+//! what it shows; every figure is measured while it is printed; nothing is
+//! left behind.
+
+mod broken;
+mod load;
+pub(crate) mod stage;
+mod swap;
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use self::stage::Stage;
+use crate::cli::context::Context;
+use crate::cli::error::{Exit, Problem};
+use crate::cli::output::Cell;
+use crate::cli::signals::Signals;
+use crate::cli::text;
+
+/// A guided tour: private Postgres, real plugins, real work, a hot swap.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// End after the tour instead of staying up until Ctrl-C
+    #[arg(long)]
+    pub(crate) exit: bool,
+    /// How many small tasks are pushed
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) tasks: u32,
+}
+
+/// Where the tour is told: stdout, or stderr when stdout carries JSON.
+#[derive(Clone, Copy)]
+pub(crate) struct Guide<'a> {
+    pub(crate) context: &'a Context,
+}
+
+impl Guide<'_> {
+    /// Something was shown to work.
+    pub(crate) fn done(
+        self,
+        what: impl AsRef<str>,
+        detail: impl AsRef<str>,
+    ) -> Result<(), Problem> {
+        let detail = text::safe(detail.as_ref());
+        self.print(&format!(
+            "\x1b[32m✓\x1b[0m {:<44} \x1b[2m{detail}\x1b[0m",
+            what.as_ref()
+        ))
+    }
+
+    /// Something begins.
+    pub(crate) fn begin(self, what: impl AsRef<str>) -> Result<(), Problem> {
+        self.print(&format!("\x1b[36m→\x1b[0m {}", what.as_ref()))
+    }
+
+    /// A line under the last one.
+    pub(crate) fn detail(self, text: impl AsRef<str>) -> Result<(), Problem> {
+        self.print(&format!("    {}", text::safe(text.as_ref())))
+    }
+
+    fn print(self, line: &str) -> Result<(), Problem> {
+        match self.context.out.is_json() {
+            true => {
+                self.context.note(line);
+                Ok(())
+            }
+            false => self.context.out.raw(&format!("{}\n", line.trim_end())),
+        }
+    }
+}
+
+pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<(), Problem> {
+    let mut signals = Signals::catch()?;
+    let guide = Guide { context };
+    // Dropping the tour at a signal stops its runner and its Postgres.
+    let (stage, facts) = tokio::select! {
+        told = tour(&args, guide) => told?,
+        name = signals.next() => {
+            return Err(Problem::new(Exit::Interrupted, format!("{name}: the tour was left; everything it made is removed")));
+        }
+    };
+    let pairs: [(&str, Cell); 0] = [];
+    if context.out.is_json() {
+        context.out.one("pgtq.demo/v1", "demo", &pairs, facts)?;
+    }
+    if !args.exit {
+        next(guide, &stage)?;
+        tokio::select! {
+            _ = signals.next() => {}
+            ended = stage.ended() => return ended,
+        }
+        context.note("stopping");
+    }
+    tokio::select! {
+        stopped = stage.stop() => stopped,
+        _ = signals.next() => Err(Problem::new(Exit::Interrupted, "stopped at once")),
+    }
+}
+
+async fn tour(args: &DemoArgs, guide: Guide<'_>) -> Result<(Stage, Value), Problem> {
+    let stage = Stage::set(guide).await?;
+    let load = load::run(guide, &stage, args.tasks).await?;
+    let latency = load::latency(guide, &stage).await?;
+    let swap = swap::run(guide, &stage).await?;
+    let broken = broken::run(guide, &stage).await?;
+    load::results(guide, &stage, &load).await?;
+    let facts = json!({
+        "tasks": load.pushed, "failed": load.failed, "seconds": load.seconds.as_secs_f64(),
+        "tasks_per_second": load.rate(),
+        "start_p50_ms": milliseconds(latency.start_p50), "start_p99_ms": milliseconds(latency.start_p99),
+        "result_p50_ms": milliseconds(latency.result_p50),
+        "swap": {
+            "tasks": swap.pushed, "by_version": swap.by_version, "lost": swap.lost,
+            "failed": swap.failed, "save_to_live_ms": milliseconds(swap.live_after),
+        },
+        "broken": {"reason": broken.reason, "serving": broken.serving},
+    });
+    Ok((stage, facts))
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn next(guide: Guide<'_>, stage: &Stage) -> Result<(), Problem> {
+    guide.begin("it is yours now; in another terminal:")?;
+    guide.detail(format!("export DATABASE_URL='{}'", stage.url))?;
+    guide.detail("pgtq push greet name=You --wait")?;
+    guide.detail("pgtq tasks -n 5 ;  pgtq stats ;  pgtq plugins")?;
+    guide.detail("psql \"$DATABASE_URL\" -c \"select pgtq.push('add_numbers', '[2,3]')\"")?;
+    guide.detail(format!(
+        "cp other.wasm {}/      (live at once)",
+        stage.plugins.display()
+    ))?;
+    guide.begin("a queue of your own: pgtq new media && cd media && pgtq dev")?;
+    guide.begin("Ctrl-C stops and removes everything")
+}

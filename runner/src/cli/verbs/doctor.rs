@@ -1,0 +1,167 @@
+//! `pgtq doctor`: this machine and the database, with fixes.
+
+use clap::Args;
+
+use crate::cli::context::Context;
+use crate::cli::database;
+use crate::cli::error::Problem;
+use crate::cli::output::{Cell, Rows};
+use crate::config::Config;
+use crate::setup::doctor::{self, Check, Status};
+use crate::store::Store;
+
+/// Check this machine and the database.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Install and make what is missing, where that needs no question
+    #[arg(long)]
+    pub(crate) fix: bool,
+}
+
+pub(crate) async fn run(args: DoctorArgs, context: &Context) -> Result<(), Problem> {
+    let config = context.config(Vec::new())?;
+    let plugins = &config.run.plugins;
+    let mut checks = tokio::task::block_in_place(|| match args.fix {
+        true => doctor::fix(plugins, &|line| context.say(line)),
+        false => doctor::machine(plugins),
+    });
+    checks.extend(database_checks(context, &config).await);
+    let mut rows = Rows::new("pgtq.checks/v1", &["check", "status", "found", "fix"]);
+    for check in &checks {
+        let (word, shown) = match check.status {
+            Status::Ok => ("ok", "ok"),
+            Status::Warn => ("warn", "WARN"),
+            Status::Bad => ("bad", "BAD"),
+        };
+        let fix = check.fix.as_deref().unwrap_or("");
+        let cells = vec![
+            check.name.into(),
+            Cell::new(shown, word),
+            check.detail.as_str().into(),
+            fix.into(),
+        ];
+        let json = serde_json::json!({
+            "check": check.name, "status": word, "found": check.detail, "fix": check.fix,
+        });
+        rows.push(check.name, cells, json);
+    }
+    context.out.rows(&rows)?;
+    let bad = checks
+        .iter()
+        .filter(|check| check.status == Status::Bad)
+        .count();
+    match bad {
+        0 => Ok(()),
+        n => Err(Problem::failed(format!(
+            "{n} of {} checks failed",
+            checks.len()
+        ))),
+    }
+}
+
+async fn database_checks(context: &Context, config: &Config) -> Vec<Check> {
+    let check = |name, status, detail: String, fix: Option<&str>| Check {
+        name,
+        status,
+        detail,
+        fix: fix.map(str::to_owned),
+    };
+    let store = match database::connect(context, config).await {
+        Ok(store) => store,
+        Err(problem) if problem == database::unconfigured() => {
+            let fix = Some("set DATABASE_URL, or try `pgtq dev`");
+            return vec![check("database", Status::Warn, problem.message, fix)];
+        }
+        Err(problem) => {
+            let fix = problem.help.first().cloned();
+            return vec![check(
+                "database",
+                Status::Bad,
+                problem.message,
+                fix.as_deref(),
+            )];
+        }
+    };
+    let mut checks = vec![check("database", Status::Ok, store.config().place(), None)];
+    if let Err(error) = store.check_schema().await {
+        let problem = Problem::from(error);
+        let fix = problem.help.first().cloned();
+        checks.push(check(
+            "schema",
+            Status::Bad,
+            problem.message,
+            fix.as_deref(),
+        ));
+        return checks;
+    }
+    checks.push(check(
+        "schema",
+        Status::Ok,
+        format!("`{}` is up to date", config.schema),
+        None,
+    ));
+    checks.extend(
+        content_checks(&store)
+            .await
+            .unwrap_or_else(|problem| vec![check("schema", Status::Bad, problem.message, None)]),
+    );
+    checks
+}
+
+/// What is in the database: drift, runners, tasks that nobody can run.
+async fn content_checks(store: &Store) -> Result<Vec<Check>, Problem> {
+    let mut checks = Vec::new();
+    let drifted: Vec<String> = store
+        .migration_status()
+        .await?
+        .iter()
+        .filter(|one| one.drifted)
+        .map(|one| format!("{} {}", one.version, one.name))
+        .collect();
+    checks.push(match drifted.is_empty() {
+        true => Check {
+            name: "migrations",
+            status: Status::Ok,
+            detail: "as this program has them".to_owned(),
+            fix: None,
+        },
+        false => Check {
+            name: "migrations",
+            status: Status::Warn,
+            detail: format!("applied with another text: {}", drifted.join(", ")),
+            fix: Some("compare with `pgtq migrate --sql` on an empty database".to_owned()),
+        },
+    });
+    let runners = store.runners().await?;
+    let lost = runners
+        .iter()
+        .filter(|runner| runner.state == "lost")
+        .count();
+    let live = runners.len() - lost;
+    checks.push(Check {
+        name: "runners",
+        status: if live == 0 || lost > 0 {
+            Status::Warn
+        } else {
+            Status::Ok
+        },
+        detail: format!("{live} alive, {lost} lost"),
+        fix: (live == 0).then(|| "start one with `pgtq run`".to_owned()),
+    });
+    let paused: Vec<String> = store
+        .queues()
+        .await?
+        .into_iter()
+        .filter(|queue| queue.paused_at.is_some())
+        .map(|queue| queue.queue)
+        .collect();
+    if let Some(first) = paused.first() {
+        checks.push(Check {
+            name: "queues",
+            status: Status::Warn,
+            detail: format!("paused: {}", paused.join(", ")),
+            fix: Some(format!("pgtq resume {first}")),
+        });
+    }
+    Ok(checks)
+}

@@ -1,0 +1,128 @@
+//! `pgtq inspect`: what a file says about itself.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::context::Context;
+use crate::cli::error::Problem;
+use crate::cli::output::{Cell, Format, Rows};
+use crate::cli::{machine, text};
+use crate::sandbox;
+use crate::task::{HandlerInfo, Name, Retries};
+
+/// What a plugin file holds and asks for; nothing is executed.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The plugin file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Print the JSON schema of this handler's arguments (asks the plugin, in the sandbox)
+    #[arg(long, value_name = "HANDLER")]
+    pub(crate) schema_of: Option<Name>,
+}
+
+pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Problem> {
+    if let Some(name) = &args.schema_of {
+        return schema(&args, name, context).await;
+    }
+    let bytes = machine::read(&args.file)?;
+    let digest = machine::digest(&bytes);
+    let found = sandbox::inspect(&bytes).map_err(|reason| {
+        Problem::failed(format!("{} is refused: {reason}", args.file.display()))
+    })?;
+    let form = match found.form {
+        sandbox::FileForm::Component => "component",
+        sandbox::FileForm::CoreModule => "core module",
+    };
+    let tools: Vec<String> = found
+        .producers
+        .iter()
+        .map(|(_, tool, version)| format!("{tool} {version}").trim().to_owned())
+        .collect();
+    let mut json = serde_json::to_value(&found).unwrap_or_default();
+    if let Some(object) = json.as_object_mut() {
+        object.insert("digest".to_owned(), digest.to_string().into());
+    }
+    let pairs = [
+        ("file", Cell::from(args.file.display().to_string())),
+        ("form", form.into()),
+        ("contract", format!("pgtq:plugin@{}", found.contract).into()),
+        ("digest", digest.to_string().into()),
+        (
+            "size",
+            Cell::new(text::bytes(found.bytes), found.bytes.to_string()),
+        ),
+        ("imports", found.imports.join("\n").into()),
+        ("made by", tools.join("\n").into()),
+    ];
+    context
+        .out
+        .one("pgtq.inspection/v1", digest, &pairs, json)?;
+    if context.out.format == Format::Table {
+        if context.out.terminal {
+            context.out.raw("\n")?;
+        }
+        context.out.rows(&handlers(&found.handlers))?;
+    }
+    Ok(())
+}
+
+async fn schema(args: &InspectArgs, name: &Name, context: &Context) -> Result<(), Problem> {
+    let config = context.config(Vec::new())?;
+    let sandbox = machine::sandbox(&config, 2)?;
+    let loaded = machine::load(&sandbox, &args.file).await?;
+    let handler = loaded
+        .manifest
+        .handlers
+        .iter()
+        .find(|handler| handler.name == *name);
+    let handler =
+        handler.ok_or_else(|| Problem::not_found(format!("the file has no handler `{name}`")))?;
+    match &handler.arguments {
+        Some(schema) => context.out.raw(&format!("{schema:#}\n")),
+        None => Err(Problem::failed(format!("handler `{name}` gives no schema"))),
+    }
+}
+
+fn handlers(handlers: &[HandlerInfo]) -> Rows {
+    let mut rows = Rows::new(
+        "pgtq.handlers/v1",
+        &[
+            "handler",
+            "arguments",
+            "retries",
+            "timeout",
+            "memory",
+            "description",
+        ],
+    );
+    for handler in handlers {
+        let retries = match handler.retry.retries {
+            Retries::Limited(n) => n.to_string(),
+            Retries::Forever => "forever".to_owned(),
+        };
+        let timeout = handler
+            .limits
+            .timeout_ms
+            .map(std::time::Duration::from_millis);
+        let cells = vec![
+            handler.name.as_str().into(),
+            handler.positional.join(" ").into(),
+            retries.into(),
+            timeout.map_or_else(String::new, text::fine).into(),
+            handler
+                .limits
+                .memory
+                .map_or_else(String::new, text::bytes)
+                .into(),
+            handler.description.as_str().into(),
+        ];
+        rows.push(
+            &handler.name,
+            cells,
+            serde_json::to_value(handler).unwrap_or_default(),
+        );
+    }
+    rows
+}

@@ -1,0 +1,147 @@
+//! `pgtq plugins`: which files are live on which runners, and which were
+//! refused and why; or the handlers they bring.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::cli::context::Context;
+use crate::cli::database;
+use crate::cli::error::Problem;
+use crate::cli::output::{Cell, Rows};
+use crate::cli::text;
+use crate::store::{HandlerRow, RunnerRow, Store};
+
+/// Handlers and plugin files.
+#[derive(Debug, Args)]
+pub(crate) struct PluginsArgs {
+    /// List handlers instead of files
+    #[arg(long)]
+    pub(crate) handlers: bool,
+}
+
+pub(crate) async fn run(args: PluginsArgs, context: &Context) -> Result<(), Problem> {
+    let config = context.config(Vec::new())?;
+    let store = database::open(context, &config).await?;
+    let rows = match args.handlers {
+        true => handlers(&store.handlers().await?),
+        false => files(&store).await?,
+    };
+    context.out.rows(&rows)?;
+    if context.out.terminal && rows.len() == 0 {
+        context.note("no live runner has a plugin; drop a .wasm file into its plugin directory");
+    }
+    Ok(())
+}
+
+fn handlers(handlers: &[HandlerRow]) -> Rows {
+    let now = Timestamp::now();
+    let mut rows = Rows::new(
+        "pgtq.handlers/v1",
+        &[
+            "handler",
+            "plugin",
+            "digest",
+            "file",
+            "runners",
+            "paused",
+            "description",
+        ],
+    );
+    for row in handlers {
+        let cells = vec![
+            row.info.name.as_str().into(),
+            row.plugin.as_str().into(),
+            Cell::new(short(&row.digest), row.digest.as_str()),
+            row.file.as_str().into(),
+            row.runners.len().to_string().into(),
+            Cell::time(row.paused_at, now),
+            Cell::new(
+                text::line(&row.info.description, 50),
+                row.info.description.as_str(),
+            ),
+        ];
+        rows.push(
+            &row.info.name,
+            cells,
+            serde_json::to_value(row).unwrap_or_default(),
+        );
+    }
+    rows
+}
+
+/// One file in one condition, and the runners that have it so.
+struct File {
+    status: Value,
+    runners: Vec<String>,
+}
+
+async fn files(store: &Store) -> Result<Rows, Problem> {
+    let mut files: BTreeMap<(String, String, String), File> = BTreeMap::new();
+    for runner in store.runners().await? {
+        for status in statuses(&runner) {
+            let text = |field: &str| {
+                status
+                    .get(field)
+                    .and_then(Value::as_str)
+                    .unwrap_or("")
+                    .to_owned()
+            };
+            let key = (text("file"), text("digest"), text("state"));
+            files
+                .entry(key)
+                .or_insert_with(|| File {
+                    status: status.clone(),
+                    runners: Vec::new(),
+                })
+                .runners
+                .push(runner.name.clone());
+        }
+    }
+    let mut rows = Rows::new(
+        "pgtq.plugins/v1",
+        &[
+            "file", "state", "plugin", "digest", "handlers", "runners", "reason",
+        ],
+    );
+    for ((file, digest, state), found) in files {
+        let part = |path: &str| {
+            found
+                .status
+                .pointer(path)
+                .and_then(Value::as_str)
+                .unwrap_or("")
+        };
+        let handlers: Vec<&str> = found
+            .status
+            .get("handlers")
+            .and_then(Value::as_array)
+            .map(|names| names.iter().filter_map(Value::as_str).collect())
+            .unwrap_or_default();
+        let plugin = format!("{} {}", part("/plugin/name"), part("/plugin/version"));
+        let cells = vec![
+            file.as_str().into(),
+            state.as_str().into(),
+            plugin.trim().into(),
+            Cell::new(short(&digest), digest.as_str()),
+            handlers.join(",").into(),
+            found.runners.join(",").into(),
+            part("/reason").into(),
+        ];
+        let json =
+            serde_json::json!({"file": file, "status": found.status, "runners": found.runners});
+        rows.push(&file, cells, json);
+    }
+    Ok(rows)
+}
+
+/// The plugin files as the runner reported them.
+pub(crate) fn statuses(runner: &RunnerRow) -> &[Value] {
+    runner.plugins.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn short(digest: &str) -> String {
+    digest.chars().take(12).collect()
+}

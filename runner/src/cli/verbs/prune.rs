@@ -1,0 +1,46 @@
+//! `pgtq prune`: old history goes. Runners do the same by themselves.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::context::Context;
+use crate::cli::error::Problem;
+use crate::cli::output::Cell;
+use crate::cli::{ask, database, text};
+use crate::config::values;
+
+/// Drop history that is older than the retention.
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Instead of `history` in [retention]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) older_than: Option<Duration>,
+}
+
+pub(crate) async fn run(args: PruneArgs, context: &Context) -> Result<(), Problem> {
+    let config = context.config(Vec::new())?;
+    context.writing(&config)?;
+    let retention = args.older_than.unwrap_or(config.retention);
+    if retention < config.retention {
+        let question = format!(
+            "Drop history older than {}, although {} are kept?",
+            text::coarse(retention),
+            text::coarse(config.retention)
+        );
+        ask::confirm(context, &question)?;
+    }
+    let store = database::open(context, &config).await?;
+    let pruned = store.prune(retention).await?;
+    let pairs = [
+        ("partitions dropped", Cell::count(pruned.dropped)),
+        ("partitions made", Cell::count(pruned.created)),
+        ("rows deleted", Cell::count(pruned.rows)),
+    ];
+    let json = serde_json::json!({
+        "dropped": pruned.dropped, "created": pruned.created, "rows": pruned.rows,
+    });
+    context
+        .out
+        .one("pgtq.pruned/v1", pruned.dropped, &pairs, json)
+}

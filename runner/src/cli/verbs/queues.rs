@@ -1,0 +1,62 @@
+//! `pgtq queues`: how much waits where.
+
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use crate::cli::context::Context;
+use crate::cli::database;
+use crate::cli::error::Problem;
+use crate::cli::output::{Cell, Rows};
+use crate::cli::text;
+
+/// Queues and how much waits in them.
+#[derive(Debug, Args)]
+pub(crate) struct QueuesArgs {}
+
+pub(crate) async fn run(_args: QueuesArgs, context: &Context) -> Result<(), Problem> {
+    let config = context.config(Vec::new())?;
+    let store = database::open(context, &config).await?;
+    let now = Timestamp::now();
+    let mut rows = Rows::new(
+        "pgtq.queues/v1",
+        &[
+            "queue",
+            "scheduled",
+            "runnable",
+            "running",
+            "complete/h",
+            "failed/h",
+            "oldest",
+            "paused",
+        ],
+    );
+    for queue in store.queues().await? {
+        let count = |n: i64| Cell::count(u64::try_from(n).unwrap_or(0));
+        let oldest = queue.oldest_runnable_seconds.map(|s| s.max(0.0));
+        let cells = vec![
+            queue.queue.as_str().into(),
+            count(queue.scheduled),
+            count(queue.runnable),
+            count(queue.running),
+            count(queue.complete_hour),
+            count(queue.failed_hour),
+            Cell::new(
+                oldest.map_or_else(String::new, |s| text::coarse(Duration::from_secs_f64(s))),
+                oldest.map_or_else(String::new, |s| format!("{s:.3}")),
+            ),
+            Cell::time(queue.paused_at, now),
+        ];
+        rows.push(
+            &queue.queue,
+            cells,
+            serde_json::to_value(&queue).unwrap_or_default(),
+        );
+    }
+    context.out.rows(&rows)?;
+    if context.out.terminal && rows.len() == 0 {
+        context.note("no queue holds anything");
+    }
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! `pgtq run`: a runner for production.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::context::{Context, setting};
+use crate::cli::error::{Exit, Problem};
+use crate::cli::output::Cell;
+use crate::cli::runner::{Runner, Until};
+use crate::cli::signals::Signals;
+use crate::cli::{database, progress, text};
+use crate::config::{Config, DatabaseSource, Flag, MigrateWhen, values};
+use crate::engine::Summary;
+use crate::store::Store;
+
+/// Run handlers from ./plugins against your database.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Directory of .wasm files, watched [env: PGTQ_PLUGINS] [default: plugins]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plugins: Option<String>,
+    /// Queues and their slots, like media=4,default=8,* [env: PGTQ_QUEUES] [default: *]
+    #[arg(long, value_name = "QUEUES")]
+    pub(crate) queues: Option<String>,
+    /// Attempts at once, for queues without a number [env: PGTQ_CONCURRENCY] [default: 4 per processor]
+    #[arg(short, long, value_name = "N")]
+    pub(crate) concurrency: Option<u32>,
+    /// End when nothing is runnable; status 6 if a task failed
+    #[arg(long)]
+    pub(crate) drain: bool,
+    /// End after this many tasks
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tasks: Option<u64>,
+    /// End after this long without a task
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) idle_exit: Option<Duration>,
+    /// Read the plugin directory once
+    #[arg(long, conflicts_with = "watch_poll")]
+    pub(crate) no_watch: bool,
+    /// Do not rely on file events, read the directory this often (network file systems)
+    #[arg(long, value_name = "TIME", value_parser = text_duration)]
+    pub(crate) watch_poll: Option<String>,
+    /// Never LISTEN: for poolers in transaction mode [env: PGTQ_POLL_ONLY]
+    #[arg(long)]
+    pub(crate) poll_only: bool,
+    /// Address for /healthz, /readyz and /metrics [env: PGTQ_LISTEN]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Create or update the schema at start [env: PGTQ_MIGRATE] [default: never]
+    #[arg(long, value_name = "WHEN", value_enum)]
+    pub(crate) migrate: Option<When>,
+    /// This runner's name [env: PGTQ_NAME] [default: host and process id]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Time for running attempts after SIGTERM [env: PGTQ_SHUTDOWN_TIMEOUT] [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = text_duration)]
+    pub(crate) shutdown_timeout: Option<String>,
+}
+
+/// When the schema is migrated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// At start
+    Auto,
+    /// Only by `pgtq migrate`
+    Never,
+}
+
+fn text_duration(text: &str) -> Result<String, String> {
+    values::duration(text).map(|_| text.to_owned())
+}
+
+impl RunArgs {
+    fn flags(&self) -> Vec<Flag> {
+        let watch = match (self.no_watch, &self.watch_poll) {
+            (true, _) => setting("plugins.watch", "--no-watch", Some("off")),
+            (false, Some(_)) => setting("plugins.watch", "--watch-poll", Some("poll")),
+            (false, None) => None,
+        };
+        let migrate = self.migrate.map(|when| match when {
+            When::Auto => "auto",
+            When::Never => "never",
+        });
+        [
+            setting("plugins.dir", "--plugins", self.plugins.clone()),
+            setting("run.queues", "--queues", self.queues.clone()),
+            setting("run.concurrency", "--concurrency", self.concurrency),
+            setting(
+                "database.poll_only",
+                "--poll-only",
+                self.poll_only.then_some("true"),
+            ),
+            setting("run.listen", "--listen", self.listen.clone()),
+            setting("run.migrate", "--migrate", migrate),
+            setting("run.name", "--name", self.name.clone()),
+            setting(
+                "run.shutdown_timeout",
+                "--shutdown-timeout",
+                self.shutdown_timeout.clone(),
+            ),
+            setting("plugins.rescan", "--watch-poll", self.watch_poll.clone()),
+            watch,
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem> {
+    let config = context.config(args.flags())?;
+    context.writing(&config)?;
+    let store = connect(context, &config).await?;
+    let mut signals = Signals::catch()?;
+    let until = Until {
+        empty: args.drain,
+        tasks: args.max_tasks,
+        idle: args.idle_exit,
+    };
+    if !config.run.plugins.is_dir() {
+        context.warn(format!(
+            "the plugin directory `{}` does not exist yet; waiting for it",
+            config.run.plugins.display()
+        ));
+    }
+    let runner = tokio::select! {
+        runner = Runner::start(&config, store, until) => runner?,
+        name = signals.next() => return Err(interrupted(name)),
+    };
+    let handlers = runner.registry.snapshot().handlers.len();
+    tracing::info!(handlers, plugins = %config.run.plugins.display(), "running");
+    let shown = args.drain.then(|| watch(context, &runner));
+    let summary = runner.finish(context, &mut signals).await;
+    if let Some(shown) = shown {
+        shown.abort();
+    }
+    let summary = summary?;
+    report(context, &summary)?;
+    match (args.drain, summary.failed) {
+        (false, _) | (true, 0) => Ok(()),
+        (true, n) => Err(
+            Problem::new(Exit::TaskFailed, format!("{} failed", text::tasks(n)))
+                .help("see them: pgtq tasks state:failed"),
+        ),
+    }
+}
+
+fn interrupted(name: &str) -> Problem {
+    Problem::new(
+        Exit::Interrupted,
+        format!("{name} before the runner had started"),
+    )
+}
+
+async fn connect(context: &Context, config: &Config) -> Result<Store, Problem> {
+    // A runner must not guess: only a database that somebody named.
+    if config.database == DatabaseSource::None {
+        return Err(database::unconfigured());
+    }
+    let store = database::connect(context, config).await?;
+    if config.run.migrate == MigrateWhen::Auto {
+        for (version, name) in store.migrate().await?.versions {
+            tracing::info!(version, name, "migrated");
+        }
+    }
+    store.check_schema().await?;
+    Ok(store)
+}
+
+/// A line of progress while draining, on a terminal only.
+fn watch(context: &Context, runner: &Runner) -> tokio::task::JoinHandle<()> {
+    let spinner = progress::spinner(context, "draining");
+    let stats = std::sync::Arc::clone(&runner.stats);
+    tokio::spawn(async move {
+        let mut tick = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            tick.tick().await;
+            spinner.set_message(format!("{} ended", text::tasks(stats.n_final())));
+        }
+    })
+}
+
+fn report(context: &Context, summary: &Summary) -> Result<(), Problem> {
+    let rate = summary.complete as f64 / summary.seconds.max(1e-9);
+    context.note(format!(
+        "{} complete, {} failed, {} cancelled, {} retried in {:.1} s ({rate:.0}/s)",
+        text::count(summary.complete),
+        text::count(summary.failed),
+        text::count(summary.cancelled),
+        text::count(summary.retried),
+        summary.seconds,
+    ));
+    if !context.out.is_json() {
+        return Ok(());
+    }
+    let json = serde_json::json!({
+        "complete": summary.complete, "failed": summary.failed, "cancelled": summary.cancelled,
+        "retried": summary.retried, "released": summary.released, "stale": summary.stale,
+        "seconds": summary.seconds,
+    });
+    let pairs: [(&str, Cell); 0] = [];
+    context
+        .out
+        .one("pgtq.summary/v1", summary.complete, &pairs, json)
+}

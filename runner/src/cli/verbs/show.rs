@@ -1,0 +1,172 @@
+//! `pgtq show`: one task with everything known about it.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use crate::cli::context::Context;
+use crate::cli::database;
+use crate::cli::error::Problem;
+use crate::cli::filter;
+use crate::cli::output::{Cell, Format};
+use crate::cli::text;
+use crate::store::{AttemptRow, TaskDetail};
+use crate::task::{State, TaskId};
+
+/// Everything about one task.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The task
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Print only the result, as JSON
+    #[arg(long)]
+    pub(crate) result: bool,
+    /// Print only the arguments, as JSON
+    #[arg(long, conflicts_with = "result")]
+    pub(crate) args: bool,
+}
+
+pub(crate) async fn run(args: ShowArgs, context: &Context) -> Result<(), Problem> {
+    let id = filter::id(&args.id)?;
+    let config = context.config(Vec::new())?;
+    let store = database::open(context, &config).await?;
+    let detail = store.task(id).await?.ok_or_else(|| no_task(id))?;
+    if args.args {
+        return context.out.raw(&format!("{}\n", detail.task.args));
+    }
+    if args.result {
+        return match &detail.task.result {
+            Some(result) => context.out.raw(&format!("{result}\n")),
+            None => Err(Problem::failed(format!(
+                "task {id} has no result: it is {}",
+                detail.task.state
+            ))),
+        };
+    }
+    let json = serde_json::to_value(&detail).unwrap_or_default();
+    context
+        .out
+        .one("pgtq.task/v1", id, &pairs(&detail, Timestamp::now()), json)?;
+    match context.out.format {
+        Format::Table if context.out.terminal => context.out.raw(&attempts(&detail.attempts)),
+        _ => Ok(()),
+    }
+}
+
+/// There is no such task.
+pub(crate) fn no_task(id: TaskId) -> Problem {
+    Problem::not_found(format!("there is no task {id}"))
+        .help("it may have been deleted, or its history pruned; `pgtq tasks` lists what there is")
+}
+
+fn pairs(detail: &TaskDetail, now: Timestamp) -> Vec<(&'static str, Cell)> {
+    let task = &detail.task;
+    let last = detail.attempts.last();
+    let optional = |text: Option<String>| Cell::from(text.unwrap_or_default());
+    let mut pairs: Vec<(&'static str, Cell)> = vec![
+        ("task", task.id.to_string().into()),
+        ("state", task.state.as_str().into()),
+        ("handler", task.handler.as_str().into()),
+        ("queue", task.queue.as_str().into()),
+        (
+            "arguments",
+            Cell::new(text::line(&task.args, 400), task.args.as_str()),
+        ),
+        ("result", optional(task.result.clone())),
+        ("error", optional(error(detail))),
+        ("attempts", attempts_text(detail).into()),
+        ("pushed", Cell::time(Some(task.pushed_at), now)),
+    ];
+    pairs.push(match task.state {
+        State::Scheduled | State::Runnable => ("due", Cell::time(Some(task.due_at), now)),
+        _ => ("started", Cell::time(task.started_at, now)),
+    });
+    pairs.push(("finished", Cell::time(task.finished_at, now)));
+    if let Some(progress) = &detail.progress {
+        let text = format!("{:.0} % {}", progress.fraction * 100.0, progress.message);
+        pairs.push(("progress", text.trim_end().into()));
+    }
+    if detail.cancel_asked {
+        pairs.push(("cancel", "asked for; ends in a moment".into()));
+    }
+    pairs.extend([
+        ("used", optional(last.and_then(usage))),
+        (
+            "plugin",
+            optional(last.and_then(|last| last.digest.clone())),
+        ),
+        ("runner", optional(task.runner.map(|id| id.to_string()))),
+        ("key", optional(task.key.clone())),
+        ("parent", optional(task.parent.map(|id| id.to_string()))),
+    ]);
+    pairs
+}
+
+fn error(detail: &TaskDetail) -> Option<String> {
+    let message = detail.task.error_message.as_ref()?;
+    Some(match &detail.task.error_kind {
+        Some(kind) => format!("{kind}: {message}"),
+        None => message.clone(),
+    })
+}
+
+fn attempts_text(detail: &TaskDetail) -> String {
+    let task = &detail.task;
+    let limit = match task.retries {
+        Some(-1) => " (retries for ever)".to_owned(),
+        Some(retries) => format!(" of {}", i64::from(retries) + 1),
+        None => String::new(),
+    };
+    let crashes = match task.crashes {
+        0 => String::new(),
+        n => format!(", {n} runners died under it"),
+    };
+    format!("{}{limit}{crashes}", task.attempts)
+}
+
+fn usage(attempt: &AttemptRow) -> Option<String> {
+    let wall = std::time::Duration::from_micros(u64::try_from(attempt.wall_us?).ok()?);
+    let memory = attempt
+        .peak_memory
+        .and_then(|n| u64::try_from(n).ok())
+        .unwrap_or(0);
+    let fuel = attempt
+        .fuel
+        .and_then(|n| u64::try_from(n).ok())
+        .unwrap_or(0);
+    Some(format!(
+        "{}, {} fuel, {}",
+        text::fine(wall),
+        text::count(fuel),
+        text::bytes(memory)
+    ))
+}
+
+/// The attempts with their logs, for a terminal.
+fn attempts(attempts: &[AttemptRow]) -> String {
+    let mut out = String::new();
+    for attempt in attempts {
+        let used = usage(attempt).map_or_else(String::new, |used| format!(" ({used})"));
+        let _ = writeln!(
+            out,
+            "\n\x1b[1mattempt {}\x1b[0m  {}{used}",
+            attempt.number,
+            text::safe(&attempt.kind)
+        );
+        if let Some(message) = &attempt.error_message {
+            let _ = writeln!(out, "  {}", text::safe(message).replace('\n', "\n  "));
+        }
+        if let Some(details) = &attempt.error_details {
+            let _ = writeln!(out, "  details: {}", text::line(details, 400));
+        }
+        for frame in &attempt.backtrace {
+            let _ = writeln!(out, "    at {}", text::line(frame, 160));
+        }
+        for line in super::logs::lines(attempt) {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
+    out
+}

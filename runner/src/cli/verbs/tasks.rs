@@ -1,0 +1,96 @@
+//! `pgtq tasks`: a page of tasks, newest first.
+
+use clap::Args;
+use jiff::Timestamp;
+
+use crate::cli::context::Context;
+use crate::cli::database;
+use crate::cli::error::Problem;
+use crate::cli::filter::{self, FilterArgs};
+use crate::cli::output::{Cell, Rows};
+use crate::cli::text;
+use crate::store::TaskRow;
+use crate::task::{State, TaskId};
+
+/// List tasks.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pgtq tasks state:failed since:2h\n  pgtq tasks handler:thumb* --output ids | xargs pgtq retry"
+)]
+pub(crate) struct TasksArgs {
+    /// Filters like state:failed handler:thumb* queue:media since:2h error:timeout
+    #[arg(value_name = "FILTER")]
+    pub(crate) words: Vec<String>,
+    /// As flags.
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    /// At most this many
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
+    /// Only ids below this one: the next page
+    #[arg(long, value_name = "ID")]
+    pub(crate) before: Option<TaskId>,
+}
+
+pub(crate) async fn run(args: TasksArgs, context: &Context) -> Result<(), Problem> {
+    let mut selection = filter::select(&args.words, &args.filter)?;
+    if let Some(id) = selection.ids.first() {
+        return Err(
+            Problem::usage("`tasks` lists by filter").help(format!("one task: pgtq show {id}"))
+        );
+    }
+    selection.filter.limit = args.limit;
+    selection.filter.before = args.before;
+    let config = context.config(Vec::new())?;
+    let store = database::open(context, &config).await?;
+    let tasks = store.tasks(&selection.filter).await?;
+    let rows = rows(&tasks, Timestamp::now());
+    context.out.rows(&rows)?;
+    if context.out.terminal && rows.len() == 0 {
+        context.note("no task");
+    }
+    if let (true, Some(last)) = (tasks.len() == args.limit as usize, tasks.last()) {
+        if context.watched {
+            context.note(format!("\x1b[2mmore: add --before {}\x1b[0m", last.id));
+        }
+    }
+    Ok(())
+}
+
+/// The list's form, shared with the tests.
+pub(crate) fn rows(tasks: &[TaskRow], now: Timestamp) -> Rows {
+    let mut rows = Rows::new(
+        "pgtq.tasks/v1",
+        &[
+            "id", "state", "queue", "handler", "attempts", "pushed", "when", "what",
+        ],
+    );
+    for task in tasks {
+        let when = match task.state {
+            State::Scheduled | State::Runnable => Some(task.due_at),
+            State::Running => task.started_at,
+            _ => task.finished_at,
+        };
+        let what = task
+            .error_message
+            .as_deref()
+            .or(task.result.as_deref())
+            .unwrap_or_default();
+        let cells = vec![
+            task.id.to_string().into(),
+            task.state.as_str().into(),
+            task.queue.as_str().into(),
+            task.handler.as_str().into(),
+            task.attempts.to_string().into(),
+            Cell::time(Some(task.pushed_at), now),
+            Cell::time(when, now),
+            Cell::new(text::line(what, 60), text::line(what, 200)),
+        ];
+        rows.push(
+            task.id,
+            cells,
+            serde_json::to_value(task).unwrap_or_default(),
+        );
+    }
+    rows
+}

@@ -1,0 +1,392 @@
+//! Every setting there is: name, environment variable, form, default.
+
+/// How the text of a setting is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// A connection URL: printed without its password.
+    Url,
+    /// A file or directory; relative to the file it stands in.
+    Path,
+    /// `true` or `false`.
+    Flag,
+    /// A whole number.
+    Count,
+    /// Bytes, with a unit.
+    Size,
+    /// A duration, with a unit.
+    Time,
+    /// `media=4,default=8,*`.
+    Queues,
+    /// A Postgres schema name.
+    Schema,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// `section.name` as in `pgtq.toml`.
+    pub name: &'static str,
+    /// Its environment variable.
+    pub env: &'static str,
+    /// How it is read.
+    pub kind: Kind,
+    /// Its default as text; empty means unset.
+    pub default: &'static str,
+    /// One line for `config init` and README.
+    pub help: &'static str,
+}
+
+const fn key(
+    name: &'static str,
+    env: &'static str,
+    kind: Kind,
+    default: &'static str,
+    help: &'static str,
+) -> Key {
+    Key {
+        name,
+        env,
+        kind,
+        default,
+        help,
+    }
+}
+
+/// All settings, section by section. Limits repeat `Limits::default()` and
+/// `Limits::default_cap()`; a test holds them equal.
+pub const KEYS: &[Key] = &[
+    key(
+        "database.url",
+        "PGTQ_DATABASE_URL",
+        Kind::Url,
+        "",
+        "where the tasks live",
+    ),
+    key(
+        "database.schema",
+        "PGTQ_SCHEMA",
+        Kind::Schema,
+        "pgtq",
+        "the Postgres schema of all tables",
+    ),
+    key(
+        "database.poll_only",
+        "PGTQ_POLL_ONLY",
+        Kind::Flag,
+        "false",
+        "no LISTEN: for poolers in transaction mode",
+    ),
+    key(
+        "database.connect_timeout",
+        "PGTQ_CONNECT_TIMEOUT",
+        Kind::Time,
+        "10s",
+        "how long a connection may take",
+    ),
+    key(
+        "run.name",
+        "PGTQ_NAME",
+        Kind::Text,
+        "",
+        "this runner's name; unset is host and process id",
+    ),
+    key(
+        "run.queues",
+        "PGTQ_QUEUES",
+        Kind::Queues,
+        "*",
+        "queues and their slots",
+    ),
+    key(
+        "run.concurrency",
+        "PGTQ_CONCURRENCY",
+        Kind::Count,
+        "",
+        "attempts at once; unset is four per processor",
+    ),
+    key(
+        "run.listen",
+        "PGTQ_LISTEN",
+        Kind::Text,
+        "",
+        "address for health and metrics; unset is none",
+    ),
+    key(
+        "run.migrate",
+        "PGTQ_MIGRATE",
+        Kind::Choice(&["auto", "never"]),
+        "never",
+        "create or update the schema at start",
+    ),
+    key(
+        "run.shutdown_timeout",
+        "PGTQ_SHUTDOWN_TIMEOUT",
+        Kind::Time,
+        "30s",
+        "time that running attempts get after SIGTERM",
+    ),
+    key(
+        "plugins.dir",
+        "PGTQ_PLUGINS",
+        Kind::Path,
+        "plugins",
+        "the directory of .wasm files",
+    ),
+    key(
+        "plugins.watch",
+        "PGTQ_WATCH",
+        Kind::Choice(&["events", "poll", "off"]),
+        "events",
+        "how changes are noticed; poll for network file systems",
+    ),
+    key(
+        "plugins.rescan",
+        "PGTQ_RESCAN",
+        Kind::Time,
+        "3s",
+        "how often the directory is read in any case",
+    ),
+    key(
+        "plugins.cache",
+        "PGTQ_CACHE",
+        Kind::Path,
+        "",
+        "directory of compiled code; unset is the user's cache",
+    ),
+    key(
+        "plugins.allocator",
+        "PGTQ_ALLOCATOR",
+        Kind::Choice(&["pooling", "on-demand"]),
+        "pooling",
+        "how instances get their memory",
+    ),
+    key(
+        "plugins.max_file",
+        "PGTQ_MAX_FILE",
+        Kind::Size,
+        "32MiB",
+        "the largest plugin file",
+    ),
+    key(
+        "plugins.compile_timeout",
+        "PGTQ_COMPILE_TIMEOUT",
+        Kind::Time,
+        "60s",
+        "how long compiling one plugin may take",
+    ),
+    key(
+        "plugins.compile_memory",
+        "PGTQ_COMPILE_MEMORY",
+        Kind::Size,
+        "1GiB",
+        "how much memory compiling one plugin may take",
+    ),
+    key(
+        "limits.fuel",
+        "PGTQ_LIMITS_FUEL",
+        Kind::Count,
+        "10G",
+        "wasm instructions per attempt",
+    ),
+    key(
+        "limits.timeout",
+        "PGTQ_LIMITS_TIMEOUT",
+        Kind::Time,
+        "30s",
+        "wall-clock time per attempt",
+    ),
+    key(
+        "limits.memory",
+        "PGTQ_LIMITS_MEMORY",
+        Kind::Size,
+        "64MiB",
+        "bytes of memory per attempt",
+    ),
+    key(
+        "limits.table_elements",
+        "PGTQ_LIMITS_TABLE_ELEMENTS",
+        Kind::Count,
+        "20k",
+        "table elements per attempt",
+    ),
+    key(
+        "limits.call_bytes",
+        "PGTQ_LIMITS_CALL_BYTES",
+        Kind::Size,
+        "4MiB",
+        "bytes that one host call may carry",
+    ),
+    key(
+        "limits.result_bytes",
+        "PGTQ_LIMITS_RESULT_BYTES",
+        Kind::Size,
+        "1MiB",
+        "bytes of a result",
+    ),
+    key(
+        "limits.log_lines",
+        "PGTQ_LIMITS_LOG_LINES",
+        Kind::Count,
+        "1k",
+        "log lines kept per attempt",
+    ),
+    key(
+        "limits.log_bytes",
+        "PGTQ_LIMITS_LOG_BYTES",
+        Kind::Size,
+        "1MiB",
+        "bytes of log kept per attempt",
+    ),
+    key(
+        "limits.pushes",
+        "PGTQ_LIMITS_PUSHES",
+        Kind::Count,
+        "1k",
+        "child tasks per attempt",
+    ),
+    key(
+        "caps.fuel",
+        "PGTQ_CAPS_FUEL",
+        Kind::Count,
+        "1000G",
+        "the most fuel a handler may ask for",
+    ),
+    key(
+        "caps.timeout",
+        "PGTQ_CAPS_TIMEOUT",
+        Kind::Time,
+        "1h",
+        "the most time a handler may ask for",
+    ),
+    key(
+        "caps.memory",
+        "PGTQ_CAPS_MEMORY",
+        Kind::Size,
+        "1GiB",
+        "the most memory a handler may ask for",
+    ),
+    key(
+        "caps.table_elements",
+        "PGTQ_CAPS_TABLE_ELEMENTS",
+        Kind::Count,
+        "20k",
+        "the most table elements",
+    ),
+    key(
+        "caps.call_bytes",
+        "PGTQ_CAPS_CALL_BYTES",
+        Kind::Size,
+        "4MiB",
+        "the most bytes of one host call",
+    ),
+    key(
+        "caps.result_bytes",
+        "PGTQ_CAPS_RESULT_BYTES",
+        Kind::Size,
+        "1MiB",
+        "the most bytes of a result",
+    ),
+    key(
+        "caps.log_lines",
+        "PGTQ_CAPS_LOG_LINES",
+        Kind::Count,
+        "1k",
+        "the most log lines kept",
+    ),
+    key(
+        "caps.log_bytes",
+        "PGTQ_CAPS_LOG_BYTES",
+        Kind::Size,
+        "1MiB",
+        "the most bytes of log kept",
+    ),
+    key(
+        "caps.pushes",
+        "PGTQ_CAPS_PUSHES",
+        Kind::Count,
+        "1k",
+        "the most child tasks",
+    ),
+    key(
+        "retention.history",
+        "PGTQ_RETENTION",
+        Kind::Time,
+        "7 days",
+        "how long finished tasks are kept",
+    ),
+    key(
+        "cli.read_only",
+        "PGTQ_READ_ONLY",
+        Kind::Flag,
+        "false",
+        "refuse every command that changes tasks",
+    ),
+];
+
+/// Settings of `[handlers.NAME]`: the operator's word over the handler's own.
+pub const HANDLER_KEYS: &[(&str, Kind)] = &[
+    ("fuel", Kind::Count),
+    ("timeout", Kind::Time),
+    ("memory", Kind::Size),
+];
+
+/// Settings of `[queues.NAME]`.
+pub const QUEUE_KEYS: &[(&str, Kind)] = &[("concurrency", Kind::Count)];
+
+/// The form of `name`, if such a setting exists. Handles the open sections.
+pub fn kind_of(name: &str) -> Option<Kind> {
+    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+        return Some(key.kind);
+    }
+    let (section, field) = name.rsplit_once('.')?;
+    let fields = match section.split_once('.') {
+        Some(("handlers", _)) => HANDLER_KEYS,
+        Some(("queues", _)) => QUEUE_KEYS,
+        _ => return None,
+    };
+    fields
+        .iter()
+        .find(|(known, _)| *known == field)
+        .map(|(_, kind)| *kind)
+}
+
+/// Known names that a wrong `name` may have meant.
+pub fn similar(name: &str) -> Option<String> {
+    let (section, field) = name.rsplit_once('.').unwrap_or(("", name));
+    let open: &[(&str, Kind)] = match section.split_once('.') {
+        Some(("handlers", _)) => HANDLER_KEYS,
+        Some(("queues", _)) => QUEUE_KEYS,
+        _ => &[],
+    };
+    if section.is_empty() {
+        let sections = KEYS.iter().filter_map(|key| key.name.split('.').next());
+        return closest(name, sections.chain(["handlers", "queues"]));
+    }
+    let mut candidates: Vec<String> = open
+        .iter()
+        .map(|(known, _)| format!("{section}.{known}"))
+        .collect();
+    candidates.extend(KEYS.iter().map(|key| key.name.to_owned()));
+    // The right field in the wrong section is the more likely slip.
+    let elsewhere = KEYS.iter().find(|key| {
+        key.name
+            .rsplit_once('.')
+            .is_some_and(|(_, known)| known == field)
+    });
+    closest(name, candidates.iter().map(String::as_str))
+        .or_else(|| elsewhere.map(|key| key.name.to_owned()))
+}
+
+/// The candidate that looks most like `text`, if one looks like it at all.
+pub fn closest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(text, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.len().max(text.len()) / 3).max(1))
+        .min()
+        .map(|(_, candidate)| candidate.to_owned())
+}

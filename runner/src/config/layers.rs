@@ -1,0 +1,173 @@
+//! Lays flags, environment and files over each other and remembers who won.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::keys::{self, KEYS, Kind};
+use super::{ConfigError, toml_file, values};
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A command line flag, with its dashes.
+    Flag(&'static str),
+    /// An environment variable.
+    Env(String),
+    /// A line of a file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// Nobody said anything.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Flag(flag) => write!(f, "flag {flag}"),
+            Origin::Env(name) => write!(f, "environment {name}"),
+            Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Origin::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// One value and where it came from.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// As it was written.
+    pub text: String,
+    /// Who wrote it.
+    pub origin: Origin,
+}
+
+/// A value given on the command line.
+#[derive(Debug, Clone)]
+pub struct Flag {
+    /// The setting's key.
+    pub key: &'static str,
+    /// The flag with its dashes.
+    pub flag: &'static str,
+    /// The value as written.
+    pub text: String,
+}
+
+/// Every setting that has a value, each checked against its form.
+#[derive(Debug, Clone, Default)]
+pub struct Layers {
+    settings: BTreeMap<String, Setting>,
+    /// The files read, highest precedence first.
+    pub files: Vec<PathBuf>,
+    /// Whether libpq's variables name a database and nothing stronger does.
+    pub pg_variables: bool,
+}
+
+impl Layers {
+    /// Merges. `files` hold highest precedence first; `env` reads one variable.
+    pub fn merge(
+        flags: &[Flag],
+        env: &dyn Fn(&str) -> Option<String>,
+        files: &[(PathBuf, String)],
+    ) -> Result<Layers, ConfigError> {
+        let mut layers = Layers::default();
+        for key in KEYS.iter().filter(|key| !key.default.is_empty()) {
+            layers.put(key.name, key.default.to_owned(), Origin::Default)?;
+        }
+        for (path, text) in files.iter().rev() {
+            layers.file(path, text)?;
+        }
+        layers.files = files.iter().map(|(path, _)| path.clone()).collect();
+        layers.environment(env)?;
+        for flag in flags {
+            layers.put(flag.key, flag.text.clone(), Origin::Flag(flag.flag))?;
+        }
+        layers.pg_variables = layers.is_pg(env);
+        Ok(layers)
+    }
+
+    /// The setting of `key`.
+    pub fn get(&self, key: &str) -> Option<&Setting> {
+        self.settings.get(key)
+    }
+
+    /// All settings that have a value, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
+        self.settings
+            .iter()
+            .map(|(key, value)| (key.as_str(), value))
+    }
+
+    fn file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let base = path.parent().unwrap_or(Path::new("."));
+        for row in toml_file::rows(path, text)? {
+            let text = match keys::kind_of(&row.key) {
+                Some(Kind::Path) if !row.text.is_empty() => {
+                    base.join(&row.text).to_string_lossy().into_owned()
+                }
+                _ => row.text,
+            };
+            let origin = Origin::File {
+                path: path.to_owned(),
+                line: row.line,
+            };
+            self.put(&row.key, text, origin)?;
+        }
+        Ok(())
+    }
+
+    fn environment(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+        let set = |name: &str| env(name).filter(|text| !text.is_empty());
+        if let Some(url) = set("DATABASE_URL") {
+            self.put("database.url", url, Origin::Env("DATABASE_URL".to_owned()))?;
+        }
+        for key in KEYS {
+            if let Some(text) = set(key.env) {
+                self.put(key.name, text, Origin::Env(key.env.to_owned()))?;
+            }
+        }
+        Ok(())
+    }
+
+    // PG* stands above the files and below DATABASE_URL.
+    fn is_pg(&self, env: &dyn Fn(&str) -> Option<String>) -> bool {
+        let named = ["PGDATABASE", "PGHOST", "PGSERVICE"]
+            .iter()
+            .any(|name| env(name).is_some_and(|text| !text.is_empty()));
+        let stronger = self
+            .get("database.url")
+            .is_some_and(|setting| matches!(setting.origin, Origin::Flag(_) | Origin::Env(_)));
+        named && !stronger
+    }
+
+    fn put(&mut self, key: &str, text: String, origin: Origin) -> Result<(), ConfigError> {
+        if let Some(kind) = keys::kind_of(key) {
+            check(kind, &text).map_err(|reason| ConfigError::Value {
+                key: key.to_owned(),
+                origin: origin.clone(),
+                reason,
+            })?;
+        }
+        self.settings
+            .insert(key.to_owned(), Setting { text, origin });
+        Ok(())
+    }
+}
+
+fn check(kind: Kind, text: &str) -> Result<(), String> {
+    match kind {
+        Kind::Text | Kind::Url | Kind::Path => Ok(()),
+        Kind::Flag => values::flag(text).map(drop),
+        Kind::Count => values::count(text).map(drop),
+        Kind::Size => values::size(text).map(drop),
+        Kind::Time => values::duration(text).map(drop),
+        Kind::Queues => values::queues(text).map(drop),
+        Kind::Schema => values::schema(text).map(drop),
+        Kind::Choice(words) if words.contains(&text) => Ok(()),
+        Kind::Choice(words) => Err(format!("{text:?} is not one of {}", words.join(", "))),
+    }
+}

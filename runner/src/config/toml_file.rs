@@ -1,0 +1,124 @@
+//! Reads one TOML file into `(key, text, line)` rows and refuses what no
+//! setting is called.
+
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::ConfigError;
+use super::keys::{self, Kind};
+
+/// One value of a file.
+pub(super) struct Row {
+    pub(super) key: String,
+    pub(super) text: String,
+    pub(super) line: usize,
+}
+
+/// All rows of the file's `text`, in no particular order.
+pub(super) fn rows(path: &Path, text: &str) -> Result<Vec<Row>, ConfigError> {
+    let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
+        path: path.to_owned(),
+        line: line_at(text, error.span().map_or(0, |span| span.start)),
+        reason: error
+            .message()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+    })?;
+    let mut reader = Reader {
+        path,
+        text,
+        rows: Vec::new(),
+    };
+    reader.table("", table.get_ref())?;
+    Ok(reader.rows)
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+    rows: Vec<Row>,
+}
+
+impl Reader<'_> {
+    fn table(&mut self, prefix: &str, table: &DeTable<'_>) -> Result<(), ConfigError> {
+        for (key, value) in table {
+            let name = match prefix {
+                "" => key.get_ref().to_string(),
+                prefix => format!("{prefix}.{}", key.get_ref()),
+            };
+            let line = line_at(self.text, key.span().start);
+            if let Some(kind) = keys::kind_of(&name) {
+                let text = self.value(&name, line, kind, value.get_ref())?;
+                self.rows.push(Row {
+                    key: name,
+                    text,
+                    line,
+                });
+                continue;
+            }
+            match value.get_ref() {
+                DeValue::Table(inner) if is_section(&name) => self.table(&name, inner)?,
+                _ => {
+                    return Err(ConfigError::UnknownKey {
+                        path: self.path.to_owned(),
+                        line,
+                        suggestion: keys::similar(&name),
+                        key: name,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn value(
+        &self,
+        name: &str,
+        line: usize,
+        kind: Kind,
+        value: &DeValue<'_>,
+    ) -> Result<String, ConfigError> {
+        let plain = match value {
+            DeValue::String(text) => Some(text.to_string()),
+            DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
+            DeValue::Boolean(flag) => Some(flag.to_string()),
+            DeValue::Array(items) if kind == Kind::Queues => items
+                .iter()
+                .map(|item| item.get_ref().as_str())
+                .collect::<Option<Vec<_>>>()
+                .map(|names| names.join(",")),
+            _ => None,
+        };
+        plain.ok_or_else(|| ConfigError::Value {
+            key: name.to_owned(),
+            origin: super::Origin::File {
+                path: self.path.to_owned(),
+                line,
+            },
+            reason: format!("a {} is not taken here", value.type_str()),
+        })
+    }
+}
+
+fn is_section(name: &str) -> bool {
+    match name.split_once('.') {
+        None => {
+            matches!(name, "handlers" | "queues")
+                || keys::KEYS
+                    .iter()
+                    .any(|key| key.name.split('.').next() == Some(name))
+        }
+        Some((section, _)) => matches!(section, "handlers" | "queues"),
+    }
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    1 + text
+        .bytes()
+        .take(offset)
+        .filter(|byte| *byte == b'\n')
+        .count()
+}

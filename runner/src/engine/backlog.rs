@@ -1,0 +1,100 @@
+//! Tasks that a claimer has taken and no slot has started.
+//!
+//! A plain queue behind a mutex, with a semaphore that counts what is in it:
+//! slots wait on the semaphore, so nothing spins. Bounded by the claimer,
+//! which never holds more than its target.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, Semaphore};
+
+use crate::task::{ClaimId, Task};
+
+/// A claimed task on its way to a slot.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// The fence.
+    pub(crate) claim: ClaimId,
+    /// The task.
+    pub(crate) task: Arc<Task>,
+}
+
+/// One queue group's waiting tasks.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    waiting: Mutex<VecDeque<Taken>>,
+    n_waiting: Semaphore,
+    n_running: AtomicUsize,
+    n_done: AtomicU64,
+    /// Rung when a slot took or ended a task: there may be room for another claim.
+    pub(crate) taken: Notify,
+}
+
+impl Backlog {
+    pub(crate) fn new() -> Self {
+        Backlog {
+            waiting: Mutex::default(),
+            n_waiting: Semaphore::new(0),
+            n_running: AtomicUsize::new(0),
+            n_done: AtomicU64::new(0),
+            taken: Notify::new(),
+        }
+    }
+
+    /// Adds claimed tasks, in order.
+    pub(crate) fn extend(&self, tasks: impl IntoIterator<Item = Taken>) {
+        let n_added = {
+            let mut waiting = self.lock();
+            let n_before = waiting.len();
+            waiting.extend(tasks);
+            waiting.len() - n_before
+        };
+        self.n_waiting.add_permits(n_added);
+    }
+
+    /// The next task; `None` when the backlog was closed. Cancel-safe.
+    pub(crate) async fn next(&self) -> Option<Taken> {
+        loop {
+            self.n_waiting.acquire().await.ok()?.forget();
+            let next = self.lock().pop_front();
+            if next.is_some() {
+                self.n_running.fetch_add(1, Relaxed);
+                self.taken.notify_one();
+                return next;
+            }
+        }
+    }
+
+    /// A slot is done with a task that [`Backlog::next`] gave it.
+    pub(crate) fn done(&self) {
+        self.n_running.fetch_sub(1, Relaxed);
+        self.n_done.fetch_add(1, Relaxed);
+        self.taken.notify_one();
+    }
+
+    /// Tasks that slots hold now.
+    pub(crate) fn n_running(&self) -> usize {
+        self.n_running.load(Relaxed)
+    }
+
+    /// Tasks that slots were done with, ever: what the group's pace is measured by.
+    pub(crate) fn n_done(&self) -> u64 {
+        self.n_done.load(Relaxed)
+    }
+
+    /// Closes: slots end, and what was never started comes back.
+    pub(crate) fn close(&self) -> Vec<Taken> {
+        self.n_waiting.close();
+        self.lock().drain(..).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Taken>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

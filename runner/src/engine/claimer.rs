@@ -1,0 +1,196 @@
+//! One claimer per queue group: counts its room, claims at most that many
+//! tasks, hands them to its slots.
+//!
+//! Room is the slots plus about 100 ms of work at the speed measured here, so
+//! that slots never wait for a round trip, and a crash or a drain never
+//! concerns more than a moment's work. Polling is the truth: after an empty
+//! claim the claimer looks again soon, then ever more seldom, unless somebody
+//! rings.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::{Duration, Instant};
+
+use super::backlog::{Backlog, Taken};
+use super::core::Core;
+use super::shutdown::Phase;
+use crate::store::{Lanes, StoreError};
+use crate::task::Name;
+
+/// Work that may wait in this process, as time.
+const PREFETCH: Duration = Duration::from_millis(100);
+/// Tasks that may wait in this process, however fast it is.
+const MAX_PREFETCH: f64 = 2_000.0;
+/// Tasks in one claim at most. 500 measured no worse than larger ones.
+const MAX_CLAIM: usize = 500;
+/// A claim this large says that we are busy: nobody needs to notify us.
+const BUSY_CLAIM: usize = 50;
+/// First wait after an empty claim; doubles up to the poll interval.
+const FIRST_WAIT: Duration = Duration::from_millis(2);
+
+/// Drives one queue group.
+pub(crate) struct Claimer {
+    pub(crate) core: Arc<Core>,
+    pub(crate) group: usize,
+    pub(crate) slots: u32,
+    pub(crate) lanes: Lanes,
+    pub(crate) backlog: Arc<Backlog>,
+}
+
+impl Claimer {
+    /// Claims until a drain is asked for; leaves unstarted tasks in the backlog.
+    pub(crate) async fn run(mut self) {
+        let mut pace = Pace::new();
+        let mut wait = FIRST_WAIT;
+        loop {
+            let room = self.room(&mut pace);
+            if room == 0 {
+                if self.pause(None).await.is_break() {
+                    return;
+                }
+                continue;
+            }
+            let claimed = self.claim(room).await;
+            self.note_look(&claimed);
+            let idle_for = match claimed {
+                Ok(0) => {
+                    let now = wait;
+                    wait = (wait * 2).min(self.core.config.poll_interval);
+                    Some(now)
+                }
+                Ok(n) => {
+                    wait = FIRST_WAIT;
+                    if n >= room {
+                        continue;
+                    }
+                    None
+                }
+                Err(error) => {
+                    let text = format!("{error}");
+                    tracing::warn!(error = text, "could not claim; trying again");
+                    Some(Duration::from_millis(500))
+                }
+            };
+            if self.pause(idle_for).await.is_break() {
+                return;
+            }
+        }
+    }
+
+    fn note_look(&self, claimed: &Result<usize, StoreError>) {
+        let looks = &self.core.empty_looks[self.group];
+        match claimed {
+            Ok(0) => looks.fetch_add(1, SeqCst),
+            _ => looks.swap(0, SeqCst),
+        };
+    }
+
+    /// Waits for a reason to look again: a ring, room, or time.
+    async fn pause(&self, idle_for: Option<Duration>) -> std::ops::ControlFlow<()> {
+        let core = &self.core;
+        if let Some(time) = idle_for {
+            if time >= FIRST_WAIT * 2 {
+                self.set_sleeping(true).await;
+            }
+        }
+        let timeout = idle_for.unwrap_or(core.config.poll_interval);
+        tokio::select! {
+            biased;
+            () = core.shutdown.reached(Phase::Draining) => return std::ops::ControlFlow::Break(()),
+            () = core.wake[self.group].notified() => {}
+            () = self.backlog.taken.notified(), if idle_for.is_none() => {}
+            () = tokio::time::sleep(timeout) => {}
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    /// How many tasks to claim now; 0 while more than half of the room is taken,
+    /// so that claims stay large when tasks are small.
+    fn room(&self, pace: &mut Pace) -> usize {
+        if !self.core.leased.load(SeqCst) {
+            return 0;
+        }
+        let prefetch =
+            (pace.per_second(self.backlog.n_done()) * PREFETCH.as_secs_f64()).min(MAX_PREFETCH);
+        let slots = self.slots as usize;
+        let target = slots + prefetch as usize;
+        let n_waiting = self.backlog.len();
+        let room = target.saturating_sub(n_waiting + self.backlog.n_running());
+        let worth_it = n_waiting <= prefetch as usize / 2;
+        if worth_it { room.min(MAX_CLAIM) } else { 0 }
+    }
+
+    async fn claim(&mut self, want: usize) -> Result<usize, StoreError> {
+        let core = &self.core;
+        let handlers: Vec<Name> = core.registry.snapshot().handlers.keys().cloned().collect();
+        if handlers.is_empty() {
+            return Ok(0);
+        }
+        let want = u32::try_from(want).unwrap_or(u32::MAX);
+        let Some(claimed) = core
+            .store
+            .claim(core.runner(), &mut self.lanes, &handlers, want)
+            .await?
+        else {
+            return Ok(0);
+        };
+        let n_claimed = claimed.tasks.len();
+        core.ledger
+            .add(claimed.claim, claimed.tasks.iter().map(|task| task.id));
+        core.stats.claims.fetch_add(1, Relaxed);
+        core.stats.claimed.fetch_add(n_claimed as u64, Relaxed);
+        core.touch();
+        let claim = claimed.claim;
+        self.backlog
+            .extend(claimed.tasks.into_iter().map(|task| Taken {
+                claim,
+                task: Arc::new(task),
+            }));
+        if n_claimed >= BUSY_CLAIM {
+            self.set_sleeping(false).await;
+        }
+        Ok(n_claimed)
+    }
+
+    /// Tells pushers whether to notify us. A failure costs latency only.
+    async fn set_sleeping(&self, sleeping: bool) {
+        let core = &self.core;
+        if core.config.poll_only || core.sleeping.swap(sleeping, SeqCst) == sleeping {
+            return;
+        }
+        if let Err(error) = core.store.sleeping(core.runner(), sleeping).await {
+            core.sleeping.store(!sleeping, SeqCst);
+            tracing::debug!(%error, "could not set the sleep flag");
+        }
+    }
+}
+
+/// How fast this group ends attempts, smoothed over about half a second.
+#[derive(Debug)]
+struct Pace {
+    at: Instant,
+    n_ended: u64,
+    per_second: f64,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Pace {
+            at: Instant::now(),
+            n_ended: 0,
+            per_second: 0.0,
+        }
+    }
+
+    fn per_second(&mut self, n_ended: u64) -> f64 {
+        let elapsed = self.at.elapsed().as_secs_f64();
+        if elapsed >= 0.02 {
+            let now = (n_ended - self.n_ended) as f64 / elapsed;
+            let weight = (elapsed / 0.5).clamp(0.1, 1.0);
+            self.per_second += (now - self.per_second) * weight;
+            self.at = Instant::now();
+            self.n_ended = n_ended;
+        }
+        self.per_second
+    }
+}

@@ -1,0 +1,107 @@
+//! What every loop of one engine shares.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::SeqCst};
+use std::time::Instant;
+
+use tokio::sync::{Notify, RwLock, mpsc};
+
+use super::completer::Ended;
+use super::config::EngineConfig;
+use super::ledger::Ledger;
+use super::shutdown::Shutdown;
+use super::stats::Stats;
+use crate::plugin::Registry;
+use crate::store::Store;
+use crate::task::RunnerId;
+
+/// Held behind one `Arc` by every loop; dropped when the last loop ends.
+pub(crate) struct Core {
+    pub(crate) store: Store,
+    pub(crate) registry: Registry,
+    pub(crate) config: EngineConfig,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) ledger: Ledger,
+    pub(crate) stats: Arc<Stats>,
+    /// Endings on their way to the store. Bounded: slots wait when the
+    /// database is slower than they are.
+    pub(crate) endings: mpsc::Sender<Ended>,
+    /// Read by every attempt, written by one that must run alone.
+    pub(crate) alone: RwLock<()>,
+    /// One per queue group: rung when there may be something to claim.
+    pub(crate) wake: Vec<Arc<Notify>>,
+    /// Looks in a row, per queue group, that found nothing to claim.
+    pub(crate) empty_looks: Vec<AtomicU32>,
+    /// Rung when a heartbeat should not wait: a cancel request came in.
+    pub(crate) beat_now: Notify,
+    /// Rung when a promote should not wait: something new may be due.
+    pub(crate) promote_now: Notify,
+    /// Whether pushes are asked to notify us.
+    pub(crate) sleeping: AtomicBool,
+    /// Whether the lease holds, as far as this process knows.
+    pub(crate) leased: AtomicBool,
+    /// When the last task ended or was claimed: for `idle_exit`.
+    pub(crate) last_work: std::sync::Mutex<Instant>,
+    runner: AtomicI64,
+}
+
+impl Core {
+    #[expect(clippy::too_many_arguments, reason = "called once, by run")]
+    pub(crate) fn new(
+        store: Store,
+        registry: Registry,
+        config: EngineConfig,
+        shutdown: Shutdown,
+        stats: Arc<Stats>,
+        endings: mpsc::Sender<Ended>,
+        runner: RunnerId,
+    ) -> Self {
+        let wake = config.queues.iter().map(|_| Arc::default()).collect();
+        let empty_looks = config.queues.iter().map(|_| AtomicU32::new(0)).collect();
+        Core {
+            store,
+            registry,
+            config,
+            shutdown,
+            ledger: Ledger::default(),
+            stats,
+            endings,
+            alone: RwLock::new(()),
+            wake,
+            empty_looks,
+            beat_now: Notify::new(),
+            promote_now: Notify::new(),
+            sleeping: AtomicBool::new(false),
+            leased: AtomicBool::new(true),
+            last_work: std::sync::Mutex::new(Instant::now()),
+            runner: AtomicI64::new(runner.0),
+        }
+    }
+
+    /// Who we are in the database; changes when the lease was lost.
+    pub(crate) fn runner(&self) -> RunnerId {
+        RunnerId(self.runner.load(SeqCst))
+    }
+
+    pub(crate) fn set_runner(&self, id: RunnerId) {
+        self.runner.store(id.0, SeqCst);
+    }
+
+    /// Tells every claimer to look at the database.
+    pub(crate) fn wake_all(&self) {
+        self.wake.iter().for_each(|group| group.notify_one());
+    }
+
+    /// Whether every claimer looked twice in a row and found nothing. Twice,
+    /// because a promote may stand between the looks.
+    pub(crate) fn found_nothing(&self) -> bool {
+        self.empty_looks.iter().all(|looks| looks.load(SeqCst) >= 2)
+    }
+
+    /// Notes that there was work.
+    pub(crate) fn touch(&self) {
+        if let Ok(mut last) = self.last_work.lock() {
+            *last = Instant::now();
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! One attempt, from a claimed task to an ending on its way to the store.
+//!
+//! A slot is one loop here: take a task, run it, hand its ending over. What a
+//! handler does can slow a slot down, never stop the loop: a panic in host
+//! code becomes an internal failure of that one attempt.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use futures_util::FutureExt as _;
+
+use super::backlog::{Backlog, Taken};
+use super::completer::Ended;
+use super::core::Core;
+use super::ledger::Start;
+use crate::task::{
+    Attempt, ErrorKind, Failure, Handler, Outcome, Report, RetryPolicy, Signal, Stop, decide,
+};
+
+/// From this many crashes on, a task runs alone and under a claim of its own,
+/// so that the next crash can be blamed on it.
+const SUSPECT_CRASHES: u32 = 2;
+
+/// Runs tasks until the backlog is closed.
+pub(crate) async fn slot(core: Arc<Core>, backlog: Arc<Backlog>) {
+    while let Some(taken) = backlog.next().await {
+        core.stats.running.fetch_add(1, Relaxed);
+        run(&core, taken).await;
+        backlog.done();
+        core.stats.running.fetch_sub(1, Relaxed);
+    }
+}
+
+async fn run(core: &Core, taken: Taken) {
+    let task = &taken.task;
+    let handler = core
+        .registry
+        .snapshot()
+        .handlers
+        .get(&task.handler)
+        .cloned();
+    let Some(handler) = handler else {
+        // The plugin was retired after the claim: the task waits for it again.
+        hand_over(
+            core,
+            taken,
+            Report::without_guest(Outcome::Release),
+            RetryPolicy::default(),
+            Instant::now(),
+            false,
+        )
+        .await;
+        return;
+    };
+    let policy = handler.info().retry;
+    if task.crashes >= SUSPECT_CRASHES {
+        run_alone(core, taken, handler.as_ref(), policy).await;
+        return;
+    }
+    let _company = core.alone.read().await;
+    attempt(core, taken, handler.as_ref(), policy).await;
+}
+
+/// A task that runners died under: everything else pauses, and its claim holds nothing else.
+async fn run_alone(core: &Core, taken: Taken, handler: &dyn Handler, policy: RetryPolicy) {
+    let _alone = core.alone.write().await;
+    tracing::warn!(
+        task = taken.task.id.0,
+        crashes = taken.task.crashes,
+        "runs alone: runners died under it"
+    );
+    match core
+        .store
+        .isolate(core.runner(), taken.claim, taken.task.id)
+        .await
+    {
+        Ok(Some(claim)) => {
+            core.ledger.isolate(taken.claim, taken.task.id, claim);
+            attempt(core, Taken { claim, ..taken }, handler, policy).await;
+        }
+        // Not ours any more, or the database is away: rescue will bring it back.
+        Ok(None) => core.ledger.ended([(taken.claim, taken.task.id)]),
+        Err(error) => {
+            tracing::warn!(task = taken.task.id.0, %error, "could not isolate a suspect task; giving it back");
+            let report = Report::without_guest(Outcome::Release);
+            hand_over(core, taken, report, policy, Instant::now(), false).await;
+        }
+    }
+}
+
+async fn attempt(core: &Core, taken: Taken, handler: &dyn Handler, policy: RetryPolicy) {
+    let started = Instant::now();
+    let signal = match core.ledger.start(taken.claim, taken.task.id) {
+        Start::Go(signal) => signal,
+        Start::Lost => return,
+        Start::Cancelled => {
+            let outcome = Outcome::Cancel {
+                reason: "cancelled before it started".to_owned(),
+            };
+            hand_over(
+                core,
+                taken,
+                Report::without_guest(outcome),
+                policy,
+                started,
+                true,
+            )
+            .await;
+            return;
+        }
+    };
+    let report = call(&taken, handler, Arc::clone(&signal)).await;
+    match signal.asked() {
+        Some(Stop::Lost) => {
+            core.stats.stale.fetch_add(1, Relaxed);
+        }
+        asked => {
+            let cancelled = asked == Some(Stop::Cancel);
+            hand_over(core, taken, report, policy, started, cancelled).await;
+        }
+    }
+}
+
+async fn call(taken: &Taken, handler: &dyn Handler, signal: Arc<Signal>) -> Report {
+    let attempt = Attempt {
+        task: Arc::clone(&taken.task),
+        claim: taken.claim,
+        signal,
+    };
+    // The outer guard: the sandbox has its own, a native handler has none.
+    let guarded = AssertUnwindSafe(async { handler.call(attempt).await }).catch_unwind();
+    guarded.await.unwrap_or_else(|panic| {
+        let what = panic_text(panic.as_ref());
+        tracing::error!(task = taken.task.id.0, handler = %taken.task.handler, what, "the runner panicked inside an attempt");
+        let failure = Failure::new(ErrorKind::Internal, format!("the runner panicked: {what}"));
+        Report::without_guest(Outcome::Retry { failure, after: None })
+    })
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+async fn hand_over(
+    core: &Core,
+    taken: Taken,
+    report: Report,
+    policy: RetryPolicy,
+    started: Instant,
+    cancelled: bool,
+) {
+    core.stats.fuel.fetch_add(report.usage.fuel, Relaxed);
+    let transition = decide(&taken.task, &policy, report.outcome, cancelled, jitter());
+    let ended = Ended {
+        claim: taken.claim,
+        task: taken.task,
+        transition,
+        usage: report.usage,
+        logs: report.logs,
+        logs_dropped: report.logs_dropped,
+        children: report.children,
+        digest: report.digest,
+        started,
+        ended: Instant::now(),
+    };
+    // Fails only when the completer is gone, which outlives every slot.
+    let _ = core.endings.send(ended).await;
+}
+
+/// A number in `0.0..1.0` from the process's own hash seed: retries need
+/// spread, not secrecy.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    let bits = RandomState::new().hash_one(Instant::now());
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
+}

@@ -1,0 +1,190 @@
+//! One beat extends the lease of everything this runner holds, and brings
+//! back what the database knows and this process does not.
+//!
+//! The lease is trusted from the moment a beat was *sent*, minus a margin, so
+//! that a slow round trip can never stretch it. When it may be gone, every
+//! attempt is stopped and nothing is claimed until the runner has registered
+//! again under a new id; the fence would refuse its endings anyway.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::{Duration, Instant};
+
+use super::core::Core;
+use super::shutdown::Phase;
+use crate::store::{Beat, RunnerFacts, Store};
+use crate::task::{ClaimId, Progress, TaskId};
+
+/// Time between beats when nothing asks for one sooner.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Progress is passed on at most this often.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How much earlier than the database we consider the lease lost.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// Beats until the engine ends.
+pub(crate) struct Heartbeat {
+    pub(crate) core: Arc<Core>,
+    pub(crate) facts: RunnerFacts,
+    /// When the last good beat was sent.
+    pub(crate) trusted_since: Instant,
+    /// Claims of ours that only the database knew at the last beat.
+    pub(crate) ghosts: HashSet<ClaimId>,
+    /// Claims that only this process knew at the last beat.
+    pub(crate) missing: HashSet<ClaimId>,
+    /// Newest progress of each running task.
+    pub(crate) progress: Vec<(TaskId, Progress)>,
+}
+
+impl Heartbeat {
+    pub(crate) fn new(core: Arc<Core>, facts: RunnerFacts) -> Self {
+        Heartbeat {
+            core,
+            facts,
+            trusted_since: Instant::now(),
+            ghosts: HashSet::new(),
+            missing: HashSet::new(),
+            progress: Vec::new(),
+        }
+    }
+
+    /// Runs until its future is dropped; a beat cut short is repeated by the next.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let next = self.beat_and_choose_wait().await;
+            tokio::select! {
+                () = tokio::time::sleep(next) => {}
+                () = self.core.beat_now.notified() => {}
+            }
+        }
+    }
+
+    async fn beat_and_choose_wait(&mut self) -> Duration {
+        let sent = Instant::now();
+        let beat = self.beat();
+        let n_running = beat.progress.len();
+        let answer =
+            tokio::time::timeout(INTERVAL, self.core.store.beat(self.core.runner(), &beat)).await;
+        match answer {
+            Ok(Ok(reply)) if reply.alive => {
+                self.trusted_since = sent;
+                self.reconcile(&reply.claims).await;
+                for (claim, task) in reply.cancelled {
+                    self.core.ledger.cancel(claim, task);
+                }
+            }
+            Ok(Ok(_)) => {
+                tracing::error!(
+                    runner = self.core.runner().0,
+                    "this runner was taken for dead and its tasks went to others; registering again"
+                );
+                self.register_again().await;
+            }
+            Ok(Err(error)) => self.doubt(&error.to_string()).await,
+            Err(_) => self.doubt("no answer in time").await,
+        }
+        if n_running > 0 {
+            PROGRESS_INTERVAL.max(sent.elapsed())
+        } else {
+            INTERVAL
+        }
+    }
+
+    fn beat(&mut self) -> Beat {
+        let core = &self.core;
+        for (task, progress) in core.ledger.take_progress() {
+            self.progress.retain(|(known, _)| *known != task);
+            self.progress.push((task, progress));
+        }
+        self.progress
+            .retain(|(task, _)| core.ledger.holds_task(*task));
+        self.progress.truncate(1_000);
+        Beat {
+            draining: core.shutdown.phase() >= Phase::Draining,
+            busy: u32::try_from(core.stats.running.load(Relaxed)).unwrap_or(u32::MAX),
+            plugins: serde_json::to_value(&core.registry.snapshot().plugins).unwrap_or_default(),
+            progress: self.progress.clone(),
+        }
+    }
+
+    /// Claims that both sides must agree on, twice in a row, because a claim or
+    /// an ending may be under way. A claim that only the database knows lost its
+    /// answer: it is given back. A claim that only this process knows was
+    /// rescued: its attempts stop.
+    async fn reconcile(&mut self, ours: &[ClaimId]) {
+        let core = &self.core;
+        let stored: HashSet<ClaimId> = ours.iter().copied().collect();
+        let unknown: HashSet<ClaimId> = stored
+            .iter()
+            .copied()
+            .filter(|claim| !core.ledger.knows(*claim))
+            .collect();
+        let ghosts: Vec<ClaimId> = unknown.intersection(&self.ghosts).copied().collect();
+        if !ghosts.is_empty() {
+            tracing::warn!(
+                n_claims = ghosts.len(),
+                "giving back claims whose answer was lost"
+            );
+            for ghost in ghosts {
+                if let Err(error) = core.store.release_claim(core.runner(), ghost).await {
+                    tracing::warn!(%error, "could not give one back; the next beat tries again");
+                }
+            }
+        }
+        self.ghosts = unknown;
+
+        let missing: HashSet<ClaimId> = core
+            .ledger
+            .claims()
+            .into_iter()
+            .filter(|claim| !stored.contains(claim))
+            .collect();
+        let gone: Vec<ClaimId> = missing.intersection(&self.missing).copied().collect();
+        let n_lost = core.ledger.lose(&gone);
+        if n_lost > 0 {
+            tracing::warn!(
+                n_tasks = n_lost,
+                "claims were taken over by rescue; stopped their attempts"
+            );
+        }
+        self.missing = missing;
+    }
+
+    /// A beat failed: keep going while the lease surely holds.
+    async fn doubt(&mut self, why: &str) {
+        let silent = self.trusted_since.elapsed();
+        tracing::warn!(
+            error = why,
+            silent_seconds = silent.as_secs(),
+            "heartbeat failed"
+        );
+        if silent + MARGIN >= Store::LEASE && self.core.leased.swap(false, SeqCst) {
+            let n_tasks = self.core.ledger.lose_all();
+            tracing::error!(
+                n_tasks,
+                "the lease may be gone: stopped every attempt; others will run them"
+            );
+        }
+        // A failed beat is repeated soon, not after a whole interval.
+        self.core.beat_now.notify_one();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+
+    async fn register_again(&mut self) {
+        self.core.ledger.lose_all();
+        match self.core.store.register(&self.facts).await {
+            Ok(id) => {
+                self.core.set_runner(id);
+                self.trusted_since = Instant::now();
+                self.ghosts.clear();
+                self.core.sleeping.store(false, SeqCst);
+                self.core.leased.store(true, SeqCst);
+                self.core.publish().await;
+                self.core.wake_all();
+                tracing::info!(runner = id.0, "registered again");
+            }
+            Err(error) => self.doubt(&error.to_string()).await,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What this runner holds: the claims it believes are its own, and within
+//! each the tasks that have not ended yet.
+//!
+//! The database decides whether a claim is really ours; the ledger only keeps
+//! this process from starting, or storing, what it already knows is lost.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::task::{ClaimId, Progress, Signal, Stop, TaskId};
+
+/// What [`Ledger::start`] answers.
+#[derive(Debug)]
+pub(crate) enum Start {
+    /// Go; stop when the signal says so.
+    Go(Arc<Signal>),
+    /// Somebody cancelled the task before it started.
+    Cancelled,
+    /// The claim is no longer ours: forget the task.
+    Lost,
+}
+
+#[derive(Debug)]
+struct Held {
+    started: bool,
+    signal: Arc<Signal>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    claims: HashMap<ClaimId, HashMap<TaskId, Held>>,
+    n_tasks: usize,
+}
+
+/// Shared by every loop of one engine. The lock is held for a few map operations.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger(Mutex<Inner>);
+
+impl Ledger {
+    /// Notes a fresh claim.
+    pub(crate) fn add(&self, claim: ClaimId, tasks: impl IntoIterator<Item = TaskId>) {
+        let mut inner = self.lock();
+        let held: HashMap<TaskId, Held> = tasks
+            .into_iter()
+            .map(|task| {
+                (
+                    task,
+                    Held {
+                        started: false,
+                        signal: Arc::default(),
+                    },
+                )
+            })
+            .collect();
+        inner.n_tasks += held.len();
+        inner.claims.insert(claim, held);
+    }
+
+    /// Asks whether a task may start now.
+    pub(crate) fn start(&self, claim: ClaimId, task: TaskId) -> Start {
+        let mut inner = self.lock();
+        let Some(held) = inner
+            .claims
+            .get_mut(&claim)
+            .and_then(|tasks| tasks.get_mut(&task))
+        else {
+            return Start::Lost;
+        };
+        held.started = true;
+        match held.signal.asked() {
+            Some(Stop::Lost) => Start::Lost,
+            Some(Stop::Cancel) => Start::Cancelled,
+            Some(Stop::Interrupt) | None => Start::Go(Arc::clone(&held.signal)),
+        }
+    }
+
+    /// Moves a started task to a claim of its own.
+    pub(crate) fn isolate(&self, from: ClaimId, task: TaskId, to: ClaimId) {
+        let mut inner = self.lock();
+        let Some(held) = inner
+            .claims
+            .get_mut(&from)
+            .and_then(|tasks| tasks.remove(&task))
+        else {
+            return;
+        };
+        inner.forget_if_empty(from);
+        inner.claims.insert(to, HashMap::from([(task, held)]));
+    }
+
+    /// Notes that endings are stored (or turned out stale).
+    pub(crate) fn ended(&self, endings: impl IntoIterator<Item = (ClaimId, TaskId)>) {
+        let mut inner = self.lock();
+        for (claim, task) in endings {
+            let removed = inner
+                .claims
+                .get_mut(&claim)
+                .and_then(|tasks| tasks.remove(&task));
+            inner.n_tasks -= usize::from(removed.is_some());
+            inner.forget_if_empty(claim);
+        }
+    }
+
+    /// Passes a cancel request on.
+    pub(crate) fn cancel(&self, claim: ClaimId, task: TaskId) {
+        if let Some(held) = self
+            .lock()
+            .claims
+            .get(&claim)
+            .and_then(|tasks| tasks.get(&task))
+        {
+            held.signal.stop(Stop::Cancel);
+        }
+    }
+
+    /// Stops everything that has started.
+    pub(crate) fn interrupt(&self) {
+        let inner = self.lock();
+        for held in inner
+            .claims
+            .values()
+            .flat_map(HashMap::values)
+            .filter(|held| held.started)
+        {
+            held.signal.stop(Stop::Interrupt);
+        }
+    }
+
+    /// The lease is gone, and with it every claim.
+    pub(crate) fn lose_all(&self) -> usize {
+        let mut inner = self.lock();
+        for held in inner.claims.values().flat_map(HashMap::values) {
+            held.signal.stop(Stop::Lost);
+        }
+        inner.claims.clear();
+        std::mem::take(&mut inner.n_tasks)
+    }
+
+    /// Whether the claim is known here.
+    pub(crate) fn knows(&self, claim: ClaimId) -> bool {
+        self.lock().claims.contains_key(&claim)
+    }
+
+    /// Whether the task is held under any claim.
+    pub(crate) fn holds_task(&self, task: TaskId) -> bool {
+        self.lock()
+            .claims
+            .values()
+            .any(|tasks| tasks.contains_key(&task))
+    }
+
+    /// Drops claims that the database no longer holds for us; says how many tasks were in them.
+    pub(crate) fn lose(&self, claims: &[ClaimId]) -> usize {
+        let mut inner = self.lock();
+        let mut n_lost = 0;
+        for claim in claims {
+            let tasks = inner.claims.remove(claim).unwrap_or_default();
+            n_lost += tasks.len();
+            tasks.values().for_each(|held| held.signal.stop(Stop::Lost));
+        }
+        inner.n_tasks -= n_lost;
+        n_lost
+    }
+
+    /// Every claim held now.
+    pub(crate) fn claims(&self) -> Vec<ClaimId> {
+        self.lock().claims.keys().copied().collect()
+    }
+
+    /// Tasks held and not ended.
+    pub(crate) fn n_tasks(&self) -> usize {
+        self.lock().n_tasks
+    }
+
+    /// Progress reported since the last call.
+    pub(crate) fn take_progress(&self) -> Vec<(TaskId, Progress)> {
+        let inner = self.lock();
+        let started = inner
+            .claims
+            .values()
+            .flatten()
+            .filter(|(_, held)| held.started);
+        started
+            .filter_map(|(task, held)| Some((*task, held.signal.take_progress()?)))
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn forget_if_empty(&mut self, claim: ClaimId) {
+        if self.claims.get(&claim).is_some_and(HashMap::is_empty) {
+            self.claims.remove(&claim);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLAIM: ClaimId = ClaimId(1);
+
+    fn ledger_with(tasks: &[i64]) -> Ledger {
+        let ledger = Ledger::default();
+        ledger.add(CLAIM, tasks.iter().map(|id| TaskId(*id)));
+        ledger
+    }
+
+    #[test]
+    fn a_claim_is_forgotten_with_its_last_task() {
+        let ledger = ledger_with(&[1, 2]);
+        ledger.ended([(CLAIM, TaskId(1)), (CLAIM, TaskId(1))]);
+        assert!(ledger.knows(CLAIM));
+        assert_eq!(ledger.n_tasks(), 1);
+        ledger.ended([(CLAIM, TaskId(2))]);
+        assert!(!ledger.knows(CLAIM));
+    }
+
+    #[test]
+    fn a_task_cancelled_while_it_waits_never_starts() {
+        let ledger = ledger_with(&[1]);
+        ledger.cancel(CLAIM, TaskId(1));
+        assert!(matches!(ledger.start(CLAIM, TaskId(1)), Start::Cancelled));
+    }
+
+    #[test]
+    fn losing_a_claim_stops_its_attempts_and_keeps_the_rest_from_starting() {
+        let ledger = ledger_with(&[1, 2]);
+        let Start::Go(signal) = ledger.start(CLAIM, TaskId(1)) else {
+            panic!("did not start")
+        };
+        assert_eq!(ledger.lose_all(), 2);
+        assert_eq!(signal.asked(), Some(Stop::Lost));
+        assert!(matches!(ledger.start(CLAIM, TaskId(2)), Start::Lost));
+    }
+
+    #[test]
+    fn an_isolated_task_ends_under_its_own_claim() {
+        let ledger = ledger_with(&[1, 2]);
+        ledger.isolate(CLAIM, TaskId(1), ClaimId(2));
+        ledger.ended([(CLAIM, TaskId(2))]);
+        assert!(!ledger.knows(CLAIM) && ledger.knows(ClaimId(2)));
+        assert_eq!(ledger.n_tasks(), 1);
+    }
+
+    #[test]
+    fn an_interrupt_leaves_waiting_tasks_alone() {
+        let ledger = ledger_with(&[1, 2]);
+        let Start::Go(signal) = ledger.start(CLAIM, TaskId(1)) else {
+            panic!("did not start")
+        };
+        ledger.interrupt();
+        assert_eq!(signal.asked(), Some(Stop::Interrupt));
+    }
+}

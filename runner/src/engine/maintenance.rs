@@ -1,0 +1,124 @@
+//! What every runner does for all of them, without a leader: promote due
+//! tasks, rescue dead runners' claims, keep history's partitions. Each turn is
+//! one short statement that skips what another runner is doing right now.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::core::Core;
+use crate::plugin::Snapshot;
+use crate::store::{PublishedHandler, Rescued};
+
+/// Tasks promoted in one statement.
+const PROMOTE_BATCH: u32 = 1_000;
+/// Time between looks for dead runners. With the 15 s lease a task of a killed
+/// runner starts again within 20 s.
+const RESCUE_INTERVAL: Duration = Duration::from_secs(3);
+/// Time between prunes.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Promotes until its future is dropped.
+pub(crate) async fn promote(core: Arc<Core>) {
+    loop {
+        let wait = match core.store.promote(PROMOTE_BATCH).await {
+            Ok(promoted) => {
+                if promoted.count > 0 {
+                    core.wake_all();
+                }
+                if promoted.count >= u64::from(PROMOTE_BATCH) {
+                    continue;
+                }
+                let next = promoted.next_due.unwrap_or(core.config.poll_interval);
+                next.clamp(Duration::from_millis(2), core.config.poll_interval)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not promote due tasks; trying again");
+                core.config.poll_interval
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = core.promote_now.notified() => {}
+        }
+    }
+}
+
+/// Rescues until its future is dropped.
+pub(crate) async fn rescue(core: Arc<Core>) {
+    loop {
+        match core.store.rescue().await {
+            Ok(rescued) if rescued == Rescued::default() => {}
+            Ok(rescued) => {
+                tracing::warn!(
+                    runners = ?rescued.runners,
+                    n_tasks = rescued.tasks,
+                    n_failed = rescued.failed,
+                    n_cancelled = rescued.cancelled,
+                    "took back the tasks of dead runners"
+                );
+                core.stats.rescued.fetch_add(rescued.tasks, Relaxed);
+                core.wake_all();
+            }
+            Err(error) => tracing::warn!(%error, "could not look for dead runners; trying again"),
+        }
+        tokio::time::sleep(RESCUE_INTERVAL).await;
+    }
+}
+
+/// Prunes until its future is dropped.
+pub(crate) async fn prune(core: Arc<Core>) {
+    loop {
+        match core.store.prune(core.config.retention).await {
+            Ok(pruned) => tracing::debug!(?pruned, "pruned history"),
+            Err(error) => tracing::warn!(%error, "could not prune history; trying again later"),
+        }
+        tokio::time::sleep(PRUNE_INTERVAL).await;
+    }
+}
+
+/// Tells the database which handlers this runner has, whenever that changes.
+pub(crate) async fn publish(core: Arc<Core>) {
+    let mut changes = core.registry.watch();
+    loop {
+        core.publish().await;
+        core.wake_all();
+        core.beat_now.notify_one();
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Core {
+    /// Publishes the handlers of the current snapshot. A failure is repeated by
+    /// the next change or registration, and costs only checks at push.
+    pub(crate) async fn publish(&self) {
+        let handlers = published(&self.registry.snapshot());
+        if let Err(error) = self.store.publish_handlers(self.runner(), &handlers).await {
+            tracing::warn!(%error, "could not publish the handlers");
+        }
+    }
+}
+
+fn published(snapshot: &Snapshot) -> Vec<PublishedHandler> {
+    let live = snapshot.plugins.iter().flat_map(|plugin| {
+        let of = plugin.plugin.as_ref().map_or_else(String::new, |info| {
+            format!("{} {}", info.name, info.version)
+        });
+        plugin
+            .handlers
+            .iter()
+            .map(move |name| (name, plugin, of.clone()))
+    });
+    live.filter_map(|(name, plugin, of)| {
+        let handler = snapshot.handlers.get(name)?;
+        Some(PublishedHandler {
+            info: handler.info().clone(),
+            digest: handler.digest()?,
+            file: plugin.file.clone(),
+            plugin: of,
+        })
+    })
+    .collect()
+}

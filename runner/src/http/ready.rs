@@ -1,0 +1,43 @@
+//! Ready means: a task pushed now would be run here.
+
+use std::time::Duration;
+
+use super::Monitored;
+use crate::engine::Phase;
+
+/// Longest wait for the database's answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The answer of `/readyz`.
+#[derive(Debug, serde::Serialize)]
+pub(super) struct Ready {
+    /// Whether every check passed.
+    pub(super) ready: bool,
+    /// What failed, one line each, for the person who reads the probe's log.
+    failing: Vec<String>,
+}
+
+pub(super) async fn check(monitored: &Monitored) -> Ready {
+    let mut failing = Vec::new();
+    if monitored.shutdown.phase() != Phase::Running {
+        failing.push("stopping: no new tasks are claimed".to_owned());
+    }
+    if monitored.registry.snapshot().handlers.is_empty() {
+        failing.push(
+            "no handler is loaded: the plugin directory is empty or every file was refused"
+                .to_owned(),
+        );
+    }
+    match tokio::time::timeout(PATIENCE, monitored.store.check_schema()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => failing.push(format!("database: {error}")),
+        Err(_) => failing.push(format!(
+            "database: no answer within {} s",
+            PATIENCE.as_secs()
+        )),
+    }
+    Ready {
+        ready: failing.is_empty(),
+        failing,
+    }
+}

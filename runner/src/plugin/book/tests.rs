@@ -1,0 +1,169 @@
+use std::time::Duration;
+
+use super::*;
+use crate::plugin::scan::Stamp;
+
+/// A book with a clock of its own, in milliseconds, and the default options:
+/// settle 200 ms, at most 2 s, retire after 1 s.
+struct Story {
+    book: Book,
+    begin: Instant,
+    options: DirectoryOptions,
+}
+
+impl Story {
+    fn new() -> Story {
+        Story {
+            book: Book::default(),
+            begin: Instant::now() + Duration::from_secs(1),
+            options: DirectoryOptions::default(),
+        }
+    }
+
+    fn at(&self, ms: u64) -> Instant {
+        self.begin + Duration::from_millis(ms)
+    }
+
+    /// A scan at `ms` that saw these files with these stamps.
+    fn scan(&mut self, ms: u64, files: &[(&str, i64)]) -> Vec<Sighting> {
+        let file = |(name, n): &(&str, i64)| (name.to_string(), Seen::File(Stamp::nth(*n)));
+        let listing = Listing {
+            files: files.iter().map(file).collect(),
+            identity: (1, 1),
+            complete: true,
+        };
+        self.book.observe(listing, self.at(ms))
+    }
+
+    fn ready(&mut self, ms: u64) -> Vec<String> {
+        let now = self.at(ms);
+        let ready = self.book.take_ready(&self.options, now);
+        ready.into_iter().map(|ready| ready.file).collect()
+    }
+
+    fn gone(&mut self, ms: u64) -> Vec<String> {
+        let now = self.at(ms);
+        self.book.take_gone(&self.options, now)
+    }
+}
+
+#[test]
+fn a_file_is_ready_once_after_it_stood_still() {
+    let mut story = Story::new();
+    assert_eq!(
+        story.scan(0, &[("a", 1)]),
+        [Sighting::Discovered("a".into())]
+    );
+    assert_eq!(story.ready(199), [""; 0]);
+    assert_eq!(story.book.next(&story.options), Some(story.at(200)));
+    story.scan(200, &[("a", 1)]);
+    assert_eq!(story.ready(200), ["a"]);
+    story.scan(5_000, &[("a", 1)]);
+    assert_eq!(story.ready(5_000), [""; 0]);
+    assert_eq!(story.book.next(&story.options), None);
+}
+
+#[test]
+fn a_change_begins_the_settling_anew() {
+    let mut story = Story::new();
+    story.scan(0, &[("a", 1)]);
+    assert_eq!(
+        story.scan(150, &[("a", 2)]),
+        [Sighting::Changed("a".into())]
+    );
+    assert_eq!(story.ready(349), [""; 0]);
+    assert_eq!(story.ready(350), ["a"]);
+}
+
+#[test]
+fn a_file_that_never_stands_still_is_tried_every_two_seconds() {
+    let mut story = Story::new();
+    let mut tried = Vec::new();
+    for n in 0..60 {
+        let ms = n * 100;
+        story.scan(ms, &[("a", n as i64)]);
+        if !story.ready(ms).is_empty() {
+            tried.push(ms);
+        }
+    }
+    assert_eq!(tried, [2_000, 4_100]);
+}
+
+#[test]
+fn a_restless_file_that_was_no_good_is_tried_again_when_it_stands_still() {
+    let mut story = Story::new();
+    for n in 0..=20 {
+        story.scan(n * 100, &[("a", n as i64)]);
+    }
+    let now = story.at(2_000);
+    let ready = story.book.take_ready(&story.options, now);
+    assert!(ready[0].restless);
+    story.book.settle_again("a", false, story.at(2_050));
+    story.scan(2_200, &[("a", 20)]);
+    assert_eq!(story.ready(2_200), ["a"]);
+}
+
+#[test]
+fn a_file_that_is_missed_for_a_moment_is_not_gone() {
+    let mut story = Story::new();
+    story.scan(0, &[("a", 1)]);
+    story.ready(200);
+    story.scan(300, &[]);
+    assert_eq!(story.gone(1_299), [""; 0]);
+    assert_eq!(story.book.missing().collect::<Vec<_>>(), ["a"]);
+    story.scan(1_299, &[("a", 2)]);
+    assert_eq!(story.gone(9_000), [""; 0]);
+    assert_eq!(story.ready(1_499), ["a"]);
+}
+
+#[test]
+fn a_file_that_stays_away_is_gone_once() {
+    let mut story = Story::new();
+    story.scan(0, &[("a", 1)]);
+    story.scan(300, &[]);
+    assert_eq!(story.book.next(&story.options), Some(story.at(1_300)));
+    assert_eq!(story.ready(1_000), [""; 0]);
+    assert_eq!(story.gone(1_300), ["a"]);
+    assert_eq!(story.gone(1_301), [""; 0]);
+    assert_eq!(
+        story.scan(1_400, &[("a", 1)]),
+        [Sighting::Discovered("a".into())]
+    );
+}
+
+#[test]
+fn a_scan_that_is_not_complete_makes_nothing_gone() {
+    let mut story = Story::new();
+    story.scan(0, &[("a", 1)]);
+    let listing = Listing {
+        files: BTreeMap::new(),
+        identity: (1, 1),
+        complete: false,
+    };
+    story.book.observe(listing, story.at(300));
+    assert_eq!(story.gone(60_000), [""; 0]);
+}
+
+#[test]
+fn files_above_the_limit_are_ignored_and_push_no_known_file_out() {
+    let mut story = Story::new();
+    story.scan(0, &[("zzz", 1)]);
+    let names: Vec<String> = (0..MAX_FILES).map(|n| format!("{n:04}")).collect();
+    let mut files: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    files.push(("zzz", 1));
+    story.scan(100, &files);
+    assert_eq!(story.book.ignored, 1);
+    assert!(story.book.seen("zzz").is_some());
+    assert!(story.book.seen(&names[MAX_FILES - 1]).is_none());
+}
+
+#[test]
+fn at_the_start_old_files_need_no_settling_and_young_ones_do() {
+    let mut story = Story::new();
+    story.scan(0, &[("old", 1_000), ("young", 1_009), ("future", 9_999)]);
+    let today = SystemTime::UNIX_EPOCH + Duration::from_secs(1_010);
+    let now = story.at(0);
+    story.book.trust_old_files(&story.options, now, today);
+    assert_eq!(story.ready(0), ["old"]);
+    assert!(story.book.is_settling());
+}

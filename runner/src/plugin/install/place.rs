@@ -1,0 +1,60 @@
+//! Whole files or none: write beside, sync, rename.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::InstallError;
+
+/// Puts a file of these bytes at `dir/name`, in the place of what is there.
+/// A link is replaced, not followed.
+pub(super) fn place(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), InstallError> {
+    let failed = |error| InstallError::writing(dir, &format!("write {name}"), error);
+    let (mut file, unfinished) = create_beside(dir, name).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    // Runners may be another user; code is no secret. Not left to the umask.
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+        .map_err(failed)?;
+    // Before the rename: else a power cut may leave the name with no bytes.
+    file.sync_all().map_err(failed)?;
+    fs::rename(&unfinished.0, dir.join(name)).map_err(failed)?;
+    std::mem::forget(unfinished);
+    sync_dir(dir).map_err(failed)
+}
+
+/// A hidden file in the same directory, so that a rename can put it in place.
+fn create_beside(dir: &Path, name: &str) -> io::Result<(File, Unfinished)> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    loop {
+        // Two deployments at once must not write into one file.
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = dir.join(format!(".{name}.{}-{count}.tmp", std::process::id()));
+        let file = OpenOptions::new().write(true).create_new(true).open(&path);
+        match file {
+            Ok(file) => return Ok((file, Unfinished(path))),
+            // Left behind by a killed process with our number.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Removes the file when the writing did not come to its end.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // It is hidden and ends in `.tmp`: nobody loads it if this fails too.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    match File::open(dir)?.sync_all() {
+        // Some network file systems cannot sync a directory.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        done => done,
+    }
+}

@@ -1,0 +1,91 @@
+//! Files whose load failed perhaps by this machine's fault, until they are
+//! tried again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::book::Ready;
+
+/// The pause doubles up to this, so that a file that always exhausts the
+/// compiler's minute costs at most a minute of every fifteen.
+const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+/// One pause for each such file.
+#[derive(Default)]
+pub(super) struct Pauses(HashMap<String, Pause>);
+
+struct Pause {
+    ready: Ready,
+    until: Instant,
+    length: Duration,
+    /// It was given out for another try, which has not ended yet.
+    over: bool,
+}
+
+impl Pauses {
+    /// Begins a pause, twice as long as the one before, if there was one.
+    pub(super) fn begin(&mut self, ready: Ready, first: Duration, now: Instant) {
+        let before = self.0.get(&ready.file).map(|pause| pause.length * 2);
+        let length = before.unwrap_or(first).min(LONGEST);
+        let pause = Pause {
+            until: now + length,
+            length,
+            over: false,
+            ready: ready.clone(),
+        };
+        self.0.insert(ready.file, pause);
+    }
+
+    /// The file needs no other try, or is another one now.
+    pub(super) fn forget(&mut self, file: &str) {
+        self.0.remove(file);
+    }
+
+    /// The files whose pause is over, each once.
+    pub(super) fn take_over(&mut self, now: Instant) -> Vec<Ready> {
+        let mut over = Vec::new();
+        for pause in self.0.values_mut() {
+            if !pause.over && pause.until <= now {
+                pause.over = true;
+                over.push(pause.ready.clone());
+            }
+        }
+        over
+    }
+
+    /// When the next pause is over.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let running = self.0.values().filter(|pause| !pause.over);
+        running.map(|pause| pause.until).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::scan::{Seen, Stamp};
+
+    #[test]
+    fn pauses_double_up_to_a_quarter_of_an_hour() {
+        let begin = Instant::now();
+        let mut pauses = Pauses::default();
+        let mut lengths = Vec::new();
+        for _ in 0..10 {
+            let ready = Ready {
+                file: "a.wasm".into(),
+                seen: Seen::File(Stamp::nth(1)),
+                restless: false,
+            };
+            pauses.begin(ready, Duration::from_secs(5), begin);
+            let next = pauses.next().expect("a pause is running");
+            lengths.push((next - begin).as_secs());
+            assert!(pauses.take_over(next - Duration::from_millis(1)).is_empty());
+            assert_eq!(pauses.take_over(next).len(), 1);
+            assert!(pauses.take_over(next).is_empty());
+            assert_eq!(pauses.next(), None);
+        }
+        assert_eq!(lengths, [5, 10, 20, 40, 80, 160, 320, 640, 900, 900]);
+    }
+}

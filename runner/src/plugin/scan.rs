@@ -1,0 +1,175 @@
+//! What is in the plugin directory: names and stamps, no bytes.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// Names that one scan reads at most. Far above what is loaded: with more, a
+/// scan says that it is not complete, and no file counts as gone.
+const MAX_LISTED: usize = 10_000;
+
+/// Everything that changes when a file's bytes may have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    file: (u64, u64),
+    pub(super) size: u64,
+    modified: (i64, i64),
+    /// The inode's own time: also moves when the owner sets `modified` back,
+    /// and on a chmod that makes an unreadable file readable.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(super) fn of(meta: &Metadata) -> Stamp {
+        Stamp {
+            file: (meta.dev(), meta.ino()),
+            size: meta.size(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+
+    /// The n-th stamp of a file, last changed n seconds after 1970.
+    #[cfg(test)]
+    pub(super) fn nth(n: i64) -> Stamp {
+        Stamp {
+            file: (1, 1),
+            size: 1,
+            modified: (n, 0),
+            changed: (n, 0),
+        }
+    }
+
+    /// Whether the file last changed at least `age` before `now`. A time in
+    /// the future counts as no.
+    pub(super) fn is_older_than(&self, age: Duration, now: SystemTime) -> bool {
+        let Ok(now) = now.duration_since(SystemTime::UNIX_EPOCH) else {
+            return false;
+        };
+        let limit = now.saturating_sub(age).as_secs() as i64;
+        self.modified.0 < limit && self.changed.0 < limit
+    }
+}
+
+/// One entry of the directory that is called `*.wasm`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// A regular file, or a link to one.
+    File(Stamp),
+    /// Something that can never be a plugin, with the reason for people.
+    Odd(String),
+}
+
+/// The directory at one moment.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) files: BTreeMap<String, Seen>,
+    /// Device and inode of the directory: another one is another directory.
+    pub(super) identity: (u64, u64),
+    /// Whether every name was read.
+    pub(super) complete: bool,
+}
+
+/// Reads the directory. Opens none of its files. Blocks.
+pub(super) fn scan(dir: &Path) -> io::Result<Listing> {
+    let meta = fs::metadata(dir)?;
+    let mut listing = Listing {
+        files: BTreeMap::new(),
+        identity: (meta.dev(), meta.ino()),
+        complete: true,
+    };
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| is_plugin_name(name)) else {
+            continue;
+        };
+        if listing.files.len() >= MAX_LISTED {
+            listing.complete = false;
+            break;
+        }
+        if let Some(seen) = look_at(&entry.path()) {
+            listing.files.insert(name.to_owned(), seen);
+        }
+    }
+    Ok(listing)
+}
+
+/// Whether a file of this name can be a plugin: `*.wasm`, and not what editors
+/// and copying programs leave behind (those hide, or end differently).
+pub(super) fn is_plugin_name(name: &str) -> bool {
+    !name.starts_with('.') && name.len() > ".wasm".len() && name.ends_with(".wasm")
+}
+
+/// Follows links: Kubernetes mounts files as links into a hidden directory.
+fn look_at(path: &Path) -> Option<Seen> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_file() => Some(Seen::File(Stamp::of(&meta))),
+        Ok(meta) if meta.is_dir() => None,
+        Ok(meta) => Some(Seen::Odd(format!("it is {}, not a file", kind_of(&meta)))),
+        // Gone since the name was read, or a link to nothing.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(Seen::Odd(format!("it cannot be looked at: {error}"))),
+    }
+}
+
+fn kind_of(meta: &Metadata) -> &'static str {
+    let kind = meta.file_type();
+    if kind.is_fifo() {
+        "a named pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_editors_and_copies_leave_behind_is_no_plugin() {
+        for name in ["a.wasm", "a.b.wasm", "A-1.wasm"] {
+            assert!(is_plugin_name(name), "{name}");
+        }
+        for name in [
+            ".wasm",
+            ".a.wasm",
+            ".#a.wasm",
+            "a.wasm~",
+            "a.wasm.tmp",
+            "a.wasm.part",
+            ".a.wasm.swp",
+            "a.wasm.swp",
+            "4913",
+            "a.wat",
+            "a.WASM.bak",
+        ] {
+            assert!(!is_plugin_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn directories_and_dangling_links_are_not_seen_but_pipes_are_odd() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = |name: &str| dir.path().join(name);
+        fs::create_dir(path("dir.wasm")).expect("a directory");
+        std::os::unix::fs::symlink("nowhere", path("dangling.wasm")).expect("a link");
+        std::os::unix::fs::symlink("/dev/zero", path("zero.wasm")).expect("a link");
+        fs::write(path("real.wasm"), "x").expect("a file");
+        std::os::unix::fs::symlink("real.wasm", path("link.wasm")).expect("a link");
+
+        let listing = scan(dir.path()).expect("a listing");
+        let names: Vec<&str> = listing.files.keys().map(String::as_str).collect();
+        assert_eq!(names, ["link.wasm", "real.wasm", "zero.wasm"]);
+        assert_eq!(listing.files["link.wasm"], listing.files["real.wasm"]);
+        assert_eq!(
+            listing.files["zero.wasm"],
+            Seen::Odd("it is a device, not a file".into())
+        );
+    }
+}

@@ -1,0 +1,7 @@
+//! The room as a whole, on real directories.
+
+mod component;
+mod directory;
+mod install;
+mod real;
+pub(super) mod support;

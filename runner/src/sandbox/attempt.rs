@@ -1,0 +1,235 @@
+//! One attempt: a fresh store and instance, one call, a report.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use wasmtime::{Engine, Store};
+
+use super::bindings::{PluginPre, Verdict, WireFailure};
+use super::engine::YIELD_FUEL;
+use super::failure::{self, Scene};
+use super::json;
+use super::logs::{clean, clean_text};
+use super::state::{State, lock};
+use crate::task::{
+    Attempt, Digest, ErrorKind, Failure, HandlerInfo, Limits, Outcome, Report, Retries, Stop, Usage,
+};
+
+/// WASI and resource handles that a guest may hold.
+const MAX_HANDLES: usize = 1_000;
+/// Bytes of a failure's code that are kept.
+const CODE_BYTES: usize = 128;
+/// A guest's delays end here: a year, in milliseconds.
+const MAX_DELAY_MS: u64 = 365 * 24 * 3_600_000;
+
+/// What the guest did, seen from outside.
+enum Ended {
+    Returned(Result<String, WireFailure>),
+    Trapped(wasmtime::Error),
+    TimedOut,
+    Stopped(Stop),
+    Panicked(Failure),
+}
+
+/// Makes the store of one instance, with every limit set.
+pub(super) fn store(engine: &Engine, state: State) -> wasmtime::Result<Store<State>> {
+    let limits = Arc::clone(&state.limits);
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| &mut state.limiter);
+    store.set_fuel(limits.fuel)?;
+    store.fuel_async_yield_interval(Some(YIELD_FUEL))?;
+    store.set_hostcall_fuel(usize::try_from(limits.call_bytes).unwrap_or(usize::MAX));
+    store.set_max_component_handles(MAX_HANDLES);
+    Ok(store)
+}
+
+/// Runs one attempt to its end, whatever the guest does.
+pub(super) async fn run(
+    plugin: &PluginPre<State>,
+    digest: Digest,
+    info: &HandlerInfo,
+    limits: Arc<Limits>,
+    attempt: Attempt,
+) -> Report {
+    let mut state = State::new(Some(attempt.clone()), Arc::clone(&limits));
+    let retries = attempt.task.retries.unwrap_or(info.retry.retries);
+    state.max_attempts = match retries {
+        Retries::Limited(n) => Some(n.saturating_add(1)),
+        Retries::Forever => None,
+    };
+    let mut store = match store(plugin.engine(), state) {
+        Ok(store) => store,
+        Err(error) => {
+            let failure = Failure::new(ErrorKind::Internal, format!("set up a store: {error:#}"));
+            return Report::without_guest(retry(failure));
+        }
+    };
+    let ended = watched(plugin, &mut store, info, &attempt).await;
+    report(store, ended, &limits, digest)
+}
+
+/// The call, ended early by a stop or the clock.
+async fn watched(
+    plugin: &PluginPre<State>,
+    store: &mut Store<State>,
+    info: &HandlerInfo,
+    attempt: &Attempt,
+) -> Ended {
+    let timeout = store.data().limits.timeout;
+    let call = async {
+        let instance = plugin.instantiate_async(&mut *store).await?;
+        let args = &attempt.task.args;
+        instance
+            .call_run(&mut *store, info.name.as_str(), args)
+            .await
+    };
+    let call = caught(tokio::time::timeout(timeout, call));
+    tokio::select! {
+        biased;
+        stop = attempt.signal.stopped() => Ended::Stopped(stop),
+        ended = call => match ended {
+            Ok(Ok(Ok(returned))) => Ended::Returned(returned),
+            Ok(Ok(Err(error))) => Ended::Trapped(error),
+            Ok(Err(_elapsed)) => Ended::TimedOut,
+            Err(failure) => Ended::Panicked(failure),
+        },
+    }
+}
+
+/// A panic of the host unwinds through the guest's stack to here and becomes a
+/// failure. The store it happened in may only be read and dropped afterwards.
+pub(super) async fn caught<T>(call: impl Future<Output = T>) -> Result<T, Failure> {
+    let call = AssertUnwindSafe(call).catch_unwind();
+    call.await.map_err(|panic| failure::internal(&*panic))
+}
+
+/// What becomes of an attempt that was stopped from outside.
+pub(super) fn stopped(stop: Stop) -> Outcome {
+    match stop {
+        Stop::Cancel => Outcome::Cancel {
+            reason: "cancelled while it ran".to_owned(),
+        },
+        Stop::Interrupt | Stop::Lost => Outcome::Release,
+    }
+}
+
+fn report(store: Store<State>, ended: Ended, limits: &Limits, digest: Digest) -> Report {
+    let fuel = limits.fuel - store.get_fuel().unwrap_or(0).min(limits.fuel);
+    let mut state = store.into_data();
+    let wall = state.started.elapsed();
+    state.close();
+    let mut logs = lock(&state.logs);
+    let outcome = match ended {
+        Ended::Returned(Ok(result)) => completed(result, limits),
+        Ended::Returned(Err(failure)) => failed(&failure, limits),
+        Ended::TimedOut => retry(failure::timeout(limits)),
+        Ended::Panicked(failure) => retry(failure),
+        Ended::Stopped(stop) => stopped(stop),
+        Ended::Trapped(error) => retry(failure::explain(
+            &error,
+            &Scene {
+                limits,
+                limiter: &state.limiter,
+                logs: &logs,
+            },
+        )),
+    };
+    let (lines, logs_dropped) = logs.take();
+    Report {
+        outcome,
+        usage: Usage {
+            fuel,
+            peak_memory: state.limiter.peak_memory,
+            wall,
+        },
+        logs: lines,
+        logs_dropped,
+        children: std::mem::take(&mut state.children),
+        digest: Some(digest),
+    }
+}
+
+fn retry(failure: Failure) -> Outcome {
+    Outcome::Retry {
+        failure,
+        after: None,
+    }
+}
+
+fn completed(result: String, limits: &Limits) -> Outcome {
+    if result.len() as u64 > limits.result_bytes {
+        let (kind, message) = failure::result_size(Some(result.len()), limits);
+        return retry(Failure::new(kind, message));
+    }
+    match json::check(&result) {
+        Ok(()) => Outcome::Complete { result },
+        Err(error) => retry(Failure::new(
+            ErrorKind::ResultJson,
+            format!("returned something that is not JSON: {error}"),
+        )),
+    }
+}
+
+/// What a returned failure asks for.
+fn failed(wire: &WireFailure, limits: &Limits) -> Outcome {
+    let bytes = wire.message.len() + wire.details.as_ref().map_or(0, String::len);
+    let delay = wire
+        .delay_ms
+        .map(|ms| Duration::from_millis(ms.min(MAX_DELAY_MS)));
+    let failure = if bytes as u64 > limits.result_bytes {
+        let (kind, message) = failure::result_size(Some(bytes), limits);
+        Failure::new(kind, message)
+    } else {
+        failure_of(wire)
+    };
+    match wire.verdict {
+        Verdict::Retry => Outcome::Retry {
+            failure,
+            after: delay,
+        },
+        Verdict::Fail => Outcome::Fail { failure },
+        Verdict::Cancel => Outcome::Cancel {
+            reason: failure.message,
+        },
+        Verdict::Snooze => match delay {
+            Some(after) => Outcome::Snooze { after },
+            None => retry(Failure::new(
+                ErrorKind::Contract,
+                "asked to snooze without saying for how long",
+            )),
+        },
+    }
+}
+
+fn failure_of(wire: &WireFailure) -> Failure {
+    let kind = match wire.code.as_str() {
+        "panic" => ErrorKind::Panic,
+        "arguments" => ErrorKind::Arguments,
+        _ => ErrorKind::Error,
+    };
+    let details = wire.details.as_ref();
+    Failure {
+        kind,
+        code: clean(&wire.code, CODE_BYTES),
+        message: clean_text(&wire.message, usize::MAX),
+        // Details that are not JSON are lost rather than the failure they belong to.
+        details: details.filter(|text| json::check(text).is_ok()).cloned(),
+        backtrace: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_the_host_is_a_failure_and_no_more() {
+        let failure = caught(async { panic!("at the disco") }).await;
+        let failure = failure.expect_err("it panicked");
+        assert_eq!(failure.kind, ErrorKind::Internal);
+        assert!(failure.message.contains("at the disco"));
+        assert_eq!(caught(async { 1 }).await, Ok(1));
+    }
+}

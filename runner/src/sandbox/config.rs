@@ -1,0 +1,66 @@
+//! What an operator decides about the sandbox.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::task::{LimitRequest, Limits, Name};
+
+/// Where the memory of instances comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Allocator {
+    /// Reserved once for all slots and reused: the fast one.
+    #[default]
+    Pooling,
+    /// Mapped afresh for every attempt: several times dearer, for the wary.
+    OnDemand,
+}
+
+/// Everything the sandbox needs to know at start.
+#[derive(Debug, Clone)]
+pub struct SandboxConfig {
+    /// Where instance memory comes from.
+    pub allocator: Allocator,
+    /// Attempts that may run at the same time; sizes the pool. At least 1.
+    pub slots: u32,
+    /// What an attempt gets when its handler asks for nothing.
+    pub defaults: Limits,
+    /// What no handler gets more of.
+    pub cap: Limits,
+    /// The operator's word per handler: wins over what the handler asks, and
+    /// is capped all the same.
+    pub overrides: BTreeMap<Name, LimitRequest>,
+    /// Where compiled code is kept; `None` compiles every time.
+    pub cache_dir: Option<PathBuf>,
+    /// Bytes that the cache may hold before the oldest entries go.
+    pub cache_bytes: u64,
+    /// The `pgtq` program, run as `pgtq compile-plugin`. `None` compiles
+    /// inside this process without limits: for tests only.
+    pub compiler: Option<PathBuf>,
+    /// Wall-clock time for one compilation.
+    pub compile_timeout: Duration,
+    /// Address space of the compiling child, bytes.
+    pub compile_memory: u64,
+    /// The largest plugin file, bytes.
+    pub max_file_bytes: u64,
+}
+
+impl Default for SandboxConfig {
+    fn default() -> Self {
+        SandboxConfig {
+            allocator: Allocator::default(),
+            slots: 64,
+            defaults: Limits::default(),
+            cap: Limits::default_cap(),
+            overrides: BTreeMap::new(),
+            cache_dir: None,
+            cache_bytes: 1 << 30,
+            compiler: None,
+            // Generous: an unoptimised build of the compiler is slow.
+            compile_timeout: Duration::from_secs(60),
+            compile_memory: 1 << 30,
+            max_file_bytes: 32 << 20,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Why the sandbox does not start, and why a file is refused.
+
+use std::path::PathBuf;
+
+/// The sandbox cannot be set up on this machine or with this configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The engine refused its configuration, or its memory could not be reserved.
+    #[error(
+        "set up the sandbox: {reason}; fewer slots, a lower memory cap or `allocator = \"on-demand\"` need less address space"
+    )]
+    Engine {
+        /// What wasmtime said.
+        reason: String,
+    },
+    /// A setting makes no sense.
+    #[error("set up the sandbox: {0}")]
+    Config(String),
+}
+
+/// Why a plugin file is refused. The text is for the person who put the file
+/// there; nothing of a refused file is in use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// Zero bytes.
+    #[error("the file is empty; it may still be being copied")]
+    Empty,
+    /// Over the size limit.
+    #[error(
+        "the file has {bytes} bytes, the limit is {limit}; build with `--release` and strip it, or raise `max_file_bytes`"
+    )]
+    TooLarge {
+        /// Size of the file.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Not WebAssembly at all.
+    #[error("not a WebAssembly file: it looks like {looks_like}")]
+    NotWasm {
+        /// What it seems to be, with an article.
+        looks_like: String,
+    },
+    /// WebAssembly that ends too early.
+    #[error("the file is cut off at byte {at}; it may still be being copied")]
+    Truncated {
+        /// Where it ends.
+        at: u64,
+    },
+    /// WebAssembly that is not valid.
+    #[error("not valid WebAssembly at byte {at}: {reason}")]
+    Invalid {
+        /// Where.
+        at: u64,
+        /// What the validator said.
+        reason: String,
+    },
+    /// A core module without the SDK's metadata.
+    #[error(
+        "a WebAssembly core module, but not one that was built with pgtq-sdk; build it with `pgtq build`"
+    )]
+    CoreModule,
+    /// A core module with the SDK's metadata that cannot be made a component.
+    #[error("cannot make a component of this core module: {0}")]
+    Componentize(String),
+    /// Built against another contract.
+    #[error(
+        "built against contract pgtq:plugin@{found}, this pgtq wants pgtq:plugin@{wanted}; rebuild the plugin with a matching pgtq-sdk"
+    )]
+    WrongContract {
+        /// The version in the file.
+        found: String,
+        /// Our version.
+        wanted: String,
+    },
+    /// Imports that no runner offers.
+    #[error("imports what a plugin is not given: {}; offered are pgtq:plugin and, of WASI 0.2, cli, clocks, io, random and an empty filesystem", .0.join(", "))]
+    UnknownImports(Vec<String>),
+    /// Not a pgtq plugin.
+    #[error("a WebAssembly component, but not a pgtq plugin: it does not export `{0}`")]
+    MissingExport(String),
+    /// An export of the right name and the wrong type.
+    #[error("exports or imports do not fit the contract: {0}")]
+    WrongType(String),
+    /// A plugin without handlers.
+    #[error("the plugin has no handlers; mark a function with #[handler]")]
+    NoHandlers,
+    /// More handlers than a plugin may have.
+    #[error("the plugin has {0} handlers, at most 1000 are allowed")]
+    TooManyHandlers(usize),
+    /// Two handlers of one name in one file.
+    #[error("the plugin has two handlers named `{0}`; rename one with #[handler(name = \"...\")]")]
+    DuplicateHandler(String),
+    /// A handler name outside the rule.
+    #[error("handler name {0}")]
+    BadName(String),
+    /// The manifest is not what the contract says.
+    #[error("the plugin's manifest cannot be read: {0}")]
+    BadManifest(String),
+    /// `describe` and the handler section disagree.
+    #[error("the plugin describes other handlers than its file lists: {0}")]
+    Mismatch(String),
+    /// Components inside components.
+    #[error("the component contains {0}; composed components are not accepted")]
+    Composed(String),
+    /// Compiling failed.
+    #[error("cannot be compiled: {0}")]
+    Compile(String),
+    /// Compiling took too long.
+    #[error(
+        "compiling took more than {seconds} s and was stopped; make the plugin smaller or raise `compile_timeout`"
+    )]
+    CompileTimeout {
+        /// The limit.
+        seconds: u64,
+    },
+    /// Compiling took too much memory.
+    #[error(
+        "compiling took more than {mib} MiB of memory and was stopped; make the plugin smaller or raise `compile_memory`"
+    )]
+    CompileMemory {
+        /// The limit.
+        mib: u64,
+    },
+    /// The compiler could not be run.
+    #[error("cannot run the compiler {program}: {reason}")]
+    Compiler {
+        /// The program.
+        program: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// `describe` failed.
+    #[error("asking the plugin for its handlers failed: {0}")]
+    Probe(String),
+    /// A fault of the runner itself.
+    #[error("internal error while loading: {0}")]
+    Internal(String),
+}

@@ -1,0 +1,265 @@
+//! From a trap to words: what happened, which limit it was, how to raise it.
+
+use std::fmt::{self, Write as _};
+
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::limiter::Limiter;
+use super::logs::{Logs, clean, clean_text};
+use super::stop::HostStop;
+use crate::task::{ErrorKind, Failure, Limits};
+
+/// Frames shown.
+const MAX_FRAMES: usize = 20;
+/// Bytes of one frame's name; mangled names can unfold without end.
+const FRAME_BYTES: usize = 200;
+/// Bytes of a message that wasmtime or the guest made.
+const MESSAGE_BYTES: usize = 4 << 10;
+
+/// What a store knew when its guest trapped.
+pub(super) struct Scene<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) limiter: &'a Limiter,
+    pub(super) logs: &'a Logs,
+}
+
+/// Explains an error that wasmtime returned from instantiation or a call.
+pub(super) fn explain(error: &wasmtime::Error, scene: &Scene<'_>) -> Failure {
+    let backtrace = error.downcast_ref::<WasmBacktrace>();
+    let (kind, message) = kind_and_message(error, backtrace, scene);
+    Failure {
+        backtrace: backtrace.map(frames).unwrap_or_default(),
+        ..Failure::new(kind, message)
+    }
+}
+
+fn kind_and_message(
+    error: &wasmtime::Error,
+    backtrace: Option<&WasmBacktrace>,
+    scene: &Scene<'_>,
+) -> (ErrorKind, String) {
+    let limits = scene.limits;
+    if let Some(HostStop::Logs) = error.downcast_ref() {
+        return (
+            ErrorKind::Logs,
+            format!(
+                "logged more than ten times its limit of {} lines; log less, or raise `log_lines`",
+                grouped(u64::from(limits.log_lines))
+            ),
+        );
+    }
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return (
+            ErrorKind::Exit,
+            format!("called exit with status {code}; return a value or an error instead"),
+        );
+    }
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        return trapped(*trap, scene);
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        let text = format!("the runner has no room for an instance: {error}");
+        return (ErrorKind::Internal, text);
+    }
+    if scene.limiter.memory_refused {
+        return memory(limits);
+    }
+    if scene.limiter.table_refused {
+        return table(limits);
+    }
+    let text = clean(&format!("{:#}", error.root_cause()), MESSAGE_BYTES);
+    if text.starts_with("too much data is being copied") {
+        // Without a guest frame it was the guest's return value.
+        return match backtrace.is_some_and(|trace| !trace.frames().is_empty()) {
+            true => (
+                ErrorKind::CallSize,
+                format!(
+                    "handed the host more than {} in one call; send less at a time, or raise `call_bytes`",
+                    size(limits.call_bytes)
+                ),
+            ),
+            false => result_size(None, limits),
+        };
+    }
+    (
+        ErrorKind::Contract,
+        format!("the plugin broke the contract: {text}"),
+    )
+}
+
+fn trapped(trap: Trap, scene: &Scene<'_>) -> (ErrorKind, String) {
+    let limits = scene.limits;
+    match trap {
+        Trap::OutOfFuel => (
+            ErrorKind::Fuel,
+            format!(
+                "used up its fuel of {}; raise `fuel` in #[handler(...)] or in the configuration if the work is that large",
+                grouped(limits.fuel)
+            ),
+        ),
+        Trap::StackOverflow => (
+            ErrorKind::Stack,
+            "used more than 512 KiB of stack: endless or very deep recursion".to_owned(),
+        ),
+        Trap::UnreachableCodeReached => match scene.logs.panic_message() {
+            Some(message) => (ErrorKind::Panic, message.to_owned()),
+            None if scene.limiter.memory_refused => memory(limits),
+            None if scene.limiter.table_refused => table(limits),
+            None => (
+                ErrorKind::Trap,
+                "aborted: the guest executed `unreachable`".to_owned(),
+            ),
+        },
+        trap => {
+            let text = trap.to_string();
+            let text = text.strip_prefix("wasm trap: ").unwrap_or(&text);
+            (ErrorKind::Trap, format!("trapped: {text}"))
+        }
+    }
+}
+
+fn memory(limits: &Limits) -> (ErrorKind, String) {
+    (
+        ErrorKind::Memory,
+        format!(
+            "wanted more than its {} of memory; raise `memory` in #[handler(...)] or in the configuration, or work on less at a time",
+            size(limits.memory)
+        ),
+    )
+}
+
+fn table(limits: &Limits) -> (ErrorKind, String) {
+    (
+        ErrorKind::Table,
+        format!(
+            "wanted more than {} table elements; raise `table_elements` in the configuration",
+            grouped(limits.table_elements)
+        ),
+    )
+}
+
+/// The attempt outlived its wall-clock limit.
+pub(super) fn timeout(limits: &Limits) -> Failure {
+    Failure::new(
+        ErrorKind::Timeout,
+        format!(
+            "ran longer than its {:?}; raise `timeout` in #[handler(...)] or in the configuration if the work takes that long",
+            limits.timeout
+        ),
+    )
+}
+
+/// The result is too large; `bytes` if they are known.
+pub(super) fn result_size(bytes: Option<usize>, limits: &Limits) -> (ErrorKind, String) {
+    let what = match bytes {
+        Some(bytes) => format!("returned {} bytes", grouped(bytes as u64)),
+        None => format!("returned more than {}", size(limits.call_bytes)),
+    };
+    (
+        ErrorKind::ResultSize,
+        format!(
+            "{what}, the limit is {}; store large results elsewhere and return a reference",
+            size(limits.result_bytes)
+        ),
+    )
+}
+
+/// The text for a fault of the runner itself.
+pub(super) fn internal(panic: &(dyn std::any::Any + Send)) -> Failure {
+    let said = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    Failure::new(
+        ErrorKind::Internal,
+        format!(
+            "the runner itself failed: {}",
+            clean_text(said, MESSAGE_BYTES)
+        ),
+    )
+}
+
+fn frames(trace: &WasmBacktrace) -> Vec<String> {
+    trace
+        .frames()
+        .iter()
+        .take(MAX_FRAMES)
+        .map(|frame| match frame.func_name() {
+            Some(name) => demangle(name),
+            None => format!("function {}", frame.func_index()),
+        })
+        .collect()
+}
+
+fn demangle(name: &str) -> String {
+    if name.len() > 4 * FRAME_BYTES {
+        return clean(name, FRAME_BYTES);
+    }
+    let mut text = Capped(String::new());
+    // An error only says that the cap was reached.
+    let _ = write!(text, "{:#}", rustc_demangle::demangle(name));
+    clean(&text.0, FRAME_BYTES)
+}
+
+/// Takes a little more than a frame's bytes, then refuses.
+struct Capped(String);
+
+impl fmt::Write for Capped {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0
+            .push_str(&text[..text.floor_char_boundary(2 * FRAME_BYTES)]);
+        match self.0.len() > 2 * FRAME_BYTES {
+            true => Err(fmt::Error),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Bytes in the largest unit that says them exactly.
+fn size(bytes: u64) -> String {
+    match bytes {
+        b if b >= 1 << 30 && b % (1 << 30) == 0 => format!("{} GiB", b >> 30),
+        b if b >= 1 << 20 && b % (1 << 20) == 0 => format!("{} MiB", b >> 20),
+        b if b >= 1 << 10 && b % (1 << 10) == 0 => format!("{} KiB", b >> 10),
+        b => format!("{} bytes", grouped(b)),
+    }
+}
+
+/// 10000000 as `10,000,000`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_counts_are_written_for_people() {
+        assert_eq!(size(64 << 20), "64 MiB");
+        assert_eq!(size(1 << 10), "1 KiB");
+        assert_eq!(size(1_500), "1,500 bytes");
+        assert_eq!(grouped(10_000_000_000), "10,000,000,000");
+        assert_eq!(grouped(7), "7");
+    }
+
+    #[test]
+    fn frames_are_demangled_and_bounded() {
+        assert_eq!(
+            demangle("_ZN4core9panicking5panic17h0123456789abcdefE"),
+            "core::panicking::panic"
+        );
+        assert_eq!(demangle("plain"), "plain");
+        assert!(demangle(&"x".repeat(1 << 20)).len() <= FRAME_BYTES + 4);
+    }
+}

@@ -1,0 +1,66 @@
+//! A plugin's handler, as the engine sees it.
+
+use std::sync::Arc;
+
+use super::attempt;
+use super::load::Compiled;
+use crate::task::{
+    Attempt, Digest, ErrorKind, Failure, Handler, HandlerFuture, HandlerInfo, Limits, Outcome,
+    Report, Stop,
+};
+
+/// One handler of one plugin version.
+pub(super) struct PluginHandler {
+    /// Keeps the code alive for as long as an attempt may run in it.
+    compiled: Compiled,
+    info: Arc<HandlerInfo>,
+    limits: Arc<Limits>,
+}
+
+impl PluginHandler {
+    pub(super) fn new(compiled: Compiled, info: HandlerInfo, limits: Limits) -> Self {
+        PluginHandler {
+            compiled,
+            info: Arc::new(info),
+            limits: Arc::new(limits),
+        }
+    }
+}
+
+impl Handler for PluginHandler {
+    fn info(&self) -> &HandlerInfo {
+        &self.info
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        Some(self.compiled.digest())
+    }
+
+    fn call(&self, attempt: Attempt) -> HandlerFuture {
+        let compiled = self.compiled.clone();
+        let info = Arc::clone(&self.info);
+        let limits = Arc::clone(&self.limits);
+        Box::pin(async move {
+            let inner = &compiled.inner;
+            // The engine runs no more attempts than slots, so this waits only
+            // if it is wrong about that; better than a pool that is empty.
+            let permit = tokio::select! {
+                biased;
+                permit = inner.shared.slots.acquire() => permit,
+                stop = attempt.signal.stopped() => return stopped_early(stop),
+            };
+            let Ok(_permit) = permit else {
+                let failure = Failure::new(ErrorKind::Internal, "the sandbox is closed");
+                return Report::without_guest(Outcome::Retry {
+                    failure,
+                    after: None,
+                });
+            };
+            attempt::run(&inner.plugin, inner.digest, &info, limits, attempt).await
+        })
+    }
+}
+
+fn stopped_early(stop: Stop) -> Report {
+    Report::without_guest(attempt::stopped(stop))
+}

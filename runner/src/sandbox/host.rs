@@ -1,0 +1,183 @@
+//! The host's side of the contract: every import that a plugin is given.
+//!
+//! Each call of an interface of our own is charged in fuel, by call and by
+//! byte, so that a loop of host calls ends like any other loop. WASI calls are
+//! not charged; what they can do is bounded otherwise (handles, log lines,
+//! bytes per call) and the loop around them burns fuel of its own.
+
+use std::time::{Duration, SystemTime};
+
+use wasmtime::component::{Linker, LinkerInstance};
+use wasmtime::{Engine, StoreContextMut, Trap};
+use wasmtime_wasi::WasiView;
+use wasmtime_wasi::cli::{WasiCli, WasiCliView};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
+use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
+use wasmtime_wasi::random::WasiRandom;
+
+use super::bindings::Level;
+use super::engine::YIELD_FUEL;
+use super::logs::clean;
+use super::push;
+use super::state::{State, lock};
+use crate::task::{Attempt, LogLevel, Progress};
+
+/// Fuel for entering the host; measured, a call costs 100 to 200 ns, which is
+/// 100 to 500 instructions.
+const CALL_FUEL: u64 = 1_000;
+/// The most bytes of a progress message that are kept.
+const PROGRESS_BYTES: usize = 200;
+
+type Caller<'a> = StoreContextMut<'a, State>;
+
+/// Takes the fuel for one host call that carries `bytes`, or ends the attempt.
+///
+/// Setting the fuel starts wasmtime's interval until the next yield anew, so a
+/// loop of host calls would never yield by itself: it does here.
+async fn charge(store: &mut Caller<'_>, bytes: usize) -> wasmtime::Result<()> {
+    let Some(left) = store.get_fuel()?.checked_sub(CALL_FUEL + bytes as u64) else {
+        store.set_fuel(0)?;
+        return Err(Trap::OutOfFuel.into());
+    };
+    store.set_fuel(left)?;
+    let state = store.data_mut();
+    if state.yielded_at.saturating_sub(left) >= YIELD_FUEL {
+        state.yielded_at = left;
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// Everything that a plugin may import.
+pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    link_wasi(&mut linker)?;
+    link_context(&mut linker.instance("pgtq:plugin/context@1.0.0")?)?;
+    link_log(&mut linker.instance("pgtq:plugin/log@1.0.0")?)?;
+    link_progress(&mut linker.instance("pgtq:plugin/progress@1.0.0")?)?;
+    link_push(&mut linker.instance("pgtq:plugin/push@1.0.0")?)?;
+    Ok(linker)
+}
+
+/// What a language's standard library asks for even when it uses nothing of
+/// it. No sockets, no http; the filesystem has no directory in it.
+fn link_wasi(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    // io, clocks, random and the three streams.
+    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
+    random::insecure::add_to_linker::<_, WasiRandom>(linker, |s| s.ctx().ctx.random())?;
+    random::insecure_seed::add_to_linker::<_, WasiRandom>(linker, |s| s.ctx().ctx.random())?;
+    cli::exit::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::environment::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_input::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_output::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_stdin::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, State::filesystem)?;
+    filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, State::filesystem)
+}
+
+/// Adds one function: charges for it, then runs it with the state.
+macro_rules! import {
+    ($linker:ident, $name:literal, |$state:ident, ($($arg:ident: $type:ty),*)| $bytes:expr, $value:expr) => {
+        $linker.func_wrap_async($name, |mut store: Caller<'_>, ($($arg,)*): ($($type,)*)| {
+            Box::new(async move {
+                charge(&mut store, $bytes).await?;
+                let $state = store.data_mut();
+                $value
+            })
+        })?;
+    };
+}
+
+/// Adds one function of `context`: a fact about the task, or nothing much
+/// while the plugin describes itself.
+macro_rules! fact {
+    ($linker:ident, $name:literal, $type:ty, |$attempt:ident| $value:expr) => {
+        import!($linker, $name, |state, ()| 0, {
+            let fact = |$attempt: &Attempt| -> $type { $value };
+            Ok((state.attempt.as_ref().map(fact).unwrap_or_default(),))
+        });
+    };
+}
+
+fn link_context(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    fact!(linker, "task-id", u64, |a| a.task.id.0.unsigned_abs());
+    fact!(linker, "attempt", u32, |a| a.number());
+    fact!(linker, "queue", String, |a| a.task.queue.to_string());
+    fact!(linker, "idempotency-key", String, |a| a.idempotency_key());
+    fact!(linker, "pushed-at-ms", u64, |a| millis(a.task.pushed_at));
+    fact!(linker, "due-at-ms", u64, |a| millis(a.task.due_at));
+    import!(linker, "max-attempts", |state, ()| 0, {
+        Ok((state.max_attempts,))
+    });
+    import!(linker, "remaining-ms", |state, ()| 0, {
+        let left = state.limits.timeout.saturating_sub(state.started.elapsed());
+        Ok((whole_millis(left),))
+    });
+    Ok(())
+}
+
+fn millis(at: jiff::Timestamp) -> u64 {
+    SystemTime::from(at)
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, whole_millis)
+}
+
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn link_log(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    import!(
+        linker,
+        "write",
+        |state, (level: Level, message: String, fields: String)| message.len() + fields.len(),
+        {
+            let level = match level {
+                Level::Debug => LogLevel::Debug,
+                Level::Info => LogLevel::Info,
+                Level::Warn => LogLevel::Warn,
+                Level::Error => LogLevel::Error,
+            };
+            lock(&state.logs).write(level, &message, &fields)?;
+            Ok(())
+        }
+    );
+    import!(linker, "panicked", |state, (message: String)| message.len(), {
+        lock(&state.logs).panicked(&message);
+        Ok(())
+    });
+    Ok(())
+}
+
+fn link_progress(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    import!(
+        linker,
+        "report",
+        |state, (fraction: f64, message: String)| message.len(),
+        {
+            if let Some(attempt) = &state.attempt {
+                let fraction = if fraction.is_nan() { 0.0 } else { fraction };
+                attempt.signal.report(Progress {
+                    fraction: fraction.clamp(0.0, 1.0),
+                    message: clean(&message, PROGRESS_BYTES),
+                });
+            }
+            Ok(())
+        }
+    );
+    Ok(())
+}
+
+fn link_push(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    import!(
+        linker,
+        "push",
+        |state, (handler: String, args: String, options: String)| handler.len()
+            + args.len()
+            + options.len(),
+        Ok((push::push(state, &handler, args, &options),))
+    );
+    Ok(())
+}

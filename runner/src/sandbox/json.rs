@@ -1,0 +1,70 @@
+//! Checks JSON text that a guest made, without building a tree of it.
+
+/// How deep values may nest: what most readers, serde_json among them, take.
+/// Postgres gives up at a few thousand.
+pub(super) const MAX_DEPTH: usize = 128;
+
+/// Says why `text` is not JSON that every reader down the line can take.
+pub(super) fn check(text: &str) -> Result<(), String> {
+    if too_deep(text) {
+        return Err(format!("nested more than {MAX_DEPTH} deep"));
+    }
+    serde_json::from_str::<&serde_json::value::RawValue>(text)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// Counts brackets outside strings. Before the parser, so that what is said
+/// here does not hang on how the parser recurses.
+fn too_deep(text: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return true;
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_taken_as_it_is_and_the_rest_refused() {
+        for good in [
+            "1",
+            "null",
+            r#"{"a":[1,2]}"#,
+            " [1e400] ",
+            r#""[[[""#,
+            r#""\"[""#,
+            r#""\u0000""#,
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in ["", "x", "[1,]", "{'a':1}", "1 2", "NaN", "\"a", "[1"] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded_and_strings_do_not_count() {
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert_eq!(check(&nested(MAX_DEPTH)), Ok(()));
+        assert!(check(&nested(MAX_DEPTH + 1)).is_err());
+        assert!(check(&"[".repeat(1 << 20)).is_err());
+        assert_eq!(check(&format!("\"{}\"", "[".repeat(1_000))), Ok(()));
+    }
+}

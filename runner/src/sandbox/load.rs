@@ -1,0 +1,287 @@
+//! From a file's bytes to handlers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+
+use super::bindings::PluginPre;
+use super::cache::Cache;
+use super::compile;
+use super::engine;
+use super::failure::{self, Scene};
+use super::handler::PluginHandler;
+use super::host;
+use super::inspect::{self, Inspection};
+use super::state::{State, lock};
+use super::{LoadError, SandboxConfig, SandboxError, attempt};
+use crate::task::{Digest, Handler, LimitRequest, Limits, Manifest, Name};
+
+/// What `describe` may use. Small, for it is the first code of a new file that
+/// runs; memory is what its handlers may have, since the same statics load.
+const PROBE_FUEL: u64 = 1_000_000_000;
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The engine and all that plugins share. One per process; a clone is another
+/// handle to the same.
+#[derive(Clone)]
+pub struct Sandbox {
+    shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    config: SandboxConfig,
+    engine: Engine,
+    linker: Linker<State>,
+    cache: Option<Cache>,
+    /// One compilation at a time: each takes every core and up to its memory
+    /// limit.
+    compiling: Semaphore,
+    probing: Semaphore,
+    /// Never more instances than the pool was sized for.
+    pub(super) slots: Semaphore,
+}
+
+impl Sandbox {
+    /// Sets up the engine and, with the pooling allocator, reserves address
+    /// space for every slot.
+    pub fn new(config: SandboxConfig) -> Result<Sandbox, SandboxError> {
+        let engine = engine::running(&config)?;
+        let linker = host::linker(&engine).map_err(|error| SandboxError::Engine {
+            reason: format!("{error:#}"),
+        })?;
+        let cache = config
+            .cache_dir
+            .as_deref()
+            .and_then(|dir| Cache::open(dir, config.cache_bytes, &engine));
+        Ok(Sandbox {
+            shared: Arc::new(Shared {
+                cache,
+                compiling: Semaphore::new(1),
+                probing: Semaphore::new(engine::PROBES as usize),
+                slots: Semaphore::new(config.slots as usize),
+                config,
+                engine,
+                linker,
+            }),
+        })
+    }
+
+    /// The configuration it was made with.
+    pub fn config(&self) -> &SandboxConfig {
+        &self.shared.config
+    }
+
+    /// Inspects, compiles (or takes from the cache) and links a plugin file.
+    /// `digest` is the sha256 of `bytes`, and keys the cache. Needs a tokio
+    /// runtime. Cancel-safe: dropping the future kills the compiling child.
+    pub async fn compile(&self, bytes: Arc<[u8]>, digest: Digest) -> Result<Compiled, LoadError> {
+        let limit = self.shared.config.max_file_bytes;
+        if bytes.len() as u64 > limit {
+            return Err(LoadError::TooLarge {
+                bytes: bytes.len() as u64,
+                limit,
+            });
+        }
+        let shared = Arc::clone(&self.shared);
+        let file = Arc::clone(&bytes);
+        let (inspection, cached) = blocking(move || {
+            if digest != sha256(&file) {
+                return Err(LoadError::Internal("digest of other bytes".to_owned()));
+            }
+            let inspection = inspect::inspect(&file)?;
+            let cached = shared.cache.as_ref().and_then(|cache| cache.get(digest));
+            Ok((inspection, cached))
+        })
+        .await?;
+        if let Some(code) = cached {
+            return self.link(code, digest, inspection, true).await;
+        }
+        let code = {
+            let closed = |_| LoadError::Internal("the compiler is closed".to_owned());
+            let _permit = self.shared.compiling.acquire().await.map_err(closed)?;
+            Arc::new(compile::compile(&self.shared.config, bytes).await?)
+        };
+        let compiled = self
+            .link(Arc::clone(&code), digest, inspection, false)
+            .await?;
+        let shared = Arc::clone(&self.shared);
+        blocking(move || {
+            if let Some(cache) = &shared.cache {
+                cache.put(digest, &code);
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(compiled)
+    }
+
+    /// Makes runnable code of what the compiler, or the cache, returned.
+    async fn link(
+        &self,
+        code: Arc<Vec<u8>>,
+        digest: Digest,
+        inspection: Inspection,
+        from_cache: bool,
+    ) -> Result<Compiled, LoadError> {
+        let shared = Arc::clone(&self.shared);
+        blocking(move || {
+            // SAFETY: `code` was made by our own compiler, in this process or
+            // in its child, or carries the MAC of the cache's private key.
+            let component = unsafe { Component::deserialize(&shared.engine, &*code) }
+                .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+            // Now rather than under the first task.
+            component
+                .initialize_copy_on_write_image()
+                .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+            let plugin = shared
+                .linker
+                .instantiate_pre(&component)
+                .and_then(PluginPre::new)
+                .map_err(|error| LoadError::WrongType(format!("{error:#}")))?;
+            Ok(Compiled {
+                inner: Arc::new(Inner {
+                    shared,
+                    plugin,
+                    digest,
+                    inspection,
+                    from_cache,
+                }),
+            })
+        })
+        .await
+    }
+
+    /// Component instances alive now, if the allocator counts them.
+    pub fn live_instances(&self) -> Option<u64> {
+        let metrics = self.shared.engine.pooling_allocator_metrics()?;
+        Some(metrics.component_instances())
+    }
+}
+
+/// Runs what would hold up the scheduler. A panic in it is an error here.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+) -> Result<T, LoadError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(LoadError::Internal(error.to_string())),
+    }
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    use sha2::Digest as _;
+    Digest(sha2::Sha256::digest(bytes).into())
+}
+
+/// A compiled and linked plugin version. A clone is another handle to the same.
+#[derive(Clone)]
+pub struct Compiled {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) shared: Arc<Shared>,
+    pub(super) plugin: PluginPre<State>,
+    pub(super) digest: Digest,
+    inspection: Inspection,
+    from_cache: bool,
+}
+
+impl Compiled {
+    /// The sha256 of the file.
+    pub fn digest(&self) -> Digest {
+        self.inner.digest
+    }
+
+    /// What the file says about itself.
+    pub fn inspection(&self) -> &Inspection {
+        &self.inner.inspection
+    }
+
+    /// Whether the code came from the cache, so that no child ran.
+    pub fn from_cache(&self) -> bool {
+        self.inner.from_cache
+    }
+
+    /// Asks the plugin for its manifest, under small limits (1 G fuel, 5 s, the
+    /// memory of its largest handler), and holds it against the file's own list.
+    pub async fn probe(&self) -> Result<Manifest, LoadError> {
+        let closed = |_| LoadError::Internal("the sandbox is closed".to_owned());
+        let _permit = self.inner.shared.probing.acquire().await.map_err(closed)?;
+        let text = self.describe().await?;
+        let manifest: Manifest =
+            serde_json::from_str(&text).map_err(|error| inspect::bad_manifest(&error))?;
+        inspect::check_contract(&manifest.contract)?;
+        inspect::check_handlers(&manifest.handlers)?;
+        inspect::check_same(&manifest.handlers, &self.inner.inspection.handlers)?;
+        Ok(manifest)
+    }
+
+    async fn describe(&self) -> Result<String, LoadError> {
+        let limits = Arc::new(self.probe_limits());
+        let state = State::new(None, Arc::clone(&limits));
+        let internal = |error: wasmtime::Error| LoadError::Internal(format!("{error:#}"));
+        let mut store = attempt::store(self.inner.plugin.engine(), state).map_err(internal)?;
+        let call = async {
+            let plugin = self.inner.plugin.instantiate_async(&mut store).await?;
+            plugin.call_describe(&mut store).await
+        };
+        match attempt::caught(tokio::time::timeout(PROBE_TIMEOUT, call)).await {
+            Ok(Ok(Ok(text))) => Ok(text),
+            Ok(Ok(Err(error))) => {
+                let mut state = store.into_data();
+                state.close();
+                let scene = Scene {
+                    limits: &limits,
+                    limiter: &state.limiter,
+                    logs: &lock(&state.logs),
+                };
+                let failure = failure::explain(&error, &scene);
+                Err(LoadError::Probe(failure.message))
+            }
+            Ok(Err(_elapsed)) => Err(LoadError::Probe(failure::timeout(&limits).message)),
+            Err(failure) => Err(LoadError::Internal(failure.message)),
+        }
+    }
+
+    fn probe_limits(&self) -> Limits {
+        let config = &self.inner.shared.config;
+        let handlers = &self.inner.inspection.handlers;
+        let memory = handlers
+            .iter()
+            .map(|info| self.limits(&info.name, &info.limits).memory)
+            .max();
+        Limits {
+            fuel: PROBE_FUEL,
+            timeout: PROBE_TIMEOUT,
+            memory: memory.unwrap_or(config.defaults.memory),
+            ..config.defaults.clone()
+        }
+    }
+
+    /// One handler for each in `manifest`. They keep this version's code alive.
+    pub fn handlers(&self, manifest: &Manifest) -> Vec<Arc<dyn Handler>> {
+        let handlers = manifest.handlers.iter().cloned();
+        handlers
+            .map(|info| -> Arc<dyn Handler> {
+                let limits = self.limits(&info.name, &info.limits);
+                Arc::new(PluginHandler::new(self.clone(), info, limits))
+            })
+            .collect()
+    }
+
+    /// The operator's override wins over the handler's wish, field by field.
+    fn limits(&self, name: &Name, asked: &LimitRequest) -> Limits {
+        let config = &self.inner.shared.config;
+        let over = config.overrides.get(name).copied().unwrap_or_default();
+        let wanted = LimitRequest {
+            fuel: over.fuel.or(asked.fuel),
+            timeout_ms: over.timeout_ms.or(asked.timeout_ms),
+            memory: over.memory.or(asked.memory),
+        };
+        config.defaults.granted(&wanted, &config.cap)
+    }
+}

@@ -1,0 +1,198 @@
+//! Makes plugin files of the guests in `tests/guests`, and runs them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::Digest as _;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+use crate::sandbox::{Compiled, LoadError, Sandbox, SandboxConfig};
+use crate::task::{
+    Attempt, ClaimId, Digest, ErrorKind, Failure, Handler, Name, Outcome, Report, Signal, Task,
+    TaskId,
+};
+
+/// What a guest is made of, besides its code.
+pub(super) struct Parts {
+    pub(super) manifest: String,
+    pub(super) listed: Vec<String>,
+    pub(super) memory: &'static str,
+    pub(super) wit: String,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Parts {
+            manifest: manifest("1.0.0", &["work"]),
+            listed: vec![r#"{"name":"work"}"#.to_owned()],
+            memory: "2",
+            wit: read("../sdk/wit/pgtq.wit"),
+        }
+    }
+}
+
+pub(super) fn manifest(contract: &str, handlers: &[&str]) -> String {
+    let handlers: Vec<String> = handlers
+        .iter()
+        .map(|name| format!(r#"{{"name":"{name}"}}"#))
+        .collect();
+    format!(
+        r#"{{"contract":"{contract}","plugin":{{"name":"guest","version":"0.1.0"}},"handlers":[{}]}}"#,
+        handlers.join(",")
+    )
+}
+
+pub(super) fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+pub(super) fn source(name: &str) -> String {
+    read(&format!("../tests/guests/{name}.wat"))
+}
+
+/// The guest as a core module that carries its world, as an SDK build does.
+pub(super) fn core_module(code: &str, parts: &Parts) -> Vec<u8> {
+    let imports: Vec<&str> = code
+        .lines()
+        .filter_map(|line| line.strip_prefix(";; import: "))
+        .collect();
+    let text = source("prelude")
+        .replace(";; IMPORTS", &imports.join("\n"))
+        .replace("MEMORY", parts.memory)
+        .replace("MANIFEST", &parts.manifest.replace('"', "\\22"))
+        .replace("LENGTH", &parts.manifest.len().to_string())
+        .replace("GUEST", code);
+    let mut module = wat::parse_str(&text).expect("guest text");
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("pgtq.wit", &parts.wit).expect("wit");
+    let world = resolve.select_world(&[package], None).expect("world");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("embed");
+    let mut list = Vec::new();
+    for handler in &parts.listed {
+        list.extend_from_slice(&(handler.len() as u32).to_le_bytes());
+        list.extend_from_slice(handler.as_bytes());
+    }
+    append_section(&mut module, "pgtq.handlers", &list);
+    module
+}
+
+/// The guest as a component.
+pub(super) fn component(code: &str, parts: &Parts) -> Vec<u8> {
+    wrap(&core_module(code, parts))
+}
+
+pub(super) fn wrap(module: &[u8]) -> Vec<u8> {
+    use wasi_preview1_component_adapter_provider as adapter;
+    ComponentEncoder::default()
+        .module(module)
+        .expect("module")
+        .adapter(
+            adapter::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
+            adapter::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+        )
+        .expect("adapter")
+        .encode()
+        .expect("component")
+}
+
+/// The guest of this name, as a component with one handler `work`.
+pub(super) fn guest(name: &str) -> Vec<u8> {
+    component(&source(name), &Parts::default())
+}
+
+pub(super) fn append_section(module: &mut Vec<u8>, name: &str, data: &[u8]) {
+    let leb = |mut n: usize| {
+        let mut bytes = Vec::new();
+        while n >= 0x80 {
+            bytes.push(n as u8 | 0x80);
+            n >>= 7;
+        }
+        bytes.push(n as u8);
+        bytes
+    };
+    let mut body = leb(name.len());
+    body.extend_from_slice(name.as_bytes());
+    body.extend_from_slice(data);
+    module.push(0);
+    module.extend(leb(body.len()));
+    module.extend(body);
+}
+
+pub(super) fn sandbox(config: SandboxConfig) -> Sandbox {
+    Sandbox::new(config).expect("sandbox")
+}
+
+pub(super) fn small() -> SandboxConfig {
+    SandboxConfig {
+        slots: 2,
+        ..SandboxConfig::default()
+    }
+}
+
+pub(super) async fn load(sandbox: &Sandbox, file: &[u8]) -> Result<Compiled, LoadError> {
+    let digest = Digest(sha2::Sha256::digest(file).into());
+    sandbox.compile(Arc::from(file), digest).await
+}
+
+/// Loads a file that must load, and returns its first handler.
+pub(super) async fn handler(sandbox: &Sandbox, file: &[u8]) -> Arc<dyn Handler> {
+    let compiled = load(sandbox, file).await.expect("load");
+    let manifest = compiled.probe().await.expect("probe");
+    compiled.handlers(&manifest).remove(0)
+}
+
+pub(super) fn attempt(args: &str) -> Attempt {
+    Attempt {
+        task: Arc::new(Task {
+            id: TaskId(7),
+            queue: Name::default_queue(),
+            handler: Name::new("work").expect("name"),
+            priority: 0,
+            args: args.to_owned(),
+            attempts: 0,
+            crashes: 0,
+            retries: None,
+            pushed_at: jiff::Timestamp::UNIX_EPOCH,
+            due_at: jiff::Timestamp::UNIX_EPOCH,
+            key: None,
+            parent: None,
+        }),
+        claim: ClaimId(1),
+        signal: Arc::new(Signal::default()),
+    }
+}
+
+/// Runs a guest once under `config`, then shows that the sandbox still works
+/// and that nothing of the guest is left in it.
+pub(super) async fn survive(name: &str, args: &str, config: SandboxConfig) -> Report {
+    let sandbox = sandbox(config);
+    let hostile = handler(&sandbox, &guest(name)).await;
+    let report = hostile.call(attempt(args)).await;
+    let echo = handler(&sandbox, &guest("echo")).await;
+    let after = echo.call(attempt("[1]")).await;
+    assert_eq!(
+        after.outcome,
+        Outcome::Complete {
+            result: "[1]".into()
+        }
+    );
+    assert_eq!(sandbox.live_instances().unwrap_or(0), 0);
+    report
+}
+
+/// The failure of an attempt that is to be tried again.
+pub(super) fn failure(report: &Report) -> &Failure {
+    match &report.outcome {
+        Outcome::Retry { failure, .. } => failure,
+        other => panic!("not a failure: {other:?}"),
+    }
+}
+
+pub(super) async fn survive_as(name: &str, config: SandboxConfig, kind: ErrorKind) -> Report {
+    let report = survive(name, "[]", config).await;
+    assert_eq!(failure(&report).kind, kind, "{:?}", report.outcome);
+    assert!(report.usage.fuel > 0, "no fuel was counted");
+    report
+}

@@ -1,0 +1,7 @@
+//! Hostile guests, hostile files, and what the runner is like afterwards.
+
+mod attempts;
+mod caching;
+mod files;
+mod guests;
+mod limits;

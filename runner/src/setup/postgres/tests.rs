@@ -1,0 +1,113 @@
+//! A real server, started and stopped.
+
+use super::wire::Connection;
+use super::*;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn start(options: &Options) -> PrivatePostgres {
+    PrivatePostgres::start(options, &|line| eprintln!("{line}")).unwrap()
+}
+
+fn answers(server: &PrivatePostgres, database: &str) -> bool {
+    Connection::open(server.dir(), database, Duration::from_secs(5)).is_ok()
+}
+
+#[test]
+fn ephemeral_server_serves_and_leaves_nothing_behind() {
+    let server = start(&Options::ephemeral());
+    assert!(answers(&server, "pgtq"));
+
+    let url = server.create_database("first", None).unwrap();
+    assert_eq!(url, server.url_of("first"));
+    let host = server.dir().display();
+    assert_eq!(url, format!("postgresql:///first?host={host}&user=pgtq"));
+
+    server.create_database("copy", Some("first")).unwrap();
+    server
+        .create_database("copy", Some("first"))
+        .expect("exists already, which is fine");
+    assert!(answers(&server, "copy"));
+    server.drop_database("copy").unwrap();
+    assert!(!answers(&server, "copy"));
+    let error = server.create_database("x", Some("missing")).unwrap_err();
+    assert!(error.to_string().contains("missing"), "{error}");
+
+    let dir = server.dir().to_owned();
+    server.stop().unwrap();
+    assert!(!dir.exists());
+}
+
+#[test]
+fn kept_data_survives_and_a_running_server_is_shared() {
+    let parent = tempfile::Builder::new()
+        .prefix("pgtq-kept-")
+        .tempdir_in("/tmp")
+        .unwrap();
+    // The server runs as another user when the tests run as root.
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(parent.path(), open).unwrap();
+    let mut options = Options::keep(parent.path().join("kept"));
+    options.durable = false;
+
+    let first = start(&options);
+    first.create_database("mine", None).unwrap();
+    let second = start(&options);
+    assert_eq!(second.pid(), None, "the first one's server is used");
+    assert_eq!(second.url(), first.url());
+    drop(second);
+    assert!(answers(&first, "mine"), "leaving does not stop it");
+    first.stop().unwrap();
+
+    let third = start(&options);
+    assert!(answers(&third, "mine"));
+}
+
+#[test]
+fn words_of_a_server_that_does_not_start_are_shown() {
+    let mut options = Options::ephemeral();
+    options.settings = vec![("shared_buffers".to_owned(), "many".to_owned())];
+    let error = PrivatePostgres::start(&options, &|_| ()).unwrap_err();
+    assert!(error.to_string().contains("shared_buffers"), "{error}");
+}
+
+/// Not a test: the owner that the next test kills. Says where its server is and
+/// waits for the end of its input.
+#[test]
+#[ignore = "run by another test"]
+fn owner_to_be_killed() {
+    let server = start(&Options::ephemeral());
+    println!("dir={}", server.dir().display());
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+#[test]
+fn server_and_directory_go_when_the_owner_is_killed() {
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture"])
+        .arg("setup::postgres::tests::owner_to_be_killed")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(owner.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.split_once("dir=").map(|(_, dir)| PathBuf::from(dir)));
+    let dir = said.expect("the owner says where its server is");
+    assert!(Connection::open(&dir, "pgtq", Duration::from_secs(5)).is_ok());
+
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while dir.exists() {
+        assert!(
+            Instant::now() < deadline,
+            "{} is still there",
+            dir.display()
+        );
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,218 @@
+//! Claim: take runnable tasks for a runner.
+
+use std::time::Instant;
+
+use tokio_postgres::Row;
+
+use super::claims::Calling;
+use super::connection::{Lease, Role};
+use super::lanes::LaneKey;
+use super::sql::sql;
+use super::{Lanes, QueueFilter, Store, StoreError};
+use crate::task::{ClaimId, Name, Retries, RunnerId, Task, TaskId};
+
+/// A claimed batch.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The fence that every ending of these tasks carries.
+    pub claim: ClaimId,
+    /// The tasks, the most urgent first.
+    pub tasks: Vec<Task>,
+    /// There may be more to take right now.
+    pub more: bool,
+}
+
+impl Store {
+    /// Takes up to `want` tasks of the loaded `handlers`, lowest priority
+    /// number first, fairly over handlers and queues of one priority. `None`
+    /// means that there is nothing to take now. Looks for new lanes and
+    /// stragglers by itself, within 5 % of the time: up to a second after the
+    /// push in the worst case.
+    ///
+    /// After an error, or when the future is dropped, the claim may have
+    /// happened: it is then among [`super::BeatReply::ghosts`].
+    pub async fn claim(
+        &self,
+        runner: RunnerId,
+        lanes: &mut Lanes,
+        handlers: &[Name],
+        want: u32,
+    ) -> Result<Option<Claimed>, StoreError> {
+        if handlers.is_empty() || want == 0 {
+            return Ok(None);
+        }
+        let mut lease = self.lease(Role::Claim, "claim tasks").await?;
+        let _calling = Calling::new(self);
+        lanes.set_handlers(handlers);
+        let mut refreshed = lanes.refresh_due(false, Instant::now());
+        if refreshed {
+            refresh(&mut lease, lanes, handlers).await?;
+        }
+        loop {
+            let started = Instant::now();
+            let claimed = self.take(&mut lease, runner, lanes, want).await?;
+            if refreshed {
+                lanes.add_cost(started.elapsed());
+            }
+            if claimed.is_some() || refreshed || !lanes.refresh_due(true, Instant::now()) {
+                return Ok(claimed);
+            }
+            refresh(&mut lease, lanes, handlers).await?;
+            refreshed = true;
+        }
+    }
+
+    async fn take(
+        &self,
+        lease: &mut Lease<'_>,
+        runner: RunnerId,
+        lanes: &mut Lanes,
+        want: u32,
+    ) -> Result<Option<Claimed>, StoreError> {
+        let shares = lanes.shares(want);
+        if shares.is_empty() {
+            return Ok(None);
+        }
+        let queues: Vec<&str> = shares.iter().map(|s| s.key.queue.as_str()).collect();
+        let handlers: Vec<&str> = shares.iter().map(|s| s.key.handler.as_str()).collect();
+        let priorities: Vec<i32> = shares.iter().map(|s| s.key.priority).collect();
+        let after: Vec<i64> = shares.iter().map(|s| s.after).collect();
+        let most: Vec<i64> = shares.iter().map(|s| s.most).collect();
+        let rows = lease
+            .query(
+                sql!("claim"),
+                &[
+                    &runner.0,
+                    &queues,
+                    &handlers,
+                    &priorities,
+                    &after,
+                    &most,
+                    &i64::from(want),
+                ],
+            )
+            .await?;
+        let taken: Vec<(LaneKey, i64)> = rows.iter().map(place).collect();
+        let more = lanes.took(&shares, &taken, want) || lanes.beyond(&shares);
+        let Some(first) = rows.first() else {
+            return Ok(None);
+        };
+        let claim = ClaimId(first.get("claim"));
+        let tasks: Vec<Task> = rows.iter().map(task).collect();
+        self.live().claimed(claim, tasks.iter().map(|task| task.id));
+        Ok(Some(Claimed { claim, tasks, more }))
+    }
+
+    /// Moves one task into a claim of its own, so that a crash blames nobody
+    /// else. `None`: the claim is lost.
+    pub async fn isolate(
+        &self,
+        runner: RunnerId,
+        claim: ClaimId,
+        task: TaskId,
+    ) -> Result<Option<ClaimId>, StoreError> {
+        let mut lease = self.lease(Role::Claim, "isolate a task").await?;
+        let _calling = Calling::new(self);
+        let rows = lease
+            .query(sql!("isolate"), &[&runner.0, &claim.0, &task.0])
+            .await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let alone = ClaimId(row.get("id"));
+        let ended = [(claim, task)];
+        let emptied = self.live().emptied(&ended);
+        self.live().claimed(alone, std::iter::once(task));
+        self.live().ended(&ended);
+        for empty in emptied {
+            // Nothing is left to give back, so this only removes the row.
+            let only = Some(vec![empty]);
+            lease
+                .query(sql!("release_claims"), &[&runner.0, &only])
+                .await?;
+        }
+        Ok(Some(alone))
+    }
+
+    /// Gives back, unburnt, whatever of a claim has not ended. Returns how
+    /// many tasks went back.
+    pub async fn release_claim(&self, runner: RunnerId, claim: ClaimId) -> Result<u64, StoreError> {
+        let only = Some(vec![claim.0]);
+        let rows = self
+            .run(
+                Role::Finish,
+                "release a claim",
+                sql!("release_claims"),
+                &[&runner.0, &only],
+            )
+            .await?;
+        self.live().forget(claim);
+        Ok(rows[0].get::<_, i64>("released").unsigned_abs())
+    }
+}
+
+async fn refresh(
+    lease: &mut Lease<'_>,
+    lanes: &mut Lanes,
+    handlers: &[Name],
+) -> Result<(), StoreError> {
+    let started = Instant::now();
+    let names: Vec<&str> = handlers.iter().map(Name::as_str).collect();
+    let (only, queues) = match &lanes.filter {
+        QueueFilter::Only(queues) => (true, queues),
+        QueueFilter::Except(queues) => (false, queues),
+    };
+    let queues: Vec<String> = queues.iter().map(ToString::to_string).collect();
+    let paused: Vec<(String, String)> = lease
+        .query(sql!("pauses"), &[])
+        .await?
+        .iter()
+        .map(|row| (row.get("kind"), row.get("name")))
+        .collect();
+    let is_paused = |key: &LaneKey| {
+        paused.iter().any(|(kind, name)| match kind.as_str() {
+            "queue" => *name == key.queue,
+            _ => *name == key.handler,
+        })
+    };
+    let found = lease
+        .query(sql!("lanes"), &[&names, &queues, &only])
+        .await?
+        .iter()
+        .map(place)
+        .collect();
+    lanes.refreshed(found, is_paused, Instant::now(), started.elapsed());
+    Ok(())
+}
+
+fn place(row: &Row) -> (LaneKey, i64) {
+    let key = LaneKey {
+        priority: row.get("priority"),
+        queue: row.get("queue"),
+        handler: row.get("handler"),
+    };
+    (key, row.get("position"))
+}
+
+fn task(row: &Row) -> Task {
+    let name = |column: &str| {
+        Name::new(row.get(column)).expect("the table's constraint is the rule of Name")
+    };
+    let count = |column: &str| u32::try_from(row.get::<_, i32>(column)).unwrap_or(0);
+    Task {
+        id: TaskId(row.get("id")),
+        queue: name("queue"),
+        handler: name("handler"),
+        priority: row.get("priority"),
+        args: row.get("args"),
+        attempts: count("attempts"),
+        crashes: count("crashes"),
+        retries: row
+            .get::<_, Option<i32>>("retries")
+            .map(Retries::from_column),
+        pushed_at: row.get("pushed_at"),
+        due_at: row.get("due_at"),
+        key: row.get("key"),
+        parent: row.get::<_, Option<i64>>("parent").map(TaskId),
+    }
+}

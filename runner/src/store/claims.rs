@@ -1,0 +1,201 @@
+//! Which tasks of which claims this process has still to end.
+//!
+//! Tells finish which claims are over, so that it deletes them without
+//! counting in the database, and tells apart, at a beat, claims that are under
+//! way, lost, or ghosts (committed, but their answer never came). The
+//! database's claims table is the truth; this is bookkeeping.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use crate::task::{ClaimId, TaskId};
+
+#[derive(Debug, Default)]
+pub(super) struct LiveClaims {
+    open: BTreeMap<ClaimId, HashSet<TaskId>>,
+    /// Every claim above the floor whose answer came, ended ones too.
+    known: BTreeSet<ClaimId>,
+    /// No claim of this process up to here can be unknown to it.
+    floor: i64,
+    /// Claim calls begun and ended; a call under way may have committed.
+    begun: u64,
+    ended: u64,
+}
+
+/// What was known when a beat began.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// Claims above this id may be ours.
+    pub(super) floor: i64,
+    newest: i64,
+    open: Vec<ClaimId>,
+    begun: u64,
+    quiet: bool,
+}
+
+/// Notes the end of a claim call, however it ends.
+pub(super) struct Calling<'a>(pub(super) &'a super::Store);
+
+impl<'a> Calling<'a> {
+    pub(super) fn new(store: &'a super::Store) -> Self {
+        store.live().begun += 1;
+        Calling(store)
+    }
+}
+
+impl Drop for Calling<'_> {
+    fn drop(&mut self) {
+        self.0.live().ended += 1;
+    }
+}
+
+impl LiveClaims {
+    pub(super) fn claimed(&mut self, claim: ClaimId, tasks: impl Iterator<Item = TaskId>) {
+        self.open.insert(claim, tasks.collect());
+        self.known.insert(claim);
+    }
+
+    /// The claims that have nothing left once `ended` are ended.
+    pub(super) fn emptied(&self, ended: &[(ClaimId, TaskId)]) -> Vec<i64> {
+        let mut by_claim: BTreeMap<ClaimId, HashSet<TaskId>> = BTreeMap::new();
+        for (claim, task) in ended {
+            by_claim.entry(*claim).or_default().insert(*task);
+        }
+        by_claim
+            .into_iter()
+            .filter(|(claim, ended)| {
+                self.open
+                    .get(claim)
+                    .is_some_and(|left| left.is_subset(ended))
+            })
+            .map(|(claim, _)| claim.0)
+            .collect()
+    }
+
+    pub(super) fn ended(&mut self, ended: &[(ClaimId, TaskId)]) {
+        for (claim, task) in ended {
+            if let Some(left) = self.open.get_mut(claim) {
+                left.remove(task);
+                if left.is_empty() {
+                    self.open.remove(claim);
+                }
+            }
+        }
+    }
+
+    pub(super) fn forget(&mut self, claim: ClaimId) {
+        self.open.remove(&claim);
+    }
+
+    pub(super) fn look(&self) -> Look {
+        let oldest_open = self
+            .open
+            .keys()
+            .next()
+            .map_or(i64::MAX, |claim| claim.0 - 1);
+        Look {
+            floor: self.floor.min(oldest_open),
+            newest: self.known.last().map_or(self.floor, |claim| claim.0),
+            open: self.open.keys().copied().collect(),
+            begun: self.begun,
+            quiet: self.begun == self.ended,
+        }
+    }
+
+    /// Ghosts and lost claims among what a beat found. While a claim call is
+    /// under way its claim looks like a ghost, so then there are none: a call
+    /// that loses its answer ends within seconds, and a later beat finds it.
+    pub(super) fn compare(
+        &mut self,
+        look: &Look,
+        held: &[ClaimId],
+    ) -> (Vec<ClaimId>, Vec<ClaimId>) {
+        let unknown: Vec<ClaimId> = held
+            .iter()
+            .copied()
+            .filter(|claim| !self.known.contains(claim))
+            .collect();
+        let lost = look
+            .open
+            .iter()
+            .copied()
+            .filter(|claim| !held.contains(claim) && self.open.contains_key(claim))
+            .collect();
+        if !look.quiet || self.begun != look.begun {
+            return (Vec::new(), lost);
+        }
+        let oldest_unknown = unknown.first().map_or(i64::MAX, |claim| claim.0 - 1);
+        self.floor = look.newest.min(oldest_unknown).max(self.floor);
+        let keep_from = self
+            .open
+            .keys()
+            .next()
+            .map_or(self.floor, |claim| self.floor.min(claim.0 - 1));
+        self.known.retain(|claim| claim.0 > keep_from);
+        (unknown, lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(id: i64) -> impl Iterator<Item = TaskId> {
+        std::iter::once(TaskId(id))
+    }
+
+    #[test]
+    fn a_claim_is_over_when_its_last_task_has_ended() {
+        let mut live = LiveClaims::default();
+        live.claimed(ClaimId(5), [TaskId(1), TaskId(2)].into_iter());
+        assert!(live.emptied(&[(ClaimId(5), TaskId(1))]).is_empty());
+        live.ended(&[(ClaimId(5), TaskId(1))]);
+        assert_eq!(live.emptied(&[(ClaimId(5), TaskId(2))]), [5]);
+        assert!(live.emptied(&[(ClaimId(9), TaskId(2))]).is_empty());
+    }
+
+    #[test]
+    fn a_claim_whose_answer_was_lost_is_a_ghost_until_it_is_gone() {
+        let mut live = LiveClaims::default();
+        live.claimed(ClaimId(5), one(1));
+        let look = live.look();
+        assert_eq!(
+            live.compare(&look, &[ClaimId(5), ClaimId(7)]),
+            (vec![ClaimId(7)], vec![])
+        );
+        live.claimed(ClaimId(9), one(2));
+        live.ended(&[(ClaimId(5), TaskId(1))]);
+        let look = live.look();
+        assert!(look.floor < 7);
+        let (ghosts, _) = live.compare(&look, &[ClaimId(7), ClaimId(9)]);
+        assert_eq!(ghosts, [ClaimId(7)]);
+    }
+
+    #[test]
+    fn a_claim_call_under_way_makes_no_ghost() {
+        let mut live = LiveClaims::default();
+        live.begun = 1;
+        let look = live.look();
+        assert!(live.compare(&look, &[ClaimId(7)]).0.is_empty());
+        live.claimed(ClaimId(7), one(1));
+        live.ended = 1;
+        let look = live.look();
+        assert!(live.compare(&look, &[ClaimId(7)]).0.is_empty());
+    }
+
+    #[test]
+    fn an_ended_claim_is_neither_ghost_nor_lost() {
+        let mut live = LiveClaims::default();
+        live.claimed(ClaimId(5), one(1));
+        let look = live.look();
+        live.ended(&[(ClaimId(5), TaskId(1))]);
+        assert_eq!(live.compare(&look, &[ClaimId(5)]), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_claim_the_database_does_not_hold_is_lost() {
+        let mut live = LiveClaims::default();
+        live.claimed(ClaimId(5), one(1));
+        let look = live.look();
+        assert_eq!(live.compare(&look, &[]), (vec![], vec![ClaimId(5)]));
+    }
+}

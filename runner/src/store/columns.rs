@@ -1,0 +1,279 @@
+//! Endings as arrays, one for each column.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
+
+use super::Ending;
+use crate::task::{Failure, LogLine, Transition};
+
+type Param<'a> = &'a (dyn ToSql + Sync);
+
+/// What all endings have.
+struct Common<'a> {
+    claim_ids: Vec<i64>,
+    ids: Vec<i64>,
+    queues: Vec<&'a str>,
+    handlers: Vec<&'a str>,
+    priorities: Vec<i32>,
+    args: Vec<&'a str>,
+    error_codes: Vec<Option<Cow<'a, str>>>,
+    error_messages: Vec<Option<Cow<'a, str>>>,
+    error_details: Vec<Option<&'a str>>,
+    backtraces: Vec<Option<String>>,
+    logs: Vec<Option<String>>,
+    logs_dropped: Vec<i64>,
+    attempts: Vec<i32>,
+    crashes: Vec<i32>,
+    retries: Vec<Option<i32>>,
+    pushed_at: Vec<Timestamp>,
+    due_at: Vec<Timestamp>,
+    since_start: Vec<f64>,
+    since_end: Vec<f64>,
+    fuel: Vec<i64>,
+    peak_memory: Vec<i64>,
+    wall_us: Vec<i64>,
+    digests: Vec<Option<&'a [u8]>>,
+    keys: Vec<Option<&'a str>>,
+    parents: Vec<Option<i64>>,
+}
+
+/// The parameters of `finish_final.sql`, up to the claims.
+pub(super) struct FinalColumns<'a> {
+    common: Common<'a>,
+    states: Vec<&'a str>,
+    results: Vec<Option<&'a str>>,
+    error_kinds: Vec<Option<&'a str>>,
+}
+
+/// The parameters of `finish_return.sql`, up to the claims.
+pub(super) struct ReturnColumns<'a> {
+    common: Common<'a>,
+    kinds: Vec<&'a str>,
+    numbers: Vec<i32>,
+    delays: Vec<Option<f64>>,
+}
+
+impl<'a> Common<'a> {
+    fn new(endings: &[&'a Ending]) -> Self {
+        let failures: Vec<Option<&'a Failure>> =
+            endings.iter().map(|e| failure(&e.transition)).collect();
+        fn each<'a, T>(endings: &[&'a Ending], field: impl Fn(&'a Ending) -> T) -> Vec<T> {
+            endings.iter().map(|ending| field(ending)).collect()
+        }
+        Common {
+            claim_ids: each(endings, |e| e.claim.0),
+            ids: each(endings, |e| e.task.id.0),
+            queues: each(endings, |e| e.task.queue.as_str()),
+            handlers: each(endings, |e| e.task.handler.as_str()),
+            priorities: each(endings, |e| e.task.priority),
+            args: each(endings, |e| e.task.args.as_str()),
+            error_codes: failures
+                .iter()
+                .map(|f| f.filter(|f| !f.code.is_empty()).map(|f| clean(&f.code)))
+                .collect(),
+            error_messages: each(endings, |e| message(&e.transition).map(clean)),
+            error_details: failures
+                .iter()
+                .map(|f| f.and_then(|f| f.details.as_deref()))
+                .collect(),
+            backtraces: failures
+                .iter()
+                .map(|f| {
+                    f.filter(|f| !f.backtrace.is_empty())
+                        .map(|f| clean(&f.backtrace.join("\n")).into_owned())
+                })
+                .collect(),
+            logs: each(endings, |e| logs(&e.logs)),
+            logs_dropped: each(endings, |e| big(e.logs_dropped)),
+            attempts: each(endings, attempts_after),
+            crashes: each(endings, |e| small(e.task.crashes)),
+            retries: each(endings, |e| e.task.retries.map(|r| r.to_column())),
+            pushed_at: each(endings, |e| e.task.pushed_at),
+            due_at: each(endings, |e| e.task.due_at),
+            since_start: each(endings, |e| e.since_start.as_secs_f64()),
+            since_end: each(endings, |e| e.since_end.as_secs_f64()),
+            fuel: each(endings, |e| big(e.usage.fuel)),
+            peak_memory: each(endings, |e| big(e.usage.peak_memory)),
+            wall_us: each(endings, |e| {
+                i64::try_from(e.usage.wall.as_micros()).unwrap_or(i64::MAX)
+            }),
+            digests: each(endings, |e| e.digest.as_ref().map(|d| &d.0[..])),
+            keys: each(endings, |e| e.task.key.as_deref()),
+            parents: each(endings, |e| e.task.parent.map(|id| id.0)),
+        }
+    }
+}
+
+impl<'a> FinalColumns<'a> {
+    pub(super) fn new(endings: &[&'a Ending]) -> Self {
+        FinalColumns {
+            common: Common::new(endings),
+            states: endings
+                .iter()
+                .map(|e| e.transition.state().as_str())
+                .collect(),
+            results: endings
+                .iter()
+                .map(|e| match &e.transition {
+                    Transition::Complete { result } => Some(result.as_str()),
+                    _ => None,
+                })
+                .collect(),
+            error_kinds: endings
+                .iter()
+                .map(|e| failure(&e.transition).map(|f| f.kind.as_str()))
+                .collect(),
+        }
+    }
+
+    pub(super) fn params<'p>(&'p self, runner: &'p i64) -> Vec<Param<'p>> {
+        let c = &self.common;
+        vec![
+            runner,
+            &c.claim_ids,
+            &c.ids,
+            &self.states,
+            &c.queues,
+            &c.handlers,
+            &c.priorities,
+            &c.args,
+            &self.results,
+            &self.error_kinds,
+            &c.error_codes,
+            &c.error_messages,
+            &c.error_details,
+            &c.backtraces,
+            &c.logs,
+            &c.logs_dropped,
+            &c.attempts,
+            &c.crashes,
+            &c.retries,
+            &c.pushed_at,
+            &c.due_at,
+            &c.since_start,
+            &c.since_end,
+            &c.fuel,
+            &c.peak_memory,
+            &c.wall_us,
+            &c.digests,
+            &c.keys,
+            &c.parents,
+        ]
+    }
+}
+
+impl<'a> ReturnColumns<'a> {
+    pub(super) fn new(endings: &[&'a Ending]) -> Self {
+        ReturnColumns {
+            common: Common::new(endings),
+            kinds: endings
+                .iter()
+                .map(|e| match &e.transition {
+                    Transition::Snooze { .. } => "snooze",
+                    Transition::Release => "release",
+                    other => failure(other).map_or("error", |f| f.kind.as_str()),
+                })
+                .collect(),
+            numbers: endings
+                .iter()
+                .map(|e| small(e.task.attempts).saturating_add(1))
+                .collect(),
+            delays: endings
+                .iter()
+                .map(|e| match &e.transition {
+                    Transition::Retry { delay, .. } | Transition::Snooze { delay } => {
+                        // A century; beyond it Postgres's times end.
+                        Some(delay.as_secs_f64().min(3.2e9))
+                    }
+                    _ => None,
+                })
+                .collect(),
+        }
+    }
+
+    pub(super) fn params<'p>(&'p self, runner: &'p i64) -> Vec<Param<'p>> {
+        let c = &self.common;
+        vec![
+            runner,
+            &c.claim_ids,
+            &c.ids,
+            &self.kinds,
+            &c.queues,
+            &c.handlers,
+            &c.priorities,
+            &c.args,
+            &c.error_codes,
+            &c.error_messages,
+            &c.error_details,
+            &c.backtraces,
+            &c.logs,
+            &c.logs_dropped,
+            &c.attempts,
+            &c.crashes,
+            &c.retries,
+            &c.pushed_at,
+            &c.due_at,
+            &c.since_start,
+            &c.since_end,
+            &c.fuel,
+            &c.peak_memory,
+            &c.wall_us,
+            &c.digests,
+            &c.keys,
+            &c.parents,
+            &self.numbers,
+            &self.delays,
+        ]
+    }
+}
+
+fn failure(transition: &Transition) -> Option<&Failure> {
+    match transition {
+        Transition::Fail { failure } | Transition::Retry { failure, .. } => Some(failure),
+        _ => None,
+    }
+}
+
+fn message(transition: &Transition) -> Option<&str> {
+    match transition {
+        Transition::Cancel { reason } => Some(reason),
+        other => failure(other).map(|failure| failure.message.as_str()),
+    }
+}
+
+/// Snoozed and released attempts are not counted; a cancelled one was begun.
+fn attempts_after(ending: &Ending) -> i32 {
+    let before = small(ending.task.attempts);
+    match ending.transition {
+        Transition::Snooze { .. } | Transition::Release => before,
+        _ => before.saturating_add(1),
+    }
+}
+
+fn logs(lines: &[LogLine]) -> Option<String> {
+    if lines.is_empty() {
+        return None;
+    }
+    let text = serde_json::to_string(lines).expect("log lines are numbers and text");
+    // Legal JSON, but no text operator of Postgres can read it.
+    Some(text.replace("\\u0000", "\\ufffd"))
+}
+
+/// The one place that makes text fit for Postgres: it has no NUL.
+fn clean(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+fn big(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn small(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}

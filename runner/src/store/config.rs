@@ -1,0 +1,437 @@
+//! Where the database is: URLs, `PG*` variables, TLS modes, the schema's name.
+//!
+//! tokio-postgres knows three of libpq's six `sslmode`s and refuses parameters
+//! it does not know, and every managed Postgres hands out such URLs: so this
+//! takes out what it understands itself and leaves the rest to tokio-postgres.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+
+/// The schema that pgtq lives in: `[a-z_][a-z0-9_]{0,47}`, not `pg_*`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Schema(String);
+
+/// How the connection is protected; libpq's `sslmode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Never TLS.
+    Disable,
+    /// TLS where the server has it, unverified (also `allow`).
+    Prefer,
+    /// TLS, unverified.
+    Require,
+    /// TLS with a certificate of a known authority.
+    VerifyCa,
+    /// TLS with a certificate of a known authority for this host.
+    VerifyFull,
+}
+
+/// Everything needed to reach the database. Display and Debug hide the password.
+#[derive(Clone)]
+pub struct DatabaseConfig {
+    pub(super) postgres: tokio_postgres::Config,
+    /// libpq's `sslmode`.
+    pub tls: TlsMode,
+    /// A PEM file of authorities; the system's when absent.
+    pub tls_root: Option<PathBuf>,
+    /// The schema pgtq lives in.
+    pub schema: Schema,
+    /// For transaction poolers: no LISTEN, no named statements, no session state.
+    pub poll_only: bool,
+    /// How long one attempt to connect may take, per host.
+    pub connect_timeout: Duration,
+}
+
+/// Why a text does not say where a database is. Never holds the password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("read the database address: {message}")]
+pub struct ConfigError {
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// Parameters of libpq that change nothing for us.
+const IGNORED: [&str; 9] = [
+    "gssencmode",
+    "krbsrvname",
+    "sslcompression",
+    "sslsni",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+    "fallback_application_name",
+    "uselibpqcompat",
+    "client_encoding",
+];
+
+impl DatabaseConfig {
+    /// Reads `postgres://...` or `key=value ...`, with libpq's parameters, and
+    /// `pgbouncer=true` for [`DatabaseConfig::poll_only`].
+    pub fn parse(url: &str) -> Result<Self, ConfigError> {
+        let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        if !is_url && !url.contains('=') {
+            return Err(wrong("write postgres://user@host/database"));
+        }
+        let (kept, ours) = if is_url {
+            split_url(url)
+        } else {
+            split_pairs(url)
+        };
+        let postgres =
+            tokio_postgres::Config::from_str(&kept).map_err(|error| wrong(root_message(&error)))?;
+        let mut config = DatabaseConfig::with(postgres);
+        for (key, value) in ours {
+            config.set(&key, &value)?;
+        }
+        config.finish()
+    }
+
+    /// Reads `PGHOST`, `PGPORT`, `PGUSER`, ... from `get`. `None` when neither
+    /// host nor database is given: then nobody said where.
+    pub fn from_env_like(
+        get: impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<Self>, ConfigError> {
+        let get = |key: &str| get(key).filter(|value| !value.is_empty());
+        if ["PGHOST", "PGHOSTADDR", "PGDATABASE"]
+            .iter()
+            .all(|key| get(key).is_none())
+        {
+            return Ok(None);
+        }
+        let mut config = DatabaseConfig::with(tokio_postgres::Config::new());
+        if let Some(hosts) = get("PGHOST") {
+            hosts.split(',').for_each(|host| {
+                config.postgres.host(host);
+            });
+        }
+        if let Some(address) = get("PGHOSTADDR") {
+            let address = address
+                .parse()
+                .map_err(|_| wrong("PGHOSTADDR is not an IP address"))?;
+            config.postgres.hostaddr(address);
+        }
+        if let Some(ports) = get("PGPORT") {
+            for port in ports.split(',') {
+                let port = port.parse().map_err(|_| wrong("PGPORT is not a port"))?;
+                config.postgres.port(port);
+            }
+        }
+        if let Some(user) = get("PGUSER") {
+            config.postgres.user(user);
+        }
+        if let Some(password) = get("PGPASSWORD") {
+            config.postgres.password(password);
+        }
+        if let Some(name) = get("PGDATABASE") {
+            config.postgres.dbname(name);
+        }
+        if let Some(name) = get("PGAPPNAME") {
+            config.postgres.application_name(name);
+        }
+        if let Some(options) = get("PGOPTIONS") {
+            config.postgres.options(options);
+        }
+        for (variable, key) in [
+            ("PGSSLMODE", "sslmode"),
+            ("PGSSLROOTCERT", "sslrootcert"),
+            ("PGCONNECT_TIMEOUT", "connect_timeout"),
+            ("PGTARGETSESSIONATTRS", "target_session_attrs"),
+        ] {
+            if let Some(value) = get(variable) {
+                config.set(key, &value)?;
+            }
+        }
+        config.finish().map(Some)
+    }
+
+    /// Sets the name that the server's activity view shows, unless the address gave one.
+    pub fn application_name(&mut self, name: &str) {
+        if self.postgres.get_application_name().is_none() {
+            self.postgres.application_name(name);
+        }
+    }
+
+    /// Host, port and database for people, without a password.
+    pub fn place(&self) -> String {
+        let ports = self.postgres.get_ports();
+        let port = |i: usize| ports.get(i).or(ports.first()).copied().unwrap_or(5432);
+        let hosts: Vec<String> = self
+            .postgres
+            .get_hosts()
+            .iter()
+            .enumerate()
+            .map(|(i, host)| match host {
+                Host::Tcp(name) => format!("{name}:{}", port(i)),
+                #[cfg(unix)]
+                Host::Unix(path) => format!("{}/.s.PGSQL.{}", path.display(), port(i)),
+            })
+            .collect();
+        let user = self.postgres.get_user().unwrap_or("");
+        let name = self.postgres.get_dbname().unwrap_or(user);
+        format!("{}/{name}", hosts.join(","))
+    }
+
+    fn with(postgres: tokio_postgres::Config) -> Self {
+        DatabaseConfig {
+            postgres,
+            tls: TlsMode::Prefer,
+            tls_root: None,
+            schema: Schema::default(),
+            poll_only: false,
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+        match key {
+            "sslmode" => {
+                self.tls = match value {
+                    "disable" => TlsMode::Disable,
+                    "allow" | "prefer" => TlsMode::Prefer,
+                    "require" => TlsMode::Require,
+                    "verify-ca" => TlsMode::VerifyCa,
+                    "verify-full" => TlsMode::VerifyFull,
+                    _ => {
+                        return Err(wrong(format!(
+                            "sslmode {value:?} is not one of disable, allow, prefer, require, verify-ca, verify-full"
+                        )));
+                    }
+                }
+            }
+            "sslrootcert" if value == "system" => self.tls_root = None,
+            "sslrootcert" => self.tls_root = Some(PathBuf::from(value)),
+            "connect_timeout" => {
+                let seconds: u64 = value
+                    .parse()
+                    .map_err(|_| wrong("connect_timeout is not a number of seconds"))?;
+                // Zero is libpq's word for no limit; a runner must not hang for ever.
+                self.connect_timeout = Duration::from_secs(if seconds == 0 { 60 } else { seconds });
+            }
+            "target_session_attrs" => {
+                let wanted = match value {
+                    "any" => TargetSessionAttrs::Any,
+                    "read-write" | "primary" => TargetSessionAttrs::ReadWrite,
+                    _ => {
+                        return Err(wrong(format!(
+                            "target_session_attrs {value:?} is not any or read-write: the queue writes"
+                        )));
+                    }
+                };
+                self.postgres.target_session_attrs(wanted);
+            }
+            "pgbouncer" => self.poll_only = value == "true",
+            "schema" => self.schema = value.parse()?,
+            "sslcert" | "sslkey" | "sslpassword" | "passfile" | "service" => {
+                return Err(wrong(format!("the parameter {key} is not supported")));
+            }
+            _ => debug_assert!(IGNORED.contains(&key), "{key} was taken out and not used"),
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Self, ConfigError> {
+        if self.postgres.get_hosts().is_empty() && self.postgres.get_hostaddrs().is_empty() {
+            #[cfg(unix)]
+            self.postgres.host_path("/var/run/postgresql");
+            #[cfg(not(unix))]
+            self.postgres.host("localhost");
+        }
+        if self.postgres.get_user().is_none() {
+            let user = std::env::var("USER").unwrap_or_else(|_| "postgres".to_owned());
+            self.postgres.user(user);
+        }
+        if self.postgres.get_hosts().len() > 1 {
+            self.postgres
+                .target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        self.postgres.ssl_mode(match self.tls {
+            TlsMode::Disable => SslMode::Disable,
+            TlsMode::Prefer => SslMode::Prefer,
+            _ => SslMode::Require,
+        });
+        // A peer that vanished is noticed before the runner's lease runs out.
+        self.postgres
+            .connect_timeout(self.connect_timeout)
+            .keepalives_idle(Duration::from_secs(5))
+            .keepalives_interval(Duration::from_secs(2))
+            .keepalives_retries(3)
+            .tcp_user_timeout(Duration::from_secs(10));
+        Ok(self)
+    }
+}
+
+impl Schema {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `sql` with `{{schema}}` replaced by the quoted name and `{{channel}}` by
+    /// the name of the notification channel.
+    pub(super) fn render(&self, sql: &str) -> String {
+        sql.replace("{{schema}}", &format!("\"{}\"", self.0))
+            .replace("{{channel}}", &self.channel())
+    }
+
+    pub(super) fn channel(&self) -> String {
+        format!("{}_wake", self.0)
+    }
+}
+
+impl Default for Schema {
+    fn default() -> Self {
+        Schema("pgtq".to_owned())
+    }
+}
+
+impl FromStr for Schema {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        let starts_well = text.starts_with(|c: char| !c.is_ascii_digit());
+        if !starts_well
+            || text.len() > 48
+            || !text.bytes().all(legal)
+            || text.starts_with("pg_")
+            || text == "information_schema"
+        {
+            return Err(wrong(format!(
+                "the schema name {text:?} is not allowed: up to 48 of a-z 0-9 _, no digit first, not pg_*"
+            )));
+        }
+        Ok(Schema(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for DatabaseConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.place())
+    }
+}
+
+impl fmt::Debug for DatabaseConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseConfig")
+            .field("place", &self.place())
+            .field("tls", &self.tls)
+            .field("schema", &self.schema)
+            .field("poll_only", &self.poll_only)
+            .finish_non_exhaustive()
+    }
+}
+
+fn wrong(message: impl Into<String>) -> ConfigError {
+    ConfigError {
+        message: message.into(),
+    }
+}
+
+/// tokio-postgres says "invalid configuration" and hides the reason in the source.
+fn root_message(error: &tokio_postgres::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn is_ours(key: &str) -> bool {
+    const OURS: [&str; 11] = [
+        "sslmode",
+        "sslrootcert",
+        "connect_timeout",
+        "target_session_attrs",
+        "pgbouncer",
+        "schema",
+        "sslcert",
+        "sslkey",
+        "sslpassword",
+        "passfile",
+        "service",
+    ];
+    OURS.contains(&key) || IGNORED.contains(&key)
+}
+
+type Pairs = Vec<(String, String)>;
+
+fn split_url(url: &str) -> (String, Pairs) {
+    let Some((base, query)) = url.split_once('?') else {
+        return (url.to_owned(), Pairs::new());
+    };
+    let mut kept = Vec::new();
+    let mut ours = Pairs::new();
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        match part.split_once('=') {
+            Some((key, value)) if is_ours(key) => ours.push((key.to_owned(), unescape(value))),
+            _ => kept.push(part),
+        }
+    }
+    let url = match kept.as_slice() {
+        [] => base.to_owned(),
+        parts => format!("{base}?{}", parts.join("&")),
+    };
+    (url, ours)
+}
+
+fn split_pairs(text: &str) -> (String, Pairs) {
+    let mut kept = String::new();
+    let mut ours = Pairs::new();
+    let mut rest = text.trim_start();
+    while let Some((key, tail)) = rest.split_once('=') {
+        let (value, raw, tail) = take_value(tail.trim_start());
+        let key = key.trim();
+        if is_ours(key) {
+            ours.push((key.to_owned(), value));
+        } else {
+            kept.push_str(&format!("{key}={raw} "));
+        }
+        rest = tail.trim_start();
+    }
+    kept.push_str(rest);
+    (kept, ours)
+}
+
+/// The first value of `text`: plain, as written, and what follows it.
+fn take_value(text: &str) -> (String, &str, &str) {
+    let quoted = text.starts_with('\'');
+    let mut value = String::new();
+    let mut escaped = false;
+    for (i, c) in text.char_indices().skip(usize::from(quoted)) {
+        match c {
+            _ if escaped => {
+                value.push(c);
+                escaped = false;
+            }
+            '\\' => escaped = true,
+            '\'' if quoted => return (value, &text[..=i], &text[i + 1..]),
+            c if c.is_whitespace() && !quoted => return (value, &text[..i], &text[i..]),
+            c => value.push(c),
+        }
+    }
+    (value, text, "")
+}
+
+fn unescape(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let hex = bytes
+            .get(i + 1..i + 3)
+            .filter(|_| bytes[i] == b'%')
+            .and_then(|pair| std::str::from_utf8(pair).ok())
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        plain.push(hex.unwrap_or(bytes[i]));
+        i += if hex.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&plain).into_owned()
+}
+
+#[cfg(test)]
+mod tests;

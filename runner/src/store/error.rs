@@ -1,0 +1,196 @@
+//! What can go wrong with the database, sorted by what the caller does next.
+
+/// An error of the store. Stale claims, empty queues and unknown ids are
+/// values, not errors.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nobody answers there. Try again later, with back-off.
+    #[error("reach the database at {place}: {message}")]
+    Unreachable {
+        /// Host, port and database, without a password.
+        place: String,
+        /// What the attempt said.
+        message: String,
+    },
+    /// The server refused the user, the password, the database or the certificate.
+    #[error("log in to the database at {place}: {message}")]
+    Auth {
+        /// Host, port and database, without a password.
+        place: String,
+        /// What the server said.
+        message: String,
+    },
+    /// There is no pgtq schema: `pgtq migrate` makes it.
+    #[error("find the schema {schema:?} in this database: run `pgtq migrate`")]
+    SchemaMissing {
+        /// Its name.
+        schema: String,
+    },
+    /// The schema is older than this program: `pgtq migrate` brings it up.
+    #[error(
+        "use the schema {schema:?}: it is at version {found} and this pgtq needs {wanted}; run `pgtq migrate`"
+    )]
+    SchemaOlder {
+        /// Its name.
+        schema: String,
+        /// The version found.
+        found: i32,
+        /// The version this program is written for.
+        wanted: i32,
+    },
+    /// The schema is newer than this program: update the program.
+    #[error(
+        "use the schema {schema:?}: it is at version {found} and this pgtq knows {wanted}; update this pgtq"
+    )]
+    SchemaNewer {
+        /// Its name.
+        schema: String,
+        /// The version found.
+        found: i32,
+        /// The version this program is written for.
+        wanted: i32,
+    },
+    /// Interrupted: try the same again with back-off. The connection was
+    /// dropped, the server is restarting or read-only, or is out of a resource.
+    #[error("{verb}: {message}")]
+    Transient {
+        /// Which verb was interrupted.
+        verb: &'static str,
+        /// What the server or the connection said.
+        message: String,
+    },
+    /// The caller asked for something that is not allowed. Trying again is pointless.
+    #[error("{message}")]
+    Refused {
+        /// What is wrong.
+        message: String,
+        /// What to do instead, where that is known.
+        hint: Option<String>,
+    },
+    /// A fault of pgtq itself, or of the database.
+    #[error("{verb}: {message}")]
+    Fault {
+        /// Which verb failed.
+        verb: &'static str,
+        /// What the server said, with its SQLSTATE.
+        message: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            StoreError::Unreachable { .. } | StoreError::Transient { .. }
+        )
+    }
+}
+
+/// Sorts an error of a statement.
+pub(super) fn classify(
+    verb: &'static str,
+    schema: &str,
+    error: &tokio_postgres::Error,
+) -> StoreError {
+    let Some(db) = error.as_db_error() else {
+        let message = chain(error);
+        // Encoding and decoding errors are ours; everything else is the connection's.
+        return if error.is_closed() || source_is_io(error) {
+            StoreError::Transient { verb, message }
+        } else {
+            StoreError::Fault { verb, message }
+        };
+    };
+    let code = db.code().code();
+    let message = db.message().to_owned();
+    match code {
+        // Undefined function, table, column or schema.
+        "42883" | "42P01" | "42703" | "3F000" => StoreError::SchemaMissing {
+            schema: schema.to_owned(),
+        },
+        "42501" => StoreError::Refused {
+            message,
+            hint: Some("grant this user the rights on the schema".to_owned()),
+        },
+        _ if is_transient(code) => StoreError::Transient { verb, message },
+        _ if code.starts_with("22") || code.starts_with("23") => {
+            let (known, hint) = db.constraint().map_or((None, None), explain);
+            StoreError::Refused {
+                message: known.map_or(message, ToOwned::to_owned),
+                hint: hint
+                    .map(ToOwned::to_owned)
+                    .or_else(|| db.hint().map(ToOwned::to_owned))
+                    .or_else(|| db.detail().map(ToOwned::to_owned)),
+            }
+        }
+        _ => StoreError::Fault {
+            verb,
+            message: format!("{message} (SQLSTATE {code})"),
+        },
+    }
+}
+
+/// Sorts an error of an attempt to connect.
+pub(super) fn classify_connect(place: String, error: &tokio_postgres::Error) -> StoreError {
+    let message = error
+        .as_db_error()
+        .map_or_else(|| chain(error), |db| db.message().to_owned());
+    match error.code().map(|code| code.code()) {
+        Some(code) if is_transient(code) => StoreError::Unreachable { place, message },
+        Some(_) => StoreError::Auth { place, message },
+        None if message.contains("certificate") || message.contains("password") => {
+            StoreError::Auth { place, message }
+        }
+        None => StoreError::Unreachable { place, message },
+    }
+}
+
+fn is_transient(code: &str) -> bool {
+    // Connection, resources, shutdown and statement timeouts, conflicts, a
+    // primary that became read-only, a lock or idle timeout.
+    ["08", "53", "57"]
+        .iter()
+        .any(|class| code.starts_with(class))
+        || ["40001", "40P01", "25006", "25P03", "55P03"].contains(&code)
+}
+
+fn explain(constraint: &str) -> (Option<&'static str>, Option<&'static str>) {
+    match constraint {
+        "args_size" => (
+            Some("the arguments have more than 1048576 bytes"),
+            Some("store the data elsewhere and push a reference to it"),
+        ),
+        "queue_name" | "handler_name" | "pause_name" => (
+            Some("a queue or handler name is not allowed"),
+            Some("1 to 128 of the characters A-Z a-z 0-9 _ . : - are allowed"),
+        ),
+        "key_size" => (
+            Some("an idempotency key has no or more than 512 bytes"),
+            Some("use a short key, for example a hash of a long one"),
+        ),
+        "run_at_finite" => (Some("a task's time to run is infinite"), None),
+        _ => (None, None),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}
+
+fn source_is_io(error: &tokio_postgres::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if error.is::<std::io::Error>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}

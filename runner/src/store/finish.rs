@@ -1,0 +1,228 @@
+//! Finish: store how attempts ended, if their claims still stand.
+//!
+//! The hot path, where every task of the flush is over and none pushed
+//! children, is one statement and so one round trip and one commit. Everything
+//! else goes through a transaction of several.
+
+use std::collections::BTreeSet;
+
+use super::columns::{FinalColumns, ReturnColumns};
+use super::connection::{Lease, Role};
+use super::push::push_on;
+use super::sql::{Sql, sql};
+use super::{Ending, Finished, Store, StoreError};
+use crate::task::{ClaimId, ErrorKind, Failure, NewTask, RunnerId, TaskId, Transition};
+
+impl Store {
+    /// Stores all endings in one transaction. `again` says that an earlier
+    /// call with some of these endings ended in an error, so its commit may
+    /// have happened: what is recorded already is skipped and counts as
+    /// stored. A text that the database refuses (a result that is not JSON, a
+    /// child it would not accept) fails only its own task.
+    ///
+    /// Not to be called with the same ending twice at once. After a dropped
+    /// future, as after an error, call `again`.
+    pub async fn finish(
+        &self,
+        runner: RunnerId,
+        endings: &[Ending],
+        again: bool,
+    ) -> Result<Finished, StoreError> {
+        let all: Vec<&Ending> = endings.iter().collect();
+        let mut finished = Finished::default();
+        match self.flush(runner, &all, again, &mut finished).await {
+            Err(StoreError::Refused { .. }) => {}
+            other => return other.map(|()| finished),
+        }
+        // One of them is to blame, and only that one shall fail.
+        finished = Finished::default();
+        for ending in endings {
+            let alone = self.flush(runner, &[ending], again, &mut finished).await;
+            let Err(StoreError::Refused { message, .. }) = alone else {
+                alone?;
+                continue;
+            };
+            let refused = refused(ending, &message);
+            self.flush(runner, &[&refused], again, &mut finished)
+                .await?;
+            finished.refused.push((ending.claim, ending.task.id));
+        }
+        Ok(finished)
+    }
+
+    async fn flush(
+        &self,
+        runner: RunnerId,
+        endings: &[&Ending],
+        again: bool,
+        finished: &mut Finished,
+    ) -> Result<(), StoreError> {
+        let mut lease = self.lease(Role::Finish, "store endings").await?;
+        let simple =
+            |ending: &&Ending| ending.transition.state().is_final() && ending.children.is_empty();
+        let ended: Vec<(ClaimId, TaskId)> = endings.iter().map(|e| (e.claim, e.task.id)).collect();
+        let closing = self.live().emptied(&ended);
+        let stale = if !again && endings.iter().all(simple) {
+            store_final(&mut lease, runner, endings, &closing).await?
+        } else {
+            lease.begin().await?;
+            match transact(&mut lease, runner, endings, &closing, again).await {
+                Ok(stale) => {
+                    lease.commit().await?;
+                    stale
+                }
+                Err(error) => {
+                    // The first error is the one to tell.
+                    lease.rollback().await.ok();
+                    return Err(error);
+                }
+            }
+        };
+        self.live().ended(&ended);
+        finished.stale.extend(stale);
+        Ok(())
+    }
+}
+
+type Stale = Vec<(ClaimId, TaskId)>;
+
+async fn transact(
+    lease: &mut Lease<'_>,
+    runner: RunnerId,
+    endings: &[&Ending],
+    closing: &[i64],
+    again: bool,
+) -> Result<Stale, StoreError> {
+    let claims = claims(endings);
+    let hold = if again {
+        sql!("finish_hold_alone")
+    } else {
+        sql!("finish_hold")
+    };
+    lease.query(hold, &[&runner.0, &claims]).await?;
+    let endings = if again {
+        unrecorded(lease, endings).await?
+    } else {
+        endings.to_vec()
+    };
+
+    let (over, back): (Vec<&Ending>, Vec<&Ending>) = endings
+        .iter()
+        .partition(|ending| ending.transition.state().is_final());
+    let mut stale = Stale::new();
+    if !over.is_empty() {
+        stale.extend(store_final(lease, runner, &over, &[]).await?);
+    }
+    if !back.is_empty() {
+        stale.extend(store_return(lease, runner, &back).await?);
+    }
+    let children: Vec<NewTask> = over
+        .iter()
+        .filter(|e| matches!(e.transition, Transition::Complete { .. }))
+        .filter(|e| !stale.contains(&(e.claim, e.task.id)))
+        .flat_map(|e| {
+            e.children.iter().map(|child| NewTask {
+                parent: Some(e.task.id),
+                ..child.clone()
+            })
+        })
+        .collect();
+    for chunk in children.chunks(5_000) {
+        push_on(lease, chunk).await?;
+    }
+    let (claim_ids, task_ids): (Vec<i64>, Vec<i64>) =
+        endings.iter().map(|e| (e.claim.0, e.task.id.0)).unzip();
+    let wake = !back.is_empty();
+    lease
+        .query(
+            sql!("finish_close"),
+            &[&runner.0, &closing, &claim_ids, &task_ids, &wake],
+        )
+        .await?;
+    Ok(stale)
+}
+
+async fn store_final(
+    lease: &mut Lease<'_>,
+    runner: RunnerId,
+    endings: &[&Ending],
+    closing: &[i64],
+) -> Result<Stale, StoreError> {
+    let kept: Vec<i64> = claims(endings)
+        .into_iter()
+        .filter(|claim| !closing.contains(claim))
+        .collect();
+    let columns = FinalColumns::new(endings);
+    let mut params = columns.params(&runner.0);
+    params.push(&kept);
+    params.push(&closing);
+    late(lease, sql!("finish_final"), &params, endings).await
+}
+
+async fn store_return(
+    lease: &mut Lease<'_>,
+    runner: RunnerId,
+    endings: &[&Ending],
+) -> Result<Stale, StoreError> {
+    let claims = claims(endings);
+    let columns = ReturnColumns::new(endings);
+    let mut params = columns.params(&runner.0);
+    params.push(&claims);
+    late(lease, sql!("finish_return"), &params, endings).await
+}
+
+/// Runs a finishing statement; its rows are the places of those that came too late.
+async fn late(
+    lease: &mut Lease<'_>,
+    sql: &Sql,
+    params: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+    endings: &[&Ending],
+) -> Result<Stale, StoreError> {
+    let rows = lease.query(sql, params).await?;
+    Ok(rows
+        .iter()
+        .map(|row| endings[place(row)])
+        .map(|ending| (ending.claim, ending.task.id))
+        .collect())
+}
+
+async fn unrecorded<'a>(
+    lease: &mut Lease<'_>,
+    endings: &[&'a Ending],
+) -> Result<Vec<&'a Ending>, StoreError> {
+    let (claim_ids, task_ids): (Vec<i64>, Vec<i64>) =
+        endings.iter().map(|e| (e.claim.0, e.task.id.0)).unzip();
+    let rows = lease
+        .query(sql!("finish_recorded"), &[&claim_ids, &task_ids])
+        .await?;
+    let recorded: BTreeSet<usize> = rows.iter().map(place).collect();
+    Ok(endings
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| !recorded.contains(i))
+        .map(|(_, ending)| *ending)
+        .collect())
+}
+
+fn place(row: &tokio_postgres::Row) -> usize {
+    usize::try_from(row.get::<_, i64>("ordinal") - 1).expect("ordinality counts from 1")
+}
+
+fn claims(endings: &[&Ending]) -> Vec<i64> {
+    let claims: BTreeSet<i64> = endings.iter().map(|ending| ending.claim.0).collect();
+    claims.into_iter().collect()
+}
+
+/// The ending of a task whose ending the database did not take.
+fn refused(ending: &Ending, message: &str) -> Ending {
+    let failure = Failure::new(
+        ErrorKind::Contract,
+        format!("the database did not accept what the handler returned: {message}"),
+    );
+    Ending {
+        transition: Transition::Fail { failure },
+        children: Vec::new(),
+        logs: Vec::new(),
+        ..ending.clone()
+    }
+}

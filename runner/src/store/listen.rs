@@ -1,0 +1,192 @@
+//! Wake-up: LISTEN on a connection of its own.
+//!
+//! A notification is a hint: polling goes on beside it. LISTEN can fail
+//! without an error (behind a pooler, on a half-open connection), so the
+//! listener notifies itself now and then, and takes silence for a lost
+//! connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use tokio_postgres::Client;
+
+use super::{Store, StoreError};
+
+/// Why a listener woke up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// Something was pushed, or came back: claim.
+    Work,
+    /// A running task was cancelled: call [`Store::cancelled`].
+    Cancel,
+    /// The connection was lost and is back: look at everything.
+    Reconnected,
+}
+
+/// Hears notifications and proves that it does: a self-notify must come back.
+pub struct Listener {
+    store: Store,
+    client: Option<Client>,
+    heard: Arc<Heard>,
+    echo_channel: String,
+    /// When the next echo is sent, or, while one is awaited, given up.
+    next: Instant,
+    awaiting: bool,
+    healthy: bool,
+    failures: u32,
+    retry_at: Instant,
+}
+
+#[derive(Default)]
+struct Heard {
+    flags: AtomicU8,
+    notify: Notify,
+}
+
+const WORK: u8 = 1;
+const CANCEL: u8 = 2;
+const ECHO: u8 = 4;
+const CLOSED: u8 = 8;
+
+/// How often the listener proves that it hears.
+const ECHO_EVERY: Duration = Duration::from_secs(10);
+const ECHO_WITHIN: Duration = Duration::from_secs(5);
+
+impl Store {
+    /// Starts listening. Needs a session of its own: not through a
+    /// transaction pooler (`poll_only`), where it never wakes.
+    pub async fn listen(&self) -> Result<Listener, StoreError> {
+        let now = Instant::now();
+        let mut listener = Listener {
+            store: self.clone(),
+            client: None,
+            heard: Arc::default(),
+            echo_channel: String::new(),
+            next: now,
+            awaiting: false,
+            healthy: false,
+            failures: 0,
+            retry_at: now,
+        };
+        if !self.config().poll_only {
+            listener.connect().await?;
+        }
+        Ok(listener)
+    }
+}
+
+impl Listener {
+    /// Waits for the next reason to look; several may be merged into one.
+    /// Reconnects by itself, with back-off, forever. Cancel-safe.
+    pub async fn recv(&mut self) -> Wake {
+        if self.store.config().poll_only {
+            return std::future::pending().await;
+        }
+        loop {
+            if self.client.is_none() {
+                sleep_until(self.retry_at).await;
+                // Set before the attempt, so that a dropped future does not retry at once.
+                self.failures = self.failures.saturating_add(1);
+                let pause = Duration::from_millis(100 << self.failures.min(6));
+                self.retry_at = Instant::now() + pause.min(Duration::from_secs(5));
+                match self.connect().await {
+                    Ok(()) => return Wake::Reconnected,
+                    Err(error) => tracing::debug!(%error, "the listener cannot reconnect"),
+                }
+                continue;
+            }
+            if let Some(wake) = self.take() {
+                return wake;
+            }
+            tokio::select! {
+                () = self.heard.notify.notified() => {}
+                () = sleep_until(self.next) => self.echo().await,
+            }
+        }
+    }
+
+    /// Whether the last self-notify came back in time.
+    pub fn is_healthy(&self) -> bool {
+        self.healthy && self.client.is_some()
+    }
+
+    fn take(&mut self) -> Option<Wake> {
+        let flags = self.heard.flags.swap(0, Ordering::AcqRel);
+        if flags & CLOSED != 0 {
+            self.client = None;
+            return None;
+        }
+        if flags & ECHO != 0 {
+            self.awaiting = false;
+            self.healthy = true;
+            self.failures = 0;
+            self.next = Instant::now() + ECHO_EVERY;
+        }
+        if flags & CANCEL != 0 {
+            // The other flag is kept for the next call.
+            self.heard.flags.fetch_or(flags & WORK, Ordering::AcqRel);
+            return Some(Wake::Cancel);
+        }
+        (flags & WORK != 0).then_some(Wake::Work)
+    }
+
+    async fn echo(&mut self) {
+        if self.awaiting {
+            tracing::warn!("the database's notifications stopped coming; reconnecting");
+            self.healthy = false;
+            self.client = None;
+            return;
+        }
+        self.awaiting = true;
+        self.next = Instant::now() + ECHO_WITHIN;
+        let text = format!("NOTIFY \"{}\"", self.echo_channel);
+        if let Some(client) = &self.client {
+            // A failure shows as an echo that does not come.
+            tokio::time::timeout(ECHO_WITHIN, client.batch_execute(&text))
+                .await
+                .ok();
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), StoreError> {
+        let heard = Arc::new(Heard::default());
+        let channel = self.store.config().schema.channel();
+        let echo_channel = format!("{channel}_echo_{}", std::process::id());
+        let (ears, echo) = (Arc::clone(&heard), echo_channel.clone());
+        let client = self
+            .store
+            .open_hearing(move |note| {
+                let flag = match note {
+                    None => CLOSED,
+                    Some((channel, _)) if channel == echo => ECHO,
+                    Some((_, payload)) if payload == "cancel" => CANCEL,
+                    Some(_) => WORK,
+                };
+                ears.flags.fetch_or(flag, Ordering::AcqRel);
+                ears.notify.notify_one();
+            })
+            .await?;
+        let text = format!("LISTEN \"{channel}\"; LISTEN \"{echo_channel}\"");
+        client
+            .batch_execute(&text)
+            .await
+            .map_err(|error| super::error::classify("listen", channel.as_str(), &error))?;
+        self.heard = heard;
+        self.echo_channel = echo_channel;
+        self.awaiting = false;
+        self.next = Instant::now();
+        self.client = Some(client);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener")
+            .field("healthy", &self.is_healthy())
+            .finish_non_exhaustive()
+    }
+}

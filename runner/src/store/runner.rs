@@ -1,0 +1,113 @@
+//! A runner's life in the database: register, publish handlers, sleep, retire.
+
+use super::connection::Role;
+use super::sql::sql;
+use super::{Store, StoreError};
+use crate::task::{Digest, HandlerInfo, RunnerId};
+
+/// What a runner says about itself once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunnerFacts {
+    /// A name for people; need not be unique.
+    pub name: String,
+    /// The machine's name.
+    pub host: String,
+    /// The process id there.
+    pub pid: u32,
+    /// The version of pgtq.
+    pub version: String,
+    /// How many attempts run at once, over all queues.
+    pub slots: u32,
+    /// The queues it serves, as written in its configuration.
+    pub queues: Vec<String>,
+}
+
+/// A handler that a runner has loaded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PublishedHandler {
+    /// What the plugin said about it.
+    pub info: HandlerInfo,
+    /// The file's digest.
+    pub digest: Digest,
+    /// The file's name, without its folder.
+    pub file: String,
+    /// The plugin's name and version.
+    pub plugin: String,
+}
+
+impl Store {
+    /// Enters a runner with a lease of [`Store::LEASE`].
+    pub async fn register(&self, facts: &RunnerFacts) -> Result<RunnerId, StoreError> {
+        let pid = i32::try_from(facts.pid).unwrap_or(i32::MAX);
+        let slots = i32::try_from(facts.slots).unwrap_or(i32::MAX);
+        let lease = Store::LEASE.as_secs_f64();
+        let rows = self
+            .run(
+                Role::Beat,
+                "register",
+                sql!("register"),
+                &[
+                    &facts.name,
+                    &facts.host,
+                    &pid,
+                    &facts.version,
+                    &slots,
+                    &facts.queues,
+                    &lease,
+                ],
+            )
+            .await?;
+        Ok(RunnerId(rows[0].get("id")))
+    }
+
+    /// Says whether the runner sleeps, so that a push notifies. After
+    /// `sleeping(.., true)` look for work once more before sleeping.
+    pub async fn sleeping(&self, runner: RunnerId, asleep: bool) -> Result<(), StoreError> {
+        self.run(
+            Role::Claim,
+            "say whether the runner sleeps",
+            sql!("sleeping"),
+            &[&runner.0, &asleep],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Replaces the list of handlers that the runner has loaded.
+    pub async fn publish_handlers(
+        &self,
+        runner: RunnerId,
+        handlers: &[PublishedHandler],
+    ) -> Result<(), StoreError> {
+        let names: Vec<&str> = handlers.iter().map(|h| h.info.name.as_str()).collect();
+        let infos: Vec<String> = handlers
+            .iter()
+            .map(|h| serde_json::to_string(&h.info).expect("a handler's info has string keys only"))
+            .collect();
+        let digests: Vec<&[u8]> = handlers.iter().map(|h| &h.digest.0[..]).collect();
+        let files: Vec<&str> = handlers.iter().map(|h| h.file.as_str()).collect();
+        let plugins: Vec<&str> = handlers.iter().map(|h| h.plugin.as_str()).collect();
+        self.run(
+            Role::General,
+            "publish the runner's handlers",
+            sql!("publish_handlers"),
+            &[&runner.0, &names, &infos, &digests, &files, &plugins],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Leaves: gives back unburnt what is still claimed, removes the runner.
+    /// Returns how many tasks went back.
+    pub async fn retire(&self, runner: RunnerId) -> Result<u64, StoreError> {
+        let mut lease = self.lease(Role::Beat, "retire the runner").await?;
+        lease.begin().await?;
+        let everything: Option<Vec<i64>> = None;
+        let rows = lease
+            .query(sql!("release_claims"), &[&runner.0, &everything])
+            .await?;
+        lease.query(sql!("retire"), &[&runner.0]).await?;
+        lease.commit().await?;
+        Ok(rows[0].get::<_, i64>("released").unsigned_abs())
+    }
+}

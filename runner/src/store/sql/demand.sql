@@ -1,0 +1,2 @@
+-- Caller: Store::demand.
+SELECT {{schema}}.demand(cap => $1::integer) AS demand

@@ -1,0 +1,2 @@
+-- Caller: migrate. No rows: nothing was applied yet.
+SELECT version, name, sha256, applied_at FROM {{schema}}.migrations ORDER BY version

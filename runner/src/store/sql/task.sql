@@ -1,0 +1,27 @@
+-- Caller: Store::task. Indexes: scheduled_tasks_pkey, history_id, and those of
+-- find_runnable. No rows: there is no such task. More than one, for a moment
+-- of a move: never, it is one snapshot.
+WITH found AS MATERIALIZED (
+    SELECT * FROM {{schema}}.scheduled WHERE id = $1::bigint
+    UNION ALL
+    SELECT r.id, 'runnable', r.queue, r.handler, r.priority, r.args, NULL, NULL, NULL, NULL, r.attempts, r.crashes,
+           r.retries, r.pushed_at, r.due_at, NULL, NULL, NULL, NULL, r.key, r.parent
+    FROM {{schema}}.runnable_tasks AS r
+    WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(ARRAY[$1])))
+    UNION ALL
+    SELECT * FROM {{schema}}.running WHERE id = $1
+    UNION ALL
+    SELECT * FROM {{schema}}.complete WHERE id = $1
+    UNION ALL
+    SELECT * FROM {{schema}}.failed WHERE id = $1
+    UNION ALL
+    SELECT * FROM {{schema}}.cancelled WHERE id = $1
+)
+SELECT t.id, t.state, t.queue::text AS queue, t.handler::text AS handler, t.priority, t.args::text AS args, t.result::text AS result,
+       t.error_kind, t.error_message, t.attempts, t.crashes, t.retries, t.pushed_at, t.due_at, t.started_at, t.finished_at,
+       t.runner_id, t.claim_id, t.key::text AS key, t.parent,
+       (SELECT (r.progress -> t.id::text)::text FROM {{schema}}.runners AS r
+        WHERE r.id = t.runner_id AND t.state = 'running') AS progress,
+       EXISTS (SELECT FROM {{schema}}.cancellations AS x
+               WHERE x.task_id = t.id AND x.claim_id = t.claim_id AND t.state = 'running') AS cancel_asked
+FROM found AS t

@@ -1,0 +1,227 @@
+//! Numbers for people and metrics: queues, runners, handlers, throughput.
+
+use jiff::Timestamp;
+
+use super::connection::Role;
+use super::sql::sql;
+use super::{Store, StoreError};
+use crate::task::{HandlerInfo, RunnerId};
+
+/// One queue.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct QueueRow {
+    /// Its name.
+    pub queue: String,
+    /// Since when it is paused.
+    pub paused_at: Option<Timestamp>,
+    /// Tasks that wait for their time.
+    pub scheduled: i64,
+    /// Tasks that are due.
+    pub runnable: i64,
+    /// Tasks that run.
+    pub running: i64,
+    /// Tasks completed in the last hour.
+    pub complete_hour: i64,
+    /// Tasks failed in the last hour.
+    pub failed_hour: i64,
+    /// How long the oldest due task has been due, in seconds.
+    pub oldest_runnable_seconds: Option<f64>,
+}
+
+/// One runner.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct RunnerRow {
+    /// Its id.
+    pub id: RunnerId,
+    /// Its name.
+    pub name: String,
+    /// Its machine.
+    pub host: String,
+    /// Its process id.
+    pub pid: i32,
+    /// Its version of pgtq.
+    pub version: String,
+    /// `running`, `draining`, or `lost` when its lease ran out.
+    pub state: String,
+    /// Attempts it can run at once.
+    pub slots: i32,
+    /// Attempts it ran at the last beat.
+    pub busy: i32,
+    /// The queues it serves.
+    pub queues: Vec<String>,
+    /// When it registered.
+    pub started_at: Timestamp,
+    /// Its last beat.
+    pub seen_at: Timestamp,
+    /// Seconds since its last beat, by the database's clock.
+    pub seen_seconds: f64,
+    /// The state of each plugin file, as the runner said it.
+    pub plugins: serde_json::Value,
+    /// The digests of its loaded plugin files.
+    pub digests: Vec<String>,
+}
+
+/// One handler in one version, and where it is loaded.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct HandlerRow {
+    /// What the plugin said about it.
+    pub info: HandlerInfo,
+    /// sha256 of the plugin file.
+    pub digest: String,
+    /// The file's name.
+    pub file: String,
+    /// The plugin's name and version.
+    pub plugin: String,
+    /// The runners that have it.
+    pub runners: Vec<RunnerId>,
+    /// Since when it is paused.
+    pub paused_at: Option<Timestamp>,
+}
+
+/// What one handler did in the last five minutes.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct HandlerStats {
+    /// Its name.
+    pub handler: String,
+    /// Tasks completed.
+    pub complete: i64,
+    /// Tasks failed.
+    pub failed: i64,
+    /// Tasks cancelled.
+    pub cancelled: i64,
+    /// Median and 95th percentile from due to start, seconds.
+    pub wait_p50: f64,
+    /// See `wait_p50`.
+    pub wait_p95: f64,
+    /// Median and 95th percentile from start to end, seconds.
+    pub run_p50: f64,
+    /// See `run_p50`.
+    pub run_p95: f64,
+}
+
+/// The whole queue in numbers.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Stats {
+    /// Tasks that wait for their time.
+    pub scheduled: i64,
+    /// Tasks that are due.
+    pub runnable: i64,
+    /// Tasks that run.
+    pub running: i64,
+    /// Tasks that ended in each of the last five minutes, the oldest minute first.
+    pub ended_per_minute: Vec<i64>,
+    /// Per handler, the busiest first, at most 100.
+    pub handlers: Vec<HandlerStats>,
+}
+
+impl Store {
+    /// All queues that hold tasks, ended one in the last hour, or are paused.
+    pub async fn queues(&self) -> Result<Vec<QueueRow>, StoreError> {
+        let rows = self
+            .run(Role::General, "count the queues", sql!("queues"), &[])
+            .await?;
+        Ok(rows
+            .iter()
+            .map(|row| QueueRow {
+                queue: row.get("queue"),
+                paused_at: row.get("paused_at"),
+                scheduled: row.get("scheduled"),
+                runnable: row.get("runnable"),
+                running: row.get("running"),
+                complete_hour: row.get("complete_hour"),
+                failed_hour: row.get("failed_hour"),
+                oldest_runnable_seconds: row.get("oldest_runnable_seconds"),
+            })
+            .collect())
+    }
+
+    /// All runners, lost ones too until they are rescued.
+    pub async fn runners(&self) -> Result<Vec<RunnerRow>, StoreError> {
+        let rows = self
+            .run(Role::General, "list the runners", sql!("runners"), &[])
+            .await?;
+        Ok(rows
+            .iter()
+            .map(|row| RunnerRow {
+                id: RunnerId(row.get("id")),
+                name: row.get("name"),
+                host: row.get("host"),
+                pid: row.get("pid"),
+                version: row.get("version"),
+                state: row.get("state"),
+                slots: row.get("slots"),
+                busy: row.get("busy"),
+                queues: row.get("queues"),
+                started_at: row.get("started_at"),
+                seen_at: row.get("seen_at"),
+                seen_seconds: row.get("seen_seconds"),
+                plugins: serde_json::from_str(row.get("plugins")).unwrap_or_default(),
+                digests: row.get("digests"),
+            })
+            .collect())
+    }
+
+    /// What live runners can run, by name.
+    pub async fn handlers(&self) -> Result<Vec<HandlerRow>, StoreError> {
+        let rows = self
+            .run(Role::General, "list the handlers", sql!("handlers"), &[])
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let info =
+                    serde_json::from_str(row.get("info")).map_err(|error| StoreError::Fault {
+                        verb: "list the handlers",
+                        message: format!("read what a runner published: {error}"),
+                    })?;
+                Ok(HandlerRow {
+                    info,
+                    digest: row.get("digest"),
+                    file: row.get("file"),
+                    plugin: row.get("plugin"),
+                    runners: row
+                        .get::<_, Vec<i64>>("runners")
+                        .into_iter()
+                        .map(RunnerId)
+                        .collect(),
+                    paused_at: row.get("paused_at"),
+                })
+            })
+            .collect()
+    }
+
+    /// Counts, throughput and times.
+    pub async fn stats(&self) -> Result<Stats, StoreError> {
+        let mut lease = self.lease(Role::General, "count the tasks").await?;
+        let counts = lease.query(sql!("stats_counts"), &[]).await?;
+        let minutes = lease.query(sql!("stats_minutes"), &[]).await?;
+        let handlers = lease.query(sql!("stats_handlers"), &[]).await?;
+        Ok(Stats {
+            scheduled: counts[0].get("scheduled"),
+            runnable: counts[0].get("runnable"),
+            running: counts[0].get("running"),
+            ended_per_minute: minutes.iter().map(|row| row.get("ended")).collect(),
+            handlers: handlers
+                .iter()
+                .map(|row| HandlerStats {
+                    handler: row.get("handler"),
+                    complete: row.get("complete"),
+                    failed: row.get("failed"),
+                    cancelled: row.get("cancelled"),
+                    wait_p50: row.get("wait_p50"),
+                    wait_p95: row.get("wait_p95"),
+                    run_p50: row.get("run_p50"),
+                    run_p95: row.get("run_p95"),
+                })
+                .collect(),
+        })
+    }
+
+    /// Tasks that are due or running, counted up to `cap`: cheap at any depth.
+    pub async fn demand(&self, cap: u32) -> Result<u64, StoreError> {
+        let cap = i32::try_from(cap).unwrap_or(i32::MAX);
+        let rows = self
+            .run(Role::General, "count due tasks", sql!("demand"), &[&cap])
+            .await?;
+        Ok(rows[0].get::<_, i64>("demand").unsigned_abs())
+    }
+}

@@ -1,0 +1,199 @@
+//! A private Postgres for this room's tests: one server for the test process,
+//! one schema for each test.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{DatabaseConfig, Ending, Lanes, QueueFilter, RunnerFacts, Schema, Store};
+use crate::task::{Name, NewTask, RunnerId, Task, Transition, Usage};
+
+struct Server {
+    url: String,
+    /// Its standard input is the server's lease: closed when this process ends.
+    _child: Child,
+}
+
+/// Starts a server, says `ready`, and stops it when its input ends.
+const SCRIPT: &str = r#"
+set -e
+dir=$(mktemp -d /tmp/pgtq-store-XXXXXX)
+bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
+[ -n "$bin" ] || bin=$(dirname "$(command -v postgres)")
+"$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C >/dev/null
+"$bin/postgres" -D "$dir/data" -k "$dir" -h '' -c fsync=off -c max_connections=300 >"$dir/log" 2>&1 &
+server=$!
+until "$bin/pg_isready" -q -h "$dir" -U postgres; do kill -0 $server; done
+echo "$dir"
+cat >/dev/null
+kill -INT $server
+wait $server || true
+rm -rf "$dir"
+"#;
+
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", SCRIPT])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .current_dir("/tmp");
+        // Postgres refuses to run as root; nobody is 65534 everywhere.
+        if std::fs::metadata("/proc/self")
+            .is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+        {
+            command.uid(65534).gid(65534);
+        }
+        let mut child = command.spawn().expect("sh runs");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped"))
+            .read_line(&mut line)
+            .expect("the script says where it is");
+        assert!(!line.trim().is_empty(), "no Postgres on this machine");
+        Server {
+            url: format!("host={} user=postgres dbname=postgres", line.trim()),
+            _child: child,
+        }
+    })
+}
+
+/// A configuration for a schema of its own that does not exist yet.
+pub(super) fn config() -> DatabaseConfig {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let mut config = DatabaseConfig::parse(&server().url).expect("legal");
+    config.schema = format!("test_{n}").parse::<Schema>().expect("legal");
+    config
+}
+
+/// A migrated store.
+pub(super) async fn store() -> Store {
+    let store = Store::connect(config()).await.expect("connect");
+    store.migrate().await.expect("migrate");
+    store
+}
+
+pub(super) fn name(text: &str) -> Name {
+    Name::new(text).expect("legal")
+}
+
+pub(super) fn new_task(handler: &str) -> NewTask {
+    NewTask::new(name(handler), "{}")
+}
+
+/// A registered runner that takes the tasks of some handlers.
+pub(super) struct TestRunner {
+    pub(super) store: Store,
+    pub(super) id: RunnerId,
+    pub(super) lanes: Lanes,
+    pub(super) handlers: Vec<Name>,
+}
+
+impl TestRunner {
+    pub(super) async fn new(store: &Store, handlers: &[&str]) -> Self {
+        let facts = RunnerFacts {
+            name: "test".into(),
+            host: "here".into(),
+            pid: 1,
+            version: "0".into(),
+            slots: 4,
+            queues: vec!["*".into()],
+        };
+        TestRunner {
+            // A process of its own: its bookkeeping is not shared.
+            store: Store::connect(store.config().clone())
+                .await
+                .expect("connect"),
+            id: store.register(&facts).await.expect("register"),
+            lanes: Lanes::new(QueueFilter::Except(Vec::new())),
+            handlers: handlers.iter().map(|text| name(text)).collect(),
+        }
+    }
+
+    /// Claims up to `want`, with fresh eyes.
+    pub(super) async fn claim(&mut self, want: u32) -> Vec<Ending> {
+        self.lanes = Lanes::new(self.lanes.filter.clone());
+        self.claim_on(want).await
+    }
+
+    /// Claims up to `want` with the cursors as they are. The endings complete their tasks.
+    pub(super) async fn claim_on(&mut self, want: u32) -> Vec<Ending> {
+        let claimed = self
+            .store
+            .claim(self.id, &mut self.lanes, &self.handlers, want)
+            .await
+            .expect("claim");
+        claimed.map_or_else(Vec::new, |claimed| {
+            claimed
+                .tasks
+                .into_iter()
+                .map(|task| complete(claimed.claim, task))
+                .collect()
+        })
+    }
+}
+
+pub(super) fn complete(claim: crate::task::ClaimId, task: Task) -> Ending {
+    Ending {
+        claim,
+        task: task.into(),
+        transition: Transition::Complete { result: "1".into() },
+        usage: Usage::default(),
+        logs: Vec::new(),
+        logs_dropped: 0,
+        children: Vec::new(),
+        digest: None,
+        since_start: std::time::Duration::from_millis(2),
+        since_end: std::time::Duration::ZERO,
+    }
+}
+
+/// A plain connection, for what another program would do.
+pub(super) async fn psql(store: &Store) -> tokio_postgres::Client {
+    let (client, connection) = store
+        .config()
+        .postgres
+        .connect(tokio_postgres::NoTls)
+        .await
+        .expect("connect");
+    tokio::spawn(connection);
+    client
+        .batch_execute(&format!("SET search_path = {}", store.config().schema))
+        .await
+        .expect("set");
+    client
+}
+
+/// One value of one row, as text.
+pub(super) async fn ask(client: &tokio_postgres::Client, sql: &str) -> String {
+    let rows = client.simple_query(sql).await.expect(sql);
+    rows.iter()
+        .find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("null")),
+            _ => None,
+        })
+        .unwrap_or("nothing")
+        .to_owned()
+}
+
+/// Compares with a file under `tests/golden/`; `PGTQ_UPDATE=1` writes it.
+pub(super) fn golden(file: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/golden")
+        .join(file);
+    let text = format!("{text}\n");
+    if std::env::var_os("PGTQ_UPDATE").is_some() {
+        std::fs::create_dir_all(path.parent().expect("has a parent")).expect("create");
+        std::fs::write(&path, text).expect("write");
+        return;
+    }
+    let wanted = std::fs::read_to_string(&path).expect("the golden file; PGTQ_UPDATE=1 writes it");
+    assert_eq!(
+        wanted, text,
+        "{file} differs; PGTQ_UPDATE=1 accepts the new one"
+    );
+}

@@ -1,0 +1,156 @@
+//! The schema comes up once, whoever starts first, and says what it is.
+
+use super::super::testdb::*;
+use super::super::{SCHEMA_VERSION, Store, StoreError};
+
+#[tokio::test]
+async fn eight_runners_may_start_on_an_empty_database_at_once() {
+    let config = config();
+    let mut starting = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let config = config.clone();
+        starting.spawn(async move {
+            let store = Store::connect(config).await.expect("connect");
+            let applied = store.migrate().await.expect("migrate");
+            store.check_schema().await.expect("check");
+            applied.versions.len()
+        });
+    }
+    let mut counts = starting.join_all().await;
+    counts.sort_unstable();
+    assert_eq!(counts, [0, 0, 0, 0, 0, 0, 0, SCHEMA_VERSION as usize]);
+}
+
+#[tokio::test]
+async fn a_missing_older_or_newer_schema_is_told_apart() {
+    let store = Store::connect(config()).await.expect("connect");
+    assert!(matches!(
+        store.check_schema().await,
+        Err(StoreError::SchemaMissing { .. })
+    ));
+    assert!(matches!(
+        store.push(&[new_task("a")]).await,
+        Err(StoreError::SchemaMissing { .. })
+    ));
+    store.migrate().await.expect("migrate");
+    let client = psql(&store).await;
+    client
+        .batch_execute("INSERT INTO migrations VALUES (999, 'later', '')")
+        .await
+        .expect("insert");
+    assert!(matches!(
+        store.check_schema().await,
+        Err(StoreError::SchemaNewer { found: 999, .. })
+    ));
+    assert!(matches!(
+        store.migrate().await,
+        Err(StoreError::SchemaNewer { .. })
+    ));
+    client
+        .batch_execute(&format!(
+            "DELETE FROM migrations WHERE version >= {SCHEMA_VERSION}"
+        ))
+        .await
+        .expect("delete");
+    assert!(matches!(
+        store.check_schema().await,
+        Err(StoreError::SchemaOlder { .. })
+    ));
+}
+
+#[tokio::test]
+async fn pending_sql_run_by_hand_is_the_migration() {
+    let store = Store::connect(config()).await.expect("connect");
+    let sql = store.pending_sql().await.expect("sql");
+    let (client, connection) = store
+        .config()
+        .postgres
+        .connect(tokio_postgres::NoTls)
+        .await
+        .expect("connect");
+    tokio::spawn(connection);
+    client.batch_execute(&sql).await.expect("run");
+    store.check_schema().await.expect("check");
+    assert_eq!(store.pending_sql().await.expect("sql"), "");
+}
+
+#[tokio::test]
+async fn a_changed_migration_is_reported_as_drift() {
+    let store = store().await;
+    let drifted = async || {
+        let status = store.migration_status().await.expect("status");
+        status.iter().filter(|row| row.drifted).count()
+    };
+    assert_eq!(drifted().await, 0);
+    psql(&store)
+        .await
+        .batch_execute("UPDATE migrations SET sha256 = 'x' WHERE version = 2")
+        .await
+        .expect("update");
+    assert_eq!(drifted().await, 1);
+}
+
+#[tokio::test]
+async fn everything_public_has_a_comment() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let schema = &store.config().schema;
+    let silent = ask(
+        &client,
+        &format!(
+            "SELECT string_agg(what, ', ') FROM (
+                SELECT p.oid::regprocedure::text AS what FROM pg_proc p
+                WHERE p.pronamespace = '{schema}'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL
+                UNION ALL
+                SELECT c.oid::regclass::text FROM pg_class c
+                WHERE c.relnamespace = '{schema}'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S')
+                  AND NOT c.relispartition AND obj_description(c.oid, 'pg_class') IS NULL) AS s"
+        ),
+    )
+    .await;
+    assert_eq!(silent, "null");
+}
+
+#[tokio::test]
+async fn every_function_pins_its_search_path() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let schema = &store.config().schema;
+    let loose = ask(
+        &client,
+        &format!(
+            "SELECT string_agg(p.proname, ', ') FROM pg_proc p
+             WHERE p.pronamespace = '{schema}'::regnamespace
+               AND (p.prosecdef OR NOT 'search_path=pg_catalog, pg_temp' = ANY (coalesce(p.proconfig, '{{}}')))"
+        ),
+    )
+    .await;
+    assert_eq!(loose, "null");
+}
+
+/// Columns of the documented views: they may grow, and nothing else.
+#[tokio::test]
+async fn the_schema_is_the_golden_one() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let schema = &store.config().schema;
+    let text = ask(
+        &client,
+        &format!(
+            "SELECT string_agg(line, E'\\n' ORDER BY kind, line) FROM (
+                SELECT 1 AS kind, c.relname || '(' || string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod),
+                       ', ' ORDER BY a.attnum) || ')' AS line
+                FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                WHERE c.relnamespace = '{schema}'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+                GROUP BY c.oid
+                UNION ALL
+                SELECT 2, pg_get_indexdef(c.oid) FROM pg_class c
+                WHERE c.relnamespace = '{schema}'::regnamespace AND c.relkind IN ('i', 'I') AND NOT c.relispartition
+                UNION ALL
+                SELECT 3, p.oid::regprocedure || ' -> ' || pg_get_function_result(p.oid) FROM pg_proc p
+                WHERE p.pronamespace = '{schema}'::regnamespace) AS s"
+        ),
+    )
+    .await;
+    golden("schema.txt", &text.replace(schema.as_str(), "pgtq"));
+}

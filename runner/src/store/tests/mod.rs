@@ -1,0 +1,8 @@
+//! The store against a real Postgres.
+
+mod bad_input;
+mod lifecycle;
+mod migrations;
+mod plans;
+mod races;
+mod sql_api;

@@ -1,0 +1,175 @@
+//! The plans of the hot statements, and what they read.
+
+use super::super::sql::{Sql, sql};
+use super::super::testdb::*;
+use super::super::{Filter, Store};
+use crate::task::State;
+
+/// EXPLAIN of a statement whose parameters are replaced by literals.
+async fn explain(store: &Store, options: &str, sql: &Sql, params: &[&str]) -> String {
+    let client = psql(store).await;
+    client
+        .batch_execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_mergejoin = off; SET jit = off")
+        .await
+        .expect("set");
+    let mut text = store.config().schema.render(&sql.text);
+    for (n, value) in params.iter().enumerate().rev() {
+        text = text.replace(&format!("${}", n + 1), &format!("({value})"));
+    }
+    let rows = client
+        .simple_query(&format!("EXPLAIN ({options}) {text}"))
+        .await
+        .expect("explain");
+    let lines: Vec<String> = rows
+        .iter()
+        .filter_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        })
+        .collect();
+    lines
+        .join("\n")
+        .replace(store.config().schema.as_str(), "pgtq")
+}
+
+const CLAIM: [&str; 7] = ["1", "'{q}'", "'{a}'", "'{0}'", "'{0}'", "'{10}'", "10"];
+
+#[tokio::test]
+async fn hot_statements_have_their_golden_plans() {
+    let store = store().await;
+    let client = psql(&store).await;
+    // Empty tables, as after a drain with fresh statistics: the worst moment for a planner.
+    client.batch_execute("ANALYZE").await.expect("analyze");
+    let claim = explain(&store, "COSTS OFF", sql!("claim"), &CLAIM).await;
+    let lanes = ["'{a,b}'", "'{}'", "false"];
+    let lanes = explain(&store, "COSTS OFF", sql!("lanes"), &lanes).await;
+    golden("plans.txt", &format!("claim\n{claim}\n\nlanes\n{lanes}"));
+}
+
+#[tokio::test]
+async fn a_million_tasks_of_a_handler_nobody_has_are_not_read() {
+    let store = store().await;
+    let client = psql(&store).await;
+    // Ten thousand stand for a million: none of them may be read.
+    client
+        .batch_execute(
+            "INSERT INTO runnable_tasks (queue, handler, priority, position, id, args)
+             SELECT 'q', 'absent', n % 3, n, n, '{}' FROM generate_series(1, 10000) AS n;
+             INSERT INTO runnable_tasks (queue, handler, priority, position, id, args)
+             SELECT 'q', 'present', 0, n, n, '{}' FROM generate_series(10001, 10005) AS n;
+             ANALYZE runnable_tasks",
+        )
+        .await
+        .expect("fill");
+    let mut runner = TestRunner::new(&store, &["present"]).await;
+    let options = "ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF";
+    let params = ["'{present}'", "'{}'", "false"];
+    let plan = explain(&store, options, sql!("lanes"), &params).await;
+    assert!(buffers(&plan) < 60, "{plan}");
+    assert_eq!(runner.claim(100).await.len(), 5);
+}
+
+/// Shared buffers touched, from the first line that tells.
+fn buffers(plan: &str) -> u64 {
+    let line = plan.lines().find(|line| line.contains("Buffers:"));
+    let line = line.expect("a plan with buffers");
+    line.split(|c: char| !c.is_ascii_digit())
+        .filter_map(|n| n.parse::<u64>().ok())
+        .sum()
+}
+
+#[tokio::test]
+async fn completing_takes_at_most_sixteen_relation_locks() {
+    let store = store().await;
+    let mut runner = TestRunner::new(&store, &["a"]).await;
+    store.push(&[new_task("a")]).await.expect("push");
+    let endings = runner.claim(1).await;
+    // The same statement, in a transaction that stays open.
+    let claim = endings[0].claim.to_string();
+    let one = |value: &str| format!("'{{{value}}}'");
+    let mut params: Vec<String> = vec![
+        runner.id.to_string(),
+        one(&claim),
+        one("1"),
+        one("complete"),
+    ];
+    params.extend(["default", "a", "0"].map(one));
+    params.extend([r#"ARRAY['{}']"#.to_owned(), "ARRAY['1']".to_owned()]);
+    params.extend(vec![one("NULL"); 6]);
+    params.extend(
+        [
+            "0", "1", "0", "NULL", "now", "now", "0", "0", "0", "0", "0", "NULL", "NULL", "NULL",
+        ]
+        .map(one),
+    );
+    params.extend([one(""), one(&claim)]);
+    let mut text = store.config().schema.render(&sql!("finish_final").text);
+    for (n, value) in params.iter().enumerate().rev() {
+        text = text.replace(&format!("${}", n + 1), value);
+    }
+    let client = psql(&store).await;
+    client
+        .batch_execute(&format!("BEGIN; {text}"))
+        .await
+        .expect("finish");
+    let locks =
+        "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'
+                 AND relation NOT IN ('pg_locks'::regclass)";
+    let locks: u32 = ask(&client, locks).await.parse().expect("a number");
+    assert!(locks <= 16, "{locks} locks");
+    client.batch_execute("COMMIT").await.expect("commit");
+    assert_eq!(ask(&client, "SELECT count(*) FROM complete").await, "1");
+}
+
+/// Behind a pooler there are no named statements, and the parameters' types
+/// are read from the statements' casts.
+#[tokio::test]
+async fn every_verb_works_without_named_statements() {
+    let mut config = store().await.config().clone();
+    config.poll_only = true;
+    let store = Store::connect(config).await.expect("connect");
+    let mut runner = TestRunner::new(&store, &["a"]).await;
+    runner.store = store.clone();
+    let pushed = store
+        .push(&[new_task("a"), new_task("a")])
+        .await
+        .expect("push");
+    store
+        .publish_handlers(runner.id, &[])
+        .await
+        .expect("publish");
+    let endings = runner.claim(1).await;
+    store
+        .beat(runner.id, &Default::default())
+        .await
+        .expect("beat");
+    store
+        .finish(runner.id, &endings, true)
+        .await
+        .expect("finish");
+    let failed = Filter {
+        states: vec![State::Complete],
+        handler: Some("*".into()),
+        error: None,
+        ..Filter::default()
+    };
+    assert_eq!(store.tasks(&failed).await.expect("tasks").len(), 1);
+    assert_eq!(store.ids(&failed, None).await.expect("ids"), [pushed[0].id]);
+    store
+        .task(pushed[0].id)
+        .await
+        .expect("task")
+        .expect("there");
+    let stats = store.stats().await.expect("stats");
+    assert_eq!((stats.runnable, stats.handlers[0].complete), (1, 1));
+    assert_eq!(stats.ended_per_minute.iter().sum::<i64>(), 1);
+    assert_eq!(store.queues().await.expect("queues")[0].runnable, 1);
+    assert_eq!(store.runners().await.expect("runners")[0].state, "running");
+    assert!(store.handlers().await.expect("handlers").is_empty());
+    assert_eq!(store.demand(5).await.expect("demand"), 1);
+    store.promote(5).await.expect("promote");
+    store.rescue().await.expect("rescue");
+    store.pause_queue(&name("default")).await.expect("pause");
+    store.cancel(&[pushed[1].id]).await.expect("cancel");
+    store.retire(runner.id).await.expect("retire");
+}

@@ -1,0 +1,161 @@
+//! psql alone: push, pop, complete, fail, extend, cancel, retry, result.
+
+use super::super::testdb::*;
+
+#[tokio::test]
+async fn psql_alone_can_push_work_and_read_the_result() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let id = ask(&client, "SELECT push('add', '[2,3]')").await;
+    assert_eq!(
+        ask(&client, &format!("SELECT state FROM tasks WHERE id = {id}")).await,
+        "runnable"
+    );
+    let claim = ask(&client, "SELECT claim_id FROM pop()").await;
+    assert_eq!(ask(&client, "SELECT id FROM running").await, id);
+    assert_eq!(
+        ask(&client, &format!("SELECT complete({id}, {claim}, '5')")).await,
+        "t"
+    );
+    assert_eq!(
+        ask(&client, &format!("SELECT complete({id}, {claim}, '6')")).await,
+        "f"
+    );
+    assert_eq!(ask(&client, &format!("SELECT result({id})")).await, "5");
+    assert_eq!(ask(&client, "SELECT count(*) FROM claims").await, "0");
+}
+
+#[tokio::test]
+async fn every_form_of_push_makes_the_same_task() {
+    let store = store().await;
+    let client = psql(&store).await;
+    for push in [
+        "SELECT push('a')",
+        "SELECT push('a', '{}')",
+        "SELECT push('a', '{}'::text)",
+        "SELECT push('a', '{}'::json)",
+        "SELECT push('a', '{}'::jsonb)",
+        "SELECT push('a', queue => 'default')",
+        "SELECT push_many('[{\"handler\": \"a\"}]')",
+        "SELECT push_many('a', ARRAY['{}'::json])",
+    ] {
+        let id = ask(&client, push).await;
+        let task =
+            format!("SELECT (queue, handler, priority, args::text) FROM runnable WHERE id = {id}");
+        assert_eq!(ask(&client, &task).await, "(default,a,0,{})", "{push}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_pop_is_retried_until_its_retries_are_spent() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let id = ask(&client, "SELECT push('a', retries => 1)").await;
+    for state in ["runnable", "failed"] {
+        let claim = ask(&client, "SELECT claim_id FROM pop()").await;
+        let fail = format!("SELECT fail({id}, {claim}, 'no', retry_in => '0')");
+        assert_eq!(ask(&client, &fail).await, "t");
+        assert_eq!(
+            ask(&client, &format!("SELECT state FROM tasks WHERE id = {id}")).await,
+            state
+        );
+    }
+    assert_eq!(ask(&client, "SELECT error_message FROM failed").await, "no");
+    assert_eq!(
+        ask(&client, &format!("SELECT retry({id})")).await,
+        "runnable"
+    );
+    let claim = ask(&client, "SELECT claim_id FROM pop()").await;
+    assert_eq!(
+        ask(
+            &client,
+            &format!("SELECT fail({id}, {claim}, 'no', fatal => true)")
+        )
+        .await,
+        "t"
+    );
+    assert_eq!(ask(&client, "SELECT attempts FROM failed").await, "1");
+}
+
+#[tokio::test]
+async fn an_expired_pop_comes_back_with_an_attempt_counted() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let id = ask(&client, "SELECT push('a', retries => 1)").await;
+    let claim = ask(&client, "SELECT claim_id FROM pop(lease => '1 hour')").await;
+    assert_eq!(
+        ask(&client, &format!("SELECT extend({claim}, '1 microsecond')")).await,
+        "t"
+    );
+    assert_eq!(
+        ask(&client, "SELECT attempt FROM pop(lease => '1 microsecond')").await,
+        "2"
+    );
+    assert_eq!(
+        ask(&client, &format!("SELECT complete({id}, {claim})")).await,
+        "f"
+    );
+    assert_eq!(ask(&client, &format!("SELECT extend({claim})")).await, "f");
+    assert_eq!(ask(&client, "SELECT count(*) FROM pop()").await, "0");
+    assert_eq!(
+        ask(&client, "SELECT error_kind FROM failed").await,
+        "timeout"
+    );
+}
+
+#[tokio::test]
+async fn pop_takes_urgent_tasks_first_and_leaves_other_handlers() {
+    let store = store().await;
+    let client = psql(&store).await;
+    client
+        .batch_execute("SELECT push('a'), push('b', priority => -1), push('c'), push('a', delay => '1 day'), push('a', queue => 'q')")
+        .await
+        .expect("push");
+    let popped = ask(
+        &client,
+        "SELECT string_agg(handler, ',') FROM pop(n => 9, handlers => '{a,b}')",
+    )
+    .await;
+    assert_eq!(popped, "b,a");
+    assert_eq!(ask(&client, "SELECT cancel(1)").await, "running");
+    assert_eq!(ask(&client, "SELECT fail(1, 1, 'stopped')").await, "t");
+    assert_eq!(
+        ask(&client, "SELECT state FROM tasks WHERE id = 1").await,
+        "cancelled"
+    );
+    assert_eq!(ask(&client, "SELECT cancel(4)").await, "cancelled");
+    assert_eq!(ask(&client, "SELECT cancel(12345)").await, "null");
+    assert_eq!(ask(&client, "SELECT demand()").await, "3");
+}
+
+#[tokio::test]
+async fn pruning_drops_old_days_with_their_keys_and_makes_new_ones() {
+    let store = store().await;
+    let client = psql(&store).await;
+    client
+        .batch_execute(
+            "CREATE TABLE history_2020_01_01 PARTITION OF history FOR VALUES FROM ('2020-01-01') TO ('2020-01-02');
+             SELECT push('a', key => 'old'), push('a', key => 'new');
+             DELETE FROM runnable_tasks;
+             INSERT INTO history (id, state, priority, attempts, crashes, queue, handler, args, pushed_at, due_at, finished_at, key)
+             VALUES (1, 'complete', 0, 1, 0, 'default', 'a', '{}', now(), now(), '2020-01-01 12:00', 'old'),
+                    (2, 'complete', 0, 1, 0, 'default', 'a', '{}', now(), now(), now(), 'new'),
+                    (3, 'complete', 0, 1, 0, 'default', 'a', '{}', now(), now(), '2020-02-01', NULL)",
+        )
+        .await
+        .expect("prepare");
+    let today = "to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM_DD')";
+    let drop = format!("SELECT 'DROP TABLE attempts_' || {today}");
+    client
+        .batch_execute(&ask(&client, &drop).await)
+        .await
+        .expect("drop");
+    let week = std::time::Duration::from_secs(7 * 86_400);
+    let pruned = store.prune(week).await.expect("prune");
+    assert_eq!((pruned.created, pruned.dropped, pruned.rows), (1, 1, 2));
+    assert_eq!(ask(&client, "SELECT key FROM keys").await, "new");
+    assert_eq!(
+        ask(&client, "SELECT string_agg(id::text, ',') FROM history").await,
+        "2"
+    );
+}

@@ -1,0 +1,11 @@
+;; Writes to stdout and stderr without a line's end, then calls exit.
+;; import: (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+;; import: (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+(data (i32.const 16384) "one\ntwo")
+(func $run (param i32 i32 i32 i32) (result i32)
+  (i32.store (i32.const 17000) (i32.const 16384))
+  (i32.store (i32.const 17004) (i32.const 7))
+  (drop (call $write (i32.const 1) (i32.const 17000) (i32.const 1) (i32.const 17008)))
+  (drop (call $write (i32.const 2) (i32.const 17000) (i32.const 1) (i32.const 17008)))
+  (call $exit (i32.const 3))
+  unreachable)

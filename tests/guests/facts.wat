@@ -1,0 +1,11 @@
+;; Returns {"id":..}: the task's id as one digit, after asking for everything else.
+(data (i32.const 16384) "0")
+(func $run (param i32 i32 i32 i32) (result i32)
+  (call $max_attempts (i32.const 17000))
+  (call $queue (i32.const 17000))
+  (call $idempotency_key (i32.const 17000))
+  (drop (call $pushed_at_ms)) (drop (call $due_at_ms)) (drop (call $remaining_ms))
+  (i32.store8 (i32.const 16384)
+    (i32.add (i32.const 48)
+      (i32.add (i32.wrap_i64 (call $task_id)) (call $attempt))))
+  (call $ok (i32.const 16384) (i32.const 1)))
