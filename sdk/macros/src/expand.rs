@@ -11,12 +11,12 @@ use crate::options::Options;
 use crate::signature::{self, Parameter, Returns, Shape, Signature, plain_name};
 
 /// The expansion; with mistakes, the function as written and the mistakes.
-pub(crate) fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn handler(options: TokenStream, item: &TokenStream) -> TokenStream {
     let mut function: ItemFn = match syn::parse2(item.clone()) {
         Ok(function) => function,
         Err(error) => {
             let message = match syn::parse2::<syn::Item>(item.clone()) {
-                Ok(_) => syn::Error::new_spanned(&item, "`#[handler]` belongs on a function"),
+                Ok(_) => syn::Error::new_spanned(item, "`#[handler]` belongs on a function"),
                 Err(_) => error,
             };
             let message = message.into_compile_error();
