@@ -228,7 +228,11 @@ pub(crate) fn fit(handler: &HandlerInfo, arguments: &Value) -> Result<(), Proble
         lines.join("\n")
     ))
     .maybe_help(meant.map(|name| format!("did you mean `{name}`?")))
-    .help(format!("it takes: {} {}", handler.name, usage(handler, schema, &known))))
+    .help(format!(
+        "it takes: {} {}",
+        handler.name,
+        usage(handler, schema, &known)
+    )))
 }
 
 /// The parameters in their order, the optional ones in brackets.
