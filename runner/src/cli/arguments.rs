@@ -178,14 +178,12 @@ fn collect_types(root: &Value, schema: &Value, types: &mut Vec<String>, depth: u
     if let Some(target) = target {
         collect_types(root, target, types, depth - 1);
     }
-    if let Some(first) = schema
+    let first = schema
         .get("enum")
         .and_then(Value::as_array)
-        .and_then(|all| all.first())
-    {
-        if first.is_string() {
-            types.push("string".to_owned());
-        }
+        .and_then(|all| all.first());
+    if first.is_some_and(Value::is_string) {
+        types.push("string".to_owned());
     }
 }
 
