@@ -172,8 +172,10 @@ mod tests {
 
     #[test]
     fn a_claim_call_under_way_makes_no_ghost() {
-        let mut live = LiveClaims::default();
-        live.begun = 1;
+        let mut live = LiveClaims {
+            begun: 1,
+            ..LiveClaims::default()
+        };
         let look = live.look();
         assert!(live.compare(&look, &[ClaimId(7)]).0.is_empty());
         live.claimed(ClaimId(7), one(1));

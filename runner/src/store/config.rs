@@ -11,6 +11,10 @@ use std::time::Duration;
 
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
+use self::address::{IGNORED, split_pairs, split_url};
+
+mod address;
+
 /// The schema that pgtq lives in: `[a-z_][a-z0-9_]{0,47}`, not `pg_*`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Schema(String);
@@ -53,19 +57,6 @@ pub struct ConfigError {
     /// What is wrong with it.
     pub message: String,
 }
-
-/// Parameters of libpq that change nothing for us.
-const IGNORED: [&str; 9] = [
-    "gssencmode",
-    "krbsrvname",
-    "sslcompression",
-    "sslsni",
-    "ssl_min_protocol_version",
-    "ssl_max_protocol_version",
-    "fallback_application_name",
-    "uselibpqcompat",
-    "client_encoding",
-];
 
 impl DatabaseConfig {
     /// Reads `postgres://...` or `key=value ...`, with libpq's parameters, and
@@ -339,98 +330,6 @@ fn wrong(message: impl Into<String>) -> ConfigError {
 /// tokio-postgres says "invalid configuration" and hides the reason in the source.
 fn root_message(error: &tokio_postgres::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-fn is_ours(key: &str) -> bool {
-    const OURS: [&str; 11] = [
-        "sslmode",
-        "sslrootcert",
-        "connect_timeout",
-        "target_session_attrs",
-        "pgbouncer",
-        "schema",
-        "sslcert",
-        "sslkey",
-        "sslpassword",
-        "passfile",
-        "service",
-    ];
-    OURS.contains(&key) || IGNORED.contains(&key)
-}
-
-type Pairs = Vec<(String, String)>;
-
-fn split_url(url: &str) -> (String, Pairs) {
-    let Some((base, query)) = url.split_once('?') else {
-        return (url.to_owned(), Pairs::new());
-    };
-    let mut kept = Vec::new();
-    let mut ours = Pairs::new();
-    for part in query.split('&').filter(|part| !part.is_empty()) {
-        match part.split_once('=') {
-            Some((key, value)) if is_ours(key) => ours.push((key.to_owned(), unescape(value))),
-            _ => kept.push(part),
-        }
-    }
-    let url = match kept.as_slice() {
-        [] => base.to_owned(),
-        parts => format!("{base}?{}", parts.join("&")),
-    };
-    (url, ours)
-}
-
-fn split_pairs(text: &str) -> (String, Pairs) {
-    let mut kept = String::new();
-    let mut ours = Pairs::new();
-    let mut rest = text.trim_start();
-    while let Some((key, tail)) = rest.split_once('=') {
-        let (value, raw, tail) = take_value(tail.trim_start());
-        let key = key.trim();
-        if is_ours(key) {
-            ours.push((key.to_owned(), value));
-        } else {
-            kept.push_str(&format!("{key}={raw} "));
-        }
-        rest = tail.trim_start();
-    }
-    kept.push_str(rest);
-    (kept, ours)
-}
-
-/// The first value of `text`: plain, as written, and what follows it.
-fn take_value(text: &str) -> (String, &str, &str) {
-    let quoted = text.starts_with('\'');
-    let mut value = String::new();
-    let mut escaped = false;
-    for (i, c) in text.char_indices().skip(usize::from(quoted)) {
-        match c {
-            _ if escaped => {
-                value.push(c);
-                escaped = false;
-            }
-            '\\' => escaped = true,
-            '\'' if quoted => return (value, &text[..=i], &text[i + 1..]),
-            c if c.is_whitespace() && !quoted => return (value, &text[..i], &text[i..]),
-            c => value.push(c),
-        }
-    }
-    (value, text, "")
-}
-
-fn unescape(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let hex = bytes
-            .get(i + 1..i + 3)
-            .filter(|_| bytes[i] == b'%')
-            .and_then(|pair| std::str::from_utf8(pair).ok())
-            .and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        plain.push(hex.unwrap_or(bytes[i]));
-        i += if hex.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&plain).into_owned()
 }
 
 #[cfg(test)]

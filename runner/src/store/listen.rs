@@ -162,7 +162,7 @@ impl Listener {
                 let flag = match note {
                     None => CLOSED,
                     Some((channel, _)) if channel == echo => ECHO,
-                    Some((_, payload)) if payload == "cancel" => CANCEL,
+                    Some((_, "cancel")) => CANCEL,
                     Some(_) => WORK,
                 };
                 ears.flags.fetch_or(flag, Ordering::AcqRel);
