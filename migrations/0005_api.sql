@@ -2,7 +2,7 @@
 -- endings, pause, and small questions.
 
 CREATE FUNCTION {{schema}}.find_runnable(ids bigint[]) RETURNS SETOF tid
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF cardinality(ids) > 20 THEN
         RETURN QUERY SELECT r.ctid FROM {{schema}}.runnable_tasks AS r WHERE r.id = ANY (ids);

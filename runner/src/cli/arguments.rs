@@ -178,14 +178,12 @@ fn collect_types(root: &Value, schema: &Value, types: &mut Vec<String>, depth: u
     if let Some(target) = target {
         collect_types(root, target, types, depth - 1);
     }
-    if let Some(first) = schema
+    let first = schema
         .get("enum")
         .and_then(Value::as_array)
-        .and_then(|all| all.first())
-    {
-        if first.is_string() {
-            types.push("string".to_owned());
-        }
+        .and_then(|all| all.first());
+    if first.is_some_and(Value::is_string) {
+        types.push("string".to_owned());
     }
 }
 
@@ -228,7 +226,11 @@ pub(crate) fn fit(handler: &HandlerInfo, arguments: &Value) -> Result<(), Proble
         lines.join("\n")
     ))
     .maybe_help(meant.map(|name| format!("did you mean `{name}`?")))
-    .help(format!("it takes: {} {}", handler.name, usage(handler, schema, &known))))
+    .help(format!(
+        "it takes: {} {}",
+        handler.name,
+        usage(handler, schema, &known)
+    )))
 }
 
 /// The parameters in their order, the optional ones in brackets.

@@ -147,7 +147,6 @@ impl From<PostgresError> for Problem {
                 problem.help = missing.ways_out;
                 problem
             }
-            #[allow(unreachable_patterns, reason = "more variants are coming")]
             other => Problem::failed(other.to_string()),
         }
     }

@@ -83,6 +83,10 @@ impl Rows {
         }
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers hand over a copy or a reference, whichever they have"
+    )]
     pub(crate) fn push(&mut self, id: impl ToString, cells: Vec<Cell>, json: Value) {
         debug_assert_eq!(cells.len(), self.columns.len(), "one cell a column");
         self.rows.push(Row {
@@ -125,6 +129,10 @@ impl Output {
     }
 
     /// Prints one thing: `pairs` for people, `json` for programs.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers hand over a copy or a reference, whichever they have"
+    )]
     pub(crate) fn one(
         self,
         schema: &'static str,

@@ -35,8 +35,17 @@ pub(crate) struct Runner {
     pub(crate) directory: PluginDirectory,
     pub(crate) shutdown: Shutdown,
     pub(crate) stats: Arc<Stats>,
-    engine: JoinHandle<Result<Summary, EngineError>>,
-    pages: Option<JoinHandle<()>>,
+    engine: Guard<Result<Summary, EngineError>>,
+    _pages: Option<Guard<()>>,
+}
+
+/// A background task that does not outlive its owner.
+struct Guard<T>(JoinHandle<T>);
+
+impl<T> Drop for Guard<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Runner {
@@ -65,11 +74,11 @@ impl Runner {
                 stats: Arc::clone(&stats),
                 shutdown: shutdown.clone(),
             };
-            tokio::spawn(async move {
+            Guard(tokio::spawn(async move {
                 if let Err(error) = http::serve(listener, monitored).await {
                     tracing::error!(%error, "the health and metrics pages are gone");
                 }
-            })
+            }))
         });
         let engine_config = EngineConfig {
             name: config.run.name.clone(),
@@ -82,20 +91,20 @@ impl Runner {
             retention: config.retention,
             ..EngineConfig::default()
         };
-        let engine = tokio::spawn(engine::run_with_stats(
+        let engine = Guard(tokio::spawn(engine::run_with_stats(
             store,
             registry.clone(),
             engine_config,
             shutdown.clone(),
             Arc::clone(&stats),
-        ));
+        )));
         Ok(Runner {
             registry,
             directory,
             shutdown,
             stats,
             engine,
-            pages,
+            _pages: pages,
         })
     }
 
@@ -109,7 +118,7 @@ impl Runner {
         let mut asked = 0;
         let ended = loop {
             tokio::select! {
-                ended = &mut self.engine => break ended,
+                ended = &mut self.engine.0 => break ended,
                 name = signals.next() => {
                     asked += 1;
                     match asked {
@@ -127,9 +136,6 @@ impl Runner {
             }
         };
         self.directory.stop().await;
-        if let Some(pages) = self.pages {
-            pages.abort();
-        }
         let summary =
             ended.map_err(|error| Problem::failed(format!("the engine ended: {error}")))??;
         match asked {
@@ -142,13 +148,10 @@ impl Runner {
     }
 
     /// Drains without a signal, for a runner inside another verb.
-    pub(crate) async fn stop(self) -> Result<Summary, Problem> {
+    pub(crate) async fn stop(mut self) -> Result<Summary, Problem> {
         self.shutdown.drain();
-        let ended = self.engine.await;
+        let ended = (&mut self.engine.0).await;
         self.directory.stop().await;
-        if let Some(pages) = self.pages {
-            pages.abort();
-        }
         Ok(ended.map_err(|error| Problem::failed(format!("the engine ended: {error}")))??)
     }
 }

@@ -386,7 +386,7 @@ pub fn closest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(text, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.len().max(text.len()) / 3).max(1))
+        .filter(|(distance, candidate)| *distance <= candidate.len().max(text.len()) / 3)
         .min()
         .map(|(_, candidate)| candidate.to_owned())
 }

@@ -17,7 +17,7 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
-pub(crate) fn run(args: CompletionsArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) fn run(args: &CompletionsArgs, context: &Context) -> Result<(), Problem> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Root::command(), "pgtq", &mut script);
     context.out.raw(&String::from_utf8_lossy(&script))

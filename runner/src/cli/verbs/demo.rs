@@ -74,39 +74,50 @@ impl Guide<'_> {
 pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<(), Problem> {
     let mut signals = Signals::catch()?;
     let guide = Guide { context };
-    // Dropping the tour at a signal stops its runner and its Postgres.
-    let (stage, facts) = tokio::select! {
-        told = tour(&args, guide) => told?,
-        name = signals.next() => {
-            return Err(Problem::new(Exit::Interrupted, format!("{name}: the tour was left; everything it made is removed")));
-        }
+    // Dropping a half-built stage stops what there is of it.
+    let stage = tokio::select! {
+        stage = Stage::set(guide) => stage?,
+        name = signals.next() => return Err(left(name)),
     };
-    let pairs: [(&str, Cell); 0] = [];
-    if context.out.is_json() {
-        context.out.one("pgtq.demo/v1", "demo", &pairs, facts)?;
-    }
-    if !args.exit {
+    let told = tokio::select! {
+        told = show(&args, guide, &stage) => told,
+        name = signals.next() => Err(left(name)),
+    };
+    if told.is_ok() && !args.exit {
         next(guide, &stage)?;
         tokio::select! {
-            _ = signals.next() => {}
-            ended = stage.ended() => return ended,
+            _ = signals.next() => context.note("stopping"),
+            () = stage.ended() => context.warn("the runner stopped by itself"),
         }
-        context.note("stopping");
     }
     tokio::select! {
-        stopped = stage.stop() => stopped,
-        _ = signals.next() => Err(Problem::new(Exit::Interrupted, "stopped at once")),
+        stopped = stage.stop() => told.and(stopped),
+        name = signals.next() => Err(left(name)),
     }
 }
 
-async fn tour(args: &DemoArgs, guide: Guide<'_>) -> Result<(Stage, Value), Problem> {
-    let stage = Stage::set(guide).await?;
-    let load = load::run(guide, &stage, args.tasks).await?;
-    let latency = load::latency(guide, &stage).await?;
-    let swap = swap::run(guide, &stage).await?;
-    let broken = broken::run(guide, &stage).await?;
-    load::results(guide, &stage, &load).await?;
-    let facts = json!({
+fn left(signal: &str) -> Problem {
+    let message = format!("{signal}: the tour was left; everything it made is removed");
+    Problem::new(Exit::Interrupted, message)
+}
+
+/// The tour, and its figures for programs.
+async fn show(args: &DemoArgs, guide: Guide<'_>, stage: &Stage) -> Result<(), Problem> {
+    let facts = tour(args, guide, stage).await?;
+    let pairs: [(&str, Cell); 0] = [];
+    match guide.context.out.is_json() {
+        true => guide.context.out.one("pgtq.demo/v1", "demo", &pairs, facts),
+        false => Ok(()),
+    }
+}
+
+async fn tour(args: &DemoArgs, guide: Guide<'_>, stage: &Stage) -> Result<Value, Problem> {
+    let load = load::run(guide, stage, args.tasks).await?;
+    let latency = load::latency(guide, stage).await?;
+    let swap = swap::run(guide, stage).await?;
+    let broken = broken::run(guide, stage).await?;
+    load::results(guide, stage, &load).await?;
+    Ok(json!({
         "tasks": load.pushed, "failed": load.failed, "seconds": load.seconds.as_secs_f64(),
         "tasks_per_second": load.rate(),
         "start_p50_ms": milliseconds(latency.start_p50), "start_p99_ms": milliseconds(latency.start_p99),
@@ -116,8 +127,7 @@ async fn tour(args: &DemoArgs, guide: Guide<'_>) -> Result<(Stage, Value), Probl
             "failed": swap.failed, "save_to_live_ms": milliseconds(swap.live_after),
         },
         "broken": {"reason": broken.reason, "serving": broken.serving},
-    });
-    Ok((stage, facts))
+    }))
 }
 
 fn milliseconds(duration: Duration) -> f64 {

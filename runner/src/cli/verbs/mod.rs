@@ -67,7 +67,7 @@ pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<(), Proble
         Verb::Stats(args) => stats::run(args, context).await,
         Verb::Prune(args) => prune::run(args, context).await,
         Verb::Config(args) => config::run(args, context),
-        Verb::Completions(args) => completions::run(args, context),
+        Verb::Completions(args) => completions::run(&args, context),
         Verb::Version(args) => version::run(args, context),
         Verb::CompilePlugin => Err(Problem::usage("compile-plugin is run by the runner itself")),
     }

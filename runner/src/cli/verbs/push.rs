@@ -249,21 +249,20 @@ async fn await_result(
     limit: Option<Duration>,
 ) -> Result<(), Problem> {
     let spinner = progress::spinner(context, format!("waiting for task {id}"));
-    let ended = store.wait_final(id, limit).await;
-    spinner.finish_and_clear();
-    let Some(detail) = ended? else {
-        return Err(match (limit, store.task(id).await?) {
-            (_, None) => no_task(id),
-            (limit, Some(_)) => Problem::new(
-                Exit::Elapsed,
-                format!(
-                    "task {id} had not ended after {}",
-                    text::fine(limit.unwrap_or_default())
-                ),
-            )
-            .help(format!("it goes on: pgtq show {id}")),
-        });
+    let detail = loop {
+        if let Some(detail) = store.wait_final(id, limit).await? {
+            break detail;
+        }
+        // Nothing means gone, or out of time.
+        store.task(id).await?.ok_or_else(|| no_task(id))?;
+        if let Some(limit) = limit {
+            let message = format!("task {id} had not ended after {}", text::fine(limit));
+            return Err(
+                Problem::new(Exit::Elapsed, message).help(format!("it goes on: pgtq show {id}"))
+            );
+        }
     };
+    spinner.finish_and_clear();
     for attempt in &detail.attempts {
         for line in verbs::logs::lines(attempt) {
             context.note(line);

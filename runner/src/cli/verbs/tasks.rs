@@ -49,10 +49,9 @@ pub(crate) async fn run(args: TasksArgs, context: &Context) -> Result<(), Proble
     if context.out.terminal && rows.len() == 0 {
         context.note("no task");
     }
-    if let (true, Some(last)) = (tasks.len() == args.limit as usize, tasks.last()) {
-        if context.watched {
-            context.note(format!("\x1b[2mmore: add --before {}\x1b[0m", last.id));
-        }
+    let full = tasks.len() == args.limit as usize && context.watched;
+    if let Some(last) = tasks.last().filter(|_| full) {
+        context.note(format!("\x1b[2mmore: add --before {}\x1b[0m", last.id));
     }
     Ok(())
 }

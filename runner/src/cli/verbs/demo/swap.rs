@@ -13,8 +13,10 @@ use crate::plugin;
 use crate::store::Filter;
 use crate::task::{Digest, Name, NewTask, State};
 
-/// Tasks of one wave; a wave is pushed every 50 ms until the swap is done.
-const WAVE: u64 = 100;
+/// Tasks that wait at any time until the swap is done, so that it hits a queue.
+const BACKLOG: u64 = 2_000;
+/// Tasks pushed at once to keep the backlog up.
+const WAVE: u64 = 1_000;
 /// Tasks pushed after the new version is live.
 const AFTER: u64 = 1_000;
 /// Loading takes seconds in an unoptimised build.
@@ -39,16 +41,19 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Swap, Problem
         handler: Some("greet".to_owned()),
         ..Filter::default()
     };
-    let mut pushed = 0;
-    pushed += push(stage, &greet, 2_000).await?;
+    let stats = &stage.runner.stats;
+    let before = stats.n_final();
+    let mut pushed = push(stage, &greet, BACKLOG).await?;
     let digest = machine::digest(&machine::read(&stage.next_hello)?);
     let installed = tokio::task::block_in_place(|| {
         plugin::install(&stage.plugins, &stage.next_hello, |_| Ok(()))
     })?;
     let started = Instant::now();
     while !serves(stage, digest) {
-        pushed += push(stage, &greet, WAVE).await?;
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        match waiting(pushed, stats.n_final() - before) < BACKLOG {
+            true => pushed += push(stage, &greet, WAVE).await?,
+            false => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
         if started.elapsed() > LIMIT {
             return Err(Problem::failed(format!(
                 "{} did not go live",
@@ -57,6 +62,7 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Swap, Problem
         }
     }
     let live_after = started.elapsed();
+    let queued = waiting(pushed, stats.n_final() - before);
     pushed += push(stage, &greet, AFTER).await?;
     let ended = Filter {
         states: vec![State::Complete, State::Failed, State::Cancelled],
@@ -91,15 +97,19 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Swap, Problem
             swap.lost
         ),
         format!(
-            "{} pushed; live {} after the file was there",
-            text::count(pushed),
-            text::fine(live_after)
+            "live {} after the file was there, {} waiting then",
+            text::fine(live_after),
+            text::count(queued)
         ),
     )?;
     match swap.lost + swap.failed {
         0 => Ok(swap),
         _ => Err(Problem::failed("the swap lost or failed tasks")),
     }
+}
+
+fn waiting(pushed: u64, ended: u64) -> u64 {
+    pushed.saturating_sub(ended)
 }
 
 fn serves(stage: &Stage, digest: Digest) -> bool {
