@@ -129,8 +129,8 @@ BEGIN
     ELSE
         INSERT INTO {{schema}}.runnable_tasks (queue, handler, priority, position, id, retries, key, args)
         VALUES (queue, handler, coalesce(priority, 0), task, task, retries, key, args::json);
-        PERFORM {{schema}}.wake();
     END IF;
+    PERFORM {{schema}}.wake();
     RETURN task;
 END $$;
 COMMENT ON FUNCTION {{schema}}.push(text, text, text, integer, interval, timestamptz, integer, text)

@@ -182,6 +182,19 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.make_partitions(integer) IS 'Makes the partitions of today and the next days.';
 
+CREATE FUNCTION {{schema}}.old_partitions(oldest date) RETURNS TABLE (name regclass, parent text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.oid::regclass, p.relname::text
+    FROM pg_inherits AS i
+    JOIN pg_class AS c ON c.oid = i.inhrelid
+    JOIN pg_class AS p ON p.oid = i.inhparent
+    WHERE i.inhparent IN ('{{schema}}.history'::regclass, '{{schema}}.attempts'::regclass)
+      AND c.relname ~ '_\d{4}_\d{2}_\d{2}$'
+      AND to_date(right(c.relname, 10), 'YYYY_MM_DD') < oldest
+    ORDER BY c.relname
+$$;
+COMMENT ON FUNCTION {{schema}}.old_partitions(date) IS 'Partitions of days before this one. For prune.';
+
 CREATE FUNCTION {{schema}}.prune(retention interval, batch integer DEFAULT 10000)
 RETURNS TABLE (created bigint, dropped bigint, deleted bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -197,27 +210,14 @@ DECLARE
 BEGIN
     -- Dropping waits for readers, and everybody waits behind it: not for long.
     PERFORM set_config('lock_timeout', '2s', true);
-    FOR child IN
-        SELECT c.oid::regclass AS name, p.relname = 'history' AS is_history
-        FROM pg_inherits AS i
-        JOIN pg_class AS c ON c.oid = i.inhrelid
-        JOIN pg_class AS p ON p.oid = i.inhparent
-        WHERE i.inhparent IN ('{{schema}}.history'::regclass, '{{schema}}.attempts'::regclass)
-          AND c.relname ~ '_\d{4}_\d{2}_\d{2}$'
-          AND to_date(right(c.relname, 10), 'YYYY_MM_DD') < oldest
-        ORDER BY c.relname
-    LOOP
+    FOR child IN SELECT o.* FROM {{schema}}.old_partitions(oldest) AS o WHERE o.parent = 'history' LOOP
         BEGIN
-            IF child.is_history THEN
-                EXECUTE format('DELETE FROM {{schema}}.keys AS k USING %s AS h
-                    WHERE h.key IS NOT NULL AND k.queue = h.queue AND k.key = h.key AND k.task_id = h.id', child.name);
-                GET DIAGNOSTICS n = ROW_COUNT;
-                n_deleted := n_deleted + n;
-            END IF;
-            EXECUTE format('DROP TABLE %s', child.name);
-            n_dropped := n_dropped + 1;
-        EXCEPTION WHEN lock_not_available THEN
-            NULL;  -- The next prune drops it.
+            EXECUTE format('DELETE FROM {{schema}}.keys AS k USING %s AS h
+                WHERE h.key IS NOT NULL AND k.queue = h.queue AND k.key = h.key AND k.task_id = h.id', child.name);
+            GET DIAGNOSTICS n = ROW_COUNT;
+            n_deleted := n_deleted + n;
+        EXCEPTION WHEN lock_not_available OR undefined_table THEN
+            NULL;
         END;
     END LOOP;
     WITH gone AS (
@@ -235,6 +235,15 @@ BEGIN
         RETURNING 1
     )
     SELECT n_deleted + count(*) INTO n_deleted FROM gone;
+    -- Last, because from the first drop on nobody can end a task until we commit.
+    FOR child IN SELECT o.* FROM {{schema}}.old_partitions(oldest) AS o LOOP
+        BEGIN
+            EXECUTE format('DROP TABLE %s', child.name);
+            n_dropped := n_dropped + 1;
+        EXCEPTION WHEN lock_not_available OR undefined_table THEN
+            NULL;  -- The next prune drops it, or another runner was faster.
+        END;
+    END LOOP;
     BEGIN
         n := {{schema}}.make_partitions();
     EXCEPTION WHEN lock_not_available THEN

@@ -114,12 +114,16 @@ impl LiveClaims {
             .copied()
             .filter(|claim| !self.known.contains(claim))
             .collect();
-        let lost = look
+        let lost: Vec<ClaimId> = look
             .open
             .iter()
             .copied()
             .filter(|claim| !held.contains(claim) && self.open.contains_key(claim))
             .collect();
+        // What nobody ends any more must not hold the floor down for ever.
+        for claim in &lost {
+            self.open.remove(claim);
+        }
         if !look.quiet || self.begun != look.begun {
             return (Vec::new(), lost);
         }

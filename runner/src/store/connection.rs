@@ -299,10 +299,11 @@ impl Lease<'_> {
                 Ok(value)
             }
             Ok(Err(error)) => {
-                // A server that became read-only is not the one to talk to any more.
+                // A server that became read-only is not the one to talk to any
+                // more, and prepared statements may be those of an older schema.
                 self.clean = error
                     .as_db_error()
-                    .is_some_and(|db| db.code().code() != "25006");
+                    .is_some_and(|db| !["25006", "0A000", "26000"].contains(&db.code().code()));
                 Err(classify(self.verb, self.schema, &error))
             }
             Err(_) => Err(StoreError::Transient {

@@ -148,11 +148,12 @@ pub(super) fn classify_connect(place: String, error: &tokio_postgres::Error) -> 
 
 fn is_transient(code: &str) -> bool {
     // Connection, resources, shutdown and statement timeouts, conflicts, a
-    // primary that became read-only, a lock or idle timeout.
+    // primary that became read-only, a lock or idle timeout, a prepared
+    // statement that is gone.
     ["08", "53", "57"]
         .iter()
         .any(|class| code.starts_with(class))
-        || ["40001", "40P01", "25006", "25P03", "55P03"].contains(&code)
+        || ["40001", "40P01", "25006", "25P03", "55P03", "26000"].contains(&code)
 }
 
 fn explain(constraint: &str) -> (Option<&'static str>, Option<&'static str>) {

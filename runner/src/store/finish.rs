@@ -18,7 +18,8 @@ impl Store {
     /// call with some of these endings ended in an error, so its commit may
     /// have happened: what is recorded already is skipped and counts as
     /// stored. A text that the database refuses (a result that is not JSON, a
-    /// child it would not accept) fails only its own task.
+    /// child it would not accept) fails only its own task; then each ending
+    /// gets a transaction of its own.
     ///
     /// Not to be called with the same ending twice at once. After a dropped
     /// future, as after an error, call `again`.
