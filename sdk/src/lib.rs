@@ -92,3 +92,8 @@ pub mod __private {
         Ctx::current()
     }
 }
+
+/// Compiles the snippets of the plugin author's guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/plugins.md")]
+struct Guide;

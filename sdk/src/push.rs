@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::args::Argument;
 use crate::error::{Error, Result};
 use crate::host;
 
@@ -63,7 +64,7 @@ impl Task {
 
     /// Adds one argument by name.
     #[doc(hidden)]
-    pub fn arg<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
+    pub fn arg<T: Argument>(mut self, name: &str, value: &T) -> Self {
         self.payload = self.payload.and_then(|mut payload| {
             let value = serde_json::to_value(value)?;
             payload

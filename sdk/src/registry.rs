@@ -37,8 +37,13 @@ pub(crate) fn run(name: &str, args: &str) -> Result<String> {
 
 /// The manifest as JSON text.
 pub(crate) fn describe() -> String {
-    let mut entries: Vec<&Entry> = inventory::iter::<Entry>().collect();
-    entries.sort_by_key(|entry| entry.name);
+    // In order of names: the linker's order is nobody's business. Inserted one
+    // by one, for the standard sort is 6 KB of every plugin.
+    let mut entries: Vec<&Entry> = Vec::new();
+    for entry in inventory::iter::<Entry>() {
+        let place = entries.iter().position(|other| other.name > entry.name);
+        entries.insert(place.unwrap_or(entries.len()), entry);
+    }
     let (name, version) = entries.first().map_or(("", ""), |entry| entry.plugin);
     let handlers: Vec<Value> = entries.iter().map(|entry| handler(entry)).collect();
     json!({

@@ -40,7 +40,7 @@ impl<T: Serialize, E: Into<Error>> Returned<Fallible> for Result<T, E> {
     }
 }
 
-/// The attribute's call of [`Returned::into_json`].
+/// The attribute's call of `Returned::into_json`.
 pub fn returned<Kind, T: Returned<Kind>>(value: T) -> Result<String> {
     value.into_json()
 }

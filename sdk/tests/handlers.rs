@@ -24,6 +24,7 @@ fn send(
     #[default(1)] copies: u32,
 ) -> Result<Letter> {
     info!(copies = copies, to = to, "writing to {to}");
+    drop(to);
     ctx.progress(0.5, "written");
     add_numbers::task(2, 3).delay(secs(60)).key("once").push()?;
     ctx.push("elsewhere", json!([1]))?;

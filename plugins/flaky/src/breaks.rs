@@ -36,6 +36,7 @@ fn loops() -> u64 {
 
 /// Sleeps: uses time but no fuel.
 #[handler(name = "flaky.sleep", retries = 0, timeout = 1s)]
+#[allow(clippy::disallowed_methods, reason = "to sleep is what it is for")]
 fn sleeps(#[default(5_000)] ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }

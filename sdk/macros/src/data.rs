@@ -5,10 +5,10 @@ use quote::quote;
 use syn::Item;
 
 /// Adds the derives to a struct or an enum.
-pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn expand(options: &TokenStream, item: &TokenStream) -> TokenStream {
     if !options.is_empty() {
         let error =
-            syn::Error::new_spanned(&options, "`#[data]` takes no options").to_compile_error();
+            syn::Error::new_spanned(options, "`#[data]` takes no options").to_compile_error();
         return quote!(#error #item);
     }
     match syn::parse2::<Item>(item.clone()) {

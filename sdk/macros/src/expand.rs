@@ -11,12 +11,12 @@ use crate::options::Options;
 use crate::signature::{self, Parameter, Returns, Shape, Signature, plain_name};
 
 /// The expansion; with mistakes, the function as written and the mistakes.
-pub(crate) fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn handler(options: TokenStream, item: &TokenStream) -> TokenStream {
     let mut function: ItemFn = match syn::parse2(item.clone()) {
         Ok(function) => function,
         Err(error) => {
             let message = match syn::parse2::<syn::Item>(item.clone()) {
-                Ok(_) => syn::Error::new_spanned(&item, "`#[handler]` belongs on a function"),
+                Ok(_) => syn::Error::new_spanned(item, "`#[handler]` belongs on a function"),
                 Err(_) => error,
             };
             let message = message.into_compile_error();
@@ -55,11 +55,16 @@ fn pushes(function: &ItemFn, name: &str, options: &Options, signature: &Signatur
         ] => quote!(::pgtq_sdk::Task::new(Self::NAME, &#ident)),
         all => {
             let arguments = all.iter().map(|Parameter { name, ident, shape, .. }| match shape {
+                Shape::Text(_) => quote!(.arg(#name, &::std::string::String::from(#ident))),
                 Shape::Required(ty) | Shape::Defaulted(ty, _) if is_string(ty) => {
-                    quote!(.arg(#name, &::std::convert::Into::<::std::string::String>::into(#ident)))
+                    quote!(.arg(#name, &::std::convert::Into::<#ty>::into(#ident)))
                 }
-                Shape::Text(_) => quote!(.arg(#name, #ident)),
-                _ => quote!(.arg(#name, &#ident)),
+                Shape::Required(ty) | Shape::Defaulted(ty, _) | Shape::Whole(ty) => {
+                    quote_spanned!(ty.span()=> .arg::<#ty>(#name, &#ident))
+                }
+                Shape::Optional(ty) => {
+                    quote_spanned!(ty.span()=> .arg::<::std::option::Option<#ty>>(#name, &#ident))
+                }
             });
             quote!(::pgtq_sdk::Task::typed(Self::NAME) #(#arguments)*)
         }

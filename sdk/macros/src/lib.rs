@@ -27,12 +27,12 @@ mod tests;
 /// `priority = 10`.
 #[proc_macro_attribute]
 pub fn handler(options: TokenStream, function: TokenStream) -> TokenStream {
-    expand::handler(options.into(), function.into()).into()
+    expand::handler(options.into(), &function.into()).into()
 }
 
 /// Derives what a type needs to be an argument or a result, without further
 /// dependencies: `Serialize`, `Deserialize` and `JsonSchema`.
 #[proc_macro_attribute]
 pub fn data(options: TokenStream, item: TokenStream) -> TokenStream {
-    data::expand(options.into(), item.into()).into()
+    data::expand(&options.into(), &item.into()).into()
 }

@@ -139,9 +139,11 @@ fn name(input: ParseStream<'_>) -> syn::Result<LitStr> {
 
 fn retries(input: ParseStream<'_>) -> syn::Result<Retries> {
     const EXAMPLE: &str = "retries = 5` or `retries = forever";
-    if input.peek(syn::Ident) {
-        word("forever", input.parse()?)?;
-        return Ok(Retries::Forever);
+    if let Ok(word) = input.parse::<Ident>() {
+        return match word == "forever" {
+            true => Ok(Retries::Forever),
+            false => Err(syn::Error::new_spanned(word, format!("write `{EXAMPLE}`"))),
+        };
     }
     units::count(&input.parse::<Lit>()?, EXAMPLE).map(Retries::Limited)
 }
@@ -183,12 +185,15 @@ impl Parse for Range {
 }
 
 fn priority(input: ParseStream<'_>) -> syn::Result<i32> {
+    let whole: TokenStream = input.fork().parse()?;
     let minus: Option<Token![-]> = input.parse()?;
-    let number: LitInt = input.parse()?;
-    let text = format!("{}{number}", if minus.is_some() { "-" } else { "" });
-    text.replace('_', "").parse().map_err(|_| {
-        syn::Error::new_spanned(number, "a priority is a whole number; lower runs earlier")
-    })
+    let number: Option<LitInt> = input.parse().ok();
+    let sign = if minus.is_some() { "-" } else { "" };
+    number
+        .and_then(|number| format!("{sign}{number}").replace('_', "").parse().ok())
+        .ok_or_else(|| {
+            syn::Error::new_spanned(whole, "a priority is a whole number; lower runs earlier")
+        })
 }
 
 /// The only word an option knows.

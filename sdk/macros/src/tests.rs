@@ -6,14 +6,14 @@ use quote::quote;
 
 use crate::expand;
 
-fn check(name: &str, options: TokenStream, function: TokenStream) {
+fn check(name: &str, options: TokenStream, function: &TokenStream) {
     let expansion = expand::handler(options, function);
     let file: syn::File = syn::parse2(expansion).expect("an expansion is a list of items");
     insta::assert_snapshot!(name, prettyplease::unparse(&file));
 }
 
 /// The messages of an invocation with mistakes, in order.
-fn mistakes(options: TokenStream, function: TokenStream) -> Vec<String> {
+fn mistakes(options: TokenStream, function: &TokenStream) -> Vec<String> {
     let expansion = expand::handler(options, function);
     let file: syn::File = syn::parse2(expansion).expect("an expansion is a list of items");
     let macros = file.items.into_iter().filter_map(|item| match item {
@@ -28,7 +28,7 @@ fn two_numbers() {
     check(
         "two_numbers",
         quote!(),
-        quote! {
+        &quote! {
             /// Add two numbers.
             fn add_numbers(a: i64, b: i64) -> i64 {
                 a + b
@@ -46,7 +46,7 @@ fn every_option_and_every_kind_of_argument() {
             timeout = 30s, memory = 64MiB, fuel = 1_000_000, queue = "media", priority = -5,
             extra = allow
         },
-        quote! {
+        &quote! {
             /// Make a thumbnail.
             ///
             /// It says "done" when it is done.
@@ -70,7 +70,7 @@ fn the_whole_payload() {
     check(
         "whole_payload",
         quote!(),
-        quote! {
+        &quote! {
             fn charge(Json(order): Json<Order>) -> Result<(), ChargeError> {
                 order.charge()
             }
@@ -82,7 +82,7 @@ fn the_whole_payload() {
 fn all_mistakes_of_one_invocation_are_reported() {
     let found = mistakes(
         quote!(retries = 5, timout = 30s, memory = 64, retries = 6),
-        quote! {
+        &quote! {
             async fn send<T>(&self, a: &mut String, ctx: &Ctx) {}
         },
     );
@@ -108,7 +108,10 @@ fn values_of_options_are_explained() {
             quote!(retries),
             "`retries` needs a value: write `retries = ...`",
         ),
-        (quote!(retries = often), "write `forever`"),
+        (
+            quote!(retries = often),
+            "write `retries = 5` or `retries = forever`",
+        ),
         (
             quote!(retries = 5s),
             "write a whole number, as in `retries = 5` or `retries = forever`",
@@ -139,7 +142,7 @@ fn values_of_options_are_explained() {
         assert_eq!(
             mistakes(
                 options.clone(),
-                quote!(
+                &quote!(
                     fn f() {}
                 )
             ),

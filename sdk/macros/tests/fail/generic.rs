@@ -1,0 +1,6 @@
+use pgtq_sdk::prelude::*;
+
+#[handler]
+fn store<T: Serialize>(value: T) {}
+
+fn main() {}

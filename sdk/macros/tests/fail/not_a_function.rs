@@ -1,0 +1,9 @@
+use pgtq_sdk::prelude::*;
+
+#[handler]
+struct Send;
+
+#[data]
+fn letter() {}
+
+fn main() {}
