@@ -1,3 +1,5 @@
+//! Help pages, the shape of the command line, and the file of `config init`.
+
 use clap::{CommandFactory, Parser};
 
 use crate::cli::root::Root;
