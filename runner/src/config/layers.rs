@@ -145,6 +145,12 @@ impl Layers {
     }
 
     fn put(&mut self, key: &str, text: String, origin: Origin) -> Result<(), ConfigError> {
+        let unset_by_default = KEYS.iter().any(|k| k.name == key && k.default.is_empty());
+        if text.is_empty() && unset_by_default {
+            // `name = ""` says the same as the default: nothing.
+            self.settings.remove(key);
+            return Ok(());
+        }
         if let Some(kind) = keys::kind_of(key) {
             check(kind, &text).map_err(|reason| ConfigError::Value {
                 key: key.to_owned(),

@@ -1,3 +1,5 @@
+//! Precedence, origins, forms of values, and refusals of wrong files.
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Every form of a task's arguments, and every mistake in them.
+
 use serde_json::{Value, json};
 
 use crate::cli::arguments::read;

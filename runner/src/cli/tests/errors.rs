@@ -1,3 +1,5 @@
+//! Golden texts of errors: each says what to do next.
+
 use crate::cli::database;
 use crate::cli::error::Problem;
 use crate::cli::known::Handlers;

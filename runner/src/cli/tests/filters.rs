@@ -1,3 +1,5 @@
+//! Ids, filter words and flags that say which tasks.
+
 use std::time::Duration;
 
 use crate::cli::filter::{FilterArgs, select};

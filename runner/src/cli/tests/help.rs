@@ -1,3 +1,5 @@
+//! Help pages, the shape of the command line, and the file of `config init`.
+
 use clap::{CommandFactory, Parser};
 
 use crate::cli::root::Root;
@@ -67,4 +69,29 @@ fn completions_name_every_verb() {
     {
         assert!(script.contains(verb.get_name()), "{}", verb.get_name());
     }
+}
+
+#[test]
+fn the_file_of_config_init_says_what_holds_without_it() {
+    let template = crate::cli::verbs::config::template();
+    let uncommented: String = template
+        .lines()
+        .map(|line| {
+            line.strip_prefix("# ")
+                .filter(|rest| rest.contains(" = ") || rest.starts_with('['))
+        })
+        .zip(template.lines())
+        .map(|(inner, line)| format!("{}\n", inner.unwrap_or(line)))
+        .collect();
+    let none = |_: &str| None;
+    let read = |files: &[(std::path::PathBuf, String)]| {
+        let layers = crate::config::Layers::merge(&[], &none, files).unwrap();
+        crate::config::Config::from_layers(layers, &none).unwrap()
+    };
+    let (with, without) = (read(&[("pgtq.toml".into(), uncommented)]), read(&[]));
+    assert_eq!(with.limits, without.limits);
+    assert_eq!(with.caps, without.caps);
+    assert_eq!(with.run.plugins, without.run.plugins);
+    assert_eq!(with.database, without.database);
+    assert_eq!(with.handlers.len(), 1);
 }

@@ -1,3 +1,5 @@
+//! The five forms of output, and text made safe for a terminal.
+
 use jiff::Timestamp;
 use serde_json::json;
 

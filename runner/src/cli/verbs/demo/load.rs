@@ -170,7 +170,7 @@ fn cut(value: &mut Value) {
 fn sums(n: u32) -> Result<Vec<(String, NewTask)>, Problem> {
     let name = Name::new("add_numbers")?;
     let task = |i: u32| NewTask::new(name.clone(), format!("{{\"a\":{i},\"b\":{i}}}"));
-    Ok((0..n).map(|i| (format!("{i} + {i}"), task(i))).collect())
+    Ok((1..=n).map(|i| (format!("{i} + {i}"), task(i))).collect())
 }
 
 fn documents(stage: &Stage) -> Vec<(String, NewTask)> {
