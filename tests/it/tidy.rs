@@ -5,7 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ has a parent")
+        .to_owned()
 }
 
 /// Every file below `folder` with this extension, as (path from the root, text).
@@ -25,7 +28,10 @@ fn files(folder: &str, extension: &str) -> Vec<(String, String)> {
             }
         }
     }
-    assert!(!found.is_empty(), "no .{extension} files in {folder}: did it move?");
+    assert!(
+        !found.is_empty(),
+        "no .{extension} files in {folder}: did it move?"
+    );
     found.sort();
     found
 }
@@ -57,13 +63,20 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 #[test]
 fn rooms_name_only_the_rooms_below_them() {
-    let rooms = ["task", "store", "sandbox", "plugin", "engine", "http", "cli", "setup", "config"];
+    let rooms = [
+        "task", "store", "sandbox", "plugin", "engine", "http", "cli", "setup", "config",
+    ];
     let mut broken = Vec::new();
     for (room, allowed) in ARROWS {
         for (path, text) in files(&format!("runner/src/{room}"), "rs") {
-            for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            for (number, line) in text
+                .lines()
+                .enumerate()
+                .filter(|(_, line)| !line.trim_start().starts_with("//"))
+            {
                 for other in rooms {
-                    let named = line.contains(&format!("crate::{other}::")) || line.contains(&format!("crate::{other};"));
+                    let named = line.contains(&format!("crate::{other}::"))
+                        || line.contains(&format!("crate::{other};"));
                     if named && other != *room && !allowed.contains(&other) {
                         broken.push(format!("{path}:{}: `{room}` names `{other}`", number + 1));
                     }
@@ -78,13 +91,23 @@ fn rooms_name_only_the_rooms_below_them() {
 fn wasmtime_stays_in_the_sandbox_and_postgres_in_the_store() {
     let mut broken = Vec::new();
     for (path, text) in files("runner/src", "rs") {
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+        for (number, line) in text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        {
             let uses = |word: &str| line.contains(&format!("{word}::"));
             if uses("wasmtime") && !path.starts_with("runner/src/sandbox") {
-                broken.push(format!("{path}:{}: wasmtime outside the sandbox", number + 1));
+                broken.push(format!(
+                    "{path}:{}: wasmtime outside the sandbox",
+                    number + 1
+                ));
             }
             if uses("tokio_postgres") && !path.starts_with("runner/src/store") {
-                broken.push(format!("{path}:{}: the driver outside the store", number + 1));
+                broken.push(format!(
+                    "{path}:{}: the driver outside the store",
+                    number + 1
+                ));
             }
         }
     }
@@ -95,7 +118,16 @@ fn wasmtime_stays_in_the_sandbox_and_postgres_in_the_store() {
 fn the_task_room_is_pure() {
     let mut broken = Vec::new();
     for (path, text) in files("runner/src/task", "rs") {
-        for word in ["tokio", "SystemTime", "Instant::now", "Timestamp::now", "rand::", "std::fs", "std::net", "std::env"] {
+        for word in [
+            "tokio",
+            "SystemTime",
+            "Instant::now",
+            "Timestamp::now",
+            "rand::",
+            "std::fs",
+            "std::net",
+            "std::env",
+        ] {
             if without_tests(&text).contains(word) {
                 broken.push(format!("{path}: {word}"));
             }
@@ -106,14 +138,23 @@ fn the_task_room_is_pure() {
 
 #[test]
 fn sql_lives_in_sql_files() {
-    let starts = ["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM ", "WITH "];
+    let starts = [
+        "SELECT ",
+        "INSERT INTO ",
+        "UPDATE ",
+        "DELETE FROM ",
+        "WITH ",
+    ];
     let mut broken = Vec::new();
     for (path, text) in files("runner/src", "rs") {
         if is_test_file(&path) {
             continue;
         }
         for (number, line) in without_tests(&text).lines().enumerate() {
-            if starts.iter().any(|start| line.contains(&format!("\"{start}"))) {
+            if starts
+                .iter()
+                .any(|start| line.contains(&format!("\"{start}")))
+            {
                 broken.push(format!("{path}:{}: {}", number + 1, line.trim()));
             }
         }
@@ -123,11 +164,15 @@ fn sql_lives_in_sql_files() {
 
 #[test]
 fn every_statement_says_who_calls_it_and_every_module_what_it_owns() {
-    let statements = files("runner/src/store/sql", "sql").into_iter().filter(|(_, text)| !text.starts_with("--"));
+    let statements = files("runner/src/store/sql", "sql")
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("--"));
     let mut modules = files("runner/src", "rs");
     modules.extend(files("sdk/src", "rs"));
     modules.extend(files("sdk/macros/src", "rs"));
-    let modules = modules.into_iter().filter(|(_, text)| !text.starts_with("//!") && !text.starts_with("#![doc"));
+    let modules = modules
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//!") && !text.starts_with("#![doc"));
     let broken: Vec<String> = statements.chain(modules).map(|(path, _)| path).collect();
     assert_none(&broken, "no header comment");
 }
@@ -137,7 +182,8 @@ fn no_file_is_longer_than_four_hundred_lines_of_code() {
     let mut broken = Vec::new();
     for folder in ["runner", "sdk", "plugins", "tests"] {
         for (path, text) in files(folder, "rs") {
-            let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+            let is_code =
+                |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
             let n_lines = without_tests(&text).lines().filter(is_code).count();
             if n_lines > 400 && !path.contains("bindings") {
                 broken.push(format!("{path}: {n_lines}"));
@@ -151,13 +197,18 @@ fn no_file_is_longer_than_four_hundred_lines_of_code() {
 fn tests_wait_for_conditions_and_nothing_is_left_unfinished() {
     let mut broken = Vec::new();
     for folder in ["runner", "sdk", "plugins", "tests"] {
-        for (path, text) in files(folder, "rs").into_iter().filter(|(path, _)| !path.ends_with("tidy.rs")) {
+        for (path, text) in files(folder, "rs")
+            .into_iter()
+            .filter(|(path, _)| !path.ends_with("tidy.rs"))
+        {
             for word in ["todo!(", "unimplemented!(", "FIXME", "XXX"] {
                 if text.contains(word) {
                     broken.push(format!("{path}: {word}"));
                 }
             }
-            if path.starts_with("tests/it") && (text.contains("thread::sleep(") || text.contains("time::sleep(")) {
+            if path.starts_with("tests/it")
+                && (text.contains("thread::sleep(") || text.contains("time::sleep("))
+            {
                 broken.push(format!("{path}: a bare sleep"));
             }
         }
@@ -170,9 +221,16 @@ fn nothing_names_the_machine_it_was_written_on() {
     let home = ["/ro", "ot/"].concat();
     let work = ["/wo", "rk/"].concat();
     let mut broken = Vec::new();
-    for (folder, extension) in
-        [("runner", "rs"), ("sdk", "rs"), ("tests", "rs"), ("runner", "sql"), ("migrations", "sql"), ("docs", "md"), ("plugins", "rs"), ("plugins", "toml")]
-    {
+    for (folder, extension) in [
+        ("runner", "rs"),
+        ("sdk", "rs"),
+        ("tests", "rs"),
+        ("runner", "sql"),
+        ("migrations", "sql"),
+        ("docs", "md"),
+        ("plugins", "rs"),
+        ("plugins", "toml"),
+    ] {
         for (path, text) in files(folder, extension) {
             if text.contains(&home) || text.contains(&work) {
                 broken.push(path);

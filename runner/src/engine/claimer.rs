@@ -88,10 +88,8 @@ impl Claimer {
     /// Waits for a reason to look again: a ring, room, or time.
     async fn pause(&self, idle_for: Option<Duration>) -> std::ops::ControlFlow<()> {
         let core = &self.core;
-        if let Some(time) = idle_for {
-            if time >= FIRST_WAIT * 2 {
-                self.set_sleeping(true).await;
-            }
+        if idle_for.is_some_and(|time| time >= FIRST_WAIT * 2) {
+            self.set_sleeping(true).await;
         }
         let timeout = idle_for.unwrap_or(core.config.poll_interval);
         tokio::select! {

@@ -46,7 +46,6 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    #[expect(clippy::too_many_arguments, reason = "called once, by run")]
     pub(crate) fn new(
         store: Store,
         registry: Registry,

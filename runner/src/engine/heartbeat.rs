@@ -6,7 +6,6 @@
 //! attempt is stopped and nothing is claimed until the runner has registered
 //! again under a new id; the fence would refuse its endings anyway.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
@@ -29,10 +28,6 @@ pub(crate) struct Heartbeat {
     pub(crate) facts: RunnerFacts,
     /// When the last good beat was sent.
     pub(crate) trusted_since: Instant,
-    /// Claims of ours that only the database knew at the last beat.
-    pub(crate) ghosts: HashSet<ClaimId>,
-    /// Claims that only this process knew at the last beat.
-    pub(crate) missing: HashSet<ClaimId>,
     /// Newest progress of each running task.
     pub(crate) progress: Vec<(TaskId, Progress)>,
 }
@@ -43,8 +38,6 @@ impl Heartbeat {
             core,
             facts,
             trusted_since: Instant::now(),
-            ghosts: HashSet::new(),
-            missing: HashSet::new(),
             progress: Vec::new(),
         }
     }
@@ -69,7 +62,7 @@ impl Heartbeat {
         match answer {
             Ok(Ok(reply)) if reply.alive => {
                 self.trusted_since = sent;
-                self.reconcile(&reply.claims).await;
+                self.reconcile(&reply.ghosts, &reply.lost).await;
                 for (claim, task) in reply.cancelled {
                     self.core.ledger.cancel(claim, task);
                 }
@@ -108,47 +101,24 @@ impl Heartbeat {
         }
     }
 
-    /// Claims that both sides must agree on, twice in a row, because a claim or
-    /// an ending may be under way. A claim that only the database knows lost its
-    /// answer: it is given back. A claim that only this process knows was
-    /// rescued: its attempts stop.
-    async fn reconcile(&mut self, ours: &[ClaimId]) {
+    /// Claims that only the database knows lost their answer: they are given
+    /// back. Claims that it no longer holds were rescued: their attempts stop.
+    /// The store knows which calls are under way and names neither by mistake.
+    async fn reconcile(&self, ghosts: &[ClaimId], lost: &[ClaimId]) {
         let core = &self.core;
-        let stored: HashSet<ClaimId> = ours.iter().copied().collect();
-        let unknown: HashSet<ClaimId> = stored
-            .iter()
-            .copied()
-            .filter(|claim| !core.ledger.knows(*claim))
-            .collect();
-        let ghosts: Vec<ClaimId> = unknown.intersection(&self.ghosts).copied().collect();
-        if !ghosts.is_empty() {
-            tracing::warn!(
-                n_claims = ghosts.len(),
-                "giving back claims whose answer was lost"
-            );
-            for ghost in ghosts {
-                if let Err(error) = core.store.release_claim(core.runner(), ghost).await {
-                    tracing::warn!(%error, "could not give one back; the next beat tries again");
-                }
+        for ghost in ghosts {
+            tracing::warn!(claim = ghost.0, "giving back a claim whose answer was lost");
+            if let Err(error) = core.store.release_claim(core.runner(), *ghost).await {
+                tracing::warn!(%error, "could not give it back; the next beat tries again");
             }
         }
-        self.ghosts = unknown;
-
-        let missing: HashSet<ClaimId> = core
-            .ledger
-            .claims()
-            .into_iter()
-            .filter(|claim| !stored.contains(claim))
-            .collect();
-        let gone: Vec<ClaimId> = missing.intersection(&self.missing).copied().collect();
-        let n_lost = core.ledger.lose(&gone);
+        let n_lost = core.ledger.lose(lost);
         if n_lost > 0 {
             tracing::warn!(
                 n_tasks = n_lost,
                 "claims were taken over by rescue; stopped their attempts"
             );
         }
-        self.missing = missing;
     }
 
     /// A beat failed: keep going while the lease surely holds.
@@ -177,7 +147,6 @@ impl Heartbeat {
             Ok(id) => {
                 self.core.set_runner(id);
                 self.trusted_since = Instant::now();
-                self.ghosts.clear();
                 self.core.sleeping.store(false, SeqCst);
                 self.core.leased.store(true, SeqCst);
                 self.core.publish().await;

@@ -162,11 +162,6 @@ impl Ledger {
         n_lost
     }
 
-    /// Every claim held now.
-    pub(crate) fn claims(&self) -> Vec<ClaimId> {
-        self.lock().claims.keys().copied().collect()
-    }
-
     /// Tasks held and not ended.
     pub(crate) fn n_tasks(&self) -> usize {
         self.lock().n_tasks

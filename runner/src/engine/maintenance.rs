@@ -59,6 +59,8 @@ pub(crate) async fn rescue(core: Arc<Core>) {
                 );
                 core.stats.rescued.fetch_add(rescued.tasks, Relaxed);
                 core.wake_all();
+                // One call takes a bounded number of claims: there may be more.
+                continue;
             }
             Err(error) => tracing::warn!(%error, "could not look for dead runners; trying again"),
         }
