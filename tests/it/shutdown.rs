@@ -1,0 +1,132 @@
+//! Stopping: what runs may finish, what has not started goes back as it was, and
+//! no task has to wait for a lease.
+
+use pgtq_tests::{Sql, plugin_dir, wait_until};
+
+use crate::tasks::{
+    UNENDED, assert_completed_once, database, n_ended, push, runner, wait_for_ended,
+};
+
+const LONG_SLEEPS: &str = "[handlers.'flaky.sleep']\ntimeout = '10m'";
+
+fn n_running(sql: &Sql) -> i64 {
+    sql.number("SELECT count(*) FROM pgtq.running")
+}
+
+/// Panics unless nothing is claimed and nobody is registered: then nothing waits for a lease.
+#[track_caller]
+fn assert_signed_off(sql: &Sql) {
+    let left =
+        sql.row("SELECT (SELECT count(*) FROM pgtq.claims), (SELECT count(*) FROM pgtq.runners)");
+    assert_eq!(left, "0|0", "claims and runners");
+}
+
+/// Panics unless what is runnable now is as good as new, and that is `n` tasks.
+#[track_caller]
+fn assert_unburnt(sql: &Sql, n: i64) {
+    let found = sql.row("SELECT count(*), coalesce(max(attempts + crashes), 0) FROM pgtq.runnable");
+    assert_eq!(
+        found,
+        format!("{n}|0"),
+        "runnable tasks, their attempts and crashes"
+    );
+    assert_eq!(sql.number(UNENDED), n);
+}
+
+/// How many unstarted tasks the runner says it gave back.
+fn n_given_back(said: &str) -> Option<i64> {
+    let line = said
+        .lines()
+        .find(|line| line.contains("giving back tasks that had not started"))?;
+    let number = line.split("n_tasks=").nth(1)?;
+    number.split_whitespace().next()?.parse().ok()
+}
+
+#[test]
+fn a_drain_finishes_what_runs_and_gives_back_what_has_not_started() {
+    const N: usize = 2_000;
+    const SLOTS: i64 = 4;
+    let (database, sql) = database();
+    let dir = plugin_dir(&["flaky"]);
+    let start = |arguments: &[&str]| runner(database.url(), dir.path(), LONG_SLEEPS, arguments);
+    let mut first = start(&["-c", "4"]);
+    push(&sql, "flaky.sleep", N, "[30]");
+    // It claims ahead of its slots once it knows its pace.
+    wait_until("more tasks are claimed than there are slots", || {
+        n_running(&sql) > SLOTS && n_ended(&sql) > 20
+    });
+    first.terminate();
+    assert_eq!(first.wait().code(), Some(0), "{}", first.stderr());
+    assert_signed_off(&sql);
+    let ended = n_ended(&sql);
+    let n = i64::try_from(N).expect("small");
+    assert!(ended < n, "it ended all tasks before it was stopped");
+    assert_unburnt(&sql, n - ended);
+    // Only what had not started came back: a task that came back has left its first place.
+    let came_back = sql.number("SELECT count(*) FROM pgtq.runnable_tasks WHERE position <> id");
+    assert_eq!(n_given_back(&first.stderr()), Some(came_back));
+    let not_complete = "SELECT count(*) FROM pgtq.history WHERE state <> 'complete'";
+    assert_eq!(sql.number(not_complete), 0);
+
+    // Short ones now: the point is that they can start.
+    sql.rows("UPDATE pgtq.runnable_tasks SET args = '[0]'");
+    let mut second = start(&["--drain"]);
+    assert_eq!(second.wait().code(), Some(0), "{}", second.stderr());
+    assert_completed_once(&sql, N);
+    assert_eq!(
+        sql.row("SELECT max(attempts), max(crashes) FROM pgtq.history"),
+        "1|0"
+    );
+}
+
+#[test]
+fn a_second_signal_gives_back_what_runs_at_once() {
+    let (database, sql) = database();
+    let dir = plugin_dir(&["flaky"]);
+    let mut runner = runner(
+        database.url(),
+        dir.path(),
+        LONG_SLEEPS,
+        &["-c", "4", "--shutdown-timeout", "1h"],
+    );
+    push(&sql, "flaky.sleep", 4, "[600000]");
+    wait_until("all are claimed", || n_running(&sql) == 4);
+    runner.terminate();
+    runner.wait_for("finishing what runs");
+    runner.interrupt();
+    runner.wait_for("giving back what runs");
+    assert_eq!(runner.wait().code(), Some(130), "{}", runner.stderr());
+    assert_signed_off(&sql);
+    assert_eq!(n_ended(&sql), 0);
+    assert_unburnt(&sql, 4);
+}
+
+#[test]
+fn attempts_that_outlast_the_shutdown_time_are_given_back() {
+    let (database, sql) = database();
+    let dir = plugin_dir(&["flaky"]);
+    let mut runner = runner(
+        database.url(),
+        dir.path(),
+        LONG_SLEEPS,
+        &["-c", "4", "--shutdown-timeout", "1s"],
+    );
+    push(&sql, "flaky.sleep", 3, "[600000]");
+    wait_until("all are claimed", || n_running(&sql) == 3);
+    runner.terminate();
+    assert_eq!(runner.wait().code(), Some(0), "{}", runner.stderr());
+    assert_signed_off(&sql);
+    assert_unburnt(&sql, 3);
+}
+
+#[test]
+fn an_idle_runner_ends_at_the_first_signal() {
+    let (database, sql) = database();
+    let dir = plugin_dir(&["hello"]);
+    let mut runner = runner(database.url(), dir.path(), "", &[]);
+    push(&sql, "add_numbers", 1, "[2, 3]");
+    wait_for_ended(&sql, 1);
+    runner.interrupt();
+    assert_eq!(runner.wait().code(), Some(0), "{}", runner.stderr());
+    assert_signed_off(&sql);
+}
