@@ -103,7 +103,7 @@ impl Store {
     /// One round trip, for health checks.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let mut lease = self.lease(Role::General, "ping").await?;
-        lease.batch("SELECT 1").await
+        lease.batch(include_str!("sql/ping.sql")).await
     }
 
     /// The session of a role, alone for the caller until dropped.
