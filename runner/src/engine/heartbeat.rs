@@ -57,14 +57,30 @@ impl Heartbeat {
         let sent = Instant::now();
         let beat = self.beat();
         let n_running = beat.progress.len();
+        // Not longer than the lease is trusted: `doubt` has to come in time.
+        let patience = (Store::LEASE - MARGIN)
+            .saturating_sub(self.trusted_since.elapsed())
+            .clamp(Duration::from_secs(1), INTERVAL);
         let answer =
-            tokio::time::timeout(INTERVAL, self.core.store.beat(self.core.runner(), &beat)).await;
+            tokio::time::timeout(patience, self.core.store.beat(self.core.runner(), &beat)).await;
         match answer {
-            Ok(Ok(reply)) if reply.alive => {
+            Ok(Ok(reply)) if reply.alive && self.core.leased.load(SeqCst) => {
                 self.trusted_since = sent;
                 self.reconcile(&reply.ghosts, &reply.lost).await;
                 for (claim, task) in reply.cancelled {
                     self.core.ledger.cancel(claim, task);
+                }
+            }
+            Ok(Ok(reply)) if reply.alive => {
+                // We gave up a lease that nobody took: the database still holds
+                // our claims, and nobody here works on them any more.
+                tracing::warn!(
+                    runner = self.core.runner().0,
+                    "the database is back; giving back what was stopped and registering again"
+                );
+                match self.core.store.retire(self.core.runner()).await {
+                    Ok(_) => self.register_again().await,
+                    Err(error) => self.doubt(&error.to_string()).await,
                 }
             }
             Ok(Ok(_)) => {
