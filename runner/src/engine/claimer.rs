@@ -50,8 +50,9 @@ impl Claimer {
                 }
                 continue;
             }
+            let n_refreshed = self.lanes.n_refreshed();
             let claimed = self.claim(room).await;
-            self.note_look(&claimed);
+            self.note_look(&claimed, n_refreshed);
             let idle_for = match claimed {
                 Ok(0) => {
                     let now = wait;
@@ -77,12 +78,19 @@ impl Claimer {
         }
     }
 
-    fn note_look(&self, claimed: &Result<usize, StoreError>) {
+    /// Counts a look that found nothing. One that did not look for new lanes
+    /// counts neither way; without handlers there is nothing to look for.
+    fn note_look(&self, claimed: &Result<usize, StoreError>, n_refreshed_before: u64) {
         let looks = &self.core.empty_looks[self.group];
         match claimed {
-            Ok(0) => looks.fetch_add(1, SeqCst),
-            _ => looks.swap(0, SeqCst),
-        };
+            Ok(0) => {
+                let looked = self.lanes.n_refreshed() > n_refreshed_before;
+                if looked || self.core.registry.snapshot().handlers.is_empty() {
+                    looks.fetch_add(1, SeqCst);
+                }
+            }
+            _ => looks.store(0, SeqCst),
+        }
     }
 
     /// Waits for a reason to look again: a ring, room, or time.

@@ -146,6 +146,7 @@ impl Heartbeat {
             "heartbeat failed"
         );
         if silent + MARGIN >= Store::LEASE && self.core.leased.swap(false, SeqCst) {
+            self.core.look_again();
             let n_tasks = self.core.ledger.lose_all();
             tracing::error!(
                 n_tasks,
@@ -158,6 +159,7 @@ impl Heartbeat {
     }
 
     async fn register_again(&mut self) {
+        self.core.look_again();
         self.core.ledger.lose_all();
         match self.core.store.register(&self.facts).await {
             Ok(id) => {

@@ -3,7 +3,7 @@
 //! one short statement that skips what another runner is doing right now.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
 use super::core::Core;
@@ -24,7 +24,10 @@ pub(crate) async fn promote(core: Arc<Core>) {
         let wait = match core.store.promote(PROMOTE_BATCH).await {
             Ok(promoted) => {
                 if promoted.count > 0 {
+                    core.look_again();
                     core.wake_all();
+                } else {
+                    core.empty_promotes.fetch_add(1, SeqCst);
                 }
                 if promoted.count >= u64::from(PROMOTE_BATCH) {
                     continue;
@@ -62,6 +65,7 @@ pub(crate) async fn rescue(core: Arc<Core>) {
                 );
                 core.stats.rescued.fetch_add(rescued.tasks, Relaxed);
                 if rescued.tasks + rescued.failed + rescued.cancelled > 0 {
+                    core.look_again();
                     core.wake_all();
                     // One call takes a bounded number of claims: there may be more.
                     continue;

@@ -286,8 +286,12 @@ async fn nothing_more_to_do(core: &Core) {
         if nothing_held && config.idle_exit.is_some_and(|longest| idle >= longest) {
             return;
         }
-        if nothing_held && config.drain && core.found_nothing() {
-            return;
+        if nothing_held && config.drain {
+            if core.found_nothing() {
+                return;
+            }
+            core.promote_now.notify_one();
+            core.wake_all();
         }
     }
 }

@@ -50,7 +50,14 @@ impl Store {
         }
         loop {
             let started = Instant::now();
-            let claimed = self.take(&mut lease, runner, lanes, want).await?;
+            let mut claimed = self.take(&mut lease, runner, lanes, want).await?;
+            // Empty lanes of this turn must not hide full ones of the next.
+            for _ in 1..lanes.n_turns() {
+                if claimed.is_some() {
+                    break;
+                }
+                claimed = self.take(&mut lease, runner, lanes, want).await?;
+            }
             if refreshed {
                 lanes.add_cost(started.elapsed());
             }
