@@ -19,6 +19,8 @@ use crate::task::{ClaimId, Progress, TaskId};
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Progress is passed on at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long anything that is not a beat may keep the next beat waiting.
+const ASIDE: Duration = Duration::from_secs(2);
 /// How much earlier than the database we consider the lease lost.
 const MARGIN: Duration = Duration::from_secs(2);
 
@@ -124,8 +126,14 @@ impl Heartbeat {
         let core = &self.core;
         for ghost in ghosts {
             tracing::warn!(claim = ghost.0, "giving back a claim whose answer was lost");
-            if let Err(error) = core.store.release_claim(core.runner(), *ghost).await {
-                tracing::warn!(%error, "could not give it back; the next beat tries again");
+            // Behind the completer's statement this could wait longer than the lease.
+            let release = core.store.release_claim(core.runner(), *ghost);
+            match tokio::time::timeout(ASIDE, release).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "could not give it back; the next beat tries again");
+                }
+                Err(_) => break,
             }
         }
         let n_lost = core.ledger.lose(lost);
@@ -167,7 +175,8 @@ impl Heartbeat {
                 self.trusted_since = Instant::now();
                 self.core.sleeping.store(false, SeqCst);
                 self.core.leased.store(true, SeqCst);
-                self.core.publish().await;
+                // What is missing then costs checks at push until the next change.
+                let _ = tokio::time::timeout(ASIDE, self.core.publish()).await;
                 self.core.wake_all();
                 tracing::info!(runner = id.0, "registered again");
             }
