@@ -123,7 +123,26 @@ impl Claimer {
         let n_waiting = self.backlog.len();
         let room = target.saturating_sub(n_waiting + self.backlog.n_running());
         let worth_it = n_waiting <= prefetch as usize / 2;
-        if worth_it { room.min(MAX_CLAIM) } else { 0 }
+        if worth_it {
+            room.min(MAX_CLAIM).min(self.n_allowed())
+        } else {
+            0
+        }
+    }
+
+    /// Tasks that `max_tasks` still allows to be claimed. Several groups that
+    /// claim at the same moment may each take so many.
+    fn n_allowed(&self) -> usize {
+        let core = &self.core;
+        let Some(most) = core.config.max_tasks else {
+            return usize::MAX;
+        };
+        // In this order: an ending is counted before the ledger lets it go.
+        let n_held = core.ledger.n_tasks();
+        let n_left = most.saturating_sub(core.stats.n_final());
+        usize::try_from(n_left)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(n_held)
     }
 
     async fn claim(&mut self, want: usize) -> Result<usize, StoreError> {
