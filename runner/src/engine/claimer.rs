@@ -50,8 +50,9 @@ impl Claimer {
                 }
                 continue;
             }
+            let n_refreshed = self.lanes.n_refreshed();
             let claimed = self.claim(room).await;
-            self.note_look(&claimed);
+            self.note_look(&claimed, n_refreshed);
             let idle_for = match claimed {
                 Ok(0) => {
                     let now = wait;
@@ -77,12 +78,19 @@ impl Claimer {
         }
     }
 
-    fn note_look(&self, claimed: &Result<usize, StoreError>) {
+    /// Counts a look that found nothing. One that did not look for new lanes
+    /// counts neither way; without handlers there is nothing to look for.
+    fn note_look(&self, claimed: &Result<usize, StoreError>, n_refreshed_before: u64) {
         let looks = &self.core.empty_looks[self.group];
         match claimed {
-            Ok(0) => looks.fetch_add(1, SeqCst),
-            _ => looks.swap(0, SeqCst),
-        };
+            Ok(0) => {
+                let looked = self.lanes.n_refreshed() > n_refreshed_before;
+                if looked || self.core.registry.snapshot().handlers.is_empty() {
+                    looks.fetch_add(1, SeqCst);
+                }
+            }
+            _ => looks.store(0, SeqCst),
+        }
     }
 
     /// Waits for a reason to look again: a ring, room, or time.
@@ -115,7 +123,26 @@ impl Claimer {
         let n_waiting = self.backlog.len();
         let room = target.saturating_sub(n_waiting + self.backlog.n_running());
         let worth_it = n_waiting <= prefetch as usize / 2;
-        if worth_it { room.min(MAX_CLAIM) } else { 0 }
+        if worth_it {
+            room.min(MAX_CLAIM).min(self.n_allowed())
+        } else {
+            0
+        }
+    }
+
+    /// Tasks that `max_tasks` still allows to be claimed. Several groups that
+    /// claim at the same moment may each take so many.
+    fn n_allowed(&self) -> usize {
+        let core = &self.core;
+        let Some(most) = core.config.max_tasks else {
+            return usize::MAX;
+        };
+        // In this order: an ending is counted before the ledger lets it go.
+        let n_held = core.ledger.n_tasks();
+        let n_left = most.saturating_sub(core.stats.n_final());
+        usize::try_from(n_left)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(n_held)
     }
 
     async fn claim(&mut self, want: usize) -> Result<usize, StoreError> {

@@ -159,6 +159,8 @@ fn settle(core: &Core, batch: &[Ending], finished: &Finished) {
             core.stats.count(&ending.transition);
         }
     }
+    // Before the ledger is empty: an ending may have made tasks runnable.
+    core.look_again();
     core.ledger
         .ended(batch.iter().map(|ending| (ending.claim, ending.task.id)));
 }

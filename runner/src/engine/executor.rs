@@ -7,7 +7,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 
@@ -71,16 +71,29 @@ async fn run_alone(core: &Core, taken: Taken, handler: &dyn Handler, policy: Ret
         crashes = taken.task.crashes,
         "runs alone: runners died under it"
     );
-    match core
-        .store
-        .isolate(core.runner(), taken.claim, taken.task.id)
-        .await
-    {
+    let isolated = loop {
+        let isolate = core
+            .store
+            .isolate(core.runner(), taken.claim, taken.task.id);
+        match isolate.await {
+            // It may have been moved: to give it back now could make two of it.
+            Err(error) if error.is_transient() => {
+                if !core.ledger.knows(taken.claim) {
+                    return;
+                }
+                tracing::warn!(task = taken.task.id.0, %error, "could not isolate a suspect task; trying again");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            known => break known,
+        }
+    };
+    match isolated {
         Ok(Some(claim)) => {
             core.ledger.isolate(taken.claim, taken.task.id, claim);
             attempt(core, Taken { claim, ..taken }, handler, policy).await;
         }
-        // Not ours any more, or the database is away: rescue will bring it back.
+        // Not ours any more, or moved by a call whose answer was lost: rescue,
+        // or the next beat, brings it back.
         Ok(None) => core.ledger.ended([(taken.claim, taken.task.id)]),
         Err(error) => {
             tracing::warn!(task = taken.task.id.0, %error, "could not isolate a suspect task; giving it back");

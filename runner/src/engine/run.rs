@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::backlog::{Backlog, Taken};
 use super::claimer::Claimer;
@@ -67,14 +67,16 @@ pub async fn run_with_stats(
         store, registry, config, shutdown, stats, endings, runner,
     ));
 
-    let completer = tokio::spawn(completer::complete(Arc::clone(&core), stored));
+    let mut completer = tokio::spawn(completer::complete(Arc::clone(&core), stored));
     let mut background = background(&core, facts);
-    let groups = Groups::start(&core);
+    let mut groups = Groups::start(&core);
 
     let ended = tokio::select! {
         () = core.shutdown.reached(Phase::Draining) => Ok(()),
         () = nothing_more_to_do(&core) => Ok(()),
         failed = first_to_end(&mut background) => Err(failed),
+        end = &mut completer => Err(loop_ended("completer", end)),
+        failed = groups.first_to_panic() => Err(failed),
     };
     core.shutdown.drain();
     groups.stop(&core).await;
@@ -158,6 +160,20 @@ impl Groups {
         groups
     }
 
+    /// Waits for a claimer or slot that panicked; for ever if none does. Cancel-safe.
+    async fn first_to_panic(&mut self) -> EngineError {
+        loop {
+            let (loop_name, end) = tokio::select! {
+                Some(end) = self.claimers.join_next() => ("claimer", end),
+                Some(end) = self.slots.join_next() => ("slot", end),
+                else => return std::future::pending().await,
+            };
+            if end.is_err() {
+                return loop_ended(loop_name, end);
+            }
+        }
+    }
+
     /// Stops claiming, gives unstarted tasks back, waits for the rest.
     async fn stop(mut self, core: &Core) {
         while self.claimers.join_next().await.is_some() {}
@@ -238,6 +254,10 @@ async fn first_to_end(background: &mut [(&'static str, JoinHandle<()>)]) -> Engi
         .iter_mut()
         .map(|(name, handle)| Box::pin(async move { (*name, handle.await) }));
     let ((loop_name, end), ..) = futures_util::future::select_all(waits).await;
+    loop_ended(loop_name, end)
+}
+
+fn loop_ended(loop_name: &'static str, end: Result<(), JoinError>) -> EngineError {
     let reason = end
         .err()
         .map_or_else(|| "it returned".to_owned(), |error| error.to_string());
@@ -266,8 +286,12 @@ async fn nothing_more_to_do(core: &Core) {
         if nothing_held && config.idle_exit.is_some_and(|longest| idle >= longest) {
             return;
         }
-        if nothing_held && config.drain && core.found_nothing() {
-            return;
+        if nothing_held && config.drain {
+            if core.found_nothing() {
+                return;
+            }
+            core.promote_now.notify_one();
+            core.wake_all();
         }
     }
 }

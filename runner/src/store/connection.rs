@@ -173,9 +173,16 @@ impl Store {
             config: self.inner.config.clone(),
         };
         if !config.poll_only {
+            // The server gives up first: a statement that we left alone but that
+            // still waits there could take effect after its repetition did.
+            let settings = format!(
+                "{}; SET statement_timeout = '{}ms'",
+                role.settings(),
+                role.patience().as_millis() * 9 / 10
+            );
             session
                 .client
-                .batch_execute(role.settings())
+                .batch_execute(&settings)
                 .await
                 .map_err(|error| classify_connect(config.place(), &error))?;
         }
