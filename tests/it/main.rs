@@ -1,4 +1,8 @@
 //! Tests of whole processes: the program, a real Postgres, real plugins.
 
+mod crash;
+mod outage;
+mod reload;
 mod support;
+mod tasks;
 mod tidy;

@@ -9,10 +9,12 @@ mod database;
 mod plugins;
 mod process;
 mod runner;
+mod sql;
 mod wait;
 
 pub use database::Database;
 pub use plugins::{hello_version, plugin, plugin_dir, repository};
 pub use process::{Finished, cli, program};
 pub use runner::{Runner, RunnerOptions};
+pub use sql::Sql;
 pub use wait::{PATIENCE, wait_until, wait_until_async};

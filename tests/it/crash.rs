@@ -1,0 +1,169 @@
+//! Runners that die or stand still: others take over, nothing is lost, nothing runs twice for good.
+
+use pgtq_tests::{Sql, plugin_dir, wait_until};
+
+use crate::tasks::{
+    UNENDED, assert_completed_once, database, n_ended, push, runner, wait_for_ended,
+};
+
+/// Lets `flaky.sleep` sleep for minutes.
+const LONG_SLEEPS: &str = "[handlers.'flaky.sleep']\ntimeout = '5m'";
+
+/// How many tasks are claimed now.
+fn n_running(sql: &Sql) -> i64 {
+    sql.number("SELECT count(*) FROM pgtq.running")
+}
+
+/// Has every lease end at once, so that a test need not wait for it.
+fn end_leases(sql: &Sql) {
+    sql.rows("UPDATE pgtq.runners SET expires_at = now() - interval '1 second'");
+}
+
+#[test]
+fn five_hundred_tasks_of_a_killed_runner_finish_on_another() {
+    const N: usize = 500;
+    let (database, sql) = database();
+    let dir = plugin_dir(&["flaky"]);
+    let start = || runner(database.url(), dir.path(), LONG_SLEEPS, &["-c", "500"]);
+    let mut first = start();
+    // Long enough that none ends before all are claimed.
+    push(&sql, "flaky.sleep", N, "[600000]");
+    wait_until("every task is claimed", || n_running(&sql) == 500);
+    first.kill();
+    let killed_at = sql.row("SELECT clock_timestamp()");
+    // The same tasks, short now: the second runner need not sleep as long.
+    sql.rows(
+        "UPDATE pgtq.claims SET args = array_fill('[10]'::json, ARRAY[cardinality(task_ids)])",
+    );
+    let _second = start();
+    wait_for_ended(&sql, N);
+
+    assert_completed_once(&sql, N);
+    let counts = sql
+        .row("SELECT min(attempts), max(attempts), min(crashes), max(crashes) FROM pgtq.history");
+    assert_eq!(counts, "1|1|1|1", "attempts and crashes");
+    let crashes =
+        sql.row("SELECT kind, count(*), count(DISTINCT task_id) FROM pgtq.attempts GROUP BY 1");
+    assert_eq!(crashes, "crash|500|500");
+    let seconds = sql.row(&format!(
+        "SELECT round(extract(epoch FROM min(started_at) - '{killed_at}'), 1),
+                round(extract(epoch FROM max(started_at) - '{killed_at}'), 1) FROM pgtq.history"
+    ));
+    eprintln!("seconds from the kill to the first and the last restart: {seconds}");
+}
+
+#[test]
+fn endings_of_a_runner_that_stood_still_beyond_its_lease_change_nothing() {
+    let (database, sql) = database();
+    let dir = plugin_dir(&["flaky"]);
+    let start = |name| {
+        runner(
+            database.url(),
+            dir.path(),
+            LONG_SLEEPS,
+            &["-c", "8", "--name", name],
+        )
+    };
+    let mut stopped = start("stopped");
+    push(&sql, "flaky.sleep", 8, "[3000]");
+    wait_until("every task is claimed", || n_running(&sql) == 8);
+    stopped.pause();
+    let mut other = start("other");
+    wait_for_ended(&sql, 8);
+    let ended = "SELECT id, state, runner_id, claim_id, finished_at FROM pgtq.history ORDER BY id";
+    let before = sql.rows(ended);
+    stopped.resume();
+    stopped.wait_for("registered again");
+
+    // It goes on working, under its new id, when the other one is gone.
+    other.terminate();
+    assert_eq!(other.wait().code(), Some(0));
+    push(&sql, "flaky.sleep", 8, "[1]");
+    wait_for_ended(&sql, 16);
+    assert_completed_once(&sql, 16);
+    assert_eq!(
+        sql.rows(&format!("SELECT * FROM ({ended} LIMIT 8) AS first")),
+        before
+    );
+    let who = sql.row("SELECT count(DISTINCT runner_id) FROM pgtq.history");
+    assert_eq!(who, "2");
+    assert_eq!(sql.rows("SELECT name FROM pgtq.runners"), ["stopped"]);
+    stopped.terminate();
+    assert_eq!(stopped.wait().code(), Some(0));
+}
+
+#[test]
+fn a_task_that_three_runners_died_under_fails_and_its_neighbours_complete() {
+    const INNOCENTS: usize = 6;
+    let (database, sql) = database();
+    let dir = plugin_dir(&["flaky"]);
+    let start = || runner(database.url(), dir.path(), LONG_SLEEPS, &["-c", "8"]);
+    let poison = sql.number("SELECT pgtq.push('flaky.sleep', '[600000]')");
+    push(&sql, "flaky.sleep", INNOCENTS, "[600000]");
+    // Twice all die together: nobody knows which one it was.
+    for _ in 0..2 {
+        let mut victim = start();
+        wait_until("all are running", || n_running(&sql) == 7);
+        victim.kill();
+        end_leases(&sql);
+        sql.rows("SELECT pgtq.rescue()");
+    }
+    let crashes = sql.row("SELECT count(*), min(crashes), max(crashes) FROM pgtq.runnable");
+    assert_eq!(crashes, "7|2|2");
+    sql.rows(&format!(
+        "UPDATE pgtq.runnable_tasks SET args = '[10]' WHERE id <> {poison}"
+    ));
+    // Now each runs alone, and the third death is one task's own.
+    let mut victim = start();
+    let alone = format!(
+        "SELECT count(*) FROM pgtq.claims WHERE solo AND task_ids = ARRAY[{poison}::bigint]"
+    );
+    wait_until("the poison runs alone", || sql.number(&alone) == 1);
+    victim.kill();
+    end_leases(&sql);
+    let _survivor = start();
+    wait_for_ended(&sql, INNOCENTS + 1);
+
+    let fates = sql.rows(&format!(
+        "SELECT id = {poison}, state, error_kind, crashes, count(*) FROM pgtq.history
+         GROUP BY 1, 2, 3, 4 ORDER BY 1"
+    ));
+    assert_eq!(fates, ["f|complete||2|6", "t|failed|crash|3|1"]);
+    let message = sql.row(&format!(
+        "SELECT error_message FROM pgtq.failed WHERE id = {poison}"
+    ));
+    assert_eq!(
+        message,
+        "3 runners died while they ran it, the last one while it ran alone"
+    );
+    assert_eq!(sql.number(UNENDED), 0);
+}
+
+#[test]
+fn connections_cut_again_and_again_while_draining_lose_nothing() {
+    const N: usize = 4_000;
+    let (database, sql) = database();
+    let dir = plugin_dir(&["hello"]);
+    push(&sql, "add_numbers", N, "[2, 3]");
+    let mut runner = runner(database.url(), dir.path(), "", &["--drain"]);
+    let mut n_cut = 0;
+    let mut n_storms = 0;
+    let mut next = 200;
+    while next < i64::try_from(N).expect("small") {
+        wait_until("a few more tasks have ended", || n_ended(&sql) >= next);
+        n_cut += sql.number(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()
+               AND backend_type = 'client backend'",
+        );
+        n_storms += 1;
+        next = n_ended(&sql) + 200;
+    }
+    let status = runner.wait();
+    assert_eq!(status.code(), Some(0), "{}", runner.stderr());
+    assert_completed_once(&sql, N);
+    assert_eq!(sql.number("SELECT max(attempts) FROM pgtq.history"), 1);
+    let others = sql.rows("SELECT kind, count(*) FROM pgtq.attempts GROUP BY 1");
+    eprintln!("{n_cut} connections cut in {n_storms} storms; attempts besides: {others:?}");
+    assert!(n_cut > 0);
+}

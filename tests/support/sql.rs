@@ -1,0 +1,69 @@
+//! Looking at a database with SQL, from tests that do not await.
+
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+/// One connection. Everything blocks and panics with the statement's error.
+#[derive(Debug)]
+pub struct Sql {
+    runtime: Runtime,
+    client: Client,
+}
+
+impl Sql {
+    /// Connects, or panics.
+    #[track_caller]
+    pub fn connect(url: &str) -> Self {
+        Self::try_connect(url).unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+
+    /// Connects to a server that may be away.
+    ///
+    /// # Errors
+    ///
+    /// The driver's own.
+    pub fn try_connect(url: &str) -> Result<Self, tokio_postgres::Error> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime starts");
+        let client = runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+            tokio::spawn(connection);
+            Ok(client)
+        })?;
+        Ok(Sql { runtime, client })
+    }
+
+    /// The rows of the last result: columns in text form, joined by `|`, null as nothing.
+    #[track_caller]
+    pub fn rows(&self, statement: &str) -> Vec<String> {
+        let answer = self.runtime.block_on(self.client.simple_query(statement));
+        let messages = answer.unwrap_or_else(|error| panic!("{statement}\n{error:?}"));
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        rows.map(|row| {
+            let columns: Vec<&str> = (0..row.len()).map(|i| row.get(i).unwrap_or("")).collect();
+            columns.join("|")
+        })
+        .collect()
+    }
+
+    /// The only row.
+    #[track_caller]
+    pub fn row(&self, statement: &str) -> String {
+        let mut rows = self.rows(statement);
+        assert_eq!(rows.len(), 1, "{statement}\n{rows:?}");
+        rows.remove(0)
+    }
+
+    /// The only row's only column, a whole number.
+    #[track_caller]
+    pub fn number(&self, statement: &str) -> i64 {
+        let text = self.row(statement);
+        let number = text.parse();
+        number.unwrap_or_else(|_| panic!("{statement}\n{text:?} is no number"))
+    }
+}
