@@ -25,6 +25,8 @@ const MAX_PREFETCH: f64 = 2_000.0;
 const MAX_CLAIM: usize = 500;
 /// A claim this large says that we are busy: nobody needs to notify us.
 const BUSY_CLAIM: usize = 50;
+/// So many claims in a row that found something say the same.
+const BUSY_CLAIMS: u32 = 10;
 /// First wait after an empty claim; doubles up to the poll interval.
 const FIRST_WAIT: Duration = Duration::from_millis(2);
 
@@ -35,6 +37,8 @@ pub(crate) struct Claimer {
     pub(crate) slots: u32,
     pub(crate) lanes: Lanes,
     pub(crate) backlog: Arc<Backlog>,
+    /// Claims in a row that found something.
+    pub(crate) n_busy: u32,
 }
 
 impl Claimer {
@@ -111,9 +115,12 @@ impl Claimer {
     }
 
     /// How many tasks to claim now; 0 while more than half of the room is taken,
-    /// so that claims stay large when tasks are small.
+    /// so that claims stay large when tasks are small, and while the store is
+    /// behind with endings.
     fn room(&self, pace: &mut Pace) -> usize {
-        if !self.core.leased.load(SeqCst) {
+        let endings = &self.core.endings;
+        let backed_up = endings.capacity() < endings.max_capacity() / 2;
+        if backed_up || !self.core.leased.load(SeqCst) {
             return 0;
         }
         let prefetch =
@@ -157,6 +164,7 @@ impl Claimer {
             .claim(core.runner(), &mut self.lanes, &handlers, want)
             .await?
         else {
+            self.n_busy = 0;
             return Ok(0);
         };
         let n_claimed = claimed.tasks.len();
@@ -171,21 +179,20 @@ impl Claimer {
                 claim,
                 task: Arc::new(task),
             }));
-        if n_claimed >= BUSY_CLAIM {
+        self.n_busy += 1;
+        if n_claimed >= BUSY_CLAIM || self.n_busy == BUSY_CLAIMS {
             self.set_sleeping(false).await;
         }
         Ok(n_claimed)
     }
 
-    /// Tells pushers whether to notify us. A failure costs latency only.
-    async fn set_sleeping(&self, sleeping: bool) {
+    /// Tells pushers whether to notify us.
+    async fn set_sleeping(&self, asleep: bool) {
         let core = &self.core;
-        if core.config.poll_only || core.sleeping.swap(sleeping, SeqCst) == sleeping {
-            return;
-        }
-        if let Err(error) = core.store.sleeping(core.runner(), sleeping).await {
-            core.sleeping.store(!sleeping, SeqCst);
-            tracing::debug!(%error, "could not set the sleep flag");
+        if !core.config.poll_only {
+            core.sleep
+                .set(&core.store, core.runner(), self.group, asleep)
+                .await;
         }
     }
 }

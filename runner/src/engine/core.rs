@@ -10,6 +10,7 @@ use super::completer::Ended;
 use super::config::EngineConfig;
 use super::ledger::Ledger;
 use super::shutdown::Shutdown;
+use super::sleep::Sleep;
 use super::stats::Stats;
 use crate::plugin::Registry;
 use crate::store::Store;
@@ -39,7 +40,7 @@ pub(crate) struct Core {
     /// Rung when a promote should not wait: something new may be due.
     pub(crate) promote_now: Notify,
     /// Whether pushes are asked to notify us.
-    pub(crate) sleeping: AtomicBool,
+    pub(crate) sleep: Sleep,
     /// Whether the lease holds, as far as this process knows.
     pub(crate) leased: AtomicBool,
     /// When the last task ended or was claimed: for `idle_exit`.
@@ -57,6 +58,7 @@ impl Core {
         endings: mpsc::Sender<Ended>,
         runner: RunnerId,
     ) -> Self {
+        let sleep = Sleep::new(config.queues.len());
         let wake = config.queues.iter().map(|_| Arc::default()).collect();
         let empty_looks = config.queues.iter().map(|_| AtomicU32::new(0)).collect();
         Core {
@@ -73,7 +75,7 @@ impl Core {
             empty_promotes: AtomicU32::new(0),
             beat_now: Notify::new(),
             promote_now: Notify::new(),
-            sleeping: AtomicBool::new(false),
+            sleep,
             leased: AtomicBool::new(true),
             last_work: std::sync::Mutex::new(Instant::now()),
             runner: AtomicI64::new(runner.0),

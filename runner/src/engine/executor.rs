@@ -23,6 +23,11 @@ use crate::task::{
 /// so that the next crash can be blamed on it.
 const SUSPECT_CRASHES: u32 = 2;
 
+/// How long a suspect waits for the attempts under way, before it goes back to
+/// the queue and leaves the slots to others. A runner whose attempts always take
+/// longer never runs it.
+const ALONE_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Runs tasks until the backlog is closed.
 pub(crate) async fn slot(core: Arc<Core>, backlog: Arc<Backlog>) {
     while let Some(taken) = backlog.next().await {
@@ -65,7 +70,12 @@ async fn run(core: &Core, taken: Taken) {
 
 /// A task that runners died under: everything else pauses, and its claim holds nothing else.
 async fn run_alone(core: &Core, taken: Taken, handler: &dyn Handler, policy: RetryPolicy) {
-    let _alone = core.alone.write().await;
+    // Nothing starts while it waits, so it does not wait for a long attempt's end.
+    let Ok(_alone) = tokio::time::timeout(ALONE_PATIENCE, core.alone.write()).await else {
+        let report = Report::without_guest(Outcome::Release);
+        hand_over(core, taken, report, policy, Instant::now(), false).await;
+        return;
+    };
     tracing::warn!(
         task = taken.task.id.0,
         crashes = taken.task.crashes,

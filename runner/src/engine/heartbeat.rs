@@ -173,7 +173,7 @@ impl Heartbeat {
             Ok(id) => {
                 self.core.set_runner(id);
                 self.trusted_since = Instant::now();
-                self.core.sleeping.store(false, SeqCst);
+                self.core.sleep.forget().await;
                 self.core.leased.store(true, SeqCst);
                 // What is missing then costs checks at push until the next change.
                 let _ = tokio::time::timeout(ASIDE, self.core.publish()).await;

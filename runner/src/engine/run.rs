@@ -80,14 +80,12 @@ pub async fn run_with_stats(
     };
     core.shutdown.drain();
     groups.stop(&core).await;
-    let stats = Arc::clone(&core.stats);
-    let store = core.store.clone();
-    let runner = core.runner();
-    flush(core, completer, &mut background).await;
-    if let Err(error) = store.retire(runner).await {
+    flush(&core, &completer, &mut background).await;
+    // Asked for last: the heartbeat may have registered again meanwhile.
+    if let Err(error) = core.store.retire(core.runner()).await {
         tracing::warn!(%error, "could not sign off; other runners will notice when the lease ends");
     }
-    ended.map(|()| stats.summary())
+    ended.map(|()| core.stats.summary())
 }
 
 fn facts(config: &EngineConfig) -> RunnerFacts {
@@ -153,6 +151,7 @@ impl Groups {
                 slots: spec.slots,
                 lanes,
                 backlog: Arc::clone(&backlog),
+                n_busy: 0,
             };
             groups.claimers.spawn(claimer.run());
             groups.backlogs.push(backlog);
@@ -299,8 +298,8 @@ async fn nothing_more_to_do(core: &Core) {
 /// Stores what is left. The loops stop last: the heartbeat holds the lease
 /// while the completer works.
 async fn flush(
-    core: Arc<Core>,
-    completer: JoinHandle<()>,
+    core: &Core,
+    completer: &JoinHandle<()>,
     background: &mut Vec<(&'static str, JoinHandle<()>)>,
 ) {
     let deadline = Instant::now() + FLUSH_GRACE;

@@ -45,10 +45,11 @@ pub(super) enum Role {
     Finish,
     Beat,
     General,
+    Rescue,
     Bulk,
 }
 
-const ROLES: usize = 5;
+const ROLES: usize = 6;
 
 impl Role {
     /// How long one statement may take. After that the connection is given up.
@@ -57,7 +58,7 @@ impl Role {
             // Below the lease, so that a runner notices before it is rescued.
             Role::Beat => 5,
             Role::Claim => 10,
-            Role::Finish | Role::General => 30,
+            Role::Finish | Role::General | Role::Rescue => 30,
             Role::Bulk => 300,
         })
     }
