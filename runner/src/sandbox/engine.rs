@@ -31,8 +31,10 @@ const KEEP_RESIDENT: usize = 2 << 20;
 /// Stack that is cleared by hand instead of given back: more than most calls
 /// touch. Guests get zeroed stacks either way.
 const KEEP_STACK: usize = 32 << 10;
-/// Slots given back to the system at once.
-const DECOMMIT_BATCH: usize = 32;
+/// Memory is given back as soon as its attempt ends. A larger batch keeps that of
+/// so many attempts until it is full, which may be never: gigabytes of an idle
+/// runner.
+const DECOMMIT_BATCH: usize = 1;
 /// Wasm addresses no more than this.
 const MAX_MEMORY: u64 = 4 << 30;
 
@@ -111,12 +113,12 @@ fn pooling(config: &SandboxConfig, scan: Enabled) -> wasmtime::Result<Engine> {
 /// Sized so that it never runs out: every slot may hold the largest component.
 /// What is unused of it is address space only.
 fn pool(config: &SandboxConfig, scan: Enabled) -> PoolingAllocationConfig {
-    // What waits to be given back is neither in use nor free, in every thread:
+    // What is being given back is neither in use nor free, in every thread:
     // without room for it a full pool refuses now and then.
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let waiting = (threads.min(16) * DECOMMIT_BATCH) as u32;
+    let leaving = threads.min(16) as u32;
     let stores = config.slots.saturating_add(PROBES);
-    let times = |each: usize| stores.saturating_mul(each as u32).saturating_add(waiting);
+    let times = |each: usize| stores.saturating_mul(each as u32).saturating_add(leaving);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(stores)
         .total_core_instances(times(MAX_INSTANCES))

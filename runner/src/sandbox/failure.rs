@@ -1,5 +1,6 @@
 //! From a trap to words: what happened, which limit it was, how to raise it.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
@@ -56,7 +57,7 @@ fn kind_and_message(
         );
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
-        return trapped(*trap, scene);
+        return trapped(*trap, backtrace, scene);
     }
     if error.is::<PoolConcurrencyLimitError>() {
         let text = format!("the runner has no room for an instance: {error}");
@@ -88,7 +89,11 @@ fn kind_and_message(
     )
 }
 
-fn trapped(trap: Trap, scene: &Scene<'_>) -> (ErrorKind, String) {
+fn trapped(
+    trap: Trap,
+    backtrace: Option<&WasmBacktrace>,
+    scene: &Scene<'_>,
+) -> (ErrorKind, String) {
     let limits = scene.limits;
     match trap {
         Trap::OutOfFuel => (
@@ -101,6 +106,12 @@ fn trapped(trap: Trap, scene: &Scene<'_>) -> (ErrorKind, String) {
         Trap::StackOverflow => (
             ErrorKind::Stack,
             "used more than 512 KiB of stack: endless or very deep recursion".to_owned(),
+        ),
+        // A compiled language keeps most of its stack at the bottom of its memory
+        // and runs off the edge.
+        Trap::MemoryOutOfBounds if backtrace.is_some_and(is_recursion) => (
+            ErrorKind::Stack,
+            "used up the stack in its memory: endless or very deep recursion".to_owned(),
         ),
         Trap::UnreachableCodeReached => match scene.logs.panic_message() {
             Some(message) => (ErrorKind::Panic, message.to_owned()),
@@ -179,6 +190,16 @@ pub(super) fn internal(panic: &(dyn std::any::Any + Send)) -> Failure {
             clean_text(said, MESSAGE_BYTES)
         ),
     )
+}
+
+/// As many frames as are kept, of at most half as many functions.
+fn is_recursion(trace: &WasmBacktrace) -> bool {
+    let functions: BTreeSet<u32> = trace
+        .frames()
+        .iter()
+        .map(wasmtime::FrameInfo::func_index)
+        .collect();
+    trace.frames().len() >= MAX_FRAMES && functions.len() <= MAX_FRAMES / 2
 }
 
 fn frames(trace: &WasmBacktrace) -> Vec<String> {

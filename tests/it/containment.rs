@@ -1,0 +1,218 @@
+//! Handlers that try to take the runner with them: each gets its own error, the
+//! runner keeps serving and gives the memory back. That two guests cannot see
+//! each other's memory is shown beside the sandbox, in `runner/src/sandbox/tests`.
+
+use std::fs;
+
+use pgtq_tests::{Runner, cli, plugin_dir, wait_until};
+
+use crate::tasks::{UNENDED, database, push, runner, wait_for_ended};
+
+/// Enough for every handler but the endless one, which would take a minute to
+/// use up the default in a development build.
+const LITTLE_FUEL: &str =
+    "[handlers.'flaky.loop']\nfuel = '20M'\n[handlers.'flaky.sleep']\ntimeout = '50ms'";
+
+/// Handlers, their arguments, and the kind and the words that each ends with.
+const ENDS: &[(&str, &str, &str, &str)] = &[
+    (
+        "loop",
+        "{}",
+        "fuel",
+        "used up its fuel of 20,000,000; raise `fuel` in #[handler(...)] or in the configuration if the work is that large",
+    ),
+    (
+        "memory",
+        "{}",
+        "memory",
+        "wanted more than its 64 MiB of memory; raise `memory` in #[handler(...)] or in the configuration, or work on less at a time",
+    ),
+    (
+        "recursion",
+        "{}",
+        "stack",
+        "used up the stack in its memory: endless or very deep recursion",
+    ),
+    (
+        "huge_result",
+        "{}",
+        "result_size",
+        "returned more than 4 MiB, the limit is 1 MiB; store large results elsewhere and return a reference",
+    ),
+    (
+        "logs",
+        "{}",
+        "logs",
+        "logged more than ten times its limit of 1,000 lines; log less, or raise `log_lines`",
+    ),
+    (
+        "huge_error",
+        "{}",
+        "result_size",
+        "returned more than 4 MiB, the limit is 1 MiB; store large results elsewhere and return a reference",
+    ),
+    (
+        "huge_line",
+        "{}",
+        "call_size",
+        "handed the host more than 4 MiB in one call; send less at a time, or raise `call_bytes`",
+    ),
+    (
+        "pushes",
+        "{}",
+        "error",
+        "push of `flaky.until`: this attempt has pushed 1000 tasks already, which is its limit; push one task that pushes the rest, or raise `pushes`",
+    ),
+    (
+        "sleep",
+        "{}",
+        "timeout",
+        "ran longer than its 50ms; raise `timeout` in #[handler(...)] or in the configuration if the work takes that long",
+    ),
+    (
+        "exit",
+        "{}",
+        "exit",
+        "called exit with status 1; return a value or an error instead",
+    ),
+    (
+        "trap",
+        "{}",
+        "trap",
+        "aborted: the guest executed `unreachable`",
+    ),
+    ("panic", r#"["no floor"]"#, "panic", "no floor, at "),
+    (
+        "divide",
+        "[1, 0]",
+        "panic",
+        "attempt to divide by zero, at ",
+    ),
+];
+
+/// The first of [`ENDS`]: those that use much.
+const GREEDY: usize = 5;
+
+/// How much more a runner may hold after all of it than before, in bytes: room
+/// for the C library's habits, far less than one greedy attempt.
+const SLACK: u64 = 64 << 20;
+
+/// Bytes that the process holds in memory.
+fn resident(runner: &Runner) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", runner.pid()))
+        .expect("a live process has a status");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    1024 * kib
+        .and_then(|kib| kib.parse::<u64>().ok())
+        .expect("it is a number")
+}
+
+/// Open files and threads of the process.
+fn handles(runner: &Runner) -> [usize; 2] {
+    ["fd", "task"].map(|what| {
+        let entries = fs::read_dir(format!("/proc/{}/{what}", runner.pid()));
+        entries.expect("a live process lists them").count()
+    })
+}
+
+fn add_numbers(url: &str) -> String {
+    cli(url, &["push", "add_numbers", "a=2", "b=3", "--wait"], "").success()
+}
+
+#[test]
+fn each_misbehaviour_ends_with_words_of_its_own_and_the_runner_serves_on() {
+    let (database, sql) = database();
+    let dir = plugin_dir(&["flaky", "hello"]);
+    let runner = runner(database.url(), dir.path(), LITTLE_FUEL, &[]);
+    for (handler, args, ..) in ENDS {
+        push(&sql, &format!("flaky.{handler}"), 1, args);
+    }
+    wait_for_ended(&sql, ENDS.len());
+    for (handler, _, kind, words) in ENDS {
+        let found = sql.row(&format!(
+            "SELECT state, attempts, error_kind, error_message FROM pgtq.history
+             WHERE handler = 'flaky.{handler}'"
+        ));
+        let expected = format!("failed|1|{kind}|{words}");
+        match words.ends_with(", at ") {
+            // The place in the source may move.
+            true => assert!(found.starts_with(&expected), "{handler}: {found}"),
+            false => assert_eq!(found, expected, "{handler}"),
+        }
+    }
+    // What it used is recorded, though it failed, and what it pushed was never pushed.
+    let unused = "SELECT handler FROM pgtq.history WHERE coalesce(fuel, 0) = 0 OR wall_us IS NULL";
+    assert_eq!(sql.rows(unused), [""; 0]);
+    assert_eq!(sql.number(UNENDED), 0);
+    assert_eq!(add_numbers(database.url()), "5");
+    assert!(!runner.stderr().contains("panicked"), "{}", runner.stderr());
+}
+
+#[test]
+fn a_runner_gives_back_the_memory_that_its_guests_took() {
+    const EACH: usize = 50;
+    let (database, sql) = database();
+    let dir = plugin_dir(&["flaky", "hello"]);
+    let runner = runner(database.url(), dir.path(), LITTLE_FUEL, &["-c", "4"]);
+    let mut n_tasks = 0;
+    let mut misbehave = |times| {
+        for (handler, args, ..) in &ENDS[..GREEDY] {
+            push(&sql, &format!("flaky.{handler}"), times, args);
+            n_tasks += times;
+        }
+        wait_for_ended(&sql, n_tasks);
+    };
+    // The first of each makes the runner what it is.
+    misbehave(1);
+    let mut before = resident(&runner);
+    wait_until("the first ones' memory is given back", || {
+        before = resident(&runner);
+        before < 160 << 20
+    });
+    misbehave(EACH);
+    let mut after = resident(&runner);
+    wait_until("the memory is given back", || {
+        after = resident(&runner);
+        after < before + SLACK
+    });
+    let mib = |bytes| bytes >> 20;
+    eprintln!(
+        "resident before {} MiB, after {EACH} of each {} MiB",
+        mib(before),
+        mib(after)
+    );
+    assert_eq!(add_numbers(database.url()), "5");
+}
+
+#[test]
+fn a_thousand_traps_leave_nothing_behind() {
+    let (database, sql) = database();
+    let dir = plugin_dir(&["flaky", "hello"]);
+    let runner = runner(database.url(), dir.path(), LITTLE_FUEL, &[]);
+    let trap = |n| push(&sql, "flaky.trap", n, "{}");
+    trap(200);
+    wait_for_ended(&sql, 200);
+    let (memory, before) = (resident(&runner), handles(&runner));
+    trap(1_000);
+    wait_for_ended(&sql, 1_200);
+    wait_until("the memory is given back", || {
+        resident(&runner) < memory + SLACK / 2
+    });
+    let after = handles(&runner);
+    eprintln!(
+        "resident {} then {} KiB; files and threads {before:?} then {after:?}",
+        memory >> 10,
+        resident(&runner) >> 10
+    );
+    // Connections and helping threads come and go, but not a thousand of them.
+    assert!(
+        after
+            .iter()
+            .zip(before)
+            .all(|(after, before)| *after < before + 32)
+    );
+    let kinds = sql.rows("SELECT DISTINCT error_kind, attempts FROM pgtq.history");
+    assert_eq!(kinds, ["trap|1"]);
+    assert_eq!(add_numbers(database.url()), "5");
+}
