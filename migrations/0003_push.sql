@@ -5,7 +5,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     -- A commit that notifies takes a lock shared by the whole server, so only
     -- a runner that has said that it sleeps is woken. Polling is the truth.
-    IF EXISTS (SELECT FROM {{schema}}.runners WHERE sleeping) THEN
+    IF EXISTS (SELECT FROM {{schema}}.runners WHERE sleeping AND expires_at > now()) THEN
         PERFORM pg_notify('{{channel}}', 'work');
     END IF;
 END $$;

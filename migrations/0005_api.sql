@@ -105,6 +105,10 @@ DECLARE
     wanted bigint[] := ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i ORDER BY i);
     found_ids bigint[];
 BEGIN
+    -- What is left of a cancel that has done its work: rescue would cancel the task anew.
+    DELETE FROM {{schema}}.cancellations AS x
+    WHERE x.task_id = ANY (wanted)
+      AND NOT EXISTS (SELECT FROM {{schema}}.unended AS u WHERE u.claim_id = x.claim_id AND u.id = x.task_id);
     -- The last attempt goes where the earlier ones are. The counts begin anew,
     -- or a task out of retries would get a single attempt.
     RETURN QUERY

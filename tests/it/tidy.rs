@@ -42,7 +42,10 @@ fn without_tests(text: &str) -> &str {
 }
 
 fn is_test_file(path: &str) -> bool {
-    path.contains("/tests") || path.contains("testdb") || path.contains("/testing")
+    path.contains("/tests")
+        || path.contains("testdb")
+        || path.contains("/fail/")
+        || path.starts_with("tests/")
 }
 
 #[track_caller]
@@ -69,6 +72,9 @@ fn rooms_name_only_the_rooms_below_them() {
     let mut broken = Vec::new();
     for (room, allowed) in ARROWS {
         for (path, text) in files(&format!("runner/src/{room}"), "rs") {
+            if is_test_file(&path) {
+                continue;
+            }
             for (number, line) in text
                 .lines()
                 .enumerate()
@@ -164,15 +170,16 @@ fn sql_lives_in_sql_files() {
 
 #[test]
 fn every_statement_says_who_calls_it_and_every_module_what_it_owns() {
-    let statements = files("runner/src/store/sql", "sql")
-        .into_iter()
-        .filter(|(_, text)| !text.starts_with("--"));
+    let statements = files("runner/src/store/sql", "sql");
     let mut modules = files("runner/src", "rs");
     modules.extend(files("sdk/src", "rs"));
     modules.extend(files("sdk/macros/src", "rs"));
+    let statements = statements
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("--"));
     let modules = modules
         .into_iter()
-        .filter(|(_, text)| !text.starts_with("//!") && !text.starts_with("#![doc"));
+        .filter(|(path, text)| !text.starts_with("//!") && !is_test_file(path));
     let broken: Vec<String> = statements.chain(modules).map(|(path, _)| path).collect();
     assert_none(&broken, "no header comment");
 }
@@ -185,7 +192,7 @@ fn no_file_is_longer_than_four_hundred_lines_of_code() {
             let is_code =
                 |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
             let n_lines = without_tests(&text).lines().filter(is_code).count();
-            if n_lines > 400 && !path.contains("bindings") {
+            if n_lines > 400 && !path.contains("bindings") && !is_test_file(&path) {
                 broken.push(format!("{path}: {n_lines}"));
             }
         }

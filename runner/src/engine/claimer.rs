@@ -25,6 +25,8 @@ const MAX_PREFETCH: f64 = 2_000.0;
 const MAX_CLAIM: usize = 500;
 /// A claim this large says that we are busy: nobody needs to notify us.
 const BUSY_CLAIM: usize = 50;
+/// So many claims in a row that found something say the same.
+const BUSY_CLAIMS: u32 = 10;
 /// First wait after an empty claim; doubles up to the poll interval.
 const FIRST_WAIT: Duration = Duration::from_millis(2);
 
@@ -35,6 +37,8 @@ pub(crate) struct Claimer {
     pub(crate) slots: u32,
     pub(crate) lanes: Lanes,
     pub(crate) backlog: Arc<Backlog>,
+    /// Claims in a row that found something.
+    pub(crate) n_busy: u32,
 }
 
 impl Claimer {
@@ -50,8 +54,9 @@ impl Claimer {
                 }
                 continue;
             }
+            let n_refreshed = self.lanes.n_refreshed();
             let claimed = self.claim(room).await;
-            self.note_look(&claimed);
+            self.note_look(&claimed, n_refreshed);
             let idle_for = match claimed {
                 Ok(0) => {
                     let now = wait;
@@ -77,12 +82,19 @@ impl Claimer {
         }
     }
 
-    fn note_look(&self, claimed: &Result<usize, StoreError>) {
+    /// Counts a look that found nothing. One that did not look for new lanes
+    /// counts neither way; without handlers there is nothing to look for.
+    fn note_look(&self, claimed: &Result<usize, StoreError>, n_refreshed_before: u64) {
         let looks = &self.core.empty_looks[self.group];
         match claimed {
-            Ok(0) => looks.fetch_add(1, SeqCst),
-            _ => looks.swap(0, SeqCst),
-        };
+            Ok(0) => {
+                let looked = self.lanes.n_refreshed() > n_refreshed_before;
+                if looked || self.core.registry.snapshot().handlers.is_empty() {
+                    looks.fetch_add(1, SeqCst);
+                }
+            }
+            _ => looks.store(0, SeqCst),
+        }
     }
 
     /// Waits for a reason to look again: a ring, room, or time.
@@ -103,9 +115,12 @@ impl Claimer {
     }
 
     /// How many tasks to claim now; 0 while more than half of the room is taken,
-    /// so that claims stay large when tasks are small.
+    /// so that claims stay large when tasks are small, and while the store is
+    /// behind with endings.
     fn room(&self, pace: &mut Pace) -> usize {
-        if !self.core.leased.load(SeqCst) {
+        let endings = &self.core.endings;
+        let backed_up = endings.capacity() < endings.max_capacity() / 2;
+        if backed_up || !self.core.leased.load(SeqCst) {
             return 0;
         }
         let prefetch =
@@ -115,7 +130,26 @@ impl Claimer {
         let n_waiting = self.backlog.len();
         let room = target.saturating_sub(n_waiting + self.backlog.n_running());
         let worth_it = n_waiting <= prefetch as usize / 2;
-        if worth_it { room.min(MAX_CLAIM) } else { 0 }
+        if worth_it {
+            room.min(MAX_CLAIM).min(self.n_allowed())
+        } else {
+            0
+        }
+    }
+
+    /// Tasks that `max_tasks` still allows to be claimed. Several groups that
+    /// claim at the same moment may each take so many.
+    fn n_allowed(&self) -> usize {
+        let core = &self.core;
+        let Some(most) = core.config.max_tasks else {
+            return usize::MAX;
+        };
+        // In this order: an ending is counted before the ledger lets it go.
+        let n_held = core.ledger.n_tasks();
+        let n_left = most.saturating_sub(core.stats.n_final());
+        usize::try_from(n_left)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(n_held)
     }
 
     async fn claim(&mut self, want: usize) -> Result<usize, StoreError> {
@@ -130,6 +164,7 @@ impl Claimer {
             .claim(core.runner(), &mut self.lanes, &handlers, want)
             .await?
         else {
+            self.n_busy = 0;
             return Ok(0);
         };
         let n_claimed = claimed.tasks.len();
@@ -144,21 +179,20 @@ impl Claimer {
                 claim,
                 task: Arc::new(task),
             }));
-        if n_claimed >= BUSY_CLAIM {
+        self.n_busy += 1;
+        if n_claimed >= BUSY_CLAIM || self.n_busy == BUSY_CLAIMS {
             self.set_sleeping(false).await;
         }
         Ok(n_claimed)
     }
 
-    /// Tells pushers whether to notify us. A failure costs latency only.
-    async fn set_sleeping(&self, sleeping: bool) {
+    /// Tells pushers whether to notify us.
+    async fn set_sleeping(&self, asleep: bool) {
         let core = &self.core;
-        if core.config.poll_only || core.sleeping.swap(sleeping, SeqCst) == sleeping {
-            return;
-        }
-        if let Err(error) = core.store.sleeping(core.runner(), sleeping).await {
-            core.sleeping.store(!sleeping, SeqCst);
-            tracing::debug!(%error, "could not set the sleep flag");
+        if !core.config.poll_only {
+            core.sleep
+                .set(&core.store, core.runner(), self.group, asleep)
+                .await;
         }
     }
 }

@@ -24,6 +24,9 @@ use crate::task::{ClaimId, Digest, ErrorKind, Failure, LogLine, NewTask, Task, T
 const MAX_BATCH: usize = 1_000;
 /// Bytes of results, errors, logs and children in one flush, roughly.
 const MAX_BATCH_BYTES: usize = 8 << 20;
+/// How often a fault of the database is tried again before the ending is taken
+/// for its cause.
+const MAX_FAULTS: u32 = 3;
 /// Endings that may wait; more make the slots wait.
 pub(crate) const MAX_WAITING: usize = 4_096;
 
@@ -88,9 +91,14 @@ pub(crate) async fn complete(core: Arc<Core>, mut endings: mpsc::Receiver<Ended>
             n_bytes += next.weight();
             batch.push(next);
         }
-        let flush = batch.drain(..).map(Ended::into_ending).collect();
+        let flush: Vec<Ending> = batch.drain(..).map(Ended::into_ending).collect();
+        let was_large = flush.len() >= MAX_BATCH / 2;
         store(&core, flush).await;
         core.touch();
+        if was_large {
+            // Claimers may have waited for room in the channel.
+            core.wake_all();
+        }
     }
 }
 
@@ -98,10 +106,13 @@ pub(crate) async fn complete(core: Arc<Core>, mut endings: mpsc::Receiver<Ended>
 async fn store(core: &Core, batch: Vec<Ending>) {
     let mut again = false;
     let mut wait = Duration::from_millis(50);
+    let mut n_faults = 0;
     loop {
         match core.store.finish(core.runner(), &batch, again).await {
             Ok(finished) => return settle(core, &batch, &finished),
-            Err(error) if error.is_transient() => {
+            // None of these is the task's fault: a full disk or a revoked
+            // password must not turn a result into a failure.
+            Err(error) if !is_final(&error, &mut n_faults) => {
                 if !core.ledger_holds_any(&batch) {
                     tracing::warn!(n_tasks = batch.len(), %error, "dropped endings of lost claims: they will run again");
                     core.stats.stale.fetch_add(batch.len() as u64, Relaxed);
@@ -124,6 +135,18 @@ async fn store(core: &Core, batch: Vec<Ending>) {
     }
 }
 
+/// Whether storing the same again is pointless.
+fn is_final(error: &StoreError, n_faults: &mut u32) -> bool {
+    match error {
+        StoreError::Refused { .. } => true,
+        StoreError::Fault { .. } => {
+            *n_faults += 1;
+            *n_faults > MAX_FAULTS
+        }
+        _ => false,
+    }
+}
+
 /// The last resort for one ending that the database refuses.
 async fn store_as_failure(core: &Core, batch: Vec<Ending>, error: &StoreError) {
     for mut ending in batch {
@@ -131,7 +154,8 @@ async fn store_as_failure(core: &Core, batch: Vec<Ending>, error: &StoreError) {
         if already_plain
             && matches!(&ending.transition, Transition::Fail { failure } if failure.kind == ErrorKind::Internal)
         {
-            tracing::error!(task = ending.task.id.0, %error, "the outcome cannot be stored; the task stays claimed until rescue");
+            tracing::error!(task = ending.task.id.0, %error, "the outcome cannot be stored; the task stays claimed until this runner stops");
+            core.ledger.ended([(ending.claim, ending.task.id)]);
             continue;
         }
         let text = format!("the outcome could not be stored: {error}");
@@ -159,6 +183,8 @@ fn settle(core: &Core, batch: &[Ending], finished: &Finished) {
             core.stats.count(&ending.transition);
         }
     }
+    // Before the ledger is empty: an ending may have made tasks runnable.
+    core.look_again();
     core.ledger
         .ended(batch.iter().map(|ending| (ending.claim, ending.task.id)));
 }

@@ -10,6 +10,7 @@ use super::completer::Ended;
 use super::config::EngineConfig;
 use super::ledger::Ledger;
 use super::shutdown::Shutdown;
+use super::sleep::Sleep;
 use super::stats::Stats;
 use crate::plugin::Registry;
 use crate::store::Store;
@@ -32,12 +33,14 @@ pub(crate) struct Core {
     pub(crate) wake: Vec<Arc<Notify>>,
     /// Looks in a row, per queue group, that found nothing to claim.
     pub(crate) empty_looks: Vec<AtomicU32>,
+    /// Promotes in a row that found nothing due.
+    pub(crate) empty_promotes: AtomicU32,
     /// Rung when a heartbeat should not wait: a cancel request came in.
     pub(crate) beat_now: Notify,
     /// Rung when a promote should not wait: something new may be due.
     pub(crate) promote_now: Notify,
     /// Whether pushes are asked to notify us.
-    pub(crate) sleeping: AtomicBool,
+    pub(crate) sleep: Sleep,
     /// Whether the lease holds, as far as this process knows.
     pub(crate) leased: AtomicBool,
     /// When the last task ended or was claimed: for `idle_exit`.
@@ -55,6 +58,7 @@ impl Core {
         endings: mpsc::Sender<Ended>,
         runner: RunnerId,
     ) -> Self {
+        let sleep = Sleep::new(config.queues.len());
         let wake = config.queues.iter().map(|_| Arc::default()).collect();
         let empty_looks = config.queues.iter().map(|_| AtomicU32::new(0)).collect();
         Core {
@@ -68,9 +72,10 @@ impl Core {
             alone: RwLock::new(()),
             wake,
             empty_looks,
+            empty_promotes: AtomicU32::new(0),
             beat_now: Notify::new(),
             promote_now: Notify::new(),
-            sleeping: AtomicBool::new(false),
+            sleep,
             leased: AtomicBool::new(true),
             last_work: std::sync::Mutex::new(Instant::now()),
             runner: AtomicI64::new(runner.0),
@@ -91,10 +96,22 @@ impl Core {
         self.wake.iter().for_each(|group| group.notify_one());
     }
 
-    /// Whether every claimer looked twice in a row and found nothing. Twice,
-    /// because a promote may stand between the looks.
+    /// Whether promote and every claimer looked twice in a row and found
+    /// nothing. Twice, because the first may have begun before the last change.
     pub(crate) fn found_nothing(&self) -> bool {
-        self.empty_looks.iter().all(|looks| looks.load(SeqCst) >= 2)
+        let twice = |looks: &AtomicU32| looks.load(SeqCst) >= 2;
+        self.leased.load(SeqCst)
+            && twice(&self.empty_promotes)
+            && self.empty_looks.iter().all(twice)
+    }
+
+    /// Notes that there may be something new to claim (an ending stores
+    /// children and retries): what was found before says nothing any more.
+    pub(crate) fn look_again(&self) {
+        self.empty_promotes.store(0, SeqCst);
+        for looks in &self.empty_looks {
+            looks.store(0, SeqCst);
+        }
     }
 
     /// Notes that there was work.

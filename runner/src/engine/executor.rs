@@ -7,7 +7,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 
@@ -22,6 +22,11 @@ use crate::task::{
 /// From this many crashes on, a task runs alone and under a claim of its own,
 /// so that the next crash can be blamed on it.
 const SUSPECT_CRASHES: u32 = 2;
+
+/// How long a suspect waits for the attempts under way, before it goes back to
+/// the queue and leaves the slots to others. A runner whose attempts always take
+/// longer never runs it.
+const ALONE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs tasks until the backlog is closed.
 pub(crate) async fn slot(core: Arc<Core>, backlog: Arc<Backlog>) {
@@ -65,22 +70,40 @@ async fn run(core: &Core, taken: Taken) {
 
 /// A task that runners died under: everything else pauses, and its claim holds nothing else.
 async fn run_alone(core: &Core, taken: Taken, handler: &dyn Handler, policy: RetryPolicy) {
-    let _alone = core.alone.write().await;
+    // Nothing starts while it waits, so it does not wait for a long attempt's end.
+    let Ok(_alone) = tokio::time::timeout(ALONE_PATIENCE, core.alone.write()).await else {
+        let report = Report::without_guest(Outcome::Release);
+        hand_over(core, taken, report, policy, Instant::now(), false).await;
+        return;
+    };
     tracing::warn!(
         task = taken.task.id.0,
         crashes = taken.task.crashes,
         "runs alone: runners died under it"
     );
-    match core
-        .store
-        .isolate(core.runner(), taken.claim, taken.task.id)
-        .await
-    {
+    let isolated = loop {
+        let isolate = core
+            .store
+            .isolate(core.runner(), taken.claim, taken.task.id);
+        match isolate.await {
+            // It may have been moved: to give it back now could make two of it.
+            Err(error) if error.is_transient() => {
+                if !core.ledger.knows(taken.claim) {
+                    return;
+                }
+                tracing::warn!(task = taken.task.id.0, %error, "could not isolate a suspect task; trying again");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            known => break known,
+        }
+    };
+    match isolated {
         Ok(Some(claim)) => {
             core.ledger.isolate(taken.claim, taken.task.id, claim);
             attempt(core, Taken { claim, ..taken }, handler, policy).await;
         }
-        // Not ours any more, or the database is away: rescue will bring it back.
+        // Not ours any more, or moved by a call whose answer was lost: rescue,
+        // or the next beat, brings it back.
         Ok(None) => core.ledger.ended([(taken.claim, taken.task.id)]),
         Err(error) => {
             tracing::warn!(task = taken.task.id.0, %error, "could not isolate a suspect task; giving it back");

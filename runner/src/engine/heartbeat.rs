@@ -19,6 +19,8 @@ use crate::task::{ClaimId, Progress, TaskId};
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Progress is passed on at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long anything that is not a beat may keep the next beat waiting.
+const ASIDE: Duration = Duration::from_secs(2);
 /// How much earlier than the database we consider the lease lost.
 const MARGIN: Duration = Duration::from_secs(2);
 
@@ -57,14 +59,30 @@ impl Heartbeat {
         let sent = Instant::now();
         let beat = self.beat();
         let n_running = beat.progress.len();
+        // Not longer than the lease is trusted: `doubt` has to come in time.
+        let patience = (Store::LEASE - MARGIN)
+            .saturating_sub(self.trusted_since.elapsed())
+            .clamp(Duration::from_secs(1), INTERVAL);
         let answer =
-            tokio::time::timeout(INTERVAL, self.core.store.beat(self.core.runner(), &beat)).await;
+            tokio::time::timeout(patience, self.core.store.beat(self.core.runner(), &beat)).await;
         match answer {
-            Ok(Ok(reply)) if reply.alive => {
+            Ok(Ok(reply)) if reply.alive && self.core.leased.load(SeqCst) => {
                 self.trusted_since = sent;
                 self.reconcile(&reply.ghosts, &reply.lost).await;
                 for (claim, task) in reply.cancelled {
                     self.core.ledger.cancel(claim, task);
+                }
+            }
+            Ok(Ok(reply)) if reply.alive => {
+                // We gave up a lease that nobody took: the database still holds
+                // our claims, and nobody here works on them any more.
+                tracing::warn!(
+                    runner = self.core.runner().0,
+                    "the database is back; giving back what was stopped and registering again"
+                );
+                match self.core.store.retire(self.core.runner()).await {
+                    Ok(_) => self.register_again().await,
+                    Err(error) => self.doubt(&error.to_string()).await,
                 }
             }
             Ok(Ok(_)) => {
@@ -108,8 +126,14 @@ impl Heartbeat {
         let core = &self.core;
         for ghost in ghosts {
             tracing::warn!(claim = ghost.0, "giving back a claim whose answer was lost");
-            if let Err(error) = core.store.release_claim(core.runner(), *ghost).await {
-                tracing::warn!(%error, "could not give it back; the next beat tries again");
+            // Behind the completer's statement this could wait longer than the lease.
+            let release = core.store.release_claim(core.runner(), *ghost);
+            match tokio::time::timeout(ASIDE, release).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "could not give it back; the next beat tries again");
+                }
+                Err(_) => break,
             }
         }
         let n_lost = core.ledger.lose(lost);
@@ -130,6 +154,7 @@ impl Heartbeat {
             "heartbeat failed"
         );
         if silent + MARGIN >= Store::LEASE && self.core.leased.swap(false, SeqCst) {
+            self.core.look_again();
             let n_tasks = self.core.ledger.lose_all();
             tracing::error!(
                 n_tasks,
@@ -142,14 +167,16 @@ impl Heartbeat {
     }
 
     async fn register_again(&mut self) {
+        self.core.look_again();
         self.core.ledger.lose_all();
         match self.core.store.register(&self.facts).await {
             Ok(id) => {
                 self.core.set_runner(id);
                 self.trusted_since = Instant::now();
-                self.core.sleeping.store(false, SeqCst);
+                self.core.sleep.forget().await;
                 self.core.leased.store(true, SeqCst);
-                self.core.publish().await;
+                // What is missing then costs checks at push until the next change.
+                let _ = tokio::time::timeout(ASIDE, self.core.publish()).await;
                 self.core.wake_all();
                 tracing::info!(runner = id.0, "registered again");
             }

@@ -113,15 +113,10 @@ impl Ledger {
         }
     }
 
-    /// Stops everything that has started.
+    /// Stops everything, also what a slot holds and is about to start.
     pub(crate) fn interrupt(&self) {
         let inner = self.lock();
-        for held in inner
-            .claims
-            .values()
-            .flat_map(HashMap::values)
-            .filter(|held| held.started)
-        {
+        for held in inner.claims.values().flat_map(HashMap::values) {
             held.signal.stop(Stop::Interrupt);
         }
     }
@@ -243,12 +238,16 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupt_leaves_waiting_tasks_alone() {
+    fn an_interrupt_stops_what_starts_after_it_too() {
         let ledger = ledger_with(&[1, 2]);
         let Start::Go(signal) = ledger.start(CLAIM, TaskId(1)) else {
             panic!("did not start")
         };
         ledger.interrupt();
+        assert_eq!(signal.asked(), Some(Stop::Interrupt));
+        let Start::Go(signal) = ledger.start(CLAIM, TaskId(2)) else {
+            panic!("did not start")
+        };
         assert_eq!(signal.asked(), Some(Stop::Interrupt));
     }
 }

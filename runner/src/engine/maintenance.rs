@@ -3,7 +3,7 @@
 //! one short statement that skips what another runner is doing right now.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
 use super::core::Core;
@@ -24,13 +24,19 @@ pub(crate) async fn promote(core: Arc<Core>) {
         let wait = match core.store.promote(PROMOTE_BATCH).await {
             Ok(promoted) => {
                 if promoted.count > 0 {
+                    core.look_again();
                     core.wake_all();
+                } else {
+                    core.empty_promotes.fetch_add(1, SeqCst);
                 }
                 if promoted.count >= u64::from(PROMOTE_BATCH) {
                     continue;
                 }
                 let next = promoted.next_due.unwrap_or(core.config.poll_interval);
-                next.clamp(Duration::from_millis(2), core.config.poll_interval)
+                // Due and not taken: somebody else holds the row, perhaps for long.
+                let held_elsewhere = promoted.count == 0 && next.is_zero();
+                let least = Duration::from_millis(if held_elsewhere { 50 } else { 2 });
+                next.max(least).min(core.config.poll_interval)
             }
             Err(error) => {
                 tracing::warn!(%error, "could not promote due tasks; trying again");
@@ -58,9 +64,14 @@ pub(crate) async fn rescue(core: Arc<Core>) {
                     "took back the tasks of dead runners"
                 );
                 core.stats.rescued.fetch_add(rescued.tasks, Relaxed);
-                core.wake_all();
-                // One call takes a bounded number of claims: there may be more.
-                continue;
+                if rescued.tasks + rescued.failed + rescued.cancelled > 0 {
+                    core.look_again();
+                    core.wake_all();
+                    // One call takes a bounded number of claims: there may be more.
+                    continue;
+                }
+                // A dead runner whose claims are locked by its last statement is
+                // reported again and again: not to be asked for without a pause.
             }
             Err(error) => tracing::warn!(%error, "could not look for dead runners; trying again"),
         }

@@ -23,6 +23,7 @@ mod ledger;
 mod maintenance;
 mod run;
 mod shutdown;
+mod sleep;
 mod stats;
 mod waker;
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::backlog::{Backlog, Taken};
 use super::claimer::Claimer;
@@ -67,25 +67,25 @@ pub async fn run_with_stats(
         store, registry, config, shutdown, stats, endings, runner,
     ));
 
-    let completer = tokio::spawn(completer::complete(Arc::clone(&core), stored));
+    let mut completer = tokio::spawn(completer::complete(Arc::clone(&core), stored));
     let mut background = background(&core, facts);
-    let groups = Groups::start(&core);
+    let mut groups = Groups::start(&core);
 
     let ended = tokio::select! {
         () = core.shutdown.reached(Phase::Draining) => Ok(()),
         () = nothing_more_to_do(&core) => Ok(()),
         failed = first_to_end(&mut background) => Err(failed),
+        end = &mut completer => Err(loop_ended("completer", end)),
+        failed = groups.first_to_panic() => Err(failed),
     };
     core.shutdown.drain();
     groups.stop(&core).await;
-    let stats = Arc::clone(&core.stats);
-    let store = core.store.clone();
-    let runner = core.runner();
-    flush(core, completer, &mut background).await;
-    if let Err(error) = store.retire(runner).await {
+    flush(&core, &completer, &mut background).await;
+    // Asked for last: the heartbeat may have registered again meanwhile.
+    if let Err(error) = core.store.retire(core.runner()).await {
         tracing::warn!(%error, "could not sign off; other runners will notice when the lease ends");
     }
-    ended.map(|()| stats.summary())
+    ended.map(|()| core.stats.summary())
 }
 
 fn facts(config: &EngineConfig) -> RunnerFacts {
@@ -151,11 +151,26 @@ impl Groups {
                 slots: spec.slots,
                 lanes,
                 backlog: Arc::clone(&backlog),
+                n_busy: 0,
             };
             groups.claimers.spawn(claimer.run());
             groups.backlogs.push(backlog);
         }
         groups
+    }
+
+    /// Waits for a claimer or slot that panicked; for ever if none does. Cancel-safe.
+    async fn first_to_panic(&mut self) -> EngineError {
+        loop {
+            let (loop_name, end) = tokio::select! {
+                Some(end) = self.claimers.join_next() => ("claimer", end),
+                Some(end) = self.slots.join_next() => ("slot", end),
+                else => return std::future::pending().await,
+            };
+            if end.is_err() {
+                return loop_ended(loop_name, end);
+            }
+        }
     }
 
     /// Stops claiming, gives unstarted tasks back, waits for the rest.
@@ -238,6 +253,10 @@ async fn first_to_end(background: &mut [(&'static str, JoinHandle<()>)]) -> Engi
         .iter_mut()
         .map(|(name, handle)| Box::pin(async move { (*name, handle.await) }));
     let ((loop_name, end), ..) = futures_util::future::select_all(waits).await;
+    loop_ended(loop_name, end)
+}
+
+fn loop_ended(loop_name: &'static str, end: Result<(), JoinError>) -> EngineError {
     let reason = end
         .err()
         .map_or_else(|| "it returned".to_owned(), |error| error.to_string());
@@ -266,8 +285,12 @@ async fn nothing_more_to_do(core: &Core) {
         if nothing_held && config.idle_exit.is_some_and(|longest| idle >= longest) {
             return;
         }
-        if nothing_held && config.drain && core.found_nothing() {
-            return;
+        if nothing_held && config.drain {
+            if core.found_nothing() {
+                return;
+            }
+            core.promote_now.notify_one();
+            core.wake_all();
         }
     }
 }
@@ -275,8 +298,8 @@ async fn nothing_more_to_do(core: &Core) {
 /// Stores what is left. The loops stop last: the heartbeat holds the lease
 /// while the completer works.
 async fn flush(
-    core: Arc<Core>,
-    completer: JoinHandle<()>,
+    core: &Core,
+    completer: &JoinHandle<()>,
     background: &mut Vec<(&'static str, JoinHandle<()>)>,
 ) {
     let deadline = Instant::now() + FLUSH_GRACE;

@@ -25,13 +25,11 @@ pub(super) fn system_packages(packages: &[&str], say: Say<'_>) -> Result<(), Str
     if !std::path::Path::new("/usr/bin/apt-get").exists() {
         return Err("this system has no apt-get".to_owned());
     }
-    say(&format!("installing {} with apt-get", packages.join(" ")));
-    if apt_get(&install_arguments(packages)).is_ok() {
-        return Ok(());
-    }
-    // A fresh image has no package lists, and old lists name files that are gone.
+    // First, because a fresh image has no package lists, and old lists name
+    // compilers that are too old and files that are gone.
     say("fetching the package lists with apt-get update");
     apt_get(&["update"])?;
+    say(&format!("installing {} with apt-get", packages.join(" ")));
     apt_get(&install_arguments(packages))
 }
 

@@ -50,7 +50,14 @@ impl Store {
         }
         loop {
             let started = Instant::now();
-            let claimed = self.take(&mut lease, runner, lanes, want).await?;
+            let mut claimed = self.take(&mut lease, runner, lanes, want).await?;
+            // Empty lanes of this turn must not hide full ones of the next.
+            for _ in 1..lanes.n_turns() {
+                if claimed.is_some() {
+                    break;
+                }
+                claimed = self.take(&mut lease, runner, lanes, want).await?;
+            }
             if refreshed {
                 lanes.add_cost(started.elapsed());
             }
@@ -104,7 +111,10 @@ impl Store {
     }
 
     /// Moves one task into a claim of its own, so that a crash blames nobody
-    /// else. `None`: the claim is lost.
+    /// else. `None`: the claim is lost, or an earlier call whose answer was
+    /// lost moved the task: its new claim is then among the ghosts. After a
+    /// transient error call again; to end the task under `claim` instead could
+    /// make two of it.
     pub async fn isolate(
         &self,
         runner: RunnerId,
@@ -116,22 +126,28 @@ impl Store {
         let rows = lease
             .query(sql!("isolate"), &[&runner.0, &claim.0, &task.0])
             .await?;
-        let Some(row) = rows.first() else {
-            return Ok(None);
-        };
-        let alone = ClaimId(row.get("id"));
+        let alone = rows.first().map(|row| ClaimId(row.get("id")));
+        // Without a row it has left the claim as well: the claim is lost, or an
+        // earlier call had moved it.
         let ended = [(claim, task)];
         let emptied = self.live().emptied(&ended);
-        self.live().claimed(alone, std::iter::once(task));
+        if let Some(alone) = alone {
+            self.live().claimed(alone, std::iter::once(task));
+        }
         self.live().ended(&ended);
         for empty in emptied {
             // Nothing is left to give back, so this only removes the row.
             let only = Some(vec![empty]);
-            lease
+            let removed = lease
                 .query(sql!("release_claims"), &[&runner.0, &only])
-                .await?;
+                .await;
+            if let Err(error) = removed {
+                // The task has moved all the same; retiring removes the row.
+                tracing::debug!(claim = empty, %error, "could not remove an empty claim");
+                break;
+            }
         }
-        Ok(Some(alone))
+        Ok(alone)
     }
 
     /// Gives back, unburnt, whatever of a claim has not ended. Returns how

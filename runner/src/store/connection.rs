@@ -45,10 +45,11 @@ pub(super) enum Role {
     Finish,
     Beat,
     General,
+    Rescue,
     Bulk,
 }
 
-const ROLES: usize = 5;
+const ROLES: usize = 6;
 
 impl Role {
     /// How long one statement may take. After that the connection is given up.
@@ -57,7 +58,7 @@ impl Role {
             // Below the lease, so that a runner notices before it is rescued.
             Role::Beat => 5,
             Role::Claim => 10,
-            Role::Finish | Role::General => 30,
+            Role::Finish | Role::General | Role::Rescue => 30,
             Role::Bulk => 300,
         })
     }
@@ -103,7 +104,7 @@ impl Store {
     /// One round trip, for health checks.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let mut lease = self.lease(Role::General, "ping").await?;
-        lease.batch("SELECT 1").await
+        lease.batch(include_str!("sql/ping.sql")).await
     }
 
     /// The session of a role, alone for the caller until dropped.
@@ -173,9 +174,16 @@ impl Store {
             config: self.inner.config.clone(),
         };
         if !config.poll_only {
+            // The server gives up first: a statement that we left alone but that
+            // still waits there could take effect after its repetition did.
+            let settings = format!(
+                "{}; SET statement_timeout = '{}ms'",
+                role.settings(),
+                role.patience().as_millis() * 9 / 10
+            );
             session
                 .client
-                .batch_execute(role.settings())
+                .batch_execute(&settings)
                 .await
                 .map_err(|error| classify_connect(config.place(), &error))?;
         }

@@ -29,6 +29,7 @@ pub struct Lanes {
     handlers: Vec<Name>,
     lanes: HashMap<LaneKey, Lane>,
     scanned: Option<Scan>,
+    n_refreshed: u64,
     turn: usize,
 }
 
@@ -80,6 +81,7 @@ impl Lanes {
             handlers: Vec::new(),
             lanes: HashMap::new(),
             scanned: None,
+            n_refreshed: 0,
             turn: 0,
         }
     }
@@ -126,6 +128,18 @@ impl Lanes {
             !is_paused(key) && now.duration_since(lane.alive_at) < FORGET_AFTER
         });
         self.scanned = Some(Scan { at: now, cost });
+        self.n_refreshed += 1;
+    }
+
+    /// How often new lanes and stragglers were looked for. A claim during
+    /// which this did not grow may have found nothing although there is something.
+    pub fn n_refreshed(&self) -> u64 {
+        self.n_refreshed
+    }
+
+    /// Claims in a row that it takes to look at every known lane.
+    pub(super) fn n_turns(&self) -> usize {
+        self.lanes.len().div_ceil(MAX_LANES)
     }
 
     /// Adds the cost of the claim that followed a refresh: it passed the dead

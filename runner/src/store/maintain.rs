@@ -66,7 +66,8 @@ impl Store {
         let orphans = self.look_for_orphans();
         let rows = self
             .run(
-                Role::Bulk,
+                // Apart from prune, which may take minutes.
+                Role::Rescue,
                 "rescue the tasks of dead runners",
                 sql!("rescue"),
                 &[&orphans],

@@ -1,63 +1,23 @@
 //! A private Postgres for this room's tests: one server for the test process,
 //! one schema for each test.
 
-use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{DatabaseConfig, Ending, Lanes, QueueFilter, RunnerFacts, Schema, Store};
+use crate::setup::postgres::{Options, PrivatePostgres};
 use crate::task::{Name, NewTask, RunnerId, Task, Transition, Usage};
 
-struct Server {
-    url: String,
-    /// Its standard input is the server's lease: closed when this process ends.
-    _child: Child,
-}
-
-/// Starts a server, says `ready`, and stops it when its input ends.
-const SCRIPT: &str = r#"
-set -e
-dir=$(mktemp -d /tmp/pgtq-store-XXXXXX)
-bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
-[ -n "$bin" ] || bin=$(dirname "$(command -v postgres)")
-"$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C >/dev/null
-"$bin/postgres" -D "$dir/data" -k "$dir" -h '' -c fsync=off -c max_connections=300 >"$dir/log" 2>&1 &
-server=$!
-until "$bin/pg_isready" -q -h "$dir" -U postgres; do kill -0 $server; done
-echo "$dir"
-cat >/dev/null
-kill -INT $server
-wait $server || true
-rm -rf "$dir"
-"#;
-
-fn server() -> &'static Server {
-    static SERVER: OnceLock<Server> = OnceLock::new();
+/// The server of this test process. Never dropped: it ends with the process.
+fn server() -> &'static PrivatePostgres {
+    static SERVER: OnceLock<PrivatePostgres> = OnceLock::new();
     SERVER.get_or_init(|| {
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", SCRIPT])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .current_dir("/tmp");
-        // Postgres refuses to run as root; nobody is 65534 everywhere.
-        if std::fs::metadata("/proc/self")
-            .is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
-        {
-            command.uid(65534).gid(65534);
-        }
-        let mut child = command.spawn().expect("sh runs");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped"))
-            .read_line(&mut line)
-            .expect("the script says where it is");
-        assert!(!line.trim().is_empty(), "no Postgres on this machine");
-        Server {
-            url: format!("host={} user=postgres dbname=postgres", line.trim()),
-            _child: child,
-        }
+        let settings = vec![("max_connections".to_owned(), "300".to_owned())];
+        let options = Options {
+            settings,
+            ..Options::ephemeral()
+        };
+        PrivatePostgres::start(&options, &|_| ()).unwrap_or_else(|error| panic!("{error}"))
     })
 }
 
@@ -65,7 +25,7 @@ fn server() -> &'static Server {
 pub(super) fn config() -> DatabaseConfig {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    let mut config = DatabaseConfig::parse(&server().url).expect("legal");
+    let mut config = DatabaseConfig::parse(&server().url()).expect("legal");
     config.schema = format!("test_{n}").parse::<Schema>().expect("legal");
     config
 }

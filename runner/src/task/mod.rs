@@ -30,4 +30,4 @@ pub use push::{MAX_ARGS_BYTES, NewTask};
 pub use retry::{Backoff, Retries, RetryPolicy};
 pub use signal::{Progress, Signal, Stop};
 pub use state::State;
-pub use transition::{MAX_CRASHES, Transition, decide};
+pub use transition::{MAX_CRASHES, MIN_DELAY, Transition, decide};

@@ -8,6 +8,10 @@ use super::{ErrorKind, Failure, Outcome, RetryPolicy, State, Task};
 /// Three, as Sidekiq's super_fetch counts.
 pub const MAX_CRASHES: u32 = 3;
 
+/// No retry and no snooze comes back sooner: a handler that always says "again,
+/// now" would otherwise fill the database with its attempts.
+pub const MIN_DELAY: Duration = Duration::from_millis(100);
+
 /// What the store does about an ended attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Transition {
@@ -73,7 +77,9 @@ pub fn decide(
         _ if cancelled => Transition::Cancel {
             reason: "cancelled while it ran".to_owned(),
         },
-        Outcome::Snooze { after } => Transition::Snooze { delay: after },
+        Outcome::Snooze { after } => Transition::Snooze {
+            delay: after.max(MIN_DELAY),
+        },
         Outcome::Release => Transition::Release,
         Outcome::Retry { failure, after } => {
             let number = task.attempts.saturating_add(1);
@@ -83,6 +89,7 @@ pub fn decide(
                 return Transition::Fail { failure };
             }
             let delay = after.unwrap_or_else(|| policy.backoff.delay(number, jitter));
+            let delay = delay.max(MIN_DELAY);
             Transition::Retry { delay, failure }
         }
     }
@@ -202,6 +209,15 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn nothing_comes_back_at_once() {
+        let outcome = Outcome::Snooze {
+            after: Duration::ZERO,
+        };
+        let snoozed = decide(&task(0, None), &RetryPolicy::default(), outcome, false, 0.0);
+        assert_eq!(snoozed, Transition::Snooze { delay: MIN_DELAY });
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn every_option_and_every_kind_of_argument() {
                 note: Option<String>,
                 #[default(256)] size: u32,
             ) -> Result<Thumbnail> {
-                todo!()
+                images::thumbnail(ctx, image_id, size)
             }
         },
     );

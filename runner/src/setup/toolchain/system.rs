@@ -10,8 +10,8 @@ use super::linker::{self, Linker};
 use crate::setup::places::short_hash;
 use crate::setup::{Say, install};
 
-/// The oldest compiler that builds the SDK (edition 2024).
-const OLDEST_MINOR: u32 = 85;
+/// The oldest compiler that builds the SDK: its `rust-version`.
+const OLDEST_MINOR: u32 = 95;
 
 /// Where packages put wasi-libc.
 const LIBC_DIRS: &[&str] = &[

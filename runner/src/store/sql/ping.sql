@@ -1,0 +1,2 @@
+-- Caller: Store::ping. Reads nothing: does the server answer?
+SELECT 1
