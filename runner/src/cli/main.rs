@@ -11,7 +11,7 @@ use super::error::{Exit, Problem};
 use super::root::{Color, Root, Verb};
 use super::{logging, verbs};
 
-/// Runs the program and returns its exit code. The codes are documented at [`Exit`].
+/// Runs the program and returns its exit code. The codes are documented at `Exit`.
 pub fn main() -> ExitCode {
     let root = Root::parse();
     if let Verb::CompilePlugin = root.verb {
