@@ -318,6 +318,8 @@ fn a_runner_survives_its_database_and_finishes_the_tasks_when_it_is_back() {
     let home = tempfile::tempdir().unwrap();
     let options = Options {
         data: Data::Keep(home.path().join("postgres")),
+        // What was committed must be there after the stop.
+        durable: true,
         ..Options::ephemeral()
     };
     let up = || PrivatePostgres::start(&options, &|_| {}).unwrap_or_else(|error| panic!("{error}"));
@@ -336,13 +338,11 @@ fn a_runner_survives_its_database_and_finishes_the_tasks_when_it_is_back() {
     assert_eq!(cli(&url, &["tasks"], "").code, Some(4));
     let _server = up();
     wait_until("all tasks are complete", || {
-        let listed = cli(&url, &["tasks", "state:complete", "--output", "ids"], "");
-        listed.stdout.lines().count() == 6
+        let done = cli(&url, &["tasks", "state:complete", "--output", "ids"], "");
+        done.stdout.lines().count() == 6
     });
-    assert_eq!(
-        cli(&url, &["push", "add_numbers", "[2,3]", "--wait"], "").success(),
-        "5"
-    );
+    let sum = cli(&url, &["push", "add_numbers", "[2,3]", "--wait"], "");
+    assert_eq!(sum.success(), "5");
     runner.terminate();
     assert!(runner.wait().success());
 }

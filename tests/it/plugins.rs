@@ -66,7 +66,7 @@ async fn images_makes_thumbnails_of_a_png_and_a_jpeg() {
 async fn every_flaky_handler_ends_as_it_says_with_an_error_of_its_own() {
     let scene = Scene::with(&["flaky"]).await;
     // A loop ends after a tenth of a second's fuel instead of after seconds.
-    let _runner = scene.runner_under(&[], &[("PGTQ_LIMITS_FUEL", "2G")]);
+    let _runner = scene.runner_under(&[], &[("PGTQ_LIMITS_FUEL", "10G")]);
     let handlers = scene.sql("SELECT DISTINCT name FROM pgtq.handlers").await;
     assert!(handlers.lines().count() >= 24, "{handlers}");
     for handler in handlers.lines() {
