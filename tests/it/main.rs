@@ -1,10 +1,15 @@
 //! Tests of whole processes: the program, a real Postgres, real plugins.
 
+mod bad_input;
 mod concurrency;
 mod containment;
 mod crash;
+mod lifecycle;
 mod outage;
+mod plugins;
+mod readme;
 mod reload;
+mod scene;
 mod shutdown;
 mod support;
 mod tasks;

@@ -126,6 +126,8 @@ fn read(mut said: Said, config: &SandboxConfig, seconds: u64) -> Result<Vec<u8>,
         "memory allocation of",
         "Cannot allocate memory",
         "Resource temporarily unavailable",
+        // The child's own reading, which asks for room before it takes it.
+        "out of memory",
     ];
     if out_of_memory.iter().any(|text| stderr.contains(text)) {
         return Err(LoadError::CompileMemory {

@@ -1,0 +1,348 @@
+//! Bad input gets a clear error, an exit code, and loses nothing.
+
+use std::fs;
+use std::path::Path;
+
+use pgtq::setup::postgres::{Data, Options, PrivatePostgres};
+use pgtq_tests::{Database, Finished, cli, plugin, program, repository, wait_until};
+
+use crate::scene::{Scene, start, wait_for_handlers};
+
+/// An exit code and everything that was said, for a golden text.
+fn said(finished: &Finished) -> String {
+    let code = finished
+        .code
+        .map_or("a signal".to_owned(), |n| n.to_string());
+    format!("status {code}\n{}{}", finished.stdout, finished.stderr)
+}
+
+/// `text` with an N for the number after each `before`.
+fn numberless(text: &str, before: &str) -> String {
+    let mut parts = text.split(before);
+    let first = parts.next().unwrap_or_default().to_owned();
+    let rest = parts.map(|part| part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    rest.fold(first, |all, part| format!("{all}{before}N{part}"))
+}
+
+/// What each of these commands says, as one golden text.
+fn all_said(scene: &Scene, commands: &[&[&str]]) -> String {
+    let mut text = String::new();
+    for command in commands {
+        let shown: Vec<&str> = command
+            .iter()
+            .map(|word| word.get(..60).unwrap_or(word))
+            .collect();
+        text.push_str(&format!(
+            "$ pgtq {}\n{}\n",
+            shown.join(" "),
+            said(&scene.pgtq(command))
+        ));
+    }
+    text
+}
+
+#[tokio::test]
+async fn a_push_that_cannot_run_is_refused_with_what_would_help() {
+    let scene = Scene::with(&["hello"]).await;
+    let _runner = scene.runner(&[]);
+    let long = "n".repeat(129);
+    let golden = all_said(
+        &scene,
+        &[
+            &["push", "add_number", "a=2", "b=3"],
+            &["push", "add_numbers", "a=2"],
+            &["push", "add_numbers", "a=2", "c=3"],
+            &["push", "add_numbers", "a=two", "b=3"],
+            &["push", "add_numbers", "[1, 2, 3]"],
+            &["push", "add_numbers", "{\"a\": 2"],
+            &["push", "add_numbers", "@/no/such/file.json"],
+            &["push", "not a name"],
+            &["push", ""],
+            &["push", &long],
+            &["push", "add_numbers", "a=2", "b=3", "--queue", "not a name"],
+        ],
+    );
+    insta::assert_snapshot!(golden);
+    assert_eq!(scene.sql("SELECT count(*) FROM pgtq.tasks").await, "0");
+    // A name that nobody has is a wish for later, if one says so.
+    scene.pgtq(&["push", "later", "--allow-unknown"]).success();
+    assert_eq!(
+        scene.sql("SELECT handler, state FROM pgtq.tasks").await,
+        "later|runnable"
+    );
+}
+
+#[tokio::test]
+async fn arguments_over_a_mebibyte_are_refused_on_every_way_in() {
+    let scene = Scene::with(&[]).await;
+    let big = format!("[\"{}\"]", "x".repeat(1 << 20));
+    let file = scene.plugins.path().join("big.json");
+    fs::write(&file, &big).unwrap();
+    let by_file = format!("@{}", file.display());
+    let by_file = scene.pgtq(&["push", "h", &by_file, "--allow-unknown"]);
+    insta::assert_snapshot!(said(&by_file));
+    let by_input = cli(
+        scene.database.url(),
+        &["push", "h", "-", "--allow-unknown"],
+        &big,
+    );
+    assert_eq!(said(&by_input), said(&by_file));
+    let by_batch = cli(
+        scene.database.url(),
+        &["push", "h", "--batch", "-", "--allow-unknown"],
+        &big,
+    );
+    assert_eq!(by_batch.code, Some(2), "{by_batch:?}");
+    let by_sql = scene
+        .client
+        .execute("SELECT pgtq.push('h', $1::text)", &[&big])
+        .await;
+    assert!(by_sql.is_err());
+    assert_eq!(scene.sql("SELECT count(*) FROM pgtq.tasks").await, "0");
+}
+
+#[tokio::test]
+async fn one_bad_line_in_a_batch_keeps_all_of_it_out() {
+    let scene = Scene::with(&["hello"]).await;
+    let _runner = scene.runner(&[]);
+    let lines = "[1, 2]\n[3, 4]\n{\"a\": \"x\", \"b\": 1}\n";
+    let bad = cli(
+        scene.database.url(),
+        &["push", "add_numbers", "--batch", "-"],
+        lines,
+    );
+    insta::assert_snapshot!(said(&bad));
+    assert_eq!(scene.sql("SELECT count(*) FROM pgtq.tasks").await, "0");
+}
+
+#[tokio::test]
+async fn files_that_are_no_plugins_are_refused_by_name_and_the_others_serve() {
+    let scene = Scene::with(&["hello"]).await;
+    let good = fs::read(plugin("hello")).unwrap();
+    let elf = fs::read("/proc/self/exe").map(|mut bytes| {
+        bytes.truncate(64 << 10);
+        bytes
+    });
+    let precompiled = b"\x7fELF\x02\x01\x01\0 .wasmtime.engine".to_vec();
+    let future = wat::parse_str(r#"(component (import "pgtq:plugin/log@2.1.0" (instance)))"#);
+    let strange = wat::parse_str(
+        r#"(component (import "pgtq:plugin/log@1.0.0" (instance)) (import "wasi:sockets/tcp@0.2.0" (instance)) (import "evil" (func)))"#,
+    );
+    let files = [
+        ("component.wasm", wat::parse_str("(component)").unwrap()),
+        ("elf.wasm", elf.unwrap()),
+        ("empty.wasm", Vec::new()),
+        ("future.wasm", future.unwrap()),
+        ("half.wasm", good[..good.len() / 2].to_vec()),
+        ("module.wasm", wat::parse_str("(module)").unwrap()),
+        ("precompiled.wasm", precompiled),
+        ("strange.wasm", strange.unwrap()),
+        ("text.wasm", b"a shopping list\n".to_vec()),
+    ];
+    let _runner = scene.runner(&[]);
+    for (name, bytes) in &files {
+        fs::write(scene.plugins.path().join(name), bytes).unwrap();
+    }
+    let mut reasons = String::new();
+    for (name, _) in &files {
+        let line = scene.wait_file(name, "refused");
+        let reason = line.rsplit('\t').next().unwrap_or_default();
+        reasons.push_str(&format!("{name}: {reason}\n"));
+    }
+    insta::assert_snapshot!(numberless(&reasons, "at byte "));
+    let sum = scene.pgtq(&["push", "add_numbers", "a=2", "b=3", "--wait"]);
+    assert_eq!(sum.success(), "5");
+}
+
+#[tokio::test]
+async fn a_bad_file_in_the_place_of_a_good_one_does_not_displace_it() {
+    let scene = Scene::with(&["hello"]).await;
+    let _runner = scene.runner(&[]);
+    let file = scene.plugins.path().join("hello.wasm");
+    let beside = scene.plugins.path().join("hello.new");
+    fs::write(&beside, "oops").unwrap();
+    fs::rename(&beside, &file).unwrap();
+    let line = scene.wait_file("hello.wasm", "refused");
+    assert!(line.contains("text, beginning with"), "{line}");
+    assert_eq!(
+        scene
+            .pgtq(&["push", "add_numbers", "[2,3]", "--wait"])
+            .success(),
+        "5"
+    );
+}
+
+#[tokio::test]
+async fn of_two_plugins_with_one_handler_name_the_second_is_refused() {
+    let scene = Scene::with(&["hello"]).await;
+    let _runner = scene.runner(&[]);
+    scene.wait_file("hello.wasm", "live");
+    fs::copy(plugin("hello"), scene.plugins.path().join("twin.wasm")).unwrap();
+    let line = scene.wait_file("twin.wasm", "refused");
+    insta::assert_snapshot!(line.rsplit('\t').next().unwrap_or_default());
+    assert_eq!(
+        scene
+            .pgtq(&["push", "add_numbers", "[2,3]", "--wait"])
+            .success(),
+        "5"
+    );
+}
+
+/// Runs pgtq without a word about a database, in an empty directory.
+fn alone(arguments: &[&str], env: &[(&str, &Path)]) -> Finished {
+    let here = tempfile::tempdir().unwrap();
+    let mut command = program();
+    command
+        .args(arguments)
+        .current_dir(here.path())
+        .env("HOME", here.path());
+    for (name, value) in env {
+        command.env(name, value);
+    }
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        text.replace(&*here.path().to_string_lossy(), "HERE")
+    };
+    Finished {
+        code: output.status.code(),
+        stdout: text(&output.stdout),
+        stderr: text(&output.stderr),
+    }
+}
+
+#[test]
+fn without_a_database_every_verb_says_what_to_set() {
+    let pushed = alone(&["push", "h"], &[]);
+    insta::assert_snapshot!(said(&pushed));
+    assert_eq!(said(&alone(&["run"], &[])), said(&pushed));
+    assert_eq!(said(&alone(&["tasks"], &[])), said(&pushed));
+}
+
+#[test]
+fn a_database_that_is_down_at_the_start_is_status_4() {
+    let url = "postgresql:///app?host=/nonexistent&user=app";
+    for verb in ["run", "tasks"] {
+        // One golden text: both say the same.
+        let down = cli(url, &[verb], "");
+        insta::allow_duplicates!(insta::assert_snapshot!(said(&down)));
+    }
+}
+
+#[tokio::test]
+async fn a_schema_that_is_newer_older_or_missing_is_status_5() {
+    let scene = Scene::with(&[]).await;
+    scene
+        .sql("INSERT INTO pgtq.migrations (version, name, sha256) VALUES (9999, 'tomorrow', '')")
+        .await;
+    let newer = scene.pgtq(&["run"]);
+    insta::assert_snapshot!(numberless(&said(&newer), "knows only "));
+    let nothing = Database::empty();
+    insta::assert_snapshot!(said(&cli(nothing.url(), &["tasks"], "")));
+}
+
+#[test]
+fn without_postgres_programs_the_ways_out_are_named() {
+    let empty = tempfile::tempdir().unwrap();
+    let finished = alone(&["dev"], &[("PGTQ_PG_BIN", empty.path())]);
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    for words in ["no Postgres server programs", "PGTQ_PG_BIN", "help:"] {
+        assert!(finished.stderr.contains(words), "{finished:?}");
+    }
+}
+
+#[test]
+fn without_a_wasm_toolchain_the_ways_out_are_named() {
+    let empty = tempfile::tempdir().unwrap();
+    let dir = repository()
+        .join("plugins/hello")
+        .to_string_lossy()
+        .into_owned();
+    let env = [
+        ("PATH", empty.path()),
+        ("PGTQ_NO_INSTALL", Path::new("1")),
+        ("PGTQ_WASM_TOOLCHAIN", Path::new("rustup")),
+        ("PGTQ_CACHE_DIR", empty.path()),
+    ];
+    let finished = alone(&["build", &dir], &env);
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    for words in ["wasm32-wasip2", "help:"] {
+        assert!(finished.stderr.contains(words), "{finished:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_written_keeps_a_deploy_out_and_says_so() {
+    let scene = Scene::with(&[]).await;
+    let file = plugin("hello").to_string_lossy().into_owned();
+    let deploy = scene.pgtq(&["deploy", &file, "--plugins", "/dev/null/plugins"]);
+    insta::assert_snapshot!(said(&deploy).replace(&file, "hello.wasm"));
+}
+
+#[tokio::test]
+async fn a_cache_that_cannot_be_used_costs_time_and_nothing_else() {
+    let scene = Scene::with(&["hello"]).await;
+    let _runner = scene.runner_under(&[], &[("PGTQ_CACHE", "/dev/null/cache")]);
+    assert_eq!(
+        scene
+            .pgtq(&["push", "add_numbers", "[2,3]", "--wait"])
+            .success(),
+        "5"
+    );
+}
+
+#[tokio::test]
+async fn a_wait_that_is_interrupted_leaves_the_task_to_its_runner() {
+    let scene = Scene::with(&["hello"]).await;
+    let mut waiting = program()
+        .args(["push", "add_numbers", "[2,3]", "--allow-unknown", "--wait"])
+        .env("PGTQ_DATABASE_URL", scene.database.url())
+        .spawn()
+        .unwrap();
+    scene
+        .wait_sql("SELECT state FROM pgtq.tasks", "runnable")
+        .await;
+    let pid = i32::try_from(waiting.id()).unwrap();
+    // SAFETY: kill takes two numbers; the child is not waited for yet.
+    unsafe { libc::kill(pid, libc::SIGINT) };
+    let status = waiting.wait().unwrap();
+    assert!(!status.success());
+    let _runner = scene.runner(&[]);
+    scene
+        .wait_sql("SELECT state, result FROM pgtq.tasks", "complete|5")
+        .await;
+}
+
+#[test]
+fn a_runner_survives_its_database_and_finishes_the_tasks_when_it_is_back() {
+    let home = tempfile::tempdir().unwrap();
+    let options = Options {
+        data: Data::Keep(home.path().join("postgres")),
+        // What was committed must be there after the stop.
+        durable: true,
+        ..Options::ephemeral()
+    };
+    let up = || PrivatePostgres::start(&options, &|_| {}).unwrap_or_else(|error| panic!("{error}"));
+    let server = up();
+    let url = server.url();
+    cli(&url, &["migrate"], "").success();
+    let plugins = pgtq_tests::plugin_dir(&["hello", "flaky"]);
+    let mut runner = start(&url, plugins.path(), &[], &[]);
+    wait_for_handlers(&url);
+    // Some sleep when the server stops, one runs.
+    for _ in 0..5 {
+        cli(&url, &["push", "flaky.snooze", "ms=300"], "").success();
+    }
+    cli(&url, &["push", "add_numbers", "[2,3]", "--delay", "1s"], "").success();
+    server.stop().unwrap();
+    assert_eq!(cli(&url, &["tasks"], "").code, Some(4));
+    let _server = up();
+    wait_until("all tasks are complete", || {
+        let done = cli(&url, &["tasks", "state:complete", "--output", "ids"], "");
+        done.stdout.lines().count() == 6
+    });
+    let sum = cli(&url, &["push", "add_numbers", "[2,3]", "--wait"], "");
+    assert_eq!(sum.success(), "5");
+    runner.terminate();
+    assert!(runner.wait().success());
+}

@@ -1,0 +1,106 @@
+//! The plugins to copy, each run for real: a runner, its sandbox, real inputs.
+
+use std::fs;
+
+use pgtq_tests::{plugin, repository};
+
+use crate::scene::Scene;
+
+/// What every `flaky` handler ends as, worst first; its message's first line only:
+/// the rest is a backtrace.
+const ENDS: &str = "SELECT handler, state, coalesce(error_kind, '-'), attempts, \
+    left(split_part(coalesce(error_message, result::text), E'\\n', 1), 100) \
+    FROM pgtq.tasks WHERE parent IS NULL ORDER BY handler COLLATE \"C\"";
+
+#[tokio::test]
+async fn hello_adds_and_greets() {
+    let scene = Scene::with(&["hello"]).await;
+    let _runner = scene.runner(&[]);
+    let sum = scene.pgtq(&["push", "add_numbers", "a=2", "b=3", "--wait"]);
+    assert_eq!(sum.success(), "5");
+    let greeting = scene
+        .pgtq(&["push", "greet", "name=Ada", "--wait"])
+        .success();
+    let greeting: serde_json::Value = serde_json::from_str(&greeting).unwrap();
+    assert_eq!(greeting["text"], "Hello, Ada!");
+}
+
+#[tokio::test]
+async fn markdown_renders_the_readme_of_this_repository() {
+    let scene = Scene::with(&["markdown"]).await;
+    let _runner = scene.runner(&[]);
+    let text = format!("text=@{}", repository().join("README.md").display());
+    let page = scene.pgtq(&["push", "markdown", &text, "--wait"]).success();
+    let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+    assert_eq!(page["title"], "pgtq");
+    let html = page["html"].as_str().unwrap();
+    assert!(
+        html.contains("<h2>Try it</h2>") && html.contains("<table>"),
+        "{html}"
+    );
+    assert!(html.contains("<code class=\"language-sh\">"), "{html}");
+}
+
+#[tokio::test]
+async fn images_makes_thumbnails_of_a_png_and_a_jpeg() {
+    let scene = Scene::with(&["images"]).await;
+    let _runner = scene.runner(&[]);
+    let samples = repository().join("plugins/images/samples");
+    for sample in ["dusk.png", "mountains.jpg"] {
+        let file = fs::read(samples.join(sample)).unwrap();
+        // Base64 by the database: the test needs no library for it.
+        let sql = "SELECT pgtq.push('thumbnail', json_build_object('image', \
+            translate(encode($1::bytea, 'base64'), E'\\n', ''), 'edge', 64)::text)";
+        let id: i64 = scene.client.query_one(sql, &[&file]).await.unwrap().get(0);
+        scene.wait_all().await;
+        let sql = format!(
+            "SELECT state, greatest((result::jsonb->>'width')::int, (result::jsonb->>'height')::int), \
+             encode(substr(decode(result::jsonb->>'png', 'base64'), 2, 3), 'escape'), error_message \
+             FROM pgtq.tasks WHERE id = {id}"
+        );
+        assert_eq!(scene.sql(&sql).await, "complete|64|PNG|-", "{sample}");
+    }
+}
+
+#[tokio::test]
+async fn every_flaky_handler_ends_as_it_says_with_an_error_of_its_own() {
+    let scene = Scene::with(&["flaky"]).await;
+    // A loop ends after a tenth of a second's fuel instead of after seconds.
+    let _runner = scene.runner_under(&[], &[("PGTQ_LIMITS_FUEL", "10G")]);
+    let handlers = scene.sql("SELECT DISTINCT name FROM pgtq.handlers").await;
+    assert!(handlers.lines().count() >= 24, "{handlers}");
+    for handler in handlers.lines() {
+        let args = match handler {
+            "flaky.divide" => "[1, 0]",
+            "flaky.sometimes" => r#"{"out_of": 1000000}"#,
+            _ => "{}",
+        };
+        scene
+            .sql(&format!("SELECT pgtq.push('{handler}', '{args}')"))
+            .await;
+    }
+    scene.wait_all().await;
+    let children = "SELECT count(*) FROM pgtq.tasks WHERE parent IS NOT NULL";
+    assert_eq!(scene.sql(children).await, "0", "a failed task has children");
+    insta::assert_snapshot!(scene.sql(ENDS).await);
+}
+
+#[tokio::test]
+async fn a_compile_that_takes_too_much_memory_is_refused_and_the_runner_lives() {
+    let scene = Scene::with(&[]).await;
+    let cache = tempfile::tempdir().unwrap();
+    let cache = cache.path().to_string_lossy().into_owned();
+    let tight = [
+        ("PGTQ_COMPILE_MEMORY", "16MiB"),
+        ("PGTQ_CACHE", cache.as_str()),
+    ];
+    let mut runner = scene.runner_under(&[], &tight);
+    fs::copy(plugin("images"), scene.plugins.path().join("images.wasm")).unwrap();
+    let line = scene.wait_file("images.wasm", "refused");
+    insta::assert_snapshot!(line.rsplit('\t').next().unwrap_or_default());
+    runner.terminate();
+    assert!(runner.wait().success());
+    // The same file, the same empty cache, ordinary limits: compiled by the child.
+    let _roomy = scene.runner_under(&[], &[("PGTQ_CACHE", cache.as_str())]);
+    scene.wait_file("images.wasm", "live");
+}

@@ -1,0 +1,105 @@
+//! What the documents show exists.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use pgtq_tests::{program, repository};
+
+use crate::scene::Scene;
+
+fn document(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).expect("the document is there")
+}
+
+/// The commands in the `sh` blocks of a document, as words after `pgtq`.
+fn commands(text: &str) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    let blocks = text.split("```").skip(1).step_by(2);
+    for line in blocks
+        .filter_map(|block| block.strip_prefix("sh\n"))
+        .flat_map(str::lines)
+    {
+        let line = line.split(" #").next().unwrap_or_default();
+        for command in line.split("&&") {
+            if let Some(words) = command.trim().strip_prefix("pgtq ") {
+                found.push(words.split_whitespace().map(str::to_owned).collect());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_command_and_flag_that_the_documents_show_exists() {
+    let mut shown = BTreeSet::new();
+    for path in ["README.md", "docs/plugins.md", "docs/sql.md"] {
+        for words in commands(&document(path)) {
+            let verb = words.first().cloned().unwrap_or_default();
+            let output = program().args([&*verb, "--help"]).output().unwrap();
+            assert!(
+                output.status.success(),
+                "{path} shows `pgtq {}`",
+                words.join(" ")
+            );
+            let help = String::from_utf8_lossy(&output.stdout).into_owned();
+            for flag in words.iter().filter(|word| word.starts_with("--")) {
+                let flag = flag.split('=').next().unwrap_or(flag);
+                assert!(
+                    help.contains(flag),
+                    "{path} shows `pgtq {}`",
+                    words.join(" ")
+                );
+            }
+            shown.insert(verb);
+        }
+    }
+    assert!(shown.len() >= 7, "few commands were found: {shown:?}");
+}
+
+/// Every `pgtq.name` in a text, and whether `(` follows.
+fn names(text: &str) -> BTreeSet<(String, bool)> {
+    let mut found = BTreeSet::new();
+    for part in text.split("pgtq.").skip(1) {
+        let end = part
+            .find(|c: char| !c.is_ascii_lowercase() && c != '_')
+            .unwrap_or(part.len());
+        let (name, rest) = part.split_at(end);
+        if !name.is_empty() && name != "toml" {
+            found.insert((name.to_owned(), rest.starts_with('(')));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn every_function_and_view_that_the_documents_name_exists() {
+    let scene = Scene::with(&[]).await;
+    let functions = "SELECT proname FROM pg_proc WHERE pronamespace = 'pgtq'::regnamespace";
+    let views = "SELECT relname FROM pg_class WHERE relnamespace = 'pgtq'::regnamespace AND relkind IN ('v', 'r', 'p')";
+    let functions = scene.sql(functions).await;
+    let views = scene.sql(views).await;
+    let mut n_names = 0;
+    for path in ["README.md", "docs/sql.md"] {
+        for (name, called) in names(&document(path)) {
+            let there = |list: &str| list.lines().any(|known| known == name);
+            // In prose a function may stand without its arguments.
+            let exists = there(&functions) || (!called && there(&views));
+            assert!(exists, "{path} names pgtq.{name}");
+            n_names += 1;
+        }
+    }
+    assert!(n_names > 20, "few names were found: {n_names}");
+}
+
+#[test]
+fn the_demo_runs_to_its_end_and_loses_nothing() {
+    let output = program()
+        .args(["demo", "--exit", "--tasks", "300"])
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let noted = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}\n{noted}");
+    assert!(said.contains("0 lost"), "{said}");
+}
