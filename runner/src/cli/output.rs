@@ -235,12 +235,19 @@ fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
+/// Columns of a terminal that does not say how many it has.
+const UNKNOWN_WIDTH: u16 = 80;
+
 fn table(rows: &Rows) -> String {
     if rows.rows.is_empty() {
         return String::new();
     }
     let mut table = Table::new();
     table.set_content_arrangement(ContentArrangement::Dynamic);
+    // Some terminals (`script`, containers) do not say how wide they are, and report 0.
+    if table.width() == Some(0) {
+        table.set_width(UNKNOWN_WIDTH);
+    }
     table.set_header(rows.columns.iter().map(|name| name.to_uppercase()));
     for row in &rows.rows {
         table.add_row(row.cells.iter().map(|cell| text::line(&cell.human, 120)));

@@ -64,7 +64,9 @@ impl DatabaseConfig {
     pub fn parse(url: &str) -> Result<Self, ConfigError> {
         let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
         if !is_url && !url.contains('=') {
-            return Err(wrong("write postgres://user@host/database"));
+            return Err(wrong(
+                "this is no address of a database; write postgres://user@host/database",
+            ));
         }
         let (kept, ours) = if is_url {
             split_url(url)
