@@ -190,7 +190,7 @@ async fn of_two_plugins_with_one_handler_name_the_second_is_refused() {
 
 /// Runs pgtq without a word about a database, in an empty directory.
 fn alone(arguments: &[&str], env: &[(&str, &Path)]) -> Finished {
-    let here = tempfile::tempdir().expect("a temporary directory");
+    let here = tempfile::tempdir().expect("a temporary directory is made");
     let mut command = program();
     command
         .args(arguments)
@@ -199,7 +199,7 @@ fn alone(arguments: &[&str], env: &[(&str, &Path)]) -> Finished {
     for (name, value) in env {
         command.env(name, value);
     }
-    let output = command.output().expect("the program runs");
+    let output = command.output().expect("pgtq starts");
     let text = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
         text.replace(&*here.path().to_string_lossy(), "HERE")

@@ -65,8 +65,7 @@ async fn images_makes_thumbnails_of_a_png_and_a_jpeg() {
 #[tokio::test]
 async fn every_flaky_handler_ends_as_it_says_with_an_error_of_its_own() {
     let scene = Scene::with(&["flaky"]).await;
-    // A loop ends after a tenth of a second's fuel instead of after seconds.
-    let _runner = scene.runner_under(&[], &[("PGTQ_LIMITS_FUEL", "10G")]);
+    let _runner = scene.runner(&[]);
     let handlers = scene.sql("SELECT DISTINCT name FROM pgtq.handlers").await;
     assert!(handlers.lines().count() >= 24, "{handlers}");
     for handler in handlers.lines() {

@@ -5,6 +5,9 @@ WITH lane AS MATERIALIZED (
     SELECT *
     FROM unnest($2::text[], $3::text[], $4::integer[], $5::bigint[], $6::bigint[])
         AS l (queue, handler, priority, after, most)
+    -- Here and not only where lanes are looked for: a pause binds the next claim.
+    WHERE NOT EXISTS (SELECT FROM {{schema}}.pauses AS p WHERE p.kind = 'queue' AND p.name = l.queue)
+      AND NOT EXISTS (SELECT FROM {{schema}}.pauses AS p WHERE p.kind = 'handler' AND p.name = l.handler)
 ), picked AS MATERIALIZED (
     SELECT one.ctid
     FROM lane AS l
