@@ -61,11 +61,15 @@ pub async fn run_with_stats(
 ) -> Result<Summary, EngineError> {
     let facts = facts(&config);
     let runner = store.register(&facts).await?;
-    tracing::info!(runner = runner.0, name = config.name, "registered");
+    let name = config.name.clone();
     let (endings, stored) = mpsc::channel(completer::MAX_WAITING);
     let core = Arc::new(Core::new(
         store, registry, config, shutdown, stats, endings, runner,
     ));
+
+    // Before anybody is told that this runner is there: a push asks who has its handler.
+    core.publish().await;
+    tracing::info!(runner = runner.0, name, "registered");
 
     let mut completer = tokio::spawn(completer::complete(Arc::clone(&core), stored));
     let mut background = background(&core, facts);
