@@ -380,6 +380,22 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.resume(text, text) IS 'Ends a pause. False: it was not paused.';
 
+CREATE FUNCTION {{schema}}.drain(runner text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    n_asked bigint;
+BEGIN
+    UPDATE {{schema}}.runners AS r SET draining = true
+    WHERE (r.name = drain.runner OR r.id::text = drain.runner) AND r.expires_at > now();
+    GET DIAGNOSTICS n_asked = ROW_COUNT;
+    IF n_asked > 0 THEN
+        -- Runners hear of it with their next beat, and this makes them beat.
+        PERFORM pg_notify('{{channel}}', 'cancel');
+    END IF;
+    RETURN n_asked;
+END $$;
+COMMENT ON FUNCTION {{schema}}.drain(text) IS 'Asks live runners of this name or id to claim nothing more, finish what they run, and stop. Returns how many were asked.';
+
 CREATE FUNCTION {{schema}}.demand(queues text[] DEFAULT NULL, cap integer DEFAULT 10000) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT least(cap, (

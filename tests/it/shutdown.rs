@@ -1,7 +1,7 @@
 //! Stopping: what runs may finish, what has not started goes back as it was, and
 //! no task has to wait for a lease.
 
-use pgtq_tests::{Sql, plugin_dir, wait_until};
+use pgtq_tests::{Sql, cli, plugin_dir, wait_until};
 
 use crate::tasks::{
     UNENDED, assert_completed_once, database, n_ended, push, runner, wait_for_ended,
@@ -129,4 +129,25 @@ fn an_idle_runner_ends_at_the_first_signal() {
     runner.interrupt();
     assert_eq!(runner.wait().code(), Some(0), "{}", runner.stderr());
     assert_signed_off(&sql);
+}
+
+#[test]
+fn an_operator_can_drain_a_runner_by_its_name() {
+    let (database, sql) = database();
+    let dir = plugin_dir(&["flaky"]);
+    let start = |name: &str| runner(database.url(), dir.path(), LONG_SLEEPS, &["--name", name]);
+    let mut leaving = start("leaving");
+    let mut staying = start("staying");
+    wait_until("both are registered", || {
+        sql.number("SELECT count(*) FROM pgtq.runners") == 2
+    });
+    let asked = cli(database.url(), &["runners", "--drain", "leaving"], "");
+    assert_eq!(asked.code, Some(0), "{}", asked.stderr);
+    assert_eq!(leaving.wait().code(), Some(0), "{}", leaving.stderr());
+    let unknown = cli(database.url(), &["runners", "--drain", "leaving"], "");
+    assert_eq!(unknown.code, Some(3), "{}", unknown.stderr);
+    push(&sql, "flaky.sleep", 1, "[0]");
+    wait_for_ended(&sql, 1);
+    staying.terminate();
+    assert_eq!(staying.wait().code(), Some(0), "{}", staying.stderr());
 }

@@ -60,8 +60,13 @@ pub(crate) async fn connect(context: &Context, config: &Config) -> Result<Store,
 
 /// Nobody said where the database is.
 pub(crate) fn unconfigured() -> Problem {
-    Problem::usage("no database configured")
-        .help("set DATABASE_URL, or try `pgtq dev` for a private one")
+    let problem = Problem::usage("no database configured")
+        .help("set DATABASE_URL, or try `pgtq dev` for a private one");
+    // Only `dev` makes this directory, and only while it runs its database is there.
+    match Path::new(PRIVATE_URL).parent().is_some_and(Path::is_dir) {
+        true => problem.help("`pgtq dev` has been used in this directory and is not running now"),
+        false => problem,
+    }
 }
 
 fn private_url(start: &Path) -> Option<String> {

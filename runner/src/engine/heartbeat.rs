@@ -69,6 +69,10 @@ impl Heartbeat {
             Ok(Ok(reply)) if reply.alive && self.core.leased.load(SeqCst) => {
                 self.trusted_since = sent;
                 self.reconcile(&reply.ghosts, &reply.lost).await;
+                if reply.draining && self.core.shutdown.phase() == Phase::Running {
+                    tracing::info!("asked to drain by an operator");
+                    self.core.shutdown.drain();
+                }
                 for (claim, task) in reply.cancelled {
                     self.core.ledger.cancel(claim, task);
                 }

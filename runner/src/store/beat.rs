@@ -27,6 +27,8 @@ pub struct BeatReply {
     /// False: the lease ran out and the runner was removed. Stop all attempts,
     /// register again.
     pub alive: bool,
+    /// Somebody asked this runner to drain, or it said so itself.
+    pub draining: bool,
     /// The claims the database holds for this runner at this moment. A claim
     /// or finish under way makes this list differ from the engine's: act on
     /// the two lists below.
@@ -71,6 +73,7 @@ impl Store {
             )
             .await?;
         let alive = rows[0].get("alive");
+        let draining = rows[0].get("draining");
         let claims: Vec<ClaimId> = rows[0]
             .get::<_, Vec<i64>>("claims")
             .into_iter()
@@ -81,6 +84,7 @@ impl Store {
         let cancelled = rows.iter().map(pair).collect();
         Ok(BeatReply {
             alive,
+            draining,
             claims,
             ghosts,
             lost,

@@ -97,6 +97,15 @@ impl Store {
         Ok(())
     }
 
+    /// Asks live runners of this name or id to drain and stop. Returns how many
+    /// were asked; they hear of it within a beat.
+    pub async fn drain(&self, runner: &str) -> Result<u64, StoreError> {
+        let rows = self
+            .run(Role::General, "drain a runner", sql!("drain"), &[&runner])
+            .await?;
+        Ok(rows[0].get::<_, i64>("n_runners").unsigned_abs())
+    }
+
     /// Leaves: gives back unburnt what is still claimed, removes the runner.
     /// Returns how many tasks went back.
     pub async fn retire(&self, runner: RunnerId) -> Result<u64, StoreError> {

@@ -2,6 +2,7 @@
 //! that keeps its data in `.pgtq`, a runner, plugin crates built and built
 //! again when their sources change, and hot reload of what comes out.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -73,6 +74,23 @@ struct Dev {
     _builder: Option<Builder>,
     _address: Option<Address>,
     _server: Option<PrivatePostgres>,
+    _alone: Option<File>,
+}
+
+/// Makes sure that no other `pgtq dev` serves this directory: the first to stop
+/// would take the database from under the other. Held until dropped.
+fn alone(context: &Context) -> Result<File, Problem> {
+    let dir = machine::ensure_dir(&context.here.join(".pgtq"))?;
+    let file = File::create(dir.join("dev.lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Problem::failed("`pgtq dev` runs already in this directory")
+                .help("use it from here: pgtq push HANDLER …")
+                .help("or start another elsewhere, or with --ephemeral"))
+        }
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
 }
 
 async fn start(
@@ -80,6 +98,8 @@ async fn start(
     context: &Context,
     config: &Config,
 ) -> Result<(Dev, Runner), Problem> {
+    let own = !args.ephemeral && context.global.database_url.is_none();
+    let alone = own.then(|| alone(context)).transpose()?;
     let (server, database) = database(args, context, config).await?;
     let address = server
         .as_ref()
@@ -117,6 +137,7 @@ async fn start(
         _builder: builder,
         _address: address,
         _server: server,
+        _alone: alone,
     };
     Ok((dev, runner))
 }

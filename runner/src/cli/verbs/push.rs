@@ -1,6 +1,6 @@
 //! `pgtq push`: one task, or many from a file.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -241,6 +241,9 @@ fn told(context: &Context, task: &NewTask, pushed: Pushed) {
     }
 }
 
+/// While it waits, failed attempts are told this often.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
 /// Waits for the task's end: logs to stderr, the result and nothing else to stdout.
 async fn await_result(
     context: &Context,
@@ -249,13 +252,20 @@ async fn await_result(
     limit: Option<Duration>,
 ) -> Result<(), Problem> {
     let spinner = progress::spinner(context, format!("waiting for task {id}"));
+    let started = Instant::now();
+    let mut n_told = 0;
     let detail = loop {
-        if let Some(detail) = store.wait_final(id, limit).await? {
+        let left = limit.map(|limit| limit.saturating_sub(started.elapsed()));
+        let step = left.map_or(TELL_EVERY, |left| left.min(TELL_EVERY));
+        if let Some(detail) = store.wait_final(id, Some(step)).await? {
             break detail;
         }
-        // Nothing means gone, or out of time.
-        store.task(id).await?.ok_or_else(|| no_task(id))?;
-        if let Some(limit) = limit {
+        // Nothing means gone, or not yet.
+        let detail = store.task(id).await?.ok_or_else(|| no_task(id))?;
+        if !detail.task.state.is_final() {
+            tell_attempts(context, &detail, &mut n_told);
+        }
+        if let Some(limit) = limit.filter(|limit| started.elapsed() >= *limit) {
             let message = format!("task {id} had not ended after {}", text::fine(limit));
             return Err(
                 Problem::new(Exit::Elapsed, message).help(format!("it goes on: pgtq show {id}"))
@@ -263,12 +273,34 @@ async fn await_result(
         }
     };
     spinner.finish_and_clear();
-    for attempt in &detail.attempts {
-        for line in verbs::logs::lines(attempt) {
-            context.note(line);
-        }
+    for line in detail
+        .attempts
+        .iter()
+        .skip(n_told)
+        .flat_map(verbs::logs::lines)
+    {
+        context.note(line);
     }
     outcome(context, &detail)
+}
+
+/// What the attempts since the last look logged, and why they failed.
+fn tell_attempts(context: &Context, detail: &TaskDetail, n_told: &mut usize) {
+    for attempt in detail.attempts.iter().skip(*n_told) {
+        verbs::logs::lines(attempt)
+            .into_iter()
+            .for_each(|line| context.note(line));
+        let reason = attempt
+            .error_message
+            .as_deref()
+            .unwrap_or("no reason given");
+        let reason = text::line(&text::safe(reason), 160);
+        context.note(format!(
+            "attempt {} ended ({}): {reason}",
+            attempt.number, attempt.kind
+        ));
+    }
+    *n_told = detail.attempts.len();
 }
 
 fn outcome(context: &Context, detail: &TaskDetail) -> Result<(), Problem> {

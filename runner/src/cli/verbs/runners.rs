@@ -7,13 +7,23 @@ use crate::cli::context::Context;
 use crate::cli::database;
 use crate::cli::error::Problem;
 use crate::cli::output::{Cell, Rows};
+use crate::store::Store;
 
 /// Live runners, their slots and plugins.
 #[derive(Debug, Args)]
-pub(crate) struct RunnersArgs {}
+pub(crate) struct RunnersArgs {
+    /// Ask the live runners of this name or id to finish what they run and stop
+    #[arg(long, value_name = "NAME")]
+    pub(crate) drain: Option<String>,
+}
 
-pub(crate) async fn run(_args: RunnersArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) async fn run(args: RunnersArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
+    if let Some(name) = &args.drain {
+        context.writing(&config)?;
+        let store = database::open(context, &config).await?;
+        return drain(&store, name, context).await;
+    }
     let store = database::open(context, &config).await?;
     let now = Timestamp::now();
     let mut rows = Rows::new(
@@ -53,4 +63,21 @@ pub(crate) async fn run(_args: RunnersArgs, context: &Context) -> Result<(), Pro
         context.note("no runner is alive; start one with `pgtq run`");
     }
     Ok(())
+}
+
+async fn drain(store: &Store, name: &str, context: &Context) -> Result<(), Problem> {
+    match store.drain(name).await? {
+        0 => Err(
+            Problem::not_found(format!("no live runner has the name or id `{name}`"))
+                .help("see them: pgtq runners"),
+        ),
+        1 => {
+            context.note(format!("{name} finishes what it runs and stops"));
+            Ok(())
+        }
+        n => {
+            context.note(format!("{n} runners finish what they run and stop"));
+            Ok(())
+        }
+    }
 }
