@@ -1,6 +1,7 @@
 //! The plugins to copy, each run for real: a runner, its sandbox, real inputs.
 
 use std::fs;
+use std::path::Path;
 
 use pgtq_tests::{plugin, repository};
 
@@ -102,4 +103,22 @@ async fn a_compile_that_takes_too_much_memory_is_refused_and_the_runner_lives() 
     // The same file, the same empty cache, ordinary limits: compiled by the child.
     let _roomy = scene.runner_under(&[], &[("PGTQ_CACHE", cache.as_str())]);
     scene.wait_file("images.wasm", "live");
+}
+
+/// The plugins are a workspace of their own, because they are built for another
+/// target; their authors' tests run here, natively, as `cargo test` there would.
+#[test]
+fn the_plugins_own_tests_pass_natively() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = std::process::Command::new(cargo)
+        .args(["test", "--workspace", "--locked", "--manifest-path"])
+        .arg(repository().join("plugins/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins"))
+        .output()
+        .expect("cargo starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{complained}");
+    assert!(said.contains("numbers_are_added ... ok"), "{said}");
 }
