@@ -280,3 +280,23 @@ async fn show_and_logs_tell_the_whole_story_of_a_failure() {
         .pgtq(&["prune", "--older-than", "0s", "--yes"])
         .success();
 }
+
+#[tokio::test]
+async fn a_waiting_task_is_replaced_by_its_key_and_an_ended_one_is_not() {
+    let scene = Scene::with(&["hello"]).await;
+    let push = |arguments: &[&str]| {
+        let mut all = vec!["push", "--allow-unknown", "greet", "--key", "k"];
+        all.extend(arguments);
+        scene.pgtq(&all)
+    };
+    let first = push(&["name=Ada", "--delay", "1h"]).success();
+    let again = push(&["name=Bob", "--on-conflict", "replace"]).success();
+    assert_ne!(first, again);
+    let waiting = "SELECT string_agg(args::jsonb->>'name', ' ') FROM pgtq.tasks";
+    assert_eq!(scene.sql(waiting).await, "Bob");
+    let _runner = scene.runner(&[]);
+    scene.wait_all().await;
+    let late = push(&["name=Eve", "--on-conflict", "replace"]);
+    assert_eq!(late.code, Some(1), "{}", late.stderr);
+    assert_eq!(scene.sql(waiting).await, "Bob");
+}

@@ -168,7 +168,7 @@ async fn attempts(config: &Config, new: &NewTask, n_attempts: u32) -> Result<f64
             "no plugin in `{plugins}` has the handler `{}`",
             new.handler
         ))
-        .help("build one there: pgtq build --deploy"));
+        .help("build one there: pgtq build --out DIR"));
     };
     let task = Arc::new(claimed(new));
     let mut rounds = Vec::new();

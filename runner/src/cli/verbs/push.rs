@@ -84,6 +84,8 @@ pub(crate) struct PushArgs {
 pub(crate) enum OnConflict {
     /// Print the id of the task that is there
     Skip,
+    /// Put this one in its place, if it still waits
+    Replace,
     /// Fail
     Error,
 }
@@ -149,12 +151,13 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
     if args.count > 1 {
         return many(context, &store, &task, args.count).await;
     }
-    let pushed = one(&store, &task).await?;
-    if pushed.existed && args.on_conflict == OnConflict::Error {
-        return Err(Problem::failed(format!(
-            "task {} with this key exists already",
-            pushed.id
-        )));
+    let mut pushed = one(&store, &task).await?;
+    if pushed.existed {
+        match args.on_conflict {
+            OnConflict::Skip => {}
+            OnConflict::Replace => pushed = replace(&store, &task, pushed.id).await?,
+            OnConflict::Error => return Err(exists(pushed.id, "exists already")),
+        }
     }
     match args.wait {
         Some(Wait(limit)) => {
@@ -196,6 +199,32 @@ async fn one(store: &Store, task: &NewTask) -> Result<Pushed, Problem> {
         .first()
         .copied()
         .ok_or_else(|| Problem::failed("the database returned no id"))
+}
+
+fn exists(id: TaskId, how: &str) -> Problem {
+    Problem::failed(format!("task {id} with this key {how}"))
+        .help(format!("see it: pgtq show {id}"))
+}
+
+/// Takes back the waiting task that has the key and pushes again. What has
+/// started, or ended, keeps its key.
+async fn replace(store: &Store, task: &NewTask, old: TaskId) -> Result<Pushed, Problem> {
+    let waits = |state| matches!(state, State::Scheduled | State::Runnable);
+    if let Some(detail) = store.task(old).await?
+        && !waits(detail.task.state)
+    {
+        return Err(exists(old, &format!("is {} and stays", detail.task.state)));
+    }
+    let moved = store.cancel(&[old]).await?;
+    if moved.iter().any(|moved| moved.was == Some(State::Running)) {
+        return Err(exists(old, "has just started; it was asked to stop"));
+    }
+    store.delete(&[old]).await?;
+    let pushed = one(store, task).await?;
+    match pushed.existed {
+        false => Ok(pushed),
+        true => Err(exists(pushed.id, "was pushed by somebody else meanwhile")),
+    }
 }
 
 async fn many(context: &Context, store: &Store, task: &NewTask, count: u32) -> Result<(), Problem> {
