@@ -54,7 +54,7 @@ fn load(config: SandboxConfig, bytes: &[u8], name: &str) -> Result<Arc<dyn Handl
         let digest = Digest(sha2::Sha256::digest(bytes).into());
         let compiled = sandbox.compile(Arc::from(bytes), digest).await?;
         let manifest = compiled.probe().await?;
-        let handlers = compiled.handlers(&manifest);
+        let handlers = compiled.handlers(&manifest, "bench");
         let found = handlers
             .into_iter()
             .find(|h| h.info().name.as_str() == name);
@@ -114,6 +114,7 @@ fn run(handler: &Arc<dyn Handler>, args: &str) -> Result<(u64, Duration)> {
                 task: Arc::clone(&task),
                 claim: ClaimId(1),
                 signal: Arc::new(Signal::default()),
+                database: Arc::new(pgtq::task::NoDatabase),
             };
             let report = handler.call(attempt).await;
             let complete = matches!(report.outcome, Outcome::Complete { .. });

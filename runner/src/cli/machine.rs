@@ -67,6 +67,8 @@ pub(crate) async fn plugins(
 
 /// A plugin file read, compiled and asked for its manifest.
 pub(crate) struct Loaded {
+    /// The file's name without its ending: what grants call the plugin.
+    pub(crate) plugin: String,
     pub(crate) digest: Digest,
     pub(crate) compiled: Compiled,
     pub(crate) manifest: Manifest,
@@ -83,7 +85,9 @@ pub(crate) async fn load(sandbox: &Sandbox, file: &Path) -> Result<Loaded, Probl
         .await
         .map_err(refused)?;
     let manifest = compiled.probe().await.map_err(refused)?;
+    let plugin = file.file_stem().unwrap_or_default();
     Ok(Loaded {
+        plugin: plugin.to_string_lossy().into_owned(),
         digest,
         compiled,
         manifest,

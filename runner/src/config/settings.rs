@@ -256,6 +256,15 @@ impl Reader<'_> {
             log_lines: self.small(&key("log_lines"))?,
             log_bytes: self.read(&key("log_bytes"), values::size)?,
             pushes: self.small(&key("pushes"))?,
+            http_requests: self.small(&key("http_requests"))?,
+            http_bytes: self.read(&key("http_bytes"), values::size)?,
+            tcp_connections: self.small(&key("tcp_connections"))?,
+            tcp_bytes: self.read(&key("tcp_bytes"), values::size)?,
+            sql_statements: self.small(&key("sql_statements"))?,
+            sql_rows: self.small(&key("sql_rows"))?,
+            sql_bytes: self.read(&key("sql_bytes"), values::size)?,
+            state_bytes: self.read(&key("state_bytes"), values::size)?,
+            file_bytes: self.read(&key("file_bytes"), values::size)?,
         })
     }
 

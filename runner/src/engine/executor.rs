@@ -151,6 +151,7 @@ async fn call(taken: &Taken, handler: &dyn Handler, signal: Arc<Signal>) -> Repo
         task: Arc::clone(&taken.task),
         claim: taken.claim,
         signal,
+        database: Arc::new(crate::task::NoDatabase),
     };
     // The outer guard: the sandbox has its own, a native handler has none.
     let guarded = AssertUnwindSafe(async { handler.call(attempt).await }).catch_unwind();

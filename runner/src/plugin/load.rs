@@ -27,9 +27,11 @@ pub(super) trait Stages: Send + Sync + 'static {
     fn max_file_bytes(&self) -> u64;
     /// The handler names in the file; executes nothing.
     fn inspect(&self, bytes: &[u8]) -> Result<Vec<Name>, LoadError>;
-    /// Compiles, calls `probing`, probes. Stops when dropped.
+    /// Compiles, calls `probing`, probes. `plugin` is the file's name without
+    /// its ending. Stops when dropped.
     fn load(
         &self,
+        plugin: &str,
         bytes: Arc<[u8]>,
         digest: Digest,
         probing: Box<dyn FnOnce() + Send>,
@@ -48,16 +50,18 @@ impl Stages for Sandbox {
 
     fn load(
         &self,
+        plugin: &str,
         bytes: Arc<[u8]>,
         digest: Digest,
         probing: Box<dyn FnOnce() + Send>,
     ) -> LoadFuture {
         let sandbox = self.clone();
+        let plugin = plugin.to_owned();
         Box::pin(async move {
             let compiled = sandbox.compile(bytes, digest).await?;
             probing();
             let manifest = compiled.probe().await?;
-            let handlers = compiled.handlers(&manifest);
+            let handlers = compiled.handlers(&manifest, &plugin);
             Ok((manifest, handlers))
         })
     }
@@ -167,7 +171,10 @@ impl Loader {
             let (loader, file) = (Arc::clone(self), file.to_owned());
             Box::new(move || loader.note(&file, PluginState::Probing, digest))
         };
-        let loaded = self.stages.load(bytes, digest, probing).await;
+        let loaded = self
+            .stages
+            .load(plugin_name(file), bytes, digest, probing)
+            .await;
         let (manifest, handlers) = loaded.map_err(|error| self.refuse(digest, &error))?;
         Ok(Ending::Accepted(NewVersion {
             digest: Some(digest),
@@ -239,6 +246,11 @@ impl Refusal {
             again,
         }
     }
+}
+
+/// What the operator called a plugin: its file's name without the ending.
+fn plugin_name(file: &str) -> &str {
+    file.strip_suffix(".wasm").unwrap_or(file)
 }
 
 /// Runs `work` off the async threads.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use wasmtime::{Engine, Store};
 
+use super::access::Access;
 use super::bindings::{PluginPre, Verdict, WireFailure};
 use super::engine::YIELD_FUEL;
 use super::failure::{self, Scene};
@@ -51,9 +52,11 @@ pub(super) async fn run(
     digest: Digest,
     info: &HandlerInfo,
     limits: Arc<Limits>,
+    access: Option<Box<Access>>,
     attempt: Attempt,
 ) -> Report {
     let mut state = State::new(Some(attempt.clone()), Arc::clone(&limits));
+    state.access = access;
     let retries = attempt.task.retries.unwrap_or(info.retry.retries);
     state.max_attempts = match retries {
         Retries::Limited(n) => Some(n.saturating_add(1)),

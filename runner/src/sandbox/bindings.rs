@@ -13,5 +13,7 @@ pub(super) use exports_and_types::*;
 
 mod exports_and_types {
     pub(crate) use super::pgtq::plugin::log::Level;
-    pub(crate) use super::pgtq::plugin::types::{Failure as WireFailure, Verdict};
+    pub(crate) use super::pgtq::plugin::types::{
+        Failure as WireFailure, Problem as WireProblem, Verdict,
+    };
 }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::task::{LimitRequest, Limits, Name};
+use arc_swap::ArcSwap;
+
+use crate::task::{GrantBook, LimitRequest, Limits, Name};
 
 /// Where the memory of instances comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -31,6 +34,9 @@ pub struct SandboxConfig {
     /// The operator's word per handler: wins over what the handler asks, and
     /// is capped all the same.
     pub overrides: BTreeMap<Name, LimitRequest>,
+    /// What plugins are granted, and the secrets. Read anew by every attempt
+    /// of a handler that asks for something.
+    pub grants: Arc<ArcSwap<GrantBook>>,
     /// Where compiled code is kept; `None` compiles every time.
     pub cache_dir: Option<PathBuf>,
     /// Bytes that the cache may hold before the oldest entries go.
@@ -54,6 +60,7 @@ impl Default for SandboxConfig {
             defaults: Limits::default(),
             cap: Limits::default_cap(),
             overrides: BTreeMap::new(),
+            grants: Arc::default(),
             cache_dir: None,
             cache_bytes: 1 << 30,
             compiler: None,

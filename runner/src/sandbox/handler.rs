@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::access::Access;
 use super::attempt;
 use super::load::Compiled;
 use crate::task::{
@@ -13,14 +14,21 @@ use crate::task::{
 pub(super) struct PluginHandler {
     /// Keeps the code alive for as long as an attempt may run in it.
     compiled: Compiled,
+    plugin: Arc<str>,
     info: Arc<HandlerInfo>,
     limits: Arc<Limits>,
 }
 
 impl PluginHandler {
-    pub(super) fn new(compiled: Compiled, info: HandlerInfo, limits: Limits) -> Self {
+    pub(super) fn new(
+        compiled: Compiled,
+        plugin: Arc<str>,
+        info: HandlerInfo,
+        limits: Limits,
+    ) -> Self {
         PluginHandler {
             compiled,
+            plugin,
             info: Arc::new(info),
             limits: Arc::new(limits),
         }
@@ -40,6 +48,8 @@ impl Handler for PluginHandler {
         let compiled = self.compiled.clone();
         let info = Arc::clone(&self.info);
         let limits = Arc::clone(&self.limits);
+        let grants = &self.compiled.inner.shared.config.grants;
+        let access = Access::new(&self.plugin, &self.info, grants);
         Box::pin(async move {
             let inner = &compiled.inner;
             // The engine runs no more attempts than slots, so this waits only
@@ -56,7 +66,7 @@ impl Handler for PluginHandler {
                     after: None,
                 });
             };
-            attempt::run(&inner.plugin, inner.digest, &info, limits, attempt).await
+            attempt::run(&inner.plugin, inner.digest, &info, limits, access, attempt).await
         })
     }
 }

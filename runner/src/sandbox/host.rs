@@ -16,6 +16,7 @@ use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
 use wasmtime_wasi::random::WasiRandom;
 
 use super::bindings::Level;
+use super::capability;
 use super::engine::YIELD_FUEL;
 use super::logs::clean;
 use super::push;
@@ -28,13 +29,13 @@ const CALL_FUEL: u64 = 1_000;
 /// The most bytes of a progress message that are kept.
 const PROGRESS_BYTES: usize = 200;
 
-type Caller<'a> = StoreContextMut<'a, State>;
+pub(super) type Caller<'a> = StoreContextMut<'a, State>;
 
 /// Takes the fuel for one host call that carries `bytes`, or ends the attempt.
 ///
 /// Setting the fuel starts wasmtime's interval until the next yield anew, so a
 /// loop of host calls would never yield by itself: it does here.
-async fn charge(store: &mut Caller<'_>, bytes: usize) -> wasmtime::Result<()> {
+pub(super) async fn charge(store: &mut Caller<'_>, bytes: usize) -> wasmtime::Result<()> {
     let Some(left) = store.get_fuel()?.checked_sub(CALL_FUEL + bytes as u64) else {
         store.set_fuel(0)?;
         return Err(Trap::OutOfFuel.into());
@@ -56,6 +57,7 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     link_log(&mut linker.instance("pgtq:plugin/log@1.0.0")?)?;
     link_progress(&mut linker.instance("pgtq:plugin/progress@1.0.0")?)?;
     link_push(&mut linker.instance("pgtq:plugin/push@1.0.0")?)?;
+    capability::link(&mut linker)?;
     Ok(linker)
 }
 
@@ -108,6 +110,11 @@ fn link_context(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
     fact!(linker, "idempotency-key", String, |a| a.idempotency_key());
     fact!(linker, "pushed-at-ms", u64, |a| millis(a.task.pushed_at));
     fact!(linker, "due-at-ms", u64, |a| millis(a.task.due_at));
+    import!(linker, "is-cancelled", |state, ()| 0, {
+        let attempt = state.attempt.as_ref();
+        Ok((attempt
+            .is_some_and(|attempt| attempt.signal.asked() == Some(crate::task::Stop::Cancel)),))
+    });
     import!(linker, "max-attempts", |state, ()| 0, {
         Ok((state.max_attempts,))
     });

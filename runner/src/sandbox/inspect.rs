@@ -35,7 +35,9 @@ const WASI: [&str; 20] = [
     "wasi:random/random",
 ];
 /// Our own interfaces.
-const OURS: [&str; 5] = ["types", "context", "log", "progress", "push"];
+const OURS: [&str; 8] = [
+    "types", "context", "log", "progress", "push", "sql", "state", "secrets",
+];
 
 /// The two forms in which a plugin may come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -203,9 +205,13 @@ pub(super) fn check_same(
     }
     for handler in described {
         let twin = listed.iter().find(|other| other.name == handler.name);
-        if twin.is_some_and(|twin| twin.limits != handler.limits || twin.retry != handler.retry) {
+        if twin.is_some_and(|twin| {
+            twin.limits != handler.limits
+                || twin.retry != handler.retry
+                || twin.needs != handler.needs
+        }) {
             return Err(LoadError::Mismatch(format!(
-                "`{}` has other limits or retries in the list",
+                "`{}` has other limits, retries or needs in the list",
                 handler.name
             )));
         }

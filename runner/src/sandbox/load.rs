@@ -32,7 +32,7 @@ pub struct Sandbox {
 }
 
 pub(super) struct Shared {
-    config: SandboxConfig,
+    pub(super) config: SandboxConfig,
     engine: Engine,
     linker: Linker<State>,
     cache: Option<Cache>,
@@ -263,12 +263,19 @@ impl Compiled {
     }
 
     /// One handler for each in `manifest`. They keep this version's code alive.
-    pub fn handlers(&self, manifest: &Manifest) -> Vec<Arc<dyn Handler>> {
+    /// `plugin` is what grants call the file: its name without `.wasm`.
+    pub fn handlers(&self, manifest: &Manifest, plugin: &str) -> Vec<Arc<dyn Handler>> {
         let handlers = manifest.handlers.iter().cloned();
+        let plugin: Arc<str> = Arc::from(plugin);
         handlers
             .map(|info| -> Arc<dyn Handler> {
                 let limits = self.limits(&info.name, &info.limits);
-                Arc::new(PluginHandler::new(self.clone(), info, limits))
+                Arc::new(PluginHandler::new(
+                    self.clone(),
+                    Arc::clone(&plugin),
+                    info,
+                    limits,
+                ))
             })
             .collect()
     }

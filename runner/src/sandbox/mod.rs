@@ -17,9 +17,11 @@
 //!
 //! Does not know the database, the plugin directory, or when to load what.
 
+mod access;
 mod attempt;
 mod bindings;
 mod cache;
+mod capability;
 mod child;
 mod compile;
 mod config;

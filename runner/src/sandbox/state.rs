@@ -6,10 +6,11 @@ use std::time::Instant;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use super::access::Access;
 use super::limiter::Limiter;
 use super::logs::Logs;
 use super::stdio::Stdio;
-use crate::task::{Attempt, Limits, NewTask};
+use crate::task::{Attempt, Database, Limits, NewTask, NoDatabase};
 
 /// WASI handles a guest may hold at a time.
 const MAX_HANDLES: usize = 1_000;
@@ -31,6 +32,9 @@ pub(super) struct State {
     pub(super) attempt: Option<Attempt>,
     /// How many attempts the task gets in all; `None` has no end.
     pub(super) max_attempts: Option<u32>,
+    /// What the handler asks for and is granted; `None` for one that asks for
+    /// nothing, and while the plugin describes itself.
+    pub(super) access: Option<Box<Access>>,
     pub(super) limits: Arc<Limits>,
     pub(super) started: Instant,
     /// Fuel that was left when a host call last yielded to the scheduler.
@@ -40,6 +44,8 @@ pub(super) struct State {
     pub(super) children: Vec<NewTask>,
     /// Bytes of the arguments of `children`.
     pub(super) children_bytes: usize,
+    /// SQL statements so far.
+    pub(super) sql_statements: u32,
     table: ResourceTable,
     /// Made when the guest first asks for WASI: most never do, and it costs
     /// two random generators.
@@ -54,6 +60,7 @@ impl State {
         State {
             attempt,
             max_attempts: None,
+            access: None,
             yielded_at: limits.fuel,
             limiter: Limiter::new(&limits),
             logs: Arc::new(Mutex::new(Logs::new(&limits, started))),
@@ -61,9 +68,19 @@ impl State {
             started,
             children: Vec::new(),
             children_bytes: 0,
+            sql_statements: 0,
             table,
             wasi: None,
         }
+    }
+
+    /// The attempt's way to the database, and its limits.
+    pub(super) fn database(&self) -> (Arc<dyn Database>, Arc<Limits>) {
+        let database = match &self.attempt {
+            Some(attempt) => Arc::clone(&attempt.database),
+            None => Arc::new(NoDatabase) as Arc<dyn Database>,
+        };
+        (database, Arc::clone(&self.limits))
     }
 
     /// Closes what the guest left open, so that a last line without an end

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{ClaimId, Name, Retries, Signal, TaskId};
+use super::{ClaimId, Database, Name, Retries, Signal, TaskId};
 
 /// A task as a runner holds it: what was pushed and how often it was tried.
 #[derive(Debug, Clone)]
@@ -44,6 +44,8 @@ pub struct Attempt {
     pub claim: ClaimId,
     /// How the runner stops the attempt and hears of its progress.
     pub signal: Arc<Signal>,
+    /// Its way to the database, for handlers that are granted one.
+    pub database: Arc<dyn Database>,
 }
 
 impl Attempt {

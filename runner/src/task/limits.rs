@@ -23,6 +23,24 @@ pub struct Limits {
     pub log_bytes: u64,
     /// Child tasks pushed.
     pub pushes: u32,
+    /// HTTP requests.
+    pub http_requests: u32,
+    /// Bytes of HTTP bodies and headers, both ways together.
+    pub http_bytes: u64,
+    /// TCP connections opened.
+    pub tcp_connections: u32,
+    /// Bytes over TCP, both ways together.
+    pub tcp_bytes: u64,
+    /// SQL statements.
+    pub sql_statements: u32,
+    /// Rows of one SQL result.
+    pub sql_rows: u32,
+    /// Bytes of one SQL result.
+    pub sql_bytes: u64,
+    /// Bytes saved for later attempts, all values of the task together.
+    pub state_bytes: u64,
+    /// Bytes written to files.
+    pub file_bytes: u64,
 }
 
 const MIB: u64 = 1 << 20;
@@ -40,6 +58,15 @@ impl Default for Limits {
             log_lines: 1_000,
             log_bytes: MIB,
             pushes: 1_000,
+            http_requests: 100,
+            http_bytes: 64 * MIB,
+            tcp_connections: 20,
+            tcp_bytes: 64 * MIB,
+            sql_statements: 10_000,
+            sql_rows: 10_000,
+            sql_bytes: 4 * MIB,
+            state_bytes: MIB,
+            file_bytes: 64 * MIB,
         }
     }
 }
@@ -74,6 +101,15 @@ impl Limits {
             log_lines: self.log_lines.min(cap.log_lines),
             log_bytes: self.log_bytes.min(cap.log_bytes),
             pushes: self.pushes.min(cap.pushes),
+            http_requests: self.http_requests.min(cap.http_requests),
+            http_bytes: self.http_bytes.min(cap.http_bytes),
+            tcp_connections: self.tcp_connections.min(cap.tcp_connections),
+            tcp_bytes: self.tcp_bytes.min(cap.tcp_bytes),
+            sql_statements: self.sql_statements.min(cap.sql_statements),
+            sql_rows: self.sql_rows.min(cap.sql_rows),
+            sql_bytes: self.sql_bytes.min(cap.sql_bytes),
+            state_bytes: self.state_bytes.min(cap.state_bytes),
+            file_bytes: self.file_bytes.min(cap.file_bytes),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a plugin says about itself: the JSON of `describe`, and the same
 //! without argument schemas in the file's `pgtq.handlers` section.
 
-use super::{LimitRequest, Name, RetryPolicy};
+use super::{LimitRequest, Name, Needs, RetryPolicy};
 
 /// The whole of what `describe` returns. Unknown fields are ignored, so that a
 /// newer SDK can say more to a newer runner.
@@ -47,4 +47,7 @@ pub struct HandlerInfo {
     /// Its retry policy.
     #[serde(default)]
     pub retry: RetryPolicy,
+    /// Capabilities it asks for.
+    #[serde(default, skip_serializing_if = "Needs::is_empty")]
+    pub needs: Needs,
 }

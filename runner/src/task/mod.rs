@@ -7,27 +7,35 @@
 //! arguments, so every rule here is tested in microseconds.
 
 mod attempt;
+mod database;
+mod grant;
 mod handler;
 mod ids;
 mod limits;
 mod manifest;
 mod name;
+mod network;
 mod outcome;
 mod push;
 mod retry;
+mod rule;
 mod signal;
 mod state;
 mod transition;
 
 pub use attempt::{Attempt, Task};
+pub use database::{Database, DatabaseFuture, NoDatabase, Problem};
+pub use grant::{FileGrant, Grant, GrantBook, Needs, Secret, SecretGrant, SqlGrant};
 pub use handler::{Handler, HandlerFuture};
 pub use ids::{ClaimId, Digest, RunnerId, TaskId};
 pub use limits::{LimitRequest, Limits};
 pub use manifest::{HandlerInfo, Manifest, PluginInfo};
 pub use name::{Name, NameError};
+pub use network::Network;
 pub use outcome::{ErrorKind, Failure, LogLevel, LogLine, Outcome, Report, Usage};
 pub use push::{MAX_ARGS_BYTES, NewTask};
 pub use retry::{Backoff, Retries, RetryPolicy};
+pub use rule::{HostRule, HttpRule, PortRule, TcpRule, host};
 pub use signal::{Progress, Signal, Stop};
 pub use state::State;
 pub use transition::{MAX_CRASHES, MIN_DELAY, Transition, decide};

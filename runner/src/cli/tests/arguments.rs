@@ -33,6 +33,7 @@ pub(crate) fn handler() -> HandlerInfo {
         positional: ["file", "width", "ratio"].map(str::to_owned).to_vec(),
         limits: LimitRequest::default(),
         retry: RetryPolicy::default(),
+        needs: Default::default(),
     }
 }
 

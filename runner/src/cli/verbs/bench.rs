@@ -189,6 +189,7 @@ async fn once(handler: &dyn Handler, task: &Arc<Task>) -> Result<(), Problem> {
         task: Arc::clone(task),
         claim: ClaimId(0),
         signal: Arc::new(Signal::default()),
+        database: Arc::new(crate::task::NoDatabase),
     };
     match handler.call(attempt).await.outcome {
         Outcome::Complete { .. } => Ok(()),

@@ -37,7 +37,7 @@ pub(crate) async fn run(args: CallArgs, context: &Context) -> Result<(), Problem
     let config = context.config(Vec::new())?;
     let sandbox = machine::sandbox(&config, 2)?;
     let loaded = machine::load(&sandbox, &args.file).await?;
-    let handlers = loaded.compiled.handlers(&loaded.manifest);
+    let handlers = loaded.compiled.handlers(&loaded.manifest, &loaded.plugin);
     let handler = find(&handlers, &args.handler)?;
     let json = arguments::read(
         &args.words,
@@ -63,6 +63,7 @@ pub(crate) async fn run(args: CallArgs, context: &Context) -> Result<(), Problem
         task: Arc::new(task),
         claim: ClaimId(0),
         signal: Arc::new(Signal::default()),
+        database: Arc::new(crate::task::NoDatabase),
     };
     let report = handler.call(attempt).await;
     tell(context, &report);

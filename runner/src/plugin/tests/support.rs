@@ -34,6 +34,7 @@ impl Native {
             positional: Vec::new(),
             limits: Default::default(),
             retry: RetryPolicy::default(),
+            needs: Default::default(),
         }))
     }
 }
@@ -82,6 +83,7 @@ pub(crate) fn attempt() -> (Attempt, Arc<Signal>) {
         task: Arc::new(task),
         claim: ClaimId(1),
         signal: Arc::clone(&signal),
+        database: Arc::new(crate::task::NoDatabase),
     };
     (attempt, signal)
 }
@@ -123,6 +125,7 @@ impl Stages for Script {
 
     fn load(
         &self,
+        _plugin: &str,
         bytes: Arc<[u8]>,
         _digest: Digest,
         probing: Box<dyn FnOnce() + Send>,

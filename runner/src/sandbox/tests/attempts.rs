@@ -242,7 +242,7 @@ async fn a_version_in_use_outlives_its_plugin() {
     let sandbox = sandbox(small());
     let compiled = load(&sandbox, &guest("echo")).await.expect("load");
     let manifest = compiled.probe().await.expect("probe");
-    let echo = compiled.handlers(&manifest).remove(0);
+    let echo = compiled.handlers(&manifest, "guest").remove(0);
     let call = echo.call(attempt("[2]"));
     drop((compiled, echo, sandbox));
     assert_eq!(call.await.outcome, complete("[2]"));

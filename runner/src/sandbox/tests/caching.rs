@@ -25,7 +25,7 @@ async fn from_cache(config: SandboxConfig) -> bool {
     let sandbox = sandbox(config);
     let compiled = load(&sandbox, &guest("echo")).await.expect("load");
     let manifest = compiled.probe().await.expect("probe");
-    let echo = compiled.handlers(&manifest).remove(0);
+    let echo = compiled.handlers(&manifest, "guest").remove(0);
     let report = echo.call(attempt("[1]")).await;
     assert_eq!(
         report.outcome,

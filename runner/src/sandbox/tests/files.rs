@@ -95,7 +95,7 @@ async fn flipped_bytes_are_refused_or_harmless() {
         {
             loaded += 1;
             if let Ok(manifest) = compiled.probe().await {
-                for handler in compiled.handlers(&manifest) {
+                for handler in compiled.handlers(&manifest, "guest") {
                     handler.call(super::guests::attempt("[1]")).await;
                 }
             }

@@ -140,7 +140,7 @@ pub(super) async fn load(sandbox: &Sandbox, file: &[u8]) -> Result<Compiled, Loa
 pub(super) async fn handler(sandbox: &Sandbox, file: &[u8]) -> Arc<dyn Handler> {
     let compiled = load(sandbox, file).await.expect("load");
     let manifest = compiled.probe().await.expect("probe");
-    compiled.handlers(&manifest).remove(0)
+    compiled.handlers(&manifest, "guest").remove(0)
 }
 
 pub(super) fn attempt(args: &str) -> Attempt {
@@ -161,6 +161,7 @@ pub(super) fn attempt(args: &str) -> Attempt {
         }),
         claim: ClaimId(1),
         signal: Arc::new(Signal::default()),
+        database: Arc::new(crate::task::NoDatabase),
     }
 }
 

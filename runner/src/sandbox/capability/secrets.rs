@@ -1,0 +1,46 @@
+//! `pgtq:plugin/secrets`: values that the operator holds, by name.
+
+use wasmtime::component::LinkerInstance;
+
+use super::super::access::Denied;
+use super::super::host::Caller;
+use super::super::state::State;
+use super::answer;
+use crate::task::Problem;
+
+pub(super) fn link(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    answer!(
+        linker,
+        "read",
+        |store, (name: String)| name.len(),
+        read(&mut store, name)
+    );
+    Ok(())
+}
+
+async fn read(store: &mut Caller<'_>, name: String) -> Result<String, Problem> {
+    let state = store.data_mut();
+    let access = state.access.as_deref();
+    let asked = access.is_some_and(|access| access.needs().secrets.contains(&name));
+    let granted = access.is_some_and(|access| {
+        let secret = access.grant.secrets.get(&name);
+        secret.is_some_and(|secret| secret.read)
+    });
+    if !asked || !granted {
+        let denied = Denied {
+            what: format!("reading the secret `{name}`"),
+            need: (!asked).then(|| format!("secret = \"{name}\"")),
+            grant: (!granted).then(|| format!("secrets.{name} = {{ read = true }}")),
+        };
+        return Err(denied.tell(state));
+    }
+    let value = access.and_then(|access| access.book.secrets.get(&name));
+    value
+        .map(|secret| secret.reveal().to_owned())
+        .ok_or_else(|| {
+            Problem::new(
+                "unavailable",
+                format!("the operator has no value for the secret `{name}`: see [secrets.{name}]"),
+            )
+        })
+}

@@ -1,0 +1,127 @@
+//! Capabilities in two layers: what a plugin asks for, and what the operator
+//! grants. A handler may do only what both say.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::network::Network;
+use super::rule::{HostRule, HttpRule, TcpRule};
+
+/// What a handler asks for in its manifest: `#[handler(needs(...))]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Needs {
+    /// Requests it makes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub http: Vec<HttpRule>,
+    /// Connections it opens.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tcp: Vec<TcpRule>,
+    /// Whether it uses SQL.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sql: bool,
+    /// Secrets it uses, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+    /// Directories it uses, as it names them: `/data`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+}
+
+impl Needs {
+    /// Whether it asks for nothing, as most handlers do.
+    pub fn is_empty(&self) -> bool {
+        *self == Needs::default()
+    }
+}
+
+/// What the operator grants to one plugin: `[grants.NAME]` in `pgtq.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Grant {
+    /// Requests it may make.
+    pub http: Vec<HttpRule>,
+    /// Connections it may open.
+    pub tcp: Vec<TcpRule>,
+    /// Ranges outside of the public internet that it may reach.
+    pub networks: Vec<Network>,
+    /// How it may use SQL.
+    pub sql: Option<SqlGrant>,
+    /// Secrets by name.
+    pub secrets: BTreeMap<String, SecretGrant>,
+    /// Directories by the guest's name for them.
+    pub files: BTreeMap<String, FileGrant>,
+}
+
+/// SQL in the task's own transaction.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SqlGrant {
+    /// The Postgres role that logs in. Never one that may touch the queue's tables.
+    pub role: String,
+    /// The secret that holds its password, if it needs one.
+    pub password: Option<String>,
+    /// Time for one statement, at most.
+    pub statement_timeout: Duration,
+    /// Connections per runner, at most.
+    pub connections: u32,
+}
+
+/// One secret for one plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SecretGrant {
+    /// Hosts whose requests may carry it in a header.
+    pub hosts: Vec<HostRule>,
+    /// Whether the guest may read the value.
+    pub read: bool,
+}
+
+/// One directory for one plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileGrant {
+    /// The directory on this machine.
+    pub dir: PathBuf,
+    /// Whether it may write there.
+    pub write: bool,
+}
+
+/// A secret's value. Never printed: `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Secret(value.into())
+    }
+
+    /// The value, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// All grants and secrets at one moment. Never changed; replaced as a whole
+/// when the operator edits them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GrantBook {
+    /// By plugin: the file's name without `.wasm`, which the operator chose and
+    /// the plugin cannot.
+    pub plugins: BTreeMap<String, Arc<Grant>>,
+    /// Values by name.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+impl GrantBook {
+    /// What a plugin is granted; nothing, if nobody said anything.
+    pub fn of(&self, plugin: &str) -> Arc<Grant> {
+        self.plugins.get(plugin).cloned().unwrap_or_default()
+    }
+}

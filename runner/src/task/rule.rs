@@ -1,0 +1,352 @@
+//! Rules of the network: which requests and connections a plugin asks for, and
+//! which it is granted. Both sides are written in the same form.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Hosts that a rule names: one, all below a domain, or all.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostRule {
+    /// `*`
+    Any,
+    /// `*.example.com`: every name below the domain, not the domain itself.
+    Below(String),
+    /// `example.com`, or an address.
+    Exactly(String),
+}
+
+impl HostRule {
+    /// Whether a host, in the form of [`host`], is meant.
+    pub fn allows(&self, host: &str) -> bool {
+        match self {
+            HostRule::Any => true,
+            HostRule::Below(domain) => host
+                .strip_suffix(domain.as_str())
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            HostRule::Exactly(name) => name == host,
+        }
+    }
+
+    /// Whether the rule names this very host rather than a group of hosts.
+    pub fn is_exact(&self) -> bool {
+        matches!(self, HostRule::Exactly(_))
+    }
+}
+
+impl FromStr for HostRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(HostRule::Any);
+        }
+        match text.strip_prefix("*.") {
+            Some(domain) => Ok(HostRule::Below(host(domain)?)),
+            None => Ok(HostRule::Exactly(host(text)?)),
+        }
+    }
+}
+
+impl fmt::Display for HostRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostRule::Any => f.write_str("*"),
+            HostRule::Below(domain) => write!(f, "*.{domain}"),
+            HostRule::Exactly(name) => f.write_str(name),
+        }
+    }
+}
+
+/// The one form of a host's name: lower case, no dot at the end, IPv6 in
+/// brackets. Names outside of ASCII must be written in punycode.
+pub fn host(text: &str) -> Result<String, String> {
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    if let Some(inside) = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')) {
+        return match inside.parse::<std::net::Ipv6Addr>() {
+            Ok(address) => Ok(format!("[{address}]")),
+            Err(_) => Err(format!("`{text}` is not an IPv6 address")),
+        };
+    }
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let labels_are_full = name.split('.').all(|label| !label.is_empty());
+    match !name.is_empty() && name.len() <= 253 && name.bytes().all(legal) && labels_are_full {
+        true => Ok(name),
+        false => Err(format!("`{text}` is not a host name")),
+    }
+}
+
+/// Ports that a rule names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PortRule {
+    /// `*`
+    Any,
+    /// One.
+    Exactly(u16),
+}
+
+impl PortRule {
+    /// Whether a port is meant.
+    pub fn allows(self, port: u16) -> bool {
+        match self {
+            PortRule::Any => true,
+            PortRule::Exactly(only) => only == port,
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(PortRule::Any);
+        }
+        match text.parse() {
+            Ok(port) if port > 0 => Ok(PortRule::Exactly(port)),
+            _ => Err(format!("`{text}` is not a port")),
+        }
+    }
+}
+
+impl fmt::Display for PortRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PortRule::Any => f.write_str("*"),
+            PortRule::Exactly(port) => port.fmt(f),
+        }
+    }
+}
+
+/// `GET,POST https://api.example.com:8443/v1/`: methods (all, if none are
+/// named), scheme, host, port (the scheme's own, if none is named) and a path
+/// that matches itself and everything below it (all, if none is named).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HttpRule {
+    /// Upper case; empty means all.
+    pub methods: Vec<String>,
+    /// `https`, not `http`.
+    pub secure: bool,
+    /// Where to.
+    pub host: HostRule,
+    /// Which port.
+    pub port: PortRule,
+    /// Begins with `/`; `/` means all.
+    pub path: String,
+}
+
+impl HttpRule {
+    /// Whether a request is meant. `host` is in the form of [`host`]; `path`
+    /// is the path alone, without a query.
+    pub fn allows(&self, method: &str, secure: bool, host: &str, port: u16, path: &str) -> bool {
+        (self.methods.is_empty() || self.methods.iter().any(|known| known == method))
+            && self.secure == secure
+            && self.host.allows(host)
+            && self.port.allows(port)
+            && self.allows_path(path)
+    }
+
+    fn allows_path(&self, path: &str) -> bool {
+        if self.path == "/" {
+            return true;
+        }
+        // What a server makes of these is its own business: a rule with a path
+        // cannot vouch for them.
+        let lower = path.to_ascii_lowercase();
+        let odd = ["%2e", "%2f", "%5c", "\\"]
+            .iter()
+            .any(|part| lower.contains(part))
+            || path
+                .split('/')
+                .any(|segment| segment == ".." || segment == ".");
+        if odd {
+            return false;
+        }
+        match path.strip_prefix(self.path.as_str()) {
+            Some(rest) => rest.is_empty() || self.path.ends_with('/') || rest.starts_with('/'),
+            None => false,
+        }
+    }
+}
+
+impl FromStr for HttpRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const EXAMPLE: &str = "write a rule like \"GET,POST https://api.example.com/v1/\"";
+        let wrong = |reason: &str| format!("`{text}`: {reason}; {EXAMPLE}");
+        let (methods, url) = match text.trim().rsplit_once(' ') {
+            Some((methods, url)) => (methods, url),
+            None => ("", text.trim()),
+        };
+        let methods: Vec<String> = methods
+            .split([',', ' '])
+            .filter(|method| !method.is_empty())
+            .map(str::to_ascii_uppercase)
+            .collect();
+        if methods
+            .iter()
+            .any(|m| !m.bytes().all(|b| b.is_ascii_uppercase()))
+        {
+            return Err(wrong("a method is a word of letters"));
+        }
+        let (secure, rest) = match url.split_once("://") {
+            Some(("https", rest)) => (true, rest),
+            Some(("http", rest)) => (false, rest),
+            _ => return Err(wrong("the scheme is `https://` or `http://`")),
+        };
+        let (authority, path) = match rest.find('/') {
+            Some(at) => rest.split_at(at),
+            None => (rest, "/"),
+        };
+        if path.contains(['?', '#']) || authority.contains(['@', '?', '#']) {
+            return Err(wrong("a rule has no user, query or fragment"));
+        }
+        let path = path.strip_suffix('*').unwrap_or(path);
+        if path.contains('*') {
+            return Err(wrong("a path ends with its only `*`"));
+        }
+        let (host, port) = match split_port(authority) {
+            (host, Some(port)) => (host, PortRule::parse(port).map_err(|e| wrong(&e))?),
+            (host, None) => (host, PortRule::Exactly(if secure { 443 } else { 80 })),
+        };
+        Ok(HttpRule {
+            methods,
+            secure,
+            host: host.parse().map_err(|e: String| wrong(&e))?,
+            port,
+            path: path.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for HttpRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.methods.is_empty() {
+            write!(f, "{} ", self.methods.join(","))?;
+        }
+        write!(
+            f,
+            "{}://{}",
+            if self.secure { "https" } else { "http" },
+            self.host
+        )?;
+        if self.port != PortRule::Exactly(if self.secure { 443 } else { 80 }) {
+            write!(f, ":{}", self.port)?;
+        }
+        match self.path.as_str() {
+            "/" => Ok(()),
+            path => f.write_str(path),
+        }
+    }
+}
+
+/// `smtp.example.com:587`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TcpRule {
+    /// Where to.
+    pub host: HostRule,
+    /// Which port.
+    pub port: PortRule,
+}
+
+impl FromStr for TcpRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host, Some(port)) = split_port(text.trim()) else {
+            return Err(format!(
+                "`{text}`: the port is missing; write a rule like \"smtp.example.com:587\""
+            ));
+        };
+        Ok(TcpRule {
+            host: host.parse()?,
+            port: PortRule::parse(port)?,
+        })
+    }
+}
+
+impl fmt::Display for TcpRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// `host:port`, `[v6]:port` or a host alone.
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
+macro_rules! as_text {
+    ($($type:ty),*) => {$(
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+as_text!(HostRule, HttpRule, TcpRule);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http(rule: &str) -> HttpRule {
+        rule.parse().expect("a rule")
+    }
+
+    #[test]
+    fn a_rule_reads_back_what_it_prints() {
+        for text in [
+            "https://api.example.com",
+            "GET,POST https://*.example.com:8443/v1/",
+            "http://127.0.0.1:*",
+            "https://[::1]:8443/a",
+        ] {
+            assert_eq!(http(text).to_string(), text);
+        }
+        let tcp: TcpRule = "smtp.example.com:587".parse().expect("a rule");
+        assert_eq!(tcp.to_string(), "smtp.example.com:587");
+    }
+
+    #[test]
+    fn mistakes_are_explained() {
+        for text in [
+            "example.com",
+            "ftp://x",
+            "https://a@b",
+            "https://a?b",
+            "https://",
+            "https://a:0",
+            "G-T https://a",
+            "https://a/*/b",
+        ] {
+            assert!(text.parse::<HttpRule>().is_err(), "{text}");
+        }
+        for text in ["smtp.example.com", "a:b", ":25", "a..b:25"] {
+            assert!(text.parse::<TcpRule>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_means_itself_and_what_is_below() {
+        let rule = http("https://a/v1");
+        let allows = |path: &str| rule.allows("GET", true, "a", 443, path);
+        assert!(allows("/v1") && allows("/v1/x"));
+        assert!(!allows("/v10") && !allows("/") && !allows("/v1/../x") && !allows("/v1/%2e%2e/x"));
+    }
+
+    #[test]
+    fn a_star_means_names_below_a_domain_only() {
+        let rule = http("https://*.example.com");
+        let allows = |host: &str| rule.allows("GET", true, host, 443, "/");
+        assert!(allows("a.example.com") && allows("a.b.example.com"));
+        assert!(!allows("example.com") && !allows("evilexample.com") && !allows(".example.com"));
+    }
+}
