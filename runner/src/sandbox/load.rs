@@ -15,6 +15,7 @@ use super::failure::{self, Scene};
 use super::handler::PluginHandler;
 use super::host;
 use super::inspect::{self, Inspection};
+use super::net::Net;
 use super::state::{State, lock};
 use super::{LoadError, SandboxConfig, SandboxError, attempt};
 use crate::task::{Digest, Handler, LimitRequest, Limits, Manifest, Name};
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     probing: Semaphore,
     /// Never more instances than the pool was sized for.
     pub(super) slots: Semaphore,
+    /// The way out of all attempts.
+    pub(super) net: Arc<Net>,
 }
 
 impl Sandbox {
@@ -62,6 +65,7 @@ impl Sandbox {
                 compiling: Semaphore::new(1),
                 probing: Semaphore::new(engine::PROBES as usize),
                 slots: Semaphore::new(config.slots as usize),
+                net: Net::system(),
                 config,
                 engine,
                 linker,

@@ -36,6 +36,7 @@ mod limiter;
 mod load;
 mod logs;
 mod looks;
+mod net;
 mod push;
 mod state;
 mod stdio;
