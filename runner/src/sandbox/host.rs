@@ -62,7 +62,7 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
 }
 
 /// What a language's standard library asks for even when it uses nothing of
-/// it. No sockets, no http; the filesystem has no directory in it.
+/// it. No sockets; the filesystem has no directory in it.
 fn link_wasi(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     // io, clocks, random and the three streams.
     wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
@@ -166,6 +166,7 @@ fn link_progress(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()>
         {
             if let Some(attempt) = &state.attempt {
                 let fraction = if fraction.is_nan() { 0.0 } else { fraction };
+                let message = lock(&state.logs).hidden(&message).into_owned();
                 attempt.signal.report(Progress {
                     fraction: fraction.clamp(0.0, 1.0),
                     message: clean(&message, PROGRESS_BYTES),

@@ -38,11 +38,13 @@ mod logs;
 mod looks;
 mod net;
 mod push;
+mod redact;
 mod state;
 mod stdio;
 mod stop;
 mod walk;
 
+pub use capability::{FakeHttp, FakeRequest, FakeResponse};
 pub use child::compile_child;
 pub use config::{Allocator, SandboxConfig};
 pub use error::{LoadError, SandboxError};
