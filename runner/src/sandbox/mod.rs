@@ -42,6 +42,7 @@ mod state;
 mod stdio;
 mod stop;
 mod walk;
+mod wasi;
 
 pub use child::compile_child;
 pub use config::{Allocator, SandboxConfig};
