@@ -97,7 +97,10 @@ impl Denied {
             );
             lines.push(format!("it is not granted: put into pgtq.toml:\n{toml}"));
         }
-        let message = format!("denied {what}: {}", lines.join("; and "));
+        let message = match lines.is_empty() {
+            true => format!("denied {what}"),
+            false => format!("denied {what}: {}", lines.join("; and ")),
+        };
         // Each on a line of its own, to be pasted. A flood is noticed by the
         // next line that the guest itself writes.
         for line in message.lines() {

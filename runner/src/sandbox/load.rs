@@ -51,6 +51,11 @@ impl Sandbox {
     /// Sets up the engine and, with the pooling allocator, reserves address
     /// space for every slot.
     pub fn new(config: SandboxConfig) -> Result<Sandbox, SandboxError> {
+        Sandbox::with_net(config, Net::system())
+    }
+
+    /// The same with a way out of one's own.
+    pub(super) fn with_net(config: SandboxConfig, net: Arc<Net>) -> Result<Sandbox, SandboxError> {
         let engine = engine::running(&config)?;
         let linker = host::linker(&engine).map_err(|error| SandboxError::Engine {
             reason: format!("{error:#}"),
@@ -65,7 +70,7 @@ impl Sandbox {
                 compiling: Semaphore::new(1),
                 probing: Semaphore::new(engine::PROBES as usize),
                 slots: Semaphore::new(config.slots as usize),
-                net: Net::system(),
+                net,
                 config,
                 engine,
                 linker,

@@ -43,6 +43,7 @@ mod state;
 mod stdio;
 mod stop;
 mod walk;
+mod wasi;
 
 pub use capability::{FakeHttp, FakeRequest, FakeResponse};
 pub use child::compile_child;
