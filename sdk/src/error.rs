@@ -57,6 +57,38 @@ impl Error {
         Error::new(chain(cause.as_ref()))
     }
 
+    /// What the host answers instead of doing what it was asked for. All but
+    /// `invalid` may be otherwise at the next attempt; a denial, for one, once
+    /// the operator has granted what is missing.
+    pub(crate) fn from_host(code: impl Into<String>, message: impl fmt::Display) -> Self {
+        let error = Error::new(message).code(code);
+        match error.code == "invalid" {
+            true => error.fatal(),
+            false => error,
+        }
+    }
+
+    /// The same of a text that may begin with a code: `denied GET https://...`.
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn from_host_text(text: &str) -> Self {
+        const CODES: [&str; 5] = ["denied", "limit", "timeout", "unavailable", "invalid"];
+        let begins = |code: &&&str| {
+            let rest = text.strip_prefix(**code);
+            rest.is_some_and(|rest| rest.starts_with([' ', ':']))
+        };
+        let Some(code) = CODES.iter().find(begins) else {
+            return Error::from_host("unavailable", text);
+        };
+        let message = text.strip_prefix(&format!("{code}: ")).unwrap_or(text);
+        Error::from_host(*code, message)
+    }
+
+    /// The same error with words before its message.
+    pub(crate) fn within(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     /// Gives up: the task is failed now, whatever its retry policy says.
     #[must_use]
     pub fn fatal(mut self) -> Self {
