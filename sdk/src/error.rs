@@ -68,21 +68,6 @@ impl Error {
         }
     }
 
-    /// The same of a text that may begin with a code: `denied GET https://...`.
-    #[cfg(target_arch = "wasm32")]
-    pub(crate) fn from_host_text(text: &str) -> Self {
-        const CODES: [&str; 5] = ["denied", "limit", "timeout", "unavailable", "invalid"];
-        let begins = |code: &&&str| {
-            let rest = text.strip_prefix(**code);
-            rest.is_some_and(|rest| rest.starts_with([' ', ':']))
-        };
-        let Some(code) = CODES.iter().find(begins) else {
-            return Error::from_host("unavailable", text);
-        };
-        let message = text.strip_prefix(&format!("{code}: ")).unwrap_or(text);
-        Error::from_host(*code, message)
-    }
-
     /// The same error with words before its message.
     pub(crate) fn within(mut self, what: &str) -> Self {
         self.message = format!("{what}: {}", self.message);

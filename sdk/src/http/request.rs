@@ -26,6 +26,11 @@ pub struct Request {
 
 impl Request {
     pub(super) fn new(host: Host, method: &str, url: String) -> Self {
+        let is_method = !method.is_empty() && method.bytes().all(is_token);
+        let mistake = (!is_method).then(|| {
+            let message = format!("`{}` is not a method", method.escape_debug());
+            Error::from_host("invalid", message)
+        });
         Request {
             client: Client::new(host),
             method: method.to_ascii_uppercase(),
@@ -33,7 +38,7 @@ impl Request {
             headers: Vec::new(),
             body: Vec::new(),
             timeout: None,
-            mistake: None,
+            mistake,
         }
     }
 
@@ -41,7 +46,6 @@ impl Request {
     /// longer one, is replaced by the runner on the way out.
     pub fn header(mut self, name: &str, value: impl Display) -> Self {
         let value = value.to_string();
-        let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         let is_name = !name.is_empty() && name.bytes().all(is_token);
         if !is_name || value.chars().any(|c| c.is_control() && c != '\t') {
             let name = name.escape_debug();
@@ -137,4 +141,9 @@ impl Request {
             false => self.header("content-type", content_type),
         }
     }
+}
+
+/// What names of methods and headers are made of.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

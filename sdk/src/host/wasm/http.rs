@@ -19,7 +19,7 @@ impl Host {
     /// Sends a request and waits for the head of the answer.
     pub(crate) fn send(&self, outgoing: &Outgoing) -> Result<Incoming> {
         let request = request(outgoing)?;
-        let body = request.body().map_err(|()| refused("body"))?;
+        let body = request.body().map_err(|()| refused("body is"))?;
         let pending = outgoing_handler::handle(request, options(outgoing)?).map_err(error)?;
         // A server may answer, or go away, before it has read everything: what
         // happened then is said by the answer, not by the write.
@@ -57,8 +57,7 @@ fn request(outgoing: &Outgoing) -> Result<OutgoingRequest> {
         let length = outgoing.body.len().to_string();
         headers.push(("content-length".to_owned(), length.into_bytes()));
     }
-    let headers = Fields::from_list(&headers)
-        .map_err(|fault| Error::from_host("invalid", format!("a header is refused: {fault}")))?;
+    let headers = Fields::from_list(&headers).map_err(|_| refused("headers are"))?;
     let request = OutgoingRequest::new(headers);
     let method = match &*outgoing.method {
         "GET" => Method::Get,
@@ -76,16 +75,16 @@ fn request(outgoing: &Outgoing) -> Result<OutgoingRequest> {
     };
     request
         .set_method(&method)
-        .map_err(|()| refused("method"))?;
+        .map_err(|()| refused("method is"))?;
     request
         .set_scheme(Some(&scheme))
-        .map_err(|()| refused("scheme"))?;
+        .map_err(|()| refused("scheme is"))?;
     request
         .set_authority(Some(&outgoing.url.authority))
-        .map_err(|()| refused("host"))?;
+        .map_err(|()| refused("host is"))?;
     request
         .set_path_with_query(Some(&outgoing.url.path_and_query))
-        .map_err(|()| refused("path"))?;
+        .map_err(|()| refused("path is"))?;
     Ok(request)
 }
 
@@ -99,7 +98,7 @@ fn options(outgoing: &Outgoing) -> Result<Option<RequestOptions>> {
         .set_connect_timeout(nanos)
         .and_then(|()| options.set_first_byte_timeout(nanos))
         .and_then(|()| options.set_between_bytes_timeout(nanos))
-        .map_err(|()| refused("timeout"))?;
+        .map_err(|()| refused("timeout is"))?;
     Ok(Some(options))
 }
 
@@ -154,7 +153,7 @@ impl Body {
 }
 
 fn refused(part: &str) -> Error {
-    Error::from_host("invalid", format!("the request's {part} is refused"))
+    Error::from_host("invalid", format!("the request's {part} refused"))
 }
 
 fn lost() -> Error {
@@ -165,22 +164,25 @@ fn lost() -> Error {
 fn error(code: ErrorCode) -> Error {
     use ErrorCode as E;
     let (word, text) = match code {
-        E::InternalError(Some(text)) => return Error::from_host_text(&text),
+        E::InternalError(Some(text)) => return Error::from_host("unavailable", text),
+        E::DnsError(fault) => {
+            let reason = fault.rcode.unwrap_or_default();
+            let message = format!("the host's name has no address: {reason}");
+            return Error::from_host("unavailable", message);
+        }
         E::HttpRequestDenied => (
             "denied",
-            "the runner denies this request: its log says what to grant",
+            "denied: the attempt's log says what to write where",
         ),
         E::DestinationIpProhibited => (
             "denied",
-            "the host's address is not a public one, and no network is granted that it is in",
+            "denied: the host's address is not a public one; the attempt's log says more",
         ),
         E::DnsTimeout => ("timeout", "the host's name was not resolved in time"),
         E::ConnectionTimeout => ("timeout", "the host did not accept a connection in time"),
         E::ConnectionReadTimeout | E::HttpResponseTimeout => ("timeout", "no answer came in time"),
         E::ConnectionWriteTimeout => ("timeout", "the request was not taken in time"),
-        E::DnsError(_) | E::DestinationNotFound => {
-            ("unavailable", "the host's name has no address")
-        }
+        E::DestinationNotFound => ("unavailable", "the host's name has no address"),
         E::DestinationUnavailable | E::DestinationIpUnroutable | E::ConnectionRefused => {
             ("unavailable", "the host accepts no connection")
         }
@@ -189,18 +191,31 @@ fn error(code: ErrorCode) -> Error {
         }
         E::TlsCertificateError => ("unavailable", "the host's certificate is not trusted"),
         E::TlsProtocolError | E::TlsAlertReceived(_) => ("unavailable", "TLS was not agreed on"),
-        E::ConnectionLimitReached => ("limit", "too many connections are open"),
-        E::HttpRequestBodySize(_) => ("limit", "the request's body is too large"),
+        E::ConnectionLimitReached => (
+            "limit",
+            "too many requests or connections; the attempt's log says more",
+        ),
+        E::HttpRequestBodySize(_) => ("limit", "the request's body is larger than the limit"),
         E::HttpRequestHeaderSectionSize(_) | E::HttpRequestHeaderSize(_) => {
             ("limit", "the request's headers are too large")
         }
-        E::HttpResponseBodySize(_) => ("limit", "the answer's body is too large"),
+        E::HttpResponseBodySize(_) => ("limit", "the answer's body is larger than the limit"),
         E::HttpResponseHeaderSectionSize(_) | E::HttpResponseHeaderSize(_) => {
             ("limit", "the answer's headers are too large")
         }
         E::HttpRequestMethodInvalid => ("invalid", "the method is refused"),
         E::HttpRequestUriInvalid | E::HttpRequestUriTooLong => ("invalid", "the URL is refused"),
-        other => return Error::from_host("unavailable", format!("the request failed: {other}")),
+        E::HttpResponseContentCoding(_) | E::HttpResponseTransferCoding(_) => {
+            ("unavailable", "the answer is coded in an unknown way")
+        }
+        E::HttpProtocolError => ("unavailable", "the server does not speak HTTP"),
+        E::LoopDetected => ("unavailable", "the request went round in circles"),
+        E::ConfigurationError => (
+            "unavailable",
+            "the runner cannot send it; the attempt's log says more",
+        ),
+        // Not by name: the names of all of them are 2 KB of a plugin.
+        _ => ("unavailable", "the request failed"),
     };
     Error::from_host(word, text)
 }
