@@ -122,8 +122,8 @@ impl Ctx {
     }
 
     /// Runs `work` unless an earlier attempt of this task has finished a step of
-    /// this name; then its result is returned. The result is kept as JSON, at
-    /// most 1 MiB. Steps that ran SQL are kept together with that SQL: if it is
+    /// this name; then its result is returned. The result is kept as JSON,
+    /// within the task's 1 MiB of state. Steps that ran SQL are kept together with that SQL: if it is
     /// rolled back, the step runs again.
     ///
     /// Between the end of `work` and the saving of its result a crash can still

@@ -9,7 +9,8 @@ use crate::host::Host;
 /// Names of steps are part of names in the runner, which end at 200 bytes.
 const NAME_BYTES: usize = 128;
 
-/// The checkpoint of a task: one value, at most 1 MiB of JSON.
+/// The checkpoint of a task: one value. With all results of steps it is at most
+/// 1 MiB of JSON.
 ///
 /// Saved at once, and still there if the attempt fails. Only after SQL of the
 /// attempt it is saved in the same transaction: the two are true together.
