@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use super::capability::FakeHttp;
 use super::load::Shared;
 use super::net::Net;
+use super::redact::Redactor;
 use super::state::{SharedLogs, State, lock};
 use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem};
 
@@ -20,6 +22,10 @@ pub(super) struct Access {
     pub(super) book: Arc<GrantBook>,
     /// The runner's way out.
     pub(super) net: Arc<Net>,
+    /// Answers in place of the network.
+    pub(super) fake_http: Option<Arc<dyn FakeHttp>>,
+    /// Hides the secrets that the plugin may have, if it may have any.
+    pub(super) redactor: Option<Arc<Redactor>>,
 }
 
 impl Access {
@@ -32,12 +38,15 @@ impl Access {
             return None;
         }
         let book = shared.config.grants.load_full();
+        let grant = book.of(plugin);
         Some(Box::new(Access {
             plugin: Arc::clone(plugin),
             info: Arc::clone(info),
-            grant: book.of(plugin),
+            redactor: Redactor::of(&grant, &book),
+            grant,
             book,
             net: Arc::clone(&shared.net),
+            fake_http: shared.config.fake_http.clone(),
         }))
     }
 
@@ -72,6 +81,7 @@ impl Denied {
     pub(super) fn tell_to(self, plugin: Option<&str>, logs: &SharedLogs) -> Problem {
         let plugin = plugin.unwrap_or("NAME");
         let Denied { what, need, grant } = self;
+        let what = lock(logs).hidden(&what).into_owned();
         let mut lines = Vec::new();
         if let Some(need) = need {
             lines.push(format!(
@@ -91,8 +101,11 @@ impl Denied {
             true => format!("denied {what}"),
             false => format!("denied {what}: {}", lines.join("; and ")),
         };
-        // A flood is noticed by the next line that the guest itself writes.
-        let _ = lock(logs).write(LogLevel::Warn, &message, "");
+        // Each on a line of its own, to be pasted. A flood is noticed by the
+        // next line that the guest itself writes.
+        for line in message.lines() {
+            let _ = lock(logs).write(LogLevel::Warn, line, "");
+        }
         Problem::new("denied", message)
     }
 }

@@ -145,6 +145,7 @@ fn link_progress(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()>
         {
             if let Some(attempt) = &state.attempt {
                 let fraction = if fraction.is_nan() { 0.0 } else { fraction };
+                let message = lock(&state.logs).hidden(&message).into_owned();
                 attempt.signal.report(Progress {
                     fraction: fraction.clamp(0.0, 1.0),
                     message: clean(&message, PROGRESS_BYTES),

@@ -12,7 +12,7 @@ const MAX_HANDLERS: usize = 1_000;
 /// Functions that a plugin must export.
 const EXPORTS: [&str; 2] = ["describe", "run"];
 /// Interfaces of WASI 0.2 that are linked.
-const WASI: [&str; 27] = [
+const WASI: [&str; 29] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stderr",
@@ -27,6 +27,8 @@ const WASI: [&str; 27] = [
     "wasi:clocks/wall-clock",
     "wasi:filesystem/preopens",
     "wasi:filesystem/types",
+    "wasi:http/outgoing-handler",
+    "wasi:http/types",
     "wasi:io/error",
     "wasi:io/poll",
     "wasi:io/streams",

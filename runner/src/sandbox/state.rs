@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::access::Access;
+use super::capability::Http;
 use super::limiter::Limiter;
 use super::logs::Logs;
 use super::wasi::Wasi;
@@ -46,6 +48,8 @@ pub(super) struct State {
     pub(super) sql_statements: u32,
     table: ResourceTable,
     wasi: Option<Box<Wasi>>,
+    /// Made when the guest first asks for HTTP.
+    http: Option<Box<Http>>,
 }
 
 impl State {
@@ -67,7 +71,16 @@ impl State {
             sql_statements: 0,
             table,
             wasi: None,
+            http: None,
         }
+    }
+
+    /// Lets the attempt do what its handler asks for and is granted, and keeps
+    /// the secrets of that out of its log.
+    pub(super) fn allow(&mut self, access: Option<Box<Access>>) {
+        let redactor = access.as_ref().and_then(|access| access.redactor.clone());
+        lock(&self.logs).hide(redactor);
+        self.access = access;
     }
 
     /// The attempt's way to the database, and its limits.
@@ -96,6 +109,20 @@ impl State {
     /// reaches the log.
     pub(super) fn close(&mut self) {
         self.table = ResourceTable::new();
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let http = self.http.get_or_insert_with(|| {
+            let access = self.access.as_deref();
+            Http::new(access, &self.limits, self.started, &self.logs)
+        });
+        WasiHttpCtxView {
+            hooks: &mut http.hooks,
+            table: &mut self.table,
+            ctx: &mut http.context,
+        }
     }
 }
 

@@ -14,17 +14,19 @@ mod dial;
 mod resolve;
 #[cfg(test)]
 pub(super) mod scripted;
+mod tls;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
 
 use crate::task::{AddressKind, Destination, Network};
 pub(super) use dial::dial;
-pub(super) use resolve::{Lookup, Resolver, SystemResolver};
+pub(super) use resolve::{Resolver, SystemResolver};
 
 /// Connections of one runner at a time, all its attempts together. Half of the
 /// 1,024 files that a process may usually open; who comes later waits, until
@@ -35,10 +37,11 @@ pub(super) const CONNECTIONS: usize = 512;
 const ADDRESSES: usize = 64;
 
 /// What all attempts of a runner share on their way out.
-#[derive(Debug)]
 pub(super) struct Net {
     resolver: Arc<dyn Resolver>,
     connections: Arc<Semaphore>,
+    /// Made with the first connection that needs it: reads files.
+    tls: OnceCell<TlsConnector>,
 }
 
 /// Room for one more connection. Held for as long as the connection is open.
@@ -54,7 +57,7 @@ pub(super) enum NetError {
     #[error("look up `{host}`: {reason}")]
     Lookup { host: String, reason: String },
     /// A name that leads where the attempt must not go.
-    #[error("`{host}` leads to {address}, {}", .kind.as_str())]
+    #[error("{}", prohibited(host, *address, *kind))]
     Prohibited {
         host: String,
         address: IpAddr,
@@ -72,6 +75,17 @@ pub(super) enum NetError {
     /// The time was over before the runner had room for one more connection.
     #[error("the runner has {CONNECTIONS} connections open, which is its limit")]
     NoRoom,
+    /// This machine trusts nobody.
+    #[error("{0}")]
+    Tls(String),
+}
+
+fn prohibited(host: &str, address: IpAddr, kind: AddressKind) -> String {
+    let kind = kind.as_str();
+    match host.trim_matches(['[', ']']) == address.to_string() {
+        true => format!("{address} is {kind}"),
+        false => format!("`{host}` leads to {address}, {kind}"),
+    }
 }
 
 impl NetError {
@@ -114,16 +128,35 @@ impl Net {
         Arc::new(Net {
             resolver,
             connections: Arc::new(Semaphore::new(connections)),
+            tls: OnceCell::new(),
         })
+    }
+
+    /// Trusts these authorities in place of the system's.
+    #[cfg(test)]
+    pub(super) fn trust(&self, roots: rustls::RootCertStore) {
+        let connector = tls::trusting(roots).expect("a configuration");
+        assert!(self.tls.set(connector).is_ok(), "set once");
+    }
+
+    /// TLS with the system's authorities. Cancel-safe.
+    pub(super) async fn tls(&self) -> Result<TlsConnector, NetError> {
+        let made = self.tls.get_or_try_init(async || {
+            let made = tokio::task::spawn_blocking(tls::system).await;
+            made.unwrap_or_else(|error| Err(error.to_string()))
+        });
+        made.await.cloned().map_err(NetError::Tls)
     }
 
     /// Waits for room for one more connection. Cancel-safe.
     pub(super) async fn room(&self, deadline: Instant) -> Result<Room, NetError> {
         let room = Arc::clone(&self.connections).acquire_owned();
         match tokio::time::timeout_at(deadline, room).await {
-            Ok(Ok(room)) => Ok(room),
+            // Connections end with their attempts: room at the very deadline is
+            // room for nobody.
+            Ok(Ok(room)) if Instant::now() < deadline => Ok(room),
             // The semaphore is never closed.
-            Ok(Err(_)) | Err(_) => Err(NetError::NoRoom),
+            Ok(_) | Err(_) => Err(NetError::NoRoom),
         }
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Lookup, Resolver};
+use super::resolve::{Lookup, Resolver};
 
 /// Answers each name with what was written for it, one answer after the other;
 /// the last one stays.

@@ -144,7 +144,7 @@ fn unknown_imports_are_named() {
     let text = r#"(component
         (import "wasi:sockets/tcp@0.2.0" (instance))
         (import "wasi:nn/tensor@0.2.0" (instance))
-        (import "wasi:http/outgoing-handler@0.2.0" (instance))
+        (import "wasi:http/incoming-handler@0.2.0" (instance))
         (import "wasi:cli/exit@0.2.0" (instance))
         (import "pgtq:plugin/log@1.0.0" (instance))
         (import "pgtq:plugin/mind-reading@1.3.0" (instance))
@@ -157,7 +157,7 @@ fn unknown_imports_are_named() {
         [
             "evil",
             "pgtq:plugin/mind-reading@1.3.0",
-            "wasi:http/outgoing-handler@0.2.0",
+            "wasi:http/incoming-handler@0.2.0",
             "wasi:nn/tensor@0.2.0"
         ]
     );
