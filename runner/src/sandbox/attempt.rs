@@ -56,7 +56,7 @@ pub(super) async fn run(
     attempt: Attempt,
 ) -> Report {
     let mut state = State::new(Some(attempt.clone()), Arc::clone(&limits));
-    state.access = access;
+    state.allow(access);
     let retries = attempt.task.retries.unwrap_or(info.retry.retries);
     state.max_attempts = match retries {
         Retries::Limited(n) => Some(n.saturating_add(1)),
@@ -124,7 +124,7 @@ fn report(store: Store<State>, ended: Ended, limits: &Limits, digest: Digest) ->
     let wall = state.started.elapsed();
     state.close();
     let mut logs = lock(&state.logs);
-    let outcome = match ended {
+    let mut outcome = match ended {
         Ended::Returned(Ok(result)) => completed(result, limits),
         Ended::Returned(Err(failure)) => failed(&failure, limits),
         Ended::TimedOut => retry(failure::timeout(limits)),
@@ -139,6 +139,9 @@ fn report(store: Store<State>, ended: Ended, limits: &Limits, digest: Digest) ->
             },
         )),
     };
+    if let Some(redactor) = logs.redactor() {
+        redactor.hide_in(&mut outcome);
+    }
     let (lines, logs_dropped) = logs.take();
     Report {
         outcome,

@@ -1,9 +1,12 @@
 //! The log lines of one attempt: cleaned, counted, capped.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::value::RawValue;
 
+use super::redact::Redactor;
 use super::stop::HostStop;
 use crate::task::{Limits, LogLevel, LogLine};
 
@@ -29,6 +32,8 @@ pub(super) struct Logs {
     written: u64,
     panic: Option<String>,
     stderr_panic: Option<String>,
+    /// Only where there are secrets to hide.
+    redactor: Option<Arc<Redactor>>,
 }
 
 impl Logs {
@@ -42,6 +47,25 @@ impl Logs {
             written: 0,
             panic: None,
             stderr_panic: None,
+            redactor: None,
+        }
+    }
+
+    /// Hides secrets in all that is written from now on.
+    pub(super) fn hide(&mut self, redactor: Option<Arc<Redactor>>) {
+        self.redactor = redactor;
+    }
+
+    /// What hides the attempt's secrets, if it has any.
+    pub(super) fn redactor(&self) -> Option<Arc<Redactor>> {
+        self.redactor.clone()
+    }
+
+    /// A text without the attempt's secrets.
+    pub(super) fn hidden<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match &self.redactor {
+            Some(redactor) => redactor.hide(text),
+            None => Cow::Borrowed(text),
         }
     }
 
@@ -60,8 +84,9 @@ impl Logs {
         if self.lines.len() as u64 >= self.max_lines || self.bytes >= self.max_bytes {
             return Ok(());
         }
-        let message = clean(message, LINE_BYTES);
-        let fields = object(fields);
+        // Before anything is cut off: half a secret would not be recognised.
+        let message = clean(&self.hidden(message), LINE_BYTES);
+        let fields = object(&self.hidden(fields));
         let size = message.len() + fields.as_ref().map_or(0, |fields| fields.get().len());
         let size = size as u64 + LINE_OVERHEAD;
         if self.bytes.saturating_add(size) > self.max_bytes {
@@ -81,6 +106,7 @@ impl Logs {
 
     /// One line that came by stderr. Keeps what a panic hook prints there.
     pub(super) fn write_stderr(&mut self, line: &str) -> Result<(), HostStop> {
+        let line = &*self.hidden(line).into_owned();
         match &mut self.stderr_panic {
             Some(panic) if panic.len() < PANIC_BYTES && !line.starts_with("note:") => {
                 panic.push('\n');
@@ -97,7 +123,7 @@ impl Logs {
 
     /// Notes the message of a panic that the guest announced.
     pub(super) fn panicked(&mut self, message: &str) {
-        self.panic = Some(clean_text(message, PANIC_BYTES));
+        self.panic = Some(clean_text(&self.hidden(message), PANIC_BYTES));
     }
 
     /// The message of the guest's panic, if there was one.

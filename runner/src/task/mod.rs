@@ -31,7 +31,7 @@ pub use ids::{ClaimId, Digest, RunnerId, TaskId};
 pub use limits::{LimitRequest, Limits};
 pub use manifest::{HandlerInfo, Manifest, PluginInfo};
 pub use name::{Name, NameError};
-pub use network::Network;
+pub use network::{AddressKind, Destination, Network};
 pub use outcome::{ErrorKind, Failure, LogLevel, LogLine, Outcome, Report, Usage};
 pub use push::{MAX_ARGS_BYTES, NewTask};
 pub use retry::{Backoff, Retries, RetryPolicy};
