@@ -22,6 +22,9 @@ pub(crate) struct Needs {
     pub(crate) files: Vec<String>,
 }
 
+/// Brings a text into its one form, or says what to write.
+type Check = fn(&str) -> Result<String, String>;
+
 const KNOWN: [&str; 5] = ["http", "tcp", "sql", "secret", "files"];
 
 impl Needs {
@@ -39,7 +42,7 @@ impl Needs {
 
     fn add(&mut self, key: &Ident, value: Option<Vec<LitStr>>, errors: &Errors) {
         let word = key.to_string();
-        let (list, check, example): (_, fn(&str) -> Result<String, String>, _) = match &*word {
+        let (list, check, example): (_, Check, _) = match &*word {
             "http" => (&mut self.http, rule::http, "\"https://api.example.com\""),
             "tcp" => (&mut self.tcp, rule::tcp, "\"smtp.example.com:587\""),
             "secret" => (&mut self.secrets, rule::secret, "\"stripe\""),

@@ -155,29 +155,29 @@ pub struct Row {
 }
 
 /// What names a column: its name, or its place from 0.
-pub trait ColumnName {
+pub trait ColumnName: Copy {
     /// The place among the names, if there is such a column.
-    fn place<'a>(&self, names: impl Iterator<Item = &'a str>) -> Option<usize>;
+    fn place<'a>(self, names: impl Iterator<Item = &'a str>) -> Option<usize>;
     /// For messages.
-    fn shown(&self) -> String;
+    fn shown(self) -> String;
 }
 
 impl ColumnName for &str {
-    fn place<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Option<usize> {
-        names.position(|name| name == *self)
+    fn place<'a>(self, mut names: impl Iterator<Item = &'a str>) -> Option<usize> {
+        names.position(|name| name == self)
     }
 
-    fn shown(&self) -> String {
+    fn shown(self) -> String {
         format!("`{self}`")
     }
 }
 
 impl ColumnName for usize {
-    fn place<'a>(&self, names: impl Iterator<Item = &'a str>) -> Option<usize> {
-        (*self < names.count()).then_some(*self)
+    fn place<'a>(self, names: impl Iterator<Item = &'a str>) -> Option<usize> {
+        (self < names.count()).then_some(self)
     }
 
-    fn shown(&self) -> String {
+    fn shown(self) -> String {
         self.to_string()
     }
 }
