@@ -139,8 +139,8 @@ async fn attempt(core: &Core, taken: Taken, handler: &dyn Handler, policy: Retry
         Some(Stop::Lost) => {
             core.stats.stale.fetch_add(1, Relaxed);
         }
-        asked => {
-            let cancelled = asked == Some(Stop::Cancel);
+        _ => {
+            let cancelled = signal.is_cancelled();
             hand_over(core, taken, report, policy, started, cancelled).await;
         }
     }

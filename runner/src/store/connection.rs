@@ -47,9 +47,10 @@ pub(super) enum Role {
     General,
     Rescue,
     Bulk,
+    Live,
 }
 
-const ROLES: usize = 6;
+const ROLES: usize = 7;
 
 impl Role {
     /// How long one statement may take. After that the connection is given up.
@@ -57,6 +58,8 @@ impl Role {
         Duration::from_secs(match self {
             // Below the lease, so that a runner notices before it is rescued.
             Role::Beat => 5,
+            // What is not passed on now is passed on a second later.
+            Role::Live => 3,
             Role::Claim => 10,
             Role::Finish | Role::General | Role::Rescue => 30,
             Role::Bulk => 300,

@@ -35,7 +35,8 @@ pub struct Pruned {
     pub created: u64,
     /// Partitions dropped.
     pub dropped: u64,
-    /// Rows deleted one by one: old keys, and history without a partition.
+    /// Rows deleted one by one: old keys, history without a partition, and log
+    /// lines that dead runners left.
     pub rows: u64,
 }
 
@@ -90,10 +91,11 @@ impl Store {
         let rows = self
             .run(Role::Bulk, "prune history", sql!("prune"), &[&seconds])
             .await?;
+        let lines = self.prune_log_lines(retention).await?;
         Ok(Pruned {
             created: count(&rows[0], "created"),
             dropped: count(&rows[0], "dropped"),
-            rows: count(&rows[0], "deleted"),
+            rows: count(&rows[0], "deleted") + lines,
         })
     }
 }
