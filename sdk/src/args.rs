@@ -146,7 +146,7 @@ fn takes(names: &[&str]) -> String {
 }
 
 /// What was found, short enough for an error message.
-fn found(value: &Value) -> String {
+pub(crate) fn found(value: &Value) -> String {
     const LONGEST: usize = 40;
     let kind = match value {
         Value::Null => return "null".to_owned(),

@@ -429,6 +429,26 @@ pub mod pgtq {
                     ret as u64
                 }
             }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Whether somebody asked to cancel the task. A handler that asks is given a
+            /// few seconds to end by itself when it happens; others are stopped at once.
+            #[allow(async_fn_in_trait)]
+            pub fn is_cancelled() -> bool {
+                unsafe {
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "pgtq:plugin/context@1.0.0")]
+                    unsafe extern "C" {
+                        #[link_name = "is-cancelled"]
+                        fn wit_import0() -> i32;
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import0() -> i32 {
+                        unreachable!()
+                    }
+                    let ret = wit_import0();
+                    _rt::bool_lift(ret as u8)
+                }
+            }
         }
         /// Log lines, kept with the attempt.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
@@ -754,6 +774,551 @@ pub mod pgtq {
                 }
             }
             impl ::core::error::Error for Failure {}
+            /// Why the host did not do what it was asked for.
+            #[derive(Clone)]
+            pub struct Problem {
+                /// A word for programs: `denied`, `limit`, `timeout`, `unavailable`,
+                /// `lost`, `invalid`, or `sql:` and a SQLSTATE.
+                pub code: _rt::String,
+                /// For people: what happened and, where there is one, the next step.
+                pub message: _rt::String,
+            }
+            impl ::core::fmt::Debug for Problem {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Problem")
+                        .field("code", &self.code)
+                        .field("message", &self.message)
+                        .finish()
+                }
+            }
+            impl ::core::fmt::Display for Problem {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    write!(f, "{:?}", self)
+                }
+            }
+            impl ::core::error::Error for Problem {}
+        }
+        /// SQL in the task's own transaction, which the first statement opens. It is
+        /// committed together with the task's success, its result and its child tasks,
+        /// and rolled back with everything else. A statement that fails dooms the
+        /// transaction: the attempt cannot succeed any more.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod sql {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            pub type Problem = super::super::super::pgtq::plugin::types::Problem;
+            #[allow(unused_unsafe, clippy::all)]
+            /// Runs one statement. `params` is a JSON array, one item for each `$1`, `$2`, ...
+            /// The answer is a JSON object: `columns` (objects of `name` and `type`),
+            /// `rows` (an array of arrays) and `affected` (a count).
+            #[allow(async_fn_in_trait)]
+            pub fn run(
+                statement: &str,
+                params: &str,
+            ) -> ::core::result::Result<_rt::String, Problem> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 5 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 5
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = statement;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec1 = params;
+                    let ptr1 = vec1.as_ptr().cast::<u8>();
+                    let len1 = vec1.len();
+                    let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "pgtq:plugin/sql@1.0.0")]
+                    unsafe extern "C" {
+                        #[link_name = "run"]
+                        fn wit_import3(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import3(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import3(ptr0.cast_mut(), len0, ptr1.cast_mut(), len1, ptr2);
+                    let l4 = i32::from(*ptr2.add(0).cast::<u8>());
+                    let result14 = match l4 {
+                        0 => {
+                            let e = {
+                                let l5 = *ptr2
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l6 = *ptr2
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len7 = l6;
+                                let bytes7 = _rt::Vec::from_raw_parts(
+                                    l5.cast(),
+                                    len7,
+                                    len7,
+                                );
+                                _rt::string_lift(bytes7)
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l8 = *ptr2
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l9 = *ptr2
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len10 = l9;
+                                let bytes10 = _rt::Vec::from_raw_parts(
+                                    l8.cast(),
+                                    len10,
+                                    len10,
+                                );
+                                let l11 = *ptr2
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l12 = *ptr2
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len13 = l12;
+                                let bytes13 = _rt::Vec::from_raw_parts(
+                                    l11.cast(),
+                                    len13,
+                                    len13,
+                                );
+                                super::super::super::pgtq::plugin::types::Problem {
+                                    code: _rt::string_lift(bytes10),
+                                    message: _rt::string_lift(bytes13),
+                                }
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result14
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Saves the state called "" and commits it together with what SQL did so
+            /// far. The next statement opens a new transaction.
+            #[allow(async_fn_in_trait)]
+            pub fn checkpoint(value: &str) -> ::core::result::Result<(), Problem> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 5 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 5
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = value;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "pgtq:plugin/sql@1.0.0")]
+                    unsafe extern "C" {
+                        #[link_name = "checkpoint"]
+                        fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, ptr1);
+                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                    let result10 = match l3 {
+                        0 => {
+                            let e = ();
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l4 = *ptr1
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l5 = *ptr1
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len6 = l5;
+                                let bytes6 = _rt::Vec::from_raw_parts(
+                                    l4.cast(),
+                                    len6,
+                                    len6,
+                                );
+                                let l7 = *ptr1
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l8 = *ptr1
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len9 = l8;
+                                let bytes9 = _rt::Vec::from_raw_parts(
+                                    l7.cast(),
+                                    len9,
+                                    len9,
+                                );
+                                super::super::super::pgtq::plugin::types::Problem {
+                                    code: _rt::string_lift(bytes6),
+                                    message: _rt::string_lift(bytes9),
+                                }
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result10
+                }
+            }
+        }
+        /// Values saved for later attempts of the same task.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod state {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            pub type Problem = super::super::super::pgtq::plugin::types::Problem;
+            #[allow(unused_unsafe, clippy::all)]
+            /// The value saved under a name; "" is the checkpoint.
+            #[allow(async_fn_in_trait)]
+            pub fn load(
+                name: &str,
+            ) -> ::core::result::Result<::core::option::Option<_rt::String>, Problem> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 5 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 5
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = name;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "pgtq:plugin/state@1.0.0")]
+                    unsafe extern "C" {
+                        #[link_name = "load"]
+                        fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, ptr1);
+                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                    let result14 = match l3 {
+                        0 => {
+                            let e = {
+                                let l4 = i32::from(
+                                    *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                match l4 {
+                                    0 => None,
+                                    1 => {
+                                        let e = {
+                                            let l5 = *ptr1
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l6 = *ptr1
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len7 = l6;
+                                            let bytes7 = _rt::Vec::from_raw_parts(
+                                                l5.cast(),
+                                                len7,
+                                                len7,
+                                            );
+                                            _rt::string_lift(bytes7)
+                                        };
+                                        Some(e)
+                                    }
+                                    _ => _rt::invalid_enum_discriminant(),
+                                }
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l8 = *ptr1
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l9 = *ptr1
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len10 = l9;
+                                let bytes10 = _rt::Vec::from_raw_parts(
+                                    l8.cast(),
+                                    len10,
+                                    len10,
+                                );
+                                let l11 = *ptr1
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l12 = *ptr1
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len13 = l12;
+                                let bytes13 = _rt::Vec::from_raw_parts(
+                                    l11.cast(),
+                                    len13,
+                                    len13,
+                                );
+                                super::super::super::pgtq::plugin::types::Problem {
+                                    code: _rt::string_lift(bytes10),
+                                    message: _rt::string_lift(bytes13),
+                                }
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result14
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Saves JSON text: together with the open SQL transaction if `with-sql`
+            /// and there is one, else at once.
+            #[allow(async_fn_in_trait)]
+            pub fn save(
+                name: &str,
+                value: &str,
+                with_sql: bool,
+            ) -> ::core::result::Result<(), Problem> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 5 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 5
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = name;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec1 = value;
+                    let ptr1 = vec1.as_ptr().cast::<u8>();
+                    let len1 = vec1.len();
+                    let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "pgtq:plugin/state@1.0.0")]
+                    unsafe extern "C" {
+                        #[link_name = "save"]
+                        fn wit_import3(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: i32,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import3(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import3(
+                        ptr0.cast_mut(),
+                        len0,
+                        ptr1.cast_mut(),
+                        len1,
+                        match &with_sql {
+                            true => 1,
+                            false => 0,
+                        },
+                        ptr2,
+                    );
+                    let l4 = i32::from(*ptr2.add(0).cast::<u8>());
+                    let result11 = match l4 {
+                        0 => {
+                            let e = ();
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l5 = *ptr2
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l6 = *ptr2
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len7 = l6;
+                                let bytes7 = _rt::Vec::from_raw_parts(
+                                    l5.cast(),
+                                    len7,
+                                    len7,
+                                );
+                                let l8 = *ptr2
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l9 = *ptr2
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len10 = l9;
+                                let bytes10 = _rt::Vec::from_raw_parts(
+                                    l8.cast(),
+                                    len10,
+                                    len10,
+                                );
+                                super::super::super::pgtq::plugin::types::Problem {
+                                    code: _rt::string_lift(bytes7),
+                                    message: _rt::string_lift(bytes10),
+                                }
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result11
+                }
+            }
+        }
+        /// Values that the operator holds.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod secrets {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            pub type Problem = super::super::super::pgtq::plugin::types::Problem;
+            #[allow(unused_unsafe, clippy::all)]
+            /// A secret's value, where the operator lets the plugin read it. In the
+            /// headers of an HTTP request `{{secret:NAME}}` stands for the value, too,
+            /// without the plugin seeing it.
+            #[allow(async_fn_in_trait)]
+            pub fn read(name: &str) -> ::core::result::Result<_rt::String, Problem> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 5 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 5
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = name;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "pgtq:plugin/secrets@1.0.0")]
+                    unsafe extern "C" {
+                        #[link_name = "read"]
+                        fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, ptr1);
+                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                    let result13 = match l3 {
+                        0 => {
+                            let e = {
+                                let l4 = *ptr1
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l5 = *ptr1
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len6 = l5;
+                                let bytes6 = _rt::Vec::from_raw_parts(
+                                    l4.cast(),
+                                    len6,
+                                    len6,
+                                );
+                                _rt::string_lift(bytes6)
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l7 = *ptr1
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l8 = *ptr1
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len9 = l8;
+                                let bytes9 = _rt::Vec::from_raw_parts(
+                                    l7.cast(),
+                                    len9,
+                                    len9,
+                                );
+                                let l10 = *ptr1
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l11 = *ptr1
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len12 = l11;
+                                let bytes12 = _rt::Vec::from_raw_parts(
+                                    l10.cast(),
+                                    len12,
+                                    len12,
+                                );
+                                super::super::super::pgtq::plugin::types::Problem {
+                                    code: _rt::string_lift(bytes9),
+                                    message: _rt::string_lift(bytes12),
+                                }
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result13
+                }
+            }
         }
     }
 }
@@ -774,6 +1339,17 @@ mod _rt {
             String::from_utf8(bytes).unwrap()
         } else {
             unsafe { String::from_utf8_unchecked(bytes) }
+        }
+    }
+    pub unsafe fn bool_lift(val: u8) -> bool {
+        if cfg!(debug_assertions) {
+            match val {
+                0 => false,
+                1 => true,
+                _ => panic!("invalid bool discriminant"),
+            }
+        } else {
+            val != 0
         }
     }
     pub fn as_f64<T: AsF64>(t: T) -> f64 {
@@ -868,25 +1444,35 @@ pub(crate) use __export_plugin_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 822] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xb9\x05\x01A\x02\x01\
-A\x11\x01B\x0d\x01@\0\0w\x04\0\x07task-id\x01\0\x01@\0\0y\x04\0\x07attempt\x01\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1201] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xb4\x08\x01A\x02\x01\
+A\x18\x01B\x0f\x01@\0\0w\x04\0\x07task-id\x01\0\x01@\0\0y\x04\0\x07attempt\x01\x01\
 \x01ky\x01@\0\0\x02\x04\0\x0cmax-attempts\x01\x03\x01@\0\0s\x04\0\x05queue\x01\x04\
 \x04\0\x0fidempotency-key\x01\x04\x04\0\x0cpushed-at-ms\x01\0\x04\0\x09due-at-ms\
-\x01\0\x04\0\x0cremaining-ms\x01\0\x03\0\x19pgtq:plugin/context@1.0.0\x05\0\x01B\
-\x06\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01@\x03\x05\
-level\x01\x07messages\x06fieldss\x01\0\x04\0\x05write\x01\x02\x01@\x01\x07messag\
-es\x01\0\x04\0\x08panicked\x01\x03\x03\0\x15pgtq:plugin/log@1.0.0\x05\x01\x01B\x02\
-\x01@\x02\x08fractionu\x07messages\x01\0\x04\0\x06report\x01\0\x03\0\x1apgtq:plu\
-gin/progress@1.0.0\x05\x02\x01B\x03\x01j\0\x01s\x01@\x03\x07handlers\x04argss\x07\
-optionss\0\0\x04\0\x04push\x01\x01\x03\0\x16pgtq:plugin/push@1.0.0\x05\x03\x01B\x06\
-\x01m\x04\x05retry\x04fail\x06snooze\x06cancel\x04\0\x07verdict\x03\0\0\x01kw\x01\
-ks\x01r\x05\x07verdict\x01\x08delay-ms\x02\x04codes\x07messages\x07details\x03\x04\
-\0\x07failure\x03\0\x04\x03\0\x17pgtq:plugin/types@1.0.0\x05\x04\x02\x03\0\x04\x07\
-failure\x03\0\x07failure\x03\0\x05\x01@\0\0s\x04\0\x08describe\x01\x07\x01j\x01s\
-\x01\x06\x01@\x02\x07handlers\x04argss\0\x08\x04\0\x03run\x01\x09\x04\0\x18pgtq:\
-plugin/plugin@1.0.0\x04\0\x0b\x0c\x01\0\x06plugin\x03\0\0\0G\x09producers\x01\x0c\
-processed-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+\x01\0\x04\0\x0cremaining-ms\x01\0\x01@\0\0\x7f\x04\0\x0cis-cancelled\x01\x05\x03\
+\0\x19pgtq:plugin/context@1.0.0\x05\0\x01B\x06\x01m\x04\x05debug\x04info\x04warn\
+\x05error\x04\0\x05level\x03\0\0\x01@\x03\x05level\x01\x07messages\x06fieldss\x01\
+\0\x04\0\x05write\x01\x02\x01@\x01\x07messages\x01\0\x04\0\x08panicked\x01\x03\x03\
+\0\x15pgtq:plugin/log@1.0.0\x05\x01\x01B\x02\x01@\x02\x08fractionu\x07messages\x01\
+\0\x04\0\x06report\x01\0\x03\0\x1apgtq:plugin/progress@1.0.0\x05\x02\x01B\x03\x01\
+j\0\x01s\x01@\x03\x07handlers\x04argss\x07optionss\0\0\x04\0\x04push\x01\x01\x03\
+\0\x16pgtq:plugin/push@1.0.0\x05\x03\x01B\x08\x01m\x04\x05retry\x04fail\x06snooz\
+e\x06cancel\x04\0\x07verdict\x03\0\0\x01kw\x01ks\x01r\x05\x07verdict\x01\x08dela\
+y-ms\x02\x04codes\x07messages\x07details\x03\x04\0\x07failure\x03\0\x04\x01r\x02\
+\x04codes\x07messages\x04\0\x07problem\x03\0\x06\x03\0\x17pgtq:plugin/types@1.0.\
+0\x05\x04\x02\x03\0\x04\x07problem\x01B\x08\x02\x03\x02\x01\x05\x04\0\x07problem\
+\x03\0\0\x01j\x01s\x01\x01\x01@\x02\x09statements\x06paramss\0\x02\x04\0\x03run\x01\
+\x03\x01j\0\x01\x01\x01@\x01\x05values\0\x04\x04\0\x0acheckpoint\x01\x05\x03\0\x15\
+pgtq:plugin/sql@1.0.0\x05\x06\x01B\x09\x02\x03\x02\x01\x05\x04\0\x07problem\x03\0\
+\0\x01ks\x01j\x01\x02\x01\x01\x01@\x01\x04names\0\x03\x04\0\x04load\x01\x04\x01j\
+\0\x01\x01\x01@\x03\x04names\x05values\x08with-sql\x7f\0\x05\x04\0\x04save\x01\x06\
+\x03\0\x17pgtq:plugin/state@1.0.0\x05\x07\x01B\x05\x02\x03\x02\x01\x05\x04\0\x07\
+problem\x03\0\0\x01j\x01s\x01\x01\x01@\x01\x04names\0\x02\x04\0\x04read\x01\x03\x03\
+\0\x19pgtq:plugin/secrets@1.0.0\x05\x08\x02\x03\0\x04\x07failure\x03\0\x07failur\
+e\x03\0\x09\x01@\0\0s\x04\0\x08describe\x01\x0b\x01j\x01s\x01\x0a\x01@\x02\x07ha\
+ndlers\x04argss\0\x0c\x04\0\x03run\x01\x0d\x04\0\x18pgtq:plugin/plugin@1.0.0\x04\
+\0\x0b\x0c\x01\0\x06plugin\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwi\
+t-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -57,6 +57,23 @@ impl Error {
         Error::new(chain(cause.as_ref()))
     }
 
+    /// What the host answers instead of doing what it was asked for. All but
+    /// `invalid` may be otherwise at the next attempt; a denial, for one, once
+    /// the operator has granted what is missing.
+    pub(crate) fn from_host(code: impl Into<String>, message: impl fmt::Display) -> Self {
+        let error = Error::new(message).code(code);
+        match error.code == "invalid" {
+            true => error.fatal(),
+            false => error,
+        }
+    }
+
+    /// The same error with words before its message.
+    pub(crate) fn within(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     /// Gives up: the task is failed now, whatever its retry policy says.
     #[must_use]
     pub fn fatal(mut self) -> Self {

@@ -38,11 +38,15 @@ mod error;
 #[cfg(target_arch = "wasm32")]
 mod guest;
 mod host;
+pub mod http;
 #[doc(hidden)]
 pub mod log;
 mod push;
 mod registry;
 mod returned;
+mod secret;
+pub mod sql;
+mod state;
 #[cfg(not(target_arch = "wasm32"))]
 mod testing;
 
@@ -52,8 +56,10 @@ pub use error::{Error, Result, ResultExt, Verdict, cancel, snooze};
 pub use log::Level;
 pub use pgtq_sdk_macros::{data, handler};
 pub use push::{Retries, Task};
+pub use secret::Secret;
+pub use state::State;
 #[cfg(not(target_arch = "wasm32"))]
-pub use testing::{Logged, Pushed, TestCtx};
+pub use testing::{Logged, Pushed, Reply, Requested, Statement, TestCtx};
 
 // For the code that `#[data]` writes, and for plugins that need the same versions.
 pub use {schemars, serde, serde_json};

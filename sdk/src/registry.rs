@@ -35,6 +35,15 @@ pub(crate) fn run(name: &str, args: &str) -> Result<String> {
     }
 }
 
+/// What the attribute says about a handler.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn info(name: &str) -> Option<&'static str> {
+    let mut entries = inventory::iter::<Entry>();
+    entries
+        .find(|entry| entry.name == name)
+        .map(|entry| entry.info)
+}
+
 /// The manifest as JSON text.
 pub(crate) fn describe() -> String {
     // In order of names: the linker's order is nobody's business. Inserted one

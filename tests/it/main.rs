@@ -5,6 +5,7 @@ mod concurrency;
 mod containment;
 mod crash;
 mod lifecycle;
+mod live;
 mod outage;
 mod plugins;
 mod readme;

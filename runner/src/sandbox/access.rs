@@ -3,12 +3,16 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-
-use super::state::State;
+use super::capability::FakeHttp;
+use super::load::Shared;
+use super::net::Net;
+use super::redact::Redactor;
+use super::state::{SharedLogs, State, lock};
 use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem};
 
-/// Made for handlers that ask for something; all others have none.
+/// Made for handlers that ask for something; all others have none. A clone is
+/// another handle to the same.
+#[derive(Clone)]
 pub(super) struct Access {
     /// What grants call the plugin.
     pub(super) plugin: Arc<str>,
@@ -16,23 +20,33 @@ pub(super) struct Access {
     pub(super) grant: Arc<Grant>,
     /// The grants of the moment the attempt began: secrets come from here.
     pub(super) book: Arc<GrantBook>,
+    /// The runner's way out.
+    pub(super) net: Arc<Net>,
+    /// Answers in place of the network.
+    pub(super) fake_http: Option<Arc<dyn FakeHttp>>,
+    /// Hides the secrets that the plugin may have, if it may have any.
+    pub(super) redactor: Option<Arc<Redactor>>,
 }
 
 impl Access {
     pub(super) fn new(
         plugin: &Arc<str>,
         info: &Arc<HandlerInfo>,
-        grants: &ArcSwap<GrantBook>,
+        shared: &Shared,
     ) -> Option<Box<Access>> {
         if info.needs.is_empty() {
             return None;
         }
-        let book = grants.load_full();
+        let book = shared.config.grants.load_full();
+        let grant = book.of(plugin);
         Some(Box::new(Access {
             plugin: Arc::clone(plugin),
             info: Arc::clone(info),
-            grant: book.of(plugin),
+            redactor: Redactor::of(&grant, &book),
+            grant,
             book,
+            net: Arc::clone(&shared.net),
+            fake_http: shared.config.fake_http.clone(),
         }))
     }
 
@@ -60,8 +74,14 @@ impl Denied {
             .access
             .as_ref()
             .map(|access| Arc::clone(&access.plugin));
-        let plugin = plugin.as_deref().unwrap_or("NAME");
+        self.tell_to(plugin.as_deref(), &state.logs)
+    }
+
+    /// The same for those that have no hold of the whole state.
+    pub(super) fn tell_to(self, plugin: Option<&str>, logs: &SharedLogs) -> Problem {
+        let plugin = plugin.unwrap_or("NAME");
         let Denied { what, need, grant } = self;
+        let what = lock(logs).hidden(&what).into_owned();
         let mut lines = Vec::new();
         if let Some(need) = need {
             lines.push(format!(
@@ -77,9 +97,15 @@ impl Denied {
             );
             lines.push(format!("it is not granted: put into pgtq.toml:\n{toml}"));
         }
-        let message = format!("denied {what}: {}", lines.join("; and "));
-        // A flood is noticed by the next line that the guest itself writes.
-        let _ = super::state::lock(&state.logs).write(LogLevel::Warn, &message, "");
+        let message = match lines.is_empty() {
+            true => format!("denied {what}"),
+            false => format!("denied {what}: {}", lines.join("; and ")),
+        };
+        // Each on a line of its own, to be pasted. A flood is noticed by the
+        // next line that the guest itself writes.
+        for line in message.lines() {
+            let _ = lock(logs).write(LogLevel::Warn, line, "");
+        }
         Problem::new("denied", message)
     }
 }

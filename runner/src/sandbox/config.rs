@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::capability::FakeHttp;
 use crate::task::{GrantBook, LimitRequest, Limits, Name};
 
 /// Where the memory of instances comes from.
@@ -37,6 +38,8 @@ pub struct SandboxConfig {
     /// What plugins are granted, and the secrets. Read anew by every attempt
     /// of a handler that asks for something.
     pub grants: Arc<ArcSwap<GrantBook>>,
+    /// Answers HTTP requests in place of the network, for tests of plugins.
+    pub fake_http: Option<Arc<dyn FakeHttp>>,
     /// Where compiled code is kept; `None` compiles every time.
     pub cache_dir: Option<PathBuf>,
     /// Bytes that the cache may hold before the oldest entries go.
@@ -61,6 +64,7 @@ impl Default for SandboxConfig {
             cap: Limits::default_cap(),
             overrides: BTreeMap::new(),
             grants: Arc::default(),
+            fake_http: None,
             cache_dir: None,
             cache_bytes: 1 << 30,
             compiler: None,

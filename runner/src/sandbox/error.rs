@@ -75,7 +75,7 @@ pub enum LoadError {
         wanted: String,
     },
     /// Imports that no runner offers.
-    #[error("imports what a plugin is not given: {}; offered are pgtq:plugin and, of WASI 0.2, cli, clocks, io, random and an empty filesystem", .0.join(", "))]
+    #[error("imports what a plugin is not given: {}; offered are pgtq:plugin and, of WASI 0.2, cli, clocks, filesystem, http (outgoing), io, random and sockets", .0.join(", "))]
     UnknownImports(Vec<String>),
     /// Not a pgtq plugin.
     #[error("a WebAssembly component, but not a pgtq plugin: it does not export `{0}`")]

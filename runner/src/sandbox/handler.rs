@@ -48,8 +48,7 @@ impl Handler for PluginHandler {
         let compiled = self.compiled.clone();
         let info = Arc::clone(&self.info);
         let limits = Arc::clone(&self.limits);
-        let grants = &self.compiled.inner.shared.config.grants;
-        let access = Access::new(&self.plugin, &self.info, grants);
+        let access = Access::new(&self.plugin, &self.info, &self.compiled.inner.shared);
         Box::pin(async move {
             let inner = &compiled.inner;
             // The engine runs no more attempts than slots, so this waits only

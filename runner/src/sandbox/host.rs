@@ -2,18 +2,14 @@
 //!
 //! Each call of an interface of our own is charged in fuel, by call and by
 //! byte, so that a loop of host calls ends like any other loop. WASI calls are
-//! not charged; what they can do is bounded otherwise (handles, log lines,
-//! bytes per call) and the loop around them burns fuel of its own.
+//! not charged, but for those that open, connect and write; what they can do is
+//! bounded otherwise (handles, log lines, bytes per call) and the loop around them
+//! burns fuel of its own.
 
 use std::time::{Duration, SystemTime};
 
 use wasmtime::component::{Linker, LinkerInstance};
 use wasmtime::{Engine, StoreContextMut, Trap};
-use wasmtime_wasi::WasiView;
-use wasmtime_wasi::cli::{WasiCli, WasiCliView};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
-use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
-use wasmtime_wasi::random::WasiRandom;
 
 use super::bindings::Level;
 use super::capability;
@@ -21,6 +17,7 @@ use super::engine::YIELD_FUEL;
 use super::logs::clean;
 use super::push;
 use super::state::{State, lock};
+use super::wasi;
 use crate::task::{Attempt, LogLevel, Progress};
 
 /// Fuel for entering the host; measured, a call costs 100 to 200 ns, which is
@@ -52,31 +49,13 @@ pub(super) async fn charge(store: &mut Caller<'_>, bytes: usize) -> wasmtime::Re
 /// Everything that a plugin may import.
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
-    link_wasi(&mut linker)?;
+    wasi::link(&mut linker)?;
     link_context(&mut linker.instance("pgtq:plugin/context@1.0.0")?)?;
     link_log(&mut linker.instance("pgtq:plugin/log@1.0.0")?)?;
     link_progress(&mut linker.instance("pgtq:plugin/progress@1.0.0")?)?;
     link_push(&mut linker.instance("pgtq:plugin/push@1.0.0")?)?;
     capability::link(&mut linker)?;
     Ok(linker)
-}
-
-/// What a language's standard library asks for even when it uses nothing of
-/// it. No sockets, no http; the filesystem has no directory in it.
-fn link_wasi(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    // io, clocks, random and the three streams.
-    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
-    random::insecure::add_to_linker::<_, WasiRandom>(linker, |s| s.ctx().ctx.random())?;
-    random::insecure_seed::add_to_linker::<_, WasiRandom>(linker, |s| s.ctx().ctx.random())?;
-    cli::exit::add_to_linker::<_, WasiCli>(linker, State::cli)?;
-    cli::environment::add_to_linker::<_, WasiCli>(linker, State::cli)?;
-    cli::terminal_input::add_to_linker::<_, WasiCli>(linker, State::cli)?;
-    cli::terminal_output::add_to_linker::<_, WasiCli>(linker, State::cli)?;
-    cli::terminal_stdin::add_to_linker::<_, WasiCli>(linker, State::cli)?;
-    cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, State::cli)?;
-    cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, State::cli)?;
-    filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, State::filesystem)?;
-    filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, State::filesystem)
 }
 
 /// Adds one function: charges for it, then runs it with the state.
@@ -112,8 +91,7 @@ fn link_context(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
     fact!(linker, "due-at-ms", u64, |a| millis(a.task.due_at));
     import!(linker, "is-cancelled", |state, ()| 0, {
         let attempt = state.attempt.as_ref();
-        Ok((attempt
-            .is_some_and(|attempt| attempt.signal.asked() == Some(crate::task::Stop::Cancel)),))
+        Ok((attempt.is_some_and(|attempt| attempt.signal.heed_cancel()),))
     });
     import!(linker, "max-attempts", |state, ()| 0, {
         Ok((state.max_attempts,))
@@ -166,6 +144,7 @@ fn link_progress(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()>
         {
             if let Some(attempt) = &state.attempt {
                 let fraction = if fraction.is_nan() { 0.0 } else { fraction };
+                let message = lock(&state.logs).hidden(&message).into_owned();
                 attempt.signal.report(Progress {
                     fraction: fraction.clamp(0.0, 1.0),
                     message: clean(&message, PROGRESS_BYTES),

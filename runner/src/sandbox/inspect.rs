@@ -11,8 +11,8 @@ pub const CONTRACT: &str = "1.0.0";
 const MAX_HANDLERS: usize = 1_000;
 /// Functions that a plugin must export.
 const EXPORTS: [&str; 2] = ["describe", "run"];
-/// Interfaces of WASI 0.2 that are linked. Sockets and http are not.
-const WASI: [&str; 20] = [
+/// Interfaces of WASI 0.2 that are linked.
+const WASI: [&str; 29] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stderr",
@@ -27,12 +27,21 @@ const WASI: [&str; 20] = [
     "wasi:clocks/wall-clock",
     "wasi:filesystem/preopens",
     "wasi:filesystem/types",
+    "wasi:http/outgoing-handler",
+    "wasi:http/types",
     "wasi:io/error",
     "wasi:io/poll",
     "wasi:io/streams",
     "wasi:random/insecure",
     "wasi:random/insecure-seed",
     "wasi:random/random",
+    "wasi:sockets/instance-network",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/network",
+    "wasi:sockets/tcp",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp",
+    "wasi:sockets/udp-create-socket",
 ];
 /// Our own interfaces.
 const OURS: [&str; 8] = [

@@ -15,6 +15,7 @@ use super::failure::{self, Scene};
 use super::handler::PluginHandler;
 use super::host;
 use super::inspect::{self, Inspection};
+use super::net::Net;
 use super::state::{State, lock};
 use super::{LoadError, SandboxConfig, SandboxError, attempt};
 use crate::task::{Digest, Handler, LimitRequest, Limits, Manifest, Name};
@@ -42,12 +43,19 @@ pub(super) struct Shared {
     probing: Semaphore,
     /// Never more instances than the pool was sized for.
     pub(super) slots: Semaphore,
+    /// The way out of all attempts.
+    pub(super) net: Arc<Net>,
 }
 
 impl Sandbox {
     /// Sets up the engine and, with the pooling allocator, reserves address
     /// space for every slot.
     pub fn new(config: SandboxConfig) -> Result<Sandbox, SandboxError> {
+        Sandbox::with_net(config, Net::system())
+    }
+
+    /// The same with a way out of one's own.
+    pub(super) fn with_net(config: SandboxConfig, net: Arc<Net>) -> Result<Sandbox, SandboxError> {
         let engine = engine::running(&config)?;
         let linker = host::linker(&engine).map_err(|error| SandboxError::Engine {
             reason: format!("{error:#}"),
@@ -62,6 +70,7 @@ impl Sandbox {
                 compiling: Semaphore::new(1),
                 probing: Semaphore::new(engine::PROBES as usize),
                 slots: Semaphore::new(config.slots as usize),
+                net,
                 config,
                 engine,
                 linker,

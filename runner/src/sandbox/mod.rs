@@ -36,12 +36,16 @@ mod limiter;
 mod load;
 mod logs;
 mod looks;
+mod net;
 mod push;
+mod redact;
 mod state;
 mod stdio;
 mod stop;
 mod walk;
+mod wasi;
 
+pub use capability::{FakeHttp, FakeRequest, FakeResponse};
 pub use child::compile_child;
 pub use config::{Allocator, SandboxConfig};
 pub use error::{LoadError, SandboxError};

@@ -4,25 +4,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::access::Access;
+use super::capability::Http;
 use super::limiter::Limiter;
 use super::logs::Logs;
-use super::stdio::Stdio;
+use super::wasi::Wasi;
 use crate::task::{Attempt, Database, Limits, NewTask, NoDatabase};
 
 /// WASI handles a guest may hold at a time.
 const MAX_HANDLES: usize = 1_000;
-/// Random bytes per call.
-const MAX_RANDOM: u64 = 64 << 10;
 
-/// Shared with the WASI streams, which live beside it in the store. Never
-/// contended: one guest, one thread at a time.
+/// Shared with the WASI streams, which live beside it in the store, and with
+/// whoever reads the log of an attempt that runs long. Hardly ever contended:
+/// one guest, one thread at a time, and one reader about once a second.
 pub(super) type SharedLogs = Arc<Mutex<Logs>>;
 
 /// Locks the logs. A panic while they were held leaves them usable.
-pub(super) fn lock(logs: &SharedLogs) -> MutexGuard<'_, Logs> {
+pub(super) fn lock(logs: &Mutex<Logs>) -> MutexGuard<'_, Logs> {
     logs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -47,9 +48,9 @@ pub(super) struct State {
     /// SQL statements so far.
     pub(super) sql_statements: u32,
     table: ResourceTable,
-    /// Made when the guest first asks for WASI: most never do, and it costs
-    /// two random generators.
-    wasi: Option<Box<WasiCtx>>,
+    wasi: Option<Box<Wasi>>,
+    /// Made when the guest first asks for HTTP.
+    http: Option<Box<Http>>,
 }
 
 impl State {
@@ -71,7 +72,16 @@ impl State {
             sql_statements: 0,
             table,
             wasi: None,
+            http: None,
         }
+    }
+
+    /// Lets the attempt do what its handler asks for and is granted, and keeps
+    /// the secrets of that out of its log.
+    pub(super) fn allow(&mut self, access: Option<Box<Access>>) {
+        let redactor = access.as_ref().and_then(|access| access.redactor.clone());
+        lock(&self.logs).hide(redactor);
+        self.access = access;
     }
 
     /// The attempt's way to the database, and its limits.
@@ -83,6 +93,19 @@ impl State {
         (database, Arc::clone(&self.limits))
     }
 
+    /// What the attempt has of WASI, and the handles in it.
+    pub(super) fn wasi_parts(&mut self) -> (&mut Wasi, &mut ResourceTable) {
+        let make = || Box::new(Wasi::new(&self.limits, &self.logs));
+        (self.wasi.get_or_insert_with(make), &mut self.table)
+    }
+
+    /// What the attempt may reach, and what it has of WASI.
+    pub(super) fn access_and_wasi(&mut self) -> (Option<&Access>, &mut Wasi) {
+        let make = || Box::new(Wasi::new(&self.limits, &self.logs));
+        let wasi = self.wasi.get_or_insert_with(make);
+        (self.access.as_deref(), wasi)
+    }
+
     /// Closes what the guest left open, so that a last line without an end
     /// reaches the log.
     pub(super) fn close(&mut self) {
@@ -90,25 +113,26 @@ impl State {
     }
 }
 
-/// Nothing inherited: no arguments, environment, stdin, files or network.
-fn wasi(logs: &SharedLogs) -> Box<WasiCtx> {
-    let mut builder = WasiCtx::builder();
-    builder
-        .stdout(Stdio::stdout(logs))
-        .stderr(Stdio::stderr(logs))
-        .max_random_size(MAX_RANDOM)
-        .allow_tcp(false)
-        .allow_udp(false)
-        .allow_ip_name_lookup(false)
-        .allow_blocking_current_thread(false);
-    Box::new(builder.build())
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let http = self.http.get_or_insert_with(|| {
+            let access = self.access.as_deref();
+            Http::new(access, &self.limits, self.started, &self.logs)
+        });
+        WasiHttpCtxView {
+            hooks: &mut http.hooks,
+            table: &mut self.table,
+            ctx: &mut http.context,
+        }
+    }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        let (wasi, table) = self.wasi_parts();
         WasiCtxView {
-            ctx: self.wasi.get_or_insert_with(|| wasi(&self.logs)),
-            table: &mut self.table,
+            ctx: &mut wasi.ctx,
+            table,
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Address ranges outside of the public internet, and who may reach them.
+//!
+//! A name says nothing about where it leads, so every address that a name
+//! resolves to is judged here. Only `core::net`: values, no sockets.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 /// A range that an operator grants: `loopback`, `private`, or a CIDR block.
@@ -13,6 +16,35 @@ pub enum Network {
     Private,
     /// An address and how many of its leading bits count.
     Block(IpAddr, u8),
+}
+
+impl Network {
+    /// Whether the range holds an address, or the IPv4 address inside it. The
+    /// words `loopback` and `private` never mean a metadata service.
+    pub fn contains(self, address: IpAddr) -> bool {
+        match self {
+            Network::Loopback => AddressKind::of(address) == AddressKind::Loopback,
+            Network::Private => AddressKind::of(address) == AddressKind::Private,
+            Network::Block(start, bits) => {
+                let inside = embedded(address).map(IpAddr::V4);
+                std::iter::once(address)
+                    .chain(inside)
+                    .any(|address| same_block(start, address, bits))
+            }
+        }
+    }
+}
+
+/// Whether two addresses of one family share their leading bits.
+fn same_block(start: IpAddr, address: IpAddr, bits: u8) -> bool {
+    let (start, address, width) = match (start, address) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
+        _ => return false,
+    };
+    let host_bits = width - u32::from(bits).min(width);
+    let differ = start ^ address;
+    differ.checked_shr(host_bits).unwrap_or(0) == 0
 }
 
 impl FromStr for Network {
@@ -46,3 +78,213 @@ impl fmt::Display for Network {
         }
     }
 }
+
+/// What an address is for, by the registries of special addresses of the IANA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressKind {
+    /// The internet.
+    Public,
+    /// This machine.
+    Loopback,
+    /// RFC 1918 and RFC 4193.
+    Private,
+    /// 169.254.0.0/16, fe80::/10: this link only.
+    LinkLocal,
+    /// 100.64.0.0/10: between a carrier and its customers.
+    Carrier,
+    /// 0.0.0.0/8 and ::, which many systems take for themselves.
+    Unspecified,
+    /// A group.
+    Multicast,
+    /// Everybody on the link.
+    Broadcast,
+    /// Written in books, used by nobody.
+    Documentation,
+    /// For measuring networks.
+    Benchmarking,
+    /// Everything else that is no one's on the internet.
+    Reserved,
+    /// Hands credentials of a cloud machine to whoever asks from it.
+    Metadata,
+}
+
+/// Metadata services of the large clouds, and what else of theirs listens
+/// inside every machine: AWS and most others, Alibaba, Oracle, Azure's host,
+/// and the task and pod credentials of AWS.
+const METADATA_V4: [[u8; 4]; 6] = [
+    [169, 254, 169, 254],
+    [100, 100, 100, 200],
+    [192, 0, 0, 192],
+    [168, 63, 129, 16],
+    [169, 254, 170, 2],
+    [169, 254, 170, 23],
+];
+
+/// The same for IPv6: fd00:ec2::254 and ::23 (AWS), fd20:ce::254 (Google).
+const METADATA_V6: [[u16; 8]; 3] = [
+    [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254],
+    [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23],
+    [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254],
+];
+
+impl AddressKind {
+    /// Judges an address. One that carries an IPv4 address inside is judged by
+    /// that, for that is where it leads.
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::of_v4(address),
+            IpAddr::V6(address) => Self::of_v6(address),
+        }
+    }
+
+    fn of_v4(address: Ipv4Addr) -> Self {
+        let octets = address.octets();
+        if METADATA_V4.contains(&octets) {
+            return AddressKind::Metadata;
+        }
+        match octets {
+            [0, ..] => AddressKind::Unspecified,
+            [127, ..] => AddressKind::Loopback,
+            [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => AddressKind::Private,
+            [169, 254, ..] => AddressKind::LinkLocal,
+            [100, 64..=127, ..] => AddressKind::Carrier,
+            [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => AddressKind::Documentation,
+            [198, 18..=19, ..] => AddressKind::Benchmarking,
+            // Protocol assignments, and the relays that 6to4 once had.
+            [192, 0, 0, _] | [192, 88, 99, _] => AddressKind::Reserved,
+            [255, 255, 255, 255] => AddressKind::Broadcast,
+            [224..=239, ..] => AddressKind::Multicast,
+            [240..=255, ..] => AddressKind::Reserved,
+            _ => AddressKind::Public,
+        }
+    }
+
+    fn of_v6(address: Ipv6Addr) -> Self {
+        let segments = address.segments();
+        if METADATA_V6.contains(&segments) {
+            return AddressKind::Metadata;
+        }
+        if let Some(inside) = embedded(IpAddr::V6(address)) {
+            return match Self::of_v4(inside) {
+                // A translator of one's own network leads who knows where.
+                AddressKind::Public if is_local_nat64(address) => AddressKind::Reserved,
+                kind => kind,
+            };
+        }
+        match segments {
+            [0, 0, 0, 0, 0, 0, 0, 0] => AddressKind::Unspecified,
+            [0, 0, 0, 0, 0, 0, 0, 1] => AddressKind::Loopback,
+            [0xfc00..=0xfdff, ..] => AddressKind::Private,
+            [0xfe80..=0xfebf, ..] => AddressKind::LinkLocal,
+            [0xff00..=0xffff, ..] => AddressKind::Multicast,
+            [0x2001, 0xdb8, ..] | [0x3fff, 0..=0x0fff, ..] => AddressKind::Documentation,
+            [0x2001, 2, 0, ..] => AddressKind::Benchmarking,
+            [0x2001, 0..=0x1ff, ..] => AddressKind::Reserved,
+            // The only block that the internet is routed in.
+            [0x2000..=0x3fff, ..] => AddressKind::Public,
+            _ => AddressKind::Reserved,
+        }
+    }
+
+    /// In a sentence: `a loopback address`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AddressKind::Public => "a public address",
+            AddressKind::Loopback => "a loopback address",
+            AddressKind::Private => "a private address",
+            AddressKind::LinkLocal => "a link-local address",
+            AddressKind::Carrier => "a carrier's internal address",
+            AddressKind::Unspecified => "the unspecified address",
+            AddressKind::Multicast => "a multicast address",
+            AddressKind::Broadcast => "the broadcast address",
+            AddressKind::Documentation => "an address for documentation",
+            AddressKind::Benchmarking => "an address for benchmarks",
+            AddressKind::Reserved => "a reserved address",
+            AddressKind::Metadata => "the metadata service of a cloud",
+        }
+    }
+}
+
+/// 64:ff9b:1::/48, for translators inside of one network.
+fn is_local_nat64(address: Ipv6Addr) -> bool {
+    address.segments()[..3] == [0x64, 0xff9b, 1]
+}
+
+/// The IPv4 address that an IPv6 address stands for.
+fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(address) = address else {
+        return None;
+    };
+    let low = address.to_bits() as u32;
+    let inside = match address.segments() {
+        // `::` and `::1` are themselves.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => return None,
+        // Compatible, mapped, and translated.
+        [0, 0, 0, 0, 0, 0, ..]
+        | [0, 0, 0, 0, 0, 0xffff, ..]
+        | [0, 0, 0, 0, 0xffff, 0, ..]
+        // NAT64, well known and local.
+        | [0x64, 0xff9b, 0, 0, 0, 0, ..]
+        | [0x64, 0xff9b, 1, ..] => low,
+        // 6to4.
+        [0x2002, high, next, ..] => (u32::from(high) << 16) | u32::from(next),
+        // Teredo: the client's address, every bit turned.
+        [0x2001, 0, ..] => !low,
+        _ => return None,
+    };
+    Some(Ipv4Addr::from_bits(inside))
+}
+
+/// Where a connection is to go that some granted rule allows, before its name
+/// is resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// In the form of [`super::host`].
+    pub host: String,
+    /// Which port.
+    pub port: u16,
+    /// Whether a granted rule names this very host, rather than a group of
+    /// hosts that it belongs to.
+    pub named: bool,
+}
+
+impl Destination {
+    /// The address that the host is, if it is one. The error explains a host
+    /// that looks like an address and is written like none: resolvers read
+    /// `0x7f.1`, `0177.0.0.1`, `2130706433` and `0` as addresses, and people
+    /// do not.
+    pub fn literal(&self) -> Result<Option<IpAddr>, String> {
+        let host = self.host.as_str();
+        if let Some(inside) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+            let address: Result<Ipv6Addr, _> = inside.parse();
+            return address
+                .map(|address| Some(address.into()))
+                .map_err(|_| format!("`{host}` is not an IPv6 address"));
+        }
+        let last = host.rsplit('.').next().unwrap_or(host);
+        let is_number = last.starts_with("0x") || last.bytes().all(|b| b.is_ascii_digit());
+        if !is_number {
+            return Ok(None);
+        }
+        let address: Result<Ipv4Addr, _> = host.parse();
+        address.map(|address| Some(address.into())).map_err(|_| {
+            format!("`{host}` is not a host: write an IPv4 address as four decimal numbers")
+        })
+    }
+
+    /// Whether the connection may go to an address. The public internet is
+    /// open to what the rules allow; everything else has to be granted by
+    /// range, or by a rule that names the address itself (or `localhost`).
+    pub fn may_reach(&self, address: IpAddr, networks: &[Network]) -> bool {
+        let kind = AddressKind::of(address);
+        let named = self.named
+            && (self.literal() == Ok(Some(address))
+                || self.host == "localhost" && kind == AddressKind::Loopback);
+        kind == AddressKind::Public
+            || named
+            || networks.iter().any(|network| network.contains(address))
+    }
+}
+
+#[cfg(test)]
+mod tests;

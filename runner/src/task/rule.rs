@@ -62,7 +62,7 @@ impl fmt::Display for HostRule {
 pub fn host(text: &str) -> Result<String, String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     if let Some(inside) = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')) {
-        return match inside.parse::<std::net::Ipv6Addr>() {
+        return match inside.parse::<core::net::Ipv6Addr>() {
             Ok(address) => Ok(format!("[{address}]")),
             Err(_) => Err(format!("`{text}` is not an IPv6 address")),
         };

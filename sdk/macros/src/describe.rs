@@ -4,6 +4,7 @@
 //! Written by hand, for a macro that pulls in a JSON library costs every
 //! plugin's build more than these lines.
 
+use crate::needs::Needs;
 use crate::options::{Options, Retries};
 use crate::signature::{Shape, Signature};
 
@@ -24,7 +25,25 @@ pub(crate) fn info(name: &str, docs: &str, options: &Options, signature: &Signat
         ("positional", Some(format!("[{}]", positional.join(",")))),
         ("limits", Some(limits(options))),
         ("retry", Some(retry(options))),
+        ("needs", needs(&options.needs)),
     ])
+}
+
+/// As the runner's `task::Needs` is written: what is empty is left out.
+fn needs(needs: &Needs) -> Option<String> {
+    let list = |texts: &[String]| {
+        let texts: Vec<String> = texts.iter().map(|item| text(item)).collect();
+        (!texts.is_empty()).then(|| format!("[{}]", texts.join(",")))
+    };
+    (*needs != Needs::default()).then(|| {
+        object(&[
+            ("http", list(&needs.http)),
+            ("tcp", list(&needs.tcp)),
+            ("sql", needs.sql.then(|| "true".to_owned())),
+            ("secrets", list(&needs.secrets)),
+            ("files", list(&needs.files)),
+        ])
+    })
 }
 
 fn limits(options: &Options) -> String {

@@ -12,7 +12,9 @@ mod data;
 mod describe;
 mod errors;
 mod expand;
+mod needs;
 mod options;
+mod rule;
 mod signature;
 mod units;
 
@@ -23,8 +25,10 @@ mod tests;
 ///
 /// Options, all optional: `name = "..."`, `retries = 5` or `forever`,
 /// `backoff = exponential(10s..1h)`, `timeout = 30s`, `memory = 64MiB`,
-/// `fuel = 1_000_000`, `extra = allow`, and for typed pushes `queue = "..."`,
-/// `priority = 10`.
+/// `fuel = 1_000_000`, `extra = allow`, for typed pushes `queue = "..."` and
+/// `priority = 10`, and for what lies outside of the sandbox
+/// `needs(http = "https://api.example.com", tcp = "smtp.example.com:587", sql,
+/// secret = "stripe", files = "/data")`, where each may repeat or be a list.
 #[proc_macro_attribute]
 pub fn handler(options: TokenStream, function: TokenStream) -> TokenStream {
     expand::handler(options.into(), &function.into()).into()

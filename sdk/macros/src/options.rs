@@ -9,6 +9,7 @@ use syn::parse::{Parse, ParseStream, Parser};
 use syn::{Lit, LitInt, LitStr, Token};
 
 use crate::errors::{Errors, nearest};
+use crate::needs::Needs;
 use crate::units;
 
 /// How many attempts may follow the first.
@@ -30,10 +31,12 @@ pub(crate) struct Options {
     pub(crate) queue: Option<LitStr>,
     pub(crate) priority: Option<i32>,
     pub(crate) extra: bool,
+    pub(crate) needs: Needs,
 }
 
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 10] = [
     "name", "retries", "backoff", "timeout", "memory", "fuel", "queue", "priority", "extra",
+    "needs",
 ];
 
 impl Options {
@@ -49,7 +52,14 @@ impl Options {
             if seen.contains(&word) {
                 errors.at(&key, format!("`{word}` is given twice"));
             }
-            errors.ok(options.set(&key, value));
+            match (&*word, value) {
+                ("needs", Value::Inside(inside)) => options.needs = Needs::parse(inside, errors),
+                (_, Value::Given(value)) if word != "needs" => {
+                    errors.ok(options.set(&key, value));
+                }
+                ("needs", _) => errors.at(&key, NEEDS),
+                _ => errors.at(&key, format!("`{word}` takes `=`: write `{word} = ...`")),
+            }
             seen.push(word);
         }
         options
@@ -93,7 +103,7 @@ pub(crate) fn name_fault(text: &str) -> Option<&'static str> {
     }
 }
 
-fn at_commas(tokens: TokenStream) -> Vec<TokenStream> {
+pub(crate) fn at_commas(tokens: TokenStream) -> Vec<TokenStream> {
     let mut parts = vec![TokenStream::new()];
     for token in tokens {
         match token {
@@ -105,13 +115,34 @@ fn at_commas(tokens: TokenStream) -> Vec<TokenStream> {
     parts
 }
 
-fn key_and_value(input: ParseStream<'_>) -> syn::Result<(Ident, TokenStream)> {
+/// What follows an option's name.
+enum Value {
+    /// `= value`
+    Given(TokenStream),
+    /// `(inside)`
+    Inside(TokenStream),
+}
+
+const NEEDS: &str = "write `needs(http = \"https://api.example.com\", sql)`: any of \
+                     http, tcp, sql, secret, files";
+
+fn key_and_value(input: ParseStream<'_>) -> syn::Result<(Ident, Value)> {
     let key: Ident = input.parse()?;
+    if input.peek(syn::token::Paren) {
+        let inside;
+        syn::parenthesized!(inside in input);
+        let tokens: TokenStream = inside.parse()?;
+        return match tokens.is_empty() || !input.is_empty() {
+            true => Err(syn::Error::new_spanned(&key, NEEDS)),
+            false => Ok((key, Value::Inside(tokens))),
+        };
+    }
     if input.is_empty() {
-        return Err(syn::Error::new_spanned(
-            &key,
-            format!("`{key}` needs a value: write `{key} = ...`"),
-        ));
+        let message = match key == "needs" {
+            true => NEEDS.to_owned(),
+            false => format!("`{key}` needs a value: write `{key} = ...`"),
+        };
+        return Err(syn::Error::new_spanned(&key, message));
     }
     input.parse::<Token![=]>()?;
     let value: TokenStream = input.parse()?;
@@ -121,7 +152,7 @@ fn key_and_value(input: ParseStream<'_>) -> syn::Result<(Ident, TokenStream)> {
             format!("`{key}` needs a value"),
         ));
     }
-    Ok((key, value))
+    Ok((key, Value::Given(value)))
 }
 
 fn name(input: ParseStream<'_>) -> syn::Result<LitStr> {

@@ -79,6 +79,23 @@ fn the_whole_payload() {
 }
 
 #[test]
+fn what_a_handler_needs() {
+    check(
+        "needs",
+        quote! {
+            needs(
+                http = "post https://API.mail.example:443/v3/*", sql, secret = "stripe",
+                http = ["https://*", "http://127.0.0.1:*"], tcp = "smtp.example.com:587",
+                files = "/data", secret = "signing",
+            )
+        },
+        &quote! {
+            fn send() {}
+        },
+    );
+}
+
+#[test]
 fn all_mistakes_of_one_invocation_are_reported() {
     let found = mistakes(
         quote!(retries = 5, timout = 30s, memory = 64, retries = 6),
@@ -134,9 +151,38 @@ fn values_of_options_are_explained() {
         ),
         (quote!(extra = deny), "write `allow`"),
         (
+            quote!(retries(5)),
+            "`retries` takes `=`: write `retries = ...`",
+        ),
+        (
+            quote!(needs),
+            "write `needs(http = \"https://api.example.com\", sql)`: any of http, tcp, sql, secret, files",
+        ),
+        (
+            quote!(needs = "sql"),
+            "write `needs(http = \"https://api.example.com\", sql)`: any of http, tcp, sql, secret, files",
+        ),
+        (
+            quote!(needs()),
+            "write `needs(http = \"https://api.example.com\", sql)`: any of http, tcp, sql, secret, files",
+        ),
+        (
+            quote!(needs(sql = true)),
+            "`sql` has no value: write `sql` alone",
+        ),
+        (quote!(needs(sql, sql)), "`sql` is given twice"),
+        (
+            quote!(needs(http)),
+            "`http` needs a value: write `http = \"https://api.example.com\"`",
+        ),
+        (
+            quote!(needs(http = "https://a", http = ["https://A/"])),
+            "`https://a` is given twice",
+        ),
+        (
             quote!(cron = "0 3 * * *"),
             "`#[handler]` has no option `cron`: the options are name, retries, backoff, \
-             timeout, memory, fuel, queue, priority, extra",
+             timeout, memory, fuel, queue, priority, extra, needs",
         ),
     ] {
         assert_eq!(

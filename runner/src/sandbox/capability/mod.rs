@@ -2,6 +2,7 @@
 //! links its imports; all are linked for every plugin and decide call by call,
 //! so that a grant takes effect without loading anything anew.
 
+mod http;
 mod secrets;
 mod sql;
 mod state;
@@ -11,9 +12,12 @@ use wasmtime::component::Linker;
 use super::bindings::WireProblem;
 use super::state::State;
 use crate::task::Problem;
+pub(super) use http::Http;
+pub use http::{FakeHttp, FakeRequest, FakeResponse};
 
 /// Links every capability.
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    http::link(linker)?;
     sql::link(&mut linker.instance("pgtq:plugin/sql@1.0.0")?)?;
     state::link(&mut linker.instance("pgtq:plugin/state@1.0.0")?)?;
     secrets::link(&mut linker.instance("pgtq:plugin/secrets@1.0.0")?)

@@ -143,7 +143,9 @@ fn another_contract_is_named_with_ours() {
 fn unknown_imports_are_named() {
     let text = r#"(component
         (import "wasi:sockets/tcp@0.2.0" (instance))
+        (import "wasi:nn/tensor@0.2.0" (instance))
         (import "wasi:http/outgoing-handler@0.2.0" (instance))
+        (import "wasi:http/incoming-handler@0.2.0" (instance))
         (import "wasi:cli/exit@0.2.0" (instance))
         (import "pgtq:plugin/log@1.0.0" (instance))
         (import "pgtq:plugin/mind-reading@1.3.0" (instance))
@@ -156,8 +158,8 @@ fn unknown_imports_are_named() {
         [
             "evil",
             "pgtq:plugin/mind-reading@1.3.0",
-            "wasi:http/outgoing-handler@0.2.0",
-            "wasi:sockets/tcp@0.2.0"
+            "wasi:http/incoming-handler@0.2.0",
+            "wasi:nn/tensor@0.2.0"
         ]
     );
 }

@@ -2,6 +2,9 @@
 
 mod attempts;
 mod caching;
+mod disk;
 mod files;
 mod guests;
 mod limits;
+mod reach;
+mod wire;

@@ -1,11 +1,15 @@
 //! The host of a native test: a recorder, current on the thread that made it.
 
+mod fakes;
+
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
+pub(crate) use self::fakes::Body;
+use super::Notes;
 use crate::log::Level;
 use crate::push::Options;
 use crate::testing::{Logged, Pushed, Record};
@@ -32,17 +36,17 @@ fn current() -> Option<Shared> {
     CURRENT.with_borrow(|stack| stack.last().cloned())
 }
 
-/// The facts of one test.
-#[derive(Debug)]
-pub(crate) struct Facts(Shared);
+/// The way to the host: here to one test.
+#[derive(Debug, Clone)]
+pub(crate) struct Host(Shared);
 
-impl Facts {
+impl Host {
     pub(crate) fn current() -> Self {
-        Facts(current().unwrap_or_default())
+        Host(current().unwrap_or_default())
     }
 
     pub(crate) fn of(record: &Shared) -> Self {
-        Facts(Rc::clone(record))
+        Host(Rc::clone(record))
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -75,6 +79,18 @@ impl Facts {
 
     pub(crate) fn remaining_ms(&self) -> u64 {
         self.0.borrow().remaining_ms
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.borrow().cancelled
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        self.0.borrow().clock
+    }
+
+    pub(crate) fn with_notes<T>(&self, look: impl FnOnce(&mut Notes) -> T) -> T {
+        look(&mut self.0.borrow_mut().notes)
     }
 }
 

@@ -1,20 +1,30 @@
 //! The host of a sandbox: each function is one call of the contract.
 
+mod http;
+
+use std::cell::RefCell;
+use std::time::SystemTime;
+
 use serde_json::{Map, Value};
 
+pub(crate) use self::http::Body;
+use super::Notes;
+use crate::bindings::pgtq::plugin::types::Problem;
 use crate::bindings::pgtq::plugin::{
-    context, log as host_log, progress as host_progress, push as host_push,
+    context, log as host_log, progress as host_progress, push as host_push, secrets, sql, state,
 };
+use crate::error::{Error, Result};
 use crate::log::Level;
 use crate::push::Options;
+use crate::sql::Rows;
 
-/// The facts, asked for one by one: most handlers need none of them.
-#[derive(Debug)]
-pub(crate) struct Facts;
+/// The way to the host. Facts are asked for one by one: most handlers need none of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Host;
 
-impl Facts {
+impl Host {
     pub(crate) fn current() -> Self {
-        Facts
+        Host
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -48,6 +58,48 @@ impl Facts {
     pub(crate) fn remaining_ms(&self) -> u64 {
         context::remaining_ms()
     }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        context::is_cancelled()
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    pub(crate) fn sql(&self, statement: &str, params: &str) -> Result<Rows> {
+        Rows::parse(&sql::run(statement, params).map_err(error)?)
+    }
+
+    pub(crate) fn checkpoint(&self, value: &str) -> Result<()> {
+        sql::checkpoint(value).map_err(error)
+    }
+
+    pub(crate) fn load(&self, name: &str) -> Result<Option<String>> {
+        state::load(name).map_err(error)
+    }
+
+    pub(crate) fn save(&self, name: &str, value: &str, with_sql: bool) -> Result<()> {
+        state::save(name, value, with_sql).map_err(error)
+    }
+
+    pub(crate) fn secret(&self, name: &str) -> Result<String> {
+        secrets::read(name).map_err(error)
+    }
+
+    /// An instance lives for one attempt, and so do its notes.
+    pub(crate) fn with_notes<T>(&self, look: impl FnOnce(&mut Notes) -> T) -> T {
+        thread_local! {
+            static NOTES: RefCell<Notes> = const {
+                RefCell::new(Notes { statements: 0, committed: 0, steps: Vec::new() })
+            };
+        }
+        NOTES.with_borrow_mut(look)
+    }
+}
+
+fn error(problem: Problem) -> Error {
+    Error::from_host(problem.code, problem.message)
 }
 
 pub(crate) fn log(level: Level, message: &str, fields: Map<String, Value>) {

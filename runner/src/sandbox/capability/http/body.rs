@@ -1,0 +1,81 @@
+//! A response's body: never slower than its time, never past the deadline.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+use wasmtime_wasi_http::Error;
+
+use super::budget::{Budget, Way};
+use super::client::until;
+use super::error::of_hyper;
+
+/// Hands on what arrives. Holds nothing back: hyper reads on only when the
+/// guest has taken what there was.
+pub(super) struct Arriving {
+    incoming: hyper::body::Incoming,
+    budget: Arc<Budget>,
+    /// The longest time between two pieces.
+    between: Option<Duration>,
+    deadline: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Arriving {
+    pub(super) fn new(
+        incoming: hyper::body::Incoming,
+        budget: &Arc<Budget>,
+        between: Option<Duration>,
+        deadline: Instant,
+    ) -> Self {
+        Arriving {
+            incoming,
+            budget: Arc::clone(budget),
+            between,
+            deadline,
+            timer: Box::pin(tokio::time::sleep_until(until(deadline, between))),
+        }
+    }
+}
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let next = until(self.deadline, self.between);
+                self.timer.as_mut().reset(next);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) if self.budget.is_spent() => {
+                Poll::Ready(Some(Err(self.budget.exceeded(Way::In))))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(of_hyper(&error)))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => {
+                ready!(self.timer.as_mut().poll(cx));
+                Poll::Ready(Some(Err(match Instant::now() >= self.deadline {
+                    true => Error::HttpResponseTimeout,
+                    false => Error::ConnectionReadTimeout,
+                })))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

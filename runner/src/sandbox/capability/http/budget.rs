@@ -1,0 +1,153 @@
+//! Counts what an attempt sends and receives, and stops it at its limit.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wasmtime_wasi_http::Error;
+
+use super::super::super::state::{SharedLogs, lock};
+use crate::task::{Limits, LogLevel};
+
+/// What is left for one attempt, all its requests together.
+pub(super) struct Budget {
+    requests: u32,
+    bytes: u64,
+    requests_made: AtomicU32,
+    bytes_moved: AtomicU64,
+    logs: SharedLogs,
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Way {
+    Out,
+    In,
+}
+
+impl Budget {
+    pub(super) fn new(limits: &Limits, logs: &SharedLogs) -> Arc<Budget> {
+        Arc::new(Budget {
+            requests: limits.http_requests,
+            bytes: limits.http_bytes,
+            requests_made: AtomicU32::new(0),
+            bytes_moved: AtomicU64::new(0),
+            logs: SharedLogs::clone(logs),
+        })
+    }
+
+    /// Counts a request, refused ones too.
+    pub(super) fn request(&self) -> Result<(), Error> {
+        let made = self.requests_made.fetch_add(1, Ordering::Relaxed);
+        if made < self.requests {
+            return Ok(());
+        }
+        // Once, for a loop around refusals would fill the log with them.
+        if made == self.requests {
+            self.say(&format!(
+                "this attempt has made {} HTTP requests, which is its limit; push further tasks, or raise `http_requests`",
+                self.requests
+            ));
+        }
+        Err(Error::ConnectionLimitReached)
+    }
+
+    /// Counts bytes. Above the limit nothing more is moved.
+    pub(super) fn spend(&self, bytes: usize, way: Way) -> Result<(), Error> {
+        let before = self.bytes_moved.fetch_add(bytes as u64, Ordering::Relaxed);
+        if before.saturating_add(bytes as u64) <= self.bytes {
+            return Ok(());
+        }
+        if before <= self.bytes {
+            self.say(&format!(
+                "this attempt has moved {} bytes over HTTP, which is its limit; ask for less at a time, or raise `http_bytes`",
+                self.bytes
+            ));
+        }
+        Err(self.exceeded(way))
+    }
+
+    /// Whether more was moved than the limit.
+    pub(super) fn is_spent(&self) -> bool {
+        self.bytes_moved.load(Ordering::Relaxed) > self.bytes
+    }
+
+    /// What the guest is told then.
+    pub(super) fn exceeded(&self, way: Way) -> Error {
+        match way {
+            Way::Out => Error::HttpRequestBodySize(Some(self.bytes)),
+            Way::In => Error::HttpResponseBodySize(Some(self.bytes)),
+        }
+    }
+
+    fn say(&self, line: &str) {
+        // A flood is noticed by the next line that the guest itself writes.
+        let _ = lock(&self.logs).write(LogLevel::Warn, line, "");
+    }
+}
+
+/// What a connection is made of.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A connection whose bytes count, heads and framing included. Inside of TLS:
+/// what its encryption adds does not count.
+pub(super) struct Metered {
+    stream: Box<dyn Stream>,
+    budget: Arc<Budget>,
+}
+
+impl Metered {
+    pub(super) fn new(stream: Box<dyn Stream>, budget: &Arc<Budget>) -> Self {
+        Metered {
+            stream,
+            budget: Arc::clone(budget),
+        }
+    }
+
+    fn spend(&self, bytes: usize, way: Way) -> io::Result<()> {
+        let spent = self.budget.spend(bytes, way);
+        spent.map_err(|error| io::Error::other(error.to_string()))
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut *self.stream).poll_read(cx, buffer);
+        if let Poll::Ready(Ok(())) = read {
+            self.spend(buffer.filled().len() - before, Way::In)?;
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(n)) = written {
+            self.spend(n, Way::Out)?;
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_shutdown(cx)
+    }
+}

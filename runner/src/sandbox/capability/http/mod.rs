@@ -1,0 +1,130 @@
+//! `wasi:http`: requests to the outside, as far as the handler asks for them
+//! and the operator grants them.
+//!
+//! ```text
+//! guest ─ handle ─► Client ─ Wanted (rules) ─► room, resolve, check, dial ─► TLS ─► HTTP/1.1
+//!                     └─ budget, deadline, placeholders of secrets
+//! ```
+//!
+//! Promises: a request that is not asked for and granted by both layers is an
+//! error value with a line in the log that says what to write where; no
+//! request outlives its attempt or takes more than its budget; redirects are
+//! given to the guest, never followed. A connection serves one request.
+
+mod body;
+mod budget;
+mod client;
+mod error;
+mod fake;
+mod placeholder;
+mod wanted;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http_body_util::combinators::UnsyncBoxBody;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+use wasmtime_wasi_http::p2::bindings::{LinkOptions, http};
+use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiHttp, WasiHttpCtx, WasiHttpHooks, WasiHttpView,
+};
+
+use super::super::access::Access;
+use super::super::host::{Caller, charge};
+use super::super::state::{SharedLogs, State};
+use crate::task::Limits;
+use client::Client;
+pub use fake::{FakeHttp, FakeRequest, FakeResponse};
+
+/// Fuel for one request, besides its own host call: a task, a connection and
+/// up to a handshake of the host's time.
+const REQUEST_FUEL: usize = 100_000;
+/// Bytes that the headers of one request may take in the host's memory, which
+/// is about twice as much as on the wire. wasi:http ends the attempt of a guest
+/// that goes above.
+const FIELD_BYTES: usize = 64 << 10;
+/// Bytes of a request's body that wait in the host, times two. Small, for a
+/// guest may begin hundreds of bodies that it never sends.
+const CHUNK_BYTES: usize = 16 << 10;
+
+type Body = UnsyncBoxBody<bytes::Bytes, Error>;
+/// Drives a connection for as long as its response is read.
+type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type Sent = Result<(::http::Response<Body>, Io), Error>;
+
+/// Links `wasi:http/types` and `wasi:http/outgoing-handler`. Nothing is served,
+/// so no `incoming-handler`.
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let options = LinkOptions::default();
+    http::types::add_to_linker::<_, WasiHttp>(linker, &(&options).into(), State::http)?;
+    // By hand, because only then it can charge fuel.
+    linker
+        .instance("wasi:http/outgoing-handler@0.2.12")?
+        .func_wrap_async("handle", |mut store: Caller<'_>, (request, options)| {
+            Box::new(async move { Ok((handle(&mut store, request, options).await?,)) })
+        })
+}
+
+type Handled = Result<Resource<HostFutureIncomingResponse>, ErrorCode>;
+
+async fn handle(
+    store: &mut Caller<'_>,
+    request: Resource<HostOutgoingRequest>,
+    options: Option<Resource<RequestOptions>>,
+) -> wasmtime::Result<Handled> {
+    charge(store, REQUEST_FUEL).await?;
+    let mut view = store.data_mut().http();
+    match http::outgoing_handler::Host::handle(&mut view, request, options) {
+        Ok(response) => Ok(Ok(response)),
+        Err(error) => error.downcast().map(Err),
+    }
+}
+
+/// What one attempt has of HTTP; made when its guest first asks for some.
+pub(in crate::sandbox) struct Http {
+    pub(in crate::sandbox) context: WasiHttpCtx,
+    pub(in crate::sandbox) hooks: Hooks,
+}
+
+impl Http {
+    pub(in crate::sandbox) fn new(
+        access: Option<&Access>,
+        limits: &Limits,
+        started: Instant,
+        logs: &SharedLogs,
+    ) -> Box<Http> {
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(FIELD_BYTES);
+        let client = Arc::new(Client::new(access.cloned(), limits, started, logs));
+        Box::new(Http {
+            context,
+            hooks: Hooks { client },
+        })
+    }
+}
+
+/// Where wasi:http asks us.
+pub(in crate::sandbox) struct Hooks {
+    client: Arc<Client>,
+}
+
+impl WasiHttpHooks for Hooks {
+    fn send_request(
+        &mut self,
+        request: ::http::Request<Body>,
+        options: Option<RequestOptions>,
+        _done: Io,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        let client = Arc::clone(&self.client);
+        Box::new(async move { client.send(request, options.unwrap_or_default()).await })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+use std::fmt::Write;
+
+use super::*;
+
+/// One request that must be refused: what the test shows, the setup, method
+/// and URL.
+type Case = (&'static str, fn() -> Setup, &'static str, &'static str);
+
+fn with(change: impl FnOnce(&mut Setup)) -> Setup {
+    let mut setup = bare();
+    change(&mut setup);
+    setup
+}
+
+fn needed_only() -> Setup {
+    with(|setup| setup.needs.http = rules(&["https://api.example.com"]))
+}
+
+fn granted_only() -> Setup {
+    with(|setup| setup.grant.http = rules(&["https://api.example.com"]))
+}
+
+fn one_path() -> Setup {
+    with(|setup| {
+        setup.needs.http = rules(&["https://*"]);
+        setup.grant.http = rules(&["POST https://api.example.com/v1/", "https://b.example"]);
+    })
+}
+
+fn names() -> Setup {
+    let mut setup = open();
+    setup.resolver = Scripted::new(&[
+        ("mixed.example", &[&["1.1.1.1", "192.168.1.7"]]),
+        ("metadata.example", &[&["169.254.169.254"]]),
+        ("local.example", &[&["127.0.0.1"]]),
+        ("carrier.example", &[&["100.64.0.1"]]),
+        ("mapped.example", &[&["::ffff:10.0.0.1"]]),
+        ("nat64.example", &[&["64:ff9b::a9fe:a9fe"]]),
+        ("nowhere.example", &[&[]]),
+    ]);
+    setup
+}
+
+const CASES: &[Case] = &[
+    (
+        "nothing asked, nothing granted",
+        bare,
+        "GET",
+        "https://api.example.com/v1?token=x",
+    ),
+    (
+        "asked, not granted",
+        needed_only,
+        "GET",
+        "https://api.example.com/",
+    ),
+    (
+        "granted, not asked",
+        granted_only,
+        "GET",
+        "https://api.example.com/",
+    ),
+    (
+        "another host",
+        needed_only,
+        "GET",
+        "https://api.example.com.evil.example/",
+    ),
+    (
+        "another scheme",
+        needed_only,
+        "GET",
+        "http://api.example.com/",
+    ),
+    (
+        "another port",
+        needed_only,
+        "GET",
+        "https://api.example.com:8443/",
+    ),
+    (
+        "another method",
+        one_path,
+        "DELETE",
+        "https://api.example.com/v1/x",
+    ),
+    (
+        "another path",
+        one_path,
+        "POST",
+        "https://api.example.com/v2/x",
+    ),
+    (
+        "out of the path by dots",
+        one_path,
+        "POST",
+        "https://api.example.com/v1/../v2",
+    ),
+    (
+        "out of the path by encoded dots",
+        one_path,
+        "POST",
+        "https://api.example.com/v1/%2e%2e/v2",
+    ),
+    ("a tunnel", open, "CONNECT", "https://a.example/"),
+    ("a port that is none", open, "GET", "http://a.example:0/"),
+    (
+        "a user in the URL",
+        local,
+        "GET",
+        "http://good.example@127.0.0.1/",
+    ),
+    (
+        "a password in the URL",
+        local,
+        "GET",
+        "http://a:b@good.example/",
+    ),
+    ("a decimal address", local, "GET", "http://2130706433/"),
+    ("a hexadecimal address", local, "GET", "http://0x7f000001/"),
+    (
+        "an address half hexadecimal",
+        local,
+        "GET",
+        "http://0x7f.1/",
+    ),
+    ("an octal address", local, "GET", "http://0177.0.0.1/"),
+    ("a short address", local, "GET", "http://127.1/"),
+    ("a zero", local, "GET", "http://0/"),
+    ("the unspecified address", local, "GET", "http://0.0.0.0/"),
+    ("loopback", open, "GET", "http://127.0.0.1/"),
+    ("loopback, IPv6", open, "GET", "http://[::1]/"),
+    ("loopback, mapped", open, "GET", "http://[::ffff:7f00:1]/"),
+    ("loopback with a dot", open, "GET", "http://127.0.0.1./"),
+    (
+        "metadata",
+        local,
+        "GET",
+        "http://169.254.169.254/latest/meta-data/",
+    ),
+    (
+        "metadata with a dot",
+        local,
+        "GET",
+        "http://169.254.169.254./",
+    ),
+    (
+        "metadata, mapped",
+        local,
+        "GET",
+        "http://[::ffff:169.254.169.254]/",
+    ),
+    ("metadata, IPv6", local, "GET", "http://[fd00:ec2::254]/"),
+    ("a name for loopback", names, "GET", "http://local.example/"),
+    (
+        "a name for metadata",
+        names,
+        "GET",
+        "http://metadata.example/",
+    ),
+    (
+        "a name for metadata by NAT64",
+        names,
+        "GET",
+        "http://nat64.example/",
+    ),
+    (
+        "a name for a carrier's address",
+        names,
+        "GET",
+        "http://carrier.example/",
+    ),
+    (
+        "a name for a mapped address",
+        names,
+        "GET",
+        "http://mapped.example/",
+    ),
+    (
+        "a public and a private answer",
+        names,
+        "GET",
+        "http://mixed.example/",
+    ),
+    (
+        "a name without an address",
+        names,
+        "GET",
+        "http://nowhere.example/",
+    ),
+];
+
+#[tokio::test]
+async fn every_refused_request_says_why_and_what_to_write() {
+    let mut words = String::new();
+    for (name, setup, method, url) in CASES {
+        let asker = setup().asker();
+        let refused = asker.refused(request(method, url, "")).await;
+        writeln!(words, "{name}: {method} {url}").expect("a string");
+        for line in refused.trim_end().lines() {
+            writeln!(words, "    {line}").expect("a string");
+        }
+    }
+    insta::assert_snapshot!("refused", words);
+}
+
+#[tokio::test]
+async fn what_the_log_suggests_is_enough() {
+    let mut setup = needed_only();
+    let refused = setup_log(needed_only()).await;
+    let toml = refused
+        .split("pgtq.toml:\n")
+        .nth(1)
+        .expect("lines to paste");
+    let parsed: toml::Table = toml.parse().expect("TOML");
+    let http = parsed["grants"]["mailer"]["http"]
+        .as_array()
+        .expect("a list");
+    let http: Vec<&str> = http.iter().filter_map(toml::Value::as_str).collect();
+    setup.grant.http = rules(&http);
+    setup.resolver = Scripted::new(&[("api.example.com", &[&["10.0.0.1"]])]);
+    // Past the rules, and up to the networks, whose line is TOML as well.
+    let refused = setup_log(setup).await;
+    let toml = refused
+        .split("pgtq.toml:\n")
+        .nth(1)
+        .expect("lines to paste");
+    let parsed: toml::Table = toml.parse().expect("TOML");
+    let networks = parsed["grants"]["mailer"]["networks"].as_array();
+    assert_eq!(networks.expect("a list")[0].as_str(), Some("private"));
+}
+
+async fn setup_log(setup: Setup) -> String {
+    let asker = setup.asker();
+    asker
+        .refused(request("GET", "https://api.example.com/", ""))
+        .await
+}
+
+#[tokio::test]
+async fn refused_requests_count_and_the_log_does_not_fill_with_them() {
+    let mut setup = bare();
+    setup.limits.http_requests = 3;
+    let asker = setup.asker();
+    for _ in 0..10 {
+        let answer = asker.get("https://api.example.com/").await;
+        answer.expect_err("must be refused");
+    }
+    let log = asker.log();
+    assert_eq!(log.matches("denied GET").count(), 3, "{log}");
+    assert_eq!(log.matches("raise `http_requests`").count(), 1, "{log}");
+}

@@ -1,0 +1,36 @@
+//! TLS for connections to the outside: rustls with ring, and the authorities
+//! that this machine trusts.
+
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
+
+/// With the system's authorities; `SSL_CERT_FILE` and `SSL_CERT_DIR` name
+/// others. Reads files: not for the threads of the runtime.
+pub(super) fn system() -> Result<TlsConnector, String> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    // System lists hold a few that rustls does not take; the rest still counts.
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+        return Err(format!(
+            "this machine has no list of certificate authorities: install ca-certificates, or name a file in SSL_CERT_FILE {}",
+            reasons.join("; ")
+        ));
+    }
+    trusting(roots)
+}
+
+/// With these authorities.
+pub(super) fn trusting(roots: RootCertStore) -> Result<TlsConnector, String> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}

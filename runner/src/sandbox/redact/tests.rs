@@ -1,0 +1,83 @@
+use super::*;
+use crate::task::ErrorKind;
+
+fn redactor(value: &str) -> Arc<Redactor> {
+    Redactor::new([("key", value)].into_iter()).expect("something to hide")
+}
+
+#[track_caller]
+fn check(value: &str, text: &str, hidden: &str) {
+    assert_eq!(redactor(value).hide(text), hidden);
+}
+
+#[test]
+fn a_secret_is_hidden_in_every_form_that_it_takes_by_accident() {
+    check(
+        "s3cr3t!",
+        "the key s3cr3t!, twice: s3cr3t!",
+        "the key [secret:key], twice: [secret:key]",
+    );
+    check("s3 cr/t", "?key=s3%20cr%2Ft&b", "?key=[secret:key]&b");
+    check("s3 cr/t", "?key=s3%20cr%2ft&b", "?key=[secret:key]&b");
+    check("s3 cr/t", "?key=s3+cr%2Ft&b", "?key=[secret:key]&b");
+    check("pa\"ss\n", r#"{"a":"pa\"ss\n"}"#, r#"{"a":"[secret:key]"}"#);
+    check("s3cr3t!", &STANDARD.encode("s3cr3t!"), "[secret:key]");
+    check("ÿÿþÿ", &URL_SAFE_NO_PAD.encode("ÿÿþÿ"), "[secret:key]");
+}
+
+#[test]
+fn a_secret_inside_of_base64_is_hidden_wherever_it_begins() {
+    let secret = "correct horse battery";
+    for user in ["", "a:", "me:", "you:", "user:"] {
+        let text = STANDARD.encode(format!("{user}{secret}"));
+        let hidden = redactor(secret).hide(&text).into_owned();
+        assert!(hidden.contains("[secret:key]"), "{text} is {hidden}");
+        assert!(hidden.len() <= "[secret:key]".len() + 12, "{hidden}");
+    }
+}
+
+#[test]
+fn each_line_of_a_long_secret_is_hidden_by_itself() {
+    let key = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\n-----END KEY-----\n";
+    check(key, "read MIIEvQIBADANBgkq", "read [secret:key]");
+}
+
+#[test]
+fn a_value_too_short_to_be_one_is_not_looked_for() {
+    assert!(Redactor::new([("pin", "abc")].into_iter()).is_none());
+    assert!(Redactor::of(&Grant::default(), &GrantBook::default()).is_none());
+}
+
+#[test]
+fn what_takes_a_secrets_place_is_not_searched_again() {
+    check("secret", "a secret!", "a [secret:key]!");
+    let two = [("a", "tokentoken"), ("b", "token")];
+    let both = Redactor::new(two.into_iter()).expect("something to hide");
+    assert_eq!(both.hide("tokentoken token"), "[secret:a] [secret:b]");
+}
+
+#[test]
+fn an_ending_shows_no_secret_but_in_its_result() {
+    let failure = Failure {
+        code: "hunter2!".into(),
+        details: Some(r#"{"sent":"hunter2!"}"#.into()),
+        backtrace: vec!["at hunter2!".into()],
+        ..Failure::new(ErrorKind::Error, "401 for Bearer hunter2!")
+    };
+    let mut outcome = Outcome::Fail { failure };
+    redactor("hunter2!").hide_in(&mut outcome);
+    let shown = format!("{outcome:?}");
+    assert!(!shown.contains("hunter2!"), "{shown}");
+    assert_eq!(shown.matches("[secret:key]").count(), 4, "{shown}");
+
+    let mut outcome = Outcome::Complete {
+        result: "\"hunter2!\"".into(),
+    };
+    redactor("hunter2!").hide_in(&mut outcome);
+    assert_eq!(
+        outcome,
+        Outcome::Complete {
+            result: "\"hunter2!\"".into()
+        }
+    );
+}

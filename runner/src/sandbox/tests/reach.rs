@@ -1,0 +1,157 @@
+//! Runs `tests/guests/reach`, a guest that does what its arguments say through
+//! Rust's standard library, under needs and grants that a test writes.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use serde_json::Value;
+
+use super::guests::{attempt, load};
+use crate::sandbox::net::{Net, Resolver, SystemResolver};
+use crate::sandbox::{Compiled, Sandbox, SandboxConfig};
+use crate::setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
+use crate::task::{
+    Attempt, FileGrant, Grant, GrantBook, Handler, HandlerInfo, Limits, Outcome, Report,
+};
+
+/// What a test decides.
+pub(super) struct Scene {
+    /// As in a manifest: `{"files": ["/data"]}`.
+    pub(super) needs: Value,
+    pub(super) grant: Grant,
+    pub(super) limits: Limits,
+    pub(super) resolver: Arc<dyn Resolver>,
+    /// Connections of all attempts together.
+    pub(super) connections: usize,
+}
+
+impl Default for Scene {
+    fn default() -> Self {
+        Scene {
+            needs: Value::Object(serde_json::Map::new()),
+            grant: Grant::default(),
+            limits: Limits::default(),
+            resolver: Arc::new(SystemResolver),
+            connections: 100,
+        }
+    }
+}
+
+/// The guest, ready to be run, and the grants that hold for it.
+pub(super) struct Reach {
+    handler: Arc<dyn Handler>,
+    grants: Arc<ArcSwap<GrantBook>>,
+}
+
+impl Scene {
+    pub(super) async fn set(self) -> Reach {
+        let grants = Arc::new(ArcSwap::from_pointee(book(self.grant)));
+        let config = SandboxConfig {
+            slots: 8,
+            cap: Limits {
+                file_bytes: u64::MAX,
+                ..Limits::default_cap()
+            },
+            defaults: self.limits,
+            grants: Arc::clone(&grants),
+            cache_dir: Some(compiled()),
+            ..SandboxConfig::default()
+        };
+        let net = Net::new(self.resolver, self.connections);
+        let sandbox = Sandbox::with_net(config, net).expect("a sandbox");
+        let compiled = load_reach(&sandbox).await;
+        let mut manifest = compiled.probe().await.expect("a manifest");
+        let info: &mut HandlerInfo = &mut manifest.handlers[0];
+        info.needs = serde_json::from_value(self.needs).expect("needs");
+        Reach {
+            handler: compiled.handlers(&manifest, "reach").remove(0),
+            grants,
+        }
+    }
+
+    /// Runs the steps once: what the guest says of each, and the log's messages.
+    pub(super) async fn run(self, steps: Value) -> (Vec<String>, Vec<String>) {
+        self.set().await.run(steps).await
+    }
+}
+
+impl Reach {
+    pub(super) fn change_grant(&self, grant: Grant) {
+        self.grants.store(Arc::new(book(grant)));
+    }
+
+    pub(super) async fn call(&self, attempt: Attempt) -> Report {
+        self.handler.call(attempt).await
+    }
+
+    pub(super) async fn run(&self, steps: Value) -> (Vec<String>, Vec<String>) {
+        answers(self.call(attempt(&steps.to_string())).await)
+    }
+}
+
+/// What a guest that came to its end said, and what its log holds.
+pub(super) fn answers(report: Report) -> (Vec<String>, Vec<String>) {
+    let Outcome::Complete { result } = &report.outcome else {
+        panic!("not complete: {:?}\n{:?}", report.outcome, report.logs);
+    };
+    let said = serde_json::from_str(result).expect("texts");
+    (
+        said,
+        report.logs.into_iter().map(|line| line.message).collect(),
+    )
+}
+
+fn book(grant: Grant) -> GrantBook {
+    GrantBook {
+        plugins: [("reach".to_owned(), Arc::new(grant))].into(),
+        ..GrantBook::default()
+    }
+}
+
+/// A grant of directories: the guest's name, the directory, whether to write.
+pub(super) fn directories(granted: &[(&str, &Path, bool)]) -> Grant {
+    let files = granted.iter().map(|(name, dir, write)| {
+        let grant = FileGrant {
+            dir: (*dir).to_owned(),
+            write: *write,
+        };
+        ((*name).to_owned(), grant)
+    });
+    Grant {
+        files: files.collect(),
+        ..Grant::default()
+    }
+}
+
+/// Compiled once, then taken from the cache.
+async fn load_reach(sandbox: &Sandbox) -> Compiled {
+    static FIRST: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _one_at_a_time = FIRST.lock().await;
+    let file = tokio::task::spawn_blocking(built).await.expect("no panic");
+    load(sandbox, file).await.expect("the guest loads")
+}
+
+/// Cargo knows whether it is fresh.
+fn built() -> &'static [u8] {
+    static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests/reach");
+        let toolchain = Toolchain::ensure(&dir, &|line| eprintln!("{line}"))
+            .unwrap_or_else(|missing| panic!("{missing}\n  help: {}", missing.fix));
+        let options = BuildOptions {
+            output: Output::Keep,
+            ..BuildOptions::default()
+        };
+        let built =
+            build_plugin(&toolchain, &dir, &options).unwrap_or_else(|error| panic!("{error:?}"));
+        std::fs::read(built.wasm_of("reach").expect("it is a plugin")).expect("a file")
+    })
+}
+
+/// Beside the tests themselves.
+fn compiled() -> PathBuf {
+    let tests = std::env::current_exe().expect("a program");
+    let dir = tests.parent().expect("in a directory");
+    dir.join("compiled-guests")
+}

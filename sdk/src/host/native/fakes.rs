@@ -1,0 +1,177 @@
+//! What lies outside of the sandbox, in a test: answers that the test wrote.
+//! Whatever it has no answer for is denied.
+
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use super::super::{Incoming, Outgoing};
+use super::Host;
+use crate::error::{Error, Result};
+use crate::sql::Rows;
+use crate::testing::{Record, Requested, Statement, rule_for};
+
+/// The contract's limit of one saved value, unless an operator says otherwise.
+const STATE_BYTES: usize = 1 << 20;
+
+impl Host {
+    /// Answers by the first `on_sql` that fits.
+    pub(crate) fn sql(&self, statement: &str, params: &str) -> Result<Rows> {
+        let statement = Statement {
+            text: statement.to_owned(),
+            params: serde_json::from_str(params)?,
+        };
+        let fake = {
+            let mut record = self.0.borrow_mut();
+            record.demand("SQL", "sql", |needs| needs.sql)?;
+            record.statements.push(statement.clone());
+            if let Some(doom) = &record.doomed_by {
+                let message = format!(
+                    "the transaction is doomed since `{doom}` failed: no statement runs any more"
+                );
+                return Err(Error::from_host("sql:25P02", message));
+            }
+            let mut tables = record.tables.iter();
+            let fitting = tables.find(|(part, _)| statement.contains(part));
+            fitting.map(|(_, fake)| Rc::clone(fake))
+        };
+        let Some(fake) = fake else {
+            return Err(Error::from_host(
+                "denied",
+                format!(
+                    "this test has no answer to `{}`: write `.on_sql(\"a part of it\", |_| \
+                     Ok(Rows::of([\"id\"], [(1,)])))`",
+                    statement.text
+                ),
+            ));
+        };
+        let answer = (*fake.borrow_mut())(&statement);
+        if answer.is_err() {
+            self.0.borrow_mut().doomed_by = Some(statement.text);
+        }
+        answer
+    }
+
+    pub(crate) fn checkpoint(&self, value: &str) -> Result<()> {
+        let mut record = self.0.borrow_mut();
+        record.demand("SQL", "sql", |needs| needs.sql)?;
+        if let Some(doom) = &record.doomed_by {
+            let message = format!("the transaction is doomed since `{doom}` failed");
+            return Err(Error::from_host("sql:25P02", message));
+        }
+        keep(&mut record, "", value, true)?;
+        record.commit();
+        Ok(())
+    }
+
+    pub(crate) fn load(&self, name: &str) -> Result<Option<String>> {
+        let record = self.0.borrow();
+        let saved = record.saved_with_sql.get(name);
+        let saved = saved.or_else(|| record.saved.get(name));
+        Ok(saved.map(Value::to_string))
+    }
+
+    pub(crate) fn save(&self, name: &str, value: &str, with_sql: bool) -> Result<()> {
+        keep(&mut self.0.borrow_mut(), name, value, with_sql)
+    }
+
+    pub(crate) fn secret(&self, name: &str) -> Result<String> {
+        let mut record = self.0.borrow_mut();
+        demand_secret(&mut record, name)?;
+        let value = record.secrets.get(name).cloned();
+        value.ok_or_else(|| {
+            let message = format!(
+                "this test has no secret `{name}`: write `.secret(\"{name}\", \"a value\")`"
+            );
+            Error::from_host("denied", message)
+        })
+    }
+
+    /// Answers by the first `on_http` that fits.
+    pub(crate) fn send(&self, outgoing: &Outgoing) -> Result<Incoming> {
+        let request = Requested {
+            method: outgoing.method.clone(),
+            url: outgoing.url.whole(),
+            headers: outgoing.headers.clone(),
+            body: outgoing.body.clone(),
+            timeout: outgoing.timeout,
+        };
+        let shown = format!("{} {}", request.method, outgoing.url.shown());
+        let fake = {
+            let mut record = self.0.borrow_mut();
+            record.demand(&shown, &rule_for(&outgoing.url), |needs| {
+                needs.cover(&outgoing.method, &outgoing.url)
+            })?;
+            for name in placeholders(&request.headers) {
+                demand_secret(&mut record, &name)?;
+            }
+            record.requests.push(request.clone());
+            let mut servers = record.servers.iter();
+            let fitting = servers.find(|(method, url, _)| request.matches(method, url));
+            fitting.map(|(_, _, fake)| Rc::clone(fake))
+        };
+        let Some(fake) = fake else {
+            let message = format!(
+                "denied {shown}: this test has no answer: write `.on_http(\"{}\", \"{}\", |_| \
+                 Ok(Reply::status(200)))`",
+                request.method, request.url
+            );
+            return Err(Error::from_host("denied", message));
+        };
+        let reply = (*fake.borrow_mut())(&request)?;
+        Ok(Incoming {
+            status: reply.status,
+            headers: reply.headers,
+            body: Body(reply.body.into()),
+        })
+    }
+}
+
+fn keep(record: &mut Record, name: &str, value: &str, with_sql: bool) -> Result<()> {
+    if value.len() > STATE_BYTES {
+        let message = format!(
+            "the value has {} bytes, the limit is {STATE_BYTES}",
+            value.len()
+        );
+        return Err(Error::from_host("limit", message));
+    }
+    let saved = match with_sql {
+        true => &mut record.saved_with_sql,
+        false => &mut record.saved,
+    };
+    saved.insert(name.to_owned(), serde_json::from_str(value)?);
+    Ok(())
+}
+
+fn demand_secret(record: &mut Record, name: &str) -> Result<()> {
+    let what = format!("the secret `{name}`");
+    record.demand(&what, &format!("secret = \"{name}\""), |needs| {
+        needs.secrets.iter().any(|known| known == name)
+    })
+}
+
+/// The names of the secrets that headers stand for.
+fn placeholders(headers: &[(String, String)]) -> Vec<String> {
+    let mut names = Vec::new();
+    for (_, value) in headers {
+        for part in value.split("{{secret:").skip(1) {
+            names.extend(part.split_once("}}").map(|(name, _)| name.to_owned()));
+        }
+    }
+    names
+}
+
+/// The body of an answer, read piece by piece.
+#[derive(Debug)]
+pub(crate) struct Body(std::collections::VecDeque<u8>);
+
+impl Body {
+    /// The next bytes, at most `most`; none at the end.
+    #[expect(clippy::unnecessary_wraps, reason = "the sandbox's body can fail")]
+    pub(crate) fn read(&mut self, most: u64) -> Result<Vec<u8>> {
+        let count = usize::try_from(most)
+            .unwrap_or(usize::MAX)
+            .min(self.0.len());
+        Ok(self.0.drain(..count).collect())
+    }
+}

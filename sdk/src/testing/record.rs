@@ -1,0 +1,162 @@
+//! What a test sets and what it saw.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::http::{Reply, Requested};
+use super::needs::Needs;
+use super::sql::Statement;
+use super::{Logged, Pushed};
+use crate::error::{Error, Result};
+use crate::host::Notes;
+use crate::sql::Rows;
+
+/// An answer that a test wrote. Shared, so that it runs while nothing is borrowed.
+pub(crate) type Fake<In, Out> = Rc<RefCell<dyn FnMut(&In) -> Result<Out>>>;
+
+/// Everything about one test.
+pub(crate) struct Record {
+    pub(crate) id: u64,
+    pub(crate) attempt: u32,
+    pub(crate) max_attempts: Option<u32>,
+    pub(crate) queue: String,
+    pub(crate) idempotency_key: String,
+    pub(crate) pushed_at_ms: u64,
+    pub(crate) due_at_ms: u64,
+    pub(crate) remaining_ms: u64,
+    pub(crate) cancelled: bool,
+    pub(crate) clock: SystemTime,
+    pub(crate) pushed: Vec<Pushed>,
+    pub(crate) logs: Vec<Logged>,
+    pub(crate) progress: Vec<(f64, String)>,
+    pub(crate) secrets: BTreeMap<String, String>,
+    /// By method and URL.
+    pub(crate) servers: Vec<(String, String, Fake<Requested, Reply>)>,
+    pub(crate) requests: Vec<Requested>,
+    /// By a part of the statement.
+    pub(crate) tables: Vec<(String, Fake<Statement, Rows>)>,
+    pub(crate) statements: Vec<Statement>,
+    /// Values that later attempts find.
+    pub(crate) saved: BTreeMap<String, Value>,
+    /// Values that they find if the open transaction is committed.
+    pub(crate) saved_with_sql: BTreeMap<String, Value>,
+    /// The failed statement that dooms the open transaction.
+    pub(crate) doomed_by: Option<String>,
+    pub(crate) notes: Notes,
+    /// What the handler under `run` asks for; `None` outside of `run`.
+    pub(crate) needs: Option<Needs>,
+    /// The first use of something that it does not ask for.
+    pub(crate) undeclared: Option<Error>,
+    is_done: bool,
+}
+
+impl Default for Record {
+    /// A first attempt with the runner's defaults, at a fixed time.
+    fn default() -> Self {
+        const START_MS: u64 = 1_767_225_600_000;
+        Record {
+            id: 1,
+            attempt: 1,
+            max_attempts: Some(21),
+            queue: "default".to_owned(),
+            idempotency_key: "test-1".to_owned(),
+            pushed_at_ms: START_MS,
+            due_at_ms: START_MS,
+            remaining_ms: 30_000,
+            cancelled: false,
+            clock: SystemTime::UNIX_EPOCH + Duration::from_millis(START_MS),
+            pushed: Vec::new(),
+            logs: Vec::new(),
+            progress: Vec::new(),
+            secrets: BTreeMap::new(),
+            servers: Vec::new(),
+            requests: Vec::new(),
+            tables: Vec::new(),
+            statements: Vec::new(),
+            saved: BTreeMap::new(),
+            saved_with_sql: BTreeMap::new(),
+            doomed_by: None,
+            notes: Notes::default(),
+            needs: None,
+            undeclared: None,
+            is_done: false,
+        }
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("id", &self.id)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Record {
+    /// A new attempt begins; whatever was open is rolled back.
+    pub(crate) fn begin(&mut self, needs: Option<Needs>) {
+        // A task that succeeded is over, and the next one starts with nothing.
+        if std::mem::take(&mut self.is_done) {
+            self.saved.clear();
+        }
+        self.roll_back();
+        self.notes = Notes::default();
+        self.needs = needs;
+    }
+
+    /// The attempt under `run` ends: the word of the runner after the handler's.
+    pub(crate) fn end(&mut self, result: Result<String>) -> Result<String> {
+        self.needs = None;
+        let result = match (self.undeclared.take(), self.doomed_by.clone(), result) {
+            (Some(undeclared), ..) => Err(undeclared),
+            (None, Some(statement), Ok(_)) => Err(Error::new(format!(
+                "the handler succeeded, but a statement of it failed, so its transaction cannot \
+                 be committed: `{statement}`; where a conflict is expected, write `ON CONFLICT`"
+            ))
+            .code("sql")),
+            (.., result) => result,
+        };
+        match result.is_ok() {
+            true => self.commit(),
+            false => self.roll_back(),
+        }
+        self.is_done = result.is_ok();
+        result
+    }
+
+    /// What SQL and state did so far is there for later attempts.
+    pub(crate) fn commit(&mut self) {
+        self.saved.append(&mut self.saved_with_sql);
+    }
+
+    fn roll_back(&mut self) {
+        self.saved_with_sql.clear();
+        self.doomed_by = None;
+    }
+
+    /// Refuses what the handler under `run` does not ask for. In a sandbox it is
+    /// denied; in a test it makes the whole run an error, for the handler could
+    /// be one that swallows it.
+    pub(crate) fn demand(
+        &mut self,
+        what: &str,
+        need: &str,
+        asks: impl FnOnce(&Needs) -> bool,
+    ) -> Result<()> {
+        if self.needs.as_ref().is_none_or(asks) {
+            return Ok(());
+        }
+        let message = format!(
+            "denied {what}: the handler does not ask for it: write #[handler(needs({need}))]"
+        );
+        let error = Error::from_host("denied", message);
+        self.undeclared.get_or_insert(error.clone());
+        Err(error)
+    }
+}
