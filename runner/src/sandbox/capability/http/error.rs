@@ -27,6 +27,22 @@ impl From<Error> for Refusal {
 }
 
 impl Refusal {
+    /// What is said of it, if it is to be logged.
+    pub(super) fn said(&self) -> Option<&str> {
+        match self {
+            Refusal::Denied(denied, _) => Some(&denied.what),
+            Refusal::Wrong(_, line) => Some(line),
+            Refusal::Failed(_) => None,
+        }
+    }
+
+    /// The guest's error alone.
+    pub(super) fn error(self) -> Error {
+        match self {
+            Refusal::Denied(_, error) | Refusal::Wrong(error, _) | Refusal::Failed(error) => error,
+        }
+    }
+
     /// Logs what has to be logged; returns the guest's error.
     pub(super) fn tell(self, plugin: Option<&str>, logs: &SharedLogs) -> Error {
         match self {

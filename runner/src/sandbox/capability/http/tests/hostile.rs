@@ -203,7 +203,9 @@ async fn a_thousand_connections_wait_for_the_runners_room() {
     let (held, refused): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
     assert_eq!((held.len(), refused.len()), (8, 992));
     for refused in refused {
-        let error = refused.err().expect("refused");
+        let Err(error) = refused else {
+            panic!("was not refused");
+        };
         assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
     }
     assert_eq!(server.seen().len(), 8);
