@@ -7,4 +7,5 @@ mod files;
 mod guests;
 mod limits;
 mod reach;
+mod sdk;
 mod wire;
