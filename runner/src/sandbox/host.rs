@@ -2,8 +2,9 @@
 //!
 //! Each call of an interface of our own is charged in fuel, by call and by
 //! byte, so that a loop of host calls ends like any other loop. WASI calls are
-//! not charged; what they can do is bounded otherwise (handles, log lines,
-//! bytes per call) and the loop around them burns fuel of its own.
+//! not charged, but for those that open, connect and write; what they can do is
+//! bounded otherwise (handles, log lines, bytes per call) and the loop around them
+//! burns fuel of its own.
 
 use std::time::{Duration, SystemTime};
 

@@ -209,16 +209,16 @@ async fn no_path_leads_out_of_the_directory() {
 #[tokio::test]
 async fn writing_more_than_the_budget_is_an_error_value() {
     const BUDGET: u64 = 100_000;
-    for (step, file, most) in [
-        (json!({"fill": ["/out/f", 200_000]}), "f", BUDGET),
-        // What lies between counts: it takes room like what is written.
-        (json!({"write_at": ["/out/f", 200_000]}), "f", 0),
-        (json!({"set_len": ["/out/f", 200_000]}), "f", 0),
-        (
-            json!({"append": ["/out/f", "x".repeat(200_000)]}),
-            "f",
-            BUDGET,
-        ),
+    // The C library of Rust's guests knows one error for streams: EIO.
+    const STREAM: &str = "Uncategorized: I/O error (os error 29)";
+    const CALL: &str = "StorageFull: No space left on device";
+    let long = "x".repeat(200_000);
+    for (step, most, error) in [
+        (json!({"fill": ["/out/f", 200_000]}), BUDGET, STREAM),
+        (json!({"append": ["/out/f", long]}), BUDGET, STREAM),
+        // What lies between counts: it is there like what is written.
+        (json!({"write_at": ["/out/f", 200_000]}), 0, CALL),
+        (json!({"set_len": ["/out/f", 200_000]}), 0, CALL),
     ] {
         let out = dir();
         let scene = Scene {
@@ -232,11 +232,11 @@ async fn writing_more_than_the_budget_is_an_error_value() {
         };
         let (answers, logs) = scene.run(json!([step, step])).await;
         for answer in &answers {
-            assert!(answer.starts_with("StorageFull"), "{step}: {answers:?}");
+            assert!(answer.starts_with(error), "{step}: {answers:?}");
         }
         assert_eq!(logs.len(), 1, "{logs:?}");
         assert!(logs[0].contains("raise `file_bytes`"), "{logs:?}");
-        let size = fs::metadata(out.path().join(file)).expect("a file").len();
+        let size = fs::metadata(out.path().join("f")).expect("a file").len();
         assert!(size <= most, "{step}: {size} bytes");
     }
 }
@@ -288,11 +288,13 @@ async fn a_thousand_open_files_are_refused_at_the_limit() {
     let reach = scene.set().await;
     let many = json!([
         {"open_many": ["/data/in.txt", 1_000]},
-        {"list_many": ["/data", 1_000]},
         {"read": "/data/in.txt"},
     ]);
     let (answers, logs) = reach.run(many).await;
-    insta::assert_snapshot!(shown(&answers, &logs, data.path()));
+    insta::assert_snapshot!("open_files", shown(&answers, &logs, data.path()));
+    let many = json!([{"list_many": ["/data", 1_000]}]);
+    let (answers, logs) = reach.run(many).await;
+    insta::assert_snapshot!("open_listings", shown(&answers, &logs, data.path()));
     // What an attempt held is free again after it.
     assert_eq!(
         reach.run(json!([{"read": "/data/in.txt"}])).await.0,

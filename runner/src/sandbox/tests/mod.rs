@@ -1,5 +1,6 @@
 //! Hostile guests, hostile files, and what the runner is like afterwards.
 
+mod ask;
 mod attempts;
 mod caching;
 mod disk;

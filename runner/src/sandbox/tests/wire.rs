@@ -13,6 +13,9 @@ use super::reach::{Reach, Scene, answers};
 use crate::sandbox::net::scripted::Scripted;
 use crate::task::{ErrorKind, Grant, Limits};
 
+/// The one error for streams of the C library of Rust's guests: EIO.
+const ENDED: &str = "Uncategorized: I/O error (os error 29)";
+
 /// Names that tests use, and where they lead.
 fn names() -> Arc<Scripted> {
     Scripted::new(&[
@@ -94,15 +97,13 @@ async fn endless(mut stream: TcpStream) -> std::io::Result<()> {
     }
 }
 
-fn hidden(text: &str, port: u16) -> String {
-    text.replace(&port.to_string(), "<port>")
-}
-
-fn shown((answers, logs): (Vec<String>, Vec<String>), port: u16) -> String {
-    hidden(
-        &format!("{}\n---\n{}", answers.join("\n"), logs.join("\n")),
-        port,
-    )
+/// A port of this moment is no part of what is shown.
+fn shown((answers, logs): (Vec<String>, Vec<String>), port: Option<u16>) -> String {
+    let text = format!("{}\n---\n{}", answers.join("\n"), logs.join("\n"));
+    match port {
+        Some(port) => text.replace(&port.to_string(), "<port>"),
+        None => text,
+    }
 }
 
 #[tokio::test]
@@ -180,7 +181,7 @@ async fn a_connection_that_is_not_granted_is_refused_and_the_log_says_what_to_wr
             {"connect": format!("smtp.example.com:{port}")},
         ]))
         .await;
-    insta::assert_snapshot!(shown(said, port));
+    insta::assert_snapshot!(shown(said, Some(port)));
 }
 
 #[tokio::test]
@@ -200,7 +201,7 @@ async fn a_name_that_leads_where_nobody_granted_is_refused() {
             {"connect": "0x7f.1:25"},
         ]))
         .await;
-    insta::assert_snapshot!(shown(said, 0));
+    insta::assert_snapshot!(shown(said, None));
 }
 
 #[tokio::test]
@@ -223,7 +224,7 @@ async fn what_only_one_side_says_is_refused_with_what_the_other_has_to_say() {
     };
     let mut text = String::new();
     for scene in [not_asked, not_granted, nothing] {
-        text.push_str(&shown(scene.run(steps.clone()).await, 0));
+        text.push_str(&shown(scene.run(steps.clone()).await, None));
         text.push_str("\n===\n");
     }
     insta::assert_snapshot!(text);
@@ -242,7 +243,8 @@ async fn a_flood_of_denials_fills_no_log() {
             .all(|answer| answer.starts_with("PermissionDenied")),
         "{answers:?}"
     );
-    assert_eq!(logs.len(), 20);
+    let denied = logs.iter().filter(|line| line.starts_with("denied "));
+    assert_eq!(denied.count(), 20);
 }
 
 /// The guest gets the first answer again, so that nothing changes between a check
@@ -294,8 +296,8 @@ async fn more_bytes_than_the_budget_end_the_connection() {
         received.is_some_and(|n| (90_000..=100_000).contains(&n)),
         "{answers:?}"
     );
-    assert!(answers[1].contains("ConnectionAborted"), "{answers:?}");
-    assert!(answers[2].starts_with("ConnectionAborted"), "{answers:?}");
+    assert!(answers[1].contains(ENDED), "{answers:?}");
+    assert!(answers[2].starts_with(ENDED), "{answers:?}");
     assert_eq!(logs.len(), 1);
     assert!(logs[0].contains("raise `tcp_bytes`"), "{logs:?}");
 
@@ -303,7 +305,7 @@ async fn more_bytes_than_the_budget_end_the_connection() {
         json!([{"connect": format!("127.0.0.1:{sink}")}, {"send": 60_000}, {"send": 60_000}]);
     let (answers, logs) = reach.run(send).await;
     assert_eq!(answers[..2], ["connected", "sent"]);
-    assert!(answers[2].starts_with("ConnectionAborted"), "{answers:?}");
+    assert!(answers[2].starts_with(ENDED), "{answers:?}");
     assert!(logs[0].contains("raise `tcp_bytes`"), "{logs:?}");
 
     // Both ways count together.

@@ -75,7 +75,12 @@ fn sort(access: &Access) -> (Vec<(String, FileGrant)>, Vec<String>) {
     let mut granted = Vec::new();
     let mut refused = Vec::new();
     for name in &access.needs().files {
-        match access.grant.files.get(name) {
+        // `/data/` is `/data`.
+        let mut grants = access.grant.files.iter();
+        let same = |(granted, _): &(&String, _)| {
+            granted.trim_end_matches('/') == name.trim_end_matches('/')
+        };
+        match grants.find(same).map(|(_, grant)| grant) {
             Some(grant) => granted.push((name.clone(), grant.clone())),
             None => refused.push(name.clone()),
         }

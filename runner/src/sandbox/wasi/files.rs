@@ -51,19 +51,21 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn new(limits: &Limits, logs: &SharedLogs) -> Self {
-        let limit = limits.file_bytes;
-        let over = format!(
-            "this attempt may write {limit} bytes to files (a new file counts {ENTRY_BYTES}), and wants to write more; raise `file_bytes`"
-        );
         Files {
             directories: None,
-            written: Meter::new(limit, over, libc::ENOSPC, logs),
+            written: Meter::new(limits.file_bytes, over_budget, libc::ENOSPC, logs),
             files: Handles::new(OPEN_FILES, &PROCESS_FILES),
             listings: Handles::new(OPEN_LISTINGS, &PROCESS_LISTINGS),
             tickets: HashMap::new(),
             told: false,
         }
     }
+}
+
+fn over_budget(limit: u64) -> String {
+    format!(
+        "this attempt may write {limit} bytes to files (a new file counts {ENTRY_BYTES}), and wants to write more; raise `file_bytes`"
+    )
 }
 
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {

@@ -75,6 +75,9 @@ async fn resolve(
 
 async fn look_up(state: &mut State, name: &str) -> Result<Vec<IpAddr>, ErrorCode> {
     let host = host(name).map_err(|_| ErrorCode::InvalidArgument)?;
+    if let Err(reason) = reach::is_written_well(&host) {
+        return Err(failed(state, &NetError::BadHost(reason)));
+    }
     let (access, wasi) = state.access_and_wasi();
     let Some(access) = access else {
         return Err(refuse(state, reach::nothing_asked(&host)));
@@ -110,7 +113,10 @@ fn failed(state: &mut State, error: &NetError) -> ErrorCode {
         let denied = reach::led_astray(access, error);
         return refuse(state, denied);
     }
-    let _ = lock(&state.logs).write(LogLevel::Warn, &error.to_string(), "");
+    let message = error.to_string();
+    if state.wasi_parts().0.tcp.reach.is_news(&message) {
+        let _ = lock(&state.logs).write(LogLevel::Warn, &message, "");
+    }
     match error {
         NetError::Lookup { .. } => ErrorCode::NameUnresolvable,
         NetError::BadHost(_) => ErrorCode::InvalidArgument,

@@ -22,18 +22,25 @@ pub(super) struct Meter {
     left: AtomicU64,
     /// Whether the log says already that it is used up.
     told: AtomicBool,
-    /// What the log says then.
-    over: String,
+    limit: u64,
+    /// What the log says then, of the limit.
+    over: fn(u64) -> String,
     /// The guest's error, as an error number of the operating system.
     errno: i32,
     logs: SharedLogs,
 }
 
 impl Meter {
-    pub(super) fn new(limit: u64, over: String, errno: i32, logs: &SharedLogs) -> Arc<Self> {
+    pub(super) fn new(
+        limit: u64,
+        over: fn(u64) -> String,
+        errno: i32,
+        logs: &SharedLogs,
+    ) -> Arc<Self> {
         Arc::new(Meter {
             left: AtomicU64::new(limit),
             told: AtomicBool::new(false),
+            limit,
             over,
             errno,
             logs: SharedLogs::clone(logs),
@@ -51,7 +58,7 @@ impl Meter {
             None => {
                 if !self.told.swap(true, Ordering::Relaxed) {
                     // A flood of lines is noticed by the guest's own next one.
-                    let _ = lock(&self.logs).write(LogLevel::Warn, &self.over, "");
+                    let _ = lock(&self.logs).write(LogLevel::Warn, &(self.over)(self.limit), "");
                 }
                 Err(io::Error::from_raw_os_error(self.errno))
             }

@@ -42,26 +42,25 @@ impl Reach {
 
     /// Whether a connection may go there, and if not, what to write where.
     pub(super) fn check(&self, access: &Access, to: SocketAddr) -> Result<(), Denied> {
-        let literal = literal(to.ip());
-        let names = self.names.get(&to.ip()).into_iter().flatten();
-        for host in names.chain([&literal]) {
-            let destination = destination(access, host, to.port());
-            if destination.is_some_and(|d| d.may_reach(to.ip(), &access.grant.networks)) {
+        let (address, port) = (to.ip().to_canonical(), to.port());
+        let literal = literal(address);
+        let names = self.names.get(&address).into_iter().flatten();
+        let hosts: Vec<&String> = names.chain([&literal]).collect();
+        for host in &hosts {
+            let destination = destination(access, host, port);
+            if destination.is_some_and(|d| d.may_reach(address, &access.grant.networks)) {
                 return Ok(());
             }
         }
         // A person knows the name rather than the address.
-        let names = self.names.get(&to.ip()).into_iter().flatten();
-        let host = names.chain([&literal]).next().unwrap_or(&literal);
-        Err(match destination(access, host, to.port()) {
-            Some(_) => prohibited(access, host, to.ip()),
-            None => not_both(
-                access,
-                &format!("connecting to {host}"),
-                host,
-                &to.port().to_string(),
-            ),
-        })
+        let host = hosts[0];
+        let prohibited = prohibited(access, host, address);
+        let is_unspeakable =
+            prohibited.grant.is_none() && AddressKind::of(address) != AddressKind::Public;
+        if is_unspeakable || destination(access, host, port).is_some() {
+            return Err(prohibited);
+        }
+        Err(not_both(access, host, Some(port)))
     }
 }
 
@@ -78,16 +77,28 @@ fn destination(access: &Access, host: &str, port: u16) -> Option<Destination> {
     })
 }
 
+/// An error for a host that resolvers would take for an address, and people would
+/// not: nobody is to be told to write it into a rule.
+pub(super) fn is_written_well(host: &str) -> Result<(), String> {
+    let host = host.to_owned();
+    let destination = Destination {
+        host,
+        port: 0,
+        named: false,
+    };
+    destination.literal().map(drop)
+}
+
 /// The host in a lookup: for a connection to whatever port.
 pub(super) fn looked_up(access: &Access, host: &str) -> Result<Destination, Denied> {
     let meant = |rule: &&TcpRule| rule.host.allows(host);
-    let asked = access.needs().tcp.iter().any(|rule| meant(&rule));
-    let granted = access.grant.tcp.iter().any(|rule| meant(&rule));
-    if !asked || !granted {
-        let what = format!("looking up {host}");
-        return Err(not_both(access, &what, host, "PORT"));
+    if !access.needs().tcp.iter().any(|rule| meant(&rule)) {
+        return Err(not_both(access, host, None));
     }
-    let mut granted = access.grant.tcp.iter().filter(meant);
+    let mut granted = access.grant.tcp.iter().filter(meant).peekable();
+    if granted.peek().is_none() {
+        return Err(not_both(access, host, None));
+    }
     Ok(Destination {
         host: host.to_owned(),
         port: 0,
@@ -95,27 +106,29 @@ pub(super) fn looked_up(access: &Access, host: &str) -> Result<Destination, Deni
     })
 }
 
-fn not_both(access: &Access, what: &str, host: &str, port: &str) -> Denied {
-    let meant = |rule: &TcpRule| {
-        rule.host.allows(host) && port.parse().map_or(true, |port| rule.port.allows(port))
+/// What the side, or the sides, that do not name a host have to write.
+fn not_both(access: &Access, host: &str, port: Option<u16>) -> Denied {
+    let meant =
+        |rule: &TcpRule| rule.host.allows(host) && port.is_none_or(|port| rule.port.allows(port));
+    let rule = match port {
+        Some(port) => format!("{host}:{port}"),
+        None => format!("{host}:PORT"),
     };
-    let rule = format!("\"{host}:{port}\"");
-    let asked = access.needs().tcp.iter().any(meant);
-    let granted = access.grant.tcp.iter().any(meant);
-    let mut rules: Vec<String> = access
-        .grant
-        .tcp
-        .iter()
-        .map(|r| format!("\"{r}\""))
+    // The line that is there already cannot be there twice.
+    let granted = access.grant.tcp.iter().map(TcpRule::to_string);
+    let rules: Vec<String> = granted
+        .chain([rule.clone()])
+        .map(|rule| format!("\"{rule}\""))
         .collect();
-    rules.push(rule.clone());
+    let is_asked = access.needs().tcp.iter().any(meant);
+    let is_granted = access.grant.tcp.iter().any(meant);
     Denied {
         what: match port {
-            "PORT" => what.to_owned(),
-            port => format!("{what}:{port}"),
+            Some(_) => format!("connecting to {rule}"),
+            None => format!("looking up {host}"),
         },
-        need: (!asked).then(|| format!("tcp = {rule}")),
-        grant: (!granted).then(|| format!("tcp = [{}]", rules.join(", "))),
+        need: (!is_asked).then(|| format!("tcp = \"{rule}\"")),
+        grant: (!is_granted).then(|| format!("tcp = [{}]", rules.join(", "))),
     }
 }
 

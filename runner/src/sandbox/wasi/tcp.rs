@@ -48,16 +48,12 @@ pub(super) struct Tcp {
 
 impl Tcp {
     pub(super) fn new(limits: &Limits, logs: &SharedLogs) -> Self {
-        let limit = limits.tcp_bytes;
-        let over = format!(
-            "this attempt may send and receive {limit} bytes over TCP, and wants more; raise `tcp_bytes`"
-        );
         Tcp {
             reach: Reach::default(),
             n_lookups: 0,
             checked: Checked::default(),
             connections: 0,
-            bytes: Meter::new(limit, over, libc::ECONNABORTED, logs),
+            bytes: Meter::new(limits.tcp_bytes, over_budget, libc::ECONNABORTED, logs),
             rooms: HashMap::new(),
             told: false,
         }
@@ -82,6 +78,12 @@ impl Tcp {
             Box::pin(ready(allowed))
         }
     }
+}
+
+fn over_budget(limit: u64) -> String {
+    format!(
+        "this attempt may send and receive {limit} bytes over TCP, and wants more; raise `tcp_bytes`"
+    )
 }
 
 type Socket = Resource<TcpSocket>;

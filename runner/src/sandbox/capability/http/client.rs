@@ -17,7 +17,7 @@ use super::super::super::access::Access;
 use super::super::super::net::{self, Room};
 use super::super::super::state::SharedLogs;
 use super::body::Arriving;
-use super::budget::{Budget, Metered, Stream, Way};
+use super::budget::{Budget, Metered, Stream};
 use super::error::{Refusal, of_hyper, of_tls};
 use super::wanted::Wanted;
 use super::{Body, Io, Sent, fake, placeholder};
@@ -205,8 +205,8 @@ impl Client {
     fn failed(&self, error: &hyper::Error) -> Error {
         use std::error::Error as _;
 
-        if self.budget.is_spent() {
-            return self.budget.exceeded(Way::Out);
+        if let Some(error) = self.budget.spent() {
+            return error;
         }
         match error.source().and_then(|e| e.downcast_ref::<Error>()) {
             Some(Error::HttpRequestBodySize(size)) => Error::HttpRequestBodySize(*size),

@@ -1,7 +1,9 @@
 //! Why a request was not made or not answered: an error for the guest, and for
 //! what somebody must change, a line in the log.
 
+use wasmtime_wasi::p2::IoError;
 use wasmtime_wasi_http::Error;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 
 use super::super::super::access::Denied;
 use super::super::super::net::NetError;
@@ -119,4 +121,24 @@ pub(super) fn of_hyper(error: &hyper::Error) -> Error {
         Some(_) => Error::ConnectionTerminated,
         None => Error::HttpProtocolError,
     }
+}
+
+/// What a guest learns that asks why reading a body failed; none if it was no
+/// body of ours.
+pub(super) fn code_of(error: &IoError) -> Option<ErrorCode> {
+    if let Some(code) = error.downcast_ref::<ErrorCode>() {
+        return Some(code.clone());
+    }
+    Some(match error.downcast_ref::<Error>()? {
+        Error::HttpResponseBodySize(size) => ErrorCode::HttpResponseBodySize(*size),
+        Error::HttpRequestBodySize(size) => ErrorCode::HttpRequestBodySize(*size),
+        Error::HttpResponseHeaderSectionSize(size) => {
+            ErrorCode::HttpResponseHeaderSectionSize(*size)
+        }
+        Error::HttpResponseIncomplete => ErrorCode::HttpResponseIncomplete,
+        Error::HttpResponseTimeout => ErrorCode::HttpResponseTimeout,
+        Error::ConnectionReadTimeout => ErrorCode::ConnectionReadTimeout,
+        Error::ConnectionTerminated => ErrorCode::ConnectionTerminated,
+        _ => ErrorCode::HttpProtocolError,
+    })
 }
