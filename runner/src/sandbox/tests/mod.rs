@@ -8,4 +8,5 @@ mod files;
 mod guests;
 mod limits;
 mod reach;
+mod sdk;
 mod wire;
