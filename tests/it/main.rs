@@ -15,3 +15,4 @@ mod shutdown;
 mod support;
 mod tasks;
 mod tidy;
+mod work;

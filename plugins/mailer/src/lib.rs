@@ -32,6 +32,7 @@ mod api;
 mod message;
 mod smtp;
 
+use std::io::ErrorKind;
 use std::net::TcpStream;
 
 use pgtq_sdk::prelude::*;
@@ -87,8 +88,13 @@ fn send_mail(
         .map(|_| ctx.secret("smtp_password").read())
         .transpose()?;
 
-    let stream = TcpStream::connect(host)
-        .map_err(|error| retry!("connect to {host}: {error}").code("unavailable"))?;
+    let stream = TcpStream::connect(host).map_err(|error| {
+        let code = match error.kind() {
+            ErrorKind::PermissionDenied => "denied",
+            _ => "unavailable",
+        };
+        retry!("connect to {host}: {error}").code(code)
+    })?;
     let mut session = Session::open(stream, mail.from.domain())?;
     if let (Some(user), Some(password)) = (user, password) {
         session.login(user, &password)?;

@@ -20,6 +20,7 @@
 //! CREATE ROLE reports LOGIN PASSWORD '...';
 //! GRANT SELECT ON orders TO reports;
 //! GRANT SELECT, INSERT, UPDATE ON report_lines TO reports;
+//! SELECT pgtq.allow_sql('reports');
 //! ```
 //!
 //! For the file `report.wasm`, in `pgtq.toml`:
