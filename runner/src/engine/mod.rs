@@ -13,6 +13,7 @@
 
 mod backlog;
 mod claimer;
+mod commit;
 mod completer;
 mod config;
 mod core;

@@ -35,7 +35,8 @@ pub struct Pruned {
     pub created: u64,
     /// Partitions dropped.
     pub dropped: u64,
-    /// Rows deleted one by one: old keys, and history without a partition.
+    /// Rows deleted one by one: old keys, history without a partition, and
+    /// values that handlers saved for tasks that are over.
     pub rows: u64,
 }
 
@@ -90,10 +91,18 @@ impl Store {
         let rows = self
             .run(Role::Bulk, "prune history", sql!("prune"), &[&seconds])
             .await?;
+        let states = self
+            .run(
+                Role::Bulk,
+                "prune saved values",
+                sql!("state_prune"),
+                &[&seconds],
+            )
+            .await?;
         Ok(Pruned {
             created: count(&rows[0], "created"),
             dropped: count(&rows[0], "dropped"),
-            rows: count(&rows[0], "deleted"),
+            rows: count(&rows[0], "deleted") + count(&states[0], "deleted"),
         })
     }
 }
