@@ -8,7 +8,7 @@ use super::load::Shared;
 use super::net::Net;
 use super::redact::Redactor;
 use super::state::{SharedLogs, State, lock};
-use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem};
+use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem, toml_key};
 
 /// Made for handlers that ask for something; all others have none. A clone is
 /// another handle to the same.
@@ -89,7 +89,7 @@ impl Denied {
             ));
         }
         if let Some(grant) = grant {
-            let toml = format!("[grants.{plugin}]\n{grant}");
+            let toml = format!("[grants.{}]\n{grant}", toml_key(plugin));
             tracing::warn!(
                 plugin,
                 what,
