@@ -108,7 +108,7 @@ impl Heartbeat {
         Beat {
             draining: core.shutdown.phase() >= Phase::Draining,
             busy: u32::try_from(core.stats.running.load(Relaxed)).unwrap_or(u32::MAX),
-            plugins: serde_json::to_value(&core.registry.snapshot().plugins).unwrap_or_default(),
+            plugins: serde_json::to_value(core.registry.snapshot().report()).unwrap_or_default(),
             progress: self.progress.list(),
         }
     }

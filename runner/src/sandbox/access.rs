@@ -9,7 +9,7 @@ use super::logs::clean;
 use super::net::Net;
 use super::redact::Redactor;
 use super::state::{SharedLogs, State, lock};
-use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem};
+use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem, toml_key};
 
 /// Bytes of what was tried that are shown.
 const WHAT_BYTES: usize = 1 << 10;
@@ -109,10 +109,12 @@ impl Denied {
         log(&message);
         if let Some(grant) = grant {
             // Each on a line of its own, to be pasted.
-            let (table, grant) = (format!("[grants.{plugin}]"), clean(&grant, LINE_BYTES));
+            let table = format!("[grants.{}]", toml_key(plugin));
+            let grant = clean(&grant, LINE_BYTES);
             log(&table);
             log(&grant);
-            let toml = format!("{table}\n{grant}");
+            let toml = format!("{table}
+{grant}");
             tracing::warn!(
                 plugin,
                 what,
