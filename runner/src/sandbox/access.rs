@@ -113,8 +113,10 @@ impl Denied {
             let grant = clean(&grant, LINE_BYTES);
             log(&table);
             log(&grant);
-            let toml = format!("{table}
-{grant}");
+            let toml = format!(
+                "{table}
+{grant}"
+            );
             tracing::warn!(
                 plugin,
                 what,
@@ -123,15 +125,5 @@ impl Denied {
             message = format!("{message}\n{toml}");
         }
         Problem::new("denied", message)
-    }
-}
-
-/// A name as a key of TOML: quoted, unless it needs no quotes.
-pub(super) fn toml_key(name: &str) -> String {
-    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    match !name.is_empty() && name.chars().all(is_bare) {
-        true => name.to_owned(),
-        // JSON's escapes are TOML's, too.
-        false => serde_json::Value::from(name).to_string(),
     }
 }
