@@ -18,3 +18,4 @@ mod shutdown;
 mod support;
 mod tasks;
 mod tidy;
+mod work;
