@@ -90,7 +90,7 @@ fn sort(access: &Access) -> (Vec<(String, FileGrant)>, Vec<String>) {
 
 fn denied(name: &str) -> Denied {
     Denied {
-        what: format!("the directory {name}"),
+        what: format!("the directory {}", name.escape_debug()),
         need: None,
         grant: Some(format!(
             "files.{} = \"/a/directory/of/this/machine\"",
