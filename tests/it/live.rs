@@ -63,8 +63,8 @@ impl Drop for Following {
 /// The messages of a log in JSON lines.
 fn said(lines: &[String]) -> Vec<String> {
     let message = |line: &String| {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        line["line"]["message"].as_str().unwrap().to_owned()
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        line["line"]["message"].as_str().expect("text").to_owned()
     };
     lines.iter().map(message).collect()
 }
@@ -232,6 +232,54 @@ async fn a_handler_that_heeds_a_cancel_and_does_not_end_is_stopped() {
         cancel_heeding("never").await,
         "cancelled|-|cancelled while it ran|1"
     );
+}
+
+#[tokio::test]
+async fn a_log_table_that_cannot_be_written_holds_up_neither_endings_nor_beats() {
+    let scene = Scene::with(&["flaky"]).await;
+    let _runner = scene.runner(&[]);
+    let id = scene.push(&["flaky.talk", "lines=100000", "ms=20"]);
+    wait_said(&scene, &id, "attempt 1 says 1").await;
+    let locker = scene.database.client().await;
+    let lock = "BEGIN; LOCK TABLE pgtq.log_lines IN EXCLUSIVE MODE";
+    locker.batch_execute(lock).await.unwrap();
+    scene
+        .wait_sql(
+            "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'pgtq.log_lines'::regclass AND NOT granted",
+            "t",
+        )
+        .await;
+    for _ in 0..100 {
+        scene.sql("SELECT pgtq.push('flaky.until', '[1]')").await;
+    }
+    scene
+        .wait_sql("SELECT count(*) FROM pgtq.complete", "100")
+        .await;
+    let seen = scene.sql("SELECT seen_at FROM pgtq.runners").await;
+    let beats = format!("SELECT seen_at > '{seen}' FROM pgtq.runners");
+    scene.wait_sql(&beats, "t").await;
+    let newest = format!("SELECT max(seq) FROM pgtq.live_logs WHERE task_id = {id}");
+    let before = scene.sql(&newest).await;
+    locker.batch_execute("COMMIT").await.unwrap();
+    let goes_on = format!("SELECT max(seq) > {before} FROM pgtq.live_logs WHERE task_id = {id}");
+    scene.wait_sql(&goes_on, "t").await;
+    // Nothing is missing between what was written before and after.
+    let gaps = "SELECT count(*) FROM (SELECT seq - lag(seq) OVER (ORDER BY seq) AS step FROM pgtq.live_logs) AS s WHERE step <> 1";
+    assert_eq!(scene.sql(gaps).await, "0");
+}
+
+#[tokio::test]
+async fn deleting_a_task_removes_what_its_dead_attempts_said() {
+    let scene = Scene::with(&["flaky"]).await;
+    let mut runner = scene.runner(&[]);
+    let id = scene.push(&["flaky.talk", "lines=100000", "ms=20"]);
+    wait_said(&scene, &id, "attempt 1 says 1").await;
+    runner.kill();
+    scene
+        .sql("UPDATE pgtq.runners SET expires_at = now() - interval '1 second'; SELECT pgtq.rescue()")
+        .await;
+    scene.pgtq(&["delete", &id, "--yes"]).success();
+    assert_eq!(scene.sql("SELECT count(*) FROM pgtq.log_lines").await, "0");
 }
 
 /// Nobody tells such a runner: it asks.

@@ -40,6 +40,10 @@ pub(crate) struct Ended {
     pub(crate) logs: Vec<LogLine>,
     pub(crate) logs_dropped: u64,
     pub(crate) children: Vec<NewTask>,
+    /// Committed already with the task's own transaction.
+    pub(crate) recorded: bool,
+    /// There are saved values of the task.
+    pub(crate) has_state: bool,
     pub(crate) digest: Option<Digest>,
     pub(crate) started: Instant,
     pub(crate) ended: Instant,
@@ -73,6 +77,8 @@ impl Ended {
             logs: self.logs,
             logs_dropped: self.logs_dropped,
             children: self.children,
+            recorded: self.recorded,
+            has_state: self.has_state,
             digest: self.digest,
             since_start: self.started.elapsed(),
             since_end: self.ended.elapsed(),

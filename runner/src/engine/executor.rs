@@ -12,11 +12,13 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 
 use super::backlog::{Backlog, Taken};
+use super::commit::{self, Settled};
 use super::completer::Ended;
 use super::core::Core;
 use super::ledger::Start;
 use crate::task::{
-    Attempt, ErrorKind, Failure, Handler, Outcome, Report, RetryPolicy, Signal, Stop, decide,
+    Attempt, Database, ErrorKind, Failure, Handler, Outcome, Report, RetryPolicy, Signal, Stop,
+    decide,
 };
 
 /// From this many crashes on, a task runs alone and under a claim of its own,
@@ -134,24 +136,36 @@ async fn attempt(core: &Core, taken: Taken, handler: &dyn Handler, policy: Retry
             return;
         }
     };
-    let report = call(&taken, handler, Arc::clone(&signal)).await;
-    match signal.asked() {
-        Some(Stop::Lost) => {
-            core.stats.stale.fetch_add(1, Relaxed);
-        }
-        _ => {
-            let cancelled = signal.is_cancelled();
-            hand_over(core, taken, report, policy, started, cancelled).await;
-        }
-    }
+    let database = core
+        .store
+        .attempt(core.runner(), taken.claim, taken.task.id);
+    let way = Arc::clone(&database) as Arc<dyn Database>;
+    let report = call(&taken, handler, Arc::clone(&signal), way).await;
+    let settled = if signal.asked() == Some(Stop::Lost) {
+        database.roll_back().await;
+        None
+    } else {
+        commit::settle(core, &taken, &database, report, started).await
+    };
+    let Some(settled) = settled else {
+        core.stats.stale.fetch_add(1, Relaxed);
+        return;
+    };
+    let cancelled = signal.is_cancelled();
+    hand_over(core, taken, settled, policy, started, cancelled).await;
 }
 
-async fn call(taken: &Taken, handler: &dyn Handler, signal: Arc<Signal>) -> Report {
+async fn call(
+    taken: &Taken,
+    handler: &dyn Handler,
+    signal: Arc<Signal>,
+    database: Arc<dyn Database>,
+) -> Report {
     let attempt = Attempt {
         task: Arc::clone(&taken.task),
         claim: taken.claim,
         signal,
-        database: Arc::new(crate::task::NoDatabase),
+        database,
     };
     // The outer guard: the sandbox has its own, a native handler has none.
     let guarded = AssertUnwindSafe(async { handler.call(attempt).await }).catch_unwind();
@@ -172,11 +186,16 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 async fn hand_over(
     core: &Core,
     taken: Taken,
-    report: Report,
+    settled: impl Into<Settled>,
     policy: RetryPolicy,
     started: Instant,
     cancelled: bool,
 ) {
+    let Settled {
+        report,
+        recorded,
+        has_state,
+    } = settled.into();
     core.stats.fuel.fetch_add(report.usage.fuel, Relaxed);
     let transition = decide(&taken.task, &policy, report.outcome, cancelled, jitter());
     let ended = Ended {
@@ -187,6 +206,8 @@ async fn hand_over(
         logs: report.logs,
         logs_dropped: report.logs_dropped,
         children: report.children,
+        recorded,
+        has_state,
         digest: report.digest,
         started,
         ended: Instant::now(),

@@ -18,9 +18,6 @@ use crate::task::ClaimId;
 
 /// Time between beats when nothing asks for one sooner.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Time between beats of a runner that hears of no cancel otherwise, while
-/// something runs.
-const DEAF_INTERVAL: Duration = Duration::from_secs(1);
 /// How long anything that is not a beat may keep the next beat waiting.
 const ASIDE: Duration = Duration::from_secs(2);
 /// How much earlier than the database we consider the lease lost.
@@ -48,15 +45,15 @@ impl Heartbeat {
     /// Runs until its future is dropped; a beat cut short is repeated by the next.
     pub(crate) async fn run(mut self) {
         loop {
-            let next = self.beat_and_choose_wait().await;
+            self.renew().await;
             tokio::select! {
-                () = tokio::time::sleep(next) => {}
+                () = tokio::time::sleep(INTERVAL) => {}
                 () = self.core.beat_now.notified() => {}
             }
         }
     }
 
-    async fn beat_and_choose_wait(&mut self) -> Duration {
+    async fn renew(&mut self) {
         let sent = Instant::now();
         let beat = self.beat();
         // Not longer than the lease is trusted: `doubt` has to come in time.
@@ -99,12 +96,6 @@ impl Heartbeat {
             Ok(Err(error)) => self.doubt(&error.to_string()).await,
             Err(_) => self.doubt("no answer in time").await,
         }
-        let busy = self.core.stats.running.load(Relaxed) > 0;
-        if self.core.config.poll_only && busy {
-            DEAF_INTERVAL
-        } else {
-            INTERVAL
-        }
     }
 
     fn beat(&mut self) -> Beat {
@@ -117,7 +108,7 @@ impl Heartbeat {
         Beat {
             draining: core.shutdown.phase() >= Phase::Draining,
             busy: u32::try_from(core.stats.running.load(Relaxed)).unwrap_or(u32::MAX),
-            plugins: serde_json::to_value(&core.registry.snapshot().plugins).unwrap_or_default(),
+            plugins: serde_json::to_value(core.registry.snapshot().report()).unwrap_or_default(),
             progress: self.progress.list(),
         }
     }

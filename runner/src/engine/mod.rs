@@ -14,6 +14,7 @@
 
 mod backlog;
 mod claimer;
+mod commit;
 mod completer;
 mod config;
 mod core;

@@ -221,6 +221,8 @@ fn released(taken: Taken) -> Ended {
         logs: Vec::new(),
         logs_dropped: 0,
         children: Vec::new(),
+        recorded: false,
+        has_state: false,
         digest: None,
         started: now,
         ended: now,

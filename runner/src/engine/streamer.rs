@@ -1,5 +1,6 @@
 //! What people want to see of an attempt before it ends: its log lines so far,
-//! about once a second, and a beat when it reports progress.
+//! about once a second, and a beat when it has reported progress. A runner that
+//! cannot listen also beats to hear of a cancel.
 //!
 //! Only attempts that two turns met are looked at, so that short ones cost
 //! nothing. Lines are read from where the sandbox keeps them anyway: there is
@@ -53,7 +54,8 @@ pub(crate) async fn stream(core: Arc<Core>) {
         tokio::time::sleep(INTERVAL).await;
         turn += 1;
         let long = core.ledger.long_running();
-        if long.iter().any(|attempt| attempt.signal.has_progress()) {
+        let deaf = core.config.poll_only && !long.is_empty();
+        if deaf || long.iter().any(|attempt| attempt.signal.has_progress()) {
             core.beat_now.notify_one();
         }
         if let Err(error) = pass_on(&core, &long, turn).await {

@@ -287,6 +287,7 @@ impl Keeper {
     }
 
     fn went_live(&mut self, file: &str) {
+        self.registry.snapshot().warn_of_refusals(file);
         self.pauses.forget(file);
         self.unblock();
     }

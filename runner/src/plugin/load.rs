@@ -249,7 +249,7 @@ impl Refusal {
 }
 
 /// What the operator called a plugin: its file's name without the ending.
-fn plugin_name(file: &str) -> &str {
+pub(super) fn plugin_name(file: &str) -> &str {
     file.strip_suffix(".wasm").unwrap_or(file)
 }
 

@@ -22,6 +22,7 @@ mod directory;
 mod install;
 mod keeper;
 mod load;
+mod needs;
 mod pauses;
 mod read;
 mod registry;
@@ -36,6 +37,7 @@ mod tests;
 
 pub use directory::{DirectoryOptions, PluginDirectory};
 pub use install::{InstallError, Installed, KEEP, KeptVersion, install, rollback, versions};
+pub use needs::PluginReport;
 pub use registry::{Conflict, HandlerMap, NewVersion, Registry, Snapshot};
 pub use status::{PluginState, PluginStatus};
 pub use version::Draining;

@@ -14,8 +14,9 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::load::plugin_name;
 use super::status::{PluginState, PluginStatus};
-use super::version::{Draining, Served, Version};
+use super::version::{Draining, Serving, Version};
 use crate::task::{Digest, Handler, Name, PluginInfo};
 
 /// Handlers by name.
@@ -102,11 +103,6 @@ struct Plugin {
     warned: Option<(Option<Digest>, String)>,
 }
 
-struct Serving {
-    version: Arc<Version>,
-    handlers: BTreeMap<Name, Arc<dyn Handler>>,
-}
-
 impl Default for Registry {
     fn default() -> Self {
         Registry::new()
@@ -151,21 +147,15 @@ impl Registry {
         let names = new.handlers.iter().map(|handler| &handler.info().name);
         plugins.conflict(file, names)?;
         let version = Version::new(file, new.digest);
-        let handlers = new.handlers.into_iter().map(|handler| {
-            let name = handler.info().name.clone();
-            let version = Arc::clone(&version);
-            let served: Arc<dyn Handler> = Arc::new(Served { handler, version });
-            (name, served)
-        });
-        let handlers: BTreeMap<_, _> = handlers.collect();
+        let serving = Serving::of(version, new.handlers);
 
         let plugin = plugins.plugin(file);
         plugin.stop_serving();
         plugin.status.digest = new.digest;
         plugin.status.serving = new.digest;
         plugin.status.plugin = new.plugin;
-        plugin.status.handlers = handlers.keys().cloned().collect();
-        plugin.serving = Some(Serving { version, handlers });
+        plugin.status.handlers = serving.handlers.keys().cloned().collect();
+        plugin.serving = Some(serving);
         plugin.enter(PluginState::Live, None);
         self.publish(&mut plugins, true);
         Ok(())
@@ -204,20 +194,19 @@ impl Registry {
     }
 
     /// A file has a new name and the same bytes: what `from` serves moves to
-    /// `to`, in one swap, in the place of what `to` served before. False if
-    /// `from` serves nothing.
+    /// `to`, in one swap, in the place of what `to` served before. New attempts
+    /// have the grants of the new name. False if `from` serves nothing.
     pub(super) fn rename(&self, from: &str, to: &str) -> bool {
         let mut plugins = self.lock();
         let Some(mut moved) = plugins.by_file.remove(from) else {
             return false;
         };
-        if moved.serving.is_none() {
+        let Some(serving) = &mut moved.serving else {
             plugins.by_file.insert(from.to_owned(), moved);
             return false;
-        }
-        let replaced = plugins.by_file.remove(to);
-        let names_changed = replaced.as_ref().is_some_and(|p| p.serving.is_some());
-        if let Some(mut replaced) = replaced {
+        };
+        serving.rename(plugin_name(to));
+        if let Some(mut replaced) = plugins.by_file.remove(to) {
             replaced.stop_serving();
             moved.status.draining.append(&mut replaced.status.draining);
         }
@@ -226,7 +215,7 @@ impl Registry {
         moved.status.digest = moved.status.serving;
         moved.enter(PluginState::Live, None);
         plugins.by_file.insert(to.to_owned(), moved);
-        self.publish(&mut plugins, names_changed);
+        self.publish(&mut plugins, true);
         true
     }
 

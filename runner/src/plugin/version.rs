@@ -1,9 +1,10 @@
 //! One loaded version of a plugin, and who is still running on it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use crate::task::{Attempt, Digest, Handler, HandlerFuture, HandlerInfo};
+use crate::task::{Attempt, Digest, Grant, Handler, HandlerFuture, HandlerInfo, Name};
 
 /// One version that serves, or has served. Held by its handlers and by every
 /// attempt under way; whoever drops the last handle frees its code.
@@ -78,11 +79,46 @@ impl serde::Serialize for Draining {
     }
 }
 
+/// What a file serves: one version, and its handlers as they are handed out.
+pub(super) struct Serving {
+    pub(super) version: Arc<Version>,
+    pub(super) handlers: BTreeMap<Name, Arc<dyn Handler>>,
+    /// The plugin's own, under the same names.
+    own: Vec<Arc<dyn Handler>>,
+}
+
+impl Serving {
+    pub(super) fn of(version: Arc<Version>, own: Vec<Arc<dyn Handler>>) -> Serving {
+        let handlers = own.iter().map(|handler| {
+            let served: Arc<dyn Handler> = Arc::new(Served {
+                handler: Arc::clone(handler),
+                version: Arc::clone(&version),
+            });
+            (handler.info().name.clone(), served)
+        });
+        Serving {
+            handlers: handlers.collect(),
+            version,
+            own,
+        }
+    }
+
+    /// The plugin is called otherwise from now on. Attempts under way end with
+    /// the name, and the grants, that they began with.
+    pub(super) fn rename(&mut self, plugin: &str) {
+        let renamed = self.own.iter().map(|handler| {
+            let renamed = handler.renamed(plugin);
+            renamed.unwrap_or_else(|| Arc::clone(handler))
+        });
+        *self = Serving::of(Arc::clone(&self.version), renamed.collect());
+    }
+}
+
 /// A handler as the registry hands it out: the plugin's own, plus a count of
 /// the attempts under way.
-pub(super) struct Served {
-    pub(super) handler: Arc<dyn Handler>,
-    pub(super) version: Arc<Version>,
+struct Served {
+    handler: Arc<dyn Handler>,
+    version: Arc<Version>,
 }
 
 impl Handler for Served {
@@ -92,6 +128,10 @@ impl Handler for Served {
 
     fn digest(&self) -> Option<Digest> {
         self.version.digest
+    }
+
+    fn grant(&self) -> Arc<Grant> {
+        self.handler.grant()
     }
 
     fn call(&self, attempt: Attempt) -> HandlerFuture {

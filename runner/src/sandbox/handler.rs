@@ -6,8 +6,8 @@ use super::access::Access;
 use super::attempt;
 use super::load::Compiled;
 use crate::task::{
-    Attempt, Digest, ErrorKind, Failure, Handler, HandlerFuture, HandlerInfo, Limits, Outcome,
-    Report, Stop,
+    Attempt, Digest, ErrorKind, Failure, Grant, Handler, HandlerFuture, HandlerInfo, Limits,
+    Outcome, Report, Stop,
 };
 
 /// One handler of one plugin version.
@@ -42,6 +42,20 @@ impl Handler for PluginHandler {
 
     fn digest(&self) -> Option<Digest> {
         Some(self.compiled.digest())
+    }
+
+    fn grant(&self) -> Arc<Grant> {
+        let grants = &self.compiled.inner.shared.config.grants;
+        grants.load().of(&self.plugin)
+    }
+
+    fn renamed(&self, plugin: &str) -> Option<Arc<dyn Handler>> {
+        Some(Arc::new(PluginHandler {
+            compiled: self.compiled.clone(),
+            plugin: Arc::from(plugin),
+            info: Arc::clone(&self.info),
+            limits: Arc::clone(&self.limits),
+        }))
     }
 
     fn call(&self, attempt: Attempt) -> HandlerFuture {

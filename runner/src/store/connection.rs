@@ -16,9 +16,11 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::attempt::Pools;
 use super::claims::LiveClaims;
 use super::error::{classify, classify_connect};
 use super::sql::Sql;
+use super::ticket::Ticket;
 use super::{DatabaseConfig, StoreError};
 
 /// A handle on the queue. Cheap to clone; connections are made when needed
@@ -33,6 +35,9 @@ struct Inner {
     tls: MakeRustlsConnect,
     sessions: [Mutex<Option<Session>>; ROLES],
     live: StdMutex<LiveClaims>,
+    ticket: Ticket,
+    /// Connections of handlers' SQL, made when a handler first asks.
+    pools: Arc<Pools>,
     /// When rescue last looked for orphans, in milliseconds after `born`.
     orphans_looked: AtomicU64,
     born: Instant,
@@ -48,9 +53,13 @@ pub(super) enum Role {
     Rescue,
     Bulk,
     Live,
+    /// Values that handlers save for later attempts.
+    State,
+    /// What became of a commit whose answer was lost: waits for its transaction.
+    Doubt,
 }
 
-const ROLES: usize = 7;
+const ROLES: usize = 9;
 
 impl Role {
     /// How long one statement may take. After that the connection is given up.
@@ -61,7 +70,7 @@ impl Role {
             // What is not passed on now is passed on a second later.
             Role::Live => 3,
             Role::Claim => 10,
-            Role::Finish | Role::General | Role::Rescue => 30,
+            Role::Finish | Role::General | Role::Rescue | Role::State | Role::Doubt => 30,
             Role::Bulk => 300,
         })
     }
@@ -84,11 +93,14 @@ impl Store {
     /// Reaches the database once, so that a wrong address is told at start.
     /// Does not look at the schema: see [`Store::check_schema`].
     pub async fn connect(config: DatabaseConfig) -> Result<Store, StoreError> {
+        let tls = super::tls::connector(&config)?;
         let inner = Inner {
-            tls: super::tls::connector(&config)?,
+            pools: Arc::new(Pools::new(config.clone(), tls.clone())),
+            tls,
             config,
             sessions: Default::default(),
             live: StdMutex::default(),
+            ticket: Ticket::new()?,
             orphans_looked: AtomicU64::new(0),
             born: Instant::now(),
         };
@@ -148,6 +160,15 @@ impl Store {
             .live
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this process shows where its claims are not proof enough.
+    pub(super) fn ticket(&self) -> &Ticket {
+        &self.inner.ticket
+    }
+
+    pub(super) fn pools(&self) -> &Arc<Pools> {
+        &self.inner.pools
     }
 
     /// Whether it is time to look for claims without a runner, which reads the whole table.

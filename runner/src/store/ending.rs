@@ -22,6 +22,12 @@ pub struct Ending {
     pub logs_dropped: u64,
     /// Tasks it pushed; they exist only if the transition is `Complete`.
     pub children: Vec<NewTask>,
+    /// It was committed already, with the task's own transaction: what is left
+    /// is to close its claim.
+    pub recorded: bool,
+    /// The attempt saved or found values for later attempts; they go when the
+    /// task completes.
+    pub has_state: bool,
     /// The plugin version that ran.
     pub digest: Option<Digest>,
     /// How long ago the attempt started, at the moment of the call.

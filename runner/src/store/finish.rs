@@ -59,12 +59,16 @@ impl Store {
         finished: &mut Finished,
     ) -> Result<(), StoreError> {
         let mut lease = self.lease(Role::Finish, "store endings").await?;
-        let simple =
-            |ending: &&Ending| ending.transition.state().is_final() && ending.children.is_empty();
+        let simple = |ending: &&Ending| {
+            ending.recorded
+                || ending.transition.state().is_final()
+                    && ending.children.is_empty()
+                    && !forgets(ending)
+        };
         let ended: Vec<(ClaimId, TaskId)> = endings.iter().map(|e| (e.claim, e.task.id)).collect();
         let closing = self.live().emptied(&ended);
         let stale = if !again && endings.iter().all(simple) {
-            store_final(&mut lease, runner, endings, &closing).await?
+            store_final(&mut lease, runner, &unstored(endings), &closing).await?
         } else {
             lease.begin().await?;
             match transact(&mut lease, runner, endings, &closing, again).await {
@@ -101,11 +105,11 @@ async fn transact(
         sql!("finish_hold")
     };
     lease.query(hold, &[&runner.0, &claims]).await?;
-    let endings = if again {
-        unrecorded(lease, endings).await?
-    } else {
-        endings.to_vec()
-    };
+    let all = endings;
+    let mut endings = unstored(all);
+    if again {
+        endings = unrecorded(lease, &endings).await?;
+    }
 
     let (over, back): (Vec<&Ending>, Vec<&Ending>) = endings
         .iter()
@@ -131,8 +135,16 @@ async fn transact(
     for chunk in children.chunks(5_000) {
         push_on(lease, chunk).await?;
     }
+    let forgotten: Vec<i64> = over
+        .iter()
+        .filter(|e| forgets(e) && !stale.contains(&(e.claim, e.task.id)))
+        .map(|e| e.task.id.0)
+        .collect();
+    if !forgotten.is_empty() {
+        lease.query(sql!("finish_forget"), &[&forgotten]).await?;
+    }
     let (claim_ids, task_ids): (Vec<i64>, Vec<i64>) =
-        endings.iter().map(|e| (e.claim.0, e.task.id.0)).unzip();
+        all.iter().map(|e| (e.claim.0, e.task.id.0)).unzip();
     let wake = !back.is_empty();
     lease
         .query(
@@ -203,6 +215,20 @@ async fn unrecorded<'a>(
         .filter(|(i, _)| !recorded.contains(i))
         .map(|(_, ending)| *ending)
         .collect())
+}
+
+/// Without those that committed with their task's own transaction.
+fn unstored<'a>(endings: &[&'a Ending]) -> Vec<&'a Ending> {
+    endings
+        .iter()
+        .copied()
+        .filter(|ending| !ending.recorded)
+        .collect()
+}
+
+/// Whether its task's saved values go with it.
+fn forgets(ending: &Ending) -> bool {
+    ending.has_state && matches!(ending.transition, Transition::Complete { .. })
 }
 
 fn place(row: &tokio_postgres::Row) -> usize {

@@ -35,8 +35,8 @@ pub struct Pruned {
     pub created: u64,
     /// Partitions dropped.
     pub dropped: u64,
-    /// Rows deleted one by one: old keys, history without a partition, and log
-    /// lines that dead runners left.
+    /// Rows deleted one by one: old keys, history without a partition, log lines
+    /// that dead runners left, and values saved for tasks that are over.
     pub rows: u64,
 }
 
@@ -92,10 +92,18 @@ impl Store {
             .run(Role::Bulk, "prune history", sql!("prune"), &[&seconds])
             .await?;
         let lines = self.prune_log_lines(retention).await?;
+        let states = self
+            .run(
+                Role::Bulk,
+                "prune saved values",
+                sql!("state_prune"),
+                &[&seconds],
+            )
+            .await?;
         Ok(Pruned {
             created: count(&rows[0], "created"),
             dropped: count(&rows[0], "dropped"),
-            rows: count(&rows[0], "deleted") + lines,
+            rows: count(&rows[0], "deleted") + lines + count(&states[0], "deleted"),
         })
     }
 }

@@ -12,6 +12,7 @@ mod config;
 mod error;
 mod migrate;
 
+mod attempt;
 mod beat;
 mod claim;
 mod claims;
@@ -28,9 +29,11 @@ mod push;
 mod runner;
 mod sql;
 mod stats;
+mod ticket;
 mod tls;
 mod views;
 
+pub use attempt::{AttemptDatabase, Commit, Standing};
 pub use beat::{Beat, BeatReply};
 pub use claim::Claimed;
 pub use config::{ConfigError, DatabaseConfig, Schema, TlsMode};

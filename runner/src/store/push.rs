@@ -64,38 +64,66 @@ impl Store {
     }
 }
 
+/// New tasks as arrays, one for each column.
+pub(super) struct PushColumns<'a> {
+    handlers: Vec<&'a str>,
+    args: Vec<&'a str>,
+    queues: Vec<&'a str>,
+    priorities: Vec<i32>,
+    delays: Vec<Option<f64>>,
+    run_ats: Vec<Option<jiff::Timestamp>>,
+    retries: Vec<Option<i32>>,
+    keys: Vec<Option<&'a str>>,
+}
+
+impl<'a> PushColumns<'a> {
+    pub(super) fn new(tasks: &'a [NewTask]) -> Self {
+        fn column<'a, T>(tasks: &'a [NewTask], field: impl Fn(&'a NewTask) -> T) -> Vec<T> {
+            tasks.iter().map(field).collect()
+        }
+        PushColumns {
+            handlers: column(tasks, |task| task.handler.as_str()),
+            args: column(tasks, |task| task.args.as_str()),
+            queues: column(tasks, |task| {
+                task.queue.as_ref().map_or("default", |name| name.as_str())
+            }),
+            priorities: column(tasks, |task| task.priority),
+            delays: column(tasks, |task| task.delay.map(|delay| delay.as_secs_f64())),
+            run_ats: column(tasks, |task| task.run_at),
+            retries: column(tasks, |task| {
+                task.retries.map(|retries| retries.to_column())
+            }),
+            keys: column(tasks, |task| task.key.as_deref()),
+        }
+    }
+
+    /// The parameters of `push.sql`, up to the parents.
+    pub(super) fn params(&self) -> [&(dyn ToSql + Sync); 8] {
+        [
+            &self.handlers,
+            &self.args,
+            &self.queues,
+            &self.priorities,
+            &self.delays,
+            &self.run_ats,
+            &self.retries,
+            &self.keys,
+        ]
+    }
+}
+
 /// Pushes one chunk, in the transaction of `lease` if one is open.
 pub(super) async fn push_on(
     lease: &mut Lease<'_>,
     tasks: &[NewTask],
 ) -> Result<Vec<Pushed>, StoreError> {
-    fn column<'a, T>(tasks: &'a [NewTask], field: impl Fn(&'a NewTask) -> T) -> Vec<T> {
-        tasks.iter().map(field).collect()
-    }
-    let handlers = column(tasks, |task| task.handler.as_str());
-    let args = column(tasks, |task| task.args.as_str());
-    let queues = column(tasks, |task| {
-        task.queue.as_ref().map_or("default", |name| name.as_str())
-    });
-    let priorities = column(tasks, |task| task.priority);
-    let delays = column(tasks, |task| task.delay.map(|delay| delay.as_secs_f64()));
-    let run_ats = column(tasks, |task| task.run_at);
-    let retries = column(tasks, |task| {
-        task.retries.map(|retries| retries.to_column())
-    });
-    let keys = column(tasks, |task| task.key.as_deref());
-    let parents = column(tasks, |task| task.parent.map(|id| id.0));
-    let params: [&(dyn ToSql + Sync); 9] = [
-        &handlers,
-        &args,
-        &queues,
-        &priorities,
-        &delays,
-        &run_ats,
-        &retries,
-        &keys,
-        &parents,
-    ];
+    let parents: Vec<Option<i64>> = tasks
+        .iter()
+        .map(|task| task.parent.map(|id| id.0))
+        .collect();
+    let columns = PushColumns::new(tasks);
+    let mut params = columns.params().to_vec();
+    params.push(&parents);
     let rows = lease.query(sql!("push"), &params).await?;
     Ok(rows
         .iter()

@@ -54,6 +54,7 @@ impl Store {
                     &slots,
                     &facts.queues,
                     &lease,
+                    &self.ticket().hash(),
                 ],
             )
             .await?;

@@ -56,6 +56,7 @@ fn named(name: &str) -> Type {
         "boolean" => Type::BOOL,
         "text" => Type::TEXT,
         "text[]" => Type::TEXT_ARRAY,
+        "bytea" => Type::BYTEA,
         "bytea[]" => Type::BYTEA_ARRAY,
         "timestamptz" => Type::TIMESTAMPTZ,
         "timestamptz[]" => Type::TIMESTAMPTZ_ARRAY,

@@ -63,12 +63,13 @@ impl TestRunner {
             slots: 4,
             queues: vec!["*".into()],
         };
+        // A process of its own: its bookkeeping is not shared.
+        let store = Store::connect(store.config().clone())
+            .await
+            .expect("connect");
         TestRunner {
-            // A process of its own: its bookkeeping is not shared.
-            store: Store::connect(store.config().clone())
-                .await
-                .expect("connect"),
             id: store.register(&facts).await.expect("register"),
+            store,
             lanes: Lanes::new(QueueFilter::Except(Vec::new())),
             handlers: handlers.iter().map(|text| name(text)).collect(),
         }
@@ -106,6 +107,8 @@ pub(super) fn complete(claim: crate::task::ClaimId, task: Task) -> Ending {
         logs: Vec::new(),
         logs_dropped: 0,
         children: Vec::new(),
+        recorded: false,
+        has_state: false,
         digest: None,
         since_start: std::time::Duration::from_millis(2),
         since_end: std::time::Duration::ZERO,

@@ -56,12 +56,13 @@ pub struct Grant {
 }
 
 /// SQL in the task's own transaction.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqlGrant {
     /// The Postgres role that logs in. Never one that may touch the queue's tables.
     pub role: String,
-    /// The secret that holds its password, if it needs one.
-    pub password: Option<String>,
+    /// Its password, if it needs one: the value of the secret that the operator
+    /// named, read when the grants were.
+    pub password: Option<Secret>,
     /// Time for one statement, at most.
     pub statement_timeout: Duration,
     /// Connections per runner, at most.

@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use super::{Attempt, Digest, HandlerInfo, Report};
+use super::{Attempt, Digest, Grant, HandlerInfo, Report};
 
 /// What [`Handler::call`] returns.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = Report> + Send + 'static>>;
@@ -16,6 +17,17 @@ pub trait Handler: Send + Sync + 'static {
 
     /// The plugin version it belongs to, if it comes from a file.
     fn digest(&self) -> Option<Digest>;
+
+    /// What its plugin is granted at this moment; nothing, if nobody grants.
+    fn grant(&self) -> Arc<Grant> {
+        Arc::default()
+    }
+
+    /// The same code under another name of its plugin, and so with the grants of
+    /// that one. `None` where the name means nothing.
+    fn renamed(&self, _plugin: &str) -> Option<Arc<dyn Handler>> {
+        None
+    }
 
     /// Runs one attempt to its end. Never panics and never outlives the
     /// attempt's limits; ends soon after `attempt.signal` is stopped. The

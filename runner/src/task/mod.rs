@@ -6,7 +6,9 @@
 //! runtime, reads no clock and no randomness: delays and jitter come in as
 //! arguments, so every rule here is tested in microseconds.
 
+mod asked;
 mod attempt;
+mod cover;
 mod database;
 mod grant;
 mod handler;
@@ -24,7 +26,9 @@ mod signal;
 mod state;
 mod transition;
 
+pub use asked::{Asked, AskedOfPlugin, MAX_REFUSED, toml_key};
 pub use attempt::{Attempt, Task};
+pub use cover::Cover;
 pub use database::{Database, DatabaseFuture, NoDatabase, Problem};
 pub use grant::{FileGrant, Grant, GrantBook, Needs, Secret, SecretGrant, SqlGrant};
 pub use handler::{Handler, HandlerFuture};

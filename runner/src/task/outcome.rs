@@ -70,6 +70,9 @@ pub enum ErrorKind {
     Logs,
     /// The guest called exit.
     Exit,
+    /// A statement of its SQL failed and it went on, or its transaction could
+    /// not be committed: nothing of it was.
+    Sql,
     /// The plugin broke the contract in another way.
     Contract,
     /// A runner died while it ran this task.
@@ -96,6 +99,7 @@ impl ErrorKind {
             ErrorKind::CallSize => "call_size",
             ErrorKind::Logs => "logs",
             ErrorKind::Exit => "exit",
+            ErrorKind::Sql => "sql",
             ErrorKind::Contract => "contract",
             ErrorKind::Crash => "crash",
             ErrorKind::Internal => "internal",

@@ -141,7 +141,7 @@ impl HttpRule {
             && self.allows_path(path)
     }
 
-    fn allows_path(&self, path: &str) -> bool {
+    pub(super) fn allows_path(&self, path: &str) -> bool {
         if self.path == "/" {
             return true;
         }

@@ -32,10 +32,18 @@ const MODULE: &str = r#"
 
 /// A component whose handlers all return `version`.
 pub(super) fn component(version: u32, handlers: &[&str]) -> Vec<u8> {
-    let listed: Vec<String> = handlers
+    let listed = handlers
         .iter()
-        .map(|name| format!(r#"{{"name":"{name}"}}"#))
-        .collect();
+        .map(|name| format!(r#"{{"name":"{name}"}}"#));
+    listing(version, &listed.collect::<Vec<_>>())
+}
+
+/// The same, of one handler `x` with these needs, as JSON.
+pub(super) fn needy(version: u32, needs: &str) -> Vec<u8> {
+    listing(version, &[format!(r#"{{"name":"x","needs":{needs}}}"#)])
+}
+
+fn listing(version: u32, listed: &[String]) -> Vec<u8> {
     let manifest = format!(
         r#"{{"contract":"1.0.0","plugin":{{"name":"tiny","version":"{version}"}},"handlers":[{}]}}"#,
         listed.join(",")
@@ -53,7 +61,7 @@ pub(super) fn component(version: u32, handlers: &[&str]) -> Vec<u8> {
         .expect("the contract");
     let world = resolve.select_world(&[package], None).expect("the world");
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("room");
-    append_handler_list(&mut module, &listed);
+    append_handler_list(&mut module, listed);
     let mut encoder = ComponentEncoder::default()
         .module(&module)
         .expect("a module that fits the contract");

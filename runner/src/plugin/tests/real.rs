@@ -3,17 +3,23 @@
 use std::fs;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tempfile::TempDir;
 
-use super::component::component;
+use super::component::{component, needy};
 use super::support::{attempt, handlers, options, wait_until};
 use crate::plugin::read::digest_of;
 use crate::plugin::{PluginDirectory, PluginState, Registry, Snapshot};
 use crate::sandbox::{Allocator, Sandbox, SandboxConfig};
-use crate::task::{Handler, Outcome};
+use crate::task::{Grant, GrantBook, Handler, Outcome};
 
 fn start(dir: &TempDir) -> (PluginDirectory, Registry) {
+    start_with(dir, GrantBook::default())
+}
+
+fn start_with(dir: &TempDir, grants: GrantBook) -> (PluginDirectory, Registry) {
     let config = SandboxConfig {
+        grants: Arc::new(ArcSwap::from_pointee(grants)),
         allocator: Allocator::OnDemand,
         slots: 4,
         ..SandboxConfig::default()
@@ -139,4 +145,62 @@ async fn swaps_under_calls_lose_none() {
     }
     let n_calls: u32 = calls.await.expect("no call failed");
     assert!(n_calls > SWAPS);
+}
+
+#[tokio::test]
+async fn a_renamed_file_serves_without_a_gap_under_the_grants_of_its_new_name() {
+    let grant = Grant {
+        http: vec!["https://a".parse().expect("a rule")],
+        ..Grant::default()
+    };
+    let mut book = GrantBook::default();
+    book.plugins.insert("new".into(), Arc::new(grant.clone()));
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let bytes = needy(1, r#"{"http":["https://a"]}"#);
+    fs::write(dir.path().join("old.wasm"), &bytes).expect("a file");
+    let (plugins, registry) = start_with(&dir, book);
+    plugins.ready().await;
+    let before = wait_live(&registry, "old.wasm", &bytes).await;
+    assert_eq!(*before.handlers["x"].grant(), Grant::default());
+    let refused = before.needs("old.wasm").expect("it asks");
+    assert_eq!((refused.granted, refused.asked), (0, 1));
+    assert_eq!(refused.toml, "[grants.old]\nhttp = [\"https://a\"]\n");
+
+    let gap = tokio::spawn({
+        let (registry, mut watch) = (registry.clone(), registry.watch());
+        async move {
+            while watch.changed().await.is_ok() {
+                assert!(registry.handler("x").is_some(), "a gap");
+            }
+        }
+    });
+    fs::rename(dir.path().join("old.wasm"), dir.path().join("new.wasm")).expect("a rename");
+    let after = wait_live(&registry, "new.wasm", &bytes).await;
+    assert_eq!(*after.handlers["x"].grant(), grant);
+    assert_eq!(after.needs("new.wasm").map(|needs| needs.granted), Some(1));
+    assert_eq!(result(&after.handlers["x"]).await, "1");
+    assert!(!gap.is_finished(), "there was a moment without it");
+    gap.abort();
+}
+
+#[tokio::test]
+async fn what_is_published_of_a_file_says_what_it_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let bytes = needy(1, r#"{"sql":true,"files":["/data"]}"#);
+    fs::write(dir.path().join("a.wasm"), &bytes).expect("a file");
+    fs::write(dir.path().join("b.wasm"), component(1, &["y"])).expect("a file");
+    let (plugins, registry) = start(&dir);
+    plugins.ready().await;
+    let snapshot = registry.snapshot();
+    let report = serde_json::to_value(snapshot.report()).expect("JSON");
+    assert_eq!(report[0]["file"], "a.wasm");
+    assert_eq!(report[0]["state"], "live");
+    assert_eq!(
+        report[0]["needs"],
+        serde_json::json!({
+            "asked": 2, "granted": 0, "refused": ["sql", "files /data"],
+            "toml": "[grants.a]\nsql = \"ROLE\"\nfiles.\"/data\" = \"DIRECTORY\"\n",
+        })
+    );
+    assert_eq!(report[1].get("needs"), None);
 }

@@ -243,7 +243,7 @@ async fn a_flood_of_denials_fills_no_log() {
             .all(|answer| answer.starts_with("PermissionDenied")),
         "{answers:?}"
     );
-    let denied = logs.iter().filter(|line| line.starts_with("denied"));
+    let denied = logs.iter().filter(|line| line.starts_with("denied "));
     assert_eq!(denied.count(), 20);
 }
 

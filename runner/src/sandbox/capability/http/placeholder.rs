@@ -8,7 +8,7 @@ use wasmtime_wasi_http::Error;
 use super::super::super::access::{Access, Denied};
 use super::error::Refusal;
 use super::wanted::Wanted;
-use crate::task::SecretGrant;
+use crate::task::{SecretGrant, toml_key};
 
 const START: &str = "{{secret:";
 const END: &str = "}}";
@@ -104,5 +104,5 @@ fn line(name: &str, grant: Option<&SecretGrant>, host: &str) -> String {
         true => ", read = true",
         false => "",
     };
-    format!("secrets.{name} = {{ {hosts}{read} }}")
+    format!("secrets.{} = {{ {hosts}{read} }}", toml_key(name))
 }

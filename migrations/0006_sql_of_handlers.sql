@@ -1,0 +1,159 @@
+-- SQL that handlers run, and what they save for later attempts.
+--
+-- A handler's SQL runs on a connection of its own, which logs in as a role that
+-- the operator names. That role can do nothing here but call the three functions
+-- below that end in _in_task, and these ask for the ticket: a secret of the
+-- runner's process that no handler ever sees. They run with the rights of the
+-- schema's owner, so that a task's end commits together with its handler's SQL.
+
+ALTER TABLE {{schema}}.runners ADD COLUMN ticket_hash bytea;
+COMMENT ON COLUMN {{schema}}.runners.ticket_hash IS 'sha256 of the secret that this runner shows to the functions that end in _in_task.';
+
+CREATE TABLE {{schema}}.task_state (
+    task_id bigint NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    value json NOT NULL,
+    claim_id bigint NOT NULL,
+    saved_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (task_id, name)
+);
+COMMENT ON TABLE {{schema}}.task_state IS 'What handlers saved for later attempts of their task. Goes with the task''s completion, else with its history.';
+
+CREATE FUNCTION {{schema}}.is_held(ticket bytea, runner bigint, claim bigint) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    known bytea;
+BEGIN
+    SELECT r.ticket_hash INTO known FROM {{schema}}.runners AS r WHERE r.id = is_held.runner;
+    IF NOT FOUND THEN
+        RETURN false;
+    ELSIF known IS NULL OR known IS DISTINCT FROM sha256(is_held.ticket) THEN
+        RAISE EXCEPTION 'this is not the ticket of runner %', is_held.runner USING ERRCODE = '42501';
+    END IF;
+    RETURN EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.id = is_held.claim AND c.runner_id = is_held.runner);
+END $$;
+COMMENT ON FUNCTION {{schema}}.is_held(bytea, bigint, bigint)
+    IS 'Whether the claim is still that runner''s; an error if the ticket is not. For the functions that end in _in_task.';
+
+-- No lock: the transaction may stay open for long, and rescue passes over locked
+-- claims. complete_in_task and checkpoint_in_task ask again, with a lock, before the commit.
+CREATE FUNCTION {{schema}}.save_in_task(ticket bytea, runner bigint, claim bigint, task bigint, name text, value text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT {{schema}}.is_held(ticket, runner, claim) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO {{schema}}.task_state AS s (task_id, name, value, claim_id)
+    VALUES (save_in_task.task, save_in_task.name, save_in_task.value::json, save_in_task.claim)
+    ON CONFLICT ON CONSTRAINT task_state_pkey DO UPDATE
+    SET value = EXCLUDED.value, claim_id = EXCLUDED.claim_id, saved_at = EXCLUDED.saved_at;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION {{schema}}.save_in_task(bytea, bigint, bigint, bigint, text, text)
+    IS 'Saves a value of a task in the transaction of its handler. For runners. False: the claim is gone, and nothing changed.';
+
+CREATE FUNCTION {{schema}}.checkpoint_in_task(ticket bytea, runner bigint, claim bigint, task bigint, value text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT {{schema}}.save_in_task(ticket, runner, claim, task, '', value) THEN
+        RETURN false;
+    END IF;
+    PERFORM FROM {{schema}}.claims AS c
+    WHERE c.id = checkpoint_in_task.claim AND c.runner_id = checkpoint_in_task.runner FOR KEY SHARE;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION {{schema}}.checkpoint_in_task(bytea, bigint, bigint, bigint, text)
+    IS 'Saves the checkpoint of a task, last in a transaction of its handler. For runners. False: the claim is gone; roll back.';
+
+CREATE FUNCTION {{schema}}.complete_in_task(ticket bytea, runner bigint, claim bigint, task bigint,
+    queue text, handler text, priority integer, args text, result text, logs text, logs_dropped bigint,
+    attempts integer, crashes integer, retries integer, pushed_at timestamptz, due_at timestamptz,
+    since_start float8, since_end float8, fuel bigint, peak_memory bigint, wall_us bigint, digest bytea, key text, parent bigint,
+    child_handlers text[], child_args text[], child_queues text[], child_priorities integer[], child_delays float8[],
+    child_run_ats timestamptz[], child_retries integer[], child_keys text[])
+RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT {{schema}}.is_held(ticket, runner, claim) THEN
+        RETURN false;
+    END IF;
+    -- Rescue and cancel wait from here to the commit, or were first and won.
+    PERFORM FROM {{schema}}.claims AS c
+    WHERE c.id = complete_in_task.claim AND c.runner_id = complete_in_task.runner FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO {{schema}}.history
+        (id, state, priority, attempts, crashes, retries, queue, handler, args, result, logs, logs_dropped,
+         pushed_at, due_at, started_at, finished_at,
+         fuel, peak_memory, wall_us, digest, runner_id, claim_id, key, parent)
+    -- The transaction began with the handler's first statement: its now() is too early.
+    VALUES (task, 'complete', priority, attempts, crashes, retries, queue, handler, args::json, result::json, logs::json, logs_dropped,
+            pushed_at, due_at, clock_timestamp() - since_start * interval '1 second',
+            clock_timestamp() - since_end * interval '1 second',
+            fuel, peak_memory, wall_us, digest, runner, claim, key, parent);
+    IF cardinality(child_handlers) > 0 THEN
+        PERFORM FROM {{schema}}.push_rows(child_handlers, child_args, child_queues, child_priorities,
+            ARRAY(SELECT d.seconds * interval '1 second' FROM unnest(child_delays) WITH ORDINALITY AS d (seconds, n) ORDER BY d.n),
+            child_run_ats, child_retries, child_keys, array_fill(task, ARRAY[cardinality(child_handlers)]));
+    END IF;
+    DELETE FROM {{schema}}.task_state AS s WHERE s.task_id = complete_in_task.task;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION {{schema}}.complete_in_task(bytea, bigint, bigint, bigint, text, text, integer, text, text, text, bigint,
+    integer, integer, integer, timestamptz, timestamptz, float8, float8, bigint, bigint, bigint, bytea, text, bigint,
+    text[], text[], text[], integer[], float8[], timestamptz[], integer[], text[])
+    IS 'Ends a task with a result, last in the transaction of its handler. For runners. False: the claim is gone; roll back.';
+
+CREATE FUNCTION {{schema}}.allow_sql(role text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    one regprocedure;
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA {{schema}} TO %I', role);
+    FOR one IN
+        SELECT p.oid FROM pg_proc AS p
+        WHERE p.pronamespace = '{{schema}}'::regnamespace
+          AND p.proname IN ('complete_in_task', 'checkpoint_in_task', 'save_in_task')
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', one, role);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION {{schema}}.allow_sql(text)
+    IS 'Lets handlers'' SQL run as this role: it may then end tasks with a runner''s ticket, and touch nothing else here.';
+
+CREATE FUNCTION {{schema}}.prune_state(retention interval, batch integer DEFAULT 10000) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    old bigint[];
+    n_deleted bigint;
+    n bigint;
+BEGIN
+    -- Left by an attempt before the one that completed the task.
+    DELETE FROM {{schema}}.task_state AS s
+    WHERE s.ctid = ANY (ARRAY(
+        SELECT t.ctid FROM {{schema}}.task_state AS t
+        WHERE EXISTS (SELECT FROM {{schema}}.history AS h WHERE h.id = t.task_id AND h.state = 'complete') LIMIT batch));
+    GET DIAGNOSTICS n_deleted = ROW_COUNT;
+    -- Of tasks that are nowhere any more: deleted, or their history was dropped.
+    -- One statement, one snapshot: a task that moves meanwhile is in one of them.
+    old := ARRAY(
+        SELECT DISTINCT t.task_id FROM {{schema}}.task_state AS t
+        WHERE t.saved_at < now() - greatest(retention, interval '1 hour') LIMIT batch);
+    IF cardinality(old) > 0 THEN
+        DELETE FROM {{schema}}.task_state AS s
+        WHERE s.task_id = ANY (old) AND s.saved_at < now() - greatest(retention, interval '1 hour')
+          AND NOT EXISTS (SELECT FROM {{schema}}.scheduled_tasks AS t WHERE t.id = s.task_id)
+          AND NOT EXISTS (SELECT FROM {{schema}}.runnable_tasks AS t WHERE t.id = s.task_id)
+          AND NOT EXISTS (SELECT FROM {{schema}}.unended AS u WHERE u.id = s.task_id)
+          AND NOT EXISTS (SELECT FROM {{schema}}.history AS h WHERE h.id = s.task_id);
+        GET DIAGNOSTICS n = ROW_COUNT;
+        n_deleted := n_deleted + n;
+    END IF;
+    RETURN n_deleted;
+END $$;
+COMMENT ON FUNCTION {{schema}}.prune_state(interval, integer)
+    IS 'Removes saved values of tasks that are complete, deleted, or gone with their history. Runners call it after prune.';
+
+-- Who has USAGE on the schema may call nothing by that alone.
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA {{schema}} FROM PUBLIC;

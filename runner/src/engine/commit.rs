@@ -1,0 +1,126 @@
+//! The end of an attempt that ran SQL: its transaction and its outcome are
+//! one commit, or none.
+//!
+//! Only a success is committed here, on the attempt's own connection. What is
+//! left for the completer is then to close the claim. Every other outcome rolls
+//! back and goes the ordinary way.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::backlog::Taken;
+use super::core::Core;
+use crate::store::{AttemptDatabase, Commit, Ending, Standing};
+use crate::task::{Outcome, Report, Transition};
+
+/// Before a task goes back whose commit was lost to the database: a handler
+/// whose connection always dies must not fill the database with its attempts.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How an attempt stands after its transaction has ended.
+pub(crate) struct Settled {
+    pub(crate) report: Report,
+    /// The outcome is in the database already.
+    pub(crate) recorded: bool,
+    /// The task has saved values.
+    pub(crate) has_state: bool,
+}
+
+impl From<Report> for Settled {
+    /// Of an attempt without any transaction.
+    fn from(report: Report) -> Self {
+        Settled {
+            report,
+            recorded: false,
+            has_state: false,
+        }
+    }
+}
+
+/// Ends the attempt's transaction. `None`: the claim is gone, and with it the attempt.
+pub(crate) async fn settle(
+    core: &Core,
+    taken: &Taken,
+    database: &AttemptDatabase,
+    mut report: Report,
+    started: Instant,
+) -> Option<Settled> {
+    if !database.is_used() {
+        return Some(Settled::from(report));
+    }
+    let mut recorded = false;
+    if matches!(report.outcome, Outcome::Complete { .. }) {
+        let ending = ending(taken, &mut report, started);
+        let commit = Box::pin(database.complete(&ending)).await;
+        report.children = ending.children;
+        report.logs = ending.logs;
+        match commit {
+            Commit::Nothing => {}
+            Commit::Recorded => recorded = true,
+            Commit::Stale => return None,
+            Commit::Refused(failure) => {
+                report.outcome = Outcome::Retry {
+                    failure,
+                    after: None,
+                }
+            }
+            Commit::Lost => {
+                tokio::time::sleep(PAUSE).await;
+                report.outcome = Outcome::Release;
+            }
+            Commit::Unknown => match ask(core, taken, database).await? {
+                Standing::Recorded => recorded = true,
+                Standing::Gone => return None,
+                Standing::Open => report.outcome = Outcome::Release,
+            },
+        }
+    } else {
+        database.roll_back().await;
+    }
+    Some(Settled {
+        has_state: !recorded && database.has_state().await,
+        report,
+        recorded,
+    })
+}
+
+/// Asks what became of a commit until the database says it, or the lease is gone.
+async fn ask(core: &Core, taken: &Taken, database: &AttemptDatabase) -> Option<Standing> {
+    let task = taken.task.id;
+    tracing::warn!(
+        task = task.0,
+        "the answer to a commit was lost; asking what became of it"
+    );
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        match database.standing().await {
+            Ok(standing) => return Some(standing),
+            Err(error) if core.ledger.knows(taken.claim) => {
+                tracing::warn!(task = task.0, %error, "could not ask; trying again");
+            }
+            Err(_) => return None,
+        }
+    }
+}
+
+/// The ending, with what is large taken out of the report for a while.
+fn ending(taken: &Taken, report: &mut Report, started: Instant) -> Ending {
+    let result = match &report.outcome {
+        Outcome::Complete { result } => result.clone(),
+        _ => String::new(),
+    };
+    Ending {
+        claim: taken.claim,
+        task: Arc::clone(&taken.task),
+        transition: Transition::Complete { result },
+        usage: report.usage,
+        logs: std::mem::take(&mut report.logs),
+        logs_dropped: report.logs_dropped,
+        children: std::mem::take(&mut report.children),
+        recorded: false,
+        has_state: false,
+        digest: report.digest,
+        since_start: started.elapsed(),
+        since_end: Duration::ZERO,
+    }
+}

@@ -1,0 +1,61 @@
+//! What plugins ask for and are not granted, for people and for the database.
+
+use super::load::plugin_name;
+use super::registry::Snapshot;
+use super::status::PluginStatus;
+use crate::task::{AskedOfPlugin, Handler};
+
+/// A file's status as other programs see it.
+#[derive(Debug, serde::Serialize)]
+pub struct PluginReport<'a> {
+    #[serde(flatten)]
+    status: &'a PluginStatus,
+    /// Absent if its handlers ask for nothing, or it serves none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needs: Option<AskedOfPlugin>,
+}
+
+impl Snapshot {
+    /// Every known file, with what its handlers ask for and are granted at this
+    /// moment: a grant may change without a new snapshot.
+    pub fn report(&self) -> Vec<PluginReport<'_>> {
+        let files = self.plugins.iter();
+        files
+            .map(|status| PluginReport {
+                status,
+                needs: self.needs_of(status),
+            })
+            .collect()
+    }
+
+    /// What the handlers of one file ask for and are granted at this moment.
+    pub fn needs(&self, file: &str) -> Option<AskedOfPlugin> {
+        self.needs_of(self.plugin(file)?)
+    }
+
+    fn needs_of(&self, status: &PluginStatus) -> Option<AskedOfPlugin> {
+        let names = status.handlers.iter();
+        let handlers: Vec<&dyn Handler> = names
+            .filter_map(|name| self.handlers.get(name).map(AsRef::as_ref))
+            .collect();
+        let grant = handlers.first()?.grant();
+        let needs = handlers.iter().map(|handler| &handler.info().needs);
+        AskedOfPlugin::of(plugin_name(&status.file), needs, &grant)
+    }
+
+    /// Logs what a file asks for in vain, with the lines that would grant it.
+    pub fn warn_of_refusals(&self, file: &str) {
+        let Some(needs) = self.needs(file).filter(|needs| needs.asked > needs.granted) else {
+            return;
+        };
+        let (asked, granted) = (needs.asked, needs.granted);
+        let refused = needs.refused.join(", ");
+        tracing::warn!(
+            file,
+            asked,
+            granted,
+            "plugin {file} asks for what is not granted: {refused}; to grant it, put into pgtq.toml:\n{}",
+            needs.toml
+        );
+    }
+}

@@ -1,0 +1,207 @@
+//! From an address to a connection under a byte budget.
+//!
+//! The driver's own way to connect ends in a socket that nothing can be put
+//! around, so this walks the hosts of the address itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::task::AbortHandle;
+use tokio_postgres::config::Host;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{CancelToken, Client};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::budget::{Budget, Metered};
+use super::trouble::{is_outage, text};
+use crate::store::DatabaseConfig;
+use crate::task::{Problem, SqlGrant};
+
+/// Bytes that logging in may take, and any answer to a statement of our own.
+pub(super) const OWN_BYTES: u64 = 1 << 20;
+
+/// How long a request to stop a statement may take.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where handlers' connections go: the runner's database, as somebody else.
+#[derive(Clone)]
+pub(super) struct Dialer {
+    pub(super) config: DatabaseConfig,
+    pub(super) tls: MakeRustlsConnect,
+}
+
+/// A connection, and what it takes to end it.
+pub(super) struct Line {
+    pub(super) client: Client,
+    pub(super) budget: Arc<Budget>,
+    pub(super) driver: AbortHandle,
+    pub(super) canceller: Canceller,
+}
+
+/// Asks the server to stop the statement of one connection.
+pub(super) struct Canceller {
+    dialer: Dialer,
+    place: usize,
+    token: CancelToken,
+}
+
+impl Dialer {
+    /// Logs in as the granted role, at the first host that takes writes.
+    pub(super) async fn connect(&self, grant: &SqlGrant) -> Result<Line, Problem> {
+        let mut config = self.config.postgres.clone();
+        let owner = config.get_user().unwrap_or_default().to_owned();
+        if owner == grant.role {
+            return Err(Problem::new(
+                "denied",
+                format!(
+                    "SQL of handlers must not run as {owner}, the runner's own role; make one for it and grant that"
+                ),
+            ));
+        }
+        let database = config.get_dbname().map_or(owner, ToOwned::to_owned);
+        let password = grant.password.as_ref().map_or("", |secret| secret.reveal());
+        config.user(&grant.role).password(password).dbname(database);
+
+        let n_places = self.n_places();
+        let mut last = None;
+        for place in 0..n_places {
+            let attempt = self.connect_to(place, &config, n_places > 1);
+            match tokio::time::timeout(self.config.connect_timeout, attempt).await {
+                Ok(Ok(line)) => return Ok(line),
+                Ok(Err(problem)) => last = Some(problem),
+                Err(_) => last = Some(unreachable(self, "no answer in time")),
+            }
+        }
+        Err(last.unwrap_or_else(|| unreachable(self, "the address names no host")))
+    }
+
+    async fn connect_to(
+        &self,
+        place: usize,
+        config: &tokio_postgres::Config,
+        must_take_writes: bool,
+    ) -> Result<Line, Problem> {
+        let budget = Arc::new(Budget::default());
+        budget.allow(OWN_BYTES);
+        let stream = self
+            .dial(place, Arc::clone(&budget))
+            .await
+            .map_err(|error| unreachable(self, &error.to_string()))?;
+        let tls = self.tls_for(place)?;
+        let (client, connection) = config
+            .connect_raw(stream, tls)
+            .await
+            .map_err(|error| self.refused(config, &error))?;
+        let driver = tokio::spawn(async move {
+            // The statement under way reports the error.
+            connection.await.ok();
+        });
+        let line = Line {
+            canceller: Canceller {
+                dialer: self.clone(),
+                place,
+                token: client.cancel_token(),
+            },
+            client,
+            budget,
+            driver: driver.abort_handle(),
+        };
+        if must_take_writes {
+            let rows = line
+                .client
+                .simple_query("SHOW transaction_read_only")
+                .await
+                .map_err(|error| unreachable(self, &text(&error)))?;
+            let is_read_only = rows.iter().any(|message| match message {
+                tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0) == Some("on"),
+                _ => false,
+            });
+            if is_read_only {
+                line.driver.abort();
+                return Err(unreachable(self, "no host takes writes"));
+            }
+        }
+        Ok(line)
+    }
+
+    fn n_places(&self) -> usize {
+        let config = &self.config.postgres;
+        config.get_hosts().len().max(config.get_hostaddrs().len())
+    }
+
+    async fn dial(&self, place: usize, budget: Arc<Budget>) -> std::io::Result<Metered> {
+        let config = &self.config.postgres;
+        let ports = config.get_ports();
+        let port = ports.get(place).or(ports.first()).copied().unwrap_or(5432);
+        let stream = match (
+            config.get_hostaddrs().get(place),
+            config.get_hosts().get(place),
+        ) {
+            (Some(address), _) => TcpStream::connect((*address, port)).await?,
+            (None, Some(Host::Tcp(name))) => TcpStream::connect((name.as_str(), port)).await?,
+            #[cfg(unix)]
+            (None, Some(Host::Unix(directory))) => {
+                let path = directory.join(format!(".s.PGSQL.{port}"));
+                return Ok(Metered::new(UnixStream::connect(path).await?, budget));
+            }
+            _ => return Err(std::io::Error::other("the address names no such host")),
+        };
+        stream.set_nodelay(true)?;
+        Ok(Metered::new(stream, budget))
+    }
+
+    fn tls_for(
+        &self,
+        place: usize,
+    ) -> Result<<MakeRustlsConnect as MakeTlsConnect<Metered>>::TlsConnect, Problem> {
+        let config = &self.config.postgres;
+        let name = match (
+            config.get_hosts().get(place),
+            config.get_hostaddrs().get(place),
+        ) {
+            (Some(Host::Tcp(name)), _) => name.clone(),
+            (_, Some(address)) => address.to_string(),
+            _ => String::new(),
+        };
+        MakeTlsConnect::<Metered>::make_tls_connect(&mut self.tls.clone(), &name)
+            .map_err(|error| unreachable(self, &error.to_string()))
+    }
+
+    fn refused(&self, config: &tokio_postgres::Config, error: &tokio_postgres::Error) -> Problem {
+        let role = config.get_user().unwrap_or_default();
+        let why = text(error);
+        if is_outage(error) && !why.contains("password") {
+            return unreachable(self, &why);
+        }
+        Problem::new(
+            "unavailable",
+            format!(
+                "the database does not let the role {role} log in: {why}; make it with LOGIN, and name the secret with its password in the grant: sql = {{ role = \"{role}\", password = \"SECRET\" }}"
+            ),
+        )
+    }
+}
+
+impl Canceller {
+    /// Best effort. The server may have finished meanwhile.
+    pub(super) async fn cancel(self) {
+        let request = async {
+            let budget = Arc::new(Budget::default());
+            budget.allow(OWN_BYTES);
+            let stream = self.dialer.dial(self.place, budget).await.ok()?;
+            let tls = self.dialer.tls_for(self.place).ok()?;
+            self.token.cancel_query_raw(stream, tls).await.ok()
+        };
+        let _ = tokio::time::timeout(CANCEL_PATIENCE, request).await;
+    }
+}
+
+fn unreachable(dialer: &Dialer, why: &str) -> Problem {
+    Problem::new(
+        "unavailable",
+        format!("reach the database at {}: {why}", dialer.config.place()),
+    )
+}

@@ -1,0 +1,218 @@
+//! One connection that runs handlers' SQL: logged in, checked, timed, measured.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Row, Statement};
+
+use super::dial::{Dialer, Line, OWN_BYTES};
+use super::trouble::{Trouble, text};
+use super::{answer, params};
+use crate::store::sql::{Sql, sql};
+use crate::task::{Limits, Problem, SqlGrant};
+
+/// Time for a statement of our own that needs no thought.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Statements kept prepared within one transaction.
+const MAX_PREPARED: usize = 100;
+/// Messages around the rows: descriptions, the end of a command.
+const AROUND_BYTES: u64 = 64 << 10;
+/// A connection that is this old is not used for another attempt, so that a
+/// change of the role's rights is seen.
+const MAX_AGE: Duration = Duration::from_secs(600);
+
+/// A connection. Dropping it ends it, and a statement under way with it.
+pub(super) struct Session {
+    line: Option<Line>,
+    prepared: HashMap<String, Statement>,
+    /// A statement is under way; nobody may use the connection after it was left.
+    busy: bool,
+    opened: Instant,
+    /// The place among the grant's connections, while an attempt has it.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Session {
+    /// Logs in and looks whether the role is fit for handlers' SQL.
+    pub(super) async fn open(dialer: &Dialer, grant: &SqlGrant) -> Result<Self, Problem> {
+        let line = dialer.connect(grant).await?;
+        let mut session = Session {
+            line: Some(line),
+            prepared: HashMap::new(),
+            busy: false,
+            opened: Instant::now(),
+            permit: None,
+        };
+        let schema = &dialer.config.schema;
+        let question = sql!("attempt_role");
+        let trouble: Option<String> = session
+            .ask(
+                &schema.render(&question.text),
+                &[(&grant.role, Type::TEXT), (&schema.as_str(), Type::TEXT)],
+            )
+            .await
+            .map_err(|error| Problem::new("unavailable", error))?
+            .get("trouble");
+        match trouble {
+            None => Ok(session),
+            Some(trouble) => {
+                let role = &grant.role;
+                tracing::warn!(role, trouble, "this role is not fit for SQL of handlers");
+                Err(Problem::new(
+                    "denied",
+                    format!("SQL of handlers does not run as the role {role}: {trouble}"),
+                ))
+            }
+        }
+    }
+
+    /// Whether another attempt may have it.
+    pub(super) fn is_fit(&self) -> bool {
+        let alive = self
+            .line
+            .as_ref()
+            .is_some_and(|line| !line.client.is_closed());
+        alive && !self.busy && self.opened.elapsed() < MAX_AGE
+    }
+
+    /// Forgets what was prepared, which tells the server to do so, too.
+    pub(super) fn forget_prepared(&mut self) {
+        self.prepared.clear();
+    }
+
+    /// Runs our own statements, without parameters.
+    pub(super) async fn batch(
+        &mut self,
+        text: &str,
+        patience: Duration,
+    ) -> Result<(), Option<tokio_postgres::Error>> {
+        let line = line(&mut self.line)?;
+        line.budget.allow(OWN_BYTES);
+        self.busy = true;
+        let result = tokio::time::timeout(patience, line.client.batch_execute(text)).await;
+        self.settle(result)
+    }
+
+    /// Runs one statement of our own and takes its one row.
+    pub(super) async fn one(
+        &mut self,
+        text: &str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+        patience: Duration,
+    ) -> Result<Row, Option<tokio_postgres::Error>> {
+        let line = line(&mut self.line)?;
+        line.budget.allow(OWN_BYTES);
+        self.busy = true;
+        let asking = line.client.query_typed(text, params);
+        let result = tokio::time::timeout(patience, asking).await;
+        self.settle(result)?.into_iter().next().ok_or(None)
+    }
+
+    async fn ask(
+        &mut self,
+        text: &str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Row, String> {
+        self.one(text, params, PATIENCE).await.map_err(told)
+    }
+
+    /// Runs a statement of a handler.
+    pub(super) async fn run(
+        &mut self,
+        statement: &str,
+        values: &[&RawValue],
+        limits: &Limits,
+        patience: Duration,
+    ) -> Result<String, Trouble> {
+        self.busy = true;
+        let result =
+            match tokio::time::timeout(patience, self.answer(statement, values, limits)).await {
+                Ok(result) => result,
+                Err(_) => Err(Trouble::timeout(patience)),
+            };
+        self.busy = matches!(result, Err(Trouble::Broken(_)));
+        result
+    }
+
+    async fn answer(
+        &mut self,
+        statement: &str,
+        values: &[&RawValue],
+        limits: &Limits,
+    ) -> Result<String, Trouble> {
+        let line = self.line.as_ref().ok_or_else(gone)?;
+        let budget = &line.budget;
+        budget.allow(limits.sql_bytes.saturating_add(AROUND_BYTES));
+        let sorted = |error| Trouble::of(&error, budget, limits.sql_bytes);
+        let prepared = match self.prepared.get(statement) {
+            Some(prepared) => prepared.clone(),
+            None => {
+                let prepared = line.client.prepare(statement).await.map_err(sorted)?;
+                if self.prepared.len() >= MAX_PREPARED {
+                    self.prepared.clear();
+                }
+                self.prepared.insert(statement.to_owned(), prepared.clone());
+                prepared
+            }
+        };
+        let params = params::convert(values, prepared.params()).map_err(Trouble::Harmless)?;
+        answer::check(&prepared).map_err(Trouble::Harmless)?;
+        let rows = line.client.query_raw(&prepared, params).await;
+        answer::read(&prepared, rows.map_err(sorted)?, limits, budget).await
+    }
+
+    fn settle<T>(
+        &mut self,
+        result: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
+    ) -> Result<T, Option<tokio_postgres::Error>> {
+        match result {
+            Ok(result) => {
+                self.busy = false;
+                result.map_err(Some)
+            }
+            Err(_) => Err(None),
+        }
+    }
+}
+
+fn line(line: &mut Option<Line>) -> Result<&Line, Option<tokio_postgres::Error>> {
+    line.as_ref().ok_or(None)
+}
+
+fn gone() -> Trouble {
+    Trouble::Broken(Problem::new("unavailable", "the connection is gone"))
+}
+
+/// What to say of an error of ours; `None` is no answer in time.
+pub(super) fn told(error: Option<tokio_postgres::Error>) -> String {
+    error.map_or_else(|| "no answer in time".to_owned(), |error| text(&error))
+}
+
+/// The text of a statement of `store/sql` with its parameters' types.
+pub(super) fn typed<'a>(
+    sql: &Sql,
+    params: &[&'a (dyn ToSql + Sync)],
+) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+    params.iter().copied().zip(sql.types()).collect()
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(line) = self.line.take() else { return };
+        // The server notices that we are gone only when it next writes: a
+        // statement that sleeps, or computes, has to be told.
+        line.driver.abort();
+        if self.busy
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let permit = self.permit.take();
+            runtime.spawn(async move {
+                line.canceller.cancel().await;
+                drop(permit);
+            });
+        }
+    }
+}

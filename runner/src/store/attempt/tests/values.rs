@@ -1,0 +1,124 @@
+//! Values on their way to Postgres and back.
+
+use super::scene::*;
+
+#[tokio::test]
+async fn every_readable_type_comes_as_json() {
+    let scene = Scene::new().await;
+    let types = format!(
+        "CREATE TYPE {0}.mood AS ENUM ('good', 'bad'); CREATE DOMAIN {0}.age AS int",
+        scene.theirs
+    );
+    scene.sql.batch_execute(&types).await.expect("types");
+    for (expression, wanted) in [
+        ("true", "true"),
+        ("null::text", "null"),
+        ("7::int2", "7"),
+        ("-7::int4", "-7"),
+        ("9223372036854775807", "9223372036854775807"),
+        ("42::oid", "42"),
+        ("1.5::float4", "1.5"),
+        ("0.1::float8", "0.1"),
+        ("'NaN'::float8", "\"NaN\""),
+        ("'-infinity'::float4", "\"-Infinity\""),
+        ("12345678901234567890.0100", "\"12345678901234567890.0100\""),
+        ("-0.00001", "\"-0.00001\""),
+        ("'NaN'::numeric", "\"NaN\""),
+        ("'a\"b'::text", "\"a\\\"b\""),
+        ("'ab'::char(4)", "\"ab  \""),
+        ("'x'::\"char\"", "\"x\""),
+        ("'n'::name", "\"n\""),
+        ("'{\"a\": [1]}'::json", "{\"a\":[1]}"),
+        ("'{\"a\": [1.50]}'::jsonb", "{\"a\":[1.5]}"),
+        ("'\\x6869'::bytea", "\"\\\\x6869\""),
+        (
+            "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid",
+            "\"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\"",
+        ),
+        ("date '2026-02-28'", "\"2026-02-28\""),
+        ("time '12:30:00.25'", "\"12:30:00.25\""),
+        ("timestamp '2026-02-28 12:30'", "\"2026-02-28T12:30:00\""),
+        (
+            "timestamptz '2026-02-28 12:30+02'",
+            "\"2026-02-28T10:30:00Z\"",
+        ),
+        ("interval '1 day 2 hours'", "\"P1DT2H\""),
+        ("'good'::mood", "\"good\""),
+        ("5::age", "5"),
+        ("ARRAY[[1, 2], [3, null]]", "[[1,2],[3,null]]"),
+        ("'{}'::text[]", "[]"),
+        ("ARRAY['good'::mood]", "[\"good\"]"),
+        ("pg_sleep(0)", "null"),
+    ] {
+        assert_eq!(
+            scene.value(&format!("SELECT {expression}")).await,
+            wanted,
+            "{expression}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_names_its_columns_and_counts() {
+    let scene = Scene::new().await;
+    let answer = scene
+        .run("INSERT INTO rows VALUES (1, 'a'), (2, null) RETURNING n, note, ARRAY[n] AS ns")
+        .await;
+    assert_eq!(
+        answer.expect("runs"),
+        r#"{"columns":[{"name":"n","type":"int8"},{"name":"note","type":"text"},{"name":"ns","type":"int8[]"}],"rows":[[1,"a",[1]],[2,null,[2]]],"affected":2}"#
+    );
+    let answer = scene.run("UPDATE rows SET note = 'b'").await;
+    assert_eq!(
+        answer.expect("runs"),
+        r#"{"columns":[],"rows":[],"affected":2}"#
+    );
+    let answer = scene.run("SELECT FROM rows").await;
+    assert_eq!(
+        answer.expect("runs"),
+        r#"{"columns":[],"rows":[[],[]],"affected":2}"#
+    );
+}
+
+#[tokio::test]
+async fn what_was_read_can_be_written_back() {
+    let scene = Scene::new().await;
+    for (ty, value) in [
+        ("int8", "9223372036854775807"),
+        ("numeric", "\"0.10\""),
+        ("float8", "\"Infinity\""),
+        ("text", "\"a'b\\\\\""),
+        ("jsonb", "\"text\""),
+        ("jsonb", "[1,{\"a\":null}]"),
+        ("bytea", "\"\\\\x00ff\""),
+        ("timestamptz", "\"2026-02-28T10:30:00.000001Z\""),
+        ("timestamp", "\"-infinity\""),
+        ("interval", "\"P1Y2M3DT4H5M6.5S\""),
+        ("text[]", "[\"a,b\",\"{}\",null,\"\\\"\"]"),
+        ("int4[]", "[[1,2],[3,4]]"),
+        ("bool", "false"),
+    ] {
+        let answer = scene
+            .run_with(&format!("SELECT $1::{ty}"), &format!("[{value}]"))
+            .await;
+        let answer: serde_json::Value = serde_json::from_str(&answer.expect(ty)).expect("JSON");
+        assert_eq!(answer["rows"][0][0].to_string(), value, "{ty}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_says_how_it_can() {
+    let scene = Scene::new().await;
+    let problem = scene
+        .run("SELECT point '(1,2)' AS p")
+        .await
+        .expect_err("a point");
+    assert_eq!(problem.code, "invalid");
+    assert!(problem.message.contains("p::text"), "{problem:?}");
+    assert_eq!(scene.value("SELECT point '(1,2)'::text").await, "\"(1,2)\"");
+    let problem = scene
+        .run("SELECT date '20000-01-01' AS far")
+        .await
+        .expect_err("far");
+    assert!(problem.message.contains("far::text"), "{problem:?}");
+}

@@ -1,0 +1,230 @@
+//! A handler's transaction, from its first statement to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::pool::Pool;
+use super::session::{Session, told, typed};
+use super::trouble::{Trouble, describe, is_outage, timeout};
+use crate::store::sql::{Sql, sql};
+use crate::store::{Ending, Schema};
+use crate::task::{ErrorKind, Failure, Limits, Problem, SqlGrant};
+
+/// Time for what ends a transaction; the server gives up a little earlier.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
+/// Time for opening a transaction.
+const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
+/// How much longer than the statement's own timeout we wait for the server to say so.
+const GRACE: Duration = Duration::from_millis(250);
+/// How much longer than the attempt the server lets its transaction stand idle.
+const IDLE_GRACE: Duration = Duration::from_secs(10);
+
+/// What became of an attempt's transaction at its end.
+#[derive(Debug)]
+pub enum Commit {
+    /// There was none: the outcome is stored as always.
+    Nothing,
+    /// Committed, with the outcome, its result and its children.
+    Recorded,
+    /// The claim is gone, and with it everything of this attempt.
+    Stale,
+    /// Rolled back, for a reason of the attempt's own.
+    Refused(Failure),
+    /// Rolled back: the database went away before the commit was sent.
+    Lost,
+    /// The commit was sent and its answer lost: ask for its [`Standing`].
+    Unknown,
+}
+
+/// What the database says about an attempt whose commit got no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It was committed.
+    Recorded,
+    /// It was rolled back, and the claim is still ours.
+    Open,
+    /// It was rolled back, and the claim is not ours any more.
+    Gone,
+}
+
+/// Why the statement that ends a transaction did not end it.
+pub(super) enum Settle {
+    Stale,
+    Refused(String),
+    Lost(String),
+    Unknown,
+}
+
+/// A connection that an attempt holds.
+pub(super) struct Work {
+    session: Session,
+    pool: Arc<Pool>,
+    /// A transaction is open.
+    pub(super) begun: bool,
+}
+
+impl Work {
+    pub(super) async fn take(pool: Arc<Pool>, patience: Duration) -> Result<Self, Problem> {
+        let session = pool.take(patience).await?;
+        Ok(Work {
+            session,
+            pool,
+            begun: false,
+        })
+    }
+
+    /// Opens a transaction. An error leaves nothing behind.
+    pub(super) async fn begin(&mut self, grant: &SqlGrant, left: Duration) -> Result<(), String> {
+        let idle = (left + IDLE_GRACE).as_millis().min(i32::MAX as u128);
+        let statement = grant
+            .statement_timeout
+            .as_millis()
+            .clamp(1, i32::MAX as u128);
+        let text = include_str!("../sql/attempt_begin.sql")
+            .replace("{{statement_ms}}", &statement.to_string())
+            .replace("{{idle_ms}}", &idle.to_string());
+        let begun = self.session.batch(&text, BEGIN_PATIENCE.min(left)).await;
+        begun.map_err(told)?;
+        self.begun = true;
+        Ok(())
+    }
+
+    /// Runs one statement of the handler.
+    pub(super) async fn run(
+        &mut self,
+        statement: &str,
+        values: &[&RawValue],
+        limits: &Limits,
+        grant: &SqlGrant,
+        left: Duration,
+    ) -> Result<String, Trouble> {
+        // The server's own timeout comes first: then the connection lives. It is
+        // no more than a help, since any statement can change it.
+        let patience = (grant.statement_timeout + GRACE).min(left);
+        self.session.run(statement, values, limits, patience).await
+    }
+
+    /// Saves a value in the transaction. `Ok(false)`: the claim is gone.
+    pub(super) async fn save(
+        &mut self,
+        schema: &Schema,
+        params: [&(dyn ToSql + Sync); 6],
+        left: Duration,
+    ) -> Result<bool, Trouble> {
+        let text = schema.render(&sql!("attempt_save").text);
+        let types = [
+            Type::BYTEA,
+            Type::INT8,
+            Type::INT8,
+            Type::INT8,
+            Type::TEXT,
+            Type::TEXT,
+        ];
+        let params: Vec<_> = params.into_iter().zip(types).collect();
+        let row = self.session.one(&text, &params, left).await;
+        match row {
+            Ok(row) => Ok(row.get("held")),
+            Err(None) => Err(Trouble::Broken(timeout(left))),
+            Err(Some(error)) => match error.as_db_error() {
+                Some(db) if !is_outage(&error) => Err(Trouble::Failed(Problem::new(
+                    format!("sql:{}", db.code().code()),
+                    describe(db),
+                ))),
+                _ => Err(Trouble::Broken(Problem::new(
+                    "unavailable",
+                    format!(
+                        "the connection to the database was lost: {}",
+                        told(Some(error))
+                    ),
+                ))),
+            },
+        }
+    }
+
+    /// Runs the statement that ends the transaction, and commits.
+    pub(super) async fn settle(
+        &mut self,
+        schema: &Schema,
+        sql: &Sql,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<(), Settle> {
+        // Now, while the transaction still keeps its connection behind a pooler.
+        self.session.forget_prepared();
+        let prepare = include_str!("../sql/attempt_settle.sql");
+        let prepared = self.session.batch(prepare, SETTLE_PATIENCE).await;
+        prepared.map_err(before_commit)?;
+        let text = schema.render(&sql.text);
+        let params = typed(sql, params);
+        let row = self.session.one(&text, &params, SETTLE_PATIENCE).await;
+        if !row.map_err(before_commit)?.get::<_, bool>("held") {
+            return Err(Settle::Stale);
+        }
+        match self.session.batch("COMMIT", SETTLE_PATIENCE).await {
+            Ok(()) => {
+                self.begun = false;
+                Ok(())
+            }
+            Err(Some(error)) if !is_outage(&error) => Err(before_commit(Some(error))),
+            Err(_) => Err(Settle::Unknown),
+        }
+    }
+
+    /// Ends the task with this ending.
+    pub(super) async fn complete(
+        &mut self,
+        schema: &Schema,
+        ticket: &[u8],
+        runner: i64,
+        ending: &Ending,
+    ) -> Result<(), Settle> {
+        let endings = [ending];
+        let columns = crate::store::columns::FinalColumns::new(&endings);
+        let children = crate::store::push::PushColumns::new(&ending.children);
+        let mut params = columns.success(&runner);
+        params.push(&ticket);
+        params.extend(children.params());
+        self.settle(schema, sql!("attempt_complete"), &params).await
+    }
+
+    /// Rolls back what is open, in the background, and frees the connection.
+    pub(super) fn give_back(self) {
+        self.pool.give_back(self.session);
+    }
+
+    /// Whether the next transaction may be on another server connection.
+    pub(super) fn is_pooled(&self) -> bool {
+        self.pool.is_pooled()
+    }
+}
+
+fn before_commit(error: Option<tokio_postgres::Error>) -> Settle {
+    match error {
+        Some(error) if is_outage(&error) => Settle::Lost(told(Some(error))),
+        // Triggers that never end, most likely. If the network is gone, the lease is, too.
+        other => Settle::Refused(told(other)),
+    }
+}
+
+impl Settle {
+    /// As the end of an attempt.
+    pub(super) fn into_commit(self) -> Commit {
+        match self {
+            Settle::Stale => Commit::Stale,
+            Settle::Lost(why) => {
+                tracing::warn!(
+                    why,
+                    "the database went away before a handler's SQL was committed"
+                );
+                Commit::Lost
+            }
+            Settle::Unknown => Commit::Unknown,
+            Settle::Refused(why) => Commit::Refused(Failure::new(
+                ErrorKind::Sql,
+                format!("its SQL could not be committed, and nothing of it was: {why}"),
+            )),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+-- Caller: store/attempt. Several statements in one message. The numbers are ours.
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+SET LOCAL statement_timeout = {{statement_ms}};
+SET LOCAL idle_in_transaction_session_timeout = {{idle_ms}};
+SET LOCAL client_min_messages = error

@@ -1,0 +1,13 @@
+-- Caller: store/attempt, between two attempts on one connection: DISCARD ALL,
+-- except that the driver's prepared statements stay. The role first, for what
+-- follows is run by it.
+ROLLBACK;
+RESET SESSION AUTHORIZATION;
+RESET ROLE;
+RESET ALL;
+CLOSE ALL;
+UNLISTEN *;
+SELECT pg_catalog.pg_advisory_unlock_all();
+DISCARD PLANS;
+DISCARD TEMP;
+DISCARD SEQUENCES

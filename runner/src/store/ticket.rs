@@ -1,0 +1,42 @@
+//! The secret of one process, by which the database knows its runners where a
+//! handler's own connection speaks for them.
+
+use std::fmt;
+
+use rustls::crypto::ring;
+use sha2::{Digest as _, Sha256};
+
+use super::StoreError;
+
+/// 32 random bytes. Never printed, sent as a bound parameter only.
+pub(super) struct Ticket([u8; 32]);
+
+impl Ticket {
+    pub(super) fn new() -> Result<Self, StoreError> {
+        let mut bytes = [0; 32];
+        ring::default_provider()
+            .secure_random
+            .fill(&mut bytes)
+            .map_err(|_| StoreError::Fault {
+                verb: "make the runner's ticket",
+                message: "this machine gives no random numbers".to_owned(),
+            })?;
+        Ok(Ticket(bytes))
+    }
+
+    /// As a parameter.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What the database keeps of it.
+    pub(super) fn hash(&self) -> Vec<u8> {
+        Sha256::digest(self.0).to_vec()
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ticket(..)")
+    }
+}

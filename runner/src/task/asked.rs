@@ -1,0 +1,216 @@
+//! What a handler asks for, held against what its plugin is granted.
+
+use super::cover::{Cover, cover, cover_http};
+use super::grant::{Grant, Needs};
+use super::rule::{HostRule, HttpRule, TcpRule};
+
+/// One thing that is asked for, and what the operator says to it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asked {
+    /// Which capability: `http`, `tcp`, `sql`, `secret` or `files`.
+    pub need: &'static str,
+    /// The rule, name or directory; empty for SQL.
+    pub what: String,
+    /// How much of it is granted.
+    pub cover: Cover,
+}
+
+impl Needs {
+    /// Everything that is asked for, one by one, and how much of it is granted.
+    pub fn against(&self, grant: &Grant) -> Vec<Asked> {
+        let asked = |need, what: String, cover| Asked { need, what, cover };
+        let whether = |granted| match granted {
+            true => Cover::Granted,
+            false => Cover::Refused,
+        };
+        let http = self
+            .http
+            .iter()
+            .map(|rule| asked("http", rule.to_string(), cover_http(&grant.http, rule)));
+        let tcp = self
+            .tcp
+            .iter()
+            .map(|rule| asked("tcp", rule.to_string(), cover(&grant.tcp, rule)));
+        let sql = self
+            .sql
+            .then(|| asked("sql", String::new(), whether(grant.sql.is_some())));
+        let secrets = self.secrets.iter().map(|name| {
+            let granted = grant.secrets.contains_key(name);
+            asked("secret", name.clone(), whether(granted))
+        });
+        let files = self.files.iter().map(|dir| {
+            let granted = grant.files.keys().any(|known| same_dir(known, dir));
+            asked("files", dir.clone(), whether(granted))
+        });
+        http.chain(tcp)
+            .chain(sql)
+            .chain(secrets)
+            .chain(files)
+            .collect()
+    }
+
+    /// The lines of `pgtq.toml` that grant `plugin` all of this on top of what
+    /// `grant` says. Capitals stand where only the operator knows what to write.
+    /// Empty if nothing is missing.
+    pub fn toml(&self, plugin: &str, grant: &Grant) -> String {
+        let missing: Vec<Asked> = self
+            .against(grant)
+            .into_iter()
+            .filter(|asked| asked.cover != Cover::Granted)
+            .collect();
+        if missing.is_empty() {
+            return String::new();
+        }
+        let of = |need: &str| -> Vec<&str> {
+            let of = missing.iter().filter(|asked| asked.need == need);
+            of.map(|asked| asked.what.as_str()).collect()
+        };
+        let mut lines = vec![format!("[grants.{}]", toml_key(plugin))];
+        lines.extend(list("http", &grant.http, &of("http")));
+        lines.extend(list("tcp", &grant.tcp, &of("tcp")));
+        if !of("sql").is_empty() {
+            lines.push("sql = \"ROLE\"".to_owned());
+        }
+        for name in of("secret") {
+            let key = toml_key(name);
+            lines.push(match self.exact_hosts() {
+                hosts if hosts.is_empty() => format!("secrets.{key} = {{ read = true }}"),
+                hosts => format!("secrets.{key} = {{ hosts = [{}] }}", hosts.join(", ")),
+            });
+        }
+        for dir in of("files") {
+            lines.push(format!("files.{} = \"DIRECTORY\"", toml_key(dir)));
+        }
+        lines.join("\n") + "\n"
+    }
+
+    /// The single hosts that requests go to: a secret is most often for them.
+    fn exact_hosts(&self) -> Vec<String> {
+        let exact = self.http.iter().filter_map(|rule| match &rule.host {
+            HostRule::Exactly(host) => Some(quoted(host)),
+            _ => None,
+        });
+        let mut hosts: Vec<String> = exact.collect();
+        hosts.sort();
+        hosts.dedup();
+        hosts
+    }
+}
+
+/// The needs of several handlers of one plugin as one.
+impl<'a> FromIterator<&'a Needs> for Needs {
+    fn from_iter<I: IntoIterator<Item = &'a Needs>>(all: I) -> Self {
+        fn add<T: Clone + PartialEq>(list: &mut Vec<T>, more: &[T]) {
+            for item in more {
+                if !list.contains(item) {
+                    list.push(item.clone());
+                }
+            }
+        }
+        let mut sum = Needs::default();
+        for needs in all {
+            add::<HttpRule>(&mut sum.http, &needs.http);
+            add::<TcpRule>(&mut sum.tcp, &needs.tcp);
+            sum.sql |= needs.sql;
+            add(&mut sum.secrets, &needs.secrets);
+            add(&mut sum.files, &needs.files);
+        }
+        sum
+    }
+}
+
+/// Whether two of the guest's names mean one directory: `/data/` is `/data`.
+fn same_dir(a: &str, b: &str) -> bool {
+    a.trim_end_matches('/') == b.trim_end_matches('/')
+}
+
+/// `key = [...]` with what is granted already: a key may stand only once.
+fn list<R: ToString>(key: &str, granted: &[R], missing: &[&str]) -> Option<String> {
+    if missing.is_empty() {
+        return None;
+    }
+    let granted = granted.iter().map(|rule| quoted(&rule.to_string()));
+    let missing = missing.iter().map(|rule| quoted(rule));
+    let all: Vec<String> = granted.chain(missing).collect();
+    Some(format!("{key} = [{}]", all.join(", ")))
+}
+
+/// A name as it stands in a key of TOML: quoted, if it has to be.
+pub fn toml_key(name: &str) -> String {
+    let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    match !name.is_empty() && name.bytes().all(bare) {
+        true => name.to_owned(),
+        false => quoted(name),
+    }
+}
+
+/// A text of TOML. JSON's way of quoting is one of TOML's.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// What the handlers of one plugin ask for, for people and other programs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct AskedOfPlugin {
+    /// How many things are asked for.
+    pub asked: usize,
+    /// How many of them are granted as a whole.
+    pub granted: usize,
+    /// The others, at most [`MAX_REFUSED`]: `http POST https://api.example.com (partly)`.
+    pub refused: Vec<String>,
+    /// The lines of `pgtq.toml` that would grant them. Empty if nothing is
+    /// missing, or too much for anybody to paste.
+    pub toml: String,
+}
+
+/// Refusals of one plugin that are listed; the counts say how many there are.
+pub const MAX_REFUSED: usize = 50;
+/// Bytes of lines to paste. They travel with every beat of a runner.
+const MAX_TOML: usize = 8 << 10;
+
+impl AskedOfPlugin {
+    /// Sums up the needs of a plugin's handlers. `None` if they have none.
+    pub fn of<'a>(
+        plugin: &str,
+        needs: impl IntoIterator<Item = &'a Needs>,
+        grant: &Grant,
+    ) -> Option<AskedOfPlugin> {
+        let needs: Needs = needs.into_iter().collect();
+        let all = needs.against(grant);
+        if all.is_empty() {
+            return None;
+        }
+        let refused: Vec<&Asked> = all
+            .iter()
+            .filter(|asked| asked.cover != Cover::Granted)
+            .collect();
+        Some(AskedOfPlugin {
+            asked: all.len(),
+            granted: all.len() - refused.len(),
+            refused: refused
+                .iter()
+                .take(MAX_REFUSED)
+                .map(ToString::to_string)
+                .collect(),
+            toml: Some(needs.toml(plugin, grant))
+                .filter(|toml| toml.len() <= MAX_TOML)
+                .unwrap_or_default(),
+        })
+    }
+}
+
+impl std::fmt::Display for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.need)?;
+        if !self.what.is_empty() {
+            write!(f, " {}", self.what)?;
+        }
+        match self.cover {
+            Cover::Partly => f.write_str(" (partly)"),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! Which needs a grant leaves open, and the lines that close them.
+
+use super::*;
+use crate::task::{FileGrant, SecretGrant, SqlGrant};
+
+fn needs(json: &str) -> Needs {
+    serde_json::from_str(json).expect("needs")
+}
+
+fn everything() -> Needs {
+    needs(
+        r#"{"http":["POST https://api.mail.example/v3","https://*"],"tcp":["smtp.example.com:587"],
+            "sql":true,"secrets":["stripe"],"files":["/data"]}"#,
+    )
+}
+
+fn covers(needs: &Needs, grant: &Grant) -> Vec<String> {
+    let asked = needs.against(grant);
+    let lines = asked
+        .iter()
+        .map(|asked| format!("{} {}: {}", asked.need, asked.what, asked.cover.as_str()));
+    lines.collect()
+}
+
+fn full() -> Grant {
+    let mut grant = Grant {
+        http: vec!["https://*".parse().expect("a rule")],
+        tcp: vec!["*.example.com:*".parse().expect("a rule")],
+        sql: Some(SqlGrant {
+            role: "reports".into(),
+            password: None,
+            statement_timeout: std::time::Duration::from_secs(5),
+            connections: 4,
+        }),
+        ..Grant::default()
+    };
+    grant
+        .secrets
+        .insert("stripe".into(), SecretGrant::default());
+    let dir = FileGrant {
+        dir: "/srv".into(),
+        write: false,
+    };
+    grant.files.insert("/data/".into(), dir);
+    grant
+}
+
+#[test]
+fn without_a_grant_everything_is_refused() {
+    let expected = [
+        "http POST https://api.mail.example/v3: refused",
+        "http https://*: refused",
+        "tcp smtp.example.com:587: refused",
+        "sql : refused",
+        "secret stripe: refused",
+        "files /data: refused",
+    ];
+    assert_eq!(covers(&everything(), &Grant::default()), expected);
+}
+
+#[test]
+fn with_a_grant_of_everything_nothing_is_missing() {
+    let sum = AskedOfPlugin::of("mailer", [&everything()], &full()).expect("it asks");
+    assert_eq!((sum.asked, sum.granted), (6, 6));
+    assert!(sum.refused.is_empty() && sum.toml.is_empty(), "{sum:?}");
+}
+
+#[test]
+fn who_asks_for_nothing_has_no_sum() {
+    assert_eq!(AskedOfPlugin::of("a", [&Needs::default()], &full()), None);
+}
+
+#[test]
+fn the_lines_to_paste_keep_what_is_granted_already() {
+    let mut grant = Grant::default();
+    grant.http = vec!["https://api.mail.example".parse().expect("a rule")];
+    let sum = AskedOfPlugin::of("mail.er", [&everything()], &grant).expect("it asks");
+    assert_eq!((sum.asked, sum.granted), (6, 1));
+    assert_eq!(sum.refused[0], "http https://* (partly)");
+    assert_eq!(
+        sum.toml,
+        r#"[grants."mail.er"]
+http = ["https://api.mail.example", "https://*"]
+tcp = ["smtp.example.com:587"]
+sql = "ROLE"
+secrets.stripe = { hosts = ["api.mail.example"] }
+files."/data" = "DIRECTORY"
+"#
+    );
+}
+
+#[test]
+fn a_secret_without_a_single_host_is_offered_for_reading() {
+    let toml = needs(r#"{"secrets":["stripe"]}"#).toml("a", &Grant::default());
+    assert_eq!(toml, "[grants.a]\nsecrets.stripe = { read = true }\n");
+}
+
+#[test]
+fn handlers_of_one_plugin_ask_together() {
+    let (a, b) = (
+        needs(r#"{"http":["https://a","https://b"]}"#),
+        needs(r#"{"http":["https://b"],"sql":true}"#),
+    );
+    let sum = AskedOfPlugin::of("a", [&a, &b], &Grant::default()).expect("it asks");
+    assert_eq!(sum.asked, 3);
+}
+
+#[test]
+fn a_flood_of_needs_is_cut() {
+    let mut flood = Needs::default();
+    flood.files = (0..5_000)
+        .map(|n| format!("/a/long/directory/{n}"))
+        .collect();
+    let sum = AskedOfPlugin::of("a", [&flood], &Grant::default()).expect("it asks");
+    assert_eq!((sum.asked, sum.granted), (5_000, 0));
+    assert_eq!(sum.refused.len(), MAX_REFUSED);
+    assert_eq!(sum.toml, "");
+}

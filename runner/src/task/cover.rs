@@ -1,0 +1,220 @@
+//! Rules against rules: whether what is granted covers what is asked for.
+
+use super::rule::{HostRule, HttpRule, PortRule, TcpRule};
+
+/// How much of what is asked for is granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cover {
+    /// Nothing of it.
+    Refused,
+    /// Some of it: `https://*` was asked for, one host is granted.
+    Partly,
+    /// All of it.
+    Granted,
+}
+
+impl Cover {
+    /// The word for people and programs: `granted`, `partly`, `refused`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cover::Refused => "refused",
+            Cover::Partly => "partly",
+            Cover::Granted => "granted",
+        }
+    }
+}
+
+/// A rule that can be held against another of its kind.
+pub(super) trait Covers {
+    /// Whether everything that `other` allows is allowed here, too.
+    fn covers(&self, other: &Self) -> bool;
+
+    /// Whether there is anything that both allow.
+    fn meets(&self, other: &Self) -> bool;
+}
+
+/// What a list of granted rules makes of one that is asked for. Two rules that
+/// only together cover it count as `Partly`.
+pub(super) fn cover<R: Covers>(granted: &[R], asked: &R) -> Cover {
+    if granted.iter().any(|rule| rule.covers(asked)) {
+        Cover::Granted
+    } else if granted.iter().any(|rule| rule.meets(asked)) {
+        Cover::Partly
+    } else {
+        Cover::Refused
+    }
+}
+
+/// As [`cover`], method by method: `GET` and `POST` may stand in two rules.
+pub(super) fn cover_http(granted: &[HttpRule], asked: &HttpRule) -> Cover {
+    let single = |method: &String| HttpRule {
+        methods: vec![method.clone()],
+        ..asked.clone()
+    };
+    let covers: Vec<Cover> = asked
+        .methods
+        .iter()
+        .map(|method| cover(granted, &single(method)))
+        .collect();
+    match (covers.iter().min(), covers.iter().max()) {
+        (Some(least), Some(most)) if least == most => *least,
+        (Some(_), Some(_)) => Cover::Partly,
+        _ => cover(granted, asked),
+    }
+}
+
+impl Covers for HostRule {
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (HostRule::Any, _) => true,
+            (_, HostRule::Any) => false,
+            // All names below a domain are below every domain that it is below.
+            (HostRule::Below(domain), HostRule::Below(inner)) => {
+                domain == inner || self.allows(inner)
+            }
+            (HostRule::Exactly(_), HostRule::Below(_)) => false,
+            (_, HostRule::Exactly(host)) => self.allows(host),
+        }
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        // Of two trees of names that meet, one holds the other.
+        self.covers(other) || other.covers(self)
+    }
+}
+
+impl Covers for PortRule {
+    fn covers(&self, other: &Self) -> bool {
+        *self == PortRule::Any || self == other
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        self.covers(other) || other.covers(self)
+    }
+}
+
+impl Covers for TcpRule {
+    fn covers(&self, other: &Self) -> bool {
+        self.host.covers(&other.host) && self.port.covers(&other.port)
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        self.host.meets(&other.host) && self.port.meets(&other.port)
+    }
+}
+
+impl Covers for HttpRule {
+    fn covers(&self, other: &Self) -> bool {
+        let all_methods = !other.methods.is_empty()
+            && other
+                .methods
+                .iter()
+                .all(|method| self.methods.contains(method));
+        (self.methods.is_empty() || all_methods)
+            && self.secure == other.secure
+            && self.host.covers(&other.host)
+            && self.port.covers(&other.port)
+            && self.allows_path(&other.path)
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        let a_method = self.methods.is_empty()
+            || other.methods.is_empty()
+            || other
+                .methods
+                .iter()
+                .any(|method| self.methods.contains(method));
+        a_method
+            && self.secure == other.secure
+            && self.host.meets(&other.host)
+            && self.port.meets(&other.port)
+            && (self.allows_path(&other.path) || other.allows_path(&self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http(granted: &[&str], asked: &str) -> Cover {
+        let rule = |text: &str| text.parse::<HttpRule>().expect("a rule");
+        let granted: Vec<HttpRule> = granted.iter().map(|text| rule(text)).collect();
+        cover_http(&granted, &rule(asked))
+    }
+
+    #[test]
+    fn a_rule_covers_itself_and_what_is_narrower() {
+        for (granted, asked) in [
+            ("https://a", "https://a"),
+            ("https://a", "GET https://a/v1/x"),
+            ("GET,POST https://a", "POST https://a"),
+            ("https://*", "https://*.example.com"),
+            ("https://*.example.com", "https://*.eu.example.com"),
+            ("https://*.example.com", "https://api.example.com"),
+            ("https://a:*", "https://a:8443"),
+            ("https://a/v1", "https://a/v1/"),
+        ] {
+            assert_eq!(http(&[granted], asked), Cover::Granted, "{granted} {asked}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_wider_than_granted_is_granted_partly() {
+        for (granted, asked) in [
+            ("https://a", "https://*"),
+            ("https://a.example.com", "https://*.example.com"),
+            ("https://*.eu.example.com", "https://*.example.com"),
+            ("GET https://a", "https://a"),
+            ("GET https://a", "GET,POST https://a"),
+            ("https://a:8443", "https://a:*"),
+            ("https://a/v1/", "https://a/v1"),
+            ("https://a/v1/x", "https://a"),
+        ] {
+            assert_eq!(http(&[granted], asked), Cover::Partly, "{granted} {asked}");
+        }
+    }
+
+    #[test]
+    fn what_no_rule_touches_is_refused() {
+        for (granted, asked) in [
+            ("https://a", "http://a"),
+            ("https://a", "https://b"),
+            ("https://*.example.com", "https://example.com"),
+            ("https://*.example.com", "https://evilexample.com"),
+            ("GET https://a", "POST https://a"),
+            ("https://a:8443", "https://a"),
+            ("https://a/v1", "https://a/v10"),
+        ] {
+            assert_eq!(http(&[granted], asked), Cover::Refused, "{granted} {asked}");
+        }
+        assert_eq!(http(&[], "https://a"), Cover::Refused);
+    }
+
+    #[test]
+    fn methods_may_be_granted_by_two_rules() {
+        let two = ["GET https://a", "POST https://a/v1"];
+        assert_eq!(http(&two, "GET,POST https://a/v1/x"), Cover::Granted);
+        assert_eq!(http(&two, "GET,POST https://a"), Cover::Partly);
+        assert_eq!(http(&two, "PUT https://a"), Cover::Refused);
+    }
+
+    #[test]
+    fn connections_are_covered_by_host_and_port() {
+        let tcp = |granted: &str, asked: &str| {
+            let rule = |text: &str| text.parse::<TcpRule>().expect("a rule");
+            cover(&[rule(granted)], &rule(asked))
+        };
+        assert_eq!(
+            tcp("*.example.com:*", "smtp.example.com:25"),
+            Cover::Granted
+        );
+        assert_eq!(
+            tcp("smtp.example.com:587", "smtp.example.com:*"),
+            Cover::Partly
+        );
+        assert_eq!(
+            tcp("smtp.example.com:587", "smtp.example.com:25"),
+            Cover::Refused
+        );
+    }
+}
