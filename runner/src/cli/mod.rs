@@ -19,6 +19,7 @@ mod machine;
 mod main;
 mod output;
 mod progress;
+mod reload;
 mod root;
 mod runner;
 mod signals;
