@@ -127,6 +127,9 @@ fn a_new_task_starts_with_nothing() {
         5
     );
     assert_eq!(ctx.run("sum", json!([])), Ok(json!(150)));
+    let statements = ctx.statements();
+    let (first, second) = statements.split_at(statements.len() / 2);
+    assert_eq!(first, second, "all of it is done anew");
 }
 
 #[test]

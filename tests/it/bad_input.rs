@@ -126,7 +126,7 @@ async fn files_that_are_no_plugins_are_refused_by_name_and_the_others_serve() {
     let precompiled = b"\x7fELF\x02\x01\x01\0 .wasmtime.engine".to_vec();
     let future = wat::parse_str(r#"(component (import "pgtq:plugin/log@2.1.0" (instance)))"#);
     let strange = wat::parse_str(
-        r#"(component (import "pgtq:plugin/log@1.0.0" (instance)) (import "wasi:sockets/tcp@0.2.0" (instance)) (import "evil" (func)))"#,
+        r#"(component (import "pgtq:plugin/log@1.0.0" (instance)) (import "wasi:nn/tensor@0.2.0" (instance)) (import "evil" (func)))"#,
     );
     let files = [
         ("component.wasm", wat::parse_str("(component)").unwrap()),

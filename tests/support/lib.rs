@@ -1,20 +1,25 @@
 //! What the whole-process tests stand on.
 //!
 //! One private Postgres per test process, a fresh database per test, the example
-//! plugins built once, and the real program run as a child. Promises: nothing of
+//! plugins built once, the real program run as a child, small servers on loopback for
+//! what plugins send. Promises: nothing of
 //! it outlives the test process, however that ends. Does not: mock, or sleep a
 //! fixed time; [`wait_until`] waits for the state itself.
 
 mod database;
+mod http_server;
 mod plugins;
 mod process;
 mod runner;
+mod smtp_server;
 mod sql;
 mod wait;
 
 pub use database::Database;
+pub use http_server::{HttpAnswer, HttpRequest, HttpServer};
 pub use plugins::{hello_version, plugin, plugin_dir, repository};
 pub use process::{Finished, cli, program};
 pub use runner::{Runner, RunnerOptions};
+pub use smtp_server::{Mail, SmtpServer};
 pub use sql::Sql;
 pub use wait::{PATIENCE, wait_until, wait_until_async};

@@ -6,3 +6,4 @@
 mod answers;
 mod breaks;
 mod floods;
+mod long;

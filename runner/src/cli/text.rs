@@ -67,6 +67,13 @@ pub(crate) fn fine(duration: Duration) -> String {
     }
 }
 
+/// `40 % page 17 of 40`.
+pub(crate) fn progress(progress: &crate::task::Progress) -> String {
+    let percent = (progress.fraction * 100.0).floor();
+    let text = format!("{percent} % {}", line(&progress.message, 200));
+    text.trim_end().to_owned()
+}
+
 /// `1.2 MiB`.
 pub(crate) fn bytes(n: u64) -> String {
     let n = n as f64;

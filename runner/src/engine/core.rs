@@ -12,6 +12,7 @@ use super::ledger::Ledger;
 use super::shutdown::Shutdown;
 use super::sleep::Sleep;
 use super::stats::Stats;
+use super::streamer::Streamed;
 use crate::plugin::Registry;
 use crate::store::Store;
 use crate::task::RunnerId;
@@ -35,12 +36,14 @@ pub(crate) struct Core {
     pub(crate) empty_looks: Vec<AtomicU32>,
     /// Promotes in a row that found nothing due.
     pub(crate) empty_promotes: AtomicU32,
-    /// Rung when a heartbeat should not wait: a cancel request came in.
+    /// Rung when a heartbeat should not wait: a cancel request came in, or progress.
     pub(crate) beat_now: Notify,
     /// Rung when a promote should not wait: something new may be due.
     pub(crate) promote_now: Notify,
     /// Whether pushes are asked to notify us.
     pub(crate) sleep: Sleep,
+    /// Attempts with log lines in the database.
+    pub(crate) streamed: Streamed,
     /// Whether the lease holds, as far as this process knows.
     pub(crate) leased: AtomicBool,
     /// When the last task ended or was claimed: for `idle_exit`.
@@ -76,6 +79,7 @@ impl Core {
             beat_now: Notify::new(),
             promote_now: Notify::new(),
             sleep,
+            streamed: Streamed::default(),
             leased: AtomicBool::new(true),
             last_work: std::sync::Mutex::new(Instant::now()),
             runner: AtomicI64::new(runner.0),

@@ -141,8 +141,7 @@ async fn attempt(core: &Core, taken: Taken, handler: &dyn Handler, policy: Retry
         .attempt(core.runner(), taken.claim, taken.task.id);
     let way = Arc::clone(&database) as Arc<dyn Database>;
     let report = call(&taken, handler, Arc::clone(&signal), way).await;
-    let asked = signal.asked();
-    let settled = if asked == Some(Stop::Lost) {
+    let settled = if signal.asked() == Some(Stop::Lost) {
         database.roll_back().await;
         None
     } else {
@@ -152,7 +151,7 @@ async fn attempt(core: &Core, taken: Taken, handler: &dyn Handler, policy: Retry
         core.stats.stale.fetch_add(1, Relaxed);
         return;
     };
-    let cancelled = asked == Some(Stop::Cancel);
+    let cancelled = signal.is_cancelled();
     hand_over(core, taken, settled, policy, started, cancelled).await;
 }
 

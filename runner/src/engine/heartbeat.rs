@@ -11,14 +11,13 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use super::core::Core;
+use super::progress::ProgressBook;
 use super::shutdown::Phase;
 use crate::store::{Beat, RunnerFacts, Store};
-use crate::task::{ClaimId, Progress, TaskId};
+use crate::task::ClaimId;
 
 /// Time between beats when nothing asks for one sooner.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Progress is passed on at most this often.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long anything that is not a beat may keep the next beat waiting.
 const ASIDE: Duration = Duration::from_secs(2);
 /// How much earlier than the database we consider the lease lost.
@@ -30,8 +29,7 @@ pub(crate) struct Heartbeat {
     pub(crate) facts: RunnerFacts,
     /// When the last good beat was sent.
     pub(crate) trusted_since: Instant,
-    /// Newest progress of each running task.
-    pub(crate) progress: Vec<(TaskId, Progress)>,
+    progress: ProgressBook,
 }
 
 impl Heartbeat {
@@ -40,25 +38,24 @@ impl Heartbeat {
             core,
             facts,
             trusted_since: Instant::now(),
-            progress: Vec::new(),
+            progress: ProgressBook::default(),
         }
     }
 
     /// Runs until its future is dropped; a beat cut short is repeated by the next.
     pub(crate) async fn run(mut self) {
         loop {
-            let next = self.beat_and_choose_wait().await;
+            self.renew().await;
             tokio::select! {
-                () = tokio::time::sleep(next) => {}
+                () = tokio::time::sleep(INTERVAL) => {}
                 () = self.core.beat_now.notified() => {}
             }
         }
     }
 
-    async fn beat_and_choose_wait(&mut self) -> Duration {
+    async fn renew(&mut self) {
         let sent = Instant::now();
         let beat = self.beat();
-        let n_running = beat.progress.len();
         // Not longer than the lease is trusted: `doubt` has to come in time.
         let patience = (Store::LEASE - MARGIN)
             .saturating_sub(self.trusted_since.elapsed())
@@ -99,27 +96,20 @@ impl Heartbeat {
             Ok(Err(error)) => self.doubt(&error.to_string()).await,
             Err(_) => self.doubt("no answer in time").await,
         }
-        if n_running > 0 {
-            PROGRESS_INTERVAL.max(sent.elapsed())
-        } else {
-            INTERVAL
-        }
     }
 
     fn beat(&mut self) -> Beat {
         let core = &self.core;
-        for (task, progress) in core.ledger.take_progress() {
-            self.progress.retain(|(known, _)| *known != task);
-            self.progress.push((task, progress));
-        }
         self.progress
-            .retain(|(task, _)| core.ledger.holds_task(*task));
-        self.progress.truncate(1_000);
+            .retain(|claim, task| core.ledger.holds(claim, task));
+        for (claim, task, progress) in core.ledger.take_progress() {
+            self.progress.note(claim, task, progress);
+        }
         Beat {
             draining: core.shutdown.phase() >= Phase::Draining,
             busy: u32::try_from(core.stats.running.load(Relaxed)).unwrap_or(u32::MAX),
             plugins: serde_json::to_value(core.registry.snapshot().report()).unwrap_or_default(),
-            progress: self.progress.clone(),
+            progress: self.progress.list(),
         }
     }
 

@@ -23,7 +23,17 @@ pub(crate) enum Start {
 #[derive(Debug)]
 struct Held {
     started: bool,
+    /// It was under way when [`Ledger::long_running`] looked before.
+    seen: bool,
     signal: Arc<Signal>,
+}
+
+/// An attempt that runs longer than others.
+#[derive(Debug)]
+pub(crate) struct LongRunning {
+    pub(crate) claim: ClaimId,
+    pub(crate) task: TaskId,
+    pub(crate) signal: Arc<Signal>,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +57,7 @@ impl Ledger {
                     task,
                     Held {
                         started: false,
+                        seen: false,
                         signal: Arc::default(),
                     },
                 )
@@ -136,12 +147,31 @@ impl Ledger {
         self.lock().claims.contains_key(&claim)
     }
 
-    /// Whether the task is held under any claim.
-    pub(crate) fn holds_task(&self, task: TaskId) -> bool {
+    /// Whether this claim's task has not ended yet.
+    pub(crate) fn holds(&self, claim: ClaimId, task: TaskId) -> bool {
         self.lock()
             .claims
-            .values()
-            .any(|tasks| tasks.contains_key(&task))
+            .get(&claim)
+            .is_some_and(|tasks| tasks.contains_key(&task))
+    }
+
+    /// The attempts that were under way at the last look, too: an attempt that
+    /// starts and ends between two looks costs nothing.
+    pub(crate) fn long_running(&self) -> Vec<LongRunning> {
+        let mut inner = self.lock();
+        let mut found = Vec::new();
+        for (claim, tasks) in &mut inner.claims {
+            for (task, held) in tasks.iter_mut().filter(|(_, held)| held.started) {
+                if std::mem::replace(&mut held.seen, true) {
+                    found.push(LongRunning {
+                        claim: *claim,
+                        task: *task,
+                        signal: Arc::clone(&held.signal),
+                    });
+                }
+            }
+        }
+        found
     }
 
     /// Drops claims that the database no longer holds for us; says how many tasks were in them.
@@ -163,16 +193,17 @@ impl Ledger {
     }
 
     /// Progress reported since the last call.
-    pub(crate) fn take_progress(&self) -> Vec<(TaskId, Progress)> {
+    pub(crate) fn take_progress(&self) -> Vec<(ClaimId, TaskId, Progress)> {
         let inner = self.lock();
-        let started = inner
-            .claims
-            .values()
-            .flatten()
-            .filter(|(_, held)| held.started);
-        started
-            .filter_map(|(task, held)| Some((*task, held.signal.take_progress()?)))
-            .collect()
+        let mut found = Vec::new();
+        for (claim, tasks) in &inner.claims {
+            let started = tasks.iter().filter(|(_, held)| held.started);
+            found
+                .extend(started.filter_map(|(task, held)| {
+                    Some((*claim, *task, held.signal.take_progress()?))
+                }));
+        }
+        found
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -226,6 +257,20 @@ mod tests {
         assert_eq!(ledger.lose_all(), 2);
         assert_eq!(signal.asked(), Some(Stop::Lost));
         assert!(matches!(ledger.start(CLAIM, TaskId(2)), Start::Lost));
+    }
+
+    #[test]
+    fn an_attempt_runs_long_when_two_looks_meet_it() {
+        let ledger = ledger_with(&[1, 2]);
+        ledger.start(CLAIM, TaskId(1));
+        assert!(ledger.long_running().is_empty());
+        ledger.start(CLAIM, TaskId(2));
+        let long = ledger.long_running();
+        assert_eq!(long.len(), 1);
+        assert_eq!((long[0].claim, long[0].task), (CLAIM, TaskId(1)));
+        ledger.ended([(CLAIM, TaskId(1))]);
+        assert!(!ledger.holds(CLAIM, TaskId(1)) && ledger.holds(CLAIM, TaskId(2)));
+        assert_eq!(ledger.long_running().len(), 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //!                     ▲                             │ registry snapshot
 //!  maintenance: promote, rescue, prune              ▼
 //!  heartbeat: lease, cancels, ghosts            Handler::call
+//!  streamer: log lines of what runs long
 //! ```
 //!
 //! Promises: never more claimed than there is room for; an ending is stored
@@ -22,10 +23,12 @@ mod executor;
 mod heartbeat;
 mod ledger;
 mod maintenance;
+mod progress;
 mod run;
 mod shutdown;
 mod sleep;
 mod stats;
+mod streamer;
 mod waker;
 
 pub use config::{EngineConfig, QueueSpec, default_slots};

@@ -21,7 +21,7 @@ use super::core::Core;
 use super::error::EngineError;
 use super::shutdown::{Phase, Shutdown};
 use super::stats::{Stats, Summary};
-use super::{executor, heartbeat, maintenance, waker};
+use super::{executor, heartbeat, maintenance, streamer, waker};
 use crate::plugin::Registry;
 use crate::store::{Lanes, QueueFilter, RunnerFacts, Store};
 use crate::task::{Transition, Usage};
@@ -243,6 +243,7 @@ fn background(core: &Arc<Core>, facts: RunnerFacts) -> Vec<(&'static str, JoinHa
             tokio::spawn(maintenance::rescue(Arc::clone(core))),
         ),
         ("prune", tokio::spawn(maintenance::prune(Arc::clone(core)))),
+        ("stream", tokio::spawn(streamer::stream(Arc::clone(core)))),
         (
             "publish",
             tokio::spawn(maintenance::publish(Arc::clone(core))),
@@ -316,6 +317,7 @@ async fn flush(
     if n_left > 0 {
         tracing::warn!(n_tasks = n_left, "could not store every ending in time");
     }
+    streamer::clear(core).await;
     completer.abort();
     for (_, handle) in background.drain(..) {
         handle.abort();

@@ -25,9 +25,14 @@ pub(crate) async fn listen(core: Arc<Core>) {
     loop {
         match listener.recv().await {
             Wake::Cancel => core.beat_now.notify_one(),
-            Wake::Work | Wake::Reconnected => {
+            Wake::Work => {
                 core.wake_all();
                 core.promote_now.notify_one();
+            }
+            Wake::Reconnected => {
+                core.wake_all();
+                core.promote_now.notify_one();
+                core.beat_now.notify_one();
             }
         }
     }

@@ -5,10 +5,16 @@ use std::sync::Arc;
 
 use super::capability::FakeHttp;
 use super::load::Shared;
+use super::logs::clean;
 use super::net::Net;
 use super::redact::Redactor;
 use super::state::{SharedLogs, State, lock};
 use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem, toml_key};
+
+/// Bytes of what was tried that are shown.
+const WHAT_BYTES: usize = 1 << 10;
+/// Bytes of a line to paste that are shown.
+const LINE_BYTES: usize = 8 << 10;
 
 /// Made for handlers that ask for something; all others have none. A clone is
 /// another handle to the same.
@@ -81,31 +87,51 @@ impl Denied {
     pub(super) fn tell_to(self, plugin: Option<&str>, logs: &SharedLogs) -> Problem {
         let plugin = plugin.unwrap_or("NAME");
         let Denied { what, need, grant } = self;
-        let what = lock(logs).hidden(&what).into_owned();
-        let mut lines = Vec::new();
+        // Names in it may be the guest's: no control character gets out.
+        let what = clean(&lock(logs).hidden(&what), WHAT_BYTES);
+        let mut reasons = Vec::new();
         if let Some(need) = need {
-            lines.push(format!(
+            reasons.push(format!(
                 "the handler does not ask for it: write #[handler(needs({need}))]"
             ));
         }
+        if grant.is_some() {
+            reasons.push("it is not granted: put into pgtq.toml:".to_owned());
+        }
+        let mut message = match reasons.is_empty() {
+            true => format!("denied {what}"),
+            false => format!("denied {what}: {}", reasons.join("; and ")),
+        };
+        // A flood is noticed by the next line that the guest itself writes.
+        let log = |line: &str| {
+            let _ = lock(logs).write(LogLevel::Warn, line, "");
+        };
+        log(&message);
         if let Some(grant) = grant {
-            let toml = format!("[grants.{}]\n{grant}", toml_key(plugin));
+            // Each on a line of its own, to be pasted.
+            let table = format!("[grants.{}]", toml_key(plugin));
+            let grant = clean(&grant, LINE_BYTES);
+            log(&table);
+            log(&grant);
+            let toml = format!("{table}
+{grant}");
             tracing::warn!(
                 plugin,
                 what,
                 "denied {what}; to grant it, put into pgtq.toml:\n{toml}"
             );
-            lines.push(format!("it is not granted: put into pgtq.toml:\n{toml}"));
-        }
-        let message = match lines.is_empty() {
-            true => format!("denied {what}"),
-            false => format!("denied {what}: {}", lines.join("; and ")),
-        };
-        // Each on a line of its own, to be pasted. A flood is noticed by the
-        // next line that the guest itself writes.
-        for line in message.lines() {
-            let _ = lock(logs).write(LogLevel::Warn, line, "");
+            message = format!("{message}\n{toml}");
         }
         Problem::new("denied", message)
+    }
+}
+
+/// A name as a key of TOML: quoted, unless it needs no quotes.
+pub(super) fn toml_key(name: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    match !name.is_empty() && name.chars().all(is_bare) {
+        true => name.to_owned(),
+        // JSON's escapes are TOML's, too.
+        false => serde_json::Value::from(name).to_string(),
     }
 }

@@ -13,9 +13,10 @@ use super::engine::YIELD_FUEL;
 use super::failure::{self, Scene};
 use super::json;
 use super::logs::{clean, clean_text};
-use super::state::{State, lock};
+use super::state::{SharedLogs, State, lock};
 use crate::task::{
-    Attempt, Digest, ErrorKind, Failure, HandlerInfo, Limits, Outcome, Report, Retries, Stop, Usage,
+    Attempt, CANCEL_GRACE, Digest, ErrorKind, Failure, HandlerInfo, Limits, Outcome, Report,
+    Retries, Signal, Stop, Usage,
 };
 
 /// WASI and resource handles that a guest may hold.
@@ -57,6 +58,9 @@ pub(super) async fn run(
 ) -> Report {
     let mut state = State::new(Some(attempt.clone()), Arc::clone(&limits));
     state.allow(access);
+    attempt
+        .signal
+        .share_log(SharedLogs::clone(&state.logs) as _);
     let retries = attempt.task.retries.unwrap_or(info.retry.retries);
     state.max_attempts = match retries {
         Retries::Limited(n) => Some(n.saturating_add(1)),
@@ -91,13 +95,27 @@ async fn watched(
     let call = caught(tokio::time::timeout(timeout, call));
     tokio::select! {
         biased;
-        stop = attempt.signal.stopped() => Ended::Stopped(stop),
+        stop = stop(&attempt.signal, CANCEL_GRACE) => Ended::Stopped(stop),
         ended = call => match ended {
             Ok(Ok(Ok(returned))) => Ended::Returned(returned),
             Ok(Ok(Err(error))) => Ended::Trapped(error),
             Ok(Err(_elapsed)) => Ended::TimedOut,
             Err(failure) => Ended::Panicked(failure),
         },
+    }
+}
+
+/// Waits until the attempt has to be stopped. One that has asked whether it was
+/// cancelled has `grace` to end by itself when it is, unless something more
+/// urgent comes. Cancel-safe.
+async fn stop(signal: &Signal, grace: Duration) -> Stop {
+    let why = signal.stopped().await;
+    if why != Stop::Cancel || !signal.heeds_cancel() {
+        return why;
+    }
+    tokio::select! {
+        why = signal.stopped_by(Stop::Interrupt) => why,
+        () = tokio::time::sleep(grace) => why,
     }
 }
 
@@ -237,5 +255,33 @@ mod tests {
         assert_eq!(failure.kind, ErrorKind::Internal);
         assert!(failure.message.contains("at the disco"));
         assert_eq!(caught(async { 1 }).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_heeds_a_cancel_is_stopped_when_its_grace_is_over() {
+        let signal = Signal::default();
+        signal.heed_cancel();
+        signal.stop(Stop::Cancel);
+        let grace = Duration::from_millis(20);
+        let started = std::time::Instant::now();
+        assert_eq!(stop(&signal, grace).await, Stop::Cancel);
+        assert!(started.elapsed() >= grace);
+    }
+
+    #[tokio::test]
+    async fn others_are_stopped_at_once_and_so_is_everybody_by_what_is_urgent() {
+        const LONG: Duration = Duration::from_secs(3600);
+        let deaf = Signal::default();
+        deaf.stop(Stop::Cancel);
+        assert_eq!(stop(&deaf, LONG).await, Stop::Cancel);
+        for urgent in [Stop::Interrupt, Stop::Lost] {
+            let signal = Signal::default();
+            signal.heed_cancel();
+            signal.stop(Stop::Cancel);
+            let mut waiting = std::pin::pin!(stop(&signal, LONG));
+            assert_eq!(waiting.as_mut().now_or_never(), None);
+            signal.stop(urgent);
+            assert_eq!(waiting.await, urgent);
+        }
     }
 }

@@ -91,8 +91,7 @@ fn link_context(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
     fact!(linker, "due-at-ms", u64, |a| millis(a.task.due_at));
     import!(linker, "is-cancelled", |state, ()| 0, {
         let attempt = state.attempt.as_ref();
-        Ok((attempt
-            .is_some_and(|attempt| attempt.signal.asked() == Some(crate::task::Stop::Cancel)),))
+        Ok((attempt.is_some_and(|attempt| attempt.signal.heed_cancel()),))
     });
     import!(linker, "max-attempts", |state, ()| 0, {
         Ok((state.max_attempts,))

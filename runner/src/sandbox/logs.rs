@@ -1,14 +1,19 @@
 //! The log lines of one attempt: cleaned, counted, capped.
+//!
+//! Over the limit the first half and the last half are kept: how it began, and
+//! how it ended. What was between them is counted.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use serde_json::value::RawValue;
 
 use super::redact::Redactor;
+use super::state::lock;
 use super::stop::HostStop;
-use crate::task::{Limits, LogLevel, LogLine};
+use crate::task::{Limits, LogLevel, LogLine, LogPage, LogTail, Room};
 
 /// The most bytes of one line that are kept.
 const LINE_BYTES: usize = 8 << 10;
@@ -25,10 +30,17 @@ const PANIC_BYTES: usize = 4 << 10;
 #[derive(Debug)]
 pub(super) struct Logs {
     started: Instant,
-    max_lines: u64,
+    max_lines: usize,
     max_bytes: u64,
-    lines: Vec<LogLine>,
-    bytes: u64,
+    /// The first lines, up to half of either limit.
+    head: Vec<LogLine>,
+    head_bytes: u64,
+    /// A line did not fit into the head: it and all later ones belong to the tail.
+    head_full: bool,
+    /// The last lines, with what the head left of the limits.
+    tail: VecDeque<LogLine>,
+    tail_bytes: u64,
+    /// Lines so far, kept or not: the number of the newest.
     written: u64,
     panic: Option<String>,
     stderr_panic: Option<String>,
@@ -40,10 +52,13 @@ impl Logs {
     pub(super) fn new(limits: &Limits, started: Instant) -> Self {
         Logs {
             started,
-            max_lines: u64::from(limits.log_lines),
+            max_lines: limits.log_lines as usize,
             max_bytes: limits.log_bytes,
-            lines: Vec::new(),
-            bytes: 0,
+            head: Vec::new(),
+            head_bytes: 0,
+            head_full: false,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
             written: 0,
             panic: None,
             stderr_panic: None,
@@ -69,39 +84,59 @@ impl Logs {
         }
     }
 
-    /// Writes one line. Over the limit it is counted and dropped; far over
-    /// the limit the attempt is stopped.
+    /// Writes one line. Over the limit the oldest of the tail is dropped; far
+    /// over the limit the attempt is stopped.
     pub(super) fn write(
         &mut self,
         level: LogLevel,
         message: &str,
         fields: &str,
     ) -> Result<(), HostStop> {
-        self.written += 1;
-        if self.written > self.max_lines.saturating_mul(FLOOD).max(FLOOD) {
+        if self.written >= (self.max_lines as u64).saturating_mul(FLOOD).max(FLOOD) {
             return Err(HostStop::Logs);
         }
-        if self.lines.len() as u64 >= self.max_lines || self.bytes >= self.max_bytes {
-            return Ok(());
-        }
+        self.written += 1;
         // Before anything is cut off: half a secret would not be recognised.
         let message = clean(&self.hidden(message), LINE_BYTES);
         let fields = object(&self.hidden(fields));
-        let size = message.len() + fields.as_ref().map_or(0, |fields| fields.get().len());
-        let size = size as u64 + LINE_OVERHEAD;
-        if self.bytes.saturating_add(size) > self.max_bytes {
-            // Full: a shorter line that came later would look like a gap.
-            self.bytes = self.max_bytes;
-            return Ok(());
-        }
-        self.bytes += size;
-        self.lines.push(LogLine {
-            at_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        self.keep(LogLine {
+            at_ms: self.now_ms(),
             level,
             message,
             fields,
+            dropped: None,
         });
         Ok(())
+    }
+
+    fn keep(&mut self, line: LogLine) {
+        let bytes = size(&line);
+        if !self.head_full {
+            let fits = self.head.len() < self.max_lines.div_ceil(2)
+                && self.head_bytes.saturating_add(bytes) <= self.max_bytes / 2;
+            if fits {
+                self.head_bytes += bytes;
+                self.head.push(line);
+                return;
+            }
+            self.head_full = true;
+        }
+        let max_lines = self.max_lines - self.head.len();
+        let max_bytes = self.max_bytes - self.head_bytes;
+        // One that does not fit empties the tail all the same, so that what is
+        // missing is always one gap.
+        while self.tail.len() >= max_lines || self.tail_bytes.saturating_add(bytes) > max_bytes {
+            let Some(oldest) = self.tail.pop_front() else {
+                return;
+            };
+            self.tail_bytes -= size(&oldest);
+        }
+        self.tail_bytes += bytes;
+        self.tail.push_back(line);
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// One line that came by stderr. Keeps what a panic hook prints there.
@@ -131,12 +166,60 @@ impl Logs {
         self.panic.as_deref().or(self.stderr_panic.as_deref())
     }
 
-    /// The kept lines, and how many more were dropped.
+    /// The kept lines, and how many more were dropped: a line of our own
+    /// stands for those.
     pub(super) fn take(&mut self) -> (Vec<LogLine>, u64) {
-        let lines = std::mem::take(&mut self.lines);
-        let dropped = self.written.saturating_sub(lines.len() as u64);
+        let dropped = self.n_dropped();
+        let mut lines = std::mem::take(&mut self.head);
+        let last = self.tail.front().or(lines.last());
+        if let Some(at_ms) = last.map(|line| line.at_ms).filter(|_| dropped > 0) {
+            lines.push(LogLine::gap(dropped, at_ms));
+        }
+        lines.extend(self.tail.drain(..));
+        // Who reads on finds nothing new.
+        self.written = 0;
         (lines, dropped)
     }
+
+    fn n_dropped(&self) -> u64 {
+        self.written - self.head.len() as u64 - self.tail.len() as u64
+    }
+
+    fn page(&self, after: u64, room: Room) -> LogPage {
+        let gap_start = self.head.len() as u64 + 1;
+        let tail_start = gap_start + self.n_dropped();
+        let head = (1..).zip(&self.head);
+        let tail = (tail_start..).zip(&self.tail);
+        let skip = |from: u64| usize::try_from((after + 1).saturating_sub(from)).unwrap_or(0);
+        let mut bytes = 0;
+        let lines = head
+            .skip(skip(1))
+            .chain(tail.skip(skip(tail_start)))
+            .take(room.lines)
+            .take_while(|(_, line)| {
+                bytes += size(line);
+                bytes <= room.bytes as u64
+            })
+            .map(|(number, line)| (number, line.clone()))
+            .collect();
+        LogPage {
+            lines,
+            dropped: gap_start..tail_start,
+            now_ms: self.now_ms(),
+        }
+    }
+}
+
+impl LogTail for Mutex<Logs> {
+    fn after(&self, after: u64, room: Room) -> LogPage {
+        lock(self).page(after, room)
+    }
+}
+
+/// What a line counts for.
+fn size(line: &LogLine) -> u64 {
+    let fields = line.fields.as_ref().map_or(0, |fields| fields.get().len());
+    (line.message.len() + fields) as u64 + LINE_OVERHEAD
 }
 
 /// One line of at most `max` bytes: control characters go, white space among

@@ -99,7 +99,7 @@ impl Redactor {
     pub(super) fn hide_in(&self, outcome: &mut Outcome) {
         match outcome {
             Outcome::Retry { failure, .. } | Outcome::Fail { failure } => {
-                self.hide_failure(failure)
+                self.hide_failure(failure);
             }
             Outcome::Cancel { reason } => self.replace(reason),
             Outcome::Complete { .. } | Outcome::Snooze { .. } | Outcome::Release => {}

@@ -17,12 +17,13 @@ use crate::task::{Attempt, Database, Limits, NewTask, NoDatabase};
 /// WASI handles a guest may hold at a time.
 const MAX_HANDLES: usize = 1_000;
 
-/// Shared with the WASI streams, which live beside it in the store. Never
-/// contended: one guest, one thread at a time.
+/// Shared with the WASI streams, which live beside it in the store, and with
+/// whoever reads the log of an attempt that runs long. Hardly ever contended:
+/// one guest, one thread at a time, and one reader about once a second.
 pub(super) type SharedLogs = Arc<Mutex<Logs>>;
 
 /// Locks the logs. A panic while they were held leaves them usable.
-pub(super) fn lock(logs: &SharedLogs) -> MutexGuard<'_, Logs> {
+pub(super) fn lock(logs: &Mutex<Logs>) -> MutexGuard<'_, Logs> {
     logs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

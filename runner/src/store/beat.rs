@@ -15,8 +15,9 @@ pub struct Beat {
     pub busy: u32,
     /// It takes no more tasks.
     pub draining: bool,
-    /// How far running tasks are. Replaces what the beat before said.
-    pub progress: Vec<(TaskId, Progress)>,
+    /// How far running tasks are, with their claims. Replaces what the beat
+    /// before said.
+    pub progress: Vec<(ClaimId, TaskId, Progress)>,
     /// The state of each plugin file, free form, for people.
     pub plugins: serde_json::Value,
 }
@@ -53,8 +54,19 @@ impl Store {
         let lease_seconds = Store::LEASE.as_secs_f64();
         let busy = i32::try_from(beat.busy).unwrap_or(i32::MAX);
         let plugins = clean_json(beat.plugins.to_string());
-        let progress: BTreeMap<i64, &Progress> =
-            beat.progress.iter().map(|(id, p)| (id.0, p)).collect();
+        let progress: BTreeMap<i64, ProgressText<'_>> = beat
+            .progress
+            .iter()
+            .map(|(claim, task, said)| {
+                (
+                    task.0,
+                    ProgressText {
+                        claim: *claim,
+                        said,
+                    },
+                )
+            })
+            .collect();
         let progress =
             clean_json(serde_json::to_string(&progress).expect("progress is numbers and text"));
         let mut lease = self.lease(Role::Beat, "renew the runner's lease").await?;
@@ -104,6 +116,14 @@ impl Store {
             .await?;
         Ok(rows.iter().map(pair).collect())
     }
+}
+
+/// As the view `progress` reads it. The claim tells the attempt from the one before.
+#[derive(serde::Serialize)]
+struct ProgressText<'a> {
+    claim: ClaimId,
+    #[serde(flatten)]
+    said: &'a Progress,
 }
 
 fn pair(row: &tokio_postgres::Row) -> (ClaimId, TaskId) {

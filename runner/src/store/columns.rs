@@ -164,6 +164,39 @@ impl<'a> FinalColumns<'a> {
     }
 }
 
+impl FinalColumns<'_> {
+    /// The parameters of `attempt_complete.sql`, up to the ticket: a success
+    /// has no error.
+    pub(super) fn success<'p>(&'p self, runner: &'p i64) -> Vec<Param<'p>> {
+        let c = &self.common;
+        vec![
+            runner,
+            &c.claim_ids,
+            &c.ids,
+            &c.queues,
+            &c.handlers,
+            &c.priorities,
+            &c.args,
+            &self.results,
+            &c.logs,
+            &c.logs_dropped,
+            &c.attempts,
+            &c.crashes,
+            &c.retries,
+            &c.pushed_at,
+            &c.due_at,
+            &c.since_start,
+            &c.since_end,
+            &c.fuel,
+            &c.peak_memory,
+            &c.wall_us,
+            &c.digests,
+            &c.keys,
+            &c.parents,
+        ]
+    }
+}
+
 impl<'a> ReturnColumns<'a> {
     pub(super) fn new(endings: &[&'a Ending]) -> Self {
         ReturnColumns {

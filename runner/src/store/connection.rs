@@ -52,13 +52,14 @@ pub(super) enum Role {
     General,
     Rescue,
     Bulk,
+    Live,
     /// Values that handlers save for later attempts.
     State,
     /// What became of a commit whose answer was lost: waits for its transaction.
     Doubt,
 }
 
-const ROLES: usize = 8;
+const ROLES: usize = 9;
 
 impl Role {
     /// How long one statement may take. After that the connection is given up.
@@ -66,6 +67,8 @@ impl Role {
         Duration::from_secs(match self {
             // Below the lease, so that a runner notices before it is rescued.
             Role::Beat => 5,
+            // What is not passed on now is passed on a second later.
+            Role::Live => 3,
             Role::Claim => 10,
             Role::Finish | Role::General | Role::Rescue | Role::State | Role::Doubt => 30,
             Role::Bulk => 300,

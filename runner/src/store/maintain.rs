@@ -35,8 +35,8 @@ pub struct Pruned {
     pub created: u64,
     /// Partitions dropped.
     pub dropped: u64,
-    /// Rows deleted one by one: old keys, history without a partition, and
-    /// values that handlers saved for tasks that are over.
+    /// Rows deleted one by one: old keys, history without a partition, log lines
+    /// that dead runners left, and values saved for tasks that are over.
     pub rows: u64,
 }
 
@@ -91,6 +91,7 @@ impl Store {
         let rows = self
             .run(Role::Bulk, "prune history", sql!("prune"), &[&seconds])
             .await?;
+        let lines = self.prune_log_lines(retention).await?;
         let states = self
             .run(
                 Role::Bulk,
@@ -102,7 +103,7 @@ impl Store {
         Ok(Pruned {
             created: count(&rows[0], "created"),
             dropped: count(&rows[0], "dropped"),
-            rows: count(&rows[0], "deleted") + count(&states[0], "deleted"),
+            rows: count(&rows[0], "deleted") + lines + count(&states[0], "deleted"),
         })
     }
 }

@@ -28,13 +28,14 @@ macro_rules! migration {
 }
 
 /// In order; the version is the place, from 1, and the number of the file.
-const MIGRATIONS: [Migration; 6] = [
+const MIGRATIONS: [Migration; 7] = [
     migration!("0001_tables"),
     migration!("0002_views"),
     migration!("0003_push"),
     migration!("0004_lifecycle"),
     migration!("0005_api"),
     migration!("0006_sql_of_handlers"),
+    migration!("0007_live"),
 ];
 
 /// The schema version this program is written for.

@@ -74,6 +74,9 @@ pub struct TaskRow {
     pub key: Option<String>,
     /// The task that pushed it.
     pub parent: Option<TaskId>,
+    /// How far it says it is, when running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
 }
 
 /// One attempt. The last one of a finished task is among them.
@@ -122,7 +125,7 @@ pub struct TaskDetail {
     pub task: TaskRow,
     /// Its attempts, oldest first. Snoozes and releases are among them.
     pub attempts: Vec<AttemptRow>,
-    /// How far it says it is, when running.
+    /// How far it says it is, when running: as in its row.
     pub progress: Option<Progress>,
     /// Somebody asked to cancel it and it still runs.
     pub cancel_asked: bool,
@@ -282,16 +285,11 @@ impl Store {
             return Ok(None);
         };
         let attempts = lease.query(sql!("task_attempts"), &[&id.0]).await?;
+        let task = task_row(row)?;
         Ok(Some(TaskDetail {
-            task: task_row(row)?,
             attempts: attempts.iter().map(attempt_row).collect(),
-            progress: row
-                .get::<_, Option<&str>>("progress")
-                .and_then(|text| serde_json::from_str::<ProgressText>(text).ok())
-                .map(|said| Progress {
-                    fraction: said.fraction,
-                    message: said.message,
-                }),
+            progress: task.progress.clone(),
+            task,
             cancel_asked: row.get("cancel_asked"),
         }))
     }
@@ -332,12 +330,6 @@ impl Store {
     }
 }
 
-#[derive(serde::Deserialize)]
-struct ProgressText {
-    fraction: f64,
-    message: String,
-}
-
 fn task_row(row: &Row) -> Result<TaskRow, StoreError> {
     let state = State::parse(row.get("state")).ok_or_else(|| StoreError::Fault {
         verb: "read a task",
@@ -364,6 +356,14 @@ fn task_row(row: &Row) -> Result<TaskRow, StoreError> {
         claim: row.get::<_, Option<i64>>("claim_id").map(ClaimId),
         key: row.get("key"),
         parent: row.get::<_, Option<i64>>("parent").map(TaskId),
+        progress: progress(row),
+    })
+}
+
+fn progress(row: &Row) -> Option<Progress> {
+    Some(Progress {
+        fraction: row.get::<_, Option<f64>>("fraction")?,
+        message: row.get::<_, Option<String>>("message").unwrap_or_default(),
     })
 }
 

@@ -17,9 +17,10 @@ pub struct Limits {
     pub call_bytes: u64,
     /// Bytes of the result, and of an error's message and details together.
     pub result_bytes: u64,
-    /// Log lines kept; ten times as many may be written before the attempt is failed.
+    /// Log lines kept, the first half and the last; ten times as many may be
+    /// written before the attempt is failed.
     pub log_lines: u32,
-    /// Bytes of log kept.
+    /// Bytes of log kept, the first half and the last.
     pub log_bytes: u64,
     /// Child tasks pushed.
     pub pushes: u32,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Digest, NewTask};
+use super::{Digest, LogLine, NewTask};
 
 /// How an attempt ended, in the words of the one who saw it end.
 #[derive(Debug, Clone, PartialEq)]
@@ -146,33 +146,6 @@ pub struct Usage {
     pub wall: Duration,
 }
 
-/// How important a log line is.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the names are the documentation")]
-pub enum LogLevel {
-    Debug,
-    Info,
-    Warn,
-    Error,
-}
-
-/// One line that a handler logged.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct LogLine {
-    /// Milliseconds since the attempt started.
-    pub at_ms: u64,
-    /// How important it is.
-    pub level: LogLevel,
-    /// The line, control characters removed.
-    pub message: String,
-    /// Structured fields as a JSON object, if any.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub fields: Option<Box<serde_json::value::RawValue>>,
-}
-
 /// Everything one attempt leaves behind.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -180,7 +153,7 @@ pub struct Report {
     pub outcome: Outcome,
     /// What it used.
     pub usage: Usage,
-    /// The kept log lines.
+    /// The kept log lines: the first and the last, with a line that stands for the gap.
     pub logs: Vec<LogLine>,
     /// How many more lines were written and dropped.
     pub logs_dropped: u64,

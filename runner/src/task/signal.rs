@@ -1,12 +1,19 @@
 //! The line between a runner and one attempt under way: stop it, hear of its
-//! progress. Plain std, so that it can stand in the pure room.
+//! progress, read its log. Plain std, so that it can stand in the pure room.
 
 use std::future::{Future, poll_fn};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
-/// Why an attempt is stopped from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use super::LogTail;
+
+/// How long a handler that asks whether it was cancelled may go on after it
+/// was, to end by itself. Never past its deadline.
+pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
+
+/// Why an attempt is stopped from outside, by urgency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
     /// Somebody cancelled the task.
     Cancel,
@@ -28,21 +35,27 @@ pub struct Progress {
 #[derive(Debug, Default)]
 struct Inner {
     stop: Option<Stop>,
+    cancelled: bool,
+    heeds_cancel: bool,
     waker: Option<Waker>,
     progress: Option<Progress>,
 }
 
-/// Shared by the engine (which stops, and reads progress) and the sandbox
-/// (which waits, and writes progress). The lock is held for a few instructions.
+/// Shared by the engine (which stops, and reads) and the sandbox (which waits,
+/// and writes). The lock is held for a few instructions.
 #[derive(Debug, Default)]
-pub struct Signal(Mutex<Inner>);
+pub struct Signal {
+    inner: Mutex<Inner>,
+    log: OnceLock<Arc<dyn LogTail>>,
+}
 
 impl Signal {
-    /// Asks the attempt to stop. The first reason wins.
+    /// Asks the attempt to stop. A more urgent reason replaces the one before.
     pub fn stop(&self, why: Stop) {
         let waker = {
             let mut inner = self.lock();
-            inner.stop.get_or_insert(why);
+            inner.cancelled |= why == Stop::Cancel;
+            inner.stop = inner.stop.max(Some(why));
             inner.waker.take()
         };
         if let Some(waker) = waker {
@@ -50,18 +63,42 @@ impl Signal {
         }
     }
 
-    /// The reason, if somebody has asked.
+    /// The most urgent reason, if somebody has asked.
     pub fn asked(&self) -> Option<Stop> {
         self.lock().stop
     }
 
+    /// Whether somebody cancelled the task, whatever else was asked since.
+    pub fn is_cancelled(&self) -> bool {
+        self.lock().cancelled
+    }
+
+    /// The handler's own question whether somebody cancelled its task. Who has
+    /// asked once is given [`CANCEL_GRACE`] when it happens.
+    pub fn heed_cancel(&self) -> bool {
+        let mut inner = self.lock();
+        inner.heeds_cancel = true;
+        inner.cancelled
+    }
+
+    /// Whether the handler has ever asked.
+    pub fn heeds_cancel(&self) -> bool {
+        self.lock().heeds_cancel
+    }
+
     /// Waits until somebody asks. One waiter at a time; cancel-safe.
     pub fn stopped(&self) -> impl Future<Output = Stop> + Send + '_ {
-        poll_fn(|cx| {
+        self.stopped_by(Stop::Cancel)
+    }
+
+    /// Waits for a reason at least as urgent as `least`. One waiter at a time;
+    /// cancel-safe.
+    pub fn stopped_by(&self, least: Stop) -> impl Future<Output = Stop> + Send + '_ {
+        poll_fn(move |cx| {
             let mut inner = self.lock();
             match inner.stop {
-                Some(why) => Poll::Ready(why),
-                None => {
+                Some(why) if why >= least => Poll::Ready(why),
+                _ => {
                     inner.waker = Some(cx.waker().clone());
                     Poll::Pending
                 }
@@ -79,8 +116,23 @@ impl Signal {
         self.lock().progress.take()
     }
 
+    /// Whether there is progress that nobody took.
+    pub fn has_progress(&self) -> bool {
+        self.lock().progress.is_some()
+    }
+
+    /// Lets others read the attempt's log while it runs. Only the first call counts.
+    pub fn share_log(&self, log: Arc<dyn LogTail>) {
+        self.log.get_or_init(|| log);
+    }
+
+    /// The attempt's log, once the sandbox has shared it.
+    pub fn log(&self) -> Option<&Arc<dyn LogTail>> {
+        self.log.get()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,11 +141,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_reason_wins() {
+    fn the_most_urgent_reason_wins_and_a_cancel_is_not_forgotten() {
         let signal = Signal::default();
-        assert_eq!(signal.asked(), None);
-        signal.stop(Stop::Cancel);
+        assert_eq!((signal.asked(), signal.is_cancelled()), (None, false));
         signal.stop(Stop::Interrupt);
-        assert_eq!(signal.asked(), Some(Stop::Cancel));
+        signal.stop(Stop::Cancel);
+        assert_eq!(signal.asked(), Some(Stop::Interrupt));
+        assert!(signal.is_cancelled());
+        signal.stop(Stop::Lost);
+        assert_eq!(signal.asked(), Some(Stop::Lost));
+    }
+
+    #[test]
+    fn only_a_handler_that_asks_heeds_a_cancel() {
+        let signal = Signal::default();
+        signal.stop(Stop::Cancel);
+        assert!(!signal.heeds_cancel());
+        assert!(signal.heed_cancel() && signal.heeds_cancel());
+    }
+
+    #[test]
+    fn of_many_reports_the_newest_is_taken_once() {
+        let signal = Signal::default();
+        for step in 0..1_000 {
+            signal.report(Progress {
+                fraction: f64::from(step) / 1_000.0,
+                message: format!("step {step}"),
+            });
+        }
+        assert!(signal.has_progress());
+        let taken = signal.take_progress().map(|progress| progress.message);
+        assert_eq!(taken.as_deref(), Some("step 999"));
+        assert!(!signal.has_progress() && signal.take_progress().is_none());
     }
 }

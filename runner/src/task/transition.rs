@@ -61,8 +61,8 @@ impl Transition {
 }
 
 /// Decides. `cancelled` says that somebody asked to cancel the task while it
-/// ran: then nothing brings it back, but a result that was reached is kept.
-/// `jitter` is a random number in `0.0..1.0`.
+/// ran: then a result that was reached is kept, and everything else is the
+/// cancel that was asked for. `jitter` is a random number in `0.0..1.0`.
 pub fn decide(
     task: &Task,
     policy: &RetryPolicy,
@@ -72,11 +72,11 @@ pub fn decide(
 ) -> Transition {
     match outcome {
         Outcome::Complete { result } => Transition::Complete { result },
-        Outcome::Fail { failure } => Transition::Fail { failure },
         Outcome::Cancel { reason } => Transition::Cancel { reason },
-        _ if cancelled => Transition::Cancel {
-            reason: "cancelled while it ran".to_owned(),
+        outcome if cancelled => Transition::Cancel {
+            reason: last_words(&outcome),
         },
+        Outcome::Fail { failure } => Transition::Fail { failure },
         Outcome::Snooze { after } => Transition::Snooze {
             delay: after.max(MIN_DELAY),
         },
@@ -92,6 +92,18 @@ pub fn decide(
             let delay = delay.max(MIN_DELAY);
             Transition::Retry { delay, failure }
         }
+    }
+}
+
+/// Why a task was cancelled, with what its handler said about it, if it could.
+fn last_words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Retry { failure, .. } | Outcome::Fail { failure }
+            if failure.kind == ErrorKind::Error =>
+        {
+            format!("cancelled while it ran: {}", failure.message)
+        }
+        _ => "cancelled while it ran".to_owned(),
     }
 }
 
@@ -176,10 +188,31 @@ mod tests {
 
     #[test]
     fn a_cancelled_task_does_not_come_back_but_keeps_a_result() {
-        assert_eq!(after(0, None, error(), true), State::Cancelled);
-        assert_eq!(after(0, None, Outcome::Release, true), State::Cancelled);
+        let fatal = Outcome::Fail {
+            failure: Failure::new(ErrorKind::Error, "stopped half way"),
+        };
+        for outcome in [error(), fatal, Outcome::Release] {
+            assert_eq!(after(0, None, outcome, true), State::Cancelled);
+        }
         let complete = Outcome::Complete { result: "1".into() };
         assert_eq!(after(0, None, complete, true), State::Complete);
+    }
+
+    #[test]
+    fn what_a_cancelled_handler_said_is_kept_with_the_reason() {
+        let reason = |outcome| {
+            let policy = RetryPolicy::default();
+            match decide(&task(0, None), &policy, outcome, true, 0.0) {
+                Transition::Cancel { reason } => reason,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(reason(error()), "cancelled while it ran: no");
+        let late = Outcome::Retry {
+            failure: Failure::new(ErrorKind::Timeout, "too late"),
+            after: None,
+        };
+        assert_eq!(reason(late), "cancelled while it ran");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::cli::output::{Cell, Format, Output, Rows};
 use crate::cli::text;
 use crate::cli::verbs::tasks;
 use crate::store::TaskRow;
-use crate::task::{State, TaskId};
+use crate::task::{Progress, State, TaskId};
 
 fn all_forms(render: impl Fn(Output) -> String) -> String {
     [
@@ -87,6 +87,10 @@ fn tasks_show_the_time_and_text_that_matter_for_their_state() {
         claim: None,
         key: None,
         parent: None,
+        progress: (state == State::Running).then(|| Progress {
+            fraction: 0.425,
+            message: "page 17 of 40".to_owned(),
+        }),
     };
     let rows = tasks::rows(&State::ALL.map(|state| task(state as i64 + 1, state)), now);
     let out = |terminal| Output {

@@ -95,9 +95,6 @@ fn tell(context: &Context, report: &Report) {
     for line in &report.logs {
         context.note(verbs::logs::line(line));
     }
-    if report.logs_dropped > 0 {
-        context.note(format!("… {} more lines were dropped", report.logs_dropped));
-    }
     for child in &report.children {
         context.note(format!(
             "would push {} {}",

@@ -1,5 +1,6 @@
-//! `pgtq logs`: what handlers logged. Logs are stored when an attempt ends,
-//! so `-f` shows each attempt as it ends.
+//! `pgtq logs`: what handlers logged. Attempts that have ended have their log
+//! in the database; of those that run for more than a second or two, their
+//! runner passes the lines on while it goes.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,8 +14,12 @@ use crate::cli::error::Problem;
 use crate::cli::filter;
 use crate::cli::text;
 use crate::config::values;
-use crate::store::{AttemptRow, Filter, Store, TaskDetail};
+use crate::store::{AttemptRow, Filter, Store};
 use crate::task::{LogLevel, LogLine, State, TaskId};
+
+mod reader;
+
+use reader::{Item, Reader};
 
 /// How often `-f` looks.
 const LOOK: Duration = Duration::from_millis(500);
@@ -31,7 +36,7 @@ pub(crate) struct LogsArgs {
     /// With --handler: how far back
     #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "1h")]
     pub(crate) since: Duration,
-    /// Keep printing as attempts end
+    /// Keep printing lines as they come, until the task has ended
     #[arg(short, long)]
     pub(crate) follow: bool,
 }
@@ -41,7 +46,7 @@ pub(crate) async fn run(args: LogsArgs, context: &Context) -> Result<(), Problem
     let store = database::open(context, &config).await?;
     let mut printer = Printer {
         context,
-        seen: HashSet::new(),
+        reader: Reader::default(),
         with_id: args.id.is_none(),
     };
     match &args.id {
@@ -57,9 +62,9 @@ async fn one(
     follow: bool,
 ) -> Result<(), Problem> {
     loop {
-        let detail = store.task(id).await?.ok_or_else(|| no_task(id))?;
-        printer.print(&detail)?;
-        if !follow || detail.task.state.is_final() {
+        let state = printer.news(store, id).await?;
+        let state = state.ok_or_else(|| no_task(id))?;
+        if !follow || state.is_final() {
             return Ok(());
         }
         tokio::time::sleep(LOOK).await;
@@ -78,15 +83,13 @@ async fn many(printer: &mut Printer<'_>, store: &Store, args: &LogsArgs) -> Resu
         let mut tasks = store.tasks(&filter).await?;
         tasks.reverse();
         for task in tasks {
-            let idle = task.state == State::Runnable && task.attempts == 0;
+            let idle = task.state == State::Runnable && task.attempts == 0 && task.crashes == 0;
             if idle || ended.contains(&task.id) {
                 continue;
             }
-            if let Some(detail) = store.task(task.id).await? {
-                printer.print(&detail)?;
-                if detail.task.state.is_final() {
-                    ended.insert(task.id);
-                }
+            let state = printer.news(store, task.id).await?;
+            if state.is_none_or(State::is_final) {
+                ended.insert(task.id);
             }
         }
         if !args.follow {
@@ -98,54 +101,64 @@ async fn many(printer: &mut Printer<'_>, store: &Store, args: &LogsArgs) -> Resu
 
 struct Printer<'a> {
     context: &'a Context,
-    /// Attempts printed already: task and place in its list.
-    seen: HashSet<(TaskId, usize)>,
+    reader: Reader,
+    /// Lines of several tasks are mixed: each says whose it is.
     with_id: bool,
 }
 
 impl Printer<'_> {
-    fn print(&mut self, detail: &TaskDetail) -> Result<(), Problem> {
-        let id = detail.task.id;
-        for (i, attempt) in detail.attempts.iter().enumerate() {
-            if !self.seen.insert((id, i)) {
-                continue;
+    /// Prints what is new of a task. Returns its state; `None` when there is no
+    /// such task.
+    async fn news(&mut self, store: &Store, id: TaskId) -> Result<Option<State>, Problem> {
+        // In this order: lines leave the first place when they are in the second.
+        let live = store.live_logs(id, self.reader.newest(id)).await?;
+        let Some(detail) = store.task(id).await? else {
+            return Ok(None);
+        };
+        let items = self.reader.read(id, &detail.attempts, &live);
+        let text: String = items.iter().map(|item| self.text(id, item)).collect();
+        if !text.is_empty() {
+            self.context.out.raw(&text)?;
+        }
+        Ok(Some(detail.task.state))
+    }
+
+    fn text(&self, id: TaskId, item: &Item) -> String {
+        let prefix = match self.with_id {
+            true => format!("{id}  "),
+            false => String::new(),
+        };
+        match item {
+            Item::Line(attempt, line) if self.context.out.is_json() => {
+                let json = serde_json::json!({"task": id, "attempt": attempt, "line": line});
+                format!("{json}\n")
             }
-            if self.context.out.is_json() {
-                for line in parse(attempt) {
-                    let json =
-                        serde_json::json!({"task": id, "attempt": attempt.number, "line": line});
-                    self.context.out.raw(&format!("{json}\n"))?;
-                }
-                continue;
-            }
-            let prefix = if self.with_id {
-                format!("{id}  ")
-            } else {
-                String::new()
-            };
-            for line in lines(attempt) {
-                self.context.out.raw(&format!("{prefix}{line}\n"))?;
+            Item::Line(_, what) => format!("{prefix}{}\n", line(what)),
+            // Programs see it by the kind of the attempt.
+            Item::Died(_) if self.context.out.is_json() => String::new(),
+            Item::Died(attempt) => {
+                format!("{prefix}\x1b[31mattempt {attempt} ends here: its runner died\x1b[0m\n")
             }
         }
-        Ok(())
     }
 }
 
-fn parse(attempt: &AttemptRow) -> Vec<LogLine> {
+/// The stored lines of an attempt, with the gap between them if some were dropped.
+fn stored(attempt: &AttemptRow) -> Vec<LogLine> {
     let text = attempt.logs.as_deref().unwrap_or("[]");
-    serde_json::from_str(text).unwrap_or_default()
+    let mut lines: Vec<LogLine> = serde_json::from_str(text).unwrap_or_default();
+    // Under a limit of no lines, or by a version that kept only the first ones.
+    let unmarked = lines.iter().all(|line| line.dropped.is_none());
+    if unmarked && attempt.logs_dropped > 0 {
+        let at_ms = lines.last().map_or(0, |line| line.at_ms);
+        lines.push(LogLine::gap(attempt.logs_dropped.unsigned_abs(), at_ms));
+    }
+    lines
 }
 
 /// The kept lines of one attempt, for people.
 pub(crate) fn lines(attempt: &AttemptRow) -> Vec<String> {
-    let mut lines: Vec<String> = parse(attempt).iter().map(line).collect();
-    if attempt.logs_dropped > 0 {
-        lines.push(format!(
-            "… {} more lines were dropped",
-            attempt.logs_dropped
-        ));
-    }
-    lines
+    stored(attempt).iter().map(line).collect()
 }
 
 /// One log line for people.

@@ -85,11 +85,10 @@ fn pairs(detail: &TaskDetail, now: Timestamp) -> Vec<(&'static str, Cell)> {
     });
     pairs.push(("finished", Cell::time(task.finished_at, now)));
     if let Some(progress) = &detail.progress {
-        let text = format!("{:.0} % {}", progress.fraction * 100.0, progress.message);
-        pairs.push(("progress", text.trim_end().into()));
+        pairs.push(("progress", text::progress(progress).into()));
     }
     if detail.cancel_asked {
-        pairs.push(("cancel", "asked for; ends in a moment".into()));
+        pairs.push(("cancel", "asked for; ends within seconds".into()));
     }
     pairs.extend([
         ("used", optional(last.and_then(usage))),

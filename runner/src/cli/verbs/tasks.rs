@@ -70,10 +70,12 @@ pub(crate) fn rows(tasks: &[TaskRow], now: Timestamp) -> Rows {
             State::Running => task.started_at,
             _ => task.finished_at,
         };
+        let progress = task.progress.as_ref().map(text::progress);
         let what = task
             .error_message
             .as_deref()
             .or(task.result.as_deref())
+            .or(progress.as_deref())
             .unwrap_or_default();
         let cells = vec![
             task.id.to_string().into(),

@@ -6,7 +6,7 @@ use super::guests::{
 };
 use crate::sandbox::{Allocator, SandboxConfig, engine_version};
 use crate::task::{
-    ErrorKind, LimitRequest, LogLevel, Name, Outcome, Progress, Retries, Stop, TaskId,
+    ErrorKind, LimitRequest, LogLevel, Name, Outcome, Progress, Retries, Room, Stop, TaskId,
 };
 
 fn complete(result: &str) -> Outcome {
@@ -162,6 +162,62 @@ async fn an_attempt_ends_when_it_is_stopped() {
         }
     }
     assert_eq!(sandbox.live_instances(), Some(0));
+}
+
+#[tokio::test]
+async fn a_handler_that_asks_whether_it_was_cancelled_ends_by_itself() {
+    let sandbox = sandbox(small());
+    let heed = handler(&sandbox, &guest("heed")).await;
+    for args in ["0", "1"] {
+        let attempt = attempt(args);
+        let signal = Arc::clone(&attempt.signal);
+        let running = tokio::spawn(heed.call(attempt));
+        while !signal.heeds_cancel() {
+            tokio::task::yield_now().await;
+        }
+        signal.stop(Stop::Cancel);
+        let report = running.await.expect("no panic");
+        match args {
+            "0" => assert_eq!(report.outcome, complete("\"tidy\"")),
+            _ => assert_eq!(failure(&report).message, "stopped half way"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_grace_after_a_cancel_ends_with_the_deadline() {
+    let mut config = small();
+    config.defaults.timeout = Duration::from_millis(100);
+    let sandbox = sandbox(config);
+    let deaf = handler(&sandbox, &guest("sleep")).await;
+    let attempt = attempt("[]");
+    attempt.signal.stop(Stop::Cancel);
+    attempt.signal.heed_cancel();
+    let report = deaf.call(attempt).await;
+    assert_eq!(failure(&report).kind, ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn the_log_of_an_attempt_under_way_can_be_read() {
+    let sandbox = sandbox(small());
+    let log = handler(&sandbox, &guest("log_then_wait")).await;
+    let attempt = attempt("so far");
+    let signal = Arc::clone(&attempt.signal);
+    let running = tokio::spawn(log.call(attempt));
+    let room = Room {
+        lines: 10,
+        bytes: 1_000,
+    };
+    let line = loop {
+        let page = signal.log().map(|log| log.after(0, room));
+        match page.and_then(|page| page.lines.into_iter().next()) {
+            Some(line) => break line,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!((line.0, line.1.message.as_str()), (1, "so far"));
+    signal.stop(Stop::Cancel);
+    assert_eq!(running.await.expect("no panic").logs.len(), 1);
 }
 
 #[tokio::test]

@@ -144,7 +144,6 @@ fn unknown_imports_are_named() {
     let text = r#"(component
         (import "wasi:sockets/tcp@0.2.0" (instance))
         (import "wasi:nn/tensor@0.2.0" (instance))
-        (import "wasi:http/outgoing-handler@0.2.0" (instance))
         (import "wasi:http/incoming-handler@0.2.0" (instance))
         (import "wasi:cli/exit@0.2.0" (instance))
         (import "pgtq:plugin/log@1.0.0" (instance))

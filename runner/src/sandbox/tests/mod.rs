@@ -1,5 +1,6 @@
 //! Hostile guests, hostile files, and what the runner is like afterwards.
 
+mod ask;
 mod attempts;
 mod caching;
 mod disk;
@@ -7,4 +8,5 @@ mod files;
 mod guests;
 mod limits;
 mod reach;
+mod sdk;
 mod wire;

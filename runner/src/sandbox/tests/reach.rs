@@ -12,7 +12,7 @@ use crate::sandbox::net::{Net, Resolver, SystemResolver};
 use crate::sandbox::{Compiled, Sandbox, SandboxConfig};
 use crate::setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
 use crate::task::{
-    Attempt, FileGrant, Grant, GrantBook, Handler, HandlerInfo, Limits, Outcome, Report,
+    Attempt, FileGrant, Grant, GrantBook, Handler, HandlerInfo, Limits, Outcome, Report, Secret,
 };
 
 /// What a test decides.
@@ -24,6 +24,8 @@ pub(super) struct Scene {
     pub(super) resolver: Arc<dyn Resolver>,
     /// Connections of all attempts together.
     pub(super) connections: usize,
+    /// Names and values.
+    pub(super) secrets: Vec<(&'static str, &'static str)>,
 }
 
 impl Default for Scene {
@@ -34,6 +36,7 @@ impl Default for Scene {
             limits: Limits::default(),
             resolver: Arc::new(SystemResolver),
             connections: 100,
+            secrets: Vec::new(),
         }
     }
 }
@@ -46,7 +49,12 @@ pub(super) struct Reach {
 
 impl Scene {
     pub(super) async fn set(self) -> Reach {
-        let grants = Arc::new(ArcSwap::from_pointee(book(self.grant)));
+        let mut book = book(self.grant);
+        let secrets = self.secrets.into_iter();
+        book.secrets = secrets
+            .map(|(name, value)| (name.to_owned(), Secret::new(value)))
+            .collect();
+        let grants = Arc::new(ArcSwap::from_pointee(book));
         let config = SandboxConfig {
             slots: 8,
             cap: Limits {

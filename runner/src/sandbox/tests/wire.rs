@@ -243,7 +243,8 @@ async fn a_flood_of_denials_fills_no_log() {
             .all(|answer| answer.starts_with("PermissionDenied")),
         "{answers:?}"
     );
-    assert_eq!(logs.len(), 20);
+    let denied = logs.iter().filter(|line| line.starts_with("denied "));
+    assert_eq!(denied.count(), 20);
 }
 
 /// The guest gets the first answer again, so that nothing changes between a check

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use jiff::civil::{self, DateTime};
-use jiff::{SignedDuration, Timestamp, ToSpan};
+use jiff::{SignedDuration, Span, Timestamp};
 
 /// 2000-01-01T00:00:00Z, from which Postgres counts, in Unix seconds.
 const EPOCH: i64 = 946_684_800;
@@ -14,7 +14,8 @@ pub(super) fn date(days: i32) -> Option<String> {
         i32::MAX => Some("infinity".to_owned()),
         i32::MIN => Some("-infinity".to_owned()),
         days => {
-            let date = civil::date(2000, 1, 1).checked_add(i64::from(days).days());
+            let since = Span::new().try_days(i64::from(days)).ok()?;
+            let date = civil::date(2000, 1, 1).checked_add(since);
             date.ok()
                 .filter(|date| date.year() > 0)
                 .map(|date| date.to_string())

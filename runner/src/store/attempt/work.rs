@@ -183,7 +183,7 @@ impl Work {
         let endings = [ending];
         let columns = crate::store::columns::FinalColumns::new(&endings);
         let children = crate::store::push::PushColumns::new(&ending.children);
-        let mut params = columns.params(&runner);
+        let mut params = columns.success(&runner);
         params.push(&ticket);
         params.extend(children.params());
         self.settle(schema, sql!("attempt_complete"), &params).await

@@ -11,11 +11,11 @@ WITH mine AS (
 SELECT CASE
     WHEN session_user <> $1::text THEN 'the server takes it for ' || session_user
     WHEN EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = session_user AND rolsuper) THEN 'it is a superuser'
+    WHEN pg_catalog.pg_has_role(session_user, (SELECT nspowner FROM home), 'MEMBER') THEN 'it is a member of the owner of the queue'
+    WHEN EXISTS (SELECT FROM mine WHERE rolsuper) THEN 'it is a member of a superuser'
     WHEN EXISTS (SELECT FROM mine WHERE rolcreaterole) THEN 'it may create roles'
     WHEN EXISTS (SELECT FROM mine WHERE rolreplication) THEN 'it may replicate the database'
     WHEN EXISTS (SELECT FROM mine WHERE rolbypassrls) THEN 'it may bypass row security'
-    WHEN pg_catalog.pg_has_role(session_user, (SELECT nspowner FROM home), 'MEMBER') THEN 'it is a member of the owner of the queue'
-    WHEN EXISTS (SELECT FROM mine WHERE rolsuper) THEN 'it is a member of a superuser'
     WHEN EXISTS (SELECT FROM mine WHERE rolname IN ('pg_read_all_data', 'pg_write_all_data', 'pg_execute_server_program',
                                                     'pg_read_server_files', 'pg_write_server_files', 'pg_signal_backend',
                                                     'pg_maintain'))

@@ -20,8 +20,8 @@ WITH found AS MATERIALIZED (
 SELECT t.id, t.state, t.queue::text AS queue, t.handler::text AS handler, t.priority, t.args::text AS args, t.result::text AS result,
        t.error_kind, t.error_message, t.attempts, t.crashes, t.retries, t.pushed_at, t.due_at, t.started_at, t.finished_at,
        t.runner_id, t.claim_id, t.key::text AS key, t.parent,
-       (SELECT (r.progress -> t.id::text)::text FROM {{schema}}.runners AS r
-        WHERE r.id = t.runner_id AND t.state = 'running') AS progress,
+       p.fraction, p.message,
        EXISTS (SELECT FROM {{schema}}.cancellations AS x
                WHERE x.task_id = t.id AND x.claim_id = t.claim_id AND t.state = 'running') AS cancel_asked
 FROM found AS t
+LEFT JOIN {{schema}}.progress AS p ON t.state = 'running' AND p.task_id = t.id AND p.claim_id = t.claim_id

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod lifecycle;
+mod live;
 mod migrations;
 mod plans;
 mod races;

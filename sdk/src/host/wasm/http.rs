@@ -144,7 +144,12 @@ impl Body {
                 Err(StreamError::LastOperationFailed(fault)) => {
                     return Err(match http_error_code(&fault) {
                         Some(code) => error(code),
-                        None => Error::from_host("unavailable", fault.to_debug_string()),
+                        // Its first line; what follows is a trace of the runner.
+                        None => {
+                            let text = fault.to_debug_string();
+                            let line = text.lines().next().unwrap_or_default();
+                            Error::from_host("unavailable", line)
+                        }
                     });
                 }
             }

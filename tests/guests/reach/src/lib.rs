@@ -1,6 +1,7 @@
 //! A guest that does what its arguments say, step by step, through `std::fs` and
 //! `std::net`: a step that fails does not stop it, and every answer is returned.
 
+mod ask;
 mod disk;
 mod wire;
 
@@ -62,6 +63,22 @@ pub enum Step {
     Udp(String),
     /// Listens on an address.
     Listen(String),
+    /// Asks for a URL: status and body.
+    Get(String),
+    /// The same with a header: its name and value.
+    GetWith(String, String, String),
+    /// Sends this many bytes to a URL.
+    Post(String, u64),
+    /// Asks for a URL and counts the body's bytes, piece by piece.
+    Count(String),
+    /// Asks for a URL and keeps all of its body.
+    Keep(String),
+    /// Reads a secret, and shows it in every way that a handler has.
+    Show(String),
+    /// Reads a secret, and panics with it.
+    PanicWith(String),
+    /// Reads a secret, and fails with it.
+    FailWith(String),
 }
 
 /// What steps leave open.
@@ -74,15 +91,26 @@ pub struct Open {
 
 /// Does every step and says what came of it.
 #[handler(retries = 0)]
-fn reach(Json(steps): Json<Vec<Step>>) -> Vec<String> {
+fn reach(ctx: &Ctx, Json(steps): Json<Vec<Step>>) -> Result<Vec<String>> {
     let mut open = Open::default();
-    steps.iter().map(|step| answer(step, &mut open)).collect()
+    let answers = steps.iter().map(|step| answer(ctx, step, &mut open));
+    answers.collect()
 }
 
-fn answer(step: &Step, open: &mut Open) -> String {
-    match disk::take(step, open).or_else(|| wire::take(step, open)) {
-        Some(Ok(said)) => said,
-        Some(Err(error)) => format!("{:?}: {error}", error.kind()),
-        None => "not a step".to_owned(),
+fn answer(ctx: &Ctx, step: &Step, open: &mut Open) -> Result<String> {
+    if let Step::FailWith(name) = step {
+        let value = ctx.secret(name).read()?;
+        let details = json!({ "sent": value });
+        return Err(Error::new(format!("401 for {value}")).details(details));
     }
+    if let Some(said) = ask::take(ctx, step) {
+        return Ok(said.unwrap_or_else(|error| format!("{}: {error}", error.code_text())));
+    }
+    Ok(
+        match disk::take(step, open).or_else(|| wire::take(step, open)) {
+            Some(Ok(said)) => said,
+            Some(Err(error)) => format!("{:?}: {error}", error.kind()),
+            None => "not a step".to_owned(),
+        },
+    )
 }

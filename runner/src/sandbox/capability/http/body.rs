@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::Error;
 
-use super::budget::{Budget, Way};
+use super::budget::Budget;
 use super::client::until;
 use super::error::of_hyper;
 
@@ -56,10 +56,10 @@ impl Body for Arriving {
                 self.timer.as_mut().reset(next);
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(_))) if self.budget.is_spent() => {
-                Poll::Ready(Some(Err(self.budget.exceeded(Way::In))))
+            Poll::Ready(Some(Err(error))) => {
+                let error = self.budget.spent().unwrap_or_else(|| of_hyper(&error));
+                Poll::Ready(Some(Err(error)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(of_hyper(&error)))),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
                 ready!(self.timer.as_mut().poll(cx));

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -18,6 +18,8 @@ pub(super) struct Budget {
     bytes: u64,
     requests_made: AtomicU32,
     bytes_moved: AtomicU64,
+    /// Which way the byte went that was too much.
+    exceeded: OnceLock<Way>,
     logs: SharedLogs,
 }
 
@@ -35,6 +37,7 @@ impl Budget {
             bytes: limits.http_bytes,
             requests_made: AtomicU32::new(0),
             bytes_moved: AtomicU64::new(0),
+            exceeded: OnceLock::new(),
             logs: SharedLogs::clone(logs),
         })
     }
@@ -43,7 +46,7 @@ impl Budget {
     pub(super) fn request(&self) -> Result<(), Error> {
         let made = self.requests_made.fetch_add(1, Ordering::Relaxed);
         if made < self.requests {
-            return Ok(());
+            return self.spent().map_or(Ok(()), Err);
         }
         // Once, for a loop around refusals would fill the log with them.
         if made == self.requests {
@@ -67,16 +70,15 @@ impl Budget {
                 self.bytes
             ));
         }
-        Err(self.exceeded(way))
+        Err(self.error(*self.exceeded.get_or_init(|| way)))
     }
 
-    /// Whether more was moved than the limit.
-    pub(super) fn is_spent(&self) -> bool {
-        self.bytes_moved.load(Ordering::Relaxed) > self.bytes
+    /// What the guest is told once more was moved than the limit.
+    pub(super) fn spent(&self) -> Option<Error> {
+        self.exceeded.get().map(|way| self.error(*way))
     }
 
-    /// What the guest is told then.
-    pub(super) fn exceeded(&self, way: Way) -> Error {
+    fn error(&self, way: Way) -> Error {
         match way {
             Way::Out => Error::HttpRequestBodySize(Some(self.bytes)),
             Way::In => Error::HttpResponseBodySize(Some(self.bytes)),

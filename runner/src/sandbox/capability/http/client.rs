@@ -1,6 +1,7 @@
 //! One request after the other of one attempt: checked, sent, and answered.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::header::{CONNECTION, HOST};
@@ -17,7 +18,7 @@ use super::super::super::access::Access;
 use super::super::super::net::{self, Room};
 use super::super::super::state::SharedLogs;
 use super::body::Arriving;
-use super::budget::{Budget, Metered, Stream, Way};
+use super::budget::{Budget, Metered, Stream};
 use super::error::{Refusal, of_hyper, of_tls};
 use super::wanted::Wanted;
 use super::{Body, Io, Sent, fake, placeholder};
@@ -33,12 +34,18 @@ const MAX_HEADERS: usize = 100;
 /// Bytes of a response's head, and of its body that wait for the guest.
 const BUFFER_BYTES: usize = 64 << 10;
 
+/// Refusals that one attempt logs; a guest that goes on trying is told, nobody
+/// else.
+const TOLD: usize = 20;
+
 /// What the requests of one attempt share.
 pub(super) struct Client {
     access: Option<Access>,
     logs: SharedLogs,
     budget: Arc<Budget>,
     deadline: Instant,
+    /// Refusals that are in the log.
+    told: Mutex<BTreeSet<String>>,
 }
 
 /// The moment after `time`, but not after the deadline.
@@ -59,6 +66,7 @@ impl Client {
             budget: Budget::new(limits, logs),
             logs: SharedLogs::clone(logs),
             deadline: Instant::from_std(started + limits.timeout),
+            told: Mutex::default(),
         }
     }
 
@@ -68,7 +76,16 @@ impl Client {
         self.budget.request()?;
         let plugin = self.access.as_ref().map(|access| &*access.plugin);
         let sent = self.checked(request, options).await;
-        sent.map_err(|refusal| refusal.tell(plugin, &self.logs))
+        sent.map_err(|refusal| match refusal.said() {
+            Some(said) if !self.is_news(said) => refusal.error(),
+            _ => refusal.tell(plugin, &self.logs),
+        })
+    }
+
+    /// Whether a refusal is to be logged: each once, and not too many.
+    fn is_news(&self, said: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.len() < TOLD && told.insert(said.to_owned())
     }
 
     async fn checked(
@@ -205,8 +222,8 @@ impl Client {
     fn failed(&self, error: &hyper::Error) -> Error {
         use std::error::Error as _;
 
-        if self.budget.is_spent() {
-            return self.budget.exceeded(Way::Out);
+        if let Some(error) = self.budget.spent() {
+            return error;
         }
         match error.source().and_then(|e| e.downcast_ref::<Error>()) {
             Some(Error::HttpRequestBodySize(size)) => Error::HttpRequestBodySize(*size),

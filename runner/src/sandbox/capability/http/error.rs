@@ -1,7 +1,9 @@
 //! Why a request was not made or not answered: an error for the guest, and for
 //! what somebody must change, a line in the log.
 
+use wasmtime_wasi::p2::IoError;
 use wasmtime_wasi_http::Error;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 
 use super::super::super::access::Denied;
 use super::super::super::net::NetError;
@@ -25,6 +27,22 @@ impl From<Error> for Refusal {
 }
 
 impl Refusal {
+    /// What is said of it, if it is to be logged.
+    pub(super) fn said(&self) -> Option<&str> {
+        match self {
+            Refusal::Denied(denied, _) => Some(&denied.what),
+            Refusal::Wrong(_, line) => Some(line),
+            Refusal::Failed(_) => None,
+        }
+    }
+
+    /// The guest's error alone.
+    pub(super) fn error(self) -> Error {
+        match self {
+            Refusal::Denied(_, error) | Refusal::Wrong(error, _) | Refusal::Failed(error) => error,
+        }
+    }
+
     /// Logs what has to be logged; returns the guest's error.
     pub(super) fn tell(self, plugin: Option<&str>, logs: &SharedLogs) -> Error {
         match self {
@@ -119,4 +137,24 @@ pub(super) fn of_hyper(error: &hyper::Error) -> Error {
         Some(_) => Error::ConnectionTerminated,
         None => Error::HttpProtocolError,
     }
+}
+
+/// What a guest learns that asks why reading a body failed; none if it was no
+/// body of ours.
+pub(super) fn code_of(error: &IoError) -> Option<ErrorCode> {
+    if let Some(code) = error.downcast_ref::<ErrorCode>() {
+        return Some(code.clone());
+    }
+    Some(match error.downcast_ref::<Error>()? {
+        Error::HttpResponseBodySize(size) => ErrorCode::HttpResponseBodySize(*size),
+        Error::HttpRequestBodySize(size) => ErrorCode::HttpRequestBodySize(*size),
+        Error::HttpResponseHeaderSectionSize(size) => {
+            ErrorCode::HttpResponseHeaderSectionSize(*size)
+        }
+        Error::HttpResponseIncomplete => ErrorCode::HttpResponseIncomplete,
+        Error::HttpResponseTimeout => ErrorCode::HttpResponseTimeout,
+        Error::ConnectionReadTimeout => ErrorCode::ConnectionReadTimeout,
+        Error::ConnectionTerminated => ErrorCode::ConnectionTerminated,
+        _ => ErrorCode::HttpProtocolError,
+    })
 }

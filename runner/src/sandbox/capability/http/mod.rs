@@ -24,6 +24,7 @@ use std::time::Instant;
 
 use http_body_util::combinators::UnsyncBoxBody;
 use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::p2::IoError;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::bindings::{LinkOptions, http};
 use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
@@ -59,6 +60,17 @@ type Sent = Result<(::http::Response<Body>, Io), Error>;
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let options = LinkOptions::default();
     http::types::add_to_linker::<_, WasiHttp>(linker, &(&options).into(), State::http)?;
+    // wasmtime 48.0.8 looks for another type than the one that bodies fail with,
+    // so a guest would never learn why its answer broke off.
+    linker.allow_shadowing(true);
+    linker.instance("wasi:http/types@0.2.12")?.func_wrap(
+        "http-error-code",
+        |mut store: Caller<'_>, (error,): (Resource<IoError>,)| {
+            let view = store.data_mut().http();
+            Ok((error::code_of(view.table.get(&error)?),))
+        },
+    )?;
+    linker.allow_shadowing(false);
     // By hand, because only then it can charge fuel.
     linker
         .instance("wasi:http/outgoing-handler@0.2.12")?

@@ -5,7 +5,7 @@
 use http::{HeaderMap, HeaderValue};
 use wasmtime_wasi_http::Error;
 
-use super::super::super::access::{Access, Denied};
+use super::super::super::access::{Access, Denied, toml_key};
 use super::error::Refusal;
 use super::wanted::Wanted;
 use crate::task::SecretGrant;
@@ -104,5 +104,5 @@ fn line(name: &str, grant: Option<&SecretGrant>, host: &str) -> String {
         true => ", read = true",
         false => "",
     };
-    format!("secrets.{name} = {{ {hosts}{read} }}")
+    format!("secrets.{} = {{ {hosts}{read} }}", toml_key(name))
 }

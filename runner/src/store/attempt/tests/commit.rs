@@ -1,6 +1,7 @@
 //! Exactly what was committed, however an attempt ends.
 
 use super::scene::*;
+use crate::store::testdb::new_task;
 use crate::store::{Commit, Standing};
 use crate::task::{Database as _, ErrorKind};
 
@@ -283,8 +284,10 @@ async fn a_child_that_the_database_refuses_undoes_all_of_it() {
         .run("INSERT INTO rows VALUES (1)")
         .await
         .expect("runs");
-    let mut bad = child();
-    bad.args = "{".into();
+    let bad = crate::task::NewTask {
+        args: "{".into(),
+        ..new_task("b")
+    };
     scene.ending.children = vec![child(), bad];
     let commit = scene.database.complete(&scene.ending).await;
     assert!(matches!(commit, Commit::Refused(_)), "{commit:?}");

@@ -104,6 +104,23 @@ async fn a_body_that_falls_silent_is_left_when_its_time_is_over() {
 }
 
 #[tokio::test]
+async fn a_body_that_keeps_coming_is_not_cut_off_between_two_pieces() {
+    let serve = |mut conn: Conn| async move {
+        conn.write_all(HEAD).await.ok();
+        let mut clock = tokio::time::interval(Duration::from_millis(50));
+        for _ in 0..30 {
+            clock.tick().await;
+            conn.write_all(b"x").await.ok();
+        }
+    };
+    let server = Server::start(None, serve).await;
+    // All of it takes longer than any pause may.
+    let get = request("GET", &server.url("/"), "");
+    let answer = local().asker().ask(get, patience(1_000)).await;
+    assert_eq!(answer.expect("an answer").body.len(), 30);
+}
+
+#[tokio::test]
 async fn patience_without_end_ends_with_the_attempt() {
     let serve = |mut conn: Conn| async move {
         conn.read_to_end(&mut Vec::new()).await.ok();
@@ -203,7 +220,9 @@ async fn a_thousand_connections_wait_for_the_runners_room() {
     let (held, refused): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
     assert_eq!((held.len(), refused.len()), (8, 992));
     for refused in refused {
-        let error = refused.err().expect("refused");
+        let Err(error) = refused else {
+            panic!("was not refused");
+        };
         assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
     }
     assert_eq!(server.seen().len(), 8);

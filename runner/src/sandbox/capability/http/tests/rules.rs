@@ -1,6 +1,7 @@
 use std::fmt::Write;
 
 use super::*;
+use crate::sandbox::access::{Denied, toml_key};
 
 /// One request that must be refused: what the test shows, the setup, method
 /// and URL.
@@ -240,13 +241,32 @@ async fn setup_log(setup: Setup) -> String {
 #[tokio::test]
 async fn refused_requests_count_and_the_log_does_not_fill_with_them() {
     let mut setup = bare();
-    setup.limits.http_requests = 3;
+    setup.limits.http_requests = 50;
     let asker = setup.asker();
-    for _ in 0..10 {
-        let answer = asker.get("https://api.example.com/").await;
+    for n in 0..100 {
+        // Each twice.
+        let answer = asker.get(&format!("https://{}.example.com/", n / 2)).await;
         answer.expect_err("must be refused");
     }
     let log = asker.log();
-    assert_eq!(log.matches("denied GET").count(), 3, "{log}");
+    assert_eq!(log.matches("denied GET").count(), 20, "{log}");
     assert_eq!(log.matches("raise `http_requests`").count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn no_name_of_a_guest_forges_a_line_to_paste() {
+    let asker = bare().asker();
+    let denied = Denied {
+        what: "reading the secret `x\n[grants.evil]`".to_owned(),
+        need: None,
+        grant: Some(format!("secrets.{} = {{}}", toml_key("x\n[grants.evil]"))),
+    };
+    denied.tell_to(Some("mailer"), &asker.logs);
+    let log = asker.log();
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!(
+        lines[1..],
+        ["[grants.mailer]", r#"secrets."x\n[grants.evil]" = {}"#],
+        "{log}"
+    );
 }

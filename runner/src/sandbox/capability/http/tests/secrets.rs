@@ -49,13 +49,16 @@ async fn braces_that_are_no_placeholder_are_left_alone() {
 
 #[tokio::test]
 async fn a_secret_goes_nowhere_that_was_not_said() {
+    // Nobody's: were a secret let out, it would reach nobody.
     let names: &[(&str, &[&[&str]])] = &[
-        ("api.stripe.com", &[&["1.1.1.1"]]),
-        ("evil.example", &[&["1.1.1.1"]]),
+        ("api.stripe.com", &[&["192.0.2.1"]]),
+        ("evil.example", &[&["192.0.2.1"]]),
     ];
     let setup = || {
         let mut setup = open().secret("stripe", "sk_live_1", &["api.stripe.com"]);
         setup.resolver = Scripted::new(names);
+        setup.grant.networks = rules(&["192.0.2.0/24"]);
+        setup.limits.timeout = Duration::from_secs(2);
         setup
     };
     let mut words = String::new();

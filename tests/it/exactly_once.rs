@@ -1,0 +1,246 @@
+//! What a handler does through its SQL has happened exactly once, or not yet.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use pgtq::task::{
+    Attempt, ErrorKind, Failure, HandlerFuture, Limits, Outcome, Report, SqlGrant, TaskId,
+};
+use pgtq_tests::{Database, Sql, wait_until, wait_until_async};
+
+use crate::native::{Engine, book, failed, insert, leaf, n_rows, registry, role};
+use crate::proxy::Proxy;
+use crate::tasks::{UNENDED, assert_completed_once, database, n_ended, push};
+
+/// Says to this binary that it is a runner of its own, and where its database is.
+const CHILD: &str = "PGTQ_TEST_RUNNER_OF";
+
+/// No test of its own: what a child process of the tests below runs.
+#[test]
+#[ignore = "a process that other tests start"]
+fn a_runner_of_its_own_process() {
+    let Ok(url) = std::env::var(CHILD) else {
+        return;
+    };
+    // Ends with the process that started it, however that ends.
+    std::thread::spawn(|| {
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).ok();
+        std::process::exit(0);
+    });
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let sql = Client::connect(&url).await;
+        let role = sql.row("SELECT current_database() || '_role'").await;
+        let registry = registry(&role, &[("book", book), ("leaf", leaf)]);
+        Engine::start(&url, registry).await.forever().await;
+    });
+}
+
+fn start_child(url: &str) -> Child {
+    Command::new(std::env::current_exe().expect("this binary"))
+        .args(["--exact", "exactly_once::a_runner_of_its_own_process"])
+        .args(["--ignored", "--nocapture"])
+        .env(CHILD, url)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("this binary runs")
+}
+
+/// Pushes `n` tasks that insert a row and push a child that inserts another,
+/// and kills one of two runners again and again until all have ended.
+fn rows_under_kills(n: usize) {
+    let (database, sql) = database();
+    role(&sql);
+    push(&sql, "book", n, "{}");
+    let mut children = [start_child(database.url()), start_child(database.url())];
+    let all = i64::try_from(2 * n).expect("small");
+    let step = all / 12;
+    let mut n_kills = 0;
+    while n_ended(&sql) < all {
+        let next = (n_ended(&sql) + step).min(all);
+        wait_until("some more tasks have ended", || n_ended(&sql) >= next);
+        let victim = &mut children[n_kills % 2];
+        let pid = victim.id();
+        victim.kill().expect("a child can be killed");
+        victim.wait().expect("a killed child ends");
+        n_kills += 1;
+        // At once, so that the test need not wait for leases; and nobody is to
+        // blame for the deaths, so nothing is taken for their cause.
+        sql.rows(&format!(
+            "UPDATE pgtq.runners SET expires_at = now() - interval '1 second' WHERE pid = {pid};
+             SELECT pgtq.rescue();
+             UPDATE pgtq.runnable_tasks SET crashes = 0 WHERE crashes > 0"
+        ));
+        *victim = start_child(database.url());
+    }
+    wait_until("nothing is left", || sql.number(UNENDED) == 0);
+    for child in &mut children {
+        child.kill().expect("a child can be killed");
+        child.wait().expect("a killed child ends");
+    }
+    assert_completed_once(&sql, 2 * n);
+    assert_eq!(
+        n_rows(&sql),
+        format!("{0}|{0}", 2 * n),
+        "rows, tasks with one"
+    );
+    let crashed = sql.number("SELECT count(*) FROM pgtq.attempts WHERE kind = 'crash'");
+    eprintln!("{n_kills} runners killed; {crashed} attempts died with them");
+    assert!(n_kills >= 5 && crashed > 0);
+}
+
+#[test]
+fn a_thousand_rows_of_a_thousand_tasks_while_runners_are_killed() {
+    rows_under_kills(500);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn ten_thousand_rows_of_ten_thousand_tasks_while_runners_are_killed() {
+    rows_under_kills(5_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_cut_before_or_behind_the_server_counts_once() {
+    const N: usize = 30;
+    let database = Database::migrated();
+    let (sql, role, dir) = blocking(database.url()).await;
+    let proxy = Proxy::start(dir.into(), role.clone()).await;
+    let name = sql.row("SELECT current_database()").await;
+    let registry = registry(&role, &[("book", book), ("leaf", leaf)]);
+    let engine = Engine::start(&proxy.url(&name), registry).await;
+    sql.row(&format!(
+        "SELECT count(pgtq.push('book')) FROM generate_series(1, {N})"
+    ))
+    .await;
+    wait_until_async("all have ended", || async {
+        sql.row("SELECT count(*) FROM pgtq.history").await == (2 * N).to_string()
+            && sql.row(UNENDED).await == "0"
+    })
+    .await;
+    let summary = engine.stop().await;
+    assert_eq!(
+        sql.row("SELECT count(*), count(DISTINCT task) FROM app.rows")
+            .await,
+        format!("{0}|{0}", 2 * N)
+    );
+    let ended = "SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE state = 'complete'), max(attempts) FROM pgtq.history";
+    assert_eq!(sql.row(ended).await, format!("{0}|{0}|{0}|1", 2 * N));
+    // One in two attempts lost its request, and went back unburnt.
+    let released = "SELECT count(*) > 0, bool_and(kind = 'release') FROM pgtq.attempts";
+    assert_eq!(sql.row(released).await, "t|t");
+    assert_eq!(summary.complete, 2 * N as u64);
+    assert_eq!(sql.row("SELECT count(*) FROM pgtq.claims").await, "0");
+    assert!(proxy.n_commits() > 2 * N, "{}", proxy.n_commits());
+}
+
+/// Fails, or goes on, as its arguments say, after it inserted a row.
+fn otherwise(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
+    Box::pin(async move {
+        if let Err(problem) = insert(&attempt, &grant, "otherwise").await {
+            return failed(problem);
+        }
+        let failure = Failure::new(ErrorKind::Error, "as asked");
+        Report::without_guest(match attempt.task.args.as_str() {
+            "\"fail\"" => Outcome::Fail { failure },
+            "\"cancel\"" => Outcome::Cancel {
+                reason: "as asked".to_owned(),
+            },
+            "\"retry\"" => Outcome::Retry {
+                failure,
+                after: Some(Duration::from_millis(100)),
+            },
+            "\"panic\"" => panic!("as asked"),
+            "\"ignore\"" => {
+                let limits = Limits::default();
+                let wrong = attempt.database.sql(&grant, &limits, "SELECT 1 / 0", "[]");
+                assert!(wrong.await.is_err());
+                Outcome::Complete {
+                    result: "true".to_owned(),
+                }
+            }
+            _ => {
+                // Until somebody cancels it.
+                attempt.signal.stopped().await;
+                Outcome::Release
+            }
+        })
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_ends_otherwise_leaves_no_row() {
+    let database = Database::migrated();
+    let (sql, role, _) = blocking(database.url()).await;
+    let registry = registry(&role, &[("otherwise", otherwise)]);
+    let engine = Engine::start(database.url(), registry).await;
+    for args in ["fail", "cancel", "retry", "panic", "ignore", "wait"] {
+        sql.row(&format!(
+            "SELECT pgtq.push('otherwise', '\"{args}\"', retries => 1)"
+        ))
+        .await;
+    }
+    let waiting = "SELECT id FROM pgtq.running WHERE args::text = '\"wait\"'";
+    wait_until_async("the one that waits is running", || async {
+        !sql.row(waiting).await.is_empty()
+    })
+    .await;
+    let id: i64 = sql.row(waiting).await.parse().expect("an id");
+    let store = database.store().await;
+    store.cancel(&[TaskId(id)]).await.expect("cancel");
+    wait_until_async("all have ended", || async {
+        sql.row("SELECT count(*) FROM pgtq.history").await == "6"
+    })
+    .await;
+    engine.stop().await;
+    let ends = "SELECT string_agg(concat_ws(' ', args::text, state, error_kind, error_code, attempts), E'\\n' ORDER BY args::text) FROM pgtq.history";
+    assert_eq!(
+        sql.row(ends).await,
+        "\"cancel\" cancelled 1\n\"fail\" failed error 1\n\"ignore\" failed sql sql:22012 2\n\"panic\" failed internal 2\n\"retry\" failed error 2\n\"wait\" cancelled 1"
+    );
+    assert_eq!(sql.row("SELECT count(*) FROM app.rows").await, "0");
+    assert_eq!(sql.row("SELECT count(*) FROM pgtq.claims").await, "0");
+}
+
+/// A connection, a role made on it, and where the server's socket is.
+async fn blocking(url: &str) -> (Client, String, String) {
+    let url = url.to_owned();
+    let made = tokio::task::spawn_blocking({
+        let url = url.clone();
+        move || {
+            let sql = Sql::connect(&url);
+            let dir = sql.row("SELECT current_setting('unix_socket_directories')");
+            (role(&sql), dir)
+        }
+    });
+    let (role, dir) = made.await.expect("a role is made");
+    (Client::connect(&url).await, role, dir)
+}
+
+/// SQL for tests that await.
+struct Client(tokio_postgres::Client);
+
+impl Client {
+    async fn connect(url: &str) -> Self {
+        let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
+            .await
+            .expect("the private server answers");
+        tokio::spawn(connection);
+        Client(client)
+    }
+
+    /// The first row, or an empty text.
+    async fn row(&self, statement: &str) -> String {
+        let answer = self.0.simple_query(statement).await.expect(statement);
+        let row = answer.iter().find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        row.map_or(String::new(), |row| {
+            let cells: Vec<&str> = (0..row.len()).map(|i| row.get(i).unwrap_or("")).collect();
+            cells.join("|")
+        })
+    }
+}

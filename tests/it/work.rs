@@ -1,0 +1,277 @@
+//! The plugins that reach out of the sandbox, against real servers on loopback: a
+//! runner, its `pgtq.toml`, and at the other end somebody who writes down what arrives.
+
+mod report;
+
+use std::fs;
+
+use hmac::{Hmac, KeyInit, Mac};
+use pgtq_tests::{HttpRequest, HttpServer, Runner, SmtpServer, repository};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::scene::Scene;
+
+/// A runner under the grants of a `pgtq.toml`, with secrets in its environment.
+fn runner(scene: &Scene, toml: &str, env: &[(&str, &str)]) -> Runner {
+    // Not `*.wasm`, so the plugin directory is a fine place for it.
+    let file = scene.plugins.path().join("pgtq.toml");
+    fs::write(&file, toml).expect("a configuration is written");
+    let file = file.display().to_string();
+    let mut all = vec![("PGTQ_CONFIG", file.as_str())];
+    all.extend(env);
+    scene.runner_under(&[], &all)
+}
+
+/// Pushes and waits for the result.
+#[track_caller]
+fn result(scene: &Scene, arguments: &[&str]) -> Value {
+    let all = [&["push"], arguments, &["--wait"]].concat();
+    let text = scene.pgtq(&all).success();
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// State, attempts and the word for programs of a task's last error.
+async fn ending(scene: &Scene, id: &str) -> String {
+    let sql = format!("SELECT state, attempts, error_code FROM pgtq.tasks WHERE id = {id}");
+    scene.sql(&sql).await
+}
+
+/// Waits until a task has failed its first attempt and waits for its next; then
+/// has it run now. The word for programs of its error.
+async fn retry_now(scene: &Scene, id: &str) -> String {
+    let state = format!("SELECT state, attempts FROM pgtq.tasks WHERE id = {id}");
+    scene.wait_sql(&state, "scheduled|1").await;
+    scene.pgtq(&["retry", id]).success();
+    scene
+        .sql(&format!(
+            "SELECT error_code FROM pgtq.attempts WHERE task_id = {id}"
+        ))
+        .await
+}
+
+/// What a mail server on loopback takes to be granted.
+fn mail_grants(server: &SmtpServer) -> String {
+    format!(
+        "[grants.mailer]\ntcp = ['{}']\nsecrets.smtp_password = {{ read = true }}\n\
+         [secrets.smtp_password]\nenv = 'SMTP_PASSWORD'\n",
+        server.address()
+    )
+}
+
+const PASSWORD: (&str, &str) = ("SMTP_PASSWORD", "hunter2-and-more");
+
+#[tokio::test]
+async fn a_mail_arrives_at_a_real_server_as_it_was_written() {
+    let server = SmtpServer::start(|_| None);
+    let scene = Scene::with(&["mailer"]).await;
+    let _runner = runner(&scene, &mail_grants(&server), &[PASSWORD]);
+    let text = "Dear Ada,\n.\n..two dots\n.hidden\nyours";
+    let sent = result(
+        &scene,
+        &[
+            "send_mail",
+            "to=Ada Lovelace <ada@example.com>",
+            "from=shop@example.com",
+            "subject=Größe 🎈",
+            &format!("text={text}"),
+            &format!("server=ada@{}", server.address()),
+        ],
+    );
+    assert_eq!(sent["answer"], "2.0.0 queued as 4F2A");
+
+    let mails = server.mails();
+    assert_eq!(mails.len(), 1, "{mails:?}");
+    let (head, body) = mails[0].message.split_once("\r\n\r\n").expect("two parts");
+    assert_eq!(mails[0].from, "shop@example.com");
+    assert_eq!(mails[0].to, ["ada@example.com"]);
+    assert!(
+        head.contains("Subject: =?utf-8?B?R3LDtsOfZSDwn46I?="),
+        "{head}"
+    );
+    assert!(
+        head.contains("To: \"Ada Lovelace\" <ada@example.com>"),
+        "{head}"
+    );
+    let id = sent["message_id"].as_str().expect("a text");
+    assert!(head.contains(&format!("Message-ID: {id}\r\n")), "{head}");
+    assert_eq!(body, format!("{}\r\n", text.replace('\n', "\r\n")));
+    // "\0ada\0hunter2-and-more"
+    let login = "AUTH PLAIN AGFkYQBodW50ZXIyLWFuZC1tb3Jl";
+    assert!(server.commands().iter().any(|line| line == login));
+}
+
+#[tokio::test]
+async fn a_mail_that_is_refused_for_now_is_sent_later_and_one_refused_for_good_is_not() {
+    let mut refusals = 0;
+    let server = SmtpServer::start(move |command| {
+        if command.contains("nobody") {
+            return Some("550 5.1.1 no such user");
+        }
+        refusals += usize::from(command.starts_with("RCPT"));
+        (command.starts_with("RCPT") && refusals == 1).then_some("450 4.7.1 greylisted")
+    });
+    let scene = Scene::with(&["mailer"]).await;
+    let _runner = runner(&scene, &mail_grants(&server), &[PASSWORD]);
+    let server_is = format!("server={}", server.address());
+    let push = |to: &str| scene.push(&["send_mail", to, "subject=Hello", "text=World", &server_is]);
+    let later = push("to=ada@example.com");
+    assert_eq!(retry_now(&scene, &later).await, "smtp:450");
+    let never = push("to=nobody@example.com");
+    scene.wait_all().await;
+    assert_eq!(ending(&scene, &later).await, "complete|2|-");
+    assert_eq!(ending(&scene, &never).await, "failed|1|smtp:550");
+    assert_eq!(server.mails().len(), 1);
+}
+
+#[tokio::test]
+async fn a_mail_server_of_the_pushers_choice_is_denied() {
+    let server = SmtpServer::start(|_| None);
+    let other = SmtpServer::start(|_| None);
+    let scene = Scene::with(&["mailer"]).await;
+    let mut runner = runner(&scene, &mail_grants(&server), &[PASSWORD]);
+    let id = scene.push(&[
+        "send_mail",
+        "to=ada@example.com",
+        "subject=s",
+        "text=t",
+        "--retries=0",
+        &format!("server=ada@{}", other.address()),
+    ]);
+    scene.wait_all().await;
+    assert_eq!(ending(&scene, &id).await, "failed|1|denied");
+    assert!(other.commands().is_empty());
+    // The operator is told what to paste, and nobody is told the password.
+    runner.wait_for(&format!("tcp = [\"{}\"]", other.address()));
+    let shown = scene.pgtq(&["logs", &id]).success() + &scene.pgtq(&["show", &id]).success();
+    assert!(shown.contains(&other.address()), "{shown}");
+    assert!(!(shown + &runner.stderr()).contains(PASSWORD.1));
+}
+
+#[tokio::test]
+async fn a_mail_service_gets_its_key_from_the_runner() {
+    let server = HttpServer::start(|_| (202, vec![], br#"{"id": "m_1"}"#.to_vec()));
+    let scene = Scene::with(&["mailer"]).await;
+    let grants = format!(
+        "[grants.mailer]\nhttp = ['POST {}']\nsecrets.mail_api = {{ hosts = ['127.0.0.1'] }}\n\
+         [secrets.mail_api]\nenv = 'MAIL_API_KEY'\n",
+        server.url("/v3/")
+    );
+    let _runner = runner(&scene, &grants, &[("MAIL_API_KEY", "key-of-the-operator")]);
+    let url = format!("url={}", server.url("/v3/send"));
+    let arguments = ["to=ada@example.com", "subject=Größe", "text=Hello", &url];
+    let accepted = result(&scene, &[&["send_mail_api"], &arguments[..]].concat());
+    assert_eq!(accepted, json!({"status": 202, "id": "m_1"}));
+    let request = server.requests().remove(0);
+    assert_eq!(
+        request.header("authorization"),
+        "Bearer key-of-the-operator"
+    );
+    assert!(request.header("idempotency-key").starts_with("pgtq:"));
+    let body: Value = serde_json::from_str(&request.text()).expect("JSON");
+    assert_eq!(body["subject"], "Größe");
+}
+
+const SIGNING: (&str, &str) = ("SIGNING", "whsec_of_the_shop");
+
+/// What webhooks to a server on loopback take to be granted.
+fn webhook_grants(server: &HttpServer) -> String {
+    format!(
+        "[grants.webhook]\nhttp = ['POST {}']\nsecrets.webhook_signing = {{ read = true }}\n\
+         [secrets.webhook_signing]\nenv = 'SIGNING'\n",
+        server.url("/")
+    )
+}
+
+/// Checks a webhook as its receiver would.
+#[track_caller]
+fn assert_signed(request: &HttpRequest) {
+    let signature = request.header("x-signature");
+    let (time, digest) = signature.split_once(",v1=").expect("two parts");
+    let time = time.strip_prefix("t=").expect("a time");
+    let mut mac = Hmac::<Sha256>::new_from_slice(SIGNING.1.as_bytes()).expect("any key");
+    mac.update(format!("{time}.{}", request.text()).as_bytes());
+    let bytes = mac.finalize().into_bytes();
+    let wanted: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(digest, wanted, "{signature}");
+}
+
+#[tokio::test]
+async fn a_signed_webhook_comes_back_when_the_receiver_says_so() {
+    let mut deliveries = 0;
+    let server = HttpServer::start(move |_| {
+        deliveries += 1;
+        match deliveries {
+            1 => (
+                503,
+                vec![("retry-after", "3600".to_owned())],
+                b"busy".to_vec(),
+            ),
+            _ => (204, vec![], vec![]),
+        }
+    });
+    let scene = Scene::with(&["webhook"]).await;
+    let _runner = runner(&scene, &webhook_grants(&server), &[SIGNING]);
+    let url = format!("url={}", server.url("/hooks?customer=7"));
+    let id = scene.push(&["deliver", &url, "event=order.paid", r#"body={"order": 7}"#]);
+    // An hour, as the receiver says, and not seconds, as the handler's policy does.
+    let due = format!("SELECT run_at - now() > '50 min' FROM pgtq.scheduled_tasks WHERE id = {id}");
+    scene.wait_sql(&due, "t").await;
+    assert_eq!(retry_now(&scene, &id).await, "http:503");
+    scene.wait_all().await;
+    assert_eq!(ending(&scene, &id).await, "complete|2|-");
+
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    for request in &requests {
+        assert_signed(request);
+        assert_eq!(request.path, "/hooks?customer=7");
+        assert_eq!(request.header("x-webhook-id"), format!("pgtq:{id}"));
+        assert_eq!(request.text(), r#"{"order":7}"#);
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_gone_is_not_called_again() {
+    let server = HttpServer::start(|_| (410, vec![], vec![]));
+    let scene = Scene::with(&["webhook"]).await;
+    let _runner = runner(&scene, &webhook_grants(&server), &[SIGNING]);
+    let url = format!("url={}", server.url("/"));
+    let id = scene.push(&["deliver", &url, "event=a", "body=1"]);
+    scene.wait_all().await;
+    assert_eq!(ending(&scene, &id).await, "failed|1|gone");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_thumbnail_is_made_of_an_image_on_another_server() {
+    let file = repository().join("plugins/images/samples/mountains.jpg");
+    let file = fs::read(file).expect("the sample is there");
+    let server = HttpServer::start(move |request| match request.path.as_str() {
+        "/mountains" => (
+            200,
+            vec![("content-type", "text/plain".to_owned())],
+            file.clone(),
+        ),
+        _ => (
+            302,
+            vec![("location", "http://169.254.169.254/".to_owned())],
+            vec![],
+        ),
+    });
+    let scene = Scene::with(&["images"]).await;
+    let grants = format!("[grants.images]\nhttp = ['GET {}']\n", server.url("/"));
+    let _runner = runner(&scene, &grants, &[]);
+    let url = format!("url={}", server.url("/mountains"));
+    let small = result(&scene, &["thumbnail_url", &url, "edge=64"]);
+    assert_eq!(small["source"]["format"], "jpeg");
+    let edges = [&small["width"], &small["height"]].map(|edge| edge.as_u64().expect("a number"));
+    assert_eq!(edges.into_iter().max(), Some(64));
+
+    // A server cannot send the runner elsewhere.
+    let url = format!("url={}", server.url("/elsewhere"));
+    let id = scene.push(&["thumbnail_url", &url]);
+    scene.wait_all().await;
+    assert_eq!(ending(&scene, &id).await, "failed|1|http:302");
+    assert_eq!(server.requests().len(), 2);
+}
