@@ -9,7 +9,8 @@ use super::logs::clean;
 use super::net::Net;
 use super::redact::Redactor;
 use super::state::{SharedLogs, State, lock};
-use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem, toml_key};
+pub(super) use crate::task::toml_key;
+use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem};
 
 /// Bytes of what was tried that are shown.
 const WHAT_BYTES: usize = 1 << 10;
@@ -113,8 +114,7 @@ impl Denied {
             let grant = clean(&grant, LINE_BYTES);
             log(&table);
             log(&grant);
-            let toml = format!("{table}
-{grant}");
+            let toml = format!("{table}\n{grant}");
             tracing::warn!(
                 plugin,
                 what,
@@ -123,15 +123,5 @@ impl Denied {
             message = format!("{message}\n{toml}");
         }
         Problem::new("denied", message)
-    }
-}
-
-/// A name as a key of TOML: quoted, unless it needs no quotes.
-pub(super) fn toml_key(name: &str) -> String {
-    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    match !name.is_empty() && name.chars().all(is_bare) {
-        true => name.to_owned(),
-        // JSON's escapes are TOML's, too.
-        false => serde_json::Value::from(name).to_string(),
     }
 }
