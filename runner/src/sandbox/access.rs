@@ -9,8 +9,7 @@ use super::logs::clean;
 use super::net::Net;
 use super::redact::Redactor;
 use super::state::{SharedLogs, State, lock};
-pub(super) use crate::task::toml_key;
-use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem};
+use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem, toml_key};
 
 /// Bytes of what was tried that are shown.
 const WHAT_BYTES: usize = 1 << 10;
@@ -114,7 +113,10 @@ impl Denied {
             let grant = clean(&grant, LINE_BYTES);
             log(&table);
             log(&grant);
-            let toml = format!("{table}\n{grant}");
+            let toml = format!(
+                "{table}
+{grant}"
+            );
             tracing::warn!(
                 plugin,
                 what,

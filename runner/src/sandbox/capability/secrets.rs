@@ -2,11 +2,11 @@
 
 use wasmtime::component::LinkerInstance;
 
-use super::super::access::{Access, Denied, toml_key};
+use super::super::access::{Access, Denied};
 use super::super::host::Caller;
 use super::super::state::State;
 use super::answer;
-use crate::task::Problem;
+use crate::task::{Problem, toml_key};
 
 pub(super) fn link(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     answer!(

@@ -5,10 +5,10 @@
 use http::{HeaderMap, HeaderValue};
 use wasmtime_wasi_http::Error;
 
-use super::super::super::access::{Access, Denied, toml_key};
+use super::super::super::access::{Access, Denied};
 use super::error::Refusal;
 use super::wanted::Wanted;
-use crate::task::SecretGrant;
+use crate::task::{SecretGrant, toml_key};
 
 const START: &str = "{{secret:";
 const END: &str = "}}";

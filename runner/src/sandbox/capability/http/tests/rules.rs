@@ -1,7 +1,8 @@
 use std::fmt::Write;
 
 use super::*;
-use crate::sandbox::access::{Denied, toml_key};
+use crate::sandbox::access::Denied;
+use crate::task::toml_key;
 
 /// One request that must be refused: what the test shows, the setup, method
 /// and URL.
