@@ -5,15 +5,18 @@
 //! `pgtq.toml` (searched upward), the user's file, the machine's file,
 //! default. Every value remembers where it came from, for `config show
 //! --origin` and for errors. Promises that a wrong key or value is refused
-//! with file, line and a suggestion, and that passwords never leave it in a
-//! printed form. Does not connect to anything and does not watch files.
+//! with file, line and a suggestion, and that passwords and secrets never leave
+//! it in a printed form. Grants and secrets ([`Grants`]) are read anew by
+//! [`Config::reload`]. Does not connect to anything and does not watch files.
 
+pub mod grants;
 pub mod keys;
 mod layers;
 mod settings;
 mod toml_file;
 pub mod values;
 
+pub use grants::Grants;
 pub use keys::Key;
 pub use layers::{Flag, Layers, Origin, Setting};
 pub use settings::{Config, DatabaseSource, MigrateWhen, QueueSlots, RunSettings, WatchMode};

@@ -50,6 +50,8 @@ fn usual(verb: &Verb) -> u8 {
         Verb::Run(_) | Verb::Dev(_) => 2,
         // The tour refuses a broken file on purpose, and says so itself.
         Verb::Demo(_) => 0,
+        // So do cases.
+        Verb::Test(_) => 0,
         _ => 1,
     }
 }

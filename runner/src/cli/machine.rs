@@ -5,23 +5,35 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::config::grants::MissingSecret;
 use crate::config::{Config, WatchMode};
 use crate::plugin::{DirectoryOptions, InstallError, PluginDirectory, Registry};
 use crate::sandbox::{Allocator, Compiled, LoadError, Sandbox, SandboxConfig, SandboxError};
 use crate::setup::postgres::PostgresError;
 use crate::setup::template::TemplateError;
 use crate::setup::toolchain::{BuildError, NoToolchain};
-use crate::task::{Digest, Manifest};
+use crate::task::{Digest, GrantBook, Manifest};
 
 use super::error::{Exit, Problem};
 
-/// A sandbox with room for `slots` attempts at once.
+/// The grants and secrets of the configuration, and which secrets have no value.
+/// Blocks on the disk.
+pub(crate) fn grants(config: &Config) -> (GrantBook, Vec<MissingSecret>) {
+    config.grants.resolve(&|name| std::env::var(name).ok())
+}
+
+/// A sandbox with room for `slots` attempts at once, in which nothing is granted.
 pub(crate) fn sandbox(config: &Config, slots: u32) -> Result<Sandbox, Problem> {
+    Ok(Sandbox::new(settings(config, slots)?)?)
+}
+
+/// What the configuration says about sandboxes, but for grants.
+pub(crate) fn settings(config: &Config, slots: u32) -> Result<SandboxConfig, Problem> {
     let compiler = std::env::current_exe().map_err(|error| {
         Problem::failed(format!("cannot find this program's own file: {error}"))
     })?;
     let run = &config.run;
-    Ok(Sandbox::new(SandboxConfig {
+    Ok(SandboxConfig {
         allocator: match run.pooling {
             true => Allocator::Pooling,
             false => Allocator::OnDemand,
@@ -36,7 +48,7 @@ pub(crate) fn sandbox(config: &Config, slots: u32) -> Result<Sandbox, Problem> {
         compile_memory: run.compile_memory,
         max_file_bytes: run.max_file,
         ..SandboxConfig::default()
-    })?)
+    })
 }
 
 /// The plugin directory, watched as configured, with its first scan done.

@@ -9,6 +9,7 @@
 mod arguments;
 mod ask;
 mod batch;
+mod cases;
 mod context;
 mod database;
 mod error;
@@ -17,8 +18,10 @@ mod known;
 mod logging;
 mod machine;
 mod main;
+mod memory;
 mod output;
 mod progress;
+mod reload;
 mod root;
 mod runner;
 mod signals;

@@ -96,6 +96,11 @@ impl Rows {
         });
     }
 
+    /// All rows as a list, to be part of another answer.
+    pub(crate) fn as_json(&self) -> Value {
+        self.rows.iter().map(|row| row.json.clone()).collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }

@@ -162,6 +162,8 @@ pub(crate) enum Verb {
     Build(verbs::build::BuildArgs),
     /// Run one handler of a file here, without a database
     Call(verbs::call::CallArgs),
+    /// Run the golden cases of plugins in the real sandbox
+    Test(verbs::test::TestArgs),
     /// What a plugin file holds and asks for; nothing is executed
     Inspect(verbs::inspect::InspectArgs),
     /// Check a plugin file and install it atomically

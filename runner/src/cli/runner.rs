@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -11,11 +12,13 @@ use crate::config::Config;
 use crate::engine::{self, EngineConfig, EngineError, QueueSpec, Shutdown, Stats, Summary};
 use crate::http;
 use crate::plugin::{PluginDirectory, Registry};
+use crate::sandbox::{Sandbox, SandboxConfig};
 use crate::store::Store;
 
 use super::context::Context;
 use super::error::{Exit, Problem};
 use super::machine;
+use super::reload::{self, Follower};
 use super::signals::Signals;
 
 /// When a runner ends by itself.
@@ -37,6 +40,7 @@ pub(crate) struct Runner {
     pub(crate) stats: Arc<Stats>,
     engine: Guard<Result<Summary, EngineError>>,
     _pages: Option<Guard<()>>,
+    _grants: Guard<()>,
 }
 
 /// A background task that does not outlive its owner.
@@ -62,8 +66,21 @@ impl Runner {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let sandbox = machine::sandbox(config, slots)?;
+        let (book, missing) = machine::grants(config);
+        for secret in &missing {
+            tracing::warn!("{secret}");
+        }
+        let sandbox = Sandbox::new(SandboxConfig {
+            grants: Arc::new(ArcSwap::from_pointee(book)),
+            ..machine::settings(config, slots)?
+        })?;
         let registry = Registry::new();
+        let follow = reload::follow(Follower {
+            config: Arc::new(config.clone()),
+            missing,
+            grants: Arc::clone(&sandbox.config().grants),
+            registry: registry.clone(),
+        });
         let directory = machine::plugins(config, &sandbox, &registry).await;
         let shutdown = Shutdown::new();
         let stats = Arc::<Stats>::default();
@@ -105,6 +122,7 @@ impl Runner {
             stats,
             engine,
             _pages: pages,
+            _grants: Guard(tokio::spawn(follow)),
         })
     }
 

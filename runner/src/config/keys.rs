@@ -463,6 +463,9 @@ pub const HANDLER_KEYS: &[(&str, Kind)] = &[
 /// Settings of `[queues.NAME]`.
 pub const QUEUE_KEYS: &[(&str, Kind)] = &[("concurrency", Kind::Count)];
 
+/// Sections that are no settings of one line: [`super::Grants`].
+pub const STRUCTURED: &[&str] = &["grants", "secrets"];
+
 /// The form of `name`, if such a setting exists. Handles the open sections.
 pub fn kind_of(name: &str) -> Option<Kind> {
     if let Some(key) = KEYS.iter().find(|key| key.name == name) {
@@ -490,7 +493,8 @@ pub fn similar(name: &str) -> Option<String> {
     };
     if section.is_empty() {
         let sections = KEYS.iter().filter_map(|key| key.name.split('.').next());
-        return closest(name, sections.chain(["handlers", "queues"]));
+        let open = ["handlers", "queues"].into_iter();
+        return closest(name, sections.chain(open).chain(STRUCTURED.iter().copied()));
     }
     let mut candidates: Vec<String> = open
         .iter()

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::keys::{self, KEYS, Kind};
-use super::{ConfigError, toml_file, values};
+use super::{ConfigError, Grants, toml_file, values};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -63,6 +63,8 @@ pub struct Layers {
     settings: BTreeMap<String, Setting>,
     /// The files read, highest precedence first.
     pub files: Vec<PathBuf>,
+    /// Grants and secrets of all files.
+    pub grants: Grants,
     /// Whether libpq's variables name a database and nothing stronger does.
     pub pg_variables: bool,
 }
@@ -82,6 +84,7 @@ impl Layers {
             layers.file(path, text)?;
         }
         layers.files = files.iter().map(|(path, _)| path.clone()).collect();
+        layers.grants = Grants::read(files)?;
         layers.environment(env)?;
         for flag in flags {
             layers.put(flag.key, flag.text.clone(), Origin::Flag(flag.flag))?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::task::{LimitRequest, Limits, Name};
 
-use super::{ConfigError, Flag, Layers, values};
+use super::{ConfigError, Flag, Grants, Layers, values};
 
 /// Where the database's address comes from.
 #[derive(Clone, PartialEq, Eq)]
@@ -112,10 +112,21 @@ pub struct Config {
     pub caps: Limits,
     /// The operator's word on single handlers.
     pub handlers: BTreeMap<Name, LimitRequest>,
+    /// What plugins are granted, and where secrets are.
+    pub grants: Grants,
     /// How long history is kept.
     pub retention: Duration,
     /// Whether verbs that change tasks are refused.
     pub read_only: bool,
+    place: Place,
+}
+
+/// Where a configuration was loaded from, to do it again.
+#[derive(Debug, Clone, Default)]
+struct Place {
+    flags: Vec<Flag>,
+    explicit: Option<PathBuf>,
+    start: PathBuf,
 }
 
 impl Config {
@@ -129,7 +140,32 @@ impl Config {
         let env = |name: &str| std::env::var(name).ok();
         let files = files(explicit, start, &env)?;
         let layers = Layers::merge(flags, &env, &files)?;
-        Config::from_layers(layers, &env)
+        let mut config = Config::from_layers(layers, &env)?;
+        config.place = Place {
+            flags: flags.to_vec(),
+            explicit: explicit.map(Path::to_owned),
+            start: start.to_owned(),
+        };
+        Ok(config)
+    }
+
+    /// Reads everything anew from where it was loaded. Blocks on the disk.
+    pub fn reload(&self) -> Result<Config, ConfigError> {
+        let Place {
+            flags,
+            explicit,
+            start,
+        } = &self.place;
+        Config::load(flags, explicit.as_deref(), start)
+    }
+
+    /// The files that a [`Config::reload`] would read now, and those that hold
+    /// secrets: whoever watches these misses nothing.
+    pub fn watched(&self) -> Vec<PathBuf> {
+        let env = |name: &str| std::env::var(name).ok();
+        let mut found = paths(self.place.explicit.as_deref(), &self.place.start, &env);
+        found.extend(self.grants.secret_files().map(Path::to_owned));
+        found
     }
 
     /// The typed form of `layers`.
@@ -208,6 +244,8 @@ impl Config {
             handlers: at.handlers()?,
             retention: at.read("retention.history", values::duration)?,
             read_only: at.read("cli.read_only", values::flag)?,
+            grants: layers.grants.clone(),
+            place: Place::default(),
             layers,
         })
     }
@@ -306,7 +344,7 @@ fn user_dir(env: &dyn Fn(&str) -> Option<String>, xdg: &str, fallback: &str) -> 
         .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(fallback)))
 }
 
-/// Files that exist, highest precedence first, with their text.
+/// The files to read, highest precedence first, with their text.
 fn files(
     explicit: Option<&Path>,
     start: &Path,
@@ -316,13 +354,22 @@ fn files(
         Ok(text) => Ok((path, text)),
         Err(source) => Err(ConfigError::Read { path, source }),
     };
+    paths(explicit, start, env).into_iter().map(read).collect()
+}
+
+/// The file that was named, whether it exists or not; else those that exist.
+fn paths(
+    explicit: Option<&Path>,
+    start: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Vec<PathBuf> {
     let named = explicit.map(Path::to_owned).or_else(|| {
         env("PGTQ_CONFIG")
             .filter(|text| !text.is_empty())
             .map(PathBuf::from)
     });
     if let Some(path) = named {
-        return Ok(vec![read(path)?]);
+        return vec![path];
     }
     let upward = start
         .ancestors()
@@ -334,6 +381,5 @@ fn files(
         .into_iter()
         .flatten()
         .filter(|path| path.is_file())
-        .map(read)
         .collect()
 }

@@ -1,8 +1,10 @@
 //! Reads one TOML file into `(key, text, line)` rows and refuses what no
-//! setting is called.
+//! setting is called. Grants and secrets are no rows: [`super::grants`] reads
+//! them.
 
 use std::path::Path;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
@@ -17,7 +19,19 @@ pub(super) struct Row {
 
 /// All rows of the file's `text`, in no particular order.
 pub(super) fn rows(path: &Path, text: &str) -> Result<Vec<Row>, ConfigError> {
-    let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
+    let table = parse(path, text)?;
+    let mut reader = Reader {
+        path,
+        text,
+        rows: Vec::new(),
+    };
+    reader.table("", table.get_ref())?;
+    Ok(reader.rows)
+}
+
+/// The file as a tree that knows where everything stands.
+pub(super) fn parse<'a>(path: &Path, text: &'a str) -> Result<Spanned<DeTable<'a>>, ConfigError> {
+    DeTable::parse(text).map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
         line: line_at(text, error.span().map_or(0, |span| span.start)),
         reason: error
@@ -26,14 +40,7 @@ pub(super) fn rows(path: &Path, text: &str) -> Result<Vec<Row>, ConfigError> {
             .next()
             .unwrap_or_default()
             .to_owned(),
-    })?;
-    let mut reader = Reader {
-        path,
-        text,
-        rows: Vec::new(),
-    };
-    reader.table("", table.get_ref())?;
-    Ok(reader.rows)
+    })
 }
 
 struct Reader<'a> {
@@ -49,6 +56,9 @@ impl Reader<'_> {
                 "" => key.get_ref().to_string(),
                 prefix => format!("{prefix}.{}", key.get_ref()),
             };
+            if keys::STRUCTURED.contains(&name.as_str()) {
+                continue;
+            }
             let line = line_at(self.text, key.span().start);
             if let Some(kind) = keys::kind_of(&name) {
                 let text = self.value(&name, line, kind, value.get_ref())?;
@@ -115,7 +125,8 @@ fn is_section(name: &str) -> bool {
     }
 }
 
-fn line_at(text: &str, offset: usize) -> usize {
+/// The line of a byte of the file, counted from 1.
+pub(super) fn line_at(text: &str, offset: usize) -> usize {
     1 + text
         .bytes()
         .take(offset)

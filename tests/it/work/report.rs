@@ -53,8 +53,13 @@ async fn a_report_sums_up_thousands_of_orders_and_writes_a_file() {
     assert_eq!(scene.sql(DIFFERENCES).await, "0|20");
     let file = fs::read_to_string(dir.path().join("orders.csv")).expect("the file is there");
     assert_eq!(file.lines().count(), 21, "{file}");
-    let line = file.lines().find(|line| line.starts_with("product 19,250,"));
-    assert!(line.is_some_and(|line| line.ends_with(",6272.50")), "{file}");
+    let line = file
+        .lines()
+        .find(|line| line.starts_with("product 19,250,"));
+    assert!(
+        line.is_some_and(|line| line.ends_with(",6272.50")),
+        "{file}"
+    );
     let left = fs::read_dir(dir.path()).expect("it is there").count();
     assert_eq!(left, 1);
 

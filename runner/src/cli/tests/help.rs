@@ -94,4 +94,6 @@ fn the_file_of_config_init_says_what_holds_without_it() {
     assert_eq!(with.run.plugins, without.run.plugins);
     assert_eq!(with.database, without.database);
     assert_eq!(with.handlers.len(), 1);
+    assert_eq!(with.grants.plugins["mailer"].grant.networks.len(), 3);
+    assert_eq!(with.grants.secrets.len(), 3);
 }

@@ -1,23 +1,30 @@
 //! `pgtq call`: one handler of one file, here and now, in the same sandbox
-//! and under the same limits as in a runner. No database.
+//! and under the same limits and grants as in a runner. No database: state is
+//! kept in memory, SQL is unavailable.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use clap::Args;
 use jiff::Timestamp;
 
 use crate::cli::context::Context;
 use crate::cli::error::{Exit, Problem};
+use crate::cli::memory::{Memory, NoSql};
 use crate::cli::{arguments, machine, text, verbs};
 use crate::config::keys::closest;
+use crate::sandbox::{Sandbox, SandboxConfig};
 use crate::task::{
     Attempt, ClaimId, Failure, Handler, Name, Outcome, Report, Signal, Task, TaskId,
 };
 
 /// Run one handler of a file here, without a database.
 #[derive(Debug, Args)]
-#[command(after_help = "Arguments are written as for `pgtq push`.")]
+#[command(
+    after_help = "Arguments are written as for `pgtq push`. The plugin has what pgtq.toml grants to a file of\nits name. State is kept in memory, and SQL is unavailable."
+)]
 pub(crate) struct CallArgs {
     /// The plugin file
     #[arg(value_name = "FILE")]
@@ -35,7 +42,14 @@ pub(crate) struct CallArgs {
 
 pub(crate) async fn run(args: CallArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
-    let sandbox = machine::sandbox(&config, 2)?;
+    let (book, missing) = tokio::task::block_in_place(|| machine::grants(&config));
+    for secret in &missing {
+        context.warn(secret.to_string());
+    }
+    let sandbox = Sandbox::new(SandboxConfig {
+        grants: Arc::new(ArcSwap::from_pointee(book)),
+        ..machine::settings(&config, 2)?
+    })?;
     let loaded = machine::load(&sandbox, &args.file).await?;
     let handlers = loaded.compiled.handlers(&loaded.manifest, &loaded.plugin);
     let handler = find(&handlers, &args.handler)?;
@@ -59,14 +73,23 @@ pub(crate) async fn run(args: CallArgs, context: &Context) -> Result<(), Problem
         key: None,
         parent: None,
     };
+    let database = Arc::new(Memory::new(BTreeMap::new(), Arc::new(NoSql)));
     let attempt = Attempt {
         task: Arc::new(task),
         claim: ClaimId(0),
         signal: Arc::new(Signal::default()),
-        database: Arc::new(crate::task::NoDatabase),
+        database: Arc::clone(&database) as _,
     };
     let report = handler.call(attempt).await;
     tell(context, &report);
+    let succeeded = matches!(report.outcome, Outcome::Complete { .. });
+    for (name, value) in database.end(succeeded).0 {
+        context.note(format!(
+            "would save {} {}",
+            if name.is_empty() { "the state" } else { &name },
+            text::line(&value, 200)
+        ));
+    }
     outcome(context, report.outcome)
 }
 

@@ -91,6 +91,7 @@ pub(crate) fn values(config: &Config) -> Vec<(String, String, Origin)> {
         };
         values.push((key.name.to_owned(), text, origin));
     }
+    values.extend(config.grants.rows());
     for (key, setting) in config.layers.iter() {
         if !KEYS.iter().any(|known| known.name == key) && kind_of(key).is_some() {
             values.push((key.to_owned(), setting.text.clone(), setting.origin.clone()));
@@ -141,7 +142,21 @@ pub(crate) fn template() -> String {
     text.push_str(
         "\n# The operator's word on one handler wins over its own; [caps] win over both.\n\
          # [handlers.thumbnail]\n# memory = \"256MiB\"\n# timeout = \"2m\"\n# fuel = \"50G\"\n\
-         \n# [queues.media]\n# concurrency = 4\n",
+         \n# [queues.media]\n# concurrency = 4\n\
+         \n# What the plugin file mailer.wasm may do beyond computing: docs/grants.md.\n\
+         # Changes count from the next attempt on, without a restart.\n\
+         # [grants.mailer]\n\
+         # http = [\"POST https://api.mail.example/v3/\"]\n\
+         # tcp = [\"smtp.example.com:587\"]\n\
+         # networks = [\"loopback\", \"private\", \"10.1.0.0/16\"]\n\
+         # sql = { role = \"reports\", password = \"reports_db\", statement_timeout = \"5s\", connections = 4 }\n\
+         # secrets.stripe = { hosts = [\"api.stripe.com\"] }\n\
+         # secrets.signing = { read = true }\n\
+         # files.\"/data\" = { dir = \"/srv/reports\", write = true }\n\
+         \n# Where the values of secrets are; never here.\n\
+         # [secrets.stripe]\n# env = \"STRIPE_KEY\"\n\
+         # [secrets.signing]\n# file = \"/run/secrets/signing\"\n\
+         # [secrets.reports_db]\n# env = \"REPORTS_DB_PASSWORD\"\n",
     );
     text
 }

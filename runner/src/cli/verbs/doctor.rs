@@ -1,5 +1,7 @@
 //! `pgtq doctor`: this machine and the database, with fixes.
 
+mod grants;
+
 use clap::Args;
 
 use crate::cli::context::Context;
@@ -25,6 +27,7 @@ pub(crate) async fn run(args: DoctorArgs, context: &Context) -> Result<(), Probl
         true => doctor::fix(plugins, &|line| context.say(line)),
         false => doctor::machine(plugins),
     });
+    checks.extend(tokio::task::block_in_place(|| grants::checks(&config)));
     checks.extend(database_checks(context, &config).await);
     let mut rows = Rows::new("pgtq.checks/v1", &["check", "status", "found", "fix"]);
     for check in &checks {

@@ -9,7 +9,7 @@ use crate::cli::error::Problem;
 use crate::cli::output::{Cell, Format, Rows};
 use crate::cli::{machine, text};
 use crate::sandbox;
-use crate::task::{HandlerInfo, Name, Retries};
+use crate::task::{AskedOfPlugin, Grant, HandlerInfo, Name, Retries};
 
 /// What a plugin file holds and asks for; nothing is executed.
 #[derive(Debug, Args)]
@@ -26,6 +26,7 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Prob
     if let Some(name) = &args.schema_of {
         return schema(&args, name, context).await;
     }
+    let config = context.config(Vec::new())?;
     let bytes = machine::read(&args.file)?;
     let digest = machine::digest(&bytes);
     let found = sandbox::inspect(&bytes).map_err(|reason| {
@@ -40,9 +41,19 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Prob
         .iter()
         .map(|(_, tool, version)| format!("{tool} {version}").trim().to_owned())
         .collect();
+    let plugin = args.file.file_stem().unwrap_or_default().to_string_lossy();
+    let granted = config.grants.plugins.get(&*plugin);
+    let grant = granted.map(|granted| granted.grant.clone());
+    let grant = grant.unwrap_or_default();
+    let of_all = found.handlers.iter().map(|handler| &handler.needs);
+    let needs = AskedOfPlugin::of(&plugin, of_all, &grant);
+    let asked = asked(&found.handlers, &grant);
     let mut json = serde_json::to_value(&found).unwrap_or_default();
     if let Some(object) = json.as_object_mut() {
         object.insert("digest".to_owned(), digest.to_string().into());
+        object.insert("asked".to_owned(), asked.as_json());
+        let toml = needs.as_ref().map_or("", |needs| &needs.toml);
+        object.insert("toml".to_owned(), toml.into());
     }
     let pairs = [
         ("file", Cell::from(args.file.display().to_string())),
@@ -64,6 +75,16 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Prob
             context.out.raw("\n")?;
         }
         context.out.rows(&handlers(&found.handlers))?;
+        if asked.len() > 0 {
+            context.out.raw("\n")?;
+            context.out.rows(&asked)?;
+        }
+        if let Some(needs) = needs.filter(|needs| !needs.toml.is_empty()) {
+            context.note(format!(
+                "\nto grant the rest, put into pgtq.toml:\n{}",
+                needs.toml.trim_end()
+            ));
+        }
     }
     Ok(())
 }
@@ -83,6 +104,27 @@ async fn schema(args: &InspectArgs, name: &Name, context: &Context) -> Result<()
         Some(schema) => context.out.raw(&format!("{schema:#}\n")),
         None => Err(Problem::failed(format!("handler `{name}` gives no schema"))),
     }
+}
+
+/// What each handler asks for, and what the configuration at hand says to it.
+fn asked(handlers: &[HandlerInfo], grant: &Grant) -> Rows {
+    let mut rows = Rows::new("pgtq.asked/v1", &["handler", "asks for", "what", "answer"]);
+    for handler in handlers {
+        for asked in handler.needs.against(grant) {
+            let cells = vec![
+                handler.name.as_str().into(),
+                asked.need.into(),
+                asked.what.as_str().into(),
+                asked.cover.as_str().into(),
+            ];
+            let json = serde_json::json!({
+                "handler": handler.name, "need": asked.need, "what": asked.what,
+                "answer": asked.cover.as_str(),
+            });
+            rows.push(&handler.name, cells, json);
+        }
+    }
+    rows
 }
 
 fn handlers(handlers: &[HandlerInfo]) -> Rows {

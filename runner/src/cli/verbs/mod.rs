@@ -28,6 +28,7 @@ pub(crate) mod runners;
 pub(crate) mod show;
 pub(crate) mod stats;
 pub(crate) mod tasks;
+pub(crate) mod test;
 pub(crate) mod version;
 
 mod bulk;
@@ -58,6 +59,7 @@ pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<(), Proble
         Verb::New(args) => new::run(args, context),
         Verb::Build(args) => build::run(args, context),
         Verb::Call(args) => call::run(args, context).await,
+        Verb::Test(args) => test::run(args, context).await,
         Verb::Inspect(args) => inspect::run(args, context).await,
         Verb::Deploy(args) => deploy::run(args, context).await,
         Verb::Rollback(args) => rollback::run(args, context).await,

@@ -1,7 +1,7 @@
 //! `pgtq plugins`: which files are live on which runners, and which were
 //! refused and why; or the handlers they bring.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use crate::cli::error::Problem;
 use crate::cli::output::{Cell, Rows};
 use crate::cli::text;
 use crate::store::{HandlerRow, RunnerRow, Store};
+use crate::task::Needs;
 
 /// Handlers and plugin files.
 #[derive(Debug, Args)]
@@ -30,6 +31,14 @@ pub(crate) async fn run(args: PluginsArgs, context: &Context) -> Result<(), Prob
         false => files(&store).await?,
     };
     context.out.rows(&rows)?;
+    if context.out.terminal && !args.handlers {
+        for toml in lines_to_grant(&store.runners().await?) {
+            context.note(format!(
+                "\nasked for and not granted; to grant it, put into the runner's pgtq.toml:\n{}",
+                toml.trim_end()
+            ));
+        }
+    }
     if context.out.terminal && rows.len() == 0 {
         context.note("no live runner has a plugin; drop a .wasm file into its plugin directory");
     }
@@ -47,6 +56,7 @@ fn handlers(handlers: &[HandlerRow]) -> Rows {
             "file",
             "runners",
             "paused",
+            "needs",
             "description",
         ],
     );
@@ -58,6 +68,7 @@ fn handlers(handlers: &[HandlerRow]) -> Rows {
             row.file.as_str().into(),
             row.runners.len().to_string().into(),
             Cell::time(row.paused_at, now),
+            needs(&row.info.needs).into(),
             Cell::new(
                 text::line(&row.info.description, 50),
                 row.info.description.as_str(),
@@ -72,6 +83,52 @@ fn handlers(handlers: &[HandlerRow]) -> Rows {
     rows
 }
 
+/// What a handler asks for, in a few words.
+fn needs(needs: &Needs) -> String {
+    let words = [
+        ("http", !needs.http.is_empty()),
+        ("tcp", !needs.tcp.is_empty()),
+        ("sql", needs.sql),
+        ("secrets", !needs.secrets.is_empty()),
+        ("files", !needs.files.is_empty()),
+    ];
+    let asked = words.iter().filter(|(_, asked)| *asked);
+    asked.map(|(word, _)| *word).collect::<Vec<_>>().join(",")
+}
+
+/// `2 of 4 granted, 1 partly; refused: sql`.
+fn granted(status: &Value) -> String {
+    let count = |field: &str| {
+        status
+            .pointer(&format!("/needs/{field}"))
+            .and_then(Value::as_u64)
+    };
+    let (Some(asked), Some(granted)) = (count("asked"), count("granted")) else {
+        return String::new();
+    };
+    let list = |field: &str| -> Vec<&str> {
+        let list = status.pointer(&format!("/needs/{field}"));
+        let items = list.and_then(Value::as_array).into_iter().flatten();
+        items.filter_map(Value::as_str).collect()
+    };
+    let (partly, refused) = (list("partly"), list("refused"));
+    let mut text = format!("{granted} of {asked} granted");
+    if !partly.is_empty() {
+        text.push_str(&format!(", {} partly", partly.len()));
+    }
+    if !refused.is_empty() {
+        text.push_str(&format!("; refused: {}", refused.join(", ")));
+    }
+    text
+}
+
+/// The lines that would grant what some runner refuses, each once.
+fn lines_to_grant(runners: &[RunnerRow]) -> BTreeSet<&str> {
+    let statuses = runners.iter().flat_map(|runner| statuses(runner));
+    let lines = statuses.filter_map(|status| status.pointer("/needs/toml")?.as_str());
+    lines.filter(|toml| !toml.is_empty()).collect()
+}
+
 /// One file in one condition, and the runners that have it so.
 struct File {
     status: Value,
@@ -79,7 +136,7 @@ struct File {
 }
 
 async fn files(store: &Store) -> Result<Rows, Problem> {
-    let mut files: BTreeMap<(String, String, String), File> = BTreeMap::new();
+    let mut files: BTreeMap<(String, String, String, String), File> = BTreeMap::new();
     for runner in store.runners().await? {
         for status in statuses(&runner) {
             let text = |field: &str| {
@@ -89,7 +146,8 @@ async fn files(store: &Store) -> Result<Rows, Problem> {
                     .unwrap_or("")
                     .to_owned()
             };
-            let key = (text("file"), text("digest"), text("state"));
+            // Runners may grant it differently.
+            let key = (text("file"), text("digest"), text("state"), granted(status));
             files
                 .entry(key)
                 .or_insert_with(|| File {
@@ -103,10 +161,10 @@ async fn files(store: &Store) -> Result<Rows, Problem> {
     let mut rows = Rows::new(
         "pgtq.plugins/v1",
         &[
-            "file", "state", "plugin", "digest", "handlers", "runners", "reason",
+            "file", "state", "plugin", "digest", "handlers", "runners", "needs", "reason",
         ],
     );
-    for ((file, digest, state), found) in files {
+    for ((file, digest, state, granted), found) in files {
         let part = |path: &str| {
             found
                 .status
@@ -128,6 +186,7 @@ async fn files(store: &Store) -> Result<Rows, Problem> {
             Cell::new(short(&digest), digest.as_str()),
             handlers.join(",").into(),
             found.runners.join(",").into(),
+            granted.into(),
             part("/reason").into(),
         ];
         let json =

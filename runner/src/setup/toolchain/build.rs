@@ -58,6 +58,8 @@ pub struct Built {
 pub struct Artifact {
     /// The package it comes from.
     pub package: String,
+    /// The directory of the package.
+    pub dir: PathBuf,
     /// The component: in `out_dir` if one was given, else in the target directory.
     pub wasm: PathBuf,
 }
@@ -251,7 +253,12 @@ fn artifacts_in(messages: &str) -> Vec<Artifact> {
             let is_wasm = |file: &PathBuf| file.extension().is_some_and(|e| e == "wasm");
             let wasm = message.filenames.into_iter().find(is_wasm)?;
             let package = package_name(&message.manifest_path).unwrap_or(target.name);
-            Some(Artifact { package, wasm })
+            let dir = message.manifest_path.parent().unwrap_or(Path::new("."));
+            Some(Artifact {
+                package,
+                dir: dir.to_owned(),
+                wasm,
+            })
         })
         .collect();
     artifacts.sort_by(|a, b| a.package.cmp(&b.package));

@@ -1,0 +1,264 @@
+//! What is expected against what happened, told so that one sees the difference.
+
+use serde_json::{Map, Value};
+
+use super::case::{Case, EXPECTATIONS};
+use super::fakes::plain;
+use super::observed::Observed;
+
+/// Words of which exactly one is observed.
+const OUTCOMES: [&str; 4] = ["result", "error", "snoozed_ms", "cancelled"];
+/// Stands for any value: what a clock says is different every time.
+const ANY: &str = "{{any}}";
+/// Differences of one case that are told.
+const MAX_TOLD: usize = 20;
+/// Characters of a value that are shown.
+const MAX_SHOWN: usize = 400;
+
+/// One thing that is not as expected.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Difference {
+    /// Where: `result.items[2].price`.
+    pub(crate) at: String,
+    /// JSON, or a sentence; nothing where nothing was expected.
+    pub(crate) expected: String,
+    /// JSON; nothing where there is nothing.
+    pub(crate) got: String,
+}
+
+/// All differences, at most [`MAX_TOLD`].
+pub(crate) fn check(case: &Case, observed: &Observed) -> Vec<Difference> {
+    let mut found = Found(Vec::new());
+    for line in &observed.loose_ends {
+        found.sentence("the case", line);
+    }
+    if case.expect.is_empty() {
+        found.sentence(
+            "expect",
+            "nothing is expected; `pgtq test --update` writes down what happened",
+        );
+        return found.0;
+    }
+    outcome(&case.expect, &observed.facts, &mut found);
+    for word in EXPECTATIONS {
+        let (Some(expected), Some(got)) = (case.expect.get(word), observed.facts.get(word)) else {
+            continue;
+        };
+        match word {
+            "result" | "snoozed_ms" | "state" => found.exact(word, expected, got),
+            "error" => error(expected, got, &mut found),
+            "logs" => logs(expected, got, &mut found),
+            "sql_statements" => {
+                found.list(word, &statements(expected), &statements_of(expected, got))
+            }
+            "files" => files(expected, got, &mut found),
+            "cancelled" => found.contains(word, expected, got),
+            _ => found.list(word, expected, got),
+        }
+    }
+    found.0.truncate(MAX_TOLD);
+    found.0
+}
+
+/// The outcome is of the expected kind; without one it is a success.
+fn outcome(expect: &Map<String, Value>, facts: &Map<String, Value>, found: &mut Found) {
+    let Some((word, got)) = OUTCOMES
+        .iter()
+        .find_map(|word| Some((*word, facts.get(*word)?)))
+    else {
+        return;
+    };
+    match OUTCOMES.iter().find(|word| expect.contains_key(**word)) {
+        Some(wanted) if *wanted != word => {
+            found.put(
+                wanted,
+                &shown(&expect[*wanted]),
+                &format!("{word} {}", shown(got)),
+            );
+        }
+        None if word != "result" => {
+            found.put("outcome", "a success", &format!("{word} {}", shown(got)))
+        }
+        _ => {}
+    }
+}
+
+/// The message holds what is expected; all else is equal where it is given.
+fn error(expected: &Value, got: &Value, found: &mut Found) {
+    let Value::Object(fields) = expected else {
+        return found.contains("error.message", expected, &got["message"]);
+    };
+    for (name, expected) in fields {
+        let at = format!("error.{name}");
+        match name.as_str() {
+            "message" => found.contains(&at, expected, &got[name.as_str()]),
+            "kind" | "code" | "retry" | "after_ms" | "details" => {
+                found.exact(&at, expected, &got[name.as_str()]);
+            }
+            _ => found.sentence(
+                &at,
+                "an error has kind, code, message, retry, after_ms and details",
+            ),
+        }
+    }
+}
+
+/// Each is part of some line.
+fn logs(expected: &Value, got: &Value, found: &mut Found) {
+    let lines: Vec<&str> = texts(got).collect();
+    for part in texts(expected) {
+        if !lines.iter().any(|line| line.contains(part)) {
+            found.put("logs", &format!("a line with {part:?}"), &lines.join("\n"));
+        }
+    }
+    if !expected.is_array() {
+        found.sentence("logs", "write a list of texts");
+    }
+}
+
+fn texts(list: &Value) -> impl Iterator<Item = &str> {
+    let items = list.as_array().map_or(&[][..], Vec::as_slice);
+    items.iter().filter_map(Value::as_str)
+}
+
+/// White space of statements does not matter.
+fn statements(expected: &Value) -> Value {
+    let mut expected = expected.clone();
+    for item in expected.as_array_mut().into_iter().flatten() {
+        let text = match item {
+            Value::String(_) => Some(item),
+            item => item.get_mut("statement"),
+        };
+        if let Some(text) = text {
+            *text = plain(text.as_str().unwrap_or_default()).into();
+        }
+    }
+    expected
+}
+
+/// Where only the text of a statement is expected, only that is compared.
+fn statements_of(expected: &Value, got: &Value) -> Value {
+    let mut got = got.clone();
+    for (n, item) in got.as_array_mut().into_iter().flatten().enumerate() {
+        if expected.get(n).is_none_or(Value::is_string) {
+            *item = item["statement"].clone();
+        }
+    }
+    got
+}
+
+/// The files that are named; `null` is one that must not be there.
+fn files(expected: &Value, got: &Value, found: &mut Found) {
+    for (path, expected) in expected.as_object().into_iter().flatten() {
+        let got = got.get(path).unwrap_or(&Value::Null);
+        found.exact(&format!("files {path}"), expected, got);
+    }
+}
+
+struct Found(Vec<Difference>);
+
+impl Found {
+    fn put(&mut self, at: &str, expected: &str, got: &str) {
+        if self.0.len() <= MAX_TOLD {
+            self.0.push(Difference {
+                at: at.to_owned(),
+                expected: expected.to_owned(),
+                got: got.to_owned(),
+            });
+        }
+    }
+
+    fn sentence(&mut self, at: &str, sentence: &str) {
+        self.put(at, sentence, "");
+    }
+
+    /// Equal, down to the last leaf.
+    fn exact(&mut self, at: &str, expected: &Value, got: &Value) {
+        self.compare(at, expected, got, true);
+    }
+
+    /// Lists item by item; of objects only what is expected counts.
+    fn list(&mut self, at: &str, expected: &Value, got: &Value) {
+        self.compare(at, expected, got, false);
+    }
+
+    fn compare(&mut self, at: &str, expected: &Value, got: &Value, exact: bool) {
+        match (expected, got) {
+            (Value::String(any), _) if any == ANY => {}
+            (Value::Object(wanted), Value::Object(there)) => {
+                for (name, expected) in wanted {
+                    let got = there.get(name);
+                    self.part(&format!("{at}.{name}"), Some(expected), got, exact);
+                }
+                for (name, got) in there.iter().filter(|(name, _)| !wanted.contains_key(*name)) {
+                    if exact {
+                        self.part(&format!("{at}.{name}"), None, Some(got), exact);
+                    }
+                }
+            }
+            (Value::Array(wanted), Value::Array(there)) => {
+                for n in 0..wanted.len().max(there.len()) {
+                    self.part(&format!("{at}[{n}]"), wanted.get(n), there.get(n), exact);
+                }
+            }
+            (Value::String(wanted), Value::String(there)) if wanted != there => {
+                self.text(at, wanted, there);
+            }
+            (expected, got) if !same(expected, got) => self.put(at, &shown(expected), &shown(got)),
+            _ => {}
+        }
+    }
+
+    fn part(&mut self, at: &str, expected: Option<&Value>, got: Option<&Value>, exact: bool) {
+        match (expected, got) {
+            (Some(expected), Some(got)) => self.compare(at, expected, got, exact),
+            (Some(expected), None) => self.put(at, &shown(expected), ""),
+            (None, Some(got)) => self.put(at, "", &shown(got)),
+            (None, None) => {}
+        }
+    }
+
+    /// Of long texts the first line that differs.
+    fn text(&mut self, at: &str, expected: &str, got: &str) {
+        if !expected.contains('\n') && !got.contains('\n') {
+            return self.put(at, &shown(&expected.into()), &shown(&got.into()));
+        }
+        let (mut wanted, mut there) = (expected.split('\n'), got.split('\n'));
+        for line in 1.. {
+            let (wanted, there) = (wanted.next(), there.next());
+            if wanted != there {
+                let shown =
+                    |line: Option<&str>| line.map_or_else(String::new, |l| shown(&l.into()));
+                return self.put(&format!("{at} line {line}"), &shown(wanted), &shown(there));
+            }
+            if wanted.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn contains(&mut self, at: &str, expected: &Value, got: &Value) {
+        let (wanted, text) = (expected.as_str(), got.as_str().unwrap_or_default());
+        if wanted.is_none_or(|wanted| !text.contains(wanted)) {
+            self.put(at, &format!("a text with {}", shown(expected)), &shown(got));
+        }
+    }
+}
+
+/// Numbers are equal by value: 5 is 5.0.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(x), Value::Number(y)) => {
+            a == b || x.is_f64() != y.is_f64() && x.as_f64() == y.as_f64()
+        }
+        _ => a == b,
+    }
+}
+
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(MAX_SHOWN) {
+        None => text,
+        Some((at, _)) => format!("{}… ({} bytes)", &text[..at], text.len()),
+    }
+}
