@@ -7,6 +7,15 @@ WITH mine AS (
     WHERE r.rolname = session_user OR pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')
 ), home AS (
     SELECT n.oid, n.nspowner FROM pg_catalog.pg_namespace AS n WHERE n.nspname = $2::text
+), rights AS (
+    SELECT c.relname
+    FROM mine AS m, home AS h, pg_catalog.pg_class AS c
+    WHERE c.relnamespace = h.oid
+      AND CASE WHEN c.relkind IN ('r', 'p', 'v', 'm') THEN
+              pg_catalog.has_table_privilege(m.oid, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+              OR pg_catalog.has_any_column_privilege(m.oid, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
+          WHEN c.relkind = 'S' THEN pg_catalog.has_sequence_privilege(m.oid, c.oid, 'SELECT, USAGE, UPDATE')
+          ELSE false END
 )
 SELECT CASE
     WHEN session_user <> $1::text THEN 'the server takes it for ' || session_user
@@ -22,15 +31,9 @@ SELECT CASE
         THEN 'it is a member of ' || (SELECT min(rolname) FROM mine WHERE rolname LIKE 'pg\_%')
     WHEN EXISTS (SELECT FROM mine AS m, home AS h WHERE pg_catalog.has_schema_privilege(m.oid, h.oid, 'CREATE'))
         THEN 'it may create objects in the schema of the queue'
-    WHEN EXISTS (
-        SELECT FROM mine AS m, home AS h, pg_catalog.pg_class AS c
-        WHERE c.relnamespace = h.oid
-          AND CASE WHEN c.relkind IN ('r', 'p', 'v', 'm') THEN
-                  pg_catalog.has_table_privilege(m.oid, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
-                  OR pg_catalog.has_any_column_privilege(m.oid, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
-              WHEN c.relkind = 'S' THEN pg_catalog.has_sequence_privilege(m.oid, c.oid, 'SELECT, USAGE, UPDATE')
-              ELSE false END)
-        THEN 'it has rights on tables of the queue'
+    WHEN EXISTS (SELECT FROM rights) 
+        THEN 'it has rights on tables of the queue''s schema, on ' || (SELECT min(relname) FROM rights)
+             || ' for one: revoke them, or move what is yours into another schema'
     WHEN NOT EXISTS (SELECT FROM home AS h WHERE pg_catalog.has_schema_privilege(session_user, h.oid, 'USAGE'))
       OR EXISTS (
         SELECT FROM home AS h, pg_catalog.pg_proc AS p
