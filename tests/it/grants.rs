@@ -97,7 +97,7 @@ async fn a_grant_that_is_written_while_a_runner_runs_counts_for_the_next_attempt
 
     // Another value of the secret, put in place as a deployment does.
     fs::write(granting.path("new"), "rotated").expect("a file is written");
-    fs::rename(granting.path("new"), granting.path("signing")).expect("a file is written");
+    fs::rename(granting.path("new"), granting.path("signing")).expect("a file is renamed");
     runner.wait_for("the secret `webhook_signing` has another value");
     assert_eq!(granting.ending().await, "complete|-");
 
@@ -156,7 +156,7 @@ async fn a_hangup_reads_the_configuration_at_once_and_ends_nothing() {
 async fn a_secret_without_a_value_is_a_warning_and_an_error_of_those_who_use_it() {
     let granting = Granting::new().await;
     granting.write(&granting.grants());
-    fs::remove_file(granting.path("signing")).expect("a file is written");
+    fs::remove_file(granting.path("signing")).expect("a file is removed");
     let mut runner = granting.runner();
     runner.wait_for("the secret `webhook_signing`");
     runner.wait_for("has no value: the file");
