@@ -80,7 +80,7 @@ fn names(text: &str) -> BTreeSet<(String, bool)> {
 async fn every_function_and_view_that_the_documents_name_exists() {
     let scene = Scene::with(&[]).await;
     let functions = "SELECT proname FROM pg_proc WHERE pronamespace = 'pgtq'::regnamespace";
-    let views = "SELECT relname FROM pg_class WHERE relnamespace = 'pgtq'::regnamespace AND relkind IN ('v', 'r', 'p')";
+    let views = "SELECT relname FROM pg_class WHERE relnamespace = 'pgtq'::regnamespace AND relkind IN ('v', 'r', 'p', 'S')";
     let functions = scene.sql(functions).await;
     let views = scene.sql(views).await;
     let mut n_names = 0;
