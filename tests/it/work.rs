@@ -6,7 +6,7 @@ mod report;
 use std::fs;
 
 use hmac::{Hmac, KeyInit, Mac};
-use pgtq_tests::{HttpRequest, HttpServer, Runner, SmtpServer, repository};
+use pgtq_tests::{HttpRequest, HttpServer, Runner, SmtpServer, cli, plugin, repository};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
@@ -26,7 +26,7 @@ fn runner(scene: &Scene, toml: &str, env: &[(&str, &str)]) -> Runner {
 /// Pushes and waits for the result.
 #[track_caller]
 fn result(scene: &Scene, arguments: &[&str]) -> Value {
-    let all = [&["push"], arguments, &["--wait"]].concat();
+    let all = [&["push"], arguments, &["--wait=60s"]].concat();
     let text = scene.pgtq(&all).success();
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
@@ -48,6 +48,17 @@ async fn retry_now(scene: &Scene, id: &str) -> String {
             "SELECT error_code FROM pgtq.attempts WHERE task_id = {id}"
         ))
         .await
+}
+
+#[test]
+fn the_golden_cases_of_the_plugins_pass_in_the_real_sandbox() {
+    for (name, n_cases) in [("mailer", 2), ("webhook", 2), ("report", 2), ("images", 2)] {
+        let file = plugin(name).display().to_string();
+        let cases = repository().join("plugins").join(name).join("cases");
+        let cases = cases.display().to_string();
+        let told = cli("", &["test", &file, "--cases", &cases], "").success();
+        assert_eq!(told.lines().count(), n_cases, "{told}");
+    }
 }
 
 /// What a mail server on loopback takes to be granted.
@@ -142,7 +153,7 @@ async fn a_mail_server_of_the_pushers_choice_is_denied() {
     assert_eq!(ending(&scene, &id).await, "failed|1|denied");
     assert!(other.commands().is_empty());
     // The operator is told what to paste, and nobody is told the password.
-    runner.wait_for(&format!("tcp = [\"{}\"]", other.address()));
+    runner.wait_for(&format!("\"{}\"]", other.address()));
     let shown = scene.pgtq(&["logs", &id]).success() + &scene.pgtq(&["show", &id]).success();
     assert!(shown.contains(&other.address()), "{shown}");
     assert!(!(shown + &runner.stderr()).contains(PASSWORD.1));
@@ -213,7 +224,7 @@ async fn a_signed_webhook_comes_back_when_the_receiver_says_so() {
     let scene = Scene::with(&["webhook"]).await;
     let _runner = runner(&scene, &webhook_grants(&server), &[SIGNING]);
     let url = format!("url={}", server.url("/hooks?customer=7"));
-    let id = scene.push(&["deliver", &url, "event=order.paid", r#"body={"order": 7}"#]);
+    let id = scene.push(&["deliver", &url, "event=order.paid", r#"body:={"order": 7}"#]);
     // An hour, as the receiver says, and not seconds, as the handler's policy does.
     let due = format!("SELECT run_at - now() > '50 min' FROM pgtq.scheduled_tasks WHERE id = {id}");
     scene.wait_sql(&due, "t").await;
