@@ -307,7 +307,7 @@ fn a_failed_statement_dooms_the_attempt() {
         .run("stubborn", json!([]))
         .expect_err("it cannot succeed");
     assert_eq!(ctx.statements().len(), 2);
-    assert_eq!(error.code_text(), "sql");
+    assert_eq!(error.code_text(), "sql:25P02");
     assert!(error.message().contains("ON CONFLICT"), "{error}");
     assert_eq!(ctx.saved::<u8>(), None);
     ctx.next_attempt();

@@ -1,10 +1,12 @@
 //! Tests of whole processes: the program, a real Postgres, real plugins.
 
 mod bad_input;
+mod cases;
 mod concurrency;
 mod containment;
 mod crash;
 mod exactly_once;
+mod grants;
 mod lifecycle;
 mod live;
 mod native;

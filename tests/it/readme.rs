@@ -32,7 +32,12 @@ fn commands(text: &str) -> Vec<Vec<String>> {
 #[test]
 fn every_command_and_flag_that_the_documents_show_exists() {
     let mut shown = BTreeSet::new();
-    for path in ["README.md", "docs/plugins.md", "docs/sql.md"] {
+    for path in [
+        "README.md",
+        "docs/plugins.md",
+        "docs/sql.md",
+        "docs/grants.md",
+    ] {
         for words in commands(&document(path)) {
             let verb = words.first().cloned().unwrap_or_default();
             let output = program().args([&*verb, "--help"]).output().unwrap();

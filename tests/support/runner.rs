@@ -107,6 +107,11 @@ impl Runner {
         self.signal(libc::SIGINT);
     }
 
+    /// SIGHUP: reads its configuration anew.
+    pub fn hang_up(&self) {
+        self.signal(libc::SIGHUP);
+    }
+
     /// SIGSTOP: it stands still until [`Runner::resume`].
     pub fn pause(&self) {
         self.signal(libc::SIGSTOP);

@@ -45,7 +45,7 @@ impl Snapshot {
 
     /// Logs what a file asks for in vain, with the lines that would grant it.
     pub fn warn_of_refusals(&self, file: &str) {
-        let Some(needs) = self.needs(file).filter(|needs| needs.asked > needs.granted) else {
+        let Some(needs) = self.needs(file).filter(|needs| !needs.refused.is_empty()) else {
             return;
         };
         let (asked, granted) = (needs.asked, needs.granted);

@@ -49,14 +49,15 @@ impl Needs {
             .collect()
     }
 
-    /// The lines of `pgtq.toml` that grant `plugin` all of this on top of what
-    /// `grant` says. Capitals stand where only the operator knows what to write.
-    /// Empty if nothing is missing.
+    /// The lines of `pgtq.toml` that grant `plugin` what `grant` refuses, on top of
+    /// what it says. Capitals stand where only the operator knows what to write.
+    /// What is granted partly is left alone: a plugin may ask for any host, and
+    /// which ones it gets is the operator's decision. Empty if nothing is missing.
     pub fn toml(&self, plugin: &str, grant: &Grant) -> String {
         let missing: Vec<Asked> = self
             .against(grant)
             .into_iter()
-            .filter(|asked| asked.cover != Cover::Granted)
+            .filter(|asked| asked.cover == Cover::Refused)
             .collect();
         if missing.is_empty() {
             return String::new();
@@ -130,9 +131,14 @@ fn list<R: ToString>(key: &str, granted: &[R], missing: &[&str]) -> Option<Strin
         return None;
     }
     let granted = granted.iter().map(|rule| quoted(&rule.to_string()));
+    // Whoever pastes this should think about it first.
+    let hint = match missing.iter().any(|rule| rule.contains('*')) {
+        true => "   # or only the hosts that you mean",
+        false => "",
+    };
     let missing = missing.iter().map(|rule| quoted(rule));
     let all: Vec<String> = granted.chain(missing).collect();
-    Some(format!("{key} = [{}]", all.join(", ")))
+    Some(format!("{key} = [{}]{hint}", all.join(", ")))
 }
 
 /// A name as it stands in a key of TOML: quoted, if it has to be.
@@ -156,9 +162,11 @@ pub struct AskedOfPlugin {
     pub asked: usize,
     /// How many of them are granted as a whole.
     pub granted: usize,
-    /// The others, at most [`MAX_REFUSED`]: `http POST https://api.example.com (partly)`.
+    /// What is granted in part, at most [`MAX_REFUSED`]: `http https://*`.
+    pub partly: Vec<String>,
+    /// What is not granted at all, at most [`MAX_REFUSED`].
     pub refused: Vec<String>,
-    /// The lines of `pgtq.toml` that would grant them. Empty if nothing is
+    /// The lines of `pgtq.toml` that would grant the latter. Empty if nothing is
     /// missing, or too much for anybody to paste.
     pub toml: String,
 }
@@ -180,18 +188,13 @@ impl AskedOfPlugin {
         if all.is_empty() {
             return None;
         }
-        let refused: Vec<&Asked> = all
-            .iter()
-            .filter(|asked| asked.cover != Cover::Granted)
-            .collect();
+        let of = |cover| all.iter().filter(move |asked| asked.cover == cover);
+        let told = |cover| of(cover).take(MAX_REFUSED).map(Asked::to_string).collect();
         Some(AskedOfPlugin {
             asked: all.len(),
-            granted: all.len() - refused.len(),
-            refused: refused
-                .iter()
-                .take(MAX_REFUSED)
-                .map(ToString::to_string)
-                .collect(),
+            granted: of(Cover::Granted).count(),
+            partly: told(Cover::Partly),
+            refused: told(Cover::Refused),
             toml: Some(needs.toml(plugin, grant))
                 .filter(|toml| toml.len() <= MAX_TOML)
                 .unwrap_or_default(),
@@ -205,10 +208,7 @@ impl std::fmt::Display for Asked {
         if !self.what.is_empty() {
             write!(f, " {}", self.what)?;
         }
-        match self.cover {
-            Cover::Partly => f.write_str(" (partly)"),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 

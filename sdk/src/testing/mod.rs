@@ -216,7 +216,7 @@ impl TestCtx {
     /// # Errors
     /// What the handler answers, an error of code `arguments`, or that there is
     /// no such handler. Of code `denied`, whatever the handler made of it, if it
-    /// used something that is not in its `needs(...)`, and of code `sql` if it
+    /// used something that is not in its `needs(...)`, and of code `sql:25P02` if it
     /// succeeded in spite of a failed statement.
     pub fn run(&self, handler: &str, args: impl Serialize) -> Result<Value> {
         let args = serde_json::to_string(&args)?;

@@ -119,7 +119,7 @@ impl Record {
                 "the handler succeeded, but a statement of it failed, so its transaction cannot \
                  be committed: `{statement}`; where a conflict is expected, write `ON CONFLICT`"
             ))
-            .code("sql")),
+            .code("sql:25P02")),
             (.., result) => result,
         };
         match result.is_ok() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::task::{Failure, LogLine, NewTask, Outcome, Retries, Usage};
+use crate::task::{ErrorKind, Failure, LogLine, NewTask, Outcome, Retries, Usage};
 
 /// What happened.
 #[derive(Debug)]
@@ -26,7 +26,11 @@ pub(super) fn outcome(outcome: &Outcome) -> (&'static str, Value) {
             let result = serde_json::from_str(result);
             ("result", result.unwrap_or(Value::Null))
         }
-        Outcome::Retry { failure, after } => ("error", error(failure, true, *after)),
+        Outcome::Retry { failure, after } => {
+            // As `decide` has it: these do not get better by waiting.
+            let retry = failure.kind != ErrorKind::Arguments;
+            ("error", error(failure, retry, *after))
+        }
         Outcome::Fail { failure } => ("error", error(failure, false, None)),
         Outcome::Snooze { after } => ("snoozed_ms", millis(*after)),
         Outcome::Cancel { reason } => ("cancelled", reason.as_str().into()),

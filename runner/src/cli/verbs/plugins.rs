@@ -96,7 +96,7 @@ fn needs(needs: &Needs) -> String {
     asked.map(|(word, _)| *word).collect::<Vec<_>>().join(",")
 }
 
-/// `2 of 3 granted; refused: sql`.
+/// `2 of 4 granted, 1 partly; refused: sql`.
 fn granted(status: &Value) -> String {
     let count = |field: &str| {
         status
@@ -106,24 +106,25 @@ fn granted(status: &Value) -> String {
     let (Some(asked), Some(granted)) = (count("asked"), count("granted")) else {
         return String::new();
     };
-    let refused = status.pointer("/needs/refused").and_then(Value::as_array);
-    let refused: Vec<&str> = refused
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    match refused.as_slice() {
-        [] => format!("{granted} of {asked} granted"),
-        refused => format!(
-            "{granted} of {asked} granted; refused: {}",
-            refused.join(", ")
-        ),
+    let list = |field: &str| -> Vec<&str> {
+        let list = status.pointer(&format!("/needs/{field}"));
+        let items = list.and_then(Value::as_array).into_iter().flatten();
+        items.filter_map(Value::as_str).collect()
+    };
+    let (partly, refused) = (list("partly"), list("refused"));
+    let mut text = format!("{granted} of {asked} granted");
+    if !partly.is_empty() {
+        text.push_str(&format!(", {} partly", partly.len()));
     }
+    if !refused.is_empty() {
+        text.push_str(&format!("; refused: {}", refused.join(", ")));
+    }
+    text
 }
 
 /// The lines that would grant what some runner refuses, each once.
 fn lines_to_grant(runners: &[RunnerRow]) -> BTreeSet<&str> {
-    let statuses = runners.iter().flat_map(|runner| statuses(runner));
+    let statuses = runners.iter().flat_map(statuses);
     let lines = statuses.filter_map(|status| status.pointer("/needs/toml")?.as_str());
     lines.filter(|toml| !toml.is_empty()).collect()
 }

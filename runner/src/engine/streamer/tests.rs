@@ -50,7 +50,7 @@ fn serve(streamed: &Streamed, long: &[LongRunning], turn: u64) -> Vec<(i64, usiz
 }
 
 #[test]
-fn a_turn_has_room_for_so_many_lines_and_who_waited_is_next() {
+fn a_turn_has_room_for_so_many_lines_and_the_next_one_for_the_rest() {
     let streamed = Streamed::default();
     let long: Vec<_> = (1..=10).map(|task| attempt(task, 1_000, 0..0)).collect();
     let mut served = Vec::new();
@@ -63,6 +63,20 @@ fn a_turn_has_room_for_so_many_lines_and_who_waited_is_next() {
     let all: Vec<(i64, usize)> = (1..=10).map(|task| (task, 1_000)).collect();
     assert_eq!(served, all);
     assert_eq!(serve(&streamed, &long, 4), []);
+}
+
+#[test]
+fn attempts_that_never_stop_talking_take_turns() {
+    let streamed = Streamed::default();
+    let long = [
+        attempt(1, u64::MAX - 1, 0..0),
+        attempt(2, u64::MAX - 1, 0..0),
+    ];
+    let served: Vec<i64> = (1..=4)
+        .flat_map(|turn| serve(&streamed, &long, turn))
+        .map(|(task, _)| task)
+        .collect();
+    assert_eq!(served, [1, 2, 1, 2]);
 }
 
 #[test]

@@ -198,7 +198,7 @@ async fn what_is_published_of_a_file_says_what_it_is_refused() {
     assert_eq!(
         report[0]["needs"],
         serde_json::json!({
-            "asked": 2, "granted": 0, "refused": ["sql", "files /data"],
+            "asked": 2, "granted": 0, "partly": [], "refused": ["sql", "files /data"],
             "toml": "[grants.a]\nsql = \"ROLE\"\nfiles.\"/data\" = \"DIRECTORY\"\n",
         })
     );

@@ -172,7 +172,7 @@ async fn a_handler_that_asks_whether_it_was_cancelled_ends_by_itself() {
         let attempt = attempt(args);
         let signal = Arc::clone(&attempt.signal);
         let running = tokio::spawn(heed.call(attempt));
-        while !signal.heeds_cancel() {
+        while !signal.heeds_cancel() && !running.is_finished() {
             tokio::task::yield_now().await;
         }
         signal.stop(Stop::Cancel);

@@ -206,9 +206,10 @@ async fn a_name_that_leads_where_nobody_granted_is_refused() {
 
 #[tokio::test]
 async fn what_only_one_side_says_is_refused_with_what_the_other_has_to_say() {
-    let granted = scene(&["smtp.example.com:25"], &[]).grant;
-    let asked = scene(&["smtp.example.com:25"], &[]).needs;
-    let steps = json!([{"connect": "smtp.example.com:25"}, {"connect": "10.0.0.1:25"}]);
+    let both = &["smtp.example.com:25", "127.0.0.1:1"];
+    let granted = scene(both, &[]).grant;
+    let asked = scene(both, &[]).needs;
+    let steps = json!([{"connect": "smtp.example.com:25"}, {"connect": "127.0.0.1:1"}]);
     let not_asked = Scene {
         needs: json!({"sql": true}),
         grant: granted.clone(),

@@ -24,13 +24,13 @@ pub(super) async fn directories(
     if state.access.is_none() {
         return Ok(Vec::new());
     }
-    if state.wasi_parts().0.files.directories.is_none() {
+    if state.wasi_parts().0.files().directories.is_none() {
         let opened = open(state).await;
-        state.wasi_parts().0.files.directories = Some(opened);
+        state.wasi_parts().0.files().directories = Some(opened);
     }
     let (wasi, table) = state.wasi_parts();
     let mut directories = Vec::new();
-    for (dir, name) in wasi.files.directories.iter().flatten() {
+    for (dir, name) in wasi.files().directories.iter().flatten() {
         let descriptor = table.push(Descriptor::Dir(dir.clone()))?;
         directories.push((descriptor, name.clone()));
     }
@@ -90,7 +90,7 @@ fn sort(access: &Access) -> (Vec<(String, FileGrant)>, Vec<String>) {
 
 fn denied(name: &str) -> Denied {
     Denied {
-        what: format!("the directory {name}"),
+        what: format!("the directory {}", name.escape_debug()),
         need: None,
         grant: Some(format!(
             "files.{} = \"/a/directory/of/this/machine\"",

@@ -141,7 +141,7 @@ fn link_opening(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         |mut store, number| {
             let state = store.data_mut();
             HostDescriptor::drop(&mut state.filesystem(), Resource::new_own(number))?;
-            state.wasi_parts().0.files.tickets.remove(&number);
+            state.wasi_parts().0.files().tickets.remove(&number);
             Ok(())
         },
     )?;
@@ -149,14 +149,14 @@ fn link_opening(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     types.resource("directory-entry-stream", listing, |mut store, number| {
         let state = store.data_mut();
         HostDirectoryEntryStream::drop(&mut state.filesystem(), Resource::new_own(number))?;
-        state.wasi_parts().0.files.tickets.remove(&number);
+        state.wasi_parts().0.files().tickets.remove(&number);
         Ok(())
     })
 }
 
 /// Takes bytes of the budget.
 fn take(state: &mut State, bytes: u64) -> FsResult<()> {
-    Ok(state.wasi_parts().0.files.written.take(bytes)?)
+    Ok(state.wasi_parts().0.files().written.take(bytes)?)
 }
 
 /// What a write beyond a file's end skips counts like what it writes: it is
@@ -188,14 +188,14 @@ async fn open_at(
         // What is wrong is said again by the call itself.
         _ => {}
     }
-    let Some(ticket) = state.wasi_parts().0.files.files.take().await else {
+    let Some(ticket) = state.wasi_parts().0.files().files.take().await else {
         return Err(too_many(state, "files", OPEN_FILES).into());
     };
     let opened = state
         .filesystem()
         .open_at(fd, follow, path, open, flags)
         .await?;
-    let tickets = &mut state.wasi_parts().0.files.tickets;
+    let tickets = &mut state.wasi_parts().0.files().tickets;
     tickets.insert(opened.rep(), ticket);
     Ok(opened)
 }
@@ -209,18 +209,18 @@ fn is_file_or_directory(kind: DescriptorType) -> bool {
 }
 
 async fn read_directory(state: &mut State, fd: Fd) -> FsResult<Resource<ReaddirIterator>> {
-    let Some(ticket) = state.wasi_parts().0.files.listings.take().await else {
+    let Some(ticket) = state.wasi_parts().0.files().listings.take().await else {
         return Err(too_many(state, "directory listings", OPEN_LISTINGS).into());
     };
     let listing = state.filesystem().read_directory(fd).await?;
-    let tickets = &mut state.wasi_parts().0.files.tickets;
+    let tickets = &mut state.wasi_parts().0.files().tickets;
     tickets.insert(listing.rep(), ticket);
     Ok(listing)
 }
 
 /// WASI has no error for it; this one says to try again later.
 fn too_many(state: &mut State, what: &str, limit: usize) -> ErrorCode {
-    let told = std::mem::replace(&mut state.wasi_parts().0.files.told, true);
+    let told = std::mem::replace(&mut state.wasi_parts().0.files().told, true);
     if !told {
         let message = format!(
             "an attempt may have {limit} {what} open at a time, and all attempts of a runner together not many more; close some before opening others"
@@ -237,8 +237,8 @@ fn count_output(
     stream: Resource<DynOutputStream>,
 ) -> FsResult<Resource<DynOutputStream>> {
     let (wasi, table) = state.wasi_parts();
-    let meter = Arc::clone(&wasi.files.written);
-    let ticket = wasi.files.tickets.get(&number).cloned();
+    let meter = Arc::clone(&wasi.files().written);
+    let ticket = wasi.files().tickets.get(&number).cloned();
     budget_output(table, &stream, Some(meter), ticket)?;
     Ok(stream)
 }
@@ -250,7 +250,7 @@ fn keep_input(
     stream: Resource<DynInputStream>,
 ) -> FsResult<Resource<DynInputStream>> {
     let (wasi, table) = state.wasi_parts();
-    let ticket = wasi.files.tickets.get(&number).cloned();
+    let ticket = wasi.files().tickets.get(&number).cloned();
     budget_input(table, &stream, None, ticket)?;
     Ok(stream)
 }

@@ -86,11 +86,15 @@ async fn look_up(state: &mut State, name: &str) -> Result<Vec<IpAddr>, ErrorCode
         Ok(destination) => destination,
         Err(denied) => return Err(refuse(state, denied)),
     };
-    if let Some(known) = wasi.tcp.reach.answer(&host) {
+    if let Some(known) = wasi.tcp().reach.answer(&host) {
         return Ok(known.to_vec());
     }
-    wasi.tcp.n_lookups += 1;
-    if wasi.tcp.n_lookups > LOOKUPS {
+    wasi.tcp().n_lookups += 1;
+    if wasi.tcp().n_lookups > LOOKUPS {
+        say(
+            state,
+            &format!("an attempt may look up {LOOKUPS} names, and wants to look up more"),
+        );
         return Err(ErrorCode::TemporaryResolverFailure);
     }
     let (net, grant) = (access.net.clone(), access.grant.clone());
@@ -101,7 +105,7 @@ async fn look_up(state: &mut State, name: &str) -> Result<Vec<IpAddr>, ErrorCode
         Ok(found) => {
             let addresses: Vec<IpAddr> = found.iter().map(|a| a.ip().to_canonical()).collect();
             let (wasi, _) = state.wasi_parts();
-            wasi.tcp.reach.learn(&host, addresses.clone());
+            wasi.tcp().reach.learn(&host, addresses.clone());
             Ok(addresses)
         }
         Err(error) => Err(failed(state, &error)),
@@ -113,13 +117,17 @@ fn failed(state: &mut State, error: &NetError) -> ErrorCode {
         let denied = reach::led_astray(access, error);
         return refuse(state, denied);
     }
-    let message = error.to_string();
-    if state.wasi_parts().0.tcp.reach.is_news(&message) {
-        let _ = lock(&state.logs).write(LogLevel::Warn, &message, "");
-    }
+    say(state, &error.to_string());
     match error {
         NetError::Lookup { .. } => ErrorCode::NameUnresolvable,
         NetError::BadHost(_) => ErrorCode::InvalidArgument,
         _ => ErrorCode::TemporaryResolverFailure,
+    }
+}
+
+/// Into the attempt's log, once.
+fn say(state: &mut State, message: &str) {
+    if state.wasi_parts().0.tcp().reach.is_news(message) {
+        let _ = lock(&state.logs).write(LogLevel::Warn, message, "");
     }
 }

@@ -17,6 +17,8 @@ mod meter;
 mod reach;
 mod tcp;
 
+use std::sync::Arc;
+
 use wasmtime::component::Linker;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::p2::bindings::{cli, random};
@@ -33,31 +35,49 @@ const VERSION: &str = "0.2.12";
 const MAX_RANDOM: u64 = 64 << 10;
 
 /// What one store has of WASI. Made when the guest first asks for it: most
-/// never do, and it costs two random generators.
+/// never do, and it costs two random generators. What files and TCP need is made
+/// when the guest asks for those: an attempt that only looks at the clock pays
+/// for none of it.
 pub(super) struct Wasi {
     pub(super) ctx: WasiCtx,
-    files: files::Files,
-    tcp: tcp::Tcp,
+    files: Option<Box<files::Files>>,
+    tcp: Option<Box<tcp::Tcp>>,
+    checked: tcp::Checked,
+    limits: Arc<Limits>,
+    logs: SharedLogs,
 }
 
 impl Wasi {
-    pub(super) fn new(limits: &Limits, logs: &SharedLogs) -> Self {
-        let tcp = tcp::Tcp::new(limits, logs);
+    pub(super) fn new(limits: &Arc<Limits>, logs: &SharedLogs) -> Self {
+        let checked = tcp::Checked::default();
         let mut builder = WasiCtx::builder();
         builder
             .stdout(Stdio::stdout(logs))
             .stderr(Stdio::stderr(logs))
             .max_random_size(MAX_RANDOM)
             .allow_tcp(true)
-            .socket_addr_check(tcp.gate())
+            .socket_addr_check(tcp::gate(Arc::clone(&checked)))
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .allow_blocking_current_thread(false);
         Wasi {
             ctx: builder.build(),
-            files: files::Files::new(limits, logs),
-            tcp,
+            files: None,
+            tcp: None,
+            checked,
+            limits: Arc::clone(limits),
+            logs: SharedLogs::clone(logs),
         }
+    }
+
+    fn files(&mut self) -> &mut files::Files {
+        let make = || Box::new(files::Files::new(&self.limits, &self.logs));
+        self.files.get_or_insert_with(make)
+    }
+
+    fn tcp(&mut self) -> &mut tcp::Tcp {
+        let make = || Box::new(tcp::Tcp::new(&self.limits, &self.logs, &self.checked));
+        self.tcp.get_or_insert_with(make)
     }
 }
 

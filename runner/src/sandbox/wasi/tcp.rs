@@ -29,7 +29,7 @@ use crate::sandbox::state::{SharedLogs, State, lock};
 use crate::task::{Limits, LogLevel};
 
 /// Addresses that were checked, shared with the check that wasmtime makes itself.
-type Checked = Arc<Mutex<BTreeSet<SocketAddr>>>;
+pub(super) type Checked = Arc<Mutex<BTreeSet<SocketAddr>>>;
 type Allowed = Pin<Box<dyn Future<Output = bool> + Send + Sync>>;
 
 /// What one attempt has of TCP.
@@ -47,36 +47,35 @@ pub(super) struct Tcp {
 }
 
 impl Tcp {
-    pub(super) fn new(limits: &Limits, logs: &SharedLogs) -> Self {
+    pub(super) fn new(limits: &Limits, logs: &SharedLogs, checked: &Checked) -> Self {
         Tcp {
             reach: Reach::default(),
             n_lookups: 0,
-            checked: Checked::default(),
+            checked: Arc::clone(checked),
             connections: 0,
             bytes: Meter::new(limits.tcp_bytes, over_budget, libc::ECONNABORTED, logs),
             rooms: HashMap::new(),
             told: false,
         }
     }
+}
 
-    /// The check that wasmtime makes before each use of an address. It knows what
-    /// `start-connect` found allowed, and would refuse all if that were not called.
-    pub(super) fn gate(
-        &self,
-    ) -> impl Fn(SocketAddr, SocketAddrUse) -> Allowed + Send + Sync + 'static {
-        let checked = Arc::clone(&self.checked);
-        move |address, usage| {
-            let allowed = match usage {
-                SocketAddrUse::TcpConnect => checked
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .contains(&address),
-                // What connecting does by itself: any address of this machine, any port.
-                SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,
-                _ => false,
-            };
-            Box::pin(ready(allowed))
-        }
+/// The check that wasmtime makes before each use of an address. It knows what
+/// `start-connect` found allowed, and would refuse all if that were not called.
+pub(super) fn gate(
+    checked: Checked,
+) -> impl Fn(SocketAddr, SocketAddrUse) -> Allowed + Send + Sync + 'static {
+    move |address, usage| {
+        let allowed = match usage {
+            SocketAddrUse::TcpConnect => checked
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains(&address),
+            // What connecting does by itself: any address of this machine, any port.
+            SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,
+            _ => false,
+        };
+        Box::pin(ready(allowed))
     }
 }
 
@@ -118,7 +117,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         |mut store, number| {
             let state = store.data_mut();
             HostTcpSocket::drop(&mut state.sockets(), Resource::new_own(number))?;
-            state.wasi_parts().0.tcp.rooms.remove(&number);
+            state.wasi_parts().0.tcp().rooms.remove(&number);
             Ok(())
         },
     )
@@ -130,14 +129,14 @@ async fn create_socket(state: &mut State, family: IpAddressFamily) -> SocketResu
         return Err(refuse(state, nothing_asked("HOST")).into());
     };
     let net = Arc::clone(&access.net);
-    if state.wasi_parts().0.tcp.rooms.len() >= state.limits.tcp_connections as usize {
+    if state.wasi_parts().0.tcp().rooms.len() >= state.limits.tcp_connections as usize {
         return Err(too_many(state).into());
     }
     let Ok(room) = net.room(deadline(state)).await else {
         return Err(ErrorCode::NewSocketLimit.into());
     };
     let socket = state.sockets().create_tcp_socket(family)?;
-    state.wasi_parts().0.tcp.rooms.insert(socket.rep(), room);
+    state.wasi_parts().0.tcp().rooms.insert(socket.rep(), room);
     Ok(socket)
 }
 
@@ -152,11 +151,11 @@ fn start_connect(
     let Some(access) = access else {
         return Err(ErrorCode::AccessDenied.into());
     };
-    if let Err(denied) = wasi.tcp.reach.check(access, address) {
+    if let Err(denied) = wasi.tcp().reach.check(access, address) {
         return Err(refuse(state, denied).into());
     }
     let limit = state.limits.tcp_connections;
-    let tcp = &mut state.wasi_parts().0.tcp;
+    let tcp = state.wasi_parts().0.tcp();
     if tcp.connections >= limit {
         return Err(too_many(state).into());
     }
@@ -170,7 +169,8 @@ fn start_connect(
 fn finish_connect(state: &mut State, socket: Socket) -> SocketResult<Streams> {
     let (input, output) = state.sockets().finish_connect(socket)?;
     let (wasi, table) = state.wasi_parts();
-    let meter = || Some(Arc::clone(&wasi.tcp.bytes));
+    let bytes = Arc::clone(&wasi.tcp().bytes);
+    let meter = || Some(Arc::clone(&bytes));
     budget_input(table, &input, meter(), None)?;
     budget_output(table, &output, meter(), None)?;
     Ok((input, output))
@@ -178,14 +178,14 @@ fn finish_connect(state: &mut State, socket: Socket) -> SocketResult<Streams> {
 
 /// Logs a denial, unless the log has it already.
 pub(super) fn refuse(state: &mut State, denied: Denied) -> ErrorCode {
-    if state.wasi_parts().0.tcp.reach.is_news(&denied.what) {
+    if state.wasi_parts().0.tcp().reach.is_news(&denied.what) {
         let _ = denied.tell(state);
     }
     ErrorCode::AccessDenied
 }
 
 fn too_many(state: &mut State) -> ErrorCode {
-    if !std::mem::replace(&mut state.wasi_parts().0.tcp.told, true) {
+    if !std::mem::replace(&mut state.wasi_parts().0.tcp().told, true) {
         let message = format!(
             "this attempt may open {} TCP connections, and wants to open more; raise `tcp_connections`",
             state.limits.tcp_connections

@@ -94,10 +94,10 @@ pub(super) fn describe(db: &DbError) -> String {
         told.push_str(": ");
         told.push_str(more);
     }
-    if let Some(constraint) = db.constraint() {
-        if !told.contains(constraint) {
-            told.push_str(&format!(" (constraint {constraint})"));
-        }
+    if let Some(constraint) = db.constraint()
+        && !told.contains(constraint)
+    {
+        told.push_str(&format!(" (constraint {constraint})"));
     }
     if told.len() > MESSAGE_BYTES {
         let end = (0..=MESSAGE_BYTES)

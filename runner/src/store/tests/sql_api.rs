@@ -159,3 +159,41 @@ async fn pruning_drops_old_days_with_their_keys_and_makes_new_ones() {
         "2"
     );
 }
+
+/// The statements of the first `sql` block of docs/sql.md behind `heading`.
+fn documented(heading: &str, schema: &str) -> String {
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/sql.md");
+    let docs = std::fs::read_to_string(docs).expect("the docs");
+    let (_, rest) = docs.split_once(heading).expect("the heading");
+    let (_, rest) = rest.split_once("```sql\n").expect("a block");
+    let (block, _) = rest.split_once("```").expect("its end");
+    block
+        .replace("SCHEMA pgtq ", &format!("SCHEMA {schema} "))
+        .replace("pgtq.", &format!("{schema}."))
+}
+
+#[tokio::test]
+async fn a_role_with_the_documented_rights_pushes_and_no_other_does() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let schema = store.config().schema.as_str();
+    let role = format!("{schema}_app");
+    client
+        .batch_execute(&format!(
+            "CREATE ROLE {role}; GRANT USAGE ON SCHEMA {schema} TO {role}; SET ROLE {role}"
+        ))
+        .await
+        .expect("a role");
+    assert!(client.batch_execute("SELECT push('a')").await.is_err());
+    let grants =
+        documented("A role that pushes needs", schema).replace("TO app;", &format!("TO {role};"));
+    client
+        .batch_execute(&format!("RESET ROLE; {grants} SET ROLE {role}"))
+        .await
+        .expect("the documented rights");
+    client
+        .batch_execute("SELECT push('a', key => 'k'); SELECT push('a', '{}', delay => '1 hour')")
+        .await
+        .expect("pushes");
+    assert!(client.batch_execute("SELECT cancel(1)").await.is_err());
+}

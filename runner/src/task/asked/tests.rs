@@ -62,7 +62,8 @@ fn without_a_grant_everything_is_refused() {
 fn with_a_grant_of_everything_nothing_is_missing() {
     let sum = AskedOfPlugin::of("mailer", [&everything()], &full()).expect("it asks");
     assert_eq!((sum.asked, sum.granted), (6, 6));
-    assert!(sum.refused.is_empty() && sum.toml.is_empty(), "{sum:?}");
+    assert!(sum.refused.is_empty() && sum.partly.is_empty(), "{sum:?}");
+    assert_eq!(sum.toml, "");
 }
 
 #[test]
@@ -72,21 +73,38 @@ fn who_asks_for_nothing_has_no_sum() {
 
 #[test]
 fn the_lines_to_paste_keep_what_is_granted_already() {
-    let mut grant = Grant::default();
-    grant.http = vec!["https://api.mail.example".parse().expect("a rule")];
+    let grant = Grant {
+        http: vec!["https://other.example".parse().expect("a rule")],
+        tcp: vec!["smtp.example.com:25".parse().expect("a rule")],
+        ..Grant::default()
+    };
     let sum = AskedOfPlugin::of("mail.er", [&everything()], &grant).expect("it asks");
-    assert_eq!((sum.asked, sum.granted), (6, 1));
-    assert_eq!(sum.refused[0], "http https://* (partly)");
+    assert_eq!((sum.asked, sum.granted), (6, 0));
+    assert_eq!(sum.partly, ["http https://*"]);
     assert_eq!(
         sum.toml,
         r#"[grants."mail.er"]
-http = ["https://api.mail.example", "https://*"]
-tcp = ["smtp.example.com:587"]
+http = ["https://other.example", "POST https://api.mail.example/v3"]
+tcp = ["smtp.example.com:25", "smtp.example.com:587"]
 sql = "ROLE"
 secrets.stripe = { hosts = ["api.mail.example"] }
 files."/data" = "DIRECTORY"
 "#
     );
+}
+
+#[test]
+fn any_host_is_not_offered_without_a_word_and_not_at_all_where_some_are_granted() {
+    let any = needs(r#"{"http":["POST https://*:*"]}"#);
+    assert_eq!(
+        any.toml("a", &Grant::default()),
+        "[grants.a]\nhttp = [\"POST https://*:*\"]   # or only the hosts that you mean\n"
+    );
+    let some = Grant {
+        http: vec!["https://a".parse().expect("a rule")],
+        ..Grant::default()
+    };
+    assert_eq!(any.toml("a", &some), "");
 }
 
 #[test]
@@ -107,10 +125,11 @@ fn handlers_of_one_plugin_ask_together() {
 
 #[test]
 fn a_flood_of_needs_is_cut() {
-    let mut flood = Needs::default();
-    flood.files = (0..5_000)
-        .map(|n| format!("/a/long/directory/{n}"))
-        .collect();
+    let dirs = 0..5_000;
+    let flood = Needs {
+        files: dirs.map(|n| format!("/a/long/directory/{n}")).collect(),
+        ..Needs::default()
+    };
     let sum = AskedOfPlugin::of("a", [&flood], &Grant::default()).expect("it asks");
     assert_eq!((sum.asked, sum.granted), (5_000, 0));
     assert_eq!(sum.refused.len(), MAX_REFUSED);

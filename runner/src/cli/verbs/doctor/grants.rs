@@ -84,7 +84,7 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
     for (plugin, handlers) in &plugins {
         let needs = handlers.iter().map(|handler| &handler.needs);
         let asked = AskedOfPlugin::of(plugin, needs, &book.of(plugin));
-        if let Some(asked) = asked.filter(|asked| asked.granted < asked.asked) {
+        if let Some(asked) = asked.filter(|asked| !asked.refused.is_empty()) {
             checks.push(Check {
                 name: "grants",
                 status: Status::Warn,
@@ -102,7 +102,7 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
     if checks.len() == before && !book.plugins.is_empty() {
         checks.push(ok(
             "grants",
-            "all that plugins ask for is granted".to_owned(),
+            "nothing that plugins ask for is refused".to_owned(),
         ));
     }
     checks

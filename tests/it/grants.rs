@@ -1,0 +1,295 @@
+//! Grants that are written, broken, withdrawn and granted anew while a runner runs,
+//! and what each verb shows of them.
+
+use std::fs;
+
+use pgtq_tests::{HttpServer, Runner, wait_until};
+use serde_json::Value;
+
+use crate::scene::Scene;
+
+/// The plugin `webhook` sends a request signed with a secret that it reads: two
+/// things to be granted.
+const VALUE: &str = "the value of the secret";
+
+/// A scene with a configuration file that may change.
+struct Granting {
+    scene: Scene,
+    server: HttpServer,
+}
+
+impl Granting {
+    async fn new() -> Self {
+        let granting = Granting {
+            scene: Scene::with(&["webhook"]).await,
+            server: HttpServer::start(|_| (204, vec![], vec![])),
+        };
+        granting.write("");
+        fs::write(granting.path("signing"), format!("{VALUE}\n")).expect("a file is written");
+        granting
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.scene.plugins.path().join(name)
+    }
+
+    fn file(&self) -> String {
+        self.path("pgtq.toml").display().to_string()
+    }
+
+    /// Writes in place, as most editors do.
+    fn write(&self, text: &str) {
+        fs::write(self.path("pgtq.toml"), text).expect("a file is written");
+    }
+
+    /// All that the plugin needs.
+    fn grants(&self) -> String {
+        format!(
+            "[grants.webhook]\nhttp = ['POST {}', 'POST https://hooks.example.com']\n\
+             secrets.webhook_signing = {{ read = true }}\n\
+             [secrets.webhook_signing]\nfile = 'signing'\n",
+            self.server.url("/")
+        )
+    }
+
+    fn runner(&self) -> Runner {
+        self.scene
+            .runner_under(&[], &[("PGTQ_CONFIG", &self.file())])
+    }
+
+    /// Runs `pgtq` with this configuration.
+    fn pgtq(&self, arguments: &[&str]) -> pgtq_tests::Finished {
+        let file = self.file();
+        let all = [arguments, &["--config", &file]].concat();
+        self.scene.pgtq(&all)
+    }
+
+    fn push(&self) -> String {
+        let url = format!("url={}", self.server.url("/"));
+        self.scene
+            .push(&["deliver", &url, "event=e", "body={}", "--retries", "0"])
+    }
+
+    /// How a new task ends: its state and its word for programs.
+    async fn ending(&self) -> String {
+        let id = self.push();
+        self.scene.wait_all().await;
+        let sql = format!("SELECT state, error_code FROM pgtq.tasks WHERE id = {id}");
+        self.scene.sql(&sql).await
+    }
+}
+
+fn n_said(runner: &Runner, text: &str) -> usize {
+    runner.stderr().matches(text).count()
+}
+
+#[tokio::test]
+async fn a_grant_that_is_written_while_a_runner_runs_counts_for_the_next_attempt() {
+    let granting = Granting::new().await;
+    let mut runner = granting.runner();
+    runner.wait_for("plugin webhook.wasm asks for what is not granted");
+    runner.wait_for("secrets.webhook_signing = { read = true }");
+    assert_eq!(granting.ending().await, "failed|denied");
+
+    granting.write(&granting.grants());
+    runner.wait_for("plugin `webhook` is granted http, secrets now");
+    assert_eq!(granting.ending().await, "complete|-");
+
+    // Another value of the secret, put in place as a deployment does.
+    fs::write(granting.path("new"), "rotated").expect("a file is written");
+    fs::rename(granting.path("new"), granting.path("signing")).expect("a file is renamed");
+    runner.wait_for("the secret `webhook_signing` has another value");
+    assert_eq!(granting.ending().await, "complete|-");
+
+    granting.write("# nothing any more\n");
+    runner.wait_for("plugin `webhook` is granted nothing any more: http, secrets withdrawn");
+    assert_eq!(granting.ending().await, "failed|denied");
+    let said = runner.stderr();
+    assert!(!said.contains(VALUE) && !said.contains("rotated"), "{said}");
+}
+
+#[tokio::test]
+async fn a_broken_configuration_keeps_the_grants_that_were() {
+    let granting = Granting::new().await;
+    granting.write(&granting.grants());
+    let mut runner = granting.runner();
+    assert_eq!(granting.ending().await, "complete|-");
+
+    let broken = format!("{}[grants.webhook]\n", granting.grants());
+    granting.write(&broken);
+    let complaint = "the configuration is wrong, the old grants stay";
+    runner.wait_for(complaint);
+    runner.wait_for("pgtq.toml` line 6");
+    assert_eq!(granting.ending().await, "complete|-");
+    // A slip in any other section is one, too.
+    granting.write(
+        &granting
+            .grants()
+            .replace("[secrets", "[limits]\nfule = 1\n[secrets"),
+    );
+    wait_until("the second mistake is told", || {
+        n_said(&runner, complaint) == 2
+    });
+    runner.wait_for("unknown setting `limits.fule`");
+    assert_eq!(granting.ending().await, "complete|-");
+
+    granting.write(&format!("[run]\nname = 'x'\n{}", granting.grants()));
+    runner.wait_for("in force after a restart: run.name");
+    assert_eq!(n_said(&runner, complaint), 2, "each mistake is told once");
+    assert_eq!(granting.ending().await, "complete|-");
+}
+
+#[tokio::test]
+async fn a_hangup_reads_the_configuration_at_once_and_ends_nothing() {
+    let granting = Granting::new().await;
+    granting.write(&granting.grants());
+    let mut runner = granting.runner();
+    runner.hang_up();
+    runner.wait_for("grants and secrets are as they were");
+    granting.write("");
+    runner.hang_up();
+    runner.wait_for("plugin `webhook` is granted nothing any more");
+    assert_eq!(granting.ending().await, "failed|denied");
+}
+
+#[tokio::test]
+async fn a_secret_without_a_value_is_a_warning_and_an_error_of_those_who_use_it() {
+    let granting = Granting::new().await;
+    granting.write(&granting.grants());
+    fs::remove_file(granting.path("signing")).expect("a file is removed");
+    let mut runner = granting.runner();
+    runner.wait_for("the secret `webhook_signing`");
+    runner.wait_for("has no value: the file");
+    assert_eq!(granting.ending().await, "failed|unavailable");
+    fs::write(granting.path("signing"), VALUE).expect("a file is written");
+    runner.wait_for("the secret `webhook_signing` has a value now");
+    assert_eq!(granting.ending().await, "complete|-");
+}
+
+/// A renamed file is another plugin to the operator.
+#[tokio::test]
+async fn a_renamed_plugin_has_the_grants_of_its_new_name() {
+    let granting = Granting::new().await;
+    granting.write(
+        &granting
+            .grants()
+            .replace("[grants.webhook]", "[grants.hooks]"),
+    );
+    let mut runner = granting.runner();
+    assert_eq!(granting.ending().await, "failed|denied");
+    fs::rename(granting.path("webhook.wasm"), granting.path("hooks.wasm"))
+        .expect("a file is written");
+    runner.wait_for("plugin file has a new name");
+    assert_eq!(granting.ending().await, "complete|-");
+}
+
+/// Asked, granted and refused, the same from every verb, and never a value.
+#[tokio::test]
+async fn every_verb_shows_what_is_asked_granted_and_refused() {
+    let granting = Granting::new().await;
+    let wasm = granting.path("webhook.wasm").display().to_string();
+    let config = granting
+        .grants()
+        .replace("secrets.webhook_signing = {", "# {");
+    granting.write(&config);
+    let _runner = granting.runner();
+
+    let inspected: Value = json(&granting.pgtq(&["inspect", &wasm, "--json"]).success());
+    let answers: Vec<String> = inspected["asked"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|asked| {
+            format!(
+                "{} {}: {}",
+                text(asked, "need"),
+                text(asked, "what"),
+                text(asked, "answer")
+            )
+        })
+        .collect();
+    assert_eq!(
+        answers,
+        [
+            "http POST https://*:*: partly",
+            "http POST http://*:*: partly",
+            "secret webhook_signing: refused"
+        ]
+    );
+    assert_eq!(
+        text(&inspected, "toml"),
+        "[grants.webhook]\nsecrets.webhook_signing = { read = true }\n"
+    );
+
+    let needs = "0 of 3 granted, 2 partly; refused: secret webhook_signing";
+    wait_until("the runner has told what it refuses", || {
+        granting.pgtq(&["plugins"]).success().contains(needs)
+    });
+    let listed = granting.pgtq(&["plugins", "--handlers"]).success();
+    assert!(listed.contains("\thttp,secrets\t"), "{listed}");
+    let published = "SELECT plugins->0->'needs'->>'granted' FROM pgtq.runners";
+    assert_eq!(granting.scene.sql(published).await, "0");
+
+    let plugins = granting.scene.plugins.path().display().to_string();
+    let mut all =
+        config + "[grants.webhok]\nsql = 'x'\n[secrets.none]\nenv = 'PGTQ_TEST_NOT_SET'\n";
+    all = format!("[plugins]\ndir = '{plugins}'\n{all}");
+    granting.write(&all);
+    let said = granting.pgtq(&["doctor", "--output", "jsonl"]);
+    for expected in [
+        "the environment variable PGTQ_TEST_NOT_SET is not set",
+        "there is no webhok.wasm",
+        "did you mean [grants.webhook]?",
+        "webhook.wasm asks for what is not granted: secret webhook_signing",
+        "granted to no plugin: none, webhook_signing",
+    ] {
+        assert!(said.stdout.contains(expected), "{expected}\n{said:?}");
+    }
+    let shown = granting.pgtq(&["config", "show", "--origin"]).success();
+    assert!(shown.contains("grants.webhook.http\tPOST http"), "{shown}");
+    let place = granting.path("signing").display().to_string();
+    assert!(
+        shown.contains(&format!("secrets.webhook_signing\tfile {place}\t")),
+        "{shown}"
+    );
+    for output in [
+        inspected.to_string(),
+        listed,
+        said.stdout,
+        said.stderr,
+        shown,
+    ] {
+        assert!(!output.contains(VALUE), "{output}");
+    }
+}
+
+#[tokio::test]
+async fn call_has_the_grants_of_the_files_name_and_no_sql() {
+    let granting = Granting::new().await;
+    let wasm = granting.path("webhook.wasm").display().to_string();
+    let url = format!("url={}", granting.server.url("/"));
+    let call = ["call", wasm.as_str(), "deliver", &url, "event=e", "body={}"];
+    let denied = granting.pgtq(&call);
+    assert_eq!(denied.code, Some(6));
+    assert!(denied.stderr.contains("code: denied"), "{denied:?}");
+    granting.write(&granting.grants());
+    let done = granting.pgtq(&call).success();
+    assert!(done.contains("\"status\":204"), "{done}");
+    assert_eq!(granting.server.requests().len(), 1);
+
+    let report = pgtq_tests::plugin("report").display().to_string();
+    granting.write("[grants.report]\nsql = 'reports'\n");
+    let failed = granting.pgtq(&["call", &report, "order_report"]);
+    assert!(
+        failed.stderr.contains("`pgtq call` has no SQL"),
+        "{failed:?}"
+    );
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_default()
+}
