@@ -136,6 +136,26 @@ async fn a_mail_that_is_refused_for_now_is_sent_later_and_one_refused_for_good_i
 }
 
 #[tokio::test]
+async fn a_mail_that_was_taken_in_spite_of_an_error_comes_again_under_the_same_id() {
+    let mut mails = 0;
+    let server = SmtpServer::start(move |command| {
+        mails += usize::from(command == ".");
+        (command == "." && mails == 1).then_some("451 4.3.0 perhaps")
+    });
+    let scene = Scene::with(&["mailer"]).await;
+    let _runner = runner(&scene, &mail_grants(&server), &[PASSWORD]);
+    let server_is = format!("server={}", server.address());
+    let arguments = ["to=ada@example.com", "subject=s", "text=t", &server_is];
+    let id = scene.push(&[&["send_mail"], &arguments[..]].concat());
+    assert_eq!(retry_now(&scene, &id).await, "smtp:451");
+    scene.wait_all().await;
+    assert_eq!(ending(&scene, &id).await, "complete|2|-");
+    let mails = server.mails();
+    assert_eq!(mails.len(), 2);
+    assert_eq!(mails[0], mails[1], "the same to the last letter");
+}
+
+#[tokio::test]
 async fn a_mail_server_of_the_pushers_choice_is_denied() {
     let server = SmtpServer::start(|_| None);
     let other = SmtpServer::start(|_| None);
