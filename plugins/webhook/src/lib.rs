@@ -33,7 +33,7 @@ const BODY_BYTES: usize = 256 * 1024;
 
 /// Deliver a webhook.
 ///
-/// Any 2xx is a delivery. 429, 5xx and no answer are tried again, for about two days in all;
+/// Any 2xx is a delivery. 429, 5xx and no answer are tried again, for 6 to 11 hours in all;
 /// 429 and 503 when the receiver says so in `Retry-After`. 410 says that nobody
 /// listens any more; it and all other answers are final.
 // `http://` is for receivers in your own network: it needs a grant, like everything.
