@@ -42,7 +42,7 @@ mod tests {
     fn a_row_is_written_and_a_leaf_pushed() {
         let ctx = Ctx::test().on_sql("INSERT INTO rows", |_| Ok(Rows::affected_only(1)));
         assert_eq!(rows(&ctx, "result".to_owned()).expect("a row"), 1);
-        assert_eq!(ctx.pushed().len(), 1);
+        assert_eq!(ctx.all_pushed().len(), 1);
         let ctx = Ctx::test().on_sql("INSERT INTO rows", |_| Ok(Rows::affected_only(1)));
         assert!(rows(&ctx, "error".to_owned()).is_err());
     }
