@@ -141,8 +141,10 @@ async fn a_mail_server_of_the_pushers_choice_is_denied() {
     scene.wait_all().await;
     assert_eq!(ending(&scene, &id).await, "failed|1|denied");
     assert!(other.commands().is_empty());
-    // The operator is told what to paste, and nobody is told the password.
-    runner.wait_for(&format!("tcp = [\"{}\"]", other.address()));
+    // The operator is told what to paste over the line that is there, and nobody
+    // is told the password.
+    let (granted, asked) = (server.address(), other.address());
+    runner.wait_for(&format!("tcp = [\"{granted}\", \"{asked}\"]"));
     let shown = scene.pgtq(&["logs", &id]).success() + &scene.pgtq(&["show", &id]).success();
     assert!(shown.contains(&other.address()), "{shown}");
     assert!(!(shown + &runner.stderr()).contains(PASSWORD.1));
