@@ -1,70 +1,42 @@
 //! What a handler does through its SQL has happened exactly once, or not yet.
 
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use pgtq::task::{
     Attempt, ErrorKind, Failure, HandlerFuture, Limits, Outcome, Report, SqlGrant, TaskId,
 };
-use pgtq_tests::{Database, Sql, wait_until, wait_until_async};
+use pgtq_tests::{Database, Sql, plugin_dir, wait_until, wait_until_async};
 
 use crate::native::{Engine, book, failed, insert, leaf, n_rows, registry, role};
 use crate::proxy::Proxy;
-use crate::tasks::{UNENDED, assert_completed_once, database, n_ended, push};
+use crate::tasks::{UNENDED, assert_completed_once, database, n_ended, push, runner};
 
-/// Says to this binary that it is a runner of its own, and where its database is.
-const CHILD: &str = "PGTQ_TEST_RUNNER_OF";
-
-/// No test of its own: what a child process of the tests below runs.
-#[test]
-#[ignore = "a process that other tests start"]
-fn a_runner_of_its_own_process() {
-    let Ok(url) = std::env::var(CHILD) else {
-        return;
-    };
-    // Ends with the process that started it, however that ends.
-    std::thread::spawn(|| {
-        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).ok();
-        std::process::exit(0);
-    });
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        let sql = Client::connect(&url).await;
-        let role = sql.row("SELECT current_database() || '_role'").await;
-        let registry = registry(&role, &[("book", book), ("leaf", leaf)]);
-        Engine::start(&url, registry).await.forever().await;
-    });
-}
-
-fn start_child(url: &str) -> Child {
-    Command::new(std::env::current_exe().expect("this binary"))
-        .args(["--exact", "exactly_once::a_runner_of_its_own_process"])
-        .args(["--ignored", "--nocapture"])
-        .env(CHILD, url)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("this binary runs")
+/// What a runner of `flaky.rows` is told.
+fn grants(role: &str) -> String {
+    format!(
+        "[grants.flaky]\nsql = {{ role = '{role}', connections = 4 }}\n\
+         [handlers.'flaky.rows']\ntimeout = '5m'\n"
+    )
 }
 
 /// Pushes `n` tasks that insert a row and push a child that inserts another,
 /// and kills one of two runners again and again until all have ended.
 fn rows_under_kills(n: usize) {
     let (database, sql) = database();
-    role(&sql);
-    push(&sql, "book", n, "{}");
-    let mut children = [start_child(database.url()), start_child(database.url())];
+    let grants = grants(&role(&sql));
+    let dir = plugin_dir(&["flaky"]);
+    let start = || runner(database.url(), dir.path(), &grants, &["-c", "8"]);
+    push(&sql, "flaky.rows", n, "{\"then\": \"result\"}");
+    let mut runners = [start(), start()];
     let all = i64::try_from(2 * n).expect("small");
     let step = all / 12;
     let mut n_kills = 0;
     while n_ended(&sql) < all {
         let next = (n_ended(&sql) + step).min(all);
         wait_until("some more tasks have ended", || n_ended(&sql) >= next);
-        let victim = &mut children[n_kills % 2];
-        let pid = victim.id();
-        victim.kill().expect("a child can be killed");
-        victim.wait().expect("a killed child ends");
+        let victim = &mut runners[n_kills % 2];
+        let pid = victim.pid();
+        victim.kill();
         n_kills += 1;
         // At once, so that the test need not wait for leases; and nobody is to
         // blame for the deaths, so nothing is taken for their cause.
@@ -73,13 +45,9 @@ fn rows_under_kills(n: usize) {
              SELECT pgtq.rescue();
              UPDATE pgtq.runnable_tasks SET crashes = 0 WHERE crashes > 0"
         ));
-        *victim = start_child(database.url());
+        *victim = start();
     }
     wait_until("nothing is left", || sql.number(UNENDED) == 0);
-    for child in &mut children {
-        child.kill().expect("a child can be killed");
-        child.wait().expect("a killed child ends");
-    }
     assert_completed_once(&sql, 2 * n);
     assert_eq!(
         n_rows(&sql),
@@ -97,9 +65,57 @@ fn a_thousand_rows_of_a_thousand_tasks_while_runners_are_killed() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes a minute or two"]
 fn ten_thousand_rows_of_ten_thousand_tasks_while_runners_are_killed() {
     rows_under_kills(5_000);
+}
+
+#[test]
+fn a_plugin_that_does_not_succeed_leaves_no_row() {
+    let (database, sql) = database();
+    let grants = grants(&role(&sql)).replace("'5m'", "'1s'") + "fuel = 50_000_000\n";
+    let dir = plugin_dir(&["flaky"]);
+    let ends = ["error", "ignore", "loop", "panic", "sleep", "trap"];
+    for then in ends {
+        sql.rows(&format!(
+            "SELECT pgtq.push('flaky.rows', '{{\"then\": \"{then}\"}}', retries => 1)"
+        ));
+    }
+    let _runner = runner(database.url(), dir.path(), &grants, &[]);
+    wait_until("all have ended", || n_ended(&sql) == 6);
+    let found = sql.rows(
+        "SELECT args ->> 'then', state, error_kind, error_code, attempts FROM pgtq.history ORDER BY 1",
+    );
+    assert_eq!(
+        found,
+        [
+            "error|failed|error||2",
+            "ignore|failed|sql|sql:22012|2",
+            "loop|failed|fuel||2",
+            "panic|failed|panic||2",
+            "sleep|failed|timeout||2",
+            "trap|failed|trap||2",
+        ]
+    );
+    assert_eq!(n_rows(&sql), "0|0");
+    wait_until("no transaction is left open", || {
+        sql.number("SELECT count(*) FROM pg_stat_activity WHERE usename = current_database() || '_role' AND xact_start IS NOT NULL") == 0
+    });
+}
+
+#[test]
+fn without_a_grant_sql_is_denied_with_the_lines_to_write() {
+    let (database, sql) = database();
+    let dir = plugin_dir(&["flaky"]);
+    sql.rows("SELECT pgtq.push('flaky.rows', '{\"then\": \"leaf\"}', retries => 0)");
+    let _runner = runner(database.url(), dir.path(), "", &[]);
+    wait_until("it has ended", || n_ended(&sql) == 1);
+    let told = sql.row("SELECT error_code || ' ' || error_message FROM pgtq.failed");
+    assert!(told.starts_with("denied "), "{told}");
+    assert!(
+        told.contains("[grants.flaky]") && told.contains("sql = "),
+        "{told}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

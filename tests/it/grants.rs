@@ -25,7 +25,7 @@ impl Granting {
             server: HttpServer::start(|_| (204, vec![], vec![])),
         };
         granting.write("");
-        fs::write(granting.path("signing"), format!("{VALUE}\n")).unwrap();
+        fs::write(granting.path("signing"), format!("{VALUE}\n")).expect("a file is written");
         granting
     }
 
@@ -39,7 +39,7 @@ impl Granting {
 
     /// Writes in place, as most editors do.
     fn write(&self, text: &str) {
-        fs::write(self.path("pgtq.toml"), text).unwrap();
+        fs::write(self.path("pgtq.toml"), text).expect("a file is written");
     }
 
     /// All that the plugin needs.
@@ -96,8 +96,8 @@ async fn a_grant_that_is_written_while_a_runner_runs_counts_for_the_next_attempt
     assert_eq!(granting.ending().await, "complete|-");
 
     // Another value of the secret, put in place as a deployment does.
-    fs::write(granting.path("new"), "rotated").unwrap();
-    fs::rename(granting.path("new"), granting.path("signing")).unwrap();
+    fs::write(granting.path("new"), "rotated").expect("a file is written");
+    fs::rename(granting.path("new"), granting.path("signing")).expect("a file is renamed");
     runner.wait_for("the secret `webhook_signing` has another value");
     assert_eq!(granting.ending().await, "complete|-");
 
@@ -156,12 +156,12 @@ async fn a_hangup_reads_the_configuration_at_once_and_ends_nothing() {
 async fn a_secret_without_a_value_is_a_warning_and_an_error_of_those_who_use_it() {
     let granting = Granting::new().await;
     granting.write(&granting.grants());
-    fs::remove_file(granting.path("signing")).unwrap();
+    fs::remove_file(granting.path("signing")).expect("a file is removed");
     let mut runner = granting.runner();
     runner.wait_for("the secret `webhook_signing`");
     runner.wait_for("has no value: the file");
     assert_eq!(granting.ending().await, "failed|unavailable");
-    fs::write(granting.path("signing"), VALUE).unwrap();
+    fs::write(granting.path("signing"), VALUE).expect("a file is written");
     runner.wait_for("the secret `webhook_signing` has a value now");
     assert_eq!(granting.ending().await, "complete|-");
 }
@@ -177,7 +177,8 @@ async fn a_renamed_plugin_has_the_grants_of_its_new_name() {
     );
     let mut runner = granting.runner();
     assert_eq!(granting.ending().await, "failed|denied");
-    fs::rename(granting.path("webhook.wasm"), granting.path("hooks.wasm")).unwrap();
+    fs::rename(granting.path("webhook.wasm"), granting.path("hooks.wasm"))
+        .expect("a file is written");
     runner.wait_for("plugin file has a new name");
     assert_eq!(granting.ending().await, "complete|-");
 }

@@ -44,7 +44,8 @@ pub(crate) fn role(sql: &Sql) -> String {
         "DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN; SELECT pgtq.allow_sql('{role}');
          CREATE SCHEMA app AUTHORIZATION {role};
          CREATE TABLE app.rows (task bigint, note text);
-         ALTER TABLE app.rows OWNER TO {role}"
+         ALTER TABLE app.rows OWNER TO {role};
+         ALTER ROLE {role} SET search_path = app"
     ));
     role
 }
@@ -115,11 +116,6 @@ impl Engine {
     pub(crate) async fn stop(self) -> Summary {
         self.shutdown.drain();
         self.running.await.expect("no panic")
-    }
-
-    /// Until something else stops the process.
-    pub(crate) async fn forever(self) {
-        let _ = self.running.await;
     }
 }
 

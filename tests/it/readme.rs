@@ -32,7 +32,12 @@ fn commands(text: &str) -> Vec<Vec<String>> {
 #[test]
 fn every_command_and_flag_that_the_documents_show_exists() {
     let mut shown = BTreeSet::new();
-    for path in ["README.md", "docs/plugins.md", "docs/sql.md"] {
+    for path in [
+        "README.md",
+        "docs/plugins.md",
+        "docs/sql.md",
+        "docs/grants.md",
+    ] {
         for words in commands(&document(path)) {
             let verb = words.first().cloned().unwrap_or_default();
             let output = program().args([&*verb, "--help"]).output().unwrap();
@@ -75,7 +80,7 @@ fn names(text: &str) -> BTreeSet<(String, bool)> {
 async fn every_function_and_view_that_the_documents_name_exists() {
     let scene = Scene::with(&[]).await;
     let functions = "SELECT proname FROM pg_proc WHERE pronamespace = 'pgtq'::regnamespace";
-    let views = "SELECT relname FROM pg_class WHERE relnamespace = 'pgtq'::regnamespace AND relkind IN ('v', 'r', 'p')";
+    let views = "SELECT relname FROM pg_class WHERE relnamespace = 'pgtq'::regnamespace AND relkind IN ('v', 'r', 'p', 'S')";
     let functions = scene.sql(functions).await;
     let views = scene.sql(views).await;
     let mut n_names = 0;

@@ -41,7 +41,8 @@ pub struct SmtpServer {
 
 impl SmtpServer {
     /// Starts one that takes everything, but for commands to which `refuse` has
-    /// another reply.
+    /// another reply. The command at the end of a mail is `.`; the mail is taken
+    /// by then, whatever is replied.
     pub fn start(refuse: impl FnMut(&str) -> Option<&'static str> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let server = SmtpServer {
@@ -129,7 +130,7 @@ fn talk(
                 stream.write_all(b"354 go on\r\n")?;
                 mail.message = message(&mut lines)?;
                 heard().mails.push(std::mem::take(&mut mail));
-                "250 2.0.0 queued as 4F2A"
+                refuse(".").unwrap_or("250 2.0.0 queued as 4F2A")
             }
             (None, "QUIT") => {
                 stream.write_all(b"221 2.0.0 bye\r\n")?;

@@ -7,3 +7,4 @@ mod answers;
 mod breaks;
 mod floods;
 mod long;
+mod rows;

@@ -50,11 +50,8 @@ fn fetch(ctx: &Ctx, url: &str) -> Result<Vec<u8>> {
         });
     }
     if status != 200 {
-        let location = response
-            .header("location")
-            .unwrap_or("nowhere")
-            .escape_debug()
-            .to_string();
+        let location = shown(response.header("location").unwrap_or("nowhere"));
+        let url = shown(url);
         return Err(fatal!(
             "{url} answered {status} and points to {location}: redirects are not followed"
         )
@@ -77,8 +74,15 @@ fn fetch(ctx: &Ctx, url: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// An address for messages: without its query, where people put keys.
+fn shown(url: &str) -> String {
+    let shown = url.split('?').next().unwrap_or("");
+    shown.escape_debug().take(200).collect()
+}
+
 fn too_large(url: &str) -> Error {
-    fatal!("the file at {url} has more than {} MiB", FILE_BYTES >> 20).code("size")
+    let (url, limit) = (shown(url), FILE_BYTES >> 20);
+    fatal!("the file at {url} has more than {limit} MiB").code("size")
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ fn send_mail_api(
     }
     if status < 400 {
         return Err(fatal!(
-            "{url} answered {status}: this is not the address for sending"
+            "the service answered {status}: this is not the address for sending"
         ));
     }
     let refused = response

@@ -9,17 +9,17 @@
 //! The tables, and a role that may do no more than this:
 //!
 //! ```sql
-//! CREATE TABLE orders (
+//! CREATE TABLE public.orders (
 //!     id bigint PRIMARY KEY, day date NOT NULL, product text NOT NULL,
 //!     quantity bigint NOT NULL, cents bigint NOT NULL
 //! );
-//! CREATE TABLE report_lines (
+//! CREATE TABLE public.report_lines (
 //!     report bigint, product text, orders bigint NOT NULL, quantity bigint NOT NULL,
 //!     cents bigint NOT NULL, PRIMARY KEY (report, product)
 //! );
 //! CREATE ROLE reports LOGIN PASSWORD '...';
-//! GRANT SELECT ON orders TO reports;
-//! GRANT SELECT, INSERT, UPDATE ON report_lines TO reports;
+//! GRANT SELECT ON public.orders TO reports;
+//! GRANT SELECT, INSERT, UPDATE ON public.report_lines TO reports;
 //! SELECT pgtq.allow_sql('reports');
 //! ```
 //!

@@ -40,418 +40,86 @@ pub struct Key {
     pub help: &'static str,
 }
 
-const fn key(
-    name: &'static str,
-    env: &'static str,
-    kind: Kind,
-    default: &'static str,
-    help: &'static str,
-) -> Key {
-    Key {
-        name,
-        env,
-        kind,
-        default,
-        help,
-    }
+/// One line a setting: a table is read down its columns.
+macro_rules! keys {
+    ($(#[$doc:meta])* $($name:literal, $env:literal, $kind:ident $(($words:expr))?, $default:literal, $help:literal;)*) => {
+        $(#[$doc])*
+        pub const KEYS: &[Key] = &[$(Key {
+            name: $name,
+            env: $env,
+            kind: Kind::$kind $(($words))?,
+            default: $default,
+            help: $help,
+        }),*];
+    };
 }
 
-/// All settings, section by section. Limits repeat `Limits::default()` and
-/// `Limits::default_cap()`; a test holds them equal.
-pub const KEYS: &[Key] = &[
-    key(
-        "database.url",
-        "PGTQ_DATABASE_URL",
-        Kind::Url,
-        "",
-        "where the tasks live",
-    ),
-    key(
-        "database.schema",
-        "PGTQ_SCHEMA",
-        Kind::Schema,
-        "pgtq",
-        "the Postgres schema of all tables",
-    ),
-    key(
-        "database.poll_only",
-        "PGTQ_POLL_ONLY",
-        Kind::Flag,
-        "false",
-        "no LISTEN: for poolers in transaction mode",
-    ),
-    key(
-        "database.connect_timeout",
-        "PGTQ_CONNECT_TIMEOUT",
-        Kind::Time,
-        "10s",
-        "how long a connection may take",
-    ),
-    key(
-        "run.name",
-        "PGTQ_NAME",
-        Kind::Text,
-        "",
-        "this runner's name; unset is host and process id",
-    ),
-    key(
-        "run.queues",
-        "PGTQ_QUEUES",
-        Kind::Queues,
-        "*",
-        "queues and their slots",
-    ),
-    key(
-        "run.concurrency",
-        "PGTQ_CONCURRENCY",
-        Kind::Count,
-        "",
-        "attempts at once; unset is four per processor",
-    ),
-    key(
-        "run.listen",
-        "PGTQ_LISTEN",
-        Kind::Text,
-        "",
-        "address for health and metrics; unset is none",
-    ),
-    key(
-        "run.migrate",
-        "PGTQ_MIGRATE",
-        Kind::Choice(&["auto", "never"]),
-        "never",
-        "create or update the schema at start",
-    ),
-    key(
-        "run.shutdown_timeout",
-        "PGTQ_SHUTDOWN_TIMEOUT",
-        Kind::Time,
-        "30s",
-        "time that running attempts get after SIGTERM",
-    ),
-    key(
-        "plugins.dir",
-        "PGTQ_PLUGINS",
-        Kind::Path,
-        "plugins",
-        "the directory of .wasm files",
-    ),
-    key(
-        "plugins.watch",
-        "PGTQ_WATCH",
-        Kind::Choice(&["events", "poll", "off"]),
-        "events",
-        "how changes are noticed; poll for network file systems",
-    ),
-    key(
-        "plugins.rescan",
-        "PGTQ_RESCAN",
-        Kind::Time,
-        "3s",
-        "how often the directory is read in any case",
-    ),
-    key(
-        "plugins.cache",
-        "PGTQ_CACHE",
-        Kind::Path,
-        "",
-        "directory of compiled code; unset is the user's cache",
-    ),
-    key(
-        "plugins.allocator",
-        "PGTQ_ALLOCATOR",
-        Kind::Choice(&["pooling", "on-demand"]),
-        "pooling",
-        "how instances get their memory",
-    ),
-    key(
-        "plugins.max_file",
-        "PGTQ_MAX_FILE",
-        Kind::Size,
-        "32MiB",
-        "the largest plugin file",
-    ),
-    key(
-        "plugins.compile_timeout",
-        "PGTQ_COMPILE_TIMEOUT",
-        Kind::Time,
-        "60s",
-        "how long compiling one plugin may take",
-    ),
-    key(
-        "plugins.compile_memory",
-        "PGTQ_COMPILE_MEMORY",
-        Kind::Size,
-        "1GiB",
-        "how much memory compiling one plugin may take",
-    ),
-    key(
-        "limits.fuel",
-        "PGTQ_LIMITS_FUEL",
-        Kind::Count,
-        "10G",
-        "wasm instructions per attempt",
-    ),
-    key(
-        "limits.timeout",
-        "PGTQ_LIMITS_TIMEOUT",
-        Kind::Time,
-        "30s",
-        "wall-clock time per attempt",
-    ),
-    key(
-        "limits.memory",
-        "PGTQ_LIMITS_MEMORY",
-        Kind::Size,
-        "64MiB",
-        "bytes of memory per attempt",
-    ),
-    key(
-        "limits.table_elements",
-        "PGTQ_LIMITS_TABLE_ELEMENTS",
-        Kind::Count,
-        "20k",
-        "table elements per attempt",
-    ),
-    key(
-        "limits.call_bytes",
-        "PGTQ_LIMITS_CALL_BYTES",
-        Kind::Size,
-        "4MiB",
-        "bytes that one host call may carry",
-    ),
-    key(
-        "limits.result_bytes",
-        "PGTQ_LIMITS_RESULT_BYTES",
-        Kind::Size,
-        "1MiB",
-        "bytes of a result",
-    ),
-    key(
-        "limits.log_lines",
-        "PGTQ_LIMITS_LOG_LINES",
-        Kind::Count,
-        "1k",
-        "log lines kept per attempt",
-    ),
-    key(
-        "limits.log_bytes",
-        "PGTQ_LIMITS_LOG_BYTES",
-        Kind::Size,
-        "1MiB",
-        "bytes of log kept per attempt",
-    ),
-    key(
-        "limits.pushes",
-        "PGTQ_LIMITS_PUSHES",
-        Kind::Count,
-        "1k",
-        "child tasks per attempt",
-    ),
-    key(
-        "limits.http_requests",
-        "PGTQ_LIMITS_HTTP_REQUESTS",
-        Kind::Count,
-        "100",
-        "HTTP requests per attempt",
-    ),
-    key(
-        "limits.http_bytes",
-        "PGTQ_LIMITS_HTTP_BYTES",
-        Kind::Size,
-        "64MiB",
-        "bytes of HTTP per attempt, both ways",
-    ),
-    key(
-        "limits.tcp_connections",
-        "PGTQ_LIMITS_TCP_CONNECTIONS",
-        Kind::Count,
-        "20",
-        "TCP connections per attempt",
-    ),
-    key(
-        "limits.tcp_bytes",
-        "PGTQ_LIMITS_TCP_BYTES",
-        Kind::Size,
-        "64MiB",
-        "bytes over TCP per attempt, both ways",
-    ),
-    key(
-        "limits.sql_statements",
-        "PGTQ_LIMITS_SQL_STATEMENTS",
-        Kind::Count,
-        "10k",
-        "SQL statements per attempt",
-    ),
-    key(
-        "limits.sql_rows",
-        "PGTQ_LIMITS_SQL_ROWS",
-        Kind::Count,
-        "10k",
-        "rows of one SQL result",
-    ),
-    key(
-        "limits.sql_bytes",
-        "PGTQ_LIMITS_SQL_BYTES",
-        Kind::Size,
-        "4MiB",
-        "bytes of one SQL result",
-    ),
-    key(
-        "limits.state_bytes",
-        "PGTQ_LIMITS_STATE_BYTES",
-        Kind::Size,
-        "1MiB",
-        "bytes that a task saves for later attempts",
-    ),
-    key(
-        "limits.file_bytes",
-        "PGTQ_LIMITS_FILE_BYTES",
-        Kind::Size,
-        "64MiB",
-        "bytes written to files per attempt",
-    ),
-    key(
-        "caps.fuel",
-        "PGTQ_CAPS_FUEL",
-        Kind::Count,
-        "1000G",
-        "the most fuel a handler may ask for",
-    ),
-    key(
-        "caps.timeout",
-        "PGTQ_CAPS_TIMEOUT",
-        Kind::Time,
-        "1h",
-        "the most time a handler may ask for",
-    ),
-    key(
-        "caps.memory",
-        "PGTQ_CAPS_MEMORY",
-        Kind::Size,
-        "1GiB",
-        "the most memory a handler may ask for",
-    ),
-    key(
-        "caps.table_elements",
-        "PGTQ_CAPS_TABLE_ELEMENTS",
-        Kind::Count,
-        "20k",
-        "the most table elements",
-    ),
-    key(
-        "caps.call_bytes",
-        "PGTQ_CAPS_CALL_BYTES",
-        Kind::Size,
-        "4MiB",
-        "the most bytes of one host call",
-    ),
-    key(
-        "caps.result_bytes",
-        "PGTQ_CAPS_RESULT_BYTES",
-        Kind::Size,
-        "1MiB",
-        "the most bytes of a result",
-    ),
-    key(
-        "caps.log_lines",
-        "PGTQ_CAPS_LOG_LINES",
-        Kind::Count,
-        "1k",
-        "the most log lines kept",
-    ),
-    key(
-        "caps.log_bytes",
-        "PGTQ_CAPS_LOG_BYTES",
-        Kind::Size,
-        "1MiB",
-        "the most bytes of log kept",
-    ),
-    key(
-        "caps.pushes",
-        "PGTQ_CAPS_PUSHES",
-        Kind::Count,
-        "1k",
-        "the most child tasks",
-    ),
-    key(
-        "caps.http_requests",
-        "PGTQ_CAPS_HTTP_REQUESTS",
-        Kind::Count,
-        "100",
-        "the most HTTP requests",
-    ),
-    key(
-        "caps.http_bytes",
-        "PGTQ_CAPS_HTTP_BYTES",
-        Kind::Size,
-        "64MiB",
-        "the most bytes of HTTP",
-    ),
-    key(
-        "caps.tcp_connections",
-        "PGTQ_CAPS_TCP_CONNECTIONS",
-        Kind::Count,
-        "20",
-        "the most TCP connections",
-    ),
-    key(
-        "caps.tcp_bytes",
-        "PGTQ_CAPS_TCP_BYTES",
-        Kind::Size,
-        "64MiB",
-        "the most bytes over TCP",
-    ),
-    key(
-        "caps.sql_statements",
-        "PGTQ_CAPS_SQL_STATEMENTS",
-        Kind::Count,
-        "10k",
-        "the most SQL statements",
-    ),
-    key(
-        "caps.sql_rows",
-        "PGTQ_CAPS_SQL_ROWS",
-        Kind::Count,
-        "10k",
-        "the most rows of one SQL result",
-    ),
-    key(
-        "caps.sql_bytes",
-        "PGTQ_CAPS_SQL_BYTES",
-        Kind::Size,
-        "4MiB",
-        "the most bytes of one SQL result",
-    ),
-    key(
-        "caps.state_bytes",
-        "PGTQ_CAPS_STATE_BYTES",
-        Kind::Size,
-        "1MiB",
-        "the most bytes saved for later attempts",
-    ),
-    key(
-        "caps.file_bytes",
-        "PGTQ_CAPS_FILE_BYTES",
-        Kind::Size,
-        "64MiB",
-        "the most bytes written to files",
-    ),
-    key(
-        "retention.history",
-        "PGTQ_RETENTION",
-        Kind::Time,
-        "7 days",
-        "how long finished tasks are kept",
-    ),
-    key(
-        "cli.read_only",
-        "PGTQ_READ_ONLY",
-        Kind::Flag,
-        "false",
-        "refuse every command that changes tasks",
-    ),
-];
+keys! {
+    /// All settings, section by section. Limits repeat `Limits::default()` and
+    /// `Limits::default_cap()`; a test holds them equal.
+    "database.url", "PGTQ_DATABASE_URL", Url, "", "where the tasks live";
+    "database.schema", "PGTQ_SCHEMA", Schema, "pgtq", "the Postgres schema of all tables";
+    "database.poll_only", "PGTQ_POLL_ONLY", Flag, "false", "no LISTEN: for poolers in transaction mode";
+    "database.connect_timeout", "PGTQ_CONNECT_TIMEOUT", Time, "10s", "how long a connection may take";
+
+    "run.name", "PGTQ_NAME", Text, "", "this runner's name; unset is host and process id";
+    "run.queues", "PGTQ_QUEUES", Queues, "*", "queues and their slots";
+    "run.concurrency", "PGTQ_CONCURRENCY", Count, "", "attempts at once; unset is four per processor";
+    "run.listen", "PGTQ_LISTEN", Text, "", "address for health and metrics; unset is none";
+    "run.migrate", "PGTQ_MIGRATE", Choice(&["auto", "never"]), "never", "create or update the schema at start";
+    "run.shutdown_timeout", "PGTQ_SHUTDOWN_TIMEOUT", Time, "30s", "time that running attempts get after SIGTERM";
+
+    "plugins.dir", "PGTQ_PLUGINS", Path, "plugins", "the directory of .wasm files";
+    "plugins.watch", "PGTQ_WATCH", Choice(&["events", "poll", "off"]), "events", "how changes are noticed; poll for network file systems";
+    "plugins.rescan", "PGTQ_RESCAN", Time, "3s", "how often the directory is read in any case";
+    "plugins.cache", "PGTQ_CACHE", Path, "", "directory of compiled code; unset is the user's cache";
+    "plugins.allocator", "PGTQ_ALLOCATOR", Choice(&["pooling", "on-demand"]), "pooling", "how instances get their memory";
+    "plugins.max_file", "PGTQ_MAX_FILE", Size, "32MiB", "the largest plugin file";
+    "plugins.compile_timeout", "PGTQ_COMPILE_TIMEOUT", Time, "60s", "how long compiling one plugin may take";
+    "plugins.compile_memory", "PGTQ_COMPILE_MEMORY", Size, "1GiB", "how much memory compiling one plugin may take";
+
+    "limits.fuel", "PGTQ_LIMITS_FUEL", Count, "10G", "wasm instructions per attempt";
+    "limits.timeout", "PGTQ_LIMITS_TIMEOUT", Time, "30s", "wall-clock time per attempt";
+    "limits.memory", "PGTQ_LIMITS_MEMORY", Size, "64MiB", "bytes of memory per attempt";
+    "limits.table_elements", "PGTQ_LIMITS_TABLE_ELEMENTS", Count, "20k", "table elements per attempt";
+    "limits.call_bytes", "PGTQ_LIMITS_CALL_BYTES", Size, "4MiB", "bytes that one host call may carry";
+    "limits.result_bytes", "PGTQ_LIMITS_RESULT_BYTES", Size, "1MiB", "bytes of a result";
+    "limits.log_lines", "PGTQ_LIMITS_LOG_LINES", Count, "1k", "log lines kept per attempt";
+    "limits.log_bytes", "PGTQ_LIMITS_LOG_BYTES", Size, "1MiB", "bytes of log kept per attempt";
+    "limits.pushes", "PGTQ_LIMITS_PUSHES", Count, "1k", "child tasks per attempt";
+    "limits.http_requests", "PGTQ_LIMITS_HTTP_REQUESTS", Count, "100", "HTTP requests per attempt";
+    "limits.http_bytes", "PGTQ_LIMITS_HTTP_BYTES", Size, "64MiB", "bytes of HTTP per attempt, both ways";
+    "limits.tcp_connections", "PGTQ_LIMITS_TCP_CONNECTIONS", Count, "20", "TCP connections per attempt";
+    "limits.tcp_bytes", "PGTQ_LIMITS_TCP_BYTES", Size, "64MiB", "bytes over TCP per attempt, both ways";
+    "limits.sql_statements", "PGTQ_LIMITS_SQL_STATEMENTS", Count, "10k", "SQL statements per attempt";
+    "limits.sql_rows", "PGTQ_LIMITS_SQL_ROWS", Count, "10k", "rows of one SQL result";
+    "limits.sql_bytes", "PGTQ_LIMITS_SQL_BYTES", Size, "4MiB", "bytes of one SQL result";
+    "limits.state_bytes", "PGTQ_LIMITS_STATE_BYTES", Size, "1MiB", "bytes that a task saves for later attempts";
+    "limits.file_bytes", "PGTQ_LIMITS_FILE_BYTES", Size, "64MiB", "bytes written to files per attempt";
+
+    "caps.fuel", "PGTQ_CAPS_FUEL", Count, "1000G", "the most fuel a handler may ask for";
+    "caps.timeout", "PGTQ_CAPS_TIMEOUT", Time, "1h", "the most time a handler may ask for";
+    "caps.memory", "PGTQ_CAPS_MEMORY", Size, "1GiB", "the most memory a handler may ask for";
+    "caps.table_elements", "PGTQ_CAPS_TABLE_ELEMENTS", Count, "20k", "the most table elements";
+    "caps.call_bytes", "PGTQ_CAPS_CALL_BYTES", Size, "4MiB", "the most bytes of one host call";
+    "caps.result_bytes", "PGTQ_CAPS_RESULT_BYTES", Size, "1MiB", "the most bytes of a result";
+    "caps.log_lines", "PGTQ_CAPS_LOG_LINES", Count, "1k", "the most log lines kept";
+    "caps.log_bytes", "PGTQ_CAPS_LOG_BYTES", Size, "1MiB", "the most bytes of log kept";
+    "caps.pushes", "PGTQ_CAPS_PUSHES", Count, "1k", "the most child tasks";
+    "caps.http_requests", "PGTQ_CAPS_HTTP_REQUESTS", Count, "100", "the most HTTP requests";
+    "caps.http_bytes", "PGTQ_CAPS_HTTP_BYTES", Size, "64MiB", "the most bytes of HTTP";
+    "caps.tcp_connections", "PGTQ_CAPS_TCP_CONNECTIONS", Count, "20", "the most TCP connections";
+    "caps.tcp_bytes", "PGTQ_CAPS_TCP_BYTES", Size, "64MiB", "the most bytes over TCP";
+    "caps.sql_statements", "PGTQ_CAPS_SQL_STATEMENTS", Count, "10k", "the most SQL statements";
+    "caps.sql_rows", "PGTQ_CAPS_SQL_ROWS", Count, "10k", "the most rows of one SQL result";
+    "caps.sql_bytes", "PGTQ_CAPS_SQL_BYTES", Size, "4MiB", "the most bytes of one SQL result";
+    "caps.state_bytes", "PGTQ_CAPS_STATE_BYTES", Size, "1MiB", "the most bytes saved for later attempts";
+    "caps.file_bytes", "PGTQ_CAPS_FILE_BYTES", Size, "64MiB", "the most bytes written to files";
+
+    "retention.history", "PGTQ_RETENTION", Time, "7 days", "how long finished tasks are kept";
+
+    "cli.read_only", "PGTQ_READ_ONLY", Flag, "false", "refuse every command that changes tasks";
+}
 
 /// Settings of `[handlers.NAME]`: the operator's word over the handler's own.
 pub const HANDLER_KEYS: &[(&str, Kind)] = &[

@@ -82,12 +82,12 @@ async fn a_report_whose_runner_is_killed_goes_on_and_counts_nothing_twice() {
     // not committed, when the runner dies.
     scene
         .sql(
-            "CREATE FUNCTION wait_at_3000() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            "CREATE FUNCTION public.wait_at_3000() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
                  IF NEW.orders > 150 THEN PERFORM pg_advisory_xact_lock(7); END IF;
                  RETURN NEW;
              END $$;
              CREATE TRIGGER wait_at_3000 AFTER UPDATE ON report_lines
-                 FOR EACH ROW EXECUTE FUNCTION wait_at_3000();
+                 FOR EACH ROW EXECUTE FUNCTION public.wait_at_3000();
              SELECT pg_advisory_lock(7)",
         )
         .await;

@@ -49,7 +49,7 @@ pub(crate) fn check(case: &Case, observed: &Observed) -> Vec<Difference> {
             "error" => error(expected, got, &mut found),
             "logs" => logs(expected, got, &mut found),
             "sql_statements" => {
-                found.list(word, &statements(expected), &statements_of(expected, got))
+                found.list(word, &statements(expected), &statements_of(expected, got));
             }
             "files" => files(expected, got, &mut found),
             "cancelled" => found.contains(word, expected, got),
@@ -77,7 +77,7 @@ fn outcome(expect: &Map<String, Value>, facts: &Map<String, Value>, found: &mut 
             );
         }
         None if word != "result" => {
-            found.put("outcome", "a success", &format!("{word} {}", shown(got)))
+            found.put("outcome", "a success", &format!("{word} {}", shown(got)));
         }
         _ => {}
     }

@@ -18,7 +18,7 @@ fn case(json: &str) -> Case {
     Case::read(json).unwrap_or_else(|error| panic!("{error}\n{json}"))
 }
 
-fn observed(facts: Value) -> Observed {
+fn observed(facts: &Value) -> Observed {
     Observed {
         facts: facts.as_object().cloned().expect("an object"),
         loose_ends: Vec::new(),
@@ -27,7 +27,7 @@ fn observed(facts: Value) -> Observed {
 }
 
 /// Differences as lines: where, expected, got.
-fn differences(expect: Value, facts: Value) -> Vec<String> {
+fn differences(expect: &Value, facts: &Value) -> Vec<String> {
     let case = case(&json!({"handler": "x", "expect": expect}).to_string());
     let found = check(&case, &observed(facts));
     let lines = found
@@ -101,7 +101,7 @@ fn what_is_as_expected_makes_no_difference() {
             json!({"result": 1, "files": {"/d/a": "x", "/d/c": "y"}}),
         ),
     ] {
-        let found = differences(expect.clone(), facts);
+        let found = differences(&expect, &facts);
         assert!(found.is_empty(), "{expect}: {found:?}");
     }
 }
@@ -150,7 +150,7 @@ fn every_difference_is_told_with_its_place() {
         (json!({}), json!({"result": 7})),
     ]
     .into_iter()
-    .flat_map(|(expect, facts)| differences(expect, facts))
+    .flat_map(|(expect, facts)| differences(&expect, &facts))
     .collect();
     insta::assert_snapshot!(told.join("\n"));
 }
@@ -158,14 +158,14 @@ fn every_difference_is_told_with_its_place() {
 #[test]
 fn a_flood_of_differences_is_cut() {
     let list: Vec<u32> = (0..10_000).collect();
-    let found = differences(json!({"result": list}), json!({"result": []}));
+    let found = differences(&json!({"result": list}), &json!({"result": []}));
     assert_eq!(found.len(), 20);
 }
 
 #[test]
 fn loose_ends_fail_a_case_that_is_otherwise_as_expected() {
     let case = case(r#"{"handler": "x", "expect": {"result": 1}}"#);
-    let mut happened = observed(json!({"result": 1}));
+    let mut happened = observed(&json!({"result": 1}));
     assert!(check(&case, &happened).is_empty());
     happened
         .loose_ends
@@ -260,9 +260,9 @@ fn an_update_leaves_the_rest_of_the_file_as_it_was() {
     let facts = json!({"result": 5, "logs": ["info: x"], "pushed": [], "state": {}, "files": {},
         "http_requests": [], "sql_statements": []});
     let check = |before: &str| {
-        let text = updated(before, &case(before), &observed(facts.clone())).expect("it is updated");
+        let text = updated(before, &case(before), &observed(&facts)).expect("it is updated");
         assert!(
-            super::check::check(&case(&text), &observed(facts.clone())).is_empty(),
+            super::check::check(&case(&text), &observed(&facts)).is_empty(),
             "{text}"
         );
         text
@@ -289,6 +289,6 @@ fn an_update_writes_what_happened_and_no_more() {
             "headers": {"user-agent": "z", "authorization": "Bearer {{secret:key}}"}}],
         "sql_statements": [],
     });
-    let text = updated(text, &case(text), &observed(facts)).expect("it is updated");
+    let text = updated(text, &case(text), &observed(&facts)).expect("it is updated");
     insta::assert_snapshot!(text);
 }

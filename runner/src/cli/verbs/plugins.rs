@@ -124,7 +124,7 @@ fn granted(status: &Value) -> String {
 
 /// The lines that would grant what some runner refuses, each once.
 fn lines_to_grant(runners: &[RunnerRow]) -> BTreeSet<&str> {
-    let statuses = runners.iter().flat_map(|runner| statuses(runner));
+    let statuses = runners.iter().flat_map(statuses);
     let lines = statuses.filter_map(|status| status.pointer("/needs/toml")?.as_str());
     lines.filter(|toml| !toml.is_empty()).collect()
 }

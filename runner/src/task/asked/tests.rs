@@ -125,10 +125,11 @@ fn handlers_of_one_plugin_ask_together() {
 
 #[test]
 fn a_flood_of_needs_is_cut() {
-    let mut flood = Needs::default();
-    flood.files = (0..5_000)
-        .map(|n| format!("/a/long/directory/{n}"))
-        .collect();
+    let dirs = 0..5_000;
+    let flood = Needs {
+        files: dirs.map(|n| format!("/a/long/directory/{n}")).collect(),
+        ..Needs::default()
+    };
     let sum = AskedOfPlugin::of("a", [&flood], &Grant::default()).expect("it asks");
     assert_eq!((sum.asked, sum.granted), (5_000, 0));
     assert_eq!(sum.refused.len(), MAX_REFUSED);

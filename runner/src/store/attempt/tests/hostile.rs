@@ -215,15 +215,20 @@ async fn an_attempt_that_is_dropped_in_a_statement_stops_it() {
 async fn a_huge_row_ends_the_connection_and_not_the_runner() {
     let mut scene = Scene::new().await;
     scene.limits.sql_bytes = 1 << 20;
-    for statement in [
-        "SELECT repeat('x', 100000000)",
-        "SELECT repeat('x', 1000) FROM generate_series(1, 5000)",
+    for (statement, is_read) in [
+        ("SELECT repeat('x', 100000000)", false),
+        (
+            "SELECT repeat('x', 1000) FROM generate_series(1, 5000)",
+            false,
+        ),
         // Small on the wire, large as JSON.
-        "SELECT repeat(chr(1), 300000)",
+        ("SELECT repeat(chr(1), 300000)", true),
     ] {
         let problem = scene.run(statement).await.expect_err(statement);
         assert_eq!(problem.code, "limit", "{statement}");
         assert!(problem.message.contains("sql_bytes"), "{problem:?}");
+        // The others were stopped below the protocol, not after they were read.
+        assert_eq!(problem.message.contains("as JSON"), is_read, "{problem:?}");
         assert_eq!(scene.refused("SELECT 1").await, "sql:25P02");
         scene.again();
     }
