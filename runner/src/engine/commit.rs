@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::backlog::Taken;
 use super::core::Core;
 use crate::store::{AttemptDatabase, Commit, Ending, Standing};
-use crate::task::{Outcome, Report, Transition};
+use crate::task::{ErrorKind, Failure, Outcome, Report, Transition};
 
 /// Before a task goes back whose commit was lost to the database: a handler
 /// whose connection always dies must not fill the database with its attempts.
@@ -66,7 +66,7 @@ pub(crate) async fn settle(
             }
             Commit::Lost => {
                 tokio::time::sleep(PAUSE).await;
-                report.outcome = Outcome::Release;
+                report.outcome = lost(database.standing().await.is_ok());
             }
             Commit::Unknown => match ask(core, taken, database).await? {
                 Standing::Recorded => recorded = true,
@@ -82,6 +82,22 @@ pub(crate) async fn settle(
         report,
         recorded,
     })
+}
+
+/// The connection was gone before the commit. If the database itself is there, the
+/// handler may have had a hand in that, and an attempt is an attempt: otherwise it
+/// would be run for ever.
+fn lost(database_is_there: bool) -> Outcome {
+    match database_is_there {
+        false => Outcome::Release,
+        true => Outcome::Retry {
+            failure: Failure::new(
+                ErrorKind::Sql,
+                "the connection of the handler's SQL was lost before its commit; all of it was rolled back",
+            ),
+            after: None,
+        },
+    }
 }
 
 /// Asks what became of a commit until the database says it, or the lease is gone.

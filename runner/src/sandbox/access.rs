@@ -11,6 +11,9 @@ use super::redact::Redactor;
 use super::state::{SharedLogs, State, lock};
 use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem, toml_key};
 
+/// Refusals of one attempt that are logged: a loop of them must not fill the
+/// operator's log.
+const TOLD: u32 = 20;
 /// Bytes of what was tried that are shown.
 const WHAT_BYTES: usize = 1 << 10;
 /// Bytes of a line to paste that are shown.
@@ -74,8 +77,14 @@ pub(super) struct Denied {
 }
 
 impl Denied {
-    /// Logs it with the attempt and for the operator; returns the guest's error.
+    /// Logs it with the attempt and for the operator, the first [`TOLD`] times;
+    /// returns the guest's error.
     pub(super) fn tell(self, state: &mut State) -> Problem {
+        state.denials = state.denials.saturating_add(1);
+        if state.denials > TOLD {
+            let message = format!("denied {}, as before", clean(&self.what, WHAT_BYTES));
+            return Problem::new("denied", message);
+        }
         let plugin = state
             .access
             .as_ref()

@@ -45,6 +45,12 @@ pub(super) struct State {
     pub(super) children: Vec<NewTask>,
     /// Bytes of the arguments of `children`.
     pub(super) children_bytes: usize,
+    /// Calls so far that were refused for want of a grant.
+    pub(super) denials: u32,
+    /// Values saved so far.
+    pub(super) saves: u32,
+    /// Bytes of the values saved so far.
+    pub(super) saved_bytes: u64,
     /// SQL statements so far.
     pub(super) sql_statements: u32,
     table: ResourceTable,
@@ -69,6 +75,9 @@ impl State {
             started,
             children: Vec::new(),
             children_bytes: 0,
+            denials: 0,
+            saves: 0,
+            saved_bytes: 0,
             sql_statements: 0,
             table,
             wasi: None,

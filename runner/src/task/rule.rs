@@ -148,11 +148,13 @@ impl HttpRule {
         // What a server makes of these is its own business: a rule with a path
         // cannot vouch for them.
         let lower = path.to_ascii_lowercase();
-        let odd = ["%2e", "%2f", "%5c", "\\"]
+        let odd = ["%2e", "%2f", "%5c", "%25", "%3b", "\\"]
             .iter()
             .any(|part| lower.contains(part))
             || path
                 .split('/')
+                // Some servers drop what follows a semicolon, and resolve the dots then.
+                .map(|segment| segment.split(';').next().unwrap_or_default())
                 .any(|segment| segment == ".." || segment == ".");
         if odd {
             return false;
@@ -340,6 +342,7 @@ mod tests {
         let allows = |path: &str| rule.allows("GET", true, "a", 443, path);
         assert!(allows("/v1") && allows("/v1/x"));
         assert!(!allows("/v10") && !allows("/") && !allows("/v1/../x") && !allows("/v1/%2e%2e/x"));
+        assert!(!allows("/v1/..;/x") && !allows("/v1/..;a=b/x") && !allows("/v1/%252e%252e/x"));
     }
 
     #[test]

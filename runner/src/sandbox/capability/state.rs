@@ -11,6 +11,10 @@ use crate::task::Problem;
 
 /// Bytes of a value's name.
 const NAME_BYTES: usize = 200;
+/// Values that one attempt may save: each is a commit, and wears the database.
+const MAX_SAVES: u32 = 10_000;
+/// Bytes that one attempt may save in all, as multiples of what it may keep.
+const MAX_REWRITES: u64 = 64;
 
 pub(super) fn link(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     answer!(
@@ -28,8 +32,9 @@ pub(super) fn link(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<(
     Ok(())
 }
 
-/// Refuses what could not be stored, to the guest that can do something about it.
-pub(super) fn check(state: &State, name: &str, value: &str) -> Result<(), Problem> {
+/// Refuses what could not be stored, to the guest that can do something about it,
+/// and what is too much; counts the rest.
+pub(super) fn check(state: &mut State, name: &str, value: &str) -> Result<(), Problem> {
     let limit = state.limits.state_bytes;
     if name.len() > NAME_BYTES || name.chars().any(char::is_control) {
         let message = format!("a name has at most {NAME_BYTES} bytes and no control characters");
@@ -43,7 +48,18 @@ pub(super) fn check(state: &State, name: &str, value: &str) -> Result<(), Proble
         return Err(Problem::new("limit", message));
     }
     json::check(value)
-        .map_err(|error| Problem::new("invalid", format!("the value is not JSON: {error}")))
+        .map_err(|error| Problem::new("invalid", format!("the value is not JSON: {error}")))?;
+    let saved_bytes = state.saved_bytes.saturating_add(value.len() as u64);
+    let most = limit.saturating_mul(MAX_REWRITES);
+    if state.saves >= MAX_SAVES || saved_bytes > most {
+        let message = format!(
+            "an attempt saves at most {MAX_SAVES} values, of {most} bytes together; save less often"
+        );
+        return Err(Problem::new("limit", message));
+    }
+    state.saves += 1;
+    state.saved_bytes = saved_bytes;
+    Ok(())
 }
 
 async fn load(store: &mut Caller<'_>, name: String) -> Result<Option<String>, Problem> {

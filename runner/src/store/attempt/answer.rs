@@ -32,6 +32,7 @@ pub(super) async fn read(
     budget: &Budget,
 ) -> Result<String, Trouble> {
     let mut rows = pin!(rows);
+    let most = usize::try_from(limits.sql_bytes).unwrap_or(usize::MAX);
     let mut out = head(statement);
     let mut n_rows = 0;
     while let Some(row) = rows.next().await {
@@ -51,10 +52,13 @@ pub(super) async fn read(
             match value {
                 None => out.push_str("null"),
                 Some(Raw(raw)) => {
-                    write(&mut out, column.type_(), raw).map_err(|_| malformed(column))?;
+                    let written = write(&mut out, column.type_(), raw, most);
+                    if written.is_err() && out.len() <= most {
+                        return Err(malformed(column));
+                    }
                 }
             }
-            if out.len() as u64 > limits.sql_bytes {
+            if out.len() > most {
                 let message = format!(
                     "the result has more than {} bytes as JSON, the limit of one statement; ask for less at a time, or raise `sql_bytes`",
                     limits.sql_bytes

@@ -64,11 +64,12 @@ fn is_plain(ty: &Type) -> bool {
     .contains(ty)
 }
 
-/// Appends the value as JSON.
-pub(super) fn write(out: &mut String, ty: &Type, raw: &[u8]) -> Result<(), Malformed> {
+/// Appends the value as JSON. Gives up, as if it were malformed, soon after `out`
+/// has more than `most` bytes: few bytes of an array of decimals are many of JSON.
+pub(super) fn write(out: &mut String, ty: &Type, raw: &[u8], most: usize) -> Result<(), Malformed> {
     match ty.kind() {
-        Kind::Array(element) => return array(out, element, raw),
-        Kind::Domain(base) => return write(out, base, raw),
+        Kind::Array(element) => return array(out, element, raw, most),
+        Kind::Domain(base) => return write(out, base, raw, most),
         Kind::Enum(_) => return text(out, raw),
         _ if is_text(ty) => return text(out, raw),
         _ => {}
@@ -184,7 +185,7 @@ fn bytes(out: &mut String, raw: &[u8]) {
     out.push('"');
 }
 
-fn array(out: &mut String, element: &Type, raw: &[u8]) -> Result<(), Malformed> {
+fn array(out: &mut String, element: &Type, raw: &[u8], most: usize) -> Result<(), Malformed> {
     let at = &mut { raw };
     let n_dimensions = i32::from_be_bytes(take(at)?);
     let _has_nulls: [u8; 4] = take(at)?;
@@ -201,7 +202,7 @@ fn array(out: &mut String, element: &Type, raw: &[u8]) -> Result<(), Malformed> 
         out.push_str("[]");
         return Ok(());
     }
-    level(out, element, &lengths, at)
+    level(out, element, &lengths, at, most)
 }
 
 fn level(
@@ -209,7 +210,11 @@ fn level(
     element: &Type,
     lengths: &[i32],
     at: &mut &[u8],
+    most: usize,
 ) -> Result<(), Malformed> {
+    if out.len() > most {
+        return Err(Malformed);
+    }
     let Some((&length, inner)) = lengths.split_first() else {
         let length = i32::from_be_bytes(take(at)?);
         let Ok(length) = usize::try_from(length) else {
@@ -218,14 +223,14 @@ fn level(
         };
         let (head, tail) = at.split_at_checked(length).ok_or(Malformed)?;
         *at = tail;
-        return write(out, element, head);
+        return write(out, element, head, most);
     };
     out.push('[');
     for n in 0..length {
         if n > 0 {
             out.push(',');
         }
-        level(out, element, inner, at)?;
+        level(out, element, inner, at, most)?;
     }
     out.push(']');
     Ok(())
@@ -256,12 +261,12 @@ mod tests {
             Type::INT4_ARRAY,
         ] {
             let mut out = String::new();
-            assert!(write(&mut out, &ty, &[]).is_err(), "{ty}");
+            assert!(write(&mut out, &ty, &[], 100).is_err(), "{ty}");
         }
         // An array that promises two thousand million items and has none.
         let raw = [
             0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 23, 127, 255, 255, 255, 0, 0, 0, 1,
         ];
-        assert!(write(&mut String::new(), &Type::INT4_ARRAY, &raw).is_err());
+        assert!(write(&mut String::new(), &Type::INT4_ARRAY, &raw, 100).is_err());
     }
 }

@@ -16,6 +16,12 @@ use crate::task::{Limits, Problem, SqlGrant};
 
 /// Time for a statement of our own that needs no thought.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Relations that a role may own. The driver reads the type of each row by reading
+/// the types of its columns, one inside the other, on a stack that has an end; and
+/// `SELECT INTO` nests them.
+const MAX_RELATIONS: i64 = 1_000;
+/// Statements between two looks at how many there are.
+const LOOK_EVERY: u32 = 100;
 /// Statements kept prepared within one transaction.
 const MAX_PREPARED: usize = 100;
 /// Messages around the rows: descriptions, the end of a command.
@@ -31,6 +37,8 @@ pub(super) struct Session {
     /// A statement is under way; nobody may use the connection after it was left.
     busy: bool,
     opened: Instant,
+    /// Statements that were prepared, to know when to look at the role's relations.
+    n_prepared: u32,
     /// The place among the grant's connections, while an attempt has it.
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
@@ -44,6 +52,7 @@ impl Session {
             prepared: HashMap::new(),
             busy: false,
             opened: Instant::now(),
+            n_prepared: 0,
             permit: None,
         };
         let schema = &dialer.config.schema;
@@ -137,12 +146,42 @@ impl Session {
         result
     }
 
+    async fn count_relations(&mut self) -> Result<(), Trouble> {
+        let look = self
+            .one(&sql!("attempt_relations").text, &[], PATIENCE)
+            .await;
+        let too_many = match look {
+            Ok(row) => row.get::<_, i64>("n_relations") > MAX_RELATIONS,
+            Err(error) => {
+                let message = told(error);
+                return Err(Trouble::Broken(Problem::new("unavailable", message)));
+            }
+        };
+        // What follows is the guest's statement again.
+        self.busy = true;
+        match too_many {
+            false => Ok(()),
+            true => Err(Trouble::Broken(Problem::new(
+                "denied",
+                format!(
+                    "the role owns more than {MAX_RELATIONS} tables and views; grant one that owns fewer, and do not make tables in handlers"
+                ),
+            ))),
+        }
+    }
+
     async fn answer(
         &mut self,
         statement: &str,
         values: &[&RawValue],
         limits: &Limits,
     ) -> Result<String, Trouble> {
+        if !self.prepared.contains_key(statement) {
+            if self.n_prepared.is_multiple_of(LOOK_EVERY) {
+                self.count_relations().await?;
+            }
+            self.n_prepared += 1;
+        }
         let line = self.line.as_ref().ok_or_else(gone)?;
         let budget = &line.budget;
         budget.allow(limits.sql_bytes.saturating_add(AROUND_BYTES));
