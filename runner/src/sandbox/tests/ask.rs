@@ -263,3 +263,25 @@ async fn a_secret_shows_nowhere_that_a_person_looks() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_flood_of_refused_secrets_fills_no_log() {
+    let steps: Vec<Value> = (0..500).map(|n| json!({"show": format!("s{n}")})).collect();
+    let (said, logs) = scene().run(Value::Array(steps)).await;
+    assert!(said.iter().all(|said| said.starts_with("denied: ")));
+    let told = logs.iter().filter(|line| line.starts_with("denied "));
+    assert_eq!(told.count(), 20);
+}
+
+#[tokio::test]
+async fn an_attempt_that_saves_without_end_is_told_so() {
+    let (said, _) = scene()
+        .run(json!([{"save_many": 10_000}, {"save_many": 1}]))
+        .await;
+    // The ten thousandth still reaches the database, of which there is none here.
+    assert!(said[0].starts_with("unavailable: "), "{said:?}");
+    assert!(
+        said[1].starts_with("limit: ") && said[1].contains("at most 10000 values"),
+        "{said:?}"
+    );
+}

@@ -1,10 +1,10 @@
-//! Steps with HTTP and secrets.
+//! Steps with HTTP, secrets and state.
 
 use pgtq_sdk::prelude::*;
 
 use crate::Step;
 
-/// Does a step, if it is one with HTTP or a secret.
+/// Does a step, if it is one of these.
 pub fn take(ctx: &Ctx, step: &Step) -> Option<Result<String>> {
     Some(match step {
         Step::Get(url) => get(ctx, url, None),
@@ -12,6 +12,7 @@ pub fn take(ctx: &Ctx, step: &Step) -> Option<Result<String>> {
         Step::Post(url, bytes) => post(ctx, url, *bytes),
         Step::Count(url) => count(ctx, url),
         Step::Keep(url) => keep(ctx, url),
+        Step::SaveMany(times) => save(ctx, *times),
         Step::Show(name) => show(ctx, name),
         Step::PanicWith(name) => ctx.secret(name).read().map(|value| panic!("lost {value}")),
         _ => return None,
@@ -59,4 +60,10 @@ fn show(ctx: &Ctx, name: &str) -> Result<String> {
     eprintln!("complained {value}");
     ctx.progress(0.5, format!("sending {value}"));
     Ok(format!("{} bytes", value.len()))
+}
+
+/// Says how the last one went.
+fn save(ctx: &Ctx, times: u32) -> Result<String> {
+    let saved = (0..times).map(|n| ctx.state().save(&n)).last();
+    saved.transpose().map(|_| "saved".to_owned())
 }

@@ -73,6 +73,8 @@ pub enum Step {
     Count(String),
     /// Asks for a URL and keeps all of its body.
     Keep(String),
+    /// Saves a value this many times.
+    SaveMany(u32),
     /// Reads a secret, and shows it in every way that a handler has.
     Show(String),
     /// Reads a secret, and panics with it.
