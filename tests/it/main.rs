@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cases;
+mod commits;
 mod concurrency;
 mod containment;
 mod crash;
