@@ -21,4 +21,5 @@ mod shutdown;
 mod support;
 mod tasks;
 mod tidy;
+mod wake;
 mod work;
