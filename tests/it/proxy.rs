@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -23,9 +22,13 @@ pub(crate) enum Fault {
     Cut,
     /// The first is passed on only when the test says so, whoever still waits for it.
     Hold,
-    /// Before the first the database is gone for three seconds, for everybody.
+    /// Before the first the database is gone for everybody, until it was asked for
+    /// often enough that each part of a runner has noticed.
     Outage,
 }
+
+/// Connections refused before an outage ends: two seconds or three of them.
+const OUTAGE: usize = 15;
 
 /// Passes connections on, and has a fault.
 pub(crate) struct Proxy {
@@ -37,6 +40,7 @@ struct Shared {
     role: String,
     fault: Fault,
     n_commits: AtomicUsize,
+    n_refused: AtomicUsize,
     go: Notify,
     is_down: watch::Sender<bool>,
 }
@@ -50,6 +54,7 @@ impl Proxy {
             role,
             fault,
             n_commits: AtomicUsize::new(0),
+            n_refused: AtomicUsize::new(0),
             go: Notify::new(),
             is_down: watch::Sender::new(false),
         });
@@ -57,6 +62,8 @@ impl Proxy {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if *passing.is_down.borrow() {
+                    let n_refused = 1 + passing.n_refused.fetch_add(1, SeqCst);
+                    passing.is_down.send_replace(n_refused < OUTAGE);
                     continue;
                 }
                 let server = socket_dir.join(".s.PGSQL.5432");
@@ -96,7 +103,7 @@ impl Proxy {
     }
 }
 
-async fn pass(client: TcpStream, server: UnixStream, shared: &Arc<Shared>) -> std::io::Result<()> {
+async fn pass(client: TcpStream, server: UnixStream, shared: &Shared) -> std::io::Result<()> {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let mut bytes = vec![0; 64 << 10];
@@ -112,12 +119,7 @@ async fn pass(client: TcpStream, server: UnixStream, shared: &Arc<Shared>) -> st
         is_theirs |= holds(sent, format!("user\0{}\0", shared.role).as_bytes());
         if is_theirs && shared.fault == Fault::Outage && holds(sent, BEFORE_COMMIT) {
             if shared.n_commits.fetch_add(1, SeqCst) == 0 {
-                let shared = Arc::clone(shared);
                 shared.is_down.send_replace(true);
-                tokio::spawn(async move {
-                    tokio::time::sleep(Duration::from_secs(3)).await;
-                    shared.is_down.send_replace(false);
-                });
                 return std::future::pending().await;
             }
         } else if is_theirs && shared.fault != Fault::Outage && holds(sent, COMMIT) {
