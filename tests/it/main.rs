@@ -14,6 +14,7 @@ mod native;
 mod outage;
 mod plugins;
 mod proxy;
+mod public;
 mod readme;
 mod reload;
 mod scene;

@@ -30,9 +30,10 @@ async fn a_migration_does_not_wait_for_a_strangers_locks() {
     let older = "DELETE FROM migrations WHERE version = (SELECT max(version) FROM migrations)";
     client.batch_execute(older).await.expect("delete");
     let stranger = psql(&store).await;
-    let lock = store.config().schema.render(
-        "SELECT pg_advisory_lock(hashtextextended('pgtq migrate {{schema}}', 0))",
-    );
+    let lock = store
+        .config()
+        .schema
+        .render("SELECT pg_advisory_lock(hashtextextended('pgtq migrate {{schema}}', 0))");
     stranger
         .batch_execute(&format!(
             "CREATE ROLE {schema}_stranger; GRANT USAGE ON SCHEMA {schema} TO {schema}_stranger;
