@@ -8,7 +8,7 @@ use pgtq::task::{
 use pgtq_tests::{Database, Sql, plugin_dir, wait_until, wait_until_async};
 
 use crate::native::{Engine, book, failed, insert, leaf, n_rows, registry, role};
-use crate::proxy::Proxy;
+use crate::proxy::{Fault, Proxy};
 use crate::tasks::{UNENDED, assert_completed_once, database, n_ended, push, runner};
 
 /// What a runner of `flaky.rows` is told.
@@ -135,7 +135,7 @@ async fn a_commit_that_is_cut_before_or_behind_the_server_counts_once() {
     const N: usize = 30;
     let database = Database::migrated();
     let (sql, role, dir) = blocking(database.url()).await;
-    let proxy = Proxy::start(dir.into(), role.clone()).await;
+    let proxy = Proxy::start(dir.into(), role.clone(), Fault::Cut).await;
     let name = sql.row("SELECT current_database()").await;
     let registry = registry(&role, &[("book", book), ("leaf", leaf)]);
     let engine = Engine::start(&proxy.url(&name), registry).await;
@@ -233,7 +233,7 @@ async fn an_attempt_that_ends_otherwise_leaves_no_row() {
 }
 
 /// A connection, a role made on it, and where the server's socket is.
-async fn blocking(url: &str) -> (Client, String, String) {
+pub(crate) async fn blocking(url: &str) -> (Client, String, String) {
     let url = url.to_owned();
     let made = tokio::task::spawn_blocking({
         let url = url.clone();
@@ -248,7 +248,7 @@ async fn blocking(url: &str) -> (Client, String, String) {
 }
 
 /// SQL for tests that await.
-struct Client(tokio_postgres::Client);
+pub(crate) struct Client(tokio_postgres::Client);
 
 impl Client {
     async fn connect(url: &str) -> Self {
@@ -260,7 +260,7 @@ impl Client {
     }
 
     /// The first row, or an empty text.
-    async fn row(&self, statement: &str) -> String {
+    pub(crate) async fn row(&self, statement: &str) -> String {
         let answer = self.0.simple_query(statement).await.expect(statement);
         let row = answer.iter().find_map(|message| match message {
             tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cases;
+mod commits;
 mod concurrency;
 mod containment;
 mod crash;
@@ -13,6 +14,7 @@ mod native;
 mod outage;
 mod plugins;
 mod proxy;
+mod public;
 mod readme;
 mod reload;
 mod scene;
@@ -20,4 +22,5 @@ mod shutdown;
 mod support;
 mod tasks;
 mod tidy;
+mod wake;
 mod work;

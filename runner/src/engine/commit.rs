@@ -77,6 +77,13 @@ pub(crate) async fn settle(
     } else {
         database.roll_back().await;
     }
+    // A checkpoint that was cut short may still be committed: the next attempt
+    // must find it, or know that it will never be.
+    if database.is_in_doubt().await
+        && let Standing::Gone = ask(core, taken, database).await?
+    {
+        return None;
+    }
     Some(Settled {
         has_state: !recorded && database.has_state().await,
         report,
@@ -93,7 +100,7 @@ fn lost(database_is_there: bool) -> Outcome {
         true => Outcome::Retry {
             failure: Failure::new(
                 ErrorKind::Sql,
-                "the connection of the handler's SQL was lost before its commit; all of it was rolled back",
+                "the connection of the handler's SQL was lost before its commit, and all of it was rolled back; the database itself answers, so look for a timeout of idle transactions that is shorter than the handler, or for somebody who terminates connections",
             ),
             after: None,
         },

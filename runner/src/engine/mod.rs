@@ -18,6 +18,7 @@ mod commit;
 mod completer;
 mod config;
 mod core;
+mod damper;
 mod error;
 mod executor;
 mod heartbeat;

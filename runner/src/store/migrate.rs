@@ -1,7 +1,7 @@
 //! The schema's migrations and their runner.
 //!
 //! Forward only, numbered, each in `migrations/` and in this program. All
-//! pending ones run in one transaction under an advisory lock, and what is
+//! pending ones run in one transaction under a lock, and what is
 //! pending is asked again under the lock: any number of runners may start on
 //! an empty database at once.
 

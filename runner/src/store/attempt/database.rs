@@ -9,11 +9,10 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::saved::{Saved, lost};
 use super::trouble::Trouble;
-use super::work::{Commit, Settle, Standing, Work};
+use super::work::{Commit, Settle, Work};
 use super::{params, statement};
-use crate::store::connection::Role;
 use crate::store::sql::sql;
-use crate::store::{Ending, Store, StoreError};
+use crate::store::{Ending, Store};
 use crate::task::{
     ClaimId, Database, DatabaseFuture, ErrorKind, Failure, Limits, Problem, RunnerId, SqlGrant,
     TaskId,
@@ -30,14 +29,16 @@ pub struct AttemptDatabase {
     pub(super) task: TaskId,
     started: Instant,
     used: AtomicBool,
-    inner: Mutex<Inner>,
+    pub(super) inner: Mutex<Inner>,
 }
 
 #[derive(Default)]
-struct Inner {
+pub(super) struct Inner {
     work: Option<Work>,
     /// Why the attempt's transaction cannot be committed any more.
     doom: Option<Problem>,
+    /// A checkpoint may be on its way to being committed: nobody has heard of its end.
+    pub(super) in_doubt: bool,
     saved: Saved,
 }
 
@@ -118,26 +119,6 @@ impl AttemptDatabase {
                 work.give_back();
             }
         }
-    }
-
-    /// What became of the commit, when [`AttemptDatabase::complete`] got no
-    /// answer. Waits for its transaction, if the server still has it.
-    pub async fn standing(&self) -> Result<Standing, StoreError> {
-        let (claims, tasks) = (vec![self.claim.0], vec![self.task.0]);
-        let mut lease = self.store.lease(Role::Doubt, "ask for a commit").await?;
-        lease.begin().await?;
-        let held = lease
-            .query(sql!("finish_hold_alone"), &[&self.runner.0, &claims])
-            .await?;
-        let recorded = lease
-            .query(sql!("finish_recorded"), &[&claims, &tasks])
-            .await?;
-        lease.rollback().await?;
-        Ok(match (recorded.is_empty(), held.is_empty()) {
-            (false, _) => Standing::Recorded,
-            (true, false) => Standing::Open,
-            (true, true) => Standing::Gone,
-        })
     }
 
     async fn open(&self) -> Result<MutexGuard<'_, Inner>, Problem> {
@@ -271,7 +252,13 @@ impl AttemptDatabase {
             &value,
         ];
         let schema = &self.store.config().schema;
-        match work.settle(schema, sql!("attempt_checkpoint"), &params).await {
+        // Also for whoever drops this future.
+        inner.in_doubt = true;
+        let settled = work
+            .settle(schema, sql!("attempt_checkpoint"), &params)
+            .await;
+        inner.in_doubt = matches!(settled, Err(Settle::Unknown));
+        match settled {
             Ok(()) => {
                 inner.doom = None;
                 inner.saved.hold("", value);

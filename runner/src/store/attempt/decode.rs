@@ -269,4 +269,26 @@ mod tests {
         ];
         assert!(write(&mut String::new(), &Type::INT4_ARRAY, &raw, 100).is_err());
     }
+
+    #[test]
+    fn an_array_of_decimals_stops_soon_after_the_limit() {
+        const MOST: usize = 1 << 20;
+        const N: u32 = 10_000;
+        // 1e131071 has 10 bytes on the wire, and 131,072 digits.
+        let number = [0, 1, 0x7f, 0xff, 0, 0, 0, 0, 3, 0xe8];
+        let mut raw = vec![0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 6, 164];
+        raw.extend(N.to_be_bytes());
+        raw.extend([0, 0, 0, 1]);
+        for _ in 0..N {
+            raw.extend([0, 0, 0, 10]);
+            raw.extend(number);
+        }
+        let mut out = String::new();
+        assert!(write(&mut out, &Type::NUMERIC_ARRAY, &raw, MOST).is_err());
+        assert!(
+            out.len() > MOST && out.len() < MOST + 200_000,
+            "{}",
+            out.len()
+        );
+    }
 }

@@ -3,6 +3,7 @@
 //! The driver's own way to connect ends in a socket that nothing can be put
 //! around, so this walks the hosts of the address itself.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,13 +92,15 @@ impl Dialer {
             .await
             .map_err(|error| unreachable(self, &error.to_string()))?;
         let tls = self.tls_for(place)?;
-        let (client, connection) = config
+        let (client, mut connection) = config
             .connect_raw(stream, tls)
             .await
             .map_err(|error| self.refused(config, &error))?;
         let driver = tokio::spawn(async move {
-            // The statement under way reports the error.
-            connection.await.ok();
+            // Notices are a guest's words, and notifications nobody's business here: the
+            // connection's own future would log the first. The statement under way
+            // reports the error.
+            while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
         });
         let line = Line {
             canceller: Canceller {

@@ -24,6 +24,7 @@ mod budget;
 mod database;
 mod decode;
 mod dial;
+mod doubt;
 mod numeric;
 mod params;
 mod pool;

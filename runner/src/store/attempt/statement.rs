@@ -36,6 +36,17 @@ pub(super) fn check(statement: &str) -> Result<(), Problem> {
     ))
 }
 
+/// Whether it may be a `SELECT INTO`, the one allowed statement that makes a table.
+pub(super) fn may_make_a_table(statement: &str) -> bool {
+    let word = first_word(statement);
+    let writes = ["INSERT", "UPDATE", "DELETE", "MERGE"];
+    !writes.iter().any(|write| word.eq_ignore_ascii_case(write))
+        && statement
+            .as_bytes()
+            .windows(4)
+            .any(|part| part.eq_ignore_ascii_case(b"into"))
+}
+
 /// The first word behind white space, comments and opening parentheses.
 fn first_word(statement: &str) -> &str {
     let mut rest = statement;

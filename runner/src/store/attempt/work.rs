@@ -22,6 +22,10 @@ const GRACE: Duration = Duration::from_millis(250);
 /// How much longer than the attempt the server lets its transaction stand idle.
 const IDLE_GRACE: Duration = Duration::from_secs(10);
 
+/// Before every statement of ours that carries the ticket: nobody is to read it in
+/// the server's log.
+const QUIET: &str = include_str!("../sql/attempt_quiet.sql");
+
 /// What became of an attempt's transaction at its end.
 #[derive(Debug)]
 pub enum Commit {
@@ -31,9 +35,11 @@ pub enum Commit {
     Recorded,
     /// The claim is gone, and with it everything of this attempt.
     Stale,
-    /// Rolled back, for a reason of the attempt's own.
+    /// Rolled back: the database refused it, or did not answer in time, before the
+    /// commit was sent.
     Refused(Failure),
-    /// Rolled back: the database went away before the commit was sent.
+    /// Rolled back: the connection was gone before the commit was sent, by the
+    /// database's doing or by the handler's.
     Lost,
     /// The commit was sent and its answer lost: ask for its [`Standing`].
     Unknown,
@@ -124,7 +130,10 @@ impl Work {
             Type::TEXT,
         ];
         let params: Vec<_> = params.into_iter().zip(types).collect();
-        let row = self.session.one(&text, &params, left).await;
+        let row = match self.session.batch(QUIET, left).await {
+            Ok(()) => self.session.one(&text, &params, left).await,
+            Err(error) => Err(error),
+        };
         match row {
             Ok(row) => Ok(row.get("held")),
             Err(None) => Err(Trouble::Broken(timeout(left))),
@@ -153,8 +162,8 @@ impl Work {
     ) -> Result<(), Settle> {
         // Now, while the transaction still keeps its connection behind a pooler.
         self.session.forget_prepared();
-        let prepare = include_str!("../sql/attempt_settle.sql");
-        let prepared = self.session.batch(prepare, SETTLE_PATIENCE).await;
+        let prepare = [include_str!("../sql/attempt_settle.sql"), QUIET].concat();
+        let prepared = self.session.batch(&prepare, SETTLE_PATIENCE).await;
         prepared.map_err(before_commit)?;
         let text = schema.render(&sql.text);
         let params = typed(sql, params);

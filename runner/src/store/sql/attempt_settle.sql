@@ -1,15 +1,13 @@
--- Caller: store/attempt, before the statement that ends a handler's transaction.
+-- Caller: store/attempt, with attempt_quiet behind it, before the statement that
+-- ends a handler's transaction.
 -- Deferred triggers run now, under the settings they were written for. After
 -- that nothing that the handler has set counts: not for our statement, not for
 -- how durable the commit is.
 SET CONSTRAINTS ALL IMMEDIATE;
 SET LOCAL ROLE NONE;
 SET LOCAL search_path = pg_catalog, pg_temp;
-SET LOCAL client_encoding = 'UTF8';
 SET LOCAL standard_conforming_strings = on;
-SET LOCAL log_parameter_max_length_on_error = 0;
-SET LOCAL client_min_messages = error;
 SET LOCAL lock_timeout TO DEFAULT;
 SET LOCAL synchronous_commit TO DEFAULT;
 SET LOCAL statement_timeout = '20s';
-SET LOCAL idle_in_transaction_session_timeout = '10s'
+SET LOCAL idle_in_transaction_session_timeout = '10s';

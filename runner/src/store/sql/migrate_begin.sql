@@ -1,6 +1,13 @@
--- First in the transaction of Store::migrate. The lock makes runners that
--- start at once take turns; nothing else depends on it.
-SELECT pg_advisory_xact_lock(hashtextextended('pgtq migrate {{schema}}', 0));
+-- First in the transaction of Store::migrate. Runners that start at once take turns.
+-- Anybody may take an advisory lock and keep it, so only the first of all migrations
+-- needs one; later ones have a table to lock. In the one mode that keeps others of
+-- its kind out, and that nobody gets by naming the table in a statement which he has
+-- no right to run: such a lock is taken before the rights are looked at.
+DO $$ BEGIN
+    IF to_regclass('{{schema}}.migrations') IS NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended('pgtq migrate {{schema}}', 0));
+    END IF;
+END $$;
 CREATE SCHEMA IF NOT EXISTS {{schema}};
 COMMENT ON SCHEMA {{schema}} IS 'pgtq: a task queue. Push with push(handler, args); read the views scheduled, runnable, running, complete, failed, cancelled.';
 CREATE TABLE IF NOT EXISTS {{schema}}.migrations (
@@ -10,3 +17,4 @@ CREATE TABLE IF NOT EXISTS {{schema}}.migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE {{schema}}.migrations IS 'Which versions of the schema were applied when, and the digest of their text.';
+LOCK TABLE {{schema}}.migrations IN SHARE UPDATE EXCLUSIVE MODE;

@@ -21,6 +21,39 @@ async fn eight_runners_may_start_on_an_empty_database_at_once() {
     assert_eq!(counts, [0, 0, 0, 0, 0, 0, 0, SCHEMA_VERSION as usize]);
 }
 
+/// Of all that a stranger may lock, nothing keeps a migration waiting.
+#[tokio::test]
+async fn a_migration_does_not_wait_for_a_strangers_locks() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let schema = store.config().schema.to_string();
+    let older = "DELETE FROM migrations WHERE version = (SELECT max(version) FROM migrations)";
+    client.batch_execute(older).await.expect("delete");
+    let stranger = psql(&store).await;
+    let lock = store
+        .config()
+        .schema
+        .render("SELECT pg_advisory_lock(hashtextextended('pgtq migrate {{schema}}', 0))");
+    stranger
+        .batch_execute(&format!(
+            "CREATE ROLE {schema}_stranger; GRANT USAGE ON SCHEMA {schema} TO {schema}_stranger;
+             SET ROLE {schema}_stranger; BEGIN; {lock}"
+        ))
+        .await
+        .expect("a lock");
+    // Looked at, and so locked, though it may not be run.
+    let naming = format!("DELETE FROM {schema}.migrations");
+    stranger.prepare(&naming).await.expect("prepared");
+    let held = "SELECT count(*) FROM pg_locks WHERE relation = 'migrations'::regclass AND mode = 'RowExclusiveLock'";
+    assert_eq!(ask(&client, held).await, "1");
+    // The last migration's objects are there already: it gets as far as that.
+    match store.migrate().await {
+        Err(StoreError::Refused { .. } | StoreError::Fault { .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(ask(&client, held).await, "1");
+}
+
 #[tokio::test]
 async fn a_missing_older_or_newer_schema_is_told_apart() {
     let store = Store::connect(config()).await.expect("connect");

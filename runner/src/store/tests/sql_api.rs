@@ -196,4 +196,52 @@ async fn a_role_with_the_documented_rights_pushes_and_no_other_does() {
         .await
         .expect("pushes");
     assert!(client.batch_execute("SELECT cancel(1)").await.is_err());
+    let many =
+        "SELECT push_many('[{\"handler\": \"a\"}]'); SELECT push_many('a', ARRAY['{}'::json])";
+    assert!(client.batch_execute(many).await.is_err());
+    let grants =
+        documented("For `push_many`, besides", schema).replace("TO app;", &format!("TO {role};"));
+    client
+        .batch_execute(&format!("RESET ROLE; {grants} SET ROLE {role}; {many}"))
+        .await
+        .expect("many");
+}
+
+#[tokio::test]
+async fn a_role_with_the_documented_rights_is_a_worker() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let schema = store.config().schema.as_str();
+    let role = format!("{schema}_worker");
+    let grants =
+        documented("A worker that pops needs", schema).replace("TO app;", &format!("TO {role};"));
+    // A dead runner and a task that is due: what a pop does by itself.
+    let work = "SELECT count(push('a')) FROM generate_series(1, 4);
+        SELECT push('a', run_at => now() - interval '1 second');
+        INSERT INTO runners (id, name, host, pid, version, slots, queues, expires_at)
+        VALUES (99999, '', '', 1, '', 1, '{}', now() - interval '1 hour')";
+    client
+        .batch_execute(&format!(
+            "{work}; CREATE ROLE {role}; {grants} SET ROLE {role}"
+        ))
+        .await
+        .expect("the documented rights");
+    let claim = ask(&client, "SELECT DISTINCT claim_id FROM pop(n => 4)").await;
+    let ids = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM unended";
+    let ids = ask(&client, ids).await;
+    let ids: Vec<&str> = ids.split(' ').collect();
+    for call in [
+        format!("extend({claim})"),
+        format!("complete({}, {claim}, '1')", ids[0]),
+        format!("fail({}, {claim}, 'no')", ids[1]),
+        format!("fail({}, {claim}, 'no', retry_in => '0')", ids[2]),
+        format!("fail({}, {claim}, 'no', fatal => true)", ids[3]),
+    ] {
+        assert_eq!(ask(&client, &format!("SELECT {call}")).await, "t", "{call}");
+    }
+    // Leases that run out are taken back by whoever pops.
+    let short = "SELECT count(*) FROM pop(lease => '1 microsecond')";
+    assert_eq!(ask(&client, short).await, "1");
+    assert_eq!(ask(&client, "SELECT count(*) FROM pop(n => 9)").await, "2");
+    assert!(client.batch_execute("SELECT push('a')").await.is_err());
 }

@@ -2,6 +2,8 @@
 
 mod commit;
 mod hostile;
+mod nested;
 mod saved;
 mod scene;
+mod secrets;
 mod values;

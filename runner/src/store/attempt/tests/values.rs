@@ -122,3 +122,21 @@ async fn what_cannot_be_read_says_how_it_can() {
         .expect_err("far");
     assert!(problem.message.contains("far::text"), "{problem:?}");
 }
+
+#[tokio::test]
+async fn decimals_that_are_small_on_the_wire_end_at_the_limit() {
+    let mut scene = Scene::new().await;
+    scene.limits.sql_bytes = 1 << 20;
+    for numbers in [
+        "array_agg(1e131071::numeric) FROM generate_series(1, 2000)",
+        "array_agg(ARRAY[1e131071::numeric, null]) FROM generate_series(1, 1000)",
+    ] {
+        let problem = scene
+            .run(&format!("SELECT {numbers}"))
+            .await
+            .expect_err("262 MB as JSON");
+        assert_eq!(problem.code, "limit", "{problem:?}");
+        assert!(problem.message.contains("as JSON"), "{problem:?}");
+        scene.again();
+    }
+}

@@ -1,0 +1,152 @@
+//! Commits that are cut short, and whose fault that is.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use pgtq::task::{Attempt, HandlerFuture, Limits, Outcome, Problem, Report, SqlGrant, TaskId};
+use pgtq_tests::{Database, wait_until_async};
+use tokio::sync::Semaphore;
+
+use crate::exactly_once::blocking;
+use crate::native::{Engine, failed, insert, leaf, registry};
+use crate::proxy::{Fault, Proxy};
+
+/// Attempts of [`short_lived`] whose connection will not live.
+static DOOMED: AtomicUsize = AtomicUsize::new(0);
+/// Lets one of them return.
+static RETURN: Semaphore = Semaphore::const_new(0);
+
+/// Has the server end its connection, and returns as if nothing were wrong.
+fn short_lived(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
+    Box::pin(async move {
+        if let Err(problem) = insert(&attempt, &grant, "short").await {
+            return failed(problem);
+        }
+        let limits = Limits::default();
+        let soon = "SELECT set_config('idle_in_transaction_session_timeout', '1', false)";
+        if let Err(problem) = attempt.database.sql(&grant, &limits, soon, "[]").await {
+            return failed(problem);
+        }
+        DOOMED.fetch_add(1, SeqCst);
+        RETURN.acquire().await.expect("never closed").forget();
+        Report::without_guest(Outcome::Complete {
+            result: "true".to_owned(),
+        })
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_has_its_connection_ended_spends_its_attempts() {
+    let database = Database::migrated();
+    let (sql, role, _) = blocking(database.url()).await;
+    let engine = Engine::start(
+        database.url(),
+        registry(&role, &[("short_lived", short_lived)]),
+    )
+    .await;
+    sql.row("SELECT pgtq.push('short_lived', retries => 1)")
+        .await;
+    let alive = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'");
+    for n in 1..=2 {
+        wait_until_async("the server has ended the connection", || async {
+            DOOMED.load(SeqCst) == n && sql.row(&alive).await == "0"
+        })
+        .await;
+        RETURN.add_permits(1);
+    }
+    let ended = "SELECT state, error_kind, attempts FROM pgtq.history";
+    wait_until_async("it has failed", || async {
+        sql.row(ended).await == "failed|sql|2"
+    })
+    .await;
+    let told = sql.row("SELECT error_message FROM pgtq.failed").await;
+    assert!(told.contains("lost before its commit"), "{told}");
+    assert_eq!(sql.row("SELECT count(*) FROM app.rows").await, "0");
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_before_the_commit_costs_no_attempt() {
+    let database = Database::migrated();
+    let (sql, role, dir) = blocking(database.url()).await;
+    let proxy = Proxy::start(dir.into(), role.clone(), Fault::Outage).await;
+    let name = sql.row("SELECT current_database()").await;
+    let engine = Engine::start(&proxy.url(&name), registry(&role, &[("leaf", leaf)])).await;
+    sql.row("SELECT pgtq.push('leaf', retries => 0)").await;
+    wait_until_async("it has ended", || async {
+        sql.row("SELECT state, attempts FROM pgtq.history").await == "complete|1"
+    })
+    .await;
+    engine.stop().await;
+    assert!(proxy.n_commits() >= 2, "{}", proxy.n_commits());
+    let released = "SELECT count(*), min(kind) FROM pgtq.attempts";
+    assert_eq!(sql.row(released).await, "1|release");
+    assert_eq!(sql.row("SELECT count(*) FROM app.rows").await, "1");
+}
+
+/// Works up to a checkpoint and is out of time there; the next attempt does the rest.
+fn in_two_parts(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
+    Box::pin(async move {
+        let limits = Limits::default();
+        let parts = async {
+            if attempt.database.load("").await?.is_some() {
+                return insert(&attempt, &grant, "second").await;
+            }
+            insert(&attempt, &grant, "first").await?;
+            let checkpoint = attempt.database.checkpoint(&limits, "1");
+            match tokio::time::timeout(Duration::from_millis(300), checkpoint).await {
+                Ok(_) => Err(Problem::new("unavailable", "it came too early")),
+                Err(_) => Err(Problem::new("timeout", "out of time, as a sandbox says it")),
+            }
+        };
+        match parts.await {
+            Ok(()) => Report::without_guest(Outcome::Complete {
+                result: "true".to_owned(),
+            }),
+            Err(problem) => failed(problem),
+        }
+    })
+}
+
+/// Keeps its claim alive until it is cancelled.
+fn wait(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
+    Box::pin(async move {
+        attempt.signal.stopped().await;
+        Report::without_guest(Outcome::Release)
+    })
+}
+
+/// The claim holds another task, so nothing but the question for it waits for the commit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_left_in_its_commit_is_known_before_the_task_goes_on() {
+    let database = Database::migrated();
+    let (sql, role, dir) = blocking(database.url()).await;
+    let proxy = Proxy::start(dir.into(), role.clone(), Fault::Hold).await;
+    let name = sql.row("SELECT current_database()").await;
+    let pushed =
+        "SELECT pgtq.push_many('[{\"handler\": \"in_two_parts\"}, {\"handler\": \"wait\"}]')";
+    sql.row(pushed).await;
+    let registry = registry(&role, &[("in_two_parts", in_two_parts), ("wait", wait)]);
+    let engine = Engine::start(&proxy.url(&name), registry).await;
+    let waits = "SELECT count(*) FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    wait_until_async("the runner asks what became of the commit", || async {
+        sql.row(waits).await == "1"
+    })
+    .await;
+    assert_eq!(proxy.n_commits(), 1);
+    assert_eq!(sql.row("SELECT count(*) FROM pgtq.claims").await, "1");
+    assert_eq!(sql.row("SELECT count(*) FROM pgtq.attempts").await, "0");
+    proxy.let_go();
+    wait_until_async("it has ended", || async {
+        sql.row("SELECT state, attempts FROM pgtq.history").await == "complete|2"
+    })
+    .await;
+    let rows = "SELECT string_agg(note, ' ' ORDER BY note) FROM app.rows";
+    assert_eq!(sql.row(rows).await, "first second");
+    let waiting = sql.row("SELECT id FROM pgtq.running").await;
+    let id = TaskId(waiting.parse().expect("the other task runs"));
+    let store = database.store().await;
+    store.cancel(&[id]).await.expect("cancel");
+    engine.stop().await;
+}

@@ -1,0 +1,39 @@
+//! A database whose `PUBLIC` may do little, as docs/sql.md advises.
+
+use pgtq_tests::{Database, repository, wait_until_async};
+
+use crate::exactly_once::blocking;
+use crate::native::{Engine, leaf, registry};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handlers_sql_works_without_what_the_docs_take_from_public() {
+    let database = Database::migrated();
+    let (sql, role, _) = blocking(database.url()).await;
+    let docs = std::fs::read_to_string(repository().join("docs/sql.md")).expect("the docs");
+    let (_, rest) = docs
+        .split_once("plugins of strangers, as a superuser")
+        .expect("the advice");
+    let (_, rest) = rest.split_once("```sql\n").expect("a block");
+    let (block, _) = rest.split_once("```").expect("its end");
+    sql.row(block).await;
+    let left = "SELECT string_agg(DISTINCT p.proname, ' ' ORDER BY p.proname) FROM pg_proc AS p
+        WHERE p.pronamespace = 'pg_catalog'::regnamespace AND has_function_privilege('public', p.oid, 'EXECUTE')
+          AND (p.proname ~ 'advisory|^lo_?|notify$|^pg_(terminate|cancel)_backend|emit_message') AND p.proname !~ '^(log|lower|lo_get|lo_close|lo_lseek|lo_tell|lo_trunc|lo_unlink|loread)'";
+    assert_eq!(
+        sql.row(left).await,
+        "pg_advisory_unlock pg_advisory_unlock_all pg_advisory_unlock_shared"
+    );
+    let engine = Engine::start(database.url(), registry(&role, &[("leaf", leaf)])).await;
+    for n in 1..=3 {
+        sql.row("SELECT pgtq.push('leaf', retries => 0)").await;
+        let ended = "SELECT count(*), count(*) FILTER (WHERE state = 'complete') FROM pgtq.history";
+        wait_until_async("it has ended", || async {
+            sql.row(ended).await == format!("{n}|{n}")
+        })
+        .await;
+    }
+    // The connection was cleared and kept each time.
+    let alive = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'");
+    assert_eq!(sql.row(&alive).await, "1");
+    engine.stop().await;
+}
