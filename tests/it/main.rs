@@ -19,6 +19,7 @@ mod readme;
 mod reload;
 mod scene;
 mod shutdown;
+mod soak;
 mod support;
 mod tasks;
 mod tidy;
