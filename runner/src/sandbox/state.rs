@@ -108,6 +108,15 @@ impl State {
         (self.wasi.get_or_insert_with(make), &mut self.table)
     }
 
+    /// What the attempt has of HTTP, and the handles in it.
+    pub(super) fn http_parts(&mut self) -> (&mut Http, &mut ResourceTable) {
+        let make = || {
+            let access = self.access.as_deref();
+            Http::new(access, &self.limits, self.started, &self.logs)
+        };
+        (self.http.get_or_insert_with(make), &mut self.table)
+    }
+
     /// What the attempt may reach, and what it has of WASI.
     pub(super) fn access_and_wasi(&mut self) -> (Option<&Access>, &mut Wasi) {
         let make = || Box::new(Wasi::new(&self.limits, &self.logs));
@@ -124,13 +133,10 @@ impl State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let http = self.http.get_or_insert_with(|| {
-            let access = self.access.as_deref();
-            Http::new(access, &self.limits, self.started, &self.logs)
-        });
+        let (http, table) = self.http_parts();
         WasiHttpCtxView {
             hooks: &mut http.hooks,
-            table: &mut self.table,
+            table,
             ctx: &mut http.context,
         }
     }

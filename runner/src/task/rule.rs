@@ -199,9 +199,14 @@ impl FromStr for HttpRule {
         if path.contains(['?', '#']) || authority.contains(['@', '?', '#']) {
             return Err(wrong("a rule has no user, query or fragment"));
         }
-        let path = path.strip_suffix('*').unwrap_or(path);
+        let path = match path.ends_with("/*") {
+            true => &path[..path.len() - 1],
+            false => path,
+        };
         if path.contains('*') {
-            return Err(wrong("a path ends with its only `*`"));
+            return Err(wrong(
+                "a path ends with `/*` or has no `*`, and means itself and all below it",
+            ));
         }
         let (host, port) = match split_port(authority) {
             (host, Some(port)) => (host, PortRule::parse(port).map_err(|e| wrong(&e))?),
@@ -333,6 +338,26 @@ mod tests {
         }
         for text in ["smtp.example.com", "a:b", ":25", "a..b:25"] {
             assert!(text.parse::<TcpRule>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_star_in_a_path_stands_alone_at_its_end() {
+        assert_eq!(http("https://a/v1/*"), http("https://a/v1/"));
+        assert_eq!(http("https://a/*"), http("https://a"));
+        for text in [
+            "https://a/v*",
+            "https://a/v1/**",
+            "https://a/*/*",
+            "https://a/*v",
+        ] {
+            assert_eq!(
+                text.parse::<HttpRule>().expect_err("not a rule"),
+                format!(
+                    "`{text}`: a path ends with `/*` or has no `*`, and means itself and all \
+                     below it; write a rule like \"GET,POST https://api.example.com/v1/\""
+                )
+            );
         }
     }
 

@@ -31,9 +31,14 @@ pub(crate) fn http(text: &str) -> Result<String, String> {
     if path.contains(['?', '#']) || authority.contains(['@', '?', '#']) {
         return Err(wrong("a rule has no user, query or fragment"));
     }
-    let path = path.strip_suffix('*').unwrap_or(path);
+    let path = match path.ends_with("/*") {
+        true => &path[..path.len() - 1],
+        false => path,
+    };
     if path.contains('*') {
-        return Err(wrong("a path ends with its only `*`"));
+        return Err(wrong(
+            "a path ends with `/*` or has no `*`, and means itself and all below it",
+        ));
     }
     let (host, named) = split_port(authority);
     let host = host_rule(host).map_err(|fault| wrong(&fault))?;
@@ -151,7 +156,8 @@ mod tests {
                 "get  post https://A.Example.com.:443/*",
                 Some("GET,POST https://a.example.com"),
             ),
-            ("http://a:080/v1*", Some("http://a/v1")),
+            ("http://a:080/v1/*", Some("http://a/v1/")),
+            ("http://a/v1*", None),
         ] {
             assert_eq!(http(text).ok().as_deref(), kept, "{text}");
         }

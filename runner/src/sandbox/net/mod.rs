@@ -8,7 +8,8 @@
 //! Promises: only addresses that were checked are dialled, so an answer that
 //! changes between the check and the connection changes nothing; if one of a
 //! name's addresses is refused, all are; never more connections at a time than
-//! [`CONNECTIONS`]. Knows nothing of HTTP or sockets of a guest.
+//! [`CONNECTIONS`], and never more threads that look up names than [`LOOKUPS`].
+//! Knows nothing of HTTP or sockets of a guest.
 
 mod dial;
 mod resolve;
@@ -32,6 +33,10 @@ pub(super) use resolve::{Resolver, SystemResolver};
 /// 1,024 files that a process may usually open; who comes later waits, until
 /// its own deadline.
 pub(super) const CONNECTIONS: usize = 512;
+/// Names that one runner looks up at a time. Each lookup takes a thread for as
+/// long as the server of names likes, and the runner needs its threads (tokio has
+/// 512) for more than that.
+const LOOKUPS: usize = 32;
 /// Addresses of one name that are looked at; the rest of a longer answer makes
 /// the whole answer suspect.
 const ADDRESSES: usize = 64;
@@ -40,12 +45,33 @@ const ADDRESSES: usize = 64;
 pub(super) struct Net {
     resolver: Arc<dyn Resolver>,
     connections: Arc<Semaphore>,
+    lookups: Arc<Semaphore>,
     /// Made with the first connection that needs it: reads files.
     tls: OnceCell<TlsConnector>,
 }
 
 /// Room for one more connection. Held for as long as the connection is open.
 pub(super) type Room = OwnedSemaphorePermit;
+
+/// One of the things that an attempt may do at a time. Whatever works for it has
+/// a clone; a thread that looks up a name has one until it is done, even if nobody
+/// waits for it any more.
+pub(super) type Turn = Arc<OwnedSemaphorePermit>;
+
+/// Waits for a permit until the deadline. Cancel-safe.
+pub(super) async fn permit(
+    semaphore: &Arc<Semaphore>,
+    deadline: Instant,
+) -> Option<OwnedSemaphorePermit> {
+    let permit = Arc::clone(semaphore).acquire_owned();
+    match tokio::time::timeout_at(deadline, permit).await {
+        // What holds permits ends with its attempt: one at the very deadline is
+        // one for nobody.
+        Ok(Ok(permit)) if Instant::now() < deadline => Some(permit),
+        // The semaphore is never closed.
+        Ok(_) | Err(_) => None,
+    }
+}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +101,9 @@ pub(super) enum NetError {
     /// The time was over before the runner had room for one more connection.
     #[error("the runner has {CONNECTIONS} connections open, which is its limit")]
     NoRoom,
+    /// The time was over before the runner could look up one more name.
+    #[error("the runner waits for answers about {LOOKUPS} names, which is its limit")]
+    NoLookup,
     /// This machine trusts nobody.
     #[error("{0}")]
     Tls(String),
@@ -128,6 +157,7 @@ impl Net {
         Arc::new(Net {
             resolver,
             connections: Arc::new(Semaphore::new(connections)),
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
             tls: OnceCell::new(),
         })
     }
@@ -150,28 +180,23 @@ impl Net {
 
     /// Waits for room for one more connection. Cancel-safe.
     pub(super) async fn room(&self, deadline: Instant) -> Result<Room, NetError> {
-        let room = Arc::clone(&self.connections).acquire_owned();
-        match tokio::time::timeout_at(deadline, room).await {
-            // Connections end with their attempts: room at the very deadline is
-            // room for nobody.
-            Ok(Ok(room)) if Instant::now() < deadline => Ok(room),
-            // The semaphore is never closed.
-            Ok(_) | Err(_) => Err(NetError::NoRoom),
-        }
+        let room = permit(&self.connections, deadline).await;
+        room.ok_or(NetError::NoRoom)
     }
 
     /// Resolves a destination once and checks every address; none is returned
     /// if one of them must not be reached. An address is not resolved, only
-    /// checked. Cancel-safe.
+    /// checked. `turn` is kept for as long as a thread is at it. Cancel-safe.
     pub(super) async fn resolve(
         &self,
         to: &Destination,
         networks: &[Network],
+        turn: Option<Turn>,
         deadline: Instant,
     ) -> Result<Vec<SocketAddr>, NetError> {
         let addresses = match to.literal().map_err(NetError::BadHost)? {
             Some(address) => vec![address],
-            None => self.lookup(&to.host, deadline).await?,
+            None => self.lookup(&to.host, turn, deadline).await?,
         };
         for address in &addresses {
             if !to.may_reach(*address, networks) {
@@ -186,13 +211,28 @@ impl Net {
         Ok(addresses.into_iter().map(with_port).collect())
     }
 
-    async fn lookup(&self, host: &str, deadline: Instant) -> Result<Vec<IpAddr>, NetError> {
+    async fn lookup(
+        &self,
+        host: &str,
+        turn: Option<Turn>,
+        deadline: Instant,
+    ) -> Result<Vec<IpAddr>, NetError> {
         let failed = |reason: String| NetError::Lookup {
             host: host.to_owned(),
             reason,
         };
-        let found = tokio::time::timeout_at(deadline, self.resolver.lookup(host)).await;
+        let room = permit(&self.lookups, deadline).await;
+        let room = room.ok_or(NetError::NoLookup)?;
+        let (resolver, name) = (Arc::clone(&self.resolver), host.to_owned());
+        let asking = tokio::task::spawn_blocking(move || {
+            // Here, and not beside whoever waits: the thread asks on when nobody
+            // does any more.
+            let _kept = (room, turn);
+            resolver.lookup(&name)
+        });
+        let found = tokio::time::timeout_at(deadline, asking).await;
         let found = found.map_err(|_elapsed| NetError::Timeout)?;
+        let found = found.map_err(|error| failed(error.to_string()))?;
         let addresses = found.map_err(|error| failed(error.to_string()))?;
         match addresses.len() {
             0 => Err(failed("the name has no address".to_owned())),

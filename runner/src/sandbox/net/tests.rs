@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::scripted::Scripted;
+use super::scripted::{Scripted, Stuck};
 use super::*;
 
 fn to(host: &str) -> Destination {
@@ -18,7 +18,7 @@ fn soon() -> Instant {
 }
 
 async fn refused(net: &Net, host: &str, networks: &[Network]) -> NetError {
-    let found = net.resolve(&to(host), networks, soon()).await;
+    let found = net.resolve(&to(host), networks, None, soon()).await;
     found.expect_err("must be refused")
 }
 
@@ -36,7 +36,7 @@ async fn one_bad_address_among_good_ones_refuses_the_name() {
         Some(r#"networks = ["loopback", "private"] # or only "10.0.0.1/32""#)
     );
     let two = to("two.example");
-    let found = net.resolve(&two, &[Network::Private], soon()).await;
+    let found = net.resolve(&two, &[Network::Private], None, soon()).await;
     let found = found.expect("granted");
     assert_eq!(found.len(), 2);
 }
@@ -52,7 +52,10 @@ async fn an_answer_that_changes_is_checked_anew_and_never_dialled_unchecked() {
         port,
         ..to("a.example")
     };
-    let found = net.resolve(&to, &granted, soon()).await.expect("granted");
+    let found = net
+        .resolve(&to, &granted, None, soon())
+        .await
+        .expect("granted");
     let stream = dial(&found, soon()).await.expect("somebody listens");
     let peer = stream.peer_addr().expect("connected");
     assert_eq!(peer.ip().to_string(), "127.0.0.1");
@@ -102,4 +105,29 @@ async fn who_finds_no_room_waits_until_the_deadline() {
     assert!(matches!(error, NetError::NoRoom));
     drop(room);
     assert!(net.room(soon()).await.is_ok(), "room again");
+}
+
+#[tokio::test]
+async fn names_that_nobody_answers_take_so_many_threads_and_no_more() {
+    let (resolver, let_go) = Stuck::new();
+    let net = Net::new(resolver.clone(), 1);
+    let dead = to("dead.example");
+    let late = Instant::now() + Duration::from_millis(300);
+    let all = (0..2 * LOOKUPS).map(|_| net.resolve(&dead, &[], None, late));
+    let all = futures_util::future::join_all(all).await;
+    let is = |wanted: fn(&NetError) -> bool| {
+        let errors = all.iter().filter_map(|found| found.as_ref().err());
+        errors.filter(|error| wanted(error)).count()
+    };
+    assert_eq!(is(|error| matches!(error, NetError::Timeout)), LOOKUPS);
+    assert_eq!(is(|error| matches!(error, NetError::NoLookup)), LOOKUPS);
+    // Nobody waits for them any more, and they are still at it.
+    let late = Instant::now() + Duration::from_millis(300);
+    let error = net.resolve(&dead, &[], None, late).await;
+    let error = error.expect_err("no thread is left");
+    assert!(matches!(error, NetError::NoLookup), "{error}");
+    assert!(resolver.asked() <= LOOKUPS);
+    drop(let_go);
+    let error = refused(&net, "dead.example", &[]).await;
+    assert!(matches!(error, NetError::Lookup { .. }), "{error}");
 }

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::guests::{attempt, failure};
+use super::guests::{Parts, attempt, component, failure, handler, sandbox, small, source};
 use super::reach::{Scene, answers};
-use crate::task::{ErrorKind, Grant, Limits, SecretGrant};
+use crate::task::{ErrorKind, Grant, Limits, Outcome, SecretGrant};
 
 /// Asks for anything on this machine, and may.
 fn scene() -> Scene {
@@ -226,6 +226,56 @@ async fn a_server_that_never_answers_ends_with_the_attempt() {
     while server.closed.load(Ordering::Relaxed) == 0 {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn headers_that_are_too_large_are_an_error_value() {
+    let server = server(hello).await;
+    let large = "x".repeat(70_000);
+    let steps = json!([
+        {"get_with": [server.url, "x", large]},
+        {"get_with": [server.url, "x", large]},
+        {"get": server.url},
+    ]);
+    let (said, log) = scene().run(steps).await;
+    for said in &said[..2] {
+        assert!(said.starts_with("invalid: "), "{said}");
+    }
+    assert_eq!(said[2], "200 hello");
+    assert_eq!(
+        log,
+        ["the headers of a request may take 64 KiB, and are more; send what is large in its body"]
+    );
+}
+
+#[tokio::test]
+async fn headers_that_grow_too_large_are_an_error_value() {
+    let http = "
+        package wasi:http@0.2.0 {
+            interface types {
+                variant header-error { invalid-syntax, forbidden, immutable }
+                resource fields {
+                    constructor();
+                    append: func(name: string, value: list<u8>) -> result<_, header-error>;
+                    set: func(name: string, value: list<list<u8>>) -> result<_, header-error>;
+                }
+            }
+        }";
+    let wit = Parts::default().wit;
+    let world = "world plugin {\n    import wasi:http/types@0.2.0;";
+    let parts = Parts {
+        wit: wit.replace("world plugin {", world) + http,
+        ..Parts::default()
+    };
+    let guest = component(&source("large_headers"), &parts);
+    let handler = handler(&sandbox(small()), &guest).await;
+    let report = handler.call(attempt("[]")).await;
+    let Outcome::Complete { result } = &report.outcome else {
+        panic!("not complete: {:?}", report.outcome);
+    };
+    // One good, and two refused as forbidden.
+    assert_eq!(result, r#""001111""#);
+    assert_eq!(report.logs.len(), 1, "{:?}", report.logs);
 }
 
 #[tokio::test]

@@ -12,13 +12,13 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor, HostDirectoryEntryStream,
-    OpenFlags, PathFlags,
+    DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsResult, ReaddirIterator};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsResult};
 
 use super::handles::{Handles, Ticket};
+use super::listing::Listing;
 use super::meter::{Meter, budget_input, budget_output};
 use super::{VERSION, directories, replace};
 use crate::sandbox::host::Caller;
@@ -27,7 +27,7 @@ use crate::task::{Limits, LogLevel};
 
 /// Files that one attempt may have open at a time.
 const OPEN_FILES: usize = 100;
-/// Directory listings likewise: each holds every name of its directory.
+/// Directory listings likewise: each holds a file and a piece of its directory.
 const OPEN_LISTINGS: usize = 8;
 /// Files that all attempts of this process may have open, beside all else that it
 /// opens; many systems allow a process 1,024.
@@ -145,11 +145,18 @@ fn link_opening(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
             Ok(())
         },
     )?;
-    let listing = ResourceType::host::<ReaddirIterator>();
+    replace!(
+        types,
+        "[method]directory-entry-stream.read-directory-entry",
+        |state, (listing: Resource<Listing>)| async {
+            state.wasi_parts().1.get_mut(&listing)?.next().await
+        }
+    );
+    let listing = ResourceType::host::<Listing>();
     types.resource("directory-entry-stream", listing, |mut store, number| {
-        let state = store.data_mut();
-        HostDirectoryEntryStream::drop(&mut state.filesystem(), Resource::new_own(number))?;
-        state.wasi_parts().0.files().tickets.remove(&number);
+        let (wasi, table) = store.data_mut().wasi_parts();
+        table.delete(Resource::<Listing>::new_own(number))?;
+        wasi.files().tickets.remove(&number);
         Ok(())
     })
 }
@@ -208,13 +215,17 @@ fn is_file_or_directory(kind: DescriptorType) -> bool {
     )
 }
 
-async fn read_directory(state: &mut State, fd: Fd) -> FsResult<Resource<ReaddirIterator>> {
+async fn read_directory(state: &mut State, fd: Fd) -> FsResult<Resource<Listing>> {
     let Some(ticket) = state.wasi_parts().0.files().listings.take().await else {
         return Err(too_many(state, "directory listings", OPEN_LISTINGS).into());
     };
-    let listing = state.filesystem().read_directory(fd).await?;
-    let tickets = &mut state.wasi_parts().0.files().tickets;
-    tickets.insert(listing.rep(), ticket);
+    let (wasi, table) = state.wasi_parts();
+    let Descriptor::Dir(directory) = table.get(&fd)? else {
+        return Err(ErrorCode::NotDirectory.into());
+    };
+    let listing = Listing::open(Arc::clone(&directory.dir)).await?;
+    let listing = table.push(listing)?;
+    wasi.files().tickets.insert(listing.rep(), ticket);
     Ok(listing)
 }
 

@@ -99,7 +99,8 @@ async fn look_up(state: &mut State, name: &str) -> Result<Vec<IpAddr>, ErrorCode
     }
     let (net, grant) = (access.net.clone(), access.grant.clone());
     match net
-        .resolve(&destination, &grant.networks, deadline(state))
+        // One at a time: the guest waits for it.
+        .resolve(&destination, &grant.networks, None, deadline(state))
         .await
     {
         Ok(found) => {

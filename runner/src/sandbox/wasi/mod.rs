@@ -12,6 +12,7 @@
 mod directories;
 mod files;
 mod handles;
+mod listing;
 mod lookup;
 mod meter;
 mod reach;

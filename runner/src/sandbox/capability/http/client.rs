@@ -10,12 +10,13 @@ use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions};
 
 use super::super::super::access::Access;
-use super::super::super::net::{self, Room};
+use super::super::super::net::{self, Room, Turn};
 use super::super::super::state::SharedLogs;
 use super::body::Arriving;
 use super::budget::{Budget, Metered, Stream};
@@ -34,6 +35,9 @@ const MAX_HEADERS: usize = 100;
 /// Bytes of a response's head, and of its body that wait for the guest.
 const BUFFER_BYTES: usize = 64 << 10;
 
+/// Requests that one attempt has under way at a time, the reading of their answers
+/// included: one attempt must not take the room of all.
+const AT_ONCE: usize = 16;
 /// Refusals that one attempt logs; a guest that goes on trying is told, nobody
 /// else.
 const TOLD: usize = 20;
@@ -44,6 +48,7 @@ pub(super) struct Client {
     logs: SharedLogs,
     budget: Arc<Budget>,
     deadline: Instant,
+    turns: Arc<Semaphore>,
     /// Refusals that are in the log.
     told: Mutex<BTreeSet<String>>,
 }
@@ -66,6 +71,7 @@ impl Client {
             budget: Budget::new(limits, logs),
             logs: SharedLogs::clone(logs),
             deadline: Instant::from_std(started + limits.timeout),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
             told: Mutex::default(),
         }
     }
@@ -74,12 +80,17 @@ impl Client {
     /// future, or what it returns, closes the connection.
     pub(super) async fn send(&self, request: Request<Body>, options: RequestOptions) -> Sent {
         self.budget.request()?;
-        let plugin = self.access.as_ref().map(|access| &*access.plugin);
         let sent = self.checked(request, options).await;
-        sent.map_err(|refusal| match refusal.said() {
+        sent.map_err(|refusal| self.tell(refusal))
+    }
+
+    /// Logs a refusal that the log does not have yet; returns the guest's error.
+    pub(super) fn tell(&self, refusal: Refusal) -> Error {
+        let plugin = self.access.as_ref().map(|access| &*access.plugin);
+        match refusal.said() {
             Some(said) if !self.is_news(said) => refusal.error(),
             _ => refusal.tell(plugin, &self.logs),
-        })
+        }
     }
 
     /// Whether a refusal is to be logged: each once, and not too many.
@@ -103,7 +114,6 @@ impl Client {
         };
         let what = wanted.what();
         let refuse = |error| Refusal::of_net(error, &what, &access.grant.networks);
-        let connect_by = until(self.deadline, options.connect_timeout.or(Some(CONNECT)));
         let path = parts.uri.path_and_query().cloned();
         let path = path.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/"));
 
@@ -124,9 +134,13 @@ impl Client {
             };
         }
 
+        let turn = self.turn(options.connect_timeout).await?;
         let room = access.net.room(self.deadline).await.map_err(refuse)?;
-        let addresses = access.net.resolve(&to, &access.grant.networks, connect_by);
-        let addresses = addresses.await.map_err(refuse)?;
+        let connect_by = until(self.deadline, options.connect_timeout.or(Some(CONNECT)));
+        let networks = &access.grant.networks;
+        let kept = Some(Arc::clone(&turn));
+        let addresses = access.net.resolve(&to, networks, kept, connect_by).await;
+        let addresses = addresses.map_err(refuse)?;
         if placeholder::has_any(&parts.headers) {
             let local = addresses.iter().all(|address| is_local(address.ip()));
             placeholder::fill(
@@ -157,14 +171,27 @@ impl Client {
         parts.version = http::Version::HTTP_11;
         let request = Request::from_parts(parts, body);
         let stream = Metered::new(stream, &self.budget);
-        Ok(self.exchange(stream, room, request, options).await?)
+        Ok(self
+            .exchange(stream, (room, turn), request, options)
+            .await?)
+    }
+
+    /// Waits for one of the attempt's own requests to end, if there are many.
+    async fn turn(&self, patience: Option<Duration>) -> Result<Turn, Refusal> {
+        let turn = net::permit(&self.turns, until(self.deadline, patience)).await;
+        turn.map(Arc::new).ok_or_else(|| {
+            let line = format!(
+                "this attempt has {AT_ONCE} HTTP requests under way, which is its limit; read their answers to the end, or drop them, before asking for more"
+            );
+            Refusal::Wrong(Error::ConnectionLimitReached, line)
+        })
     }
 
     /// Sends the request and reads the head of the response.
     async fn exchange(
         &self,
         stream: Metered,
-        room: Room,
+        held: (Room, Turn),
         request: Request<Body>,
         options: RequestOptions,
     ) -> Result<(Response<Body>, Io), Error> {
@@ -207,7 +234,7 @@ impl Client {
             Arriving::new(incoming, &self.budget, between, deadline).boxed_unsync()
         });
         let io = async move {
-            let _room = room;
+            let _held = held;
             if is_open {
                 // What goes wrong from here on, the body's reader is told.
                 timeout_at(deadline, connection).await.ok();

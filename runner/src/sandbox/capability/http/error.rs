@@ -79,7 +79,9 @@ impl Refusal {
             NetError::BadHost(_) => {
                 Refusal::Wrong(Error::HttpRequestUriInvalid, format!("denied {said}"))
             }
-            NetError::NoRoom => Refusal::Wrong(Error::ConnectionLimitReached, said),
+            NetError::NoRoom | NetError::NoLookup => {
+                Refusal::Wrong(Error::ConnectionLimitReached, said)
+            }
             NetError::Lookup { reason, .. } => Refusal::Failed(Error::DnsError {
                 rcode: Some(reason),
                 info_code: None,

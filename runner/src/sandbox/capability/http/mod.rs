@@ -16,6 +16,7 @@ mod budget;
 mod client;
 mod error;
 mod fake;
+mod headers;
 mod placeholder;
 mod wanted;
 
@@ -43,8 +44,7 @@ pub use fake::{FakeHttp, FakeRequest, FakeResponse};
 /// up to a handshake of the host's time.
 const REQUEST_FUEL: usize = 100_000;
 /// Bytes that the headers of one request may take in the host's memory, which
-/// is about twice as much as on the wire. wasi:http ends the attempt of a guest
-/// that goes above.
+/// is about twice as much as on the wire.
 const FIELD_BYTES: usize = 64 << 10;
 /// Bytes of a request's body that wait in the host, times two. Small, for a
 /// guest may begin hundreds of bodies that it never sends.
@@ -63,13 +63,15 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     // wasmtime 48.0.8 looks for another type than the one that bodies fail with,
     // so a guest would never learn why its answer broke off.
     linker.allow_shadowing(true);
-    linker.instance("wasi:http/types@0.2.12")?.func_wrap(
+    let mut types = linker.instance("wasi:http/types@0.2.12")?;
+    types.func_wrap(
         "http-error-code",
         |mut store: Caller<'_>, (error,): (Resource<IoError>,)| {
             let view = store.data_mut().http();
             Ok((error::code_of(view.table.get(&error)?),))
         },
     )?;
+    headers::link(&mut types)?;
     linker.allow_shadowing(false);
     // By hand, because only then it can charge fuel.
     linker

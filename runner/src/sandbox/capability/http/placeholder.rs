@@ -83,6 +83,12 @@ fn secret<'a>(
         };
         return Err(Refusal::Denied(denied, Error::HttpRequestDenied));
     }
+    if wanted.is_echoed() {
+        let line = format!(
+            "denied {what}: servers send such a request back as it came; send it by another method"
+        );
+        return Err(Refusal::Wrong(Error::HttpRequestDenied, line));
+    }
     if !is_safe {
         let line = format!("denied {what}: a secret travels by https only, or to this machine");
         return Err(Refusal::Wrong(Error::HttpRequestDenied, line));

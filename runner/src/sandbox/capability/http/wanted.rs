@@ -81,6 +81,11 @@ impl Wanted {
         }
     }
 
+    /// Whether servers answer with the request itself, and its headers.
+    pub(super) fn is_echoed(&self) -> bool {
+        matches!(&*self.method, "TRACE" | "TRACK")
+    }
+
     /// For people: `GET https://api.example.com/v1/users`.
     pub(super) fn what(&self) -> String {
         let shown: String = self.path.chars().take(PATH_SHOWN).collect();

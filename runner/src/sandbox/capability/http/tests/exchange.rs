@@ -116,8 +116,8 @@ async fn an_answer_of_dns_that_changes_is_checked_for_every_request() {
     let server = Server::answering(OK).await;
     let mut setup = open();
     setup.grant.networks = rules(&["127.0.0.1/32"]);
-    setup.resolver = Scripted::new(&[("a.example", &[&["127.0.0.1"], &["127.0.0.2"]])]);
-    let resolver = Arc::clone(&setup.resolver);
+    let resolver = Scripted::new(&[("a.example", &[&["127.0.0.1"], &["127.0.0.2"]])]);
+    setup.resolver = resolver.clone();
     let asker = setup.asker();
     let url = format!("http://a.example:{}/", server.port);
     asker.get(&url).await.expect("an answer");

@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 
 use super::server::{Conn, Server};
 use super::*;
+use crate::sandbox::net::scripted::Stuck;
 
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
 
@@ -226,4 +227,48 @@ async fn a_thousand_connections_wait_for_the_runners_room() {
         assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
     }
     assert_eq!(server.seen().len(), 8);
+}
+
+#[tokio::test]
+async fn an_attempt_has_so_many_requests_under_way_and_the_next_one_waits() {
+    let serve = |mut conn: Conn| async move {
+        conn.write_all(HEAD).await.ok();
+        conn.read_to_end(&mut Vec::new()).await.ok();
+    };
+    let server = Server::start(None, serve).await;
+    let mut setup = local();
+    setup.connections = 100;
+    let asker = setup.asker();
+    let get = || request("GET", &server.url("/"), "");
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        let begun = asker.begin(get(), patience(60_000)).await;
+        held.push(begun.expect("an answer"));
+    }
+    let Err(error) = asker.begin(get(), patience(50)).await else {
+        panic!("was not refused");
+    };
+    assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
+    assert!(asker.log().contains("16 HTTP requests under way"));
+    let (next, ()) = tokio::join!(asker.begin(get(), patience(60_000)), async {
+        held.pop();
+    });
+    next.expect("room again");
+}
+
+#[tokio::test]
+async fn requests_to_names_that_nobody_answers_hold_no_more_threads_when_given_up() {
+    let (resolver, _let_go) = Stuck::new();
+    let mut setup = limited(|limits| limits.timeout = Duration::from_millis(300));
+    setup.resolver = Arc::clone(&resolver) as _;
+    setup.connections = 100;
+    let asker = setup.asker();
+    // Twice, for the first ones are given up when the second ones come.
+    for _ in 0..2 {
+        let all =
+            (0..40).map(|_| asker.begin(request("GET", "http://a.example/", ""), patience(100)));
+        let all = futures_util::future::join_all(all).await;
+        assert!(all.iter().all(Result::is_err));
+    }
+    assert!(resolver.asked() <= 16, "{}", resolver.asked());
 }

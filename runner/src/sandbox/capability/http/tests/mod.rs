@@ -22,8 +22,8 @@ use super::fake::FakeHttp;
 use super::{Body, Io};
 use crate::sandbox::access::Access;
 use crate::sandbox::logs::Logs;
-use crate::sandbox::net::Net;
 use crate::sandbox::net::scripted::Scripted;
+use crate::sandbox::net::{Net, Resolver};
 use crate::sandbox::redact::Redactor;
 use crate::sandbox::state::{SharedLogs, lock};
 use crate::task::{Grant, GrantBook, HandlerInfo, Limits, Needs, Secret, SecretGrant};
@@ -34,7 +34,7 @@ pub(super) struct Setup {
     pub(super) grant: Grant,
     pub(super) secrets: BTreeMap<String, Secret>,
     pub(super) limits: Limits,
-    pub(super) resolver: Arc<Scripted>,
+    pub(super) resolver: Arc<dyn Resolver>,
     pub(super) connections: usize,
     pub(super) fake: Option<Arc<dyn FakeHttp>>,
 }

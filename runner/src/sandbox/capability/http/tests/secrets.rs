@@ -134,3 +134,21 @@ async fn a_secret_in_a_url_is_hidden_in_the_log() {
         .await;
     assert!(refused.contains("/x/[secret:stripe]"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_secret_is_not_sent_by_a_method_that_sends_it_back() {
+    let server = Server::answering(OK).await;
+    for method in ["TRACE", "TRACK"] {
+        let setup = local().secret("stripe", "sk_live_1", &["127.0.0.1"]);
+        let mut ask = with_header(&server.url("/"), "Bearer {{secret:stripe}}");
+        *ask.method_mut() = method.parse().expect("a method");
+        let refused = setup.asker().refused(ask).await;
+        let words = format!(
+            "HTTP request denied\ndenied the secret `stripe` in {method} {}: servers send \
+             such a request back as it came; send it by another method",
+            server.url("/")
+        );
+        assert_eq!(refused, words);
+    }
+    assert_eq!(server.seen(), [] as [&str; 0]);
+}
