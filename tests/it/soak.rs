@@ -39,7 +39,7 @@ impl Held {
             hot_tables_kib: sql.number(
                 "SELECT (sum(pg_total_relation_size(c.oid)) / 1024)::bigint FROM pg_class AS c
                  WHERE c.relnamespace = 'pgtq'::regnamespace
-                   AND c.relname IN ('runnable', 'scheduled', 'claims', 'runners', 'live_logs')",
+                   AND c.relname IN ('runnable_tasks', 'scheduled_tasks', 'claims', 'runners', 'keys', 'log_lines')",
             ),
         }
     }

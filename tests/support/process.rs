@@ -60,8 +60,25 @@ pub fn program() -> Command {
             command.env_remove(&name);
         }
     }
+    hear_interrupts(&mut command);
     command
 }
+
+/// A test run in a shell's background ignores SIGINT, and so would what it starts.
+#[cfg(unix)]
+fn hear_interrupts(command: &mut Command) {
+    use std::os::unix::process::CommandExt as _;
+    // SAFETY: signal is a plain system call, allowed between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            Ok(())
+        });
+    }
+}
+
+#[cfg(not(unix))]
+fn hear_interrupts(_command: &mut Command) {}
 
 /// Runs pgtq with `arguments` on the database at `url` to its end, `input` on its
 /// standard input. Blocks.
