@@ -1,7 +1,7 @@
 //! `[grants.NAME]` and `[secrets.NAME]`: what plugins may do, and where the
 //! values of secrets come from.
 //!
-//! Structured, so they have a reader of their own ([`reader`]). Of several files
+//! Structured, so they have a reader of their own (`reader`). Of several files
 //! the strongest that has a section of some name gives all of that section.
 //! Values of secrets are fetched by [`Grants::resolve`] and by nobody else; what
 //! is printed of them is their names and sources.
