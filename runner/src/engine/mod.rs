@@ -21,6 +21,7 @@ mod core;
 mod error;
 mod executor;
 mod heartbeat;
+mod lease;
 mod ledger;
 mod maintenance;
 mod progress;
