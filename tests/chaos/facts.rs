@@ -31,6 +31,7 @@ pub(crate) struct Try {
     pub(crate) runner: i64,
     pub(crate) kind: String,
     pub(crate) started: f64,
+    pub(crate) ended: f64,
 }
 
 /// A runner that was killed.
@@ -73,7 +74,8 @@ impl Facts {
         );
         self.ends = ends.iter().map(|row| end(row)).collect();
         let tries = sql.rows(
-            "SELECT task_id, coalesce(claim_id, 0), coalesce(runner_id, 0), kind, coalesce(extract(epoch FROM started_at), 0)
+            "SELECT task_id, coalesce(claim_id, 0), coalesce(runner_id, 0), kind, coalesce(extract(epoch FROM started_at), 0),
+                    extract(epoch FROM ended_at)
              FROM pgtq.attempts ORDER BY task_id, claim_id",
         );
         self.tries = tries.iter().map(|row| one_try(row)).collect();
@@ -83,20 +85,34 @@ impl Facts {
         self.left = places.map(|place| sql.number(&format!("SELECT count(*) FROM pgtq.{place}")));
     }
 
-    /// Seconds from the death of a runner to the next start of each task it held.
-    pub(crate) fn recoveries(&self) -> Vec<f64> {
-        let mut seconds = Vec::new();
-        for death in &self.deaths {
-            for (task, claim) in &death.held {
-                let ends = self.ends.iter().filter(|end| end.id == *task);
-                let tries = self.tries.iter().filter(|one| one.task == *task);
-                let starts = ends.map(|end| (end.claim, end.started));
-                let starts = starts.chain(tries.map(|one| (one.claim, one.started)));
-                let later = starts.filter(|(later, _)| later > claim);
-                let first = later.map(|(_, started)| started).min_by(f64::total_cmp);
-                seconds.extend(first.map(|started| started - death.at));
-            }
-        }
+    /// Seconds from the death of a runner until each task that it held was taken back.
+    pub(crate) fn rescues(&self) -> Vec<f64> {
+        self.since_death(|task, claim| {
+            let mut tries = self.tries.iter();
+            let taken = tries.find(|one| (one.task, one.claim) == (task, claim));
+            taken.map(|one| one.ended)
+        })
+    }
+
+    /// Seconds from the death of a runner until each task that it held started
+    /// again: the time it waited behind others is in it.
+    pub(crate) fn restarts(&self) -> Vec<f64> {
+        self.since_death(|task, claim| {
+            let ends = self.ends.iter().filter(|end| end.id == task);
+            let tries = self.tries.iter().filter(|one| one.task == task);
+            let starts = ends.map(|end| (end.claim, end.started));
+            let starts = starts.chain(tries.map(|one| (one.claim, one.started)));
+            let later = starts.filter(|(later, _)| *later > claim);
+            later.map(|(_, started)| started).min_by(f64::total_cmp)
+        })
+    }
+
+    fn since_death(&self, when: impl Fn(i64, i64) -> Option<f64>) -> Vec<f64> {
+        let deaths = self.deaths.iter();
+        let held = deaths.flat_map(|death| death.held.iter().map(move |held| (death.at, held)));
+        let mut seconds: Vec<f64> = held
+            .filter_map(|(at, (task, claim))| Some(when(*task, *claim)? - at))
+            .collect();
         seconds.sort_by(f64::total_cmp);
         seconds
     }
@@ -128,6 +144,7 @@ fn one_try(row: &str) -> Try {
         runner: number(cells[2]),
         kind: cells[3].to_owned(),
         started: cells[4].parse().expect("seconds"),
+        ended: cells[5].parse().expect("seconds"),
     }
 }
 

@@ -32,7 +32,7 @@ use crate::watch::Watch;
 use crate::world::World;
 
 /// The faults of the ordinary run.
-const SHORT: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_secs(25);
 
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;

@@ -67,24 +67,9 @@ pub(crate) fn report(run: &Run<'_>, facts: &Facts, violations: &[Violation]) -> 
     line("stale endings refused", format!("{} or more", run.n_stale));
     let blamed = facts.ends.iter().filter(|end| end.error == "crash");
     line("blamed for three deaths", blamed.count().to_string());
-    let seconds = facts.recoveries();
-    let n = seconds.len();
-    let at = |part: usize| {
-        seconds
-            .get((n * part / 100).min(n.saturating_sub(1)))
-            .copied()
-            .unwrap_or_default()
-    };
-    line(
-        "recovery after a kill",
-        format!(
-            "{n} tasks of {} runners, p50 {:.1} s, p99 {:.1} s, max {:.1} s",
-            facts.deaths.len(),
-            at(50),
-            at(99),
-            at(100)
-        ),
-    );
+    line("runners killed", facts.deaths.len().to_string());
+    line("tasks taken back after that", spread(&facts.rescues()));
+    line("tasks started after that", spread(&facts.restarts()));
     let count = |rule: &str| violations.iter().filter(|found| found.rule == rule).count();
     line("lost", count("an acknowledged task ends").to_string());
     line("ended twice", count("a task ends once").to_string());
@@ -97,6 +82,17 @@ pub(crate) fn report(run: &Run<'_>, facts: &Facts, violations: &[Violation]) -> 
         let _ = writeln!(text, "  {}: {}", found.rule, found.what);
     }
     text
+}
+
+/// How many, and how long it took them.
+fn spread(seconds: &[f64]) -> String {
+    let n = seconds.len();
+    let at = |part: usize| {
+        let place = (n * part / 100).min(n.saturating_sub(1));
+        seconds.get(place).copied().unwrap_or_default()
+    };
+    let (p50, p99, max) = (at(50), at(99), at(100));
+    format!("{n}: p50 {p50:.1} s, p99 {p99:.1} s, max {max:.1} s")
 }
 
 /// How many of each.

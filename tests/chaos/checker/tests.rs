@@ -24,6 +24,7 @@ fn good() -> Facts {
         runner: 1,
         kind: kind.to_owned(),
         started: 5.0,
+        ended: 4.5,
     };
     let mut facts = Facts {
         pushed: vec![(1, Kind::Add(2, 3)), (2, Kind::Book), (4, Kind::Undone)],
@@ -62,7 +63,10 @@ fn breaks(change: impl FnOnce(&mut Facts)) -> Vec<&'static str> {
 #[test]
 fn a_good_run_breaks_nothing() {
     assert_eq!(check(&good()), []);
-    assert_eq!(good().recoveries(), [1.0]);
+    assert_eq!(
+        (good().rescues(), good().restarts()),
+        (vec![0.5], vec![1.0])
+    );
 }
 
 #[test]
