@@ -137,6 +137,7 @@ impl Nemesis {
     /// Does it all, and then heals everything.
     pub(crate) fn work(&mut self, world: &mut World, facts: &mut Facts, plan: &[Step]) {
         for step in plan {
+            world.supervise();
             let due = self.started + step.at;
             self.cure_until(world, due);
             if self.harm(world, facts, step) {
@@ -150,6 +151,7 @@ impl Nemesis {
         }
         world.proxy.no_rules();
         world.swap(0);
+        world.supervise();
     }
 
     /// Waits until then, and ends meanwhile what has to end.

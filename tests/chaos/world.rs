@@ -11,6 +11,9 @@ use pgtq_tests::{Proxy, Runner, RunnerOptions, Sql, cli, hello_version, plugin_d
 /// The role of handlers' SQL.
 pub(crate) const ROLE: &str = "chaos_role";
 
+/// How a program ends that cannot reach the database.
+const UNREACHABLE: i32 = 4;
+
 /// Waits so long: between two looks, or two pushes.
 pub(crate) fn pause(milliseconds: u64) {
     let started = Instant::now();
@@ -129,6 +132,18 @@ impl World {
         let old = self.seats.remove(place);
         let seat = self.seat(&old.name, old.proxy);
         self.seats.insert(place, seat);
+    }
+
+    /// Replaces runners that could not start because the server was away, as whatever
+    /// starts runners would. They must have no other reason.
+    pub(crate) fn supervise(&mut self) {
+        for place in 0..self.seats.len() {
+            let runner = &mut self.seats[place].runner;
+            if let Some(status) = runner.ended() {
+                assert_eq!(status.code(), Some(UNREACHABLE), "{}", runner.stderr());
+                self.refill(place);
+            }
+        }
     }
 
     /// The ids under which this place's runner is known now.
