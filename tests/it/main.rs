@@ -6,6 +6,7 @@ mod concurrency;
 mod containment;
 mod crash;
 mod exactly_once;
+mod fencing;
 mod grants;
 mod lifecycle;
 mod live;
