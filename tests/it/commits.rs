@@ -4,12 +4,15 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use pgtq::task::{Attempt, HandlerFuture, Limits, Outcome, Problem, Report, SqlGrant, TaskId};
-use pgtq_tests::{Database, wait_until_async};
+use pgtq_tests::{Database, Fate, Proxy, Rule, wait_until_async};
 use tokio::sync::Semaphore;
 
 use crate::exactly_once::blocking;
 use crate::native::{Engine, failed, insert, leaf, registry};
-use crate::proxy::{Fault, Proxy};
+
+/// Connections refused before an outage ends: two seconds or three of them, so that
+/// each part of a runner notices.
+const OUTAGE: usize = 15;
 
 /// Attempts of [`short_lived`] whose connection will not live.
 static DOOMED: AtomicUsize = AtomicUsize::new(0);
@@ -69,16 +72,23 @@ async fn a_handler_that_has_its_connection_ended_spends_its_attempts() {
 async fn an_outage_before_the_commit_costs_no_attempt() {
     let database = Database::migrated();
     let (sql, role, dir) = blocking(database.url()).await;
-    let proxy = Proxy::start(dir.into(), role.clone(), Fault::Outage).await;
+    let proxy = Proxy::start(dir);
+    // What comes just before a commit, and prepares the transaction for its end.
+    let before = "SET CONSTRAINTS ALL IMMEDIATE";
+    proxy.rule(Rule::on(before).of(&role).fates(&[Fate::Held]));
     let name = sql.row("SELECT current_database()").await;
     let engine = Engine::start(&proxy.url(&name), registry(&role, &[("leaf", leaf)])).await;
     sql.row("SELECT pgtq.push('leaf', retries => 0)").await;
+    wait_until_async("it is about to commit", || async {
+        proxy.n_hits(before, Fate::Held) == 1
+    })
+    .await;
+    proxy.go_down(OUTAGE);
     wait_until_async("it has ended", || async {
         sql.row("SELECT state, attempts FROM pgtq.history").await == "complete|1"
     })
     .await;
     engine.stop().await;
-    assert!(proxy.n_commits() >= 2, "{}", proxy.n_commits());
     let released = "SELECT count(*), min(kind) FROM pgtq.attempts";
     assert_eq!(sql.row(released).await, "1|release");
     assert_eq!(sql.row("SELECT count(*) FROM app.rows").await, "1");
@@ -121,7 +131,8 @@ fn wait(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
 async fn a_checkpoint_left_in_its_commit_is_known_before_the_task_goes_on() {
     let database = Database::migrated();
     let (sql, role, dir) = blocking(database.url()).await;
-    let proxy = Proxy::start(dir.into(), role.clone(), Fault::Hold).await;
+    let proxy = Proxy::start(dir);
+    proxy.rule(Rule::exactly("COMMIT").of(&role).fates(&[Fate::Held]));
     let name = sql.row("SELECT current_database()").await;
     let pushed =
         "SELECT pgtq.push_many('[{\"handler\": \"in_two_parts\"}, {\"handler\": \"wait\"}]')";
@@ -134,10 +145,10 @@ async fn a_checkpoint_left_in_its_commit_is_known_before_the_task_goes_on() {
         sql.row(waits).await == "1"
     })
     .await;
-    assert_eq!(proxy.n_commits(), 1);
+    assert_eq!(proxy.n_hits("COMMIT", Fate::Held), 1);
     assert_eq!(sql.row("SELECT count(*) FROM pgtq.claims").await, "1");
     assert_eq!(sql.row("SELECT count(*) FROM pgtq.attempts").await, "0");
-    proxy.let_go();
+    proxy.release();
     wait_until_async("it has ended", || async {
         sql.row("SELECT state, attempts FROM pgtq.history").await == "complete|2"
     })

@@ -94,22 +94,22 @@ fn endings_of_a_runner_that_stood_still_beyond_its_lease_change_nothing() {
 
 #[test]
 fn a_task_that_three_runners_died_under_fails_and_its_neighbours_complete() {
-    const INNOCENTS: usize = 6;
+    const INNOCENTS: usize = 100;
     let (database, sql) = database();
     let dir = plugin_dir(&["flaky"]);
-    let start = || runner(database.url(), dir.path(), LONG_SLEEPS, &["-c", "8"]);
+    let start = || runner(database.url(), dir.path(), LONG_SLEEPS, &["-c", "101"]);
     let poison = sql.number("SELECT pgtq.push('flaky.sleep', '[600000]')");
     push(&sql, "flaky.sleep", INNOCENTS, "[600000]");
     // Twice all die together: nobody knows which one it was.
     for _ in 0..2 {
         let mut victim = start();
-        wait_until("all are running", || n_running(&sql) == 7);
+        wait_until("all are running", || n_running(&sql) == 101);
         victim.kill();
         end_leases(&sql);
         sql.rows("SELECT pgtq.rescue()");
     }
     let crashes = sql.row("SELECT count(*), min(crashes), max(crashes) FROM pgtq.runnable");
-    assert_eq!(crashes, "7|2|2");
+    assert_eq!(crashes, "101|2|2");
     sql.rows(&format!(
         "UPDATE pgtq.runnable_tasks SET args = '[10]' WHERE id <> {poison}"
     ));
@@ -128,7 +128,7 @@ fn a_task_that_three_runners_died_under_fails_and_its_neighbours_complete() {
         "SELECT id = {poison}, state, error_kind, crashes, count(*) FROM pgtq.history
          GROUP BY 1, 2, 3, 4 ORDER BY 1"
     ));
-    assert_eq!(fates, ["f|complete||2|6", "t|failed|crash|3|1"]);
+    assert_eq!(fates, ["f|complete||2|100", "t|failed|crash|3|1"]);
     let message = sql.row(&format!(
         "SELECT error_message FROM pgtq.failed WHERE id = {poison}"
     ));
@@ -136,6 +136,56 @@ fn a_task_that_three_runners_died_under_fails_and_its_neighbours_complete() {
         message,
         "3 runners died while they ran it, the last one while it ran alone"
     );
+    assert_eq!(sql.number(UNENDED), 0);
+}
+
+/// The process that holds this task now, and may be killed for it: one that holds it
+/// together with others, or alone when it has been suspected.
+fn holder(sql: &Sql, task: i64) -> Option<u32> {
+    let rows = sql.rows(&format!(
+        "SELECT r.pid FROM pgtq.unended AS u JOIN pgtq.runners AS r ON r.id = u.runner_id
+         WHERE u.id = {task} AND (u.solo OR u.crashes < 2)"
+    ));
+    rows.first().map(|pid| pid.parse().expect("a process id"))
+}
+
+#[test]
+fn a_poison_kills_whoever_runs_it_and_a_hundred_innocents_finish() {
+    const INNOCENTS: usize = 100;
+    let (database, sql) = database();
+    let dir = plugin_dir(&["flaky"]);
+    let start = || runner(database.url(), dir.path(), LONG_SLEEPS, &["-c", "8"]);
+    let mut runners = [start(), start(), start()];
+    push(&sql, "flaky.sleep", INNOCENTS / 2, "[200]");
+    let poison = sql.number("SELECT pgtq.push('flaky.sleep', '[600000]')");
+    push(&sql, "flaky.sleep", INNOCENTS / 2, "[200]");
+    let mut n_deaths = 0;
+    let is_over = format!("SELECT count(*) FROM pgtq.history WHERE id = {poison}");
+    while sql.number(&is_over) == 0 {
+        let mut pid = None;
+        wait_until("somebody runs the poison, or it is over", || {
+            pid = holder(&sql, poison);
+            pid.is_some() || sql.number(&is_over) == 1
+        });
+        let mut all = runners.iter_mut();
+        let Some(victim) = all.find(|runner| Some(runner.pid()) == pid) else {
+            continue;
+        };
+        victim.kill();
+        n_deaths += 1;
+        sql.rows(&format!(
+            "UPDATE pgtq.runners SET expires_at = now() - interval '1 second' WHERE pid = {}",
+            victim.pid()
+        ));
+        *victim = start();
+    }
+    wait_for_ended(&sql, INNOCENTS + 1);
+    let fates = sql.rows(&format!(
+        "SELECT id = {poison}, state, error_kind, max(crashes) <= 2, max(attempts), count(*)
+         FROM pgtq.history GROUP BY 1, 2, 3 ORDER BY 1"
+    ));
+    assert_eq!(fates, ["f|complete||t|1|100", "t|failed|crash|f|0|1"]);
+    assert_eq!(n_deaths, 3);
     assert_eq!(sql.number(UNENDED), 0);
 }
 

@@ -15,7 +15,7 @@ use pgtq_tests::Sql;
 use tokio::task::JoinHandle;
 
 /// What a native handler does.
-type Act = fn(Attempt, SqlGrant) -> HandlerFuture;
+pub(crate) type Act = fn(Attempt, SqlGrant) -> HandlerFuture;
 
 struct Native {
     info: HandlerInfo,

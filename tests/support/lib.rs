@@ -2,7 +2,7 @@
 //!
 //! One private Postgres per test process, a fresh database per test, the example
 //! plugins built once, the real program run as a child, small servers on loopback for
-//! what plugins send. Promises: nothing of
+//! what plugins send, a proxy that breaks connections. Promises: nothing of
 //! it outlives the test process, however that ends. Does not: mock, or sleep a
 //! fixed time; [`wait_until`] waits for the state itself.
 
@@ -10,6 +10,7 @@ mod database;
 mod http_server;
 mod plugins;
 mod process;
+mod proxy;
 mod runner;
 mod smtp_server;
 mod sql;
@@ -19,6 +20,7 @@ pub use database::Database;
 pub use http_server::{HttpAnswer, HttpRequest, HttpServer};
 pub use plugins::{hello_version, plugin, plugin_dir, repository};
 pub use process::{Finished, cli, program};
+pub use proxy::{Fate, Hit, Proxy, Rule};
 pub use runner::{Runner, RunnerOptions};
 pub use smtp_server::{Mail, SmtpServer};
 pub use sql::Sql;

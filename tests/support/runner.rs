@@ -91,6 +91,11 @@ impl Runner {
         });
     }
 
+    /// Its status, if it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be asked")
+    }
+
     /// SIGKILL, as `kill -9`, and waits for its end.
     pub fn kill(&mut self) {
         self.child.kill().expect("a child can be killed");

@@ -35,20 +35,30 @@ impl Sql {
         Ok(Sql { runtime, client })
     }
 
-    /// The rows of the last result: columns in text form, joined by `|`, null as nothing.
+    /// The rows of all results: columns in text form, joined by `|`, null as nothing.
     #[track_caller]
     pub fn rows(&self, statement: &str) -> Vec<String> {
+        let rows = self.try_rows(statement);
+        rows.unwrap_or_else(|error| panic!("{statement}\n{error:?}"))
+    }
+
+    /// As [`Sql::rows`], on a server that may go away.
+    ///
+    /// # Errors
+    ///
+    /// The driver's own.
+    pub fn try_rows(&self, statement: &str) -> Result<Vec<String>, tokio_postgres::Error> {
         let answer = self.runtime.block_on(self.client.simple_query(statement));
-        let messages = answer.unwrap_or_else(|error| panic!("{statement}\n{error:?}"));
+        let messages = answer?;
         let rows = messages.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
-        rows.map(|row| {
+        let joined = rows.map(|row| {
             let columns: Vec<&str> = (0..row.len()).map(|i| row.get(i).unwrap_or("")).collect();
             columns.join("|")
-        })
-        .collect()
+        });
+        Ok(joined.collect())
     }
 
     /// The only row.

@@ -120,7 +120,7 @@ impl Claimer {
     fn room(&self, pace: &mut Pace) -> usize {
         let endings = &self.core.endings;
         let backed_up = endings.capacity() < endings.max_capacity() / 2;
-        if backed_up || !self.core.leased.load(SeqCst) {
+        if backed_up || !self.core.lease.is_sure() {
             return 0;
         }
         let prefetch =
@@ -159,14 +159,20 @@ impl Claimer {
             return Ok(0);
         }
         let want = u32::try_from(want).unwrap_or(u32::MAX);
-        let Some(claimed) = core
+        let runner = core.runner();
+        let claim = core
             .store
-            .claim(core.runner(), &mut self.lanes, &handlers, want)
-            .await?
-        else {
+            .claim(runner, &mut self.lanes, &handlers, want)
+            .await?;
+        let Some(claimed) = claim else {
             self.n_busy = 0;
             return Ok(0);
         };
+        if !core.lease.is_held() || core.runner() != runner {
+            // The lease was given up meanwhile: this goes back with all the rest.
+            tracing::warn!(claim = claimed.claim.0, "a claim came too late");
+            return Ok(0);
+        }
         let n_claimed = claimed.tasks.len();
         core.ledger
             .add(claimed.claim, claimed.tasks.iter().map(|task| task.id));

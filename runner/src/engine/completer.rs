@@ -99,7 +99,9 @@ pub(crate) async fn complete(core: Arc<Core>, mut endings: mpsc::Receiver<Ended>
         }
         let flush: Vec<Ending> = batch.drain(..).map(Ended::into_ending).collect();
         let was_large = flush.len() >= MAX_BATCH / 2;
+        core.storing.store(true, SeqCst);
         store(&core, flush).await;
+        core.storing.store(false, SeqCst);
         core.touch();
         if was_large {
             // Claimers may have waited for room in the channel.
@@ -119,8 +121,9 @@ async fn store(core: &Core, batch: Vec<Ending>) {
             // None of these is the task's fault: a full disk or a revoked
             // password must not turn a result into a failure.
             Err(error) if !is_final(&error, &mut n_faults) => {
-                if !core.ledger_holds_any(&batch) {
-                    tracing::warn!(n_tasks = batch.len(), %error, "dropped endings of lost claims: they will run again");
+                // Not the ledger: a claim is gone, too, whose endings were stored.
+                if !core.lease.is_held() {
+                    tracing::warn!(n_tasks = batch.len(), %error, "the lease was lost before the endings were stored: what is not stored will run again");
                     core.stats.stale.fetch_add(batch.len() as u64, Relaxed);
                     return;
                 }
@@ -193,10 +196,4 @@ fn settle(core: &Core, batch: &[Ending], finished: &Finished) {
     core.look_again();
     core.ledger
         .ended(batch.iter().map(|ending| (ending.claim, ending.task.id)));
-}
-
-impl Core {
-    fn ledger_holds_any(&self, batch: &[Ending]) -> bool {
-        self.leased.load(SeqCst) && batch.iter().any(|ending| self.ledger.knows(ending.claim))
-    }
 }

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, RwLock, mpsc};
 
 use super::completer::Ended;
 use super::config::EngineConfig;
+use super::lease::Lease;
 use super::ledger::Ledger;
 use super::shutdown::Shutdown;
 use super::sleep::Sleep;
@@ -28,6 +29,9 @@ pub(crate) struct Core {
     /// Endings on their way to the store. Bounded: slots wait when the
     /// database is slower than they are.
     pub(crate) endings: mpsc::Sender<Ended>,
+    /// Endings are being stored: the ledger may have lost their claims meanwhile,
+    /// because a flush whose answer is lost has closed them.
+    pub(crate) storing: AtomicBool,
     /// Read by every attempt, written by one that must run alone.
     pub(crate) alone: RwLock<()>,
     /// One per queue group: rung when there may be something to claim.
@@ -44,8 +48,8 @@ pub(crate) struct Core {
     pub(crate) sleep: Sleep,
     /// Attempts with log lines in the database.
     pub(crate) streamed: Streamed,
-    /// Whether the lease holds, as far as this process knows.
-    pub(crate) leased: AtomicBool,
+    /// Whether what the ledger says can be trusted.
+    pub(crate) lease: Lease,
     /// When the last task ended or was claimed: for `idle_exit`.
     pub(crate) last_work: std::sync::Mutex<Instant>,
     runner: AtomicI64,
@@ -59,7 +63,7 @@ impl Core {
         shutdown: Shutdown,
         stats: Arc<Stats>,
         endings: mpsc::Sender<Ended>,
-        runner: RunnerId,
+        (runner, lease): (RunnerId, Lease),
     ) -> Self {
         let sleep = Sleep::new(config.queues.len());
         let wake = config.queues.iter().map(|_| Arc::default()).collect();
@@ -72,6 +76,7 @@ impl Core {
             ledger: Ledger::default(),
             stats,
             endings,
+            storing: AtomicBool::new(false),
             alone: RwLock::new(()),
             wake,
             empty_looks,
@@ -80,7 +85,7 @@ impl Core {
             promote_now: Notify::new(),
             sleep,
             streamed: Streamed::default(),
-            leased: AtomicBool::new(true),
+            lease,
             last_work: std::sync::Mutex::new(Instant::now()),
             runner: AtomicI64::new(runner.0),
         }
@@ -104,9 +109,7 @@ impl Core {
     /// nothing. Twice, because the first may have begun before the last change.
     pub(crate) fn found_nothing(&self) -> bool {
         let twice = |looks: &AtomicU32| looks.load(SeqCst) >= 2;
-        self.leased.load(SeqCst)
-            && twice(&self.empty_promotes)
-            && self.empty_looks.iter().all(twice)
+        self.lease.is_held() && twice(&self.empty_promotes) && self.empty_looks.iter().all(twice)
     }
 
     /// Notes that there may be something new to claim (an ending stores

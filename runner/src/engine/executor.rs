@@ -116,6 +116,8 @@ async fn run_alone(core: &Core, taken: Taken, handler: &dyn Handler, policy: Ret
 }
 
 async fn attempt(core: &Core, taken: Taken, handler: &dyn Handler, policy: RetryPolicy) {
+    // A process that was stopped for long may no longer be who it thinks it is.
+    core.lease.decided().await;
     let started = Instant::now();
     let signal = match core.ledger.start(taken.claim, taken.task.id) {
         Start::Go(signal) => signal,

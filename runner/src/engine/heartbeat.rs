@@ -1,34 +1,32 @@
 //! One beat extends the lease of everything this runner holds, and brings
 //! back what the database knows and this process does not.
 //!
-//! The lease is trusted from the moment a beat was *sent*, minus a margin, so
-//! that a slow round trip can never stretch it. When it may be gone, every
-//! attempt is stopped and nothing is claimed until the runner has registered
-//! again under a new id; the fence would refuse its endings anyway.
+//! When the lease may be gone, every attempt is stopped and nothing is claimed
+//! until the runner has registered again under a new id; the fence would refuse
+//! its endings anyway.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use super::core::Core;
+use super::lease::BootTime;
 use super::progress::ProgressBook;
 use super::shutdown::Phase;
-use crate::store::{Beat, RunnerFacts, Store};
+use crate::store::{Beat, RunnerFacts};
 use crate::task::ClaimId;
 
 /// Time between beats when nothing asks for one sooner.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// Time between looks at the clock: timers stand still while the machine sleeps.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long anything that is not a beat may keep the next beat waiting.
 const ASIDE: Duration = Duration::from_secs(2);
-/// How much earlier than the database we consider the lease lost.
-const MARGIN: Duration = Duration::from_secs(2);
 
 /// Beats until the engine ends.
 pub(crate) struct Heartbeat {
     pub(crate) core: Arc<Core>,
     pub(crate) facts: RunnerFacts,
-    /// When the last good beat was sent.
-    pub(crate) trusted_since: Instant,
     progress: ProgressBook,
 }
 
@@ -37,7 +35,6 @@ impl Heartbeat {
         Heartbeat {
             core,
             facts,
-            trusted_since: Instant::now(),
             progress: ProgressBook::default(),
         }
     }
@@ -47,24 +44,36 @@ impl Heartbeat {
         loop {
             self.renew().await;
             tokio::select! {
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = self.wait() => {}
                 () = self.core.beat_now.notified() => {}
             }
         }
     }
 
+    /// Waits until the next beat is due.
+    async fn wait(&self) {
+        loop {
+            let left = INTERVAL.saturating_sub(self.core.lease.age());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(LOOK)).await;
+        }
+    }
+
     async fn renew(&mut self) {
-        let sent = Instant::now();
+        // After a long sleep: not only when the database does not answer either.
+        self.give_up_in_time();
+        let sent = BootTime::now();
         let beat = self.beat();
         // Not longer than the lease is trusted: `doubt` has to come in time.
-        let patience = (Store::LEASE - MARGIN)
-            .saturating_sub(self.trusted_since.elapsed())
-            .clamp(Duration::from_secs(1), INTERVAL);
+        let patience = self.core.lease.left();
+        let patience = patience.clamp(Duration::from_secs(1), INTERVAL);
         let answer =
             tokio::time::timeout(patience, self.core.store.beat(self.core.runner(), &beat)).await;
         match answer {
-            Ok(Ok(reply)) if reply.alive && self.core.leased.load(SeqCst) => {
-                self.trusted_since = sent;
+            Ok(Ok(reply)) if reply.alive && self.core.lease.is_held() => {
+                self.core.lease.renew(sent);
                 self.reconcile(&reply.ghosts, &reply.lost).await;
                 if reply.draining && self.core.shutdown.phase() == Phase::Running {
                     tracing::info!("asked to drain by an operator");
@@ -141,34 +150,40 @@ impl Heartbeat {
 
     /// A beat failed: keep going while the lease surely holds.
     async fn doubt(&mut self, why: &str) {
-        let silent = self.trusted_since.elapsed();
         tracing::warn!(
             error = why,
-            silent_seconds = silent.as_secs(),
+            silent_seconds = self.core.lease.age().as_secs(),
             "heartbeat failed"
         );
-        if silent + MARGIN >= Store::LEASE && self.core.leased.swap(false, SeqCst) {
-            self.core.look_again();
-            let n_tasks = self.core.ledger.lose_all();
-            tracing::error!(
-                n_tasks,
-                "the lease may be gone: stopped every attempt; others will run them"
-            );
-        }
+        self.give_up_in_time();
         // A failed beat is repeated soon, not after a whole interval.
         self.core.beat_now.notify_one();
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 
+    /// Stops every attempt once the lease may be gone.
+    fn give_up_in_time(&self) {
+        if !self.core.lease.is_over() || !self.core.lease.give_up() {
+            return;
+        }
+        self.core.look_again();
+        let n_tasks = self.core.ledger.lose_all();
+        tracing::error!(
+            n_tasks,
+            "the lease may be gone: stopped every attempt; others will run them"
+        );
+    }
+
     async fn register_again(&mut self) {
+        self.core.lease.give_up();
         self.core.look_again();
         self.core.ledger.lose_all();
+        let sent = BootTime::now();
         match self.core.store.register(&self.facts).await {
             Ok(id) => {
                 self.core.set_runner(id);
-                self.trusted_since = Instant::now();
                 self.core.sleep.forget().await;
-                self.core.leased.store(true, SeqCst);
+                self.core.lease.renew(sent);
                 // What is missing then costs checks at push until the next change.
                 let _ = tokio::time::timeout(ASIDE, self.core.publish()).await;
                 self.core.wake_all();

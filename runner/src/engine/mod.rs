@@ -22,6 +22,7 @@ mod damper;
 mod error;
 mod executor;
 mod heartbeat;
+mod lease;
 mod ledger;
 mod maintenance;
 mod progress;

@@ -8,6 +8,7 @@
 //! and retiring gives back whatever is left.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -19,6 +20,7 @@ use super::completer::{self, Ended};
 use super::config::EngineConfig;
 use super::core::Core;
 use super::error::EngineError;
+use super::lease::{BootTime, Lease};
 use super::shutdown::{Phase, Shutdown};
 use super::stats::{Stats, Summary};
 use super::{executor, heartbeat, maintenance, streamer, waker};
@@ -60,11 +62,19 @@ pub async fn run_with_stats(
     stats: Arc<Stats>,
 ) -> Result<Summary, EngineError> {
     let facts = facts(&config);
+    let sent = BootTime::now();
     let runner = store.register(&facts).await?;
+    let lease = Lease::new(sent);
     let name = config.name.clone();
     let (endings, stored) = mpsc::channel(completer::MAX_WAITING);
     let core = Arc::new(Core::new(
-        store, registry, config, shutdown, stats, endings, runner,
+        store,
+        registry,
+        config,
+        shutdown,
+        stats,
+        endings,
+        (runner, lease),
     ));
 
     // Before anybody is told that this runner is there: a push asks who has its handler.
@@ -310,7 +320,8 @@ async fn flush(
     background: &mut Vec<(&'static str, JoinHandle<()>)>,
 ) {
     let deadline = Instant::now() + FLUSH_GRACE;
-    while core.ledger.n_tasks() > 0 && Instant::now() < deadline {
+    let is_busy = || core.ledger.n_tasks() > 0 || core.storing.load(SeqCst);
+    while is_busy() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let n_left = core.ledger.n_tasks();

@@ -1,0 +1,185 @@
+//! Bugs put in on purpose: each must make the checker speak, and without any it
+//! must be silent. A bug is a statement that a proxy changes on its way, or a
+//! function of the schema that is replaced: the program is the shipped one.
+
+use pgtq_tests::{Database, Fate, Proxy, Rule, Sql, plugin_dir, wait_until};
+
+use crate::checker::check;
+use crate::facts::Facts;
+use crate::pusher::push;
+use crate::workload::Kind;
+use crate::world::{make_role, pause, start};
+
+/// A bug.
+enum Mutant {
+    /// Statements say the second where they said the first.
+    Statement(&'static str, &'static str),
+    /// So does this function of the schema.
+    Function(&'static str, &'static str, &'static str),
+}
+
+/// A short run in which a stale ending, a rescue, children, effects and a repeated
+/// push with a key occur; the rules that it breaks.
+fn broken_by(mutant: Option<&Mutant>) -> Vec<&'static str> {
+    let database = Database::migrated();
+    let sql = Sql::connect(database.url());
+    let role = sql.row("SELECT current_database() || '_mutants'");
+    make_role(&sql, &role);
+    let dir = sql.row("SELECT current_setting('unix_socket_directories')");
+    let name = sql.row("SELECT current_database()");
+    let proxy = Proxy::start(dir);
+    match mutant {
+        None => {}
+        Some(Mutant::Statement(from, to)) => proxy.rewrite(from, to),
+        Some(Mutant::Function(function, from, to)) => replace(&sql, function, from, to),
+    }
+    let plugins = plugin_dir(&["flaky", "hello"]);
+    let run = |name_of, url: &str| {
+        let mut runner = start(url, plugins.path(), &role, &["-c", "16", "--name", name_of]);
+        runner.wait_for("running");
+        runner
+    };
+    let mut facts = Facts::default();
+    let mut ann = run("ann", &proxy.url(&name));
+
+    // What needs no accident.
+    let mut kinds = vec![Kind::Add(2, 3); 20];
+    kinds.extend([Kind::Book; 5]);
+    kinds.extend([Kind::Undone; 5]);
+    kinds.extend([Kind::Parent(2); 5]);
+    for (n, kind) in kinds.into_iter().enumerate() {
+        // As somebody does whose answer was lost.
+        let text = push(kind, Some(&format!("key-{n}")));
+        for _ in 0..2 {
+            facts.pushed.push((sql.number(&text), kind));
+        }
+    }
+    facts.pushed.dedup();
+    // What runs for longer than the time between two looks for the dead.
+    for _ in 0..4 {
+        let kind = Kind::Sleep(3_500);
+        facts.pushed.push((sql.number(&push(kind, None)), kind));
+    }
+    let n_left = "SELECT (SELECT count(*) FROM pgtq.runnable_tasks) + (SELECT count(*) FROM pgtq.scheduled_tasks)
+        + (SELECT count(*) FROM pgtq.running)";
+    wait_until("all have ended", || sql.number(n_left) == 0);
+
+    // One stands still, and others take what it holds; it must not hear of that
+    // before it has told what it did.
+    for _ in 0..4 {
+        let kind = Kind::Sleep(1_500);
+        facts.pushed.push((sql.number(&push(kind, None)), kind));
+    }
+    let n_running = "SELECT count(*) FROM pgtq.running";
+    wait_until("all are running", || sql.number(n_running) == 4);
+    proxy.rule(Rule::on("Caller: Store::beat").fates(&[Fate::Held; 9]));
+    ann.pause();
+    facts.excused.extend(ids(&sql));
+    sql.rows(
+        "UPDATE pgtq.runners SET expires_at = now() - interval '1 second'; SELECT pgtq.rescue()",
+    );
+    let other = Proxy::start(sql.row("SELECT current_setting('unix_socket_directories')"));
+    if let Some(Mutant::Statement(from, to)) = mutant {
+        other.rewrite(from, to);
+    }
+    let mut ben = run("ben", &other.url(&name));
+    wait_until("the other has them", || sql.number(n_running) == 4);
+    ann.resume();
+    wait_until("all have ended again", || sql.number(n_left) == 0);
+    proxy.no_rules();
+    proxy.release();
+    // What is late comes now.
+    pause(500);
+    for runner in [&mut ann, &mut ben] {
+        runner.terminate();
+        runner.wait();
+    }
+    facts.read(&sql);
+    let mut rules: Vec<&str> = check(&facts).iter().map(|found| found.rule).collect();
+    rules.dedup();
+    rules
+}
+
+fn ids(sql: &Sql) -> Vec<i64> {
+    let rows = sql.rows("SELECT id FROM pgtq.runners");
+    rows.iter().filter_map(|id| id.parse().ok()).collect()
+}
+
+/// Replaces a function by one with another text in it.
+fn replace(sql: &Sql, function: &str, from: &str, to: &str) {
+    let text = sql.row(&format!(
+        "SELECT pg_get_functiondef(oid) FROM pg_proc
+         WHERE pronamespace = 'pgtq'::regnamespace AND proname = '{function}'
+         ORDER BY position('plpgsql' in pg_get_functiondef(oid)) DESC LIMIT 1"
+    ));
+    assert!(text.contains(from), "{function} has changed: {text}");
+    sql.rows(&text.replace(from, to));
+}
+
+#[track_caller]
+fn assert_caught(mutant: &Mutant, rule: &str) {
+    let rules = broken_by(Some(mutant));
+    assert!(rules.contains(&rule), "{rules:?}");
+}
+
+#[test]
+fn without_a_bug_the_checker_is_silent() {
+    assert_eq!(broken_by(None), Vec::<&str>::new());
+}
+
+#[test]
+fn an_ending_without_its_fence_is_caught() {
+    let mutant = Mutant::Statement(
+        "WHERE e.claim_id = ANY (ARRAY(SELECT id FROM held))",
+        "WHERE true",
+    );
+    assert_caught(&mutant, "a task ends once");
+}
+
+#[test]
+fn a_rescue_that_does_not_look_at_the_lease_is_caught() {
+    let mutant = Mutant::Function(
+        "rescue",
+        "WHERE expires_at < now() ORDER BY id",
+        "WHERE true ORDER BY id",
+    );
+    assert_caught(&mutant, "a lease that holds is respected");
+}
+
+#[test]
+fn children_pushed_twice_are_caught() {
+    let again = "
+        INSERT INTO pgtq.runnable_tasks (queue, handler, priority, position, id, parent, args)
+        SELECT n.queue, n.handler, 0, n.id, n.id, n.parent, n.args::json
+        FROM (SELECT nextval('pgtq.task_ids') AS id, u.*
+              FROM unnest(queues, handlers, args, parents) AS u (queue, handler, args, parent)) AS n
+        WHERE n.parent IS NOT NULL;
+        PERFORM \"pgtq\".wake();";
+    let mutant = Mutant::Function("push_rows", "PERFORM \"pgtq\".wake();", again);
+    assert_caught(&mutant, "children come with their parent's end");
+}
+
+#[test]
+fn claims_closed_without_history_are_caught() {
+    let mutant = Mutant::Statement(
+        "WHERE e.claim_id = ANY (ARRAY(SELECT id FROM held))",
+        "WHERE e.id % 5 <> 0 AND e.claim_id = ANY (ARRAY(SELECT id FROM held))",
+    );
+    assert_caught(&mutant, "an acknowledged task ends");
+}
+
+#[test]
+fn effects_committed_apart_from_the_outcome_are_caught() {
+    let mutant = Mutant::Statement("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;", "");
+    assert_caught(&mutant, "effects and outcome are one");
+}
+
+#[test]
+fn a_push_that_forgets_its_key_is_caught() {
+    let mutant = Mutant::Function(
+        "push",
+        "IF NOT FOUND THEN\n            SELECT",
+        "IF false THEN\n            SELECT",
+    );
+    assert_caught(&mutant, "a task ends once");
+}
