@@ -495,8 +495,9 @@ async fn an_empty_claim_that_isolate_could_not_remove_is_a_ghost() {
     let back = rename("gone", "release_claims");
     client.batch_execute(&back).await.expect("rename");
     // Left alone it would keep history from being pruned while its runner lives.
-    let beat = runner.store.beat(runner.id, &Beat::default());
-    assert_eq!(beat.await.expect("beat").ghosts, [ending.claim]);
+    let said = Beat::default();
+    let reply = runner.store.beat(runner.id, &said).await.expect("beat");
+    assert_eq!(reply.ghosts, [ending.claim]);
     let released = runner.store.release_claim(runner.id, ending.claim).await;
     assert_eq!(released.expect("release"), 0);
     assert_eq!(ask(&client, "SELECT count(*) FROM claims").await, "1");
