@@ -136,15 +136,15 @@ impl Store {
         }
         self.live().ended(&ended);
         for empty in emptied {
-            // Nothing is left to give back, so this only removes the row.
+            // If this fails, or is not waited for, the next beat finds a ghost: an
+            // empty claim must not stay, because prune keeps what is newer than it.
+            self.live().abandon(ClaimId(empty));
             let only = Some(vec![empty]);
             let removed = lease
                 .query(sql!("release_claims"), &[&runner.0, &only])
                 .await;
             if let Err(error) = removed {
-                // The task has moved all the same; retiring removes the row.
                 tracing::debug!(claim = empty, %error, "could not remove an empty claim");
-                break;
             }
         }
         Ok(alone)

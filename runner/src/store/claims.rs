@@ -86,6 +86,14 @@ impl LiveClaims {
         self.open.remove(&claim);
     }
 
+    /// Nobody here works on this claim, but the database may still hold it: then
+    /// the next beat finds a ghost.
+    pub(super) fn abandon(&mut self, claim: ClaimId) {
+        self.open.remove(&claim);
+        self.known.remove(&claim);
+        self.floor = self.floor.min(claim.0 - 1);
+    }
+
     pub(super) fn look(&self) -> Look {
         let oldest_open = self
             .open
@@ -186,6 +194,22 @@ mod tests {
         live.ended = 1;
         let look = live.look();
         assert!(live.compare(&look, &[ClaimId(7)]).0.is_empty());
+    }
+
+    #[test]
+    fn an_abandoned_claim_is_a_ghost_if_it_is_still_there() {
+        let mut live = LiveClaims::default();
+        live.claimed(ClaimId(5), one(1));
+        live.claimed(ClaimId(9), one(2));
+        live.ended(&[(ClaimId(5), TaskId(1)), (ClaimId(9), TaskId(2))]);
+        let look = live.look();
+        live.compare(&look, &[ClaimId(5)]);
+        live.abandon(ClaimId(5));
+        let look = live.look();
+        assert!(look.floor < 5);
+        assert_eq!(live.compare(&look, &[ClaimId(5)]).0, [ClaimId(5)]);
+        let look = live.look();
+        assert!(live.compare(&look, &[]).0.is_empty());
     }
 
     #[test]

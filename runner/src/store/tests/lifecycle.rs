@@ -477,3 +477,29 @@ async fn a_beat_tells_lost_claims_and_ghosts() {
     assert_eq!(reply.lost, [known[0].claim]);
     assert!(reply.ghosts.is_empty());
 }
+
+#[tokio::test]
+async fn an_empty_claim_that_isolate_could_not_remove_is_a_ghost() {
+    let store = store().await;
+    let mut runner = TestRunner::new(&store, &["a"]).await;
+    store.push(&[new_task("a")]).await.expect("push");
+    let ending = runner.claim(1).await.remove(0);
+    let client = psql(&store).await;
+    let rename = |from: &str, to: &str| format!("ALTER FUNCTION {from}(bigint[]) RENAME TO {to}");
+    let away = rename("release_claims", "gone");
+    client.batch_execute(&away).await.expect("rename");
+    let isolated = runner
+        .store
+        .isolate(runner.id, ending.claim, ending.task.id);
+    assert!(isolated.await.expect("isolate").is_some());
+    let back = rename("gone", "release_claims");
+    client.batch_execute(&back).await.expect("rename");
+    // Left alone it would keep history from being pruned while its runner lives.
+    let said = Beat::default();
+    let reply = runner.store.beat(runner.id, &said).await.expect("beat");
+    assert_eq!(reply.ghosts, [ending.claim]);
+    let released = runner.store.release_claim(runner.id, ending.claim).await;
+    assert_eq!(released.expect("release"), 0);
+    assert_eq!(ask(&client, "SELECT count(*) FROM claims").await, "1");
+    assert_eq!(ask(&client, "SELECT count(*) FROM running").await, "1");
+}

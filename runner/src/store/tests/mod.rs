@@ -6,4 +6,5 @@ mod live;
 mod migrations;
 mod plans;
 mod races;
+mod sched;
 mod sql_api;

@@ -1,0 +1,195 @@
+//! Seeded interleavings of the store's verbs over a real Postgres, judged by a
+//! pure model.
+//!
+//! A seed makes a schedule: steps of runners, a pusher, an operator, a janitor
+//! and the clock. A step's transaction may be held open over the next steps, and
+//! then be committed, rolled back, or committed while nobody hears of it. After
+//! every commit the whole queue is compared with what the model says. At the end
+//! everything is drained, and every task must have ended once.
+//!
+//! `PGTQ_SCHED_SEED=n` replays a seed that failed; `PGTQ_SCHED_SCHEDULES=n` plays
+//! so many. A failing schedule is thinned out before it is shown.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+mod cast;
+mod dice;
+mod model;
+mod run;
+mod stage;
+mod verb;
+mod world;
+
+use run::{Play, Tally, schedule, shrink};
+use stage::Stage;
+
+/// As many as take about forty seconds on two cores.
+const SCHEDULES: u64 = 2_000;
+/// More than cores, because half of the time is Postgres's.
+const PLAYERS: usize = 3;
+
+/// A way to break the store.
+#[derive(Debug, Clone, Copy)]
+enum Mutant {
+    /// `finish` does not ask whether the claim still stands.
+    Unfenced,
+    /// A piece of a function of the schema is another.
+    Sql {
+        function: &'static str,
+        from: &'static str,
+        to: &'static str,
+    },
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().expect("a number"))
+}
+
+/// Plays seeds until one fails or all are played.
+fn play(
+    seeds: std::ops::Range<u64>,
+    players: usize,
+    mutant: Option<Mutant>,
+) -> (Tally, Option<String>) {
+    let began = Instant::now();
+    let next = AtomicU64::new(seeds.start);
+    let failure = Mutex::new(None);
+    let tally = Mutex::new(Tally::default());
+    std::thread::scope(|scope| {
+        for _ in 0..players {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
+                runtime.expect("a runtime").block_on(async {
+                    let mut stage = Stage::new().await;
+                    if let Some(Mutant::Sql { function, from, to }) = mutant {
+                        stage.mutate(function, from, to).await;
+                    }
+                    let unfenced = matches!(mutant, Some(Mutant::Unfenced));
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= seeds.end || failure.lock().expect("lock").is_some() {
+                            return;
+                        }
+                        let steps = schedule(seed);
+                        let mut play = Play::new(&mut stage, unfenced).await;
+                        let verdict = play.run(&steps).await;
+                        tally.lock().expect("lock").add(&play.tally);
+                        let Err(error) = verdict else { continue };
+                        eprintln!("seed {seed} fails after {:?}", began.elapsed());
+                        let script = play.script.join("\n");
+                        let shown = if mutant.is_some() {
+                            error
+                        } else {
+                            let (fewer, last) = shrink(&mut stage, steps, unfenced).await;
+                            let thin = if last.is_empty() {
+                                format!("{script}\n\n{error}")
+                            } else {
+                                last
+                            };
+                            format!("{error}\n\nthinned out to {} steps:\n{thin}", fewer.len())
+                        };
+                        let text = format!(
+                            "seed {seed} fails (PGTQ_SCHED_SEED={seed} replays it): {shown}"
+                        );
+                        failure.lock().expect("lock").get_or_insert(text);
+                        return;
+                    }
+                });
+            });
+        }
+    });
+    (
+        tally.into_inner().expect("lock"),
+        failure.into_inner().expect("lock"),
+    )
+}
+
+#[test]
+fn no_interleaving_of_the_verbs_loses_or_doubles_a_task() {
+    let seeds = match number("PGTQ_SCHED_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("PGTQ_SCHED_SCHEDULES").unwrap_or(SCHEDULES),
+    };
+    let began = Instant::now();
+    let (tally, failure) = play(seeds, PLAYERS, None);
+    let pairs = tally.pairs.len();
+    eprintln!(
+        "{:?} for {:?}, {pairs} pairs of verbs together",
+        began.elapsed(),
+        Tally {
+            pairs: Default::default(),
+            ..tally
+        }
+    );
+    if let Some(failure) = failure {
+        panic!("{failure}");
+    }
+}
+
+/// The checker finds this one.
+#[track_caller]
+fn caught(mutant: Mutant) {
+    let (tally, failure) = play(0..600, 2, Some(mutant));
+    let failure = failure
+        .unwrap_or_else(|| panic!("{mutant:?} was not caught in {} schedules", tally.schedules));
+    eprintln!(
+        "caught after {} schedules: {}",
+        tally.schedules,
+        failure.lines().take(4).collect::<Vec<_>>().join(" ")
+    );
+}
+
+#[test]
+fn a_finish_that_does_not_ask_for_its_claim_is_caught() {
+    caught(Mutant::Unfenced);
+}
+
+#[test]
+fn a_rescue_that_reads_before_it_locks_is_caught() {
+    caught(Mutant::Sql {
+        function: "rescue(boolean)",
+        from: "ORDER BY c.id LIMIT 100 FOR UPDATE SKIP LOCKED);\n    END IF;",
+        to: "ORDER BY c.id LIMIT 100);\n    END IF;",
+    });
+}
+
+#[test]
+fn a_promote_that_copies_what_it_has_not_locked_is_caught() {
+    caught(Mutant::Sql {
+        function: "promote(integer)",
+        from: "FROM (SELECT * FROM gone ORDER BY run_at, id) AS g",
+        to: "FROM (SELECT s.* FROM scheduled_tasks AS s WHERE s.run_at <= now() ORDER BY run_at LIMIT batch) AS g",
+    });
+}
+
+#[test]
+fn a_push_that_ignores_who_owns_the_key_is_caught() {
+    caught(Mutant::Sql {
+        function: "push_rows(text[], text[], text[], integer[], interval[], timestamptz[], integer[], text[], bigint[])",
+        from: "WHERE n.id = n.owner",
+        to: "WHERE true",
+    });
+}
+
+#[test]
+fn a_delete_that_forgets_that_the_claim_lives_is_caught() {
+    caught(Mutant::Sql {
+        function: "delete_tasks(bigint[])",
+        from: "ON c.id = h.claim_id",
+        to: "ON c.id = h.claim_id AND false",
+    });
+}
+
+#[test]
+fn a_release_that_reads_before_it_locks_is_caught() {
+    caught(Mutant::Sql {
+        function: "release_claims(bigint[])",
+        from: "ORDER BY c.id FOR UPDATE)",
+        to: "ORDER BY c.id)",
+    });
+}

@@ -1,0 +1,439 @@
+//! Schedules: made from a seed, played, judged after every commit, shrunk when they fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::cast::{CLOCK, Cast, JANITOR, OPERATOR, PUSHER, RUNNERS, WISHES, Wish};
+use super::dice::Dice;
+use super::model::judge;
+use super::stage::{Doing, Fate, Outcome, Pause, Stage};
+use super::verb::{Answer, HANDLERS, QUEUES, Verb};
+use super::world::World;
+
+/// One step: somebody begins something. A list of them can be thinned out.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    wish: Wish,
+    dice: Dice,
+    pause: Pause,
+    fate: Fate,
+    /// For how many steps its transaction stays open.
+    open_for: usize,
+}
+
+/// The steps of a seed.
+pub(super) fn schedule(seed: u64) -> Vec<Step> {
+    let mut dice = Dice::new(seed);
+    // Some schedules have one thing after the other, most have a crowd.
+    let holding = *dice.pick(&[0, 25, 45, 60]);
+    (0..20 + dice.below(21))
+        .map(|_| Step {
+            wish: *dice.pick(WISHES),
+            dice: Dice::new(dice.roll()),
+            pause: match dice.below(100) {
+                n if n >= holding => Pause::Nowhere,
+                n if n % 4 == 0 => Pause::AfterFirstWrite,
+                _ => Pause::BeforeCommit,
+            },
+            fate: match dice.below(16) {
+                0 | 1 => Fate::LoseAnswer,
+                2 => Fate::Kill,
+                3 | 4 => Fate::Interrupt,
+                _ => Fate::Commit,
+            },
+            open_for: 1 + dice.below(5),
+        })
+        .collect()
+}
+
+/// What was tried.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Tally {
+    pub(super) schedules: usize,
+    pub(super) steps: usize,
+    pub(super) transactions: usize,
+    pub(super) held: usize,
+    pub(super) waited: usize,
+    pub(super) lost: usize,
+    pub(super) interrupted: usize,
+    pub(super) deadlocks: usize,
+    pub(super) stale: usize,
+    /// Verbs that were under way together.
+    pub(super) pairs: BTreeSet<(&'static str, &'static str)>,
+    pub(super) kinds: BTreeMap<&'static str, usize>,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, other: &Tally) {
+        self.schedules += other.schedules;
+        self.steps += other.steps;
+        self.transactions += other.transactions;
+        self.held += other.held;
+        self.waited += other.waited;
+        self.lost += other.lost;
+        self.interrupted += other.interrupted;
+        self.deadlocks += other.deadlocks;
+        self.stale += other.stale;
+        self.pairs.extend(&other.pairs);
+        for (kind, n) in &other.kinds {
+            *self.kinds.entry(kind).or_default() += n;
+        }
+    }
+}
+
+/// One play of a schedule.
+pub(super) struct Play<'a> {
+    stage: &'a mut Stage,
+    cast: Cast,
+    world: World,
+    pub(super) tally: Tally,
+    /// The last call ended in an error.
+    interrupted: bool,
+    /// What happened, for people.
+    pub(super) script: Vec<String>,
+}
+
+impl<'a> Play<'a> {
+    pub(super) async fn new(stage: &'a mut Stage, unfenced: bool) -> Self {
+        let for_good = stage.plays.is_multiple_of(64);
+        stage.plays += 1;
+        stage.clear(for_good).await;
+        let mut cast = Cast::default();
+        cast.unfenced = unfenced;
+        Play {
+            stage,
+            cast,
+            world: World::default(),
+            tally: Tally::default(),
+            interrupted: false,
+            script: Vec::new(),
+        }
+    }
+
+    /// Plays the steps, then lets everything end, and says what was wrong.
+    pub(super) async fn run(&mut self, steps: &[Step]) -> Result<(), String> {
+        self.tally.schedules += 1;
+        let verdict = self.act(steps).await;
+        if verdict.is_err() {
+            self.sweep().await;
+        }
+        verdict
+    }
+
+    async fn act(&mut self, steps: &[Step]) -> Result<(), String> {
+        for at in 0..RUNNERS {
+            self.alone(2 * at, Verb::Register).await?;
+        }
+        for (n, step) in steps.iter().enumerate() {
+            self.tally.steps += 1;
+            while let Some(due) = self.stage.flights.iter().position(|f| f.until <= n) {
+                self.land(due).await?;
+            }
+            let mut dice = step.dice.clone();
+            let wish = self.cast.settle(step.wish, &dice, &self.world);
+            let chair = Cast::chair(wish, dice.clone());
+            let hot: Vec<i64> = self
+                .stage
+                .flights
+                .iter()
+                .flat_map(|f| f.verb.tasks())
+                .collect();
+            self.make_way(chair, wish).await?;
+            let Some((chair, verb)) = self.cast.next(wish, &mut dice, &self.world, &hot) else {
+                continue;
+            };
+            // A runner that wanted to beat and is gone registers.
+            self.make_way(chair, wish).await?;
+            // The clock only stands in for time, which no transaction can hold.
+            let clock = matches!(wish, Wish::Due | Wish::Age);
+            let pause = if clock { Pause::Nowhere } else { step.pause };
+            let held = (pause != Pause::Nowhere).then_some((step.fate, n + step.open_for));
+            self.launch(chair, verb, pause, held).await?;
+        }
+        while !self.stage.flights.is_empty() {
+            self.land(0).await?;
+        }
+        self.drain().await
+    }
+
+    /// Ends what must not be under way at the same time.
+    async fn make_way(&mut self, chair: usize, wish: Wish) -> Result<(), String> {
+        loop {
+            let flights = self.stage.flights.iter();
+            let busy = flights.enumerate().find(|(_, f)| {
+                let mine = f.chair == chair;
+                // Retiring and registering are the end and the beginning of a process.
+                let life = |verb: &Verb| matches!(verb, Verb::Retire { .. } | Verb::Register);
+                let twin = f.chair < PUSHER && chair < PUSHER && f.chair / 2 == chair / 2;
+                mine || matches!(wish, Wish::Due | Wish::Age)
+                    || twin && (life(&f.verb) || wish == Wish::Retire)
+            });
+            let Some((at, _)) = busy else { return Ok(()) };
+            self.land(at).await?;
+        }
+    }
+
+    async fn launch(
+        &mut self,
+        chair: usize,
+        verb: Verb,
+        pause: Pause,
+        held: Option<(Fate, usize)>,
+    ) -> Result<(), String> {
+        *self.tally.kinds.entry(verb.kind()).or_default() += 1;
+        for other in &self.stage.flights {
+            self.tally.pairs.insert((other.verb.kind(), verb.kind()));
+        }
+        self.script.push(format!(
+            "{verb}{}",
+            match held {
+                Some((fate, _)) => format!("   [held {pause:?}, then {fate:?}]"),
+                None => String::new(),
+            }
+        ));
+        let gated = held.is_some() || !self.stage.flights.is_empty();
+        let at = self.stage.launch(chair, verb, pause, gated).await;
+        if let Some((fate, until)) = held {
+            self.stage.flights[at].fate = fate;
+            self.stage.flights[at].until = until;
+        }
+        loop {
+            let at = self.find(chair);
+            match self.stage.doing(at, false).await {
+                Doing::Ended => return self.landed(at).await,
+                Doing::AtGate if held.is_some() => {
+                    self.tally.held += 1;
+                    return Ok(());
+                }
+                Doing::AtGate => return self.land(at).await,
+                Doing::Waits(holders) => {
+                    self.tally.waited += 1;
+                    self.script.push(format!(
+                        "    waits for: {}",
+                        self.stage.flights[holders[0]].verb
+                    ));
+                    self.land(holders[0]).await?;
+                }
+            }
+        }
+    }
+
+    fn find(&self, chair: usize) -> usize {
+        let mut flights = self.stage.flights.iter();
+        flights
+            .position(|f| f.chair == chair)
+            .expect("it is under way")
+    }
+
+    /// Lets a held transaction go on as its fate wants, until its end.
+    async fn land(&mut self, at: usize) -> Result<(), String> {
+        let flight = &self.stage.flights[at];
+        let (chair, fate) = (flight.chair, flight.fate);
+        self.script.push(format!("    {fate:?}: {}", flight.verb));
+        self.stage.release(at).await;
+        loop {
+            let at = self.find(chair);
+            match self.stage.doing(at, fate == Fate::LoseAnswer).await {
+                Doing::Ended => return self.landed(at).await,
+                // It went on to another transaction after the one that was stopped.
+                Doing::AtGate => self.stage.open(chair).await,
+                Doing::Waits(holders) => {
+                    self.script.push(format!(
+                        "    waits for: {}",
+                        self.stage.flights[holders[0]].verb
+                    ));
+                    Box::pin(self.land(holders[0])).await?;
+                }
+            }
+        }
+    }
+
+    /// Judges what a call did, and tells its actor.
+    async fn landed(&mut self, at: usize) -> Result<(), String> {
+        if self.stage.has_failed(at) {
+            // An error is told before its locks are let go.
+            while !matches!(self.stage.doing(at, true).await, Doing::Ended) {}
+        }
+        let (flight, outcome) = self.stage.take(at).await;
+        let outcome = outcome.map_err(|error| format!("{}: {error}", flight.verb))?;
+        self.tally.transactions += 1;
+        let seen = World::look(&self.stage.observer).await?;
+        let blame = |error: String| format!("after {}: {error}", flight.verb);
+        match &outcome {
+            Outcome::Answered(answer) => {
+                if let Answer::Finished { stale } = answer {
+                    self.tally.stale += stale.len();
+                }
+                judge(
+                    &self.world,
+                    &flight.verb,
+                    &seen,
+                    flight.shared,
+                    Some(answer),
+                )
+                .map_err(blame)?;
+            }
+            Outcome::Lost => {
+                self.tally.lost += 1;
+                if seen != self.world {
+                    judge(&self.world, &flight.verb, &seen, flight.shared, None).map_err(blame)?;
+                }
+            }
+            Outcome::Interrupted(error) => {
+                self.tally.interrupted += 1;
+                self.tally.deadlocks += usize::from(error.contains("deadlock"));
+                self.script.push(format!("    {error}"));
+                let lines = self.world.differences(&seen);
+                if !lines.is_empty() {
+                    return Err(blame(format!(
+                        "it was interrupted, but:\n  {}",
+                        lines.join("\n  ")
+                    )));
+                }
+            }
+        }
+        self.interrupted = matches!(outcome, Outcome::Interrupted(_));
+        self.cast.learn(flight.chair, &flight.verb, &outcome, &seen);
+        self.world = seen;
+        for other in &mut self.stage.flights {
+            other.shared = true;
+        }
+        Ok(())
+    }
+
+    async fn alone(&mut self, chair: usize, verb: Verb) -> Result<(), String> {
+        let safe_to_repeat = !matches!(
+            verb,
+            Verb::Push(_)
+                | Verb::Claim { .. }
+                | Verb::Finish { .. }
+                | Verb::Isolate { .. }
+                | Verb::ReleaseClaim { .. }
+        );
+        for _ in 0..3 {
+            self.launch(chair, verb.clone(), Pause::Nowhere, None)
+                .await?;
+            // A connection that was killed is met once more.
+            if !self.interrupted || !safe_to_repeat {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is lost: every runner ends what it holds, new ones do the rest.
+    async fn drain(&mut self) -> Result<(), String> {
+        let mut dice = Dice::new(7);
+        for (kind, names) in [("queue", QUEUES), ("handler", HANDLERS)] {
+            for name in names {
+                if !self.world.paused.contains(&format!("{kind}:{name}")) {
+                    continue;
+                }
+                self.alone(
+                    OPERATOR,
+                    Verb::Pause {
+                        on: false,
+                        kind,
+                        name,
+                    },
+                )
+                .await?;
+            }
+        }
+        for at in 0..RUNNERS {
+            for round in 0..2 {
+                while let Some((chair, verb)) = self.cast.wind_up(at, &mut dice) {
+                    self.alone(chair, verb).await?;
+                }
+                let runner = self.cast.id(at);
+                if round == 0 && runner != 0 {
+                    self.alone(2 * at + 1, Verb::Beat { runner }).await?;
+                }
+            }
+            let left = self.world.claims_of(self.cast.id(at));
+            if self.cast.id(at) != 0 && !left.is_empty() {
+                return Err(format!(
+                    "runner {} ended everything and still has the claims {left:?}",
+                    self.cast.id(at)
+                ));
+            }
+        }
+        for runner in self.world.runners.clone().into_keys() {
+            self.alone(CLOCK, Verb::Expire { runner }).await?;
+        }
+        self.alone(JANITOR, Verb::Rescue { orphans: true }).await?;
+        for _ in 0..30 {
+            if self.world.tasks.values().all(|t| t.is_final()) {
+                break;
+            }
+            if self.world.tasks.values().any(|t| t.is("scheduled")) {
+                self.alone(CLOCK, Verb::Due).await?;
+                self.alone(JANITOR, Verb::Promote { limit: 1000 }).await?;
+            }
+            if self.cast.id(0) == 0 || !self.world.runners.contains_key(&self.cast.id(0)) {
+                self.alone(0, Verb::Register).await?;
+            }
+            let runner = self.cast.id(0);
+            self.alone(0, Verb::Claim { runner, want: 100 }).await?;
+            while let Some((chair, verb)) = self.cast.wind_up(0, &mut dice) {
+                self.alone(chair, verb).await?;
+            }
+        }
+        self.alone(JANITOR, Verb::Rescue { orphans: true }).await?;
+        let world = &self.world;
+        match world.tasks.values().find(|t| !t.is_final()) {
+            Some(task) => Err(format!("this never ends: {task:?}")),
+            None if !world.claims.is_empty() => Err(format!("left in claims: {:?}", world.claims)),
+            None if !world.asked.is_empty() => {
+                Err(format!("left in cancellations: {:?}", world.asked))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// After a failure: everything off the stage.
+    async fn sweep(&mut self) {
+        while !self.stage.flights.is_empty() {
+            self.stage.flights[0].fate = Fate::LoseAnswer;
+            self.stage.release(0).await;
+            while !matches!(self.stage.doing(0, true).await, Doing::Ended) {
+                for chair in 0..super::cast::CHAIRS {
+                    self.stage.open(chair).await;
+                }
+            }
+            self.stage.take(0).await.1.ok();
+        }
+    }
+}
+
+/// Leaves out steps, one after the other, while the schedule still fails.
+pub(super) async fn shrink(
+    stage: &mut Stage,
+    mut steps: Vec<Step>,
+    unfenced: bool,
+) -> (Vec<Step>, String) {
+    let mut last = String::new();
+    let mut size = steps.len().div_ceil(2);
+    let mut budget = 300;
+    while size > 0 && budget > 0 {
+        let mut at = 0;
+        let mut thinner = false;
+        while at < steps.len() && budget > 0 {
+            budget -= 1;
+            let mut fewer = steps.clone();
+            fewer.drain(at..(at + size).min(fewer.len()));
+            let mut play = Play::new(stage, unfenced).await;
+            match play.run(&fewer).await {
+                Ok(()) => at += size,
+                Err(error) => {
+                    last = format!("{}\n\n{error}", play.script.join("\n"));
+                    steps = fewer;
+                    thinner = true;
+                }
+            }
+        }
+        if !thinner || size > 1 {
+            size /= 2;
+        }
+    }
+    (steps, last)
+}

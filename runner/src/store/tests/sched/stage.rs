@@ -1,0 +1,411 @@
+//! The stage: real stores on a real Postgres, whose transactions can be held.
+//!
+//! Triggers make every transaction of an actor wait at two places for an
+//! advisory lock: after a statement that wrote (`mid`) and before the commit
+//! (`end`). Whoever holds that lock decides when the transaction goes on. So the
+//! store's own, unchanged verbs can be held with all their row locks, committed,
+//! rolled back, or committed while nobody hears the answer. At any moment one
+//! transaction moves and all others stand, so a seed decides everything.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Statement};
+
+use super::super::super::testdb;
+use super::super::super::{Store, StoreError};
+use super::cast::{CHAIRS, Cast, PUSHER, RUNNERS};
+use super::verb::{Answer, Verb, forget_everything};
+
+/// Where a transaction is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pause {
+    Nowhere,
+    AfterFirstWrite,
+    BeforeCommit,
+}
+
+/// How a held transaction goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Commit,
+    /// It commits, and its caller is gone.
+    LoseAnswer,
+    /// Its connection is killed.
+    Kill,
+    /// Its statement is cancelled.
+    Interrupt,
+}
+
+/// How a call went.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Answered(Answer),
+    /// An error that the caller tries again after.
+    Interrupted(String),
+    /// Nobody heard.
+    Lost,
+}
+
+/// A call under way.
+pub(super) struct Flight {
+    pub(super) chair: usize,
+    pub(super) verb: Verb,
+    pub(super) fate: Fate,
+    /// The step at which it goes on by itself.
+    pub(super) until: usize,
+    /// Others were under way at the same time.
+    pub(super) shared: bool,
+    /// Stands after its first write, not before its commit.
+    mid: bool,
+    pid: Option<i32>,
+    handle: JoinHandle<Result<Answer, StoreError>>,
+    heard: Option<Result<Result<Answer, StoreError>, tokio::task::JoinError>>,
+}
+
+/// What a call under way is doing.
+pub(super) enum Doing {
+    Ended,
+    AtGate,
+    /// Waits for a lock that these calls hold.
+    Waits(Vec<usize>),
+}
+
+/// A connection that only looks, and keeps the gates.
+pub(super) struct Observer {
+    client: Client,
+    pid: i32,
+    statements: RefCell<HashMap<String, Statement>>,
+}
+
+impl Observer {
+    pub(super) async fn text(&self, sql: &str) -> String {
+        let known = self.statements.borrow().get(sql).cloned();
+        let statement = match known {
+            Some(statement) => statement,
+            None => {
+                let statement = self.client.prepare(sql).await.expect("prepare");
+                self.statements
+                    .borrow_mut()
+                    .insert(sql.to_owned(), statement.clone());
+                statement
+            }
+        };
+        self.client
+            .query_one(&statement, &[])
+            .await
+            .expect("look")
+            .get(0)
+    }
+}
+
+/// A schema of its own with everybody's connections.
+pub(super) struct Stage {
+    pub(super) observer: Observer,
+    stores: Vec<Store>,
+    apps: Vec<String>,
+    pub(super) flights: Vec<Flight>,
+    closed: Vec<bool>,
+    /// How many schedules were played here.
+    pub(super) plays: u64,
+}
+
+const GATES: &str = "
+CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtext(current_setting('application_name') || TG_ARGV[0]));
+    RETURN NULL;
+END $$;
+CREATE FUNCTION long_lease() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    -- Leases end when the schedule says so, not when the machine is slow.
+    IF NEW.expires_at > now() THEN NEW.expires_at := now() + interval '1 day'; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER lease BEFORE INSERT OR UPDATE ON runners FOR EACH ROW EXECUTE FUNCTION long_lease();
+CREATE CONSTRAINT TRIGGER gate_beat AFTER UPDATE ON runners DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION gate(':beat');
+CREATE CONSTRAINT TRIGGER gate_end AFTER INSERT OR DELETE ON runners DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION gate(':end');
+DO $$ DECLARE t text; BEGIN
+    FOREACH t IN ARRAY ARRAY['runnable_tasks', 'scheduled_tasks', 'claims', 'history', 'attempts', 'keys', 'cancellations', 'pauses'] LOOP
+        EXECUTE format('CREATE CONSTRAINT TRIGGER gate_end AFTER INSERT OR UPDATE OR DELETE ON %I DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION gate('':end'')', t);
+        EXECUTE format('CREATE TRIGGER gate_mid AFTER INSERT OR UPDATE OR DELETE ON %I FOR EACH STATEMENT EXECUTE FUNCTION gate('':mid'')', t);
+    END LOOP;
+END $$;";
+
+const EMPTY: &str = "DELETE FROM runnable_tasks; DELETE FROM scheduled_tasks; DELETE FROM claims; DELETE FROM history;
+    DELETE FROM attempts; DELETE FROM keys; DELETE FROM cancellations; DELETE FROM pauses; DELETE FROM handlers;
+    DELETE FROM runners; DELETE FROM task_state;";
+
+const EMPTY_FOR_GOOD: &str =
+    "TRUNCATE runnable_tasks, scheduled_tasks, claims, history, attempts, keys, cancellations,
+    pauses, handlers, runners, task_state;";
+
+impl Stage {
+    pub(super) async fn new() -> Stage {
+        let config = testdb::config();
+        let store = Store::connect(config.clone()).await.expect("connect");
+        store.migrate().await.expect("migrate");
+        let client = testdb::psql(&store).await;
+        client.batch_execute(GATES).await.expect("gates");
+        let pid = client
+            .query_one("SELECT pg_backend_pid()", &[])
+            .await
+            .expect("pid")
+            .get(0);
+        let mut stores = Vec::new();
+        let mut apps = Vec::new();
+        for n in 0..CHAIRS - RUNNERS {
+            let mut config = config.clone();
+            let app = format!("{}_{n}", config.schema);
+            config
+                .postgres
+                .application_name(&app)
+                .options("-c deadlock_timeout=100ms");
+            apps.push(app);
+            stores.push(Store::connect(config).await.expect("connect"));
+        }
+        let observer = Observer {
+            client,
+            pid,
+            statements: RefCell::default(),
+        };
+        Stage {
+            observer,
+            stores,
+            apps,
+            flights: Vec::new(),
+            closed: vec![false; CHAIRS],
+            plays: 0,
+        }
+    }
+
+    /// An empty queue and processes that remember nothing.
+    pub(super) async fn clear(&mut self, for_good: bool) {
+        assert!(self.flights.is_empty(), "somebody is under way");
+        let sql = if for_good { EMPTY_FOR_GOOD } else { EMPTY };
+        for part in sql.split_inclusive(';').filter(|part| part.len() > 3) {
+            self.observer
+                .client
+                .batch_execute(part)
+                .await
+                .expect("clear");
+        }
+        self.stores.iter().for_each(forget_everything);
+    }
+
+    /// Replaces a piece of one function in the schema.
+    pub(super) async fn mutate(&self, function: &str, from: &str, to: &str) {
+        let sql = format!("SELECT pg_get_functiondef('{function}'::regprocedure)");
+        let text = self.observer.text(&sql).await;
+        let mutant = text.replace(from, to);
+        assert_ne!(text, mutant, "{function} looks different now");
+        self.observer
+            .client
+            .batch_execute(&mutant)
+            .await
+            .expect("mutate");
+    }
+
+    /// Begins a call; with `gates`, it will stop there if it writes.
+    pub(super) async fn launch(
+        &mut self,
+        chair: usize,
+        verb: Verb,
+        pause: Pause,
+        gated: bool,
+    ) -> usize {
+        if gated {
+            self.gate(chair, pause == Pause::AfterFirstWrite, true)
+                .await;
+        }
+        let store = Cast::store_of(chair, &self.stores).clone();
+        let shared = !self.flights.is_empty();
+        let handle = tokio::spawn(verb.clone().perform(store));
+        self.flights.push(Flight {
+            chair,
+            verb,
+            fate: Fate::Commit,
+            until: 0,
+            shared,
+            mid: pause == Pause::AfterFirstWrite,
+            pid: None,
+            handle,
+            heard: None,
+        });
+        self.flights.len() - 1
+    }
+
+    async fn gate(&mut self, chair: usize, mid: bool, close: bool) {
+        if self.closed[chair] == close {
+            return;
+        }
+        let app = &self.apps[Self::store_at(chair)];
+        let gates: &[&str] = match (chair < PUSHER, chair % 2, mid || !close) {
+            (true, 1, _) => &[":beat"],
+            (true, _, true) => &[":mid", ":end"],
+            (true, _, false) => &[":end"],
+            (false, _, true) => &[":beat", ":mid", ":end"],
+            (false, _, false) => &[":beat", ":end"],
+        };
+        let verb = if close {
+            "pg_advisory_lock"
+        } else {
+            "pg_advisory_unlock"
+        };
+        // One that was not closed is opened with a warning, and nothing else.
+        let calls: Vec<String> = gates
+            .iter()
+            .map(|gate| format!("{verb}(hashtext('{app}{gate}'))"))
+            .collect();
+        let sql = format!("SELECT {}", calls.join(", "));
+        self.observer
+            .client
+            .batch_execute(&sql)
+            .await
+            .expect("gate");
+        self.closed[chair] = close;
+    }
+
+    pub(super) async fn open(&mut self, chair: usize) {
+        self.gate(chair, true, false).await;
+    }
+
+    fn store_at(chair: usize) -> usize {
+        if chair < PUSHER {
+            chair / 2
+        } else {
+            chair - RUNNERS
+        }
+    }
+
+    /// Waits until the call has ended, or stands. `quiet`: its caller is gone,
+    /// and its server process is what counts.
+    pub(super) async fn doing(&mut self, flight: usize, quiet: bool) -> Doing {
+        let chair = self.flights[flight].chair;
+        if !self.closed[chair] && self.flights.len() == 1 && !quiet {
+            // Nothing to wait for but itself.
+            self.hear(flight).await;
+            return Doing::Ended;
+        }
+        let app = &self.apps[Self::store_at(chair)];
+        let like = if chair < PUSHER && chair % 2 == 1 {
+            "LIKE"
+        } else {
+            "NOT LIKE"
+        };
+        let sql = format!(
+            "SELECT coalesce(json_agg(json_build_array(pid, wait_event_type = 'Lock', pg_blocking_pids(pid))), '[]')::text
+             FROM pg_stat_get_activity(NULL)
+             WHERE application_name = '{app}' AND state NOT LIKE 'idle' AND query {like} '-- Caller: Store::beat%'"
+        );
+        for _ in 0..50_000 {
+            let patience = std::time::Duration::from_millis(1);
+            if !quiet
+                && tokio::time::timeout(patience, self.hear(flight))
+                    .await
+                    .is_ok()
+            {
+                return Doing::Ended;
+            }
+            let text = self.observer.text(&sql).await;
+            let rows: Vec<(i32, Option<bool>, Vec<i32>)> =
+                serde_json::from_str(&text).expect("rows");
+            if quiet && rows.is_empty() {
+                return Doing::Ended;
+            }
+            for (pid, waits, blockers) in &rows {
+                if *waits != Some(true) || blockers.is_empty() {
+                    continue;
+                }
+                if blockers.contains(&self.observer.pid) {
+                    self.flights[flight].pid = Some(*pid);
+                    return Doing::AtGate;
+                }
+                let others = self.flights.iter().enumerate();
+                let holders: Vec<usize> = others
+                    .filter(|(_, f)| f.pid.is_some_and(|pid| blockers.contains(&pid)))
+                    .map(|(i, _)| i)
+                    .collect();
+                if !holders.is_empty() {
+                    return Doing::Waits(holders);
+                }
+            }
+            if quiet {
+                tokio::time::sleep(patience).await;
+            }
+        }
+        panic!(
+            "{} stands still and nobody knows why",
+            self.flights[flight].verb
+        );
+    }
+
+    pub(super) fn has_failed(&self, flight: usize) -> bool {
+        matches!(self.flights[flight].heard, Some(Ok(Err(_))))
+    }
+
+    /// Waits for the answer of a call.
+    async fn hear(&mut self, flight: usize) {
+        let flight = &mut self.flights[flight];
+        if flight.heard.is_none() {
+            flight.heard = Some((&mut flight.handle).await);
+        }
+    }
+
+    /// Makes the call go on as its fate wants. Then it is [`Stage::doing`] something.
+    pub(super) async fn release(&mut self, flight: usize) {
+        let Flight {
+            chair, fate, pid, ..
+        } = self.flights[flight];
+        match (fate, pid) {
+            (Fate::LoseAnswer, _) => self.flights[flight].handle.abort(),
+            (Fate::Kill, Some(pid)) => self.signal("pg_terminate_backend", pid).await,
+            (Fate::Interrupt, Some(pid)) => self.signal("pg_cancel_backend", pid).await,
+            _ => {}
+        }
+        // Behind the closed gate, so that it cannot have committed.
+        if matches!(fate, Fate::Kill | Fate::Interrupt) {
+            return;
+        }
+        if self.flights[flight].mid {
+            // Still to stop before its commit: it may have to wait for others first.
+            let app = &self.apps[Self::store_at(chair)];
+            let sql = format!("SELECT pg_advisory_unlock(hashtext('{app}:mid'))");
+            self.observer
+                .client
+                .batch_execute(&sql)
+                .await
+                .expect("gate");
+            self.flights[flight].mid = false;
+        } else {
+            self.open(chair).await;
+        }
+    }
+
+    async fn signal(&self, function: &str, pid: i32) {
+        let sql = format!("SELECT {function}({pid})");
+        self.observer
+            .client
+            .batch_execute(&sql)
+            .await
+            .expect("signal");
+    }
+
+    /// Takes an ended call off the stage.
+    pub(super) async fn take(&mut self, flight: usize) -> (Flight, Result<Outcome, String>) {
+        let chair = self.flights[flight].chair;
+        let mut taken = self.flights.remove(flight);
+        let heard = match taken.heard.take() {
+            Some(heard) => heard,
+            None => (&mut taken.handle).await,
+        };
+        let outcome = match heard {
+            Ok(Ok(answer)) => Ok(Outcome::Answered(answer)),
+            Ok(Err(error)) if error.is_transient() => Ok(Outcome::Interrupted(error.to_string())),
+            Ok(Err(error)) => Err(format!("an error that nobody may get: {error:?}")),
+            Err(join) if join.is_cancelled() => Ok(Outcome::Lost),
+            Err(join) => Err(format!("a panic: {join}")),
+        };
+        self.open(chair).await;
+        (taken, outcome)
+    }
+}
