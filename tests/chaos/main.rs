@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use pgtq_tests::wait_until;
+use pgtq_tests::PATIENCE;
 
 use crate::facts::Facts;
 use crate::nemesis::Nemesis;
@@ -50,20 +50,32 @@ fn n_unended(world: &World) -> i64 {
     )
 }
 
-/// Waits until every task has ended, however long it takes while some do.
+/// Waits until every task has ended, however long it takes while something happens.
+/// What is stuck then is told.
 fn drain(world: &World) {
     let progress = || {
         world
             .sql
-            .row("SELECT count(*), (SELECT count(*) FROM pgtq.attempts) FROM pgtq.history")
+            .row("SELECT (SELECT count(*) FROM pgtq.history), (SELECT count(*) FROM pgtq.attempts)")
     };
+    let mut before = progress();
+    let mut since = Instant::now();
     while n_unended(world) > 0 {
-        let before = progress();
-        wait_until("something more has ended, or nothing is left", || {
-            progress() != before || n_unended(world) == 0
-        });
+        let now = progress();
+        if now != before {
+            (before, since) = (now, Instant::now());
+        }
+        let stuck = since.elapsed() > PATIENCE;
+        assert!(!stuck, "stuck: {:#?}", world.sql.rows(UNENDED));
+        world::pause(100);
     }
 }
+
+/// What has not ended, and what became of it so far.
+const UNENDED: &str = "
+    SELECT t.*, (SELECT string_agg(concat_ws(' ', a.claim_id, a.kind, a.ended_at, left(a.error_message, 200)), E'\n' ORDER BY a.ended_at)
+                 FROM pgtq.attempts AS a WHERE a.task_id = t.id)
+    FROM pgtq.tasks AS t WHERE state IN ('scheduled', 'runnable', 'running') LIMIT 20";
 
 #[test]
 fn whatever_happens_each_acknowledged_task_ends_once_and_as_it_must() {
