@@ -100,6 +100,27 @@ async fn a_followed_log_has_every_line_of_every_attempt_once() {
     let again = scene.pgtq(&["logs", &id, "--json"]).success();
     let again: Vec<String> = again.lines().map(str::to_owned).collect();
     assert_eq!(said(&again), wanted);
+    let read = scene.pgtq(&["logs", &id]).success();
+    assert_eq!(read.matches("\nattempt 2\n").count(), 1, "{read}");
+}
+
+#[tokio::test]
+async fn a_task_that_waits_to_be_tried_again_says_why() {
+    let scene = Scene::with(&["flaky"]).await;
+    let _runner = scene.runner(&[]);
+    let id = scene.push(&["flaky.talk", "lines=1", "ms=1", "good=99"]);
+    let tried =
+        format!("SELECT attempts > 0 FROM pgtq.tasks WHERE id = {id} AND state = 'scheduled'");
+    scene.wait_sql(&tried, "t").await;
+    let shown = scene.pgtq(&["show", &id]).success();
+    let error = shown
+        .lines()
+        .find(|line| line.trim_start().starts_with("error"));
+    assert!(
+        error.is_some_and(|line| line.contains("error: ")),
+        "{shown}"
+    );
+    assert!(shown.contains("attempt 1"), "{shown}");
 }
 
 #[tokio::test]

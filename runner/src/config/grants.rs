@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::task::{Grant, GrantBook};
+use crate::task::{Grant, GrantBook, Secret};
 
 use super::{ConfigError, Origin};
 
@@ -126,7 +126,9 @@ impl Grants {
         for (plugin, granted) in &self.plugins {
             let mut grant = granted.grant.clone();
             if let (Some(sql), Some(name)) = (&mut grant.sql, &granted.sql_password) {
-                sql.password = book.secrets.get(name).cloned();
+                // Named, but without a value: not the same as no password.
+                let value = book.secrets.get(name).cloned();
+                sql.password = Some(value.unwrap_or_else(|| Secret::new("")));
             }
             book.plugins.insert(plugin.clone(), Arc::new(grant));
         }

@@ -31,15 +31,17 @@ pub(super) fn rows(path: &Path, text: &str) -> Result<Vec<Row>, ConfigError> {
 
 /// The file as a tree that knows where everything stands.
 pub(super) fn parse<'a>(path: &Path, text: &'a str) -> Result<Spanned<DeTable<'a>>, ConfigError> {
-    DeTable::parse(text).map_err(|error| ConfigError::Syntax {
-        path: path.to_owned(),
-        line: line_at(text, error.span().map_or(0, |span| span.start)),
-        reason: error
-            .message()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
+    DeTable::parse(text).map_err(|error| {
+        let said = error.message().lines().next().unwrap_or_default();
+        let advice = match said.starts_with("duplicate key") {
+            true => "; this section or key is there already: put the lines below the first one",
+            false => "",
+        };
+        ConfigError::Syntax {
+            path: path.to_owned(),
+            line: line_at(text, error.span().map_or(0, |span| span.start)),
+            reason: format!("{said}{advice}"),
+        }
     })
 }
 

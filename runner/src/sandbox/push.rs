@@ -5,10 +5,11 @@
 //! the guest that can still do something about it: in the transaction that
 //! ends the attempt it would take the parent down.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::json;
-use super::state::State;
+use super::state::{State, lock};
 use crate::task::{MAX_ARGS_BYTES, Name, NewTask, Retries};
 
 /// Bytes of arguments that the children of one attempt may have in all; they
@@ -46,6 +47,9 @@ pub(super) fn push(
             "this attempt has pushed {limit} tasks already, which is its limit; push one task that pushes the rest, or raise `pushes`"
         ));
     }
+    if holds_a_secret(state, &args) {
+        return Err("the arguments hold a secret, and would be stored; let the other handler ask for the secret itself".to_owned());
+    }
     let bytes = state.children_bytes + args.len();
     if bytes > MAX_CHILDREN_BYTES {
         return Err(format!(
@@ -58,6 +62,11 @@ pub(super) fn push(
     state.children.push(child);
     state.children_bytes = bytes;
     Ok(())
+}
+
+/// Whether a text that is to be stored has one of the attempt's secrets in it.
+pub(super) fn holds_a_secret(state: &State, text: &str) -> bool {
+    matches!(lock(&state.logs).hidden(text), Cow::Owned(_))
 }
 
 fn check(handler: &str, args: String, options: &str) -> Result<NewTask, String> {

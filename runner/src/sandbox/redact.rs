@@ -1,5 +1,5 @@
 //! Keeps secrets out of what an attempt leaves behind: log lines, failures,
-//! progress. Guards against accidents, such as an error that quotes a request:
+//! progress, results. Guards against accidents, such as an error that quotes a request:
 //! a handler that may read a secret and means to show it can always write it
 //! in a way that nobody recognises.
 
@@ -94,15 +94,21 @@ impl Redactor {
         Cow::Owned(hidden)
     }
 
-    /// Hides secrets in the words of an ending. A result is the handler's to
-    /// choose, and stays as it is.
+    /// Hides secrets in the words of an ending, and in its result: both are stored.
     pub(super) fn hide_in(&self, outcome: &mut Outcome) {
         match outcome {
             Outcome::Retry { failure, .. } | Outcome::Fail { failure } => {
                 self.hide_failure(failure);
             }
             Outcome::Cancel { reason } => self.replace(reason),
-            Outcome::Complete { .. } | Outcome::Snooze { .. } | Outcome::Release => {}
+            Outcome::Complete { result } => {
+                self.replace(result);
+                // A secret that is a number left a hole.
+                if super::json::check(result).is_err() {
+                    *result = "\"[secret]\"".to_owned();
+                }
+            }
+            Outcome::Snooze { .. } | Outcome::Release => {}
         }
     }
 

@@ -48,6 +48,7 @@ pub(crate) async fn run(args: LogsArgs, context: &Context) -> Result<(), Problem
         context,
         reader: Reader::default(),
         with_id: args.id.is_none(),
+        last: None,
     };
     match &args.id {
         Some(id) => one(&mut printer, &store, filter::id(id)?, args.follow).await,
@@ -104,6 +105,8 @@ struct Printer<'a> {
     reader: Reader,
     /// Lines of several tasks are mixed: each says whose it is.
     with_id: bool,
+    /// Whose line was the last.
+    last: Option<(TaskId, i32)>,
 }
 
 impl Printer<'_> {
@@ -116,11 +119,28 @@ impl Printer<'_> {
             return Ok(None);
         };
         let items = self.reader.read(id, &detail.attempts, &live);
-        let text: String = items.iter().map(|item| self.text(id, item)).collect();
+        let mut text = String::new();
+        for item in &items {
+            text.push_str(&self.heading(id, item));
+            text.push_str(&self.text(id, item));
+        }
         if !text.is_empty() {
             self.context.out.raw(&text)?;
         }
         Ok(Some(detail.task.state))
+    }
+
+    /// Where a later attempt begins; how the one before it ended stands in `show`.
+    fn heading(&mut self, id: TaskId, item: &Item) -> String {
+        let Item::Line(attempt, _) = item else {
+            return String::new();
+        };
+        let before = self.last.replace((id, *attempt));
+        let is_new = before.is_none_or(|before| before != (id, *attempt));
+        if self.with_id || self.context.out.is_json() || !is_new || *attempt == 1 {
+            return String::new();
+        }
+        format!("\x1b[1mattempt {attempt}\x1b[0m\n")
     }
 
     fn text(&self, id: TaskId, item: &Item) -> String {

@@ -50,7 +50,7 @@ pub(crate) async fn run(args: ShowArgs, context: &Context) -> Result<(), Problem
         .out
         .one("pgtq.task/v1", id, &pairs(&detail, Timestamp::now()), json)?;
     match context.out.format {
-        Format::Table if context.out.terminal => context.out.raw(&attempts(&detail.attempts)),
+        Format::Table => context.out.raw(&attempts(&detail.attempts)),
         _ => Ok(()),
     }
 }
@@ -104,11 +104,17 @@ fn pairs(detail: &TaskDetail, now: Timestamp) -> Vec<(&'static str, Cell)> {
 }
 
 fn error(detail: &TaskDetail) -> Option<String> {
-    let message = detail.task.error_message.as_ref()?;
-    Some(match &detail.task.error_kind {
-        Some(kind) => format!("{kind}: {message}"),
-        None => message.clone(),
-    })
+    if let Some(message) = &detail.task.error_message {
+        return Some(match &detail.task.error_kind {
+            Some(kind) => format!("{kind}: {message}"),
+            None => message.clone(),
+        });
+    }
+    // Of a task that waits to be tried again: why.
+    let last = detail.attempts.last()?;
+    let message = last.error_message.as_ref()?;
+    let waits = matches!(detail.task.state, State::Scheduled | State::Runnable);
+    waits.then(|| format!("{}: {message}", last.kind))
 }
 
 fn attempts_text(detail: &TaskDetail) -> String {
@@ -143,7 +149,7 @@ fn usage(attempt: &AttemptRow) -> Option<String> {
     ))
 }
 
-/// The attempts with their logs, for a terminal.
+/// The attempts with their logs, for people.
 fn attempts(attempts: &[AttemptRow]) -> String {
     let mut out = String::new();
     for attempt in attempts {

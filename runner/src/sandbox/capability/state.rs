@@ -5,6 +5,7 @@ use wasmtime::component::LinkerInstance;
 
 use super::super::host::Caller;
 use super::super::json;
+use super::super::push::holds_a_secret;
 use super::super::state::State;
 use super::answer;
 use crate::task::Problem;
@@ -49,6 +50,10 @@ pub(super) fn check(state: &mut State, name: &str, value: &str) -> Result<(), Pr
     }
     json::check(value)
         .map_err(|error| Problem::new("invalid", format!("the value is not JSON: {error}")))?;
+    if holds_a_secret(state, value) {
+        let message = "the value holds a secret, and would be stored; save what it is called";
+        return Err(Problem::new("denied", message));
+    }
     let saved_bytes = state.saved_bytes.saturating_add(value.len() as u64);
     let most = limit.saturating_mul(MAX_REWRITES);
     if state.saves >= MAX_SAVES || saved_bytes > most {

@@ -57,7 +57,7 @@ fn what_takes_a_secrets_place_is_not_searched_again() {
 }
 
 #[test]
-fn an_ending_shows_no_secret_but_in_its_result() {
+fn an_ending_shows_no_secret_nor_does_its_result() {
     let failure = Failure {
         code: "hunter2!".into(),
         details: Some(r#"{"sent":"hunter2!"}"#.into()),
@@ -70,14 +70,15 @@ fn an_ending_shows_no_secret_but_in_its_result() {
     assert!(!shown.contains("hunter2!"), "{shown}");
     assert_eq!(shown.matches("[secret:key]").count(), 4, "{shown}");
 
-    let mut outcome = Outcome::Complete {
-        result: "\"hunter2!\"".into(),
-    };
-    redactor("hunter2!").hide_in(&mut outcome);
-    assert_eq!(
-        outcome,
-        Outcome::Complete {
-            result: "\"hunter2!\"".into()
-        }
-    );
+    // JSON stays JSON.
+    for (value, result, shown) in [
+        ("hunter2!", "\"hunter2!\"", "\"[secret:key]\""),
+        ("12345678", "{\"pin\":12345678}", "\"[secret]\""),
+    ] {
+        let result = result.to_owned();
+        let mut outcome = Outcome::Complete { result };
+        redactor(value).hide_in(&mut outcome);
+        let result = shown.to_owned();
+        assert_eq!(outcome, Outcome::Complete { result });
+    }
 }

@@ -335,3 +335,18 @@ async fn an_attempt_that_saves_without_end_is_told_so() {
         "{said:?}"
     );
 }
+
+#[tokio::test]
+async fn a_secret_that_is_given_back_is_stored_nowhere() {
+    let steps = json!([{"give": "key"}, {"save_secret": "key"}, {"push_secret": "key"}]);
+    let reach = scene_with_secret().set().await;
+    let report = reach.call(attempt(&steps.to_string())).await;
+    assert!(report.children.is_empty());
+    let (said, _) = answers(report);
+    assert_eq!(said[0], "[secret:key]");
+    assert!(
+        said[1].starts_with("denied: the value holds a secret"),
+        "{said:?}"
+    );
+    assert!(said[2].contains("the arguments hold a secret"), "{said:?}");
+}

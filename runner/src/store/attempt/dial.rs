@@ -64,6 +64,15 @@ impl Dialer {
         }
         let database = config.get_dbname().map_or(owner, ToOwned::to_owned);
         let password = grant.password.as_ref().map_or("", |secret| secret.reveal());
+        if grant.password.is_some() && password.is_empty() {
+            return Err(Problem::new(
+                "unavailable",
+                format!(
+                    "the secret with the password of the role {} has no value: the runner's log and `pgtq doctor` say why",
+                    grant.role
+                ),
+            ));
+        }
         config.user(&grant.role).password(password).dbname(database);
 
         let n_places = self.n_places();
@@ -179,11 +188,15 @@ impl Dialer {
         if is_outage(error) && !why.contains("password") {
             return unreachable(self, &why);
         }
+        let advice = match config.get_password().is_some_and(|value| !value.is_empty()) {
+            true => "is its secret's value right, and was it made with LOGIN?".to_owned(),
+            false => format!(
+                "make it with LOGIN, and name the secret with its password in the grant: sql = {{ role = \"{role}\", password = \"SECRET\" }}"
+            ),
+        };
         Problem::new(
             "unavailable",
-            format!(
-                "the database does not let the role {role} log in: {why}; make it with LOGIN, and name the secret with its password in the grant: sql = {{ role = \"{role}\", password = \"SECRET\" }}"
-            ),
+            format!("the database does not let the role {role} log in: {why}; {advice}"),
         )
     }
 }

@@ -14,6 +14,9 @@ pub fn take(ctx: &Ctx, step: &Step) -> Option<Result<String>> {
         Step::Keep(url) => keep(ctx, url),
         Step::SaveMany(times) => save(ctx, *times),
         Step::Show(name) => show(ctx, name),
+        Step::Give(name) => ctx.secret(name).read(),
+        Step::SaveSecret(name) => keep_secret(ctx, name),
+        Step::PushSecret(name) => push_secret(ctx, name),
         Step::PanicWith(name) => ctx.secret(name).read().map(|value| panic!("lost {value}")),
         _ => return None,
     })
@@ -66,4 +69,15 @@ fn show(ctx: &Ctx, name: &str) -> Result<String> {
 fn save(ctx: &Ctx, times: u32) -> Result<String> {
     let saved = (0..times).map(|n| ctx.state().save(&n)).last();
     saved.transpose().map(|_| "saved".to_owned())
+}
+
+fn keep_secret(ctx: &Ctx, name: &str) -> Result<String> {
+    ctx.state().save(&ctx.secret(name).read()?)?;
+    Ok("saved".to_owned())
+}
+
+fn push_secret(ctx: &Ctx, name: &str) -> Result<String> {
+    let value = ctx.secret(name).read()?;
+    ctx.push("other", json!({ "value": value }))?;
+    Ok("pushed".to_owned())
 }

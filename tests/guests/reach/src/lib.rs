@@ -77,6 +77,12 @@ pub enum Step {
     SaveMany(u32),
     /// Reads a secret, and shows it in every way that a handler has.
     Show(String),
+    /// Reads a secret, and returns it.
+    Give(String),
+    /// Reads a secret, and saves it.
+    SaveSecret(String),
+    /// Reads a secret, and pushes a task with it.
+    PushSecret(String),
     /// Reads a secret, and panics with it.
     PanicWith(String),
     /// Reads a secret, and fails with it.
