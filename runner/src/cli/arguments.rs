@@ -143,16 +143,24 @@ fn typed(name: &str, text: &str, types: Option<&[String]>) -> Result<Value, Prob
 fn types_of(schema: &Value, name: &str) -> Vec<String> {
     let mut types = Vec::new();
     if let Some(property) = schema.pointer("/properties").and_then(|all| all.get(name)) {
-        collect_types(schema, property, &mut types, 8);
+        collect_types(schema, property, &mut types, 8, &mut 1_000);
     }
     types
 }
 
-// Plugins write the schema: `depth` keeps a `$ref` circle from going on for ever.
-fn collect_types(root: &Value, schema: &Value, types: &mut Vec<String>, depth: u8) {
-    if depth == 0 {
+// Plugins write the schema: `depth` keeps a `$ref` circle from going on for ever,
+// `budget` a circle with many branches.
+fn collect_types(
+    root: &Value,
+    schema: &Value,
+    types: &mut Vec<String>,
+    depth: u8,
+    budget: &mut u32,
+) {
+    if depth == 0 || *budget == 0 {
         return;
     }
+    *budget -= 1;
     match schema.get("type") {
         Some(Value::String(one)) => types.push(one.clone()),
         Some(Value::Array(many)) => {
@@ -167,7 +175,7 @@ fn collect_types(root: &Value, schema: &Value, types: &mut Vec<String>, depth: u
             .into_iter()
             .flatten()
         {
-            collect_types(root, inner, types, depth - 1);
+            collect_types(root, inner, types, depth - 1, budget);
         }
     }
     let target = schema
@@ -176,7 +184,7 @@ fn collect_types(root: &Value, schema: &Value, types: &mut Vec<String>, depth: u
         .and_then(|path| path.strip_prefix('#'))
         .and_then(|path| root.pointer(path));
     if let Some(target) = target {
-        collect_types(root, target, types, depth - 1);
+        collect_types(root, target, types, depth - 1, budget);
     }
     let first = schema
         .get("enum")

@@ -73,8 +73,27 @@ impl DatabaseConfig {
         } else {
             split_pairs(url)
         };
-        let postgres =
-            tokio_postgres::Config::from_str(&kept).map_err(|error| wrong(root_message(&error)))?;
+        let place = kept.split_once('@').map_or("", |(_, rest)| rest);
+        let place = place.split('?').next().unwrap_or_default();
+        if is_url && place.contains('@') {
+            // All after the first would count as host or database, and be shown.
+            return Err(wrong(
+                "there are two `@`; write %40 for one in a user, password or name",
+            ));
+        }
+        let postgres = tokio_postgres::Config::from_str(&kept).map_err(|error| {
+            // A `?` in a password makes options of what follows, and they would be shown.
+            let torn = is_url
+                && kept
+                    .split_once('?')
+                    .is_some_and(|(_, query)| query.contains('@'));
+            wrong(match torn {
+                true => {
+                    "an `@` follows the `?`; write %3F and %40 in a user or password".to_owned()
+                }
+                false => root_message(&error),
+            })
+        })?;
         let mut config = DatabaseConfig::with(postgres);
         for (key, value) in ours {
             config.set(&key, &value)?;

@@ -45,3 +45,6 @@ pub use rule::{HostRule, HttpRule, PortRule, TcpRule, host};
 pub use signal::{CANCEL_GRACE, Progress, Signal, Stop};
 pub use state::State;
 pub use transition::{MAX_CRASHES, MIN_DELAY, Transition, decide};
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! What people see: help, errors, arguments, filters, output. No database.
 
-mod arguments;
+mod argument_forms;
+pub(super) mod arguments;
 mod errors;
 mod filters;
 mod help;

@@ -97,7 +97,7 @@ fn unescape(text: &str) -> String {
     while i < bytes.len() {
         let hex = bytes
             .get(i + 1..i + 3)
-            .filter(|_| bytes[i] == b'%')
+            .filter(|pair| bytes[i] == b'%' && pair.iter().all(u8::is_ascii_hexdigit))
             .and_then(|pair| std::str::from_utf8(pair).ok())
             .and_then(|pair| u8::from_str_radix(pair, 16).ok());
         plain.push(hex.unwrap_or(bytes[i]));

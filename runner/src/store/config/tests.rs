@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn parse(url: &str) -> DatabaseConfig {
@@ -34,6 +36,9 @@ fn the_password_is_never_shown() {
     for bad in [
         "postgres://app:secret@h:99999999/d",
         "postgres://app:secret@h/d?sslmode=maybe",
+        "postgres://app:pass@secret@h/d",
+        "postgres://app:pass@?secret@h/d",
+        "postgres://app:pass@/secret@h/d",
         "secret",
     ] {
         let error = DatabaseConfig::parse(bad).expect_err(bad);
@@ -66,4 +71,117 @@ fn schema_names_are_checked() {
         assert!(bad.parse::<Schema>().is_err(), "{bad:?} was accepted");
     }
     assert!("tenant_7".parse::<Schema>().is_ok());
+}
+
+/// As a URL needs it.
+fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
+/// As `key=value` needs it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// Texts that are nearly addresses.
+fn nearly_an_address() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "postgres://",
+        "postgresql://",
+        "host=",
+        "user=",
+        "password=",
+        "app",
+        ":",
+        "@",
+        "/",
+        "?",
+        "&",
+        "=",
+        "'",
+        "\\",
+        " ",
+        "%",
+        "%2",
+        "%zz",
+        "%+1",
+        "%00",
+        "sslmode=",
+        "require",
+        "maybe",
+        "schema=",
+        "q",
+        "A",
+        ",",
+        "[::1]",
+        "h",
+        "5432",
+        "99999",
+        "connect_timeout=",
+        "-1",
+        "pgbouncer=true",
+        "options=",
+        "target_session_attrs=",
+        "any",
+        "é",
+        "port=",
+        "gssencmode=",
+        "sslrootcert=",
+        "system",
+    ]);
+    prop_oneof![
+        prop::collection::vec(piece.clone(), 0..12).prop_map(|all| all.concat()),
+        prop::collection::vec(piece, 0..12).prop_map(|all| format!("postgres://{}", all.concat())),
+        ".{0,40}",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_an_address_or_a_mistake(text in nearly_an_address()) {
+        if let Ok(config) = DatabaseConfig::parse(&text) {
+            prop_assert!(!config.place().is_empty());
+            prop_assert!(config.connect_timeout > Duration::ZERO);
+            prop_assert!(!config.postgres.get_hosts().is_empty() || !config.postgres.get_hostaddrs().is_empty());
+        }
+    }
+
+    #[test]
+    fn what_was_escaped_comes_back_from_a_url(user in "[^\0]{1,12}", password in "[^\0]{1,12}", name in "[^\0]{1,12}", file in "[^\0]{1,12}") {
+        prop_assume!(file != "system");
+        let url = format!("postgres://{}:{}@h:1/{}?sslrootcert={}", escaped(&user), escaped(&password), escaped(&name), escaped(&file));
+        let config = DatabaseConfig::parse(&url).expect("legal");
+        prop_assert_eq!(config.postgres.get_user(), Some(user.as_str()));
+        prop_assert_eq!(config.postgres.get_password(), Some(password.as_bytes()));
+        prop_assert_eq!(config.postgres.get_dbname(), Some(name.as_str()));
+        prop_assert_eq!(config.tls_root, Some(PathBuf::from(file)));
+    }
+
+    #[test]
+    fn what_was_quoted_comes_back_from_pairs(user in "[^\0]{1,12}", password in "[^\0]{1,12}", file in "[^\0]{1,12}") {
+        prop_assume!(file != "system");
+        let text = format!("user={} sslrootcert = {} host=h password={} schema=q", quoted(&user), quoted(&file), quoted(&password));
+        let config = DatabaseConfig::parse(&text).expect("legal");
+        prop_assert_eq!(config.postgres.get_user(), Some(user.as_str()));
+        prop_assert_eq!(config.postgres.get_password(), Some(password.as_bytes()));
+        prop_assert_eq!(config.tls_root, Some(PathBuf::from(file)));
+        prop_assert_eq!(config.schema.as_str(), "q");
+    }
+
+    #[test]
+    fn no_part_of_a_password_is_shown_however_it_was_written(
+        first in "SECRET[a-z]{0,4}", between in "[@:/?#%&= ']{0,3}", second in "(HIDDEN)?", tail in "(@h/d|@h:x/d|@h:99999/d|@h/d\\?sslmode=maybe|@h/d\\?x=1)",
+        pairs in any::<bool>(),
+    ) {
+        let text = if pairs {
+            format!("host=h user=u password={first}{between}{second} {}", tail.replace(['@', '/', '?'], " "))
+        } else {
+            format!("postgres://u:{first}{between}{second}{tail}")
+        };
+        let shown = match DatabaseConfig::parse(&text) {
+            Ok(config) => format!("{config} {config:?} {}", config.place()),
+            Err(error) => format!("{error} {error:?}"),
+        };
+        prop_assert!(!shown.contains("SECRET") && !shown.contains("HIDDEN"), "{} is shown as {}", text, shown);
+    }
 }

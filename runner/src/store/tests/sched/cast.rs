@@ -310,7 +310,10 @@ impl Cast {
             }
             endings.push(self.runners[at].held[i].ending.clone());
         }
-        let fenced = !self.unfenced || again;
+        // The mutant is of the statement that stores only tasks that are over.
+        let simple =
+            |e: &Ending| !e.recorded && e.transition.state().is_final() && e.children.is_empty();
+        let fenced = !self.unfenced || again || !endings.iter().all(simple);
         let runner = self.runners[at].id;
         (!endings.is_empty()).then_some(Verb::Finish {
             runner,

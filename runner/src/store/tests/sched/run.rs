@@ -9,6 +9,9 @@ use super::stage::{Doing, Fate, Outcome, Pause, Stage};
 use super::verb::{Answer, HANDLERS, QUEUES, Verb};
 use super::world::World;
 
+/// An error that is neither an answer nor to be tried again.
+pub(super) const ERROR: &str = "an error that nobody may get";
+
 /// One step: somebody begins something. A list of them can be thinned out.
 #[derive(Debug, Clone)]
 pub(super) struct Step {
@@ -345,7 +348,7 @@ impl<'a> Play<'a> {
                     self.alone(chair, verb).await?;
                 }
                 let runner = self.cast.id(at);
-                if round == 0 && runner != 0 {
+                if round == 0 && !self.world.claims_of(runner).is_empty() {
                     self.alone(2 * at + 1, Verb::Beat { runner }).await?;
                 }
             }
@@ -357,7 +360,8 @@ impl<'a> Play<'a> {
                 ));
             }
         }
-        for runner in self.world.runners.clone().into_keys() {
+        let holders: BTreeSet<i64> = self.world.claims.values().map(|c| c.runner).collect();
+        for runner in holders {
             self.alone(CLOCK, Verb::Expire { runner }).await?;
         }
         self.alone(JANITOR, Verb::Rescue { orphans: true }).await?;

@@ -196,7 +196,8 @@ impl Stage {
     pub(super) async fn mutate(&self, function: &str, from: &str, to: &str) {
         let sql = format!("SELECT pg_get_functiondef('{function}'::regprocedure)");
         let text = self.observer.text(&sql).await;
-        let mutant = text.replace(from, to);
+        let schema = &self.stores[0].config().schema;
+        let mutant = text.replace(from, &schema.render(to));
         assert_ne!(text, mutant, "{function} looks different now");
         self.observer
             .client
@@ -401,7 +402,7 @@ impl Stage {
         let outcome = match heard {
             Ok(Ok(answer)) => Ok(Outcome::Answered(answer)),
             Ok(Err(error)) if error.is_transient() => Ok(Outcome::Interrupted(error.to_string())),
-            Ok(Err(error)) => Err(format!("an error that nobody may get: {error:?}")),
+            Ok(Err(error)) => Err(format!("{}: {error:?}", super::run::ERROR)),
             Err(join) if join.is_cancelled() => Ok(Outcome::Lost),
             Err(join) => Err(format!("a panic: {join}")),
         };

@@ -367,14 +367,20 @@ async fn finish_unfenced(
     );
     let endings: Vec<&Ending> = endings.iter().filter(|e| !e.recorded).collect();
     let columns = FinalColumns::new(&endings);
-    let claims: Vec<i64> = endings.iter().map(|e| e.claim.0).collect();
-    let none: Vec<i64> = Vec::new();
+    let ended: Vec<(ClaimId, TaskId)> = endings.iter().map(|e| (e.claim, e.task.id)).collect();
+    let closing = store.live().emptied(&ended);
+    let kept: Vec<i64> = ended
+        .iter()
+        .map(|(claim, _)| claim.0)
+        .filter(|c| !closing.contains(c))
+        .collect();
     let mut params = columns.params(&runner);
-    params.push(&claims);
-    params.push(&none);
+    params.push(&kept);
+    params.push(&closing);
     store
         .run(Role::Finish, "finish", &loose(&text), &params)
         .await?;
+    store.live().ended(&ended);
     Ok(Answer::Finished {
         stale: BTreeSet::new(),
     })

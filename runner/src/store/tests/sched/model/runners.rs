@@ -350,6 +350,11 @@ impl Turn<'_> {
             if left && (gone || !self.shared) {
                 self.next.asked.remove(&(claim, task));
                 self.cancel_one(task);
+                if self.shared {
+                    // Asked of a claim that the task has left meanwhile, once more.
+                    let again = self.seen.asked.iter().filter(|pair| pair.1 == task);
+                    self.next.asked.extend(again);
+                }
             }
         }
     }
