@@ -218,7 +218,7 @@ async fn every_verb_shows_what_is_asked_granted_and_refused() {
     );
     assert_eq!(
         text(&inspected, "toml"),
-        "[grants.webhook]\nsecrets.webhook_signing = { read = true }\n"
+        "[grants.webhook]\nsecrets.webhook_signing = { read = true }   # its value: env or file below [secrets.webhook_signing]\n"
     );
 
     let needs = "0 of 3 granted, 2 partly; refused: secret webhook_signing";

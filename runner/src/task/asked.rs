@@ -74,10 +74,13 @@ impl Needs {
         }
         for name in of("secret") {
             let key = toml_key(name);
-            lines.push(match self.exact_hosts() {
-                hosts if hosts.is_empty() => format!("secrets.{key} = {{ read = true }}"),
-                hosts => format!("secrets.{key} = {{ hosts = [{}] }}", hosts.join(", ")),
-            });
+            let how = match self.exact_hosts() {
+                hosts if hosts.is_empty() => "read = true".to_owned(),
+                hosts => format!("hosts = [{}]", hosts.join(", ")),
+            };
+            lines.push(format!(
+                "secrets.{key} = {{ {how} }}   # its value: env or file below [secrets.{key}]"
+            ));
         }
         for dir in of("files") {
             lines.push(format!("files.{} = \"DIRECTORY\"", toml_key(dir)));

@@ -143,6 +143,9 @@ fn sql(
 
 fn role(at: &Place<'_>, text: &str) -> Result<String, ConfigError> {
     match text {
+        "ROLE" => Err(at.wrong(
+            "ROLE stands for the Postgres role that its statements run under: write its name",
+        )),
         "" => Err(at.wrong("name the Postgres role that its statements run under")),
         long if long.len() > MAX_ROLE => Err(at.wrong("a Postgres role has at most 63 bytes")),
         odd if odd.contains('\0') => Err(at.wrong("a Postgres role has no zero byte")),
@@ -219,9 +222,12 @@ fn files(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<FileGrant, Conf
             }
         }
     }
-    match dir.is_empty() || dir.contains('\0') {
-        true => Err(at.wrong(format!("the directory is missing; {example}"))),
-        false => Ok(FileGrant {
+    match dir.as_str() {
+        "DIRECTORY" => Err(at.wrong("DIRECTORY stands for a directory: write its path")),
+        bad if bad.is_empty() || bad.contains('\0') => {
+            Err(at.wrong(format!("the directory is missing; {example}")))
+        }
+        _ => Ok(FileGrant {
             dir: at.beside(&dir),
             write,
         }),

@@ -126,6 +126,8 @@ fn wrong_grants_are_refused_with_file_line_and_advice() {
         "[grants.mailer]\nsql = { role = 'x', connections = 1000 }\n",
         "[grants.mailer]\nsql = { password = 'x' }\n",
         "[grants.mailer]\nsql = ''\n",
+        "[grants.mailer]\nsql = 'ROLE'\n",
+        "[grants.mailer]\nfiles.'/data' = 'DIRECTORY'\n",
         "[grants.mailer]\nsecrets = ['stripe']\n",
         "[grants.mailer]\nsecrets.stripe = true\n",
         "[grants.mailer]\nsecrets.stripe = {}\n",

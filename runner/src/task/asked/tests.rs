@@ -87,7 +87,7 @@ fn the_lines_to_paste_keep_what_is_granted_already() {
 http = ["https://other.example", "POST https://api.mail.example/v3"]
 tcp = ["smtp.example.com:25", "smtp.example.com:587"]
 sql = "ROLE"
-secrets.stripe = { hosts = ["api.mail.example"] }
+secrets.stripe = { hosts = ["api.mail.example"] }   # its value: env or file below [secrets.stripe]
 files."/data" = "DIRECTORY"
 "#
     );
@@ -110,7 +110,10 @@ fn any_host_is_not_offered_without_a_word_and_not_at_all_where_some_are_granted(
 #[test]
 fn a_secret_without_a_single_host_is_offered_for_reading() {
     let toml = needs(r#"{"secrets":["stripe"]}"#).toml("a", &Grant::default());
-    assert_eq!(toml, "[grants.a]\nsecrets.stripe = { read = true }\n");
+    assert_eq!(
+        toml,
+        "[grants.a]\nsecrets.stripe = { read = true }   # its value: env or file below [secrets.stripe]\n"
+    );
 }
 
 #[test]
