@@ -8,6 +8,12 @@ use super::observed::Observed;
 
 /// Words of which exactly one is observed.
 const OUTCOMES: [&str; 4] = ["result", "error", "snoozed_ms", "cancelled"];
+/// Whether the values are equal, one by one; [`ANY`] is equal to every one.
+pub(super) fn all_same(expected: &[Value], got: &[Value]) -> bool {
+    let fits = |(expected, got): (&Value, &Value)| expected == ANY || same(expected, got);
+    expected.len() == got.len() && expected.iter().zip(got).all(fits)
+}
+
 /// Stands for any value: what a clock says is different every time.
 const ANY: &str = "{{any}}";
 /// Differences of one case that are told.

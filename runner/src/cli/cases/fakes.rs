@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use super::case::{Case, Column, Exchange, Statement};
+use super::check::all_same;
 use crate::cli::memory::Answers;
 use crate::sandbox::{FakeHttp, FakeRequest, FakeResponse};
 use crate::task::Problem;
@@ -168,7 +169,10 @@ impl Answers for FakeSql {
             }
             let fits = |known: &Statement| {
                 is_like(&plain(&known.statement), &text)
-                    && known.params.as_ref().is_none_or(|wanted| *wanted == params)
+                    && known
+                        .params
+                        .as_ref()
+                        .is_none_or(|wanted| all_same(wanted, &params))
             };
             let Some(at) = script.sql.iter().position(fits) else {
                 let what = format!("{text} with {}", Value::from(params));

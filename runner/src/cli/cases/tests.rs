@@ -230,6 +230,7 @@ fn statements_are_answered_as_the_contract_says() {
              "columns": ["id", {"name": "name", "type": "varchar"}], "rows": [[1, "a"], [2, null]]},
             {"statement": "SELECT *", "rows": [{"b": 1.5, "a": true}]},
             {"statement": "UPDATE t SET x = 1", "affected": 3},
+            {"statement": "UPDATE t SET y = $1", "params": ["{{any}}"], "affected": 2},
             {"statement": "INSERT INTO t VALUES (1)", "error": {"code": "23505", "message": "twice"}}]}"#,
     ));
     let sql = FakeSql(Arc::clone(&fakes));
@@ -248,6 +249,7 @@ fn statements_are_answered_as_the_contract_says() {
             "rows": [[true, 1.5]], "affected": 1})
     );
     assert_eq!(run("UPDATE t SET x = 1", "[]")["affected"], 3);
+    assert_eq!(run("UPDATE t SET y = $1", "[\"now\"]")["affected"], 2);
     assert_eq!(run("INSERT INTO t VALUES (1)", "[]"), "sql:23505: twice");
     assert_eq!(
         run("DELETE FROM t", "[1]"),

@@ -73,7 +73,7 @@ async fn nothing_is_changed_in_a_directory_granted_for_reading() {
         grant: directories(&[("/data", data.path(), false)]),
         ..Scene::default()
     };
-    let (answers, _) = scene
+    let (answers, logs) = scene
         .run(json!([
             {"write": ["/data/in.txt", "bye"]},
             {"write": ["/data/new.txt", "bye"]},
@@ -93,6 +93,11 @@ async fn nothing_is_changed_in_a_directory_granted_for_reading() {
         assert!(answer.starts_with("PermissionDenied"), "{answers:?}");
     }
     assert_eq!(read, ["in.txt", "hello"]);
+    let line = format!(
+        "files.\"/data\" = {{ dir = \"{}\", write = true }}",
+        data.path().display()
+    );
+    assert!(logs.contains(&line), "{logs:?}");
 }
 
 #[tokio::test]

@@ -21,9 +21,10 @@ use super::handles::{Handles, Ticket};
 use super::listing::Listing;
 use super::meter::{Meter, budget_input, budget_output};
 use super::{VERSION, directories, replace};
+use crate::sandbox::access::Denied;
 use crate::sandbox::host::Caller;
 use crate::sandbox::state::{SharedLogs, State, lock};
-use crate::task::{Limits, LogLevel};
+use crate::task::{Limits, LogLevel, toml_key};
 
 /// Files that one attempt may have open at a time.
 const OPEN_FILES: usize = 100;
@@ -198,13 +199,44 @@ async fn open_at(
     let Some(ticket) = state.wasi_parts().0.files().files.take().await else {
         return Err(too_many(state, "files", OPEN_FILES).into());
     };
-    let opened = state
+    let writes = flags.contains(DescriptorFlags::WRITE)
+        || open.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE);
+    let opening = state
         .filesystem()
-        .open_at(fd, follow, path, open, flags)
-        .await?;
+        .open_at(fd, follow, path.clone(), open, flags)
+        .await;
+    let opened = match opening {
+        Ok(opened) => opened,
+        Err(error) => {
+            if writes && matches!(error.downcast_ref(), Some(ErrorCode::NotPermitted)) {
+                tell_read_only(state, &path);
+            }
+            return Err(error);
+        }
+    };
     let tickets = &mut state.wasi_parts().0.files().tickets;
     tickets.insert(opened.rep(), ticket);
     Ok(opened)
+}
+
+/// Logs what to grant, if a directory is granted that may only be read.
+fn tell_read_only(state: &mut State, path: &str) {
+    let files = state.access.iter().flat_map(|access| &access.grant.files);
+    let line = files
+        .filter(|(_, grant)| !grant.write)
+        .map(|(name, grant)| {
+            let dir = serde_json::Value::from(grant.dir.to_string_lossy());
+            format!("files.{} = {{ dir = {dir}, write = true }}", toml_key(name))
+        });
+    let lines: Vec<String> = line.collect();
+    if !lines.is_empty() {
+        let denied = Denied {
+            what: format!("writing {path} in a directory that may only be read"),
+            need: None,
+            grant: Some(lines.join("   # or: ")),
+        };
+        denied.tell(state);
+    }
 }
 
 fn is_file_or_directory(kind: DescriptorType) -> bool {
