@@ -35,7 +35,7 @@ impl BootTime {
             tv_nsec: 0,
         };
         // SAFETY: it writes one timespec, which is ours. It fails only for a clock
-        // that does not exist, and then the lease is never trusted.
+        // that does not exist; Linux has had this one since 2.6.39.
         unsafe { libc::clock_gettime(CLOCK, &raw mut time) };
         let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
         let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or_default();
