@@ -45,7 +45,10 @@ impl Stages for Sandbox {
 
     fn inspect(&self, bytes: &[u8]) -> Result<Vec<Name>, LoadError> {
         let inspection = inspect(bytes)?;
-        Ok(inspection.handlers.into_iter().map(|h| h.name).collect())
+        let mut names: Vec<Name> = inspection.handlers.into_iter().map(|h| h.name).collect();
+        // A linker puts them in any order; what people read should not change with it.
+        names.sort();
+        Ok(names)
     }
 
     fn load(
