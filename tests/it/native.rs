@@ -55,7 +55,8 @@ pub(crate) fn n_rows(sql: &Sql) -> String {
     sql.row("SELECT count(*), count(DISTINCT task) FROM app.rows")
 }
 
-fn grant(role: &str) -> SqlGrant {
+/// What these handlers are granted: SQL as this role.
+pub(crate) fn grant(role: &str) -> SqlGrant {
     SqlGrant {
         role: role.to_owned(),
         password: None,
@@ -66,12 +67,17 @@ fn grant(role: &str) -> SqlGrant {
 
 /// Handlers by name, for SQL as this role.
 pub(crate) fn registry(role: &str, handlers: &[(&str, Act)]) -> Registry {
+    registry_of(&grant(role), handlers)
+}
+
+/// A registry of handlers that all have this grant.
+pub(crate) fn registry_of(grant: &SqlGrant, handlers: &[(&str, Act)]) -> Registry {
     let registry = Registry::new();
     let handlers = handlers.iter().map(|(name, act)| {
         let info = serde_json::json!({"name": name, "retry": {"retries": 3}});
         let handler: Arc<dyn Handler> = Arc::new(Native {
             info: serde_json::from_value(info).expect("an info"),
-            grant: grant(role),
+            grant: grant.clone(),
             act: *act,
         });
         handler

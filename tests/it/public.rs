@@ -1,9 +1,10 @@
 //! A database whose `PUBLIC` may do little, as docs/sql.md advises.
 
+use pgtq::task::SqlGrant;
 use pgtq_tests::{Database, repository, wait_until_async};
 
 use crate::exactly_once::blocking;
-use crate::native::{Engine, leaf, registry};
+use crate::native::{Engine, grant, leaf, registry_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn handlers_sql_works_without_what_the_docs_take_from_public() {
@@ -23,7 +24,14 @@ async fn handlers_sql_works_without_what_the_docs_take_from_public() {
         sql.row(left).await,
         "pg_advisory_unlock pg_advisory_unlock_all pg_advisory_unlock_shared"
     );
-    let engine = Engine::start(database.url(), registry(&role, &[("leaf", leaf)])).await;
+    // One connection at most: the next attempt waits until it was cleared.
+    let grant = SqlGrant {
+        connections: 1,
+        ..grant(&role)
+    };
+    let registry = registry_of(&grant, &[("leaf", leaf)]);
+    let engine = Engine::start(database.url(), registry).await;
+    let mut backends = Vec::new();
     for n in 1..=3 {
         sql.row("SELECT pgtq.push('leaf', retries => 0)").await;
         let ended = "SELECT count(*), count(*) FILTER (WHERE state = 'complete') FROM pgtq.history";
@@ -31,9 +39,13 @@ async fn handlers_sql_works_without_what_the_docs_take_from_public() {
             sql.row(ended).await == format!("{n}|{n}")
         })
         .await;
+        let mine = format!(
+            "SELECT string_agg(pid::text, ' ') FROM pg_stat_activity WHERE usename = '{role}'"
+        );
+        backends.push(sql.row(&mine).await);
     }
-    // The connection was cleared and kept each time.
-    let alive = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'");
-    assert_eq!(sql.row(&alive).await, "1");
+    // The connection was cleared and kept each time: all three ran on the same one.
+    assert_eq!(backends, vec![backends[0].clone(); 3]);
+    assert!(backends[0].parse::<u32>().is_ok(), "{backends:?}");
     engine.stop().await;
 }
