@@ -134,7 +134,7 @@ impl Store {
         if let Some(alone) = alone {
             self.live().claimed(alone, std::iter::once(task));
         }
-        self.live().ended(&ended);
+        self.live().ended(&ended, &emptied);
         for empty in emptied {
             // If this fails, or is not waited for, the next beat finds a ghost: an
             // empty claim must not stay, because prune keeps what is newer than it.

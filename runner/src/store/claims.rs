@@ -71,12 +71,19 @@ impl LiveClaims {
             .collect()
     }
 
-    pub(super) fn ended(&mut self, ended: &[(ClaimId, TaskId)]) {
+    /// These are over, and the rows of the claims `closed` are gone. Two calls at
+    /// once may each see what the other has still to end, so that neither
+    /// removes their claim's row; it is then left to a beat.
+    pub(super) fn ended(&mut self, ended: &[(ClaimId, TaskId)], closed: &[i64]) {
         for (claim, task) in ended {
             if let Some(left) = self.open.get_mut(claim) {
                 left.remove(task);
-                if left.is_empty() {
-                    self.open.remove(claim);
+                if !left.is_empty() {
+                    continue;
+                }
+                self.open.remove(claim);
+                if !closed.contains(&claim.0) {
+                    self.abandon(*claim);
                 }
             }
         }
@@ -160,7 +167,7 @@ mod tests {
         let mut live = LiveClaims::default();
         live.claimed(ClaimId(5), [TaskId(1), TaskId(2)].into_iter());
         assert!(live.emptied(&[(ClaimId(5), TaskId(1))]).is_empty());
-        live.ended(&[(ClaimId(5), TaskId(1))]);
+        live.ended(&[(ClaimId(5), TaskId(1))], &[]);
         assert_eq!(live.emptied(&[(ClaimId(5), TaskId(2))]), [5]);
         assert!(live.emptied(&[(ClaimId(9), TaskId(2))]).is_empty());
     }
@@ -175,7 +182,7 @@ mod tests {
             (vec![ClaimId(7)], vec![])
         );
         live.claimed(ClaimId(9), one(2));
-        live.ended(&[(ClaimId(5), TaskId(1))]);
+        live.ended(&[(ClaimId(5), TaskId(1))], &[5]);
         let look = live.look();
         assert!(look.floor < 7);
         let (ghosts, _) = live.compare(&look, &[ClaimId(7), ClaimId(9)]);
@@ -201,7 +208,7 @@ mod tests {
         let mut live = LiveClaims::default();
         live.claimed(ClaimId(5), one(1));
         live.claimed(ClaimId(9), one(2));
-        live.ended(&[(ClaimId(5), TaskId(1)), (ClaimId(9), TaskId(2))]);
+        live.ended(&[(ClaimId(5), TaskId(1)), (ClaimId(9), TaskId(2))], &[5, 9]);
         let look = live.look();
         live.compare(&look, &[ClaimId(5)]);
         live.abandon(ClaimId(5));
@@ -213,11 +220,24 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_that_outlived_its_tasks_goes_with_a_beat() {
+        let mut live = LiveClaims::default();
+        live.claimed(ClaimId(5), [TaskId(1), TaskId(2)].into_iter());
+        let (one, two) = ([(ClaimId(5), TaskId(1))], [(ClaimId(5), TaskId(2))]);
+        assert!(live.emptied(&one).is_empty() && live.emptied(&two).is_empty());
+        live.ended(&one, &[]);
+        live.ended(&two, &[]);
+        let look = live.look();
+        assert!(look.floor < 5);
+        assert_eq!(live.compare(&look, &[ClaimId(5)]).0, [ClaimId(5)]);
+    }
+
+    #[test]
     fn an_ended_claim_is_neither_ghost_nor_lost() {
         let mut live = LiveClaims::default();
         live.claimed(ClaimId(5), one(1));
         let look = live.look();
-        live.ended(&[(ClaimId(5), TaskId(1))]);
+        live.ended(&[(ClaimId(5), TaskId(1))], &[5]);
         assert_eq!(live.compare(&look, &[ClaimId(5)]), (vec![], vec![]));
     }
 

@@ -83,7 +83,7 @@ impl Store {
                 }
             }
         };
-        self.live().ended(&ended);
+        self.live().ended(&ended, &closing);
         finished.stale.extend(stale);
         Ok(())
     }

@@ -380,7 +380,7 @@ async fn finish_unfenced(
     store
         .run(Role::Finish, "finish", &loose(&text), &params)
         .await?;
-    store.live().ended(&ended);
+    store.live().ended(&ended, &closing);
     Ok(Answer::Finished {
         stale: BTreeSet::new(),
     })
