@@ -1,7 +1,8 @@
 //! The compiling child: the body of the hidden `pgtq compile-plugin`.
 //!
 //! Cranelift takes unbounded time and memory on some inputs and cannot be
-//! interrupted, so it runs where it can be killed. Limits first, then input:
+//! interrupted, so it runs where it can be killed. So does the validator, which
+//! takes gigabytes for some files. Limits first, then input:
 //! ```text
 //! stdin:  one line of JSON ([`Request`]), then WebAssembly to the end
 //! stdout: OK and a line feed, then compiled code; or ERR, space, kind, line feed, text
@@ -14,10 +15,12 @@ use wasi_preview1_component_adapter_provider as adapter;
 use wit_component::ComponentEncoder;
 
 use super::inspect::{self, FileForm};
-use super::{LoadError, engine};
+use super::{LoadError, engine, logs, walk};
 
 pub(super) const OK: &[u8] = b"OK\n";
 pub(super) const ERR: &[u8] = b"ERR ";
+/// Bytes of an error that are read.
+const MAX_ERROR_BYTES: usize = 4 << 10;
 /// What the compiler's libraries open to count processors, and some.
 const OPEN_FILES: u64 = 64;
 
@@ -30,6 +33,18 @@ pub(super) struct Request {
     pub(super) cpu_seconds: u64,
     /// Most bytes of WebAssembly that follow.
     pub(super) max_file_bytes: u64,
+    /// What is wanted.
+    pub(super) work: Work,
+}
+
+/// What a child is to do with the file.
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Work {
+    /// Say whether it is valid; the code that comes back is empty.
+    Validate,
+    /// Validate and compile it.
+    Compile,
 }
 
 /// Reads WebAssembly on stdin, writes compiled code or an error on stdout.
@@ -51,7 +66,7 @@ fn serve(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<()> {
     limit(&request)?;
     let mut wasm = Vec::new();
     input.take(request.max_file_bytes).read_to_end(&mut wasm)?;
-    match compile_bytes(&wasm) {
+    match do_work(request.work, &wasm) {
         Ok(code) => {
             output.write_all(OK)?;
             output.write_all(&code)?;
@@ -61,9 +76,18 @@ fn serve(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<()> {
     output.flush()
 }
 
-/// Compiles here and now. Used by the child, and by tests without a child.
-pub(super) fn compile_bytes(wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
+/// Works here and now, without limits. Used by the child, which has set its own,
+/// and by tests without a child.
+pub(super) fn do_work(work: Work, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
+    match work {
+        Work::Validate => walk::validate(wasm).map(|()| Vec::new()),
+        Work::Compile => compile(wasm),
+    }
+}
+
+fn compile(wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
     let inspection = inspect::inspect(wasm)?;
+    walk::validate(wasm)?;
     let wrapped;
     let component = match inspection.form {
         FileForm::Component => wasm,
@@ -98,28 +122,35 @@ fn componentize(module: &[u8]) -> Result<Vec<u8>, LoadError> {
 /// out by itself.
 fn encode(error: &LoadError) -> Vec<u8> {
     let (kind, text) = match error {
-        LoadError::Componentize(text) => ("componentize", text.clone()),
-        LoadError::Compile(text) => ("compile", text.clone()),
-        LoadError::UnknownImports(names) => ("imports", names.join("\n")),
-        other => ("componentize", other.to_string()),
+        LoadError::Truncated { at } => (format!("truncated {at}"), String::new()),
+        LoadError::Invalid { at, reason } => (format!("invalid {at}"), reason.clone()),
+        LoadError::Componentize(text) => ("componentize".to_owned(), text.clone()),
+        LoadError::Compile(text) => ("compile".to_owned(), text.clone()),
+        LoadError::UnknownImports(names) => ("imports".to_owned(), names.join("\n")),
+        other => ("componentize".to_owned(), other.to_string()),
     };
-    let mut bytes = ERR.to_vec();
-    bytes.extend_from_slice(kind.as_bytes());
-    bytes.push(b'\n');
-    bytes.extend_from_slice(text.as_bytes());
-    bytes
+    [ERR, kind.as_bytes(), b"\n", text.as_bytes()].concat()
 }
 
-/// The other end of [`encode`].
+/// The other end of [`encode`]. What the child says is about bytes of anybody, so
+/// it is cut and cleaned.
 pub(super) fn decode(bytes: &[u8]) -> LoadError {
-    let text = String::from_utf8_lossy(bytes);
-    match text.split_once('\n') {
-        Some(("componentize", text)) => LoadError::Componentize(text.to_owned()),
-        Some(("imports", names)) => {
-            LoadError::UnknownImports(names.lines().map(str::to_owned).collect())
-        }
-        Some((_, text)) => LoadError::Compile(text.to_owned()),
-        None => LoadError::Compile("the compiler said nothing".to_owned()),
+    let bytes = &bytes[..bytes.len().min(MAX_ERROR_BYTES)];
+    let said = String::from_utf8_lossy(bytes);
+    let (head, text) = said.split_once('\n').unwrap_or((&said, ""));
+    let (kind, at) = head.split_once(' ').unwrap_or((head, ""));
+    let at = at.parse().unwrap_or_default();
+    let lines = |text: &str| logs::clean_text(text, MAX_ERROR_BYTES);
+    match kind {
+        "truncated" => LoadError::Truncated { at },
+        "invalid" => LoadError::Invalid {
+            at,
+            reason: logs::clean(text, 300),
+        },
+        "componentize" => LoadError::Componentize(lines(text)),
+        "imports" => LoadError::UnknownImports(lines(text).lines().map(str::to_owned).collect()),
+        "compile" => LoadError::Compile(lines(text)),
+        _ => LoadError::Compile("the compiler said nothing".to_owned()),
     }
 }
 

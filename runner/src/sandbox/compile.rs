@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use super::child::{self, Request};
+use super::child::{self, Request, Work};
 use super::logs::clean;
 use super::{LoadError, SandboxConfig};
 
@@ -31,9 +31,20 @@ const ENVIRONMENT: [(&str, &str); 3] = [
 /// Compiles `wasm`, in a child process if there is a compiler to run.
 /// Cancel-safe: the child is killed when the future is dropped.
 pub(super) async fn compile(config: &SandboxConfig, wasm: Arc<[u8]>) -> Result<Vec<u8>, LoadError> {
+    work(config, Work::Compile, wasm).await
+}
+
+/// Says whether the whole file is valid WebAssembly, as a runner would find out
+/// before it compiles it: in a child process, under the limits of a compilation.
+/// Needs a tokio runtime. Cancel-safe.
+pub async fn validate(config: &SandboxConfig, wasm: Arc<[u8]>) -> Result<(), LoadError> {
+    work(config, Work::Validate, wasm).await.map(drop)
+}
+
+async fn work(config: &SandboxConfig, work: Work, wasm: Arc<[u8]>) -> Result<Vec<u8>, LoadError> {
     match &config.compiler {
-        Some(program) => in_child(program, config, &wasm).await,
-        None => tokio::task::spawn_blocking(move || child::compile_bytes(&wasm))
+        Some(program) => in_child(program, config, work, &wasm).await,
+        None => tokio::task::spawn_blocking(move || child::do_work(work, &wasm))
             .await
             .map_err(|error| LoadError::Internal(error.to_string()))?,
     }
@@ -42,6 +53,7 @@ pub(super) async fn compile(config: &SandboxConfig, wasm: Arc<[u8]>) -> Result<V
 async fn in_child(
     program: &Path,
     config: &SandboxConfig,
+    work: Work,
     wasm: &[u8],
 ) -> Result<Vec<u8>, LoadError> {
     let seconds = config.compile_timeout.as_secs_f64().ceil() as u64;
@@ -53,6 +65,7 @@ async fn in_child(
         memory: config.compile_memory,
         cpu_seconds: seconds.saturating_mul(THREADS).max(1),
         max_file_bytes: config.max_file_bytes,
+        work,
     };
     let mut head = serde_json::to_vec(&request).map_err(|error| cannot_run(error.into()))?;
     head.push(b'\n');

@@ -56,6 +56,11 @@ pub enum LoadError {
         /// What the validator said.
         reason: String,
     },
+    /// More of something than any plugin needs: what, and how many may be.
+    #[error(
+        "the file has more than {1} {0}; plugins have far fewer, so it is broken or not a plugin"
+    )]
+    TooMany(&'static str, usize),
     /// A core module without the SDK's metadata.
     #[error(
         "a WebAssembly core module, but not one that was built with pgtq-sdk; build it with `pgtq build`"

@@ -1,5 +1,7 @@
 //! Looks at a plugin file without running or compiling it.
 
+use std::collections::BTreeSet;
+
 use super::LoadError;
 use super::walk::{self, Facts};
 use crate::task::{HandlerInfo, Name};
@@ -75,16 +77,16 @@ pub struct Inspection {
     pub bytes: u64,
 }
 
-/// Reads what the file says about itself; nothing in it is executed. Safe on
-/// any bytes: time and memory grow with the size of the file only, no panic.
+/// Reads what the file says about itself: nothing in it is executed, and nothing
+/// in its functions is read, so that a file which passes may still be invalid.
+/// Safe on any bytes: time grows with the size of the file only, memory is
+/// bounded, no panic.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
     let facts = walk::walk(bytes)?;
     let contract = check_contracts(&facts)?;
     if facts.form == FileForm::Component {
         check_imports(&facts.imports)?;
-        let missing = EXPORTS
-            .iter()
-            .find(|name| !facts.exports.iter().any(|export| export == *name));
+        let missing = EXPORTS.iter().find(|name| !facts.exports.contains(**name));
         if let Some(name) = missing {
             return Err(LoadError::MissingExport((*name).to_owned()));
         }
@@ -94,7 +96,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
     Ok(Inspection {
         form: facts.form,
         contract,
-        imports: facts.imports,
+        imports: facts.imports.into_iter().collect(),
         handlers,
         producers: facts.producers,
         bytes: bytes.len() as u64,
@@ -141,7 +143,7 @@ pub(super) fn check_contract(version: &str) -> Result<(), LoadError> {
     })
 }
 
-fn check_imports(imports: &[String]) -> Result<(), LoadError> {
+fn check_imports(imports: &BTreeSet<String>) -> Result<(), LoadError> {
     let known = |import: &&String| {
         let (interface, version) = split(import);
         match interface.strip_prefix("pgtq:plugin/") {

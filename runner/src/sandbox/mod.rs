@@ -47,6 +47,7 @@ mod wasi;
 
 pub use capability::{FakeHttp, FakeRequest, FakeResponse};
 pub use child::compile_child;
+pub use compile::validate;
 pub use config::{Allocator, SandboxConfig};
 pub use error::{LoadError, SandboxError};
 pub use inspect::{CONTRACT, FileForm, Inspection, inspect};

@@ -1,8 +1,16 @@
-//! Reads the structure of a WebAssembly file.
+//! Reads the outline of a WebAssembly file: its sections' heads, the names of what
+//! it imports and exports, and a few custom sections.
+//!
+//! This runs in the runner itself, on bytes of anybody, so it never looks into
+//! functions, types or data, and everything that it reads and keeps has a limit.
+//! Whether the file is valid is for the compiling child to find out, which may
+//! run out of memory and time: see [`validate`].
+
+use std::collections::BTreeSet;
 
 use wasmparser::{
-    BinaryReader, ComponentExternalKind, ComponentTypeRef, CustomSectionReader, Encoding, Parser,
-    Payload, ProducersSectionReader, Validator, WasmFeatures,
+    BinaryReader, Chunk, ComponentExternalKind, ComponentTypeRef, CustomSectionReader, Encoding,
+    Parser, Payload, ProducersSectionReader, Validator, WasmFeatures,
 };
 
 use super::LoadError;
@@ -15,9 +23,18 @@ const HANDLERS_SECTION: &str = "pgtq.handlers";
 const WORLD_SECTION: &str = "component-type";
 /// Bytes of handler list that are read.
 const MAX_HANDLERS_BYTES: usize = 4 << 20;
-/// Imports or exports, and their names' bytes, that are taken note of.
+/// Different imports or exports that a file may have, and the bytes of each name
+/// that are kept.
 const MAX_NAMES: usize = 1_000;
 const MAX_NAME_BYTES: usize = 200;
+/// Imports or exports that are read: a core module imports many functions of one
+/// interface.
+const MAX_ENTRIES: usize = 100_000;
+/// Sections of the file and of what is nested in it. Compilers make some dozens.
+const MAX_SECTIONS: usize = 100_000;
+/// Tools that are taken note of, and bytes of the sections that tell of them.
+const MAX_PRODUCERS: usize = 100;
+const MAX_PRODUCERS_BYTES: usize = 64 << 10;
 
 /// What the engine runs: see [`super::engine`], which switches off the rest.
 const FEATURES: WasmFeatures = WasmFeatures::WASM2
@@ -30,44 +47,93 @@ const FEATURES: WasmFeatures = WasmFeatures::WASM2
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) form: FileForm,
-    /// Sorted, each once.
-    pub(super) imports: Vec<String>,
-    pub(super) exports: Vec<String>,
+    pub(super) imports: BTreeSet<String>,
+    pub(super) exports: BTreeSet<String>,
     /// All sections that list handlers, one after the other.
     pub(super) handlers: Vec<u8>,
     pub(super) producers: Vec<(String, String, String)>,
     has_world: bool,
+    n_entries: usize,
 }
 
-/// Validates the file and reads its structure.
+/// Reads the file's outline. Takes time in proportion to the file's size at most,
+/// and memory within the limits above.
 pub(super) fn walk(bytes: &[u8]) -> Result<Facts, LoadError> {
-    let form = form(bytes)?;
-    let wrong = |error| invalid(&error, bytes.len());
-    Validator::new_with_features(FEATURES)
-        .validate_all(bytes)
-        .map_err(wrong)?;
     let mut facts = Facts {
-        form,
-        imports: Vec::new(),
-        exports: Vec::new(),
+        form: form(bytes)?,
+        imports: BTreeSet::new(),
+        exports: BTreeSet::new(),
         handlers: Vec::new(),
         producers: Vec::new(),
         has_world: false,
+        n_entries: 0,
     };
     let mut nesting = Nesting::default();
-    for payload in Parser::new(0).parse_all(bytes) {
-        let payload = payload.map_err(wrong)?;
-        nesting.note(&payload)?;
-        if nesting.depth() <= 1 {
-            facts.note(&payload, nesting.depth()).map_err(wrong)?;
+    let mut n_sections = 0;
+    outline(bytes, |payload| {
+        n_sections += 1;
+        if n_sections > MAX_SECTIONS {
+            return Err(LoadError::TooMany("sections", MAX_SECTIONS));
         }
-    }
-    facts.imports.sort();
-    facts.imports.dedup();
+        nesting.note(payload)?;
+        match nesting.depth() {
+            depth @ 0..=1 => facts.note(payload, depth, bytes.len()),
+            _ => Ok(()),
+        }
+    })?;
     if facts.form == FileForm::CoreModule && !facts.has_world {
         return Err(LoadError::CoreModule);
     }
     Ok(facts)
+}
+
+/// Validates the whole file, functions and types too. On bytes made for it this
+/// takes any amount of memory: only for a process that has limits.
+pub(super) fn validate(bytes: &[u8]) -> Result<(), LoadError> {
+    Validator::new_with_features(FEATURES)
+        .validate_all(bytes)
+        .map_err(|error| invalid(&error, bytes.len()))?;
+    Ok(())
+}
+
+/// Shows every section to `see`, nested ones too, but no function.
+fn outline(
+    bytes: &[u8],
+    mut see: impl FnMut(&Payload<'_>) -> Result<(), LoadError>,
+) -> Result<(), LoadError> {
+    let cut = || LoadError::Truncated {
+        at: bytes.len() as u64,
+    };
+    let mut parser = Parser::new(0);
+    parser.set_features(FEATURES);
+    // No deeper than `see` allows.
+    let mut parents = Vec::new();
+    let mut rest = bytes;
+    loop {
+        let chunk = parser.parse(rest, true);
+        let Chunk::Parsed { consumed, payload } =
+            chunk.map_err(|error| invalid(&error, bytes.len()))?
+        else {
+            return Err(cut());
+        };
+        rest = rest.get(consumed..).ok_or_else(cut)?;
+        see(&payload)?;
+        match payload {
+            Payload::CodeSectionStart { size, .. } => {
+                rest = rest.get(size as usize..).ok_or_else(cut)?;
+                parser.skip_section();
+            }
+            Payload::ModuleSection { parser: nested, .. }
+            | Payload::ComponentSection { parser: nested, .. } => {
+                parents.push(std::mem::replace(&mut parser, nested));
+            }
+            Payload::End(_) => match parents.pop() {
+                Some(parent) => parser = parent,
+                None => return Ok(()),
+            },
+            _ => {}
+        }
+    }
 }
 
 fn form(bytes: &[u8]) -> Result<FileForm, LoadError> {
@@ -150,39 +216,57 @@ impl Nesting {
 }
 
 impl Facts {
-    fn note(&mut self, payload: &Payload<'_>, depth: usize) -> wasmparser::Result<()> {
+    fn note(
+        &mut self,
+        payload: &Payload<'_>,
+        depth: usize,
+        file_bytes: usize,
+    ) -> Result<(), LoadError> {
+        let wrong = |error| invalid(&error, file_bytes);
         match payload {
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section.clone() {
-                    let import = import?;
+                    let import = import.map_err(wrong)?;
+                    self.count()?;
                     // A type that is only named, as a world that `use`s one does.
                     if !matches!(import.ty, ComponentTypeRef::Type(_)) {
-                        keep(&mut self.imports, import.name.name);
+                        keep(&mut self.imports, import.name.name, "imports")?;
                     }
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
                 for export in section.clone() {
-                    let export = export?;
+                    let export = export.map_err(wrong)?;
+                    self.count()?;
                     if export.kind == ComponentExternalKind::Func
                         || export.kind == ComponentExternalKind::Instance
                     {
-                        keep(&mut self.exports, export.name.name);
+                        keep(&mut self.exports, export.name.name, "exports")?;
                     }
                 }
             }
             Payload::ImportSection(section) if depth == 0 => {
                 for import in section.clone().into_imports() {
-                    keep(&mut self.imports, import?.module);
+                    let import = import.map_err(wrong)?;
+                    self.count()?;
+                    keep(&mut self.imports, import.module, "imports")?;
                 }
             }
-            Payload::CustomSection(section) => self.custom(section)?,
+            Payload::CustomSection(section) => self.custom(section),
             _ => {}
         }
         Ok(())
     }
 
-    fn custom(&mut self, section: &CustomSectionReader<'_>) -> wasmparser::Result<()> {
+    fn count(&mut self) -> Result<(), LoadError> {
+        self.n_entries += 1;
+        match self.n_entries > MAX_ENTRIES {
+            true => Err(LoadError::TooMany("imports and exports", MAX_ENTRIES)),
+            false => Ok(()),
+        }
+    }
+
+    fn custom(&mut self, section: &CustomSectionReader<'_>) {
         match section.name() {
             HANDLERS_SECTION => {
                 let room = MAX_HANDLERS_BYTES.saturating_sub(self.handlers.len());
@@ -191,11 +275,12 @@ impl Facts {
                     .extend_from_slice(&data[..data.len().min(room)]);
             }
             // Not ours to judge: a bad one is no reason to refuse the file.
-            "producers" => drop(self.produced(section)),
+            "producers" if section.data().len() <= MAX_PRODUCERS_BYTES => {
+                drop(self.produced(section));
+            }
             name if name.starts_with(WORLD_SECTION) => self.has_world = true,
             _ => {}
         }
-        Ok(())
     }
 
     fn produced(&mut self, section: &CustomSectionReader<'_>) -> wasmparser::Result<()> {
@@ -204,10 +289,13 @@ impl Facts {
             let field = field?;
             for value in field.values {
                 let value = value?;
+                if self.producers.len() >= MAX_PRODUCERS {
+                    return Ok(());
+                }
                 let made = [field.name, value.name, value.version];
                 let [field, tool, version] = made.map(|text| super::logs::clean(text, 100));
                 let made = (field, tool, version);
-                if self.producers.len() < MAX_NAMES && !self.producers.contains(&made) {
+                if !self.producers.contains(&made) {
                     self.producers.push(made);
                 }
             }
@@ -216,9 +304,9 @@ impl Facts {
     }
 }
 
-fn keep(names: &mut Vec<String>, name: &str) {
-    let name = super::logs::clean(name, MAX_NAME_BYTES);
-    if names.len() < MAX_NAMES && names.last() != Some(&name) {
-        names.push(name);
+fn keep(names: &mut BTreeSet<String>, name: &str, what: &'static str) -> Result<(), LoadError> {
+    if names.insert(super::logs::clean(name, MAX_NAME_BYTES)) && names.len() > MAX_NAMES {
+        return Err(LoadError::TooMany(what, MAX_NAMES));
     }
+    Ok(())
 }

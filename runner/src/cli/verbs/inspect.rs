@@ -1,6 +1,7 @@
 //! `pgtq inspect`: what a file says about itself.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -29,9 +30,14 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Prob
     let config = context.config(Vec::new())?;
     let bytes = machine::read(&args.file)?;
     let digest = machine::digest(&bytes);
-    let found = sandbox::inspect(&bytes).map_err(|reason| {
+    let refused = |reason: sandbox::LoadError| {
         Problem::failed(format!("{} is refused: {reason}", args.file.display()))
-    })?;
+    };
+    let found = sandbox::inspect(&bytes).map_err(refused)?;
+    let settings = machine::settings(&config, 1)?;
+    sandbox::validate(&settings, Arc::from(bytes))
+        .await
+        .map_err(refused)?;
     let form = match found.form {
         sandbox::FileForm::Component => "component",
         sandbox::FileForm::CoreModule => "core module",

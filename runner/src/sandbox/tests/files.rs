@@ -2,7 +2,7 @@ use super::guests::{
     Parts, append_section, component, core_module, guest, load, manifest, read, sandbox, small,
     source,
 };
-use crate::sandbox::{FileForm, LoadError, inspect};
+use crate::sandbox::{FileForm, LoadError, inspect, validate};
 
 fn refused(file: &[u8]) -> LoadError {
     inspect(file).expect_err("must be refused")
@@ -111,8 +111,21 @@ fn a_plain_core_module_or_component_is_told_what_it_lacks() {
     assert_eq!(refused(&module), LoadError::CoreModule);
     let empty = wat::parse_str("(component)").expect("text");
     assert!(matches!(refused(&empty), LoadError::MissingExport(_)));
-    let threads = wat::parse_str("(component (core module (memory 1 1 shared)))").expect("text");
-    assert!(matches!(refused(&threads), LoadError::Invalid { .. }));
+}
+
+/// What the engine does not run is refused where the whole file is validated.
+#[tokio::test]
+async fn what_the_engine_does_not_run_is_not_valid() {
+    for text in [
+        "(component (core module (memory 1 1 shared)))",
+        "(component (core module (func (result i32))))",
+    ] {
+        let file = wat::parse_str(text).expect("text");
+        let error = validate(&small(), file.into()).await;
+        assert!(matches!(error, Err(LoadError::Invalid { .. })), "{error:?}");
+    }
+    let good = validate(&small(), guest("echo").into()).await;
+    assert_eq!(good, Ok(()));
 }
 
 #[test]
