@@ -51,6 +51,11 @@ fn lenient(r#type: Option<String>) -> Option<String> {
     r#type
 }
 
+#[handler]
+fn amount(amount: i64) -> i64 {
+    amount
+}
+
 #[handler(retries = forever)]
 fn whole(Json(numbers): Json<BTreeMap<String, i64>>) -> i64 {
     numbers.values().sum()
@@ -251,4 +256,11 @@ fn the_manifest_describes_every_handler() {
     assert_eq!(info("whole")["retry"], json!({"retries": "forever"}));
     assert_eq!(info("whole")["positional"], json!([]));
     assert_eq!(info("lenient")["arguments"]["additionalProperties"], true);
+}
+
+#[test]
+fn a_parameter_may_be_named_like_its_handler() {
+    assert_eq!(amount(7), 7);
+    let said = Ctx::test().run("amount", json!({"amount": 7}));
+    assert_eq!(said, Ok(json!(7)));
 }

@@ -25,7 +25,7 @@ pub(crate) fn handler(options: TokenStream, item: &TokenStream) -> TokenStream {
     };
     let errors = Errors::default();
     let options = Options::parse(options, &errors);
-    let signature = signature::read(&mut function, options.name.is_some(), &errors);
+    let mut signature = signature::read(&mut function, options.name.is_some(), &errors);
     if let Some(mistakes) = errors.into_tokens() {
         return quote!(#function #mistakes);
     }
@@ -34,9 +34,20 @@ pub(crate) fn handler(options: TokenStream, item: &TokenStream) -> TokenStream {
         None => (plain_name(&function.sig.ident), function.sig.ident.span()),
     };
     let pushes = pushes(&function, &name, &options, &signature);
+    unshadow(&function.sig.ident, &mut signature);
     let registration = registration(&function, &name, &options, &signature);
     let once = once(&name, name_span);
     quote!(#function #pushes #registration #once)
+}
+
+/// Renames the local variable of a parameter that is named like the function, which
+/// it would hide where the function is called. Tasks still name it as written.
+fn unshadow(function: &Ident, signature: &mut Signature) {
+    for parameter in &mut signature.parameters {
+        if parameter.ident == *function {
+            parameter.ident = format_ident!("__pgtq_{}", parameter.ident);
+        }
+    }
 }
 
 /// The typed push. An empty enum shares the function's name, as types and
