@@ -13,6 +13,7 @@ use crate::config::keys::closest;
 use crate::task::{HandlerInfo, MAX_ARGS_BYTES};
 
 use super::error::{Exit, Problem};
+use super::schema;
 
 /// The arguments' JSON text. `stdin` is read only for `-`.
 pub(crate) fn read(
@@ -201,7 +202,7 @@ pub(crate) fn fit(handler: &HandlerInfo, arguments: &Value) -> Result<(), Proble
         return Ok(());
     };
     let named = by_name(handler, arguments)?;
-    let Ok(validator) = jsonschema::validator_for(schema) else {
+    let Some(lines) = schema::misfits(schema, &named) else {
         // A schema we cannot read must not keep a task out.
         return Ok(());
     };
@@ -210,15 +211,6 @@ pub(crate) fn fit(handler: &HandlerInfo, arguments: &Value) -> Result<(), Proble
         .and_then(Value::as_object)
         .map(|all| all.keys().map(String::as_str).collect())
         .unwrap_or_default();
-    let mut lines: Vec<String> = Vec::new();
-    for error in validator.iter_errors(&named).take(5) {
-        let at = error.instance_path().to_string();
-        let at = at.trim_start_matches('/').replace('/', ".");
-        lines.push(match at.as_str() {
-            "" => error.to_string(),
-            at => format!("`{at}`: {error}"),
-        });
-    }
     if lines.is_empty() {
         return Ok(());
     }

@@ -24,6 +24,7 @@ mod progress;
 mod reload;
 mod root;
 mod runner;
+mod schema;
 mod signals;
 mod sources;
 mod text;

@@ -84,24 +84,44 @@ pub(super) fn scan(dir: &Path) -> io::Result<Listing> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|name| is_plugin_name(name)) else {
+        let Some(name) = name.to_str().filter(|name| looks_like_plugin(name)) else {
             continue;
         };
         if listing.files.len() >= MAX_LISTED {
             listing.complete = false;
             break;
         }
-        if let Some(seen) = look_at(&entry.path()) {
+        if !is_plugin_name(name) {
+            let (shown, reason) = (
+                printable(name),
+                "its name has a character that terminals obey; rename it",
+            );
+            listing.files.insert(shown, Seen::Odd(reason.to_owned()));
+        } else if let Some(seen) = look_at(&entry.path()) {
             listing.files.insert(name.to_owned(), seen);
         }
     }
     Ok(listing)
 }
 
-/// Whether a file of this name can be a plugin: `*.wasm`, and not what editors
-/// and copying programs leave behind (those hide, or end differently).
+/// Whether a file of this name can be a plugin: `*.wasm`, not what editors and
+/// copying programs leave behind (those hide, or end differently), and printed as
+/// it is: logs, tables and terminals show it.
 pub(super) fn is_plugin_name(name: &str) -> bool {
+    looks_like_plugin(name) && !name.contains(is_obeyed)
+}
+
+fn looks_like_plugin(name: &str) -> bool {
     !name.starts_with('.') && name.len() > ".wasm".len() && name.ends_with(".wasm")
+}
+
+/// Control characters, and those that turn the direction of writing.
+fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn printable(name: &str) -> String {
+    name.replace(is_obeyed, "\u{fffd}")
 }
 
 /// Follows links: Kubernetes mounts files as links into a hidden directory.
@@ -148,9 +168,22 @@ mod tests {
             "4913",
             "a.wat",
             "a.WASM.bak",
+            "a\u{1b}[31m.wasm",
+            "a\n.wasm",
+            "a\u{202e}.wasm",
         ] {
             assert!(!is_plugin_name(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_that_terminals_obey_is_shown_without_it_and_never_read() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::write(dir.path().join("a\u{1b}[2J\n.wasm"), "x").expect("a file");
+        let listing = scan(dir.path()).expect("a listing");
+        let (name, seen) = listing.files.first_key_value().expect("it is seen");
+        assert_eq!(name, "a\u{fffd}[2J\u{fffd}.wasm");
+        assert!(matches!(seen, Seen::Odd(_)), "{seen:?}");
     }
 
     #[test]

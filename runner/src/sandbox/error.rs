@@ -80,7 +80,7 @@ pub enum LoadError {
         wanted: String,
     },
     /// Imports that no runner offers.
-    #[error("imports what a plugin is not given: {}; offered are pgtq:plugin and, of WASI 0.2, cli, clocks, filesystem, http (outgoing), io, random and sockets", .0.join(", "))]
+    #[error("imports what a plugin is not given: {}; offered are pgtq:plugin and, of WASI 0.2, cli, clocks, filesystem, http (outgoing), io, random and sockets", listed(.0))]
     UnknownImports(Vec<String>),
     /// Not a pgtq plugin.
     #[error("a WebAssembly component, but not a pgtq plugin: it does not export `{0}`")]
@@ -142,4 +142,17 @@ pub enum LoadError {
     /// A fault of the runner itself.
     #[error("internal error while loading: {0}")]
     Internal(String),
+}
+
+/// Names that are told of a list.
+const MAX_TOLD: usize = 8;
+
+/// A list as it is told: a file may import a thousand names.
+fn listed(names: &[String]) -> String {
+    match names.get(..MAX_TOLD) {
+        Some(first) if names.len() > MAX_TOLD => {
+            format!("{} and {} more", first.join(", "), names.len() - MAX_TOLD)
+        }
+        _ => names.join(", "),
+    }
 }

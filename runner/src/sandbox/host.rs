@@ -2,8 +2,8 @@
 //!
 //! Each call of an interface of our own is charged in fuel, by call and by
 //! byte, so that a loop of host calls ends like any other loop. WASI calls are
-//! not charged, but for those that open, list, connect and write; what they can do is
-//! bounded otherwise (handles, log lines, bytes per call) and the loop around them
+//! not charged, but for those that open, list, connect, write and make random bytes; what
+//! they can do is bounded otherwise (handles, log lines, bytes per call) and the loop around them
 //! burns fuel of its own.
 
 use std::time::{Duration, SystemTime};

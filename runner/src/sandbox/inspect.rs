@@ -11,6 +11,14 @@ pub const CONTRACT: &str = "1.0.0";
 
 /// Handlers that one plugin may have.
 const MAX_HANDLERS: usize = 1_000;
+/// Bytes of a handler's description and docs.
+const MAX_DOCS: usize = 32 << 10;
+/// Parameters of a handler, and bytes of one's name.
+const MAX_PARAMETERS: usize = 100;
+const MAX_PARAMETER: usize = 128;
+/// Bytes of a handler's argument schema: it is kept for as long as it serves, and
+/// sent to whoever pushes.
+const MAX_SCHEMA: usize = 64 << 10;
 /// Functions that a plugin must export.
 const EXPORTS: [&str; 2] = ["describe", "run"];
 /// Interfaces of WASI 0.2 that are linked.
@@ -179,7 +187,8 @@ fn read_handlers(mut section: &[u8]) -> Result<Vec<HandlerInfo>, LoadError> {
 
 /// A manifest that cannot be read, most often because of a name.
 pub(super) fn bad_manifest(error: &serde_json::Error) -> LoadError {
-    let text = error.to_string();
+    // It may quote the manifest.
+    let text = super::logs::clean(&error.to_string(), 500);
     match text.contains("is not a name") {
         true => LoadError::BadName(text),
         false => LoadError::BadManifest(text),
@@ -194,9 +203,42 @@ pub(super) fn check_handlers(handlers: &[HandlerInfo]) -> Result<(), LoadError> 
     if handlers.len() > MAX_HANDLERS {
         return Err(LoadError::TooManyHandlers(handlers.len()));
     }
+    handlers.iter().try_for_each(check_size)?;
     let names = sorted(handlers);
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(LoadError::DuplicateHandler(pair[0].to_string())),
+        None => Ok(()),
+    }
+}
+
+/// What is kept of a handler has limits, each far above what people write.
+fn check_size(handler: &HandlerInfo) -> Result<(), LoadError> {
+    let over = |what: &str, limit: usize| {
+        let name = &handler.name;
+        let text = format!("handler `{name}` has {what}, at most {limit} are allowed");
+        Err(LoadError::BadManifest(text))
+    };
+    let docs = handler.description.len() + handler.docs.len();
+    if docs > MAX_DOCS {
+        return over(&format!("{docs} bytes of description"), MAX_DOCS);
+    }
+    let n_parameters = handler.positional.len();
+    if n_parameters > MAX_PARAMETERS {
+        return over(&format!("{n_parameters} parameters"), MAX_PARAMETERS);
+    }
+    let longest = handler.positional.iter().map(String::len).max();
+    if let Some(bytes) = longest.filter(|bytes| *bytes > MAX_PARAMETER) {
+        return over(
+            &format!("a parameter's name of {bytes} bytes"),
+            MAX_PARAMETER,
+        );
+    }
+    let schema = handler
+        .arguments
+        .as_ref()
+        .map(|schema| schema.to_string().len());
+    match schema.filter(|bytes| *bytes > MAX_SCHEMA) {
+        Some(bytes) => over(&format!("a schema of {bytes} bytes"), MAX_SCHEMA),
         None => Ok(()),
     }
 }

@@ -34,11 +34,7 @@ const CASES: [Case; 19] = [
     ("big_call", small, ErrorKind::CallSize),
     ("flood_logs", small, ErrorKind::Logs),
     ("flood_stderr", small, ErrorKind::Logs),
-    (
-        "random_flood",
-        || with(|l| l.timeout = Duration::from_millis(300)),
-        ErrorKind::Timeout,
-    ),
+    ("random_flood", little_fuel, ErrorKind::Fuel),
     (
         "sleep",
         || with(|l| l.timeout = Duration::from_millis(50)),

@@ -15,6 +15,7 @@ mod handles;
 mod listing;
 mod lookup;
 mod meter;
+mod random;
 mod reach;
 mod tcp;
 
@@ -22,7 +23,7 @@ use std::sync::Arc;
 
 use wasmtime::component::Linker;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
-use wasmtime_wasi::p2::bindings::{cli, random};
+use wasmtime_wasi::p2::bindings::{cli, random as wasi_random};
 use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::{TrappableError, WasiCtx, WasiView};
 
@@ -86,8 +87,8 @@ impl Wasi {
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     // io, clocks, random and the three streams.
     wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
-    random::insecure::add_to_linker::<_, WasiRandom>(linker, |s| s.ctx().ctx.random())?;
-    random::insecure_seed::add_to_linker::<_, WasiRandom>(linker, |s| s.ctx().ctx.random())?;
+    wasi_random::insecure::add_to_linker::<_, WasiRandom>(linker, |s| s.ctx().ctx.random())?;
+    wasi_random::insecure_seed::add_to_linker::<_, WasiRandom>(linker, |s| s.ctx().ctx.random())?;
     cli::exit::add_to_linker::<_, WasiCli>(linker, State::cli)?;
     cli::environment::add_to_linker::<_, WasiCli>(linker, State::cli)?;
     cli::terminal_input::add_to_linker::<_, WasiCli>(linker, State::cli)?;
@@ -98,6 +99,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     files::link(linker)?;
     tcp::link(linker)?;
+    random::link(linker)?;
     lookup::link(linker)?;
     linker.allow_shadowing(false);
     Ok(())
