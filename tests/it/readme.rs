@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use pgtq_tests::{program, repository};
 
@@ -94,6 +95,44 @@ async fn every_function_and_view_that_the_documents_name_exists() {
         }
     }
     assert!(n_names > 20, "few names were found: {n_names}");
+}
+
+/// The text of every Rust file below a directory.
+fn code(dir: &Path, into: &mut String) {
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            code(&path, into);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            into.push_str(&fs::read_to_string(&path).expect("text"));
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_report_on_reliability_names_exists() {
+    let mut all = String::new();
+    for dir in ["runner/src", "sdk", "tests"] {
+        code(&repository().join(dir), &mut all);
+    }
+    let report = document("RELIABILITY.md");
+    let named: BTreeSet<&str> = report
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.matches('_').count() >= 3)
+        .filter(|name| {
+            name.chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        })
+        .collect();
+    for name in &named {
+        assert!(
+            all.contains(&format!("fn {name}(")),
+            "there is no test {name}"
+        );
+    }
+    assert!(named.len() > 25, "few tests are named: {named:?}");
 }
 
 #[test]
