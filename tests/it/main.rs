@@ -1,5 +1,6 @@
 //! Tests of whole processes: the program, a real Postgres, real plugins.
 
+mod bad_bytes;
 mod bad_input;
 mod cases;
 mod commits;

@@ -1,0 +1,132 @@
+//! JSON and names that somebody, some day, pushes.
+
+use pgtq_tests::{cli, plugin_dir};
+
+use crate::tasks::{UNENDED, database, runner, wait_for_ended};
+
+/// Texts that may be arguments, and texts that no reader takes.
+fn jsons() -> Vec<String> {
+    let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+    let mut all: Vec<String> = [
+        r#"{"a":1,"a":2}"#,
+        r#"{"":{"":{"":0}}}"#,
+        r#"{"a":1e400,"b":-1e-400}"#,
+        r#"{"a":123456789012345678901234567890,"b":2}"#,
+        r#"{"a":-0,"b":0.1e1}"#,
+        r#"["\ud800"]"#,
+        r#"["\udc00\ud800"]"#,
+        r#"["\u0000"]"#,
+        r#"{"\u0000":1}"#,
+        "[\"\u{202e}\u{fffe}\u{10ffff}\"]",
+        r#"["\x"]"#,
+        "[1,]",
+        "[NaN]",
+        "{'a':1}",
+        "[1] [2]",
+        "[01]",
+        "\u{feff}[]",
+        "[\"\u{1}\"]",
+        "",
+        " ",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    all.extend([100, 127, 128, 129, 1_000, 5_000].map(nested));
+    all
+}
+
+/// What is pushed by SQL ends in words, or is refused by the database; nothing is
+/// lost on the way, and the command line takes nothing that the database refuses.
+#[test]
+fn any_text_pushed_as_arguments_ends_in_words_or_is_refused() {
+    let (database, sql) = database();
+    let dir = plugin_dir(&["hello"]);
+    let mut runner = runner(database.url(), dir.path(), "", &[]);
+    runner.wait_for("plugin hello.wasm: live");
+    let (mut n_taken, mut n_refused) = (0, 0);
+    for json in jsons() {
+        let quoted = json.replace('\'', "''");
+        let by_sql = sql.try_rows(&format!("SELECT pgtq.push('add_numbers', '{quoted}')"));
+        let by_command = cli(
+            database.url(),
+            &["push", "greet", "-", "--allow-unknown"],
+            &json,
+        );
+        assert!(
+            matches!(by_command.code, Some(0..=2)) && !by_command.stderr.contains("panicked"),
+            "{json:.60}: {by_command:?}"
+        );
+        let taken = usize::from(by_sql.is_ok()) + usize::from(by_command.code == Some(0));
+        n_taken += taken;
+        n_refused += 2 - taken;
+        if by_command.code != Some(0) {
+            assert!(by_command.stderr.starts_with("error"), "{by_command:?}");
+        }
+        if let Err(error) = by_sql {
+            assert!(error.as_db_error().is_some(), "{json:.60}: {error:?}");
+        }
+    }
+    wait_for_ended(&sql, n_taken);
+    let silent = "SELECT id FROM pgtq.history WHERE state <> 'complete' AND coalesce(error_message, '') = ''";
+    assert_eq!(sql.rows(silent), [""; 0]);
+    assert_eq!(sql.number(UNENDED), 0);
+    assert!(runner.ended().is_none() && !runner.stderr().contains("panicked"));
+    eprintln!("{n_taken} texts were taken and ended, {n_refused} refused");
+    assert!(n_taken > 10 && n_refused > 10, "the test shows nothing");
+}
+
+const NAMES: &[&str] = &[
+    "",
+    " ",
+    "a b",
+    "a\tb",
+    "a\nb",
+    "a\u{1b}[31m",
+    "a/b",
+    "../../etc/passwd",
+    "a'b",
+    "a\"b",
+    "a;DROP TABLE x",
+    "ä",
+    "а",
+    "\u{202e}a",
+    "\u{200b}",
+    "😀",
+    "a%s",
+    "a\\",
+    "$(id)",
+    "a,b",
+    "{}",
+    "*",
+    "a@1.0.0",
+    "a\u{7f}",
+];
+
+/// Every way in has the same rule, and none lets a name through that another refuses.
+#[test]
+fn a_name_that_is_none_is_refused_on_every_way_in() {
+    let (database, sql) = database();
+    let long = "n".repeat(129);
+    for name in NAMES.iter().copied().chain([long.as_str()]) {
+        let quoted = name.replace('\'', "''");
+        for statement in [
+            format!("SELECT pgtq.push('{quoted}', '[]')"),
+            format!("SELECT pgtq.push('h', '[]', queue => '{quoted}')"),
+        ] {
+            let refused = sql.try_rows(&statement).expect_err(&statement);
+            assert!(refused.as_db_error().is_some(), "{statement}: {refused:?}");
+        }
+        for words in [
+            vec!["push", "--allow-unknown", "--", name],
+            vec!["push", "--allow-unknown", "--queue", name, "h"],
+            vec!["pause", "--", name],
+        ] {
+            let refused = cli(database.url(), &words, "");
+            assert!(
+                matches!(refused.code, Some(1..=5)),
+                "{words:?}: {refused:?}"
+            );
+        }
+    }
+    assert_eq!(sql.number(UNENDED), 0);
+}
