@@ -116,11 +116,15 @@ impl From<StoreError> for Problem {
                 format!("schema `{schema}` is at version {found}, this pgtq needs {wanted}"),
             )
             .help("bring it up with `pgtq migrate`; runners of the older version keep working"),
-            StoreError::SchemaNewer { schema, found, wanted } => Problem::new(
+            StoreError::SchemaNewer { schema, found, serves, wanted } => Problem::new(
                 Exit::Schema,
-                format!("schema `{schema}` is at version {found}, this pgtq knows only {wanted}"),
+                format!("schema `{schema}` is at version {found} and serves programs written for {serves} or later, this pgtq is written for {wanted}"),
             )
             .help("update this pgtq"),
+            StoreError::Locked { verb, message } => {
+                Problem::failed(format!("cannot {verb}: {message}"))
+                    .help("somebody holds a lock on the queue's tables; `SELECT pid, usename, xact_start, query FROM pg_stat_activity ORDER BY xact_start` shows the longest transactions")
+            }
             StoreError::Transient { verb, message } => {
                 Problem::failed(format!("cannot {verb}: {message}")).help("try again in a moment")
             }

@@ -172,6 +172,8 @@ pub(crate) enum Verb {
     Rollback(verbs::rollback::RollbackArgs),
     /// Create or update the schema
     Migrate(verbs::migrate::MigrateArgs),
+    /// Who may push, watch, run and operate: roles of the database
+    Roles(verbs::roles::RolesArgs),
     /// Check this machine and the database, with fixes
     Doctor(verbs::doctor::DoctorArgs),
     /// A probe for scripts and containers: status 0 or not

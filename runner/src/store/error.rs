@@ -40,13 +40,15 @@ pub enum StoreError {
     },
     /// The schema is newer than this program: update the program.
     #[error(
-        "use the schema {schema:?}: it is at version {found} and this pgtq knows {wanted}; update this pgtq"
+        "use the schema {schema:?}: it is at version {found}, which serves programs written for {serves} or later, and this pgtq is written for {wanted}; update this pgtq"
     )]
     SchemaNewer {
         /// Its name.
         schema: String,
         /// The version found.
         found: i32,
+        /// The oldest version whose programs it serves.
+        serves: i32,
         /// The version this program is written for.
         wanted: i32,
     },
@@ -57,6 +59,14 @@ pub enum StoreError {
         /// Which verb was interrupted.
         verb: &'static str,
         /// What the server or the connection said.
+        message: String,
+    },
+    /// Somebody holds a lock for longer than we wait. Nothing was changed; try again.
+    #[error("{verb}: {message}")]
+    Locked {
+        /// Which verb gave way.
+        verb: &'static str,
+        /// What the server said.
         message: String,
     },
     /// The caller asked for something that is not allowed. Trying again is pointless.
@@ -82,7 +92,9 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            StoreError::Unreachable { .. } | StoreError::Transient { .. }
+            StoreError::Unreachable { .. }
+                | StoreError::Transient { .. }
+                | StoreError::Locked { .. }
         )
     }
 }
@@ -111,8 +123,12 @@ pub(super) fn classify(
         },
         "42501" => StoreError::Refused {
             message,
-            hint: Some("grant this user the rights on the schema".to_owned()),
+            hint: Some(
+                "an admin gives rights with `pgtq roles KIND ROLE`, for example `pgtq roles runner app`; only the owner of the schema migrates"
+                    .to_owned(),
+            ),
         },
+        "55P03" => StoreError::Locked { verb, message },
         _ if is_transient(code) => StoreError::Transient { verb, message },
         _ if code.starts_with("22") || code.starts_with("23") => {
             let (known, hint) = db.constraint().map_or((None, None), explain);

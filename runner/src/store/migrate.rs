@@ -3,9 +3,14 @@
 //! Forward only, numbered, each in `migrations/` and in this program. All
 //! pending ones run in one transaction under a lock, and what is
 //! pending is asked again under the lock: any number of runners may start on
-//! an empty database at once.
+//! an empty database at once. None of it waits long for a table: whoever pushes
+//! would wait behind it, so it gives way and tries again.
+//!
+//! Each version says which older programs it still serves, so that the schema
+//! goes first and runners of the version before work on.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -13,30 +18,46 @@ use super::connection::{Lease, Role};
 use super::sql::sql;
 use super::{Store, StoreError};
 
-struct Migration {
-    name: &'static str,
-    text: &'static str,
+#[derive(Clone, Copy)]
+pub(super) struct Migration {
+    pub(super) name: &'static str,
+    pub(super) text: &'static str,
+    /// The oldest version of the schema whose programs go on working on this one.
+    pub(super) serves: i32,
 }
 
 macro_rules! migration {
-    ($name:literal) => {
+    ($name:literal, serves: $serves:literal) => {
         Migration {
+            serves: $serves,
             name: $name,
             text: include_str!(concat!("../../../migrations/", $name, ".sql")),
         }
     };
 }
 
-/// In order; the version is the place, from 1, and the number of the file.
-const MIGRATIONS: [Migration; 7] = [
-    migration!("0001_tables"),
-    migration!("0002_views"),
-    migration!("0003_push"),
-    migration!("0004_lifecycle"),
-    migration!("0005_api"),
-    migration!("0006_sql_of_handlers"),
-    migration!("0007_live"),
+/// In order; the version is the place, from 1, and the number of the file. One
+/// that takes away or changes what the program before needs serves itself only;
+/// add first, and take away when nobody of the version before is left.
+pub(super) const MIGRATIONS: [Migration; 8] = [
+    migration!("0001_tables", serves: 1),
+    migration!("0002_views", serves: 2),
+    migration!("0003_push", serves: 3),
+    migration!("0004_lifecycle", serves: 4),
+    migration!("0005_api", serves: 5),
+    migration!("0006_sql_of_handlers", serves: 6),
+    migration!("0007_live", serves: 7),
+    migration!("0008_roles", serves: 7),
 ];
+
+/// The first version that records what it serves.
+const RANGED: i32 = 8;
+
+/// Pause between two tries for a lock that somebody holds.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a lock is tried for: each time for half a second.
+const TRIES: u32 = 100;
 
 /// The schema version this program is written for.
 pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
@@ -55,33 +76,19 @@ pub struct MigrationStatus {
 }
 
 /// What [`Store::migrate`] did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
     /// The migrations applied now, in order; empty when there was nothing to do.
     pub versions: Vec<(i32, String)>,
 }
 
 impl Store {
-    /// Ok if the schema is exactly the one this program is written for.
+    /// Ok if the schema is the one this program is written for, or a newer one
+    /// that serves it.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         let mut lease = self.lease(Role::General, "look at the schema").await?;
-        let found = applied(&mut lease).await?.last().map(|row| row.version);
         let schema = self.config().schema.to_string();
-        let wanted = SCHEMA_VERSION;
-        match found {
-            None => Err(StoreError::SchemaMissing { schema }),
-            Some(found) if found < wanted => Err(StoreError::SchemaOlder {
-                schema,
-                found,
-                wanted,
-            }),
-            Some(found) if found > wanted => Err(StoreError::SchemaNewer {
-                schema,
-                found,
-                wanted,
-            }),
-            Some(_) => Ok(()),
-        }
+        serves(&applied(&mut lease).await?, schema, SCHEMA_VERSION)
     }
 
     /// All migrations known here or applied there.
@@ -110,40 +117,50 @@ impl Store {
     }
 
     /// Applies what is pending, all in one transaction. Safe to call from many
-    /// runners at once. Refuses a schema newer than this program.
+    /// runners at once, and while others push and run tasks. Refuses a schema
+    /// that is too new for this program.
     pub async fn migrate(&self) -> Result<Applied, StoreError> {
-        // The usual case takes no lock.
-        match self.check_schema().await {
-            Ok(()) => {
-                return Ok(Applied {
-                    versions: Vec::new(),
-                });
+        self.migrate_to(&MIGRATIONS).await
+    }
+
+    /// As [`Store::migrate`], with another list: tests stop early or go on.
+    pub(super) async fn migrate_to(&self, list: &[Migration]) -> Result<Applied, StoreError> {
+        for n_tries in 1.. {
+            match self.migrate_once(list).await {
+                Err(StoreError::Locked { .. }) if n_tries < TRIES => {
+                    tokio::time::sleep(PAUSE).await
+                }
+                other => return other,
             }
+        }
+        unreachable!("the last try returned")
+    }
+
+    async fn migrate_once(&self, list: &[Migration]) -> Result<Applied, StoreError> {
+        let schema = self.config().schema.to_string();
+        let wanted = version_of(list);
+        // The usual case takes no lock.
+        let mut lease = self.lease(Role::General, "look at the schema").await?;
+        match serves(&applied(&mut lease).await?, schema.clone(), wanted) {
+            Ok(()) => return Ok(Applied::default()),
             Err(StoreError::SchemaMissing { .. } | StoreError::SchemaOlder { .. }) => {}
             Err(error) => return Err(error),
         }
+        drop(lease);
         let mut lease = self.lease(Role::Bulk, "migrate the schema").await?;
         lease.begin().await?;
-        let schema = &self.config().schema;
+        let render = |text: &str| self.config().schema.render(text);
         lease
-            .batch(&schema.render(include_str!("sql/migrate_begin.sql")))
+            .batch(&render(include_str!("sql/migrate_begin.sql")))
             .await?;
-        let from = applied(&mut lease)
-            .await?
-            .last()
-            .map_or(0, |row| row.version);
-        if from > SCHEMA_VERSION {
-            return Err(StoreError::SchemaNewer {
-                schema: schema.to_string(),
-                found: from,
-                wanted: SCHEMA_VERSION,
-            });
+        let there = applied(&mut lease).await?;
+        let from = there.last().map_or(0, |row| row.version);
+        if from > wanted {
+            return serves(&there, schema, wanted).map(|()| Applied::default());
         }
         let mut versions = Vec::new();
-        for (version, migration) in pending(from) {
-            lease
-                .batch(&schema.render(&script(version, migration)))
-                .await?;
+        for (version, migration) in pending(list, from) {
+            lease.batch(&render(&script(version, migration))).await?;
             versions.push((version, title(migration.name)));
         }
         lease.commit().await?;
@@ -159,7 +176,7 @@ impl Store {
             .last()
             .map_or(0, |row| row.version);
         let mut text = String::new();
-        for (version, migration) in pending(from) {
+        for (version, migration) in pending(&MIGRATIONS, from) {
             if text.is_empty() {
                 text.push_str("BEGIN;\n");
                 text.push_str(include_str!("sql/migrate_begin.sql"));
@@ -176,6 +193,8 @@ impl Store {
 
 struct AppliedRow {
     version: i32,
+    /// The oldest version whose programs this one serves.
+    serves: i32,
     name: String,
     sha256: String,
     applied_at: jiff::Timestamp,
@@ -187,11 +206,15 @@ async fn applied(lease: &mut Lease<'_>) -> Result<Vec<AppliedRow>, StoreError> {
     if !there[0].get::<_, bool>("there") {
         return Ok(Vec::new());
     }
-    let rows = lease.query(sql!("migrate_applied"), &[]).await?;
+    let rows = match there[0].get::<_, bool>("ranged") {
+        true => lease.query(sql!("migrate_ranged"), &[]).await?,
+        false => lease.query(sql!("migrate_applied"), &[]).await?,
+    };
     Ok(rows
         .iter()
         .map(|row| AppliedRow {
             version: row.get("version"),
+            serves: row.get("serves"),
             name: row.get("name"),
             sha256: row.get("sha256"),
             applied_at: row.get("applied_at"),
@@ -199,19 +222,55 @@ async fn applied(lease: &mut Lease<'_>) -> Result<Vec<AppliedRow>, StoreError> {
         .collect())
 }
 
-fn pending(from: i32) -> impl Iterator<Item = (i32, &'static Migration)> {
-    (1..).zip(&MIGRATIONS).filter(move |(n, _)| *n > from)
+/// Whether a program of the version `wanted` works on what was applied.
+fn serves(there: &[AppliedRow], schema: String, wanted: i32) -> Result<(), StoreError> {
+    let Some(last) = there.last() else {
+        return Err(StoreError::SchemaMissing { schema });
+    };
+    let found = last.version;
+    if found < wanted {
+        Err(StoreError::SchemaOlder {
+            schema,
+            found,
+            wanted,
+        })
+    } else if wanted < last.serves {
+        Err(StoreError::SchemaNewer {
+            schema,
+            found,
+            serves: last.serves,
+            wanted,
+        })
+    } else {
+        Ok(())
+    }
 }
 
-/// One migration and its own entry in the list.
+fn version_of(list: &[Migration]) -> i32 {
+    i32::try_from(list.len()).unwrap_or(i32::MAX)
+}
+
+fn pending(list: &[Migration], from: i32) -> impl Iterator<Item = (i32, &Migration)> {
+    (1..).zip(list).filter(move |(n, _)| *n > from)
+}
+
+/// One migration and its own entries in the lists.
 fn script(version: i32, migration: &Migration) -> String {
-    format!(
-        "-- Migration {version}: {}\n{}\nINSERT INTO {{{{schema}}}}.migrations (version, name, sha256) VALUES ({version}, '{}', '{}');\n",
-        title(migration.name),
+    let title = title(migration.name);
+    let mut text = format!(
+        "-- Migration {version}: {title}\n{}\nINSERT INTO {{{{schema}}}}.migrations (version, name, sha256) VALUES ({version}, '{title}', '{}');\n",
         migration.text,
-        title(migration.name),
         sha256(migration.text),
-    )
+    );
+    if version >= RANGED {
+        writeln!(
+            text,
+            "INSERT INTO {{{{schema}}}}.served (version, oldest) VALUES ({version}, {});",
+            migration.serves
+        )
+        .expect("writing to a string cannot fail");
+    }
+    text
 }
 
 fn title(file: &str) -> String {

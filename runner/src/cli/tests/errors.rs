@@ -30,7 +30,12 @@ fn every_database_error_names_the_next_step() {
         StoreError::SchemaNewer {
             schema: schema(),
             found: 9,
+            serves: 8,
             wanted: 3,
+        },
+        StoreError::Locked {
+            verb: "migrate the schema",
+            message: "canceling statement due to lock timeout".into(),
         },
         StoreError::Transient {
             verb: "push",

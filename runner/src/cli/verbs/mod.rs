@@ -22,6 +22,7 @@ pub(crate) mod prune;
 pub(crate) mod push;
 pub(crate) mod queues;
 pub(crate) mod retry;
+pub(crate) mod roles;
 pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod runners;
@@ -64,6 +65,7 @@ pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<(), Proble
         Verb::Deploy(args) => deploy::run(args, context).await,
         Verb::Rollback(args) => rollback::run(args, context).await,
         Verb::Migrate(args) => migrate::run(args, context).await,
+        Verb::Roles(args) => roles::run(args, context).await,
         Verb::Doctor(args) => doctor::run(args, context).await,
         Verb::Health(args) => health::run(args, context).await,
         Verb::Stats(args) => stats::run(args, context).await,

@@ -8,7 +8,12 @@ DO $$ BEGIN
         PERFORM pg_advisory_xact_lock(hashtextextended('pgtq migrate {{schema}}', 0));
     END IF;
 END $$;
-CREATE SCHEMA IF NOT EXISTS {{schema}};
+-- IF NOT EXISTS would ask the owner of a schema for the right to make others.
+DO $$ BEGIN
+    IF to_regnamespace('{{schema}}') IS NULL THEN
+        CREATE SCHEMA {{schema}};
+    END IF;
+END $$;
 COMMENT ON SCHEMA {{schema}} IS 'pgtq: a task queue. Push with push(handler, args); read the views scheduled, runnable, running, complete, failed, cancelled.';
 CREATE TABLE IF NOT EXISTS {{schema}}.migrations (
     version integer PRIMARY KEY,
@@ -18,3 +23,6 @@ CREATE TABLE IF NOT EXISTS {{schema}}.migrations (
 );
 COMMENT ON TABLE {{schema}}.migrations IS 'Which versions of the schema were applied when, and the digest of their text.';
 LOCK TABLE {{schema}}.migrations IN SHARE UPDATE EXCLUSIVE MODE;
+-- From here on no table is waited for longer than this: all who push would wait
+-- behind us. Turns are taken above, where nobody but a migration waits.
+SET LOCAL lock_timeout = '500ms';

@@ -6,5 +6,8 @@ mod live;
 mod migrations;
 mod plans;
 mod races;
+mod roles;
 mod sched;
+mod shadow;
 mod sql_api;
+mod upgrade;

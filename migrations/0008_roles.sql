@@ -1,0 +1,193 @@
+-- Roles: what each kind of user may do, in one list, and who is of which kind.
+-- And which programs a version of the schema serves.
+
+CREATE TABLE {{schema}}.rights (
+    kind text NOT NULL CONSTRAINT right_kind CHECK (kind IN ('pusher', 'worker', 'viewer', 'runner', 'deployer', 'admin')),
+    class text NOT NULL CONSTRAINT right_class CHECK (class IN ('table', 'sequence', 'function')),
+    object text NOT NULL,
+    privilege text NOT NULL CONSTRAINT right_privilege
+        CHECK (privilege ~ '^(SELECT|INSERT|UPDATE|DELETE|USAGE|EXECUTE)( \([a-z_, ]+\))?$'),
+    PRIMARY KEY (kind, class, object, privilege)
+);
+COMMENT ON TABLE {{schema}}.rights IS 'What each kind of user may do. A function stands for all of its name; a table may be a view; columns stand behind the privilege.';
+
+CREATE TABLE {{schema}}.granted (
+    kind text NOT NULL,
+    role name NOT NULL,
+    granted_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (kind, role)
+);
+COMMENT ON TABLE {{schema}}.granted IS 'Which roles were made what by grant_role.';
+
+CREATE TABLE {{schema}}.served (
+    version integer PRIMARY KEY,
+    oldest integer NOT NULL,
+    CONSTRAINT served_range CHECK (oldest <= version)
+);
+COMMENT ON TABLE {{schema}}.served IS 'For each version of the schema, from 8 on, the oldest version that a program may have been written for to go on working.';
+
+-- What lesser roles call runs with the rights of the owner, so that they need
+-- none on the tables: who may push cannot read, or forge, what others pushed.
+-- These functions pin their path already, so it costs them nothing that can be
+-- measured. A function that is replaced later must say SECURITY DEFINER again.
+ALTER FUNCTION {{schema}}.push(text, text, text, integer, interval, timestamptz, integer, text) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.push(text, json, text, integer, interval, timestamptz, integer, text) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.push(text, jsonb, text, integer, interval, timestamptz, integer, text) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.push_many(json) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.push_many(text, json[], text, integer, interval, timestamptz, integer) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.push_rows(text[], text[], text[], integer[], interval[], timestamptz[], integer[], text[], bigint[])
+    SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.pop(text, integer, text[], interval) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.complete(bigint, bigint, json) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.fail(bigint, bigint, text, interval, boolean) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.extend(bigint, interval) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.cancel(bigint) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.cancel_tasks(bigint[]) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.retry(bigint) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.retry_tasks(bigint[]) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.delete_tasks(bigint[]) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.pause(text, text) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.resume(text, text) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.drain(text) SECURITY DEFINER;
+-- Making and dropping partitions is for the owner alone.
+ALTER FUNCTION {{schema}}.make_partitions(integer) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.prune(interval, integer) SECURITY DEFINER;
+ALTER FUNCTION {{schema}}.prune_state(interval, integer) SECURITY DEFINER;
+
+INSERT INTO {{schema}}.rights (kind, class, object, privilege)
+SELECT DISTINCT k.kind, r.class, o.object, p.privilege
+FROM (VALUES
+    -- Kinds, class, objects, privileges. Everybody may ask which version this is.
+    ('pusher worker viewer runner deployer admin', 'table', 'migrations served', 'SELECT'),
+
+    ('pusher runner admin', 'function', 'push push_many push_rows', 'EXECUTE'),
+    -- To check arguments before they are pushed.
+    ('pusher', 'table', 'handlers pauses', 'SELECT'),
+    ('pusher', 'table', 'runners', 'SELECT (id, expires_at)'),
+
+    ('worker admin', 'function', 'pop complete fail extend', 'EXECUTE'),
+
+    ('viewer runner admin', 'table', 'scheduled runnable running complete failed cancelled tasks queue_stats live_logs progress unended', 'SELECT'),
+    ('viewer runner admin', 'table', 'scheduled_tasks runnable_tasks history attempts runners handlers pauses cancellations log_lines', 'SELECT'),
+    ('viewer runner admin', 'function', 'result demand find_runnable', 'EXECUTE'),
+
+    -- Deploying is done in the folder of plugins; here it looks who has loaded the file, and how tasks then fare.
+    ('deployer', 'table', 'handlers runners pauses progress tasks scheduled runnable running complete failed cancelled', 'SELECT'),
+
+    ('runner', 'function', 'wake promote rescue release_claims cancel_tasks prune prune_state make_partitions', 'EXECUTE'),
+    ('runner', 'sequence', 'task_ids claim_ids runner_ids', 'USAGE'),
+    ('runner', 'table', 'runnable_tasks scheduled_tasks claims runners handlers task_state', 'SELECT INSERT UPDATE DELETE'),
+    ('runner', 'table', 'cancellations', 'SELECT UPDATE DELETE'),
+    ('runner', 'table', 'log_lines', 'SELECT INSERT DELETE'),
+    ('runner', 'table', 'history attempts', 'SELECT INSERT'),
+
+    ('admin', 'function', 'cancel cancel_tasks retry retry_tasks delete_tasks pause resume drain prune prune_state', 'EXECUTE'),
+    ('admin', 'table', 'log_lines', 'DELETE'),
+    ('admin', 'table', 'rights granted', 'SELECT')
+) AS r (kinds, class, objects, privileges)
+CROSS JOIN LATERAL unnest(string_to_array(r.kinds, ' ')) AS k (kind)
+CROSS JOIN LATERAL unnest(string_to_array(r.objects, ' ')) AS o (object)
+CROSS JOIN LATERAL unnest(CASE WHEN r.privileges LIKE '%(%' THEN ARRAY[r.privileges] ELSE string_to_array(r.privileges, ' ') END)
+    AS p (privilege);
+
+-- Each right as a statement, and membership in the schema's owner for an admin:
+-- migrations are the owner's. Members of a superuser would be superusers.
+CREATE FUNCTION {{schema}}.role_sql(kind text, role text, take boolean DEFAULT false) RETURNS SETOF text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    form text := CASE WHEN role_sql.take THEN 'REVOKE %s ON %s FROM %I' ELSE 'GRANT %s ON %s TO %I' END;
+    -- What another kind of the same role still needs is not taken.
+    kept text[] := CASE WHEN role_sql.take THEN ARRAY(
+        SELECT g.kind FROM {{schema}}.granted AS g WHERE g.role = role_sql.role::name AND g.kind <> role_sql.kind) ELSE '{}' END;
+    owner name := (SELECT pg_get_userbyid(n.nspowner) FROM pg_namespace AS n WHERE n.oid = '{{schema}}'::regnamespace);
+BEGIN
+    IF NOT EXISTS (SELECT FROM {{schema}}.rights AS r WHERE r.kind = role_sql.kind) THEN
+        RAISE EXCEPTION '% is not a kind of role', coalesce(quote_literal(left(role_sql.kind, 60)), 'null')
+            USING ERRCODE = '22023', HINT = 'it is one of pusher, worker, viewer, runner, deployer, admin';
+    ELSIF NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = role_sql.role) THEN
+        RAISE EXCEPTION 'there is no role %', coalesce(quote_literal(left(role_sql.role, 63)), 'null')
+            USING ERRCODE = '22023', HINT = 'make it first: CREATE ROLE name LOGIN PASSWORD ''...''';
+    ELSIF owner = role_sql.role THEN
+        RAISE EXCEPTION '% owns the schema and may do everything', quote_literal(owner)
+            USING ERRCODE = '22023', HINT = 'name another role';
+    END IF;
+    IF NOT role_sql.take OR kept = '{}' THEN
+        RETURN NEXT format(form, 'USAGE', 'SCHEMA {{schema}}', role_sql.role);
+    END IF;
+    RETURN QUERY
+        SELECT format(form, string_agg(o.privilege, ', ' ORDER BY o.privilege), o.target, role_sql.role)
+        FROM (
+            SELECT r.privilege, CASE r.class
+                WHEN 'table' THEN format('TABLE {{schema}}.%I', r.object)
+                WHEN 'sequence' THEN format('SEQUENCE {{schema}}.%I', r.object)
+                ELSE format('FUNCTION {{schema}}.%I(%s)', p.proname, pg_get_function_identity_arguments(p.oid)) END AS target
+            FROM {{schema}}.rights AS r
+            LEFT JOIN pg_proc AS p
+                ON r.class = 'function' AND p.proname = r.object AND p.pronamespace = '{{schema}}'::regnamespace
+            WHERE r.kind = role_sql.kind AND (r.class <> 'function' OR p.oid IS NOT NULL)
+              AND NOT EXISTS (
+                SELECT FROM {{schema}}.rights AS other
+                WHERE other.kind = ANY (kept)
+                  AND (other.class, other.object, other.privilege) = (r.class, r.object, r.privilege))
+        ) AS o
+        GROUP BY o.target ORDER BY o.target;
+    IF role_sql.kind = 'admin' AND NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = owner) THEN
+        RETURN NEXT format(CASE WHEN role_sql.take THEN 'REVOKE %I FROM %I' ELSE 'GRANT %I TO %I' END, owner, role_sql.role);
+    END IF;
+END $$;
+COMMENT ON FUNCTION {{schema}}.role_sql(text, text, boolean)
+    IS 'The statements that make a role one of this kind, or no longer one.';
+
+-- These two run with the caller's rights: who may not grant by hand may not grant here.
+CREATE FUNCTION {{schema}}.grant_role(kind text, role text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    one text;
+    owner record;
+BEGIN
+    FOR one IN SELECT s FROM {{schema}}.role_sql(grant_role.kind, grant_role.role) AS s LOOP
+        EXECUTE one;
+    END LOOP;
+    INSERT INTO {{schema}}.granted AS g (kind, role) VALUES (grant_role.kind, grant_role.role::name) ON CONFLICT DO NOTHING;
+    SELECT r.rolname, r.rolsuper INTO owner FROM pg_namespace AS n JOIN pg_roles AS r ON r.oid = n.nspowner
+    WHERE n.oid = '{{schema}}'::regnamespace;
+    IF grant_role.kind = 'admin' AND owner.rolsuper THEN
+        RETURN format('%I may operate, but neither migrate nor grant: the schema belongs to the superuser %I', grant_role.role, owner.rolname);
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION {{schema}}.grant_role(text, text)
+    IS 'Makes a role a pusher, worker, viewer, runner, deployer or admin; again does no harm. Returns what it could not give, or null.';
+
+CREATE FUNCTION {{schema}}.revoke_role(kind text, role text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    one text;
+BEGIN
+    FOR one IN SELECT s FROM {{schema}}.role_sql(revoke_role.kind, revoke_role.role, true) AS s LOOP
+        EXECUTE one;
+    END LOOP;
+    DELETE FROM {{schema}}.granted AS g WHERE g.kind = revoke_role.kind AND g.role = revoke_role.role::name;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION {{schema}}.revoke_role(text, text)
+    IS 'Takes back what grant_role gave, but for what another kind of the same role needs. False: it was not of this kind.';
+
+-- A later migration that adds to the rights ends with this. A role of which
+-- somebody took even the schema, or that was dropped, is no longer on the list.
+CREATE FUNCTION {{schema}}.apply_rights() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    one record;
+BEGIN
+    DELETE FROM {{schema}}.granted AS g
+    WHERE NOT EXISTS (
+        SELECT FROM pg_roles AS r
+        WHERE r.rolname = g.role AND has_schema_privilege(r.oid, '{{schema}}'::regnamespace, 'USAGE'));
+    FOR one IN SELECT g.kind, g.role FROM {{schema}}.granted AS g ORDER BY g.kind, g.role LOOP
+        PERFORM {{schema}}.grant_role(one.kind, one.role::text);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION {{schema}}.apply_rights() IS 'Grants anew to every role what its kinds may do. For migrations.';
+
+REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA {{schema}} FROM PUBLIC;

@@ -1,0 +1,178 @@
+//! A lesser role puts things of its own in front of the schema's, and calls
+//! every function that it may: none of its code may run with another's rights.
+
+use super::super::testdb::*;
+use super::super::{RoleKind, Store};
+
+/// Calls of all functions that lesser roles may call, by kind.
+const CALLS: &[(RoleKind, &[&str])] = &[
+    (
+        RoleKind::Pusher,
+        &[
+            "push('a', '{}'::text, key => 'k' || random())",
+            "push('a', '{}'::json, delay => '1 hour')",
+            "push('a', '{}'::jsonb, run_at => now())",
+            "push_many('[{\"handler\": \"a\", \"key\": \"m\"}]'::json)",
+            "push_many('a', ARRAY['{}'::json])",
+            "push_rows(ARRAY['a'], ARRAY['{}'], ARRAY['q'], ARRAY[0], ARRAY[NULL::interval], ARRAY[NULL::timestamptz], ARRAY[NULL::int], ARRAY['r'], ARRAY[NULL::bigint])",
+        ],
+    ),
+    (
+        RoleKind::Worker,
+        &[
+            "pop(n => 2)",
+            "complete(1, 1)",
+            "fail(2, 1, 'no')",
+            "extend(1)",
+        ],
+    ),
+    (
+        RoleKind::Viewer,
+        &["result(1)", "demand()", "find_runnable(ARRAY[1::bigint])"],
+    ),
+    (
+        RoleKind::Runner,
+        &[
+            "wake()",
+            "promote()",
+            "rescue()",
+            "release_claims(ARRAY[1::bigint])",
+            "cancel_tasks(ARRAY[1::bigint])",
+            "prune('14 days')",
+            "prune_state('14 days')",
+            "make_partitions()",
+        ],
+    ),
+    (
+        RoleKind::Admin,
+        &[
+            "cancel(1)",
+            "retry(1)",
+            "retry_tasks(ARRAY[1::bigint])",
+            "delete_tasks(ARRAY[1::bigint])",
+            "pause(queue => 'q')",
+            "resume(queue => 'q')",
+            "drain('x')",
+        ],
+    ),
+];
+
+/// What the attacker makes: tables, views and types of all the names, with triggers
+/// and rules that run its code, and functions and operators like the built-in ones.
+async fn trap(store: &Store, client: &tokio_postgres::Client, role: &str) {
+    let owner = psql(store).await;
+    let names = "SELECT string_agg(DISTINCT c.relname, ' ') FROM pg_class AS c
+        WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S') AND NOT c.relispartition";
+    let names = ask(&owner, names).await;
+    let mut text = format!(
+        "SET search_path = pg_temp, {}, pg_catalog;
+         CREATE FUNCTION pg_temp.spring() RETURNS trigger LANGUAGE plpgsql AS $t$ BEGIN
+             IF current_user <> '{role}' THEN RAISE EXCEPTION 'ran as %', current_user; END IF; RETURN NEW; END $t$;
+         CREATE FUNCTION pg_temp.sprung(anyelement) RETURNS boolean LANGUAGE plpgsql AS $t$ BEGIN
+             IF current_user <> '{role}' THEN RAISE EXCEPTION 'ran as %', current_user; END IF; RETURN true; END $t$;",
+        store.config().schema
+    );
+    for name in names.split(' ') {
+        text.push_str(&format!(
+            "CREATE TEMP TABLE {name} (id bigint, queue text, key text, task_id bigint, sleeping boolean DEFAULT true,
+                 expires_at timestamptz, handler text, CHECK (pg_temp.sprung(1)));
+             INSERT INTO pg_temp.{name} VALUES (1, 'default', 'k', 1, true, now() + interval '1 day', 'a');
+             CREATE TRIGGER spring BEFORE INSERT OR UPDATE OR DELETE ON pg_temp.{name} FOR EACH ROW EXECUTE FUNCTION pg_temp.spring();"
+        ));
+    }
+    for (name, arguments, result) in [
+        ("now", "", "timestamptz"),
+        ("nextval", "text", "bigint"),
+        ("nextval", "regclass", "bigint"),
+        ("pg_notify", "text, text", "void"),
+        ("octet_length", "text", "integer"),
+        ("isfinite", "timestamptz", "boolean"),
+        ("wake", "", "void"),
+        (
+            "check_task",
+            "text, text, text, interval, timestamptz, integer, text",
+            "void",
+        ),
+        ("sha256", "bytea", "bytea"),
+    ] {
+        text.push_str(&format!(
+            "CREATE FUNCTION pg_temp.{name}({arguments}) RETURNS {result} LANGUAGE plpgsql AS $t$ BEGIN
+                 RAISE EXCEPTION 'ran as %', current_user; END $t$;"
+        ));
+    }
+    for name in ["json", "bigint_", "timestamptz", "tid", "regclass"] {
+        text.push_str(&format!(
+            "CREATE DOMAIN pg_temp.{name} AS text CHECK (pg_temp.sprung(VALUE));"
+        ));
+    }
+    for operator in ["=", "<", ">", "||"] {
+        text.push_str(&format!(
+            "CREATE FUNCTION pg_temp.op_{n}(text, text) RETURNS boolean LANGUAGE plpgsql AS $t$ BEGIN
+                 RAISE EXCEPTION 'ran as %', current_user; END $t$;
+             CREATE OPERATOR pg_temp.{operator} (LEFTARG = text, RIGHTARG = text, FUNCTION = pg_temp.op_{n});",
+            n = operator.bytes().map(|b| b.to_string()).collect::<String>()
+        ));
+    }
+    client.batch_execute(&text).await.expect("a trap is set");
+}
+
+#[tokio::test]
+async fn nothing_that_a_lesser_role_puts_in_front_runs_with_the_owners_rights() {
+    let store = store().await;
+    let owner = psql(&store).await;
+    let schema = store.config().schema.to_string();
+    owner
+        .batch_execute("SELECT push('a'); SELECT push('a')")
+        .await
+        .expect("push");
+    let mut called = 0;
+    for (kind, calls) in CALLS {
+        let role = format!("{schema}_{}", kind.as_str());
+        owner
+            .batch_execute(&format!("CREATE ROLE {role}"))
+            .await
+            .expect("a role");
+        store.grant_role(*kind, &role).await.expect("granted");
+        let client = psql(&store).await;
+        client
+            .batch_execute(&format!("SET SESSION AUTHORIZATION {role}"))
+            .await
+            .expect("become it");
+        trap(&store, &client, &role).await;
+        for call in *calls {
+            // Its own search path is for its own statement, so the call is made from a clean one.
+            let sql =
+                format!("SET search_path = pg_catalog, pg_temp; SELECT * FROM {schema}.{call}");
+            client
+                .batch_execute(&sql)
+                .await
+                .unwrap_or_else(|error| panic!("{call}: {error:?}"));
+            // And with the traps in front, as a careless session has them: whatever fails, fails as the caller.
+            let sql =
+                format!("SET search_path = pg_temp, pg_catalog; SELECT * FROM {schema}.{call}");
+            if let Err(error) = client.batch_execute(&sql).await {
+                let text = error.as_db_error().map_or("", |db| db.message()).to_owned();
+                assert!(
+                    !text.contains("ran as") || text.contains(&role),
+                    "{call}: {text}"
+                );
+            }
+            called += 1;
+        }
+    }
+    assert_eq!(
+        called,
+        CALLS.iter().map(|(_, calls)| calls.len()).sum::<usize>()
+    );
+    // None of the granted functions was left out.
+    let functions = "SELECT string_agg(DISTINCT object, ' ') FROM rights WHERE class = 'function'";
+    let granted = ask(&owner, functions).await;
+    for function in granted.split(' ') {
+        let is_called = CALLS.iter().any(|(_, calls)| {
+            calls
+                .iter()
+                .any(|call| call.starts_with(&format!("{function}(")))
+        });
+        assert!(is_called, "add a call of {function}");
+    }
+}

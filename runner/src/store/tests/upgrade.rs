@@ -1,0 +1,173 @@
+//! The schema goes first: under load, giving way, and serving the version before.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::super::migrate::{MIGRATIONS, Migration};
+use super::super::testdb::*;
+use super::super::{SCHEMA_VERSION, Store, StoreError};
+
+const BEFORE: &[Migration] = MIGRATIONS.split_at(MIGRATIONS.len() - 1).0;
+
+/// The list of a later program, with one migration more.
+fn later(text: &'static str, serves: i32) -> Vec<Migration> {
+    let more = Migration {
+        name: "0999_later",
+        text,
+        serves,
+    };
+    MIGRATIONS.iter().copied().chain([more]).collect()
+}
+
+async fn wait_for(client: &tokio_postgres::Client, question: &str, answer: &str) {
+    for _ in 0..6_000 {
+        if ask(client, question).await == answer {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("waited in vain for {answer}: {question}");
+}
+
+#[tokio::test]
+async fn a_schema_comes_up_under_load_and_loses_no_task() {
+    let store = Store::connect(config()).await.expect("connect");
+    store.migrate_to(BEFORE).await.expect("the version before");
+    let client = psql(&store).await;
+    let (stop, pushed) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
+    let mut work = tokio::task::JoinSet::new();
+    for n in 0..2 {
+        let (over, pushed, sql) = (Arc::clone(&stop), Arc::clone(&pushed), psql(&store).await);
+        work.spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                let push = format!(
+                    "SELECT push('{}', key => '{n}-' || clock_timestamp())",
+                    ["a", "popped"][n]
+                );
+                sql.simple_query(&push).await.expect("push");
+                pushed.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let mut runner = TestRunner::new(&store, &["a"]).await;
+        let stop = Arc::clone(&stop);
+        work.spawn(async move {
+            loop {
+                let was_over = stop.load(Ordering::Relaxed);
+                let endings = runner.claim(20).await;
+                if endings.is_empty() && was_over {
+                    return;
+                }
+                runner
+                    .store
+                    .finish(runner.id, &endings, false)
+                    .await
+                    .expect("finish");
+                runner
+                    .store
+                    .beat(runner.id, &Default::default())
+                    .await
+                    .expect("beat");
+                runner.store.promote(10).await.expect("promote");
+                runner.store.rescue().await.expect("rescue");
+            }
+        });
+    }
+    // A worker of any language, on the SQL of before.
+    let (sql, over) = (psql(&store).await, Arc::clone(&stop));
+    work.spawn(async move {
+        loop {
+            let was_over = over.load(Ordering::Relaxed);
+            let end =
+                "SELECT count(complete(id, claim_id)) FROM pop(handlers => '{popped}', n => 5)";
+            if ask(&sql, end).await == "0" && was_over {
+                return;
+            }
+        }
+    });
+    let ended = |n: u64| format!("SELECT count(*) >= {n} FROM complete");
+    wait_for(&client, &ended(50), "t").await;
+    let applied = store.migrate().await.expect("migrate");
+    assert_eq!(applied.versions.len(), 1);
+    let now = pushed.load(Ordering::Relaxed);
+    wait_for(&client, &ended(now + 50), "t").await;
+    stop.store(true, Ordering::Relaxed);
+    while let Some(done) = work.join_next().await {
+        done.expect("nobody noticed");
+    }
+    let pushed = pushed.load(Ordering::Relaxed).to_string();
+    assert_eq!(ask(&client, "SELECT count(*) FROM complete").await, pushed);
+    assert_eq!(
+        ask(&client, "SELECT count(DISTINCT id) FROM history").await,
+        pushed
+    );
+    assert_eq!(ask(&client, "SELECT count(*) FROM claims").await, "0");
+}
+
+#[tokio::test]
+async fn a_migration_that_meets_a_long_transaction_gives_way_to_who_pushes() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let analyst = psql(&store).await;
+    analyst
+        .batch_execute("BEGIN; SELECT count(*) FROM runnable_tasks")
+        .await
+        .expect("a long transaction");
+    let list = later(
+        "ALTER TABLE {{schema}}.runnable_tasks ADD COLUMN later integer;",
+        8,
+    );
+    let migrating = store.clone();
+    let migration = tokio::spawn(async move { migrating.migrate_to(&list).await });
+    let waiting =
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'runnable_tasks'::regclass";
+    client
+        .batch_execute("SET statement_timeout = '20s'")
+        .await
+        .expect("set");
+    for _ in 0..2 {
+        wait_for(&client, waiting, "1").await;
+        client
+            .batch_execute("SELECT push('a')")
+            .await
+            .expect("a push gets through");
+        wait_for(&client, waiting, "0").await;
+    }
+    assert!(!migration.is_finished(), "it tries on");
+    analyst.batch_execute("COMMIT").await.expect("commit");
+    let applied = migration.await.expect("no panic").expect("migrate");
+    assert_eq!(applied.versions, [(SCHEMA_VERSION + 1, "later".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_newer_schema_says_which_programs_it_still_serves() {
+    let store = store().await;
+    // The program before, started anew: it works on and has nothing to migrate.
+    let before = store.migrate_to(BEFORE).await.expect("is served");
+    assert!(before.versions.is_empty());
+    let serves = later("SELECT 1;", SCHEMA_VERSION);
+    store.migrate_to(&serves).await.expect("migrate");
+    store.check_schema().await.expect("is served");
+    let newest = SCHEMA_VERSION + 1;
+    psql(&store)
+        .await
+        .batch_execute(&format!(
+            "UPDATE served SET oldest = {newest} WHERE version = {newest}"
+        ))
+        .await
+        .expect("as if it took something away");
+    match store.check_schema().await {
+        Err(error @ StoreError::SchemaNewer { .. }) => assert_eq!(
+            error.to_string(),
+            format!(
+                "use the schema {:?}: it is at version {newest}, which serves programs written for {newest} or later, \
+                 and this pgtq is written for {SCHEMA_VERSION}; update this pgtq",
+                store.config().schema.as_str()
+            )
+        ),
+        other => panic!("{other:?}"),
+    }
+}
