@@ -9,7 +9,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -69,7 +69,7 @@ impl Cache {
     }
 
     fn read(&self, path: &Path, digest: Digest) -> io::Result<Vec<u8>> {
-        let file = File::open(path)?;
+        let file = regular(path)?;
         let mut bytes = Vec::new();
         (&file).take(self.max_bytes).read_to_end(&mut bytes)?;
         let wrong = |what| io::Error::new(io::ErrorKind::InvalidData, what);
@@ -163,6 +163,19 @@ fn private(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Opens a file that is one: no link, which could lead to what somebody else may
+/// write, and no pipe, which would be waited for.
+fn regular(path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("this is no ordinary file")),
+    }
+}
+
 /// Reads the key, or makes it. Of runners that start at once, one makes it.
 fn key(dir: &Path) -> io::Result<[u8; 32]> {
     let path = dir.join(KEY_FILE);
@@ -179,7 +192,7 @@ fn key(dir: &Path) -> io::Result<[u8; 32]> {
             Err(error) => return Err(error.error),
         }
     }
-    let file = File::open(&path)?;
+    let file = regular(&path)?;
     let (file_is, dir_is) = (file.metadata()?, fs::metadata(dir)?);
     let us = fs::metadata("/proc/self").map_or(file_is.uid(), |process| process.uid());
     if file_is.mode() & 0o077 != 0 || file_is.uid() != us || dir_is.uid() != us {

@@ -82,6 +82,62 @@ async fn another_key_makes_all_of_it_worthless() {
 }
 
 #[tokio::test]
+async fn code_signed_with_another_key_is_compiled_again() {
+    let (dir, other) = (
+        tempfile::tempdir().expect("dir"),
+        tempfile::tempdir().expect("dir"),
+    );
+    for dir in [&dir, &other] {
+        assert!(!from_cache(cached(dir.path())).await);
+    }
+    // A good entry of another machine, of the same file and engine.
+    std::fs::copy(&entries(other.path())[0], &entries(dir.path())[0]).expect("copy");
+    assert!(!from_cache(cached(dir.path())).await);
+    // And the other way round: our entry, and the key exchanged beneath it.
+    std::fs::copy(other.path().join("cache/key"), dir.path().join("cache/key")).expect("copy");
+    assert!(!from_cache(cached(dir.path())).await);
+}
+
+#[tokio::test]
+async fn links_and_pipes_are_not_taken_for_code_or_key() {
+    let dir = tempfile::tempdir().expect("dir");
+    assert!(!from_cache(cached(dir.path())).await);
+    let file = entries(dir.path()).remove(0);
+    let elsewhere = dir.path().join("elsewhere");
+    std::fs::rename(&file, &elsewhere).expect("move");
+    std::os::unix::fs::symlink(&elsewhere, &file).expect("link");
+    assert!(!from_cache(cached(dir.path())).await, "a link to good code");
+    assert!(from_cache(cached(dir.path())).await, "replaced by a file");
+    std::fs::remove_file(&file).expect("remove");
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.expect("mkfifo").success());
+    assert!(
+        !from_cache(cached(dir.path())).await,
+        "a pipe that nobody writes"
+    );
+    let key = dir.path().join("cache/key");
+    std::fs::rename(&key, &elsewhere).expect("move");
+    std::os::unix::fs::symlink(&elsewhere, &key).expect("link");
+    assert!(!from_cache(cached(dir.path())).await, "a link to the key");
+}
+
+#[tokio::test]
+async fn a_key_that_others_may_read_or_that_is_cut_is_not_used() {
+    let dir = tempfile::tempdir().expect("dir");
+    assert!(!from_cache(cached(dir.path())).await);
+    let key = dir.path().join("cache/key");
+    let mode = |mode| {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).expect("chmod")
+    };
+    mode(0o644);
+    assert!(!from_cache(cached(dir.path())).await);
+    mode(0o600);
+    assert!(from_cache(cached(dir.path())).await);
+    std::fs::write(&key, [0; 31]).expect("write");
+    assert!(!from_cache(cached(dir.path())).await);
+}
+
+#[tokio::test]
 async fn a_directory_that_is_open_to_others_is_not_used() {
     let dir = tempfile::tempdir().expect("dir");
     assert!(!from_cache(cached(dir.path())).await);

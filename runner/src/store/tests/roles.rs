@@ -325,7 +325,7 @@ async fn every_object_has_its_golden_rights() {
                 FROM object AS o CROSS JOIN LATERAL aclexplode(coalesce(o.acl, acldefault(o.type, o.owner))) AS e
                 WHERE e.grantee <> o.owner GROUP BY 1, 2, 3
             )
-            SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
+            SELECT string_agg(line, E'\\n' ORDER BY line COLLATE \"C\") FROM (
                 SELECT o.class || ' ' || o.name || ':' || coalesce((
                     SELECT string_agg(' ' || h.who || CASE WHEN h.what = 'EXECUTE' THEN '' ELSE '(' || h.what || ')' END, '' ORDER BY h.who)
                     FROM held AS h WHERE h.class = o.class AND h.name = o.name), ' -') AS line
