@@ -8,7 +8,9 @@
 
 mod database;
 mod http_server;
+mod pair;
 mod plugins;
+mod pooler;
 mod process;
 mod proxy;
 mod runner;
@@ -18,7 +20,9 @@ mod wait;
 
 pub use database::Database;
 pub use http_server::{HttpAnswer, HttpRequest, HttpServer};
+pub use pair::Pair;
 pub use plugins::{hello_version, plugin, plugin_dir, repository};
+pub use pooler::Pooler;
 pub use process::{Finished, cli, program};
 pub use proxy::{Fate, Hit, Proxy, Rule};
 pub use runner::{Runner, RunnerOptions};

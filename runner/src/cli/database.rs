@@ -34,6 +34,12 @@ fn finish(config: &Config, mut database: DatabaseConfig) -> Result<DatabaseConfi
     database.schema = config.schema.parse()?;
     database.poll_only |= config.poll_only;
     database.connect_timeout = config.connect_timeout;
+    if let Some(url) = &config.listen_url {
+        let mut direct = DatabaseConfig::parse(url)?;
+        direct.connect_timeout = config.connect_timeout;
+        direct.application_name("pgtq");
+        database.listen = Some(Box::new(direct));
+    }
     database.application_name("pgtq");
     Ok(database)
 }
@@ -96,11 +102,15 @@ impl From<EngineError> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unreachable { place, message } => Problem::new(
+            StoreError::Unreachable {
+                place,
+                message,
+                hint,
+            } => Problem::new(
                 Exit::Unreachable,
                 format!("cannot reach the database at {place}: {message}"),
             )
-            .help("is it running, and is the address right? `pgtq config show --origin` says where it comes from"),
+            .help(hint.unwrap_or("is it running, and is the address right? `pgtq config show --origin` says where it comes from")),
             StoreError::Auth { place, message } => Problem::new(
                 Exit::Unreachable,
                 format!("the database at {place} does not let us in: {message}"),
@@ -125,9 +135,13 @@ impl From<StoreError> for Problem {
                 Problem::failed(format!("cannot {verb}: {message}"))
                     .help("somebody holds a lock on the queue's tables; `SELECT pid, usename, xact_start, query FROM pg_stat_activity ORDER BY xact_start` shows the longest transactions")
             }
-            StoreError::Transient { verb, message } => {
-                Problem::failed(format!("cannot {verb}: {message}")).help("try again in a moment")
-            }
+            StoreError::Transient {
+                verb,
+                message,
+                hint,
+            } => Problem::failed(format!("cannot {verb}: {message}"))
+                .maybe_help(hint.map(str::to_owned))
+                .help("try again in a moment"),
             StoreError::Refused { message, hint } => Problem::usage(message).maybe_help(hint),
             StoreError::Fault { verb, message } => Problem::failed(format!("cannot {verb}: {message}")),
         }

@@ -70,6 +70,7 @@ impl Runner {
         for secret in &missing {
             tracing::warn!("{secret}");
         }
+        tell_of_pooler(config, &store);
         let sandbox = Sandbox::new(SandboxConfig {
             grants: Arc::new(ArcSwap::from_pointee(book)),
             ..machine::settings(config, slots)?
@@ -100,7 +101,7 @@ impl Runner {
         let engine_config = EngineConfig {
             name: config.run.name.clone(),
             queues,
-            poll_only: config.poll_only || store.config().poll_only,
+            poll_only: !store.config().can_listen(),
             drain: until.empty,
             max_tasks: until.tasks,
             idle_exit: until.idle,
@@ -171,6 +172,22 @@ impl Runner {
         let ended = (&mut self.engine.0).await;
         self.directory.stop().await;
         Ok(ended.map_err(|error| Problem::failed(format!("the engine ended: {error}")))??)
+    }
+}
+
+/// Says what a pooler that was found, and not named, means for this runner.
+fn tell_of_pooler(config: &Config, store: &Store) {
+    let database = store.config();
+    if !database.poll_only || config.poll_only || database.pooler_is_known {
+        return;
+    }
+    match database.can_listen() {
+        true => tracing::info!(
+            "a connection pooler answers at the database's address: listening at database.listen_url, all else goes through the pooler"
+        ),
+        false => tracing::warn!(
+            "a connection pooler answers at the database's address: no LISTEN through it, so new tasks are found by polling; give a direct address as database.listen_url to hear of them at once"
+        ),
     }
 }
 

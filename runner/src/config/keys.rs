@@ -58,6 +58,7 @@ keys! {
     /// All settings, section by section. Limits repeat `Limits::default()` and
     /// `Limits::default_cap()`; a test holds them equal.
     "database.url", "PGTQ_DATABASE_URL", Url, "", "where the tasks live";
+    "database.listen_url", "PGTQ_LISTEN_URL", Url, "", "where to LISTEN when the other address is a pooler's";
     "database.schema", "PGTQ_SCHEMA", Schema, "pgtq", "the Postgres schema of all tables";
     "database.poll_only", "PGTQ_POLL_ONLY", Flag, "false", "no LISTEN: for poolers in transaction mode";
     "database.connect_timeout", "PGTQ_CONNECT_TIMEOUT", Time, "10s", "how long a connection may take";

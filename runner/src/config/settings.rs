@@ -102,6 +102,8 @@ pub struct Config {
     pub schema: String,
     /// No LISTEN.
     pub poll_only: bool,
+    /// Where to LISTEN past a pooler; may hold a password.
+    pub listen_url: Option<String>,
     /// How long a connection may take.
     pub connect_timeout: Duration,
     /// What a runner is told.
@@ -236,6 +238,8 @@ impl Config {
         Ok(Config {
             database,
             schema: at.text("database.schema").to_owned(),
+            listen_url: Some(at.text("database.listen_url").to_owned())
+                .filter(|url| !url.is_empty()),
             poll_only: at.read("database.poll_only", values::flag)?,
             connect_timeout: at.read("database.connect_timeout", values::duration)?,
             run,

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
 use super::backlog::{Backlog, Taken};
+use super::backoff::Backoff;
 use super::core::Core;
 use super::shutdown::Phase;
 use crate::store::{Lanes, StoreError};
@@ -46,6 +47,7 @@ impl Claimer {
     pub(crate) async fn run(mut self) {
         let mut pace = Pace::new();
         let mut wait = FIRST_WAIT;
+        let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
         loop {
             let room = self.room(&mut pace);
             if room == 0 {
@@ -57,6 +59,9 @@ impl Claimer {
             let n_refreshed = self.lanes.n_refreshed();
             let claimed = self.claim(room).await;
             self.note_look(&claimed, n_refreshed);
+            if claimed.is_ok() {
+                backoff.reset();
+            }
             let idle_for = match claimed {
                 Ok(0) => {
                     let now = wait;
@@ -73,7 +78,13 @@ impl Claimer {
                 Err(error) => {
                     let text = format!("{error}");
                     tracing::warn!(error = text, "could not claim; trying again");
-                    Some(Duration::from_millis(500))
+                    // Rings do not shorten it: they come from a database that works.
+                    let until = tokio::time::sleep(backoff.failed());
+                    tokio::select! {
+                        () = self.core.shutdown.reached(Phase::Draining) => return,
+                        () = until => {}
+                    }
+                    continue;
                 }
             };
             if self.pause(idle_for).await.is_break() {
@@ -116,11 +127,12 @@ impl Claimer {
 
     /// How many tasks to claim now; 0 while more than half of the room is taken,
     /// so that claims stay large when tasks are small, and while the store is
-    /// behind with endings.
+    /// behind with endings or cannot store them at all: what is done comes first.
     fn room(&self, pace: &mut Pace) -> usize {
         let endings = &self.core.endings;
         let backed_up = endings.capacity() < endings.max_capacity() / 2;
-        if backed_up || !self.core.lease.is_sure() {
+        let fails = self.core.storing_fails.load(SeqCst);
+        if backed_up || fails || !self.core.lease.is_sure() {
             return 0;
         }
         let prefetch =

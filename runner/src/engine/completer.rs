@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::backoff::Backoff;
 use super::core::Core;
 use crate::store::{Ending, Finished, StoreError};
 use crate::task::{ClaimId, Digest, ErrorKind, Failure, LogLine, NewTask, Task, Transition, Usage};
@@ -102,6 +103,10 @@ pub(crate) async fn complete(core: Arc<Core>, mut endings: mpsc::Receiver<Ended>
         core.storing.store(true, SeqCst);
         store(&core, flush).await;
         core.storing.store(false, SeqCst);
+        if core.storing_fails.swap(false, SeqCst) {
+            tracing::info!("endings can be stored again");
+            core.wake_all();
+        }
         core.touch();
         if was_large {
             // Claimers may have waited for room in the channel.
@@ -113,7 +118,7 @@ pub(crate) async fn complete(core: Arc<Core>, mut endings: mpsc::Receiver<Ended>
 /// Stores a batch whatever it takes, unless the lease is lost on the way.
 async fn store(core: &Core, batch: Vec<Ending>) {
     let mut again = false;
-    let mut wait = Duration::from_millis(50);
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     let mut n_faults = 0;
     loop {
         match core.store.finish(core.runner(), &batch, again).await {
@@ -129,8 +134,8 @@ async fn store(core: &Core, batch: Vec<Ending>) {
                 }
                 tracing::warn!(n_tasks = batch.len(), %error, "could not store endings; trying again");
                 again = true;
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(Duration::from_secs(2));
+                core.storing_fails.store(true, SeqCst);
+                tokio::time::sleep(backoff.failed()).await;
             }
             Err(error) if batch.len() > 1 => {
                 tracing::error!(n_tasks = batch.len(), %error, "a batch of endings was refused; storing them one by one");

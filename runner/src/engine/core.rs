@@ -32,6 +32,8 @@ pub(crate) struct Core {
     /// Endings are being stored: the ledger may have lost their claims meanwhile,
     /// because a flush whose answer is lost has closed them.
     pub(crate) storing: AtomicBool,
+    /// Endings cannot be stored at the moment: nothing more is claimed until they are.
+    pub(crate) storing_fails: AtomicBool,
     /// Read by every attempt, written by one that must run alone.
     pub(crate) alone: RwLock<()>,
     /// One per queue group: rung when there may be something to claim.
@@ -77,6 +79,7 @@ impl Core {
             stats,
             endings,
             storing: AtomicBool::new(false),
+            storing_fails: AtomicBool::new(false),
             alone: RwLock::new(()),
             wake,
             empty_looks,

@@ -220,7 +220,8 @@ async fn hand_over(
 
 /// A number in `0.0..1.0` from the process's own hash seed: retries need
 /// spread, not secrecy.
-fn jitter() -> f64 {
+/// A random number in `0.0..1.0`.
+pub(super) fn jitter() -> f64 {
     use std::hash::{BuildHasher, RandomState};
     let bits = RandomState::new().hash_one(Instant::now());
     (bits >> 11) as f64 / (1_u64 << 53) as f64

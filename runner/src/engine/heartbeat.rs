@@ -122,13 +122,16 @@ impl Heartbeat {
         }
     }
 
-    /// Claims that only the database knows lost their answer: they are given
-    /// back. Claims that it no longer holds were rescued: their attempts stop.
+    /// Claims that only the database knows lost their answer, or their endings
+    /// with a primary that is gone: they are given back. Claims that it no longer holds were rescued: their attempts stop.
     /// The store knows which calls are under way and names neither by mistake.
     async fn reconcile(&self, ghosts: &[ClaimId], lost: &[ClaimId]) {
         let core = &self.core;
         for ghost in ghosts {
-            tracing::warn!(claim = ghost.0, "giving back a claim whose answer was lost");
+            tracing::warn!(
+                claim = ghost.0,
+                "giving back a claim that nobody here works on: its answer, or that of its endings, was lost"
+            );
             // Behind the completer's statement this could wait longer than the lease.
             let release = core.store.release_claim(core.runner(), *ghost);
             match tokio::time::timeout(ASIDE, release).await {

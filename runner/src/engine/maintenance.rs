@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
+use super::backoff::Backoff;
 use super::core::Core;
 use crate::plugin::Snapshot;
 use crate::store::{PublishedHandler, Rescued};
@@ -20,9 +21,11 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Promotes until its future is dropped.
 pub(crate) async fn promote(core: Arc<Core>) {
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
     loop {
         let wait = match core.store.promote(PROMOTE_BATCH).await {
             Ok(promoted) => {
+                backoff.reset();
                 if promoted.count > 0 {
                     core.look_again();
                     core.wake_all();
@@ -40,7 +43,9 @@ pub(crate) async fn promote(core: Arc<Core>) {
             }
             Err(error) => {
                 tracing::warn!(%error, "could not promote due tasks; trying again");
-                core.config.poll_interval
+                let wait = backoff.failed();
+                tokio::time::sleep(wait).await;
+                Duration::ZERO
             }
         };
         tokio::select! {

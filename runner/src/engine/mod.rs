@@ -13,6 +13,7 @@
 //! process costs time, never a task. Names no SQL and no wasmtime type.
 
 mod backlog;
+mod backoff;
 mod claimer;
 mod commit;
 mod completer;

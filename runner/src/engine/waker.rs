@@ -7,20 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::backoff::Backoff;
 use super::core::Core;
 use super::damper::Damper;
 use crate::store::Wake;
 
 /// Listens until its future is dropped. The listener reconnects by itself.
 pub(crate) async fn listen(core: Arc<Core>) {
-    let mut wait = Duration::from_millis(200);
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut listener = loop {
         match core.store.listen().await {
             Ok(listener) => break listener,
             Err(error) => tracing::warn!(%error, "cannot listen; polling"),
         }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(Duration::from_secs(5));
+        tokio::time::sleep(backoff.failed()).await;
     };
     // What was said while nobody listened is found by one look.
     core.wake_all();

@@ -50,7 +50,6 @@ impl Store {
 
     /// Renews the lease.
     pub async fn beat(&self, runner: RunnerId, beat: &Beat) -> Result<BeatReply, StoreError> {
-        let look = self.live().look();
         let lease_seconds = Store::LEASE.as_secs_f64();
         let busy = i32::try_from(beat.busy).unwrap_or(i32::MAX);
         let plugins = clean_json(beat.plugins.to_string());
@@ -70,6 +69,8 @@ impl Store {
         let progress =
             clean_json(serde_json::to_string(&progress).expect("progress is numbers and text"));
         let mut lease = self.lease(Role::Beat, "renew the runner's lease").await?;
+        // After the connection was made, which may be one to another server.
+        let look = self.live().look();
         let rows = lease
             .query(
                 sql!("beat"),

@@ -5,8 +5,9 @@ use std::time::Instant;
 use tokio_postgres::Row;
 
 use super::claims::Calling;
-use super::connection::{Lease, Role};
+use super::connection::Role;
 use super::lanes::LaneKey;
+use super::session::Lease;
 use super::sql::sql;
 use super::{Lanes, QueueFilter, Store, StoreError};
 use crate::task::{ClaimId, Name, Retries, RunnerId, Task, TaskId};

@@ -9,6 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::task::{ClaimId, TaskId};
 
+/// Every such beat looks at all of the runner's claims: about once a minute.
+const ALL_EVERY: u32 = 12;
+
 #[derive(Debug, Default)]
 pub(super) struct LiveClaims {
     open: BTreeMap<ClaimId, HashSet<TaskId>>,
@@ -16,6 +19,10 @@ pub(super) struct LiveClaims {
     known: BTreeSet<ClaimId>,
     /// No claim of this process up to here can be unknown to it.
     floor: i64,
+    /// The newest claim that this process has ever had.
+    newest: i64,
+    /// Looks since the last one at all claims.
+    n_looks: u32,
     /// Claim calls begun and ended; a call under way may have committed.
     begun: u64,
     ended: u64,
@@ -27,7 +34,7 @@ pub(super) struct Look {
     /// Claims above this id may be ours.
     pub(super) floor: i64,
     newest: i64,
-    open: Vec<ClaimId>,
+    open: BTreeSet<ClaimId>,
     begun: u64,
     quiet: bool,
 }
@@ -52,6 +59,7 @@ impl LiveClaims {
     pub(super) fn claimed(&mut self, claim: ClaimId, tasks: impl Iterator<Item = TaskId>) {
         self.open.insert(claim, tasks.collect());
         self.known.insert(claim);
+        self.newest = self.newest.max(claim.0);
     }
 
     /// The claims that have nothing left once `ended` are ended.
@@ -101,7 +109,25 @@ impl LiveClaims {
         self.floor = self.floor.min(claim.0 - 1);
     }
 
-    pub(super) fn look(&self) -> Look {
+    /// The database may be another one than before, one that never heard of some
+    /// endings: the next beat looks at all of this runner's claims, however old.
+    pub(super) fn suspect(&mut self) {
+        self.floor = 0;
+    }
+
+    /// The newest claim that this process has ever had; 0 before the first.
+    pub(super) fn newest(&self) -> i64 {
+        self.newest
+    }
+
+    pub(super) fn look(&mut self) -> Look {
+        // A pooler between us and the server goes on when the server changes behind
+        // it: so nothing is told by the connection alone.
+        self.n_looks += 1;
+        if self.n_looks >= ALL_EVERY {
+            self.n_looks = 0;
+            self.suspect();
+        }
         let oldest_open = self
             .open
             .keys()
@@ -116,9 +142,11 @@ impl LiveClaims {
         }
     }
 
-    /// Ghosts and lost claims among what a beat found. While a claim call is
-    /// under way its claim looks like a ghost, so then there are none: a call
-    /// that loses its answer ends within seconds, and a later beat finds it.
+    /// Ghosts and lost claims among what a beat found. A ghost is held by the
+    /// database and worked on by nobody here: the answer to the claim was lost, or
+    /// its endings were, with a primary whose successor never heard of them. While a
+    /// claim call is under way its claim looks like a ghost, so then there are none:
+    /// a call that loses its answer ends within seconds, and a later beat finds it.
     pub(super) fn compare(
         &mut self,
         look: &Look,
@@ -127,7 +155,7 @@ impl LiveClaims {
         let unknown: Vec<ClaimId> = held
             .iter()
             .copied()
-            .filter(|claim| !self.known.contains(claim))
+            .filter(|claim| !look.open.contains(claim))
             .collect();
         let lost: Vec<ClaimId> = look
             .open
@@ -239,6 +267,30 @@ mod tests {
         let look = live.look();
         live.ended(&[(ClaimId(5), TaskId(1))], &[5]);
         assert_eq!(live.compare(&look, &[ClaimId(5)]), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_claim_whose_endings_the_database_forgot_is_a_ghost() {
+        let mut live = LiveClaims::default();
+        for id in [5, 9] {
+            live.claimed(ClaimId(id), one(id));
+            live.ended(&[(ClaimId(id), TaskId(id))]);
+        }
+        // Seen at once, while the beat looks that far.
+        let look = live.look();
+        assert_eq!(
+            live.compare(&look, &[ClaimId(5)]),
+            (vec![ClaimId(5)], vec![])
+        );
+        let look = live.look();
+        assert!(live.compare(&look, &[]).0.is_empty());
+        // Later beats look no further back than they must, unless told to.
+        assert_eq!(live.look().floor, 9);
+        live.suspect();
+        assert_eq!(live.look().floor, 0);
+        let look = live.look();
+        assert_eq!(live.compare(&look, &[ClaimId(9)]).0, [ClaimId(9)]);
+        assert_eq!(live.newest(), 9);
     }
 
     #[test]

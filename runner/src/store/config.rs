@@ -46,6 +46,11 @@ pub struct DatabaseConfig {
     pub schema: Schema,
     /// For transaction poolers: no LISTEN, no named statements, no session state.
     pub poll_only: bool,
+    /// Whether somebody said if there is a pooler (`pgbouncer=true` or `false`):
+    /// then nobody looks.
+    pub pooler_is_known: bool,
+    /// Where to LISTEN instead: past the pooler.
+    pub listen: Option<Box<DatabaseConfig>>,
     /// How long one attempt to connect may take, per host.
     pub connect_timeout: Duration,
 }
@@ -60,7 +65,8 @@ pub struct ConfigError {
 
 impl DatabaseConfig {
     /// Reads `postgres://...` or `key=value ...`, with libpq's parameters, and
-    /// `pgbouncer=true` for [`DatabaseConfig::poll_only`].
+    /// `pgbouncer=true` for [`DatabaseConfig::poll_only`] (`false`: never mind how
+    /// it looks, sessions are kept).
     pub fn parse(url: &str) -> Result<Self, ConfigError> {
         let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
         if !is_url && !url.contains('=') {
@@ -166,6 +172,11 @@ impl DatabaseConfig {
         }
     }
 
+    /// Whether notifications can be heard: without a pooler, or past it.
+    pub fn can_listen(&self) -> bool {
+        !self.poll_only || self.listen.is_some()
+    }
+
     /// Host, port and database for people, without a password.
     pub fn place(&self) -> String {
         let ports = self.postgres.get_ports();
@@ -193,6 +204,8 @@ impl DatabaseConfig {
             tls_root: None,
             schema: Schema::default(),
             poll_only: false,
+            pooler_is_known: false,
+            listen: None,
             connect_timeout: Duration::from_secs(10),
         }
     }
@@ -234,7 +247,10 @@ impl DatabaseConfig {
                 };
                 self.postgres.target_session_attrs(wanted);
             }
-            "pgbouncer" => self.poll_only = value == "true",
+            "pgbouncer" => {
+                self.poll_only = value == "true";
+                self.pooler_is_known = true;
+            }
             "schema" => self.schema = value.parse()?,
             "sslcert" | "sslkey" | "sslpassword" | "passfile" | "service" => {
                 return Err(wrong(format!("the parameter {key} is not supported")));

@@ -4,6 +4,11 @@
 //! A verb leases its role's session and gives it back clean. A session with a
 //! statement under way or a transaction open is never given back: a verb whose
 //! future is dropped costs a new connection, and the server rolls back.
+//!
+//! A new connection may lead to another server than the one before, a standby that
+//! was promoted, and that one may not know all that the old one had acknowledged:
+//! so a new one for claims makes sure that no claim id comes twice, and a new one
+//! for the heartbeat has it look at all claims.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -11,15 +16,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Row, Statement};
+use tokio_postgres::{AsyncMessage, Client, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::attempt::Pools;
 use super::claims::LiveClaims;
 use super::error::{classify, classify_connect};
-use super::sql::Sql;
+use super::pooler;
+use super::session::{Lease, Session};
+use super::sql::{Sql, sql};
 use super::ticket::Ticket;
 use super::{DatabaseConfig, StoreError};
 
@@ -61,6 +68,9 @@ pub(super) enum Role {
 
 const ROLES: usize = 9;
 
+/// Claim ids taken in one statement at most, to get behind those that were used.
+const MOST_IDS: i64 = 100_000;
+
 impl Role {
     /// How long one statement may take. After that the connection is given up.
     fn patience(self) -> Duration {
@@ -92,8 +102,14 @@ impl Role {
 impl Store {
     /// Reaches the database once, so that a wrong address is told at start.
     /// Does not look at the schema: see [`Store::check_schema`].
-    pub async fn connect(config: DatabaseConfig) -> Result<Store, StoreError> {
+    /// Behind a pooler it goes on without LISTEN and without anything else
+    /// that a session would have to keep, as if told by `poll_only`.
+    pub async fn connect(mut config: DatabaseConfig) -> Result<Store, StoreError> {
         let tls = super::tls::connector(&config)?;
+        let first = dial(&config, &tls).await?;
+        if !config.poll_only && !config.pooler_is_known {
+            config.poll_only = is_pooled(&config, &first).await?;
+        }
         let inner = Inner {
             pools: Arc::new(Pools::new(config.clone(), tls.clone())),
             tls,
@@ -107,6 +123,8 @@ impl Store {
         let store = Store {
             inner: Arc::new(inner),
         };
+        let session = store.fit_out(Role::General, first).await?;
+        *store.inner.sessions[Role::General as usize].lock().await = Some(session);
         store.ping().await?;
         Ok(store)
     }
@@ -133,15 +151,8 @@ impl Store {
             Some(session) if !session.client.is_closed() => session,
             _ => self.open(role).await?,
         };
-        Ok(Lease {
-            slot,
-            session: Some(session),
-            clean: true,
-            open: false,
-            schema: self.inner.config.schema.as_str(),
-            patience: role.patience(),
-            verb,
-        })
+        let schema = self.inner.config.schema.as_str();
+        Ok(Lease::new(slot, session, schema, role.patience(), verb))
     }
 
     /// One statement on the session of a role.
@@ -186,13 +197,14 @@ impl Store {
     }
 
     async fn open(&self, role: Role) -> Result<Session, StoreError> {
+        let client = dial(&self.inner.config, &self.inner.tls).await?;
+        self.fit_out(role, client).await
+    }
+
+    /// Makes a new connection fit for a role.
+    async fn fit_out(&self, role: Role, client: Client) -> Result<Session, StoreError> {
         let config = &self.inner.config;
-        let (client, connection) = self.raw().await?;
-        tokio::spawn(async move {
-            // The statement under way reports the error.
-            connection.await.ok();
-        });
-        let session = Session {
+        let mut session = Session {
             client,
             statements: (!config.poll_only).then(HashMap::new),
             config: self.inner.config.clone(),
@@ -211,21 +223,39 @@ impl Store {
                 .await
                 .map_err(|error| classify_connect(config.place(), &error))?;
         }
+        match role {
+            Role::Beat => self.live().suspect(),
+            Role::Claim => self.outrun(&mut session).await?,
+            _ => {}
+        }
         Ok(session)
     }
 
-    async fn raw(&self) -> Result<(Client, Connection), StoreError> {
-        let config = &self.inner.config;
-        let hosts = u32::try_from(config.postgres.get_hosts().len().max(1)).unwrap_or(1);
-        let attempt = config.postgres.connect(self.inner.tls.clone());
-        match tokio::time::timeout(config.connect_timeout * hosts, attempt).await {
-            Ok(Ok(pair)) => Ok(pair),
-            Ok(Err(error)) => Err(classify_connect(config.place(), &error)),
-            Err(_) => Err(StoreError::Unreachable {
-                place: config.place(),
-                message: format!("no answer within {:?}", config.connect_timeout * hosts),
-            }),
+    /// Makes sure that the ids of the claims to come are not those of claims that
+    /// this process has had: after a failover the sequence may have gone back, and
+    /// an ending under an old claim would be taken for one under the new.
+    async fn outrun(&self, session: &mut Session) -> Result<(), StoreError> {
+        let newest = self.live().newest();
+        let mut n_ids = 1;
+        while newest > 0 {
+            let rows = session
+                .query(sql!("claim_ids"), &[&n_ids])
+                .await
+                .map_err(|error| {
+                    classify("take claim ids", self.inner.config.schema.as_str(), &error)
+                })?;
+            let id: i64 = rows[0].get("id");
+            if id > newest {
+                break;
+            }
+            n_ids = (newest - id).clamp(1, MOST_IDS);
+            tracing::warn!(
+                claim = id,
+                newest,
+                "this database does not know all claims that it, or the one before it, has given out: going on behind them"
+            );
         }
+        Ok(())
     }
 
     /// A connection of its own whose notifications (channel, payload) are
@@ -235,7 +265,10 @@ impl Store {
         &self,
         mut hear: impl FnMut(Option<(&str, &str)>) + Send + 'static,
     ) -> Result<Client, StoreError> {
-        let (client, mut connection) = self.raw().await?;
+        let config = &self.inner.config;
+        let config = config.listen.as_deref().unwrap_or(config);
+        let tls = super::tls::connector(config)?;
+        let (client, mut connection) = dial_raw(config, &tls).await?;
         tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
                 if let AsyncMessage::Notification(note) = message {
@@ -248,6 +281,46 @@ impl Store {
     }
 }
 
+async fn dial(config: &DatabaseConfig, tls: &MakeRustlsConnect) -> Result<Client, StoreError> {
+    let (client, connection) = dial_raw(config, tls).await?;
+    tokio::spawn(async move {
+        // The statement under way reports the error.
+        connection.await.ok();
+    });
+    Ok(client)
+}
+
+async fn dial_raw(
+    config: &DatabaseConfig,
+    tls: &MakeRustlsConnect,
+) -> Result<(Client, Connection), StoreError> {
+    let hosts = u32::try_from(config.postgres.get_hosts().len().max(1)).unwrap_or(1);
+    let attempt = config.postgres.connect(tls.clone());
+    match tokio::time::timeout(config.connect_timeout * hosts, attempt).await {
+        Ok(Ok(pair)) => Ok(pair),
+        Ok(Err(error)) => Err(classify_connect(config.place(), &error)),
+        Err(_) => Err(StoreError::Unreachable {
+            place: config.place(),
+            message: format!("no answer within {:?}", config.connect_timeout * hosts),
+            hint: None,
+        }),
+    }
+}
+
+/// Whether what answers there is a pooler.
+async fn is_pooled(config: &DatabaseConfig, client: &Client) -> Result<bool, StoreError> {
+    let patience = Role::General.patience();
+    match tokio::time::timeout(patience, pooler::is_between(client)).await {
+        Ok(Ok(is_pooled)) => Ok(is_pooled),
+        Ok(Err(error)) => Err(classify_connect(config.place(), &error)),
+        Err(_) => Err(StoreError::Unreachable {
+            place: config.place(),
+            message: format!("no answer within {patience:?}"),
+            hint: None,
+        }),
+    }
+}
+
 type Connection = tokio_postgres::Connection<
     tokio_postgres::Socket,
     <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<tokio_postgres::Socket>>::Stream,
@@ -256,128 +329,5 @@ type Connection = tokio_postgres::Connection<
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Store").field(&self.inner.config).finish()
-    }
-}
-
-struct Session {
-    client: Client,
-    /// Prepared statements by name; `None` behind a pooler, which may give
-    /// each transaction another server connection.
-    statements: Option<HashMap<&'static str, Statement>>,
-    config: DatabaseConfig,
-}
-
-/// A session, alone for one verb.
-pub(super) struct Lease<'a> {
-    slot: MutexGuard<'a, Option<Session>>,
-    session: Option<Session>,
-    /// No statement is under way.
-    clean: bool,
-    /// A transaction is open.
-    open: bool,
-    schema: &'a str,
-    patience: Duration,
-    verb: &'static str,
-}
-
-impl Lease<'_> {
-    /// Runs a statement of `store/sql/`.
-    pub(super) async fn query(
-        &mut self,
-        sql: &Sql,
-        params: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, StoreError> {
-        let session = self.session.as_mut().expect("taken only by drop");
-        self.clean = false;
-        let outcome = tokio::time::timeout(self.patience, session.query(sql, params)).await;
-        self.settle(outcome)
-    }
-
-    /// Runs SQL text without parameters.
-    pub(super) async fn batch(&mut self, text: &str) -> Result<(), StoreError> {
-        let session = self.session.as_mut().expect("taken only by drop");
-        self.clean = false;
-        let outcome = tokio::time::timeout(self.patience, session.client.batch_execute(text)).await;
-        self.settle(outcome)
-    }
-
-    /// Opens a transaction. Dropping the lease before [`Lease::commit`] rolls back.
-    pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
-        self.open = true;
-        self.batch("BEGIN ISOLATION LEVEL READ COMMITTED").await
-    }
-
-    /// Commits. After an error nobody knows whether it was committed.
-    pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
-        self.batch("COMMIT").await?;
-        self.open = false;
-        Ok(())
-    }
-
-    /// Rolls back, to keep the connection after a refused statement.
-    pub(super) async fn rollback(&mut self) -> Result<(), StoreError> {
-        self.batch("ROLLBACK").await?;
-        self.open = false;
-        Ok(())
-    }
-
-    fn settle<T>(
-        &mut self,
-        outcome: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
-    ) -> Result<T, StoreError> {
-        match outcome {
-            Ok(Ok(value)) => {
-                self.clean = true;
-                Ok(value)
-            }
-            Ok(Err(error)) => {
-                // A server that became read-only is not the one to talk to any
-                // more, and prepared statements may be those of an older schema.
-                self.clean = error
-                    .as_db_error()
-                    .is_some_and(|db| !["25006", "0A000", "26000"].contains(&db.code().code()));
-                Err(classify(self.verb, self.schema, &error))
-            }
-            Err(_) => Err(StoreError::Transient {
-                verb: self.verb,
-                message: format!("no answer within {:?}", self.patience),
-            }),
-        }
-    }
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        if self.clean && !self.open {
-            *self.slot = self.session.take();
-        }
-    }
-}
-
-impl Session {
-    async fn query(
-        &mut self,
-        sql: &Sql,
-        params: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        let schema = &self.config.schema;
-        let Some(statements) = &mut self.statements else {
-            let typed: Vec<_> = params.iter().copied().zip(sql.types()).collect();
-            return self
-                .client
-                .query_typed(&schema.render(&sql.text), &typed)
-                .await;
-        };
-        let statement = match sql.name.and_then(|name| statements.get(name)) {
-            Some(statement) => statement.clone(),
-            None => {
-                let statement = self.client.prepare(&schema.render(&sql.text)).await?;
-                if let Some(name) = sql.name {
-                    statements.insert(name, statement.clone());
-                }
-                statement
-            }
-        };
-        self.client.query(&statement, params).await
     }
 }

@@ -11,6 +11,8 @@ pub enum StoreError {
         place: String,
         /// What the attempt said.
         message: String,
+        /// What to do about it, where that is known.
+        hint: Option<&'static str>,
     },
     /// The server refused the user, the password, the database or the certificate.
     #[error("log in to the database at {place}: {message}")]
@@ -60,6 +62,8 @@ pub enum StoreError {
         verb: &'static str,
         /// What the server or the connection said.
         message: String,
+        /// What to do about it, where that is known.
+        hint: Option<&'static str>,
     },
     /// Somebody holds a lock for longer than we wait. Nothing was changed; try again.
     #[error("{verb}: {message}")]
@@ -109,7 +113,11 @@ pub(super) fn classify(
         let message = chain(error);
         // Encoding and decoding errors are ours; everything else is the connection's.
         return if error.is_closed() || source_is_io(error) {
-            StoreError::Transient { verb, message }
+            StoreError::Transient {
+                verb,
+                message,
+                hint: None,
+            }
         } else {
             StoreError::Fault { verb, message }
         };
@@ -129,7 +137,11 @@ pub(super) fn classify(
             ),
         },
         "55P03" => StoreError::Locked { verb, message },
-        _ if is_transient(code) => StoreError::Transient { verb, message },
+        _ if is_transient(code) => StoreError::Transient {
+            verb,
+            message,
+            hint: advice(code),
+        },
         _ if code.starts_with("22") || code.starts_with("23") => {
             let (known, hint) = db.constraint().map_or((None, None), explain);
             StoreError::Refused {
@@ -153,12 +165,20 @@ pub(super) fn classify_connect(place: String, error: &tokio_postgres::Error) -> 
         .as_db_error()
         .map_or_else(|| chain(error), |db| db.message().to_owned());
     match error.code().map(|code| code.code()) {
-        Some(code) if is_transient(code) => StoreError::Unreachable { place, message },
+        Some(code) if is_transient(code) => StoreError::Unreachable {
+            place,
+            message,
+            hint: advice(code),
+        },
         Some(_) => StoreError::Auth { place, message },
         None if message.contains("certificate") || message.contains("password") => {
             StoreError::Auth { place, message }
         }
-        None => StoreError::Unreachable { place, message },
+        None => StoreError::Unreachable {
+            place,
+            message,
+            hint: None,
+        },
     }
 }
 
@@ -170,6 +190,26 @@ fn is_transient(code: &str) -> bool {
         .iter()
         .any(|class| code.starts_with(class))
         || ["40001", "40P01", "25006", "25P03", "55P03", "26000"].contains(&code)
+}
+
+/// What a person can do about a server in trouble, by SQLSTATE.
+fn advice(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "53100" => "the server's disk is full: make room there; nothing is lost meanwhile",
+        "53200" => "the server is out of memory: lower work_mem or the number of connections",
+        "53300" => {
+            "no connection is left for this user: raise max_connections or the role's CONNECTION LIMIT, end what idles, or put a pooler in between"
+        }
+        "25006" => {
+            "this server takes no writes: name all hosts in the address (`host1,host2`), and the one that takes writes is found"
+        }
+        "40P01" => "it met another transaction in a deadlock; the server's log names both",
+        "57014" => {
+            "a statement_timeout cut it short, or somebody cancelled it: the role's timeout must leave room for it"
+        }
+        "57P03" => "the server is starting, stopping or recovering",
+        _ => return None,
+    })
 }
 
 fn explain(constraint: &str) -> (Option<&'static str>, Option<&'static str>) {

@@ -7,8 +7,9 @@
 use std::collections::BTreeSet;
 
 use super::columns::{FinalColumns, ReturnColumns};
-use super::connection::{Lease, Role};
+use super::connection::Role;
 use super::push::push_on;
+use super::session::Lease;
 use super::sql::{Sql, sql};
 use super::{Ending, Finished, Store, StoreError};
 use crate::task::{ClaimId, ErrorKind, Failure, NewTask, RunnerId, TaskId, Transition};

@@ -57,7 +57,8 @@ const ECHO_WITHIN: Duration = Duration::from_secs(5);
 
 impl Store {
     /// Starts listening. Needs a session of its own: not through a
-    /// transaction pooler (`poll_only`), where it never wakes.
+    /// transaction pooler (`poll_only`), where it never wakes, but past it if
+    /// there is an address for that.
     pub async fn listen(&self) -> Result<Listener, StoreError> {
         let now = Instant::now();
         let mut listener = Listener {
@@ -71,7 +72,7 @@ impl Store {
             failures: 0,
             retry_at: now,
         };
-        if !self.config().poll_only {
+        if self.config().can_listen() {
             listener.connect().await?;
         }
         Ok(listener)
@@ -82,7 +83,7 @@ impl Listener {
     /// Waits for the next reason to look; several may be merged into one.
     /// Reconnects by itself, with back-off, forever. Cancel-safe.
     pub async fn recv(&mut self) -> Wake {
-        if self.store.config().poll_only {
+        if !self.store.config().can_listen() {
             return std::future::pending().await;
         }
         loop {

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::connection::{Lease, Role};
+use super::connection::Role;
+use super::session::Lease;
 use super::sql::sql;
 use super::{Store, StoreError};
 

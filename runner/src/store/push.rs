@@ -2,7 +2,8 @@
 
 use tokio_postgres::types::ToSql;
 
-use super::connection::{Lease, Role};
+use super::connection::Role;
+use super::session::Lease;
 use super::sql::sql;
 use super::{Store, StoreError};
 use crate::task::{MAX_ARGS_BYTES, NewTask, TaskId};

@@ -16,6 +16,7 @@ fn every_database_error_names_the_next_step() {
         StoreError::Unreachable {
             place: place(),
             message: "connection refused".into(),
+            hint: None,
         },
         StoreError::Auth {
             place: place(),
@@ -40,6 +41,7 @@ fn every_database_error_names_the_next_step() {
         StoreError::Transient {
             verb: "push",
             message: "server is shutting down".into(),
+            hint: None,
         },
         StoreError::Refused {
             message: "queue name is too long".into(),

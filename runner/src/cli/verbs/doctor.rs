@@ -1,6 +1,7 @@
 //! `pgtq doctor`: this machine and the database, with fixes.
 
 mod grants;
+mod server;
 
 use clap::Args;
 
@@ -86,6 +87,15 @@ async fn database_checks(context: &Context, config: &Config) -> Vec<Check> {
         }
     };
     let mut checks = vec![check("database", Status::Ok, store.config().place(), None)];
+    match store.server().await {
+        Ok(state) => checks.extend(server::checks(store.config(), &state, now())),
+        Err(error) => {
+            let problem = Problem::from(error);
+            let fix = problem.help.first().cloned();
+            let found = problem.message;
+            checks.push(check("server", Status::Warn, found, fix.as_deref()));
+        }
+    }
     if let Err(error) = store.check_schema().await {
         let problem = Problem::from(error);
         let fix = problem.help.first().cloned();
@@ -109,6 +119,12 @@ async fn database_checks(context: &Context, config: &Config) -> Vec<Check> {
             .unwrap_or_else(|problem| vec![check("schema", Status::Bad, problem.message, None)]),
     );
     checks
+}
+
+/// Seconds since 1970 by this machine's clock.
+fn now() -> f64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap_or_default().as_secs_f64()
 }
 
 /// What is in the database: drift, runners, tasks that nobody can run.

@@ -103,7 +103,12 @@ impl Options {
         }
     }
 
-    /// A durable server whose data stays in `dir`.
+    fn is_of_standby(&self) -> bool {
+        matches!(&self.data, Data::Keep(dir) if dir.join("data/standby.signal").exists())
+    }
+
+    /// A durable server whose data stays in `dir`. A base backup in `dir/data` with
+    /// a `standby.signal` is started as the standby that it is.
     pub fn keep(dir: impl Into<PathBuf>) -> Self {
         Options {
             data: Data::Keep(dir.into()),
@@ -127,7 +132,10 @@ impl PrivatePostgres {
             Data::Ephemeral => Self::start_ephemeral(&programs, account, options)?,
             Data::Keep(dir) => Self::start_kept(&programs, account, dir, options)?,
         };
-        server.create_database("pgtq", None)?;
+        // A standby has the databases of its primary, and takes no statement.
+        if !options.is_of_standby() {
+            server.create_database("pgtq", None)?;
+        }
         Ok(server)
     }
 

@@ -89,9 +89,12 @@ impl Work {
             .statement_timeout
             .as_millis()
             .clamp(1, i32::MAX as u128);
-        let text = include_str!("../sql/attempt_begin.sql")
+        let mut text = include_str!("../sql/attempt_begin.sql")
             .replace("{{statement_ms}}", &statement.to_string())
             .replace("{{idle_ms}}", &idle.to_string());
+        if self.is_pooled() {
+            text = format!("{text};\n{}", include_str!("../sql/attempt_forget.sql"));
+        }
         let begun = self.session.batch(&text, BEGIN_PATIENCE.min(left)).await;
         begun.map_err(told)?;
         self.begun = true;

@@ -1,0 +1,158 @@
+//! One connection and who uses it now: statements, transactions, and whether
+//! it may be used again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::sync::MutexGuard;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Statement};
+
+use super::error::classify;
+use super::sql::Sql;
+use super::{DatabaseConfig, StoreError};
+
+pub(super) struct Session {
+    pub(super) client: Client,
+    /// Prepared statements by name; `None` behind a pooler, which may give
+    /// each transaction another server connection.
+    pub(super) statements: Option<HashMap<&'static str, Statement>>,
+    pub(super) config: DatabaseConfig,
+}
+
+/// A session, alone for one verb.
+pub(super) struct Lease<'a> {
+    slot: MutexGuard<'a, Option<Session>>,
+    session: Option<Session>,
+    /// No statement is under way.
+    clean: bool,
+    /// A transaction is open.
+    open: bool,
+    schema: &'a str,
+    patience: Duration,
+    verb: &'static str,
+}
+
+impl<'a> Lease<'a> {
+    /// `slot` is where the session goes back to.
+    pub(super) fn new(
+        slot: MutexGuard<'a, Option<Session>>,
+        session: Session,
+        schema: &'a str,
+        patience: Duration,
+        verb: &'static str,
+    ) -> Self {
+        Lease {
+            slot,
+            session: Some(session),
+            clean: true,
+            open: false,
+            schema,
+            patience,
+            verb,
+        }
+    }
+}
+
+impl Lease<'_> {
+    /// Runs a statement of `store/sql/`.
+    pub(super) async fn query(
+        &mut self,
+        sql: &Sql,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        let session = self.session.as_mut().expect("taken only by drop");
+        self.clean = false;
+        let outcome = tokio::time::timeout(self.patience, session.query(sql, params)).await;
+        self.settle(outcome)
+    }
+
+    /// Runs SQL text without parameters.
+    pub(super) async fn batch(&mut self, text: &str) -> Result<(), StoreError> {
+        let session = self.session.as_mut().expect("taken only by drop");
+        self.clean = false;
+        let outcome = tokio::time::timeout(self.patience, session.client.batch_execute(text)).await;
+        self.settle(outcome)
+    }
+
+    /// Opens a transaction. Dropping the lease before [`Lease::commit`] rolls back.
+    pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
+        self.open = true;
+        self.batch("BEGIN ISOLATION LEVEL READ COMMITTED").await
+    }
+
+    /// Commits. After an error nobody knows whether it was committed.
+    pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
+        self.batch("COMMIT").await?;
+        self.open = false;
+        Ok(())
+    }
+
+    /// Rolls back, to keep the connection after a refused statement.
+    pub(super) async fn rollback(&mut self) -> Result<(), StoreError> {
+        self.batch("ROLLBACK").await?;
+        self.open = false;
+        Ok(())
+    }
+
+    fn settle<T>(
+        &mut self,
+        outcome: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
+    ) -> Result<T, StoreError> {
+        match outcome {
+            Ok(Ok(value)) => {
+                self.clean = true;
+                Ok(value)
+            }
+            Ok(Err(error)) => {
+                // A server that became read-only is not the one to talk to any
+                // more, and prepared statements may be those of an older schema.
+                self.clean = error
+                    .as_db_error()
+                    .is_some_and(|db| !["25006", "0A000", "26000"].contains(&db.code().code()));
+                Err(classify(self.verb, self.schema, &error))
+            }
+            Err(_) => Err(StoreError::Transient {
+                verb: self.verb,
+                message: format!("no answer within {:?}", self.patience),
+                hint: None,
+            }),
+        }
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        if self.clean && !self.open {
+            *self.slot = self.session.take();
+        }
+    }
+}
+
+impl Session {
+    pub(super) async fn query(
+        &mut self,
+        sql: &Sql,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let schema = &self.config.schema;
+        let Some(statements) = &mut self.statements else {
+            let typed: Vec<_> = params.iter().copied().zip(sql.types()).collect();
+            return self
+                .client
+                .query_typed(&schema.render(&sql.text), &typed)
+                .await;
+        };
+        let statement = match sql.name.and_then(|name| statements.get(name)) {
+            Some(statement) => statement.clone(),
+            None => {
+                let statement = self.client.prepare(&schema.render(&sql.text)).await?;
+                if let Some(name) = sql.name {
+                    statements.insert(name, statement.clone());
+                }
+                statement
+            }
+        };
+        self.client.query(&statement, params).await
+    }
+}

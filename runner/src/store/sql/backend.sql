@@ -1,0 +1,2 @@
+-- Caller: pooler::is_between. The server process that answers.
+SELECT pg_backend_pid()

@@ -1,0 +1,158 @@
+//! The primary dies, its standby takes over, and runners and pushers find it.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use pgtq::store::{DatabaseConfig, Store};
+use pgtq::task::{Attempt, HandlerFuture, Name, NewTask, Outcome, Report, SqlGrant};
+use pgtq_tests::{Pair, Sql, wait_until};
+use tokio::runtime::Runtime;
+
+use crate::native::{Engine, registry};
+use crate::tasks::{UNENDED, n_ended, push};
+
+fn plain(_: Attempt, _: SqlGrant) -> HandlerFuture {
+    Box::pin(async {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        Report::without_guest(Outcome::Complete {
+            result: "true".to_owned(),
+        })
+    })
+}
+
+/// Pushes with keys until told to stop; counts what was acknowledged.
+struct Pusher {
+    stop: Arc<AtomicBool>,
+    ids: Arc<Mutex<Vec<i64>>>,
+    pushing: tokio::task::JoinHandle<u32>,
+}
+
+impl Pusher {
+    fn start(runtime: &Runtime, url: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let ids: Arc<Mutex<Vec<i64>>> = Arc::default();
+        let (stopped, acknowledged) = (Arc::clone(&stop), Arc::clone(&ids));
+        let config = DatabaseConfig::parse(url).expect("an address");
+        let pushing = runtime.spawn(async move {
+            let store = Store::connect(config).await.expect("connect");
+            let mut n_errors = 0;
+            for n in 0.. {
+                if stopped.load(SeqCst) {
+                    break;
+                }
+                let task = NewTask {
+                    key: Some(format!("key {n}")),
+                    ..NewTask::new(Name::new("plain").expect("a name"), "{}")
+                };
+                // The key makes it safe to say it again when the answer was lost.
+                loop {
+                    match store.push(std::slice::from_ref(&task)).await {
+                        Ok(pushed) => {
+                            let id = pushed[0].id.0;
+                            acknowledged.lock().expect("nobody panics").push(id);
+                            break;
+                        }
+                        Err(error) => {
+                            assert!(error.is_transient(), "{error}");
+                            n_errors += 1;
+                            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                        }
+                    }
+                }
+            }
+            n_errors
+        });
+        Pusher { stop, ids, pushing }
+    }
+
+    fn n(&self) -> usize {
+        self.ids.lock().expect("nobody panics").len()
+    }
+
+    /// The ids of all that was acknowledged, and how many errors there were.
+    fn stop(self, runtime: &Runtime) -> (Vec<i64>, u32) {
+        self.stop.store(true, SeqCst);
+        let n_errors = runtime.block_on(self.pushing).expect("no panic");
+        (
+            std::mem::take(&mut *self.ids.lock().expect("nobody panics")),
+            n_errors,
+        )
+    }
+}
+
+fn wait_until_all_ended(sql: &Sql) {
+    wait_until("nothing is left", || {
+        sql.number(UNENDED) == 0 && sql.number("SELECT count(*) FROM pgtq.claims") == 0
+    });
+}
+
+#[test]
+fn with_a_synchronous_standby_nothing_acknowledged_is_lost_and_each_task_ends_once() {
+    let runtime = Runtime::new().expect("a runtime starts");
+    let mut pair = Pair::start();
+    pair.be_synchronous();
+    let engine = runtime.block_on(Engine::start(
+        pair.url(),
+        registry("nobody", &[("plain", plain)]),
+    ));
+    let pusher = Pusher::start(&runtime, pair.url());
+    wait_until("there is work under way", || {
+        pusher.n() > 100 && n_ended(&pair.primary()) > 50
+    });
+    pair.lose_primary();
+    let before = pusher.n();
+    pair.promote();
+    wait_until("pushes go on", || pusher.n() > before + 100);
+    let (ids, n_errors) = pusher.stop(&runtime);
+    let sql = pair.standby();
+    wait_until_all_ended(&sql);
+    runtime.block_on(engine.stop());
+    let n = ids.len();
+    let listed: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let ended = sql.row(&format!(
+        "SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE state = 'complete') FROM pgtq.history
+         WHERE id = ANY ('{{{}}}')",
+        listed.join(",")
+    ));
+    assert_eq!(ended, format!("{n}|{n}|{n}"), "rows, tasks, complete");
+    let once = sql.row("SELECT count(*) - count(DISTINCT id) FROM pgtq.history");
+    assert_eq!(once, "0", "nothing ended twice");
+    eprintln!(
+        "synchronous: {n} pushes acknowledged, {n_errors} errors on the way, each ended once"
+    );
+}
+
+#[test]
+fn after_an_asynchronous_failover_nothing_that_the_new_primary_knows_is_stuck() {
+    const N: usize = 600;
+    let runtime = Runtime::new().expect("a runtime starts");
+    let mut pair = Pair::start();
+    let engine = runtime.block_on(Engine::start(
+        pair.url(),
+        registry("nobody", &[("plain", plain)]),
+    ));
+    push(&pair.primary(), "plain", N, "{}");
+    let (old, new) = (pair.primary(), pair.standby());
+    wait_until("the standby has seen claims and endings", || {
+        n_ended(&new) > 50 && new.number("SELECT count(*) FROM pgtq.claims") > 0
+    });
+    // All that the primary acknowledges from here on is lost with it.
+    pair.cut_stream();
+    let at_the_cut = n_ended(&new);
+    wait_until("more has ended than the standby knows", || {
+        n_ended(&old) > at_the_cut + 100
+    });
+    let lost = n_ended(&old) - at_the_cut;
+    drop(old);
+    pair.lose_primary();
+    pair.promote();
+    let sql = pair.standby();
+    wait_until_all_ended(&sql);
+    let found = sql.row("SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE state = 'complete') FROM pgtq.history");
+    assert_eq!(found, format!("{N}|{N}|{N}"), "rows, tasks, complete");
+    // While the runner lives: nothing had to wait for its end.
+    runtime.block_on(engine.stop());
+    eprintln!(
+        "asynchronous: {lost} endings were lost with the primary, {N} of {N} tasks ended once on the new one"
+    );
+}

@@ -1,0 +1,244 @@
+//! Postgres in trouble: nothing is lost, and the runner goes on by itself.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use pgtq::setup::postgres::{Options, PrivatePostgres};
+use pgtq::task::{Attempt, HandlerFuture, Outcome, Report, SqlGrant};
+use pgtq_tests::{Proxy, Sql, cli, wait_until};
+use tokio::runtime::Runtime;
+
+use crate::native::{Engine, registry};
+use crate::tasks::{assert_completed_once, database, n_ended, push, wait_for_ended};
+
+fn brief(_: Attempt, _: SqlGrant) -> HandlerFuture {
+    Box::pin(async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Report::without_guest(Outcome::Complete {
+            result: "true".to_owned(),
+        })
+    })
+}
+
+fn engine(runtime: &Runtime, url: &str) -> Engine {
+    runtime.block_on(Engine::start(url, registry("nobody", &[("brief", brief)])))
+}
+
+fn private(settings: &[(&str, &str)]) -> (PrivatePostgres, Sql) {
+    let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let options = Options {
+        settings: settings.iter().map(own).collect(),
+        ..Options::ephemeral()
+    };
+    let server = PrivatePostgres::start(&options, &|line| eprintln!("{line}"))
+        .unwrap_or_else(|error| panic!("{error}"));
+    cli(&server.url(), &["migrate"], "").success();
+    let sql = Sql::connect(&server.url());
+    (server, sql)
+}
+
+/// Everything that the others of this database have open, but for this session.
+const OTHERS: &str =
+    "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+
+#[test]
+fn without_a_connection_left_the_runner_waits_for_one_and_doctor_names_the_cause() {
+    let (server, sql) = private(&[("max_connections", "20")]);
+    let runtime = Runtime::new().expect("a runtime starts");
+    let engine = engine(&runtime, &server.url());
+    push(&sql, "brief", 400, "{}");
+    wait_until("some have ended", || n_ended(&sql) > 20);
+    // Others take every connection as soon as the runner has lost its own.
+    let mut others = Vec::new();
+    wait_until("no connection is left", || {
+        sql.rows(&format!(
+            "SELECT pg_terminate_backend(pid) {OTHERS} AND application_name <> 'other'"
+        ));
+        while let Ok(one) = Sql::try_connect(&format!("{}&application_name=other", server.url())) {
+            others.push(one);
+        }
+        let left = format!("SELECT count(*) {OTHERS} AND application_name <> 'other'");
+        sql.number(&left) == 0
+    });
+    let before = n_ended(&sql);
+    let doctor = cli(&server.url(), &["doctor"], "");
+    assert!(
+        doctor
+            .stdout
+            .contains("no connection is left for this user"),
+        "{doctor:?}"
+    );
+    drop(others);
+    wait_for_ended(&sql, 400);
+    assert!(before < 400, "it was in the middle");
+    assert_completed_once(&sql, 400);
+    runtime.block_on(engine.stop());
+}
+
+#[test]
+fn cancelled_statements_lock_timeouts_and_deadlocks_cost_time_only() {
+    const N: usize = 1_500;
+    let (database, sql) = database();
+    let name = sql.row("SELECT current_database()");
+    sql.rows(&format!(
+        "ALTER DATABASE {name} SET lock_timeout = '150ms'; ALTER DATABASE {name} SET deadlock_timeout = '50ms'"
+    ));
+    let runtime = Runtime::new().expect("a runtime starts");
+    let engine = engine(&runtime, database.url());
+    push(&sql, "brief", N, "{}");
+    let done = AtomicBool::new(false);
+    let (mut n_cancelled, mut n_locks) = (0, 0);
+    std::thread::scope(|scope| {
+        let nemesis = scope.spawn(|| {
+            let sql = Sql::connect(database.url());
+            let mut rounds = (0, 0);
+            while !done.load(SeqCst) {
+                // Waits longer than the runner's statements may, or in a circle with them:
+                // they hold claims and want history, this the other way round.
+                let began = sql.try_rows("BEGIN; LOCK TABLE pgtq.history IN EXCLUSIVE MODE");
+                let held = Instant::now();
+                if began.is_ok() && rounds.1 % 2 == 0 {
+                    while held.elapsed() < Duration::from_millis(250) {
+                        let _ = sql.try_rows("SELECT pg_sleep(0.02)");
+                    }
+                } else if began.is_ok() {
+                    let _ = sql.try_rows("SELECT pg_sleep(0.03); SELECT count(*) FROM (SELECT FROM pgtq.claims FOR UPDATE) AS c");
+                }
+                let _ = sql.try_rows("ROLLBACK");
+                rounds.1 += 1;
+                let cancelled = sql.try_rows(&format!(
+                    "SELECT count(pg_cancel_backend(pid)) {OTHERS} AND state = 'active'"
+                ));
+                rounds.0 += cancelled.map_or(0, |rows| rows[0].parse::<u32>().unwrap_or(0));
+                let _ = sql.try_rows("SELECT pg_sleep(0.05)");
+                if rounds.1 >= 24 {
+                    break;
+                }
+            }
+            rounds
+        });
+        wait_for_ended(&sql, N);
+        done.store(true, SeqCst);
+        (n_cancelled, n_locks) = nemesis.join().expect("no panic");
+    });
+    assert_completed_once(&sql, N);
+    runtime.block_on(engine.stop());
+    wait_until("no claim is left", || {
+        sql.number("SELECT count(*) FROM pgtq.claims") == 0
+    });
+    let deadlocks =
+        sql.number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()");
+    eprintln!(
+        "{n_cancelled} statements cancelled, {n_locks} times locked, {deadlocks} deadlocks; {N} tasks ended once"
+    );
+}
+
+#[test]
+fn a_database_that_answers_late_is_waited_for() {
+    const N: usize = 300;
+    let (_database, sql) = database();
+    let dir = sql.row("SELECT current_setting('unix_socket_directories')");
+    let proxy = Proxy::start(dir);
+    let runtime = Runtime::new().expect("a runtime starts");
+    let engine = engine(&runtime, &proxy.url(&sql.row("SELECT current_database()")));
+    push(&sql, "brief", N, "{}");
+    for part in [50, 150] {
+        wait_until("some have ended", || n_ended(&sql) > part);
+        proxy.set_hole(true);
+        // Nothing passes for a while: longer than most statements take.
+        sql.rows("SELECT pg_sleep(1.5)");
+        proxy.set_hole(false);
+    }
+    wait_for_ended(&sql, N);
+    assert_completed_once(&sql, N);
+    let crashes = sql.number("SELECT max(crashes) FROM pgtq.history");
+    assert_eq!(crashes, 0, "late is not lost");
+    runtime.block_on(engine.stop());
+}
+
+/// A small file system of its own; unmounted when dropped.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    /// `None`, and a line that says so, where this user may not mount.
+    fn mount(owner_of: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::Builder::new()
+            .prefix("pgtq-small-")
+            .tempdir()
+            .expect("a directory");
+        let owner = owner_of.metadata().expect("the server is there");
+        let options = format!("size=16m,mode=700,uid={},gid={}", owner.uid(), owner.gid());
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "pgtq-small"])
+            .arg(dir.path())
+            .output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Small(dir));
+        }
+        eprintln!("SKIPPED: this user may not mount a small file system");
+        None
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_claims_and_loses_no_result() {
+    const N: usize = 3_000;
+    let (server, sql) = private(&[]);
+    let Some(small) = Small::mount(server.dir()) else {
+        return;
+    };
+    let place = small.0.path().display();
+    sql.rows(&format!("CREATE TABLESPACE small LOCATION '{place}'"));
+    let parts = sql.rows(
+        "SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'pgtq.history'::regclass",
+    );
+    for part in &parts {
+        sql.rows(&format!("ALTER TABLE {part} SET TABLESPACE small"));
+    }
+    // What is left of the disk is somebody else's.
+    let ballast = small.0.path().join("ballast");
+    let fill = Command::new("dd")
+        .args([
+            "if=/dev/zero",
+            "bs=64k",
+            &format!("of={}", ballast.display()),
+        ])
+        .output();
+    fill.expect("dd runs");
+    let runtime = Runtime::new().expect("a runtime starts");
+    let engine = engine(&runtime, &server.url());
+    push(&sql, "brief", N, &format!("\"{}\"", "x".repeat(500)));
+    let last_claim = || sql.number("SELECT last_value FROM pgtq.claim_ids");
+    wait_until("something was claimed", || {
+        sql.number("SELECT count(*) FROM pgtq.claims") > 0
+    });
+    let seen = std::cell::Cell::new((last_claim(), Instant::now()));
+    wait_until("nothing more is claimed", || {
+        if last_claim() != seen.get().0 {
+            seen.set((last_claim(), Instant::now()));
+        }
+        seen.get().1.elapsed() > Duration::from_millis(1_500)
+    });
+    let stored = n_ended(&sql);
+    assert!(
+        stored < N as i64,
+        "the disk was full, and {stored} were stored"
+    );
+    std::fs::remove_file(&ballast).expect("there is room again");
+    wait_for_ended(&sql, N);
+    assert_completed_once(&sql, N);
+    assert_eq!(sql.number("SELECT max(crashes) FROM pgtq.history"), 0);
+    runtime.block_on(engine.stop());
+    eprintln!("the disk was full after {stored} of {N}; all ended once");
+    drop(sql);
+    drop(server);
+}

@@ -1,0 +1,126 @@
+//! PgBouncer in transaction mode, before the tests' own Postgres.
+
+use std::env;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::{Sql, wait_until};
+
+const PROGRAM: &str = "/usr/sbin/pgbouncer";
+
+/// A running pooler. Ends when it is dropped.
+#[derive(Debug)]
+pub struct Pooler {
+    port: u16,
+    child: Child,
+    _dir: TempDir,
+}
+
+impl Pooler {
+    /// Starts one for the server whose socket is in `socket_dir`, for these users,
+    /// with so many connections to the server for each. `None`, and a line that says
+    /// so, where there is no pgbouncer and none may be installed. Blocks.
+    pub fn start(socket_dir: &Path, users: &[&str], n_connections: u32) -> Option<Self> {
+        if !installed() {
+            eprintln!(
+                "SKIPPED: no pgbouncer here, and only root may install it (apt-get install pgbouncer)"
+            );
+            return None;
+        }
+        let dir = tempfile::Builder::new()
+            .prefix("pgtq-pooler-")
+            .tempdir()
+            .expect("a temporary directory is made");
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a port is free")
+            .port();
+        let list: String = users
+            .iter()
+            .map(|user| format!("\"{user}\" \"\"\n"))
+            .collect();
+        let settings = format!(
+            "[databases]\n* = host={} port=5432\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {}\npool_mode = transaction\ndefault_pool_size = {n_connections}\nmax_client_conn = 300\n",
+            socket_dir.display(),
+            dir.path().join("users").display()
+        );
+        // It does not run as root, and the socket is its owner's alone.
+        let owner = socket_dir.metadata().expect("the server is there");
+        for (name, text) in [("users", &list), ("pgbouncer.ini", &settings)] {
+            let file = dir.path().join(name);
+            fs::write(&file, text).expect("a file is written");
+            chown(&file, Some(owner.uid()), Some(owner.gid())).expect("this is ours to give");
+        }
+        chown(dir.path(), Some(owner.uid()), Some(owner.gid())).expect("this is ours to give");
+        let mut command = Command::new(PROGRAM);
+        command
+            .arg("-q")
+            .arg(dir.path().join("pgbouncer.ini"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if is_root() {
+            command.uid(owner.uid()).gid(owner.gid());
+        }
+        let child = command.spawn().expect("pgbouncer starts");
+        let pooler = Pooler {
+            port,
+            child,
+            _dir: dir,
+        };
+        wait_until("the pooler answers", || {
+            Sql::try_connect(&pooler.url("postgres")).is_ok()
+        });
+        Some(pooler)
+    }
+
+    /// The address of a database behind it, for the user `pgtq`.
+    pub fn url(&self, database: &str) -> String {
+        format!(
+            "postgresql://pgtq@127.0.0.1:{}/{database}?sslmode=disable",
+            self.port
+        )
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether there is one, perhaps because it has just been installed.
+fn installed() -> bool {
+    let forbidden =
+        env::var_os("PGTQ_NO_INSTALL").is_some_and(|value| !value.is_empty() && value != "0");
+    if Path::new(PROGRAM).exists() || forbidden || !is_root() {
+        return Path::new(PROGRAM).exists();
+    }
+    for arguments in [
+        &["update"][..],
+        &["install", "-y", "--no-install-recommends", "pgbouncer"],
+    ] {
+        let _ = Command::new("/usr/bin/apt-get")
+            .args(["-q", "-o", "DPkg::Lock::Timeout=120"])
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            // The package's own service is not started.
+            .env("RUNLEVEL", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status();
+    }
+    Path::new(PROGRAM).exists()
+}
+
+fn is_root() -> bool {
+    // SAFETY: geteuid reads a number of this process and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
