@@ -3,17 +3,27 @@
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use pgtq::store::{DatabaseConfig, Store};
+use pgtq::store::{DatabaseConfig, Lanes, QueueFilter, RunnerFacts, Store};
 use pgtq::task::{Attempt, HandlerFuture, Name, NewTask, Outcome, Report, SqlGrant};
-use pgtq_tests::{Pair, Sql, wait_until};
+use pgtq_tests::{Database, Pair, Proxy, Sql, wait_until};
 use tokio::runtime::Runtime;
 
 use crate::native::{Engine, registry};
-use crate::tasks::{UNENDED, n_ended, push};
+use crate::tasks::{UNENDED, assert_completed_once, database, n_ended, push, wait_for_ended};
 
 fn plain(_: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        Report::without_guest(Outcome::Complete {
+            result: "true".to_owned(),
+        })
+    })
+}
+
+/// Slow enough to be cut in the middle.
+fn slow(_: Attempt, _: SqlGrant) -> HandlerFuture {
+    Box::pin(async {
+        tokio::time::sleep(std::time::Duration::from_millis(40)).await;
         Report::without_guest(Outcome::Complete {
             result: "true".to_owned(),
         })
@@ -129,9 +139,9 @@ fn after_an_asynchronous_failover_nothing_that_the_new_primary_knows_is_stuck() 
     let mut pair = Pair::start();
     let engine = runtime.block_on(Engine::start(
         pair.url(),
-        registry("nobody", &[("plain", plain)]),
+        registry("nobody", &[("slow", slow)]),
     ));
-    push(&pair.primary(), "plain", N, "{}");
+    push(&pair.primary(), "slow", N, "{}");
     let (old, new) = (pair.primary(), pair.standby());
     wait_until("the standby has seen claims and endings", || {
         n_ended(&new) > 50 && new.number("SELECT count(*) FROM pgtq.claims") > 0
@@ -155,4 +165,65 @@ fn after_an_asynchronous_failover_nothing_that_the_new_primary_knows_is_stuck() 
     eprintln!(
         "asynchronous: {lost} endings were lost with the primary, {N} of {N} tasks ended once on the new one"
     );
+}
+
+#[tokio::test]
+async fn claim_ids_that_went_back_with_a_primary_are_not_given_out_twice() {
+    let database = Database::migrated();
+    let (store, client) = (database.store().await, database.client().await);
+    let facts = RunnerFacts {
+        name: "one".to_owned(),
+        host: "here".to_owned(),
+        pid: 1,
+        version: "0".to_owned(),
+        slots: 1,
+        queues: vec!["*".to_owned()],
+    };
+    let runner = store.register(&facts).await.expect("registered");
+    let handlers = [Name::new("plain").expect("a name")];
+    let mut lanes = Lanes::new(QueueFilter::Except(Vec::new()));
+    let push = "SELECT count(pgtq.push('plain')) FROM generate_series(1, 4)";
+    client.batch_execute(push).await.expect("pushed");
+    let mut claim = async || {
+        let claimed = store.claim(runner, &mut lanes, &handlers, 1).await;
+        claimed.map(|claimed| claimed.expect("there is work").claim.0)
+    };
+    for _ in 0..2 {
+        claim().await.expect("claimed");
+    }
+    let newest = claim().await.expect("claimed");
+    // As a standby that lacks them would: the ids begin anew, on new connections.
+    let rewind = "DELETE FROM pgtq.claims; SELECT setval('pgtq.claim_ids', 1);
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    client.batch_execute(rewind).await.expect("rewound");
+    let mut next = claim().await;
+    if next.is_err() {
+        next = claim().await;
+    }
+    assert!(next.expect("claimed") > newest, "behind {newest}");
+}
+
+#[test]
+fn a_host_that_takes_connections_and_never_answers_is_passed_by() {
+    const N: usize = 200;
+    let runtime = Runtime::new().expect("a runtime starts");
+    let (_database, sql) = database();
+    let dir = sql.row("SELECT current_setting('unix_socket_directories')");
+    let name = sql.row("SELECT current_database()");
+    let proxy = Proxy::start(&dir);
+    // The same server by two ways, and the first of them dies in the worst manner.
+    let url = format!(
+        "postgresql:///{name}?host=127.0.0.1,{dir}&port={},5432&user=pgtq&sslmode=disable",
+        proxy.port()
+    );
+    let engine = runtime.block_on(Engine::start(&url, registry("nobody", &[("slow", slow)])));
+    push(&sql, "slow", N, "{}");
+    wait_until("some have ended", || n_ended(&sql) > 20);
+    proxy.set_hole(true);
+    proxy.cut();
+    wait_for_ended(&sql, N);
+    assert_completed_once(&sql, N);
+    runtime.block_on(engine.stop());
+    proxy.set_hole(false);
 }

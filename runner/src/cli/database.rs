@@ -34,7 +34,7 @@ fn finish(config: &Config, mut database: DatabaseConfig) -> Result<DatabaseConfi
     database.schema = config.schema.parse()?;
     database.poll_only |= config.poll_only;
     database.connect_timeout = config.connect_timeout;
-    if let Some(url) = &config.listen_url {
+    if let DatabaseSource::Url(url) = &config.listen {
         let mut direct = DatabaseConfig::parse(url)?;
         direct.connect_timeout = config.connect_timeout;
         direct.application_name("pgtq");

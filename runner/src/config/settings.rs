@@ -102,8 +102,8 @@ pub struct Config {
     pub schema: String,
     /// No LISTEN.
     pub poll_only: bool,
-    /// Where to LISTEN past a pooler; may hold a password.
-    pub listen_url: Option<String>,
+    /// Where to LISTEN past a pooler.
+    pub listen: DatabaseSource,
     /// How long a connection may take.
     pub connect_timeout: Duration,
     /// What a runner is told.
@@ -238,8 +238,10 @@ impl Config {
         Ok(Config {
             database,
             schema: at.text("database.schema").to_owned(),
-            listen_url: Some(at.text("database.listen_url").to_owned())
-                .filter(|url| !url.is_empty()),
+            listen: match at.text("database.listen_url") {
+                "" => DatabaseSource::None,
+                url => DatabaseSource::Url(url.to_owned()),
+            },
             poll_only: at.read("database.poll_only", values::flag)?,
             connect_timeout: at.read("database.connect_timeout", values::duration)?,
             run,

@@ -135,7 +135,7 @@ impl LiveClaims {
             .map_or(i64::MAX, |claim| claim.0 - 1);
         Look {
             floor: self.floor.min(oldest_open),
-            newest: self.known.last().map_or(self.floor, |claim| claim.0),
+            newest: self.newest,
             open: self.open.keys().copied().collect(),
             begun: self.begun,
             quiet: self.begun == self.ended,

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
@@ -53,6 +55,9 @@ pub struct DatabaseConfig {
     pub listen: Option<Box<DatabaseConfig>>,
     /// How long one attempt to connect may take, per host.
     pub connect_timeout: Duration,
+    /// The last attempt to connect has not succeeded: the next one takes the hosts
+    /// in another order, because it may be cut short while the first one hangs.
+    pub(super) unsure: Arc<AtomicBool>,
 }
 
 /// Why a text does not say where a database is. Never holds the password.
@@ -172,6 +177,15 @@ impl DatabaseConfig {
         }
     }
 
+    /// How long each host gets. Of several one may hang, and the heartbeat has to
+    /// get to the others while its lease holds.
+    pub(super) fn time_per_host(&self) -> Duration {
+        match self.postgres.get_hosts().len() {
+            0 | 1 => self.connect_timeout,
+            _ => self.connect_timeout.min(Duration::from_secs(2)),
+        }
+    }
+
     /// Whether notifications can be heard: without a pooler, or past it.
     pub fn can_listen(&self) -> bool {
         !self.poll_only || self.listen.is_some()
@@ -207,6 +221,7 @@ impl DatabaseConfig {
             pooler_is_known: false,
             listen: None,
             connect_timeout: Duration::from_secs(10),
+            unsure: Arc::default(),
         }
     }
 

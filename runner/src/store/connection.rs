@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
+use tokio_postgres::config::LoadBalanceHosts;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -294,14 +295,23 @@ async fn dial_raw(
     config: &DatabaseConfig,
     tls: &MakeRustlsConnect,
 ) -> Result<(Client, Connection), StoreError> {
-    let hosts = u32::try_from(config.postgres.get_hosts().len().max(1)).unwrap_or(1);
-    let attempt = config.postgres.connect(tls.clone());
-    match tokio::time::timeout(config.connect_timeout * hosts, attempt).await {
-        Ok(Ok(pair)) => Ok(pair),
+    let n_hosts = u32::try_from(config.postgres.get_hosts().len().max(1)).unwrap_or(1);
+    let (each, all) = (config.time_per_host(), config.time_per_host() * n_hosts);
+    let mut postgres = config.postgres.clone();
+    postgres.connect_timeout(each);
+    // Noted before and not after: whoever waits for this may go away.
+    if config.unsure.swap(true, Ordering::Relaxed) && n_hosts > 1 {
+        postgres.load_balance_hosts(LoadBalanceHosts::Random);
+    }
+    match tokio::time::timeout(all, postgres.connect(tls.clone())).await {
+        Ok(Ok(pair)) => {
+            config.unsure.store(false, Ordering::Relaxed);
+            Ok(pair)
+        }
         Ok(Err(error)) => Err(classify_connect(config.place(), &error)),
         Err(_) => Err(StoreError::Unreachable {
             place: config.place(),
-            message: format!("no answer within {:?}", config.connect_timeout * hosts),
+            message: format!("no answer within {all:?}"),
             hint: None,
         }),
     }
@@ -310,7 +320,7 @@ async fn dial_raw(
 /// Whether what answers there is a pooler.
 async fn is_pooled(config: &DatabaseConfig, client: &Client) -> Result<bool, StoreError> {
     let patience = Role::General.patience();
-    match tokio::time::timeout(patience, pooler::is_between(client)).await {
+    match tokio::time::timeout(patience, pooler::is_between(client, &config.postgres)).await {
         Ok(Ok(is_pooled)) => Ok(is_pooled),
         Ok(Err(error)) => Err(classify_connect(config.place(), &error)),
         Err(_) => Err(StoreError::Unreachable {

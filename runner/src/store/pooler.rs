@@ -12,17 +12,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// Asks by one simple statement, which every mode of every pooler lets pass.
-pub(super) async fn is_between(client: &Client) -> Result<bool, tokio_postgres::Error> {
+pub(super) async fn is_between(
+    client: &Client,
+    config: &tokio_postgres::Config,
+) -> Result<bool, tokio_postgres::Error> {
     let answer = client.simple_query(include_str!("sql/backend.sql")).await?;
     let answers = answer.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0)?.parse::<i32>().ok(),
         _ => None,
     });
-    let paper = Paper::default();
+    let paper = Paper {
+        written: Arc::default(),
+        has_tls: config.get_ssl_mode() == SslMode::Require,
+    };
     client
         .cancel_token()
         .cancel_query_raw(paper.clone(), NoWrap)
@@ -32,13 +39,18 @@ pub(super) async fn is_between(client: &Client) -> Result<bool, tokio_postgres::
 }
 
 /// Takes down what the driver would send to cancel a statement, and sends nothing.
-#[derive(Clone, Default)]
-struct Paper(Arc<Mutex<Vec<u8>>>);
+#[derive(Clone)]
+struct Paper {
+    written: Arc<Mutex<Vec<u8>>>,
+    /// What it answers to the question for TLS. Where the driver goes on without, it
+    /// does: a handshake wants a host's name, which a socket has not.
+    has_tls: bool,
+}
 
 impl Paper {
     /// The process that the request names: its last eight bytes are that and a secret.
     fn process(&self) -> Option<i32> {
-        let written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let (rest, _secret) = written.split_last_chunk::<4>()?;
         rest.last_chunk().copied().map(i32::from_be_bytes)
     }
@@ -50,7 +62,7 @@ impl AsyncWrite for Paper {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
@@ -70,8 +82,8 @@ impl AsyncRead for Paper {
         _: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // Yes, we have TLS: the answer to all that the driver asks before it cancels.
-        into.put_slice(b"S");
+        // The only question there is before a request to cancel.
+        into.put_slice(if self.has_tls { b"S" } else { b"N" });
         Poll::Ready(Ok(()))
     }
 }

@@ -103,6 +103,11 @@ impl Proxy {
         }
     }
 
+    /// Where it listens, on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The address of a database behind it, for the user `pgtq`.
     pub fn url(&self, database: &str) -> String {
         self.url_as("pgtq", database)

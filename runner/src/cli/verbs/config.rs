@@ -78,7 +78,7 @@ pub(crate) fn values(config: &Config) -> Vec<(String, String, Origin)> {
             None => (String::new(), Origin::Default),
         };
         let (text, origin) = match key.kind {
-            Kind::Url if config.layers.pg_variables => {
+            Kind::Url if config.layers.pg_variables && key.name == "database.url" => {
                 let found = DatabaseConfig::from_env_like(|name| std::env::var(name).ok());
                 let place = found
                     .ok()

@@ -79,7 +79,7 @@ impl Dialer {
         let mut last = None;
         for place in 0..n_places {
             let attempt = self.connect_to(place, &config, n_places > 1);
-            match tokio::time::timeout(self.config.connect_timeout, attempt).await {
+            match tokio::time::timeout(self.config.time_per_host(), attempt).await {
                 Ok(Ok(line)) => return Ok(line),
                 Ok(Err(problem)) => last = Some(problem),
                 Err(_) => last = Some(unreachable(self, "no answer in time")),
