@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::backoff::Backoff;
 use super::core::Core;
 use super::lease::BootTime;
 use super::progress::ProgressBook;
@@ -28,6 +29,8 @@ pub(crate) struct Heartbeat {
     pub(crate) core: Arc<Core>,
     pub(crate) facts: RunnerFacts,
     progress: ProgressBook,
+    /// For when there is no lease to lose any more.
+    backoff: Backoff,
 }
 
 impl Heartbeat {
@@ -36,6 +39,7 @@ impl Heartbeat {
             core,
             facts,
             progress: ProgressBook::default(),
+            backoff: Backoff::new(Duration::from_millis(500), INTERVAL),
         }
     }
 
@@ -74,6 +78,7 @@ impl Heartbeat {
         match answer {
             Ok(Ok(reply)) if reply.alive && self.core.lease.is_held() => {
                 self.core.lease.renew(sent);
+                self.backoff.reset();
                 self.reconcile(&reply.ghosts, &reply.lost).await;
                 if reply.draining && self.core.shutdown.phase() == Phase::Running {
                     tracing::info!("asked to drain by an operator");
@@ -161,7 +166,11 @@ impl Heartbeat {
         self.give_up_in_time();
         // A failed beat is repeated soon, not after a whole interval.
         self.core.beat_now.notify_one();
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        let wait = match self.core.lease.is_held() {
+            true => Duration::from_millis(500),
+            false => self.backoff.failed(),
+        };
+        tokio::time::sleep(wait).await;
     }
 
     /// Stops every attempt once the lease may be gone.

@@ -250,6 +250,18 @@ impl DatabaseConfig {
                 // Zero is libpq's word for no limit; a runner must not hang for ever.
                 self.connect_timeout = Duration::from_secs(if seconds == 0 { 60 } else { seconds });
             }
+            // As libpq does and tokio-postgres only in the other form: several, by commas.
+            "host" => value.split(',').for_each(|host| {
+                self.postgres.host(host);
+            }),
+            "port" => {
+                for port in value.split(',') {
+                    let port = port.parse().map_err(|_| {
+                        wrong(format!("the port {port:?} is not a number up to 65535"))
+                    })?;
+                    self.postgres.port(port);
+                }
+            }
             "target_session_attrs" => {
                 let wanted = match value {
                     "any" => TargetSessionAttrs::Any,

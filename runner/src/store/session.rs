@@ -105,11 +105,9 @@ impl Lease<'_> {
                 Ok(value)
             }
             Ok(Err(error)) => {
-                // A server that became read-only is not the one to talk to any
-                // more, and prepared statements may be those of an older schema.
                 self.clean = error
                     .as_db_error()
-                    .is_some_and(|db| !["25006", "0A000", "26000"].contains(&db.code().code()));
+                    .is_some_and(|db| may_go_on(db.code().code()));
                 Err(classify(self.verb, self.schema, &error))
             }
             Err(_) => Err(StoreError::Transient {
@@ -119,6 +117,14 @@ impl Lease<'_> {
             }),
         }
     }
+}
+
+/// Whether a session is worth keeping after this error. Not if the server hangs up
+/// after it, or has become read-only and is not the one to talk to any more, or if
+/// prepared statements are those of an older schema or are gone.
+fn may_go_on(code: &str) -> bool {
+    let hangs_up = code.starts_with("57P") || code.starts_with("08") || code == "25P03";
+    !hangs_up && !["25006", "0A000", "26000"].contains(&code)
 }
 
 impl Drop for Lease<'_> {

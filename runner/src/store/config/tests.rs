@@ -185,3 +185,31 @@ proptest! {
         prop_assert!(!shown.contains("SECRET") && !shown.contains("HIDDEN"), "{} is shown as {}", text, shown);
     }
 }
+
+#[test]
+fn several_hosts_are_read_in_every_form_sockets_too() {
+    for (address, place) in [
+        ("postgres://u@a,b:6000/db", "a:5432,b:6000/db"),
+        (
+            "postgresql:///db?host=/run/a,/run/b&user=u",
+            "/run/a/.s.PGSQL.5432,/run/b/.s.PGSQL.5432/db",
+        ),
+        (
+            "postgresql:///db?host=%2Frun%2Fa,b&port=6001,6002&user=u",
+            "/run/a/.s.PGSQL.6001,b:6002/db",
+        ),
+        (
+            "host=/run/a,b port=6001,6002 dbname=db user=u",
+            "/run/a/.s.PGSQL.6001,b:6002/db",
+        ),
+    ] {
+        let config = DatabaseConfig::parse(address).expect(address);
+        assert_eq!(config.place(), place, "{address}");
+        assert_eq!(
+            config.postgres.get_target_session_attrs(),
+            TargetSessionAttrs::ReadWrite
+        );
+    }
+    let bad = DatabaseConfig::parse("postgresql:///db?host=a,b&port=1,x").unwrap_err();
+    assert!(bad.message.contains("the port \"x\""), "{bad}");
+}
