@@ -2,18 +2,19 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use pgtq::store::{DatabaseConfig, Lanes, QueueFilter, RunnerFacts, Store};
 use pgtq::task::{Attempt, HandlerFuture, Name, NewTask, Outcome, Report, SqlGrant};
 use pgtq_tests::{Database, Pair, Proxy, Sql, wait_until};
 use tokio::runtime::Runtime;
 
-use crate::native::{Engine, registry};
+use crate::native::{Engine, busy, registry};
 use crate::tasks::{UNENDED, assert_completed_once, database, n_ended, push, wait_for_ended};
 
 fn plain(_: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        busy(Duration::from_millis(5)).await;
         Report::without_guest(Outcome::Complete {
             result: "true".to_owned(),
         })
@@ -23,7 +24,7 @@ fn plain(_: Attempt, _: SqlGrant) -> HandlerFuture {
 /// Slow enough to be cut in the middle.
 fn slow(_: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async {
-        tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+        busy(Duration::from_millis(40)).await;
         Report::without_guest(Outcome::Complete {
             result: "true".to_owned(),
         })
@@ -65,7 +66,7 @@ impl Pusher {
                         Err(error) => {
                             assert!(error.is_transient(), "{error}");
                             n_errors += 1;
-                            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                            busy(Duration::from_millis(50)).await;
                         }
                     }
                 }

@@ -125,6 +125,12 @@ impl Engine {
     }
 }
 
+/// What a handler's work takes: time that passes and nothing else.
+pub(crate) async fn busy(time: Duration) {
+    let nothing = std::future::pending::<()>();
+    let _ = tokio::time::timeout(time, nothing).await;
+}
+
 pub(crate) async fn insert(attempt: &Attempt, grant: &SqlGrant, note: &str) -> Result<(), Problem> {
     let params = serde_json::json!([attempt.task.id.0, note]).to_string();
     let statement = "INSERT INTO app.rows VALUES ($1, $2)";

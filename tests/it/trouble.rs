@@ -10,12 +10,12 @@ use pgtq::task::{Attempt, HandlerFuture, Outcome, Report, SqlGrant};
 use pgtq_tests::{Proxy, Sql, cli, wait_until};
 use tokio::runtime::Runtime;
 
-use crate::native::{Engine, registry};
+use crate::native::{Engine, busy, registry};
 use crate::tasks::{assert_completed_once, database, n_ended, push, wait_for_ended};
 
 fn brief(_: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        busy(Duration::from_millis(5)).await;
         Report::without_guest(Outcome::Complete {
             result: "true".to_owned(),
         })
