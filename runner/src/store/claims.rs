@@ -274,7 +274,7 @@ mod tests {
         let mut live = LiveClaims::default();
         for id in [5, 9] {
             live.claimed(ClaimId(id), one(id));
-            live.ended(&[(ClaimId(id), TaskId(id))]);
+            live.ended(&[(ClaimId(id), TaskId(id))], &[id]);
         }
         // Seen at once, while the beat looks that far.
         let look = live.look();
