@@ -139,7 +139,7 @@ impl From<StoreError> for Problem {
                 verb,
                 message,
                 hint,
-            } => Problem::failed(format!("cannot {verb}: {message}"))
+            } => Problem::new(Exit::Unreachable, format!("cannot {verb}: {message}"))
                 .maybe_help(hint.map(str::to_owned))
                 .help("try again in a moment"),
             StoreError::Refused { message, hint } => Problem::usage(message).maybe_help(hint),

@@ -15,7 +15,7 @@ pub(crate) enum Exit {
     Usage = 2,
     /// No such task, handler, plugin or queue.
     NotFound = 3,
-    /// Database unreachable, or it does not let us in.
+    /// Database unreachable, or it does not let us in, or it is in trouble that passes.
     Unreachable = 4,
     /// Schema missing, older or newer than this program.
     Schema = 5,
