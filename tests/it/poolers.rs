@@ -93,7 +93,7 @@ fn a_runner_behind_a_pooler_says_that_it_polls_and_listens_past_it_when_told_whe
     let Some(scene) = Scene::new() else { return };
     let dir = plugin_dir(&["hello"]);
     let listeners = "SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+        WHERE datname = current_database() AND (query LIKE 'LISTEN%' OR query LIKE 'NOTIFY%')";
     let mut deaf = start(&scene.url(), dir.path(), &[], &[]);
     deaf.wait_for("no LISTEN through it, so new tasks are found by polling");
     deaf.wait_for("running");
