@@ -83,7 +83,7 @@ FROM (VALUES
 
     ('admin', 'function', 'cancel cancel_tasks retry retry_tasks delete_tasks pause resume drain prune prune_state', 'EXECUTE'),
     ('admin', 'table', 'log_lines', 'DELETE'),
-    ('admin', 'table', 'rights granted', 'SELECT')
+    ('admin', 'table', 'claims rights granted', 'SELECT')
 ) AS r (kinds, class, objects, privileges)
 CROSS JOIN LATERAL unnest(string_to_array(r.kinds, ' ')) AS k (kind)
 CROSS JOIN LATERAL unnest(string_to_array(r.objects, ' ')) AS o (object)
