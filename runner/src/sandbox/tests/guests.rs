@@ -58,7 +58,13 @@ pub(super) fn core_module(code: &str, parts: &Parts) -> Vec<u8> {
         .lines()
         .filter_map(|line| line.strip_prefix(";; import: "))
         .collect();
-    let text = source("prelude")
+    let mut prelude = source("prelude");
+    for own in ["describe", "cabi_realloc"] {
+        if code.contains(&format!("(export \"{own}\")")) {
+            prelude = without(&prelude, own);
+        }
+    }
+    let text = prelude
         .replace(";; IMPORTS", &imports.join("\n"))
         .replace("MEMORY", parts.memory)
         .replace("MANIFEST", &parts.manifest.replace('"', "\\22"))
@@ -76,6 +82,23 @@ pub(super) fn core_module(code: &str, parts: &Parts) -> Vec<u8> {
     }
     append_section(&mut module, "pgtq.handlers", &list);
     module
+}
+
+/// The prelude without its function of this name, for a guest that brings its own.
+fn without(prelude: &str, name: &str) -> String {
+    let start = prelude.find(&format!("(func (export \"{name}\")"));
+    let start = start.expect("the prelude has it");
+    let mut depth = 0usize;
+    let end = prelude[start..].find(|c| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        depth == 0
+    });
+    let end = start + end.expect("it ends") + 1;
+    format!("{}{}", &prelude[..start], &prelude[end..])
 }
 
 /// The guest as a component.

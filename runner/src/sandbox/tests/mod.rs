@@ -4,6 +4,7 @@ mod ask;
 mod attempts;
 mod caching;
 mod disk;
+mod evil;
 mod files;
 mod guests;
 mod limits;
