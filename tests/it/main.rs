@@ -2,6 +2,7 @@
 
 mod bad_bytes;
 mod bad_input;
+mod bench;
 mod cases;
 mod commits;
 mod concurrency;

@@ -38,6 +38,7 @@ fn every_command_and_flag_that_the_documents_show_exists() {
         "docs/plugins.md",
         "docs/sql.md",
         "docs/grants.md",
+        "docs/bench.md",
     ] {
         for words in commands(&document(path)) {
             let verb = words.first().cloned().unwrap_or_default();

@@ -290,7 +290,7 @@ impl Compiled {
     }
 
     /// The operator's override wins over the handler's wish, field by field.
-    fn limits(&self, name: &Name, asked: &LimitRequest) -> Limits {
+    pub(super) fn limits(&self, name: &Name, asked: &LimitRequest) -> Limits {
         let config = &self.inner.shared.config;
         let over = config.overrides.get(name).copied().unwrap_or_default();
         let wanted = LimitRequest {

@@ -37,6 +37,7 @@ mod load;
 mod logs;
 mod looks;
 mod net;
+mod phases;
 mod push;
 mod redact;
 mod state;
@@ -52,6 +53,7 @@ pub use config::{Allocator, SandboxConfig};
 pub use error::{LoadError, SandboxError};
 pub use inspect::{CONTRACT, FileForm, Inspection, inspect};
 pub use load::{Compiled, Sandbox};
+pub use phases::Phases;
 
 /// The version of wasmtime that is built in, for `pgtq version` and `doctor`.
 pub fn engine_version() -> &'static str {

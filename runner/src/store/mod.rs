@@ -14,6 +14,7 @@ mod migrate;
 
 mod attempt;
 mod beat;
+mod bench;
 mod claim;
 mod claims;
 mod columns;
@@ -39,6 +40,7 @@ mod views;
 
 pub use attempt::{AttemptDatabase, Commit, Standing};
 pub use beat::{Beat, BeatReply};
+pub use bench::{BenchCounts, BenchWaits, Pin};
 pub use claim::Claimed;
 pub use config::{ConfigError, DatabaseConfig, Schema, TlsMode};
 pub use connection::Store;

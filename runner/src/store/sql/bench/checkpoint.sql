@@ -1,0 +1,2 @@
+-- Caller: Store::bench_settle. So that none is due while the clock runs.
+CHECKPOINT

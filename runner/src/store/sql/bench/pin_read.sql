@@ -1,0 +1,2 @@
+-- Caller: Store::bench_pin. A snapshot is taken by the first statement.
+SELECT count(*) FROM {{schema}}.runners

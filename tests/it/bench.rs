@@ -1,0 +1,139 @@
+//! The benchmark, at sizes that say nothing: every workload runs, counts right,
+//! yields the figures it promises and leaves nothing behind. No timing is looked at.
+
+use std::collections::BTreeMap;
+
+use pgtq_tests::{Database, Sql, cli, plugin_dir, program, wait_until};
+use serde_json::Value;
+
+const SMALL: &[&str] = &[
+    "--repeat=1",
+    "--tasks=300",
+    "--seconds=1",
+    "--clients=3",
+    "--rate=50",
+    "--backlog=500",
+    "--queues=5",
+    "--swaps=2",
+    "--waiting=20",
+    "--files=3",
+    "--threads=1",
+    "--work=2000",
+    "--slots=4",
+];
+
+/// Schemas of a benchmark that are there now.
+fn n_left(sql: &Sql) -> String {
+    sql.row("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pgtq_bench%'")
+}
+
+/// Runs these workloads; their figures by name, with unit and target.
+fn bench(workloads: &[&str]) -> (BTreeMap<String, f64>, String) {
+    let database = Database::migrated();
+    let plugins = plugin_dir(&["hello", "kernels"]);
+    let plugins = plugins.path().to_str().expect("a path of ours is text");
+    let more = ["-o", "jsonl", "--plugins", plugins];
+    let url = ["--database-url", database.url()];
+    let arguments = [&["bench"], workloads, SMALL, &more, &url].concat();
+    let output = cli(database.url(), &arguments, "").success();
+    let sql = Sql::connect(database.url());
+    assert_eq!(n_left(&sql), "0");
+    assert_eq!(sql.row("SELECT count(*) FROM pgtq.tasks"), "0");
+    let lines = output
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
+    let (machine, figures): (Vec<Value>, Vec<Value>) =
+        lines.partition(|line| line["workload"] == "machine");
+    assert!(
+        machine.iter().any(|fact| fact["figure"] == "fsync"),
+        "{machine:?}"
+    );
+    let mut values = BTreeMap::new();
+    let mut shape = String::new();
+    for line in figures {
+        let text = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
+        let (workload, figure) = (text("workload"), text("figure"));
+        shape += format!(
+            "{workload:<8} | {figure:<36} | {:<10} | {}",
+            text("unit"),
+            text("target")
+        )
+        .trim_end();
+        shape += "\n";
+        let value = line["median"].as_f64().expect("a figure has a median");
+        assert!(value.is_finite(), "{line}");
+        values.insert(format!("{workload}: {figure}"), value);
+    }
+    (values, shape)
+}
+
+#[test]
+fn workloads_on_a_database_yield_their_figures_and_count_right() {
+    let workloads = [
+        "enqueue", "push", "drain", "steady", "latency", "pinned", "backlog", "queues", "orphans",
+    ];
+    let (values, shape) = bench(&[&workloads[..], &["--baseline"]].concat());
+    insta::assert_snapshot!("database", shape);
+    for name in [
+        "enqueue: rate",
+        "drain: rate",
+        "drain: wal per task",
+        "push: rate",
+        "enqueue: ratio to floor",
+    ] {
+        assert!(values[name] > 0.0, "{name} of {values:?}");
+    }
+}
+
+#[test]
+fn workloads_of_plugins_and_processes_yield_their_figures() {
+    let (values, shape) = bench(&["swap", "sandbox", "cpu", "io", "idle", "start"]);
+    insta::assert_snapshot!("processes", shape);
+    assert_eq!(values["swap: swaps"], 2.0);
+    assert_eq!(values["io: waiting at once"], 20.0);
+    assert_eq!(values["io: still waiting at the end"], 20.0);
+    assert!(values["idle: resident, no plugin"] > 1.0);
+}
+
+/// The row is doubled by hand while the benchmark runs.
+#[test]
+fn a_task_that_is_doubled_keeps_every_figure_back() {
+    let database = Database::migrated();
+    let plugins = plugin_dir(&["hello"]);
+    let child = program()
+        .args([
+            "bench",
+            "drain",
+            "--repeat=1",
+            "--tasks=5000",
+            "--database-url",
+            database.url(),
+            "--plugins",
+        ])
+        .arg(plugins.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("pgtq starts");
+    let sql = Sql::connect(database.url());
+    wait_until("the first task of the benchmark has ended", || {
+        let schema = sql.row(
+            "SELECT coalesce(min(relnamespace::regnamespace::text), 'none') FROM pg_class
+             WHERE relname = 'history' AND relnamespace::regnamespace::text LIKE 'pgtq_bench%'",
+        );
+        schema != "none"
+            && sql.row(&format!(
+                "WITH one AS (INSERT INTO {schema}.history SELECT * FROM {schema}.history LIMIT 1 RETURNING 1)
+                 SELECT count(*) FROM one"
+            )) == "1"
+    });
+    let output = child.wait_with_output().expect("pgtq ends");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(
+        words.contains("nothing is reported: 5000 tasks should have ended"),
+        "{words}"
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    assert_eq!(n_left(&sql), "0");
+}
