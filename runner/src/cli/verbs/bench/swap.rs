@@ -1,4 +1,4 @@
-//! `swap`: a queue that never runs dry for `--seconds`, first left alone, then with
+//! `swap`: a queue that holds `--tasks` at any time for `--seconds`, first left alone, then with
 //! `--swaps` new versions of the handler's file installed meanwhile. All versions are
 //! compiled before: what is measured is the swap with a warm cache. From the file being
 //! in place to its handlers serving, and what all of it costs in throughput.
@@ -15,8 +15,6 @@ use crate::cli::machine;
 use crate::config::Config;
 use crate::plugin;
 
-/// Tasks that wait at any time.
-const DEEP: u64 = 20_000;
 /// A swap that takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -62,8 +60,8 @@ async fn busy(
 ) -> Result<Busy, Problem> {
     std::fs::copy(&files[0], place)?;
     let field = stage.field().await?;
-    let mut pushed = DEEP;
-    work::push(&field, DEEP, |_| stage.task.clone()).await?;
+    let mut pushed = u64::from(stage.args.tasks);
+    work::push(&field, pushed, |_| stage.task.clone()).await?;
     let runners = field.runners_of(config).await?;
     let whole = Duration::from_secs(stage.args.seconds.into());
     let started = Instant::now();
@@ -90,10 +88,11 @@ async fn feed(
     whole: Duration,
 ) -> Result<(u64, f64), Problem> {
     let mut tick = tokio::time::interval(Duration::from_millis(5));
+    let deep = u64::from(field.stage.args.tasks);
+    let more = deep.min(work::BATCH as u64);
     while runners.elapsed() < whole {
         tick.tick().await;
-        if pushed.saturating_sub(runners.n_final()) < DEEP {
-            let more = work::BATCH as u64;
+        if pushed.saturating_sub(runners.n_final()) < deep {
             work::push(field, more, |_| field.stage.task.clone()).await?;
             *pushed += more;
         }
