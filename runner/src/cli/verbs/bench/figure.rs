@@ -219,7 +219,10 @@ mod tests {
         );
         assert_eq!(
             table.lines_of("drain"),
-            ["drain: rate 20,000 tasks/s", "drain: ratio to floor 0.50 x"]
+            [
+                format!("drain: rate {} tasks/s", text::count(20_000)),
+                "drain: ratio to floor 0.50 x".to_owned()
+            ]
         );
     }
 }

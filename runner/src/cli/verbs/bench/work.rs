@@ -42,9 +42,11 @@ impl Drained {
     pub(super) fn ends(&self) -> (f64, f64) {
         let tenth = self.n_tasks as f64 / 10.0;
         let took = |i: usize| self.tenths.get(i).copied().unwrap_or(self.seconds);
+        // No finer than the watch looks.
+        let least = LOOK.as_secs_f64();
         (
-            tenth / took(0).max(1e-9),
-            tenth / (took(9) - took(8)).max(1e-9),
+            tenth / took(0).max(least),
+            tenth / (took(9) - took(8)).max(least),
         )
     }
 }
