@@ -236,7 +236,7 @@ async fn a_schema_that_is_newer_older_or_missing_is_status_5() {
         .sql("INSERT INTO pgtq.migrations (version, name, sha256) VALUES (9999, 'tomorrow', '')")
         .await;
     let newer = scene.pgtq(&["run"]);
-    insta::assert_snapshot!(numberless(&said(&newer), "knows only "));
+    insta::assert_snapshot!(numberless(&said(&newer), "this pgtq is written for "));
     let nothing = Database::empty();
     insta::assert_snapshot!(said(&cli(nothing.url(), &["tasks"], "")));
 }
