@@ -258,20 +258,15 @@ fn pending(list: &[Migration], from: i32) -> impl Iterator<Item = (i32, &Migrati
 /// One migration and its own entries in the lists.
 fn script(version: i32, migration: &Migration) -> String {
     let title = title(migration.name);
-    let mut text = format!(
-        "-- Migration {version}: {title}\n{}\nINSERT INTO {{{{schema}}}}.migrations (version, name, sha256) VALUES ({version}, '{title}', '{}');\n",
-        migration.text,
-        sha256(migration.text),
-    );
+    let mut text = format!("-- Migration {version}: {title}\n{}\n", migration.text);
+    text.push_str(include_str!("sql/migrate_record.sql"));
     if version >= RANGED {
-        writeln!(
-            text,
-            "INSERT INTO {{{{schema}}}}.served (version, oldest) VALUES ({version}, {});",
-            migration.serves
-        )
-        .expect("writing to a string cannot fail");
+        text.push_str(include_str!("sql/migrate_serves.sql"));
     }
-    text
+    text.replace("{{version}}", &version.to_string())
+        .replace("{{name}}", &title)
+        .replace("{{sha256}}", &sha256(migration.text))
+        .replace("{{serves}}", &migration.serves.to_string())
 }
 
 fn title(file: &str) -> String {
