@@ -7,7 +7,9 @@
 //! fixed time; [`wait_until`] waits for the state itself.
 
 mod database;
+mod http_page;
 mod http_server;
+mod machine;
 mod pair;
 mod plugins;
 mod pooler;
@@ -19,7 +21,9 @@ mod sql;
 mod wait;
 
 pub use database::Database;
+pub use http_page::http_page;
 pub use http_server::{HttpAnswer, HttpRequest, HttpServer};
+pub use machine::{on_terminal, wrong_clock};
 pub use pair::Pair;
 pub use plugins::{hello_version, plugin, plugin_dir, repository};
 pub use pooler::Pooler;

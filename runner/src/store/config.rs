@@ -98,11 +98,18 @@ impl DatabaseConfig {
                 && kept
                     .split_once('?')
                     .is_some_and(|(_, query)| query.contains('@'));
-            wrong(match torn {
-                true => {
+            let message = root_message(&error);
+            // So does a blank in a password, and its second word would be shown.
+            let broken = !is_url && kept.contains("password") && message.contains("unknown option");
+            wrong(match (torn, broken) {
+                (true, _) => {
                     "an `@` follows the `?`; write %3F and %40 in a user or password".to_owned()
                 }
-                false => root_message(&error),
+                (_, true) => {
+                    "one of its options is unknown; a password with blanks needs quotes: password='a b'"
+                        .to_owned()
+                }
+                (false, false) => message,
             })
         })?;
         let mut config = DatabaseConfig::with(postgres);

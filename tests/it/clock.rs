@@ -1,0 +1,134 @@
+//! The database and a runner disagree about the time by weeks: all goes by the database's.
+
+use pgtq_tests::{Runner, Sql, cli, on_terminal, plugin_dir, program, wait_until, wrong_clock};
+
+use crate::scene::start;
+use crate::tasks::{database, push};
+
+const DAYS: i64 = 40;
+
+/// Finished so long ago.
+fn finished(sql: &Sql, id: i64, days: i32) {
+    sql.rows(&format!(
+        "INSERT INTO pgtq.history (id, state, priority, attempts, crashes, queue, handler, args, pushed_at, due_at, finished_at)
+         SELECT {id}, 'complete', 0, 1, 0, 'default', 'add_numbers', '[]', at, at, at
+         FROM (SELECT now() - interval '{days} days') AS finished (at)"
+    ));
+}
+
+/// Somebody else's runner, whose lease ends in so many seconds.
+fn other_runner(sql: &Sql, name: &str, seconds: i32) {
+    sql.rows(&format!(
+        "INSERT INTO pgtq.runners (name, host, pid, version, slots, queues, expires_at)
+         VALUES ('{name}', 'elsewhere', 1, '0', 1, '{{*}}', now() + interval '{seconds} seconds')"
+    ));
+}
+
+fn check(off_by_days: i64) {
+    let (database, sql) = database();
+    let plugins = plugin_dir(&["hello"]);
+    let clock = wrong_clock(off_by_days * 24 * 3600);
+    let mut env: Vec<(&str, &str)> = clock
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.as_str()))
+        .collect();
+    env.push(("PGTQ_LOG", "info,pgtq=debug"));
+    // One of a day that is kept, one of a day that is not.
+    finished(&sql, -6, 6);
+    finished(&sql, -8, 8);
+    other_runner(&sql, "alive", 3_600);
+    other_runner(&sql, "dead", -1);
+    sql.rows("SELECT pgtq.grant_role('viewer', 'pg_monitor')");
+    let mut runner: Runner = start(database.url(), plugins.path(), &[], &env);
+    let wrong = if off_by_days > 0 {
+        "ahead of"
+    } else {
+        "behind"
+    };
+    let doctor = program()
+        .arg("doctor")
+        .env("PGTQ_DATABASE_URL", database.url())
+        .envs(env.iter().copied())
+        .output()
+        .expect("pgtq runs");
+    let found = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(
+        found.contains(&format!("{} s {wrong} the server's", DAYS * 24 * 3600)),
+        "{found}"
+    );
+    runner.wait_for("running");
+
+    push(&sql, "add_numbers", 20, "[2, 3]");
+    for delay in ["2 seconds", "3 hours"] {
+        sql.rows(&format!(
+            "SELECT pgtq.push('add_numbers', '[2, 3]', delay => '{delay}')"
+        ));
+    }
+    let run = "SELECT count(*) FROM pgtq.history WHERE id > 0";
+    wait_until("what is due has ended", || sql.number(run) == 21);
+    let early = "SELECT count(*) FROM pgtq.history WHERE id > 0 AND NOT
+        (pushed_at <= due_at AND due_at <= started_at AND started_at <= finished_at AND finished_at <= now())";
+    assert_eq!(sql.number(early), 0, "times are the database's");
+    assert_eq!(
+        sql.number("SELECT count(*) FROM pgtq.scheduled"),
+        1,
+        "what is not due waits"
+    );
+    let held = "SELECT count(*) FROM pgtq.runners WHERE host <> 'elsewhere'
+        AND seen_at <= now() AND expires_at BETWEEN now() AND now() + interval '15 seconds'";
+    assert_eq!(sql.number(held), 1, "the lease");
+
+    runner.wait_for("took back the tasks of dead runners");
+    let others = sql.rows("SELECT name FROM pgtq.runners WHERE host = 'elsewhere'");
+    assert_eq!(others, ["alive"], "whose lease has ended");
+    runner.wait_for("pruned history");
+    let kept = sql.rows("SELECT id FROM pgtq.history WHERE id < 0");
+    assert_eq!(kept, ["-6"], "what is kept");
+
+    // Ages, as a person sees them on this machine.
+    let id = sql.row("SELECT max(id) FROM pgtq.history");
+    for verb in [
+        &["tasks"][..],
+        &["tasks", "state:scheduled"],
+        &["show", &id],
+        &["runners"],
+        &["queues"],
+        &["roles"],
+        &["plugins"],
+        &["plugins", "--handlers"],
+        &["migrate", "--status"],
+    ] {
+        let mut command = program();
+        command
+            .args(verb)
+            .env("PGTQ_DATABASE_URL", database.url())
+            .envs(env.iter().copied());
+        let shown = on_terminal(command);
+        assert!(!shown.is_empty(), "{verb:?}");
+        for days in ["39d", "40d", "46d", "34d"] {
+            assert!(
+                !shown.contains(days),
+                "{verb:?} shows an age of this machine: {shown}"
+            );
+        }
+    }
+    let in_hours = cli(
+        database.url(),
+        &["push", "add_numbers", "[2, 3]", "--delay", "1s"],
+        "",
+    );
+    in_hours.success();
+    wait_until("a short delay is short", || sql.number(run) == 22);
+    runner.terminate();
+    assert_eq!(runner.wait().code(), Some(0));
+}
+
+#[test]
+fn with_a_clock_weeks_ahead_a_runner_goes_by_the_databases() {
+    check(DAYS);
+}
+
+#[test]
+fn with_a_clock_weeks_behind_a_runner_goes_by_the_databases() {
+    check(-DAYS);
+}

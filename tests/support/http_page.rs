@@ -1,0 +1,20 @@
+//! Reading a page that a runner serves.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+
+/// The whole answer to a GET: its first line, headers and text.
+///
+/// # Errors
+///
+/// When nobody answers there.
+pub fn http_page(address: &str, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    )?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    Ok(page)
+}
