@@ -76,6 +76,7 @@ impl Claimer {
                     None
                 }
                 Err(error) => {
+                    self.core.served.suspect(&error);
                     let text = format!("{error}");
                     tracing::warn!(error = text, "could not claim; trying again");
                     // Rings do not shorten it: they come from a database that works.
@@ -127,12 +128,13 @@ impl Claimer {
 
     /// How many tasks to claim now; 0 while more than half of the room is taken,
     /// so that claims stay large when tasks are small, and while the store is
-    /// behind with endings or cannot store them at all: what is done comes first.
+    /// behind with endings or cannot store them at all: what is done comes first. Nor
+    /// without a sure lease, nor under a schema that does not serve this program.
     fn room(&self, pace: &mut Pace) -> usize {
         let endings = &self.core.endings;
         let backed_up = endings.capacity() < endings.max_capacity() / 2;
         let fails = self.core.storing_fails.load(SeqCst);
-        if backed_up || fails || !self.core.lease.is_sure() {
+        if backed_up || fails || !self.core.lease.is_sure() || !self.core.served.is_served() {
             return 0;
         }
         let prefetch =

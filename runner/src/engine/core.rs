@@ -10,6 +10,7 @@ use super::completer::Ended;
 use super::config::EngineConfig;
 use super::lease::Lease;
 use super::ledger::Ledger;
+use super::served::Served;
 use super::shutdown::Shutdown;
 use super::sleep::Sleep;
 use super::stats::Stats;
@@ -52,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) streamed: Streamed,
     /// Whether what the ledger says can be trusted.
     pub(crate) lease: Lease,
+    /// Whether the schema is still one for this program.
+    pub(crate) served: Served,
     /// When the last task ended or was claimed: for `idle_exit`.
     pub(crate) last_work: std::sync::Mutex<Instant>,
     runner: AtomicI64,
@@ -89,6 +92,7 @@ impl Core {
             sleep,
             streamed: Streamed::default(),
             lease,
+            served: Served::default(),
             last_work: std::sync::Mutex::new(Instant::now()),
             runner: AtomicI64::new(runner.0),
         }

@@ -23,6 +23,7 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 pub(crate) async fn promote(core: Arc<Core>) {
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
     loop {
+        while_unserved(&core).await;
         let wait = match core.store.promote(PROMOTE_BATCH).await {
             Ok(promoted) => {
                 backoff.reset();
@@ -58,6 +59,7 @@ pub(crate) async fn promote(core: Arc<Core>) {
 /// Rescues until its future is dropped.
 pub(crate) async fn rescue(core: Arc<Core>) {
     loop {
+        while_unserved(&core).await;
         match core.store.rescue().await {
             Ok(rescued) if rescued == Rescued::default() => {}
             Ok(rescued) => {
@@ -87,11 +89,19 @@ pub(crate) async fn rescue(core: Arc<Core>) {
 /// Prunes until its future is dropped.
 pub(crate) async fn prune(core: Arc<Core>) {
     loop {
+        while_unserved(&core).await;
         match core.store.prune(core.config.retention).await {
             Ok(pruned) => tracing::debug!(?pruned, "pruned history"),
             Err(error) => tracing::warn!(%error, "could not prune history; trying again later"),
         }
         tokio::time::sleep(PRUNE_INTERVAL).await;
+    }
+}
+
+/// Waits while the schema does not serve this program, which then leaves all this to others.
+async fn while_unserved(core: &Core) {
+    while !core.served.is_served() {
+        tokio::time::sleep(RESCUE_INTERVAL).await;
     }
 }
 

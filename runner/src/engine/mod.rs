@@ -6,6 +6,7 @@
 //!  maintenance: promote, rescue, prune              ▼
 //!  heartbeat: lease, cancels, ghosts            Handler::call
 //!  streamer: log lines of what runs long
+//!  served: whether the schema is still one for this program
 //! ```
 //!
 //! Promises: never more claimed than there is room for; an ending is stored
@@ -28,6 +29,7 @@ mod ledger;
 mod maintenance;
 mod progress;
 mod run;
+mod served;
 mod shutdown;
 mod sleep;
 mod stats;

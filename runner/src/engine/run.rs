@@ -23,7 +23,7 @@ use super::error::EngineError;
 use super::lease::{BootTime, Lease};
 use super::shutdown::{Phase, Shutdown};
 use super::stats::{Stats, Summary};
-use super::{executor, heartbeat, maintenance, streamer, waker};
+use super::{executor, heartbeat, maintenance, served, streamer, waker};
 use crate::plugin::Registry;
 use crate::store::{Lanes, QueueFilter, RunnerFacts, Store};
 use crate::task::{Transition, Usage};
@@ -254,6 +254,7 @@ fn background(core: &Arc<Core>, facts: RunnerFacts) -> Vec<(&'static str, JoinHa
         ),
         ("prune", tokio::spawn(maintenance::prune(Arc::clone(core)))),
         ("stream", tokio::spawn(streamer::stream(Arc::clone(core)))),
+        ("served", tokio::spawn(served::watch(Arc::clone(core)))),
         (
             "publish",
             tokio::spawn(maintenance::publish(Arc::clone(core))),

@@ -26,6 +26,14 @@ pub struct ServerState {
 }
 
 impl Store {
+    /// The database's clock, by which all ages are told: ours may be wrong.
+    pub async fn now(&self) -> Result<jiff::Timestamp, StoreError> {
+        let rows = self
+            .run(Role::General, "ask for the time", sql!("now"), &[])
+            .await?;
+        Ok(rows[0].get("now"))
+    }
+
     /// Asks the server how it is.
     pub async fn server(&self) -> Result<ServerState, StoreError> {
         let rows = self

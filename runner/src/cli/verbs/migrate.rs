@@ -31,7 +31,7 @@ pub(crate) async fn run(args: MigrateArgs, context: &Context) -> Result<(), Prob
     }
     if args.status || args.dry_run {
         let all = store.migration_status().await?;
-        context.out.rows(&rows(&all))?;
+        context.out.rows(&rows(&all, store.now().await?))?;
         for one in all.iter().filter(|one| one.drifted) {
             context.warn(format!(
                 "migration {} {} was applied with another text than this program has",
@@ -71,8 +71,7 @@ fn newer(checked: Result<(), StoreError>) -> Result<(), Problem> {
     }
 }
 
-fn rows(all: &[MigrationStatus]) -> Rows {
-    let now = Timestamp::now();
+fn rows(all: &[MigrationStatus], now: Timestamp) -> Rows {
     let mut rows = Rows::new("pgtq.migrations/v1", &["version", "name", "applied"]);
     for one in all {
         let applied = match one.applied_at {

@@ -27,7 +27,7 @@ pub(crate) async fn run(args: PluginsArgs, context: &Context) -> Result<(), Prob
     let config = context.config(Vec::new())?;
     let store = database::open(context, &config).await?;
     let rows = match args.handlers {
-        true => handlers(&store.handlers().await?),
+        true => handlers(&store.handlers().await?, store.now().await?),
         false => files(&store).await?,
     };
     context.out.rows(&rows)?;
@@ -45,8 +45,7 @@ pub(crate) async fn run(args: PluginsArgs, context: &Context) -> Result<(), Prob
     Ok(())
 }
 
-fn handlers(handlers: &[HandlerRow]) -> Rows {
-    let now = Timestamp::now();
+fn handlers(handlers: &[HandlerRow], now: Timestamp) -> Rows {
     let mut rows = Rows::new(
         "pgtq.handlers/v1",
         &[

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use jiff::Timestamp;
 
 use crate::cli::context::Context;
 use crate::cli::database;
@@ -18,7 +17,7 @@ pub(crate) struct QueuesArgs {}
 pub(crate) async fn run(_args: QueuesArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
     let store = database::open(context, &config).await?;
-    let now = Timestamp::now();
+    let now = store.now().await?;
     let mut rows = Rows::new(
         "pgtq.queues/v1",
         &[

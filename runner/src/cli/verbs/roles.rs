@@ -40,7 +40,8 @@ pub(crate) async fn run(args: RolesArgs, context: &Context) -> Result<(), Proble
     let config = context.config(Vec::new())?;
     let (Some(kind), Some(role)) = (args.kind, &args.role) else {
         let store = database::open(context, &config).await?;
-        return context.out.rows(&rows(&store.roles().await?));
+        let rows = rows(&store.roles().await?, store.now().await?);
+        return context.out.rows(&rows);
     };
     let word = kind.as_str();
     if args.sql {
@@ -65,8 +66,7 @@ pub(crate) async fn run(args: RolesArgs, context: &Context) -> Result<(), Proble
     Ok(())
 }
 
-fn rows(all: &[RoleRow]) -> Rows {
-    let now = Timestamp::now();
+fn rows(all: &[RoleRow], now: Timestamp) -> Rows {
     let mut rows = Rows::new("pgtq.roles/v1", &["kind", "role", "granted"]);
     for one in all {
         let json = serde_json::json!({

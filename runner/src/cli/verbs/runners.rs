@@ -1,7 +1,6 @@
 //! `pgtq runners`: who is alive.
 
 use clap::Args;
-use jiff::Timestamp;
 
 use crate::cli::context::Context;
 use crate::cli::database;
@@ -25,7 +24,7 @@ pub(crate) async fn run(args: RunnersArgs, context: &Context) -> Result<(), Prob
         return drain(&store, name, context).await;
     }
     let store = database::open(context, &config).await?;
-    let now = Timestamp::now();
+    let now = store.now().await?;
     let mut rows = Rows::new(
         "pgtq.runners/v1",
         &[

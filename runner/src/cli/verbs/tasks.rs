@@ -44,7 +44,7 @@ pub(crate) async fn run(args: TasksArgs, context: &Context) -> Result<(), Proble
     let config = context.config(Vec::new())?;
     let store = database::open(context, &config).await?;
     let tasks = store.tasks(&selection.filter).await?;
-    let rows = rows(&tasks, Timestamp::now());
+    let rows = rows(&tasks, store.now().await?);
     context.out.rows(&rows)?;
     if context.out.terminal && rows.len() == 0 {
         context.note("no task");

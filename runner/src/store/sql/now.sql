@@ -1,0 +1,2 @@
+-- Caller: Store::now. One row.
+SELECT now() AS now
