@@ -12,6 +12,7 @@ mod crash;
 mod exactly_once;
 mod failover;
 mod fencing;
+mod fork_bomb;
 mod grants;
 mod lifecycle;
 mod live;

@@ -39,6 +39,17 @@ fn pushes(ctx: &Ctx, #[default(100_000)] count: u64) -> Result<u64> {
     Ok(count)
 }
 
+/// Pushes itself twice, as does each of these, until `generations` are spent.
+#[handler(name = "flaky.doubles", retries = 0)]
+fn doubles(ctx: &Ctx, #[default(0)] generations: u64) -> Result<u64> {
+    if generations > 0 {
+        for _ in 0..2 {
+            ctx.push(doubles::NAME, json!({ "generations": generations - 1 }))?;
+        }
+    }
+    Ok(generations)
+}
+
 /// Reports progress `times` times, with numbers that are no fractions.
 #[handler(name = "flaky.progress", retries = 0)]
 fn progress(ctx: &Ctx, #[default(100_000)] times: u64) -> u64 {
@@ -61,5 +72,8 @@ mod tests {
         assert_eq!(pushes(&ctx, 2), Ok(2));
         assert_eq!(ctx.all_pushed().len(), 2);
         assert_eq!(progress(&ctx, 2), 2);
+        assert_eq!(doubles(&ctx, 0), Ok(0));
+        assert_eq!(doubles(&ctx, 1), Ok(1));
+        assert_eq!(ctx.pushed(doubles::NAME).len(), 2);
     }
 }
