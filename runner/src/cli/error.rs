@@ -5,6 +5,8 @@ use std::fmt;
 
 use crate::config::ConfigError;
 
+use super::text;
+
 /// Exit codes. Documented in README; never renumbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -111,9 +113,10 @@ impl Problem {
     }
 }
 
+/// With the lines after the first below it, and nothing that a terminal obeys: an
+/// error quotes file names, and what others said.
 fn indent(text: &str, by: usize) -> String {
-    text.trim_end()
-        .replace('\n', &format!("\n{}", " ".repeat(by)))
+    text::safe(text.trim_end()).replace('\n', &format!("\n{}", " ".repeat(by)))
 }
 
 impl fmt::Display for Problem {

@@ -9,11 +9,11 @@ use clap::Parser;
 use super::context::Context;
 use super::error::{Exit, Problem};
 use super::root::{Color, Root, Verb};
-use super::{logging, verbs};
+use super::{logging, refused, verbs};
 
 /// Runs the program and returns its exit code. The codes are documented at `Exit`.
 pub fn main() -> ExitCode {
-    let root = Root::parse();
+    let root = Root::try_parse().unwrap_or_else(|error| refused::printable(error).exit());
     if let Verb::CompilePlugin = root.verb {
         // Before anything else: the child runs under tight limits and talks
         // over its standard streams.

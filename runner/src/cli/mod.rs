@@ -21,6 +21,7 @@ mod main;
 mod memory;
 mod output;
 mod progress;
+mod refused;
 mod reload;
 mod root;
 mod runner;

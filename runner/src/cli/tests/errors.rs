@@ -1,8 +1,11 @@
 //! Golden texts of errors: each says what to do next.
 
-use crate::cli::database;
+use clap::Parser;
+
 use crate::cli::error::Problem;
 use crate::cli::known::Handlers;
+use crate::cli::root::Root;
+use crate::cli::{database, refused};
 use crate::store::{HandlerRow, StoreError};
 use crate::task::Name;
 
@@ -86,4 +89,45 @@ fn an_unknown_handler_gets_a_suggestion() {
     ];
     insta::assert_snapshot!(texts.join("\n\n"));
     assert_eq!(find(&Handlers::of(Vec::new(), true), "resize"), Ok(false));
+}
+
+/// Whether a terminal would obey something of it, but for colours of our own.
+fn drives_a_terminal(text: &str) -> bool {
+    text.chars()
+        .any(|c| c != '\n' && c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c))
+}
+
+#[test]
+fn a_refused_word_is_shown_and_obeyed_by_no_terminal() {
+    let evil = "a\u{1b}[31m\u{7}\r\n\u{202e}z";
+    let lines: [&[&str]; 8] = [
+        &[evil],
+        &["push", "h", &format!("--{evil}")],
+        &["push", "h", &format!("--wait={evil}")],
+        &["push", "--priority", evil, "h"],
+        &["push", "--queue", evil, "h"],
+        &["pause", "--", evil],
+        &["--output", evil, "queues"],
+        &["version", evil],
+    ];
+    for words in lines {
+        let line = ["pgtq"].iter().chain(words);
+        let error = refused::printable(Root::try_parse_from(line).unwrap_err());
+        // Coloured, as on a terminal; each colour ends where it began.
+        let coloured = error.render().ansi().to_string();
+        let plain = error.render().to_string();
+        assert!(
+            !coloured.contains("\u{1b}[31m\u{7}"),
+            "{words:?}: {coloured:?}"
+        );
+        assert!(!drives_a_terminal(&plain), "{words:?}: {plain:?}");
+        let shown = evil.escape_debug().to_string();
+        assert!(plain.contains(&shown), "{words:?}: {plain}");
+    }
+    let honest = Root::try_parse_from(["pgtq", "push", "h", "--wrong"]).unwrap_err();
+    let before = honest.render().to_string();
+    assert_eq!(refused::printable(honest).render().to_string(), before);
+    assert!(before.contains("tip:"), "{before}");
+    let problem = Problem::failed(format!("{evil}.wasm is refused")).help(evil);
+    assert!(!drives_a_terminal(&problem.to_string()), "{problem}");
 }
