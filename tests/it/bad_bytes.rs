@@ -13,6 +13,9 @@ use pgtq_tests::{Runner, cli, plugin, plugin_dir, wait_until};
 use crate::tasks::{database, runner};
 
 mod bombs;
+mod corpus;
+mod names;
+mod results;
 mod texts;
 
 /// Damaged plugins that are tried by default: half a second each.

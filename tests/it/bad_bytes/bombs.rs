@@ -131,7 +131,7 @@ const CORE: [u8; 8] = *b"\0asm\x01\0\0\0";
 const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 
 /// A core module that lists this handler and holds nothing else.
-fn listing(handler: &str) -> Vec<u8> {
+pub(crate) fn listing(handler: &str) -> Vec<u8> {
     let parts = [
         CORE.to_vec(),
         custom("component-type", &[]),
