@@ -107,7 +107,7 @@ fn check(off_by_days: i64) {
         assert!(!shown.is_empty(), "{verb:?}");
         for days in ["39d", "40d", "46d", "34d"] {
             assert!(
-                !shown.contains(days),
+                !shown.split_whitespace().any(|word| word == days),
                 "{verb:?} shows an age of this machine: {shown}"
             );
         }

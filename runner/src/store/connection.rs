@@ -237,8 +237,11 @@ impl Store {
     /// an ending under an old claim would be taken for one under the new.
     async fn outrun(&self, session: &mut Session) -> Result<(), StoreError> {
         let newest = self.live().newest();
+        if newest == 0 {
+            return Ok(());
+        }
         let mut n_ids = 1;
-        while newest > 0 {
+        loop {
             let rows = session
                 .query(sql!("claim_ids"), &[&n_ids])
                 .await
@@ -247,7 +250,7 @@ impl Store {
                 })?;
             let id: i64 = rows[0].get("id");
             if id > newest {
-                break;
+                return Ok(());
             }
             n_ids = (newest - id).clamp(1, MOST_IDS);
             tracing::warn!(
@@ -256,7 +259,6 @@ impl Store {
                 "this database does not know all claims that it, or the one before it, has given out: going on behind them"
             );
         }
-        Ok(())
     }
 
     /// A connection of its own whose notifications (channel, payload) are

@@ -129,7 +129,7 @@ impl Store {
         for n_tries in 1.. {
             match self.migrate_once(list).await {
                 Err(StoreError::Locked { .. }) if n_tries < TRIES => {
-                    tokio::time::sleep(PAUSE).await
+                    tokio::time::sleep(PAUSE).await;
                 }
                 other => return other,
             }
