@@ -21,7 +21,7 @@ pub fn hashing(n: u64) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for _ in 0..n {
         for (byte, place) in block.iter_mut().zip(0_u32..) {
-            *byte = (hash >> (place & 7) * 8) as u8 ^ place as u8;
+            *byte = (hash >> ((place & 7) * 8)) as u8 ^ place as u8;
         }
         for byte in block {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);

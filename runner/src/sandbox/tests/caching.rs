@@ -127,7 +127,7 @@ async fn a_key_that_others_may_read_or_that_is_cut_is_not_used() {
     assert!(!from_cache(cached(dir.path())).await);
     let key = dir.path().join("cache/key");
     let mode = |mode| {
-        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).expect("chmod")
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).expect("chmod");
     };
     mode(0o644);
     assert!(!from_cache(cached(dir.path())).await);

@@ -42,7 +42,7 @@ pub(super) fn split_url(url: &str) -> (String, Pairs) {
     for part in query.split('&').filter(|part| !part.is_empty()) {
         match part.split_once('=') {
             Some((key, value)) if is_ours(key) || ["host", "port"].contains(&key) => {
-                ours.push((key.to_owned(), unescape(value)))
+                ours.push((key.to_owned(), unescape(value)));
             }
             _ => kept.push(part),
         }
