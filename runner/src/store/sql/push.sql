@@ -2,5 +2,5 @@
 SELECT p.id, p.existed
 FROM {{schema}}.push_rows(
     $1::text[], $2::text[], $3::text[], $4::integer[],
-    ARRAY(SELECT d.seconds * interval '1 second' FROM unnest($5::float8[]) WITH ORDINALITY AS d (seconds, n) ORDER BY d.n),
+    ARRAY(SELECT unnest($5::float8[]) * interval '1 second'),
     $6::timestamptz[], $7::integer[], $8::text[], $9::bigint[]) AS p
