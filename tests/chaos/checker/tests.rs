@@ -73,10 +73,10 @@ fn a_good_run_breaks_nothing() {
 fn a_task_without_an_end_is_lost() {
     let rules = breaks(|facts| facts.pushed.push((7, Kind::Greet)));
     assert_eq!(rules, ["an acknowledged task ends"]);
-    let rules = breaks(|facts| {
-        facts.undone.push(1);
-    });
+    let rules = breaks(|facts| facts.undone.push(3));
     assert_eq!(rules, ["an acknowledged task ends"]);
+    // Its id was given out again after a crash.
+    assert!(breaks(|facts| facts.undone.push(1)).is_empty());
     assert_eq!(breaks(|facts| facts.left = [1, 0, 0]), ["nothing is left"]);
 }
 
