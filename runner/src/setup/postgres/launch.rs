@@ -1,6 +1,7 @@
 //! Running `initdb` and `postgres`.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -63,6 +64,8 @@ pub(super) fn launch(
 ) -> Result<Postmaster, PostgresError> {
     let log_path = socket_dir.join("postgres.log");
     let log = File::create(&log_path).map_err(system("make the log of postgres"))?;
+    // Opened now: a directory with an owner is swept as soon as its server has ended.
+    let said = File::open(&log_path).map_err(system("read the log of postgres"))?;
     let mut command = account.command(&programs.program("postgres"), socket_dir);
     quiet_environment(&mut command);
     command.arg("-D").arg(data).arg("-k").arg(socket_dir);
@@ -92,7 +95,7 @@ pub(super) fn launch(
         }
         let ended = postmaster.ended();
         if ended.is_some() || Instant::now() > deadline {
-            let words = fs::read_to_string(&log_path).unwrap_or_default();
+            let words = io::read_to_string(said).unwrap_or_default();
             postmaster.signal(libc::SIGQUIT);
             return Err(PostgresError::Failed {
                 what: match ended {
