@@ -163,7 +163,7 @@ async fn a_bad_file_in_the_place_of_a_good_one_does_not_displace_it() {
     fs::write(&beside, "oops").unwrap();
     fs::rename(&beside, &file).unwrap();
     let line = scene.wait_file("hello.wasm", "refused");
-    assert!(line.contains("text, beginning with"), "{line}");
+    assert!(line.contains("it looks like text"), "{line}");
     assert_eq!(
         scene
             .pgtq(&["push", "add_numbers", "[2,3]", "--wait"])

@@ -32,6 +32,7 @@ mod tasks;
 mod tidy;
 mod trouble;
 mod unknown;
+mod untaken;
 mod upgrade;
 mod wake;
 mod work;

@@ -143,6 +143,7 @@ impl From<StoreError> for Problem {
                 .maybe_help(hint.map(str::to_owned))
                 .help("try again in a moment"),
             StoreError::Refused { message, hint } => Problem::usage(message).maybe_help(hint),
+            StoreError::Denied { message, hint, .. } => Problem::usage(message).help(hint),
             StoreError::Fault { verb, message } => Problem::failed(format!("cannot {verb}: {message}")),
         }
     }

@@ -6,9 +6,8 @@
 //!
 //! A lost connection leaves the outcome of a flush unknown. The same endings
 //! are then sent again in the store's `again` mode, which skips what was
-//! already recorded, until the database answers or the lease is gone. An
-//! ending that the database refuses is stored as a failure instead: a task is
-//! never lost to its own bad output.
+//! already recorded, until the database answers or the lease is gone. What the
+//! database does not take though it takes others is set [`aside`](super::aside).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -16,18 +15,19 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::aside::Aside;
 use super::backoff::Backoff;
 use super::core::Core;
 use crate::store::{Ending, Finished, StoreError};
-use crate::task::{ClaimId, Digest, ErrorKind, Failure, LogLine, NewTask, Task, Transition, Usage};
+use crate::task::{ClaimId, Digest, LogLine, NewTask, Task, Transition, Usage};
 
 /// Endings in one flush at most.
 const MAX_BATCH: usize = 1_000;
 /// Bytes of results, errors, logs and children in one flush, roughly.
 const MAX_BATCH_BYTES: usize = 8 << 20;
-/// How often a fault of the database is tried again before the ending is taken
-/// for its cause.
-const MAX_FAULTS: u32 = 3;
+/// How long a fault is taken for the database's alone, before it is asked whether
+/// it is one ending's.
+const FAULT_PATIENCE: Duration = Duration::from_secs(10);
 /// Endings that may wait; more make the slots wait.
 pub(crate) const MAX_WAITING: usize = 4_096;
 
@@ -90,7 +90,17 @@ impl Ended {
 /// Runs until every sender is gone and everything is stored.
 pub(crate) async fn complete(core: Arc<Core>, mut endings: mpsc::Receiver<Ended>) {
     let mut batch: Vec<Ended> = Vec::with_capacity(MAX_BATCH);
-    while let Some(first) = endings.recv().await {
+    let mut aside = Aside::default();
+    loop {
+        let first = tokio::select! {
+            first = endings.recv() => first,
+            () = aside.due() => {
+                aside.offer(&core).await;
+                storing_works(&core, &aside);
+                continue;
+            }
+        };
+        let Some(first) = first else { return };
         let mut n_bytes = first.weight();
         batch.push(first);
         while batch.len() < MAX_BATCH && n_bytes < MAX_BATCH_BYTES {
@@ -101,12 +111,9 @@ pub(crate) async fn complete(core: Arc<Core>, mut endings: mpsc::Receiver<Ended>
         let flush: Vec<Ending> = batch.drain(..).map(Ended::into_ending).collect();
         let was_large = flush.len() >= MAX_BATCH / 2;
         core.storing.store(true, SeqCst);
-        store(&core, flush).await;
+        store(&core, flush, &mut aside).await;
         core.storing.store(false, SeqCst);
-        if core.storing_fails.swap(false, SeqCst) {
-            tracing::info!("endings can be stored again");
-            core.wake_all();
-        }
+        storing_works(&core, &aside);
         core.touch();
         if was_large {
             // Claimers may have waited for room in the channel.
@@ -115,71 +122,78 @@ pub(crate) async fn complete(core: Arc<Core>, mut endings: mpsc::Receiver<Ended>
     }
 }
 
+/// Lets claims go on, unless too many endings are set aside.
+fn storing_works(core: &Core, aside: &Aside) {
+    let fails = aside.is_full();
+    if core.storing_fails.swap(fails, SeqCst) && !fails {
+        tracing::info!("endings can be stored again");
+        core.wake_all();
+    }
+}
+
 /// Stores a batch whatever it takes, unless the lease is lost on the way.
-async fn store(core: &Core, batch: Vec<Ending>) {
+async fn store(core: &Core, mut batch: Vec<Ending>, aside: &mut Aside) {
     let mut again = false;
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-    let mut n_faults = 0;
+    let mut first_fault = None;
     loop {
-        match core.store.finish(core.runner(), &batch, again).await {
+        let error = match core.store.finish(core.runner(), &batch, again).await {
             Ok(finished) => return settle(core, &batch, &finished),
-            // None of these is the task's fault: a full disk or a revoked
-            // password must not turn a result into a failure.
-            Err(error) if !is_final(&error, &mut n_faults) => {
-                // Not the ledger: a claim is gone, too, whose endings were stored.
-                if !core.lease.is_held() {
-                    tracing::warn!(n_tasks = batch.len(), %error, "the lease was lost before the endings were stored: what is not stored will run again");
-                    core.stats.stale.fetch_add(batch.len() as u64, Relaxed);
-                    return;
-                }
-                tracing::warn!(n_tasks = batch.len(), %error, "could not store endings; trying again");
-                again = true;
-                core.storing_fails.store(true, SeqCst);
-                tokio::time::sleep(backoff.failed()).await;
-            }
-            Err(error) if batch.len() > 1 => {
-                tracing::error!(n_tasks = batch.len(), %error, "a batch of endings was refused; storing them one by one");
-                for one in batch {
-                    Box::pin(store(core, vec![one])).await;
-                }
-                return;
-            }
-            Err(error) => return store_as_failure(core, batch, &error).await,
-        }
-    }
-}
-
-/// Whether storing the same again is pointless.
-fn is_final(error: &StoreError, n_faults: &mut u32) -> bool {
-    match error {
-        StoreError::Refused { .. } => true,
-        StoreError::Fault { .. } => {
-            *n_faults += 1;
-            *n_faults > MAX_FAULTS
-        }
-        _ => false,
-    }
-}
-
-/// The last resort for one ending that the database refuses.
-async fn store_as_failure(core: &Core, batch: Vec<Ending>, error: &StoreError) {
-    for mut ending in batch {
-        let already_plain = ending.logs.is_empty() && ending.children.is_empty();
-        if already_plain
-            && matches!(&ending.transition, Transition::Fail { failure } if failure.kind == ErrorKind::Internal)
-        {
-            tracing::error!(task = ending.task.id.0, %error, "the outcome cannot be stored; the task stays claimed until this runner stops");
-            core.ledger.ended([(ending.claim, ending.task.id)]);
-            continue;
-        }
-        let text = format!("the outcome could not be stored: {error}");
-        ending.transition = Transition::Fail {
-            failure: Failure::new(ErrorKind::Internal, text),
+            Err(error) => error,
         };
-        ending.logs.clear();
-        ending.children.clear();
-        Box::pin(store(core, vec![ending])).await;
+        again = true;
+        let n_before = batch.len();
+        let suspected = match &error {
+            StoreError::Refused { .. } => true,
+            StoreError::Fault { .. } => {
+                first_fault.get_or_insert_with(Instant::now).elapsed() >= FAULT_PATIENCE
+            }
+            _ => false,
+        };
+        if suspected {
+            batch = one_by_one(core, batch).await;
+            // If it takes none at all, it is the database's fault; but for a single
+            // one nobody can say, and others are not to wait for it.
+            let takes_others = batch.len() < n_before || n_before == 1;
+            if takes_others || matches!(error, StoreError::Refused { .. }) {
+                return aside.add(batch, &error);
+            }
+            first_fault = None;
+        }
+        // Not the ledger: a claim is gone, too, whose endings were stored.
+        if !core.lease.is_held() {
+            tracing::warn!(n_tasks = batch.len(), %error, "the lease was lost before the endings were stored: what is not stored will run again");
+            core.stats.stale.fetch_add(batch.len() as u64, Relaxed);
+            return;
+        }
+        tracing::warn!(n_tasks = batch.len(), %error, "could not store endings; trying again");
+        core.storing_fails.store(true, SeqCst);
+        let wait = backoff.failed();
+        tokio::time::sleep(wait).await;
+        for ending in &mut batch {
+            ending.since_start += wait;
+            ending.since_end += wait;
+        }
     }
+}
+
+/// Stores each on its own, again; returns those that were not.
+pub(super) async fn one_by_one(core: &Core, batch: Vec<Ending>) -> Vec<Ending> {
+    let mut left = Vec::new();
+    let mut batch = batch.into_iter();
+    for ending in batch.by_ref() {
+        let one = std::slice::from_ref(&ending);
+        match core.store.finish(core.runner(), one, true).await {
+            Ok(finished) => settle(core, one, &finished),
+            Err(StoreError::Refused { .. } | StoreError::Fault { .. }) => left.push(ending),
+            Err(_) => {
+                left.push(ending);
+                break;
+            }
+        }
+    }
+    left.extend(batch);
+    left
 }
 
 fn settle(core: &Core, batch: &[Ending], finished: &Finished) {

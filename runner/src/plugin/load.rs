@@ -220,6 +220,8 @@ impl Loader {
         let again = match error {
             // The machine may have been busy, or the program replaced under us.
             LoadError::CompileTimeout { .. }
+            | LoadError::CompileMemory { .. }
+            | LoadError::CompileKilled { .. }
             | LoadError::Compiler { .. }
             | LoadError::Probe(_)
             | LoadError::Internal(_) => Again::Later,

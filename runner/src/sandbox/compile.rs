@@ -28,6 +28,16 @@ const ENVIRONMENT: [(&str, &str); 3] = [
     ("MALLOC_ARENA_MAX", "2"),
 ];
 
+/// What a child says that met the limit of its memory, or found none.
+const OUT_OF_MEMORY: [&str; 3] = [
+    "memory allocation of",
+    "Cannot allocate memory",
+    // The child's own reading, which asks for room before it takes it.
+    "out of memory",
+];
+/// What a child says to which the machine gave no more threads.
+const NO_THREAD: [&str; 1] = ["Resource temporarily unavailable"];
+
 /// Compiles `wasm`, in a child process if there is a compiler to run.
 /// Cancel-safe: the child is killed when the future is dropped.
 pub(super) async fn compile(config: &SandboxConfig, wasm: Arc<[u8]>) -> Result<Vec<u8>, LoadError> {
@@ -135,26 +145,27 @@ fn read(mut said: Said, config: &SandboxConfig, seconds: u64) -> Result<Vec<u8>,
         }
     }
     let stderr = String::from_utf8_lossy(&said.stderr);
-    let out_of_memory = [
-        "memory allocation of",
-        "Cannot allocate memory",
-        "Resource temporarily unavailable",
-        // The child's own reading, which asks for room before it takes it.
-        "out of memory",
-    ];
-    if out_of_memory.iter().any(|text| stderr.contains(text)) {
+    let says = |text: &&str| stderr.contains(*text);
+    if OUT_OF_MEMORY.iter().any(says) {
         return Err(LoadError::CompileMemory {
             mib: config.compile_memory >> 20,
         });
     }
-    if said.status.signal() == Some(libc::SIGXCPU) {
-        return Err(LoadError::CompileTimeout { seconds });
-    }
     let last = clean(stderr.trim().lines().last().unwrap_or_default(), 500);
     let status = said.status;
-    Err(LoadError::Compile(if last.is_empty() {
-        format!("the compiler ended with {status}")
-    } else {
-        format!("the compiler ended with {status}: {last}")
-    }))
+    let reason = match last.is_empty() {
+        true => format!("it ended with {status}"),
+        false => format!("it ended with {status}: {last}"),
+    };
+    match status.signal() {
+        Some(libc::SIGXCPU) => Err(LoadError::CompileTimeout { seconds }),
+        // Its own doing, which would be the same again.
+        Some(libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGABRT | libc::SIGFPE) => {
+            Err(LoadError::Compile(format!("the compiler broke: {reason}")))
+        }
+        // The system's, when it was short of memory, or somebody's.
+        Some(_) => Err(LoadError::CompileKilled { reason }),
+        None if NO_THREAD.iter().any(says) => Err(LoadError::CompileKilled { reason }),
+        None => Err(LoadError::Compile(format!("the compiler failed: {reason}"))),
+    }
 }

@@ -128,6 +128,14 @@ pub enum LoadError {
         /// The limit.
         mib: u64,
     },
+    /// The compiler was stopped from outside.
+    #[error(
+        "the compiler was stopped from outside: {reason}; this machine may have run out of memory or processes"
+    )]
+    CompileKilled {
+        /// How it ended.
+        reason: String,
+    },
     /// The compiler could not be run.
     #[error("cannot run the compiler {program}: {reason}")]
     Compiler {

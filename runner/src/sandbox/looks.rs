@@ -1,4 +1,7 @@
 //! Guesses what a file is that is not WebAssembly.
+//!
+//! Quotes nothing of it: what is in the folder may be a link to a secret, and the
+//! guess goes to the log and to everybody who lists plugins.
 
 /// Bytes that are looked at.
 const HEAD: usize = 4 << 10;
@@ -30,14 +33,15 @@ pub(super) fn like(bytes: &[u8]) -> String {
         return "WebAssembly text; plugins are binary .wasm files".to_owned();
     }
     let head = &bytes[..bytes.len().min(HEAD)];
-    match text(head) {
-        Some(line) => format!("text, beginning with {line:?}"),
-        None if head.iter().all(|byte| *byte == 0) => "zeroes; the copy may have failed".to_owned(),
-        None => format!(
-            "unknown data, beginning with {:02x?}",
-            &head[..head.len().min(8)]
-        ),
-    }
+    let what = match head.trim_ascii_start().first() {
+        None => "blank",
+        Some(0) if head.iter().all(|byte| *byte == 0) => "zeroes; the copy may have failed",
+        Some(_) if !is_text(head) => "unknown data",
+        Some(b'<') => "a web page or other markup; the download may have failed",
+        Some(b'{' | b'[') => "JSON, or another text",
+        Some(_) => "text",
+    };
+    what.to_owned()
 }
 
 fn elf(bytes: &[u8]) -> &'static str {
@@ -48,19 +52,17 @@ fn elf(bytes: &[u8]) -> &'static str {
     }
 }
 
-/// The first words of the file, if it is text.
-fn text(head: &[u8]) -> Option<String> {
+fn is_text(head: &[u8]) -> bool {
     let text = match std::str::from_utf8(head) {
         Ok(text) => text,
         // Cut in the middle of a character by us.
         Err(error) if error.error_len().is_none() => {
-            std::str::from_utf8(&head[..error.valid_up_to()]).ok()?
+            std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default()
         }
-        Err(_) => return None,
+        Err(_) => return false,
     };
     let printable = |c: char| !c.is_control() || c.is_whitespace();
-    (!text.is_empty() && text.chars().all(printable))
-        .then(|| text.trim().chars().take(40).collect())
+    !text.is_empty() && text.chars().all(printable)
 }
 
 #[cfg(test)]
@@ -77,8 +79,25 @@ mod tests {
             (b"(module)", "WebAssembly text"),
             (b"\0\0\0\0", "zeroes"),
             (b"\xff\xfe\x01", "unknown data"),
+            (b"  \n", "blank"),
+            (b"\n<!DOCTYPE html>", "web page"),
+            (b"{\"a\": 1}", "JSON"),
         ] {
             assert!(like(bytes).contains(word), "{bytes:?}: {}", like(bytes));
+        }
+    }
+    #[test]
+    fn nothing_of_a_file_is_quoted() {
+        for bytes in [
+            &b"hunter2"[..],
+            b"{\"password\": \"hunter2\"}",
+            b"#!hunter2",
+            b"<hunter2>",
+            b"PK\x03\x04hunter2",
+            b"\xffhunter2",
+        ] {
+            let said = like(bytes);
+            assert!(!said.contains("hunter") && !said.contains("68"), "{said}");
         }
     }
 }

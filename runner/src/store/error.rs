@@ -81,6 +81,16 @@ pub enum StoreError {
         /// What to do instead, where that is known.
         hint: Option<String>,
     },
+    /// This user lacks a right. The same works as soon as an admin has given it.
+    #[error("{verb}: {message}")]
+    Denied {
+        /// Which verb was denied.
+        verb: &'static str,
+        /// What the server said.
+        message: String,
+        /// How the right is given.
+        hint: &'static str,
+    },
     /// A fault of pgtq itself, or of the database.
     #[error("{verb}: {message}")]
     Fault {
@@ -129,12 +139,10 @@ pub(super) fn classify(
         "42883" | "42P01" | "42703" | "3F000" => StoreError::SchemaMissing {
             schema: schema.to_owned(),
         },
-        "42501" => StoreError::Refused {
+        "42501" => StoreError::Denied {
+            verb,
             message,
-            hint: Some(
-                "an admin gives rights with `pgtq roles KIND ROLE`, for example `pgtq roles runner app`; only the owner of the schema migrates"
-                    .to_owned(),
-            ),
+            hint: "an admin gives rights with `pgtq roles KIND ROLE`, for example `pgtq roles runner app`; only the owner of the schema migrates",
         },
         "55P03" => StoreError::Locked { verb, message },
         _ if is_transient(code) => StoreError::Transient {
@@ -142,7 +150,11 @@ pub(super) fn classify(
             message,
             hint: advice(code),
         },
-        _ if code.starts_with("22") || code.starts_with("23") => {
+        // Of its program's limits, the server names those that a value can exceed.
+        _ if ["22", "23", "54"]
+            .iter()
+            .any(|class| code.starts_with(class)) =>
+        {
             let (known, hint) = db.constraint().map_or((None, None), explain);
             StoreError::Refused {
                 message: known.map_or(message, ToOwned::to_owned),

@@ -50,6 +50,11 @@ fn every_database_error_names_the_next_step() {
             message: "queue name is too long".into(),
             hint: Some("use at most 128".into()),
         },
+        StoreError::Denied {
+            verb: "push",
+            message: "permission denied for function push".into(),
+            hint: "an admin gives rights",
+        },
         StoreError::Fault {
             verb: "push",
             message: "XX000 internal error".into(),

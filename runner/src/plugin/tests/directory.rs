@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::support::{Bench, Script, handlers, make_fifo, options};
 use crate::plugin::{DirectoryOptions, PluginState};
+use crate::sandbox::LoadError;
 
 const V1: &str = "plugin v1 x end";
 const V2: &str = "plugin v2 x end";
@@ -288,13 +289,20 @@ async fn a_hundred_replacements_end_on_the_last() {
 }
 
 #[tokio::test]
-async fn a_compiler_that_was_too_slow_once_is_tried_again() {
-    let script = Script::unlucky("v2");
-    let bench = Bench::start_with(&[("a.wasm", V1)], options(), script);
-    bench.plugins.ready().await;
-    bench.replace("a.wasm", V2);
-    bench.wait_live("a.wasm", V2).await;
-    assert_eq!(compiled(&bench), ["v1", "v2"]);
+async fn a_compiler_that_this_machine_failed_once_is_tried_again() {
+    let reason = "it ended with signal: 9 (SIGKILL)".to_owned();
+    for error in [
+        LoadError::CompileTimeout { seconds: 1 },
+        LoadError::CompileMemory { mib: 1 },
+        LoadError::CompileKilled { reason },
+    ] {
+        let script = Script::unlucky("v2", error);
+        let bench = Bench::start_with(&[("a.wasm", V1)], options(), script);
+        bench.plugins.ready().await;
+        bench.replace("a.wasm", V2);
+        bench.wait_live("a.wasm", V2).await;
+        assert_eq!(compiled(&bench), ["v1", "v2"]);
+    }
 }
 
 #[tokio::test]

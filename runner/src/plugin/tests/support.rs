@@ -1,8 +1,6 @@
 //! What the room's tests share: native handlers, a scripted sandbox, waiting.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -89,18 +87,18 @@ pub(crate) fn attempt() -> (Attempt, Arc<Signal>) {
 }
 
 /// Stands in for the sandbox where a test must decide what the compiler does.
-/// Reads files of the form `plugin <version> <handler>... end`; the word
-/// `unlucky` makes compiling fail the first time, as on a busy machine.
+/// Reads files of the form `plugin <version> <handler>... end`.
 #[derive(Default)]
 pub(crate) struct Script {
     pub(crate) compiled: Arc<Mutex<Vec<String>>>,
-    unlucky: HashMap<String, AtomicUsize>,
+    unlucky: Mutex<Option<(String, LoadError)>>,
 }
 
 impl Script {
-    pub(crate) fn unlucky(word: &str) -> Script {
+    /// Fails the first time that a file with `word` is compiled, as `error` says.
+    pub(crate) fn unlucky(word: &str, error: LoadError) -> Script {
         Script {
-            unlucky: HashMap::from([(word.to_owned(), AtomicUsize::new(0))]),
+            unlucky: Mutex::new(Some((word.to_owned(), error))),
             ..Script::default()
         }
     }
@@ -132,14 +130,13 @@ impl Stages for Script {
     ) -> LoadFuture {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let names = self.inspect(&bytes);
-        let unlucky = self.unlucky.iter().any(|(word, times)| {
-            text.contains(word.as_str()) && times.fetch_add(1, Ordering::SeqCst) == 0
-        });
+        let mut unlucky = self.unlucky.lock().expect("not poisoned");
+        let unlucky = unlucky.take_if(|(word, _)| text.contains(word.as_str()));
         let compiled = Arc::clone(&self.compiled);
         Box::pin(async move {
             let names = names?;
-            if unlucky {
-                return Err(LoadError::CompileTimeout { seconds: 1 });
+            if let Some((_, error)) = unlucky {
+                return Err(error);
             }
             let version = text.split(' ').nth(1).unwrap_or_default().to_owned();
             compiled.lock().expect("not poisoned").push(version.clone());

@@ -205,7 +205,16 @@ async fn a_compiler_that_hangs_is_stopped() {
 async fn a_compiler_that_dies_is_explained() {
     let dir = tempfile::tempdir().expect("dir");
     let killed = refused(compiler(dir.path(), "kill -9 $$")).await;
-    assert!(killed.to_string().contains("signal"), "{killed}");
+    assert!(
+        matches!(&killed, LoadError::CompileKilled { reason } if reason.contains("signal")),
+        "{killed}"
+    );
+    let no_thread = "echo 'Resource temporarily unavailable' >&2; exit 1";
+    let no_thread = refused(compiler(dir.path(), no_thread)).await;
+    assert!(
+        matches!(no_thread, LoadError::CompileKilled { .. }),
+        "{no_thread}"
+    );
     let memory = "echo 'memory allocation of 9 bytes failed' >&2; kill -ABRT $$";
     let memory = refused(compiler(dir.path(), memory)).await;
     assert_eq!(memory, LoadError::CompileMemory { mib: 1024 });
