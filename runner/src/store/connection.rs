@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::attempt::Pools;
 use super::claims::LiveClaims;
 use super::error::{classify, classify_connect};
+use super::finish_many::MANY;
 use super::pooler;
 use super::session::{Lease, Session};
 use super::sql::{Sql, sql};
@@ -49,6 +50,8 @@ struct Inner {
     /// When rescue last looked for orphans, in milliseconds after `born`.
     orphans_looked: AtomicU64,
     born: Instant,
+    /// From how many endings on they are copied.
+    many: AtomicUsize,
 }
 
 /// What a connection is for. A slow verb of one role never delays another role.
@@ -120,6 +123,7 @@ impl Store {
             ticket: Ticket::new()?,
             orphans_looked: AtomicU64::new(0),
             born: Instant::now(),
+            many: AtomicUsize::new(MANY),
         };
         let store = Store {
             inner: Arc::new(inner),
@@ -172,6 +176,16 @@ impl Store {
             .live
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From how many endings on they are copied.
+    pub(super) fn many(&self) -> usize {
+        self.inner.many.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_many(&self, many: usize) {
+        self.inner.many.store(many, Ordering::Relaxed);
     }
 
     /// What this process shows where its claims are not proof enough.

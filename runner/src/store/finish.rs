@@ -1,13 +1,14 @@
 //! Finish: store how attempts ended, if their claims still stand.
 //!
-//! The hot path, where every task of the flush is over and none pushed
-//! children, is one statement and so one round trip and one commit. Everything
-//! else goes through a transaction of several.
+//! Where every task of the flush is over and none pushed children, it is one
+//! statement and so one round trip and one commit; a large flush of these is
+//! copied. Everything else goes through a transaction of several.
 
 use std::collections::BTreeSet;
 
 use super::columns::{FinalColumns, ReturnColumns};
 use super::connection::Role;
+use super::finish_many::store_many;
 use super::push::push_on;
 use super::session::Lease;
 use super::sql::{Sql, sql};
@@ -68,29 +69,27 @@ impl Store {
         };
         let ended: Vec<(ClaimId, TaskId)> = endings.iter().map(|e| (e.claim, e.task.id)).collect();
         let closing = self.live().emptied(&ended);
-        let stale = if !again && endings.iter().all(simple) {
-            store_final(&mut lease, runner, &unstored(endings), &closing).await?
+        let simple = !again && endings.iter().all(simple);
+        let stored = if simple && endings.len() >= self.many() && lease.may_copy() {
+            let kept = kept(endings, &closing);
+            store_many(&mut lease, runner, &unstored(endings), &kept, &closing).await
+        } else if simple {
+            store_final(&mut lease, runner, &unstored(endings), &closing).await
         } else {
-            lease.begin().await?;
-            match transact(&mut lease, runner, endings, &closing, again).await {
-                Ok(stale) => {
-                    lease.commit().await?;
-                    stale
-                }
-                Err(error) => {
-                    // The first error is the one to tell.
-                    lease.rollback().await.ok();
-                    return Err(error);
-                }
-            }
+            transact(&mut lease, runner, endings, &closing, again).await
         };
+        if stored.is_err() && lease.is_open() {
+            // The first error is the one to tell.
+            lease.rollback().await.ok();
+        }
+        let stale = stored?;
         self.live().ended(&ended, &closing);
         finished.stale.extend(stale);
         Ok(())
     }
 }
 
-type Stale = Vec<(ClaimId, TaskId)>;
+pub(super) type Stale = Vec<(ClaimId, TaskId)>;
 
 async fn transact(
     lease: &mut Lease<'_>,
@@ -99,6 +98,7 @@ async fn transact(
     closing: &[i64],
     again: bool,
 ) -> Result<Stale, StoreError> {
+    lease.begin().await?;
     let claims = claims(endings);
     let hold = if again {
         sql!("finish_hold_alone")
@@ -153,6 +153,7 @@ async fn transact(
             &[&runner.0, &closing, &claim_ids, &task_ids, &wake],
         )
         .await?;
+    lease.commit().await?;
     Ok(stale)
 }
 
@@ -162,10 +163,7 @@ async fn store_final(
     endings: &[&Ending],
     closing: &[i64],
 ) -> Result<Stale, StoreError> {
-    let kept: Vec<i64> = claims(endings)
-        .into_iter()
-        .filter(|claim| !closing.contains(claim))
-        .collect();
+    let kept = kept(endings, closing);
     let columns = FinalColumns::new(endings);
     let mut params = columns.params(&runner.0);
     params.push(&kept);
@@ -239,6 +237,12 @@ fn place(row: &tokio_postgres::Row) -> usize {
 fn claims(endings: &[&Ending]) -> Vec<i64> {
     let claims: BTreeSet<i64> = endings.iter().map(|ending| ending.claim.0).collect();
     claims.into_iter().collect()
+}
+
+/// The claims that go on.
+fn kept(endings: &[&Ending], closing: &[i64]) -> Vec<i64> {
+    let claims = claims(endings).into_iter();
+    claims.filter(|claim| !closing.contains(claim)).collect()
 }
 
 /// The ending of a task whose ending the database did not take.

@@ -21,6 +21,7 @@ mod columns;
 mod connection;
 mod ending;
 mod finish;
+mod finish_many;
 mod lanes;
 mod listen;
 mod live;

@@ -2,15 +2,19 @@
 //! it may be used again.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::MutexGuard;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
 
 use super::error::classify;
 use super::sql::Sql;
-use super::{DatabaseConfig, StoreError};
+use super::{DatabaseConfig, Schema, StoreError};
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 pub(super) struct Session {
     pub(super) client: Client,
@@ -67,6 +71,47 @@ impl Lease<'_> {
         self.settle(outcome)
     }
 
+    /// Opens a transaction and runs its first statement, in one round trip.
+    /// Dropping the lease before [`Lease::commit`] rolls back.
+    pub(super) async fn begin_with(
+        &mut self,
+        sql: &Sql,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        let session = self.session.as_mut().expect("taken only by drop");
+        self.clean = false;
+        self.open = true;
+        let outcome = tokio::time::timeout(self.patience, session.begin_with(sql, params)).await;
+        self.settle(outcome)
+    }
+
+    /// A transaction is open.
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether [`Lease::copy`] works: not behind a pooler, where no statement has a name.
+    pub(super) fn may_copy(&self) -> bool {
+        let session = self.session.as_ref().expect("taken only by drop");
+        session.statements.is_some()
+    }
+
+    /// Sends rows to a `COPY … FROM STDIN (FORMAT binary)`.
+    pub(super) async fn copy<'r, R>(
+        &mut self,
+        sql: &Sql,
+        types: &[Type],
+        rows: R,
+    ) -> Result<(), StoreError>
+    where
+        R: Iterator<Item = Vec<&'r (dyn ToSql + Sync)>>,
+    {
+        let session = self.session.as_mut().expect("taken only by drop");
+        self.clean = false;
+        let outcome = tokio::time::timeout(self.patience, session.copy(sql, types, rows)).await;
+        self.settle(outcome)
+    }
+
     /// Runs SQL text without parameters.
     pub(super) async fn batch(&mut self, text: &str) -> Result<(), StoreError> {
         let session = self.session.as_mut().expect("taken only by drop");
@@ -78,7 +123,7 @@ impl Lease<'_> {
     /// Opens a transaction. Dropping the lease before [`Lease::commit`] rolls back.
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         self.open = true;
-        self.batch("BEGIN ISOLATION LEVEL READ COMMITTED").await
+        self.batch(BEGIN).await
     }
 
     /// Commits. After an error nobody knows whether it was committed.
@@ -149,16 +194,61 @@ impl Session {
                 .query_typed(&schema.render(&sql.text), &typed)
                 .await;
         };
-        let statement = match sql.name.and_then(|name| statements.get(name)) {
-            Some(statement) => statement.clone(),
-            None => {
-                let statement = self.client.prepare(&schema.render(&sql.text)).await?;
-                if let Some(name) = sql.name {
-                    statements.insert(name, statement.clone());
-                }
-                statement
-            }
-        };
+        let statement = prepared(&self.client, statements, schema, sql).await?;
         self.client.query(&statement, params).await
     }
+
+    async fn begin_with(
+        &mut self,
+        sql: &Sql,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let schema = &self.config.schema;
+        let Some(statements) = &mut self.statements else {
+            self.client.batch_execute(BEGIN).await?;
+            return self.query(sql, params).await;
+        };
+        let statement = prepared(&self.client, statements, schema, sql).await?;
+        // What is polled first is sent first; neither waits for the other's answer.
+        let begin = self.client.batch_execute(BEGIN);
+        let first = self.client.query(&statement, params);
+        let (began, rows) = tokio::join!(biased; begin, first);
+        began.and(rows)
+    }
+
+    async fn copy<'r, R>(
+        &mut self,
+        sql: &Sql,
+        types: &[Type],
+        rows: R,
+    ) -> Result<(), tokio_postgres::Error>
+    where
+        R: Iterator<Item = Vec<&'r (dyn ToSql + Sync)>>,
+    {
+        let schema = &self.config.schema;
+        let statements = self.statements.as_mut().expect("may_copy was asked");
+        let statement = prepared(&self.client, statements, schema, sql).await?;
+        let sink = self.client.copy_in(&statement).await?;
+        let mut writer = pin!(BinaryCopyInWriter::new(sink, types));
+        for row in rows {
+            writer.as_mut().write(&row).await?;
+        }
+        writer.finish().await.map(drop)
+    }
+}
+
+async fn prepared(
+    client: &Client,
+    statements: &mut HashMap<&'static str, Statement>,
+    schema: &Schema,
+    sql: &Sql,
+) -> Result<Statement, tokio_postgres::Error> {
+    if let Some(statement) = sql.name.and_then(|name| statements.get(name)) {
+        return Ok(statement.clone());
+    }
+    let statement = client.prepare(&schema.render(&sql.text)).await?;
+    if let Some(name) = sql.name {
+        statements.insert(name, statement.clone());
+    }
+    Ok(statement)
 }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod lifecycle;
 mod live;
+mod many;
 mod migrations;
 mod plans;
 mod races;

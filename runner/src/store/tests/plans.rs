@@ -82,6 +82,7 @@ async fn hot_statements_have_their_golden_plans() {
     for (name, sql) in [
         ("finish_hold", sql!("finish_hold")),
         ("finish_final", sql!("finish_final")),
+        ("finish_take", sql!("finish_take")),
         ("finish_return", sql!("finish_return")),
         ("finish_close", sql!("finish_close")),
         ("finish_recorded", sql!("finish_recorded")),

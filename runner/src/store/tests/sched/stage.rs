@@ -161,7 +161,10 @@ impl Stage {
                 .application_name(&app)
                 .options("-c deadlock_timeout=100ms");
             apps.push(app);
-            stores.push(Store::connect(config).await.expect("connect"));
+            let store = Store::connect(config).await.expect("connect");
+            // Half of them copy their endings.
+            store.set_many(if n % 2 == 0 { 1 } else { usize::MAX });
+            stores.push(store);
         }
         let observer = Observer {
             client,
