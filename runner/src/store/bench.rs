@@ -67,17 +67,22 @@ impl Store {
         Ok(rows[0].get::<_, i64>("bytes").unsigned_abs())
     }
 
-    /// Makes the tables known to the planner and, where the account may, writes
-    /// a checkpoint, so that neither happens while the clock runs.
-    pub async fn bench_settle(&self) -> Result<(), StoreError> {
-        let settle = self.config().schema.render(&sql!("bench/settle").text);
-        let mut lease = self.lease(Role::Bulk, "vacuum").await?;
-        lease.batch(&settle).await?;
+    /// Writes a checkpoint, so that none is due while the clock runs. What comes after
+    /// it writes whole pages the first time that it touches one of before. An account
+    /// that may not measures without it.
+    pub async fn bench_checkpoint(&self) -> Result<(), StoreError> {
+        let mut lease = self.lease(Role::Bulk, "write a checkpoint").await?;
         match lease.batch(&sql!("bench/checkpoint").text).await {
-            // An account that may not write a checkpoint measures without it.
             Err(error) if error.is_transient() => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Makes the tables known to the planner.
+    pub async fn bench_settle(&self) -> Result<(), StoreError> {
+        let settle = self.config().schema.render(&sql!("bench/settle").text);
+        let mut lease = self.lease(Role::Bulk, "vacuum").await?;
+        lease.batch(&settle).await
     }
 
     /// Makes `n` waiting copies of `task` inside the server, in an hour's time

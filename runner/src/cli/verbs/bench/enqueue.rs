@@ -10,7 +10,6 @@ pub(super) async fn round(stage: &Stage<'_>) -> Result<Vec<Figure>, Problem> {
     let floor = floor::asked(stage).await?;
     let field = stage.field().await?;
     let n = u64::from(stage.args.tasks);
-    field.store.bench_settle().await?;
     let pushed = work::push(&field, n, |_| stage.task.clone()).await?;
     work::verify(&field.store, 0, n).await?;
     field.close().await?;

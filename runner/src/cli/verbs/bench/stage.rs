@@ -135,13 +135,14 @@ impl<'a> Stage<'a> {
         Ok(facts)
     }
 
-    /// A fresh schema.
+    /// A fresh schema, behind a checkpoint.
     pub(super) async fn field(&self) -> Result<Field<'_>, Problem> {
         let number = self.n_fields.get() + 1;
         self.n_fields.set(number);
         let database = self.schema(number)?;
         let store = Store::connect(database).await?;
         store.migrate().await?;
+        store.bench_checkpoint().await?;
         Ok(Field { stage: self, store })
     }
 

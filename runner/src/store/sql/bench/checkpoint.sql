@@ -1,2 +1,2 @@
--- Caller: Store::bench_settle. So that none is due while the clock runs.
+-- Caller: Store::bench_checkpoint. So that none is due while the clock runs.
 CHECKPOINT
