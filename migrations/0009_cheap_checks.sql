@@ -1,6 +1,7 @@
 -- The same rules, told so that they cost less. A counted repetition ({1,128})
 -- takes 15 us for a name of eleven letters, the two checks here less than one.
 -- Not validated: what is there has passed the same rule in its old words.
+-- New is that no time is beyond what programs can read and people can mean.
 
 ALTER TABLE {{schema}}.runnable_tasks
     DROP CONSTRAINT queue_name, DROP CONSTRAINT handler_name,
@@ -10,6 +11,12 @@ ALTER TABLE {{schema}}.scheduled_tasks
     DROP CONSTRAINT queue_name, DROP CONSTRAINT handler_name,
     ADD CONSTRAINT queue_name CHECK (queue !~ '[^A-Za-z0-9_.:-]' AND octet_length(queue) BETWEEN 1 AND 128) NOT VALID,
     ADD CONSTRAINT handler_name CHECK (handler !~ '[^A-Za-z0-9_.:-]' AND octet_length(handler) BETWEEN 1 AND 128) NOT VALID;
+
+ALTER TABLE {{schema}}.scheduled_tasks
+    DROP CONSTRAINT run_at_finite,
+    ADD CONSTRAINT run_at_sane CHECK (isfinite(run_at) AND run_at < '9000-01-01 00:00:00+00') NOT VALID;
+ALTER TABLE {{schema}}.claims
+    ADD CONSTRAINT expires_at_sane CHECK (isfinite(expires_at) AND expires_at < '9000-01-01 00:00:00+00') NOT VALID;
 
 CREATE OR REPLACE FUNCTION {{schema}}.check_task(handler text, args text, queue text, delay interval, run_at timestamptz, retries integer, key text)
 RETURNS void
@@ -36,6 +43,9 @@ BEGIN
     ELSIF NOT isfinite(run_at) THEN
         RAISE EXCEPTION 'run_at is infinite'
             USING ERRCODE = '22023', HINT = 'give a moment in time';
+    ELSIF delay > interval '100 years' OR run_at > now() + interval '100 years' THEN
+        RAISE EXCEPTION 'the task would not run for a century'
+            USING ERRCODE = '22023', HINT = 'give a delay or run_at within 100 years';
     ELSIF retries < -1 THEN
         RAISE EXCEPTION 'retries is %', retries
             USING ERRCODE = '22023', HINT = 'give 0 or more, -1 for ever, or leave it out for the handler''s policy';
@@ -110,4 +120,43 @@ BEGIN
     RETURN QUERY
         SELECT n.owner, n.owner <> n.id
         FROM (SELECT unnest(owner) AS owner, unnest(fresh) AS id) AS n;
+END $$;
+
+-- As before, but what is no object is refused in words.
+CREATE OR REPLACE FUNCTION {{schema}}.push_many(tasks json) RETURNS SETOF bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    stranger text;
+BEGIN
+    IF json_typeof(tasks) IS DISTINCT FROM 'array' THEN
+        RAISE EXCEPTION 'the tasks are not a JSON array'
+            USING ERRCODE = '22023', HINT = 'write [{"handler": "name", "args": {}}, ...]';
+    END IF;
+    IF EXISTS (SELECT FROM json_array_elements(tasks) AS t (task) WHERE json_typeof(t.task) <> 'object') THEN
+        RAISE EXCEPTION 'not every task is a JSON object'
+            USING ERRCODE = '22023', HINT = 'write [{"handler": "name", "args": {}}, ...]';
+    END IF;
+    SELECT f.name INTO stranger
+    FROM json_array_elements(tasks) AS t (task), json_object_keys(t.task) AS f (name)
+    WHERE f.name NOT IN ('handler', 'args', 'queue', 'priority', 'delay', 'run_at', 'retries', 'key') LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'a task has the unknown field %', quote_literal(stranger)
+            USING ERRCODE = '22023', HINT = 'known are handler, args, queue, priority, delay, run_at, retries, key';
+    END IF;
+    PERFORM {{schema}}.check_task(t.handler, coalesce(t.args::text, '{}'), coalesce(t.queue, 'default'), t.delay, t.run_at, t.retries, t.key)
+    FROM json_to_recordset(tasks)
+        AS t (handler text, args json, queue text, delay interval, run_at timestamptz, retries integer, key text);
+    RETURN QUERY
+        SELECT p.id
+        FROM (
+            SELECT array_agg(t.handler) AS handlers, array_agg(coalesce(t.args::text, '{}')) AS args,
+                   array_agg(coalesce(t.queue, 'default')) AS queues, array_agg(coalesce(t.priority, 0)) AS priorities,
+                   array_agg(t.delay) AS delays, array_agg(t.run_at) AS run_ats, array_agg(t.retries) AS retries,
+                   array_agg(t.key) AS keys, array_agg(NULL::bigint) AS parents
+            FROM json_to_recordset(tasks)
+                AS t (handler text, args json, queue text, priority integer, delay interval, run_at timestamptz, retries integer, key text)
+            HAVING count(*) > 0
+        ) AS a,
+        LATERAL {{schema}}.push_rows(a.handlers, a.args, a.queues, a.priorities, a.delays, a.run_ats, a.retries, a.keys, a.parents) AS p;
 END $$;

@@ -31,6 +31,7 @@ pub(crate) fn check(facts: &Facts) -> Vec<Violation> {
         fences(facts),
         counts(facts),
         unexplained(facts),
+        late(facts),
         seen,
     ]
     .concat()
@@ -52,6 +53,19 @@ fn lost(facts: &Facts) -> Vec<Violation> {
     let undone = undone.filter(|id| ends.contains_key(id) && !given_out_again(id));
     let undone = undone.map(|id| format!("task {id} was rolled back and has run"));
     broken("an acknowledged task ends", lost.chain(undone))
+}
+
+/// The lease of a dead runner, the pauses of who looks for it, and what the database
+/// itself was down for: several times what has been seen. In seconds.
+const TAKEN_BACK: f64 = 90.0;
+
+/// What a dead runner held is taken back soon, by the database's clock.
+fn late(facts: &Facts) -> Vec<Violation> {
+    let late = facts.rescues().into_iter().filter(|at| *at > TAKEN_BACK);
+    broken(
+        "tasks of the dead are taken back",
+        late.map(|at| format!("one was after {at:.0} s")),
+    )
 }
 
 /// Nothing is left where tasks wait or run.

@@ -73,7 +73,7 @@ const ENDS: &[(&str, &str, &str, &str)] = &[
         "exit",
         "{}",
         "exit",
-        "called exit with status 1; return a value or an error instead",
+        "called exit, for failure; return a value or an error instead",
     ),
     (
         "trap",

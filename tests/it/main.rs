@@ -17,6 +17,7 @@ mod grants;
 mod lifecycle;
 mod live;
 mod native;
+mod odd;
 mod outage;
 mod plugins;
 mod poolers;

@@ -47,6 +47,11 @@ pub(crate) fn read(
 /// Reads JSON text; says where it is wrong.
 pub(crate) fn parse(text: &str) -> Result<Value, Problem> {
     let value: Value = serde_json::from_str(text).map_err(|error| {
+        let error = error.to_string();
+        if error.starts_with("recursion limit") {
+            return Problem::usage("arguments are nested more than 127 levels deep")
+                .help("pass less structure, or the inner part as text");
+        }
         Problem::usage(format!("arguments are not JSON: {error}"))
             .help("write `name=value` pairs, an object '{\"name\": 1}', an array '[1]', @FILE, or - for standard input")
     })?;

@@ -128,17 +128,21 @@ fn printable(name: &str) -> String {
 fn look_at(path: &Path) -> Option<Seen> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() => Some(Seen::File(Stamp::of(&meta))),
-        Ok(meta) if meta.is_dir() => None,
         Ok(meta) => Some(Seen::Odd(format!("it is {}, not a file", kind_of(&meta)))),
-        // Gone since the name was read, or a link to nothing.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Gone since the name was read, unless the name is still there.
+            let link = fs::symlink_metadata(path).ok();
+            link.map(|_| Seen::Odd("it is a link to nothing".to_owned()))
+        }
         Err(error) => Some(Seen::Odd(format!("it cannot be looked at: {error}"))),
     }
 }
 
 fn kind_of(meta: &Metadata) -> &'static str {
     let kind = meta.file_type();
-    if kind.is_fifo() {
+    if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
         "a named pipe"
     } else if kind.is_socket() {
         "a socket"
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_and_dangling_links_are_not_seen_but_pipes_are_odd() {
+    fn what_is_called_a_plugin_and_is_no_file_is_odd() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = |name: &str| dir.path().join(name);
         fs::create_dir(path("dir.wasm")).expect("a directory");
@@ -197,12 +201,13 @@ mod tests {
         std::os::unix::fs::symlink("real.wasm", path("link.wasm")).expect("a link");
 
         let listing = scan(dir.path()).expect("a listing");
-        let names: Vec<&str> = listing.files.keys().map(String::as_str).collect();
-        assert_eq!(names, ["link.wasm", "real.wasm", "zero.wasm"]);
         assert_eq!(listing.files["link.wasm"], listing.files["real.wasm"]);
-        assert_eq!(
-            listing.files["zero.wasm"],
-            Seen::Odd("it is a device, not a file".into())
-        );
+        for (name, what) in [
+            ("dangling.wasm", "it is a link to nothing"),
+            ("dir.wasm", "it is a directory, not a file"),
+            ("zero.wasm", "it is a device, not a file"),
+        ] {
+            assert_eq!(listing.files[name], Seen::Odd(what.into()));
+        }
     }
 }

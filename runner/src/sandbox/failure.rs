@@ -51,9 +51,11 @@ fn kind_and_message(
         );
     }
     if let Some(I32Exit(code)) = error.downcast_ref() {
+        // WASI passes on whether it was a success, not the status.
+        let how = if *code == 0 { "success" } else { "failure" };
         return (
             ErrorKind::Exit,
-            format!("called exit with status {code}; return a value or an error instead"),
+            format!("called exit, for {how}; return a value or an error instead"),
         );
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {

@@ -238,7 +238,14 @@ fn explain(constraint: &str) -> (Option<&'static str>, Option<&'static str>) {
             Some("an idempotency key has no or more than 512 bytes"),
             Some("use a short key, for example a hash of a long one"),
         ),
-        "run_at_finite" => (Some("a task's time to run is infinite"), None),
+        "run_at_finite" | "run_at_sane" => (
+            Some("a task's time to run is infinite or too far away"),
+            Some("give a time within 100 years"),
+        ),
+        "expires_at_sane" => (
+            Some("a lease is infinite or too long"),
+            Some("give the time that the worker needs, for example interval '5 minutes'"),
+        ),
         _ => (None, None),
     }
 }

@@ -26,6 +26,7 @@ mod lanes;
 mod listen;
 mod live;
 mod maintain;
+mod moment;
 mod people;
 mod pooler;
 mod push;

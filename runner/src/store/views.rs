@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::connection::Role;
+use super::moment::Moment;
 use super::sql::{Sql, sql};
 use super::{Store, StoreError};
 use crate::task::{ClaimId, Name, Progress, RunnerId, State, TaskId};
@@ -132,9 +133,10 @@ pub struct TaskDetail {
 }
 
 fn raw_json<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    match serde_json::value::RawValue::from_string(text.to_owned()) {
-        Ok(raw) => serde::Serialize::serialize(&raw, serializer),
-        // Postgres takes some JSON that serde_json does not; then it is shown as text.
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(value) => serde::Serialize::serialize(&value, serializer),
+        // Postgres takes some JSON that programs cannot hold, 1e999999 or "\\ud800":
+        // it is shown as text.
         Err(_) => serializer.serialize_str(text),
     }
 }
@@ -349,7 +351,7 @@ fn task_row(row: &Row) -> Result<TaskRow, StoreError> {
         crashes: row.get("crashes"),
         retries: row.get("retries"),
         pushed_at: row.get("pushed_at"),
-        due_at: row.get("due_at"),
+        due_at: row.get::<_, Moment>("due_at").0,
         started_at: row.get("started_at"),
         finished_at: row.get("finished_at"),
         runner: row.get::<_, Option<i64>>("runner_id").map(RunnerId),

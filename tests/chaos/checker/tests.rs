@@ -157,3 +157,9 @@ fn attempts_and_crashes_need_their_reasons() {
     let rules = breaks(|facts| facts.seen.push("task 1 ran again".to_owned()));
     assert_eq!(rules, ["nothing changes after its end"]);
 }
+
+#[test]
+fn a_task_that_is_taken_back_too_late_shows() {
+    let rules = breaks(|facts| facts.tries[0].ended += 100.0);
+    assert_eq!(rules, ["tasks of the dead are taken back"]);
+}

@@ -11,7 +11,7 @@ use crate::cli::error::Problem;
 use crate::cli::output::{Cell, Rows};
 use crate::config::Config;
 use crate::setup::doctor::{self, Check, Status};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Check this machine and the database.
 #[derive(Debug, Args)]
@@ -113,12 +113,32 @@ async fn database_checks(context: &Context, config: &Config) -> Vec<Check> {
         format!("`{}` is up to date", config.schema),
         None,
     ));
-    checks.extend(
-        content_checks(&store)
-            .await
-            .unwrap_or_else(|problem| vec![check("schema", Status::Bad, problem.message, None)]),
-    );
+    for (name, seen) in [
+        ("migrations", migrations(&store).await),
+        ("runners", runners(&store).await),
+        ("queues", paused(&store).await),
+    ] {
+        checks.extend(seen.unwrap_or_else(|error| Some(unseen(name, error))));
+    }
     checks
+}
+
+/// What a lesser user may not look at is not wrong for that.
+fn unseen(name: &'static str, error: StoreError) -> Check {
+    let denied = matches!(error, StoreError::Denied { .. });
+    let problem = Problem::from(error);
+    Check {
+        name,
+        status: if denied { Status::Warn } else { Status::Bad },
+        detail: match denied {
+            true => format!("not looked at: {}", problem.message),
+            false => problem.message,
+        },
+        fix: match denied {
+            true => Some("ask as a viewer: `pgtq roles viewer ROLE`".to_owned()),
+            false => problem.help.first().cloned(),
+        },
+    }
 }
 
 /// Seconds since 1970 by this machine's clock.
@@ -127,9 +147,8 @@ fn now() -> f64 {
     now.unwrap_or_default().as_secs_f64()
 }
 
-/// What is in the database: drift, runners, tasks that nobody can run.
-async fn content_checks(store: &Store) -> Result<Vec<Check>, Problem> {
-    let mut checks = Vec::new();
+/// Whether the schema is what this program would make.
+async fn migrations(store: &Store) -> Result<Option<Check>, StoreError> {
     let drifted: Vec<String> = store
         .migration_status()
         .await?
@@ -137,7 +156,7 @@ async fn content_checks(store: &Store) -> Result<Vec<Check>, Problem> {
         .filter(|one| one.drifted)
         .map(|one| format!("{} {}", one.version, one.name))
         .collect();
-    checks.push(match drifted.is_empty() {
+    Ok(Some(match drifted.is_empty() {
         true => Check {
             name: "migrations",
             status: Status::Ok,
@@ -150,14 +169,17 @@ async fn content_checks(store: &Store) -> Result<Vec<Check>, Problem> {
             detail: format!("applied with another text: {}", drifted.join(", ")),
             fix: Some("compare with `pgtq migrate --sql` on an empty database".to_owned()),
         },
-    });
+    }))
+}
+
+async fn runners(store: &Store) -> Result<Option<Check>, StoreError> {
     let runners = store.runners().await?;
     let lost = runners
         .iter()
         .filter(|runner| runner.state == "lost")
         .count();
     let live = runners.len() - lost;
-    checks.push(Check {
+    Ok(Some(Check {
         name: "runners",
         status: if live == 0 || lost > 0 {
             Status::Warn
@@ -166,7 +188,11 @@ async fn content_checks(store: &Store) -> Result<Vec<Check>, Problem> {
         },
         detail: format!("{live} alive, {lost} lost"),
         fix: (live == 0).then(|| "start one with `pgtq run`".to_owned()),
-    });
+    }))
+}
+
+/// Queues that nobody works on because somebody said so.
+async fn paused(store: &Store) -> Result<Option<Check>, StoreError> {
     let paused: Vec<String> = store
         .queues()
         .await?
@@ -174,13 +200,10 @@ async fn content_checks(store: &Store) -> Result<Vec<Check>, Problem> {
         .filter(|queue| queue.paused_at.is_some())
         .map(|queue| queue.queue)
         .collect();
-    if let Some(first) = paused.first() {
-        checks.push(Check {
-            name: "queues",
-            status: Status::Warn,
-            detail: format!("paused: {}", paused.join(", ")),
-            fix: Some(format!("pgtq resume {first}")),
-        });
-    }
-    Ok(checks)
+    Ok(paused.first().map(|first| Check {
+        name: "queues",
+        status: Status::Warn,
+        detail: format!("paused: {}", paused.join(", ")),
+        fix: Some(format!("pgtq resume {first}")),
+    }))
 }

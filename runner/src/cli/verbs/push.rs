@@ -11,7 +11,7 @@ use crate::cli::error::{Exit, Problem};
 use crate::cli::output::Cell;
 use crate::cli::{arguments, batch, database, known, progress, text, verbs};
 use crate::config::values;
-use crate::store::{Pushed, Store, TaskDetail};
+use crate::store::{Pushed, Store, StoreError, TaskDetail};
 use crate::task::{Name, NewTask, Retries, State, TaskId};
 
 /// Add a task.
@@ -151,6 +151,9 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
     if args.count > 1 {
         return many(context, &store, &task, args.count).await;
     }
+    if args.wait.is_some() {
+        may_look(&store).await?;
+    }
     let mut pushed = one(&store, &task).await?;
     if pushed.existed {
         match args.on_conflict {
@@ -175,6 +178,17 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
             told(context, &task, pushed);
             Ok(())
         }
+    }
+}
+
+/// Who may push need not be able to see how it ends: that is told while nothing is pushed.
+async fn may_look(store: &Store) -> Result<(), Problem> {
+    match store.task(TaskId(0)).await {
+        Err(StoreError::Denied { message, .. }) => Err(Problem::usage(format!(
+            "this user may push and not see how tasks end ({message}); nothing was pushed"
+        ))
+        .help("push without --wait, or have an admin make it a viewer: `pgtq roles viewer ROLE`")),
+        seen => Ok(seen.map(drop)?),
     }
 }
 
