@@ -38,6 +38,7 @@ pub(crate) fn settings(config: &Config, slots: u32) -> Result<SandboxConfig, Pro
             true => Allocator::Pooling,
             false => Allocator::OnDemand,
         },
+        zero_stacks: run.zero_stacks,
         slots,
         defaults: config.limits.clone(),
         cap: config.caps.clone(),

@@ -83,6 +83,8 @@ pub struct RunSettings {
     pub cache: Option<PathBuf>,
     /// `true` is one pool for all instances.
     pub pooling: bool,
+    /// Whether pooled stacks are cleared between attempts.
+    pub zero_stacks: bool,
     /// Bytes of the largest plugin file.
     pub max_file: u64,
     /// Time for compiling one plugin.
@@ -231,6 +233,7 @@ impl Config {
                 dir => Some(PathBuf::from(dir)),
             },
             pooling: at.text("plugins.allocator") == "pooling",
+            zero_stacks: at.read("plugins.zero_stacks", values::flag)?,
             max_file: at.read("plugins.max_file", values::size)?,
             compile_timeout: at.read("plugins.compile_timeout", values::duration)?,
             compile_memory: at.read("plugins.compile_memory", values::size)?,

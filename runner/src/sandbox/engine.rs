@@ -28,8 +28,8 @@ const FIBER_STACK: usize = 2 << 20;
 /// `PAGEMAP_SCAN`: without it all of it is cleared every time, which costs
 /// more than it saves.
 const KEEP_RESIDENT: usize = 2 << 20;
-/// Stack that is cleared by hand instead of given back: more than most calls
-/// touch. Guests get zeroed stacks either way.
+/// Stack that is cleared by hand instead of given back, if stacks are cleared: more
+/// than most calls touch. Mapped afresh they need no clearing.
 const KEEP_STACK: usize = 32 << 10;
 /// Memory is given back as soon as its attempt ends. A larger batch keeps that of
 /// so many attempts until it is full, which may be never: gigabytes of an idle
@@ -49,7 +49,6 @@ fn common() -> Config {
         .operator_cost(cost)
         .max_wasm_stack(WASM_STACK)
         .async_stack_size(FIBER_STACK)
-        .async_stack_zeroing(true)
         .concurrency_support(false)
         .gc_support(false)
         .wasm_gc(false)
@@ -101,7 +100,9 @@ pub(super) fn running(config: &SandboxConfig) -> Result<Engine, SandboxError> {
 
 fn pooling(config: &SandboxConfig, scan: Enabled) -> wasmtime::Result<Engine> {
     let mut engine = common();
-    engine.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config, scan)));
+    engine
+        .async_stack_zeroing(config.zero_stacks)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config, scan)));
     Engine::new(&engine)
 }
 

@@ -241,7 +241,7 @@ async fn a_handler_can_move_from_one_file_to_another() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_plugin_file_is_left_alone_and_never_blocks() {
+async fn what_is_not_a_plugin_file_is_refused_or_left_alone_and_never_blocks() {
     let bench = Bench::start(
         &[(".a.wasm", V1), ("a.wasm~", V1), ("a.wasm.tmp", V1)],
         options(),
@@ -254,9 +254,20 @@ async fn what_is_not_a_plugin_file_is_left_alone_and_never_blocks() {
     bench.wait_live("good.wasm", V1).await;
     bench.wait_refused("pipe.wasm", "a named pipe").await;
     bench.wait_refused("zero.wasm", "a device").await;
+    bench.wait_refused("dir.wasm", "a directory").await;
+    bench
+        .wait_refused("dangling.wasm", "a link to nothing")
+        .await;
     let snapshot = bench.registry.snapshot();
     let files: Vec<&str> = snapshot.plugins.iter().map(|p| p.file.as_str()).collect();
-    assert_eq!(files, ["good.wasm", "pipe.wasm", "zero.wasm"]);
+    let all = [
+        "dangling.wasm",
+        "dir.wasm",
+        "good.wasm",
+        "pipe.wasm",
+        "zero.wasm",
+    ];
+    assert_eq!(files, all);
 }
 
 /// As Kubernetes mounts files: the names are links into a hidden link.
