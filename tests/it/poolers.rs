@@ -1,6 +1,6 @@
 //! Through PgBouncer in transaction mode, where each transaction may be another session.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pgtq::store::{DatabaseConfig, Store};
 use pgtq::task::{Attempt, HandlerFuture, Outcome, Report, SqlGrant};
@@ -10,6 +10,8 @@ use tokio::runtime::Runtime;
 use crate::native::{Engine, book, leaf, n_rows, registry, role};
 use crate::scene::start;
 use crate::tasks::{assert_completed_once, database, push, wait_for_ended};
+
+mod tls;
 
 struct Scene {
     pooler: Pooler,
@@ -21,13 +23,16 @@ struct Scene {
 impl Scene {
     /// `None` where there is no pooler.
     fn new() -> Option<Self> {
+        // Few, so that everybody meets everybody's sessions.
+        Scene::with(|dir, users| Pooler::start(dir, users, 4))
+    }
+
+    fn with(pooler: impl FnOnce(&Path, &[&str]) -> Option<Pooler>) -> Option<Self> {
         let (database, sql) = database();
         let dir = PathBuf::from(sql.row("SELECT current_setting('unix_socket_directories')"));
         let role = role(&sql);
-        // Few, so that everybody meets everybody's sessions.
-        let pooler = Pooler::start(&dir, &["pgtq", &role], 4)?;
         Some(Scene {
-            pooler,
+            pooler: pooler(&dir, &["pgtq", &role])?,
             database,
             sql,
             role,

@@ -6,6 +6,7 @@
 //! it outlives the test process, however that ends. Does not: mock, or sleep a
 //! fixed time; [`wait_until`] waits for the state itself.
 
+mod certificates;
 mod database;
 mod http_page;
 mod http_server;
@@ -20,6 +21,7 @@ mod smtp_server;
 mod sql;
 mod wait;
 
+pub use certificates::{Authority, Identity};
 pub use database::Database;
 pub use http_page::http_page;
 pub use http_server::{HttpAnswer, HttpRequest, HttpServer};

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::{Sql, wait_until};
+use crate::{Identity, wait_until};
 
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
 
@@ -27,6 +27,25 @@ impl Pooler {
     /// with so many connections to the server for each. `None`, and a line that says
     /// so, where there is no pgbouncer and none may be installed. Blocks.
     pub fn start(socket_dir: &Path, users: &[&str], n_connections: u32) -> Option<Self> {
+        Self::start_as(None, socket_dir, users, n_connections)
+    }
+
+    /// As [`Pooler::start`]; takes no client without TLS, and is `identity` for them.
+    pub fn start_with_tls(
+        identity: &Identity,
+        socket_dir: &Path,
+        users: &[&str],
+        n_connections: u32,
+    ) -> Option<Self> {
+        Self::start_as(Some(identity), socket_dir, users, n_connections)
+    }
+
+    fn start_as(
+        identity: Option<&Identity>,
+        socket_dir: &Path,
+        users: &[&str],
+        n_connections: u32,
+    ) -> Option<Self> {
         if !installed() {
             eprintln!(
                 "SKIPPED: no pgbouncer here, and only root may install it (apt-get install pgbouncer)"
@@ -45,19 +64,29 @@ impl Pooler {
             .iter()
             .map(|user| format!("\"{user}\" \"\"\n"))
             .collect();
-        let settings = format!(
+        let mut settings = format!(
             "[databases]\n* = host={} port=5432\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {}\npool_mode = transaction\ndefault_pool_size = {n_connections}\nmax_client_conn = 300\n",
             socket_dir.display(),
             dir.path().join("users").display()
         );
+        if let Some(identity) = identity {
+            let (certificate, key) = identity.write(dir.path());
+            settings.push_str(&format!(
+                "client_tls_sslmode = require\nclient_tls_cert_file = {}\nclient_tls_key_file = {}\n",
+                certificate.display(),
+                key.display()
+            ));
+        }
+        for (name, text) in [("users", &list), ("pgbouncer.ini", &settings)] {
+            fs::write(dir.path().join(name), text).expect("a file is written");
+        }
         // It does not run as root, and the socket is its owner's alone.
         let owner = socket_dir.metadata().expect("the server is there");
-        for (name, text) in [("users", &list), ("pgbouncer.ini", &settings)] {
-            let file = dir.path().join(name);
-            fs::write(&file, text).expect("a file is written");
-            chown(&file, Some(owner.uid()), Some(owner.gid())).expect("this is ours to give");
+        let files = dir.path().read_dir().expect("the directory is there");
+        let files = files.map(|file| file.expect("and can be read").path());
+        for path in files.chain([dir.path().to_owned()]) {
+            chown(path, Some(owner.uid()), Some(owner.gid())).expect("this is ours to give");
         }
-        chown(dir.path(), Some(owner.uid()), Some(owner.gid())).expect("this is ours to give");
         let mut command = Command::new(PROGRAM);
         command
             .arg("-q")
@@ -75,17 +104,27 @@ impl Pooler {
             _dir: dir,
         };
         wait_until("the pooler answers", || {
-            Sql::try_connect(&pooler.url("postgres")).is_ok()
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
         Some(pooler)
     }
 
     /// The address of a database behind it, for the user `pgtq`.
     pub fn url(&self, database: &str) -> String {
+        self.url_at("127.0.0.1", database, "sslmode=disable")
+    }
+
+    /// The same by another name of this machine, with these parameters.
+    pub fn url_at(&self, host: &str, database: &str, parameters: &str) -> String {
         format!(
-            "postgresql://pgtq@127.0.0.1:{}/{database}?sslmode=disable",
+            "postgresql://pgtq@{host}:{}/{database}?{parameters}",
             self.port
         )
+    }
+
+    /// Its port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 }
 
