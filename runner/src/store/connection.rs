@@ -324,7 +324,8 @@ async fn dial_raw(
             config.unsure.store(false, Ordering::Relaxed);
             Ok(pair)
         }
-        Ok(Err(error)) => Err(classify_connect(config.place(), &error)),
+        Ok(Err(error)) => Err(super::tls::explain(&error, config)
+            .unwrap_or_else(|| classify_connect(config.place(), &error))),
         Err(_) => Err(StoreError::Unreachable {
             place: config.place(),
             message: format!("no answer within {all:?}"),

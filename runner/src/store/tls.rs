@@ -1,6 +1,6 @@
 //! TLS for the connection: libpq's modes in terms of rustls.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -15,11 +15,16 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{DatabaseConfig, StoreError, TlsMode};
 
+mod words;
+
+pub(super) use words::explain;
+
 /// The connector for `config`, the same for every connection.
 pub(super) fn connector(config: &DatabaseConfig) -> Result<MakeRustlsConnect, StoreError> {
-    let refuse = |message: String| StoreError::Auth {
+    let refuse = |message: String| StoreError::Unreachable {
         place: config.place(),
         message,
+        hint: Some("sslrootcert=FILE names a file of authorities' certificates in PEM form"),
     };
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -134,20 +139,22 @@ const SYSTEM_ROOTS: [&str; 4] = [
     "/etc/ssl/ca-bundle.pem",
 ];
 
-fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
-    let from_variable = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
-    let path = file
-        .map(Path::to_owned)
+/// The file that lists whom to trust.
+fn list(file: Option<&Path>) -> Result<PathBuf, String> {
+    let from_variable = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    file.map(Path::to_owned)
         .or(from_variable)
         .or_else(|| {
             SYSTEM_ROOTS
                 .iter()
                 .map(Into::into)
-                .find(|p: &std::path::PathBuf| p.exists())
+                .find(|p: &PathBuf| p.exists())
         })
-        .ok_or(
-            "this machine has no list of certificate authorities: give one with sslrootcert=FILE",
-        )?;
+        .ok_or_else(|| "this machine has no list of certificate authorities".to_owned())
+}
+
+fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
+    let path = list(file)?;
     let name = path.display();
     let mut store = RootCertStore::empty();
     let certificates = CertificateDer::pem_file_iter(&path)
@@ -159,7 +166,7 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
         store.add(certificate).ok();
     }
     if store.is_empty() {
-        return Err(format!("{name} holds no certificate authority"));
+        return Err(format!("{name} holds no certificate of an authority"));
     }
     Ok(store)
 }

@@ -1,4 +1,4 @@
-//! What people see: help, errors, arguments, filters, output. No database.
+//! What people see: help, errors, arguments, filters, output. No Postgres.
 
 mod argument_forms;
 pub(super) mod arguments;
@@ -6,3 +6,4 @@ mod errors;
 mod filters;
 mod help;
 mod output;
+mod tls;
