@@ -46,6 +46,15 @@ impl Authority {
         self.dir.path().join("root.pem")
     }
 
+    /// Its own certificate for a server, as `openssl req -x509` makes it: signed by
+    /// itself, with no name but the common one.
+    pub fn itself(&self) -> Identity {
+        Identity {
+            certificate: fs::read_to_string(self.file()).expect("it was written"),
+            key: self.issuer.key().serialize_pem(),
+        }
+    }
+
     /// A certificate for a server of these names.
     pub fn identity(&self, names: &[&str]) -> Identity {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();

@@ -4,23 +4,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{DatabaseConfig, StoreError, TlsMode};
 
+use self::verifier::{Checks, Known, Verifier};
+
+mod verifier;
 mod words;
 
 pub(super) use words::explain;
 
 /// The connector for `config`, the same for every connection.
 pub(super) fn connector(config: &DatabaseConfig) -> Result<MakeRustlsConnect, StoreError> {
+    client(config).map(MakeRustlsConnect::new)
+}
+
+fn client(config: &DatabaseConfig) -> Result<ClientConfig, StoreError> {
     let refuse = |message: String| StoreError::Unreachable {
         place: config.place(),
         message,
@@ -35,100 +39,29 @@ pub(super) fn connector(config: &DatabaseConfig) -> Result<MakeRustlsConnect, St
         TlsMode::VerifyCa => Checks::Authority,
         TlsMode::VerifyFull => Checks::AuthorityAndName,
     };
-    let inner = match checks {
+    let known = match checks {
         Checks::Nothing => None,
         _ => {
-            let roots = roots(config.tls_root.as_deref()).map_err(refuse)?;
-            let verifier =
+            let (roots, listed) = roots(config.tls_root.as_deref()).map_err(refuse)?;
+            let authorities =
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
                     .build()
                     .map_err(|error| refuse(error.to_string()))?;
-            Some(verifier)
+            Some(Known {
+                authorities,
+                listed,
+            })
         }
     };
     let verifier = Verifier {
         provider,
-        inner,
+        known,
         checks,
     };
-    Ok(MakeRustlsConnect::new(
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth(),
-    ))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Checks {
-    Nothing,
-    Authority,
-    AuthorityAndName,
-}
-
-/// Checks as much of the server's certificate as the mode asks for; the
-/// handshake's signature always.
-#[derive(Debug)]
-struct Verifier {
-    provider: Arc<CryptoProvider>,
-    inner: Option<Arc<WebPkiServerVerifier>>,
-    checks: Checks,
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let Some(inner) = &self.inner else {
-            return Ok(ServerCertVerified::assertion());
-        };
-        // The chain is checked before the name, so a wrong name means a good chain.
-        match inner.verify_server_cert(end_entity, intermediates, server_name, ocsp, now) {
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if self.checks == Checks::Authority => Ok(ServerCertVerified::assertion()),
-            other => other,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
+    Ok(builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
 }
 
 /// Where the usual systems keep their authorities in one file.
@@ -153,20 +86,24 @@ fn list(file: Option<&Path>) -> Result<PathBuf, String> {
         .ok_or_else(|| "this machine has no list of certificate authorities".to_owned())
 }
 
-fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
+fn roots(file: Option<&Path>) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), String> {
     let path = list(file)?;
     let name = path.display();
-    let mut store = RootCertStore::empty();
+    let (mut store, mut listed) = (RootCertStore::empty(), Vec::new());
     let certificates = CertificateDer::pem_file_iter(&path)
         .map_err(|error| format!("read the authorities in {name}: {error}"))?;
     for certificate in certificates {
         let certificate =
             certificate.map_err(|error| format!("read the authorities in {name}: {error}"))?;
         // System lists hold a few that rustls does not take; the rest still counts.
-        store.add(certificate).ok();
+        store.add(certificate.clone()).ok();
+        listed.push(certificate);
     }
     if store.is_empty() {
         return Err(format!("{name} holds no certificate of an authority"));
     }
-    Ok(store)
+    Ok((store, listed))
 }
+
+#[cfg(test)]
+mod tests;

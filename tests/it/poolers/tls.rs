@@ -2,7 +2,7 @@
 
 use pgtq::store::{DatabaseConfig, Store};
 use pgtq::task::{Name, NewTask};
-use pgtq_tests::{Authority, Finished, Pooler, cli};
+use pgtq_tests::{Authority, Finished, Identity, Pooler, cli};
 use tokio::runtime::Runtime;
 
 use super::{Scene, plain};
@@ -19,7 +19,11 @@ impl TlsScene {
     fn new() -> Option<Self> {
         let authority = Authority::new("the tests' authority");
         let identity = authority.identity(&["localhost"]);
-        let scene = Scene::with(|dir, users| Pooler::start_with_tls(&identity, dir, users, 4))?;
+        Self::with(authority, &identity)
+    }
+
+    fn with(authority: Authority, identity: &Identity) -> Option<Self> {
+        let scene = Scene::with(|dir, users| Pooler::start_with_tls(identity, dir, users, 4))?;
         Some(TlsScene { scene, authority })
     }
 
@@ -99,4 +103,23 @@ fn a_pooler_is_refused_in_words_by_its_name_and_by_its_authority() {
     }
     let plain = scene.url("localhost", "sslmode=disable");
     insta::assert_snapshot!("no_tls_asked_for", said(&scene, &plain));
+}
+
+#[test]
+fn a_pooler_whose_certificate_signed_itself_is_taken_if_that_is_listed() {
+    let authority = Authority::new("localhost");
+    let identity = authority.itself();
+    let Some(scene) = TlsScene::with(authority, &identity) else {
+        return;
+    };
+    let url = scene.url_knowing(&scene.authority, "localhost", "verify-full");
+    cli(&url, &["tasks"], "").success();
+    let other_name = scene.url_knowing(&scene.authority, "127.0.0.1", "verify-full");
+    insta::assert_snapshot!("other_name", said(&scene, &other_name));
+    let url = scene.url_knowing(&scene.authority, "127.0.0.1", "verify-ca");
+    cli(&url, &["tasks"], "").success();
+    let twin = Authority::new("localhost");
+    let untrusted = scene.url_knowing(&twin, "localhost", "verify-ca");
+    let said = said(&scene, &untrusted).replace(&*twin.file().to_string_lossy(), "FILE");
+    insta::assert_snapshot!("untrusted", said);
 }

@@ -129,14 +129,14 @@ fn at(time: UnixTime) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
 }
 
-/// `names` come as `DnsName("a")` and `IpAddress(::1)`.
+/// `names` come as `DnsName("a")` and `IpAddress(::1)`, a common name as it is.
 fn for_others(wanted: &ServerName<'_>, names: &[String]) -> String {
     let wanted = wanted.to_str();
     let names: Vec<&str> = names
         .iter()
         .map(|name| {
-            name.trim_start_matches(|c| c != '(')
-                .trim_matches(['(', ')', '"'])
+            name.split_once('(')
+                .map_or(&**name, |(_, name)| name.trim_matches([')', '"']))
         })
         .collect();
     match names.is_empty() {
