@@ -106,6 +106,7 @@ impl Engine {
                 name: None,
                 slots: 8,
             }],
+            poll_only: !store.config().can_listen(),
             ..EngineConfig::default()
         };
         let shutdown = Shutdown::new();

@@ -11,6 +11,7 @@ use crate::native::{Engine, book, leaf, n_rows, registry, role};
 use crate::scene::start;
 use crate::tasks::{assert_completed_once, database, push, wait_for_ended};
 
+mod stopped;
 mod tls;
 
 struct Scene {

@@ -15,6 +15,7 @@ mod migrate;
 mod attempt;
 mod beat;
 mod bench;
+mod cancel;
 mod claim;
 mod claims;
 mod columns;

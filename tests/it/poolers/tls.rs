@@ -9,14 +9,14 @@ use super::{Scene, plain};
 use crate::native::{Engine, book, leaf, n_rows, registry};
 use crate::tasks::{assert_completed_once, wait_for_ended};
 
-struct TlsScene {
-    scene: Scene,
-    authority: Authority,
+pub(super) struct TlsScene {
+    pub(super) scene: Scene,
+    pub(super) authority: Authority,
 }
 
 impl TlsScene {
     /// The pooler is `localhost`, signed by an authority of the test's own.
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         let authority = Authority::new("the tests' authority");
         let identity = authority.identity(&["localhost"]);
         Self::with(authority, &identity)
@@ -32,7 +32,7 @@ impl TlsScene {
         self.scene.pooler.url_at(host, &database, parameters)
     }
 
-    fn url_knowing(&self, authority: &Authority, host: &str, mode: &str) -> String {
+    pub(super) fn url_knowing(&self, authority: &Authority, host: &str, mode: &str) -> String {
         let file = authority.file();
         let parameters = format!("sslmode={mode}&sslrootcert={}", file.display());
         self.url(host, &parameters)

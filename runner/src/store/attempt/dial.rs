@@ -5,27 +5,25 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
 use tokio_postgres::config::Host;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{CancelToken, Client};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::budget::{Budget, Metered};
+use super::stop::Stopper;
 use super::trouble::{is_outage, text};
 use crate::store::DatabaseConfig;
+use crate::store::cancel::CancelRequest;
 use crate::task::{Problem, SqlGrant};
 
 /// Bytes that logging in may take, and any answer to a statement of our own.
 pub(super) const OWN_BYTES: u64 = 1 << 20;
-
-/// How long a request to stop a statement may take.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where handlers' connections go: the runner's database, as somebody else.
 #[derive(Clone)]
@@ -38,15 +36,8 @@ pub(super) struct Dialer {
 pub(super) struct Line {
     pub(super) client: Client,
     pub(super) budget: Arc<Budget>,
-    pub(super) driver: AbortHandle,
-    pub(super) canceller: Canceller,
-}
-
-/// Asks the server to stop the statement of one connection.
-pub(super) struct Canceller {
-    dialer: Dialer,
-    place: usize,
-    token: CancelToken,
+    pub(super) driver: JoinHandle<()>,
+    pub(super) stopper: Stopper,
 }
 
 impl Dialer {
@@ -111,15 +102,16 @@ impl Dialer {
             // reports the error.
             while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
         });
+        let request = CancelRequest::of(&client, config).await;
         let line = Line {
-            canceller: Canceller {
+            stopper: Stopper {
                 dialer: self.clone(),
                 place,
-                token: client.cancel_token(),
+                request: request.map_err(|error| unreachable(self, &text(&error)))?,
             },
             client,
             budget,
-            driver: driver.abort_handle(),
+            driver,
         };
         if must_take_writes {
             let rows = line
@@ -144,7 +136,7 @@ impl Dialer {
         config.get_hosts().len().max(config.get_hostaddrs().len())
     }
 
-    async fn dial(&self, place: usize, budget: Arc<Budget>) -> std::io::Result<Metered> {
+    pub(super) async fn dial(&self, place: usize, budget: Arc<Budget>) -> std::io::Result<Metered> {
         let config = &self.config.postgres;
         let ports = config.get_ports();
         let port = ports.get(place).or(ports.first()).copied().unwrap_or(5432);
@@ -165,7 +157,7 @@ impl Dialer {
         Ok(Metered::new(stream, budget))
     }
 
-    fn tls_for(
+    pub(super) fn tls_for(
         &self,
         place: usize,
     ) -> Result<<MakeRustlsConnect as MakeTlsConnect<Metered>>::TlsConnect, Problem> {
@@ -198,20 +190,6 @@ impl Dialer {
             "unavailable",
             format!("the database does not let the role {role} log in: {why}; {advice}"),
         )
-    }
-}
-
-impl Canceller {
-    /// Best effort. The server may have finished meanwhile.
-    pub(super) async fn cancel(self) {
-        let request = async {
-            let budget = Arc::new(Budget::default());
-            budget.allow(OWN_BYTES);
-            let stream = self.dialer.dial(self.place, budget).await.ok()?;
-            let tls = self.dialer.tls_for(self.place).ok()?;
-            self.token.cancel_query_raw(stream, tls).await.ok()
-        };
-        let _ = tokio::time::timeout(CANCEL_PATIENCE, request).await;
     }
 }
 

@@ -31,6 +31,7 @@ mod pool;
 mod saved;
 mod session;
 mod statement;
+mod stop;
 mod times;
 mod trouble;
 mod work;

@@ -32,7 +32,8 @@ const AROUND_BYTES: u64 = 64 << 10;
 /// change of the role's rights is seen.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// A connection. Dropping it ends it, and a statement under way with it.
+/// A connection. Dropping it ends it, and stops a statement under way before; its
+/// permit is free when both have ended.
 pub(super) struct Session {
     line: Option<Line>,
     prepared: HashMap<String, Statement>,
@@ -238,17 +239,17 @@ pub(super) fn typed<'a>(
 impl Drop for Session {
     fn drop(&mut self) {
         let Some(line) = self.line.take() else { return };
-        // The server notices that we are gone only when it next writes: a
-        // statement that sleeps, or computes, has to be told.
-        line.driver.abort();
-        if self.busy
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let permit = self.permit.take();
-            runtime.spawn(async move {
-                line.canceller.cancel().await;
-                drop(permit);
-            });
+        match tokio::runtime::Handle::try_current() {
+            // The server notices that we are gone only when it next writes: a
+            // statement that sleeps, or computes, has to be told.
+            Ok(runtime) if self.busy => {
+                let permit = self.permit.take();
+                runtime.spawn(async move {
+                    line.stop().await;
+                    drop(permit);
+                });
+            }
+            _ => line.driver.abort(),
         }
     }
 }

@@ -6,4 +6,5 @@ mod nested;
 mod saved;
 mod scene;
 mod secrets;
+mod stopped;
 mod values;
