@@ -235,6 +235,22 @@ async fn claim_ids_that_went_back_with_a_primary_are_not_given_out_twice() {
 }
 
 #[test]
+fn a_first_host_that_never_answers_keeps_nobody_from_the_second() {
+    let (_database, sql) = database();
+    let dir = sql.row("SELECT current_setting('unix_socket_directories')");
+    let name = sql.row("SELECT current_database()");
+    let proxy = Proxy::start(&dir);
+    proxy.set_hole(true);
+    let url = format!(
+        "postgresql:///{name}?host=127.0.0.1,{dir}&port={},5432&user=pgtq&sslmode=disable",
+        proxy.port()
+    );
+    let config = DatabaseConfig::parse(&url).expect("an address");
+    let runtime = Runtime::new().expect("a runtime starts");
+    runtime.block_on(Store::connect(config)).expect("connect");
+}
+
+#[test]
 fn a_host_that_takes_connections_and_never_answers_is_passed_by() {
     const N: usize = 200;
     let runtime = Runtime::new().expect("a runtime starts");

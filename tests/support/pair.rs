@@ -109,7 +109,13 @@ fn directory() -> TempDir {
 }
 
 fn keep(dir: &Path) -> PrivatePostgres {
-    PrivatePostgres::start(&Options::keep(dir), &|line| eprintln!("{line}"))
+    let options = Options {
+        // Servers die here, and the machine does not: what was written stays.
+        durable: false,
+        settings: vec![("synchronous_commit".to_owned(), "on".to_owned())],
+        ..Options::keep(dir)
+    };
+    PrivatePostgres::start(&options, &|line| eprintln!("{line}"))
         .unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
@@ -16,6 +16,7 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use self::address::{IGNORED, split_pairs, split_url};
 
 mod address;
+mod hosts;
 
 /// The schema that pgtq lives in: `[a-z_][a-z0-9_]{0,47}`, not `pg_*`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -55,9 +56,10 @@ pub struct DatabaseConfig {
     pub listen: Option<Box<DatabaseConfig>>,
     /// How long one attempt to connect may take, per host.
     pub connect_timeout: Duration,
-    /// The last attempt to connect has not succeeded: the next one takes the hosts
-    /// in another order, because it may be cut short while the first one hangs.
-    pub(super) unsure: Arc<AtomicBool>,
+    /// The place of the host that the next attempt to connect begins with, and all who
+    /// have a copy of this: the one that answered last, or the one behind that which is
+    /// being tried, because who waits for one that hangs may go away.
+    first: Arc<AtomicUsize>,
 }
 
 /// Why a text does not say where a database is. Never holds the password.
@@ -184,15 +186,6 @@ impl DatabaseConfig {
         }
     }
 
-    /// How long each host gets. Of several one may hang, and the heartbeat has to
-    /// get to the others while its lease holds.
-    pub(super) fn time_per_host(&self) -> Duration {
-        match self.postgres.get_hosts().len() {
-            0 | 1 => self.connect_timeout,
-            _ => self.connect_timeout.min(Duration::from_secs(2)),
-        }
-    }
-
     /// Whether notifications can be heard: without a pooler, or past it.
     pub fn can_listen(&self) -> bool {
         !self.poll_only || self.listen.is_some()
@@ -228,7 +221,7 @@ impl DatabaseConfig {
             pooler_is_known: false,
             listen: None,
             connect_timeout: Duration::from_secs(10),
-            unsure: Arc::default(),
+            first: Arc::default(),
         }
     }
 
@@ -301,11 +294,15 @@ impl DatabaseConfig {
             #[cfg(not(unix))]
             self.postgres.host("localhost");
         }
+        let (n_hosts, n_ports) = (self.n_places(), self.postgres.get_ports().len());
+        if n_ports > 1 && n_ports != n_hosts {
+            return Err(wrong(format!("{n_ports} ports for {n_hosts} hosts")));
+        }
         if self.postgres.get_user().is_none() {
             let user = std::env::var("USER").unwrap_or_else(|_| "postgres".to_owned());
             self.postgres.user(user);
         }
-        if self.postgres.get_hosts().len() > 1 {
+        if n_hosts > 1 {
             self.postgres
                 .target_session_attrs(TargetSessionAttrs::ReadWrite);
         }

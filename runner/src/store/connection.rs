@@ -17,16 +17,15 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
-use tokio_postgres::config::LoadBalanceHosts;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::attempt::Pools;
 use super::claims::LiveClaims;
+use super::dial::{dial, dial_raw, is_pooled};
 use super::error::{classify, classify_connect};
 use super::finish_many::MANY;
-use super::pooler;
 use super::session::{Lease, Session};
 use super::sql::{Sql, sql};
 use super::ticket::Ticket;
@@ -297,61 +296,6 @@ impl Store {
         Ok(client)
     }
 }
-
-async fn dial(config: &DatabaseConfig, tls: &MakeRustlsConnect) -> Result<Client, StoreError> {
-    let (client, connection) = dial_raw(config, tls).await?;
-    tokio::spawn(async move {
-        // The statement under way reports the error.
-        connection.await.ok();
-    });
-    Ok(client)
-}
-
-async fn dial_raw(
-    config: &DatabaseConfig,
-    tls: &MakeRustlsConnect,
-) -> Result<(Client, Connection), StoreError> {
-    let n_hosts = u32::try_from(config.postgres.get_hosts().len().max(1)).unwrap_or(1);
-    let (each, all) = (config.time_per_host(), config.time_per_host() * n_hosts);
-    let mut postgres = config.postgres.clone();
-    postgres.connect_timeout(each);
-    // Noted before and not after: whoever waits for this may go away.
-    if config.unsure.swap(true, Ordering::Relaxed) && n_hosts > 1 {
-        postgres.load_balance_hosts(LoadBalanceHosts::Random);
-    }
-    match tokio::time::timeout(all, postgres.connect(tls.clone())).await {
-        Ok(Ok(pair)) => {
-            config.unsure.store(false, Ordering::Relaxed);
-            Ok(pair)
-        }
-        Ok(Err(error)) => Err(super::tls::explain(&error, config)
-            .unwrap_or_else(|| classify_connect(config.place(), &error))),
-        Err(_) => Err(StoreError::Unreachable {
-            place: config.place(),
-            message: format!("no answer within {all:?}"),
-            hint: None,
-        }),
-    }
-}
-
-/// Whether what answers there is a pooler.
-async fn is_pooled(config: &DatabaseConfig, client: &Client) -> Result<bool, StoreError> {
-    let patience = Role::General.patience();
-    match tokio::time::timeout(patience, pooler::is_between(client, &config.postgres)).await {
-        Ok(Ok(is_pooled)) => Ok(is_pooled),
-        Ok(Err(error)) => Err(classify_connect(config.place(), &error)),
-        Err(_) => Err(StoreError::Unreachable {
-            place: config.place(),
-            message: format!("no answer within {patience:?}"),
-            hint: None,
-        }),
-    }
-}
-
-type Connection = tokio_postgres::Connection<
-    tokio_postgres::Socket,
-    <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<tokio_postgres::Socket>>::Stream,
->;
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -20,6 +20,7 @@ mod claim;
 mod claims;
 mod columns;
 mod connection;
+mod dial;
 mod ending;
 mod finish;
 mod finish_many;

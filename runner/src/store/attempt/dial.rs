@@ -66,10 +66,10 @@ impl Dialer {
         }
         config.user(&grant.role).password(password).dbname(database);
 
-        let n_places = self.n_places();
+        let must_take_writes = self.config.n_places() > 1;
         let mut last = None;
-        for place in 0..n_places {
-            let attempt = self.connect_to(place, &config, n_places > 1);
+        for place in self.config.places() {
+            let attempt = self.connect_to(place, &config, must_take_writes);
             match tokio::time::timeout(self.config.time_per_host(), attempt).await {
                 Ok(Ok(line)) => return Ok(line),
                 Ok(Err(problem)) => last = Some(problem),
@@ -129,11 +129,6 @@ impl Dialer {
             }
         }
         Ok(line)
-    }
-
-    fn n_places(&self) -> usize {
-        let config = &self.config.postgres;
-        config.get_hosts().len().max(config.get_hostaddrs().len())
     }
 
     pub(super) async fn dial(&self, place: usize, budget: Arc<Budget>) -> std::io::Result<Metered> {

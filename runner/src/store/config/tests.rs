@@ -22,6 +22,41 @@ fn managed_urls_are_understood() {
 }
 
 #[test]
+fn one_of_several_hosts_has_all_that_the_address_says() {
+    let rest = "user=u password=p dbname=d options='-c a=b' application_name=n connect_timeout=3
+        tcp_user_timeout=4 keepalives=0 keepalives_idle=5 keepalives_interval=6 keepalives_retries=7
+        sslmode=require sslnegotiation=direct channel_binding=require load_balance_hosts=random
+        target_session_attrs=read-write";
+    for (all, second) in [
+        ("host=a,/b port=1,2", "host=/b port=2"),
+        ("host=a,b port=1", "host=b port=1"),
+        ("host=a,b hostaddr=::1,::2", "host=b hostaddr=::2"),
+        ("hostaddr=::1,::2", "hostaddr=::2"),
+    ] {
+        let all = parse(&format!("{all} {rest}"));
+        let second = parse(&format!("{second} {rest}"));
+        assert_eq!(all.only(1), second.postgres);
+    }
+}
+
+#[test]
+fn the_host_that_answered_last_is_tried_first_and_the_one_that_hangs_last() {
+    let config = parse("postgres://a,b,c/d");
+    let copy = config.clone();
+    let places = || config.places().collect::<Vec<_>>();
+    assert_eq!(places(), [0, 1, 2]);
+    copy.begin_behind(0);
+    assert_eq!(places(), [1, 2, 0]);
+    copy.begin_with(2);
+    assert_eq!(places(), [2, 0, 1]);
+    copy.begin_behind(2);
+    assert_eq!(places(), [0, 1, 2]);
+    assert!(DatabaseConfig::parse("postgres://a:1,b:2,c:3/d").is_ok());
+    let error = DatabaseConfig::parse("host=a,b,c port=1,2").expect_err("not one for each");
+    assert!(error.to_string().contains("2 ports for 3 hosts"), "{error}");
+}
+
+#[test]
 fn pairs_with_quotes_are_understood() {
     let config = parse("host=/tmp/a user='o\\'neil' dbname = q sslmode=require schema=other");
     assert_eq!(config.postgres.get_user(), Some("o'neil"));
