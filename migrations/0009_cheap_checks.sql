@@ -43,7 +43,8 @@ BEGIN
     ELSIF NOT isfinite(run_at) THEN
         RAISE EXCEPTION 'run_at is infinite'
             USING ERRCODE = '22023', HINT = 'give a moment in time';
-    ELSIF delay > interval '100 years' OR run_at > now() + interval '100 years' THEN
+    -- Cut first, because the sum would overflow; and no interval is compared, of which a year has 360 days.
+    ELSIF coalesce(run_at, now() + least(coalesce(delay, '0'), interval '1000 years')) > now() + interval '100 years' THEN
         RAISE EXCEPTION 'the task would not run for a century'
             USING ERRCODE = '22023', HINT = 'give a delay or run_at within 100 years';
     ELSIF retries < -1 THEN
@@ -78,6 +79,14 @@ BEGIN
         PERFORM {{schema}}.wake();
         RETURN QUERY SELECT unnest(fresh), false;
         RETURN;
+    END IF;
+
+    IF EXISTS (
+        SELECT FROM (SELECT unnest(delays) AS delay, unnest(run_ats) AS run_at) AS n
+        WHERE coalesce(n.run_at, now() + least(coalesce(n.delay, '0'), interval '1000 years')) > now() + interval '100 years')
+    THEN
+        RAISE EXCEPTION 'a task would not run for a century'
+            USING ERRCODE = '22023', HINT = 'give delays or run_ats within 100 years';
     END IF;
 
     IF cardinality(array_remove(keys, NULL)) > 0 THEN
@@ -159,6 +168,137 @@ BEGIN
             HAVING count(*) > 0
         ) AS a,
         LATERAL {{schema}}.push_rows(a.handlers, a.args, a.queues, a.priorities, a.delays, a.run_ats, a.retries, a.keys, a.parents) AS p;
+END $$;
+
+-- As before, but a lease has an end that somebody lives to see: no history is
+-- pruned while its claim lives.
+CREATE OR REPLACE FUNCTION {{schema}}.pop(queue text DEFAULT 'default', n integer DEFAULT 1, handlers text[] DEFAULT NULL,
+    lease interval DEFAULT '5 minutes')
+RETURNS TABLE (id bigint, claim_id bigint, handler text, args json, attempt integer, priority integer,
+    pushed_at timestamptz, due_at timestamptz, key text, expires_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    claim bigint;
+BEGIN
+    IF pop.n IS NULL OR pop.n NOT BETWEEN 1 AND 10000 THEN
+        RAISE EXCEPTION 'n is %', coalesce(pop.n::text, 'null') USING ERRCODE = '22023', HINT = 'pop 1 to 10000 tasks';
+    ELSIF pop.lease IS NULL OR pop.lease <= interval '0' THEN
+        RAISE EXCEPTION 'the lease % is not positive', coalesce(pop.lease::text, 'null')
+            USING ERRCODE = '22023', HINT = 'give the time that the worker needs, for example interval ''5 minutes''';
+    ELSIF pop.lease > interval '30 days' THEN
+        RAISE EXCEPTION 'the lease % is longer than 30 days', pop.lease
+            USING ERRCODE = '22023', HINT = 'give the time that the worker needs, and renew it with extend';
+    END IF;
+    -- External workers alone must be enough to keep a queue going.
+    PERFORM {{schema}}.promote();
+    PERFORM {{schema}}.rescue(orphans => false);
+    IF EXISTS (SELECT FROM {{schema}}.pauses AS p WHERE p.kind = 'queue' AND p.name = pop.queue) THEN
+        RETURN;
+    END IF;
+
+    WITH RECURSIVE lane AS (
+        (SELECT r.handler, r.priority FROM {{schema}}.runnable_tasks AS r WHERE r.queue = pop.queue
+         ORDER BY r.queue, r.handler, r.priority LIMIT 1)
+        UNION ALL
+        SELECT next.* FROM lane AS l CROSS JOIN LATERAL (
+            SELECT r.handler, r.priority FROM {{schema}}.runnable_tasks AS r
+            WHERE r.queue = pop.queue AND (r.handler, r.priority) > (l.handler, l.priority)
+            ORDER BY r.queue, r.handler, r.priority LIMIT 1) AS next
+    ), urgent AS MATERIALIZED (
+        SELECT l.* FROM lane AS l
+        WHERE (pop.handlers IS NULL OR l.handler = ANY (pop.handlers))
+          AND NOT EXISTS (SELECT FROM {{schema}}.pauses AS p WHERE p.kind = 'handler' AND p.name = l.handler)
+        ORDER BY l.priority, l.handler
+    ), picked AS MATERIALIZED (
+        SELECT one.ctid FROM urgent AS u CROSS JOIN LATERAL (
+            SELECT r.ctid FROM {{schema}}.runnable_tasks AS r
+            WHERE r.queue = pop.queue AND r.handler = u.handler AND r.priority = u.priority
+            ORDER BY r.position LIMIT pop.n FOR UPDATE SKIP LOCKED) AS one
+        LIMIT pop.n
+    ), gone AS (
+        DELETE FROM {{schema}}.runnable_tasks AS r WHERE r.ctid = ANY (ARRAY(SELECT ctid FROM picked)) RETURNING r.*
+    )
+    INSERT INTO {{schema}}.claims
+        (id, expires_at, task_ids, queues, handlers, priorities, attempts, crashes, retries, pushed_at, due_at, keys, parents, args)
+    SELECT nextval('{{schema}}.claim_ids'), clock_timestamp() + pop.lease, array_agg(g.id), array_agg(g.queue), array_agg(g.handler),
+           array_agg(g.priority), array_agg(g.attempts), array_agg(g.crashes), array_agg(g.retries), array_agg(g.pushed_at),
+           array_agg(g.due_at), array_agg(g.key), array_agg(g.parent), array_agg(g.args)
+    FROM (SELECT * FROM gone ORDER BY priority, position) AS g
+    HAVING count(*) > 0
+    RETURNING claims.id INTO claim;
+
+    RETURN QUERY
+        SELECT u.id, u.claim_id, u.handler::text, u.args, u.attempts + 1, u.priority, u.pushed_at, u.due_at, u.key::text, u.expires_at
+        FROM {{schema}}.unended AS u WHERE u.claim_id = claim;
+END $$;
+
+CREATE OR REPLACE FUNCTION {{schema}}.extend(claim bigint, lease interval DEFAULT '5 minutes') RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF extend.lease IS NULL OR extend.lease <= interval '0' THEN
+        RAISE EXCEPTION 'the lease % is not positive', coalesce(extend.lease::text, 'null')
+            USING ERRCODE = '22023', HINT = 'give the time that the worker still needs';
+    ELSIF extend.lease > interval '30 days' THEN
+        RAISE EXCEPTION 'the lease % is longer than 30 days', extend.lease
+            USING ERRCODE = '22023', HINT = 'give the time that the worker needs, and renew it again';
+    END IF;
+    UPDATE {{schema}}.claims AS c SET expires_at = clock_timestamp() + extend.lease
+    WHERE c.id = extend.claim AND c.expires_at IS NOT NULL;
+    RETURN FOUND;
+END $$;
+
+-- As before, but no retry waits longer than a century.
+CREATE OR REPLACE FUNCTION {{schema}}.fail(id bigint, claim bigint, message text, retry_in interval DEFAULT NULL, fatal boolean DEFAULT false)
+RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    task record;
+    asked boolean;
+    due timestamptz;
+BEGIN
+    IF fail.retry_in < interval '0' THEN
+        RAISE EXCEPTION 'retry_in % is negative', fail.retry_in
+            USING ERRCODE = '22023', HINT = 'leave it out for a growing delay';
+    ELSIF now() + least(coalesce(fail.retry_in, '0'), interval '1000 years') > now() + interval '100 years' THEN
+        RAISE EXCEPTION 'the task would not be retried for a century'
+            USING ERRCODE = '22023', HINT = 'give a retry_in within 100 years, or fatal => true';
+    END IF;
+    PERFORM FROM {{schema}}.claims AS c WHERE c.id = fail.claim AND c.runner_id IS NULL FOR UPDATE;
+    SELECT u.* INTO task FROM {{schema}}.unended AS u
+    WHERE u.claim_id = fail.claim AND u.id = fail.id AND u.runner_id IS NULL;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    asked := EXISTS (SELECT FROM {{schema}}.cancellations AS x WHERE x.claim_id = fail.claim AND x.task_id = fail.id);
+
+    IF asked OR fail.fatal OR coalesce(task.retries, 20) BETWEEN 0 AND task.attempts THEN
+        INSERT INTO {{schema}}.history
+            (id, state, priority, attempts, crashes, retries, queue, handler, args, error_kind, error_message,
+             pushed_at, due_at, started_at, claim_id, key, parent)
+        VALUES (task.id, CASE WHEN asked THEN 'cancelled' ELSE 'failed' END, task.priority, task.attempts + 1, task.crashes,
+                task.retries, task.queue, task.handler, task.args, CASE WHEN asked THEN NULL ELSE 'error' END,
+                left(fail.message, 65536), task.pushed_at, task.due_at, task.claimed_at, task.claim_id, task.key, task.parent);
+    ELSE
+        -- The default policy: from a second to an hour, half of it random.
+        due := now() + coalesce(fail.retry_in,
+            least(power(2, least(task.attempts, 20)), 3600) * (0.5 + random() / 2) * interval '1 second');
+        INSERT INTO {{schema}}.attempts (task_id, claim_id, number, kind, error_message, started_at)
+        VALUES (task.id, task.claim_id, task.attempts + 1, 'error', left(fail.message, 65536), task.claimed_at);
+        IF due <= now() THEN
+            INSERT INTO {{schema}}.runnable_tasks
+                (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
+            VALUES (task.queue, task.handler, task.priority, nextval('{{schema}}.task_ids'), task.id, task.attempts + 1,
+                    task.crashes, task.retries, task.pushed_at, due, task.key, task.parent, task.args);
+        ELSE
+            INSERT INTO {{schema}}.scheduled_tasks
+                (id, queue, handler, priority, attempts, crashes, retries, pushed_at, run_at, key, parent, args)
+            VALUES (task.id, task.queue, task.handler, task.priority, task.attempts + 1, task.crashes, task.retries,
+                    task.pushed_at, due, task.key, task.parent, task.args);
+        END IF;
+    END IF;
+    PERFORM {{schema}}.close_claim(fail.claim, fail.id);
+    RETURN true;
 END $$;
 
 -- A claim's arrays are written once and gone in a moment: the quicker compression,

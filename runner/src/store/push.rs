@@ -21,6 +21,8 @@ pub struct Pushed {
 /// per row than 1,000 or 20,000 in other queues' measurements.
 const CHUNK_TASKS: usize = 5_000;
 const CHUNK_BYTES: usize = 16 << 20;
+/// Three thousand years: refused, and still an interval.
+const FAR_SECONDS: f64 = 1e11;
 
 impl Store {
     /// Pushes all or none, in this order. Any number: large ones are sent in
@@ -89,7 +91,9 @@ impl<'a> PushColumns<'a> {
                 task.queue.as_ref().map_or("default", |name| name.as_str())
             }),
             priorities: column(tasks, |task| task.priority),
-            delays: column(tasks, |task| task.delay.map(|delay| delay.as_secs_f64())),
+            delays: column(tasks, |task| {
+                task.delay.map(|delay| delay.as_secs_f64().min(FAR_SECONDS))
+            }),
             run_ats: column(tasks, |task| task.run_at),
             retries: column(tasks, |task| {
                 task.retries.map(|retries| retries.to_column())
