@@ -47,13 +47,10 @@ pub(crate) fn read(
 /// Reads JSON text; says where it is wrong.
 pub(crate) fn parse(text: &str) -> Result<Value, Problem> {
     let value: Value = serde_json::from_str(text).map_err(|error| {
-        let error = error.to_string();
-        if error.starts_with("recursion limit") {
-            return Problem::usage("arguments are nested more than 127 levels deep")
-                .help("pass less structure, or the inner part as text");
-        }
-        Problem::usage(format!("arguments are not JSON: {error}"))
-            .help("write `name=value` pairs, an object '{\"name\": 1}', an array '[1]', @FILE, or - for standard input")
+        too_deep("arguments are", &error).unwrap_or_else(|| {
+            Problem::usage(format!("arguments are not JSON: {error}"))
+                .help("write `name=value` pairs, an object '{\"name\": 1}', an array '[1]', @FILE, or - for standard input")
+        })
     })?;
     match value {
         Value::Object(_) | Value::Array(_) => Ok(value),
@@ -62,6 +59,14 @@ pub(crate) fn parse(text: &str) -> Result<Value, Problem> {
                 .help("write `name=value`, or '[1]' for positional arguments"),
         ),
     }
+}
+
+/// What is nested too deep may well be JSON; `what` is said to be nested.
+fn too_deep(what: &str, error: &serde_json::Error) -> Option<Problem> {
+    error.to_string().starts_with("recursion limit").then(|| {
+        Problem::usage(format!("{what} nested more than 127 levels deep"))
+            .help("pass less structure, or the inner part as text")
+    })
 }
 
 /// Refuses what the database would refuse.
@@ -107,8 +112,11 @@ fn field(pair: &str, handler: Option<&HandlerInfo>) -> Result<(String, Value), P
     };
     if let Some(name) = left.strip_suffix(':') {
         let json = text(right)?;
-        let value = serde_json::from_str(&json)
-            .map_err(|error| Problem::usage(format!("argument `{name}` is not JSON: {error}")))?;
+        let value = serde_json::from_str(&json).map_err(|error| {
+            too_deep(&format!("argument `{name}` is"), &error).unwrap_or_else(|| {
+                Problem::usage(format!("argument `{name}` is not JSON: {error}"))
+            })
+        })?;
         return Ok((name.to_owned(), value));
     }
     if right.starts_with('@') {

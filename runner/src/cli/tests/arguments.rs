@@ -131,6 +131,7 @@ fn mistakes_in_arguments_are_explained() {
     let info = handler();
     let huge = format!("\"{}\"", "x".repeat(1 << 20));
     let huge = format!("{{\"file\":{huge},\"width\":1}}");
+    let deep = format!("tags:={}", "[".repeat(100_000));
     let texts: Vec<String> = [
         &["file=a"][..],
         &["file=a", "width=wide"],
@@ -148,6 +149,8 @@ fn mistakes_in_arguments_are_explained() {
         &["@/no/such/file"],
         &["file=a", "width=2", "kind=gif"],
         &[huge.as_str()],
+        &[&deep["tags:=".len()..]],
+        &[deep.as_str()],
     ]
     .iter()
     .map(|words| match with(words, Some(&info), "\"just text\"") {
