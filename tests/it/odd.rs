@@ -31,6 +31,25 @@ fn json_that_programs_cannot_hold_is_shown_as_text() {
 }
 
 #[test]
+fn json_that_programs_can_hold_is_shown_to_the_letter() {
+    let (database, sql) = database();
+    let args = r#"{"b": 12345678901234567890123, "a": [1.50, " \" \u00e9"],  "a": {}}"#;
+    let spread = args.replace(",  ", ",\n\t");
+    let id = sql.row(&format!("SELECT pgtq.push('a', '{spread}')"));
+    let letters = |text: &str| text.replace(char::is_whitespace, "");
+    for (verb, lines) in [
+        (&["show", &id, "-o", "jsonl"][..], 1),
+        (&["tasks", "-o", "jsonl"], 1),
+        (&["show", &id, "-o", "json"], 2),
+        (&["tasks", "-o", "json"], 2),
+    ] {
+        let out = cli(database.url(), verb, "").success();
+        assert!(letters(&out).contains(&letters(args)), "{out}");
+        assert_eq!(out.lines().count().min(2), lines, "{out}");
+    }
+}
+
+#[test]
 fn tasks_due_after_the_end_of_time_are_listed() {
     let (database, sql) = database();
     // As older versions took them.

@@ -14,6 +14,7 @@ mod context;
 mod database;
 mod error;
 mod filter;
+mod json;
 mod known;
 mod logging;
 mod machine;

@@ -5,10 +5,11 @@ use std::io::{IsTerminal, Write};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table};
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::error::Problem;
-use super::text;
+use super::{json, text};
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -71,7 +72,8 @@ pub(crate) struct Rows {
 struct Row {
     id: String,
     cells: Vec<Cell>,
-    json: Value,
+    /// On one line.
+    json: String,
 }
 
 impl Rows {
@@ -87,18 +89,19 @@ impl Rows {
         clippy::needless_pass_by_value,
         reason = "callers hand over a copy or a reference, whichever they have"
     )]
-    pub(crate) fn push(&mut self, id: impl ToString, cells: Vec<Cell>, json: Value) {
+    pub(crate) fn push(&mut self, id: impl ToString, cells: Vec<Cell>, json: impl Serialize) {
         debug_assert_eq!(cells.len(), self.columns.len(), "one cell a column");
         self.rows.push(Row {
             id: id.to_string(),
             cells,
-            json,
+            json: json::line(&json),
         });
     }
 
     /// All rows as a list, to be part of another answer.
     pub(crate) fn as_json(&self) -> Value {
-        self.rows.iter().map(|row| row.json.clone()).collect()
+        let read = |row: &Row| -> Value { serde_json::from_str(&row.json).expect("just written") };
+        self.rows.iter().map(read).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -143,9 +146,9 @@ impl Output {
         schema: &'static str,
         id: impl ToString,
         pairs: &[(&str, Cell)],
-        json: Value,
+        json: impl Serialize,
     ) -> Result<(), Problem> {
-        self.raw(&self.render_one(schema, &id.to_string(), pairs, json))
+        self.raw(&self.render_one(schema, &id.to_string(), pairs, &json))
     }
 
     /// Prints text that is already in its final form.
@@ -187,11 +190,9 @@ impl Output {
                     .split('/')
                     .next()
                     .unwrap_or("items");
-                let list = rows.rows.iter().map(|row| row.json.clone()).collect();
-                let mut object = Map::new();
-                object.insert("schema".to_owned(), rows.schema.into());
-                object.insert(field.to_owned(), Value::Array(list));
-                pretty(&Value::Object(object))
+                let list: Vec<&str> = rows.rows.iter().map(|row| row.json.as_str()).collect();
+                let list = format!("{{\"{field}\":[{}]}}", list.join(","));
+                json::pretty(&json::marked(rows.schema, &list))
             }
         }
     }
@@ -201,22 +202,14 @@ impl Output {
         schema: &'static str,
         id: &str,
         pairs: &[(&str, Cell)],
-        json: Value,
+        json: &impl Serialize,
     ) -> String {
-        let marked = |json: Value| match json {
-            Value::Object(fields) => {
-                let mut object = Map::new();
-                object.insert("schema".to_owned(), schema.into());
-                object.extend(fields);
-                Value::Object(object)
-            }
-            other => other,
-        };
+        let json = || json::marked(schema, &json::line(json));
         let shown = pairs.iter().filter(|(_, cell)| !cell.plain.is_empty());
         match self.format {
             Format::Ids => format!("{id}\n"),
-            Format::Json => pretty(&marked(json)),
-            Format::Jsonl => format!("{}\n", marked(json)),
+            Format::Json => json::pretty(&json()),
+            Format::Jsonl => format!("{}\n", json()),
             Format::Table if self.terminal => {
                 let width = pairs.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
                 shown
@@ -234,10 +227,6 @@ impl Output {
                 .collect(),
         }
     }
-}
-
-fn pretty(value: &Value) -> String {
-    format!("{value:#}\n")
 }
 
 /// Columns of a terminal that does not say how many it has.

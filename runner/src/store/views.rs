@@ -133,8 +133,10 @@ pub struct TaskDetail {
 }
 
 fn raw_json<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    match serde_json::from_str::<serde_json::Value>(text) {
-        Ok(value) => serde::Serialize::serialize(&value, serializer),
+    // To the letter, because a `Value` would round large numbers.
+    let read = serde_json::from_str::<serde_json::Value>(text);
+    match read.and_then(|_| serde_json::value::RawValue::from_string(text.to_owned())) {
+        Ok(raw) => serde::Serialize::serialize(&raw, serializer),
         // Postgres takes some JSON that programs cannot hold, 1e999999 or "\\ud800":
         // it is shown as text.
         Err(_) => serializer.serialize_str(text),

@@ -52,7 +52,7 @@ fn one_thing_has_five_forms() {
         ("lines", Cell::from("a\nb\u{1b}[2J")),
     ];
     insta::assert_snapshot!(all_forms(|out| {
-        out.render_one("pgtq.thing/v1", "7", &pairs, json!({"id": 7}))
+        out.render_one("pgtq.thing/v1", "7", &pairs, &json!({"id": 7}))
     }));
 }
 

@@ -166,11 +166,7 @@ fn handlers(handlers: &[HandlerInfo]) -> Rows {
                 .into(),
             handler.description.as_str().into(),
         ];
-        rows.push(
-            &handler.name,
-            cells,
-            serde_json::to_value(handler).unwrap_or_default(),
-        );
+        rows.push(&handler.name, cells, handler);
     }
     rows
 }

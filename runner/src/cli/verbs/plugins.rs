@@ -73,11 +73,7 @@ fn handlers(handlers: &[HandlerRow], now: Timestamp) -> Rows {
                 row.info.description.as_str(),
             ),
         ];
-        rows.push(
-            &row.info.name,
-            cells,
-            serde_json::to_value(row).unwrap_or_default(),
-        );
+        rows.push(&row.info.name, cells, row);
     }
     rows
 }

@@ -47,11 +47,7 @@ pub(crate) async fn run(_args: QueuesArgs, context: &Context) -> Result<(), Prob
             ),
             Cell::time(queue.paused_at, now),
         ];
-        rows.push(
-            &queue.queue,
-            cells,
-            serde_json::to_value(&queue).unwrap_or_default(),
-        );
+        rows.push(&queue.queue, cells, &queue);
     }
     context.out.rows(&rows)?;
     if context.out.terminal && rows.len() == 0 {

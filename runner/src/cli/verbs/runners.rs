@@ -51,11 +51,7 @@ pub(crate) async fn run(args: RunnersArgs, context: &Context) -> Result<(), Prob
             Cell::time(Some(runner.started_at), now),
             runner.version.as_str().into(),
         ];
-        rows.push(
-            runner.id,
-            cells,
-            serde_json::to_value(&runner).unwrap_or_default(),
-        );
+        rows.push(runner.id, cells, &runner);
     }
     context.out.rows(&rows)?;
     if context.out.terminal && rows.len() == 0 {

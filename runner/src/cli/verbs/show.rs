@@ -45,9 +45,8 @@ pub(crate) async fn run(args: ShowArgs, context: &Context) -> Result<(), Problem
             ))),
         };
     }
-    let json = serde_json::to_value(&detail).unwrap_or_default();
     let pairs = pairs(&detail, store.now().await?);
-    context.out.one("pgtq.task/v1", id, &pairs, json)?;
+    context.out.one("pgtq.task/v1", id, &pairs, &detail)?;
     match context.out.format {
         Format::Table => context.out.raw(&attempts(&detail.attempts)),
         _ => Ok(()),

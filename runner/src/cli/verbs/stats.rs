@@ -32,10 +32,9 @@ pub(crate) async fn run(_args: StatsArgs, context: &Context) -> Result<(), Probl
         ("running", count(stats.running)),
         ("ended/min", last_minutes.into()),
     ];
-    let json = serde_json::to_value(&stats).unwrap_or_default();
     context
         .out
-        .one("pgtq.stats/v1", stats.runnable, &pairs, json)?;
+        .one("pgtq.stats/v1", stats.runnable, &pairs, &stats)?;
     match context.out.format {
         Format::Table if !stats.handlers.is_empty() => {
             if context.out.terminal {
@@ -77,11 +76,7 @@ fn handlers(stats: &Stats) -> Rows {
             time(row.run_p50),
             time(row.run_p95),
         ];
-        rows.push(
-            &row.handler,
-            cells,
-            serde_json::to_value(row).unwrap_or_default(),
-        );
+        rows.push(&row.handler, cells, row);
     }
     rows
 }

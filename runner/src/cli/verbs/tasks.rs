@@ -87,11 +87,7 @@ pub(crate) fn rows(tasks: &[TaskRow], now: Timestamp) -> Rows {
             Cell::time(when, now),
             Cell::new(text::line(what, 60), text::line(what, 200)),
         ];
-        rows.push(
-            task.id,
-            cells,
-            serde_json::to_value(task).unwrap_or_default(),
-        );
+        rows.push(task.id, cells, task);
     }
     rows
 }
