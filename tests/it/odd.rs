@@ -1,6 +1,6 @@
 //! What the database takes and programs cannot hold, and users who may do little.
 
-use pgtq_tests::{Database, Sql, cli};
+use pgtq_tests::{Database, Runner, RunnerOptions, Sql, cli};
 
 use crate::tasks::database;
 
@@ -68,6 +68,51 @@ fn tasks_due_after_the_end_of_time_are_listed() {
         cli(database.url(), &["show", &id], "").success();
     }
     cli(database.url(), &["queues"], "").success();
+}
+
+#[test]
+fn a_push_for_the_next_century_but_one_is_refused_with_what_would_help() {
+    let (database, sql) = database();
+    let line = r#"{"handler": "a", "run_at": "9999-12-30T00:00Z"}"#;
+    for (when, stdin) in [
+        (&["a", "--at", "2300-01-01T00:00Z"][..], ""),
+        (&["a", "--at", "9999-12-30T00:00Z"], ""),
+        (&["a", "--delay", "36600 days"], ""),
+        (&["a", "--delay", "7000000 days"], ""),
+        (&["--batch", "-"], line),
+    ] {
+        let push = [&["push", "--allow-unknown"], when].concat();
+        let refused = cli(database.url(), &push, stdin);
+        assert_ne!(refused.code, Some(0), "{refused:?}");
+        for words in ["for a century", "within 100 years"] {
+            assert!(refused.stderr.contains(words), "{refused:?}");
+        }
+    }
+    assert_eq!(sql.number("SELECT count(*) FROM pgtq.tasks"), 0);
+}
+
+#[test]
+fn what_is_called_a_plugin_and_is_no_file_is_said_once() {
+    let (database, _sql) = database();
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("dir.wasm")).expect("a directory");
+    std::os::unix::fs::symlink("nothing", path("link.wasm")).expect("a link");
+    let mut runner = Runner::start(database.url(), folder.path(), &RunnerOptions::default());
+    let said = [
+        "plugin dir.wasm: refused: it is a directory, not a file",
+        "plugin link.wasm: refused: it is a link to nothing",
+    ];
+    for words in said {
+        runner.wait_for(words);
+    }
+    // The folder is looked at again, and again says nothing of these.
+    std::fs::write(path("late.wasm"), "no plugin").expect("a file");
+    runner.wait_for("plugin late.wasm: refused");
+    let all = runner.stderr();
+    for words in said {
+        assert_eq!(all.matches(words).count(), 1, "{all}");
+    }
 }
 
 /// The address of a user of one kind.
