@@ -44,7 +44,9 @@ BEGIN
         RAISE EXCEPTION 'run_at is infinite'
             USING ERRCODE = '22023', HINT = 'give a moment in time';
     -- Cut first, because the sum would overflow; and no interval is compared, of which a year has 360 days.
-    ELSIF coalesce(run_at, now() + least(coalesce(delay, '0'), interval '1000 years')) > now() + interval '100 years' THEN
+    ELSIF (run_at IS NOT NULL OR delay IS NOT NULL)
+        AND coalesce(run_at, now() + least(delay, interval '1000 years')) > now() + interval '100 years'
+    THEN
         RAISE EXCEPTION 'the task would not run for a century'
             USING ERRCODE = '22023', HINT = 'give a delay or run_at within 100 years';
     ELSIF retries < -1 THEN
