@@ -129,3 +129,20 @@ async fn a_large_flush_repeated_after_a_lost_answer_counts_once() {
     let client = psql(&store).await;
     assert_eq!(ask(&client, "SELECT count(*) FROM history").await, "4");
 }
+
+#[tokio::test]
+async fn of_a_large_flush_only_what_is_under_the_claim_that_is_gone_is_late() {
+    let store = store().await;
+    let (mut runner, mut endings) = copying(&store).await;
+    let gone = endings[0].claim;
+    store.push(&[new_task("a")]).await.expect("push");
+    endings.extend(runner.claim(10).await);
+    let client = psql(&store).await;
+    let taken_back = format!("SELECT release_claims(ARRAY[{}])", gone.0);
+    assert_eq!(ask(&client, &taken_back).await, "4");
+    let finished = finish(&runner, &endings).await;
+    assert_eq!(finished.stale.len(), 4);
+    assert!(finished.stale.iter().all(|(claim, _)| *claim == gone));
+    assert_eq!(ask(&client, "SELECT count(*) FROM complete").await, "1");
+    assert_eq!(ask(&client, "SELECT count(*) FROM runnable").await, "4");
+}
