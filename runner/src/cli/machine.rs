@@ -52,12 +52,8 @@ pub(crate) fn settings(config: &Config, slots: u32) -> Result<SandboxConfig, Pro
     })
 }
 
-/// The plugin directory, watched as configured, with its first scan done.
-pub(crate) async fn plugins(
-    config: &Config,
-    sandbox: &Sandbox,
-    registry: &Registry,
-) -> PluginDirectory {
+/// The plugin directory, watched as configured.
+pub(crate) fn plugins(config: &Config, sandbox: &Sandbox, registry: &Registry) -> PluginDirectory {
     let run = &config.run;
     let options = DirectoryOptions {
         rescan_every: match run.watch {
@@ -68,14 +64,12 @@ pub(crate) async fn plugins(
         poll_only: run.watch != WatchMode::Events,
         ..DirectoryOptions::default()
     };
-    let directory = PluginDirectory::start(
+    PluginDirectory::start(
         run.plugins.clone(),
         options,
         sandbox.clone(),
         registry.clone(),
-    );
-    directory.ready().await;
-    directory
+    )
 }
 
 /// A plugin file read, compiled and asked for its manifest.

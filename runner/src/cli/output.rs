@@ -53,6 +53,13 @@ impl Cell {
     pub(crate) fn count(n: u64) -> Self {
         Cell::new(text::count(n), n.to_string())
     }
+
+    /// A count that may be an estimate, which people are told by a tilde.
+    pub(crate) fn about(n: i64, is_estimate: bool) -> Self {
+        let n = u64::try_from(n).unwrap_or(0);
+        let tilde = if is_estimate { "~" } else { "" };
+        Cell::new(format!("{tilde}{}", text::count(n)), n.to_string())
+    }
 }
 
 impl<T: AsRef<str>> From<T> for Cell {

@@ -21,9 +21,11 @@ use super::machine;
 use super::reload::{self, Follower};
 use super::signals::Signals;
 
-/// When a runner ends by itself.
+/// When a runner starts to run tasks, and when it ends by itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Until {
+    /// Tasks run as soon as their own plugin is loaded, whatever the others still need.
+    pub(crate) eager: bool,
     /// Nothing is runnable here any more.
     pub(crate) empty: bool,
     /// So many tasks have ended here.
@@ -53,7 +55,10 @@ impl<T> Drop for Guard<T> {
 }
 
 impl Runner {
-    /// Loads the plugins, then starts to run tasks.
+    /// Loads the plugins and starts to run tasks; returns when it has. Who asks
+    /// whether anything is left to do has to know all plugins first, so only without
+    /// `empty` and `idle` can it be `eager`. Not cancel-safe once it runs tasks, which
+    /// it does not before its last step.
     pub(crate) async fn start(
         config: &Config,
         store: Store,
@@ -82,13 +87,17 @@ impl Runner {
             grants: Arc::clone(&sandbox.config().grants),
             registry: registry.clone(),
         });
-        let directory = machine::plugins(config, &sandbox, &registry).await;
+        let directory = machine::plugins(config, &sandbox, &registry);
+        if !until.eager || until.empty || until.idle.is_some() {
+            directory.ready().await;
+        }
         let shutdown = Shutdown::new();
         let stats = Arc::<Stats>::default();
         let pages = listener.map(|listener| {
             let monitored = http::Monitored {
                 store: store.clone(),
                 registry: registry.clone(),
+                loaded: directory.readiness(),
                 stats: Arc::clone(&stats),
                 shutdown: shutdown.clone(),
             };

@@ -5,7 +5,10 @@
 //! which never holds more than its target.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, Semaphore};
@@ -28,7 +31,10 @@ pub(crate) struct Backlog {
     n_waiting: Semaphore,
     n_running: AtomicUsize,
     n_done: AtomicU64,
-    /// Rung when a slot took or ended a task: there may be room for another claim.
+    /// With no more than so many waiting, the claimer wants to hear of it.
+    low: AtomicUsize,
+    /// Rung when a slot took or ended a task and few wait: there may be room for
+    /// another claim.
     pub(crate) taken: Notify,
 }
 
@@ -39,6 +45,7 @@ impl Backlog {
             n_waiting: Semaphore::new(0),
             n_running: AtomicUsize::new(0),
             n_done: AtomicU64::new(0),
+            low: AtomicUsize::new(0),
             taken: Notify::new(),
         }
     }
@@ -61,7 +68,7 @@ impl Backlog {
             let next = self.lock().pop_front();
             if next.is_some() {
                 self.n_running.fetch_add(1, Relaxed);
-                self.taken.notify_one();
+                self.ring();
                 return next;
             }
         }
@@ -71,7 +78,19 @@ impl Backlog {
     pub(crate) fn done(&self) {
         self.n_running.fetch_sub(1, Relaxed);
         self.n_done.fetch_add(1, Relaxed);
-        self.taken.notify_one();
+        self.ring();
+    }
+
+    /// Has the claimer woken only when no more than so many wait: woken by every
+    /// task, it would do little else.
+    pub(crate) fn ring_below(&self, low: usize) {
+        self.low.store(low, SeqCst);
+    }
+
+    fn ring(&self) {
+        if self.n_waiting.available_permits() <= self.low.load(SeqCst) {
+            self.taken.notify_one();
+        }
     }
 
     /// Tasks that slots hold now.

@@ -141,6 +141,8 @@ impl Claimer {
             (pace.per_second(self.backlog.n_done()) * PREFETCH.as_secs_f64()).min(MAX_PREFETCH);
         let slots = self.slots as usize;
         let target = slots + prefetch as usize;
+        // Before the look, so that whoever takes one after it rings.
+        self.backlog.ring_below(prefetch as usize / 2);
         let n_waiting = self.backlog.len();
         let room = target.saturating_sub(n_waiting + self.backlog.n_running());
         let worth_it = n_waiting <= prefetch as usize / 2;

@@ -108,6 +108,10 @@ impl Lease {
 
     /// Waits while it is in doubt: until the heartbeat has renewed it or given it up.
     pub(crate) async fn decided(&self) {
+        // Nearly always: and then nobody's list of waiters is touched.
+        if self.is_sure() {
+            return;
+        }
         loop {
             let decided = self.decided.notified();
             tokio::pin!(decided);

@@ -4,8 +4,9 @@
 //! The database decides whether a claim is really ours; the ledger only keeps
 //! this process from starting, or storing, what it already knows is lost.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustc_hash::FxHashMap;
 
 use crate::task::{ClaimId, Progress, Signal, Stop, TaskId};
 
@@ -38,7 +39,7 @@ pub(crate) struct LongRunning {
 
 #[derive(Debug, Default)]
 struct Inner {
-    claims: HashMap<ClaimId, HashMap<TaskId, Held>>,
+    claims: FxHashMap<ClaimId, FxHashMap<TaskId, Held>>,
     n_tasks: usize,
 }
 
@@ -50,7 +51,7 @@ impl Ledger {
     /// Notes a fresh claim.
     pub(crate) fn add(&self, claim: ClaimId, tasks: impl IntoIterator<Item = TaskId>) {
         let mut inner = self.lock();
-        let held: HashMap<TaskId, Held> = tasks
+        let held: FxHashMap<TaskId, Held> = tasks
             .into_iter()
             .map(|task| {
                 (
@@ -96,7 +97,9 @@ impl Ledger {
             return;
         };
         inner.forget_if_empty(from);
-        inner.claims.insert(to, HashMap::from([(task, held)]));
+        inner
+            .claims
+            .insert(to, FxHashMap::from_iter([(task, held)]));
     }
 
     /// Notes that endings are stored (or turned out stale).
@@ -127,7 +130,7 @@ impl Ledger {
     /// Stops everything, also what a slot holds and is about to start.
     pub(crate) fn interrupt(&self) {
         let inner = self.lock();
-        for held in inner.claims.values().flat_map(HashMap::values) {
+        for held in inner.claims.values().flat_map(FxHashMap::values) {
             held.signal.stop(Stop::Interrupt);
         }
     }
@@ -135,7 +138,7 @@ impl Ledger {
     /// The lease is gone, and with it every claim.
     pub(crate) fn lose_all(&self) -> usize {
         let mut inner = self.lock();
-        for held in inner.claims.values().flat_map(HashMap::values) {
+        for held in inner.claims.values().flat_map(FxHashMap::values) {
             held.signal.stop(Stop::Lost);
         }
         inner.claims.clear();
@@ -213,7 +216,7 @@ impl Ledger {
 
 impl Inner {
     fn forget_if_empty(&mut self, claim: ClaimId) {
-        if self.claims.get(&claim).is_some_and(HashMap::is_empty) {
+        if self.claims.get(&claim).is_some_and(FxHashMap::is_empty) {
             self.claims.remove(&claim);
         }
     }

@@ -19,6 +19,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::engine::{Shutdown, Stats};
 use crate::plugin::Registry;
@@ -31,6 +32,8 @@ pub struct Monitored {
     pub store: Store,
     /// The plugins loaded now.
     pub registry: Registry,
+    /// Whether the files that were there at the start are live or refused.
+    pub loaded: watch::Receiver<bool>,
     /// The engine's counters.
     pub stats: Arc<Stats>,
     /// Whether it is stopping.

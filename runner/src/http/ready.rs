@@ -22,7 +22,9 @@ pub(super) async fn check(monitored: &Monitored) -> Ready {
     if monitored.shutdown.phase() != Phase::Running {
         failing.push("stopping: no new tasks are claimed".to_owned());
     }
-    if monitored.registry.snapshot().handlers.is_empty() {
+    if !*monitored.loaded.borrow() {
+        failing.push("loading: not every plugin file has been looked at yet".to_owned());
+    } else if monitored.registry.snapshot().handlers.is_empty() {
         failing.push(
             "no handler is loaded: the plugin directory is empty or every file was refused"
                 .to_owned(),

@@ -104,6 +104,11 @@ impl PluginDirectory {
         let _ = self.ready.clone().wait_for(|ready| *ready).await;
     }
 
+    /// Turns true when [`PluginDirectory::ready`] returns.
+    pub fn readiness(&self) -> watch::Receiver<bool> {
+        self.ready.clone()
+    }
+
     /// Reads the directory now, and returns when every file in it is live,
     /// refused or retired. A file that never stops changing is waited for once.
     /// Cancel-safe: the scan goes on.

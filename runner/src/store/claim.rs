@@ -4,13 +4,14 @@ use std::time::Instant;
 
 use tokio_postgres::Row;
 
+use super::batch;
 use super::claims::Calling;
 use super::connection::Role;
 use super::lanes::LaneKey;
 use super::session::Lease;
 use super::sql::sql;
 use super::{Lanes, QueueFilter, Store, StoreError};
-use crate::task::{ClaimId, Name, Retries, RunnerId, Task, TaskId};
+use crate::task::{ClaimId, Name, RunnerId, Task, TaskId};
 
 /// A claimed batch.
 #[derive(Debug)]
@@ -100,13 +101,12 @@ impl Store {
                 ],
             )
             .await?;
-        let taken: Vec<(LaneKey, i64)> = rows.iter().map(place).collect();
-        let more = lanes.took(&shares, &taken, want) || lanes.beyond(&shares);
-        let Some(first) = rows.first() else {
+        let (runs, tasks) = rows.first().map(batch::read).unwrap_or_default();
+        let more = lanes.took(&shares, &runs, want) || lanes.beyond(&shares);
+        let Some(row) = rows.first() else {
             return Ok(None);
         };
-        let claim = ClaimId(first.get("claim"));
-        let tasks: Vec<Task> = rows.iter().map(task).collect();
+        let claim = ClaimId(row.get("id"));
         self.live().claimed(claim, tasks.iter().map(|task| task.id));
         Ok(Some(Claimed { claim, tasks, more }))
     }
@@ -209,27 +209,4 @@ fn place(row: &Row) -> (LaneKey, i64) {
         handler: row.get("handler"),
     };
     (key, row.get("position"))
-}
-
-fn task(row: &Row) -> Task {
-    let name = |column: &str| {
-        Name::new(row.get(column)).expect("the table's constraint is the rule of Name")
-    };
-    let count = |column: &str| u32::try_from(row.get::<_, i32>(column)).unwrap_or(0);
-    Task {
-        id: TaskId(row.get("id")),
-        queue: name("queue"),
-        handler: name("handler"),
-        priority: row.get("priority"),
-        args: row.get("args"),
-        attempts: count("attempts"),
-        crashes: count("crashes"),
-        retries: row
-            .get::<_, Option<i32>>("retries")
-            .map(Retries::from_column),
-        pushed_at: row.get("pushed_at"),
-        due_at: row.get("due_at"),
-        key: row.get("key"),
-        parent: row.get::<_, Option<i64>>("parent").map(TaskId),
-    }
 }

@@ -5,7 +5,9 @@
 //! way, lost, or ghosts (committed, but their answer never came). The
 //! database's claims table is the truth; this is bookkeeping.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::FxHashSet;
 
 use crate::task::{ClaimId, TaskId};
 
@@ -14,7 +16,7 @@ const ALL_EVERY: u32 = 12;
 
 #[derive(Debug, Default)]
 pub(super) struct LiveClaims {
-    open: BTreeMap<ClaimId, HashSet<TaskId>>,
+    open: BTreeMap<ClaimId, FxHashSet<TaskId>>,
     /// Every claim above the floor whose answer came, ended ones too.
     known: BTreeSet<ClaimId>,
     /// No claim of this process up to here can be unknown to it.
@@ -64,7 +66,7 @@ impl LiveClaims {
 
     /// The claims that have nothing left once `ended` are ended.
     pub(super) fn emptied(&self, ended: &[(ClaimId, TaskId)]) -> Vec<i64> {
-        let mut by_claim: BTreeMap<ClaimId, HashSet<TaskId>> = BTreeMap::new();
+        let mut by_claim: BTreeMap<ClaimId, FxHashSet<TaskId>> = BTreeMap::new();
         for (claim, task) in ended {
             by_claim.entry(*claim).or_default().insert(*task);
         }

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 
 use super::Ending;
+use super::moment::Moment;
 use crate::task::{Failure, LogLine, Transition};
 
 type Param<'a> = &'a (dyn ToSql + Sync);
@@ -27,8 +27,8 @@ pub(super) struct Common<'a> {
     pub(super) attempts: Vec<i32>,
     pub(super) crashes: Vec<i32>,
     pub(super) retries: Vec<Option<i32>>,
-    pub(super) pushed_at: Vec<Timestamp>,
-    pub(super) due_at: Vec<Timestamp>,
+    pub(super) pushed_at: Vec<Moment>,
+    pub(super) due_at: Vec<Moment>,
     pub(super) since_start: Vec<f64>,
     pub(super) since_end: Vec<f64>,
     pub(super) fuel: Vec<i64>,
@@ -90,8 +90,8 @@ impl<'a> Common<'a> {
             attempts: each(endings, attempts_after),
             crashes: each(endings, |e| small(e.task.crashes)),
             retries: each(endings, |e| e.task.retries.map(|r| r.to_column())),
-            pushed_at: each(endings, |e| e.task.pushed_at),
-            due_at: each(endings, |e| e.task.due_at),
+            pushed_at: each(endings, |e| Moment(e.task.pushed_at)),
+            due_at: each(endings, |e| Moment(e.task.due_at)),
             since_start: each(endings, |e| e.since_start.as_secs_f64()),
             since_end: each(endings, |e| e.since_end.as_secs_f64()),
             fuel: each(endings, |e| big(e.usage.fuel)),

@@ -11,6 +11,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::columns::FinalColumns;
 use super::finish::Stale;
+use super::moment::Moment;
 use super::session::Lease;
 use super::sql::sql;
 use super::{Ending, StoreError};
@@ -69,7 +70,7 @@ pub(super) async fn store_many(
         .iter()
         .partition(|ending| claims.contains(&ending.claim.0));
     if let Some(first) = held.first() {
-        let rows = Rows::new(&ours, runner, first.get("now"));
+        let rows = Rows::new(&ours, runner, first.get::<_, Moment>("now").0);
         let rows = (0..ours.len()).map(|n| rows.row(n));
         lease.copy(sql!("finish_copy"), &TYPES, rows).await?;
     }
@@ -79,8 +80,8 @@ pub(super) async fn store_many(
 
 struct Rows<'a> {
     columns: FinalColumns<'a>,
-    started: Vec<Timestamp>,
-    finished: Vec<Timestamp>,
+    started: Vec<Moment>,
+    finished: Vec<Moment>,
     backtraces: Vec<Option<Vec<String>>>,
     runner: i64,
 }
@@ -90,7 +91,7 @@ impl<'a> Rows<'a> {
         let columns = FinalColumns::new(endings);
         let ago = |seconds: &f64| {
             let ago = SignedDuration::try_from_secs_f64(*seconds).unwrap_or_default();
-            now.checked_sub(ago).unwrap_or(now)
+            Moment(now.checked_sub(ago).unwrap_or(now))
         };
         let lines = |text: &Option<String>| {
             let text = text.as_ref()?;

@@ -62,6 +62,15 @@ pub(super) struct Share {
     pub(super) most: i64,
 }
 
+/// Tasks of one lane, one behind the other in what a claim took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) key: LaneKey,
+    pub(super) n: i64,
+    /// The highest position among them.
+    pub(super) last: i64,
+}
+
 /// How long a busy claimer goes without looking for stragglers.
 const BUSY_EVERY: Duration = Duration::from_secs(1);
 /// How long an idle one goes without looking for new lanes.
@@ -190,15 +199,15 @@ impl Lanes {
     }
 
     /// Moves the cursors after a claim. Returns whether there may be more.
-    pub(super) fn took(&mut self, shares: &[Share], taken: &[(LaneKey, i64)], want: u32) -> bool {
+    pub(super) fn took(&mut self, shares: &[Share], taken: &[Run], want: u32) -> bool {
         let now = Instant::now();
         let mut counts: HashMap<&LaneKey, (i64, i64)> = HashMap::new();
-        for (key, position) in taken {
-            let (count, last) = counts.entry(key).or_insert((0, 0));
-            *count += 1;
-            *last = (*last).max(*position);
+        for run in taken {
+            let (count, last) = counts.entry(&run.key).or_insert((0, 0));
+            *count += run.n;
+            *last = (*last).max(run.last);
         }
-        let cut_short = taken.len() >= want as usize;
+        let cut_short = taken.iter().map(|run| run.n).sum::<i64>() >= i64::from(want);
         let mut more = cut_short;
         for share in shares {
             let Some(lane) = self.lanes.get_mut(&share.key) else {

@@ -13,6 +13,7 @@ mod error;
 mod migrate;
 
 mod attempt;
+mod batch;
 mod beat;
 mod bench;
 mod cancel;
@@ -41,6 +42,7 @@ mod stats;
 mod ticket;
 mod tls;
 mod views;
+mod waiting;
 
 pub use attempt::{AttemptDatabase, Commit, Standing};
 pub use beat::{Beat, BeatReply};

@@ -1,33 +1,51 @@
-//! Times of the database that a program cannot hold.
+//! Times as the database counts them: microseconds, without a calendar.
 //!
 //! Postgres goes on to the year 294276, and to infinity; a `Timestamp` ends with the
 //! year 9999. Newer schemas refuse such times, older ones took them.
+//!
+//! Every task's times come and go by here, since plain numbers cost a few ns where
+//! the conversions of the driver took 2 % of a busy runner (PERFORMANCE.md).
 
-use jiff::{SignedDuration, Timestamp};
-use tokio_postgres::types::{FromSql, Type, accepts};
+use std::error::Error;
 
-/// 2000-01-01T00:00:00Z, from which Postgres counts, in Unix seconds.
-const EPOCH: i64 = 946_684_800;
+use bytes::BytesMut;
+use jiff::Timestamp;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 
-/// A moment, or the end of time in its direction.
+/// 2000-01-01T00:00:00Z, from which Postgres counts, in Unix microseconds.
+const EPOCH: i64 = 946_684_800_000_000;
+
+/// A moment, or the end of time in its direction. The database has no parts of a
+/// microsecond: they are cut off on the way there.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Moment(pub(super) Timestamp);
 
 impl<'a> FromSql<'a> for Moment {
-    fn from_sql(
-        ty: &Type,
-        raw: &'a [u8],
-    ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
         let micros = i64::from_sql(ty, raw)?;
-        let epoch = Timestamp::from_second(EPOCH)?;
-        let moment = epoch.checked_add(SignedDuration::from_micros(micros));
         let end = match micros < 0 {
             true => Timestamp::MIN,
             false => Timestamp::MAX,
         };
+        let since_unix = micros.checked_add(EPOCH);
+        let moment = since_unix.and_then(|micros| Timestamp::from_microsecond(micros).ok());
         Ok(Moment(moment.unwrap_or(end)))
     }
 
     accepts!(TIMESTAMPTZ);
+}
+
+impl ToSql for Moment {
+    fn to_sql(
+        &self,
+        ty: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        (self.0.as_microsecond() - EPOCH).to_sql(ty, out)
+    }
+
+    accepts!(TIMESTAMPTZ);
+    to_sql_checked!();
 }
 
 #[cfg(test)]
@@ -52,6 +70,26 @@ mod tests {
             let ask = format!("SELECT timestamptz '{text}'");
             let row = client.query_one(&ask, &[]).await.expect("select");
             assert_eq!(row.get::<_, Moment>(0).0.to_string(), read, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_time_comes_back_from_the_database_as_it_went() {
+        let store = testdb::store().await;
+        let client = testdb::psql(&store).await;
+        for text in [
+            "2026-03-04T05:06:07.000008Z",
+            "1999-12-31T23:59:59.999999Z",
+            "1969-07-20T20:17:40.000001Z",
+            "0001-01-01T00:00:00Z",
+            "9999-12-30T21:59:59.999999Z",
+        ] {
+            let moment = Moment(text.parse().expect("a time"));
+            let ask = "SELECT $1::timestamptz, $1 = $2::text::timestamptz";
+            let row = client.query_one(ask, &[&moment, &text]).await;
+            let row = row.expect("select");
+            assert_eq!(row.get::<_, Moment>(0).0.to_string(), text);
+            assert!(row.get::<_, bool>(1), "{text}");
         }
     }
 }

@@ -1,14 +1,21 @@
 //! Numbers for people and metrics: queues, runners, handlers, throughput.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
+use tokio_postgres::Row;
 
 use super::connection::Role;
 use super::sql::sql;
+use super::waiting::waiting;
 use super::{Store, StoreError};
 use crate::task::{HandlerInfo, RunnerId};
 
+/// Of so many tasks, about, the times are looked at.
+const TIMED: f64 = 20_000.0;
+
 /// One queue.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize)]
 pub struct QueueRow {
     /// Its name.
     pub queue: String,
@@ -18,13 +25,18 @@ pub struct QueueRow {
     pub scheduled: i64,
     /// Tasks that are due.
     pub runnable: i64,
+    /// `scheduled` is an estimate, because there are many.
+    pub scheduled_is_estimate: bool,
+    /// `runnable` is an estimate, because there are many.
+    pub runnable_is_estimate: bool,
     /// Tasks that run.
     pub running: i64,
     /// Tasks completed in the last hour.
     pub complete_hour: i64,
     /// Tasks failed in the last hour.
     pub failed_hour: i64,
-    /// How long the oldest due task has been due, in seconds.
+    /// How long the oldest due task has been due, in seconds; of those that were
+    /// counted, if `runnable` is an estimate.
     pub oldest_runnable_seconds: Option<f64>,
 }
 
@@ -89,7 +101,8 @@ pub struct HandlerStats {
     pub failed: i64,
     /// Tasks cancelled.
     pub cancelled: i64,
-    /// Median and 95th percentile from due to start, seconds.
+    /// Median and 95th percentile from due to start, seconds: of about 20,000 tasks
+    /// of all handlers, if more ended.
     pub wait_p50: f64,
     /// See `wait_p50`.
     pub wait_p95: f64,
@@ -106,6 +119,10 @@ pub struct Stats {
     pub scheduled: i64,
     /// Tasks that are due.
     pub runnable: i64,
+    /// `scheduled` is an estimate, because there are many.
+    pub scheduled_is_estimate: bool,
+    /// `runnable` is an estimate, because there are many.
+    pub runnable_is_estimate: bool,
     /// Tasks that run.
     pub running: i64,
     /// Tasks that ended in each of the last five minutes, the oldest minute first.
@@ -115,24 +132,36 @@ pub struct Stats {
 }
 
 impl Store {
-    /// All queues that hold tasks, ended one in the last hour, or are paused.
+    /// All queues that hold tasks, ended one in the last hour, or are paused, by name.
+    /// Where many wait, their number is estimated from a part of them, and said to be;
+    /// a queue with few scheduled tasks among many of others may then show none of these.
     pub async fn queues(&self) -> Result<Vec<QueueRow>, StoreError> {
-        let rows = self
-            .run(Role::General, "count the queues", sql!("queues"), &[])
-            .await?;
-        Ok(rows
-            .iter()
-            .map(|row| QueueRow {
-                queue: row.get("queue"),
+        let mut lease = self.lease(Role::General, "count the queues").await?;
+        let waiting = waiting(&mut lease).await?;
+        let rows = lease.query(sql!("queues"), &[]).await?;
+        let mut queues: BTreeMap<String, QueueRow> = BTreeMap::new();
+        for row in &rows {
+            let queue: String = row.get("queue");
+            let entry = queues.entry(queue.clone()).or_default();
+            *entry = QueueRow {
+                queue,
                 paused_at: row.get("paused_at"),
-                scheduled: row.get("scheduled"),
-                runnable: row.get("runnable"),
                 running: row.get("running"),
                 complete_hour: row.get("complete_hour"),
                 failed_hour: row.get("failed_hour"),
-                oldest_runnable_seconds: row.get("oldest_runnable_seconds"),
-            })
-            .collect())
+                ..QueueRow::default()
+            };
+        }
+        for waits in waiting {
+            let entry = queues.entry(waits.queue.clone()).or_default();
+            entry.queue = waits.queue;
+            entry.scheduled = waits.scheduled;
+            entry.runnable = waits.runnable;
+            entry.scheduled_is_estimate = waits.scheduled_is_estimate;
+            entry.runnable_is_estimate = waits.runnable_is_estimate;
+            entry.oldest_runnable_seconds = waits.oldest_runnable_seconds;
+        }
+        Ok(queues.into_values().collect())
     }
 
     /// All runners, lost ones too until they are rescued.
@@ -189,30 +218,23 @@ impl Store {
             .collect()
     }
 
-    /// Counts, throughput and times.
+    /// Counts, throughput and times. As in [`Store::queues`], many are estimated.
     pub async fn stats(&self) -> Result<Stats, StoreError> {
         let mut lease = self.lease(Role::General, "count the tasks").await?;
-        let counts = lease.query(sql!("stats_counts"), &[]).await?;
+        let waiting = waiting(&mut lease).await?;
+        let running = lease.query(sql!("running_count"), &[]).await?;
         let minutes = lease.query(sql!("stats_minutes"), &[]).await?;
-        let handlers = lease.query(sql!("stats_handlers"), &[]).await?;
+        let ended: Vec<i64> = minutes.iter().map(|row| row.get("ended")).collect();
+        let share = TIMED / ended.iter().sum::<i64>().max(1) as f64;
+        let handlers = lease.query(sql!("stats_handlers"), &[&share]).await?;
         Ok(Stats {
-            scheduled: counts[0].get("scheduled"),
-            runnable: counts[0].get("runnable"),
-            running: counts[0].get("running"),
-            ended_per_minute: minutes.iter().map(|row| row.get("ended")).collect(),
-            handlers: handlers
-                .iter()
-                .map(|row| HandlerStats {
-                    handler: row.get("handler"),
-                    complete: row.get("complete"),
-                    failed: row.get("failed"),
-                    cancelled: row.get("cancelled"),
-                    wait_p50: row.get("wait_p50"),
-                    wait_p95: row.get("wait_p95"),
-                    run_p50: row.get("run_p50"),
-                    run_p95: row.get("run_p95"),
-                })
-                .collect(),
+            scheduled: waiting.iter().map(|w| w.scheduled).sum(),
+            runnable: waiting.iter().map(|w| w.runnable).sum(),
+            scheduled_is_estimate: waiting.iter().any(|w| w.scheduled_is_estimate),
+            runnable_is_estimate: waiting.iter().any(|w| w.runnable_is_estimate),
+            running: running[0].get("running"),
+            ended_per_minute: ended,
+            handlers: handlers.iter().map(handler_stats).collect(),
         })
     }
 
@@ -223,5 +245,26 @@ impl Store {
             .run(Role::General, "count due tasks", sql!("demand"), &[&cap])
             .await?;
         Ok(rows[0].get::<_, i64>("demand").unsigned_abs())
+    }
+}
+
+fn handler_stats(row: &Row) -> HandlerStats {
+    // Null where chance took none.
+    let times = |column: &str| {
+        let times: Option<Vec<Option<f64>>> = row.get(column);
+        let times = times.unwrap_or_default();
+        let nth = |n: usize| times.get(n).copied().flatten().unwrap_or(0.0);
+        (nth(0), nth(1))
+    };
+    let ((wait_p50, wait_p95), (run_p50, run_p95)) = (times("wait"), times("run"));
+    HandlerStats {
+        handler: row.get("handler"),
+        complete: row.get("complete"),
+        failed: row.get("failed"),
+        cancelled: row.get("cancelled"),
+        wait_p50,
+        wait_p95,
+        run_p50,
+        run_p95,
     }
 }

@@ -36,8 +36,8 @@ pub(crate) async fn run(_args: QueuesArgs, context: &Context) -> Result<(), Prob
         let oldest = queue.oldest_runnable_seconds.map(|s| s.max(0.0));
         let cells = vec![
             queue.queue.as_str().into(),
-            count(queue.scheduled),
-            count(queue.runnable),
+            Cell::about(queue.scheduled, queue.scheduled_is_estimate),
+            Cell::about(queue.runnable, queue.runnable_is_estimate),
             count(queue.running),
             count(queue.complete_hour),
             count(queue.failed_hour),

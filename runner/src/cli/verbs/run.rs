@@ -1,8 +1,10 @@
 //! `pgtq run`: a runner for production.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use tokio::sync::watch;
 
 use crate::cli::context::{Context, setting};
 use crate::cli::error::{Exit, Problem};
@@ -12,6 +14,7 @@ use crate::cli::signals::Signals;
 use crate::cli::{database, progress, text};
 use crate::config::{Config, DatabaseSource, Flag, MigrateWhen, values};
 use crate::engine::Summary;
+use crate::plugin::Registry;
 use crate::store::Store;
 
 /// Run handlers from ./plugins against your database.
@@ -114,6 +117,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
     let store = connect(context, &config).await?;
     let mut signals = Signals::catch()?;
     let until = Until {
+        eager: true,
         empty: args.drain,
         tasks: args.max_tasks,
         idle: args.idle_exit,
@@ -128,8 +132,11 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
         runner = Runner::start(&config, store, until) => runner?,
         name = signals.next() => return Err(interrupted(name)),
     };
-    let handlers = runner.registry.snapshot().handlers.len();
-    tracing::info!(handlers, plugins = %config.run.plugins.display(), "running");
+    tokio::spawn(tell_when_loaded(
+        runner.directory.readiness(),
+        runner.registry.clone(),
+        config.run.plugins.clone(),
+    ));
     let shown = args.drain.then(|| watch(context, &runner));
     let summary = runner.finish(context, &mut signals).await;
     if let Some(shown) = shown {
@@ -143,6 +150,15 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
             Problem::new(Exit::TaskFailed, format!("{} failed", text::tasks(n)))
                 .help("see them: pgtq tasks state:failed"),
         ),
+    }
+}
+
+/// Says once that what was in the plugin directory at the start is loaded.
+async fn tell_when_loaded(mut loaded: watch::Receiver<bool>, registry: Registry, plugins: PathBuf) {
+    // An error means that the runner is gone.
+    if loaded.wait_for(|loaded| *loaded).await.is_ok() {
+        let handlers = registry.snapshot().handlers.len();
+        tracing::info!(handlers, plugins = %plugins.display(), "running");
     }
 }
 

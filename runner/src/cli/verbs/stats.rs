@@ -27,8 +27,14 @@ pub(crate) async fn run(_args: StatsArgs, context: &Context) -> Result<(), Probl
         .collect::<Vec<_>>()
         .join(" ");
     let pairs = [
-        ("scheduled", count(stats.scheduled)),
-        ("runnable", count(stats.runnable)),
+        (
+            "scheduled",
+            Cell::about(stats.scheduled, stats.scheduled_is_estimate),
+        ),
+        (
+            "runnable",
+            Cell::about(stats.runnable, stats.runnable_is_estimate),
+        ),
         ("running", count(stats.running)),
         ("ended/min", last_minutes.into()),
     ];

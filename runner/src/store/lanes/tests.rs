@@ -8,6 +8,14 @@ fn key(handler: &str, priority: i32) -> LaneKey {
     }
 }
 
+fn run(handler: &str, position: i64) -> Run {
+    Run {
+        key: key(handler, 0),
+        n: 1,
+        last: position,
+    }
+}
+
 fn lanes(found: &[(&str, i32, i64)]) -> Lanes {
     let mut lanes = Lanes::new(QueueFilter::Except(Vec::new()));
     let found = found
@@ -23,7 +31,7 @@ fn a_claim_starts_behind_the_last_position_taken() {
     let mut lanes = lanes(&[("a", 0, 10)]);
     let shares = lanes.shares(2);
     assert_eq!((shares[0].after, shares[0].most), (9, 2));
-    assert!(lanes.took(&shares, &[(key("a", 0), 10), (key("a", 0), 12)], 2));
+    assert!(lanes.took(&shares, &[run("a", 10), run("a", 12)], 2));
     assert_eq!(lanes.shares(2)[0].after, 12);
 }
 
@@ -31,7 +39,7 @@ fn a_claim_starts_behind_the_last_position_taken() {
 fn a_straggler_moves_the_cursor_back() {
     let mut lanes = lanes(&[("a", 0, 10)]);
     let shares = lanes.shares(9);
-    lanes.took(&shares, &[(key("a", 0), 50)], 9);
+    lanes.took(&shares, &[run("a", 50)], 9);
     lanes.refreshed(
         vec![(key("a", 0), 30)],
         |_| false,
@@ -54,7 +62,7 @@ fn urgent_lanes_come_first_and_equal_ones_share() {
 fn a_newcomer_is_served_beside_a_flood() {
     let mut lanes = lanes(&[("flood", 0, 1), ("rare", 0, 1)]);
     let shares = lanes.shares(10);
-    let flood: Vec<_> = (1..=5).map(|i| (key("flood", 0), i)).collect();
+    let flood: Vec<_> = (1..=5).map(|i| run("flood", i)).collect();
     lanes.took(&shares, &flood, 10);
     let shares = lanes.shares(10);
     assert_eq!(shares[0].key.handler, "rare");

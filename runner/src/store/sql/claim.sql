@@ -1,6 +1,7 @@
 -- Caller: Store::claim. Index: runnable_tasks_pkey, one ordered scan for each
 -- lane, from the lane's cursor; the lanes come in the order of urgency and the
--- outer LIMIT stops the scans. No rows: nothing to take, or the runner is gone.
+-- outer LIMIT stops the scans. No row: nothing to take, or the runner is gone. One row
+-- with an array for each column costs both sides less than a row for each task.
 WITH lane AS MATERIALIZED (
     SELECT *
     FROM unnest($2::text[], $3::text[], $4::integer[], $5::bigint[], $6::bigint[])
@@ -25,19 +26,20 @@ WITH lane AS MATERIALIZED (
     DELETE FROM {{schema}}.runnable_tasks AS r
     WHERE r.ctid = ANY (ARRAY(SELECT ctid FROM picked))
     RETURNING r.*
+), batch AS MATERIALIZED (
+    SELECT nextval('{{schema}}.claim_ids') AS id, array_agg(g.id) AS ids, array_agg(g.queue) AS queues, array_agg(g.handler) AS handlers,
+           array_agg(g.priority) AS priorities, array_agg(g.position) AS positions, array_agg(g.attempts) AS attempts,
+           array_agg(g.crashes) AS crashes, array_agg(g.retries) AS retries, array_agg(g.pushed_at) AS pushed_at,
+           array_agg(g.due_at) AS due_at, array_agg(g.key) AS keys, array_agg(g.parent) AS parents, array_agg(g.args) AS args
+    FROM (SELECT * FROM gone ORDER BY priority, position) AS g
+    HAVING count(*) > 0
 ), claim AS (
     INSERT INTO {{schema}}.claims
         (id, runner_id, task_ids, queues, handlers, priorities, attempts, crashes, retries,
          pushed_at, due_at, keys, parents, args)
-    SELECT nextval('{{schema}}.claim_ids'), $1, array_agg(g.id), array_agg(g.queue), array_agg(g.handler),
-           array_agg(g.priority), array_agg(g.attempts), array_agg(g.crashes), array_agg(g.retries),
-           array_agg(g.pushed_at), array_agg(g.due_at), array_agg(g.key), array_agg(g.parent), array_agg(g.args)
-    FROM gone AS g
-    HAVING count(*) > 0
-    RETURNING id
+    SELECT id, $1, ids, queues, handlers, priorities, attempts, crashes, retries,
+           pushed_at, due_at, keys, parents, args
+    FROM batch
 )
-SELECT c.id AS claim, g.id, g.queue, g.handler, g.priority, g.position, g.attempts, g.crashes, g.retries,
-       g.pushed_at, g.due_at, g.key, g.parent, g.args::text AS args
-FROM claim AS c
-CROSS JOIN gone AS g
-ORDER BY g.priority, g.position
+SELECT id, ids, queues, handlers, priorities, positions, attempts, crashes, retries, pushed_at, due_at, keys, parents, args
+FROM batch

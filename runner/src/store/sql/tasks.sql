@@ -1,20 +1,74 @@
--- Caller: Store::tasks. Indexes: history_id or history_unsuccessful, read
--- backwards; runnable tasks are read whole, for want of an index by id. The progress is
--- looked for after the limit: it costs a look at the runners, not at the tasks.
-SELECT t.*, p.fraction, p.message
-FROM (
-    SELECT t.id, t.state, t.queue::text AS queue, t.handler::text AS handler, t.priority, t.args::text AS args, t.result::text AS result,
-           t.error_kind, t.error_message, t.attempts, t.crashes, t.retries, t.pushed_at, t.due_at, t.started_at, t.finished_at,
-           t.runner_id, t.claim_id, t.key::text AS key, t.parent
-    FROM {{schema}}.tasks AS t
-    WHERE t.state IN ({{states}})
-      AND ($1::text IS NULL OR t.queue = $1)
-      AND ($2::text IS NULL OR t.handler LIKE $2)
-      AND ($3::float8 IS NULL OR coalesce(t.finished_at, t.pushed_at) >= now() - $3 * interval '1 second')
-      AND ($4::text IS NULL OR t.error_message ILIKE $4)
-      AND ($5::bigint IS NULL OR t.id < $5)
-    ORDER BY t.id DESC
-    LIMIT $6::bigint
-) AS t
+-- Caller: Store::tasks. Indexes: history_id or history_unsuccessful, read backwards.
+-- Runnable tasks have no index by id: in each lane (found by skipping through
+-- runnable_tasks_pkey) a fresh push stands where its id says, so the lane is read from
+-- its end; those that came back are in runnable_returned. The progress is looked for
+-- after the limit: it costs a look at the runners, not at the tasks.
+WITH RECURSIVE lane AS (
+    (SELECT r.queue, r.handler, r.priority
+     FROM {{schema}}.runnable_tasks AS r
+     WHERE 'runnable' IN ({{states}}) AND $4::text IS NULL
+     ORDER BY r.queue, r.handler, r.priority
+     LIMIT 1)
+    UNION ALL
+    SELECT next.queue, next.handler, next.priority
+    FROM lane AS l
+    CROSS JOIN LATERAL (
+        SELECT r.queue, r.handler, r.priority
+        FROM {{schema}}.runnable_tasks AS r
+        WHERE (r.queue, r.handler, r.priority) > (l.queue, l.handler, l.priority)
+        ORDER BY r.queue, r.handler, r.priority
+        LIMIT 1
+    ) AS next
+), fresh AS (
+    SELECT newest.ctid, newest.id
+    FROM lane AS l
+    CROSS JOIN LATERAL (
+        SELECT r.ctid, r.id
+        FROM {{schema}}.runnable_tasks AS r
+        WHERE r.queue = l.queue AND r.handler = l.handler AND r.priority = l.priority
+          AND r.position < coalesce($5::bigint, 9223372036854775807) AND r.position = r.id
+          AND ($3::float8 IS NULL OR r.pushed_at >= now() - $3 * interval '1 second')
+        ORDER BY r.position DESC
+        LIMIT $6::bigint
+    ) AS newest
+    WHERE ($1::text IS NULL OR l.queue = $1) AND ($2::text IS NULL OR l.handler LIKE $2)
+), returned AS (
+    SELECT r.ctid, r.id
+    FROM {{schema}}.runnable_tasks AS r
+    WHERE r.position <> r.id AND 'runnable' IN ({{states}}) AND $4 IS NULL
+      AND ($1 IS NULL OR r.queue = $1)
+      AND ($2 IS NULL OR r.handler LIKE $2)
+      AND ($3 IS NULL OR r.pushed_at >= now() - $3 * interval '1 second')
+      AND ($5 IS NULL OR r.id < $5)
+    ORDER BY r.id DESC
+    LIMIT $6
+), waiting AS (
+    SELECT ctid FROM (SELECT * FROM fresh UNION ALL SELECT * FROM returned) AS each_way ORDER BY id DESC LIMIT $6
+), page AS (
+    SELECT r.id, 'runnable' AS state, r.queue, r.handler, r.priority, r.args, NULL::json AS result, NULL AS error_kind,
+           NULL AS error_message, r.attempts, r.crashes, r.retries, r.pushed_at, r.due_at, NULL::timestamptz AS started_at,
+           NULL::timestamptz AS finished_at, NULL::bigint AS runner_id, NULL::bigint AS claim_id, r.key, r.parent
+    FROM {{schema}}.runnable_tasks AS r
+    WHERE r.ctid = ANY (ARRAY(SELECT ctid FROM waiting))
+    UNION ALL
+    (SELECT t.id, t.state, t.queue, t.handler, t.priority, t.args, t.result, t.error_kind,
+            t.error_message, t.attempts, t.crashes, t.retries, t.pushed_at, t.due_at, t.started_at,
+            t.finished_at, t.runner_id, t.claim_id, t.key, t.parent
+     FROM {{schema}}.tasks AS t
+     WHERE t.state IN ({{states}}) AND t.state <> 'runnable'
+       AND ($1 IS NULL OR t.queue = $1)
+       AND ($2 IS NULL OR t.handler LIKE $2)
+       AND ($3 IS NULL OR coalesce(t.finished_at, t.pushed_at) >= now() - $3 * interval '1 second')
+       AND ($4 IS NULL OR t.error_message ILIKE $4)
+       AND ($5 IS NULL OR t.id < $5)
+     ORDER BY t.id DESC
+     LIMIT $6)
+    ORDER BY id DESC
+    LIMIT $6
+)
+SELECT t.id, t.state, t.queue::text AS queue, t.handler::text AS handler, t.priority, t.args::text AS args, t.result::text AS result,
+       t.error_kind, t.error_message, t.attempts, t.crashes, t.retries, t.pushed_at, t.due_at, t.started_at, t.finished_at,
+       t.runner_id, t.claim_id, t.key::text AS key, t.parent, p.fraction, p.message
+FROM page AS t
 LEFT JOIN {{schema}}.progress AS p ON t.state = 'running' AND p.task_id = t.id AND p.claim_id = t.claim_id
 ORDER BY t.id DESC

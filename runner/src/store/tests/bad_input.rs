@@ -41,6 +41,13 @@ async fn bad_input_from_sql_gets_a_message_and_a_hint() {
         "push_rows('{a}', '{1}', '{q}', '{0}', '{8000 years}', '{NULL}', '{NULL}', '{NULL}', '{NULL}')",
         "push_rows('{a}', '{1}', '{q}', '{0}', '{290000 years}', '{NULL}', '{NULL}', '{k}', '{NULL}')",
         "push_rows('{a}', '{1}', '{q}', '{0}', '{NULL}', '{infinity}', '{NULL}', '{NULL}', '{NULL}')",
+        "push_rows('{a}', '{1}', '{q}', '{0}', '{-290000 years}', '{NULL}', '{NULL}', '{NULL}', '{NULL}')",
+        "push_rows('{a,b c}', '{1,1}', '{q,q}', '{0,0}', '{NULL,NULL}', '{NULL,NULL}', '{NULL,NULL}', '{NULL,NULL}', '{NULL,NULL}')",
+        "push_rows('{a}', '{1}', '{\"\"}', '{0}', '{NULL}', '{NULL}', '{NULL}', '{NULL}', '{NULL}')",
+        "push_rows('{NULL}', '{1}', '{q}', '{0}', '{NULL}', '{NULL}', '{NULL}', '{NULL}', '{NULL}')",
+        "push_rows('{a}', '{1}', '{q}', '{0}', '{NULL}', '{NULL}', '{-2}', '{NULL}', '{NULL}')",
+        "push_rows('{a}', ARRAY['\"' || repeat('x', 1048576) || '\"'], '{q}', '{0}', '{NULL}', '{NULL}', '{NULL}', '{NULL}', '{NULL}')",
+        "push_rows('{a}', '{1}', '{q}', '{0}', '{NULL}', '{NULL}', '{NULL}', '{\"\"}', '{NULL}')",
         "pause()",
         "resume(queue => 'a', handler => 'b')",
     ] {
