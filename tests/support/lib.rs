@@ -30,7 +30,7 @@ pub use machine::{on_terminal, wrong_clock};
 pub use pair::Pair;
 pub use plugins::{hello_version, plugin, plugin_dir, repository};
 pub use pooler::Pooler;
-pub use process::{Finished, cli, program};
+pub use process::{Finished, cli, cli_of, other_program, program};
 pub use proxy::{Fate, Hit, Proxy, Rule};
 pub use role::{User, give_rows, login_role};
 pub use runner::{Runner, RunnerOptions};
