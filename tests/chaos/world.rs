@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pgtq::setup::postgres::{Options, PrivatePostgres};
-use pgtq_tests::{Proxy, Runner, RunnerOptions, Sql, cli, hello_version, plugin_dir, wait_until};
+use pgtq_tests::{
+    Proxy, Runner, RunnerOptions, Sql, cli, give_rows, hello_version, plugin_dir, wait_until,
+};
 
 /// The role of handlers' SQL.
 pub(crate) const ROLE: &str = "chaos_role";
@@ -24,13 +26,8 @@ pub(crate) fn pause(milliseconds: u64) {
 
 /// Makes the role and the table of `flaky.rows`.
 pub(crate) fn make_role(sql: &Sql, role: &str) {
-    sql.rows(&format!(
-        "CREATE ROLE {role} LOGIN; SELECT pgtq.allow_sql('{role}');
-         CREATE SCHEMA app AUTHORIZATION {role};
-         CREATE TABLE app.rows (task bigint, note text);
-         ALTER TABLE app.rows OWNER TO {role};
-         ALTER ROLE {role} SET search_path = app"
-    ));
+    sql.rows(&format!("CREATE ROLE {role} LOGIN"));
+    give_rows(sql, role);
 }
 
 /// Starts a runner whose plugins are compiled once for all runs.

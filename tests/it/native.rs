@@ -11,7 +11,7 @@ use pgtq::task::{
     Attempt, Digest, ErrorKind, Failure, Handler, HandlerFuture, HandlerInfo, Limits, Name,
     NewTask, Outcome, Problem, Report, SqlGrant,
 };
-use pgtq_tests::Sql;
+use pgtq_tests::{Sql, give_rows, login_role};
 use tokio::task::JoinHandle;
 
 /// What a native handler does.
@@ -39,14 +39,8 @@ impl Handler for Native {
 
 /// A role for handlers of this database, with a table `app.rows` of its own.
 pub(crate) fn role(sql: &Sql) -> String {
-    let role = sql.row("SELECT current_database() || '_role'");
-    sql.rows(&format!(
-        "DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN; SELECT pgtq.allow_sql('{role}');
-         CREATE SCHEMA app AUTHORIZATION {role};
-         CREATE TABLE app.rows (task bigint, note text);
-         ALTER TABLE app.rows OWNER TO {role};
-         ALTER ROLE {role} SET search_path = app"
-    ));
+    let role = login_role(sql, "role");
+    give_rows(sql, &role);
     role
 }
 

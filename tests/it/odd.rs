@@ -1,6 +1,6 @@
 //! What the database takes and programs cannot hold, and users who may do little.
 
-use pgtq_tests::{Database, Runner, RunnerOptions, Sql, cli};
+use pgtq_tests::{Runner, RunnerOptions, User, cli};
 
 use crate::tasks::database;
 
@@ -115,18 +115,10 @@ fn what_is_called_a_plugin_and_is_no_file_is_said_once() {
     }
 }
 
-/// The address of a user of one kind.
-fn user(database: &Database, sql: &Sql, kind: &str) -> String {
-    let role = sql.row(&format!("SELECT current_database() || '_{kind}'"));
-    sql.rows(&format!("CREATE ROLE {role} LOGIN"));
-    cli(database.url(), &["roles", kind, &role], "").success();
-    database.url().replace("user=pgtq", &format!("user={role}"))
-}
-
 #[test]
 fn a_pusher_that_would_wait_is_told_before_anything_is_pushed() {
     let (database, sql) = database();
-    let url = user(&database, &sql, "pusher");
+    let User { url, .. } = User::of_kind("pusher", database.url(), &sql);
     let push = ["push", "a", "--allow-unknown"];
     cli(&url, &push, "").success();
     let refused = cli(&url, &[&push[..], &["--wait"]].concat(), "");
@@ -141,7 +133,7 @@ fn a_pusher_that_would_wait_is_told_before_anything_is_pushed() {
 fn what_a_lesser_user_may_not_look_at_is_not_bad_for_the_doctor() {
     let (database, sql) = database();
     for kind in ["pusher", "worker", "viewer", "runner", "deployer"] {
-        let url = user(&database, &sql, kind);
+        let User { url, .. } = User::of_kind(kind, database.url(), &sql);
         let seen = cli(&url, &["doctor", "-o", "json"], "");
         let seen: serde_json::Value = serde_json::from_str(&seen.stdout).expect("JSON");
         let checks = seen["checks"].as_array().expect("a list");

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use pgtq_tests::{plugin, repository};
+use pgtq_tests::{cli, plugin, repository};
 
 use crate::scene::Scene;
+use crate::tasks::database;
 
 /// What every `flaky` handler ends as, worst first; its message's first line only:
 /// the rest is a backtrace.
@@ -121,4 +122,30 @@ fn the_plugins_own_tests_pass_natively() {
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{complained}");
     assert!(said.contains("numbers_are_added ... ok"), "{said}");
+}
+
+#[test]
+fn a_dry_run_of_a_deploy_tells_what_a_deploy_would_and_installs_nothing() {
+    let (database, _sql) = database();
+    let folder = tempfile::tempdir().expect("a temporary directory is made");
+    let plugins = folder.path().display().to_string();
+    let file = plugin("hello").display().to_string();
+    let deploy = ["deploy", &file, "--plugins", &plugins, "-o", "json"];
+    let told = |more: &[&str]| {
+        let out = cli(database.url(), &[&deploy[..], more].concat(), "").success();
+        let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+        json["deployed"].as_array().expect("a list").clone()
+    };
+    let dry = told(&["--dry-run"]);
+    let installed = folder.path().join("hello.wasm");
+    assert!(!installed.exists(), "nothing is installed");
+    let real = told(&[]);
+    assert!(installed.exists(), "it is installed");
+    assert_eq!((dry.len(), real.len()), (1, 1));
+    assert_eq!(dry[0]["file"], file);
+    assert_eq!(real[0]["file"], installed.display().to_string());
+    for field in ["digest", "replaced"] {
+        assert_eq!(dry[0][field], real[0][field], "{field}");
+    }
+    assert!(dry[0]["digest"].is_string(), "{dry:?}");
 }

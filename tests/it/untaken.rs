@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pgtq::task::{Attempt, HandlerFuture, Outcome, Report, SqlGrant};
-use pgtq_tests::{Database, Sql, cli, wait_until};
+use pgtq_tests::{Sql, User, wait_until};
 use tokio::runtime::Runtime;
 
 use crate::native::{Engine, busy, registry};
@@ -65,21 +65,11 @@ fn an_io_error_of_the_server_is_waited_out_and_every_result_kept() {
     runtime.block_on(engine.stop());
 }
 
-/// A role with the rights of a runner, and the address to log in with it.
-fn runner_role(database: &Database, sql: &Sql) -> (String, String) {
-    let role = sql.row("SELECT current_database() || '_runner'");
-    sql.rows(&format!("CREATE ROLE {role} LOGIN"));
-    cli(database.url(), &["roles", "runner", &role], "").success();
-    let url = database.url().replace("user=pgtq", &format!("user={role}"));
-    assert!(url.contains(&role), "{url}");
-    (role, url)
-}
-
 #[test]
 fn a_right_that_is_taken_away_and_given_back_costs_time_only() {
     let (database, sql) = database();
     let runtime = Runtime::new().expect("a runtime starts");
-    let (role, url) = runner_role(&database, &sql);
+    let User { role, url } = User::of_kind("runner", database.url(), &sql);
     let engine = engine(&runtime, &url);
     push(&sql, "brief", 1, "{}");
     wait_for_ended(&sql, 1);

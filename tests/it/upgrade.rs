@@ -5,6 +5,8 @@ use pgtq_tests::{Runner, Sql, cli, http_page, plugin_dir, wait_until};
 use crate::scene::{start, wait_for_handlers};
 use crate::tasks::{assert_completed_once, database, n_ended, push, wait_for_ended};
 
+mod older;
+
 /// What a newer program's `pgtq migrate` does: one more version, without harm.
 fn bring_up(sql: &Sql, serves_us: bool) -> i64 {
     let newest = sql.number("SELECT max(version) FROM pgtq.migrations");

@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What a finished command left.
@@ -46,6 +46,11 @@ pub fn program() -> Command {
         "{} is missing: run `cargo test -p pgtq-tests`, which builds it",
         file.display()
     );
+    other_program(&file)
+}
+
+/// As [`program`], but this file: a pgtq of another version.
+pub fn other_program(file: &Path) -> Command {
     let mut command = Command::new(file);
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
@@ -83,7 +88,17 @@ fn hear_interrupts(_command: &mut Command) {}
 /// Runs pgtq with `arguments` on the database at `url` to its end, `input` on its
 /// standard input. Blocks.
 pub fn cli<S: AsRef<OsStr>>(url: &str, arguments: &[S], input: &str) -> Finished {
-    let mut child = program()
+    cli_of(program(), url, arguments, input)
+}
+
+/// As [`cli`], by this program.
+pub fn cli_of<S: AsRef<OsStr>>(
+    mut program: Command,
+    url: &str,
+    arguments: &[S],
+    input: &str,
+) -> Finished {
+    let mut child = program
         .args(arguments)
         .env("PGTQ_DATABASE_URL", url)
         .stdin(Stdio::piped())

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -31,7 +31,16 @@ impl Runner {
     /// Returns at once; see [`Runner::wait_for`]. Call it from the test's own
     /// thread: on Linux the runner ends with the thread that started it.
     pub fn start(url: &str, plugin_dir: &Path, options: &RunnerOptions) -> Self {
-        let mut command = program();
+        Self::start_as(program(), url, plugin_dir, options)
+    }
+
+    /// As [`Runner::start`], by this program.
+    pub fn start_as(
+        mut command: Command,
+        url: &str,
+        plugin_dir: &Path,
+        options: &RunnerOptions,
+    ) -> Self {
         command
             .arg("run")
             .arg("--plugins")
@@ -167,7 +176,7 @@ impl Drop for Runner {
 /// Has the kernel kill the child when the thread that starts it ends, and with
 /// that when the test process does.
 #[cfg(target_os = "linux")]
-fn die_with_the_tests(command: &mut std::process::Command) {
+fn die_with_the_tests(command: &mut Command) {
     use std::os::unix::process::CommandExt;
     // SAFETY: prctl is a plain system call, allowed between fork and exec.
     unsafe {
@@ -181,4 +190,4 @@ fn die_with_the_tests(command: &mut std::process::Command) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn die_with_the_tests(_command: &mut std::process::Command) {}
+fn die_with_the_tests(_command: &mut Command) {}

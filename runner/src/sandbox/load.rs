@@ -218,9 +218,15 @@ impl Compiled {
     /// Asks the plugin for its manifest, under small limits (1 G fuel, 5 s, the
     /// memory of its largest handler), and holds it against the file's own list.
     pub async fn probe(&self) -> Result<Manifest, LoadError> {
+        self.probe_within(PROBE_TIMEOUT).await
+    }
+
+    /// [`Compiled::probe`] with another limit of time: tests of the other limits give
+    /// one that is never reached first, however busy the machine is.
+    pub(super) async fn probe_within(&self, timeout: Duration) -> Result<Manifest, LoadError> {
         let closed = |_| LoadError::Internal("the sandbox is closed".to_owned());
         let _permit = self.inner.shared.probing.acquire().await.map_err(closed)?;
-        let text = self.describe().await?;
+        let text = self.describe(timeout).await?;
         let manifest: Manifest =
             serde_json::from_str(&text).map_err(|error| inspect::bad_manifest(&error))?;
         inspect::check_contract(&manifest.contract)?;
@@ -229,8 +235,8 @@ impl Compiled {
         Ok(manifest)
     }
 
-    async fn describe(&self) -> Result<String, LoadError> {
-        let limits = Arc::new(self.probe_limits());
+    async fn describe(&self, timeout: Duration) -> Result<String, LoadError> {
+        let limits = Arc::new(self.probe_limits(timeout));
         let state = State::new(None, Arc::clone(&limits));
         let internal = |error: wasmtime::Error| LoadError::Internal(format!("{error:#}"));
         let mut store = attempt::store(self.inner.plugin.engine(), state).map_err(internal)?;
@@ -238,7 +244,7 @@ impl Compiled {
             let plugin = self.inner.plugin.instantiate_async(&mut store).await?;
             plugin.call_describe(&mut store).await
         };
-        match attempt::caught(tokio::time::timeout(PROBE_TIMEOUT, call)).await {
+        match attempt::caught(tokio::time::timeout(timeout, call)).await {
             Ok(Ok(Ok(text))) => Ok(text),
             Ok(Ok(Err(error))) => {
                 let mut state = store.into_data();
@@ -256,7 +262,7 @@ impl Compiled {
         }
     }
 
-    fn probe_limits(&self) -> Limits {
+    fn probe_limits(&self, timeout: Duration) -> Limits {
         let config = &self.inner.shared.config;
         let handlers = &self.inner.inspection.handlers;
         let memory = handlers
@@ -265,7 +271,7 @@ impl Compiled {
             .max();
         Limits {
             fuel: PROBE_FUEL,
-            timeout: PROBE_TIMEOUT,
+            timeout,
             memory: memory.unwrap_or(config.defaults.memory),
             ..config.defaults.clone()
         }

@@ -17,25 +17,13 @@ use self::address::{IGNORED, split_pairs, split_url};
 
 mod address;
 mod hosts;
+mod mode;
+
+pub use mode::TlsMode;
 
 /// The schema that pgtq lives in: `[a-z_][a-z0-9_]{0,47}`, not `pg_*`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Schema(String);
-
-/// How the connection is protected; libpq's `sslmode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsMode {
-    /// Never TLS.
-    Disable,
-    /// TLS where the server has it, unverified (also `allow`).
-    Prefer,
-    /// TLS, unverified.
-    Require,
-    /// TLS with a certificate of a known authority.
-    VerifyCa,
-    /// TLS with a certificate of a known authority for this host.
-    VerifyFull,
-}
 
 /// Everything needed to reach the database. Display and Debug hide the password.
 #[derive(Clone)]
@@ -56,6 +44,9 @@ pub struct DatabaseConfig {
     pub listen: Option<Box<DatabaseConfig>>,
     /// How long one attempt to connect may take, per host.
     pub connect_timeout: Duration,
+    /// Whether `sslrootcert=system` was said, and whether a mode was.
+    system_roots: bool,
+    tls_was_said: bool,
     /// The place of the host that the next attempt to connect begins with, and all who
     /// have a copy of this: the one that answered last, or the one behind that which is
     /// being tried, because who waits for one that hangs may go away.
@@ -221,6 +212,8 @@ impl DatabaseConfig {
             pooler_is_known: false,
             listen: None,
             connect_timeout: Duration::from_secs(10),
+            system_roots: false,
+            tls_was_said: false,
             first: Arc::default(),
         }
     }
@@ -228,21 +221,14 @@ impl DatabaseConfig {
     fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
         match key {
             "sslmode" => {
-                self.tls = match value {
-                    "disable" => TlsMode::Disable,
-                    "allow" | "prefer" => TlsMode::Prefer,
-                    "require" => TlsMode::Require,
-                    "verify-ca" => TlsMode::VerifyCa,
-                    "verify-full" => TlsMode::VerifyFull,
-                    _ => {
-                        return Err(wrong(format!(
-                            "sslmode {value:?} is not one of disable, allow, prefer, require, verify-ca, verify-full"
-                        )));
-                    }
-                }
+                self.tls = value.parse()?;
+                self.tls_was_said = true;
             }
-            "sslrootcert" if value == "system" => self.tls_root = None,
-            "sslrootcert" => self.tls_root = Some(PathBuf::from(value)),
+            "sslrootcert" => {
+                self.system_roots = value == "system";
+                let is_file = !self.system_roots && !value.is_empty();
+                self.tls_root = is_file.then(|| PathBuf::from(value));
+            }
             "connect_timeout" => {
                 let seconds: u64 = value
                     .parse()
@@ -305,6 +291,9 @@ impl DatabaseConfig {
         if n_hosts > 1 {
             self.postgres
                 .target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        if self.system_roots {
+            self.tls = TlsMode::for_system_roots(self.tls_was_said.then_some(self.tls))?;
         }
         self.postgres.ssl_mode(match self.tls {
             TlsMode::Disable => SslMode::Disable,

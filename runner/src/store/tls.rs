@@ -35,8 +35,10 @@ fn client(config: &DatabaseConfig) -> Result<ClientConfig, StoreError> {
         .with_safe_default_protocol_versions()
         .map_err(|error| refuse(error.to_string()))?;
     let checks = match config.tls {
-        TlsMode::Disable | TlsMode::Prefer | TlsMode::Require => Checks::Nothing,
-        TlsMode::VerifyCa => Checks::Authority,
+        TlsMode::Disable | TlsMode::Prefer => Checks::Nothing,
+        // As in libpq: who names a list wants it read.
+        TlsMode::Require if config.tls_root.is_none() => Checks::Nothing,
+        TlsMode::Require | TlsMode::VerifyCa => Checks::Authority,
         TlsMode::VerifyFull => Checks::AuthorityAndName,
     };
     let known = match checks {

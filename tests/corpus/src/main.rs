@@ -5,8 +5,8 @@
 //! pgtq-corpus SEED COUNT [PLUGIN...] > corpus
 //! ```
 //!
-//! Each item is a line, `LABEL LENGTH`, and so many bytes. The same seed gives the
-//! same items.
+//! Each item is a line, `LABEL NAME LENGTH`, and so many bytes. The name says where in
+//! the specification it stands, or is a number. The same seed gives the same items.
 
 mod generated;
 mod mutated;
@@ -46,10 +46,14 @@ struct Corpus {
 
 impl Corpus {
     fn add(&mut self, label: &str, bytes: &[u8]) -> io::Result<()> {
+        self.add_named(label, &self.seen.len().to_string(), bytes)
+    }
+
+    fn add_named(&mut self, label: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
         if !self.seen.insert(bytes.to_vec()) {
             return Ok(());
         }
-        writeln!(self.out, "{label} {}", bytes.len())?;
+        writeln!(self.out, "{label} {name} {}", bytes.len())?;
         self.out.write_all(bytes)
     }
 }

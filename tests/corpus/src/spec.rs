@@ -16,8 +16,9 @@ pub(crate) fn write(corpus: &mut Corpus) -> io::Result<Vec<Vec<u8>>> {
     let versions = SpecVersion::all().iter().flat_map(spec);
     let proposals = Proposal::all().iter().flat_map(proposal);
     for file in versions.chain(proposals) {
-        for (label, bytes) in modules(&file, &mut n_texts) {
-            corpus.add(label, &bytes)?;
+        for (label, line, bytes) in modules(&file, &mut n_texts) {
+            let name = format!("{}/{}:{line}", file.parent(), file.name());
+            corpus.add_named(label, &name, &bytes)?;
             if label == "spec-valid" {
                 valid.push(bytes);
             }
@@ -27,7 +28,8 @@ pub(crate) fn write(corpus: &mut Corpus) -> io::Result<Vec<Vec<u8>>> {
     Ok(valid)
 }
 
-fn modules(file: &TestFile<'_>, n_texts: &mut usize) -> Vec<(&'static str, Vec<u8>)> {
+/// Label, line and bytes of each.
+fn modules(file: &TestFile<'_>, n_texts: &mut usize) -> Vec<(&'static str, usize, Vec<u8>)> {
     let Ok(wast) = file.wast() else {
         eprintln!("{}/{} cannot be read", file.parent(), file.name());
         return Vec::new();
@@ -37,9 +39,12 @@ fn modules(file: &TestFile<'_>, n_texts: &mut usize) -> Vec<(&'static str, Vec<u
         return Vec::new();
     };
     let mut found = Vec::new();
-    let mut take = |label, mut module: QuoteWat<'_>| match module.encode() {
-        Ok(bytes) => found.push((label, bytes)),
-        Err(_) => *n_texts += 1,
+    let mut take = |label, mut module: QuoteWat<'_>| {
+        let (line, _) = module.span().linecol_in(file.raw());
+        match module.encode() {
+            Ok(bytes) => found.push((label, line + 1, bytes)),
+            Err(_) => *n_texts += 1,
+        }
     };
     for directive in directives {
         match directive {

@@ -62,7 +62,7 @@ pub(crate) async fn run(args: DeployArgs, context: &Context) -> Result<(), Probl
         }
         if args.dry_run {
             context.note(format!("{} would be accepted", file.display()));
-            rows.push(loaded.digest, cells(file, loaded.digest, None), Value::Null);
+            push(&mut rows, file, loaded.digest, None);
             continue;
         }
         machine::ensure_dir(&dir)?;
@@ -75,11 +75,7 @@ pub(crate) async fn run(args: DeployArgs, context: &Context) -> Result<(), Probl
             })
         })?;
         told(context, &done);
-        rows.push(
-            done.digest,
-            cells(&done.file, done.digest, done.replaced),
-            json(&done),
-        );
+        push(&mut rows, &done.file, done.digest, done.replaced);
         installed.push(done);
     }
     if context.out.is_json() {
@@ -93,21 +89,21 @@ pub(crate) async fn run(args: DeployArgs, context: &Context) -> Result<(), Probl
     Ok(())
 }
 
-fn cells(file: &Path, digest: Digest, replaced: Option<Digest>) -> Vec<Cell> {
-    let replaced = replaced.map_or_else(String::new, |digest| digest.to_string());
-    vec![
-        file.display().to_string().into(),
+/// One file of the answer: where it is now, which with `--dry-run` is where it was.
+fn push(rows: &mut Rows, file: &Path, digest: Digest, replaced: Option<Digest>) {
+    let file = file.display().to_string();
+    let replaced = replaced.map(|digest| digest.to_string());
+    let cells = vec![
+        Cell::from(&file),
         Cell::new(digest.short(), digest.to_string()),
-        replaced.into(),
-    ]
-}
-
-fn json(done: &Installed) -> Value {
-    serde_json::json!({
-        "file": done.file.display().to_string(),
-        "digest": done.digest.to_string(),
-        "replaced": done.replaced.map(|digest| digest.to_string()),
-    })
+        Cell::from(replaced.as_deref().unwrap_or_default()),
+    ];
+    let json = serde_json::json!({
+        "file": file,
+        "digest": digest.to_string(),
+        "replaced": replaced,
+    });
+    rows.push(digest, cells, json);
 }
 
 /// Says what an installation did.

@@ -65,6 +65,28 @@ fn pairs_with_quotes_are_understood() {
 }
 
 #[test]
+fn the_systems_authorities_are_asked_or_the_mode_is_refused() {
+    for (mode, taken) in [
+        ("", Some(TlsMode::VerifyFull)),
+        ("sslmode=verify-full ", Some(TlsMode::VerifyFull)),
+        ("sslmode=verify-ca ", Some(TlsMode::VerifyCa)),
+        ("sslmode=require ", None),
+        ("sslmode=prefer ", None),
+        ("sslmode=disable ", None),
+    ] {
+        let before = DatabaseConfig::parse(&format!("host=h {mode}sslrootcert=system"));
+        let after = DatabaseConfig::parse(&format!("host=h sslrootcert=system {mode}"));
+        for config in [before, after] {
+            let found = config.as_ref().map(|config| config.tls).ok();
+            assert_eq!(found, taken, "{mode}: {config:?}");
+        }
+    }
+    // A file that is named later is the list.
+    let config = parse("host=h sslrootcert=system sslrootcert=/ca.pem sslmode=require");
+    assert_eq!(config.tls_root, Some(PathBuf::from("/ca.pem")));
+}
+
+#[test]
 fn the_password_is_never_shown() {
     let config = parse("postgres://app:secret@h/d");
     assert!(!format!("{config} {config:?}").contains("secret"));

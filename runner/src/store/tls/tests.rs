@@ -88,10 +88,18 @@ async fn verdict(
     let file = dir.path().join("root.pem");
     let list: String = known.iter().map(|known| pem(&known.certificate)).collect();
     std::fs::write(&file, list).expect("written");
-    let url = format!(
-        "postgres://{name}/?sslmode={mode}&sslrootcert={}",
-        file.display()
-    );
+    let parameters = format!("sslmode={mode}&sslrootcert={}", file.display());
+    handshake(&parameters, name, shown, version).await
+}
+
+/// What a client with these parameters says of `shown` that it reached as `name`.
+async fn handshake(
+    parameters: &str,
+    name: &str,
+    shown: &Shown,
+    version: &'static SupportedProtocolVersion,
+) -> Result<(), Error> {
+    let url = format!("postgres://{name}/?{parameters}");
     let config = DatabaseConfig::parse(&url).expect("an address");
     let connector = TlsConnector::from(Arc::new(client(&config).expect("a list")));
     let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -278,4 +286,30 @@ async fn the_common_name_counts_where_there_is_no_other() {
         refused(verdict),
         CertificateError::NotValidForNameContext { .. }
     ),);
+}
+
+#[tokio::test]
+async fn require_with_a_list_is_verify_ca_and_without_one_asks_nobody() {
+    let authority = Shown::itself("authority.example", as_is);
+    let stranger = Shown::itself("stranger.example", as_is);
+    let shown = authority.by("db.example", as_is);
+    let with = async |known: &Shown, name| verdict("require", name, &[known], &shown, &TLS13).await;
+    assert_eq!(with(&authority, "db.example").await, Ok(()));
+    // Names are not looked at.
+    assert_eq!(with(&authority, "other.example").await, Ok(()));
+    let error = refused(with(&stranger, "db.example").await);
+    assert_eq!(error, CertificateError::UnknownIssuer);
+    let unlisted = handshake("sslmode=require", "db.example", &shown, &TLS13).await;
+    assert_eq!(unlisted, Ok(()));
+    // `prefer` would go on without TLS, so it checks nothing.
+    let preferred = verdict("prefer", "db.example", &[&stranger], &shown, &TLS13).await;
+    assert_eq!(preferred, Ok(()));
+}
+
+#[test]
+fn require_with_a_list_that_is_not_there_is_refused() {
+    let config = DatabaseConfig::parse("postgres://h/d?sslmode=require&sslrootcert=/no/such.pem");
+    let error = client(&config.expect("an address")).expect_err("there is no list");
+    let said = error.to_string();
+    assert!(said.contains("/no/such.pem"), "{said}");
 }
