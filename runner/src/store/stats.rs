@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use tokio_postgres::Row;
 
 use super::connection::Role;
 use super::sql::sql;
@@ -13,6 +12,10 @@ use crate::task::{HandlerInfo, RunnerId};
 
 /// Of so many tasks, about, the times are looked at.
 const TIMED: f64 = 20_000.0;
+/// How far back handlers are looked at.
+const MINUTES: usize = 5;
+/// Handlers that are listed.
+const MOST_HANDLERS: usize = 100;
 
 /// One queue.
 #[derive(Debug, Clone, PartialEq, Default, serde::Serialize)]
@@ -91,7 +94,7 @@ pub struct HandlerRow {
 }
 
 /// What one handler did in the last five minutes.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize)]
 pub struct HandlerStats {
     /// Its name.
     pub handler: String,
@@ -223,18 +226,46 @@ impl Store {
         let mut lease = self.lease(Role::General, "count the tasks").await?;
         let waiting = waiting(&mut lease).await?;
         let running = lease.query(sql!("running_count"), &[]).await?;
-        let minutes = lease.query(sql!("stats_minutes"), &[]).await?;
-        let ended: Vec<i64> = minutes.iter().map(|row| row.get("ended")).collect();
-        let share = TIMED / ended.iter().sum::<i64>().max(1) as f64;
-        let handlers = lease.query(sql!("stats_handlers"), &[&share]).await?;
+        let ended = lease.query(sql!("stats_ended"), &[]).await?;
+        let mut ended_per_minute = vec![0; MINUTES];
+        let mut handlers: BTreeMap<String, HandlerStats> = BTreeMap::new();
+        for row in &ended {
+            let ago = usize::try_from(row.get::<_, i32>("ago")).unwrap_or(0);
+            if let Some(minute) = (MINUTES - 1).checked_sub(ago) {
+                ended_per_minute[minute] += row.get::<_, i64>("ended");
+            }
+            let handler: String = row.get("handler");
+            let stats = handlers.entry(handler.clone()).or_default();
+            stats.handler = handler;
+            stats.complete += row.get::<_, i64>("complete");
+            stats.failed += row.get::<_, i64>("failed");
+            stats.cancelled += row.get::<_, i64>("cancelled");
+        }
+        let share = TIMED / ended_per_minute.iter().sum::<i64>().max(1) as f64;
+        for row in &lease.query(sql!("stats_times"), &[&share]).await? {
+            let times = |column: &str| {
+                // None at all where nothing of the handler has started.
+                let times: Option<Vec<Option<f64>>> = row.get(column);
+                let times = times.unwrap_or_default();
+                let nth = |n: usize| times.get(n).copied().flatten().unwrap_or(0.0);
+                (nth(0), nth(1))
+            };
+            if let Some(stats) = handlers.get_mut(row.get::<_, &str>("handler")) {
+                (stats.wait_p50, stats.wait_p95) = times("wait");
+                (stats.run_p50, stats.run_p95) = times("run");
+            }
+        }
+        let mut handlers: Vec<HandlerStats> = handlers.into_values().collect();
+        handlers.sort_by_key(|stats| -(stats.complete + stats.failed + stats.cancelled));
+        handlers.truncate(MOST_HANDLERS);
         Ok(Stats {
             scheduled: waiting.iter().map(|w| w.scheduled).sum(),
             runnable: waiting.iter().map(|w| w.runnable).sum(),
             scheduled_is_estimate: waiting.iter().any(|w| w.scheduled_is_estimate),
             runnable_is_estimate: waiting.iter().any(|w| w.runnable_is_estimate),
             running: running[0].get("running"),
-            ended_per_minute: ended,
-            handlers: handlers.iter().map(handler_stats).collect(),
+            ended_per_minute,
+            handlers,
         })
     }
 
@@ -245,26 +276,5 @@ impl Store {
             .run(Role::General, "count due tasks", sql!("demand"), &[&cap])
             .await?;
         Ok(rows[0].get::<_, i64>("demand").unsigned_abs())
-    }
-}
-
-fn handler_stats(row: &Row) -> HandlerStats {
-    // Null where chance took none.
-    let times = |column: &str| {
-        let times: Option<Vec<Option<f64>>> = row.get(column);
-        let times = times.unwrap_or_default();
-        let nth = |n: usize| times.get(n).copied().flatten().unwrap_or(0.0);
-        (nth(0), nth(1))
-    };
-    let ((wait_p50, wait_p95), (run_p50, run_p95)) = (times("wait"), times("run"));
-    HandlerStats {
-        handler: row.get("handler"),
-        complete: row.get("complete"),
-        failed: row.get("failed"),
-        cancelled: row.get("cancelled"),
-        wait_p50,
-        wait_p95,
-        run_p50,
-        run_p95,
     }
 }

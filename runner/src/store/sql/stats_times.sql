@@ -1,0 +1,12 @@
+-- Caller: Store::stats. Index: history_finished_at. The times of a share of the tasks
+-- that ended in the last five minutes, $1, chosen by chance.
+WITH timed AS MATERIALIZED (
+    SELECT handler, date_part('epoch', started_at - due_at) AS wait, date_part('epoch', finished_at - started_at) AS run
+    FROM {{schema}}.history
+    WHERE finished_at > now() - interval '5 minutes' AND random() < $1::float8
+)
+SELECT handler::text AS handler,
+       percentile_cont('{0.5, 0.95}'::float8[]) WITHIN GROUP (ORDER BY wait) AS wait,
+       percentile_cont('{0.5, 0.95}'::float8[]) WITHIN GROUP (ORDER BY run) AS run
+FROM timed
+GROUP BY handler
