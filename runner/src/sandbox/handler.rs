@@ -79,7 +79,15 @@ impl Handler for PluginHandler {
                     after: None,
                 });
             };
-            attempt::run(&inner.plugin, inner.digest, &info, limits, access, attempt).await
+            attempt::run(
+                inner.plugin.here(),
+                inner.digest,
+                &info,
+                limits,
+                access,
+                attempt,
+            )
+            .await
         })
     }
 }

@@ -4,16 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use wasmtime::Engine;
-use wasmtime::component::{Component, Linker};
 
-use super::bindings::PluginPre;
 use super::cache::Cache;
 use super::compile;
+use super::copies::{Copies, Engines};
 use super::engine;
 use super::failure::{self, Scene};
 use super::handler::PluginHandler;
-use super::host;
 use super::inspect::{self, Inspection};
 use super::net::Net;
 use super::state::{State, lock};
@@ -34,8 +31,7 @@ pub struct Sandbox {
 
 pub(super) struct Shared {
     pub(super) config: SandboxConfig,
-    engine: Engine,
-    linker: Linker<State>,
+    engines: Arc<Engines>,
     cache: Option<Cache>,
     /// One compilation at a time: each takes every core and up to its memory
     /// limit.
@@ -56,14 +52,11 @@ impl Sandbox {
 
     /// The same with a way out of one's own.
     pub(super) fn with_net(config: SandboxConfig, net: Arc<Net>) -> Result<Sandbox, SandboxError> {
-        let engine = engine::running(&config)?;
-        let linker = host::linker(&engine).map_err(|error| SandboxError::Engine {
-            reason: format!("{error:#}"),
-        })?;
+        let engines = Engines::new(config.clone())?;
         let cache = config
             .cache_dir
             .as_deref()
-            .and_then(|dir| Cache::open(dir, config.cache_bytes, &engine));
+            .and_then(|dir| Cache::open(dir, config.cache_bytes, engines.first()));
         Ok(Sandbox {
             shared: Arc::new(Shared {
                 cache,
@@ -72,8 +65,7 @@ impl Sandbox {
                 slots: Semaphore::new(config.slots as usize),
                 net,
                 config,
-                engine,
-                linker,
+                engines: Arc::new(engines),
             }),
         })
     }
@@ -139,21 +131,11 @@ impl Sandbox {
         blocking(move || {
             // SAFETY: `code` was made by our own compiler, in this process or
             // in its child, or carries the MAC of the cache's private key.
-            let component = unsafe { Component::deserialize(&shared.engine, &*code) }
-                .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-            // Now rather than under the first task.
-            component
-                .initialize_copy_on_write_image()
-                .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-            let plugin = shared
-                .linker
-                .instantiate_pre(&component)
-                .and_then(PluginPre::new)
-                .map_err(|error| LoadError::WrongType(format!("{error:#}")))?;
+            let plugin = unsafe { Copies::link(&shared.engines, &code) }?;
             Ok(Compiled {
                 inner: Arc::new(Inner {
                     shared,
-                    plugin,
+                    plugin: Arc::new(plugin),
                     digest,
                     inspection,
                     from_cache,
@@ -165,8 +147,7 @@ impl Sandbox {
 
     /// Component instances alive now, if the allocator counts them.
     pub fn live_instances(&self) -> Option<u64> {
-        let metrics = self.shared.engine.pooling_allocator_metrics()?;
-        Some(metrics.component_instances())
+        self.shared.engines.live_instances()
     }
 }
 
@@ -193,7 +174,7 @@ pub struct Compiled {
 
 pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
-    pub(super) plugin: PluginPre<State>,
+    pub(super) plugin: Arc<Copies>,
     pub(super) digest: Digest,
     inspection: Inspection,
     from_cache: bool,
@@ -239,9 +220,10 @@ impl Compiled {
         let limits = Arc::new(self.probe_limits(timeout));
         let state = State::new(None, Arc::clone(&limits));
         let internal = |error: wasmtime::Error| LoadError::Internal(format!("{error:#}"));
-        let mut store = attempt::store(self.inner.plugin.engine(), state).map_err(internal)?;
+        let plugin = self.inner.plugin.first();
+        let mut store = attempt::store(plugin.engine(), state).map_err(internal)?;
         let call = async {
-            let plugin = self.inner.plugin.instantiate_async(&mut store).await?;
+            let plugin = plugin.instantiate_async(&mut store).await?;
             plugin.call_describe(&mut store).await
         };
         match attempt::caught(tokio::time::timeout(timeout, call)).await {

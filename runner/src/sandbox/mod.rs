@@ -25,6 +25,7 @@ mod capability;
 mod child;
 mod compile;
 mod config;
+mod copies;
 mod engine;
 mod error;
 mod failure;

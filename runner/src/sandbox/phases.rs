@@ -29,7 +29,7 @@ impl Compiled {
         let args = Arc::clone(&attempt.task);
         let started = Instant::now();
         let state = State::new(Some(attempt), limits);
-        let plugin = &self.inner.plugin;
+        let plugin = self.inner.plugin.here();
         let mut store = attempt::store(plugin.engine(), state).map_err(internal)?;
         let instance = plugin
             .instantiate_async(&mut store)

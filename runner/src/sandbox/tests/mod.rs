@@ -3,6 +3,7 @@
 mod ask;
 mod attempts;
 mod caching;
+mod copies;
 mod disk;
 mod evil;
 mod files;

@@ -1,0 +1,205 @@
+//! Engines, and copies of busy plugins' code, so that threads share neither.
+//!
+//! Wasmtime's pool hands out again what was given back last, whichever thread asks:
+//! two threads swap the memories, tables and stacks of their guests all the time, and
+//! each finds in the other's cache what it needs in its own. On two cores an attempt
+//! took 25 µs then, and 17 in two processes. So threads have engines of their own, each
+//! with a pool, and a plugin that is busy in a thread gets a copy of its code there.
+//! One that is not costs nothing but its first copy.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+
+use super::bindings::PluginPre;
+use super::state::State;
+use super::{LoadError, SandboxConfig, SandboxError, engine, host};
+
+/// Engines at most, whatever the number of processors: each reserves address space
+/// for all slots. Threads beyond it share them.
+const MOST_ENGINES: usize = 8;
+/// Attempts in a thread before its copy is made: making it takes as long as some tens.
+const WORTH: u32 = 500;
+/// Bytes of all copies of a plugin's code. Large ones have fewer copies.
+const MOST_BYTES: usize = 32 << 20;
+
+/// An engine and what plugins may call in it.
+struct Lot {
+    engine: Engine,
+    linker: Linker<State>,
+}
+
+impl Lot {
+    fn new(config: &SandboxConfig) -> Result<Lot, SandboxError> {
+        let engine = engine::running(config)?;
+        let linker = host::linker(&engine).map_err(|error| SandboxError::Engine {
+            reason: format!("{error:#}"),
+        })?;
+        Ok(Lot { engine, linker })
+    }
+
+    /// # Safety
+    ///
+    /// `code` has to come from our own compiler, see [`Component::deserialize`].
+    unsafe fn link(&self, code: &[u8]) -> Result<PluginPre<State>, LoadError> {
+        let compile = |error: wasmtime::Error| LoadError::Compile(format!("{error:#}"));
+        // SAFETY: the caller's promise.
+        let component = unsafe { Component::deserialize(&self.engine, code) }.map_err(compile)?;
+        // Now rather than under the first task.
+        component
+            .initialize_copy_on_write_image()
+            .map_err(compile)?;
+        let pre = self.linker.instantiate_pre(&component);
+        pre.and_then(PluginPre::new)
+            .map_err(|error| LoadError::WrongType(format!("{error:#}")))
+    }
+}
+
+/// The engines of one process.
+pub(super) struct Engines {
+    config: SandboxConfig,
+    first: Lot,
+    /// Made when a thread first needs one; `None` if that failed.
+    more: Vec<OnceLock<Option<Lot>>>,
+}
+
+impl Engines {
+    pub(super) fn new(config: SandboxConfig) -> Result<Engines, SandboxError> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let more = threads.min(MOST_ENGINES) - 1;
+        Ok(Engines {
+            first: Lot::new(&config)?,
+            more: (0..more).map(|_| OnceLock::new()).collect(),
+            config,
+        })
+    }
+
+    /// The one that every plugin is loaded into.
+    pub(super) fn first(&self) -> &Engine {
+        &self.first.engine
+    }
+
+    /// Component instances alive now, if the allocator counts them.
+    pub(super) fn live_instances(&self) -> Option<u64> {
+        let more = self.more.iter().filter_map(|lot| lot.get()?.as_ref());
+        std::iter::once(&self.first)
+            .chain(more)
+            .map(|lot| {
+                Some(
+                    lot.engine
+                        .pooling_allocator_metrics()?
+                        .component_instances(),
+                )
+            })
+            .sum()
+    }
+
+    fn nth(&self, n: usize) -> Option<&Lot> {
+        let made = self.more[n].get_or_init(|| {
+            let lot = Lot::new(&self.config);
+            lot.inspect_err(|error| tracing::debug!(%error, "no further engine; threads share"))
+                .ok()
+        });
+        made.as_ref()
+    }
+}
+
+/// A plugin version's code, once for each thread that is busy with it.
+pub(super) struct Copies {
+    engines: Arc<Engines>,
+    first: PluginPre<State>,
+    more: Vec<Twin>,
+}
+
+#[derive(Default)]
+struct Twin {
+    /// Attempts that had to do without it.
+    n_missed: AtomicU32,
+    plugin: OnceLock<PluginPre<State>>,
+}
+
+impl Copies {
+    /// Makes runnable code of what the compiler, or the cache, returned.
+    ///
+    /// # Safety
+    ///
+    /// `code` has to come from our own compiler, see [`Component::deserialize`].
+    pub(super) unsafe fn link(engines: &Arc<Engines>, code: &[u8]) -> Result<Copies, LoadError> {
+        // SAFETY: the caller's promise.
+        let first = unsafe { engines.first.link(code) }?;
+        let n_more = (MOST_BYTES / code.len().max(1)).saturating_sub(1);
+        let n_more = n_more.min(engines.more.len());
+        Ok(Copies {
+            engines: Arc::clone(engines),
+            first,
+            more: (0..n_more).map(|_| Twin::default()).collect(),
+        })
+    }
+
+    /// The first, for what is done seldom.
+    pub(super) fn first(&self) -> &PluginPre<State> {
+        &self.first
+    }
+
+    /// This thread's, or the first as long as there is none. Needs a tokio runtime.
+    pub(super) fn here(self: &Arc<Self>) -> &PluginPre<State> {
+        let Some(n) = (place() % (self.more.len() + 1)).checked_sub(1) else {
+            return &self.first;
+        };
+        let copy = &self.more[n];
+        copy.plugin.get().unwrap_or_else(|| {
+            if copy.n_missed.fetch_add(1, Relaxed) % WORTH == WORTH - 1 {
+                let copies = Arc::clone(self);
+                tokio::task::spawn_blocking(move || copies.make(n));
+            }
+            &self.first
+        })
+    }
+
+    /// Copies that there are, the first aside.
+    #[cfg(test)]
+    pub(super) fn n_made(&self) -> usize {
+        let made = self.more.iter().filter(|copy| copy.plugin.get().is_some());
+        made.count()
+    }
+
+    /// Copies that there may be, the first aside.
+    #[cfg(test)]
+    pub(super) fn n_possible(&self) -> usize {
+        self.more.len()
+    }
+
+    fn make(&self, n: usize) {
+        let Some(lot) = self.engines.nth(n) else {
+            return;
+        };
+        let made = self.first.instance_pre().component().serialize();
+        let made = made
+            .map_err(|error| LoadError::Internal(format!("{error:#}")))
+            // SAFETY: it is the code of a component that is loaded already.
+            .and_then(|code| unsafe { lot.link(&code) });
+        match made {
+            // One that was made meanwhile is as good.
+            Ok(plugin) => drop(self.more[n].plugin.set(plugin)),
+            Err(error) => tracing::debug!(%error, "no copy of a plugin's code; threads share"),
+        }
+    }
+}
+
+/// This thread's number, in the order in which threads first asked.
+fn place() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static PLACE: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    PLACE.with(|place| {
+        place.get().unwrap_or_else(|| {
+            let new = NEXT.fetch_add(1, Relaxed);
+            place.set(Some(new));
+            new
+        })
+    })
+}
