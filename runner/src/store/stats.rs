@@ -11,7 +11,7 @@ use super::{Store, StoreError};
 use crate::task::{HandlerInfo, RunnerId};
 
 /// Of so many tasks, about, the times are looked at.
-const TIMED: f64 = 20_000.0;
+const TIMED: f64 = 10_000.0;
 /// How far back handlers are looked at.
 const MINUTES: usize = 5;
 /// Handlers that are listed.
@@ -104,7 +104,7 @@ pub struct HandlerStats {
     pub failed: i64,
     /// Tasks cancelled.
     pub cancelled: i64,
-    /// Median and 95th percentile from due to start, seconds: of about 20,000 tasks
+    /// Median and 95th percentile from due to start, seconds: of about 10,000 tasks
     /// of all handlers, if more ended.
     pub wait_p50: f64,
     /// See `wait_p50`.

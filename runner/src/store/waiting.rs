@@ -4,8 +4,8 @@ use super::StoreError;
 use super::session::Lease;
 use super::sql::sql;
 
-/// Pages of a table that are counted: about 16 MB of its two, within 50 ms.
-const PAGES: i64 = 1_000;
+/// Pages of a table that are counted: about 4 MB of each of two, within 30 ms.
+const PAGES: i64 = 500;
 /// Tasks counted one by one before chance is asked.
 const EXACT: i64 = 20_000;
 /// As many in each queue at least, however many queues there are.
