@@ -72,16 +72,6 @@ pub(crate) fn plugins(config: &Config, sandbox: &Sandbox, registry: &Registry) -
     )
 }
 
-/// Gives memory that is free but kept by the allocator back to the system: loading a
-/// directory of plugins leaves about 80 KB for each.
-pub(crate) fn give_back() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it takes any number, and locks what it looks at.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 /// A plugin file read, compiled and asked for its manifest.
 pub(crate) struct Loaded {
     /// The file's name without its ending: what grants call the plugin.

@@ -11,7 +11,7 @@ use crate::cli::error::{Exit, Problem};
 use crate::cli::output::Cell;
 use crate::cli::runner::{Runner, Until};
 use crate::cli::signals::Signals;
-use crate::cli::{database, machine, progress, text};
+use crate::cli::{database, progress, text};
 use crate::config::{Config, DatabaseSource, Flag, MigrateWhen, values};
 use crate::engine::Summary;
 use crate::plugin::Registry;
@@ -158,7 +158,6 @@ async fn tell_when_loaded(mut loaded: watch::Receiver<bool>, registry: Registry,
     // An error means that the runner is gone.
     if loaded.wait_for(|loaded| *loaded).await.is_ok() {
         let handlers = registry.snapshot().handlers.len();
-        machine::give_back();
         tracing::info!(handlers, plugins = %plugins.display(), "running");
     }
 }
