@@ -117,3 +117,54 @@ impl Backlog {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::task::{Name, TaskId};
+
+    fn task(id: i64) -> Task {
+        Task {
+            id: TaskId(id),
+            queue: Name::default_queue(),
+            handler: Name::new("a").expect("a name"),
+            priority: 0,
+            args: "{}".to_owned(),
+            attempts: 0,
+            crashes: 0,
+            retries: None,
+            pushed_at: jiff::Timestamp::UNIX_EPOCH,
+            due_at: jiff::Timestamp::UNIX_EPOCH,
+            key: None,
+            parent: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_claimer_is_rung_for_only_when_few_wait() {
+        let backlog = Backlog::new();
+        backlog.ring_below(1);
+        backlog.extend((1..=3).map(|id| Taken {
+            claim: ClaimId(1),
+            task: Arc::new(task(id)),
+        }));
+        backlog.next().await.expect("a task");
+        assert!(
+            backlog.taken.notified().now_or_never().is_none(),
+            "two wait"
+        );
+        backlog.next().await.expect("a task");
+        assert!(
+            backlog.taken.notified().now_or_never().is_some(),
+            "one waits"
+        );
+        backlog.ring_below(0);
+        backlog.done();
+        assert!(backlog.taken.notified().now_or_never().is_none());
+        backlog.next().await.expect("a task");
+        backlog.done();
+        assert!(backlog.taken.notified().now_or_never().is_some());
+    }
+}

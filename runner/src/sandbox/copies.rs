@@ -21,7 +21,7 @@ use super::{LoadError, SandboxConfig, SandboxError, engine, host};
 /// Engines at most, whatever the number of processors: each reserves address space
 /// for all slots. Threads beyond it share them.
 const MOST_ENGINES: usize = 8;
-/// Attempts in a thread before its copy is made: making it takes as long as some tens.
+/// Attempts in a thread before its copy is made: one that is seldom busy needs none.
 const WORTH: u32 = 500;
 /// Bytes of all copies of a plugin's code. Large ones have fewer copies.
 const MOST_BYTES: usize = 32 << 20;
