@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
+use super::appetite::Appetite;
 use super::backlog::{Backlog, Taken};
 use super::backoff::Backoff;
 use super::core::Core;
@@ -22,8 +23,6 @@ use crate::task::Name;
 const PREFETCH: Duration = Duration::from_millis(100);
 /// Tasks that may wait in this process, however fast it is.
 const MAX_PREFETCH: f64 = 2_000.0;
-/// Tasks in one claim at most. 500 measured no worse than larger ones.
-const MAX_CLAIM: usize = 500;
 /// A claim this large says that we are busy: nobody needs to notify us.
 const BUSY_CLAIM: usize = 50;
 /// So many claims in a row that found something say the same.
@@ -40,6 +39,7 @@ pub(crate) struct Claimer {
     pub(crate) backlog: Arc<Backlog>,
     /// Claims in a row that found something.
     pub(crate) n_busy: u32,
+    pub(crate) appetite: Appetite,
 }
 
 impl Claimer {
@@ -76,6 +76,7 @@ impl Claimer {
                     None
                 }
                 Err(error) => {
+                    self.appetite.failed();
                     self.core.served.suspect(&error);
                     let text = format!("{error}");
                     tracing::warn!(error = text, "could not claim; trying again");
@@ -147,7 +148,7 @@ impl Claimer {
         let room = target.saturating_sub(n_waiting + self.backlog.n_running());
         let worth_it = n_waiting <= prefetch as usize / 2;
         if worth_it {
-            room.min(MAX_CLAIM).min(self.n_allowed())
+            room.min(self.appetite.most()).min(self.n_allowed())
         } else {
             0
         }
@@ -190,6 +191,8 @@ impl Claimer {
             return Ok(0);
         }
         let n_claimed = claimed.tasks.len();
+        let n_bytes = claimed.tasks.iter().map(|task| task.args.len()).sum();
+        self.appetite.took(n_claimed, n_bytes);
         core.ledger
             .add(claimed.claim, claimed.tasks.iter().map(|task| task.id));
         core.stats.claims.fetch_add(1, Relaxed);

@@ -66,7 +66,7 @@ impl Ended {
             .iter()
             .map(|child| child.args.len() + 128)
             .sum();
-        256 + transition + logs + children
+        256 + self.task.args.len() + transition + logs + children
     }
 
     fn into_ending(self) -> Ending {

@@ -13,6 +13,7 @@
 //! under its claim or not at all; losing the database, a notification or this
 //! process costs time, never a task. Names no SQL and no wasmtime type.
 
+mod appetite;
 mod aside;
 mod backlog;
 mod backoff;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
+use super::appetite::Appetite;
 use super::backlog::{Backlog, Taken};
 use super::claimer::Claimer;
 use super::completer::{self, Ended};
@@ -166,6 +167,7 @@ impl Groups {
                 lanes,
                 backlog: Arc::clone(&backlog),
                 n_busy: 0,
+                appetite: Appetite::new(),
             };
             groups.claimers.spawn(claimer.run());
             groups.backlogs.push(backlog);

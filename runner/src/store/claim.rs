@@ -142,7 +142,7 @@ impl Store {
             self.live().abandon(ClaimId(empty));
             let only = Some(vec![empty]);
             let removed = lease
-                .query(sql!("release_claims"), &[&runner.0, &only])
+                .query_alone(sql!("release_claims"), &[&runner.0, &only])
                 .await;
             if let Err(error) = removed {
                 tracing::debug!(claim = empty, %error, "could not remove an empty claim");
@@ -155,13 +155,9 @@ impl Store {
     /// many tasks went back.
     pub async fn release_claim(&self, runner: RunnerId, claim: ClaimId) -> Result<u64, StoreError> {
         let only = Some(vec![claim.0]);
-        let rows = self
-            .run(
-                Role::Finish,
-                "release a claim",
-                sql!("release_claims"),
-                &[&runner.0, &only],
-            )
+        let mut lease = self.lease(Role::Finish, "release a claim").await?;
+        let rows = lease
+            .query_alone(sql!("release_claims"), &[&runner.0, &only])
             .await?;
         self.live().forget(claim);
         Ok(rows[0].get::<_, i64>("released").unsigned_abs())

@@ -26,7 +26,8 @@ use super::claims::LiveClaims;
 use super::dial::{dial, dial_raw, is_pooled};
 use super::error::{classify, classify_connect};
 use super::finish_many::MANY;
-use super::session::{Lease, Session};
+use super::rescue::Stride;
+use super::session::{Lease, Session, within};
 use super::sql::{Sql, sql};
 use super::ticket::Ticket;
 use super::{DatabaseConfig, StoreError};
@@ -51,6 +52,7 @@ struct Inner {
     born: Instant,
     /// From how many endings on they are copied.
     many: AtomicUsize,
+    stride: Stride,
 }
 
 /// What a connection is for. A slow verb of one role never delays another role.
@@ -123,6 +125,7 @@ impl Store {
             orphans_looked: AtomicU64::new(0),
             born: Instant::now(),
             many: AtomicUsize::new(MANY),
+            stride: Stride::default(),
         };
         let store = Store {
             inner: Arc::new(inner),
@@ -192,6 +195,11 @@ impl Store {
         &self.inner.ticket
     }
 
+    /// How much is rescued in one statement.
+    pub(super) fn stride(&self) -> &Stride {
+        &self.inner.stride
+    }
+
     pub(super) fn pools(&self) -> &Arc<Pools> {
         &self.inner.pools
     }
@@ -224,12 +232,12 @@ impl Store {
             config: self.inner.config.clone(),
         };
         if !config.poll_only {
-            // The server gives up first: a statement that we left alone but that
-            // still waits there could take effect after its repetition did.
+            // A database may have another default isolation level, under which an
+            // ending is not seen by who comes second.
             let settings = format!(
-                "{}; SET statement_timeout = '{}ms'",
+                "{}; SET default_transaction_isolation = 'read committed'; SET statement_timeout = '{}ms'",
                 role.settings(),
-                role.patience().as_millis() * 9 / 10
+                within(role.patience())
             );
             session
                 .client

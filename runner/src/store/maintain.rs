@@ -1,4 +1,4 @@
-//! What any runner does now and then for all: promote, rescue, prune.
+//! What any runner does now and then for all, apart from rescue: promote, prune.
 
 use std::time::Duration;
 
@@ -13,19 +13,6 @@ pub struct Promoted {
     pub count: u64,
     /// Until the next one is due; zero when more are due now; `None` when nothing is scheduled.
     pub next_due: Option<Duration>,
-}
-
-/// What [`Store::rescue`] did.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Rescued {
-    /// Runners whose lease had run out: id and name.
-    pub runners: Vec<(i64, String)>,
-    /// Tasks made runnable again.
-    pub tasks: u64,
-    /// Tasks failed because too many runners died under them.
-    pub failed: u64,
-    /// Tasks cancelled because somebody had asked for it.
-    pub cancelled: u64,
 }
 
 /// What [`Store::prune`] did.
@@ -60,30 +47,6 @@ impl Store {
         })
     }
 
-    /// Takes back the claims of runners whose lease ran out, and expired
-    /// `pop` claims; at most 100 claims of each kind in one call, so call
-    /// again at once while it finds something.
-    pub async fn rescue(&self) -> Result<Rescued, StoreError> {
-        let orphans = self.look_for_orphans();
-        let rows = self
-            .run(
-                // Apart from prune, which may take minutes.
-                Role::Rescue,
-                "rescue the tasks of dead runners",
-                sql!("rescue"),
-                &[&orphans],
-            )
-            .await?;
-        let ids: Vec<i64> = rows[0].get("runner_ids");
-        let names: Vec<String> = rows[0].get("runner_names");
-        Ok(Rescued {
-            runners: ids.into_iter().zip(names).collect(),
-            tasks: count(&rows[0], "tasks"),
-            failed: count(&rows[0], "failed"),
-            cancelled: count(&rows[0], "cancelled"),
-        })
-    }
-
     /// Makes the next days' partitions and drops what is older than `retention`.
     pub async fn prune(&self, retention: Duration) -> Result<Pruned, StoreError> {
         // A century stands for ever; the interval type ends somewhere.
@@ -108,6 +71,6 @@ impl Store {
     }
 }
 
-fn count(row: &tokio_postgres::Row, column: &str) -> u64 {
+pub(super) fn count(row: &tokio_postgres::Row, column: &str) -> u64 {
     row.get::<_, i64>(column).unsigned_abs()
 }

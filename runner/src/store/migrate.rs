@@ -40,7 +40,7 @@ macro_rules! migration {
 /// In order; the version is the place, from 1, and the number of the file. One
 /// that takes away or changes what the program before needs serves itself only;
 /// add first, and take away when nobody of the version before is left.
-pub(super) const MIGRATIONS: [Migration; 10] = [
+pub(super) const MIGRATIONS: [Migration; 11] = [
     migration!("0001_tables", serves: 1),
     migration!("0002_views", serves: 2),
     migration!("0003_push", serves: 3),
@@ -51,6 +51,7 @@ pub(super) const MIGRATIONS: [Migration; 10] = [
     migration!("0008_roles", serves: 7),
     migration!("0009_cheap_checks", serves: 7),
     migration!("0010_cheap_push", serves: 7),
+    migration!("0011_sure_claims", serves: 7),
 ];
 
 /// The first version that records what it serves.

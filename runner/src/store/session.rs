@@ -126,6 +126,27 @@ impl Lease<'_> {
         self.batch(BEGIN).await
     }
 
+    /// Opens a transaction whose statements may take so long, each.
+    pub(super) async fn begin_for(&mut self, patience: Duration) -> Result<(), StoreError> {
+        self.patience = patience;
+        self.open = true;
+        let timeout = within(patience);
+        let text = format!("{BEGIN}; SET LOCAL statement_timeout = '{timeout}ms'");
+        self.batch(&text).await
+    }
+
+    /// Runs a statement in a transaction of its own, which is `READ COMMITTED` whatever
+    /// the database's default.
+    pub(super) async fn query_alone(
+        &mut self,
+        sql: &Sql,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        let rows = self.begin_with(sql, params).await?;
+        self.commit().await?;
+        Ok(rows)
+    }
+
     /// Commits. After an error nobody knows whether it was committed.
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
         self.batch("COMMIT").await?;
@@ -162,6 +183,13 @@ impl Lease<'_> {
             }),
         }
     }
+}
+
+/// Milliseconds that a server may take for a statement of this patience. It gives up
+/// first: a statement that we left alone but that still waits there could take effect
+/// after its repetition did.
+pub(super) fn within(patience: Duration) -> u128 {
+    patience.as_millis() * 9 / 10
 }
 
 /// Whether a session is worth keeping after this error. Not if the server hangs up

@@ -6,6 +6,7 @@ mod live;
 mod many;
 mod migrations;
 mod plans;
+mod popped;
 mod races;
 mod roles;
 mod sched;

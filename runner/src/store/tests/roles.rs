@@ -5,7 +5,7 @@ use super::super::{DatabaseConfig, RoleKind, Store};
 use crate::task::{State, Transition};
 
 /// A role of this kind, and a store of its own that logs in as it.
-async fn user(store: &Store, kind: RoleKind) -> Store {
+pub(super) async fn user(store: &Store, kind: RoleKind) -> Store {
     let role = format!("{}_{}", store.config().schema, kind.as_str());
     let create = format!("CREATE ROLE {role} LOGIN");
     psql(store).await.batch_execute(&create).await.expect(&role);
@@ -13,7 +13,7 @@ async fn user(store: &Store, kind: RoleKind) -> Store {
     log_in(store, &role).await
 }
 
-async fn log_in(store: &Store, role: &str) -> Store {
+pub(super) async fn log_in(store: &Store, role: &str) -> Store {
     let mut config: DatabaseConfig = store.config().clone();
     config.postgres.user(role);
     Store::connect(config).await.expect("log in")

@@ -41,6 +41,7 @@ const CALLS: &[(RoleKind, &[&str])] = &[
             "prune('14 days')",
             "prune_state('14 days')",
             "make_partitions()",
+            "need_read_committed('look')",
         ],
     ),
     (

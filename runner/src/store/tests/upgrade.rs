@@ -52,8 +52,11 @@ async fn a_schema_comes_up_under_load_and_loses_no_task() {
             }
         });
         let mut runner = TestRunner::new(&store, &["a"]).await;
-        let stop = Arc::clone(&stop);
+        let (stop, sql) = (Arc::clone(&stop), psql(&store).await);
         work.spawn(async move {
+            // As the program before asks.
+            let rescue = "SELECT tasks FROM rescue($1::boolean)";
+            let rescue = sql.prepare(rescue).await.expect("prepare");
             loop {
                 let was_over = stop.load(Ordering::Relaxed);
                 let endings = runner.claim(20).await;
@@ -71,7 +74,7 @@ async fn a_schema_comes_up_under_load_and_loses_no_task() {
                     .await
                     .expect("beat");
                 runner.store.promote(10).await.expect("promote");
-                runner.store.rescue().await.expect("rescue");
+                sql.query_one(&rescue, &[&true]).await.expect("rescue");
             }
         });
     }

@@ -229,7 +229,7 @@ impl Verb {
             Verb::Rescue { orphans } => {
                 // Not `Store::rescue`, which decides by the clock whether to look for orphans.
                 let rows = store
-                    .run(Role::Rescue, "rescue", sql!("rescue"), &[&orphans])
+                    .run(Role::Rescue, "rescue", sql!("rescue"), &[&orphans, &100])
                     .await?;
                 let count = |column| rows[0].get::<_, i64>(column).unsigned_abs();
                 Answer::Rescued {

@@ -1,0 +1,425 @@
+-- A claim belongs to whoever popped it, ends once at any isolation level, and is of a
+-- size that somebody can take back.
+
+ALTER TABLE {{schema}}.claims ADD COLUMN worker name;
+COMMENT ON COLUMN {{schema}}.claims.worker IS 'Only for pop: the role that logged in and popped it. Null for older claims.';
+
+-- An ending, or a rescue, is stored once because whoever comes second sees the first:
+-- a snapshot taken before does not.
+CREATE FUNCTION {{schema}}.need_read_committed(what text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE EXCEPTION 'cannot % at isolation level %', what, current_setting('transaction_isolation')
+            USING ERRCODE = '25001', HINT = 'use a transaction of its own: BEGIN ISOLATION LEVEL READ COMMITTED';
+    END IF;
+END $$;
+COMMENT ON FUNCTION {{schema}}.need_read_committed(text) IS 'Refuses a snapshot that hides what others have committed. For the other functions.';
+
+CREATE FUNCTION {{schema}}.hold_claim(claim bigint, ending boolean) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    worker name;
+    n integer;
+BEGIN
+    -- Before the lock, which would keep its worker out.
+    SELECT c.worker INTO worker FROM {{schema}}.claims AS c WHERE c.id = hold_claim.claim AND c.runner_id IS NULL;
+    IF worker <> session_user AND NOT pg_has_role(session_user, current_user, 'MEMBER') THEN
+        RAISE EXCEPTION 'the claim % belongs to another worker', hold_claim.claim
+            USING ERRCODE = '42501', HINT = 'a claim is ended, and extended, by the role that popped it';
+    END IF;
+    SELECT cardinality(c.task_ids) INTO n FROM {{schema}}.claims AS c
+    WHERE c.id = hold_claim.claim AND c.runner_id IS NULL FOR UPDATE;
+    IF n > 1 AND hold_claim.ending THEN
+        -- Of a single task, the claim ends with it: whoever comes second is told by the lock.
+        PERFORM {{schema}}.need_read_committed(format('end one of %s tasks that were popped together', n));
+    END IF;
+    RETURN n IS NOT NULL;
+END $$;
+COMMENT ON FUNCTION {{schema}}.hold_claim(bigint, boolean) IS 'Locks a popped claim for its worker. For complete, fail and extend.';
+
+CREATE OR REPLACE FUNCTION {{schema}}.complete(id bigint, claim bigint, result json DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF octet_length(complete.result::text) > 1048576 THEN
+        RAISE EXCEPTION 'the result has % bytes, at most 1048576 are allowed', octet_length(complete.result::text)
+            USING ERRCODE = '22023', HINT = 'store the data elsewhere and return a reference to it';
+    END IF;
+    IF NOT {{schema}}.hold_claim(complete.claim, true) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO {{schema}}.history
+        (id, state, priority, attempts, crashes, retries, queue, handler, args, result, pushed_at, due_at, started_at, claim_id, key, parent)
+    SELECT u.id, 'complete', u.priority, u.attempts + 1, u.crashes, u.retries, u.queue, u.handler, u.args,
+           coalesce(complete.result, 'null'), u.pushed_at, u.due_at, u.claimed_at, u.claim_id, u.key, u.parent
+    FROM {{schema}}.unended AS u
+    WHERE u.claim_id = complete.claim AND u.id = complete.id AND u.runner_id IS NULL;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM {{schema}}.close_claim(complete.claim, complete.id);
+    RETURN true;
+END $$;
+
+CREATE OR REPLACE FUNCTION {{schema}}.fail(id bigint, claim bigint, message text, retry_in interval DEFAULT NULL, fatal boolean DEFAULT false)
+RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    task record;
+    asked boolean;
+    due timestamptz;
+BEGIN
+    IF fail.retry_in < interval '0' THEN
+        RAISE EXCEPTION 'retry_in % is negative', fail.retry_in
+            USING ERRCODE = '22023', HINT = 'leave it out for a growing delay';
+    ELSIF now() + least(coalesce(fail.retry_in, '0'), interval '1000 years') > now() + interval '100 years' THEN
+        RAISE EXCEPTION 'the task would not be retried for a century'
+            USING ERRCODE = '22023', HINT = 'give a retry_in within 100 years, or fatal => true';
+    END IF;
+    IF NOT {{schema}}.hold_claim(fail.claim, true) THEN
+        RETURN false;
+    END IF;
+    SELECT u.* INTO task FROM {{schema}}.unended AS u
+    WHERE u.claim_id = fail.claim AND u.id = fail.id AND u.runner_id IS NULL;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    asked := EXISTS (SELECT FROM {{schema}}.cancellations AS x WHERE x.claim_id = fail.claim AND x.task_id = fail.id);
+
+    IF asked OR fail.fatal OR coalesce(task.retries, 20) BETWEEN 0 AND task.attempts THEN
+        INSERT INTO {{schema}}.history
+            (id, state, priority, attempts, crashes, retries, queue, handler, args, error_kind, error_message,
+             pushed_at, due_at, started_at, claim_id, key, parent)
+        VALUES (task.id, CASE WHEN asked THEN 'cancelled' ELSE 'failed' END, task.priority, task.attempts + 1, task.crashes,
+                task.retries, task.queue, task.handler, task.args, CASE WHEN asked THEN NULL ELSE 'error' END,
+                left(fail.message, 65536), task.pushed_at, task.due_at, task.claimed_at, task.claim_id, task.key, task.parent);
+    ELSE
+        -- The default policy: from a second to an hour, half of it random.
+        due := now() + coalesce(fail.retry_in,
+            least(power(2, least(task.attempts, 20)), 3600) * (0.5 + random() / 2) * interval '1 second');
+        INSERT INTO {{schema}}.attempts (task_id, claim_id, number, kind, error_message, started_at)
+        VALUES (task.id, task.claim_id, task.attempts + 1, 'error', left(fail.message, 65536), task.claimed_at);
+        IF due <= now() THEN
+            INSERT INTO {{schema}}.runnable_tasks
+                (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
+            VALUES (task.queue, task.handler, task.priority, nextval('{{schema}}.task_ids'), task.id, task.attempts + 1,
+                    task.crashes, task.retries, task.pushed_at, due, task.key, task.parent, task.args);
+        ELSE
+            INSERT INTO {{schema}}.scheduled_tasks
+                (id, queue, handler, priority, attempts, crashes, retries, pushed_at, run_at, key, parent, args)
+            VALUES (task.id, task.queue, task.handler, task.priority, task.attempts + 1, task.crashes, task.retries,
+                    task.pushed_at, due, task.key, task.parent, task.args);
+        END IF;
+    END IF;
+    PERFORM {{schema}}.close_claim(fail.claim, fail.id);
+    RETURN true;
+END $$;
+
+CREATE OR REPLACE FUNCTION {{schema}}.extend(claim bigint, lease interval DEFAULT '5 minutes') RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF extend.lease IS NULL OR extend.lease <= interval '0' THEN
+        RAISE EXCEPTION 'the lease % is not positive', coalesce(extend.lease::text, 'null')
+            USING ERRCODE = '22023', HINT = 'give the time that the worker still needs';
+    ELSIF extend.lease > interval '30 days' THEN
+        RAISE EXCEPTION 'the lease % is longer than 30 days', extend.lease
+            USING ERRCODE = '22023', HINT = 'give the time that the worker needs, and renew it again';
+    END IF;
+    IF NOT {{schema}}.hold_claim(extend.claim, false) THEN
+        RETURN false;
+    END IF;
+    UPDATE {{schema}}.claims AS c SET expires_at = clock_timestamp() + extend.lease
+    WHERE c.id = extend.claim AND c.expires_at IS NOT NULL;
+    RETURN FOUND;
+END $$;
+
+-- As before, but not under an old snapshot.
+CREATE OR REPLACE FUNCTION {{schema}}.release_claims(claim_ids bigint[]) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    mine bigint[];
+    moved bigint;
+BEGIN
+    PERFORM {{schema}}.need_read_committed('release claims');
+    mine := ARRAY(SELECT c.id FROM {{schema}}.claims AS c WHERE c.id = ANY (claim_ids) ORDER BY c.id FOR UPDATE);
+    INSERT INTO {{schema}}.runnable_tasks
+        (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
+    SELECT u.queue, u.handler, u.priority, nextval('{{schema}}.task_ids'), u.id, u.attempts, u.crashes, u.retries,
+           u.pushed_at, u.due_at, u.key, u.parent, u.args
+    FROM {{schema}}.unended AS u WHERE u.claim_id = ANY (mine);
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    DELETE FROM {{schema}}.claims AS c WHERE c.id = ANY (mine);
+    IF moved > 0 THEN
+        PERFORM {{schema}}.wake();
+    END IF;
+    RETURN moved;
+END $$;
+
+-- As before, but of large tasks no more than 32 MiB, one at least, so that a claim can be
+-- ended, and taken back, in a moment; and under no old snapshot, which rescue cannot stand.
+CREATE OR REPLACE FUNCTION {{schema}}.pop(queue text DEFAULT 'default', n integer DEFAULT 1, handlers text[] DEFAULT NULL,
+    lease interval DEFAULT '5 minutes')
+RETURNS TABLE (id bigint, claim_id bigint, handler text, args json, attempt integer, priority integer,
+    pushed_at timestamptz, due_at timestamptz, key text, expires_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    claim bigint;
+BEGIN
+    IF pop.n IS NULL OR pop.n NOT BETWEEN 1 AND 10000 THEN
+        RAISE EXCEPTION 'n is %', coalesce(pop.n::text, 'null') USING ERRCODE = '22023', HINT = 'pop 1 to 10000 tasks';
+    ELSIF pop.lease IS NULL OR pop.lease <= interval '0' THEN
+        RAISE EXCEPTION 'the lease % is not positive', coalesce(pop.lease::text, 'null')
+            USING ERRCODE = '22023', HINT = 'give the time that the worker needs, for example interval ''5 minutes''';
+    ELSIF pop.lease > interval '30 days' THEN
+        RAISE EXCEPTION 'the lease % is longer than 30 days', pop.lease
+            USING ERRCODE = '22023', HINT = 'give the time that the worker needs, and renew it with extend';
+    END IF;
+    PERFORM {{schema}}.need_read_committed('pop');
+    -- External workers alone must be enough to keep a queue going.
+    PERFORM {{schema}}.promote();
+    PERFORM {{schema}}.rescue(orphans => false, most => 10);
+    IF EXISTS (SELECT FROM {{schema}}.pauses AS p WHERE p.kind = 'queue' AND p.name = pop.queue) THEN
+        RETURN;
+    END IF;
+
+    WITH RECURSIVE lane AS (
+        (SELECT r.handler, r.priority FROM {{schema}}.runnable_tasks AS r WHERE r.queue = pop.queue
+         ORDER BY r.queue, r.handler, r.priority LIMIT 1)
+        UNION ALL
+        SELECT next.* FROM lane AS l CROSS JOIN LATERAL (
+            SELECT r.handler, r.priority FROM {{schema}}.runnable_tasks AS r
+            WHERE r.queue = pop.queue AND (r.handler, r.priority) > (l.handler, l.priority)
+            ORDER BY r.queue, r.handler, r.priority LIMIT 1) AS next
+    ), urgent AS MATERIALIZED (
+        SELECT l.* FROM lane AS l
+        WHERE (pop.handlers IS NULL OR l.handler = ANY (pop.handlers))
+          AND NOT EXISTS (SELECT FROM {{schema}}.pauses AS p WHERE p.kind = 'handler' AND p.name = l.handler)
+        ORDER BY l.priority, l.handler
+    ), picked AS MATERIALIZED (
+        SELECT one.*, u.priority, u.handler FROM urgent AS u CROSS JOIN LATERAL (
+            SELECT r.ctid, r.position, pg_column_size(r.args)::bigint AS stored FROM {{schema}}.runnable_tasks AS r
+            WHERE r.queue = pop.queue AND r.handler = u.handler AND r.priority = u.priority
+            ORDER BY r.position LIMIT pop.n FOR UPDATE SKIP LOCKED) AS one
+        LIMIT pop.n
+    ), near AS MATERIALIZED (
+        -- What is stored compressed is larger than it looks, and is read only if it may be wanted.
+        SELECT p.*, sum(p.stored) OVER (ORDER BY p.priority, p.handler, p.position) - p.stored AS before FROM picked AS p
+    ), sized AS MATERIALIZED (
+        SELECT n.ctid, n.priority, n.handler, n.position,
+               CASE WHEN n.stored < 2000 THEN n.stored ELSE octet_length(r.args::text) END AS bytes
+        FROM near AS n JOIN {{schema}}.runnable_tasks AS r ON r.ctid = n.ctid WHERE n.before < 33554432
+    ), fitting AS MATERIALIZED (
+        SELECT s.ctid, sum(s.bytes) OVER (ORDER BY s.priority, s.handler, s.position) - s.bytes AS before FROM sized AS s
+    ), gone AS (
+        DELETE FROM {{schema}}.runnable_tasks AS r WHERE r.ctid = ANY (ARRAY(SELECT f.ctid FROM fitting AS f WHERE f.before < 33554432)) RETURNING r.*
+    )
+    INSERT INTO {{schema}}.claims
+        (id, worker, expires_at, task_ids, queues, handlers, priorities, attempts, crashes, retries, pushed_at, due_at, keys, parents, args)
+    SELECT nextval('{{schema}}.claim_ids'), session_user, clock_timestamp() + pop.lease, array_agg(g.id), array_agg(g.queue), array_agg(g.handler),
+           array_agg(g.priority), array_agg(g.attempts), array_agg(g.crashes), array_agg(g.retries), array_agg(g.pushed_at),
+           array_agg(g.due_at), array_agg(g.key), array_agg(g.parent), array_agg(g.args)
+    FROM (SELECT * FROM gone ORDER BY priority, position) AS g
+    HAVING count(*) > 0
+    RETURNING claims.id INTO claim;
+
+    RETURN QUERY
+        SELECT u.id, u.claim_id, u.handler::text, u.args, u.attempts + 1, u.priority, u.pushed_at, u.due_at, u.key::text, u.expires_at
+        FROM {{schema}}.unended AS u WHERE u.claim_id = claim;
+END $$;
+COMMENT ON FUNCTION {{schema}}.pop(text, integer, text[], interval)
+    IS 'Takes up to n due tasks of a queue, 32 MiB of arguments at most, for an external worker, which ends each with complete or fail (id, claim_id) before the lease runs out, or extends it.';
+
+-- As before, but a call takes back no more than the caller has time for: most claims of
+-- each kind, fewer of large ones. A statement that runs out of time takes back nothing.
+DROP FUNCTION {{schema}}.rescue(boolean);
+CREATE FUNCTION {{schema}}.rescue(orphans boolean DEFAULT true, most integer DEFAULT 100)
+RETURNS TABLE (runner_ids bigint[], runner_names text[], tasks bigint, failed bigint, cancelled bigint)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    dead bigint[];
+    dead_names text[];
+    taken bigint[];
+    leftover bigint[];
+    n_tasks bigint := 0;
+    n_failed bigint := 0;
+    n_cancelled bigint := 0;
+BEGIN
+    PERFORM {{schema}}.need_read_committed('rescue');
+    SELECT coalesce(array_agg(r.id), '{}'), coalesce(array_agg(r.name), '{}') INTO dead, dead_names
+    FROM (SELECT id, name FROM {{schema}}.runners WHERE expires_at < now() ORDER BY id FOR UPDATE SKIP LOCKED) AS r;
+
+    -- As stored: arguments of a few MiB, or one claim, are taken back in a moment.
+    WITH held AS MATERIALIZED (
+        SELECT c.id, pg_column_size(c.args)::bigint AS bytes FROM {{schema}}.claims AS c
+        WHERE c.expires_at < now() ORDER BY c.id LIMIT most FOR UPDATE SKIP LOCKED)
+    SELECT coalesce(array_agg(h.id), '{}') INTO taken
+    FROM (SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS before FROM held) AS h WHERE h.before < 8388608;
+    IF cardinality(dead) > 0 OR orphans THEN
+        -- A claim without a runner comes from a runner that was removed while it claimed.
+        WITH held AS MATERIALIZED (
+            SELECT c.id, pg_column_size(c.args)::bigint AS bytes FROM {{schema}}.claims AS c
+            WHERE c.runner_id IS NOT NULL
+              AND (c.runner_id = ANY (dead) OR NOT EXISTS (SELECT FROM {{schema}}.runners AS r WHERE r.id = c.runner_id))
+            ORDER BY c.id LIMIT most FOR UPDATE SKIP LOCKED)
+        SELECT taken || coalesce(array_agg(h.id), '{}') INTO taken
+        FROM (SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS before FROM held) AS h WHERE h.before < 8388608;
+    END IF;
+
+    IF cardinality(taken) > 0 THEN
+        WITH task AS MATERIALIZED (
+            SELECT u.*, nextval('{{schema}}.task_ids') AS position, x.task_id IS NOT NULL AS asked,
+                   u.runner_id IS NULL AS external,
+                   CASE WHEN u.runner_id IS NULL THEN u.attempts + 1 ELSE u.attempts END AS attempts_now,
+                   -- Only a task that ran alone is surely to blame: the others stop at 2.
+                   CASE WHEN u.runner_id IS NULL THEN u.crashes WHEN u.solo THEN u.crashes + 1
+                        ELSE greatest(u.crashes, least(u.crashes + 1, 2)) END AS crashes_now
+            FROM {{schema}}.unended AS u
+            LEFT JOIN {{schema}}.cancellations AS x ON x.claim_id = u.claim_id AND x.task_id = u.id
+            WHERE u.claim_id = ANY (taken)
+        ), judged AS MATERIALIZED (
+            SELECT t.*, CASE
+                WHEN t.asked THEN 'cancelled'
+                WHEN t.crashes_now >= 3 THEN 'failed'
+                WHEN t.external AND coalesce(t.retries, 20) BETWEEN 0 AND t.attempts_now - 1 THEN 'failed'
+                ELSE 'runnable' END AS fate
+            FROM task AS t
+        ), ended AS (
+            INSERT INTO {{schema}}.history
+                (id, state, priority, attempts, crashes, retries, queue, handler, args, error_kind, error_message,
+                 pushed_at, due_at, started_at, runner_id, claim_id, key, parent)
+            SELECT j.id, j.fate, j.priority, j.attempts_now, j.crashes_now, j.retries, j.queue, j.handler, j.args,
+                   CASE WHEN j.fate = 'cancelled' THEN NULL WHEN j.external THEN 'timeout' ELSE 'crash' END,
+                   CASE WHEN j.fate = 'cancelled' THEN 'cancelled while it ran'
+                        WHEN j.external THEN 'the worker that popped it did not end it before its lease ran out'
+                        ELSE format('%s runners died while they ran it, the last one while it ran alone', j.crashes_now) END,
+                   j.pushed_at, j.due_at, j.claimed_at, j.runner_id, j.claim_id, j.key, j.parent
+            FROM judged AS j WHERE j.fate <> 'runnable'
+        ), again AS (
+            INSERT INTO {{schema}}.runnable_tasks
+                (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
+            SELECT j.queue, j.handler, j.priority, j.position, j.id, j.attempts_now, j.crashes_now, j.retries,
+                   j.pushed_at, j.due_at, j.key, j.parent, j.args
+            FROM judged AS j WHERE j.fate = 'runnable'
+        ), logged AS (
+            INSERT INTO {{schema}}.attempts (task_id, claim_id, number, kind, error_message, started_at, runner_id)
+            SELECT j.id, j.claim_id, j.attempts + 1, CASE WHEN j.external THEN 'expired' ELSE 'crash' END,
+                   CASE WHEN j.external THEN 'the lease ran out' ELSE 'its runner died' END, j.claimed_at, j.runner_id
+            FROM judged AS j WHERE j.fate = 'runnable'
+        )
+        SELECT count(*) FILTER (WHERE fate = 'runnable'), count(*) FILTER (WHERE fate = 'failed'),
+               count(*) FILTER (WHERE fate = 'cancelled')
+        INTO n_tasks, n_failed, n_cancelled FROM judged;
+        DELETE FROM {{schema}}.claims AS c WHERE c.id = ANY (taken);
+    END IF;
+    -- One that still has claims, locked by an ending under way or beyond the limit, is looked at again.
+    DELETE FROM {{schema}}.runners AS r
+    WHERE r.id = ANY (dead) AND NOT EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.runner_id = r.id);
+
+    -- A cancel that crossed with a retry: the task has left the claim it was asked for in.
+    WITH gone AS (
+        DELETE FROM {{schema}}.cancellations AS x
+        WHERE NOT EXISTS (SELECT FROM {{schema}}.unended AS u WHERE u.claim_id = x.claim_id AND u.id = x.task_id)
+        RETURNING x.task_id
+    )
+    SELECT array_agg(task_id) INTO leftover FROM gone;
+    IF leftover IS NOT NULL THEN
+        PERFORM {{schema}}.cancel_tasks(leftover);
+    END IF;
+
+    IF n_tasks > 0 THEN
+        PERFORM {{schema}}.wake();
+    END IF;
+    RETURN QUERY SELECT dead, dead_names, n_tasks, n_failed, n_cancelled;
+END $$;
+COMMENT ON FUNCTION {{schema}}.rescue(boolean, integer) IS 'Takes back the claims of dead runners and the expired claims of external workers, so many of each at most; call again while it finds some.';
+
+-- As before, but arrays that do not fit each other are told in words.
+CREATE OR REPLACE FUNCTION {{schema}}.push_rows(handlers text[], args text[], queues text[], priorities integer[],
+    delays interval[], run_ats timestamptz[], retries integer[], keys text[], parents bigint[])
+RETURNS TABLE (id bigint, existed boolean)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    fresh bigint[] := ARRAY(SELECT nextval('{{schema}}.task_ids') FROM generate_series(1, cardinality(handlers)));
+    owner bigint[] := fresh;
+BEGIN
+    IF NOT (cardinality(args) = cardinality(handlers) AND cardinality(queues) = cardinality(handlers)
+        AND cardinality(priorities) = cardinality(handlers) AND cardinality(delays) = cardinality(handlers)
+        AND cardinality(run_ats) = cardinality(handlers) AND cardinality(retries) = cardinality(handlers)
+        AND cardinality(keys) = cardinality(handlers) AND cardinality(parents) = cardinality(handlers)) IS TRUE
+        OR array_position(priorities, NULL) IS NOT NULL
+    THEN
+        RAISE EXCEPTION 'the arrays do not describe the same tasks'
+            USING ERRCODE = '22023', HINT = 'give arrays of one length, with NULL for what a task does not have, and a priority for each';
+    END IF;
+    -- Whatever is not plainly right is looked at, and told in words if it is wrong.
+    PERFORM {{schema}}.check_task(n.handler, n.args, n.queue, n.delay, n.run_at, n.retries, n.key)
+    FROM (
+        SELECT unnest(handlers) AS handler, unnest(args) AS args, unnest(queues) AS queue, unnest(delays) AS delay,
+               unnest(run_ats) AS run_at, unnest(retries) AS retries, unnest(keys) AS key) AS n
+    WHERE (n.handler !~ '[^A-Za-z0-9_.:-]' AND octet_length(n.handler) BETWEEN 1 AND 128
+           AND n.queue !~ '[^A-Za-z0-9_.:-]' AND octet_length(n.queue) BETWEEN 1 AND 128
+           AND octet_length(n.args) <= 1048576 AND coalesce(n.retries, 0) >= -1
+           AND n.delay IS NULL AND n.run_at IS NULL AND n.key IS NULL) IS NOT TRUE;
+
+    IF cardinality(array_remove(keys, NULL)) + cardinality(array_remove(delays, NULL)) + cardinality(array_remove(run_ats, NULL))
+        + cardinality(array_remove(retries, NULL)) + cardinality(array_remove(parents, NULL)) = 0
+    THEN
+        INSERT INTO {{schema}}.runnable_tasks (queue, handler, priority, position, id, args)
+        SELECT n.queue, n.handler, n.priority, n.id, n.id, n.args::json
+        FROM (
+            SELECT unnest(fresh) AS id, unnest(handlers) AS handler, unnest(args) AS args,
+                   unnest(queues) AS queue, unnest(priorities) AS priority) AS n;
+        PERFORM {{schema}}.wake();
+        RETURN QUERY SELECT unnest(fresh), false;
+        RETURN;
+    END IF;
+
+    IF cardinality(array_remove(keys, NULL)) > 0 THEN
+        -- In key order, so that two pushers cannot wait for each other.
+        INSERT INTO {{schema}}.keys (queue, key, task_id)
+        SELECT n.queue, n.key, n.id
+        FROM unnest(queues, keys, fresh) WITH ORDINALITY AS n (queue, key, id, ordinal)
+        WHERE n.key IS NOT NULL
+        ORDER BY n.queue COLLATE "C", n.key COLLATE "C", n.ordinal
+        ON CONFLICT DO NOTHING;
+        -- A statement of its own: the owner may have committed while the insert waited for it.
+        owner := ARRAY(
+            SELECT CASE WHEN n.key IS NULL THEN n.id ELSE k.task_id END
+            FROM unnest(queues, keys, fresh) WITH ORDINALITY AS n (queue, key, id, ordinal)
+            LEFT JOIN {{schema}}.keys AS k ON k.queue = n.queue AND k.key = n.key
+            ORDER BY n.ordinal);
+        IF array_position(owner, NULL) IS NOT NULL THEN
+            RAISE EXCEPTION 'an idempotency key was pruned during the push'
+                USING ERRCODE = '40001', HINT = 'push again';
+        END IF;
+    END IF;
+
+    WITH task AS MATERIALIZED (
+        SELECT n.*, coalesce(n.run_at, now() + n.delay, now()) AS due_at
+        FROM (
+            SELECT unnest(fresh) AS id, unnest(owner) AS owner, unnest(handlers) AS handler, unnest(args) AS args,
+                   unnest(queues) AS queue, unnest(priorities) AS priority, unnest(delays) AS delay, unnest(run_ats) AS run_at,
+                   unnest(retries) AS retries, unnest(keys) AS key, unnest(parents) AS parent) AS n
+        WHERE n.id = n.owner
+    ), later AS (
+        INSERT INTO {{schema}}.scheduled_tasks (id, queue, handler, priority, retries, run_at, key, parent, args)
+        SELECT t.id, t.queue, t.handler, t.priority, t.retries, t.due_at, t.key, t.parent, t.args::json
+        FROM task AS t WHERE t.due_at > now()
+    )
+    INSERT INTO {{schema}}.runnable_tasks (queue, handler, priority, position, id, retries, key, parent, args)
+    SELECT t.queue, t.handler, t.priority, t.id, t.id, t.retries, t.key, t.parent, t.args::json
+    FROM task AS t WHERE t.due_at <= now();
+
+    PERFORM {{schema}}.wake();
+    RETURN QUERY
+        SELECT n.owner, n.owner <> n.id
+        FROM (SELECT unnest(owner) AS owner, unnest(fresh) AS id) AS n;
+END $$;
+
+REVOKE EXECUTE ON FUNCTION {{schema}}.need_read_committed(text), {{schema}}.hold_claim(bigint, boolean), {{schema}}.rescue(boolean, integer) FROM PUBLIC;
+INSERT INTO {{schema}}.rights (kind, class, object, privilege) VALUES ('runner', 'function', 'need_read_committed', 'EXECUTE');
+SELECT {{schema}}.apply_rights();
