@@ -8,7 +8,9 @@ use futures_util::FutureExt;
 use wasmtime::{Engine, Store};
 
 use super::access::Access;
-use super::bindings::{PluginPre, Verdict, WireFailure};
+use super::bindings::{Verdict, WireFailure};
+use super::copies::Linked;
+use super::direct::{Detour, Detours, Direct};
 use super::engine::YIELD_FUEL;
 use super::failure::{self, Scene};
 use super::json;
@@ -49,49 +51,116 @@ pub(super) fn store(engine: &Engine, state: State) -> wasmtime::Result<Store<Sta
 
 /// Runs one attempt to its end, whatever the guest does.
 pub(super) async fn run(
-    plugin: &PluginPre<State>,
+    plugin: &Linked,
+    detours: &Detours,
     digest: Digest,
     info: &HandlerInfo,
     limits: Arc<Limits>,
     access: Option<Box<Access>>,
     attempt: Attempt,
 ) -> Report {
-    let mut state = State::new(Some(attempt.clone()), Arc::clone(&limits));
+    let mut logs = None;
+    // Whoever has access to something needs the component for it.
+    if let Some(direct) = &plugin.direct
+        && access.is_none()
+        && detours.may_go_direct()
+    {
+        let way = Way::Direct(direct);
+        match once(plugin, way, digest, info, &limits, None, &attempt, None).await {
+            Ok(report) => return report,
+            Err((detour, used)) => {
+                logs = Some(used);
+                tracing::debug!(handler = %info.name, %detour, "an attempt starts again");
+                detours.note();
+            }
+        }
+    }
+    let whole = Way::Whole;
+    let ended = once(plugin, whole, digest, info, &limits, access, &attempt, logs).await;
+    ended.unwrap_or_else(|(detour, _)| {
+        let failure = Failure::new(ErrorKind::Internal, detour.to_string());
+        Report::without_guest(retry(failure))
+    })
+}
+
+/// How an attempt gets into the plugin.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    /// Through the component: the contract in full.
+    Whole,
+    /// Into the main module.
+    Direct(&'a Direct),
+}
+
+/// One attempt in a store of its own. An error says that it has to be run again,
+/// the other way, with the log that is shared already; nothing has happened then.
+#[expect(clippy::too_many_arguments, reason = "they belong to one attempt")]
+async fn once(
+    plugin: &Linked,
+    way: Way<'_>,
+    digest: Digest,
+    info: &HandlerInfo,
+    limits: &Arc<Limits>,
+    access: Option<Box<Access>>,
+    attempt: &Attempt,
+    logs: Option<SharedLogs>,
+) -> Result<Report, (Detour, SharedLogs)> {
+    let mut state = State::new(Some(attempt.clone()), Arc::clone(limits));
+    match logs {
+        Some(logs) => state.log_anew_to(logs),
+        None => attempt
+            .signal
+            .share_log(SharedLogs::clone(&state.logs) as _),
+    }
     state.allow(access);
-    attempt
-        .signal
-        .share_log(SharedLogs::clone(&state.logs) as _);
     let retries = attempt.task.retries.unwrap_or(info.retry.retries);
     state.max_attempts = match retries {
         Retries::Limited(n) => Some(n.saturating_add(1)),
         Retries::Forever => None,
     };
-    let mut store = match store(plugin.engine(), state) {
+    let component = &plugin.component;
+    let mut store = match store(component.engine(), state) {
         Ok(store) => store,
         Err(error) => {
             let failure = Failure::new(ErrorKind::Internal, format!("set up a store: {error:#}"));
-            return Report::without_guest(retry(failure));
+            return Ok(Report::without_guest(retry(failure)));
         }
     };
-    let ended = watched(plugin, &mut store, info, &attempt).await;
-    report(store, ended, &limits, digest)
+    let ended = match way {
+        Way::Whole => {
+            let call = async |store: &mut Store<State>| {
+                let instance = component.instantiate_async(&mut *store).await?;
+                let args = &attempt.task.args;
+                instance.call_run(store, info.name.as_str(), args).await
+            };
+            watched(&mut store, attempt, call).await
+        }
+        Way::Direct(direct) => {
+            let call = async |store: &mut Store<State>| {
+                let instance = direct.instantiate(store).await?;
+                let args = &attempt.task.args;
+                let handler = info.name.as_str();
+                direct.call_run(store, &instance, handler, args).await
+            };
+            watched(&mut store, attempt, call).await
+        }
+    };
+    if let Ended::Trapped(error) = &ended
+        && let Some(detour) = error.downcast_ref::<Detour>()
+    {
+        return Err((*detour, SharedLogs::clone(&store.data().logs)));
+    }
+    Ok(report(store, ended, limits, digest))
 }
 
 /// The call, ended early by a stop or the clock.
 async fn watched(
-    plugin: &PluginPre<State>,
     store: &mut Store<State>,
-    info: &HandlerInfo,
     attempt: &Attempt,
+    call: impl AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<Result<String, WireFailure>>,
 ) -> Ended {
     let timeout = store.data().limits.timeout;
-    let call = async {
-        let instance = plugin.instantiate_async(&mut *store).await?;
-        let args = &attempt.task.args;
-        instance
-            .call_run(&mut *store, info.name.as_str(), args)
-            .await
-    };
+    let call = call(store);
     let call = caught(tokio::time::timeout(timeout, call));
     tokio::select! {
         biased;

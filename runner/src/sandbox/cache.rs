@@ -20,7 +20,7 @@ use wasmtime::Engine;
 
 use crate::task::Digest;
 
-const MAGIC: &[u8; 8] = b"pgtqcod1";
+const MAGIC: &[u8; 8] = b"pgtqcod2";
 const MAC_BYTES: usize = 32;
 const HEAD_BYTES: usize = MAGIC.len() + MAC_BYTES;
 const KEY_FILE: &str = "key";

@@ -9,12 +9,13 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use super::bindings::PluginPre;
+use super::direct::Direct;
 use super::state::State;
 use super::{LoadError, SandboxConfig, SandboxError, engine, host};
 
@@ -30,6 +31,15 @@ const MOST_BYTES: usize = 32 << 20;
 struct Lot {
     engine: Engine,
     linker: Linker<State>,
+    /// Linking takes an instance, and the pool has room for one more than runs.
+    linking: Mutex<()>,
+}
+
+/// A plugin's code in one engine, and the ways into it.
+pub(super) struct Linked {
+    pub(super) component: PluginPre<State>,
+    /// For most plugins there is a shorter way.
+    pub(super) direct: Option<Direct>,
 }
 
 impl Lot {
@@ -38,13 +48,17 @@ impl Lot {
         let linker = host::linker(&engine).map_err(|error| SandboxError::Engine {
             reason: format!("{error:#}"),
         })?;
-        Ok(Lot { engine, linker })
+        Ok(Lot {
+            engine,
+            linker,
+            linking: Mutex::new(()),
+        })
     }
 
     /// # Safety
     ///
     /// `code` has to come from our own compiler, see [`Component::deserialize`].
-    unsafe fn link(&self, code: &[u8]) -> Result<PluginPre<State>, LoadError> {
+    unsafe fn link(&self, code: &[u8]) -> Result<Linked, LoadError> {
         let compile = |error: wasmtime::Error| LoadError::Compile(format!("{error:#}"));
         // SAFETY: the caller's promise.
         let component = unsafe { Component::deserialize(&self.engine, code) }.map_err(compile)?;
@@ -53,8 +67,13 @@ impl Lot {
             .initialize_copy_on_write_image()
             .map_err(compile)?;
         let pre = self.linker.instantiate_pre(&component);
-        pre.and_then(PluginPre::new)
-            .map_err(|error| LoadError::WrongType(format!("{error:#}")))
+        let component = pre
+            .and_then(PluginPre::new)
+            .map_err(|error| LoadError::WrongType(format!("{error:#}")))?;
+        let one_at_a_time = self.linking.lock().unwrap_or_else(PoisonError::into_inner);
+        let direct = Direct::link(component.instance_pre());
+        drop(one_at_a_time);
+        Ok(Linked { component, direct })
     }
 }
 
@@ -110,7 +129,7 @@ impl Engines {
 /// A plugin version's code, once for each thread that is busy with it.
 pub(super) struct Copies {
     engines: Arc<Engines>,
-    first: PluginPre<State>,
+    first: Linked,
     more: Vec<Twin>,
 }
 
@@ -118,7 +137,7 @@ pub(super) struct Copies {
 struct Twin {
     /// Attempts that had to do without it.
     n_missed: AtomicU32,
-    plugin: OnceLock<PluginPre<State>>,
+    plugin: OnceLock<Linked>,
 }
 
 impl Copies {
@@ -141,11 +160,11 @@ impl Copies {
 
     /// The first, for what is done seldom.
     pub(super) fn first(&self) -> &PluginPre<State> {
-        &self.first
+        &self.first.component
     }
 
     /// This thread's, or the first as long as there is none. Needs a tokio runtime.
-    pub(super) fn here(self: &Arc<Self>) -> &PluginPre<State> {
+    pub(super) fn here(self: &Arc<Self>) -> &Linked {
         let Some(n) = (place() % (self.more.len() + 1)).checked_sub(1) else {
             return &self.first;
         };
@@ -176,7 +195,7 @@ impl Copies {
         let Some(lot) = self.engines.nth(n) else {
             return;
         };
-        let made = self.first.instance_pre().component().serialize();
+        let made = self.first.component.instance_pre().component().serialize();
         let made = made
             .map_err(|error| LoadError::Internal(format!("{error:#}")))
             // SAFETY: it is the code of a component that is loaded already.

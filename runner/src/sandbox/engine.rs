@@ -19,6 +19,8 @@ use super::limiter::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 pub(super) const YIELD_FUEL: u64 = 100_000;
 /// Attempts aside, instances that may live at the same time: probes.
 pub(super) const PROBES: u32 = 4;
+/// Plugins that are being linked at the same time: [`super::copies`] sees to it.
+const LINKS: u32 = 1;
 /// Frames of a backtrace.
 const FRAMES: NonZeroUsize = NonZeroUsize::new(20).expect("20 is not zero");
 /// Wasm's part of the stack; what is left of the fiber's is for host calls.
@@ -118,14 +120,15 @@ fn pool(config: &SandboxConfig, scan: Enabled) -> PoolingAllocationConfig {
     // without room for it a full pool refuses now and then.
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let leaving = threads.min(16) as u32;
-    let stores = config.slots.saturating_add(PROBES);
+    let stores = config.slots.saturating_add(PROBES + LINKS);
     let times = |each: usize| stores.saturating_mul(each as u32).saturating_add(leaving);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(stores)
         .total_core_instances(times(MAX_INSTANCES))
         .total_memories(times(MAX_MEMORIES))
         .total_tables(times(MAX_TABLES))
-        .total_stacks(times(1))
+        // A guest that the host asks for room is entered a second time.
+        .total_stacks(times(2))
         .max_core_instances_per_component(MAX_INSTANCES as u32)
         .max_memories_per_component(MAX_MEMORIES as u32)
         .max_tables_per_component(MAX_TABLES as u32)

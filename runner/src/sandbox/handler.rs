@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::access::Access;
 use super::attempt;
+use super::direct::Detours;
 use super::load::Compiled;
 use crate::task::{
     Attempt, Digest, ErrorKind, Failure, Grant, Handler, HandlerFuture, HandlerInfo, Limits,
@@ -17,6 +18,7 @@ pub(super) struct PluginHandler {
     plugin: Arc<str>,
     info: Arc<HandlerInfo>,
     limits: Arc<Limits>,
+    detours: Detours,
 }
 
 impl PluginHandler {
@@ -31,6 +33,7 @@ impl PluginHandler {
             plugin,
             info: Arc::new(info),
             limits: Arc::new(limits),
+            detours: Detours::default(),
         }
     }
 }
@@ -55,6 +58,7 @@ impl Handler for PluginHandler {
             plugin: Arc::from(plugin),
             info: Arc::clone(&self.info),
             limits: Arc::clone(&self.limits),
+            detours: self.detours.clone(),
         }))
     }
 
@@ -62,6 +66,7 @@ impl Handler for PluginHandler {
         let compiled = self.compiled.clone();
         let info = Arc::clone(&self.info);
         let limits = Arc::clone(&self.limits);
+        let detours = self.detours.clone();
         let access = Access::new(&self.plugin, &self.info, &self.compiled.inner.shared);
         Box::pin(async move {
             let inner = &compiled.inner;
@@ -81,6 +86,7 @@ impl Handler for PluginHandler {
             };
             attempt::run(
                 inner.plugin.here(),
+                &detours,
                 inner.digest,
                 &info,
                 limits,

@@ -6,25 +6,20 @@
 //! they can do is bounded otherwise (handles, log lines, bytes per call) and the loop around them
 //! burns fuel of its own.
 
-use std::time::{Duration, SystemTime};
-
 use wasmtime::component::{Linker, LinkerInstance};
 use wasmtime::{Engine, StoreContextMut, Trap};
 
 use super::bindings::Level;
 use super::capability;
 use super::engine::YIELD_FUEL;
-use super::logs::clean;
+use super::facts;
 use super::push;
-use super::state::{State, lock};
+use super::state::State;
 use super::wasi;
-use crate::task::{Attempt, LogLevel, Progress};
 
 /// Fuel for entering the host; measured, a call costs 100 to 200 ns, which is
 /// 100 to 500 instructions.
 const CALL_FUEL: u64 = 1_000;
-/// The most bytes of a progress message that are kept.
-const PROGRESS_BYTES: usize = 200;
 
 pub(super) type Caller<'a> = StoreContextMut<'a, State>;
 
@@ -71,46 +66,26 @@ macro_rules! import {
     };
 }
 
-/// Adds one function of `context`: a fact about the task, or nothing much
-/// while the plugin describes itself.
+/// Adds one function that answers with a fact about the task.
 macro_rules! fact {
-    ($linker:ident, $name:literal, $type:ty, |$attempt:ident| $value:expr) => {
-        import!($linker, $name, |state, ()| 0, {
-            let fact = |$attempt: &Attempt| -> $type { $value };
-            Ok((state.attempt.as_ref().map(fact).unwrap_or_default(),))
-        });
+    ($linker:ident, $name:literal, $fact:path) => {
+        import!($linker, $name, |state, ()| 0, Ok(($fact(state),)));
     };
 }
 
 fn link_context(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    fact!(linker, "task-id", u64, |a| a.task.id.0.unsigned_abs());
-    fact!(linker, "attempt", u32, |a| a.number());
-    fact!(linker, "queue", String, |a| a.task.queue.to_string());
-    fact!(linker, "idempotency-key", String, |a| a.idempotency_key());
-    fact!(linker, "pushed-at-ms", u64, |a| millis(a.task.pushed_at));
-    fact!(linker, "due-at-ms", u64, |a| millis(a.task.due_at));
-    import!(linker, "is-cancelled", |state, ()| 0, {
-        let attempt = state.attempt.as_ref();
-        Ok((attempt.is_some_and(|attempt| attempt.signal.heed_cancel()),))
-    });
+    fact!(linker, "task-id", facts::task_id);
+    fact!(linker, "attempt", facts::attempt);
+    fact!(linker, "queue", facts::queue);
+    fact!(linker, "idempotency-key", facts::idempotency_key);
+    fact!(linker, "pushed-at-ms", facts::pushed_at_ms);
+    fact!(linker, "due-at-ms", facts::due_at_ms);
+    fact!(linker, "is-cancelled", facts::is_cancelled);
+    fact!(linker, "remaining-ms", facts::remaining_ms);
     import!(linker, "max-attempts", |state, ()| 0, {
         Ok((state.max_attempts,))
     });
-    import!(linker, "remaining-ms", |state, ()| 0, {
-        let left = state.limits.timeout.saturating_sub(state.started.elapsed());
-        Ok((whole_millis(left),))
-    });
     Ok(())
-}
-
-fn millis(at: jiff::Timestamp) -> u64 {
-    SystemTime::from(at)
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, whole_millis)
-}
-
-fn whole_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn link_log(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
@@ -118,19 +93,10 @@ fn link_log(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         linker,
         "write",
         |state, (level: Level, message: String, fields: String)| message.len() + fields.len(),
-        {
-            let level = match level {
-                Level::Debug => LogLevel::Debug,
-                Level::Info => LogLevel::Info,
-                Level::Warn => LogLevel::Warn,
-                Level::Error => LogLevel::Error,
-            };
-            lock(&state.logs).write(level, &message, &fields)?;
-            Ok(())
-        }
+        facts::log(state, level, &message, &fields)
     );
     import!(linker, "panicked", |state, (message: String)| message.len(), {
-        lock(&state.logs).panicked(&message);
+        facts::panicked(state, &message);
         Ok(())
     });
     Ok(())
@@ -142,14 +108,7 @@ fn link_progress(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()>
         "report",
         |state, (fraction: f64, message: String)| message.len(),
         {
-            if let Some(attempt) = &state.attempt {
-                let fraction = if fraction.is_nan() { 0.0 } else { fraction };
-                let message = lock(&state.logs).hidden(&message).into_owned();
-                attempt.signal.report(Progress {
-                    fraction: fraction.clamp(0.0, 1.0),
-                    message: clean(&message, PROGRESS_BYTES),
-                });
-            }
+            facts::progress(state, fraction, &message);
             Ok(())
         }
     );

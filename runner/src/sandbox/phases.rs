@@ -30,14 +30,21 @@ impl Compiled {
         let started = Instant::now();
         let state = State::new(Some(attempt), limits);
         let plugin = self.inner.plugin.here();
-        let mut store = attempt::store(plugin.engine(), state).map_err(internal)?;
-        let instance = plugin
-            .instantiate_async(&mut store)
-            .await
-            .map_err(internal)?;
-        let instantiated = Instant::now();
+        let component = &plugin.component;
+        let mut store = attempt::store(component.engine(), state).map_err(internal)?;
         let name = info.name.as_str();
-        let returned = instance.call_run(&mut store, name, &args.args).await;
+        let (instantiated, returned) = if let Some(direct) = &plugin.direct {
+            let instance = direct.instantiate(&mut store).await.map_err(internal)?;
+            let instantiated = Instant::now();
+            let returned = direct.call_run(&mut store, &instance, name, &args.args);
+            (instantiated, returned.await)
+        } else {
+            let instance = component.instantiate_async(&mut store).await;
+            let instance = instance.map_err(internal)?;
+            let instantiated = Instant::now();
+            let returned = instance.call_run(&mut store, name, &args.args).await;
+            (instantiated, returned)
+        };
         let called = Instant::now();
         let result = returned.map_err(internal)?;
         let mut state = store.into_data();

@@ -40,6 +40,9 @@ pub(super) struct State {
     pub(super) started: Instant,
     /// Fuel that was left when a host call last yielded to the scheduler.
     pub(super) yielded_at: u64,
+    /// Set while the guest makes room for what it is handed, or cleans up: it must not
+    /// call the host then. The component keeps to that by itself.
+    pub(super) must_not_call: bool,
     pub(super) limiter: Limiter,
     pub(super) logs: SharedLogs,
     pub(super) children: Vec<NewTask>,
@@ -69,6 +72,7 @@ impl State {
             max_attempts: None,
             access: None,
             yielded_at: limits.fuel,
+            must_not_call: false,
             limiter: Limiter::new(&limits),
             logs: Arc::new(Mutex::new(Logs::new(&limits, started))),
             limits,
@@ -91,6 +95,12 @@ impl State {
         let redactor = access.as_ref().and_then(|access| access.redactor.clone());
         lock(&self.logs).hide(redactor);
         self.access = access;
+    }
+
+    /// Logs where an earlier start of the attempt did, of which nothing is kept.
+    pub(super) fn log_anew_to(&mut self, logs: SharedLogs) {
+        *lock(&logs) = Logs::new(&self.limits, self.started);
+        self.logs = logs;
     }
 
     /// The attempt's way to the database, and its limits.

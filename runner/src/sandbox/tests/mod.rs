@@ -4,6 +4,7 @@ mod ask;
 mod attempts;
 mod caching;
 mod copies;
+mod direct;
 mod disk;
 mod evil;
 mod files;
