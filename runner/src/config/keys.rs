@@ -84,6 +84,7 @@ keys! {
     "limits.timeout", "PGTQ_LIMITS_TIMEOUT", Time, "30s", "wall-clock time per attempt";
     "limits.memory", "PGTQ_LIMITS_MEMORY", Size, "64MiB", "bytes of memory per attempt";
     "limits.table_elements", "PGTQ_LIMITS_TABLE_ELEMENTS", Count, "20k", "table elements per attempt";
+    "limits.host_bytes", "PGTQ_LIMITS_HOST_BYTES", Size, "16MiB", "bytes that the host keeps for one attempt, beside its memory";
     "limits.call_bytes", "PGTQ_LIMITS_CALL_BYTES", Size, "4MiB", "bytes that one host call may carry";
     "limits.result_bytes", "PGTQ_LIMITS_RESULT_BYTES", Size, "1MiB", "bytes of a result";
     "limits.log_lines", "PGTQ_LIMITS_LOG_LINES", Count, "1k", "log lines kept per attempt";
@@ -103,6 +104,7 @@ keys! {
     "caps.timeout", "PGTQ_CAPS_TIMEOUT", Time, "1h", "the most time a handler may ask for";
     "caps.memory", "PGTQ_CAPS_MEMORY", Size, "1GiB", "the most memory a handler may ask for";
     "caps.table_elements", "PGTQ_CAPS_TABLE_ELEMENTS", Count, "20k", "the most table elements";
+    "caps.host_bytes", "PGTQ_CAPS_HOST_BYTES", Size, "16MiB", "the most bytes that the host keeps for one attempt";
     "caps.call_bytes", "PGTQ_CAPS_CALL_BYTES", Size, "4MiB", "the most bytes of one host call";
     "caps.result_bytes", "PGTQ_CAPS_RESULT_BYTES", Size, "1MiB", "the most bytes of a result";
     "caps.log_lines", "PGTQ_CAPS_LOG_LINES", Count, "1k", "the most log lines kept";

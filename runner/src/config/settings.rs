@@ -298,6 +298,7 @@ impl Reader<'_> {
             timeout: self.read(&key("timeout"), values::duration)?,
             memory: self.read(&key("memory"), values::size)?,
             table_elements: self.read(&key("table_elements"), values::count)?,
+            host_bytes: self.read(&key("host_bytes"), values::size)?,
             call_bytes: self.read(&key("call_bytes"), values::size)?,
             result_bytes: self.read(&key("result_bytes"), values::size)?,
             log_lines: self.small(&key("log_lines"))?,

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use wasmtime::{Engine, Store};
@@ -13,6 +13,7 @@ use super::copies::Linked;
 use super::direct::{Detour, Detours, Direct};
 use super::engine::YIELD_FUEL;
 use super::failure::{self, Scene};
+use super::host_call::{HostCalls, timed};
 use super::json;
 use super::logs::{clean, clean_text};
 use super::state::{SharedLogs, State, lock};
@@ -37,7 +38,16 @@ enum Ended {
     Panicked(Failure),
 }
 
-/// Makes the store of one instance, with every limit set.
+/// Makes the store of one component instance, with every limit set, and every call of
+/// the host charged.
+pub(super) fn component_store(engine: &Engine, state: State) -> wasmtime::Result<Store<State>> {
+    let mut store = store(engine, state)?;
+    store.call_hook_async(HostCalls);
+    Ok(store)
+}
+
+/// Makes a store with every limit set, for guests that call functions of our own only:
+/// these charge for themselves.
 pub(super) fn store(engine: &Engine, state: State) -> wasmtime::Result<Store<State>> {
     let limits = Arc::clone(&state.limits);
     let mut store = Store::new(engine, state);
@@ -59,8 +69,8 @@ pub(super) async fn run(
     access: Option<Box<Access>>,
     attempt: Attempt,
 ) -> Report {
-    let mut logs = None;
-    // Whoever has access to something needs the component for it.
+    let mut earlier = None;
+    // Whatever has access to something needs the component for it.
     if let Some(direct) = &plugin.direct
         && access.is_none()
         && detours.may_go_direct()
@@ -68,19 +78,49 @@ pub(super) async fn run(
         let way = Way::Direct(direct);
         match once(plugin, way, digest, info, &limits, None, &attempt, None).await {
             Ok(report) => return report,
-            Err((detour, used)) => {
-                logs = Some(used);
+            Err((detour, start)) => {
+                earlier = Some(start);
                 tracing::debug!(handler = %info.name, %detour, "an attempt starts again");
                 detours.note();
             }
         }
     }
     let whole = Way::Whole;
-    let ended = once(plugin, whole, digest, info, &limits, access, &attempt, logs).await;
-    ended.unwrap_or_else(|(detour, _)| {
-        let failure = Failure::new(ErrorKind::Internal, detour.to_string());
-        Report::without_guest(retry(failure))
-    })
+    let is_second = earlier.is_some();
+    let ended = once(
+        plugin, whole, digest, info, &limits, access, &attempt, earlier,
+    )
+    .await;
+    match ended {
+        // The first start took what was missing; the next attempt goes straight to the
+        // component, so this one is not counted.
+        Ok(report) if is_second && ran_out(&report.outcome) => Report {
+            outcome: Outcome::Release,
+            children: Vec::new(),
+            ..report
+        },
+        Ok(report) => report,
+        Err((detour, _)) => {
+            let failure = Failure::new(ErrorKind::Internal, detour.to_string());
+            Report::without_guest(retry(failure))
+        }
+    }
+}
+
+/// Whether an attempt ended because its fuel or its time was used up.
+fn ran_out(outcome: &Outcome) -> bool {
+    let Outcome::Retry { failure, .. } = outcome else {
+        return false;
+    };
+    matches!(failure.kind, ErrorKind::Fuel | ErrorKind::Timeout)
+}
+
+/// What is left of an attempt's start in the main module that ended in a detour. Both
+/// starts have one budget of fuel and time.
+struct Start {
+    logs: SharedLogs,
+    started: Instant,
+    fuel_left: u64,
 }
 
 /// How an attempt gets into the plugin.
@@ -93,7 +133,7 @@ enum Way<'a> {
 }
 
 /// One attempt in a store of its own. An error says that it has to be run again,
-/// the other way, with the log that is shared already; nothing has happened then.
+/// the other way, with what is left of this start; nothing has happened then.
 #[expect(clippy::too_many_arguments, reason = "they belong to one attempt")]
 async fn once(
     plugin: &Linked,
@@ -103,11 +143,12 @@ async fn once(
     limits: &Arc<Limits>,
     access: Option<Box<Access>>,
     attempt: &Attempt,
-    logs: Option<SharedLogs>,
-) -> Result<Report, (Detour, SharedLogs)> {
+    earlier: Option<Start>,
+) -> Result<Report, (Detour, Start)> {
     let mut state = State::new(Some(attempt.clone()), Arc::clone(limits));
-    match logs {
-        Some(logs) => state.log_anew_to(logs),
+    let fuel = earlier.as_ref().map(|start| start.fuel_left);
+    match earlier {
+        Some(start) => state.start_again(start.logs, start.started),
         None => attempt
             .signal
             .share_log(SharedLogs::clone(&state.logs) as _),
@@ -119,13 +160,23 @@ async fn once(
         Retries::Forever => None,
     };
     let component = &plugin.component;
-    let mut store = match store(component.engine(), state) {
+    let store = match way {
+        Way::Whole => component_store(component.engine(), state),
+        Way::Direct(_) => store(component.engine(), state),
+    };
+    let mut store = match store {
         Ok(store) => store,
         Err(error) => {
             let failure = Failure::new(ErrorKind::Internal, format!("set up a store: {error:#}"));
             return Ok(Report::without_guest(retry(failure)));
         }
     };
+    if let Some(left) = fuel
+        && let Err(error) = store.set_fuel(left)
+    {
+        let failure = Failure::new(ErrorKind::Internal, format!("set the fuel: {error:#}"));
+        return Ok(Report::without_guest(retry(failure)));
+    }
     let ended = match way {
         Way::Whole => {
             let call = async |store: &mut Store<State>| {
@@ -148,7 +199,12 @@ async fn once(
     if let Ended::Trapped(error) = &ended
         && let Some(detour) = error.downcast_ref::<Detour>()
     {
-        return Err((*detour, SharedLogs::clone(&store.data().logs)));
+        let start = Start {
+            logs: SharedLogs::clone(&store.data().logs),
+            started: store.data().started,
+            fuel_left: store.get_fuel().unwrap_or(0),
+        };
+        return Err((*detour, start));
     }
     Ok(report(store, ended, limits, digest))
 }
@@ -159,8 +215,9 @@ async fn watched(
     attempt: &Attempt,
     call: impl AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<Result<String, WireFailure>>,
 ) -> Ended {
-    let timeout = store.data().limits.timeout;
-    let call = call(store);
+    let state = store.data();
+    let timeout = state.limits.timeout.saturating_sub(state.started.elapsed());
+    let call = timed(call(store));
     let call = caught(tokio::time::timeout(timeout, call));
     tokio::select! {
         biased;
@@ -222,6 +279,7 @@ fn report(store: Store<State>, ended: Ended, limits: &Limits, digest: Digest) ->
             &Scene {
                 limits,
                 limiter: &state.limiter,
+                account: &state.account,
                 logs: &logs,
             },
         )),
@@ -234,7 +292,7 @@ fn report(store: Store<State>, ended: Ended, limits: &Limits, digest: Digest) ->
         outcome,
         usage: Usage {
             fuel,
-            peak_memory: state.limiter.peak_memory,
+            peak_memory: state.account.peak(),
             wall,
         },
         logs: lines,

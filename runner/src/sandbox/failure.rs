@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::account::Account;
 use super::limiter::Limiter;
 use super::logs::{Logs, clean, clean_text};
 use super::stop::HostStop;
@@ -22,6 +23,7 @@ const MESSAGE_BYTES: usize = 4 << 10;
 pub(super) struct Scene<'a> {
     pub(super) limits: &'a Limits,
     pub(super) limiter: &'a Limiter,
+    pub(super) account: &'a Account,
     pub(super) logs: &'a Logs,
 }
 
@@ -41,14 +43,18 @@ fn kind_and_message(
     scene: &Scene<'_>,
 ) -> (ErrorKind, String) {
     let limits = scene.limits;
-    if let Some(HostStop::Logs) = error.downcast_ref() {
-        return (
-            ErrorKind::Logs,
-            format!(
-                "logged more than ten times its limit of {} lines; log less, or raise `log_lines`",
-                grouped(u64::from(limits.log_lines))
-            ),
-        );
+    match error.downcast_ref() {
+        Some(HostStop::Logs) => {
+            return (
+                ErrorKind::Logs,
+                format!(
+                    "logged more than ten times its limit of {} lines; log less, or raise `log_lines`",
+                    grouped(u64::from(limits.log_lines))
+                ),
+            );
+        }
+        Some(HostStop::HostMemory) => return host_memory(limits),
+        None => {}
     }
     if let Some(I32Exit(code)) = error.downcast_ref() {
         // WASI passes on whether it was a success, not the status.
@@ -73,6 +79,9 @@ fn kind_and_message(
     }
     let text = clean(&format!("{:#}", error.root_cause()), MESSAGE_BYTES);
     if text.starts_with("too much data is being copied") {
+        if scene.account.call_room(limits.call_bytes) < limits.call_bytes {
+            return host_memory(limits);
+        }
         // Without a guest frame it was the guest's return value.
         return match backtrace.is_some_and(|trace| !trace.frames().is_empty()) {
             true => (
@@ -138,6 +147,16 @@ fn memory(limits: &Limits) -> (ErrorKind, String) {
         format!(
             "wanted more than its {} of memory; raise `memory` in #[handler(...)] or in the configuration, or work on less at a time",
             size(limits.memory)
+        ),
+    )
+}
+
+fn host_memory(limits: &Limits) -> (ErrorKind, String) {
+    (
+        ErrorKind::Memory,
+        format!(
+            "the host would keep more than {} for this attempt (child tasks, headers, buffers, log lines); keep less open at a time, or raise `host_bytes`",
+            size(limits.host_bytes)
         ),
     )
 }

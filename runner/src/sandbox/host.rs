@@ -1,45 +1,21 @@
 //! The host's side of the contract: every import that a plugin is given.
 //!
-//! Each call of an interface of our own is charged in fuel, by call and by
-//! byte, so that a loop of host calls ends like any other loop. WASI calls are
-//! not charged, but for those that open, list, connect, write and make random bytes; what
-//! they can do is bounded otherwise (handles, log lines, bytes per call) and the loop around them
-//! burns fuel of its own.
+//! Each function of our own is charged in fuel by call and by byte, so that a loop of
+//! host calls ends like any other loop. WASI's are charged by call and by time, see
+//! [`host_call`](super::host_call).
 
 use wasmtime::component::{Linker, LinkerInstance};
-use wasmtime::{Engine, StoreContextMut, Trap};
+use wasmtime::{Engine, StoreContextMut};
 
 use super::bindings::Level;
 use super::capability;
-use super::engine::YIELD_FUEL;
 use super::facts;
+pub(super) use super::host_call::charge;
 use super::push;
 use super::state::State;
 use super::wasi;
 
-/// Fuel for entering the host; measured, a call costs 100 to 200 ns, which is
-/// 100 to 500 instructions.
-const CALL_FUEL: u64 = 1_000;
-
 pub(super) type Caller<'a> = StoreContextMut<'a, State>;
-
-/// Takes the fuel for one host call that carries `bytes`, or ends the attempt.
-///
-/// Setting the fuel starts wasmtime's interval until the next yield anew, so a
-/// loop of host calls would never yield by itself: it does here.
-pub(super) async fn charge(store: &mut Caller<'_>, bytes: usize) -> wasmtime::Result<()> {
-    let Some(left) = store.get_fuel()?.checked_sub(CALL_FUEL + bytes as u64) else {
-        store.set_fuel(0)?;
-        return Err(Trap::OutOfFuel.into());
-    };
-    store.set_fuel(left)?;
-    let state = store.data_mut();
-    if state.yielded_at.saturating_sub(left) >= YIELD_FUEL {
-        state.yielded_at = left;
-        tokio::task::yield_now().await;
-    }
-    Ok(())
-}
 
 /// Everything that a plugin may import.
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {

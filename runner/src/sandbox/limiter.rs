@@ -3,8 +3,11 @@
 //! wasmtime's own `StoreLimits` holds every memory against the limit by
 //! itself, so a guest with four memories would get four times as much.
 
+use std::sync::Arc;
+
 use wasmtime::ResourceLimiter;
 
+use super::account::Account;
 use crate::task::Limits;
 
 /// Core instances that one component may have. A Rust component has two to
@@ -20,8 +23,7 @@ pub(super) const MAX_MEMORIES: usize = 4;
 pub(super) struct Limiter {
     memory_limit: u64,
     memory: u64,
-    /// Most bytes at any one time.
-    pub(super) peak_memory: u64,
+    account: Arc<Account>,
     /// Growth was refused: an abort that follows is the limit's doing.
     pub(super) memory_refused: bool,
     table_limit: u64,
@@ -31,11 +33,11 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, account: &Arc<Account>) -> Self {
         Limiter {
             memory_limit: limits.memory,
             memory: 0,
-            peak_memory: 0,
+            account: Arc::clone(account),
             memory_refused: false,
             table_limit: limits.table_elements,
             tables: 0,
@@ -62,7 +64,7 @@ impl ResourceLimiter for Limiter {
             Some(_) if maximum.is_some_and(|maximum| desired > maximum) => Ok(false),
             Some(after) => {
                 self.memory = after;
-                self.peak_memory = self.peak_memory.max(after);
+                self.account.set_linear(after);
                 Ok(true)
             }
             None => {
@@ -120,10 +122,11 @@ mod tests {
     use super::*;
 
     fn limiter(memory: u64) -> Limiter {
-        Limiter::new(&Limits {
+        let limits = Limits {
             memory,
             ..Limits::default()
-        })
+        };
+        Limiter::new(&limits, &Account::new(limits.host_bytes))
     }
 
     #[test]
@@ -133,7 +136,7 @@ mod tests {
         assert!(limiter.memory_growing(0, 40, None).expect("no error"));
         assert!(!limiter.memory_growing(60, 61, None).expect("no error"));
         assert!(limiter.memory_refused);
-        assert_eq!(limiter.peak_memory, 100);
+        assert_eq!(limiter.account.peak(), 100);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::copies::{Copies, Engines};
 use super::engine;
 use super::failure::{self, Scene};
 use super::handler::PluginHandler;
+use super::host_call::timed;
 use super::inspect::{self, Inspection};
 use super::net::Net;
 use super::state::{State, lock};
@@ -221,11 +222,12 @@ impl Compiled {
         let state = State::new(None, Arc::clone(&limits));
         let internal = |error: wasmtime::Error| LoadError::Internal(format!("{error:#}"));
         let plugin = self.inner.plugin.first();
-        let mut store = attempt::store(plugin.engine(), state).map_err(internal)?;
+        let mut store = attempt::component_store(plugin.engine(), state).map_err(internal)?;
         let call = async {
             let plugin = plugin.instantiate_async(&mut store).await?;
             plugin.call_describe(&mut store).await
         };
+        let call = timed(call);
         match attempt::caught(tokio::time::timeout(timeout, call)).await {
             Ok(Ok(Ok(text))) => Ok(text),
             Ok(Ok(Err(error))) => {
@@ -234,6 +236,7 @@ impl Compiled {
                 let scene = Scene {
                     limits: &limits,
                     limiter: &state.limiter,
+                    account: &state.account,
                     logs: &lock(&state.logs),
                 };
                 let failure = failure::explain(&error, &scene);

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use serde_json::value::RawValue;
 
+use super::account::Account;
 use super::redact::Redactor;
 use super::state::lock;
 use super::stop::HostStop;
@@ -21,6 +22,8 @@ const LINE_BYTES: usize = 8 << 10;
 const FIELDS_BYTES: usize = 8 << 10;
 /// What a kept line costs besides its text, so that empty lines cost too.
 const LINE_OVERHEAD: u64 = 16;
+/// Bytes of the host's memory that a kept line takes besides its text, at most.
+const LINE_STRUCT: u64 = 160;
 /// How many times its limit a guest may write before it is stopped.
 const FLOOD: u64 = 10;
 /// The most bytes of a panic message that are kept.
@@ -30,6 +33,8 @@ const PANIC_BYTES: usize = 4 << 10;
 #[derive(Debug)]
 pub(super) struct Logs {
     started: Instant,
+    /// Charged for every line that is kept.
+    account: Arc<Account>,
     max_lines: usize,
     max_bytes: u64,
     /// The first lines, up to half of either limit.
@@ -49,9 +54,10 @@ pub(super) struct Logs {
 }
 
 impl Logs {
-    pub(super) fn new(limits: &Limits, started: Instant) -> Self {
+    pub(super) fn new(limits: &Limits, started: Instant, account: &Arc<Account>) -> Self {
         Logs {
             started,
+            account: Arc::clone(account),
             max_lines: limits.log_lines as usize,
             max_bytes: limits.log_bytes,
             head: Vec::new(),
@@ -114,7 +120,7 @@ impl Logs {
         if !self.head_full {
             let fits = self.head.len() < self.max_lines.div_ceil(2)
                 && self.head_bytes.saturating_add(bytes) <= self.max_bytes / 2;
-            if fits {
+            if fits && self.account.take(cost(&line)).is_ok() {
                 self.head_bytes += bytes;
                 self.head.push(line);
                 return;
@@ -130,9 +136,23 @@ impl Logs {
                 return;
             };
             self.tail_bytes -= size(&oldest);
+            self.account.give_back(cost(&oldest));
+        }
+        if self.account.take(cost(&line)).is_err() {
+            self.drop_tail();
+            return;
         }
         self.tail_bytes += bytes;
         self.tail.push_back(line);
+    }
+
+    /// Where one line has no room, none after the head is kept: what is missing is
+    /// always one gap.
+    fn drop_tail(&mut self) {
+        for line in self.tail.drain(..) {
+            self.account.give_back(cost(&line));
+        }
+        self.tail_bytes = 0;
     }
 
     fn now_ms(&self) -> u64 {
@@ -214,6 +234,11 @@ impl LogTail for Mutex<Logs> {
     fn after(&self, after: u64, room: Room) -> LogPage {
         lock(self).page(after, room)
     }
+}
+
+/// What a line takes of the host's memory.
+fn cost(line: &LogLine) -> u64 {
+    size(line) + LINE_STRUCT
 }
 
 /// What a line counts for.

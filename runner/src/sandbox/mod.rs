@@ -18,6 +18,7 @@
 //! Does not know the database, the plugin directory, or when to load what.
 
 mod access;
+mod account;
 mod attempt;
 mod bindings;
 mod cache;
@@ -33,6 +34,7 @@ mod facts;
 mod failure;
 mod handler;
 mod host;
+mod host_call;
 mod inspect;
 mod json;
 mod limiter;

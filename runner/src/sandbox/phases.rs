@@ -31,7 +31,7 @@ impl Compiled {
         let state = State::new(Some(attempt), limits);
         let plugin = self.inner.plugin.here();
         let component = &plugin.component;
-        let mut store = attempt::store(component.engine(), state).map_err(internal)?;
+        let mut store = attempt::component_store(component.engine(), state).map_err(internal)?;
         let name = info.name.as_str();
         let (instantiated, returned) = if let Some(direct) = &plugin.direct {
             let instance = direct.instantiate(&mut store).await.map_err(internal)?;

@@ -15,6 +15,8 @@ use crate::task::{MAX_ARGS_BYTES, Name, NewTask, Retries};
 /// Bytes of arguments that the children of one attempt may have in all; they
 /// stand in the runner's memory until the attempt ends.
 const MAX_CHILDREN_BYTES: usize = 8 << 20;
+/// Bytes of the host's memory that a child takes besides its texts.
+const CHILD_BYTES: u64 = 512;
 /// Longest idempotency key, bytes.
 const MAX_KEY_BYTES: usize = 512;
 /// A century: keeps every delay inside what the database can add to now.
@@ -59,6 +61,13 @@ pub(super) fn push(
     }
     let mut child = check(handler, args, options)?;
     child.parent = Some(attempt.task.id);
+    let cost = (child.args.len() + child.key.as_ref().map_or(0, String::len)) as u64 + CHILD_BYTES;
+    state.account.take(cost).map_err(|_| {
+        format!(
+            "the host keeps {} bytes for this attempt already, which is its limit; push less, or raise `host_bytes`",
+            state.limits.host_bytes
+        )
+    })?;
     state.children.push(child);
     state.children_bytes = bytes;
     Ok(())

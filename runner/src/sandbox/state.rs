@@ -8,7 +8,9 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::access::Access;
+use super::account::Account;
 use super::capability::Http;
+use super::host_call::HostCall;
 use super::limiter::Limiter;
 use super::logs::Logs;
 use super::wasi::Wasi;
@@ -40,6 +42,10 @@ pub(super) struct State {
     pub(super) started: Instant,
     /// Fuel that was left when a host call last yielded to the scheduler.
     pub(super) yielded_at: u64,
+    /// The host call under way, or the last one.
+    pub(super) host_call: HostCall,
+    /// What the attempt takes of the machine's memory.
+    pub(super) account: Arc<Account>,
     /// Set while the guest makes room for what it is handed, or cleans up: it must not
     /// call the host then. The component keeps to that by itself.
     pub(super) must_not_call: bool,
@@ -65,6 +71,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(attempt: Option<Attempt>, limits: Arc<Limits>) -> Self {
         let started = Instant::now();
+        let account = Account::new(limits.host_bytes);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         State {
@@ -72,9 +79,11 @@ impl State {
             max_attempts: None,
             access: None,
             yielded_at: limits.fuel,
+            host_call: HostCall::new(started),
             must_not_call: false,
-            limiter: Limiter::new(&limits),
-            logs: Arc::new(Mutex::new(Logs::new(&limits, started))),
+            limiter: Limiter::new(&limits, &account),
+            logs: Arc::new(Mutex::new(Logs::new(&limits, started, &account))),
+            account,
             limits,
             started,
             children: Vec::new(),
@@ -97,9 +106,11 @@ impl State {
         self.access = access;
     }
 
-    /// Logs where an earlier start of the attempt did, of which nothing is kept.
-    pub(super) fn log_anew_to(&mut self, logs: SharedLogs) {
-        *lock(&logs) = Logs::new(&self.limits, self.started);
+    /// Continues an attempt that was started before: its clock, and its shared log, of
+    /// which no line is kept.
+    pub(super) fn start_again(&mut self, logs: SharedLogs, started: Instant) {
+        self.started = started;
+        *lock(&logs) = Logs::new(&self.limits, self.started, &self.account);
         self.logs = logs;
     }
 
@@ -122,7 +133,13 @@ impl State {
     pub(super) fn http_parts(&mut self) -> (&mut Http, &mut ResourceTable) {
         let make = || {
             let access = self.access.as_deref();
-            Http::new(access, &self.limits, self.started, &self.logs)
+            Http::new(
+                access,
+                &self.limits,
+                self.started,
+                &self.logs,
+                &self.account,
+            )
         };
         (self.http.get_or_insert_with(make), &mut self.table)
     }
@@ -138,6 +155,7 @@ impl State {
     /// reaches the log.
     pub(super) fn close(&mut self) {
         self.table = ResourceTable::new();
+        self.wasi = None;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
@@ -25,24 +26,28 @@ enum Kind {
     Err,
 }
 
-/// One of the two; every stream made of it is a handle to the same log.
+/// One of the two; every stream made of it continues the same line of the same log.
 pub(super) struct Stdio {
-    kind: Kind,
-    logs: SharedLogs,
+    lines: Arc<Mutex<Lines>>,
 }
 
 impl Stdio {
     pub(super) fn stdout(logs: &SharedLogs) -> Self {
-        Stdio {
-            kind: Kind::Out,
-            logs: SharedLogs::clone(logs),
-        }
+        Stdio::new(Kind::Out, logs)
     }
 
     pub(super) fn stderr(logs: &SharedLogs) -> Self {
-        Stdio {
-            kind: Kind::Err,
+        Stdio::new(Kind::Err, logs)
+    }
+
+    fn new(kind: Kind, logs: &SharedLogs) -> Self {
+        let lines = Lines {
+            kind,
             logs: SharedLogs::clone(logs),
+            open: Vec::new(),
+        };
+        Stdio {
+            lines: Arc::new(Mutex::new(lines)),
         }
     }
 }
@@ -55,11 +60,7 @@ impl IsTerminal for Stdio {
 
 impl StdoutStream for Stdio {
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(Lines {
-            kind: self.kind,
-            logs: SharedLogs::clone(&self.logs),
-            open: Vec::new(),
-        })
+        Box::new(Stream(Arc::clone(&self.lines)))
     }
 
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
@@ -67,6 +68,9 @@ impl StdoutStream for Stdio {
         Box::new(tokio::io::sink())
     }
 }
+
+/// A guest's handle: there may be as many as it likes, and one open line.
+struct Stream(Arc<Mutex<Lines>>);
 
 /// Splits what is written into lines.
 struct Lines {
@@ -113,9 +117,15 @@ impl Drop for Lines {
     }
 }
 
-impl OutputStream for Lines {
+impl OutputStream for Stream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.split(&bytes)
+        if bytes.len() > PERMIT {
+            let message = "wrote more than `check_write` allows";
+            return Err(StreamError::Trap(wasmtime::Error::msg(message)));
+        }
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines
+            .split(&bytes)
             .map_err(|stop| StreamError::Trap(wasmtime::Error::new(stop)))
     }
 
@@ -128,7 +138,7 @@ impl OutputStream for Lines {
     }
 }
 
-impl Pollable for Lines {
+impl Pollable for Stream {
     fn ready<'a, 'b>(&'a mut self) -> Pin<Box<dyn Future<Output = ()> + Send + 'b>>
     where
         'a: 'b,

@@ -13,6 +13,9 @@ pub struct Limits {
     pub memory: u64,
     /// Elements, summed over all tables of the instance.
     pub table_elements: u64,
+    /// Bytes that the host keeps for the attempt: log lines, child tasks, headers,
+    /// buffers. Counted into peak memory, beside the guest's own.
+    pub host_bytes: u64,
     /// Bytes that one host call may lift out of the guest.
     pub call_bytes: u64,
     /// Bytes of the result, and of an error's message and details together.
@@ -54,6 +57,7 @@ impl Default for Limits {
             timeout: Duration::from_secs(30),
             memory: 64 * MIB,
             table_elements: 20_000,
+            host_bytes: 16 * MIB,
             call_bytes: 4 * MIB,
             result_bytes: MIB,
             log_lines: 1_000,
@@ -97,6 +101,7 @@ impl Limits {
             timeout: timeout.min(cap.timeout),
             memory: asked.memory.unwrap_or(self.memory).min(cap.memory),
             table_elements: self.table_elements.min(cap.table_elements),
+            host_bytes: self.host_bytes.min(cap.host_bytes),
             call_bytes: self.call_bytes.min(cap.call_bytes),
             result_bytes: self.result_bytes.min(cap.result_bytes),
             log_lines: self.log_lines.min(cap.log_lines),

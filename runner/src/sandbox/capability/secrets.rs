@@ -8,6 +8,9 @@ use super::super::state::State;
 use super::answer;
 use crate::task::{Problem, toml_key};
 
+/// The longest name of a secret that is looked up, bytes.
+const NAME_BYTES: usize = 200;
+
 pub(super) fn link(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     answer!(
         linker,
@@ -20,6 +23,10 @@ pub(super) fn link(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<(
 
 fn read(store: &mut Caller<'_>, name: &str) -> Result<String, Problem> {
     let state = store.data_mut();
+    if name.len() > NAME_BYTES {
+        let message = format!("the name of a secret has at most {NAME_BYTES} bytes");
+        return Err(Problem::new("invalid", message));
+    }
     let access = state.access.as_deref();
     let asked = access.is_some_and(|access| access.needs().secrets.iter().any(|n| n == name));
     let granted = access.is_some_and(|access| {

@@ -72,7 +72,8 @@ impl Guest {
     ) -> wasmtime::Result<[String; N]> {
         let store = store.as_context();
         let total: u64 = places.iter().map(|(_, length)| u64::from(*length)).sum();
-        if total >= store.data().limits.call_bytes {
+        let state = store.data();
+        if total >= state.account.call_room(state.limits.call_bytes) {
             return Err(Detour("a call with much data").into());
         }
         let memory = self.memory.data(&store);

@@ -6,7 +6,7 @@ fn logs(lines: u32, bytes: u64) -> Logs {
         log_bytes: bytes,
         ..Limits::default()
     };
-    Logs::new(&limits, Instant::now())
+    Logs::new(&limits, Instant::now(), &Account::new(limits.host_bytes))
 }
 
 /// Writes the numbers from 1 to `last`, each as a line.

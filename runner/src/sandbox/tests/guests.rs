@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sha2::Digest as _;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_parser::{Resolve, WorldId};
 
 use crate::sandbox::{Compiled, LoadError, Sandbox, SandboxConfig};
 use crate::task::{
@@ -54,6 +54,15 @@ pub(super) fn source(name: &str) -> String {
 
 /// The guest as a core module that carries its world, as an SDK build does.
 pub(super) fn core_module(code: &str, parts: &Parts) -> Vec<u8> {
+    let text = text(code, parts);
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("pgtq.wit", &parts.wit).expect("wit");
+    let world = resolve.select_world(&[package], None).expect("world");
+    finished(&text, parts, &resolve, world)
+}
+
+/// The guest's code within the prelude.
+pub(super) fn text(code: &str, parts: &Parts) -> String {
     let imports: Vec<&str> = code
         .lines()
         .filter_map(|line| line.strip_prefix(";; import: "))
@@ -64,17 +73,18 @@ pub(super) fn core_module(code: &str, parts: &Parts) -> Vec<u8> {
             prelude = without(&prelude, own);
         }
     }
-    let text = prelude
+    prelude
         .replace(";; IMPORTS", &imports.join("\n"))
         .replace("MEMORY", parts.memory)
         .replace("MANIFEST", &parts.manifest.replace('"', "\\22"))
         .replace("LENGTH", &parts.manifest.len().to_string())
-        .replace("GUEST", code);
-    let mut module = wat::parse_str(&text).expect("guest text");
-    let mut resolve = Resolve::default();
-    let package = resolve.push_str("pgtq.wit", &parts.wit).expect("wit");
-    let world = resolve.select_world(&[package], None).expect("world");
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("embed");
+        .replace("GUEST", code)
+}
+
+/// The module of this text, with its world and its list of handlers.
+pub(super) fn finished(text: &str, parts: &Parts, resolve: &Resolve, world: WorldId) -> Vec<u8> {
+    let mut module = wat::parse_str(text).expect("guest text");
+    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8).expect("embed");
     let mut list = Vec::new();
     for handler in &parts.listed {
         list.extend_from_slice(&(handler.len() as u32).to_le_bytes());

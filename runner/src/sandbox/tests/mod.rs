@@ -9,6 +9,7 @@ mod disk;
 mod evil;
 mod files;
 mod guests;
+mod imports;
 mod limits;
 mod reach;
 mod sdk;

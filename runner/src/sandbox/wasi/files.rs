@@ -15,7 +15,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
     DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsResult};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
 use super::handles::{Handles, Ticket};
 use super::listing::Listing;
@@ -279,10 +279,11 @@ fn count_output(
     number: u32,
     stream: Resource<DynOutputStream>,
 ) -> FsResult<Resource<DynOutputStream>> {
+    let account = Arc::clone(&state.account);
     let (wasi, table) = state.wasi_parts();
     let meter = Arc::clone(&wasi.files().written);
     let ticket = wasi.files().tickets.get(&number).cloned();
-    budget_output(table, &stream, Some(meter), ticket)?;
+    budget_output(table, &stream, Some(meter), ticket, &account).map_err(FsError::trap)?;
     Ok(stream)
 }
 
@@ -292,8 +293,9 @@ fn keep_input(
     number: u32,
     stream: Resource<DynInputStream>,
 ) -> FsResult<Resource<DynInputStream>> {
+    let account = Arc::clone(&state.account);
     let (wasi, table) = state.wasi_parts();
     let ticket = wasi.files().tickets.get(&number).cloned();
-    budget_input(table, &stream, None, ticket)?;
+    budget_input(table, &stream, None, ticket, &account).map_err(FsError::trap)?;
     Ok(stream)
 }

@@ -28,6 +28,9 @@ impl Pollable for Answer {
     async fn ready(&mut self) {}
 }
 
+/// The longest name that is looked up, bytes (RFC 1035, with a dot at its end).
+const NAME_BYTES: usize = 254;
+
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let mut lookup = linker.instance(&format!("wasi:sockets/ip-name-lookup@{VERSION}"))?;
     let answer = ResourceType::host::<Answer>();
@@ -65,6 +68,9 @@ async fn resolve(
 ) -> SocketResult<Resource<Answer>> {
     let table = state.ctx().table;
     table.get(&network)?;
+    if name.len() > NAME_BYTES {
+        return Err(ErrorCode::InvalidArgument.into());
+    }
     let addresses = match name.parse::<IpAddr>() {
         // Nothing to look up; connecting decides.
         Ok(address) => vec![address],

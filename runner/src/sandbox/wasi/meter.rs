@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
+use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::pipe::{ClosedInputStream, ClosedOutputStream};
 use wasmtime_wasi::p2::{
@@ -13,8 +13,12 @@ use wasmtime_wasi::p2::{
 };
 
 use super::handles::Ticket;
+use crate::sandbox::account::{Account, Held};
 use crate::sandbox::state::{SharedLogs, lock};
 use crate::task::LogLevel;
+
+/// What a stream may hold in the host: wasmtime reads and writes 64 KiB at a time.
+const STREAM_BYTES: u64 = 65 << 10;
 
 /// A budget of bytes that all streams of one kind share in one attempt.
 pub(super) struct Meter {
@@ -75,12 +79,13 @@ impl Meter {
     }
 }
 
-/// A stream whose bytes are counted, if it has a meter, and which keeps its
-/// handle's ticket until it is dropped.
+/// A stream whose buffer is charged to the attempt, whose bytes are counted, if it has
+/// a meter, and which keeps its handle's ticket until it is dropped.
 struct Budgeted<S> {
     inner: S,
     meter: Option<Arc<Meter>>,
     _ticket: Option<Arc<Ticket>>,
+    _buffer: Held,
 }
 
 impl<S> Budgeted<S> {
@@ -106,13 +111,16 @@ pub(super) fn budget_input(
     stream: &Resource<DynInputStream>,
     meter: Option<Arc<Meter>>,
     ticket: Option<Arc<Ticket>>,
-) -> Result<(), ResourceTableError> {
+    account: &Arc<Account>,
+) -> wasmtime::Result<()> {
+    let buffer = account.hold(STREAM_BYTES)?;
     let slot = table.get_mut(stream)?;
     let inner = std::mem::replace(slot, Box::new(ClosedInputStream));
     *slot = Box::new(Budgeted {
         inner,
         meter,
         _ticket: ticket,
+        _buffer: buffer,
     });
     Ok(())
 }
@@ -123,13 +131,16 @@ pub(super) fn budget_output(
     stream: &Resource<DynOutputStream>,
     meter: Option<Arc<Meter>>,
     ticket: Option<Arc<Ticket>>,
-) -> Result<(), ResourceTableError> {
+    account: &Arc<Account>,
+) -> wasmtime::Result<()> {
+    let buffer = account.hold(STREAM_BYTES)?;
     let slot = table.get_mut(stream)?;
     let inner = std::mem::replace(slot, Box::new(ClosedOutputStream));
     *slot = Box::new(Budgeted {
         inner,
         meter,
         _ticket: ticket,
+        _buffer: buffer,
     });
     Ok(())
 }

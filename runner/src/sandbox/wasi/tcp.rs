@@ -17,7 +17,9 @@ use wasmtime_wasi::p2::bindings::sockets::tcp_create_socket::Host as _;
 use wasmtime_wasi::p2::bindings::sockets::{
     instance_network, network, tcp, tcp_create_socket, udp, udp_create_socket,
 };
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, Network, SocketResult, TcpSocket};
+use wasmtime_wasi::p2::{
+    DynInputStream, DynOutputStream, Network, SocketError, SocketResult, TcpSocket,
+};
 use wasmtime_wasi::sockets::{SocketAddrUse, WasiSockets, WasiSocketsView};
 
 use super::meter::{Meter, budget_input, budget_output};
@@ -168,11 +170,12 @@ fn start_connect(
 
 fn finish_connect(state: &mut State, socket: Socket) -> SocketResult<Streams> {
     let (input, output) = state.sockets().finish_connect(socket)?;
+    let account = Arc::clone(&state.account);
     let (wasi, table) = state.wasi_parts();
     let bytes = Arc::clone(&wasi.tcp().bytes);
     let meter = || Some(Arc::clone(&bytes));
-    budget_input(table, &input, meter(), None)?;
-    budget_output(table, &output, meter(), None)?;
+    budget_input(table, &input, meter(), None, &account).map_err(SocketError::trap)?;
+    budget_output(table, &output, meter(), None, &account).map_err(SocketError::trap)?;
     Ok((input, output))
 }
 

@@ -17,7 +17,9 @@ mod client;
 mod error;
 mod fake;
 mod headers;
+mod objects;
 mod placeholder;
+mod types;
 mod wanted;
 
 use std::sync::Arc;
@@ -34,11 +36,13 @@ use wasmtime_wasi_http::{
 };
 
 use super::super::access::Access;
+use super::super::account::Account;
 use super::super::host::{Caller, charge};
 use super::super::state::{SharedLogs, State};
 use crate::task::Limits;
 use client::Client;
 pub use fake::{FakeHttp, FakeRequest, FakeResponse};
+use objects::{EXCHANGE_BYTES, Kind, Objects, request_size};
 
 /// Fuel for one request, besides its own host call: a task, a connection and
 /// up to a handshake of the host's time.
@@ -72,6 +76,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         },
     )?;
     headers::link(&mut types)?;
+    self::types::link(&mut types)?;
     linker.allow_shadowing(false);
     // By hand, because only then it can charge fuel.
     linker
@@ -89,9 +94,15 @@ async fn handle(
     options: Option<Resource<RequestOptions>>,
 ) -> wasmtime::Result<Handled> {
     charge(store, REQUEST_FUEL).await?;
-    let mut view = store.data_mut().http();
+    let state = store.data_mut();
+    let bytes = request_size(state.http_parts().1.get(&request)?) + EXCHANGE_BYTES;
+    let mut view = state.http();
     match http::outgoing_handler::Host::handle(&mut view, request, options) {
-        Ok(response) => Ok(Ok(response)),
+        Ok(response) => {
+            let sent = Kind::Sent(bytes);
+            self::types::hold(state, response.rep(), sent, bytes)?;
+            Ok(Ok(response))
+        }
         Err(error) => error.downcast().map(Err),
     }
 }
@@ -100,6 +111,7 @@ async fn handle(
 pub(in crate::sandbox) struct Http {
     pub(in crate::sandbox) context: WasiHttpCtx,
     pub(in crate::sandbox) hooks: Hooks,
+    objects: Objects,
 }
 
 impl Http {
@@ -108,6 +120,7 @@ impl Http {
         limits: &Limits,
         started: Instant,
         logs: &SharedLogs,
+        account: &Arc<Account>,
     ) -> Box<Http> {
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(FIELD_BYTES);
@@ -115,6 +128,7 @@ impl Http {
         Box::new(Http {
             context,
             hooks: Hooks { client },
+            objects: Objects::new(account),
         })
     }
 }

@@ -96,7 +96,11 @@ impl Setup {
             secrets: self.secrets,
         };
         let net = Net::new(self.resolver, self.connections);
-        let mut logs = Logs::new(&self.limits, Instant::now());
+        let mut logs = Logs::new(
+            &self.limits,
+            Instant::now(),
+            &crate::sandbox::account::Account::new(self.limits.host_bytes),
+        );
         logs.hide(Redactor::of(&self.grant, &book));
         let logs: SharedLogs = Arc::new(Mutex::new(logs));
         let access = Access {

@@ -1,0 +1,139 @@
+//! The memory of one attempt: its guest's linear memory, and what the host keeps on
+//! its behalf (log lines, child tasks, headers, buffers).
+//!
+//! Both are counted here, so that `peak_memory` is what the attempt took from the
+//! machine. Linear memory has a limit of its own, see [`limiter`](super::limiter); the
+//! host's part is bounded by `limits.host_bytes`. Not counted, because it is fixed and
+//! small: the store, the stack (2 MiB), and up to 1,000 handles of some 200 bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::stop::HostStop;
+
+/// Shared by the parts of one store that keep something. Never contended: one guest
+/// runs on one thread at a time.
+#[derive(Debug)]
+pub(super) struct Account {
+    linear: AtomicU64,
+    host: AtomicU64,
+    peak: AtomicU64,
+    host_limit: u64,
+}
+
+impl Account {
+    pub(super) fn new(host_limit: u64) -> Arc<Account> {
+        Arc::new(Account {
+            linear: AtomicU64::new(0),
+            host: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
+            host_limit,
+        })
+    }
+
+    /// The sum of the guest's linear memories has changed.
+    pub(super) fn set_linear(&self, bytes: u64) {
+        self.linear.store(bytes, Relaxed);
+        self.raise_peak(0);
+    }
+
+    /// Charges bytes that the host is about to keep.
+    ///
+    /// # Errors
+    ///
+    /// When the host would keep more than its limit; nothing is charged then.
+    pub(super) fn take(&self, bytes: u64) -> Result<(), HostStop> {
+        let after = self.host.load(Relaxed).saturating_add(bytes);
+        if after > self.host_limit {
+            return Err(HostStop::HostMemory);
+        }
+        self.host.store(after, Relaxed);
+        self.raise_peak(0);
+        Ok(())
+    }
+
+    /// The host has dropped what was charged.
+    pub(super) fn give_back(&self, bytes: u64) {
+        let left = self.host.load(Relaxed).saturating_sub(bytes);
+        self.host.store(left, Relaxed);
+    }
+
+    /// As [`Account::take`], given back when the return value is dropped.
+    pub(super) fn hold(self: &Arc<Self>, bytes: u64) -> Result<Held, HostStop> {
+        self.take(bytes)?;
+        Ok(Held {
+            account: Arc::clone(self),
+            bytes,
+        })
+    }
+
+    /// Bytes that one host call may copy out of the guest: at most half of what is
+    /// left, because values in lists take up to twice their bytes in the host.
+    pub(super) fn call_room(&self, call_bytes: u64) -> u64 {
+        let left = self.host_limit.saturating_sub(self.host.load(Relaxed));
+        call_bytes.min(left / 2)
+    }
+
+    /// Counts bytes that exist for the duration of one host call only.
+    pub(super) fn passed(&self, bytes: u64) {
+        self.raise_peak(bytes);
+    }
+
+    /// Most bytes at any one time.
+    pub(super) fn peak(&self) -> u64 {
+        self.peak.load(Relaxed)
+    }
+
+    fn raise_peak(&self, passing: u64) {
+        let now = self.linear.load(Relaxed) + self.host.load(Relaxed) + passing;
+        if now > self.peak.load(Relaxed) {
+            self.peak.store(now, Relaxed);
+        }
+    }
+}
+
+/// Bytes that are charged for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Held {
+    account: Arc<Account>,
+    bytes: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.account.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_bytes_end_at_their_limit_and_come_back() {
+        let account = Account::new(100);
+        let held = account.hold(60).expect("within the limit");
+        assert_eq!(account.take(41), Err(HostStop::HostMemory));
+        drop(held);
+        assert_eq!(account.take(100), Ok(()));
+    }
+
+    #[test]
+    fn the_peak_is_the_sum_of_guest_and_host() {
+        let account = Account::new(100);
+        account.set_linear(1_000);
+        account.take(30).expect("within the limit");
+        account.passed(7);
+        account.give_back(30);
+        account.set_linear(10);
+        assert_eq!(account.peak(), 1_037);
+    }
+
+    #[test]
+    fn a_call_has_half_of_what_is_left() {
+        let account = Account::new(100);
+        account.take(40).expect("within the limit");
+        assert_eq!(account.call_room(1_000), 30);
+        assert_eq!(account.call_room(20), 20);
+    }
+}
