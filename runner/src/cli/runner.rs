@@ -21,6 +21,10 @@ use super::machine;
 use super::reload::{self, Follower};
 use super::signals::Signals;
 
+/// How long an ordinary stop may take beyond the shutdown timeout: attempts notice that
+/// they were interrupted, and the last outcomes are stored.
+const STOP_GRACE: Duration = Duration::from_secs(15);
+
 /// When a runner starts to run tasks, and when it ends by itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Until {
@@ -41,6 +45,8 @@ pub(crate) struct Runner {
     pub(crate) shutdown: Shutdown,
     pub(crate) stats: Arc<Stats>,
     engine: Guard<Result<Summary, EngineError>>,
+    /// After this long a stop does not wait for handlers that do not yield.
+    longest_stop: Duration,
     _pages: Option<Guard<()>>,
     _grants: Guard<()>,
 }
@@ -101,7 +107,8 @@ impl Runner {
                 stats: Arc::clone(&stats),
                 shutdown: shutdown.clone(),
             };
-            Guard(tokio::spawn(async move {
+            // Where no handler can hold them up.
+            Guard(engine::control().spawn(async move {
                 if let Err(error) = http::serve(listener, monitored).await {
                     tracing::error!(%error, "the health and metrics pages are gone");
                 }
@@ -131,6 +138,7 @@ impl Runner {
             shutdown,
             stats,
             engine,
+            longest_stop: config.run.shutdown_timeout + STOP_GRACE,
             _pages: pages,
             _grants: Guard(tokio::spawn(follow)),
         })
@@ -151,6 +159,7 @@ impl Runner {
                     asked += 1;
                     match asked {
                         1 => {
+                            signals.give_up_after(self.longest_stop);
                             context.note(format!("{name}: finishing what runs, claiming nothing more; again to stop at once"));
                             self.shutdown.drain();
                         }

@@ -15,6 +15,7 @@ use super::shutdown::Shutdown;
 use super::sleep::Sleep;
 use super::stats::Stats;
 use super::streamer::Streamed;
+use super::watchdog::Watchdog;
 use crate::plugin::Registry;
 use crate::store::Store;
 use crate::task::RunnerId;
@@ -53,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) streamed: Streamed,
     /// Whether what the ledger says can be trusted.
     pub(crate) lease: Lease,
+    /// Sees the handlers that do not yield.
+    pub(crate) watchdog: Watchdog,
     /// Whether the schema is still one for this program.
     pub(crate) served: Served,
     /// When the last task ended or was claimed: for `idle_exit`.
@@ -92,6 +95,7 @@ impl Core {
             sleep,
             streamed: Streamed::default(),
             lease,
+            watchdog: Watchdog::default(),
             served: Served::default(),
             last_work: std::sync::Mutex::new(Instant::now()),
             runner: AtomicI64::new(runner.0),

@@ -16,6 +16,7 @@ use super::commit::{self, Settled};
 use super::completer::Ended;
 use super::core::Core;
 use super::ledger::Start;
+use super::watchdog::Turn;
 use crate::task::{
     Attempt, Database, ErrorKind, Failure, Handler, Outcome, Report, RetryPolicy, Signal, Stop,
     decide,
@@ -32,15 +33,16 @@ const ALONE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs tasks until the backlog is closed.
 pub(crate) async fn slot(core: Arc<Core>, backlog: Arc<Backlog>) {
+    let turn = core.watchdog.slot();
     while let Some(taken) = backlog.next().await {
         core.stats.running.fetch_add(1, Relaxed);
-        run(&core, taken).await;
+        run(&core, &turn, taken).await;
         backlog.done();
         core.stats.running.fetch_sub(1, Relaxed);
     }
 }
 
-async fn run(core: &Core, taken: Taken) {
+async fn run(core: &Core, turn: &Turn, taken: Taken) {
     let task = &taken.task;
     let handler = core
         .registry
@@ -63,15 +65,21 @@ async fn run(core: &Core, taken: Taken) {
     };
     let policy = handler.info().retry;
     if task.crashes >= SUSPECT_CRASHES {
-        run_alone(core, taken, handler.as_ref(), policy).await;
+        run_alone(core, turn, taken, handler.as_ref(), policy).await;
         return;
     }
     let _company = core.alone.read().await;
-    attempt(core, taken, handler.as_ref(), policy).await;
+    attempt(core, turn, taken, handler.as_ref(), policy).await;
 }
 
 /// A task that runners died under: everything else pauses, and its claim holds nothing else.
-async fn run_alone(core: &Core, taken: Taken, handler: &dyn Handler, policy: RetryPolicy) {
+async fn run_alone(
+    core: &Core,
+    turn: &Turn,
+    taken: Taken,
+    handler: &dyn Handler,
+    policy: RetryPolicy,
+) {
     // Nothing starts while it waits, so it does not wait for a long attempt's end.
     let Ok(_alone) = tokio::time::timeout(ALONE_PATIENCE, core.alone.write()).await else {
         let report = Report::without_guest(Outcome::Release);
@@ -102,7 +110,7 @@ async fn run_alone(core: &Core, taken: Taken, handler: &dyn Handler, policy: Ret
     match isolated {
         Ok(Some(claim)) => {
             core.ledger.isolate(taken.claim, taken.task.id, claim);
-            attempt(core, Taken { claim, ..taken }, handler, policy).await;
+            attempt(core, turn, Taken { claim, ..taken }, handler, policy).await;
         }
         // Not ours any more, or moved by a call whose answer was lost: rescue,
         // or the next beat, brings it back.
@@ -115,7 +123,13 @@ async fn run_alone(core: &Core, taken: Taken, handler: &dyn Handler, policy: Ret
     }
 }
 
-async fn attempt(core: &Core, taken: Taken, handler: &dyn Handler, policy: RetryPolicy) {
+async fn attempt(
+    core: &Core,
+    turn: &Turn,
+    taken: Taken,
+    handler: &dyn Handler,
+    policy: RetryPolicy,
+) {
     // A process that was stopped for long may no longer be who it thinks it is.
     core.lease.decided().await;
     let started = Instant::now();
@@ -142,7 +156,8 @@ async fn attempt(core: &Core, taken: Taken, handler: &dyn Handler, policy: Retry
         .store
         .attempt(core.runner(), taken.claim, taken.task.id);
     let way = Arc::clone(&database) as Arc<dyn Database>;
-    let report = call(&taken, handler, Arc::clone(&signal), way).await;
+    let calling = call(&taken, handler, Arc::clone(&signal), way);
+    let report = turn.run(&taken.task, calling).await;
     let settled = if signal.asked() == Some(Stop::Lost) {
         database.roll_back().await;
         None

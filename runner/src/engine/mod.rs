@@ -7,6 +7,7 @@
 //!  heartbeat: lease, cancels, ghosts            Handler::call
 //!  streamer: log lines of what runs long
 //!  served: whether the schema is still one for this program
+//!  watchdog: handlers that do not yield
 //! ```
 //!
 //! Promises: never more claimed than there is room for; an ending is stored
@@ -21,6 +22,7 @@ mod claimer;
 mod commit;
 mod completer;
 mod config;
+mod control;
 mod core;
 mod damper;
 mod error;
@@ -37,8 +39,10 @@ mod sleep;
 mod stats;
 mod streamer;
 mod waker;
+mod watchdog;
 
 pub use config::{EngineConfig, QueueSpec, default_slots};
+pub use control::control;
 pub use error::EngineError;
 pub use run::{run, run_with_stats};
 pub use shutdown::{Phase, Shutdown};

@@ -19,6 +19,7 @@ use super::backlog::{Backlog, Taken};
 use super::claimer::Claimer;
 use super::completer::{self, Ended};
 use super::config::EngineConfig;
+use super::control::control;
 use super::core::Core;
 use super::error::EngineError;
 use super::lease::{BootTime, Lease};
@@ -244,8 +245,13 @@ fn released(taken: Taken) -> Ended {
 /// Loops that end only with the engine, by name.
 fn background(core: &Arc<Core>, facts: RunnerFacts) -> Vec<(&'static str, JoinHandle<()>)> {
     let beat = heartbeat::Heartbeat::new(Arc::clone(core), facts);
+    let (control, watched) = (control(), Arc::clone(core));
     let mut loops = vec![
-        ("heartbeat", tokio::spawn(beat.run())),
+        ("heartbeat", control.spawn(beat.run())),
+        (
+            "watchdog",
+            control.spawn(async move { watched.watchdog.run().await }),
+        ),
         (
             "promote",
             tokio::spawn(maintenance::promote(Arc::clone(core))),

@@ -11,9 +11,9 @@ use super::access::Access;
 use super::bindings::{Verdict, WireFailure};
 use super::copies::Linked;
 use super::direct::{Detour, Detours, Direct};
-use super::engine::YIELD_FUEL;
+use super::engine::{LARGE_YIELD_FUEL, YIELD_FUEL};
 use super::failure::{self, Scene};
-use super::host_call::{HostCalls, timed};
+use super::host_call::{HostCalls, is_large, timed};
 use super::json;
 use super::logs::{clean, clean_text};
 use super::state::{SharedLogs, State, lock};
@@ -24,6 +24,8 @@ use crate::task::{
 
 /// WASI and resource handles that a guest may hold.
 const MAX_HANDLES: usize = 1_000;
+/// From here on an attempt's memory is given back by another thread.
+const LARGE_MEMORY: u64 = 32 << 20;
 /// Bytes of a failure's code that are kept.
 const CODE_BYTES: usize = 128;
 /// A guest's delays end here: a year, in milliseconds.
@@ -53,7 +55,11 @@ pub(super) fn store(engine: &Engine, state: State) -> wasmtime::Result<Store<Sta
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
     store.set_fuel(limits.fuel)?;
-    store.fuel_async_yield_interval(Some(YIELD_FUEL))?;
+    let interval = match is_large(&limits) {
+        true => LARGE_YIELD_FUEL,
+        false => YIELD_FUEL,
+    };
+    store.fuel_async_yield_interval(Some(interval))?;
     store.set_hostcall_fuel(usize::try_from(limits.call_bytes).unwrap_or(usize::MAX));
     store.set_max_component_handles(MAX_HANDLES);
     Ok(store)
@@ -206,7 +212,7 @@ async fn once(
         };
         return Err((*detour, start));
     }
-    Ok(report(store, ended, limits, digest))
+    Ok(report(store, ended, limits, digest).await)
 }
 
 /// The call, ended early by a stop or the clock.
@@ -217,7 +223,8 @@ async fn watched(
 ) -> Ended {
     let state = store.data();
     let timeout = state.limits.timeout.saturating_sub(state.started.elapsed());
-    let call = timed(call(store));
+    let limits = Arc::clone(&state.limits);
+    let call = timed(&limits, call(store));
     let call = caught(tokio::time::timeout(timeout, call));
     tokio::select! {
         biased;
@@ -262,9 +269,20 @@ pub(super) fn stopped(stop: Stop) -> Outcome {
     }
 }
 
-fn report(store: Store<State>, ended: Ended, limits: &Limits, digest: Digest) -> Report {
+/// Ends the instance and keeps what the store knows. Giving back a large memory takes
+/// tens of milliseconds, so another thread does it.
+async fn dismantle(store: Store<State>) -> State {
+    if store.data().account.peak() < LARGE_MEMORY {
+        return store.into_data();
+    }
+    let dismantling = tokio::task::spawn_blocking(move || store.into_data());
+    // Cannot fail: it does not panic, and nobody cancels it.
+    dismantling.await.expect("a store without its instance")
+}
+
+async fn report(store: Store<State>, ended: Ended, limits: &Limits, digest: Digest) -> Report {
     let fuel = limits.fuel - store.get_fuel().unwrap_or(0).min(limits.fuel);
-    let mut state = store.into_data();
+    let mut state = dismantle(store).await;
     let wall = state.started.elapsed();
     state.close();
     let mut logs = lock(&state.logs);

@@ -17,6 +17,9 @@ use super::limiter::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 
 /// Fuel between two looks at the scheduler: about 100 µs of plain code.
 pub(super) const YIELD_FUEL: u64 = 100_000;
+/// The same for guests that have their thread to themselves, for whom a look costs more:
+/// about 5 ms.
+pub(super) const LARGE_YIELD_FUEL: u64 = 5_000_000;
 /// Attempts aside, instances that may live at the same time: probes.
 pub(super) const PROBES: u32 = 4;
 /// Plugins that are being linked at the same time: [`super::copies`] sees to it.

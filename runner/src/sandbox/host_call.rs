@@ -11,18 +11,23 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use wasmtime::{CallHook, CallHookHandler, StoreContextMut, Trap};
 use wasmtime_wasi::async_trait;
 
 use super::engine::YIELD_FUEL;
 use super::state::State;
+use crate::task::Limits;
 
 /// Fuel for entering the host; measured, a call costs 100 to 200 ns, which is
 /// 100 to 500 instructions.
 pub(super) const CALL_FUEL: u64 = 1_000;
 /// Calls up to this long cost [`CALL_FUEL`] and their bytes, so that the fuel of most
 /// attempts is the same each time; longer ones cost one fuel a nanosecond.
-const SHORT: Duration = Duration::from_micros(20);
+const SHORT: Duration = Duration::from_micros(100);
+/// The most memory of a guest that shares its thread: what a handler gets that asks for
+/// nothing.
+const LARGE_MEMORY: u64 = 64 << 20;
 /// How long a guest may keep its thread before a host call gives way.
 const SLICE: Duration = Duration::from_millis(1);
 
@@ -31,15 +36,31 @@ thread_local! {
     static POLLED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
+/// Whether a guest with these limits runs apart from the scheduler's threads. One
+/// instruction may fill or copy all of its memory, which takes about 0.7 ms a MiB where
+/// the memory is new, and nothing can interrupt it.
+pub(super) fn is_large(limits: &Limits) -> bool {
+    limits.memory > LARGE_MEMORY
+}
+
 /// Runs the future of a guest and remembers for [`HostCalls`] since when its thread
-/// has been at it. Cancel-safe if the future is.
-pub(super) async fn timed<T>(guest: impl Future<Output = T>) -> T {
+/// has been at it. A large guest keeps its thread to itself: others take over what else
+/// that had to do. Cancel-safe if the future is.
+pub(super) async fn timed<T>(limits: &Limits, guest: impl Future<Output = T>) -> T {
+    let several = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    let apart = several && is_large(limits);
     let mut guest = pin!(guest);
     std::future::poll_fn(|context| {
-        POLLED.set(Some(Instant::now()));
-        let poll = guest.as_mut().poll(context);
-        POLLED.set(None);
-        poll
+        let mut poll = || {
+            POLLED.set(Some(Instant::now()));
+            let poll = guest.as_mut().poll(context);
+            POLLED.set(None);
+            poll
+        };
+        match apart {
+            true => tokio::task::block_in_place(poll),
+            false => poll(),
+        }
     })
     .await
 }

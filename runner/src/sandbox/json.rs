@@ -14,6 +14,22 @@ pub(super) fn check(text: &str) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
+/// The most values that `text` can hold: one, and one more for each separator and each
+/// bracket outside of strings.
+pub(super) fn n_values(text: &str) -> usize {
+    let (mut n, mut in_string, mut escaped) = (1, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b',' | b':' | b'[' | b'{' if !in_string => n += 1,
+            _ => {}
+        }
+    }
+    n
+}
+
 /// Counts brackets outside strings. Before the parser, so that what is said
 /// here does not hang on how the parser recurses.
 fn too_deep(text: &str) -> bool {
@@ -57,6 +73,13 @@ mod tests {
         for bad in ["", "x", "[1,]", "{'a':1}", "1 2", "NaN", "\"a", "[1"] {
             assert!(check(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn values_are_counted_outside_of_strings() {
+        assert_eq!(n_values("1"), 1);
+        assert_eq!(n_values(r#"{"a":[1,2],"b,[":"c,:"}"#), 7);
+        assert_eq!(n_values(r#"["\",",1]"#), 3);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::failure::{self, Scene};
 use super::handler::PluginHandler;
 use super::host_call::timed;
 use super::inspect::{self, Inspection};
+use super::json;
 use super::net::Net;
 use super::state::{State, lock};
 use super::{LoadError, SandboxConfig, SandboxError, attempt};
@@ -22,6 +23,9 @@ use crate::task::{Digest, Handler, LimitRequest, Limits, Manifest, Name};
 /// runs; memory is what its handlers may have, since the same statics load.
 const PROBE_FUEL: u64 = 1_000_000_000;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// JSON values of a manifest. Each takes about 100 bytes of the runner's memory, while
+/// it needs only two of the text.
+const MAX_MANIFEST_VALUES: usize = 50_000;
 
 /// The engine and all that plugins share. One per process; a clone is another
 /// handle to the same.
@@ -209,6 +213,12 @@ impl Compiled {
         let closed = |_| LoadError::Internal("the sandbox is closed".to_owned());
         let _permit = self.inner.shared.probing.acquire().await.map_err(closed)?;
         let text = self.describe(timeout).await?;
+        let n_values = json::n_values(&text);
+        if n_values > MAX_MANIFEST_VALUES {
+            return Err(LoadError::BadManifest(format!(
+                "it has {n_values} JSON values, the limit is {MAX_MANIFEST_VALUES}"
+            )));
+        }
         let manifest: Manifest =
             serde_json::from_str(&text).map_err(|error| inspect::bad_manifest(&error))?;
         inspect::check_contract(&manifest.contract)?;
@@ -227,7 +237,7 @@ impl Compiled {
             let plugin = plugin.instantiate_async(&mut store).await?;
             plugin.call_describe(&mut store).await
         };
-        let call = timed(call);
+        let call = timed(&limits, call);
         match attempt::caught(tokio::time::timeout(timeout, call)).await {
             Ok(Ok(Ok(text))) => Ok(text),
             Ok(Ok(Err(error))) => {

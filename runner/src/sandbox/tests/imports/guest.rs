@@ -1,5 +1,6 @@
-//! A guest that calls one import again and again with dear arguments.
+//! A guest that calls imports again and again with dear arguments.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use wit_parser::abi::{AbiVariant, WasmType};
@@ -112,12 +113,19 @@ enum Value {
     Local(String),
 }
 
-/// The guest's text while it is put together.
-struct Guest<'a> {
+/// What the guest imports, each once.
+#[derive(Default)]
+struct Imported {
+    text: String,
+    locals: BTreeMap<(String, String), String>,
+}
+
+/// The code that calls one import, while it is put together.
+struct Calls<'a> {
     resolve: &'a Resolve,
-    sizes: SizeAlign,
+    sizes: &'a SizeAlign,
     shape: Shape,
-    imports: String,
+    imported: &'a mut Imported,
     /// Before each call: makes handles and lists.
     before: String,
     locals: String,
@@ -126,45 +134,39 @@ struct Guest<'a> {
     bytes: i64,
 }
 
-/// Builds the guest; also how many bytes of text and lists each call hands over.
-pub(super) fn guest(world: &World, import: &Import<'_>, shape: Shape) -> (Vec<u8>, u64) {
+/// A guest that calls the import of the number that it is given.
+pub(super) struct Guest {
+    pub(super) file: Vec<u8>,
+    /// How many bytes of text and lists each call hands over, by import.
+    pub(super) bytes: Vec<u64>,
+}
+
+/// Builds the guest. Only one import can be called elsewhere than in `run`.
+pub(super) fn guest(world: &World, imports: &[&Import<'_>], shape: Shape) -> Guest {
+    assert!(shape.place == Place::Run || imports.len() == 1);
     let mut sizes = SizeAlign::default();
     sizes.fill(&world.resolve);
-    let mut guest = Guest {
-        resolve: &world.resolve,
-        sizes,
-        shape,
-        imports: String::new(),
-        before: String::new(),
-        locals: String::new(),
-        handles: 0,
-        bytes: 0,
-    };
-    let signature = world
-        .resolve
-        .wasm_signature(AbiVariant::GuestImport, import.function);
-    let mut values = Vec::new();
-    if signature.indirect_params {
-        values.push(Value::Number(shape.items_at()));
-    } else {
-        for param in &import.function.params {
-            guest.flatten(&param.ty, &mut values);
-        }
+    let mut imported = Imported::default();
+    let (mut functions, mut choices, mut bytes) = (String::new(), String::new(), Vec::new());
+    for (n, import) in imports.iter().enumerate() {
+        let calls = Calls {
+            resolve: &world.resolve,
+            sizes: &sizes,
+            shape,
+            imported: &mut imported,
+            before: String::new(),
+            locals: String::new(),
+            handles: 0,
+            bytes: 0,
+        };
+        let (function, handed_over) = calls.function(n, import);
+        functions += &function;
+        bytes.push(u64::try_from(handed_over).expect("not negative"));
+        let _ = writeln!(
+            choices,
+            "(if (i32.eq (local.get $which) (i32.const {n})) (then (call $calls{n})))"
+        );
     }
-    if signature.retptr {
-        values.push(Value::Number(ANSWER));
-    }
-    guest.import(
-        "$f",
-        &import.interface,
-        &import.function.name,
-        &signature.params,
-        &signature.results,
-    );
-    let arguments = values.iter().zip(&signature.params);
-    let arguments: Vec<String> = arguments.map(|(value, ty)| argument(value, *ty)).collect();
-    let drop = "(drop ".repeat(signature.results.len());
-    let end = ")".repeat(signature.results.len());
     let code = format!(
         r#"
         (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const {room}))
@@ -176,43 +178,38 @@ pub(super) fn guest(world: &World, import: &Import<'_>, shape: Shape) -> (Vec<u8
             (i32.store offset=4 (local.get $at) (local.get $high))
             (local.set $at (i32.add (local.get $at) (i32.const 8)))
             (br_if $more (i32.lt_u (local.get $at) (local.get $end)))))
-        (func $calls
-          (local $n i32) {locals}
-          (memory.fill (i32.const {text_at}) (i32.const 97) (i32.const {text_bytes}))
-          (loop $again
-            {before}
-            {drop}(call $f {arguments}){end}
-            (local.set $n (i32.add (local.get $n) (i32.const 1)))
-            (br_if $again (i32.lt_u (local.get $n) (i32.const {calls})))))
-        (func $run (param i32 i32 i32 i32) (result i32)
-          {in_run}
+        {functions}
+        (func $run (param i32 i32) (param $args i32) (param $length i32) (result i32)
+          (local $which i32)
+          (loop $digits
+            (local.set $which (i32.add
+              (i32.mul (local.get $which) (i32.const 10))
+              (i32.sub (i32.load8_u (local.get $args)) (i32.const 48))))
+            (local.set $args (i32.add (local.get $args) (i32.const 1)))
+            (local.set $length (i32.sub (local.get $length) (i32.const 1)))
+            (br_if $digits (local.get $length)))
+          {choices}
           (i32.store16 (i32.const 16384) (i32.const 0x3131))
           (call $ok (i32.const 16384) (i32.const 2)))
         {elsewhere}"#,
         room = if shape.small { SMALL_ROOM } else { ROOM },
-        locals = guest.locals,
-        text_at = shape.text_at(),
-        text_bytes = shape.longest() + 8_192,
-        calls = shape.calls,
-        in_run = if shape.place == Place::Run {
-            "(call $calls)"
+        choices = if shape.place == Place::Run {
+            &choices
         } else {
             ""
         },
         elsewhere = match shape.place {
             Place::Run => String::new(),
-            Place::Start => "(start $calls)".to_owned(),
+            Place::Start => "(start $calls0)".to_owned(),
             Place::Describe => format!(
                 r#"(func (export "describe") (result i32)
-                  (call $calls)
+                  (call $calls0)
                   (i32.store (i32.const 512) (i32.const 1024))
                   (i32.store (i32.const 516) (i32.const {}))
                   (i32.const 512))"#,
                 Parts::default().manifest.len()
             ),
         },
-        before = guest.before,
-        arguments = arguments.join(" "),
     );
     let parts = Parts {
         memory: if shape.small { "30" } else { "400" },
@@ -220,13 +217,13 @@ pub(super) fn guest(world: &World, import: &Import<'_>, shape: Shape) -> (Vec<u8
     };
     let text = text(&code, &parts).replace(
         "(memory (export",
-        &format!("{}(memory (export", guest.imports),
+        &format!("{}(memory (export", imported.text),
     );
     let module = finished(&text, &parts, &world.resolve, world.world);
-    (
-        wrap(&module),
-        u64::try_from(guest.bytes).expect("not negative"),
-    )
+    Guest {
+        file: wrap(&module),
+        bytes,
+    }
 }
 
 fn argument(value: &Value, ty: WasmType) -> String {
@@ -247,15 +244,20 @@ fn name(ty: WasmType) -> &'static str {
     }
 }
 
-impl Guest<'_> {
-    fn import(
+impl Imported {
+    /// The function's name in the guest.
+    fn local(
         &mut self,
-        local: &str,
         interface: &str,
         function: &str,
         params: &[WasmType],
         results: &[WasmType],
-    ) {
+    ) -> String {
+        let n = self.locals.len();
+        let key = (interface.to_owned(), function.to_owned());
+        if let Some(local) = self.locals.get(&key) {
+            return local.clone();
+        }
         let list = |kind: &str, types: &[WasmType]| match types {
             [] => String::new(),
             types => {
@@ -264,11 +266,61 @@ impl Guest<'_> {
             }
         };
         let _ = writeln!(
-            self.imports,
-            r#"(import "{interface}" "{function}" (func {local} {} {}))"#,
+            self.text,
+            r#"(import "{interface}" "{function}" (func $import{n} {} {}))"#,
             list("param", params),
             list("result", results),
         );
+        self.locals.insert(key, format!("$import{n}"));
+        format!("$import{n}")
+    }
+}
+
+impl Calls<'_> {
+    /// The function that calls one import again and again, and its bytes a call.
+    fn function(mut self, n: usize, import: &Import<'_>) -> (String, i64) {
+        let shape = self.shape;
+        let variant = AbiVariant::GuestImport;
+        let signature = self.resolve.wasm_signature(variant, import.function);
+        let mut values = Vec::new();
+        if signature.indirect_params {
+            values.push(Value::Number(shape.items_at()));
+        } else {
+            for param in &import.function.params {
+                self.flatten(&param.ty, &mut values);
+            }
+        }
+        if signature.retptr {
+            values.push(Value::Number(ANSWER));
+        }
+        let callee = self.imported.local(
+            &import.interface,
+            &import.function.name,
+            &signature.params,
+            &signature.results,
+        );
+        let arguments = values.iter().zip(&signature.params);
+        let arguments: Vec<String> = arguments.map(|(value, ty)| argument(value, *ty)).collect();
+        let text = format!(
+            r#"
+            (func $calls{n}
+              (local $n i32) {locals}
+              (memory.fill (i32.const {text_at}) (i32.const 97) (i32.const {text_bytes}))
+              (loop $again
+                {before}
+                {drop}(call {callee} {arguments}){end}
+                (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                (br_if $again (i32.lt_u (local.get $n) (i32.const {calls})))))"#,
+            locals = self.locals,
+            text_at = shape.text_at(),
+            text_bytes = shape.longest() + 8_192,
+            before = self.before,
+            drop = "(drop ".repeat(signature.results.len()),
+            arguments = arguments.join(" "),
+            end = ")".repeat(signature.results.len()),
+            calls = shape.calls,
+        );
+        (text, self.bytes)
     }
 
     fn flatten(&mut self, ty: &Type, values: &mut Vec<Value>) {
@@ -430,17 +482,13 @@ impl Guest<'_> {
                 (&[WasmType::I32], argument(&made, WasmType::I32))
             }
         };
-        self.import(
-            &format!("$make{n}"),
-            interface,
-            function,
-            params,
-            &[WasmType::I32],
-        );
+        let make = self
+            .imported
+            .local(interface, function, params, &[WasmType::I32]);
         let _ = write!(self.locals, "(local $handle{n} i32)");
         let _ = writeln!(
             self.before,
-            "(local.set $handle{n} (call $make{n} {argument}))"
+            "(local.set $handle{n} (call {make} {argument}))"
         );
         Value::Local(format!("$handle{n}"))
     }

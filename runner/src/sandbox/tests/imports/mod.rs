@@ -7,13 +7,14 @@ mod world;
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use self::guest::{Place, Shape, Size, guest};
-use self::world::World;
-use super::guests::{attempt, load, sandbox, small};
+use self::world::{Import, World};
+use super::guests::{attempt, guest as guest_file, handler, sandbox, small};
 use crate::sandbox::{Sandbox, SandboxConfig};
-use crate::task::{Handler, Outcome, Report};
+use crate::task::{Outcome, Report};
 
 /// Between two looks of the scheduler no guest takes longer.
 const BOUND: Duration = Duration::from_millis(50);
@@ -21,8 +22,8 @@ const BOUND: Duration = Duration::from_millis(50);
 const SLOWER: u32 = 10;
 /// Fuel of any call, and of each byte of those of our own.
 const CALL_FUEL: u64 = 1_000;
-/// A call of up to 20 µs costs 1,000 fuel.
-const NANOS_A_FUEL: u64 = 20;
+/// A call of up to 100 µs costs 1,000 fuel.
+const NANOS_A_FUEL: u64 = 100;
 
 /// How often a guest calls its import.
 const CALLS: u64 = 30;
@@ -38,34 +39,35 @@ struct Trial {
     bytes: u64,
 }
 
-async fn trial(
+/// Runs the guest that calls each of `imports`, once for each.
+async fn trials(
     sandbox: &Sandbox,
-    file: &[u8],
-    name: &str,
+    world: &World,
+    imports: &[&Import<'_>],
     size: Size,
-    bytes: u64,
-) -> Option<Trial> {
-    let compiled = load(sandbox, file).await.ok()?;
-    let manifest = compiled.probe().await.expect("probe");
-    let handler: Arc<dyn Handler> = compiled.handlers(&manifest, "guest").remove(0);
-    let (mut longest, mut busy) = (Duration::ZERO, Duration::ZERO);
-    let mut call = pin!(handler.call(attempt("[]")));
-    let report = std::future::poll_fn(|context| {
-        let began = Instant::now();
-        let poll = call.as_mut().poll(context);
-        longest = longest.max(began.elapsed());
-        busy += began.elapsed();
-        poll
-    })
-    .await;
-    Some(Trial {
-        name: name.to_owned(),
+) -> Vec<Trial> {
+    let shape = Shape {
         size,
-        report,
-        longest,
-        busy,
-        bytes,
-    })
+        place: Place::Run,
+        calls: CALLS,
+        small: false,
+    };
+    let guest = guest(world, imports, shape);
+    let handler = handler(sandbox, &guest.file).await;
+    let mut trials = Vec::new();
+    for (n, import) in imports.iter().enumerate() {
+        let call = handler.call(attempt(&n.to_string()));
+        let (Polls { longest, busy, .. }, report) = polled(&AtomicU64::new(0), call).await;
+        trials.push(Trial {
+            name: import.name(),
+            size,
+            report,
+            longest,
+            busy,
+            bytes: guest.bytes[n],
+        });
+    }
+    trials
 }
 
 impl Trial {
@@ -87,6 +89,79 @@ impl Trial {
     }
 }
 
+/// What was seen of the polls of a future.
+struct Polls {
+    /// The longest time that it kept its thread, and the sum of all.
+    longest: Duration,
+    busy: Duration,
+    /// By how much the counter moved while it was polled.
+    looks: u64,
+}
+
+async fn polled<T>(counter: &AtomicU64, future: impl Future<Output = T>) -> (Polls, T) {
+    let mut polls = Polls {
+        longest: Duration::ZERO,
+        busy: Duration::ZERO,
+        looks: 0,
+    };
+    let mut future = pin!(future);
+    let done = std::future::poll_fn(|context| {
+        let (began, before) = (Instant::now(), counter.load(Relaxed));
+        let poll = future.as_mut().poll(context);
+        polls.longest = polls.longest.max(began.elapsed());
+        polls.busy += began.elapsed();
+        polls.looks += counter.load(Relaxed) - before;
+        poll
+    })
+    .await;
+    (polls, done)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn others_work_on_while_one_instruction_fills_or_copies_all_memory() {
+    let mut config = SandboxConfig {
+        slots: 1,
+        ..small()
+    };
+    config.defaults.memory = 257 << 20;
+    config.cap.memory = 257 << 20;
+    let sandbox = sandbox(config);
+    let handler = handler(&sandbox, &guest_file("bulk")).await;
+    for which in ["fill", "copy", "grow"] {
+        let looks = Arc::new(AtomicU64::new(0));
+        let (other, counted) = (Arc::clone(&looks), Arc::clone(&looks));
+        // Without a thread of its own: the only one is the guest's.
+        let other = tokio::spawn(async move {
+            loop {
+                other.fetch_add(1, Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+        let handler = Arc::clone(&handler);
+        let call = async move { polled(&counted, handler.call(attempt(which))).await };
+        let (trial, report) = tokio::spawn(call).await.expect("no panic");
+        other.abort();
+        let Polls {
+            longest,
+            busy,
+            looks,
+        } = trial;
+        println!(
+            "{which}: {longest:?} longest, {busy:?} in all, {looks} looks of others meanwhile"
+        );
+        assert!(
+            matches!(report.outcome, Outcome::Complete { .. }),
+            "{:?}",
+            report.outcome
+        );
+        assert!(report.usage.peak_memory >= 256 << 20);
+        assert!(
+            which == "grow" || looks > 0,
+            "{which}: nobody else had a turn"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_import_keeps_its_thread_or_goes_uncharged_whatever_its_arguments() {
     let world = World::new();
@@ -96,24 +171,15 @@ async fn no_import_keeps_its_thread_or_goes_uncharged_whatever_its_arguments() {
     };
     config.defaults.timeout = Duration::from_secs(2);
     let sandbox = sandbox(config);
-    let (mut trials, mut unlinked) = (Vec::new(), Vec::new());
-    for import in world.imports() {
-        let name = format!("{} {}", import.interface, import.function.name);
-        for size in Size::ALL {
-            let shape = Shape {
-                size,
-                place: Place::Run,
-                calls: CALLS,
-                small: false,
-            };
-            let (file, bytes) = guest(&world, &import, shape);
-            match trial(&sandbox, &file, &name, size, bytes).await {
-                Some(trial) => trials.push(trial),
-                None if size == Size::Modest => unlinked.push(name.clone()),
-                None => {}
-            }
-        }
+    let imports = world.imports();
+    let all: Vec<&Import<'_>> = imports.iter().collect();
+    let local: Vec<&Import<'_>> = imports.iter().filter(|import| import.is_local()).collect();
+    let mut done = Vec::new();
+    for size in Size::ALL {
+        done.extend(trials(&sandbox, &world, &all, size).await);
+        done.extend(trials(&sandbox, &world, &local, size).await);
     }
+    let mut trials = done;
     trials.sort_by_key(|trial| std::cmp::Reverse(trial.longest));
     for trial in trials.iter().take(20) {
         println!(
@@ -126,7 +192,7 @@ async fn no_import_keeps_its_thread_or_goes_uncharged_whatever_its_arguments() {
             trial.report.outcome
         );
     }
-    println!("{} trials; not linked: {unlinked:#?}", trials.len());
+    println!("{} trials of {} imports", trials.len(), imports.len());
     for trial in &trials {
         let (name, size) = (&trial.name, trial.size);
         let least = trial.least_fuel();
@@ -142,5 +208,5 @@ async fn no_import_keeps_its_thread_or_goes_uncharged_whatever_its_arguments() {
             trial.longest
         );
     }
-    assert!(trials.len() > 100, "{}", trials.len());
+    assert!(imports.len() > 150, "{} imports", imports.len());
 }

@@ -23,6 +23,21 @@ pub(super) struct Import<'a> {
     pub(super) function: &'a Function,
 }
 
+impl Import<'_> {
+    pub(super) fn name(&self) -> String {
+        format!("{} {}", self.interface, self.function.name)
+    }
+
+    /// Whether no effect of it leaves the attempt before its end, so that a guest with
+    /// no other imports runs without its component.
+    pub(super) fn is_local(&self) -> bool {
+        let local = ["context", "log", "progress", "push"];
+        local
+            .iter()
+            .any(|name| self.interface.starts_with(&format!("pgtq:plugin/{name}@")))
+    }
+}
+
 impl World {
     pub(super) fn new() -> World {
         let dir = tempfile::tempdir().expect("a directory");
