@@ -19,6 +19,9 @@ const SMALL_TEXT: i64 = 700 << 10;
 const SMALL_ITEMS: i64 = 1_000 << 10;
 const SMALL_ROOM: i64 = 1_400 << 10;
 
+/// Added to an import's number: all is done but the calls.
+pub(super) const DRY: usize = 10_000;
+
 /// Where the calls stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
@@ -178,6 +181,7 @@ pub(super) fn guest(world: &World, imports: &[&Import<'_>], shape: Shape) -> Gue
             (i32.store offset=4 (local.get $at) (local.get $high))
             (local.set $at (i32.add (local.get $at) (i32.const 8)))
             (br_if $more (i32.lt_u (local.get $at) (local.get $end)))))
+        (global $dry (mut i32) (i32.const 0))
         {functions}
         (func $run (param i32 i32) (param $args i32) (param $length i32) (result i32)
           (local $which i32)
@@ -188,6 +192,9 @@ pub(super) fn guest(world: &World, imports: &[&Import<'_>], shape: Shape) -> Gue
             (local.set $args (i32.add (local.get $args) (i32.const 1)))
             (local.set $length (i32.sub (local.get $length) (i32.const 1)))
             (br_if $digits (local.get $length)))
+          (if (i32.ge_u (local.get $which) (i32.const {DRY})) (then
+            (global.set $dry (i32.const 1))
+            (local.set $which (i32.sub (local.get $which) (i32.const {DRY})))))
           {choices}
           (i32.store16 (i32.const 16384) (i32.const 0x3131))
           (call $ok (i32.const 16384) (i32.const 2)))
@@ -308,7 +315,7 @@ impl Calls<'_> {
               (memory.fill (i32.const {text_at}) (i32.const 97) (i32.const {text_bytes}))
               (loop $again
                 {before}
-                {drop}(call {callee} {arguments}){end}
+                (if (i32.eqz (global.get $dry)) (then {drop}(call {callee} {arguments}){end}))
                 (local.set $n (i32.add (local.get $n) (i32.const 1)))
                 (br_if $again (i32.lt_u (local.get $n) (i32.const {calls})))))"#,
             locals = self.locals,

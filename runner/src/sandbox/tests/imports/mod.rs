@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use self::guest::{Place, Shape, Size, guest};
+use self::guest::{DRY, Place, Shape, Size, guest};
 use self::world::{Import, World};
 use super::guests::{attempt, guest as guest_file, handler, sandbox, small};
 use crate::sandbox::{Sandbox, SandboxConfig};
@@ -37,6 +37,8 @@ struct Trial {
     longest: Duration,
     busy: Duration,
     bytes: u64,
+    /// Fuel of the calls, without what the guest does around them.
+    charged: u64,
 }
 
 /// Runs the guest that calls each of `imports`, once for each.
@@ -58,9 +60,11 @@ async fn trials(
     for (n, import) in imports.iter().enumerate() {
         let call = handler.call(attempt(&n.to_string()));
         let (Polls { longest, busy, .. }, report) = polled(&AtomicU64::new(0), call).await;
+        let dry = handler.call(attempt(&(n + DRY).to_string())).await;
         trials.push(Trial {
             name: import.name(),
             size,
+            charged: report.usage.fuel.saturating_sub(dry.usage.fuel),
             report,
             longest,
             busy,
@@ -196,7 +200,7 @@ async fn no_import_keeps_its_thread_or_goes_uncharged_whatever_its_arguments() {
     for trial in &trials {
         let (name, size) = (&trial.name, trial.size);
         let least = trial.least_fuel();
-        let fuel = trial.report.usage.fuel;
+        let fuel = trial.charged;
         assert!(
             fuel >= least,
             "{name} {size:?}: {fuel} fuel, at least {least} are due for {:?}",
