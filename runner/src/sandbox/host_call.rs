@@ -2,7 +2,7 @@
 //!
 //! Functions of our own charge by the bytes that they take ([`charge`]). Whatever a
 //! function does, [`HostCalls`] sees every way from the guest into the host and back,
-//! wasmtime's own functions included: a call costs [`CALL_FUEL`] at least, one fuel a
+//! wasmtime's own functions included: a call costs [`LEAST_FUEL`] at least, one fuel a
 //! nanosecond when it takes long, and gives way to the scheduler when the guest has
 //! had [`SLICE`] of its thread. Fuel alone cannot do that: a call of 15 instructions
 //! may take milliseconds of the host's time.
@@ -22,8 +22,11 @@ use crate::task::Limits;
 /// Fuel for entering the host; measured, a call costs 100 to 200 ns, which is
 /// 100 to 500 instructions.
 pub(super) const CALL_FUEL: u64 = 1_000;
-/// Calls up to this long cost [`CALL_FUEL`] and their bytes, so that the fuel of most
-/// attempts is the same each time; longer ones cost one fuel a nanosecond.
+/// The same for calls that charge nothing themselves. Wasmtime's own, of which a guest
+/// knows nothing, are among them: growing memory, and every yield.
+const LEAST_FUEL: u64 = 200;
+/// Calls up to this long cost no time, so that the fuel of most attempts is the same
+/// each time; longer ones cost one fuel a nanosecond.
 const SHORT: Duration = Duration::from_micros(100);
 /// The most memory of a guest that shares its thread: what a handler gets that asks for
 /// nothing.
@@ -108,7 +111,7 @@ fn take_fuel(store: &mut StoreContextMut<'_, State>, fuel: u64) -> wasmtime::Res
 /// The fuel of a call that has kept its thread for this long.
 fn fuel_of(busy: Duration) -> u64 {
     match busy <= SHORT {
-        true => CALL_FUEL,
+        true => LEAST_FUEL,
         false => u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX),
     }
 }

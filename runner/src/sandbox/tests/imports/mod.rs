@@ -20,10 +20,11 @@ use crate::task::{Outcome, Report};
 const BOUND: Duration = Duration::from_millis(50);
 /// How much longer the clock may say on a busy machine, with an unoptimised build.
 const SLOWER: u32 = 10;
-/// Fuel of any call, and of each byte of those of our own.
+/// Fuel of a call of our own interfaces, besides one for each byte, and of any other.
 const CALL_FUEL: u64 = 1_000;
-/// A call of up to 100 µs costs 1,000 fuel.
-const NANOS_A_FUEL: u64 = 100;
+const LEAST_FUEL: u64 = 200;
+/// A call of up to 100 µs costs 200 fuel.
+const NANOS_A_FUEL: u64 = 500;
 
 /// How often a guest calls its import.
 const CALLS: u64 = 30;
@@ -90,12 +91,13 @@ impl Trial {
     fn least_fuel(&self) -> u64 {
         let slack = Duration::from_millis(20);
         let by_time = self.busy.saturating_sub(slack).as_nanos() as u64 / NANOS_A_FUEL / 2;
-        let by_byte = match self.name.starts_with("pgtq:") {
-            true => self.bytes,
-            false => 0,
+        // A yield costs as much as a call, and with calls there are fewer of them.
+        let by_call = match self.name.starts_with("pgtq:") {
+            true => CALL_FUEL + self.bytes - LEAST_FUEL,
+            false => LEAST_FUEL / 2,
         };
         match self.completed() {
-            true => by_time.max(CALLS * (CALL_FUEL + by_byte)),
+            true => by_time.max(CALLS * by_call),
             false => by_time,
         }
     }
