@@ -262,9 +262,10 @@ pub(super) fn check_same(
             twin.limits != handler.limits
                 || twin.retry != handler.retry
                 || twin.needs != handler.needs
+                || twin.push != handler.push
         }) {
             return Err(LoadError::Mismatch(format!(
-                "`{}` has other limits, retries or needs in the list",
+                "`{}` has other limits, retries, needs or defaults of pushes in the list",
                 handler.name
             )));
         }

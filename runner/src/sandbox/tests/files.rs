@@ -62,7 +62,7 @@ fn what_is_not_webassembly_is_named() {
 
 #[test]
 fn a_file_cut_off_anywhere_is_refused() {
-    let file = guest("echo");
+    let file = component(&source("echo"), &Parts::default());
     let whole = inspect(&file).expect("a plugin");
     let mut whole_enough = 0;
     for at in 1..file.len() {
