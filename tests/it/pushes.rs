@@ -45,7 +45,7 @@ fn a_plugin_reaches_another_plugins_handler_only_with_a_grant() {
 
     let granted = "plugin `flaky` is granted push now";
     regrant(&mut runner, dir.path(), "'add_numbers', 'greet'", granted);
-    assert_eq!(ending(&sql, plain), "complete|-");
+    assert_eq!(ending(&sql, plain), "complete|");
     wait_until("the child is done", || added() == ["default|0|complete"]);
     assert_eq!(ending(&sql, other), "failed|denied");
     let urgent =
@@ -58,7 +58,7 @@ fn a_plugin_reaches_another_plugins_handler_only_with_a_grant() {
         more,
         "grants of plugin `flaky` changed: push",
     );
-    assert_eq!(ending(&sql, urgent), "complete|-");
+    assert_eq!(ending(&sql, urgent), "complete|");
     wait_until("the urgent child is done", || {
         added().contains(&"urgent|-10|complete".to_owned())
     });
@@ -81,24 +81,24 @@ fn keys_of_a_plugin_and_of_applications_never_meet_unless_they_are_shared() {
         ))
     };
     // The plugin was first: the application's key is its own all the same.
-    assert_eq!(ending(&sql, &child("flaky.until")), "complete|-");
+    assert_eq!(ending(&sql, &child("flaky.until")), "complete|");
     assert_eq!(n("flaky.until"), 1);
     let mine = "SELECT pgtq.push('flaky.until', '{\"good\": 1}', key => 'order-42')";
     let id = sql.number(mine);
     assert_eq!((sql.number(mine), n("flaky.until")), (id, 2));
 
     // Of another task and for another handler: the same key of the same plugin.
-    assert_eq!(ending(&sql, &child("flaky.until")), "complete|-");
-    assert_eq!(ending(&sql, &child("flaky.pushes")), "complete|-");
+    assert_eq!(ending(&sql, &child("flaky.until")), "complete|");
+    assert_eq!(ending(&sql, &child("flaky.pushes")), "complete|");
     assert_eq!((n("flaky.until"), n("flaky.pushes")), (2, 0));
 
     let rules = "'flaky.* keys=shared'";
     let granted = "plugin `flaky` is granted push now";
     regrant(&mut runner, dir.path(), rules, granted);
-    assert_eq!(ending(&sql, &child("flaky.pushes")), "complete|-");
+    assert_eq!(ending(&sql, &child("flaky.pushes")), "complete|");
     assert_eq!(n("flaky.pushes"), 0, "the application has the key");
     let other = child("flaky.until").replace("order-42", "order-43");
-    assert_eq!(ending(&sql, &other), "complete|-");
+    assert_eq!(ending(&sql, &other), "complete|");
     let owner = "SELECT parent IS NOT NULL FROM pgtq.tasks WHERE id =
         pgtq.push('flaky.until', '{\"good\": 1}', key => 'order-43')";
     assert_eq!(sql.rows(owner), ["t"], "the child has the key");
@@ -148,6 +148,6 @@ fn a_handler_that_a_stranger_serves_on_another_runner_is_not_a_plugins_own() {
     });
     drop(stranger);
     wait_until("the lease of the stranger has ended", || {
-        ending(&sql, own) == "complete|-"
+        ending(&sql, own) == "complete|"
     });
 }

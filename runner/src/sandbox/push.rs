@@ -196,10 +196,11 @@ pub(super) fn push(
     let Some(pusher) = &state.pusher else {
         return Err("this attempt has no right to push".to_owned());
     };
+    pusher.rights.facts.note_push();
     if let Err(denied) = pusher.settle(&mut child, priority) {
         return Err(denied.tell(state).message);
     }
-    let full = pusher.rights.facts.push(child.handler.as_str());
+    let full = pusher.rights.facts.check(child.handler.as_str());
     full.map_err(|full| full.to_string())?;
     let cost = (child.args.len() + child.key.as_ref().map_or(0, String::len)) as u64 + CHILD_BYTES;
     state.account.take(cost).map_err(|_| {

@@ -61,12 +61,16 @@ impl PushFacts {
         }
     }
 
-    /// Notes a push to `handler`; an error if as many tasks wait as may. All handlers of
-    /// one plugin count together, and so do all handlers of no plugin.
-    pub fn push(&self, handler: &str) -> Result<(), TooManyWait> {
+    /// Notes that a plugin pushes, or tries to: it makes the next look due.
+    pub fn note_push(&self) {
         if !self.pushed.load(Relaxed) {
             self.pushed.store(true, Relaxed);
         }
+    }
+
+    /// An error if as many tasks wait as may. All handlers of one plugin count together,
+    /// and so do all handlers of no plugin.
+    pub fn check(&self, handler: &str) -> Result<(), TooManyWait> {
         let known = self.known.load();
         let waiting = *known.of_plugin.get(handler).unwrap_or(&known.of_others);
         match waiting < self.limit {
@@ -145,7 +149,7 @@ mod tests {
     #[test]
     fn handlers_of_one_plugin_count_together_and_so_do_those_of_none() {
         let facts = PushFacts::new(10);
-        assert_eq!(facts.push("a"), Ok(()));
+        assert_eq!(facts.check("a"), Ok(()));
         let plugin = [name("a"), name("b")];
         let other = [name("c")];
         let found = [
@@ -157,10 +161,10 @@ mod tests {
         ];
         facts.set(look(&found), [&plugin[..], &other[..]]);
         let full = |waiting| Err(TooManyWait { waiting, limit: 10 });
-        assert_eq!(facts.push("a"), full(10));
-        assert_eq!(facts.push("b"), full(10));
-        assert_eq!(facts.push("c"), Ok(()));
-        assert_eq!(facts.push("z"), full(11));
+        assert_eq!(facts.check("a"), full(10));
+        assert_eq!(facts.check("b"), full(10));
+        assert_eq!(facts.check("c"), Ok(()));
+        assert_eq!(facts.check("z"), full(11));
         assert!(facts.is_served_elsewhere("shared") && !facts.is_served_elsewhere("a"));
     }
 
@@ -168,7 +172,7 @@ mod tests {
     fn a_look_is_worth_it_after_a_push_and_while_the_limit_is_reached() {
         let facts = PushFacts::new(2);
         assert!(!facts.is_stale());
-        let _ = facts.push("a");
+        facts.note_push();
         assert!(facts.is_stale() && !facts.is_stale());
         let plugin = [name("a")];
         facts.set(look(&[(name("a"), 2)]), [&plugin[..]]);
