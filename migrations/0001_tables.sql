@@ -203,6 +203,8 @@ CREATE TABLE {{schema}}.keys (
     key text COLLATE "C" NOT NULL CONSTRAINT key_size CHECK (octet_length(key) BETWEEN 1 AND 512),
     task_id bigint NOT NULL,
     pushed_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (queue, key)
+    scope text COLLATE "C" NOT NULL DEFAULT '' CONSTRAINT scope_size CHECK (octet_length(scope) <= 1024),
+    PRIMARY KEY (queue, key, scope)
 );
-COMMENT ON TABLE {{schema}}.keys IS 'Idempotency keys: one task for each queue and key, for as long as its history is kept.';
+COMMENT ON TABLE {{schema}}.keys IS 'Idempotency keys: one task for each queue, key and scope, for as long as its history is kept.';
+COMMENT ON COLUMN {{schema}}.keys.scope IS 'Whose key it is: empty for applications, else the plugin whose handler pushed the task.';

@@ -46,30 +46,64 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.check_task(text, text, text, interval, timestamptz, integer, text) IS 'Refuses what cannot be pushed, with a hint.';
 
--- The one path by which many tasks are pushed, from the runner too. Takes what
--- check_task accepts; the constraints of the tables stand behind it.
+-- Pushes many tasks, from the runner too. `scopes` says whose each key is: NULL for an
+-- application, the plugin's name for a child task. Keys of two scopes never meet.
 CREATE FUNCTION {{schema}}.push_rows(handlers text[], args text[], queues text[], priorities integer[],
-    delays interval[], run_ats timestamptz[], retries integer[], keys text[], parents bigint[])
+    delays interval[], run_ats timestamptz[], retries integer[], keys text[], parents bigint[],
+    scopes text[] DEFAULT NULL)
 RETURNS TABLE (id bigint, existed boolean)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     fresh bigint[] := ARRAY(SELECT nextval('{{schema}}.task_ids') FROM generate_series(1, cardinality(handlers)));
     owner bigint[] := fresh;
 BEGIN
+    IF NOT (cardinality(args) = cardinality(handlers) AND cardinality(queues) = cardinality(handlers)
+        AND cardinality(priorities) = cardinality(handlers) AND cardinality(delays) = cardinality(handlers)
+        AND cardinality(run_ats) = cardinality(handlers) AND cardinality(retries) = cardinality(handlers)
+        AND cardinality(keys) = cardinality(handlers) AND cardinality(parents) = cardinality(handlers)
+        AND coalesce(cardinality(scopes), cardinality(handlers)) = cardinality(handlers)) IS TRUE
+        OR array_position(priorities, NULL) IS NOT NULL
+    THEN
+        RAISE EXCEPTION 'the arrays do not describe the same tasks'
+            USING ERRCODE = '22023', HINT = 'give arrays of one length, with NULL for what a task does not have, and a priority for each';
+    END IF;
+    -- A task that the first look does not accept is checked in full, for the error and its hint.
+    PERFORM {{schema}}.check_task(n.handler, n.args, n.queue, n.delay, n.run_at, n.retries, n.key)
+    FROM (
+        SELECT unnest(handlers) AS handler, unnest(args) AS args, unnest(queues) AS queue, unnest(delays) AS delay,
+               unnest(run_ats) AS run_at, unnest(retries) AS retries, unnest(keys) AS key) AS n
+    WHERE (n.handler !~ '[^A-Za-z0-9_.:-]' AND octet_length(n.handler) BETWEEN 1 AND 128
+           AND n.queue !~ '[^A-Za-z0-9_.:-]' AND octet_length(n.queue) BETWEEN 1 AND 128
+           AND octet_length(n.args) <= 1048576 AND coalesce(n.retries, 0) >= -1
+           AND n.delay IS NULL AND n.run_at IS NULL AND n.key IS NULL) IS NOT TRUE;
+
+    IF cardinality(array_remove(keys, NULL)) + cardinality(array_remove(delays, NULL)) + cardinality(array_remove(run_ats, NULL))
+        + cardinality(array_remove(retries, NULL)) + cardinality(array_remove(parents, NULL)) = 0
+    THEN
+        INSERT INTO {{schema}}.runnable_tasks (queue, handler, priority, position, id, args)
+        SELECT n.queue, n.handler, n.priority, n.id, n.id, n.args::json
+        FROM (
+            SELECT unnest(fresh) AS id, unnest(handlers) AS handler, unnest(args) AS args,
+                   unnest(queues) AS queue, unnest(priorities) AS priority) AS n;
+        PERFORM {{schema}}.wake();
+        RETURN QUERY SELECT unnest(fresh), false;
+        RETURN;
+    END IF;
+
     IF cardinality(array_remove(keys, NULL)) > 0 THEN
         -- In key order, so that two pushers cannot wait for each other.
-        INSERT INTO {{schema}}.keys (queue, key, task_id)
-        SELECT n.queue, n.key, n.id
-        FROM unnest(queues, keys, fresh) WITH ORDINALITY AS n (queue, key, id, ordinal)
+        INSERT INTO {{schema}}.keys (queue, key, scope, task_id)
+        SELECT n.queue, n.key, coalesce(n.scope, ''), n.id
+        FROM unnest(queues, keys, scopes, fresh) WITH ORDINALITY AS n (queue, key, scope, id, ordinal)
         WHERE n.key IS NOT NULL
-        ORDER BY n.queue COLLATE "C", n.key COLLATE "C", n.ordinal
+        ORDER BY n.queue COLLATE "C", n.key COLLATE "C", coalesce(n.scope, '') COLLATE "C", n.ordinal
         ON CONFLICT DO NOTHING;
         -- A statement of its own: the owner may have committed while the insert waited for it.
         owner := ARRAY(
             SELECT CASE WHEN n.key IS NULL THEN n.id ELSE k.task_id END
-            FROM unnest(queues, keys, fresh) WITH ORDINALITY AS n (queue, key, id, ordinal)
-            LEFT JOIN {{schema}}.keys AS k ON k.queue = n.queue AND k.key = n.key
+            FROM unnest(queues, keys, scopes, fresh) WITH ORDINALITY AS n (queue, key, scope, id, ordinal)
+            LEFT JOIN {{schema}}.keys AS k ON k.queue = n.queue AND k.key = n.key AND k.scope = coalesce(n.scope, '')
             ORDER BY n.ordinal);
         IF array_position(owner, NULL) IS NOT NULL THEN
             RAISE EXCEPTION 'an idempotency key was pruned during the push'
@@ -79,8 +113,10 @@ BEGIN
 
     WITH task AS MATERIALIZED (
         SELECT n.*, coalesce(n.run_at, now() + n.delay, now()) AS due_at
-        FROM unnest(fresh, owner, handlers, args, queues, priorities, delays, run_ats, retries, keys, parents)
-            WITH ORDINALITY AS n (id, owner, handler, args, queue, priority, delay, run_at, retries, key, parent, ordinal)
+        FROM (
+            SELECT unnest(fresh) AS id, unnest(owner) AS owner, unnest(handlers) AS handler, unnest(args) AS args,
+                   unnest(queues) AS queue, unnest(priorities) AS priority, unnest(delays) AS delay, unnest(run_ats) AS run_at,
+                   unnest(retries) AS retries, unnest(keys) AS key, unnest(parents) AS parent) AS n
         WHERE n.id = n.owner
     ), later AS (
         INSERT INTO {{schema}}.scheduled_tasks (id, queue, handler, priority, retries, run_at, key, parent, args)
@@ -94,10 +130,9 @@ BEGIN
     PERFORM {{schema}}.wake();
     RETURN QUERY
         SELECT n.owner, n.owner <> n.id
-        FROM unnest(owner, fresh) WITH ORDINALITY AS n (owner, id, ordinal)
-        ORDER BY n.ordinal;
+        FROM (SELECT unnest(owner) AS owner, unnest(fresh) AS id) AS n;
 END $$;
-COMMENT ON FUNCTION {{schema}}.push_rows(text[], text[], text[], integer[], interval[], timestamptz[], integer[], text[], bigint[])
+COMMENT ON FUNCTION {{schema}}.push_rows(text[], text[], text[], integer[], interval[], timestamptz[], integer[], text[], bigint[], text[])
     IS 'Pushes many tasks, one array for each field. For programs; people use push_many.';
 
 CREATE FUNCTION {{schema}}.push(handler text, args text DEFAULT '{}', queue text DEFAULT 'default', priority integer DEFAULT 0,
@@ -114,7 +149,7 @@ BEGIN
     IF key IS NOT NULL THEN
         INSERT INTO {{schema}}.keys VALUES (queue, key, task) ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
-            SELECT k.task_id INTO owner FROM {{schema}}.keys AS k WHERE k.queue = push.queue AND k.key = push.key;
+            SELECT k.task_id INTO owner FROM {{schema}}.keys AS k WHERE k.queue = push.queue AND k.key = push.key AND k.scope = '';
             IF NOT FOUND THEN
                 RAISE EXCEPTION 'the idempotency key was pruned during the push'
                     USING ERRCODE = '40001', HINT = 'push again';

@@ -70,7 +70,7 @@ CREATE FUNCTION {{schema}}.complete_in_task(ticket bytea, runner bigint, claim b
     attempts integer, crashes integer, retries integer, pushed_at timestamptz, due_at timestamptz,
     since_start float8, since_end float8, fuel bigint, peak_memory bigint, wall_us bigint, digest bytea, key text, parent bigint,
     child_handlers text[], child_args text[], child_queues text[], child_priorities integer[], child_delays float8[],
-    child_run_ats timestamptz[], child_retries integer[], child_keys text[])
+    child_run_ats timestamptz[], child_retries integer[], child_keys text[], child_scopes text[])
 RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -95,14 +95,14 @@ BEGIN
     IF cardinality(child_handlers) > 0 THEN
         PERFORM FROM {{schema}}.push_rows(child_handlers, child_args, child_queues, child_priorities,
             ARRAY(SELECT d.seconds * interval '1 second' FROM unnest(child_delays) WITH ORDINALITY AS d (seconds, n) ORDER BY d.n),
-            child_run_ats, child_retries, child_keys, array_fill(task, ARRAY[cardinality(child_handlers)]));
+            child_run_ats, child_retries, child_keys, array_fill(task, ARRAY[cardinality(child_handlers)]), child_scopes);
     END IF;
     DELETE FROM {{schema}}.task_state AS s WHERE s.task_id = complete_in_task.task;
     RETURN true;
 END $$;
 COMMENT ON FUNCTION {{schema}}.complete_in_task(bytea, bigint, bigint, bigint, text, text, integer, text, text, text, bigint,
     integer, integer, integer, timestamptz, timestamptz, float8, float8, bigint, bigint, bigint, bytea, text, bigint,
-    text[], text[], text[], integer[], float8[], timestamptz[], integer[], text[])
+    text[], text[], text[], integer[], float8[], timestamptz[], integer[], text[], text[])
     IS 'Ends a task with a result, last in the transaction of its handler. For runners. False: the claim is gone; roll back.';
 
 CREATE FUNCTION {{schema}}.allow_sql(role text) RETURNS void

@@ -35,7 +35,7 @@ ALTER FUNCTION {{schema}}.push(text, json, text, integer, interval, timestamptz,
 ALTER FUNCTION {{schema}}.push(text, jsonb, text, integer, interval, timestamptz, integer, text) SECURITY DEFINER;
 ALTER FUNCTION {{schema}}.push_many(json) SECURITY DEFINER;
 ALTER FUNCTION {{schema}}.push_many(text, json[], text, integer, interval, timestamptz, integer) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.push_rows(text[], text[], text[], integer[], interval[], timestamptz[], integer[], text[], bigint[])
+ALTER FUNCTION {{schema}}.push_rows(text[], text[], text[], integer[], interval[], timestamptz[], integer[], text[], bigint[], text[])
     SECURITY DEFINER;
 ALTER FUNCTION {{schema}}.pop(text, integer, text[], interval) SECURITY DEFINER;
 ALTER FUNCTION {{schema}}.complete(bigint, bigint, json) SECURITY DEFINER;

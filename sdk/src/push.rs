@@ -88,13 +88,15 @@ impl Task {
         self
     }
 
-    /// Lower runs earlier; 0 is the default.
+    /// Lower runs earlier; what the handler declares is the default, and 0 if it declares
+    /// nothing. One that is more urgent than the default has to be granted.
     pub fn priority(mut self, priority: i32) -> Self {
         self.options.priority = Some(priority);
         self
     }
 
-    /// The queue it goes to, `default` if nothing is said.
+    /// The queue it goes to; what the handler declares is the default, and `default` if it
+    /// declares nothing. Any other has to be granted.
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
         self.options.queue = Some(queue.into());
         self
@@ -112,7 +114,8 @@ impl Task {
         self
     }
 
-    /// Idempotency key: of all pushes to one queue with the same key one makes a task.
+    /// Idempotency key: of all pushes by this plugin to one queue with the same key one
+    /// makes a task. Applications' keys are others, unless the operator shares them.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.options.key = Some(key.into());
         self
@@ -123,12 +126,15 @@ impl Task {
     ///
     /// # Errors
     /// When the payload is not JSON, or the host refuses the push: a bad name,
-    /// more than 1 MiB, too many children. Outside of a handler and of
+    /// more than 1 MiB, too many children; of code `denied`, if it needs a grant. Outside of a handler and of
     /// [`Ctx::test`](crate::Ctx::test) there is nobody to push to, which is an error too.
     pub fn push(self) -> Result<()> {
         let payload = self.payload?.to_string();
         host::push(&self.handler, &payload, &self.options).map_err(|reason| {
-            Error::new(format!("push of `{}`: {reason}", self.handler)).code("push")
+            match reason.starts_with("denied ") {
+                true => Error::from_host("denied", reason),
+                false => Error::new(format!("push of `{}`: {reason}", self.handler)).code("push"),
+            }
         })
     }
 }

@@ -14,7 +14,8 @@ fn add_numbers(a: i64, b: i64) -> i64 {
 /// Send a letter.
 ///
 /// It goes by post.
-#[handler(name = "mail.send", queue = "mail", priority = -5, backoff = exponential(10s..1h))]
+#[handler(name = "mail.send", queue = "mail", priority = -5, backoff = exponential(10s..1h),
+          needs(push = "elsewhere"))]
 fn send(
     ctx: &Ctx,
     /// Who gets it.
@@ -211,6 +212,59 @@ fn errors_of_any_type_reach_the_runner() {
     assert_eq!(error.message(), "this plugin has no handler `absent`");
 }
 
+#[handler(needs(push = "mail.*"))]
+fn forward(handler: String, queue: Option<String>, priority: Option<i32>) -> Result<()> {
+    let mut task = Task::new(handler, json!({}));
+    if let Some(queue) = queue {
+        task = task.queue(queue);
+    }
+    if let Some(priority) = priority {
+        task = task.priority(priority);
+    }
+    task.push()
+}
+
+#[test]
+fn a_push_that_is_neither_to_an_own_handler_nor_asked_for_is_an_error() {
+    for (args, rule) in [
+        (json!(["nothing"]), None),
+        (json!(["nothing", null, 3]), None),
+        (json!(["mail.send"]), None),
+        (json!(["mail.read"]), None),
+        (json!(["elsewhere.read"]), Some("elsewhere.read")),
+        (json!(["mail"]), Some("mail")),
+        (json!(["mail.read", "bulk"]), Some("mail.read queue=bulk")),
+        (
+            json!(["mail.send", "bulk"]),
+            Some("mail.send queue=bulk priority=-5"),
+        ),
+        (json!(["nothing", null, -1]), Some("nothing priority=-1")),
+    ] {
+        let ran = Ctx::test().run("forward", &args);
+        let told = ran
+            .as_ref()
+            .err()
+            .map(|error| (error.code_text(), error.message()));
+        let expected = rule.map(|rule| {
+            format!("denied push {rule}: the handler does not ask for it: write #[handler(needs(push = \"{rule}\"))]")
+        });
+        assert_eq!(
+            told.map(|(_, message)| message),
+            expected.as_deref(),
+            "{args}"
+        );
+        assert_eq!(told.map(|(code, _)| code), rule.map(|_| "denied"), "{args}");
+    }
+    let ctx = Ctx::test();
+    ctx.run("forward", json!(["mail.send"]))
+        .expect("it is asked for");
+    let pushed = &ctx.pushed("mail.send")[0];
+    assert_eq!(
+        (pushed.queue.as_deref(), pushed.priority),
+        (Some("mail"), Some(-5))
+    );
+}
+
 #[test]
 fn the_manifest_describes_every_handler() {
     let manifest = Ctx::test().manifest();
@@ -246,6 +300,9 @@ fn the_manifest_describes_every_handler() {
                 "required": ["to", "subject"],
                 "additionalProperties": false,
             },
+            // A declared priority below 0 is asked for by being declared.
+            "needs": {"push": ["elsewhere", "mail.send priority=-5"]},
+            "push": {"queue": "mail", "priority": -5},
         })
     );
     assert_eq!(

@@ -238,3 +238,47 @@ fn sql_state_and_files_are_the_cases_own() {
         differs.stderr
     );
 }
+
+/// A handler may push in a case what it may push if all is granted that it asks for.
+#[test]
+fn pushes_of_a_case_are_granted_as_asked_for_and_refused_on_request() {
+    let case = |args: &str, more: &str, expect: &str| {
+        format!(
+            r#"{{"handler": "flaky.push_to", "args": {{"handler": {args}, "args": [2, 3]}}, {more} "expect": {expect}}}"#
+        )
+    };
+    let urgent = r#""add_numbers", "queue": "urgent", "priority": -10"#;
+    let denied = r#"{"error": {"code": "denied", "message": "denied push add_numbers"}}"#;
+    let pushed = r#"{"pushed": [{"handler": "add_numbers", "queue": "urgent", "priority": -10}]}"#;
+    let unasked = r#"{"error": {"code": "denied", "message": "denied push greet"}}"#;
+    let files = [
+        ("asked", case(urgent, "", pushed)),
+        ("unasked", case(r#""greet""#, "", unasked)),
+        ("refused", case(urgent, r#""refuse": ["push"],"#, denied)),
+        (
+            "rule",
+            case(
+                urgent,
+                r#""refuse": ["add_numbers queue=urgent priority=-10"],"#,
+                denied,
+            ),
+        ),
+        ("slip", case(urgent, r#""refuse": ["http"],"#, pushed)),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(n, text)| (*n, text.as_str())).collect();
+    let dir = cases(&files);
+    let finished = test(&plugin("flaky"), dir.path(), &[]);
+    assert_eq!(
+        results(&finished),
+        [
+            "asked ok",
+            "refused ok",
+            "rule ok",
+            "slip failed",
+            "unasked ok"
+        ],
+        "{finished:?}"
+    );
+    let known = "the handler asks for: push add_numbers queue=urgent priority=-10; write http, tcp, sql, secrets, files, push";
+    assert!(finished.stderr.contains(known), "{finished:?}");
+}

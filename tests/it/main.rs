@@ -23,6 +23,7 @@ mod outage;
 mod plugins;
 mod poolers;
 mod public;
+mod pushes;
 mod readme;
 mod reload;
 mod scene;

@@ -39,6 +39,32 @@ fn pushes(ctx: &Ctx, #[default(100_000)] count: u64) -> Result<u64> {
     Ok(count)
 }
 
+/// Pushes one task as its arguments say. It asks for more than it is granted.
+#[handler(
+    name = "flaky.push_to",
+    retries = 0,
+    needs(push = "add_numbers queue=urgent priority=-10")
+)]
+fn push_to(
+    handler: String,
+    args: Value,
+    queue: Option<String>,
+    priority: Option<i32>,
+    key: Option<String>,
+) -> Result<()> {
+    let mut task = Task::new(handler, args);
+    if let Some(queue) = queue {
+        task = task.queue(queue);
+    }
+    if let Some(priority) = priority {
+        task = task.priority(priority);
+    }
+    if let Some(key) = key {
+        task = task.key(key);
+    }
+    task.push()
+}
+
 /// Pushes itself twice, as does each of these, until `generations` are spent.
 #[handler(name = "flaky.doubles", retries = 0)]
 fn doubles(ctx: &Ctx, #[default(0)] generations: u64) -> Result<u64> {

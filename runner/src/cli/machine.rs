@@ -12,7 +12,7 @@ use crate::sandbox::{Allocator, Compiled, LoadError, Sandbox, SandboxConfig, San
 use crate::setup::postgres::PostgresError;
 use crate::setup::template::TemplateError;
 use crate::setup::toolchain::{BuildError, NoToolchain};
-use crate::task::{Digest, GrantBook, Manifest};
+use crate::task::{Digest, GrantBook, Manifest, PushFacts};
 
 use super::error::{Exit, Problem};
 
@@ -43,6 +43,7 @@ pub(crate) fn settings(config: &Config, slots: u32) -> Result<SandboxConfig, Pro
         defaults: config.limits.clone(),
         cap: config.caps.clone(),
         overrides: config.handlers.clone(),
+        push_facts: Arc::new(PushFacts::new(config.waiting)),
         cache_dir: run.cache.clone(),
         compiler: Some(compiler),
         compile_timeout: run.compile_timeout,

@@ -123,6 +123,7 @@ impl Runner {
             idle_exit: until.idle,
             shutdown_timeout: config.run.shutdown_timeout,
             retention: config.retention,
+            push_facts: Arc::clone(&sandbox.config().push_facts),
             ..EngineConfig::default()
         };
         let engine = Guard(tokio::spawn(engine::run_with_stats(

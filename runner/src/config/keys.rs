@@ -99,6 +99,7 @@ keys! {
     "limits.sql_bytes", "PGTQ_LIMITS_SQL_BYTES", Size, "4MiB", "bytes of one SQL result";
     "limits.state_bytes", "PGTQ_LIMITS_STATE_BYTES", Size, "1MiB", "bytes that a task saves for later attempts";
     "limits.file_bytes", "PGTQ_LIMITS_FILE_BYTES", Size, "64MiB", "bytes written to files per attempt";
+    "limits.waiting", "PGTQ_LIMITS_WAITING", Count, "1M", "tasks that may wait for one plugin before plugins may push no more to it";
 
     "caps.fuel", "PGTQ_CAPS_FUEL", Count, "1000G", "the most fuel a handler may ask for";
     "caps.timeout", "PGTQ_CAPS_TIMEOUT", Time, "1h", "the most time a handler may ask for";

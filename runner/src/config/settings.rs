@@ -114,6 +114,8 @@ pub struct Config {
     pub limits: Limits,
     /// The most a handler may ask for.
     pub caps: Limits,
+    /// How many tasks may wait for one plugin before no plugin may push more.
+    pub waiting: u64,
     /// The operator's word on single handlers.
     pub handlers: BTreeMap<Name, LimitRequest>,
     /// What plugins are granted, and where secrets are.
@@ -250,6 +252,7 @@ impl Config {
             run,
             limits: at.limits("limits")?,
             caps: at.limits("caps")?,
+            waiting: at.read("limits.waiting", values::count)?,
             handlers: at.handlers()?,
             retention: at.read("retention.history", values::duration)?,
             read_only: at.read("cli.read_only", values::flag)?,

@@ -1,8 +1,9 @@
 //! What an operator decides about one runner.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::task::Name;
+use crate::task::{Name, PushFacts};
 
 /// A group of queues that share slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct EngineConfig {
     pub retention: Duration,
     /// The longest time between two looks at the database while idle.
     pub poll_interval: Duration,
+    /// Where the sandbox reads what the engine finds out about pushes.
+    pub push_facts: Arc<PushFacts>,
 }
 
 impl Default for EngineConfig {
@@ -51,6 +54,7 @@ impl Default for EngineConfig {
             shutdown_timeout: Duration::from_secs(30),
             retention: Duration::from_secs(7 * 24 * 3600),
             poll_interval: Duration::from_secs(1),
+            push_facts: Arc::default(),
         }
     }
 }

@@ -129,7 +129,8 @@ impl Core {
     }
 }
 
-fn published(snapshot: &Snapshot) -> Vec<PublishedHandler> {
+/// The handlers of a snapshot, as the database keeps them.
+pub(super) fn published(snapshot: &Snapshot) -> Vec<PublishedHandler> {
     let live = snapshot.plugins.iter().flat_map(|plugin| {
         let of = plugin.plugin.as_ref().map_or_else(String::new, |info| {
             format!("{} {}", info.name, info.version)

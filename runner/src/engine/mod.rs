@@ -6,6 +6,7 @@
 //!  maintenance: promote, rescue, prune              ▼
 //!  heartbeat: lease, cancels, ghosts            Handler::call
 //!  streamer: log lines of what runs long
+//!  push_facts: whether plugins may push more
 //!  served: whether the schema is still one for this program
 //!  watchdog: handlers that do not yield
 //! ```
@@ -32,6 +33,7 @@ mod lease;
 mod ledger;
 mod maintenance;
 mod progress;
+mod push_facts;
 mod run;
 mod served;
 mod shutdown;

@@ -25,7 +25,7 @@ use super::error::EngineError;
 use super::lease::{BootTime, Lease};
 use super::shutdown::{Phase, Shutdown};
 use super::stats::{Stats, Summary};
-use super::{executor, heartbeat, maintenance, served, streamer, waker};
+use super::{executor, heartbeat, maintenance, push_facts, served, streamer, waker};
 use crate::plugin::Registry;
 use crate::store::{Lanes, QueueFilter, RunnerFacts, Store};
 use crate::task::{Transition, Usage};
@@ -262,6 +262,10 @@ fn background(core: &Arc<Core>, facts: RunnerFacts) -> Vec<(&'static str, JoinHa
         ),
         ("prune", tokio::spawn(maintenance::prune(Arc::clone(core)))),
         ("stream", tokio::spawn(streamer::stream(Arc::clone(core)))),
+        (
+            "push facts",
+            tokio::spawn(push_facts::follow(Arc::clone(core))),
+        ),
         ("served", tokio::spawn(served::watch(Arc::clone(core)))),
         (
             "publish",

@@ -7,6 +7,7 @@ use super::capability::FakeHttp;
 use super::load::Shared;
 use super::logs::clean;
 use super::net::Net;
+use super::push::Pusher;
 use super::redact::Redactor;
 use super::state::{SharedLogs, State, lock};
 use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem, toml_key};
@@ -19,8 +20,8 @@ const WHAT_BYTES: usize = 1 << 10;
 /// Bytes of a line to paste that are shown.
 const LINE_BYTES: usize = 8 << 10;
 
-/// Made for handlers that ask for something; all others have none. A clone is
-/// another handle to the same.
+/// Made for handlers that ask for something besides pushes; all others have none. A
+/// clone is another handle to the same.
 #[derive(Clone)]
 pub(super) struct Access {
     /// What grants call the plugin.
@@ -42,11 +43,11 @@ impl Access {
         plugin: &Arc<str>,
         info: &Arc<HandlerInfo>,
         shared: &Shared,
+        book: Arc<GrantBook>,
     ) -> Option<Box<Access>> {
-        if info.needs.is_empty() {
+        if info.needs.are_pushes_only() {
             return None;
         }
-        let book = shared.config.grants.load_full();
         let grant = book.of(plugin);
         Some(Box::new(Access {
             plugin: Arc::clone(plugin),
@@ -62,6 +63,12 @@ impl Access {
     pub(super) fn needs(&self) -> &Needs {
         &self.info.needs
     }
+}
+
+/// A line of TOML: what is there already, and one more.
+pub(super) fn list(key: &str, mut items: Vec<String>, one_more: String) -> String {
+    items.push(one_more);
+    format!("{key} = [\"{}\"]", items.join("\", \""))
 }
 
 /// Something that was not both asked for and granted. Becomes an error value
@@ -85,11 +92,8 @@ impl Denied {
             let message = format!("denied {}, as before", clean(&self.what, WHAT_BYTES));
             return Problem::new("denied", message);
         }
-        let plugin = state
-            .access
-            .as_ref()
-            .map(|access| Arc::clone(&access.plugin));
-        self.tell_to(plugin.as_deref(), &state.logs)
+        let plugin = state.pusher.as_ref().map(Pusher::plugin);
+        self.tell_to(plugin, &state.logs)
     }
 
     /// The same for those that have no hold of the whole state.

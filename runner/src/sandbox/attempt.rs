@@ -16,6 +16,7 @@ use super::failure::{self, Scene};
 use super::host_call::{HostCalls, is_large, timed};
 use super::json;
 use super::logs::{clean, clean_text};
+use super::push::Pusher;
 use super::state::{SharedLogs, State, lock};
 use crate::task::{
     Attempt, CANCEL_GRACE, Digest, ErrorKind, Failure, HandlerInfo, Limits, Outcome, Report,
@@ -72,17 +73,33 @@ pub(super) async fn run(
     digest: Digest,
     info: &HandlerInfo,
     limits: Arc<Limits>,
-    access: Option<Box<Access>>,
+    rights: Rights,
     attempt: Attempt,
 ) -> Report {
     let mut earlier = None;
-    // Whatever has access to something needs the component for it.
+    let Rights { access, pusher } = rights;
+    // What access is for is linked in the component only.
     if let Some(direct) = &plugin.direct
         && access.is_none()
         && detours.may_go_direct()
     {
         let way = Way::Direct(direct);
-        match once(plugin, way, digest, info, &limits, None, &attempt, None).await {
+        let pushes_only = Rights {
+            access: None,
+            pusher: pusher.clone(),
+        };
+        match once(
+            plugin,
+            way,
+            digest,
+            info,
+            &limits,
+            pushes_only,
+            &attempt,
+            None,
+        )
+        .await
+        {
             Ok(report) => return report,
             Err((detour, start)) => {
                 earlier = Some(start);
@@ -92,9 +109,10 @@ pub(super) async fn run(
         }
     }
     let whole = Way::Whole;
+    let rights = Rights { access, pusher };
     let is_second = earlier.is_some();
     let ended = once(
-        plugin, whole, digest, info, &limits, access, &attempt, earlier,
+        plugin, whole, digest, info, &limits, rights, &attempt, earlier,
     )
     .await;
     match ended {
@@ -129,6 +147,12 @@ struct Start {
     fuel_left: u64,
 }
 
+/// What an attempt may do beyond computing.
+pub(super) struct Rights {
+    pub(super) access: Option<Box<Access>>,
+    pub(super) pusher: Pusher,
+}
+
 /// How an attempt gets into the plugin.
 #[derive(Clone, Copy)]
 enum Way<'a> {
@@ -147,7 +171,7 @@ async fn once(
     digest: Digest,
     info: &HandlerInfo,
     limits: &Arc<Limits>,
-    access: Option<Box<Access>>,
+    rights: Rights,
     attempt: &Attempt,
     earlier: Option<Start>,
 ) -> Result<Report, (Detour, Start)> {
@@ -159,7 +183,8 @@ async fn once(
             .signal
             .share_log(SharedLogs::clone(&state.logs) as _),
     }
-    state.allow(access);
+    state.pusher = Some(rights.pusher);
+    state.allow(rights.access);
     let retries = attempt.task.retries.unwrap_or(info.retry.retries);
     state.max_attempts = match retries {
         Retries::Limited(n) => Some(n.saturating_add(1)),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::capability::FakeHttp;
-use crate::task::{GrantBook, LimitRequest, Limits, Name};
+use crate::task::{GrantBook, LimitRequest, Limits, Name, PushFacts};
 
 /// Where the memory of instances comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -42,6 +42,8 @@ pub struct SandboxConfig {
     /// What plugins are granted, and the secrets. Read anew by every attempt
     /// of a handler that asks for something.
     pub grants: Arc<ArcSwap<GrantBook>>,
+    /// What the engine knows of the database that decides about pushes.
+    pub push_facts: Arc<PushFacts>,
     /// Answers HTTP requests in place of the network, for tests of plugins.
     pub fake_http: Option<Arc<dyn FakeHttp>>,
     /// Where compiled code is kept; `None` compiles every time.
@@ -69,6 +71,7 @@ impl Default for SandboxConfig {
             cap: Limits::default_cap(),
             overrides: BTreeMap::new(),
             grants: Arc::default(),
+            push_facts: Arc::default(),
             fake_http: None,
             cache_dir: None,
             cache_bytes: 1 << 30,

@@ -6,6 +6,7 @@ use super::access::Access;
 use super::attempt;
 use super::direct::Detours;
 use super::load::Compiled;
+use super::push::{OwnHandlers, PushRights, Pusher};
 use crate::task::{
     Attempt, Digest, ErrorKind, Failure, Grant, Handler, HandlerFuture, HandlerInfo, Limits,
     Outcome, Report, Stop,
@@ -19,6 +20,7 @@ pub(super) struct PluginHandler {
     info: Arc<HandlerInfo>,
     limits: Arc<Limits>,
     detours: Detours,
+    pushes: Arc<PushRights>,
 }
 
 impl PluginHandler {
@@ -27,13 +29,28 @@ impl PluginHandler {
         plugin: Arc<str>,
         info: HandlerInfo,
         limits: Limits,
+        own: OwnHandlers,
     ) -> Self {
+        let info = Arc::new(info);
+        let facts = Arc::clone(&compiled.inner.shared.config.push_facts);
+        let pushes = PushRights::new(Arc::clone(&plugin), own, Arc::clone(&info), facts);
         PluginHandler {
             compiled,
             plugin,
-            info: Arc::new(info),
+            pushes: Arc::new(pushes),
+            info,
             limits: Arc::new(limits),
             detours: Detours::default(),
+        }
+    }
+
+    /// By the grants of this moment.
+    fn rights(&self) -> attempt::Rights {
+        let shared = &self.compiled.inner.shared;
+        let book = shared.config.grants.load_full();
+        attempt::Rights {
+            access: Access::new(&self.plugin, &self.info, shared, Arc::clone(&book)),
+            pusher: Pusher::new(Arc::clone(&self.pushes), book),
         }
     }
 }
@@ -53,9 +70,11 @@ impl Handler for PluginHandler {
     }
 
     fn renamed(&self, plugin: &str) -> Option<Arc<dyn Handler>> {
+        let plugin: Arc<str> = Arc::from(plugin);
         Some(Arc::new(PluginHandler {
             compiled: self.compiled.clone(),
-            plugin: Arc::from(plugin),
+            pushes: Arc::new(self.pushes.renamed(Arc::clone(&plugin))),
+            plugin,
             info: Arc::clone(&self.info),
             limits: Arc::clone(&self.limits),
             detours: self.detours.clone(),
@@ -67,7 +86,7 @@ impl Handler for PluginHandler {
         let info = Arc::clone(&self.info);
         let limits = Arc::clone(&self.limits);
         let detours = self.detours.clone();
-        let access = Access::new(&self.plugin, &self.info, &self.compiled.inner.shared);
+        let rights = self.rights();
         Box::pin(async move {
             let inner = &compiled.inner;
             // The engine runs no more attempts than slots, so this waits only
@@ -90,7 +109,7 @@ impl Handler for PluginHandler {
                 inner.digest,
                 &info,
                 limits,
-                access,
+                rights,
                 attempt,
             )
             .await

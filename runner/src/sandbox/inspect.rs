@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::LoadError;
 use super::walk::{self, Facts};
-use crate::task::{HandlerInfo, Name};
+use crate::task::{HandlerInfo, Name, Needs};
 
 /// The version of the contract that this runner speaks.
 pub const CONTRACT: &str = "1.0.0";
@@ -13,6 +13,8 @@ pub const CONTRACT: &str = "1.0.0";
 const MAX_HANDLERS: usize = 1_000;
 /// Bytes of a handler's description and docs.
 const MAX_DOCS: usize = 32 << 10;
+/// Rules, names and directories that a handler asks for: each use of them reads them all.
+const MAX_NEEDS: usize = 1_000;
 /// Parameters of a handler, and bytes of one's name.
 const MAX_PARAMETERS: usize = 100;
 const MAX_PARAMETER: usize = 128;
@@ -226,6 +228,18 @@ fn check_size(handler: &HandlerInfo) -> Result<(), LoadError> {
     if n_parameters > MAX_PARAMETERS {
         return over(&format!("{n_parameters} parameters"), MAX_PARAMETERS);
     }
+    let Needs {
+        http,
+        tcp,
+        sql: _,
+        secrets,
+        files,
+        push,
+    } = &handler.needs;
+    let n_needs = http.len() + tcp.len() + secrets.len() + files.len() + push.len();
+    if n_needs > MAX_NEEDS {
+        return over(&format!("{n_needs} needs"), MAX_NEEDS);
+    }
     let longest = handler.positional.iter().map(String::len).max();
     if let Some(bytes) = longest.filter(|bytes| *bytes > MAX_PARAMETER) {
         return over(
@@ -262,9 +276,10 @@ pub(super) fn check_same(
             twin.limits != handler.limits
                 || twin.retry != handler.retry
                 || twin.needs != handler.needs
+                || twin.push != handler.push
         }) {
             return Err(LoadError::Mismatch(format!(
-                "`{}` has other limits, retries or needs in the list",
+                "`{}` has other limits, retries, needs or defaults of pushes in the list",
                 handler.name
             )));
         }

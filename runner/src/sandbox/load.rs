@@ -15,6 +15,7 @@ use super::host_call::timed;
 use super::inspect::{self, Inspection};
 use super::json;
 use super::net::Net;
+use super::push;
 use super::state::{State, lock};
 use super::{LoadError, SandboxConfig, SandboxError, attempt};
 use crate::task::{Digest, Handler, LimitRequest, Limits, Manifest, Name};
@@ -277,6 +278,7 @@ impl Compiled {
     pub fn handlers(&self, manifest: &Manifest, plugin: &str) -> Vec<Arc<dyn Handler>> {
         let handlers = manifest.handlers.iter().cloned();
         let plugin: Arc<str> = Arc::from(plugin);
+        let own = push::own_handlers(&manifest.handlers);
         handlers
             .map(|info| -> Arc<dyn Handler> {
                 let limits = self.limits(&info.name, &info.limits);
@@ -285,6 +287,7 @@ impl Compiled {
                     Arc::clone(&plugin),
                     info,
                     limits,
+                    Arc::clone(&own),
                 ))
             })
             .collect()

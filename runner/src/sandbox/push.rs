@@ -6,11 +6,17 @@
 //! ends the attempt it would take the parent down.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::{Denied, list};
 use super::json;
 use super::state::{State, lock};
-use crate::task::{MAX_ARGS_BYTES, Name, NewTask, Retries};
+use crate::task::{
+    GrantBook, HandlerInfo, HandlerRule, MAX_ARGS_BYTES, Name, NewTask, PushDefaults, PushFacts,
+    PushRule, Retries,
+};
 
 /// Bytes of arguments that the children of one attempt may have in all; they
 /// stand in the runner's memory until the attempt ends.
@@ -22,12 +28,138 @@ const MAX_KEY_BYTES: usize = 512;
 /// A century: keeps every delay inside what the database can add to now.
 const MAX_DELAY_MS: u64 = 100 * 365 * 24 * 3_600_000;
 
+/// The handlers of one plugin file, with what each declares for pushes to it.
+pub(super) type OwnHandlers = Arc<BTreeMap<Name, PushDefaults>>;
+
+/// Of all handlers of one file.
+pub(super) fn own_handlers(handlers: &[HandlerInfo]) -> OwnHandlers {
+    let own = handlers.iter();
+    Arc::new(
+        own.map(|info| (info.name.clone(), info.push.clone()))
+            .collect(),
+    )
+}
+
+/// What one handler may push, but for grants.
+pub(super) struct PushRights {
+    /// What grants call the plugin.
+    plugin: Arc<str>,
+    own: OwnHandlers,
+    /// The handler that pushes.
+    info: Arc<HandlerInfo>,
+    facts: Arc<PushFacts>,
+}
+
+impl PushRights {
+    pub(super) fn new(
+        plugin: Arc<str>,
+        own: OwnHandlers,
+        info: Arc<HandlerInfo>,
+        facts: Arc<PushFacts>,
+    ) -> Self {
+        PushRights {
+            plugin,
+            own,
+            info,
+            facts,
+        }
+    }
+
+    /// The same for a file of another name.
+    pub(super) fn renamed(&self, plugin: Arc<str>) -> Self {
+        PushRights {
+            plugin,
+            own: Arc::clone(&self.own),
+            info: Arc::clone(&self.info),
+            facts: Arc::clone(&self.facts),
+        }
+    }
+}
+
+/// What one attempt may push: by the grants of the moment it began.
+#[derive(Clone)]
+pub(super) struct Pusher {
+    rights: Arc<PushRights>,
+    book: Arc<GrantBook>,
+}
+
+impl Pusher {
+    pub(super) fn new(rights: Arc<PushRights>, book: Arc<GrantBook>) -> Self {
+        Pusher { rights, book }
+    }
+
+    /// What grants call the plugin.
+    pub(super) fn plugin(&self) -> &str {
+        &self.rights.plugin
+    }
+
+    /// Gives the child what its handler declares, and puts its key into the plugin's
+    /// scope, unless the operator shares the applications' keys. An error if the push is
+    /// not the plugin's own business and not both asked for and granted.
+    fn settle(&self, child: &mut NewTask, priority: Option<i32>) -> Result<(), Denied> {
+        let PushRights {
+            plugin,
+            own,
+            info,
+            facts,
+        } = &*self.rights;
+        let handler = child.handler.as_str();
+        let own = own
+            .get(handler)
+            .filter(|_| !facts.is_served_elsewhere(handler));
+        // What others declare is not known here.
+        let others = PushDefaults::default();
+        let defaults = own.unwrap_or(&others);
+        child.priority = priority.unwrap_or(defaults.priority);
+        if child.queue.is_none() {
+            child.queue.clone_from(&defaults.queue);
+        }
+        let queue = child.queue.as_ref().map_or("default", Name::as_str);
+        let priority = child.priority;
+        let allows = |rule: &&PushRule| rule.allows(handler, queue, priority, defaults);
+
+        let granted: &[PushRule] = match self.book.plugins.get(&**plugin) {
+            Some(grant) => &grant.push,
+            None => &[],
+        };
+        let is_shared = |rule: &PushRule| rule.shared_keys && allows(&rule);
+        if child.key.is_some() && !granted.iter().any(is_shared) {
+            child.key_scope = Some(Arc::clone(plugin));
+        }
+        let is_free = own.is_some_and(|declared| declared.are_free(queue, priority));
+        let grants = is_free || granted.iter().any(|rule| allows(&rule));
+        // What a handler declares for itself is asked for by that.
+        let is_declared =
+            own.is_some_and(|declared| declared.queue() == queue && priority >= declared.priority);
+        let asks = is_free || is_declared || info.needs.push.iter().any(|rule| allows(&rule));
+        if asks && grants {
+            return Ok(());
+        }
+        let rule = PushRule {
+            handlers: HandlerRule::Exactly(child.handler.clone()),
+            queues: match defaults.queue() == queue {
+                true => Vec::new(),
+                false => child.queue.iter().cloned().collect(),
+            },
+            priority: (priority < defaults.priority.max(0)).then_some(priority),
+            shared_keys: false,
+        }
+        .to_string();
+        let rules: Vec<String> = granted.iter().map(PushRule::to_string).collect();
+        Err(Denied {
+            what: format!("push {rule}"),
+            need: (!asks).then(|| format!("push = \"{rule}\"")),
+            grant: (!grants).then(|| list("push", rules, rule)),
+        })
+    }
+}
+
 /// The options of one push, as the contract lists them.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Options {
     queue: Option<String>,
-    priority: i32,
+    priority: Option<i32>,
     delay_ms: Option<u64>,
     retries: Option<Retries>,
     key: Option<String>,
@@ -59,8 +191,17 @@ pub(super) fn push(
             MAX_CHILDREN_BYTES >> 20
         ));
     }
-    let mut child = check(handler, args, options)?;
+    let (mut child, priority) = check(handler, args, options)?;
     child.parent = Some(attempt.task.id);
+    let Some(pusher) = &state.pusher else {
+        return Err("this attempt has no right to push".to_owned());
+    };
+    pusher.rights.facts.note_push();
+    if let Err(denied) = pusher.settle(&mut child, priority) {
+        return Err(denied.tell(state).message);
+    }
+    let full = pusher.rights.facts.check(child.handler.as_str());
+    full.map_err(|full| full.to_string())?;
     let cost = (child.args.len() + child.key.as_ref().map_or(0, String::len)) as u64 + CHILD_BYTES;
     state.account.take(cost).map_err(|_| {
         format!(
@@ -78,7 +219,8 @@ pub(super) fn holds_a_secret(state: &State, text: &str) -> bool {
     matches!(lock(&state.logs).hidden(text), Cow::Owned(_))
 }
 
-fn check(handler: &str, args: String, options: &str) -> Result<NewTask, String> {
+/// The child without what is decided by rights, and the priority that it asks for.
+fn check(handler: &str, args: String, options: &str) -> Result<(NewTask, Option<i32>), String> {
     let handler = Name::new(handler).map_err(|error| format!("handler {error}"))?;
     if args.len() > MAX_ARGS_BYTES {
         return Err(format!(
@@ -103,14 +245,14 @@ fn check(handler: &str, args: String, options: &str) -> Result<NewTask, String> 
             "key must have 1 to {MAX_KEY_BYTES} bytes and no NUL"
         ));
     }
-    Ok(NewTask {
+    let child = NewTask {
         queue: queue.map_err(|error| format!("queue {error}"))?,
-        priority: options.priority,
         delay: options.delay_ms.map(Duration::from_millis),
         retries: options.retries,
         key: options.key,
         ..NewTask::new(handler, args)
-    })
+    };
+    Ok((child, options.priority))
 }
 
 #[cfg(test)]
@@ -125,9 +267,9 @@ mod tests {
     fn a_child_carries_its_options() {
         let options =
             r#"{"queue":"mail","priority":-5,"delay_ms":1500,"retries":"forever","key":"k"}"#;
-        let child = check("send", "[1]".into(), options).expect("valid");
+        let (child, priority) = check("send", "[1]".into(), options).expect("valid");
         assert_eq!(child.queue.as_ref().map(Name::as_str), Some("mail"));
-        assert_eq!((child.priority, child.key.as_deref()), (-5, Some("k")));
+        assert_eq!((priority, child.key.as_deref()), (Some(-5), Some("k")));
         assert_eq!(child.delay, Some(Duration::from_millis(1_500)));
         assert_eq!(child.retries, Some(Retries::Forever));
     }

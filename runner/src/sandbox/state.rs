@@ -13,6 +13,7 @@ use super::capability::Http;
 use super::host_call::HostCall;
 use super::limiter::Limiter;
 use super::logs::Logs;
+use super::push::Pusher;
 use super::wasi::Wasi;
 use crate::task::{Attempt, Database, Limits, NewTask, NoDatabase};
 
@@ -35,9 +36,11 @@ pub(super) struct State {
     pub(super) attempt: Option<Attempt>,
     /// How many attempts the task gets in all; `None` has no end.
     pub(super) max_attempts: Option<u32>,
-    /// What the handler asks for and is granted; `None` for one that asks for
-    /// nothing, and while the plugin describes itself.
+    /// What the handler asks for and is granted; `None` for one that asks for nothing
+    /// besides pushes, and while the plugin describes itself.
     pub(super) access: Option<Box<Access>>,
+    /// What the handler may push; `None` while the plugin describes itself.
+    pub(super) pusher: Option<Pusher>,
     pub(super) limits: Arc<Limits>,
     pub(super) started: Instant,
     /// Fuel that was left when a host call last yielded to the scheduler.
@@ -78,6 +81,7 @@ impl State {
             attempt,
             max_attempts: None,
             access: None,
+            pusher: None,
             yielded_at: limits.fuel,
             host_call: HostCall::new(started),
             must_not_call: false,

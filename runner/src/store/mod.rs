@@ -33,6 +33,7 @@ mod moment;
 mod people;
 mod pooler;
 mod push;
+mod push_look;
 mod rescue;
 mod roles;
 mod runner;

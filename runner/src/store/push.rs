@@ -114,6 +114,7 @@ pub(super) struct PushColumns<'a> {
     run_ats: Vec<Option<jiff::Timestamp>>,
     retries: Vec<Option<i32>>,
     keys: Vec<Option<&'a str>>,
+    scopes: Vec<Option<&'a str>>,
 }
 
 impl<'a> PushColumns<'a> {
@@ -134,11 +135,12 @@ impl<'a> PushColumns<'a> {
                 task.retries.map(|retries| retries.to_column())
             }),
             keys: column(tasks, |task| task.key.as_deref()),
+            scopes: column(tasks, |task| task.key_scope.as_deref()),
         }
     }
 
     /// The parameters of `push.sql`, up to the parents.
-    pub(super) fn params(&self) -> [&(dyn ToSql + Sync); 8] {
+    pub(super) fn params(&self) -> [&(dyn ToSql + Sync); 9] {
         [
             &self.handlers,
             &self.args,
@@ -148,6 +150,7 @@ impl<'a> PushColumns<'a> {
             &self.run_ats,
             &self.retries,
             &self.keys,
+            &self.scopes,
         ]
     }
 }

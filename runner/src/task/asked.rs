@@ -2,12 +2,12 @@
 
 use super::cover::{Cover, cover, cover_http};
 use super::grant::{Grant, Needs};
-use super::rule::{HostRule, HttpRule, TcpRule};
+use super::rule::{HostRule, HttpRule, PushRule, TcpRule};
 
 /// One thing that is asked for, and what the operator says to it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Asked {
-    /// Which capability: `http`, `tcp`, `sql`, `secret` or `files`.
+    /// Which capability: `http`, `tcp`, `sql`, `secret`, `files` or `push`.
     pub need: &'static str,
     /// The rule, name or directory; empty for SQL.
     pub what: String,
@@ -42,10 +42,15 @@ impl Needs {
             let granted = grant.files.keys().any(|known| same_dir(known, dir));
             asked("files", dir.clone(), whether(granted))
         });
+        let push = self
+            .push
+            .iter()
+            .map(|rule| asked("push", rule.to_string(), cover(&grant.push, rule)));
         http.chain(tcp)
             .chain(sql)
             .chain(secrets)
             .chain(files)
+            .chain(push)
             .collect()
     }
 
@@ -67,8 +72,8 @@ impl Needs {
             of.map(|asked| asked.what.as_str()).collect()
         };
         let mut lines = vec![format!("[grants.{}]", toml_key(plugin))];
-        lines.extend(list("http", &grant.http, &of("http")));
-        lines.extend(list("tcp", &grant.tcp, &of("tcp")));
+        lines.extend(list("http", &grant.http, &of("http"), "hosts"));
+        lines.extend(list("tcp", &grant.tcp, &of("tcp"), "hosts"));
         if !of("sql").is_empty() {
             lines.push("sql = \"ROLE\"".to_owned());
         }
@@ -85,6 +90,7 @@ impl Needs {
         for dir in of("files") {
             lines.push(format!("files.{} = \"DIRECTORY\"", toml_key(dir)));
         }
+        lines.extend(list("push", &grant.push, &of("push"), "handlers"));
         lines.join("\n") + "\n"
     }
 
@@ -118,6 +124,7 @@ impl<'a> FromIterator<&'a Needs> for Needs {
             sum.sql |= needs.sql;
             add(&mut sum.secrets, &needs.secrets);
             add(&mut sum.files, &needs.files);
+            add::<PushRule>(&mut sum.push, &needs.push);
         }
         sum
     }
@@ -129,15 +136,14 @@ fn same_dir(a: &str, b: &str) -> bool {
 }
 
 /// `key = [...]` with what is granted already: a key may stand only once.
-fn list<R: ToString>(key: &str, granted: &[R], missing: &[&str]) -> Option<String> {
+fn list<R: ToString>(key: &str, granted: &[R], missing: &[&str], things: &str) -> Option<String> {
     if missing.is_empty() {
         return None;
     }
     let granted = granted.iter().map(|rule| quoted(&rule.to_string()));
-    // Whoever pastes this should think about it first.
     let hint = match missing.iter().any(|rule| rule.contains('*')) {
-        true => "   # or only the hosts that you mean",
-        false => "",
+        true => format!("   # or only the {things} that you mean"),
+        false => String::new(),
     };
     let missing = missing.iter().map(|rule| quoted(rule));
     let all: Vec<String> = granted.chain(missing).collect();

@@ -54,12 +54,13 @@ impl Attempt {
         self.task.attempts + 1
     }
 
-    /// The same text for every attempt of this task: hand it to payment
-    /// providers and the like.
+    /// The same text for every attempt of this task, and for no other task: hand it to
+    /// payment providers and the like. A child's key does not count here, for it may be
+    /// an application's key as well.
     pub fn idempotency_key(&self) -> String {
-        match &self.task.key {
-            Some(key) => format!("{}:{key}", self.task.queue),
-            None => format!("pgtq:{}", self.task.id),
+        match (&self.task.key, self.task.parent) {
+            (Some(key), None) => format!("{}:{key}", self.task.queue),
+            _ => format!("pgtq:{}", self.task.id),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Rules against rules: whether what is granted covers what is asked for.
 
-use super::rule::{HostRule, HttpRule, PortRule, TcpRule};
+use super::rule::{HandlerRule, HostRule, HttpRule, PortRule, PushRule, TcpRule};
 
 /// How much of what is asked for is granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,6 +103,47 @@ impl Covers for TcpRule {
     }
 }
 
+impl Covers for HandlerRule {
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (HandlerRule::Prefix(prefix), HandlerRule::Prefix(inner)) => inner.starts_with(prefix),
+            (HandlerRule::Exactly(_), HandlerRule::Prefix(_)) => false,
+            (_, HandlerRule::Exactly(handler)) => self.allows(handler.as_str()),
+        }
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        // Of two sets of names that begin alike, one holds the other.
+        self.covers(other) || other.covers(self)
+    }
+}
+
+impl PushRule {
+    /// Whether everything but the handlers is allowed here, too.
+    fn covers_options(&self, other: &Self) -> bool {
+        let allows_priority = match (self.priority, other.priority) {
+            (_, None) => true,
+            (None, Some(asked)) => asked >= 0,
+            (Some(granted), Some(asked)) => granted <= asked,
+        };
+        allows_priority
+            && other.queues.iter().all(|queue| self.queues.contains(queue))
+            && (self.shared_keys || !other.shared_keys)
+    }
+}
+
+impl Covers for PushRule {
+    fn covers(&self, other: &Self) -> bool {
+        self.handlers.covers(&other.handlers) && self.covers_options(other)
+    }
+
+    /// Some of the handlers are not enough: a rule that lacks a queue or a priority
+    /// leaves each of these pushes denied, and the line to paste has to be shown.
+    fn meets(&self, other: &Self) -> bool {
+        self.handlers.meets(&other.handlers) && self.covers_options(other)
+    }
+}
+
 impl Covers for HttpRule {
     fn covers(&self, other: &Self) -> bool {
         let all_methods = !other.methods.is_empty()
@@ -196,6 +237,45 @@ mod tests {
         assert_eq!(http(&two, "GET,POST https://a/v1/x"), Cover::Granted);
         assert_eq!(http(&two, "GET,POST https://a"), Cover::Partly);
         assert_eq!(http(&two, "PUT https://a"), Cover::Refused);
+    }
+
+    #[test]
+    fn pushes_are_covered_by_handlers_queues_priority_and_keys() {
+        let push = |granted: &[&str], asked: &str| {
+            let rule = |text: &str| text.parse::<PushRule>().expect("a rule");
+            let granted: Vec<PushRule> = granted.iter().map(|text| rule(text)).collect();
+            cover(&granted, &rule(asked))
+        };
+        for (granted, asked, expected) in [
+            ("mail.*", "mail.send", Cover::Granted),
+            ("mail.*", "mail.x.*", Cover::Granted),
+            ("*", "mail.*", Cover::Granted),
+            ("mail.send", "mail.*", Cover::Partly),
+            ("mail.send", "mail.read", Cover::Refused),
+            ("mail.send", "mail.send queue=mail", Cover::Refused),
+            (
+                "mail.send queue=mail,bulk",
+                "mail.send queue=mail",
+                Cover::Granted,
+            ),
+            ("mail.send", "mail.send priority=3", Cover::Granted),
+            ("mail.send", "mail.send priority=-3", Cover::Refused),
+            (
+                "mail.send priority=-3",
+                "mail.send priority=-4",
+                Cover::Refused,
+            ),
+            (
+                "mail.send priority=-3",
+                "mail.send priority=-3",
+                Cover::Granted,
+            ),
+            ("mail.send", "mail.send keys=shared", Cover::Refused),
+            ("mail.send keys=shared", "mail.send", Cover::Granted),
+        ] {
+            assert_eq!(push(&[granted], asked), expected, "{granted} {asked}");
+        }
+        assert_eq!(push(&[], "mail.send"), Cover::Refused);
     }
 
     #[test]

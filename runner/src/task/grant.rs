@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::network::Network;
-use super::rule::{HostRule, HttpRule, TcpRule};
+use super::rule::{HostRule, HttpRule, PushRule, TcpRule};
 
 /// What a handler asks for in its manifest: `#[handler(needs(...))]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -29,12 +29,28 @@ pub struct Needs {
     /// Directories it uses, as it names them: `/data`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// Handlers of other plugins that it pushes tasks to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub push: Vec<PushRule>,
 }
 
 impl Needs {
     /// Whether it asks for nothing, as most handlers do.
     pub fn is_empty(&self) -> bool {
         *self == Needs::default()
+    }
+
+    /// Whether it asks for nothing but pushes, which act only after the attempt.
+    pub fn are_pushes_only(&self) -> bool {
+        let Needs {
+            http,
+            tcp,
+            sql,
+            secrets,
+            files,
+            push: _,
+        } = self;
+        http.is_empty() && tcp.is_empty() && !sql && secrets.is_empty() && files.is_empty()
     }
 }
 
@@ -53,6 +69,8 @@ pub struct Grant {
     pub secrets: BTreeMap<String, SecretGrant>,
     /// Directories by the guest's name for them.
     pub files: BTreeMap<String, FileGrant>,
+    /// Handlers it may push to, besides its own.
+    pub push: Vec<PushRule>,
 }
 
 /// SQL in the task's own transaction.

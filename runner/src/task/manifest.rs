@@ -50,4 +50,37 @@ pub struct HandlerInfo {
     /// Capabilities it asks for.
     #[serde(default, skip_serializing_if = "Needs::is_empty")]
     pub needs: Needs,
+    /// What a push to it has unless the push says otherwise.
+    #[serde(default, skip_serializing_if = "PushDefaults::is_empty")]
+    pub push: PushDefaults,
+}
+
+/// Queue and priority that a handler declares for pushes to itself:
+/// `#[handler(queue = "mail", priority = 10)]`. They count for pushes by its own plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct PushDefaults {
+    /// `None` is the queue `default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Name>,
+    /// Lower runs earlier.
+    pub priority: i32,
+}
+
+impl PushDefaults {
+    /// Whether it declares nothing, as most handlers do.
+    pub fn is_empty(&self) -> bool {
+        *self == PushDefaults::default()
+    }
+
+    /// The queue of a push that names none.
+    pub fn queue(&self) -> &str {
+        self.queue.as_ref().map_or("default", Name::as_str)
+    }
+
+    /// Whether a push needs no grant if it is made by the handler's own plugin: the
+    /// declared queue, and no priority more urgent than the declared one, or than 0.
+    pub fn are_free(&self, queue: &str, priority: i32) -> bool {
+        self.queue() == queue && priority >= self.priority.max(0)
+    }
 }

@@ -1,5 +1,6 @@
 //! What it takes to push a task.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Name, Retries, TaskId};
@@ -25,8 +26,10 @@ pub struct NewTask {
     pub run_at: Option<jiff::Timestamp>,
     /// Overrides the handler's policy.
     pub retries: Option<Retries>,
-    /// Idempotency key: one task per queue and key for as long as its history is kept.
+    /// Idempotency key: one task per queue, key and scope for as long as its history is kept.
     pub key: Option<String>,
+    /// The plugin whose keys this one is among; `None` is the applications' scope.
+    pub key_scope: Option<Arc<str>>,
     /// The task whose handler pushed this one.
     pub parent: Option<TaskId>,
 }
@@ -43,6 +46,7 @@ impl NewTask {
             run_at: None,
             retries: None,
             key: None,
+            key_scope: None,
             parent: None,
         }
     }

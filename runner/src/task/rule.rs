@@ -1,5 +1,9 @@
-//! Rules of the network: which requests and connections a plugin asks for, and
-//! which it is granted. Both sides are written in the same form.
+//! Rules: which requests, connections and pushes a plugin asks for, and which it is
+//! granted. Both sides are written in the same form.
+
+mod push;
+
+pub use push::{HandlerRule, PushRule};
 
 use std::fmt;
 use std::str::FromStr;
@@ -298,83 +302,7 @@ macro_rules! as_text {
         }
     )*};
 }
-as_text!(HostRule, HttpRule, TcpRule);
+as_text!(HostRule, HttpRule, TcpRule, PushRule);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn http(rule: &str) -> HttpRule {
-        rule.parse().expect("a rule")
-    }
-
-    #[test]
-    fn a_rule_reads_back_what_it_prints() {
-        for text in [
-            "https://api.example.com",
-            "GET,POST https://*.example.com:8443/v1/",
-            "http://127.0.0.1:*",
-            "https://[::1]:8443/a",
-        ] {
-            assert_eq!(http(text).to_string(), text);
-        }
-        let tcp: TcpRule = "smtp.example.com:587".parse().expect("a rule");
-        assert_eq!(tcp.to_string(), "smtp.example.com:587");
-    }
-
-    #[test]
-    fn mistakes_are_explained() {
-        for text in [
-            "example.com",
-            "ftp://x",
-            "https://a@b",
-            "https://a?b",
-            "https://",
-            "https://a:0",
-            "G-T https://a",
-            "https://a/*/b",
-        ] {
-            assert!(text.parse::<HttpRule>().is_err(), "{text}");
-        }
-        for text in ["smtp.example.com", "a:b", ":25", "a..b:25"] {
-            assert!(text.parse::<TcpRule>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_star_in_a_path_stands_alone_at_its_end() {
-        assert_eq!(http("https://a/v1/*"), http("https://a/v1/"));
-        assert_eq!(http("https://a/*"), http("https://a"));
-        for text in [
-            "https://a/v*",
-            "https://a/v1/**",
-            "https://a/*/*",
-            "https://a/*v",
-        ] {
-            assert_eq!(
-                text.parse::<HttpRule>().expect_err("not a rule"),
-                format!(
-                    "`{text}`: a path ends with `/*` or has no `*`, and means itself and all \
-                     below it; write a rule like \"GET,POST https://api.example.com/v1/\""
-                )
-            );
-        }
-    }
-
-    #[test]
-    fn a_path_means_itself_and_what_is_below() {
-        let rule = http("https://a/v1");
-        let allows = |path: &str| rule.allows("GET", true, "a", 443, path);
-        assert!(allows("/v1") && allows("/v1/x"));
-        assert!(!allows("/v10") && !allows("/") && !allows("/v1/../x") && !allows("/v1/%2e%2e/x"));
-        assert!(!allows("/v1/..;/x") && !allows("/v1/..;a=b/x") && !allows("/v1/%252e%252e/x"));
-    }
-
-    #[test]
-    fn a_star_means_names_below_a_domain_only() {
-        let rule = http("https://*.example.com");
-        let allows = |host: &str| rule.allows("GET", true, host, 443, "/");
-        assert!(allows("a.example.com") && allows("a.b.example.com"));
-        assert!(!allows("example.com") && !allows("evilexample.com") && !allows(".example.com"));
-    }
-}
+mod tests;

@@ -25,23 +25,39 @@ pub(crate) fn info(name: &str, docs: &str, options: &Options, signature: &Signat
         ("positional", Some(format!("[{}]", positional.join(",")))),
         ("limits", Some(limits(options))),
         ("retry", Some(retry(options))),
-        ("needs", needs(&options.needs)),
+        ("needs", needs(name, options)),
+        ("push", push(options)),
     ])
 }
 
-/// As the runner's `task::Needs` is written: what is empty is left out.
-fn needs(needs: &Needs) -> Option<String> {
+/// Queue and priority of pushes to the handler that name none.
+fn push(options: &Options) -> Option<String> {
+    let queue = options.queue.as_ref().map(|queue| text(&queue.value()));
+    let priority = options.priority.map(|priority| priority.to_string());
+    let is_given = queue.is_some() || priority.is_some();
+    is_given.then(|| object(&[("queue", queue), ("priority", priority)]))
+}
+
+/// As the runner's `task::Needs` is written: what is empty is left out. A handler with a
+/// priority below 0 asks for pushes with it.
+fn needs(name: &str, options: &Options) -> Option<String> {
+    let needs = &options.needs;
+    let urgent = options.priority.filter(|priority| *priority < 0);
+    let urgent = urgent.map(|priority| format!("{name} priority={priority}"));
+    let mut push = needs.push.clone();
+    push.extend(urgent.filter(|rule| !needs.push.contains(rule)));
     let list = |texts: &[String]| {
         let texts: Vec<String> = texts.iter().map(|item| text(item)).collect();
         (!texts.is_empty()).then(|| format!("[{}]", texts.join(",")))
     };
-    (*needs != Needs::default()).then(|| {
+    (*needs != Needs::default() || !push.is_empty()).then(|| {
         object(&[
             ("http", list(&needs.http)),
             ("tcp", list(&needs.tcp)),
             ("sql", needs.sql.then(|| "true".to_owned())),
             ("secrets", list(&needs.secrets)),
             ("files", list(&needs.files)),
+            ("push", list(&push)),
         ])
     })
 }

@@ -33,7 +33,7 @@ pub(crate) fn handler(options: TokenStream, item: &TokenStream) -> TokenStream {
         Some(literal) => (literal.value(), literal.span()),
         None => (plain_name(&function.sig.ident), function.sig.ident.span()),
     };
-    let pushes = pushes(&function, &name, &options, &signature);
+    let pushes = pushes(&function, &name, &signature);
     unshadow(&function.sig.ident, &mut signature);
     let registration = registration(&function, &name, &options, &signature);
     let once = once(&name, name_span);
@@ -52,7 +52,7 @@ fn unshadow(function: &Ident, signature: &mut Signature) {
 
 /// The typed push. An empty enum shares the function's name, as types and
 /// values have namespaces of their own; unlike a module it sees local names.
-fn pushes(function: &ItemFn, name: &str, options: &Options, signature: &Signature) -> TokenStream {
+fn pushes(function: &ItemFn, name: &str, signature: &Signature) -> TokenStream {
     let (vis, ident) = (&function.vis, &function.sig.ident);
     let takes: Vec<TokenStream> = signature.parameters.iter().map(taken).collect();
     let gives: Vec<&Ident> = signature.parameters.iter().map(|p| &p.ident).collect();
@@ -80,8 +80,6 @@ fn pushes(function: &ItemFn, name: &str, options: &Options, signature: &Signatur
             quote!(::pgtq_sdk::Task::typed(Self::NAME) #(#arguments)*)
         }
     };
-    let queue = options.queue.iter();
-    let priority = options.priority.iter();
     let about = format!("Typed pushes of the handler `{name}`.");
     quote! {
         #[doc = #about]
@@ -101,7 +99,7 @@ fn pushes(function: &ItemFn, name: &str, options: &Options, signature: &Signatur
 
             /// A task to be given a delay, a queue and the like before its `push()`.
             #vis fn task(#(#takes),*) -> ::pgtq_sdk::Task {
-                #start #(.queue(#queue))* #(.priority(#priority))*
+                #start
             }
         }
     }

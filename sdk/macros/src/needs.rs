@@ -20,12 +20,13 @@ pub(crate) struct Needs {
     pub(crate) sql: bool,
     pub(crate) secrets: Vec<String>,
     pub(crate) files: Vec<String>,
+    pub(crate) push: Vec<String>,
 }
 
 /// Brings a text into its one form, or says what to write.
 type Check = fn(&str) -> Result<String, String>;
 
-const KNOWN: [&str; 5] = ["http", "tcp", "sql", "secret", "files"];
+const KNOWN: [&str; 6] = ["http", "tcp", "sql", "secret", "files", "push"];
 
 impl Needs {
     /// Reads what stands between the parentheses; mistakes go to `errors`.
@@ -47,6 +48,7 @@ impl Needs {
             "tcp" => (&mut self.tcp, rule::tcp, "\"smtp.example.com:587\""),
             "secret" => (&mut self.secrets, rule::secret, "\"stripe\""),
             "files" => (&mut self.files, rule::directory, "\"/data\""),
+            "push" => (&mut self.push, rule::push, "\"mail.*\""),
             "sql" => {
                 if self.sql {
                     errors.at(key, "`sql` is given twice");

@@ -124,7 +124,7 @@ enum Value {
 }
 
 const NEEDS: &str = "write `needs(http = \"https://api.example.com\", sql)`: any of \
-                     http, tcp, sql, secret, files";
+                     http, tcp, sql, secret, files, push";
 
 fn key_and_value(input: ParseStream<'_>) -> syn::Result<(Ident, Value)> {
     let key: Ident = input.parse()?;

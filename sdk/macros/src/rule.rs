@@ -90,6 +90,50 @@ pub(crate) fn directory(text: &str) -> Result<String, String> {
     }
 }
 
+/// `mail.* queue=mail,bulk priority=-10 keys=shared`.
+pub(crate) fn push(text: &str) -> Result<String, String> {
+    let wrong = |reason: &str| {
+        format!(
+            "`{text}`: {reason}; write a rule like \"mail.*\" or \"mail.* queue=mail \
+             priority=-10 keys=shared\""
+        )
+    };
+    let mut words = text.split_whitespace();
+    let handlers = words.next().ok_or_else(|| wrong("a rule names handlers"))?;
+    let prefix = handlers.strip_suffix('*').unwrap_or(handlers);
+    if handlers != "*" && crate::options::name_fault(prefix).is_some() {
+        return Err(wrong(&format!(
+            "`{handlers}` is neither the name of a handler nor the beginning of names followed \
+             by `*`"
+        )));
+    }
+    let (mut queues, mut priority, mut keys) = (None, None, None);
+    for word in words {
+        match word.split_once('=') {
+            Some(("queue", names)) if queues.is_none() => {
+                let fault = names.split(',').find_map(crate::options::name_fault);
+                if let Some(fault) = fault {
+                    return Err(wrong(&format!("queue: {fault}")));
+                }
+                queues = Some(format!(" queue={names}"));
+            }
+            Some(("priority", number)) if priority.is_none() => {
+                let number: i32 = number
+                    .parse()
+                    .map_err(|_| wrong("a priority is a whole number"))?;
+                priority = Some(format!(" priority={number}"));
+            }
+            Some(("keys", "shared")) if keys.is_none() => keys = Some(" keys=shared"),
+            _ => return Err(wrong(&format!("`{word}` is unknown, or given twice"))),
+        }
+    }
+    let (queues, priority) = (queues.unwrap_or_default(), priority.unwrap_or_default());
+    Ok(format!(
+        "{handlers}{queues}{priority}{}",
+        keys.unwrap_or_default()
+    ))
+}
+
 fn host_rule(text: &str) -> Result<String, String> {
     if text == "*" {
         return Ok(text.to_owned());
@@ -161,6 +205,16 @@ mod tests {
         ] {
             assert_eq!(http(text).ok().as_deref(), kept, "{text}");
         }
+        for (text, kept) in [
+            (" mail.* ", "mail.*"),
+            ("*", "*"),
+            (
+                "a  keys=shared priority=+5 queue=b,c",
+                "a queue=b,c priority=5 keys=shared",
+            ),
+        ] {
+            assert_eq!(push(text).as_deref(), Ok(kept));
+        }
         assert_eq!(
             tcp("SMTP.example.com:0587").as_deref(),
             Ok("smtp.example.com:587")
@@ -187,6 +241,21 @@ mod tests {
         }
         for text in ["", "/", "data", "/data/", "/a/../b", "/a//b", "/.", "/a\\b"] {
             assert!(directory(text).is_err(), "{text}");
+        }
+        for text in [
+            "",
+            "a b",
+            "mail.*.x",
+            "**",
+            "mail/x",
+            "a queue=",
+            "a queue=b,",
+            "a queue=b queue=c",
+            "a priority=high",
+            "a priority=3000000000",
+            "a keys=plain",
+        ] {
+            assert!(push(text).is_err(), "{text}");
         }
         assert!(secret("").is_err() && secret("a b").is_err() && secret("stripe").is_ok());
     }

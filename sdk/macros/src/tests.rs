@@ -86,7 +86,7 @@ fn what_a_handler_needs() {
             needs(
                 http = "post https://API.mail.example:443/v3/*", sql, secret = "stripe",
                 http = ["https://*", "http://127.0.0.1:*"], tcp = "smtp.example.com:587",
-                files = "/data", secret = "signing",
+                files = "/data", secret = "signing", push = ["notify", "mail.* queue=mail"],
             )
         },
         &quote! {
@@ -156,15 +156,15 @@ fn values_of_options_are_explained() {
         ),
         (
             quote!(needs),
-            "write `needs(http = \"https://api.example.com\", sql)`: any of http, tcp, sql, secret, files",
+            "write `needs(http = \"https://api.example.com\", sql)`: any of http, tcp, sql, secret, files, push",
         ),
         (
             quote!(needs = "sql"),
-            "write `needs(http = \"https://api.example.com\", sql)`: any of http, tcp, sql, secret, files",
+            "write `needs(http = \"https://api.example.com\", sql)`: any of http, tcp, sql, secret, files, push",
         ),
         (
             quote!(needs()),
-            "write `needs(http = \"https://api.example.com\", sql)`: any of http, tcp, sql, secret, files",
+            "write `needs(http = \"https://api.example.com\", sql)`: any of http, tcp, sql, secret, files, push",
         ),
         (
             quote!(needs(sql = true)),

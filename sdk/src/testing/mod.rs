@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use self::http::{Reply, Requested};
-pub(crate) use self::needs::rule_for;
+pub(crate) use self::needs::{PushDefaults, rule_for};
 pub(crate) use self::record::Record;
 pub use self::sql::Statement;
 

@@ -12,6 +12,28 @@ pub(crate) struct Needs {
     pub(crate) http: Vec<String>,
     pub(crate) sql: bool,
     pub(crate) secrets: Vec<String>,
+    pub(crate) push: Vec<String>,
+}
+
+/// What a handler of this crate declares for pushes to it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PushDefaults {
+    pub(crate) queue: Option<String>,
+    pub(crate) priority: i32,
+}
+
+impl PushDefaults {
+    /// Of a handler of this crate; `None` for any other.
+    pub(crate) fn of(handler: &str) -> Option<Self> {
+        let info: Value = serde_json::from_str(crate::registry::info(handler)?).unwrap_or_default();
+        Some(PushDefaults::deserialize(&info["push"]).unwrap_or_default())
+    }
+
+    /// The queue of a push that names none.
+    pub(crate) fn queue(&self) -> &str {
+        self.queue.as_deref().unwrap_or("default")
+    }
 }
 
 impl Needs {
@@ -19,6 +41,36 @@ impl Needs {
     pub(crate) fn of(info: &str) -> Self {
         let info: Value = serde_json::from_str(info).unwrap_or_default();
         Needs::deserialize(&info["needs"]).unwrap_or_default()
+    }
+
+    /// Whether a rule covers a push to a handler with these defaults.
+    pub(crate) fn cover_push(
+        &self,
+        handler: &str,
+        queue: &str,
+        priority: i32,
+        defaults: &PushDefaults,
+    ) -> bool {
+        let covers = |rule: &String| {
+            let mut words = rule.split(' ');
+            let handlers = words.next().unwrap_or_default();
+            let (mut is_queue, mut least) = (queue == defaults.queue(), defaults.priority.max(0));
+            for word in words {
+                match word.split_once('=') {
+                    Some(("queue", names)) => is_queue |= names.split(',').any(|one| one == queue),
+                    Some(("priority", number)) => {
+                        least = least.min(number.parse().unwrap_or(least));
+                    }
+                    _ => {}
+                }
+            }
+            let is_handler = match handlers.strip_suffix('*') {
+                Some(prefix) => handler.starts_with(prefix),
+                None => handler == handlers,
+            };
+            is_handler && is_queue && priority >= least
+        };
+        self.push.iter().any(covers)
     }
 
     /// Whether a rule covers a request.
@@ -80,6 +132,31 @@ fn covers_path(rule: &str, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_cover_pushes_as_in_the_runner() {
+        let declared = PushDefaults {
+            queue: Some("slow".to_owned()),
+            priority: -5,
+        };
+        for (rule, handler, queue, priority, is_covered) in [
+            ("mail.*", "mail.send", "slow", 0, true),
+            ("mail.*", "mail", "slow", 0, false),
+            ("*", "x", "slow", 3, true),
+            ("mail.send", "mail.send", "slow", -5, false),
+            ("mail.send", "mail.send", "default", 0, false),
+            ("mail.send queue=a,b", "mail.send", "b", 0, true),
+            ("mail.send queue=a priority=-5", "mail.send", "a", -5, true),
+            ("mail.send priority=-5", "mail.send", "slow", -6, false),
+        ] {
+            let needs = Needs {
+                push: vec![rule.to_owned()],
+                ..Needs::default()
+            };
+            let covered = needs.cover_push(handler, queue, priority, &declared);
+            assert_eq!(covered, is_covered, "{rule} {handler} {queue} {priority}");
+        }
+    }
 
     #[test]
     fn rules_cover_requests_as_in_the_runner() {

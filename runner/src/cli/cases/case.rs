@@ -58,7 +58,7 @@ pub(crate) struct Case {
     /// Texts of files, by the guest's path.
     #[serde(default)]
     pub(crate) files: BTreeMap<String, String>,
-    /// What the handler asks for and does not get here: `http`, or one rule.
+    /// What the handler asks for and does not get here: `http`, `push`, or one rule.
     #[serde(default)]
     pub(crate) refuse: Vec<String>,
     /// What is to come of it, by the words of [`EXPECTATIONS`].

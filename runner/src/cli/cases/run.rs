@@ -188,11 +188,13 @@ fn left(needs: &Needs, refuse: &[String]) -> Result<Needs, String> {
             "sql" => left.sql = false,
             "secrets" => left.secrets.clear(),
             "files" => left.files.clear(),
+            "push" => left.push.clear(),
             one => {
                 left.http.retain(|rule| rule.to_string() != one);
                 left.tcp.retain(|rule| rule.to_string() != one);
                 left.secrets.retain(|name| name != one);
                 left.files.retain(|dir| dir != one);
+                left.push.retain(|rule| rule.to_string() != one);
             }
         }
         if left == before {
@@ -201,7 +203,7 @@ fn left(needs: &Needs, refuse: &[String]) -> Result<Needs, String> {
             return Err(match asked.as_slice() {
                 [] => format!("`refuse` names `{word}`, but the handler asks for nothing more"),
                 asked => format!(
-                    "`refuse` names `{word}`, but the handler asks for: {}; write http, tcp, sql, secrets, files, or one rule, name or directory",
+                    "`refuse` names `{word}`, but the handler asks for: {}; write http, tcp, sql, secrets, files, push, or one rule, name or directory",
                     asked.join(", ")
                 ),
             });
@@ -230,5 +232,6 @@ fn grant(needs: &Needs, directories: &Directories) -> Grant {
         }),
         secrets: secrets.map(|name| (name.clone(), secret.clone())).collect(),
         files: directories.grants(),
+        push: needs.push.clone(),
     }
 }

@@ -34,6 +34,7 @@ pub(crate) fn handler() -> HandlerInfo {
         limits: LimitRequest::default(),
         retry: RetryPolicy::default(),
         needs: Default::default(),
+        push: Default::default(),
     }
 }
 

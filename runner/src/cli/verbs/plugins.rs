@@ -86,6 +86,7 @@ fn needs(needs: &Needs) -> String {
         ("sql", needs.sql),
         ("secrets", !needs.secrets.is_empty()),
         ("files", !needs.files.is_empty()),
+        ("push", !needs.push.is_empty()),
     ];
     let asked = words.iter().filter(|(_, asked)| *asked);
     asked.map(|(word, _)| *word).collect::<Vec<_>>().join(",")

@@ -203,6 +203,7 @@ fn template(args: &PushArgs) -> NewTask {
         run_at: args.at,
         retries: args.retries,
         key: args.key.clone(),
+        key_scope: None,
         parent: None,
     }
 }

@@ -56,6 +56,7 @@ fn differing(old: &Grant, new: &Grant) -> Vec<&'static str> {
         ("sql", old.sql != new.sql),
         ("secrets", old.secrets != new.secrets),
         ("files", old.files != new.files),
+        ("push", old.push != new.push),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))

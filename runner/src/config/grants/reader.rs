@@ -28,7 +28,7 @@ const MAX_CONNECTIONS: u64 = 100;
 const STATEMENT: std::ops::RangeInclusive<std::time::Duration> =
     std::time::Duration::from_millis(10)..=std::time::Duration::from_secs(3_600);
 
-const GRANT: &[&str] = &["http", "tcp", "networks", "sql", "secrets", "files"];
+const GRANT: &[&str] = &["http", "tcp", "networks", "sql", "secrets", "files", "push"];
 
 /// The grants and secrets of one file.
 pub(super) fn read(path: &Path, text: &str) -> Result<Grants, ConfigError> {
@@ -69,6 +69,7 @@ fn grant(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<PluginGrant, Co
             "http" => grant.http = at.list(value)?,
             "tcp" => grant.tcp = at.list(value)?,
             "networks" => grant.networks = at.list(value)?,
+            "push" => grant.push = at.list(value)?,
             "sql" => {
                 let (sql, password) = sql(&at, value)?;
                 grant.sql = Some(sql);

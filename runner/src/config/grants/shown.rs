@@ -41,6 +41,7 @@ fn fields(granted: &PluginGrant) -> Vec<(String, String)> {
     list("http", texts(&grant.http));
     list("tcp", texts(&grant.tcp));
     list("networks", texts(&grant.networks));
+    list("push", texts(&grant.push));
     if let Some(sql) = &grant.sql {
         let mut text = format!("role {}", sql.role);
         if let Some(secret) = &granted.sql_password {

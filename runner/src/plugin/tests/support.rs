@@ -32,6 +32,7 @@ impl Native {
             positional: Vec::new(),
             limits: Default::default(),
             retry: RetryPolicy::default(),
+            push: Default::default(),
             needs: Default::default(),
         }))
     }

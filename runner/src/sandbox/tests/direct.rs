@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
-use super::guests::{Parts, attempt, component, core_module, guest, load, sandbox, small, source};
+use super::guests::{
+    Parts, WORK, attempt, component, core_module, guest, load, sandbox, small, source,
+};
 use crate::sandbox::direct::{self, Detours};
+use crate::sandbox::push::{PushRights, Pusher, own_handlers};
 use crate::sandbox::{Compiled, SandboxConfig, attempt};
-use crate::task::{LogLine, Outcome, Report, Room, Stop, TaskId};
+use crate::task::{LogLine, Manifest, Outcome, Report, Room, Stop, TaskId};
 
 /// Guests and arguments that need nothing of the component.
 const ALIKE: [(&str, &str); 19] = [
@@ -40,7 +43,7 @@ const DETOURED: [(&str, &str); 5] = [
 ];
 
 async fn loaded(code: &str) -> Compiled {
-    loaded_with(code, &Parts::default()).await
+    loaded_with(code, &Parts::with_child()).await
 }
 
 async fn loaded_with(code: &str, parts: &Parts) -> Compiled {
@@ -52,7 +55,11 @@ async fn loaded_with(code: &str, parts: &Parts) -> Compiled {
     load(&sandbox, &file).await.expect("it is valid")
 }
 
-async fn run(compiled: &Compiled, args: &str, detours: &Detours) -> (Report, Vec<String>) {
+pub(super) async fn run(
+    compiled: &Compiled,
+    args: &str,
+    detours: &Detours,
+) -> (Report, Vec<String>) {
     let inner = &compiled.inner;
     let manifest = compiled.probe().await.expect("a manifest");
     let info = &manifest.handlers[0];
@@ -61,11 +68,27 @@ async fn run(compiled: &Compiled, args: &str, detours: &Detours) -> (Report, Vec
     let signal = Arc::clone(&attempt.signal);
     let plugin = inner.plugin.here();
     assert!(plugin.direct.is_some(), "there is no short way");
-    let report = attempt::run(plugin, detours, inner.digest, info, limits, None, attempt).await;
+    let rights = attempt::Rights {
+        access: None,
+        pusher: pusher(compiled, &manifest),
+    };
+    let report = attempt::run(plugin, detours, inner.digest, info, limits, rights, attempt).await;
     let line = |line: &LogLine| format!("{:?} {} {:?}", line.level, line.message, line.fields);
     let mut said: Vec<String> = report.logs.iter().map(line).collect();
     said.push(format!("{:?}", signal.take_progress()));
     (report, said)
+}
+
+/// What the first handler may push.
+fn pusher(compiled: &Compiled, manifest: &Manifest) -> Pusher {
+    let config = &compiled.inner.shared.config;
+    let rights = PushRights::new(
+        Arc::from("guest"),
+        own_handlers(&manifest.handlers),
+        Arc::new(manifest.handlers[0].clone()),
+        Arc::clone(&config.push_facts),
+    );
+    Pusher::new(Arc::new(rights), config.grants.load_full())
 }
 
 /// Runs a guest both ways; whether it needed a detour.
@@ -180,7 +203,8 @@ const LATE: &str = r#"
 
 #[tokio::test]
 async fn nothing_of_an_attempt_before_its_detour_is_left() {
-    let compiled = loaded(LATE).await;
+    let parts = Parts::with(&[WORK, r#"{"name":"1"}"#]);
+    let compiled = loaded_with(LATE, &parts).await;
     let detours = Detours::default();
     let (report, said) = run(&compiled, "1", &detours).await;
     assert!(!detours.may_go_direct(), "it took no detour");

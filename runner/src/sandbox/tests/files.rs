@@ -62,7 +62,7 @@ fn what_is_not_webassembly_is_named() {
 
 #[test]
 fn a_file_cut_off_anywhere_is_refused() {
-    let file = guest("echo");
+    let file = component(&source("echo"), &Parts::default());
     let whole = inspect(&file).expect("a plugin");
     let mut whole_enough = 0;
     for at in 1..file.len() {
@@ -203,6 +203,16 @@ fn the_list_of_handlers_is_checked() {
     };
     let error = refused(&component(&source("echo"), &parts));
     assert_eq!(error, LoadError::TooManyHandlers(1_001));
+    let needs = vec!["\"x\""; 1_001].join(",");
+    let greedy = format!(r#"{{"name":"work","needs":{{"push":[{needs}]}}}}"#);
+    let error = refused(&component(&source("echo"), &Parts::with(&[&greedy])));
+    let LoadError::BadManifest(text) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(
+        text,
+        "handler `work` has 1001 needs, at most 1000 are allowed"
+    );
     for junk in [&b"\xff\xff\xff\xff"[..], b"\x01\0", b"\x02\0\0\0{]"] {
         let mut module = core_module(&source("echo"), &Parts::default());
         append_section(&mut module, "pgtq.handlers", junk);

@@ -32,6 +32,28 @@ impl Default for Parts {
     }
 }
 
+impl Parts {
+    /// A plugin with these handlers, each its record.
+    pub(super) fn with(handlers: &[&str]) -> Self {
+        Parts {
+            manifest: manifest("1.0.0", &[]).replace(
+                "\"handlers\":[]",
+                &format!("\"handlers\":[{}]", handlers.join(",")),
+            ),
+            listed: handlers.iter().map(|text| (*text).to_owned()).collect(),
+            ..Parts::default()
+        }
+    }
+
+    /// A plugin that pushes to a handler of its own, in a queue that this declares.
+    pub(super) fn with_child() -> Self {
+        Parts::with(&[WORK, r#"{"name":"child","push":{"queue":"mail"}}"#])
+    }
+}
+
+/// The record of a handler that asks for nothing.
+pub(super) const WORK: &str = r#"{"name":"work"}"#;
+
 pub(super) fn manifest(contract: &str, handlers: &[&str]) -> String {
     let handlers: Vec<String> = handlers
         .iter()
@@ -130,9 +152,9 @@ pub(super) fn wrap(module: &[u8]) -> Vec<u8> {
         .expect("component")
 }
 
-/// The guest of this name, as a component with one handler `work`.
+/// The guest of this name, as a component with the handlers `work` and `child`.
 pub(super) fn guest(name: &str) -> Vec<u8> {
-    component(&source(name), &Parts::default())
+    component(&source(name), &Parts::with_child())
 }
 
 pub(super) fn append_section(module: &mut Vec<u8>, name: &str, data: &[u8]) {

@@ -11,6 +11,7 @@ mod files;
 mod guests;
 mod imports;
 mod limits;
+mod pushes;
 mod reach;
 mod sdk;
 mod wire;

@@ -3,4 +3,4 @@ SELECT p.id, p.existed
 FROM {{schema}}.push_rows(
     $1::text[], $2::text[], $3::text[], $4::integer[],
     ARRAY(SELECT unnest($5::float8[]) * interval '1 second'),
-    $6::timestamptz[], $7::integer[], $8::text[], $9::bigint[]) AS p
+    $6::timestamptz[], $7::integer[], $8::text[], $10::bigint[], $9::text[]) AS p

@@ -6,6 +6,36 @@ use super::super::testdb::*;
 use super::super::{Ending, Store, Wake};
 use crate::task::{NewTask, Transition};
 
+/// By one statement, by several, and from SQL: keys of two scopes never answer each other.
+#[tokio::test]
+async fn keys_of_two_scopes_are_two_tasks() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let keyed = |scope: Option<&str>| NewTask {
+        key: Some("order-1".into()),
+        key_scope: scope.map(std::sync::Arc::from),
+        ..new_task("a")
+    };
+    let all = [None, Some("mailer"), Some("billing"), Some("mailer"), None];
+    let pushed = store.push(&all.map(keyed)).await.expect("push");
+    let existed: Vec<bool> = pushed.iter().map(|pushed| pushed.existed).collect();
+    assert_eq!(existed, [false, false, false, true, true]);
+    for (n, scope) in all.into_iter().enumerate() {
+        let again = store.push(&[keyed(scope)]).await.expect("push")[0];
+        assert_eq!((again.id, again.existed), (pushed[n].id, true), "{scope:?}");
+    }
+    let sql = ask(&client, "SELECT push('a', key => 'order-1')").await;
+    assert_eq!(sql, pushed[0].id.0.to_string());
+    // A task that goes takes its own key along, and no other's.
+    let delete = format!(
+        "SELECT count(*) FROM delete_tasks(ARRAY[{}])",
+        pushed[1].id.0
+    );
+    assert_eq!(ask(&client, &delete).await, "1");
+    let scopes = "SELECT string_agg(scope, ',' ORDER BY scope) FROM keys";
+    assert_eq!(ask(&client, scopes).await, ",billing");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn thirty_two_pushers_of_one_key_make_one_task() {
     let store = store().await;

@@ -9,6 +9,7 @@ use pgtq_sdk::prelude::*;
     disk = "/data",
     sql = "reports",
     http = 5,
+    push = ["mail send", "mail.* queue=b,"],
 ))]
 fn send() {}
 

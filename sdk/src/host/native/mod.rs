@@ -12,7 +12,7 @@ pub(crate) use self::fakes::Body;
 use super::Notes;
 use crate::log::Level;
 use crate::push::Options;
-use crate::testing::{Logged, Pushed, Record};
+use crate::testing::{Logged, PushDefaults, Pushed, Record};
 
 /// A test's record, shared by its contexts.
 pub(crate) type Shared = Rc<RefCell<Record>>;
@@ -118,11 +118,32 @@ pub(crate) fn push(handler: &str, payload: &str, options: &Options) -> Result<()
     let record = current()
         .ok_or("only a running handler can push; in a test, make a `Ctx::test()` first")?;
     let payload = serde_json::from_str(payload).map_err(|error| error.to_string())?;
-    record.borrow_mut().pushed.push(Pushed {
+    let mut record = record.borrow_mut();
+    let own = PushDefaults::of(handler);
+    let defaults = own.clone().unwrap_or_default();
+    let queue = options.queue.clone().or_else(|| defaults.queue.clone());
+    let wanted = queue.as_deref().unwrap_or("default");
+    let priority = options.priority.unwrap_or(defaults.priority);
+    let is_declared = own.is_some_and(|own| own.queue() == wanted && priority >= own.priority);
+    let mut rule = handler.to_owned();
+    if wanted != defaults.queue() {
+        rule.push_str(&format!(" queue={wanted}"));
+    }
+    if priority < defaults.priority.max(0) {
+        rule.push_str(&format!(" priority={priority}"));
+    }
+    record
+        .demand(
+            &format!("push {rule}"),
+            &format!("push = \"{rule}\""),
+            |needs| is_declared || needs.cover_push(handler, wanted, priority, &defaults),
+        )
+        .map_err(|error| error.to_string())?;
+    record.pushed.push(Pushed {
         handler: handler.to_owned(),
         payload,
-        queue: options.queue.clone(),
-        priority: options.priority,
+        queue,
+        priority: options.priority.or((priority != 0).then_some(priority)),
         delay: options.delay_ms.map(Duration::from_millis),
         retries: options.retries,
         key: options.key.clone(),

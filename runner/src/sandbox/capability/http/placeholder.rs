@@ -5,7 +5,7 @@
 use http::{HeaderMap, HeaderValue};
 use wasmtime_wasi_http::Error;
 
-use super::super::super::access::{Access, Denied};
+use super::super::super::access::{Access, Denied, list};
 use super::error::Refusal;
 use super::wanted::Wanted;
 use crate::task::{SecretGrant, toml_key};
@@ -105,7 +105,7 @@ fn secret<'a>(
 fn line(name: &str, grant: Option<&SecretGrant>, host: &str) -> String {
     let hosts = grant.map_or(&[][..], |grant| &grant.hosts);
     let hosts = hosts.iter().map(ToString::to_string).collect();
-    let hosts = super::wanted::list("hosts", hosts, host.to_owned());
+    let hosts = list("hosts", hosts, host.to_owned());
     let read = match grant.is_some_and(|grant| grant.read) {
         true => ", read = true",
         false => "",

@@ -2,7 +2,7 @@
 
 use wasmtime_wasi_http::Error;
 
-use super::super::super::access::{Access, Denied};
+use super::super::super::access::{Access, Denied, list};
 use super::error::Refusal;
 use crate::task::{Destination, HttpRule, host};
 
@@ -128,10 +128,4 @@ impl Wanted {
 
 fn standard_port(secure: bool) -> u16 {
     if secure { 443 } else { 80 }
-}
-
-/// A line of TOML: what is there already, and one more.
-pub(super) fn list(key: &str, mut items: Vec<String>, one_more: String) -> String {
-    items.push(one_more);
-    format!("{key} = [\"{}\"]", items.join("\", \""))
 }

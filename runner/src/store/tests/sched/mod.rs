@@ -172,7 +172,7 @@ fn a_promote_that_copies_what_it_has_not_locked_is_caught() {
 #[test]
 fn a_push_that_ignores_who_owns_the_key_is_caught() {
     caught(Mutant::Sql {
-        function: "push_rows(text[], text[], text[], integer[], interval[], timestamptz[], integer[], text[], bigint[])",
+        function: "push_rows(text[], text[], text[], integer[], interval[], timestamptz[], integer[], text[], bigint[], text[])",
         from: "WHERE n.id = n.owner",
         to: "WHERE true",
     });
