@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use wasmtime::error::OutOfMemory;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -10,7 +13,7 @@ use super::account::Account;
 use super::limiter::Limiter;
 use super::logs::{Logs, clean, clean_text};
 use super::stop::HostStop;
-use crate::task::{ErrorKind, Failure, Limits};
+use crate::task::{ErrorKind, Failure, Limits, Outcome};
 
 /// Frames shown.
 const MAX_FRAMES: usize = 20;
@@ -25,6 +28,52 @@ pub(super) struct Scene<'a> {
     pub(super) limiter: &'a Limiter,
     pub(super) account: &'a Account,
     pub(super) logs: &'a Logs,
+}
+
+/// How long a task waits for which this machine had no room.
+const NO_ROOM_WAIT: Duration = Duration::from_secs(5);
+/// How often that is logged.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// What becomes of an attempt whose instantiation or call ended with this error. Where
+/// the machine had no room for the instance, no guest code ran and no attempt is
+/// counted: the task comes back in five seconds.
+pub(super) fn outcome(error: &wasmtime::Error, scene: &Scene<'_>) -> Outcome {
+    let has_run = error
+        .downcast_ref::<WasmBacktrace>()
+        .is_some_and(|trace| !trace.frames().is_empty());
+    if let Some(reason) = machine(error).filter(|_| !has_run) {
+        warn(&reason);
+        return Outcome::Snooze {
+            after: NO_ROOM_WAIT,
+        };
+    }
+    Outcome::Retry {
+        failure: explain(error, scene),
+        after: None,
+    }
+}
+
+/// Warns, but not once for each of many attempts.
+fn warn(reason: &str) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
+        *last = Some(Instant::now());
+        tracing::warn!(
+            reason,
+            "this machine has no room for an instance; its tasks come back in 5 s, and no attempt is counted"
+        );
+    }
+}
+
+/// What this machine lacks, if that is the cause: the guest is not to blame.
+fn machine(error: &wasmtime::Error) -> Option<String> {
+    let cause = error.root_cause().to_string();
+    // Of the types that carry an error number, one is private to wasmtime.
+    let is_the_systems = cause.ends_with(')') && cause.contains("(os error ");
+    let is_room = error.is::<PoolConcurrencyLimitError>() || error.is::<OutOfMemory>();
+    (is_the_systems || is_room).then(|| clean(&cause, MESSAGE_BYTES))
 }
 
 /// Explains an error that wasmtime returned from instantiation or a call.
@@ -67,8 +116,8 @@ fn kind_and_message(
     if let Some(trap) = error.downcast_ref::<Trap>() {
         return trapped(*trap, backtrace, scene);
     }
-    if error.is::<PoolConcurrencyLimitError>() {
-        let text = format!("the runner has no room for an instance: {error}");
+    if let Some(reason) = machine(error) {
+        let text = format!("this machine could not provide what the attempt needs: {reason}");
         return (ErrorKind::Internal, text);
     }
     if scene.limiter.memory_refused {
@@ -293,6 +342,33 @@ mod tests {
         assert_eq!(size(1_500), "1,500 bytes");
         assert_eq!(grouped(10_000_000_000), "10,000,000,000");
         assert_eq!(grouped(7), "7");
+    }
+
+    #[test]
+    fn an_attempt_that_finds_no_memory_comes_back_and_counts_nothing() {
+        let limits = Limits::default();
+        let limiter = Limiter::new(&limits);
+        let logs = Logs::new(&limits, Instant::now());
+        let scene = Scene {
+            limits: &limits,
+            limiter: &limiter,
+            logs: &logs,
+        };
+        let no_memory = wasmtime::Error::from(std::io::Error::from_raw_os_error(libc::ENOMEM))
+            .context("failed to create memory")
+            .context("instantiate");
+        let ended = outcome(&no_memory, &scene);
+        let after = NO_ROOM_WAIT;
+        assert_eq!(ended, Outcome::Snooze { after });
+        // What a guest does wrong is still its own fault.
+        let ended = outcome(&wasmtime::Error::msg("no such export"), &scene);
+        let Outcome::Retry { failure, .. } = ended else {
+            panic!("{ended:?}");
+        };
+        assert_eq!(failure.kind, ErrorKind::Contract);
+        let failure = explain(&no_memory, &scene);
+        assert_eq!(failure.kind, ErrorKind::Internal);
+        assert!(failure.message.contains("Cannot allocate memory"));
     }
 
     #[test]
