@@ -13,7 +13,7 @@ use crate::cli::database::{self, PRIVATE_URL};
 use crate::cli::error::{Exit, Problem};
 use crate::cli::runner::{Runner, Until};
 use crate::cli::signals::Signals;
-use crate::cli::{machine, sources, text};
+use crate::cli::{machine, sources, stderr, text};
 use crate::config::Config;
 use crate::setup::postgres::{Options, PrivatePostgres};
 use crate::setup::toolchain::{BuildOptions, Toolchain, build_plugin};
@@ -180,7 +180,7 @@ pub(crate) async fn start_postgres(
 /// Tells a step of set-up work from a thread of its own.
 pub(crate) fn say(quiet: bool, line: &str) {
     if !quiet {
-        anstream::eprintln!("\x1b[2m→ {line}\x1b[0m");
+        stderr::styled(&format!("\x1b[2m→ {line}\x1b[0m\n"));
     }
 }
 
@@ -262,6 +262,6 @@ async fn build(quiet: bool, dir: PathBuf, out: PathBuf) {
             quiet,
             &format!("built {shown} in {}", text::fine(built.took)),
         ),
-        Err(problem) => anstream::eprint!("{}", problem.styled()),
+        Err(problem) => stderr::styled(&problem.styled()),
     }
 }
