@@ -190,9 +190,7 @@ impl Output {
     }
 
     fn write(self, out: &mut impl Write, text: &str) -> Result<(), Problem> {
-        if self.terminal {
-            stderr::in_order();
-        }
+        stderr::in_order();
         out.write_all(text.as_bytes())?;
         out.flush()?;
         Ok(())

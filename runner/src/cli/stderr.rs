@@ -63,10 +63,11 @@ impl Drop for AtEnd {
     }
 }
 
-/// Lets the lines so far be read before something else is printed, for 100 ms at most.
+/// Has the lines so far written before something else is printed. Waits 100 ms at
+/// most, and only once for a reader that has stopped.
 pub(crate) fn in_order() {
     if let Some(queue) = QUEUE.get() {
-        queue.flush(IN_ORDER);
+        queue.flush_if_read(IN_ORDER);
     }
 }
 
@@ -89,11 +90,15 @@ pub(crate) fn frame(text: &str) {
     }
 }
 
-fn raw(line: &[u8]) {
+fn raw(text: &[u8]) {
     match QUEUE.get() {
-        Some(queue) => queue.push(line),
+        // A block of lines stays together if it is not too long.
+        Some(queue) if text.len() <= queue::MAX_LINE => queue.push(text),
+        Some(queue) => text
+            .split_inclusive(|byte| *byte == b'\n')
+            .for_each(|line| queue.push(line)),
         // Before the thread runs there is nothing that must not wait.
-        None => drop(io::stderr().write_all(line)),
+        None => drop(io::stderr().write_all(text)),
     }
 }
 
@@ -143,7 +148,10 @@ pub(crate) struct Log;
 
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        raw(line);
+        match io::stderr().is_terminal() {
+            true => raw(text::styled(&String::from_utf8_lossy(line)).as_bytes()),
+            false => raw(line),
+        }
         Ok(line.len())
     }
 

@@ -36,13 +36,16 @@ fn is_obeyed(c: char) -> bool {
 }
 
 /// The styles that this program prints. None hides text or moves the cursor.
-const STYLES: [&str; 10] = [
+const STYLES: [&str; 13] = [
     "\x1b[0m",
     "\x1b[1m",
     "\x1b[2m",
     "\x1b[31m",
     "\x1b[32m",
     "\x1b[33m",
+    "\x1b[3m",
+    "\x1b[34m",
+    "\x1b[35m",
     "\x1b[36m",
     "\x1b[1;31m",
     "\x1b[1;33m",
