@@ -150,7 +150,7 @@ fn whole_pairs(string: &str) -> String {
     out
 }
 
-/// The number of the escape `\uXXXX` at the beginning of `text`.
+/// The number of the Unicode escape at the beginning of `text`.
 fn unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     u16::from_str_radix(digits, 16).ok()

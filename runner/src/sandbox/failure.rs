@@ -68,7 +68,7 @@ fn warn(reason: &str) {
 }
 
 /// What this machine lacks, if that is the cause: the guest is not to blame.
-fn machine(error: &wasmtime::Error) -> Option<String> {
+pub(super) fn machine(error: &wasmtime::Error) -> Option<String> {
     let cause = error.root_cause().to_string();
     // Of the types that carry an error number, one is private to wasmtime.
     let is_the_systems = cause.ends_with(')') && cause.contains("(os error ");
@@ -117,8 +117,7 @@ fn kind_and_message(
         return trapped(*trap, backtrace, scene);
     }
     if let Some(reason) = machine(error) {
-        let text = format!("this machine could not provide what the attempt needs: {reason}");
-        return (ErrorKind::Internal, text);
+        return no_room(&reason);
     }
     if scene.limiter.memory_refused {
         return memory(limits);
@@ -175,6 +174,9 @@ fn trapped(
         ),
         Trap::UnreachableCodeReached => match scene.logs.panic_message() {
             Some(message) => (ErrorKind::Panic, message.to_owned()),
+            None if scene.limiter.machine_refused.is_some() => {
+                no_room(scene.limiter.machine_refused.as_deref().unwrap_or_default())
+            }
             None if scene.limiter.memory_refused => memory(limits),
             None if scene.limiter.table_refused => table(limits),
             None => (
@@ -188,6 +190,13 @@ fn trapped(
             (ErrorKind::Trap, format!("trapped: {text}"))
         }
     }
+}
+
+fn no_room(reason: &str) -> (ErrorKind, String) {
+    (
+        ErrorKind::Internal,
+        format!("this machine could not provide what the attempt needs: {reason}"),
+    )
 }
 
 fn memory(limits: &Limits) -> (ErrorKind, String) {
@@ -334,6 +343,7 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wasmtime::ResourceLimiter as _;
 
     #[test]
     fn sizes_and_counts_are_written_for_people() {
@@ -346,29 +356,47 @@ mod tests {
 
     #[test]
     fn an_attempt_that_finds_no_memory_comes_back_and_counts_nothing() {
+        let no_memory = || {
+            wasmtime::Error::from(std::io::Error::from_raw_os_error(libc::ENOMEM))
+                .context("failed to create memory")
+                .context("instantiate")
+        };
         let limits = Limits::default();
-        let limiter = Limiter::new(&limits);
-        let logs = Logs::new(&limits, Instant::now());
-        let scene = Scene {
+        let account = Account::new(limits.host_bytes);
+        let logs = Logs::new(&limits, Instant::now(), &account);
+        let refused_growth = |error: Option<wasmtime::Error>| {
+            let mut limiter = Limiter::new(&limits, &account);
+            if let Some(error) = error {
+                limiter.memory_grow_failed(error).expect("it goes on");
+            }
+            limiter
+        };
+        let fresh = refused_growth(None);
+        let by_the_pool = refused_growth(Some(wasmtime::Error::msg("the pool's maximum")));
+        let by_the_machine = refused_growth(Some(no_memory()));
+        let scene = |limiter| Scene {
             limits: &limits,
-            limiter: &limiter,
+            limiter,
+            account: &account,
             logs: &logs,
         };
-        let no_memory = wasmtime::Error::from(std::io::Error::from_raw_os_error(libc::ENOMEM))
-            .context("failed to create memory")
-            .context("instantiate");
-        let ended = outcome(&no_memory, &scene);
+        let ended = outcome(&no_memory(), &scene(&fresh));
         let after = NO_ROOM_WAIT;
         assert_eq!(ended, Outcome::Snooze { after });
+        let failure = explain(&no_memory(), &scene(&fresh));
+        assert_eq!(failure.kind, ErrorKind::Internal);
+        assert!(failure.message.contains("Cannot allocate memory"));
         // What a guest does wrong is still its own fault.
-        let ended = outcome(&wasmtime::Error::msg("no such export"), &scene);
+        let ended = outcome(&wasmtime::Error::msg("no such export"), &scene(&fresh));
         let Outcome::Retry { failure, .. } = ended else {
             panic!("{ended:?}");
         };
         assert_eq!(failure.kind, ErrorKind::Contract);
-        let failure = explain(&no_memory, &scene);
-        assert_eq!(failure.kind, ErrorKind::Internal);
-        assert!(failure.message.contains("Cannot allocate memory"));
+        // A guest whose memory could not grow gives up by itself.
+        let gave_up = Trap::UnreachableCodeReached.into();
+        let kind = |limiter| explain(&gave_up, &scene(limiter)).kind;
+        assert_eq!(kind(&by_the_machine), ErrorKind::Internal);
+        assert_eq!(kind(&by_the_pool), ErrorKind::Memory);
     }
 
     #[test]

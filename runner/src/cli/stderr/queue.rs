@@ -50,6 +50,15 @@ struct State {
     has_failed: bool,
 }
 
+impl State {
+    /// Nothing is left to write, the number of dropped lines included. After a failure
+    /// that number waits for the next line.
+    fn is_idle(&self) -> bool {
+        let has_report = self.dropped > 0 && !self.has_failed;
+        self.waiting.is_empty() && !self.is_writing && !has_report
+    }
+}
+
 enum Entry {
     Line(Vec<u8>),
     /// Stands where this many lines were dropped.
@@ -116,7 +125,7 @@ impl Queue {
     pub(super) fn flush(&self, limit: Duration) {
         let end = Instant::now() + limit;
         let mut state = self.0.lock();
-        while !state.waiting.is_empty() || state.is_writing {
+        while !state.is_idle() {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 state.stuck_at = Some(state.n_written);
@@ -293,12 +302,12 @@ mod tests {
         let (queue, answer, _lines) = queue();
         queue.push(b"never read\n");
         queue.flush(SOON);
-        assert!(queue.0.lock().is_writing);
+        assert!(!queue.0.lock().is_idle());
         // The next flush of a loop does not wait: the test would not end.
         queue.flush_if_read(Duration::from_secs(86_400));
         drop(answer);
         queue.flush(PATIENCE);
-        assert!(!queue.0.lock().is_writing);
+        assert!(queue.0.lock().is_idle());
         let state = queue.0.lock();
         assert_ne!(state.stuck_at, Some(state.n_written));
     }
