@@ -9,8 +9,8 @@ use pgtq_tests::{Database, Finished, Runner, RunnerOptions, Sql, cli_of, plugin_
 
 use crate::tasks::{push, wait_for_ended};
 
-/// The program with at most `n` open files, which nothing in it can raise.
-fn with_few_files(soft: u64, hard: u64) -> Command {
+/// The program under a limit of the system.
+fn limited(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> Command {
     let mut command = program();
     let limit = libc::rlimit {
         rlim_cur: soft,
@@ -18,12 +18,26 @@ fn with_few_files(soft: u64, hard: u64) -> Command {
     };
     // SAFETY: setrlimit is a plain system call, allowed between fork and exec.
     unsafe {
-        command.pre_exec(
-            move || match libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            },
-        );
+        command.pre_exec(move || match libc::setrlimit(resource, &raw const limit) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    command
+}
+
+fn with_few_files(soft: u64, hard: u64) -> Command {
+    limited(libc::RLIMIT_NOFILE, soft, hard)
+}
+
+/// The program with room for this many threads in all, as a user who has no other
+/// process. Root has no such limit.
+fn with_few_threads(n: u64) -> Command {
+    const NOBODY_ELSE: u32 = 54_321;
+    let mut command = limited(libc::RLIMIT_NPROC, n, n);
+    // SAFETY: geteuid only returns a number.
+    if unsafe { libc::geteuid() } == 0 {
+        command.uid(NOBODY_ELSE);
     }
     command
 }
@@ -59,18 +73,18 @@ fn a_runner_with_too_few_descriptors_fails_and_says_so() {
 fn without_threads_the_program_says_so_and_does_not_panic() {
     let database = Database::migrated();
     let dir = plugin_dir(&["hello"]);
-    // No stack of a petabyte can be had: as with `ulimit -u`, but for root as well.
-    let mut command = program();
-    command.env("RUST_MIN_STACK", (1_u64 << 50).to_string());
-    let none = drain(command, database.url(), dir.path());
-    assert_eq!(none.code, Some(1), "{}", none.stderr);
-    assert!(
-        none.stderr.contains("cannot start threads"),
-        "{}",
-        none.stderr
-    );
-    assert!(none.stderr.contains("ulimit -u"), "{}", none.stderr);
-    assert!(!none.stderr.contains("panicked"), "{}", none.stderr);
+    // No stack of a petabyte can be had: then there is not a single thread more.
+    let mut no_stack = program();
+    no_stack.env("RUST_MIN_STACK", (1_u64 << 50).to_string());
+    let few = [1, 2, 3, 5].map(with_few_threads);
+    for command in few.into_iter().chain([no_stack]) {
+        let none = drain(command, database.url(), dir.path());
+        assert_eq!(none.code, Some(1), "{}", none.stderr);
+        for words in ["cannot start threads", "ulimit -u"] {
+            assert!(none.stderr.contains(words), "{}", none.stderr);
+        }
+        assert!(!none.stderr.contains("panicked"), "{}", none.stderr);
+    }
 }
 
 #[test]
