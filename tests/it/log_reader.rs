@@ -146,6 +146,24 @@ fn a_summary_that_nobody_reads_does_not_hold_up_the_end() {
 /// Ends with the test.
 struct Killed(Child);
 
+impl Killed {
+    fn terminate(&self) {
+        let pid = i32::try_from(self.0.id()).expect("small");
+        // SAFETY: kill takes two numbers; the child has not been waited for.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+    }
+
+    #[track_caller]
+    fn wait(&mut self) -> Option<i32> {
+        let mut status = None;
+        wait_until("it ends", || {
+            status = self.0.try_wait().expect("a child can be asked");
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    }
+}
+
 impl Drop for Killed {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -163,6 +181,39 @@ fn waits_for_a_reader(pid: u32) -> bool {
 }
 
 #[test]
+fn a_private_queue_whose_notes_nobody_reads_works_and_ends() {
+    let home = tempfile::tempdir().expect("a directory");
+    let dir = plugin_dir(&["hello"]);
+    let (_reader, writer) = full_pipe();
+    let mut command: Command = program();
+    command
+        .args(["dev", "--no-build", "--plugins"])
+        .arg(dir.path())
+        .current_dir(home.path())
+        .env("PGTQ_LOG", "trace")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(writer);
+    let mut dev = Killed(command.spawn().expect("pgtq starts"));
+    drop(command);
+    let address = home.path().join(".pgtq/url");
+    wait_until("it says where its database is", || {
+        fs::read_to_string(&address).is_ok_and(|url| url.ends_with('\n'))
+    });
+    let url = fs::read_to_string(&address).expect("it was there");
+    let sql = Sql::connect(url.trim());
+    wait_until("its runner is registered", || {
+        sql.try_rows("SELECT FROM pgtq.runners")
+            .is_ok_and(|rows| rows.len() == 1)
+    });
+    push(&sql, "add_numbers", 200, "[2, 3]");
+    wait_for_ended(&sql, 200);
+    drop(sql);
+    dev.terminate();
+    assert_eq!(dev.wait(), Some(0));
+}
+
+#[test]
 fn a_tour_that_nobody_reads_hears_signals_and_removes_what_it_made() {
     let temporary = tempfile::tempdir().expect("a directory");
     let (_reader, writer) = full_pipe();
@@ -177,14 +228,8 @@ fn a_tour_that_nobody_reads_hears_signals_and_removes_what_it_made() {
     drop(command);
     let pid = tour.0.id();
     wait_until("the tour waits for its reader", || waits_for_a_reader(pid));
-    // SAFETY: kill takes two numbers; the child has not been waited for.
-    unsafe { libc::kill(i32::try_from(pid).expect("small"), libc::SIGTERM) };
-    let mut status = None;
-    wait_until("the tour ends", || {
-        status = tour.0.try_wait().expect("a child can be asked");
-        status.is_some()
-    });
-    assert_eq!(status.and_then(|status| status.code()), Some(130));
+    tour.terminate();
+    assert_eq!(tour.wait(), Some(130));
     let left: Vec<_> = fs::read_dir(temporary.path()).expect("readable").collect();
     assert!(left.is_empty(), "{left:?}");
 }

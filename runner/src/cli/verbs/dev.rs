@@ -3,6 +3,7 @@
 //! again when their sources change, and hot reload of what comes out.
 
 use std::fs::{File, TryLockError};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +17,7 @@ use crate::cli::signals::Signals;
 use crate::cli::{machine, sources, stderr, text};
 use crate::config::Config;
 use crate::setup::postgres::{Options, PrivatePostgres};
-use crate::setup::toolchain::{BuildOptions, Toolchain, build_plugin};
+use crate::setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
 use crate::store::{DatabaseConfig, Store};
 
 /// How often the sources are looked at.
@@ -251,8 +252,14 @@ async fn build(quiet: bool, dir: PathBuf, out: PathBuf) {
     let shown = dir.display().to_string();
     let built = tokio::task::spawn_blocking(move || {
         let toolchain = Toolchain::ensure(&dir, &|line| say(quiet, line))?;
+        // In a pipe cargo would wait for the reader, or end with it.
+        let output = match std::io::stderr().is_terminal() {
+            true => Output::Show,
+            false => Output::Keep,
+        };
         let options = BuildOptions {
             out_dir: Some(out),
+            output,
             ..BuildOptions::default()
         };
         Ok::<_, Problem>(build_plugin(&toolchain, &dir, &options)?)
