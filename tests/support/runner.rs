@@ -34,13 +34,30 @@ impl Runner {
         Self::start_as(program(), url, plugin_dir, options)
     }
 
-    /// As [`Runner::start`], by this program.
-    pub fn start_as(
+    /// As [`Runner::start`], with its output and its errors going where the test says.
+    /// [`Runner::stderr`] stays empty.
+    pub fn start_unread(
+        url: &str,
+        plugin_dir: &Path,
+        options: &RunnerOptions,
+        stdout: impl Into<Stdio>,
+        stderr: impl Into<Stdio>,
+    ) -> Self {
+        let mut command = Self::command(program(), url, plugin_dir, options);
+        command.stdout(stdout).stderr(stderr);
+        Runner {
+            child: command.spawn().expect("pgtq starts"),
+            said: Arc::default(),
+            reader: None,
+        }
+    }
+
+    fn command(
         mut command: Command,
         url: &str,
         plugin_dir: &Path,
         options: &RunnerOptions,
-    ) -> Self {
+    ) -> Command {
         command
             .arg("run")
             .arg("--plugins")
@@ -49,9 +66,20 @@ impl Runner {
             .env("PGTQ_DATABASE_URL", url)
             .envs(options.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+            .stdout(Stdio::null());
         die_with_the_tests(&mut command);
+        command
+    }
+
+    /// As [`Runner::start`], by this program.
+    pub fn start_as(
+        command: Command,
+        url: &str,
+        plugin_dir: &Path,
+        options: &RunnerOptions,
+    ) -> Self {
+        let mut command = Self::command(command, url, plugin_dir, options);
+        command.stderr(Stdio::piped());
         let mut child = command.spawn().expect("pgtq starts");
         let stderr = child.stderr.take().expect("it is piped");
         let said = Arc::new(Mutex::new(String::new()));

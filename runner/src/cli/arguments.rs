@@ -4,6 +4,7 @@
 //! `a:=[1,2]` forces JSON, `a=@file` reads text), one JSON object or array,
 //! `@file`, and `-` for standard input.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use crate::config::keys::closest;
 use crate::task::{HandlerInfo, MAX_ARGS_BYTES};
 
 use super::error::{Exit, Problem};
-use super::schema;
+use super::{json, schema};
 
 /// The arguments' JSON text. `stdin` is read only for `-`.
 pub(crate) fn read(
@@ -46,7 +47,7 @@ pub(crate) fn read(
 
 /// Reads JSON text; says where it is wrong.
 pub(crate) fn parse(text: &str) -> Result<Value, Problem> {
-    let value: Value = serde_json::from_str(text).map_err(|error| {
+    let value = json::read(text).map_err(|error| {
         too_deep("arguments are", &error).unwrap_or_else(|| {
             Problem::usage(format!("arguments are not JSON: {error}"))
                 .help("write `name=value` pairs, an object '{\"name\": 1}', an array '[1]', @FILE, or - for standard input")
@@ -63,7 +64,7 @@ pub(crate) fn parse(text: &str) -> Result<Value, Problem> {
 
 /// What is nested too deep may well be JSON; `what` is said to be nested.
 fn too_deep(what: &str, error: &serde_json::Error) -> Option<Problem> {
-    error.to_string().starts_with("recursion limit").then(|| {
+    json::is_too_deep(error).then(|| {
         Problem::usage(format!("{what} nested more than 127 levels deep"))
             .help("pass less structure, or the inner part as text")
     })
@@ -91,17 +92,26 @@ fn file(path: &str) -> Result<String, Problem> {
 }
 
 fn fields(pairs: &[String], handler: Option<&HandlerInfo>) -> Result<String, Problem> {
-    let mut object = Map::new();
+    let mut object = BTreeMap::new();
     for pair in pairs {
         let (name, value) = field(pair, handler)?;
         if object.insert(name.clone(), value).is_some() {
             return Err(Problem::usage(format!("argument `{name}` is given twice")));
         }
     }
-    Ok(Value::Object(object).to_string())
+    let fields = object
+        .iter()
+        .map(|(name, value)| format!("{}:{value}", quoted(name)));
+    Ok(format!("{{{}}}", fields.collect::<Vec<_>>().join(",")))
 }
 
-fn field(pair: &str, handler: Option<&HandlerInfo>) -> Result<(String, Value), Problem> {
+/// A text as JSON.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// The argument's name, and its value as JSON text.
+fn field(pair: &str, handler: Option<&HandlerInfo>) -> Result<(String, String), Problem> {
     let Some((left, right)) = pair.split_once('=') else {
         return Err(Problem::usage(format!("{pair:?} is not an argument"))
             .help("write `name=value`, or all arguments as one JSON text in quotes"));
@@ -112,15 +122,15 @@ fn field(pair: &str, handler: Option<&HandlerInfo>) -> Result<(String, Value), P
     };
     if let Some(name) = left.strip_suffix(':') {
         let json = text(right)?;
-        let value = serde_json::from_str(&json).map_err(|error| {
+        json::read(&json).map_err(|error| {
             too_deep(&format!("argument `{name}` is"), &error).unwrap_or_else(|| {
                 Problem::usage(format!("argument `{name}` is not JSON: {error}"))
             })
         })?;
-        return Ok((name.to_owned(), value));
+        return Ok((name.to_owned(), json.trim().to_owned()));
     }
     if right.starts_with('@') {
-        return Ok((left.to_owned(), Value::String(text(right)?)));
+        return Ok((left.to_owned(), quoted(&text(right)?)));
     }
     let types = handler
         .and_then(|handler| handler.arguments.as_ref())
@@ -129,23 +139,26 @@ fn field(pair: &str, handler: Option<&HandlerInfo>) -> Result<(String, Value), P
 }
 
 /// `types` is `None` without a schema: then a text that reads as a number, a
-/// truth value or null is one.
-fn typed(name: &str, text: &str, types: Option<&[String]>) -> Result<Value, Problem> {
+/// truth value or null is one. Returns JSON text.
+fn typed(name: &str, text: &str, types: Option<&[String]>) -> Result<String, Problem> {
     let types = types.unwrap_or_default();
     let allows = |wanted: &str| types.iter().any(|known| known == wanted);
     if allows("string") {
         return Ok(match (text, allows("null")) {
-            ("null", true) => Value::Null,
-            _ => Value::String(text.to_owned()),
+            ("null", true) => "null".to_owned(),
+            _ => quoted(text),
         });
     }
-    let parsed: Option<Value> = serde_json::from_str(text).ok();
+    let json = text.trim();
     if types.is_empty() {
+        // `12e999` is rather a name than a number that nobody can hold.
+        let value = serde_json::from_str::<Value>(text).ok();
         let scalar =
-            parsed.filter(|value| !value.is_object() && !value.is_array() && !value.is_string());
-        return Ok(scalar.unwrap_or_else(|| Value::String(text.to_owned())));
+            value.filter(|value| !value.is_object() && !value.is_array() && !value.is_string());
+        return Ok(scalar.map_or_else(|| quoted(text), |_| json.to_owned()));
     }
-    parsed.ok_or_else(|| {
+    let is_json = json::read(text).is_ok();
+    is_json.then(|| json.to_owned()).ok_or_else(|| {
         Problem::usage(format!(
             "argument `{name}` takes {}, not {text:?}",
             types.join(" or ")

@@ -4,6 +4,7 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use super::context::Context;
 use super::error::{Exit, Problem};
+use super::stderr;
 
 /// Goes on if `--yes` was given or a person says yes to `question`; else the
 /// refusal with status 7.
@@ -16,6 +17,7 @@ pub(crate) fn confirm(context: &Context, question: &str) -> Result<(), Problem> 
         return Err(Problem::refused(format!("not confirmed: {question}"))
             .help("add --yes to do it, or --dry-run to only look"));
     }
+    stderr::in_order();
     let mut err = anstream::stderr();
     write!(err, "{question} [y/N] ")?;
     err.flush()?;

@@ -12,7 +12,7 @@ use crate::task::{Name, NewTask, Retries};
 use super::context::Context;
 use super::error::{Exit, Problem};
 use super::known::Handlers;
-use super::{arguments, progress, text};
+use super::{arguments, machine, progress, text};
 
 /// Tasks of one transaction.
 pub(crate) const CHUNK: usize = 5_000;
@@ -200,8 +200,12 @@ fn open(path: &str) -> Result<File, Problem> {
             Problem::new(exit, format!("cannot read `{path}`: {error}"))
         });
     }
-    let mut spool = tempfile::tempfile()?;
-    std::io::copy(&mut std::io::stdin().lock(), &mut spool)?;
+    let wrong = |error| {
+        machine::no_temporary(&error)
+            .help("or give the name of a file instead of `-`, which is kept in a temporary file")
+    };
+    let mut spool = tempfile::tempfile().map_err(wrong)?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut spool).map_err(wrong)?;
     spool.seek(SeekFrom::Start(0))?;
     Ok(spool)
 }

@@ -8,6 +8,7 @@ use crate::config::{Config, Flag};
 use super::error::Problem;
 use super::output::{Format, Output};
 use super::root::GlobalArgs;
+use super::stderr;
 
 /// Lives as long as the verb.
 pub(crate) struct Context {
@@ -64,14 +65,14 @@ impl Context {
     /// A line for people on stderr; nothing under `-q`.
     pub(crate) fn note(&self, text: impl AsRef<str>) {
         if self.global.quiet == 0 {
-            anstream::eprintln!("{}", text.as_ref());
+            stderr::styled(&format!("{}\n", text.as_ref()));
         }
     }
 
     /// A warning on stderr.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
         if self.global.quiet < 2 {
-            anstream::eprintln!("\x1b[1;33mwarning:\x1b[0m {}", text.as_ref());
+            stderr::styled(&format!("\x1b[1;33mwarning:\x1b[0m {}\n", text.as_ref()));
         }
     }
 

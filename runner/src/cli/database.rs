@@ -54,14 +54,19 @@ pub(crate) async fn open(context: &Context, config: &Config) -> Result<Store, Pr
 
 /// As [`open`] without looking at the schema.
 pub(crate) async fn connect(context: &Context, config: &Config) -> Result<Store, Problem> {
-    let database = match configured(config)? {
-        Some(database) => database,
-        None => match private_url(&context.here) {
-            Some(url) => at(config, &url)?,
-            None => return Err(unconfigured()),
-        },
-    };
-    Ok(Store::connect(database).await?)
+    Ok(Store::connect(address(context, config)?).await?)
+}
+
+/// The address of the configured database, or of the server of a `pgtq dev` that
+/// runs in this directory.
+pub(crate) fn address(context: &Context, config: &Config) -> Result<DatabaseConfig, Problem> {
+    if let Some(database) = configured(config)? {
+        return Ok(database);
+    }
+    match private_url(&context.here) {
+        Some(url) => at(config, &url),
+        None => Err(unconfigured()),
+    }
 }
 
 /// Nobody said where the database is.

@@ -1,10 +1,11 @@
-//! Logs go to stderr: text, or JSON lines under `PGTQ_LOG_FORMAT=json`.
+//! Logs go to standard error: text, or JSON lines under `PGTQ_LOG_FORMAT=json`.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
 use super::root::{Color, Root, Verb};
+use super::stderr;
 
 /// Installs the process's log. `PGTQ_LOG`, then `RUST_LOG`, win over `-q` and `-v`.
 pub(crate) fn start(root: &Root) {
@@ -34,13 +35,15 @@ pub(crate) fn start(root: &Root) {
         Color::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
     };
     let builder = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(stderr::Log)
+        // These would go past the queue, and panic when nobody reads.
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_ansi(colour);
     // A log that is already there (tests) stays.
-    let _ = match std::env::var("PGTQ_LOG_FORMAT").as_deref() {
-        Ok("json") => builder.json().try_init(),
-        _ => builder.with_target(false).try_init(),
+    let _ = match stderr::logs_json() {
+        true => builder.json().try_init(),
+        false => builder.with_target(false).try_init(),
     };
 }
 

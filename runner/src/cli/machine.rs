@@ -14,6 +14,7 @@ use crate::setup::template::TemplateError;
 use crate::setup::toolchain::{BuildError, NoToolchain};
 use crate::task::{Digest, GrantBook, Manifest, PushFacts};
 
+use super::descriptors;
 use super::error::{Exit, Problem};
 
 /// The grants and secrets of the configuration, and which secrets have no value.
@@ -29,6 +30,7 @@ pub(crate) fn sandbox(config: &Config, slots: u32) -> Result<Sandbox, Problem> {
 
 /// What the configuration says about sandboxes, but for grants.
 pub(crate) fn settings(config: &Config, slots: u32) -> Result<SandboxConfig, Problem> {
+    descriptors::check()?;
     let compiler = std::env::current_exe().map_err(|error| {
         Problem::failed(format!("cannot find this program's own file: {error}"))
     })?;
@@ -116,6 +118,16 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Problem> {
 /// The identity of a plugin file.
 pub(crate) fn digest(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
+}
+
+/// A temporary file or directory could not be made.
+pub(crate) fn no_temporary(error: &std::io::Error) -> Problem {
+    let dir = std::env::temp_dir();
+    Problem::failed(format!(
+        "cannot use the directory for temporary files `{}`: {error}",
+        dir.display()
+    ))
+    .help("set TMPDIR to a directory that exists, can be written and has room")
 }
 
 /// The plugin directory for a verb that writes to it; made when missing.

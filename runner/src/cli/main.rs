@@ -9,7 +9,7 @@ use clap::Parser;
 use super::context::Context;
 use super::error::{Exit, Problem};
 use super::root::{Color, Root, Verb};
-use super::{logging, refused, verbs};
+use super::{logging, refused, stderr, threads, verbs};
 
 /// Runs the program and returns its exit code. The codes are documented at `Exit`.
 pub fn main() -> ExitCode {
@@ -24,17 +24,18 @@ pub fn main() -> ExitCode {
         Color::Always => anstream::ColorChoice::Always.write_global(),
         Color::Never => anstream::ColorChoice::Never.write_global(),
     }
+    let started = threads::check().and_then(|()| stderr::start());
+    let _at_end = match started {
+        Ok(at_end) => at_end,
+        Err(error) => return finish(Err(threads::none(&error))),
+    };
     logging::start(&root);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => {
-            return finish(Err(Problem::failed(format!(
-                "cannot start threads: {error}"
-            ))));
-        }
+        Err(error) => return finish(Err(threads::none(&error))),
     };
     let done = runtime.block_on(limited(root));
     // Blocking reads of standard input cannot be cancelled: do not wait for them.
@@ -65,7 +66,7 @@ fn finish(done: Result<(), Problem>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) if problem.silent => ExitCode::SUCCESS,
         Err(problem) => {
-            anstream::eprint!("{}", problem.styled());
+            stderr::styled(&problem.styled());
             ExitCode::from(problem.exit as u8)
         }
     }

@@ -12,6 +12,7 @@ mod batch;
 mod cases;
 mod context;
 mod database;
+mod descriptors;
 mod error;
 mod filter;
 mod json;
@@ -29,7 +30,9 @@ mod runner;
 mod schema;
 mod signals;
 mod sources;
+mod stderr;
 mod text;
+mod threads;
 mod verbs;
 
 pub use main::main;

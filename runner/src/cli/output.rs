@@ -1,6 +1,7 @@
 //! What goes to stdout: a table on a terminal, tab-separated lines in a pipe,
 //! JSON with a schema marker, JSON lines, or ids.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
 use clap::ValueEnum;
@@ -9,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::error::Problem;
-use super::{json, text};
+use super::{json, stderr, text};
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -140,7 +141,7 @@ impl Output {
 
     /// Prints rows.
     pub(crate) fn rows(self, rows: &Rows) -> Result<(), Problem> {
-        self.raw(&self.render_rows(rows))
+        self.print(&self.render_rows(rows))
     }
 
     /// Prints one thing: `pairs` for people, `json` for programs.
@@ -155,18 +156,63 @@ impl Output {
         pairs: &[(&str, Cell)],
         json: impl Serialize,
     ) -> Result<(), Problem> {
-        self.raw(&self.render_one(schema, &id.to_string(), pairs, &json))
+        self.print(&self.render_one(schema, &id.to_string(), pairs, &json))
     }
 
-    /// Prints text that is already in its final form.
+    /// Prints JSON text of anybody as it is. A terminal gets it with escapes for
+    /// what it would obey.
+    pub(crate) fn json(self, text: &str) -> Result<(), Problem> {
+        self.write(&mut std::io::stdout().lock(), &self.shown_json(text))
+    }
+
+    /// Prints text that may hold styles of our own, which are left out in a pipe.
+    /// A terminal gets nothing else that it would obey.
     pub(crate) fn raw(self, text: &str) -> Result<(), Problem> {
         let mut out = anstream::stdout().lock();
+        match self.terminal {
+            true => self.write(&mut out, &text::styled(text)),
+            false => self.write(&mut out, text),
+        }
+    }
+
+    /// Prints from a thread of its own, for verbs that must hear signals
+    /// while nobody reads. Cancel-safe: the text may or may not be read then.
+    pub(crate) async fn send(self, text: String) -> Result<(), Problem> {
+        let sent = tokio::task::spawn_blocking(move || self.print(&text)).await;
+        sent.map_err(|error| Problem::failed(format!("cannot print: {error}")))?
+    }
+
+    fn print(self, text: &str) -> Result<(), Problem> {
+        match self.is_json() {
+            true => self.write(&mut std::io::stdout().lock(), text),
+            false => self.raw(text),
+        }
+    }
+
+    fn write(self, out: &mut impl Write, text: &str) -> Result<(), Problem> {
+        stderr::in_order();
         out.write_all(text.as_bytes())?;
         out.flush()?;
         Ok(())
     }
 
+    /// JSON text as it is printed here.
+    pub(crate) fn shown_json(self, text: &str) -> Cow<'_, str> {
+        match self.terminal {
+            true => Cow::Owned(text::json_on_terminal(text)),
+            false => Cow::Borrowed(text),
+        }
+    }
+
     pub(crate) fn render_rows(self, rows: &Rows) -> String {
+        let text = self.lay_out_rows(rows);
+        match self.is_json() {
+            true => self.shown_json(&text).into_owned(),
+            false => text,
+        }
+    }
+
+    fn lay_out_rows(self, rows: &Rows) -> String {
         match self.format {
             Format::Table if self.terminal => table(rows),
             Format::Table => rows
@@ -215,8 +261,8 @@ impl Output {
         let shown = pairs.iter().filter(|(_, cell)| !cell.plain.is_empty());
         match self.format {
             Format::Ids => format!("{id}\n"),
-            Format::Json => json::pretty(&json()),
-            Format::Jsonl => format!("{}\n", json()),
+            Format::Json => self.shown_json(&json::pretty(&json())).into_owned(),
+            Format::Jsonl => format!("{}\n", self.shown_json(&json())),
             Format::Table if self.terminal => {
                 let width = pairs.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
                 shown
@@ -237,7 +283,7 @@ impl Output {
 }
 
 /// Columns of a terminal that does not say how many it has.
-const UNKNOWN_WIDTH: u16 = 80;
+pub(crate) const UNKNOWN_WIDTH: u16 = 80;
 
 fn table(rows: &Rows) -> String {
     if rows.rows.is_empty() {

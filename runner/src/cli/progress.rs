@@ -1,10 +1,16 @@
-//! Progress on stderr, and only when a person watches.
+//! Progress on standard error, and only when a person watches.
 
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use super::context::Context;
+use super::stderr;
+
+/// Redraws a second.
+const RATE: u8 = 20;
 
 /// A bar over `total` things. Hidden in a pipe and under `-q`.
 pub(crate) fn bar(context: &Context, total: u64, what: &'static str) -> ProgressBar {
@@ -29,7 +35,85 @@ pub(crate) fn spinner(context: &Context, what: impl Into<String>) -> ProgressBar
 
 fn target(context: &Context) -> ProgressDrawTarget {
     match context.watched {
-        true => ProgressDrawTarget::stderr(),
+        true => ProgressDrawTarget::term_like_with_hz(Box::<Terminal>::default(), RATE),
         false => ProgressDrawTarget::hidden(),
+    }
+}
+
+/// The terminal at standard error, behind the thread that writes to it: a terminal
+/// that is stopped (Ctrl-S) does not stop what is in progress.
+#[derive(Debug, Default)]
+struct Terminal {
+    frame: Mutex<String>,
+}
+
+impl Terminal {
+    fn frame(&self) -> MutexGuard<'_, String> {
+        self.frame.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, text: &str) -> io::Result<()> {
+        self.frame().push_str(text);
+        Ok(())
+    }
+
+    fn move_cursor(&self, n: usize, direction: char) -> io::Result<()> {
+        match n {
+            0 => Ok(()),
+            n => self.add(&format!("\x1b[{n}{direction}")),
+        }
+    }
+}
+
+impl TermLike for Terminal {
+    fn width(&self) -> u16 {
+        width()
+    }
+
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        self.move_cursor(n, 'A')
+    }
+
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        self.move_cursor(n, 'B')
+    }
+
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        self.move_cursor(n, 'C')
+    }
+
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        self.move_cursor(n, 'D')
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.add(&format!("{text}\n"))
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.add(text)
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.add("\r\x1b[2K")
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        stderr::frame(&std::mem::take(&mut *self.frame()));
+        Ok(())
+    }
+}
+
+/// Columns of the terminal at standard error; 80 where it does not say.
+fn width() -> u16 {
+    // SAFETY: the call fills the struct it is given, which is plain numbers.
+    let (asked, size) = unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        let asked = libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &raw mut size);
+        (asked, size)
+    };
+    match (asked, size.ws_col) {
+        (0, 1..) => size.ws_col,
+        _ => super::output::UNKNOWN_WIDTH,
     }
 }

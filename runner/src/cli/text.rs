@@ -29,9 +29,61 @@ pub(crate) fn escaped(text: &str) -> String {
     shown
 }
 
-/// Control characters, and those that turn the direction of writing.
+/// Control characters (C0, C1 and DEL), and those that change the direction of writing.
 fn is_obeyed(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The styles that this program prints. None hides text or moves the cursor.
+const STYLES: [&str; 13] = [
+    "\x1b[0m",
+    "\x1b[1m",
+    "\x1b[2m",
+    "\x1b[31m",
+    "\x1b[32m",
+    "\x1b[33m",
+    "\x1b[3m",
+    "\x1b[34m",
+    "\x1b[35m",
+    "\x1b[36m",
+    "\x1b[1;31m",
+    "\x1b[1;33m",
+    "\x1b[1;36m",
+];
+
+/// [`safe`], but with the styles of this program kept.
+pub(crate) fn styled(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\x1b') {
+        shown.push_str(&safe(&rest[..at]));
+        rest = &rest[at..];
+        let style = STYLES.iter().find(|style| rest.starts_with(**style));
+        let style = style.map_or("\x1b", |style| *style);
+        shown.push_str(if style.len() > 1 { style } else { "\u{fffd}" });
+        rest = &rest[style.len()..];
+    }
+    shown.push_str(&safe(rest));
+    shown
+}
+
+/// JSON text for a terminal: still JSON, of the same value. Control characters and
+/// those that change the direction of writing can only stand in its strings, where
+/// they are written as `\u009b`.
+pub(crate) fn json_on_terminal(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\n' | '\t' => shown.push(c),
+            // Between values; in a string it is escaped already.
+            '\r' => shown.push(' '),
+            // All of them have four digits.
+            c if is_obeyed(c) => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => shown.push(c),
+        }
+    }
+    shown
 }
 
 /// [`safe`], on one line, cut to `max` characters.

@@ -43,6 +43,7 @@ mod streamer;
 mod waker;
 mod watchdog;
 
+pub(crate) use backoff::Backoff;
 pub use config::{EngineConfig, QueueSpec, default_slots};
 pub use control::control;
 pub use error::EngineError;

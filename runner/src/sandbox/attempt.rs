@@ -317,7 +317,7 @@ async fn report(store: Store<State>, ended: Ended, limits: &Limits, digest: Dige
         Ended::TimedOut => retry(failure::timeout(limits)),
         Ended::Panicked(failure) => retry(failure),
         Ended::Stopped(stop) => stopped(stop),
-        Ended::Trapped(error) => retry(failure::explain(
+        Ended::Trapped(error) => failure::outcome(
             &error,
             &Scene {
                 limits,
@@ -325,7 +325,7 @@ async fn report(store: Store<State>, ended: Ended, limits: &Limits, digest: Dige
                 account: &state.account,
                 logs: &logs,
             },
-        )),
+        ),
     };
     if let Some(redactor) = logs.redactor() {
         redactor.hide_in(&mut outcome);

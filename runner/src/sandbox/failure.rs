@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use wasmtime::error::OutOfMemory;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -10,7 +13,7 @@ use super::account::Account;
 use super::limiter::Limiter;
 use super::logs::{Logs, clean, clean_text};
 use super::stop::HostStop;
-use crate::task::{ErrorKind, Failure, Limits};
+use crate::task::{ErrorKind, Failure, Limits, Outcome};
 
 /// Frames shown.
 const MAX_FRAMES: usize = 20;
@@ -25,6 +28,52 @@ pub(super) struct Scene<'a> {
     pub(super) limiter: &'a Limiter,
     pub(super) account: &'a Account,
     pub(super) logs: &'a Logs,
+}
+
+/// How long a task waits for which this machine had no room.
+const NO_ROOM_WAIT: Duration = Duration::from_secs(5);
+/// How often that is logged.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// What becomes of an attempt whose instantiation or call ended with this error. Where
+/// the machine had no room for the instance, no guest code ran and no attempt is
+/// counted: the task comes back in five seconds.
+pub(super) fn outcome(error: &wasmtime::Error, scene: &Scene<'_>) -> Outcome {
+    let has_run = error
+        .downcast_ref::<WasmBacktrace>()
+        .is_some_and(|trace| !trace.frames().is_empty());
+    if let Some(reason) = machine(error).filter(|_| !has_run) {
+        warn(&reason);
+        return Outcome::Snooze {
+            after: NO_ROOM_WAIT,
+        };
+    }
+    Outcome::Retry {
+        failure: explain(error, scene),
+        after: None,
+    }
+}
+
+/// Warns, but not once for each of many attempts.
+fn warn(reason: &str) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
+        *last = Some(Instant::now());
+        tracing::warn!(
+            reason,
+            "this machine has no room for an instance; its tasks come back in 5 s, and no attempt is counted"
+        );
+    }
+}
+
+/// What this machine lacks, if that is the cause: the guest is not to blame.
+pub(super) fn machine(error: &wasmtime::Error) -> Option<String> {
+    let cause = error.root_cause().to_string();
+    // Of the types that carry an error number, one is private to wasmtime.
+    let is_the_systems = cause.ends_with(')') && cause.contains("(os error ");
+    let is_room = error.is::<PoolConcurrencyLimitError>() || error.is::<OutOfMemory>();
+    (is_the_systems || is_room).then(|| clean(&cause, MESSAGE_BYTES))
 }
 
 /// Explains an error that wasmtime returned from instantiation or a call.
@@ -67,9 +116,8 @@ fn kind_and_message(
     if let Some(trap) = error.downcast_ref::<Trap>() {
         return trapped(*trap, backtrace, scene);
     }
-    if error.is::<PoolConcurrencyLimitError>() {
-        let text = format!("the runner has no room for an instance: {error}");
-        return (ErrorKind::Internal, text);
+    if let Some(reason) = machine(error) {
+        return no_room(&reason);
     }
     if scene.limiter.memory_refused {
         return memory(limits);
@@ -126,6 +174,9 @@ fn trapped(
         ),
         Trap::UnreachableCodeReached => match scene.logs.panic_message() {
             Some(message) => (ErrorKind::Panic, message.to_owned()),
+            None if scene.limiter.machine_refused.is_some() => {
+                no_room(scene.limiter.machine_refused.as_deref().unwrap_or_default())
+            }
             None if scene.limiter.memory_refused => memory(limits),
             None if scene.limiter.table_refused => table(limits),
             None => (
@@ -139,6 +190,13 @@ fn trapped(
             (ErrorKind::Trap, format!("trapped: {text}"))
         }
     }
+}
+
+fn no_room(reason: &str) -> (ErrorKind, String) {
+    (
+        ErrorKind::Internal,
+        format!("this machine could not provide what the attempt needs: {reason}"),
+    )
 }
 
 fn memory(limits: &Limits) -> (ErrorKind, String) {
@@ -285,6 +343,7 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wasmtime::ResourceLimiter as _;
 
     #[test]
     fn sizes_and_counts_are_written_for_people() {
@@ -293,6 +352,51 @@ mod tests {
         assert_eq!(size(1_500), "1,500 bytes");
         assert_eq!(grouped(10_000_000_000), "10,000,000,000");
         assert_eq!(grouped(7), "7");
+    }
+
+    #[test]
+    fn an_attempt_that_finds_no_memory_comes_back_and_counts_nothing() {
+        let no_memory = || {
+            wasmtime::Error::from(std::io::Error::from_raw_os_error(libc::ENOMEM))
+                .context("failed to create memory")
+                .context("instantiate")
+        };
+        let limits = Limits::default();
+        let account = Account::new(limits.host_bytes);
+        let logs = Logs::new(&limits, Instant::now(), &account);
+        let refused_growth = |error: Option<wasmtime::Error>| {
+            let mut limiter = Limiter::new(&limits, &account);
+            if let Some(error) = error {
+                limiter.memory_grow_failed(error).expect("it goes on");
+            }
+            limiter
+        };
+        let fresh = refused_growth(None);
+        let by_the_pool = refused_growth(Some(wasmtime::Error::msg("the pool's maximum")));
+        let by_the_machine = refused_growth(Some(no_memory()));
+        let scene = |limiter| Scene {
+            limits: &limits,
+            limiter,
+            account: &account,
+            logs: &logs,
+        };
+        let ended = outcome(&no_memory(), &scene(&fresh));
+        let after = NO_ROOM_WAIT;
+        assert_eq!(ended, Outcome::Snooze { after });
+        let failure = explain(&no_memory(), &scene(&fresh));
+        assert_eq!(failure.kind, ErrorKind::Internal);
+        assert!(failure.message.contains("Cannot allocate memory"));
+        // What a guest does wrong is still its own fault.
+        let ended = outcome(&wasmtime::Error::msg("no such export"), &scene(&fresh));
+        let Outcome::Retry { failure, .. } = ended else {
+            panic!("{ended:?}");
+        };
+        assert_eq!(failure.kind, ErrorKind::Contract);
+        // A guest whose memory could not grow gives up by itself.
+        let gave_up = Trap::UnreachableCodeReached.into();
+        let kind = |limiter| explain(&gave_up, &scene(limiter)).kind;
+        assert_eq!(kind(&by_the_machine), ErrorKind::Internal);
+        assert_eq!(kind(&by_the_pool), ErrorKind::Memory);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use wasmtime::ResourceLimiter;
 
 use super::account::Account;
+use super::failure;
 use crate::task::Limits;
 
 /// Core instances that one component may have. A Rust component has two to
@@ -26,6 +27,8 @@ pub(super) struct Limiter {
     account: Arc<Account>,
     /// Growth was refused: an abort that follows is the limit's doing.
     pub(super) memory_refused: bool,
+    /// Growth failed because this machine lacks something.
+    pub(super) machine_refused: Option<String>,
     table_limit: u64,
     tables: u64,
     /// The same for tables.
@@ -39,6 +42,7 @@ impl Limiter {
             memory: 0,
             account: Arc::clone(account),
             memory_refused: false,
+            machine_refused: None,
             table_limit: limits.table_elements,
             tables: 0,
             table_refused: false,
@@ -50,6 +54,14 @@ impl Limiter {
 fn grown(sum: u64, current: usize, desired: usize, limit: u64) -> Option<u64> {
     let after = sum.checked_add(desired.saturating_sub(current) as u64)?;
     (after <= limit).then_some(after)
+}
+
+impl Limiter {
+    fn grow_failed(&mut self, error: &wasmtime::Error) {
+        self.machine_refused = failure::machine(error);
+        // Otherwise the pool has no more for one memory: same words for the guest.
+        self.memory_refused = self.machine_refused.is_none();
+    }
 }
 
 impl ResourceLimiter for Limiter {
@@ -74,9 +86,8 @@ impl ResourceLimiter for Limiter {
         }
     }
 
-    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        // The pool has no more for one memory: same words for the guest.
-        self.memory_refused = true;
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.grow_failed(&error);
         Ok(())
     }
 

@@ -197,11 +197,14 @@ pub(super) fn classify_connect(place: String, error: &tokio_postgres::Error) -> 
 fn is_transient(code: &str) -> bool {
     // Connection, resources, shutdown and statement timeouts, conflicts, a
     // primary that became read-only, a lock or idle timeout, a prepared
-    // statement that is gone.
+    // statement that is gone or has the name of another.
     ["08", "53", "57"]
         .iter()
         .any(|class| code.starts_with(class))
-        || ["40001", "40P01", "25006", "25P03", "55P03", "26000"].contains(&code)
+        || [
+            "40001", "40P01", "25006", "25P03", "55P03", "26000", "42P05",
+        ]
+        .contains(&code)
 }
 
 /// What a person can do about a server in trouble, by SQLSTATE.
@@ -218,6 +221,9 @@ fn advice(code: &str) -> Option<&'static str> {
         "40P01" => "it met another transaction in a deadlock; the server's log names both",
         "57014" => {
             "a statement_timeout cut it short, or somebody cancelled it: the role's timeout must leave room for it"
+        }
+        "26000" | "42P05" => {
+            "several clients share this session, as behind a connection pooler: add `?pgbouncer=true` to the database URL"
         }
         "57P03" => "the server is starting, stopping or recovering",
         _ => return None,

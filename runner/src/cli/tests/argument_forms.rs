@@ -44,7 +44,8 @@ proptest! {
     fn any_words_are_arguments_or_a_mistake(words in prop::collection::vec(nearly_a_word(), 0..4), known in any::<bool>()) {
         let resize = handler();
         if let Some(text) = read_words(&words, known.then_some(&resize)) {
-            let value: Value = serde_json::from_str(&text).expect("it is JSON");
+            // Postgres takes numbers of any size.
+            let value = crate::cli::json::read(&text).expect("it is JSON");
             prop_assert!(value.is_object() || value.is_array());
         }
     }

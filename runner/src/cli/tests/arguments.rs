@@ -91,6 +91,37 @@ fn without_a_schema_plain_json_values_are_recognised() {
 }
 
 #[test]
+fn whatever_postgres_takes_as_json_is_taken_as_it_is() {
+    let take = |words: &[&str], handler: Option<&HandlerInfo>| {
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        read(&words, handler, &mut std::io::empty())
+    };
+    for text in [
+        "[1e400]",
+        r#"["\ud800", 2]"#,
+        r#"{"\udc00": -1E999}"#,
+        "[12345678901234567890.10]",
+    ] {
+        assert_eq!(take(&[text], None).unwrap(), text);
+        let pair = format!("a:={text}");
+        assert_eq!(take(&[&pair], None).unwrap(), format!("{{\"a\":{text}}}"));
+    }
+    let resize = handler();
+    let text = r#"{"file": "\ud800", "width": 2, "ratio": 1e400}"#;
+    assert_eq!(take(&[text], Some(&resize)).unwrap(), text);
+    let typed = take(&["file=a", "width=2", "ratio=1e400"], Some(&resize)).unwrap();
+    assert_eq!(typed, r#"{"file":"a","ratio":1e400,"width":2}"#);
+    // It still has to fit.
+    let text = r#"{"file": "\ud800", "width": "1e400"}"#;
+    assert!(take(&[text], Some(&resize)).is_err());
+    // Without a schema such a number is rather a name.
+    assert_eq!(
+        take(&["commit=12e999"], None).unwrap(),
+        r#"{"commit":"12e999"}"#
+    );
+}
+
+#[test]
 fn json_texts_files_and_standard_input_are_taken_whole() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "{\"a\": 7}\n").unwrap();

@@ -56,6 +56,50 @@ fn one_thing_has_five_forms() {
     }));
 }
 
+/// C0, C1, DEL, and what changes the direction of writing.
+const OBEYED: [char; 19] = [
+    '\u{1}', '\u{7}', '\u{1b}', '\u{7f}', '\u{80}', '\u{9b}', '\u{9f}', '\u{61c}', '\u{200e}',
+    '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}', '\u{2066}', '\u{2067}',
+    '\u{2068}', '\u{2069}',
+];
+
+#[test]
+fn json_on_a_terminal_is_the_same_value_and_holds_nothing_that_is_obeyed() {
+    let text: String = OBEYED.iter().collect();
+    let value = json!({"id": 7, &text: [&text, "é 😀 \u{2028}"]});
+    let mut rows = Rows::new("pgtq.things/v1", &["what"]);
+    rows.push(7, vec![Cell::from(&text)], &value);
+    let pairs = [("what", Cell::from(&text))];
+    for format in [Format::Json, Format::Jsonl] {
+        for terminal in [true, false] {
+            let out = Output { format, terminal };
+            let one = out.render_one("pgtq.thing/v1", "7", &pairs, &value);
+            let shown: serde_json::Value = serde_json::from_str(&one).unwrap();
+            assert_eq!(shown[&text], value[&text]);
+            let list = out.render_rows(&rows);
+            for text in [one, list] {
+                assert_eq!(text.contains('\u{9b}'), !terminal, "{text:?}");
+                let obeyed = text.matches(|c| OBEYED.contains(&c)).count();
+                assert_eq!(obeyed == 0, terminal, "{text:?}");
+            }
+        }
+    }
+    // A line's end between values is none of a string's.
+    assert_eq!(text::json_on_terminal("[1,\r\n2]"), "[1, \n2]");
+}
+
+#[test]
+fn of_what_a_terminal_obeys_only_our_own_styles_are_printed() {
+    let hostile: String = OBEYED.iter().collect();
+    let shown = text::styled(&format!(
+        "\x1b[1;31merror:\x1b[0m {hostile}\x1b[8m\x1b[2J\tx\n\x1b"
+    ));
+    let rest = shown.replace("\x1b[1;31m", "").replace("\x1b[0m", "");
+    assert!(!rest.contains(|c| OBEYED.contains(&c)), "{rest:?}");
+    assert!(shown.starts_with("\x1b[1;31merror:\x1b[0m "));
+    assert!(shown.ends_with("\u{fffd}[8m\u{fffd}[2J\tx\n\u{fffd}"));
+}
+
 #[test]
 fn an_empty_list_prints_nothing_but_json() {
     let rows = Rows::new("pgtq.things/v1", &["id"]);

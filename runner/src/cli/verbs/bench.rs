@@ -221,7 +221,10 @@ pub(crate) async fn run(args: BenchArgs, context: &Context) -> Result<(), Proble
     let removed = stage.remove().await;
     let table = measured?;
     removed?;
-    table.print(context)
+    tokio::select! {
+        printed = table.print(context) => printed,
+        name = signals.next() => Err(left(name)),
+    }
 }
 
 async fn measure(stage: &Stage<'_>) -> Result<Table, Problem> {

@@ -86,7 +86,10 @@ pub(crate) async fn run(args: CallArgs, context: &Context) -> Result<(), Problem
     for (name, value) in database.end(succeeded).0 {
         context.note(format!(
             "would save {} {}",
-            if name.is_empty() { "the state" } else { &name },
+            match &*name {
+                "" => "the state".to_owned(),
+                name => text::line(name, 200),
+            },
             text::line(&value, 200)
         ));
     }
@@ -136,7 +139,7 @@ fn tell(context: &Context, report: &Report) {
 
 fn outcome(context: &Context, outcome: Outcome) -> Result<(), Problem> {
     match outcome {
-        Outcome::Complete { result } => context.out.raw(&format!("{result}\n")),
+        Outcome::Complete { result } => context.out.json(&format!("{result}\n")),
         Outcome::Retry { failure, after } => {
             let when = match after {
                 Some(after) => format!("a runner would try again after {}", text::fine(after)),

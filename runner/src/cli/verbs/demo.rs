@@ -38,7 +38,7 @@ pub(crate) struct Guide<'a> {
 
 impl Guide<'_> {
     /// Something was shown to work.
-    pub(crate) fn done(
+    pub(crate) async fn done(
         self,
         what: impl AsRef<str>,
         detail: impl AsRef<str>,
@@ -48,25 +48,33 @@ impl Guide<'_> {
             "\x1b[32m✓\x1b[0m {:<44} \x1b[2m{detail}\x1b[0m",
             what.as_ref()
         ))
+        .await
     }
 
     /// Something begins.
-    pub(crate) fn begin(self, what: impl AsRef<str>) -> Result<(), Problem> {
+    pub(crate) async fn begin(self, what: impl AsRef<str>) -> Result<(), Problem> {
         self.print(&format!("\x1b[36m→\x1b[0m {}", what.as_ref()))
+            .await
     }
 
     /// A line under the last one.
-    pub(crate) fn detail(self, text: impl AsRef<str>) -> Result<(), Problem> {
+    pub(crate) async fn detail(self, text: impl AsRef<str>) -> Result<(), Problem> {
         self.print(&format!("    {}", text::safe(text.as_ref())))
+            .await
     }
 
-    fn print(self, line: &str) -> Result<(), Problem> {
+    async fn print(self, line: &str) -> Result<(), Problem> {
         match self.context.out.is_json() {
             true => {
                 self.context.note(line);
                 Ok(())
             }
-            false => self.context.out.raw(&format!("{}\n", line.trim_end())),
+            false => {
+                self.context
+                    .out
+                    .send(format!("{}\n", line.trim_end()))
+                    .await
+            }
         }
     }
 }
@@ -74,21 +82,27 @@ impl Guide<'_> {
 pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<(), Problem> {
     let mut signals = Signals::catch()?;
     let guide = Guide { context };
+    if cfg!(debug_assertions) {
+        context
+            .note("This is a development build; `cargo install --path runner` gives the fast one.");
+    }
     // Dropping a half-built stage stops what there is of it.
     let stage = tokio::select! {
         stage = Stage::set(guide) => stage?,
         name = signals.next() => return Err(left(name)),
     };
-    let told = tokio::select! {
+    let mut told = tokio::select! {
         told = show(&args, guide, &stage) => told,
         name = signals.next() => Err(left(name)),
     };
     if told.is_ok() && !args.exit {
-        next(guide, &stage)?;
-        tokio::select! {
-            _ = signals.next() => context.note("stopping"),
-            () = stage.ended() => context.warn("the runner stopped by itself"),
-        }
+        told = tokio::select! {
+            told = stay(guide, &stage) => told,
+            _ = signals.next() => {
+                context.note("stopping");
+                Ok(())
+            }
+        };
     }
     tokio::select! {
         stopped = stage.stop() => told.and(stopped),
@@ -106,7 +120,13 @@ async fn show(args: &DemoArgs, guide: Guide<'_>, stage: &Stage) -> Result<(), Pr
     let facts = tour(args, guide, stage).await?;
     let pairs: [(&str, Cell); 0] = [];
     match guide.context.out.is_json() {
-        true => guide.context.out.one("pgtq.demo/v1", "demo", &pairs, facts),
+        true => {
+            let text = guide
+                .context
+                .out
+                .render_one("pgtq.demo/v1", "demo", &pairs, &facts);
+            guide.context.out.send(text).await
+        }
         false => Ok(()),
     }
 }
@@ -134,16 +154,30 @@ fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-fn next(guide: Guide<'_>, stage: &Stage) -> Result<(), Problem> {
-    guide.begin("it is yours now; in another terminal:")?;
-    guide.detail(format!("export DATABASE_URL='{}'", stage.url))?;
-    guide.detail("pgtq push greet name=You --wait")?;
-    guide.detail("pgtq tasks -n 5 ;  pgtq stats ;  pgtq plugins")?;
-    guide.detail("psql \"$DATABASE_URL\" -c \"select pgtq.push('add_numbers', '[2,3]')\"")?;
-    guide.detail(format!(
-        "cp other.wasm {}/      (live at once)",
-        stage.plugins.display()
-    ))?;
-    guide.begin("a queue of your own: pgtq new media && cd media && pgtq dev")?;
-    guide.begin("Ctrl-C stops and removes everything")
+/// Says what to try next, and returns when the runner has ended by itself.
+async fn stay(guide: Guide<'_>, stage: &Stage) -> Result<(), Problem> {
+    guide.begin("it is yours now; in another terminal:").await?;
+    guide
+        .detail(format!("export DATABASE_URL='{}'", stage.url))
+        .await?;
+    guide.detail("pgtq push greet name=You --wait").await?;
+    guide
+        .detail("pgtq tasks -n 5 ;  pgtq stats ;  pgtq plugins")
+        .await?;
+    guide
+        .detail("psql \"$DATABASE_URL\" -c \"select pgtq.push('add_numbers', '[2,3]')\"")
+        .await?;
+    guide
+        .detail(format!(
+            "cp other.wasm {}/      (live at once)",
+            stage.plugins.display()
+        ))
+        .await?;
+    guide
+        .begin("a queue of your own: pgtq new media && cd media && pgtq dev")
+        .await?;
+    guide.begin("Ctrl-C stops and removes everything").await?;
+    stage.ended().await;
+    guide.context.warn("the runner stopped by itself");
+    Ok(())
 }

@@ -3,6 +3,7 @@
 //! again when their sources change, and hot reload of what comes out.
 
 use std::fs::{File, TryLockError};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -13,10 +14,10 @@ use crate::cli::database::{self, PRIVATE_URL};
 use crate::cli::error::{Exit, Problem};
 use crate::cli::runner::{Runner, Until};
 use crate::cli::signals::Signals;
-use crate::cli::{machine, sources, text};
+use crate::cli::{machine, sources, stderr, text};
 use crate::config::Config;
 use crate::setup::postgres::{Options, PrivatePostgres};
-use crate::setup::toolchain::{BuildOptions, Toolchain, build_plugin};
+use crate::setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
 use crate::store::{DatabaseConfig, Store};
 
 /// How often the sources are looked at.
@@ -180,7 +181,7 @@ pub(crate) async fn start_postgres(
 /// Tells a step of set-up work from a thread of its own.
 pub(crate) fn say(quiet: bool, line: &str) {
     if !quiet {
-        anstream::eprintln!("\x1b[2m→ {line}\x1b[0m");
+        stderr::styled(&format!("\x1b[2m→ {line}\x1b[0m\n"));
     }
 }
 
@@ -251,8 +252,14 @@ async fn build(quiet: bool, dir: PathBuf, out: PathBuf) {
     let shown = dir.display().to_string();
     let built = tokio::task::spawn_blocking(move || {
         let toolchain = Toolchain::ensure(&dir, &|line| say(quiet, line))?;
+        // In a pipe cargo would wait for the reader, or end with it.
+        let output = match std::io::stderr().is_terminal() {
+            true => Output::Show,
+            false => Output::Keep,
+        };
         let options = BuildOptions {
             out_dir: Some(out),
+            output,
             ..BuildOptions::default()
         };
         Ok::<_, Problem>(build_plugin(&toolchain, &dir, &options)?)
@@ -262,6 +269,6 @@ async fn build(quiet: bool, dir: PathBuf, out: PathBuf) {
             quiet,
             &format!("built {shown} in {}", text::fine(built.took)),
         ),
-        Err(problem) => anstream::eprint!("{}", problem.styled()),
+        Err(problem) => stderr::styled(&problem.styled()),
     }
 }

@@ -107,7 +107,7 @@ async fn schema(args: &InspectArgs, name: &Name, context: &Context) -> Result<()
     let handler =
         handler.ok_or_else(|| Problem::not_found(format!("the file has no handler `{name}`")))?;
     match &handler.arguments {
-        Some(schema) => context.out.raw(&format!("{schema:#}\n")),
+        Some(schema) => context.out.json(&format!("{schema:#}\n")),
         None => Err(Problem::failed(format!("handler `{name}` gives no schema"))),
     }
 }

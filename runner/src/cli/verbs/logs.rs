@@ -124,8 +124,10 @@ impl Printer<'_> {
             text.push_str(&self.heading(id, item));
             text.push_str(&self.text(id, item));
         }
-        if !text.is_empty() {
-            self.context.out.raw(&text)?;
+        match self.context.out.is_json() {
+            _ if text.is_empty() => {}
+            true => self.context.out.json(&text)?,
+            false => self.context.out.raw(&text)?,
         }
         Ok(Some(detail.task.state))
     }

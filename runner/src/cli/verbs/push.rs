@@ -90,11 +90,11 @@ pub(crate) enum OnConflict {
     Error,
 }
 
-/// How long `--wait` waits.
+/// How long `--wait` waits; `None` is without a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wait(pub(crate) Option<Duration>);
 
-fn wait(text: &str) -> Result<Wait, String> {
+pub(crate) fn wait(text: &str) -> Result<Wait, String> {
     match text {
         "" => Ok(Wait(None)),
         text => values::duration(text).map(|time| Wait(Some(time))),
@@ -353,7 +353,7 @@ fn outcome(context: &Context, detail: &TaskDetail) -> Result<(), Problem> {
     match task.state {
         State::Complete => {
             let result = task.result.as_deref().unwrap_or("null");
-            context.out.raw(&format!("{result}\n"))
+            context.out.json(&format!("{result}\n"))
         }
         state => {
             let kind = match &task.error_kind {

@@ -1,6 +1,8 @@
 //! `pgtq run`: a runner for production.
 
-use std::path::PathBuf;
+mod database;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -11,11 +13,19 @@ use crate::cli::error::{Exit, Problem};
 use crate::cli::output::Cell;
 use crate::cli::runner::{Runner, Until};
 use crate::cli::signals::Signals;
-use crate::cli::{database, progress, text};
-use crate::config::{Config, DatabaseSource, Flag, MigrateWhen, values};
+use crate::cli::verbs::push::{Wait, wait};
+use crate::cli::{progress, text};
+use crate::config::{Flag, values};
 use crate::engine::Summary;
-use crate::plugin::Registry;
-use crate::store::Store;
+use crate::plugin::{PluginState, Registry};
+
+use self::database::Patience;
+
+/// How long the summary waits for its reader: it may share a pipe with a log that
+/// nobody reads.
+const READ_WITHIN: Duration = Duration::from_secs(1);
+/// Refused files that an error names.
+const MOST_REFUSED: usize = 10;
 
 /// Run handlers from ./plugins against your database.
 #[derive(Debug, Args)]
@@ -53,6 +63,9 @@ pub(crate) struct RunArgs {
     /// Create or update the schema at start [env: PGTQ_MIGRATE] [default: never]
     #[arg(long, value_name = "WHEN", value_enum)]
     pub(crate) migrate: Option<When>,
+    /// Wait for the database and its schema at start, this long at most [default: end with status 4 or 5]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = wait)]
+    pub(crate) wait_for_database: Option<Wait>,
     /// This runner's name [env: PGTQ_NAME] [default: host and process id]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
@@ -114,8 +127,14 @@ impl RunArgs {
 pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(args.flags())?;
     context.writing(&config)?;
-    let store = connect(context, &config).await?;
     let mut signals = Signals::catch()?;
+    let patience = args
+        .wait_for_database
+        .map_or(Patience::None, |Wait(limit)| Patience::Wait(limit));
+    let store = tokio::select! {
+        store = database::connect(context, &config, patience) => store?,
+        name = signals.next() => return Err(interrupted(name)),
+    };
     let until = Until {
         eager: true,
         empty: args.drain,
@@ -137,20 +156,51 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
         runner.registry.clone(),
         config.run.plugins.clone(),
     ));
+    let registry = runner.registry.clone();
     let shown = args.drain.then(|| watch(context, &runner));
     let summary = runner.finish(context, &mut signals).await;
     if let Some(shown) = shown {
         shown.abort();
     }
     let summary = summary?;
-    report(context, &summary)?;
+    let reported = report(context, &summary).await;
     match (args.drain, summary.failed) {
-        (false, _) | (true, 0) => Ok(()),
-        (true, n) => Err(
-            Problem::new(Exit::TaskFailed, format!("{} failed", text::tasks(n)))
-                .help("see them: pgtq tasks state:failed"),
-        ),
+        (true, 1..) => Err(Problem::new(
+            Exit::TaskFailed,
+            format!("{} failed", text::tasks(summary.failed)),
+        )
+        .help("see them: pgtq tasks state:failed")),
+        (true, 0) if registry.snapshot().handlers.is_empty() => {
+            Err(nothing_to_run(&registry, &config.run.plugins))
+        }
+        _ => reported,
     }
+}
+
+/// A drain without a handler has looked at no task.
+fn nothing_to_run(registry: &Registry, plugins: &Path) -> Problem {
+    let dir = plugins.display();
+    let snapshot = registry.snapshot();
+    let refused: Vec<String> = snapshot
+        .plugins
+        .iter()
+        .filter(|plugin| plugin.state == PluginState::Refused)
+        .map(|plugin| {
+            let reason = plugin.reason.as_deref().unwrap_or("no reason given");
+            format!("{}: {reason}", plugin.file)
+        })
+        .collect();
+    let why = match (&snapshot.trouble, refused.as_slice()) {
+        _ if !plugins.is_dir() => format!("the plugin directory `{dir}` does not exist"),
+        (Some(trouble), _) => trouble.clone(),
+        (None, []) => format!("the plugin directory `{dir}` holds no plugin"),
+        (None, all) => {
+            let shown = &all[..all.len().min(MOST_REFUSED)];
+            format!("every plugin in `{dir}` is refused\n{}", shown.join("\n"))
+        }
+    };
+    Problem::failed(format!("no handler could be run: {why}"))
+        .help("name the directory of .wasm files with --plugins")
 }
 
 /// Says once that what was in the plugin directory at the start is loaded.
@@ -169,21 +219,6 @@ fn interrupted(name: &str) -> Problem {
     )
 }
 
-async fn connect(context: &Context, config: &Config) -> Result<Store, Problem> {
-    // A runner must not guess: only a database that somebody named.
-    if config.database == DatabaseSource::None {
-        return Err(database::unconfigured());
-    }
-    let store = database::connect(context, config).await?;
-    if config.run.migrate == MigrateWhen::Auto {
-        for (version, name) in store.migrate().await?.versions {
-            tracing::info!(version, name, "migrated");
-        }
-    }
-    store.check_schema().await?;
-    Ok(store)
-}
-
 /// A line of progress while draining, on a terminal only.
 fn watch(context: &Context, runner: &Runner) -> tokio::task::JoinHandle<()> {
     let spinner = progress::spinner(context, "draining");
@@ -197,7 +232,7 @@ fn watch(context: &Context, runner: &Runner) -> tokio::task::JoinHandle<()> {
     })
 }
 
-fn report(context: &Context, summary: &Summary) -> Result<(), Problem> {
+async fn report(context: &Context, summary: &Summary) -> Result<(), Problem> {
     let rate = summary.complete as f64 / summary.seconds.max(1e-9);
     context.note(format!(
         "{} complete, {} failed, {} cancelled, {} retried in {:.1} s ({rate:.0}/s)",
@@ -216,7 +251,14 @@ fn report(context: &Context, summary: &Summary) -> Result<(), Problem> {
         "seconds": summary.seconds,
     });
     let pairs: [(&str, Cell); 0] = [];
-    context
-        .out
-        .one("pgtq.summary/v1", summary.complete, &pairs, json)
+    let out = context.out;
+    let text = out.render_one(
+        "pgtq.summary/v1",
+        &summary.complete.to_string(),
+        &pairs,
+        &json,
+    );
+    let sent = tokio::time::timeout(READ_WITHIN, out.send(text)).await;
+    // As where the reader went away.
+    sent.unwrap_or_else(|_| Err(Problem::pipe_closed()))
 }

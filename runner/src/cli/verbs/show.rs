@@ -34,11 +34,11 @@ pub(crate) async fn run(args: ShowArgs, context: &Context) -> Result<(), Problem
     let store = database::open(context, &config).await?;
     let detail = store.task(id).await?.ok_or_else(|| no_task(id))?;
     if args.args {
-        return context.out.raw(&format!("{}\n", detail.task.args));
+        return context.out.json(&format!("{}\n", detail.task.args));
     }
     if args.result {
         return match &detail.task.result {
-            Some(result) => context.out.raw(&format!("{result}\n")),
+            Some(result) => context.out.json(&format!("{result}\n")),
             None => Err(Problem::failed(format!(
                 "task {id} has no result: it is {}",
                 detail.task.state

@@ -1,8 +1,32 @@
 //! What cannot be pushed gets a clear error, and loses nothing.
 
 use super::super::StoreError;
+use super::super::error::classify;
 use super::super::testdb::*;
 use crate::task::NewTask;
+
+#[tokio::test]
+async fn a_prepared_statement_of_another_client_is_explained_by_a_pooler() {
+    let client = psql(&store().await).await;
+    let prepare = "PREPARE s0 AS SELECT 1";
+    client
+        .simple_query(prepare)
+        .await
+        .expect("the name is free");
+    let taken = client.simple_query(prepare).await.expect_err("it is taken");
+    let gone = client
+        .simple_query("EXECUTE s1")
+        .await
+        .expect_err("it is not there");
+    for error in [taken, gone] {
+        let error = classify("claim tasks", "pgtq", &error);
+        let StoreError::Transient { hint, .. } = &error else {
+            panic!("{error:?}");
+        };
+        let hint = hint.expect("a hint");
+        assert!(hint.contains("?pgbouncer=true"), "{hint}");
+    }
+}
 
 #[tokio::test]
 async fn bad_input_from_sql_gets_a_message_and_a_hint() {

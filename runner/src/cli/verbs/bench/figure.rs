@@ -92,8 +92,9 @@ impl Table {
     }
 
     /// Prints all of it: the machine first, then a row for each figure.
-    pub(super) fn print(&self, context: &Context) -> Result<(), Problem> {
-        context.out.rows(&self.rows())
+    pub(super) async fn print(&self, context: &Context) -> Result<(), Problem> {
+        let out = context.out;
+        out.send(out.render_rows(&self.rows())).await
     }
 
     fn rows(&self) -> Rows {

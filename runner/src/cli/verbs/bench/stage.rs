@@ -55,7 +55,8 @@ impl<'a> Stage<'a> {
         let mut config = context.config(Vec::new())?;
         context.writing(&config)?;
         let task = NewTask::new(Name::new(&args.handler)?, args.args.clone());
-        let scratch = tempfile::Builder::new().prefix("pgtq-bench-").tempdir()?;
+        let scratch = tempfile::Builder::new().prefix("pgtq-bench-").tempdir();
+        let scratch = scratch.map_err(|error| machine::no_temporary(&error))?;
         config.run.plugins = match &args.plugins {
             Some(dir) => dir.clone(),
             None => build(context, &scratch.path().join("plugins")).await?,

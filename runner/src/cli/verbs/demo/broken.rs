@@ -24,7 +24,9 @@ pub(crate) struct Broken {
 /// Overwrites `hello` with half of itself and watches it being refused.
 pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Broken, Problem> {
     let file = "hello.wasm";
-    guide.begin("a bad deploy: half of a file is copied over hello.wasm")?;
+    guide
+        .begin("a bad deploy: half of a file is copied over hello.wasm")
+        .await?;
     let good = machine::read(&stage.next_hello)?;
     std::fs::write(stage.plugins.join(file), &good[..good.len() / 2])?;
     let reason = tokio::time::timeout(LIMIT, refused(stage, file))
@@ -37,7 +39,9 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Broken, Probl
         .get("version")
         .and_then(Value::as_str)
         .unwrap_or("unknown");
-    guide.done(format!("refused; version {version} keeps serving"), &reason)?;
+    guide
+        .done(format!("refused; version {version} keeps serving"), &reason)
+        .await?;
     // Whole again, so that whoever stays finds everything in order.
     std::fs::write(stage.plugins.join(file), &good)?;
     Ok(Broken {

@@ -56,7 +56,7 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage, n_sums: u32) -> Result<
         tasks.extend(more.into_iter().map(|(_, task)| task));
     }
     let total = tasks.len() as u64;
-    guide.begin(format!("pushing {}", kinds.join(", ")))?;
+    guide.begin(format!("pushing {}", kinds.join(", "))).await?;
     let stats = &stage.runner.stats;
     let before = stats.n_final();
     let started = Instant::now();
@@ -84,14 +84,16 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage, n_sums: u32) -> Result<
             .filter_map(|(i, label)| Some((label, pushed.get(i)?.id)))
             .collect(),
     };
-    guide.done(
-        format!("{} done, {failed} failed", text::tasks(total)),
-        format!(
-            "{} tasks/s, push and all; pushing took {}",
-            text::count(load.rate() as u64),
-            text::fine(pushing)
-        ),
-    )?;
+    guide
+        .done(
+            format!("{} done, {failed} failed", text::tasks(total)),
+            format!(
+                "{} tasks/s, push and all; pushing took {}",
+                text::count(load.rate() as u64),
+                text::fine(pushing)
+            ),
+        )
+        .await?;
     Ok(load)
 }
 
@@ -125,17 +127,19 @@ pub(crate) async fn latency(guide: Guide<'_>, stage: &Stage) -> Result<Latency, 
         start_p99: at(&starts, 0.99),
         result_p50: at(&results, 0.5),
     };
-    guide.done(
-        format!(
-            "push to start {} (p50), {} (p99)",
-            text::fine(latency.start_p50),
-            text::fine(latency.start_p99)
-        ),
-        format!(
-            "{SAMPLES} single pushes; push to result in hand {}",
-            text::fine(latency.result_p50)
-        ),
-    )?;
+    guide
+        .done(
+            format!(
+                "push to start {} (p50), {} (p99)",
+                text::fine(latency.start_p50),
+                text::fine(latency.start_p99)
+            ),
+            format!(
+                "{SAMPLES} single pushes; push to result in hand {}",
+                text::fine(latency.result_p50)
+            ),
+        )
+        .await?;
     Ok(latency)
 }
 
@@ -145,8 +149,12 @@ pub(crate) async fn results(guide: Guide<'_>, stage: &Stage, load: &Load) -> Res
         let Some(detail) = stage.store.task(*id).await? else {
             continue;
         };
-        guide.begin(format!("result of {label}      pgtq show {id}"))?;
-        guide.detail(brief(detail.task.result.as_deref().unwrap_or("none")))?;
+        guide
+            .begin(format!("result of {label}      pgtq show {id}"))
+            .await?;
+        guide
+            .detail(brief(detail.task.result.as_deref().unwrap_or("none")))
+            .await?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::Guide;
 use crate::cli::error::Problem;
 use crate::cli::runner::{Runner, Until};
 use crate::cli::verbs::dev::{joined, say, start_postgres};
-use crate::cli::{database, progress, text};
+use crate::cli::{database, machine, progress, text};
 use crate::config::Config;
 use crate::plugin::PluginState;
 use crate::setup::postgres::{Options, PrivatePostgres};
@@ -40,7 +40,8 @@ impl Stage {
         let context = guide.context;
         let mut config = context.config(Vec::new())?;
         let sources = sources(&context.here)?;
-        let directory = tempfile::Builder::new().prefix("pgtq-demo-").tempdir()?;
+        let directory = tempfile::Builder::new().prefix("pgtq-demo-").tempdir();
+        let directory = directory.map_err(|error| machine::no_temporary(&error))?;
         let started = Instant::now();
         let named = context.global.database_url.is_some();
         let server = match named {
@@ -51,30 +52,34 @@ impl Stage {
             Some(server) => {
                 let url = server.url();
                 let place = server.dir().display().to_string();
-                guide.done(
-                    "Postgres started just for you",
-                    format!("{place}, {}", text::fine(started.elapsed())),
-                )?;
+                guide
+                    .done(
+                        "Postgres started just for you",
+                        format!("{place}, {}", text::fine(started.elapsed())),
+                    )
+                    .await?;
                 let database = database::at(&config, &url)?;
                 (url, database)
             }
             None => {
                 let database = database::configured(&config)?.ok_or_else(database::unconfigured)?;
-                guide.done("using your database", database.place())?;
+                guide.done("using your database", database.place()).await?;
                 (database.place(), database)
             }
         };
         let store = Store::connect(database).await?;
         let started = Instant::now();
         store.migrate().await?;
-        guide.done(
-            format!("schema {} is there", config.schema),
-            format!(
-                "version {}, {}",
-                crate::store::SCHEMA_VERSION,
-                text::fine(started.elapsed())
-            ),
-        )?;
+        guide
+            .done(
+                format!("schema {} is there", config.schema),
+                format!(
+                    "version {}, {}",
+                    crate::store::SCHEMA_VERSION,
+                    text::fine(started.elapsed())
+                ),
+            )
+            .await?;
         let plugins = directory.path().join("plugins");
         let next = directory.path().join("next");
         let next_hello = build(guide, &sources, &plugins, &next).await?;
@@ -197,10 +202,12 @@ async fn build(
     let built = joined(built.await);
     spinner.finish_and_clear();
     let (first, second) = built??;
-    guide.done(
-        format!("{} plugins built for WebAssembly", first.artifacts.len()),
-        text::fine(started.elapsed()),
-    )?;
+    guide
+        .done(
+            format!("{} plugins built for WebAssembly", first.artifacts.len()),
+            text::fine(started.elapsed()),
+        )
+        .await?;
     let hello = second.wasm_of("hello").map(Path::to_owned);
     hello.ok_or_else(|| Problem::failed("the build made no `hello` plugin"))
 }
@@ -229,9 +236,11 @@ async fn start(guide: Guide<'_>, config: &Config, store: &Store) -> Result<Runne
         .filter_map(|plugin| plugin.plugin.as_ref())
         .map(|plugin| format!("{} {}", plugin.name, plugin.version))
         .collect();
-    guide.done(
-        format!("{} handlers are live", snapshot.handlers.len()),
-        format!("{}, {}", names.join(" · "), text::fine(started.elapsed())),
-    )?;
+    guide
+        .done(
+            format!("{} handlers are live", snapshot.handlers.len()),
+            format!("{}, {}", names.join(" · "), text::fine(started.elapsed())),
+        )
+        .await?;
     Ok(runner)
 }

@@ -35,7 +35,9 @@ pub(crate) struct Swap {
 
 /// Swaps while tasks come in, then counts.
 pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Swap, Problem> {
-    guide.begin("hot swap: `hello` is replaced while its tasks are queued, without a restart")?;
+    guide
+        .begin("hot swap: `hello` is replaced while its tasks are queued, without a restart")
+        .await?;
     let greet = Name::new("greet")?;
     let all = Filter {
         handler: Some("greet".to_owned()),
@@ -89,19 +91,21 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Swap, Problem
         .iter()
         .map(|(version, n)| format!("{} ran on version {version}", text::count(*n)))
         .collect();
-    guide.done(
-        format!(
-            "{}, {} failed, {} lost",
-            counts.join(", "),
-            swap.failed,
-            swap.lost
-        ),
-        format!(
-            "live {} after the file was there, {} waiting then",
-            text::fine(live_after),
-            text::count(queued)
-        ),
-    )?;
+    guide
+        .done(
+            format!(
+                "{}, {} failed, {} lost",
+                counts.join(", "),
+                swap.failed,
+                swap.lost
+            ),
+            format!(
+                "live {} after the file was there, {} waiting then",
+                text::fine(live_after),
+                text::count(queued)
+            ),
+        )
+        .await?;
     match swap.lost + swap.failed {
         0 => Ok(swap),
         _ => Err(Problem::failed("the swap lost or failed tasks")),

@@ -1,0 +1,152 @@
+//! What the machine denies: descriptors, threads, memory, temporary files. It is said
+//! in plain words, and no task pays for it.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use pgtq_tests::{Database, Finished, Runner, RunnerOptions, Sql, cli_of, plugin_dir, program};
+
+use crate::tasks::{push, wait_for_ended};
+
+/// The program under a limit of the system.
+fn limited(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> Command {
+    let mut command = program();
+    let limit = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    // SAFETY: setrlimit is a plain system call, allowed between fork and exec.
+    unsafe {
+        command.pre_exec(move || match libc::setrlimit(resource, &raw const limit) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    command
+}
+
+fn with_few_files(soft: u64, hard: u64) -> Command {
+    limited(libc::RLIMIT_NOFILE, soft, hard)
+}
+
+/// The program with room for this many threads in all, as a user who has no other
+/// process. Root has no such limit.
+fn with_few_threads(n: u64) -> Command {
+    const NOBODY_ELSE: u32 = 54_321;
+    let mut command = limited(libc::RLIMIT_NPROC, n, n);
+    // SAFETY: geteuid only returns a number.
+    if unsafe { libc::geteuid() } == 0 {
+        command.uid(NOBODY_ELSE);
+    }
+    command
+}
+
+fn drain(command: Command, url: &str, plugins: &Path) -> Finished {
+    let plugins = plugins.display().to_string();
+    cli_of(command, url, &["run", "--drain", "--plugins", &plugins], "")
+}
+
+#[test]
+fn a_runner_with_too_few_descriptors_fails_and_says_so() {
+    let database = Database::migrated();
+    let dir = plugin_dir(&["hello"]);
+    let few = drain(with_few_files(32, 32), database.url(), dir.path());
+    assert_eq!(few.code, Some(1), "{}", few.stderr);
+    assert!(
+        few.stderr.contains("may open only 32 files"),
+        "{}",
+        few.stderr
+    );
+    assert!(few.stderr.contains("ulimit -n 1024"), "{}", few.stderr);
+    // What it may raise by itself it raises; with as few as it asks for it works.
+    let sql = Sql::connect(database.url());
+    for (n, (soft, hard)) in [(32, 4_096), (128, 128)].into_iter().enumerate() {
+        push(&sql, "add_numbers", 100, "[2, 3]");
+        let enough = drain(with_few_files(soft, hard), database.url(), dir.path());
+        assert_eq!(enough.code, Some(0), "{}", enough.stderr);
+        wait_for_ended(&sql, (n + 1) * 100);
+    }
+}
+
+#[test]
+fn without_threads_the_program_says_so_and_does_not_panic() {
+    let database = Database::migrated();
+    let dir = plugin_dir(&["hello"]);
+    // No stack of a petabyte can be had: then there is not a single thread more.
+    let mut no_stack = program();
+    no_stack.env("RUST_MIN_STACK", (1_u64 << 50).to_string());
+    let few = [1, 2, 3, 5].map(with_few_threads);
+    for command in few.into_iter().chain([no_stack]) {
+        let none = drain(command, database.url(), dir.path());
+        assert_eq!(none.code, Some(1), "{}", none.stderr);
+        for words in ["cannot start threads", "ulimit -u"] {
+            assert!(none.stderr.contains(words), "{}", none.stderr);
+        }
+        assert!(!none.stderr.contains("panicked"), "{}", none.stderr);
+    }
+}
+
+#[test]
+fn without_a_directory_for_temporary_files_a_batch_from_standard_input_says_so() {
+    let database = Database::migrated();
+    let mut command = program();
+    command.env("TMPDIR", "/nonexistent");
+    let line = r#"{"handler": "a"}"#;
+    let arguments = ["push", "--batch", "-", "--allow-unknown"];
+    let batch = cli_of(command, database.url(), &arguments, line);
+    assert_eq!(batch.code, Some(1), "{}", batch.stderr);
+    for words in [
+        "temporary files `/nonexistent`",
+        "set TMPDIR",
+        "instead of `-`",
+    ] {
+        assert!(batch.stderr.contains(words), "{words}: {}", batch.stderr);
+    }
+}
+
+/// The bytes of address space that a process has, and may have.
+fn address_space(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmSize:"));
+    let size = line.and_then(|line| line.split_whitespace().nth(1));
+    size.and_then(|size| size.parse::<u64>().ok())
+        .expect("a size")
+        << 10
+}
+
+fn allow_address_space(pid: u32, bytes: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: bytes,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    let pid = i32::try_from(pid).expect("small");
+    // SAFETY: prlimit only reads the struct it is given.
+    let set =
+        unsafe { libc::prlimit(pid, libc::RLIMIT_AS, &raw const limit, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "a child's limits can be set");
+}
+
+#[test]
+fn an_attempt_for_which_there_is_no_memory_comes_back_and_counts_nothing() {
+    let database = Database::migrated();
+    let sql = Sql::connect(database.url());
+    let dir = plugin_dir(&["hello"]);
+    let options = RunnerOptions {
+        env: vec![("PGTQ_ALLOCATOR".to_owned(), "on-demand".to_owned())],
+        ..RunnerOptions::default()
+    };
+    let mut runner = Runner::start(database.url(), dir.path(), &options);
+    // Everything is there that an attempt needs beside its own memory.
+    push(&sql, "add_numbers", 100, "[2, 3]");
+    wait_for_ended(&sql, 100);
+    allow_address_space(runner.pid(), address_space(runner.pid()) + (32 << 20));
+    push(&sql, "add_numbers", 10, "[2, 3]");
+    runner.wait_for("this machine has no room for an instance");
+    allow_address_space(runner.pid(), libc::RLIM_INFINITY);
+    wait_for_ended(&sql, 110);
+    let counted = "SELECT max(attempts), max(crashes), count(*) FILTER (WHERE state = 'complete') FROM pgtq.history";
+    assert_eq!(sql.row(counted), "1|0|110");
+    runner.terminate();
+    assert_eq!(runner.wait().code(), Some(0));
+}

@@ -1,0 +1,104 @@
+//! A runner that starts before its database, and one that has nothing to run.
+
+use std::path::Path;
+
+use pgtq_tests::{Database, Proxy, Runner, RunnerOptions, Sql, cli, plugin_dir, wait_until};
+
+use crate::tasks::{push, wait_for_ended};
+
+fn start(url: &str, plugins: &Path, arguments: &[&str]) -> Runner {
+    let options = RunnerOptions {
+        arguments: arguments.iter().map(|&text| text.to_owned()).collect(),
+        ..RunnerOptions::default()
+    };
+    Runner::start(url, plugins, &options)
+}
+
+/// A database behind an address where nobody answers yet.
+fn unreachable() -> (Database, Proxy, String) {
+    let database = Database::empty();
+    let sql = Sql::connect(database.url());
+    let proxy = Proxy::start(sql.row("SELECT current_setting('unix_socket_directories')"));
+    let url = proxy.url(&sql.row("SELECT current_database()"));
+    proxy.go_down(usize::MAX);
+    (database, proxy, url)
+}
+
+#[test]
+fn a_runner_waits_for_its_database_and_its_schema() {
+    let (database, proxy, url) = unreachable();
+    let dir = plugin_dir(&["hello"]);
+    let mut runner = start(&url, dir.path(), &["--wait-for-database"]);
+    runner.wait_for("waiting for the database");
+    proxy.go_down(0);
+    runner.wait_for("run `pgtq migrate`");
+    cli(database.url(), &["migrate"], "").success();
+    runner.wait_for("the database can be used now");
+    let sql = Sql::connect(database.url());
+    push(&sql, "add_numbers", 1, "[2, 3]");
+    wait_for_ended(&sql, 1);
+    runner.terminate();
+    assert_eq!(runner.wait().code(), Some(0));
+    // Each reason once, though it was tried more often.
+    let said = runner.stderr();
+    let n = said.matches("find the schema").count();
+    assert_eq!(n, 1, "{said}");
+}
+
+#[test]
+fn waiting_for_the_database_ends_by_a_signal_and_by_its_time() {
+    let (_database, _proxy, url) = unreachable();
+    let dir = plugin_dir(&["hello"]);
+    let mut runner = start(&url, dir.path(), &["--wait-for-database"]);
+    runner.wait_for("waiting for the database");
+    runner.terminate();
+    assert_eq!(runner.wait().code(), Some(130), "{}", runner.stderr());
+    let mut runner = start(&url, dir.path(), &["--wait-for-database=1s"]);
+    assert_eq!(runner.wait().code(), Some(4), "{}", runner.stderr());
+    let said = runner.stderr();
+    assert!(
+        said.contains("--wait-for-database gave up after 1.0 s"),
+        "{said}"
+    );
+    // Without the flag, and where waiting does not help, the first answer is the end.
+    let mut runner = start(&url, dir.path(), &[]);
+    assert_eq!(runner.wait().code(), Some(4), "{}", runner.stderr());
+    assert!(!runner.stderr().contains("waiting for the database"));
+    let mut runner = start("postgres://[", dir.path(), &["--wait-for-database"]);
+    assert_eq!(runner.wait().code(), Some(2), "{}", runner.stderr());
+}
+
+#[test]
+fn a_drain_that_could_run_nothing_fails_and_says_why() {
+    let database = Database::migrated();
+    let empty = plugin_dir(&[]);
+    let missing = empty.path().join("missing");
+    let broken = plugin_dir(&[]);
+    std::fs::write(broken.path().join("broken.wasm"), "not a plugin").expect("it is written");
+    for (dir, words) in [
+        (missing.as_path(), "does not exist"),
+        (empty.path(), "holds no plugin"),
+        (broken.path(), "is refused\n       broken.wasm: "),
+    ] {
+        let mut runner = start(database.url(), dir, &["--drain"]);
+        assert_eq!(runner.wait().code(), Some(1), "{}", runner.stderr());
+        let said = runner.stderr();
+        assert!(said.contains("no handler could be run: "), "{said}");
+        assert!(said.contains(words), "{said}");
+    }
+    let good = plugin_dir(&["hello"]);
+    let mut runner = start(database.url(), good.path(), &["--drain"]);
+    assert_eq!(runner.wait().code(), Some(0), "{}", runner.stderr());
+    // One broken plugin beside a good one keeps nobody from draining.
+    std::fs::copy(
+        broken.path().join("broken.wasm"),
+        good.path().join("broken.wasm"),
+    )
+    .expect("it is copied");
+    let mut runner = start(database.url(), good.path(), &["--drain"]);
+    assert_eq!(runner.wait().code(), Some(0), "{}", runner.stderr());
+    wait_until("nobody is registered", || {
+        let sql = Sql::connect(database.url());
+        sql.number("SELECT count(*) FROM pgtq.runners") == 0
+    });
+}
