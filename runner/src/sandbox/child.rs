@@ -15,7 +15,7 @@ use wasi_preview1_component_adapter_provider as adapter;
 use wit_component::ComponentEncoder;
 
 use super::inspect::{self, FileForm};
-use super::{LoadError, direct, engine, logs, walk};
+use super::{LoadError, direct, engine, logs, walk, weight};
 
 pub(super) const OK: &[u8] = b"OK\n";
 pub(super) const ERR: &[u8] = b"ERR ";
@@ -99,6 +99,7 @@ fn compile(wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
         }
     };
     let failed = |error: wasmtime::Error| LoadError::Compile(format!("{error:#}"));
+    weight::check(component)?;
     let engine = engine::compiling().map_err(failed)?;
     let component = direct::expose(component);
     engine.precompile_component(&component).map_err(failed)

@@ -50,6 +50,7 @@ mod stdio;
 mod stop;
 mod walk;
 mod wasi;
+mod weight;
 
 pub use capability::{FakeHttp, FakeRequest, FakeResponse};
 pub use child::compile_child;
