@@ -233,7 +233,7 @@ async fn a_push_with_a_key_whose_answer_was_lost_makes_one_task() {
     let config = DatabaseConfig::parse(&url).expect("an address");
     let store = Store::connect(config).await.expect("connect");
     // One of these is in what the store sends, the other in what people write.
-    for text in ["Caller: Store::push", "SELECT pgtq.push("] {
+    for text in ["Caller: Store::push,", "SELECT pgtq.push("] {
         scene.proxy.rule(Rule::on(text).fates(&WAYS).again());
     }
     let mut n_pushes = 0;
