@@ -33,6 +33,21 @@ fn a_plugin_reaches_another_plugins_handler_only_with_a_grant() {
     let dir = plugin_dir(&["flaky", "hello"]);
     let mut runner = runner(database.url(), dir.path(), "", &[]);
     runner.wait_for("push = [\"add_numbers queue=urgent priority=-10\"]");
+    let config = dir.path().join("pgtq.toml").display().to_string();
+    let wasm = dir.path().join("flaky.wasm").display().to_string();
+    let inspect = ["inspect", wasm.as_str(), "--json", "--config", &config];
+    let inspected = cli(database.url(), &inspect, "").success();
+    let inspected: serde_json::Value = serde_json::from_str(&inspected).expect("JSON");
+    let asked = inspected["asked"].as_array().expect("a list").iter();
+    let pushes: Vec<_> = asked.filter(|asked| asked["need"] == "push").collect();
+    assert_eq!(pushes.len(), 1, "{pushes:?}");
+    assert_eq!(pushes[0]["what"], "add_numbers queue=urgent priority=-10");
+    assert_eq!(pushes[0]["answer"], "refused");
+    let refused = "push add_numbers queue=urgent priority=-10";
+    wait_until("the runner has told what it refuses", || {
+        let plugins = cli(database.url(), &["plugins"], "").success();
+        plugins.contains(refused)
+    });
     let added =
         || sql.rows("SELECT queue, priority, state FROM pgtq.tasks WHERE handler = 'add_numbers'");
 
