@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::reproducible::StdSources;
 use super::system::{self, Lacks, SystemRust};
 use super::{TARGET, environment, library};
 use crate::setup::{Say, install, pause};
@@ -18,6 +19,7 @@ const RUSTUP_PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Toolchain {
     pub(super) kind: Kind,
+    pub(super) std: StdSources,
     version: String,
 }
 
@@ -130,6 +132,7 @@ impl Toolchain {
     fn system(rust: SystemRust, sysroot: PathBuf) -> Self {
         Toolchain {
             version: rust.version.clone(),
+            std: rust.std.clone(),
             kind: Kind::System { rust, sysroot },
         }
     }
@@ -160,8 +163,11 @@ fn installed(dir: &Path) -> Result<Toolchain, String> {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let sysroot = PathBuf::from(ask(&["--print", "sysroot"])?);
-    let version = ask(&["--version"])?;
-    let version = version.split(' ').nth(1).unwrap_or(&version).to_owned();
+    let verbose = ask(&["-vV"])?;
+    let release = verbose
+        .lines()
+        .find_map(|line| line.strip_prefix("release: "));
+    let version = release.unwrap_or("of an unknown version").to_owned();
     if !sysroot
         .join("lib/rustlib")
         .join(TARGET)
@@ -172,6 +178,7 @@ fn installed(dir: &Path) -> Result<Toolchain, String> {
     }
     Ok(Toolchain {
         kind: Kind::Installed,
+        std: StdSources::of(&sysroot, &verbose),
         version,
     })
 }
