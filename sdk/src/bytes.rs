@@ -16,7 +16,7 @@ use crate::json::BYTES;
 /// arguments of 1 MiB hold 768 KiB. As a parameter of a statement they are
 /// `bytea`, and in an array `bytea[]`; inside of a JSON parameter they are base64.
 ///
-/// Reading takes both forms, base64 also without padding.
+/// Reading takes both forms, base64 also without padding and with line breaks.
 #[derive(Clone, PartialEq, Eq, Default, Hash)]
 pub struct Bytes(
     /// The bytes.
@@ -91,8 +91,10 @@ impl Visitor<'_> for Text {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Bytes, E> {
         // The alphabet of base64 has no backslash.
+        let is_break = |c: char| c == '\n' || c == '\r';
         let bytes = match text.strip_prefix("\\x") {
             Some(digits) => from_hex(digits),
+            None if text.contains(is_break) => from_base64(&text.replace(is_break, "")),
             None => from_base64(text),
         };
         bytes.map(Bytes).ok_or_else(|| {
@@ -200,6 +202,8 @@ mod tests {
             assert_eq!(read(json).as_deref(), Some(bytes), "{json}");
             let bare = json.replace('=', "");
             assert_eq!(read(&bare).as_deref(), Some(bytes), "{bare}");
+            let broken = json.replace('g', "g\\n").replace("==", "==\\r\\n");
+            assert_eq!(read(&broken).as_deref(), Some(bytes), "{broken}");
         }
     }
 

@@ -111,6 +111,10 @@ impl ArgumentsSchema {
     }
 
     /// An argument with a default.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the attribute writes an expression"
+    )]
     pub fn defaulted<T: Argument>(&mut self, name: &'static str, docs: &str, default: T) {
         // A panic here keeps the plugin from being loaded, with this text.
         let value = crate::json::value(&default)

@@ -3,15 +3,13 @@
 //! It adds no pass over the value: what it wraps does the work. The way to the
 //! number is only noted while the error travels outwards.
 
-use std::cell::{Cell, RefCell};
-
 use serde::ser::{
     Error as _, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
     SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 use serde_json::Value;
 
-use super::{Fault, Problem};
+use super::fault::Trail;
 use crate::bytes;
 
 /// The name under which [`Bytes`](crate::Bytes) serializes itself: base64 inside.
@@ -26,47 +24,6 @@ pub(super) enum BytesAs {
     Hex,
     /// The next text is the base64 of bytes to be written as hexadecimal digits.
     HexNow,
-}
-
-/// One step from a value to something inside of it.
-#[derive(Debug)]
-pub(super) enum Step {
-    Item(usize),
-    Field(String),
-}
-
-/// The way to a fault, noted from the inside outwards.
-#[derive(Default)]
-pub(super) struct Trail {
-    number: Cell<Option<&'static str>>,
-    steps: RefCell<Vec<Step>>,
-}
-
-impl Trail {
-    #[cold]
-    fn field(&self, name: &str) {
-        self.steps.borrow_mut().push(Step::Field(name.to_owned()));
-    }
-
-    #[cold]
-    fn item(&self, index: usize) {
-        self.steps.borrow_mut().push(Step::Item(index));
-    }
-
-    /// The fault that `error` stands for.
-    #[cold]
-    pub(super) fn fault(&self, error: &serde_json::Error) -> Fault {
-        let mut steps = self.steps.take();
-        steps.reverse();
-        Fault {
-            steps,
-            problem: match self.number.get() {
-                Some(number) => Problem::Number(number),
-                None => Problem::Other(error.to_string()),
-            },
-            is_parameter: false,
-        }
-    }
 }
 
 /// What holds for a value and all that is in it.
@@ -134,7 +91,7 @@ impl<'t, S> Checker<'t, S> {
             n if n > 0.0 => "infinity",
             _ => "-infinity",
         };
-        self.rules.trail.number.set(Some(name));
+        self.rules.trail.number(name);
         Err(E::custom("not a JSON number"))
     }
 

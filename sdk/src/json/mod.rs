@@ -5,9 +5,8 @@
 //! reader of that fails far from the mistake.
 
 mod checked;
+mod fault;
 mod macros;
-
-use std::fmt;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -15,9 +14,9 @@ use serde_json::Value;
 pub(crate) use checked::BYTES;
 pub use macros::expression;
 
-use checked::{BytesAs, Checked, Checker, Rules, Step, Trail};
-
-use crate::error::Error;
+use checked::{BytesAs, Checked, Checker, Rules};
+pub(crate) use fault::Fault;
+use fault::Trail;
 
 /// The JSON text of a value.
 pub(crate) fn text<T: Serialize + ?Sized>(value: &T) -> Result<String, Fault> {
@@ -31,10 +30,7 @@ pub(crate) fn parameters<T: Serialize>(values: &[T]) -> Result<String, Fault> {
 
 /// One statement parameter; `index` is its place from 0.
 pub(crate) fn parameter<T: Serialize>(index: usize, value: &T) -> Result<Value, Fault> {
-    value_with(value, BytesAs::Hex).map_err(|mut fault| {
-        fault.steps.insert(0, Step::Item(index));
-        fault.of_parameters()
-    })
+    value_with(value, BytesAs::Hex).map_err(|fault| fault.in_item(index).of_parameters())
 }
 
 /// The value as a JSON value.
@@ -56,76 +52,6 @@ fn value_with<T: Serialize + ?Sized>(value: &T, bytes: BytesAs) -> Result<Value,
     value
         .serialize(checker)
         .map_err(|error| trail.fault(&error))
-}
-
-/// A value that cannot be written as JSON, and where in it the fault is.
-#[derive(Debug)]
-pub(crate) struct Fault {
-    /// Outermost first.
-    steps: Vec<Step>,
-    problem: Problem,
-    is_parameter: bool,
-}
-
-#[derive(Debug)]
-enum Problem {
-    /// `NaN`, `infinity` or `-infinity`.
-    Number(&'static str),
-    /// What serde says.
-    Other(String),
-}
-
-impl Fault {
-    fn of_parameters(mut self) -> Self {
-        self.is_parameter = true;
-        self
-    }
-
-    /// As an error that names the whole: `the result`.
-    pub(crate) fn about(self, whole: &str) -> Error {
-        Error::new(self).within(whole).code("json")
-    }
-
-    /// The number, if the whole value is one that JSON does not have.
-    pub(crate) fn number(&self) -> Option<&'static str> {
-        match self.problem {
-            Problem::Number(number) if self.steps.is_empty() => Some(number),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.steps.is_empty() {
-            return match &self.problem {
-                Problem::Number(number) => write!(f, "{number} is not a JSON number"),
-                Problem::Other(text) => f.write_str(text),
-            };
-        }
-        f.write_str("`")?;
-        for (place, step) in self.steps.iter().enumerate() {
-            match step {
-                Step::Item(index) if place == 0 && self.is_parameter => {
-                    write!(f, "${}", index + 1)?;
-                }
-                Step::Item(index) => write!(f, "[{index}]")?,
-                Step::Field(name) if place == 0 => f.write_str(name)?,
-                Step::Field(name) => write!(f, ".{name}")?,
-            }
-        }
-        match &self.problem {
-            Problem::Number(number) => write!(f, "` is {number}, which is not a JSON number"),
-            Problem::Other(text) => write!(f, "`: {text}"),
-        }
-    }
-}
-
-/// With a code of its own; retries by policy.
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
-        Error::new(fault).code("json")
-    }
 }
 
 #[cfg(test)]
