@@ -29,7 +29,7 @@ fn reversed(
     #[default(Bytes::from(*b"!"))] end: Bytes,
 ) -> Bytes {
     bytes.0.reverse();
-    bytes.0.extend_from_slice(&end);
+    bytes.0.extend(end.0);
     bytes
 }
 
