@@ -17,6 +17,9 @@
 //! `cdylib`, the crate becomes a plugin whose handler `add_numbers` takes the
 //! arguments `{"a": 2, "b": 3}` or `[2, 3]`. The guide is `docs/plugins.md`.
 //!
+//! The features `uuid`, `jiff` and `chrono` make types of these crates arguments
+//! and results, and re-export the crates.
+//!
 //! This crate owns the guest's side of the contract `sdk/wit/pgtq.wit`: the two
 //! exports, the decoding of arguments, the encoding of results and errors.
 //! It promises that everything also runs natively, against [`Ctx::test`]. It
