@@ -1,6 +1,6 @@
 //! How a parameter is filled: what its type and its `#[default]` say.
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{Expr, GenericArgument, PathArguments, Type, TypeReference};
 
@@ -142,31 +142,34 @@ fn sole_argument(arguments: &PathArguments) -> Option<&Type> {
 }
 
 /// A default stands in the manifest, which is made without a task: it cannot name
-/// another argument.
+/// an argument.
 pub(crate) fn check_defaults(parameters: &[Parameter], errors: &Errors) {
     for (place, parameter) in parameters.iter().enumerate() {
         let (Shape::Defaulted(_, default) | Shape::Text(Some(default))) = &parameter.shape else {
             continue;
         };
-        let earlier = &parameters[..place];
         let used = variables(default.to_token_stream());
-        if let Some(other) = earlier.iter().find(|earlier| used.contains(&earlier.name)) {
+        // An argument hides a function of its name from the defaults behind it only.
+        let names = |(other_place, other): &(usize, &Parameter)| {
+            let mut uses = used.iter().filter(|(name, _)| *name == other.name);
+            uses.any(|(_, is_called)| *other_place < place || (*other_place > place && !is_called))
+        };
+        if let Some((_, other)) = parameters.iter().enumerate().find(names) {
             let (name, other) = (&parameter.name, &other.name);
             errors.at(
                 default,
                 format!(
-                    "a default cannot name another argument, for the manifest shows it without a \
-                     task: make `{name}` an `Option`, and write `{name}.unwrap_or({other})` in the \
-                     function"
+                    "a default cannot name an argument, for the manifest shows it without a task: \
+                     make `{name}` an `Option`, and write `{name}.unwrap_or({other})` in the function"
                 ),
             );
         }
     }
 }
 
-/// The words of an expression that may be variables: not behind `.` or `::`, not
-/// before `:`.
-fn variables(expression: TokenStream) -> Vec<String> {
+/// The words of an expression that may be variables, and whether they are called: not
+/// behind `.` or `::`, not before `:`.
+fn variables(expression: TokenStream) -> Vec<(String, bool)> {
     let mut found = Vec::new();
     let tokens: Vec<TokenTree> = expression.into_iter().collect();
     let is_mark = |place: Option<usize>, marks: &[char]| {
@@ -176,9 +179,14 @@ fn variables(expression: TokenStream) -> Vec<String> {
     for (place, token) in tokens.iter().enumerate() {
         match token {
             TokenTree::Ident(ident) => {
+                let next = tokens.get(place + 1);
                 let is_path = is_mark(place.checked_sub(1), &['.', ':']);
-                if !is_path && !is_mark(Some(place + 1), &[':']) {
-                    found.push(crate::signature::plain_name(ident));
+                let is_macro = is_mark(Some(place + 1), &['!'])
+                    && matches!(tokens.get(place + 2), Some(TokenTree::Group(_)));
+                if !is_path && !is_macro && !is_mark(Some(place + 1), &[':']) {
+                    let is_called = matches!(next, Some(TokenTree::Group(group))
+                        if group.delimiter() == Delimiter::Parenthesis);
+                    found.push((crate::signature::plain_name(ident), is_called));
                 }
             }
             TokenTree::Group(group) => found.extend(variables(group.stream())),

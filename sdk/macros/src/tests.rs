@@ -218,8 +218,8 @@ fn types_that_borrow_and_defaults_that_name_arguments_are_explained() {
                           borrowed)";
     const STATIC: &str = "an argument lives as long as the call of the handler: write `&str`, or \
                           `String` to keep it";
-    const OTHER: &str = "a default cannot name another argument, for the manifest shows it without \
-                         a task: make `b` an `Option`, and write `b.unwrap_or(a)` in the function";
+    const OTHER: &str = "a default cannot name an argument, for the manifest shows it without a \
+                         task: make `b` an `Option`, and write `b.unwrap_or(a)` in the function";
     for (arguments, message) in [
         (quote!(a: &'static str), Some(STATIC)),
         (quote!(a: Option<&'static str>), Some(STATIC)),
@@ -238,6 +238,10 @@ fn types_that_borrow_and_defaults_that_name_arguments_are_explained() {
             None,
         ),
         (quote!(#[default(a())] a: u8, b: u8), None),
+        (quote!(#[default(a() + c(2))] b: u8, a: u8, c: u8), None),
+        (quote!(#[default(a + 1)] b: u8, a: u8), Some(OTHER)),
+        (quote!(vec: u8, #[default(vec![1])] b: Vec<u8>), None),
+        (quote!(a: u8, #[default(a())] b: u8), Some(OTHER)),
     ] {
         let found = mistakes(quote!(), &quote!(fn f(#arguments) {}));
         assert_eq!(found, Vec::from_iter(message), "{arguments}");

@@ -28,7 +28,10 @@ pub(super) enum Kind {
     /// The cargo on `PATH` does it.
     Installed,
     /// The system's Rust with a library of ours.
-    System { rust: SystemRust, sysroot: PathBuf },
+    System {
+        rust: Box<SystemRust>,
+        sysroot: PathBuf,
+    },
 }
 
 /// No toolchain on this machine can build a plugin.
@@ -133,7 +136,10 @@ impl Toolchain {
         Toolchain {
             version: rust.version.clone(),
             std: rust.std.clone(),
-            kind: Kind::System { rust, sysroot },
+            kind: Kind::System {
+                rust: Box::new(rust),
+                sysroot,
+            },
         }
     }
 }
