@@ -1,8 +1,9 @@
 //! Arguments: from JSON text to the parameters of a function.
 //!
 //! Promises that a wrong argument is named together with the type it should
-//! have and what was found. Such an error retries by policy like any other: a
-//! later version of the plugin may accept what this one does not.
+//! have and what was found. Such an error fails the task at once, whatever its
+//! retries: the same arguments fail again. `pgtq retry` runs it on a later version
+//! of the plugin.
 
 use std::ops::Deref;
 
@@ -17,7 +18,8 @@ use crate::error::{Error, Result};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler",
     label = "not an argument type",
-    note = "put `#[data]` on the type, or derive `Serialize`, `Deserialize` and `JsonSchema` for it"
+    note = "put `#[data]` on the type, or derive `Serialize`, `Deserialize` and `JsonSchema` for it",
+    note = "types of uuid, jiff and chrono become arguments by the feature of pgtq-sdk with the crate's name"
 )]
 pub trait Argument: Serialize + DeserializeOwned + JsonSchema {}
 
@@ -135,7 +137,7 @@ fn decode<T: Argument>(name: &str, expected: &str, value: Value) -> Result<T> {
 }
 
 fn refused(message: String) -> Error {
-    Error::new(message).code("arguments")
+    Error::new(message).code("arguments").fatal()
 }
 
 fn takes(names: &[&str]) -> String {

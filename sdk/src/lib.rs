@@ -17,6 +17,9 @@
 //! `cdylib`, the crate becomes a plugin whose handler `add_numbers` takes the
 //! arguments `{"a": 2, "b": 3}` or `[2, 3]`. The guide is `docs/plugins.md`.
 //!
+//! The features `uuid`, `jiff` and `chrono` make types of these crates arguments
+//! and results, and re-export the crates.
+//!
 //! This crate owns the guest's side of the contract `sdk/wit/pgtq.wit`: the two
 //! exports, the decoding of arguments, the encoding of results and errors.
 //! It promises that everything also runs natively, against [`Ctx::test`]. It
@@ -33,12 +36,14 @@ mod args;
     reason = "generated text is left as its generator wrote it"
 )]
 mod bindings;
+mod bytes;
 mod ctx;
 mod error;
 #[cfg(target_arch = "wasm32")]
 mod guest;
 mod host;
 pub mod http;
+mod json;
 #[doc(hidden)]
 pub mod log;
 mod push;
@@ -51,6 +56,7 @@ mod state;
 mod testing;
 
 pub use args::Json;
+pub use bytes::Bytes;
 pub use ctx::Ctx;
 pub use error::{Error, Result, ResultExt, Verdict, cancel, snooze};
 pub use log::Level;
@@ -64,18 +70,25 @@ pub use testing::{Logged, Pushed, Reply, Requested, Statement, TestCtx};
 // For the code that `#[data]` writes, and for plugins that need the same versions.
 pub use {schemars, serde, serde_json};
 
+#[cfg(feature = "chrono")]
+pub use chrono;
+#[cfg(feature = "jiff")]
+pub use jiff;
+#[cfg(feature = "uuid")]
+pub use uuid;
+
 /// The version of the contract this SDK speaks: the package version in `sdk/wit/pgtq.wit`.
 pub const CONTRACT: &str = "1.0.0";
 
 /// Everything a plugin usually needs: `use pgtq_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Ctx, Error, Json, Result, ResultExt, Task, cancel, data, debug, error, fatal, handler,
-        info, retry, secs, snooze, warn,
+        Bytes, Ctx, Error, Json, Result, ResultExt, Task, cancel, data, debug, error, fatal,
+        handler, info, json, retry, secs, snooze, warn,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};
-    pub use serde_json::{Value, json};
+    pub use serde_json::Value;
     pub use std::time::Duration;
 }
 
@@ -89,6 +102,7 @@ pub const fn secs(seconds: u64) -> std::time::Duration {
 pub mod __private {
     pub use crate::args::{Argument, Arguments};
     pub use crate::ctx::Ctx;
+    pub use crate::json::expression;
     pub use crate::registry::{ArgumentsSchema, Entry};
     pub use crate::returned::{Fallible, Plain, returned};
     pub use inventory;

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::host;
+use crate::json;
 
 /// How important a log line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,10 +21,14 @@ pub enum Level {
 pub struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// Adds one. A value that is not JSON is kept as the error's text.
+    /// Adds one. NaN and the infinities are texts; another value that is not JSON
+    /// is kept as the error's text.
     #[must_use]
     pub fn add(mut self, key: &str, value: impl Serialize) -> Self {
-        let value = serde_json::to_value(value).unwrap_or_else(|error| error.to_string().into());
+        let value = json::value(&value).unwrap_or_else(|fault| match fault.number() {
+            Some(number) => number.into(),
+            None => fault.to_string().into(),
+        });
         self.0.insert(key.to_owned(), value);
         self
     }

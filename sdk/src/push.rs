@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::args::Argument;
 use crate::error::{Error, Result};
 use crate::host;
+use crate::json;
 
 /// How many attempts may follow the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl Task {
     pub fn new(handler: impl Into<String>, payload: impl Serialize) -> Self {
         Task {
             handler: handler.into(),
-            payload: serde_json::to_value(payload).map_err(Error::from),
+            payload: json::value(&payload).map_err(|fault| fault.about("the payload")),
             options: Options::default(),
         }
     }
@@ -66,7 +67,8 @@ impl Task {
     #[doc(hidden)]
     pub fn arg<T: Argument>(mut self, name: &str, value: &T) -> Self {
         self.payload = self.payload.and_then(|mut payload| {
-            let value = serde_json::to_value(value)?;
+            let value =
+                json::value(value).map_err(|fault| fault.about(&format!("argument `{name}`")))?;
             payload
                 .as_object_mut()
                 .expect("a typed push starts from an empty object")
@@ -125,15 +127,18 @@ impl Task {
     /// attempt's success; if the attempt does not succeed, it never exists.
     ///
     /// # Errors
-    /// When the payload is not JSON, or the host refuses the push: a bad name,
-    /// more than 1 MiB, too many children; of code `denied`, if it needs a grant. Outside of a handler and of
+    /// Of code `json` when the payload is not JSON: a NaN, a map whose keys are not
+    /// texts. Of code `denied` when it needs a grant. Of code `push` when the host
+    /// refuses the push otherwise: a bad name, more than 1 MiB, too many children. Outside of a handler and of
     /// [`Ctx::test`](crate::Ctx::test) there is nobody to push to, which is an error too.
     pub fn push(self) -> Result<()> {
-        let payload = self.payload?.to_string();
+        let what = format!("push of `{}`", self.handler);
+        let payload = self.payload.map_err(|error| error.within(&what))?;
+        let payload = payload.to_string();
         host::push(&self.handler, &payload, &self.options).map_err(|reason| {
             match reason.starts_with("denied ") {
                 true => Error::from_host("denied", reason),
-                false => Error::new(format!("push of `{}`: {reason}", self.handler)).code("push"),
+                false => Error::new(reason).within(&what).code("push"),
             }
         })
     }

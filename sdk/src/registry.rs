@@ -111,8 +111,14 @@ impl ArgumentsSchema {
     }
 
     /// An argument with a default.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the attribute writes an expression"
+    )]
     pub fn defaulted<T: Argument>(&mut self, name: &'static str, docs: &str, default: T) {
-        let value = serde_json::to_value(default).unwrap_or(Value::Null);
+        // A panic here keeps the plugin from being loaded, with this text.
+        let value = crate::json::value(&default)
+            .unwrap_or_else(|fault| panic!("the default of argument `{name}`: {fault}"));
         self.property::<T>(name, docs)
             .insert("default".into(), value);
     }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::json;
 
 /// Marks a return type whose value is the result.
 #[derive(Debug)]
@@ -28,8 +29,7 @@ pub trait Returned<Kind> {
 #[diagnostic::do_not_recommend]
 impl<T: Serialize> Returned<Plain> for T {
     fn into_json(self) -> Result<String> {
-        serde_json::to_string(&self)
-            .map_err(|error| Error::new(format!("the result cannot be written as JSON: {error}")))
+        json::text(&self).map_err(|fault| fault.about("the result cannot be written as JSON"))
     }
 }
 

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::json;
 
 /// Names of steps are part of names in the runner, which end at 200 bytes.
 const NAME_BYTES: usize = 128;
@@ -43,7 +44,8 @@ impl State {
         let with_sql = self
             .host
             .with_notes(|notes| notes.statements > notes.committed);
-        self.host.save("", &serde_json::to_string(value)?, with_sql)
+        let text = json::text(value).map_err(|fault| fault.about("the state"))?;
+        self.host.save("", &text, with_sql)
     }
 }
 
@@ -61,7 +63,8 @@ pub(crate) fn step<T: Serialize + DeserializeOwned>(
     let before = host.with_notes(|notes| notes.statements);
     let result = work()?;
     let with_sql = host.with_notes(|notes| notes.statements > before);
-    let text = serde_json::to_string(&result)?;
+    let text = json::text(&result)
+        .map_err(|fault| fault.about(&format!("the result of step `{name}`")))?;
     host.save(&key, &text, with_sql)
         .map_err(|error| error.within(&format!("step `{name}` is done, but not its keeping")))?;
     Ok(result)

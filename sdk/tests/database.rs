@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use pgtq_sdk::prelude::*;
-use pgtq_sdk::sql::{Bytes, Rows};
+use pgtq_sdk::sql::Rows;
 use pgtq_sdk::{TestCtx, Verdict};
 
 /// Adds up all orders, a page at a time.

@@ -194,6 +194,11 @@ fn wrong_arguments_are_explained() {
             .run(handler, args)
             .expect_err("these arguments are wrong");
         assert_eq!((error.code_text(), error.message()), ("arguments", message));
+        assert_eq!(
+            error.verdict(),
+            Verdict::Fail,
+            "they are as wrong the next time"
+        );
     }
 }
 

@@ -15,8 +15,6 @@ mod fetch;
 
 use std::io::Cursor;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use image::{ImageFormat, ImageReader, Limits};
 use pgtq_sdk::prelude::*;
 
@@ -30,14 +28,12 @@ const LONGEST_EDGE: u32 = 16_384;
 fn thumbnail(
     ctx: &Ctx,
     /// The PNG or JPEG file, base64.
-    image: String,
+    image: Bytes,
     /// The longest edge of the thumbnail in pixels.
     #[default(256)]
     edge: u32,
 ) -> Result<Thumbnail> {
-    let bytes = STANDARD.decode(image.trim()).fatal()?;
-    drop(image);
-    shrink(ctx, &bytes, edge)
+    shrink(ctx, &image, edge)
 }
 
 /// Makes the thumbnail. Nothing here gets better by trying again, so every error
@@ -71,7 +67,7 @@ fn shrink(ctx: &Ctx, bytes: &[u8], edge: u32) -> Result<Thumbnail> {
         png.len()
     );
     Ok(Thumbnail {
-        png: STANDARD.encode(&png),
+        png: Bytes(png),
         width: small.width(),
         height: small.height(),
         source: Source {
@@ -87,7 +83,7 @@ fn shrink(ctx: &Ctx, bytes: &[u8], edge: u32) -> Result<Thumbnail> {
 #[derive(Debug)]
 pub struct Thumbnail {
     /// The thumbnail as a PNG file, base64.
-    pub png: String,
+    pub png: Bytes,
     /// Its width in pixels.
     pub width: u32,
     /// Its height in pixels.

@@ -3,8 +3,8 @@
 use super::*;
 use image::{DynamicImage, RgbImage};
 
-/// A real file of the given format, base64.
-pub(crate) fn picture(width: u32, height: u32, format: ImageFormat) -> String {
+/// A real file of the given format.
+pub(crate) fn picture(width: u32, height: u32, format: ImageFormat) -> Bytes {
     let pixels = RgbImage::from_fn(width, height, |x, y| {
         image::Rgb([(x % 256) as u8, (y % 256) as u8, 128])
     });
@@ -12,7 +12,7 @@ pub(crate) fn picture(width: u32, height: u32, format: ImageFormat) -> String {
     DynamicImage::ImageRgb8(pixels)
         .write_to(&mut Cursor::new(&mut bytes), format)
         .expect("memory takes every byte");
-    STANDARD.encode(bytes)
+    Bytes(bytes)
 }
 
 #[test]
@@ -22,8 +22,7 @@ fn png_and_jpeg_become_small_pngs_of_the_same_shape() {
         let small = thumbnail(&ctx, picture(800, 400, format), 100).expect("a real image");
         assert_eq!((small.width, small.height), (100, 50));
         assert_eq!(small.source.format, name);
-        let png = STANDARD.decode(&small.png).expect("base64 comes out");
-        let back = image::load_from_memory_with_format(&png, ImageFormat::Png);
+        let back = image::load_from_memory_with_format(&small.png, ImageFormat::Png);
         assert_eq!(back.expect("a PNG comes out").width(), 100);
         assert_eq!(ctx.progress_reports().len(), 1);
     }
@@ -42,9 +41,10 @@ fn a_small_image_is_not_enlarged() {
 
 #[test]
 fn what_is_no_image_fails_for_good() {
-    let cut = &picture(64, 64, ImageFormat::Png)[..80];
-    for image in ["%%%", "aGVsbG8=", "", cut] {
-        let error = thumbnail(&Ctx::test(), image.to_owned(), 10).expect_err("no image");
+    let cut = json!(Bytes::from(&picture(64, 64, ImageFormat::Png)[..80]));
+    for image in [json!("%%%"), json!("aGVsbG8="), json!(""), cut] {
+        let result = Ctx::test().run("thumbnail", json!({ "image": image }));
+        let error = result.expect_err("no image");
         assert_eq!(error.verdict(), pgtq_sdk::Verdict::Fail, "{error}");
     }
 }

@@ -6,7 +6,8 @@
 
 use crate::needs::Needs;
 use crate::options::{Options, Retries};
-use crate::signature::{Shape, Signature};
+use crate::shape::Shape;
+use crate::signature::Signature;
 
 /// The JSON object of one handler, without the schema of its arguments.
 pub(crate) fn info(name: &str, docs: &str, options: &Options, signature: &Signature) -> String {

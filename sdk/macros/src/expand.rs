@@ -2,13 +2,15 @@
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::ItemFn;
 use syn::spanned::Spanned;
+use syn::{Attribute, ItemFn};
 
 use crate::describe;
 use crate::errors::Errors;
 use crate::options::Options;
-use crate::signature::{self, Parameter, Returns, Shape, Signature, plain_name};
+use crate::pushes::{check_push, pushes};
+use crate::shape::Shape;
+use crate::signature::{self, Parameter, Returns, Signature, plain_name};
 
 /// The expansion; with mistakes, the function as written and the mistakes.
 pub(crate) fn handler(options: TokenStream, item: &TokenStream) -> TokenStream {
@@ -26,6 +28,7 @@ pub(crate) fn handler(options: TokenStream, item: &TokenStream) -> TokenStream {
     let errors = Errors::default();
     let options = Options::parse(options, &errors);
     let mut signature = signature::read(&mut function, options.name.is_some(), &errors);
+    check_push(&function.sig.ident, &options, &errors);
     if let Some(mistakes) = errors.into_tokens() {
         return quote!(#function #mistakes);
     }
@@ -33,11 +36,20 @@ pub(crate) fn handler(options: TokenStream, item: &TokenStream) -> TokenStream {
         Some(literal) => (literal.value(), literal.span()),
         None => (plain_name(&function.sig.ident), function.sig.ident.span()),
     };
-    let pushes = pushes(&function, &name, &signature);
+    let (pushed, pushes) = pushes(&function, &name, &options, &signature);
     unshadow(&function.sig.ident, &mut signature);
     let registration = registration(&function, &name, &options, &signature);
     let once = once(&name, name_span);
-    quote!(#function #pushes #registration #once)
+    // A `#[cfg]` below this attribute is still on the function.
+    let is_cfg = |attribute: &&Attribute| attribute.path().is_ident("cfg");
+    let cfg: Vec<&Attribute> = function.attrs.iter().filter(is_cfg).collect();
+    quote! {
+        #function
+        #(#cfg)* #[allow(non_camel_case_types, dead_code)] #pushed
+        #(#cfg)* #[allow(dead_code)] #pushes
+        #(#cfg)* #registration
+        #(#cfg)* #once
+    }
 }
 
 /// Renames the local variable of a parameter that is named like the function, which
@@ -50,75 +62,7 @@ fn unshadow(function: &Ident, signature: &mut Signature) {
     }
 }
 
-/// The typed push. An empty enum shares the function's name, as types and
-/// values have namespaces of their own; unlike a module it sees local names.
-fn pushes(function: &ItemFn, name: &str, signature: &Signature) -> TokenStream {
-    let (vis, ident) = (&function.vis, &function.sig.ident);
-    let takes: Vec<TokenStream> = signature.parameters.iter().map(taken).collect();
-    let gives: Vec<&Ident> = signature.parameters.iter().map(|p| &p.ident).collect();
-    let start = match signature.parameters.as_slice() {
-        [
-            Parameter {
-                ident,
-                shape: Shape::Whole(_),
-                ..
-            },
-        ] => quote!(::pgtq_sdk::Task::new(Self::NAME, &#ident)),
-        all => {
-            let arguments = all.iter().map(|Parameter { name, ident, shape, .. }| match shape {
-                Shape::Text(_) => quote!(.arg(#name, &::std::string::String::from(#ident))),
-                Shape::Required(ty) | Shape::Defaulted(ty, _) if is_string(ty) => {
-                    quote!(.arg(#name, &::std::convert::Into::<#ty>::into(#ident)))
-                }
-                Shape::Required(ty) | Shape::Defaulted(ty, _) | Shape::Whole(ty) => {
-                    quote_spanned!(ty.span()=> .arg::<#ty>(#name, &#ident))
-                }
-                Shape::Optional(ty) => {
-                    quote_spanned!(ty.span()=> .arg::<::std::option::Option<#ty>>(#name, &#ident))
-                }
-            });
-            quote!(::pgtq_sdk::Task::typed(Self::NAME) #(#arguments)*)
-        }
-    };
-    let about = format!("Typed pushes of the handler `{name}`.");
-    quote! {
-        #[doc = #about]
-        #[allow(non_camel_case_types, dead_code)]
-        #vis enum #ident {}
-
-        #[allow(dead_code)]
-        impl #ident {
-            /// What tasks call this handler.
-            #vis const NAME: &'static str = #name;
-
-            /// Pushes a task, committed together with the success of the
-            /// attempt that is under way.
-            #vis fn push(#(#takes),*) -> ::pgtq_sdk::Result<()> {
-                Self::task(#(#gives),*).push()
-            }
-
-            /// A task to be given a delay, a queue and the like before its `push()`.
-            #vis fn task(#(#takes),*) -> ::pgtq_sdk::Task {
-                #start
-            }
-        }
-    }
-}
-
-/// One parameter of the typed push.
-fn taken(parameter: &Parameter) -> TokenStream {
-    let ident = &parameter.ident;
-    match &parameter.shape {
-        Shape::Required(ty) | Shape::Defaulted(ty, _) if is_string(ty) => {
-            quote!(#ident: impl ::std::convert::Into<::std::string::String>)
-        }
-        Shape::Required(ty) | Shape::Defaulted(ty, _) | Shape::Whole(ty) => quote!(#ident: #ty),
-        Shape::Optional(ty) => quote!(#ident: ::std::option::Option<#ty>),
-        Shape::Text(_) => quote!(#ident: &str),
-    }
-}
-
-fn is_string(ty: &syn::Type) -> bool {
+pub(crate) fn is_string(ty: &syn::Type) -> bool {
     matches!(ty, syn::Type::Path(path) if path.path.is_ident("String"))
 }
 
@@ -144,6 +88,7 @@ fn registration(
         .iter()
         .map(|Parameter { ident, shape, .. }| match shape {
             Shape::Text(_) => quote!(&#ident),
+            Shape::OptionalText => quote!(#ident.as_deref()),
             _ => quote!(#ident),
         });
     let given = ctx.into_iter().chain(given);
@@ -227,6 +172,9 @@ fn decoding(options: &Options, signature: &Signature) -> TokenStream {
                 let (expected, default) = (type_text(ty), default_value(ty, default));
                 quote_spanned!(ty.span()=> let #ident = __pgtq_arguments.or_default::<#ty>(#name, #expected, || #default)?;)
             }
+            Shape::OptionalText => {
+                quote!(let #ident = __pgtq_arguments.optional::<::std::string::String>(#name, "String")?;)
+            }
             Shape::Text(None) => {
                 quote!(let #ident = __pgtq_arguments.required::<::std::string::String>(#name, "String")?;)
             }
@@ -260,6 +208,9 @@ fn schema(options: &Options, signature: &Signature) -> TokenStream {
             let default = default_value(ty, default);
             quote_spanned!(ty.span()=> __pgtq_schema.defaulted::<#ty>(#name, #docs, #default);)
         }
+        Shape::OptionalText => quote! {
+            __pgtq_schema.optional::<::std::option::Option<::std::string::String>>(#name, #docs);
+        },
         Shape::Text(None) => {
             quote!(__pgtq_schema.required::<::std::string::String>(#name, #docs);)
         }
@@ -295,15 +246,7 @@ fn type_text(ty: &syn::Type) -> String {
 /// Exported macros share one namespace per crate, so two handlers of one name
 /// are refused by the compiler at both names, even in different modules.
 fn once(name: &str, span: Span) -> TokenStream {
-    let word: String = name
-        .chars()
-        .map(|c| match c {
-            '.' => "_dot_".to_owned(),
-            ':' => "_colon_".to_owned(),
-            '-' => "_dash_".to_owned(),
-            c => c.to_string(),
-        })
-        .collect();
+    let word = word(name);
     let ident = format_ident!("only_one_handler_is_called_{word}", span = span);
     quote! {
         #[doc(hidden)]
@@ -313,4 +256,17 @@ fn once(name: &str, span: Span) -> TokenStream {
             () => {};
         }
     }
+}
+
+/// The name as a part of an identifier. No two names have the same: each character
+/// becomes itself or one of four texts, none of which begins like another.
+pub(crate) fn word(name: &str) -> String {
+    let texts = name.chars().map(|c| match c {
+        '_' => "__".to_owned(),
+        '.' => "_dot_".to_owned(),
+        ':' => "_colon_".to_owned(),
+        '-' => "_dash_".to_owned(),
+        c => c.to_string(),
+    });
+    texts.collect()
 }

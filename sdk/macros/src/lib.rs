@@ -14,7 +14,9 @@ mod errors;
 mod expand;
 mod needs;
 mod options;
+mod pushes;
 mod rule;
+mod shape;
 mod signature;
 mod units;
 
@@ -25,8 +27,8 @@ mod tests;
 ///
 /// Options, all optional: `name = "..."`, `retries = 5` or `forever`,
 /// `backoff = exponential(10s..1h)`, `timeout = 30s`, `memory = 64MiB`,
-/// `fuel = 1_000_000`, `extra = allow`, for typed pushes `queue = "..."` and
-/// `priority = 10`, and for what lies outside of the sandbox
+/// `fuel = 1_000_000`, `extra = allow`, for typed pushes `queue = "..."`,
+/// `priority = 10` and `push = "..."`, which names their type, and for what lies outside of the sandbox
 /// `needs(http = "https://api.example.com", tcp = "smtp.example.com:587", sql,
 /// secret = "stripe", files = "/data")`, where each may repeat or be a list.
 #[proc_macro_attribute]

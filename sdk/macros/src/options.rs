@@ -22,6 +22,8 @@ pub(crate) enum Retries {
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) name: Option<LitStr>,
+    /// The type of the typed pushes; the function's name if nothing is said.
+    pub(crate) push: Option<Ident>,
     pub(crate) retries: Option<Retries>,
     /// First and longest delay in milliseconds.
     pub(crate) backoff: Option<(u64, u64)>,
@@ -34,9 +36,9 @@ pub(crate) struct Options {
     pub(crate) needs: Needs,
 }
 
-const KNOWN: [&str; 10] = [
-    "name", "retries", "backoff", "timeout", "memory", "fuel", "queue", "priority", "extra",
-    "needs",
+const KNOWN: [&str; 11] = [
+    "name", "push", "retries", "backoff", "timeout", "memory", "fuel", "queue", "priority",
+    "extra", "needs",
 ];
 
 impl Options {
@@ -68,6 +70,7 @@ impl Options {
     fn set(&mut self, key: &Ident, value: TokenStream) -> syn::Result<()> {
         match key.to_string().as_str() {
             "name" => self.name = Some(name.parse2(value)?),
+            "push" => self.push = Some(type_name.parse2(value)?),
             "queue" => self.queue = Some(name.parse2(value)?),
             "retries" => self.retries = Some(retries.parse2(value)?),
             "backoff" => self.backoff = Some(backoff.parse2(value)?),
@@ -166,6 +169,18 @@ fn name(input: ParseStream<'_>) -> syn::Result<LitStr> {
         Some(fault) => Err(syn::Error::new_spanned(&literal, fault)),
         None => Ok(literal),
     }
+}
+
+/// The name of a type, in quotes as other names are.
+fn type_name(input: ParseStream<'_>) -> syn::Result<Ident> {
+    let whole: TokenStream = input.fork().parse()?;
+    let literal: Option<LitStr> = input.parse().ok();
+    let ident = literal.as_ref().and_then(|text| text.parse().ok());
+    ident.ok_or_else(|| {
+        let message = "write the name of the type that pushes this handler, in quotes, as in \
+                       `push = \"csv_task\"`";
+        syn::Error::new_spanned(whole, message)
+    })
 }
 
 fn retries(input: ParseStream<'_>) -> syn::Result<Retries> {

@@ -3,12 +3,12 @@
 use proc_macro2::Span;
 use syn::spanned::Spanned;
 use syn::{
-    Attribute, Expr, ExprLit, FnArg, GenericArgument, Ident, ItemFn, Lit, Meta, Pat, PatType,
-    PathArguments, ReturnType, Type,
+    Attribute, Expr, ExprLit, FnArg, Ident, ItemFn, Lit, Meta, Pat, PatType, ReturnType, Type,
 };
 
 use crate::errors::Errors;
 use crate::options::name_fault;
+use crate::shape::{Shape, check_defaults, shape};
 
 /// One parameter that comes out of the payload.
 pub(crate) struct Parameter {
@@ -18,18 +18,6 @@ pub(crate) struct Parameter {
     pub(crate) ident: Ident,
     pub(crate) shape: Shape,
     pub(crate) docs: String,
-}
-
-/// How a parameter is filled.
-pub(crate) enum Shape {
-    Required(Type),
-    /// The type inside `Option`.
-    Optional(Type),
-    Defaulted(Type, Box<Expr>),
-    /// `&str`, kept as a `String` while the handler runs.
-    Text(Option<Box<Expr>>),
-    /// The type inside `Json`: the whole payload.
-    Whole(Type),
 }
 
 /// How the return value is turned into a result.
@@ -68,6 +56,7 @@ pub(crate) fn read(function: &mut ItemFn, named: bool, errors: &Errors) -> Signa
         }
     }
     check_whole(function, &parameters, errors);
+    check_defaults(&parameters, errors);
     Signature {
         takes_ctx,
         parameters,
@@ -134,9 +123,20 @@ fn check(function: &ItemFn, named: bool, errors: &Errors) {
 fn parameter(typed: &mut PatType, errors: &Errors) -> Option<Parameter> {
     let docs = docs(&typed.attrs);
     let default = default(&typed.attrs, errors);
+    let is_conditional = |a: &Attribute| a.path().is_ident("cfg") || a.path().is_ident("cfg_attr");
+    let conditional = typed.attrs.iter().find(|a| is_conditional(a)).cloned();
     typed.attrs.retain(|attribute| {
-        !attribute.path().is_ident("doc") && !attribute.path().is_ident("default")
+        let path = attribute.path();
+        !path.is_ident("doc") && !path.is_ident("default") && !is_conditional(attribute)
     });
+    if let Some(conditional) = conditional {
+        errors.at(
+            conditional,
+            "an argument is always there, for tasks are pushed by other programs: put `#[cfg]` on \
+             the whole function, or make the argument an `Option`",
+        );
+        return None;
+    }
     let shape = shape(&typed.ty, default, errors)?;
     let ident = match typed.pat.as_ref() {
         Pat::Ident(pattern) if pattern.by_ref.is_none() && pattern.subpat.is_none() => {
@@ -165,54 +165,6 @@ fn parameter(typed: &mut PatType, errors: &Errors) -> Option<Parameter> {
         shape,
         docs,
     })
-}
-
-fn shape(ty: &Type, default: Option<Box<Expr>>, errors: &Errors) -> Option<Shape> {
-    let refused = |message: &str| {
-        errors.at(ty, message);
-        None
-    };
-    match ty {
-        Type::Reference(reference) if reference.mutability.is_some() => {
-            refused("a handler owns its arguments: write the type without `&mut`")
-        }
-        Type::Reference(reference) => match reference.elem.as_ref() {
-            Type::Path(path) if path.path.is_ident("str") => Some(Shape::Text(default)),
-            Type::Slice(_) => {
-                refused("a handler owns its arguments: write `Vec<T>` instead of `&[T]`")
-            }
-            _ => refused(
-                "a handler owns its arguments: write the type without `&` (only `&Ctx` and `&str` are borrowed)",
-            ),
-        },
-        Type::ImplTrait(_) => {
-            refused("tasks carry no types: write the type of the argument instead of `impl ...`")
-        }
-        Type::Path(path) => {
-            let last = path.path.segments.last()?;
-            let inner = sole_argument(&last.arguments);
-            match (last.ident.to_string().as_str(), inner) {
-                ("Ctx", None) => refused("the context is borrowed: write `&Ctx`"),
-                ("Option", Some(_)) if default.is_some() => {
-                    refused("an `Option` is optional already: remove `#[default]` or the `Option`")
-                }
-                ("Option", Some(inner)) => Some(Shape::Optional(inner.clone())),
-                ("Json", Some(_)) if default.is_some() => {
-                    refused("`Json` is the whole payload, which has no default")
-                }
-                ("Json", Some(inner)) => Some(Shape::Whole(inner.clone())),
-                _ => Some(owned(ty, default)),
-            }
-        }
-        _ => Some(owned(ty, default)),
-    }
-}
-
-fn owned(ty: &Type, default: Option<Box<Expr>>) -> Shape {
-    match default {
-        Some(default) => Shape::Defaulted(ty.clone(), default),
-        None => Shape::Required(ty.clone()),
-    }
 }
 
 fn check_whole(function: &ItemFn, parameters: &[Parameter], errors: &Errors) {
@@ -266,16 +218,6 @@ fn is_ctx(ty: &Type) -> bool {
             reference.mutability.is_none() && is_named(&reference.elem, "Ctx")
         }
         _ => false,
-    }
-}
-
-fn sole_argument(arguments: &PathArguments) -> Option<&Type> {
-    match arguments {
-        PathArguments::AngleBracketed(list) => match list.args.first() {
-            Some(GenericArgument::Type(ty)) if list.args.len() == 1 => Some(ty),
-            _ => None,
-        },
-        _ => None,
     }
 }
 

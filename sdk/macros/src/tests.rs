@@ -149,6 +149,19 @@ fn values_of_options_are_explained() {
             quote!(queue = mail),
             "write a name in quotes, as in `\"mail.send\"`",
         ),
+        (
+            quote!(push = csv_task),
+            "write the name of the type that pushes this handler, in quotes, as in `push = \"csv_task\"`",
+        ),
+        (
+            quote!(push = "csv-task"),
+            "write the name of the type that pushes this handler, in quotes, as in `push = \"csv_task\"`",
+        ),
+        (
+            quote!(push = "u8"),
+            "the type that pushes this handler would hide the type `u8`: name it with \
+             `#[handler(push = \"u8_task\")]`",
+        ),
         (quote!(extra = deny), "write `allow`"),
         (
             quote!(retries(5)),
@@ -181,8 +194,8 @@ fn values_of_options_are_explained() {
         ),
         (
             quote!(cron = "0 3 * * *"),
-            "`#[handler]` has no option `cron`: the options are name, retries, backoff, \
-             timeout, memory, fuel, queue, priority, extra, needs",
+            "`#[handler]` has no option `cron`: the options are name, push, retries, \
+             backoff, timeout, memory, fuel, queue, priority, extra, needs",
         ),
     ] {
         assert_eq!(
@@ -195,5 +208,56 @@ fn values_of_options_are_explained() {
             [message],
             "{options}"
         );
+    }
+}
+
+#[test]
+fn types_that_borrow_and_defaults_that_name_arguments_are_explained() {
+    const INSIDE: &str = "a handler owns what is inside of its arguments: write `String` instead \
+                          of `&str` and `T` instead of `&T` (only `&str` and `Option<&str>` are \
+                          borrowed)";
+    const STATIC: &str = "an argument lives as long as the call of the handler: write `&str`, or \
+                          `String` to keep it";
+    const OTHER: &str = "a default cannot name an argument, for the manifest shows it without a \
+                         task: make `b` an `Option`, and write `b.unwrap_or(a)` in the function";
+    for (arguments, message) in [
+        (quote!(a: &'static str), Some(STATIC)),
+        (quote!(a: Option<&'static str>), Some(STATIC)),
+        (quote!(a: Vec<&str>), Some(INSIDE)),
+        (quote!(a: Option<Vec<&str>>), Some(INSIDE)),
+        (quote!(a: Json<&str>), Some(INSIDE)),
+        (quote!(a: (u8, [&str; 2])), Some(INSIDE)),
+        (quote!(a: HashMap<String, Option<&u8>>), Some(INSIDE)),
+        (quote!(a: Option<&str>), None),
+        (quote!(a: &'_ str), None),
+        (quote!(a: u8, #[default(a)] b: u8), Some(OTHER)),
+        (quote!(a: &str, #[default(f(&a[1..]))] b: &str), Some(OTHER)),
+        (quote!(a: u8, #[default(Size { a })] b: Size), Some(OTHER)),
+        (
+            quote!(a: u8, #[default(Size { a: 1 }.a + a::f())] b: u8),
+            None,
+        ),
+        (quote!(#[default(a())] a: u8, b: u8), None),
+        (quote!(#[default(a() + c(2))] b: u8, a: u8, c: u8), None),
+        (quote!(#[default(a + 1)] b: u8, a: u8), Some(OTHER)),
+        (quote!(vec: u8, #[default(vec![1])] b: Vec<u8>), None),
+        (quote!(a: u8, #[default(a())] b: u8), Some(OTHER)),
+    ] {
+        let found = mistakes(quote!(), &quote!(fn f(#arguments) {}));
+        assert_eq!(found, Vec::from_iter(message), "{arguments}");
+    }
+}
+
+#[test]
+fn no_two_names_make_one_word() {
+    let parts = [
+        "a", "_", ".", "-", ":", "dot", "dash", "colon", "_dot_", "__",
+    ];
+    let mut words = std::collections::BTreeMap::new();
+    for n in 0..10_000 {
+        let digits = [n % 10, n / 10 % 10, n / 100 % 10, n / 1000];
+        let name: String = digits.iter().map(|&digit| parts[digit]).collect();
+        let other = words.insert(expand::word(&name), name.clone());
+        assert!(other.is_none_or(|other| other == name), "{name}");
     }
 }

@@ -9,6 +9,7 @@ use super::url::{Url, pair};
 use super::{Client, Response};
 use crate::error::{Error, Result};
 use crate::host::{Host, Outgoing};
+use crate::json;
 
 /// A request that is not sent yet. Mistakes made on the way are reported by
 /// [`Request::send`].
@@ -81,10 +82,10 @@ impl Request {
 
     /// The body as JSON, with its `content-type` unless one was set before.
     pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
-        match serde_json::to_vec(value) {
-            Ok(bytes) => self.typed("application/json").body(bytes),
-            Err(error) => {
-                self.mistake.get_or_insert(Error::from(error));
+        match json::text(value) {
+            Ok(text) => self.typed("application/json").body(text),
+            Err(fault) => {
+                self.mistake.get_or_insert(fault.about("the body"));
                 self
             }
         }

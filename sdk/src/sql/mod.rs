@@ -7,18 +7,17 @@
 //! transaction: the attempt cannot succeed any more. Where a conflict is
 //! expected, write `ON CONFLICT`.
 
-mod bytes;
 mod params;
 mod rows;
 
 use serde::Serialize;
 
-pub use bytes::Bytes;
 pub use params::Params;
 pub use rows::{ColumnName, Row, Rows};
 
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::json;
 
 /// The task's transaction: `ctx.sql()`.
 #[derive(Debug, Clone)]
@@ -81,7 +80,8 @@ impl Sql {
     /// As [`Sql::query`]. After an error of code `lost` the task belongs to
     /// another attempt, and nothing was committed.
     pub fn checkpoint<T: Serialize + ?Sized>(&self, state: &T) -> Result<()> {
-        self.host.checkpoint(&serde_json::to_string(state)?)?;
+        let state = json::text(state).map_err(|fault| fault.about("the state"))?;
+        self.host.checkpoint(&state)?;
         self.host
             .with_notes(|notes| notes.committed = notes.statements);
         Ok(())

@@ -4,10 +4,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::Result;
+use crate::json;
 
 /// What can stand for `$1`, `$2`, ...: a tuple of up to 16, an array, a slice or
 /// a `Vec`; `()` for none. Numbers, booleans, texts, `Option`s, JSON values and
-/// [`Bytes`](super::Bytes) are sent as what the statement expects; times and
+/// [`Bytes`](crate::Bytes) are sent as what the statement expects; times and
 /// UUIDs are texts.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a list of parameters",
@@ -56,7 +57,7 @@ impl<T: Serialize> Params for &Vec<T> {
 }
 
 fn text<T: Serialize>(items: &[T]) -> Result<String> {
-    Ok(serde_json::to_string(items)?)
+    Ok(json::parameters(items)?)
 }
 
 macro_rules! tuples {
@@ -66,7 +67,10 @@ macro_rules! tuples {
                 #[expect(non_snake_case, reason = "variables are called as their types")]
                 let ($($name,)+) = self;
                 // Values first: one serialiser of lists for all tuples keeps plugins small.
-                let items: Vec<Value> = vec![$(serde_json::to_value($name)?),+];
+                let mut index = 0..;
+                let items: Vec<Value> = vec![$(
+                    json::parameter(index.next().unwrap_or_default(), &$name)?
+                ),+];
                 text(&items)
             }
         }

@@ -87,7 +87,7 @@ impl Rows {
     /// # Panics
     /// If a row is not a list with one value for each column.
     pub fn of<const N: usize>(columns: [&str; N], rows: impl serde::Serialize) -> Self {
-        let rows = serde_json::to_value(rows).expect("rows are JSON");
+        let rows = crate::json::value(&rows).expect("rows are JSON");
         let rows: Vec<Vec<Value>> = serde_json::from_value(rows)
             .expect("rows are a list of lists or tuples, one value for each column");
         for row in &rows {
@@ -327,7 +327,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::sql::Bytes;
+    use crate::Bytes;
 
     /// An answer of the contract.
     fn rows() -> Rows {

@@ -83,7 +83,7 @@ impl Reply {
     /// # Panics
     /// If the value cannot be written as JSON.
     pub fn json(value: impl Serialize) -> Self {
-        let value: Value = serde_json::to_value(value).expect("the answer is JSON");
+        let value: Value = crate::json::value(&value).expect("the answer is JSON");
         Reply::status(200)
             .header("content-type", "application/json")
             .body(value.to_string())

@@ -165,7 +165,7 @@ impl TestCtx {
     /// If it cannot be written as JSON.
     #[must_use]
     pub fn state(self, value: impl Serialize) -> Self {
-        let value = serde_json::to_value(value).expect("a state is JSON");
+        let value = crate::json::value(&value).expect("a state is JSON");
         self.set(|record| {
             record.saved.insert(String::new(), value);
         })
@@ -219,7 +219,7 @@ impl TestCtx {
     /// used something that is not in its `needs(...)`, and of code `sql:25P02` if it
     /// succeeded in spite of a failed statement.
     pub fn run(&self, handler: &str, args: impl Serialize) -> Result<Value> {
-        let args = serde_json::to_string(&args)?;
+        let args = crate::json::text(&args).map_err(|fault| fault.about("the arguments"))?;
         let needs = crate::registry::info(handler).map(needs::Needs::of);
         self.record.borrow_mut().begin(needs);
         let result = crate::registry::run(handler, &args);

@@ -68,6 +68,12 @@ pub(crate) fn run(args: BuildArgs, context: &Context) -> Result<(), Problem> {
             .map(|handler| handler.name.to_string())
             .collect();
         let file = artifact.wasm.display().to_string();
+        if !artifact.paths.is_empty() {
+            context.warn(format!(
+                "{file} holds paths of this machine, so a build elsewhere has another digest: {}",
+                artifact.paths.join(" ")
+            ));
+        }
         let cells = vec![
             file.as_str().into(),
             Cell::new(text::bytes(bytes.len() as u64), bytes.len().to_string()),

@@ -1,8 +1,11 @@
 //! Building plugin crates.
 
+use std::collections::BTreeSet;
+use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::find::Kind;
+use super::reproducible::{self, Wrapper};
 use super::system::SystemRust;
 use super::{TARGET, Toolchain, environment};
 use crate::setup::places;
@@ -26,7 +30,8 @@ pub struct BuildOptions {
     pub features: Vec<String>,
     /// More environment for cargo, for crates that read some at build time.
     pub env: Vec<(String, String)>,
-    /// Where cargo works; by default what cargo would use for this crate.
+    /// Where cargo works; by default `CARGO_TARGET_DIR`, else what cargo would
+    /// use for this crate.
     pub target_dir: Option<PathBuf>,
     /// Copy the finished files here as well.
     pub out_dir: Option<PathBuf>,
@@ -62,6 +67,9 @@ pub struct Artifact {
     pub dir: PathBuf,
     /// The component: in `out_dir` if one was given, else in the target directory.
     pub wasm: PathBuf,
+    /// Paths of this machine that the crate put into the file, at most five: a
+    /// build elsewhere has another digest.
+    pub paths: Vec<String>,
 }
 
 /// A plugin that could not be built.
@@ -94,6 +102,14 @@ pub enum BuildError {
     },
 }
 
+impl BuildOptions {
+    fn variable(&self, name: &str) -> Option<&str> {
+        let mut env = self.env.iter().rev();
+        env.find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
 impl Built {
     /// The file of `package`.
     pub fn wasm_of(&self, package: &str) -> Option<&Path> {
@@ -117,21 +133,30 @@ pub fn build_plugin(
     let started = Instant::now();
     // Cargo's own lock ends with cargo, before the files are copied.
     let _building = options.out_dir.is_some().then(lock);
-    let (messages, words, success) = run(command(toolchain, dir, options), options.output)?;
+    let wrapper = Wrapper::write().map_err(system("write the script that calls rustc"))?;
+    let home = reproducible::cargo_home(dir, options.variable("CARGO_HOME"));
+    let mut cargo = command(toolchain, dir, options);
+    wrapper.attach(&mut cargo, &home, &toolchain.std);
+    let (messages, words, success) = run(cargo, options.output)?;
     if !success {
         return Err(BuildError::Compile {
             dir: dir.to_owned(),
             text: words.trim_end().to_owned(),
         });
     }
+    let messages = parse(&messages);
     let mut artifacts = artifacts_in(&messages);
     if artifacts.is_empty() {
         return Err(BuildError::NoPlugin(dir.to_owned()));
     }
-    if let Some(out_dir) = &options.out_dir {
-        for artifact in &mut artifacts {
+    let own_paths = paths_of(&messages, home);
+    for artifact in &mut artifacts {
+        if let Some(out_dir) = &options.out_dir {
             artifact.wasm = copy_into(out_dir, &artifact.wasm)?;
         }
+        let file = fs::read(&artifact.wasm)
+            .map_err(system(&format!("read {}", artifact.wasm.display())))?;
+        artifact.paths = reproducible::paths_in(&file, &own_paths);
     }
     Ok(Built {
         artifacts,
@@ -161,11 +186,28 @@ fn command(toolchain: &Toolchain, dir: &Path, options: &BuildOptions) -> Command
     if !options.features.is_empty() {
         command.args(["--features", &options.features.join(",")]);
     }
-    if let Some(target_dir) = &options.target_dir {
+    if let Some(target_dir) = target_dir(options, |name| env::var_os(name)) {
         command.arg("--target-dir").arg(target_dir);
     }
     command.envs(options.env.iter().map(|(name, value)| (name, value)));
     command
+}
+
+/// The target directory that was asked for. A relative one is relative to our own
+/// working directory, not to the crate's.
+fn target_dir(
+    options: &BuildOptions,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Option<PathBuf> {
+    let named = || {
+        let mut names = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].into_iter();
+        names.find_map(|name| variable(name).filter(|value| !value.is_empty()))
+    };
+    let asked = options
+        .target_dir
+        .clone()
+        .or_else(|| named().map(PathBuf::from))?;
+    path::absolute(asked).ok()
 }
 
 /// The settings for the target that the system's Rust needs: its linker, and
@@ -234,6 +276,8 @@ struct Message {
     target: Option<MessageTarget>,
     #[serde(default)]
     filenames: Vec<PathBuf>,
+    /// Of a build script that ran.
+    out_dir: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -242,22 +286,38 @@ struct MessageTarget {
     crate_types: Vec<String>,
 }
 
-fn artifacts_in(messages: &str) -> Vec<Artifact> {
+fn parse(messages: &str) -> Vec<Message> {
+    let lines = messages.lines();
+    lines
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+/// The directories that a build read from and wrote to.
+fn paths_of(messages: &[Message], cargo_home: PathBuf) -> BTreeSet<PathBuf> {
+    let manifests = messages.iter().filter_map(|m| m.manifest_path.parent());
+    let scripts = messages.iter().filter_map(|m| m.out_dir.as_deref());
+    let mut paths: BTreeSet<PathBuf> = manifests.chain(scripts).map(Path::to_owned).collect();
+    paths.insert(cargo_home);
+    paths
+}
+
+fn artifacts_in(messages: &[Message]) -> Vec<Artifact> {
     let mut artifacts: Vec<Artifact> = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
+        .iter()
         .filter(|message| message.reason == "compiler-artifact")
         .filter_map(|message| {
-            let target = message.target?;
+            let target = message.target.as_ref()?;
             target.crate_types.iter().find(|kind| *kind == "cdylib")?;
-            let is_wasm = |file: &PathBuf| file.extension().is_some_and(|e| e == "wasm");
-            let wasm = message.filenames.into_iter().find(is_wasm)?;
-            let package = package_name(&message.manifest_path).unwrap_or(target.name);
+            let is_wasm = |file: &&PathBuf| file.extension().is_some_and(|e| e == "wasm");
+            let wasm = message.filenames.iter().find(is_wasm)?;
+            let package = package_name(&message.manifest_path);
             let dir = message.manifest_path.parent().unwrap_or(Path::new("."));
             Some(Artifact {
-                package,
+                package: package.unwrap_or_else(|| target.name.clone()),
                 dir: dir.to_owned(),
-                wasm,
+                wasm: wasm.clone(),
+                paths: Vec::new(),
             })
         })
         .collect();
@@ -306,5 +366,34 @@ fn system(what: &str) -> impl FnOnce(io::Error) -> BuildError + '_ {
     move |source| BuildError::System {
         what: what.to_owned(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_directory_named_by_the_environment_is_used() {
+        let named =
+            |wanted: &'static str| move |name: &str| (name == wanted).then(|| "built".into());
+        let here = env::current_dir().unwrap();
+        let default = BuildOptions::default();
+        for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"] {
+            assert_eq!(
+                target_dir(&default, named(name)),
+                Some(here.join("built")),
+                "{name}"
+            );
+        }
+        assert_eq!(target_dir(&default, |_| Some(OsString::new())), None);
+        let asked = BuildOptions {
+            target_dir: Some("/asked".into()),
+            ..BuildOptions::default()
+        };
+        assert_eq!(
+            target_dir(&asked, named("CARGO_TARGET_DIR")),
+            Some("/asked".into())
+        );
     }
 }

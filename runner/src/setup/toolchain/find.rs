@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::reproducible::StdSources;
 use super::system::{self, Lacks, SystemRust};
 use super::{TARGET, environment, library};
 use crate::setup::{Say, install, pause};
@@ -18,6 +19,7 @@ const RUSTUP_PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Toolchain {
     pub(super) kind: Kind,
+    pub(super) std: StdSources,
     version: String,
 }
 
@@ -26,7 +28,10 @@ pub(super) enum Kind {
     /// The cargo on `PATH` does it.
     Installed,
     /// The system's Rust with a library of ours.
-    System { rust: SystemRust, sysroot: PathBuf },
+    System {
+        rust: Box<SystemRust>,
+        sysroot: PathBuf,
+    },
 }
 
 /// No toolchain on this machine can build a plugin.
@@ -130,7 +135,11 @@ impl Toolchain {
     fn system(rust: SystemRust, sysroot: PathBuf) -> Self {
         Toolchain {
             version: rust.version.clone(),
-            kind: Kind::System { rust, sysroot },
+            std: rust.std.clone(),
+            kind: Kind::System {
+                rust: Box::new(rust),
+                sysroot,
+            },
         }
     }
 }
@@ -160,8 +169,11 @@ fn installed(dir: &Path) -> Result<Toolchain, String> {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let sysroot = PathBuf::from(ask(&["--print", "sysroot"])?);
-    let version = ask(&["--version"])?;
-    let version = version.split(' ').nth(1).unwrap_or(&version).to_owned();
+    let verbose = ask(&["-vV"])?;
+    let release = verbose
+        .lines()
+        .find_map(|line| line.strip_prefix("release: "));
+    let version = release.unwrap_or("of an unknown version").to_owned();
     if !sysroot
         .join("lib/rustlib")
         .join(TARGET)
@@ -172,6 +184,7 @@ fn installed(dir: &Path) -> Result<Toolchain, String> {
     }
     Ok(Toolchain {
         kind: Kind::Installed,
+        std: StdSources::of(&sysroot, &verbose),
         version,
     })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::system::SystemRust;
-use super::{TARGET, environment};
+use super::{TARGET, environment, reproducible};
 use crate::setup::{Say, places};
 
 /// A crate that makes cargo build the library, and proves that the linker works.
@@ -85,7 +85,11 @@ fn compile(rust: &SystemRust, scratch: &Path) -> Result<(), String> {
     fs::write(scratch.join("Cargo.toml"), PROBE_MANIFEST).map_err(in_scratch)?;
     fs::write(scratch.join("lib.rs"), PROBE_SOURCE).map_err(in_scratch)?;
     let libc = format!("-L{}", rust.libc_dir.display());
-    let flags = ["-Clink-self-contained=no", &libc];
+    let home = reproducible::cargo_home(scratch, None);
+    let home = format!("--remap-path-prefix={}=/cargo", home.display());
+    let std = rust.std.remaps();
+    let mut flags = vec!["-Clink-self-contained=no", &libc, &home];
+    flags.extend(std.iter().map(String::as_str));
     let output = environment::command(&rust.cargo, scratch)
         .args(["build", "--release", "--quiet", "--target", TARGET])
         .args(["-Z", "build-std=std,panic_abort"])

@@ -18,6 +18,7 @@ mod environment;
 mod find;
 mod library;
 mod linker;
+mod reproducible;
 mod system;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use super::environment;
 use super::linker::{self, Linker};
+use super::reproducible::StdSources;
 use crate::setup::places::short_hash;
 use crate::setup::{Say, install};
 
@@ -29,6 +30,7 @@ pub(super) struct SystemRust {
     /// `1.96.0`.
     pub(super) version: String,
     pub(super) linker: Linker,
+    pub(super) std: StdSources,
     /// The directory of `libc.a` and `crt1.o`.
     pub(super) libc_dir: PathBuf,
     /// Changes with the compiler and its parts: names what is built with them.
@@ -89,6 +91,7 @@ pub(super) fn find() -> Result<SystemRust, Lacks> {
         (Some(compiler), Some(libc_dir), Ok(linker)) => Ok(SystemRust {
             key: compiler.key(&libc_dir),
             cargo: compiler.cargo(),
+            std: StdSources::of(&compiler.sysroot, &compiler.verbose),
             rustc: compiler.rustc,
             version: compiler.version,
             linker,
@@ -169,6 +172,8 @@ impl Compiler {
             format!("{:?} {:?}", meta.map(|meta| meta.len()), age)
         };
         let parts = [
+            // How `library` builds it: without paths of this machine.
+            "remapped".to_owned(),
             self.verbose.clone(),
             stamp(&self.rustc),
             stamp(&libc_dir.join("libc.a")),

@@ -1,7 +1,6 @@
 //! One handler for each way out of the sandbox, written as an author would.
 
 use pgtq_sdk::prelude::*;
-use pgtq_sdk::sql::Bytes;
 
 /// Sends a body of `size` bytes, and reads the answer in pieces.
 #[handler(needs(http = "http://127.0.0.1:*", secret = "token"))]

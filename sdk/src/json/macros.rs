@@ -1,0 +1,98 @@
+//! `json!`, as serde_json's but for numbers that JSON does not have.
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// A JSON value written as JSON: `json!({ "id": id, "tags": ["a", "b"] })`. Takes what
+/// the macro of serde_json takes.
+///
+/// # Panics
+/// If an expression cannot be written as JSON: NaN and the infinities, which the macro
+/// of serde_json makes `null`, and maps whose keys are not texts.
+#[macro_export]
+macro_rules! json {
+    ($($json:tt)+) => { $crate::__json!($($json)+) };
+}
+
+/// What stands for an expression inside of `json!`.
+#[doc(hidden)]
+#[track_caller]
+pub fn expression<T: Serialize + ?Sized>(value: &T) -> Value {
+    match super::value(value) {
+        Ok(value) => value,
+        Err(fault) => panic!("json!: {fault}"),
+    }
+}
+
+/// Takes JSON apart token by token, as the macro of serde_json does.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __json {
+    // Items of an array: those that are done, then the rest.
+    (@array [$($done:expr,)*]) => { ::std::vec![$($done,)*] };
+    (@array [$($done:expr),*]) => { ::std::vec![$($done),*] };
+    (@array [$($done:expr,)*] null $($rest:tt)*) => {
+        $crate::__json!(@array [$($done,)* $crate::__json!(null)] $($rest)*)
+    };
+    (@array [$($done:expr,)*] [$($array:tt)*] $($rest:tt)*) => {
+        $crate::__json!(@array [$($done,)* $crate::__json!([$($array)*])] $($rest)*)
+    };
+    (@array [$($done:expr,)*] {$($map:tt)*} $($rest:tt)*) => {
+        $crate::__json!(@array [$($done,)* $crate::__json!({$($map)*})] $($rest)*)
+    };
+    (@array [$($done:expr,)*] $next:expr, $($rest:tt)*) => {
+        $crate::__json!(@array [$($done,)* $crate::__json!($next),] $($rest)*)
+    };
+    (@array [$($done:expr,)*] $last:expr) => {
+        $crate::__json!(@array [$($done,)* $crate::__json!($last)])
+    };
+    (@array [$($done:expr),*] , $($rest:tt)*) => {
+        $crate::__json!(@array [$($done,)*] $($rest)*)
+    };
+
+    // Entries of an object: the key so far, the rest, and the rest again for errors.
+    (@object $object:ident () () ()) => {};
+    (@object $object:ident [$($key:tt)+] ($value:expr) , $($rest:tt)*) => {
+        let _ = $object.insert(($($key)+).into(), $value);
+        $crate::__json!(@object $object () ($($rest)*) ($($rest)*));
+    };
+    (@object $object:ident [$($key:tt)+] ($value:expr)) => {
+        let _ = $object.insert(($($key)+).into(), $value);
+    };
+    (@object $object:ident ($($key:tt)+) (: null $($rest:tt)*) $copy:tt) => {
+        $crate::__json!(@object $object [$($key)+] ($crate::__json!(null)) $($rest)*);
+    };
+    (@object $object:ident ($($key:tt)+) (: [$($array:tt)*] $($rest:tt)*) $copy:tt) => {
+        $crate::__json!(@object $object [$($key)+] ($crate::__json!([$($array)*])) $($rest)*);
+    };
+    (@object $object:ident ($($key:tt)+) (: {$($map:tt)*} $($rest:tt)*) $copy:tt) => {
+        $crate::__json!(@object $object [$($key)+] ($crate::__json!({$($map)*})) $($rest)*);
+    };
+    (@object $object:ident ($($key:tt)+) (: $value:expr , $($rest:tt)*) $copy:tt) => {
+        $crate::__json!(@object $object [$($key)+] ($crate::__json!($value)) , $($rest)*);
+    };
+    (@object $object:ident ($($key:tt)+) (: $value:expr) $copy:tt) => {
+        $crate::__json!(@object $object [$($key)+] ($crate::__json!($value)));
+    };
+    (@object $object:ident () (($key:expr) : $($rest:tt)*) $copy:tt) => {
+        $crate::__json!(@object $object ($key) (: $($rest)*) (: $($rest)*));
+    };
+    (@object $object:ident ($($key:tt)*) ($token:tt $($rest:tt)*) $copy:tt) => {
+        $crate::__json!(@object $object ($($key)* $token) ($($rest)*) ($($rest)*));
+    };
+
+    (null) => { $crate::serde_json::Value::Null };
+    ([]) => { $crate::serde_json::Value::Array(::std::vec![]) };
+    ([ $($items:tt)+ ]) => {
+        $crate::serde_json::Value::Array($crate::__json!(@array [] $($items)+))
+    };
+    ({}) => { $crate::serde_json::Value::Object($crate::serde_json::Map::new()) };
+    ({ $($entries:tt)+ }) => {
+        $crate::serde_json::Value::Object({
+            let mut object = $crate::serde_json::Map::new();
+            $crate::__json!(@object object () ($($entries)+) ($($entries)+));
+            object
+        })
+    };
+    ($other:expr) => { $crate::__private::expression(&$other) };
+}
