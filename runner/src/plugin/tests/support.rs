@@ -171,6 +171,8 @@ pub(crate) fn options() -> DirectoryOptions {
         settle: Duration::from_millis(30),
         settle_at_most: Duration::from_secs(2),
         retire_after: Duration::from_millis(100),
+        retire_after_swap: Duration::from_secs(3600),
+        ledger: None,
         retry_after: Duration::from_millis(50),
         poll_only: false,
     }
