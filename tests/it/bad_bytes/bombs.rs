@@ -62,6 +62,11 @@ pub(crate) fn outlines() -> Vec<Bomb> {
     ]
 }
 
+/// A section that says nothing and makes a component this much larger.
+pub(crate) fn padding(bytes: usize) -> Vec<u8> {
+    custom("padding", &vec![0; bytes])
+}
+
 /// One `br_table` of seven million targets, in a function that returns a thousand
 /// values: the validator of wasmparser 0.254 notes each value of each target.
 pub(crate) fn br_table() -> Vec<u8> {
