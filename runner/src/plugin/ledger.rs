@@ -219,4 +219,4 @@ fn prefix(digest: Digest) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -12,8 +12,12 @@ fn directory() -> tempfile::TempDir {
 
 /// A process that ends while it loads: its lock is gone, its note is not.
 fn die(dir: &Path, n: u8) {
+    die_under(dir, digest(n));
+}
+
+pub(in crate::plugin) fn die_under(dir: &Path, digest: Digest) {
     let ledger = Ledger::open(Some(dir));
-    let mut note = ledger.begin(digest(n), "a.wasm");
+    let mut note = ledger.begin(digest, "a.wasm");
     let (name, lock) = note.held.take().expect("it is written");
     drop(lock);
     assert!(ledger.notes("").contains(&name));
