@@ -72,7 +72,7 @@ impl Place {
 
     /// More than a mebibyte, so that it counts as large.
     fn put_slow(&self) {
-        let mut bytes = bombs::compiler();
+        let mut bytes = bombs::slow_compiler();
         bytes.extend(bombs::padding(2 << 20));
         self.put(SLOW, &bytes);
     }
