@@ -41,7 +41,11 @@ impl Place {
 
     fn options(&self, env: &[(&str, &str)]) -> RunnerOptions {
         let cache = self.cache.path().display().to_string();
-        let own = [("PGTQ_CACHE", &*cache), ("PGTQ_COMPILE_TIMEOUT", "1h")];
+        let own = [
+            ("PGTQ_CACHE", &*cache),
+            ("PGTQ_COMPILE_TIMEOUT", "1h"),
+            ("PGTQ_COMPILE_MEMORY", "4GiB"),
+        ];
         let env = own.iter().chain(env);
         RunnerOptions {
             env: env
@@ -103,13 +107,23 @@ fn is_alive(pid: &str) -> bool {
     !matches!(state.chars().next(), None | Some('Z' | 'X'))
 }
 
+/// Clock ticks of processor time that a process has used.
+fn ticks(pid: &str) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let user = fields.split_whitespace().nth(11);
+    user.and_then(|ticks| ticks.parse().ok())
+        .unwrap_or_default()
+}
+
 /// Kills a runner that compiles the slow plugin, and waits for its compiler to end.
 fn kill_while_it_loads(runner: &mut Runner) {
     runner.wait_for(SLOW_COMPILES);
     let mut compilers = Vec::new();
-    wait_until("the compiler runs", || {
+    // It has read the whole file, and would go on without its runner.
+    wait_until("the compiler has worked for a second", || {
         compilers = children(runner.pid());
-        !compilers.is_empty()
+        compilers.iter().any(|pid| ticks(pid) > 100)
     });
     runner.kill();
     wait_until("the compiler has ended with its runner", || {

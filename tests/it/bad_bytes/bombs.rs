@@ -96,7 +96,7 @@ pub(crate) fn compiler() -> Vec<u8> {
 /// A plugin whose functions take the compiler minutes all together, and each little
 /// memory.
 pub(crate) fn slow_compiler() -> Vec<u8> {
-    compiler_of(250, 800)
+    compiler_of(400, 650)
 }
 
 /// Functions that take long to compile: many locals are live across many blocks, each
