@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use pgtq::sandbox::{Allocator, Sandbox, SandboxConfig, compile_child};
+use pgtq::sandbox::{Allocator, Compiler, Sandbox, SandboxConfig, compile_child};
 use pgtq::task::{Attempt, ClaimId, Digest, Handler, Name, Outcome, Signal, Task, TaskId};
 use sha2::Digest as _;
 
@@ -34,7 +34,7 @@ fn main() -> Result<ExitCode> {
     for allocator in [Allocator::Pooling, Allocator::OnDemand] {
         let config = SandboxConfig {
             allocator,
-            compiler: Some(std::env::current_exe()?),
+            compiler: Some(Compiler::own_image()?),
             ..SandboxConfig::default()
         };
         let started = Instant::now();

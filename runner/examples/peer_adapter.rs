@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use pgtq::engine::{EngineConfig, Shutdown, run};
 use pgtq::plugin::{NewVersion, Registry};
-use pgtq::sandbox::{Sandbox, SandboxConfig, compile_child};
+use pgtq::sandbox::{Compiler, Sandbox, SandboxConfig, compile_child};
 use pgtq::setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
 use pgtq::store::{DatabaseConfig, Store};
 use pgtq::task::{Attempt, Digest, Grant, Handler, HandlerFuture, HandlerInfo, Name, NewTask};
@@ -132,7 +132,7 @@ impl Engine {
         let config = EngineConfig::default();
         let sandbox = Sandbox::new(SandboxConfig {
             slots: config.queues[0].slots + 2,
-            compiler: Some(std::env::current_exe()?),
+            compiler: Some(Compiler::own_image()?),
             ..SandboxConfig::default()
         })?;
         let compiled = sandbox.compile(Arc::from(bytes), digest).await?;

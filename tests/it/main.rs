@@ -19,6 +19,7 @@ mod lifecycle;
 mod limits;
 mod live;
 mod log_reader;
+mod loading;
 mod native;
 mod odd;
 mod outage;

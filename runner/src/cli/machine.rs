@@ -8,7 +8,9 @@ use sha2::{Digest as _, Sha256};
 use crate::config::grants::MissingSecret;
 use crate::config::{Config, WatchMode};
 use crate::plugin::{DirectoryOptions, InstallError, PluginDirectory, Registry};
-use crate::sandbox::{Allocator, Compiled, LoadError, Sandbox, SandboxConfig, SandboxError};
+use crate::sandbox::{
+    Allocator, Compiled, Compiler, LoadError, PrivateDir, Sandbox, SandboxConfig, SandboxError,
+};
 use crate::setup::postgres::PostgresError;
 use crate::setup::template::TemplateError;
 use crate::setup::toolchain::{BuildError, NoToolchain};
@@ -31,8 +33,9 @@ pub(crate) fn sandbox(config: &Config, slots: u32) -> Result<Sandbox, Problem> {
 /// What the configuration says about sandboxes, but for grants.
 pub(crate) fn settings(config: &Config, slots: u32) -> Result<SandboxConfig, Problem> {
     descriptors::check()?;
-    let compiler = std::env::current_exe().map_err(|error| {
-        Problem::failed(format!("cannot find this program's own file: {error}"))
+    let compiler = Compiler::own_image().map_err(|error| {
+        Problem::failed(format!("cannot open this program's own image: {error}"))
+            .help("mount /proc")
     })?;
     let run = &config.run;
     Ok(SandboxConfig {
@@ -46,13 +49,29 @@ pub(crate) fn settings(config: &Config, slots: u32) -> Result<SandboxConfig, Pro
         cap: config.caps.clone(),
         overrides: config.handlers.clone(),
         push_facts: Arc::new(PushFacts::new(config.waiting)),
-        cache_dir: run.cache.clone(),
+        cache_dir: private_dir(config),
         compiler: Some(compiler),
         compile_timeout: run.compile_timeout,
         compile_memory: run.compile_memory,
         max_file_bytes: run.max_file,
         ..SandboxConfig::default()
     })
+}
+
+/// The directory for compiled code, or one for temporary files if that cannot be used:
+/// there may be no home directory, or one that cannot be written. Blocks on the disk.
+fn private_dir(config: &Config) -> Option<PathBuf> {
+    let temporary = std::env::temp_dir().join(format!("pgtq-{}", crate::sandbox::user()));
+    let candidates = config.run.cache.clone().into_iter().chain([temporary]);
+    for dir in candidates {
+        match PrivateDir::open(&dir) {
+            Ok(_) => return Some(dir),
+            Err(error) => {
+                tracing::warn!(dir = %dir.display(), %error, "cannot keep compiled code in this directory");
+            }
+        }
+    }
+    None
 }
 
 /// The plugin directory, watched as configured.
@@ -65,6 +84,7 @@ pub(crate) fn plugins(config: &Config, sandbox: &Sandbox, registry: &Registry) -
             WatchMode::Events | WatchMode::Poll => run.rescan,
         },
         poll_only: run.watch != WatchMode::Events,
+        ledger: sandbox.config().cache_dir.clone(),
         ..DirectoryOptions::default()
     };
     PluginDirectory::start(

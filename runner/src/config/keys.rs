@@ -77,7 +77,7 @@ keys! {
     "plugins.allocator", "PGTQ_ALLOCATOR", Choice(&["pooling", "on-demand"]), "pooling", "how instances get their memory";
     "plugins.zero_stacks", "PGTQ_ZERO_STACKS", Flag, "false", "clear stacks between attempts, against a bug of the compiler";
     "plugins.max_file", "PGTQ_MAX_FILE", Size, "32MiB", "the largest plugin file";
-    "plugins.compile_timeout", "PGTQ_COMPILE_TIMEOUT", Time, "60s", "how long compiling one plugin may take";
+    "plugins.compile_timeout", "PGTQ_COMPILE_TIMEOUT", Time, "2m", "processor time for compiling one plugin";
     "plugins.compile_memory", "PGTQ_COMPILE_MEMORY", Size, "1GiB", "how much memory compiling one plugin may take";
 
     "limits.fuel", "PGTQ_LIMITS_FUEL", Count, "10G", "wasm instructions per attempt";

@@ -3,7 +3,8 @@
 //! Pure: is told what scans saw and what time it is, touches no file. A file
 //! is ready once its stamp has stood still for a while, or has not stood still
 //! for too long; it is gone once scans have missed it for a while, so that a
-//! replacement by rename makes no gap.
+//! replacement by rename makes no gap. That while is longer when the whole directory
+//! was replaced by an empty one.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -12,9 +13,6 @@ use tokio::time::Instant;
 
 use super::directory::DirectoryOptions;
 use super::scan::{Listing, Seen};
-
-/// Files that are followed at most. What comes above is ignored and counted.
-pub(super) const MAX_FILES: usize = 1_000;
 
 /// What a scan has shown to be new.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +36,8 @@ pub(super) struct Ready {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     pages: BTreeMap<String, Page>,
-    /// Files above [`MAX_FILES`] in the last scan.
-    pub(super) ignored: usize,
+    /// Which directory the last scan read: device and inode.
+    identity: Option<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -48,18 +46,35 @@ struct Page {
     still_since: Instant,
     /// Since when its newest stamp waits to be read; none once it was.
     unread_since: Option<Instant>,
-    missing_since: Option<Instant>,
+    missing: Option<Missing>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    since: Instant,
+    /// The whole directory was replaced by an empty one, for example because its
+    /// volume was unmounted. It may come back.
+    with_directory: bool,
+}
+
+impl Missing {
+    fn gone_at(&self, options: &DirectoryOptions) -> Instant {
+        match self.with_directory {
+            true => self.since + options.retire_after_swap,
+            false => self.since + options.retire_after,
+        }
+    }
 }
 
 impl Page {
     fn is_settling(&self) -> bool {
-        self.unread_since.is_some() && self.missing_since.is_none()
+        self.unread_since.is_some() && self.missing.is_none()
     }
 
     /// When it may be read, if nothing changes until then.
     fn ready_at(&self, options: &DirectoryOptions) -> Option<Instant> {
         let unread = self.unread_since?;
-        if self.missing_since.is_some() {
+        if self.missing.is_some() {
             return None;
         }
         let still = self.still_since + options.settle;
@@ -71,34 +86,37 @@ impl Book {
     /// Takes note of a scan.
     pub(super) fn observe(&mut self, listing: Listing, now: Instant) -> Vec<Sighting> {
         let mut sightings = Vec::new();
-        self.ignored = 0;
+        let is_another = self.identity.is_some_and(|last| last != listing.identity);
+        self.identity = Some(listing.identity);
         if listing.complete {
+            let missing = Missing {
+                since: now,
+                with_directory: is_another && listing.is_empty(),
+            };
             for (file, page) in &mut self.pages {
                 if !listing.files.contains_key(file) {
-                    page.missing_since.get_or_insert(now);
+                    page.missing.get_or_insert(missing);
                 }
             }
         }
         for (file, seen) in listing.files {
             if let Some(page) = self.pages.get_mut(&file) {
-                page.missing_since = None;
+                page.missing = None;
                 if page.seen != seen {
                     page.seen = seen;
                     page.still_since = now;
                     page.unread_since.get_or_insert(now);
                     sightings.push(Sighting::Changed(file));
                 }
-            } else if self.pages.len() < MAX_FILES {
+            } else {
                 let page = Page {
                     seen,
                     still_since: now,
                     unread_since: Some(now),
-                    missing_since: None,
+                    missing: None,
                 };
                 self.pages.insert(file.clone(), page);
                 sightings.push(Sighting::Discovered(file));
-            } else {
-                self.ignored += 1;
             }
         }
         sightings
@@ -116,7 +134,7 @@ impl Book {
         for page in self.pages.values_mut() {
             let old = match &page.seen {
                 Seen::File(stamp) => stamp.is_older_than(options.settle_at_most, today),
-                Seen::Odd(_) => true,
+                Seen::NotAFile(_) => true,
             };
             if old && let Some(earlier) = now.checked_sub(options.settle) {
                 page.still_since = earlier;
@@ -144,8 +162,8 @@ impl Book {
     /// The files that have been missing for long enough, which are forgotten.
     pub(super) fn take_gone(&mut self, options: &DirectoryOptions, now: Instant) -> Vec<String> {
         let gone = |page: &Page| {
-            page.missing_since
-                .is_some_and(|since| since + options.retire_after <= now)
+            let missing = page.missing.as_ref();
+            missing.is_some_and(|missing| missing.gone_at(options) <= now)
         };
         let files: Vec<String> = self
             .pages
@@ -159,12 +177,12 @@ impl Book {
         files
     }
 
-    /// What was read was not the file at rest: settle again. With `anew` the
+    /// What was read was not the file at rest: settle again. With `from_now` the
     /// stillness that was seen so far does not count.
-    pub(super) fn settle_again(&mut self, file: &str, anew: bool, now: Instant) {
+    pub(super) fn settle_again(&mut self, file: &str, from_now: bool, now: Instant) {
         if let Some(page) = self.pages.get_mut(file) {
             page.unread_since.get_or_insert(now);
-            if anew {
+            if from_now {
                 page.still_since = now;
             }
         }
@@ -173,7 +191,7 @@ impl Book {
     /// The file's stamp, unless it is missing.
     pub(super) fn seen(&self, file: &str) -> Option<&Seen> {
         let page = self.pages.get(file)?;
-        page.missing_since.is_none().then_some(&page.seen)
+        page.missing.is_none().then_some(&page.seen)
     }
 
     /// Stops following a file, as if it had never been.
@@ -194,7 +212,7 @@ impl Book {
 
     /// Files that wait to be read or to be forgotten.
     pub(super) fn unfinished(&self) -> impl Iterator<Item = &String> {
-        let open = |page: &Page| page.unread_since.is_some() || page.missing_since.is_some();
+        let open = |page: &Page| page.unread_since.is_some() || page.missing.is_some();
         self.pages
             .iter()
             .filter(move |(_, page)| open(page))
@@ -205,14 +223,20 @@ impl Book {
     pub(super) fn missing(&self) -> impl Iterator<Item = &String> {
         self.pages
             .iter()
-            .filter(|(_, page)| page.missing_since.is_some())
+            .filter(|(_, page)| page.missing.is_some())
             .map(|(file, _)| file)
+    }
+
+    /// Whether files are missing because the directory was replaced by an empty one.
+    pub(super) fn is_directory_away(&self) -> bool {
+        let away = |page: &Page| page.missing.is_some_and(|missing| missing.with_directory);
+        self.pages.values().any(away)
     }
 
     /// When something will be ready or gone, if nothing changes until then.
     pub(super) fn next(&self, options: &DirectoryOptions) -> Option<Instant> {
         let moments = self.pages.values().filter_map(|page| {
-            let gone_at = page.missing_since.map(|since| since + options.retire_after);
+            let gone_at = page.missing.map(|missing| missing.gone_at(options));
             gone_at.or_else(|| page.ready_at(options))
         });
         moments.min()

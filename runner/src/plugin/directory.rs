@@ -1,12 +1,14 @@
 //! The plugin directory, watched.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::keeper::Keeper;
+use super::ledger::Ledger;
 use super::load::{Loader, Stages};
 use super::registry::Registry;
 use crate::sandbox::Sandbox;
@@ -27,9 +29,15 @@ pub struct DirectoryOptions {
     pub settle_at_most: Duration,
     /// A file's handlers are retired once it has been gone for so long.
     pub retire_after: Duration,
+    /// The same where the whole directory was replaced by an empty one, as when a
+    /// volume is unmounted: it may come back.
+    pub retire_after_swap: Duration,
     /// A load that may have failed by this machine's fault is tried again
     /// after so long; the pause doubles each time, up to 15 minutes.
     pub retry_after: Duration,
+    /// A directory for notes of loads under way, by which a file that ends the process
+    /// is found; made when missing. `None`: nothing is noted.
+    pub ledger: Option<PathBuf>,
 }
 
 impl Default for DirectoryOptions {
@@ -40,7 +48,9 @@ impl Default for DirectoryOptions {
             settle: Duration::from_millis(200),
             settle_at_most: Duration::from_secs(2),
             retire_after: Duration::from_secs(1),
+            retire_after_swap: Duration::from_secs(30),
             retry_after: Duration::from_secs(5),
+            ledger: None,
         }
     }
 }
@@ -51,10 +61,12 @@ pub struct PluginDirectory {
     requests: mpsc::Sender<oneshot::Sender<()>>,
     ready: watch::Receiver<bool>,
     keeper: AbortOnDropHandle<()>,
+    ledger: Arc<Ledger>,
 }
 
 impl PluginDirectory {
-    /// Starts watching `dir`, which need not exist yet. Needs a tokio runtime.
+    /// Starts watching `dir`, which need not exist yet. Needs a tokio runtime. Blocks
+    /// for a moment on the ledger's disk.
     pub fn start(
         dir: PathBuf,
         options: DirectoryOptions,
@@ -76,7 +88,8 @@ impl PluginDirectory {
             .try_send(started)
             .expect("the channel is new and has room");
         let (ready_sender, ready) = watch::channel(false);
-        let loader = Loader::new(&dir, stages, registry.clone());
+        let ledger = Ledger::open(options.ledger.as_deref());
+        let loader = Loader::new(&dir, stages, registry.clone(), Arc::clone(&ledger));
         let keeper = Keeper::new(dir, options, registry, loader);
         let keeper = tokio::spawn(async move {
             let tell = async move {
@@ -94,6 +107,7 @@ impl PluginDirectory {
             requests,
             ready,
             keeper: AbortOnDropHandle::new(keeper),
+            ledger,
         }
     }
 
@@ -120,9 +134,16 @@ impl PluginDirectory {
     }
 
     /// Stops watching and ends a compilation under way. What is live stays live.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.keeper.abort();
         // The error says that it was aborted.
-        let _ = self.keeper.await;
+        let _ = (&mut self.keeper).await;
+    }
+}
+
+impl Drop for PluginDirectory {
+    fn drop(&mut self) {
+        // The process may end before what is under way has been stopped.
+        self.ledger.close();
     }
 }

@@ -1,37 +1,42 @@
 //! The loop that keeps the registry as the directory says.
 //!
 //! One task owns all decisions, so that there is no order of events to guard
-//! against: it scans, lets the book say what is ready or gone, and has at most
-//! one file loading at a time in a task of its own. It alone changes what
-//! serves.
+//! against: it scans, lets the book say what is ready or gone, and lets the schedule
+//! say what is read or loaded next. The steps run in tasks of their own. It alone
+//! changes what serves.
 //!
 //! ```text
 //! events ─ hint ─┐
-//! rescan timer ──┼─► scan ─► book ─► ready ─► Loader (one at a time) ─► serve | refuse
+//! rescan timer ──┼─► scan ─► book ─► ready ─► schedule ─► Loader ─► serve | refuse
 //! rescan() ──────┘             └───► gone ──► retire
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::book::{Book, MAX_FILES, Ready, Sighting};
+use super::book::{Book, Ready, Sighting};
 use super::directory::DirectoryOptions;
-use super::load::{Again, Ending, Loader, Refusal};
+use super::load::{Again, Loader, Outlined, Refusal};
 use super::pauses::Pauses;
-use super::registry::Registry;
+use super::registry::{MAX_SERVING, NewVersion, Registry};
 use super::scan::{Listing, scan};
+use super::schedule::{Order, Planned, Schedule, Step};
 use super::status::PluginState;
+use super::trouble;
 use super::waiters::Waiters;
 use super::watcher::Watcher;
+use crate::task::Name;
 
 /// Events come in bursts; after the first one, wait so long for its fellows.
 const GATHER: Duration = Duration::from_millis(20);
+/// A directory that takes long to read is read at most this part of the time.
+const SCAN_SHARE: u32 = 20;
 
 pub(super) struct Keeper {
     dir: PathBuf,
@@ -42,23 +47,33 @@ pub(super) struct Keeper {
     watcher: Option<Watcher>,
     watch_failed: bool,
     hint: Arc<Notify>,
-    /// Files to load; whether each is a second try, which comes after news.
-    queue: BTreeMap<String, Order>,
-    /// The file being loaded. The set holds one task at most, and aborts it
-    /// when dropped.
-    loading: Option<Ready>,
-    load: JoinSet<Ending>,
-    /// Refused only because another file serves one of their names.
-    blocked: BTreeSet<String>,
+    schedule: Schedule,
+    /// Aborts what is under way when dropped.
+    tasks: JoinSet<Done>,
+    jobs: HashMap<Id, Job>,
+    /// Refused because other files serve some of these names.
+    blocked: BTreeMap<String, Vec<Name>>,
+    /// Refused because too many others serve.
+    too_many: BTreeSet<String>,
     pauses: Pauses,
     waiters: Waiters,
     /// Until the files of the first scan stand still.
     gathering: bool,
+    /// Whether the directory could be read last.
+    readable: bool,
+    next_scan: Instant,
 }
 
-struct Order {
-    ready: Ready,
-    again: bool,
+/// A step under way.
+struct Job {
+    order: Order,
+    task: AbortHandle,
+}
+
+/// How a step ended.
+enum Done {
+    Outline(Result<Outlined, Refusal>),
+    Load(Result<Option<NewVersion>, Refusal>),
 }
 
 impl Keeper {
@@ -77,71 +92,104 @@ impl Keeper {
             watcher: None,
             watch_failed: false,
             hint: Arc::default(),
-            queue: BTreeMap::new(),
-            loading: None,
-            load: JoinSet::new(),
-            blocked: BTreeSet::new(),
+            schedule: Schedule::default(),
+            tasks: JoinSet::new(),
+            jobs: HashMap::new(),
+            blocked: BTreeMap::new(),
+            too_many: BTreeSet::new(),
             pauses: Pauses::default(),
             waiters: Waiters::default(),
             gathering: true,
+            readable: true,
+            next_scan: Instant::now(),
         }
     }
 
-    /// Runs until dropped, or until nobody can send `requests` any more.
-    /// Each request is answered when a scan that began after it is worked off.
+    /// Runs until dropped, or until nobody can send `requests` any more. Each request
+    /// is answered when everything that a scan after it found is complete.
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<oneshot::Sender<()>>) {
+        // The end of a step is no reason to read the directory again.
+        let mut look = true;
         loop {
-            let next_scan = Instant::now() + self.options.rescan_every;
-            let wake_at = match self.look().await {
-                Ok(()) => self.wake_at(next_scan),
-                Err(reason) => {
-                    self.directory_is_in_trouble(&reason);
-                    // Nothing can become ready or gone before it can be read.
-                    next_scan
-                }
-            };
-            self.start_next();
+            if look {
+                let began = Instant::now();
+                self.look().await;
+                let pause = began.elapsed() * SCAN_SHARE;
+                self.next_scan = Instant::now() + self.options.rescan_every.max(pause);
+            }
+            self.start_steps();
             self.answer();
-            tokio::select! {
-                () = self.hint.notified() => sleep(GATHER).await,
-                () = sleep_until(wake_at) => {}
-                Some(ending) = self.load.join_next() => self.end(ending),
+            let wake_at = self.wake_at();
+            look = tokio::select! {
+                () = self.hint.notified() => {
+                    sleep(GATHER).await;
+                    true
+                }
+                () = sleep_until(wake_at) => true,
+                Some(ended) = self.tasks.join_next_with_id() => {
+                    self.end(ended);
+                    false
+                }
                 request = requests.recv() => match request {
-                    Some(done) => self.waiters.add(done),
+                    Some(done) => {
+                        self.waiters.add(done);
+                        true
+                    }
                     None => return,
                 },
             }
         }
     }
 
-    /// Scans, and brings the book and the queue up to date.
-    async fn look(&mut self) -> Result<(), String> {
+    /// Scans, and brings the book and the schedule up to date.
+    async fn look(&mut self) {
         let dir = self.dir.clone();
         let listing = tokio::task::spawn_blocking(move || scan(&dir)).await;
-        let listing = listing.map_err(|panic| panic.to_string())?;
-        let listing = listing.map_err(|error| error.to_string())?;
-        let now = Instant::now();
+        let listing = listing.map_err(|panic| panic.to_string());
+        let listing = listing.and_then(|listing| listing.map_err(|error| error.to_string()));
+        self.readable = listing.is_ok();
+        match listing {
+            Ok(listing) => self.take_in(listing, Instant::now()),
+            Err(reason) => {
+                // A new directory of that name may get the inode of the old one.
+                self.watcher = None;
+                let dir = self.dir.display();
+                let trouble = format!("cannot read {dir}: {reason}");
+                trouble::note(&self.registry, &self.dir, Some(trouble));
+            }
+        }
+    }
+
+    fn take_in(&mut self, listing: Listing, now: Instant) {
         self.keep_watching(listing.identity);
+        let complete = listing.complete;
         self.observe(listing, now);
         for ready in self.book.take_ready(&self.options, now) {
-            let order = Order {
-                ready: ready.clone(),
+            self.schedule.add(Order {
+                ready,
                 again: false,
-            };
-            self.queue.insert(ready.file, order);
+                alone: false,
+            });
         }
         for file in self.book.take_gone(&self.options, now) {
-            self.retire(&file).await;
+            self.retire(&file);
         }
         for ready in self.pauses.take_over(now) {
             self.try_again(ready);
         }
         self.registry.refresh();
-        Ok(())
+        let trouble = trouble::of(
+            complete,
+            self.book
+                .is_directory_away()
+                .then_some(self.options.retire_after_swap),
+            &self.too_many,
+            self.registry.is_cut(),
+        );
+        trouble::note(&self.registry, &self.dir, trouble);
     }
 
     fn observe(&mut self, listing: Listing, now: Instant) {
-        let complete = listing.complete;
         for sighting in self.book.observe(listing, now) {
             let file = match sighting {
                 Sighting::Discovered(file) => {
@@ -152,8 +200,10 @@ impl Keeper {
                 Sighting::Changed(file) => file,
             };
             // What was known of the old bytes is void.
-            self.queue.remove(&file);
+            let held = self.schedule.withdraw(&file);
+            self.plan_again(held);
             self.blocked.remove(&file);
+            self.too_many.remove(&file);
             self.pauses.forget(&file);
             self.settling(&file);
         }
@@ -161,32 +211,6 @@ impl Keeper {
             self.book
                 .trust_old_files(&self.options, now, SystemTime::now());
         }
-        let ignored = self.book.ignored;
-        let trouble = (ignored > 0 || !complete)
-            .then(|| format!("more than {MAX_FILES} plugin files; those above that are ignored"));
-        self.note_trouble(trouble);
-    }
-
-    fn directory_is_in_trouble(&mut self, reason: &str) {
-        // A new directory of that name may get the inode of the old one.
-        self.watcher = None;
-        let dir = self.dir.display();
-        self.note_trouble(Some(format!("cannot read {dir}: {reason}")));
-    }
-
-    fn note_trouble(&self, trouble: Option<String>) {
-        let before = self.registry.snapshot().trouble.clone();
-        if before == trouble {
-            return;
-        }
-        match &trouble {
-            Some(reason) => tracing::warn!(
-                dir = %self.dir.display(), reason,
-                "plugin directory: {reason}; what is loaded keeps serving"
-            ),
-            None => tracing::info!(dir = %self.dir.display(), "plugin directory is in order again"),
-        }
-        self.registry.note_trouble(trouble);
     }
 
     fn keep_watching(&mut self, identity: (u64, u64)) {
@@ -215,81 +239,151 @@ impl Keeper {
         }
     }
 
-    /// Begins with the next file, if none is loading.
-    fn start_next(&mut self) {
-        // At the start all files are ready before the first is loaded, so that
-        // handler names are given in file name order.
+    /// Starts whatever the schedule allows.
+    fn start_steps(&mut self) {
+        // At the start all files are ready before the first is read, so that handler
+        // names are given in file name order.
         self.gathering = self.gathering && self.book.is_settling();
-        if self.gathering || self.loading.is_some() {
+        if self.gathering {
             return;
         }
-        let first = self
-            .queue
-            .iter()
-            .min_by_key(|(_, order)| order.again)
-            .map(|(file, _)| file.clone());
-        let Some(order) = first.and_then(|file| self.queue.remove(&file)) else {
-            return;
-        };
-        let missing = self.book.missing().cloned().collect();
-        let loader = Arc::clone(&self.loader);
-        self.load.spawn(loader.load(order.ready.clone(), missing));
-        self.loading = Some(order.ready);
+        self.retry_one_too_many();
+        while let Some(step) = self.schedule.next(Instant::now()) {
+            let loader = Arc::clone(&self.loader);
+            let (order, task) = match step {
+                Step::Outline(order) => {
+                    let missing = self.book.missing().cloned().collect();
+                    let outline = loader.outline(order.clone(), missing);
+                    let task = async move { Done::Outline(outline.await) };
+                    (order, self.tasks.spawn(task))
+                }
+                Step::Load(Planned { order, outline }) => {
+                    let load = loader.load(order.ready.clone(), outline.digest);
+                    let task = async move { Done::Load(load.await) };
+                    (order, self.tasks.spawn(task))
+                }
+            };
+            self.jobs.insert(task.id(), Job { order, task });
+        }
     }
 
-    /// Decides about a load that has ended.
-    fn end(&mut self, ending: Result<Ending, JoinError>) {
-        let Some(ready) = self.loading.take() else {
+    /// Decides about a step that has ended.
+    fn end(&mut self, ended: Result<(Id, Done), JoinError>) {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        // Without a job its file was retired meanwhile.
+        let Some(Job { order, .. }) = self.jobs.remove(&id) else {
             return;
         };
-        let (file, restless) = (ready.file.clone(), ready.restless);
-        let ending = ending.unwrap_or_else(|error| {
-            let reason = format!("internal error while loading: {error}");
-            Ending::Refused(Refusal::new(None, reason, Again::Later))
-        });
-        match ending {
-            Ending::Accepted(new) => {
-                let digest = new.digest;
-                match self.registry.serve(&file, new) {
-                    Ok(()) => self.went_live(&file),
-                    Err(conflict) => {
-                        let reason = conflict.to_string();
-                        let refusal = Refusal::new(digest, reason, Again::WhenNamesChange);
-                        self.refuse(ready, refusal);
-                    }
-                }
+        let (file, restless) = (order.ready.file.clone(), order.ready.restless);
+        self.schedule.ended(&file);
+        match ended {
+            Ok((_, Done::Outline(Ok(Outlined::Good(outline))))) => {
+                return self.plan(Planned { order, outline });
             }
-            Ending::Same(digest) => {
+            Ok((_, Done::Outline(Ok(Outlined::Suspect)))) => {
+                tracing::warn!(
+                    file,
+                    "plugin {file}: an earlier runner's process ended while it loaded these bytes; they are loaded alone"
+                );
+                return self.schedule.add(Order {
+                    alone: true,
+                    ..order
+                });
+            }
+            Ok((_, Done::Outline(Ok(Outlined::Same(digest))))) => {
                 self.pauses.forget(&file);
                 self.registry
                     .note(&file, PluginState::Live, Some(digest), None);
             }
-            Ending::MovedFrom(from) => {
-                if self.registry.rename(&from, &file) {
-                    self.book.forget(&from);
-                    self.forget(&from);
-                    self.went_live(&file);
-                } else {
-                    self.book.settle_again(&file, true, Instant::now());
-                }
-            }
-            Ending::Refused(refusal) => self.refuse(ready, refusal),
-            Ending::Moving => {
+            Ok((_, Done::Outline(Ok(Outlined::MovedFrom(from))))) => self.rename(&from, &file),
+            Ok((_, Done::Outline(Ok(Outlined::Moving)) | Done::Load(Ok(None)))) => {
                 self.settling(&file);
                 self.book.settle_again(&file, true, Instant::now());
             }
+            Ok((_, Done::Load(Ok(Some(new))))) => self.serve(order.ready, new),
+            Ok((_, Done::Outline(Err(refusal)) | Done::Load(Err(refusal)))) => {
+                self.refuse(order.ready, refusal);
+            }
+            Err(error) => {
+                let reason = format!("internal error while loading: {error}");
+                self.refuse(order.ready, Refusal::new(None, reason, Again::Later));
+            }
         }
+        self.complete(&file, restless);
+    }
+
+    /// The file is live or refused, or has newer bytes.
+    fn complete(&mut self, file: &str, restless: bool) {
+        let held = self.schedule.drop_claims(file);
+        self.plan_again(held);
         // With newer bytes to read, this was not the end of it. A file that
         // never stands still is waited for only once.
-        if restless || !self.book.is_unread(&file) {
-            self.waiters.worked_off(&file);
+        if restless || !self.book.is_unread(file) {
+            self.waiters.complete(file);
         }
     }
 
-    fn went_live(&mut self, file: &str) {
+    /// Refuses a file whose names are taken, or which is one too many; lets the others
+    /// wait for their load.
+    fn plan(&mut self, planned: Planned) {
+        let ready = &planned.order.ready;
+        let (file, restless) = (ready.file.clone(), ready.restless);
+        let digest = Some(planned.outline.digest);
+        let names = &planned.outline.names;
+        let refusal = if let Err(conflict) = self.registry.conflict(&file, names) {
+            let again = Again::WhenFree(names.clone());
+            Refusal::new(digest, conflict.to_string(), again)
+        } else if self.is_one_too_many(&file) {
+            let reason = format!(
+                "{MAX_SERVING} plugins serve already, which is the most; remove one of them"
+            );
+            Refusal::new(digest, reason, Again::WhenFewer)
+        } else {
+            return self.schedule.plan(planned);
+        };
+        self.refuse(planned.order.ready, refusal);
+        self.complete(&file, restless);
+    }
+
+    fn plan_again(&mut self, held: Vec<Planned>) {
+        for planned in held {
+            self.plan(planned);
+        }
+    }
+
+    fn is_one_too_many(&self, file: &str) -> bool {
+        let (serves, others) = self.registry.serving_files(file);
+        !serves && others + self.schedule.n_planned() >= MAX_SERVING
+    }
+
+    fn serve(&mut self, ready: Ready, new: NewVersion) {
+        let digest = new.digest;
+        let names = new.handlers.iter().map(|handler| &handler.info().name);
+        let names = names.cloned().collect();
+        match self.registry.serve(&ready.file, new) {
+            Ok(freed) => self.went_live(&ready.file, &freed),
+            Err(conflict) => {
+                let again = Again::WhenFree(names);
+                self.refuse(ready, Refusal::new(digest, conflict.to_string(), again));
+            }
+        }
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        match self.registry.rename(from, to) {
+            Some(freed) => {
+                self.book.forget(from);
+                self.forget(from);
+                self.went_live(to, &freed);
+            }
+            None => self.book.settle_again(to, true, Instant::now()),
+        }
+    }
+
+    fn went_live(&mut self, file: &str, freed: &[Name]) {
         self.registry.snapshot().warn_of_refusals(file);
         self.pauses.forget(file);
-        self.unblock();
+        self.unblock(freed);
     }
 
     fn refuse(&mut self, ready: Ready, refusal: Refusal) {
@@ -306,8 +400,11 @@ impl Keeper {
             Again::Never => {
                 self.pauses.forget(&ready.file);
             }
-            Again::WhenNamesChange => {
-                self.blocked.insert(ready.file);
+            Again::WhenFree(names) => {
+                self.blocked.insert(ready.file, names);
+            }
+            Again::WhenFewer => {
+                self.too_many.insert(ready.file);
             }
             Again::Later => {
                 let first = self.options.retry_after;
@@ -317,23 +414,23 @@ impl Keeper {
     }
 
     fn try_again(&mut self, ready: Ready) {
-        let file = ready.file.clone();
-        let order = Order { ready, again: true };
-        self.queue.entry(file).or_insert(order);
+        if !self.schedule.files().any(|file| *file == ready.file) {
+            self.schedule.add(Order {
+                ready,
+                again: true,
+                alone: false,
+            });
+        }
     }
 
-    async fn retire(&mut self, file: &str) {
-        if self
-            .loading
-            .as_ref()
-            .is_some_and(|ready| ready.file == file)
-        {
-            // Waits for its end, so that nothing shows the file again.
-            self.load.shutdown().await;
-            self.loading = None;
+    fn retire(&mut self, file: &str) {
+        let ours = self.jobs.extract_if(|_, job| job.order.ready.file == file);
+        for (_, job) in ours {
+            job.task.abort();
+            self.schedule.ended(file);
         }
-        self.registry.retire(file);
-        self.unblock();
+        let freed = self.registry.retire(file);
+        self.unblock(&freed);
         self.forget(file);
     }
 
@@ -342,43 +439,75 @@ impl Keeper {
     }
 
     fn forget(&mut self, file: &str) {
-        self.queue.remove(file);
+        let mut held = self.schedule.withdraw(file);
+        held.append(&mut self.schedule.drop_claims(file));
+        self.plan_again(held);
         self.blocked.remove(file);
+        self.too_many.remove(file);
         self.pauses.forget(file);
-        self.waiters.worked_off(file);
+        self.waiters.complete(file);
     }
 
-    /// The served names have changed: those that were refused for a name get
+    /// Nobody serves these names any more: files that were refused for one of them get
     /// another try.
-    fn unblock(&mut self) {
-        for file in std::mem::take(&mut self.blocked) {
-            let Some(seen) = self.book.seen(&file).cloned() else {
-                // Missing; if it comes back, it is read again.
-                self.book.settle_again(&file, true, Instant::now());
-                continue;
-            };
-            self.waiters.wait_for(&file);
-            let restless = false;
-            self.try_again(Ready {
-                file,
-                seen,
-                restless,
-            });
+    fn unblock(&mut self, freed: &[Name]) {
+        let wants = |names: &[Name]| names.iter().any(|name| freed.contains(name));
+        let waiting = self.blocked.extract_if(.., |_, names| wants(names));
+        let waiting: Vec<String> = waiting.map(|(file, _)| file).collect();
+        for file in waiting {
+            self.read_again(file);
         }
     }
 
-    /// Tells those whose scan is worked off.
+    /// When nothing else is on its way and fewer plugins serve, one of those that were
+    /// too many gets another try.
+    fn retry_one_too_many(&mut self) {
+        let Some(file) = self.too_many.first().cloned() else {
+            return;
+        };
+        if self.schedule.is_idle() && !self.is_one_too_many(&file) {
+            self.too_many.remove(&file);
+            self.read_again(file);
+        }
+    }
+
+    /// Another try for a file that has not changed.
+    fn read_again(&mut self, file: String) {
+        let Some(seen) = self.book.seen(&file).cloned() else {
+            // Missing; if it comes back, it is read again.
+            return self.book.settle_again(&file, true, Instant::now());
+        };
+        self.waiters.wait_for(&file);
+        let restless = false;
+        self.try_again(Ready {
+            file,
+            seen,
+            restless,
+        });
+    }
+
+    /// Answers the callers whose files are all complete.
     fn answer(&mut self) {
         let unfinished = || {
-            let loading = self.loading.iter().map(|ready| &ready.file);
-            let open = self.book.unfinished().chain(self.queue.keys());
-            open.chain(loading).cloned().collect::<HashSet<String>>()
+            let open = self.book.unfinished().chain(self.schedule.files());
+            open.cloned().collect::<HashSet<String>>()
         };
         self.waiters.answer(unfinished);
     }
 
-    fn wake_at(&self, next_scan: Instant) -> Instant {
-        let moments = [self.pauses.next(), self.book.next(&self.options)];
-        moments.into_iter().flatten().fold(next_scan, Instant::min)
+    fn wake_at(&self) -> Instant {
+        if !self.readable {
+            // Nothing can become ready or gone before it can be read.
+            return self.next_scan;
+        }
+        let moments = [
+            self.pauses.next(),
+            self.book.next(&self.options),
+            self.schedule.next_moment(Instant::now()),
+        ];
+        moments
+            .into_iter()
+            .flatten()
+            .fold(self.next_scan, Instant::min)
     }
 }

@@ -1,20 +1,18 @@
 //! One file's way from bytes to a version that may go live, or why not.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::book::Ready;
+use super::ledger::{Ledger, MAX_DEATHS};
 use super::read::{FileBytes, ReadError, read_file};
 use super::registry::{NewVersion, Registry};
 use super::scan::Seen;
+use super::schedule::Order;
 use super::status::PluginState;
 use crate::sandbox::{LoadError, Sandbox, inspect};
 use crate::task::{Digest, Handler, Manifest, Name};
-
-/// Refused digests that are remembered; the oldest are forgotten first.
-const MAX_REMEMBERED: usize = 1_000;
 
 /// What [`Stages::load`] returns.
 pub(super) type LoadFuture =
@@ -70,16 +68,26 @@ impl Stages for Sandbox {
     }
 }
 
-/// How a load ended.
-pub(super) enum Ending {
-    /// It passed every check.
-    Accepted(NewVersion),
+/// What is known of a file once it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Outline {
+    pub(super) digest: Digest,
+    /// The handlers that it lists.
+    pub(super) names: Vec<Name>,
+}
+
+/// How the first step ended, if the file was not refused.
+#[derive(Debug)]
+pub(super) enum Outlined {
+    /// It may be loaded.
+    Good(Outline),
     /// These bytes are what the file serves already.
     Same(Digest),
     /// These bytes are what a file serves that is missing now.
     MovedFrom(String),
-    /// It must not go live.
-    Refused(Refusal),
+    /// An earlier process ended while it loaded these bytes: nothing else may be
+    /// under way.
+    Suspect,
     /// The file changed or vanished while it was read.
     Moving,
 }
@@ -95,49 +103,52 @@ pub(super) struct Refusal {
 }
 
 /// When it is worth trying again, apart from when the file changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Again {
     /// Never: these bytes are bad.
     Never,
-    /// When another file stops serving a name.
-    WhenNamesChange,
+    /// When another file stops serving one of these names.
+    WhenFree(Vec<Name>),
+    /// When fewer plugins serve.
+    WhenFewer,
     /// After a while: it may have been this machine's fault.
     Later,
 }
 
-/// Loads files, one at a time; remembers what was refused for good.
+/// Takes files through the two steps. Changes nothing that serves.
 pub(super) struct Loader {
     dir: PathBuf,
     stages: Box<dyn Stages>,
     registry: Registry,
-    refused: Mutex<VecDeque<(Digest, String)>>,
+    ledger: Arc<Ledger>,
 }
 
 impl Loader {
-    pub(super) fn new(dir: &Path, stages: Box<dyn Stages>, registry: Registry) -> Loader {
+    pub(super) fn new(
+        dir: &Path,
+        stages: Box<dyn Stages>,
+        registry: Registry,
+        ledger: Arc<Ledger>,
+    ) -> Loader {
         Loader {
             dir: dir.to_owned(),
             stages,
             registry,
-            refused: Mutex::default(),
+            ledger,
         }
     }
 
-    /// Takes one file through all steps and shows each in the registry, but
-    /// changes nothing that serves. `missing`: files that the last scan did
+    /// Reads a file and lists its handlers. `missing`: files that the last scan did
     /// not find. Cancel-safe: dropped, it stops.
-    pub(super) async fn load(self: Arc<Self>, ready: Ready, missing: Vec<String>) -> Ending {
-        match self.steps(&ready, &missing).await {
-            Ok(ending) => ending,
-            Err(refusal) => Ending::Refused(refusal),
-        }
-    }
-
-    async fn steps(self: &Arc<Self>, ready: &Ready, missing: &[String]) -> Result<Ending, Refusal> {
-        let file = ready.file.as_str();
-        let expected = match &ready.seen {
+    pub(super) async fn outline(
+        self: Arc<Self>,
+        order: Order,
+        missing: Vec<String>,
+    ) -> Result<Outlined, Refusal> {
+        let (file, alone) = (order.ready.file.as_str(), order.alone);
+        let expected = match &order.ready.seen {
             Seen::File(stamp) => *stamp,
-            Seen::Odd(what) => return Err(Refusal::new(None, what.clone(), Again::Never)),
+            Seen::NotAFile(what) => return Err(Refusal::new(None, what.clone(), Again::Never)),
         };
         let Some(FileBytes {
             bytes,
@@ -145,41 +156,65 @@ impl Loader {
             stamp,
         }) = self.read(file).await?
         else {
-            return Ok(Ending::Moving);
+            return Ok(Outlined::Moving);
         };
-        if !ready.restless && stamp != Some(expected) {
-            return Ok(Ending::Moving);
+        if !order.ready.restless && stamp != Some(expected) {
+            return Ok(Outlined::Moving);
         }
 
         if self.registry.serving(file) == Some(digest) {
-            return Ok(Ending::Same(digest));
+            return Ok(Outlined::Same(digest));
         }
         let serves_it = |from: &&String| self.registry.serving(from) == Some(digest);
         if let Some(from) = missing.iter().find(serves_it) {
-            return Ok(Ending::MovedFrom(from.clone()));
+            return Ok(Outlined::MovedFrom(from.clone()));
         }
-        if let Some(reason) = self.remembered(digest) {
-            return Err(Refusal::new(Some(digest), reason, Again::Never));
+        let ledger = Arc::clone(&self.ledger);
+        match blocking(move || ledger.deaths(digest, expected.modified())).await? {
+            0 => {}
+            n if n >= MAX_DEATHS => return Err(self.deadly(file, digest, n)),
+            _ if alone => {}
+            _ => return Ok(Outlined::Suspect),
         }
-
         self.note(file, PluginState::Validating, digest);
-        let names = self.inspect(&bytes, digest).await?;
-        if let Err(conflict) = self.registry.conflict(file, &names) {
-            let reason = conflict.to_string();
-            return Err(Refusal::new(Some(digest), reason, Again::WhenNamesChange));
-        }
+        let (loader, name) = (Arc::clone(&self), file.to_owned());
+        let names = blocking(move || {
+            let note = loader.ledger.begin(digest, &name);
+            let names = loader.stages.inspect(&bytes);
+            drop(note);
+            names
+        });
+        let names = names.await?.map_err(|error| refuse(digest, &error))?;
+        Ok(Outlined::Good(Outline { digest, names }))
+    }
 
+    /// Compiles, links and probes a file with these bytes. `None`: the file has other
+    /// bytes now, or is gone. Cancel-safe: dropped, it stops.
+    pub(super) async fn load(
+        self: Arc<Self>,
+        ready: Ready,
+        digest: Digest,
+    ) -> Result<Option<NewVersion>, Refusal> {
+        let file = ready.file.as_str();
+        // Files that wait for their turn are not kept in memory.
+        let bytes = match self.read(file).await? {
+            Some(read) if read.digest == digest => read.bytes,
+            _ => return Ok(None),
+        };
         self.note(file, PluginState::Compiling, digest);
+        let (ledger, name) = (Arc::clone(&self.ledger), file.to_owned());
+        let note = blocking(move || ledger.begin(digest, &name)).await?;
         let probing = {
-            let (loader, file) = (Arc::clone(self), file.to_owned());
+            let (loader, file) = (Arc::clone(&self), file.to_owned());
             Box::new(move || loader.note(&file, PluginState::Probing, digest))
         };
         let loaded = self
             .stages
             .load(plugin_name(file), bytes, digest, probing)
             .await;
-        let (manifest, handlers) = loaded.map_err(|error| self.refuse(digest, &error))?;
-        Ok(Ending::Accepted(NewVersion {
+        let (manifest, handlers) = loaded.map_err(|error| refuse(digest, &error))?;
+        blocking(move || note.acquit(digest)).await?;
+        Ok(Some(NewVersion {
             digest: Some(digest),
             plugin: Some(manifest.plugin),
             handlers,
@@ -201,46 +236,26 @@ impl Loader {
         }
     }
 
-    async fn inspect(
-        self: &Arc<Self>,
-        bytes: &Arc<[u8]>,
-        digest: Digest,
-    ) -> Result<Vec<Name>, Refusal> {
-        let (loader, bytes) = (Arc::clone(self), Arc::clone(bytes));
-        blocking(move || loader.stages.inspect(&bytes))
-            .await?
-            .map_err(|error| self.refuse(digest, &error))
-    }
-
     fn note(&self, file: &str, state: PluginState, digest: Digest) {
-        self.registry.note(file, state, Some(digest), None);
+        self.registry.advance(file, state, digest);
     }
 
-    fn refuse(&self, digest: Digest, error: &LoadError) -> Refusal {
-        let again = match error {
-            // The machine may have been busy, or the program replaced under us.
-            LoadError::CompileTimeout { .. }
-            | LoadError::CompileMemory { .. }
-            | LoadError::CompileKilled { .. }
-            | LoadError::Compiler { .. }
-            | LoadError::Probe(_)
-            | LoadError::Internal(_) => Again::Later,
-            _ => Again::Never,
-        };
-        let reason = error.to_string();
-        if again == Again::Never {
-            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-            refused.truncate(MAX_REMEMBERED - 1);
-            refused.push_front((digest, reason.clone()));
-        }
-        Refusal::new(Some(digest), reason, again)
+    fn deadly(&self, file: &str, digest: Digest, n_deaths: usize) -> Refusal {
+        let path = self.dir.join(file);
+        let reason = format!(
+            "a runner's process ended {n_deaths} times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}",
+            path.display()
+        );
+        Refusal::new(Some(digest), reason, Again::Never)
     }
+}
 
-    fn remembered(&self, digest: Digest) -> Option<String> {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = refused.iter().find(|(refused, _)| *refused == digest);
-        found.map(|(_, reason)| reason.clone())
-    }
+fn refuse(digest: Digest, error: &LoadError) -> Refusal {
+    let again = match error.may_pass_later() {
+        true => Again::Later,
+        false => Again::Never,
+    };
+    Refusal::new(Some(digest), error.to_string(), again)
 }
 
 impl Refusal {

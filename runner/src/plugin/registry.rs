@@ -22,8 +22,13 @@ use crate::task::{Digest, Handler, Name, PluginInfo};
 /// Handlers by name.
 pub type HandlerMap = HashMap<Name, Arc<dyn Handler>>;
 
+/// Plugin files that serve at the same time.
+pub(super) const MAX_SERVING: usize = 1_000;
 /// Retired files that stay visible; the oldest are forgotten first.
 const MAX_RETIRED: usize = 100;
+/// Files that do not serve, and are not retired, that stay visible. Of refused ones the
+/// oldest are forgotten first; the log has named each.
+const MAX_NOT_SERVING: usize = 200;
 
 /// All that is known at one moment. Never changes; hold it as long as needed.
 pub struct Snapshot {
@@ -32,8 +37,8 @@ pub struct Snapshot {
     /// What runs tasks. The same `Arc` as in the snapshot before when only a
     /// status changed: compare with [`Arc::ptr_eq`].
     pub handlers: Arc<HandlerMap>,
-    /// Every known file, sorted by name.
-    pub plugins: Vec<PluginStatus>,
+    /// The files, sorted by name: all that serve, and of the others the newest 200.
+    pub plugins: Vec<Arc<PluginStatus>>,
     /// Why the directory itself cannot be read now, for people. What was
     /// loaded keeps serving.
     pub trouble: Option<String>,
@@ -42,7 +47,8 @@ pub struct Snapshot {
 impl Snapshot {
     /// The status of one file, by its name in the directory.
     pub fn plugin(&self, file: &str) -> Option<&PluginStatus> {
-        self.plugins.iter().find(|status| status.file == file)
+        let status = self.plugins.iter().find(|status| status.file == file);
+        status.map(AsRef::as_ref)
     }
 }
 
@@ -94,10 +100,13 @@ struct Inner {
 struct Plugins {
     by_file: BTreeMap<String, Plugin>,
     trouble: Option<String>,
+    /// Whether files are known that are not shown.
+    is_cut: bool,
 }
 
 struct Plugin {
-    status: PluginStatus,
+    /// Shared with the snapshots that show it.
+    status: Arc<PluginStatus>,
     serving: Option<Serving>,
     /// The refusal that was warned of last: the same one again is no news.
     warned: Option<(Option<Digest>, String)>,
@@ -141,8 +150,9 @@ impl Registry {
     }
 
     /// Puts `new` in the place of what `file` served before, in one swap, or
-    /// changes nothing. Attempts under way stay on the version they are on.
-    pub fn serve(&self, file: &str, new: NewVersion) -> Result<(), Conflict> {
+    /// changes nothing. Attempts under way stay on the version they are on. Returns
+    /// the names that nobody serves any more.
+    pub fn serve(&self, file: &str, new: NewVersion) -> Result<Vec<Name>, Conflict> {
         let mut plugins = self.lock();
         let names = new.handlers.iter().map(|handler| &handler.info().name);
         plugins.conflict(file, names)?;
@@ -150,25 +160,28 @@ impl Registry {
         let serving = Serving::of(version, new.handlers);
 
         let plugin = plugins.plugin(file);
-        plugin.stop_serving();
-        plugin.status.digest = new.digest;
-        plugin.status.serving = new.digest;
-        plugin.status.plugin = new.plugin;
-        plugin.status.handlers = serving.handlers.keys().cloned().collect();
+        let mut freed = plugin.stop_serving();
+        freed.retain(|name| !serving.handlers.contains_key(name));
+        let status = Arc::make_mut(&mut plugin.status);
+        status.digest = new.digest;
+        status.serving = new.digest;
+        status.plugin = new.plugin;
+        status.handlers = serving.handlers.keys().cloned().collect();
         plugin.serving = Some(serving);
         plugin.enter(PluginState::Live, None);
         self.publish(&mut plugins, true);
-        Ok(())
+        Ok(freed)
     }
 
-    /// Takes `file` out of service. Its attempts under way end on it.
-    pub fn retire(&self, file: &str) {
+    /// Takes `file` out of service. Its attempts under way end on it. Returns the names
+    /// that nobody serves any more.
+    pub fn retire(&self, file: &str) -> Vec<Name> {
         let mut plugins = self.lock();
         let Some(plugin) = plugins.by_file.get_mut(file) else {
-            return;
+            return Vec::new();
         };
         let served = plugin.serving.is_some();
-        plugin.stop_serving();
+        let freed = plugin.stop_serving();
         plugin.enter(PluginState::Retired, None);
         if !served && plugin.status.draining.is_empty() {
             // Nothing of it runs: there is nothing to show.
@@ -176,6 +189,7 @@ impl Registry {
         }
         plugins.forget_oldest_retired();
         self.publish(&mut plugins, served);
+        freed
     }
 
     /// Whether a version of `file` with these handlers would be refused.
@@ -193,30 +207,62 @@ impl Registry {
         plugins.by_file.get(file)?.status.serving
     }
 
+    /// Whether `file` serves, and how many others do.
+    pub(super) fn serving_files(&self, file: &str) -> (bool, usize) {
+        let plugins = self.lock();
+        let serves = |plugin: &Plugin| plugin.serving.is_some();
+        let all = plugins
+            .by_file
+            .values()
+            .filter(|plugin| serves(plugin))
+            .count();
+        match plugins.by_file.get(file).is_some_and(serves) {
+            true => (true, all - 1),
+            false => (false, all),
+        }
+    }
+
     /// A file has a new name and the same bytes: what `from` serves moves to
     /// `to`, in one swap, in the place of what `to` served before. New attempts
-    /// have the grants of the new name. False if `from` serves nothing.
-    pub(super) fn rename(&self, from: &str, to: &str) -> bool {
+    /// have the grants of the new name. Returns the names that nobody serves any more;
+    /// `None` if `from` serves nothing.
+    pub(super) fn rename(&self, from: &str, to: &str) -> Option<Vec<Name>> {
         let mut plugins = self.lock();
-        let Some(mut moved) = plugins.by_file.remove(from) else {
-            return false;
-        };
-        let Some(serving) = &mut moved.serving else {
-            plugins.by_file.insert(from.to_owned(), moved);
-            return false;
-        };
-        serving.rename(plugin_name(to));
+        plugins.by_file.get(from)?.serving.as_ref()?;
+        let mut moved = plugins.by_file.remove(from)?;
+        if let Some(serving) = &mut moved.serving {
+            serving.rename(plugin_name(to));
+        }
+        let mut freed = Vec::new();
+        let status = Arc::make_mut(&mut moved.status);
         if let Some(mut replaced) = plugins.by_file.remove(to) {
-            replaced.stop_serving();
-            moved.status.draining.append(&mut replaced.status.draining);
+            freed = replaced.stop_serving();
+            freed.retain(|name| !status.handlers.contains(name));
+            let replaced = Arc::make_mut(&mut replaced.status);
+            status.draining.append(&mut replaced.draining);
         }
         tracing::info!(file = to, from, "plugin file has a new name");
-        moved.status.file = to.to_owned();
-        moved.status.digest = moved.status.serving;
+        status.file = to.to_owned();
+        status.digest = status.serving;
         moved.enter(PluginState::Live, None);
         plugins.by_file.insert(to.to_owned(), moved);
         self.publish(&mut plugins, true);
-        true
+        Some(freed)
+    }
+
+    /// Shows that a file is one step further, unless it was retired or forgotten
+    /// meanwhile.
+    pub(super) fn advance(&self, file: &str, state: PluginState, digest: Digest) {
+        let mut plugins = self.lock();
+        let Some(plugin) = plugins.by_file.get_mut(file) else {
+            return;
+        };
+        if plugin.status.state == PluginState::Retired {
+            return;
+        }
+        Arc::make_mut(&mut plugin.status).digest = Some(digest);
+        plugin.enter(state, None);
+        self.publish(&mut plugins, false);
     }
 
     /// Shows where `file` is on its way. `digest`: the bytes this is about, if known.
@@ -229,6 +275,9 @@ impl Registry {
     ) {
         let mut plugins = self.lock();
         let is_new = !plugins.by_file.contains_key(file);
+        if is_new && !plugins.make_room(state) {
+            return;
+        }
         let plugin = plugins.plugin(file);
         let status = &plugin.status;
         let same_digest = digest.is_none() || digest == status.digest;
@@ -236,7 +285,7 @@ impl Registry {
             return;
         }
         if digest.is_some() || state == PluginState::Refused {
-            plugin.status.digest = digest;
+            Arc::make_mut(&mut plugin.status).digest = digest;
         }
         plugin.enter(state, reason);
         self.publish(&mut plugins, false);
@@ -251,6 +300,11 @@ impl Registry {
         }
     }
 
+    /// Whether more files are refused than are shown.
+    pub(super) fn is_cut(&self) -> bool {
+        self.lock().is_cut
+    }
+
     /// Lets the snapshot forget versions that have drained since the last one.
     pub(super) fn refresh(&self) {
         let mut plugins = self.lock();
@@ -262,7 +316,10 @@ impl Registry {
 
     fn publish(&self, plugins: &mut Plugins, handlers_changed: bool) {
         for plugin in plugins.by_file.values_mut() {
-            plugin.status.draining.retain(|version| !version.is_over());
+            if plugin.status.draining.iter().any(Draining::is_over) {
+                let status = Arc::make_mut(&mut plugin.status);
+                status.draining.retain(|version| !version.is_over());
+            }
         }
         let old = self.0.current.load();
         let handlers = match handlers_changed {
@@ -273,7 +330,11 @@ impl Registry {
         self.0.current.store(Arc::new(Snapshot {
             generation,
             handlers,
-            plugins: plugins.by_file.values().map(|p| p.status.clone()).collect(),
+            plugins: plugins
+                .by_file
+                .values()
+                .map(|p| Arc::clone(&p.status))
+                .collect(),
             trouble: plugins.trouble.clone(),
         }));
         // After the snapshot, so that a woken watcher finds it.
@@ -326,13 +387,31 @@ impl Plugins {
 
     fn forget_oldest_retired(&mut self) {
         let retired = |p: &&Plugin| p.status.state == PluginState::Retired;
-        if self.by_file.values().filter(retired).count() <= MAX_RETIRED {
-            return;
+        if self.by_file.values().filter(retired).count() > MAX_RETIRED {
+            self.forget_oldest(PluginState::Retired);
         }
-        let oldest = self.by_file.values().filter(retired);
-        let oldest = oldest.min_by_key(|plugin| plugin.status.since);
-        if let Some(file) = oldest.map(|plugin| plugin.status.file.clone()) {
-            self.by_file.remove(&file);
+    }
+
+    /// Makes room for a file that is new in this state; false if it is not shown.
+    fn make_room(&mut self, state: PluginState) -> bool {
+        let counts = |p: &&Plugin| p.serving.is_none() && p.status.state != PluginState::Retired;
+        if self.by_file.values().filter(counts).count() < MAX_NOT_SERVING {
+            return true;
+        }
+        self.is_cut = true;
+        // Files that only wait do not push out reasons.
+        let waits = matches!(state, PluginState::Discovered | PluginState::Settling);
+        !waits && self.forget_oldest(PluginState::Refused)
+    }
+
+    /// False if there is none in this state that does not serve.
+    fn forget_oldest(&mut self, state: PluginState) -> bool {
+        let all = self.by_file.values();
+        let all = all.filter(|p| p.status.state == state && p.serving.is_none());
+        let oldest = all.min_by_key(|plugin| plugin.status.since);
+        match oldest.map(|plugin| plugin.status.file.clone()) {
+            Some(file) => self.by_file.remove(&file).is_some(),
+            None => false,
         }
     }
 }
@@ -340,7 +419,7 @@ impl Plugins {
 impl Plugin {
     fn discovered(file: &str) -> Plugin {
         Plugin {
-            status: PluginStatus {
+            status: Arc::new(PluginStatus {
                 file: file.to_owned(),
                 state: PluginState::Discovered,
                 digest: None,
@@ -350,14 +429,14 @@ impl Plugin {
                 plugin: None,
                 handlers: Vec::new(),
                 draining: Vec::new(),
-            },
+            }),
             serving: None,
             warned: None,
         }
     }
 
     fn enter(&mut self, state: PluginState, reason: Option<String>) {
-        let status = &mut self.status;
+        let status = Arc::make_mut(&mut self.status);
         if status.state != state {
             status.since = Timestamp::now();
         }
@@ -385,12 +464,14 @@ impl Plugin {
         self.warned = Some(refusal);
     }
 
-    fn stop_serving(&mut self) {
+    /// Returns the names that it served.
+    fn stop_serving(&mut self) -> Vec<Name> {
+        let status = Arc::make_mut(&mut self.status);
         if let Some(old) = self.serving.take() {
-            self.status.draining.push(Draining::new(&old.version));
+            status.draining.push(Draining::new(&old.version));
         }
-        self.status.serving = None;
-        self.status.handlers.clear();
+        status.serving = None;
+        std::mem::take(&mut status.handlers)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 /// Names that one scan reads at most. Far above what is loaded: with more, a
 /// scan says that it is not complete, and no file counts as gone.
-const MAX_LISTED: usize = 10_000;
+pub(super) const MAX_LISTED: usize = 100_000;
 
 /// Everything that changes when a file's bytes may have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,19 @@ impl Stamp {
             size: meta.size(),
             modified: (meta.mtime(), meta.mtime_nsec()),
             changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+
+    /// When the file's bytes were last written, or when it was last touched.
+    pub(super) fn modified(&self) -> SystemTime {
+        let (seconds, nanoseconds) = self.modified;
+        match u64::try_from(seconds) {
+            Ok(seconds) => {
+                let since = Duration::new(seconds, u32::try_from(nanoseconds).unwrap_or_default());
+                SystemTime::UNIX_EPOCH + since
+            }
+            // Before 1970: as good as then.
+            Err(_) => SystemTime::UNIX_EPOCH,
         }
     }
 
@@ -60,7 +73,7 @@ pub(super) enum Seen {
     /// A regular file, or a link to one.
     File(Stamp),
     /// Something that can never be a plugin, with the reason for people.
-    Odd(String),
+    NotAFile(String),
 }
 
 /// The directory at one moment.
@@ -71,6 +84,14 @@ pub(super) struct Listing {
     pub(super) identity: (u64, u64),
     /// Whether every name was read.
     pub(super) complete: bool,
+}
+
+impl Listing {
+    /// Whether there is no file that could be a plugin.
+    pub(super) fn is_empty(&self) -> bool {
+        let may_be = |seen: &Seen| matches!(seen, Seen::File(stamp) if stamp.size > 0);
+        !self.files.values().any(may_be)
+    }
 }
 
 /// Reads the directory. Opens none of its files. Blocks.
@@ -96,7 +117,9 @@ pub(super) fn scan(dir: &Path) -> io::Result<Listing> {
                 printable(name),
                 "its name has a character that terminals obey; rename it",
             );
-            listing.files.insert(shown, Seen::Odd(reason.to_owned()));
+            listing
+                .files
+                .insert(shown, Seen::NotAFile(reason.to_owned()));
         } else if let Some(seen) = look_at(&entry.path()) {
             listing.files.insert(name.to_owned(), seen);
         }
@@ -128,13 +151,16 @@ fn printable(name: &str) -> String {
 fn look_at(path: &Path) -> Option<Seen> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() => Some(Seen::File(Stamp::of(&meta))),
-        Ok(meta) => Some(Seen::Odd(format!("it is {}, not a file", kind_of(&meta)))),
+        Ok(meta) => Some(Seen::NotAFile(format!(
+            "it is {}, not a file",
+            kind_of(&meta)
+        ))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // Gone since the name was read, unless the name is still there.
             let link = fs::symlink_metadata(path).ok();
-            link.map(|_| Seen::Odd("it is a link to nothing".to_owned()))
+            link.map(|_| Seen::NotAFile("it is a link to nothing".to_owned()))
         }
-        Err(error) => Some(Seen::Odd(format!("it cannot be looked at: {error}"))),
+        Err(error) => Some(Seen::NotAFile(format!("it cannot be looked at: {error}"))),
     }
 }
 
@@ -187,11 +213,11 @@ mod tests {
         let listing = scan(dir.path()).expect("a listing");
         let (name, seen) = listing.files.first_key_value().expect("it is seen");
         assert_eq!(name, "a\u{fffd}[2J\u{fffd}.wasm");
-        assert!(matches!(seen, Seen::Odd(_)), "{seen:?}");
+        assert!(matches!(seen, Seen::NotAFile(_)), "{seen:?}");
     }
 
     #[test]
-    fn what_is_called_a_plugin_and_is_no_file_is_odd() {
+    fn a_plugin_name_that_is_not_a_file_is_recognized() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = |name: &str| dir.path().join(name);
         fs::create_dir(path("dir.wasm")).expect("a directory");
@@ -207,7 +233,7 @@ mod tests {
             ("dir.wasm", "it is a directory, not a file"),
             ("zero.wasm", "it is a device, not a file"),
         ] {
-            assert_eq!(listing.files[name], Seen::Odd(what.into()));
+            assert_eq!(listing.files[name], Seen::NotAFile(what.into()));
         }
     }
 }

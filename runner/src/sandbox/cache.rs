@@ -3,14 +3,14 @@
 //! Loading compiled code is running it: wasmtime checks little. So a file is
 //! used only if it carries a MAC made with a key that no one but this user can
 //! read, over the plugin's digest, the engine's compatibility hash and the
-//! code. Anything else is compiled anew. A cache that fails (full disk,
+//! code. Anything else is compiled again. A cache that fails (full disk,
 //! read-only directory) says so in the log and nothing more.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +18,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use wasmtime::Engine;
 
+use super::private::{PrivateDir, is_private};
 use crate::task::Digest;
 
 const MAGIC: &[u8; 8] = b"pgtqcod2";
@@ -25,12 +26,15 @@ const MAC_BYTES: usize = 32;
 const HEAD_BYTES: usize = MAGIC.len() + MAC_BYTES;
 const KEY_FILE: &str = "key";
 const EXTENSION: &str = "code";
+/// Files that are being written. Only these are removed when they are old: the
+/// directory may hold files of others.
+const UNFINISHED: &str = ".pgtq-unfinished-";
 /// A temporary file this old was left by a runner that died.
 const STALE: Duration = Duration::from_secs(3600);
 
 /// A directory of compiled code that only this user can read.
 pub(super) struct Cache {
-    dir: PathBuf,
+    dir: PrivateDir,
     key: [u8; 32],
     engine: [u8; 32],
     max_bytes: u64,
@@ -40,9 +44,10 @@ impl Cache {
     /// Opens or makes the directory. `None`, with a warning, if it cannot be
     /// used safely.
     pub(super) fn open(dir: &Path, max_bytes: u64, engine: &Engine) -> Option<Cache> {
-        match private(dir).and_then(|()| key(dir)) {
-            Ok(key) => Some(Cache {
-                dir: dir.to_owned(),
+        let opened = PrivateDir::open(dir).and_then(|dir| Ok((key(&dir)?, dir)));
+        match opened {
+            Ok((key, dir)) => Some(Cache {
+                dir,
                 key,
                 engine: compatibility(engine),
                 max_bytes,
@@ -57,11 +62,12 @@ impl Cache {
     /// The code compiled from the file with this digest, if it is there and
     /// nobody touched it.
     pub(super) fn get(&self, digest: Digest) -> Option<Arc<Vec<u8>>> {
-        let path = self.path(digest);
+        let path = self.dir.path().join(self.name(digest));
         match self.read(&path, digest) {
             Ok(code) => Some(Arc::new(code)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
+                let path = self.dir.shown().join(self.name(digest));
                 tracing::warn!(path = %path.display(), %error, "cached code is not used, compiling again");
                 None
             }
@@ -87,7 +93,7 @@ impl Cache {
     pub(super) fn put(&self, digest: Digest, code: &[u8]) {
         let written = self.write(digest, code).and_then(|()| self.shrink());
         if let Err(error) = written {
-            tracing::warn!(dir = %self.dir.display(), %error, "compiled code could not be cached");
+            tracing::warn!(dir = %self.dir.shown().display(), %error, "compiled code could not be cached");
         }
     }
 
@@ -96,31 +102,34 @@ impl Cache {
             return Ok(());
         }
         let mac = self.mac(digest, code).finalize().into_bytes();
-        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+        let mut file = unfinished(&self.dir)?;
         file.write_all(MAGIC)?;
         file.write_all(&mac)?;
         file.write_all(code)?;
         // No fsync: a file torn by a power cut fails its MAC.
-        file.persist(self.path(digest))?;
+        file.persist(self.dir.path().join(self.name(digest)))?;
         Ok(())
     }
 
-    /// Removes the oldest entries until the rest fits.
+    /// Removes the oldest entries until the rest fits. Other runners may use the
+    /// directory at the same time.
     fn shrink(&self) -> io::Result<()> {
         let mut entries = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
+        for entry in fs::read_dir(self.dir.path())? {
             let entry = entry?;
             let Ok(metadata) = entry.metadata() else {
                 continue;
             };
             let path = entry.path();
             let modified = metadata.modified()?;
-            if path.extension().is_some_and(|e| e == EXTENSION) {
+            if !metadata.is_file() {
+                continue;
+            } else if path.extension().is_some_and(|e| e == EXTENSION) {
                 entries.push((modified, metadata.len(), path));
-            } else if path.file_name().is_some_and(|name| name != KEY_FILE)
+            } else if entry.file_name().to_string_lossy().starts_with(UNFINISHED)
                 && modified.elapsed().is_ok_and(|age| age > STALE)
             {
-                fs::remove_file(path)?;
+                remove(&path)?;
             }
         }
         entries.sort();
@@ -129,15 +138,15 @@ impl Cache {
             if total <= self.max_bytes {
                 break;
             }
-            fs::remove_file(path)?;
+            remove(&path)?;
             total -= bytes;
         }
         Ok(())
     }
 
-    fn path(&self, digest: Digest) -> PathBuf {
+    fn name(&self, digest: Digest) -> String {
         let engine = Digest(self.engine).short();
-        self.dir.join(format!("{digest}-{engine}.{EXTENSION}"))
+        format!("{digest}-{engine}.{EXTENSION}")
     }
 
     fn mac(&self, digest: Digest, code: &[u8]) -> Hmac<Sha256> {
@@ -150,17 +159,18 @@ impl Cache {
     }
 }
 
-/// Makes the directory, or checks that nobody else can write or read in it.
-fn private(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let metadata = fs::metadata(dir)?;
-    if metadata.mode() & 0o077 != 0 {
-        return Err(io::Error::other(format!(
-            "the directory is open to others (mode {:o}); `chmod 700` it",
-            metadata.mode() & 0o777
-        )));
+fn unfinished(dir: &PrivateDir) -> io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempfile_in(dir.path())
+}
+
+/// Removes a file, or finds that another runner has.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Opens a file that is one: no link, which could lead to what somebody else may
@@ -172,18 +182,17 @@ fn regular(path: &Path) -> io::Result<File> {
         .open(path)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
-        false => Err(io::Error::other("this is no ordinary file")),
+        false => Err(io::Error::other("it is not a regular file")),
     }
 }
 
 /// Reads the key, or makes it. Of runners that start at once, one makes it.
-fn key(dir: &Path) -> io::Result<[u8; 32]> {
-    let path = dir.join(KEY_FILE);
+fn key(dir: &PrivateDir) -> io::Result<[u8; 32]> {
+    let path = dir.path().join(KEY_FILE);
     if !path.try_exists()? {
         let mut key = [0; 32];
         File::open("/dev/urandom")?.read_exact(&mut key)?;
-        // Made with mode 0600, and by us: its owner is who we are.
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        let mut file = unfinished(dir)?;
         file.write_all(&key)?;
         file.as_file().sync_all()?;
         match file.persist_noclobber(&path) {
@@ -192,21 +201,23 @@ fn key(dir: &Path) -> io::Result<[u8; 32]> {
             Err(error) => return Err(error.error),
         }
     }
-    let file = regular(&path)?;
-    let (file_is, dir_is) = (file.metadata()?, fs::metadata(dir)?);
-    let us = fs::metadata("/proc/self").map_or(file_is.uid(), |process| process.uid());
-    if file_is.mode() & 0o077 != 0 || file_is.uid() != us || dir_is.uid() != us {
-        return Err(io::Error::other(
-            "the directory or its key belongs to another user or is open to others",
-        ));
+    let unusable = |what: &str| {
+        let path = dir.shown().join(KEY_FILE);
+        io::Error::other(format!("{} {what}; remove it", path.display()))
+    };
+    let file = regular(&path).map_err(|error| unusable(&format!("cannot be read: {error}")))?;
+    if !is_private(&file.metadata()?) {
+        return Err(unusable("belongs to another user or is open to others"));
     }
     let mut key = [0; 32];
-    (&file).read_exact(&mut key)?;
+    (&file)
+        .read_exact(&mut key)
+        .map_err(|_| unusable("is too short"))?;
     Ok(key)
 }
 
 /// Everything that decides whether compiled code fits this engine.
-fn compatibility(engine: &Engine) -> [u8; 32] {
+pub(super) fn compatibility(engine: &Engine) -> [u8; 32] {
     struct Sha(Sha256);
     impl Hasher for Sha {
         fn write(&mut self, bytes: &[u8]) {

@@ -5,8 +5,11 @@
 //! takes gigabytes for some files. Limits first, then input:
 //! ```text
 //! stdin:  one line of JSON ([`Request`]), then WebAssembly to the end
-//! stdout: OK and a line feed, then compiled code; or ERR, space, kind, line feed, text
+//! stdout: the greeting, which names the engine; then
+//!         OK and a line feed, then compiled code; or ERR, space, kind, line feed, text
 //! ```
+//! Only a whole answer after the right greeting, with exit status 0, says anything
+//! about the file.
 
 use std::io::{self, BufRead, Read, Write};
 use std::process::ExitCode;
@@ -15,21 +18,26 @@ use wasi_preview1_component_adapter_provider as adapter;
 use wit_component::ComponentEncoder;
 
 use super::inspect::{self, FileForm};
-use super::{LoadError, direct, engine, logs, walk, weight};
+use super::{LoadError, cache, confine, direct, engine, logs, walk, weight};
+use crate::task::Digest;
 
 pub(super) const OK: &[u8] = b"OK\n";
 pub(super) const ERR: &[u8] = b"ERR ";
+/// How every greeting begins, whatever the version of the program.
+pub(super) const GREETING: &str = "pgtq-compiler ";
 /// Bytes of an error that are read.
 const MAX_ERROR_BYTES: usize = 4 << 10;
 /// What the compiler's libraries open to count processors, and some.
 const OPEN_FILES: u64 = 64;
+/// Bytes of stack for waiting.
+const WATCH_STACK: usize = 64 << 10;
 
 /// The limits a parent sets for its child.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Request {
     /// Bytes of address space.
     pub(super) memory: u64,
-    /// Seconds of processor time, all threads together.
+    /// Seconds of processor time, of all threads together.
     pub(super) cpu_seconds: u64,
     /// Most bytes of WebAssembly that follow.
     pub(super) max_file_bytes: u64,
@@ -47,8 +55,16 @@ pub(super) enum Work {
     Compile,
 }
 
+/// The line that a compiler for the same engine as this program's sends first.
+pub(super) fn greeting() -> Result<String, LoadError> {
+    let engine = engine::compiling().map_err(|error| LoadError::Internal(format!("{error:#}")))?;
+    let engine = Digest(cache::compatibility(&engine));
+    Ok(format!("{GREETING}{engine}\n"))
+}
+
 /// Reads WebAssembly on stdin, writes compiled code or an error on stdout.
-/// Sets its own resource limits first; needs no environment.
+/// Sets its own resource limits and gives up its privileges first; needs no
+/// environment.
 pub fn compile_child() -> ExitCode {
     match serve(&mut io::stdin().lock(), &mut io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,7 +79,13 @@ fn serve(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<()> {
     let mut line = Vec::new();
     input.take(1 << 10).read_until(b'\n', &mut line)?;
     let request: Request = serde_json::from_slice(&line)?;
+    // Before the limits: it takes nothing from the file.
+    let greeting = greeting().map_err(io::Error::other)?;
     limit(&request)?;
+    confine::confine()?;
+    end_with_the_reader();
+    output.write_all(greeting.as_bytes())?;
+    output.flush()?;
     let mut wasm = Vec::new();
     input.take(request.max_file_bytes).read_to_end(&mut wasm)?;
     match do_work(request.work, &wasm) {
@@ -74,6 +96,30 @@ fn serve(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<()> {
         Err(error) => output.write_all(&encode(&error))?,
     }
     output.flush()
+}
+
+/// Ends this process when nobody reads its answer any more: a parent that was killed
+/// cannot stop it.
+fn end_with_the_reader() {
+    let watch = || {
+        let mut pipe = libc::pollfd {
+            fd: libc::STDOUT_FILENO,
+            // An error of the pipe is reported whatever is asked for.
+            events: 0,
+            revents: 0,
+        };
+        loop {
+            // SAFETY: `pipe` is one valid record.
+            let ready = unsafe { libc::poll(&raw mut pipe, 1, -1) };
+            if ready > 0 {
+                std::process::exit(1);
+            }
+        }
+    };
+    // Without the thread it ends with its processor time.
+    let _ = std::thread::Builder::new()
+        .stack_size(WATCH_STACK)
+        .spawn(watch);
 }
 
 /// Works here and now, without limits. Used by the child, which has set its own,
@@ -135,25 +181,25 @@ fn encode(error: &LoadError) -> Vec<u8> {
 }
 
 /// The other end of [`encode`]. What the child says is about bytes of anybody, so
-/// it is cut and cleaned.
-pub(super) fn decode(bytes: &[u8]) -> LoadError {
+/// it is cut and cleaned. `None` if it is no answer of ours.
+pub(super) fn decode(bytes: &[u8]) -> Option<LoadError> {
     let bytes = &bytes[..bytes.len().min(MAX_ERROR_BYTES)];
     let said = String::from_utf8_lossy(bytes);
-    let (head, text) = said.split_once('\n').unwrap_or((&said, ""));
+    let (head, text) = said.split_once('\n')?;
     let (kind, at) = head.split_once(' ').unwrap_or((head, ""));
-    let at = at.parse().unwrap_or_default();
+    let at = || at.parse().ok();
     let lines = |text: &str| logs::clean_text(text, MAX_ERROR_BYTES);
-    match kind {
-        "truncated" => LoadError::Truncated { at },
+    Some(match kind {
+        "truncated" => LoadError::Truncated { at: at()? },
         "invalid" => LoadError::Invalid {
-            at,
+            at: at()?,
             reason: logs::clean(text, 300),
         },
         "componentize" => LoadError::Componentize(lines(text)),
         "imports" => LoadError::UnknownImports(lines(text).lines().map(str::to_owned).collect()),
         "compile" => LoadError::Compile(lines(text)),
-        _ => LoadError::Compile("the compiler said nothing".to_owned()),
-    }
+        _ => return None,
+    })
 }
 
 fn limit(request: &Request) -> io::Result<()> {

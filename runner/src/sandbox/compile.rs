@@ -1,8 +1,11 @@
 //! The parent's side of compiling: start the child, feed it, watch it.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
@@ -17,9 +20,9 @@ use super::{LoadError, SandboxConfig};
 const MAX_CODE_BYTES: u64 = 512 << 20;
 /// What a child may say on stderr before it is not listened to any more.
 const MAX_STDERR_BYTES: u64 = 64 << 10;
-/// Threads of the child. Each takes a stack and a heap of its own out of the
-/// child's address space.
-const THREADS: u64 = 4;
+/// How many times its processor time a compilation may take by the clock: other
+/// programs, and attempts, need the processors too.
+const WALL_FACTOR: u32 = 10;
 /// Everything the child's environment holds: functions that make the compiler
 /// recurse need stack, and its threads should share heaps.
 const ENVIRONMENT: [(&str, &str); 3] = [
@@ -37,6 +40,46 @@ const OUT_OF_MEMORY: [&str; 3] = [
 ];
 /// What a child says to which the machine gave no more threads.
 const NO_THREAD: [&str; 1] = ["Resource temporarily unavailable"];
+
+/// The program that compiles plugins, run as `pgtq compile-plugin`.
+#[derive(Debug, Clone)]
+pub struct Compiler {
+    program: PathBuf,
+    /// What people read in errors.
+    name: String,
+    /// Keeps the image of a file that was replaced or removed.
+    _image: Option<Arc<File>>,
+}
+
+impl Compiler {
+    /// The image that this process runs. It stays the same when the program's file is
+    /// replaced or removed.
+    ///
+    /// Fails where `/proc` is not mounted.
+    pub fn own_image() -> io::Result<Compiler> {
+        // A path only: it works for a file that may be run and not be read.
+        let image = File::options()
+            .read(true)
+            .custom_flags(libc::O_PATH)
+            .open("/proc/self/exe")?;
+        Ok(Compiler {
+            program: format!("/proc/self/fd/{}", image.as_raw_fd()).into(),
+            name: "in this program".to_owned(),
+            _image: Some(Arc::new(image)),
+        })
+    }
+
+    /// The program at `path`, whatever is there when a file is compiled. For tests,
+    /// which are not `pgtq` themselves.
+    pub fn at(path: impl Into<PathBuf>) -> Compiler {
+        let program = path.into();
+        Compiler {
+            name: program.display().to_string(),
+            program,
+            _image: None,
+        }
+    }
+}
 
 /// Compiles `wasm`, in a child process if there is a compiler to run.
 /// Cancel-safe: the child is killed when the future is dropped.
@@ -61,25 +104,27 @@ async fn work(config: &SandboxConfig, work: Work, wasm: Arc<[u8]>) -> Result<Vec
 }
 
 async fn in_child(
-    program: &Path,
+    compiler: &Compiler,
     config: &SandboxConfig,
     work: Work,
     wasm: &[u8],
 ) -> Result<Vec<u8>, LoadError> {
-    let seconds = config.compile_timeout.as_secs_f64().ceil() as u64;
+    let seconds = (config.compile_timeout.as_secs_f64().ceil() as u64).max(1);
     let cannot_run = |error: io::Error| LoadError::Compiler {
-        program: program.to_owned(),
+        program: compiler.name.clone(),
         reason: error.to_string(),
     };
+    let greeting = child::greeting()?;
     let request = Request {
         memory: config.compile_memory,
-        cpu_seconds: seconds.saturating_mul(THREADS).max(1),
+        cpu_seconds: seconds,
         max_file_bytes: config.max_file_bytes,
         work,
     };
     let mut head = serde_json::to_vec(&request).map_err(|error| cannot_run(error.into()))?;
     head.push(b'\n');
-    let child = Command::new(program)
+    let child = Command::new(&compiler.program)
+        .arg0("pgtq")
         .arg("compile-plugin")
         .env_clear()
         .envs(ENVIRONMENT)
@@ -91,11 +136,14 @@ async fn in_child(
         .spawn()
         .map_err(cannot_run)?;
     let talk = talk(child, &head, wasm);
-    let Ok(said) = tokio::time::timeout(config.compile_timeout, talk).await else {
-        return Err(LoadError::CompileTimeout { seconds });
+    let wall = config.compile_timeout.saturating_mul(WALL_FACTOR);
+    let Ok(said) = tokio::time::timeout(wall, talk).await else {
+        return Err(LoadError::CompileStalled {
+            seconds: wall.as_secs().max(1),
+        });
     };
     let said = said.map_err(cannot_run)?;
-    read(said, config, seconds)
+    read(said, &greeting, config, seconds)
 }
 
 /// What a child left behind.
@@ -135,13 +183,22 @@ async fn drain(pipe: impl AsyncRead + Unpin, limit: u64) -> io::Result<Vec<u8>> 
     Ok(bytes)
 }
 
-fn read(mut said: Said, config: &SandboxConfig, seconds: u64) -> Result<Vec<u8>, LoadError> {
-    if said.status.success() {
-        if said.stdout.starts_with(child::OK) {
-            return Ok(said.stdout.split_off(child::OK.len()));
+/// What a child's end means. Only a whole answer condemns the file; everything else
+/// may be the machine's fault.
+fn read(
+    mut said: Said,
+    greeting: &str,
+    config: &SandboxConfig,
+    seconds: u64,
+) -> Result<Vec<u8>, LoadError> {
+    let greets = said.stdout.starts_with(greeting.as_bytes());
+    if greets && said.status.success() {
+        let mut answer = said.stdout.split_off(greeting.len());
+        if answer.starts_with(child::OK) {
+            return Ok(answer.split_off(child::OK.len()));
         }
-        if let Some(error) = said.stdout.strip_prefix(child::ERR) {
-            return Err(child::decode(error));
+        if let Some(error) = answer.strip_prefix(child::ERR).and_then(child::decode) {
+            return Err(error);
         }
     }
     let stderr = String::from_utf8_lossy(&said.stderr);
@@ -153,19 +210,22 @@ fn read(mut said: Said, config: &SandboxConfig, seconds: u64) -> Result<Vec<u8>,
     }
     let last = clean(stderr.trim().lines().last().unwrap_or_default(), 500);
     let status = said.status;
-    let reason = match last.is_empty() {
-        true => format!("it ended with {status}"),
-        false => format!("it ended with {status}: {last}"),
-    };
+    let mut reason = format!("it ended with {status}");
+    if !greets && said.stdout.starts_with(child::GREETING.as_bytes()) {
+        reason += ", and it is of another version than this program";
+    } else if !greets && !said.stdout.is_empty() {
+        reason += ", and it is another program than this one";
+    }
+    if !last.is_empty() {
+        reason = format!("{reason}: {last}");
+    }
     match status.signal() {
         Some(libc::SIGXCPU) => Err(LoadError::CompileTimeout { seconds }),
-        // Its own doing, which would be the same again.
-        Some(libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGABRT | libc::SIGFPE) => {
-            Err(LoadError::Compile(format!("the compiler broke: {reason}")))
+        // The system's doing, when it was short of memory, or somebody's.
+        Some(libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP) => {
+            Err(LoadError::CompileKilled { reason })
         }
-        // The system's, when it was short of memory, or somebody's.
-        Some(_) => Err(LoadError::CompileKilled { reason }),
         None if NO_THREAD.iter().any(says) => Err(LoadError::CompileKilled { reason }),
-        None => Err(LoadError::Compile(format!("the compiler failed: {reason}"))),
+        _ => Err(LoadError::CompilerFailed { reason }),
     }
 }

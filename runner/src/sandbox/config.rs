@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::capability::FakeHttp;
+use super::compile::Compiler;
 use crate::task::{GrantBook, LimitRequest, Limits, Name, PushFacts};
 
 /// Where the memory of instances comes from.
@@ -50,10 +51,11 @@ pub struct SandboxConfig {
     pub cache_dir: Option<PathBuf>,
     /// Bytes that the cache may hold before the oldest entries go.
     pub cache_bytes: u64,
-    /// The `pgtq` program, run as `pgtq compile-plugin`. `None` compiles
-    /// inside this process without limits: for tests only.
-    pub compiler: Option<PathBuf>,
-    /// Wall-clock time for one compilation.
+    /// What compiles plugins. `None` compiles inside this process without limits:
+    /// for tests only.
+    pub compiler: Option<Compiler>,
+    /// Processor time for one compilation, of all its threads together; rounded up to
+    /// whole seconds. By the clock it may take ten times as long.
     pub compile_timeout: Duration,
     /// Address space of the compiling child, bytes.
     pub compile_memory: u64,
@@ -77,7 +79,7 @@ impl Default for SandboxConfig {
             cache_bytes: 1 << 30,
             compiler: None,
             // Generous: an unoptimised build of the compiler is slow.
-            compile_timeout: Duration::from_secs(60),
+            compile_timeout: Duration::from_secs(120),
             compile_memory: 1 << 30,
             max_file_bytes: 32 << 20,
         }

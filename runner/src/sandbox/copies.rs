@@ -59,13 +59,14 @@ impl Lot {
     ///
     /// `code` has to come from our own compiler, see [`Component::deserialize`].
     unsafe fn link(&self, code: &[u8]) -> Result<Linked, LoadError> {
-        let compile = |error: wasmtime::Error| LoadError::Compile(format!("{error:#}"));
+        // The compiler accepted the file: what fails here is not the file's fault.
+        let internal = |error: wasmtime::Error| LoadError::Internal(format!("{error:#}"));
         // SAFETY: the caller's promise.
-        let component = unsafe { Component::deserialize(&self.engine, code) }.map_err(compile)?;
+        let component = unsafe { Component::deserialize(&self.engine, code) }.map_err(internal)?;
         // Now rather than under the first task.
         component
             .initialize_copy_on_write_image()
-            .map_err(compile)?;
+            .map_err(internal)?;
         let pre = self.linker.instantiate_pre(&component);
         let component = pre
             .and_then(PluginPre::new)

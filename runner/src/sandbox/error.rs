@@ -1,7 +1,5 @@
 //! Why the sandbox does not start, and why a file is refused.
 
-use std::path::PathBuf;
-
 /// The sandbox cannot be set up on this machine or with this configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
@@ -114,9 +112,17 @@ pub enum LoadError {
     Compile(String),
     /// Compiling took too long.
     #[error(
-        "compiling took more than {seconds} s and was stopped; make the plugin smaller or raise `compile_timeout`"
+        "compiling took more than {seconds} s of processor time and was stopped; make the plugin smaller or raise `compile_timeout`"
     )]
     CompileTimeout {
+        /// The limit.
+        seconds: u64,
+    },
+    /// Compiling did not end, though it used little processor time.
+    #[error(
+        "the compiler was stopped after {seconds} s without a result; this machine may be too busy, or raise `compile_timeout`"
+    )]
+    CompileStalled {
         /// The limit.
         seconds: u64,
     },
@@ -136,11 +142,17 @@ pub enum LoadError {
         /// How it ended.
         reason: String,
     },
+    /// The compiler ended without an answer about the file.
+    #[error("the compiler gave no answer: {reason}; report the file if this happens again")]
+    CompilerFailed {
+        /// How it ended.
+        reason: String,
+    },
     /// The compiler could not be run.
     #[error("cannot run the compiler {program}: {reason}")]
     Compiler {
         /// The program.
-        program: PathBuf,
+        program: String,
         /// What the system said.
         reason: String,
     },
@@ -150,6 +162,24 @@ pub enum LoadError {
     /// A fault of the runner itself.
     #[error("internal error while loading: {0}")]
     Internal(String),
+}
+
+impl LoadError {
+    /// Whether the same bytes may pass later: the cause may be this machine, not the
+    /// file.
+    pub fn may_pass_later(&self) -> bool {
+        matches!(
+            self,
+            LoadError::CompileTimeout { .. }
+                | LoadError::CompileStalled { .. }
+                | LoadError::CompileMemory { .. }
+                | LoadError::CompileKilled { .. }
+                | LoadError::CompilerFailed { .. }
+                | LoadError::Compiler { .. }
+                | LoadError::Probe(_)
+                | LoadError::Internal(_)
+        )
+    }
 }
 
 /// Names that are told of a list.

@@ -28,6 +28,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// it needs only two of the text.
 const MAX_MANIFEST_VALUES: usize = 50_000;
 
+/// Compilations at the same time. Callers decide which files wait for which.
+pub const COMPILERS: usize = 3;
+
 /// The engine and all that plugins share. One per process; a clone is another
 /// handle to the same.
 #[derive(Clone)]
@@ -39,8 +42,7 @@ pub(super) struct Shared {
     pub(super) config: SandboxConfig,
     engines: Arc<Engines>,
     cache: Option<Cache>,
-    /// One compilation at a time: each takes every core and up to its memory
-    /// limit.
+    /// Each compilation takes every core and up to its memory limit.
     compiling: Semaphore,
     probing: Semaphore,
     /// Never more instances than the pool was sized for.
@@ -66,7 +68,7 @@ impl Sandbox {
         Ok(Sandbox {
             shared: Arc::new(Shared {
                 cache,
-                compiling: Semaphore::new(1),
+                compiling: Semaphore::new(COMPILERS),
                 probing: Semaphore::new(engine::PROBES as usize),
                 slots: Semaphore::new(config.slots as usize),
                 net,
@@ -104,7 +106,16 @@ impl Sandbox {
         })
         .await?;
         if let Some(code) = cached {
-            return self.link(code, digest, inspection, true).await;
+            match self.link(code, digest, inspection.clone(), true).await {
+                Err(LoadError::Internal(reason)) => {
+                    tracing::warn!(
+                        digest = digest.short(),
+                        reason,
+                        "cached code cannot be loaded, compiling again"
+                    );
+                }
+                done => return done,
+            }
         }
         let code = {
             let closed = |_| LoadError::Internal("the compiler is closed".to_owned());

@@ -26,6 +26,7 @@ mod capability;
 mod child;
 mod compile;
 mod config;
+mod confine;
 mod copies;
 mod direct;
 mod engine;
@@ -43,6 +44,7 @@ mod logs;
 mod looks;
 mod net;
 mod phases;
+mod private;
 mod push;
 mod redact;
 mod state;
@@ -54,12 +56,13 @@ mod weight;
 
 pub use capability::{FakeHttp, FakeRequest, FakeResponse};
 pub use child::compile_child;
-pub use compile::validate;
+pub use compile::{Compiler, validate};
 pub use config::{Allocator, SandboxConfig};
 pub use error::{LoadError, SandboxError};
 pub use inspect::{CONTRACT, FileForm, Inspection, inspect};
-pub use load::{Compiled, Sandbox};
+pub use load::{COMPILERS, Compiled, Sandbox};
 pub use phases::Phases;
+pub use private::{PrivateDir, user};
 
 /// The version of wasmtime that is built in, for `pgtq version` and `doctor`.
 pub fn engine_version() -> &'static str {

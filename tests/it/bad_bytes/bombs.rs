@@ -62,6 +62,11 @@ pub(crate) fn outlines() -> Vec<Bomb> {
     ]
 }
 
+/// A section that says nothing and makes a component this much larger.
+pub(crate) fn padding(bytes: usize) -> Vec<u8> {
+    custom("padding", &vec![0; bytes])
+}
+
 /// One `br_table` of seven million targets, in a function that returns a thousand
 /// values: the validator of wasmparser 0.254 notes each value of each target.
 pub(crate) fn br_table() -> Vec<u8> {
@@ -83,12 +88,22 @@ pub(crate) fn br_table() -> Vec<u8> {
     parts.concat()
 }
 
-/// A plugin in form whose only function takes the compiler long: many locals are
-/// live across many blocks, each of which leads to all of them.
+/// A plugin whose only function takes the compiler some seconds, and most of its memory.
 pub(crate) fn compiler() -> Vec<u8> {
-    const N_BLOCKS: usize = 1_500;
+    compiler_of(1, 1_500)
+}
+
+/// A plugin whose functions take the compiler minutes all together, and each little
+/// memory.
+pub(crate) fn slow_compiler() -> Vec<u8> {
+    compiler_of(400, 650)
+}
+
+/// Functions that take long to compile: many locals are live across many blocks, each
+/// of which leads to all of them.
+fn compiler_of(n_functions: usize, n_blocks: usize) -> Vec<u8> {
     const N_LOCALS: usize = 400;
-    let labels: Vec<String> = (0..N_BLOCKS).map(|n| n.to_string()).collect();
+    let labels: Vec<String> = (0..n_blocks).map(|n| n.to_string()).collect();
     let jump = format!("(br_table {} (local.get 0))", labels.join(" "));
     let step = |n: usize| {
         let local = n % N_LOCALS;
@@ -102,25 +117,27 @@ pub(crate) fn compiler() -> Vec<u8> {
             }
         )
     };
-    let steps: Vec<String> = (0..N_BLOCKS).map(step).collect();
+    let steps: Vec<String> = (0..n_blocks).map(step).collect();
+    let body = format!(
+        "(result i32) (local {locals}) {open} {jump} {steps} (local.get 1)",
+        locals = "i32 ".repeat(N_LOCALS),
+        open = "block ".repeat(n_blocks),
+        steps = steps.join("\n"),
+    );
+    let more = format!("(func {body})\n").repeat(n_functions - 1);
     let text = format!(
         r#"(component
           (import "pgtq:plugin/log@1.0.0" (instance))
           (core module $m
             (memory (export "memory") 1)
             (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable)
-            (func (export "text") (result i32)
-              (local {locals})
-              {open} {jump} {steps}
-              (local.get 1)))
+            (func (export "text") {body})
+            {more})
           (core instance $i (instantiate $m))
           (func $text (result string) (canon lift (core func $i "text")
             (memory (core memory $i "memory"))))
           (export "describe" (func $text))
           (export "run" (func $text)))"#,
-        locals = "i32 ".repeat(N_LOCALS),
-        open = "block ".repeat(N_BLOCKS),
-        steps = steps.join("\n"),
     );
     let mut file = wat::parse_str(text).expect("it is WebAssembly text");
     file.extend(handlers(&[r#"{"name":"work"}"#]));

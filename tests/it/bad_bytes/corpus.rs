@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use pgtq::sandbox::{LoadError, Sandbox, SandboxConfig, inspect, validate};
+use pgtq::sandbox::{Compiler, LoadError, Sandbox, SandboxConfig, inspect, validate};
 use pgtq::task::Digest;
 use pgtq_tests::{plugin, program, repository};
 use sha2::{Digest as _, Sha256};
@@ -104,9 +104,10 @@ fn judged(end: End, error: &LoadError) -> (End, String) {
     let obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     let wordless = said.len() < 10 || said.contains(obeyed);
     let end = match error {
-        LoadError::Internal(_) | LoadError::Compiler { .. } => End::Died,
-        LoadError::Compile(text) if text.contains("the compiler ended") => End::Died,
-        LoadError::Compile(text) if text.contains("the compiler said nothing") => End::Died,
+        LoadError::Internal(_)
+        | LoadError::Compiler { .. }
+        | LoadError::CompilerFailed { .. }
+        | LoadError::CompileStalled { .. } => End::Died,
         _ if wordless => End::Died,
         LoadError::CompileMemory { .. } | LoadError::CompileTimeout { .. } => End::Stopped,
         _ => end,
@@ -119,7 +120,7 @@ fn judged(end: End, error: &LoadError) -> (End, String) {
 fn nothing_of_the_corpus_kills_a_reader_or_a_compiler() {
     let items = corpus();
     let config = SandboxConfig {
-        compiler: Some(program().get_program().into()),
+        compiler: Some(Compiler::at(program().get_program())),
         slots: 4,
         ..SandboxConfig::default()
     };

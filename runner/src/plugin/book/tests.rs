@@ -26,10 +26,15 @@ impl Story {
 
     /// A scan at `ms` that saw these files with these stamps.
     fn scan(&mut self, ms: u64, files: &[(&str, i64)]) -> Vec<Sighting> {
+        self.scan_in(1, ms, files)
+    }
+
+    /// The same in the directory with this inode.
+    fn scan_in(&mut self, inode: u64, ms: u64, files: &[(&str, i64)]) -> Vec<Sighting> {
         let file = |(name, n): &(&str, i64)| (name.to_string(), Seen::File(Stamp::nth(*n)));
         let listing = Listing {
             files: files.iter().map(file).collect(),
-            identity: (1, 1),
+            identity: (1, inode),
             complete: true,
         };
         self.book.observe(listing, self.at(ms))
@@ -64,7 +69,7 @@ fn a_file_is_ready_once_after_it_stood_still() {
 }
 
 #[test]
-fn a_change_begins_the_settling_anew() {
+fn a_change_starts_the_settling_again() {
     let mut story = Story::new();
     story.scan(0, &[("a", 1)]);
     assert_eq!(
@@ -145,16 +150,48 @@ fn a_scan_that_is_not_complete_makes_nothing_gone() {
 }
 
 #[test]
-fn files_above_the_limit_are_ignored_and_push_no_known_file_out() {
+fn a_directory_that_is_replaced_by_an_empty_one_keeps_its_files_for_thirty_seconds() {
     let mut story = Story::new();
-    story.scan(0, &[("zzz", 1)]);
-    let names: Vec<String> = (0..MAX_FILES).map(|n| format!("{n:04}")).collect();
-    let mut files: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 1)).collect();
-    files.push(("zzz", 1));
-    story.scan(100, &files);
-    assert_eq!(story.book.ignored, 1);
-    assert!(story.book.seen("zzz").is_some());
-    assert!(story.book.seen(&names[MAX_FILES - 1]).is_none());
+    story.scan(0, &[("a", 1), ("b", 1)]);
+    story.ready(200);
+    story.scan_in(2, 300, &[]);
+    assert!(story.book.is_directory_away());
+    assert_eq!(story.gone(30_299), [""; 0]);
+    // One of them comes back: the other has the time that it had.
+    story.scan_in(3, 20_000, &[("a", 1)]);
+    assert_eq!(story.gone(30_299), [""; 0]);
+    assert_eq!(story.gone(30_300), ["b"]);
+    assert!(!story.book.is_directory_away());
+    // Empty files and directories are no plugins.
+    let mut empty = Stamp::nth(1);
+    empty.size = 0;
+    let listing = Listing {
+        files: [
+            ("placeholder".to_owned(), Seen::File(empty)),
+            (
+                "lost".to_owned(),
+                Seen::NotAFile("it is a directory".into()),
+            ),
+        ]
+        .into(),
+        identity: (1, 4),
+        complete: true,
+    };
+    story.book.observe(listing, story.at(40_000));
+    assert_eq!(story.gone(69_999), [""; 0]);
+    assert_eq!(story.gone(70_000), ["a"]);
+}
+
+#[test]
+fn a_directory_that_is_emptied_or_replaced_by_a_full_one_keeps_nothing() {
+    let mut emptied = Story::new();
+    emptied.scan(0, &[("a", 1)]);
+    emptied.scan(300, &[]);
+    assert_eq!(emptied.gone(1_300), ["a"]);
+    let mut replaced = Story::new();
+    replaced.scan(0, &[("a", 1)]);
+    replaced.scan_in(2, 300, &[("b", 1)]);
+    assert_eq!(replaced.gone(1_300), ["a"]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn version(n: u8, names: &[&str]) -> NewVersion {
     }
 }
 
-fn serve(registry: &Registry, file: &str, n: u8, names: &[&str]) -> Result<(), Conflict> {
+fn serve(registry: &Registry, file: &str, n: u8, names: &[&str]) -> Result<Vec<Name>, Conflict> {
     registry.serve(file, version(n, names))
 }
 
@@ -129,14 +129,14 @@ fn a_renamed_file_takes_its_handlers_along_in_one_swap() {
     let registry = Registry::new();
     serve(&registry, "a.wasm", 1, &["x"]).expect("no conflict");
     serve(&registry, "b.wasm", 2, &["y"]).expect("no conflict");
-    assert!(registry.rename("a.wasm", "b.wasm"));
+    assert_eq!(registry.rename("a.wasm", "b.wasm"), Some(vec![name("y")]));
 
     let snapshot = registry.snapshot();
     assert_eq!(handlers(&snapshot), ["x"]);
     assert!(snapshot.plugin("a.wasm").is_none());
     let status = snapshot.plugin("b.wasm").expect("it is known");
     assert_eq!(status.serving, Some(digest(1)));
-    assert!(!registry.rename("a.wasm", "c.wasm"));
+    assert_eq!(registry.rename("a.wasm", "c.wasm"), None);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn a_status_reads_well_as_json() {
     let registry = Registry::new();
     serve(&registry, "a.wasm", 1, &["x"]).expect("no conflict");
     let snapshot = registry.snapshot();
-    let json = serde_json::to_value(&snapshot.plugins[0]).expect("it is JSON");
+    let json = serde_json::to_value(&*snapshot.plugins[0]).expect("it is JSON");
     assert_eq!(json["state"], "live");
     assert_eq!(json["serving"], digest(1).to_string());
     assert_eq!(json["handlers"], serde_json::json!(["x"]));

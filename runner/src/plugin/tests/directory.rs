@@ -305,7 +305,10 @@ async fn a_compiler_that_this_machine_failed_once_is_tried_again() {
     for error in [
         LoadError::CompileTimeout { seconds: 1 },
         LoadError::CompileMemory { mib: 1 },
-        LoadError::CompileKilled { reason },
+        LoadError::CompileKilled {
+            reason: reason.clone(),
+        },
+        LoadError::CompilerFailed { reason },
     ] {
         let script = Script::unlucky("v2", error);
         let bench = Bench::start_with(&[("a.wasm", V1)], options(), script);

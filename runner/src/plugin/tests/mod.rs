@@ -3,5 +3,6 @@
 mod component;
 mod directory;
 mod install;
+mod limits;
 mod real;
 pub(super) mod support;

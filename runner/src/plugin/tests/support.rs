@@ -92,7 +92,9 @@ pub(crate) fn attempt() -> (Attempt, Arc<Signal>) {
 #[derive(Default)]
 pub(crate) struct Script {
     pub(crate) compiled: Arc<Mutex<Vec<String>>>,
-    unlucky: Mutex<Option<(String, LoadError)>>,
+    pub(crate) unlucky: Mutex<Option<(String, LoadError)>>,
+    /// Compiles until it is dropped.
+    pub(crate) stuck: bool,
 }
 
 impl Script {
@@ -134,7 +136,11 @@ impl Stages for Script {
         let mut unlucky = self.unlucky.lock().expect("not poisoned");
         let unlucky = unlucky.take_if(|(word, _)| text.contains(word.as_str()));
         let compiled = Arc::clone(&self.compiled);
+        let stuck = self.stuck;
         Box::pin(async move {
+            if stuck {
+                std::future::pending::<()>().await;
+            }
             let names = names?;
             if let Some((_, error)) = unlucky {
                 return Err(error);
@@ -171,6 +177,8 @@ pub(crate) fn options() -> DirectoryOptions {
         settle: Duration::from_millis(30),
         settle_at_most: Duration::from_secs(2),
         retire_after: Duration::from_millis(100),
+        retire_after_swap: Duration::from_secs(3600),
+        ledger: None,
         retry_after: Duration::from_millis(50),
         poll_only: false,
     }
@@ -269,7 +277,7 @@ pub(crate) async fn wait_until(
     };
     match tokio::time::timeout(Duration::from_secs(60), search).await {
         Ok(snapshot) => snapshot,
-        Err(_) => panic!("waited in vain until {what}: {:#?}", registry.snapshot()),
+        Err(_) => panic!("waited until {what}: {:#?}", registry.snapshot()),
     }
 }
 

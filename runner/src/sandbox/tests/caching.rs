@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::guests::{attempt, guest, load, sandbox, small};
-use crate::sandbox::{LoadError, SandboxConfig};
+use crate::sandbox::{Compiler, LoadError, SandboxConfig, child, user};
 use crate::task::Outcome;
 
 fn cached(dir: &Path) -> SandboxConfig {
@@ -137,13 +137,63 @@ async fn a_key_that_others_may_read_or_that_is_cut_is_not_used() {
     assert!(!from_cache(cached(dir.path())).await);
 }
 
+/// As Kubernetes mounts an `emptyDir`, with and without `fsGroup`.
 #[tokio::test]
-async fn a_directory_that_is_open_to_others_is_not_used() {
+async fn a_directory_that_is_open_to_others_is_used_through_a_private_one() {
+    for mode in [0o777, 0o2775, 0o755] {
+        let dir = tempfile::tempdir().expect("dir");
+        let cache = dir.path().join("cache");
+        std::fs::create_dir(&cache).expect("mkdir");
+        let open = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&cache, open).expect("chmod");
+        assert!(!from_cache(cached(dir.path())).await, "{mode:o}");
+        assert!(from_cache(cached(dir.path())).await, "{mode:o}");
+        let inside = cache.join(format!("pgtq-{}", user()));
+        let inside = std::fs::metadata(inside).expect("made");
+        assert_eq!(inside.permissions().mode() & 0o777, 0o700);
+    }
+}
+
+/// A home directory is private, too.
+#[tokio::test]
+async fn files_of_others_in_the_directory_are_left_alone() {
     let dir = tempfile::tempdir().expect("dir");
     assert!(!from_cache(cached(dir.path())).await);
-    let open = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(dir.path().join("cache"), open).expect("chmod");
-    assert!(!from_cache(cached(dir.path())).await);
+    let cache = dir.path().join("cache");
+    let file = |name: &str| {
+        let path = cache.join(name);
+        std::fs::write(&path, "x").expect("write");
+        let file = std::fs::File::options().write(true).open(&path);
+        let old = std::time::SystemTime::UNIX_EPOCH;
+        file.and_then(|file| file.set_modified(old)).expect("time");
+        path
+    };
+    std::fs::create_dir(cache.join("loads")).expect("mkdir");
+    let (theirs, ours) = (file("thesis.txt"), file(".pgtq-unfinished-abc"));
+    load(&sandbox(cached(dir.path())), &guest("count"))
+        .await
+        .expect("load");
+    assert!(theirs.exists(), "a file that the cache did not make");
+    assert!(!ours.exists(), "an unfinished file of a process that died");
+    assert_eq!(entries(dir.path()).len(), 3, "{:?}", entries(dir.path()));
+}
+
+/// It carries the right MAC, and is not what the engine takes.
+#[tokio::test]
+async fn cached_code_that_cannot_be_loaded_is_compiled_again() {
+    let dir = tempfile::tempdir().expect("dir");
+    let bytes = guest("echo");
+    let sandbox = sandbox(cached(dir.path()));
+    let digest = load(&sandbox, &bytes).await.expect("load").digest();
+    let cache = crate::sandbox::cache::Cache::open(
+        &dir.path().join("cache"),
+        1 << 20,
+        &crate::sandbox::engine::compiling().expect("engine"),
+    );
+    cache.expect("it opens").put(digest, b"junk");
+    let again = load(&sandbox, &bytes).await.expect("load");
+    assert!(!again.from_cache());
+    assert!(load(&sandbox, &bytes).await.expect("load").from_cache());
 }
 
 #[tokio::test]
@@ -178,9 +228,18 @@ fn compiler(dir: &Path, script: &str) -> SandboxConfig {
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(&path, mode).expect("chmod");
     SandboxConfig {
-        compiler: Some(path),
+        compiler: Some(Compiler::at(path)),
         ..small()
     }
+}
+
+/// A script that greets as the right compiler does, reads the file and answers.
+fn answering(dir: &Path, answer: &str) -> SandboxConfig {
+    let greeting = child::greeting().expect("an engine");
+    compiler(
+        dir,
+        &format!("cat >/dev/null; printf '{greeting}'; {answer}"),
+    )
 }
 
 async fn refused(config: SandboxConfig) -> LoadError {
@@ -192,12 +251,77 @@ async fn refused(config: SandboxConfig) -> LoadError {
 async fn a_compiler_that_hangs_is_stopped() {
     let dir = tempfile::tempdir().expect("dir");
     let config = SandboxConfig {
-        compile_timeout: Duration::from_millis(100),
+        compile_timeout: Duration::from_millis(10),
         ..compiler(dir.path(), "exec cat >/dev/null 2>&1 </dev/zero")
     };
     assert_eq!(
         refused(config).await,
-        LoadError::CompileTimeout { seconds: 1 }
+        LoadError::CompileStalled { seconds: 1 }
+    );
+}
+
+#[tokio::test]
+async fn only_the_compilers_own_answer_condemns_a_file() {
+    let dir = tempfile::tempdir().expect("dir");
+    for (answer, expected) in [
+        (
+            "printf 'ERR compile\\ntoo much'",
+            LoadError::Compile("too much".into()),
+        ),
+        (
+            "printf 'ERR invalid 7\\nunknown opcode'",
+            LoadError::Invalid {
+                at: 7,
+                reason: "unknown opcode".into(),
+            },
+        ),
+        (
+            "printf 'ERR truncated 7\\n'",
+            LoadError::Truncated { at: 7 },
+        ),
+    ] {
+        let error = refused(answering(dir.path(), answer)).await;
+        assert_eq!(error, expected);
+        assert!(!error.may_pass_later());
+    }
+    // The same words without the greeting, cut, or with a bad status say nothing.
+    for script in [
+        "cat >/dev/null; printf 'ERR compile\\ntoo much'",
+        "cat >/dev/null; printf 'pgtq-compiler 00\\nERR compile\\ntoo much'",
+        "cat >/dev/null; printf 'OK\\ncode'",
+        "exit 0",
+        "exit 2",
+        "kill -SEGV $$",
+        "kill -ABRT $$",
+        "echo 'oh no' >&2; exit 1",
+    ] {
+        let error = refused(compiler(dir.path(), script)).await;
+        assert!(
+            matches!(error, LoadError::CompilerFailed { .. }) && error.may_pass_later(),
+            "{script}: {error}"
+        );
+    }
+    for answer in [
+        "printf 'ERR compile'",
+        "printf 'ERR '",
+        "printf 'ERR invalid\\nx'",
+        "printf 'ERR other\\nx'",
+        "printf 'OK'",
+        "printf 'ERR compile\\ntoo much'; exit 1",
+        "printf 'OK\\ncode'; kill -SEGV $$",
+        "true",
+    ] {
+        let error = refused(answering(dir.path(), answer)).await;
+        assert!(
+            matches!(error, LoadError::CompilerFailed { .. }) && error.may_pass_later(),
+            "{answer}: {error}"
+        );
+    }
+    // What the engine does not take is not the file's fault either.
+    let junk = refused(answering(dir.path(), "printf 'OK\\njunk'")).await;
+    assert!(
+        matches!(junk, LoadError::Internal(_)) && junk.may_pass_later(),
+        "{junk}"
     );
 }
 
@@ -218,19 +342,20 @@ async fn a_compiler_that_dies_is_explained() {
     let memory = "echo 'memory allocation of 9 bytes failed' >&2; kill -ABRT $$";
     let memory = refused(compiler(dir.path(), memory)).await;
     assert_eq!(memory, LoadError::CompileMemory { mib: 1024 });
-    let said = refused(compiler(dir.path(), "echo 'oh no' >&2; exit 1")).await;
-    assert!(said.to_string().contains("oh no"), "{said}");
-    let text = "cat >/dev/null; printf 'ERR compile\\ntoo odd'";
-    let error = refused(compiler(dir.path(), text)).await;
-    assert_eq!(error, LoadError::Compile("too odd".into()));
-    let silent = refused(compiler(dir.path(), "exit 0")).await;
-    assert!(matches!(silent, LoadError::Compile(_)));
-    // What no compiler of ours made is not loaded, even from the child.
-    let junk = refused(compiler(dir.path(), "cat >/dev/null; printf 'OK\\njunk'")).await;
-    assert!(matches!(junk, LoadError::Compile(_)));
+    let time = refused(compiler(dir.path(), "kill -XCPU $$")).await;
+    assert_eq!(time, LoadError::CompileTimeout { seconds: 120 });
+    let mut texts = Vec::new();
+    for script in [
+        "echo 'oh no' >&2; exit 1",
+        "cat >/dev/null; printf 'usage: pgtq'; exit 2",
+        "cat >/dev/null; printf 'pgtq-compiler 00\\nOK\\n'",
+    ] {
+        texts.push(refused(compiler(dir.path(), script)).await.to_string());
+    }
     let mut none = small();
-    none.compiler = Some(dir.path().join("nothing"));
-    assert!(matches!(refused(none).await, LoadError::Compiler { .. }));
+    none.compiler = Some(Compiler::at("/no/such/program"));
+    texts.push(refused(none).await.to_string());
+    insta::assert_snapshot!(texts.join("\n"));
 }
 
 #[tokio::test]

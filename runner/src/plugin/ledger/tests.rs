@@ -1,0 +1,116 @@
+use super::*;
+
+const OLD: SystemTime = SystemTime::UNIX_EPOCH;
+
+fn digest(n: u8) -> Digest {
+    Digest([n; 32])
+}
+
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+/// A process that ends while it loads: its lock is gone, its note is not.
+fn die(dir: &Path, n: u8) {
+    die_under(dir, digest(n));
+}
+
+pub(in crate::plugin) fn die_under(dir: &Path, digest: Digest) {
+    let ledger = Ledger::open(Some(dir));
+    let mut note = ledger.begin(digest, "a.wasm");
+    let (name, lock) = note.held.take().expect("it is written");
+    drop(lock);
+    assert!(ledger.notes("").contains(&name));
+}
+
+fn deaths(dir: &Path, n: u8) -> usize {
+    Ledger::open(Some(dir)).deaths(digest(n), OLD)
+}
+
+#[test]
+fn each_process_that_ended_during_a_load_counts_once() {
+    let dir = directory();
+    assert_eq!(deaths(dir.path(), 1), 0);
+    die(dir.path(), 1);
+    assert_eq!((deaths(dir.path(), 1), deaths(dir.path(), 2)), (1, 0));
+    assert_eq!(deaths(dir.path(), 1), 1, "however often it is looked at");
+    die(dir.path(), 1);
+    die(dir.path(), 2);
+    assert_eq!((deaths(dir.path(), 1), deaths(dir.path(), 2)), (2, 1));
+}
+
+#[test]
+fn a_load_under_way_in_a_living_process_is_no_death() {
+    let dir = directory();
+    let first = Ledger::open(Some(dir.path()));
+    let loading = first.begin(digest(1), "a.wasm");
+    assert_eq!(deaths(dir.path(), 1), 0);
+    // Another one of the same bytes, which ends.
+    die(dir.path(), 1);
+    assert_eq!(deaths(dir.path(), 1), 1);
+    drop(loading);
+    assert_eq!(deaths(dir.path(), 1), 1);
+}
+
+#[test]
+fn a_load_that_ends_or_is_stopped_leaves_nothing() {
+    let dir = directory();
+    let ledger = Ledger::open(Some(dir.path()));
+    drop(ledger.begin(digest(1), "a.wasm"));
+    assert_eq!(ledger.notes(""), [""; 0]);
+    // An orderly end of the process, with a load that nothing can stop.
+    let stuck = ledger.begin(digest(1), "a.wasm");
+    ledger.close();
+    assert_eq!(ledger.notes(""), [""; 0]);
+    drop(ledger.begin(digest(2), "b.wasm"));
+    drop(stuck);
+    assert_eq!(deaths(dir.path(), 1), 0);
+}
+
+#[test]
+fn a_load_that_succeeds_forgets_earlier_deaths() {
+    let dir = directory();
+    die(dir.path(), 1);
+    die(dir.path(), 2);
+    let ledger = Ledger::open(Some(dir.path()));
+    ledger.begin(digest(1), "a.wasm").acquit(digest(1));
+    assert_eq!((deaths(dir.path(), 1), deaths(dir.path(), 2)), (0, 1));
+}
+
+#[test]
+fn deaths_before_the_file_was_touched_do_not_count() {
+    let dir = directory();
+    die(dir.path(), 1);
+    die(dir.path(), 1);
+    let ledger = Ledger::open(Some(dir.path()));
+    let touched = SystemTime::now();
+    assert_eq!(ledger.deaths(digest(1), touched), 0);
+    // A file of the future is not a file that was touched.
+    let future = touched + Duration::from_secs(86_400);
+    assert_eq!(ledger.deaths(digest(1), future), 2);
+}
+
+#[test]
+fn old_notes_are_removed_and_young_ones_stay() {
+    let dir = directory();
+    die(dir.path(), 1);
+    let ledger = Ledger::open(Some(dir.path()));
+    let notes = ledger.dir.as_ref().expect("a directory").path();
+    let note = notes.join(&ledger.notes("")[0]);
+    let file = File::options().write(true).open(&note).expect("a note");
+    let long_ago = SystemTime::now() - KEPT - Duration::from_secs(60);
+    file.set_modified(long_ago).expect("its time is set");
+    drop(file);
+    die(dir.path(), 2);
+    assert_eq!((deaths(dir.path(), 1), deaths(dir.path(), 2)), (0, 1));
+}
+
+#[test]
+fn without_a_directory_nothing_is_counted_and_nothing_fails() {
+    for dir in [None, Some(Path::new("/proc/no-such-directory"))] {
+        let ledger = Ledger::open(dir);
+        let note = ledger.begin(digest(1), "a.wasm");
+        assert_eq!(ledger.deaths(digest(1), OLD), 0);
+        note.acquit(digest(1));
+    }
+}

@@ -1,0 +1,207 @@
+//! Many files, files that ended the process, a directory that goes away: with a scripted
+//! sandbox, as in `directory`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::support::{Bench, Script, handlers, options};
+use crate::plugin::ledger::tests::die_under;
+use crate::plugin::read::digest_of;
+use crate::plugin::registry::MAX_SERVING;
+use crate::plugin::{DirectoryOptions, PluginState};
+
+const V1: &str = "plugin v1 x end";
+
+#[tokio::test]
+async fn refused_files_take_no_place_of_a_plugin_and_are_not_all_listed() {
+    let junk: Vec<(String, &str)> = (0..1_500)
+        .map(|n| (format!("a{n:04}.wasm"), ["", "junk", "plugin v1 x"][n % 3]))
+        .collect();
+    let mut files: Vec<(&str, &str)> = junk.iter().map(|(name, text)| (&**name, *text)).collect();
+    files.push(("z.wasm", V1));
+    let bench = Bench::start(&files, options());
+    bench.plugins.ready().await;
+    let snapshot = bench.wait_live("z.wasm", V1).await;
+    assert!(snapshot.plugins.len() <= 201, "{}", snapshot.plugins.len());
+    let trouble = |text: Option<&str>| text.is_some_and(|text| text.contains("the log has named"));
+    bench
+        .wait_until("it is said", |s| trouble(s.trouble.as_deref()))
+        .await;
+    // One that comes later is listed, and one that was good stays.
+    bench.write("b.wasm", "more junk");
+    bench.wait_refused("b.wasm", "it looks like a text").await;
+    assert_eq!(handlers(&bench.registry.snapshot()), ["x"]);
+}
+
+#[tokio::test]
+async fn plugins_beyond_the_limit_are_named_and_none_that_serves_is_displaced() {
+    let files: Vec<(String, String)> = (0..MAX_SERVING + 2)
+        .map(|n| (format!("m{n:04}.wasm"), format!("plugin v1 h{n} end")))
+        .collect();
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(name, text)| (&**name, &**text))
+        .collect();
+    let bench = Bench::start(&files, options());
+    bench.plugins.ready().await;
+    let n_serving = || bench.registry.snapshot().handlers.len();
+    assert_eq!(n_serving(), MAX_SERVING);
+    bench
+        .wait_refused("m1001.wasm", "plugins serve already")
+        .await;
+    // The first by name, and it comes last.
+    bench.write("a.wasm", V1);
+    bench.wait_refused("a.wasm", "plugins serve already").await;
+    let named = |text: &str| text.contains("a.wasm, m1000.wasm, m1001.wasm");
+    bench
+        .wait_until("they are named", |s| {
+            s.trouble.as_deref().is_some_and(named)
+        })
+        .await;
+    assert_eq!(n_serving(), MAX_SERVING);
+    // What serves can be replaced, and what goes leaves its place.
+    bench.replace("m0000.wasm", "plugin v2 h0 end");
+    bench.wait_live("m0000.wasm", "plugin v2 h0 end").await;
+    std::fs::remove_file(bench.path("m0001.wasm")).expect("removed");
+    bench.wait_live("a.wasm", V1).await;
+    assert_eq!(n_serving(), MAX_SERVING);
+}
+
+/// A directory of notes, with this many deaths under the bytes of `text`.
+fn ledger(text: &str, n_deaths: usize) -> (tempfile::TempDir, Option<PathBuf>) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for _ in 0..n_deaths {
+        die_under(dir.path(), digest_of(text.as_bytes()));
+    }
+    let path = Some(dir.path().to_owned());
+    (dir, path)
+}
+
+fn noting(ledger: Option<PathBuf>) -> DirectoryOptions {
+    DirectoryOptions {
+        ledger,
+        ..options()
+    }
+}
+
+/// The file has to be older than the deaths.
+fn written_before(bench_files: &[(&str, &str)], options: DirectoryOptions) -> Bench {
+    let bench = Bench::start(&[], options);
+    for (file, text) in bench_files {
+        let beside = bench.path(".beside");
+        std::fs::write(&beside, text).expect("a file");
+        let opened = std::fs::File::options().write(true).open(&beside);
+        let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+        let set = opened.and_then(|opened| opened.set_modified(old));
+        set.expect("its time is set");
+        std::fs::rename(&beside, bench.path(file)).expect("a rename");
+    }
+    bench
+}
+
+#[tokio::test]
+async fn a_file_under_which_one_process_ended_is_loaded_and_acquitted() {
+    let (_dir, path) = ledger(V1, 1);
+    for _ in 0..3 {
+        let bench = written_before(&[("a.wasm", V1)], noting(path.clone()));
+        bench.wait_live("a.wasm", V1).await;
+        bench.plugins.stop().await;
+    }
+    // It was forgotten: one more is the first.
+    die_under(path.as_deref().expect("a path"), digest_of(V1.as_bytes()));
+    let bench = written_before(&[("a.wasm", V1)], noting(path));
+    bench.wait_live("a.wasm", V1).await;
+}
+
+#[tokio::test]
+async fn a_file_under_which_two_processes_ended_waits_for_a_touch() {
+    let (_dir, path) = ledger(V1, 2);
+    let good = "plugin v1 y end";
+    let files = [("a.wasm", V1), ("b.wasm", good)];
+    let bench = written_before(&files, noting(path));
+    let snapshot = bench.wait_refused("a.wasm", "ended 2 times").await;
+    let status = snapshot.plugin("a.wasm").expect("it is known");
+    let digest = digest_of(V1.as_bytes());
+    let expected = format!(
+        "a runner's process ended 2 times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}",
+        bench.path("a.wasm").display()
+    );
+    assert_eq!(status.reason.as_deref(), Some(&*expected));
+    bench.wait_live("b.wasm", good).await;
+    // The same bytes, written again.
+    let bytes = std::fs::read(bench.path("a.wasm")).expect("a file");
+    std::fs::write(bench.path("a.wasm"), bytes).expect("it is written again");
+    bench.wait_live("a.wasm", V1).await;
+}
+
+#[tokio::test]
+async fn a_load_that_is_refused_or_stopped_is_no_death() {
+    let (dir, path) = ledger(V1, 0);
+    let bench = written_before(&[("a.wasm", "junk")], noting(path.clone()));
+    bench.wait_refused("a.wasm", "a text").await;
+    drop(bench);
+    let stuck = Script {
+        stuck: true,
+        ..Script::default()
+    };
+    let bench = Bench::start_with(&[("a.wasm", V1)], noting(path), stuck);
+    let compiling = |s: &crate::plugin::Snapshot| {
+        s.plugin("a.wasm")
+            .is_some_and(|status| status.state == PluginState::Compiling)
+    };
+    bench.wait_until("it compiles", compiling).await;
+    drop(bench);
+    for entry in walk(dir.path()) {
+        assert!(entry.is_dir(), "{} is left", entry.display());
+    }
+}
+
+fn walk(dir: &std::path::Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a directory").flatten() {
+        found.push(entry.path());
+        if entry.path().is_dir() {
+            found.extend(walk(&entry.path()));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_directory_that_is_replaced_by_an_empty_one_keeps_everything_serving() {
+    let bench = Bench::start(&[("a.wasm", V1)], options());
+    bench.plugins.ready().await;
+    let before = bench.registry.snapshot();
+    let (dir, aside) = (bench.dir.path(), bench.dir.path().with_extension("aside"));
+    std::fs::rename(dir, &aside).expect("a rename");
+    std::fs::create_dir(dir).expect("a directory");
+    bench.write("placeholder.wasm", "");
+    let empty = |text: &str| text.contains("was replaced by an empty one");
+    let during = bench
+        .wait_until("it is said", |s| s.trouble.as_deref().is_some_and(empty))
+        .await;
+    assert_eq!(handlers(&during), ["x"]);
+    std::fs::remove_dir_all(dir).expect("removed");
+    std::fs::rename(&aside, dir).expect("a rename");
+    let after = bench
+        .wait_until("it is back", |s| s.trouble.is_none())
+        .await;
+    assert!(std::sync::Arc::ptr_eq(&before.handlers, &after.handlers));
+}
+
+#[tokio::test]
+async fn a_directory_that_stays_empty_retires_everything_in_the_end() {
+    let impatient = DirectoryOptions {
+        retire_after_swap: Duration::from_millis(100),
+        ..options()
+    };
+    let bench = Bench::start(&[("a.wasm", V1)], impatient);
+    bench.plugins.ready().await;
+    let (dir, aside) = (bench.dir.path(), bench.dir.path().with_extension("aside"));
+    std::fs::rename(dir, &aside).expect("a rename");
+    std::fs::create_dir(dir).expect("a directory");
+    bench
+        .wait_until("it is retired", |s| s.handlers.is_empty())
+        .await;
+    std::fs::remove_dir_all(aside).expect("removed");
+}

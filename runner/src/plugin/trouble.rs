@@ -1,0 +1,94 @@
+//! What is wrong with the directory as a whole, in one line for people.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use super::registry::{MAX_SERVING, Registry};
+use super::scan::MAX_LISTED;
+
+/// Names that a line holds.
+const MAX_NAMED: usize = 5;
+
+/// Why files are ignored or missing; `None` if all is in order. `complete`: whether all
+/// names were read. `away`: for how long plugins serve on whose directory was replaced
+/// by an empty one. `is_cut`: whether more files are refused than are listed.
+pub(super) fn of(
+    complete: bool,
+    away: Option<Duration>,
+    too_many: &BTreeSet<String>,
+    is_cut: bool,
+) -> Option<String> {
+    let mut lines = Vec::new();
+    if let Some(keep) = away {
+        lines.push(format!(
+            "the directory was replaced by an empty one; what was in it is retired after {keep:?} unless it comes back"
+        ));
+    }
+    if !complete {
+        lines.push(format!(
+            "more than {MAX_LISTED} names end in .wasm; those above that are ignored, and no file counts as removed"
+        ));
+    }
+    if !too_many.is_empty() {
+        lines.push(format!(
+            "{} beyond the {MAX_SERVING} plugins that may serve: {}",
+            match too_many.len() {
+                1 => "1 file is ignored".to_owned(),
+                n => format!("{n} files are ignored"),
+            },
+            named(too_many)
+        ));
+    }
+    if is_cut {
+        lines
+            .push("too many files are refused to list them all; the log has named each".to_owned());
+    }
+    Some(lines.join("; ")).filter(|text| !text.is_empty())
+}
+
+fn named(files: &BTreeSet<String>) -> String {
+    let first: Vec<&str> = files.iter().take(MAX_NAMED).map(String::as_str).collect();
+    let text = first.join(", ");
+    match files.len().saturating_sub(MAX_NAMED) {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
+}
+
+/// Shows and logs a change of it.
+pub(super) fn note(registry: &Registry, dir: &Path, trouble: Option<String>) {
+    let before = registry.snapshot().trouble.clone();
+    if before == trouble {
+        return;
+    }
+    let dir = dir.display();
+    match &trouble {
+        Some(reason) => tracing::warn!(
+            %dir, reason,
+            "plugin directory: {reason}; what is loaded keeps serving"
+        ),
+        None => tracing::info!(%dir, "plugin directory is in order again"),
+    }
+    registry.note_trouble(trouble);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_is_named() {
+        let files = |n: usize| (0..n).map(|n| format!("p{n}.wasm")).collect();
+        assert_eq!(of(true, None, &files(0), false), None);
+        insta::assert_snapshot!(
+            [
+                of(true, None, &files(1), false),
+                of(true, None, &files(7), true),
+                of(false, Some(Duration::from_secs(30)), &files(0), false),
+            ]
+            .map(Option::unwrap_or_default)
+            .join("\n")
+        );
+    }
+}

@@ -1,0 +1,394 @@
+//! The way from a file to a plugin that serves, when something else goes wrong: the
+//! runner is killed, its program replaced, its cache open to all, its volume unmounted.
+
+use std::fs::{self, File, Permissions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use pgtq_tests::{
+    Database, Runner, RunnerOptions, cli, other_program, plugin, plugin_dir, program, wait_until,
+};
+
+use crate::bad_bytes::bombs;
+use crate::tasks::database;
+
+const HELLO: &str = "hello.wasm";
+const LIVE: &str = "plugin hello.wasm: live";
+/// A plugin that takes the compiler longer than any of these tests.
+const SLOW: &str = "slow.wasm";
+const SLOW_COMPILES: &str = "plugin slow.wasm: compiling";
+
+/// Where a runner finds and keeps things.
+struct Place {
+    database: Database,
+    plugins: tempfile::TempDir,
+    cache: tempfile::TempDir,
+}
+
+impl Place {
+    fn with(plugins: &[&str]) -> Place {
+        let (database, _) = database();
+        Place {
+            database,
+            plugins: plugin_dir(plugins),
+            cache: tempfile::tempdir().expect("a temporary directory is made"),
+        }
+    }
+
+    fn options(&self, env: &[(&str, &str)]) -> RunnerOptions {
+        let cache = self.cache.path().display().to_string();
+        let own = [
+            ("PGTQ_CACHE", &*cache),
+            ("PGTQ_COMPILE_TIMEOUT", "1h"),
+            ("PGTQ_COMPILE_MEMORY", "4GiB"),
+        ];
+        let env = own.iter().chain(env);
+        RunnerOptions {
+            env: env
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..RunnerOptions::default()
+        }
+    }
+
+    fn runner(&self) -> Runner {
+        self.runner_as(program(), &[])
+    }
+
+    fn runner_as(&self, program: Command, env: &[(&str, &str)]) -> Runner {
+        let options = self.options(env);
+        Runner::start_as(program, self.database.url(), self.plugins.path(), &options)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) {
+        let beside = self.plugins.path().join(format!(".{name}.new"));
+        fs::write(&beside, bytes).expect("a file is written");
+        fs::rename(&beside, self.plugins.path().join(name)).expect("a file is renamed");
+    }
+
+    fn put_hello(&self) {
+        self.put(HELLO, &fs::read(plugin("hello")).expect("a plugin is read"));
+    }
+
+    /// More than a mebibyte, so that it counts as large.
+    fn put_slow(&self) {
+        let mut bytes = bombs::slow_compiler();
+        bytes.extend(bombs::padding(2 << 20));
+        self.put(SLOW, &bytes);
+    }
+
+    fn adds(&self) -> String {
+        let words = ["push", "add_numbers", "a=2", "b=3", "--wait"];
+        cli(self.database.url(), &words, "").success()
+    }
+}
+
+/// The processes that this one has started and that live.
+fn children(pid: u32) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let lists = threads
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let all: Vec<String> = lists.collect();
+    let pids = all.iter().flat_map(|list| list.split_whitespace());
+    pids.map(str::to_owned).collect()
+}
+
+fn is_alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // One that was not waited for yet has ended all the same.
+    let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+    !matches!(state.chars().next(), None | Some('Z' | 'X'))
+}
+
+/// Clock ticks of processor time that a process has used.
+fn ticks(pid: &str) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let user = fields.split_whitespace().nth(11);
+    user.and_then(|ticks| ticks.parse().ok())
+        .unwrap_or_default()
+}
+
+/// Kills a runner that compiles the slow plugin, and waits for its compiler to end.
+fn kill_while_it_loads(runner: &mut Runner) {
+    runner.wait_for(SLOW_COMPILES);
+    let mut compilers = Vec::new();
+    // It has read the whole file, and would go on without its runner.
+    wait_until("the compiler has worked for a second", || {
+        compilers = children(runner.pid());
+        compilers.iter().any(|pid| ticks(pid) > 100)
+    });
+    runner.kill();
+    wait_until("the compiler has ended with its runner", || {
+        !compilers.iter().any(|pid| is_alive(pid))
+    });
+}
+
+#[test]
+fn a_file_that_ended_two_processes_while_it_loaded_is_refused_until_it_is_touched() {
+    let place = Place::with(&["hello"]);
+    place.put_slow();
+    kill_while_it_loads(&mut place.runner());
+
+    // One death: it is loaded last, and alone.
+    let mut second = place.runner();
+    second.wait_for("loaded alone");
+    second.wait_for(LIVE);
+    kill_while_it_loads(&mut second);
+
+    let mut third = place.runner();
+    third.wait_for("plugin slow.wasm: refused");
+    third.wait_for(LIVE);
+    assert!(!third.stderr().contains(SLOW_COMPILES));
+    let listed = cli(place.database.url(), &["plugins"], "").success();
+    let file = place.plugins.path().join(SLOW);
+    let line = listed.lines().find(|line| line.contains("refused"));
+    let line = line.unwrap_or_default();
+    for word in [
+        "ended 2 times",
+        "sha256",
+        &format!("touch {}", file.display()),
+    ] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+
+    // As it says.
+    let touched = File::options()
+        .write(true)
+        .open(&file)
+        .expect("it is there");
+    touched
+        .set_modified(std::time::SystemTime::now())
+        .expect("it is touched");
+    third.wait_for(SLOW_COMPILES);
+    third.terminate();
+    assert!(third.wait().success());
+    // An orderly end counts nothing: it gets its other try.
+    let mut fourth = place.runner();
+    fourth.wait_for(SLOW_COMPILES);
+    fourth.terminate();
+    assert!(fourth.wait().success());
+}
+
+#[test]
+fn a_small_plugin_goes_live_while_a_large_one_compiles() {
+    let place = Place::with(&[]);
+    place.put_slow();
+    let mut runner = place.runner();
+    runner.wait_for(SLOW_COMPILES);
+    place.put_hello();
+    runner.wait_for(LIVE);
+    assert_eq!(place.adds(), "5");
+    assert!(!runner.stderr().contains("plugin slow.wasm: refused"));
+    let compilers = children(runner.pid());
+    assert!(!compilers.is_empty(), "it still compiles");
+    runner.terminate();
+    assert!(runner.wait().success());
+    wait_until("the compiler has ended with its runner", || {
+        !compilers.iter().any(|pid| is_alive(pid))
+    });
+}
+
+#[test]
+fn a_runner_whose_program_is_replaced_or_removed_still_compiles() {
+    let place = Place::with(&[]);
+    // On the same disk as the program, which is large.
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory is made");
+    let own = dir.path().join("pgtq");
+    fs::hard_link(program().get_program(), &own).expect("the program is linked");
+    let mut runner = place.runner_as(other_program(&own), &[]);
+    runner.wait_for("registered");
+
+    let other = dir.path().join("other");
+    fs::write(&other, "#!/bin/sh\nexit 2\n").expect("a program is written");
+    fs::set_permissions(&other, Permissions::from_mode(0o755)).expect("it can be run");
+    fs::rename(&other, &own).expect("the program is replaced");
+    place.put_hello();
+    runner.wait_for(LIVE);
+
+    fs::remove_file(&own).expect("the program is removed");
+    let flaky = fs::read(plugin("flaky")).expect("a plugin is read");
+    place.put("flaky.wasm", &flaky);
+    runner.wait_for("plugin flaky.wasm: live");
+    assert_eq!(place.adds(), "5");
+}
+
+#[test]
+fn a_refused_file_is_looked_at_again_when_it_is_touched() {
+    let place = Place::with(&[]);
+    // The outline is good, and the rest is not: only the compiler finds that out.
+    let mut bytes = fs::read(plugin("hello")).expect("a plugin is read");
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 64].fill(0xff);
+    place.put(HELLO, &bytes);
+    let mut runner = place.runner();
+    let refused = |runner: &Runner| runner.stderr().matches("hello.wasm: refused").count();
+    let compiled = |runner: &Runner| runner.stderr().matches("hello.wasm: compiling").count();
+    runner.wait_for("hello.wasm: refused");
+    let before = (refused(&runner), compiled(&runner));
+    let file = File::options()
+        .write(true)
+        .open(place.plugins.path().join(HELLO));
+    file.and_then(|file| file.set_modified(std::time::SystemTime::now()))
+        .expect("it is touched");
+    wait_until("it is compiled again", || compiled(&runner) > before.1);
+    place.put_hello();
+    runner.wait_for(LIVE);
+}
+
+#[test]
+fn the_compiling_child_keeps_nothing_that_it_does_not_need() {
+    let inherited = File::open("/dev/null").expect("it is there");
+    let number = inherited.as_raw_fd();
+    let mut command = program();
+    command
+        .arg("compile-plugin")
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    // SAFETY: fcntl is a plain system call, allowed between fork and exec.
+    unsafe {
+        command.pre_exec(move || match libc::fcntl(number, libc::F_SETFD, 0) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    let mut child = command.spawn().expect("pgtq starts");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+    let request =
+        r#"{"memory":1073741824,"cpu_seconds":60,"max_file_bytes":1000,"work":"compile"}"#;
+    writeln!(stdin, "{request}").expect("it listens");
+    // It greets when it has given up everything, before it reads the file.
+    let mut greeting = String::new();
+    stdout.read_line(&mut greeting).expect("it greets");
+    assert!(greeting.starts_with("pgtq-compiler "), "{greeting}");
+
+    let proc = PathBuf::from(format!("/proc/{}", child.id()));
+    let read = |name: &str| fs::read_to_string(proc.join(name)).expect("it lives");
+    let status = read("status");
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name));
+        let value = line.and_then(|line| line.split_whitespace().nth(1));
+        value.unwrap_or_default().to_owned()
+    };
+    for capabilities in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+        assert_eq!(field(capabilities), "0000000000000000", "{capabilities}");
+    }
+    assert_eq!(field("NoNewPrivs:"), "1");
+    assert_eq!(field("Seccomp:"), "2");
+    assert_eq!(read("oom_score_adj").trim(), "1000");
+    let descriptors = fs::read_dir(proc.join("fd")).expect("it lives");
+    let mut descriptors: Vec<_> = descriptors
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    descriptors.sort();
+    assert_eq!(descriptors, ["0", "1", "2"]);
+    drop(stdin);
+    assert!(child.wait().expect("it ends").success());
+}
+
+fn code_in(dir: &Path) -> usize {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let is_code = |path: PathBuf| path.extension().is_some_and(|end| end == "code");
+    entries.filter(|entry| is_code(entry.path())).count()
+}
+
+fn private_in(dir: &Path) -> PathBuf {
+    // SAFETY: takes nothing and cannot fail.
+    dir.join(format!("pgtq-{}", unsafe { libc::geteuid() }))
+}
+
+#[test]
+fn a_cache_directory_that_everybody_can_write_is_used_through_a_private_one() {
+    let place = Place::with(&["hello"]);
+    // As Kubernetes mounts an `emptyDir` under `fsGroup`.
+    let open = Permissions::from_mode(0o2777);
+    fs::set_permissions(place.cache.path(), open).expect("its mode is set");
+    let mut first = place.runner();
+    first.wait_for(LIVE);
+    assert!(!first.stderr().contains("cannot"), "{}", first.stderr());
+    let private = private_in(place.cache.path());
+    wait_until("its code is kept", || code_in(&private) == 1);
+    let mode = fs::metadata(&private).expect("it is there").permissions();
+    assert_eq!(mode.mode() & 0o777, 0o700);
+    assert_eq!(code_in(place.cache.path()), 0);
+    first.terminate();
+    assert!(first.wait().success());
+    // No compiler could run here: the code comes from the cache.
+    let mut second = place.runner_as(program(), &[("PGTQ_COMPILE_MEMORY", "1MiB")]);
+    second.wait_for(LIVE);
+}
+
+#[test]
+fn a_runner_without_a_home_directory_keeps_code_among_temporary_files() {
+    let place = Place::with(&["hello"]);
+    let temporary = place.cache.path().display().to_string();
+    // Neither there, nor one that can be made.
+    for home in ["", "/proc/no-home"] {
+        let env = [
+            ("PGTQ_CACHE", ""),
+            ("XDG_CACHE_HOME", ""),
+            ("HOME", home),
+            ("TMPDIR", &temporary),
+        ];
+        let mut runner = place.runner_as(program(), &env);
+        runner.wait_for(LIVE);
+        wait_until("its code is kept", || {
+            code_in(&private_in(place.cache.path())) == 1
+        });
+        runner.terminate();
+        assert!(runner.wait().success());
+    }
+}
+
+#[test]
+fn an_unmounted_plugin_volume_retires_nothing_and_may_come_back() {
+    let place = Place::with(&["hello"]);
+    let mut runner = place.runner();
+    runner.wait_for(LIVE);
+    // What a mount point shows without its volume: another directory, and empty.
+    let aside = place.plugins.path().with_extension("aside");
+    fs::rename(place.plugins.path(), &aside).expect("the volume is away");
+    fs::create_dir(place.plugins.path()).expect("the mount point is there");
+    runner.wait_for("the directory was replaced by an empty one");
+    assert_eq!(place.adds(), "5");
+    fs::remove_dir(place.plugins.path()).expect("the mount point is gone");
+    fs::rename(&aside, place.plugins.path()).expect("the volume is back");
+    runner.wait_for("plugin directory is in order again");
+    assert_eq!(place.adds(), "5");
+    assert!(!runner.stderr().contains("plugin hello.wasm: retired"));
+}
+
+#[test]
+fn thousands_of_files_that_are_not_plugins_keep_no_plugin_from_serving() {
+    let place = Place::with(&["flaky"]);
+    let core_module = b"\0asm\x01\0\0\0";
+    for n in 0..3_000 {
+        let path = place.plugins.path().join(format!("a{n:04}.wasm"));
+        let bytes: &[u8] = match n % 3 {
+            0 => b"",
+            1 => b"no plugin",
+            _ => core_module,
+        };
+        fs::write(path, bytes).expect("a file is written");
+    }
+    let mut runner = place.runner();
+    runner.wait_for("plugin flaky.wasm: live");
+    // Its name comes after them, too, and it comes later.
+    place.put_hello();
+    runner.wait_for(LIVE);
+    assert_eq!(place.adds(), "5");
+    // The log names each of them.
+    for file in ["a0000.wasm", "a2999.wasm"] {
+        runner.wait_for(&format!("plugin {file}: refused"));
+    }
+    runner.wait_for("too many files are refused to list them all");
+}
