@@ -10,7 +10,7 @@ use super::net::Net;
 use super::push::Pusher;
 use super::redact::Redactor;
 use super::state::{SharedLogs, State, lock};
-use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem, toml_key};
+use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem, toml_key, toml_text};
 
 /// Refusals of one attempt that are logged: a loop of them must not fill the
 /// operator's log.
@@ -68,7 +68,8 @@ impl Access {
 /// A line of TOML: what is there already, and one more.
 pub(super) fn list(key: &str, mut items: Vec<String>, one_more: String) -> String {
     items.push(one_more);
-    format!("{key} = [\"{}\"]", items.join("\", \""))
+    let items: Vec<String> = items.iter().map(|item| toml_text(item)).collect();
+    format!("{key} = [{}]", items.join(", "))
 }
 
 /// Something that was not both asked for and granted. Becomes an error value

@@ -33,6 +33,7 @@ mod engine;
 mod error;
 mod facts;
 mod failure;
+mod fair;
 mod handler;
 mod host;
 mod host_call;

@@ -19,6 +19,7 @@ mod manifest;
 mod name;
 mod network;
 mod outcome;
+mod path;
 mod push;
 mod push_facts;
 mod retry;
@@ -27,7 +28,7 @@ mod signal;
 mod state;
 mod transition;
 
-pub use asked::{Asked, AskedOfPlugin, MAX_REFUSED, toml_key};
+pub use asked::{Asked, AskedOfPlugin, MAX_REFUSED, quoted as toml_text, toml_key};
 pub use attempt::{Attempt, Task};
 pub use cover::Cover;
 pub use database::{Database, DatabaseFuture, NoDatabase, Problem};

@@ -89,6 +89,17 @@ impl Reach {
         self.grants.store(Arc::new(book(grant)));
     }
 
+    /// The same guest under another name, with the same grant.
+    pub(super) fn also(&self, plugin: &str) -> Reach {
+        let mut book = GrantBook::clone(&self.grants.load());
+        book.plugins.insert(plugin.to_owned(), book.of("reach"));
+        self.grants.store(Arc::new(book));
+        Reach {
+            handler: self.handler.renamed(plugin).expect("it can be renamed"),
+            grants: Arc::clone(&self.grants),
+        }
+    }
+
     pub(super) async fn call(&self, attempt: Attempt) -> Report {
         self.handler.call(attempt).await
     }

@@ -16,7 +16,7 @@ use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions};
 
 use super::super::super::access::Access;
-use super::super::super::net::{self, Room, Turn};
+use super::super::super::net::{self, ConnectionPermit, Turn};
 use super::super::super::state::SharedLogs;
 use super::body::Arriving;
 use super::budget::{Budget, Metered, Stream};
@@ -36,7 +36,7 @@ const MAX_HEADERS: usize = 100;
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// Requests that one attempt has under way at a time, the reading of their answers
-/// included: one attempt must not take the room of all.
+/// included: one attempt must not take the share of all others.
 const AT_ONCE: usize = 16;
 /// Refusals that one attempt logs; a guest that goes on trying is told, nobody
 /// else.
@@ -135,11 +135,16 @@ impl Client {
         }
 
         let turn = self.turn(options.connect_timeout).await?;
-        let room = access.net.room(self.deadline).await.map_err(refuse)?;
+        let plugin = &access.plugin;
+        let permit = access.net.connection(plugin, self.deadline).await;
+        let permit = permit.map_err(refuse)?;
         let connect_by = until(self.deadline, options.connect_timeout.or(Some(CONNECT)));
         let networks = &access.grant.networks;
         let kept = Some(Arc::clone(&turn));
-        let addresses = access.net.resolve(&to, networks, kept, connect_by).await;
+        let addresses = access
+            .net
+            .resolve(plugin, &to, networks, kept, connect_by)
+            .await;
         let addresses = addresses.map_err(refuse)?;
         if placeholder::has_any(&parts.headers) {
             let local = addresses.iter().all(|address| is_local(address.ip()));
@@ -172,7 +177,7 @@ impl Client {
         let request = Request::from_parts(parts, body);
         let stream = Metered::new(stream, &self.budget);
         Ok(self
-            .exchange(stream, (room, turn), request, options)
+            .exchange(stream, (permit, turn), request, options)
             .await?)
     }
 
@@ -191,7 +196,7 @@ impl Client {
     async fn exchange(
         &self,
         stream: Metered,
-        held: (Room, Turn),
+        held: (ConnectionPermit, Turn),
         request: Request<Body>,
         options: RequestOptions,
     ) -> Result<(Response<Body>, Io), Error> {

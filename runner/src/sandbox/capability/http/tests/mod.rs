@@ -85,7 +85,14 @@ impl Setup {
         self
     }
 
-    pub(super) fn asker(self) -> Asker {
+    pub(super) fn asker(mut self) -> Asker {
+        let resolver = Arc::clone(&self.resolver);
+        let connections = std::mem::take(&mut self.connections);
+        self.asker_in("mailer", &Net::new(resolver, connections))
+    }
+
+    /// An attempt of this plugin, whose runner has this way out.
+    pub(super) fn asker_in(self, plugin: &str, net: &Arc<Net>) -> Asker {
         let info = serde_json::from_str::<HandlerInfo>(r#"{"name":"work"}"#);
         let info = HandlerInfo {
             needs: self.needs,
@@ -95,7 +102,6 @@ impl Setup {
             plugins: BTreeMap::new(),
             secrets: self.secrets,
         };
-        let net = Net::new(self.resolver, self.connections);
         let mut logs = Logs::new(
             &self.limits,
             Instant::now(),
@@ -104,16 +110,20 @@ impl Setup {
         logs.hide(Redactor::of(&self.grant, &book));
         let logs: SharedLogs = Arc::new(Mutex::new(logs));
         let access = Access {
-            plugin: Arc::from("mailer"),
+            plugin: Arc::from(plugin),
             info: Arc::new(info),
             redactor: Redactor::of(&self.grant, &book),
             grant: Arc::new(self.grant),
             book: Arc::new(book),
-            net: Arc::clone(&net),
+            net: Arc::clone(net),
             fake_http: self.fake,
         };
         let client = Client::new(Some(access), &self.limits, Instant::now(), &logs);
-        Asker { client, logs, net }
+        Asker {
+            client,
+            logs,
+            net: Arc::clone(net),
+        }
     }
 }
 
