@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::capability::FakeHttp;
+use super::granted::Granted;
 use super::load::Shared;
 use super::logs::clean;
 use super::net::Net;
@@ -42,19 +43,18 @@ impl Access {
     pub(super) fn new(
         plugin: &Arc<str>,
         info: &Arc<HandlerInfo>,
+        granted: &Granted,
         shared: &Shared,
-        book: Arc<GrantBook>,
     ) -> Option<Box<Access>> {
         if info.needs.are_pushes_only() {
             return None;
         }
-        let grant = book.of(plugin);
         Some(Box::new(Access {
             plugin: Arc::clone(plugin),
             info: Arc::clone(info),
-            redactor: Redactor::of(&grant, &book),
-            grant,
-            book,
+            redactor: granted.redactor(),
+            grant: Arc::clone(&granted.grant),
+            book: Arc::clone(&granted.book),
             net: Arc::clone(&shared.net),
             fake_http: shared.config.fake_http.clone(),
         }))

@@ -35,10 +35,10 @@ pub struct SandboxConfig {
     pub slots: u32,
     /// What an attempt gets when its handler asks for nothing.
     pub defaults: Limits,
-    /// What no handler gets more of.
+    /// The most that a handler may ask for, unless more is granted to its plugin.
     pub cap: Limits,
-    /// The operator's word per handler: wins over what the handler asks, and
-    /// is capped all the same.
+    /// What the operator decided for single handlers: wins over what the handler asks
+    /// for, and over all caps.
     pub overrides: BTreeMap<Name, LimitRequest>,
     /// What plugins are granted, and the secrets. Read anew by every attempt
     /// of a handler that asks for something.
@@ -70,7 +70,7 @@ impl Default for SandboxConfig {
             zero_stacks: false,
             slots: 64,
             defaults: Limits::default(),
-            cap: Limits::default_cap(),
+            cap: Limits::default().cap(),
             overrides: BTreeMap::new(),
             grants: Arc::default(),
             push_facts: Arc::default(),

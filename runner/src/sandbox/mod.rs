@@ -34,6 +34,7 @@ mod error;
 mod facts;
 mod failure;
 mod fair;
+mod granted;
 mod handler;
 mod host;
 mod host_call;

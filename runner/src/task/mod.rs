@@ -7,6 +7,7 @@
 //! arguments, so every rule here is tested in microseconds.
 
 mod asked;
+mod asked_limits;
 mod attempt;
 mod cover;
 mod database;
@@ -29,6 +30,7 @@ mod state;
 mod transition;
 
 pub use asked::{Asked, AskedOfPlugin, MAX_REFUSED, quoted as toml_text, toml_key};
+pub use asked_limits::limits_toml;
 pub use attempt::{Attempt, Task};
 pub use cover::Cover;
 pub use database::{Database, DatabaseFuture, NoDatabase, Problem};

@@ -78,6 +78,10 @@ fn fields(granted: &PluginGrant) -> Vec<(String, String)> {
         let text = format!("{} ({how})", file.dir.display());
         rows.push((format!("files.{}", toml_key(guest)), text));
     }
+    if !grant.limits.is_empty() {
+        let text = grant.limits.toml_fields().join(", ");
+        rows.push(("limits".to_owned(), text));
+    }
     rows
 }
 
