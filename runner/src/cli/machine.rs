@@ -52,6 +52,7 @@ pub(crate) fn settings(config: &Config, slots: u32) -> Result<SandboxConfig, Pro
         overrides: config.handlers.clone(),
         push_facts: Arc::new(PushFacts::new(config.waiting)),
         grants: Arc::new(ArcSwap::from_pointee(config.grants.limits())),
+        http_proxy: config.http_proxy.clone().map(Arc::new),
         cache_dir: private_dir(config),
         compiler: Some(compiler),
         compile_timeout: run.compile_timeout,

@@ -121,6 +121,8 @@ keys! {
     "caps.state_bytes", "PGTQ_CAPS_STATE_BYTES", Size, "", "the most bytes saved for later attempts; unset is limits.state_bytes";
     "caps.file_bytes", "PGTQ_CAPS_FILE_BYTES", Size, "", "the most bytes written to files; unset is limits.file_bytes";
 
+    "http.proxy", "PGTQ_HTTP_PROXY", Url, "", "proxy for HTTP requests of plugins to names: http://HOST:PORT";
+
     "retention.history", "PGTQ_RETENTION", Time, "7 days", "how long finished tasks are kept";
 
     "cli.read_only", "PGTQ_READ_ONLY", Flag, "false", "refuse every command that changes tasks";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::task::{LimitRequest, Limits, Name};
+use crate::task::{HttpProxy, LimitRequest, Limits, Name};
 
 use super::{ConfigError, Flag, Grants, Layers, values};
 
@@ -120,6 +120,8 @@ pub struct Config {
     pub handlers: BTreeMap<Name, LimitRequest>,
     /// What plugins are granted, and where secrets are.
     pub grants: Grants,
+    /// What HTTP requests of plugins to names go through.
+    pub http_proxy: Option<HttpProxy>,
     /// How long history is kept.
     pub retention: Duration,
     /// Whether verbs that change tasks are refused.
@@ -255,6 +257,10 @@ impl Config {
             limits,
             waiting: at.read("limits.waiting", values::count)?,
             handlers: at.handlers()?,
+            http_proxy: match at.text("http.proxy") {
+                "" => None,
+                _ => Some(at.read("http.proxy", str::parse)?),
+            },
             retention: at.read("retention.history", values::duration)?,
             read_only: at.read("cli.read_only", values::flag)?,
             grants: layers.grants.clone(),

@@ -11,7 +11,9 @@ use super::net::Net;
 use super::push::Pusher;
 use super::redact::Redactor;
 use super::state::{SharedLogs, State, lock};
-use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem, toml_key, toml_text};
+use crate::task::{
+    Grant, GrantBook, HandlerInfo, HttpProxy, LogLevel, Needs, Problem, toml_key, toml_text,
+};
 
 /// Refusals of one attempt that are logged: a loop of them must not fill the
 /// operator's log.
@@ -33,6 +35,8 @@ pub(super) struct Access {
     pub(super) book: Arc<GrantBook>,
     /// The runner's way out.
     pub(super) net: Arc<Net>,
+    /// What requests to names go through.
+    pub(super) proxy: Option<Arc<HttpProxy>>,
     /// Answers in place of the network.
     pub(super) fake_http: Option<Arc<dyn FakeHttp>>,
     /// Hides the secrets that the plugin may have, if it may have any.
@@ -56,6 +60,7 @@ impl Access {
             grant: Arc::clone(&granted.grant),
             book: Arc::clone(&granted.book),
             net: Arc::clone(&shared.net),
+            proxy: shared.config.http_proxy.clone(),
             fake_http: shared.config.fake_http.clone(),
         }))
     }

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::capability::FakeHttp;
 use super::compile::Compiler;
-use crate::task::{GrantBook, LimitRequest, Limits, Name, PushFacts};
+use crate::task::{GrantBook, HttpProxy, LimitRequest, Limits, Name, PushFacts};
 
 /// Where the memory of instances comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -45,6 +45,8 @@ pub struct SandboxConfig {
     pub grants: Arc<ArcSwap<GrantBook>>,
     /// What the engine knows of the database that decides about pushes.
     pub push_facts: Arc<PushFacts>,
+    /// What HTTP requests of guests to names go through.
+    pub http_proxy: Option<Arc<HttpProxy>>,
     /// Answers HTTP requests in place of the network, for tests of plugins.
     pub fake_http: Option<Arc<dyn FakeHttp>>,
     /// Where compiled code is kept; `None` compiles every time.
@@ -74,6 +76,7 @@ impl Default for SandboxConfig {
             overrides: BTreeMap::new(),
             grants: Arc::default(),
             push_facts: Arc::default(),
+            http_proxy: None,
             fake_http: None,
             cache_dir: None,
             cache_bytes: 1 << 30,

@@ -135,7 +135,6 @@ impl FairSemaphore {
     }
 
     /// Whether a plugin would get another one without waiting.
-    #[cfg(test)]
     pub(super) fn may_take(&self, plugin: &str) -> bool {
         self.lock().may_take(plugin)
     }

@@ -26,8 +26,9 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
+use super::capability::Idle;
 use super::fair::{FairPermit, FairSemaphore};
-use crate::task::{AddressKind, Destination, Network};
+use crate::task::{AddressKind, Destination, HttpProxy, Network};
 pub(super) use dial::dial;
 pub(super) use resolve::{Resolver, SystemResolver};
 
@@ -48,6 +49,8 @@ pub(super) struct Net {
     resolver: Arc<dyn Resolver>,
     connections: Arc<FairSemaphore>,
     lookups: Arc<FairSemaphore>,
+    /// Connections of HTTP that wait for another request.
+    pub(super) idle: Arc<Idle>,
     /// Made with the first connection that needs it: reads files.
     tls: OnceCell<TlsConnector>,
 }
@@ -163,6 +166,7 @@ impl Net {
             resolver,
             connections: FairSemaphore::new(connections),
             lookups: FairSemaphore::new(LOOKUPS),
+            idle: Arc::default(),
             tls: OnceCell::new(),
         })
     }
@@ -189,6 +193,8 @@ impl Net {
         plugin: &Arc<str>,
         deadline: Instant,
     ) -> Result<ConnectionPermit, NetError> {
+        // An idle connection is given up for one that is needed.
+        while !self.connections.may_take(plugin) && self.idle.give_up_one(plugin) {}
         let permit = self.connections.acquire(plugin, deadline).await;
         permit.ok_or(NetError::NoConnection)
     }
@@ -217,6 +223,27 @@ impl Net {
                 });
             }
         }
+        let with_port = |address| SocketAddr::new(address, to.port);
+        Ok(addresses.into_iter().map(with_port).collect())
+    }
+
+    /// Resolves the operator's proxy, which may be anywhere. Cancel-safe.
+    pub(super) async fn resolve_proxy(
+        &self,
+        plugin: &Arc<str>,
+        proxy: &HttpProxy,
+        turn: Option<Turn>,
+        deadline: Instant,
+    ) -> Result<Vec<SocketAddr>, NetError> {
+        let to = Destination {
+            host: proxy.host.clone(),
+            port: proxy.port,
+            named: true,
+        };
+        let addresses = match to.literal().map_err(NetError::BadHost)? {
+            Some(address) => vec![address],
+            None => self.lookup(plugin, &to.host, turn, deadline).await?,
+        };
         let with_port = |address| SocketAddr::new(address, to.port);
         Ok(addresses.into_iter().map(with_port).collect())
     }

@@ -73,6 +73,11 @@ impl Wanted {
         format!("{scheme}://{}", self.authority())
     }
 
+    /// For a tunnel: always with the port.
+    pub(super) fn host_and_port(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     /// The value of the `host` header.
     pub(super) fn authority(&self) -> String {
         match self.port == standard_port(self.secure) {

@@ -4,6 +4,8 @@
 
 mod exchange;
 mod hostile;
+mod proxy;
+mod reuse;
 mod rules;
 mod secrets;
 mod server;
@@ -26,7 +28,7 @@ use crate::sandbox::net::scripted::Scripted;
 use crate::sandbox::net::{Net, Resolver};
 use crate::sandbox::redact::Redactor;
 use crate::sandbox::state::{SharedLogs, lock};
-use crate::task::{Grant, GrantBook, HandlerInfo, Limits, Needs, Secret, SecretGrant};
+use crate::task::{Grant, GrantBook, HandlerInfo, HttpProxy, Limits, Needs, Secret, SecretGrant};
 
 /// What a test decides; everything is asked for and granted, but no network.
 pub(super) struct Setup {
@@ -37,6 +39,7 @@ pub(super) struct Setup {
     pub(super) resolver: Arc<dyn Resolver>,
     pub(super) connections: usize,
     pub(super) fake: Option<Arc<dyn FakeHttp>>,
+    pub(super) proxy: Option<HttpProxy>,
 }
 
 pub(super) fn rules<T: std::str::FromStr<Err = String>>(texts: &[&str]) -> Vec<T> {
@@ -54,6 +57,7 @@ pub(super) fn bare() -> Setup {
         resolver: Scripted::new(&[]),
         connections: 10,
         fake: None,
+        proxy: None,
     }
 }
 
@@ -116,6 +120,7 @@ impl Setup {
             grant: Arc::new(self.grant),
             book: Arc::new(book),
             net: Arc::clone(net),
+            proxy: self.proxy.map(Arc::new),
             fake_http: self.fake,
         };
         let client = Client::new(Some(access), &self.limits, Instant::now(), &logs);
