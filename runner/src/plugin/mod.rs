@@ -40,8 +40,8 @@ mod tests;
 
 pub use directory::{DirectoryOptions, PluginDirectory};
 pub use install::{
-    InstallAs, InstallError, Installed, KEEP, KeptVersion, install, install_name, rollback,
-    versions,
+    GrantLines, InstallAs, InstallError, Installed, KEEP, KeptVersion, install, install_name,
+    rollback, versions,
 };
 pub use needs::PluginReport;
 pub use registry::{Conflict, HandlerMap, NewVersion, Registry, Snapshot};

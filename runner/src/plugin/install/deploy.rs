@@ -27,15 +27,18 @@ pub struct Installed {
     pub replaced: Option<Digest>,
 }
 
+/// What the configuration grants to a plugin of some name, one line for each
+/// capability.
+pub type GrantLines<'a> = &'a dyn Fn(&str) -> Vec<String>;
+
 /// Under which name a file is installed, and what that name may do.
 #[derive(Clone, Copy, Default)]
 pub struct InstallAs<'a> {
     /// The name that the operator gave, with or without `.wasm`. `None` is the file's
     /// own, or that of the installed file which it renews.
     pub name: Option<&'a str>,
-    /// What the configuration grants to a plugin of some name, one line for each
-    /// capability; `None` is nothing to any.
-    pub grants: Option<&'a dyn Fn(&str) -> Vec<String>>,
+    /// What is granted; `None` is nothing to any name.
+    pub grants: Option<GrantLines<'a>>,
 }
 
 /// Installs `source` into `dir`: checks it, keeps the file it replaces, and
