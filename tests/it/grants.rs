@@ -88,7 +88,7 @@ async fn a_grant_that_is_written_while_a_runner_runs_counts_for_the_next_attempt
     let granting = Granting::new().await;
     let mut runner = granting.runner();
     runner.wait_for("plugin webhook.wasm asks for what is not granted");
-    runner.wait_for("secrets.webhook_signing = { read = true }");
+    runner.wait_for("secrets.webhook_signing = { hosts");
     assert_eq!(granting.ending().await, "failed|denied");
 
     granting.write(&granting.grants());
@@ -183,6 +183,57 @@ async fn a_renamed_plugin_has_the_grants_of_its_new_name() {
     assert_eq!(granting.ending().await, "complete|-");
 }
 
+/// What a handler asks for beyond the caps is cut, and the lines that allow it are told.
+#[tokio::test]
+async fn what_a_cap_cuts_is_logged_at_loading_and_shown_by_inspect() {
+    let granting = Granting::new().await;
+    let wasm = granting.path("webhook.wasm").display().to_string();
+    let caps = format!("{}[caps]\ntimeout = '10s'\n", granting.grants());
+    granting.write(&caps);
+    let mut runner = granting.runner();
+    runner.wait_for("asks for more than [caps] allow, and gets the cap: timeout = \"30s\"");
+    let lines = "[grants.webhook.limits]\ntimeout = \"30s\"\n";
+    let inspect = || -> Value { json(&granting.pgtq(&["inspect", &wasm, "--json"]).success()) };
+    assert_eq!(text(&inspect(), "limits_toml"), lines);
+    let said = granting.pgtq(&["inspect", &wasm, "-o", "table"]);
+    assert!(said.stderr.contains(lines.trim_end()), "{said:?}");
+    // As pasted.
+    granting.write(&format!("{caps}\n{lines}"));
+    assert_eq!(text(&inspect(), "limits_toml"), "");
+    runner.wait_for("grants of plugin `webhook` changed: limits");
+}
+
+/// Grants go by the file's name: a stranger with the same handlers gets none of them
+/// unless the operator says so.
+#[tokio::test]
+async fn a_deploy_gives_no_file_the_grants_of_another_name_unless_told_to() {
+    let granting = Granting::new().await;
+    granting.write(&granting.grants());
+    let plugins = granting.scene.plugins.path().display().to_string();
+    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+    let stranger = elsewhere.path().join("third_party.wasm");
+    fs::copy(granting.path("webhook.wasm"), &stranger).expect("a file is copied");
+    let stranger = stranger.display().to_string();
+    let deploy = |more: &[&str]| {
+        let words = ["deploy", &stranger, "--plugins", &plugins];
+        granting.pgtq(&[&words[..], more].concat())
+    };
+    for more in [&[][..], &["--dry-run"]] {
+        let refused = deploy(more);
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        for expected in [
+            "would replace webhook.wasm and get what [grants.webhook] grants:",
+            "secrets.webhook_signing: may be read",
+            "--as webhook",
+        ] {
+            assert!(refused.stderr.contains(expected), "{refused:?}");
+        }
+    }
+    deploy(&["--as", "webhook"]).success();
+    let two = granting.pgtq(&["deploy", &stranger, &stranger, "--as", "webhook"]);
+    assert_eq!(two.code, Some(2), "{two:?}");
+}
+
 /// Asked, granted and refused, the same from every verb, and never a value.
 #[tokio::test]
 async fn every_verb_shows_what_is_asked_granted_and_refused() {
@@ -218,7 +269,7 @@ async fn every_verb_shows_what_is_asked_granted_and_refused() {
     );
     assert_eq!(
         text(&inspected, "toml"),
-        "[grants.webhook]\nsecrets.webhook_signing = { read = true }   # its value: env or file below [secrets.webhook_signing]\n"
+        "[grants.webhook]\nsecrets.webhook_signing = { hosts = [\"HOST\"] }   # its value: env or file below [secrets.webhook_signing]\n"
     );
 
     let needs = "0 of 3 granted, 2 partly; refused: secret webhook_signing";

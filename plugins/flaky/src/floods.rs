@@ -3,14 +3,14 @@
 use pgtq_sdk::prelude::*;
 
 /// Returns a text of `bytes` bytes.
-#[handler(name = "flaky.huge_result", retries = 0, memory = 512MiB)]
-fn huge_result(#[default(100_000_000)] bytes: usize) -> String {
+#[handler(name = "flaky.huge_result", retries = 0, memory = 256MiB)]
+fn huge_result(#[default(30_000_000)] bytes: usize) -> String {
     "x".repeat(bytes)
 }
 
 /// Returns an error with a message of `bytes` bytes.
-#[handler(name = "flaky.huge_error", retries = 0, memory = 512MiB)]
-fn huge_error(#[default(100_000_000)] bytes: usize) -> Result<()> {
+#[handler(name = "flaky.huge_error", retries = 0, memory = 256MiB)]
+fn huge_error(#[default(30_000_000)] bytes: usize) -> Result<()> {
     Err(fatal!("{}", "x".repeat(bytes)))
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use pgtq_sdk::prelude::*;
 
 /// Logs `lines` lines, one every `ms` milliseconds; succeeds in its `good`th attempt.
-#[handler(name = "flaky.talk", retries = 5, timeout = 5m, backoff = exponential(100ms..1s))]
+#[handler(name = "flaky.talk", retries = 5, timeout = 2m, backoff = exponential(100ms..1s))]
 fn talks(
     ctx: &Ctx,
     #[default(3)] lines: u64,
@@ -23,7 +23,7 @@ fn talks(
 }
 
 /// Reports progress as fast as it can for `ms` milliseconds, then stays half way for `rest` milliseconds, or until it is cancelled.
-#[handler(name = "flaky.crawl", retries = 0, timeout = 5m, fuel = 1_000_000_000_000)]
+#[handler(name = "flaky.crawl", retries = 0, timeout = 2m, fuel = 40_000_000_000)]
 fn crawls(ctx: &Ctx, #[default(10)] ms: u64, #[default(10)] rest: u64) -> bool {
     let started = Instant::now();
     let mut step: u64 = 0;
@@ -36,7 +36,7 @@ fn crawls(ctx: &Ctx, #[default(10)] ms: u64, #[default(10)] rest: u64) -> bool {
 }
 
 /// Waits `ms` milliseconds for a cancel, then ends as it is told: `result`, `error`, or `never`.
-#[handler(name = "flaky.heed", retries = 5, timeout = 5m)]
+#[handler(name = "flaky.heed", retries = 5, timeout = 2m)]
 fn heeds(ctx: &Ctx, #[default(10)] ms: u64, #[default("result")] end: String) -> Result<bool> {
     info!("ready");
     let cancelled = is_cancelled_within(ctx, ms);

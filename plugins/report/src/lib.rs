@@ -59,7 +59,7 @@ const TEXT_BYTES: usize = 512 * 1024;
 #[handler(
     retries = 20,
     backoff = exponential(1s..10m),
-    timeout = 1h,
+    timeout = 2m,
     needs(sql, files = "/reports")
 )]
 fn order_report(

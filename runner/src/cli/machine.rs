@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::grants::MissingSecret;
@@ -25,12 +26,13 @@ pub(crate) fn grants(config: &Config) -> (GrantBook, Vec<MissingSecret>) {
     config.grants.resolve(&|name| std::env::var(name).ok())
 }
 
-/// A sandbox with room for `slots` attempts at once, in which nothing is granted.
+/// A sandbox with room for `slots` attempts at once, in which only limits are granted.
 pub(crate) fn sandbox(config: &Config, slots: u32) -> Result<Sandbox, Problem> {
     Ok(Sandbox::new(settings(config, slots)?)?)
 }
 
-/// What the configuration says about sandboxes, but for grants.
+/// What the configuration says about sandboxes. Of the grants only the limits: nothing
+/// that leads out of a sandbox.
 pub(crate) fn settings(config: &Config, slots: u32) -> Result<SandboxConfig, Problem> {
     descriptors::check()?;
     let compiler = Compiler::own_image().map_err(|error| {
@@ -49,6 +51,8 @@ pub(crate) fn settings(config: &Config, slots: u32) -> Result<SandboxConfig, Pro
         cap: config.caps.clone(),
         overrides: config.handlers.clone(),
         push_facts: Arc::new(PushFacts::new(config.waiting)),
+        grants: Arc::new(ArcSwap::from_pointee(config.grants.limits())),
+        http_proxy: config.http_proxy.clone().map(Arc::new),
         cache_dir: private_dir(config),
         compiler: Some(compiler),
         compile_timeout: run.compile_timeout,
@@ -114,10 +118,11 @@ pub(crate) async fn load(sandbox: &Sandbox, file: &Path) -> Result<Loaded, Probl
         .compile(Arc::from(bytes), digest)
         .await
         .map_err(refused)?;
-    let manifest = compiled.probe().await.map_err(refused)?;
     let plugin = file.file_stem().unwrap_or_default();
+    let plugin = plugin.to_string_lossy().into_owned();
+    let manifest = compiled.probe_as(&plugin).await.map_err(refused)?;
     Ok(Loaded {
-        plugin: plugin.to_string_lossy().into_owned(),
+        plugin,
         digest,
         compiled,
         manifest,

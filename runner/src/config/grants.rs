@@ -135,6 +135,22 @@ impl Grants {
         (book, missing)
     }
 
+    /// A book of the limits alone: who holds it can do no more than any plugin, for
+    /// longer.
+    pub fn limits(&self) -> GrantBook {
+        let limits = self.plugins.iter().map(|(plugin, granted)| {
+            let grant = Grant {
+                limits: granted.grant.limits,
+                ..Grant::default()
+            };
+            (plugin.clone(), Arc::new(grant))
+        });
+        GrantBook {
+            plugins: limits.collect(),
+            ..GrantBook::default()
+        }
+    }
+
     /// The files that hold values of secrets.
     pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
         self.secrets

@@ -55,8 +55,8 @@ macro_rules! keys {
 }
 
 keys! {
-    /// All settings, section by section. Limits repeat `Limits::default()` and
-    /// `Limits::default_cap()`; a test holds them equal.
+    /// All settings, section by section. Limits repeat `Limits::default()`; a test holds
+    /// them equal. Caps that are not set follow from the limits: `Limits::cap()`.
     "database.url", "PGTQ_DATABASE_URL", Url, "", "where the tasks live";
     "database.listen_url", "PGTQ_LISTEN_URL", Url, "", "where to LISTEN when the other address is a pooler's";
     "database.schema", "PGTQ_SCHEMA", Schema, "pgtq", "the Postgres schema of all tables";
@@ -101,25 +101,27 @@ keys! {
     "limits.file_bytes", "PGTQ_LIMITS_FILE_BYTES", Size, "64MiB", "bytes written to files per attempt";
     "limits.waiting", "PGTQ_LIMITS_WAITING", Count, "1M", "tasks that may wait for one plugin before plugins may push no more to it";
 
-    "caps.fuel", "PGTQ_CAPS_FUEL", Count, "1000G", "the most fuel a handler may ask for";
-    "caps.timeout", "PGTQ_CAPS_TIMEOUT", Time, "1h", "the most time a handler may ask for";
-    "caps.memory", "PGTQ_CAPS_MEMORY", Size, "1GiB", "the most memory a handler may ask for";
-    "caps.table_elements", "PGTQ_CAPS_TABLE_ELEMENTS", Count, "20k", "the most table elements";
-    "caps.host_bytes", "PGTQ_CAPS_HOST_BYTES", Size, "16MiB", "the most bytes that the host keeps for one attempt";
-    "caps.call_bytes", "PGTQ_CAPS_CALL_BYTES", Size, "4MiB", "the most bytes of one host call";
-    "caps.result_bytes", "PGTQ_CAPS_RESULT_BYTES", Size, "1MiB", "the most bytes of a result";
-    "caps.log_lines", "PGTQ_CAPS_LOG_LINES", Count, "1k", "the most log lines kept";
-    "caps.log_bytes", "PGTQ_CAPS_LOG_BYTES", Size, "1MiB", "the most bytes of log kept";
-    "caps.pushes", "PGTQ_CAPS_PUSHES", Count, "1k", "the most child tasks";
-    "caps.http_requests", "PGTQ_CAPS_HTTP_REQUESTS", Count, "100", "the most HTTP requests";
-    "caps.http_bytes", "PGTQ_CAPS_HTTP_BYTES", Size, "64MiB", "the most bytes of HTTP";
-    "caps.tcp_connections", "PGTQ_CAPS_TCP_CONNECTIONS", Count, "20", "the most TCP connections";
-    "caps.tcp_bytes", "PGTQ_CAPS_TCP_BYTES", Size, "64MiB", "the most bytes over TCP";
-    "caps.sql_statements", "PGTQ_CAPS_SQL_STATEMENTS", Count, "10k", "the most SQL statements";
-    "caps.sql_rows", "PGTQ_CAPS_SQL_ROWS", Count, "10k", "the most rows of one SQL result";
-    "caps.sql_bytes", "PGTQ_CAPS_SQL_BYTES", Size, "4MiB", "the most bytes of one SQL result";
-    "caps.state_bytes", "PGTQ_CAPS_STATE_BYTES", Size, "1MiB", "the most bytes saved for later attempts";
-    "caps.file_bytes", "PGTQ_CAPS_FILE_BYTES", Size, "64MiB", "the most bytes written to files";
+    "caps.fuel", "PGTQ_CAPS_FUEL", Count, "", "the most fuel a handler may ask for; unset is four times limits.fuel";
+    "caps.timeout", "PGTQ_CAPS_TIMEOUT", Time, "", "the most time a handler may ask for; unset is four times limits.timeout";
+    "caps.memory", "PGTQ_CAPS_MEMORY", Size, "", "the most memory a handler may ask for; unset is four times limits.memory";
+    "caps.table_elements", "PGTQ_CAPS_TABLE_ELEMENTS", Count, "", "the most table elements; unset is limits.table_elements";
+    "caps.host_bytes", "PGTQ_CAPS_HOST_BYTES", Size, "", "the most bytes that the host keeps for one attempt; unset is limits.host_bytes";
+    "caps.call_bytes", "PGTQ_CAPS_CALL_BYTES", Size, "", "the most bytes of one host call; unset is limits.call_bytes";
+    "caps.result_bytes", "PGTQ_CAPS_RESULT_BYTES", Size, "", "the most bytes of a result; unset is limits.result_bytes";
+    "caps.log_lines", "PGTQ_CAPS_LOG_LINES", Count, "", "the most log lines kept; unset is limits.log_lines";
+    "caps.log_bytes", "PGTQ_CAPS_LOG_BYTES", Size, "", "the most bytes of log kept; unset is limits.log_bytes";
+    "caps.pushes", "PGTQ_CAPS_PUSHES", Count, "", "the most child tasks; unset is limits.pushes";
+    "caps.http_requests", "PGTQ_CAPS_HTTP_REQUESTS", Count, "", "the most HTTP requests; unset is limits.http_requests";
+    "caps.http_bytes", "PGTQ_CAPS_HTTP_BYTES", Size, "", "the most bytes of HTTP; unset is limits.http_bytes";
+    "caps.tcp_connections", "PGTQ_CAPS_TCP_CONNECTIONS", Count, "", "the most TCP connections; unset is limits.tcp_connections";
+    "caps.tcp_bytes", "PGTQ_CAPS_TCP_BYTES", Size, "", "the most bytes over TCP; unset is limits.tcp_bytes";
+    "caps.sql_statements", "PGTQ_CAPS_SQL_STATEMENTS", Count, "", "the most SQL statements; unset is limits.sql_statements";
+    "caps.sql_rows", "PGTQ_CAPS_SQL_ROWS", Count, "", "the most rows of one SQL result; unset is limits.sql_rows";
+    "caps.sql_bytes", "PGTQ_CAPS_SQL_BYTES", Size, "", "the most bytes of one SQL result; unset is limits.sql_bytes";
+    "caps.state_bytes", "PGTQ_CAPS_STATE_BYTES", Size, "", "the most bytes saved for later attempts; unset is limits.state_bytes";
+    "caps.file_bytes", "PGTQ_CAPS_FILE_BYTES", Size, "", "the most bytes written to files; unset is limits.file_bytes";
+
+    "http.proxy", "PGTQ_HTTP_PROXY", Url, "", "proxy for HTTP requests of plugins to names: http://HOST:PORT";
 
     "retention.history", "PGTQ_RETENTION", Time, "7 days", "how long finished tasks are kept";
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::task::{LimitRequest, Limits, Name};
+use crate::task::{HttpProxy, LimitRequest, Limits, Name};
 
 use super::{ConfigError, Flag, Grants, Layers, values};
 
@@ -120,6 +120,8 @@ pub struct Config {
     pub handlers: BTreeMap<Name, LimitRequest>,
     /// What plugins are granted, and where secrets are.
     pub grants: Grants,
+    /// What HTTP requests of plugins to names go through.
+    pub http_proxy: Option<HttpProxy>,
     /// How long history is kept.
     pub retention: Duration,
     /// Whether verbs that change tasks are refused.
@@ -240,6 +242,7 @@ impl Config {
             compile_timeout: at.read("plugins.compile_timeout", values::duration)?,
             compile_memory: at.read("plugins.compile_memory", values::size)?,
         };
+        let limits = at.limits("limits", &Limits::default())?;
         Ok(Config {
             database,
             schema: at.text("database.schema").to_owned(),
@@ -250,10 +253,14 @@ impl Config {
             poll_only: at.read("database.poll_only", values::flag)?,
             connect_timeout: at.read("database.connect_timeout", values::duration)?,
             run,
-            limits: at.limits("limits")?,
-            caps: at.limits("caps")?,
+            caps: at.limits("caps", &limits.cap())?,
+            limits,
             waiting: at.read("limits.waiting", values::count)?,
             handlers: at.handlers()?,
+            http_proxy: match at.text("http.proxy") {
+                "" => None,
+                _ => Some(at.read("http.proxy", str::parse)?),
+            },
             retention: at.read("retention.history", values::duration)?,
             read_only: at.read("cli.read_only", values::flag)?,
             grants: layers.grants.clone(),
@@ -294,28 +301,48 @@ impl Reader<'_> {
         }
     }
 
-    fn limits(&self, section: &str) -> Result<Limits, ConfigError> {
+    fn or<T>(
+        &self,
+        key: &str,
+        form: fn(&str) -> Result<T, String>,
+        unset: T,
+    ) -> Result<T, ConfigError> {
+        match self.text(key) {
+            "" => Ok(unset),
+            _ => self.read(key, form),
+        }
+    }
+
+    fn small_or(&self, key: &str, unset: u32) -> Result<u32, ConfigError> {
+        match self.text(key) {
+            "" => Ok(unset),
+            _ => self.small(key),
+        }
+    }
+
+    /// The limits of a section; `unset` where it names none.
+    fn limits(&self, section: &str, unset: &Limits) -> Result<Limits, ConfigError> {
         let key = |field: &str| format!("{section}.{field}");
         Ok(Limits {
-            fuel: self.read(&key("fuel"), values::count)?,
-            timeout: self.read(&key("timeout"), values::duration)?,
-            memory: self.read(&key("memory"), values::size)?,
-            table_elements: self.read(&key("table_elements"), values::count)?,
-            host_bytes: self.read(&key("host_bytes"), values::size)?,
-            call_bytes: self.read(&key("call_bytes"), values::size)?,
-            result_bytes: self.read(&key("result_bytes"), values::size)?,
-            log_lines: self.small(&key("log_lines"))?,
-            log_bytes: self.read(&key("log_bytes"), values::size)?,
-            pushes: self.small(&key("pushes"))?,
-            http_requests: self.small(&key("http_requests"))?,
-            http_bytes: self.read(&key("http_bytes"), values::size)?,
-            tcp_connections: self.small(&key("tcp_connections"))?,
-            tcp_bytes: self.read(&key("tcp_bytes"), values::size)?,
-            sql_statements: self.small(&key("sql_statements"))?,
-            sql_rows: self.small(&key("sql_rows"))?,
-            sql_bytes: self.read(&key("sql_bytes"), values::size)?,
-            state_bytes: self.read(&key("state_bytes"), values::size)?,
-            file_bytes: self.read(&key("file_bytes"), values::size)?,
+            fuel: self.or(&key("fuel"), values::count, unset.fuel)?,
+            timeout: self.or(&key("timeout"), values::duration, unset.timeout)?,
+            memory: self.or(&key("memory"), values::size, unset.memory)?,
+            table_elements: self.or(&key("table_elements"), values::count, unset.table_elements)?,
+            host_bytes: self.or(&key("host_bytes"), values::size, unset.host_bytes)?,
+            call_bytes: self.or(&key("call_bytes"), values::size, unset.call_bytes)?,
+            result_bytes: self.or(&key("result_bytes"), values::size, unset.result_bytes)?,
+            log_lines: self.small_or(&key("log_lines"), unset.log_lines)?,
+            log_bytes: self.or(&key("log_bytes"), values::size, unset.log_bytes)?,
+            pushes: self.small_or(&key("pushes"), unset.pushes)?,
+            http_requests: self.small_or(&key("http_requests"), unset.http_requests)?,
+            http_bytes: self.or(&key("http_bytes"), values::size, unset.http_bytes)?,
+            tcp_connections: self.small_or(&key("tcp_connections"), unset.tcp_connections)?,
+            tcp_bytes: self.or(&key("tcp_bytes"), values::size, unset.tcp_bytes)?,
+            sql_statements: self.small_or(&key("sql_statements"), unset.sql_statements)?,
+            sql_rows: self.small_or(&key("sql_rows"), unset.sql_rows)?,
+            sql_bytes: self.or(&key("sql_bytes"), values::size, unset.sql_bytes)?,
+            state_bytes: self.or(&key("state_bytes"), values::size, unset.state_bytes)?,
+            file_bytes: self.or(&key("file_bytes"), values::size, unset.file_bytes)?,
         })
     }
 

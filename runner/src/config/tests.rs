@@ -34,9 +34,19 @@ fn origin(config: &Config, key: &str) -> String {
 fn defaults_are_the_limits_of_the_task_room() {
     let config = resolve(&[], &[], &[]).unwrap();
     assert_eq!(config.limits, Limits::default());
-    assert_eq!(config.caps, Limits::default_cap());
+    assert_eq!(config.caps, Limits::default().cap());
     assert_eq!(config.database, DatabaseSource::None);
     assert_eq!(config.retention, Duration::from_secs(7 * 86_400));
+}
+
+#[test]
+fn caps_follow_from_the_limits_unless_they_are_set() {
+    let text = "[limits]\nmemory = '128MiB'\npushes = 7\n[caps]\ntimeout = '1h'\n";
+    let config = resolve(&[], &[], &[("/w/pgtq.toml", text)]).unwrap();
+    assert_eq!(config.caps.memory, 512 << 20);
+    assert_eq!(config.caps.pushes, 7);
+    assert_eq!(config.caps.timeout, Duration::from_secs(3_600));
+    assert_eq!(config.caps.fuel, 4 * Limits::default().fuel);
 }
 
 #[test]

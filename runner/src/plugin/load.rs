@@ -61,7 +61,7 @@ impl Stages for Sandbox {
         Box::pin(async move {
             let compiled = sandbox.compile(bytes, digest).await?;
             probing();
-            let manifest = compiled.probe().await?;
+            let manifest = compiled.probe_as(&plugin).await?;
             let handlers = compiled.handlers(&manifest, &plugin);
             Ok((manifest, handlers))
         })

@@ -39,7 +39,10 @@ mod watcher;
 mod tests;
 
 pub use directory::{DirectoryOptions, PluginDirectory};
-pub use install::{InstallError, Installed, KEEP, KeptVersion, install, rollback, versions};
+pub use install::{
+    GrantLines, InstallAs, InstallError, Installed, KEEP, KeptVersion, install, install_name,
+    rollback, versions,
+};
 pub use needs::PluginReport;
 pub use registry::{Conflict, HandlerMap, NewVersion, Registry, Snapshot};
 pub use status::{PluginState, PluginStatus};

@@ -3,7 +3,7 @@
 use super::load::plugin_name;
 use super::registry::Snapshot;
 use super::status::PluginStatus;
-use crate::task::{AskedOfPlugin, Handler};
+use crate::task::{AskedOfPlugin, Handler, LimitRequest, limits_toml};
 
 /// A file's status as other programs see it.
 #[derive(Debug, serde::Serialize)]
@@ -43,8 +43,34 @@ impl Snapshot {
         AskedOfPlugin::of(plugin_name(&status.file), needs, &grant)
     }
 
-    /// Logs what a file asks for in vain, with the lines that would grant it.
+    /// Logs the limits that handlers of a file ask for and do not get, with the lines
+    /// that would allow them.
+    fn warn_of_cuts(&self, file: &str) {
+        let names = self
+            .plugin(file)
+            .into_iter()
+            .flat_map(|status| &status.handlers);
+        let handlers: Vec<&dyn Handler> = names
+            .filter_map(|name| self.handlers.get(name).map(AsRef::as_ref))
+            .collect();
+        let cuts = handlers.iter().map(|handler| handler.cut());
+        let cut = cuts.fold(LimitRequest::default(), |sum, cut| sum.max(&cut));
+        let Some(grant) = handlers.first().map(|handler| handler.grant()) else {
+            return;
+        };
+        let toml = limits_toml(plugin_name(file), &grant.limits, &cut);
+        if !toml.is_empty() {
+            let fields = cut.toml_fields().join(", ");
+            tracing::warn!(
+                file,
+                "plugin {file} asks for more than [caps] allow, and gets the cap: {fields}; to allow it, put into pgtq.toml:\n{toml}"
+            );
+        }
+    }
+
+    /// Logs what a file asks for and does not get, with the lines that would grant it.
     pub fn warn_of_refusals(&self, file: &str) {
+        self.warn_of_cuts(file);
         let Some(needs) = self.needs(file).filter(|needs| !needs.refused.is_empty()) else {
             return;
         };

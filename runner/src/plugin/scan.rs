@@ -135,7 +135,10 @@ pub(super) fn is_plugin_name(name: &str) -> bool {
 }
 
 fn looks_like_plugin(name: &str) -> bool {
-    !name.starts_with('.') && name.len() > ".wasm".len() && name.ends_with(".wasm")
+    !name.starts_with('.')
+        && !name.contains('/')
+        && name.len() > ".wasm".len()
+        && name.ends_with(".wasm")
 }
 
 /// Control characters, and those that turn the direction of writing.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use crate::task::{Attempt, Digest, Grant, Handler, HandlerFuture, HandlerInfo, Name};
+use crate::task::{
+    Attempt, Digest, Grant, Handler, HandlerFuture, HandlerInfo, LimitRequest, Name,
+};
 
 /// One version that serves, or has served. Held by its handlers and by every
 /// attempt under way; whoever drops the last handle frees its code.
@@ -128,6 +130,10 @@ impl Handler for Served {
 
     fn digest(&self) -> Option<Digest> {
         self.version.digest
+    }
+
+    fn cut(&self) -> LimitRequest {
+        self.handler.cut()
     }
 
     fn grant(&self) -> Arc<Grant> {

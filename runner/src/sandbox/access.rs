@@ -4,13 +4,16 @@
 use std::sync::Arc;
 
 use super::capability::FakeHttp;
+use super::granted::Granted;
 use super::load::Shared;
 use super::logs::clean;
 use super::net::Net;
 use super::push::Pusher;
 use super::redact::Redactor;
 use super::state::{SharedLogs, State, lock};
-use crate::task::{Grant, GrantBook, HandlerInfo, LogLevel, Needs, Problem, toml_key};
+use crate::task::{
+    Grant, GrantBook, HandlerInfo, HttpProxy, LogLevel, Needs, Problem, toml_key, toml_text,
+};
 
 /// Refusals of one attempt that are logged: a loop of them must not fill the
 /// operator's log.
@@ -32,6 +35,8 @@ pub(super) struct Access {
     pub(super) book: Arc<GrantBook>,
     /// The runner's way out.
     pub(super) net: Arc<Net>,
+    /// What requests to names go through.
+    pub(super) proxy: Option<Arc<HttpProxy>>,
     /// Answers in place of the network.
     pub(super) fake_http: Option<Arc<dyn FakeHttp>>,
     /// Hides the secrets that the plugin may have, if it may have any.
@@ -42,20 +47,20 @@ impl Access {
     pub(super) fn new(
         plugin: &Arc<str>,
         info: &Arc<HandlerInfo>,
+        granted: &Granted,
         shared: &Shared,
-        book: Arc<GrantBook>,
     ) -> Option<Box<Access>> {
         if info.needs.are_pushes_only() {
             return None;
         }
-        let grant = book.of(plugin);
         Some(Box::new(Access {
             plugin: Arc::clone(plugin),
             info: Arc::clone(info),
-            redactor: Redactor::of(&grant, &book),
-            grant,
-            book,
+            redactor: granted.redactor(),
+            grant: Arc::clone(&granted.grant),
+            book: Arc::clone(&granted.book),
             net: Arc::clone(&shared.net),
+            proxy: shared.config.http_proxy.clone(),
             fake_http: shared.config.fake_http.clone(),
         }))
     }
@@ -68,7 +73,8 @@ impl Access {
 /// A line of TOML: what is there already, and one more.
 pub(super) fn list(key: &str, mut items: Vec<String>, one_more: String) -> String {
     items.push(one_more);
-    format!("{key} = [\"{}\"]", items.join("\", \""))
+    let items: Vec<String> = items.iter().map(|item| toml_text(item)).collect();
+    format!("{key} = [{}]", items.join(", "))
 }
 
 /// Something that was not both asked for and granted. Becomes an error value

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::capability::FakeHttp;
 use super::compile::Compiler;
-use crate::task::{GrantBook, LimitRequest, Limits, Name, PushFacts};
+use crate::task::{GrantBook, HttpProxy, LimitRequest, Limits, Name, PushFacts};
 
 /// Where the memory of instances comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -35,16 +35,18 @@ pub struct SandboxConfig {
     pub slots: u32,
     /// What an attempt gets when its handler asks for nothing.
     pub defaults: Limits,
-    /// What no handler gets more of.
+    /// The most that a handler may ask for, unless more is granted to its plugin.
     pub cap: Limits,
-    /// The operator's word per handler: wins over what the handler asks, and
-    /// is capped all the same.
+    /// What the operator decided for single handlers: wins over what the handler asks
+    /// for, and over all caps.
     pub overrides: BTreeMap<Name, LimitRequest>,
     /// What plugins are granted, and the secrets. Read anew by every attempt
     /// of a handler that asks for something.
     pub grants: Arc<ArcSwap<GrantBook>>,
     /// What the engine knows of the database that decides about pushes.
     pub push_facts: Arc<PushFacts>,
+    /// What HTTP requests of guests to names go through.
+    pub http_proxy: Option<Arc<HttpProxy>>,
     /// Answers HTTP requests in place of the network, for tests of plugins.
     pub fake_http: Option<Arc<dyn FakeHttp>>,
     /// Where compiled code is kept; `None` compiles every time.
@@ -70,10 +72,11 @@ impl Default for SandboxConfig {
             zero_stacks: false,
             slots: 64,
             defaults: Limits::default(),
-            cap: Limits::default_cap(),
+            cap: Limits::default().cap(),
             overrides: BTreeMap::new(),
             grants: Arc::default(),
             push_facts: Arc::default(),
+            http_proxy: None,
             fake_http: None,
             cache_dir: None,
             cache_bytes: 1 << 30,

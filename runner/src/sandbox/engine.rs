@@ -41,7 +41,7 @@ const KEEP_STACK: usize = 32 << 10;
 /// runner.
 const DECOMMIT_BATCH: usize = 1;
 /// Wasm addresses no more than this.
-const MAX_MEMORY: u64 = 4 << 30;
+pub(super) const MAX_MEMORY: u64 = 4 << 30;
 
 /// What the runner and the compiling child must agree on.
 fn common() -> Config {
@@ -136,7 +136,9 @@ fn pool(config: &SandboxConfig, scan: Enabled) -> PoolingAllocationConfig {
         .max_memories_per_component(MAX_MEMORIES as u32)
         .max_tables_per_component(MAX_TABLES as u32)
         .max_tables_per_module(MAX_TABLES as u32)
-        .max_memory_size(usize::try_from(config.cap.memory).unwrap_or(usize::MAX))
+        // Address space is reserved for this anyway. The limiter keeps each attempt to
+        // what it may have, which the operator may raise at any time.
+        .max_memory_size(MAX_MEMORY as usize)
         .table_elements(usize::try_from(config.cap.table_elements).unwrap_or(usize::MAX))
         .max_unused_warm_slots(stores)
         .async_stack_keep_resident(KEEP_STACK)

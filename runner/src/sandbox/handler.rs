@@ -5,19 +5,21 @@ use std::sync::Arc;
 use super::access::Access;
 use super::attempt;
 use super::direct::Detours;
+use super::granted::{Granted, PluginGrants};
 use super::load::Compiled;
 use super::push::{OwnHandlers, PushRights, Pusher};
 use crate::task::{
-    Attempt, Digest, ErrorKind, Failure, Grant, Handler, HandlerFuture, HandlerInfo, Limits,
-    Outcome, Report, Stop,
+    Attempt, Digest, ErrorKind, Failure, Grant, Handler, HandlerFuture, HandlerInfo, LimitRequest,
+    Limits, Outcome, Report, Stop,
 };
 
 /// One handler of one plugin version.
 pub(super) struct PluginHandler {
     /// Keeps the code alive for as long as an attempt may run in it.
     compiled: Compiled,
-    plugin: Arc<str>,
+    grants: Arc<PluginGrants>,
     info: Arc<HandlerInfo>,
+    /// As long as its plugin is granted no limits.
     limits: Arc<Limits>,
     detours: Detours,
     pushes: Arc<PushRights>,
@@ -26,17 +28,18 @@ pub(super) struct PluginHandler {
 impl PluginHandler {
     pub(super) fn new(
         compiled: Compiled,
-        plugin: Arc<str>,
+        grants: Arc<PluginGrants>,
         info: HandlerInfo,
-        limits: Limits,
         own: OwnHandlers,
     ) -> Self {
+        let limits = compiled.limits(&info.name, &info.limits, &LimitRequest::default());
         let info = Arc::new(info);
         let facts = Arc::clone(&compiled.inner.shared.config.push_facts);
-        let pushes = PushRights::new(Arc::clone(&plugin), own, Arc::clone(&info), facts);
+        let plugin = Arc::clone(&grants.plugin);
+        let pushes = PushRights::new(plugin, own, Arc::clone(&info), facts);
         PluginHandler {
             compiled,
-            plugin,
+            grants,
             pushes: Arc::new(pushes),
             info,
             limits: Arc::new(limits),
@@ -45,12 +48,11 @@ impl PluginHandler {
     }
 
     /// By the grants of this moment.
-    fn rights(&self) -> attempt::Rights {
+    fn rights(&self, granted: &Granted) -> attempt::Rights {
         let shared = &self.compiled.inner.shared;
-        let book = shared.config.grants.load_full();
         attempt::Rights {
-            access: Access::new(&self.plugin, &self.info, shared, Arc::clone(&book)),
-            pusher: Pusher::new(Arc::clone(&self.pushes), book),
+            access: Access::new(&self.grants.plugin, &self.info, granted, shared),
+            pusher: Pusher::new(Arc::clone(&self.pushes), Arc::clone(&granted.book)),
         }
     }
 }
@@ -65,8 +67,15 @@ impl Handler for PluginHandler {
     }
 
     fn grant(&self) -> Arc<Grant> {
-        let grants = &self.compiled.inner.shared.config.grants;
-        grants.load().of(&self.plugin)
+        Arc::clone(&self.grants.now().grant)
+    }
+
+    fn cut(&self) -> LimitRequest {
+        let granted = self.grants.now();
+        let config = &self.compiled.inner.shared.config;
+        let over = config.overrides.get(&self.info.name).copied();
+        let cap = config.cap.with(&granted.grant.limits);
+        self.info.limits.cut(&over.unwrap_or_default(), &cap)
     }
 
     fn renamed(&self, plugin: &str) -> Option<Arc<dyn Handler>> {
@@ -74,7 +83,7 @@ impl Handler for PluginHandler {
         Some(Arc::new(PluginHandler {
             compiled: self.compiled.clone(),
             pushes: Arc::new(self.pushes.renamed(Arc::clone(&plugin))),
-            plugin,
+            grants: self.grants.renamed(&plugin),
             info: Arc::clone(&self.info),
             limits: Arc::clone(&self.limits),
             detours: self.detours.clone(),
@@ -84,9 +93,16 @@ impl Handler for PluginHandler {
     fn call(&self, attempt: Attempt) -> HandlerFuture {
         let compiled = self.compiled.clone();
         let info = Arc::clone(&self.info);
-        let limits = Arc::clone(&self.limits);
+        let granted = self.grants.now();
+        let limits = match granted.grant.limits.is_empty() {
+            true => Arc::clone(&self.limits),
+            false => {
+                let asked = &self.info.limits;
+                Arc::new(compiled.limits(&info.name, asked, &granted.grant.limits))
+            }
+        };
         let detours = self.detours.clone();
-        let rights = self.rights();
+        let rights = self.rights(&granted);
         Box::pin(async move {
             let inner = &compiled.inner;
             // The engine runs no more attempts than slots, so this waits only

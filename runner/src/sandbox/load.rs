@@ -10,6 +10,7 @@ use super::compile;
 use super::copies::{Copies, Engines};
 use super::engine;
 use super::failure::{self, Scene};
+use super::granted::PluginGrants;
 use super::handler::PluginHandler;
 use super::host_call::timed;
 use super::inspect::{self, Inspection};
@@ -219,12 +220,22 @@ impl Compiled {
         self.probe_within(PROBE_TIMEOUT).await
     }
 
+    /// [`Compiled::probe`] under the limits that are granted to a plugin of this name.
+    pub async fn probe_as(&self, plugin: &str) -> Result<Manifest, LoadError> {
+        self.probe_under(PROBE_TIMEOUT, plugin).await
+    }
+
     /// [`Compiled::probe`] with another limit of time: tests of the other limits give
     /// one that is never reached first, however busy the machine is.
     pub(super) async fn probe_within(&self, timeout: Duration) -> Result<Manifest, LoadError> {
+        self.probe_under(timeout, "").await
+    }
+
+    async fn probe_under(&self, timeout: Duration, plugin: &str) -> Result<Manifest, LoadError> {
         let closed = |_| LoadError::Internal("the sandbox is closed".to_owned());
         let _permit = self.inner.shared.probing.acquire().await.map_err(closed)?;
-        let text = self.describe(timeout).await?;
+        let grant = self.inner.shared.config.grants.load().of(plugin);
+        let text = self.describe(timeout, &grant.limits).await?;
         let n_values = json::n_values(&text);
         if n_values > MAX_MANIFEST_VALUES {
             return Err(LoadError::BadManifest(format!(
@@ -239,8 +250,12 @@ impl Compiled {
         Ok(manifest)
     }
 
-    async fn describe(&self, timeout: Duration) -> Result<String, LoadError> {
-        let limits = Arc::new(self.probe_limits(timeout));
+    async fn describe(
+        &self,
+        timeout: Duration,
+        granted: &LimitRequest,
+    ) -> Result<String, LoadError> {
+        let limits = Arc::new(self.probe_limits(timeout, granted));
         let state = State::new(None, Arc::clone(&limits));
         let internal = |error: wasmtime::Error| LoadError::Internal(format!("{error:#}"));
         let plugin = self.inner.plugin.first();
@@ -269,12 +284,12 @@ impl Compiled {
         }
     }
 
-    fn probe_limits(&self, timeout: Duration) -> Limits {
+    fn probe_limits(&self, timeout: Duration, granted: &LimitRequest) -> Limits {
         let config = &self.inner.shared.config;
         let handlers = &self.inner.inspection.handlers;
         let memory = handlers
             .iter()
-            .map(|info| self.limits(&info.name, &info.limits).memory)
+            .map(|info| self.limits(&info.name, &info.limits, granted).memory)
             .max();
         Limits {
             fuel: PROBE_FUEL,
@@ -288,31 +303,35 @@ impl Compiled {
     /// `plugin` is what grants call the file: its name without `.wasm`.
     pub fn handlers(&self, manifest: &Manifest, plugin: &str) -> Vec<Arc<dyn Handler>> {
         let handlers = manifest.handlers.iter().cloned();
-        let plugin: Arc<str> = Arc::from(plugin);
         let own = push::own_handlers(&manifest.handlers);
+        let grants = PluginGrants::new(plugin, &self.inner.shared.config.grants);
         handlers
             .map(|info| -> Arc<dyn Handler> {
-                let limits = self.limits(&info.name, &info.limits);
                 Arc::new(PluginHandler::new(
                     self.clone(),
-                    Arc::clone(&plugin),
+                    Arc::clone(&grants),
                     info,
-                    limits,
                     Arc::clone(&own),
                 ))
             })
             .collect()
     }
 
-    /// The operator's override wins over the handler's wish, field by field.
-    pub(super) fn limits(&self, name: &Name, asked: &LimitRequest) -> Limits {
+    /// What a handler gets: what it asks for, up to what is granted to its plugin, or
+    /// else to any. What the operator wrote for the handler itself wins over all of it.
+    pub(super) fn limits(
+        &self,
+        name: &Name,
+        asked: &LimitRequest,
+        granted: &LimitRequest,
+    ) -> Limits {
         let config = &self.inner.shared.config;
         let over = config.overrides.get(name).copied().unwrap_or_default();
-        let wanted = LimitRequest {
-            fuel: over.fuel.or(asked.fuel),
-            timeout_ms: over.timeout_ms.or(asked.timeout_ms),
-            memory: over.memory.or(asked.memory),
-        };
-        config.defaults.granted(&wanted, &config.cap)
+        let cap = config.cap.with(granted);
+        let limits = config.defaults.granted(asked, &cap).with(&over);
+        Limits {
+            memory: limits.memory.min(engine::MAX_MEMORY),
+            ..limits
+        }
     }
 }

@@ -33,6 +33,8 @@ mod engine;
 mod error;
 mod facts;
 mod failure;
+mod fair;
+mod granted;
 mod handler;
 mod host;
 mod host_call;

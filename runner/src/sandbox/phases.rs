@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::load::Compiled;
 use super::state::State;
 use super::{LoadError, attempt};
-use crate::task::{Attempt, HandlerInfo};
+use crate::task::{Attempt, HandlerInfo, LimitRequest};
 
 /// How long the parts of one attempt took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,7 +25,7 @@ impl Compiled {
     /// Runs `attempt` in the handler `info`. A guest that traps is an error here.
     pub async fn phases(&self, info: &HandlerInfo, attempt: Attempt) -> Result<Phases, LoadError> {
         let internal = |error: wasmtime::Error| LoadError::Internal(format!("{error:#}"));
-        let limits = Arc::new(self.limits(&info.name, &info.limits));
+        let limits = Arc::new(self.limits(&info.name, &info.limits, &LimitRequest::default()));
         let args = Arc::clone(&attempt.task);
         let started = Instant::now();
         let state = State::new(Some(attempt), limits);

@@ -4,8 +4,9 @@
 //! in a way that nobody recognises.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -18,17 +19,30 @@ const MIN_BYTES: usize = 4;
 /// A line of a longer secret (a private key, say) that is hidden by itself.
 const MIN_LINE_BYTES: usize = 8;
 
+/// Bytes by which encoded forms are looked up.
+type Start = [u8; MIN_BYTES];
+
 /// Replaces every form of a plugin's secrets by `[secret:NAME]`.
+///
+/// A text is looked at once, byte by byte. Where a form could begin, its start finds
+/// the few forms that begin alike, and a binary search the longest of them that is
+/// there: the time does not grow with the number of secrets. (An automaton over all
+/// forms would be as fast, and has a state for each of their bytes: tens of megabytes
+/// for one large secret.)
 pub(super) struct Redactor {
-    /// By first byte, where forms with it begin; most bytes begin none.
-    starts: Box<[bool; 256]>,
-    /// Longest first, so that the whole is found before its parts.
+    /// Which bytes forms begin with; most bytes begin none.
+    first: Box<[bool; 256]>,
+    /// Where in `forms` the forms with some start are.
+    starts: HashMap<Start, Range<usize>>,
+    /// In the order of their bytes, so that a form follows those that it begins with.
     forms: Vec<Form>,
 }
 
 struct Form {
     text: String,
     instead: Arc<str>,
+    /// The longest other form that this one begins with.
+    shorter: Option<usize>,
 }
 
 impl fmt::Debug for Redactor {
@@ -49,20 +63,53 @@ impl Redactor {
     }
 
     fn new<'a>(secrets: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Arc<Redactor>> {
-        let mut forms = Vec::new();
+        let mut texts: BTreeMap<String, Arc<str>> = BTreeMap::new();
         for (name, value) in secrets {
             let instead: Arc<str> = Arc::from(format!("[secret:{}]", plain(name)));
-            forms.extend(forms_of(value).into_iter().map(|text| Form {
+            for text in forms_of(value) {
+                // Two secrets with one value: the first by name.
+                texts.entry(text).or_insert_with(|| Arc::clone(&instead));
+            }
+        }
+        let mut forms: Vec<Form> = Vec::with_capacity(texts.len());
+        let mut first = Box::new([false; 256]);
+        let mut starts: HashMap<Start, Range<usize>> = HashMap::new();
+        for (at, (text, instead)) in texts.into_iter().enumerate() {
+            let start = start_of(text.as_bytes()).expect("a form has so many bytes");
+            first[usize::from(start[0])] = true;
+            starts.entry(start).or_insert(at..at).end = at + 1;
+            // It begins with its neighbour, or with one that the neighbour begins with.
+            let mut shorter = at.checked_sub(1);
+            while let Some(other) = shorter.filter(|other| !text.starts_with(&forms[*other].text)) {
+                shorter = forms[other].shorter;
+            }
+            forms.push(Form {
                 text,
-                instead: Arc::clone(&instead),
-            }));
+                instead,
+                shorter,
+            });
         }
-        forms.sort_by_key(|form| std::cmp::Reverse(form.text.len()));
-        let mut starts = Box::new([false; 256]);
-        for form in &forms {
-            starts[usize::from(form.text.as_bytes()[0])] = true;
+        (!forms.is_empty()).then(|| {
+            Arc::new(Redactor {
+                first,
+                starts,
+                forms,
+            })
+        })
+    }
+
+    /// The longest form that a text begins with.
+    fn form(&self, text: &[u8]) -> Option<&Form> {
+        let alike = self.starts.get(&start_of(text)?)?.clone();
+        let forms = &self.forms[alike.clone()];
+        // The last form that is not behind the text in order: whichever form the text
+        // begins with, this one begins with it, too.
+        let behind = forms.partition_point(|form| form.text.as_bytes() <= text);
+        let mut at = (alike.start + behind).checked_sub(1)?;
+        while !text.starts_with(self.forms[at].text.as_bytes()) {
+            at = self.forms[at].shorter?;
         }
-        (!forms.is_empty()).then(|| Arc::new(Redactor { starts, forms }))
+        Some(&self.forms[at])
     }
 
     /// The text without secrets. JSON stays JSON.
@@ -71,11 +118,8 @@ impl Redactor {
         let mut hidden = String::new();
         let (mut kept, mut at) = (0, 0);
         while at < bytes.len() {
-            let form = match self.starts[usize::from(bytes[at])] {
-                true => self
-                    .forms
-                    .iter()
-                    .find(|form| bytes[at..].starts_with(form.text.as_bytes())),
+            let form = match self.first[usize::from(bytes[at])] {
+                true => self.form(&bytes[at..]),
                 false => None,
             };
             let Some(form) = form else {
@@ -128,6 +172,11 @@ impl Redactor {
             *text = hidden;
         }
     }
+}
+
+/// The first bytes of a text, if it has so many.
+fn start_of(text: &[u8]) -> Option<Start> {
+    text.first_chunk().copied()
 }
 
 /// A name that breaks neither a line nor JSON.

@@ -80,6 +80,10 @@ impl Needs {
         for name in of("secret") {
             let key = toml_key(name);
             let how = match self.exact_hosts() {
+                // A header is enough for requests; the value itself is more.
+                hosts if hosts.is_empty() && !self.http.is_empty() => {
+                    "hosts = [\"HOST\"]".to_owned()
+                }
                 hosts if hosts.is_empty() => "read = true".to_owned(),
                 hosts => format!("hosts = [{}]", hosts.join(", ")),
             };
@@ -141,13 +145,46 @@ fn list<R: ToString>(key: &str, granted: &[R], missing: &[&str], things: &str) -
         return None;
     }
     let granted = granted.iter().map(|rule| quoted(&rule.to_string()));
-    let hint = match missing.iter().any(|rule| rule.contains('*')) {
-        true => format!("   # or only the {things} that you mean"),
-        false => String::new(),
+    // What a plugin asks for of all hosts is not granted by pasting a line.
+    let concrete = |rule: &str| match things {
+        "hosts" => without_stars(rule),
+        _ => rule.to_owned(),
     };
-    let missing = missing.iter().map(|rule| quoted(rule));
+    let wide: Vec<&str> = missing
+        .iter()
+        .copied()
+        .filter(|rule| concrete(rule) != *rule)
+        .collect();
+    let hint = match wide.is_empty() {
+        true if missing.iter().any(|rule| rule.contains('*')) => {
+            format!("   # or only the {things} that you mean")
+        }
+        true => String::new(),
+        false => format!("   # the plugin asks for {}", wide.join(", ")),
+    };
+    let missing = missing.iter().map(|rule| quoted(&concrete(rule)));
     let all: Vec<String> = granted.chain(missing).collect();
     Some(format!("{key} = [{}]{hint}", all.join(", ")))
+}
+
+/// A rule with HOST and PORT in the place of stars: only the operator knows which ones
+/// are meant, and no rule is read with these in it.
+fn without_stars(rule: &str) -> String {
+    let (start, rest) = match rule.find("://") {
+        Some(at) => rule.split_at(at + 3),
+        None => ("", rule),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let host = if host.starts_with('*') { "HOST" } else { host };
+    match port {
+        Some("*") => format!("{start}{host}:PORT{path}"),
+        Some(port) => format!("{start}{host}:{port}{path}"),
+        None => format!("{start}{host}{path}"),
+    }
 }
 
 /// A name as it stands in a key of TOML: quoted, if it has to be.
@@ -160,7 +197,7 @@ pub fn toml_key(name: &str) -> String {
 }
 
 /// A text of TOML. JSON's way of quoting is one of TOML's.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

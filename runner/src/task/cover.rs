@@ -144,6 +144,13 @@ impl Covers for PushRule {
     }
 }
 
+impl TcpRule {
+    /// Whether there is a connection that both rules allow.
+    pub fn overlaps(&self, other: &TcpRule) -> bool {
+        self.meets(other)
+    }
+}
+
 impl Covers for HttpRule {
     fn covers(&self, other: &Self) -> bool {
         let all_methods = !other.methods.is_empty()

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::limits::LimitRequest;
 use super::network::Network;
 use super::rule::{HostRule, HttpRule, PushRule, TcpRule};
 
@@ -71,6 +72,9 @@ pub struct Grant {
     pub files: BTreeMap<String, FileGrant>,
     /// Handlers it may push to, besides its own.
     pub push: Vec<PushRule>,
+    /// The most fuel, time and memory that its handlers may ask for, in the place of
+    /// the operator's caps for all plugins.
+    pub limits: LimitRequest,
 }
 
 /// SQL in the task's own transaction.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::{Attempt, Digest, Grant, HandlerInfo, Report};
+use super::{Attempt, Digest, Grant, HandlerInfo, LimitRequest, Report};
 
 /// What [`Handler::call`] returns.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = Report> + Send + 'static>>;
@@ -21,6 +21,11 @@ pub trait Handler: Send + Sync + 'static {
     /// What its plugin is granted at this moment; nothing, if nobody grants.
     fn grant(&self) -> Arc<Grant> {
         Arc::default()
+    }
+
+    /// What it asks for above what its plugin may have at this moment, and does not get.
+    fn cut(&self) -> LimitRequest {
+        LimitRequest::default()
     }
 
     /// The same code under another name of its plugin, and so with the grants of

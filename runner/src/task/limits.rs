@@ -48,6 +48,8 @@ pub struct Limits {
 }
 
 const MIB: u64 = 1 << 20;
+/// How much more than the default of fuel, time and memory a handler may ask for.
+const CAP_FACTOR: u64 = 4;
 
 impl Default for Limits {
     /// The defaults of DESIGN section 6, shown in README's limits table.
@@ -92,8 +94,8 @@ pub struct LimitRequest {
 }
 
 impl Limits {
-    /// What an attempt really gets: the handler's wish where it has one, else
-    /// the default (`self`), never above `cap`.
+    /// What an attempt gets: what the handler asks for, else the default
+    /// (`self`), never above `cap`.
     pub fn granted(&self, asked: &LimitRequest, cap: &Limits) -> Limits {
         let timeout = asked.timeout_ms.map_or(self.timeout, Duration::from_millis);
         Limits {
@@ -119,15 +121,35 @@ impl Limits {
         }
     }
 
-    /// The most an operator's cap allows when `pgtq.toml` says nothing: an
-    /// hour, 1 GiB and a hundred times the default fuel, the rest as default.
-    pub fn default_cap() -> Limits {
-        let default = Limits::default();
+    /// The most that a handler may ask for beside these defaults, if the operator says
+    /// nothing: four times the fuel, time and memory, and everything else as it is.
+    pub fn cap(&self) -> Limits {
         Limits {
-            fuel: default.fuel * 100,
-            timeout: Duration::from_secs(3600),
-            memory: 1024 * MIB,
-            ..default
+            fuel: self.fuel.saturating_mul(CAP_FACTOR),
+            timeout: self.timeout.saturating_mul(CAP_FACTOR as u32),
+            memory: self.memory.saturating_mul(CAP_FACTOR),
+            ..self.clone()
+        }
+    }
+
+    /// The cap of a development runner: a year of time, and all the fuel and memory
+    /// that WebAssembly has.
+    pub fn uncapped(&self) -> Limits {
+        Limits {
+            fuel: u64::MAX,
+            timeout: Duration::from_secs(365 * 24 * 3_600),
+            memory: 4 << 30,
+            ..self.clone()
+        }
+    }
+
+    /// These, with the ones that `by` names replaced.
+    pub fn with(&self, by: &LimitRequest) -> Limits {
+        Limits {
+            fuel: by.fuel.unwrap_or(self.fuel),
+            timeout: by.timeout_ms.map_or(self.timeout, Duration::from_millis),
+            memory: by.memory.unwrap_or(self.memory),
+            ..self.clone()
         }
     }
 }
@@ -137,11 +159,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wish_is_granted_up_to_the_cap() {
+    fn a_handler_gets_what_it_asks_for_up_to_the_cap() {
         let default = Limits::default();
         let cap = Limits {
             memory: 100 * MIB,
-            ..Limits::default_cap()
+            ..default.cap()
         };
         let asked = LimitRequest {
             memory: Some(500 * MIB),
@@ -158,13 +180,25 @@ mod tests {
     fn a_cap_below_the_default_wins_over_it() {
         let cap = Limits {
             fuel: 7,
-            ..Limits::default_cap()
+            ..Limits::default().cap()
         };
-        assert_eq!(
-            Limits::default()
-                .granted(&LimitRequest::default(), &cap)
-                .fuel,
-            7
-        );
+        let granted = Limits::default().granted(&LimitRequest::default(), &cap);
+        assert_eq!(granted.fuel, 7);
+    }
+
+    #[test]
+    fn a_handler_may_ask_for_four_times_the_defaults_and_no_more() {
+        let default = Limits::default();
+        let cap = default.cap();
+        assert_eq!(cap.fuel, 40_000_000_000);
+        assert_eq!(cap.timeout, Duration::from_secs(120));
+        assert_eq!(cap.memory, 256 * MIB);
+        let same = Limits {
+            fuel: default.fuel,
+            timeout: default.timeout,
+            memory: default.memory,
+            ..cap
+        };
+        assert_eq!(same, default);
     }
 }

@@ -7,6 +7,7 @@
 //! arguments, so every rule here is tested in microseconds.
 
 mod asked;
+mod asked_limits;
 mod attempt;
 mod cover;
 mod database;
@@ -19,6 +20,8 @@ mod manifest;
 mod name;
 mod network;
 mod outcome;
+mod path;
+mod proxy;
 mod push;
 mod push_facts;
 mod retry;
@@ -27,7 +30,8 @@ mod signal;
 mod state;
 mod transition;
 
-pub use asked::{Asked, AskedOfPlugin, MAX_REFUSED, toml_key};
+pub use asked::{Asked, AskedOfPlugin, MAX_REFUSED, quoted as toml_text, toml_key};
+pub use asked_limits::limits_toml;
 pub use attempt::{Attempt, Task};
 pub use cover::Cover;
 pub use database::{Database, DatabaseFuture, NoDatabase, Problem};
@@ -40,6 +44,7 @@ pub use manifest::{HandlerInfo, Manifest, PluginInfo, PushDefaults};
 pub use name::{Name, NameError};
 pub use network::{AddressKind, Destination, Network};
 pub use outcome::{ErrorKind, Failure, Outcome, Report, Usage};
+pub use proxy::HttpProxy;
 pub use push::{MAX_ARGS_BYTES, NewTask};
 pub use push_facts::{PushFacts, PushLook, TooManyWait};
 pub use retry::{Backoff, Retries, RetryPolicy};

@@ -8,6 +8,8 @@ pub use push::{HandlerRule, PushRule};
 use std::fmt;
 use std::str::FromStr;
 
+use super::path::is_ambiguous;
+
 /// Hosts that a rule names: one, all below a domain, or all.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostRule {
@@ -43,6 +45,10 @@ impl FromStr for HostRule {
     fn from_str(text: &str) -> Result<Self, String> {
         if text == "*" {
             return Ok(HostRule::Any);
+        }
+        // Stands in lines to paste, for what only the operator knows.
+        if text == "HOST" {
+            return Err("HOST stands for a host: write its name".to_owned());
         }
         match text.strip_prefix("*.") {
             Some(domain) => Ok(HostRule::Below(host(domain)?)),
@@ -117,6 +123,9 @@ impl fmt::Display for PortRule {
     }
 }
 
+/// Bytes of a rule that is suggested; nobody reads a longer one.
+const MAX_NARROWEST: usize = 512;
+
 /// `GET,POST https://api.example.com:8443/v1/`: methods (all, if none are
 /// named), scheme, host, port (the scheme's own, if none is named) and a path
 /// that matches itself and everything below it (all, if none is named).
@@ -145,22 +154,41 @@ impl HttpRule {
             && self.allows_path(path)
     }
 
+    /// The narrowest rule that allows a request, if one can be written: its method,
+    /// scheme, host and port, and the directory of its path, or the path itself if
+    /// it is in none. `None` for a path that no rule but one for the whole host
+    /// allows.
+    pub fn narrowest(
+        method: &str,
+        secure: bool,
+        host: &str,
+        port: u16,
+        path: &str,
+    ) -> Option<HttpRule> {
+        let directory = path.rfind('/').map_or("/", |at| &path[..=at]);
+        let rule = HttpRule {
+            methods: vec![method.to_owned()],
+            secure,
+            host: HostRule::Exactly(host.to_owned()),
+            port: PortRule::Exactly(port),
+            path: match directory {
+                "/" => path.to_owned(),
+                directory => directory.to_owned(),
+            },
+        };
+        let text = rule.to_string();
+        let is_plain =
+            text.len() <= MAX_NARROWEST && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+        let reads_back = is_plain && text.parse().as_ref() == Ok(&rule);
+        let whole_host = rule.path == "/" && path != "/";
+        (reads_back && !is_ambiguous(path) && !whole_host).then_some(rule)
+    }
+
     pub(super) fn allows_path(&self, path: &str) -> bool {
         if self.path == "/" {
             return true;
         }
-        // What a server makes of these is its own business: a rule with a path
-        // cannot vouch for them.
-        let lower = path.to_ascii_lowercase();
-        let odd = ["%2e", "%2f", "%5c", "%25", "%3b", "\\"]
-            .iter()
-            .any(|part| lower.contains(part))
-            || path
-                .split('/')
-                // Some servers drop what follows a semicolon, and resolve the dots then.
-                .map(|segment| segment.split(';').next().unwrap_or_default())
-                .any(|segment| segment == ".." || segment == ".");
-        if odd {
+        if is_ambiguous(path) {
             return false;
         }
         match path.strip_prefix(self.path.as_str()) {

@@ -16,8 +16,8 @@ use crate::cli::memory::Memory;
 use crate::config::Config;
 use crate::sandbox::{Sandbox, SandboxConfig};
 use crate::task::{
-    Attempt, ClaimId, ErrorKind, Failure, Grant, GrantBook, Handler, HostRule, Needs, Outcome,
-    Report, Secret, SecretGrant, Signal, SqlGrant, Task,
+    Attempt, ClaimId, ErrorKind, Failure, Grant, GrantBook, Handler, HostRule, LimitRequest, Needs,
+    Outcome, Report, Secret, SecretGrant, Signal, SqlGrant, Task,
 };
 
 /// The sandbox in which cases run, one after the other.
@@ -25,6 +25,8 @@ pub(crate) struct Stage {
     sandbox: Sandbox,
     fakes: Arc<Fakes>,
     grants: Arc<ArcSwap<GrantBook>>,
+    /// Limits that plugins are granted.
+    limits: GrantBook,
 }
 
 /// A plugin file whose handlers can be called.
@@ -34,10 +36,11 @@ pub(crate) struct Plugin {
 }
 
 impl Stage {
-    /// Under the limits of the configuration, with nothing of its grants.
+    /// Under the limits of the configuration, with nothing else of its grants.
     pub(crate) fn new(config: &Config) -> Result<Stage, Problem> {
         let fakes = Arc::<Fakes>::default();
-        let grants = Arc::<ArcSwap<GrantBook>>::default();
+        let limits = config.grants.limits();
+        let grants = Arc::new(ArcSwap::from_pointee(limits.clone()));
         let sandbox = Sandbox::new(SandboxConfig {
             fake_http: Some(Arc::clone(&fakes) as _),
             grants: Arc::clone(&grants),
@@ -47,6 +50,7 @@ impl Stage {
             sandbox,
             fakes,
             grants,
+            limits,
         })
     }
 
@@ -70,7 +74,8 @@ impl Stage {
         let needs = left(&handler.info().needs, &case.refuse)?;
         let directories = Directories::make(&needs.files, &case.files)?;
         let mut book = GrantBook::default();
-        let grant = grant(&needs, &directories);
+        let limits = self.limits.of(&plugin.name).limits;
+        let grant = grant(&needs, &directories, limits);
         book.plugins.insert(plugin.name.clone(), Arc::new(grant));
         let secrets = case.secrets.iter();
         book.secrets = secrets
@@ -214,7 +219,7 @@ fn left(needs: &Needs, refuse: &[String]) -> Result<Needs, String> {
 
 /// All that is asked for, where a case can answer it. It cannot for TCP, and a
 /// test that reaches real servers would be none.
-fn grant(needs: &Needs, directories: &Directories) -> Grant {
+fn grant(needs: &Needs, directories: &Directories, limits: LimitRequest) -> Grant {
     let secret = SecretGrant {
         hosts: vec![HostRule::Any],
         read: true,
@@ -233,5 +238,6 @@ fn grant(needs: &Needs, directories: &Directories) -> Grant {
         secrets: secrets.map(|name| (name.clone(), secret.clone())).collect(),
         files: directories.grants(),
         push: needs.push.clone(),
+        limits,
     }
 }

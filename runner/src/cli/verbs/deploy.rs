@@ -13,7 +13,7 @@ use crate::cli::error::{Exit, Problem};
 use crate::cli::output::{Cell, Rows};
 use crate::cli::{arguments, machine, progress, text};
 use crate::config::{Config, values};
-use crate::plugin::{self, Installed};
+use crate::plugin::{self, InstallAs, Installed};
 use crate::store::{Filter, RunnerRow, Store};
 use crate::task::{Digest, Manifest, State};
 
@@ -28,6 +28,9 @@ pub(crate) struct DeployArgs {
     /// Plugin files
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
+    /// The plugin's name in the directory, which its grants go by [default: the file's own]
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) name: Option<String>,
     /// The plugin directory [env: PGTQ_PLUGINS] [default: plugins]
     #[arg(long, value_name = "DIR")]
     pub(crate) plugins: Option<String>,
@@ -40,6 +43,11 @@ pub(crate) struct DeployArgs {
 }
 
 pub(crate) async fn run(args: DeployArgs, context: &Context) -> Result<(), Problem> {
+    if args.name.is_some() && args.files.len() > 1 {
+        return Err(Problem::usage(
+            "--as names one plugin: deploy one file with it",
+        ));
+    }
     let own = setting("plugins.dir", "--plugins", args.plugins.clone());
     let config = context.config(own.into_iter().collect())?;
     let dir = config.run.plugins.clone();
@@ -49,6 +57,11 @@ pub(crate) async fn run(args: DeployArgs, context: &Context) -> Result<(), Probl
         // Only for a warning: a deploy must work while the database is away.
         (None, Ok(Some(_))) => database::open(context, &config).await.ok(),
         (None, _) => None,
+    };
+    let grants = |plugin: &str| config.grants.lines_of(plugin);
+    let under = InstallAs {
+        name: args.name.as_deref(),
+        grants: Some(&grants),
     };
     let mut rows = Rows::new("pgtq.deployed/v1", &["file", "digest", "replaced"]);
     let mut installed = Vec::new();
@@ -61,13 +74,18 @@ pub(crate) async fn run(args: DeployArgs, context: &Context) -> Result<(), Probl
             queued(context, store, &loaded.manifest).await?;
         }
         if args.dry_run {
+            let named = loaded.manifest.handlers.iter();
+            let handlers = named.map(|handler| handler.name.clone()).collect();
+            if dir.exists() {
+                tokio::task::block_in_place(|| plugin::install_name(&dir, file, &handlers, under))?;
+            }
             context.note(format!("{} would be accepted", file.display()));
             push(&mut rows, file, loaded.digest, None);
             continue;
         }
         machine::ensure_dir(&dir)?;
         let done = tokio::task::block_in_place(|| {
-            plugin::install(&dir, file, |bytes| {
+            plugin::install(&dir, file, under, |bytes| {
                 match machine::digest(bytes) == loaded.digest {
                     true => Ok(()),
                     false => Err("it changed while it was checked; deploy it again".to_owned()),

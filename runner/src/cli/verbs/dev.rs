@@ -48,7 +48,10 @@ pub(crate) async fn run(args: DevArgs, context: &Context) -> Result<(), Problem>
         setting("plugins.dir", "--plugins", args.plugins.clone()),
         setting("run.listen", "--listen", args.listen.clone()),
     ];
-    let config = context.config(flags.into_iter().flatten().collect())?;
+    let mut config = context.config(flags.into_iter().flatten().collect())?;
+    // A plugin under development has what it asks for; `pgtq inspect` says what a
+    // runner would cut.
+    config.caps = config.limits.uncapped();
     let mut signals = Signals::catch()?;
     tokio::select! {
         started = start(&args, context, &config) => {

@@ -9,8 +9,9 @@ use crate::cli::context::Context;
 use crate::cli::error::Problem;
 use crate::cli::output::{Cell, Format, Rows};
 use crate::cli::{machine, text};
+use crate::config::Config;
 use crate::sandbox;
-use crate::task::{AskedOfPlugin, Grant, HandlerInfo, Name, Retries};
+use crate::task::{AskedOfPlugin, Grant, HandlerInfo, LimitRequest, Name, Retries, limits_toml};
 
 /// What a plugin file holds and asks for; nothing is executed.
 #[derive(Debug, Args)]
@@ -54,12 +55,18 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Prob
     let of_all = found.handlers.iter().map(|handler| &handler.needs);
     let needs = AskedOfPlugin::of(&plugin, of_all, &grant);
     let asked = asked(&found.handlers, &grant);
+    let limits = limits_toml(
+        &plugin,
+        &grant.limits,
+        &cut(&config, &found.handlers, &grant),
+    );
     let mut json = serde_json::to_value(&found).unwrap_or_default();
     if let Some(object) = json.as_object_mut() {
         object.insert("digest".to_owned(), digest.to_string().into());
         object.insert("asked".to_owned(), asked.as_json());
         let toml = needs.as_ref().map_or("", |needs| &needs.toml);
         object.insert("toml".to_owned(), toml.into());
+        object.insert("limits_toml".to_owned(), limits.as_str().into());
     }
     let pairs = [
         ("file", Cell::from(args.file.display().to_string())),
@@ -91,6 +98,12 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Prob
                 needs.toml.trim_end()
             ));
         }
+        if !limits.is_empty() {
+            context.note(format!(
+                "\nits handlers ask for more than [caps] allow, and get the cap; to allow it, put into pgtq.toml:\n{}",
+                limits.trim_end()
+            ));
+        }
     }
     Ok(())
 }
@@ -110,6 +123,17 @@ async fn schema(args: &InspectArgs, name: &Name, context: &Context) -> Result<()
         Some(schema) => context.out.json(&format!("{schema:#}\n")),
         None => Err(Problem::failed(format!("handler `{name}` gives no schema"))),
     }
+}
+
+/// The limits that handlers ask for and a runner with this configuration would not
+/// give them: the largest of each.
+fn cut(config: &Config, handlers: &[HandlerInfo], grant: &Grant) -> LimitRequest {
+    let cap = config.caps.with(&grant.limits);
+    let cuts = handlers.iter().map(|handler| {
+        let decided = config.handlers.get(&handler.name).copied();
+        handler.limits.cut(&decided.unwrap_or_default(), &cap)
+    });
+    cuts.fold(LimitRequest::default(), |sum, cut| sum.max(&cut))
 }
 
 /// What each handler asks for, and what the configuration at hand says to it.

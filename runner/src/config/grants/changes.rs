@@ -57,6 +57,7 @@ fn differing(old: &Grant, new: &Grant) -> Vec<&'static str> {
         ("secrets", old.secrets != new.secrets),
         ("files", old.files != new.files),
         ("push", old.push != new.push),
+        ("limits", old.limits != new.limits),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))

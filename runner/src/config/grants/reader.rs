@@ -12,7 +12,7 @@ use super::place::Place;
 use super::{Grants, PluginGrant, SecretEntry, SecretSource};
 use crate::config::toml_file::parse;
 use crate::config::{ConfigError, values};
-use crate::task::{FileGrant, Grant, HostRule, Name, SecretGrant, SqlGrant};
+use crate::task::{FileGrant, Grant, HostRule, LimitRequest, Name, SecretGrant, SqlGrant};
 
 /// Sections of one kind in one file.
 const MAX_SECTIONS: usize = 1_000;
@@ -28,7 +28,9 @@ const MAX_CONNECTIONS: u64 = 100;
 const STATEMENT: std::ops::RangeInclusive<std::time::Duration> =
     std::time::Duration::from_millis(10)..=std::time::Duration::from_secs(3_600);
 
-const GRANT: &[&str] = &["http", "tcp", "networks", "sql", "secrets", "files", "push"];
+const GRANT: &[&str] = &[
+    "http", "tcp", "networks", "sql", "secrets", "files", "push", "limits",
+];
 
 /// The grants and secrets of one file.
 pub(super) fn read(path: &Path, text: &str) -> Result<Grants, ConfigError> {
@@ -88,6 +90,7 @@ fn grant(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<PluginGrant, Co
                     grant.files.insert(guest_dir(&at)?, files(&at, value)?);
                 }
             }
+            "limits" => grant.limits = limits(&at, value)?,
             _ => return Err(at.unknown(GRANT, value)),
         }
     }
@@ -140,6 +143,36 @@ fn sql(
         true => Err(at.wrong(format!("the role is missing; {example}"))),
         false => Ok((sql, password)),
     }
+}
+
+/// Memory that WebAssembly can address.
+const MAX_MEMORY: u64 = 4 << 30;
+
+fn limits(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<LimitRequest, ConfigError> {
+    let example = "write { memory = \"512MiB\", timeout = \"5m\", fuel = \"100G\" }";
+    let mut limits = LimitRequest::default();
+    for (at, value) in at.table(value, example, MAX_ITEMS)? {
+        let text = match value.get_ref() {
+            DeValue::Integer(number) => number.as_str(),
+            _ => at.string(value)?,
+        };
+        match at.last() {
+            "fuel" => limits.fuel = Some(values::count(text).map_err(|e| at.wrong(e))?),
+            "timeout" => {
+                let time = values::duration(text).map_err(|e| at.wrong(e))?;
+                limits.timeout_ms = Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+            }
+            "memory" => {
+                let bytes = values::size(text).map_err(|e| at.wrong(e))?;
+                if bytes > MAX_MEMORY {
+                    return Err(at.wrong("WebAssembly has no more than 4GiB"));
+                }
+                limits.memory = Some(bytes);
+            }
+            _ => return Err(at.unknown(&["memory", "timeout", "fuel"], value)),
+        }
+    }
+    Ok(limits)
 }
 
 fn role(at: &Place<'_>, text: &str) -> Result<String, ConfigError> {

@@ -6,6 +6,16 @@ use crate::config::Origin;
 use crate::task::toml_key;
 
 impl Grants {
+    /// What a plugin of this name is granted, one line for each capability; empty if
+    /// nothing is.
+    pub fn lines_of(&self, plugin: &str) -> Vec<String> {
+        let granted = self.plugins.get(plugin).map(fields).unwrap_or_default();
+        granted
+            .into_iter()
+            .map(|(field, text)| format!("{field}: {text}"))
+            .collect()
+    }
+
     /// Key, value and origin of everything that the files say.
     pub fn rows(&self) -> Vec<(String, String, Origin)> {
         let plugins = self.plugins.iter().flat_map(|(name, granted)| {
@@ -67,6 +77,10 @@ fn fields(granted: &PluginGrant) -> Vec<(String, String)> {
         let how = if file.write { "read and write" } else { "read" };
         let text = format!("{} ({how})", file.dir.display());
         rows.push((format!("files.{}", toml_key(guest)), text));
+    }
+    if !grant.limits.is_empty() {
+        let text = grant.limits.toml_fields().join(", ");
+        rows.push(("limits".to_owned(), text));
     }
     rows
 }

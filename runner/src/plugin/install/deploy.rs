@@ -10,6 +10,7 @@ use super::kept::{
     KEEP, MAX_BYTES, installed, keep, kept_of, known_file, prune, read_kept, reading, versions,
 };
 use super::place::place;
+use crate::plugin::load::plugin_name;
 use crate::plugin::read::{FileBytes, read_file};
 use crate::plugin::scan::{is_plugin_name, scan};
 use crate::sandbox::inspect;
@@ -26,14 +27,30 @@ pub struct Installed {
     pub replaced: Option<Digest>,
 }
 
+/// What the configuration grants to a plugin of some name, one line for each
+/// capability.
+pub type GrantLines<'a> = &'a dyn Fn(&str) -> Vec<String>;
+
+/// Under which name a file is installed, and what that name may do.
+#[derive(Clone, Copy, Default)]
+pub struct InstallAs<'a> {
+    /// The name that the operator gave, with or without `.wasm`. `None` is the file's
+    /// own, or that of the installed file which it renews.
+    pub name: Option<&'a str>,
+    /// What is granted; `None` is nothing to any name.
+    pub grants: Option<GrantLines<'a>>,
+}
+
 /// Installs `source` into `dir`: checks it, keeps the file it replaces, and
-/// swaps it in by a rename. It goes by its own name, or by that of the
-/// installed file all of whose handlers it brings; it never takes a single
-/// handler away from another plugin. `check` may look further, for example
-/// compile it; its error is shown. Blocks.
+/// swaps it in by a rename. It goes by the name that the operator gave, else by its
+/// own, or by that of the installed file all of whose handlers it brings; it never
+/// takes a single handler away from another plugin, and never gets the grants of
+/// another name unless the operator gave that name. `check` may look further, for
+/// example compile it; its error is shown. Blocks.
 pub fn install(
     dir: &Path,
     source: &Path,
+    under: InstallAs<'_>,
     check: impl FnOnce(&[u8]) -> Result<(), String>,
 ) -> Result<Installed, InstallError> {
     let file = source.to_owned();
@@ -49,8 +66,19 @@ pub fn install(
 
     let _turn = take_turn(dir)?;
     let handlers = inspection.handlers.into_iter().map(|h| h.name).collect();
-    let name = target(dir, source, &handlers)?;
+    let name = target(dir, source, &handlers, under)?;
     replace(dir, &name, &read)
+}
+
+/// The file name under which [`install`] would put `source`, which has these
+/// handlers, into `dir`, or its error. Changes nothing. Blocks.
+pub fn install_name(
+    dir: &Path,
+    source: &Path,
+    handlers: &BTreeSet<Name>,
+    under: InstallAs<'_>,
+) -> Result<String, InstallError> {
+    target(dir, source, handlers, under)
 }
 
 /// Puts a kept version back: the last one that differs, or that of digest
@@ -104,10 +132,16 @@ fn replace(dir: &Path, name: &str, new: &FileBytes) -> Result<Installed, Install
 }
 
 /// The name under which `source` is installed.
-fn target(dir: &Path, source: &Path, handlers: &BTreeSet<Name>) -> Result<String, InstallError> {
+fn target(
+    dir: &Path,
+    source: &Path,
+    handlers: &BTreeSet<Name>,
+    under: InstallAs<'_>,
+) -> Result<String, InstallError> {
     let own = source.file_name().and_then(|name| name.to_str());
-    let Some(own) = own.filter(|name| is_plugin_name(name)) else {
-        let file = source.to_owned();
+    let given = under.name.map(file_name);
+    let Some(wanted) = given.as_deref().or(own).filter(|name| is_plugin_name(name)) else {
+        let file = given.map_or_else(|| source.to_owned(), PathBuf::from);
         return Err(InstallError::BadName { file });
     };
     let mut takes_over = None;
@@ -115,12 +149,12 @@ fn target(dir: &Path, source: &Path, handlers: &BTreeSet<Name>) -> Result<String
         let Some(shared) = theirs.intersection(handlers).next() else {
             continue;
         };
-        if file == own {
+        if file == wanted {
             continue;
         }
-        // Only a file that is wholly renewed may be replaced unasked.
-        let renews = theirs.is_subset(handlers);
-        if !renews || takes_over.is_some() || dir.join(own).exists() {
+        // Only a file that is wholly renewed may be replaced without a name.
+        let renews = given.is_none() && theirs.is_subset(handlers);
+        if !renews || takes_over.is_some() || dir.join(wanted).exists() {
             return Err(InstallError::Clash {
                 file: source.to_owned(),
                 clash: format!(
@@ -130,7 +164,25 @@ fn target(dir: &Path, source: &Path, handlers: &BTreeSet<Name>) -> Result<String
         }
         takes_over = Some(file);
     }
-    Ok(takes_over.unwrap_or_else(|| own.to_owned()))
+    let Some(taken_over) = takes_over else {
+        return Ok(wanted.to_owned());
+    };
+    let plugin = plugin_name(&taken_over);
+    let grants = under.grants.map(|of| of(plugin)).unwrap_or_default();
+    match grants.is_empty() {
+        true => Ok(taken_over),
+        // The operator granted this to billing.wasm, not to whatever has its handlers.
+        false => Err(InstallError::InheritsGrants {
+            file: source.to_owned(),
+            plugin: plugin.to_owned(),
+            grants: grants.iter().map(|line| format!("\n  {line}")).collect(),
+        }),
+    }
+}
+
+/// `billing` and `billing.wasm` are one name.
+fn file_name(name: &str) -> String {
+    format!("{}.wasm", plugin_name(name))
 }
 
 fn file_of_handler(dir: &Path, wanted: &str) -> Result<String, InstallError> {

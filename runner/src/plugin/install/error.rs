@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::sandbox::LoadError;
+use crate::task::toml_key;
 
 /// Why nothing was installed. Nothing is half-done then.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,19 @@ pub enum InstallError {
         file: PathBuf,
         /// Which handler is in which installed file, and what to do.
         clash: String,
+    },
+    /// The file would get what was granted to another name.
+    #[error(
+        "{} would replace {plugin}.wasm and get what [grants.{}] grants:{grants}\nif it is a new version of {plugin}, say so: pgtq deploy {} --as {plugin}",
+        file.display(), toml_key(plugin), file.display()
+    )]
+    InheritsGrants {
+        /// The file.
+        file: PathBuf,
+        /// The plugin whose name it would get.
+        plugin: String,
+        /// What is granted to that name, each on a line of its own.
+        grants: String,
     },
     /// The file's own name is not that of a plugin.
     #[error(

@@ -17,6 +17,6 @@ mod error;
 mod kept;
 mod place;
 
-pub use deploy::{Installed, install, rollback};
+pub use deploy::{GrantLines, InstallAs, Installed, install, install_name, rollback};
 pub use error::InstallError;
 pub use kept::{KEEP, KeptVersion, versions};

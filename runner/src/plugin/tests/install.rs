@@ -8,7 +8,9 @@ use tempfile::TempDir;
 
 use super::component::component;
 use crate::plugin::read::digest_of;
-use crate::plugin::{InstallError, Installed, KEEP, install, rollback, versions};
+use crate::plugin::{
+    InstallAs, InstallError, Installed, KEEP, install, install_name, rollback, versions,
+};
 use crate::task::Digest;
 
 /// A plugin directory and a place to build in.
@@ -35,7 +37,16 @@ impl Deployments {
     }
 
     fn deploy(&self, name: &str, bytes: &[u8]) -> Result<Installed, InstallError> {
-        install(&self.dir(), &self.build(name, bytes), |_| Ok(()))
+        self.deploy_as(name, bytes, InstallAs::default())
+    }
+
+    fn deploy_as(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        under: InstallAs<'_>,
+    ) -> Result<Installed, InstallError> {
+        install(&self.dir(), &self.build(name, bytes), under, |_| Ok(()))
     }
 
     /// Deploys versions 1 to `n` of `a.wasm`, each with the handler `x`.
@@ -182,9 +193,18 @@ fn a_bad_file_and_a_failed_check_install_nothing() {
     let error = here.deploy("a.wasm", b"junk").expect_err("refused");
     assert!(matches!(error, InstallError::Refused { .. }), "{error}");
     let good = here.build("a.wasm", &component(2, &["x"]));
-    let error = install(&here.dir(), &good, |_| Err("no".into())).expect_err("refused");
+    let error = install(&here.dir(), &good, InstallAs::default(), |_| {
+        Err("no".into())
+    })
+    .expect_err("refused");
     assert!(error.to_string().ends_with("a.wasm is refused: no"));
-    let error = install(&here.dir(), Path::new("/nowhere.wasm"), |_| Ok(())).expect_err("gone");
+    let error = install(
+        &here.dir(),
+        Path::new("/nowhere.wasm"),
+        InstallAs::default(),
+        |_| Ok(()),
+    );
+    let error = error.expect_err("gone");
     assert!(matches!(error, InstallError::Source { .. }));
     assert_eq!(here.installed("a.wasm"), digest);
     assert_eq!(here.names(), ["a.wasm"]);
@@ -199,6 +219,106 @@ fn a_file_of_another_name_replaces_the_plugin_it_renews() {
     assert_eq!(done.file, here.dir().join("a.wasm"));
     assert_eq!(done.replaced, Some(old));
     assert_eq!(here.names(), [".previous", "a.wasm"]);
+}
+
+/// What `[grants.billing]` grants.
+fn billing(plugin: &str) -> Vec<String> {
+    match plugin {
+        "billing" => vec![
+            "sql: role billing".into(),
+            "secrets.stripe: may be read".into(),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn a_file_of_another_name_gets_no_grants_without_being_told_to() {
+    let here = Deployments::new();
+    let granted = InstallAs {
+        name: None,
+        grants: Some(&billing),
+    };
+    let old = here.deploy_as("billing.wasm", &component(1, &["x"]), granted);
+    let old = old.expect("its own name").digest;
+    let stranger = component(2, &["x", "y"]);
+    let refused = here.deploy_as("third_party.wasm", &stranger, granted);
+    let build = here.root.path().join("build");
+    let refused = refused.expect_err("refused").to_string();
+    insta::assert_snapshot!(refused.replace(&build.display().to_string(), "build"));
+    let handlers = ["x", "y"].map(|name| name.parse().expect("a name")).into();
+    let source = build.join("third_party.wasm");
+    let dry = install_name(&here.dir(), &source, &handlers, granted);
+    assert!(
+        matches!(dry, Err(InstallError::InheritsGrants { .. })),
+        "{dry:?}"
+    );
+    assert_eq!(here.installed("billing.wasm"), old);
+    assert_eq!(here.names(), ["billing.wasm"]);
+
+    // The operator's word, with the ending or without.
+    for (version, name) in [(2, "billing"), (3, "billing.wasm")] {
+        let told = InstallAs {
+            name: Some(name),
+            ..granted
+        };
+        let bytes = component(version, &["x", "y"]);
+        let done = here
+            .deploy_as("third_party.wasm", &bytes, told)
+            .expect("told");
+        assert_eq!(done.file, here.dir().join("billing.wasm"));
+    }
+    // A name without grants is taken over as ever.
+    here.deploy_as("plain.wasm", &component(1, &["z"]), granted)
+        .expect("installed");
+    let done = here.deploy_as("plain-v2.wasm", &component(2, &["z"]), granted);
+    assert_eq!(done.expect("installed").file, here.dir().join("plain.wasm"));
+}
+
+#[test]
+fn a_given_name_is_the_one_under_which_a_file_is_installed() {
+    let here = Deployments::new();
+    let under = |name| InstallAs {
+        name: Some(name),
+        grants: Some(&billing),
+    };
+    let done = here.deploy_as("a.wasm", &component(1, &["x"]), under("b"));
+    assert_eq!(done.expect("installed").file, here.dir().join("b.wasm"));
+    assert_eq!(here.names(), ["b.wasm"]);
+    // Never beside the plugin whose handlers it has.
+    let error = here.deploy_as("a.wasm", &component(2, &["x"]), under("billing"));
+    assert!(
+        matches!(error, Err(InstallError::Clash { .. })),
+        "{error:?}"
+    );
+    for name in ["", "../c", ".hidden", "a/b", "c\n"] {
+        let error = here.deploy_as("a.wasm", &component(3, &["c"]), under(name));
+        assert!(
+            matches!(error, Err(InstallError::BadName { .. })),
+            "{name}: {error:?}"
+        );
+    }
+    assert_eq!(here.names(), ["b.wasm"]);
+}
+
+#[test]
+fn a_rollback_puts_back_only_what_had_that_name() {
+    let here = Deployments::new();
+    here.deploy("a.wasm", &component(1, &["x"]))
+        .expect("installed");
+    here.deploy("a.wasm", &component(2, &["x"]))
+        .expect("installed");
+    let kept = versions(&here.dir()).expect("a list")[0].digest;
+    here.deploy("billing.wasm", &component(1, &["y"]))
+        .expect("installed");
+    // Neither the last version nor a named one comes from another name.
+    for to in [None, Some(kept)] {
+        let error = rollback(&here.dir(), "billing", to);
+        assert!(
+            matches!(error, Err(InstallError::NoSuchVersion { .. })),
+            "{error:?}"
+        );
+    }
 }
 
 #[test]
@@ -250,7 +370,8 @@ fn a_directory_that_is_none_is_named() {
     let here = Deployments::new();
     let source = here.build("a.wasm", &component(1, &["x"]));
     for wrong in [here.root.path().join("nowhere"), source.clone()] {
-        let error = install(&wrong, &source, |_| Ok(())).expect_err("no directory");
+        let error = install(&wrong, &source, InstallAs::default(), |_| Ok(()));
+        let error = error.expect_err("no directory");
         let text = error.to_string();
         let start = format!("write to {}: ", wrong.display());
         assert!(text.starts_with(&start), "{text}");

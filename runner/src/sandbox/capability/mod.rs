@@ -12,8 +12,8 @@ use wasmtime::component::Linker;
 use super::bindings::WireProblem;
 use super::state::State;
 use crate::task::Problem;
-pub(super) use http::Http;
 pub use http::{FakeHttp, FakeRequest, FakeResponse};
+pub(super) use http::{Http, Idle};
 
 /// Links every capability.
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {

@@ -8,8 +8,9 @@
 //! Promises: only addresses that were checked are dialled, so an answer that
 //! changes between the check and the connection changes nothing; if one of a
 //! name's addresses is refused, all are; never more connections at a time than
-//! [`CONNECTIONS`], and never more threads that look up names than [`LOOKUPS`].
-//! Knows nothing of HTTP or sockets of a guest.
+//! [`CONNECTIONS`], and never more threads that look up names than [`LOOKUPS`];
+//! plugins share both fairly, so that none can keep another waiting. Knows nothing
+//! of HTTP or sockets of a guest.
 
 mod dial;
 mod resolve;
@@ -25,13 +26,15 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use crate::task::{AddressKind, Destination, Network};
+use super::capability::Idle;
+use super::fair::{FairPermit, FairSemaphore};
+use crate::task::{AddressKind, Destination, HttpProxy, Network};
 pub(super) use dial::dial;
 pub(super) use resolve::{Resolver, SystemResolver};
 
-/// Connections of one runner at a time, all its attempts together. Half of the
-/// 1,024 files that a process may usually open; who comes later waits, until
-/// its own deadline.
+/// Connections of one runner at a time, all its plugins together. Half of the
+/// 1,024 files that a process may usually open. A plugin that has its share of them
+/// waits, until the deadline of the attempt.
 pub(super) const CONNECTIONS: usize = 512;
 /// Names that one runner looks up at a time. Each lookup takes a thread for as
 /// long as the server of names likes, and the runner needs its threads (tokio has
@@ -44,14 +47,16 @@ const ADDRESSES: usize = 64;
 /// What all attempts of a runner share on their way out.
 pub(super) struct Net {
     resolver: Arc<dyn Resolver>,
-    connections: Arc<Semaphore>,
-    lookups: Arc<Semaphore>,
+    connections: Arc<FairSemaphore>,
+    lookups: Arc<FairSemaphore>,
+    /// Connections of HTTP that wait for another request.
+    pub(super) idle: Arc<Idle>,
     /// Made with the first connection that needs it: reads files.
     tls: OnceCell<TlsConnector>,
 }
 
-/// Room for one more connection. Held for as long as the connection is open.
-pub(super) type Room = OwnedSemaphorePermit;
+/// A permit for one connection. Held for as long as the connection is open.
+pub(super) type ConnectionPermit = FairPermit;
 
 /// One of the things that an attempt may do at a time. Whatever works for it has
 /// a clone; a thread that looks up a name has one until it is done, even if nobody
@@ -98,11 +103,15 @@ pub(super) enum NetError {
     /// The time for it was over.
     #[error("no connection within the time for it")]
     Timeout,
-    /// The time was over before the runner had room for one more connection.
-    #[error("the runner has {CONNECTIONS} connections open, which is its limit")]
-    NoRoom,
-    /// The time was over before the runner could look up one more name.
-    #[error("the runner waits for answers about {LOOKUPS} names, which is its limit")]
+    /// The plugin had its share of the runner's connections open until the deadline.
+    #[error(
+        "the plugin has its share of the runner's {CONNECTIONS} connections open; close some, or run fewer of its tasks at a time"
+    )]
+    NoConnection,
+    /// The plugin had its share of the runner's lookups under way until the deadline.
+    #[error(
+        "the plugin has its share of the runner's {LOOKUPS} name lookups under way; the name server is slow, or does not answer"
+    )]
     NoLookup,
     /// This machine trusts nobody.
     #[error("{0}")]
@@ -118,31 +127,30 @@ fn prohibited(host: &str, address: IpAddr, kind: AddressKind) -> String {
 }
 
 impl NetError {
-    /// The line to paste below `[grants.NAME]` so that a refused address may
-    /// be reached, beside the networks that are granted already. None for
+    /// The line to paste below `[grants.NAME]` so that a refused address, and no
+    /// other, may be reached beside the networks that are granted already. None for
     /// addresses that nobody should be led to allow.
     pub(super) fn grant(&self, granted: &[Network]) -> Option<String> {
         let NetError::Prohibited { address, kind, .. } = self else {
             return None;
         };
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        let only = Network::Block(*address, bits);
-        let (network, hint) = match kind {
+        match kind {
             AddressKind::Public
             | AddressKind::Metadata
             | AddressKind::Unspecified
             | AddressKind::Multicast
             | AddressKind::Broadcast => return None,
-            AddressKind::Loopback => (Network::Loopback, String::new()),
-            AddressKind::Private => (Network::Private, format!(" # or only \"{only}\"")),
-            _ => (only, String::new()),
-        };
+            _ => {}
+        }
+        // This address and no other: the operator may write a wider one.
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let only = Network::Block(*address, bits);
         let networks: Vec<String> = granted
             .iter()
-            .chain([&network])
+            .chain([&only])
             .map(|network| format!("\"{network}\""))
             .collect();
-        Some(format!("networks = [{}]{hint}", networks.join(", ")))
+        Some(format!("networks = [{}]", networks.join(", ")))
     }
 }
 
@@ -156,8 +164,9 @@ impl Net {
     pub(super) fn new(resolver: Arc<dyn Resolver>, connections: usize) -> Arc<Net> {
         Arc::new(Net {
             resolver,
-            connections: Arc::new(Semaphore::new(connections)),
-            lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            connections: FairSemaphore::new(connections),
+            lookups: FairSemaphore::new(LOOKUPS),
+            idle: Arc::default(),
             tls: OnceCell::new(),
         })
     }
@@ -178,10 +187,16 @@ impl Net {
         made.await.cloned().map_err(NetError::Tls)
     }
 
-    /// Waits for room for one more connection. Cancel-safe.
-    pub(super) async fn room(&self, deadline: Instant) -> Result<Room, NetError> {
-        let room = permit(&self.connections, deadline).await;
-        room.ok_or(NetError::NoRoom)
+    /// Waits until `plugin` may open one more connection. Cancel-safe.
+    pub(super) async fn connection(
+        &self,
+        plugin: &Arc<str>,
+        deadline: Instant,
+    ) -> Result<ConnectionPermit, NetError> {
+        // An idle connection is given up for one that is needed.
+        while !self.connections.may_take(plugin) && self.idle.give_up_one(plugin) {}
+        let permit = self.connections.acquire(plugin, deadline).await;
+        permit.ok_or(NetError::NoConnection)
     }
 
     /// Resolves a destination once and checks every address; none is returned
@@ -189,6 +204,7 @@ impl Net {
     /// checked. `turn` is kept for as long as a thread is at it. Cancel-safe.
     pub(super) async fn resolve(
         &self,
+        plugin: &Arc<str>,
         to: &Destination,
         networks: &[Network],
         turn: Option<Turn>,
@@ -196,7 +212,7 @@ impl Net {
     ) -> Result<Vec<SocketAddr>, NetError> {
         let addresses = match to.literal().map_err(NetError::BadHost)? {
             Some(address) => vec![address],
-            None => self.lookup(&to.host, turn, deadline).await?,
+            None => self.lookup(plugin, &to.host, turn, deadline).await?,
         };
         for address in &addresses {
             if !to.may_reach(*address, networks) {
@@ -211,8 +227,30 @@ impl Net {
         Ok(addresses.into_iter().map(with_port).collect())
     }
 
+    /// Resolves the operator's proxy, which may be anywhere. Cancel-safe.
+    pub(super) async fn resolve_proxy(
+        &self,
+        plugin: &Arc<str>,
+        proxy: &HttpProxy,
+        turn: Option<Turn>,
+        deadline: Instant,
+    ) -> Result<Vec<SocketAddr>, NetError> {
+        let to = Destination {
+            host: proxy.host.clone(),
+            port: proxy.port,
+            named: true,
+        };
+        let addresses = match to.literal().map_err(NetError::BadHost)? {
+            Some(address) => vec![address],
+            None => self.lookup(plugin, &to.host, turn, deadline).await?,
+        };
+        let with_port = |address| SocketAddr::new(address, to.port);
+        Ok(addresses.into_iter().map(with_port).collect())
+    }
+
     async fn lookup(
         &self,
+        plugin: &Arc<str>,
         host: &str,
         turn: Option<Turn>,
         deadline: Instant,
@@ -221,13 +259,13 @@ impl Net {
             host: host.to_owned(),
             reason,
         };
-        let room = permit(&self.lookups, deadline).await;
-        let room = room.ok_or(NetError::NoLookup)?;
+        let permit = self.lookups.acquire(plugin, deadline).await;
+        let permit = permit.ok_or(NetError::NoLookup)?;
         let (resolver, name) = (Arc::clone(&self.resolver), host.to_owned());
         let asking = tokio::task::spawn_blocking(move || {
             // Here, and not beside whoever waits: the thread asks on when nobody
             // does any more.
-            let _kept = (room, turn);
+            let _kept = (permit, turn);
             resolver.lookup(&name)
         });
         let found = tokio::time::timeout_at(deadline, asking).await;

@@ -13,12 +13,18 @@ fn to(host: &str) -> Destination {
     }
 }
 
+fn plugin() -> Arc<str> {
+    Arc::from("mailer")
+}
+
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(10)
 }
 
 async fn refused(net: &Net, host: &str, networks: &[Network]) -> NetError {
-    let found = net.resolve(&to(host), networks, None, soon()).await;
+    let found = net
+        .resolve(&plugin(), &to(host), networks, None, soon())
+        .await;
     found.expect_err("must be refused")
 }
 
@@ -33,10 +39,12 @@ async fn one_bad_address_among_good_ones_refuses_the_name() {
     );
     assert_eq!(
         error.grant(&[Network::Loopback]).as_deref(),
-        Some(r#"networks = ["loopback", "private"] # or only "10.0.0.1/32""#)
+        Some(r#"networks = ["loopback", "10.0.0.1/32"]"#)
     );
     let two = to("two.example");
-    let found = net.resolve(&two, &[Network::Private], None, soon()).await;
+    let found = net
+        .resolve(&plugin(), &two, &[Network::Private], None, soon())
+        .await;
     let found = found.expect("granted");
     assert_eq!(found.len(), 2);
 }
@@ -53,7 +61,7 @@ async fn an_answer_that_changes_is_checked_anew_and_never_dialled_unchecked() {
         ..to("a.example")
     };
     let found = net
-        .resolve(&to, &granted, None, soon())
+        .resolve(&plugin(), &to, &granted, None, soon())
         .await
         .expect("granted");
     let stream = dial(&found, soon()).await.expect("somebody listens");
@@ -98,36 +106,54 @@ async fn a_name_without_addresses_or_with_too_many_is_an_error() {
 }
 
 #[tokio::test]
-async fn who_finds_no_room_waits_until_the_deadline() {
+async fn a_connection_beyond_the_share_of_its_plugin_waits_until_the_deadline() {
     let net = Net::new(Scripted::new(&[]), 1);
-    let room = net.room(soon()).await.expect("room");
-    let error = net.room(Instant::now()).await.expect_err("it is taken");
-    assert!(matches!(error, NetError::NoRoom));
-    drop(room);
-    assert!(net.room(soon()).await.is_ok(), "room again");
+    let permit = net.connection(&plugin(), soon()).await.expect("a permit");
+    let error = net.connection(&plugin(), Instant::now()).await;
+    let error = error.expect_err("it is taken");
+    assert!(matches!(error, NetError::NoConnection));
+    drop(permit);
+    assert!(
+        net.connection(&plugin(), soon()).await.is_ok(),
+        "free again"
+    );
 }
 
 #[tokio::test]
-async fn names_that_nobody_answers_take_so_many_threads_and_no_more() {
+async fn lookups_without_an_answer_take_a_share_of_the_threads_and_leave_the_rest() {
     let (resolver, let_go) = Stuck::new();
     let net = Net::new(resolver.clone(), 1);
-    let dead = to("dead.example");
+    let (name, dead) = (plugin(), to("dead.example"));
+    let share = 14;
     let late = Instant::now() + Duration::from_millis(300);
-    let all = (0..2 * LOOKUPS).map(|_| net.resolve(&dead, &[], None, late));
+    let all = (0..LOOKUPS).map(|_| net.resolve(&name, &dead, &[], None, late));
     let all = futures_util::future::join_all(all).await;
     let is = |wanted: fn(&NetError) -> bool| {
         let errors = all.iter().filter_map(|found| found.as_ref().err());
         errors.filter(|error| wanted(error)).count()
     };
-    assert_eq!(is(|error| matches!(error, NetError::Timeout)), LOOKUPS);
-    assert_eq!(is(|error| matches!(error, NetError::NoLookup)), LOOKUPS);
-    // Nobody waits for them any more, and they are still at it.
+    assert_eq!(is(|error| matches!(error, NetError::Timeout)), share);
+    assert_eq!(
+        is(|error| matches!(error, NetError::NoLookup)),
+        LOOKUPS - share
+    );
+    // The lookups were abandoned, and their threads still wait.
     let late = Instant::now() + Duration::from_millis(300);
-    let error = net.resolve(&dead, &[], None, late).await;
+    let error = net.resolve(&name, &dead, &[], None, late).await;
     let error = error.expect_err("no thread is left");
     assert!(matches!(error, NetError::NoLookup), "{error}");
-    assert!(resolver.asked() <= LOOKUPS);
+    assert!(resolver.asked() <= share);
+    // Another plugin has a thread at once: it gets as far as the name server.
+    let other: Arc<str> = Arc::from("other");
+    let error = net.resolve(&other, &dead, &[], None, soon_after(300)).await;
+    let error = error.expect_err("nobody answers");
+    assert!(matches!(error, NetError::Timeout), "{error}");
+    assert_eq!(resolver.asked(), share + 1);
     drop(let_go);
     let error = refused(&net, "dead.example", &[]).await;
     assert!(matches!(error, NetError::Lookup { .. }), "{error}");
+}
+
+fn soon_after(millis: u64) -> Instant {
+    Instant::now() + Duration::from_millis(millis)
 }

@@ -82,3 +82,44 @@ fn an_ending_shows_no_secret_nor_does_its_result() {
         assert_eq!(outcome, Outcome::Complete { result });
     }
 }
+
+/// Values that begin alike, and with each other: the longest that is there is found.
+#[test]
+fn the_longest_of_many_forms_is_found_wherever_texts_begin_alike() {
+    let values = [
+        "abcd", "abcdef", "abcdefgh", "abcdz", "abce", "bcde", "abcdefgi", "dabc",
+    ];
+    let names: Vec<String> = (0..values.len()).map(|n| format!("k{n}")).collect();
+    let secrets = names.iter().map(String::as_str).zip(values);
+    let redactor = Redactor::new(secrets.clone()).expect("something to hide");
+    let naive = |text: &str| {
+        let (mut hidden, mut rest) = (String::new(), text);
+        while let Some(next) = rest.chars().next() {
+            let fits = secrets.clone().filter(|(_, value)| rest.starts_with(value));
+            match fits.max_by_key(|(_, value)| value.len()) {
+                Some((name, value)) => {
+                    hidden.push_str(&format!("[secret:{name}]"));
+                    rest = &rest[value.len()..];
+                }
+                None => {
+                    hidden.push(next);
+                    rest = &rest[next.len_utf8()..];
+                }
+            }
+        }
+        hidden
+    };
+    let parts = [
+        "a", "b", "abc", "abcd", "def", "efg", "h", "z", "dab", "é", "abcdefg",
+    ];
+    for a in parts {
+        for b in parts {
+            for c in parts {
+                for d in parts {
+                    let text = format!("{a}{b}{c}{d}");
+                    assert_eq!(redactor.hide(&text), naive(&text), "{text}");
+                }
+            }
+        }
+    }
+}

@@ -9,7 +9,7 @@ use super::guests::{
 use crate::sandbox::direct::{self, Detours};
 use crate::sandbox::push::{PushRights, Pusher, own_handlers};
 use crate::sandbox::{Compiled, SandboxConfig, attempt};
-use crate::task::{LogLine, Manifest, Outcome, Report, Room, Stop, TaskId};
+use crate::task::{LimitRequest, LogLine, Manifest, Outcome, Report, Room, Stop, TaskId};
 
 /// Guests and arguments that need nothing of the component.
 const ALIKE: [(&str, &str); 19] = [
@@ -63,7 +63,7 @@ pub(super) async fn run(
     let inner = &compiled.inner;
     let manifest = compiled.probe().await.expect("a manifest");
     let info = &manifest.handlers[0];
-    let limits = Arc::new(compiled.limits(&info.name, &info.limits));
+    let limits = Arc::new(compiled.limits(&info.name, &info.limits, &LimitRequest::default()));
     let attempt = attempt(args);
     let signal = Arc::clone(&attempt.signal);
     let plugin = inner.plugin.here();

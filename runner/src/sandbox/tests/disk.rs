@@ -324,3 +324,79 @@ async fn a_pipe_in_the_directory_holds_nothing_up() {
         assert!(answer.starts_with("PermissionDenied"), "{answers:?}");
     }
 }
+
+/// Under another name a link leads somewhere else, for all who follow it from outside.
+#[tokio::test]
+async fn links_and_special_files_are_removed_and_never_moved_or_linked() {
+    let data = dir();
+    put(data.path(), "in.txt", "hello");
+    let path = |name: &str| data.path().join(name);
+    std::fs::create_dir(path("d")).expect("a directory");
+    for (to, name) in [
+        ("/etc/passwd", "out"),
+        ("in.txt", "inside"),
+        ("d", "dir"),
+        ("/etc/passwd", "d/out"),
+    ] {
+        std::os::unix::fs::symlink(to, path(name)).expect("a link");
+    }
+    let made = std::process::Command::new("mkfifo")
+        .arg(path("pipe"))
+        .status();
+    assert!(made.expect("mkfifo runs").success());
+    let _socket = std::os::unix::net::UnixListener::bind(path("socket")).expect("a socket");
+    let scene = Scene {
+        needs: json!({"files": ["/data"]}),
+        grant: directories(&[("/data", data.path(), true)]),
+        ..Scene::default()
+    };
+    let reach = scene.set().await;
+    let names = [
+        "out", "inside", "dir", "dir/", "d/out", "dir/out", "d/../out", "pipe", "socket",
+    ];
+    for name in names {
+        let steps = json!([
+            {"rename": [format!("/data/{name}"), "/data/new"]},
+            {"hard_link": [format!("/data/{name}"), "/data/new"]},
+        ]);
+        let (answers, _) = reach.run(steps).await;
+        for answer in &answers {
+            assert!(
+                answer.starts_with("PermissionDenied"),
+                "{name}: {answers:?}"
+            );
+        }
+        assert!(path("new").symlink_metadata().is_err(), "{name}");
+    }
+    // Files and directories are moved as ever, from beneath a link, too.
+    put(&path("d"), "file", "x");
+    let steps = json!([
+        {"rename": ["/data/dir/file", "/data/d/moved"]},
+        {"hard_link": ["/data/d/moved", "/data/second"]},
+        {"rename": ["/data/d", "/data/e"]},
+        {"read": "/data/second"},
+        {"remove": "/data/out"},
+    ]);
+    let (answers, _) = reach.run(steps).await;
+    assert_eq!(answers[3], "x", "{answers:?}");
+    assert!(
+        path("e/moved").is_file() && !path("d").exists(),
+        "{answers:?}"
+    );
+    assert!(path("out").symlink_metadata().is_err(), "{answers:?}");
+}
+
+#[tokio::test]
+async fn only_the_directory_that_was_written_to_is_suggested_for_writing() {
+    let (one, two) = (dir(), dir());
+    let scene = Scene {
+        needs: json!({"files": ["/one", "/two"]}),
+        grant: directories(&[("/one", one.path(), false), ("/two", two.path(), false)]),
+        ..Scene::default()
+    };
+    let (answers, logs) = scene.run(json!([{"write": ["/two/x", "x"]}])).await;
+    assert!(answers[0].starts_with("PermissionDenied"), "{answers:?}");
+    let logs = logs.join("\n");
+    assert!(logs.contains(r#"files."/two" = {"#), "{logs}");
+    assert!(!logs.contains("/one"), "{logs}");
+}

@@ -3,6 +3,7 @@
 mod ask;
 mod attempts;
 mod caching;
+mod caps;
 mod copies;
 mod direct;
 mod disk;

@@ -12,7 +12,8 @@ use crate::sandbox::net::{Net, Resolver, SystemResolver};
 use crate::sandbox::{Compiled, Sandbox, SandboxConfig};
 use crate::setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
 use crate::task::{
-    Attempt, FileGrant, Grant, GrantBook, Handler, HandlerInfo, Limits, Outcome, Report, Secret,
+    Attempt, FileGrant, Grant, GrantBook, Handler, HandlerInfo, LimitRequest, Limits, Outcome,
+    Report, Secret,
 };
 
 /// What a test decides.
@@ -21,6 +22,10 @@ pub(super) struct Scene {
     pub(super) needs: Value,
     pub(super) grant: Grant,
     pub(super) limits: Limits,
+    /// What the handler asks for.
+    pub(super) asked: LimitRequest,
+    /// The most that any handler may ask for; everything, unless a test says less.
+    pub(super) cap: Option<Limits>,
     pub(super) resolver: Arc<dyn Resolver>,
     /// Connections of all attempts together.
     pub(super) connections: usize,
@@ -34,6 +39,8 @@ impl Default for Scene {
             needs: Value::Object(serde_json::Map::new()),
             grant: Grant::default(),
             limits: Limits::default(),
+            asked: LimitRequest::default(),
+            cap: None,
             resolver: Arc::new(SystemResolver),
             connections: 100,
             secrets: Vec::new(),
@@ -57,10 +64,10 @@ impl Scene {
         let grants = Arc::new(ArcSwap::from_pointee(book));
         let config = SandboxConfig {
             slots: 8,
-            cap: Limits {
+            cap: self.cap.unwrap_or_else(|| Limits {
                 file_bytes: u64::MAX,
-                ..Limits::default_cap()
-            },
+                ..Limits::default().uncapped()
+            }),
             defaults: self.limits,
             grants: Arc::clone(&grants),
             cache_dir: Some(compiled()),
@@ -72,6 +79,7 @@ impl Scene {
         let mut manifest = compiled.probe().await.expect("a manifest");
         let info: &mut HandlerInfo = &mut manifest.handlers[0];
         info.needs = serde_json::from_value(self.needs).expect("needs");
+        info.limits = self.asked;
         Reach {
             handler: compiled.handlers(&manifest, "reach").remove(0),
             grants,
@@ -87,6 +95,22 @@ impl Scene {
 impl Reach {
     pub(super) fn change_grant(&self, grant: Grant) {
         self.grants.store(Arc::new(book(grant)));
+    }
+
+    /// The same guest under another name, with the same grant.
+    pub(super) fn also(&self, plugin: &str) -> Reach {
+        let mut book = GrantBook::clone(&self.grants.load());
+        book.plugins.insert(plugin.to_owned(), book.of("reach"));
+        self.grants.store(Arc::new(book));
+        Reach {
+            handler: self.handler.renamed(plugin).expect("it can be renamed"),
+            grants: Arc::clone(&self.grants),
+        }
+    }
+
+    /// What the handler asks for and does not get.
+    pub(super) fn cut(&self) -> LimitRequest {
+        self.handler.cut()
     }
 
     pub(super) async fn call(&self, attempt: Attempt) -> Report {

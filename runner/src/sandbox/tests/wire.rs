@@ -375,7 +375,7 @@ async fn a_timeout_for_reading_is_set_through_the_standard_library() {
 
 /// Counts how many connections a server has at a time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn attempts_wait_for_each_other_when_the_runner_has_no_room_for_more_connections() {
+async fn attempts_wait_for_each_other_when_their_plugin_has_its_share_of_connections() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let counters = (Arc::clone(&now), Arc::clone(&most));
     let port = server(move |stream| {
@@ -390,7 +390,8 @@ async fn attempts_wait_for_each_other_when_the_runner_has_no_room_for_more_conne
     .await;
     let address = format!("127.0.0.1:{port}");
     let mut scene = scene(&[&address], &[]);
-    scene.connections = 2;
+    // A plugin alone has half of them.
+    scene.connections = 4;
     let reach: Arc<Reach> = Arc::new(scene.set().await);
     let steps = json!([{"connect": address}, "hear", {"say": "QUIT"}, "hear"]).to_string();
     let attempts: Vec<_> = (0..8)
@@ -405,6 +406,71 @@ async fn attempts_wait_for_each_other_when_the_runner_has_no_room_for_more_conne
     }
     // A connection that the guest closed may not have reached the server's end yet.
     assert!(most.load(Ordering::SeqCst) <= 4, "{most:?} at a time");
+}
+
+/// Connections that a server never ends, so that attempts hold them until their time
+/// is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_one_plugin_holds_never_keep_another_waiting() {
+    let open = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&open);
+    let held = server(move |stream| {
+        let counter = Arc::clone(&counter);
+        async move {
+            counter.fetch_add(1, Ordering::SeqCst);
+            silent(stream).await
+        }
+    })
+    .await;
+    let served = server(smtp).await;
+    let (held, served) = (format!("127.0.0.1:{held}"), format!("127.0.0.1:{served}"));
+    let mut scene = scene(&[&held, &served], &[]);
+    scene.connections = 12;
+    let greedy = Arc::new(scene.set().await);
+    let other = greedy.also("other");
+    let steps = json!([{"connect_many": [held, 20]}]).to_string();
+    let attempts: Vec<_> = (0..4)
+        .map(|_| {
+            let (greedy, attempt) = (Arc::clone(&greedy), attempt(&steps));
+            tokio::spawn(async move { greedy.call(attempt).await })
+        })
+        .collect();
+    while open.load(Ordering::SeqCst) < 6 {
+        tokio::task::yield_now().await;
+    }
+    let steps = json!([{"connect": served}, "hear"]);
+    let (answers, _) = other.run(steps).await;
+    assert_eq!(answers, ["connected", "220 ready"]);
+    let waiting = attempts.iter().filter(|running| !running.is_finished());
+    assert_eq!(waiting.count(), 4, "the other plugin waited for these");
+    assert_eq!(open.load(Ordering::SeqCst), 6, "half of the connections");
+    for running in attempts {
+        running.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_socket_needs_a_rule_that_is_asked_for_and_granted() {
+    let port = server(smtp).await;
+    let address = format!("127.0.0.1:{port}");
+    let rule = |text: &str| text.parse().expect("a rule");
+    let steps = json!([{"connect_many": [address, 20]}]);
+    // Other needs and grants do not count, and neither do rules that never meet.
+    for (needs, granted) in [
+        (json!({"http": ["http://127.0.0.1"]}), vec![rule(&address)]),
+        (json!({"tcp": [address]}), vec![]),
+        (json!({"tcp": [address]}), vec![rule("127.0.0.2:25")]),
+    ] {
+        let mut scene = scene(&[], &[]);
+        scene.needs = needs;
+        scene.grant.tcp = granted;
+        let (answers, logs) = scene.run(steps.clone()).await;
+        assert!(
+            answers[0].starts_with("0, then PermissionDenied"),
+            "{answers:?}"
+        );
+        assert!(logs[0].starts_with("denied a TCP socket"), "{logs:?}");
+    }
 }
 
 #[tokio::test]

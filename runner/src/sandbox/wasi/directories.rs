@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::{Descriptor, Dir};
@@ -30,8 +31,12 @@ pub(super) async fn directories(
     }
     let (wasi, table) = state.wasi_parts();
     let mut directories = Vec::new();
-    for (dir, name) in wasi.files().directories.iter().flatten() {
+    let files = wasi.files();
+    for (dir, name) in files.directories.iter().flatten() {
         let descriptor = table.push(Descriptor::Dir(dir.clone()))?;
+        files
+            .roots
+            .insert(descriptor.rep(), Arc::from(name.as_str()));
         directories.push((descriptor, name.clone()));
     }
     Ok(directories)
@@ -75,11 +80,8 @@ fn sort(access: &Access) -> (Vec<(String, FileGrant)>, Vec<String>) {
     let mut granted = Vec::new();
     let mut refused = Vec::new();
     for name in &access.needs().files {
-        // `/data/` is `/data`.
         let mut grants = access.grant.files.iter();
-        let same = |(granted, _): &(&String, _)| {
-            granted.trim_end_matches('/') == name.trim_end_matches('/')
-        };
+        let same = |(granted, _): &(&String, _)| is_same(granted, name);
         match grants.find(same).map(|(_, grant)| grant) {
             Some(grant) => granted.push((name.clone(), grant.clone())),
             None => refused.push(name.clone()),
@@ -88,14 +90,16 @@ fn sort(access: &Access) -> (Vec<(String, FileGrant)>, Vec<String>) {
     (granted, refused)
 }
 
+/// Whether two of the guest's names mean one directory: `/data/` is `/data`.
+pub(super) fn is_same(a: &str, b: &str) -> bool {
+    a.trim_end_matches('/') == b.trim_end_matches('/')
+}
+
 fn denied(name: &str) -> Denied {
     Denied {
         what: format!("the directory {}", name.escape_debug()),
         need: None,
-        grant: Some(format!(
-            "files.{} = \"/a/directory/of/this/machine\"",
-            quoted(name)
-        )),
+        grant: Some(format!("files.{} = \"DIRECTORY\"", quoted(name))),
     }
 }
 

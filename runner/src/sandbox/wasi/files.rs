@@ -6,9 +6,8 @@
 //! bytes written, files made, and handles open.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use tokio::sync::Semaphore;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::types::{
@@ -17,11 +16,12 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
-use super::handles::{Handles, Ticket};
+use super::handles::{Handles, Process, Ticket};
 use super::listing::Listing;
 use super::meter::{Meter, budget_input, budget_output};
-use super::{VERSION, directories, replace};
+use super::{VERSION, directories, links, replace};
 use crate::sandbox::access::Denied;
+use crate::sandbox::fair::FairSemaphore;
 use crate::sandbox::host::Caller;
 use crate::sandbox::state::{SharedLogs, State, lock};
 use crate::task::{Limits, LogLevel, toml_key};
@@ -31,11 +31,11 @@ const OPEN_FILES: usize = 100;
 /// Directory listings likewise: each holds a file and a piece of its directory.
 const OPEN_LISTINGS: usize = 8;
 /// Files that all attempts of this process may have open, beside all else that it
-/// opens; many systems allow a process 1,024.
-static PROCESS_FILES: Semaphore = Semaphore::const_new(256);
-static PROCESS_LISTINGS: Semaphore = Semaphore::const_new(64);
+/// opens; many systems allow a process 1,024. Plugins share them.
+static PROCESS_FILES: Process = LazyLock::new(|| FairSemaphore::new(256));
+static PROCESS_LISTINGS: Process = LazyLock::new(|| FairSemaphore::new(64));
 /// What a new name costs of the budget: a block of most file systems.
-const ENTRY_BYTES: u64 = 4_096;
+pub(super) const ENTRY_BYTES: u64 = 4_096;
 
 /// What one attempt has of files.
 pub(super) struct Files {
@@ -46,6 +46,8 @@ pub(super) struct Files {
     listings: Handles,
     /// By the handle's number. Handles without one are of granted directories.
     tickets: HashMap<u32, Arc<Ticket>>,
+    /// The guest's name of the granted directory that a handle is in, by its number.
+    pub(super) roots: HashMap<u32, Arc<str>>,
     /// Whether the log says that too many are open.
     told: bool,
 }
@@ -58,6 +60,7 @@ impl Files {
             files: Handles::new(OPEN_FILES, &PROCESS_FILES),
             listings: Handles::new(OPEN_LISTINGS, &PROCESS_LISTINGS),
             tickets: HashMap::new(),
+            roots: HashMap::new(),
             told: false,
         }
     }
@@ -78,6 +81,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     })?;
     let mut types = linker.instance(&format!("wasi:filesystem/types@{VERSION}"))?;
     link_writing(&mut types)?;
+    links::link(&mut types)?;
     link_opening(&mut types)
 }
 
@@ -108,18 +112,6 @@ fn link_writing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         take(state, ENTRY_BYTES)?;
         state.filesystem().create_directory_at(fd, path).await
     });
-    replace!(
-        types,
-        "[method]descriptor.link-at",
-        |state, (fd: Fd, flags: PathFlags, old: String, to: Fd, new: String)| async {
-            take(state, ENTRY_BYTES)?;
-            state.filesystem().link_at(fd, flags, old, to, new).await
-        }
-    );
-    // wasmtime follows none out of the directory, but others who read there would.
-    replace!(types, "[method]descriptor.symlink-at", |_state, (_fd: Fd, _old: String, _new: String)| async {
-        FsResult::<()>::Err(ErrorCode::NotPermitted.into())
-    });
     Ok(())
 }
 
@@ -142,7 +134,9 @@ fn link_opening(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         |mut store, number| {
             let state = store.data_mut();
             HostDescriptor::drop(&mut state.filesystem(), Resource::new_own(number))?;
-            state.wasi_parts().0.files().tickets.remove(&number);
+            let files = state.wasi_parts().0.files();
+            files.tickets.remove(&number);
+            files.roots.remove(&number);
             Ok(())
         },
     )?;
@@ -163,7 +157,7 @@ fn link_opening(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
 }
 
 /// Takes bytes of the budget.
-fn take(state: &mut State, bytes: u64) -> FsResult<()> {
+pub(super) fn take(state: &mut State, bytes: u64) -> FsResult<()> {
     Ok(state.wasi_parts().0.files().written.take(bytes)?)
 }
 
@@ -196,7 +190,9 @@ async fn open_at(
         // What is wrong is said again by the call itself.
         _ => {}
     }
-    let Some(ticket) = state.wasi_parts().0.files().files.take().await else {
+    let root = state.wasi_parts().0.files().roots.get(&fd.rep()).cloned();
+    let plugin = plugin(state);
+    let Some(ticket) = state.wasi_parts().0.files().files.take(&plugin).await else {
         return Err(too_many(state, "files", OPEN_FILES).into());
     };
     let writes = flags.contains(DescriptorFlags::WRITE)
@@ -209,31 +205,42 @@ async fn open_at(
         Ok(opened) => opened,
         Err(error) => {
             if writes && matches!(error.downcast_ref(), Some(ErrorCode::NotPermitted)) {
-                tell_read_only(state, &path);
+                tell_read_only(state, root.as_deref(), &path);
             }
             return Err(error);
         }
     };
-    let tickets = &mut state.wasi_parts().0.files().tickets;
-    tickets.insert(opened.rep(), ticket);
+    let files = state.wasi_parts().0.files();
+    files.tickets.insert(opened.rep(), ticket);
+    if let Some(root) = root {
+        files.roots.insert(opened.rep(), root);
+    }
     Ok(opened)
 }
 
-/// Logs what to grant, if a directory is granted that may only be read.
-fn tell_read_only(state: &mut State, path: &str) {
-    let files = state.access.iter().flat_map(|access| &access.grant.files);
+/// What grants call the plugin whose attempt this is.
+fn plugin(state: &State) -> Arc<str> {
+    let access = state.access.as_ref();
+    // One without access has no directory, and so no handle to open from.
+    access.map_or_else(|| Arc::from(""), |access| Arc::clone(&access.plugin))
+}
+
+/// Logs what to grant, if the directory may only be read: of that one, whatever
+/// others are granted.
+fn tell_read_only(state: &mut State, root: Option<&str>, path: &str) {
+    let mut files = state.access.iter().flat_map(|access| &access.grant.files);
+    let same = |name: &str| root.is_some_and(|root| directories::is_same(name, root));
     let line = files
-        .filter(|(_, grant)| !grant.write)
+        .find(|(name, grant)| same(name) && !grant.write)
         .map(|(name, grant)| {
             let dir = serde_json::Value::from(grant.dir.to_string_lossy());
             format!("files.{} = {{ dir = {dir}, write = true }}", toml_key(name))
         });
-    let lines: Vec<String> = line.collect();
-    if !lines.is_empty() {
+    if line.is_some() {
         let denied = Denied {
             what: format!("writing {path} in a directory that may only be read"),
             need: None,
-            grant: Some(lines.join("   # or: ")),
+            grant: line,
         };
         denied.tell(state);
     }
@@ -248,7 +255,8 @@ fn is_file_or_directory(kind: DescriptorType) -> bool {
 }
 
 async fn read_directory(state: &mut State, fd: Fd) -> FsResult<Resource<Listing>> {
-    let Some(ticket) = state.wasi_parts().0.files().listings.take().await else {
+    let plugin = plugin(state);
+    let Some(ticket) = state.wasi_parts().0.files().listings.take(&plugin).await else {
         return Err(too_many(state, "directory listings", OPEN_LISTINGS).into());
     };
     let (wasi, table) = state.wasi_parts();
@@ -266,7 +274,7 @@ fn too_many(state: &mut State, what: &str, limit: usize) -> ErrorCode {
     let told = std::mem::replace(&mut state.wasi_parts().0.files().told, true);
     if !told {
         let message = format!(
-            "an attempt may have {limit} {what} open at a time, and all attempts of a runner together not many more; close some before opening others"
+            "an attempt may have {limit} {what} open at a time, and all attempts of a plugin together not many more; close some before opening others"
         );
         let _ = lock(&state.logs).write(LogLevel::Warn, &message, "");
     }

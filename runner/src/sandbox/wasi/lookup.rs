@@ -9,12 +9,12 @@ use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress};
 use wasmtime_wasi::p2::{DynPollable, Network, Pollable, SocketResult, subscribe};
 use wasmtime_wasi::{WasiView, async_trait};
 
-use super::tcp::{deadline, refuse};
+use super::tcp::{deadline, refuse, say};
 use super::{VERSION, reach, replace};
 use crate::sandbox::host::Caller;
 use crate::sandbox::net::NetError;
-use crate::sandbox::state::{State, lock};
-use crate::task::{LogLevel, host};
+use crate::sandbox::state::State;
+use crate::task::host;
 
 /// Names that one attempt may look up, those that are not found included.
 const LOOKUPS: u32 = 100;
@@ -103,10 +103,20 @@ async fn look_up(state: &mut State, name: &str) -> Result<Vec<IpAddr>, ErrorCode
         );
         return Err(ErrorCode::TemporaryResolverFailure);
     }
-    let (net, grant) = (access.net.clone(), access.grant.clone());
+    let (net, grant, plugin) = (
+        access.net.clone(),
+        access.grant.clone(),
+        access.plugin.clone(),
+    );
     match net
         // One at a time: the guest waits for it.
-        .resolve(&destination, &grant.networks, None, deadline(state))
+        .resolve(
+            &plugin,
+            &destination,
+            &grant.networks,
+            None,
+            deadline(state),
+        )
         .await
     {
         Ok(found) => {
@@ -129,12 +139,5 @@ fn failed(state: &mut State, error: &NetError) -> ErrorCode {
         NetError::Lookup { .. } => ErrorCode::NameUnresolvable,
         NetError::BadHost(_) => ErrorCode::InvalidArgument,
         _ => ErrorCode::TemporaryResolverFailure,
-    }
-}
-
-/// Into the attempt's log, once.
-fn say(state: &mut State, message: &str) {
-    if state.wasi_parts().0.tcp().reach.is_news(message) {
-        let _ = lock(&state.logs).write(LogLevel::Warn, message, "");
     }
 }

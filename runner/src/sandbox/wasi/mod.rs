@@ -12,6 +12,7 @@
 mod directories;
 mod files;
 mod handles;
+mod links;
 mod listing;
 mod lookup;
 mod meter;

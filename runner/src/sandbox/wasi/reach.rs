@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::sandbox::access::{Access, Denied};
 use crate::sandbox::net::NetError;
-use crate::task::{AddressKind, Destination, TcpRule};
+use crate::task::{AddressKind, Destination, PortRule, TcpRule};
 
 /// Denials that one attempt logs; a guest that goes on trying is told, nobody else.
 const TOLD: usize = 20;
@@ -149,6 +149,34 @@ pub(super) fn led_astray(access: &Access, error: &NetError) -> Denied {
         need: None,
         grant: error.grant(&access.grant.networks),
     }
+}
+
+/// Whether any connection is both asked for and granted. Without one a guest has no
+/// use for a socket.
+pub(super) fn any_connection(access: &Access) -> Result<(), Denied> {
+    let asked = &access.needs().tcp;
+    let mut granted = access.grant.tcp.iter();
+    if granted.any(|granted| asked.iter().any(|asked| asked.overlaps(granted))) {
+        return Ok(());
+    }
+    // Which host it is for is not known yet: what the handler asks for by name.
+    let named = asked
+        .iter()
+        .filter(|rule| rule.host.is_exact() && rule.port != PortRule::Any);
+    let mut missing: Vec<String> = named.map(TcpRule::to_string).collect();
+    if missing.is_empty() {
+        missing.push("HOST:PORT".to_owned());
+    }
+    let granted = access.grant.tcp.iter().map(TcpRule::to_string);
+    let rules: Vec<String> = granted.chain(missing).collect();
+    // With a grant and without a need, the need is what is missing.
+    let is_missing = !asked.is_empty() || access.grant.tcp.is_empty();
+    let rules: Vec<String> = rules.iter().map(|rule| format!("\"{rule}\"")).collect();
+    Err(Denied {
+        what: "a TCP socket".to_owned(),
+        need: asked.is_empty().then(|| "tcp = \"HOST:PORT\"".to_owned()),
+        grant: is_missing.then(|| format!("tcp = [{}]", rules.join(", "))),
+    })
 }
 
 /// For a handler that asks for nothing at all.

@@ -24,9 +24,9 @@ use wasmtime_wasi::sockets::{SocketAddrUse, WasiSockets, WasiSocketsView};
 
 use super::meter::{Meter, budget_input, budget_output};
 use super::reach::{Reach, nothing_asked};
-use super::{VERSION, replace};
+use super::{VERSION, reach, replace};
 use crate::sandbox::access::Denied;
-use crate::sandbox::net::Room;
+use crate::sandbox::net::ConnectionPermit;
 use crate::sandbox::state::{SharedLogs, State, lock};
 use crate::task::{Limits, LogLevel};
 
@@ -42,8 +42,8 @@ pub(super) struct Tcp {
     checked: Checked,
     connections: u32,
     bytes: Arc<Meter>,
-    /// Room in the runner, by the socket's number.
-    rooms: HashMap<u32, Room>,
+    /// The plugin's permits, by the socket's number.
+    permits: HashMap<u32, ConnectionPermit>,
     /// Whether the log says that the limit of connections is reached.
     told: bool,
 }
@@ -56,7 +56,7 @@ impl Tcp {
             checked: Arc::clone(checked),
             connections: 0,
             bytes: Meter::new(limits.tcp_bytes, over_budget, libc::ECONNABORTED, logs),
-            rooms: HashMap::new(),
+            permits: HashMap::new(),
             told: false,
         }
     }
@@ -119,26 +119,40 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         |mut store, number| {
             let state = store.data_mut();
             HostTcpSocket::drop(&mut state.sockets(), Resource::new_own(number))?;
-            state.wasi_parts().0.tcp().rooms.remove(&number);
+            state.wasi_parts().0.tcp().permits.remove(&number);
             Ok(())
         },
     )
 }
 
-/// A socket is a file of the runner's from now on, connected or not.
+/// A socket is a file of the runner's from now on, connected or not: it takes one
+/// of the plugin's connections, and there is none without a rule for connections that
+/// is asked for and granted.
 async fn create_socket(state: &mut State, family: IpAddressFamily) -> SocketResult<Socket> {
     let Some(access) = &state.access else {
         return Err(refuse(state, nothing_asked("HOST")).into());
     };
-    let net = Arc::clone(&access.net);
-    if state.wasi_parts().0.tcp().rooms.len() >= state.limits.tcp_connections as usize {
+    if let Err(denied) = reach::any_connection(access) {
+        return Err(refuse(state, denied).into());
+    }
+    let (net, plugin) = (Arc::clone(&access.net), Arc::clone(&access.plugin));
+    if state.wasi_parts().0.tcp().permits.len() >= state.limits.tcp_connections as usize {
         return Err(too_many(state).into());
     }
-    let Ok(room) = net.room(deadline(state)).await else {
-        return Err(ErrorCode::NewSocketLimit.into());
+    let permit = match net.connection(&plugin, deadline(state)).await {
+        Ok(permit) => permit,
+        Err(error) => {
+            say(state, &error.to_string());
+            return Err(ErrorCode::NewSocketLimit.into());
+        }
     };
     let socket = state.sockets().create_tcp_socket(family)?;
-    state.wasi_parts().0.tcp().rooms.insert(socket.rep(), room);
+    state
+        .wasi_parts()
+        .0
+        .tcp()
+        .permits
+        .insert(socket.rep(), permit);
     Ok(socket)
 }
 
@@ -185,6 +199,13 @@ pub(super) fn refuse(state: &mut State, denied: Denied) -> ErrorCode {
         let _ = denied.tell(state);
     }
     ErrorCode::AccessDenied
+}
+
+/// Writes into the attempt's log, once.
+pub(super) fn say(state: &mut State, message: &str) {
+    if state.wasi_parts().0.tcp().reach.is_news(message) {
+        let _ = lock(&state.logs).write(LogLevel::Warn, message, "");
+    }
 }
 
 fn too_many(state: &mut State) -> ErrorCode {

@@ -94,16 +94,43 @@ files."/data" = "DIRECTORY"
 }
 
 #[test]
-fn any_host_is_not_offered_without_a_word_and_not_at_all_where_some_are_granted() {
-    let any = needs(r#"{"http":["POST https://*:*"]}"#);
+fn a_request_for_any_host_is_never_the_line_to_paste() {
+    let any = needs(
+        r#"{"http":["POST https://*:*","https://*.example.com/v1/","http://[::1]:*"],
+            "tcp":["*:25","db.example.com:*"],"secrets":["stripe"]}"#,
+    );
+    let toml = any.toml("a", &Grant::default());
     assert_eq!(
-        any.toml("a", &Grant::default()),
-        "[grants.a]\nhttp = [\"POST https://*:*\"]   # or only the hosts that you mean\n"
+        toml,
+        r#"[grants.a]
+http = ["POST https://HOST:PORT", "https://HOST/v1/", "http://[::1]:PORT"]   # the plugin asks for POST https://*:*, https://*.example.com/v1/, http://[::1]:*
+tcp = ["HOST:25", "db.example.com:PORT"]   # the plugin asks for *:25, db.example.com:*
+secrets.stripe = { hosts = ["[::1]"] }   # its value: env or file below [secrets.stripe]
+"#
+    );
+    // Pasted as they are, they are mistakes, and grant nothing.
+    for rule in [
+        "POST https://HOST:PORT",
+        "https://HOST/v1/",
+        "http://[::1]:PORT",
+    ] {
+        assert!(rule.parse::<HttpRule>().is_err(), "{rule}");
+    }
+    for rule in ["HOST:25", "db.example.com:PORT"] {
+        assert!(rule.parse::<TcpRule>().is_err(), "{rule}");
+    }
+    let secret = needs(r#"{"http":["POST https://*:*"],"secrets":["stripe"]}"#);
+    let toml = secret.toml("a", &Grant::default());
+    assert!(
+        toml.contains(r#"secrets.stripe = { hosts = ["HOST"] }"#),
+        "{toml}"
     );
     let some = Grant {
         http: vec!["https://a".parse().expect("a rule")],
         ..Grant::default()
     };
+    // Where some hosts are granted, the operator has decided.
+    let any = needs(r#"{"http":["POST https://*:*"]}"#);
     assert_eq!(any.toml("a", &some), "");
 }
 

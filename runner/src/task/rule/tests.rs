@@ -75,3 +75,30 @@ fn a_star_means_names_below_a_domain_only() {
     assert!(allows("a.example.com") && allows("a.b.example.com"));
     assert!(!allows("example.com") && !allows("evilexample.com") && !allows(".example.com"));
 }
+
+#[test]
+fn the_narrowest_rule_for_a_request_names_its_directory() {
+    let narrowest = |path: &str| {
+        let rule = HttpRule::narrowest("GET", true, "a.example", 8443, path);
+        rule.map(|rule| rule.to_string())
+    };
+    for (path, rule) in [
+        ("/", "GET https://a.example:8443"),
+        ("/users", "GET https://a.example:8443/users"),
+        ("/v1/users/7", "GET https://a.example:8443/v1/users/"),
+        ("/v1/", "GET https://a.example:8443/v1/"),
+    ] {
+        assert_eq!(narrowest(path).as_deref(), Some(rule), "{path}");
+    }
+    let long = format!("/{}/x", "a".repeat(600));
+    for path in [
+        "/v1/../admin",
+        "/v1/%2e%2e/x",
+        "/a*b/c",
+        "/a b/é/x",
+        "/v*",
+        &long,
+    ] {
+        assert_eq!(narrowest(path), None, "{path}");
+    }
+}

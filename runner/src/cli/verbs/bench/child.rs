@@ -210,7 +210,8 @@ pub(super) async fn processes(stage: &Stage<'_>, file: &Path, n: u32) -> Result<
 
 /// The other side of [`processes`]: loads, says so, waits for a line, counts.
 pub(super) async fn serve(args: &BenchArgs, file: &Path, context: &Context) -> Result<(), Problem> {
-    let config = context.config(Vec::new())?;
+    let mut config = context.config(Vec::new())?;
+    config.caps = config.limits.uncapped();
     let task = NewTask::new(Name::new(&args.handler)?, args.args.clone());
     let loaded = Loaded::load(&config, file, &task, 1).await?;
     loaded.once().await?;

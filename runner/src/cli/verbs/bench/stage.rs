@@ -53,6 +53,8 @@ pub(super) struct Stage<'a> {
 impl<'a> Stage<'a> {
     pub(super) async fn set(args: BenchArgs, context: &'a Context) -> Result<Self, Problem> {
         let mut config = context.config(Vec::new())?;
+        // Kernels run for as long as it takes.
+        config.caps = config.limits.uncapped();
         context.writing(&config)?;
         let task = NewTask::new(Name::new(&args.handler)?, args.args.clone());
         let scratch = tempfile::Builder::new().prefix("pgtq-bench-").tempdir();

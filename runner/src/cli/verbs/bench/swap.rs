@@ -119,7 +119,8 @@ async fn swap(
         let source = file.with_file_name(format!("of-{digest}"));
         let named = machine::ensure_dir(&source)?.join("served.wasm");
         std::fs::copy(file, &named)?;
-        tokio::task::block_in_place(|| plugin::install(dir, &named, |_| Ok(())))?;
+        let own = plugin::InstallAs::default();
+        tokio::task::block_in_place(|| plugin::install(dir, &named, own, |_| Ok(())))?;
         let started = Instant::now();
         let serves = |runner: &crate::cli::runner::Runner| {
             let snapshot = runner.registry.snapshot();

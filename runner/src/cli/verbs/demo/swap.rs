@@ -48,7 +48,8 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Swap, Problem
     let mut pushed = push(stage, &greet, BACKLOG).await?;
     let digest = machine::digest(&machine::read(&stage.next_hello)?);
     let installed = tokio::task::block_in_place(|| {
-        plugin::install(&stage.plugins, &stage.next_hello, |_| Ok(()))
+        let own = plugin::InstallAs::default();
+        plugin::install(&stage.plugins, &stage.next_hello, own, |_| Ok(()))
     })?;
     let started = Instant::now();
     while !serves(stage, digest) {

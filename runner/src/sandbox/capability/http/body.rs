@@ -7,18 +7,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::Error;
 
 use super::budget::Budget;
 use super::client::until;
 use super::error::of_hyper;
+use super::reuse::InUse;
 
-/// Hands on what arrives. Holds nothing back: hyper reads on only when the
+/// Passes on what arrives. Holds nothing back: hyper reads on only when the
 /// guest has taken what there was.
 pub(super) struct Arriving {
     incoming: hyper::body::Incoming,
     budget: Arc<Budget>,
+    /// Given back when all was read. `None` from then on.
+    in_use: Option<(Arc<InUse>, oneshot::Sender<()>)>,
     /// The longest time between two pieces.
     between: Option<Duration>,
     deadline: Instant,
@@ -29,15 +33,29 @@ impl Arriving {
     pub(super) fn new(
         incoming: hyper::body::Incoming,
         budget: &Arc<Budget>,
+        in_use: (Arc<InUse>, oneshot::Sender<()>),
         between: Option<Duration>,
         deadline: Instant,
     ) -> Self {
-        Arriving {
+        let mut arriving = Arriving {
             incoming,
             budget: Arc::clone(budget),
+            in_use: Some(in_use),
             between,
             deadline,
             timer: Box::pin(tokio::time::sleep_until(until(deadline, between))),
+        };
+        // Nobody reads a body that is empty.
+        if arriving.incoming.is_end_stream() {
+            arriving.finish();
+        }
+        arriving
+    }
+
+    /// The connection may serve another request.
+    fn finish(&mut self) {
+        if let Some((in_use, _done)) = self.in_use.take() {
+            in_use.finished();
         }
     }
 }
@@ -54,13 +72,19 @@ impl Body for Arriving {
             Poll::Ready(Some(Ok(frame))) => {
                 let next = until(self.deadline, self.between);
                 self.timer.as_mut().reset(next);
+                if self.incoming.is_end_stream() {
+                    self.finish();
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
                 let error = self.budget.spent().unwrap_or_else(|| of_hyper(&error));
                 Poll::Ready(Some(Err(error)))
             }
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
             Poll::Pending => {
                 ready!(self.timer.as_mut().poll(cx));
                 Poll::Ready(Some(Err(match Instant::now() >= self.deadline {

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -96,24 +96,61 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// Whose budget the bytes of a connection are taken from: nobody's while it is idle.
+pub(super) struct BudgetSlot(Mutex<Option<Arc<Budget>>>);
+
+impl BudgetSlot {
+    pub(super) fn new() -> Arc<BudgetSlot> {
+        Arc::new(BudgetSlot(Mutex::default()))
+    }
+
+    /// Bytes are of this budget from now on.
+    pub(super) fn open(&self, budget: &Arc<Budget>) {
+        *self.lock() = Some(Arc::clone(budget));
+    }
+
+    /// No bytes may pass from now on.
+    pub(super) fn close(&self) {
+        *self.lock() = None;
+    }
+
+    /// Whether more was moved than its budget allows.
+    pub(super) fn is_spent(&self) -> bool {
+        let budget = self.lock();
+        budget
+            .as_ref()
+            .is_some_and(|budget| budget.spent().is_some())
+    }
+
+    fn spend(&self, bytes: usize, way: Way) -> io::Result<()> {
+        let budget = self.lock().clone();
+        let spent = match budget {
+            Some(budget) => budget.spend(bytes, way),
+            // The end of the connection is no byte.
+            None if bytes == 0 => Ok(()),
+            None => return Err(io::Error::other("bytes without a request")),
+        };
+        spent.map_err(|error| io::Error::other(error.to_string()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Budget>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A connection whose bytes count, heads and framing included. Inside of TLS:
 /// what its encryption adds does not count.
 pub(super) struct Metered {
     stream: Box<dyn Stream>,
-    budget: Arc<Budget>,
+    slot: Arc<BudgetSlot>,
 }
 
 impl Metered {
-    pub(super) fn new(stream: Box<dyn Stream>, budget: &Arc<Budget>) -> Self {
+    pub(super) fn new(stream: Box<dyn Stream>, slot: &Arc<BudgetSlot>) -> Self {
         Metered {
             stream,
-            budget: Arc::clone(budget),
+            slot: Arc::clone(slot),
         }
-    }
-
-    fn spend(&self, bytes: usize, way: Way) -> io::Result<()> {
-        let spent = self.budget.spend(bytes, way);
-        spent.map_err(|error| io::Error::other(error.to_string()))
     }
 }
 
@@ -126,7 +163,7 @@ impl AsyncRead for Metered {
         let before = buffer.filled().len();
         let read = Pin::new(&mut *self.stream).poll_read(cx, buffer);
         if let Poll::Ready(Ok(())) = read {
-            self.spend(buffer.filled().len() - before, Way::In)?;
+            self.slot.spend(buffer.filled().len() - before, Way::In)?;
         }
         read
     }
@@ -140,7 +177,7 @@ impl AsyncWrite for Metered {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut *self.stream).poll_write(cx, bytes);
         if let Poll::Ready(Ok(n)) = written {
-            self.spend(n, Way::Out)?;
+            self.slot.spend(n, Way::Out)?;
         }
         written
     }

@@ -4,26 +4,26 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header::{CONNECTION, HOST};
+use http::header::{CONNECTION, HOST, USER_AGENT};
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions};
 
 use super::super::super::access::Access;
-use super::super::super::net::{self, Room, Turn};
+use super::super::super::net::{self, NetError, Turn};
 use super::super::super::state::SharedLogs;
 use super::body::Arriving;
-use super::budget::{Budget, Metered, Stream};
-use super::error::{Refusal, of_hyper, of_tls};
+use super::budget::{Budget, BudgetSlot, Metered};
+use super::connect::{Route, Via, is_local};
+use super::error::{Refusal, of_hyper};
+use super::reuse::{Connection, Driver, InUse, Key};
 use super::wanted::Wanted;
 use super::{Body, Io, Sent, fake, placeholder};
-use crate::task::{AddressKind, Limits};
+use crate::task::{Destination, Limits};
 
 /// For the connection and its handshake, if the guest does not say.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -35,8 +35,11 @@ const MAX_HEADERS: usize = 100;
 /// Bytes of a response's head, and of its body that wait for the guest.
 const BUFFER_BYTES: usize = 64 << 10;
 
+/// For servers that want to know who asks, if the guest does not say.
+const USER_AGENT_TEXT: &str = concat!("pgtq/", env!("CARGO_PKG_VERSION"));
+
 /// Requests that one attempt has under way at a time, the reading of their answers
-/// included: one attempt must not take the room of all.
+/// included: one attempt must not take the share of all others.
 const AT_ONCE: usize = 16;
 /// Refusals that one attempt logs; a guest that goes on trying is told, nobody
 /// else.
@@ -135,45 +138,120 @@ impl Client {
         }
 
         let turn = self.turn(options.connect_timeout).await?;
-        let room = access.net.room(self.deadline).await.map_err(refuse)?;
-        let connect_by = until(self.deadline, options.connect_timeout.or(Some(CONNECT)));
-        let networks = &access.grant.networks;
-        let kept = Some(Arc::clone(&turn));
-        let addresses = access.net.resolve(&to, networks, kept, connect_by).await;
-        let addresses = addresses.map_err(refuse)?;
-        if placeholder::has_any(&parts.headers) {
-            let local = addresses.iter().all(|address| is_local(address.ip()));
-            placeholder::fill(
-                &mut parts.headers,
-                &wanted,
-                Some(access),
-                wanted.secure || local,
-            )?;
-        }
-        let stream = net::dial(&addresses, connect_by).await.map_err(refuse)?;
-        let stream: Box<dyn Stream> = match wanted.secure {
-            true => {
-                let connector = access.net.tls().await.map_err(refuse)?;
-                Box::new(secured(stream, &connector, &wanted, connect_by).await?)
+        let via = Via::of(access, &to).map_err(refuse)?;
+        let key = Key {
+            plugin: Arc::clone(&access.plugin),
+            origin: wanted.origin(),
+            named: to.named,
+        };
+        // A secret without encryption is for this machine only: where it goes is looked
+        // up each time.
+        let has_secrets = placeholder::has_any(&parts.headers);
+        let kept = match wanted.secure || !has_secrets {
+            true => access.net.idle.take(&key, &access.book),
+            false => None,
+        };
+        let is_kept = kept.is_some();
+        let (connection, is_safe) = match kept {
+            Some(connection) => (Ok(connection), wanted.secure),
+            None => {
+                let route = self.route(access, &to, via, &turn, &options).await;
+                let route = route.map_err(refuse)?;
+                let is_safe = wanted.secure || route.is_local;
+                (Err(route), is_safe)
             }
-            false => Box::new(stream),
+        };
+        if has_secrets {
+            placeholder::fill(&mut parts.headers, &wanted, Some(access), is_safe)?;
+        }
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(route) => self.connect(access, &wanted, &key, route, &options).await?,
         };
 
         // A connection of HTTP/1.1 is told the path alone, and where it leads
-        // by the header: the name that was checked, whatever the guest wrote.
+        // by the header: the name that was checked, whatever the guest wrote. A proxy
+        // that forwards is told all of it.
         let authority = HeaderValue::from_str(&wanted.authority());
         let authority = authority.map_err(|_| Error::HttpRequestUriInvalid)?;
         parts.headers.insert(HOST, authority);
-        parts
-            .headers
-            .insert(CONNECTION, HeaderValue::from_static("close"));
-        parts.uri = Uri::from(path);
+        // Whether the connection is kept is not for the guest to say.
+        parts.headers.remove(CONNECTION);
+        let agent = HeaderValue::from_static(USER_AGENT_TEXT);
+        parts.headers.entry(USER_AGENT).or_insert(agent);
+        parts.uri = match via.is_forwarded(&wanted) {
+            true => {
+                via.authorize(&mut parts.headers);
+                let whole = format!("{}{path}", wanted.origin()).parse();
+                whole.map_err(|_| Error::HttpRequestUriInvalid)?
+            }
+            false => Uri::from(path),
+        };
         parts.version = http::Version::HTTP_11;
         let request = Request::from_parts(parts, body);
-        let stream = Metered::new(stream, &self.budget);
-        Ok(self
-            .exchange(stream, (room, turn), request, options)
-            .await?)
+        let sent = self.exchange(connection, &turn, request, &options).await;
+        match sent {
+            Ok(answered) => Ok(answered),
+            // The server closed it in the meantime, and nothing was sent.
+            Err(NotSent::Unsent(request)) if is_kept => {
+                let route = self.route(access, &to, via, &turn, &options).await;
+                let route = route.map_err(refuse)?;
+                let connection = self.connect(access, &wanted, &key, route, &options).await?;
+                let sent = self.exchange(connection, &turn, *request, &options).await;
+                sent.map_err(|error| error.into_error().into())
+            }
+            Err(error) => Err(error.into_error().into()),
+        }
+    }
+
+    /// Waits until the plugin may open a connection, and finds where to.
+    async fn route<'a>(
+        &self,
+        access: &'a Access,
+        to: &Destination,
+        via: Via<'a>,
+        turn: &Turn,
+        options: &RequestOptions,
+    ) -> Result<Route<'a>, NetError> {
+        let permit = access.net.connection(&access.plugin, self.deadline).await?;
+        let connect_by = self.connect_by(options);
+        Route::find(access, to, via, permit, turn, connect_by).await
+    }
+
+    /// Opens a connection for requests of this key.
+    async fn connect(
+        &self,
+        access: &Access,
+        wanted: &Wanted,
+        key: &Key,
+        route: Route<'_>,
+        options: &RequestOptions,
+    ) -> Result<Connection, Refusal> {
+        let stream = route
+            .connect(access, wanted, self.connect_by(options))
+            .await?;
+        let slot = BudgetSlot::new();
+        slot.open(&self.budget);
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(BUFFER_BYTES)
+            .handshake::<_, Body>(TokioIo::new(Metered::new(stream, &slot)))
+            .await
+            .map_err(|error| of_hyper(&error))?;
+        // What goes wrong in it, the request or the body's reader is told.
+        let driver = tokio::spawn(async move { drop(connection.await) });
+        Ok(Connection {
+            sender,
+            _driver: Driver(driver.abort_handle()),
+            slot,
+            _permit: route.permit,
+            key: key.clone(),
+            book: Arc::downgrade(&access.book),
+        })
+    }
+
+    fn connect_by(&self, options: &RequestOptions) -> Instant {
+        until(self.deadline, options.connect_timeout.or(Some(CONNECT)))
     }
 
     /// Waits for one of the attempt's own requests to end, if there are many.
@@ -190,55 +268,45 @@ impl Client {
     /// Sends the request and reads the head of the response.
     async fn exchange(
         &self,
-        stream: Metered,
-        held: (Room, Turn),
+        mut connection: Connection,
+        turn: &Turn,
         request: Request<Body>,
-        options: RequestOptions,
-    ) -> Result<(Response<Body>, Io), Error> {
+        options: &RequestOptions,
+    ) -> Result<(Response<Body>, Io), NotSent> {
         let first_by = until(self.deadline, options.first_byte_timeout);
         let late = |_elapsed| match Instant::now() >= self.deadline {
             true => Error::HttpResponseTimeout,
             false => Error::ConnectionReadTimeout,
         };
-        let handshake = http1::Builder::new()
-            .max_headers(MAX_HEADERS)
-            .max_buf_size(BUFFER_BYTES)
-            .handshake::<_, Body>(TokioIo::new(stream))
-            .await;
-        let (mut sender, connection) = handshake.map_err(|error| of_hyper(&error))?;
-        let mut connection = Box::pin(connection);
-        let mut is_open = true;
-        let exchange = async {
-            let mut answer = std::pin::pin!(sender.send_request(request));
-            loop {
-                tokio::select! {
-                    biased;
-                    answer = &mut answer => break answer,
-                    ended = &mut connection, if is_open => {
-                        is_open = false;
-                        if let Err(error) = ended {
-                            break Err(error);
-                        }
-                    }
-                }
+        connection.slot.open(&self.budget);
+        let answer = connection.sender.try_send_request(request);
+        let answer = timeout_at(first_by, answer).await;
+        let response = match answer.map_err(late).map_err(NotSent::Failed)? {
+            Ok(response) => response,
+            Err(mut error) => {
+                return Err(match error.take_message() {
+                    Some(request) => NotSent::Unsent(Box::new(request)),
+                    None => NotSent::Failed(self.failed(error.error())),
+                });
             }
         };
-        let answer = timeout_at(first_by, exchange).await.map_err(late)?;
-        let response = answer.map_err(|error| self.failed(&error))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Error::HttpUpgradeFailed);
+            return Err(NotSent::Failed(Error::HttpUpgradeFailed));
         }
         let between = options.between_bytes_timeout;
         let deadline = self.deadline;
+        let access = self.access.as_ref();
+        let idle = access.map(|access| Arc::clone(&access.net.idle));
+        let in_use = InUse::new(connection, idle.unwrap_or_default());
+        let (done, is_done) = oneshot::channel();
+        let held = (HeldFor(Arc::clone(&in_use)), Turn::clone(turn));
         let response = response.map(|incoming| {
-            Arriving::new(incoming, &self.budget, between, deadline).boxed_unsync()
+            let in_use = (in_use, done);
+            Arriving::new(incoming, &self.budget, in_use, between, deadline).boxed_unsync()
         });
         let io = async move {
             let _held = held;
-            if is_open {
-                // What goes wrong from here on, the body's reader is told.
-                timeout_at(deadline, connection).await.ok();
-            }
+            timeout_at(deadline, is_done).await.ok();
             Ok(())
         };
         Ok((response, Box::new(io)))
@@ -260,25 +328,27 @@ impl Client {
     }
 }
 
-fn is_local(address: std::net::IpAddr) -> bool {
-    AddressKind::of(address) == AddressKind::Loopback
+/// Closes the connection of a request, unless its answer was read to the end.
+struct HeldFor(Arc<InUse>);
+
+impl Drop for HeldFor {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
-/// TLS, with the name that was checked as the server's.
-async fn secured(
-    stream: TcpStream,
-    connector: &tokio_rustls::TlsConnector,
-    wanted: &Wanted,
-    connect_by: Instant,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Refusal> {
-    let name = wanted.host.trim_start_matches('[').trim_end_matches(']');
-    let name = ServerName::try_from(name.to_owned()).map_err(|_| {
-        let line = format!("{}: no certificate can be for this name", wanted.what());
-        Refusal::Wrong(Error::TlsCertificateError, line)
-    })?;
-    match timeout_at(connect_by, connector.connect(name, stream)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(of_tls(&error, &wanted.what())),
-        Err(_elapsed) => Err(Error::ConnectionTimeout.into()),
+/// A request without an answer.
+enum NotSent {
+    /// Nothing of it has left.
+    Unsent(Box<Request<Body>>),
+    Failed(Error),
+}
+
+impl NotSent {
+    fn into_error(self) -> Error {
+        match self {
+            NotSent::Unsent(_) => Error::ConnectionTerminated,
+            NotSent::Failed(error) => error,
+        }
     }
 }

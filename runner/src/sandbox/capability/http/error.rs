@@ -79,7 +79,7 @@ impl Refusal {
             NetError::BadHost(_) => {
                 Refusal::Wrong(Error::HttpRequestUriInvalid, format!("denied {said}"))
             }
-            NetError::NoRoom | NetError::NoLookup => {
+            NetError::NoConnection | NetError::NoLookup => {
                 Refusal::Wrong(Error::ConnectionLimitReached, said)
             }
             NetError::Lookup { reason, .. } => Refusal::Failed(Error::DnsError {

@@ -9,16 +9,19 @@
 //! Promises: a request that is not asked for and granted by both layers is an
 //! error value with a line in the log that says what to write where; no
 //! request outlives its attempt or takes more than its budget; redirects are
-//! given to the guest, never followed. A connection serves one request.
+//! given to the guest, never followed. A connection is kept for a few seconds for the
+//! next request of the same plugin to the same server.
 
 mod body;
 mod budget;
 mod client;
+mod connect;
 mod error;
 mod fake;
 mod headers;
 mod objects;
 mod placeholder;
+mod reuse;
 mod types;
 mod wanted;
 
@@ -43,6 +46,7 @@ use crate::task::Limits;
 use client::Client;
 pub use fake::{FakeHttp, FakeRequest, FakeResponse};
 use objects::{EXCHANGE_BYTES, Kind, Objects, request_size};
+pub(in crate::sandbox) use reuse::Idle;
 
 /// Fuel for one request, besides its own host call: a task, a connection and
 /// up to a handshake of the host's time.

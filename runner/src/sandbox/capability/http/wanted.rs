@@ -4,7 +4,7 @@ use wasmtime_wasi_http::Error;
 
 use super::super::super::access::{Access, Denied, list};
 use super::error::Refusal;
-use crate::task::{Destination, HttpRule, host};
+use crate::task::{Destination, HttpRule, host, toml_text};
 
 /// Characters of a path that are shown.
 const PATH_SHOWN: usize = 200;
@@ -73,6 +73,11 @@ impl Wanted {
         format!("{scheme}://{}", self.authority())
     }
 
+    /// For a tunnel: always with the port.
+    pub(super) fn host_and_port(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     /// The value of the `host` header.
     pub(super) fn authority(&self) -> String {
         match self.port == standard_port(self.secure) {
@@ -111,11 +116,19 @@ impl Wanted {
                 named: fitting.any(|rule| rule.host.is_exact()),
             });
         }
-        let rule = format!("{} {}", self.method, self.origin());
+        let (method, host) = (&*self.method, &*self.host);
+        let rule = HttpRule::narrowest(method, self.secure, host, self.port, &self.path);
+        let Some(rule) = rule.map(|rule| rule.to_string()) else {
+            let line = format!(
+                "denied {}: no rule with a path can allow this path; ask for it without `.` and `..`, percent-encoded dots, slashes and semicolons, or `*`",
+                self.what()
+            );
+            return Err(Refusal::Wrong(Error::HttpRequestDenied, line));
+        };
         let rules: Vec<String> = granted.iter().map(HttpRule::to_string).collect();
         let denied = Denied {
             what: self.what(),
-            need: (!asks).then(|| format!("http = \"{rule}\"")),
+            need: (!asks).then(|| format!("http = {}", toml_text(&rule))),
             grant: (!grants).then(|| list("http", rules, rule)),
         };
         Err(Refusal::Denied(denied, Error::HttpRequestDenied))

@@ -28,12 +28,29 @@ async fn a_granted_request_is_answered() {
         seen.contains(&format!("host: 127.0.0.1:{}\r\n", server.port)),
         "{seen}"
     );
-    assert!(seen.contains("connection: close\r\n") && seen.contains("x-mine: yes\r\n"));
+    assert!(!seen.contains("connection:") && seen.contains("x-mine: yes\r\n"));
     assert!(
         seen.ends_with(r#"{"a":1}"#) && !seen.contains("evil"),
         "{seen}"
     );
     assert_eq!(asker.log(), "");
+}
+
+#[tokio::test]
+async fn a_request_says_who_asks_unless_the_guest_does() {
+    let server = Server::answering(OK).await;
+    let asker = local().asker();
+    asker.get(&server.url("/")).await.expect("an answer");
+    let mut own = request("GET", &server.url("/"), "");
+    let agent = http::HeaderValue::from_static("mine/2");
+    own.headers_mut().insert("user-agent", agent);
+    let answer = asker.ask(own, RequestOptions::default()).await;
+    answer.expect("an answer");
+    let seen = server.seen();
+    let agent = format!("user-agent: pgtq/{}\r\n", env!("CARGO_PKG_VERSION"));
+    assert!(seen[0].contains(&agent), "{seen:?}");
+    assert!(seen[1].contains("user-agent: mine/2\r\n"), "{seen:?}");
+    assert_eq!(seen[1].matches("user-agent").count(), 1, "{seen:?}");
 }
 
 #[tokio::test]

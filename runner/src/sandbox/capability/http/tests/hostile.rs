@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::server::{Conn, Server};
 use super::*;
-use crate::sandbox::net::scripted::Stuck;
+use crate::sandbox::net::scripted::{Scripted, Stuck};
 
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
 
@@ -201,7 +201,7 @@ async fn a_connection_ends_with_its_attempt() {
 }
 
 #[tokio::test]
-async fn a_thousand_connections_wait_for_the_runners_room() {
+async fn a_thousand_connections_wait_for_the_share_of_their_plugin() {
     let serve = |mut conn: Conn| async move {
         conn.write_all(HEAD).await.ok();
         conn.read_to_end(&mut Vec::new()).await.ok();
@@ -211,7 +211,7 @@ async fn a_thousand_connections_wait_for_the_runners_room() {
         limits.http_requests = 1_000;
         limits.timeout = Duration::from_millis(500);
     });
-    setup.connections = 8;
+    setup.connections = 17;
     let asker = setup.asker();
     let all = (0..1_000).map(|_| async {
         let get = request("GET", &server.url("/"), "");
@@ -227,6 +227,35 @@ async fn a_thousand_connections_wait_for_the_runners_room() {
         assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
     }
     assert_eq!(server.seen().len(), 8);
+}
+
+#[tokio::test]
+async fn requests_that_one_plugin_holds_never_keep_another_waiting() {
+    let serve = |mut conn: Conn| async move {
+        conn.write_all(HEAD).await.ok();
+        conn.read_to_end(&mut Vec::new()).await.ok();
+    };
+    let server = Server::start(None, serve).await;
+    let net = Net::new(Scripted::new(&[]), 12);
+    let get = || request("GET", &server.url("/"), "");
+    let mut held = Vec::new();
+    // Many attempts, each of which takes what it gets.
+    for _ in 0..6 {
+        let asker = local().asker_in("greedy", &net);
+        held.push(asker.begin(get(), RequestOptions::default()).await);
+    }
+    assert!(held.iter().all(Result::is_ok));
+    let mut setup = limited(|limits| limits.timeout = Duration::from_millis(100));
+    setup.needs.http = local().needs.http;
+    let greedy = setup.asker_in("greedy", &net);
+    let Err(error) = greedy.begin(get(), RequestOptions::default()).await else {
+        panic!("more than its share");
+    };
+    assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
+    assert!(greedy.log().contains("its share of the runner's"));
+    let other = local().asker_in("other", &net);
+    let answer = other.begin(get(), RequestOptions::default()).await;
+    assert!(answer.is_ok(), "a place at once");
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 
 mod exchange;
 mod hostile;
+mod proxy;
+mod reuse;
 mod rules;
 mod secrets;
 mod server;
@@ -26,7 +28,7 @@ use crate::sandbox::net::scripted::Scripted;
 use crate::sandbox::net::{Net, Resolver};
 use crate::sandbox::redact::Redactor;
 use crate::sandbox::state::{SharedLogs, lock};
-use crate::task::{Grant, GrantBook, HandlerInfo, Limits, Needs, Secret, SecretGrant};
+use crate::task::{Grant, GrantBook, HandlerInfo, HttpProxy, Limits, Needs, Secret, SecretGrant};
 
 /// What a test decides; everything is asked for and granted, but no network.
 pub(super) struct Setup {
@@ -37,6 +39,7 @@ pub(super) struct Setup {
     pub(super) resolver: Arc<dyn Resolver>,
     pub(super) connections: usize,
     pub(super) fake: Option<Arc<dyn FakeHttp>>,
+    pub(super) proxy: Option<HttpProxy>,
 }
 
 pub(super) fn rules<T: std::str::FromStr<Err = String>>(texts: &[&str]) -> Vec<T> {
@@ -54,6 +57,7 @@ pub(super) fn bare() -> Setup {
         resolver: Scripted::new(&[]),
         connections: 10,
         fake: None,
+        proxy: None,
     }
 }
 
@@ -85,7 +89,14 @@ impl Setup {
         self
     }
 
-    pub(super) fn asker(self) -> Asker {
+    pub(super) fn asker(mut self) -> Asker {
+        let resolver = Arc::clone(&self.resolver);
+        let connections = std::mem::take(&mut self.connections);
+        self.asker_in("mailer", &Net::new(resolver, connections))
+    }
+
+    /// An attempt of this plugin, whose runner has this way out.
+    pub(super) fn asker_in(self, plugin: &str, net: &Arc<Net>) -> Asker {
         let info = serde_json::from_str::<HandlerInfo>(r#"{"name":"work"}"#);
         let info = HandlerInfo {
             needs: self.needs,
@@ -95,7 +106,6 @@ impl Setup {
             plugins: BTreeMap::new(),
             secrets: self.secrets,
         };
-        let net = Net::new(self.resolver, self.connections);
         let mut logs = Logs::new(
             &self.limits,
             Instant::now(),
@@ -104,16 +114,21 @@ impl Setup {
         logs.hide(Redactor::of(&self.grant, &book));
         let logs: SharedLogs = Arc::new(Mutex::new(logs));
         let access = Access {
-            plugin: Arc::from("mailer"),
+            plugin: Arc::from(plugin),
             info: Arc::new(info),
             redactor: Redactor::of(&self.grant, &book),
             grant: Arc::new(self.grant),
             book: Arc::new(book),
-            net: Arc::clone(&net),
+            net: Arc::clone(net),
+            proxy: self.proxy.map(Arc::new),
             fake_http: self.fake,
         };
         let client = Client::new(Some(access), &self.limits, Instant::now(), &logs);
-        Asker { client, logs, net }
+        Asker {
+            client,
+            logs,
+            net: Arc::clone(net),
+        }
     }
 }
 

@@ -229,7 +229,77 @@ async fn what_the_log_suggests_is_enough() {
         .expect("lines to paste");
     let parsed: toml::Table = toml.parse().expect("TOML");
     let networks = parsed["grants"]["mailer"]["networks"].as_array();
-    assert_eq!(networks.expect("a list")[0].as_str(), Some("private"));
+    assert_eq!(networks.expect("a list")[0].as_str(), Some("10.0.0.1/32"));
+}
+
+/// What a denied request leads an operator to paste allows that request, and none of
+/// those beside it.
+#[tokio::test]
+async fn a_line_to_paste_is_never_wider_than_the_request() {
+    let one_path = || {
+        let mut setup = local();
+        setup.grant.http = rules(&["GET http://127.0.0.1:18080/v1/"]);
+        setup
+    };
+    let suggested = async |setup: Setup, method: &str, url: &str| {
+        let refused = setup.asker().refused(request(method, url, "")).await;
+        let toml = refused.split("pgtq.toml:\n").nth(1)?.to_owned();
+        let parsed: toml::Table = toml.parse().expect("TOML");
+        let list = |key: &str| -> Vec<String> {
+            let list = parsed["grants"]["mailer"].get(key);
+            let list = list.and_then(toml::Value::as_array).into_iter().flatten();
+            list.filter_map(|item| Some(item.as_str()?.to_owned()))
+                .collect()
+        };
+        Some((list("http"), list("networks")))
+    };
+    // Paths that no rule with a path allows: nothing to paste.
+    for path in [
+        "/v1/../admin",
+        "/v1/%2e%2e/admin",
+        "/v1/%c0%ae%c0%ae/admin",
+        "/v1/..;/admin",
+    ] {
+        let url = format!("http://127.0.0.1:18080{path}");
+        assert_eq!(suggested(one_path(), "GET", &url).await, None, "{path}");
+    }
+    for (method, path, rule) in [
+        (
+            "GET",
+            "/v2/users/7?x=/",
+            "GET http://127.0.0.1:18080/v2/users/",
+        ),
+        (
+            "DELETE",
+            "/v1/users/7",
+            "DELETE http://127.0.0.1:18080/v1/users/",
+        ),
+        ("GET", "/admin", "GET http://127.0.0.1:18080/admin"),
+    ] {
+        let url = format!("http://127.0.0.1:18080{path}");
+        let (http, _) = suggested(one_path(), method, &url).await.expect("lines");
+        assert_eq!(http, ["GET http://127.0.0.1:18080/v1/", rule]);
+    }
+    // Whatever the handler asks for, the request decides.
+    let wide = || {
+        let mut setup = open();
+        setup.grant.http = Vec::new();
+        setup
+    };
+    let (http, _) = suggested(wide(), "GET", "https://a.example:8443/v1/x")
+        .await
+        .expect("lines");
+    assert_eq!(http, ["GET https://a.example:8443/v1/"]);
+    for (url, network) in [
+        ("http://127.0.0.1/", "127.0.0.1/32"),
+        ("http://[::1]/", "::1/128"),
+        ("http://10.1.2.3/", "10.1.2.3/32"),
+        ("http://[fd00::1]/", "fd00::1/128"),
+        ("http://100.64.0.1/", "100.64.0.1/32"),
+    ] {
+        let (_, networks) = suggested(open(), "GET", url).await.expect("lines");
+        assert_eq!(networks, [network]);
+    }
 }
 
 async fn setup_log(setup: Setup) -> String {

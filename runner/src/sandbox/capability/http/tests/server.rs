@@ -88,7 +88,7 @@ impl Server {
 }
 
 /// Reads a head, and as much of a body as it announces.
-async fn read(conn: &mut Conn) -> String {
+pub(super) async fn read(conn: &mut Conn) -> String {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     loop {

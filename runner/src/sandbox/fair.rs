@@ -1,0 +1,286 @@
+//! A semaphore whose permits are shared fairly among plugins.
+//!
+//! Connections, open files and name lookups are few, and one process has them for
+//! all plugins. A plugin may take a further permit only while it holds fewer than are
+//! free, so that one alone holds less than half of them, and leaves the next one half
+//! of the rest (switches share their buffers among ports in this way, "dynamic
+//! thresholds"). An eighth of the permits is for plugins that hold none: one of these
+//! never waits for what others hold, however long they hold it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+/// Permits that plugins share. Waiters of one plugin are served in their order.
+#[derive(Debug)]
+pub(super) struct FairSemaphore {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    /// Of the free ones, those for plugins that hold none.
+    reserved: usize,
+    /// By plugin; none holds zero.
+    held: HashMap<Arc<str>, usize>,
+    /// In the order in which they came.
+    waiting: BTreeMap<u64, (Arc<str>, oneshot::Sender<FairPermit>)>,
+    next: u64,
+}
+
+/// One permit of one plugin. Dropping it gives it to whichever plugin's turn it is.
+#[derive(Debug)]
+pub(super) struct FairPermit {
+    /// `None` once it was given back.
+    of: Option<(Arc<FairSemaphore>, Arc<str>)>,
+}
+
+impl State {
+    fn may_take(&self, plugin: &str) -> bool {
+        match self.held.get(plugin) {
+            None => self.free > 0,
+            Some(held) => *held < self.free.saturating_sub(self.reserved),
+        }
+    }
+
+    fn take(&mut self, plugin: &Arc<str>) {
+        self.free -= 1;
+        *self.held.entry(Arc::clone(plugin)).or_default() += 1;
+    }
+
+    fn give_back(&mut self, plugin: &str) {
+        self.free += 1;
+        if let Some(held) = self.held.get_mut(plugin) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(plugin);
+            }
+        }
+    }
+}
+
+impl FairSemaphore {
+    /// With so many permits, at least 1.
+    pub(super) fn new(permits: usize) -> Arc<FairSemaphore> {
+        Arc::new(FairSemaphore {
+            state: Mutex::new(State {
+                free: permits.max(1),
+                reserved: permits / 8,
+                held: HashMap::new(),
+                waiting: BTreeMap::new(),
+                next: 0,
+            }),
+        })
+    }
+
+    /// Waits for a permit until the deadline; `None` if there was none for this
+    /// plugin by then. Cancel-safe.
+    pub(super) async fn acquire(
+        self: &Arc<Self>,
+        plugin: &Arc<str>,
+        deadline: Instant,
+    ) -> Option<FairPermit> {
+        // What holds permits ends with its attempt: one at the deadline itself
+        // serves nobody.
+        if Instant::now() >= deadline {
+            return None;
+        }
+        let (id, turn) = {
+            let mut state = self.lock();
+            // An earlier one of the same plugin would have been served already.
+            if state.may_take(plugin) {
+                state.take(plugin);
+                drop(state);
+                return Some(self.permit(plugin));
+            }
+            let (send, turn) = oneshot::channel();
+            let id = state.next;
+            state.next += 1;
+            state.waiting.insert(id, (Arc::clone(plugin), send));
+            (id, turn)
+        };
+        let _waiting = Waiting { of: self, id };
+        timeout_at(deadline, turn).await.ok()?.ok()
+    }
+
+    fn permit(self: &Arc<Self>, plugin: &Arc<str>) -> FairPermit {
+        FairPermit {
+            of: Some((Arc::clone(self), Arc::clone(plugin))),
+        }
+    }
+
+    fn give_back(self: &Arc<Self>, plugin: &str) {
+        let mut granted = Vec::new();
+        {
+            let mut state = self.lock();
+            state.give_back(plugin);
+            while let Some(id) = state.next_in_turn() {
+                let (plugin, send) = state.waiting.remove(&id).expect("it waits");
+                state.take(&plugin);
+                granted.push((plugin, send));
+            }
+        }
+        // Outside of the lock: one that nobody waits for any more is dropped here,
+        // and given back.
+        for (plugin, send) in granted {
+            drop(send.send(self.permit(&plugin)));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a plugin would get another one without waiting.
+    pub(super) fn may_take(&self, plugin: &str) -> bool {
+        self.lock().may_take(plugin)
+    }
+
+    /// How many a plugin holds.
+    #[cfg(test)]
+    pub(super) fn held(&self, plugin: &str) -> usize {
+        self.lock().held.get(plugin).copied().unwrap_or(0)
+    }
+
+    /// How many nobody holds.
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
+        self.lock().free
+    }
+}
+
+impl State {
+    /// The first waiter whose plugin may take a permit.
+    fn next_in_turn(&self) -> Option<u64> {
+        if self.free == 0 {
+            return None;
+        }
+        let mut waiting = self.waiting.iter();
+        let found = waiting.find(|(_, (plugin, _))| self.may_take(plugin));
+        found.map(|(id, _)| *id)
+    }
+}
+
+impl Drop for FairPermit {
+    fn drop(&mut self) {
+        if let Some((semaphore, plugin)) = self.of.take() {
+            semaphore.give_back(&plugin);
+        }
+    }
+}
+
+/// A place in the queue, left when it is dropped.
+struct Waiting<'a> {
+    of: &'a FairSemaphore,
+    id: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.of.lock().waiting.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn name(plugin: &str) -> Arc<str> {
+        Arc::from(plugin)
+    }
+
+    /// As many permits as the plugin gets without waiting.
+    async fn all(semaphore: &Arc<FairSemaphore>, plugin: &str) -> Vec<FairPermit> {
+        let plugin = name(plugin);
+        let mut permits = Vec::new();
+        while semaphore.lock().may_take(&plugin) {
+            let permit = semaphore.acquire(&plugin, soon()).await;
+            permits.push(permit.expect("it may take one"));
+        }
+        permits
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    #[tokio::test]
+    async fn a_plugin_without_a_permit_gets_one_however_many_others_hold() {
+        let semaphore = FairSemaphore::new(512);
+        let mut held = Vec::new();
+        for n in 0..64 {
+            let plugin = format!("greedy-{n}");
+            let got = all(&semaphore, &plugin).await;
+            assert!(!got.is_empty(), "{plugin} got none");
+            held.push(got);
+        }
+        let counts: Vec<usize> = held.iter().map(Vec::len).take(4).collect();
+        assert_eq!(counts, [224, 112, 56, 28]);
+        assert!(!all(&semaphore, "late").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn all_permits_are_free_again_in_the_end() {
+        let semaphore = FairSemaphore::new(9);
+        let first = all(&semaphore, "a").await;
+        assert_eq!(
+            (first.len(), semaphore.held("a"), semaphore.free()),
+            (4, 4, 5)
+        );
+        let second = all(&semaphore, "b").await;
+        assert_eq!((second.len(), semaphore.free()), (2, 3));
+        drop((first, second));
+        assert_eq!((semaphore.held("a"), semaphore.free()), (0, 9));
+        assert!(semaphore.lock().held.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_permit_that_is_given_back_goes_to_the_first_that_may_have_it() {
+        let semaphore = FairSemaphore::new(2);
+        let mut a = all(&semaphore, "a").await;
+        let b = all(&semaphore, "b").await;
+        assert_eq!((a.len(), b.len()), (1, 1));
+        let more = tokio::spawn({
+            let semaphore = Arc::clone(&semaphore);
+            async move { semaphore.acquire(&name("a"), soon()).await }
+        });
+        let new = tokio::spawn({
+            let semaphore = Arc::clone(&semaphore);
+            async move { semaphore.acquire(&name("c"), soon()).await }
+        });
+        while semaphore.lock().waiting.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        drop(a.pop());
+        // Whichever waits first: one is free, and neither holds one now.
+        let first = tokio::select! {
+            got = more => got,
+            got = new => got,
+        };
+        assert!(first.expect("no panic").is_some());
+        drop(b);
+    }
+
+    #[tokio::test]
+    async fn waiters_that_give_up_keep_nothing() {
+        let semaphore = FairSemaphore::new(1);
+        let held = all(&semaphore, "a").await;
+        let deadline = Instant::now() + Duration::from_millis(1);
+        assert!(semaphore.acquire(&name("b"), deadline).await.is_none());
+        assert!(semaphore.lock().waiting.is_empty());
+        assert!(
+            semaphore
+                .acquire(&name("b"), Instant::now())
+                .await
+                .is_none()
+        );
+        drop(held);
+        assert_eq!(semaphore.free(), 1);
+        assert!(semaphore.acquire(&name("b"), soon()).await.is_some());
+    }
+}

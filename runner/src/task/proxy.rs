@@ -1,0 +1,106 @@
+//! The proxy that HTTP requests of plugins go through, if the operator names one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::grant::Secret;
+use super::rule::host;
+
+/// `http://user:password@proxy.example.com:3128`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpProxy {
+    /// In the form of [`super::host`].
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// `user:password`, if it wants them.
+    pub credentials: Option<Secret>,
+}
+
+impl FromStr for HttpProxy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // The text is not repeated: it may hold a password.
+        let wrong = || "not a proxy: write `http://proxy.example.com:3128`".to_owned();
+        let rest = text.trim().strip_prefix("http://").ok_or_else(wrong)?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (credentials, authority) = match rest.rsplit_once('@') {
+            Some((credentials, authority)) => (Some(credentials), authority),
+            None => (None, rest),
+        };
+        let (name, port) = match authority.rsplit_once(':') {
+            Some((name, port)) if !port.contains(']') => (name, port.parse().ok()),
+            _ => (authority, Some(80)),
+        };
+        let credentials = credentials.map(decode).transpose()?;
+        Ok(HttpProxy {
+            host: host(name).map_err(|_| wrong())?,
+            port: port.filter(|port| *port > 0).ok_or_else(wrong)?,
+            credentials: credentials.map(Secret::new),
+        })
+    }
+}
+
+impl fmt::Display for HttpProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// Resolves percent-encoding: a password may hold `@` or `:`.
+fn decode(text: &str) -> Result<String, String> {
+    let wrong = || "the password of the proxy is not percent-encoded correctly".to_owned();
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16));
+        let (high, low) = (digit().ok_or_else(wrong)?, digit().ok_or_else(wrong)?);
+        decoded.push((high * 16 + low) as u8);
+    }
+    let decoded = String::from_utf8(decoded).map_err(|_| wrong())?;
+    match decoded.chars().any(char::is_control) {
+        true => Err(wrong()),
+        false => Ok(decoded),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_a_host_a_port_and_perhaps_credentials() {
+        let proxy: HttpProxy = "http://me:p%40ss%3A@Proxy.example:3128/"
+            .parse()
+            .expect("one");
+        assert_eq!(proxy.to_string(), "proxy.example:3128");
+        let credentials = proxy.credentials.as_ref().map(Secret::reveal);
+        assert_eq!(credentials, Some("me:p@ss:"));
+        assert!(!format!("{proxy:?}").contains("p@ss"));
+        let proxy: HttpProxy = "http://[::1]".parse().expect("one");
+        assert_eq!(proxy.to_string(), "[::1]:80");
+    }
+
+    #[test]
+    fn what_is_not_a_proxy_is_explained_without_its_password() {
+        for text in [
+            "proxy:3128",
+            "https://me:secret@proxy",
+            "socks5://me:secret@proxy:1080",
+            "http://me:secret@proxy:0",
+            "http://me:secret@proxy:x",
+            "http://me:secret%zz@proxy",
+            "http://me:secret%0a@proxy",
+            "http://me:secret@",
+            "http://me:secret@proxy/path",
+        ] {
+            let error = text.parse::<HttpProxy>().expect_err("none");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}
