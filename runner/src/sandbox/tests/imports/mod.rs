@@ -61,6 +61,16 @@ async fn trials(
     for (n, import) in imports.iter().enumerate() {
         let call = handler.call(attempt(&n.to_string()));
         let (Polls { longest, busy, .. }, report) = polled(&AtomicU64::new(0), call).await;
+        // The machine may have done something else meanwhile; a call that is slow is slow
+        // again.
+        let mut longest = longest;
+        for _ in 0..4 {
+            if longest < BOUND * SLOWER {
+                break;
+            }
+            let call = handler.call(attempt(&n.to_string()));
+            longest = longest.min(polled(&AtomicU64::new(0), call).await.0.longest);
+        }
         // The cheapest: a call for a handle that was slow costs its time.
         let mut dry = u64::MAX;
         for _ in 0..3 {
