@@ -1,8 +1,12 @@
 //! What one attempt costs: a fresh store and instance, one call, and their end.
 //!
 //! ```text
-//! cargo run --release --example attempt_cost -- FILE.wasm HANDLER 'ARGS' [THREADS]
+//! cargo run --release --example attempt_cost -- FILE.wasm HANDLER 'ARGS' [THREADS [COUNT]]
 //! ```
+//!
+//! With COUNT it runs that many attempts once with the pooling allocator, and prints
+//! no time: for `valgrind --tool=callgrind`, where the difference of two counts is what
+//! so many attempts take.
 //!
 //! Prints µs of processor time per attempt for both allocators, on THREADS
 //! threads (1 if not given), each with a runtime of its own: processor time, so
@@ -30,6 +34,7 @@ fn main() -> Result<ExitCode> {
         anyhow::bail!("usage: attempt_cost FILE.wasm HANDLER 'ARGS' [THREADS]");
     };
     let threads = rest.first().map_or(Ok(1), |n| n.parse())?;
+    let count: Option<u64> = rest.get(1).map(|n| n.parse()).transpose()?;
     let bytes = std::fs::read(file).with_context(|| format!("read {file}"))?;
     for allocator in [Allocator::Pooling, Allocator::OnDemand] {
         let config = SandboxConfig {
@@ -39,6 +44,10 @@ fn main() -> Result<ExitCode> {
         };
         let started = Instant::now();
         let handler = load(config, &bytes, handler)?;
+        if let Some(count) = count {
+            run(&handler, task_args, Some(count))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         println!("{allocator:?}: loaded in {:?}", started.elapsed());
         for _ in 0..ROUNDS {
             round(&handler, task_args, threads)?;
@@ -66,7 +75,7 @@ fn round(handler: &Arc<dyn Handler>, args: &str, threads: usize) -> Result<()> {
     let counts: Vec<_> = (0..threads)
         .map(|_| {
             let (handler, args) = (Arc::clone(handler), args.to_owned());
-            std::thread::spawn(move || run(&handler, &args))
+            std::thread::spawn(move || run(&handler, &args, None))
         })
         .collect();
     let (mut attempts, mut busy) = (0, Duration::ZERO);
@@ -88,7 +97,11 @@ fn busy() -> Result<Duration> {
     Ok(Duration::from_nanos(nanos.parse()?))
 }
 
-fn run(handler: &Arc<dyn Handler>, args: &str) -> Result<(u64, Duration)> {
+fn run(
+    handler: &Arc<dyn Handler>,
+    args: &str,
+    count: Option<u64>,
+) -> Result<(u64, Duration)> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -109,7 +122,11 @@ fn run(handler: &Arc<dyn Handler>, args: &str) -> Result<(u64, Duration)> {
     runtime.block_on(async {
         let (started, idle) = (Instant::now(), busy()?);
         let mut attempts = 0;
-        while started.elapsed() < MEASURED {
+        let is_done = |attempts| match count {
+            Some(count) => attempts >= count,
+            None => started.elapsed() >= MEASURED,
+        };
+        while !is_done(attempts) {
             let attempt = Attempt {
                 task: Arc::clone(&task),
                 claim: ClaimId(1),
