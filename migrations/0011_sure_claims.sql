@@ -1,10 +1,10 @@
--- A claim belongs to whoever popped it, ends once at any isolation level, and is of a
+-- A claim belongs to the role that popped it, ends once at any isolation level, and is of a
 -- size that somebody can take back.
 
 ALTER TABLE {{schema}}.claims ADD COLUMN worker name;
 COMMENT ON COLUMN {{schema}}.claims.worker IS 'Only for pop: the role that logged in and popped it. Null for older claims.';
 
--- An ending, or a rescue, is stored once because whoever comes second sees the first:
+-- An ending, or a rescue, is stored once because the second sees the first:
 -- a snapshot taken before does not.
 CREATE FUNCTION {{schema}}.need_read_committed(what text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -31,7 +31,7 @@ BEGIN
     SELECT cardinality(c.task_ids) INTO n FROM {{schema}}.claims AS c
     WHERE c.id = hold_claim.claim AND c.runner_id IS NULL FOR UPDATE;
     IF n > 1 AND hold_claim.ending THEN
-        -- Of a single task, the claim ends with it: whoever comes second is told by the lock.
+        -- Of a single task, the claim ends with it: the lock tells the second.
         PERFORM {{schema}}.need_read_committed(format('end one of %s tasks that were popped together', n));
     END IF;
     RETURN n IS NOT NULL;

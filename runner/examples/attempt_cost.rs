@@ -6,7 +6,7 @@
 //!
 //! With COUNT it runs that many attempts once with the pooling allocator, and prints
 //! no time: for `valgrind --tool=callgrind`, where the difference of two counts is what
-//! so many attempts take.
+//! the attempts between them take.
 //!
 //! Prints µs of processor time per attempt for both allocators, on THREADS
 //! threads (1 if not given), each with a runtime of its own: processor time, so
@@ -97,11 +97,7 @@ fn busy() -> Result<Duration> {
     Ok(Duration::from_nanos(nanos.parse()?))
 }
 
-fn run(
-    handler: &Arc<dyn Handler>,
-    args: &str,
-    count: Option<u64>,
-) -> Result<(u64, Duration)> {
+fn run(handler: &Arc<dyn Handler>, args: &str, count: Option<u64>) -> Result<(u64, Duration)> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
