@@ -10,25 +10,16 @@ use super::maintenance::published;
 /// Time between two looks while plugins push.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Looks until its future is dropped: when handlers change, and in each second in which
-/// a plugin pushes or may not push. An idle runner asks the database nothing.
+/// Looks until its future is dropped: once a second at the handlers of other runners, and
+/// at what waits in each second in which a plugin pushes or may not push. The first push
+/// after a quiet time must not be judged by an old answer.
 pub(crate) async fn follow(core: Arc<Core>) {
     let mut changes = core.registry.watch();
     let facts = &core.config.push_facts;
     let mut is_due = true;
     loop {
-        if is_due && core.served.is_served() {
-            let snapshot = core.registry.snapshot();
-            let handlers = published(&snapshot);
-            match core.store.push_look(core.runner(), &handlers).await {
-                Ok(look) => {
-                    let plugins = snapshot.plugins.iter();
-                    facts.set(look, plugins.map(|plugin| plugin.handlers.as_slice()));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "could not count the waiting tasks; the last count stays");
-                }
-            }
+        if core.served.is_served() {
+            look(&core, is_due).await;
         }
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => is_due = facts.is_stale(),
@@ -37,5 +28,30 @@ pub(crate) async fn follow(core: Arc<Core>) {
                 Err(_) => return,
             },
         }
+    }
+}
+
+async fn look(core: &Core, with_waiting: bool) {
+    let facts = &core.config.push_facts;
+    let snapshot = core.registry.snapshot();
+    let handlers = published(&snapshot);
+    let looked = match with_waiting {
+        true => core
+            .store
+            .push_look(core.runner(), &handlers)
+            .await
+            .map(|look| {
+                let plugins = snapshot.plugins.iter();
+                facts.set(look, plugins.map(|plugin| plugin.handlers.as_slice()));
+            }),
+        // Nobody else can serve what this runner does not.
+        false if handlers.is_empty() => Ok(()),
+        false => {
+            let elsewhere = core.store.served_elsewhere(core.runner(), &handlers).await;
+            elsewhere.map(|names| facts.set_elsewhere(names))
+        }
+    };
+    if let Err(error) = looked {
+        tracing::warn!(%error, "could not look at what decides about pushes; the last answer stays");
     }
 }

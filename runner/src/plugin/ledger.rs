@@ -26,6 +26,9 @@ const MAX_NOTES: usize = 10_000;
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// The subdirectory of notes.
 const DIR: &str = "loads";
+/// In the name of a note of a process that began while another one was loading the same
+/// bytes. What ends both, a power cut say, counts once.
+const BESIDE: &str = "beside-";
 /// A note without a lock yet.
 const UNFINISHED: &str = ".unfinished-";
 
@@ -80,6 +83,7 @@ impl Ledger {
         let notes = self.notes(&prefix(digest));
         notes
             .iter()
+            .filter(|name| !name.contains(BESIDE))
             .filter_map(|name| self.dead(name))
             .filter(|path| since(path))
             .count()
@@ -123,12 +127,28 @@ impl Ledger {
             .unwrap_or_default()
             .to_string_lossy();
         let random = random.trim_start_matches(UNFINISHED);
-        let name = format!("{}{random}", prefix(digest));
+        let beside = match self.is_being_loaded(digest) {
+            true => BESIDE,
+            false => "",
+        };
+        let name = format!("{}{beside}{random}", prefix(digest));
         let lock = note
             .persist_noclobber(dir.path().join(&name))
             .map_err(|error| error.error)?;
         open.insert(name.clone());
         Ok(Some((name, lock)))
+    }
+
+    /// Whether a living process loads these bytes now.
+    fn is_being_loaded(&self, digest: Digest) -> bool {
+        let Some(dir) = &self.dir else {
+            return false;
+        };
+        let is_locked = |name: &String| {
+            let note = File::open(dir.path().join(name));
+            note.is_ok_and(|note| matches!(note.try_lock_shared(), Err(TryLockError::WouldBlock)))
+        };
+        self.notes(&prefix(digest)).iter().any(is_locked)
     }
 
     /// Forgets the deaths under a digest. Blocks.

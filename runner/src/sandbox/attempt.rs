@@ -235,6 +235,7 @@ async fn once(
             started: store.data().started,
             fuel_left: store.get_fuel().unwrap_or(0),
         };
+        dismantle(store).await;
         return Err((*detour, start));
     }
     Ok(report(store, ended, limits, digest).await)
@@ -296,7 +297,7 @@ pub(super) fn stopped(stop: Stop) -> Outcome {
 
 /// Ends the instance and keeps what the store knows. Giving back a large memory takes
 /// tens of milliseconds, so another thread does it.
-async fn dismantle(store: Store<State>) -> State {
+pub(super) async fn dismantle(store: Store<State>) -> State {
     if store.data().account.peak() < LARGE_MEMORY {
         return store.into_data();
     }

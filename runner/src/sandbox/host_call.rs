@@ -34,6 +34,10 @@ const LARGE_MEMORY: u64 = 64 << 20;
 /// How long a guest may keep its thread before a host call gives way.
 const SLICE: Duration = Duration::from_millis(1);
 
+/// Host calls within one another: one that makes room in the guest, whose allocator
+/// grows memory.
+const MAX_DEPTH: usize = 8;
+
 thread_local! {
     /// Since when this thread polls the attempt that it is working on.
     static POLLED: Cell<Option<Instant>> = const { Cell::new(None) };
@@ -68,17 +72,11 @@ pub(super) async fn timed<T>(limits: &Limits, guest: impl Future<Output = T>) ->
     .await
 }
 
-/// A host call: when it began, and the fuel that was left then.
+/// A host call under way: when it began, and the fuel that was left then.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HostCall {
     at: Instant,
     fuel: u64,
-}
-
-impl HostCall {
-    pub(super) fn new(at: Instant) -> HostCall {
-        HostCall { at, fuel: 0 }
-    }
 }
 
 /// Takes the fuel for one host call that carries `bytes`, or ends the attempt.
@@ -131,7 +129,10 @@ impl CallHookHandler<State> for HostCalls {
                 let fuel = store.get_fuel()?;
                 bound_call(&mut store);
                 let at = Instant::now();
-                store.data_mut().host_call = HostCall { at, fuel };
+                let calls = &mut store.data_mut().host_calls;
+                // Deeper only if an error has ended some: then none is charged any more.
+                calls.truncate(MAX_DEPTH);
+                calls.push(HostCall { at, fuel });
             }
             // What the guest returns is copied next.
             CallHook::ReturningFromWasm => bound_call(&mut store),
@@ -153,7 +154,9 @@ fn bound_call(store: &mut StoreContextMut<'_, State>) {
 /// gives way when it is time. What a call waits for is not its thread's time.
 async fn settle(store: &mut StoreContextMut<'_, State>) -> wasmtime::Result<()> {
     let now = Instant::now();
-    let call = store.data().host_call;
+    let Some(call) = store.data_mut().host_calls.pop() else {
+        return Ok(());
+    };
     let polled = POLLED.get().unwrap_or(call.at);
     let busy = now.saturating_duration_since(call.at.max(polled));
     let charged = call.fuel.saturating_sub(store.get_fuel()?);

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::LoadError;
 use super::walk::{self, Facts};
+use super::{LoadError, json};
 use crate::task::{HandlerInfo, Name, Needs};
 
 /// The version of the contract that this runner speaks.
@@ -170,9 +170,12 @@ fn check_imports(imports: &BTreeSet<String>) -> Result<(), LoadError> {
 
 /// Reads the section `pgtq.handlers`: records of a length (4 bytes, little
 /// endian) and as many bytes of JSON.
+/// Bytes of one handler in the file's own list, which has no schemas.
+const MAX_RECORD_BYTES: usize = 128 << 10;
+
 fn read_handlers(mut section: &[u8]) -> Result<Vec<HandlerInfo>, LoadError> {
     let cut = || LoadError::BadManifest("the section pgtq.handlers is cut off".to_owned());
-    let mut handlers = Vec::new();
+    let (mut handlers, mut n_values) = (Vec::new(), 0);
     while !section.is_empty() {
         let (length, rest) = section.split_first_chunk::<4>().ok_or_else(cut)?;
         let length = u32::from_le_bytes(*length) as usize;
@@ -181,6 +184,14 @@ fn read_handlers(mut section: &[u8]) -> Result<Vec<HandlerInfo>, LoadError> {
         if handlers.len() == MAX_HANDLERS {
             return Err(LoadError::TooManyHandlers(MAX_HANDLERS + 1));
         }
+        if record.len() > MAX_RECORD_BYTES {
+            return Err(LoadError::BadManifest(format!(
+                "a record of the section pgtq.handlers has {} bytes, the limit is {MAX_RECORD_BYTES}",
+                record.len()
+            )));
+        }
+        n_values += json::n_values(record);
+        json::few_values(n_values)?;
         let handler = serde_json::from_slice(record).map_err(|error| bad_manifest(&error))?;
         handlers.push(handler);
     }

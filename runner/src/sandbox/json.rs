@@ -1,5 +1,7 @@
 //! Checks JSON text that a guest made, without building a tree of it.
 
+use super::LoadError;
+
 /// How deep values may nest: what most readers, serde_json among them, take.
 /// Postgres gives up at a few thousand.
 pub(super) const MAX_DEPTH: usize = 128;
@@ -14,11 +16,25 @@ pub(super) fn check(text: &str) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
+/// JSON values of a manifest. Each takes about 100 bytes of the runner's memory, while
+/// it needs only two of the text.
+const MAX_MANIFEST_VALUES: usize = 50_000;
+
+/// Refuses a manifest, before it is parsed, that holds too many values.
+pub(super) fn few_values(n: usize) -> Result<(), LoadError> {
+    match n <= MAX_MANIFEST_VALUES {
+        true => Ok(()),
+        false => Err(LoadError::BadManifest(format!(
+            "it has {n} JSON values, the limit is {MAX_MANIFEST_VALUES}"
+        ))),
+    }
+}
+
 /// The most values that `text` can hold: one, and one more for each separator and each
 /// bracket outside of strings.
-pub(super) fn n_values(text: &str) -> usize {
+pub(super) fn n_values(text: &[u8]) -> usize {
     let (mut n, mut in_string, mut escaped) = (1, false, false);
-    for byte in text.bytes() {
+    for byte in text {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if in_string => escaped = true,
@@ -77,9 +93,9 @@ mod tests {
 
     #[test]
     fn values_are_counted_outside_of_strings() {
-        assert_eq!(n_values("1"), 1);
-        assert_eq!(n_values(r#"{"a":[1,2],"b,[":"c,:"}"#), 7);
-        assert_eq!(n_values(r#"["\",",1]"#), 3);
+        assert_eq!(n_values(b"1"), 1);
+        assert_eq!(n_values(br#"{"a":[1,2],"b,[":"c,:"}"#), 7);
+        assert_eq!(n_values(br#"["\",",1]"#), 3);
     }
 
     #[test]

@@ -25,9 +25,6 @@ use crate::task::{Digest, Handler, LimitRequest, Limits, Manifest, Name};
 /// runs; memory is what its handlers may have, since the same statics load.
 const PROBE_FUEL: u64 = 1_000_000_000;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// JSON values of a manifest. Each takes about 100 bytes of the runner's memory, while
-/// it needs only two of the text.
-const MAX_MANIFEST_VALUES: usize = 50_000;
 
 /// Compilations at the same time. Callers decide which files wait for which.
 pub const COMPILERS: usize = 3;
@@ -236,12 +233,7 @@ impl Compiled {
         let _permit = self.inner.shared.probing.acquire().await.map_err(closed)?;
         let grant = self.inner.shared.config.grants.load().of(plugin);
         let text = self.describe(timeout, &grant.limits).await?;
-        let n_values = json::n_values(&text);
-        if n_values > MAX_MANIFEST_VALUES {
-            return Err(LoadError::BadManifest(format!(
-                "it has {n_values} JSON values, the limit is {MAX_MANIFEST_VALUES}"
-            )));
-        }
+        json::few_values(json::n_values(text.as_bytes()))?;
         let manifest: Manifest =
             serde_json::from_str(&text).map_err(|error| inspect::bad_manifest(&error))?;
         inspect::check_contract(&manifest.contract)?;
@@ -265,10 +257,11 @@ impl Compiled {
             plugin.call_describe(&mut store).await
         };
         let call = timed(&limits, call);
-        match attempt::caught(tokio::time::timeout(timeout, call)).await {
+        let ended = attempt::caught(tokio::time::timeout(timeout, call)).await;
+        let mut state = attempt::dismantle(store).await;
+        match ended {
             Ok(Ok(Ok(text))) => Ok(text),
             Ok(Ok(Err(error))) => {
-                let mut state = store.into_data();
                 state.close();
                 let scene = Scene {
                     limits: &limits,

@@ -278,6 +278,10 @@ fn cleaned(text: &str, max: usize, instead: impl Fn(char) -> Option<char>) -> St
         }
         line.push(c);
     }
+    // A text of control characters would keep the room for all of them.
+    if line.len() < line.capacity() / 2 {
+        line.shrink_to_fit();
+    }
     line
 }
 

@@ -23,6 +23,8 @@ use crate::task::{
 const MAX_CHILDREN_BYTES: usize = 8 << 20;
 /// Bytes of the host's memory that a child takes besides its texts.
 const CHILD_BYTES: u64 = 512;
+/// The longest options of one push, bytes: several times what a key and names take.
+const MAX_OPTIONS_BYTES: usize = 4 << 10;
 /// Longest idempotency key, bytes.
 const MAX_KEY_BYTES: usize = 512;
 /// A century: keeps every delay inside what the database can add to now.
@@ -229,6 +231,12 @@ fn check(handler: &str, args: String, options: &str) -> Result<(NewTask, Option<
         ));
     }
     json::check(&args).map_err(|error| format!("the arguments are not JSON: {error}"))?;
+    if options.len() > MAX_OPTIONS_BYTES {
+        return Err(format!(
+            "the push options have {} bytes, the limit is {MAX_OPTIONS_BYTES}",
+            options.len()
+        ));
+    }
     let options = if options.is_empty() {
         Options::default()
     } else {
@@ -284,6 +292,9 @@ mod tests {
         assert!(refused("h", "1", r#"{"delay_ms":-1}"#).contains("push options"));
         assert!(refused("h", "1", r#"{"delay_ms":18446744073709551615}"#).contains("century"));
         assert!(refused("h", "1", r#"{"color":"red"}"#).contains("color"));
+        let long = format!(r#"{{"retries":"{}"}}"#, "\u{7f}".repeat(MAX_OPTIONS_BYTES));
+        assert!(refused("h", "1", &long).contains("limit"));
+        assert!(refused("h", "1", r#"{"retries":[1,1]}"#).contains("a count or"));
         assert!(refused("h", "1", r#"{"key":""}"#).contains("key"));
         assert!(refused("h", "1", r#"{"key":"a\u0000b"}"#).contains("NUL"));
         assert!(refused("h", "1", "[1").contains("push options"));

@@ -45,8 +45,8 @@ pub(super) struct State {
     pub(super) started: Instant,
     /// Fuel that was left when a host call last yielded to the scheduler.
     pub(super) yielded_at: u64,
-    /// The host call under way, or the last one.
-    pub(super) host_call: HostCall,
+    /// The host calls under way, the innermost last.
+    pub(super) host_calls: Vec<HostCall>,
     /// What the attempt takes of the machine's memory.
     pub(super) account: Arc<Account>,
     /// Set while the guest makes room for what it is handed, or cleans up: it must not
@@ -83,7 +83,7 @@ impl State {
             access: None,
             pusher: None,
             yielded_at: limits.fuel,
-            host_call: HostCall::new(started),
+            host_calls: Vec::new(),
             must_not_call: false,
             limiter: Limiter::new(&limits, &account),
             logs: Arc::new(Mutex::new(Logs::new(&limits, started, &account))),

@@ -190,14 +190,18 @@ impl Nesting {
         self.open.len().saturating_sub(1)
     }
 
+    fn is_nested(&self) -> bool {
+        let is_component = |open: &&Encoding| matches!(open, Encoding::Component);
+        self.open.iter().filter(is_component).count() > 1
+    }
+
     fn note(&mut self, payload: &Payload<'_>) -> Result<(), LoadError> {
         match payload {
             Payload::Version { encoding, .. } => {
-                let nested_component = |open: &&Encoding| matches!(open, Encoding::Component);
                 // wasm-component-ld nests components that hold nothing but
                 // renamed exports. One with code or children of its own was
                 // composed, and composition is where sandboxes leaked.
-                if self.open.iter().filter(nested_component).count() > 1 {
+                if self.is_nested() {
                     return Err(LoadError::Composed(match encoding {
                         Encoding::Module => "a component with code of its own".to_owned(),
                         Encoding::Component => "components inside components".to_owned(),
@@ -205,6 +209,19 @@ impl Nesting {
                 }
                 self.open.push(*encoding);
                 self.started = true;
+            }
+            // Code of the outer component, which an alias brings in.
+            Payload::InstanceSection(section) if self.is_nested() && section.count() > 0 => {
+                return Err(LoadError::Composed(
+                    "a component with instances of modules".to_owned(),
+                ));
+            }
+            Payload::ComponentCanonicalSection(section)
+                if self.is_nested() && section.count() > 0 =>
+            {
+                return Err(LoadError::Composed(
+                    "a component that lifts or lowers functions".to_owned(),
+                ));
             }
             Payload::End(_) if self.started && self.open.len() > 1 => {
                 self.open.pop();

@@ -30,6 +30,23 @@ impl Store {
         let waiting = self
             .run(Role::General, what, sql!("waiting_handlers"), &[&pages])
             .await?;
+        let waiting = waiting.iter().map(|row| {
+            let n = row.get::<_, i64>("n").unsigned_abs();
+            (Name::trusted(row.get("handler")), n)
+        });
+        Ok(PushLook {
+            waiting: waiting.collect(),
+            elsewhere: self.served_elsewhere(runner, handlers).await?,
+        })
+    }
+
+    /// Which of this runner's handlers another live runner serves from another file.
+    /// Cancel-safe.
+    pub async fn served_elsewhere(
+        &self,
+        runner: RunnerId,
+        handlers: &[PublishedHandler],
+    ) -> Result<Vec<Name>, StoreError> {
         let names: Vec<&str> = handlers.iter().map(|h| h.info.name.as_str()).collect();
         let files: Vec<&str> = handlers.iter().map(|h| h.file.as_str()).collect();
         let digests: Vec<&[u8]> = handlers.iter().map(|h| &h.digest.0[..]).collect();
@@ -39,21 +56,8 @@ impl Store {
         let elsewhere = self
             .run(Role::General, what, sql!("served_elsewhere"), &params)
             .await?;
-        Ok(PushLook {
-            waiting: waiting
-                .iter()
-                .map(|row| {
-                    (
-                        Name::trusted(row.get("handler")),
-                        row.get::<_, i64>("n").unsigned_abs(),
-                    )
-                })
-                .collect(),
-            elsewhere: elsewhere
-                .iter()
-                .map(|row| Name::trusted(row.get("name")))
-                .collect(),
-        })
+        let names = elsewhere.iter().map(|row| Name::trusted(row.get("name")));
+        Ok(names.collect())
     }
 }
 

@@ -16,6 +16,7 @@ use super::Name;
 pub struct PushFacts {
     limit: u64,
     known: ArcSwap<Known>,
+    elsewhere: ArcSwap<HashSet<Name>>,
     /// Whether somebody pushed since the last look.
     pushed: AtomicBool,
 }
@@ -27,7 +28,6 @@ struct Known {
     /// Tasks that wait for handlers of no plugin here.
     of_others: u64,
     is_over: bool,
-    elsewhere: HashSet<Name>,
 }
 
 /// What one look found.
@@ -57,6 +57,7 @@ impl PushFacts {
         PushFacts {
             limit,
             known: ArcSwap::default(),
+            elsewhere: ArcSwap::default(),
             pushed: AtomicBool::new(false),
         }
     }
@@ -91,7 +92,7 @@ impl PushFacts {
     /// Whether a plugin of another name serves this handler, too: a task for it could
     /// run there, so the handler is not this plugin's own.
     pub fn is_served_elsewhere(&self, handler: &str) -> bool {
-        self.known.load().elsewhere.contains(handler)
+        self.elsewhere.load().contains(handler)
     }
 
     /// Takes over what a look found; `plugins` are the handlers of each plugin here.
@@ -110,8 +111,14 @@ impl PushFacts {
             is_over: most.max(of_others) >= self.limit,
             of_plugin,
             of_others,
-            elsewhere: look.elsewhere.into_iter().collect(),
         }));
+        self.set_elsewhere(look.elsewhere);
+    }
+
+    /// Takes over which handlers other plugins of other runners serve, too.
+    pub fn set_elsewhere(&self, handlers: Vec<Name>) {
+        self.elsewhere
+            .store(Arc::new(handlers.into_iter().collect()));
     }
 }
 

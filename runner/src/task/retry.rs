@@ -49,18 +49,34 @@ impl serde::Serialize for Retries {
 
 impl<'de> serde::Deserialize<'de> for Retries {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(serde::Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Count(u32),
-            Word(String),
-        }
-        match Form::deserialize(deserializer)? {
-            Form::Count(n) => Ok(Retries::Limited(n)),
-            Form::Word(word) if word == "forever" => Ok(Retries::Forever),
-            Form::Word(word) => Err(serde::de::Error::custom(format!(
-                "retries is a count or \"forever\", not {word:?}"
-            ))),
+        deserializer.deserialize_any(RetriesVisitor)
+    }
+}
+
+/// Takes a count or a word, and buffers nothing of anything else.
+struct RetriesVisitor;
+
+impl serde::de::Visitor<'_> for RetriesVisitor {
+    type Value = Retries;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a count or \"forever\"")
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, n: u64) -> Result<Retries, E> {
+        let count = u32::try_from(n).map_err(|_| E::custom("retries is above 4294967295"))?;
+        Ok(Retries::Limited(count))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, n: i64) -> Result<Retries, E> {
+        let count = u64::try_from(n).map_err(|_| E::custom("retries is a count, not negative"))?;
+        self.visit_u64(count)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Retries, E> {
+        match word {
+            "forever" => Ok(Retries::Forever),
+            _ => Err(E::custom("retries is a count or \"forever\"")),
         }
     }
 }

@@ -140,7 +140,7 @@ pub(crate) fn template() -> String {
         let _ = writeln!(text, "# {name} = {value}   # {}", key.help);
     }
     text.push_str(
-        "\n# The operator's word on one handler wins over its own; [caps] win over both.\n\
+        "\n# The operator's word on one handler wins over its own, and over [caps].\n\
          # [handlers.thumbnail]\n# memory = \"256MiB\"\n# timeout = \"2m\"\n# fuel = \"50G\"\n\
          \n# [queues.media]\n# concurrency = 4\n\
          \n# What the plugin file mailer.wasm may do beyond computing: docs/grants.md.\n\

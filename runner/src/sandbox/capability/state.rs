@@ -68,6 +68,10 @@ pub(super) fn check(state: &mut State, name: &str, value: &str) -> Result<(), Pr
 }
 
 async fn load(store: &mut Caller<'_>, name: String) -> Result<Option<String>, Problem> {
+    if name.len() > NAME_BYTES {
+        let message = format!("a name has at most {NAME_BYTES} bytes");
+        return Err(Problem::new("invalid", message));
+    }
     let (database, _) = store.data_mut().database();
     database.load(&name).await
 }

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use wasmparser::{ComponentExternalKind, ExternalKind, Parser, Payload};
+use wasmparser::{
+    CanonicalFunction, CanonicalOption, ComponentExternalKind, ExternalKind, Parser, Payload,
+};
 
 /// The name under which the module is exported.
 pub(super) const EXPORT: &str = "pgtq-main-module";
@@ -39,6 +41,21 @@ fn section() -> Vec<u8> {
     section
 }
 
+/// Whether a function of the component passes texts in UTF-8, if it passes any.
+fn is_utf8(function: &CanonicalFunction) -> bool {
+    let (CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. }) =
+        function
+    else {
+        return true;
+    };
+    !options.iter().any(|option| {
+        matches!(
+            option,
+            CanonicalOption::UTF16 | CanonicalOption::CompactUTF16
+        )
+    })
+}
+
 /// `None` for what cannot be read, which others complain about.
 fn is_ordinary(wasm: &[u8]) -> Option<bool> {
     let mut n_modules = 0;
@@ -59,6 +76,14 @@ fn is_ordinary(wasm: &[u8]) -> Option<bool> {
                 for import in imports.into_imports() {
                     let import = import.ok()?;
                     has_fixups |= import.module.is_empty() && import.name == TIE;
+                }
+            }
+            // The short way knows texts in UTF-8 only.
+            Payload::ComponentCanonicalSection(functions) => {
+                for function in functions {
+                    if !is_utf8(&function.ok()?) {
+                        return Some(false);
+                    }
                 }
             }
             Payload::ComponentImportSection(imports) => {

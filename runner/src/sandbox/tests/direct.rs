@@ -1,7 +1,10 @@
 //! The short way into a plugin does what the component does, or leaves it to the
 //! component.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+
+use wit_component::StringEncoding;
 
 use super::guests::{
     Parts, WORK, attempt, component, core_module, guest, load, sandbox, small, source,
@@ -291,5 +294,22 @@ async fn a_task_that_is_told_its_id_is_told_it_either_way() {
     for detours in [Detours::default(), Detours::always()] {
         let (report, _) = run(&compiled, "{}", &detours).await;
         assert_eq!(report.children[0].parent, Some(TaskId(7)));
+    }
+}
+
+#[test]
+fn a_plugin_whose_texts_are_not_utf8_has_no_short_way() {
+    for (encoding, ordinary) in [
+        (StringEncoding::UTF8, true),
+        (StringEncoding::UTF16, false),
+        (StringEncoding::CompactUTF16, false),
+    ] {
+        let parts = Parts {
+            encoding,
+            ..Parts::default()
+        };
+        let file = component(&source("echo"), &parts);
+        let is_exposed = matches!(direct::expose(&file), Cow::Owned(_));
+        assert_eq!(is_exposed, ordinary, "{encoding:?}");
     }
 }

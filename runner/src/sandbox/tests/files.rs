@@ -177,6 +177,34 @@ fn unknown_imports_are_named() {
 }
 
 #[test]
+fn a_nested_component_with_code_of_the_outer_one_is_refused() {
+    let instance = "(component $outer (core module $m) (component
+        (alias outer $outer $m (core module $mm)) (core instance (instantiate $mm))))";
+    let lowering = r#"(component (component
+        (import "f" (func $f)) (core func (canon lower (func $f)))))"#;
+    for text in [instance, lowering] {
+        let error = refused(&wat::parse_str(text).expect("text"));
+        assert!(matches!(error, LoadError::Composed(_)), "{error:?}");
+    }
+}
+
+#[test]
+fn a_list_of_handlers_that_would_take_much_memory_is_refused_before_it_is_read() {
+    let many = |n: usize| {
+        let record = format!(r#"{{"name":"x","arguments":[{}1]}}"#, "1,".repeat(n));
+        let mut list = (record.len() as u32).to_le_bytes().to_vec();
+        list.extend(record.as_bytes());
+        list
+    };
+    for list in [many(100_000), [many(30_000), many(30_000)].concat()] {
+        let mut file = component(&source("echo"), &Parts::default());
+        append_section(&mut file, "pgtq.handlers", &list);
+        let error = refused(&file).to_string();
+        assert!(error.contains("the limit is"), "{error}");
+    }
+}
+
+#[test]
 fn composed_components_are_refused() {
     let with_code = r#"(component (component (core module)))"#;
     let deep = r#"(component (component (component)))"#;

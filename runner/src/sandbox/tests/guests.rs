@@ -19,6 +19,7 @@ pub(super) struct Parts {
     pub(super) listed: Vec<String>,
     pub(super) memory: &'static str,
     pub(super) wit: String,
+    pub(super) encoding: StringEncoding,
 }
 
 impl Default for Parts {
@@ -28,6 +29,7 @@ impl Default for Parts {
             listed: vec![r#"{"name":"work"}"#.to_owned()],
             memory: "2",
             wit: read("../sdk/wit/pgtq.wit"),
+            encoding: StringEncoding::UTF8,
         }
     }
 }
@@ -106,7 +108,7 @@ pub(super) fn text(code: &str, parts: &Parts) -> String {
 /// The module of this text, with its world and its list of handlers.
 pub(super) fn finished(text: &str, parts: &Parts, resolve: &Resolve, world: WorldId) -> Vec<u8> {
     let mut module = wat::parse_str(text).expect("guest text");
-    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8).expect("embed");
+    embed_component_metadata(&mut module, resolve, world, parts.encoding).expect("embed");
     let mut list = Vec::new();
     for handler in &parts.listed {
         list.extend_from_slice(&(handler.len() as u32).to_le_bytes());

@@ -67,7 +67,8 @@ pub(super) async fn connect(
             },
         );
         let pause = backoff.failed();
-        if left().is_some_and(|left| left <= pause) {
+        let pause = left().map_or(pause, |left| left.min(pause));
+        if pause.is_zero() {
             let limit = text::fine(limit.unwrap_or_default());
             return Err(problem.help(format!("--wait-for-database gave up after {limit}")));
         }

@@ -99,7 +99,9 @@ async fn handle(
 ) -> wasmtime::Result<Handled> {
     charge(store, REQUEST_FUEL).await?;
     let state = store.data_mut();
-    let bytes = request_size(state.http_parts().1.get(&request)?) + EXCHANGE_BYTES;
+    let (http, table) = state.http_parts();
+    let body = http.objects.body_size(request.rep());
+    let bytes = request_size(table.get(&request)?) + body + EXCHANGE_BYTES;
     let mut view = state.http();
     match http::outgoing_handler::Host::handle(&mut view, request, options) {
         Ok(response) => {

@@ -2,8 +2,8 @@
 //! host's memory, charged to the attempt.
 //!
 //! Every function that makes or grows one charges here first. Objects end in many
-//! ways, so nothing is given back then: when the budget is used up, the objects that
-//! still exist are measured, and the rest is given back at once.
+//! ways, so nothing is given back then: after each mebibyte, and when the budget is used
+//! up, the objects that still exist are measured, and the rest is given back at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi_http::FieldMap;
 use wasmtime_wasi_http::p2::bindings::http::types::{Method, Scheme};
-use wasmtime_wasi_http::p2::body::HostOutgoingBody;
+use wasmtime_wasi_http::p2::body::{HostIncomingBody, HostOutgoingBody};
 use wasmtime_wasi_http::p2::types::{
     HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest,
 };
@@ -27,6 +27,8 @@ pub(super) const OBJECT_BYTES: u64 = 512;
 const FIELD_BYTES: u64 = 320;
 /// A request's body that was begun: two chunks, and what passes them on.
 pub(super) const BODY_BYTES: u64 = 2 * CHUNK_BYTES as u64 + 2_048;
+/// The trailers of a body, at most, and their place in the host.
+pub(super) const TRAILER_BYTES: u64 = 8 << 10;
 /// A request under way: the connection's buffers.
 pub(super) const EXCHANGE_BYTES: u64 = 64 << 10;
 
@@ -35,7 +37,11 @@ pub(super) const EXCHANGE_BYTES: u64 = 64 << 10;
 pub(super) enum Kind {
     Fields,
     Request,
+    /// A request whose body was begun: it keeps the other end of it, and the trailers.
+    RequestWithBody,
     Body,
+    /// A response's body, which keeps the connection.
+    Incoming,
     /// A request that was sent, of this size.
     Sent(u64),
     Response,
@@ -46,7 +52,13 @@ pub(super) struct Objects {
     account: Arc<Account>,
     known: BTreeMap<u32, Kind>,
     charged: u64,
+    /// Bytes charged since the objects were measured.
+    unmeasured: u64,
 }
+
+/// Objects are measured again after this much, so that those that are gone do not count
+/// for long.
+const MEASURED_EVERY: u64 = 1 << 20;
 
 impl Objects {
     pub(super) fn new(account: &Arc<Account>) -> Objects {
@@ -54,6 +66,7 @@ impl Objects {
             account: Arc::clone(account),
             known: BTreeMap::new(),
             charged: 0,
+            unmeasured: 0,
         }
     }
 
@@ -65,13 +78,29 @@ impl Objects {
         kind: Kind,
         bytes: u64,
     ) -> Result<(), HostStop> {
+        if self.unmeasured >= MEASURED_EVERY {
+            self.measure(table);
+        }
         if self.account.take(bytes).is_err() {
             self.measure(table);
             self.account.take(bytes)?;
         }
         self.charged += bytes;
-        self.known.insert(object, kind);
+        self.unmeasured += bytes;
+        // What is set on a request later does not take its body away.
+        let known = self.known.entry(object).or_insert(kind);
+        if !matches!((*known, kind), (Kind::RequestWithBody, Kind::Request)) {
+            *known = kind;
+        }
         Ok(())
+    }
+
+    /// What the body of a request takes, if it was begun.
+    pub(super) fn body_size(&self, request: u32) -> u64 {
+        match self.known.get(&request) {
+            Some(Kind::RequestWithBody) => BODY_BYTES + TRAILER_BYTES,
+            _ => 0,
+        }
     }
 
     /// Gives back what was charged for objects that no longer exist.
@@ -84,6 +113,7 @@ impl Objects {
         });
         self.account.give_back(self.charged.saturating_sub(total));
         self.charged = total;
+        self.unmeasured = 0;
     }
 }
 
@@ -99,6 +129,14 @@ impl Kind {
                 .get(&Resource::<HostOutgoingRequest>::new_borrow(object))
                 .ok()
                 .map(request_size),
+            Kind::RequestWithBody => {
+                let size = Kind::Request.size(table, object)?;
+                Some(size + BODY_BYTES + TRAILER_BYTES)
+            }
+            Kind::Incoming => table
+                .get(&Resource::<HostIncomingBody>::new_borrow(object))
+                .ok()
+                .map(|_| EXCHANGE_BYTES),
             Kind::Body => table
                 .get(&Resource::<HostOutgoingBody>::new_borrow(object))
                 .ok()

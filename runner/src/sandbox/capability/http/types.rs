@@ -10,13 +10,15 @@ use wasmtime::component::{LinkerInstance, Resource};
 use wasmtime_wasi_http::p2::bindings::http::types::{
     self, HostFutureIncomingResponse as _, HostOutgoingRequest as _, Method, Scheme,
 };
-use wasmtime_wasi_http::p2::body::HostOutgoingBody;
+use wasmtime_wasi_http::p2::body::{HostFutureTrailers, HostOutgoingBody};
 use wasmtime_wasi_http::p2::types::{
     HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest,
 };
 use wasmtime_wasi_http::{FieldMap, WasiHttpView};
 
-use super::objects::{BODY_BYTES, EXCHANGE_BYTES, Kind, OBJECT_BYTES, fields_size, request_size};
+use super::objects::{
+    BODY_BYTES, EXCHANGE_BYTES, Kind, OBJECT_BYTES, TRAILER_BYTES, fields_size, request_size,
+};
 use crate::sandbox::host::{Caller, charge};
 use crate::sandbox::state::State;
 
@@ -135,9 +137,13 @@ fn requests(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         |mut store: Caller<'_>, (request,): (Request,)| {
             Box::new(async move {
                 charge(&mut store, 0).await?;
+                let request_rep = request.rep();
                 let made = store.data_mut().http().body(request)?;
                 if let Ok(body) = &made {
-                    hold(store.data_mut(), body.rep(), Kind::Body, BODY_BYTES)?;
+                    let state = store.data_mut();
+                    hold(state, body.rep(), Kind::Body, BODY_BYTES)?;
+                    let kept = BODY_BYTES + TRAILER_BYTES;
+                    hold(state, request_rep, Kind::RequestWithBody, kept)?;
                 }
                 Ok((made,)) as wasmtime::Result<(Result<Resource<HostOutgoingBody>, ()>,)>
             })
@@ -145,7 +151,69 @@ fn requests(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     )
 }
 
+type Finished = wasmtime::Result<(Result<(), types::ErrorCode>,)>;
+
+/// Ends a body. Its trailers are kept by the request, however long that is kept.
+fn finish(
+    state: &mut State,
+    body: Resource<HostOutgoingBody>,
+    trailers: Option<Resource<FieldMap>>,
+) -> Finished {
+    let (_, table) = state.http_parts();
+    let size = match &trailers {
+        Some(trailers) => fields_size(table.get(trailers)?),
+        None => 0,
+    };
+    if size > TRAILER_BYTES {
+        types::HostOutgoingBody::drop(&mut state.http(), body)?;
+        let error = types::ErrorCode::HttpRequestTrailerSectionSize(None);
+        return Ok((Err(error),));
+    }
+    match types::HostOutgoingBody::finish(&mut state.http(), body, trailers) {
+        Ok(()) => Ok((Ok(()),)),
+        Err(error) => Ok((Err(error.downcast()?),)),
+    }
+}
+
 fn responses(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    types.func_wrap_async(
+        "[static]outgoing-body.finish",
+        |mut store: Caller<'_>,
+         (body, trailers): (Resource<HostOutgoingBody>, Option<Resource<FieldMap>>)| {
+            Box::new(async move {
+                charge(&mut store, 0).await?;
+                finish(store.data_mut(), body, trailers)
+            })
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]incoming-response.consume",
+        |mut store: Caller<'_>, (response,): (Resource<HostIncomingResponse>,)| {
+            Box::new(async move {
+                charge(&mut store, 0).await?;
+                let view = &mut store.data_mut().http();
+                let made = types::HostIncomingResponse::consume(view, response)?;
+                if let Ok(body) = &made {
+                    hold(store.data_mut(), body.rep(), Kind::Incoming, EXCHANGE_BYTES)?;
+                }
+                Ok((made,))
+            })
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]future-trailers.get",
+        |mut store: Caller<'_>, (future,): (Resource<HostFutureTrailers>,)| {
+            Box::new(async move {
+                charge(&mut store, 0).await?;
+                let view = &mut store.data_mut().http();
+                let got = types::HostFutureTrailers::get(view, future)?;
+                if let Some(Ok(Ok(Some(trailers)))) = &got {
+                    hold_fields(store.data_mut(), trailers)?;
+                }
+                Ok((got,))
+            })
+        },
+    )?;
     types.func_wrap_async(
         "[method]future-incoming-response.get",
         |mut store: Caller<'_>, (future,): (Resource<HostFutureIncomingResponse>,)| {

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::guest::{Place, Shape, Size, guest};
+use super::sequences;
 use super::world::{Import, World};
 use crate::sandbox::tests::guests::{attempt, handler, load, sandbox, small};
 use crate::sandbox::{Sandbox, SandboxConfig};
@@ -138,6 +139,25 @@ async fn imports_in_turns() {
         let sandbox = sandbox(config);
         let imports = world.imports();
         let all: Vec<&Import<'_>> = imports.iter().collect();
+        for name in ["trailers", "churn", "options", "word"] {
+            let guest = sequences::file(name, &world.resolve, world.world);
+            let handler = handler(&sandbox, &guest).await;
+            let (grown, report) = growth(handler.call(attempt("[]"))).await;
+            let host = sandbox.config().defaults.host_bytes;
+            let counted = report.usage.peak_memory;
+            println!(
+                "{:>6} KiB grown, {:>6} KiB counted: {name}",
+                grown >> 10,
+                counted >> 10
+            );
+            // Options are long: that guest has 9 MiB.
+            let most = limit.min(9 * MIB) + host + BESIDE;
+            assert!(
+                grown <= most,
+                "{name}: the process grew by {} KiB",
+                grown >> 10
+            );
+        }
         for size in Size::ALL {
             let shape = |place| Shape {
                 size,

@@ -3,6 +3,7 @@
 
 mod guest;
 mod memory;
+mod sequences;
 mod world;
 
 use std::pin::pin;
@@ -26,6 +27,8 @@ const LEAST_FUEL: u64 = 200;
 /// A call of up to 100 µs costs 200 fuel.
 const NANOS_A_FUEL: u64 = 500;
 
+/// What an attempt may take.
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a guest calls its import.
 const CALLS: u64 = 30;
 
@@ -200,7 +203,7 @@ async fn no_import_keeps_its_thread_or_goes_uncharged_whatever_its_arguments() {
         slots: 2,
         ..small()
     };
-    config.defaults.timeout = Duration::from_secs(2);
+    config.defaults.timeout = TIMEOUT;
     let sandbox = sandbox(config);
     let imports = world.imports();
     let all: Vec<&Import<'_>> = imports.iter().collect();
@@ -232,6 +235,12 @@ async fn no_import_keeps_its_thread_or_goes_uncharged_whatever_its_arguments() {
             fuel >= least,
             "{name} {size:?}: {fuel} fuel, at least {least} are due for {:?}",
             trial.busy
+        );
+        // The limit of time holds, whatever is called.
+        let wall = trial.report.usage.wall;
+        assert!(
+            wall < TIMEOUT + BOUND * SLOWER,
+            "{name} {size:?}: ended after {wall:?}"
         );
         assert!(
             trial.longest < BOUND * SLOWER,

@@ -1,0 +1,15 @@
+;; import: (import "wasi:http/types@0.2.12" "[constructor]fields" (func $fields (result i32)))
+;; import: (import "wasi:http/types@0.2.12" "[method]fields.append" (func $append (param i32 i32 i32 i32 i32 i32)))
+;; import: (import "wasi:http/types@0.2.12" "[resource-drop]fields" (func $drop (param i32)))
+;; An honest guest: one set of headers at a time, dropped before the next.
+(func $run (param i32 i32) (param $args i32) (param $len i32) (result i32)
+  (local $n i32) (local $f i32)
+  (memory.fill (i32.const 700000) (i32.const 97) (i32.const 66000))
+  (loop $again
+    (local.set $f (call $fields))
+    (call $append (local.get $f) (i32.const 700000) (i32.const 1) (i32.const 700000) (i32.const 20000) (i32.const 20208))
+    (call $drop (local.get $f))
+    (local.set $n (i32.add (local.get $n) (i32.const 1)))
+    (br_if $again (i32.lt_u (local.get $n) (i32.const 3000))))
+  (i32.store8 (i32.const 16384) (i32.const 49))
+  (call $ok (i32.const 16384) (i32.const 1)))

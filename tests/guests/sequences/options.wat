@@ -1,0 +1,15 @@
+;; Options of a push that would make a large tree.
+(data (i32.const 690000) "work")
+(data (i32.const 690016) "{\22retries\22:[1")
+(func $run (param i32 i32) (param $args i32) (param $len i32) (result i32)
+  (local $at i32)
+  (drop (memory.grow (i32.const 70)))
+  (local.set $at (i32.const 690029))
+  (loop $l
+    (i32.store16 (local.get $at) (i32.const 0x312c))
+    (local.set $at (i32.add (local.get $at) (i32.const 2)))
+    (br_if $l (i32.lt_u (local.get $at) (i32.const 4880029))))
+  (i32.store16 (local.get $at) (i32.const 0x7d5d))
+  (i32.store8 (i32.const 16384) (i32.const 49))
+  (call $push (i32.const 690000) (i32.const 4) (i32.const 16384) (i32.const 1) (i32.const 690016) (i32.sub (i32.add (local.get $at) (i32.const 2)) (i32.const 690016)) (i32.const 20000))
+  (call $ok (i32.load (i32.const 20004)) (i32.load (i32.const 20008))))

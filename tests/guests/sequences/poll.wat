@@ -1,0 +1,22 @@
+;; Polls 450 handles; its allocator calls the host if the argument is [1].
+;; import: (import "wasi:clocks/monotonic-clock@0.2.12" "subscribe-duration" (func $sub (param i64) (result i32)))
+;; import: (import "wasi:io/poll@0.2.12" "poll" (func $poll (param i32 i32 i32)))
+;; import: (import "wasi:random/random@0.2.12" "get-random-bytes" (func $rand (param i64 i32)))
+(global $grow (mut i32) (i32.const 0))
+(func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+  (if (global.get $grow) (then (drop (memory.grow (i32.const 0)))))
+  (i32.const 900000))
+(func $run (param i32 i32) (param $args i32) (param $len i32) (result i32)
+  (local $n i32)
+  (global.set $grow (i32.sub (i32.load8_u offset=1 (local.get $args)) (i32.const 48)))
+  (loop $l
+    (i32.store (i32.add (i32.const 700000) (i32.mul (local.get $n) (i32.const 4))) (call $sub (i64.const 0)))
+    (local.set $n (i32.add (local.get $n) (i32.const 1)))
+    (br_if $l (i32.lt_u (local.get $n) (i32.const 450))))
+  (local.set $n (i32.const 0))
+  (loop $l
+    (call $poll (i32.const 700000) (i32.const 450) (i32.const 20000))
+    (local.set $n (i32.add (local.get $n) (i32.const 1)))
+    (br_if $l (i32.lt_u (local.get $n) (i32.const 300))))
+  (i32.store8 (i32.const 16384) (i32.const 49))
+  (call $ok (i32.const 16384) (i32.const 1)))

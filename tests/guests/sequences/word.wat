@@ -1,0 +1,10 @@
+;; Options of a push that an error would quote, six times as long.
+(data (i32.const 690000) "work")
+(data (i32.const 690016) "{\22retries\22:\22")
+(func $run (param i32 i32) (param $args i32) (param $len i32) (result i32)
+  (drop (memory.grow (i32.const 70)))
+  (memory.fill (i32.const 690028) (i32.const 0x7f) (i32.const 4190000))
+  (i32.store16 (i32.const 4880028) (i32.const 0x7d22))
+  (i32.store8 (i32.const 16384) (i32.const 49))
+  (call $push (i32.const 690000) (i32.const 4) (i32.const 16384) (i32.const 1) (i32.const 690016) (i32.const 4190014) (i32.const 20000))
+  (call $ok (i32.load (i32.const 20004)) (i32.const 30)))
