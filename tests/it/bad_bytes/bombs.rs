@@ -26,7 +26,7 @@ pub(crate) fn outlines() -> Vec<Bomb> {
         r#""x","#.repeat(200)
     );
     let schema = format!(r#"{{"name":"a","arguments":[{}0]}}"#, "0,".repeat(200_000));
-    let deep = format!(r#"{{"name":"a","arguments":{}"#, "[".repeat(100_000));
+    let deep = format!(r#"{{"name":"a","arguments":{}"#, "[".repeat(1_000));
     vec![
         (
             "sections.wasm",
@@ -52,7 +52,7 @@ pub(crate) fn outlines() -> Vec<Bomb> {
         ("endless.wasm", endless, "cut off"),
         ("docs.wasm", listing(&docs), "bytes of description"),
         ("parameters.wasm", listing(&parameters), "201 parameters"),
-        ("schema.wasm", listing(&schema), "a schema of"),
+        ("schema.wasm", listing(&schema), "the limit is 131072"),
         ("deep.wasm", listing(&deep), "recursion limit"),
         (
             "name.wasm",
