@@ -35,7 +35,7 @@ pub(crate) fn start() -> io::Result<AtEnd> {
     if QUEUE.get().is_some() {
         return Ok(end);
     }
-    // Not the standard library's handle: whoever waits to write holds its lock.
+    // Not the standard library's handle: a thread that waits to write holds its lock.
     let sink = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let report = match logs_json() {
         true => json_report,

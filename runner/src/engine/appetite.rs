@@ -25,7 +25,7 @@ impl Appetite {
         self.0
     }
 
-    /// A claim of so many tasks, with arguments of so many bytes, came through.
+    /// A claim of this many tasks, with arguments of this many bytes, succeeded.
     pub(super) fn took(&mut self, n_tasks: usize, n_bytes: usize) {
         let fitting = match n_bytes.checked_div(n_tasks) {
             Some(each) if each > 0 => (BYTES / each).max(1),

@@ -63,7 +63,7 @@ impl State {
 }
 
 impl FairSemaphore {
-    /// With so many permits, at least 1.
+    /// With this number of permits, at least 1.
     pub(super) fn new(permits: usize) -> Arc<FairSemaphore> {
         Arc::new(FairSemaphore {
             state: Mutex::new(State {

@@ -174,7 +174,7 @@ impl Redactor {
     }
 }
 
-/// The first bytes of a text, if it has so many.
+/// The first bytes of a text, if it has that many.
 fn start_of(text: &[u8]) -> Option<Start> {
     text.first_chunk().copied()
 }
