@@ -20,7 +20,7 @@
     (loop $h
       (call $append (local.get $f) (i32.const 700000) (i32.const 1) (i32.const 700000) (i32.const 1) (i32.const 20208))
       (local.set $s (i32.add (local.get $s) (i32.const 1)))
-      (br_if $h (i32.lt_u (local.get $s) (i32.const 860))))
+      (br_if $h (i32.lt_u (local.get $s) (i32.const 20))))
     (call $finish (local.get $b) (i32.const 1) (local.get $f) (i32.const 20304))
     (local.set $n (i32.add (local.get $n) (i32.const 1)))
     (br_if $again (i32.lt_u (local.get $n) (i32.const 900))))

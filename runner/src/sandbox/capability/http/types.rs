@@ -166,6 +166,9 @@ fn finish(
     };
     if size > TRAILER_BYTES {
         types::HostOutgoingBody::drop(&mut state.http(), body)?;
+        if let Some(trailers) = trailers {
+            types::HostFields::drop(&mut state.http(), trailers)?;
+        }
         let error = types::ErrorCode::HttpRequestTrailerSectionSize(None);
         return Ok((Err(error),));
     }
