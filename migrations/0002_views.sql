@@ -97,3 +97,19 @@ FROM counted AS c
 LEFT JOIN {{schema}}.pauses AS p ON p.kind = 'queue' AND p.name = c.queue
 GROUP BY c.queue, p.paused_at;
 COMMENT ON VIEW {{schema}}.queue_stats IS 'Counts for each queue that holds tasks, ended one within the hour, or is paused. Counts everything: for people, not for a loop.';
+
+CREATE VIEW {{schema}}.live_logs AS
+SELECT l.task_id, l.attempt, l.claim_id, l.runner_id, l.seq, l.at, l.level, l.message, l.fields,
+       EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.id = l.claim_id) AS running
+FROM {{schema}}.log_lines AS l;
+COMMENT ON VIEW {{schema}}.live_logs
+    IS 'Log lines of attempts that have run for more than a second or two, in the order of (claim_id, seq); a jump of seq is a line that was dropped. running is false for what an attempt logged before its runner died.';
+
+CREATE VIEW {{schema}}.progress AS
+SELECT p.key::bigint AS task_id, (p.value ->> 'claim')::bigint AS claim_id, r.id AS runner_id,
+       (p.value ->> 'fraction')::float8 AS fraction, p.value ->> 'message' AS message, r.seen_at
+FROM {{schema}}.runners AS r
+CROSS JOIN LATERAL json_each(r.progress) AS p
+WHERE EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.id = (p.value ->> 'claim')::bigint AND c.runner_id = r.id);
+COMMENT ON VIEW {{schema}}.progress
+    IS 'How far running tasks say they are: a fraction from 0 to 1 and a word for people, as of seen_at. A task that ended may stay for some seconds: join running for certainty.';

@@ -233,7 +233,7 @@ fn a_database_that_is_down_at_the_start_is_status_4() {
 async fn a_schema_that_is_newer_older_or_missing_is_status_5() {
     let scene = Scene::with(&[]).await;
     scene
-        .sql("INSERT INTO pgtq.migrations (version, name, sha256) VALUES (9999, 'tomorrow', '')")
+        .sql("INSERT INTO pgtq.migrations (version, name, sha256, serves) VALUES (9999, 'tomorrow', '', 9999)")
         .await;
     let newer = scene.pgtq(&["run"]);
     insta::assert_snapshot!(numberless(&said(&newer), "this pgtq is written for "));
@@ -328,7 +328,7 @@ fn a_runner_survives_its_database_and_finishes_the_tasks_when_it_is_back() {
     cli(&url, &["migrate"], "").success();
     let plugins = pgtq_tests::plugin_dir(&["hello", "flaky"]);
     let mut runner = start(&url, plugins.path(), &[], &[]);
-    wait_for_handlers(&url);
+    wait_for_handlers(&url, &["add_numbers", "flaky.snooze"]);
     // Some sleep when the server stops, one runs.
     for _ in 0..5 {
         cli(&url, &["push", "flaky.snooze", "ms=300"], "").success();

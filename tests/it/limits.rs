@@ -1,17 +1,28 @@
 //! What the machine denies: descriptors, threads, memory, temporary files. It is said
 //! in plain words, and no task pays for it.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pgtq_tests::{Database, Finished, Runner, RunnerOptions, Sql, cli_of, plugin_dir, program};
+use pgtq_tests::{
+    Database, Finished, Runner, RunnerOptions, Sql, cli_of, other_program, plugin_dir, program,
+};
 
 use crate::tasks::{push, wait_for_ended};
 
 /// The program under a limit of the system.
 fn limited(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> Command {
-    let mut command = program();
+    under_limit(program(), resource, soft, hard)
+}
+
+fn under_limit(
+    mut command: Command,
+    resource: libc::__rlimit_resource_t,
+    soft: u64,
+    hard: u64,
+) -> Command {
     let limit = libc::rlimit {
         rlim_cur: soft,
         rlim_max: hard,
@@ -30,16 +41,29 @@ fn with_few_files(soft: u64, hard: u64) -> Command {
     limited(libc::RLIMIT_NOFILE, soft, hard)
 }
 
-/// The program with room for this many threads in all, as a user who has no other
+/// `program` with room for this many threads in all, as a user who has no other
 /// process. Root has no such limit.
-fn with_few_threads(n: u64) -> Command {
+fn with_few_threads(program: Command, n: u64) -> Command {
     const NOBODY_ELSE: u32 = 54_321;
-    let mut command = limited(libc::RLIMIT_NPROC, n, n);
+    let mut command = under_limit(program, libc::RLIMIT_NPROC, n, n);
     // SAFETY: geteuid only returns a number.
     if unsafe { libc::geteuid() } == 0 {
         command.uid(NOBODY_ELSE);
     }
     command
+}
+
+/// A link to the program in a directory that every user may enter. The build
+/// directory may be below a home directory that only its owner may enter.
+fn program_for_every_user(dir: &Path) -> PathBuf {
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(dir, open).expect("a directory is opened");
+    let built = program().get_program().to_owned();
+    let file = dir.join("pgtq");
+    if std::fs::hard_link(&built, &file).is_err() {
+        std::fs::copy(&built, &file).expect("the program is copied");
+    }
+    file
 }
 
 fn drain(command: Command, url: &str, plugins: &Path) -> Finished {
@@ -76,7 +100,9 @@ fn without_threads_the_program_says_so_and_does_not_panic() {
     // No stack of a petabyte can be had: then there is not a single thread more.
     let mut no_stack = program();
     no_stack.env("RUST_MIN_STACK", (1_u64 << 50).to_string());
-    let few = [1, 2, 3, 5].map(with_few_threads);
+    let home = tempfile::tempdir().expect("a temporary directory is made");
+    let file = program_for_every_user(home.path());
+    let few = [1, 2, 3, 5].map(|n| with_few_threads(other_program(&file), n));
     for command in few.into_iter().chain([no_stack]) {
         let none = drain(command, database.url(), dir.path());
         assert_eq!(none.code, Some(1), "{}", none.stderr);

@@ -41,7 +41,7 @@ impl Scene {
             .flatten()
             .flatten();
         if files.any(|file| file.path().extension().is_some_and(|end| end == "wasm")) {
-            wait_for_handlers(self.database.url());
+            wait_for_handlers(self.database.url(), &[]);
         }
         runner
     }
@@ -120,11 +120,13 @@ fn compiled() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")
 }
 
-/// Waits until a push by the command line knows some handler.
-pub(crate) fn wait_for_handlers(url: &str) {
-    pgtq_tests::wait_until("a live runner tells its handlers", || {
-        !cli(url, &["plugins", "--handlers", "--output", "ids"], "")
-            .success()
-            .is_empty()
+/// Waits until live runners serve all `wanted` handlers, and one at least. Plugins become live one by
+/// one, so name a handler of each.
+pub(crate) fn wait_for_handlers(url: &str, wanted: &[&str]) {
+    pgtq_tests::wait_until("a live runner serves the handlers", || {
+        let served = cli(url, &["plugins", "--handlers", "--output", "ids"], "");
+        let served = served.success();
+        let served: Vec<&str> = served.lines().collect();
+        !served.is_empty() && wanted.iter().all(|name| served.contains(name))
     });
 }

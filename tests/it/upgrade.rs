@@ -14,8 +14,7 @@ fn bring_up(sql: &Sql, serves_us: bool) -> i64 {
     sql.rows(&format!(
         "BEGIN;
          ALTER TABLE pgtq.runnable_tasks ADD COLUMN later{next} integer;
-         INSERT INTO pgtq.migrations (version, name, sha256) VALUES ({next}, 'later', 'x');
-         INSERT INTO pgtq.served (version, oldest) VALUES ({next}, {oldest});
+         INSERT INTO pgtq.migrations (version, name, sha256, serves) VALUES ({next}, 'later', 'x', {oldest});
          COMMIT"
     ));
     next
@@ -28,7 +27,7 @@ fn runner(url: &str, plugins: &tempfile::TempDir) -> (Runner, String) {
     drop(listener);
     let mut runner = start(url, plugins.path(), &["--listen", &address], &[]);
     runner.wait_for("running");
-    wait_for_handlers(url);
+    wait_for_handlers(url, &[]);
     (runner, address)
 }
 
@@ -123,7 +122,7 @@ fn a_runner_that_a_newer_schema_does_not_serve_says_so_and_claims_nothing() {
 
     // As if the newer program served it after all.
     sql.rows(&format!(
-        "UPDATE pgtq.served SET oldest = {ours} WHERE version = {next}"
+        "UPDATE pgtq.migrations SET serves = {ours} WHERE version = {next}"
     ));
     runner.wait_for("the schema serves this runner again");
     wait_for_ended(&sql, 40);

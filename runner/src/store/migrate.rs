@@ -40,22 +40,18 @@ macro_rules! migration {
 /// In order; the version is the place, from 1, and the number of the file. One
 /// that takes away or changes what the program before needs serves itself only;
 /// add first, and take away when nobody of the version before is left.
-pub(super) const MIGRATIONS: [Migration; 11] = [
+pub(super) const MIGRATIONS: [Migration; 10] = [
     migration!("0001_tables", serves: 1),
     migration!("0002_views", serves: 2),
     migration!("0003_push", serves: 3),
-    migration!("0004_lifecycle", serves: 4),
-    migration!("0005_api", serves: 5),
-    migration!("0006_sql_of_handlers", serves: 6),
-    migration!("0007_live", serves: 7),
-    migration!("0008_roles", serves: 7),
-    migration!("0009_cheap_checks", serves: 7),
-    migration!("0010_cheap_push", serves: 7),
-    migration!("0011_sure_claims", serves: 7),
+    migration!("0004_operate", serves: 4),
+    migration!("0005_edit", serves: 5),
+    migration!("0006_worker", serves: 6),
+    migration!("0007_runner", serves: 7),
+    migration!("0008_retention", serves: 8),
+    migration!("0009_handler_sql", serves: 9),
+    migration!("0010_roles", serves: 9),
 ];
-
-/// The first version that records what it serves.
-const RANGED: i32 = 8;
 
 /// Pause between two tries for a lock that somebody holds.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -210,10 +206,7 @@ async fn applied(lease: &mut Lease<'_>) -> Result<Vec<AppliedRow>, StoreError> {
     if !there[0].get::<_, bool>("there") {
         return Ok(Vec::new());
     }
-    let rows = match there[0].get::<_, bool>("ranged") {
-        true => lease.query(sql!("migrate_ranged"), &[]).await?,
-        false => lease.query(sql!("migrate_applied"), &[]).await?,
-    };
+    let rows = lease.query(sql!("migrate_applied"), &[]).await?;
     Ok(rows
         .iter()
         .map(|row| AppliedRow {
@@ -263,9 +256,6 @@ fn script(version: i32, migration: &Migration) -> String {
     let title = title(migration.name);
     let mut text = format!("-- Migration {version}: {title}\n{}\n", migration.text);
     text.push_str(include_str!("sql/migrate_record.sql"));
-    if version >= RANGED {
-        text.push_str(include_str!("sql/migrate_serves.sql"));
-    }
     text.replace("{{version}}", &version.to_string())
         .replace("{{name}}", &title)
         .replace("{{sha256}}", &sha256(migration.text))

@@ -19,9 +19,11 @@ CREATE TABLE IF NOT EXISTS {{schema}}.migrations (
     version integer PRIMARY KEY,
     name text NOT NULL,
     sha256 text NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT now()
+    serves integer NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT serves_range CHECK (serves <= version)
 );
-COMMENT ON TABLE {{schema}}.migrations IS 'Which versions of the schema were applied when, and the digest of their text.';
+COMMENT ON TABLE {{schema}}.migrations IS 'Which versions of the schema were applied when, the digest of their text, and the oldest version whose programs each serves.';
 LOCK TABLE {{schema}}.migrations IN SHARE UPDATE EXCLUSIVE MODE;
 -- From here on no table is waited for longer than this: all who push would wait
 -- behind us. Turns are taken above, where nobody but a migration waits.

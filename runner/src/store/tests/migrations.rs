@@ -71,7 +71,7 @@ async fn a_missing_older_or_newer_schema_is_told_apart() {
     store.migrate().await.expect("migrate");
     let client = psql(&store).await;
     client
-        .batch_execute("INSERT INTO migrations VALUES (999, 'later', '')")
+        .batch_execute("INSERT INTO migrations VALUES (999, 'later', '', 999)")
         .await
         .expect("insert");
     assert!(matches!(

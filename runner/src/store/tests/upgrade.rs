@@ -160,7 +160,7 @@ async fn a_newer_schema_says_which_programs_it_still_serves() {
     psql(&store)
         .await
         .batch_execute(&format!(
-            "UPDATE served SET oldest = {newest} WHERE version = {newest}"
+            "UPDATE migrations SET serves = {newest} WHERE version = {newest}"
         ))
         .await
         .expect("as if it took something away");

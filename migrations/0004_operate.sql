@@ -1,5 +1,5 @@
--- What people and external workers do: cancel, retry, delete, pop and its
--- endings, pause, and small questions.
+-- Functions for operators: cancel, retry, delete, pause, drain, and the demand
+-- that an autoscaler reads.
 
 CREATE FUNCTION {{schema}}.find_runnable(ids bigint[]) RETURNS SETOF tid
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -33,7 +33,7 @@ COMMENT ON FUNCTION {{schema}}.find_runnable(bigint[]) IS 'Where runnable tasks 
 -- order of a task's life, each with a new snapshot, and what was not found is
 -- looked for once more.
 CREATE FUNCTION {{schema}}.cancel_tasks(ids bigint[]) RETURNS TABLE (id bigint, was text, changed boolean)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     wanted bigint[] := ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i ORDER BY i);
@@ -91,7 +91,7 @@ COMMENT ON FUNCTION {{schema}}.cancel_tasks(bigint[])
     IS 'Cancels: waiting tasks at once, running ones by asking their runner. Says where each was and whether something changed.';
 
 CREATE FUNCTION {{schema}}.cancel(id bigint) RETURNS text
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN c.was IN ('scheduled', 'runnable') THEN 'cancelled' ELSE c.was END
     FROM {{schema}}.cancel_tasks(ARRAY[cancel.id]) AS c
 $$;
@@ -99,7 +99,7 @@ COMMENT ON FUNCTION {{schema}}.cancel(bigint)
     IS 'Cancels a task. Returns its state now: cancelled; running (it was asked to stop); complete or failed (too late); null when there is none of this id.';
 
 CREATE FUNCTION {{schema}}.retry_tasks(ids bigint[]) RETURNS TABLE (id bigint, was text, changed boolean)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     wanted bigint[] := ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i ORDER BY i);
@@ -150,7 +150,7 @@ COMMENT ON FUNCTION {{schema}}.retry_tasks(bigint[])
     IS 'Makes failed, cancelled and scheduled tasks runnable now. Says where each was and whether something changed; tasks not named were runnable, or do not exist.';
 
 CREATE FUNCTION {{schema}}.retry(id bigint) RETURNS text
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(
         (SELECT CASE WHEN r.changed THEN 'runnable' ELSE r.was END FROM {{schema}}.retry_tasks(ARRAY[retry.id]) AS r LIMIT 1),
         (SELECT 'runnable' FROM {{schema}}.find_runnable(ARRAY[retry.id]) LIMIT 1))
@@ -159,7 +159,7 @@ COMMENT ON FUNCTION {{schema}}.retry(bigint)
     IS 'Makes a failed, cancelled or scheduled task runnable now. Returns its state now; null when there is none of this id.';
 
 CREATE FUNCTION {{schema}}.delete_tasks(ids bigint[]) RETURNS TABLE (id bigint, was text, changed boolean)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     wanted bigint[] := ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i ORDER BY i);
@@ -187,170 +187,15 @@ BEGIN
     SELECT coalesce(array_agg(g.id), '{}'), array_agg(g.state) INTO gone_ids, states FROM gone AS g;
     DELETE FROM {{schema}}.attempts AS a
     WHERE a.task_id = ANY (gone_ids) AND NOT EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.id = a.claim_id);
+    DELETE FROM {{schema}}.log_lines AS l WHERE l.task_id = ANY (gone_ids);
     RETURN QUERY SELECT g.id, g.state, true FROM unnest(gone_ids, states) AS g (id, state);
     RETURN QUERY SELECT u.id, 'running'::text, false FROM {{schema}}.unended AS u WHERE u.id = ANY (wanted);
 END $$;
 COMMENT ON FUNCTION {{schema}}.delete_tasks(bigint[])
     IS 'Removes tasks with their attempts and keys. Running ones are left alone. Says where each was; tasks not named do not exist.';
 
-CREATE FUNCTION {{schema}}.pop(queue text DEFAULT 'default', n integer DEFAULT 1, handlers text[] DEFAULT NULL,
-    lease interval DEFAULT '5 minutes')
-RETURNS TABLE (id bigint, claim_id bigint, handler text, args json, attempt integer, priority integer,
-    pushed_at timestamptz, due_at timestamptz, key text, expires_at timestamptz)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-    claim bigint;
-BEGIN
-    IF pop.n IS NULL OR pop.n NOT BETWEEN 1 AND 10000 THEN
-        RAISE EXCEPTION 'n is %', coalesce(pop.n::text, 'null') USING ERRCODE = '22023', HINT = 'pop 1 to 10000 tasks';
-    ELSIF pop.lease IS NULL OR pop.lease <= interval '0' THEN
-        RAISE EXCEPTION 'the lease % is not positive', coalesce(pop.lease::text, 'null')
-            USING ERRCODE = '22023', HINT = 'give the time that the worker needs, for example interval ''5 minutes''';
-    END IF;
-    -- External workers alone must be enough to keep a queue going.
-    PERFORM {{schema}}.promote();
-    PERFORM {{schema}}.rescue(orphans => false);
-    IF EXISTS (SELECT FROM {{schema}}.pauses AS p WHERE p.kind = 'queue' AND p.name = pop.queue) THEN
-        RETURN;
-    END IF;
-
-    WITH RECURSIVE lane AS (
-        (SELECT r.handler, r.priority FROM {{schema}}.runnable_tasks AS r WHERE r.queue = pop.queue
-         ORDER BY r.queue, r.handler, r.priority LIMIT 1)
-        UNION ALL
-        SELECT next.* FROM lane AS l CROSS JOIN LATERAL (
-            SELECT r.handler, r.priority FROM {{schema}}.runnable_tasks AS r
-            WHERE r.queue = pop.queue AND (r.handler, r.priority) > (l.handler, l.priority)
-            ORDER BY r.queue, r.handler, r.priority LIMIT 1) AS next
-    ), urgent AS MATERIALIZED (
-        SELECT l.* FROM lane AS l
-        WHERE (pop.handlers IS NULL OR l.handler = ANY (pop.handlers))
-          AND NOT EXISTS (SELECT FROM {{schema}}.pauses AS p WHERE p.kind = 'handler' AND p.name = l.handler)
-        ORDER BY l.priority, l.handler
-    ), picked AS MATERIALIZED (
-        SELECT one.ctid FROM urgent AS u CROSS JOIN LATERAL (
-            SELECT r.ctid FROM {{schema}}.runnable_tasks AS r
-            WHERE r.queue = pop.queue AND r.handler = u.handler AND r.priority = u.priority
-            ORDER BY r.position LIMIT pop.n FOR UPDATE SKIP LOCKED) AS one
-        LIMIT pop.n
-    ), gone AS (
-        DELETE FROM {{schema}}.runnable_tasks AS r WHERE r.ctid = ANY (ARRAY(SELECT ctid FROM picked)) RETURNING r.*
-    )
-    INSERT INTO {{schema}}.claims
-        (id, expires_at, task_ids, queues, handlers, priorities, attempts, crashes, retries, pushed_at, due_at, keys, parents, args)
-    SELECT nextval('{{schema}}.claim_ids'), clock_timestamp() + pop.lease, array_agg(g.id), array_agg(g.queue), array_agg(g.handler),
-           array_agg(g.priority), array_agg(g.attempts), array_agg(g.crashes), array_agg(g.retries), array_agg(g.pushed_at),
-           array_agg(g.due_at), array_agg(g.key), array_agg(g.parent), array_agg(g.args)
-    FROM (SELECT * FROM gone ORDER BY priority, position) AS g
-    HAVING count(*) > 0
-    RETURNING claims.id INTO claim;
-
-    RETURN QUERY
-        SELECT u.id, u.claim_id, u.handler::text, u.args, u.attempts + 1, u.priority, u.pushed_at, u.due_at, u.key::text, u.expires_at
-        FROM {{schema}}.unended AS u WHERE u.claim_id = claim;
-END $$;
-COMMENT ON FUNCTION {{schema}}.pop(text, integer, text[], interval)
-    IS 'Takes up to n due tasks of a queue for an external worker, which ends each with complete or fail (id, claim_id) before the lease runs out, or extends it.';
-
-CREATE FUNCTION {{schema}}.close_claim(claim bigint, task bigint) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    DELETE FROM {{schema}}.cancellations AS x WHERE x.claim_id = claim AND x.task_id = task;
-    DELETE FROM {{schema}}.claims AS c
-    WHERE c.id = claim AND NOT EXISTS (SELECT FROM {{schema}}.unended AS u WHERE u.claim_id = claim)
-$$;
-COMMENT ON FUNCTION {{schema}}.close_claim(bigint, bigint) IS 'Removes a popped claim when its last task has ended. For complete and fail.';
-
-CREATE FUNCTION {{schema}}.complete(id bigint, claim bigint, result json DEFAULT NULL) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF octet_length(complete.result::text) > 1048576 THEN
-        RAISE EXCEPTION 'the result has % bytes, at most 1048576 are allowed', octet_length(complete.result::text)
-            USING ERRCODE = '22023', HINT = 'store the data elsewhere and return a reference to it';
-    END IF;
-    PERFORM FROM {{schema}}.claims AS c WHERE c.id = complete.claim AND c.runner_id IS NULL FOR UPDATE;
-    INSERT INTO {{schema}}.history
-        (id, state, priority, attempts, crashes, retries, queue, handler, args, result, pushed_at, due_at, started_at, claim_id, key, parent)
-    SELECT u.id, 'complete', u.priority, u.attempts + 1, u.crashes, u.retries, u.queue, u.handler, u.args,
-           coalesce(complete.result, 'null'), u.pushed_at, u.due_at, u.claimed_at, u.claim_id, u.key, u.parent
-    FROM {{schema}}.unended AS u
-    WHERE u.claim_id = complete.claim AND u.id = complete.id AND u.runner_id IS NULL;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    PERFORM {{schema}}.close_claim(complete.claim, complete.id);
-    RETURN true;
-END $$;
-COMMENT ON FUNCTION {{schema}}.complete(bigint, bigint, json)
-    IS 'Ends a popped task with a result. False: the claim is gone (its lease ran out, or the task was ended already), and nothing changed.';
-
-CREATE FUNCTION {{schema}}.fail(id bigint, claim bigint, message text, retry_in interval DEFAULT NULL, fatal boolean DEFAULT false)
-RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    task record;
-    asked boolean;
-    due timestamptz;
-BEGIN
-    IF fail.retry_in < interval '0' THEN
-        RAISE EXCEPTION 'retry_in % is negative', fail.retry_in
-            USING ERRCODE = '22023', HINT = 'leave it out for a growing delay';
-    END IF;
-    PERFORM FROM {{schema}}.claims AS c WHERE c.id = fail.claim AND c.runner_id IS NULL FOR UPDATE;
-    SELECT u.* INTO task FROM {{schema}}.unended AS u
-    WHERE u.claim_id = fail.claim AND u.id = fail.id AND u.runner_id IS NULL;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    asked := EXISTS (SELECT FROM {{schema}}.cancellations AS x WHERE x.claim_id = fail.claim AND x.task_id = fail.id);
-
-    IF asked OR fail.fatal OR coalesce(task.retries, 20) BETWEEN 0 AND task.attempts THEN
-        INSERT INTO {{schema}}.history
-            (id, state, priority, attempts, crashes, retries, queue, handler, args, error_kind, error_message,
-             pushed_at, due_at, started_at, claim_id, key, parent)
-        VALUES (task.id, CASE WHEN asked THEN 'cancelled' ELSE 'failed' END, task.priority, task.attempts + 1, task.crashes,
-                task.retries, task.queue, task.handler, task.args, CASE WHEN asked THEN NULL ELSE 'error' END,
-                left(fail.message, 65536), task.pushed_at, task.due_at, task.claimed_at, task.claim_id, task.key, task.parent);
-    ELSE
-        -- The default policy: from a second to an hour, half of it random.
-        due := now() + coalesce(fail.retry_in,
-            least(power(2, least(task.attempts, 20)), 3600) * (0.5 + random() / 2) * interval '1 second');
-        INSERT INTO {{schema}}.attempts (task_id, claim_id, number, kind, error_message, started_at)
-        VALUES (task.id, task.claim_id, task.attempts + 1, 'error', left(fail.message, 65536), task.claimed_at);
-        IF due <= now() THEN
-            INSERT INTO {{schema}}.runnable_tasks
-                (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
-            VALUES (task.queue, task.handler, task.priority, nextval('{{schema}}.task_ids'), task.id, task.attempts + 1,
-                    task.crashes, task.retries, task.pushed_at, due, task.key, task.parent, task.args);
-        ELSE
-            INSERT INTO {{schema}}.scheduled_tasks
-                (id, queue, handler, priority, attempts, crashes, retries, pushed_at, run_at, key, parent, args)
-            VALUES (task.id, task.queue, task.handler, task.priority, task.attempts + 1, task.crashes, task.retries,
-                    task.pushed_at, due, task.key, task.parent, task.args);
-        END IF;
-    END IF;
-    PERFORM {{schema}}.close_claim(fail.claim, fail.id);
-    RETURN true;
-END $$;
-COMMENT ON FUNCTION {{schema}}.fail(bigint, bigint, text, interval, boolean)
-    IS 'Ends an attempt of a popped task with an error: it is retried (after retry_in, or a growing delay) while retries are left, unless fatal. False: the claim is gone, and nothing changed.';
-
-CREATE FUNCTION {{schema}}.extend(claim bigint, lease interval DEFAULT '5 minutes') RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF extend.lease IS NULL OR extend.lease <= interval '0' THEN
-        RAISE EXCEPTION 'the lease % is not positive', coalesce(extend.lease::text, 'null')
-            USING ERRCODE = '22023', HINT = 'give the time that the worker still needs';
-    END IF;
-    UPDATE {{schema}}.claims AS c SET expires_at = clock_timestamp() + extend.lease
-    WHERE c.id = extend.claim AND c.expires_at IS NOT NULL;
-    RETURN FOUND;
-END $$;
-COMMENT ON FUNCTION {{schema}}.extend(bigint, interval)
-    IS 'Renews the lease of a popped claim, counted from now. False: the claim is gone; stop working on it.';
-
 CREATE FUNCTION {{schema}}.pause(queue text DEFAULT NULL, handler text DEFAULT NULL) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF num_nonnulls(pause.queue, pause.handler) <> 1 THEN
         RAISE EXCEPTION 'pause one thing' USING ERRCODE = '22023', HINT = 'give queue => name or handler => name';
@@ -364,7 +209,7 @@ COMMENT ON FUNCTION {{schema}}.pause(text, text)
     IS 'Stops claims from a queue, or of a handler''s tasks; tasks under way go on. False: it was paused already.';
 
 CREATE FUNCTION {{schema}}.resume(queue text DEFAULT NULL, handler text DEFAULT NULL) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF num_nonnulls(resume.queue, resume.handler) <> 1 THEN
         RAISE EXCEPTION 'resume one thing' USING ERRCODE = '22023', HINT = 'give queue => name or handler => name';
@@ -381,7 +226,7 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.resume(text, text) IS 'Ends a pause. False: it was not paused.';
 
 CREATE FUNCTION {{schema}}.drain(runner text) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     n_asked bigint;
 BEGIN
@@ -405,9 +250,3 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT count(*) FROM {{schema}}.unended AS u WHERE queues IS NULL OR u.queue = ANY (queues)))
 $$;
 COMMENT ON FUNCTION {{schema}}.demand(text[], integer) IS 'Tasks that are due or running, counted up to cap: what an autoscaler asks for.';
-
-CREATE FUNCTION {{schema}}.result(id bigint) RETURNS json
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT h.result FROM {{schema}}.history AS h WHERE h.id = result.id AND h.state = 'complete'
-$$;
-COMMENT ON FUNCTION {{schema}}.result(bigint) IS 'The result of a complete task; null when it is not complete.';

@@ -1,64 +1,10 @@
--- Roles: what each kind of user may do, in one list, and who is of which kind.
--- And which programs a version of the schema serves.
-
-CREATE TABLE {{schema}}.rights (
-    kind text NOT NULL CONSTRAINT right_kind CHECK (kind IN ('pusher', 'worker', 'viewer', 'runner', 'deployer', 'admin')),
-    class text NOT NULL CONSTRAINT right_class CHECK (class IN ('table', 'sequence', 'function')),
-    object text NOT NULL,
-    privilege text NOT NULL CONSTRAINT right_privilege
-        CHECK (privilege ~ '^(SELECT|INSERT|UPDATE|DELETE|USAGE|EXECUTE)( \([a-z_, ]+\))?$'),
-    PRIMARY KEY (kind, class, object, privilege)
-);
-COMMENT ON TABLE {{schema}}.rights IS 'What each kind of user may do. A function stands for all of its name; a table may be a view; columns stand behind the privilege.';
-
-CREATE TABLE {{schema}}.granted (
-    kind text NOT NULL,
-    role name NOT NULL,
-    granted_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (kind, role)
-);
-COMMENT ON TABLE {{schema}}.granted IS 'Which roles were made what by grant_role.';
-
-CREATE TABLE {{schema}}.served (
-    version integer PRIMARY KEY,
-    oldest integer NOT NULL,
-    CONSTRAINT served_range CHECK (oldest <= version)
-);
-COMMENT ON TABLE {{schema}}.served IS 'For each version of the schema, from 8 on, the oldest version that a program may have been written for to go on working.';
-
--- What lesser roles call runs with the rights of the owner, so that they need
--- none on the tables: who may push cannot read, or forge, what others pushed.
--- These functions pin their path already, so it costs them nothing that can be
--- measured. A function that is replaced later must say SECURITY DEFINER again.
-ALTER FUNCTION {{schema}}.push(text, text, text, integer, interval, timestamptz, integer, text) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.push(text, json, text, integer, interval, timestamptz, integer, text) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.push(text, jsonb, text, integer, interval, timestamptz, integer, text) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.push_many(json) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.push_many(text, json[], text, integer, interval, timestamptz, integer) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.push_rows(text[], text[], text[], integer[], interval[], timestamptz[], integer[], text[], bigint[], text[])
-    SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.pop(text, integer, text[], interval) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.complete(bigint, bigint, json) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.fail(bigint, bigint, text, interval, boolean) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.extend(bigint, interval) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.cancel(bigint) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.cancel_tasks(bigint[]) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.retry(bigint) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.retry_tasks(bigint[]) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.delete_tasks(bigint[]) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.pause(text, text) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.resume(text, text) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.drain(text) SECURITY DEFINER;
--- Making and dropping partitions is for the owner alone.
-ALTER FUNCTION {{schema}}.make_partitions(integer) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.prune(interval, integer) SECURITY DEFINER;
-ALTER FUNCTION {{schema}}.prune_state(interval, integer) SECURITY DEFINER;
+-- Roles: what each kind of user may do, in one list, and the functions that grant it.
 
 INSERT INTO {{schema}}.rights (kind, class, object, privilege)
 SELECT DISTINCT k.kind, r.class, o.object, p.privilege
 FROM (VALUES
     -- Kinds, class, objects, privileges. Everybody may ask which version this is.
-    ('pusher worker viewer runner deployer admin', 'table', 'migrations served', 'SELECT'),
+    ('pusher worker viewer runner deployer admin', 'table', 'migrations', 'SELECT'),
 
     ('pusher runner admin', 'function', 'push push_many push_rows', 'EXECUTE'),
     -- To check arguments before they are pushed.
@@ -74,7 +20,7 @@ FROM (VALUES
     -- Deploying is done in the folder of plugins; here it looks who has loaded the file, and how tasks then fare.
     ('deployer', 'table', 'handlers runners pauses progress tasks scheduled runnable running complete failed cancelled', 'SELECT'),
 
-    ('runner', 'function', 'wake promote rescue release_claims cancel_tasks prune prune_state make_partitions', 'EXECUTE'),
+    ('runner', 'function', 'need_read_committed wake promote rescue release_claims cancel_tasks prune prune_state make_partitions', 'EXECUTE'),
     ('runner', 'sequence', 'task_ids claim_ids runner_ids', 'USAGE'),
     ('runner', 'table', 'runnable_tasks scheduled_tasks claims runners handlers task_state', 'SELECT INSERT UPDATE DELETE'),
     ('runner', 'table', 'cancellations', 'SELECT UPDATE DELETE'),

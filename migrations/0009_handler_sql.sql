@@ -1,23 +1,10 @@
 -- SQL that handlers run, and what they save for later attempts.
 --
--- A handler's SQL runs on a connection of its own, which logs in as a role that
--- the operator names. That role can do nothing here but call the three functions
--- below that end in _in_task, and these ask for the ticket: a secret of the
--- runner's process that no handler ever sees. They run with the rights of the
--- schema's owner, so that a task's end commits together with its handler's SQL.
-
-ALTER TABLE {{schema}}.runners ADD COLUMN ticket_hash bytea;
-COMMENT ON COLUMN {{schema}}.runners.ticket_hash IS 'sha256 of the secret that this runner shows to the functions that end in _in_task.';
-
-CREATE TABLE {{schema}}.task_state (
-    task_id bigint NOT NULL,
-    name text COLLATE "C" NOT NULL,
-    value json NOT NULL,
-    claim_id bigint NOT NULL,
-    saved_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (task_id, name)
-);
-COMMENT ON TABLE {{schema}}.task_state IS 'What handlers saved for later attempts of their task. Goes with the task''s completion, else with its history.';
+-- A handler's SQL runs on a connection of its own, which logs in as a role that the
+-- operator names. That role may call only the three functions below that end in
+-- _in_task. They require the ticket, a secret of the runner's process that handlers
+-- never see, and run with the rights of the schema's owner, so that a task's end
+-- commits together with its handler's SQL.
 
 CREATE FUNCTION {{schema}}.is_held(ticket bytea, runner bigint, claim bigint) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -121,39 +108,3 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.allow_sql(text)
     IS 'Lets handlers'' SQL run as this role: it may then end tasks with a runner''s ticket, and touch nothing else here.';
-
-CREATE FUNCTION {{schema}}.prune_state(retention interval, batch integer DEFAULT 10000) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    old bigint[];
-    n_deleted bigint;
-    n bigint;
-BEGIN
-    -- Left by an attempt before the one that completed the task.
-    DELETE FROM {{schema}}.task_state AS s
-    WHERE s.ctid = ANY (ARRAY(
-        SELECT t.ctid FROM {{schema}}.task_state AS t
-        WHERE EXISTS (SELECT FROM {{schema}}.history AS h WHERE h.id = t.task_id AND h.state = 'complete') LIMIT batch));
-    GET DIAGNOSTICS n_deleted = ROW_COUNT;
-    -- Of tasks that are nowhere any more: deleted, or their history was dropped.
-    -- One statement, one snapshot: a task that moves meanwhile is in one of them.
-    old := ARRAY(
-        SELECT DISTINCT t.task_id FROM {{schema}}.task_state AS t
-        WHERE t.saved_at < now() - greatest(retention, interval '1 hour') LIMIT batch);
-    IF cardinality(old) > 0 THEN
-        DELETE FROM {{schema}}.task_state AS s
-        WHERE s.task_id = ANY (old) AND s.saved_at < now() - greatest(retention, interval '1 hour')
-          AND NOT EXISTS (SELECT FROM {{schema}}.scheduled_tasks AS t WHERE t.id = s.task_id)
-          AND NOT EXISTS (SELECT FROM {{schema}}.runnable_tasks AS t WHERE t.id = s.task_id)
-          AND NOT EXISTS (SELECT FROM {{schema}}.unended AS u WHERE u.id = s.task_id)
-          AND NOT EXISTS (SELECT FROM {{schema}}.history AS h WHERE h.id = s.task_id);
-        GET DIAGNOSTICS n = ROW_COUNT;
-        n_deleted := n_deleted + n;
-    END IF;
-    RETURN n_deleted;
-END $$;
-COMMENT ON FUNCTION {{schema}}.prune_state(interval, integer)
-    IS 'Removes saved values of tasks that are complete, deleted, or gone with their history. Runners call it after prune.';
-
--- Who has USAGE on the schema may call nothing by that alone.
-REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA {{schema}} FROM PUBLIC;

@@ -1,7 +1,6 @@
--- What happens to tasks between push and the end, apart from claim and finish,
--- which are the runner's statements: promote, rescue, release, partitions.
--- Each statement of a volatile function sees what committed before it began
--- (at READ COMMITTED); several of these functions rest on that.
+-- What runners call: promote, release and rescue. Claim and finish are statements
+-- of the runner's program. At READ COMMITTED each statement of a volatile function
+-- sees what committed before it began; several of these functions rely on that.
 
 CREATE FUNCTION {{schema}}.promote(batch integer DEFAULT 1000)
 RETURNS TABLE (count bigint, next_due interval)
@@ -40,6 +39,7 @@ DECLARE
     mine bigint[];
     moved bigint;
 BEGIN
+    PERFORM {{schema}}.need_read_committed('release claims');
     mine := ARRAY(SELECT c.id FROM {{schema}}.claims AS c WHERE c.id = ANY (claim_ids) ORDER BY c.id FOR UPDATE);
     INSERT INTO {{schema}}.runnable_tasks
         (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
@@ -55,10 +55,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.release_claims(bigint[]) IS 'Gives back, unburnt, the tasks of these claims that have not ended.';
 
--- An unknown commit can leave an ending of a claim recorded and the claim in
--- place, and an ending can commit while rescue waits: so the claims are locked
--- in one statement and their tasks read in the next, which sees that ending.
-CREATE FUNCTION {{schema}}.rescue(orphans boolean DEFAULT true)
+CREATE FUNCTION {{schema}}.rescue(orphans boolean DEFAULT true, most integer DEFAULT 100)
 RETURNS TABLE (runner_ids bigint[], runner_names text[], tasks bigint, failed bigint, cancelled bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -71,19 +68,25 @@ DECLARE
     n_failed bigint := 0;
     n_cancelled bigint := 0;
 BEGIN
+    PERFORM {{schema}}.need_read_committed('rescue');
     SELECT coalesce(array_agg(r.id), '{}'), coalesce(array_agg(r.name), '{}') INTO dead, dead_names
     FROM (SELECT id, name FROM {{schema}}.runners WHERE expires_at < now() ORDER BY id FOR UPDATE SKIP LOCKED) AS r;
 
-    taken := ARRAY(
-        SELECT c.id FROM {{schema}}.claims AS c
-        WHERE c.expires_at < now() ORDER BY c.id LIMIT 100 FOR UPDATE SKIP LOCKED);
+    -- As stored: arguments of a few MiB, or one claim, are taken back in a moment.
+    WITH held AS MATERIALIZED (
+        SELECT c.id, pg_column_size(c.args)::bigint AS bytes FROM {{schema}}.claims AS c
+        WHERE c.expires_at < now() ORDER BY c.id LIMIT most FOR UPDATE SKIP LOCKED)
+    SELECT coalesce(array_agg(h.id), '{}') INTO taken
+    FROM (SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS before FROM held) AS h WHERE h.before < 8388608;
     IF cardinality(dead) > 0 OR orphans THEN
         -- A claim without a runner comes from a runner that was removed while it claimed.
-        taken := taken || ARRAY(
-            SELECT c.id FROM {{schema}}.claims AS c
+        WITH held AS MATERIALIZED (
+            SELECT c.id, pg_column_size(c.args)::bigint AS bytes FROM {{schema}}.claims AS c
             WHERE c.runner_id IS NOT NULL
               AND (c.runner_id = ANY (dead) OR NOT EXISTS (SELECT FROM {{schema}}.runners AS r WHERE r.id = c.runner_id))
-            ORDER BY c.id LIMIT 100 FOR UPDATE SKIP LOCKED);
+            ORDER BY c.id LIMIT most FOR UPDATE SKIP LOCKED)
+        SELECT taken || coalesce(array_agg(h.id), '{}') INTO taken
+        FROM (SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS before FROM held) AS h WHERE h.before < 8388608;
     END IF;
 
     IF cardinality(taken) > 0 THEN
@@ -152,106 +155,4 @@ BEGIN
     END IF;
     RETURN QUERY SELECT dead, dead_names, n_tasks, n_failed, n_cancelled;
 END $$;
-COMMENT ON FUNCTION {{schema}}.rescue(boolean) IS 'Takes back the claims of dead runners and the expired claims of external workers.';
-
-CREATE FUNCTION {{schema}}.make_partitions(ahead integer DEFAULT 3) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    today date := (now() AT TIME ZONE 'UTC')::date;
-    day date;
-    parent text;
-    child text;
-    made bigint := 0;
-BEGIN
-    FOREACH parent IN ARRAY ARRAY['history', 'attempts'] LOOP
-        FOR i IN 0 .. ahead LOOP
-            day := today + i;
-            child := format('%s_%s', parent, to_char(day, 'YYYY_MM_DD'));
-            CONTINUE WHEN to_regclass(format('{{schema}}.%I', child)) IS NOT NULL;
-            BEGIN
-                EXECUTE format('CREATE TABLE {{schema}}.%I PARTITION OF {{schema}}.%I FOR VALUES FROM (%L) TO (%L)',
-                    child, parent, to_char(day, 'YYYY-MM-DD 00:00:00+00'), to_char(day + 1, 'YYYY-MM-DD 00:00:00+00'));
-                made := made + 1;
-            EXCEPTION WHEN check_violation OR duplicate_table OR invalid_object_definition THEN
-                -- The default partition holds rows of that day already, or another runner was faster.
-                NULL;
-            END;
-        END LOOP;
-    END LOOP;
-    RETURN made;
-END $$;
-COMMENT ON FUNCTION {{schema}}.make_partitions(integer) IS 'Makes the partitions of today and the next days.';
-
-CREATE FUNCTION {{schema}}.old_partitions(oldest date) RETURNS TABLE (name regclass, parent text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT c.oid::regclass, p.relname::text
-    FROM pg_inherits AS i
-    JOIN pg_class AS c ON c.oid = i.inhrelid
-    JOIN pg_class AS p ON p.oid = i.inhparent
-    WHERE i.inhparent IN ('{{schema}}.history'::regclass, '{{schema}}.attempts'::regclass)
-      AND c.relname ~ '_\d{4}_\d{2}_\d{2}$'
-      AND to_date(right(c.relname, 10), 'YYYY_MM_DD') < oldest
-    ORDER BY c.relname
-$$;
-COMMENT ON FUNCTION {{schema}}.old_partitions(date) IS 'Partitions of days before this one. For prune.';
-
-CREATE FUNCTION {{schema}}.prune(retention interval, batch integer DEFAULT 10000)
-RETURNS TABLE (created bigint, dropped bigint, deleted bigint)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    -- The endings of a live claim stay: they are what tells rescue that a task has ended.
-    oldest date := (least(now() - greatest(retention, interval '1 hour'),
-                          (SELECT min(claimed_at) FROM {{schema}}.claims)) AT TIME ZONE 'UTC')::date;
-    child record;
-    n_dropped bigint := 0;
-    n_deleted bigint := 0;
-    n bigint;
-    timeout text := current_setting('lock_timeout');
-BEGIN
-    -- Dropping waits for readers, and everybody waits behind it: not for long.
-    PERFORM set_config('lock_timeout', '2s', true);
-    FOR child IN SELECT o.* FROM {{schema}}.old_partitions(oldest) AS o WHERE o.parent = 'history' LOOP
-        BEGIN
-            EXECUTE format('DELETE FROM {{schema}}.keys AS k USING %s AS h
-                WHERE h.key IS NOT NULL AND k.queue = h.queue AND k.key = h.key AND k.task_id = h.id', child.name);
-            GET DIAGNOSTICS n = ROW_COUNT;
-            n_deleted := n_deleted + n;
-        EXCEPTION WHEN lock_not_available OR undefined_table THEN
-            NULL;
-        END;
-    END LOOP;
-    WITH gone AS (
-        DELETE FROM {{schema}}.history_default AS h
-        WHERE h.ctid = ANY (ARRAY(SELECT d.ctid FROM {{schema}}.history_default AS d WHERE d.finished_at < oldest LIMIT batch))
-        RETURNING h.queue, h.key, h.id
-    ), unkeyed AS (
-        DELETE FROM {{schema}}.keys AS k USING gone AS g
-        WHERE g.key IS NOT NULL AND k.queue = g.queue AND k.key = g.key AND k.task_id = g.id
-    )
-    SELECT n_deleted + count(*) INTO n_deleted FROM gone;
-    WITH gone AS (
-        DELETE FROM {{schema}}.attempts_default AS a
-        WHERE a.ctid = ANY (ARRAY(SELECT d.ctid FROM {{schema}}.attempts_default AS d WHERE d.ended_at < oldest LIMIT batch))
-        RETURNING 1
-    )
-    SELECT n_deleted + count(*) INTO n_deleted FROM gone;
-    -- Last, because from the first drop on nobody can end a task until we commit.
-    FOR child IN SELECT o.* FROM {{schema}}.old_partitions(oldest) AS o LOOP
-        BEGIN
-            EXECUTE format('DROP TABLE %s', child.name);
-            n_dropped := n_dropped + 1;
-        EXCEPTION WHEN lock_not_available OR undefined_table THEN
-            NULL;  -- The next prune drops it, or another runner was faster.
-        END;
-    END LOOP;
-    BEGIN
-        n := {{schema}}.make_partitions();
-    EXCEPTION WHEN lock_not_available THEN
-        n := 0;
-    END;
-    PERFORM set_config('lock_timeout', timeout, true);
-    RETURN QUERY SELECT n, n_dropped, n_deleted;
-END $$;
-COMMENT ON FUNCTION {{schema}}.prune(interval, integer) IS 'Drops days of history older than the retention (one hour at least) with their keys, and makes the next days'' partitions.';
-
-SELECT {{schema}}.make_partitions();
+COMMENT ON FUNCTION {{schema}}.rescue(boolean, integer) IS 'Takes back the claims of dead runners and the expired claims of external workers, so many of each at most; call again while it finds some.';
