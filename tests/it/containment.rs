@@ -19,13 +19,13 @@ const ENDS: &[(&str, &str, &str, &str)] = &[
         "loop",
         "{}",
         "fuel",
-        "used up its fuel of 20,000,000; raise `fuel` in #[handler(...)] or in the configuration (`pgtq inspect` shows what a cap cuts) if the work is that large",
+        "used up its fuel of 20,000,000; if the work is that large, raise `fuel` in #[handler(...)], up to the cap that `pgtq inspect` shows, or in pgtq.toml",
     ),
     (
         "memory",
         "{}",
         "memory",
-        "wanted more than its 64 MiB of memory; raise `memory` in #[handler(...)] or in the configuration (`pgtq inspect` shows what a cap cuts), or work on less at a time",
+        "wanted more than its 64 MiB of memory; work on less at a time, or raise `memory` in #[handler(...)], up to the cap that `pgtq inspect` shows, or in pgtq.toml",
     ),
     (
         "recursion",
@@ -67,7 +67,7 @@ const ENDS: &[(&str, &str, &str, &str)] = &[
         "sleep",
         "{}",
         "timeout",
-        "ran longer than its 50ms; raise `timeout` in #[handler(...)] or in the configuration (`pgtq inspect` shows what a cap cuts) if the work takes that long",
+        "ran longer than its 50ms; if the work takes that long, raise `timeout` in #[handler(...)], up to the cap that `pgtq inspect` shows, or in pgtq.toml",
     ),
     (
         "exit",

@@ -191,7 +191,9 @@ async fn what_a_cap_cuts_is_logged_at_loading_and_shown_by_inspect() {
     let caps = format!("{}[caps]\ntimeout = '10s'\n", granting.grants());
     granting.write(&caps);
     let mut runner = granting.runner();
-    runner.wait_for("asks for more than [caps] allow, and gets the cap: timeout = \"30s\"");
+    runner.wait_for(
+        "asks for more than it is allowed, and runs with less: timeout = \"30s\" (allowed: ",
+    );
     let lines = "[grants.webhook.limits]\ntimeout = \"30s\"\n";
     let inspect = || -> Value { json(&granting.pgtq(&["inspect", &wasm, "--json"]).success()) };
     assert_eq!(text(&inspect(), "limits_toml"), lines);

@@ -66,14 +66,20 @@ pub(crate) fn settings(config: &Config, slots: u32) -> Result<SandboxConfig, Pro
 /// there may be no home directory, or one that cannot be written. Blocks on the disk.
 fn private_dir(config: &Config) -> Option<PathBuf> {
     let temporary = std::env::temp_dir().join(format!("pgtq-{}", crate::sandbox::user()));
-    let candidates = config.run.cache.clone().into_iter().chain([temporary]);
-    for dir in candidates {
-        match PrivateDir::open(&dir) {
-            Ok(_) => return Some(dir),
-            Err(error) => {
-                tracing::warn!(dir = %dir.display(), %error, "cannot keep compiled code in this directory");
-            }
-        }
+    let mut candidates = config.run.cache.iter().chain([&temporary]).peekable();
+    while let Some(dir) = candidates.next() {
+        let error = match PrivateDir::open(dir) {
+            Ok(_) => return Some(dir.clone()),
+            Err(error) => error,
+        };
+        let instead = match candidates.peek() {
+            Some(next) => format!("trying `{}`", next.display()),
+            None => "compiled code is not kept, and each start compiles all plugins".to_owned(),
+        };
+        tracing::warn!(
+            "cannot keep compiled code in `{}`: {error}; {instead}",
+            dir.display()
+        );
     }
     None
 }

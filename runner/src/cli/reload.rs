@@ -75,6 +75,10 @@ async fn next(signal: &mut Option<Signal>) {
 pub(crate) struct Follower {
     /// As it was read last without a mistake.
     pub(crate) config: Arc<Config>,
+    /// As the runner was started with: what is in force but for grants and secrets.
+    pub(crate) started: Arc<Config>,
+    /// Settings that differ from those, and wait for a restart.
+    pub(crate) pending: Vec<String>,
     /// Secrets that had no value then.
     pub(crate) missing: Vec<MissingSecret>,
     /// What the sandbox reads.
@@ -101,7 +105,7 @@ impl Follower {
         let (config, book, missing) = match read.await {
             Ok(Ok(read)) => read,
             Ok(Err(error)) => {
-                tracing::error!(%error, "the configuration is wrong, the old grants stay: {error}");
+                tracing::error!("the configuration is wrong, the old grants stay: {error}");
                 return;
             }
             Err(panic) => {
@@ -124,7 +128,7 @@ impl Follower {
         self.missing = missing;
         self.tell_of_others(&config);
         if changes.is_empty() && asked {
-            tracing::info!("the configuration was read anew; grants and secrets are as they were");
+            tracing::info!("configuration reloaded; grants and secrets are as they were");
         }
         let snapshot = self.registry.snapshot();
         for file in snapshot.plugins.iter().map(|status| &status.file) {
@@ -136,25 +140,31 @@ impl Follower {
         self.config = Arc::new(config);
     }
 
-    /// Other settings are read at the start only: whoever changes one should know.
-    fn tell_of_others(&self, new: &Config) {
+    /// Other settings are read at the start only; logs which ones differ now.
+    fn tell_of_others(&mut self, new: &Config) {
         let text = |config: &Config, key: &str| {
             let setting = config.layers.get(key);
             setting.map(|setting| setting.text.clone())
         };
-        let both = self.config.layers.iter().chain(new.layers.iter());
-        let mut changed: Vec<&str> = both
+        let both = self.started.layers.iter().chain(new.layers.iter());
+        let mut changed: Vec<String> = both
             .map(|(key, _)| key)
-            .filter(|key| text(&self.config, key) != text(new, key))
+            .filter(|key| text(&self.started, key) != text(new, key))
+            .map(str::to_owned)
             .collect();
         changed.sort_unstable();
         changed.dedup();
-        if !changed.is_empty() {
-            tracing::info!(
+        if changed == self.pending {
+            return;
+        }
+        match changed.is_empty() {
+            true => tracing::info!("the settings are as at the start again; no restart is needed"),
+            false => tracing::info!(
                 "changed in the configuration, and in force after a restart: {}",
                 changed.join(", ")
-            );
+            ),
         }
+        self.pending = changed;
     }
 }
 

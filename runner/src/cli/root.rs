@@ -16,7 +16,6 @@ use super::verbs;
     name = "pgtq",
     version,
     propagate_version = false,
-    disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = true,
     max_term_width = 100,

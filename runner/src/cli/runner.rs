@@ -89,6 +89,8 @@ impl Runner {
         let registry = Registry::new();
         let follow = reload::follow(Follower {
             config: Arc::new(config.clone()),
+            started: Arc::new(config.clone()),
+            pending: Vec::new(),
             missing,
             grants: Arc::clone(&sandbox.config().grants),
             registry: registry.clone(),

@@ -13,8 +13,14 @@ pub enum Kind {
     Flag,
     /// A whole number.
     Count,
+    /// A whole number above zero.
+    Positive,
     /// Bytes, with a unit.
     Size,
+    /// Bytes, with a unit, and as many at least.
+    SizeFrom(u64),
+    /// Bytes that a WebAssembly memory can have.
+    Memory,
     /// A duration, with a unit.
     Time,
     /// `media=4,default=8,*`.
@@ -82,9 +88,9 @@ keys! {
 
     "limits.fuel", "PGTQ_LIMITS_FUEL", Count, "10G", "wasm instructions per attempt";
     "limits.timeout", "PGTQ_LIMITS_TIMEOUT", Time, "30s", "wall-clock time per attempt";
-    "limits.memory", "PGTQ_LIMITS_MEMORY", Size, "64MiB", "bytes of memory per attempt";
+    "limits.memory", "PGTQ_LIMITS_MEMORY", Memory, "64MiB", "bytes of memory per attempt";
     "limits.table_elements", "PGTQ_LIMITS_TABLE_ELEMENTS", Count, "20k", "table elements per attempt";
-    "limits.host_bytes", "PGTQ_LIMITS_HOST_BYTES", Size, "16MiB", "bytes that the host keeps for one attempt, beside its memory";
+    "limits.host_bytes", "PGTQ_LIMITS_HOST_BYTES", SizeFrom(1 << 20), "16MiB", "bytes that the host keeps for one attempt, beside its memory";
     "limits.call_bytes", "PGTQ_LIMITS_CALL_BYTES", Size, "4MiB", "bytes that one host call may carry";
     "limits.result_bytes", "PGTQ_LIMITS_RESULT_BYTES", Size, "1MiB", "bytes of a result";
     "limits.log_lines", "PGTQ_LIMITS_LOG_LINES", Count, "1k", "log lines kept per attempt";
@@ -99,13 +105,13 @@ keys! {
     "limits.sql_bytes", "PGTQ_LIMITS_SQL_BYTES", Size, "4MiB", "bytes of one SQL result";
     "limits.state_bytes", "PGTQ_LIMITS_STATE_BYTES", Size, "1MiB", "bytes that a task saves for later attempts";
     "limits.file_bytes", "PGTQ_LIMITS_FILE_BYTES", Size, "64MiB", "bytes written to files per attempt";
-    "limits.waiting", "PGTQ_LIMITS_WAITING", Count, "1M", "tasks that may wait for one plugin before plugins may push no more to it";
+    "limits.waiting", "PGTQ_LIMITS_WAITING", Positive, "1M", "tasks that may wait for one plugin before plugins may push no more to it";
 
     "caps.fuel", "PGTQ_CAPS_FUEL", Count, "", "the most fuel a handler may ask for; unset is four times limits.fuel";
     "caps.timeout", "PGTQ_CAPS_TIMEOUT", Time, "", "the most time a handler may ask for; unset is four times limits.timeout";
-    "caps.memory", "PGTQ_CAPS_MEMORY", Size, "", "the most memory a handler may ask for; unset is four times limits.memory";
+    "caps.memory", "PGTQ_CAPS_MEMORY", Memory, "", "the most memory a handler may ask for; unset is four times limits.memory";
     "caps.table_elements", "PGTQ_CAPS_TABLE_ELEMENTS", Count, "", "the most table elements; unset is limits.table_elements";
-    "caps.host_bytes", "PGTQ_CAPS_HOST_BYTES", Size, "", "the most bytes that the host keeps for one attempt; unset is limits.host_bytes";
+    "caps.host_bytes", "PGTQ_CAPS_HOST_BYTES", SizeFrom(1 << 20), "", "the most bytes that the host keeps for one attempt; unset is limits.host_bytes";
     "caps.call_bytes", "PGTQ_CAPS_CALL_BYTES", Size, "", "the most bytes of one host call; unset is limits.call_bytes";
     "caps.result_bytes", "PGTQ_CAPS_RESULT_BYTES", Size, "", "the most bytes of a result; unset is limits.result_bytes";
     "caps.log_lines", "PGTQ_CAPS_LOG_LINES", Count, "", "the most log lines kept; unset is limits.log_lines";
@@ -132,7 +138,7 @@ keys! {
 pub const HANDLER_KEYS: &[(&str, Kind)] = &[
     ("fuel", Kind::Count),
     ("timeout", Kind::Time),
-    ("memory", Kind::Size),
+    ("memory", Kind::Memory),
 ];
 
 /// Settings of `[queues.NAME]`.

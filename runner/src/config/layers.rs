@@ -172,7 +172,18 @@ fn check(kind: Kind, text: &str) -> Result<(), String> {
         Kind::Text | Kind::Url | Kind::Path => Ok(()),
         Kind::Flag => values::flag(text).map(drop),
         Kind::Count => values::count(text).map(drop),
+        Kind::Positive => match values::count(text)? {
+            0 => Err("it is at least 1".to_owned()),
+            _ => Ok(()),
+        },
         Kind::Size => values::size(text).map(drop),
+        Kind::SizeFrom(least) => match values::size(text)? {
+            bytes if bytes < least => Err(format!(
+                "{text:?} is {bytes} bytes, at least {least} are needed; write a unit, like `16MiB`"
+            )),
+            _ => Ok(()),
+        },
+        Kind::Memory => values::memory(text).map(drop),
         Kind::Time => values::duration(text).map(drop),
         Kind::Queues => values::queues(text).map(drop),
         Kind::Schema => values::schema(text).map(drop),

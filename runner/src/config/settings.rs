@@ -326,7 +326,7 @@ impl Reader<'_> {
         Ok(Limits {
             fuel: self.or(&key("fuel"), values::count, unset.fuel)?,
             timeout: self.or(&key("timeout"), values::duration, unset.timeout)?,
-            memory: self.or(&key("memory"), values::size, unset.memory)?,
+            memory: self.or(&key("memory"), values::memory, unset.memory)?,
             table_elements: self.or(&key("table_elements"), values::count, unset.table_elements)?,
             host_bytes: self.or(&key("host_bytes"), values::size, unset.host_bytes)?,
             call_bytes: self.or(&key("call_bytes"), values::size, unset.call_bytes)?,
@@ -358,7 +358,7 @@ impl Reader<'_> {
             let asked = handlers.entry(self.name(key, name)?).or_default();
             match field {
                 "fuel" => asked.fuel = Some(self.read(key, values::count)?),
-                "memory" => asked.memory = Some(self.read(key, values::size)?),
+                "memory" => asked.memory = Some(self.read(key, values::memory)?),
                 _ => {
                     let time = self.read(key, values::duration)?;
                     asked.timeout_ms = Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));

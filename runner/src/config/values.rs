@@ -52,6 +52,19 @@ pub fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text:?} is too large"))
 }
 
+/// Reads the size of a WebAssembly memory: one page of 64 KiB to 4 GiB.
+pub fn memory(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        bytes if bytes < 64 << 10 => Err(format!(
+            "{text:?} is {bytes} bytes, less than a page of WebAssembly memory (64KiB); write a unit, like `512MiB`"
+        )),
+        bytes if bytes > 4 << 30 => Err(format!(
+            "{text:?} is more than a WebAssembly memory can have (4GiB)"
+        )),
+        bytes => Ok(bytes),
+    }
+}
+
 /// Reads a count, `_` allowed between digits, and `10G` for ten thousand
 /// million (fuel is counted so).
 pub fn count(text: &str) -> Result<u64, String> {

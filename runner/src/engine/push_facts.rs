@@ -42,7 +42,10 @@ async fn look(core: &Core, with_waiting: bool) {
             .await
             .map(|look| {
                 let plugins = snapshot.plugins.iter();
-                facts.set(look, plugins.map(|plugin| plugin.handlers.as_slice()));
+                let plugins = plugins.map(|plugin| plugin.handlers.as_slice());
+                if let Some(reached) = facts.set(look, plugins) {
+                    tracing::warn!("pushes by plugins are rejected: {reached}");
+                }
             }),
         // Nobody else can serve what this runner does not.
         false if handlers.is_empty() => Ok(()),

@@ -243,7 +243,7 @@ impl Loader {
     fn deadly(&self, file: &str, digest: Digest, n_deaths: usize) -> Refusal {
         let path = self.dir.join(file);
         let reason = format!(
-            "a runner's process ended {n_deaths} times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}",
+            "a runner's process ended {n_deaths} times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}, or remove the notes on these bytes from the directory `loads` in the cache directory",
             path.display()
         );
         Refusal::new(Some(digest), reason, Again::Never)

@@ -3,7 +3,7 @@
 use super::load::plugin_name;
 use super::registry::Snapshot;
 use super::status::PluginStatus;
-use crate::task::{AskedOfPlugin, Handler, LimitRequest, limits_toml};
+use crate::task::{AskedOfPlugin, Handler, LimitCut};
 
 /// A file's status as other programs see it.
 #[derive(Debug, serde::Serialize)]
@@ -54,16 +54,14 @@ impl Snapshot {
             .filter_map(|name| self.handlers.get(name).map(AsRef::as_ref))
             .collect();
         let cuts = handlers.iter().map(|handler| handler.cut());
-        let cut = cuts.fold(LimitRequest::default(), |sum, cut| sum.max(&cut));
-        let Some(grant) = handlers.first().map(|handler| handler.grant()) else {
-            return;
-        };
-        let toml = limits_toml(plugin_name(file), &grant.limits, &cut);
-        if !toml.is_empty() {
-            let fields = cut.toml_fields().join(", ");
+        let cut = cuts.fold(LimitCut::default(), |sum, cut| sum.max(&cut));
+        if !cut.is_empty() {
+            let plugin = plugin_name(file);
+            let reasons = cut.reasons(plugin).join(", ");
             tracing::warn!(
                 file,
-                "plugin {file} asks for more than [caps] allow, and gets the cap: {fields}; to allow it, put into pgtq.toml:\n{toml}"
+                "plugin {file} asks for more than it is allowed, and runs with less: {reasons}; to allow it, put into pgtq.toml:\n{}",
+                cut.toml(plugin)
             );
         }
     }

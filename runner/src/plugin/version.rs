@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use crate::task::{
-    Attempt, Digest, Grant, Handler, HandlerFuture, HandlerInfo, LimitRequest, Name,
-};
+use crate::task::{Attempt, Digest, Grant, Handler, HandlerFuture, HandlerInfo, LimitCut, Name};
 
 /// One version that serves, or has served. Held by its handlers and by every
 /// attempt under way; whoever drops the last handle frees its code.
@@ -132,7 +130,7 @@ impl Handler for Served {
         self.version.digest
     }
 
-    fn cut(&self) -> LimitRequest {
+    fn cut(&self) -> LimitCut {
         self.handler.cut()
     }
 

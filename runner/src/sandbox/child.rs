@@ -82,6 +82,7 @@ fn serve(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<()> {
     // Before the limits: it takes nothing from the file.
     let greeting = greeting().map_err(io::Error::other)?;
     limit(&request)?;
+    try_threads()?;
     confine::confine()?;
     end_with_the_reader();
     output.write_all(greeting.as_bytes())?;
@@ -96,6 +97,31 @@ fn serve(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<()> {
         Err(error) => output.write_all(&encode(&error))?,
     }
     output.flush()
+}
+
+/// Starts and ends as many threads as the compiler needs at once: its thread pool
+/// panics where one cannot be started.
+fn try_threads() -> io::Result<()> {
+    // The pool's, and the one that watches the reader.
+    let n = std::thread::available_parallelism().map_or(1, usize::from) + 1;
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let all = std::thread::scope(|scope| {
+        let all = (0..n).try_for_each(|_| {
+            let wait = || drop(held.lock().map(|held| held.recv()));
+            let thread = std::thread::Builder::new();
+            thread.spawn_scoped(scope, wait).map(drop)
+        });
+        drop(hold);
+        all
+    });
+    all.map_err(|error| {
+        let help = "raise the limit of processes (`ulimit -u`, or the container's limit of PIDs)";
+        io::Error::new(
+            error.kind(),
+            format!("cannot start {n} threads to compile: {error}; {help}"),
+        )
+    })
 }
 
 /// Ends this process when nobody reads its answer any more: a parent that was killed

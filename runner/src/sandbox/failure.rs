@@ -158,7 +158,7 @@ fn trapped(
         Trap::OutOfFuel => (
             ErrorKind::Fuel,
             format!(
-                "used up its fuel of {}; raise `fuel` in #[handler(...)] or in the configuration (`pgtq inspect` shows what a cap cuts) if the work is that large",
+                "used up its fuel of {}; if the work is that large, raise `fuel` in #[handler(...)], up to the cap that `pgtq inspect` shows, or in pgtq.toml",
                 grouped(limits.fuel)
             ),
         ),
@@ -203,7 +203,7 @@ fn memory(limits: &Limits) -> (ErrorKind, String) {
     (
         ErrorKind::Memory,
         format!(
-            "wanted more than its {} of memory; raise `memory` in #[handler(...)] or in the configuration (`pgtq inspect` shows what a cap cuts), or work on less at a time",
+            "wanted more than its {} of memory; work on less at a time, or raise `memory` in #[handler(...)], up to the cap that `pgtq inspect` shows, or in pgtq.toml",
             size(limits.memory)
         ),
     )
@@ -234,7 +234,7 @@ pub(super) fn timeout(limits: &Limits) -> Failure {
     Failure::new(
         ErrorKind::Timeout,
         format!(
-            "ran longer than its {:?}; raise `timeout` in #[handler(...)] or in the configuration (`pgtq inspect` shows what a cap cuts) if the work takes that long",
+            "ran longer than its {:?}; if the work takes that long, raise `timeout` in #[handler(...)], up to the cap that `pgtq inspect` shows, or in pgtq.toml",
             limits.timeout
         ),
     )

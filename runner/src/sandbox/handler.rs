@@ -9,8 +9,8 @@ use super::granted::{Granted, PluginGrants};
 use super::load::Compiled;
 use super::push::{OwnHandlers, PushRights, Pusher};
 use crate::task::{
-    Attempt, Digest, ErrorKind, Failure, Grant, Handler, HandlerFuture, HandlerInfo, LimitRequest,
-    Limits, Outcome, Report, Stop,
+    Attempt, Digest, ErrorKind, Failure, Grant, Handler, HandlerFuture, HandlerInfo, LimitCut,
+    LimitRequest, Limits, Outcome, Report, Stop,
 };
 
 /// One handler of one plugin version.
@@ -70,12 +70,13 @@ impl Handler for PluginHandler {
         Arc::clone(&self.grants.now().grant)
     }
 
-    fn cut(&self) -> LimitRequest {
+    fn cut(&self) -> LimitCut {
         let granted = self.grants.now();
         let config = &self.compiled.inner.shared.config;
         let over = config.overrides.get(&self.info.name).copied();
-        let cap = config.cap.with(&granted.grant.limits);
-        self.info.limits.cut(&over.unwrap_or_default(), &cap)
+        let decided = over.unwrap_or_default();
+        let limits = &self.info.limits;
+        limits.cut(&decided, &config.cap, &granted.grant.limits)
     }
 
     fn renamed(&self, plugin: &str) -> Option<Arc<dyn Handler>> {

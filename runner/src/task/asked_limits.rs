@@ -20,17 +20,27 @@ impl LimitRequest {
         }
     }
 
-    /// What is asked for above a cap. What the operator decided for the handler itself
-    /// (`decided`) is not asked for any more.
-    pub fn cut(&self, decided: &LimitRequest, cap: &Limits) -> LimitRequest {
+    /// What is asked for above `caps` and above what the plugin is granted. A limit that
+    /// the operator sets for the handler itself (`decided`) is not asked for any more.
+    pub fn cut(&self, decided: &LimitRequest, caps: &Limits, granted: &LimitRequest) -> LimitCut {
+        let cap = caps.with(granted);
         let above = |asked: Option<u64>, decided: Option<u64>, cap: u64| {
             asked.filter(|asked| decided.is_none() && *asked > cap)
         };
         let cap_ms = u64::try_from(cap.timeout.as_millis()).unwrap_or(u64::MAX);
-        LimitRequest {
+        let asked = LimitRequest {
             fuel: above(self.fuel, decided.fuel, cap.fuel),
             timeout_ms: above(self.timeout_ms, decided.timeout_ms, cap_ms),
             memory: above(self.memory, decided.memory, cap.memory),
+        };
+        LimitCut {
+            allowed: LimitRequest {
+                fuel: asked.fuel.map(|_| cap.fuel),
+                timeout_ms: asked.timeout_ms.map(|_| cap_ms),
+                memory: asked.memory.map(|_| cap.memory),
+            },
+            asked,
+            granted: *granted,
         }
     }
 
@@ -61,6 +71,63 @@ impl LimitRequest {
     }
 }
 
+/// Limits that handlers of one plugin ask for and do not get.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LimitCut {
+    /// What is asked for.
+    pub asked: LimitRequest,
+    /// What they get instead, for the same fields.
+    pub allowed: LimitRequest,
+    /// What `[grants.NAME.limits]` says; it wins over `[caps]`.
+    pub granted: LimitRequest,
+}
+
+impl LimitCut {
+    /// Whether every handler gets what it asks for.
+    pub fn is_empty(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    /// The cuts of two handlers of one plugin together: the larger request of both.
+    pub fn max(&self, other: &LimitCut) -> LimitCut {
+        LimitCut {
+            asked: self.asked.max(&other.asked),
+            allowed: self.allowed.max(&other.allowed),
+            granted: self.granted.max(&other.granted),
+        }
+    }
+
+    /// For each limit what is asked for, what is allowed and where that is set:
+    /// `memory = "512MiB" (allowed: "256MiB" by [caps])`.
+    pub fn reasons(&self, plugin: &str) -> Vec<String> {
+        let grants = format!("[grants.{}.limits]", toml_key(plugin));
+        let asked = self.asked.toml_fields().into_iter();
+        let fields = asked
+            .zip(self.allowed.toml_fields())
+            .map(|(asked, allowed)| {
+                let (key, allowed) = allowed.split_once(" = ").unwrap_or(("", &allowed));
+                let granted = match key {
+                    "fuel" => self.granted.fuel.is_some(),
+                    "timeout" => self.granted.timeout_ms.is_some(),
+                    _ => self.granted.memory.is_some(),
+                };
+                let by = if granted { grants.as_str() } else { "[caps]" };
+                format!("{asked} (allowed: {allowed} by {by})")
+            });
+        fields.collect()
+    }
+
+    /// The lines of `pgtq.toml` that allow what was cut, beside the limits that the
+    /// plugin is granted already. Empty if nothing was cut.
+    pub fn toml(&self, plugin: &str) -> String {
+        if self.is_empty() {
+            return String::new();
+        }
+        let fields = self.granted.max(&self.asked).toml_fields().join("\n");
+        format!("[grants.{}.limits]\n{fields}\n", toml_key(plugin))
+    }
+}
+
 /// In the largest unit that it is a whole number of.
 fn in_units(number: u64, units: &[(u64, &str)]) -> String {
     let fits = |(size, _): &&(u64, &str)| number.is_multiple_of(*size);
@@ -76,61 +143,64 @@ fn in_time(time: Duration) -> String {
     )
 }
 
-/// The lines of `pgtq.toml` that let a plugin have what was cut, beside the limits
-/// that it is granted already. Empty if nothing was cut.
-pub fn limits_toml(plugin: &str, granted: &LimitRequest, cut: &LimitRequest) -> String {
-    if cut.is_empty() {
-        return String::new();
-    }
-    let fields = granted.max(cut).toml_fields().join("\n");
-    format!("[grants.{}.limits]\n{fields}\n", toml_key(plugin))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_cut_is_what_nobody_allowed() {
-        let cap = Limits::default().cap();
+    fn a_cut_names_what_is_asked_for_what_is_allowed_and_by_which_setting() {
+        let caps = Limits::default().cap();
         let asked = LimitRequest {
-            fuel: Some(cap.fuel),
+            fuel: Some(caps.fuel),
             timeout_ms: Some(5_400_000),
             memory: Some(512 << 20),
         };
-        let cut = asked.cut(&LimitRequest::default(), &cap);
+        let nothing = LimitRequest::default();
+        let cut = asked.cut(&nothing, &caps, &nothing);
         assert_eq!(
-            cut.toml_fields(),
-            ["timeout = \"90m\"", "memory = \"512MiB\""]
+            cut.reasons("a.b"),
+            [
+                r#"timeout = "90m" (allowed: "2m" by [caps])"#,
+                r#"memory = "512MiB" (allowed: "256MiB" by [caps])"#
+            ]
+        );
+        let granted = LimitRequest {
+            memory: Some(300 << 20),
+            ..nothing
+        };
+        let cut = asked.cut(&nothing, &caps, &granted);
+        assert_eq!(
+            cut.reasons("a.b")[1],
+            r#"memory = "512MiB" (allowed: "300MiB" by [grants."a.b".limits])"#
         );
         let decided = LimitRequest {
             memory: Some(1),
-            ..LimitRequest::default()
+            ..nothing
         };
-        assert_eq!(
-            asked.cut(&decided, &cap).toml_fields(),
-            ["timeout = \"90m\""]
-        );
-        let wider = cap.with(&cut);
-        assert!(asked.cut(&LimitRequest::default(), &wider).is_empty());
+        let left = asked.cut(&decided, &caps, &nothing);
+        assert_eq!(left.asked.toml_fields(), [r#"timeout = "90m""#]);
+        assert!(asked.cut(&nothing, &caps, &asked).is_empty());
     }
 
     #[test]
     fn the_lines_to_paste_keep_the_limits_that_are_granted() {
-        let granted = LimitRequest {
-            fuel: Some(1_500_000),
-            memory: Some(300 << 20),
-            ..LimitRequest::default()
-        };
-        let cut = LimitRequest {
-            memory: Some((1 << 30) + 1),
-            timeout_ms: Some(1_500),
-            ..LimitRequest::default()
+        let cut = LimitCut {
+            asked: LimitRequest {
+                memory: Some((1 << 30) + 1),
+                timeout_ms: Some(1_500),
+                ..LimitRequest::default()
+            },
+            allowed: LimitRequest::default(),
+            granted: LimitRequest {
+                fuel: Some(1_500_000),
+                memory: Some(300 << 20),
+                ..LimitRequest::default()
+            },
         };
         assert_eq!(
-            limits_toml("a.b", &granted, &cut),
+            cut.toml("a.b"),
             "[grants.\"a.b\".limits]\nfuel = \"1500k\"\ntimeout = \"1500ms\"\nmemory = \"1073741825B\"\n"
         );
-        assert_eq!(limits_toml("a", &granted, &LimitRequest::default()), "");
+        assert_eq!(LimitCut::default().toml("a"), "");
     }
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::{Attempt, Digest, Grant, HandlerInfo, LimitRequest, Report};
+use super::{Attempt, Digest, Grant, HandlerInfo, LimitCut, Report};
 
 /// What [`Handler::call`] returns.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = Report> + Send + 'static>>;
@@ -24,8 +24,8 @@ pub trait Handler: Send + Sync + 'static {
     }
 
     /// What it asks for above what its plugin may have at this moment, and does not get.
-    fn cut(&self) -> LimitRequest {
-        LimitRequest::default()
+    fn cut(&self) -> LimitCut {
+        LimitCut::default()
     }
 
     /// The same code under another name of its plugin, and so with the grants of

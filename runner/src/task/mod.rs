@@ -31,7 +31,7 @@ mod state;
 mod transition;
 
 pub use asked::{Asked, AskedOfPlugin, MAX_REFUSED, quoted as toml_text, toml_key};
-pub use asked_limits::limits_toml;
+pub use asked_limits::LimitCut;
 pub use attempt::{Attempt, Task};
 pub use cover::Cover;
 pub use database::{Database, DatabaseFuture, NoDatabase, Problem};

@@ -96,7 +96,12 @@ impl PushFacts {
     }
 
     /// Takes over what a look found; `plugins` are the handlers of each plugin here.
-    pub fn set<'a>(&self, look: PushLook, plugins: impl IntoIterator<Item = &'a [Name]>) {
+    /// Returns what waits if the limit is reached and was not by the look before.
+    pub fn set<'a>(
+        &self,
+        look: PushLook,
+        plugins: impl IntoIterator<Item = &'a [Name]>,
+    ) -> Option<TooManyWait> {
         let waiting = look.waiting.iter();
         let mut left: HashMap<&str, u64> = waiting.map(|(name, n)| (name.as_str(), *n)).collect();
         let mut of_plugin = HashMap::new();
@@ -107,12 +112,18 @@ impl PushFacts {
         }
         let of_others = left.into_values().sum();
         let most = of_plugin.values().copied().max().unwrap_or_default();
-        self.known.store(Arc::new(Known {
-            is_over: most.max(of_others) >= self.limit,
+        let most = most.max(of_others);
+        let is_over = most >= self.limit;
+        let before = self.known.swap(Arc::new(Known {
+            is_over,
             of_plugin,
             of_others,
         }));
         self.set_elsewhere(look.elsewhere);
+        (is_over && !before.is_over).then_some(TooManyWait {
+            waiting: most,
+            limit: self.limit,
+        })
     }
 
     /// Takes over which handlers other plugins of other runners serve, too.

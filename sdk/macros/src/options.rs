@@ -191,6 +191,9 @@ fn retries(input: ParseStream<'_>) -> syn::Result<Retries> {
             false => Err(syn::Error::new_spanned(word, format!("write `{EXAMPLE}`"))),
         };
     }
+    if input.peek(syn::Token![-]) {
+        return Err(syn::Error::new(input.span(), format!("write `{EXAMPLE}`")));
+    }
     units::count(&input.parse::<Lit>()?, EXAMPLE).map(Retries::Limited)
 }
 

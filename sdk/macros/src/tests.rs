@@ -130,6 +130,10 @@ fn values_of_options_are_explained() {
             "write `retries = 5` or `retries = forever`",
         ),
         (
+            quote!(retries = -1),
+            "write `retries = 5` or `retries = forever`",
+        ),
+        (
             quote!(retries = 5s),
             "write a whole number, as in `retries = 5` or `retries = forever`",
         ),

@@ -44,6 +44,7 @@ impl Stage {
         let sandbox = Sandbox::new(SandboxConfig {
             fake_http: Some(Arc::clone(&fakes) as _),
             grants: Arc::clone(&grants),
+            cap: config.limits.uncapped(),
             ..machine::settings(config, 2)?
         })?;
         Ok(Stage {

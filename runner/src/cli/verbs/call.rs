@@ -48,6 +48,7 @@ pub(crate) async fn run(args: CallArgs, context: &Context) -> Result<(), Problem
     }
     let sandbox = Sandbox::new(SandboxConfig {
         grants: Arc::new(ArcSwap::from_pointee(book)),
+        cap: config.limits.uncapped(),
         ..machine::settings(&config, 2)?
     })?;
     let loaded = machine::load(&sandbox, &args.file).await?;

@@ -10,6 +10,7 @@ use crate::cli::output::{Cell, Rows};
 use crate::config::keys::{KEYS, Kind, kind_of};
 use crate::config::{Config, Origin};
 use crate::store::DatabaseConfig;
+use crate::task::LimitRequest;
 
 /// Show or start a configuration.
 #[derive(Debug, Args)]
@@ -77,6 +78,10 @@ pub(crate) fn values(config: &Config) -> Vec<(String, String, Origin)> {
             Some(setting) => (setting.text.clone(), setting.origin.clone()),
             None => (String::new(), Origin::Default),
         };
+        let text = match key.name.strip_prefix("caps.") {
+            Some(limit) if text.is_empty() => cap(config, limit),
+            _ => text,
+        };
         let (text, origin) = match key.kind {
             Kind::Url if config.layers.pg_variables && key.name == "database.url" => {
                 let found = DatabaseConfig::from_env_like(|name| std::env::var(name).ok());
@@ -98,6 +103,24 @@ pub(crate) fn values(config: &Config) -> Vec<(String, String, Origin)> {
         }
     }
     values
+}
+
+/// The cap that follows from the limit of this name.
+fn cap(config: &Config, limit: &str) -> String {
+    let caps = LimitRequest {
+        fuel: Some(config.caps.fuel),
+        timeout_ms: u64::try_from(config.caps.timeout.as_millis()).ok(),
+        memory: Some(config.caps.memory),
+    };
+    let fields = caps.toml_fields();
+    let mut pairs = fields.iter().filter_map(|field| field.split_once(" = "));
+    match pairs.find(|(key, _)| *key == limit) {
+        Some((_, value)) => value.trim_matches('"').to_owned(),
+        None => {
+            let setting = config.layers.get(&format!("limits.{limit}"));
+            setting.map_or_else(String::new, |setting| setting.text.clone())
+        }
+    }
 }
 
 // Host, port and database; a text that is no address is not shown at all.

@@ -11,7 +11,7 @@ use crate::cli::output::{Cell, Format, Rows};
 use crate::cli::{machine, text};
 use crate::config::Config;
 use crate::sandbox;
-use crate::task::{AskedOfPlugin, Grant, HandlerInfo, LimitRequest, Name, Retries, limits_toml};
+use crate::task::{AskedOfPlugin, Grant, HandlerInfo, LimitCut, Name, Retries};
 
 /// What a plugin file holds and asks for; nothing is executed.
 #[derive(Debug, Args)]
@@ -55,11 +55,8 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Prob
     let of_all = found.handlers.iter().map(|handler| &handler.needs);
     let needs = AskedOfPlugin::of(&plugin, of_all, &grant);
     let asked = asked(&found.handlers, &grant);
-    let limits = limits_toml(
-        &plugin,
-        &grant.limits,
-        &cut(&config, &found.handlers, &grant),
-    );
+    let cut = cut(&config, &found.handlers, &grant);
+    let limits = cut.toml(&plugin);
     let mut json = serde_json::to_value(&found).unwrap_or_default();
     if let Some(object) = json.as_object_mut() {
         object.insert("digest".to_owned(), digest.to_string().into());
@@ -100,7 +97,8 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Prob
         }
         if !limits.is_empty() {
             context.note(format!(
-                "\nits handlers ask for more than [caps] allow, and get the cap; to allow it, put into pgtq.toml:\n{}",
+                "\na runner with this configuration gives less than the handlers ask for: {}; to allow it, put into pgtq.toml:\n{}",
+                cut.reasons(&plugin).join(", "),
                 limits.trim_end()
             ));
         }
@@ -127,13 +125,13 @@ async fn schema(args: &InspectArgs, name: &Name, context: &Context) -> Result<()
 
 /// The limits that handlers ask for and a runner with this configuration would not
 /// give them: the largest of each.
-fn cut(config: &Config, handlers: &[HandlerInfo], grant: &Grant) -> LimitRequest {
-    let cap = config.caps.with(&grant.limits);
+fn cut(config: &Config, handlers: &[HandlerInfo], grant: &Grant) -> LimitCut {
     let cuts = handlers.iter().map(|handler| {
         let decided = config.handlers.get(&handler.name).copied();
-        handler.limits.cut(&decided.unwrap_or_default(), &cap)
+        let decided = decided.unwrap_or_default();
+        handler.limits.cut(&decided, &config.caps, &grant.limits)
     });
-    cuts.fold(LimitRequest::default(), |sum, cut| sum.max(&cut))
+    cuts.fold(LimitCut::default(), |sum, cut| sum.max(&cut))
 }
 
 /// What each handler asks for, and what the configuration at hand says to it.

@@ -141,6 +141,13 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
         tasks: args.max_tasks,
         idle: args.idle_exit,
     };
+    if config.run.plugins.is_file() {
+        return Err(Problem::usage(format!(
+            "`{}` is a file, not a directory of plugins",
+            config.run.plugins.display()
+        ))
+        .help("name the directory of .wasm files with --plugins"));
+    }
     if !config.run.plugins.is_dir() {
         context.warn(format!(
             "the plugin directory `{}` does not exist yet; waiting for it",

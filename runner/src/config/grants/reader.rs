@@ -145,9 +145,6 @@ fn sql(
     }
 }
 
-/// Memory that WebAssembly can address.
-const MAX_MEMORY: u64 = 4 << 30;
-
 fn limits(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<LimitRequest, ConfigError> {
     let example = "write { memory = \"512MiB\", timeout = \"5m\", fuel = \"100G\" }";
     let mut limits = LimitRequest::default();
@@ -163,11 +160,7 @@ fn limits(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<LimitRequest, 
                 limits.timeout_ms = Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
             }
             "memory" => {
-                let bytes = values::size(text).map_err(|e| at.wrong(e))?;
-                if bytes > MAX_MEMORY {
-                    return Err(at.wrong("WebAssembly has no more than 4GiB"));
-                }
-                limits.memory = Some(bytes);
+                limits.memory = Some(values::memory(text).map_err(|e| at.wrong(e))?);
             }
             _ => return Err(at.unknown(&["memory", "timeout", "fuel"], value)),
         }

@@ -123,7 +123,7 @@ async fn a_file_under_which_two_processes_ended_waits_for_a_touch() {
     let status = snapshot.plugin("a.wasm").expect("it is known");
     let digest = digest_of(V1.as_bytes());
     let expected = format!(
-        "a runner's process ended 2 times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}",
+        "a runner's process ended 2 times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}, or remove the notes on these bytes from the directory `loads` in the cache directory",
         bench.path("a.wasm").display()
     );
     assert_eq!(status.reason.as_deref(), Some(&*expected));

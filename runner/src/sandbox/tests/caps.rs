@@ -46,16 +46,19 @@ async fn endless(reach: &Reach) -> String {
 async fn a_handler_gets_four_times_the_defaults_unless_more_is_granted() {
     let reach = greedy().await;
     let cut = reach.cut();
-    assert_eq!(cut.toml_fields(), ["timeout = \"1h\"", "memory = \"2GiB\""]);
+    assert_eq!(
+        cut.asked.toml_fields(),
+        ["timeout = \"1h\"", "memory = \"2GiB\""]
+    );
     let message = endless(&reach).await;
     assert!(message.contains("200ms"), "{message}");
     // In force with the next attempt, whatever the sandbox was made with.
     let wider = LimitRequest {
         timeout_ms: Some(300),
-        ..cut
+        ..cut.asked
     };
     reach.change_grant(granted(wider));
-    assert_eq!(reach.cut().toml_fields(), ["timeout = \"1h\""]);
+    assert_eq!(reach.cut().asked.toml_fields(), ["timeout = \"1h\""]);
     let message = endless(&reach).await;
     assert!(message.contains("300ms"), "{message}");
     reach.change_grant(Grant::default());

@@ -12,8 +12,8 @@ use crate::sandbox::net::{Net, Resolver, SystemResolver};
 use crate::sandbox::{Compiled, Sandbox, SandboxConfig};
 use crate::setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
 use crate::task::{
-    Attempt, FileGrant, Grant, GrantBook, Handler, HandlerInfo, LimitRequest, Limits, Outcome,
-    Report, Secret,
+    Attempt, FileGrant, Grant, GrantBook, Handler, HandlerInfo, LimitCut, LimitRequest, Limits,
+    Outcome, Report, Secret,
 };
 
 /// What a test decides.
@@ -109,7 +109,7 @@ impl Reach {
     }
 
     /// What the handler asks for and does not get.
-    pub(super) fn cut(&self) -> LimitRequest {
+    pub(super) fn cut(&self) -> LimitCut {
         self.handler.cut()
     }
 
