@@ -37,7 +37,10 @@ fn main() -> Result<()> {
             ..EngineConfig::default()
         };
         let summary = run(store, registry, config, Shutdown::new()).await?;
-        ensure!(summary.complete == count, "not every task completed: {summary:?}");
+        ensure!(
+            summary.complete == count,
+            "not every task completed: {summary:?}"
+        );
         Ok(())
     })
 }

@@ -5,6 +5,8 @@
 //! be sent back to it unchanged.
 
 use bytes::BytesMut;
+use serde::Deserializer as _;
+use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
 
@@ -12,6 +14,8 @@ use crate::task::Problem;
 
 /// Levels of arrays in arrays; Postgres has no more.
 const MAX_DEPTH: usize = 6;
+/// Parameters of a statement; the protocol counts them in 16 bits.
+const MAX_PARAMS: usize = 65_535;
 
 /// One parameter, as text; `None` is NULL.
 pub(super) struct Param(Option<String>);
@@ -21,8 +25,49 @@ pub(super) fn split(params: &str) -> Result<Vec<&RawValue>, Problem> {
     if params.is_empty() {
         return Ok(Vec::new());
     }
-    serde_json::from_str(params)
-        .map_err(|error| invalid(format!("the parameters are not a JSON array: {error}")))
+    let mut values = Vec::new();
+    let each = |value| match values.len() {
+        MAX_PARAMS => Err(format!("a statement has at most {MAX_PARAMS} parameters")),
+        _ => {
+            values.push(value);
+            Ok(())
+        }
+    };
+    each_item(params, each).map_err(|error| {
+        invalid(format!(
+            "the parameters cannot be read as a JSON array: {error}"
+        ))
+    })?;
+    Ok(values)
+}
+
+/// Calls `each` with every item of a JSON array, one at a time: a list of them would
+/// take several times the memory of the text, which is all that is counted.
+fn each_item<'a, F>(array: &'a str, each: F) -> serde_json::Result<()>
+where
+    F: FnMut(&'a RawValue) -> Result<(), String>,
+{
+    struct Items<F>(F);
+    impl<'de, F> Visitor<'de> for Items<F>
+    where
+        F: FnMut(&'de RawValue) -> Result<(), String>,
+    {
+        type Value = ();
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+            while let Some(item) = items.next_element()? {
+                (self.0)(item).map_err(A::Error::custom)?;
+            }
+            Ok(())
+        }
+    }
+    let mut reader = serde_json::Deserializer::from_str(array);
+    reader.deserialize_seq(Items(each))?;
+    reader.end()
 }
 
 /// Turns each value into the text of the type that the statement expects.
@@ -79,17 +124,15 @@ fn array(raw: &str, element: &Type, depth: usize) -> Result<String, String> {
     if depth == MAX_DEPTH {
         return Err(format!("arrays have at most {MAX_DEPTH} dimensions"));
     }
-    let items: Vec<&RawValue> =
-        serde_json::from_str(raw).map_err(|error| format!("this is no array: {error}"))?;
     let mut out = String::from("{");
-    for (n, item) in items.iter().enumerate() {
-        if n > 0 {
+    let each = |item: &RawValue| {
+        if out.len() > 1 {
             out.push(',');
         }
         let is_json = *element == Type::JSON || *element == Type::JSONB;
         if item.get().starts_with('[') && !is_json {
             out.push_str(&array(item.get(), element, depth + 1)?);
-            continue;
+            return Ok(());
         }
         match text(item, element, depth + 1)? {
             None => out.push_str("NULL"),
@@ -104,7 +147,9 @@ fn array(raw: &str, element: &Type, depth: usize) -> Result<String, String> {
                 out.push('"');
             }
         }
-    }
+        Ok(())
+    };
+    each_item(raw, each).map_err(|error| error.to_string())?;
     out.push('}');
     Ok(out)
 }
@@ -198,6 +243,11 @@ mod tests {
     #[test]
     fn what_fits_no_type_is_refused_with_its_number() {
         assert!(split("{}").is_err());
+        assert!(split("[1] 2").is_err());
+        let many = |n| format!("[{}]", vec!["1"; n].join(","));
+        assert_eq!(split(&many(MAX_PARAMS)).expect("as many").len(), MAX_PARAMS);
+        let problem = split(&many(MAX_PARAMS + 1)).expect_err("too many");
+        assert!(problem.message.contains("at most 65535"), "{problem:?}");
         assert!(one("[]", Type::INT4).is_err_and(|text| text.contains("0 values")));
         assert!(one("[1]", Type::INT4_ARRAY).is_err_and(|text| text.contains("$1")));
         assert!(one(r#"["\u0000"]"#, Type::TEXT).is_err());
