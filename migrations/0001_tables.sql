@@ -223,13 +223,31 @@ COMMENT ON TABLE {{schema}}.cancellations IS 'Running tasks that somebody asked 
 CREATE TABLE {{schema}}.keys (
     queue text COLLATE "C" NOT NULL,
     key text COLLATE "C" NOT NULL CONSTRAINT key_size CHECK (octet_length(key) BETWEEN 1 AND 512),
-    task_id bigint NOT NULL,
-    pushed_at timestamptz NOT NULL DEFAULT now(),
     scope text COLLATE "C" NOT NULL DEFAULT '' CONSTRAINT scope_size CHECK (octet_length(scope) <= 1024),
+    task_id bigint NOT NULL,
+    until smallint NOT NULL DEFAULT 0 CONSTRAINT until_known CHECK (until = 0),
+    expires_at timestamptz,
+    handler text COLLATE "C" NOT NULL,
+    priority integer NOT NULL,
+    group_key text COLLATE "C",
+    first_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (queue, key, scope)
-);
-COMMENT ON TABLE {{schema}}.keys IS 'Idempotency keys: one task for each queue, key and scope, for as long as its history is kept.';
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+COMMENT ON TABLE {{schema}}.keys IS 'Idempotency keys: one task for each queue, key and scope, until expires_at and for as long as the task waits or runs.';
 COMMENT ON COLUMN {{schema}}.keys.scope IS 'Whose key it is: empty for applications, else the plugin whose handler pushed the task.';
+COMMENT ON COLUMN {{schema}}.keys.until IS 'What ends the key: 0 its expires_at. Reserved: 1 the start of its task, 2 its end, 3 a period.';
+COMMENT ON COLUMN {{schema}}.keys.expires_at IS 'From this time on the key is free, unless its task still waits or runs. Prune deletes it then.';
+COMMENT ON COLUMN {{schema}}.keys.handler IS 'With queue and priority: the lane in which the waiting task is found by its id.';
+COMMENT ON COLUMN {{schema}}.keys.group_key IS 'Reserved for groups.';
+COMMENT ON COLUMN {{schema}}.keys.first_at IS 'When the first push with this key came.';
+-- For prune.
+CREATE INDEX keys_expires ON {{schema}}.keys (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE {{schema}}.settings (
+    name text COLLATE "C" PRIMARY KEY,
+    value text NOT NULL
+);
+COMMENT ON TABLE {{schema}}.settings IS 'What functions of the schema must know about the installation. retention: how long history is kept, as the last prune was told; keys live as long.';
 
 CREATE TABLE {{schema}}.task_state (
     task_id bigint NOT NULL,

@@ -10,6 +10,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.wake() IS 'Wakes runners, if one of them sleeps. Push calls it.';
 
+CREATE FUNCTION {{schema}}.retention() RETURNS interval
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN coalesce((SELECT s.value::interval FROM {{schema}}.settings AS s WHERE s.name = 'retention'), interval '7 days');
+END $$;
+COMMENT ON FUNCTION {{schema}}.retention() IS 'How long history is kept, as the last prune was told: the default lifetime of an idempotency key.';
+
 CREATE FUNCTION {{schema}}.check_task(handler text, args text, queue text, delay interval, run_at timestamptz, retries integer, key text)
 RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -98,9 +105,12 @@ BEGIN
 
     IF cardinality(array_remove(keys, NULL)) > 0 THEN
         -- In key order, so that two pushers cannot wait for each other.
-        INSERT INTO {{schema}}.keys (queue, key, scope, task_id)
-        SELECT n.queue, n.key, coalesce(n.scope, ''), n.id
-        FROM unnest(queues, keys, scopes, fresh) WITH ORDINALITY AS n (queue, key, scope, id, ordinal)
+        INSERT INTO {{schema}}.keys (queue, key, scope, task_id, expires_at, handler, priority)
+        SELECT n.queue, n.key, coalesce(n.scope, ''), n.id, coalesce(n.run_at, now() + n.delay, now()) + {{schema}}.retention(), n.handler, n.priority
+        FROM (
+            SELECT unnest(queues) AS queue, unnest(keys) AS key, unnest(scopes) AS scope, unnest(fresh) AS id, unnest(delays) AS delay,
+                   unnest(run_ats) AS run_at, unnest(handlers) AS handler, unnest(priorities) AS priority,
+                   generate_series(1, cardinality(handlers)) AS ordinal) AS n
         WHERE n.key IS NOT NULL
         ORDER BY n.queue COLLATE "C", n.key COLLATE "C", coalesce(n.scope, '') COLLATE "C", n.ordinal
         ON CONFLICT DO NOTHING;
@@ -169,7 +179,9 @@ BEGIN
 
     PERFORM {{schema}}.check_task(handler, args, queue, delay, run_at, retries, key);
     IF key IS NOT NULL THEN
-        INSERT INTO {{schema}}.keys VALUES (queue, key, task) ON CONFLICT DO NOTHING;
+        INSERT INTO {{schema}}.keys (queue, key, task_id, expires_at, handler, priority)
+        VALUES (queue, key, task, coalesce(run_at, now() + delay, now()) + {{schema}}.retention(), handler, coalesce(priority, 0))
+        ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
             SELECT k.task_id INTO owner FROM {{schema}}.keys AS k WHERE k.queue = push.queue AND k.key = push.key AND k.scope = '';
             IF NOT FOUND THEN

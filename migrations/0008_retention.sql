@@ -54,6 +54,9 @@ DECLARE
     n bigint;
     timeout text := current_setting('lock_timeout');
 BEGIN
+    -- New keys live as long as history does.
+    INSERT INTO {{schema}}.settings AS s (name, value) VALUES ('retention', greatest(retention, interval '1 hour')::text)
+    ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value WHERE s.value <> EXCLUDED.value;
     -- Dropping waits for readers, and everybody waits behind it: not for long.
     PERFORM set_config('lock_timeout', '2s', true);
     FOR child IN SELECT o.* FROM {{schema}}.old_partitions(oldest) AS o WHERE o.parent = 'history' LOOP
