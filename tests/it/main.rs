@@ -15,6 +15,7 @@ mod failover;
 mod fencing;
 mod fork_bomb;
 mod grants;
+mod held_locks;
 mod lifecycle;
 mod limits;
 mod live;

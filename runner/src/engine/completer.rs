@@ -6,8 +6,9 @@
 //!
 //! A lost connection leaves the outcome of a flush unknown. The same endings
 //! are then sent again in the store's `again` mode, which skips what was
-//! already recorded, until the database answers or the lease is gone. What the
-//! database does not take though it takes others is set [`aside`](super::aside).
+//! already recorded, until the database answers or the lease is gone. What waits for
+//! somebody else's lock, and what the database refuses though it takes others, is
+//! [`parked`](super::parked).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -15,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::aside::Aside;
 use super::backoff::Backoff;
 use super::core::Core;
+use super::parked::{Reason, needs_others};
 use crate::store::{Ending, Finished, StoreError};
-use crate::task::{ClaimId, Digest, LogLine, NewTask, Task, Transition, Usage};
+use crate::task::{ClaimId, Digest, Failure, LogLine, NewTask, Task, Transition, Usage};
 
 /// Endings in one flush at most.
 const MAX_BATCH: usize = 1_000;
@@ -51,24 +52,6 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Bytes it will cost in a statement, roughly.
-    fn weight(&self) -> usize {
-        let transition = match &self.transition {
-            Transition::Complete { result } => result.len(),
-            Transition::Fail { failure } | Transition::Retry { failure, .. } => {
-                failure.message.len() + failure.details.as_ref().map_or(0, String::len)
-            }
-            _ => 0,
-        };
-        let logs: usize = self.logs.iter().map(|line| line.message.len() + 64).sum();
-        let children: usize = self
-            .children
-            .iter()
-            .map(|child| child.args.len() + 128)
-            .sum();
-        256 + self.task.args.len() + transition + logs + children
-    }
-
     fn into_ending(self) -> Ending {
         Ending {
             claim: self.claim,
@@ -87,33 +70,53 @@ impl Ended {
     }
 }
 
+/// Bytes that an outcome costs in a statement, roughly.
+pub(super) fn weight(ending: &Ending) -> usize {
+    let failure = |failure: &Failure| {
+        let backtrace: usize = failure.backtrace.iter().map(String::len).sum();
+        failure.message.len() + failure.details.as_ref().map_or(0, String::len) + backtrace
+    };
+    let transition = match &ending.transition {
+        Transition::Complete { result } => result.len(),
+        Transition::Fail { failure: of } | Transition::Retry { failure: of, .. } => failure(of),
+        _ => 0,
+    };
+    let fields = |line: &LogLine| line.fields.as_ref().map_or(0, |json| json.get().len());
+    let logs = ending.logs.iter();
+    let logs: usize = logs
+        .map(|line| line.message.len() + fields(line) + 64)
+        .sum();
+    let children = ending.children.iter();
+    let children: usize = children.map(|child| child.args.len() + 128).sum();
+    256 + ending.task.args.len() + transition + logs + children
+}
+
 /// Runs until every sender is gone and everything is stored.
-pub(crate) async fn complete(core: Arc<Core>, mut endings: mpsc::Receiver<Ended>) {
-    let mut batch: Vec<Ended> = Vec::with_capacity(MAX_BATCH);
-    let mut aside = Aside::default();
-    loop {
-        let first = tokio::select! {
-            first = endings.recv() => first,
-            () = aside.due() => {
-                aside.offer(&core).await;
-                storing_works(&core, &aside);
-                continue;
-            }
-        };
-        let Some(first) = first else { return };
-        let mut n_bytes = first.weight();
-        batch.push(first);
+pub(crate) async fn complete(core: Arc<Core>, endings: mpsc::Receiver<Ended>) {
+    tokio::select! {
+        () = flushes(&core, endings) => {}
+        () = core.parked.run(&core) => {}
+    }
+}
+
+async fn flushes(core: &Core, mut endings: mpsc::Receiver<Ended>) {
+    while let Some(first) = endings.recv().await {
+        let first = first.into_ending();
+        let mut n_bytes = weight(&first);
+        let mut batch = vec![first];
         while batch.len() < MAX_BATCH && n_bytes < MAX_BATCH_BYTES {
             let Ok(next) = endings.try_recv() else { break };
-            n_bytes += next.weight();
+            let next = next.into_ending();
+            n_bytes += weight(&next);
             batch.push(next);
         }
-        let flush: Vec<Ending> = batch.drain(..).map(Ended::into_ending).collect();
-        let was_large = flush.len() >= MAX_BATCH / 2;
+        let was_large = batch.len() >= MAX_BATCH / 2;
         core.storing.store(true, SeqCst);
-        store(&core, flush, &mut aside).await;
+        let (waiting, batch) = core.parked.take_waiting(batch);
+        core.parked.add(waiting, Reason::Locked, false);
+        store(core, batch).await;
         core.storing.store(false, SeqCst);
-        storing_works(&core, &aside);
+        storing_works(core);
         core.touch();
         if was_large {
             // Claimers may have waited for room in the channel.
@@ -122,9 +125,9 @@ pub(crate) async fn complete(core: Arc<Core>, mut endings: mpsc::Receiver<Ended>
     }
 }
 
-/// Lets claims go on, unless too many endings are set aside.
-fn storing_works(core: &Core, aside: &Aside) {
-    let fails = aside.is_full();
+/// Lets claims go on, unless too many endings are parked.
+pub(super) fn storing_works(core: &Core) {
+    let fails = core.parked.is_full();
     if core.storing_fails.swap(fails, SeqCst) && !fails {
         tracing::info!("endings can be stored again");
         core.wake_all();
@@ -132,13 +135,28 @@ fn storing_works(core: &Core, aside: &Aside) {
 }
 
 /// Stores a batch whatever it takes, unless the lease is lost on the way.
-async fn store(core: &Core, mut batch: Vec<Ending>, aside: &mut Aside) {
+async fn store(core: &Core, mut batch: Vec<Ending>) {
     let mut again = false;
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     let mut first_fault = None;
-    loop {
+    while !batch.is_empty() {
         let error = match core.store.finish(core.runner(), &batch, again).await {
-            Ok(finished) => return settle(core, &batch, &finished),
+            Ok(finished) => {
+                settle(core, &batch, &finished);
+                batch.retain(|ending| finished.locked.contains(&(ending.claim, ending.task.id)));
+                return core.parked.add(batch, Reason::Locked, again);
+            }
+            // Rolled back for sure.
+            Err(StoreError::Locked { .. }) => {
+                let (waiting, rest): (Vec<Ending>, Vec<Ending>) =
+                    batch.into_iter().partition(needs_others);
+                if waiting.is_empty() {
+                    return core.parked.add(rest, Reason::Locked, again);
+                }
+                core.parked.add(waiting, Reason::Locked, again);
+                batch = rest;
+                continue;
+            }
             Err(error) => error,
         };
         again = true;
@@ -156,7 +174,7 @@ async fn store(core: &Core, mut batch: Vec<Ending>, aside: &mut Aside) {
             // one nobody can say, and others are not to wait for it.
             let takes_others = batch.len() < n_before || n_before == 1;
             if takes_others || matches!(error, StoreError::Refused { .. }) {
-                return aside.add(batch, &error);
+                return refuse(core, batch, &error);
             }
             first_fault = None;
         }
@@ -177,15 +195,22 @@ async fn store(core: &Core, mut batch: Vec<Ending>, aside: &mut Aside) {
     }
 }
 
+fn refuse(core: &Core, batch: Vec<Ending>, error: &StoreError) {
+    for ending in &batch {
+        tracing::error!(task = ending.task.id.0, %error, "the outcome of this task cannot be stored: it is kept and offered again until it can, and the task stays claimed meanwhile");
+    }
+    core.parked.add(batch, Reason::Refused, true);
+}
+
 /// Stores each on its own, again; returns those that were not.
-pub(super) async fn one_by_one(core: &Core, batch: Vec<Ending>) -> Vec<Ending> {
+async fn one_by_one(core: &Core, batch: Vec<Ending>) -> Vec<Ending> {
     let mut left = Vec::new();
     let mut batch = batch.into_iter();
     for ending in batch.by_ref() {
         let one = std::slice::from_ref(&ending);
         match core.store.finish(core.runner(), one, true).await {
-            Ok(finished) => settle(core, one, &finished),
-            Err(StoreError::Refused { .. } | StoreError::Fault { .. }) => left.push(ending),
+            Ok(finished) if finished.locked.is_empty() => settle(core, one, &finished),
+            Ok(_) | Err(StoreError::Refused { .. } | StoreError::Fault { .. }) => left.push(ending),
             Err(_) => {
                 left.push(ending);
                 break;
@@ -196,9 +221,12 @@ pub(super) async fn one_by_one(core: &Core, batch: Vec<Ending>) -> Vec<Ending> {
     left
 }
 
-fn settle(core: &Core, batch: &[Ending], finished: &Finished) {
-    for ending in batch {
-        let key = (ending.claim, ending.task.id);
+/// Counts what is stored, and lets go of it.
+pub(super) fn settle(core: &Core, batch: &[Ending], finished: &Finished) {
+    let key = |ending: &Ending| (ending.claim, ending.task.id);
+    let is_stored = |ending: &&Ending| !finished.locked.contains(&key(ending));
+    for ending in batch.iter().filter(is_stored) {
+        let key = key(ending);
         if finished.stale.contains(&key) {
             core.stats.stale.fetch_add(1, Relaxed);
         } else if finished.refused.contains(&key) {
@@ -213,6 +241,5 @@ fn settle(core: &Core, batch: &[Ending], finished: &Finished) {
     }
     // Before the ledger is empty: an ending may have made tasks runnable.
     core.look_again();
-    core.ledger
-        .ended(batch.iter().map(|ending| (ending.claim, ending.task.id)));
+    core.ledger.ended(batch.iter().filter(is_stored).map(key));
 }

@@ -10,6 +10,7 @@ use super::completer::Ended;
 use super::config::EngineConfig;
 use super::lease::Lease;
 use super::ledger::Ledger;
+use super::parked::ParkedOutcomes;
 use super::served::Served;
 use super::shutdown::Shutdown;
 use super::sleep::Sleep;
@@ -36,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) storing: AtomicBool,
     /// Endings cannot be stored at the moment: nothing more is claimed until they are.
     pub(crate) storing_fails: AtomicBool,
+    /// Outcomes that cannot be stored though others can.
+    pub(crate) parked: ParkedOutcomes,
     /// Read by every attempt, written by one that must run alone.
     pub(crate) alone: RwLock<()>,
     /// One per queue group: rung when there may be something to claim.
@@ -86,6 +89,7 @@ impl Core {
             endings,
             storing: AtomicBool::new(false),
             storing_fails: AtomicBool::new(false),
+            parked: ParkedOutcomes::default(),
             alone: RwLock::new(()),
             wake,
             empty_looks,

@@ -16,7 +16,6 @@
 //! process costs time, never a task. Names no SQL and no wasmtime type.
 
 mod appetite;
-mod aside;
 mod backlog;
 mod backoff;
 mod claimer;
@@ -32,6 +31,7 @@ mod heartbeat;
 mod lease;
 mod ledger;
 mod maintenance;
+mod parked;
 mod progress;
 mod push_facts;
 mod run;

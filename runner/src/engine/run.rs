@@ -34,6 +34,8 @@ use crate::task::{Transition, Usage};
 const INTERRUPT_GRACE: Duration = Duration::from_secs(2);
 /// How long the last flush may take before the rest is left to rescue.
 const FLUSH_GRACE: Duration = Duration::from_secs(10);
+/// How long of that is for outcomes that wait for a lock of somebody else's transaction.
+const LOCK_GRACE: Duration = Duration::from_secs(1);
 
 /// Runs tasks until `shutdown` is asked for, or until the configuration says
 /// that there is nothing more to do. Returns when everything is stored or
@@ -332,8 +334,15 @@ async fn flush(
     completer: &JoinHandle<()>,
     background: &mut Vec<(&'static str, JoinHandle<()>)>,
 ) {
-    let deadline = Instant::now() + FLUSH_GRACE;
-    let is_busy = || core.ledger.n_tasks() > 0 || core.storing.load(SeqCst);
+    let began = Instant::now();
+    let deadline = began + FLUSH_GRACE;
+    let is_busy = || {
+        let waits = match began.elapsed() < LOCK_GRACE {
+            true => 0,
+            false => core.parked.n_locked(),
+        };
+        core.ledger.n_tasks() > waits || core.storing.load(SeqCst)
+    };
     while is_busy() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

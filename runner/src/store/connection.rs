@@ -25,6 +25,7 @@ use super::attempt::Pools;
 use super::claims::LiveClaims;
 use super::dial::{dial, dial_raw, is_pooled};
 use super::error::{classify, classify_connect};
+use super::finish::LOCK_WAIT;
 use super::finish_many::MANY;
 use super::rescue::Stride;
 use super::session::{Lease, Session, within};
@@ -69,9 +70,11 @@ pub(super) enum Role {
     State,
     /// What became of a commit whose answer was lost: waits for its transaction.
     Doubt,
+    /// Endings that wait for a lock of somebody else's transaction.
+    Parked,
 }
 
-const ROLES: usize = 9;
+const ROLES: usize = 10;
 
 /// Claim ids taken in one statement at most, to get behind those that were used.
 const MOST_IDS: i64 = 100_000;
@@ -85,7 +88,12 @@ impl Role {
             // What is not passed on now is passed on a second later.
             Role::Live => 3,
             Role::Claim => 10,
-            Role::Finish | Role::General | Role::Rescue | Role::State | Role::Doubt => 30,
+            Role::Finish
+            | Role::General
+            | Role::Rescue
+            | Role::State
+            | Role::Doubt
+            | Role::Parked => 30,
             Role::Bulk => 300,
         })
     }
@@ -234,8 +242,12 @@ impl Store {
         if !config.poll_only {
             // A database may have another default isolation level, under which an
             // ending is not seen by who comes second.
+            let lock_ms = match role {
+                Role::Finish => LOCK_WAIT.as_millis(),
+                _ => 0,
+            };
             let settings = format!(
-                "{}; SET default_transaction_isolation = 'read committed'; SET statement_timeout = '{}ms'",
+                "{}; SET lock_timeout = '{lock_ms}ms'; SET default_transaction_isolation = 'read committed'; SET statement_timeout = '{}ms'",
                 role.settings(),
                 within(role.patience())
             );

@@ -45,4 +45,7 @@ pub struct Finished {
     /// Endings whose result, error or children the database did not accept:
     /// they were stored as failed instead.
     pub refused: Vec<(ClaimId, TaskId)>,
+    /// Endings that are not stored, for certain, because somebody else's transaction
+    /// holds a lock that they need. Try them again later.
+    pub locked: Vec<(ClaimId, TaskId)>,
 }

@@ -5,6 +5,7 @@
 //! copied. Everything else goes through a transaction of several.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::columns::{FinalColumns, ReturnColumns};
 use super::connection::Role;
@@ -15,13 +16,20 @@ use super::sql::{Sql, sql};
 use super::{Ending, Finished, Store, StoreError};
 use crate::task::{ClaimId, ErrorKind, Failure, NewTask, RunnerId, TaskId, Transition};
 
+/// How long a flush waits for a lock. Whoever holds one for longer is an application in
+/// an open transaction, and what waits for it is stored apart from the rest.
+pub(super) const LOCK_WAIT: Duration = Duration::from_millis(200);
+/// As [`LOCK_WAIT`], for those that have waited before.
+const PARKED_LOCK_WAIT: Duration = Duration::from_millis(50);
+
 impl Store {
     /// Stores all endings in one transaction. `again` says that an earlier
     /// call with some of these endings ended in an error, so its commit may
     /// have happened: what is recorded already is skipped and counts as
     /// stored. A text that the database refuses (a result that is not JSON, a
     /// child it would not accept) fails only its own task; then each ending
-    /// gets a transaction of its own.
+    /// gets a transaction of its own. [`StoreError::Locked`] says that nothing of this
+    /// call is stored.
     ///
     /// Not to be called with the same ending twice at once. After a dropped
     /// future, as after an error, call `again`.
@@ -31,36 +39,81 @@ impl Store {
         endings: &[Ending],
         again: bool,
     ) -> Result<Finished, StoreError> {
+        self.finish_as(Role::Finish, runner, endings, again).await
+    }
+
+    /// As [`Store::finish`], for endings that had to wait for a lock of somebody else:
+    /// on a connection of its own, so that other endings do not wait.
+    pub async fn finish_parked(
+        &self,
+        runner: RunnerId,
+        endings: &[Ending],
+        again: bool,
+    ) -> Result<Finished, StoreError> {
+        self.finish_as(Role::Parked, runner, endings, again).await
+    }
+
+    async fn finish_as(
+        &self,
+        role: Role,
+        runner: RunnerId,
+        endings: &[Ending],
+        again: bool,
+    ) -> Result<Finished, StoreError> {
         let all: Vec<&Ending> = endings.iter().collect();
         let mut finished = Finished::default();
-        match self.flush(runner, &all, again, &mut finished).await {
+        match self.flush(role, runner, &all, again, &mut finished).await {
             Err(StoreError::Refused { .. }) => {}
             other => return other.map(|()| finished),
         }
         // One of them is to blame, and only that one shall fail.
         finished = Finished::default();
         for ending in endings {
-            let alone = self.flush(runner, &[ending], again, &mut finished).await;
-            let Err(StoreError::Refused { message, .. }) = alone else {
-                alone?;
-                continue;
+            let key = (ending.claim, ending.task.id);
+            let alone = self
+                .flush(role, runner, &[ending], again, &mut finished)
+                .await;
+            let message = match alone {
+                Err(StoreError::Refused { message, .. }) => message,
+                Err(StoreError::Locked { .. }) => {
+                    finished.locked.push(key);
+                    continue;
+                }
+                other => {
+                    other?;
+                    continue;
+                }
             };
             let refused = refused(ending, &message);
-            self.flush(runner, &[&refused], again, &mut finished)
-                .await?;
-            finished.refused.push((ending.claim, ending.task.id));
+            let stored = self
+                .flush(role, runner, &[&refused], again, &mut finished)
+                .await;
+            match stored {
+                Err(StoreError::Locked { .. }) => finished.locked.push(key),
+                other => {
+                    other?;
+                    finished.refused.push(key);
+                }
+            }
         }
         Ok(finished)
     }
 
     async fn flush(
         &self,
+        role: Role,
         runner: RunnerId,
         endings: &[&Ending],
         again: bool,
         finished: &mut Finished,
     ) -> Result<(), StoreError> {
-        let mut lease = self.lease(Role::Finish, "store endings").await?;
+        let mut lease = self.lease(role, "store endings").await?;
+        let is_parked = matches!(role, Role::Parked);
+        let lock_wait = if is_parked {
+            PARKED_LOCK_WAIT
+        } else {
+            LOCK_WAIT
+        };
         let simple = |ending: &&Ending| {
             ending.recorded
                 || ending.transition.state().is_final()
@@ -69,14 +122,16 @@ impl Store {
         };
         let ended: Vec<(ClaimId, TaskId)> = endings.iter().map(|e| (e.claim, e.task.id)).collect();
         let closing = self.live().emptied(&ended);
-        let simple = !again && endings.iter().all(simple);
+        let simple = !again && !is_parked && endings.iter().all(simple);
         let stored = if simple && endings.len() >= self.many() && lease.may_copy() {
             let kept = kept(endings, &closing);
             store_many(&mut lease, runner, &unstored(endings), &kept, &closing).await
-        } else if simple {
+        } else if simple && lease.keeps_settings() {
             store_final(&mut lease, runner, &unstored(endings), &closing).await
+        } else if simple {
+            store_alone(&mut lease, runner, &unstored(endings), &closing).await
         } else {
-            transact(&mut lease, runner, endings, &closing, again).await
+            transact(&mut lease, runner, endings, &closing, again, lock_wait).await
         };
         if stored.is_err() && lease.is_open() {
             // The first error is the one to tell.
@@ -97,8 +152,9 @@ async fn transact(
     endings: &[&Ending],
     closing: &[i64],
     again: bool,
+    lock_wait: Duration,
 ) -> Result<Stale, StoreError> {
-    lease.begin().await?;
+    lease.begin_waiting(lock_wait).await?;
     let claims = claims(endings);
     let hold = if again {
         sql!("finish_hold_alone")
@@ -153,6 +209,19 @@ async fn transact(
             &[&runner.0, &closing, &claim_ids, &task_ids, &wake],
         )
         .await?;
+    lease.commit().await?;
+    Ok(stale)
+}
+
+/// As [`store_final`], where a session keeps no settings.
+async fn store_alone(
+    lease: &mut Lease<'_>,
+    runner: RunnerId,
+    endings: &[&Ending],
+    closing: &[i64],
+) -> Result<Stale, StoreError> {
+    lease.begin_waiting(LOCK_WAIT).await?;
+    let stale = store_final(lease, runner, endings, closing).await?;
     lease.commit().await?;
     Ok(stale)
 }

@@ -90,6 +90,11 @@ impl Lease<'_> {
         self.open
     }
 
+    /// Whether the session keeps what is set: not behind a pooler.
+    pub(super) fn keeps_settings(&self) -> bool {
+        self.may_copy()
+    }
+
     /// Whether [`Lease::copy`] works: not behind a pooler, where no statement has a name.
     pub(super) fn may_copy(&self) -> bool {
         let session = self.session.as_ref().expect("taken only by drop");
@@ -124,6 +129,14 @@ impl Lease<'_> {
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         self.open = true;
         self.batch(BEGIN).await
+    }
+
+    /// Opens a transaction that waits for each lock no longer than this.
+    pub(super) async fn begin_waiting(&mut self, lock_wait: Duration) -> Result<(), StoreError> {
+        self.open = true;
+        let lock_ms = lock_wait.as_millis();
+        let text = format!("{BEGIN}; SET LOCAL lock_timeout = '{lock_ms}ms'");
+        self.batch(&text).await
     }
 
     /// Opens a transaction whose statements may take so long, each.

@@ -1,0 +1,165 @@
+//! Locks that an application holds in an open transaction: what meets them waits,
+//! and everything else is stored at full speed.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use pgtq::task::{Attempt, HandlerFuture, Name, NewTask, Outcome, Report, SqlGrant};
+use pgtq_tests::{Sql, wait_until};
+use tokio::runtime::Runtime;
+
+use crate::native::{Engine, busy, registry};
+use crate::tasks::{database, push};
+
+/// Complete tasks of a handler.
+fn n_complete(sql: &Sql, handler: &str) -> i64 {
+    sql.number(&format!(
+        "SELECT count(*) FROM pgtq.history WHERE state = 'complete' AND handler = '{handler}'"
+    ))
+}
+
+fn report(children: Vec<NewTask>) -> Report {
+    Report {
+        children,
+        ..Report::without_guest(Outcome::Complete {
+            result: "true".to_owned(),
+        })
+    }
+}
+
+fn brief(_: Attempt, _: SqlGrant) -> HandlerFuture {
+    Box::pin(async { report(Vec::new()) })
+}
+
+/// Runs until it is asked to stop.
+fn long(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
+    Box::pin(async move {
+        while attempt.signal.asked().is_none() {
+            busy(Duration::from_millis(20)).await;
+        }
+        let reason = "asked to".to_owned();
+        Report::without_guest(Outcome::Cancel { reason })
+    })
+}
+
+/// Set by the test when `gated` tasks are to end.
+static GATE: AtomicBool = AtomicBool::new(false);
+
+fn gated(_: Attempt, _: SqlGrant) -> HandlerFuture {
+    Box::pin(async {
+        while !GATE.load(SeqCst) {
+            busy(Duration::from_millis(20)).await;
+        }
+        report(Vec::new())
+    })
+}
+
+/// Pushes a child whose key is the value of its arguments.
+fn parent(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
+    Box::pin(async move {
+        let key: String = serde_json::from_str(&attempt.task.args).expect("a string");
+        let child = NewTask {
+            key: Some(key),
+            ..NewTask::new(Name::new("brief").expect("a name"), "{}")
+        };
+        report(vec![child])
+    })
+}
+
+fn engine(runtime: &Runtime, url: &str) -> Engine {
+    let handlers: [(&str, crate::native::Act); 4] = [
+        ("brief", brief),
+        ("gated", gated),
+        ("long", long),
+        ("parent", parent),
+    ];
+    runtime.block_on(Engine::start(url, registry("nobody", &handlers)))
+}
+
+#[test]
+fn an_open_transaction_with_a_key_delays_only_the_tasks_that_push_a_child_with_it() {
+    let (database, sql) = database();
+    let runtime = Runtime::new().expect("a runtime starts");
+    let stranger = Sql::connect(database.url());
+    stranger.rows("BEGIN");
+    stranger.rows("SELECT pgtq.push('nobodys', key => 'order-1')");
+    let engine = engine(&runtime, database.url());
+    push(&sql, "parent", 200, r#""order-1""#);
+    push(&sql, "parent", 1, r#""order-2""#);
+    wait_until("the children that need nothing from it are pushed", || {
+        n_complete(&sql, "parent") == 1
+    });
+    let began = Instant::now();
+    for n in 1..=10 {
+        push(&sql, "brief", 50, "{}");
+        push(&sql, "parent", 1, &format!(r#""order-3-{n}""#));
+        wait_until("what needs nothing from it completes", || {
+            n_complete(&sql, "brief") >= n * 51 && n_complete(&sql, "parent") == n + 1
+        });
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(10), "took {took:?}");
+    assert_eq!(sql.number("SELECT count(*) FROM pgtq.running"), 200);
+    stranger.rows("COMMIT");
+    wait_until("the parents complete", || n_complete(&sql, "parent") == 211);
+    // The key has its task already, which is the stranger's.
+    assert_eq!(n_complete(&sql, "brief"), 511);
+    let ended = "SELECT count(*), count(DISTINCT id) FROM pgtq.history";
+    assert_eq!(sql.row(ended), "722|722");
+    runtime.block_on(engine.stop());
+}
+
+#[test]
+fn an_open_transaction_that_cancels_a_task_delays_no_task_of_another_claim() {
+    let (database, sql) = database();
+    let runtime = Runtime::new().expect("a runtime starts");
+    push(&sql, "long", 1, "{}");
+    push(&sql, "gated", 3, "{}");
+    let engine = engine(&runtime, database.url());
+    wait_until("they run under one claim", || {
+        sql.row("SELECT count(*), count(DISTINCT claim_id) FROM pgtq.running") == "4|1"
+    });
+    let stranger = Sql::connect(database.url());
+    stranger.rows("BEGIN");
+    stranger.rows("SELECT count(pgtq.cancel(id)) FROM pgtq.running WHERE handler = 'long'");
+    GATE.store(true, SeqCst);
+    let began = Instant::now();
+    for n in 1..=10 {
+        push(&sql, "brief", 50, "{}");
+        wait_until("other tasks complete", || {
+            n_complete(&sql, "brief") == n * 50
+        });
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(10), "took {took:?}");
+    stranger.rows("COMMIT");
+    let cancelled = "SELECT count(*) FROM pgtq.history WHERE state = 'cancelled'";
+    wait_until("the task is cancelled and its neighbours complete", || {
+        sql.number(cancelled) == 1 && n_complete(&sql, "gated") == 3
+    });
+    runtime.block_on(engine.stop());
+}
+
+#[test]
+fn a_runner_that_stops_does_not_wait_for_a_lock_and_its_task_runs_again() {
+    let (database, sql) = database();
+    let runtime = Runtime::new().expect("a runtime starts");
+    let stranger = Sql::connect(database.url());
+    stranger.rows("BEGIN");
+    stranger.rows("SELECT pgtq.push('nobodys', key => 'order-1')");
+    let first = engine(&runtime, database.url());
+    push(&sql, "parent", 3, r#""order-1""#);
+    push(&sql, "parent", 1, r#""order-2""#);
+    wait_until("the others are stored", || n_complete(&sql, "parent") == 1);
+    let began = Instant::now();
+    runtime.block_on(first.stop());
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "took {took:?}");
+    let waiting =
+        "SELECT count(*), max(attempts), max(crashes) FROM pgtq.runnable WHERE handler = 'parent'";
+    assert_eq!(sql.row(waiting), "3|0|0");
+    stranger.rows("COMMIT");
+    let second = engine(&runtime, database.url());
+    wait_until("they complete", || n_complete(&sql, "parent") == 4);
+    runtime.block_on(second.stop());
+}
