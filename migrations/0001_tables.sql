@@ -88,7 +88,7 @@ CREATE TABLE {{schema}}.claims (
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE {{schema}}.claims IS 'Batches of tasks given to a runner, or by pop to an external worker. Read the view running instead.';
 COMMENT ON COLUMN {{schema}}.claims.expires_at IS 'Only for pop: a runner''s claims live as long as its lease.';
-COMMENT ON COLUMN {{schema}}.claims.solo IS 'The task runs alone, so that it is to blame if the runner dies.';
+COMMENT ON COLUMN {{schema}}.claims.solo IS 'Holds one suspect: at most one such claim of a runner runs at a time.';
 COMMENT ON COLUMN {{schema}}.claims.worker IS 'Only for pop: the role that logged in and popped it.';
 CREATE INDEX claims_expires_at ON {{schema}}.claims (expires_at) WHERE expires_at IS NOT NULL;
 
@@ -164,7 +164,7 @@ CREATE TABLE {{schema}}.attempts (
     runner_id bigint
 ) PARTITION BY RANGE (ended_at);
 COMMENT ON TABLE {{schema}}.attempts IS 'Attempts that did not finish their task, one partition for each day. The last attempt of a task is in its history row.';
-COMMENT ON COLUMN {{schema}}.attempts.kind IS 'The kind of the error, or snooze, release, isolate, crash, expired, cancelled, deleted.';
+COMMENT ON COLUMN {{schema}}.attempts.kind IS 'The kind of the error, or snooze, release, isolate, lost, crash, expired, cancelled, deleted.';
 CREATE INDEX attempts_task_id ON {{schema}}.attempts (task_id);
 CREATE TABLE {{schema}}.attempts_default PARTITION OF {{schema}}.attempts DEFAULT;
 COMMENT ON TABLE {{schema}}.attempts_default IS 'The net: rows of a day that has no partition.';
@@ -185,9 +185,17 @@ CREATE TABLE {{schema}}.runners (
     expires_at timestamptz NOT NULL,
     plugins json NOT NULL DEFAULT '{}',
     progress json NOT NULL DEFAULT '{}',
-    ticket_hash bytea
+    ticket_hash bytea,
+    steady_since timestamptz NOT NULL DEFAULT now(),
+    backend integer,
+    started bigint[],
+    judged boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.1, autovacuum_vacuum_threshold = 20);
-COMMENT ON TABLE {{schema}}.runners IS 'Processes that execute tasks. A runner whose expires_at has passed is dead: rescue takes its claims.';
+COMMENT ON TABLE {{schema}}.runners IS 'Processes that execute tasks. When expires_at has passed, rescue takes the runner''s claims.';
+COMMENT ON COLUMN {{schema}}.runners.steady_since IS 'Since when the heartbeats have come without a gap of more than 8 seconds.';
+COMMENT ON COLUMN {{schema}}.runners.backend IS 'Server process of the heartbeat''s connection; null behind a pooler.';
+COMMENT ON COLUMN {{schema}}.runners.started IS 'Tasks that had started at the last heartbeat; null: all that it holds may have. After judged: all that may have started.';
+COMMENT ON COLUMN {{schema}}.runners.judged IS 'The lease ran out, and rescue has noted in started which tasks may have been running.';
 COMMENT ON COLUMN {{schema}}.runners.ticket_hash IS 'sha256 of the secret that this runner shows to the functions that end in _in_task.';
 -- Every push looks here whether somebody sleeps; almost always it is empty.
 CREATE INDEX runners_sleeping ON {{schema}}.runners (id) WHERE sleeping;
@@ -219,6 +227,26 @@ CREATE TABLE {{schema}}.cancellations (
     PRIMARY KEY (claim_id, task_id)
 );
 COMMENT ON TABLE {{schema}}.cancellations IS 'Running tasks that somebody asked to cancel.';
+
+-- A task whose runner was lost while it ran. It counts as a crash only when it is
+-- proven that the runner died: see count_crashes.
+CREATE TABLE {{schema}}.crash_reports (
+    task_id bigint NOT NULL,
+    claim_id bigint NOT NULL,
+    runner_id bigint NOT NULL,
+    solo boolean NOT NULL,
+    alone boolean NOT NULL,
+    counted integer,
+    started_at timestamptz NOT NULL,
+    reported_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (task_id, claim_id)
+);
+COMMENT ON TABLE {{schema}}.crash_reports IS 'Tasks whose runner was lost while they ran. Kept for a day, or until the runner comes back.';
+COMMENT ON COLUMN {{schema}}.crash_reports.solo IS 'It was the only suspect that ran there.';
+COMMENT ON COLUMN {{schema}}.crash_reports.alone IS 'It was the only task that ran there.';
+COMMENT ON COLUMN {{schema}}.crash_reports.counted IS 'By how much crashes grew; null: not proven yet.';
+CREATE INDEX crash_reports_runner ON {{schema}}.crash_reports (runner_id);
+CREATE INDEX crash_reports_open ON {{schema}}.crash_reports (reported_at) WHERE counted IS NULL;
 
 CREATE TABLE {{schema}}.keys (
     queue text COLLATE "C" NOT NULL,

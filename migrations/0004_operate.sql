@@ -39,6 +39,7 @@ DECLARE
     wanted bigint[] := ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i ORDER BY i);
     found_ids bigint[];
 BEGIN
+    PERFORM {{schema}}.need_read_committed('cancel tasks');
     FOR round IN 1 .. 2 LOOP
         EXIT WHEN cardinality(wanted) = 0;
         WITH gone AS (
@@ -105,6 +106,7 @@ DECLARE
     wanted bigint[] := ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i ORDER BY i);
     found_ids bigint[];
 BEGIN
+    PERFORM {{schema}}.need_read_committed('retry tasks');
     -- What is left of a cancel that has done its work: rescue would cancel the task anew.
     DELETE FROM {{schema}}.cancellations AS x
     WHERE x.task_id = ANY (wanted)

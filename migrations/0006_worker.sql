@@ -1,13 +1,13 @@
 -- The API of workers in any language: pop, complete, fail, extend.
 
--- An ending, or a rescue, is stored once because the second sees the first:
--- a snapshot taken before does not.
+-- For functions that look for a task in several tables, each with a new snapshot.
+-- What changes one row needs no such check: two of them conflict with 40001.
 CREATE FUNCTION {{schema}}.need_read_committed(what text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
         RAISE EXCEPTION 'cannot % at isolation level %', what, current_setting('transaction_isolation')
-            USING ERRCODE = '25001', HINT = 'use a transaction of its own: BEGIN ISOLATION LEVEL READ COMMITTED';
+            USING ERRCODE = '25001', HINT = 'call it in a transaction of its own: BEGIN ISOLATION LEVEL READ COMMITTED';
     END IF;
 END $$;
 COMMENT ON FUNCTION {{schema}}.need_read_committed(text) IS 'Refuses a snapshot that hides what others have committed. For the other functions.';
@@ -24,12 +24,10 @@ BEGIN
         RAISE EXCEPTION 'the claim % belongs to another worker', hold_claim.claim
             USING ERRCODE = '42501', HINT = 'a claim is ended, and extended, by the role that popped it';
     END IF;
-    SELECT cardinality(c.task_ids) INTO n FROM {{schema}}.claims AS c
-    WHERE c.id = hold_claim.claim AND c.runner_id IS NULL FOR UPDATE;
-    IF n > 1 AND hold_claim.ending THEN
-        -- Of a single task, the claim ends with it: the lock tells the second.
-        PERFORM {{schema}}.need_read_committed(format('end one of %s tasks that were popped together', n));
-    END IF;
+    -- Writes the row: a transaction with an older snapshot gets 40001, at every isolation level.
+    UPDATE {{schema}}.claims AS c SET expires_at = c.expires_at
+    WHERE c.id = hold_claim.claim AND c.runner_id IS NULL
+    RETURNING cardinality(c.task_ids) INTO n;
     RETURN n IS NOT NULL;
 END $$;
 COMMENT ON FUNCTION {{schema}}.hold_claim(bigint, boolean) IS 'Locks a popped claim for its worker. For complete, fail and extend.';

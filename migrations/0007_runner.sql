@@ -55,13 +55,236 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.release_claims(bigint[]) IS 'Gives back, unburnt, the tasks of these claims that have not ended.';
 
-CREATE FUNCTION {{schema}}.rescue(orphans boolean DEFAULT true, most integer DEFAULT 100)
+-- A crash counts only with proof. Rescue gives tasks back as soon as a lease has run
+-- out, and reports those that may have been running. A report is counted when the
+-- database was there for others all the time and the runner is gone: at once if the
+-- connection of its heartbeat has ended too, else after crash_wait. A runner that
+-- comes back withdraws what was reported of it. A restarted server, a failover, a
+-- stalled disk and a clock that was set interrupt the heartbeats of all runners, so
+-- that nobody is a witness.
+
+CREATE FUNCTION {{schema}}.crash_wait() RETURNS interval
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT interval '20 seconds' $$;
+COMMENT ON FUNCTION {{schema}}.crash_wait() IS 'How long a lost runner may take to come back before its loss is a crash: a lease and a margin.';
+
+CREATE FUNCTION {{schema}}.server_is_settled() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_postmaster_start_time() < now() - interval '30 seconds'
+$$;
+COMMENT ON FUNCTION {{schema}}.server_is_settled() IS 'Whether the server was started long enough ago for every runner to have come back.';
+
+CREATE FUNCTION {{schema}}.witnessed_since(except_runner bigint DEFAULT NULL) RETURNS timestamptz
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT min(r.steady_since) FROM {{schema}}.runners AS r
+    WHERE r.expires_at > now() AND r.seen_at > now() - interval '8 seconds' AND {{schema}}.server_is_settled()
+      AND r.id IS DISTINCT FROM except_runner
+$$;
+COMMENT ON FUNCTION {{schema}}.witnessed_since(bigint)
+    IS 'Since when some other runner has reached this database without a gap; null: nobody can tell whether it was reachable.';
+
+CREATE FUNCTION {{schema}}.retries_forever(retries integer, handler text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN retries_forever.retries IS NOT NULL THEN retries_forever.retries = -1
+        ELSE EXISTS (SELECT FROM {{schema}}.handlers AS h
+                     WHERE h.name = retries_forever.handler AND h.info #>> '{retry,retries}' = 'forever') END
+$$;
+COMMENT ON FUNCTION {{schema}}.retries_forever(integer, text) IS 'Whether the task, or else its handler, is retried forever: then no crash fails it.';
+
+-- One step down or up, for a task wherever it waits or runs. Null: it has ended, or
+-- is locked at the moment. A task that was not the only suspect stays below most.
+CREATE FUNCTION {{schema}}.add_crash(task bigint, after_claim bigint, delta integer, most integer DEFAULT 2147483647) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    was integer;
+    place integer;
+    held bigint;
+    change integer;
+BEGIN
+    SELECT r.crashes INTO was FROM {{schema}}.runnable_tasks AS r
+    WHERE r.id = add_crash.task AND r.position <> r.id FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        SELECT s.crashes INTO was FROM {{schema}}.scheduled_tasks AS s WHERE s.id = add_crash.task FOR UPDATE SKIP LOCKED;
+    END IF;
+    IF NOT FOUND THEN
+        SELECT c.id, c.crashes, array_position(c.task_ids, add_crash.task) INTO held, was, place
+        FROM (SELECT c.id, c.task_ids, c.crashes[array_position(c.task_ids, add_crash.task)] AS crashes FROM {{schema}}.claims AS c
+              WHERE c.id > add_crash.after_claim AND c.runner_id IS NOT NULL AND add_crash.task = ANY (c.task_ids)
+              ORDER BY c.id DESC LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS c;
+    END IF;
+    IF was IS NULL THEN
+        RETURN NULL;
+    END IF;
+    change := CASE WHEN delta < 0 THEN greatest(delta, -was) ELSE greatest(least(delta, most - was), 0) END;
+    UPDATE {{schema}}.runnable_tasks AS r SET crashes = was + change WHERE r.id = add_crash.task AND r.position <> r.id AND held IS NULL;
+    UPDATE {{schema}}.scheduled_tasks AS s SET crashes = was + change WHERE s.id = add_crash.task AND held IS NULL;
+    UPDATE {{schema}}.claims AS c SET crashes[place] = was + change WHERE c.id = held;
+    RETURN change;
+END $$;
+COMMENT ON FUNCTION {{schema}}.add_crash(bigint, bigint, integer, integer) IS 'Changes the crashes of a task that has not ended. For count_crashes and withdraw_crashes.';
+
+CREATE FUNCTION {{schema}}.count_crashes(max_crashes integer DEFAULT 3) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    report record;
+    added integer;
+    n_failed bigint := 0;
+BEGIN
+    DELETE FROM {{schema}}.crash_reports AS x WHERE x.reported_at < now() - interval '1 day';
+    IF NOT EXISTS (SELECT FROM {{schema}}.crash_reports AS x WHERE x.counted IS NULL)
+        OR coalesce({{schema}}.witnessed_since() > now() - {{schema}}.crash_wait(), true)
+    THEN
+        RETURN 0;
+    END IF;
+    FOR report IN
+        SELECT x.* FROM {{schema}}.crash_reports AS x
+        WHERE x.counted IS NULL AND x.reported_at < now() - {{schema}}.crash_wait()
+        ORDER BY x.task_id, x.claim_id LIMIT 1000 FOR UPDATE SKIP LOCKED
+    LOOP
+        -- An attempt that ended in an orderly way since then has shown that the task does not kill.
+        IF EXISTS (SELECT FROM {{schema}}.attempts AS a
+                   WHERE a.task_id = report.task_id AND a.claim_id > report.claim_id AND a.ended_at >= report.reported_at
+                     AND a.kind NOT IN ('lost', 'crash', 'release', 'isolate'))
+            OR EXISTS (SELECT FROM {{schema}}.history AS h WHERE h.id = report.task_id AND h.finished_at >= report.reported_at)
+        THEN
+            DELETE FROM {{schema}}.crash_reports AS x WHERE x.task_id = report.task_id AND x.claim_id = report.claim_id;
+            CONTINUE;
+        END IF;
+        added := {{schema}}.add_crash(report.task_id, report.claim_id, 1,
+            CASE WHEN report.solo THEN 2147483647 ELSE greatest(max_crashes - 1, 1) END);
+        -- Locked now, or gone: the next call sees which.
+        CONTINUE WHEN added IS NULL;
+        UPDATE {{schema}}.crash_reports AS x SET counted = added WHERE x.task_id = report.task_id AND x.claim_id = report.claim_id;
+        UPDATE {{schema}}.attempts AS a SET kind = 'crash', error_message = 'its runner died'
+        WHERE a.task_id = report.task_id AND a.claim_id = report.claim_id AND a.kind = 'lost' AND a.ended_at >= report.reported_at;
+        IF report.solo AND {{schema}}.fail_crashed(report.task_id, report.claim_id, max_crashes) THEN
+            n_failed := n_failed + 1;
+        END IF;
+    END LOOP;
+    RETURN n_failed;
+END $$;
+COMMENT ON FUNCTION {{schema}}.count_crashes(integer) IS 'Counts the reported crashes that are proven by now, and fails tasks that have reached the limit. Returns how many failed. For rescue.';
+
+CREATE FUNCTION {{schema}}.reaches_limit(crashes integer, alone boolean, max_crashes integer) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT crashes >= CASE WHEN alone THEN max_crashes ELSE max_crashes + 1 END
+$$;
+COMMENT ON FUNCTION {{schema}}.reaches_limit(integer, boolean, integer)
+    IS 'Whether so many crashes fail a task. Beside other tasks it was only the most likely cause, so that takes one more.';
+
+CREATE FUNCTION {{schema}}.fail_crashed(task bigint, claim bigint, max_crashes integer) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    WITH over AS MATERIALIZED (
+        SELECT t.id, t.is_scheduled, x.alone, x.started_at, x.runner_id
+        FROM (SELECT r.id, r.crashes, r.retries, r.handler, false AS is_scheduled FROM {{schema}}.runnable_tasks AS r
+              WHERE r.id = fail_crashed.task AND r.position <> r.id
+              UNION ALL
+              SELECT s.id, s.crashes, s.retries, s.handler, true FROM {{schema}}.scheduled_tasks AS s WHERE s.id = fail_crashed.task) AS t
+        JOIN {{schema}}.crash_reports AS x ON x.task_id = t.id AND x.claim_id = fail_crashed.claim
+        WHERE {{schema}}.reaches_limit(t.crashes, x.alone, max_crashes) AND NOT {{schema}}.retries_forever(t.retries, t.handler)
+    ), runnable AS (
+        DELETE FROM {{schema}}.runnable_tasks AS r USING over AS o WHERE r.id = o.id AND r.position <> r.id AND NOT o.is_scheduled RETURNING r.*
+    ), scheduled AS (
+        DELETE FROM {{schema}}.scheduled_tasks AS s USING over AS o WHERE s.id = o.id AND o.is_scheduled RETURNING s.*
+    ), gone AS (
+        SELECT id, queue, handler, priority, attempts, crashes, retries, pushed_at, due_at, key, parent, args FROM runnable
+        UNION ALL
+        SELECT id, queue, handler, priority, attempts, crashes, retries, pushed_at, run_at, key, parent, args FROM scheduled
+    )
+    INSERT INTO {{schema}}.history
+        (id, state, priority, attempts, crashes, retries, queue, handler, args, error_kind, error_message,
+         pushed_at, due_at, started_at, runner_id, claim_id, key, parent)
+    SELECT g.id, 'failed', g.priority, g.attempts, g.crashes, g.retries, g.queue, g.handler, g.args, 'crash',
+           {{schema}}.crash_message(g.crashes, o.alone), g.pushed_at, g.due_at, o.started_at, o.runner_id, fail_crashed.claim, g.key, g.parent
+    FROM gone AS g JOIN over AS o ON o.id = g.id;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    -- The row in history is this attempt's.
+    DELETE FROM {{schema}}.attempts AS a WHERE a.task_id = fail_crashed.task AND a.claim_id = fail_crashed.claim;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION {{schema}}.fail_crashed(bigint, bigint, integer) IS 'Fails a waiting task that has reached the limit of crashes. For count_crashes.';
+
+CREATE FUNCTION {{schema}}.crash_message(crashes integer, alone boolean) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('%s runners died while they ran it, the last one while it %s', crashes,
+        CASE WHEN alone THEN 'ran alone' ELSE 'was the only suspect' END)
+$$;
+COMMENT ON FUNCTION {{schema}}.crash_message(integer, boolean) IS 'Why a task failed that reached the limit of crashes.';
+
+CREATE FUNCTION {{schema}}.withdraw_crashes(runner bigint, successor bigint DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    report record;
+    n bigint := 0;
+BEGIN
+    FOR report IN
+        SELECT x.* FROM {{schema}}.crash_reports AS x WHERE x.runner_id = withdraw_crashes.runner
+        ORDER BY x.task_id, x.claim_id FOR UPDATE SKIP LOCKED
+    LOOP
+        IF EXISTS (SELECT FROM {{schema}}.history AS h
+                   WHERE h.id = report.task_id AND h.claim_id = report.claim_id AND h.state = 'failed' AND h.error_kind = 'crash') THEN
+            PERFORM {{schema}}.retry_tasks(ARRAY[report.task_id]);
+        ELSIF report.counted > 0 AND {{schema}}.add_crash(report.task_id, report.claim_id, -report.counted) IS NULL
+            AND NOT EXISTS (SELECT FROM {{schema}}.history AS h WHERE h.id = report.task_id)
+        THEN
+            -- Locked at the moment: the next heartbeat tries again.
+            UPDATE {{schema}}.crash_reports AS x SET runner_id = coalesce(withdraw_crashes.successor, x.runner_id)
+            WHERE x.task_id = report.task_id AND x.claim_id = report.claim_id;
+            CONTINUE;
+        END IF;
+        UPDATE {{schema}}.attempts AS a SET kind = 'lost', error_message = 'its runner was lost, and came back'
+        WHERE a.task_id = report.task_id AND a.claim_id = report.claim_id AND a.kind = 'crash' AND a.ended_at >= report.reported_at;
+        DELETE FROM {{schema}}.crash_reports AS x WHERE x.task_id = report.task_id AND x.claim_id = report.claim_id;
+        n := n + 1;
+    END LOOP;
+    RETURN n;
+END $$;
+COMMENT ON FUNCTION {{schema}}.withdraw_crashes(bigint, bigint) IS 'Takes back what was reported, and counted, of a runner that is alive after all. For the heartbeat.';
+
+-- Slots take tasks in the order in which they were claimed. So of the tasks that had
+-- not started at the last heartbeat, at most as many run as there were free slots
+-- since; twice as many, because some may have ended and not been stored.
+CREATE FUNCTION {{schema}}.judge_runner(runner bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    WITH held AS MATERIALIZED (
+        SELECT t.id, r.started IS NULL OR t.id = ANY (r.started) AS had_started,
+               row_number() OVER (PARTITION BY r.started IS NULL OR t.id = ANY (r.started) ORDER BY c.id, t.place) AS place, r.slots
+        FROM {{schema}}.runners AS r
+        JOIN {{schema}}.claims AS c ON c.runner_id = r.id
+        CROSS JOIN LATERAL unnest(c.task_ids) WITH ORDINALITY AS t (id, place)
+        WHERE r.id = judge_runner.runner AND NOT r.judged
+          AND NOT EXISTS (SELECT FROM {{schema}}.history AS h
+                          WHERE h.id = t.id AND h.claim_id = c.id AND h.finished_at >= c.claimed_at - interval '1 hour')
+          AND NOT EXISTS (SELECT FROM {{schema}}.attempts AS a
+                          WHERE a.task_id = t.id AND a.claim_id = c.id AND a.ended_at >= c.claimed_at - interval '1 hour')
+    )
+    UPDATE {{schema}}.runners AS r
+    SET judged = true, started = ARRAY(
+        SELECT h.id FROM held AS h
+        WHERE h.had_started OR h.place <= 2 * greatest(h.slots - (SELECT count(*) FROM held AS s WHERE s.had_started), 0))
+    WHERE r.id = judge_runner.runner AND NOT r.judged;
+    -- Its own transactions end now, so that their locks are free. Those of roles that
+    -- we may not act for end with the timeout, which is a lease.
+    PERFORM pg_terminate_backend(a.pid) FROM pg_stat_activity AS a
+    WHERE a.datname = current_database() AND a.application_name = format('pgtq runner %s in {{schema_name}}', judge_runner.runner)::name::text
+      AND a.usesysid IS NOT NULL AND pg_has_role(a.usesysid, 'MEMBER') AND a.pid <> pg_backend_pid();
+EXCEPTION WHEN insufficient_privilege THEN
+    NULL;
+END $$;
+COMMENT ON FUNCTION {{schema}}.judge_runner(bigint) IS 'Notes which tasks of a lost runner may have been running, and ends its SQL transactions. For rescue.';
+
+CREATE FUNCTION {{schema}}.rescue(orphans boolean DEFAULT true, most integer DEFAULT 100, max_crashes integer DEFAULT 3)
 RETURNS TABLE (runner_ids bigint[], runner_names text[], tasks bigint, failed bigint, cancelled bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     dead bigint[];
     dead_names text[];
+    crashed bigint[];
     taken bigint[];
     leftover bigint[];
     n_tasks bigint := 0;
@@ -71,6 +294,14 @@ BEGIN
     PERFORM {{schema}}.need_read_committed('rescue');
     SELECT coalesce(array_agg(r.id), '{}'), coalesce(array_agg(r.name), '{}') INTO dead, dead_names
     FROM (SELECT id, name FROM {{schema}}.runners WHERE expires_at < now() ORDER BY id FOR UPDATE SKIP LOCKED) AS r;
+    PERFORM {{schema}}.judge_runner(d) FROM unnest(dead) AS d;
+    -- Those whose process has surely ended, seen by others who were there all the time.
+    crashed := ARRAY(
+        SELECT r.id FROM {{schema}}.runners AS r
+        WHERE r.id = ANY (dead) AND NOT r.draining AND r.backend IS NOT NULL
+          AND NOT EXISTS (SELECT FROM pg_stat_get_activity(r.backend))
+          AND {{schema}}.witnessed_since(r.id) < now() - {{schema}}.crash_wait() / 2);
+    n_failed := {{schema}}.count_crashes(max_crashes);
 
     -- As stored: arguments of a few MiB, or one claim, are taken back in a moment.
     WITH held AS MATERIALIZED (
@@ -94,19 +325,34 @@ BEGIN
             SELECT u.*, nextval('{{schema}}.task_ids') AS position, x.task_id IS NOT NULL AS asked,
                    u.runner_id IS NULL AS external,
                    CASE WHEN u.runner_id IS NULL THEN u.attempts + 1 ELSE u.attempts END AS attempts_now,
-                   -- Only a task that ran alone is surely to blame: the others stop at 2.
-                   CASE WHEN u.runner_id IS NULL THEN u.crashes WHEN u.solo THEN u.crashes + 1
-                        ELSE greatest(u.crashes, least(u.crashes + 1, 2)) END AS crashes_now
+                   -- Without its runner's row nothing is known of a claim: it was lost before it was worked on.
+                   coalesce(u.id = ANY (r.started), false) AS started, coalesce(r.draining, false) AS draining,
+                   u.solo AND cardinality(r.started) = 1 AS alone,
+                   coalesce(u.runner_id = ANY (crashed) AND u.id = ANY (r.started), false) AS crashed,
+                   (SELECT count(*) FROM {{schema}}.crash_reports AS o WHERE o.task_id = u.id AND o.counted IS NULL) AS n_open
             FROM {{schema}}.unended AS u
+            LEFT JOIN {{schema}}.runners AS r ON r.id = u.runner_id
             LEFT JOIN {{schema}}.cancellations AS x ON x.claim_id = u.claim_id AND x.task_id = u.id
             WHERE u.claim_id = ANY (taken)
+        ), counted AS MATERIALIZED (
+            -- Only the single suspect of a runner can reach the limit.
+            SELECT t.*, t.started AND NOT t.draining AS reported, CASE
+                WHEN NOT t.crashed THEN t.crashes
+                WHEN t.solo THEN t.crashes + 1
+                ELSE greatest(t.crashes, least(t.crashes + 1, greatest(max_crashes - 1, 1))) END AS crashes_now
+            FROM task AS t
         ), judged AS MATERIALIZED (
             SELECT t.*, CASE
                 WHEN t.asked THEN 'cancelled'
-                WHEN t.crashes_now >= 3 THEN 'failed'
+                WHEN t.crashed AND t.solo AND {{schema}}.reaches_limit(t.crashes_now, t.alone, max_crashes)
+                    THEN CASE WHEN {{schema}}.retries_forever(t.retries, t.handler) THEN 'scheduled' ELSE 'failed' END
                 WHEN t.external AND coalesce(t.retries, 20) BETWEEN 0 AND t.attempts_now - 1 THEN 'failed'
-                ELSE 'runnable' END AS fate
-            FROM task AS t
+                -- It may be what kills runners, and nobody could say so yet: not before somebody can.
+                WHEN t.reported AND NOT t.crashed AND (t.solo OR t.n_open >= 2) THEN 'scheduled'
+                ELSE 'runnable' END AS fate,
+                CASE WHEN t.crashed THEN least(power(2, least(t.crashes_now, 20)), 3600) * interval '1 second'
+                     ELSE {{schema}}.crash_wait() * 1.5 END AS delay
+            FROM counted AS t
         ), ended AS (
             INSERT INTO {{schema}}.history
                 (id, state, priority, attempts, crashes, retries, queue, handler, args, error_kind, error_message,
@@ -115,22 +361,36 @@ BEGIN
                    CASE WHEN j.fate = 'cancelled' THEN NULL WHEN j.external THEN 'timeout' ELSE 'crash' END,
                    CASE WHEN j.fate = 'cancelled' THEN 'cancelled while it ran'
                         WHEN j.external THEN 'the worker that popped it did not end it before its lease ran out'
-                        ELSE format('%s runners died while they ran it, the last one while it ran alone', j.crashes_now) END,
+                        ELSE {{schema}}.crash_message(j.crashes_now, j.alone) END,
                    j.pushed_at, j.due_at, j.claimed_at, j.runner_id, j.claim_id, j.key, j.parent
-            FROM judged AS j WHERE j.fate <> 'runnable'
+            FROM judged AS j WHERE j.fate IN ('cancelled', 'failed')
         ), again AS (
             INSERT INTO {{schema}}.runnable_tasks
                 (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
             SELECT j.queue, j.handler, j.priority, j.position, j.id, j.attempts_now, j.crashes_now, j.retries,
                    j.pushed_at, j.due_at, j.key, j.parent, j.args
             FROM judged AS j WHERE j.fate = 'runnable'
+        ), later AS (
+            INSERT INTO {{schema}}.scheduled_tasks
+                (id, queue, handler, priority, attempts, crashes, retries, pushed_at, run_at, key, parent, args)
+            SELECT j.id, j.queue, j.handler, j.priority, j.attempts_now, j.crashes_now, j.retries, j.pushed_at,
+                   now() + j.delay, j.key, j.parent, j.args
+            FROM judged AS j WHERE j.fate = 'scheduled'
+        ), reports AS (
+            INSERT INTO {{schema}}.crash_reports (task_id, claim_id, runner_id, solo, alone, started_at, counted)
+            SELECT j.id, j.claim_id, j.runner_id, j.solo, j.alone, j.claimed_at, CASE WHEN j.crashed THEN j.crashes_now - j.crashes END
+            FROM judged AS j WHERE j.reported AND j.fate <> 'cancelled'
+            ON CONFLICT DO NOTHING
         ), logged AS (
             INSERT INTO {{schema}}.attempts (task_id, claim_id, number, kind, error_message, started_at, runner_id)
-            SELECT j.id, j.claim_id, j.attempts + 1, CASE WHEN j.external THEN 'expired' ELSE 'crash' END,
-                   CASE WHEN j.external THEN 'the lease ran out' ELSE 'its runner died' END, j.claimed_at, j.runner_id
-            FROM judged AS j WHERE j.fate = 'runnable'
+            SELECT j.id, j.claim_id, j.attempts + 1,
+                   CASE WHEN j.external THEN 'expired' WHEN j.crashed THEN 'crash' WHEN j.draining THEN 'release' ELSE 'lost' END,
+                   CASE WHEN j.external THEN 'the lease ran out' WHEN j.crashed THEN 'its runner died'
+                        WHEN j.draining THEN 'its runner was stopped before it could give it back'
+                        ELSE 'the lease of its runner ran out' END, j.claimed_at, j.runner_id
+            FROM judged AS j WHERE j.fate IN ('runnable', 'scheduled') AND (j.external OR j.started)
         )
-        SELECT count(*) FILTER (WHERE fate = 'runnable'), count(*) FILTER (WHERE fate = 'failed'),
+        SELECT count(*) FILTER (WHERE fate IN ('runnable', 'scheduled')), n_failed + count(*) FILTER (WHERE fate = 'failed'),
                count(*) FILTER (WHERE fate = 'cancelled')
         INTO n_tasks, n_failed, n_cancelled FROM judged;
         DELETE FROM {{schema}}.claims AS c WHERE c.id = ANY (taken);
@@ -155,4 +415,4 @@ BEGIN
     END IF;
     RETURN QUERY SELECT dead, dead_names, n_tasks, n_failed, n_cancelled;
 END $$;
-COMMENT ON FUNCTION {{schema}}.rescue(boolean, integer) IS 'Takes back the claims of dead runners and the expired claims of external workers, so many of each at most; call again while it finds some.';
+COMMENT ON FUNCTION {{schema}}.rescue(boolean, integer, integer) IS 'Takes back the claims of lost runners and the expired claims of external workers, so many of each at most; call again while it finds some.';

@@ -20,12 +20,12 @@ FROM (VALUES
     -- Deploying is done in the folder of plugins; here it looks who has loaded the file, and how tasks then fare.
     ('deployer', 'table', 'handlers runners pauses progress tasks scheduled runnable running complete failed cancelled', 'SELECT'),
 
-    ('runner', 'function', 'need_read_committed wake promote rescue release_claims cancel_tasks prune prune_state make_partitions', 'EXECUTE'),
+    ('runner', 'function', 'need_read_committed wake promote rescue judge_runner count_crashes withdraw_crashes crash_wait server_is_settled witnessed_since retries_forever reaches_limit crash_message release_claims cancel_tasks prune prune_state make_partitions', 'EXECUTE'),
     ('runner', 'sequence', 'task_ids claim_ids runner_ids', 'USAGE'),
     ('runner', 'table', 'runnable_tasks scheduled_tasks claims runners handlers task_state', 'SELECT INSERT UPDATE DELETE'),
     ('runner', 'table', 'cancellations', 'SELECT UPDATE DELETE'),
     ('runner', 'table', 'log_lines', 'SELECT INSERT DELETE'),
-    ('runner', 'table', 'history attempts', 'SELECT INSERT'),
+    ('runner', 'table', 'history attempts crash_reports', 'SELECT INSERT'),
 
     ('admin', 'function', 'cancel cancel_tasks retry retry_tasks delete_tasks pause resume drain prune prune_state', 'EXECUTE'),
     ('admin', 'table', 'log_lines', 'DELETE'),

@@ -124,6 +124,7 @@ impl Runner {
             max_tasks: until.tasks,
             idle_exit: until.idle,
             shutdown_timeout: config.run.shutdown_timeout,
+            max_crashes: config.run.max_crashes,
             retention: config.retention,
             push_facts: Arc::clone(&sandbox.config().push_facts),
             ..EngineConfig::default()

@@ -74,7 +74,8 @@ keys! {
     "run.concurrency", "PGTQ_CONCURRENCY", Count, "", "attempts at once; unset is four per processor";
     "run.listen", "PGTQ_LISTEN", Text, "", "address for health and metrics; unset is none";
     "run.migrate", "PGTQ_MIGRATE", Choice(&["auto", "never"]), "never", "create or update the schema at start";
-    "run.shutdown_timeout", "PGTQ_SHUTDOWN_TIMEOUT", Time, "30s", "time that running attempts get after SIGTERM";
+    "run.shutdown_timeout", "PGTQ_SHUTDOWN_TIMEOUT", Time, "8s", "time that running attempts get after SIGTERM";
+    "run.max_crashes", "PGTQ_MAX_CRASHES", Count, "3", "runners that may die under a task before it fails";
 
     "plugins.dir", "PGTQ_PLUGINS", Path, "plugins", "the directory of .wasm files";
     "plugins.watch", "PGTQ_WATCH", Choice(&["events", "poll", "off"]), "events", "how changes are noticed; poll for network file systems";

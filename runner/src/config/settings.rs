@@ -73,6 +73,8 @@ pub struct RunSettings {
     pub migrate: MigrateWhen,
     /// Grace after SIGTERM.
     pub shutdown_timeout: Duration,
+    /// How many runners may die under a task before it is failed.
+    pub max_crashes: u32,
     /// Directory of plugin files.
     pub plugins: PathBuf,
     /// How changes are noticed.
@@ -223,6 +225,7 @@ impl Config {
                 _ => MigrateWhen::Never,
             },
             shutdown_timeout: at.read("run.shutdown_timeout", values::duration)?,
+            max_crashes: at.read("run.max_crashes", values::crashes)?,
             plugins: PathBuf::from(at.text("plugins.dir")),
             watch: match at.text("plugins.watch") {
                 "poll" => WatchMode::Poll,

@@ -65,6 +65,14 @@ pub fn memory(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A limit of crashes.
+pub fn crashes(text: &str) -> Result<u32, String> {
+    match count(text)? {
+        n @ 1..=1000 => Ok(n as u32),
+        n => Err(format!("{n} is not a limit of crashes: write 1 to 1000")),
+    }
+}
+
 /// Reads a count, `_` allowed between digits, and `10G` for ten thousand
 /// million (fuel is counted so).
 pub fn count(text: &str) -> Result<u64, String> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::task::{Name, PushFacts};
+use crate::task::{MAX_CRASHES, Name, PushFacts};
 
 /// A group of queues that share slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct EngineConfig {
     pub idle_exit: Option<Duration>,
     /// After a stop was asked, how long running attempts may take.
     pub shutdown_timeout: Duration,
+    /// How many runners may die under a task before it is failed.
+    pub max_crashes: u32,
     /// How long history is kept.
     pub retention: Duration,
     /// The longest time between two looks at the database while idle.
@@ -51,7 +53,8 @@ impl Default for EngineConfig {
             drain: false,
             max_tasks: None,
             idle_exit: None,
-            shutdown_timeout: Duration::from_secs(30),
+            shutdown_timeout: Duration::from_secs(8),
+            max_crashes: MAX_CRASHES,
             retention: Duration::from_secs(7 * 24 * 3600),
             poll_interval: Duration::from_secs(1),
             push_facts: Arc::default(),

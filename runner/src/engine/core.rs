@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::SeqCst};
 use std::time::Instant;
 
-use tokio::sync::{Notify, RwLock, mpsc};
+use tokio::sync::{Notify, mpsc};
 
 use super::completer::Ended;
 use super::config::EngineConfig;
@@ -16,6 +16,7 @@ use super::shutdown::Shutdown;
 use super::sleep::Sleep;
 use super::stats::Stats;
 use super::streamer::Streamed;
+use super::suspects::Suspects;
 use super::watchdog::Watchdog;
 use crate::plugin::Registry;
 use crate::store::Store;
@@ -39,8 +40,8 @@ pub(crate) struct Core {
     pub(crate) storing_fails: AtomicBool,
     /// Outcomes that cannot be stored though others can.
     pub(crate) parked: ParkedOutcomes,
-    /// Read by every attempt, written by one that must run alone.
-    pub(crate) alone: RwLock<()>,
+    /// Tasks that runners died under.
+    pub(crate) suspects: Suspects,
     /// One per queue group: rung when there may be something to claim.
     pub(crate) wake: Vec<Arc<Notify>>,
     /// Looks in a row, per queue group, that found nothing to claim.
@@ -90,7 +91,7 @@ impl Core {
             storing: AtomicBool::new(false),
             storing_fails: AtomicBool::new(false),
             parked: ParkedOutcomes::default(),
-            alone: RwLock::new(()),
+            suspects: Suspects::default(),
             wake,
             empty_looks,
             empty_promotes: AtomicU32::new(0),

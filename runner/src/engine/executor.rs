@@ -16,33 +16,42 @@ use super::commit::{self, Settled};
 use super::completer::Ended;
 use super::core::Core;
 use super::ledger::Start;
+use super::suspects::{self, Offer};
 use super::watchdog::Turn;
 use crate::task::{
     Attempt, Database, ErrorKind, Failure, Handler, Outcome, Report, RetryPolicy, Signal, Stop,
     decide,
 };
 
-/// From this many crashes on, a task runs alone and under a claim of its own,
-/// so that the next crash can be blamed on it.
-const SUSPECT_CRASHES: u32 = 2;
-
-/// How long a suspect waits for the attempts under way, before it goes back to
-/// the queue and leaves the slots to others. A runner whose attempts always take
-/// longer never runs it.
-const ALONE_PATIENCE: Duration = Duration::from_secs(30);
-
 /// Runs tasks until the backlog is closed.
 pub(crate) async fn slot(core: Arc<Core>, backlog: Arc<Backlog>) {
     let turn = core.watchdog.slot();
     while let Some(taken) = backlog.next().await {
         core.stats.running.fetch_add(1, Relaxed);
-        run(&core, &turn, taken).await;
+        if taken.task.crashes >= suspects::threshold(core.config.max_crashes) {
+            run_suspects(&core, &turn, taken).await;
+        } else {
+            run(&core, &turn, taken, false).await;
+        }
         backlog.done();
         core.stats.running.fetch_sub(1, Relaxed);
     }
 }
 
-async fn run(core: &Core, turn: &Turn, taken: Taken) {
+/// Runs a suspect, unless another one runs here, and then those that came meanwhile.
+async fn run_suspects(core: &Core, turn: &Turn, taken: Taken) {
+    let mut next = match core.suspects.offer(taken) {
+        Offer::Run(taken) => Some(taken),
+        Offer::Waits => return,
+        Offer::Full(taken) => return suspects::send_back(core, taken).await,
+    };
+    while let Some(taken) = next {
+        run(core, turn, taken, true).await;
+        next = core.suspects.next();
+    }
+}
+
+async fn run(core: &Core, turn: &Turn, taken: Taken, is_suspect: bool) {
     let task = &taken.task;
     let handler = core
         .registry
@@ -64,32 +73,25 @@ async fn run(core: &Core, turn: &Turn, taken: Taken) {
         return;
     };
     let policy = handler.info().retry;
-    if task.crashes >= SUSPECT_CRASHES {
-        run_alone(core, turn, taken, handler.as_ref(), policy).await;
-        return;
+    if is_suspect {
+        run_isolated(core, turn, taken, handler.as_ref(), policy).await;
+    } else {
+        attempt(core, turn, taken, handler.as_ref(), policy).await;
     }
-    let _company = core.alone.read().await;
-    attempt(core, turn, taken, handler.as_ref(), policy).await;
 }
 
-/// A task that runners died under: everything else pauses, and its claim holds nothing else.
-async fn run_alone(
+/// A task that runners died under: its claim holds nothing else.
+async fn run_isolated(
     core: &Core,
     turn: &Turn,
     taken: Taken,
     handler: &dyn Handler,
     policy: RetryPolicy,
 ) {
-    // Nothing starts while it waits, so it does not wait for a long attempt's end.
-    let Ok(_alone) = tokio::time::timeout(ALONE_PATIENCE, core.alone.write()).await else {
-        let report = Report::without_guest(Outcome::Release);
-        hand_over(core, taken, report, policy, Instant::now(), false).await;
-        return;
-    };
     tracing::warn!(
         task = taken.task.id.0,
         crashes = taken.task.crashes,
-        "runs alone: runners died under it"
+        "runs under a claim of its own: runners died under it"
     );
     let isolated = loop {
         let isolate = core

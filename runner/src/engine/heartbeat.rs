@@ -15,7 +15,7 @@ use super::lease::BootTime;
 use super::progress::ProgressBook;
 use super::shutdown::Phase;
 use crate::store::{Beat, RunnerFacts};
-use crate::task::ClaimId;
+use crate::task::{ClaimId, TaskId};
 
 /// Time between beats when nothing asks for one sooner.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -29,6 +29,10 @@ pub(crate) struct Heartbeat {
     pub(crate) core: Arc<Core>,
     pub(crate) facts: RunnerFacts,
     progress: ProgressBook,
+    /// What the last beat said has started.
+    started: Option<Vec<TaskId>>,
+    /// A beat has said that it takes no more tasks.
+    said_draining: bool,
     /// For when there is no lease to lose any more.
     backoff: Backoff,
 }
@@ -39,6 +43,8 @@ impl Heartbeat {
             core,
             facts,
             progress: ProgressBook::default(),
+            started: None,
+            said_draining: false,
             backoff: Backoff::new(Duration::from_millis(500), INTERVAL),
         }
     }
@@ -50,6 +56,8 @@ impl Heartbeat {
             tokio::select! {
                 () = self.wait() => {}
                 () = self.core.beat_now.notified() => {}
+                // At once, so that the database knows it if we are killed before we are done.
+                () = self.core.shutdown.reached(Phase::Draining), if !self.said_draining => {}
             }
         }
     }
@@ -58,11 +66,21 @@ impl Heartbeat {
     async fn wait(&self) {
         loop {
             let left = INTERVAL.saturating_sub(self.core.lease.age());
-            if left.is_zero() {
+            if left.is_zero() || self.has_started_more() {
                 return;
             }
             tokio::time::sleep(left.min(LOOK)).await;
         }
+    }
+
+    /// Whether tasks wait behind some that have started and that the database does not
+    /// know to have started: if this runner is lost, those are not to blame that waited.
+    fn has_started_more(&self) -> bool {
+        let known = self.started.as_deref().unwrap_or_default();
+        self.core
+            .ledger
+            .started()
+            .is_some_and(|started| started.iter().any(|task| !known.contains(task)))
     }
 
     async fn renew(&mut self) {
@@ -119,8 +137,12 @@ impl Heartbeat {
         for (claim, task, progress) in core.ledger.take_progress() {
             self.progress.note(claim, task, progress);
         }
+        self.started = core.ledger.started();
+        let draining = core.shutdown.phase() >= Phase::Draining;
+        self.said_draining |= draining;
         Beat {
-            draining: core.shutdown.phase() >= Phase::Draining,
+            draining,
+            started: self.started.clone(),
             busy: u32::try_from(core.stats.running.load(Relaxed)).unwrap_or(u32::MAX),
             plugins: serde_json::to_value(core.registry.snapshot().report()).unwrap_or_default(),
             progress: self.progress.list(),
@@ -191,7 +213,9 @@ impl Heartbeat {
         self.core.look_again();
         self.core.ledger.lose_all();
         let sent = BootTime::now();
-        match self.core.store.register(&self.facts).await {
+        let previous = self.core.runner();
+        let again = self.core.store.register_again(&self.facts, previous);
+        match again.await {
             Ok(id) => {
                 self.core.set_runner(id);
                 self.core.sleep.forget().await;

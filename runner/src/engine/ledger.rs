@@ -5,6 +5,7 @@
 //! this process from starting, or storing, what it already knows is lost.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
@@ -21,9 +22,12 @@ pub(crate) enum Start {
     Lost,
 }
 
+/// An attempt that runs this long is still running at the next heartbeat, most likely.
+const SLOW: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 struct Held {
-    started: bool,
+    started: Option<Instant>,
     /// It was under way when [`Ledger::long_running`] looked before.
     seen: bool,
     signal: Arc<Signal>,
@@ -57,7 +61,7 @@ impl Ledger {
                 (
                     task,
                     Held {
-                        started: false,
+                        started: None,
                         seen: false,
                         signal: Arc::default(),
                     },
@@ -78,7 +82,7 @@ impl Ledger {
         else {
             return Start::Lost;
         };
-        held.started = true;
+        held.started = Some(Instant::now());
         match held.signal.asked() {
             Some(Stop::Lost) => Start::Lost,
             Some(Stop::Cancel) => Start::Cancelled,
@@ -164,7 +168,7 @@ impl Ledger {
         let mut inner = self.lock();
         let mut found = Vec::new();
         for (claim, tasks) in &mut inner.claims {
-            for (task, held) in tasks.iter_mut().filter(|(_, held)| held.started) {
+            for (task, held) in tasks.iter_mut().filter(|(_, held)| held.started.is_some()) {
                 if std::mem::replace(&mut held.seen, true) {
                     found.push(LongRunning {
                         claim: *claim,
@@ -190,6 +194,20 @@ impl Ledger {
         n_lost
     }
 
+    /// The tasks that have started, if others wait behind them and what runs takes its
+    /// time: what is quick has ended before anybody could be told.
+    pub(crate) fn started(&self) -> Option<Vec<TaskId>> {
+        let inner = self.lock();
+        let held = inner.claims.values().flatten();
+        let started: Vec<(TaskId, Instant)> = held
+            .filter_map(|(task, held)| Some((*task, held.started?)))
+            .collect();
+        let is_slow = |(_, at): &&(TaskId, Instant)| at.elapsed() >= SLOW;
+        let n_slow = started.iter().filter(is_slow).count();
+        let says_much = started.len() < inner.n_tasks && n_slow > 0 && 2 * n_slow >= started.len();
+        says_much.then(|| started.into_iter().map(|(task, _)| task).collect())
+    }
+
     /// Tasks held and not ended.
     pub(crate) fn n_tasks(&self) -> usize {
         self.lock().n_tasks
@@ -200,7 +218,7 @@ impl Ledger {
         let inner = self.lock();
         let mut found = Vec::new();
         for (claim, tasks) in &inner.claims {
-            let started = tasks.iter().filter(|(_, held)| held.started);
+            let started = tasks.iter().filter(|(_, held)| held.started.is_some());
             found
                 .extend(started.filter_map(|(task, held)| {
                     Some((*claim, *task, held.signal.take_progress()?))

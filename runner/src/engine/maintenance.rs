@@ -60,7 +60,7 @@ pub(crate) async fn promote(core: Arc<Core>) {
 pub(crate) async fn rescue(core: Arc<Core>) {
     loop {
         while_unserved(&core).await;
-        match core.store.rescue().await {
+        match core.store.rescue_with(core.config.max_crashes).await {
             Ok(rescued) if rescued == Rescued::default() => {}
             Ok(rescued) => {
                 tracing::warn!(

@@ -40,6 +40,7 @@ mod shutdown;
 mod sleep;
 mod stats;
 mod streamer;
+mod suspects;
 mod waker;
 mod watchdog;
 

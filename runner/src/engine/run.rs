@@ -25,7 +25,7 @@ use super::error::EngineError;
 use super::lease::{BootTime, Lease};
 use super::shutdown::{Phase, Shutdown};
 use super::stats::{Stats, Summary};
-use super::{executor, heartbeat, maintenance, push_facts, served, streamer, waker};
+use super::{executor, heartbeat, maintenance, push_facts, served, streamer, suspects, waker};
 use crate::plugin::Registry;
 use crate::store::{Lanes, QueueFilter, RunnerFacts, Store};
 use crate::task::{Transition, Usage};
@@ -199,6 +199,7 @@ impl Groups {
             .backlogs
             .iter()
             .flat_map(|backlog| backlog.close())
+            .chain(core.suspects.close())
             .collect();
         if !unstarted.is_empty() {
             tracing::info!(
@@ -269,6 +270,7 @@ fn background(core: &Arc<Core>, facts: RunnerFacts) -> Vec<(&'static str, JoinHa
             tokio::spawn(push_facts::follow(Arc::clone(core))),
         ),
         ("served", tokio::spawn(served::watch(Arc::clone(core)))),
+        ("suspects", tokio::spawn(suspects::tidy(Arc::clone(core)))),
         (
             "publish",
             tokio::spawn(maintenance::publish(Arc::clone(core))),

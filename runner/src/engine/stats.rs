@@ -67,7 +67,7 @@ impl Stats {
             Transition::Cancel { .. } => &self.cancelled,
             Transition::Retry { .. } => &self.retried,
             Transition::Snooze { .. } => &self.snoozed,
-            Transition::Release => &self.released,
+            Transition::Release | Transition::Defer { .. } => &self.released,
         };
         counter.fetch_add(1, Relaxed);
     }

@@ -15,6 +15,9 @@ pub struct Beat {
     pub busy: u32,
     /// It takes no more tasks.
     pub draining: bool,
+    /// The tasks that have started, while others that are held have not; `None`
+    /// if any of those held may have.
+    pub started: Option<Vec<TaskId>>,
     /// How far running tasks are, with their claims. Replaces what the beat
     /// before said.
     pub progress: Vec<(ClaimId, TaskId, Progress)>,
@@ -68,6 +71,11 @@ impl Store {
             .collect();
         let progress =
             clean_json(serde_json::to_string(&progress).expect("progress is numbers and text"));
+        let started: Option<Vec<i64>> = beat
+            .started
+            .as_ref()
+            .map(|tasks| tasks.iter().map(|task| task.0).collect());
+        let pooled = self.config().poll_only;
         let mut lease = self.lease(Role::Beat, "renew the runner's lease").await?;
         // After the connection was made, which may be one to another server.
         let look = self.live().look();
@@ -82,6 +90,8 @@ impl Store {
                     &plugins,
                     &progress,
                     &look.floor,
+                    &pooled,
+                    &started,
                 ],
             )
             .await?;

@@ -88,7 +88,7 @@ impl<'a> Common<'a> {
             logs: each(endings, |e| logs(&e.logs)),
             logs_dropped: each(endings, |e| big(e.logs_dropped)),
             attempts: each(endings, attempts_after),
-            crashes: each(endings, |e| small(e.task.crashes)),
+            crashes: each(endings, crashes_after),
             retries: each(endings, |e| e.task.retries.map(|r| r.to_column())),
             pushed_at: each(endings, |e| Moment(e.task.pushed_at)),
             due_at: each(endings, |e| Moment(e.task.due_at)),
@@ -205,7 +205,7 @@ impl<'a> ReturnColumns<'a> {
                 .iter()
                 .map(|e| match &e.transition {
                     Transition::Snooze { .. } => "snooze",
-                    Transition::Release => "release",
+                    Transition::Release | Transition::Defer { .. } => "release",
                     other => failure(other).map_or("error", |f| f.kind.as_str()),
                 })
                 .collect(),
@@ -216,7 +216,9 @@ impl<'a> ReturnColumns<'a> {
             delays: endings
                 .iter()
                 .map(|e| match &e.transition {
-                    Transition::Retry { delay, .. } | Transition::Snooze { delay } => {
+                    Transition::Retry { delay, .. }
+                    | Transition::Snooze { delay }
+                    | Transition::Defer { delay } => {
                         // A century; beyond it Postgres's times end.
                         Some(delay.as_secs_f64().min(3.2e9))
                     }
@@ -280,8 +282,16 @@ fn message(transition: &Transition) -> Option<&str> {
 fn attempts_after(ending: &Ending) -> i32 {
     let before = small(ending.task.attempts);
     match ending.transition {
-        Transition::Snooze { .. } | Transition::Release => before,
+        Transition::Snooze { .. } | Transition::Release | Transition::Defer { .. } => before,
         _ => before.saturating_add(1),
+    }
+}
+
+/// An attempt that ended in an orderly way has shown that the task does not kill.
+fn crashes_after(ending: &Ending) -> i32 {
+    match ending.transition {
+        Transition::Release | Transition::Defer { .. } => small(ending.task.crashes),
+        _ => 0,
     }
 }
 

@@ -317,10 +317,11 @@ impl Schema {
         &self.0
     }
 
-    /// `sql` with `{{schema}}` replaced by the quoted name and `{{channel}}` by
+    /// `sql` with `{{schema}}` replaced by the quoted name, `{{schema_name}}` by the name and `{{channel}}` by
     /// the name of the notification channel.
     pub(super) fn render(&self, sql: &str) -> String {
         sql.replace("{{schema}}", &format!("\"{}\"", self.0))
+            .replace("{{schema_name}}", &self.0)
             .replace("{{channel}}", &self.channel())
     }
 

@@ -1,4 +1,4 @@
-//! Rescue: the tasks of dead runners go back, in steps that come to an end.
+//! Rescue: the tasks of lost runners go back, in steps that come to an end.
 //!
 //! A claim may be large, and a hundred of them larger than a server moves within a
 //! statement's time. A step that fails is therefore repeated with fewer claims, and one
@@ -11,6 +11,7 @@ use super::connection::Role;
 use super::maintain::count;
 use super::sql::sql;
 use super::{Store, StoreError};
+use crate::task::MAX_CRASHES;
 
 /// What [`Store::rescue`] did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -92,8 +93,14 @@ impl Store {
     /// something. Takes 30 s at most, and up to 16 minutes for a claim that was
     /// too large for less.
     pub async fn rescue(&self) -> Result<Rescued, StoreError> {
+        self.rescue_with(MAX_CRASHES).await
+    }
+
+    /// As [`Store::rescue`]; a task that reaches `max_crashes` is failed. Crashes that
+    /// are proven only now are counted with it.
+    pub async fn rescue_with(&self, max_crashes: u32) -> Result<Rescued, StoreError> {
         let step = self.stride().next();
-        let rescued = self.rescue_step(step).await;
+        let rescued = self.rescue_step(step, max_crashes).await;
         self.stride().note(match &rescued {
             Ok(_) => step.larger(),
             Err(_) => step.smaller(),
@@ -101,13 +108,16 @@ impl Store {
         rescued
     }
 
-    async fn rescue_step(&self, step: Step) -> Result<Rescued, StoreError> {
+    async fn rescue_step(&self, step: Step, max_crashes: u32) -> Result<Rescued, StoreError> {
         let orphans = self.look_for_orphans();
+        let max_crashes = i32::try_from(max_crashes).unwrap_or(i32::MAX - 1);
         // Apart from prune, which may take minutes.
         let verb = "rescue the tasks of dead runners";
         let mut lease = self.lease(Role::Rescue, verb).await?;
         lease.begin_for(step.patience).await?;
-        let rows = lease.query(sql!("rescue"), &[&orphans, &step.most]).await?;
+        let rows = lease
+            .query(sql!("rescue"), &[&orphans, &step.most, &max_crashes])
+            .await?;
         lease.commit().await?;
         let ids: Vec<i64> = rows[0].get("runner_ids");
         let names: Vec<String> = rows[0].get("runner_names");

@@ -38,13 +38,30 @@ pub struct PublishedHandler {
 impl Store {
     /// Enters a runner with a lease of [`Store::LEASE`].
     pub async fn register(&self, facts: &RunnerFacts) -> Result<RunnerId, StoreError> {
+        self.enter(facts, None).await
+    }
+
+    /// As [`Store::register`], for a process that has lost its lease. What it held
+    /// as `previous` was not lost to a crash.
+    pub async fn register_again(
+        &self,
+        facts: &RunnerFacts,
+        previous: RunnerId,
+    ) -> Result<RunnerId, StoreError> {
+        self.enter(facts, Some(previous)).await
+    }
+
+    async fn enter(
+        &self,
+        facts: &RunnerFacts,
+        previous: Option<RunnerId>,
+    ) -> Result<RunnerId, StoreError> {
         let pid = i32::try_from(facts.pid).unwrap_or(i32::MAX);
         let slots = i32::try_from(facts.slots).unwrap_or(i32::MAX);
         let lease = Store::LEASE.as_secs_f64();
-        let rows = self
-            .run(
-                Role::Beat,
-                "register",
+        let mut session = self.lease(Role::Beat, "register").await?;
+        let rows = session
+            .query(
                 sql!("register"),
                 &[
                     &facts.name,
@@ -58,7 +75,13 @@ impl Store {
                 ],
             )
             .await?;
-        Ok(RunnerId(rows[0].get("id")))
+        let id: i64 = rows[0].get("id");
+        if let Some(previous) = previous {
+            session
+                .query(sql!("withdraw_crashes"), &[&previous.0, &id])
+                .await?;
+        }
+        Ok(RunnerId(id))
     }
 
     /// Says whether the runner sleeps, so that a push notifies. After

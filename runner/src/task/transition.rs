@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{ErrorKind, Failure, Outcome, RetryPolicy, State, Task};
 
-/// How many runners may die under a task that ran alone before it is failed.
-/// Three, as Sidekiq's super_fetch counts.
+/// How many runners may die under a task before it is failed, unless the
+/// configuration says otherwise. Three, as Sidekiq's super_fetch counts.
 pub const MAX_CRASHES: u32 = 3;
 
 /// No retry and no snooze comes back sooner: a handler that always says "again,
@@ -44,6 +44,11 @@ pub enum Transition {
     },
     /// Back to `runnable`, nothing counted, nothing recorded.
     Release,
+    /// Back to `scheduled`: it could not run here now, and nothing is counted.
+    Defer {
+        /// Counted from the moment the ending is stored.
+        delay: Duration,
+    },
 }
 
 impl Transition {
@@ -54,7 +59,9 @@ impl Transition {
             Transition::Fail { .. } => State::Failed,
             Transition::Cancel { .. } => State::Cancelled,
             Transition::Retry { delay, .. } if delay.is_zero() => State::Runnable,
-            Transition::Retry { .. } | Transition::Snooze { .. } => State::Scheduled,
+            Transition::Retry { .. } | Transition::Snooze { .. } | Transition::Defer { .. } => {
+                State::Scheduled
+            }
             Transition::Release => State::Runnable,
         }
     }

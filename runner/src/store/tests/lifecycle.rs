@@ -251,37 +251,6 @@ async fn a_stale_ending_changes_nothing_and_is_told() {
 }
 
 #[tokio::test]
-async fn three_dead_runners_fail_a_task_only_if_it_ran_alone() {
-    let store = store().await;
-    let id = store.push(&[new_task("a")]).await.expect("push")[0].id;
-    for crashes in [0, 1, 2, 2, 2] {
-        let mut runner = TestRunner::new(&store, &["a"]).await;
-        let endings = runner.claim(1).await;
-        assert_eq!(endings[0].task.crashes, crashes);
-        kill(&store, &runner).await;
-        store.rescue().await.expect("rescue");
-    }
-    let mut runner = TestRunner::new(&store, &["a"]).await;
-    let endings = runner.claim(1).await;
-    let alone = runner
-        .store
-        .isolate(runner.id, endings[0].claim, id)
-        .await
-        .expect("isolate");
-    assert!(alone > Some(endings[0].claim));
-    assert_eq!(
-        ask(&psql(&store).await, "SELECT count(*) FROM claims").await,
-        "1"
-    );
-    kill(&store, &runner).await;
-    let rescued = store.rescue().await.expect("rescue");
-    assert_eq!((rescued.tasks, rescued.failed), (0, 1));
-    let detail = store.task(id).await.expect("task").expect("there");
-    assert_eq!(detail.task.error_kind.as_deref(), Some("crash"));
-    assert!(detail.attempts.iter().filter(|a| a.kind == "crash").count() >= 5);
-}
-
-#[tokio::test]
 async fn a_claim_with_an_isolated_task_goes_on_without_it() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;

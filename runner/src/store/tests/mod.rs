@@ -1,6 +1,7 @@
 //! The store against a real Postgres.
 
 mod bad_input;
+mod blame;
 mod lifecycle;
 mod live;
 mod many;

@@ -59,19 +59,12 @@ async fn what_rests_on_seeing_others_commits_is_refused_under_an_old_snapshot() 
     let store = store().await;
     let client = psql(&store).await;
     ask(&client, "SELECT push('a') FROM generate_series(1, 2)").await;
-    let claim = ask(&client, "SELECT claim_id FROM pop(n => 2)").await;
     for (sql, what) in [
         ("SELECT pop()".to_owned(), "pop"),
         ("SELECT rescue()".to_owned(), "rescue"),
         ("SELECT release_claims('{1}')".to_owned(), "release claims"),
-        (
-            format!("SELECT complete(1, {claim})"),
-            "end one of 2 tasks that were popped together",
-        ),
-        (
-            format!("SELECT fail(1, {claim}, 'no')"),
-            "end one of 2 tasks that were popped together",
-        ),
+        ("SELECT cancel(1)".to_owned(), "cancel tasks"),
+        ("SELECT retry(1)".to_owned(), "retry tasks"),
     ] {
         for level in ["repeatable read", "serializable"] {
             let begin = format!("BEGIN ISOLATION LEVEL {level}");
@@ -88,27 +81,55 @@ async fn what_rests_on_seeing_others_commits_is_refused_under_an_old_snapshot() 
 }
 
 #[tokio::test]
-async fn a_task_popped_alone_ends_once_in_transactions_of_every_level() {
-    for level in ["repeatable read", "serializable"] {
+async fn a_popped_task_ends_once_in_transactions_of_every_level() {
+    let ends = ["complete(1, {claim})", "fail(1, {claim}, 'no')"];
+    for level in ["read committed", "repeatable read", "serializable"] {
+        for (first_end, second_end) in [(ends[0], ends[1]), (ends[1], ends[0])] {
+            let store = store().await;
+            let first = psql(&store).await;
+            let second = psql(&store).await;
+            ask(&first, "SELECT push('a') FROM generate_series(1, 2)").await;
+            let claim = ask(&first, "SELECT max(claim_id) FROM pop(n => 2)").await;
+            let call = |end: &str| format!("SELECT {}", end.replace("{claim}", &claim));
+            let begin = format!("BEGIN ISOLATION LEVEL {level}");
+            // The second has looked at the database before the first ends the task.
+            let look = format!("{begin}; SELECT count(*) FROM history");
+            second.batch_execute(&look).await.expect("begin");
+            first.batch_execute(&begin).await.expect("begin");
+            assert_eq!(ask(&first, &call(first_end)).await, "t");
+            first.batch_execute("COMMIT").await.expect("commit");
+            if level == "read committed" {
+                assert_eq!(ask(&second, &call(second_end)).await, "f");
+            } else {
+                let (message, _) = refused(&second, &call(second_end)).await;
+                assert!(message.starts_with("40001"), "{message}");
+            }
+            second.batch_execute("ROLLBACK").await.expect("rollback");
+            let places = "SELECT count(*) FROM tasks WHERE id = 1";
+            assert_eq!(ask(&first, places).await, "1");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_push_with_a_key_makes_one_task_at_every_level() {
+    for level in ["read committed", "repeatable read", "serializable"] {
         let store = store().await;
         let first = psql(&store).await;
         let second = psql(&store).await;
-        ask(&first, "SELECT push('a')").await;
-        let claim = ask(&first, "SELECT claim_id FROM pop()").await;
-        // The second has looked at the database before the first ends the task.
-        let begin = format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM history");
-        second.batch_execute(&begin).await.expect("begin");
-        let complete = format!("SELECT complete(1, {claim})");
-        first
-            .batch_execute(&format!("BEGIN ISOLATION LEVEL {level}"))
-            .await
-            .expect("begin");
-        assert_eq!(ask(&first, &complete).await, "t");
-        first.batch_execute("COMMIT").await.expect("commit");
-        let (message, _) = refused(&second, &complete).await;
-        assert!(message.starts_with("40001"), "{message}");
+        let look = format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM history");
+        second.batch_execute(&look).await.expect("begin");
+        let push = "SELECT push('a', key => 'k')";
+        let id = ask(&first, push).await;
+        match level {
+            "read committed" => assert_eq!(ask(&second, push).await, id),
+            _ => {
+                let (message, _) = refused(&second, push).await;
+                assert!(message.starts_with("40001"), "{message}");
+            }
+        }
         second.batch_execute("ROLLBACK").await.expect("rollback");
-        assert_eq!(ask(&first, "SELECT count(*) FROM history").await, "1");
+        assert_eq!(ask(&first, "SELECT count(*) FROM tasks").await, "1");
     }
 }
 

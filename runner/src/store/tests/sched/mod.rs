@@ -154,7 +154,7 @@ fn a_finish_that_does_not_ask_for_its_claim_is_caught() {
 #[test]
 fn a_rescue_that_reads_before_it_locks_is_caught() {
     caught(Mutant::Sql {
-        function: "rescue(boolean, integer)",
+        function: "rescue(boolean, integer, integer)",
         from: "ORDER BY c.id LIMIT most FOR UPDATE SKIP LOCKED)\n        SELECT taken",
         to: "ORDER BY c.id LIMIT most)\n        SELECT taken",
     });
@@ -188,10 +188,10 @@ fn a_delete_that_forgets_that_the_claim_lives_is_caught() {
 }
 
 #[test]
-fn a_rescue_that_does_not_blame_who_ran_alone_is_caught() {
+fn a_rescue_that_does_not_report_the_only_suspect_is_caught() {
     caught(Mutant::Sql {
-        function: "rescue(boolean, integer)",
-        from: "WHEN u.solo THEN u.crashes + 1",
-        to: "WHEN u.solo THEN u.crashes",
+        function: "rescue(boolean, integer, integer)",
+        from: "j.runner_id, j.solo,",
+        to: "j.runner_id, false,",
     });
 }

@@ -229,7 +229,12 @@ impl Verb {
             Verb::Rescue { orphans } => {
                 // Not `Store::rescue`, which decides by the clock whether to look for orphans.
                 let rows = store
-                    .run(Role::Rescue, "rescue", sql!("rescue"), &[&orphans, &100])
+                    .run(
+                        Role::Rescue,
+                        "rescue",
+                        sql!("rescue"),
+                        &[&orphans, &100, &3],
+                    )
                     .await?;
                 let count = |column| rows[0].get::<_, i64>(column).unsigned_abs();
                 Answer::Rescued {

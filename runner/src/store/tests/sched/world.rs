@@ -80,6 +80,8 @@ struct Rows {
     runners: Vec<(i64, bool)>,
     paused: Vec<String>,
     notes: Vec<Note>,
+    reports: Vec<(i64, i64, i64, bool)>,
+    judged: Vec<i64>,
 }
 
 /// The whole queue at one moment.
@@ -97,6 +99,10 @@ pub(super) struct World {
     pub(super) paused: BTreeSet<String>,
     /// How often each row of `attempts` is there.
     pub(super) notes: BTreeMap<Note, usize>,
+    /// Crash reports: task, claim, runner, and whether it was the only suspect there.
+    pub(super) reports: BTreeSet<(i64, i64, i64, bool)>,
+    /// Runners of which rescue has noted what they may have been running.
+    pub(super) judged: BTreeSet<i64>,
 }
 
 /// One statement, so one snapshot.
@@ -116,6 +122,8 @@ const LOOK: &str = "SELECT json_build_object(
     'asked', (SELECT coalesce(json_agg(json_build_array(claim_id, task_id)), '[]') FROM cancellations),
     'keys', (SELECT coalesce(json_agg(json_build_array(queue, key, task_id)), '[]') FROM keys),
     'runners', (SELECT coalesce(json_agg(json_build_array(id, expires_at < now())), '[]') FROM runners),
+    'reports', (SELECT coalesce(json_agg(json_build_array(task_id, claim_id, runner_id, solo)), '[]') FROM crash_reports),
+    'judged', (SELECT coalesce(json_agg(id), '[]') FROM runners WHERE judged),
     'paused', (SELECT coalesce(json_agg(kind || ':' || name), '[]') FROM pauses),
     'notes', (SELECT coalesce(json_agg(a), '[]') FROM (
         SELECT task_id AS task, claim_id AS claim, kind, number,
@@ -137,6 +145,8 @@ impl World {
                 .collect(),
             runners: rows.runners.into_iter().collect(),
             paused: rows.paused.into_iter().collect(),
+            reports: rows.reports.into_iter().collect(),
+            judged: rows.judged.into_iter().collect(),
             ..World::default()
         };
         for note in rows.notes {
@@ -194,6 +204,7 @@ impl World {
         maps("runner", &self.runners, &seen.runners, &mut lines);
         maps("attempt", &self.notes, &seen.notes, &mut lines);
         sets("cancellation", &self.asked, &seen.asked, &mut lines);
+        sets("crash report", &self.reports, &seen.reports, &mut lines);
         sets("pause", &self.paused, &seen.paused, &mut lines);
         lines
     }

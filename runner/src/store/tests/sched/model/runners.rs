@@ -80,6 +80,9 @@ impl Turn<'_> {
         );
         let now = self.next.tasks.get_mut(&task).ok_or("runs")?;
         now.attempts = attempts;
+        if !matches!(ending.transition, Transition::Release) {
+            now.crashes = 0;
+        }
         let kind = match &ending.transition {
             Transition::Fail { failure } | Transition::Retry { failure, .. } => {
                 Some(failure.kind.as_str())
@@ -199,6 +202,12 @@ impl Turn<'_> {
         if is_there {
             self.next.runners.insert(runner, false);
         }
+        // It lives: what was reported of it is withdrawn.
+        let seen = &self.seen.reports;
+        let shared = self.shared;
+        self.next
+            .reports
+            .retain(|report| report.2 != runner || shared && seen.contains(report));
         let Some(Answer::Beat {
             alive,
             claims,
@@ -266,7 +275,9 @@ impl Turn<'_> {
             .map(|(id, _)| *id)
             .collect();
         let orphans = orphans || !dead.is_empty();
-        let (mut n_again, mut n_failed, mut n_cancelled) = (0, 0, 0);
+        // Nobody in these schedules has been there for long enough to prove a crash.
+        let n_failed = 0;
+        let (mut n_again, mut n_cancelled) = (0, 0);
         for (id, claim) in &before.claims {
             let may = dead.contains(&claim.runner)
                 || orphans && !before.runners.contains_key(&claim.runner);
@@ -281,35 +292,36 @@ impl Turn<'_> {
             }
             for task in before.running_in(*id) {
                 let was = &before.tasks[&task];
-                let crashes = if claim.solo {
-                    was.crashes + 1
-                } else {
-                    was.crashes.max(2.min(was.crashes + 1))
-                };
+                // Nothing is known of a runner that was removed; of one that rescue has
+                // looked at before, or looks at while others are under way, not all.
+                let report = (task, *id, claim.runner, claim.solo);
+                let unsure = shared || before.judged.contains(&claim.runner);
+                let was_there = before.runners.contains_key(&claim.runner);
+                let started = was_there && (!unsure || has_note(seen, task, *id));
+                let n_open = before.reports.iter().filter(|r| r.0 == task).count();
+                let waits = started && (claim.solo || n_open >= 2);
                 let asked = before.asked.contains(&(*id, task));
                 // A cancel that crossed leaves no claim in history: see below.
                 let honoured = asked
                     && (!shared || seen.tasks.get(&task).is_some_and(|t| t.claim == Some(*id)));
                 let place = if honoured {
                     "cancelled"
-                } else if crashes >= 3 {
-                    "failed"
+                } else if shared && seen.tasks.get(&task).is_some_and(|t| t.is("scheduled")) {
+                    "scheduled"
+                } else if waits && !shared {
+                    "scheduled"
                 } else {
                     "runnable"
                 };
-                self.put(task, place, (place != "runnable").then_some(*id));
-                let now = self.next.tasks.get_mut(&task).ok_or("runs")?;
-                now.crashes = crashes;
-                match place {
-                    "cancelled" => n_cancelled += 1,
-                    "failed" => {
-                        n_failed += 1;
-                        now.error = Some("crash".to_owned());
-                    }
-                    _ => {
-                        n_again += 1;
-                        self.note(task, Some(*id), "crash", was.attempts + 1, 0);
-                    }
+                self.put(task, place, (place == "cancelled").then_some(*id));
+                if place == "cancelled" {
+                    n_cancelled += 1;
+                    continue;
+                }
+                n_again += 1;
+                if started {
+                    self.note(task, Some(*id), "lost", was.attempts + 1, 0);
+                    self.next.reports.insert(report);
                 }
             }
             self.next.claims.remove(id);
@@ -364,6 +376,11 @@ impl Turn<'_> {
             self.next.claims.remove(&claim);
         }
     }
+}
+
+fn has_note(world: &World, task: i64, claim: i64) -> bool {
+    let mut notes = world.notes.keys();
+    notes.any(|n| n.task == task && n.claim == Some(claim) && n.kind == "lost")
 }
 
 fn is_recorded(world: &World, (claim, task): (i64, i64)) -> bool {
