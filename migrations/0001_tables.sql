@@ -10,6 +10,20 @@ COMMENT ON SEQUENCE {{schema}}.claim_ids IS 'Ids of claims. Only grows: a claim 
 CREATE SEQUENCE {{schema}}.runner_ids;
 COMMENT ON SEQUENCE {{schema}}.runner_ids IS 'Ids of runners, one for each life of a process.';
 
+-- Wake-up flags: a runner or worker that waits for tasks of a queue sets the queue's
+-- flag, and the first push that sees it clears it and notifies. The name of the queue
+-- chooses one of sixteen; whoever serves queues that it cannot name sets them all. A
+-- sequence, because it is outside of transactions: one look at one page, no dead
+-- rows under an old snapshot, and nothing to clean up after a runner that died. A
+-- multiple of 1024 is a set flag; nextval clears it, and tells exactly one of several
+-- pushes that it was the first.
+DO $$ BEGIN
+    FOR flag IN 0 .. 15 LOOP
+        EXECUTE format('CREATE SEQUENCE {{schema}}.wake_%s', flag);
+        EXECUTE format('COMMENT ON SEQUENCE {{schema}}.wake_%s IS ''Wake-up flag: set while its value is a multiple of 1024.''', flag);
+    END LOOP;
+END $$;
+
 -- PostgreSQL parses the CHECK constraints of a table again for every INSERT
 -- statement: for one row that was two thirds of the insert (150,000 of 224,000
 -- instructions). The push functions check a runnable task; only the schema's owner
@@ -179,7 +193,6 @@ CREATE TABLE {{schema}}.runners (
     queues text[] NOT NULL,
     busy integer NOT NULL DEFAULT 0,
     draining boolean NOT NULL DEFAULT false,
-    sleeping boolean NOT NULL DEFAULT false,
     started_at timestamptz NOT NULL DEFAULT now(),
     seen_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL,
@@ -197,8 +210,6 @@ COMMENT ON COLUMN {{schema}}.runners.backend IS 'Server process of the heartbeat
 COMMENT ON COLUMN {{schema}}.runners.started IS 'Tasks that had started at the last heartbeat; null: all that it holds may have. After judged: all that may have started.';
 COMMENT ON COLUMN {{schema}}.runners.judged IS 'The lease ran out, and rescue has noted in started which tasks may have been running.';
 COMMENT ON COLUMN {{schema}}.runners.ticket_hash IS 'sha256 of the secret that this runner shows to the functions that end in _in_task.';
--- Every push looks here whether somebody sleeps; almost always it is empty.
-CREATE INDEX runners_sleeping ON {{schema}}.runners (id) WHERE sleeping;
 
 CREATE TABLE {{schema}}.handlers (
     runner_id bigint NOT NULL REFERENCES {{schema}}.runners ON DELETE CASCADE,
@@ -248,12 +259,13 @@ COMMENT ON COLUMN {{schema}}.crash_reports.counted IS 'By how much crashes grew;
 CREATE INDEX crash_reports_runner ON {{schema}}.crash_reports (runner_id);
 CREATE INDEX crash_reports_open ON {{schema}}.crash_reports (reported_at) WHERE counted IS NULL;
 
+-- Written by the push functions only, which check; no CHECK here, for the reason above.
 CREATE TABLE {{schema}}.keys (
     queue text COLLATE "C" NOT NULL,
-    key text COLLATE "C" NOT NULL CONSTRAINT key_size CHECK (octet_length(key) BETWEEN 1 AND 512),
-    scope text COLLATE "C" NOT NULL DEFAULT '' CONSTRAINT scope_size CHECK (octet_length(scope) <= 1024),
+    key text COLLATE "C" NOT NULL,
+    scope text COLLATE "C" NOT NULL DEFAULT '',
     task_id bigint NOT NULL,
-    until smallint NOT NULL DEFAULT 0 CONSTRAINT until_known CHECK (until = 0),
+    until smallint NOT NULL DEFAULT 0,
     expires_at timestamptz,
     handler text COLLATE "C" NOT NULL,
     priority integer NOT NULL,

@@ -1,14 +1,58 @@
 -- Push: from SQL, inside anybody's transaction.
-CREATE FUNCTION {{schema}}.wake() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION {{schema}}.wake(queues text[] DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wake_flags CONSTANT regclass[] := ARRAY[
+        '{{schema}}.wake_0'::regclass, '{{schema}}.wake_1'::regclass, '{{schema}}.wake_2'::regclass, '{{schema}}.wake_3'::regclass,
+        '{{schema}}.wake_4'::regclass, '{{schema}}.wake_5'::regclass, '{{schema}}.wake_6'::regclass, '{{schema}}.wake_7'::regclass,
+        '{{schema}}.wake_8'::regclass, '{{schema}}.wake_9'::regclass, '{{schema}}.wake_10'::regclass, '{{schema}}.wake_11'::regclass,
+        '{{schema}}.wake_12'::regclass, '{{schema}}.wake_13'::regclass, '{{schema}}.wake_14'::regclass, '{{schema}}.wake_15'::regclass];
+    flags integer[];
+    flag integer;
 BEGIN
-    -- A commit that notifies takes a lock shared by the whole server, so only
-    -- a runner that has said that it sleeps is woken. Polling is the truth.
-    IF EXISTS (SELECT FROM {{schema}}.runners WHERE sleeping AND expires_at > now()) THEN
-        PERFORM pg_notify('{{channel}}', 'work');
+    IF cardinality(queues) = 1 THEN
+        flags := ARRAY[hashtext(queues[1]) & 15];
+    ELSIF queues IS NULL THEN
+        flags := ARRAY(SELECT generate_series(0, 15));
+    ELSE
+        flags := ARRAY(SELECT DISTINCT hashtext(q) & 15 FROM unnest(queues) AS q);
     END IF;
+    FOREACH flag IN ARRAY flags LOOP
+        -- A commit that notifies takes a lock shared by the whole server, so only
+        -- the first push that sees a set flag does.
+        IF pg_sequence_last_value(wake_flags[flag + 1]) % 1024 = 0
+            AND current_setting('pgtq.notify', true) IN ('off', 'false', 'no', '0') IS NOT TRUE
+            AND nextval(wake_flags[flag + 1]) % 1024 = 1
+        THEN
+            PERFORM pg_notify('{{channel}}', 'work ' || flag);
+        END IF;
+    END LOOP;
 END $$;
-COMMENT ON FUNCTION {{schema}}.wake() IS 'Wakes runners, if one of them sleeps. Push calls it.';
+COMMENT ON FUNCTION {{schema}}.wake(text[])
+    IS 'Notifies runners and workers that wait for tasks of these queues (null: of any queue). Does nothing after SET LOCAL pgtq.notify = off.';
+
+-- Only a flag that is not set is written, so that waiting costs no WAL while nothing is pushed.
+CREATE FUNCTION {{schema}}.request_wake(queue text DEFAULT NULL) RETURNS TABLE (flag integer, fresh boolean)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    flag_sequence regclass;
+    value bigint;
+    one integer;
+BEGIN
+    flag := hashtext(request_wake.queue) & 15;
+    fresh := false;
+    FOR one IN coalesce(flag, 0) .. coalesce(flag, 15) LOOP
+        flag_sequence := '{{schema}}.wake_' || one;
+        value := coalesce(pg_sequence_last_value(flag_sequence), 1);
+        IF value % 1024 <> 0 THEN
+            PERFORM setval(flag_sequence, (value / 1024 + 1) * 1024);
+            fresh := true;
+        END IF;
+    END LOOP;
+    RETURN NEXT;
+END $$;
+COMMENT ON FUNCTION {{schema}}.request_wake(text)
+    IS 'Asks that the next push to this queue (null: to any queue) sends the notification ''work <flag>'' on the channel {{channel}}. fresh: the request is new; look for tasks once more before waiting.';
 
 CREATE FUNCTION {{schema}}.retention() RETURNS interval
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -50,7 +94,7 @@ BEGIN
             USING ERRCODE = '22023', HINT = 'give a delay or run_at within 100 years';
     ELSIF retries < -1 THEN
         RAISE EXCEPTION 'retries is %', retries
-            USING ERRCODE = '22023', HINT = 'give 0 or more, -1 for ever, or leave it out for the handler''s policy';
+            USING ERRCODE = '22023', HINT = 'give 0 or more, -1 for no limit, or leave it out for the handler''s policy';
     ELSIF octet_length(key) NOT BETWEEN 1 AND 512 THEN
         RAISE EXCEPTION 'the key has % bytes, 1 to 512 are allowed', octet_length(key)
             USING ERRCODE = '22023', HINT = 'use a short key, for example a hash of a long one';
@@ -98,15 +142,19 @@ BEGIN
         FROM (
             SELECT unnest(fresh) AS id, unnest(handlers) AS handler, unnest(args) AS args,
                    unnest(queues) AS queue, unnest(priorities) AS priority) AS n;
-        PERFORM {{schema}}.wake();
+        PERFORM {{schema}}.wake(queues);
         RETURN QUERY SELECT unnest(fresh), false;
         RETURN;
     END IF;
 
     IF cardinality(array_remove(keys, NULL)) > 0 THEN
+        IF EXISTS (SELECT FROM unnest(scopes) AS s WHERE octet_length(s) > 1024) THEN
+            RAISE EXCEPTION 'a scope has more than 1024 bytes'
+                USING ERRCODE = '22023', HINT = 'scopes are names of plugins';
+        END IF;
         -- In key order, so that two pushers cannot wait for each other.
         INSERT INTO {{schema}}.keys (queue, key, scope, task_id, expires_at, handler, priority)
-        SELECT n.queue, n.key, coalesce(n.scope, ''), n.id, coalesce(n.run_at, now() + n.delay, now()) + {{schema}}.retention(), n.handler, n.priority
+        SELECT n.queue, n.key, coalesce(n.scope, ''), n.id, coalesce(n.run_at, now() + n.delay, now()) + (SELECT {{schema}}.retention()), n.handler, n.priority
         FROM (
             SELECT unnest(queues) AS queue, unnest(keys) AS key, unnest(scopes) AS scope, unnest(fresh) AS id, unnest(delays) AS delay,
                    unnest(run_ats) AS run_at, unnest(handlers) AS handler, unnest(priorities) AS priority,
@@ -116,12 +164,17 @@ BEGIN
         ON CONFLICT DO NOTHING;
         -- A statement of its own: the owner may have committed while the insert waited for it.
         owner := ARRAY(
-            SELECT CASE WHEN n.key IS NULL THEN n.id ELSE k.task_id END
-            FROM unnest(queues, keys, scopes, fresh) WITH ORDINALITY AS n (queue, key, scope, id, ordinal)
+            SELECT CASE
+                WHEN n.key IS NULL THEN n.id
+                WHEN k.expires_at > now() OR k.task_id = n.id THEN k.task_id
+                ELSE {{schema}}.take_key(n.queue, n.key, coalesce(n.scope, ''), n.id, n.handler, n.priority,
+                                         coalesce(n.run_at, now() + n.delay, now()) + {{schema}}.retention()) END
+            FROM unnest(queues, keys, scopes, fresh, handlers, priorities, run_ats, delays) WITH ORDINALITY
+                AS n (queue, key, scope, id, handler, priority, run_at, delay, ordinal)
             LEFT JOIN {{schema}}.keys AS k ON k.queue = n.queue AND k.key = n.key AND k.scope = coalesce(n.scope, '')
             ORDER BY n.ordinal);
         IF array_position(owner, NULL) IS NOT NULL THEN
-            RAISE EXCEPTION 'an idempotency key was pruned during the push'
+            RAISE EXCEPTION 'an idempotency key was deleted during the push'
                 USING ERRCODE = '40001', HINT = 'push again';
         END IF;
     END IF;
@@ -142,7 +195,7 @@ BEGIN
     SELECT t.queue, t.handler, t.priority, t.id, t.id, t.retries, t.key, t.parent, t.args::json
     FROM task AS t WHERE t.due_at <= now();
 
-    PERFORM {{schema}}.wake();
+    PERFORM {{schema}}.wake(queues);
     RETURN QUERY
         SELECT n.owner, n.owner <> n.id
         FROM (SELECT unnest(owner) AS owner, unnest(fresh) AS id) AS n;
@@ -170,9 +223,14 @@ BEGIN
     THEN
         INSERT INTO {{schema}}.runnable_tasks (queue, handler, priority, position, id, retries, args)
         VALUES (queue, handler, coalesce(priority, 0), task, task, retries, args::json);
-        -- As in wake.
-        IF EXISTS (SELECT FROM {{schema}}.runners WHERE sleeping AND expires_at > now()) THEN
-            PERFORM pg_notify('{{channel}}', 'work');
+        -- Almost always no flag is set, and it ends here.
+        IF pg_sequence_last_value((ARRAY[
+            '{{schema}}.wake_0'::regclass, '{{schema}}.wake_1'::regclass, '{{schema}}.wake_2'::regclass, '{{schema}}.wake_3'::regclass,
+            '{{schema}}.wake_4'::regclass, '{{schema}}.wake_5'::regclass, '{{schema}}.wake_6'::regclass, '{{schema}}.wake_7'::regclass,
+            '{{schema}}.wake_8'::regclass, '{{schema}}.wake_9'::regclass, '{{schema}}.wake_10'::regclass, '{{schema}}.wake_11'::regclass,
+            '{{schema}}.wake_12'::regclass, '{{schema}}.wake_13'::regclass, '{{schema}}.wake_14'::regclass, '{{schema}}.wake_15'::regclass])[1 + (hashtext(queue) & 15)]) % 1024 = 0
+        THEN
+            PERFORM {{schema}}.wake(ARRAY[queue]);
         END IF;
         RETURN task;
     END IF;
@@ -180,15 +238,24 @@ BEGIN
     PERFORM {{schema}}.check_task(handler, args, queue, delay, run_at, retries, key);
     IF key IS NOT NULL THEN
         INSERT INTO {{schema}}.keys (queue, key, task_id, expires_at, handler, priority)
-        VALUES (queue, key, task, coalesce(run_at, now() + delay, now()) + {{schema}}.retention(), handler, coalesce(priority, 0))
+        VALUES (queue, key, task, coalesce(run_at, now() + delay, now())
+                + coalesce((SELECT s.value::interval FROM {{schema}}.settings AS s WHERE s.name = 'retention'), '7 days'),
+                handler, coalesce(priority, 0))
         ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
-            SELECT k.task_id INTO owner FROM {{schema}}.keys AS k WHERE k.queue = push.queue AND k.key = push.key AND k.scope = '';
-            IF NOT FOUND THEN
-                RAISE EXCEPTION 'the idempotency key was pruned during the push'
-                    USING ERRCODE = '40001', HINT = 'push again';
+            -- A statement of its own: the owner may have committed while the insert waited for it.
+            SELECT k.task_id, k.expires_at INTO owner, due FROM {{schema}}.keys AS k
+            WHERE k.queue = push.queue AND k.key = push.key AND k.scope = '';
+            IF due <= now() THEN
+                owner := {{schema}}.take_key(queue, key, '', task, handler, coalesce(priority, 0),
+                                             coalesce(run_at, now() + delay, now()) + {{schema}}.retention());
             END IF;
-            RETURN owner;
+            IF owner IS NULL THEN
+                RAISE EXCEPTION 'the idempotency key was deleted during the push'
+                    USING ERRCODE = '40001', HINT = 'push again';
+            ELSIF owner <> task THEN
+                RETURN owner;
+            END IF;
         END IF;
     END IF;
     due := coalesce(run_at, now() + delay, now());
@@ -199,11 +266,11 @@ BEGIN
         INSERT INTO {{schema}}.runnable_tasks (queue, handler, priority, position, id, retries, key, args)
         VALUES (queue, handler, coalesce(priority, 0), task, task, retries, key, args::json);
     END IF;
-    PERFORM {{schema}}.wake();
+    PERFORM {{schema}}.wake(ARRAY[queue]);
     RETURN task;
 END $$;
 COMMENT ON FUNCTION {{schema}}.push(text, text, text, integer, interval, timestamptz, integer, text)
-    IS 'Pushes a task and returns its id. args is JSON text; a lower priority runs earlier; retries -1 is for ever; a known key returns the id of the task that has it.';
+    IS 'Pushes a task and returns its id. args is JSON text; a lower priority runs earlier; retries -1 is without limit; a known key returns the id of the task that has it.';
 
 -- Typed JSON has no default of its own here, or push(handler) would be ambiguous.
 CREATE FUNCTION {{schema}}.push(handler text, args json, queue text DEFAULT 'default', priority integer DEFAULT 0,
@@ -283,3 +350,25 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.push_many(text, json[], text, integer, interval, timestamptz, integer)
     IS 'Pushes one task of a handler for each element of args, all or none. Returns their ids in this order.';
+
+-- A literal without a type is text.
+CREATE FUNCTION {{schema}}.push_many(tasks text) RETURNS SETOF bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT {{schema}}.push_many(tasks::json)
+$$;
+COMMENT ON FUNCTION {{schema}}.push_many(text) IS 'As push_many(json).';
+
+CREATE FUNCTION {{schema}}.push_many(tasks jsonb) RETURNS SETOF bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT {{schema}}.push_many(tasks::json)
+$$;
+COMMENT ON FUNCTION {{schema}}.push_many(jsonb) IS 'As push_many(json).';
+
+CREATE FUNCTION {{schema}}.push_many(handler text, args jsonb[], queue text DEFAULT 'default', priority integer DEFAULT 0,
+    delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, retries integer DEFAULT NULL)
+RETURNS SETOF bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT {{schema}}.push_many(handler, args::json[], queue, priority, delay, run_at, retries)
+$$;
+COMMENT ON FUNCTION {{schema}}.push_many(text, jsonb[], text, integer, interval, timestamptz, integer)
+    IS 'As push_many(text, json[], ...).';

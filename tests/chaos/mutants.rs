@@ -154,8 +154,8 @@ fn children_pushed_twice_are_caught() {
         FROM (SELECT nextval('pgtq.task_ids') AS id, u.*
               FROM unnest(queues, handlers, args, parents) AS u (queue, handler, args, parent)) AS n
         WHERE n.parent IS NOT NULL;
-        PERFORM \"pgtq\".wake();";
-    let mutant = Mutant::Function("push_rows", "PERFORM \"pgtq\".wake();", again);
+        PERFORM \"pgtq\".wake(queues);";
+    let mutant = Mutant::Function("push_rows", "PERFORM \"pgtq\".wake(queues);", again);
     assert_caught(&mutant, "children come with their parent's end");
 }
 

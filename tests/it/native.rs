@@ -93,11 +93,16 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) async fn start(url: &str, registry: Registry) -> Self {
+        Engine::serving(url, registry, None).await
+    }
+
+    /// One queue, or all of them.
+    pub(crate) async fn serving(url: &str, registry: Registry, queue: Option<Name>) -> Self {
         let config = DatabaseConfig::parse(url).expect("an address");
         let store = Store::connect(config).await.expect("connect");
         let config = EngineConfig {
             queues: vec![QueueSpec {
-                name: None,
+                name: queue,
                 slots: 8,
             }],
             poll_only: !store.config().can_listen(),

@@ -1,7 +1,8 @@
-//! Notifications are anybody's word.
+//! What notifications cost, pushers and runners.
 
 use std::time::{Duration, Instant};
 
+use pgtq::task::Name;
 use pgtq_tests::{Database, wait_until_async};
 
 use crate::exactly_once::blocking;
@@ -45,6 +46,38 @@ async fn a_flood_of_forged_notifications_is_no_flood_of_queries() {
     sql.row("SELECT pgtq.push('leaf')").await;
     wait_until_async("it has ended", || async {
         sql.row("SELECT state FROM pgtq.history").await == "complete"
+    })
+    .await;
+    engine.stop().await;
+}
+
+/// How often runners have asked for a notification: as many as were sent, or one more.
+const REQUESTS: &str = "SELECT coalesce(sum(last_value / 1024), 0) FROM pg_sequences
+    WHERE schemaname = 'pgtq' AND sequencename LIKE 'wake\\_%'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_runner_of_another_queue_is_never_notified() {
+    let database = Database::migrated();
+    let (sql, role, _) = blocking(database.url()).await;
+    let rare = Name::new("rare").expect("a name");
+    let handlers = registry(&role, &[("leaf", leaf)]);
+    let engine = Engine::serving(database.url(), handlers, Some(rare)).await;
+    wait_until_async("the runner waits for tasks", || async {
+        sql.row(REQUESTS).await == "1"
+    })
+    .await;
+    // The names of the two queues choose different flags.
+    for _ in 0..200 {
+        sql.row("SELECT pgtq.push('leaf')").await;
+    }
+    assert_eq!(sql.row(REQUESTS).await, "1");
+    sql.row("SELECT pgtq.push('leaf', queue => 'rare')").await;
+    wait_until_async("it has ended", || async {
+        sql.row("SELECT count(*) FROM pgtq.history").await == "1"
+    })
+    .await;
+    wait_until_async("it has been notified once and asks again", || async {
+        sql.row(REQUESTS).await == "2"
     })
     .await;
     engine.stop().await;

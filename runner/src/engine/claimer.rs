@@ -23,10 +23,6 @@ use crate::task::Name;
 const PREFETCH: Duration = Duration::from_millis(100);
 /// Tasks that may wait in this process, however fast it is.
 const MAX_PREFETCH: f64 = 2_000.0;
-/// A claim this large says that we are busy: nobody needs to notify us.
-const BUSY_CLAIM: usize = 50;
-/// So many claims in a row that found something say the same.
-const BUSY_CLAIMS: u32 = 10;
 /// First wait after an empty claim; doubles up to the poll interval.
 const FIRST_WAIT: Duration = Duration::from_millis(2);
 
@@ -37,8 +33,6 @@ pub(crate) struct Claimer {
     pub(crate) slots: u32,
     pub(crate) lanes: Lanes,
     pub(crate) backlog: Arc<Backlog>,
-    /// Claims in a row that found something.
-    pub(crate) n_busy: u32,
     pub(crate) appetite: Appetite,
 }
 
@@ -113,10 +107,10 @@ impl Claimer {
     /// Waits for a reason to look again: a ring, room, or time.
     async fn pause(&self, idle_for: Option<Duration>) -> std::ops::ControlFlow<()> {
         let core = &self.core;
-        if idle_for.is_some_and(|time| time >= FIRST_WAIT * 2) {
-            self.set_sleeping(true).await;
-        }
-        let timeout = idle_for.unwrap_or(core.config.poll_interval);
+        let timeout = match idle_for {
+            Some(idle_for) => self.prepare_to_wait(idle_for).await,
+            None => core.config.poll_interval,
+        };
         tokio::select! {
             biased;
             () = core.shutdown.reached(Phase::Draining) => return std::ops::ControlFlow::Break(()),
@@ -182,7 +176,6 @@ impl Claimer {
             .claim(runner, &mut self.lanes, &handlers, want)
             .await?;
         let Some(claimed) = claim else {
-            self.n_busy = 0;
             return Ok(0);
         };
         if !core.lease.is_held() || core.runner() != runner {
@@ -204,21 +197,21 @@ impl Claimer {
                 claim,
                 task: Arc::new(task),
             }));
-        self.n_busy += 1;
-        if n_claimed >= BUSY_CLAIM || self.n_busy == BUSY_CLAIMS {
-            self.set_sleeping(false).await;
-        }
+        core.sleep.found(self.group, n_claimed);
         Ok(n_claimed)
     }
 
-    /// Tells pushers whether to notify us.
-    async fn set_sleeping(&self, asleep: bool) {
+    /// Asks for a notification, if the wait is long enough. Returns how long to wait.
+    async fn prepare_to_wait(&self, idle_for: Duration) -> Duration {
         let core = &self.core;
-        if !core.config.poll_only {
-            core.sleep
-                .set(&core.store, core.runner(), self.group, asleep)
-                .await;
+        if core.config.poll_only {
+            return idle_for;
         }
+        let queue = core.config.queues[self.group].name.as_ref();
+        let poll_interval = core.config.poll_interval;
+        core.sleep
+            .prepare(&core.store, self.group, queue, idle_for, poll_interval)
+            .await
     }
 }
 

@@ -218,7 +218,7 @@ impl Heartbeat {
         match again.await {
             Ok(id) => {
                 self.core.set_runner(id);
-                self.core.sleep.forget().await;
+                self.core.sleep.forget();
                 self.core.lease.renew(sent);
                 // What is missing then costs checks at push until the next change.
                 let _ = tokio::time::timeout(ASIDE, self.core.publish()).await;

@@ -1,7 +1,7 @@
 //! The loops that make a runner.
 //!
 //! ```text
-//!  waker ──ring──► claimer ──tasks──► backlog ──► slots ──endings──► completer ──► store
+//!  waker ──wake──► claimer ──tasks──► backlog ──► slots ──endings──► completer ──► store
 //!                     ▲                             │ registry snapshot
 //!  maintenance: promote, rescue, prune              ▼
 //!  heartbeat: lease, cancels, ghosts            Handler::call
@@ -24,7 +24,6 @@ mod completer;
 mod config;
 mod control;
 mod core;
-mod damper;
 mod error;
 mod executor;
 mod heartbeat;
@@ -41,6 +40,7 @@ mod sleep;
 mod stats;
 mod streamer;
 mod suspects;
+mod wake_limiter;
 mod waker;
 mod watchdog;
 

@@ -169,7 +169,6 @@ impl Groups {
                 slots: spec.slots,
                 lanes,
                 backlog: Arc::clone(&backlog),
-                n_busy: 0,
                 appetite: Appetite::new(),
             };
             groups.claimers.spawn(claimer.run());

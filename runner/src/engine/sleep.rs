@@ -1,50 +1,186 @@
-//! The one flag that tells pushers to notify this runner.
+//! When a queue group asks for a notification with the next push.
 //!
-//! It is set while any queue group has nothing to do. One task that ends every
-//! few milliseconds keeps it set, because a notification is then cheap; a busy
-//! runner clears it, because every commit that notifies takes a lock shared by
-//! the whole server (measured: 5,463 transactions a second became 1,048).
+//! A group that finds nothing asks, waits, and looks again after the poll interval at
+//! the latest. The first push after that notifies, and no other until the group asks
+//! again. A group that is notified soon after it has asked has steady work: it then
+//! polls for some milliseconds longer before it asks, so that neither pushes nor
+//! claims pay for a notification each time.
 
-use tokio::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::store::Store;
-use crate::task::RunnerId;
+use crate::task::Name;
 
-/// Which groups sleep, and what the database was last told.
+/// A group that would wait this long asks first.
+const LEAST_PATIENCE: Duration = Duration::from_millis(4);
+/// The same for a group that is notified soon after each request.
+const MOST_PATIENCE: Duration = Duration::from_millis(16);
+/// A notification this soon after the request tells of steady work.
+const SOON: Duration = Duration::from_millis(10);
+/// One this late tells that the steady work has ended.
+const LATE: Duration = Duration::from_millis(100);
+/// After a new request: a push may have come between the last look and the request.
+const LOOK_AGAIN: Duration = Duration::from_millis(4);
+
+/// What each queue group has asked for.
 #[derive(Debug)]
-pub(crate) struct Sleep(Mutex<Inner>);
+pub(crate) struct Sleep(Vec<Mutex<Group>>);
 
 #[derive(Debug)]
-struct Inner {
-    asleep: Vec<bool>,
-    told: bool,
+struct Group {
+    /// The wake-up flag of its queue; `None` for any queue, and before the first request.
+    flag: Option<u8>,
+    asked_at: Option<Instant>,
+    patience: Duration,
+    n_found: u64,
 }
 
 impl Sleep {
     pub(crate) fn new(n_groups: usize) -> Self {
-        Sleep(Mutex::new(Inner {
-            asleep: vec![false; n_groups],
-            told: false,
-        }))
+        let group = || {
+            Mutex::new(Group {
+                flag: None,
+                asked_at: None,
+                patience: LEAST_PATIENCE,
+                n_found: 0,
+            })
+        };
+        Sleep(std::iter::repeat_with(group).take(n_groups).collect())
     }
 
-    /// Notes that a group sleeps or not, and tells the database if that changes
-    /// anything. A failure costs latency only.
-    pub(crate) async fn set(&self, store: &Store, runner: RunnerId, group: usize, asleep: bool) {
-        let mut inner = self.0.lock().await;
-        inner.asleep[group] = asleep;
-        let any = inner.asleep.contains(&true);
-        if any == inner.told {
+    fn group(&self, group: usize) -> MutexGuard<'_, Group> {
+        self.0[group].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for a notification, if a group is about to wait long enough. Returns how
+    /// long it shall wait. A failure costs latency only.
+    pub(crate) async fn prepare(
+        &self,
+        store: &Store,
+        group: usize,
+        queue: Option<&Name>,
+        idle_for: Duration,
+        poll_interval: Duration,
+    ) -> Duration {
+        let now = Instant::now();
+        if !self.group(group).must_ask(now, idle_for, poll_interval) {
+            return idle_for;
+        }
+        match store.request_wake(queue).await {
+            Ok(request) => {
+                let mut group = self.group(group);
+                group.flag = request.flag;
+                group.asked_at = Some(now);
+                if request.fresh {
+                    idle_for.min(LOOK_AGAIN)
+                } else {
+                    idle_for
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "could not ask for a notification; polling");
+                idle_for
+            }
+        }
+    }
+
+    /// Notes that a group was notified.
+    pub(crate) fn notified(&self, group: usize) {
+        self.group(group).notified(Instant::now());
+    }
+
+    /// Notes that a group has claimed tasks.
+    pub(crate) fn found(&self, group: usize, n_tasks: usize) {
+        self.group(group).n_found += n_tasks as u64;
+    }
+
+    /// Tasks that a group has claimed so far.
+    pub(crate) fn n_found(&self, group: usize) -> u64 {
+        self.group(group).n_found
+    }
+
+    /// The wake-up flag of a group's queue; `None` for any.
+    pub(crate) fn flag(&self, group: usize) -> Option<u8> {
+        self.group(group).flag
+    }
+
+    /// The database may be another one now: every group asks again.
+    pub(crate) fn forget(&self) {
+        for group in 0..self.0.len() {
+            self.group(group).asked_at = None;
+        }
+    }
+}
+
+impl Group {
+    fn must_ask(&self, now: Instant, idle_for: Duration, poll_interval: Duration) -> bool {
+        // A request may be lost: another push cleared its flag and was rolled back.
+        let is_old = |at: Instant| now.saturating_duration_since(at) >= poll_interval / 2;
+        idle_for >= self.patience && self.asked_at.is_none_or(is_old)
+    }
+
+    fn notified(&mut self, now: Instant) {
+        let Some(asked_at) = self.asked_at.take() else {
             return;
-        }
-        match store.sleeping(runner, any).await {
-            Ok(()) => inner.told = any,
-            Err(error) => tracing::debug!(%error, "could not set the sleep flag"),
+        };
+        let after = now.saturating_duration_since(asked_at);
+        if after < SOON {
+            self.patience = (self.patience * 2).min(MOST_PATIENCE);
+        } else if after >= LATE {
+            self.patience = LEAST_PATIENCE;
         }
     }
+}
 
-    /// The runner has a new row in the database, which says that it is awake.
-    pub(crate) async fn forget(&self) {
-        self.0.lock().await.told = false;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLL: Duration = Duration::from_secs(1);
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn a_group_that_is_notified_soon_after_each_request_polls_longer_before_it_asks() {
+        let sleep = Sleep::new(1);
+        let mut group = sleep.group(0);
+        let mut now = Instant::now();
+        assert!(!group.must_ask(now, ms(2), POLL));
+        for longest_poll in [4, 8, 16, 16] {
+            assert!(!group.must_ask(now, ms(longest_poll - 1), POLL));
+            assert!(group.must_ask(now, ms(longest_poll), POLL));
+            group.asked_at = Some(now);
+            now += ms(1);
+            group.notified(now);
+        }
+        // The next push comes after a rest.
+        group.asked_at = Some(now);
+        group.notified(now + ms(100));
+        assert!(group.must_ask(now, ms(4), POLL));
+    }
+
+    #[test]
+    fn a_group_asks_once_for_each_poll_until_it_is_notified() {
+        let sleep = Sleep::new(1);
+        let mut group = sleep.group(0);
+        let now = Instant::now();
+        group.asked_at = Some(now);
+        assert!(!group.must_ask(now + ms(400), POLL, POLL));
+        assert!(group.must_ask(now + ms(1_000), POLL, POLL));
+        group.notified(now + ms(50));
+        assert!(group.must_ask(now + ms(60), POLL, POLL));
+    }
+
+    #[test]
+    fn a_notification_for_another_group_changes_nothing() {
+        let sleep = Sleep::new(2);
+        sleep.group(1).asked_at = Some(Instant::now());
+        sleep.notified(0);
+        assert!(sleep.group(1).asked_at.is_some());
+        sleep.found(1, 3);
+        assert_eq!((sleep.n_found(0), sleep.n_found(1)), (0, 3));
     }
 }

@@ -6,7 +6,7 @@
 //! connection.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -18,12 +18,34 @@ use super::{Store, StoreError};
 /// Why a listener woke up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
-    /// Something was pushed, or came back: claim.
-    Work,
+    /// Something was pushed, or came back, for whoever has set one of these flags: claim.
+    Work(WakeFlags),
     /// A running task was cancelled: call [`Store::cancelled`].
     Cancel,
     /// The connection was lost and is back: look at everything.
     Reconnected,
+}
+
+/// The wake-up flags that were cleared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WakeFlags(u32);
+
+impl WakeFlags {
+    /// Those of a notification that names none.
+    const ALL: u32 = (1 << 16) - 1;
+
+    /// Whether they concern a queue with this flag, or whoever serves any queue.
+    pub fn concern(self, flag: Option<u8>) -> bool {
+        flag.is_none_or(|flag| self.0 & 1_u32.checked_shl(flag.into()).unwrap_or(0) != 0)
+    }
+
+    fn read(payload: &str) -> u32 {
+        let flag = payload.strip_prefix("work ").map(str::parse::<u32>);
+        match flag {
+            Some(Ok(flag @ 0..=15)) => 1 << flag,
+            _ => Self::ALL,
+        }
+    }
 }
 
 /// Hears notifications and proves that it does: a self-notify must come back.
@@ -42,14 +64,14 @@ pub struct Listener {
 
 #[derive(Default)]
 struct Heard {
-    flags: AtomicU8,
+    flags: AtomicU32,
     notify: Notify,
 }
 
-const WORK: u8 = 1;
-const CANCEL: u8 = 2;
-const ECHO: u8 = 4;
-const CLOSED: u8 = 8;
+// Beside the bits of `WakeFlags`.
+const CANCEL: u32 = 1 << 29;
+const ECHO: u32 = 1 << 30;
+const CLOSED: u32 = 1 << 31;
 
 /// How often the listener proves that it hears.
 const ECHO_EVERY: Duration = Duration::from_secs(10);
@@ -127,11 +149,13 @@ impl Listener {
             self.next = Instant::now() + ECHO_EVERY;
         }
         if flags & CANCEL != 0 {
-            // The other flag is kept for the next call.
-            self.heard.flags.fetch_or(flags & WORK, Ordering::AcqRel);
+            // The others are kept for the next call.
+            let work = flags & WakeFlags::ALL;
+            self.heard.flags.fetch_or(work, Ordering::AcqRel);
             return Some(Wake::Cancel);
         }
-        (flags & WORK != 0).then_some(Wake::Work)
+        let work = WakeFlags(flags & WakeFlags::ALL);
+        (work.0 != 0).then_some(Wake::Work(work))
     }
 
     async fn echo(&mut self) {
@@ -164,7 +188,7 @@ impl Listener {
                     None => CLOSED,
                     Some((channel, _)) if channel == echo => ECHO,
                     Some((_, "cancel")) => CANCEL,
-                    Some(_) => WORK,
+                    Some((_, payload)) => WakeFlags::read(payload),
                 };
                 ears.flags.fetch_or(flag, Ordering::AcqRel);
                 ears.notify.notify_one();

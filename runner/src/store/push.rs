@@ -6,7 +6,7 @@ use super::connection::Role;
 use super::session::Lease;
 use super::sql::sql;
 use super::{Store, StoreError};
-use crate::task::{MAX_ARGS_BYTES, NewTask, TaskId};
+use crate::task::{MAX_ARGS_BYTES, Name, NewTask, State, TaskId};
 
 /// What became of one pushed task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,28 @@ pub struct Pushed {
     pub id: TaskId,
     /// A task with this idempotency key was there already: this is its id.
     pub existed: bool,
+}
+
+/// What a push with a key does when a task has the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Nothing.
+    Ignore,
+    /// It changes that task, if it still waits.
+    Replace,
+}
+
+/// What became of a task pushed by [`Store::push_task`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PushOutcome {
+    /// It was added.
+    New,
+    /// Another task has the key, and was not changed.
+    Existing,
+    /// The waiting task that has the key was changed.
+    Replaced,
+    /// The task that has the key has started, so it was not replaced.
+    Running,
 }
 
 /// Tasks and bytes of arguments for one statement. 5,000 rows were no slower
@@ -70,6 +92,59 @@ impl Store {
         }
         lease.commit().await?;
         Ok(pushed)
+    }
+}
+
+impl Store {
+    /// Pushes one task of an application, and says what became of it.
+    pub async fn push_task(
+        &self,
+        task: &NewTask,
+        on_conflict: OnConflict,
+    ) -> Result<(TaskId, PushOutcome), StoreError> {
+        let queue = task.queue.as_ref().map_or("default", |name| name.as_str());
+        let retries = task.retries.map(|retries| retries.to_column());
+        let on_conflict = match on_conflict {
+            OnConflict::Replace if task.key.is_some() => "replace",
+            _ => "ignore",
+        };
+        let params: [&(dyn ToSql + Sync); 9] = [
+            &task.handler.as_str(),
+            &task.args,
+            &queue,
+            &task.priority,
+            &delay(task),
+            &task.run_at,
+            &retries,
+            &task.key,
+            &on_conflict,
+        ];
+        let rows = self
+            .run(Role::General, "push", sql!("push_task"), &params)
+            .await?;
+        let outcome = match rows[0].get("outcome") {
+            "new" => PushOutcome::New,
+            "replaced" => PushOutcome::Replaced,
+            "running" => PushOutcome::Running,
+            _ => PushOutcome::Existing,
+        };
+        Ok((TaskId(rows[0].get("id")), outcome))
+    }
+
+    /// The task that has an idempotency key, and its state if its history is kept.
+    pub async fn find(
+        &self,
+        key: &str,
+        queue: &Name,
+    ) -> Result<Option<(TaskId, Option<State>)>, StoreError> {
+        let params: [&(dyn ToSql + Sync); 2] = [&key, &queue.as_str()];
+        let rows = self
+            .run(Role::General, "find the key's task", sql!("find"), &params)
+            .await?;
+        Ok(rows.first().map(|row| {
+            let state = row.get::<_, Option<&str>>("state");
+            (TaskId(row.get("id")), state.and_then(State::parse))
+        }))
     }
 }
 

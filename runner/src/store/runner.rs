@@ -1,9 +1,9 @@
-//! A runner's life in the database: register, publish handlers, sleep, retire.
+//! A runner's life in the database: register, publish handlers, wait for work, retire.
 
 use super::connection::Role;
 use super::sql::sql;
 use super::{Store, StoreError};
-use crate::task::{Digest, HandlerInfo, RunnerId};
+use crate::task::{Digest, HandlerInfo, Name, RunnerId};
 
 /// What a runner says about itself once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,15 @@ pub struct PublishedHandler {
     pub file: String,
     /// The plugin's name and version.
     pub plugin: String,
+}
+
+/// The answer to [`Store::request_wake`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WakeRequest {
+    /// For [`WakeFlags::concern`](super::WakeFlags::concern); `None` for any queue.
+    pub flag: Option<u8>,
+    /// The flag was not set before.
+    pub fresh: bool,
 }
 
 impl Store {
@@ -84,17 +93,23 @@ impl Store {
         Ok(RunnerId(id))
     }
 
-    /// Says whether the runner sleeps, so that a push notifies. After
-    /// `sleeping(.., true)` look for work once more before sleeping.
-    pub async fn sleeping(&self, runner: RunnerId, asleep: bool) -> Result<(), StoreError> {
-        self.run(
-            Role::Claim,
-            "say whether the runner sleeps",
-            sql!("sleeping"),
-            &[&runner.0, &asleep],
-        )
-        .await?;
-        Ok(())
+    /// Asks that the next push to a queue, or to any queue, notifies. Look for work
+    /// once more after a fresh request, before waiting.
+    pub async fn request_wake(&self, queue: Option<&Name>) -> Result<WakeRequest, StoreError> {
+        let rows = self
+            .run(
+                Role::Claim,
+                "ask for a notification",
+                sql!("request_wake"),
+                &[&queue.map(Name::as_str)],
+            )
+            .await?;
+        Ok(WakeRequest {
+            flag: rows[0]
+                .get::<_, Option<i32>>("flag")
+                .and_then(|flag| u8::try_from(flag).ok()),
+            fresh: rows[0].get("fresh"),
+        })
     }
 
     /// Replaces the list of handlers that the runner has loaded.

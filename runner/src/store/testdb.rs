@@ -12,9 +12,13 @@ use crate::task::{Name, NewTask, RunnerId, Task, Transition, Usage};
 fn server() -> &'static PrivatePostgres {
     static SERVER: OnceLock<PrivatePostgres> = OnceLock::new();
     SERVER.get_or_init(|| {
-        let settings = vec![("max_connections".to_owned(), "300".to_owned())];
+        let settings = [
+            ("max_connections", "300"),
+            ("max_prepared_transactions", "10"),
+        ];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let options = Options {
-            settings,
+            settings: settings.to_vec(),
             ..Options::ephemeral()
         };
         PrivatePostgres::start(&options, &|_| ()).unwrap_or_else(|error| panic!("{error}"))

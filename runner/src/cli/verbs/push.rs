@@ -11,7 +11,7 @@ use crate::cli::error::{Exit, Problem};
 use crate::cli::output::Cell;
 use crate::cli::{arguments, batch, database, known, progress, text, verbs};
 use crate::config::values;
-use crate::store::{Pushed, Store, StoreError, TaskDetail};
+use crate::store::{self, PushOutcome, Store, StoreError, TaskDetail};
 use crate::task::{Name, NewTask, Retries, State, TaskId};
 
 /// Add a task.
@@ -82,9 +82,9 @@ pub(crate) struct PushArgs {
 /// What a push does whose key exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum OnConflict {
-    /// Print the id of the task that is there
+    /// Print the id of the task that has the key
     Skip,
-    /// Put this one in its place, if it still waits
+    /// Change that task, if it still waits
     Replace,
     /// Fail
     Error,
@@ -154,13 +154,11 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
     if args.wait.is_some() {
         may_look(&store).await?;
     }
-    let mut pushed = one(&store, &task).await?;
-    if pushed.existed {
-        match args.on_conflict {
-            OnConflict::Skip => {}
-            OnConflict::Replace => pushed = replace(&store, &task, pushed.id).await?,
-            OnConflict::Error => return Err(exists(pushed.id, "exists already")),
-        }
+    let pushed = one(&store, &task, args.on_conflict).await?;
+    if pushed.outcome == PushOutcome::Running
+        || (pushed.existed() && args.on_conflict != OnConflict::Skip)
+    {
+        return Err(exists(pushed));
     }
     match args.wait {
         Some(Wait(limit)) => {
@@ -208,38 +206,63 @@ fn template(args: &PushArgs) -> NewTask {
     }
 }
 
-async fn one(store: &Store, task: &NewTask) -> Result<Pushed, Problem> {
-    let pushed = store.push(std::slice::from_ref(task)).await?;
-    pushed
-        .first()
-        .copied()
-        .ok_or_else(|| Problem::failed("the database returned no id"))
+/// What became of the one task.
+#[derive(Debug, Clone, Copy)]
+struct One {
+    id: TaskId,
+    outcome: PushOutcome,
+    /// Where the task is that had the key; `None` when its history is no longer kept.
+    state: Option<State>,
 }
 
-fn exists(id: TaskId, how: &str) -> Problem {
-    Problem::failed(format!("task {id} with this key {how}"))
-        .help(format!("see it: pgtq show {id}"))
+impl One {
+    fn existed(self) -> bool {
+        matches!(self.outcome, PushOutcome::Existing | PushOutcome::Running)
+    }
 }
 
-/// Takes back the waiting task that has the key and pushes again. What has
-/// started, or ended, keeps its key.
-async fn replace(store: &Store, task: &NewTask, old: TaskId) -> Result<Pushed, Problem> {
-    let waits = |state| matches!(state, State::Scheduled | State::Runnable);
-    if let Some(detail) = store.task(old).await?
-        && !waits(detail.task.state)
-    {
-        return Err(exists(old, &format!("is {} and stays", detail.task.state)));
+async fn one(store: &Store, task: &NewTask, on_conflict: OnConflict) -> Result<One, Problem> {
+    let Some(key) = &task.key else {
+        let pushed = store.push(std::slice::from_ref(task)).await?;
+        let id = pushed.first().map(|pushed| pushed.id);
+        let id = id.ok_or_else(|| Problem::failed("the database returned no id"))?;
+        return Ok(One {
+            id,
+            outcome: PushOutcome::New,
+            state: None,
+        });
+    };
+    let on_conflict = match on_conflict {
+        OnConflict::Replace => store::OnConflict::Replace,
+        OnConflict::Skip | OnConflict::Error => store::OnConflict::Ignore,
+    };
+    let (id, outcome) = store.push_task(task, on_conflict).await?;
+    let mut one = One {
+        id,
+        outcome,
+        state: None,
+    };
+    if one.existed() {
+        let default = Name::default_queue();
+        let found = store.find(key, task.queue.as_ref().unwrap_or(&default));
+        one.state = found.await?.and_then(|(_, state)| state);
     }
-    let moved = store.cancel(&[old]).await?;
-    if moved.iter().any(|moved| moved.was == Some(State::Running)) {
-        return Err(exists(old, "has just started; it was asked to stop"));
+    Ok(one)
+}
+
+/// The sentence about a task that had the key.
+fn has_key(one: One) -> String {
+    match one.state {
+        Some(state) => format!("task {} has this key and is {state}", one.id),
+        None => format!("task {} has this key", one.id),
     }
-    store.delete(&[old]).await?;
-    let pushed = one(store, task).await?;
-    match pushed.existed {
-        false => Ok(pushed),
-        true => Err(exists(pushed.id, "was pushed by somebody else meanwhile")),
-    }
+}
+
+fn exists(one: One) -> Problem {
+    Problem::failed(format!("{}; nothing was pushed", has_key(one))).help(format!(
+        "see it: pgtq show {}; a key is free again when its task is deleted",
+        one.id
+    ))
 }
 
 async fn many(context: &Context, store: &Store, task: &NewTask, count: u32) -> Result<(), Problem> {
@@ -262,27 +285,29 @@ async fn many(context: &Context, store: &Store, task: &NewTask, count: u32) -> R
     Ok(())
 }
 
-fn print(context: &Context, task: &NewTask, pushed: Pushed) -> Result<(), Problem> {
+fn print(context: &Context, task: &NewTask, pushed: One) -> Result<(), Problem> {
     if !context.out.is_json() {
         return context.out.raw(&format!("{}\n", pushed.id));
     }
     let queue = task.queue.as_ref().map_or("default", Name::as_str);
     let json = serde_json::json!({
-        "id": pushed.id, "existed": pushed.existed, "handler": task.handler, "queue": queue,
+        "id": pushed.id, "existed": pushed.existed(), "handler": task.handler, "queue": queue,
+        "replaced": pushed.outcome == PushOutcome::Replaced, "state": pushed.state,
     });
     let pairs: [(&str, Cell); 0] = [];
     context.out.one("pgtq.pushed/v1", pushed.id, &pairs, json)
 }
 
-fn told(context: &Context, task: &NewTask, pushed: Pushed) {
+fn told(context: &Context, task: &NewTask, pushed: One) {
     let queue = task.queue.as_ref().map_or("default", Name::as_str);
-    match pushed.existed {
-        true => context.note(format!("task {} with this key exists already", pushed.id)),
-        false => context.note(format!(
+    context.note(match pushed.outcome {
+        PushOutcome::New => format!(
             "queued {} as task {} (queue {queue})",
             task.handler, pushed.id
-        )),
-    }
+        ),
+        PushOutcome::Replaced => format!("replaced the waiting task {} (queue {queue})", pushed.id),
+        PushOutcome::Existing | PushOutcome::Running => has_key(pushed),
+    });
 }
 
 /// While it waits, failed attempts are told this often.

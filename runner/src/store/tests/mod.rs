@@ -2,15 +2,18 @@
 
 mod bad_input;
 mod blame;
+mod edit;
 mod lifecycle;
 mod live;
 mod many;
 mod migrations;
 mod plans;
 mod popped;
+mod push_api;
 mod races;
 mod roles;
 mod sched;
 mod shadow;
 mod sql_api;
 mod upgrade;
+mod wake;

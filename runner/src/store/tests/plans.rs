@@ -89,7 +89,6 @@ async fn hot_statements_have_their_golden_plans() {
         ("finish_forget", sql!("finish_forget")),
         ("isolate", sql!("isolate")),
         ("beat", sql!("beat")),
-        ("sleeping", sql!("sleeping")),
         ("state_save", sql!("state_save")),
         ("stream_logs", sql!("stream_logs")),
         ("unstream_logs", sql!("unstream_logs")),

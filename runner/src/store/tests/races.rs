@@ -1,7 +1,5 @@
 //! Two at once: pushers of one key, finish and rescue, unknown commits.
 
-use std::time::Duration;
-
 use super::super::testdb::*;
 use super::super::{Ending, Store, Wake};
 use crate::task::{NewTask, Transition};
@@ -206,26 +204,6 @@ async fn rival_claimers_take_each_task_once() {
         ask(&client, "SELECT count(DISTINCT id) FROM complete").await,
         "2000"
     );
-}
-
-#[tokio::test]
-async fn a_push_wakes_only_a_sleeping_runner() {
-    let store = store().await;
-    let runner = TestRunner::new(&store, &["a"]).await;
-    let mut listener = store.listen().await.expect("listen");
-    store.push(&[new_task("a")]).await.expect("push");
-    store.sleeping(runner.id, true).await.expect("sleep");
-    // A cancel always notifies; had the first push done so too, it would come first.
-    let moved = store
-        .cancel(&[crate::task::TaskId(1)])
-        .await
-        .expect("cancel");
-    assert!(moved[0].changed);
-    let quiet = tokio::time::timeout(Duration::from_millis(200), listener.recv()).await;
-    assert!(quiet.is_err(), "woke by {quiet:?}");
-    store.push(&[new_task("a")]).await.expect("push");
-    assert_eq!(listener.recv().await, Wake::Work);
-    assert!(listener.is_healthy());
 }
 
 #[tokio::test]

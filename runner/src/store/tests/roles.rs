@@ -81,7 +81,7 @@ async fn a_task_lives_its_whole_life_among_users_of_least_rights() {
         .finish(works.id, &endings, false)
         .await
         .expect("finish");
-    works.store.sleeping(works.id, true).await.expect("sleep");
+    works.store.request_wake(None).await.expect("ask");
     works.store.promote(10).await.expect("promote");
     works.store.rescue().await.expect("rescue");
     works.store.stats().await.expect("stats");
