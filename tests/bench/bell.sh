@@ -17,7 +17,8 @@ ROUNDS=${ROUNDS:-3}
 work=$(mktemp -d)
 pids=()
 stop() {
-    ((${#pids[@]} == 0)) || kill "${pids[@]}" 2>/dev/null || true
+    ((${#pids[@]} > 0)) || return 0
+    kill "${pids[@]}" 2>/dev/null || true
     wait "${pids[@]}" 2>/dev/null || true
     pids=()
 }
@@ -29,7 +30,11 @@ sql 'DROP SCHEMA IF EXISTS pgtq CASCADE' 2>/dev/null
 "$PGTQ" migrate >/dev/null 2>&1
 echo "SELECT pgtq.push('$HANDLER', '[1, 2]');" >"$work/push.sql"
 
-# pushes N WHERE HOW: pushes a second beside N runners.
+requests() {
+    sql "SELECT coalesce(sum(last_value / 1024), 0) FROM pg_sequences WHERE schemaname = 'pgtq' AND sequencename LIKE 'wake\_%'"
+}
+
+# pushes N WHERE HOW: pushes a second beside N runners, and the runners' requests meanwhile.
 pushes() {
     for ((i = 0; i < $1; i++)); do
         local queue='default=4'
@@ -45,8 +50,11 @@ pushes() {
         sleep 0.2
     done
     sleep 1
-    pgbench -n -M prepared -c 32 -j 2 -T "$SECONDS_EACH" -f "$work/push.sql" "$DATABASE_URL" 2>/dev/null \
-        | sed -n 's/^tps = \([0-9]*\).*/\1/p'
+    local before tps
+    before=$(requests)
+    tps=$(pgbench -n -M prepared -c 32 -j 2 -T "$SECONDS_EACH" -f "$work/push.sql" "$DATABASE_URL" 2>/dev/null \
+        | sed -n 's/^tps = \([0-9]*\).*/\1/p')
+    echo "$tps $(($(requests) - before))"
     stop
     until [[ $(sql 'SELECT count(*) FROM pgtq.runners') == 0 ]]; do sleep 0.2; done
     sql 'TRUNCATE pgtq.runnable_tasks, pgtq.history' >/dev/null
@@ -66,15 +74,17 @@ if [[ ${OLD:-} == 1 ]]; then
         if [[ $has_flag == 1 ]]; then
             echo "UPDATE pgtq.runners SET sleeping = NOT sleeping, seen_at = now();"
         else
-            echo "UPDATE pgtq.runners SET seen_at = now(); SELECT count(pgtq.request_wake('default')), count(pgtq.wake()) FROM generate_series(1, 20);"
+            echo "UPDATE pgtq.runners SET seen_at = now();"
+            echo 'DO $$ BEGIN FOR n IN 1 .. 20 LOOP PERFORM pgtq.request_wake(), pgtq.wake(); END LOOP; END $$;'
         fi
     done | psql -qXAt "$DATABASE_URL" >/dev/null
     sql "DELETE FROM pgtq.runners"
 fi
 
-median() { sort -n | sed -n "$(((ROUNDS + 1) / 2))p"; }
-printf 'runners\tserve\tpoll only\tlisten\tratio\n'
-printf '0\t-\t%s\t-\t-\n' "$(for ((r = 0; r < ROUNDS; r++)); do pushes 0 same poll; done | median)"
+median() { cut -d' ' -f1 | sort -n | sed -n "$(((ROUNDS + 1) / 2))p"; }
+most() { cut -d' ' -f2 | sort -n | tail -n 1; }
+printf 'runners\tserve\tpoll only\tlisten\tratio\trequests\n'
+printf '0\t-\t%s\t-\t-\t-\n' "$(for ((r = 0; r < ROUNDS; r++)); do pushes 0 same poll; done | median)"
 for n in ${RUNNERS:-1 2 4}; do
     for where in same other; do
         : >"$work/poll"; : >"$work/listen"
@@ -83,6 +93,7 @@ for n in ${RUNNERS:-1 2 4}; do
             pushes "$n" "$where" listen >>"$work/listen"
         done
         poll=$(median <"$work/poll") listen=$(median <"$work/listen")
-        printf '%s\t%s\t%s\t%s\t%s\n' "$n" "$where" "$poll" "$listen" "$(awk "BEGIN { printf \"%.2f\", $listen / $poll }")"
+        ratio=$(awk "BEGIN { printf \"%.2f\", $listen / $poll }")
+        printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$n" "$where" "$poll" "$listen" "$ratio" "$(most <"$work/listen")"
     done
 done

@@ -290,13 +290,20 @@ async fn a_waiting_task_is_replaced_by_its_key_and_an_ended_one_is_not() {
         scene.pgtq(&all)
     };
     let first = push(&["name=Ada", "--delay", "1h"]).success();
-    let again = push(&["name=Bob", "--on-conflict", "replace"]).success();
-    assert_ne!(first, again);
+    let ignored = push(&["name=Eve"]);
+    let said = format!("task {} has this key and is scheduled", first.trim());
+    assert!(ignored.stderr.contains(&said), "{}", ignored.stderr);
+    assert_eq!(ignored.success(), first);
+    let again = push(&["name=Bob", "--on-conflict", "replace", "--delay", "0s"]).success();
+    assert_eq!(first, again);
     let waiting = "SELECT string_agg(args::jsonb->>'name', ' ') FROM pgtq.tasks";
     assert_eq!(scene.sql(waiting).await, "Bob");
     let _runner = scene.runner(&[]);
     scene.wait_all().await;
-    let late = push(&["name=Eve", "--on-conflict", "replace"]);
-    assert_eq!(late.code, Some(1), "{}", late.stderr);
+    for what in ["replace", "error"] {
+        let late = push(&["name=Eve", "--on-conflict", what]);
+        assert_eq!(late.code, Some(1), "{}", late.stderr);
+        assert!(late.stderr.contains("is complete"), "{}", late.stderr);
+    }
     assert_eq!(scene.sql(waiting).await, "Bob");
 }
