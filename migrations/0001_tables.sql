@@ -183,6 +183,26 @@ CREATE INDEX attempts_task_id ON {{schema}}.attempts (task_id);
 CREATE TABLE {{schema}}.attempts_default PARTITION OF {{schema}}.attempts DEFAULT;
 COMMENT ON TABLE {{schema}}.attempts_default IS 'The net: rows of a day that has no partition.';
 
+-- Arguments, results and logs too, where the server was built with lz4: about as small
+-- as with pglz, in a fraction of the time.
+DO $$ BEGIN
+    ALTER TABLE {{schema}}.runnable_tasks ALTER COLUMN args SET COMPRESSION lz4;
+    ALTER TABLE {{schema}}.scheduled_tasks ALTER COLUMN args SET COMPRESSION lz4;
+    ALTER TABLE {{schema}}.history
+        ALTER COLUMN args SET COMPRESSION lz4, ALTER COLUMN result SET COMPRESSION lz4, ALTER COLUMN error_message SET COMPRESSION lz4,
+        ALTER COLUMN error_details SET COMPRESSION lz4, ALTER COLUMN backtrace SET COMPRESSION lz4, ALTER COLUMN logs SET COMPRESSION lz4;
+    ALTER TABLE {{schema}}.history_default
+        ALTER COLUMN args SET COMPRESSION lz4, ALTER COLUMN result SET COMPRESSION lz4, ALTER COLUMN error_message SET COMPRESSION lz4,
+        ALTER COLUMN error_details SET COMPRESSION lz4, ALTER COLUMN backtrace SET COMPRESSION lz4, ALTER COLUMN logs SET COMPRESSION lz4;
+    ALTER TABLE {{schema}}.attempts
+        ALTER COLUMN error_message SET COMPRESSION lz4, ALTER COLUMN error_details SET COMPRESSION lz4,
+        ALTER COLUMN backtrace SET COMPRESSION lz4, ALTER COLUMN logs SET COMPRESSION lz4;
+    ALTER TABLE {{schema}}.attempts_default
+        ALTER COLUMN error_message SET COMPRESSION lz4, ALTER COLUMN error_details SET COMPRESSION lz4,
+        ALTER COLUMN backtrace SET COMPRESSION lz4, ALTER COLUMN logs SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported THEN NULL;
+END $$;
+
 CREATE TABLE {{schema}}.runners (
     id bigint PRIMARY KEY DEFAULT nextval('{{schema}}.runner_ids'),
     name text NOT NULL,

@@ -8,7 +8,7 @@ use pgtq::task::{Attempt, HandlerFuture, Name, NewTask, Outcome, Report, SqlGran
 use pgtq_tests::{Sql, wait_until};
 use tokio::runtime::Runtime;
 
-use crate::native::{Engine, busy, registry};
+use crate::native::{Engine, busy, failed, insert, n_rows, registry, role};
 use crate::tasks::{database, push};
 
 /// Complete tasks of a handler.
@@ -60,6 +60,20 @@ fn parent(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
         let key: String = serde_json::from_str(&attempt.task.args).expect("a string");
         let child = NewTask {
             key: Some(key),
+            ..NewTask::new(Name::new("brief").expect("a name"), "{}")
+        };
+        report(vec![child])
+    })
+}
+
+/// Inserts a row for its task, and pushes a child with the key `order-1`.
+fn books(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
+    Box::pin(async move {
+        if let Err(problem) = insert(&attempt, &grant, "booked").await {
+            return failed(problem);
+        }
+        let child = NewTask {
+            key: Some("order-1".to_owned()),
             ..NewTask::new(Name::new("brief").expect("a name"), "{}")
         };
         report(vec![child])
@@ -162,4 +176,25 @@ fn a_runner_that_stops_does_not_wait_for_a_lock_and_its_task_runs_again() {
     let second = engine(&runtime, database.url());
     wait_until("they complete", || n_complete(&sql, "parent") == 4);
     runtime.block_on(second.stop());
+}
+
+#[test]
+fn a_handler_whose_commit_meets_a_lock_runs_again_without_an_attempt_counted() {
+    let (database, sql) = database();
+    let runtime = Runtime::new().expect("a runtime starts");
+    let stranger = Sql::connect(database.url());
+    stranger.rows("BEGIN");
+    stranger.rows("SELECT pgtq.push('nobodys', key => 'order-1')");
+    let registry = registry(&role(&sql), &[("books", books), ("brief", brief)]);
+    let engine = runtime.block_on(Engine::start(database.url(), registry));
+    push(&sql, "books", 1, "{}");
+    wait_until("it waits for its next try", || {
+        sql.row("SELECT count(*), max(attempts) FROM pgtq.scheduled") == "1|0"
+    });
+    assert_eq!(n_rows(&sql), "0|0");
+    stranger.rows("COMMIT");
+    wait_until("it completes", || n_complete(&sql, "books") == 1);
+    assert_eq!(n_rows(&sql), "1|1");
+    assert_eq!(sql.row("SELECT max(attempts) FROM pgtq.history"), "1");
+    runtime.block_on(engine.stop());
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, Semaphore};
 
+use super::held::Hold;
 use crate::task::{ClaimId, Task};
 
 /// A claimed task on its way to a slot.
@@ -22,6 +23,8 @@ pub(crate) struct Taken {
     pub(crate) claim: ClaimId,
     /// The task.
     pub(crate) task: Arc<Task>,
+    /// Its arguments count until this is dropped.
+    pub(crate) held: Hold,
 }
 
 /// One queue group's waiting tasks.
@@ -149,6 +152,7 @@ mod tests {
         backlog.extend((1..=3).map(|id| Taken {
             claim: ClaimId(1),
             task: Arc::new(task(id)),
+            held: Hold::default(),
         }));
         backlog.next().await.expect("a task");
         assert!(

@@ -45,6 +45,7 @@ impl Claimer {
         loop {
             let room = self.room(&mut pace);
             if room == 0 {
+                self.core.stats.health.claims.works();
                 if self.pause(None).await.is_break() {
                     return;
                 }
@@ -53,8 +54,12 @@ impl Claimer {
             let n_refreshed = self.lanes.n_refreshed();
             let claimed = self.claim(room).await;
             self.note_look(&claimed, n_refreshed);
-            if claimed.is_ok() {
-                backoff.reset();
+            match &claimed {
+                Ok(_) => {
+                    backoff.reset();
+                    self.core.stats.health.claims.works();
+                }
+                Err(error) => self.core.stats.health.claims.failed(error),
             }
             let idle_for = match claimed {
                 Ok(0) => {
@@ -72,8 +77,7 @@ impl Claimer {
                 Err(error) => {
                     self.appetite.failed();
                     self.core.served.suspect(&error);
-                    let text = format!("{error}");
-                    tracing::warn!(error = text, "could not claim; trying again");
+                    tracing::warn!(%error, hint = error.hint(), "could not claim; trying again");
                     // Rings do not shorten it: they come from a database that works.
                     let until = tokio::time::sleep(backoff.failed());
                     tokio::select! {
@@ -124,12 +128,19 @@ impl Claimer {
     /// How many tasks to claim now; 0 while more than half of the room is taken,
     /// so that claims stay large when tasks are small, and while the store is
     /// behind with endings or cannot store them at all: what is done comes first. Nor
+    /// while the tasks held are large enough to fill the memory that they may take. Nor
     /// without a sure lease, nor under a schema that does not serve this program.
     fn room(&self, pace: &mut Pace) -> usize {
         let endings = &self.core.endings;
         let backed_up = endings.capacity() < endings.max_capacity() / 2;
         let fails = self.core.storing_fails.load(SeqCst);
-        if backed_up || fails || !self.core.lease.is_sure() || !self.core.served.is_served() {
+        let is_full = self.core.held.is_full();
+        if backed_up
+            || fails
+            || is_full
+            || !self.core.lease.is_sure()
+            || !self.core.served.is_served()
+        {
             return 0;
         }
         let prefetch =
@@ -195,6 +206,7 @@ impl Claimer {
         self.backlog
             .extend(claimed.tasks.into_iter().map(|task| Taken {
                 claim,
+                held: core.held.hold(task.args.len()),
                 task: Arc::new(task),
             }));
         core.sleep.found(self.group, n_claimed);

@@ -17,6 +17,10 @@ use crate::task::{ErrorKind, Failure, Outcome, Report, Transition};
 /// whose connection always dies must not fill the database with its attempts.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// Before a task runs again whose outcome met somebody else's lock. Its handler is not to
+/// blame: no attempt is counted.
+const LOCKED_PAUSE: Duration = Duration::from_secs(5);
+
 /// How an attempt stands after its transaction has ended.
 pub(crate) struct Settled {
     pub(crate) report: Report,
@@ -63,6 +67,17 @@ pub(crate) async fn settle(
                     failure,
                     after: None,
                 }
+            }
+            Commit::Locked(why) => {
+                tracing::warn!(
+                    task = taken.task.id.0,
+                    why,
+                    "the outcome of this task needs a lock that another transaction holds; all of its SQL was rolled back, and it runs again in a while"
+                );
+                report.children.clear();
+                report.outcome = Outcome::Snooze {
+                    after: LOCKED_PAUSE,
+                };
             }
             Commit::Lost => {
                 tokio::time::sleep(PAUSE).await;

@@ -14,11 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::backoff::Backoff;
 use super::core::Core;
-use super::parked::{Reason, needs_others};
+use super::held::Hold;
+use super::needs::needs_others;
+use super::parked::Reason;
 use crate::store::{Ending, Finished, StoreError};
 use crate::task::{ClaimId, Digest, Failure, LogLine, NewTask, Task, Transition, Usage};
 
@@ -31,6 +33,13 @@ const MAX_BATCH_BYTES: usize = 8 << 20;
 const FAULT_PATIENCE: Duration = Duration::from_secs(10);
 /// Endings that may wait; more make the slots wait.
 pub(crate) const MAX_WAITING: usize = 4_096;
+/// What results, errors, logs and children of those may take, in KiB.
+pub(crate) const MAX_WAITING_KIB: u32 = 64 << 10;
+/// After a flush this large, claimers may have waited for its bytes.
+const LARGE_BYTES: usize = 1 << 20;
+
+/// Said by `/readyz`.
+const FULL: &str = "too many outcomes wait for locks of other transactions, or are refused by the database; look for open transactions in pg_stat_activity and for errors in the log";
 
 /// An attempt that ended, with process-local instants.
 #[derive(Debug)]
@@ -49,6 +58,9 @@ pub(crate) struct Ended {
     pub(crate) digest: Option<Digest>,
     pub(crate) started: Instant,
     pub(crate) ended: Instant,
+    /// Its arguments, and its place among those that wait.
+    pub(crate) held: Hold,
+    pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
 impl Ended {
@@ -72,23 +84,40 @@ impl Ended {
 
 /// Bytes that an outcome costs in a statement, roughly.
 pub(super) fn weight(ending: &Ending) -> usize {
+    let args = ending.task.args.len();
+    args + weigh(&ending.transition, &ending.logs, &ending.children)
+}
+
+/// As [`weight`], without the task's arguments.
+fn weigh(transition: &Transition, logs: &[LogLine], children: &[NewTask]) -> usize {
     let failure = |failure: &Failure| {
         let backtrace: usize = failure.backtrace.iter().map(String::len).sum();
         failure.message.len() + failure.details.as_ref().map_or(0, String::len) + backtrace
     };
-    let transition = match &ending.transition {
+    let transition = match transition {
         Transition::Complete { result } => result.len(),
         Transition::Fail { failure: of } | Transition::Retry { failure: of, .. } => failure(of),
         _ => 0,
     };
     let fields = |line: &LogLine| line.fields.as_ref().map_or(0, |json| json.get().len());
-    let logs = ending.logs.iter();
-    let logs: usize = logs
-        .map(|line| line.message.len() + fields(line) + 64)
-        .sum();
-    let children = ending.children.iter();
-    let children: usize = children.map(|child| child.args.len() + 128).sum();
-    256 + ending.task.args.len() + transition + logs + children
+    let log = |line: &LogLine| line.message.len() + fields(line) + 64;
+    let logs: usize = logs.iter().map(log).sum();
+    let children: usize = children.iter().map(|child| child.args.len() + 128).sum();
+    256 + transition + logs + children
+}
+
+/// Hands an ending to the completer; waits while too much waits there.
+pub(crate) async fn hand_over(core: &Core, mut ended: Ended) {
+    let n_bytes = weigh(&ended.transition, &ended.logs, &ended.children);
+    let n_kib = u32::try_from(n_bytes / 1024)
+        .unwrap_or(u32::MAX)
+        .min(MAX_WAITING_KIB);
+    if n_kib > 0 {
+        let room = Arc::clone(&core.ending_room).acquire_many_owned(n_kib);
+        ended.room = room.await.ok();
+    }
+    // Fails only when the completer is gone, which outlives every slot.
+    let _ = core.endings.send(ended).await;
 }
 
 /// Runs until every sender is gone and everything is stored.
@@ -110,7 +139,7 @@ async fn flushes(core: &Core, mut endings: mpsc::Receiver<Ended>) {
             n_bytes += weight(&next);
             batch.push(next);
         }
-        let was_large = batch.len() >= MAX_BATCH / 2;
+        let was_large = batch.len() >= MAX_BATCH / 2 || n_bytes >= LARGE_BYTES;
         core.storing.store(true, SeqCst);
         let (waiting, batch) = core.parked.take_waiting(batch);
         core.parked.add(waiting, Reason::Locked, false);
@@ -119,7 +148,7 @@ async fn flushes(core: &Core, mut endings: mpsc::Receiver<Ended>) {
         storing_works(core);
         core.touch();
         if was_large {
-            // Claimers may have waited for room in the channel.
+            // Claimers may have waited for room.
             core.wake_all();
         }
     }
@@ -128,6 +157,10 @@ async fn flushes(core: &Core, mut endings: mpsc::Receiver<Ended>) {
 /// Lets claims go on, unless too many endings are parked.
 pub(super) fn storing_works(core: &Core) {
     let fails = core.parked.is_full();
+    match fails {
+        true => core.stats.health.endings.note(FULL.to_owned()),
+        false => core.stats.health.endings.works(),
+    }
     if core.storing_fails.swap(fails, SeqCst) && !fails {
         tracing::info!("endings can be stored again");
         core.wake_all();
@@ -184,7 +217,8 @@ async fn store(core: &Core, mut batch: Vec<Ending>) {
             core.stats.stale.fetch_add(batch.len() as u64, Relaxed);
             return;
         }
-        tracing::warn!(n_tasks = batch.len(), %error, "could not store endings; trying again");
+        tracing::warn!(n_tasks = batch.len(), %error, hint = error.hint(), "could not store endings; trying again");
+        core.stats.health.endings.failed(&error);
         core.storing_fails.store(true, SeqCst);
         let wait = backoff.failed();
         tokio::time::sleep(wait).await;

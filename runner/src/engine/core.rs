@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::SeqCst};
 use std::time::Instant;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
-use super::completer::Ended;
+use super::completer::{Ended, MAX_WAITING_KIB};
 use super::config::EngineConfig;
+use super::held::HeldBytes;
 use super::lease::Lease;
 use super::ledger::Ledger;
 use super::parked::ParkedOutcomes;
@@ -33,6 +34,10 @@ pub(crate) struct Core {
     /// Endings on their way to the store. Bounded: slots wait when the
     /// database is slower than they are.
     pub(crate) endings: mpsc::Sender<Ended>,
+    /// Bounds them in KiB.
+    pub(crate) ending_room: Arc<Semaphore>,
+    /// Arguments of the tasks held.
+    pub(crate) held: HeldBytes,
     /// Endings are being stored: the ledger may have lost their claims meanwhile,
     /// because a flush whose answer is lost has closed them.
     pub(crate) storing: AtomicBool,
@@ -88,6 +93,8 @@ impl Core {
             ledger: Ledger::default(),
             stats,
             endings,
+            ending_room: Arc::new(Semaphore::new(MAX_WAITING_KIB as usize)),
+            held: HeldBytes::default(),
             storing: AtomicBool::new(false),
             storing_fails: AtomicBool::new(false),
             parked: ParkedOutcomes::default(),

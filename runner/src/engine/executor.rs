@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 
 use super::backlog::{Backlog, Taken};
 use super::commit::{self, Settled};
-use super::completer::Ended;
+use super::completer::{self, Ended};
 use super::core::Core;
 use super::ledger::Start;
 use super::suspects::{self, Offer};
@@ -230,9 +230,10 @@ async fn hand_over(
         digest: report.digest,
         started,
         ended: Instant::now(),
+        held: taken.held,
+        room: None,
     };
-    // Fails only when the completer is gone, which outlives every slot.
-    let _ = core.endings.send(ended).await;
+    completer::hand_over(core, ended).await;
 }
 
 /// A number in `0.0..1.0` from the process's own hash seed: retries need

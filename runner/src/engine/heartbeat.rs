@@ -96,6 +96,7 @@ impl Heartbeat {
         match answer {
             Ok(Ok(reply)) if reply.alive && self.core.lease.is_held() => {
                 self.core.lease.renew(sent);
+                self.core.stats.health.lease.works();
                 self.backoff.reset();
                 self.reconcile(&reply.ghosts, &reply.lost).await;
                 if reply.draining && self.core.shutdown.phase() == Phase::Running {
@@ -185,6 +186,7 @@ impl Heartbeat {
             silent_seconds = self.core.lease.age().as_secs(),
             "heartbeat failed"
         );
+        self.core.stats.health.lease.note(why.to_owned());
         self.give_up_in_time();
         // A failed beat is repeated soon, not after a whole interval.
         self.core.beat_now.notify_one();

@@ -19,8 +19,8 @@ use tokio::sync::Notify;
 
 use super::completer::{settle, storing_works, weight};
 use super::core::Core;
+use super::needs::{Need, needs, needs_others};
 use crate::store::{Ending, StoreError};
-use crate::task::{ClaimId, TaskId, Transition};
 
 /// Refused by the database: so many, and nothing more is claimed until some are stored.
 const MAX_REFUSED: usize = 100;
@@ -40,16 +40,6 @@ const REFUSED_WAITS: (Duration, Duration) = (Duration::from_millis(1_000), Durat
 pub(super) enum Reason {
     Locked,
     Refused,
-}
-
-/// What storing an outcome may wait for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Need {
-    /// Queue, key and scope of a child.
-    Key(String, String, String),
-    /// Values that the task saved.
-    State(TaskId),
-    Claim(ClaimId),
 }
 
 #[derive(Debug)]
@@ -358,36 +348,6 @@ impl Entry {
         ending.since_end += elapsed;
         ending
     }
-}
-
-/// Whether storing it may wait for a lock that is not on its claim.
-pub(super) fn needs_others(ending: &Ending) -> bool {
-    let complete = matches!(ending.transition, Transition::Complete { .. });
-    complete && (ending.has_state || ending.children.iter().any(|child| child.key.is_some()))
-}
-
-fn needs(ending: &Ending) -> Vec<Need> {
-    if !needs_others(ending) {
-        return vec![Need::Claim(ending.claim)];
-    }
-    let queue = |child: &crate::task::NewTask| {
-        child
-            .queue
-            .as_ref()
-            .map_or("default".to_owned(), ToString::to_string)
-    };
-    let mut needs: Vec<Need> = ending
-        .children
-        .iter()
-        .filter_map(|child| {
-            let scope = child.key_scope.as_deref().unwrap_or_default().to_owned();
-            Some(Need::Key(queue(child), child.key.clone()?, scope))
-        })
-        .collect();
-    if ending.has_state {
-        needs.push(Need::State(ending.task.id));
-    }
-    needs
 }
 
 fn wait(reason: Reason, n_tries: u32) -> Duration {

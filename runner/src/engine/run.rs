@@ -207,7 +207,7 @@ impl Groups {
             );
         }
         for taken in unstarted {
-            let _ = core.endings.send(released(taken)).await;
+            completer::hand_over(core, released(taken)).await;
         }
         let deadline = Instant::now() + core.config.shutdown_timeout;
         let finished = async { while self.slots.join_next().await.is_some() {} };
@@ -241,6 +241,8 @@ fn released(taken: Taken) -> Ended {
         digest: None,
         started: now,
         ended: now,
+        held: taken.held,
+        room: None,
     }
 }
 

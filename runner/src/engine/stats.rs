@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
+use super::health::Health;
 use crate::task::Transition;
 
 /// Only grow, except `running`.
@@ -35,6 +36,8 @@ pub struct Stats {
     pub fuel: AtomicU64,
     /// Tasks of dead runners taken back.
     pub rescued: AtomicU64,
+    /// What of the work with the database fails now.
+    pub health: Health,
 }
 
 impl Default for Stats {
@@ -54,6 +57,7 @@ impl Default for Stats {
             running: zero(),
             fuel: zero(),
             rescued: zero(),
+            health: Health::default(),
         }
     }
 }

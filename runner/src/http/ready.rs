@@ -7,6 +7,9 @@ use crate::engine::Phase;
 
 /// Longest wait for the database's answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long claims, endings or heartbeats may fail before the runner is not ready: a
+/// lost connection is made again within a second or two.
+const FAILING: Duration = Duration::from_secs(5);
 
 /// The answer of `/readyz`.
 #[derive(Debug, serde::Serialize)]
@@ -30,6 +33,7 @@ pub(super) async fn check(monitored: &Monitored) -> Ready {
                 .to_owned(),
         );
     }
+    failing.extend(monitored.stats.health.failing(FAILING));
     match tokio::time::timeout(PATIENCE, monitored.store.check_schema()).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => failing.push(format!("database: {error}")),

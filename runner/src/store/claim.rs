@@ -13,6 +13,10 @@ use super::sql::sql;
 use super::{Lanes, QueueFilter, Store, StoreError};
 use crate::task::{ClaimId, Name, RunnerId, Task, TaskId};
 
+/// Bytes of arguments in one claim, if it has more than one task. Every ending of an
+/// external worker, and every rescue, reads the whole claim.
+const CLAIM_BYTES: i64 = 8 << 20;
+
 /// A claimed batch.
 #[derive(Debug)]
 pub struct Claimed {
@@ -43,6 +47,7 @@ impl Store {
         if handlers.is_empty() || want == 0 {
             return Ok(None);
         }
+        self.expect_endings().await?;
         let mut lease = self.lease(Role::Claim, "claim tasks").await?;
         let _calling = Calling::new(self);
         lanes.set_handlers(handlers);
@@ -71,7 +76,9 @@ impl Store {
         }
     }
 
-    async fn take(
+    /// One claim of at most `want` tasks and [`CLAIM_BYTES`], without the tasks that
+    /// cannot be read.
+    pub(super) async fn take_once(
         &self,
         lease: &mut Lease<'_>,
         runner: RunnerId,
@@ -87,6 +94,7 @@ impl Store {
         let priorities: Vec<i32> = shares.iter().map(|s| s.key.priority).collect();
         let after: Vec<i64> = shares.iter().map(|s| s.after).collect();
         let most: Vec<i64> = shares.iter().map(|s| s.most).collect();
+        let unreadable = self.unreadable().ids();
         let rows = lease
             .query(
                 sql!("claim"),
@@ -98,10 +106,18 @@ impl Store {
                     &after,
                     &most,
                     &i64::from(want),
+                    &CLAIM_BYTES,
+                    &unreadable,
                 ],
             )
             .await?;
+        // Cut at the bytes: as many as were asked for, as far as the lanes are concerned.
+        let is_cut = rows.first().is_some_and(|row| row.get("is_cut"));
         let (runs, tasks) = rows.first().map(batch::read).unwrap_or_default();
+        let want = match is_cut {
+            true => u32::try_from(tasks.len()).unwrap_or(want),
+            false => want,
+        };
         let more = lanes.took(&shares, &runs, want) || lanes.beyond(&shares);
         let Some(row) = rows.first() else {
             return Ok(None);

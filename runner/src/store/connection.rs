@@ -9,6 +9,8 @@
 //! was promoted, and that one may not know all that the old one had acknowledged:
 //! so a new one for claims makes sure that no claim id comes twice, and a new one
 //! for the heartbeat has it look at all claims.
+//!
+//! What happens when the server has no connection left: [`super::shortage`].
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -24,13 +26,15 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::attempt::Pools;
 use super::claims::LiveClaims;
 use super::dial::{dial, dial_raw, is_pooled};
-use super::error::{classify, classify_connect};
+use super::error::{NO_CONNECTION, classify, classify_connect};
 use super::finish::LOCK_WAIT;
 use super::finish_many::MANY;
 use super::rescue::Stride;
-use super::session::{Lease, Session, within};
+use super::session::{Session, within};
+use super::shortage::Shortage;
 use super::sql::{Sql, sql};
 use super::ticket::Ticket;
+use super::unreadable::Unreadable;
 use super::{DatabaseConfig, StoreError};
 
 /// A handle on the queue. Cheap to clone; connections are made when needed
@@ -54,10 +58,13 @@ struct Inner {
     /// From how many endings on they are copied.
     many: AtomicUsize,
     stride: Stride,
+    shortage: Shortage,
+    unreadable: Unreadable,
+    n_listening: AtomicUsize,
 }
 
 /// What a connection is for. A slow verb of one role never delays another role.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Claim,
     Finish,
@@ -81,7 +88,7 @@ const MOST_IDS: i64 = 100_000;
 
 impl Role {
     /// How long one statement may take. After that the connection is given up.
-    fn patience(self) -> Duration {
+    pub(super) fn patience(self) -> Duration {
         Duration::from_secs(match self {
             // Below the lease, so that a runner notices before it is rescued.
             Role::Beat => 5,
@@ -134,6 +141,9 @@ impl Store {
             born: Instant::now(),
             many: AtomicUsize::new(MANY),
             stride: Stride::default(),
+            shortage: Shortage::default(),
+            unreadable: Unreadable::default(),
+            n_listening: AtomicUsize::new(0),
         };
         let store = Store {
             inner: Arc::new(inner),
@@ -155,19 +165,21 @@ impl Store {
         lease.batch(include_str!("sql/ping.sql")).await
     }
 
-    /// The session of a role, alone for the caller until dropped.
-    pub(super) async fn lease(
-        &self,
-        role: Role,
-        verb: &'static str,
-    ) -> Result<Lease<'_>, StoreError> {
-        let mut slot = self.inner.sessions[role as usize].lock().await;
-        let session = match slot.take() {
-            Some(session) if !session.client.is_closed() => session,
-            _ => self.open(role).await?,
-        };
-        let schema = self.inner.config.schema.as_str();
-        Ok(Lease::new(slot, session, schema, role.patience(), verb))
+    pub(super) fn sessions(&self) -> &[Mutex<Option<Session>>; ROLES] {
+        &self.inner.sessions
+    }
+
+    pub(super) fn unreadable(&self) -> &Unreadable {
+        &self.inner.unreadable
+    }
+
+    pub(super) fn shortage(&self) -> &Shortage {
+        &self.inner.shortage
+    }
+
+    /// Whether there is a connection that listens.
+    pub(super) fn is_listening(&self) -> bool {
+        self.inner.n_listening.load(Ordering::Relaxed) > 0
     }
 
     /// One statement on the session of a role.
@@ -226,7 +238,7 @@ impl Store {
         due
     }
 
-    async fn open(&self, role: Role) -> Result<Session, StoreError> {
+    pub(super) async fn open(&self, role: Role) -> Result<Session, StoreError> {
         let client = dial(&self.inner.config, &self.inner.tls).await?;
         self.fit_out(role, client).await
     }
@@ -238,6 +250,7 @@ impl Store {
             client,
             statements: (!config.poll_only).then(HashMap::new),
             config: self.inner.config.clone(),
+            used: Instant::now(),
         };
         if !config.poll_only {
             // A database may have another default isolation level, under which an
@@ -296,21 +309,40 @@ impl Store {
 
     /// A connection of its own whose notifications (channel, payload) are
     /// handed to `hear`, and `None` when it ends. The plain future of a
-    /// connection drops them.
+    /// connection drops them. None is made while connections are short.
     pub(super) async fn open_hearing(
         &self,
         mut hear: impl FnMut(Option<(&str, &str)>) + Send + 'static,
     ) -> Result<Client, StoreError> {
         let config = &self.inner.config;
         let config = config.listen.as_deref().unwrap_or(config);
+        if self.shortage().is_recent() {
+            return Err(StoreError::Unreachable {
+                place: config.place(),
+                message: "connections are short: the listener leaves its own to claims and endings"
+                    .to_owned(),
+                hint: Some(NO_CONNECTION),
+            });
+        }
         let tls = super::tls::connector(config)?;
         let (client, mut connection) = dial_raw(config, &tls).await?;
+        let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
-            while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
-                if let AsyncMessage::Notification(note) = message {
-                    hear(Some((note.channel(), note.payload())));
+            inner.n_listening.fetch_add(1, Ordering::Relaxed);
+            loop {
+                let message = tokio::select! {
+                    message = poll_fn(|cx| connection.poll_message(cx)) => message,
+                    () = inner.shortage.give_up.notified() => break,
+                };
+                match message {
+                    Some(Ok(AsyncMessage::Notification(note))) => {
+                        hear(Some((note.channel(), note.payload())));
+                    }
+                    Some(Ok(_)) => {}
+                    _ => break,
                 }
             }
+            inner.n_listening.fetch_sub(1, Ordering::Relaxed);
             hear(None);
         });
         Ok(client)

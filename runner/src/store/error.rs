@@ -111,6 +111,21 @@ impl StoreError {
                 | StoreError::Locked { .. }
         )
     }
+
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            StoreError::Unreachable { hint, .. } | StoreError::Transient { hint, .. } => *hint,
+            StoreError::Refused { hint, .. } => hint.as_deref(),
+            StoreError::Denied { hint, .. } => Some(hint),
+            _ => None,
+        }
+    }
+
+    /// The server has no connection left for this user.
+    pub(super) fn is_shortage(&self) -> bool {
+        self.hint() == Some(NO_CONNECTION)
+    }
 }
 
 /// Sorts an error of a statement.
@@ -207,14 +222,15 @@ fn is_transient(code: &str) -> bool {
         .contains(&code)
 }
 
+/// What a person can do when a server has no connection left.
+pub(super) const NO_CONNECTION: &str = "no connection is left for this user, and a runner needs at least 3: raise max_connections or the role's CONNECTION LIMIT, end what idles, or put a pooler in between";
+
 /// What a person can do about a server in trouble, by SQLSTATE.
 fn advice(code: &str) -> Option<&'static str> {
     Some(match code {
         "53100" => "the server's disk is full: make room there; nothing is lost meanwhile",
         "53200" => "the server is out of memory: lower work_mem or the number of connections",
-        "53300" => {
-            "no connection is left for this user: raise max_connections or the role's CONNECTION LIMIT, end what idles, or put a pooler in between"
-        }
+        "53300" => NO_CONNECTION,
         "25006" => {
             "this server takes no writes: name all hosts in the address (`host1,host2`), and the one that takes writes is found"
         }

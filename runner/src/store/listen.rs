@@ -95,7 +95,13 @@ impl Store {
             retry_at: now,
         };
         if self.config().can_listen() {
-            listener.connect().await?;
+            match listener.connect().await {
+                // It tries again by itself, and polling goes on without it.
+                Err(error) if error.is_shortage() => {
+                    tracing::warn!(%error, hint = error.hint(), "cannot listen; polling");
+                }
+                connected => connected?,
+            }
         }
         Ok(listener)
     }

@@ -39,10 +39,13 @@ mod roles;
 mod runner;
 mod server;
 mod session;
+mod shortage;
 mod sql;
 mod stats;
+mod task_reads;
 mod ticket;
 mod tls;
+mod unreadable;
 mod views;
 mod waiting;
 

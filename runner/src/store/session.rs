@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::MutexGuard;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
@@ -22,6 +22,8 @@ pub(super) struct Session {
     /// each transaction another server connection.
     pub(super) statements: Option<HashMap<&'static str, Statement>>,
     pub(super) config: DatabaseConfig,
+    /// When it was last given back.
+    pub(super) used: Instant,
 }
 
 /// A session, alone for one verb.
@@ -35,6 +37,8 @@ pub(super) struct Lease<'a> {
     schema: &'a str,
     patience: Duration,
     verb: &'static str,
+    /// SQLSTATE of the last statement, if it failed.
+    code: Option<String>,
 }
 
 impl<'a> Lease<'a> {
@@ -54,6 +58,7 @@ impl<'a> Lease<'a> {
             schema,
             patience,
             verb,
+            code: None,
         }
     }
 }
@@ -83,6 +88,11 @@ impl Lease<'_> {
         self.open = true;
         let outcome = tokio::time::timeout(self.patience, session.begin_with(sql, params)).await;
         self.settle(outcome)
+    }
+
+    /// The SQLSTATE of the last statement, if it failed.
+    pub(super) fn code(&self) -> Option<&str> {
+        self.code.as_deref()
     }
 
     /// A transaction is open.
@@ -178,6 +188,7 @@ impl Lease<'_> {
         &mut self,
         outcome: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
     ) -> Result<T, StoreError> {
+        self.code = None;
         match outcome {
             Ok(Ok(value)) => {
                 self.clean = true;
@@ -187,6 +198,7 @@ impl Lease<'_> {
                 self.clean = error
                     .as_db_error()
                     .is_some_and(|db| may_go_on(db.code().code()));
+                self.code = error.code().map(|code| code.code().to_owned());
                 Err(classify(self.verb, self.schema, &error))
             }
             Err(_) => Err(StoreError::Transient {
@@ -217,6 +229,9 @@ impl Drop for Lease<'_> {
     fn drop(&mut self) {
         if self.clean && !self.open {
             *self.slot = self.session.take();
+            if let Some(session) = self.slot.as_mut() {
+                session.used = Instant::now();
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Tasks for people: lists, one task with all its traces, waiting for an end.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use tokio_postgres::Row;
 use super::connection::Role;
 use super::moment::Moment;
 use super::sql::{Sql, sql};
+use super::task_reads::{detail, page, without_texts};
 use super::{Store, StoreError};
 use crate::task::{ClaimId, Name, Progress, RunnerId, State, TaskId};
 
@@ -170,7 +172,7 @@ impl Default for Filter {
 impl Filter {
     /// A statement with the states in it as text: with a literal Postgres
     /// skips the tables of other states and finds the index of failures.
-    fn statement(&self, text: &'static str) -> Sql {
+    pub(super) fn statement(&self, text: impl Into<Cow<'static, str>>) -> Sql {
         let states: &[State] = if self.states.is_empty() {
             &State::ALL
         } else {
@@ -179,11 +181,11 @@ impl Filter {
         let list: Vec<String> = states.iter().map(|state| format!("'{state}'")).collect();
         Sql {
             name: None,
-            text: text.replace("{{states}}", &list.join(", ")).into(),
+            text: text.into().replace("{{states}}", &list.join(", ")).into(),
         }
     }
 
-    fn params(&self) -> FilterParams<'_> {
+    pub(super) fn params(&self) -> FilterParams<'_> {
         FilterParams {
             queue: self.queue.as_ref().map(Name::as_str),
             handler: self
@@ -199,11 +201,11 @@ impl Filter {
     }
 }
 
-struct FilterParams<'a> {
-    queue: Option<&'a str>,
-    handler: Option<String>,
-    since: Option<f64>,
-    error: Option<String>,
+pub(super) struct FilterParams<'a> {
+    pub(super) queue: Option<&'a str>,
+    pub(super) handler: Option<String>,
+    pub(super) since: Option<f64>,
+    pub(super) error: Option<String>,
 }
 
 /// `text` as a pattern of LIKE that meets nothing but itself.
@@ -214,28 +216,29 @@ fn like(text: &str) -> String {
 }
 
 impl Store {
-    /// Tasks, newest (highest id) first.
+    /// Bytes of texts in one page of [`Store::tasks`], as they are stored.
+    pub const PAGE_BYTES: i64 = 16 << 20;
+
+    /// Tasks, newest (highest id) first: as many as the limit says, or fewer if their
+    /// texts have more than [`Store::PAGE_BYTES`]. Of a task that the server cannot hand
+    /// out, the texts are replaced by the reason.
     pub async fn tasks(&self, filter: &Filter) -> Result<Vec<TaskRow>, StoreError> {
-        let params = filter.params();
-        let before = filter.before.map(|id| id.0);
-        let limit = i64::from(filter.limit);
-        let sql = filter.statement(include_str!("sql/tasks.sql"));
-        let rows = self
-            .run(
-                Role::General,
-                "list tasks",
-                &sql,
-                &[
-                    &params.queue,
-                    &params.handler,
-                    &params.since,
-                    &params.error,
-                    &before,
-                    &limit,
-                ],
-            )
-            .await?;
-        rows.iter().map(task_row).collect()
+        let mut lease = self.lease(Role::General, "list tasks").await?;
+        let text = include_str!("sql/tasks.sql");
+        match page(&mut lease, filter, text.into()).await {
+            Err(_) if lease.met_unreadable() => {}
+            rows => return rows?.iter().map(task_row).collect(),
+        }
+        let mut tasks = Vec::new();
+        for row in page(&mut lease, filter, without_texts(text)).await? {
+            let without = task_row(&row)?;
+            tasks.push(
+                detail(&mut lease, without.id)
+                    .await?
+                    .map_or(without, |found| found.task),
+            );
+        }
+        Ok(tasks)
     }
 
     /// How many tasks a filter meets; its limit is ignored.
@@ -281,21 +284,11 @@ impl Store {
         Ok(rows.iter().map(|row| TaskId(row.get("id"))).collect())
     }
 
-    /// One task with all its traces; `None` when there is none of this id.
+    /// One task with all its traces; `None` when there is none of this id. If the server
+    /// cannot hand it out, its texts are replaced by the reason.
     pub async fn task(&self, id: TaskId) -> Result<Option<TaskDetail>, StoreError> {
         let mut lease = self.lease(Role::General, "show a task").await?;
-        let rows = lease.query(sql!("task"), &[&id.0]).await?;
-        let Some(row) = rows.first() else {
-            return Ok(None);
-        };
-        let attempts = lease.query(sql!("task_attempts"), &[&id.0]).await?;
-        let task = task_row(row)?;
-        Ok(Some(TaskDetail {
-            attempts: attempts.iter().map(attempt_row).collect(),
-            progress: task.progress.clone(),
-            task,
-            cancel_asked: row.get("cancel_asked"),
-        }))
+        detail(&mut lease, id).await
     }
 
     /// Waits until the task is complete, failed or cancelled; `None` when
@@ -334,7 +327,7 @@ impl Store {
     }
 }
 
-fn task_row(row: &Row) -> Result<TaskRow, StoreError> {
+pub(super) fn task_row(row: &Row) -> Result<TaskRow, StoreError> {
     let state = State::parse(row.get("state")).ok_or_else(|| StoreError::Fault {
         verb: "read a task",
         message: format!("unknown state {:?}", row.get::<_, &str>("state")),
@@ -371,7 +364,7 @@ fn progress(row: &Row) -> Option<Progress> {
     })
 }
 
-fn attempt_row(row: &Row) -> AttemptRow {
+pub(super) fn attempt_row(row: &Row) -> AttemptRow {
     AttemptRow {
         number: row.get("number"),
         kind: row.get("kind"),

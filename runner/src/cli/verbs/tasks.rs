@@ -9,7 +9,7 @@ use crate::cli::error::Problem;
 use crate::cli::filter::{self, FilterArgs};
 use crate::cli::output::{Cell, Rows};
 use crate::cli::text;
-use crate::store::TaskRow;
+use crate::store::{Store, TaskRow};
 use crate::task::{State, TaskId};
 
 /// List tasks.
@@ -49,11 +49,28 @@ pub(crate) async fn run(args: TasksArgs, context: &Context) -> Result<(), Proble
     if context.out.terminal && rows.len() == 0 {
         context.note("no task");
     }
+    let is_cut = n_bytes(&tasks) >= Store::PAGE_BYTES.unsigned_abs();
+    if let Some(last) = tasks.last().filter(|_| is_cut) {
+        context.note(format!(
+            "the page ends here because of its size; for what follows: --before {}",
+            last.id
+        ));
+        return Ok(());
+    }
     let full = tasks.len() == args.limit as usize && context.watched;
     if let Some(last) = tasks.last().filter(|_| full) {
         context.note(format!("\x1b[2mmore: add --before {}\x1b[0m", last.id));
     }
     Ok(())
+}
+
+/// Bytes of what a page shows of its tasks.
+fn n_bytes(tasks: &[TaskRow]) -> u64 {
+    let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let each = tasks
+        .iter()
+        .map(|task| task.args.len() + len(&task.result) + len(&task.error_message));
+    each.sum::<usize>() as u64
 }
 
 /// The list's form, shared with the tests.

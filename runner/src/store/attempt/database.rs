@@ -103,7 +103,7 @@ impl AttemptDatabase {
                 work.give_back();
                 Commit::Recorded
             }
-            Err(settle @ (Settle::Stale | Settle::Refused(_))) => {
+            Err(settle @ (Settle::Stale | Settle::Refused(_) | Settle::Locked(_))) => {
                 work.give_back();
                 settle.into_commit()
             }
@@ -274,7 +274,7 @@ impl AttemptDatabase {
                 work.give_back();
                 Err(inner.doomed(lost()))
             }
-            Err(Settle::Refused(why)) => {
+            Err(Settle::Refused(why) | Settle::Locked(why)) => {
                 work.give_back();
                 Err(inner.doomed(Problem::new(
                     "sql:25P02",

@@ -66,6 +66,13 @@ impl Pools {
         pools.push(Arc::clone(&pool));
         pool
     }
+
+    /// Closes one connection that no attempt holds; whether there was one.
+    pub(in super::super) fn close_one(&self) -> bool {
+        lock(&self.pools)
+            .iter()
+            .any(|pool| lock(&pool.idle).pop().is_some())
+    }
 }
 
 impl Pool {

@@ -38,6 +38,9 @@ pub enum Commit {
     /// Rolled back: the database refused it, or did not answer in time, before the
     /// commit was sent.
     Refused(Failure),
+    /// Rolled back: somebody else's transaction holds a lock that the outcome needs, such
+    /// as the key of a child.
+    Locked(String),
     /// Rolled back: the connection was gone before the commit was sent, by the
     /// database's doing or by the handler's.
     Lost,
@@ -60,6 +63,7 @@ pub enum Standing {
 pub(super) enum Settle {
     Stale,
     Refused(String),
+    Locked(String),
     Lost(String),
     Unknown,
 }
@@ -171,7 +175,7 @@ impl Work {
         let text = schema.render(&sql.text);
         let params = typed(sql, params);
         let row = self.session.one(&text, &params, SETTLE_PATIENCE).await;
-        if !row.map_err(before_commit)?.get::<_, bool>("held") {
+        if !row.map_err(of_outcome)?.get::<_, bool>("held") {
             return Err(Settle::Stale);
         }
         match self.session.batch("COMMIT", SETTLE_PATIENCE).await {
@@ -212,6 +216,15 @@ impl Work {
     }
 }
 
+/// Of the statement that stores the outcome, which waits for no lock for long.
+fn of_outcome(error: Option<tokio_postgres::Error>) -> Settle {
+    let code = error.as_ref().and_then(tokio_postgres::Error::code);
+    match code.is_some_and(|code| code.code() == "55P03") {
+        true => Settle::Locked(told(error)),
+        false => before_commit(error),
+    }
+}
+
 fn before_commit(error: Option<tokio_postgres::Error>) -> Settle {
     match error {
         Some(error) if is_outage(&error) => Settle::Lost(told(Some(error))),
@@ -233,6 +246,7 @@ impl Settle {
                 Commit::Lost
             }
             Settle::Unknown => Commit::Unknown,
+            Settle::Locked(why) => Commit::Locked(why),
             Settle::Refused(why) => Commit::Refused(Failure::new(
                 ErrorKind::Sql,
                 format!("its SQL could not be committed, and nothing of it was: {why}"),

@@ -1,4 +1,4 @@
--- Caller: Store::tasks. Indexes: history_id or history_unsuccessful, read backwards.
+-- Caller: Store::tasks. A page ends when its texts have $7 bytes. Indexes: history_id or history_unsuccessful, read backwards.
 -- Runnable tasks have no index by id: in each lane (found by skipping through
 -- runnable_tasks_pkey) a fresh push stands where its id says, so the lane is read from
 -- its end; those that came back are in runnable_returned. The progress is looked for
@@ -65,10 +65,16 @@ WITH RECURSIVE lane AS (
      LIMIT $6)
     ORDER BY id DESC
     LIMIT $6
+), sized AS (
+    -- As stored: the whole texts are read only of those that are shown.
+    SELECT p.*, sum(pg_column_size(p.args) + coalesce(pg_column_size(p.result), 0) + coalesce(pg_column_size(p.error_message), 0))
+        OVER (ORDER BY p.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM page AS p
 )
 SELECT t.id, t.state, t.queue::text AS queue, t.handler::text AS handler, t.priority, t.args::text AS args, t.result::text AS result,
        t.error_kind, t.error_message, t.attempts, t.crashes, t.retries, t.pushed_at, t.due_at, t.started_at, t.finished_at,
        t.runner_id, t.claim_id, t.key::text AS key, t.parent, p.fraction, p.message
-FROM page AS t
+FROM sized AS t
 LEFT JOIN {{schema}}.progress AS p ON t.state = 'running' AND p.task_id = t.id AND p.claim_id = t.claim_id
+WHERE coalesce(t.before, 0) < $7::bigint
 ORDER BY t.id DESC

@@ -3,6 +3,7 @@
 mod bad_input;
 mod blame;
 mod edit;
+mod bytes;
 mod lifecycle;
 mod live;
 mod many;

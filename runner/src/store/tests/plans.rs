@@ -59,7 +59,9 @@ async fn generic(client: &tokio_postgres::Client, store: &Store, sql: &Sql) -> S
     lines.join("\n").replace(schema.as_str(), "pgtq")
 }
 
-const CLAIM: [&str; 7] = ["1", "'{q}'", "'{a}'", "'{0}'", "'{0}'", "'{10}'", "10"];
+const CLAIM: [&str; 9] = [
+    "1", "'{q}'", "'{a}'", "'{0}'", "'{0}'", "'{10}'", "10", "8388608", "'{}'",
+];
 
 #[tokio::test]
 async fn hot_statements_have_their_golden_plans() {

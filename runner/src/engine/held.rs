@@ -1,0 +1,59 @@
+//! Bytes of arguments that this process holds: claimed tasks until their endings are on
+//! their way to the store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// With so many, nothing more is claimed. One claim comes on top, which the store bounds.
+pub(crate) const MAX_HELD_BYTES: usize = 64 << 20;
+
+/// The count of one engine.
+#[derive(Debug, Default)]
+pub(crate) struct HeldBytes(Arc<AtomicUsize>);
+
+/// What one task adds, until dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Hold {
+    count: Option<Arc<AtomicUsize>>,
+    n_bytes: usize,
+}
+
+impl HeldBytes {
+    pub(crate) fn hold(&self, n_bytes: usize) -> Hold {
+        self.0.fetch_add(n_bytes, Relaxed);
+        Hold {
+            count: Some(Arc::clone(&self.0)),
+            n_bytes,
+        }
+    }
+
+    /// Whether to wait with the next claim.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.load(Relaxed) >= MAX_HELD_BYTES
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(count) = &self.count {
+            count.fetch_sub(self.n_bytes, Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_claimed_while_the_tasks_held_are_too_large() {
+        let held = HeldBytes::default();
+        let large = held.hold(MAX_HELD_BYTES - 1);
+        assert!(!held.is_full());
+        let small = held.hold(1);
+        assert!(held.is_full());
+        drop(small);
+        assert!(!held.is_full());
+        drop(large);
+    }
+}

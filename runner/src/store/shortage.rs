@@ -1,0 +1,215 @@
+//! What the store does when the server has no connection left for it.
+//!
+//! Endings come first, then the lease, then claims. A role that gets no connection takes
+//! that of a role that matters less and does not use its own at the moment; a role that
+//! matters less than claims works on the connection of the claims, in turn. So three
+//! connections are enough, and nobody keeps one that the endings need.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::connection::Role;
+use super::session::{Lease, Session};
+use super::{Store, StoreError};
+
+/// Roles from the one that gives up its connection first.
+const LEAST_FIRST: [Role; 10] = [
+    Role::Bulk,
+    Role::Live,
+    Role::Doubt,
+    Role::State,
+    Role::Rescue,
+    Role::Parked,
+    Role::General,
+    Role::Claim,
+    Role::Beat,
+    Role::Finish,
+];
+/// Roles that close their connection after use.
+const RARE: [Role; 5] = [
+    Role::Bulk,
+    Role::Live,
+    Role::Doubt,
+    Role::State,
+    Role::Parked,
+];
+/// How long they keep it for the next use.
+const IDLE: Duration = Duration::from_secs(15);
+/// How long the listener leaves its connection to others after a shortage.
+const LISTENER_WAITS: Duration = Duration::from_secs(60);
+/// Tries to connect while others end theirs; the server takes a moment for each.
+const TRIES: u32 = 6;
+
+/// What is known of a shortage.
+#[derive(Debug)]
+pub(super) struct Shortage {
+    born: Instant,
+    /// Milliseconds after `born`; 0 before the first.
+    last: AtomicU64,
+    looked: AtomicU64,
+    /// Rung for the listener to give its connection up.
+    pub(super) give_up: Notify,
+}
+
+impl Default for Shortage {
+    fn default() -> Self {
+        Shortage {
+            born: Instant::now(),
+            last: AtomicU64::new(0),
+            looked: AtomicU64::new(0),
+            give_up: Notify::new(),
+        }
+    }
+}
+
+impl Shortage {
+    fn now(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether there was one not long ago.
+    pub(super) fn is_recent(&self) -> bool {
+        let last = self.last.load(Relaxed);
+        last > 0 && u128::from(self.now() - last) < LISTENER_WAITS.as_millis()
+    }
+
+    fn note(&self) {
+        self.last.store(self.now().max(1), Relaxed);
+    }
+
+    fn is_time_to_look(&self) -> bool {
+        let (now, looked) = (self.now(), self.looked.load(Relaxed));
+        let due = u128::from(now.saturating_sub(looked)) >= IDLE.as_millis() / 3;
+        due && self.looked.swap(now, Relaxed) == looked
+    }
+}
+
+impl Role {
+    fn rank(self) -> usize {
+        LEAST_FIRST
+            .iter()
+            .position(|role| *role == self)
+            .unwrap_or(0)
+    }
+
+    /// Whether it works on the connection of the claims when it gets none.
+    fn may_borrow(self) -> bool {
+        self.rank() < Role::Claim.rank()
+    }
+}
+
+impl Store {
+    /// The session of a role, alone for the caller until dropped.
+    pub(super) async fn lease(
+        &self,
+        role: Role,
+        verb: &'static str,
+    ) -> Result<Lease<'_>, StoreError> {
+        self.close_idle();
+        let mut slot = self.sessions()[role as usize].lock().await;
+        let session = match slot.take() {
+            Some(session) if !session.client.is_closed() => session,
+            _ => match self.open_sparing(role).await {
+                Err(error) if error.is_shortage() && role.may_borrow() => {
+                    // Not while it is held: its owner may be the one to wait for.
+                    drop(slot);
+                    return self.borrow(role, verb, error).await;
+                }
+                opened => opened?,
+            },
+        };
+        let schema = self.config().schema.as_str();
+        Ok(Lease::new(slot, session, schema, role.patience(), verb))
+    }
+
+    /// Makes sure that there is a connection for endings, before anything is claimed.
+    pub(super) async fn expect_endings(&self) -> Result<(), StoreError> {
+        // In use: then it is there.
+        let Ok(mut slot) = self.sessions()[Role::Finish as usize].try_lock() else {
+            return Ok(());
+        };
+        if slot
+            .as_ref()
+            .is_none_or(|session| session.client.is_closed())
+        {
+            *slot = Some(self.open_sparing(Role::Finish).await?);
+        }
+        Ok(())
+    }
+
+    /// Opens a connection, if need be with the place of another that matters less.
+    async fn open_sparing(&self, role: Role) -> Result<Session, StoreError> {
+        let mut n_tries = 0;
+        let mut n_closed = 0;
+        loop {
+            let error = match self.open(role).await {
+                Err(error) if error.is_shortage() => error,
+                opened => return opened,
+            };
+            self.shortage().note();
+            n_tries += 1;
+            // One at a time: the next only if that one did not help.
+            let is_new = n_tries % 2 == 1;
+            n_closed += usize::from(is_new && self.close_one(role));
+            if n_tries >= TRIES || n_closed == 0 {
+                return Err(error);
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
+    /// Closes one connection that matters less than this role's and is not in use.
+    fn close_one(&self, role: Role) -> bool {
+        for less in LEAST_FIRST.into_iter().take(role.rank()) {
+            if matches!(less, Role::General) && (self.pools().close_one() || self.close_listener())
+            {
+                return true;
+            }
+            let slot = self.sessions()[less as usize].try_lock();
+            let session = slot.ok().and_then(|mut slot| slot.take());
+            if session.is_some_and(|session| !session.client.is_closed()) {
+                tracing::debug!(?less, ?role, "closed a connection to make room for another");
+                return true;
+            }
+        }
+        false
+    }
+
+    fn close_listener(&self) -> bool {
+        let listens = self.is_listening();
+        if listens {
+            self.shortage().give_up.notify_waiters();
+        }
+        listens
+    }
+
+    /// The connection of the claims, for a role that gets none of its own.
+    async fn borrow(
+        &self,
+        role: Role,
+        verb: &'static str,
+        error: StoreError,
+    ) -> Result<Lease<'_>, StoreError> {
+        let mut slot = self.sessions()[Role::Claim as usize].lock().await;
+        let session = match slot.take() {
+            Some(session) if !session.client.is_closed() => session,
+            _ => return Err(error),
+        };
+        let schema = self.config().schema.as_str();
+        Ok(Lease::new(slot, session, schema, role.patience(), verb))
+    }
+
+    /// Closes what rare roles have not used for a while.
+    fn close_idle(&self) {
+        if !self.shortage().is_time_to_look() {
+            return;
+        }
+        for role in RARE {
+            if let Ok(mut slot) = self.sessions()[role as usize].try_lock() {
+                slot.take_if(|session| session.used.elapsed() >= IDLE);
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Large arguments, and rows that the server cannot hand out.
+
+use super::super::testdb::*;
+use super::super::{DatabaseConfig, Filter, Store};
+use crate::task::{NewTask, TaskId};
+
+/// Tasks whose arguments have this many bytes and do not compress much.
+async fn push_large(store: &Store, n: usize, n_bytes: usize) {
+    let client = psql(store).await;
+    let push = format!(
+        "SELECT count(push('a', (SELECT to_json(string_agg(md5(random()::text || i), ''))::text
+             FROM generate_series(1, {}) AS i WHERE n > 0)))
+         FROM generate_series(1, {n}) AS n",
+        n_bytes / 32
+    );
+    client.batch_execute(&push).await.expect("push");
+}
+
+/// As [`push_large`], of one repeated letter.
+async fn push_compressible(store: &Store, n: usize, n_bytes: usize) {
+    let client = psql(store).await;
+    let push = format!(
+        "SELECT count(push('a', to_json(repeat('x', {n_bytes}))::text)) FROM generate_series(1, {n})"
+    );
+    client.batch_execute(&push).await.expect("push");
+}
+
+#[tokio::test]
+async fn a_claim_of_large_arguments_is_bounded_in_bytes_and_its_lane_goes_on() {
+    let store = store().await;
+    let mut runner = TestRunner::new(&store, &["a"]).await;
+    push_large(&store, 12, 1_000_000).await;
+    push_compressible(&store, 12, 1_000_000).await;
+    let mut sizes = Vec::new();
+    let mut ids = Vec::new();
+    for _ in 0..6 {
+        let claimed = runner.claim_on(500).await;
+        let bytes: usize = claimed.iter().map(|ending| ending.task.args.len()).sum();
+        assert!(bytes <= 8 << 20, "{bytes}");
+        sizes.push(claimed.len());
+        ids.extend(claimed.iter().map(|ending| ending.task.id));
+    }
+    assert_eq!(sizes, [8, 8, 8, 0, 0, 0]);
+    assert!(ids.is_sorted() && ids.len() == 24, "{ids:?}");
+    // A single one is taken whatever its size, and small ones as before.
+    let all: Vec<NewTask> = vec![new_task("a"); 600];
+    store.push(&all).await.expect("push");
+    assert_eq!(runner.claim_on(500).await.len(), 500);
+}
+
+#[tokio::test]
+async fn a_page_of_large_tasks_ends_at_its_bytes_and_the_next_one_follows() {
+    let store = store().await;
+    push_large(&store, 40, 1_000_000).await;
+    let mut filter = Filter {
+        limit: 100,
+        ..Filter::default()
+    };
+    let mut sizes = Vec::new();
+    loop {
+        let page = store.tasks(&filter).await.expect("tasks");
+        let Some(last) = page.last() else { break };
+        filter.before = Some(last.id);
+        sizes.push(page.len());
+    }
+    assert_eq!(sizes, [17, 17, 6]);
+}
+
+/// Puts a task among the runnable ones whose arguments are these bytes.
+async fn insert_bytes(store: &Store, bytes: &str) -> i64 {
+    let client = psql(store).await;
+    let insert = format!(
+        "WITH new AS (SELECT nextval('task_ids') AS id)
+         INSERT INTO runnable_tasks (queue, handler, priority, position, id, args)
+         SELECT 'default', 'a', 0, id, id, convert_from('{bytes}', 'SQL_ASCII')::json FROM new
+         RETURNING id"
+    );
+    ask(&client, &insert).await.parse().expect("an id")
+}
+
+/// Three tasks of which the second cannot be read: the others are claimed, and people
+/// see all of them.
+async fn is_left_out(store: &Store, id: i64) {
+    let mut runner = TestRunner::new(store, &["a"]).await;
+    let mut claimed = Vec::new();
+    for _ in 0..4 {
+        claimed.extend(runner.claim_on(100).await);
+    }
+    let ids: Vec<i64> = claimed.iter().map(|ending| ending.task.id.0).collect();
+    assert_eq!(ids.len(), 20, "{ids:?}");
+    assert!(!ids.contains(&id));
+    let listed = store.tasks(&Filter::default()).await.expect("tasks");
+    let bad = |task: &super::super::TaskRow| {
+        let message = task.error_message.as_deref().unwrap_or_default();
+        message.contains("the database cannot read this task")
+    };
+    let named: Vec<TaskId> = listed
+        .iter()
+        .filter(|task| bad(task))
+        .map(|t| t.id)
+        .collect();
+    assert_eq!((listed.len(), named), (21, vec![TaskId(id)]));
+    let shown = store.task(TaskId(id)).await.expect("show").expect("there");
+    assert!(bad(&shown.task), "{shown:?}");
+    // What is pushed later runs as well, and a runner that starts finds the same.
+    store.push(&[new_task("a")]).await.expect("push");
+    assert_eq!(runner.claim(100).await.len(), 1);
+    store.push(&[new_task("a")]).await.expect("push");
+    let mut second = TestRunner::new(store, &["a"]).await;
+    assert_eq!(second.claim(100).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_task_whose_bytes_are_no_text_is_left_out_and_the_others_run() {
+    let store = own_database("ENCODING 'SQL_ASCII'").await;
+    store.push(&vec![new_task("a"); 10]).await.expect("push");
+    let id = insert_bytes(&store, r"\x7b2276616c7565223a22636166e9227d").await;
+    store.push(&vec![new_task("a"); 10]).await.expect("push");
+    is_left_out(&store, id).await;
+}
+
+#[tokio::test]
+async fn a_task_whose_stored_value_is_damaged_is_left_out_and_the_others_run() {
+    let store = own_database("").await;
+    store.push(&vec![new_task("a"); 10]).await.expect("push");
+    push_large(&store, 1, 100_000).await;
+    let client = psql(&store).await;
+    let id = ask(&client, "SELECT max(id) FROM runnable_tasks").await;
+    store.push(&vec![new_task("a"); 10]).await.expect("push");
+    let toast =
+        "SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'runnable_tasks'::regclass";
+    let toast = ask(&client, toast).await;
+    // The server changes no TOAST table that it takes for one.
+    let kind =
+        |kind| format!("UPDATE pg_class SET relkind = '{kind}' WHERE oid = '{toast}'::regclass");
+    let delete = format!("DELETE FROM {toast} WHERE chunk_seq = 3");
+    let damage = [kind('r'), delete, kind('t')].join("; ");
+    client.batch_execute(&damage).await.expect("damage");
+    // Until then it is still read.
+    let vacuum = "VACUUM runnable_tasks";
+    client.batch_execute(vacuum).await.expect("vacuum");
+    is_left_out(&store, id.parse().expect("an id")).await;
+}
+
+/// A migrated store in a database of its own.
+async fn own_database(options: &str) -> Store {
+    let first = store().await;
+    let name = format!("own_{}", first.config().schema.as_str());
+    let create =
+        format!("CREATE DATABASE {name} TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C' {options}");
+    let client = psql(&first).await;
+    client.batch_execute(&create).await.expect("create");
+    let mut config: DatabaseConfig = first.config().clone();
+    config.postgres.dbname(&name);
+    let store = Store::connect(config).await.expect("connect");
+    store.migrate().await.expect("migrate");
+    store
+}
