@@ -133,7 +133,7 @@ impl Claimer {
     fn room(&self, pace: &mut Pace) -> usize {
         let endings = &self.core.endings;
         let backed_up = endings.capacity() < endings.max_capacity() / 2;
-        let fails = self.core.storing_fails.load(SeqCst);
+        let fails = self.core.storing_fails.load(SeqCst) || self.core.parked.is_full();
         let is_full = self.core.held.is_full();
         if backed_up
             || fails

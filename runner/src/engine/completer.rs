@@ -39,7 +39,7 @@ pub(crate) const MAX_WAITING_KIB: u32 = 64 << 10;
 const LARGE_BYTES: usize = 1 << 20;
 
 /// Said by `/readyz`.
-const FULL: &str = "too many outcomes wait for locks of other transactions, or are refused by the database; look for open transactions in pg_stat_activity and for errors in the log";
+pub(super) const FULL: &str = "too many outcomes wait for locks of other transactions, or are refused by the database; look for open transactions in pg_stat_activity and for errors in the log";
 
 /// An attempt that ended, with process-local instants.
 #[derive(Debug)]
@@ -145,6 +145,10 @@ async fn flushes(core: &Core, mut endings: mpsc::Receiver<Ended>) {
         core.parked.add(waiting, Reason::Locked, false);
         store(core, batch).await;
         core.storing.store(false, SeqCst);
+        if core.storing_fails.swap(false, SeqCst) {
+            tracing::info!("endings can be stored again");
+            core.wake_all();
+        }
         storing_works(core);
         core.touch();
         if was_large {
@@ -154,16 +158,12 @@ async fn flushes(core: &Core, mut endings: mpsc::Receiver<Ended>) {
     }
 }
 
-/// Lets claims go on, unless too many endings are parked.
+/// Says that endings are stored, unless that fails at the moment or too many are parked.
 pub(super) fn storing_works(core: &Core) {
-    let fails = core.parked.is_full();
-    match fails {
-        true => core.stats.health.endings.note(FULL.to_owned()),
-        false => core.stats.health.endings.works(),
-    }
-    if core.storing_fails.swap(fails, SeqCst) && !fails {
-        tracing::info!("endings can be stored again");
-        core.wake_all();
+    match (core.storing_fails.load(SeqCst), core.parked.is_full()) {
+        (true, _) => {}
+        (false, true) => core.stats.health.endings.note(FULL.to_owned()),
+        (false, false) => core.stats.health.endings.works(),
     }
 }
 
@@ -244,7 +244,10 @@ async fn one_by_one(core: &Core, batch: Vec<Ending>) -> Vec<Ending> {
         let one = std::slice::from_ref(&ending);
         match core.store.finish(core.runner(), one, true).await {
             Ok(finished) if finished.locked.is_empty() => settle(core, one, &finished),
-            Ok(_) | Err(StoreError::Refused { .. } | StoreError::Fault { .. }) => left.push(ending),
+            Ok(_)
+            | Err(
+                StoreError::Locked { .. } | StoreError::Refused { .. } | StoreError::Fault { .. },
+            ) => left.push(ending),
             Err(_) => {
                 left.push(ending);
                 break;

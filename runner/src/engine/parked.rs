@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::completer::{settle, storing_works, weight};
+use super::completer::{FULL, settle, storing_works, weight};
 use super::core::Core;
 use super::needs::{Need, needs, needs_others};
 use crate::store::{Ending, StoreError};
@@ -133,8 +133,17 @@ impl ParkedOutcomes {
                     () = added => {}
                 },
             }
+            let was_full = self.is_full();
             self.round(core).await;
-            storing_works(core);
+            match self.is_full() {
+                true => core.stats.health.endings.note(FULL.to_owned()),
+                false if was_full => {
+                    tracing::info!("outcomes that were set aside are stored: claiming again");
+                    storing_works(core);
+                    core.wake_all();
+                }
+                false => {}
+            }
         }
     }
 
@@ -196,43 +205,58 @@ impl Round<'_> {
             entries.into_iter().partition(|e| inner.waits(&e.ending))
         };
         self.keep(waiting);
-        let mut free = free.into_iter().peekable();
-        while free.peek().is_some() {
+        let mut free = free.into_iter();
+        loop {
             let chunk: Vec<Entry> = free.by_ref().take(MAX_TOGETHER).collect();
-            let again = chunk.iter().any(|entry| entry.again);
-            if chunk.len() == 1 || !self.try_one(&chunk, again).await {
-                self.each(chunk).await;
+            if chunk.is_empty() {
+                return;
             }
+            let (left, error) = match chunk.len() {
+                1 => (chunk, None),
+                _ => self.store(chunk).await,
+            };
+            if error.is_some_and(|error| error.is_transient()) {
+                self.keep(left.into_iter().chain(free).collect());
+                return;
+            }
+            self.each(left).await;
         }
     }
 
-    /// Whether all of these are stored.
-    async fn try_one(&self, entries: &[Entry], again: bool) -> bool {
+    /// Stores these. Returns those that are not stored, and what else went wrong than
+    /// that they wait for a lock.
+    async fn store(&self, mut entries: Vec<Entry>) -> (Vec<Entry>, Option<StoreError>) {
         let endings: Vec<Ending> = entries.iter().map(Entry::aged).collect();
-        let stored = self
-            .core
-            .store
-            .finish_parked(self.core.runner(), &endings, again);
-        match stored.await {
-            Ok(finished) if finished.locked.is_empty() => {
-                settle(self.core, &endings, &finished);
-                self.parked.lock().forget(entries);
-                true
+        let again = entries.iter().any(|entry| entry.again);
+        let runner = self.core.runner();
+        let stored = self.core.store.finish_parked(runner, &endings, again).await;
+        let finished = match stored {
+            Ok(finished) => finished,
+            Err(StoreError::Locked { .. }) => return (entries, None),
+            Err(error) => {
+                entries.iter_mut().for_each(|entry| entry.again = true);
+                return (entries, Some(error));
             }
-            _ => false,
-        }
+        };
+        settle(self.core, &endings, &finished);
+        let is_locked = |entry: &Entry| {
+            let key = (entry.ending.claim, entry.ending.task.id);
+            finished.locked.contains(&key)
+        };
+        let (locked, stored): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(is_locked);
+        self.parked.lock().forget(&stored);
+        (locked, None)
     }
 
     /// Tries each alone, and of all that need the same only one.
     async fn each(&mut self, entries: Vec<Entry>) {
         let mut entries = entries.into_iter();
-        while let Some(mut entry) = entries.next() {
+        while let Some(entry) = entries.next() {
             if Instant::now() >= self.ends {
                 let mut inner = self.parked.lock();
                 // Before all others in the next round.
-                inner
-                    .entries
-                    .splice(0..0, std::iter::once(entry).chain(entries));
+                let left = std::iter::once(entry).chain(entries);
+                inner.entries.splice(0..0, left);
                 return;
             }
             let needs = needs(&entry.ending);
@@ -240,26 +264,17 @@ impl Round<'_> {
                 self.keep(vec![entry]);
                 continue;
             }
-            let one = [entry.aged()];
-            let stored = self
-                .core
-                .store
-                .finish_parked(self.core.runner(), &one, entry.again);
-            match stored.await {
-                Ok(finished) if finished.locked.is_empty() => {
-                    settle(self.core, &one, &finished);
-                    self.parked.lock().forget(std::slice::from_ref(&entry));
+            let (task, is_first) = (entry.ending.task.id.0, entry.n_tries == 0);
+            let (left, error) = self.store(vec![entry]).await;
+            match error {
+                None if left.is_empty() => {
                     self.freed.extend(needs);
-                    tracing::debug!(
-                        task = entry.ending.task.id.0,
-                        "stored an outcome that was set aside"
-                    );
-                    continue;
+                    tracing::debug!(task, "stored an outcome that was set aside");
                 }
-                Ok(_) | Err(StoreError::Locked { .. }) => {
-                    if entry.n_tries == 0 {
+                None => {
+                    if is_first {
                         tracing::warn!(
-                            task = entry.ending.task.id.0,
+                            task,
                             "the outcome of this task waits for a lock that another transaction holds; others are stored meanwhile"
                         );
                     }
@@ -268,12 +283,15 @@ impl Round<'_> {
                         self.held.insert(need.clone());
                     }
                 }
-                Err(error) => {
-                    entry.again = true;
-                    tracing::warn!(task = entry.ending.task.id.0, %error, "an outcome that was set aside still cannot be stored");
+                Some(error) => {
+                    tracing::warn!(task, %error, "an outcome that was set aside still cannot be stored");
+                    if error.is_transient() {
+                        self.keep(left.into_iter().chain(entries).collect());
+                        return;
+                    }
                 }
             }
-            self.keep(vec![entry]);
+            self.keep(left);
         }
     }
 

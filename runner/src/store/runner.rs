@@ -145,10 +145,20 @@ impl Store {
         Ok(rows[0].get::<_, i64>("n_runners").unsigned_abs())
     }
 
-    /// Leaves: gives back unburnt what is still claimed, removes the runner.
-    /// Returns how many tasks went back.
+    /// Leaves: gives back unburnt what is still claimed, some claims in each transaction,
+    /// and removes the runner. Returns how many tasks went back.
     pub async fn retire(&self, runner: RunnerId) -> Result<u64, StoreError> {
         let mut lease = self.lease(Role::Beat, "retire the runner").await?;
+        let mut released = 0;
+        loop {
+            let rows = lease
+                .query_alone(sql!("release_some"), &[&runner.0])
+                .await?;
+            released += rows[0].get::<_, i64>("released").unsigned_abs();
+            if rows[0].get::<_, i64>("n_claims") == 0 {
+                break;
+            }
+        }
         lease.begin().await?;
         let everything: Option<Vec<i64>> = None;
         let rows = lease
@@ -156,6 +166,6 @@ impl Store {
             .await?;
         lease.query(sql!("retire"), &[&runner.0]).await?;
         lease.commit().await?;
-        Ok(rows[0].get::<_, i64>("released").unsigned_abs())
+        Ok(released + rows[0].get::<_, i64>("released").unsigned_abs())
     }
 }

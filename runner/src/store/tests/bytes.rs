@@ -66,6 +66,31 @@ async fn a_page_of_large_tasks_ends_at_its_bytes_and_the_next_one_follows() {
     assert_eq!(sizes, [17, 17, 6]);
 }
 
+#[tokio::test]
+async fn a_runner_that_leaves_gives_back_large_claims_some_at_a_time() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let mut runner = TestRunner::new(&store, &["a"]).await;
+    push_large(&store, 24, 1_000_000).await;
+    for _ in 0..3 {
+        assert_eq!(runner.claim_on(500).await.len(), 8);
+    }
+    let schema = store.config().schema.to_string();
+    let watch = format!(
+        "CREATE TABLE moved (n bigint);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO {schema}.moved SELECT count(*) FROM new; RETURN NULL; END';
+         CREATE TRIGGER note AFTER INSERT ON runnable_tasks REFERENCING NEW TABLE AS new
+             FOR EACH STATEMENT EXECUTE FUNCTION note()"
+    );
+    client.batch_execute(&watch).await.expect("watch");
+    assert_eq!(runner.store.retire(runner.id).await.expect("retire"), 24);
+    let moved = "SELECT string_agg(n::text, ' ') FROM moved WHERE n > 0";
+    assert_eq!(ask(&client, moved).await, "8 8 8");
+    assert_eq!(ask(&client, "SELECT count(*) FROM claims").await, "0");
+    assert_eq!(ask(&client, "SELECT count(*) FROM runners").await, "0");
+}
+
 /// Puts a task among the runnable ones whose arguments are these bytes.
 async fn insert_bytes(store: &Store, bytes: &str) -> i64 {
     let client = psql(store).await;
