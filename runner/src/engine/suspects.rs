@@ -119,6 +119,8 @@ pub(crate) async fn send_back(core: &Core, taken: Taken) {
         digest: None,
         started: now,
         ended: now,
+        held: taken.held,
+        room: None,
     };
     // Fails only when the completer is gone, which outlives every slot.
     let _ = core.endings.send(ended).await;
@@ -127,6 +129,7 @@ pub(crate) async fn send_back(core: &Core, taken: Taken) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::held::Hold;
     use crate::task::{ClaimId, Name, Task, TaskId};
 
     fn taken(id: i64) -> Taken {
@@ -146,6 +149,7 @@ mod tests {
                 key: None,
                 parent: None,
             }),
+            held: Hold::default(),
         }
     }
 
