@@ -13,13 +13,13 @@ use crate::store::Store;
 use crate::task::Name;
 
 /// A group that would wait this long asks first.
-const LEAST_PATIENCE: Duration = Duration::from_millis(4);
+const LEAST_PATIENCE: Duration = Duration::from_millis(2);
 /// The same for a group that is notified soon after each request.
 const MOST_PATIENCE: Duration = Duration::from_millis(16);
 /// A notification this soon after the request tells of steady work.
-const SOON: Duration = Duration::from_millis(10);
+const SOON: Duration = Duration::from_millis(2);
 /// One this late tells that the steady work has ended.
-const LATE: Duration = Duration::from_millis(100);
+const LATE: Duration = Duration::from_millis(10);
 /// After a new request: a push may have come between the last look and the request.
 const LOOK_AGAIN: Duration = Duration::from_millis(4);
 
@@ -148,18 +148,20 @@ mod tests {
         let sleep = Sleep::new(1);
         let mut group = sleep.group(0);
         let mut now = Instant::now();
-        assert!(!group.must_ask(now, ms(2), POLL));
-        for longest_poll in [4, 8, 16, 16] {
+        for longest_poll in [2, 4, 8, 16, 16] {
             assert!(!group.must_ask(now, ms(longest_poll - 1), POLL));
             assert!(group.must_ask(now, ms(longest_poll), POLL));
             group.asked_at = Some(now);
             now += ms(1);
             group.notified(now);
         }
-        // The next push comes after a rest.
+        // At fifty pushes a second most come later after a request.
         group.asked_at = Some(now);
-        group.notified(now + ms(100));
-        assert!(group.must_ask(now, ms(4), POLL));
+        group.notified(now + ms(5));
+        assert!(!group.must_ask(now, ms(15), POLL));
+        group.asked_at = Some(now);
+        group.notified(now + ms(10));
+        assert!(group.must_ask(now, ms(2), POLL));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 mod bad_input;
 mod blame;
-mod edit;
 mod bytes;
+mod edit;
 mod lifecycle;
 mod live;
 mod many;
