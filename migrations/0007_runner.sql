@@ -55,22 +55,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.release_claims(bigint[]) IS 'Gives back, unburnt, the tasks of these claims that have not ended.';
 
--- A crash counts only with proof. Rescue gives tasks back as soon as a lease has run
--- out, and reports those that may have been running. A report is counted when the
--- database was there for others all the time and the runner is gone: at once if the
--- connection of its heartbeat has ended too, else after crash_wait. A runner that
--- comes back withdraws what was reported of it. A restarted server, a failover, a
--- stalled disk and a clock that was set interrupt the heartbeats of all runners, so
--- that nobody is a witness.
+-- A crash counts only with proof. Rescue gives tasks back at once, and reports those that
+-- may have been running. A report is counted when the database was there for others all
+-- the time and the runner is gone: at once if the connection of its heartbeat has ended
+-- too, else after crash_wait. A runner that comes back withdraws it. A restart, a failover,
+-- a stalled disk and a clock that was set interrupt all heartbeats: nobody is a witness.
 
 CREATE FUNCTION {{schema}}.crash_wait() RETURNS interval
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT interval '20 seconds' $$;
 COMMENT ON FUNCTION {{schema}}.crash_wait() IS 'How long a lost runner may take to come back before its loss is a crash: a lease and a margin.';
 
 CREATE FUNCTION {{schema}}.server_is_settled() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT pg_postmaster_start_time() < now() - interval '30 seconds'
-$$;
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT pg_postmaster_start_time() < now() - interval '30 seconds' $$;
 COMMENT ON FUNCTION {{schema}}.server_is_settled() IS 'Whether the server was started long enough ago for every runner to have come back.';
 
 CREATE FUNCTION {{schema}}.witnessed_since(except_runner bigint DEFAULT NULL) RETURNS timestamptz
@@ -111,12 +107,10 @@ BEGIN
               WHERE c.id > add_crash.after_claim AND c.runner_id IS NOT NULL AND add_crash.task = ANY (c.task_ids)
               ORDER BY c.id DESC LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS c;
     END IF;
-    IF was IS NULL THEN
-        RETURN NULL;
-    END IF;
-    change := CASE WHEN delta < 0 THEN greatest(delta, -was) ELSE greatest(least(delta, most - was), 0) END;
-    UPDATE {{schema}}.runnable_tasks AS r SET crashes = was + change WHERE r.id = add_crash.task AND r.position <> r.id AND held IS NULL;
-    UPDATE {{schema}}.scheduled_tasks AS s SET crashes = was + change WHERE s.id = add_crash.task AND held IS NULL;
+    -- Null if it was not found.
+    change := CASE WHEN was IS NULL THEN NULL WHEN delta < 0 THEN greatest(delta, -was) ELSE greatest(least(delta, most - was), 0) END;
+    UPDATE {{schema}}.runnable_tasks AS r SET crashes = was + change WHERE r.id = add_crash.task AND r.position <> r.id AND held IS NULL AND change IS NOT NULL;
+    UPDATE {{schema}}.scheduled_tasks AS s SET crashes = was + change WHERE s.id = add_crash.task AND held IS NULL AND change IS NOT NULL;
     UPDATE {{schema}}.claims AS c SET crashes[place] = was + change WHERE c.id = held;
     RETURN change;
 END $$;
@@ -132,8 +126,7 @@ DECLARE
 BEGIN
     DELETE FROM {{schema}}.crash_reports AS x WHERE x.reported_at < now() - interval '1 day';
     IF NOT EXISTS (SELECT FROM {{schema}}.crash_reports AS x WHERE x.counted IS NULL)
-        OR coalesce({{schema}}.witnessed_since() > now() - {{schema}}.crash_wait(), true)
-    THEN
+        OR coalesce({{schema}}.witnessed_since() > now() - {{schema}}.crash_wait(), true) THEN
         RETURN 0;
     END IF;
     FOR report IN
@@ -141,12 +134,11 @@ BEGIN
         WHERE x.counted IS NULL AND x.reported_at < now() - {{schema}}.crash_wait()
         ORDER BY x.task_id, x.claim_id LIMIT 1000 FOR UPDATE SKIP LOCKED
     LOOP
-        -- An attempt that ended in an orderly way since then has shown that the task does not kill.
+        -- An orderly end since then has shown that the task does not kill.
         IF EXISTS (SELECT FROM {{schema}}.attempts AS a
                    WHERE a.task_id = report.task_id AND a.claim_id > report.claim_id AND a.ended_at >= report.reported_at
                      AND a.kind NOT IN ('lost', 'crash', 'release', 'isolate'))
-            OR EXISTS (SELECT FROM {{schema}}.history AS h WHERE h.id = report.task_id AND h.finished_at >= report.reported_at)
-        THEN
+            OR EXISTS (SELECT FROM {{schema}}.history AS h WHERE h.id = report.task_id AND h.finished_at >= report.reported_at) THEN
             DELETE FROM {{schema}}.crash_reports AS x WHERE x.task_id = report.task_id AND x.claim_id = report.claim_id;
             CONTINUE;
         END IF;
@@ -165,13 +157,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.count_crashes(integer) IS 'Counts the reported crashes that are proven by now, and fails tasks that have reached the limit. Returns how many failed. For rescue.';
 
-CREATE FUNCTION {{schema}}.reaches_limit(crashes integer, alone boolean, max_crashes integer) RETURNS boolean
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT crashes >= CASE WHEN alone THEN max_crashes ELSE max_crashes + 1 END
-$$;
-COMMENT ON FUNCTION {{schema}}.reaches_limit(integer, boolean, integer)
-    IS 'Whether so many crashes fail a task. Beside other tasks it was only the most likely cause, so that takes one more.';
-
+-- Beside other tasks a single suspect was only the most likely cause: that takes one
+-- crash more than the limit.
 CREATE FUNCTION {{schema}}.fail_crashed(task bigint, claim bigint, max_crashes integer) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -182,7 +169,7 @@ BEGIN
               UNION ALL
               SELECT s.id, s.crashes, s.retries, s.handler, true FROM {{schema}}.scheduled_tasks AS s WHERE s.id = fail_crashed.task) AS t
         JOIN {{schema}}.crash_reports AS x ON x.task_id = t.id AND x.claim_id = fail_crashed.claim
-        WHERE {{schema}}.reaches_limit(t.crashes, x.alone, max_crashes) AND NOT {{schema}}.retries_forever(t.retries, t.handler)
+        WHERE t.crashes >= max_crashes + CASE WHEN x.alone THEN 0 ELSE 1 END AND NOT {{schema}}.retries_forever(t.retries, t.handler)
     ), runnable AS (
         DELETE FROM {{schema}}.runnable_tasks AS r USING over AS o WHERE r.id = o.id AND r.position <> r.id AND NOT o.is_scheduled RETURNING r.*
     ), scheduled AS (
@@ -196,23 +183,17 @@ BEGIN
         (id, state, priority, attempts, crashes, retries, queue, handler, args, error_kind, error_message,
          pushed_at, due_at, started_at, runner_id, claim_id, key, parent)
     SELECT g.id, 'failed', g.priority, g.attempts, g.crashes, g.retries, g.queue, g.handler, g.args, 'crash',
-           {{schema}}.crash_message(g.crashes, o.alone), g.pushed_at, g.due_at, o.started_at, o.runner_id, fail_crashed.claim, g.key, g.parent
+           g.crashes || ' runners died while they ran it, the last one while it ' || CASE WHEN o.alone THEN 'ran alone' ELSE 'was the only suspect' END,
+           g.pushed_at, g.due_at, o.started_at, o.runner_id, fail_crashed.claim, g.key, g.parent
     FROM gone AS g JOIN over AS o ON o.id = g.id;
-    IF NOT FOUND THEN
-        RETURN false;
+    IF FOUND THEN
+        -- The row in history is this attempt's.
+        DELETE FROM {{schema}}.attempts AS a WHERE a.task_id = fail_crashed.task AND a.claim_id = fail_crashed.claim;
+        RETURN true;
     END IF;
-    -- The row in history is this attempt's.
-    DELETE FROM {{schema}}.attempts AS a WHERE a.task_id = fail_crashed.task AND a.claim_id = fail_crashed.claim;
-    RETURN true;
+    RETURN false;
 END $$;
 COMMENT ON FUNCTION {{schema}}.fail_crashed(bigint, bigint, integer) IS 'Fails a waiting task that has reached the limit of crashes. For count_crashes.';
-
-CREATE FUNCTION {{schema}}.crash_message(crashes integer, alone boolean) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('%s runners died while they ran it, the last one while it %s', crashes,
-        CASE WHEN alone THEN 'ran alone' ELSE 'was the only suspect' END)
-$$;
-COMMENT ON FUNCTION {{schema}}.crash_message(integer, boolean) IS 'Why a task failed that reached the limit of crashes.';
 
 CREATE FUNCTION {{schema}}.withdraw_crashes(runner bigint, successor bigint DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -227,9 +208,8 @@ BEGIN
         IF EXISTS (SELECT FROM {{schema}}.history AS h
                    WHERE h.id = report.task_id AND h.claim_id = report.claim_id AND h.state = 'failed' AND h.error_kind = 'crash') THEN
             PERFORM {{schema}}.retry_tasks(ARRAY[report.task_id]);
-        ELSIF report.counted > 0 AND {{schema}}.add_crash(report.task_id, report.claim_id, -report.counted) IS NULL
-            AND NOT EXISTS (SELECT FROM {{schema}}.history AS h WHERE h.id = report.task_id)
-        THEN
+        ELSIF (CASE WHEN report.counted > 0 THEN {{schema}}.add_crash(report.task_id, report.claim_id, -report.counted) IS NULL ELSE false END)
+            AND NOT EXISTS (SELECT FROM {{schema}}.history AS h WHERE h.id = report.task_id) THEN
             -- Locked at the moment: the next heartbeat tries again.
             UPDATE {{schema}}.crash_reports AS x SET runner_id = coalesce(withdraw_crashes.successor, x.runner_id)
             WHERE x.task_id = report.task_id AND x.claim_id = report.claim_id;
@@ -267,13 +247,15 @@ BEGIN
         SELECT h.id FROM held AS h
         WHERE h.had_started OR h.place <= 2 * greatest(h.slots - (SELECT count(*) FROM held AS s WHERE s.had_started), 0))
     WHERE r.id = judge_runner.runner AND NOT r.judged;
-    -- Its own transactions end now, so that their locks are free. Those of roles that
-    -- we may not act for end with the timeout, which is a lease.
-    PERFORM pg_terminate_backend(a.pid) FROM pg_stat_activity AS a
-    WHERE a.datname = current_database() AND a.application_name = format('pgtq runner %s in {{schema_name}}', judge_runner.runner)::name::text
-      AND a.usesysid IS NOT NULL AND pg_has_role(a.usesysid, 'MEMBER') AND a.pid <> pg_backend_pid();
-EXCEPTION WHEN insufficient_privilege THEN
-    NULL;
+    BEGIN
+        -- The runner's own SQL transactions end now, so that their locks are free. Those of
+        -- roles that we may not act for end with their timeout, which is a lease.
+        PERFORM pg_terminate_backend(a.pid) FROM pg_stat_activity AS a
+        WHERE a.datname = current_database() AND a.application_name = format('pgtq runner %s in {{schema_name}}', judge_runner.runner)::name::text
+          AND a.usesysid IS NOT NULL AND pg_has_role(a.usesysid, 'USAGE') AND a.pid <> pg_backend_pid();
+    EXCEPTION WHEN insufficient_privilege THEN
+        NULL;
+    END;
 END $$;
 COMMENT ON FUNCTION {{schema}}.judge_runner(bigint) IS 'Notes which tasks of a lost runner may have been running, and ends its SQL transactions. For rescue.';
 
@@ -337,14 +319,13 @@ BEGIN
         ), counted AS MATERIALIZED (
             -- Only the single suspect of a runner can reach the limit.
             SELECT t.*, t.started AND NOT t.draining AS reported, CASE
-                WHEN NOT t.crashed THEN t.crashes
-                WHEN t.solo THEN t.crashes + 1
+                WHEN NOT t.crashed THEN t.crashes WHEN t.solo THEN t.crashes + 1
                 ELSE greatest(t.crashes, least(t.crashes + 1, greatest(max_crashes - 1, 1))) END AS crashes_now
             FROM task AS t
         ), judged AS MATERIALIZED (
             SELECT t.*, CASE
                 WHEN t.asked THEN 'cancelled'
-                WHEN t.crashed AND t.solo AND {{schema}}.reaches_limit(t.crashes_now, t.alone, max_crashes)
+                WHEN t.crashed AND t.solo AND t.crashes_now >= max_crashes + CASE WHEN t.alone THEN 0 ELSE 1 END
                     THEN CASE WHEN {{schema}}.retries_forever(t.retries, t.handler) THEN 'scheduled' ELSE 'failed' END
                 WHEN t.external AND coalesce(t.retries, 20) BETWEEN 0 AND t.attempts_now - 1 THEN 'failed'
                 -- It may be what kills runners, and nobody could say so yet: not before somebody can.
@@ -361,7 +342,7 @@ BEGIN
                    CASE WHEN j.fate = 'cancelled' THEN NULL WHEN j.external THEN 'timeout' ELSE 'crash' END,
                    CASE WHEN j.fate = 'cancelled' THEN 'cancelled while it ran'
                         WHEN j.external THEN 'the worker that popped it did not end it before its lease ran out'
-                        ELSE {{schema}}.crash_message(j.crashes_now, j.alone) END,
+                        ELSE j.crashes_now || ' runners died while they ran it, the last one while it ' || CASE WHEN j.alone THEN 'ran alone' ELSE 'was the only suspect' END END,
                    j.pushed_at, j.due_at, j.claimed_at, j.runner_id, j.claim_id, j.key, j.parent
             FROM judged AS j WHERE j.fate IN ('cancelled', 'failed')
         ), again AS (

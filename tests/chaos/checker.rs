@@ -111,7 +111,7 @@ fn strangers(facts: &Facts) -> Vec<Violation> {
 
 /// Failed for what its runners died of, as three lone crashes demand.
 fn is_blamed(end: &End) -> bool {
-    end.state == "failed" && end.error == "crash" && end.crashes == 3
+    end.state == "failed" && end.error == "crash" && end.crashes >= 3
 }
 
 /// Each kind has the end, the result and the attempts that it must have.
@@ -214,12 +214,13 @@ fn counts(facts: &Facts) -> Vec<Violation> {
 }
 
 fn is_counted(one: &Try) -> bool {
-    !["release", "isolate", "snooze", "crash"].contains(&one.kind.as_str())
+    !["release", "isolate", "snooze", "lost", "crash"].contains(&one.kind.as_str())
 }
 
 /// Nobody loses a task to rescue who was not killed, stopped or cut off.
 fn unexplained(facts: &Facts) -> Vec<Violation> {
-    let crashes = facts.tries.iter().filter(|one| one.kind == "crash");
+    let lost = |one: &&Try| ["lost", "crash"].contains(&one.kind.as_str());
+    let crashes = facts.tries.iter().filter(lost);
     let wrong = crashes.filter(|one| !facts.excused.contains(&one.runner));
     let wrong = wrong.map(|one| {
         format!(

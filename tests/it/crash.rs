@@ -14,9 +14,19 @@ fn n_running(sql: &Sql) -> i64 {
     sql.number("SELECT count(*) FROM pgtq.running")
 }
 
-/// Has every lease end at once, so that a test need not wait for it.
+/// Has every lease end at once, and takes the crashes for proven: as if another runner
+/// had been there all the time and had waited long enough.
 fn end_leases(sql: &Sql) {
-    sql.rows("UPDATE pgtq.runners SET expires_at = now() - interval '1 second'");
+    sql.rows(
+        "UPDATE pgtq.runners SET expires_at = now() - interval '1 second' WHERE id > 0;
+         SELECT pgtq.rescue();
+         CREATE OR REPLACE FUNCTION pgtq.server_is_settled() RETURNS boolean LANGUAGE sql AS 'SELECT true';
+         INSERT INTO pgtq.runners (id, name, host, pid, version, slots, queues, expires_at, steady_since)
+         VALUES (-1, 'witness', 'here', 1, '0', 4, '{}', now() + interval '1 hour', now() - interval '1 hour')
+         ON CONFLICT (id) DO UPDATE SET seen_at = now();
+         UPDATE pgtq.crash_reports SET reported_at = now() - interval '1 minute';
+         SELECT pgtq.rescue()",
+    );
 }
 
 #[test]
@@ -41,10 +51,9 @@ fn five_hundred_tasks_of_a_killed_runner_finish_on_another() {
     assert_completed_once(&sql, N);
     let counts = sql
         .row("SELECT min(attempts), max(attempts), min(crashes), max(crashes) FROM pgtq.history");
-    assert_eq!(counts, "1|1|1|1", "attempts and crashes");
-    let crashes =
-        sql.row("SELECT kind, count(*), count(DISTINCT task_id) FROM pgtq.attempts GROUP BY 1");
-    assert_eq!(crashes, "crash|500|500");
+    assert_eq!(counts, "1|1|0|0", "attempts and crashes");
+    let lost = "SELECT count(*), count(DISTINCT task_id) FROM pgtq.attempts WHERE kind IN ('lost', 'crash')";
+    assert_eq!(sql.row(lost), "500|500");
     let seconds = sql.row(&format!(
         "SELECT round(extract(epoch FROM min(started_at) - '{killed_at}'), 1),
                 round(extract(epoch FROM max(started_at) - '{killed_at}'), 1) FROM pgtq.history"
@@ -79,6 +88,9 @@ fn endings_of_a_runner_that_stood_still_beyond_its_lease_change_nothing() {
     let before = sql.rows(ended);
     stopped.resume();
     stopped.wait_for("registered again");
+    // It was not dead: nothing is held against the tasks.
+    let blamed = "SELECT (SELECT count(*) FROM pgtq.crash_reports), count(*) FROM pgtq.attempts WHERE kind = 'crash'";
+    assert_eq!(sql.row(blamed), "0|0");
 
     // It goes on working, under its new id, when the other one is gone.
     other.terminate();
@@ -111,36 +123,42 @@ fn a_task_that_three_runners_died_under_fails_and_its_neighbours_complete() {
         wait_until("all are running", || n_running(&sql) == 101);
         victim.kill();
         end_leases(&sql);
-        sql.rows("SELECT pgtq.rescue()");
     }
     let crashes = sql.row("SELECT count(*), min(crashes), max(crashes) FROM pgtq.runnable");
     assert_eq!(crashes, "101|2|2");
     sql.rows(&format!(
         "UPDATE pgtq.runnable_tasks SET args = '[10]' WHERE id <> {poison}"
     ));
-    // Now each runs alone, and the third death is one task's own.
-    let mut victim = start();
+    // Now one suspect runs at a time. If others were held when it died, that takes one
+    // crash more, because one of them may have done it.
     let alone = format!(
         "SELECT count(*) FROM pgtq.claims WHERE solo AND task_ids = ARRAY[{poison}::bigint]"
     );
-    wait_until("the poison runs alone", || sql.number(&alone) == 1);
-    victim.kill();
-    end_leases(&sql);
+    let is_over = format!("SELECT count(*) FROM pgtq.history WHERE id = {poison}");
+    let mut n_deaths = 2;
+    while sql.number(&is_over) == 0 {
+        let mut victim = start();
+        wait_until("the poison is the suspect that runs", || {
+            sql.number(&alone) == 1
+        });
+        victim.kill();
+        end_leases(&sql);
+        n_deaths += 1;
+    }
+    assert!((3..=4).contains(&n_deaths), "{n_deaths}");
     let _survivor = start();
     wait_for_ended(&sql, INNOCENTS + 1);
 
     let fates = sql.rows(&format!(
-        "SELECT id = {poison}, state, error_kind, crashes, count(*) FROM pgtq.history
+        "SELECT id = {poison}, state, error_kind, crashes >= 3, count(*) FROM pgtq.history
          GROUP BY 1, 2, 3, 4 ORDER BY 1"
     ));
-    assert_eq!(fates, ["f|complete||2|100", "t|failed|crash|3|1"]);
+    assert_eq!(fates, ["f|complete||f|100", "t|failed|crash|t|1"]);
     let message = sql.row(&format!(
         "SELECT error_message FROM pgtq.failed WHERE id = {poison}"
     ));
-    assert_eq!(
-        message,
-        "3 runners died while they ran it, the last one while it ran alone"
-    );
+    let died = "runners died while they ran it, the last one while it";
+    assert!(message.contains(died), "{message}");
     assert_eq!(sql.number(UNENDED), 0);
 }
 
@@ -178,8 +196,11 @@ fn a_poison_kills_whoever_runs_it_and_a_hundred_innocents_finish() {
         };
         victim.kill();
         n_deaths += 1;
+        // Proof within seconds.
         sql.rows(&format!(
-            "UPDATE pgtq.runners SET expires_at = now() - interval '1 second' WHERE pid = {}",
+            "CREATE OR REPLACE FUNCTION pgtq.server_is_settled() RETURNS boolean LANGUAGE sql AS 'SELECT true';
+             CREATE OR REPLACE FUNCTION pgtq.crash_wait() RETURNS interval LANGUAGE sql AS $$ SELECT interval '2 s' $$;
+             UPDATE pgtq.runners SET expires_at = now() - interval '1 second' WHERE pid = {}",
             victim.pid()
         ));
         *victim = start();
@@ -190,7 +211,8 @@ fn a_poison_kills_whoever_runs_it_and_a_hundred_innocents_finish() {
          FROM pgtq.history GROUP BY 1, 2, 3 ORDER BY 1"
     ));
     assert_eq!(fates, ["f|complete||t|1|100", "t|failed|crash|f|0|1"]);
-    assert_eq!(n_deaths, 3);
+    // Beside other tasks it takes one more, and so does a death before the first proof.
+    assert!((3..=6).contains(&n_deaths), "{n_deaths}");
     assert_eq!(sql.number(UNENDED), 0);
 }
 

@@ -3,6 +3,7 @@
 mod bad_bytes;
 mod bad_input;
 mod bench;
+mod blame;
 mod blocked;
 mod cases;
 mod clock;

@@ -159,7 +159,10 @@ async fn attempt(
         .attempt(core.runner(), taken.claim, taken.task.id);
     let way = Arc::clone(&database) as Arc<dyn Database>;
     let calling = call(&taken, handler, Arc::clone(&signal), way);
-    let report = turn.run(&taken.task, calling).await;
+    let report = tokio::select! {
+        report = turn.run(&taken.task, calling) => report,
+        () = database.keep_alive(|| core.lease.is_sure()) => unreachable!("it runs for as long as the attempt"),
+    };
     let settled = if signal.asked() == Some(Stop::Lost) {
         database.roll_back().await;
         None

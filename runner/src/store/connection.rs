@@ -31,6 +31,7 @@ use super::finish::LOCK_WAIT;
 use super::finish_many::MANY;
 use super::rescue::Stride;
 use super::session::{Session, within};
+use super::settings;
 use super::shortage::Shortage;
 use super::sql::{Sql, sql};
 use super::ticket::Ticket;
@@ -105,16 +106,15 @@ impl Role {
         })
     }
 
-    /// Session settings. The claim and finish statements have one good plan
+    /// Settings of the planner. The claim and finish statements have one good plan
     /// each, whatever the statistics say about tables that fill and empty all
     /// the time: no sequential scan, no hash over a whole table.
     fn settings(self) -> &'static str {
         match self {
             Role::Claim | Role::Finish => {
-                "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_mergejoin = off; SET jit = off; \
-                 SET idle_in_transaction_session_timeout = '10s'"
+                "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_mergejoin = off; "
             }
-            _ => "SET jit = off; SET idle_in_transaction_session_timeout = '10s'",
+            _ => "",
         }
     }
 }
@@ -253,17 +253,12 @@ impl Store {
             used: Instant::now(),
         };
         if !config.poll_only {
-            // A database may have another default isolation level, under which an
-            // ending is not seen by who comes second.
-            let lock_ms = match role {
-                Role::Finish => LOCK_WAIT.as_millis(),
-                _ => 0,
-            };
-            let settings = format!(
-                "{}; SET lock_timeout = '{lock_ms}ms'; SET default_transaction_isolation = 'read committed'; SET statement_timeout = '{}ms'",
-                role.settings(),
-                within(role.patience())
-            );
+            let settings = settings::for_session(within(role.patience()));
+            let mut settings = format!("{}{settings}", role.settings());
+            if role == Role::Finish {
+                let lock_ms = LOCK_WAIT.as_millis();
+                settings.push_str(&format!("; SET lock_timeout = '{lock_ms}ms'"));
+            }
             session
                 .client
                 .batch_execute(&settings)

@@ -39,6 +39,7 @@ mod roles;
 mod runner;
 mod server;
 mod session;
+mod settings;
 mod shortage;
 mod sql;
 mod stats;
@@ -67,7 +68,7 @@ pub use push::{OnConflict, PushOutcome, Pushed};
 pub use rescue::Rescued;
 pub use roles::{RoleKind, RoleRow};
 pub use runner::{PublishedHandler, RunnerFacts, WakeRequest};
-pub use server::ServerState;
+pub use server::{ServerState, Unfit};
 pub use stats::{HandlerRow, HandlerStats, QueueRow, RunnerRow, Stats};
 pub use views::{AttemptRow, Filter, TaskDetail, TaskRow};
 

@@ -21,8 +21,83 @@ pub struct ServerState {
     pub oldest_seconds: f64,
     /// Seconds after which waiting for a lock is given up; 0 is never.
     pub lock_timeout: f64,
+    /// The database's encoding.
+    pub encoding: String,
+    /// Which triggers and rules fire: `origin`, unless somebody set it for a replica.
+    pub replication_role: String,
+    /// The isolation level of transactions that do not name one.
+    pub isolation: String,
+    /// Our tables whose rows policies may hide from this role.
+    pub row_security: Vec<String>,
     /// Its clock, in seconds since 1970.
     pub clock: f64,
+}
+
+/// Something that the schema relies on, and that this database has otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    /// What it is about, in a word or two.
+    pub name: &'static str,
+    /// It makes wrong outcomes, or none; else only some calls are refused.
+    pub is_bad: bool,
+    /// What is the matter.
+    pub found: String,
+    /// What to do about it.
+    pub fix: String,
+}
+
+impl ServerState {
+    /// What cannot be set in our own sessions.
+    pub fn unfit(&self) -> Vec<Unfit> {
+        let mut found = Vec::new();
+        if self.encoding != "UTF8" {
+            found.push(Unfit {
+                name: "encoding",
+                is_bad: true,
+                found: format!(
+                    "the database's encoding is {}: it cannot hold every text, or holds bytes that are no text",
+                    self.encoding
+                ),
+                fix: "make a database with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0".to_owned(),
+            });
+        }
+        if !self.row_security.is_empty() {
+            found.push(Unfit {
+                name: "row security",
+                is_bad: true,
+                found: format!(
+                    "policies may hide rows of {} from this role: its statements fail",
+                    self.row_security.join(", ")
+                ),
+                fix: "ALTER TABLE ... DISABLE ROW LEVEL SECURITY, or ALTER ROLE ... BYPASSRLS"
+                    .to_owned(),
+            });
+        }
+        if self.replication_role != "origin" {
+            found.push(Unfit {
+                name: "replication role",
+                is_bad: true,
+                found: format!(
+                    "session_replication_role is {}: foreign keys and triggers do nothing",
+                    self.replication_role
+                ),
+                fix: "ALTER ROLE ... RESET session_replication_role, and for the database"
+                    .to_owned(),
+            });
+        }
+        if !["read committed", "read uncommitted"].contains(&self.isolation.as_str()) {
+            found.push(Unfit {
+                name: "isolation",
+                is_bad: false,
+                found: format!(
+                    "transactions are {} by default: pop, cancel and retry of applications are refused with 25001",
+                    self.isolation
+                ),
+                fix: "there: BEGIN ISOLATION LEVEL READ COMMITTED; sessions of pgtq set it themselves".to_owned(),
+            });
+        }
+        found
+    }
 }
 
 impl Store {
@@ -34,6 +109,18 @@ impl Store {
         Ok(rows[0].get("now"))
     }
 
+    /// Every setting as a statement of ours finds it.
+    #[cfg(test)]
+    pub(super) async fn settings_in_force(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let sql = sql!("settings_in_force");
+        let rows = self.run(Role::General, "look at the settings", sql, &[]);
+        let rows = rows.await?;
+        Ok(rows
+            .iter()
+            .map(|row| (row.get("name"), row.get("value")))
+            .collect())
+    }
+
     /// Asks the server how it is.
     pub async fn server(&self) -> Result<ServerState, StoreError> {
         let rows = self
@@ -41,7 +128,7 @@ impl Store {
                 Role::General,
                 "ask the server how it is",
                 sql!("server"),
-                &[],
+                &[&self.config().schema.as_str()],
             )
             .await?;
         let row = &rows[0];
@@ -53,6 +140,10 @@ impl Store {
             waiting: row.get("waiting"),
             oldest_seconds: row.get("oldest"),
             lock_timeout: row.get("lock_timeout"),
+            encoding: row.get("encoding"),
+            replication_role: row.get("replication_role"),
+            isolation: row.get("isolation"),
+            row_security: row.get("row_security"),
             clock: row.get("clock"),
         })
     }

@@ -11,6 +11,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
 
 use super::error::classify;
+use super::settings;
 use super::sql::Sql;
 use super::{DatabaseConfig, Schema, StoreError};
 
@@ -72,7 +73,13 @@ impl Lease<'_> {
     ) -> Result<Vec<Row>, StoreError> {
         let session = self.session.as_mut().expect("taken only by drop");
         self.clean = false;
-        let outcome = tokio::time::timeout(self.patience, session.query(sql, params)).await;
+        let statement = async {
+            match self.open {
+                true => session.query(sql, params).await,
+                false => session.query_alone(sql, params, self.patience).await,
+            }
+        };
+        let outcome = tokio::time::timeout(self.patience, statement).await;
         self.settle(outcome)
     }
 
@@ -86,7 +93,11 @@ impl Lease<'_> {
         let session = self.session.as_mut().expect("taken only by drop");
         self.clean = false;
         self.open = true;
-        let outcome = tokio::time::timeout(self.patience, session.begin_with(sql, params)).await;
+        let outcome = tokio::time::timeout(
+            self.patience,
+            session.begin_with(sql, params, self.patience),
+        )
+        .await;
         self.settle(outcome)
     }
 
@@ -138,14 +149,16 @@ impl Lease<'_> {
     /// Opens a transaction. Dropping the lease before [`Lease::commit`] rolls back.
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         self.open = true;
-        self.batch(BEGIN).await
+        let begin = self.begin_text(self.patience);
+        self.batch(&begin).await
     }
 
     /// Opens a transaction that waits for each lock no longer than this.
     pub(super) async fn begin_waiting(&mut self, lock_wait: Duration) -> Result<(), StoreError> {
         self.open = true;
         let lock_ms = lock_wait.as_millis();
-        let text = format!("{BEGIN}; SET LOCAL lock_timeout = '{lock_ms}ms'");
+        let begin = self.begin_text(self.patience);
+        let text = format!("{begin}; SET LOCAL lock_timeout = '{lock_ms}ms'");
         self.batch(&text).await
     }
 
@@ -154,7 +167,8 @@ impl Lease<'_> {
         self.patience = patience;
         self.open = true;
         let timeout = within(patience);
-        let text = format!("{BEGIN}; SET LOCAL statement_timeout = '{timeout}ms'");
+        let begin = self.begin_text(patience);
+        let text = format!("{begin}; SET LOCAL statement_timeout = '{timeout}ms'");
         self.batch(&text).await
     }
 
@@ -168,6 +182,11 @@ impl Lease<'_> {
         let rows = self.begin_with(sql, params).await?;
         self.commit().await?;
         Ok(rows)
+    }
+
+    fn begin_text(&self, patience: Duration) -> String {
+        let session = self.session.as_ref().expect("taken only by drop");
+        session.begin_text(patience)
     }
 
     /// Commits. After an error nobody knows whether it was committed.
@@ -254,14 +273,50 @@ impl Session {
         self.client.query(&statement, params).await
     }
 
+    /// A statement outside of a transaction. Behind a pooler, where no session keeps
+    /// our settings, it gets a transaction that has them, in one round trip.
+    pub(super) async fn query_alone(
+        &mut self,
+        sql: &Sql,
+        params: &[&(dyn ToSql + Sync)],
+        patience: Duration,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        if self.statements.is_some() {
+            return self.query(sql, params).await;
+        }
+        let begin = self.begin_text(patience);
+        let text = self.config.schema.render(&sql.text);
+        let typed: Vec<_> = params.iter().copied().zip(sql.types()).collect();
+        // In this order; after an error the last one rolls back.
+        let (began, rows, ended) = tokio::join!(
+            biased;
+            self.client.batch_execute(&begin),
+            self.client.query_typed(&text, &typed),
+            self.client.batch_execute("COMMIT")
+        );
+        began?;
+        let rows = rows?;
+        ended.map(|()| rows)
+    }
+
+    /// What opens a transaction: behind a pooler with our settings.
+    fn begin_text(&self, patience: Duration) -> String {
+        match self.statements {
+            Some(_) => BEGIN.to_owned(),
+            None => format!("{BEGIN}; {}", settings::for_transaction(within(patience))),
+        }
+    }
+
     async fn begin_with(
         &mut self,
         sql: &Sql,
         params: &[&(dyn ToSql + Sync)],
+        patience: Duration,
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
         let schema = &self.config.schema;
         let Some(statements) = &mut self.statements else {
-            self.client.batch_execute(BEGIN).await?;
+            let begin = self.begin_text(patience);
+            self.client.batch_execute(&begin).await?;
             return self.query(sql, params).await;
         };
         let statement = prepared(&self.client, statements, schema, sql).await?;

@@ -159,7 +159,7 @@ impl Printer<'_> {
             // Programs see it by the kind of the attempt.
             Item::Died(_) if self.context.out.is_json() => String::new(),
             Item::Died(attempt) => {
-                format!("{prefix}\x1b[31mattempt {attempt} ends here: its runner died\x1b[0m\n")
+                format!("{prefix}\x1b[31mattempt {attempt} ends here: its runner was lost\x1b[0m\n")
             }
         }
     }

@@ -51,6 +51,9 @@ pub(crate) async fn run(args: MigrateArgs, context: &Context) -> Result<(), Prob
         };
     }
     context.writing(&config)?;
+    for one in store.server().await?.unfit() {
+        context.warn(format!("{}; {}", one.found, one.fix));
+    }
     let applied = store.migrate().await?;
     match applied.versions.as_slice() {
         [] => context.note(format!("schema {} is up to date", config.schema)),

@@ -111,6 +111,23 @@ impl AttemptDatabase {
         }
     }
 
+    /// Keeps the attempt's transaction from being taken for one that nobody will end,
+    /// while `is_ours` says that the lease is held. Runs until its future is dropped.
+    pub async fn keep_alive(&self, is_ours: impl Fn() -> bool) {
+        loop {
+            tokio::time::sleep(Store::LEASE / 3).await;
+            if !self.used.load(Relaxed) || !is_ours() {
+                continue;
+            }
+            // Locked: a statement is under way.
+            if let Ok(mut inner) = self.inner.try_lock()
+                && let Some(work) = &mut inner.work
+            {
+                work.keep_alive().await;
+            }
+        }
+    }
+
     /// Rolls the attempt's transaction back, in the background.
     pub async fn roll_back(&self) {
         if self.used.load(Relaxed) {
@@ -160,7 +177,15 @@ impl AttemptDatabase {
                 Some(work) => work,
                 None => Work::take(Arc::clone(&pool), self.left(limits)).await?,
             };
-            match work.begin(grant, self.left(limits)).await {
+            match work
+                .begin(
+                    self.runner,
+                    &self.store.config().schema,
+                    grant,
+                    self.left(limits),
+                )
+                .await
+            {
                 Ok(()) => return Ok(work),
                 Err(why) if is_last => {
                     return Err(Problem::new(

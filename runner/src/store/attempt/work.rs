@@ -10,8 +10,8 @@ use super::pool::Pool;
 use super::session::{Session, told, typed};
 use super::trouble::{Trouble, describe, is_outage, timeout};
 use crate::store::sql::{Sql, sql};
-use crate::store::{Ending, Schema};
-use crate::task::{ErrorKind, Failure, Limits, Problem, SqlGrant};
+use crate::store::{Ending, Schema, Store};
+use crate::task::{ErrorKind, Failure, Limits, Problem, RunnerId, SqlGrant};
 
 /// Time for what ends a transaction; the server gives up a little earlier.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
@@ -19,8 +19,10 @@ const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
 const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
 /// How much longer than the statement's own timeout we wait for the server to say so.
 const GRACE: Duration = Duration::from_millis(250);
-/// How much longer than the attempt the server lets its transaction stand idle.
-const IDLE_GRACE: Duration = Duration::from_secs(10);
+/// How long the server lets a handler's transaction stand idle: a runner that stands
+/// still loses its lease, and others are to have its locks by then. While the lease is
+/// held the runner asks for nothing now and then (see [`Work::keep_alive`]).
+const MAX_IDLE: Duration = Store::LEASE;
 
 /// Before every statement of ours that carries the ticket: nobody is to read it in
 /// the server's log.
@@ -87,15 +89,22 @@ impl Work {
     }
 
     /// Opens a transaction. An error leaves nothing behind.
-    pub(super) async fn begin(&mut self, grant: &SqlGrant, left: Duration) -> Result<(), String> {
-        let idle = (left + IDLE_GRACE).as_millis().min(i32::MAX as u128);
+    pub(super) async fn begin(
+        &mut self,
+        runner: RunnerId,
+        schema: &Schema,
+        grant: &SqlGrant,
+        left: Duration,
+    ) -> Result<(), String> {
         let statement = grant
             .statement_timeout
             .as_millis()
             .clamp(1, i32::MAX as u128);
         let mut text = include_str!("../sql/attempt_begin.sql")
             .replace("{{statement_ms}}", &statement.to_string())
-            .replace("{{idle_ms}}", &idle.to_string());
+            .replace("{{idle_ms}}", &MAX_IDLE.as_millis().to_string())
+            .replace("{{runner}}", &runner.0.to_string());
+        text = schema.render(&text);
         if self.is_pooled() {
             text = format!("{text};\n{}", include_str!("../sql/attempt_forget.sql"));
         }
@@ -103,6 +112,13 @@ impl Work {
         begun.map_err(told)?;
         self.begun = true;
         Ok(())
+    }
+
+    /// Tells the server that somebody is there. An error is left to the next statement.
+    pub(super) async fn keep_alive(&mut self) {
+        if self.begun {
+            self.session.batch("", BEGIN_PATIENCE).await.ok();
+        }
     }
 
     /// Runs one statement of the handler.

@@ -50,6 +50,13 @@ const CALLS: &[(RoleKind, &[&str])] = &[
             "prune_state('14 days')",
             "make_partitions()",
             "need_read_committed('look')",
+            "judge_runner(1)",
+            "count_crashes()",
+            "withdraw_crashes(1)",
+            "crash_wait()",
+            "server_is_settled()",
+            "witnessed_since()",
+            "retries_forever(1, 'a')",
         ],
     ),
     (

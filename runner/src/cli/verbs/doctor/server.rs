@@ -12,13 +12,31 @@ const SKEW: f64 = 2.0;
 
 /// `clock` is this machine's, in seconds since 1970, at the time of the answer.
 pub(super) fn checks(database: &DatabaseConfig, server: &ServerState, clock: f64) -> Vec<Check> {
-    vec![
+    let mut checks = vec![
         pooler(database),
         writes(server),
         connections(server),
         locks(server),
         clocks(server, clock),
-    ]
+    ];
+    checks.extend(reliance(server));
+    checks
+}
+
+/// What the schema relies on and our sessions cannot set.
+fn reliance(server: &ServerState) -> Vec<Check> {
+    let unfit = server.unfit();
+    if unfit.is_empty() {
+        return vec![ok(
+            "settings",
+            "UTF8, read committed, no row security in the way",
+        )];
+    }
+    let status = |is_bad| if is_bad { Status::Bad } else { Status::Warn };
+    unfit
+        .into_iter()
+        .map(|one| not_ok(one.name, status(one.is_bad), one.found, &one.fix))
+        .collect()
 }
 
 fn ok(name: &'static str, detail: impl Into<String>) -> Check {
@@ -158,8 +176,37 @@ mod tests {
             waiting: 0,
             oldest_seconds: 1.0,
             lock_timeout: 0.0,
+            encoding: "UTF8".to_owned(),
+            replication_role: "origin".to_owned(),
+            isolation: "read committed".to_owned(),
+            row_security: Vec::new(),
             clock: 1_000.0,
         }
+    }
+
+    #[test]
+    fn what_the_schema_relies_on_and_no_session_can_set_is_told() {
+        let server = ServerState {
+            encoding: "SQL_ASCII".to_owned(),
+            replication_role: "replica".to_owned(),
+            isolation: "serializable".to_owned(),
+            row_security: vec!["runnable_tasks".to_owned()],
+            ..fine()
+        };
+        let found: Vec<_> = reliance(&server)
+            .into_iter()
+            .map(|check| (check.name, check.status))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("encoding", Status::Bad),
+                ("row security", Status::Bad),
+                ("replication role", Status::Bad),
+                ("isolation", Status::Warn),
+            ]
+        );
+        assert_eq!(reliance(&fine())[0].status, Status::Ok);
     }
 
     fn found(server: &ServerState, clock: f64) -> Vec<(&'static str, String)> {

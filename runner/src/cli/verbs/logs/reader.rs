@@ -51,7 +51,10 @@ impl Reader {
                 let of_attempt = live.iter().filter(|line| line.claim == key.1);
                 self.read_live(task, of_attempt, &mut items);
                 let logged = self.read.contains_key(&key);
-                if attempt.kind == "crash" && logged && self.told.insert(key) {
+                if ["crash", "lost"].contains(&attempt.kind.as_str())
+                    && logged
+                    && self.told.insert(key)
+                {
                     items.push(Item::Died(attempt.number));
                 }
             } else {

@@ -79,16 +79,61 @@ async fn a_rescued_claim_commits_nothing() {
         .await
         .expect("expire");
     assert_eq!(scene.store.rescue().await.expect("rescue").tasks, 1);
+    // Its connection has ended, or does in a moment.
     let commit = scene.database.complete(&scene.ending).await;
-    assert!(matches!(commit, Commit::Stale), "{commit:?}");
+    assert!(matches!(commit, Commit::Stale | Commit::Lost), "{commit:?}");
     assert_eq!(scene.n_rows().await, "0");
     assert_eq!(scene.ask("SELECT state FROM tasks").await, "runnable");
+}
+
+#[tokio::test]
+async fn the_transactions_of_a_lost_runner_end_with_its_rescue() {
+    let scene = Scene::new().await;
+    let idle = scene
+        .value("SELECT current_setting('idle_in_transaction_session_timeout')")
+        .await;
+    assert_eq!(idle, "\"15s\"");
+    scene
+        .run("INSERT INTO rows VALUES (1)")
+        .await
+        .expect("runs");
+    let open = format!("{} AND xact_start IS NOT NULL", scene.connections());
+    assert_eq!(scene.ask(&open).await, "1");
+    scene
+        .sql
+        .batch_execute("UPDATE runners SET expires_at = now() - interval '1 second'")
+        .await
+        .expect("expire");
+    scene.store.rescue().await.expect("rescue");
+    scene.wait(&open, "0").await;
+}
+
+#[tokio::test]
+async fn a_transaction_is_kept_while_the_lease_is_held() {
+    let scene = Scene::new().await;
+    scene
+        .run("INSERT INTO rows VALUES (1)")
+        .await
+        .expect("runs");
+    let asked = format!(
+        "{} AND state = 'idle in transaction' AND query = ''",
+        scene.connections()
+    );
+    let database = scene.database.clone();
+    let keeping = tokio::spawn(async move { database.keep_alive(|| true).await });
+    scene.wait(&asked, "1").await;
+    keeping.abort();
+    scene.value("SELECT 1").await;
+    assert_eq!(scene.ask(&asked).await, "0");
 }
 
 /// The order of the two locks decides, and both orders are right.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ending_that_waits_for_a_rescue_is_stale() {
     let scene = Scene::new().await;
+    // So that the rescue does not find its connection.
+    let other = "SELECT set_config('application_name', 'other', true)";
+    scene.value(other).await;
     scene
         .run("INSERT INTO rows VALUES (1)")
         .await
