@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// With so many, nothing more is claimed. One claim comes on top, which the store bounds.
+/// At this many bytes nothing more is claimed. One claim comes on top, which the store bounds.
 pub(crate) const MAX_HELD_BYTES: usize = 64 << 20;
 
 /// The count of one engine.

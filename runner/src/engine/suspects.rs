@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::backlog::Taken;
-use super::completer::Ended;
+use super::completer::{self, Ended};
 use super::core::Core;
 use super::executor::jitter;
 use crate::task::{Transition, Usage};
@@ -122,12 +122,12 @@ pub(crate) async fn send_back(core: &Core, taken: Taken) {
         held: taken.held,
         room: None,
     };
-    // Fails only when the completer is gone, which outlives every slot.
-    let _ = core.endings.send(ended).await;
+    completer::hand_over(core, ended).await;
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::held::Hold;
     use super::*;
     use crate::engine::held::Hold;
     use crate::task::{ClaimId, Name, Task, TaskId};
@@ -135,6 +135,7 @@ mod tests {
     fn taken(id: i64) -> Taken {
         Taken {
             claim: ClaimId(id),
+            held: Hold::default(),
             task: Arc::new(Task {
                 id: TaskId(id),
                 queue: Name::default_queue(),

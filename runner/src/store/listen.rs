@@ -96,7 +96,7 @@ impl Store {
         };
         if self.config().can_listen() {
             match listener.connect().await {
-                // It tries again by itself, and polling goes on without it.
+                // It tries again by itself; the runner polls meanwhile.
                 Err(error) if error.is_shortage() => {
                     tracing::warn!(%error, hint = error.hint(), "cannot listen; polling");
                 }

@@ -145,8 +145,8 @@ impl Store {
         Ok(rows[0].get::<_, i64>("n_runners").unsigned_abs())
     }
 
-    /// Leaves: gives back unburnt what is still claimed, some claims in each transaction,
-    /// and removes the runner. Returns how many tasks went back.
+    /// Leaves: gives back unburnt what is still claimed, large claims some at a time, and
+    /// removes the runner. Returns how many tasks went back.
     pub async fn retire(&self, runner: RunnerId) -> Result<u64, StoreError> {
         let mut lease = self.lease(Role::Beat, "retire the runner").await?;
         let mut released = 0;

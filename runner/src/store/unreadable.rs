@@ -16,7 +16,7 @@ use crate::task::RunnerId;
 
 /// Character not in the repertoire, untranslatable character, data or index corrupted.
 const CODES: [&str; 4] = ["22021", "22P05", "XX001", "XX002"];
-/// So many are left out; with more, the database is to be mended first.
+/// At most this many are left out; with more, claims fail until the database is mended.
 const MOST: usize = 1_000;
 /// After this time a task is tried again: somebody may have mended it.
 const FORGET: Duration = Duration::from_secs(600);

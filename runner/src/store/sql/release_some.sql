@@ -1,12 +1,13 @@
--- Caller: Store::retire. Some claims of the runner, as many as have 8 MiB of arguments
--- (as stored) and one at least, so that no statement takes long. One row: how many
--- claims these were, and how many tasks went back.
+-- Caller: Store::retire. If the claims of the runner have more than 8 MiB of arguments
+-- (as stored), as many of them as have no more, and one at least, so that no statement
+-- takes long. One row: how many claims these were, and how many tasks went back.
 WITH held AS (
-    SELECT c.id, sum(pg_column_size(c.args)) OVER (ORDER BY c.id) - pg_column_size(c.args) AS before
+    SELECT c.id, row_number() OVER w AS ordinal, sum(pg_column_size(c.args)) OVER w AS total
     FROM {{schema}}.claims AS c
     WHERE c.runner_id = $1::bigint
+    WINDOW w AS (ORDER BY c.id)
 ), few AS MATERIALIZED (
-    SELECT ARRAY(SELECT h.id FROM held AS h WHERE h.before < 8388608 ORDER BY h.id) AS ids
+    SELECT ARRAY(SELECT h.id FROM held AS h WHERE (h.ordinal = 1 OR h.total <= 8388608) AND (SELECT max(total) FROM held) > 8388608 ORDER BY h.id) AS ids
 )
 SELECT cardinality(f.ids)::bigint AS n_claims, {{schema}}.release_claims(f.ids) AS released
 FROM few AS f

@@ -26,7 +26,7 @@ async fn push_compressible(store: &Store, n: usize, n_bytes: usize) {
 }
 
 #[tokio::test]
-async fn a_claim_of_large_arguments_is_bounded_in_bytes_and_its_lane_goes_on() {
+async fn a_claim_of_large_arguments_is_bounded_in_bytes_and_the_next_one_follows() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     push_large(&store, 12, 1_000_000).await;
