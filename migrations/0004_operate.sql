@@ -1,39 +1,106 @@
 -- Functions for operators: cancel, retry, delete, pause, drain, and the demand
 -- that an autoscaler reads.
 
-CREATE FUNCTION {{schema}}.find_runnable(ids bigint[]) RETURNS SETOF tid
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+-- The array becomes a constant of the statement, so that it is hashed.
+CREATE FUNCTION {{schema}}.scan_runnable(ids bigint[]) RETURNS SETOF tid
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = on SET jit = off AS $$
 BEGIN
-    IF cardinality(ids) > 20 THEN
-        RETURN QUERY SELECT r.ctid FROM {{schema}}.runnable_tasks AS r WHERE r.id = ANY (ids);
+    RETURN QUERY EXECUTE format('SELECT r.ctid FROM {{schema}}.runnable_tasks AS r WHERE r.id = ANY (%L::bigint[])', ids);
+END $$;
+COMMENT ON FUNCTION {{schema}}.scan_runnable(bigint[]) IS 'For find_runnable: by reading all of the table.';
+
+-- There is no index over all ids of runnable tasks (0001 says why). A fresh push stands
+-- in its lane at position = id, so the lanes are walked, from their ends: at their
+-- fronts are the index entries of tasks that were claimed. Where a scan reads fewer
+-- pages than the walk, the table is scanned. The plan of the walk is made once, and
+-- for tables of any size.
+CREATE FUNCTION {{schema}}.find_runnable(ids bigint[]) RETURNS SETOF tid
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+DECLARE
+    pages bigint := pg_relation_size('{{schema}}.runnable_tasks'::regclass) / current_setting('block_size')::integer;
+    most bigint := pages / greatest(1, cardinality(ids));
+    queues text[];
+    handlers text[];
+    priorities integer[];
+BEGIN
+    WITH RECURSIVE lane AS (
+        (SELECT r.queue, r.handler, r.priority FROM {{schema}}.runnable_tasks AS r
+         ORDER BY r.queue DESC, r.handler DESC, r.priority DESC LIMIT 1)
+        UNION ALL
+        SELECT next.* FROM lane AS l CROSS JOIN LATERAL (
+            SELECT r.queue, r.handler, r.priority FROM {{schema}}.runnable_tasks AS r
+            WHERE (r.queue, r.handler, r.priority) < (l.queue, l.handler, l.priority)
+            ORDER BY r.queue DESC, r.handler DESC, r.priority DESC LIMIT 1) AS next
+    )
+    SELECT array_agg(l.queue), array_agg(l.handler), array_agg(l.priority) INTO queues, handlers, priorities
+    FROM (SELECT * FROM lane LIMIT most + 1) AS l;
+    IF cardinality(queues) > most THEN
+        RETURN QUERY SELECT {{schema}}.scan_runnable(ids);
         RETURN;
     END IF;
-    -- In its lane at position = id, or among those that came back.
     RETURN QUERY
-        WITH RECURSIVE lane AS (
-            (SELECT r.queue, r.handler, r.priority FROM {{schema}}.runnable_tasks AS r
-             ORDER BY r.queue, r.handler, r.priority LIMIT 1)
-            UNION ALL
-            SELECT next.* FROM lane AS l CROSS JOIN LATERAL (
-                SELECT r.queue, r.handler, r.priority FROM {{schema}}.runnable_tasks AS r
-                WHERE (r.queue, r.handler, r.priority) > (l.queue, l.handler, l.priority)
-                ORDER BY r.queue, r.handler, r.priority LIMIT 1) AS next
-        )
-        SELECT r.ctid FROM lane AS l
+        SELECT f.ctid FROM unnest(queues, handlers, priorities) AS l (queue, handler, priority)
         CROSS JOIN unnest(ids) AS wanted (id)
-        JOIN {{schema}}.runnable_tasks AS r
-            ON r.queue = l.queue AND r.handler = l.handler AND r.priority = l.priority AND r.position = wanted.id
-        WHERE r.id = wanted.id
+        CROSS JOIN LATERAL (
+            SELECT r.ctid FROM {{schema}}.runnable_tasks AS r
+            WHERE r.queue = l.queue AND r.handler = l.handler AND r.priority = l.priority AND r.position = wanted.id
+              AND r.id = wanted.id LIMIT 1) AS f
         UNION ALL
-        SELECT r.ctid FROM {{schema}}.runnable_tasks AS r WHERE r.id = ANY (ids) AND r.position <> r.id;
+        SELECT f.ctid FROM unnest(ids) AS wanted (id)
+        CROSS JOIN LATERAL (
+            SELECT r.ctid FROM {{schema}}.runnable_tasks AS r WHERE r.id = wanted.id AND r.position <> r.id LIMIT 1) AS f;
 END $$;
-COMMENT ON FUNCTION {{schema}}.find_runnable(bigint[]) IS 'Where runnable tasks of these ids stand. For the other functions.';
+COMMENT ON FUNCTION {{schema}}.find_runnable(bigint[]) IS 'Where runnable tasks of these ids stand, as the calling statement sees them. For the other functions.';
+
+CREATE FUNCTION {{schema}}.get(id bigint) RETURNS SETOF {{schema}}.tasks
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT * FROM {{schema}}.scheduled AS s WHERE s.id = get.id
+    UNION ALL
+    SELECT r.id, 'runnable', r.queue, r.handler, r.priority, r.args, NULL, NULL, NULL, NULL, r.attempts, r.crashes,
+           r.retries, r.pushed_at, r.due_at, NULL, NULL, NULL, NULL, r.key, r.parent
+    FROM {{schema}}.runnable_tasks AS r WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(ARRAY[get.id])))
+    UNION ALL
+    SELECT * FROM {{schema}}.running AS u WHERE u.id = get.id
+    UNION ALL
+    SELECT h.id, h.state, h.queue, h.handler, h.priority, h.args, h.result, h.error_kind, h.error_code, h.error_message,
+           h.attempts, h.crashes, h.retries, h.pushed_at, h.due_at, h.started_at, h.finished_at, h.runner_id, h.claim_id, h.key, h.parent
+    FROM {{schema}}.history AS h WHERE h.id = get.id
+$$;
+COMMENT ON FUNCTION {{schema}}.get(bigint) IS 'One task as the view tasks has it, found by indexes. The view itself reads all runnable tasks for an id.';
+
+-- As the view unended, for some tasks. The time stands in the statement as a literal,
+-- so that only the partitions of the last claims are opened.
+CREATE FUNCTION {{schema}}.live_among(ids bigint[]) RETURNS TABLE (claim_id bigint, id bigint)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    claims bigint[];
+    tasks bigint[];
+    since timestamptz;
+BEGIN
+    SELECT array_agg(c.id), array_agg(t.id), min(c.claimed_at) - interval '1 hour' INTO claims, tasks, since
+    FROM {{schema}}.claims AS c CROSS JOIN LATERAL unnest(c.task_ids) AS t (id)
+    WHERE (t.id IN (SELECT unnest(ids))) IS TRUE;
+    IF claims IS NULL THEN
+        RETURN;
+    END IF;
+    RETURN QUERY EXECUTE format('
+        SELECT e.claim_id, e.id FROM unnest($1, $2) AS e (claim_id, id)
+        LEFT JOIN LATERAL (SELECT true AS ended FROM {{schema}}.history AS h
+                           WHERE h.id = e.id AND h.claim_id = e.claim_id AND h.finished_at >= %L LIMIT 1) AS h ON true
+        LEFT JOIN LATERAL (SELECT true AS ended FROM {{schema}}.attempts AS a
+                           WHERE a.task_id = e.id AND a.claim_id = e.claim_id AND a.ended_at >= %L LIMIT 1) AS a ON true
+        WHERE h.ended IS NULL AND a.ended IS NULL', since, since) USING claims, tasks;
+END $$;
+COMMENT ON FUNCTION {{schema}}.live_among(bigint[]) IS 'Which of these tasks run now, and in which claim. For the other functions.';
 
 -- Tasks move while we look, mostly forward: so the tables are searched in the
 -- order of a task's life, each with a new snapshot, and what was not found is
--- looked for once more.
+-- looked for once more. The plans are made once and serve one id and ten thousand,
+-- empty tables and full ones: by index, row by row.
 CREATE FUNCTION {{schema}}.cancel_tasks(ids bigint[]) RETURNS TABLE (id bigint, was text, changed boolean)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     wanted bigint[] := ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i ORDER BY i);
@@ -51,13 +118,16 @@ BEGIN
                    'cancelled before it ran', g.pushed_at, g.run_at, g.key, g.parent
             FROM gone AS g
         )
-        SELECT coalesce(array_agg(g.id), '{}') INTO found_ids FROM gone AS g;
-        RETURN QUERY SELECT i, 'scheduled'::text, true FROM unnest(found_ids) AS i;
-        wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
+        SELECT array_agg(g.id) INTO found_ids FROM gone AS g;
+        IF found_ids IS NOT NULL THEN
+            RETURN QUERY SELECT i, 'scheduled'::text, true FROM unnest(found_ids) AS i;
+            wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
+            EXIT WHEN cardinality(wanted) = 0;
+        END IF;
 
         WITH gone AS (
             DELETE FROM {{schema}}.runnable_tasks AS r
-            WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(wanted))) AND r.id = ANY (wanted) RETURNING r.*
+            WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(wanted))) RETURNING r.*
         ), put AS (
             INSERT INTO {{schema}}.history
                 (id, state, priority, attempts, crashes, retries, queue, handler, args, error_message, pushed_at, due_at, key, parent)
@@ -65,26 +135,31 @@ BEGIN
                    'cancelled before it ran', g.pushed_at, g.due_at, g.key, g.parent
             FROM gone AS g
         )
-        SELECT coalesce(array_agg(g.id), '{}') INTO found_ids FROM gone AS g;
-        RETURN QUERY SELECT i, 'runnable'::text, true FROM unnest(found_ids) AS i;
-        wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
-        EXIT WHEN cardinality(wanted) = 0;
+        SELECT array_agg(g.id) INTO found_ids FROM gone AS g;
+        IF found_ids IS NOT NULL THEN
+            RETURN QUERY SELECT i, 'runnable'::text, true FROM unnest(found_ids) AS i;
+            wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
+            EXIT WHEN cardinality(wanted) = 0;
+        END IF;
 
         WITH put AS (
             INSERT INTO {{schema}}.cancellations (claim_id, task_id)
-            SELECT u.claim_id, u.id FROM {{schema}}.unended AS u WHERE u.id = ANY (wanted)
+            SELECT l.claim_id, l.id FROM {{schema}}.live_among(wanted) AS l
             ON CONFLICT (claim_id, task_id) DO UPDATE SET asked_at = EXCLUDED.asked_at
             RETURNING task_id
         )
-        SELECT coalesce(array_agg(p.task_id), '{}') INTO found_ids FROM put AS p;
-        IF cardinality(found_ids) > 0 THEN
+        SELECT array_agg(p.task_id) INTO found_ids FROM put AS p;
+        IF found_ids IS NOT NULL THEN
             PERFORM pg_notify('{{channel}}', 'cancel');
+            RETURN QUERY SELECT i, 'running'::text, true FROM unnest(found_ids) AS i;
+            wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
+            EXIT WHEN cardinality(wanted) = 0;
         END IF;
-        RETURN QUERY SELECT i, 'running'::text, true FROM unnest(found_ids) AS i;
-        wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
 
         RETURN QUERY SELECT h.id, h.state, false FROM {{schema}}.history AS h WHERE h.id = ANY (wanted);
-        wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT h.id FROM {{schema}}.history AS h WHERE h.id = ANY (wanted));
+        IF FOUND THEN
+            wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT h.id FROM {{schema}}.history AS h WHERE h.id = ANY (wanted));
+        END IF;
     END LOOP;
     RETURN QUERY SELECT i, NULL::text, false FROM unnest(wanted) AS i;
 END $$;
@@ -100,18 +175,21 @@ COMMENT ON FUNCTION {{schema}}.cancel(bigint)
     IS 'Cancels a task. Returns its state now: cancelled; running (it was asked to stop); complete or failed (too late); null when there is none of this id.';
 
 CREATE FUNCTION {{schema}}.retry_tasks(ids bigint[]) RETURNS TABLE (id bigint, was text, changed boolean)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     wanted bigint[] := ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i ORDER BY i);
     found_ids bigint[];
 BEGIN
     PERFORM {{schema}}.need_read_committed('retry tasks');
-    -- What is left of a cancel that has done its work: rescue would cancel the task anew.
-    DELETE FROM {{schema}}.cancellations AS x
-    WHERE x.task_id = ANY (wanted)
-      AND NOT EXISTS (SELECT FROM {{schema}}.unended AS u WHERE u.claim_id = x.claim_id AND u.id = x.task_id);
-    -- The last attempt goes where the earlier ones are. The counts begin anew,
+    -- What is left of a cancel that has done its work: rescue would cancel the task again.
+    IF EXISTS (SELECT FROM {{schema}}.cancellations) THEN
+        DELETE FROM {{schema}}.cancellations AS x
+        WHERE (x.task_id IN (SELECT unnest(wanted))) IS TRUE
+          AND ((x.claim_id, x.task_id) IN (SELECT l.claim_id, l.id FROM {{schema}}.live_among(wanted) AS l)) IS NOT TRUE;
+    END IF;
+    -- The last attempt goes where the earlier ones are. The counts start at zero,
     -- or a task out of retries would get a single attempt.
     RETURN QUERY
         WITH gone AS (
@@ -120,10 +198,11 @@ BEGIN
             INSERT INTO {{schema}}.attempts
                 (task_id, claim_id, number, kind, error_code, error_message, error_details, backtrace, logs, logs_dropped,
                  started_at, ended_at, fuel, peak_memory, wall_us, digest, runner_id)
-            SELECT g.id, g.claim_id, g.attempts, coalesce(g.error_kind, 'cancelled'), g.error_code, g.error_message,
+            SELECT g.id, coalesce(g.claim_id, 0), g.attempts, coalesce(g.error_kind, 'cancelled'), g.error_code, g.error_message,
                    g.error_details, g.backtrace, g.logs, g.logs_dropped, g.started_at, g.finished_at, g.fuel,
                    g.peak_memory, g.wall_us, g.digest, g.runner_id
             FROM gone AS g
+            ON CONFLICT (task_id, claim_id, ended_at) DO NOTHING
         ), put AS (
             INSERT INTO {{schema}}.runnable_tasks
                 (queue, handler, priority, position, id, retries, pushed_at, due_at, key, parent, args)
@@ -144,7 +223,7 @@ BEGIN
         )
         SELECT g.id, 'scheduled'::text, true FROM gone AS g;
     -- What is runnable by now was moved here, or needed nothing.
-    RETURN QUERY SELECT u.id, 'running'::text, false FROM {{schema}}.unended AS u WHERE u.id = ANY (wanted);
+    RETURN QUERY SELECT l.id, 'running'::text, false FROM {{schema}}.live_among(wanted) AS l;
     RETURN QUERY SELECT h.id, h.state, false FROM {{schema}}.history AS h WHERE h.id = ANY (wanted);
     PERFORM {{schema}}.wake();
 END $$;
@@ -161,7 +240,8 @@ COMMENT ON FUNCTION {{schema}}.retry(bigint)
     IS 'Makes a failed, cancelled or scheduled task runnable now. Returns its state now; null when there is none of this id.';
 
 CREATE FUNCTION {{schema}}.delete_tasks(ids bigint[]) RETURNS TABLE (id bigint, was text, changed boolean)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     wanted bigint[] := ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i ORDER BY i);
@@ -171,7 +251,7 @@ BEGIN
     WITH s AS (DELETE FROM {{schema}}.scheduled_tasks AS t WHERE t.id = ANY (wanted) RETURNING t.id, 'scheduled' AS state, t.queue, t.key),
     r AS (
         DELETE FROM {{schema}}.runnable_tasks AS t
-        WHERE t.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(wanted))) AND t.id = ANY (wanted)
+        WHERE t.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(wanted)))
         RETURNING t.id, 'runnable' AS state, t.queue, t.key
     ), h AS (
         DELETE FROM {{schema}}.history AS t WHERE t.id = ANY (wanted) RETURNING t.id, t.state, t.queue, t.key, t.claim_id
@@ -191,7 +271,7 @@ BEGIN
     WHERE a.task_id = ANY (gone_ids) AND NOT EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.id = a.claim_id);
     DELETE FROM {{schema}}.log_lines AS l WHERE l.task_id = ANY (gone_ids);
     RETURN QUERY SELECT g.id, g.state, true FROM unnest(gone_ids, states) AS g (id, state);
-    RETURN QUERY SELECT u.id, 'running'::text, false FROM {{schema}}.unended AS u WHERE u.id = ANY (wanted);
+    RETURN QUERY SELECT l.id, 'running'::text, false FROM {{schema}}.live_among(wanted) AS l;
 END $$;
 COMMENT ON FUNCTION {{schema}}.delete_tasks(bigint[])
     IS 'Removes tasks with their attempts and keys. Running ones are left alone. Says where each was; tasks not named do not exist.';

@@ -2,35 +2,47 @@
 -- of the runner's program. At READ COMMITTED each statement of a volatile function
 -- sees what committed before it began; several of these functions rely on that.
 
-CREATE FUNCTION {{schema}}.promote(batch integer DEFAULT 1000)
-RETURNS TABLE (count bigint, next_due interval)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- Under an old snapshot the index keeps an entry for each task promoted since. Who
+-- promotes many passes where the last call stopped, and reads them once.
+CREATE FUNCTION {{schema}}.promote(batch integer DEFAULT 1000, after_due timestamptz DEFAULT '-infinity', after_id bigint DEFAULT 0)
+RETURNS TABLE (count bigint, next_due interval, last_due timestamptz, last_id bigint)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     moved bigint;
+    last_due timestamptz := after_due;
+    last_id bigint := after_id;
 BEGIN
     WITH due AS MATERIALIZED (
         SELECT s.ctid FROM {{schema}}.scheduled_tasks AS s
-        WHERE s.run_at <= now()
-        ORDER BY s.run_at LIMIT batch
+        WHERE s.run_at <= now() AND (s.run_at, s.id) > (after_due, after_id)
+        ORDER BY s.run_at, s.id LIMIT batch
         FOR UPDATE SKIP LOCKED
-    ), gone AS (
+    ), gone AS MATERIALIZED (
         DELETE FROM {{schema}}.scheduled_tasks AS s WHERE s.ctid = ANY (ARRAY(SELECT ctid FROM due)) RETURNING s.*
+    ), put AS (
+        INSERT INTO {{schema}}.runnable_tasks
+            (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
+        SELECT g.queue, g.handler, g.priority, nextval('{{schema}}.task_ids'), g.id, g.attempts, g.crashes, g.retries,
+               g.pushed_at, g.run_at, g.key, g.parent, g.args
+        FROM (SELECT * FROM gone ORDER BY run_at, id) AS g
     )
-    INSERT INTO {{schema}}.runnable_tasks
-        (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
-    SELECT g.queue, g.handler, g.priority, nextval('{{schema}}.task_ids'), g.id, g.attempts, g.crashes, g.retries,
-           g.pushed_at, g.run_at, g.key, g.parent, g.args
-    FROM (SELECT * FROM gone ORDER BY run_at, id) AS g;
-    GET DIAGNOSTICS moved = ROW_COUNT;
+    SELECT g.run_at, g.id, g.n INTO last_due, last_id, moved
+    FROM (SELECT run_at, id, count(*) OVER () AS n FROM gone) AS g ORDER BY g.run_at DESC, g.id DESC LIMIT 1;
+    moved := coalesce(moved, 0);
     IF moved > 0 THEN
         PERFORM {{schema}}.wake();
+    ELSE
+        last_due := after_due;
+        last_id := after_id;
     END IF;
     RETURN QUERY SELECT moved, (
         SELECT greatest(s.run_at - clock_timestamp(), interval '0')
-        FROM {{schema}}.scheduled_tasks AS s ORDER BY s.run_at LIMIT 1);
+        FROM {{schema}}.scheduled_tasks AS s WHERE (s.run_at, s.id) > (last_due, last_id) ORDER BY s.run_at, s.id LIMIT 1),
+        last_due, last_id;
 END $$;
-COMMENT ON FUNCTION {{schema}}.promote(integer) IS 'Makes due tasks runnable. Returns how many, and how long until the next one is due.';
+COMMENT ON FUNCTION {{schema}}.promote(integer, timestamptz, bigint)
+    IS 'Makes due tasks runnable, from a place in their order on. Returns how many, how long until the next one is due, and the place of the last.';
 
 CREATE FUNCTION {{schema}}.release_claims(claim_ids bigint[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -1,139 +1,345 @@
--- Retention: daily partitions of history and attempts, and what is deleted with them.
+-- Retention: partitions of history and attempts, and what is deleted with them.
+-- prune does one thing that locks a table in each call, so that it commits at
+-- once. It waits for nobody: what is in use is pruned by a later call.
+
+-- A lock on a partitioned table conflicts with every ending, and a queued one holds
+-- them all up. Measured with writers that commit without a pause, each holding the
+-- table for most of the time: NOWAIT gets the lock within 50 ms beside two of them
+-- and not within 7 s beside four. A queued request gets it at the first try, after 12
+-- to 22 ms. So it is tried without waiting, and then once in the queue for 20 ms.
+CREATE FUNCTION {{schema}}.try_lock(tables text, mode text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '20ms' AS $$
+BEGIN
+    FOR i IN 1 .. 11 LOOP
+        BEGIN
+            EXECUTE format('LOCK TABLE %s IN %s MODE %s', tables, mode, CASE WHEN i < 11 THEN 'NOWAIT' END);
+            RETURN true;
+        EXCEPTION WHEN lock_not_available THEN
+            CONTINUE WHEN i = 11;
+            PERFORM pg_sleep(0.003 + random() * 0.004);
+        WHEN undefined_table THEN
+            RETURN false;
+        END;
+    END LOOP;
+    RETURN false;
+END $$;
+COMMENT ON FUNCTION {{schema}}.try_lock(text, text) IS 'Locks tables if they are free, or become free within 20 ms. For prune.';
+
+CREATE FUNCTION {{schema}}.partitions() RETURNS TABLE (name regclass, parent text, low timestamptz, high timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
+    SELECT c.oid::regclass, p.relname::text, b.bounds[1]::timestamptz, b.bounds[2]::timestamptz
+    FROM pg_inherits AS i
+    JOIN pg_class AS c ON c.oid = i.inhrelid
+    JOIN pg_class AS p ON p.oid = i.inhparent
+    CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([^'']+)''\) TO \(''([^'']+)''\)') AS b (bounds)
+    WHERE i.inhparent IN ('{{schema}}.history'::regclass, '{{schema}}.attempts'::regclass) AND b.bounds IS NOT NULL
+    ORDER BY 3, 2
+$$;
+COMMENT ON FUNCTION {{schema}}.partitions() IS 'The partitions of history and attempts with their bounds; not the default ones.';
+
+-- About thirty partitions at most, however long history is kept: every statement that
+-- looks for a task by its id opens and locks all of them.
+CREATE FUNCTION {{schema}}.partition_days(retention interval) RETURNS integer
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN retention <= interval '32 days' THEN 1
+                WHEN retention <= interval '224 days' THEN 7
+                WHEN retention <= interval '960 days' THEN 30
+                ELSE 360 END
+$$;
+COMMENT ON FUNCTION {{schema}}.partition_days(interval) IS 'How many days a partition covers at this retention.';
+
+-- ATTACH lets endings go on, where CREATE TABLE ... PARTITION OF locks them out. Rows of
+-- the range that stand in the default partition are moved, 100,000 at most: a second.
+CREATE FUNCTION {{schema}}.add_partition(parent text, low timestamptz, high timestamptz) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
+DECLARE
+    ended text := CASE parent WHEN 'history' THEN 'finished_at' ELSE 'ended_at' END;
+    child text := parent || to_char(low, CASE WHEN low = date_trunc('day', low) THEN '_YYYY_MM_DD' ELSE '_YYYY_MM_DD_HH24MISS' END);
+    n bigint;
+BEGIN
+    IF NOT {{schema}}.try_lock(format('ONLY {{schema}}.%I', parent), 'SHARE UPDATE EXCLUSIVE')
+        OR NOT {{schema}}.try_lock(format('ONLY {{schema}}.%I', parent || '_default'), 'ACCESS EXCLUSIVE')
+    THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('SELECT count(*) FROM (SELECT FROM {{schema}}.%I WHERE %I >= $1 AND %2$I < $2 LIMIT 100001) AS r',
+        parent || '_default', ended) INTO n USING low, high;
+    IF n > 100000 THEN
+        RETURN false;
+    END IF;
+    WHILE to_regclass(format('{{schema}}.%I', child)) IS NOT NULL LOOP
+        child := child || '_';
+    END LOOP;
+    EXECUTE format('CREATE TABLE {{schema}}.%I (LIKE {{schema}}.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION)',
+        child, parent);
+    IF n > 0 THEN
+        EXECUTE format('WITH gone AS (DELETE FROM {{schema}}.%I WHERE %I >= $1 AND %2$I < $2 RETURNING *)
+            INSERT INTO {{schema}}.%I SELECT * FROM gone', parent || '_default', ended, child) USING low, high;
+    END IF;
+    EXECUTE format('ALTER TABLE {{schema}}.%I ATTACH PARTITION {{schema}}.%I FOR VALUES FROM (%L) TO (%L)', parent, child, low, high);
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION {{schema}}.add_partition(text, timestamptz, timestamptz) IS 'Makes one partition. False: the table is in use, or too many rows of the range stand in the default partition. For prune.';
 
 CREATE FUNCTION {{schema}}.make_partitions(ahead integer DEFAULT 3) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 DECLARE
-    today date := (now() AT TIME ZONE 'UTC')::date;
-    day date;
-    parent text;
-    child text;
+    day interval := interval '24 hours';
+    width float8 := {{schema}}.partition_days((SELECT max(s.value::interval) FROM {{schema}}.settings AS s WHERE s.name IN ('retention', 'retention_failed'))) * 86400;
     made bigint := 0;
+    whole text;
+    first timestamptz;
+    next timestamptz;
 BEGIN
-    FOREACH parent IN ARRAY ARRAY['history', 'attempts'] LOOP
-        FOR i IN 0 .. ahead LOOP
-            day := today + i;
-            child := format('%s_%s', parent, to_char(day, 'YYYY_MM_DD'));
-            CONTINUE WHEN to_regclass(format('{{schema}}.%I', child)) IS NOT NULL;
-            BEGIN
-                EXECUTE format('CREATE TABLE {{schema}}.%I PARTITION OF {{schema}}.%I FOR VALUES FROM (%L) TO (%L)',
-                    child, parent, to_char(day, 'YYYY-MM-DD 00:00:00+00'), to_char(day + 1, 'YYYY-MM-DD 00:00:00+00'));
-                made := made + 1;
-            EXCEPTION WHEN check_violation OR duplicate_table OR invalid_object_definition THEN
-                -- The default partition holds rows of that day already, or another runner was faster.
-                NULL;
-            END;
+    FOREACH whole IN ARRAY ARRAY['history', 'attempts'] LOOP
+        first := date_trunc('day', now());
+        WHILE first < date_trunc('day', now()) + (ahead + 1) * day LOOP
+            next := (SELECT max(p.high) FROM {{schema}}.partitions() AS p
+                     WHERE p.parent = whole AND p.low <= first AND p.high > first);
+            IF next IS NULL THEN
+                next := least(to_timestamp((floor(extract(epoch FROM first)::float8 / width) + 1) * width),
+                              (SELECT min(p.low) FROM {{schema}}.partitions() AS p
+                               WHERE p.parent = whole AND p.low > first));
+                made := made + {{schema}}.add_partition(whole, first, next)::integer;
+            END IF;
+            first := next;
         END LOOP;
     END LOOP;
     RETURN made;
 END $$;
-COMMENT ON FUNCTION {{schema}}.make_partitions(integer) IS 'Makes the partitions of today and the next days.';
+COMMENT ON FUNCTION {{schema}}.make_partitions(integer) IS 'Makes the partitions of today and the next days, as far as their tables are free. Returns how many.';
 
-CREATE FUNCTION {{schema}}.old_partitions(oldest date) RETURNS TABLE (name regclass, parent text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT c.oid::regclass, p.relname::text
-    FROM pg_inherits AS i
-    JOIN pg_class AS c ON c.oid = i.inhrelid
-    JOIN pg_class AS p ON p.oid = i.inhparent
-    WHERE i.inhparent IN ('{{schema}}.history'::regclass, '{{schema}}.attempts'::regclass)
-      AND c.relname ~ '_\d{4}_\d{2}_\d{2}$'
-      AND to_date(right(c.relname, 10), 'YYYY_MM_DD') < oldest
-    ORDER BY c.relname
-$$;
-COMMENT ON FUNCTION {{schema}}.old_partitions(date) IS 'Partitions of days before this one. For prune.';
+-- Deletes old rows of a default partition, or moves the oldest of the others into a partition of their own.
+CREATE FUNCTION {{schema}}.empty_default(parent text, oldest timestamptz, batch integer, OUT deleted bigint, OUT moved boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+    ended text := CASE parent WHEN 'history' THEN 'finished_at' ELSE 'ended_at' END;
+    child text := parent || '_default';
+    first timestamptz;
+    low timestamptz;
+    high timestamptz;
+    n bigint;
+BEGIN
+    deleted := 0;
+    moved := false;
+    EXECUTE format('SELECT min(%I) FROM {{schema}}.%I', ended, child) INTO first;
+    IF first IS NULL THEN
+        RETURN;
+    END IF;
+    IF first < oldest THEN
+        EXECUTE format('DELETE FROM {{schema}}.%I AS r WHERE r.ctid = ANY (ARRAY(
+            SELECT d.ctid FROM {{schema}}.%1$I AS d
+            WHERE d.%2$I < $1 AND NOT EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.id = d.claim_id) LIMIT $2))', child, ended)
+            USING oldest, batch;
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        IF deleted > 0 THEN
+            RETURN;
+        END IF;
+    END IF;
+    low := greatest(date_trunc('day', first), (SELECT max(p.high) FROM {{schema}}.partitions() AS p
+        WHERE p.parent = empty_default.parent AND p.high <= first));
+    high := least(date_trunc('day', first) + interval '24 hours', (SELECT min(p.low) FROM {{schema}}.partitions() AS p
+        WHERE p.parent = empty_default.parent AND p.low > first));
+    WHILE high - low > interval '1 minute' LOOP
+        EXECUTE format('SELECT count(*) FROM (SELECT FROM {{schema}}.%I WHERE %I >= $1 AND %2$I < $2 LIMIT 100001) AS r', child, ended)
+            INTO n USING low, high;
+        EXIT WHEN n <= 100000;
+        high := date_trunc('second', low + (high - low) / 2);
+    END LOOP;
+    moved := {{schema}}.add_partition(parent, low, high);
+END $$;
+COMMENT ON FUNCTION {{schema}}.empty_default(text, timestamptz, integer) IS 'Takes rows out of a default partition. For prune.';
 
-CREATE FUNCTION {{schema}}.prune(retention interval, batch integer DEFAULT 10000)
-RETURNS TABLE (created bigint, dropped bigint, deleted bigint)
+-- A claim that lives needs the rows that say which of its tasks have ended: they
+-- tell rescue. It keeps the partitions of these rows, and no others.
+CREATE FUNCTION {{schema}}.holds_endings(child regclass, parent text, high timestamptz) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found boolean;
+BEGIN
+    EXECUTE format('SELECT EXISTS (
+        SELECT FROM {{schema}}.claims AS c CROSS JOIN LATERAL unnest(c.task_ids) AS t (id)
+        CROSS JOIN LATERAL (SELECT FROM %s AS h WHERE h.%I = t.id AND h.claim_id = c.id LIMIT 1) AS e
+        WHERE c.claimed_at < $1)', child, CASE parent WHEN 'history' THEN 'id' ELSE 'task_id' END)
+        INTO found USING high + interval '1 hour';
+    RETURN found;
+END $$;
+COMMENT ON FUNCTION {{schema}}.holds_endings(regclass, text, timestamptz) IS 'Whether a claim that lives has endings in this partition. For prune.';
+
+-- Failed tasks that are kept longer stay in their partition, which is emptied and gets
+-- them back. Measured on a day of 833,000 tasks: 0.1 s with 830 failed ones, 0.5 s with
+-- 50,000. Partitions by state below those by day would double what every look-up opens.
+CREATE FUNCTION {{schema}}.prune_partition(oldest timestamptz, oldest_failed timestamptz, OUT changed boolean, OUT dropped boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    child record;
+    mark text;
+    is_free boolean := true;
+BEGIN
+    dropped := false;
+    changed := false;
+    FOR child IN SELECT p.* FROM {{schema}}.partitions() AS p WHERE p.high <= oldest LOOP
+        mark := coalesce(obj_description(child.name, 'pg_class'), '');
+        IF mark = 'Pruned: empty.' THEN
+            -- The tables that endings use are locked last, for as long as one DROP takes.
+            CONTINUE WHEN NOT is_free;
+            is_free := {{schema}}.try_lock(format('ONLY {{schema}}.%I, ONLY {{schema}}.%I, ONLY %s',
+                child.parent, child.parent || '_default', child.name), 'ACCESS EXCLUSIVE');
+            CONTINUE WHEN NOT is_free;
+            EXECUTE format('DROP TABLE %s', child.name);
+            dropped := true;
+        ELSIF child.high <= oldest_failed THEN
+            CONTINUE WHEN {{schema}}.holds_endings(child.name, child.parent, child.high)
+                OR NOT {{schema}}.try_lock(format('ONLY %s', child.name), 'ACCESS EXCLUSIVE');
+            EXECUTE format('TRUNCATE ONLY %s', child.name);
+            EXECUTE format('COMMENT ON TABLE %s IS ''Pruned: empty.''', child.name);
+        ELSE
+            CONTINUE WHEN mark = 'Pruned: failed tasks only.' OR {{schema}}.holds_endings(child.name, child.parent, child.high)
+                OR NOT {{schema}}.try_lock(format('ONLY %s', child.name), 'SHARE ROW EXCLUSIVE');
+            EXECUTE format('CREATE UNLOGGED TABLE {{schema}}.kept_rows AS SELECT h.* FROM %s AS h WHERE %s', child.name,
+                CASE child.parent WHEN 'history' THEN 'h.state = ''failed'''
+                    ELSE format('EXISTS (SELECT FROM {{schema}}.history AS f WHERE f.id = h.task_id AND f.state = ''failed'' AND f.finished_at >= %L)', child.low) END);
+            IF {{schema}}.try_lock(format('ONLY %s', child.name), 'ACCESS EXCLUSIVE') THEN
+                EXECUTE format('TRUNCATE ONLY %s', child.name);
+                EXECUTE format('INSERT INTO %s SELECT * FROM {{schema}}.kept_rows', child.name);
+                EXECUTE format('COMMENT ON TABLE %s IS ''Pruned: failed tasks only.''', child.name);
+                changed := true;
+            END IF;
+            DROP TABLE {{schema}}.kept_rows;
+            CONTINUE WHEN NOT changed;
+        END IF;
+        changed := true;
+        RETURN;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION {{schema}}.prune_partition(timestamptz, timestamptz) IS 'Empties, or drops, the oldest partition that is free. For prune.';
+
+-- Of a task that still waits or runs, the key gets as much time again.
+CREATE FUNCTION {{schema}}.prune_keys(batch integer) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    old bigint[];
+    n bigint;
+BEGIN
+    old := ARRAY(SELECT k.task_id FROM {{schema}}.keys AS k WHERE k.expires_at < now() ORDER BY k.expires_at LIMIT batch);
+    IF cardinality(old) = 0 THEN
+        RETURN 0;
+    END IF;
+    WITH live AS MATERIALIZED (
+        SELECT s.id FROM {{schema}}.scheduled_tasks AS s WHERE s.id = ANY (old)
+        UNION ALL
+        SELECT r.id FROM {{schema}}.runnable_tasks AS r WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(old)))
+        UNION ALL
+        SELECT t.id FROM {{schema}}.claims AS c CROSS JOIN LATERAL unnest(c.task_ids) AS t (id) WHERE t.id = ANY (old)
+    ), due AS MATERIALIZED (
+        SELECT k.ctid, k.task_id IN (SELECT l.id FROM live AS l) AS is_live
+        FROM {{schema}}.keys AS k WHERE k.expires_at < now() AND k.task_id = ANY (old)
+        FOR UPDATE SKIP LOCKED
+    ), longer AS (
+        UPDATE {{schema}}.keys AS k SET expires_at = now() + {{schema}}.retention()
+        WHERE k.ctid = ANY (ARRAY(SELECT d.ctid FROM due AS d WHERE d.is_live))
+    ), gone AS (
+        DELETE FROM {{schema}}.keys AS k WHERE k.ctid = ANY (ARRAY(SELECT d.ctid FROM due AS d WHERE NOT d.is_live)) RETURNING 1
+    )
+    SELECT count(*) INTO n FROM gone;
+    RETURN n;
+END $$;
+COMMENT ON FUNCTION {{schema}}.prune_keys(integer) IS 'Deletes keys that have expired and whose tasks neither wait nor run. For prune.';
+
+CREATE FUNCTION {{schema}}.prune(retention interval, batch integer DEFAULT 10000, failed interval DEFAULT NULL)
+RETURNS TABLE (created bigint, dropped bigint, deleted bigint, more boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    -- The endings of a live claim stay: they are what tells rescue that a task has ended.
-    oldest date := (least(now() - greatest(retention, interval '1 hour'),
-                          (SELECT min(claimed_at) FROM {{schema}}.claims)) AT TIME ZONE 'UTC')::date;
-    child record;
-    n_dropped bigint := 0;
-    n_deleted bigint := 0;
+    keep interval := greatest(retention, interval '1 hour');
+    keep_failed interval := greatest(keep, failed);
+    parent text;
     n bigint;
-    timeout text := current_setting('lock_timeout');
+    changed boolean;
+    was_dropped boolean;
 BEGIN
-    -- New keys live as long as history does.
-    INSERT INTO {{schema}}.settings AS s (name, value) VALUES ('retention', greatest(retention, interval '1 hour')::text)
-    ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value WHERE s.value <> EXCLUDED.value;
-    -- Dropping waits for readers, and everybody waits behind it: not for long.
-    PERFORM set_config('lock_timeout', '2s', true);
-    FOR child IN SELECT o.* FROM {{schema}}.old_partitions(oldest) AS o WHERE o.parent = 'history' LOOP
-        BEGIN
-            EXECUTE format('DELETE FROM {{schema}}.keys AS k USING %s AS h
-                WHERE h.key IS NOT NULL AND k.queue = h.queue AND k.key = h.key AND k.task_id = h.id', child.name);
-            GET DIAGNOSTICS n = ROW_COUNT;
-            n_deleted := n_deleted + n;
-        EXCEPTION WHEN lock_not_available OR undefined_table THEN
-            NULL;
-        END;
+    created := 0;
+    dropped := 0;
+    deleted := 0;
+    more := false;
+    -- One at a time; the others have nothing to do.
+    PERFORM FROM {{schema}}.settings AS s WHERE s.name = 'retention' FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    -- New keys live as long as history does, and partitions are made for the longer of the two.
+    UPDATE {{schema}}.settings AS s SET value = n.value::text
+    FROM (VALUES ('retention', keep), ('retention_failed', keep_failed)) AS n (name, value)
+    WHERE s.name = n.name AND s.value <> n.value::text;
+    created := {{schema}}.make_partitions();
+    IF created > 0 THEN
+        more := true;
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    deleted := {{schema}}.prune_keys(batch);
+    more := deleted > 0;
+    FOREACH parent IN ARRAY ARRAY['history', 'attempts'] LOOP
+        SELECT e.deleted, e.moved INTO n, changed FROM {{schema}}.empty_default(parent, now() - keep_failed, batch) AS e;
+        deleted := deleted + n;
+        IF changed OR n > 0 THEN
+            more := true;
+            RETURN NEXT;
+            RETURN;
+        END IF;
     END LOOP;
-    WITH gone AS (
-        DELETE FROM {{schema}}.history_default AS h
-        WHERE h.ctid = ANY (ARRAY(SELECT d.ctid FROM {{schema}}.history_default AS d WHERE d.finished_at < oldest LIMIT batch))
-        RETURNING h.queue, h.key, h.id
-    ), unkeyed AS (
-        DELETE FROM {{schema}}.keys AS k USING gone AS g
-        WHERE g.key IS NOT NULL AND k.queue = g.queue AND k.key = g.key AND k.task_id = g.id
-    )
-    SELECT n_deleted + count(*) INTO n_deleted FROM gone;
-    WITH gone AS (
-        DELETE FROM {{schema}}.attempts_default AS a
-        WHERE a.ctid = ANY (ARRAY(SELECT d.ctid FROM {{schema}}.attempts_default AS d WHERE d.ended_at < oldest LIMIT batch))
-        RETURNING 1
-    )
-    SELECT n_deleted + count(*) INTO n_deleted FROM gone;
-    -- Last, because from the first drop on nobody can end a task until we commit.
-    FOR child IN SELECT o.* FROM {{schema}}.old_partitions(oldest) AS o LOOP
-        BEGIN
-            EXECUTE format('DROP TABLE %s', child.name);
-            n_dropped := n_dropped + 1;
-        EXCEPTION WHEN lock_not_available OR undefined_table THEN
-            NULL;  -- The next prune drops it, or another runner was faster.
-        END;
-    END LOOP;
-    BEGIN
-        n := {{schema}}.make_partitions();
-    EXCEPTION WHEN lock_not_available THEN
-        n := 0;
-    END;
-    PERFORM set_config('lock_timeout', timeout, true);
-    RETURN QUERY SELECT n, n_dropped, n_deleted;
+    SELECT p.changed, p.dropped INTO changed, was_dropped FROM {{schema}}.prune_partition(now() - keep, now() - keep_failed) AS p;
+    dropped := was_dropped::integer;
+    more := more OR changed;
+    RETURN NEXT;
 END $$;
-COMMENT ON FUNCTION {{schema}}.prune(interval, integer) IS 'Drops days of history older than the retention (one hour at least) with their keys, and makes the next days'' partitions.';
+COMMENT ON FUNCTION {{schema}}.prune(interval, integer, interval)
+    IS 'Drops history older than the retention (one hour at least), keeps failed tasks for as long as failed says, deletes expired keys, and makes the next partitions. Does one step in each call: call again, in a transaction of its own, while more is true.';
 
+-- A batch of tasks in each call, from where the last one stopped, so that many saved
+-- values of tasks that are kept cost no more than a few.
 CREATE FUNCTION {{schema}}.prune_state(retention interval, batch integer DEFAULT 10000) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    old bigint[];
-    n_deleted bigint;
-    n bigint;
+    start bigint;
+    ids bigint[];
+    n bigint := 0;
 BEGIN
-    -- Left by an attempt before the one that completed the task.
-    DELETE FROM {{schema}}.task_state AS s
-    WHERE s.ctid = ANY (ARRAY(
-        SELECT t.ctid FROM {{schema}}.task_state AS t
-        WHERE EXISTS (SELECT FROM {{schema}}.history AS h WHERE h.id = t.task_id AND h.state = 'complete') LIMIT batch));
-    GET DIAGNOSTICS n_deleted = ROW_COUNT;
-    -- Of tasks that are nowhere any more: deleted, or their history was dropped.
-    -- One statement, one snapshot: a task that moves meanwhile is in one of them.
-    old := ARRAY(
-        SELECT DISTINCT t.task_id FROM {{schema}}.task_state AS t
-        WHERE t.saved_at < now() - greatest(retention, interval '1 hour') LIMIT batch);
-    IF cardinality(old) > 0 THEN
-        DELETE FROM {{schema}}.task_state AS s
-        WHERE s.task_id = ANY (old) AND s.saved_at < now() - greatest(retention, interval '1 hour')
-          AND NOT EXISTS (SELECT FROM {{schema}}.scheduled_tasks AS t WHERE t.id = s.task_id)
-          AND NOT EXISTS (SELECT FROM {{schema}}.runnable_tasks AS t WHERE t.id = s.task_id)
-          AND NOT EXISTS (SELECT FROM {{schema}}.unended AS u WHERE u.id = s.task_id)
-          AND NOT EXISTS (SELECT FROM {{schema}}.history AS h WHERE h.id = s.task_id);
-        GET DIAGNOSTICS n = ROW_COUNT;
-        n_deleted := n_deleted + n;
+    SELECT s.value::bigint INTO start FROM {{schema}}.settings AS s WHERE s.name = 'prune_state_after' FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN 0;
     END IF;
-    RETURN n_deleted;
+    ids := ARRAY(SELECT DISTINCT t.task_id FROM {{schema}}.task_state AS t WHERE t.task_id > start ORDER BY t.task_id LIMIT batch);
+    IF cardinality(ids) > 0 THEN
+        -- Left by an attempt before the one that completed the task; or of a task that is
+        -- nowhere any more: deleted, or its history was dropped. One statement, one
+        -- snapshot: a task that moves meanwhile is in one of the tables. A value is older
+        -- than the end of its task, and with a literal the older partitions stay closed.
+        EXECUTE format('
+            WITH ended AS MATERIALIZED (
+                SELECT i.id, h.state FROM unnest($1) AS i (id)
+                CROSS JOIN LATERAL (SELECT h.state FROM {{schema}}.history AS h WHERE h.id = i.id AND h.finished_at >= %L LIMIT 1) AS h
+            ), live AS MATERIALIZED (
+                SELECT s.id FROM {{schema}}.scheduled_tasks AS s WHERE s.id = ANY ($1)
+                UNION ALL
+                SELECT r.id FROM {{schema}}.runnable_tasks AS r WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable($1)))
+                UNION ALL
+                SELECT t.id FROM {{schema}}.claims AS c CROSS JOIN LATERAL unnest(c.task_ids) AS t (id)
+            )
+            DELETE FROM {{schema}}.task_state AS s
+            WHERE s.task_id = ANY ($1)
+              AND (s.task_id IN (SELECT e.id FROM ended AS e WHERE e.state = ''complete'')
+                   OR s.saved_at < $2 AND s.task_id NOT IN (SELECT e.id FROM ended AS e) AND s.task_id NOT IN (SELECT l.id FROM live AS l))',
+            (SELECT min(t.saved_at) FROM {{schema}}.task_state AS t WHERE t.task_id = ANY (ids)) - interval '1 hour')
+            USING ids, now() - greatest(retention, interval '1 hour');
+        GET DIAGNOSTICS n = ROW_COUNT;
+    END IF;
+    start := CASE WHEN cardinality(ids) = batch THEN ids[batch] ELSE 0 END;
+    UPDATE {{schema}}.settings AS s SET value = start::text WHERE s.name = 'prune_state_after' AND s.value <> start::text;
+    RETURN n;
 END $$;
 COMMENT ON FUNCTION {{schema}}.prune_state(interval, integer)
-    IS 'Removes saved values of tasks that are complete, deleted, or gone with their history. Runners call it after prune.';
+    IS 'Removes saved values of tasks that are complete, deleted, or gone with their history: those of a batch of tasks in each call. Runners call it after prune.';
 
+INSERT INTO {{schema}}.settings (name, value) VALUES ('retention', '7 days'), ('retention_failed', '7 days'), ('prune_state_after', '0');
 SELECT {{schema}}.make_partitions();

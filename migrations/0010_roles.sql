@@ -15,7 +15,7 @@ FROM (VALUES
 
     ('viewer runner admin', 'table', 'scheduled runnable running complete failed cancelled tasks queue_stats live_logs progress unended', 'SELECT'),
     ('viewer runner admin', 'table', 'scheduled_tasks runnable_tasks history attempts runners handlers pauses cancellations log_lines', 'SELECT'),
-    ('viewer runner admin', 'function', 'result demand find_runnable find', 'EXECUTE'),
+    ('viewer runner admin', 'function', 'result demand get find find_runnable scan_runnable', 'EXECUTE'),
 
     -- Deploying is done in the folder of plugins; here it looks who has loaded the file, and how tasks then fare.
     ('deployer', 'table', 'handlers runners pauses progress tasks scheduled runnable running complete failed cancelled', 'SELECT'),

@@ -13,7 +13,7 @@ use crate::engine::{self, EngineConfig, EngineError, QueueSpec, Shutdown, Stats,
 use crate::http;
 use crate::plugin::{PluginDirectory, Registry};
 use crate::sandbox::{Sandbox, SandboxConfig};
-use crate::store::Store;
+use crate::store::{Retention, Store};
 
 use super::context::Context;
 use super::error::{Exit, Problem};
@@ -125,7 +125,10 @@ impl Runner {
             idle_exit: until.idle,
             shutdown_timeout: config.run.shutdown_timeout,
             max_crashes: config.run.max_crashes,
-            retention: config.retention,
+            retention: Retention {
+                history: config.retention,
+                failed: config.retention_failed,
+            },
             push_facts: Arc::clone(&sandbox.config().push_facts),
             ..EngineConfig::default()
         };

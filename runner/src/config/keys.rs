@@ -131,6 +131,7 @@ keys! {
     "http.proxy", "PGTQ_HTTP_PROXY", Url, "", "proxy for HTTP requests of plugins to names: http://HOST:PORT";
 
     "retention.history", "PGTQ_RETENTION", Time, "7 days", "how long finished tasks are kept";
+    "retention.failed", "PGTQ_RETENTION_FAILED", Time, "", "how long failed tasks are kept, if longer; unset is retention.history";
 
     "cli.read_only", "PGTQ_READ_ONLY", Flag, "false", "refuse every command that changes tasks";
 }

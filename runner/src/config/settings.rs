@@ -126,6 +126,8 @@ pub struct Config {
     pub http_proxy: Option<HttpProxy>,
     /// How long history is kept.
     pub retention: Duration,
+    /// How long failed tasks are kept.
+    pub retention_failed: Duration,
     /// Whether verbs that change tasks are refused.
     pub read_only: bool,
     place: Place,
@@ -265,6 +267,10 @@ impl Config {
                 _ => Some(at.read("http.proxy", str::parse)?),
             },
             retention: at.read("retention.history", values::duration)?,
+            retention_failed: match at.text("retention.failed") {
+                "" => at.read("retention.history", values::duration)?,
+                _ => at.read("retention.failed", values::duration)?,
+            },
             read_only: at.read("cli.read_only", values::flag)?,
             grants: layers.grants.clone(),
             place: Place::default(),

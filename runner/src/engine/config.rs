@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::store::Retention;
 use crate::task::{MAX_CRASHES, Name, PushFacts};
 
 /// A group of queues that share slots.
@@ -34,7 +35,7 @@ pub struct EngineConfig {
     /// How many runners may die under a task before it is failed.
     pub max_crashes: u32,
     /// How long history is kept.
-    pub retention: Duration,
+    pub retention: Retention,
     /// The longest time between two looks at the database while idle.
     pub poll_interval: Duration,
     /// Where the sandbox reads what the engine finds out about pushes.
@@ -55,7 +56,7 @@ impl Default for EngineConfig {
             idle_exit: None,
             shutdown_timeout: Duration::from_secs(8),
             max_crashes: MAX_CRASHES,
-            retention: Duration::from_secs(7 * 24 * 3600),
+            retention: Duration::from_secs(7 * 24 * 3600).into(),
             poll_interval: Duration::from_secs(1),
             push_facts: Arc::default(),
         }

@@ -8,23 +8,25 @@ use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::core::Core;
+use super::executor::jitter;
 use crate::plugin::Snapshot;
-use crate::store::{PublishedHandler, Rescued};
+use crate::store::{PromoteCursor, PublishedHandler, Rescued};
 
 /// Tasks promoted in one statement.
 const PROMOTE_BATCH: u32 = 1_000;
 /// Time between looks for dead runners. With the 15 s lease a task of a killed
 /// runner starts again within 20 s.
 const RESCUE_INTERVAL: Duration = Duration::from_secs(3);
-/// Time between prunes.
+/// Time between prunes, on average.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Promotes until its future is dropped.
 pub(crate) async fn promote(core: Arc<Core>) {
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
+    let mut cursor = PromoteCursor::default();
     loop {
         while_unserved(&core).await;
-        let wait = match core.store.promote(PROMOTE_BATCH).await {
+        let wait = match core.store.promote_next(PROMOTE_BATCH, &mut cursor).await {
             Ok(promoted) => {
                 backoff.reset();
                 if promoted.count > 0 {
@@ -94,7 +96,8 @@ pub(crate) async fn prune(core: Arc<Core>) {
             Ok(pruned) => tracing::debug!(?pruned, "pruned history"),
             Err(error) => tracing::warn!(%error, "could not prune history; trying again later"),
         }
-        tokio::time::sleep(PRUNE_INTERVAL).await;
+        // At other times than the other runners, which find nothing left to do.
+        tokio::time::sleep(PRUNE_INTERVAL.mul_f64(0.75 + jitter() / 2.0)).await;
     }
 }
 

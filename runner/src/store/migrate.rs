@@ -1,9 +1,9 @@
 //! The schema's migrations and their runner.
 //!
 //! Forward only, numbered, each in `migrations/` and in this program. All
-//! pending ones run in one transaction under a lock, and what is
-//! pending is asked again under the lock: any number of runners may start on
-//! an empty database at once. None of it waits long for a table: whoever pushes
+//! pending ones run in one transaction under a lock (those of `migrate_outside` split
+//! it), and what is pending is asked again under the lock: any number of runners may
+//! start on an empty database at once. None of it waits long for a table: whoever pushes
 //! would wait behind it, so it gives way and tries again.
 //!
 //! Each version says which older programs it still serves, so that the schema
@@ -15,6 +15,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::connection::Role;
+use super::migrate_outside::{is_outside, statements};
 use super::session::Lease;
 use super::sql::sql;
 use super::{Store, StoreError};
@@ -139,14 +140,30 @@ impl Store {
     async fn migrate_once(&self, list: &[Migration]) -> Result<Applied, StoreError> {
         let schema = self.config().schema.to_string();
         let wanted = version_of(list);
-        // The usual case takes no lock.
-        let mut lease = self.lease(Role::General, "look at the schema").await?;
-        match serves(&applied(&mut lease).await?, schema.clone(), wanted) {
-            Ok(()) => return Ok(Applied::default()),
-            Err(StoreError::SchemaMissing { .. } | StoreError::SchemaOlder { .. }) => {}
-            Err(error) => return Err(error),
+        let mut versions = Vec::new();
+        loop {
+            // The usual case takes no lock.
+            let mut lease = self.lease(Role::General, "look at the schema").await?;
+            let there = applied(&mut lease).await?;
+            drop(lease);
+            match serves(&there, schema.clone(), wanted) {
+                Ok(()) => return Ok(Applied { versions }),
+                Err(StoreError::SchemaMissing { .. } | StoreError::SchemaOlder { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            let from = there.last().map_or(0, |row| row.version);
+            match pending(list, from).next() {
+                Some((version, migration)) if is_outside(migration) => {
+                    self.migrate_outside(version, migration).await?;
+                    versions.push((version, title(migration.name)));
+                }
+                _ => versions.extend(self.migrate_inside(list).await?),
+            }
         }
-        drop(lease);
+    }
+
+    /// Applies what is pending up to the first migration without a transaction.
+    async fn migrate_inside(&self, list: &[Migration]) -> Result<Vec<(i32, String)>, StoreError> {
         let mut lease = self.lease(Role::Bulk, "migrate the schema").await?;
         lease.begin().await?;
         let render = |text: &str| self.config().schema.render(text);
@@ -155,36 +172,56 @@ impl Store {
             .await?;
         let there = applied(&mut lease).await?;
         let from = there.last().map_or(0, |row| row.version);
-        if from > wanted {
-            return serves(&there, schema, wanted).map(|()| Applied::default());
-        }
         let mut versions = Vec::new();
-        for (version, migration) in pending(list, from) {
+        for (version, migration) in pending(list, from).take_while(|(_, m)| !is_outside(m)) {
             lease.batch(&render(&script(version, migration))).await?;
             versions.push((version, title(migration.name)));
         }
         lease.commit().await?;
-        Ok(Applied { versions })
+        Ok(versions)
     }
 
     /// The SQL that [`Store::migrate`] would run, for `--sql` and `--dry-run`;
     /// empty when nothing is pending.
     pub async fn pending_sql(&self) -> Result<String, StoreError> {
+        self.pending_sql_of(&MIGRATIONS).await
+    }
+
+    /// As [`Store::pending_sql`], with another list.
+    pub(super) async fn pending_sql_of(&self, list: &[Migration]) -> Result<String, StoreError> {
         let mut lease = self.lease(Role::General, "look at the schema").await?;
         let from = applied(&mut lease)
             .await?
             .last()
             .map_or(0, |row| row.version);
         let mut text = String::new();
-        for (version, migration) in pending(&MIGRATIONS, from) {
-            if text.is_empty() {
+        let mut is_open = false;
+        for (version, migration) in pending(list, from) {
+            if is_outside(migration) {
+                if std::mem::take(&mut is_open) {
+                    text.push_str("\nCOMMIT;\n");
+                }
+                let title = title(migration.name);
+                write!(
+                    text,
+                    "\n-- Migration {version}: {title}, outside a transaction\n"
+                )
+                .expect("writing to a string cannot fail");
+                for statement in statements(&mut lease, migration).await? {
+                    text.push_str(&statement);
+                    text.push_str(";\n");
+                }
+                text.push_str(&record(version, migration));
+                continue;
+            }
+            if !std::mem::replace(&mut is_open, true) {
                 text.push_str("BEGIN;\n");
                 text.push_str(include_str!("sql/migrate_begin.sql"));
             }
             write!(text, "\n{}", script(version, migration))
                 .expect("writing to a string cannot fail");
         }
-        if !text.is_empty() {
+        if is_open {
             text.push_str("\nCOMMIT;\n");
         }
         Ok(self.config().schema.render(&text))
@@ -254,10 +291,18 @@ fn pending(list: &[Migration], from: i32) -> impl Iterator<Item = (i32, &Migrati
 /// One migration and its own entries in the lists.
 fn script(version: i32, migration: &Migration) -> String {
     let title = title(migration.name);
-    let mut text = format!("-- Migration {version}: {title}\n{}\n", migration.text);
-    text.push_str(include_str!("sql/migrate_record.sql"));
-    text.replace("{{version}}", &version.to_string())
-        .replace("{{name}}", &title)
+    let record = record(version, migration);
+    format!(
+        "-- Migration {version}: {title}\n{}\n{record}",
+        migration.text
+    )
+}
+
+/// The statement which says that a migration was applied.
+pub(super) fn record(version: i32, migration: &Migration) -> String {
+    include_str!("sql/migrate_record.sql")
+        .replace("{{version}}", &version.to_string())
+        .replace("{{name}}", &title(migration.name))
         .replace("{{sha256}}", &sha256(migration.text))
         .replace("{{serves}}", &migration.serves.to_string())
 }

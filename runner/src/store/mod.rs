@@ -11,6 +11,7 @@
 mod config;
 mod error;
 mod migrate;
+mod migrate_outside;
 
 mod attempt;
 mod batch;
@@ -61,7 +62,7 @@ pub use error::StoreError;
 pub use lanes::{Lanes, QueueFilter};
 pub use listen::{Listener, Wake, WakeFlags};
 pub use live::{LiveLine, LiveLog};
-pub use maintain::{Promoted, Pruned};
+pub use maintain::{PromoteCursor, Promoted, Pruned, Retention};
 pub use migrate::{Applied, MigrationStatus, SCHEMA_VERSION};
 pub use people::Moved;
 pub use push::{OnConflict, PushOutcome, Pushed};

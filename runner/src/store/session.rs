@@ -146,6 +146,24 @@ impl Lease<'_> {
         self.settle(outcome)
     }
 
+    /// As [`Lease::batch`], for a statement outside a transaction that may take so long.
+    pub(super) async fn batch_for(
+        &mut self,
+        text: &str,
+        patience: Duration,
+    ) -> Result<(), StoreError> {
+        let usual = std::mem::replace(&mut self.patience, patience);
+        let (long, short) = (within(patience), within(usual));
+        self.batch(&format!("SET statement_timeout = '{long}ms'"))
+            .await?;
+        let done = self.batch(text).await;
+        self.patience = usual;
+        let reset = self
+            .batch(&format!("SET statement_timeout = '{short}ms'"))
+            .await;
+        done.and(reset)
+    }
+
     /// Opens a transaction. Dropping the lease before [`Lease::commit`] rolls back.
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         self.open = true;

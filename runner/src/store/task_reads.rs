@@ -51,6 +51,7 @@ pub(super) async fn detail(
     };
     let task = task_row(row)?;
     Ok(Some(TaskDetail {
+        attempts_omitted: attempts.first().map_or(0, |row| row.get("omitted")),
         attempts: attempts.iter().map(attempt_row).collect(),
         progress: task.progress.clone(),
         task,
@@ -76,6 +77,7 @@ async fn unreadable(
     task.error_message = Some(format!("the database cannot read this task: {reason}"));
     Ok(Some(TaskDetail {
         attempts: Vec::new(),
+        attempts_omitted: 0,
         progress: None,
         task,
         cancel_asked: row.get("cancel_asked"),

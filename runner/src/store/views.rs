@@ -126,8 +126,11 @@ pub struct AttemptRow {
 pub struct TaskDetail {
     /// The task.
     pub task: TaskRow,
-    /// Its attempts, oldest first. Snoozes and releases are among them.
+    /// Its attempts, oldest first: the first 50 and the last 50. Snoozes and releases are
+    /// among them.
     pub attempts: Vec<AttemptRow>,
+    /// Attempts between the first and the last that are not among them.
+    pub attempts_omitted: i64,
     /// How far it says it is, when running: as in its row.
     pub progress: Option<Progress>,
     /// Somebody asked to cancel it and it still runs.
@@ -257,7 +260,7 @@ impl Store {
     }
 
     /// The next ids a filter meets, ascending, after `after`: the way to do
-    /// something to many tasks in batches (at most 10,000 at once). The
+    /// something to many tasks in batches (at most 100,000 at once: a backlog is sorted for each). The
     /// filter's limit and page are ignored.
     pub async fn ids(
         &self,

@@ -210,9 +210,11 @@ async fn by_filter(
         let ids = store.ids(&filter, after).await?;
         let Some(last) = ids.last() else { break };
         after = Some(*last);
-        let moved = act.apply(store, &ids).await?;
-        changed += moved.iter().filter(|one| one.changed).count() as u64;
-        bar.inc(ids.len() as u64);
+        for ids in ids.chunks(10_000) {
+            let moved = act.apply(store, ids).await?;
+            changed += moved.iter().filter(|one| one.changed).count() as u64;
+            bar.inc(ids.len() as u64);
+        }
     }
     bar.finish_and_clear();
     context.note(format!("{} {}", act.past(), text::tasks(changed)));

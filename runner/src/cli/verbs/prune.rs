@@ -9,11 +9,12 @@ use crate::cli::error::Problem;
 use crate::cli::output::Cell;
 use crate::cli::{ask, database, text};
 use crate::config::values;
+use crate::store::Retention;
 
 /// Drop history that is older than the retention.
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
-    /// Instead of `history` in [retention]
+    /// Instead of `history` and `failed` in [retention]
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub(crate) older_than: Option<Duration>,
 }
@@ -22,16 +23,21 @@ pub(crate) async fn run(args: PruneArgs, context: &Context) -> Result<(), Proble
     let config = context.config(Vec::new())?;
     context.writing(&config)?;
     let retention = args.older_than.unwrap_or(config.retention);
-    if retention < config.retention {
+    let kept = config.retention.max(config.retention_failed);
+    if args.older_than.is_some_and(|age| age < kept) {
         let question = format!(
             "Drop history older than {}, although {} are kept?",
             text::coarse(retention),
-            text::coarse(config.retention)
+            text::coarse(kept)
         );
         ask::confirm(context, &question)?;
     }
+    let keep = Retention {
+        history: retention,
+        failed: args.older_than.unwrap_or(config.retention_failed),
+    };
     let store = database::open(context, &config).await?;
-    let pruned = store.prune(retention).await?;
+    let pruned = store.prune(keep).await?;
     let pairs = [
         ("partitions dropped", Cell::count(pruned.dropped)),
         ("partitions made", Cell::count(pruned.created)),

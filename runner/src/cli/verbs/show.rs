@@ -48,7 +48,7 @@ pub(crate) async fn run(args: ShowArgs, context: &Context) -> Result<(), Problem
     let pairs = pairs(&detail, store.now().await?);
     context.out.one("pgtq.task/v1", id, &pairs, &detail)?;
     match context.out.format {
-        Format::Table => context.out.raw(&attempts(&detail.attempts)),
+        Format::Table => context.out.raw(&attempts(&detail)),
         _ => Ok(()),
     }
 }
@@ -147,10 +147,20 @@ fn usage(attempt: &AttemptRow) -> Option<String> {
     ))
 }
 
+/// As many attempts come before those that are left out.
+const FIRST_ATTEMPTS: usize = 50;
+
 /// The attempts with their logs, for people.
-fn attempts(attempts: &[AttemptRow]) -> String {
+fn attempts(detail: &TaskDetail) -> String {
     let mut out = String::new();
-    for attempt in attempts {
+    for (n, attempt) in detail.attempts.iter().enumerate() {
+        if n == FIRST_ATTEMPTS && detail.attempts_omitted > 0 {
+            let omitted = text::count(detail.attempts_omitted.unsigned_abs());
+            let _ = writeln!(
+                out,
+                "\n{omitted} attempts are not shown; the table attempts has all of them"
+            );
+        }
         let used = usage(attempt).map_or_else(String::new, |used| format!(" ({used})"));
         let _ = writeln!(
             out,

@@ -1,2 +1,3 @@
--- Caller: Store::prune.
-SELECT p.created, p.dropped, p.deleted FROM {{schema}}.prune($1::float8 * interval '1 second') AS p
+-- Caller: Store::prune, again while there is more.
+SELECT p.created, p.dropped, p.deleted, p.more
+FROM {{schema}}.prune($1::float8 * interval '1 second', failed => $2::float8 * interval '1 second') AS p

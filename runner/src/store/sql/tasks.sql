@@ -1,4 +1,7 @@
--- Caller: Store::tasks. A page ends when its texts have $7 bytes. Indexes: history_id or history_unsuccessful, read backwards.
+-- Caller: Store::tasks. A page ends when its texts have $7 bytes. Indexes: history_pkey or history_unsuccessful, read backwards.
+-- Of history the newest 20,000 ids are read first. If too few of them are meant, those
+-- that the filter names are looked for in all of it, by history_summary: an index by id
+-- would be read to its end for them.
 -- Runnable tasks have no index by id: in each lane (found by skipping through
 -- runnable_tasks_pkey) a fresh push stands where its id says, so the lane is read from
 -- its end; those that came back are in runnable_returned. The progress is looked for
@@ -44,6 +47,40 @@ WITH RECURSIVE lane AS (
     LIMIT $6
 ), waiting AS (
     SELECT ctid FROM (SELECT * FROM fresh UNION ALL SELECT * FROM returned) AS each_way ORDER BY id DESC LIMIT $6
+), edge AS MATERIALIZED (
+    SELECT least($5, (SELECT h.id + 1 FROM {{schema}}.history AS h ORDER BY h.id DESC LIMIT 1)) AS id
+), near AS MATERIALIZED (
+    SELECT h.id, h.finished_at
+    FROM {{schema}}.history AS h
+    WHERE h.state IN ({{states}}) AND h.id < (SELECT id FROM edge) AND h.id >= (SELECT id FROM edge) - 20000
+      AND ($1 IS NULL OR h.queue = $1)
+      AND ($2 IS NULL OR h.handler LIKE $2)
+      AND ($3 IS NULL OR h.finished_at >= now() - $3 * interval '1 second')
+      AND ($4 IS NULL OR h.state <> 'complete' AND h.error_message ILIKE $4)
+    ORDER BY h.id DESC
+    LIMIT $6
+), named AS MATERIALIZED (
+    SELECT h.id, h.finished_at
+    FROM {{schema}}.history AS h
+    WHERE num_nonnulls($1, $2, $3, $4) > 0 AND (SELECT count(*) FROM near) < $6
+      AND h.state IN ({{states}}) AND h.id + 0 < (SELECT id FROM edge) - 20000
+      AND ($1 IS NULL OR h.queue = $1)
+      AND ($2 IS NULL OR h.handler LIKE $2)
+      AND ($3 IS NULL OR h.finished_at >= now() - $3 * interval '1 second')
+      AND ($4 IS NULL OR h.state <> 'complete' AND h.error_message ILIKE $4)
+    ORDER BY h.id + 0 DESC
+    LIMIT $6
+), older AS MATERIALIZED (
+    SELECT h.id, h.finished_at
+    FROM {{schema}}.history AS h
+    WHERE num_nonnulls($1, $2, $3, $4) = 0 AND (SELECT count(*) FROM near) < $6
+      AND h.state IN ({{states}}) AND h.id < (SELECT id FROM edge) - 20000
+    ORDER BY h.id DESC
+    LIMIT $6
+), ended AS (
+    SELECT * FROM (SELECT * FROM near UNION ALL SELECT * FROM named UNION ALL SELECT * FROM older) AS each_way
+    ORDER BY id DESC
+    LIMIT $6
 ), page AS (
     SELECT r.id, 'runnable' AS state, r.queue, r.handler, r.priority, r.args, NULL::json AS result, NULL AS error_kind,
            NULL AS error_message, r.attempts, r.crashes, r.retries, r.pushed_at, r.due_at, NULL::timestamptz AS started_at,
@@ -54,15 +91,20 @@ WITH RECURSIVE lane AS (
     (SELECT t.id, t.state, t.queue, t.handler, t.priority, t.args, t.result, t.error_kind,
             t.error_message, t.attempts, t.crashes, t.retries, t.pushed_at, t.due_at, t.started_at,
             t.finished_at, t.runner_id, t.claim_id, t.key, t.parent
-     FROM {{schema}}.tasks AS t
-     WHERE t.state IN ({{states}}) AND t.state <> 'runnable'
+     FROM (SELECT * FROM {{schema}}.scheduled UNION ALL SELECT * FROM {{schema}}.running) AS t
+     WHERE t.state IN ({{states}}) AND $4 IS NULL
        AND ($1 IS NULL OR t.queue = $1)
        AND ($2 IS NULL OR t.handler LIKE $2)
-       AND ($3 IS NULL OR coalesce(t.finished_at, t.pushed_at) >= now() - $3 * interval '1 second')
-       AND ($4 IS NULL OR t.error_message ILIKE $4)
+       AND ($3 IS NULL OR t.pushed_at >= now() - $3 * interval '1 second')
        AND ($5 IS NULL OR t.id < $5)
      ORDER BY t.id DESC
      LIMIT $6)
+    UNION ALL
+    SELECT h.id, h.state, h.queue, h.handler, h.priority, h.args, h.result, h.error_kind,
+           h.error_message, h.attempts, h.crashes, h.retries, h.pushed_at, h.due_at, h.started_at,
+           h.finished_at, h.runner_id, h.claim_id, h.key, h.parent
+    FROM ended AS e
+    JOIN {{schema}}.history AS h ON h.id = e.id AND h.finished_at = e.finished_at
     ORDER BY id DESC
     LIMIT $6
 ), sized AS (

@@ -1,5 +1,6 @@
 //! The schema comes up once, whoever starts first, and says what it is.
 
+use super::super::migrate::{MIGRATIONS, Migration};
 use super::super::testdb::*;
 use super::super::{SCHEMA_VERSION, Store, StoreError};
 
@@ -210,4 +211,66 @@ async fn the_schema_is_the_golden_one() {
     )
     .await;
     golden("schema.txt", &text.replace(schema.as_str(), "pgtq"));
+}
+
+const OUTSIDE: &str = "-- Outside a transaction.
+CREATE INDEX CONCURRENTLY IF NOT EXISTS later_handler ON {{schema}}.runnable_tasks (handler);
+-- For each partition of history.
+CREATE INDEX CONCURRENTLY IF NOT EXISTS {{partition}}_later ON {{schema}}.{{partition}} (runner_id);
+CREATE INDEX IF NOT EXISTS history_later ON {{schema}}.history (runner_id);
+";
+
+#[tokio::test]
+async fn a_migration_outside_a_transaction_builds_indexes_and_continues_a_killed_run() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let more = Migration {
+        name: "0999_outside",
+        text: OUTSIDE,
+        serves: 1,
+    };
+    let list: Vec<Migration> = MIGRATIONS.iter().copied().chain([more]).collect();
+    // An index as a killed run leaves it.
+    client
+        .batch_execute("SELECT push('a'), push('a')")
+        .await
+        .expect("push");
+    let broken = "CREATE UNIQUE INDEX CONCURRENTLY later_handler ON runnable_tasks (handler)";
+    client.batch_execute(broken).await.expect_err("two rows");
+    let valid = "SELECT string_agg(c.relname || ' ' || i.indisvalid || ' ' || i.indisunique, ',')
+        FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+        WHERE c.relname IN ('later_handler', 'history_later') AND c.relnamespace = current_schema()::regnamespace";
+    assert_eq!(ask(&client, valid).await, "later_handler false true");
+
+    let sql = store.pending_sql_of(&list).await.expect("sql");
+    assert!(!sql.contains("BEGIN") && sql.contains("DROP INDEX CONCURRENTLY IF EXISTS"));
+    assert!(sql.contains("history_default_later ON") && sql.contains("INSERT INTO"));
+
+    // Tasks are pushed and end meanwhile; an open transaction holds nothing up but the index.
+    let mut both = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let (store, list) = (store.clone(), list.clone());
+        both.spawn(async move {
+            store
+                .migrate_to(&list)
+                .await
+                .expect("migrate")
+                .versions
+                .len()
+        });
+    }
+    let mut counts = both.join_all().await;
+    counts.sort_unstable();
+    assert_eq!(counts, [0, 1]);
+    let built = ask(&client, valid).await;
+    assert!(
+        built.contains("later_handler true false") && built.contains("history_later true false"),
+        "{built}"
+    );
+    let attached = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'history_later'::regclass";
+    let partitions = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'history'::regclass";
+    assert_eq!(ask(&client, attached).await, ask(&client, partitions).await);
+    let twice = "SELECT count(*) FROM pg_indexes WHERE schemaname = current_schema() AND indexdef LIKE '%(runner_id)' AND tablename LIKE 'history_%'";
+    assert_eq!(ask(&client, twice).await, ask(&client, partitions).await);
+    assert_eq!(store.migrate_to(&list).await.expect("migrate").versions, []);
 }

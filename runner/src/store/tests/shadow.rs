@@ -35,7 +35,13 @@ const CALLS: &[(RoleKind, &[&str])] = &[
     ),
     (
         RoleKind::Viewer,
-        &["result(1)", "demand()", "find_runnable(ARRAY[1::bigint])"],
+        &[
+            "result(1)",
+            "demand()",
+            "get(1)",
+            "find_runnable(ARRAY[1::bigint])",
+            "scan_runnable(ARRAY[1::bigint])",
+        ],
     ),
     (
         RoleKind::Runner,

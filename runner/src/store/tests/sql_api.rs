@@ -137,6 +137,7 @@ async fn pruning_drops_old_days_with_their_keys_and_makes_new_ones() {
             "CREATE TABLE history_2020_01_01 PARTITION OF history FOR VALUES FROM ('2020-01-01') TO ('2020-01-02');
              SELECT push('a', key => 'old'), push('a', key => 'new');
              DELETE FROM runnable_tasks;
+             UPDATE keys SET expires_at = now() WHERE key = 'old';
              INSERT INTO history (id, state, priority, attempts, crashes, queue, handler, args, pushed_at, due_at, finished_at, key)
              VALUES (1, 'complete', 0, 1, 0, 'default', 'a', '{}', now(), now(), '2020-01-01 12:00', 'old'),
                     (2, 'complete', 0, 1, 0, 'default', 'a', '{}', now(), now(), now(), 'new'),

@@ -163,7 +163,7 @@ fn a_rescue_that_reads_before_it_locks_is_caught() {
 #[test]
 fn a_promote_that_copies_what_it_has_not_locked_is_caught() {
     caught(Mutant::Sql {
-        function: "promote(integer)",
+        function: "promote(integer, timestamptz, bigint)",
         from: "FROM (SELECT * FROM gone ORDER BY run_at, id) AS g",
         to: "FROM (SELECT s.* FROM {{schema}}.scheduled_tasks AS s WHERE s.run_at <= now() ORDER BY run_at LIMIT batch) AS g",
     });

@@ -298,15 +298,20 @@ impl Turn<'_> {
             .filter(|t| t.is_final() && t.age > 0)
         {
             let gone = !seen.tasks.contains_key(&task.id);
-            // Of the same day, or a moment before midnight.
-            let may = task.age >= oldest
-                && task
-                    .claim
-                    .is_none_or(|c| !self.before.claims.contains_key(&c));
+            let may = task
+                .claim
+                .is_none_or(|c| !self.before.claims.contains_key(&c));
             ensure!(may || !gone, "pruned too early: {task:?}");
             ensure!(gone || shared || task.age <= oldest, "not pruned: {task:?}");
             if gone {
                 self.remove(task);
+            }
+        }
+        for (place, id) in &self.before.keys {
+            if !seen.keys.contains_key(place) {
+                let waits = self.before.tasks.get(id).is_some_and(|t| !t.is_final());
+                ensure!(!waits, "the key of a task that waits or runs is gone: {id}");
+                self.next.keys.remove(place);
             }
         }
         for note in self.before.notes.keys().filter(|n| n.age > 0) {
@@ -314,10 +319,7 @@ impl Turn<'_> {
             let lives = note
                 .claim
                 .is_some_and(|c| self.before.claims.contains_key(&c));
-            ensure!(
-                !gone || note.age >= oldest && !lives,
-                "pruned too early: {note:?}"
-            );
+            ensure!(!gone || !lives, "pruned too early: {note:?}");
             if gone {
                 self.next.notes.remove(note);
             }

@@ -284,6 +284,7 @@ impl Verb {
                     ("history", "finished_at"),
                     ("attempts", "ended_at"),
                     ("claims", "claimed_at"),
+                    ("keys", "expires_at"),
                 ] {
                     let text = format!(
                         "UPDATE {{{{schema}}}}.{table} SET {column} = {column} - interval '30 days'"
