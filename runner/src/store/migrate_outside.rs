@@ -92,13 +92,14 @@ impl Store {
         migration: &Migration,
     ) -> Result<(), StoreError> {
         let render = |text: &str| self.config().schema.render(text);
-        // Runners take turns: held by a transaction that has no snapshot, for which
-        // Postgres does not wait when it builds an index.
+        // Runners take turns: a transaction that has no snapshot, for which Postgres does
+        // not wait when it builds an index, holds a row. A lock on the table would also
+        // hold up an ANALYZE, for which the index would wait.
         let mut turn = self.lease(Role::General, "migrate the schema").await?;
         turn.begin().await?;
         turn.batch(&render(
             "SET LOCAL lock_timeout = '500ms';
-             LOCK TABLE {{schema}}.migrations IN SHARE UPDATE EXCLUSIVE MODE",
+             SELECT m.version FROM {{schema}}.migrations AS m ORDER BY m.version LIMIT 1 FOR UPDATE",
         ))
         .await?;
         let last = turn.query(sql!("migrate_applied"), &[]).await?;
