@@ -1,5 +1,5 @@
 -- Caller: Store::queues. What runs or ended within the hour, and who is paused; what
--- waits is counted by waiting. Index: history_finished_at.
+-- waits is counted by waiting. Index: history_summary.
 WITH counted AS (
     SELECT u.queue, count(*) AS running, 0::bigint AS complete_hour, 0::bigint AS failed_hour
     FROM {{schema}}.unended AS u

@@ -1,4 +1,4 @@
--- Caller: Store::stats. Index: history_finished_at. What ended in the last five
+-- Caller: Store::stats. Index: history_summary. What ended in the last five
 -- minutes, by handler and by how many whole minutes ago.
 SELECT handler::text AS handler, floor(date_part('epoch', now() - finished_at) / 60)::integer AS ago, count(*) AS ended,
        count(*) FILTER (WHERE state = 'complete') AS complete,

@@ -1,4 +1,4 @@
--- Caller: Store::stats. Index: history_finished_at. The times of a share of the tasks
+-- Caller: Store::stats. Index: history_summary. The times of a share of the tasks
 -- that ended in the last five minutes, $1, chosen by chance.
 WITH timed AS MATERIALIZED (
     SELECT handler, date_part('epoch', started_at - due_at) AS wait, date_part('epoch', finished_at - started_at) AS run

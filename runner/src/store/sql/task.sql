@@ -1,4 +1,4 @@
--- Caller: Store::task. Indexes: scheduled_tasks_pkey, history_id, and those of
+-- Caller: Store::task. Indexes: scheduled_tasks_pkey, history_pkey, and those of
 -- find_runnable. No rows: there is no such task. More than one, for a moment
 -- of a move: never, it is one snapshot.
 WITH found AS MATERIALIZED (
