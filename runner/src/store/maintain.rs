@@ -137,7 +137,7 @@ impl Store {
     /// transaction of its own, and what others use is left for the next prune.
     pub async fn prune(&self, retention: impl Into<Retention>) -> Result<Pruned, StoreError> {
         let retention = retention.into();
-        // A century stands for ever; the interval type ends somewhere.
+        // At most a century: the interval type has an end.
         let seconds = |time: Duration| time.as_secs_f64().min(3.2e9);
         let (history, failed) = (seconds(retention.history), seconds(retention.failed));
         let mut pruned = Pruned::default();

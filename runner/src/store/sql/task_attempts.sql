@@ -1,7 +1,6 @@
 -- Caller: Store::task. Indexes: attempts_pkey, history_pkey. The first 50 and the last
--- 50 attempts, and how many between them are left out: a task that is snoozed for
--- ever has as many as there were times. The last attempt of a task that is over is in
--- its history row.
+-- 50 attempts, and how many between them are left out: a task that snoozes has no limit
+-- of them. The last attempt of a task that is over is in its history row.
 WITH picked AS MATERIALIZED (
     (SELECT a.claim_id, a.ended_at FROM {{schema}}.attempts AS a
      WHERE a.task_id = $1::bigint ORDER BY a.claim_id, a.ended_at LIMIT 50)
