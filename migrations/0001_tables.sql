@@ -82,9 +82,8 @@ CREATE INDEX scheduled_parent ON {{schema}}.scheduled_tasks (parent) WHERE paren
 -- in history (final) or attempts (every other ending) with this claim's id.
 CREATE TABLE {{schema}}.claims (
     id bigint PRIMARY KEY,
-    runner_id bigint,
+    runner_id bigint NOT NULL,
     claimed_at timestamptz NOT NULL DEFAULT now(),
-    expires_at timestamptz,
     solo boolean NOT NULL DEFAULT false,
     task_ids bigint[] NOT NULL,
     queues text[] NOT NULL,
@@ -98,16 +97,10 @@ CREATE TABLE {{schema}}.claims (
     keys text[] NOT NULL,
     parents bigint[] NOT NULL,
     args json[] NOT NULL,
-    worker name,
-    CONSTRAINT claims_holder CHECK ((runner_id IS NULL) = (expires_at IS NOT NULL)),
-    CONSTRAINT claims_solo CHECK (NOT solo OR cardinality(task_ids) = 1),
-    CONSTRAINT expires_at_sane CHECK (isfinite(expires_at) AND expires_at < '9000-01-01 00:00:00+00')
+    CONSTRAINT claims_solo CHECK (NOT solo OR cardinality(task_ids) = 1)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-COMMENT ON TABLE {{schema}}.claims IS 'Batches of tasks given to a runner, or by pop to an external worker. Read the view running instead.';
-COMMENT ON COLUMN {{schema}}.claims.expires_at IS 'Only for pop: a runner''s claims live as long as its lease.';
+COMMENT ON TABLE {{schema}}.claims IS 'Batches of tasks given to a runner. Read the view running instead.';
 COMMENT ON COLUMN {{schema}}.claims.solo IS 'Holds one suspect: at most one such claim of a runner runs at a time.';
-COMMENT ON COLUMN {{schema}}.claims.worker IS 'Only for pop: the role that logged in and popped it.';
-CREATE INDEX claims_expires_at ON {{schema}}.claims (expires_at) WHERE expires_at IS NOT NULL;
 
 -- A claim's arrays are written once and gone in a moment: the quicker compression,
 -- where the server was built with it.
@@ -119,6 +112,76 @@ DO $$ BEGIN
         ALTER COLUMN keys SET COMPRESSION lz4, ALTER COLUMN parents SET COMPRESSION lz4, ALTER COLUMN args SET COMPRESSION lz4;
 EXCEPTION WHEN feature_not_supported THEN NULL;
 END $$;
+
+-- Tasks that external workers popped: one row and one lease for each task, deleted when
+-- the attempt ends. The token proves that the caller holds the lease: ids are sequential
+-- and can be guessed, tokens cannot.
+CREATE TABLE {{schema}}.popped (
+    task_id bigint PRIMARY KEY,
+    token uuid NOT NULL,
+    claim_id bigint NOT NULL,
+    worker text NOT NULL CONSTRAINT worker_name CHECK (octet_length(worker) BETWEEN 1 AND 128),
+    popped_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    queue text COLLATE "C" NOT NULL,
+    handler text COLLATE "C" NOT NULL,
+    priority integer NOT NULL,
+    attempts integer NOT NULL,
+    crashes integer NOT NULL,
+    retries integer,
+    pushed_at timestamptz NOT NULL,
+    due_at timestamptz NOT NULL,
+    key text COLLATE "C",
+    parent bigint,
+    args json NOT NULL,
+    log_seq bigint NOT NULL DEFAULT 0,
+    fraction float8,
+    message text,
+    reported_at timestamptz
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+COMMENT ON TABLE {{schema}}.popped IS 'Tasks that external workers hold. Read the view running instead: a token lets its reader end the task.';
+COMMENT ON COLUMN {{schema}}.popped.claim_id IS 'Identifies the attempt in cancellations, log_lines, history and attempts.';
+CREATE INDEX popped_expires_at ON {{schema}}.popped (expires_at);
+
+-- One row for each session of a worker, refreshed by pop every 10 seconds at most. A session
+-- is a row of its own, so that no worker waits for the transaction of another.
+CREATE UNLOGGED TABLE {{schema}}.worker_sessions (
+    name text NOT NULL,
+    pid integer NOT NULL,
+    role name NOT NULL,
+    queues text[] NOT NULL,
+    seen_at timestamptz NOT NULL,
+    PRIMARY KEY (name, pid)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.1, autovacuum_vacuum_threshold = 20);
+COMMENT ON TABLE {{schema}}.worker_sessions IS 'Sessions of external workers that popped within the last minutes. Read the view workers instead.';
+
+-- Where pop begins to read a lane. Rows that were claimed stay in the index until vacuum can
+-- remove them, which an old snapshot prevents: without a start, each pop steps over all of
+-- them. A start only grows: the newest row of a lane has the highest position and is read
+-- first, backwards, so that the dead versions of this table cost nothing either.
+CREATE UNLOGGED TABLE {{schema}}.lane_starts (
+    queue text COLLATE "C" NOT NULL,
+    handler text COLLATE "C" NOT NULL,
+    priority integer NOT NULL,
+    position bigint NOT NULL,
+    checked_at timestamptz NOT NULL,
+    PRIMARY KEY (queue, handler, priority, position)
+) WITH (autovacuum_vacuum_scale_factor = 0.1, autovacuum_vacuum_threshold = 20);
+COMMENT ON TABLE {{schema}}.lane_starts IS 'Positions below which pop need not look. Written by tend only; safe to truncate.';
+
+CREATE TABLE {{schema}}.upkeep (
+    id boolean PRIMARY KEY DEFAULT true CONSTRAINT one_row CHECK (id),
+    bound bigint NOT NULL DEFAULT 0,
+    bound_at timestamptz NOT NULL DEFAULT '-infinity',
+    recheck bigint NOT NULL DEFAULT 0,
+    expired_to timestamptz NOT NULL DEFAULT '-infinity',
+    expired_all_at timestamptz NOT NULL DEFAULT '-infinity'
+);
+COMMENT ON TABLE {{schema}}.upkeep IS 'One row: what the last tend saw. Its lock lets one tend run at a time.';
+COMMENT ON COLUMN {{schema}}.upkeep.bound IS 'The newest position a second before the last tend: lane starts stay below it, because transactions with lower positions may still be open.';
+COMMENT ON COLUMN {{schema}}.upkeep.recheck IS 'How far tend has looked again below the lane starts, for tasks whose transaction took longer.';
+COMMENT ON COLUMN {{schema}}.upkeep.expired_to IS 'Leases that ended before this were taken back, unless they were locked; all are looked at once a minute.';
+INSERT INTO {{schema}}.upkeep DEFAULT VALUES;
 
 CREATE TABLE {{schema}}.history (
     id bigint NOT NULL,
@@ -200,6 +263,7 @@ COMMENT ON TABLE {{schema}}.attempts_default IS 'The net: rows of a day that has
 DO $$ BEGIN
     ALTER TABLE {{schema}}.runnable_tasks ALTER COLUMN args SET COMPRESSION lz4;
     ALTER TABLE {{schema}}.scheduled_tasks ALTER COLUMN args SET COMPRESSION lz4;
+    ALTER TABLE {{schema}}.popped ALTER COLUMN args SET COMPRESSION lz4;
     ALTER TABLE {{schema}}.history
         ALTER COLUMN args SET COMPRESSION lz4, ALTER COLUMN result SET COMPRESSION lz4, ALTER COLUMN error_message SET COMPRESSION lz4,
         ALTER COLUMN error_details SET COMPRESSION lz4, ALTER COLUMN backtrace SET COMPRESSION lz4, ALTER COLUMN logs SET COMPRESSION lz4;
@@ -340,7 +404,7 @@ CREATE UNLOGGED TABLE {{schema}}.log_lines (
     claim_id bigint NOT NULL,
     seq bigint NOT NULL,
     attempt integer NOT NULL,
-    runner_id bigint NOT NULL,
+    runner_id bigint,
     at timestamptz NOT NULL,
     at_ms bigint NOT NULL,
     level text NOT NULL CONSTRAINT log_level CHECK (level IN ('debug', 'info', 'warn', 'error')),

@@ -4,7 +4,7 @@
 -- Not documented: the tasks of claims that have not ended, as the store needs them.
 -- The hour is a margin for pruning partitions; the claim's id decides.
 CREATE VIEW {{schema}}.unended AS
-SELECT c.id AS claim_id, c.runner_id, c.claimed_at, c.expires_at, c.solo,
+SELECT c.id AS claim_id, c.runner_id, c.claimed_at, c.solo,
        t.id, t.queue COLLATE "C" AS queue, t.handler COLLATE "C" AS handler, t.priority,
        t.attempts, t.crashes, t.retries, t.pushed_at, t.due_at, t.key COLLATE "C" AS key, t.parent, t.args
 FROM {{schema}}.claims AS c
@@ -16,8 +16,13 @@ WHERE NOT EXISTS (
         WHERE h.id = t.id AND h.claim_id = c.id AND h.finished_at >= c.claimed_at - interval '1 hour')
   AND NOT EXISTS (
         SELECT FROM {{schema}}.attempts AS a
-        WHERE a.task_id = t.id AND a.claim_id = c.id AND a.ended_at >= c.claimed_at - interval '1 hour');
-COMMENT ON VIEW {{schema}}.unended IS 'Tasks of live claims that have not ended. For the store; read running instead.';
+        WHERE a.task_id = t.id AND a.claim_id = c.id AND a.ended_at >= c.claimed_at - interval '1 hour')
+UNION ALL
+SELECT p.claim_id, NULL::bigint, p.popped_at, false,
+       p.task_id, p.queue, p.handler, p.priority,
+       p.attempts, p.crashes, p.retries, p.pushed_at, p.due_at, p.key, p.parent, p.args
+FROM {{schema}}.popped AS p;
+COMMENT ON VIEW {{schema}}.unended IS 'Tasks of live claims that have not ended, and popped tasks. For the store; read running instead.';
 
 CREATE VIEW {{schema}}.scheduled AS
 SELECT id, 'scheduled'::text AS state, queue, handler, priority, args, NULL::json AS result,
@@ -100,7 +105,8 @@ COMMENT ON VIEW {{schema}}.queue_stats IS 'Counts for each queue that holds task
 
 CREATE VIEW {{schema}}.live_logs AS
 SELECT l.task_id, l.attempt, l.claim_id, l.runner_id, l.seq, l.at, l.level, l.message, l.fields,
-       EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.id = l.claim_id) AS running
+       EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.id = l.claim_id)
+       OR EXISTS (SELECT FROM {{schema}}.popped AS p WHERE p.task_id = l.task_id AND p.claim_id = l.claim_id) AS running
 FROM {{schema}}.log_lines AS l;
 COMMENT ON VIEW {{schema}}.live_logs
     IS 'Log lines of attempts that have run for more than a second or two, in the order of (claim_id, seq); a jump of seq is a line that was dropped. running is false for what an attempt logged before its runner died.';
@@ -110,6 +116,24 @@ SELECT p.key::bigint AS task_id, (p.value ->> 'claim')::bigint AS claim_id, r.id
        (p.value ->> 'fraction')::float8 AS fraction, p.value ->> 'message' AS message, r.seen_at
 FROM {{schema}}.runners AS r
 CROSS JOIN LATERAL json_each(r.progress) AS p
-WHERE EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.id = (p.value ->> 'claim')::bigint AND c.runner_id = r.id);
+WHERE EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.id = (p.value ->> 'claim')::bigint AND c.runner_id = r.id)
+UNION ALL
+SELECT p.task_id, p.claim_id, NULL::bigint, p.fraction, p.message, p.reported_at
+FROM {{schema}}.popped AS p WHERE p.reported_at IS NOT NULL;
 COMMENT ON VIEW {{schema}}.progress
     IS 'How far running tasks say they are: a fraction from 0 to 1 and a word for people, as of seen_at. A task that ended may stay for some seconds: join running for certainty.';
+
+CREATE VIEW {{schema}}.workers AS
+WITH session AS (
+    SELECT s.name, min(s.role::text) AS role, count(*) AS sessions, max(s.seen_at) AS seen_at,
+           ARRAY(SELECT DISTINCT q FROM {{schema}}.worker_sessions AS o, unnest(o.queues) AS q WHERE o.name = s.name ORDER BY q) AS queues
+    FROM {{schema}}.worker_sessions AS s GROUP BY s.name
+), held AS (
+    SELECT p.worker AS name, count(*) AS running, min(p.popped_at) AS oldest, min(p.expires_at) AS next_expiry, max(p.popped_at) AS newest
+    FROM {{schema}}.popped AS p GROUP BY p.worker
+)
+SELECT name, s.role, coalesce(s.sessions, 0) AS sessions, coalesce(s.queues, '{}') AS queues, coalesce(h.running, 0) AS running,
+       h.oldest AS oldest_popped_at, h.next_expiry AS next_expires_at, coalesce(s.seen_at, h.newest) AS seen_at
+FROM session AS s FULL JOIN held AS h USING (name);
+COMMENT ON VIEW {{schema}}.workers
+    IS 'External workers by the name they give to pop: those that hold tasks, and those that popped within the last ten minutes.';

@@ -291,29 +291,30 @@ $$;
 COMMENT ON FUNCTION {{schema}}.push(text, jsonb, text, integer, interval, timestamptz, integer, text)
     IS 'Pushes a task with arguments of type jsonb.';
 
-CREATE FUNCTION {{schema}}.push_many(tasks json) RETURNS SETOF bigint
+CREATE FUNCTION {{schema}}.push_many(tasks anycompatible) RETURNS SETOF bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
+    list json := tasks::text::json;
     stranger text;
 BEGIN
-    IF json_typeof(tasks) IS DISTINCT FROM 'array' THEN
+    IF json_typeof(list) IS DISTINCT FROM 'array' THEN
         RAISE EXCEPTION 'the tasks are not a JSON array'
             USING ERRCODE = '22023', HINT = 'write [{"handler": "name", "args": {}}, ...]';
     END IF;
-    IF EXISTS (SELECT FROM json_array_elements(tasks) AS t (task) WHERE json_typeof(t.task) <> 'object') THEN
+    IF EXISTS (SELECT FROM json_array_elements(list) AS t (task) WHERE json_typeof(t.task) <> 'object') THEN
         RAISE EXCEPTION 'not every task is a JSON object'
             USING ERRCODE = '22023', HINT = 'write [{"handler": "name", "args": {}}, ...]';
     END IF;
     SELECT f.name INTO stranger
-    FROM json_array_elements(tasks) AS t (task), json_object_keys(t.task) AS f (name)
+    FROM json_array_elements(list) AS t (task), json_object_keys(t.task) AS f (name)
     WHERE f.name NOT IN ('handler', 'args', 'queue', 'priority', 'delay', 'run_at', 'retries', 'key') LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'a task has the unknown field %', quote_literal(stranger)
             USING ERRCODE = '22023', HINT = 'known are handler, args, queue, priority, delay, run_at, retries, key';
     END IF;
     PERFORM {{schema}}.check_task(t.handler, coalesce(t.args::text, '{}'), coalesce(t.queue, 'default'), t.delay, t.run_at, t.retries, t.key)
-    FROM json_to_recordset(tasks)
+    FROM json_to_recordset(list)
         AS t (handler text, args json, queue text, delay interval, run_at timestamptz, retries integer, key text);
     RETURN QUERY
         SELECT p.id
@@ -322,16 +323,16 @@ BEGIN
                    array_agg(coalesce(t.queue, 'default')) AS queues, array_agg(coalesce(t.priority, 0)) AS priorities,
                    array_agg(t.delay) AS delays, array_agg(t.run_at) AS run_ats, array_agg(t.retries) AS retries,
                    array_agg(t.key) AS keys, array_agg(NULL::bigint) AS parents
-            FROM json_to_recordset(tasks)
+            FROM json_to_recordset(list)
                 AS t (handler text, args json, queue text, priority integer, delay interval, run_at timestamptz, retries integer, key text)
             HAVING count(*) > 0
         ) AS a,
         LATERAL {{schema}}.push_rows(a.handlers, a.args, a.queues, a.priorities, a.delays, a.run_ats, a.retries, a.keys, a.parents) AS p;
 END $$;
-COMMENT ON FUNCTION {{schema}}.push_many(json)
-    IS 'Pushes the tasks of a JSON array of objects with the fields of push, all or none. Returns their ids in this order.';
+COMMENT ON FUNCTION {{schema}}.push_many(anycompatible)
+    IS 'Pushes the tasks of a JSON array (text, json or jsonb) of objects with the fields of push, all or none. Returns their ids in this order.';
 
-CREATE FUNCTION {{schema}}.push_many(handler text, args json[], queue text DEFAULT 'default', priority integer DEFAULT 0,
+CREATE FUNCTION {{schema}}.push_many(handler text, args anycompatiblearray, queue text DEFAULT 'default', priority integer DEFAULT 0,
     delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, retries integer DEFAULT NULL)
 RETURNS SETOF bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -348,27 +349,5 @@ BEGIN
             array_fill(run_at, ARRAY[n]), array_fill(retries, ARRAY[n]), array_fill(NULL::text, ARRAY[n]),
             array_fill(NULL::bigint, ARRAY[n])) AS p;
 END $$;
-COMMENT ON FUNCTION {{schema}}.push_many(text, json[], text, integer, interval, timestamptz, integer)
-    IS 'Pushes one task of a handler for each element of args, all or none. Returns their ids in this order.';
-
--- A literal without a type is text.
-CREATE FUNCTION {{schema}}.push_many(tasks text) RETURNS SETOF bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT {{schema}}.push_many(tasks::json)
-$$;
-COMMENT ON FUNCTION {{schema}}.push_many(text) IS 'As push_many(json).';
-
-CREATE FUNCTION {{schema}}.push_many(tasks jsonb) RETURNS SETOF bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT {{schema}}.push_many(tasks::json)
-$$;
-COMMENT ON FUNCTION {{schema}}.push_many(jsonb) IS 'As push_many(json).';
-
-CREATE FUNCTION {{schema}}.push_many(handler text, args jsonb[], queue text DEFAULT 'default', priority integer DEFAULT 0,
-    delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, retries integer DEFAULT NULL)
-RETURNS SETOF bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT {{schema}}.push_many(handler, args::json[], queue, priority, delay, run_at, retries)
-$$;
-COMMENT ON FUNCTION {{schema}}.push_many(text, jsonb[], text, integer, interval, timestamptz, integer)
-    IS 'As push_many(text, json[], ...).';
+COMMENT ON FUNCTION {{schema}}.push_many(text, anycompatiblearray, text, integer, interval, timestamptz, integer)
+    IS 'Pushes one task of a handler for each element of args (text[], json[] or jsonb[]), all or none. Returns their ids in this order.';

@@ -17,6 +17,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             WHERE r.queue = state_of.queue AND r.handler = state_of.handler AND r.priority = state_of.priority
               AND r.position = state_of.task AND r.id = state_of.task)
           OR EXISTS (SELECT FROM {{schema}}.runnable_tasks AS r WHERE r.id = state_of.task AND r.position <> r.id) THEN 'runnable'
+        WHEN EXISTS (SELECT FROM {{schema}}.popped AS p WHERE p.task_id = state_of.task) THEN 'running'
         ELSE coalesce(
             (SELECT h.state FROM {{schema}}.history AS h WHERE h.id = state_of.task AND h.finished_at >= state_of.since LIMIT 1),
             (SELECT 'running' FROM {{schema}}.claims AS c WHERE state_of.task = ANY (c.task_ids) LIMIT 1)) END

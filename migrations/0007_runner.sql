@@ -57,7 +57,7 @@ BEGIN
         (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
     SELECT u.queue, u.handler, u.priority, nextval('{{schema}}.task_ids'), u.id, u.attempts, u.crashes, u.retries,
            u.pushed_at, u.due_at, u.key, u.parent, u.args
-    FROM {{schema}}.unended AS u WHERE u.claim_id = ANY (mine);
+    FROM {{schema}}.unended AS u WHERE u.claim_id = ANY (mine) AND u.runner_id IS NOT NULL;
     GET DIAGNOSTICS moved = ROW_COUNT;
     DELETE FROM {{schema}}.claims AS c WHERE c.id = ANY (mine);
     IF moved > 0 THEN
@@ -279,7 +279,7 @@ DECLARE
     dead bigint[];
     dead_names text[];
     crashed bigint[];
-    taken bigint[];
+    taken bigint[] := '{}';
     leftover bigint[];
     n_tasks bigint := 0;
     n_failed bigint := 0;
@@ -297,18 +297,12 @@ BEGIN
           AND {{schema}}.witnessed_since(r.id) < now() - {{schema}}.crash_wait() / 2);
     n_failed := {{schema}}.count_crashes(max_crashes);
 
-    -- As stored: arguments of a few MiB, or one claim, are taken back in a moment.
-    WITH held AS MATERIALIZED (
-        SELECT c.id, pg_column_size(c.args)::bigint AS bytes FROM {{schema}}.claims AS c
-        WHERE c.expires_at < now() ORDER BY c.id LIMIT most FOR UPDATE SKIP LOCKED)
-    SELECT coalesce(array_agg(h.id), '{}') INTO taken
-    FROM (SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS before FROM held) AS h WHERE h.before < 8388608;
     IF cardinality(dead) > 0 OR orphans THEN
-        -- A claim without a runner comes from a runner that was removed while it claimed.
+        -- A claim without a runner comes from a runner that was removed while it claimed. As
+        -- stored: arguments of a few MiB, or one claim, are taken back in a moment.
         WITH held AS MATERIALIZED (
             SELECT c.id, pg_column_size(c.args)::bigint AS bytes FROM {{schema}}.claims AS c
-            WHERE c.runner_id IS NOT NULL
-              AND (c.runner_id = ANY (dead) OR NOT EXISTS (SELECT FROM {{schema}}.runners AS r WHERE r.id = c.runner_id))
+            WHERE c.runner_id = ANY (dead) OR NOT EXISTS (SELECT FROM {{schema}}.runners AS r WHERE r.id = c.runner_id)
             ORDER BY c.id LIMIT most FOR UPDATE SKIP LOCKED)
         SELECT taken || coalesce(array_agg(h.id), '{}') INTO taken
         FROM (SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS before FROM held) AS h WHERE h.before < 8388608;
@@ -317,8 +311,6 @@ BEGIN
     IF cardinality(taken) > 0 THEN
         WITH task AS MATERIALIZED (
             SELECT u.*, nextval('{{schema}}.task_ids') AS position, x.task_id IS NOT NULL AS asked,
-                   u.runner_id IS NULL AS external,
-                   CASE WHEN u.runner_id IS NULL THEN u.attempts + 1 ELSE u.attempts END AS attempts_now,
                    -- Without its runner's row nothing is known of a claim: it was lost before it was worked on.
                    coalesce(u.id = ANY (r.started), false) AS started, coalesce(r.draining, false) AS draining,
                    u.solo AND cardinality(r.started) = 1 AS alone,
@@ -327,7 +319,7 @@ BEGIN
             FROM {{schema}}.unended AS u
             LEFT JOIN {{schema}}.runners AS r ON r.id = u.runner_id
             LEFT JOIN {{schema}}.cancellations AS x ON x.claim_id = u.claim_id AND x.task_id = u.id
-            WHERE u.claim_id = ANY (taken)
+            WHERE u.claim_id = ANY (taken) AND u.runner_id IS NOT NULL
         ), counted AS MATERIALIZED (
             -- Only the single suspect of a runner can reach the limit.
             SELECT t.*, t.started AND NOT t.draining AS reported, CASE
@@ -339,7 +331,6 @@ BEGIN
                 WHEN t.asked THEN 'cancelled'
                 WHEN t.crashed AND t.solo AND t.crashes_now >= max_crashes + CASE WHEN t.alone THEN 0 ELSE 1 END
                     THEN CASE WHEN {{schema}}.retries_forever(t.retries, t.handler) THEN 'scheduled' ELSE 'failed' END
-                WHEN t.external AND coalesce(t.retries, 20) BETWEEN 0 AND t.attempts_now - 1 THEN 'failed'
                 -- It may be what kills runners, and nobody could say so yet: not before somebody can.
                 WHEN t.reported AND NOT t.crashed AND (t.solo OR t.n_open >= 2) THEN 'scheduled'
                 ELSE 'runnable' END AS fate,
@@ -350,23 +341,22 @@ BEGIN
             INSERT INTO {{schema}}.history
                 (id, state, priority, attempts, crashes, retries, queue, handler, args, error_kind, error_message,
                  pushed_at, due_at, started_at, runner_id, claim_id, key, parent)
-            SELECT j.id, j.fate, j.priority, j.attempts_now, j.crashes_now, j.retries, j.queue, j.handler, j.args,
-                   CASE WHEN j.fate = 'cancelled' THEN NULL WHEN j.external THEN 'timeout' ELSE 'crash' END,
+            SELECT j.id, j.fate, j.priority, j.attempts, j.crashes_now, j.retries, j.queue, j.handler, j.args,
+                   CASE WHEN j.fate = 'failed' THEN 'crash' END,
                    CASE WHEN j.fate = 'cancelled' THEN 'cancelled while it ran'
-                        WHEN j.external THEN 'the worker that popped it did not end it before its lease ran out'
                         ELSE j.crashes_now || ' runners died while they ran it, the last one while it ' || CASE WHEN j.alone THEN 'ran alone' ELSE 'was the only suspect' END END,
                    j.pushed_at, j.due_at, j.claimed_at, j.runner_id, j.claim_id, j.key, j.parent
             FROM judged AS j WHERE j.fate IN ('cancelled', 'failed')
         ), again AS (
             INSERT INTO {{schema}}.runnable_tasks
                 (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
-            SELECT j.queue, j.handler, j.priority, j.position, j.id, j.attempts_now, j.crashes_now, j.retries,
+            SELECT j.queue, j.handler, j.priority, j.position, j.id, j.attempts, j.crashes_now, j.retries,
                    j.pushed_at, j.due_at, j.key, j.parent, j.args
             FROM judged AS j WHERE j.fate = 'runnable'
         ), later AS (
             INSERT INTO {{schema}}.scheduled_tasks
                 (id, queue, handler, priority, attempts, crashes, retries, pushed_at, run_at, key, parent, args)
-            SELECT j.id, j.queue, j.handler, j.priority, j.attempts_now, j.crashes_now, j.retries, j.pushed_at,
+            SELECT j.id, j.queue, j.handler, j.priority, j.attempts, j.crashes_now, j.retries, j.pushed_at,
                    now() + j.delay, j.key, j.parent, j.args
             FROM judged AS j WHERE j.fate = 'scheduled'
         ), reports AS (
@@ -377,11 +367,11 @@ BEGIN
         ), logged AS (
             INSERT INTO {{schema}}.attempts (task_id, claim_id, number, kind, error_message, started_at, runner_id)
             SELECT j.id, j.claim_id, j.attempts + 1,
-                   CASE WHEN j.external THEN 'expired' WHEN j.crashed THEN 'crash' WHEN j.draining THEN 'release' ELSE 'lost' END,
-                   CASE WHEN j.external THEN 'the lease ran out' WHEN j.crashed THEN 'its runner died'
+                   CASE WHEN j.crashed THEN 'crash' WHEN j.draining THEN 'release' ELSE 'lost' END,
+                   CASE WHEN j.crashed THEN 'its runner died'
                         WHEN j.draining THEN 'its runner was stopped before it could give it back'
                         ELSE 'the lease of its runner ran out' END, j.claimed_at, j.runner_id
-            FROM judged AS j WHERE j.fate IN ('runnable', 'scheduled') AND (j.external OR j.started)
+            FROM judged AS j WHERE j.fate IN ('runnable', 'scheduled') AND j.started
         )
         SELECT count(*) FILTER (WHERE fate IN ('runnable', 'scheduled')), n_failed + count(*) FILTER (WHERE fate = 'failed'),
                count(*) FILTER (WHERE fate = 'cancelled')
@@ -408,4 +398,4 @@ BEGIN
     END IF;
     RETURN QUERY SELECT dead, dead_names, n_tasks, n_failed, n_cancelled;
 END $$;
-COMMENT ON FUNCTION {{schema}}.rescue(boolean, integer, integer) IS 'Takes back the claims of lost runners and the expired claims of external workers, so many of each at most; call again while it finds some.';
+COMMENT ON FUNCTION {{schema}}.rescue(boolean, integer, integer) IS 'Takes back the claims of lost runners, so many at most; call again while it finds some. Leases of workers: see tend.';

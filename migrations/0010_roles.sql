@@ -11,21 +11,22 @@ FROM (VALUES
     ('pusher', 'table', 'handlers pauses', 'SELECT'),
     ('pusher', 'table', 'runners', 'SELECT (id, expires_at)'),
 
-    ('worker admin', 'function', 'pop complete fail extend request_wake', 'EXECUTE'),
+    ('worker admin', 'function', 'pop complete complete_many fail fail_many release extend extend_many log progress tend request_wake', 'EXECUTE'),
 
-    ('viewer runner admin', 'table', 'scheduled runnable running complete failed cancelled tasks queue_stats live_logs progress unended', 'SELECT'),
+    ('viewer runner admin', 'table', 'scheduled runnable running complete failed cancelled tasks queue_stats live_logs progress unended workers', 'SELECT'),
     ('viewer runner admin', 'table', 'scheduled_tasks runnable_tasks history attempts runners handlers pauses cancellations log_lines', 'SELECT'),
     ('viewer runner admin', 'function', 'result demand get find find_runnable scan_runnable', 'EXECUTE'),
 
     -- Deploying is done in the folder of plugins; here it looks who has loaded the file, and how tasks then fare.
-    ('deployer', 'table', 'handlers runners pauses progress tasks scheduled runnable running complete failed cancelled', 'SELECT'),
+    ('deployer', 'table', 'handlers runners workers pauses progress tasks scheduled runnable running complete failed cancelled', 'SELECT'),
 
-    ('runner', 'function', 'need_read_committed wake request_wake promote rescue judge_runner count_crashes withdraw_crashes crash_wait server_is_settled witnessed_since retries_forever release_claims cancel_tasks prune prune_state make_partitions', 'EXECUTE'),
+    ('runner', 'function', 'need_read_committed wake request_wake promote tend rescue judge_runner count_crashes withdraw_crashes crash_wait server_is_settled witnessed_since retries_forever release_claims cancel_tasks prune prune_state make_partitions', 'EXECUTE'),
     ('runner', 'sequence', 'task_ids claim_ids runner_ids', 'USAGE'),
     ('runner', 'table', 'runnable_tasks scheduled_tasks claims runners handlers task_state', 'SELECT INSERT UPDATE DELETE'),
     ('runner', 'table', 'cancellations', 'SELECT UPDATE DELETE'),
     ('runner', 'table', 'log_lines', 'SELECT INSERT DELETE'),
     ('runner', 'table', 'history attempts crash_reports', 'SELECT INSERT'),
+    ('runner admin', 'table', 'popped', 'SELECT (task_id, claim_id)'),
 
     ('admin', 'function', 'cancel cancel_tasks retry retry_tasks delete_tasks reschedule reprioritise move edit purge pause resume drain prune prune_state', 'EXECUTE'),
     ('admin', 'table', 'log_lines', 'DELETE'),

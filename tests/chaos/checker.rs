@@ -70,7 +70,7 @@ fn late(facts: &Facts) -> Vec<Violation> {
 
 /// Nothing is left where tasks wait or run.
 fn left(facts: &Facts) -> Vec<Violation> {
-    let places = ["claims", "runnable", "scheduled"].into_iter();
+    let places = ["claims", "popped", "runnable", "scheduled"].into_iter();
     let left = places.zip(facts.left).filter(|(_, n)| *n > 0);
     broken(
         "nothing is left",

@@ -55,8 +55,8 @@ pub(crate) struct Facts {
     pub(crate) tries: Vec<Try>,
     /// The task of each row that handlers have inserted.
     pub(crate) rows: Vec<i64>,
-    /// Rows that are left in claims, runnable, scheduled.
-    pub(crate) left: [i64; 3],
+    /// Rows that are left in claims, popped, runnable, scheduled.
+    pub(crate) left: [i64; 4],
     pub(crate) deaths: Vec<Death>,
     /// Runners that were killed, stopped or cut off for longer than their lease.
     pub(crate) excused: BTreeSet<i64>,
@@ -81,7 +81,7 @@ impl Facts {
         self.tries = tries.iter().map(|row| one_try(row)).collect();
         let rows = sql.rows("SELECT task FROM app.rows ORDER BY task");
         self.rows = rows.iter().map(|row| number(row)).collect();
-        let places = ["claims", "runnable_tasks", "scheduled_tasks"];
+        let places = ["claims", "popped", "runnable_tasks", "scheduled_tasks"];
         self.left = places.map(|place| sql.number(&format!("SELECT count(*) FROM pgtq.{place}")));
     }
 

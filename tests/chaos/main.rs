@@ -46,7 +46,7 @@ fn setting(name: &str) -> Option<u64> {
 fn n_unended(world: &World) -> i64 {
     world.sql.number(
         "SELECT (SELECT count(*) FROM pgtq.runnable_tasks) + (SELECT count(*) FROM pgtq.scheduled_tasks)
-              + (SELECT coalesce(sum(cardinality(task_ids)), 0) FROM pgtq.claims)",
+              + (SELECT coalesce(sum(cardinality(task_ids)), 0) FROM pgtq.claims) + (SELECT count(*) FROM pgtq.popped)",
     )
 }
 

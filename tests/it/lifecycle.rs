@@ -237,26 +237,50 @@ async fn a_worker_in_sql_ends_its_tasks_once() {
         scene.push(&["mail", "--queue", "mail"]);
     }
     let popped = scene
-        .sql("SELECT id, claim_id FROM pgtq.pop('mail', n => 2) ORDER BY id")
+        .sql("SELECT id, token FROM pgtq.pop('mail', n => 2) ORDER BY id")
         .await;
     let (first, second) = popped.split_once('\n').unwrap();
-    let (first, claim) = first.split_once('|').unwrap();
-    let (second, _) = second.split_once('|').unwrap();
-    let complete = format!("SELECT pgtq.complete({first}, {claim}, '{{\"sent\": true}}')");
-    assert_eq!(
-        scene
-            .sql(&format!("SELECT pgtq.extend({claim}, '2 minutes')"))
-            .await,
-        "t"
-    );
+    let (first, token) = first.split_once('|').unwrap();
+    let (second, other) = second.split_once('|').unwrap();
+    let complete = format!("SELECT pgtq.complete({first}, '{token}', '{{\"sent\": true}}')");
+    let extend = format!("SELECT * FROM pgtq.extend({first}, '{token}', '2 minutes')");
+    assert_eq!(scene.sql(&extend).await, "t|f");
     assert_eq!(scene.sql(&complete).await, "t");
-    assert_eq!(scene.sql(&complete).await, "f", "a claim that is gone");
-    let fail = format!("SELECT pgtq.fail({second}, {claim}, 'full', fatal => true)");
+    assert_eq!(
+        scene.sql(&complete).await,
+        "f",
+        "a task that is no longer held"
+    );
+    let fail = format!("SELECT pgtq.fail({second}, '{other}', 'full', fatal => true)");
     assert_eq!(scene.sql(&fail).await, "t");
     let ends = scene
         .sql("SELECT state, coalesce(result::text, error_message) FROM pgtq.tasks ORDER BY id")
         .await;
     assert_eq!(ends, "complete|{\"sent\": true}\nfailed|full");
+}
+
+#[tokio::test]
+async fn workers_are_listed_and_doctor_names_leases_that_nobody_takes_back() {
+    let scene = Scene::with(&[]).await;
+    let id = scene.push(&["mail", "--queue", "mail"]);
+    let pop = "SELECT id FROM pgtq.pop(queues => '{mail,sms}', worker => 'mailer')";
+    assert_eq!(scene.sql(pop).await, id);
+    let listed = scene.pgtq(&["runners"]).success();
+    let row = listed.lines().find(|line| line.contains("mailer"));
+    let row = row.unwrap_or_else(|| panic!("no worker in\n{listed}"));
+    assert!(row.contains("worker") && row.contains("mail,sms"), "{row}");
+    let found = "a lease of the worker mailer ended";
+    let doctor = scene.pgtq(&["doctor"]).stdout;
+    assert!(!doctor.contains(found), "{doctor}");
+    scene
+        .sql("UPDATE pgtq.popped SET expires_at = now() - interval '2 minutes'")
+        .await;
+    let doctor = scene.pgtq(&["doctor"]).stdout;
+    assert!(
+        doctor.contains(found) && doctor.contains("pgtq.tend()"),
+        "{doctor}"
+    );
+    assert_eq!(scene.sql("SELECT expired FROM pgtq.tend()").await, "1");
 }
 
 #[tokio::test]

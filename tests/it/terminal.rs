@@ -33,10 +33,10 @@ fn results_and_json_are_escaped_on_a_terminal_and_unchanged_in_a_pipe() {
     let id = sql.row(&format!(
         r#"SELECT pgtq.push('a', '{{"name": "{HOSTILE}"}}', key => 'k')"#
     ));
-    let popped = sql.row("SELECT claim_id FROM pgtq.pop()");
+    let popped = sql.row("SELECT token FROM pgtq.pop()");
     let result = format!(r#"{{"text": "{HOSTILE}"}}"#);
     assert_eq!(
-        sql.row(&format!("SELECT pgtq.complete({id}, {popped}, '{result}')")),
+        sql.row(&format!("SELECT pgtq.complete({id}, '{popped}', '{result}')")),
         "t"
     );
     let again = ["push", "a", "--key", "k", "--allow-unknown", "--wait"];

@@ -153,7 +153,7 @@ pub(crate) enum Verb {
     Resume(verbs::pause::PauseArgs),
     /// Handlers and plugin files, what is live and what was refused
     Plugins(verbs::plugins::PluginsArgs),
-    /// Live runners, their slots and plugins
+    /// Live runners, their slots and plugins, and external workers
     Runners(verbs::runners::RunnersArgs),
     /// Make a new plugin crate
     New(verbs::new::NewArgs),

@@ -17,6 +17,10 @@ const PROMOTE_BATCH: u32 = 1_000;
 /// Time between looks for dead runners. With the 15 s lease a task of a killed
 /// runner starts again within 20 s.
 const RESCUE_INTERVAL: Duration = Duration::from_secs(3);
+/// Time between looks for leases of external workers that ended.
+const TEND_INTERVAL: Duration = Duration::from_secs(1);
+/// Leases taken back, and tasks promoted, in one call of `tend`.
+const TEND_BATCH: u32 = 1_000;
 /// Time between prunes, on average.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -85,6 +89,29 @@ pub(crate) async fn rescue(core: Arc<Core>) {
             Err(error) => tracing::warn!(%error, "could not look for dead runners; trying again"),
         }
         tokio::time::sleep(RESCUE_INTERVAL).await;
+    }
+}
+
+/// Takes back what external workers hold for too long, until its future is dropped.
+pub(crate) async fn tend(core: Arc<Core>) {
+    loop {
+        while_unserved(&core).await;
+        let expired = match core.store.tend(TEND_BATCH).await {
+            Ok(expired) => expired,
+            Err(error) => {
+                tracing::warn!(%error, "could not take back the tasks of workers; trying again");
+                0
+            }
+        };
+        if expired > 0 {
+            tracing::info!(
+                n_tasks = expired,
+                "took back tasks of workers whose lease ran out"
+            );
+        }
+        if expired < u64::from(TEND_BATCH) {
+            tokio::time::sleep(TEND_INTERVAL).await;
+        }
     }
 }
 

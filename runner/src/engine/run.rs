@@ -264,6 +264,7 @@ fn background(core: &Arc<Core>, facts: RunnerFacts) -> Vec<(&'static str, JoinHa
             "rescue",
             tokio::spawn(maintenance::rescue(Arc::clone(core))),
         ),
+        ("tend", tokio::spawn(maintenance::tend(Arc::clone(core)))),
         ("prune", tokio::spawn(maintenance::prune(Arc::clone(core)))),
         ("stream", tokio::spawn(streamer::stream(Arc::clone(core)))),
         (

@@ -133,6 +133,17 @@ impl Store {
         Ok(promoted)
     }
 
+    /// What external workers need each second: takes back up to `limit` leases that ended,
+    /// and does what else `tend` does. Returns how many leases; call again while it is `limit`.
+    pub async fn tend(&self, limit: u32) -> Result<u64, StoreError> {
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        let verb = "take back the tasks of workers";
+        let rows = self
+            .run(Role::General, verb, sql!("tend"), &[&limit])
+            .await?;
+        Ok(count(&rows[0], "expired"))
+    }
+
     /// Makes the next partitions and drops what is older than `retention`. Each step is a
     /// transaction of its own, and what others use is left for the next prune.
     pub async fn prune(&self, retention: impl Into<Retention>) -> Result<Pruned, StoreError> {

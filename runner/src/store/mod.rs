@@ -50,6 +50,7 @@ mod tls;
 mod unreadable;
 mod views;
 mod waiting;
+mod workers;
 
 pub use attempt::{AttemptDatabase, Commit, Standing};
 pub use beat::{Beat, BeatReply};
@@ -72,6 +73,7 @@ pub use runner::{PublishedHandler, RunnerFacts, WakeRequest};
 pub use server::{ServerState, Unfit};
 pub use stats::{HandlerRow, HandlerStats, QueueRow, RunnerRow, Stats};
 pub use views::{AttemptRow, Filter, TaskDetail, TaskRow};
+pub use workers::WorkerRow;
 
 #[cfg(test)]
 mod testdb;

@@ -3,6 +3,8 @@
 mod grants;
 mod server;
 
+use std::time::Duration;
+
 use clap::Args;
 
 use crate::cli::context::Context;
@@ -12,6 +14,9 @@ use crate::cli::output::{Cell, Rows};
 use crate::config::Config;
 use crate::setup::doctor::{self, Check, Status};
 use crate::store::{Store, StoreError};
+
+/// Leases that ended are taken back each second, if anybody does it.
+const OVERDUE: Duration = Duration::from_secs(30);
 
 /// Check this machine and the database.
 #[derive(Debug, Args)]
@@ -116,6 +121,7 @@ async fn database_checks(context: &Context, config: &Config) -> Vec<Check> {
     for (name, seen) in [
         ("migrations", migrations(&store).await),
         ("runners", runners(&store).await),
+        ("workers", overdue(&store).await),
         ("queues", paused(&store).await),
     ] {
         checks.extend(seen.unwrap_or_else(|error| Some(unseen(name, error))));
@@ -188,6 +194,22 @@ async fn runners(store: &Store) -> Result<Option<Check>, StoreError> {
         },
         detail: format!("{live} alive, {lost} lost"),
         fix: (live == 0).then(|| "start one with `pgtq run`".to_owned()),
+    }))
+}
+
+/// Leases of external workers that ended and that nobody takes back.
+async fn overdue(store: &Store) -> Result<Option<Check>, StoreError> {
+    let workers = store.workers().await?;
+    let longest = workers
+        .iter()
+        .filter_map(|worker| Some((worker.overdue_seconds?, &worker.name)))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(seconds, _)| *seconds > OVERDUE.as_secs_f64());
+    Ok(longest.map(|(seconds, name)| Check {
+        name: "workers",
+        status: Status::Warn,
+        detail: format!("a lease of the worker {name} ended {seconds:.0} s ago and was not taken back"),
+        fix: Some("call `SELECT pgtq.tend()` each second from a worker, or start a runner with `pgtq run`".to_owned()),
     }))
 }
 

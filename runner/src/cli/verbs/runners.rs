@@ -1,4 +1,4 @@
-//! `pgtq runners`: who is alive.
+//! `pgtq runners`: runners and external workers that are alive.
 
 use clap::Args;
 
@@ -8,7 +8,7 @@ use crate::cli::error::Problem;
 use crate::cli::output::{Cell, Rows};
 use crate::store::Store;
 
-/// Live runners, their slots and plugins.
+/// Live runners, their slots and plugins, and external workers.
 #[derive(Debug, Args)]
 pub(crate) struct RunnersArgs {
     /// Ask the live runners of this name or id to finish what they run and stop
@@ -53,9 +53,30 @@ pub(crate) async fn run(args: RunnersArgs, context: &Context) -> Result<(), Prob
         ];
         rows.push(runner.id, cells, &runner);
     }
+    for worker in store.workers().await? {
+        let nothing = || Cell::from("");
+        let cells = vec![
+            nothing(),
+            worker.name.as_str().into(),
+            nothing(),
+            nothing(),
+            worker.state.into(),
+            worker.running.to_string().into(),
+            worker.sessions.to_string().into(),
+            worker.queues.join(",").into(),
+            nothing(),
+            Cell::new(
+                format!("{:.0}s ago", worker.seen_seconds.max(0.0)),
+                worker.seen_at.to_string(),
+            ),
+            nothing(),
+            nothing(),
+        ];
+        rows.push(&worker.name, cells, &worker);
+    }
     context.out.rows(&rows)?;
     if context.out.terminal && rows.len() == 0 {
-        context.note("no runner is alive; start one with `pgtq run`");
+        context.note("no runner or worker is alive; start a runner with `pgtq run`");
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ WITH gone AS (
         SELECT d.ctid FROM {{schema}}.log_lines AS d
         WHERE d.at < now() - $1::float8 * interval '1 second'
           AND NOT EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.id = d.claim_id)
+          AND NOT EXISTS (SELECT FROM {{schema}}.popped AS p WHERE p.task_id = d.task_id AND p.claim_id = d.claim_id)
         LIMIT 100000))
     RETURNING 1
 )

@@ -82,7 +82,7 @@ async fn a_waiting_task_can_be_rescheduled_reprioritised_moved_and_edited() {
             "{call}"
         );
     }
-    sql.batch_execute("SELECT complete(id, claim_id) FROM running")
+    sql.batch_execute("SELECT complete(task_id, token) FROM popped")
         .await
         .expect("complete");
     assert_eq!(ask(&sql, "SELECT edit(1, '{}')").await, "complete");
@@ -135,7 +135,7 @@ async fn a_purge_deletes_what_waits_in_one_queue_in_batches() {
     sql.batch_execute(
         "SELECT push_many('a', ARRAY(SELECT '1'::jsonb FROM generate_series(1, 25)), queue => 'q');
          SELECT push('b', queue => 'q', key => 'k', delay => '1 hour'), push('b', queue => 'q', key => 'k2');
-         SELECT push('a', key => 'k'); SELECT pop('q'); SELECT fail(id, claim_id, 'no', retry_in => '1 hour') FROM running;
+         SELECT push('a', key => 'k'); SELECT pop('q'); SELECT fail(task_id, token, 'no', retry_in => '1 hour') FROM popped;
          SELECT pop('q')",
     )
     .await

@@ -1,12 +1,11 @@
-//! Claims that `pop` makes: whose they are, that they end once at every isolation
-//! level, and that none is too large to be taken back.
+//! Tasks that external workers hold: one lease and one token each, and what ends them.
+
+use tokio_postgres::Client;
 
 use super::super::testdb::*;
-use super::super::{RoleKind, Store};
-use super::roles::{log_in, user};
 
-/// What the server says to a statement that it refuses, and the hint.
-async fn refused(client: &tokio_postgres::Client, sql: &str) -> (String, String) {
+/// What the server says to a statement that it rejects, and the hint.
+pub(super) async fn refused(client: &Client, sql: &str) -> (String, String) {
     let error = client.batch_execute(sql).await.expect_err(sql);
     let db = error.as_db_error().expect("the server's");
     let code = db.code().code();
@@ -16,258 +15,369 @@ async fn refused(client: &tokio_postgres::Client, sql: &str) -> (String, String)
     )
 }
 
-#[tokio::test]
-async fn only_who_popped_a_task_ends_it_or_keeps_it() {
-    let owner = store().await;
-    let ours = psql(&user(&owner, RoleKind::Worker).await).await;
-    let other = format!("{}_other", owner.config().schema);
-    let root = psql(&owner).await;
-    let create = format!("CREATE ROLE {other} LOGIN");
-    root.batch_execute(&create).await.expect("a role");
-    let granted = owner.grant_role(RoleKind::Worker, &other).await;
-    granted.expect("granted");
-    let theirs = psql(&log_in(&owner, &other).await).await;
+/// A session with `n` tasks of the handler `a` waiting.
+async fn with_tasks(n: usize) -> (super::super::Store, Client) {
+    let store = store().await;
+    let client = psql(&store).await;
+    let push = format!("SELECT push('a', i::text) FROM generate_series(1, {n}) AS i");
+    client.batch_execute(&push).await.expect("push");
+    (store, client)
+}
 
-    ask(&root, "SELECT push('a') FROM generate_series(1, 2)").await;
-    let claim = ask(&ours, "SELECT claim_id FROM pop(n => 2)").await;
-    let ends = [
-        format!("SELECT complete(1, {claim}, '\"forged\"')"),
-        format!("SELECT fail(1, {claim}, 'forged', fatal => true)"),
-        format!("SELECT extend({claim}, '30 days')"),
-    ];
-    for end in &ends {
-        let (message, hint) = refused(&theirs, end).await;
-        assert_eq!(
-            message,
-            format!("42501 the claim {claim} belongs to another worker")
-        );
-        assert!(hint.contains("the role that popped it"), "{hint}");
-    }
-    // Nor does trying keep the claim from its worker.
-    theirs.batch_execute("BEGIN").await.expect("begin");
-    refused(&theirs, &ends[0]).await;
-    let complete = format!("SELECT complete(1, {claim})");
-    assert_eq!(ask(&ours, &complete).await, "t");
-    // The owner, and whoever is a member of it, may do everything.
-    let complete = format!("SELECT complete(2, {claim})");
-    assert_eq!(ask(&root, &complete).await, "t");
-    assert_eq!(ask(&root, "SELECT count(*) FROM complete").await, "2");
+/// `verb` with the id and the token of the popped task `id`.
+fn held(verb: &str, id: i64, more: &str) -> String {
+    format!("SELECT {verb}(task_id, token{more}) FROM popped WHERE task_id = {id}")
+}
+
+async fn token(client: &Client, id: i64) -> String {
+    ask(
+        client,
+        &format!("SELECT token FROM popped WHERE task_id = {id}"),
+    )
+    .await
 }
 
 #[tokio::test]
-async fn what_rests_on_seeing_others_commits_is_refused_under_an_old_snapshot() {
-    let store = store().await;
-    let client = psql(&store).await;
-    ask(&client, "SELECT push('a') FROM generate_series(1, 2)").await;
-    for (sql, what) in [
-        ("SELECT pop()".to_owned(), "pop"),
-        ("SELECT rescue()".to_owned(), "rescue"),
-        ("SELECT release_claims('{1}')".to_owned(), "release claims"),
-        ("SELECT cancel(1)".to_owned(), "cancel tasks"),
-        ("SELECT retry(1)".to_owned(), "retry tasks"),
+async fn a_task_is_ended_only_with_its_token() {
+    let (_store, client) = with_tasks(2).await;
+    ask(&client, "SELECT count(*) FROM pop(n => 2)").await;
+    let (first, second) = (token(&client, 1).await, token(&client, 2).await);
+    assert_ne!(first, second);
+    for call in [
+        format!("complete(1, '{second}')"),
+        format!("fail(1, '{second}', 'forged', fatal => true)"),
+        format!("release(1, '{second}')"),
+        format!("log(1, '{second}', 'forged')"),
+        format!("progress(1, '{second}', 1)"),
+        "complete(1, gen_random_uuid())".to_owned(),
+        "complete(1, NULL)".to_owned(),
     ] {
-        for level in ["repeatable read", "serializable"] {
+        assert_eq!(ask(&client, &format!("SELECT {call}")).await, "f", "{call}");
+    }
+    let extend = format!("SELECT held FROM extend(1, '{second}', '30 days')");
+    assert_eq!(ask(&client, &extend).await, "f");
+    let running = "SELECT count(*) FROM running";
+    assert_eq!(ask(&client, running).await, "2");
+    let complete = format!("SELECT complete(1, '{first}')");
+    assert_eq!(ask(&client, &complete).await, "t");
+}
+
+#[tokio::test]
+async fn a_lease_that_ends_leaves_the_neighbours_of_its_task_alone() {
+    let (_store, client) = with_tasks(3).await;
+    ask(&client, "SELECT count(*) FROM pop(n => 3, worker => 'w')").await;
+    let expire = "UPDATE popped SET expires_at = now() - interval '1 s' WHERE task_id = 2";
+    client.batch_execute(expire).await.expect("expire");
+    assert_eq!(ask(&client, "SELECT expired FROM tend()").await, "1");
+    for id in [1, 3] {
+        assert_eq!(ask(&client, &held("complete", id, "")).await, "t");
+    }
+    let attempts =
+        "SELECT string_agg(id || ' ' || state || ' ' || attempts, ', ' ORDER BY id) FROM tasks";
+    let expected = "1 complete 1, 2 runnable 1, 3 complete 1";
+    assert_eq!(ask(&client, attempts).await, expected);
+    let noted = "SELECT kind || ': ' || error_message FROM attempts";
+    let expected = "expired: the lease of the worker w ran out";
+    assert_eq!(ask(&client, noted).await, expected);
+}
+
+#[tokio::test]
+async fn a_task_ends_once_in_transactions_of_every_level() {
+    for level in ["read committed", "repeatable read", "serializable"] {
+        for second_end in [
+            "complete(1, TOKEN, '2')",
+            "fail(1, TOKEN, 'no')",
+            "release(1, TOKEN)",
+        ] {
+            let (store, first) = with_tasks(1).await;
+            let second = psql(&store).await;
+            ask(&first, "SELECT count(*) FROM pop()").await;
+            let token = format!("'{}'", token(&first, 1).await);
+            // The second has looked at the database before the first ends the task.
+            let begin = format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM history");
+            second.batch_execute(&begin).await.expect("begin");
             let begin = format!("BEGIN ISOLATION LEVEL {level}");
+            first.batch_execute(&begin).await.expect("begin");
+            let complete = format!("SELECT complete(1, {token}, '1')");
+            assert_eq!(ask(&first, &complete).await, "t");
+            first.batch_execute("COMMIT").await.expect("commit");
+            let second_end = format!("SELECT {}", second_end.replace("TOKEN", &token));
+            if level == "read committed" {
+                assert_eq!(ask(&second, &second_end).await, "f");
+            } else {
+                let (message, _) = refused(&second, &second_end).await;
+                assert!(message.starts_with("40001"), "{level}: {message}");
+            }
+            second.batch_execute("ROLLBACK").await.expect("rollback");
+            let ends = "SELECT string_agg(state || result, ' ') FROM tasks";
+            assert_eq!(ask(&first, ends).await, "complete1", "{level}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_pop_and_tend_need_read_committed() {
+    for level in ["repeatable read", "serializable"] {
+        let (_store, client) = with_tasks(4).await;
+        ask(&client, "SELECT count(*) FROM pop(n => 4)").await;
+        let begin = format!("BEGIN ISOLATION LEVEL {level}");
+        for sql in ["SELECT pop()", "SELECT tend()"] {
             client.batch_execute(&begin).await.expect("begin");
-            let (message, hint) = refused(&client, &sql).await;
-            assert_eq!(
-                message,
-                format!("25001 cannot {what} at isolation level {level}")
-            );
+            let (message, hint) = refused(&client, sql).await;
+            assert!(message.starts_with("25001 cannot "), "{message}");
             assert!(hint.contains("READ COMMITTED"), "{hint}");
             client.batch_execute("ROLLBACK").await.expect("rollback");
         }
+        client.batch_execute(&begin).await.expect("begin");
+        for call in [
+            held("complete", 1, ""),
+            held("fail", 2, ", 'no', retry_in => '0'"),
+            held("release", 3, ""),
+            held("log", 4, ", 'line'"),
+        ] {
+            assert_eq!(ask(&client, &call).await, "t", "{level}: {call}");
+        }
+        client.batch_execute("COMMIT").await.expect("commit");
+        let states = "SELECT string_agg(state, ' ' ORDER BY id) FROM tasks";
+        let expected = "complete runnable runnable running";
+        assert_eq!(ask(&client, states).await, expected);
     }
 }
 
 #[tokio::test]
-async fn a_popped_task_ends_once_in_transactions_of_every_level() {
-    let ends = ["complete(1, {claim})", "fail(1, {claim}, 'no')"];
-    for level in ["read committed", "repeatable read", "serializable"] {
-        for (first_end, second_end) in [(ends[0], ends[1]), (ends[1], ends[0])] {
-            let store = store().await;
-            let first = psql(&store).await;
-            let second = psql(&store).await;
-            ask(&first, "SELECT push('a') FROM generate_series(1, 2)").await;
-            let claim = ask(&first, "SELECT max(claim_id) FROM pop(n => 2)").await;
-            let call = |end: &str| format!("SELECT {}", end.replace("{claim}", &claim));
-            let begin = format!("BEGIN ISOLATION LEVEL {level}");
-            // The second has looked at the database before the first ends the task.
-            let look = format!("{begin}; SELECT count(*) FROM history");
-            second.batch_execute(&look).await.expect("begin");
-            first.batch_execute(&begin).await.expect("begin");
-            assert_eq!(ask(&first, &call(first_end)).await, "t");
-            first.batch_execute("COMMIT").await.expect("commit");
-            if level == "read committed" {
-                assert_eq!(ask(&second, &call(second_end)).await, "f");
-            } else {
-                let (message, _) = refused(&second, &call(second_end)).await;
-                assert!(message.starts_with("40001"), "{message}");
-            }
-            second.batch_execute("ROLLBACK").await.expect("rollback");
-            let places = "SELECT count(*) FROM tasks WHERE id = 1";
-            assert_eq!(ask(&first, places).await, "1");
+async fn many_tasks_end_in_one_call_and_the_others_are_not_named() {
+    let (_store, client) = with_tasks(5).await;
+    ask(&client, "SELECT count(*) FROM pop(n => 5)").await;
+    let ends = "WITH mine AS (SELECT array_agg(task_id ORDER BY task_id) AS ids, array_agg(token ORDER BY task_id) AS tokens FROM popped)";
+    let complete = format!(
+        "{ends} SELECT string_agg(c::text, ' ' ORDER BY c) FROM mine,
+             complete_many(ids[1:2] || 5::bigint, tokens[1:2] || gen_random_uuid(), ARRAY['1', '2', '3']::jsonb[]) AS c"
+    );
+    assert_eq!(ask(&client, &complete).await, "1 2");
+    let fail = format!(
+        "{ends} SELECT string_agg(f::text, ' ' ORDER BY f) FROM mine,
+             fail_many(ids, tokens, ARRAY['x', 'y', 'z'], fatal => true, codes => '{{a,b,c}}', details => ARRAY['{{\"n\": 1}}', NULL, NULL]) AS f"
+    );
+    assert_eq!(ask(&client, &fail).await, "3 4 5");
+    let ends = "SELECT string_agg(concat_ws(' ', id, state, result, error_code, error_message, error_details), ', ' ORDER BY id)
+        FROM history";
+    let expected =
+        "1 complete 1, 2 complete 2, 3 failed a x {\"n\": 1}, 4 failed b y, 5 failed c z";
+    assert_eq!(ask(&client, ends).await, expected);
+    // What array_agg makes of a pop that found nothing.
+    for none in ["complete_many(NULL, NULL)", "fail_many(NULL, NULL, NULL)"] {
+        let none = format!("SELECT count(*) FROM {none}");
+        assert_eq!(ask(&client, &none).await, "0");
+    }
+}
+
+#[tokio::test]
+async fn json_of_every_type_is_a_result_and_a_detail() {
+    for form in [
+        "'{\"n\": 1}'",
+        "'{\"n\": 1}'::text",
+        "'{\"n\": 1}'::json",
+        "'{\"n\": 1}'::jsonb",
+    ] {
+        let (_store, client) = with_tasks(3).await;
+        ask(&client, "SELECT count(*) FROM pop(n => 3)").await;
+        for call in [
+            held("complete", 1, &format!(", {form}")),
+            held(
+                "fail",
+                2,
+                &format!(", 'no', code => 'c', details => {form}"),
+            ),
+            held(
+                "fail",
+                3,
+                &format!(", 'no', details => {form}, fatal => true"),
+            ),
+        ] {
+            assert_eq!(ask(&client, &call).await, "t", "{call}");
+        }
+        for stored in [
+            "result FROM complete",
+            "error_details FROM attempts WHERE error_code = 'c'",
+            "error_details FROM history WHERE state = 'failed'",
+        ] {
+            assert_eq!(
+                ask(&client, &format!("SELECT {stored}")).await,
+                "{\"n\": 1}",
+                "{form}"
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn a_push_with_a_key_makes_one_task_at_every_level() {
-    for level in ["read committed", "repeatable read", "serializable"] {
-        let store = store().await;
-        let first = psql(&store).await;
-        let second = psql(&store).await;
-        let look = format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM history");
-        second.batch_execute(&look).await.expect("begin");
-        let push = "SELECT push('a', key => 'k')";
-        let id = ask(&first, push).await;
-        match level {
-            "read committed" => assert_eq!(ask(&second, push).await, id),
-            _ => {
-                let (message, _) = refused(&second, push).await;
-                assert!(message.starts_with("40001"), "{message}");
-            }
-        }
-        second.batch_execute("ROLLBACK").await.expect("rollback");
-        assert_eq!(ask(&first, "SELECT count(*) FROM tasks").await, "1");
-    }
+async fn a_released_task_has_used_no_attempt() {
+    let (_store, client) = with_tasks(1).await;
+    ask(&client, "SELECT count(*) FROM pop()").await;
+    assert_eq!(ask(&client, &held("log", 1, ", 'a line'")).await, "t");
+    assert_eq!(ask(&client, &held("release", 1, "")).await, "t");
+    let now = "SELECT attempt FROM pop()";
+    assert_eq!(ask(&client, now).await, "1");
+    assert_eq!(ask(&client, &held("release", 1, ", '1 hour'")).await, "t");
+    let later = "SELECT state || attempts || (due_at > now() + interval '59 minutes') FROM tasks";
+    assert_eq!(ask(&client, later).await, "scheduled0true");
+    // What was logged is kept.
+    let log = "SELECT kind || (logs -> 0 ->> 'message') FROM attempts";
+    assert_eq!(ask(&client, log).await, "releasea line");
 }
 
 #[tokio::test]
-async fn a_database_whose_default_is_another_isolation_level_changes_nothing() {
-    let owner = store().await;
-    let root = psql(&owner).await;
-    let runner = user(&owner, RoleKind::Runner).await;
-    let role = format!("{}_runner", owner.config().schema);
-    let default = "default_transaction_isolation = 'serializable'";
-    root.batch_execute(&format!("ALTER ROLE {role} SET {default}"))
+async fn a_worker_learns_of_a_cancel_when_it_extends_its_lease() {
+    let (_store, client) = with_tasks(3).await;
+    ask(&client, "SELECT count(*) FROM pop(n => 3)").await;
+    let heard =
+        "SELECT string_agg(e.id || ' ' || held || ' ' || cancel_requested, ', ' ORDER BY e.id)
+        FROM (SELECT array_agg(task_id) AS ids, array_agg(token) AS tokens FROM popped) AS p,
+             extend_many(ids || 99::bigint, tokens || gen_random_uuid()) AS e";
+    let none = "1 true false, 2 true false, 3 true false, 99 false false";
+    assert_eq!(ask(&client, heard).await, none);
+    for id in [1, 2, 3] {
+        let cancel = format!("SELECT cancel({id})");
+        assert_eq!(ask(&client, &cancel).await, "running");
+    }
+    assert_eq!(
+        ask(&client, heard).await,
+        none.replace("true false", "true true")
+    );
+    assert_eq!(ask(&client, &held("fail", 1, ", 'stopped'")).await, "t");
+    assert_eq!(ask(&client, &held("release", 2, "")).await, "t");
+    // A result that was reached is kept.
+    assert_eq!(ask(&client, &held("complete", 3, "")).await, "t");
+    let states = "SELECT string_agg(state, ' ' ORDER BY id) FROM tasks";
+    assert_eq!(ask(&client, states).await, "cancelled cancelled complete");
+    assert_eq!(
+        ask(&client, "SELECT count(*) FROM cancellations").await,
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn a_cancel_of_a_task_whose_lease_ends_cancels_it() {
+    let (_store, client) = with_tasks(1).await;
+    ask(
+        &client,
+        "SELECT count(*) FROM pop(lease => '1 microsecond')",
+    )
+    .await;
+    assert_eq!(ask(&client, "SELECT cancel(1)").await, "running");
+    assert_eq!(ask(&client, "SELECT expired FROM tend()").await, "1");
+    let end = "SELECT state || ': ' || error_message FROM tasks";
+    assert_eq!(ask(&client, end).await, "cancelled: cancelled while it ran");
+}
+
+#[tokio::test]
+async fn logs_and_progress_are_live_and_stored_with_the_attempt() {
+    let (store, client) = with_tasks(1).await;
+    ask(&client, "SELECT count(*) FROM pop()").await;
+    let line = ", 'resizing', 'warn', '{\"width\": null}'::jsonb";
+    assert_eq!(ask(&client, &held("log", 1, line)).await, "t");
+    assert_eq!(
+        ask(&client, &held("progress", 1, ", 0.25, 'a quarter'")).await,
+        "t"
+    );
+    let live = "SELECT concat_ws(' ', level, message, fields, attempt, running) FROM live_logs";
+    assert_eq!(
+        ask(&client, live).await,
+        "warn resizing {\"width\": null} 1 t"
+    );
+    let progress = "SELECT concat_ws(' ', p.fraction, p.message) FROM progress AS p JOIN running AS r ON r.id = p.task_id AND r.claim_id = p.claim_id";
+    assert_eq!(ask(&client, progress).await, "0.25 a quarter");
+    // A prune of old lines leaves those of live attempts.
+    client
+        .batch_execute("UPDATE log_lines SET at = '2020-01-01'")
         .await
-        .expect("set");
-    for is_pooled in [false, true] {
-        let mut config = runner.config().clone();
-        config.poll_only = is_pooled;
-        let store = Store::connect(config).await.expect("connect");
-        let mut works = TestRunner::new(&store, &["a"]).await;
-        owner.push(&[new_task("a")]).await.expect("push");
-        let claim = works.claim(1).await.remove(0).claim;
-        let released = store.release_claim(works.id, claim).await;
-        assert_eq!(released.expect("released"), 1);
-        let endings = works.claim(1).await;
-        let expire = format!(
-            "UPDATE runners SET expires_at = now() - interval '1 s' WHERE id = {}",
-            works.id.0
-        );
-        root.batch_execute(&expire).await.expect("kill");
-        assert_eq!(store.rescue().await.expect("rescue").tasks, 1);
-        let finished = works.store.finish(works.id, &endings, false).await;
-        assert_eq!(finished.expect("finish").stale.len(), 1);
-        root.batch_execute("DELETE FROM runnable_tasks")
-            .await
-            .expect("delete");
-    }
-}
-
-/// Pushes tasks of a MiB: of noise, or of what becomes small in the database.
-async fn push_large(client: &tokio_postgres::Client, n: usize, is_noise: bool) {
-    let text = match is_noise {
-        true => {
-            "(SELECT string_agg(md5(t::text || i::text), '') FROM generate_series(1, 32000) AS i)"
-        }
-        false => "repeat('pgtq', 256000 + t * 0)",
-    };
-    let push = format!("SELECT push('a', to_json({text})::text) FROM generate_series(1, {n}) AS t");
-    client.batch_execute(&push).await.expect("push");
+        .expect("age");
+    store
+        .prune(std::time::Duration::from_secs(86_400))
+        .await
+        .expect("prune");
+    assert_eq!(
+        ask(&client, &held("fail", 1, ", 'no', retry_in => '0'")).await,
+        "t"
+    );
+    let stored = "SELECT logs #>> '{0,message}' FROM attempts";
+    assert_eq!(ask(&client, stored).await, "resizing");
+    assert_eq!(ask(&client, "SELECT count(*) FROM log_lines").await, "0");
+    assert_eq!(ask(&client, "SELECT count(*) FROM progress").await, "0");
+    // Of 1,200 lines the first 500 and the last 500 are kept.
+    ask(&client, "SELECT count(*) FROM pop()").await;
+    let lines = "DO $$ BEGIN FOR i IN 1 .. 1200 LOOP PERFORM log(task_id, token, i::text) FROM popped; END LOOP; END $$";
+    client.batch_execute(lines).await.expect("lines");
+    assert_eq!(ask(&client, "SELECT count(*) FROM log_lines").await, "1000");
+    assert_eq!(ask(&client, &held("complete", 1, "")).await, "t");
+    let kept = "SELECT logs_dropped || ' ' || json_array_length(logs) || ' ' || (logs -> 499 ->> 'message') || ' '
+        || (logs -> 500)::text || ' ' || (logs -> 501 ->> 'message') || ' ' || (logs -> 1000 ->> 'message') FROM history";
+    assert_eq!(
+        ask(&client, kept).await,
+        "200 1001 500 {\"dropped\" : 200} 701 1200"
+    );
 }
 
 #[tokio::test]
-async fn a_pop_of_large_tasks_takes_some_megabytes_of_them() {
-    for is_noise in [true, false] {
-        let store = store().await;
-        let client = psql(&store).await;
-        push_large(&client, 40, is_noise).await;
-        // 32 MiB, and the task that goes beyond them.
-        let popped = "SELECT count(*) FROM pop(n => 10000)";
-        assert_eq!(ask(&client, popped).await, "33", "{is_noise}");
-        assert_eq!(ask(&client, popped).await, "7");
-        assert_eq!(ask(&client, "SELECT count(*) FROM runnable").await, "0");
-    }
-}
-
-#[tokio::test]
-async fn large_claims_are_taken_back_some_at_a_time() {
-    let store = store().await;
-    let client = psql(&store).await;
-    push_large(&client, 20, true).await;
-    for _ in 0..5 {
-        ask(&client, "SELECT count(*) FROM pop(n => 4)").await;
-    }
-    let expire = "UPDATE claims SET expires_at = now() - interval '1 s'";
-    client.batch_execute(expire).await.expect("expire");
-    let mut steps = Vec::new();
-    loop {
-        let rescued = store.rescue().await.expect("rescue").tasks;
-        if rescued == 0 {
-            break;
-        }
-        steps.push(rescued);
-    }
-    assert_eq!(steps, [12, 8]);
-}
-
-#[tokio::test]
-async fn a_rescue_that_has_no_time_for_all_takes_back_some() {
-    let store = store().await;
-    let client = psql(&store).await;
-    ask(&client, "SELECT push('a') FROM generate_series(1, 30)").await;
-    for _ in 0..30 {
-        ask(&client, "SELECT count(*) FROM pop()").await;
-    }
-    // A server that takes back at most five claims before its time is over.
+async fn workers_show_by_name_with_what_they_hold() {
+    let (store, client) = with_tasks(3).await;
+    let other = psql(&store).await;
+    let pop = "SELECT count(*) FROM pop(queues => '{mail,default}', n => 2, worker => 'mailer')";
+    assert_eq!(ask(&client, pop).await, "2");
+    assert_eq!(
+        ask(
+            &other,
+            "SELECT count(*) FROM pop('mail', worker => 'mailer')"
+        )
+        .await,
+        "0"
+    );
+    let listed = store.workers().await.expect("workers");
+    let listed: Vec<(&str, i64, i64)> = listed
+        .iter()
+        .map(|w| (w.name.as_str(), w.sessions, w.running))
+        .collect();
+    assert_eq!(listed, [("mailer", 2, 2)]);
+    let view = "SELECT concat_ws(' ', name, sessions, queues, running) FROM workers";
+    assert_eq!(ask(&client, view).await, "mailer 2 {default,mail} 2");
+    // One that has not asked for tasks for long is gone, unless it holds some.
     client
         .batch_execute(
-            "UPDATE claims SET expires_at = now() - interval '1 s';
-             CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-                 IF (SELECT count(*) FROM gone) > 5 THEN
-                     RAISE EXCEPTION USING ERRCODE = '57014', MESSAGE = 'canceling statement due to statement timeout';
-                 END IF;
-                 RETURN NULL;
-             END $$;
-             CREATE TRIGGER slow AFTER DELETE ON claims REFERENCING OLD TABLE AS gone
-                 FOR EACH STATEMENT EXECUTE FUNCTION slow()",
+            "UPDATE worker_sessions SET seen_at = now() - interval '11 minutes'; SELECT tend()",
         )
         .await
-        .expect("a slow server");
-    let (mut n_rescued, mut n_failed) = (0, 0);
-    while n_rescued < 30 {
-        match store.rescue().await {
-            Ok(rescued) => n_rescued += rescued.tasks,
-            Err(error) => {
-                assert!(error.is_transient(), "{error}");
-                n_failed += 1;
-            }
-        }
-        assert!(n_failed < 100, "it gets nowhere: {n_rescued} rescued");
-    }
-    assert_eq!(ask(&client, "SELECT count(*) FROM claims").await, "0");
+        .expect("tend");
+    assert_eq!(ask(&client, view).await, "mailer 0 {} 2");
+    client
+        .batch_execute("SELECT complete(task_id, token) FROM popped")
+        .await
+        .expect("complete");
+    assert_eq!(ask(&client, view).await, "nothing");
 }
 
 #[tokio::test]
-async fn arrays_that_do_not_fit_each_other_are_refused_in_words() {
-    let store = store().await;
-    let client = psql(&store).await;
-    for (args, priorities) in [
-        ("ARRAY['{}']", "ARRAY[0, 0]"),
-        ("ARRAY['{}', '{}']", "ARRAY[0]"),
-        ("ARRAY['{}', '{}']", "ARRAY[0, NULL]"),
-        ("NULL", "ARRAY[0, 0]"),
+async fn no_call_of_a_worker_looks_into_old_partitions() {
+    let (_store, client) = with_tasks(3).await;
+    let partitions = "DO $$ DECLARE parent text; BEGIN
+        FOREACH parent IN ARRAY '{history,attempts}'::text[] LOOP FOR i IN 1 .. 30 LOOP
+            EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', parent || '_' || i, parent,
+                '2020-01-01'::date + i, '2020-01-01'::date + i + 1);
+        END LOOP; END LOOP; END $$";
+    client.batch_execute(partitions).await.expect("partitions");
+    client.batch_execute("BEGIN").await.expect("begin");
+    ask(&client, "SELECT count(*) FROM pop(n => 3)").await;
+    for call in [
+        held("log", 1, ", 'line'"),
+        held("complete", 1, ""),
+        held("fail", 2, ", 'no'"),
+        held("release", 3, ""),
+        "SELECT expired FROM tend()".to_owned(),
     ] {
-        let push = format!(
-            "SELECT push_rows(ARRAY['a', 'b'], {args}, ARRAY['q', 'q'], {priorities}, ARRAY[NULL, NULL]::interval[],
-                 ARRAY[NULL, NULL]::timestamptz[], ARRAY[NULL, NULL]::integer[], ARRAY[NULL, NULL]::text[],
-                 ARRAY[NULL, NULL]::bigint[])"
-        );
-        let (message, hint) = refused(&client, &push).await;
-        assert_eq!(message, "22023 the arrays do not describe the same tasks");
-        assert!(hint.contains("one length"), "{hint}");
+        ask(&client, &call).await;
     }
+    let locked =
+        "SELECT count(DISTINCT c.oid) FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation
+        WHERE l.pid = pg_backend_pid() AND c.relkind = 'r' AND c.relname ~ '^(history|attempts)_'";
+    // Today's partition of each.
+    assert_eq!(ask(&client, locked).await, "2");
 }

@@ -66,7 +66,7 @@ async fn push_task_says_what_became_of_each_push() {
         .await
         .expect("pop");
     assert_eq!(row(&sql, replace).await, "2|running");
-    sql.batch_execute("SELECT complete(id, claim_id) FROM running")
+    sql.batch_execute("SELECT complete(task_id, token) FROM popped")
         .await
         .expect("complete");
     assert_eq!(row(&sql, replace).await, "2|existing");
@@ -127,7 +127,7 @@ async fn a_key_is_free_after_its_time_but_not_while_its_task_waits_or_runs() {
         assert_eq!(ask(&sql, push).await, id, "it waits: {push}");
         sql.batch_execute("SELECT pop()").await.expect("pop");
         assert_eq!(ask(&sql, push).await, id, "it runs: {push}");
-        sql.batch_execute("SELECT complete(id, claim_id) FROM running")
+        sql.batch_execute("SELECT complete(task_id, token) FROM popped")
             .await
             .expect("complete");
         let next = ask(&sql, push).await;
@@ -141,7 +141,7 @@ async fn a_key_is_free_after_its_time_but_not_while_its_task_waits_or_runs() {
         id = next;
     }
     // Of one batch only the first takes the key.
-    sql.batch_execute("SELECT pop(); SELECT complete(id, claim_id) FROM running")
+    sql.batch_execute("SELECT pop(); SELECT complete(task_id, token) FROM popped")
         .await
         .expect("end");
     sql.batch_execute(over).await.expect("over");
@@ -175,7 +175,7 @@ async fn find_knows_a_task_in_every_state() {
     assert_eq!(state().await, "1|runnable");
     sql.batch_execute("SELECT pop('q')").await.expect("pop");
     assert_eq!(state().await, "1|running");
-    sql.batch_execute("SELECT fail(id, claim_id, 'no', fatal => true) FROM running")
+    sql.batch_execute("SELECT fail(task_id, token, 'no', fatal => true) FROM popped")
         .await
         .expect("fail");
     assert_eq!(state().await, "1|failed");
@@ -184,7 +184,7 @@ async fn find_knows_a_task_in_every_state() {
         .expect("cancel");
     assert_eq!(state().await, "1|cancelled");
     sql.batch_execute(
-        "SELECT retry(1); SELECT pop('q'); SELECT complete(id, claim_id) FROM running",
+        "SELECT retry(1); SELECT pop('q'); SELECT complete(task_id, token) FROM popped",
     )
     .await
     .expect("complete");

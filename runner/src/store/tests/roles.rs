@@ -103,6 +103,8 @@ async fn a_task_lives_its_whole_life_among_users_of_least_rights() {
     viewer.queues().await.expect("queues");
     viewer.runners().await.expect("runners");
     deployer.runners().await.expect("runners");
+    viewer.workers().await.expect("workers");
+    deployer.workers().await.expect("workers");
     deployer.handlers().await.expect("handlers");
     admin.cancel(&[pushed[2].id]).await.expect("cancel");
     admin.retry(&[pushed[2].id]).await.expect("retry");
@@ -149,14 +151,15 @@ async fn a_pusher_reads_nothing_and_a_viewer_changes_nothing() {
     ] {
         denied(&viewer, sql).await;
     }
-    let claim = ask(&worker, "SELECT claim_id FROM pop()").await;
-    assert_eq!(
-        ask(&worker, &format!("SELECT complete(1, {claim})")).await,
-        "t"
-    );
+    let token = ask(&worker, "SELECT token FROM pop()").await;
+    denied(&viewer, "SELECT token FROM popped").await;
+    denied(&runner, "SELECT token FROM popped").await;
+    let complete = format!("SELECT complete(1, '{token}')");
+    assert_eq!(ask(&worker, &complete).await, "t");
     for sql in [
         "SELECT push('a')",
         "SELECT * FROM claims",
+        "SELECT * FROM popped",
         "SELECT rescue()",
     ] {
         denied(&worker, sql).await;

@@ -11,18 +11,13 @@ async fn psql_alone_can_push_work_and_read_the_result() {
         ask(&client, &format!("SELECT state FROM tasks WHERE id = {id}")).await,
         "runnable"
     );
-    let claim = ask(&client, "SELECT claim_id FROM pop()").await;
+    let token = ask(&client, "SELECT token FROM pop()").await;
     assert_eq!(ask(&client, "SELECT id FROM running").await, id);
-    assert_eq!(
-        ask(&client, &format!("SELECT complete({id}, {claim}, '5')")).await,
-        "t"
-    );
-    assert_eq!(
-        ask(&client, &format!("SELECT complete({id}, {claim}, '6')")).await,
-        "f"
-    );
+    let complete = |result: i32| format!("SELECT complete({id}, '{token}', '{result}')");
+    assert_eq!(ask(&client, &complete(5)).await, "t");
+    assert_eq!(ask(&client, &complete(6)).await, "f");
     assert_eq!(ask(&client, &format!("SELECT result({id})")).await, "5");
-    assert_eq!(ask(&client, "SELECT count(*) FROM claims").await, "0");
+    assert_eq!(ask(&client, "SELECT count(*) FROM popped").await, "0");
 }
 
 #[tokio::test]
@@ -37,7 +32,13 @@ async fn every_form_of_push_makes_the_same_task() {
         "SELECT push('a', '{}'::jsonb)",
         "SELECT push('a', queue => 'default')",
         "SELECT push_many('[{\"handler\": \"a\"}]')",
+        "SELECT push_many('[{\"handler\": \"a\"}]'::text)",
+        "SELECT push_many('[{\"handler\": \"a\"}]'::json)",
+        "SELECT push_many('[{\"handler\": \"a\"}]'::jsonb)",
         "SELECT push_many('a', ARRAY['{}'::json])",
+        "SELECT push_many('a', ARRAY['{}'::jsonb])",
+        "SELECT push_many('a', ARRAY['{}'::text])",
+        "SELECT push_many('a', '{\"{}\"}')",
     ] {
         let id = ask(&client, push).await;
         let task =
@@ -52,8 +53,8 @@ async fn a_failed_pop_is_retried_until_its_retries_are_spent() {
     let client = psql(&store).await;
     let id = ask(&client, "SELECT push('a', retries => 1)").await;
     for state in ["runnable", "failed"] {
-        let claim = ask(&client, "SELECT claim_id FROM pop()").await;
-        let fail = format!("SELECT fail({id}, {claim}, 'no', retry_in => '0')");
+        let token = ask(&client, "SELECT token FROM pop()").await;
+        let fail = format!("SELECT fail({id}, '{token}', 'no', retry_in => '0')");
         assert_eq!(ask(&client, &fail).await, "t");
         assert_eq!(
             ask(&client, &format!("SELECT state FROM tasks WHERE id = {id}")).await,
@@ -65,15 +66,9 @@ async fn a_failed_pop_is_retried_until_its_retries_are_spent() {
         ask(&client, &format!("SELECT retry({id})")).await,
         "runnable"
     );
-    let claim = ask(&client, "SELECT claim_id FROM pop()").await;
-    assert_eq!(
-        ask(
-            &client,
-            &format!("SELECT fail({id}, {claim}, 'no', fatal => true)")
-        )
-        .await,
-        "t"
-    );
+    let token = ask(&client, "SELECT token FROM pop()").await;
+    let fail = format!("SELECT fail({id}, '{token}', 'no', fatal => true)");
+    assert_eq!(ask(&client, &fail).await, "t");
     assert_eq!(ask(&client, "SELECT attempts FROM failed").await, "1");
 }
 
@@ -82,25 +77,20 @@ async fn an_expired_pop_comes_back_with_an_attempt_counted() {
     let store = store().await;
     let client = psql(&store).await;
     let id = ask(&client, "SELECT push('a', retries => 1)").await;
-    let claim = ask(&client, "SELECT claim_id FROM pop(lease => '1 hour')").await;
-    assert_eq!(
-        ask(&client, &format!("SELECT extend({claim}, '1 microsecond')")).await,
-        "t"
-    );
-    assert_eq!(
-        ask(&client, "SELECT attempt FROM pop(lease => '1 microsecond')").await,
-        "2"
-    );
-    assert_eq!(
-        ask(&client, &format!("SELECT complete({id}, {claim})")).await,
-        "f"
-    );
-    assert_eq!(ask(&client, &format!("SELECT extend({claim})")).await, "f");
+    let token = ask(&client, "SELECT token FROM pop(lease => '1 hour')").await;
+    let extend = format!("SELECT held FROM extend({id}, '{token}', '1 microsecond')");
+    assert_eq!(ask(&client, &extend).await, "t");
+    let tend = "SELECT expired FROM tend()";
+    assert_eq!(ask(&client, tend).await, "1");
+    let again = "SELECT attempt FROM pop(lease => '1 microsecond')";
+    assert_eq!(ask(&client, again).await, "2");
+    let complete = format!("SELECT complete({id}, '{token}')");
+    assert_eq!(ask(&client, &complete).await, "f");
+    assert_eq!(ask(&client, &extend).await, "f");
+    assert_eq!(ask(&client, tend).await, "1");
     assert_eq!(ask(&client, "SELECT count(*) FROM pop()").await, "0");
-    assert_eq!(
-        ask(&client, "SELECT error_kind FROM failed").await,
-        "timeout"
-    );
+    let kind = "SELECT error_kind FROM failed";
+    assert_eq!(ask(&client, kind).await, "timeout");
 }
 
 #[tokio::test]
@@ -118,7 +108,8 @@ async fn pop_takes_urgent_tasks_first_and_leaves_other_handlers() {
     .await;
     assert_eq!(popped, "b,a");
     assert_eq!(ask(&client, "SELECT cancel(1)").await, "running");
-    assert_eq!(ask(&client, "SELECT fail(1, 1, 'stopped')").await, "t");
+    let fail = "SELECT fail(task_id, token, 'stopped') FROM popped WHERE task_id = 1";
+    assert_eq!(ask(&client, fail).await, "t");
     assert_eq!(
         ask(&client, "SELECT state FROM tasks WHERE id = 1").await,
         "cancelled"
@@ -208,33 +199,32 @@ async fn a_role_with_the_documented_rights_is_a_worker() {
     let schema = store.config().schema.as_str();
     let role = format!("{schema}_worker");
     let grants = documented("A worker that pops", schema).replace("'app'", &format!("'{role}'"));
-    // A dead runner and a task that is due: what a pop does by itself.
-    let work = "SELECT count(push('a')) FROM generate_series(1, 4);
-        SELECT push('a', run_at => now() - interval '1 second');
-        INSERT INTO runners (id, name, host, pid, version, slots, queues, expires_at)
-        VALUES (99999, '', '', 1, '', 1, '{}', now() - interval '1 hour')";
+    let work = "SELECT count(push('a')) FROM generate_series(1, 8);
+        INSERT INTO scheduled_tasks (id, queue, handler, priority, run_at, args)
+        VALUES (nextval('task_ids'), 'default', 'a', 0, now() - interval '1 second', '1')";
     client
         .batch_execute(&format!(
             "{work}; CREATE ROLE {role}; {grants} SET ROLE {role}"
         ))
         .await
         .expect("the documented rights");
-    let claim = ask(&client, "SELECT DISTINCT claim_id FROM pop(n => 4)").await;
-    let ids = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM unended";
-    let ids = ask(&psql(&store).await, ids).await;
-    let ids: Vec<&str> = ids.split(' ').collect();
     for call in [
-        format!("extend({claim})"),
-        format!("complete({}, {claim}, '1')", ids[0]),
-        format!("fail({}, {claim}, 'no')", ids[1]),
-        format!("fail({}, {claim}, 'no', retry_in => '0')", ids[2]),
-        format!("fail({}, {claim}, 'no', fatal => true)", ids[3]),
+        "held FROM pop(), extend(id, token)",
+        "log(id, token, 'a line') FROM pop()",
+        "progress(id, token, 0.5) FROM pop()",
+        "complete(id, token, '1') FROM pop()",
+        "fail(id, token, 'no', retry_in => '1 hour') FROM pop()",
+        "fail(id, token, 'no', retry_in => '0') FROM pop()",
+        "fail(id, token, 'no', fatal => true) FROM pop()",
+        "release(id, token, '1 hour') FROM pop()",
     ] {
         assert_eq!(ask(&client, &format!("SELECT {call}")).await, "t", "{call}");
     }
-    // Leases that run out are taken back by whoever pops.
+    // Leases that run out are taken back by whoever calls tend.
     let short = "SELECT count(*) FROM pop(lease => '1 microsecond')";
     assert_eq!(ask(&client, short).await, "1");
+    let tend = "SELECT promoted || ' ' || expired FROM tend()";
+    assert_eq!(ask(&client, tend).await, "1 1");
     assert_eq!(ask(&client, "SELECT count(*) FROM pop(n => 9)").await, "2");
     assert!(client.batch_execute("SELECT push('a')").await.is_err());
 }

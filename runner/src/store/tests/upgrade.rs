@@ -83,8 +83,7 @@ async fn a_schema_comes_up_under_load_and_loses_no_task() {
     work.spawn(async move {
         loop {
             let was_over = over.load(Ordering::Relaxed);
-            let end =
-                "SELECT count(complete(id, claim_id)) FROM pop(handlers => '{popped}', n => 5)";
+            let end = "SELECT count(complete(id, token)) FROM pop(handlers => '{popped}', n => 5)";
             if ask(&sql, end).await == "0" && was_over {
                 return;
             }

@@ -155,6 +155,9 @@ async fn a_push_of_any_kind_and_whatever_else_makes_tasks_runnable_notifies() {
         "SELECT push_many('[{\"handler\": \"a\", \"retries\": 3}]')",
         &format!("SELECT retry({id})"),
         "SELECT wake()",
+        "SELECT release(id, token) FROM pop()",
+        "SELECT fail(id, token, 'no', retry_in => '0') FROM pop()",
+        "SELECT count(*) FROM pop(lease => '1 microsecond')",
         "WITH p AS (INSERT INTO scheduled_tasks (id, queue, handler, priority, run_at, args)
                     VALUES (9000, 'default', 'a', 0, now(), '1') RETURNING 1) SELECT * FROM p",
     ] {
@@ -167,6 +170,9 @@ async fn a_push_of_any_kind_and_whatever_else_makes_tasks_runnable_notifies() {
             sql.batch_execute("SELECT promote()")
                 .await
                 .expect("promote");
+        }
+        if statement.contains("lease") {
+            sql.batch_execute("SELECT tend()").await.expect("tend");
         }
         let seen = drained(&client, &store, &mut notes).await;
         assert_eq!(seen.len(), 1, "{statement}: {seen:?}");

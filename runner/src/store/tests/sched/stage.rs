@@ -131,12 +131,12 @@ DO $$ DECLARE t text; BEGIN
     END LOOP;
 END $$;";
 
-const EMPTY: &str = "DELETE FROM runnable_tasks; DELETE FROM scheduled_tasks; DELETE FROM claims; DELETE FROM history;
+const EMPTY: &str = "DELETE FROM runnable_tasks; DELETE FROM scheduled_tasks; DELETE FROM claims; DELETE FROM popped; DELETE FROM history;
     DELETE FROM attempts; DELETE FROM keys; DELETE FROM cancellations; DELETE FROM pauses; DELETE FROM handlers;
     DELETE FROM runners; DELETE FROM task_state; DELETE FROM crash_reports;";
 
 const EMPTY_FOR_GOOD: &str =
-    "TRUNCATE runnable_tasks, scheduled_tasks, claims, history, attempts, keys, cancellations,
+    "TRUNCATE runnable_tasks, scheduled_tasks, claims, popped, history, attempts, keys, cancellations,
     pauses, handlers, runners, task_state, crash_reports;";
 
 impl Stage {

@@ -1,0 +1,53 @@
+//! External workers, as they are listed for people.
+
+use jiff::Timestamp;
+
+use super::connection::Role;
+use super::sql::sql;
+use super::{Store, StoreError};
+
+/// One external worker, by the name that it gave to `pop`.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct WorkerRow {
+    /// Its name.
+    pub name: String,
+    /// The role that it logged in as; none if it holds tasks and has not popped for long.
+    pub role: Option<String>,
+    /// Always `worker`, where runners have their state.
+    pub state: &'static str,
+    /// Sessions that popped within the last ten minutes.
+    pub sessions: i64,
+    /// The queues that they asked for.
+    pub queues: Vec<String>,
+    /// Tasks that it holds.
+    pub running: i64,
+    /// When it last popped.
+    pub seen_at: Timestamp,
+    /// Seconds since then, by the database's clock.
+    pub seen_seconds: f64,
+    /// Seconds since the earliest of its leases ended, negative before; none if it holds nothing.
+    pub overdue_seconds: Option<f64>,
+}
+
+impl Store {
+    /// External workers that hold tasks or popped within ten minutes, 1,000 at most.
+    pub async fn workers(&self) -> Result<Vec<WorkerRow>, StoreError> {
+        let rows = self
+            .run(Role::General, "list the workers", sql!("workers"), &[])
+            .await?;
+        Ok(rows
+            .iter()
+            .map(|row| WorkerRow {
+                name: row.get("name"),
+                role: row.get("role"),
+                state: "worker",
+                sessions: row.get("sessions"),
+                queues: row.get("queues"),
+                running: row.get("running"),
+                seen_at: row.get("seen_at"),
+                seen_seconds: row.get("seen_seconds"),
+                overdue_seconds: row.get("overdue_seconds"),
+            })
+            .collect())
+    }
+}
