@@ -127,7 +127,6 @@ pub(crate) async fn send_back(core: &Core, taken: Taken) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::held::Hold;
     use super::*;
     use crate::engine::held::Hold;
     use crate::task::{ClaimId, Name, Task, TaskId};
@@ -135,7 +134,6 @@ mod tests {
     fn taken(id: i64) -> Taken {
         Taken {
             claim: ClaimId(id),
-            held: Hold::default(),
             task: Arc::new(Task {
                 id: TaskId(id),
                 queue: Name::default_queue(),
