@@ -7,7 +7,10 @@ WITH held AS (
     WHERE c.runner_id = $1::bigint
     WINDOW w AS (ORDER BY c.id)
 ), few AS MATERIALIZED (
-    SELECT ARRAY(SELECT h.id FROM held AS h WHERE (h.ordinal = 1 OR h.total <= 8388608) AND (SELECT max(total) FROM held) > 8388608 ORDER BY h.id) AS ids
+    SELECT ARRAY(
+        SELECT h.id FROM held AS h
+        WHERE (h.ordinal = 1 OR h.total <= 8388608) AND (SELECT max(total) FROM held) > 8388608
+        ORDER BY h.id) AS ids
 )
 SELECT cardinality(f.ids)::bigint AS n_claims, {{schema}}.release_claims(f.ids) AS released
 FROM few AS f
