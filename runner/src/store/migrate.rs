@@ -154,8 +154,9 @@ impl Store {
             let from = there.last().map_or(0, |row| row.version);
             match pending(list, from).next() {
                 Some((version, migration)) if is_outside(migration) => {
-                    self.migrate_outside(version, migration).await?;
-                    versions.push((version, title(migration.name)));
+                    if self.migrate_outside(version, migration).await? {
+                        versions.push((version, title(migration.name)));
+                    }
                 }
                 _ => versions.extend(self.migrate_inside(list).await?),
             }

@@ -85,12 +85,12 @@ pub(super) async fn statements(
 }
 
 impl Store {
-    /// Runs one such migration, or continues it.
+    /// Runs one such migration, or continues it. False: another runner has done it.
     pub(super) async fn migrate_outside(
         &self,
         version: i32,
         migration: &Migration,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let render = |text: &str| self.config().schema.render(text);
         // Runners take turns: a transaction that has no snapshot, for which Postgres does
         // not wait when it builds an index, holds a row. A lock on the table would also
@@ -107,7 +107,8 @@ impl Store {
             .last()
             .is_some_and(|row| row.get::<_, i32>("version") >= version)
         {
-            return turn.rollback().await;
+            turn.rollback().await?;
+            return Ok(false);
         }
         // This also closes the query's portal, which would keep its snapshot.
         turn.batch("SET LOCAL idle_in_transaction_session_timeout = 0")
@@ -127,7 +128,8 @@ impl Store {
             }
         }
         turn.batch(&render(&record(version, migration))).await?;
-        turn.commit().await
+        turn.commit().await?;
+        Ok(true)
     }
 }
 
