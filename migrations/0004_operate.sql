@@ -78,6 +78,7 @@ DECLARE
     tasks bigint[];
     since timestamptz;
 BEGIN
+    RETURN QUERY SELECT p.claim_id, p.task_id FROM {{schema}}.popped AS p WHERE p.task_id = ANY (ids);
     SELECT array_agg(c.id), array_agg(t.id), min(c.claimed_at) - interval '1 hour' INTO claims, tasks, since
     FROM {{schema}}.claims AS c CROSS JOIN LATERAL unnest(c.task_ids) AS t (id)
     WHERE (t.id IN (SELECT unnest(ids))) IS TRUE;

@@ -230,6 +230,8 @@ BEGIN
         UNION ALL
         SELECT r.id FROM {{schema}}.runnable_tasks AS r WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(old)))
         UNION ALL
+        SELECT p.task_id FROM {{schema}}.popped AS p WHERE p.task_id = ANY (old)
+        UNION ALL
         SELECT t.id FROM {{schema}}.claims AS c CROSS JOIN LATERAL unnest(c.task_ids) AS t (id) WHERE t.id = ANY (old)
     ), due AS MATERIALIZED (
         SELECT k.ctid, k.task_id IN (SELECT l.id FROM live AS l) AS is_live
@@ -323,6 +325,8 @@ BEGIN
                 SELECT s.id FROM {{schema}}.scheduled_tasks AS s WHERE s.id = ANY ($1)
                 UNION ALL
                 SELECT r.id FROM {{schema}}.runnable_tasks AS r WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable($1)))
+                UNION ALL
+                SELECT p.task_id FROM {{schema}}.popped AS p WHERE p.task_id = ANY ($1)
                 UNION ALL
                 SELECT t.id FROM {{schema}}.claims AS c CROSS JOIN LATERAL unnest(c.task_ids) AS t (id)
             )

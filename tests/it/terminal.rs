@@ -36,7 +36,9 @@ fn results_and_json_are_escaped_on_a_terminal_and_unchanged_in_a_pipe() {
     let popped = sql.row("SELECT token FROM pgtq.pop()");
     let result = format!(r#"{{"text": "{HOSTILE}"}}"#);
     assert_eq!(
-        sql.row(&format!("SELECT pgtq.complete({id}, '{popped}', '{result}')")),
+        sql.row(&format!(
+            "SELECT pgtq.complete({id}, '{popped}', '{result}')"
+        )),
         "t"
     );
     let again = ["push", "a", "--key", "k", "--allow-unknown", "--wait"];

@@ -381,3 +381,28 @@ async fn no_call_of_a_worker_looks_into_old_partitions() {
     // Today's partition of each.
     assert_eq!(ask(&client, locked).await, "2");
 }
+
+#[tokio::test]
+async fn what_belongs_to_a_task_stays_while_a_worker_holds_it() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let pop = "SELECT push('a', key => 'k'); SELECT pop();
+        INSERT INTO task_state VALUES (1, 'step', '1', 1, now() - interval '30 days');
+        UPDATE keys SET expires_at = now() - interval '1 s'";
+    client.batch_execute(pop).await.expect("pop");
+    let prune = "SELECT prune('1 day'); SELECT prune_state('1 day')";
+    client.batch_execute(prune).await.expect("prune");
+    let kept = "SELECT (SELECT count(*) FROM keys) || ' ' || (SELECT count(*) FROM task_state)";
+    assert_eq!(ask(&client, kept).await, "1 1");
+    assert_eq!(ask(&client, "SELECT state FROM find('k')").await, "running");
+    for (call, answer) in [
+        ("cancel_tasks", "running true"),
+        ("delete_tasks", "running false"),
+        ("retry_tasks", "running false"),
+    ] {
+        let one = format!("SELECT was || ' ' || changed FROM {call}(ARRAY[1::bigint])");
+        assert_eq!(ask(&client, &one).await, answer, "{call}");
+    }
+    let heard = "SELECT e.cancel_requested FROM popped, extend(task_id, token) AS e";
+    assert_eq!(ask(&client, heard).await, "t");
+}
