@@ -97,6 +97,7 @@ keys! {
     "limits.log_lines", "PGTQ_LIMITS_LOG_LINES", Count, "1k", "log lines kept per attempt";
     "limits.log_bytes", "PGTQ_LIMITS_LOG_BYTES", Size, "1MiB", "bytes of log kept per attempt";
     "limits.pushes", "PGTQ_LIMITS_PUSHES", Count, "1k", "child tasks per attempt";
+    "limits.lanes", "PGTQ_LIMITS_LANES", Count, "100", "lanes (queue, handler and priority) of an attempt's child tasks";
     "limits.http_requests", "PGTQ_LIMITS_HTTP_REQUESTS", Count, "100", "HTTP requests per attempt";
     "limits.http_bytes", "PGTQ_LIMITS_HTTP_BYTES", Size, "64MiB", "bytes of HTTP per attempt, both ways";
     "limits.tcp_connections", "PGTQ_LIMITS_TCP_CONNECTIONS", Count, "20", "TCP connections per attempt";
@@ -118,6 +119,7 @@ keys! {
     "caps.log_lines", "PGTQ_CAPS_LOG_LINES", Count, "", "the most log lines kept; unset is limits.log_lines";
     "caps.log_bytes", "PGTQ_CAPS_LOG_BYTES", Size, "", "the most bytes of log kept; unset is limits.log_bytes";
     "caps.pushes", "PGTQ_CAPS_PUSHES", Count, "", "the most child tasks; unset is limits.pushes";
+    "caps.lanes", "PGTQ_CAPS_LANES", Count, "", "the most lanes of child tasks; unset is limits.lanes";
     "caps.http_requests", "PGTQ_CAPS_HTTP_REQUESTS", Count, "", "the most HTTP requests; unset is limits.http_requests";
     "caps.http_bytes", "PGTQ_CAPS_HTTP_BYTES", Size, "", "the most bytes of HTTP; unset is limits.http_bytes";
     "caps.tcp_connections", "PGTQ_CAPS_TCP_CONNECTIONS", Count, "", "the most TCP connections; unset is limits.tcp_connections";

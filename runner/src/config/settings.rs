@@ -343,6 +343,7 @@ impl Reader<'_> {
             log_lines: self.small_or(&key("log_lines"), unset.log_lines)?,
             log_bytes: self.or(&key("log_bytes"), values::size, unset.log_bytes)?,
             pushes: self.small_or(&key("pushes"), unset.pushes)?,
+            lanes: self.small_or(&key("lanes"), unset.lanes)?,
             http_requests: self.small_or(&key("http_requests"), unset.http_requests)?,
             http_bytes: self.or(&key("http_bytes"), values::size, unset.http_bytes)?,
             tcp_connections: self.small_or(&key("tcp_connections"), unset.tcp_connections)?,

@@ -204,6 +204,13 @@ pub(super) fn push(
     }
     let full = pusher.rights.facts.check(child.handler.as_str());
     full.map_err(|full| full.to_string())?;
+    let lane = (child.queue.clone(), child.handler.clone(), child.priority);
+    let most = state.limits.lanes as usize;
+    if state.child_lanes.len() >= most && !state.child_lanes.contains(&lane) {
+        return Err(format!(
+            "this attempt has pushed to {most} lanes already, which is its limit: a lane is a queue, a handler and a priority; push to fewer queues, push one task that pushes the rest, or raise `lanes`"
+        ));
+    }
     let cost = (child.args.len() + child.key.as_ref().map_or(0, String::len)) as u64 + CHILD_BYTES;
     state.account.take(cost).map_err(|_| {
         format!(
@@ -211,6 +218,7 @@ pub(super) fn push(
             state.limits.host_bytes
         )
     })?;
+    state.child_lanes.insert(lane);
     state.children.push(child);
     state.children_bytes = bytes;
     Ok(())

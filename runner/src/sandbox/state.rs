@@ -1,5 +1,6 @@
 //! What belongs to one store: one attempt, or one probe.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use super::limiter::Limiter;
 use super::logs::Logs;
 use super::push::Pusher;
 use super::wasi::Wasi;
-use crate::task::{Attempt, Database, Limits, NewTask, NoDatabase};
+use crate::task::{Attempt, Database, Limits, Name, NewTask, NoDatabase};
 
 /// WASI handles a guest may hold at a time.
 const MAX_HANDLES: usize = 1_000;
@@ -57,6 +58,8 @@ pub(super) struct State {
     pub(super) children: Vec<NewTask>,
     /// Bytes of the arguments of `children`.
     pub(super) children_bytes: usize,
+    /// The lanes that they stand in: queue, handler and priority.
+    pub(super) child_lanes: HashSet<(Option<Name>, Name, i32)>,
     /// Calls so far that were refused for want of a grant.
     pub(super) denials: u32,
     /// Values saved so far.
@@ -92,6 +95,7 @@ impl State {
             started,
             children: Vec::new(),
             children_bytes: 0,
+            child_lanes: HashSet::new(),
             denials: 0,
             saves: 0,
             saved_bytes: 0,

@@ -27,6 +27,8 @@ pub struct Limits {
     pub log_bytes: u64,
     /// Child tasks pushed.
     pub pushes: u32,
+    /// Lanes (queue, handler and priority) that the child tasks stand in.
+    pub lanes: u32,
     /// HTTP requests.
     pub http_requests: u32,
     /// Bytes of HTTP bodies and headers, both ways together.
@@ -65,6 +67,7 @@ impl Default for Limits {
             log_lines: 1_000,
             log_bytes: MIB,
             pushes: 1_000,
+            lanes: 100,
             http_requests: 100,
             http_bytes: 64 * MIB,
             tcp_connections: 20,
@@ -109,6 +112,7 @@ impl Limits {
             log_lines: self.log_lines.min(cap.log_lines),
             log_bytes: self.log_bytes.min(cap.log_bytes),
             pushes: self.pushes.min(cap.pushes),
+            lanes: self.lanes.min(cap.lanes),
             http_requests: self.http_requests.min(cap.http_requests),
             http_bytes: self.http_bytes.min(cap.http_bytes),
             tcp_connections: self.tcp_connections.min(cap.tcp_connections),

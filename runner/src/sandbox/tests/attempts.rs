@@ -130,6 +130,12 @@ async fn children_are_collected_and_a_flood_of_them_is_refused() {
         matches!(report.outcome, Outcome::Fail { failure } if failure.message.contains("queue"))
     );
 
+    let report = survive("flood_lanes", "", small()).await;
+    assert_eq!(report.children.len(), 100);
+    assert!(
+        matches!(report.outcome, Outcome::Fail { failure } if failure.message.contains("100 lanes"))
+    );
+
     let report = survive("flood_pushes", "", small()).await;
     assert_eq!(report.children.len(), 1_000);
     assert!(
