@@ -288,6 +288,7 @@ CREATE TABLE {{schema}}.runners (
     slots integer NOT NULL,
     queues text[] NOT NULL,
     busy integer NOT NULL DEFAULT 0,
+    held integer NOT NULL DEFAULT 0,
     draining boolean NOT NULL DEFAULT false,
     started_at timestamptz NOT NULL DEFAULT now(),
     seen_at timestamptz NOT NULL DEFAULT now(),
@@ -305,6 +306,7 @@ COMMENT ON COLUMN {{schema}}.runners.steady_since IS 'Since when the heartbeats 
 COMMENT ON COLUMN {{schema}}.runners.backend IS 'Server process of the heartbeat''s connection; null behind a pooler.';
 COMMENT ON COLUMN {{schema}}.runners.started IS 'Tasks that had started at the last heartbeat; null: all that it holds may have. After judged: all that may have started.';
 COMMENT ON COLUMN {{schema}}.runners.judged IS 'The lease ran out, and rescue has noted in started which tasks may have been running.';
+COMMENT ON COLUMN {{schema}}.runners.held IS 'Tasks that it had claimed and not started at its last beat.';
 COMMENT ON COLUMN {{schema}}.runners.ticket_hash IS 'sha256 of the secret that this runner shows to the functions that end in _in_task.';
 
 CREATE TABLE {{schema}}.handlers (

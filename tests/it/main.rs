@@ -17,6 +17,7 @@ mod fencing;
 mod few_connections;
 mod fork_bomb;
 mod grants;
+mod held;
 mod held_locks;
 mod large;
 mod lifecycle;

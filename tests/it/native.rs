@@ -119,6 +119,12 @@ impl Engine {
         }
     }
 
+    /// Stops what runs and gives it back.
+    pub(crate) async fn abort(self) -> Summary {
+        self.shutdown.abort();
+        self.running.await.expect("no panic")
+    }
+
     pub(crate) async fn stop(self) -> Summary {
         self.shutdown.drain();
         self.running.await.expect("no panic")

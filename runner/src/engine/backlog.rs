@@ -2,19 +2,25 @@
 //!
 //! A plain queue behind a mutex, with a semaphore that counts what is in it:
 //! slots wait on the semaphore, so nothing spins. Bounded by the claimer,
-//! which never holds more than its target.
+//! which never holds more than its target, and in time: how much a claimer may take
+//! was measured in the past, so what no slot took within a second goes back.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{
     AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore};
 
 use super::held::Hold;
+use crate::store::Paused;
 use crate::task::{ClaimId, Task};
+
+/// How long a claimed task waits for a slot before it goes back to the queue.
+pub(super) const HELD_FOR: Duration = Duration::from_secs(1);
 
 /// A claimed task on its way to a slot.
 #[derive(Debug)]
@@ -25,6 +31,8 @@ pub(crate) struct Taken {
     pub(crate) task: Arc<Task>,
     /// Its arguments count until this is dropped.
     pub(crate) held: Hold,
+    /// When it was claimed.
+    pub(crate) since: Instant,
 }
 
 /// One queue group's waiting tasks.
@@ -36,6 +44,8 @@ pub(crate) struct Backlog {
     n_done: AtomicU64,
     /// With no more than so many waiting, the claimer wants to hear of it.
     low: AtomicUsize,
+    /// What is paused, as of the claimer's last look.
+    paused: RwLock<Paused>,
     /// Rung when a slot took or ended a task and few wait: there may be room for
     /// another claim.
     pub(crate) taken: Notify,
@@ -49,19 +59,70 @@ impl Backlog {
             n_running: AtomicUsize::new(0),
             n_done: AtomicU64::new(0),
             low: AtomicUsize::new(0),
+            paused: RwLock::default(),
             taken: Notify::new(),
         }
     }
 
-    /// Adds claimed tasks, in order.
+    /// Adds claimed tasks, the most urgent first: before those that wait already and
+    /// are less urgent, behind the others.
     pub(crate) fn extend(&self, tasks: impl IntoIterator<Item = Taken>) {
         let n_added = {
             let mut waiting = self.lock();
             let n_before = waiting.len();
-            waiting.extend(tasks);
+            for taken in tasks {
+                let priority = taken.task.priority;
+                match waiting.back() {
+                    Some(last) if last.task.priority > priority => {
+                        let at = waiting.partition_point(|t| t.task.priority <= priority);
+                        waiting.insert(at, taken);
+                    }
+                    _ => waiting.push_back(taken),
+                }
+            }
             waiting.len() - n_before
         };
         self.n_waiting.add_permits(n_added);
+    }
+
+    /// Takes out what waits and meets a condition, in order.
+    pub(crate) fn take_back(&self, mut goes: impl FnMut(&Taken) -> bool) -> Vec<Taken> {
+        let mut waiting = self.lock();
+        let mut taken = Vec::new();
+        for _ in 0..waiting.len() {
+            let Some(next) = waiting.pop_front() else {
+                break;
+            };
+            match goes(&next) {
+                true => taken.push(next),
+                false => waiting.push_back(next),
+            }
+        }
+        // A slot that has a permit for one of these finds nothing and waits again.
+        self.n_waiting.forget_permits(taken.len());
+        taken
+    }
+
+    /// When the task was claimed that has waited the longest, and the priority of the
+    /// least urgent one; `None` while nothing waits.
+    pub(crate) fn waits(&self) -> Option<(Instant, i32)> {
+        let waiting = self.lock();
+        let oldest = waiting.iter().map(|taken| taken.since).min()?;
+        Some((oldest, waiting.back()?.task.priority))
+    }
+
+    /// Notes what is paused: slots give such tasks back.
+    pub(crate) fn set_paused(&self, paused: &Paused) {
+        let is_same = *self.paused.read().unwrap_or_else(PoisonError::into_inner) == *paused;
+        if !is_same {
+            *self.paused.write().unwrap_or_else(PoisonError::into_inner) = paused.clone();
+        }
+    }
+
+    /// Whether tasks of this queue and handler are held back.
+    pub(crate) fn is_paused(&self, task: &Task) -> bool {
+        let paused = self.paused.read().unwrap_or_else(PoisonError::into_inner);
+        paused.holds(task.queue.as_str(), task.handler.as_str())
     }
 
     /// The next task; `None` when the backlog was closed. Cancel-safe.
@@ -145,15 +206,54 @@ mod tests {
         }
     }
 
+    fn taken(id: i64, priority: i32) -> Taken {
+        let task = Task {
+            priority,
+            ..task(id)
+        };
+        Taken {
+            claim: ClaimId(1),
+            task: Arc::new(task),
+            held: Hold::default(),
+            since: Instant::now(),
+        }
+    }
+
+    fn ids(taken: &[Taken]) -> Vec<i64> {
+        taken.iter().map(|taken| taken.task.id.0).collect()
+    }
+
+    #[tokio::test]
+    async fn an_urgent_task_starts_before_those_that_wait_already() {
+        let backlog = Backlog::new();
+        backlog.extend([taken(1, 0), taken(2, 0), taken(3, 5)]);
+        backlog.extend([taken(4, -5), taken(5, 0)]);
+        assert_eq!(backlog.waits().expect("five wait").1, 5);
+        let mut order = Vec::new();
+        for _ in 0..5 {
+            order.push(backlog.next().await.expect("a task").task.id.0);
+        }
+        assert_eq!(order, [4, 1, 2, 5, 3]);
+        assert!(backlog.waits().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_back_starts_in_no_slot() {
+        let backlog = Backlog::new();
+        backlog.extend((1..=4).map(|id| taken(id, 0)));
+        let gone = backlog.take_back(|taken| taken.task.id.0 % 2 == 0);
+        assert_eq!(ids(&gone), [2, 4]);
+        let left = [backlog.next().await, backlog.next().await].map(|t| t.expect("a task"));
+        assert_eq!(ids(&left), [1, 3]);
+        assert!(backlog.next().now_or_never().is_none());
+        assert_eq!(backlog.n_running(), 2);
+    }
+
     #[tokio::test]
     async fn the_claimer_is_rung_for_only_when_few_wait() {
         let backlog = Backlog::new();
         backlog.ring_below(1);
-        backlog.extend((1..=3).map(|id| Taken {
-            claim: ClaimId(1),
-            task: Arc::new(task(id)),
-            held: Hold::default(),
-        }));
+        backlog.extend((1..=3).map(|id| taken(id, 0)));
         backlog.next().await.expect("a task");
         assert!(
             backlog.taken.notified().now_or_never().is_none(),

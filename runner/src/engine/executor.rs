@@ -20,7 +20,7 @@ use super::suspects::{self, Offer};
 use super::watchdog::Turn;
 use crate::task::{
     Attempt, Database, ErrorKind, Failure, Handler, Outcome, Report, RetryPolicy, Signal, Stop,
-    decide,
+    Transition, Usage, decide,
 };
 
 /// Runs tasks until the backlog is closed.
@@ -28,13 +28,38 @@ pub(crate) async fn slot(core: Arc<Core>, backlog: Arc<Backlog>) {
     let turn = core.watchdog.slot();
     while let Some(taken) = backlog.next().await {
         core.stats.running.fetch_add(1, Relaxed);
-        if taken.task.crashes >= suspects::threshold(core.config.max_crashes) {
+        if backlog.is_paused(&taken.task) {
+            // Paused since the claim: it waits with the others of its kind.
+            completer::hand_over(&core, released(taken)).await;
+        } else if taken.task.crashes >= suspects::threshold(core.config.max_crashes) {
             run_suspects(&core, &turn, taken).await;
         } else {
             run(&core, &turn, taken, false).await;
         }
         backlog.done();
         core.stats.running.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The ending of a task that no slot has started: it goes back without using an
+/// attempt, or is cancelled if somebody asked for that.
+pub(super) fn released(taken: Taken) -> Ended {
+    let now = Instant::now();
+    Ended {
+        claim: taken.claim,
+        task: taken.task,
+        transition: Transition::Release,
+        usage: Usage::default(),
+        logs: Vec::new(),
+        logs_dropped: 0,
+        children: Vec::new(),
+        recorded: false,
+        has_state: false,
+        digest: None,
+        started: now,
+        ended: now,
+        held: taken.held,
+        room: None,
     }
 }
 

@@ -145,6 +145,7 @@ impl Heartbeat {
             draining,
             started: self.started.clone(),
             busy: u32::try_from(core.stats.running.load(Relaxed)).unwrap_or(u32::MAX),
+            held: u32::try_from(core.ledger.n_unstarted()).unwrap_or(u32::MAX),
             plugins: serde_json::to_value(core.registry.snapshot().report()).unwrap_or_default(),
             progress: self.progress.list(),
         }

@@ -208,6 +208,20 @@ impl Ledger {
         says_much.then(|| started.into_iter().map(|(task, _)| task).collect())
     }
 
+    /// Tasks that are held and that no slot has started.
+    pub(crate) fn n_unstarted(&self) -> usize {
+        let inner = self.lock();
+        let held = inner.claims.values().flat_map(FxHashMap::values);
+        held.filter(|held| held.started.is_none()).count()
+    }
+
+    /// Whether somebody asked to cancel this task.
+    pub(crate) fn is_cancelled(&self, claim: ClaimId, task: TaskId) -> bool {
+        let inner = self.lock();
+        let held = inner.claims.get(&claim).and_then(|tasks| tasks.get(&task));
+        held.is_some_and(|held| held.signal.asked() == Some(Stop::Cancel))
+    }
+
     /// Tasks held and not ended.
     pub(crate) fn n_tasks(&self) -> usize {
         self.lock().n_tasks
@@ -265,7 +279,10 @@ mod tests {
     #[test]
     fn a_task_cancelled_while_it_waits_never_starts() {
         let ledger = ledger_with(&[1]);
+        assert_eq!(ledger.n_unstarted(), 1);
+        assert!(!ledger.is_cancelled(CLAIM, TaskId(1)));
         ledger.cancel(CLAIM, TaskId(1));
+        assert!(ledger.is_cancelled(CLAIM, TaskId(1)));
         assert!(matches!(ledger.start(CLAIM, TaskId(1)), Start::Cancelled));
     }
 

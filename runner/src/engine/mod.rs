@@ -33,6 +33,7 @@ mod lease;
 mod ledger;
 mod maintenance;
 mod needs;
+mod pace;
 mod parked;
 mod progress;
 mod push_facts;

@@ -17,7 +17,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use super::appetite::Appetite;
 use super::backlog::{Backlog, Taken};
 use super::claimer::Claimer;
-use super::completer::{self, Ended};
+use super::completer;
 use super::config::EngineConfig;
 use super::control::control;
 use super::core::Core;
@@ -28,7 +28,6 @@ use super::stats::{Stats, Summary};
 use super::{executor, heartbeat, maintenance, push_facts, served, streamer, suspects, waker};
 use crate::plugin::Registry;
 use crate::store::{Lanes, QueueFilter, RunnerFacts, Store};
-use crate::task::{Transition, Usage};
 
 /// After an interrupt, how long attempts may take to notice.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(2);
@@ -169,6 +168,8 @@ impl Groups {
                 slots: spec.slots,
                 lanes,
                 backlog: Arc::clone(&backlog),
+                claim_took: Duration::ZERO,
+                ticked: Instant::now(),
                 appetite: Appetite::new(),
             };
             groups.claimers.spawn(claimer.run());
@@ -207,7 +208,7 @@ impl Groups {
             );
         }
         for taken in unstarted {
-            completer::hand_over(core, released(taken)).await;
+            completer::hand_over(core, executor::released(taken)).await;
         }
         let deadline = Instant::now() + core.config.shutdown_timeout;
         let finished = async { while self.slots.join_next().await.is_some() {} };
@@ -223,26 +224,6 @@ impl Groups {
         );
         core.ledger.interrupt();
         let _ = tokio::time::timeout(INTERRUPT_GRACE, finished).await;
-    }
-}
-
-fn released(taken: Taken) -> Ended {
-    let now = Instant::now();
-    Ended {
-        claim: taken.claim,
-        task: taken.task,
-        transition: Transition::Release,
-        usage: Usage::default(),
-        logs: Vec::new(),
-        logs_dropped: 0,
-        children: Vec::new(),
-        recorded: false,
-        has_state: false,
-        digest: None,
-        started: now,
-        ended: now,
-        held: taken.held,
-        room: None,
     }
 }
 

@@ -54,7 +54,8 @@ impl Sleep {
     }
 
     /// Asks for a notification, if a group is about to wait long enough. Returns how
-    /// long it shall wait. A failure costs latency only.
+    /// long it shall wait, and whether the request is a new one: what was pushed before
+    /// it notified nobody. A failure costs latency only.
     pub(crate) async fn prepare(
         &self,
         store: &Store,
@@ -62,25 +63,25 @@ impl Sleep {
         queue: Option<&Name>,
         idle_for: Duration,
         poll_interval: Duration,
-    ) -> Duration {
+    ) -> (Duration, bool) {
         let now = Instant::now();
         if !self.group(group).must_ask(now, idle_for, poll_interval) {
-            return idle_for;
+            return (idle_for, false);
         }
         match store.request_wake(queue).await {
             Ok(request) => {
                 let mut group = self.group(group);
                 group.flag = request.flag;
                 group.asked_at = Some(now);
-                if request.fresh {
-                    idle_for.min(LOOK_AGAIN)
-                } else {
-                    idle_for
-                }
+                let wait = match request.fresh {
+                    true => idle_for.min(LOOK_AGAIN),
+                    false => idle_for,
+                };
+                (wait, request.fresh)
             }
             Err(error) => {
                 tracing::debug!(%error, "could not ask for a notification; polling");
-                idle_for
+                (idle_for, false)
             }
         }
     }

@@ -134,6 +134,7 @@ mod tests {
     fn taken(id: i64) -> Taken {
         Taken {
             claim: ClaimId(id),
+            since: Instant::now(),
             task: Arc::new(Task {
                 id: TaskId(id),
                 queue: Name::default_queue(),

@@ -13,6 +13,8 @@ use crate::task::{ClaimId, Progress, RunnerId, TaskId};
 pub struct Beat {
     /// Slots in use.
     pub busy: u32,
+    /// Tasks that are claimed and that no slot has started.
+    pub held: u32,
     /// It takes no more tasks.
     pub draining: bool,
     /// The tasks that have started, while others that are held have not; `None`
@@ -55,6 +57,7 @@ impl Store {
     pub async fn beat(&self, runner: RunnerId, beat: &Beat) -> Result<BeatReply, StoreError> {
         let lease_seconds = Store::LEASE.as_secs_f64();
         let busy = i32::try_from(beat.busy).unwrap_or(i32::MAX);
+        let held = i32::try_from(beat.held).unwrap_or(i32::MAX);
         let plugins = clean_json(beat.plugins.to_string());
         let progress: BTreeMap<i64, ProgressText<'_>> = beat
             .progress
@@ -92,6 +95,7 @@ impl Store {
                     &look.floor,
                     &pooled,
                     &started,
+                    &held,
                 ],
             )
             .await?;

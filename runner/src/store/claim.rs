@@ -1,21 +1,21 @@
 //! Claim: take runnable tasks for a runner.
 
-use std::time::Instant;
-
-use tokio_postgres::Row;
+use std::time::{Duration, Instant};
 
 use super::batch;
 use super::claims::Calling;
 use super::connection::Role;
-use super::lanes::LaneKey;
 use super::session::Lease;
 use super::sql::sql;
-use super::{Lanes, QueueFilter, Store, StoreError};
+use super::{Lanes, Store, StoreError};
 use crate::task::{ClaimId, Name, RunnerId, Task, TaskId};
 
 /// Bytes of arguments in one claim, if it has more than one task. Every ending of an
 /// external worker, and every rescue, reads the whole claim.
 const CLAIM_BYTES: i64 = 8 << 20;
+
+/// Time that one claim spends on looking for new lanes when it finds nothing else.
+const MOST_LOOKING: Duration = Duration::from_secs(1);
 
 /// A claimed batch.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ impl Store {
     /// Takes up to `want` tasks of the loaded `handlers`, lowest priority
     /// number first, fairly over handlers and queues of one priority. `None`
     /// means that there is nothing to take now. Looks for new lanes and
-    /// stragglers by itself, within 5 % of the time: up to a second after the
-    /// push in the worst case.
+    /// stragglers by itself, within 5 % of the time, and at once after
+    /// [`Lanes::wake`]. A look that fails does not fail the claim.
     ///
     /// After an error, or when the future is dropped, the claim may have
     /// happened: it is then among [`super::BeatReply::ghosts`].
@@ -48,32 +48,45 @@ impl Store {
             return Ok(None);
         }
         self.expect_endings().await?;
-        let mut lease = self.lease(Role::Claim, "claim tasks").await?;
         let _calling = Calling::new(self);
+        let started = Instant::now();
         lanes.set_handlers(handlers);
-        let mut refreshed = lanes.refresh_due(false, Instant::now());
-        if refreshed {
-            refresh(&mut lease, lanes, handlers).await?;
-        }
+        let mut has_swept = self.sweep_if_due(lanes, false).await;
         loop {
-            let started = Instant::now();
-            let mut claimed = self.take(&mut lease, runner, lanes, want).await?;
-            // Empty lanes of this turn must not hide full ones of the next.
-            for _ in 1..lanes.n_turns() {
-                if claimed.is_some() {
+            let taking = Instant::now();
+            let mut claimed = None;
+            // Lanes that others have emptied must not hide those that come after them.
+            for _ in 0..lanes.n_turns() {
+                claimed = self.take(runner, lanes, want, None).await?;
+                if claimed.is_some() || started.elapsed() > MOST_LOOKING {
                     break;
                 }
-                claimed = self.take(&mut lease, runner, lanes, want).await?;
             }
-            if refreshed {
-                lanes.add_cost(started.elapsed());
+            if has_swept {
+                lanes.add_cost(taking.elapsed());
             }
-            if claimed.is_some() || refreshed || !lanes.refresh_due(true, Instant::now()) {
+            if claimed.is_some() || started.elapsed() > MOST_LOOKING {
                 return Ok(claimed);
             }
-            refresh(&mut lease, lanes, handlers).await?;
-            refreshed = true;
+            has_swept = self.sweep_if_due(lanes, true).await;
+            if !has_swept {
+                return Ok(None);
+            }
         }
+    }
+
+    /// As [`Store::claim`], of tasks that are more urgent than a priority. Does not look
+    /// for new lanes of its own accord more often than a busy claimer does.
+    pub async fn claim_urgent(
+        &self,
+        runner: RunnerId,
+        lanes: &mut Lanes,
+        want: u32,
+        than: i32,
+    ) -> Result<Option<Claimed>, StoreError> {
+        let _calling = Calling::new(self);
+        self.sweep_if_due(lanes, false).await;
+        self.take(runner, lanes, want, Some(than)).await
     }
 
     /// One claim of at most `want` tasks and [`CLAIM_BYTES`], without the tasks that
@@ -84,8 +97,9 @@ impl Store {
         runner: RunnerId,
         lanes: &mut Lanes,
         want: u32,
+        than: Option<i32>,
     ) -> Result<Option<Claimed>, StoreError> {
-        let shares = lanes.shares(want);
+        let shares = lanes.shares_before(want, than);
         if shares.is_empty() {
             return Ok(None);
         }
@@ -118,7 +132,7 @@ impl Store {
             true => u32::try_from(tasks.len()).unwrap_or(want),
             false => want,
         };
-        let more = lanes.took(&shares, &runs, want) || lanes.beyond(&shares);
+        let more = lanes.took(&shares, &runs, want);
         let Some(row) = rows.first() else {
             return Ok(None);
         };
@@ -178,47 +192,4 @@ impl Store {
         self.live().forget(claim);
         Ok(rows[0].get::<_, i64>("released").unsigned_abs())
     }
-}
-
-async fn refresh(
-    lease: &mut Lease<'_>,
-    lanes: &mut Lanes,
-    handlers: &[Name],
-) -> Result<(), StoreError> {
-    let started = Instant::now();
-    let names: Vec<&str> = handlers.iter().map(Name::as_str).collect();
-    let (only, queues) = match &lanes.filter {
-        QueueFilter::Only(queues) => (true, queues),
-        QueueFilter::Except(queues) => (false, queues),
-    };
-    let queues: Vec<String> = queues.iter().map(ToString::to_string).collect();
-    let paused: Vec<(String, String)> = lease
-        .query(sql!("pauses"), &[])
-        .await?
-        .iter()
-        .map(|row| (row.get("kind"), row.get("name")))
-        .collect();
-    let is_paused = |key: &LaneKey| {
-        paused.iter().any(|(kind, name)| match kind.as_str() {
-            "queue" => *name == key.queue,
-            _ => *name == key.handler,
-        })
-    };
-    let found = lease
-        .query(sql!("lanes"), &[&names, &queues, &only])
-        .await?
-        .iter()
-        .map(place)
-        .collect();
-    lanes.refreshed(found, is_paused, Instant::now(), started.elapsed());
-    Ok(())
-}
-
-fn place(row: &Row) -> (LaneKey, i64) {
-    let key = LaneKey {
-        priority: row.get("priority"),
-        queue: row.get("queue"),
-        handler: row.get("handler"),
-    };
-    (key, row.get("position"))
 }

@@ -3,14 +3,23 @@
 //! A lane is (queue, handler, priority); its tasks have growing positions. A
 //! claim scans each lane from the last position taken there, so that dead
 //! index entries which an old snapshot keeps alive are passed once and not
-//! again with every claim. A refresh finds new lanes, and stragglers: tasks
-//! whose transaction committed after the cursor had passed them. It is paced
-//! by its own cost, because under an old snapshot it has to pass the dead.
+//! again with every claim. A sweep (`sweep.rs`) finds new lanes, and stragglers:
+//! tasks whose transaction committed after the cursor had passed them. Which
+//! lanes take part in a claim, and with how many tasks, is in `turns.rs`.
+
+mod found;
+mod sweep;
+mod turns;
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use self::found::Search;
+use self::sweep::Sweep;
+use self::turns::Turns;
 use crate::task::Name;
+
+pub(super) use self::sweep::{Place, Range, Slice};
 
 /// Which queues a runner serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +37,13 @@ pub struct Lanes {
     pub(super) filter: QueueFilter,
     handlers: Vec<Name>,
     lanes: HashMap<LaneKey, Lane>,
-    scanned: Option<Scan>,
-    n_refreshed: u64,
-    turn: usize,
+    turns: Turns,
+    sweep: Sweep,
+    search: Search,
+    paused: Paused,
+    /// The last slice of a sweep was slow, or failed: the next one has this long.
+    is_slow: bool,
+    patience: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,15 +56,12 @@ pub(super) struct LaneKey {
 #[derive(Debug)]
 struct Lane {
     after: i64,
-    /// The last claim took all it was allowed to.
-    full: bool,
+    /// Tasks taken here: as many dead entries may stand before the cursor.
+    n_taken: u64,
+    /// Up to here stragglers were looked for in this round.
+    searched: i64,
+    searched_at: Instant,
     alive_at: Instant,
-}
-
-#[derive(Debug)]
-struct Scan {
-    at: Instant,
-    cost: Duration,
 }
 
 /// One lane's part in a claim.
@@ -71,16 +81,49 @@ pub(super) struct Run {
     pub(super) last: i64,
 }
 
-/// How long a busy claimer goes without looking for stragglers.
-const BUSY_EVERY: Duration = Duration::from_secs(1);
-/// How long an idle one goes without looking for new lanes.
-const IDLE_EVERY: Duration = Duration::from_millis(20);
-/// A refresh takes at most one part in this many of the time.
-const SHARE_OF_TIME: u32 = 20;
-/// An empty lane is probed with every claim; it is forgotten after this long.
+/// Queues and handlers whose tasks are not claimed now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Paused {
+    queues: HashSet<String>,
+    handlers: HashSet<String>,
+}
+
+impl Paused {
+    /// From rows of the table of pauses: the kind and the name.
+    pub(super) fn new(rows: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut paused = Paused::default();
+        for (kind, name) in rows {
+            match kind.as_str() {
+                "queue" => paused.queues.insert(name),
+                _ => paused.handlers.insert(name),
+            };
+        }
+        paused
+    }
+
+    /// Whether tasks of this queue and handler are held back.
+    pub fn holds(&self, queue: &str, handler: &str) -> bool {
+        self.queues.contains(queue) || self.handlers.contains(handler)
+    }
+}
+
+/// An empty lane is probed for this long before it is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
-/// Lanes in one claim. Beyond it they take turns.
-const MAX_LANES: usize = 256;
+/// A lane from which this many tasks were taken keeps its cursor for longer, and a
+/// sweep does not read it: it is probed by claims.
+const HEAVY: u64 = 1_000;
+/// How long such a lane is kept when it is empty.
+const FORGET_HEAVY_AFTER: Duration = Duration::from_secs(600);
+
+/// How long a slice of a sweep may take on the server after a slow one, at first and at most.
+const PATIENCE: Duration = Duration::from_secs(1);
+const MOST_PATIENCE: Duration = Duration::from_secs(60);
+
+impl Lane {
+    fn is_heavy(&self) -> bool {
+        self.n_taken >= HEAVY
+    }
+}
 
 impl Lanes {
     /// Knows nothing yet; the first claim looks.
@@ -89,13 +132,16 @@ impl Lanes {
             filter,
             handlers: Vec::new(),
             lanes: HashMap::new(),
-            scanned: None,
-            n_refreshed: 0,
-            turn: 0,
+            turns: Turns::default(),
+            sweep: Sweep::default(),
+            search: Search::default(),
+            is_slow: true,
+            patience: PATIENCE,
+            paused: Paused::default(),
         }
     }
 
-    /// Takes over the list of loaded handlers; a new one makes a refresh due.
+    /// Takes over the list of loaded handlers; a new one makes a sweep due.
     pub(super) fn set_handlers(&mut self, handlers: &[Name]) {
         if self.handlers == handlers {
             return;
@@ -104,97 +150,70 @@ impl Lanes {
         let known: HashSet<&str> = handlers.iter().map(Name::as_str).collect();
         self.lanes
             .retain(|key, _| known.contains(key.handler.as_str()));
-        self.scanned = None;
+        self.turns.retain(|key| self.lanes.contains_key(key));
+        self.sweep = Sweep::after(&self.sweep);
     }
 
-    pub(super) fn refresh_due(&self, idle: bool, now: Instant) -> bool {
-        let least = if idle { IDLE_EVERY } else { BUSY_EVERY };
-        self.scanned
-            .as_ref()
-            .is_none_or(|scan| now.duration_since(scan.at) >= least.max(scan.cost * SHARE_OF_TIME))
+    pub(super) fn handlers(&self) -> &[Name] {
+        &self.handlers
     }
 
-    /// Takes over what a refresh found: the lanes with the position of their
-    /// first task. A lane that is known and was not found stays, so that its
-    /// next task is found by a probe, unless it is paused.
-    pub(super) fn refreshed(
-        &mut self,
-        found: Vec<(LaneKey, i64)>,
-        is_paused: impl Fn(&LaneKey) -> bool,
-        now: Instant,
-        cost: Duration,
-    ) {
-        for (key, first) in found {
-            let lane = self.lanes.entry(key).or_insert(Lane {
-                after: 0,
-                full: false,
-                alive_at: now,
-            });
-            lane.after = first - 1;
-            lane.alive_at = now;
+    /// Takes over what is paused. What was paused until now is found by the next sweep.
+    pub(super) fn set_paused(&mut self, paused: Paused) {
+        if self.paused == paused {
+            return;
         }
-        self.lanes.retain(|key, lane| {
-            !is_paused(key) && now.duration_since(lane.alive_at) < FORGET_AFTER
-        });
-        self.scanned = Some(Scan { at: now, cost });
-        self.n_refreshed += 1;
+        self.paused = paused;
+        self.lanes
+            .retain(|key, _| !self.paused.holds(&key.queue, &key.handler));
+        self.turns.retain(|key| self.lanes.contains_key(key));
     }
 
-    /// How often new lanes and stragglers were looked for. A claim during
-    /// which this did not grow may have found nothing although there is something.
-    pub fn n_refreshed(&self) -> u64 {
-        self.n_refreshed
+    /// What was paused at the last look.
+    pub fn paused(&self) -> &Paused {
+        &self.paused
+    }
+
+    /// Something may have been pushed into a lane that is not known: the next claim
+    /// that finds nothing in the known ones looks at all.
+    pub fn wake(&mut self) {
+        self.sweep.wake();
+    }
+
+    /// After a claim that found nothing, how long until the next one may find something
+    /// that is there already: zero while known lanes were not looked at or a sweep is
+    /// under way. `None` when all was looked at since the last [`Lanes::wake`].
+    pub fn wakes_in(&self) -> Option<Duration> {
+        match self.turns.has_live() {
+            true => Some(Duration::ZERO),
+            false => self.sweep.wakes_in(Instant::now()),
+        }
+    }
+
+    /// How often all lanes were looked at. A claim during which this did not grow may
+    /// have found nothing although there is something.
+    pub fn n_sweeps(&self) -> u64 {
+        self.sweep.n_complete()
     }
 
     /// Claims in a row that it takes to look at every known lane.
-    pub(super) fn n_turns(&self) -> usize {
-        self.lanes.len().div_ceil(MAX_LANES)
-    }
-
-    /// Adds the cost of the claim that followed a refresh: it passed the dead
-    /// entries between a straggler and the front.
-    pub(super) fn add_cost(&mut self, cost: Duration) {
-        if let Some(scan) = &mut self.scanned {
-            scan.cost += cost;
-        }
+    pub(super) fn n_turns(&mut self) -> usize {
+        self.turns.n_claims()
     }
 
     /// How to divide `want`: by priority; within one priority first the lanes
     /// that were nearly empty, with a small share each, then the full ones,
     /// in turns, with equal shares. The claim stops at `want` in this order.
     pub(super) fn shares(&mut self, want: u32) -> Vec<Share> {
-        self.turn = self.turn.wrapping_add(1);
-        let want = i64::from(want);
-        let mut keys: Vec<&LaneKey> = self.lanes.keys().collect();
-        keys.sort_unstable();
-        let mut shares = Vec::new();
-        for group in keys.chunk_by(|a, b| a.priority == b.priority) {
-            let (mut full, small): (Vec<&LaneKey>, Vec<&LaneKey>) =
-                group.iter().partition(|key| self.lanes[**key].full);
-            let part = |n: usize| (want / i64::try_from(n.max(1)).unwrap_or(want)).max(1);
-            let small_part = part(group.len());
-            let full_part = want.min(part(full.len()) + 1);
-            if !full.is_empty() {
-                let n = full.len();
-                full.rotate_left(self.turn % n);
-            }
-            let mut add = |key: &LaneKey, most: i64| {
-                shares.push(Share {
-                    key: key.clone(),
-                    after: self.lanes[key].after,
-                    most,
-                });
-            };
-            small.iter().for_each(|key| add(key, small_part));
-            full.iter().for_each(|key| add(key, full_part));
-        }
-        if shares.len() > MAX_LANES {
-            // Empty lanes may crowd out full ones only for a while.
-            let start = (self.turn * MAX_LANES) % shares.len();
-            shares.rotate_left(start);
-            shares.truncate(MAX_LANES);
-            shares.sort_by_key(|share| share.key.priority);
-        }
+        let lanes = &self.lanes;
+        let after = |key: &LaneKey| lanes.get(key).map_or(0, |lane| lane.after);
+        self.turns.shares(i64::from(want), after)
+    }
+
+    /// As [`Lanes::shares`]; only of lanes more urgent than a priority, if one is given.
+    pub(super) fn shares_before(&mut self, want: u32, than: Option<i32>) -> Vec<Share> {
+        let mut shares = self.shares(want);
+        shares.retain(|share| than.is_none_or(|than| share.key.priority < than));
         shares
     }
 
@@ -208,29 +227,29 @@ impl Lanes {
             *last = (*last).max(run.last);
         }
         let cut_short = taken.iter().map(|run| run.n).sum::<i64>() >= i64::from(want);
-        let mut more = cut_short;
-        for share in shares {
-            let Some(lane) = self.lanes.get_mut(&share.key) else {
-                continue;
-            };
-            match counts.get(&share.key) {
-                Some((count, last)) => {
-                    lane.after = lane.after.max(*last);
-                    lane.full = *count >= share.most || cut_short;
-                    lane.alive_at = now;
-                    more |= lane.full;
-                }
-                // A lane behind the point where the claim had enough was not looked at.
-                None if !cut_short => lane.full = false,
-                None => {}
+        let last_read = shares
+            .iter()
+            .rposition(|share| counts.contains_key(&share.key));
+        // Of the lanes behind the point where the claim had enough, nothing is known.
+        let n_read = match (cut_short, last_read) {
+            (true, Some(last)) => last + 1,
+            _ => shares.len(),
+        };
+        let mut is_full = Vec::with_capacity(n_read);
+        for (n, share) in shares[..n_read].iter().enumerate() {
+            let count = counts.get(&share.key);
+            if let (Some((count, last)), Some(lane)) = (count, self.lanes.get_mut(&share.key)) {
+                lane.after = lane.after.max(*last);
+                lane.n_taken += count.unsigned_abs();
+                lane.alive_at = now;
             }
+            let cut_here = cut_short && n + 1 == n_read;
+            is_full.push(count.is_some_and(|(count, _)| *count >= share.most) || cut_here);
         }
-        more
-    }
-
-    /// Whether some known lane was not part of `shares`.
-    pub(super) fn beyond(&self, shares: &[Share]) -> bool {
-        self.lanes.len() > shares.len()
+        for forgotten in self.turns.took(shares, &is_full) {
+            self.lanes.remove(&forgotten);
+        }
+        self.turns.has_live()
     }
 }
 

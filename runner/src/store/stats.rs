@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::connection::Role;
 use super::sql::sql;
-use super::waiting::waiting;
+use super::waiting::{MOST_QUEUES, total, waiting};
 use super::{Store, StoreError};
 use crate::task::{HandlerInfo, RunnerId};
 
@@ -62,6 +62,8 @@ pub struct RunnerRow {
     pub slots: i32,
     /// Attempts it ran at the last beat.
     pub busy: i32,
+    /// Tasks that it had claimed and not started at the last beat.
+    pub held: i32,
     /// The queues it serves.
     pub queues: Vec<String>,
     /// When it registered.
@@ -134,14 +136,29 @@ pub struct Stats {
     pub handlers: Vec<HandlerStats>,
 }
 
+/// The first queues by name.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct QueueList {
+    /// At most 1,000.
+    pub queues: Vec<QueueRow>,
+    /// How many there are besides: counted up to 10,000.
+    pub more: u64,
+}
+
 impl Store {
-    /// All queues that hold tasks, ended one in the last hour, or are paused, by name.
+    /// The queues of [`Store::queue_list`].
+    pub async fn queues(&self) -> Result<Vec<QueueRow>, StoreError> {
+        Ok(self.queue_list().await?.queues)
+    }
+
+    /// The first 1,000 queues that hold tasks, ended one in the last hour, or are paused, by name.
     /// Where many wait, their number is estimated from a part of them, and said to be;
     /// a queue with few scheduled tasks among many of others may then show none of these.
-    pub async fn queues(&self) -> Result<Vec<QueueRow>, StoreError> {
+    pub async fn queue_list(&self) -> Result<QueueList, StoreError> {
         let mut lease = self.lease(Role::General, "count the queues").await?;
-        let waiting = waiting(&mut lease).await?;
-        let rows = lease.query(sql!("queues"), &[]).await?;
+        let (waiting, n_waiting) = waiting(&mut lease).await?;
+        let rows = lease.query(sql!("queues"), &[&MOST_QUEUES]).await?;
+        let n_active = rows.first().map_or(0, |row| row.get::<_, i64>("found"));
         let mut queues: BTreeMap<String, QueueRow> = BTreeMap::new();
         for row in &rows {
             let queue: String = row.get("queue");
@@ -164,7 +181,13 @@ impl Store {
             entry.runnable_is_estimate = waits.runnable_is_estimate;
             entry.oldest_runnable_seconds = waits.oldest_runnable_seconds;
         }
-        Ok(queues.into_values().collect())
+        let n_found = queues
+            .len()
+            .max(usize::try_from(n_waiting.max(n_active)).unwrap_or(0));
+        let most = usize::try_from(MOST_QUEUES).unwrap_or(usize::MAX);
+        let queues: Vec<QueueRow> = queues.into_values().take(most).collect();
+        let more = (n_found - queues.len()) as u64;
+        Ok(QueueList { queues, more })
     }
 
     /// All runners, lost ones too until they are rescued.
@@ -183,6 +206,7 @@ impl Store {
                 state: row.get("state"),
                 slots: row.get("slots"),
                 busy: row.get("busy"),
+                held: row.get("held"),
                 queues: row.get("queues"),
                 started_at: row.get("started_at"),
                 seen_at: row.get("seen_at"),
@@ -224,7 +248,7 @@ impl Store {
     /// Counts, throughput and times. As in [`Store::queues`], many are estimated.
     pub async fn stats(&self) -> Result<Stats, StoreError> {
         let mut lease = self.lease(Role::General, "count the tasks").await?;
-        let waiting = waiting(&mut lease).await?;
+        let waiting = total(&mut lease).await?;
         let running = lease.query(sql!("running_count"), &[]).await?;
         let ended = lease.query(sql!("stats_ended"), &[]).await?;
         let mut ended_per_minute = vec![0; MINUTES];
@@ -259,10 +283,10 @@ impl Store {
         handlers.sort_by_key(|stats| -(stats.complete + stats.failed + stats.cancelled));
         handlers.truncate(MOST_HANDLERS);
         Ok(Stats {
-            scheduled: waiting.iter().map(|w| w.scheduled).sum(),
-            runnable: waiting.iter().map(|w| w.runnable).sum(),
-            scheduled_is_estimate: waiting.iter().any(|w| w.scheduled_is_estimate),
-            runnable_is_estimate: waiting.iter().any(|w| w.runnable_is_estimate),
+            scheduled: waiting.scheduled,
+            runnable: waiting.runnable,
+            scheduled_is_estimate: waiting.scheduled_is_estimate,
+            runnable_is_estimate: waiting.runnable_is_estimate,
             running: running[0].get("running"),
             ended_per_minute,
             handlers,

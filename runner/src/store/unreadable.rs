@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::types::ToSql;
 
 use super::claim::Claimed;
+use super::connection::Role;
 use super::session::Lease;
 use super::sql::sql;
 use super::{Lanes, Store, StoreError};
@@ -63,15 +64,17 @@ impl Store {
     /// fewer each time, and of a few each is read to find which it is.
     pub(super) async fn take(
         &self,
-        lease: &mut Lease<'_>,
         runner: RunnerId,
         lanes: &mut Lanes,
         want: u32,
+        than: Option<i32>,
     ) -> Result<Option<Claimed>, StoreError> {
+        let mut lease = self.lease(Role::Claim, "claim tasks").await?;
+        let lease = &mut lease;
         let mut fewer = want;
         let mut n_looks = 0;
         loop {
-            let error = match self.take_once(lease, runner, lanes, fewer).await {
+            let error = match self.take_once(lease, runner, lanes, fewer, than).await {
                 Err(error) if lease.met_unreadable() => error,
                 taken => return taken,
             };

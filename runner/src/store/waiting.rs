@@ -8,8 +8,10 @@ use super::sql::sql;
 const PAGES: i64 = 500;
 /// Tasks counted one by one before chance is asked.
 const EXACT: i64 = 20_000;
-/// As many in each queue at least, however many queues there are.
+/// As many in each of a few queues at least.
 const EXACT_EACH: i64 = 1_000;
+/// Queues that are listed.
+pub(super) const MOST_QUEUES: i64 = 1_000;
 
 /// What waits in one queue.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -25,9 +27,33 @@ pub(super) struct Waiting {
     pub(super) oldest_runnable_seconds: Option<f64>,
 }
 
-/// All queues in which something waits, by name.
-pub(super) async fn waiting(lease: &mut Lease<'_>) -> Result<Vec<Waiting>, StoreError> {
+/// What waits in all queues together.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Total {
+    pub(super) scheduled: i64,
+    pub(super) runnable: i64,
+    pub(super) scheduled_is_estimate: bool,
+    pub(super) runnable_is_estimate: bool,
+}
+
+/// The first queues by name in which something waits, and how many there are: of many
+/// queues, at least as many.
+pub(super) async fn waiting(lease: &mut Lease<'_>) -> Result<(Vec<Waiting>, i64), StoreError> {
     count(lease, PAGES, EXACT, EXACT_EACH).await
+}
+
+/// How much waits in all.
+pub(super) async fn total(lease: &mut Lease<'_>) -> Result<Total, StoreError> {
+    let rows = lease
+        .query(sql!("waiting_total"), &[&PAGES, &EXACT])
+        .await?;
+    let row = &rows[0];
+    Ok(Total {
+        scheduled: row.get("scheduled"),
+        runnable: row.get("runnable"),
+        scheduled_is_estimate: row.get("scheduled_is_estimate"),
+        runnable_is_estimate: row.get("runnable_is_estimate"),
+    })
 }
 
 async fn count(
@@ -35,10 +61,14 @@ async fn count(
     pages: i64,
     exact: i64,
     exact_each: i64,
-) -> Result<Vec<Waiting>, StoreError> {
+) -> Result<(Vec<Waiting>, i64), StoreError> {
     let rows = lease
-        .query(sql!("waiting"), &[&pages, &exact, &exact_each])
+        .query(
+            sql!("waiting"),
+            &[&pages, &exact, &exact_each, &MOST_QUEUES],
+        )
         .await?;
+    let n_found = rows.first().map_or(0, |row| row.get("found"));
     let waiting = rows.iter().map(|row| Waiting {
         queue: row.get("queue"),
         scheduled: row.get("scheduled"),
@@ -47,7 +77,7 @@ async fn count(
         runnable_is_estimate: row.get("runnable_is_estimate"),
         oldest_runnable_seconds: row.get("oldest_runnable_seconds"),
     });
-    Ok(waiting.collect())
+    Ok((waiting.collect(), n_found))
 }
 
 #[cfg(test)]
@@ -72,9 +102,10 @@ mod tests {
         let filled = client.batch_execute(&schema.render(fill)).await;
         filled.expect("fill");
         let mut lease = store.lease(Role::General, "count").await.expect("lease");
-        count(&mut lease, pages, exact, exact_each)
-            .await
-            .expect("count")
+        let counted = count(&mut lease, pages, exact, exact_each).await;
+        let (queues, n_found) = counted.expect("count");
+        assert_eq!(usize::try_from(n_found), Ok(queues.len()));
+        queues
     }
 
     #[tokio::test]
@@ -111,5 +142,39 @@ mod tests {
         let all = counted(1, 40_000, 40_000).await;
         let numbers: Vec<_> = all.iter().map(|w| (w.scheduled, w.runnable)).collect();
         assert_eq!(numbers, [(30_000, 30_000), (3, 7)]);
+    }
+
+    #[tokio::test]
+    async fn of_a_hundred_thousand_queues_the_first_are_listed_and_all_is_read_in_a_second() {
+        let store = testdb::store().await;
+        let client = testdb::psql(&store).await;
+        let fill = "INSERT INTO runnable_tasks (queue, handler, priority, position, id, args)
+            SELECT 'q' || lpad((n % 100000)::text, 6, '0'), 'a', 0, n, n, '{}' FROM generate_series(1, 300000) AS n;
+            SELECT setval('task_ids', 300000); ANALYZE runnable_tasks";
+        client.batch_execute(fill).await.expect("fill");
+        let started = std::time::Instant::now();
+        let list = store.queue_list().await.expect("queues");
+        assert_eq!(list.queues.len(), 1_000);
+        assert_eq!(
+            (list.queues[7].queue.as_str(), list.queues[7].runnable),
+            ("q000007", 3)
+        );
+        assert_eq!(list.more, 10_000, "counted no further");
+        let stats = store.stats().await.expect("stats");
+        assert!(stats.runnable_is_estimate && (150_000..450_000).contains(&stats.runnable));
+        let page = crate::store::Filter {
+            limit: 3,
+            ..Default::default()
+        };
+        let tasks = store.tasks(&page).await.expect("tasks");
+        let ids: Vec<i64> = tasks.iter().map(|task| task.id.0).collect();
+        assert_eq!(ids, [300_000, 299_999, 299_998]);
+        let one = store
+            .task(crate::task::TaskId(150_000))
+            .await
+            .expect("show");
+        assert_eq!(one.expect("it is there").task.queue, "q050000");
+        // Half a second, alone; tests run beside others.
+        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
     }
 }

@@ -31,7 +31,8 @@ pub(crate) async fn run(_args: QueuesArgs, context: &Context) -> Result<(), Prob
             "paused",
         ],
     );
-    for queue in store.queues().await? {
+    let list = store.queue_list().await?;
+    for queue in list.queues {
         let count = |n: i64| Cell::count(u64::try_from(n).unwrap_or(0));
         let oldest = queue.oldest_runnable_seconds.map(|s| s.max(0.0));
         let cells = vec![
@@ -50,6 +51,16 @@ pub(crate) async fn run(_args: QueuesArgs, context: &Context) -> Result<(), Prob
         rows.push(&queue.queue, cells, &queue);
     }
     context.out.rows(&rows)?;
+    if list.more > 0 {
+        let n_or_more = if list.more >= 10_000 {
+            "10000 or more"
+        } else {
+            &list.more.to_string()
+        };
+        context.note(format!(
+            "{n_or_more} more queues hold tasks; of one of them: pgtq tasks queue:NAME"
+        ));
+    }
     if context.out.terminal && rows.len() == 0 {
         context.note("no queue holds anything");
     }

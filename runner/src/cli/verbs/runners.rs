@@ -28,8 +28,8 @@ pub(crate) async fn run(args: RunnersArgs, context: &Context) -> Result<(), Prob
     let mut rows = Rows::new(
         "pgtq.runners/v1",
         &[
-            "id", "name", "host", "pid", "state", "busy", "slots", "queues", "plugins", "seen",
-            "started", "version",
+            "id", "name", "host", "pid", "state", "busy", "held", "slots", "queues", "plugins",
+            "seen", "started", "version",
         ],
     );
     for runner in store.runners().await? {
@@ -40,6 +40,7 @@ pub(crate) async fn run(args: RunnersArgs, context: &Context) -> Result<(), Prob
             runner.pid.to_string().into(),
             runner.state.as_str().into(),
             runner.busy.to_string().into(),
+            runner.held.to_string().into(),
             runner.slots.to_string().into(),
             runner.queues.join(",").into(),
             runner.digests.len().to_string().into(),

@@ -1,47 +1,63 @@
--- Caller: Lanes::refresh. Index: runnable_tasks_pkey, by skipping: one descent
--- for each queue and for each (queue, handler) this runner could run, one for
--- each lane found. What stands in other lanes is never read.
-WITH RECURSIVE queue AS (
-    (SELECT r.queue
-     FROM {{schema}}.runnable_tasks AS r
-     WHERE NOT $3::boolean
-     ORDER BY r.queue, r.handler, r.priority, r.position
-     LIMIT 1)
+-- Caller: Store::sweep. Index: runnable_tasks_pkey, a loose scan in the order of its
+-- key: a page of 256 entries, then behind the last lane of the page, so that many small
+-- lanes cost an entry each and a large one costs a page. It runs through the ranges
+-- $2..$7 one after the other (both ends excluded) until the last one ends or $8
+-- milliseconds are over. Rows: the lanes of the handlers $1 with the position of their
+-- first task, and the last lane of each page; the last row says where to go on.
+-- A scan ends at an upper bound only of the column behind those that are equal. So a
+-- range is one of three: up to a queue, up to a handler of the queue where it begins,
+-- or up to a priority of one queue and handler.
+WITH RECURSIVE range AS MATERIALIZED (
+    SELECT r.*, r.from_queue = r.to_queue AS in_queue, r.from_queue = r.to_queue AND r.from_handler = r.to_handler AS in_handler
+    FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[]) WITH ORDINALITY
+        AS r (from_queue, from_handler, from_priority, to_queue, to_handler, to_priority, n)
+), page AS (
+    SELECT 0::bigint AS n, true AS is_last, false AS is_full, NULL::text COLLATE "C" AS queue, NULL::text COLLATE "C" AS handler,
+           NULL::integer AS priority, NULL::bigint AS position
     UNION ALL
-    SELECT next.queue
-    FROM queue AS q
+    SELECT r.n, coalesce(lane.is_last, true), coalesce(lane.is_full, false), lane.queue, lane.handler, lane.priority, lane.position
+    FROM page AS l
+    JOIN range AS r ON r.n = CASE WHEN l.is_full THEN l.n ELSE l.n + 1 END
     CROSS JOIN LATERAL (
-        SELECT r.queue
-        FROM {{schema}}.runnable_tasks AS r
-        WHERE r.queue > q.queue
-        ORDER BY r.queue, r.handler, r.priority, r.position
-        LIMIT 1
-    ) AS next
-), served AS MATERIALIZED (
-    SELECT q.queue FROM queue AS q WHERE NOT q.queue = ANY ($2::text[])
-    UNION ALL
-    SELECT n.queue FROM unnest($2::text[]) AS n (queue) WHERE $3
-), lane AS (
-    SELECT s.queue, h.handler, first.priority, first.position
-    FROM served AS s
-    CROSS JOIN unnest($1::text[]) AS h (handler)
-    CROSS JOIN LATERAL (
-        SELECT r.priority, r.position
-        FROM {{schema}}.runnable_tasks AS r
-        WHERE r.queue = s.queue AND r.handler = h.handler
-        ORDER BY r.priority, r.position
-        LIMIT 1
-    ) AS first
-    UNION ALL
-    SELECT l.queue, l.handler, next.priority, next.position
-    FROM lane AS l
-    CROSS JOIN LATERAL (
-        SELECT r.priority, r.position
-        FROM {{schema}}.runnable_tasks AS r
-        WHERE r.queue = l.queue AND r.handler = l.handler AND r.priority > l.priority
-        ORDER BY r.priority, r.position
-        LIMIT 1
-    ) AS next
+        SELECT CASE WHEN l.is_full THEN l.queue ELSE r.from_queue END AS queue,
+               CASE WHEN l.is_full THEN l.handler ELSE r.from_handler END AS handler,
+               CASE WHEN l.is_full THEN l.priority ELSE r.from_priority END AS priority
+    ) AS after
+    LEFT JOIN LATERAL (
+        SELECT found.*
+        FROM (
+            SELECT entry.queue, entry.handler, entry.priority, min(entry.position) AS position,
+                   row_number() OVER (ORDER BY entry.queue DESC, entry.handler DESC, entry.priority DESC) = 1 AS is_last,
+                   sum(count(*)) OVER () = 256 AS is_full
+            FROM (
+                (SELECT t.queue, t.handler, t.priority, t.position
+                 FROM {{schema}}.runnable_tasks AS t
+                 WHERE NOT r.in_queue AND (t.queue, t.handler, t.priority) > (after.queue, after.handler, after.priority)
+                   AND t.queue < r.to_queue
+                 ORDER BY t.queue, t.handler, t.priority, t.position
+                 LIMIT 256)
+                UNION ALL
+                (SELECT t.queue, t.handler, t.priority, t.position
+                 FROM {{schema}}.runnable_tasks AS t
+                 WHERE r.in_queue AND NOT r.in_handler AND t.queue = r.to_queue
+                   AND (t.handler, t.priority) > (after.handler, after.priority) AND t.handler < r.to_handler
+                 ORDER BY t.queue, t.handler, t.priority, t.position
+                 LIMIT 256)
+                UNION ALL
+                (SELECT t.queue, t.handler, t.priority, t.position
+                 FROM {{schema}}.runnable_tasks AS t
+                 WHERE r.in_handler AND t.queue = r.to_queue AND t.handler = r.to_handler
+                   AND t.priority > after.priority AND t.priority < r.to_priority
+                 ORDER BY t.queue, t.handler, t.priority, t.position
+                 LIMIT 256)
+            ) AS entry
+            GROUP BY entry.queue, entry.handler, entry.priority
+        ) AS found
+        WHERE found.is_last OR found.handler = ANY ($1::text[])
+        ORDER BY found.queue, found.handler, found.priority
+    ) AS lane ON true
+    -- Of `l` alone, so that no page that was read is thrown away.
+    WHERE CASE WHEN l.is_last THEN clock_timestamp() < statement_timestamp() + $8::float8 * interval '1 millisecond' END
 )
-SELECT l.queue::text AS queue, l.handler::text AS handler, l.priority, l.position
-FROM lane AS l
+SELECT p.n, p.is_full, p.queue::text AS queue, p.handler::text AS handler, p.priority, p.position, p.handler = ANY ($1) AS is_served
+FROM page AS p

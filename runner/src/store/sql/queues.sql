@@ -1,5 +1,6 @@
 -- Caller: Store::queues. What runs or ended within the hour, and who is paused; what
--- waits is counted by waiting. Index: history_summary.
+-- waits is counted by waiting. The first $1 queues by name; found: of how many.
+-- Index: history_summary.
 WITH counted AS (
     SELECT u.queue, count(*) AS running, 0::bigint AS complete_hour, 0::bigint AS failed_hour
     FROM {{schema}}.unended AS u
@@ -11,9 +12,14 @@ WITH counted AS (
     GROUP BY h.queue
     UNION ALL
     SELECT p.name, 0, 0, 0 FROM {{schema}}.pauses AS p WHERE p.kind = 'queue'
+), summed AS (
+    SELECT c.queue, sum(c.running)::bigint AS running,
+           sum(c.complete_hour)::bigint AS complete_hour, sum(c.failed_hour)::bigint AS failed_hour
+    FROM counted AS c
+    GROUP BY c.queue
 )
-SELECT c.queue::text AS queue, p.paused_at, sum(c.running)::bigint AS running,
-       sum(c.complete_hour)::bigint AS complete_hour, sum(c.failed_hour)::bigint AS failed_hour
-FROM counted AS c
-LEFT JOIN {{schema}}.pauses AS p ON p.kind = 'queue' AND p.name = c.queue
-GROUP BY c.queue, p.paused_at
+SELECT s.queue::text AS queue, p.paused_at, s.running, s.complete_hour, s.failed_hour, count(*) OVER () AS found
+FROM summed AS s
+LEFT JOIN {{schema}}.pauses AS p ON p.kind = 'queue' AND p.name = s.queue
+ORDER BY s.queue
+LIMIT $1::bigint

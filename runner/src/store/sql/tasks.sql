@@ -4,7 +4,8 @@
 -- would be read to its end for them.
 -- Runnable tasks have no index by id: in each lane (found by skipping through
 -- runnable_tasks_pkey) a fresh push stands where its id says, so the lane is read from
--- its end; those that came back are in runnable_returned. The progress is looked for
+-- its end; those that came back are in runnable_returned. Where there are more lanes
+-- than the table has pages, the whole table is read instead. The progress is looked for
 -- after the limit: it costs a look at the runners, not at the tasks.
 WITH RECURSIVE lane AS (
     (SELECT r.queue, r.handler, r.priority
@@ -22,9 +23,15 @@ WITH RECURSIVE lane AS (
         ORDER BY r.queue, r.handler, r.priority
         LIMIT 1
     ) AS next
+), most AS MATERIALIZED (
+    SELECT greatest(1000, pg_relation_size('{{schema}}.runnable_tasks'::regclass) / current_setting('block_size')::bigint / 4) AS lanes
+), known AS MATERIALIZED (
+    SELECT l.queue, l.handler, l.priority FROM lane AS l LIMIT (SELECT lanes + 1 FROM most)
+), few AS MATERIALIZED (
+    SELECT k.queue, k.handler, k.priority FROM known AS k WHERE (SELECT count(*) FROM known) <= (SELECT lanes FROM most)
 ), fresh AS (
     SELECT newest.ctid, newest.id
-    FROM lane AS l
+    FROM few AS l
     CROSS JOIN LATERAL (
         SELECT r.ctid, r.id
         FROM {{schema}}.runnable_tasks AS r
@@ -45,8 +52,19 @@ WITH RECURSIVE lane AS (
       AND ($5 IS NULL OR r.id < $5)
     ORDER BY r.id DESC
     LIMIT $6
+), whole AS (
+    SELECT r.ctid, r.id
+    FROM {{schema}}.runnable_tasks AS r
+    WHERE (SELECT count(*) FROM known) > (SELECT lanes FROM most)
+      AND ($1 IS NULL OR r.queue = $1)
+      AND ($2 IS NULL OR r.handler LIKE $2)
+      AND ($3 IS NULL OR r.pushed_at >= now() - $3 * interval '1 second')
+      AND ($5 IS NULL OR r.id < $5)
+    ORDER BY r.id DESC
+    LIMIT $6
 ), waiting AS (
-    SELECT ctid FROM (SELECT * FROM fresh UNION ALL SELECT * FROM returned) AS each_way ORDER BY id DESC LIMIT $6
+    -- The whole table holds what came back, too.
+    SELECT DISTINCT ctid, id FROM (SELECT * FROM fresh UNION ALL SELECT * FROM returned UNION ALL SELECT * FROM whole) AS each_way
 ), edge AS MATERIALIZED (
     SELECT least($5, (SELECT h.id + 1 FROM {{schema}}.history AS h ORDER BY h.id DESC LIMIT 1)) AS id
 ), near AS MATERIALIZED (

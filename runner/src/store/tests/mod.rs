@@ -4,6 +4,7 @@ mod bad_input;
 mod blame;
 mod bytes;
 mod edit;
+mod lanes;
 mod lifecycle;
 mod live;
 mod lookups;

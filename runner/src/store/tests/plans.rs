@@ -6,7 +6,7 @@ use super::super::{Filter, Store};
 use crate::task::State;
 
 /// EXPLAIN of a statement whose parameters are replaced by literals.
-async fn explain(store: &Store, options: &str, sql: &Sql, params: &[&str]) -> String {
+pub(super) async fn explain(store: &Store, options: &str, sql: &Sql, params: &[&str]) -> String {
     let client = psql(store).await;
     client
         .batch_execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_mergejoin = off; SET jit = off")
@@ -63,6 +63,17 @@ const CLAIM: [&str; 9] = [
     "1", "'{q}'", "'{a}'", "'{0}'", "'{0}'", "'{10}'", "10", "8388608", "'{}'",
 ];
 
+const LANES: [&str; 8] = [
+    "'{a,b}'",
+    r#"'{""}'"#,
+    r#"'{""}'"#,
+    "'{-9223372036854775808}'",
+    "'{~}'",
+    r#"'{""}'"#,
+    "'{-9223372036854775808}'",
+    "10000",
+];
+
 #[tokio::test]
 async fn hot_statements_have_their_golden_plans() {
     let store = store().await;
@@ -70,7 +81,7 @@ async fn hot_statements_have_their_golden_plans() {
     // Empty tables, as after a drain with fresh statistics: the worst moment for a planner.
     client.batch_execute("ANALYZE").await.expect("analyze");
     let claim = explain(&store, "COSTS OFF", sql!("claim"), &CLAIM).await;
-    let lanes = ["'{a,b}'", "'{}'", "false"];
+    let lanes = LANES;
     let lanes = explain(&store, "COSTS OFF", sql!("lanes"), &lanes).await;
     assert!(
         !claim.contains("Seq Scan") && !lanes.contains("Seq Scan"),
@@ -89,6 +100,7 @@ async fn hot_statements_have_their_golden_plans() {
         ("finish_close", sql!("finish_close")),
         ("finish_recorded", sql!("finish_recorded")),
         ("finish_forget", sql!("finish_forget")),
+        ("stragglers", sql!("stragglers")),
         ("isolate", sql!("isolate")),
         ("beat", sql!("beat")),
         ("state_save", sql!("state_save")),
@@ -133,14 +145,15 @@ async fn a_million_tasks_of_a_handler_nobody_has_are_not_read() {
         .expect("fill");
     let mut runner = TestRunner::new(&store, &["present"]).await;
     let options = "ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF";
-    let params = ["'{present}'", "'{}'", "false"];
+    let mut params = LANES;
+    params[0] = "'{present}'";
     let plan = explain(&store, options, sql!("lanes"), &params).await;
     assert!(buffers(&plan) < 60, "{plan}");
     assert_eq!(runner.claim(100).await.len(), 5);
 }
 
 /// Shared buffers touched, from the first line that tells.
-fn buffers(plan: &str) -> u64 {
+pub(super) fn buffers(plan: &str) -> u64 {
     let line = plan.lines().find(|line| line.contains("Buffers:"));
     let line = line.expect("a plan with buffers");
     line.split(|c: char| !c.is_ascii_digit())

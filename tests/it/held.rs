@@ -1,0 +1,112 @@
+//! Tasks that a runner has claimed and not started: others get them, and what an
+//! operator says about them counts.
+
+use std::time::{Duration, Instant};
+
+use pgtq::task::{Attempt, HandlerFuture, Outcome, Report, SqlGrant};
+use pgtq_tests::{Sql, cli, wait_until};
+use tokio::runtime::Runtime;
+
+use crate::native::{Engine, busy, registry};
+use crate::tasks::{database, push};
+
+/// Takes as many milliseconds as its arguments say.
+fn nap(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
+    Box::pin(async move {
+        busy(Duration::from_millis(
+            attempt.task.args.parse().unwrap_or(0),
+        ))
+        .await;
+        Report::without_guest(Outcome::Complete {
+            result: "true".to_owned(),
+        })
+    })
+}
+
+fn engine(runtime: &Runtime, url: &str) -> Engine {
+    let handlers = registry("nobody", &[("nap", nap), ("echo", nap)]);
+    runtime.block_on(Engine::start(url, handlers))
+}
+
+/// Slots of an engine.
+const SLOTS: i64 = 8;
+
+/// A runner that took 10,000 quick tasks a moment ago, and now some of many slow ones.
+fn a_runner_that_was_quick(sql: &Sql, runtime: &Runtime, url: &str) -> Engine {
+    push(sql, "nap", 10_000, "0");
+    push(sql, "nap", 500, "6000");
+    let engine = engine(runtime, url);
+    wait_until("the quick tasks are done", || {
+        sql.number("SELECT count(*) FROM pgtq.complete") >= 10_000
+    });
+    engine
+}
+
+fn n_running(sql: &Sql) -> i64 {
+    sql.number("SELECT count(*) FROM pgtq.running")
+}
+
+#[test]
+fn what_a_runner_cannot_start_goes_back_and_others_run_it() {
+    let (database, sql) = database();
+    let runtime = Runtime::new().expect("a runtime starts");
+    let first = a_runner_that_was_quick(&sql, &runtime, database.url());
+    let since = Instant::now();
+    wait_until("the runner holds what its slots run and no more", || {
+        n_running(&sql) == SLOTS
+    });
+    assert!(
+        since.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        since.elapsed()
+    );
+    let second = engine(&runtime, database.url());
+    let since = Instant::now();
+    wait_until("the second runner has its share", || {
+        n_running(&sql) == 2 * SLOTS
+    });
+    assert!(
+        since.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        since.elapsed()
+    );
+    // The first slot that becomes free takes it, before hundreds of others.
+    sql.rows("SELECT pgtq.push('echo', '0', priority => -1000)");
+    let since = Instant::now();
+    let done = "SELECT count(*) FROM pgtq.complete WHERE handler = 'echo'";
+    wait_until("the urgent task is done", || sql.number(done) == 1);
+    assert!(
+        since.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        since.elapsed()
+    );
+    sql.rows("SELECT pgtq.cancel_tasks(array_agg(id)) FROM pgtq.runnable");
+    runtime.block_on(async {
+        first.abort().await;
+        second.abort().await;
+    });
+    let burnt = "SELECT count(*) FROM pgtq.tasks WHERE attempts > 0 AND state <> 'complete'";
+    assert_eq!(sql.number(burnt), 0, "an attempt was counted");
+}
+
+#[test]
+fn a_pause_and_a_cancel_reach_tasks_that_are_claimed_and_not_started() {
+    let (database, sql) = database();
+    let runtime = Runtime::new().expect("a runtime starts");
+    let engine = a_runner_that_was_quick(&sql, &runtime, database.url());
+    sql.rows("SELECT pgtq.pause(handler => 'nap')");
+    let started = "SELECT count(*) FROM pgtq.running";
+    wait_until("only what has started is left", || {
+        sql.number(started) <= SLOTS
+    });
+    wait_until("nothing starts", || sql.number(started) == 0);
+    let complete = sql.number("SELECT count(*) FROM pgtq.complete");
+    assert!(complete <= 10_000 + 2 * SLOTS, "{complete} were run");
+    // As of the last heartbeat.
+    let held = "SELECT sum(held) FROM pgtq.runners";
+    wait_until("nothing is held", || sql.number(held) == 0);
+    let runners = cli(database.url(), &["runners", "--output", "json"], "").success();
+    assert!(runners.contains("\"held\": 0"), "{runners}");
+    sql.rows("SELECT pgtq.cancel_tasks(array_agg(id)) FROM pgtq.runnable");
+    runtime.block_on(engine.abort());
+}
