@@ -128,7 +128,6 @@ pub(crate) async fn send_back(core: &Core, taken: Taken) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::held::Hold;
     use crate::task::{ClaimId, Name, Task, TaskId};
 
     fn taken(id: i64) -> Taken {

@@ -65,6 +65,8 @@ WITH RECURSIVE lane AS (
 ), waiting AS (
     -- The whole table holds what came back, too.
     SELECT DISTINCT ctid, id FROM (SELECT * FROM fresh UNION ALL SELECT * FROM returned UNION ALL SELECT * FROM whole) AS each_way
+    ORDER BY id DESC
+    LIMIT $6
 ), edge AS MATERIALIZED (
     SELECT least($5, (SELECT h.id + 1 FROM {{schema}}.history AS h ORDER BY h.id DESC LIMIT 1)) AS id
 ), near AS MATERIALIZED (
