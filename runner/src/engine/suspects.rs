@@ -127,6 +127,7 @@ pub(crate) async fn send_back(core: &Core, taken: Taken) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::held::Hold;
     use super::*;
     use crate::task::{ClaimId, Name, Task, TaskId};
 
