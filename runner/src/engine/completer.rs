@@ -65,6 +65,8 @@ pub(crate) struct Ended {
 
 impl Ended {
     fn into_ending(self) -> Ending {
+        // It waits no longer.
+        drop((self.held, self.room));
         Ending {
             claim: self.claim,
             task: self.task,

@@ -44,7 +44,7 @@ pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<(), Proble
         Verb::Demo(args) => demo::run(args, context).await,
         Verb::Bench(args) => bench::run(args, context).await,
         Verb::Dev(args) => dev::run(args, context).await,
-        Verb::Run(args) => run::run(args, context).await,
+        Verb::Run(args) => Box::pin(run::run(args, context)).await,
         Verb::Push(args) => push::run(args, context).await,
         Verb::Tasks(args) => tasks::run(args, context).await,
         Verb::Show(args) => show::run(args, context).await,
