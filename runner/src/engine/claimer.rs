@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
+
 use super::appetite::Appetite;
 use super::backlog::{Backlog, HELD_FOR, Taken};
 use super::backoff::Backoff;
@@ -91,6 +93,8 @@ impl Claimer {
                     if n >= room {
                         continue;
                     }
+                    // While these run, and before the next look.
+                    self.prepare_to_wait(Duration::ZERO).await;
                     None
                 }
                 Err(error) => {
@@ -196,6 +200,13 @@ impl Claimer {
     /// Waits for a reason to look again: a ring, room, or time.
     async fn pause(&mut self, idle_for: Option<Duration>) -> std::ops::ControlFlow<()> {
         let core = Arc::clone(&self.core);
+        let draining = core.shutdown.reached(Phase::Draining).now_or_never();
+        let notified = core.wake[self.group].notified().now_or_never();
+        match (draining, notified) {
+            (Some(()), _) => return std::ops::ControlFlow::Break(()),
+            (None, Some(())) => return std::ops::ControlFlow::Continue(()),
+            (None, None) => {}
+        }
         let mut timeout = match idle_for {
             Some(idle_for) => self.prepare_to_wait(idle_for).await,
             None => core.config.poll_interval,

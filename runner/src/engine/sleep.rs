@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use crate::store::Store;
 use crate::task::Name;
 
-/// A group that would wait this long asks first.
-const LEAST_PATIENCE: Duration = Duration::from_millis(2);
-/// The same for a group that is notified soon after each request.
+/// A group asks as soon as a claim leaves it room.
+const LEAST_PATIENCE: Duration = Duration::ZERO;
+/// One that is notified soon after a request asks when it would wait this long...
+const FIRST_PATIENCE: Duration = Duration::from_millis(2);
+/// ...and at most this long.
 const MOST_PATIENCE: Duration = Duration::from_millis(16);
 /// A notification this soon after the request tells of steady work.
 const SOON: Duration = Duration::from_millis(2);
@@ -127,7 +129,7 @@ impl Group {
         };
         let after = now.saturating_duration_since(asked_at);
         if after < SOON {
-            self.patience = (self.patience * 2).min(MOST_PATIENCE);
+            self.patience = (self.patience * 2).clamp(FIRST_PATIENCE, MOST_PATIENCE);
         } else if after >= LATE {
             self.patience = LEAST_PATIENCE;
         }
@@ -149,6 +151,9 @@ mod tests {
         let sleep = Sleep::new(1);
         let mut group = sleep.group(0);
         let mut now = Instant::now();
+        assert!(group.must_ask(now, ms(0), POLL));
+        group.asked_at = Some(now);
+        group.notified(now + ms(1));
         for longest_poll in [2, 4, 8, 16, 16] {
             assert!(!group.must_ask(now, ms(longest_poll - 1), POLL));
             assert!(group.must_ask(now, ms(longest_poll), POLL));
@@ -162,7 +167,7 @@ mod tests {
         assert!(!group.must_ask(now, ms(15), POLL));
         group.asked_at = Some(now);
         group.notified(now + ms(10));
-        assert!(group.must_ask(now, ms(2), POLL));
+        assert!(group.must_ask(now, ms(0), POLL));
     }
 
     #[test]
