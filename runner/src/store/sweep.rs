@@ -101,7 +101,7 @@ impl Store {
 type Columns<'a> = (Vec<&'a str>, Vec<&'a str>, Vec<i64>);
 
 fn columns(ranges: &[Range], end: impl Fn(&Range) -> &Place) -> Columns<'_> {
-    let ends: Vec<&Place> = ranges.iter().map(|range| end(range)).collect();
+    let ends: Vec<&Place> = ranges.iter().map(end).collect();
     (
         ends.iter().map(|place| place.queue.as_str()).collect(),
         ends.iter().map(|place| place.handler.as_str()).collect(),

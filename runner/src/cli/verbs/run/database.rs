@@ -48,7 +48,7 @@ pub(super) async fn connect(
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     let mut reminder = Reminder::default();
     loop {
-        let error = match within(left(), usable(&address, migrate)).await {
+        let error = match Box::pin(within(left(), usable(&address, migrate))).await {
             Some(Ok(store)) => {
                 if reminder.last.is_some() {
                     tracing::info!("the database can be used now");

@@ -304,11 +304,13 @@ impl Turn<'_> {
                 // A cancel that crossed leaves no claim in history: see below.
                 let honoured = asked
                     && (!shared || seen.tasks.get(&task).is_some_and(|t| t.claim == Some(*id)));
+                let is_scheduled = match shared {
+                    true => seen.tasks.get(&task).is_some_and(|t| t.is("scheduled")),
+                    false => waits,
+                };
                 let place = if honoured {
                     "cancelled"
-                } else if shared && seen.tasks.get(&task).is_some_and(|t| t.is("scheduled")) {
-                    "scheduled"
-                } else if waits && !shared {
+                } else if is_scheduled {
                     "scheduled"
                 } else {
                     "runnable"
