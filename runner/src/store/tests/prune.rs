@@ -173,9 +173,9 @@ async fn an_old_claim_keeps_the_partitions_of_its_endings_and_no_others() {
     // Task 20 ended in claim 20, another task of which still runs.
     client
         .batch_execute(
-            "INSERT INTO claims (id, expires_at, claimed_at, task_ids, queues, handlers, priorities, attempts, crashes, retries,
+            "INSERT INTO claims (id, runner_id, claimed_at, task_ids, queues, handlers, priorities, attempts, crashes, retries,
                                  pushed_at, due_at, keys, parents, args)
-             SELECT 20, now() + interval '1 day', now() - interval '40 days', '{20,2000}', '{q,q}', '{a,a}', '{0,0}', '{0,0}', '{0,0}',
+             SELECT 20, 1, now() - interval '40 days', '{20,2000}', '{q,q}', '{a,a}', '{0,0}', '{0,0}', '{0,0}',
                     '{NULL,NULL}', ARRAY[now(), now()], ARRAY[now(), now()], '{NULL,NULL}', '{NULL,NULL}', ARRAY['1', '1']::json[]",
         )
         .await

@@ -55,6 +55,13 @@ pub(super) fn judge(
         fresh,
     };
     turn.apply(verb, answer)?;
+    if shared {
+        // A heartbeat is several statements, each a transaction: its runner, or one that
+        // was removed and comes back, may have withdrawn its reports meanwhile.
+        let is_lost = |runner: i64| seen.runners.get(&runner) == Some(&true);
+        let reports = &mut turn.next.reports;
+        reports.retain(|r| seen.reports.contains(r) || is_lost(r.2));
+    }
     let lines = turn.next.differences(seen);
     ensure!(
         lines.is_empty(),
@@ -157,7 +164,9 @@ impl Turn<'_> {
             .map_or("default", |q| q.as_str())
             .to_owned();
         let place = task.key.clone().map(|key| (queue.clone(), key));
-        if let Some(id) = place.as_ref().and_then(|place| self.next.keys.get(place)) {
+        if let Some(id) = place.as_ref().and_then(|place| self.next.keys.get(place))
+            && !self.is_free(place.as_ref(), *id)
+        {
             return Ok((*id, true));
         }
         let of_another = |id: &i64| self.seen.tasks[id].key != task.key;
@@ -194,6 +203,14 @@ impl Turn<'_> {
             },
         );
         Ok((id, false))
+    }
+
+    /// Whether a new task may take the key: its end has passed, and its task has ended.
+    fn is_free(&self, place: Option<&(String, String)>, id: i64) -> bool {
+        let expired = place.is_some_and(|place| {
+            self.before.expired_keys.contains(place) && self.before.keys.get(place) == Some(&id)
+        });
+        expired && !self.next.tasks.get(&id).is_some_and(|t| !t.is_final())
     }
 
     fn claim(&mut self, runner: i64, want: u32, answer: Option<&Answer>) -> Verdict {
@@ -303,8 +320,9 @@ impl Turn<'_> {
                 .is_none_or(|c| !self.before.claims.contains_key(&c));
             ensure!(may || !gone, "pruned too early: {task:?}");
             ensure!(gone || shared || task.age <= oldest, "not pruned: {task:?}");
+            // Its key has an end of its own.
             if gone {
-                self.remove(task);
+                self.next.tasks.remove(&task.id);
             }
         }
         for (place, id) in &self.before.keys {
@@ -361,7 +379,10 @@ impl Turn<'_> {
     fn remove(&mut self, task: &Task) {
         self.next.tasks.remove(&task.id);
         if let Some(key) = &task.key {
-            self.next.keys.remove(&(task.queue.clone(), key.clone()));
+            let place = (task.queue.clone(), key.clone());
+            if self.next.keys.get(&place) == Some(&task.id) {
+                self.next.keys.remove(&place);
+            }
         }
     }
 

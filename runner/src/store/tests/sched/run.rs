@@ -146,9 +146,11 @@ impl<'a> Play<'a> {
             };
             // A runner that wanted to beat and is gone registers.
             self.make_way(chair, wish).await?;
-            // The clock only stands in for time, which no transaction can hold.
-            let clock = matches!(wish, Wish::Due | Wish::Age);
-            let pause = if clock { Pause::Nowhere } else { step.pause };
+            let pause = if is_alone(wish) {
+                Pause::Nowhere
+            } else {
+                step.pause
+            };
             let held = (pause != Pause::Nowhere).then_some((step.fate, n + step.open_for));
             self.launch(chair, verb, pause, held).await?;
         }
@@ -167,8 +169,7 @@ impl<'a> Play<'a> {
                 // Retiring and registering are the end and the beginning of a process.
                 let life = |verb: &Verb| matches!(verb, Verb::Retire { .. } | Verb::Register);
                 let twin = f.chair < PUSHER && chair < PUSHER && f.chair / 2 == chair / 2;
-                mine || matches!(wish, Wish::Due | Wish::Age)
-                    || twin && (life(&f.verb) || wish == Wish::Retire)
+                mine || is_alone(wish) || twin && (life(&f.verb) || wish == Wish::Retire)
             });
             let Some((at, _)) = busy else { return Ok(()) };
             self.land(at).await?;
@@ -440,4 +441,10 @@ pub(super) async fn shrink(
         }
     }
     (steps, last)
+}
+
+/// Whether nothing else is under way meanwhile. The clock stands in for time, which no
+/// transaction can hold; a prune is several transactions, of which the model knows the sum.
+fn is_alone(wish: Wish) -> bool {
+    matches!(wish, Wish::Due | Wish::Age | Wish::Prune)
 }

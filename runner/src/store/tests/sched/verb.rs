@@ -285,6 +285,7 @@ impl Verb {
                     ("attempts", "ended_at"),
                     ("claims", "claimed_at"),
                     ("keys", "expires_at"),
+                    ("keys", "first_at"),
                 ] {
                     let text = format!(
                         "UPDATE {{{{schema}}}}.{table} SET {column} = {column} - interval '30 days'"

@@ -76,7 +76,7 @@ struct Rows {
     tasks: Vec<Task>,
     claims: Vec<Claim>,
     asked: Vec<(i64, i64)>,
-    keys: Vec<(String, String, i64)>,
+    keys: Vec<(String, String, i64, bool)>,
     runners: Vec<(i64, bool)>,
     paused: Vec<String>,
     notes: Vec<Note>,
@@ -93,6 +93,8 @@ pub(super) struct World {
     pub(super) asked: BTreeSet<(i64, i64)>,
     /// The task of each queue and key.
     pub(super) keys: BTreeMap<(String, String), i64>,
+    /// Keys past their end: they count only while their task waits or runs.
+    pub(super) expired_keys: BTreeSet<(String, String)>,
     /// Each runner, and whether its lease has run out.
     pub(super) runners: BTreeMap<i64, bool>,
     /// `queue:name` or `handler:name`.
@@ -120,7 +122,7 @@ const LOOK: &str = "SELECT json_build_object(
         SELECT id, runner_id AS runner, solo, task_ids AS tasks,
                greatest(0, floor(extract(epoch FROM now() - claimed_at) / 2592000))::int AS age FROM claims) AS c),
     'asked', (SELECT coalesce(json_agg(json_build_array(claim_id, task_id)), '[]') FROM cancellations),
-    'keys', (SELECT coalesce(json_agg(json_build_array(queue, key, task_id)), '[]') FROM keys),
+    'keys', (SELECT coalesce(json_agg(json_build_array(queue, key, task_id, expires_at <= now())), '[]') FROM keys),
     'runners', (SELECT coalesce(json_agg(json_build_array(id, expires_at < now())), '[]') FROM runners),
     'reports', (SELECT coalesce(json_agg(json_build_array(task_id, claim_id, runner_id, solo)), '[]') FROM crash_reports),
     'judged', (SELECT coalesce(json_agg(id), '[]') FROM runners WHERE judged),
@@ -138,10 +140,16 @@ impl World {
         let mut world = World {
             claims: rows.claims.into_iter().map(|c| (c.id, c)).collect(),
             asked: rows.asked.into_iter().collect(),
+            expired_keys: rows
+                .keys
+                .iter()
+                .filter(|(.., expired)| *expired)
+                .map(|(q, k, ..)| (q.clone(), k.clone()))
+                .collect(),
             keys: rows
                 .keys
                 .into_iter()
-                .map(|(q, k, id)| ((q, k), id))
+                .map(|(q, k, id, _)| ((q, k), id))
                 .collect(),
             runners: rows.runners.into_iter().collect(),
             paused: rows.paused.into_iter().collect(),
@@ -157,11 +165,13 @@ impl World {
                 return Err(format!("a task is in two places:\n  {other:?}\n  {task:?}"));
             }
         }
-        // Of a task that ended, the key may have expired.
+        // Of a task that ended, the key may have expired: it is then gone or a newer
+        // task's, also when somebody retries the old task.
         for task in world.tasks.values().filter(|task| !task.is_final()) {
             let Some(key) = &task.key else { continue };
-            if world.keys.get(&(task.queue.clone(), key.clone())) != Some(&task.id) {
-                return Err(format!("the key of {task:?} is not its own"));
+            let owner = world.keys.get(&(task.queue.clone(), key.clone()));
+            if owner.is_some_and(|owner| *owner < task.id) {
+                return Err(format!("the key of {task:?} is an older task's: {owner:?}"));
             }
         }
         Ok(world)
