@@ -123,7 +123,11 @@ fn a_task_that_is_doubled_keeps_every_figure_back() {
         );
         schema != "none"
             && sql.row(&format!(
-                "WITH one AS (INSERT INTO {schema}.history SELECT * FROM {schema}.history LIMIT 1 RETURNING 1)
+                "WITH one AS (
+                     INSERT INTO {schema}.history
+                     SELECT r.* FROM (SELECT h FROM {schema}.history AS h LIMIT 1) AS one,
+                          jsonb_populate_record(one.h, jsonb_build_object('finished_at', (one.h).finished_at + interval '1 microsecond')) AS r
+                     RETURNING 1)
                  SELECT count(*) FROM one"
             )) == "1"
     });

@@ -81,8 +81,9 @@ fn serve(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<()> {
     let request: Request = serde_json::from_slice(&line)?;
     // Before the limits: it takes nothing from the file.
     let greeting = greeting().map_err(io::Error::other)?;
-    limit(&request)?;
+    // Before the limits, too: a lack of memory has a message of its own.
     try_threads()?;
+    limit(&request)?;
     confine::confine()?;
     end_with_the_reader();
     output.write_all(greeting.as_bytes())?;

@@ -48,12 +48,9 @@ pub(super) fn for_session(statement_ms: u128) -> String {
         .iter()
         .map(|(name, value)| format!("('{name}', '{value}')"))
         .collect();
-    format!(
-        "SELECT pg_catalog.set_config(s.name, v.value, false) \
-         FROM (VALUES ('statement_timeout', '{statement_ms}ms'), {}) AS v (name, value) \
-         JOIN pg_catalog.pg_settings AS s ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(v.name)",
-        values.join(", ")
-    )
+    include_str!("sql/set_settings.sql")
+        .replace("{{statement_ms}}", &statement_ms.to_string())
+        .replace("{{values}}", &values.join(", "))
 }
 
 /// What follows the BEGIN of a transaction behind a pooler.

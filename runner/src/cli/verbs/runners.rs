@@ -63,6 +63,7 @@ pub(crate) async fn run(args: RunnersArgs, context: &Context) -> Result<(), Prob
             nothing(),
             worker.state.into(),
             worker.running.to_string().into(),
+            nothing(),
             worker.sessions.to_string().into(),
             worker.queues.join(",").into(),
             nothing(),

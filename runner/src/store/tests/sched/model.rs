@@ -210,7 +210,7 @@ impl Turn<'_> {
         let expired = place.is_some_and(|place| {
             self.before.expired_keys.contains(place) && self.before.keys.get(place) == Some(&id)
         });
-        expired && !self.next.tasks.get(&id).is_some_and(|t| !t.is_final())
+        expired && self.next.tasks.get(&id).is_none_or(Task::is_final)
     }
 
     fn claim(&mut self, runner: i64, want: u32, answer: Option<&Answer>) -> Verdict {
