@@ -129,9 +129,9 @@ async fn a_stopping_runner_leaves_no_live_lines_and_short_attempts_write_none() 
     // Whoever writes here is counted, even if the row is gone by now.
     scene
         .sql(
-            "CREATE TABLE written (task_id bigint);
+            "CREATE TABLE pgtq.written (task_id bigint);
              CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
-             $$ BEGIN INSERT INTO public.written VALUES (NEW.task_id); RETURN NULL; END $$;
+             $$ BEGIN INSERT INTO pgtq.written VALUES (NEW.task_id); RETURN NULL; END $$;
              CREATE TRIGGER note AFTER INSERT ON pgtq.log_lines FOR EACH ROW EXECUTE FUNCTION note()",
         )
         .await;
@@ -200,9 +200,9 @@ async fn progress_is_seen_everywhere_and_written_about_once_a_second() {
     let _runner = scene.runner(&[]);
     scene
         .sql(
-            "CREATE TABLE beats (at timestamptz DEFAULT clock_timestamp());
+            "CREATE TABLE pgtq.beats (at timestamptz DEFAULT clock_timestamp());
              CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
-             $$ BEGIN INSERT INTO public.beats DEFAULT VALUES; RETURN NULL; END $$;
+             $$ BEGIN INSERT INTO pgtq.beats DEFAULT VALUES; RETURN NULL; END $$;
              CREATE TRIGGER note AFTER UPDATE OF progress ON pgtq.runners FOR EACH ROW EXECUTE FUNCTION note()",
         )
         .await;
