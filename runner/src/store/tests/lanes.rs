@@ -94,7 +94,12 @@ async fn a_sweep_does_not_pass_the_dead_of_lanes_that_claims_probe() {
         task.queue = Some(name(queue));
         store.push(&[task]).await.expect("push");
         runner.lanes.wake();
-        assert_eq!(runner.claim_on(9).await.len(), 1, "{queue}");
+        // A sweep is slices of limited time, so it may take several claims.
+        let started = std::time::Instant::now();
+        while runner.claim_on(9).await.is_empty() {
+            assert!(started.elapsed() < Duration::from_secs(10), "{queue}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
     old.batch_execute("ROLLBACK").await.expect("end");
 }
@@ -161,12 +166,21 @@ async fn an_urgent_task_is_taken_first_while_twenty_thousand_lanes_are_served() 
     let mut urgent = new_task("a");
     urgent.priority = -5;
     let (mut n_claims, mut n_claimed, mut n_first) = (0, 0, 0);
+    let started = std::time::Instant::now();
     while n_claimed < 60_000 {
         if n_claims % 10 == 0 {
             store.push(&[urgent.clone()]).await.expect("push");
         }
         let taken = runner.claim_on(500).await;
-        assert!(!taken.is_empty(), "{n_claimed} of 60,000");
+        if taken.is_empty() {
+            // All known lanes are empty, and the next sweep is not due yet.
+            assert!(
+                started.elapsed() < Duration::from_secs(120),
+                "{n_claimed} of 60,000"
+            );
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            continue;
+        }
         n_first += usize::from(n_claims % 10 == 0 && taken[0].task.priority == -5);
         n_claimed += taken
             .iter()
