@@ -39,6 +39,16 @@ async fn buffers(client: &tokio_postgres::Client, sql: &str) -> u64 {
     count("Shared Hit Blocks") + count("Shared Read Blocks")
 }
 
+/// The same of a question that changes nothing, without what a session reads again after
+/// other tests have changed the catalogue.
+async fn least_buffers(client: &tokio_postgres::Client, sql: &str) -> u64 {
+    let mut least = u64::MAX;
+    for _ in 0..10 {
+        least = least.min(buffers(client, sql).await);
+    }
+    least
+}
+
 #[tokio::test]
 async fn cancelling_task_after_task_costs_the_same_for_the_last_as_for_the_first() {
     let store = store().await;
@@ -178,7 +188,7 @@ async fn a_task_is_found_by_id_and_by_parent_without_reading_history() {
         ("SELECT * FROM get(50000)", 300),
     ] {
         ask(&client, question).await;
-        let touched = buffers(&client, question).await;
+        let touched = least_buffers(&client, question).await;
         assert!(touched < most, "{question}: {touched}");
     }
     assert_eq!(ask(&client, "SELECT state FROM get(20000)").await, "failed");
@@ -186,7 +196,7 @@ async fn a_task_is_found_by_id_and_by_parent_without_reading_history() {
         ask(&client, "SELECT state FROM get(50000)").await,
         "runnable"
     );
-    let touched = buffers(
+    let touched = least_buffers(
         &client,
         "SELECT count(*) FROM history WHERE handler = 'absent'",
     )
