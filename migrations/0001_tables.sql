@@ -12,7 +12,7 @@ COMMENT ON SEQUENCE {{schema}}.runner_ids IS 'Ids of runners, one for each life 
 
 -- Wake-up flags: a runner or worker that waits for tasks of a queue sets the queue's
 -- flag, and the first push that sees it clears it and notifies. The name of the queue
--- chooses one of sixteen; whoever serves queues that it cannot name sets them all. A
+-- chooses one of sixteen; a runner that serves all other queues sets all of them. A
 -- sequence, because it is outside of transactions: one look at one page, no dead
 -- rows under an old snapshot, and nothing to clean up after a runner that died. A
 -- multiple of 1024 is a set flag; nextval clears it, and tells exactly one of several

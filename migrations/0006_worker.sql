@@ -715,4 +715,4 @@ BEGIN
     RETURN QUERY SELECT promoted, n_expired, next_due;
 END $$;
 COMMENT ON FUNCTION {{schema}}.tend(integer)
-    IS 'Keeps the queues of workers going: makes due tasks runnable and takes back expired leases, at most so many. Call it each second, in a transaction of its own, from one worker; runners do. Returns at once when another session is at it.';
+    IS 'Keeps the queues of workers going: makes due tasks runnable and takes back expired leases, at most this many of each. Call it each second, in a transaction of its own, from one worker; runners do. Returns at once while another session runs it.';

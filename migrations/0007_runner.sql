@@ -65,7 +65,7 @@ BEGIN
     END IF;
     RETURN moved;
 END $$;
-COMMENT ON FUNCTION {{schema}}.release_claims(bigint[]) IS 'Gives back, unburnt, the tasks of these claims that have not ended.';
+COMMENT ON FUNCTION {{schema}}.release_claims(bigint[]) IS 'Releases the tasks of these claims that have not ended, without using an attempt.';
 
 -- A crash counts only with proof. Rescue gives tasks back at once, and reports those that
 -- may have been running. A report is counted when the database was there for others all
@@ -398,4 +398,4 @@ BEGIN
     END IF;
     RETURN QUERY SELECT dead, dead_names, n_tasks, n_failed, n_cancelled;
 END $$;
-COMMENT ON FUNCTION {{schema}}.rescue(boolean, integer, integer) IS 'Takes back the claims of lost runners, so many at most; call again while it finds some. Leases of workers: see tend.';
+COMMENT ON FUNCTION {{schema}}.rescue(boolean, integer, integer) IS 'Takes back the claims of lost runners, at most this many in a call; call it again while it finds some. Leases of workers: see tend.';

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::backlog::Taken;
 use super::backoff::Backoff;
 use super::core::Core;
 use super::held::Hold;
@@ -64,6 +65,27 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    /// The ending of a task that no slot has started.
+    pub(super) fn not_started(taken: Taken, transition: Transition) -> Self {
+        let now = Instant::now();
+        Ended {
+            claim: taken.claim,
+            task: taken.task,
+            transition,
+            usage: Usage::default(),
+            logs: Vec::new(),
+            logs_dropped: 0,
+            children: Vec::new(),
+            recorded: false,
+            has_state: false,
+            digest: None,
+            started: now,
+            ended: now,
+            held: taken.held,
+            room: None,
+        }
+    }
+
     fn into_ending(self) -> Ending {
         // It waits no longer.
         drop((self.held, self.room));

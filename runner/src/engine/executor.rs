@@ -20,7 +20,7 @@ use super::suspects::{self, Offer};
 use super::watchdog::Turn;
 use crate::task::{
     Attempt, Database, ErrorKind, Failure, Handler, Outcome, Report, RetryPolicy, Signal, Stop,
-    Transition, Usage, decide,
+    Transition, decide,
 };
 
 /// Runs tasks until the backlog is closed.
@@ -44,23 +44,7 @@ pub(crate) async fn slot(core: Arc<Core>, backlog: Arc<Backlog>) {
 /// The ending of a task that no slot has started: it goes back without using an
 /// attempt, or is cancelled if somebody asked for that.
 pub(super) fn released(taken: Taken) -> Ended {
-    let now = Instant::now();
-    Ended {
-        claim: taken.claim,
-        task: taken.task,
-        transition: Transition::Release,
-        usage: Usage::default(),
-        logs: Vec::new(),
-        logs_dropped: 0,
-        children: Vec::new(),
-        recorded: false,
-        has_state: false,
-        digest: None,
-        started: now,
-        ended: now,
-        held: taken.held,
-        room: None,
-    }
+    Ended::not_started(taken, Transition::Release)
 }
 
 /// Runs a suspect, unless another one runs here, and then those that came meanwhile.

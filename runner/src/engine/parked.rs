@@ -22,9 +22,9 @@ use super::core::Core;
 use super::needs::{Need, needs, needs_others};
 use crate::store::{Ending, StoreError};
 
-/// Refused by the database: so many, and nothing more is claimed until some are stored.
+/// Outcomes that the database rejected: at this many, nothing more is claimed until some are stored.
 const MAX_REFUSED: usize = 100;
-/// Waiting for a lock: so many, or so many bytes, and nothing more is claimed.
+/// Outcomes that wait for a lock: at this many, or this many bytes, nothing more is claimed.
 const MAX_LOCKED: usize = 5_000;
 const MAX_BYTES: usize = 64 << 20;
 /// Outcomes that are tried together the first time.

@@ -34,7 +34,7 @@ impl Shutdown {
         self.advance(Phase::Draining);
     }
 
-    /// Second request: stop what runs and give it back, unburnt.
+    /// Second request: stop what runs and release it without using an attempt.
     pub fn abort(&self) {
         self.advance(Phase::Aborting);
     }

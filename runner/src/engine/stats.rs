@@ -22,7 +22,7 @@ pub struct Stats {
     pub retried: AtomicU64,
     /// Attempts snoozed.
     pub snoozed: AtomicU64,
-    /// Tasks given back unburnt.
+    /// Tasks released without using an attempt.
     pub released: AtomicU64,
     /// Endings that came too late: the claim was gone.
     pub stale: AtomicU64,
@@ -111,7 +111,7 @@ pub struct Summary {
     pub cancelled: u64,
     /// Attempts that will be tried again.
     pub retried: u64,
-    /// Tasks given back unburnt.
+    /// Tasks released without using an attempt.
     pub released: u64,
     /// Endings that came too late.
     pub stale: u64,

@@ -12,7 +12,7 @@ use super::backlog::Taken;
 use super::completer::{self, Ended};
 use super::core::Core;
 use super::executor::jitter;
-use crate::task::{Transition, Usage};
+use crate::task::Transition;
 
 /// How long a suspect waits here for the one that runs.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -103,25 +103,8 @@ pub(crate) async fn tidy(core: Arc<Core>) {
 
 /// Puts a suspect back into the queue, for another runner or a later time.
 pub(crate) async fn send_back(core: &Core, taken: Taken) {
-    let now = Instant::now();
-    let ended = Ended {
-        claim: taken.claim,
-        task: taken.task,
-        transition: Transition::Defer {
-            delay: COMES_AGAIN.mul_f64(1.0 + jitter()),
-        },
-        usage: Usage::default(),
-        logs: Vec::new(),
-        logs_dropped: 0,
-        children: Vec::new(),
-        recorded: false,
-        has_state: false,
-        digest: None,
-        started: now,
-        ended: now,
-        held: taken.held,
-        room: None,
-    };
+    let delay = COMES_AGAIN.mul_f64(1.0 + jitter());
+    let ended = Ended::not_started(taken, Transition::Defer { delay });
     completer::hand_over(core, ended).await;
 }
 

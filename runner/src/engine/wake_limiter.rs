@@ -67,8 +67,8 @@ impl WakeLimiter {
 mod tests {
     use super::*;
 
-    /// Notifies every millisecond for a while, with one more thing found every so many
-    /// milliseconds. Returns how many were acted on, and the longest wait of one.
+    /// Notifies every millisecond for a while; every few milliseconds something more is
+    /// found. Returns how many were acted on, and the longest wait of one.
     fn notify(
         limiter: &mut WakeLimiter,
         start: Instant,

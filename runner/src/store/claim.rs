@@ -181,7 +181,7 @@ impl Store {
         Ok(alone)
     }
 
-    /// Gives back, unburnt, whatever of a claim has not ended. Returns how
+    /// Releases the tasks of a claim that have not ended, without using an attempt. Returns how
     /// many tasks went back.
     pub async fn release_claim(&self, runner: RunnerId, claim: ClaimId) -> Result<u64, StoreError> {
         let only = Some(vec![claim.0]);

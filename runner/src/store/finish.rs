@@ -16,7 +16,7 @@ use super::sql::{Sql, sql};
 use super::{Ending, Finished, Store, StoreError};
 use crate::task::{ClaimId, ErrorKind, Failure, NewTask, RunnerId, TaskId, Transition};
 
-/// How long a flush waits for a lock. Whoever holds one for longer is an application in
+/// How long a flush waits for a lock. An application that holds one for longer is in
 /// an open transaction, and what waits for it is stored apart from the rest.
 pub(super) const LOCK_WAIT: Duration = Duration::from_millis(200);
 /// As [`LOCK_WAIT`], for those that have waited before.

@@ -145,7 +145,7 @@ impl Store {
         Ok(rows[0].get::<_, i64>("n_runners").unsigned_abs())
     }
 
-    /// Leaves: gives back unburnt what is still claimed, large claims some at a time, and
+    /// Leaves: releases what is still claimed without using an attempt, large claims some at a time, and
     /// removes the runner. Returns how many tasks went back.
     pub async fn retire(&self, runner: RunnerId) -> Result<u64, StoreError> {
         let mut lease = self.lease(Role::Beat, "retire the runner").await?;

@@ -34,7 +34,7 @@ pub enum Outcome {
         /// Why, for people.
         reason: String,
     },
-    /// The runner is stopping, or never started the attempt: give it back unburnt.
+    /// The runner is stopping, or never started the attempt: release it without using an attempt.
     Release,
 }
 

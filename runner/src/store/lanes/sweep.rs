@@ -1,5 +1,5 @@
 //! Sweeps over all lanes that have tasks, in the order of the index, in slices of a
-//! bounded time: when to make the next slice, and where it goes on.
+//! bounded time: when to make the next slice, and where it continues.
 //!
 //! A sweep costs a little for each lane there is, of whatever handler, and is paced by
 //! its own cost. It does not read lanes that claims probe and that may have many dead
