@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use pgtq_tests::{cli, plugin, repository};
+use pgtq_tests::{cli, cli_of, plugin, program, repository};
 
 use crate::scene::Scene;
 use crate::tasks::database;
@@ -104,6 +104,26 @@ async fn a_compile_that_takes_too_much_memory_is_refused_and_the_runner_lives() 
     // The same file, the same empty cache, ordinary limits: compiled by the child.
     let _roomy = scene.runner_under(&[], &[("PGTQ_CACHE", cache.as_str())]);
     scene.wait_file("images.wasm", "live");
+}
+
+/// Wherever in its work the compiler runs out of memory, with all threads or one.
+#[test]
+fn every_lack_of_memory_while_compiling_is_named_as_such() {
+    let file = plugin("images").display().to_string();
+    for mib in (16..=320).step_by(16) {
+        let cache = tempfile::tempdir().unwrap();
+        let mut program = program();
+        program
+            .env("PGTQ_CACHE", cache.path())
+            .env("PGTQ_COMPILE_MEMORY", format!("{mib}MiB"));
+        let called = cli_of(program, "", &["call", &file, "nothing"], "");
+        let said = called.stderr;
+        let refused = format!("compiling took more than {mib} MiB of memory and was stopped");
+        assert!(
+            said.contains(&refused) || mib > 128 && said.contains("no handler `nothing`"),
+            "{mib} MiB: {said}"
+        );
+    }
 }
 
 /// The plugins are a workspace of their own, because they are built for another

@@ -35,7 +35,7 @@ const WATCH_STACK: usize = 64 << 10;
 /// The limits a parent sets for its child.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Request {
-    /// Bytes of address space.
+    /// Bytes of address space, and of memory that can be written to.
     pub(super) memory: u64,
     /// Seconds of processor time, of all threads together.
     pub(super) cpu_seconds: u64,
@@ -81,11 +81,12 @@ fn serve(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<()> {
     let request: Request = serde_json::from_slice(&line)?;
     // Before the limits: it takes nothing from the file.
     let greeting = greeting().map_err(io::Error::other)?;
-    // Before the limits, too: a lack of memory has a message of its own.
-    try_threads()?;
-    limit(&request)?;
     confine::confine()?;
+    // Before the limits, too: a thread that cannot be started is the machine's lack,
+    // and from here on every lack of memory is the file's.
+    start_threads()?;
     end_with_the_reader();
+    limit(&request)?;
     output.write_all(greeting.as_bytes())?;
     output.flush()?;
     let mut wasm = Vec::new();
@@ -100,35 +101,24 @@ fn serve(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<()> {
     output.flush()
 }
 
-/// Starts and ends as many threads as the compiler needs at once: its thread pool
-/// panics where one cannot be started.
-fn try_threads() -> io::Result<()> {
-    // The pool's, and the one that watches the reader.
-    let n = std::thread::available_parallelism().map_or(1, usize::from) + 1;
-    let (hold, held) = std::sync::mpsc::channel::<()>();
-    let held = std::sync::Mutex::new(held);
-    let all = std::thread::scope(|scope| {
-        let all = (0..n).try_for_each(|_| {
-            let wait = || drop(held.lock().map(|held| held.recv()));
-            let thread = std::thread::Builder::new();
-            thread.spawn_scoped(scope, wait).map(drop)
-        });
-        drop(hold);
-        all
-    });
-    all.map_err(|error| {
-        let help = "raise the limit of processes (`ulimit -u`, or the container's limit of PIDs)";
-        io::Error::new(
-            error.kind(),
-            format!("cannot start {n} threads to compile: {error}; {help}"),
-        )
-    })
+/// Starts the compiler's threads. It would start them by itself when it first needs
+/// them, and panic where one cannot be started.
+fn start_threads() -> io::Result<()> {
+    rayon::ThreadPoolBuilder::new()
+        .build_global()
+        .map_err(|error| {
+            let help =
+                "raise the limit of processes (`ulimit -u`, or the container's limit of PIDs)";
+            io::Error::other(format!("cannot start threads to compile: {error}; {help}"))
+        })
 }
 
 /// Ends this process when nobody reads its answer any more: a parent that was killed
-/// cannot stop it.
+/// cannot stop it. Returns when the thread that waits for it runs.
 fn end_with_the_reader() {
-    let watch = || {
+    let (running, runs) = std::sync::mpsc::channel();
+    let watch = move || {
+        let _ = running.send(());
         let mut pipe = libc::pollfd {
             fd: libc::STDOUT_FILENO,
             // An error of the pipe is reported whatever is asked for.
@@ -144,9 +134,12 @@ fn end_with_the_reader() {
         }
     };
     // Without the thread it ends with its processor time.
-    let _ = std::thread::Builder::new()
+    let started = std::thread::Builder::new()
         .stack_size(WATCH_STACK)
         .spawn(watch);
+    if started.is_ok() {
+        let _ = runs.recv();
+    }
 }
 
 /// Works here and now, without limits. Used by the child, which has set its own,
@@ -231,6 +224,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<LoadError> {
 
 fn limit(request: &Request) -> io::Result<()> {
     set(libc::RLIMIT_AS, request.memory, request.memory)?;
+    // What was reserved before and is not used yet counts here when it is.
+    set(libc::RLIMIT_DATA, request.memory, request.memory)?;
     // Soft before hard: the soft one ends in a signal of its own.
     let seconds = request.cpu_seconds;
     set(libc::RLIMIT_CPU, seconds, seconds.saturating_add(1))?;
