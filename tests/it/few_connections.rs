@@ -64,7 +64,6 @@ fn three_connections_are_enough_for_everything_that_a_runner_does() {
 }
 
 #[test]
-#[ignore = "a known fault, about one run in four: claims keep the connection that heartbeats need"]
 fn with_two_connections_readyz_says_what_is_missing_until_it_is_there() {
     let few = with(2);
     push(&few.sql, "add_numbers", 50, "[2, 3]");

@@ -47,7 +47,7 @@ impl Store {
         if handlers.is_empty() || want == 0 {
             return Ok(None);
         }
-        self.expect_endings().await?;
+        self.expect_endings_and_beats().await?;
         let _calling = Calling::new(self);
         let started = Instant::now();
         lanes.set_handlers(handlers);

@@ -41,6 +41,8 @@ const IDLE: Duration = Duration::from_secs(15);
 const LISTENER_WAITS: Duration = Duration::from_secs(60);
 /// Tries to connect while others end theirs; the server takes a moment for each.
 const TRIES: u32 = 6;
+/// Time between them.
+const PAUSE: Duration = Duration::from_millis(30);
 
 /// What is known of a shortage.
 #[derive(Debug)]
@@ -124,17 +126,27 @@ impl Store {
         Ok(Lease::new(slot, session, schema, role.patience(), verb))
     }
 
-    /// Makes sure that there is a connection for endings, before anything is claimed.
-    pub(super) async fn expect_endings(&self) -> Result<(), StoreError> {
-        // In use: then it is there.
-        let Ok(mut slot) = self.sessions()[Role::Finish as usize].try_lock() else {
-            return Ok(());
-        };
+    /// Makes sure that there are connections for endings and for the heartbeat, before
+    /// anything is claimed: a task that runs needs both.
+    pub(super) async fn expect_endings_and_beats(&self) -> Result<(), StoreError> {
+        // In use: then it is there. A flush may take long, and claims go on beside it.
+        if let Ok(mut slot) = self.sessions()[Role::Finish as usize].try_lock() {
+            self.expect(Role::Finish, &mut slot).await?;
+        }
+        // While a beat connects, its slot is in use and nothing is there yet.
+        let beat = self.sessions()[Role::Beat as usize].lock();
+        match tokio::time::timeout(TRIES * PAUSE, beat).await {
+            Ok(mut slot) => self.expect(Role::Beat, &mut slot).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn expect(&self, role: Role, slot: &mut Option<Session>) -> Result<(), StoreError> {
         if slot
             .as_ref()
             .is_none_or(|session| session.client.is_closed())
         {
-            *slot = Some(self.open_sparing(Role::Finish).await?);
+            *slot = Some(self.open_sparing(role).await?);
         }
         Ok(())
     }
@@ -156,7 +168,7 @@ impl Store {
             if n_tries >= TRIES || n_closed == 0 {
                 return Err(error);
             }
-            tokio::time::sleep(Duration::from_millis(30)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
