@@ -2,6 +2,9 @@
 -- state. {{schema}} stands for the schema's name, quoted.
 --
 -- Every time is the database's. Every id is a bigint from a sequence; gaps are legal.
+--
+-- What a task keeps while it moves from table to table is one list of columns, in
+-- store/carried.rs: {{carried}} stands for it in statements, {{carried t}} for t's.
 
 CREATE SEQUENCE {{schema}}.task_ids;
 COMMENT ON SEQUENCE {{schema}}.task_ids IS 'Ids of tasks, and their positions in a lane.';
@@ -47,10 +50,12 @@ CREATE TABLE {{schema}}.runnable_tasks (
     due_at timestamptz NOT NULL DEFAULT now(),
     key text COLLATE "C",
     parent bigint,
+    traits jsonb,
     args json NOT NULL,
     PRIMARY KEY (queue, handler, priority, position)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE {{schema}}.runnable_tasks IS 'Tasks that are due. Read the view runnable instead.';
+COMMENT ON COLUMN {{schema}}.runnable_tasks.traits IS 'What few tasks have: an object, carried through every transition. A runner gives back a task with a field that it does not know, unless the name begins with _.';
 
 -- For find_runnable: a fresh push is found by position = id in its lane, so only
 -- tasks that came back need an entry. Measured: an index over all ids raises the
@@ -71,6 +76,7 @@ CREATE TABLE {{schema}}.scheduled_tasks (
     run_at timestamptz NOT NULL CONSTRAINT run_at_sane CHECK (isfinite(run_at) AND run_at < '9000-01-01 00:00:00+00'),
     key text COLLATE "C",
     parent bigint,
+    traits jsonb,
     args json NOT NULL CONSTRAINT args_size CHECK (octet_length(args::text) <= 1048576)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE {{schema}}.scheduled_tasks IS 'Tasks that wait for their time, or for their retry. Read the view scheduled instead.';
@@ -96,10 +102,12 @@ CREATE TABLE {{schema}}.claims (
     due_at timestamptz[] NOT NULL,
     keys text[] NOT NULL,
     parents bigint[] NOT NULL,
+    traits jsonb[],
     args json[] NOT NULL,
     CONSTRAINT claims_solo CHECK (NOT solo OR cardinality(task_ids) = 1)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE {{schema}}.claims IS 'Batches of tasks given to a runner. Read the view running instead.';
+COMMENT ON COLUMN {{schema}}.claims.traits IS 'NULL when no task of the claim has any.';
 COMMENT ON COLUMN {{schema}}.claims.solo IS 'Holds one suspect: at most one such claim of a runner runs at a time.';
 
 -- A claim's arrays are written once and gone in a moment: the quicker compression,
@@ -109,7 +117,8 @@ DO $$ BEGIN
         ALTER COLUMN task_ids SET COMPRESSION lz4, ALTER COLUMN queues SET COMPRESSION lz4, ALTER COLUMN handlers SET COMPRESSION lz4,
         ALTER COLUMN priorities SET COMPRESSION lz4, ALTER COLUMN attempts SET COMPRESSION lz4, ALTER COLUMN crashes SET COMPRESSION lz4,
         ALTER COLUMN retries SET COMPRESSION lz4, ALTER COLUMN pushed_at SET COMPRESSION lz4, ALTER COLUMN due_at SET COMPRESSION lz4,
-        ALTER COLUMN keys SET COMPRESSION lz4, ALTER COLUMN parents SET COMPRESSION lz4, ALTER COLUMN args SET COMPRESSION lz4;
+        ALTER COLUMN keys SET COMPRESSION lz4, ALTER COLUMN parents SET COMPRESSION lz4, ALTER COLUMN traits SET COMPRESSION lz4,
+        ALTER COLUMN args SET COMPRESSION lz4;
 EXCEPTION WHEN feature_not_supported THEN NULL;
 END $$;
 
@@ -133,6 +142,7 @@ CREATE TABLE {{schema}}.popped (
     due_at timestamptz NOT NULL,
     key text COLLATE "C",
     parent bigint,
+    traits jsonb,
     args json NOT NULL,
     log_seq bigint NOT NULL DEFAULT 0,
     fraction float8,
@@ -213,6 +223,7 @@ CREATE TABLE {{schema}}.history (
     claim_id bigint,
     key text COLLATE "C",
     parent bigint,
+    traits jsonb,
     -- By id: one task for people, and the endings of a claim. A publication needs
     -- the identity of a row that is deleted.
     PRIMARY KEY (id, finished_at)

@@ -6,11 +6,11 @@
 CREATE VIEW {{schema}}.unended AS
 SELECT c.id AS claim_id, c.runner_id, c.claimed_at, c.solo,
        t.id, t.queue COLLATE "C" AS queue, t.handler COLLATE "C" AS handler, t.priority,
-       t.attempts, t.crashes, t.retries, t.pushed_at, t.due_at, t.key COLLATE "C" AS key, t.parent, t.args
+       t.attempts, t.crashes, t.retries, t.pushed_at, t.due_at, t.key COLLATE "C" AS key, t.parent, t.traits, t.args
 FROM {{schema}}.claims AS c
 CROSS JOIN LATERAL unnest(c.task_ids, c.queues, c.handlers, c.priorities, c.attempts, c.crashes, c.retries,
-                          c.pushed_at, c.due_at, c.keys, c.parents, c.args)
-    AS t (id, queue, handler, priority, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
+                          c.pushed_at, c.due_at, c.keys, c.parents, c.traits, c.args)
+    AS t (id, queue, handler, priority, attempts, crashes, retries, pushed_at, due_at, key, parent, traits, args)
 WHERE NOT EXISTS (
         SELECT FROM {{schema}}.history AS h
         WHERE h.id = t.id AND h.claim_id = c.id AND h.finished_at >= c.claimed_at - interval '1 hour')
@@ -20,7 +20,7 @@ WHERE NOT EXISTS (
 UNION ALL
 SELECT p.claim_id, NULL::bigint, p.popped_at, false,
        p.task_id, p.queue, p.handler, p.priority,
-       p.attempts, p.crashes, p.retries, p.pushed_at, p.due_at, p.key, p.parent, p.args
+       p.attempts, p.crashes, p.retries, p.pushed_at, p.due_at, p.key, p.parent, p.traits, p.args
 FROM {{schema}}.popped AS p;
 COMMENT ON VIEW {{schema}}.unended IS 'Tasks of live claims that have not ended, and popped tasks. For the store; read running instead.';
 

@@ -113,10 +113,8 @@ BEGIN
         WITH gone AS (
             DELETE FROM {{schema}}.scheduled_tasks AS s WHERE s.id = ANY (wanted) RETURNING s.*
         ), put AS (
-            INSERT INTO {{schema}}.history
-                (id, state, priority, attempts, crashes, retries, queue, handler, args, error_message, pushed_at, due_at, key, parent)
-            SELECT g.id, 'cancelled', g.priority, g.attempts, g.crashes, g.retries, g.queue, g.handler, g.args,
-                   'cancelled before it ran', g.pushed_at, g.run_at, g.key, g.parent
+            INSERT INTO {{schema}}.history ({{carried}}, id, state, attempts, crashes, error_message, due_at)
+            SELECT {{carried g}}, g.id, 'cancelled', g.attempts, g.crashes, 'cancelled before it ran', g.run_at
             FROM gone AS g
         )
         SELECT array_agg(g.id) INTO found_ids FROM gone AS g;
@@ -130,10 +128,8 @@ BEGIN
             DELETE FROM {{schema}}.runnable_tasks AS r
             WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(wanted))) RETURNING r.*
         ), put AS (
-            INSERT INTO {{schema}}.history
-                (id, state, priority, attempts, crashes, retries, queue, handler, args, error_message, pushed_at, due_at, key, parent)
-            SELECT g.id, 'cancelled', g.priority, g.attempts, g.crashes, g.retries, g.queue, g.handler, g.args,
-                   'cancelled before it ran', g.pushed_at, g.due_at, g.key, g.parent
+            INSERT INTO {{schema}}.history ({{carried}}, id, state, attempts, crashes, error_message, due_at)
+            SELECT {{carried g}}, g.id, 'cancelled', g.attempts, g.crashes, 'cancelled before it ran', g.due_at
             FROM gone AS g
         )
         SELECT array_agg(g.id) INTO found_ids FROM gone AS g;
@@ -205,10 +201,8 @@ BEGIN
             FROM gone AS g
             ON CONFLICT (task_id, claim_id, ended_at) DO NOTHING
         ), put AS (
-            INSERT INTO {{schema}}.runnable_tasks
-                (queue, handler, priority, position, id, retries, pushed_at, due_at, key, parent, args)
-            SELECT g.queue, g.handler, g.priority, nextval('{{schema}}.task_ids'), g.id, g.retries, g.pushed_at, now(),
-                   g.key, g.parent, g.args
+            INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, due_at)
+            SELECT {{carried g}}, nextval('{{schema}}.task_ids'), g.id, now()
             FROM (SELECT * FROM gone ORDER BY id) AS g
         )
         SELECT g.id, g.state, true FROM gone AS g;
@@ -216,10 +210,8 @@ BEGIN
         WITH gone AS (
             DELETE FROM {{schema}}.scheduled_tasks AS s WHERE s.id = ANY (wanted) RETURNING s.*
         ), put AS (
-            INSERT INTO {{schema}}.runnable_tasks
-                (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
-            SELECT g.queue, g.handler, g.priority, nextval('{{schema}}.task_ids'), g.id, g.attempts, g.crashes, g.retries,
-                   g.pushed_at, now(), g.key, g.parent, g.args
+            INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, attempts, crashes, due_at)
+            SELECT {{carried g}}, nextval('{{schema}}.task_ids'), g.id, g.attempts, g.crashes, now()
             FROM (SELECT * FROM gone ORDER BY id) AS g
         )
         SELECT g.id, 'scheduled'::text, true FROM gone AS g;

@@ -60,10 +60,8 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     WITH gone AS (
         DELETE FROM {{schema}}.scheduled_tasks AS s WHERE s.id = make_runnable.task RETURNING s.*
     )
-    INSERT INTO {{schema}}.runnable_tasks
-        (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
-    SELECT g.queue, g.handler, g.priority, nextval('{{schema}}.task_ids'), g.id, g.attempts, g.crashes, g.retries, g.pushed_at, g.run_at,
-           g.key, g.parent, g.args
+    INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, attempts, crashes, due_at)
+    SELECT {{carried g}}, nextval('{{schema}}.task_ids'), g.id, g.attempts, g.crashes, g.run_at
     FROM gone AS g
 $$;
 COMMENT ON FUNCTION {{schema}}.make_runnable(bigint) IS 'Moves one scheduled task to the runnable ones. For change_task.';
@@ -155,10 +153,8 @@ BEGIN
                 DELETE FROM {{schema}}.runnable_tasks AS r
                 WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(ARRAY[change_task.task]))) AND r.id = change_task.task RETURNING r.*
             )
-            INSERT INTO {{schema}}.scheduled_tasks
-                (id, queue, handler, priority, attempts, crashes, retries, pushed_at, run_at, key, parent, args)
-            SELECT g.id, g.queue, g.handler, g.priority, g.attempts, g.crashes, g.retries, g.pushed_at, change_task.run_at,
-                   g.key, g.parent, g.args
+            INSERT INTO {{schema}}.scheduled_tasks ({{carried}}, id, attempts, crashes, run_at)
+            SELECT {{carried g}}, g.id, g.attempts, g.crashes, change_task.run_at
             FROM gone AS g;
             place := 'scheduled';
         END IF;

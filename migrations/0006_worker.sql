@@ -220,11 +220,9 @@ BEGIN
                     DELETE FROM {{schema}}.runnable_tasks AS r
                     WHERE r.ctid = ANY (ARRAY(SELECT f.ctid FROM fitting AS f WHERE f.before < most_bytes)) RETURNING r.*
                 )
-                INSERT INTO {{schema}}.popped AS p
-                    (task_id, token, claim_id, worker, popped_at, expires_at, queue, handler, priority, attempts, crashes, retries,
-                     pushed_at, due_at, key, parent, args)
-                SELECT g.id, gen_random_uuid(), nextval('{{schema}}.claim_ids'), holder, clock_timestamp(), clock_timestamp() + pop.lease,
-                       g.queue, g.handler, g.priority, g.attempts, g.crashes, g.retries, g.pushed_at, g.due_at, g.key, g.parent, g.args
+                INSERT INTO {{schema}}.popped AS p ({{carried}}, task_id, token, claim_id, worker, popped_at, expires_at, attempts, crashes, due_at)
+                SELECT {{carried g}}, g.id, gen_random_uuid(), nextval('{{schema}}.claim_ids'), holder, clock_timestamp(),
+                       clock_timestamp() + pop.lease, g.attempts, g.crashes, g.due_at
                 FROM (SELECT * FROM gone ORDER BY position) AS g
                 RETURNING p.*
             LOOP
@@ -306,11 +304,9 @@ BEGIN
             DELETE FROM {{schema}}.cancellations AS x USING gone AS g WHERE x.claim_id = g.claim_id AND x.task_id = g.task_id
         )
         INSERT INTO {{schema}}.history AS h
-            (id, state, priority, attempts, crashes, retries, queue, handler, args, result, logs, logs_dropped,
-             pushed_at, due_at, started_at, finished_at, claim_id, key, parent)
-        SELECT g.task_id, 'complete', g.priority, g.attempts + 1, g.crashes, g.retries, g.queue, g.handler, g.args,
-               coalesce(g.result, 'null')::json, l.logs, coalesce(l.dropped, 0),
-               g.pushed_at, g.due_at, g.popped_at, clock_timestamp(), g.claim_id, g.key, g.parent
+            ({{carried}}, id, state, attempts, crashes, result, logs, logs_dropped, due_at, started_at, finished_at, claim_id)
+        SELECT {{carried g}}, g.task_id, 'complete', g.attempts + 1, g.crashes, coalesce(g.result, 'null')::json, l.logs, coalesce(l.dropped, 0),
+               g.due_at, g.popped_at, clock_timestamp(), g.claim_id
         FROM gone AS g LEFT JOIN LATERAL {{schema}}.take_log(g.task_id, g.claim_id, g.log_seq) AS l ON g.log_seq > 0
         RETURNING h.id;
 END $$;
@@ -385,11 +381,11 @@ BEGIN
         LEFT JOIN LATERAL {{schema}}.take_log(g.task_id, g.claim_id, g.log_seq) AS l ON g.log_seq > 0
     ), ended AS (
         INSERT INTO {{schema}}.history
-            (id, state, priority, attempts, crashes, retries, queue, handler, args, error_kind, error_code, error_message, error_details,
-             logs, logs_dropped, pushed_at, due_at, started_at, finished_at, claim_id, key, parent)
-        SELECT j.task_id, CASE WHEN j.asked THEN 'cancelled' ELSE 'failed' END, j.priority, j.attempts + 1, j.crashes, j.retries,
-               j.queue, j.handler, j.args, CASE WHEN NOT j.asked THEN 'error' END, j.code, j.error, j.detail::json,
-               j.logs, j.dropped, j.pushed_at, j.due_at, j.popped_at, clock_timestamp(), j.claim_id, j.key, j.parent
+            ({{carried}}, id, state, attempts, crashes, error_kind, error_code, error_message, error_details, logs, logs_dropped, due_at, started_at,
+             finished_at, claim_id)
+        SELECT {{carried j}}, j.task_id, CASE WHEN j.asked THEN 'cancelled' ELSE 'failed' END, j.attempts + 1, j.crashes,
+               CASE WHEN NOT j.asked THEN 'error' END, j.code, j.error, j.detail::json, j.logs, j.dropped, j.due_at, j.popped_at, clock_timestamp(),
+               j.claim_id
         FROM judged AS j WHERE NOT j.again
     ), logged AS (
         INSERT INTO {{schema}}.attempts
@@ -397,16 +393,13 @@ BEGIN
         SELECT j.task_id, j.claim_id, j.attempts + 1, 'error', j.code, j.error, j.detail::json, j.logs, j.dropped, j.popped_at, clock_timestamp()
         FROM judged AS j WHERE j.again
     ), at_once AS (
-        INSERT INTO {{schema}}.runnable_tasks
-            (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
-        SELECT j.queue, j.handler, j.priority, nextval('{{schema}}.task_ids'), j.task_id, j.attempts + 1, j.crashes, j.retries,
-               j.pushed_at, j.due, j.key, j.parent, j.args
+        INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, attempts, crashes, due_at)
+        SELECT {{carried j}}, nextval('{{schema}}.task_ids'), j.task_id, j.attempts + 1, j.crashes, j.due
         FROM judged AS j WHERE j.again AND j.due <= now()
         RETURNING queue
     ), later AS (
-        INSERT INTO {{schema}}.scheduled_tasks
-            (id, queue, handler, priority, attempts, crashes, retries, pushed_at, run_at, key, parent, args)
-        SELECT j.task_id, j.queue, j.handler, j.priority, j.attempts + 1, j.crashes, j.retries, j.pushed_at, j.due, j.key, j.parent, j.args
+        INSERT INTO {{schema}}.scheduled_tasks ({{carried}}, id, attempts, crashes, run_at)
+        SELECT {{carried j}}, j.task_id, j.attempts + 1, j.crashes, j.due
         FROM judged AS j WHERE j.again AND j.due > now()
     )
     SELECT array_agg(j.task_id), (SELECT array_agg(DISTINCT o.queue) FROM at_once AS o) INTO moved, woken FROM judged AS j;
@@ -444,25 +437,20 @@ BEGIN
     END IF;
     DELETE FROM {{schema}}.cancellations AS x WHERE x.claim_id = task.claim_id AND x.task_id = task.task_id;
     IF FOUND THEN
-        INSERT INTO {{schema}}.history
-            (id, state, priority, attempts, crashes, retries, queue, handler, args, error_message, pushed_at, due_at, started_at, claim_id, key, parent)
-        VALUES (task.task_id, 'cancelled', task.priority, task.attempts, task.crashes, task.retries, task.queue, task.handler, task.args,
-                'cancelled while a worker held it', task.pushed_at, task.due_at, task.popped_at, task.claim_id, task.key, task.parent);
+        INSERT INTO {{schema}}.history ({{carried}}, id, state, attempts, crashes, error_message, due_at, started_at, claim_id)
+        VALUES ({{carried task}}, task.task_id, 'cancelled', task.attempts, task.crashes, 'cancelled while a worker held it', task.due_at,
+                task.popped_at, task.claim_id);
     ELSE
         IF task.log_seq > 0 THEN
             INSERT INTO {{schema}}.attempts (task_id, claim_id, number, kind, logs, logs_dropped, started_at)
             VALUES (task.task_id, task.claim_id, task.attempts + 1, 'release', log.logs, log.dropped, task.popped_at);
         END IF;
         IF due > now() THEN
-            INSERT INTO {{schema}}.scheduled_tasks
-                (id, queue, handler, priority, attempts, crashes, retries, pushed_at, run_at, key, parent, args)
-            VALUES (task.task_id, task.queue, task.handler, task.priority, task.attempts, task.crashes, task.retries,
-                    task.pushed_at, due, task.key, task.parent, task.args);
+            INSERT INTO {{schema}}.scheduled_tasks ({{carried}}, id, attempts, crashes, run_at)
+            VALUES ({{carried task}}, task.task_id, task.attempts, task.crashes, due);
         ELSE
-            INSERT INTO {{schema}}.runnable_tasks
-                (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
-            VALUES (task.queue, task.handler, task.priority, nextval('{{schema}}.task_ids'), task.task_id, task.attempts,
-                    task.crashes, task.retries, task.pushed_at, task.due_at, task.key, task.parent, task.args);
+            INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, attempts, crashes, due_at)
+            VALUES ({{carried task}}, nextval('{{schema}}.task_ids'), task.task_id, task.attempts, task.crashes, task.due_at);
             PERFORM {{schema}}.wake(ARRAY[task.queue]);
         END IF;
     END IF;
@@ -574,23 +562,19 @@ BEGIN
             LEFT JOIN LATERAL {{schema}}.take_log(g.task_id, g.claim_id, g.log_seq) AS l ON g.log_seq > 0
         ), ended AS (
             INSERT INTO {{schema}}.history
-                (id, state, priority, attempts, crashes, retries, queue, handler, args, error_kind, error_message, logs, logs_dropped,
-                 pushed_at, due_at, started_at, claim_id, key, parent)
-            SELECT j.task_id, j.fate, j.priority, j.attempts + 1, j.crashes, j.retries, j.queue, j.handler, j.args,
-                   CASE WHEN j.fate = 'failed' THEN 'timeout' END,
+                ({{carried}}, id, state, attempts, crashes, error_kind, error_message, logs, logs_dropped, due_at, started_at, claim_id)
+            SELECT {{carried j}}, j.task_id, j.fate, j.attempts + 1, j.crashes, CASE WHEN j.fate = 'failed' THEN 'timeout' END,
                    CASE WHEN j.fate = 'failed' THEN format('the worker %s did not end it before its lease ran out', j.worker)
                         ELSE 'cancelled while it ran' END,
-                   j.logs, j.dropped, j.pushed_at, j.due_at, j.popped_at, j.claim_id, j.key, j.parent
+                   j.logs, j.dropped, j.due_at, j.popped_at, j.claim_id
             FROM judged AS j WHERE j.fate <> 'runnable'
         ), logged AS (
             INSERT INTO {{schema}}.attempts (task_id, claim_id, number, kind, error_message, logs, logs_dropped, started_at)
             SELECT j.task_id, j.claim_id, j.attempts + 1, 'expired', format('the lease of the worker %s ran out', j.worker), j.logs, j.dropped, j.popped_at
             FROM judged AS j WHERE j.fate = 'runnable'
         ), again AS (
-            INSERT INTO {{schema}}.runnable_tasks
-                (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
-            SELECT j.queue, j.handler, j.priority, nextval('{{schema}}.task_ids'), j.task_id, j.attempts + 1, j.crashes, j.retries,
-                   j.pushed_at, j.due_at, j.key, j.parent, j.args
+            INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, attempts, crashes, due_at)
+            SELECT {{carried j}}, nextval('{{schema}}.task_ids'), j.task_id, j.attempts + 1, j.crashes, j.due_at
             FROM judged AS j WHERE j.fate = 'runnable'
         )
         SELECT count(*) FILTER (WHERE j.fate = 'runnable'), count(*) FILTER (WHERE j.fate = 'failed'),

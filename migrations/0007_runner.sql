@@ -21,10 +21,8 @@ BEGIN
     ), gone AS MATERIALIZED (
         DELETE FROM {{schema}}.scheduled_tasks AS s WHERE s.ctid = ANY (ARRAY(SELECT ctid FROM due)) RETURNING s.*
     ), put AS (
-        INSERT INTO {{schema}}.runnable_tasks
-            (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
-        SELECT g.queue, g.handler, g.priority, nextval('{{schema}}.task_ids'), g.id, g.attempts, g.crashes, g.retries,
-               g.pushed_at, g.run_at, g.key, g.parent, g.args
+        INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, attempts, crashes, due_at)
+        SELECT {{carried g}}, nextval('{{schema}}.task_ids'), g.id, g.attempts, g.crashes, g.run_at
         FROM (SELECT * FROM gone ORDER BY run_at, id) AS g
     )
     SELECT g.run_at, g.id, g.n INTO last_due, last_id, moved
@@ -53,10 +51,8 @@ DECLARE
 BEGIN
     PERFORM {{schema}}.need_read_committed('release claims');
     mine := ARRAY(SELECT c.id FROM {{schema}}.claims AS c WHERE c.id = ANY (claim_ids) ORDER BY c.id FOR UPDATE);
-    INSERT INTO {{schema}}.runnable_tasks
-        (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
-    SELECT u.queue, u.handler, u.priority, nextval('{{schema}}.task_ids'), u.id, u.attempts, u.crashes, u.retries,
-           u.pushed_at, u.due_at, u.key, u.parent, u.args
+    INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, attempts, crashes, due_at)
+    SELECT {{carried u}}, nextval('{{schema}}.task_ids'), u.id, u.attempts, u.crashes, u.due_at
     FROM {{schema}}.unended AS u WHERE u.claim_id = ANY (mine) AND u.runner_id IS NOT NULL;
     GET DIAGNOSTICS moved = ROW_COUNT;
     DELETE FROM {{schema}}.claims AS c WHERE c.id = ANY (mine);
@@ -187,16 +183,14 @@ BEGIN
     ), scheduled AS (
         DELETE FROM {{schema}}.scheduled_tasks AS s USING over AS o WHERE s.id = o.id AND o.is_scheduled RETURNING s.*
     ), gone AS (
-        SELECT id, queue, handler, priority, attempts, crashes, retries, pushed_at, due_at, key, parent, args FROM runnable
+        SELECT {{carried}}, id, attempts, crashes, due_at FROM runnable
         UNION ALL
-        SELECT id, queue, handler, priority, attempts, crashes, retries, pushed_at, run_at, key, parent, args FROM scheduled
+        SELECT {{carried}}, id, attempts, crashes, run_at FROM scheduled
     )
-    INSERT INTO {{schema}}.history
-        (id, state, priority, attempts, crashes, retries, queue, handler, args, error_kind, error_message,
-         pushed_at, due_at, started_at, runner_id, claim_id, key, parent)
-    SELECT g.id, 'failed', g.priority, g.attempts, g.crashes, g.retries, g.queue, g.handler, g.args, 'crash',
+    INSERT INTO {{schema}}.history ({{carried}}, id, state, attempts, crashes, error_kind, error_message, due_at, started_at, runner_id, claim_id)
+    SELECT {{carried g}}, g.id, 'failed', g.attempts, g.crashes, 'crash',
            g.crashes || ' runners died while they ran it, the last one while it ' || CASE WHEN o.alone THEN 'ran alone' ELSE 'was the only suspect' END,
-           g.pushed_at, g.due_at, o.started_at, o.runner_id, fail_crashed.claim, g.key, g.parent
+           g.due_at, o.started_at, o.runner_id, fail_crashed.claim
     FROM gone AS g JOIN over AS o ON o.id = g.id;
     IF FOUND THEN
         -- The row in history is this attempt's.
@@ -339,25 +333,19 @@ BEGIN
             FROM counted AS t
         ), ended AS (
             INSERT INTO {{schema}}.history
-                (id, state, priority, attempts, crashes, retries, queue, handler, args, error_kind, error_message,
-                 pushed_at, due_at, started_at, runner_id, claim_id, key, parent)
-            SELECT j.id, j.fate, j.priority, j.attempts, j.crashes_now, j.retries, j.queue, j.handler, j.args,
-                   CASE WHEN j.fate = 'failed' THEN 'crash' END,
+                ({{carried}}, id, state, attempts, crashes, error_kind, error_message, due_at, started_at, runner_id, claim_id)
+            SELECT {{carried j}}, j.id, j.fate, j.attempts, j.crashes_now, CASE WHEN j.fate = 'failed' THEN 'crash' END,
                    CASE WHEN j.fate = 'cancelled' THEN 'cancelled while it ran'
                         ELSE j.crashes_now || ' runners died while they ran it, the last one while it ' || CASE WHEN j.alone THEN 'ran alone' ELSE 'was the only suspect' END END,
-                   j.pushed_at, j.due_at, j.claimed_at, j.runner_id, j.claim_id, j.key, j.parent
+                   j.due_at, j.claimed_at, j.runner_id, j.claim_id
             FROM judged AS j WHERE j.fate IN ('cancelled', 'failed')
         ), again AS (
-            INSERT INTO {{schema}}.runnable_tasks
-                (queue, handler, priority, position, id, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
-            SELECT j.queue, j.handler, j.priority, j.position, j.id, j.attempts, j.crashes_now, j.retries,
-                   j.pushed_at, j.due_at, j.key, j.parent, j.args
+            INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, attempts, crashes, due_at)
+            SELECT {{carried j}}, j.position, j.id, j.attempts, j.crashes_now, j.due_at
             FROM judged AS j WHERE j.fate = 'runnable'
         ), later AS (
-            INSERT INTO {{schema}}.scheduled_tasks
-                (id, queue, handler, priority, attempts, crashes, retries, pushed_at, run_at, key, parent, args)
-            SELECT j.id, j.queue, j.handler, j.priority, j.attempts, j.crashes_now, j.retries, j.pushed_at,
-                   now() + j.delay, j.key, j.parent, j.args
+            INSERT INTO {{schema}}.scheduled_tasks ({{carried}}, id, attempts, crashes, run_at)
+            SELECT {{carried j}}, j.id, j.attempts, j.crashes_now, now() + j.delay
             FROM judged AS j WHERE j.fate = 'scheduled'
         ), reports AS (
             INSERT INTO {{schema}}.crash_reports (task_id, claim_id, runner_id, solo, alone, started_at, counted)

@@ -53,9 +53,9 @@ COMMENT ON FUNCTION {{schema}}.checkpoint_in_task(bytea, bigint, bigint, bigint,
     IS 'Saves the checkpoint of a task, last in a transaction of its handler. For runners. False: the claim is gone; roll back.';
 
 CREATE FUNCTION {{schema}}.complete_in_task(ticket bytea, runner bigint, claim bigint, task bigint,
-    queue text, handler text, priority integer, args text, result text, logs text, logs_dropped bigint,
+    queue text, handler text, priority integer, args json, result text, logs text, logs_dropped bigint,
     attempts integer, crashes integer, retries integer, pushed_at timestamptz, due_at timestamptz,
-    since_start float8, since_end float8, fuel bigint, peak_memory bigint, wall_us bigint, digest bytea, key text, parent bigint,
+    since_start float8, since_end float8, fuel bigint, peak_memory bigint, wall_us bigint, digest bytea, key text, parent bigint, traits jsonb,
     child_handlers text[], child_args text[], child_queues text[], child_priorities integer[], child_delays float8[],
     child_run_ats timestamptz[], child_retries integer[], child_keys text[], child_scopes text[])
 RETURNS boolean
@@ -71,14 +71,12 @@ BEGIN
         RETURN false;
     END IF;
     INSERT INTO {{schema}}.history
-        (id, state, priority, attempts, crashes, retries, queue, handler, args, result, logs, logs_dropped,
-         pushed_at, due_at, started_at, finished_at,
-         fuel, peak_memory, wall_us, digest, runner_id, claim_id, key, parent)
+        ({{carried}}, id, state, attempts, crashes, result, logs, logs_dropped,
+         due_at, started_at, finished_at, fuel, peak_memory, wall_us, digest, runner_id, claim_id)
     -- The transaction began with the handler's first statement: its now() is too early.
-    VALUES (task, 'complete', priority, attempts, crashes, retries, queue, handler, args::json, result::json, logs::json, logs_dropped,
-            pushed_at, due_at, clock_timestamp() - since_start * interval '1 second',
-            clock_timestamp() - since_end * interval '1 second',
-            fuel, peak_memory, wall_us, digest, runner, claim, key, parent);
+    VALUES ({{carried complete_in_task}}, task, 'complete', attempts, crashes, result::json, logs::json, logs_dropped,
+            due_at, clock_timestamp() - since_start * interval '1 second', clock_timestamp() - since_end * interval '1 second',
+            fuel, peak_memory, wall_us, digest, runner, claim);
     IF cardinality(child_handlers) > 0 THEN
         PERFORM FROM {{schema}}.push_rows(child_handlers, child_args, child_queues, child_priorities,
             ARRAY(SELECT d.seconds * interval '1 second' FROM unnest(child_delays) WITH ORDINALITY AS d (seconds, n) ORDER BY d.n),
@@ -87,8 +85,8 @@ BEGIN
     DELETE FROM {{schema}}.task_state AS s WHERE s.task_id = complete_in_task.task;
     RETURN true;
 END $$;
-COMMENT ON FUNCTION {{schema}}.complete_in_task(bytea, bigint, bigint, bigint, text, text, integer, text, text, text, bigint,
-    integer, integer, integer, timestamptz, timestamptz, float8, float8, bigint, bigint, bigint, bytea, text, bigint,
+COMMENT ON FUNCTION {{schema}}.complete_in_task(bytea, bigint, bigint, bigint, text, text, integer, json, text, text, bigint,
+    integer, integer, integer, timestamptz, timestamptz, float8, float8, bigint, bigint, bigint, bytea, text, bigint, jsonb,
     text[], text[], text[], integer[], float8[], timestamptz[], integer[], text[], text[])
     IS 'Ends a task with a result, last in the transaction of its handler. For runners. False: the claim is gone; roll back.';
 

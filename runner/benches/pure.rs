@@ -92,6 +92,7 @@ fn task() -> Task {
         due_at: jiff::Timestamp::UNIX_EPOCH,
         key: None,
         parent: None,
+        traits: None,
     }
 }
 

@@ -123,6 +123,7 @@ fn run(handler: &Arc<dyn Handler>, args: &str, count: Option<u64>) -> Result<(u6
         due_at: jiff::Timestamp::UNIX_EPOCH,
         key: None,
         parent: None,
+        traits: None,
     });
     runtime.block_on(async {
         let (started, idle) = (Instant::now(), busy()?);

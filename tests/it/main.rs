@@ -42,6 +42,7 @@ mod support;
 mod tasks;
 mod terminal;
 mod tidy;
+mod traits;
 mod trouble;
 mod unknown;
 mod untaken;

@@ -203,6 +203,7 @@ mod tests {
             due_at: jiff::Timestamp::UNIX_EPOCH,
             key: None,
             parent: None,
+            traits: None,
         }
     }
 

@@ -18,6 +18,7 @@ use super::sleep::Sleep;
 use super::stats::Stats;
 use super::streamer::Streamed;
 use super::suspects::Suspects;
+use super::unknown_traits::UnknownTraits;
 use super::watchdog::Watchdog;
 use crate::plugin::Registry;
 use crate::store::Store;
@@ -47,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) parked: ParkedOutcomes,
     /// Tasks that runners died under.
     pub(crate) suspects: Suspects,
+    /// Tasks that were pushed for a newer program.
+    pub(crate) unknown_traits: UnknownTraits,
     /// One per queue group: rung when there may be something to claim.
     pub(crate) wake: Vec<Arc<Notify>>,
     /// Looks in a row, per queue group, that found nothing to claim.
@@ -99,6 +102,7 @@ impl Core {
             storing_fails: AtomicBool::new(false),
             parked: ParkedOutcomes::default(),
             suspects: Suspects::default(),
+            unknown_traits: UnknownTraits::default(),
             wake,
             empty_looks,
             empty_promotes: AtomicU32::new(0),

@@ -17,6 +17,7 @@ use super::completer::{self, Ended};
 use super::core::Core;
 use super::ledger::Start;
 use super::suspects::{self, Offer};
+use super::unknown_traits;
 use super::watchdog::Turn;
 use crate::task::{
     Attempt, Database, ErrorKind, Failure, Handler, Outcome, Report, RetryPolicy, Signal, Stop,
@@ -31,6 +32,8 @@ pub(crate) async fn slot(core: Arc<Core>, backlog: Arc<Backlog>) {
         if backlog.is_paused(&taken.task) {
             // Paused since the claim: it waits with the others of its kind.
             completer::hand_over(&core, released(taken)).await;
+        } else if let Some(unknown) = unknown_traits::of(&taken) {
+            unknown_traits::put_back(&core, taken, unknown).await;
         } else if taken.task.crashes >= suspects::threshold(core.config.max_crashes) {
             run_suspects(&core, &turn, taken).await;
         } else {

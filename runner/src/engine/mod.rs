@@ -44,6 +44,7 @@ mod sleep;
 mod stats;
 mod streamer;
 mod suspects;
+mod unknown_traits;
 mod wake_limiter;
 mod waker;
 mod watchdog;

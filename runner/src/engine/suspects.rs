@@ -131,6 +131,7 @@ mod tests {
                 due_at: jiff::Timestamp::UNIX_EPOCH,
                 key: None,
                 parent: None,
+                traits: None,
             }),
             held: Hold::default(),
         }

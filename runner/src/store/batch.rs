@@ -4,14 +4,12 @@
 //! A row for each task would be sent, taken apart and looked up by column names a
 //! thousand times for what is the same in nearly all of them.
 
-use std::error::Error;
-
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, Type, accepts};
 
+use super::json::JsonText;
 use super::lanes::{LaneKey, Run};
 use super::moment::Moment;
-use crate::task::{Name, Retries, Task, TaskId};
+use crate::task::{Name, Retries, Task, TaskId, Traits};
 
 /// The tasks of a claim, and their lanes.
 pub(super) fn read(row: &Row) -> (Vec<Run>, Vec<Task>) {
@@ -27,6 +25,8 @@ pub(super) fn read(row: &Row) -> (Vec<Run>, Vec<Task>) {
     let due_at: Vec<Moment> = row.get("due_at");
     let mut keys: Vec<Option<String>> = row.get("keys");
     let parents: Vec<Option<i64>> = row.get("parents");
+    // NULL as a whole when no task has any.
+    let mut traits: Option<Vec<Option<JsonText>>> = row.get("traits");
     let mut args: Vec<JsonText> = row.get("args");
 
     let count = |value: i32| u32::try_from(value).unwrap_or(0);
@@ -70,19 +70,11 @@ pub(super) fn read(row: &Row) -> (Vec<Run>, Vec<Task>) {
             due_at: due_at[i].0,
             key: keys[i].take(),
             parent: parents[i].map(TaskId),
+            traits: traits
+                .as_mut()
+                .and_then(|traits| traits[i].take())
+                .map(|traits| Traits::new(traits.0)),
         });
     }
     (runs, tasks)
-}
-
-/// The text of a JSON value, not parsed.
-#[derive(Debug)]
-struct JsonText(String);
-
-impl<'a> FromSql<'a> for JsonText {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
-        Ok(JsonText(std::str::from_utf8(raw)?.to_owned()))
-    }
-
-    accepts!(JSON);
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use tokio_postgres::types::ToSql;
 
 use super::Ending;
+use super::carried::Carried;
 use super::moment::Moment;
 use crate::task::{Failure, LogLine, Transition};
 
@@ -12,12 +13,9 @@ type Param<'a> = &'a (dyn ToSql + Sync);
 
 /// What all endings have.
 pub(super) struct Common<'a> {
+    pub(super) carried: Carried<'a>,
     pub(super) claim_ids: Vec<i64>,
     pub(super) ids: Vec<i64>,
-    pub(super) queues: Vec<&'a str>,
-    pub(super) handlers: Vec<&'a str>,
-    pub(super) priorities: Vec<i32>,
-    pub(super) args: Vec<&'a str>,
     pub(super) error_codes: Vec<Option<Cow<'a, str>>>,
     pub(super) error_messages: Vec<Option<Cow<'a, str>>>,
     pub(super) error_details: Vec<Option<&'a str>>,
@@ -26,8 +24,6 @@ pub(super) struct Common<'a> {
     pub(super) logs_dropped: Vec<i64>,
     pub(super) attempts: Vec<i32>,
     pub(super) crashes: Vec<i32>,
-    pub(super) retries: Vec<Option<i32>>,
-    pub(super) pushed_at: Vec<Moment>,
     pub(super) due_at: Vec<Moment>,
     pub(super) since_start: Vec<f64>,
     pub(super) since_end: Vec<f64>,
@@ -35,8 +31,6 @@ pub(super) struct Common<'a> {
     pub(super) peak_memory: Vec<i64>,
     pub(super) wall_us: Vec<i64>,
     pub(super) digests: Vec<Option<&'a [u8]>>,
-    pub(super) keys: Vec<Option<&'a str>>,
-    pub(super) parents: Vec<Option<i64>>,
 }
 
 /// The parameters of `finish_final.sql`, up to the claims.
@@ -63,12 +57,9 @@ impl<'a> Common<'a> {
             endings.iter().map(|ending| field(ending)).collect()
         }
         Common {
+            carried: Carried::new(endings),
             claim_ids: each(endings, |e| e.claim.0),
             ids: each(endings, |e| e.task.id.0),
-            queues: each(endings, |e| e.task.queue.as_str()),
-            handlers: each(endings, |e| e.task.handler.as_str()),
-            priorities: each(endings, |e| e.task.priority),
-            args: each(endings, |e| e.task.args.as_str()),
             error_codes: failures
                 .iter()
                 .map(|f| f.filter(|f| !f.code.is_empty()).map(|f| clean(&f.code)))
@@ -89,8 +80,6 @@ impl<'a> Common<'a> {
             logs_dropped: each(endings, |e| big(e.logs_dropped)),
             attempts: each(endings, attempts_after),
             crashes: each(endings, crashes_after),
-            retries: each(endings, |e| e.task.retries.map(|r| r.to_column())),
-            pushed_at: each(endings, |e| Moment(e.task.pushed_at)),
             due_at: each(endings, |e| Moment(e.task.due_at)),
             since_start: each(endings, |e| e.since_start.as_secs_f64()),
             since_end: each(endings, |e| e.since_end.as_secs_f64()),
@@ -100,8 +89,6 @@ impl<'a> Common<'a> {
                 i64::try_from(e.usage.wall.as_micros()).unwrap_or(i64::MAX)
             }),
             digests: each(endings, |e| e.digest.as_ref().map(|d| &d.0[..])),
-            keys: each(endings, |e| e.task.key.as_deref()),
-            parents: each(endings, |e| e.task.parent.map(|id| id.0)),
         }
     }
 }
@@ -130,37 +117,32 @@ impl<'a> FinalColumns<'a> {
 
     pub(super) fn params<'p>(&'p self, runner: &'p i64) -> Vec<Param<'p>> {
         let c = &self.common;
-        vec![
+        with_carried(
             runner,
-            &c.claim_ids,
-            &c.ids,
-            &self.states,
-            &c.queues,
-            &c.handlers,
-            &c.priorities,
-            &c.args,
-            &self.results,
-            &self.error_kinds,
-            &c.error_codes,
-            &c.error_messages,
-            &c.error_details,
-            &c.backtraces,
-            &c.logs,
-            &c.logs_dropped,
-            &c.attempts,
-            &c.crashes,
-            &c.retries,
-            &c.pushed_at,
-            &c.due_at,
-            &c.since_start,
-            &c.since_end,
-            &c.fuel,
-            &c.peak_memory,
-            &c.wall_us,
-            &c.digests,
-            &c.keys,
-            &c.parents,
-        ]
+            c,
+            &[
+                &c.claim_ids,
+                &c.ids,
+                &self.states,
+                &self.results,
+                &self.error_kinds,
+                &c.error_codes,
+                &c.error_messages,
+                &c.error_details,
+                &c.backtraces,
+                &c.logs,
+                &c.logs_dropped,
+                &c.attempts,
+                &c.crashes,
+                &c.due_at,
+                &c.since_start,
+                &c.since_end,
+                &c.fuel,
+                &c.peak_memory,
+                &c.wall_us,
+                &c.digests,
+            ],
+        )
     }
 }
 
@@ -169,31 +151,26 @@ impl FinalColumns<'_> {
     /// has no error.
     pub(super) fn success<'p>(&'p self, runner: &'p i64) -> Vec<Param<'p>> {
         let c = &self.common;
-        vec![
+        with_carried(
             runner,
-            &c.claim_ids,
-            &c.ids,
-            &c.queues,
-            &c.handlers,
-            &c.priorities,
-            &c.args,
-            &self.results,
-            &c.logs,
-            &c.logs_dropped,
-            &c.attempts,
-            &c.crashes,
-            &c.retries,
-            &c.pushed_at,
-            &c.due_at,
-            &c.since_start,
-            &c.since_end,
-            &c.fuel,
-            &c.peak_memory,
-            &c.wall_us,
-            &c.digests,
-            &c.keys,
-            &c.parents,
-        ]
+            c,
+            &[
+                &c.claim_ids,
+                &c.ids,
+                &self.results,
+                &c.logs,
+                &c.logs_dropped,
+                &c.attempts,
+                &c.crashes,
+                &c.due_at,
+                &c.since_start,
+                &c.since_end,
+                &c.fuel,
+                &c.peak_memory,
+                &c.wall_us,
+                &c.digests,
+            ],
+        )
     }
 }
 
@@ -230,38 +207,46 @@ impl<'a> ReturnColumns<'a> {
 
     pub(super) fn params<'p>(&'p self, runner: &'p i64) -> Vec<Param<'p>> {
         let c = &self.common;
-        vec![
+        with_carried(
             runner,
-            &c.claim_ids,
-            &c.ids,
-            &self.kinds,
-            &c.queues,
-            &c.handlers,
-            &c.priorities,
-            &c.args,
-            &c.error_codes,
-            &c.error_messages,
-            &c.error_details,
-            &c.backtraces,
-            &c.logs,
-            &c.logs_dropped,
-            &c.attempts,
-            &c.crashes,
-            &c.retries,
-            &c.pushed_at,
-            &c.due_at,
-            &c.since_start,
-            &c.since_end,
-            &c.fuel,
-            &c.peak_memory,
-            &c.wall_us,
-            &c.digests,
-            &c.keys,
-            &c.parents,
-            &self.numbers,
-            &self.delays,
-        ]
+            c,
+            &[
+                &c.claim_ids,
+                &c.ids,
+                &self.kinds,
+                &c.error_codes,
+                &c.error_messages,
+                &c.error_details,
+                &c.backtraces,
+                &c.logs,
+                &c.logs_dropped,
+                &c.attempts,
+                &c.crashes,
+                &c.due_at,
+                &c.since_start,
+                &c.since_end,
+                &c.fuel,
+                &c.peak_memory,
+                &c.wall_us,
+                &c.digests,
+                &self.numbers,
+                &self.delays,
+            ],
+        )
     }
+}
+
+/// The runner, the carried columns, and the others.
+fn with_carried<'p>(
+    runner: &'p i64,
+    common: &'p Common<'_>,
+    others: &[Param<'p>],
+) -> Vec<Param<'p>> {
+    let runner: Param<'p> = runner;
+    let mut params = vec![runner];
+    params.extend(common.carried.arrays());
+    params.extend(others);
+    params
 }
 
 fn failure(transition: &Transition) -> Option<&Failure> {

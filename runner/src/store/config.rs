@@ -318,9 +318,10 @@ impl Schema {
     }
 
     /// `sql` with `{{schema}}` replaced by the quoted name, `{{schema_name}}` by the name and `{{channel}}` by
-    /// the name of the notification channel.
+    /// the name of the notification channel, and `{{carried}}` by the columns of [`super::carried`].
     pub(super) fn render(&self, sql: &str) -> String {
-        sql.replace("{{schema}}", &format!("\"{}\"", self.0))
+        super::carried::render(sql)
+            .replace("{{schema}}", &format!("\"{}\"", self.0))
             .replace("{{schema_name}}", &self.0)
             .replace("{{channel}}", &self.channel())
     }

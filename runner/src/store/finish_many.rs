@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use tokio_postgres::types::{ToSql, Type};
 
+use super::carried;
 use super::columns::FinalColumns;
 use super::finish::Stale;
 use super::moment::Moment;
@@ -20,17 +21,12 @@ use crate::task::RunnerId;
 /// From so many endings on. With fewer, the round trips cost more than they save.
 pub(super) const MANY: usize = 50;
 
-/// As in `finish_copy.sql`. JSON travels as text.
-const TYPES: [Type; 29] = [
+/// As in `finish_copy.sql`, behind the carried columns. JSON travels as text.
+const TYPES: [Type; 21] = [
     Type::INT8,
     Type::TEXT,
     Type::INT4,
     Type::INT4,
-    Type::INT4,
-    Type::INT4,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
     Type::TEXT,
     Type::TEXT,
     Type::TEXT,
@@ -42,14 +38,11 @@ const TYPES: [Type; 29] = [
     Type::TIMESTAMPTZ,
     Type::TIMESTAMPTZ,
     Type::TIMESTAMPTZ,
-    Type::TIMESTAMPTZ,
     Type::INT8,
     Type::INT8,
     Type::INT8,
     Type::BYTEA,
     Type::INT8,
-    Type::INT8,
-    Type::TEXT,
     Type::INT8,
 ];
 
@@ -72,7 +65,8 @@ pub(super) async fn store_many(
     if let Some(first) = held.first() {
         let rows = Rows::new(&ours, runner, first.get::<_, Moment>("now").0);
         let rows = (0..ours.len()).map(|n| rows.row(n));
-        lease.copy(sql!("finish_copy"), &TYPES, rows).await?;
+        let types = [&carried::TYPES[..], &TYPES[..]].concat();
+        lease.copy(sql!("finish_copy"), &types, rows).await?;
     }
     lease.commit().await?;
     Ok(late.iter().map(|e| (e.claim, e.task.id)).collect())
@@ -109,16 +103,12 @@ impl<'a> Rows<'a> {
     fn row(&self, n: usize) -> Vec<&(dyn ToSql + Sync)> {
         let own = &self.columns;
         let c = &own.common;
-        vec![
+        let mut row = c.carried.row(n).to_vec();
+        let others: [&(dyn ToSql + Sync); TYPES.len()] = [
             &c.ids[n],
             &own.states[n],
-            &c.priorities[n],
             &c.attempts[n],
             &c.crashes[n],
-            &c.retries[n],
-            &c.queues[n],
-            &c.handlers[n],
-            &c.args[n],
             &own.results[n],
             &own.error_kinds[n],
             &c.error_codes[n],
@@ -127,7 +117,6 @@ impl<'a> Rows<'a> {
             &self.backtraces[n],
             &c.logs[n],
             &c.logs_dropped[n],
-            &c.pushed_at[n],
             &c.due_at[n],
             &self.started[n],
             &self.finished[n],
@@ -137,8 +126,8 @@ impl<'a> Rows<'a> {
             &c.digests[n],
             &self.runner,
             &c.claim_ids[n],
-            &c.keys[n],
-            &c.parents[n],
-        ]
+        ];
+        row.extend(others);
+        row
     }
 }

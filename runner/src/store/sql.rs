@@ -9,7 +9,7 @@ pub(super) struct Sql {
     /// Prepared once for each connection under this name; `None` for texts
     /// that are put together.
     pub(super) name: Option<&'static str>,
-    /// With `{{schema}}` and `{{channel}}` still in it.
+    /// With `{{schema}}`, `{{channel}}` and `{{carried}}` still in it.
     pub(super) text: Cow<'static, str>,
 }
 
@@ -56,6 +56,8 @@ fn named(name: &str) -> Type {
         "boolean" => Type::BOOL,
         "text" => Type::TEXT,
         "text[]" => Type::TEXT_ARRAY,
+        "json[]" => Type::JSON_ARRAY,
+        "jsonb[]" => Type::JSONB_ARRAY,
         "bytea" => Type::BYTEA,
         "bytea[]" => Type::BYTEA_ARRAY,
         "timestamptz" => Type::TIMESTAMPTZ,

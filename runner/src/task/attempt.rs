@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{ClaimId, Database, Name, Retries, Signal, TaskId};
+use super::{ClaimId, Database, Name, Retries, Signal, TaskId, Traits};
 
 /// A task as a runner holds it: what was pushed and how often it was tried.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct Task {
     pub key: Option<String>,
     /// The task that pushed it.
     pub parent: Option<TaskId>,
+    /// What few tasks have beside these.
+    pub traits: Option<Traits>,
 }
 
 /// One execution of a task under one claim.

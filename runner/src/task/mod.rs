@@ -28,6 +28,7 @@ mod retry;
 mod rule;
 mod signal;
 mod state;
+mod traits;
 mod transition;
 
 pub use asked::{Asked, AskedOfPlugin, MAX_REFUSED, quoted as toml_text, toml_key};
@@ -51,6 +52,7 @@ pub use retry::{Backoff, Retries, RetryPolicy};
 pub use rule::{HandlerRule, HostRule, HttpRule, PortRule, PushRule, TcpRule, host};
 pub use signal::{CANCEL_GRACE, Progress, Signal, Stop};
 pub use state::State;
+pub use traits::Traits;
 pub use transition::{MAX_CRASHES, MIN_DELAY, Transition, decide};
 
 #[cfg(test)]

@@ -133,6 +133,7 @@ mod tests {
             due_at: jiff::Timestamp::UNIX_EPOCH,
             key: None,
             parent: None,
+            traits: None,
         }
     }
 

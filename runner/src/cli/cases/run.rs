@@ -180,6 +180,7 @@ fn task(case: &Case) -> Task {
         due_at: case.task.pushed_at,
         key: case.task.key.clone(),
         parent: None,
+        traits: None,
     }
 }
 

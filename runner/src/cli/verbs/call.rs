@@ -73,6 +73,7 @@ pub(crate) async fn run(args: CallArgs, context: &Context) -> Result<(), Problem
         due_at: now,
         key: None,
         parent: None,
+        traits: None,
     };
     let database = Arc::new(Memory::new(BTreeMap::new(), Arc::new(NoSql)));
     let attempt = Attempt {

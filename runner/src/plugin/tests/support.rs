@@ -77,6 +77,7 @@ pub(crate) fn attempt() -> (Attempt, Arc<Signal>) {
         due_at: jiff::Timestamp::UNIX_EPOCH,
         key: None,
         parent: None,
+        traits: None,
     };
     let attempt = Attempt {
         task: Arc::new(task),

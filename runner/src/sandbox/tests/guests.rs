@@ -215,6 +215,7 @@ pub(super) fn attempt(args: &str) -> Attempt {
             due_at: jiff::Timestamp::UNIX_EPOCH,
             key: None,
             parent: None,
+            traits: None,
         }),
         claim: ClaimId(1),
         signal: Arc::new(Signal::default()),

@@ -1,10 +1,15 @@
 -- Caller: AttemptDatabase::complete, on the handler's own connection, after
 -- attempt_settle. The columns of one ending, from the arrays that finish has for many.
 SELECT {{schema}}.complete_in_task(
-    $24::bytea, $1::bigint, ($2::bigint[])[1], ($3::bigint[])[1],
-    ($4::text[])[1], ($5::text[])[1], ($6::integer[])[1], ($7::text[])[1], ($8::text[])[1], ($9::text[])[1], ($10::bigint[])[1],
-    ($11::integer[])[1], ($12::integer[])[1], ($13::integer[])[1], ($14::timestamptz[])[1], ($15::timestamptz[])[1],
-    ($16::float8[])[1], ($17::float8[])[1], ($18::bigint[])[1], ($19::bigint[])[1], ($20::bigint[])[1], ($21::bytea[])[1],
-    ($22::text[])[1], ($23::bigint[])[1],
-    $25::text[], $26::text[], $27::text[], $28::integer[], $29::float8[], $30::timestamptz[], $31::integer[], $32::text[], $33::text[])
+    ticket => $25::bytea, runner => $1::bigint,
+    queue => ($2::text[])[1], handler => ($3::text[])[1], priority => ($4::integer[])[1], retries => ($5::integer[])[1],
+    pushed_at => ($6::timestamptz[])[1], key => ($7::text[])[1], parent => ($8::bigint[])[1], traits => ($9::jsonb[])[1],
+    args => ($10::json[])[1],
+    claim => ($11::bigint[])[1], task => ($12::bigint[])[1], result => ($13::text[])[1], logs => ($14::text[])[1],
+    logs_dropped => ($15::bigint[])[1], attempts => ($16::integer[])[1], crashes => ($17::integer[])[1],
+    due_at => ($18::timestamptz[])[1], since_start => ($19::float8[])[1], since_end => ($20::float8[])[1],
+    fuel => ($21::bigint[])[1], peak_memory => ($22::bigint[])[1], wall_us => ($23::bigint[])[1], digest => ($24::bytea[])[1],
+    child_handlers => $26::text[], child_args => $27::text[], child_queues => $28::text[], child_priorities => $29::integer[],
+    child_delays => $30::float8[], child_run_ats => $31::timestamptz[], child_retries => $32::integer[],
+    child_keys => $33::text[], child_scopes => $34::text[])
     AS held

@@ -52,16 +52,18 @@ WITH lane AS MATERIALIZED (
     SELECT nextval('{{schema}}.claim_ids') AS id, array_agg(g.id) AS ids, array_agg(g.queue) AS queues, array_agg(g.handler) AS handlers,
            array_agg(g.priority) AS priorities, array_agg(g.position) AS positions, array_agg(g.attempts) AS attempts,
            array_agg(g.crashes) AS crashes, array_agg(g.retries) AS retries, array_agg(g.pushed_at) AS pushed_at,
-           array_agg(g.due_at) AS due_at, array_agg(g.key) AS keys, array_agg(g.parent) AS parents, array_agg(g.args) AS args
+           array_agg(g.due_at) AS due_at, array_agg(g.key) AS keys, array_agg(g.parent) AS parents,
+           CASE WHEN count(g.traits) > 0 THEN array_agg(g.traits) END AS traits, array_agg(g.args) AS args
     FROM (SELECT * FROM gone ORDER BY priority, position) AS g
     HAVING count(*) > 0
 ), claim AS (
     INSERT INTO {{schema}}.claims
         (id, runner_id, task_ids, queues, handlers, priorities, attempts, crashes, retries,
-         pushed_at, due_at, keys, parents, args)
+         pushed_at, due_at, keys, parents, traits, args)
     SELECT id, $1, ids, queues, handlers, priorities, attempts, crashes, retries,
-           pushed_at, due_at, keys, parents, args
+           pushed_at, due_at, keys, parents, traits, args
     FROM batch
 )
-SELECT (SELECT count(*) FROM found) > cardinality(ids) AS is_cut, id, ids, queues, handlers, priorities, positions, attempts, crashes, retries, pushed_at, due_at, keys, parents, args
+SELECT (SELECT count(*) FROM found) > cardinality(ids) AS is_cut, id, ids, queues, handlers, priorities, positions, attempts, crashes, retries, pushed_at, due_at, keys,
+       parents, traits, args
 FROM batch

@@ -8,8 +8,8 @@ WITH held AS MATERIALIZED (
     SELECT t.*
     FROM held AS c
     CROSS JOIN LATERAL unnest(c.task_ids, c.queues, c.handlers, c.priorities, c.attempts, c.crashes, c.retries,
-                              c.pushed_at, c.due_at, c.keys, c.parents, c.args)
-        AS t (id, queue, handler, priority, attempts, crashes, retries, pushed_at, due_at, key, parent, args)
+                              c.pushed_at, c.due_at, c.keys, c.parents, c.traits, c.args)
+        AS t (id, queue, handler, priority, attempts, crashes, retries, pushed_at, due_at, key, parent, traits, args)
     WHERE t.id = $3::bigint
       AND NOT EXISTS (SELECT FROM {{schema}}.attempts AS a WHERE a.task_id = t.id AND a.claim_id = c.id)
       AND NOT EXISTS (SELECT FROM {{schema}}.history AS h WHERE h.id = t.id AND h.claim_id = c.id)
@@ -19,10 +19,10 @@ WITH held AS MATERIALIZED (
 ), alone AS (
     INSERT INTO {{schema}}.claims
         (id, runner_id, solo, task_ids, queues, handlers, priorities, attempts, crashes, retries,
-         pushed_at, due_at, keys, parents, args)
+         pushed_at, due_at, keys, parents, traits, args)
     SELECT nextval('{{schema}}.claim_ids'), $1, true, ARRAY[t.id], ARRAY[t.queue], ARRAY[t.handler], ARRAY[t.priority],
            ARRAY[t.attempts], ARRAY[t.crashes], ARRAY[t.retries], ARRAY[t.pushed_at], ARRAY[t.due_at],
-           ARRAY[t.key], ARRAY[t.parent], ARRAY[t.args]
+           ARRAY[t.key], ARRAY[t.parent], CASE WHEN t.traits IS NOT NULL THEN ARRAY[t.traits] END, ARRAY[t.args]
     FROM task AS t
     RETURNING id
 ), asked AS (

@@ -7,7 +7,7 @@ use super::super::{Beat, RunnerFacts, Store};
 use crate::task::{ErrorKind, Failure, TaskId, Transition};
 
 /// A runner that has been there for an hour, and a server that has, too.
-async fn witness(store: &Store) {
+pub(super) async fn witness(store: &Store) {
     let client = psql(store).await;
     client
         .batch_execute(
@@ -21,7 +21,7 @@ async fn witness(store: &Store) {
 }
 
 /// Reports become a minute older, and the witness is heard of again.
-async fn settle(store: &Store) {
+pub(super) async fn settle(store: &Store) {
     let client = psql(store).await;
     client
         .batch_execute(
@@ -35,7 +35,7 @@ async fn settle(store: &Store) {
 }
 
 /// The runner's lease runs out, and `set` says what else is known of it.
-async fn lose(store: &Store, runner: &TestRunner, set: &str) {
+pub(super) async fn lose(store: &Store, runner: &TestRunner, set: &str) {
     let client = psql(store).await;
     let text = format!(
         "UPDATE runners SET expires_at = now() - interval '1 second'{set} WHERE id = {}",

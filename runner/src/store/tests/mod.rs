@@ -3,6 +3,7 @@
 mod bad_input;
 mod blame;
 mod bytes;
+mod carried;
 mod edit;
 mod lanes;
 mod lifecycle;

@@ -174,21 +174,14 @@ async fn completing_takes_at_most_sixteen_relation_locks() {
     // The same statement, in a transaction that stays open.
     let claim = endings[0].claim.to_string();
     let one = |value: &str| format!("'{{{value}}}'");
-    let mut params: Vec<String> = vec![
-        runner.id.to_string(),
-        one(&claim),
-        one("1"),
-        one("complete"),
-    ];
-    params.extend(["default", "a", "0"].map(one));
-    params.extend([r#"ARRAY['{}']"#.to_owned(), "ARRAY['1']".to_owned()]);
+    let carried = ["default", "a", "0", "NULL", "now", "NULL", "NULL", "NULL"];
+    let mut params: Vec<String> = vec![runner.id.to_string()];
+    params.extend(carried.map(one));
+    params.push(r#"ARRAY['{}']"#.to_owned());
+    params.extend([&claim, "1", "complete", "1"].map(one));
     params.extend(vec![one("NULL"); 6]);
-    params.extend(
-        [
-            "0", "1", "0", "NULL", "now", "now", "0", "0", "0", "0", "0", "NULL", "NULL", "NULL",
-        ]
-        .map(one),
-    );
+    let rest = ["0", "1", "0", "now", "0", "0", "0", "0", "0", "NULL"];
+    params.extend(rest.map(one));
     params.extend([one(""), one(&claim)]);
     let mut text = store.config().schema.render(&sql!("finish_final").text);
     for (n, value) in params.iter().enumerate().rev() {

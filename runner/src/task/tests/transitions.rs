@@ -75,6 +75,7 @@ fn any_task() -> impl Strategy<Value = Task> {
             due_at: jiff::Timestamp::UNIX_EPOCH,
             key: None,
             parent: None,
+            traits: None,
         },
     )
 }

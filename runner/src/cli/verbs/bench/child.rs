@@ -142,6 +142,7 @@ fn claimed(new: &NewTask) -> Task {
         due_at: jiff::Timestamp::UNIX_EPOCH,
         key: None,
         parent: None,
+        traits: None,
     }
 }
 

@@ -76,7 +76,7 @@ async fn the_ending_cannot_be_forged_without_the_ticket() {
         scene.again();
         let complete = format!(
             "SELECT {schema}.complete_in_task({ticket}, {runner}, {claim}, {task}, 'q', 'a', 0, '1', '1', null, 0, 1, 0, null, now(), now(),
-             0, 0, 0, 0, 0, null, null, null, null, null, null, null, null, null, null, null, null)"
+             0, 0, 0, 0, 0, null, null, null, null, null, null, null, null, null, null, null, null, null)"
         );
         assert_eq!(scene.refused(&complete).await, "sql:42501", "{complete}");
         scene.again();
