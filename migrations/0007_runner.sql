@@ -12,6 +12,7 @@ DECLARE
     moved bigint;
     last_due timestamptz := after_due;
     last_id bigint := after_id;
+    woken text[];
 BEGIN
     WITH due AS MATERIALIZED (
         SELECT s.ctid FROM {{schema}}.scheduled_tasks AS s
@@ -25,11 +26,11 @@ BEGIN
         SELECT {{carried g}}, nextval('{{schema}}.task_ids'), g.id, g.attempts, g.crashes, g.run_at
         FROM (SELECT * FROM gone ORDER BY run_at, id) AS g
     )
-    SELECT g.run_at, g.id, g.n INTO last_due, last_id, moved
+    SELECT g.run_at, g.id, g.n, (SELECT array_agg(DISTINCT w.queue) FROM gone AS w) INTO last_due, last_id, moved, woken
     FROM (SELECT run_at, id, count(*) OVER () AS n FROM gone) AS g ORDER BY g.run_at DESC, g.id DESC LIMIT 1;
     moved := coalesce(moved, 0);
     IF moved > 0 THEN
-        PERFORM {{schema}}.wake();
+        PERFORM {{schema}}.wake(woken);
     ELSE
         last_due := after_due;
         last_id := after_id;
@@ -48,16 +49,20 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     mine bigint[];
     moved bigint;
+    woken text[];
 BEGIN
     PERFORM {{schema}}.need_read_committed('release claims');
     mine := ARRAY(SELECT c.id FROM {{schema}}.claims AS c WHERE c.id = ANY (claim_ids) ORDER BY c.id FOR UPDATE);
-    INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, attempts, crashes, due_at)
-    SELECT {{carried u}}, nextval('{{schema}}.task_ids'), u.id, u.attempts, u.crashes, u.due_at
-    FROM {{schema}}.unended AS u WHERE u.claim_id = ANY (mine) AND u.runner_id IS NOT NULL;
-    GET DIAGNOSTICS moved = ROW_COUNT;
+    WITH put AS (
+        INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, attempts, crashes, due_at)
+        SELECT {{carried u}}, nextval('{{schema}}.task_ids'), u.id, u.attempts, u.crashes, u.due_at
+        FROM {{schema}}.unended AS u WHERE u.claim_id = ANY (mine) AND u.runner_id IS NOT NULL
+        RETURNING queue
+    )
+    SELECT count(*), array_agg(DISTINCT p.queue) INTO moved, woken FROM put AS p;
     DELETE FROM {{schema}}.claims AS c WHERE c.id = ANY (mine);
     IF moved > 0 THEN
-        PERFORM {{schema}}.wake();
+        PERFORM {{schema}}.wake(woken);
     END IF;
     RETURN moved;
 END $$;

@@ -202,11 +202,12 @@ async fn transact(
     }
     let (claim_ids, task_ids): (Vec<i64>, Vec<i64>) =
         all.iter().map(|e| (e.claim.0, e.task.id.0)).unzip();
-    let wake = !back.is_empty();
+    let queues: BTreeSet<&str> = back.iter().map(|e| e.task.queue.as_str()).collect();
+    let woken: Vec<&str> = queues.into_iter().collect();
     lease
         .query(
             sql!("finish_close"),
-            &[&runner.0, &closing, &claim_ids, &task_ids, &wake],
+            &[&runner.0, &closing, &claim_ids, &task_ids, &woken],
         )
         .await?;
     lease.commit().await?;

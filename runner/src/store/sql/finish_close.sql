@@ -6,4 +6,4 @@ WITH closed AS (
     USING unnest($3::bigint[], $4::bigint[]) AS e (claim_id, id)
     WHERE x.claim_id = e.claim_id AND x.task_id = e.id
 )
-SELECT {{schema}}.wake() WHERE $5::boolean
+SELECT {{schema}}.wake($5::text[]) WHERE cardinality($5) > 0

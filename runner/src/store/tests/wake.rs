@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 
 use super::super::testdb::*;
 use super::super::{Store, Wake};
-use crate::task::NewTask;
+use crate::task::{NewTask, Transition};
 
 /// The payloads of all notifications from now on.
 async fn payloads(store: &Store) -> (Client, UnboundedReceiver<String>) {
@@ -113,13 +113,70 @@ async fn one_of_hundreds_of_concurrent_pushes_notifies() {
     assert_eq!(seen.len(), 1, "{seen:?}");
 }
 
+/// A queue with another flag than `mail`: a flag is shared by a sixteenth of all names.
+async fn other_queue(store: &Store) -> String {
+    let client = psql(store).await;
+    let other = "SELECT 'q' || n FROM generate_series(1, 100) AS n WHERE hashtext('q' || n) & 15 <> hashtext('mail') & 15 LIMIT 1";
+    ask(&client, other).await
+}
+
+/// Tasks of queue `q` come back by promote, by the end of an attempt, by the release of
+/// a claim and by the end of a runner.
+#[tokio::test]
+async fn tasks_that_come_back_wake_those_who_wait_for_their_queue_and_no_others() {
+    let store = store().await;
+    let other = other_queue(&store).await;
+    let sql = psql(&store).await;
+    let (client, mut notes) = payloads(&store).await;
+    for queue in [&*other, "mail"] {
+        let mut runner = TestRunner::new(&store, &["a"]).await;
+        let task = NewTask {
+            delay: Some(Duration::from_secs(3600)),
+            ..into_queue(queue)
+        };
+        store.push(&[task]).await.expect("push");
+        sql.batch_execute("UPDATE scheduled_tasks SET run_at = now()")
+            .await
+            .expect("due");
+        drained(&client, &store, &mut notes).await;
+        let mail = store.request_wake(Some(&name("mail"))).await.expect("ask");
+        let wanted = match queue {
+            "mail" => vec![format!("work {}", mail.flag.expect("of one queue"))],
+            _ => Vec::new(),
+        };
+        for way in ["promote", "finish", "release", "retire"] {
+            match way {
+                "promote" => drop(store.promote(10).await.expect("promote")),
+                "finish" => {
+                    let mut endings = runner.claim(1).await;
+                    endings[0].transition = Transition::Release;
+                    let finished = runner.store.finish(runner.id, &endings, false);
+                    finished.await.expect("finish");
+                }
+                "release" => {
+                    let claim = runner.claim(1).await[0].claim;
+                    let release = runner.store.release_claim(runner.id, claim);
+                    release.await.expect("release");
+                }
+                _ => {
+                    runner.claim(1).await;
+                    runner.store.retire(runner.id).await.expect("retire");
+                }
+            }
+            let seen = drained(&client, &store, &mut notes).await;
+            assert_eq!(seen, wanted, "{way} of a task of {queue}");
+            store.request_wake(Some(&name("mail"))).await.expect("ask");
+        }
+        sql.batch_execute("SELECT purge(queue) FROM runnable")
+            .await
+            .expect("empty");
+    }
+}
+
 #[tokio::test]
 async fn a_request_for_one_queue_is_not_answered_by_pushes_into_others() {
     let store = store().await;
-    let client = psql(&store).await;
-    // Two queues with different flags: a flag is shared by a sixteenth of all names.
-    let other = "SELECT 'q' || n FROM generate_series(1, 100) AS n WHERE hashtext('q' || n) & 15 <> hashtext('mail') & 15 LIMIT 1";
-    let other = ask(&client, other).await;
+    let other = other_queue(&store).await;
     let (client, mut notes) = payloads(&store).await;
     let mail = store.request_wake(Some(&name("mail"))).await.expect("ask");
     store.push(&[into_queue(&other)]).await.expect("push");
