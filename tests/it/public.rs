@@ -12,7 +12,7 @@ async fn handlers_sql_works_without_what_the_docs_take_from_public() {
     let (sql, role, _) = blocking(database.url()).await;
     let docs = std::fs::read_to_string(repository().join("docs/sql.md")).expect("the docs");
     let (_, rest) = docs
-        .split_once("plugins of strangers, as a superuser")
+        .split_once("untrusted plugins, revoke this as a superuser")
         .expect("the advice");
     let (_, rest) = rest.split_once("```sql\n").expect("a block");
     let (block, _) = rest.split_once("```").expect("its end");
