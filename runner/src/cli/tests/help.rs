@@ -3,6 +3,7 @@
 use clap::{CommandFactory, Parser};
 
 use crate::cli::root::Root;
+use crate::config::keys::KEYS;
 
 #[test]
 fn the_command_line_is_consistent() {
@@ -34,6 +35,32 @@ fn all_global_flags_are_in_the_long_help() {
     let page = root.render_long_help().to_string();
     let globals = page.split("Global options:").nth(1).unwrap_or_default();
     insta::assert_snapshot!("help_global_options", globals);
+}
+
+/// The help text that follows an environment variable of a setting: `[default: 8s]`.
+fn default_in_help<'a>(help: &'a str, env: &str) -> Option<&'a str> {
+    let (_, after) = help.split_once(&format!("[env: {env}]"))?;
+    let (default, _) = after.split_once("[default: ")?.1.split_once(']')?;
+    Some(default)
+}
+
+#[test]
+fn defaults_in_help_pages_are_those_of_the_settings() {
+    let mut n_compared = 0;
+    let mut verbs = vec![Root::command()];
+    while let Some(verb) = verbs.pop() {
+        for argument in verb.get_arguments() {
+            let help = argument.get_help().unwrap_or_default().to_string();
+            for key in KEYS.iter().filter(|key| !key.default.is_empty()) {
+                if let Some(default) = default_in_help(&help, key.env) {
+                    assert_eq!(default, key.default, "{} of {}", key.env, verb.get_name());
+                    n_compared += 1;
+                }
+            }
+        }
+        verbs.extend(verb.get_subcommands().cloned());
+    }
+    assert!(n_compared >= 5, "{n_compared} defaults were found");
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub(crate) struct RunArgs {
     /// This runner's name [env: PGTQ_NAME] [default: host and process id]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Time for running attempts after SIGTERM [env: PGTQ_SHUTDOWN_TIMEOUT] [default: 30s]
+    /// Time for running attempts after SIGTERM [env: PGTQ_SHUTDOWN_TIMEOUT] [default: 8s]
     #[arg(long, value_name = "TIME", value_parser = text_duration)]
     pub(crate) shutdown_timeout: Option<String>,
 }
