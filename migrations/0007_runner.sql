@@ -43,6 +43,30 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.promote(integer, timestamptz, bigint)
     IS 'Makes due tasks runnable, from a place in their order on. Returns how many, how long until the next one is due, and the place of the last.';
 
+-- For claim.sql, when the rows that it found may have more than so many bytes of
+-- arguments. First as they are stored, which is the least that they can have, so that
+-- few of them are read.
+CREATE FUNCTION {{schema}}.first_bytes(places tid[], most bigint) RETURNS tid[]
+LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN ARRAY(
+        WITH few AS MATERIALIZED (
+            SELECT each.ctid, each.ordinal FROM (
+                SELECT f.ctid, f.ordinal, sum(pg_column_size(r.args)) OVER (ORDER BY f.ordinal) AS total
+                FROM unnest(places) WITH ORDINALITY AS f (ctid, ordinal)
+                CROSS JOIN LATERAL (SELECT t.args FROM {{schema}}.runnable_tasks AS t WHERE t.ctid = f.ctid) AS r
+            ) AS each
+            WHERE each.ordinal = 1 OR each.total <= most
+        )
+        SELECT each.ctid FROM (
+            SELECT f.ctid, f.ordinal, sum(octet_length(r.args::text)) OVER (ORDER BY f.ordinal) AS total
+            FROM few AS f
+            CROSS JOIN LATERAL (SELECT t.args FROM {{schema}}.runnable_tasks AS t WHERE t.ctid = f.ctid) AS r
+        ) AS each
+        WHERE each.ordinal = 1 OR each.total <= most);
+END $$;
+COMMENT ON FUNCTION {{schema}}.first_bytes(tid[], bigint) IS 'Of these runnable rows, the first that together have at most so many bytes of arguments, and one at least.';
+
 CREATE FUNCTION {{schema}}.release_claims(claim_ids bigint[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column

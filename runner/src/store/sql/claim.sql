@@ -3,7 +3,8 @@
 -- outer LIMIT stops the scans. No row: nothing to take, or the runner is gone. One row
 -- with an array for each column costs both sides less than a row for each task.
 -- Of what the scans find, no more is taken than $8 bytes of arguments, and one task at
--- least; small tasks, in sum, are not looked at one by one. Tasks $9 cannot be read.
+-- least: first_bytes looks at them one by one, unless they are small in sum. Tasks $9
+-- cannot be read.
 WITH lane AS MATERIALIZED (
     SELECT *
     FROM unnest($2::text[], $3::text[], $4::integer[], $5::bigint[], $6::bigint[])
@@ -12,41 +13,27 @@ WITH lane AS MATERIALIZED (
     WHERE NOT EXISTS (SELECT FROM {{schema}}.pauses AS p WHERE p.kind = 'queue' AND p.name = l.queue)
       AND NOT EXISTS (SELECT FROM {{schema}}.pauses AS p WHERE p.kind = 'handler' AND p.name = l.handler)
 ), found AS MATERIALIZED (
-    SELECT one.ctid, one.stored, one.most
-    FROM lane AS l
-    CROSS JOIN LATERAL (
-        SELECT r.ctid, pg_column_size(r.args) AS stored,
-               pg_column_size(r.args) * CASE WHEN pg_column_compression(r.args) IS NULL THEN 1 ELSE 100 END AS most
-        FROM {{schema}}.runnable_tasks AS r
-        WHERE r.queue = l.queue AND r.handler = l.handler AND r.priority = l.priority AND r.position > l.after
-          AND NOT r.id = ANY ($9::bigint[])
-        ORDER BY r.position
-        LIMIT l.most
-        FOR UPDATE SKIP LOCKED
-    ) AS one
-    WHERE EXISTS (SELECT FROM {{schema}}.runners WHERE id = $1::bigint)
-    LIMIT $7::bigint
-), few AS MATERIALIZED (
-    -- As they are stored, which is the least that they can have.
-    SELECT ctid, ordinal FROM (
-        SELECT f.ctid, row_number() OVER w AS ordinal, sum(f.stored) OVER w AS total
-        FROM found AS f
-        WHERE (SELECT sum(most) FROM found) > $8::bigint
-        WINDOW w AS (ROWS UNBOUNDED PRECEDING)
-    ) AS each
-    WHERE ordinal = 1 OR total <= $8
-), picked AS MATERIALIZED (
-    SELECT ctid FROM found WHERE (SELECT sum(most) FROM found) <= $8
-    UNION ALL
-    SELECT ctid FROM (
-        SELECT f.ctid, f.ordinal, sum(octet_length(r.args::text)) OVER (ORDER BY f.ordinal) AS total
-        FROM few AS f
-        CROSS JOIN LATERAL (SELECT args FROM {{schema}}.runnable_tasks WHERE ctid = f.ctid) AS r
-    ) AS each
-    WHERE ordinal = 1 OR total <= $8
+    -- One row, so that nothing is stored and read again for each task. At most 255
+    -- bytes become one with lz4, fewer with pglz.
+    SELECT array_agg(r.ctid) AS ctids, sum(r.most) AS most
+    FROM (
+        SELECT one.ctid, one.most
+        FROM lane AS l
+        CROSS JOIN LATERAL (
+            SELECT r.ctid, pg_column_size(r.args) * CASE WHEN pg_column_compression(r.args) IS NULL THEN 1 ELSE 255 END AS most
+            FROM {{schema}}.runnable_tasks AS r
+            WHERE r.queue = l.queue AND r.handler = l.handler AND r.priority = l.priority AND r.position > l.after
+              AND NOT r.id = ANY ($9::bigint[])
+            ORDER BY r.position
+            LIMIT l.most
+            FOR UPDATE SKIP LOCKED
+        ) AS one
+        WHERE EXISTS (SELECT FROM {{schema}}.runners WHERE id = $1::bigint)
+        LIMIT $7::bigint
+    ) AS r
 ), gone AS (
     DELETE FROM {{schema}}.runnable_tasks AS r
-    WHERE r.ctid = ANY (ARRAY(SELECT ctid FROM picked))
+    WHERE r.ctid = ANY ((SELECT CASE WHEN most <= $8::bigint THEN ctids ELSE {{schema}}.first_bytes(ctids, $8) END FROM found)::tid[])
     RETURNING r.*
 ), batch AS MATERIALIZED (
     SELECT nextval('{{schema}}.claim_ids') AS id, array_agg(g.id) AS ids, array_agg(g.queue) AS queues, array_agg(g.handler) AS handlers,
@@ -64,6 +51,6 @@ WITH lane AS MATERIALIZED (
            pushed_at, due_at, keys, parents, traits, args
     FROM batch
 )
-SELECT (SELECT count(*) FROM found) > cardinality(ids) AS is_cut, id, ids, queues, handlers, priorities, positions, attempts, crashes, retries, pushed_at, due_at, keys,
+SELECT (SELECT cardinality(ctids) FROM found) > cardinality(ids) AS is_cut, id, ids, queues, handlers, priorities, positions, attempts, crashes, retries, pushed_at, due_at, keys,
        parents, traits, args
 FROM batch

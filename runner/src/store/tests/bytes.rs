@@ -49,6 +49,18 @@ async fn a_claim_of_large_arguments_is_bounded_in_bytes_and_the_next_one_follows
 }
 
 #[tokio::test]
+async fn a_claim_is_bounded_in_bytes_however_well_its_arguments_compress() {
+    let store = store().await;
+    let mut runner = TestRunner::new(&store, &["a"]).await;
+    push_compressible(&store, 20, 1_000_000).await;
+    let mut sizes = Vec::new();
+    for _ in 0..3 {
+        sizes.push(runner.claim_on(500).await.len());
+    }
+    assert_eq!(sizes, [8, 8, 4]);
+}
+
+#[tokio::test]
 async fn a_page_of_large_tasks_ends_at_its_bytes_and_the_next_one_follows() {
     let store = store().await;
     push_large(&store, 40, 1_000_000).await;
