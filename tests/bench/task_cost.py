@@ -12,7 +12,8 @@ autovacuum, no fsync and writes no whole pages.
 
 --rev reads the schema, the statements and the settings of their sessions from a commit,
 not from the working tree; --after runs SQL after the migrations, --set in each session;
---claim takes another text of claim.sql; --keep leaves the files for callgrind_annotate.
+--claim takes another text of claim.sql; --keep leaves the files for callgrind_annotate in
+a directory that the server may write to.
 PGTQ_PG_BIN is where the programs of Postgres are. As root it runs them as nobody.
 It takes about three minutes.
 """
@@ -164,7 +165,7 @@ class Statements:
 def work(session, statements, how, batch, rounds, handler, first):
     one = scalar("bigint", 1)
     after = 0
-    n_values = 1 + max(int(n) for n in re.findall(r"\$(\d+)", statements.claim)) - 1
+    n_values = max(int(n) for n in re.findall(r"\$(\d+)", statements.claim))
     for _ in range(rounds):
         values = [one, array("text", ["default"]), array("text", [handler]), array("integer", [0]), array("bigint", [after]),
                   array("bigint", [batch]), scalar("bigint", batch), scalar("bigint", 8 << 20), array("bigint", [])]
@@ -229,10 +230,12 @@ def main():
             subprocess.run([*user, f"{BIN}/initdb", "-D", f"{directory}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8",
                             "--locale=C"], check=True, stdout=subprocess.DEVNULL, cwd=directory)
             session = start([])
-            names = subprocess.check_output(["git", "-C", ROOT, "ls-tree", "--name-only", args.rev or "HEAD", "migrations/"], text=True)
+            names = [f"migrations/{path.name}" for path in (ROOT / "migrations").glob("*.sql")]
+            if args.rev:
+                names = subprocess.check_output(["git", "-C", ROOT, "ls-tree", "--name-only", args.rev, "migrations/"], text=True).split()
             session.simple("CREATE SCHEMA pgtq")
             session.simple("CREATE TABLE IF NOT EXISTS pgtq.migrations (version integer PRIMARY KEY)")
-            for name in sorted(names.split()):
+            for name in sorted(names):
                 session.simple(rendered(name, args.rev))
             if args.after:
                 session.simple(args.after)
