@@ -14,42 +14,71 @@ COMMENT ON FUNCTION {{schema}}.scan_runnable(bigint[]) IS 'For find_runnable: by
 -- fronts are the index entries of tasks that were claimed. Where a scan reads fewer
 -- pages than the walk, the table is scanned. The plan of the walk is made once, and
 -- for tables of any size.
+--
+-- A walk steps over the entries of tasks that are gone, and those that this transaction
+-- removed stay until it ends: task after task, it would step over more and more of them.
+-- So the lanes of a walk are kept for the rest of the transaction, a few of them, in
+-- the setting pgtq.lanes. They are where later calls look first, by one probe a lane; what is
+-- not there is looked for by a walk.
 CREATE FUNCTION {{schema}}.find_runnable(ids bigint[]) RETURNS SETOF tid
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     pages bigint := pg_relation_size('{{schema}}.runnable_tasks'::regclass) / current_setting('block_size')::integer;
-    most bigint := pages / greatest(1, cardinality(ids));
-    queues text[];
-    handlers text[];
-    priorities integer[];
+    most bigint;
+    wanted bigint[] := ids;
+    lanes text[] := coalesce(nullif(current_setting('pgtq.lanes', true), ''), '{}');
+    is_walk boolean := cardinality(lanes) = 0;
+    found tid[];
+    found_ids bigint[];
 BEGIN
-    WITH RECURSIVE lane AS (
-        (SELECT r.queue, r.handler, r.priority FROM {{schema}}.runnable_tasks AS r
-         ORDER BY r.queue DESC, r.handler DESC, r.priority DESC LIMIT 1)
-        UNION ALL
-        SELECT next.* FROM lane AS l CROSS JOIN LATERAL (
-            SELECT r.queue, r.handler, r.priority FROM {{schema}}.runnable_tasks AS r
-            WHERE (r.queue, r.handler, r.priority) < (l.queue, l.handler, l.priority)
-            ORDER BY r.queue DESC, r.handler DESC, r.priority DESC LIMIT 1) AS next
-    )
-    SELECT array_agg(l.queue), array_agg(l.handler), array_agg(l.priority) INTO queues, handlers, priorities
-    FROM (SELECT * FROM lane LIMIT most + 1) AS l;
-    IF cardinality(queues) > most THEN
-        RETURN QUERY SELECT {{schema}}.scan_runnable(ids);
-        RETURN;
+    SELECT array_agg(f.ctid), array_agg(f.id) INTO found, found_ids
+    FROM unnest(wanted) AS w (id)
+    CROSS JOIN LATERAL (
+        SELECT r.ctid, r.id FROM {{schema}}.runnable_tasks AS r WHERE r.id = w.id AND r.position <> r.id LIMIT 1) AS f;
+    IF found IS NOT NULL THEN
+        RETURN QUERY SELECT unnest(found);
+        wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
     END IF;
-    RETURN QUERY
-        SELECT f.ctid FROM unnest(queues, handlers, priorities) AS l (queue, handler, priority)
-        CROSS JOIN unnest(ids) AS wanted (id)
-        CROSS JOIN LATERAL (
-            SELECT r.ctid FROM {{schema}}.runnable_tasks AS r
-            WHERE r.queue = l.queue AND r.handler = l.handler AND r.priority = l.priority AND r.position = wanted.id
-              AND r.id = wanted.id LIMIT 1) AS f
-        UNION ALL
-        SELECT f.ctid FROM unnest(ids) AS wanted (id)
-        CROSS JOIN LATERAL (
-            SELECT r.ctid FROM {{schema}}.runnable_tasks AS r WHERE r.id = wanted.id AND r.position <> r.id LIMIT 1) AS f;
+    LOOP
+        EXIT WHEN cardinality(wanted) = 0;
+        most := pages / cardinality(wanted);
+        IF is_walk THEN
+            WITH RECURSIVE lane AS (
+                (SELECT r.queue, r.handler, r.priority FROM {{schema}}.runnable_tasks AS r
+                 ORDER BY r.queue DESC, r.handler DESC, r.priority DESC LIMIT 1)
+                UNION ALL
+                SELECT next.* FROM lane AS l CROSS JOIN LATERAL (
+                    SELECT r.queue, r.handler, r.priority FROM {{schema}}.runnable_tasks AS r
+                    WHERE (r.queue, r.handler, r.priority) < (l.queue, l.handler, l.priority)
+                    ORDER BY r.queue DESC, r.handler DESC, r.priority DESC LIMIT 1) AS next
+            )
+            SELECT array_agg(ARRAY[l.queue, l.handler, l.priority::text]) INTO lanes
+            FROM (SELECT * FROM lane LIMIT most + 1) AS l;
+            EXIT WHEN lanes IS NULL;
+            IF array_length(lanes, 1) > most THEN
+                RETURN QUERY SELECT {{schema}}.scan_runnable(wanted);
+                RETURN;
+            ELSIF array_length(lanes, 1) <= 100 THEN
+                PERFORM set_config('pgtq.lanes', lanes::text, true);
+            END IF;
+        END IF;
+        IF array_length(lanes, 1) <= most THEN
+            SELECT array_agg(f.ctid), array_agg(f.id) INTO found, found_ids
+            FROM generate_subscripts(lanes, 1) AS n
+            CROSS JOIN unnest(wanted) AS w (id)
+            CROSS JOIN LATERAL (
+                SELECT r.ctid, r.id FROM {{schema}}.runnable_tasks AS r
+                WHERE r.queue = lanes[n][1] AND r.handler = lanes[n][2] AND r.priority = lanes[n][3]::integer AND r.position = w.id
+                  AND r.id = w.id LIMIT 1) AS f;
+            IF found IS NOT NULL THEN
+                RETURN QUERY SELECT unnest(found);
+                wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
+            END IF;
+        END IF;
+        EXIT WHEN is_walk;
+        is_walk := true;
+    END LOOP;
 END $$;
 COMMENT ON FUNCTION {{schema}}.find_runnable(bigint[]) IS 'Where runnable tasks of these ids stand, as the calling statement sees them. For the other functions.';
 

@@ -69,6 +69,29 @@ async fn cancelling_task_after_task_costs_the_same_for_the_last_as_for_the_first
 }
 
 #[tokio::test]
+async fn cancelling_from_the_newest_costs_the_same_as_from_the_oldest() {
+    let store = store().await;
+    let client = psql(&store).await;
+    backlog(&client, 6_000).await;
+    client.batch_execute("BEGIN").await.expect("begin");
+    let newest = |n: u32| {
+        format!(
+            "SELECT count(cancel(id)) FROM (SELECT id FROM runnable_tasks ORDER BY id DESC LIMIT {n}) AS t"
+        )
+    };
+    let first = buffers(&client, &newest(500)).await;
+    ask(&client, &newest(4_000)).await;
+    let last = buffers(&client, &newest(500)).await;
+    assert!(last < first + 5_000, "{first} {last}");
+    // Another lane, which the first call has not seen.
+    let other = "SELECT cancel(push('b', priority => 7))";
+    assert_eq!(ask(&client, other).await, "cancelled");
+    client.batch_execute("ROLLBACK").await.expect("rollback");
+    let kept = "SELECT coalesce(current_setting('pgtq.lanes', true), '') = ''";
+    assert_eq!(ask(&client, kept).await, "t");
+}
+
+#[tokio::test]
 async fn ten_thousand_ids_are_found_as_fast_in_the_tenth_call_as_in_the_first() {
     let store = store().await;
     let client = psql(&store).await;
