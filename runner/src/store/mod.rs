@@ -75,7 +75,7 @@ pub use roles::{RoleKind, RoleRow};
 pub use runner::{PublishedHandler, RunnerFacts, WakeRequest};
 pub use server::{ServerState, Unfit};
 pub use stats::{HandlerRow, HandlerStats, QueueList, QueueRow, RunnerRow, Stats};
-pub use views::{AttemptRow, Filter, TaskDetail, TaskRow};
+pub use views::{AttemptRow, Filter, TaskDetail, TaskPage, TaskRow};
 pub use workers::WorkerRow;
 
 #[cfg(test)]

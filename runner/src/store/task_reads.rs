@@ -5,18 +5,46 @@ use std::borrow::Cow;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::connection::Role;
 use super::session::Lease;
 use super::sql::{Sql, sql};
-use super::views::{Filter, TaskDetail, attempt_row, task_row};
+use super::views::{Filter, TaskDetail, TaskPage, attempt_row, task_row};
 use super::{Store, StoreError};
 use crate::task::TaskId;
 
-/// The rows of `tasks.sql`, or of this text made from it.
-pub(super) async fn page(
+impl Store {
+    /// A page of tasks, newest (highest id) first: as many as the limit says, or fewer if
+    /// their texts have more than [`Store::PAGE_BYTES`], or if as many tasks as a page
+    /// looks at hold no more that are meant. Of a task that the server cannot hand out, the
+    /// texts are replaced by the reason.
+    pub async fn page(&self, filter: &Filter) -> Result<TaskPage, StoreError> {
+        let mut lease = self.lease(Role::General, "list tasks").await?;
+        let text = include_str!("sql/tasks.sql");
+        match page(&mut lease, filter, text.into()).await {
+            Err(_) if lease.met_unreadable() => {}
+            rows => {
+                let (rows, reached) = rows?;
+                let tasks = rows.iter().map(task_row).collect::<Result<_, _>>()?;
+                return Ok(TaskPage { tasks, reached });
+            }
+        }
+        let mut tasks = Vec::new();
+        let (rows, reached) = page(&mut lease, filter, without_texts(text)).await?;
+        for row in rows {
+            let without = task_row(&row)?;
+            let found = detail(&mut lease, without.id).await?;
+            tasks.push(found.map_or(without, |found| found.task));
+        }
+        Ok(TaskPage { tasks, reached })
+    }
+}
+
+/// The rows of `tasks.sql`, or of this text made from it, and the id down to which it looked.
+async fn page(
     lease: &mut Lease<'_>,
     filter: &Filter,
     text: Cow<'static, str>,
-) -> Result<Vec<Row>, StoreError> {
+) -> Result<(Vec<Row>, Option<TaskId>), StoreError> {
     let params = filter.params();
     let before = filter.before.map(|id| id.0);
     let limit = i64::from(filter.limit);
@@ -30,7 +58,12 @@ pub(super) async fn page(
         &limit,
         &Store::PAGE_BYTES,
     ];
-    lease.query(&sql, &params).await
+    let mut rows = lease.query(&sql, &params).await?;
+    let reached = rows
+        .first()
+        .and_then(|row| row.get::<_, Option<i64>>("reached"));
+    rows.retain(|row| row.get::<_, Option<i64>>("id").is_some());
+    Ok((rows, reached.map(TaskId)))
 }
 
 /// One task with its attempts.
@@ -100,7 +133,7 @@ const TEXTS: [(&str, &str); 5] = [
 ];
 
 /// `tasks.sql` or `task.sql` without them.
-pub(super) fn without_texts(text: &str) -> Cow<'static, str> {
+fn without_texts(text: &str) -> Cow<'static, str> {
     let each = TEXTS.iter();
     Cow::Owned(each.fold(text.to_owned(), |text, (from, to)| text.replace(from, to)))
 }

@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use super::connection::Role;
 use super::moment::Moment;
 use super::sql::{Sql, sql};
-use super::task_reads::{detail, page, without_texts};
+use super::task_reads::detail;
 use super::{Store, StoreError};
 use crate::task::{ClaimId, Name, Progress, RunnerId, State, TaskId};
 
@@ -80,6 +80,17 @@ pub struct TaskRow {
     /// How far it says it is, when running.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+}
+
+/// Tasks that a filter meets, newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskPage {
+    /// The tasks.
+    pub tasks: Vec<TaskRow>,
+    /// The page looked at the tasks down to this id; for what is below, it is the next
+    /// page's `before`. `None`: there is nothing below that was not looked at, unless the
+    /// page is full, or ended by its size.
+    pub reached: Option<TaskId>,
 }
 
 /// One attempt. The last one of a finished task is among them.
@@ -222,26 +233,21 @@ impl Store {
     /// Bytes of texts in one page of [`Store::tasks`], as they are stored.
     pub const PAGE_BYTES: i64 = 16 << 20;
 
-    /// Tasks, newest (highest id) first: as many as the limit says, or fewer if their
-    /// texts have more than [`Store::PAGE_BYTES`]. Of a task that the server cannot hand
-    /// out, the texts are replaced by the reason.
+    /// As [`Store::page`], and goes on until the limit or the bytes of a page are reached,
+    /// or nothing is left to look at.
     pub async fn tasks(&self, filter: &Filter) -> Result<Vec<TaskRow>, StoreError> {
-        let mut lease = self.lease(Role::General, "list tasks").await?;
-        let text = include_str!("sql/tasks.sql");
-        match page(&mut lease, filter, text.into()).await {
-            Err(_) if lease.met_unreadable() => {}
-            rows => return rows?.iter().map(task_row).collect(),
-        }
+        let mut filter = filter.clone();
         let mut tasks = Vec::new();
-        for row in page(&mut lease, filter, without_texts(text)).await? {
-            let without = task_row(&row)?;
-            tasks.push(
-                detail(&mut lease, without.id)
-                    .await?
-                    .map_or(without, |found| found.task),
-            );
+        loop {
+            let page = self.page(&filter).await?;
+            let n = u32::try_from(page.tasks.len()).unwrap_or(u32::MAX);
+            filter.limit = filter.limit.saturating_sub(n);
+            tasks.extend(page.tasks);
+            filter.before = page.reached.filter(|_| filter.limit > 0);
+            if filter.before.is_none() {
+                return Ok(tasks);
+            }
         }
-        Ok(tasks)
     }
 
     /// How many tasks a filter meets; its limit is ignored.

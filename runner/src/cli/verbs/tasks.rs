@@ -43,10 +43,11 @@ pub(crate) async fn run(args: TasksArgs, context: &Context) -> Result<(), Proble
     selection.filter.before = args.before;
     let config = context.config(Vec::new())?;
     let store = database::open(context, &config).await?;
-    let tasks = store.tasks(&selection.filter).await?;
+    let page = store.page(&selection.filter).await?;
+    let tasks = page.tasks;
     let rows = rows(&tasks, store.now().await?);
     context.out.rows(&rows)?;
-    if context.out.terminal && rows.len() == 0 {
+    if context.out.terminal && rows.len() == 0 && page.reached.is_none() {
         context.note("no task");
     }
     let is_cut = n_bytes(&tasks) >= Store::PAGE_BYTES.unsigned_abs();
@@ -57,8 +58,13 @@ pub(crate) async fn run(args: TasksArgs, context: &Context) -> Result<(), Proble
         ));
         return Ok(());
     }
-    let full = tasks.len() == args.limit as usize && context.watched;
-    if let Some(last) = tasks.last().filter(|_| full) {
+    let is_full = tasks.len() == args.limit as usize;
+    if let Some(id) = page.reached.filter(|_| !is_full) {
+        context.note(format!(
+            "looked at the newest tasks down to {id}; for what is older: --before {id}"
+        ));
+    }
+    if let Some(last) = tasks.last().filter(|_| is_full && context.watched) {
         context.note(format!("\x1b[2mmore: add --before {}\x1b[0m", last.id));
     }
     Ok(())

@@ -11,6 +11,7 @@ mod live;
 mod lookups;
 mod many;
 mod migrations;
+mod pages;
 mod plans;
 mod pop;
 mod popped;
