@@ -40,7 +40,7 @@ SELECT id, 'runnable'::text AS state, queue, handler, priority, args, NULL::json
        NULL::timestamptz AS started_at, NULL::timestamptz AS finished_at,
        NULL::bigint AS runner_id, NULL::bigint AS claim_id, key, parent
 FROM {{schema}}.runnable_tasks;
-COMMENT ON VIEW {{schema}}.runnable IS 'Tasks that are due: the next free runner that has the handler takes them.';
+COMMENT ON VIEW {{schema}}.runnable IS 'Tasks that are due: the next free runner that has the handler takes them. A condition on the id reads all of them; get(id) does not.';
 
 CREATE VIEW {{schema}}.running AS
 SELECT id, 'running'::text AS state, queue, handler, priority, args, NULL::json AS result,
@@ -77,7 +77,7 @@ UNION ALL
 SELECT id, state, queue, handler, priority, args, result, error_kind, error_code, error_message,
        attempts, crashes, retries, pushed_at, due_at, started_at, finished_at, runner_id, claim_id, key, parent
 FROM {{schema}}.history;
-COMMENT ON VIEW {{schema}}.tasks IS 'Every task in its state: the union of scheduled, runnable, running, complete, failed and cancelled.';
+COMMENT ON VIEW {{schema}}.tasks IS 'Every task in its state: the union of scheduled, runnable, running, complete, failed and cancelled. For one task by its id, ask get(id): a condition on the id reads all runnable tasks here.';
 
 CREATE VIEW {{schema}}.queue_stats AS
 WITH counted AS (
