@@ -58,6 +58,7 @@ const CALLS: &[(RoleKind, &[&str])] = &[
             "promote()",
             "tend()",
             "rescue()",
+            "first_bytes(ARRAY['(0,1)'::pg_catalog.tid], 1)",
             "release_claims(ARRAY[1::bigint])",
             "cancel_tasks(ARRAY[1::bigint])",
             "prune('14 days')",
