@@ -24,7 +24,11 @@ BEGIN
             AND current_setting('pgtq.notify', true) IN ('off', 'false', 'no', '0') IS NOT TRUE
             AND nextval(wake_flags[flag + 1]) % 1024 = 1
         THEN
-            PERFORM pg_notify('{{channel}}', 'work ' || flag);
+            -- With the queues, if they are few: a runner looks there before it looks at all lanes.
+            PERFORM pg_notify('{{channel}}', concat_ws(' ', 'work', flag, (
+                SELECT string_agg(DISTINCT q, ' ') FROM unnest(queues) AS q
+                WHERE hashtext(q) & 15 = flag
+                HAVING count(DISTINCT q) <= 16)));
         END IF;
     END LOOP;
 END $$;
@@ -52,7 +56,7 @@ BEGIN
     RETURN NEXT;
 END $$;
 COMMENT ON FUNCTION {{schema}}.request_wake(text)
-    IS 'Asks that the next push to this queue (null: to any queue) sends the notification ''work <flag>'' on the channel {{channel}}. fresh: the request is new; look for tasks once more before waiting.';
+    IS 'Asks that the next push to this queue (null: to any queue) sends the notification ''work <flag> <queues>'' (no queues if they are many) on the channel {{channel}}. fresh: the request is new; look for tasks once more before waiting.';
 
 CREATE FUNCTION {{schema}}.retention() RETURNS interval
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

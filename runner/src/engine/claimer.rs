@@ -204,7 +204,11 @@ impl Claimer {
         let notified = core.wake[self.group].notified().now_or_never();
         match (draining, notified) {
             (Some(()), _) => return std::ops::ControlFlow::Break(()),
-            (None, Some(())) => return std::ops::ControlFlow::Continue(()),
+            (None, Some(())) => {
+                // It came during the claim, which may have passed the lane already.
+                self.lanes.wake();
+                return std::ops::ControlFlow::Continue(());
+            }
             (None, None) => {}
         }
         let mut timeout = match idle_for {

@@ -162,6 +162,7 @@ impl Groups {
                 Some(queue) => Lanes::new(QueueFilter::Only(vec![queue.clone()])),
                 None => Lanes::new(QueueFilter::Except(named.clone())),
             };
+            core.sleep.set_named(group, lanes.named());
             let claimer = Claimer {
                 core: Arc::clone(core),
                 group,

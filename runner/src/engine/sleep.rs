@@ -9,7 +9,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::store::Store;
+use crate::store::{NamedQueues, Store};
 use crate::task::Name;
 
 /// A group asks as soon as a claim leaves it room.
@@ -36,6 +36,8 @@ struct Group {
     asked_at: Option<Instant>,
     patience: Duration,
     n_found: u64,
+    /// Queues that notifications named, for the next claim.
+    named: NamedQueues,
 }
 
 impl Sleep {
@@ -46,6 +48,7 @@ impl Sleep {
                 asked_at: None,
                 patience: LEAST_PATIENCE,
                 n_found: 0,
+                named: NamedQueues::default(),
             })
         };
         Sleep(std::iter::repeat_with(group).take(n_groups).collect())
@@ -101,6 +104,16 @@ impl Sleep {
     /// Tasks that a group has claimed so far.
     pub(crate) fn n_found(&self, group: usize) -> u64 {
         self.group(group).n_found
+    }
+
+    /// Has queues that notifications name noted in the list of a group's claimer.
+    pub(crate) fn set_named(&self, group: usize, named: NamedQueues) {
+        self.group(group).named = named;
+    }
+
+    /// Notes that a notification named these queues.
+    pub(crate) fn name<'a>(&self, group: usize, queues: impl IntoIterator<Item = &'a Name>) {
+        self.group(group).named.add(queues);
     }
 
     /// The wake-up flag of a group's queue; `None` for any.

@@ -65,6 +65,7 @@ pub(crate) async fn listen(core: Arc<Core>) {
             () = until(due) => None,
         };
         let now = Instant::now();
+        let named = listener.named().take();
         for (n, group) in groups.iter_mut().enumerate() {
             let concerned = match wake {
                 Some(Wake::Work(flags)) => flags.concern(core.sleep.flag(n)),
@@ -72,6 +73,7 @@ pub(crate) async fn listen(core: Arc<Core>) {
                 _ => false,
             };
             if concerned {
+                core.sleep.name(n, &named);
                 group.plan(now, core.sleep.n_found(n));
             }
         }

@@ -53,6 +53,7 @@ impl Store {
         lanes.set_handlers(handlers);
         let mut has_swept = self.sweep_if_due(lanes, false).await;
         loop {
+            self.look_in_named(lanes).await;
             let taking = Instant::now();
             let mut claimed = None;
             // Lanes that others have emptied must not hide those that come after them.
@@ -86,6 +87,7 @@ impl Store {
     ) -> Result<Option<Claimed>, StoreError> {
         let _calling = Calling::new(self);
         self.sweep_if_due(lanes, false).await;
+        self.look_in_named(lanes).await;
         self.take(runner, lanes, want, Some(than)).await
     }
 

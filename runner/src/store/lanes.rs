@@ -8,6 +8,7 @@
 //! lanes take part in a claim, and with how many tasks, is in `turns.rs`.
 
 mod found;
+mod named;
 mod sweep;
 mod turns;
 
@@ -19,6 +20,7 @@ use self::sweep::Sweep;
 use self::turns::Turns;
 use crate::task::Name;
 
+pub use self::named::NamedQueues;
 pub(super) use self::sweep::{Place, Range, Slice};
 
 /// Which queues a runner serves.
@@ -41,6 +43,7 @@ pub struct Lanes {
     sweep: Sweep,
     search: Search,
     paused: Paused,
+    named: NamedQueues,
     /// The last slice of a sweep was slow, or failed: the next one has this long.
     is_slow: bool,
     patience: Duration,
@@ -138,6 +141,7 @@ impl Lanes {
             is_slow: true,
             patience: PATIENCE,
             paused: Paused::default(),
+            named: NamedQueues::default(),
         }
     }
 

@@ -13,7 +13,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_postgres::Client;
 
+use super::lanes::NamedQueues;
 use super::{Store, StoreError};
+use crate::task::Name;
 
 /// Why a listener woke up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +41,16 @@ impl WakeFlags {
         flag.is_none_or(|flag| self.0 & 1_u32.checked_shl(flag.into()).unwrap_or(0) != 0)
     }
 
-    fn read(payload: &str) -> u32 {
-        let flag = payload.strip_prefix("work ").map(str::parse::<u32>);
-        match flag {
-            Some(Ok(flag @ 0..=15)) => 1 << flag,
-            _ => Self::ALL,
+    /// The flag of a notification, and the queues that it names.
+    fn read(payload: &str) -> (u32, Vec<Name>) {
+        let mut words = payload.split(' ');
+        let is_work = words.next() == Some("work");
+        match words.next().map(str::parse::<u32>) {
+            Some(Ok(flag @ 0..=15)) if is_work => {
+                let queues = words.filter_map(|queue| Name::new(queue).ok());
+                (1 << flag, queues.collect())
+            }
+            _ => (Self::ALL, Vec::new()),
         }
     }
 }
@@ -65,6 +72,8 @@ pub struct Listener {
 #[derive(Default)]
 struct Heard {
     flags: AtomicU32,
+    /// Added before the flag is set.
+    named: NamedQueues,
     notify: Notify,
 }
 
@@ -142,6 +151,11 @@ impl Listener {
         self.healthy && self.client.is_some()
     }
 
+    /// Queues that notifications up to the last [`Wake::Work`] have named.
+    pub fn named(&self) -> &NamedQueues {
+        &self.heard.named
+    }
+
     fn take(&mut self) -> Option<Wake> {
         let flags = self.heard.flags.swap(0, Ordering::AcqRel);
         if flags & CLOSED != 0 {
@@ -194,7 +208,11 @@ impl Listener {
                     None => CLOSED,
                     Some((channel, _)) if channel == echo => ECHO,
                     Some((_, "cancel")) => CANCEL,
-                    Some((_, payload)) => WakeFlags::read(payload),
+                    Some((_, payload)) => {
+                        let (flags, queues) = WakeFlags::read(payload);
+                        ears.named.add(&queues);
+                        flags
+                    }
                 };
                 ears.flags.fetch_or(flag, Ordering::AcqRel);
                 ears.notify.notify_one();

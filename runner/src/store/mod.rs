@@ -63,7 +63,7 @@ pub use config::{ConfigError, DatabaseConfig, Schema, TlsMode};
 pub use connection::Store;
 pub use ending::{Ending, Finished};
 pub use error::StoreError;
-pub use lanes::{Lanes, Paused, QueueFilter};
+pub use lanes::{Lanes, NamedQueues, Paused, QueueFilter};
 pub use listen::{Listener, Wake, WakeFlags};
 pub use live::{LiveLine, LiveLog};
 pub use maintain::{PromoteCursor, Promoted, Pruned, Retention};

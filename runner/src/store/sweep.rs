@@ -6,12 +6,18 @@ use tokio_postgres::Row;
 
 use super::connection::Role;
 use super::lanes::{LaneKey, Paused, Place, Range, Slice};
+use super::session::Lease;
 use super::sql::sql;
 use super::{Lanes, Store, StoreError};
 use crate::task::Name;
 
 /// A slice of a sweep ends after about this long.
 const SLICE: Duration = Duration::from_millis(50);
+/// The same of a claimer that has found nothing: known lanes, and queues that
+/// notifications name, are looked at between slices.
+const IDLE_SLICE: Duration = Duration::from_millis(20);
+/// How long a look into the queues that notifications named may take on the server.
+const LOOK_PATIENCE: Duration = Duration::from_millis(100);
 
 impl Store {
     /// Makes the next slice of a sweep if it is due, and searches for stragglers. True:
@@ -21,7 +27,11 @@ impl Store {
         if !lanes.sweep_due(is_idle, started) {
             return false;
         }
-        if let Err(error) = self.sweep(lanes).await {
+        let length = match is_idle {
+            true => IDLE_SLICE,
+            false => SLICE,
+        };
+        if let Err(error) = self.sweep(lanes, length).await {
             lanes.sweep_failed(started.elapsed());
             tracing::debug!(%error, "could not look for new lanes; trying again");
             return false;
@@ -32,7 +42,25 @@ impl Store {
         true
     }
 
-    async fn sweep(&self, lanes: &mut Lanes) -> Result<(), StoreError> {
+    /// Looks into the queues that notifications named. If it fails, a sweep finds what
+    /// is there.
+    pub(super) async fn look_in_named(&self, lanes: &mut Lanes) {
+        let ranges = lanes.named_ranges();
+        if ranges.is_empty() {
+            return;
+        }
+        let found = async {
+            let mut lease = self.lease(Role::Claim, "look into queues").await?;
+            self.read_slice(&mut lease, lanes, &ranges, IDLE_SLICE, Some(LOOK_PATIENCE))
+                .await
+        };
+        match found.await {
+            Ok(slice) => lanes.looked(slice.found),
+            Err(error) => tracing::debug!(%error, "could not look into queues that were named"),
+        }
+    }
+
+    async fn sweep(&self, lanes: &mut Lanes, length: Duration) -> Result<(), StoreError> {
         let started = Instant::now();
         let mut lease = self.lease(Role::Claim, "look for lanes").await?;
         let rows = lease.query(sql!("pauses"), &[]).await?;
@@ -40,14 +68,30 @@ impl Store {
             rows.iter().map(|row| (row.get("kind"), row.get("name"))),
         ));
         let ranges = lanes.ranges();
+        let slice = self
+            .read_slice(&mut lease, lanes, &ranges, length, lanes.guard())
+            .await?;
+        lanes.swept(&ranges, slice, started.elapsed());
+        Ok(())
+    }
+
+    /// Reads lanes of these ranges for about so long, and no longer than `patience`.
+    async fn read_slice(
+        &self,
+        lease: &mut Lease<'_>,
+        lanes: &Lanes,
+        ranges: &[Range],
+        length: Duration,
+        patience: Option<Duration>,
+    ) -> Result<Slice, StoreError> {
         let handlers: Vec<&str> = lanes.handlers().iter().map(Name::as_str).collect();
-        let (from, to) = (columns(&ranges, |r| &r.from), columns(&ranges, |r| &r.to));
-        let millis = SLICE.as_secs_f64() * 1e3;
+        let (from, to) = (columns(ranges, |r| &r.from), columns(ranges, |r| &r.to));
+        let millis = length.as_secs_f64() * 1e3;
         let statement = sql!("lanes");
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 8] = [
             &handlers, &from.0, &from.1, &from.2, &to.0, &to.1, &to.2, &millis,
         ];
-        let rows = match lanes.guard() {
+        let rows = match patience {
             None => lease.query(statement, &params).await,
             Some(patience) => {
                 lease.begin_for(patience).await?;
@@ -61,8 +105,7 @@ impl Store {
                 }
             }
         }?;
-        lanes.swept(&ranges, slice(&rows, &ranges), started.elapsed());
-        Ok(())
+        Ok(slice(&rows, ranges))
     }
 
     async fn search(&self, lanes: &mut Lanes) -> Result<(), StoreError> {

@@ -49,9 +49,7 @@ impl Lanes {
 
     /// The ranges of the next slice.
     pub(in crate::store) fn ranges(&self) -> Vec<Range> {
-        let heavy = self.lanes.iter().filter(|(_, lane)| lane.is_heavy());
-        let mut skip: Vec<(Place, Place)> =
-            heavy.map(|(key, _)| (key.place(), key.place())).collect();
+        let mut skip = self.heavy_places();
         if let QueueFilter::Except(queues) = &self.filter {
             skip.retain(|(place, _)| !queues.iter().any(|queue| queue.as_str() == place.queue));
             skip.extend(queues.iter().map(|queue| sweep::whole(queue.as_str())));
@@ -60,17 +58,31 @@ impl Lanes {
         self.sweep.ranges(&sweep::served(&self.filter), &skip)
     }
 
+    /// Lanes that claims probe and that may have many dead entries, in order.
+    pub(super) fn heavy_places(&self) -> Vec<(Place, Place)> {
+        let heavy = self.lanes.iter().filter(|(_, lane)| lane.is_heavy());
+        let mut places: Vec<(Place, Place)> =
+            heavy.map(|(key, _)| (key.place(), key.place())).collect();
+        places.sort_unstable();
+        places
+    }
+
+    /// Takes over lanes that a slice or a look into named queues found.
+    pub(in crate::store) fn looked(&mut self, found: Vec<(LaneKey, i64)>) {
+        let now = Instant::now();
+        for (key, first) in found {
+            if !self.paused.holds(&key.queue, &key.handler) {
+                self.found(key, first, now);
+            }
+        }
+    }
+
     /// Takes over what a slice found: lanes with the position of their first task. A
     /// lane that is known and was not found stays, so that its next task is found by a
     /// probe.
     pub(in crate::store) fn swept(&mut self, ranges: &[Range], slice: Slice, cost: Duration) {
         let now = Instant::now();
-        for (key, first) in slice.found {
-            if self.paused.holds(&key.queue, &key.handler) {
-                continue;
-            }
-            self.found(key, first, now);
-        }
+        self.looked(slice.found);
         self.sweep.sliced(ranges, slice.stopped, cost, now);
         self.is_slow = cost > SLOW;
         self.patience = super::PATIENCE;

@@ -248,3 +248,31 @@ fn a_search_that_is_slow_takes_shorter_stretches_and_goes_on_behind_them() {
         [(0, 60_000_000), (0, 7_500_000), (7_500_000, 8_437_500)]
     );
 }
+
+#[test]
+fn only_named_queues_that_are_served_are_looked_into_and_once() {
+    let names = ["media", "zebra", "q"].map(|queue| Name::new(queue).expect("legal"));
+    let mut lanes = Lanes::new(QueueFilter::Except(vec![names[0].clone()]));
+    find(&mut lanes, &[("a", 0, 1)]);
+    let shares = lanes.shares(10_000);
+    let flood = Run {
+        key: key("a", 0),
+        n: 5_000,
+        last: 9_000,
+    };
+    lanes.took(&shares, &[flood], 10_000);
+    lanes.named().add(&names);
+    let ranges = lanes.named_ranges();
+    let heavy = place("q", "a", 0);
+    // Around the lane with many dead entries, in the order of the index.
+    assert!(ranges.iter().any(|range| range.to == heavy));
+    assert!(ranges.iter().any(|range| range.from == heavy));
+    assert!(ranges.iter().all(|range| range.from.queue != "media"));
+    assert_eq!(ranges.last().expect("a range").from.queue, "zebra");
+    assert!(lanes.named_ranges().is_empty());
+    let many: Vec<Name> = (0..1_000)
+        .map(|n| Name::new(&format!("q{n}")).expect("legal"))
+        .collect();
+    lanes.named().add(&many);
+    assert_eq!(lanes.named_ranges().len(), 64);
+}

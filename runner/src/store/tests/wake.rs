@@ -76,7 +76,7 @@ async fn a_push_notifies_once_for_each_request() {
         panic!("it was a push");
     };
     assert!(flags.concern(Some(flag)) && !flags.concern(Some(flag ^ 1)) && flags.concern(None));
-    let work = format!("work {flag}");
+    let work = format!("work {flag} default");
     assert_eq!(drained(&client, &store, &mut notes).await, [work]);
     // It hears its own echo while it waits.
     for _ in 0..100 {
@@ -141,7 +141,7 @@ async fn tasks_that_come_back_wake_those_who_wait_for_their_queue_and_no_others(
         drained(&client, &store, &mut notes).await;
         let mail = store.request_wake(Some(&name("mail"))).await.expect("ask");
         let wanted = match queue {
-            "mail" => vec![format!("work {}", mail.flag.expect("of one queue"))],
+            "mail" => vec![format!("work {} mail", mail.flag.expect("of one queue"))],
             _ => Vec::new(),
         };
         for way in ["promote", "finish", "release", "retire"] {
@@ -194,7 +194,7 @@ async fn a_request_for_one_queue_is_not_answered_by_pushes_into_others() {
     let both = [into_queue(&other), into_queue("mail")];
     store.push(&both).await.expect("push");
     let seen = drained(&client, &store, &mut notes).await;
-    let mail = format!("work {}", mail.flag.expect("of one queue"));
+    let mail = format!("work {} mail", mail.flag.expect("of one queue"));
     assert!(seen.len() == 2 && seen.contains(&mail), "{seen:?}");
 }
 
