@@ -7,9 +7,9 @@
 const MOST: usize = 500;
 /// Tasks in the first claim: of the largest arguments, 64 MiB.
 const FIRST: usize = 64;
-/// Bytes of arguments in one claim, by the size of those in the one before. Every
-/// ending of an external worker, and every rescue, reads the whole claim.
-const BYTES: usize = 16 << 20;
+/// Bytes of arguments in one claim, by the size of those in the one before: what the
+/// store takes at most. A rescue reads the whole claim.
+const BYTES: usize = 8 << 20;
 
 /// The size of a claimer's next claim.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn claims_of_large_tasks_are_of_some_megabytes() {
         let mut appetite = Appetite::new();
-        for (each, n) in [(1 << 20, 16), (100 << 20, 1), (1 << 20, 2), (0, 4)] {
+        for (each, n) in [(1 << 20, 8), (100 << 20, 1), (1 << 20, 2), (0, 4)] {
             appetite.took(10, 10 * each);
             assert_eq!(appetite.most(), n);
         }

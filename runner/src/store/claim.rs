@@ -10,8 +10,8 @@ use super::sql::sql;
 use super::{Lanes, Store, StoreError};
 use crate::task::{ClaimId, Name, RunnerId, Task, TaskId};
 
-/// Bytes of arguments in one claim, if it has more than one task. Every ending of an
-/// external worker, and every rescue, reads the whole claim.
+/// Bytes of arguments in one claim, if it has more than one task. A rescue reads the
+/// whole claim.
 const CLAIM_BYTES: i64 = 8 << 20;
 
 /// Time that one claim spends on looking for new lanes when it finds nothing else.
