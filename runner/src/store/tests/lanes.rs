@@ -12,6 +12,14 @@ const FOREIGN: &str = "INSERT INTO runnable_tasks (queue, handler, priority, pos
      SELECT 'foreign-' || n, 'nobody', 0, n, n, '{}' FROM generate_series(1, 100000) AS n;
      SELECT setval('task_ids', 100000); ANALYZE runnable_tasks";
 
+/// Claims that find nothing, until a sweep has looked at everything: one is enough,
+/// unless the machine is busy.
+async fn sweep_once(runner: &mut TestRunner) {
+    while runner.lanes.n_sweeps() == 0 {
+        assert!(runner.claim_on(1).await.is_empty());
+    }
+}
+
 #[tokio::test]
 async fn a_hundred_thousand_queues_that_nobody_serves_hold_up_no_claim() {
     let store = store().await;
@@ -21,8 +29,7 @@ async fn a_hundred_thousand_queues_that_nobody_serves_hold_up_no_claim() {
         .await
         .expect("fill");
     let mut runner = TestRunner::new(&store, &["a"]).await;
-    assert!(runner.claim_on(1).await.is_empty(), "all was looked at");
-    assert_eq!(runner.lanes.n_sweeps(), 1);
+    sweep_once(&mut runner).await;
     for queue in ["default", "zebra", "alpha"] {
         let mut task = new_task("a");
         task.queue = Some(name(queue));
@@ -52,7 +59,7 @@ async fn a_new_lane_that_a_notification_names_is_claimed_without_a_sweep() {
     let client = psql(&store).await;
     client.batch_execute(FOREIGN).await.expect("fill");
     let mut runner = TestRunner::new(&store, &["a"]).await;
-    assert!(runner.claim_on(1).await.is_empty(), "all was looked at");
+    sweep_once(&mut runner).await;
     let n_sweeps = runner.lanes.n_sweeps();
     // No sweep is due for the rest of the test.
     runner.lanes.add_cost(Duration::from_secs(3_600));
