@@ -183,20 +183,22 @@ BEGIN
         END IF;
     END IF;
 
+    -- The scope of a key goes with its task, for a retry after the key was pruned.
     WITH task AS MATERIALIZED (
-        SELECT n.*, coalesce(n.run_at, now() + n.delay, now()) AS due_at
+        SELECT n.*, coalesce(n.run_at, now() + n.delay, now()) AS due_at,
+               CASE WHEN n.key IS NOT NULL AND n.scope <> '' THEN jsonb_build_object('_scope', n.scope) END AS traits
         FROM (
             SELECT unnest(fresh) AS id, unnest(owner) AS owner, unnest(handlers) AS handler, unnest(args) AS args,
                    unnest(queues) AS queue, unnest(priorities) AS priority, unnest(delays) AS delay, unnest(run_ats) AS run_at,
-                   unnest(retries) AS retries, unnest(keys) AS key, unnest(parents) AS parent) AS n
+                   unnest(retries) AS retries, unnest(keys) AS key, unnest(parents) AS parent, unnest(scopes) AS scope) AS n
         WHERE n.id = n.owner
     ), later AS (
-        INSERT INTO {{schema}}.scheduled_tasks (id, queue, handler, priority, retries, run_at, key, parent, args)
-        SELECT t.id, t.queue, t.handler, t.priority, t.retries, t.due_at, t.key, t.parent, t.args::json
+        INSERT INTO {{schema}}.scheduled_tasks (id, queue, handler, priority, retries, run_at, key, parent, traits, args)
+        SELECT t.id, t.queue, t.handler, t.priority, t.retries, t.due_at, t.key, t.parent, t.traits, t.args::json
         FROM task AS t WHERE t.due_at > now()
     )
-    INSERT INTO {{schema}}.runnable_tasks (queue, handler, priority, position, id, retries, key, parent, args)
-    SELECT t.queue, t.handler, t.priority, t.id, t.id, t.retries, t.key, t.parent, t.args::json
+    INSERT INTO {{schema}}.runnable_tasks (queue, handler, priority, position, id, retries, key, parent, traits, args)
+    SELECT t.queue, t.handler, t.priority, t.id, t.id, t.retries, t.key, t.parent, t.traits, t.args::json
     FROM task AS t WHERE t.due_at <= now();
 
     PERFORM {{schema}}.wake(queues);

@@ -216,7 +216,10 @@ BEGIN
           AND ((x.claim_id, x.task_id) IN (SELECT l.claim_id, l.id FROM {{schema}}.live_among(wanted) AS l)) IS NOT TRUE;
     END IF;
     -- The last attempt goes where the earlier ones are. The counts start at zero,
-    -- or a task out of retries would get a single attempt.
+    -- or a task out of retries would get a single attempt. A key that the task still has
+    -- gets time again, as much as it had and the retention at most; one that was pruned is
+    -- put back. Where another task has the key by now, of the same call the newest one,
+    -- the task runs without it and has no claim to it any more.
     RETURN QUERY
         WITH gone AS (
             DELETE FROM {{schema}}.history AS h WHERE h.id = ANY (wanted) AND h.state <> 'complete' RETURNING h.*
@@ -233,6 +236,16 @@ BEGIN
             INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, due_at)
             SELECT {{carried g}}, nextval('{{schema}}.task_ids'), g.id, now()
             FROM (SELECT * FROM gone ORDER BY id) AS g
+        ), longer AS (
+            UPDATE {{schema}}.keys AS k SET expires_at = greatest(k.expires_at, now() + least({{schema}}.retention(), k.expires_at - k.first_at))
+            FROM gone AS g WHERE g.key IS NOT NULL AND k.queue = g.queue AND k.key = g.key AND k.task_id = g.id
+        ), put_back AS (
+            INSERT INTO {{schema}}.keys (queue, key, scope, task_id, expires_at, handler, priority, first_at)
+            SELECT DISTINCT ON (g.queue, g.key, s.scope) g.queue, g.key, s.scope, g.id, now() + {{schema}}.retention(), g.handler, g.priority, g.pushed_at
+            FROM gone AS g CROSS JOIN LATERAL (SELECT coalesce(g.traits ->> '_scope', '') COLLATE "C" AS scope) AS s
+            WHERE g.key IS NOT NULL
+            ORDER BY g.queue, g.key, s.scope, g.id DESC
+            ON CONFLICT DO NOTHING
         )
         SELECT g.id, g.state, true FROM gone AS g;
     RETURN QUERY
@@ -250,7 +263,7 @@ BEGIN
     PERFORM {{schema}}.wake();
 END $$;
 COMMENT ON FUNCTION {{schema}}.retry_tasks(bigint[])
-    IS 'Makes failed, cancelled and scheduled tasks runnable now. Says where each was and whether something changed; tasks not named were runnable, or do not exist.';
+    IS 'Makes failed, cancelled and scheduled tasks runnable now. Each has its idempotency key again, unless another task has the key by now. Says where each was and whether something changed; tasks not named were runnable, or do not exist.';
 
 CREATE FUNCTION {{schema}}.retry(id bigint) RETURNS text
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

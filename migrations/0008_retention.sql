@@ -214,15 +214,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.prune_partition(timestamptz, timestamptz) IS 'Empties, or drops, the oldest partition that is free. For prune.';
 
--- Of a task that still waits or runs, the key gets as much time again.
+-- Of a task that still waits or runs, the key gets as much time again. Keys are locked
+-- before the tasks are looked for: a retry, which changes the key too, is then seen, or
+-- waits until the key is gone and puts it back.
 CREATE FUNCTION {{schema}}.prune_keys(batch integer) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     old bigint[];
+    places tid[];
     n bigint;
 BEGIN
-    old := ARRAY(SELECT k.task_id FROM {{schema}}.keys AS k WHERE k.expires_at < now() ORDER BY k.expires_at LIMIT batch);
-    IF cardinality(old) = 0 THEN
+    SELECT array_agg(l.task_id), array_agg(l.ctid) INTO old, places FROM (
+        SELECT k.task_id, k.ctid FROM {{schema}}.keys AS k WHERE k.expires_at < now()
+        ORDER BY k.expires_at LIMIT batch FOR UPDATE SKIP LOCKED) AS l;
+    IF old IS NULL THEN
         RETURN 0;
     END IF;
     WITH live AS MATERIALIZED (
@@ -234,9 +239,7 @@ BEGIN
         UNION ALL
         SELECT t.id FROM {{schema}}.claims AS c CROSS JOIN LATERAL unnest(c.task_ids) AS t (id) WHERE t.id = ANY (old)
     ), due AS MATERIALIZED (
-        SELECT k.ctid, k.task_id IN (SELECT l.id FROM live AS l) AS is_live
-        FROM {{schema}}.keys AS k WHERE k.expires_at < now() AND k.task_id = ANY (old)
-        FOR UPDATE SKIP LOCKED
+        SELECT k.ctid, k.task_id IN (SELECT l.id FROM live AS l) AS is_live FROM {{schema}}.keys AS k WHERE k.ctid = ANY (places)
     ), longer AS (
         UPDATE {{schema}}.keys AS k SET expires_at = now() + {{schema}}.retention()
         WHERE k.ctid = ANY (ARRAY(SELECT d.ctid FROM due AS d WHERE d.is_live))
@@ -263,6 +266,7 @@ BEGIN
     dropped := 0;
     deleted := 0;
     more := false;
+    PERFORM {{schema}}.need_read_committed('prune');
     -- One at a time; the others have nothing to do.
     PERFORM FROM {{schema}}.settings AS s WHERE s.name = 'retention' FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::super::testdb::*;
 use super::super::{Retention, Store};
 
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// A complete and a failed task that ended at `time`, with an earlier attempt each.
-async fn ended(client: &tokio_postgres::Client, id: i64, time: &str) {
+pub(super) async fn ended(client: &tokio_postgres::Client, id: i64, time: &str) {
     let text = format!(
         "INSERT INTO history (id, state, priority, attempts, crashes, queue, handler, args, pushed_at, due_at, finished_at, claim_id)
          SELECT i, CASE i WHEN {id} THEN 'complete' ELSE 'failed' END, 0, 2, 0, 'default', 'a', '{{}}', now(), now(), {time}, i
@@ -20,7 +20,7 @@ async fn ended(client: &tokio_postgres::Client, id: i64, time: &str) {
 }
 
 /// A partition of each table for the day so many days ago.
-async fn partitions(client: &tokio_postgres::Client, ago: i32) {
+pub(super) async fn partitions(client: &tokio_postgres::Client, ago: i32) {
     let text = format!(
         "SELECT add_partition(t, day, day + interval '24 hours')
          FROM unnest(ARRAY['history', 'attempts']) AS t,
@@ -29,7 +29,7 @@ async fn partitions(client: &tokio_postgres::Client, ago: i32) {
     client.batch_execute(&text).await.expect("partitions");
 }
 
-async fn ids(client: &tokio_postgres::Client, table: &str, column: &str) -> String {
+pub(super) async fn ids(client: &tokio_postgres::Client, table: &str, column: &str) -> String {
     let text = format!("SELECT string_agg({column}::text, ' ' ORDER BY {column}) FROM {table}");
     ask(client, &text).await
 }
@@ -301,6 +301,59 @@ async fn keys_end_by_their_own_time_and_stay_with_tasks_that_wait_or_run() {
     );
     let due = "SELECT count(*) FROM keys WHERE expires_at < now() + interval '6 days'";
     assert_eq!(ask(&client, due).await, "0");
+}
+
+#[tokio::test]
+async fn prune_needs_read_committed_and_leaves_the_key_of_a_task_that_is_being_retried() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let other = psql(&store).await;
+    other
+        .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        .await
+        .expect("begin");
+    let refused = super::push_api::refused(&other, "SELECT prune('7 days')").await;
+    assert_eq!(refused.0, "25001");
+    other.batch_execute("ROLLBACK").await.expect("rollback");
+
+    // The transaction of the retry is older than the key's new end.
+    other.batch_execute("BEGIN").await.expect("begin");
+    client
+        .batch_execute(
+            "SELECT push_task('a', key => 'k', key_ttl => '1 ms'), cancel(1);
+             UPDATE keys SET expires_at = first_at + interval '1 us'",
+        )
+        .await
+        .expect("push");
+    assert_eq!(ask(&other, "SELECT retry(1)").await, "runnable");
+    assert_eq!(store.prune(7 * DAY).await.expect("prune").rows, 0);
+    other.batch_execute("COMMIT").await.expect("commit");
+    assert_eq!(store.prune(7 * DAY).await.expect("prune").rows, 0);
+    assert_eq!(ask(&client, "SELECT push('a', key => 'k')").await, "1");
+
+    // A retry that comes while the key is being deleted puts it back.
+    client
+        .batch_execute("SELECT cancel(1); UPDATE keys SET expires_at = first_at + interval '1 us'")
+        .await
+        .expect("cancel");
+    other
+        .batch_execute("BEGIN; SELECT prune('7 days')")
+        .await
+        .expect("prune");
+    let retrying = tokio::spawn({
+        let store = store.clone();
+        async move { store.retry(&[crate::task::TaskId(1)]).await }
+    });
+    let pruner = ask(&other, "SELECT pg_backend_pid()").await;
+    let waits = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE {pruner} = ANY (pg_blocking_pids(pid))"
+    );
+    while ask(&client, &waits).await == "0" && !retrying.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    other.batch_execute("COMMIT").await.expect("commit");
+    retrying.await.expect("joined").expect("retry");
+    assert_eq!(ask(&client, "SELECT push('a', key => 'k')").await, "1");
 }
 
 #[tokio::test]

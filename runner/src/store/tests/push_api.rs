@@ -1,5 +1,7 @@
 //! push_task, find and push_many, from SQL.
 
+use std::time::Duration;
+
 use tokio_postgres::Client;
 
 use super::super::testdb::*;
@@ -159,6 +161,71 @@ async fn a_key_lives_as_long_as_the_history_that_prune_keeps() {
         .expect("push");
     let days = "SELECT string_agg(extract(day FROM expires_at - first_at)::text, ',' ORDER BY key DESC) FROM keys";
     assert_eq!(ask(&sql, days).await, "30,32");
+}
+
+#[tokio::test]
+async fn a_task_that_is_retried_has_its_key_again_unless_another_task_has_it() {
+    let store = store().await;
+    let sql = psql(&store).await;
+    let retention = super::super::Retention {
+        history: Duration::from_secs(86_400),
+        failed: Duration::from_secs(30 * 86_400),
+    };
+    let over =
+        "UPDATE keys SET expires_at = now() - interval '1 h', first_at = now() - interval '2 h'";
+    let push = "SELECT push('a', key => 'k')";
+    assert_eq!(ask(&sql, push).await, "1");
+    assert_eq!(ask(&sql, "SELECT cancel(1)").await, "cancelled");
+    sql.batch_execute(over).await.expect("over");
+    store.prune(retention).await.expect("prune");
+    assert_eq!(ask(&sql, "SELECT count(*) FROM keys").await, "0");
+    assert_eq!(ask(&sql, "SELECT retry(1)").await, "runnable");
+    assert_eq!(ask(&sql, push).await, "1", "the key was put back");
+    assert_eq!(row(&sql, "SELECT * FROM find('k')").await, "1|runnable");
+
+    // A key that it still has gets time, at most as much as it had.
+    ask(&sql, "SELECT cancel(1)").await;
+    sql.batch_execute(over).await.expect("over");
+    assert_eq!(ask(&sql, "SELECT retry(1)").await, "runnable");
+    let left = "SELECT expires_at - now() BETWEEN '59 min' AND '1 h' FROM keys";
+    assert_eq!(ask(&sql, left).await, "t");
+
+    // Another task has taken the key: the older one runs without.
+    ask(&sql, "SELECT cancel(1)").await;
+    sql.batch_execute(over).await.expect("over");
+    let other = ask(&sql, push).await;
+    assert_ne!(other, "1");
+    assert_eq!(ask(&sql, "SELECT retry(1)").await, "runnable");
+    assert_eq!(ask(&sql, push).await, other);
+
+    // Of several in one call, the newest has the key.
+    let cancel = format!("SELECT cancel(1), cancel({other}); DELETE FROM keys");
+    sql.batch_execute(&cancel).await.expect("cancel");
+    let retry = format!("SELECT count(*) FROM retry_tasks('{{1,{other}}}')");
+    assert_eq!(ask(&sql, &retry).await, "2");
+    assert_eq!(ask(&sql, push).await, other);
+}
+
+#[tokio::test]
+async fn a_child_that_is_retried_has_its_key_again_in_the_scope_of_its_plugin() {
+    let store = store().await;
+    let sql = psql(&store).await;
+    let child = crate::task::NewTask {
+        key: Some("k".to_owned()),
+        key_scope: Some(std::sync::Arc::from("billing")),
+        ..new_task("a")
+    };
+    let id = store
+        .push(std::slice::from_ref(&child))
+        .await
+        .expect("push")[0]
+        .id;
+    store.cancel(&[id]).await.expect("cancel");
+    sql.batch_execute("DELETE FROM keys").await.expect("delete");
+    store.retry(&[id]).await.expect("retry");
+    assert_eq!(ask(&sql, "SELECT scope FROM keys").await, "billing");
+    let again = store.push(&[child]).await.expect("push")[0];
+    assert_eq!((again.id, again.existed), (id, true));
 }
 
 #[tokio::test]

@@ -56,6 +56,7 @@ impl Turn<'_> {
             }
         }
         let mut told = Vec::new();
+        let mut again = Vec::new();
         for id in ids {
             let Some(task) = self.before.tasks.get(id) else {
                 told.push((None, Some(false)));
@@ -70,10 +71,20 @@ impl Turn<'_> {
             }
             self.put(*id, "runnable", None);
             if task.is_final() {
+                again.push(task);
                 let kind = task.error.as_deref().unwrap_or("cancelled");
                 self.note(*id, task.claim, kind, task.attempts, task.age);
                 let now = self.next.tasks.get_mut(id).ok_or("is there")?;
                 (now.attempts, now.crashes) = (0, 0);
+            }
+        }
+        // A key that nobody has any more; of several tasks the newest gets it.
+        again.sort_unstable_by_key(|task| std::cmp::Reverse(task.id));
+        for task in again {
+            let Some(key) = &task.key else { continue };
+            let place = (task.queue.clone(), key.clone());
+            if !self.shared || self.seen.keys.get(&place) == Some(&task.id) {
+                self.next.keys.entry(place).or_insert(task.id);
             }
         }
         self.told(ids, &told, answer)
