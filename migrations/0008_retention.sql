@@ -50,11 +50,13 @@ COMMENT ON FUNCTION {{schema}}.partition_days(interval) IS 'How many days a part
 
 -- ATTACH lets endings go on, where CREATE TABLE ... PARTITION OF locks them out. Rows of
 -- the range that stand in the default partition are moved, 100,000 at most: a second.
-CREATE FUNCTION {{schema}}.add_partition(parent text, low timestamptz, high timestamptz) RETURNS boolean
+-- In one transaction: a row that nobody sees is an ending that did not happen.
+CREATE FUNCTION {{schema}}.add_partition(parent text, low timestamptz, high timestamptz, most integer DEFAULT 100000) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
 DECLARE
     ended text := CASE parent WHEN 'history' THEN 'finished_at' ELSE 'ended_at' END;
-    child text := parent || to_char(low, CASE WHEN low = date_trunc('day', low) THEN '_YYYY_MM_DD' ELSE '_YYYY_MM_DD_HH24MISS' END);
+    child text := parent || to_char(low, CASE WHEN low = date_trunc('day', low) THEN '_YYYY_MM_DD'
+        WHEN low = date_trunc('second', low) THEN '_YYYY_MM_DD_HH24MISS' ELSE '_YYYY_MM_DD_HH24MISS_US' END);
     n bigint;
 BEGIN
     IF NOT {{schema}}.try_lock(format('ONLY {{schema}}.%I', parent), 'SHARE UPDATE EXCLUSIVE')
@@ -62,9 +64,9 @@ BEGIN
     THEN
         RETURN false;
     END IF;
-    EXECUTE format('SELECT count(*) FROM (SELECT FROM {{schema}}.%I WHERE %I >= $1 AND %2$I < $2 LIMIT 100001) AS r',
-        parent || '_default', ended) INTO n USING low, high;
-    IF n > 100000 THEN
+    EXECUTE format('SELECT count(*) FROM (SELECT FROM {{schema}}.%I WHERE %I >= $1 AND %2$I < $2 LIMIT $3 + 1) AS r',
+        parent || '_default', ended) INTO n USING low, high, most::bigint;
+    IF n > most THEN
         RETURN false;
     END IF;
     WHILE to_regclass(format('{{schema}}.%I', child)) IS NOT NULL LOOP
@@ -79,7 +81,7 @@ BEGIN
     EXECUTE format('ALTER TABLE {{schema}}.%I ATTACH PARTITION {{schema}}.%I FOR VALUES FROM (%L) TO (%L)', parent, child, low, high);
     RETURN true;
 END $$;
-COMMENT ON FUNCTION {{schema}}.add_partition(text, timestamptz, timestamptz) IS 'Makes one partition. False: the table is in use, or too many rows of the range stand in the default partition. For prune.';
+COMMENT ON FUNCTION {{schema}}.add_partition(text, timestamptz, timestamptz, integer) IS 'Makes one partition. False: the table is in use, or too many rows of the range stand in the default partition. For prune.';
 
 CREATE FUNCTION {{schema}}.make_partitions(ahead integer DEFAULT 3) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
@@ -118,7 +120,9 @@ DECLARE
     first timestamptz;
     low timestamptz;
     high timestamptz;
-    n bigint;
+    beyond timestamptz;
+    shortest timestamptz;
+    most integer := 100000;
 BEGIN
     deleted := 0;
     moved := false;
@@ -140,13 +144,15 @@ BEGIN
         WHERE p.parent = empty_default.parent AND p.high <= first));
     high := least(date_trunc('day', first) + interval '24 hours', (SELECT min(p.low) FROM {{schema}}.partitions() AS p
         WHERE p.parent = empty_default.parent AND p.low > first));
-    WHILE high - low > interval '1 minute' LOOP
-        EXECUTE format('SELECT count(*) FROM (SELECT FROM {{schema}}.%I WHERE %I >= $1 AND %2$I < $2 LIMIT 100001) AS r', child, ended)
-            INTO n USING low, high;
-        EXIT WHEN n <= 100000;
-        high := date_trunc('second', low + (high - low) / 2);
-    END LOOP;
-    moved := {{schema}}.add_partition(parent, low, high);
+    EXECUTE format('SELECT d.%I FROM {{schema}}.%I AS d WHERE d.%1$I >= $1 AND d.%1$I < $2 ORDER BY 1 OFFSET $3 LIMIT 1', ended, child)
+        INTO beyond USING low, high, most;
+    IF beyond IS NOT NULL THEN
+        -- A millisecond at the least: what one statement ended, it ended at one moment, however many.
+        shortest := date_trunc('milliseconds', first) + interval '1 millisecond';
+        high := least(high, greatest(date_trunc('milliseconds', beyond), shortest));
+        most := CASE WHEN high <= shortest THEN 2147483647 ELSE most END;
+    END IF;
+    moved := {{schema}}.add_partition(parent, low, high, most);
 END $$;
 COMMENT ON FUNCTION {{schema}}.empty_default(text, timestamptz, integer) IS 'Takes rows out of a default partition. For prune.';
 

@@ -16,6 +16,7 @@ mod plans;
 mod pop;
 mod popped;
 mod prune;
+mod prune_failing;
 mod push_api;
 mod races;
 mod roles;
