@@ -102,7 +102,11 @@ BEGIN
                 next := least(to_timestamp((floor(extract(epoch FROM first)::float8 / width) + 1) * width),
                               (SELECT min(p.low) FROM {{schema}}.partitions() AS p
                                WHERE p.parent = whole AND p.low > first));
-                made := made + {{schema}}.add_partition(whole, first, next)::integer;
+                BEGIN
+                    made := made + {{schema}}.add_partition(whole, first, next)::integer;
+                EXCEPTION WHEN OTHERS THEN
+                    RAISE WARNING 'no partition of % from % on: %', whole, first, SQLERRM USING ERRCODE = SQLSTATE;
+                END;
             END IF;
             first := next;
         END LOOP;
@@ -175,50 +179,68 @@ COMMENT ON FUNCTION {{schema}}.holds_endings(regclass, text, timestamptz) IS 'Wh
 -- Failed tasks that are kept longer stay in their partition, which is emptied and gets
 -- them back. Measured on a day of 833,000 tasks: 0.1 s with 830 failed ones, 0.5 s with
 -- 50,000. Partitions by state below those by day would double what every look-up opens.
-CREATE FUNCTION {{schema}}.prune_partition(oldest timestamptz, oldest_failed timestamptz, OUT changed boolean, OUT dropped boolean)
+--
+-- What fails with one partition (a damaged row among the failed ones, a view or a foreign
+-- key of somebody else) is written to its comment, and its turn is after all others. It
+-- keeps its rows until that is mended; once failed tasks have passed their time too, no
+-- row is read any more.
+CREATE FUNCTION {{schema}}.prune_partition(oldest timestamptz, oldest_failed timestamptz, OUT changed boolean, OUT dropped boolean, OUT skipped text[])
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     child record;
-    mark text;
     is_free boolean := true;
 BEGIN
     dropped := false;
     changed := false;
-    FOR child IN SELECT p.* FROM {{schema}}.partitions() AS p WHERE p.high <= oldest LOOP
-        mark := coalesce(obj_description(child.name, 'pg_class'), '');
-        IF mark = 'Pruned: empty.' THEN
-            -- The tables that endings use are locked last, for as long as one DROP takes.
-            CONTINUE WHEN NOT is_free;
-            is_free := {{schema}}.try_lock(format('ONLY {{schema}}.%I, ONLY {{schema}}.%I, ONLY %s',
-                child.parent, child.parent || '_default', child.name), 'ACCESS EXCLUSIVE');
-            CONTINUE WHEN NOT is_free;
-            EXECUTE format('DROP TABLE %s', child.name);
-            dropped := true;
-        ELSIF child.high <= oldest_failed THEN
-            CONTINUE WHEN {{schema}}.holds_endings(child.name, child.parent, child.high)
-                OR NOT {{schema}}.try_lock(format('ONLY %s', child.name), 'ACCESS EXCLUSIVE');
-            EXECUTE format('TRUNCATE ONLY %s', child.name);
-            EXECUTE format('COMMENT ON TABLE %s IS ''Pruned: empty.''', child.name);
-        ELSE
-            CONTINUE WHEN mark = 'Pruned: failed tasks only.' OR {{schema}}.holds_endings(child.name, child.parent, child.high)
-                OR NOT {{schema}}.try_lock(format('ONLY %s', child.name), 'SHARE ROW EXCLUSIVE');
-            EXECUTE format('CREATE UNLOGGED TABLE {{schema}}.kept_rows AS SELECT h.* FROM %s AS h WHERE %s', child.name,
-                CASE child.parent WHEN 'history' THEN 'h.state = ''failed'''
-                    ELSE format('EXISTS (SELECT FROM {{schema}}.history AS f WHERE f.id = h.task_id AND f.state = ''failed'' AND f.finished_at >= %L)', child.low) END);
-            IF {{schema}}.try_lock(format('ONLY %s', child.name), 'ACCESS EXCLUSIVE') THEN
+    skipped := '{}';
+    FOR child IN
+        SELECT p.*, split_part(m.mark, ' Failed: ', 1) AS mark
+        FROM {{schema}}.partitions() AS p CROSS JOIN LATERAL (SELECT coalesce(obj_description(p.name, 'pg_class'), '') AS mark) AS m
+        WHERE p.high <= oldest ORDER BY m.mark LIKE '% Failed: %', p.low, p.parent
+    LOOP
+        BEGIN
+            IF child.mark = 'Pruned: empty.' THEN
+                -- The tables that endings use are locked last, for as long as one DROP takes.
+                CONTINUE WHEN NOT is_free;
+                is_free := {{schema}}.try_lock(format('ONLY {{schema}}.%I, ONLY {{schema}}.%I, ONLY %s',
+                    child.parent, child.parent || '_default', child.name), 'ACCESS EXCLUSIVE');
+                CONTINUE WHEN NOT is_free;
+                EXECUTE format('DROP TABLE %s', child.name);
+                dropped := true;
+            ELSIF child.high <= oldest_failed THEN
+                CONTINUE WHEN {{schema}}.holds_endings(child.name, child.parent, child.high)
+                    OR NOT {{schema}}.try_lock(format('ONLY %s', child.name), 'ACCESS EXCLUSIVE');
                 EXECUTE format('TRUNCATE ONLY %s', child.name);
-                EXECUTE format('INSERT INTO %s SELECT * FROM {{schema}}.kept_rows', child.name);
-                EXECUTE format('COMMENT ON TABLE %s IS ''Pruned: failed tasks only.''', child.name);
-                changed := true;
+                EXECUTE format('COMMENT ON TABLE %s IS ''Pruned: empty.''', child.name);
+            ELSE
+                CONTINUE WHEN child.mark = 'Pruned: failed tasks only.' OR {{schema}}.holds_endings(child.name, child.parent, child.high)
+                    OR NOT {{schema}}.try_lock(format('ONLY %s', child.name), 'SHARE ROW EXCLUSIVE');
+                EXECUTE format('CREATE UNLOGGED TABLE {{schema}}.kept_rows AS SELECT h.* FROM %s AS h WHERE %s', child.name,
+                    CASE child.parent WHEN 'history' THEN 'h.state = ''failed'''
+                        ELSE format('EXISTS (SELECT FROM {{schema}}.history AS f WHERE f.id = h.task_id AND f.state = ''failed'' AND f.finished_at >= %L)', child.low) END);
+                IF {{schema}}.try_lock(format('ONLY %s', child.name), 'ACCESS EXCLUSIVE') THEN
+                    EXECUTE format('TRUNCATE ONLY %s', child.name);
+                    EXECUTE format('INSERT INTO %s SELECT * FROM {{schema}}.kept_rows', child.name);
+                    EXECUTE format('COMMENT ON TABLE %s IS ''Pruned: failed tasks only.''', child.name);
+                    changed := true;
+                END IF;
+                DROP TABLE {{schema}}.kept_rows;
+                CONTINUE WHEN NOT changed;
             END IF;
-            DROP TABLE {{schema}}.kept_rows;
-            CONTINUE WHEN NOT changed;
-        END IF;
-        changed := true;
-        RETURN;
+            changed := true;
+            RETURN;
+        EXCEPTION WHEN OTHERS THEN
+            changed := false;
+            dropped := false;
+            skipped := skipped || format('%s: %s', child.name, SQLERRM);
+            RAISE WARNING 'partition % is not pruned: %', child.name, SQLERRM USING ERRCODE = SQLSTATE;
+            IF {{schema}}.try_lock(format('ONLY %s', child.name), 'SHARE UPDATE EXCLUSIVE') THEN
+                EXECUTE format('COMMENT ON TABLE %s IS %L', child.name, child.mark || ' Failed: ' || SQLERRM);
+            END IF;
+        END;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION {{schema}}.prune_partition(timestamptz, timestamptz) IS 'Empties, or drops, the oldest partition that is free. For prune.';
+COMMENT ON FUNCTION {{schema}}.prune_partition(timestamptz, timestamptz) IS 'Empties, or drops, the oldest partition that is free, and names those that fail. For prune.';
 
 -- Of a task that still waits or runs, the key gets as much time again. Keys are locked
 -- before the tasks are looked for: a retry, which changes the key too, is then seen, or
@@ -258,16 +280,16 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.prune_keys(integer) IS 'Deletes keys that have expired and whose tasks neither wait nor run. For prune.';
 
 CREATE FUNCTION {{schema}}.prune(retention interval, batch integer DEFAULT 10000, failed interval DEFAULT NULL)
-RETURNS TABLE (created bigint, dropped bigint, deleted bigint, more boolean)
+RETURNS TABLE (created bigint, dropped bigint, deleted bigint, more boolean, skipped text[])
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     keep interval := greatest(retention, interval '1 hour');
     keep_failed interval := greatest(keep, failed);
     parent text;
-    n bigint;
-    changed boolean;
     was_dropped boolean;
+    failing text[];
 BEGIN
+    skipped := '{}';
     created := 0;
     dropped := 0;
     deleted := 0;
@@ -290,23 +312,32 @@ BEGIN
         RETURN;
     END IF;
     deleted := {{schema}}.prune_keys(batch);
-    more := deleted > 0;
+    IF deleted > 0 THEN
+        more := true;
+        RETURN NEXT;
+        RETURN;
+    END IF;
     FOREACH parent IN ARRAY ARRAY['history', 'attempts'] LOOP
-        SELECT e.deleted, e.moved INTO n, changed FROM {{schema}}.empty_default(parent, now() - keep_failed, batch) AS e;
-        deleted := deleted + n;
-        IF changed OR n > 0 THEN
-            more := true;
+        BEGIN
+            SELECT e.deleted, e.moved INTO deleted, more FROM {{schema}}.empty_default(parent, now() - keep_failed, batch) AS e;
+            more := more OR deleted > 0;
+        EXCEPTION WHEN OTHERS THEN
+            skipped := skipped || format('{{schema}}.%s_default: %s', parent, SQLERRM);
+            RAISE WARNING '{{schema}}.%_default is not emptied: %', parent, SQLERRM USING ERRCODE = SQLSTATE;
+        END;
+        IF more THEN
             RETURN NEXT;
             RETURN;
         END IF;
     END LOOP;
-    SELECT p.changed, p.dropped INTO changed, was_dropped FROM {{schema}}.prune_partition(now() - keep, now() - keep_failed) AS p;
+    SELECT p.changed, p.dropped, p.skipped INTO more, was_dropped, failing
+    FROM {{schema}}.prune_partition(now() - keep, now() - keep_failed) AS p;
     dropped := was_dropped::integer;
-    more := more OR changed;
+    skipped := skipped || failing;
     RETURN NEXT;
 END $$;
 COMMENT ON FUNCTION {{schema}}.prune(interval, integer, interval)
-    IS 'Drops history older than the retention (one hour at least), keeps failed tasks for as long as failed says, deletes expired keys, and makes the next partitions. Does one step in each call: call again, in a transaction of its own, while more is true.';
+    IS 'Drops history older than the retention (one hour at least), keeps failed tasks for as long as failed says, deletes expired keys, and makes the next partitions. Does one step in each call: call again, in a transaction of its own, while more is true. skipped names what failed, which also is a WARNING.';
 
 -- A batch of tasks in each call, from where the last one stopped, so that many saved
 -- values of tasks that are kept cost no more than a few.

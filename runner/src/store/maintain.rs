@@ -1,5 +1,6 @@
 //! What any runner does now and then for all, apart from rescue: promote, prune.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::connection::Role;
@@ -86,6 +87,8 @@ pub struct Pruned {
     /// Rows deleted one by one: expired keys, history without a partition, log lines
     /// that dead runners left, and values saved for tasks that are over.
     pub rows: u64,
+    /// Partitions that stay because something failed, with the reason. Others were pruned.
+    pub skipped: BTreeSet<String>,
 }
 
 /// Steps of one prune at most. What is left is done by the next.
@@ -164,6 +167,12 @@ impl Store {
             pruned.created += count(&rows[0], "created");
             pruned.dropped += count(&rows[0], "dropped");
             pruned.rows += count(&rows[0], "deleted");
+            for reason in rows[0].get::<_, Vec<String>>("skipped") {
+                if !pruned.skipped.contains(&reason) {
+                    tracing::warn!(reason, "could not prune a partition; trying again later");
+                    pruned.skipped.insert(reason);
+                }
+            }
             if !rows[0].get::<_, bool>("more") {
                 break;
             }

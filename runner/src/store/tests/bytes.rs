@@ -164,9 +164,15 @@ async fn a_task_whose_stored_value_is_damaged_is_left_out_and_the_others_run() {
     let client = psql(&store).await;
     let id = ask(&client, "SELECT max(id) FROM runnable_tasks").await;
     store.push(&vec![new_task("a"); 10]).await.expect("push");
+    damage(&client, "runnable_tasks").await;
+    is_left_out(&store, id.parse().expect("an id")).await;
+}
+
+/// Makes the large values of a table unreadable.
+pub(super) async fn damage(client: &tokio_postgres::Client, table: &str) {
     let toast =
-        "SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'runnable_tasks'::regclass";
-    let toast = ask(&client, toast).await;
+        format!("SELECT reltoastrelid::regclass FROM pg_class WHERE oid = '{table}'::regclass");
+    let toast = ask(client, &toast).await;
     // The server changes no TOAST table that it takes for one.
     let kind =
         |kind| format!("UPDATE pg_class SET relkind = '{kind}' WHERE oid = '{toast}'::regclass");
@@ -174,13 +180,12 @@ async fn a_task_whose_stored_value_is_damaged_is_left_out_and_the_others_run() {
     let damage = [kind('r'), delete, kind('t')].join("; ");
     client.batch_execute(&damage).await.expect("damage");
     // Until then it is still read.
-    let vacuum = "VACUUM runnable_tasks";
-    client.batch_execute(vacuum).await.expect("vacuum");
-    is_left_out(&store, id.parse().expect("an id")).await;
+    let vacuum = format!("VACUUM {table}");
+    client.batch_execute(&vacuum).await.expect("vacuum");
 }
 
 /// A migrated store in a database of its own.
-async fn own_database(options: &str) -> Store {
+pub(super) async fn own_database(options: &str) -> Store {
     let first = store().await;
     let name = format!("own_{}", first.config().schema.as_str());
     let create =
