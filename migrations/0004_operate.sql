@@ -237,11 +237,11 @@ BEGIN
             SELECT {{carried g}}, nextval('{{schema}}.task_ids'), g.id, now()
             FROM (SELECT * FROM gone ORDER BY id) AS g
         ), longer AS (
-            UPDATE {{schema}}.keys AS k SET expires_at = greatest(k.expires_at, now() + least({{schema}}.retention(), k.expires_at - k.first_at))
+            UPDATE {{schema}}.keys AS k SET expires_at = greatest(k.expires_at, now() + least((SELECT {{schema}}.retention()), k.expires_at - k.first_at))
             FROM gone AS g WHERE g.key IS NOT NULL AND k.queue = g.queue AND k.key = g.key AND k.task_id = g.id
         ), put_back AS (
             INSERT INTO {{schema}}.keys (queue, key, scope, task_id, expires_at, handler, priority, first_at)
-            SELECT DISTINCT ON (g.queue, g.key, s.scope) g.queue, g.key, s.scope, g.id, now() + {{schema}}.retention(), g.handler, g.priority, g.pushed_at
+            SELECT DISTINCT ON (g.queue, g.key, s.scope) g.queue, g.key, s.scope, g.id, now() + (SELECT {{schema}}.retention()), g.handler, g.priority, g.pushed_at
             FROM gone AS g CROSS JOIN LATERAL (SELECT coalesce(g.traits ->> '_scope', '') COLLATE "C" AS scope) AS s
             WHERE g.key IS NOT NULL
             ORDER BY g.queue, g.key, s.scope, g.id DESC
