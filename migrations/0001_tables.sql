@@ -185,12 +185,19 @@ CREATE TABLE {{schema}}.upkeep (
     bound_at timestamptz NOT NULL DEFAULT '-infinity',
     recheck bigint NOT NULL DEFAULT 0,
     expired_to timestamptz NOT NULL DEFAULT '-infinity',
-    expired_all_at timestamptz NOT NULL DEFAULT '-infinity'
+    expired_all_at timestamptz NOT NULL DEFAULT '-infinity',
+    server_started_at timestamptz,
+    gap_from timestamptz NOT NULL DEFAULT '-infinity',
+    gap_to timestamptz NOT NULL DEFAULT '-infinity',
+    gap_is_restart boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE {{schema}}.upkeep IS 'One row: what the last tend saw. Its lock lets one tend run at a time.';
 COMMENT ON COLUMN {{schema}}.upkeep.bound IS 'The newest position a second before the last tend: lane starts stay below it, because transactions with lower positions may still be open.';
 COMMENT ON COLUMN {{schema}}.upkeep.recheck IS 'How far tend has looked again below the lane starts, for tasks whose transaction took longer.';
 COMMENT ON COLUMN {{schema}}.upkeep.expired_to IS 'Leases that ended before this were taken back, unless they were locked; all are looked at once a minute.';
+COMMENT ON COLUMN {{schema}}.upkeep.gap_from IS 'The last tend before the last gap: more than 5 seconds without a tend, or another start of the server.';
+COMMENT ON COLUMN {{schema}}.upkeep.gap_to IS 'The first tend after that gap. Leases that ended since gap_from are kept for 15 seconds from then on.';
+COMMENT ON COLUMN {{schema}}.upkeep.gap_is_restart IS 'The server was started in the gap, or is another one: leases that ended in it count no attempt.';
 INSERT INTO {{schema}}.upkeep DEFAULT VALUES;
 
 CREATE TABLE {{schema}}.history (

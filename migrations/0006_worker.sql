@@ -537,7 +537,11 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.log(bigint, uuid, text, text, anycompatible)
     IS 'Adds a line to the log of a popped task: live_logs shows it now, and it is stored with the attempt. False: the task is no longer held with this token.';
 
-CREATE FUNCTION {{schema}}.expire_popped(since timestamptz, most integer) RETURNS TABLE (returned bigint, failed bigint, cancelled bigint)
+-- An outage must not count against the tasks that workers held: they could not extend
+-- their leases. After a gap tend gives them 15 seconds to do so. Leases that end until then
+-- count no attempt if the server is another one than before. If it is not, the gap may be
+-- the end of the only worker, which called tend: a task that kills its worker must count.
+CREATE FUNCTION {{schema}}.expire_popped(since timestamptz, before timestamptz, most integer, lost_from timestamptz, lost_to timestamptz) RETURNS TABLE (returned bigint, failed bigint, cancelled bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
     SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
@@ -545,7 +549,7 @@ BEGIN
         WITH held AS MATERIALIZED (
             -- As stored: arguments of a few MiB, or of one task, are taken back in a moment.
             SELECT p.task_id, pg_column_size(p.args)::bigint AS bytes FROM {{schema}}.popped AS p
-            WHERE p.expires_at >= expire_popped.since AND p.expires_at < now()
+            WHERE p.expires_at >= expire_popped.since AND p.expires_at < expire_popped.before
             ORDER BY p.expires_at LIMIT most FOR UPDATE SKIP LOCKED
         ), small AS (
             SELECT h.task_id, sum(h.bytes) OVER (ORDER BY h.task_id) - h.bytes AS before FROM held AS h
@@ -555,9 +559,11 @@ BEGIN
             DELETE FROM {{schema}}.cancellations AS x USING gone AS g WHERE x.claim_id = g.claim_id AND x.task_id = g.task_id
             RETURNING x.task_id
         ), judged AS MATERIALIZED (
-            SELECT g.*, CASE WHEN a.task_id IS NOT NULL THEN 'cancelled' WHEN coalesce(g.retries, 20) BETWEEN 0 AND g.attempts THEN 'failed'
-                             ELSE 'runnable' END AS fate, l.logs, coalesce(l.dropped, 0) AS dropped
+            SELECT g.*, CASE WHEN a.task_id IS NOT NULL THEN 'cancelled'
+                             WHEN coalesce(g.retries, 20) BETWEEN 0 AND g.attempts AND NOT o.lost THEN 'failed'
+                             ELSE 'runnable' END AS fate, o.lost, l.logs, coalesce(l.dropped, 0) AS dropped
             FROM gone AS g
+            CROSS JOIN LATERAL (SELECT coalesce(g.expires_at >= expire_popped.lost_from AND g.expires_at < expire_popped.lost_to, false) AS lost) AS o
             LEFT JOIN answered AS a ON a.task_id = g.task_id
             LEFT JOIN LATERAL {{schema}}.take_log(g.task_id, g.claim_id, g.log_seq) AS l ON g.log_seq > 0
         ), ended AS (
@@ -570,19 +576,21 @@ BEGIN
             FROM judged AS j WHERE j.fate <> 'runnable'
         ), logged AS (
             INSERT INTO {{schema}}.attempts (task_id, claim_id, number, kind, error_message, logs, logs_dropped, started_at)
-            SELECT j.task_id, j.claim_id, j.attempts + 1, 'expired', format('the lease of the worker %s ran out', j.worker), j.logs, j.dropped, j.popped_at
+            SELECT j.task_id, j.claim_id, j.attempts + 1, CASE WHEN j.lost THEN 'lost' ELSE 'expired' END,
+                   format(CASE WHEN j.lost THEN 'the lease of the worker %s ran out while the server was restarted'
+                               ELSE 'the lease of the worker %s ran out' END, j.worker), j.logs, j.dropped, j.popped_at
             FROM judged AS j WHERE j.fate = 'runnable'
         ), again AS (
             INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, attempts, crashes, due_at)
-            SELECT {{carried j}}, nextval('{{schema}}.task_ids'), j.task_id, j.attempts + 1, j.crashes, j.due_at
+            SELECT {{carried j}}, nextval('{{schema}}.task_ids'), j.task_id, j.attempts + CASE WHEN j.lost THEN 0 ELSE 1 END, j.crashes, j.due_at
             FROM judged AS j WHERE j.fate = 'runnable'
         )
         SELECT count(*) FILTER (WHERE j.fate = 'runnable'), count(*) FILTER (WHERE j.fate = 'failed'),
                count(*) FILTER (WHERE j.fate = 'cancelled')
         FROM judged AS j;
 END $$;
-COMMENT ON FUNCTION {{schema}}.expire_popped(timestamptz, integer)
-    IS 'Takes back popped tasks whose lease ended since then, some at a time; counts an attempt. For tend.';
+COMMENT ON FUNCTION {{schema}}.expire_popped(timestamptz, timestamptz, integer, timestamptz, timestamptz)
+    IS 'Takes back popped tasks whose lease ended between these times, some at a time; counts an attempt, unless the lease ended between the other two. For tend.';
 
 -- Lanes of queues on which workers are. `bound` is a position that is at least a second old.
 CREATE FUNCTION {{schema}}.move_lane_starts(bound bigint, recheck bigint) RETURNS bigint
@@ -645,6 +653,8 @@ DECLARE
     last {{schema}}.upkeep;
     taken record;
     looks_at_all boolean;
+    is_restart boolean;
+    ended_before timestamptz := now();
     crossed bigint[];
     n_expired bigint;
 BEGIN
@@ -657,11 +667,28 @@ BEGIN
         RETURN QUERY SELECT 0::bigint, 0::bigint, NULL::interval;
         RETURN;
     END IF;
+    -- The row is locked until this transaction ends: no other tend works until then.
+    IF current_setting('idle_in_transaction_session_timeout')::interval NOT BETWEEN interval '1 millisecond' AND interval '5 seconds' THEN
+        PERFORM set_config('idle_in_transaction_session_timeout', '5s', true);
+    END IF;
     SELECT p.count, p.next_due INTO promoted, next_due FROM {{schema}}.promote(tend.most) AS p;
 
+    -- The first tend of all can tell nothing.
+    is_restart := last.server_started_at <> pg_postmaster_start_time();
+    IF is_restart
+        OR last.bound_at BETWEEN '1970-01-01' AND now() - interval '5 seconds' AND last.gap_to NOT BETWEEN now() - interval '15 seconds' AND now()
+    THEN
+        last.gap_from := last.bound_at;
+        last.gap_to := now();
+        last.gap_is_restart := is_restart;
+    END IF;
+    IF last.gap_to BETWEEN now() - interval '15 seconds' AND now() THEN
+        ended_before := last.gap_from;
+    END IF;
     looks_at_all := last.expired_all_at < now() - interval '1 minute';
     SELECT e.*, e.returned + e.failed + e.cancelled AS n INTO taken
-    FROM {{schema}}.expire_popped(CASE WHEN looks_at_all THEN '-infinity' ELSE last.expired_to END, tend.most) AS e;
+    FROM {{schema}}.expire_popped(CASE WHEN looks_at_all THEN '-infinity' ELSE last.expired_to END, ended_before, tend.most,
+        CASE WHEN last.gap_is_restart THEN last.gap_from END, last.gap_to + interval '15 seconds') AS e;
     n_expired := taken.n;
     IF taken.returned > 0 THEN
         PERFORM {{schema}}.wake();
@@ -683,19 +710,20 @@ BEGIN
                               WHERE o.seen_at < now() - interval '10 minutes' FOR UPDATE SKIP LOCKED);
 
     last.recheck := {{schema}}.move_lane_starts(last.bound, last.recheck);
-    IF last.bound_at < now() - interval '1 second' THEN
+    IF last.bound_at NOT BETWEEN now() - interval '1 second' AND now() THEN
         last.bound_at := now();
         SELECT s.last_value INTO last.bound FROM {{schema}}.task_ids AS s;
     END IF;
     -- All of them are taken back, but for those that were locked.
     IF n_expired = 0 THEN
-        last.expired_to := now();
+        last.expired_to := ended_before;
         IF looks_at_all THEN
             last.expired_all_at := now();
         END IF;
     END IF;
     UPDATE {{schema}}.upkeep AS u
-    SET bound = last.bound, bound_at = last.bound_at, recheck = last.recheck, expired_to = last.expired_to, expired_all_at = last.expired_all_at;
+    SET bound = last.bound, bound_at = last.bound_at, recheck = last.recheck, expired_to = last.expired_to, expired_all_at = last.expired_all_at,
+        server_started_at = pg_postmaster_start_time(), gap_from = last.gap_from, gap_to = last.gap_to, gap_is_restart = last.gap_is_restart;
     RETURN QUERY SELECT promoted, n_expired, next_due;
 END $$;
 COMMENT ON FUNCTION {{schema}}.tend(integer)

@@ -24,5 +24,6 @@ mod sched;
 mod sessions;
 mod shadow;
 mod sql_api;
+mod tend;
 mod upgrade;
 mod wake;

@@ -1,0 +1,121 @@
+//! What tend does after an outage, beside sessions that stay in their transaction, and
+//! when it has much to move.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Client;
+
+use super::super::testdb::*;
+
+const TEND: &str = "SELECT expired FROM tend()";
+
+/// A session that has called tend, and holds a task without retries whose lease is over.
+async fn with_an_expired_lease() -> (super::super::Store, Client) {
+    let store = store().await;
+    let client = psql(&store).await;
+    ask(&client, TEND).await;
+    let pop = "SELECT push('a', retries => 0); SELECT pop(lease => '1 microsecond')";
+    client.batch_execute(pop).await.expect("pop");
+    (store, client)
+}
+
+/// As if the last tend had been a minute ago, and perhaps on another server.
+async fn outage(client: &Client, is_restart: bool) {
+    let start = match is_restart {
+        true => "pg_postmaster_start_time() - interval '1 day'",
+        false => "pg_postmaster_start_time()",
+    };
+    let gap = format!(
+        "UPDATE upkeep SET bound_at = now() - interval '1 minute', expired_to = now() - interval '1 minute',
+             expired_all_at = now() - interval '1 minute', server_started_at = {start}"
+    );
+    client.batch_execute(&gap).await.expect("an outage");
+}
+
+/// As if the outage had ended 16 seconds earlier.
+async fn time_passes(client: &Client) {
+    let later = "UPDATE upkeep SET gap_from = gap_from - interval '16 s', gap_to = gap_to - interval '16 s';
+        UPDATE popped SET expires_at = expires_at - interval '16 s'";
+    client.batch_execute(later).await.expect("time passes");
+}
+
+const FATE: &str = "SELECT concat_ws(' ', state, attempts, error_kind) FROM tasks";
+
+#[tokio::test]
+async fn a_worker_can_extend_a_lease_that_ended_in_an_outage() {
+    for is_restart in [true, false] {
+        let (_store, client) = with_an_expired_lease().await;
+        outage(&client, is_restart).await;
+        assert_eq!(ask(&client, TEND).await, "0");
+        let extend = "SELECT e.held FROM popped, extend(task_id, token) AS e";
+        assert_eq!(ask(&client, extend).await, "t");
+        time_passes(&client).await;
+        assert_eq!(ask(&client, TEND).await, "0");
+        let complete = "SELECT complete(task_id, token) FROM popped";
+        assert_eq!(ask(&client, complete).await, "t");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_ended_while_the_server_was_restarted_counts_no_attempt() {
+    let (_store, client) = with_an_expired_lease().await;
+    outage(&client, true).await;
+    assert_eq!(ask(&client, TEND).await, "0");
+    time_passes(&client).await;
+    assert_eq!(ask(&client, TEND).await, "1");
+    assert_eq!(ask(&client, FATE).await, "runnable 0");
+    assert_eq!(ask(&client, "SELECT kind FROM attempts").await, "lost");
+    // The next one is an ordinary one.
+    ask(&client, "SELECT pop(lease => '1 microsecond')").await;
+    assert_eq!(ask(&client, TEND).await, "1");
+    assert_eq!(ask(&client, FATE).await, "failed 1 timeout");
+}
+
+#[tokio::test]
+async fn a_lease_of_a_worker_that_was_the_only_one_to_call_tend_counts_an_attempt() {
+    let (_store, client) = with_an_expired_lease().await;
+    outage(&client, false).await;
+    assert_eq!(ask(&client, TEND).await, "0");
+    time_passes(&client).await;
+    assert_eq!(ask(&client, TEND).await, "1");
+    assert_eq!(ask(&client, FATE).await, "failed 1 timeout");
+}
+
+#[tokio::test]
+async fn a_tend_once_a_minute_takes_back_a_lease_with_the_second_call() {
+    let (_store, client) = with_an_expired_lease().await;
+    outage(&client, false).await;
+    assert_eq!(ask(&client, TEND).await, "0");
+    let minute = "UPDATE upkeep SET bound_at = bound_at - interval '1 minute', gap_to = gap_to - interval '1 minute',
+             expired_to = expired_to - interval '1 minute';
+        UPDATE popped SET expires_at = expires_at - interval '1 minute 1 s'";
+    client.batch_execute(minute).await.expect("a minute passes");
+    assert_eq!(ask(&client, TEND).await, "1");
+}
+
+#[tokio::test]
+async fn a_session_that_stays_in_its_transaction_after_tend_is_ended() {
+    let store = store().await;
+    let idle = psql(&store).await;
+    let client = psql(&store).await;
+    let due = "SELECT push('a', delay => '1 ms'); SELECT pg_sleep(0.002)";
+    client.batch_execute(due).await.expect("push");
+    idle.batch_execute("BEGIN; SELECT tend()")
+        .await
+        .expect("tend");
+    let promoted = "SELECT promoted FROM tend()";
+    assert_eq!(ask(&client, promoted).await, "0");
+    let started = Instant::now();
+    while ask(&client, promoted).await == "0" {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "it is not ended"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(idle.batch_execute("COMMIT").await.is_err());
+    // The setting is the transaction's.
+    let timeout = "SHOW idle_in_transaction_session_timeout";
+    let fresh = ask(&psql(&store).await, timeout).await;
+    assert_eq!(ask(&client, timeout).await, fresh);
+}
