@@ -189,7 +189,11 @@ CREATE TABLE {{schema}}.upkeep (
     server_started_at timestamptz,
     gap_from timestamptz NOT NULL DEFAULT '-infinity',
     gap_to timestamptz NOT NULL DEFAULT '-infinity',
-    gap_is_restart boolean NOT NULL DEFAULT false
+    gap_is_restart boolean NOT NULL DEFAULT false,
+    promoted_due timestamptz NOT NULL DEFAULT '-infinity',
+    promoted_id bigint NOT NULL DEFAULT 0,
+    promotes_on boolean NOT NULL DEFAULT false,
+    promote_all_at timestamptz NOT NULL DEFAULT '-infinity'
 );
 COMMENT ON TABLE {{schema}}.upkeep IS 'One row: what the last tend saw. Its lock lets one tend run at a time.';
 COMMENT ON COLUMN {{schema}}.upkeep.bound IS 'The newest position a second before the last tend: lane starts stay below it, because transactions with lower positions may still be open.';
@@ -198,6 +202,9 @@ COMMENT ON COLUMN {{schema}}.upkeep.expired_to IS 'Leases that ended before this
 COMMENT ON COLUMN {{schema}}.upkeep.gap_from IS 'The last tend before the last gap: more than 5 seconds without a tend, or another start of the server.';
 COMMENT ON COLUMN {{schema}}.upkeep.gap_to IS 'The first tend after that gap. Leases that ended since gap_from are kept for 15 seconds from then on.';
 COMMENT ON COLUMN {{schema}}.upkeep.gap_is_restart IS 'The server was started in the gap, or is another one: leases that ended in it count no attempt.';
+COMMENT ON COLUMN {{schema}}.upkeep.promoted_due IS 'With promoted_id: the place of the last task promoted. Under an old snapshot the index keeps an entry for each one before it.';
+COMMENT ON COLUMN {{schema}}.upkeep.promotes_on IS 'The last tend left due tasks behind that place.';
+COMMENT ON COLUMN {{schema}}.upkeep.promote_all_at IS 'When tend looks at all due tasks again, from the first.';
 INSERT INTO {{schema}}.upkeep DEFAULT VALUES;
 
 CREATE TABLE {{schema}}.history (

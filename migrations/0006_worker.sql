@@ -113,6 +113,61 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.worker_lanes(text[], text[])
     IS 'The lanes of these queues (and handlers), and the position of the first task of each. For pop and tend.';
 
+-- A damaged row must not stop the others. What reads one leaves it out for ten minutes of
+-- its session; then somebody may have mended it. First the time, then the tasks.
+CREATE FUNCTION {{schema}}.unreadable_tasks() RETURNS bigint[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    noted bigint[] := string_to_array(current_setting('pgtq.unreadable_{{schema_name}}', true), ',');
+BEGIN
+    RETURN CASE WHEN noted[1] > extract(epoch FROM now()) - 600 THEN noted[2:] ELSE '{}' END;
+END $$;
+COMMENT ON FUNCTION {{schema}}.unreadable_tasks() IS 'The tasks that this session has found to be unreadable within ten minutes. For promote, pop and tend.';
+
+CREATE FUNCTION {{schema}}.note_unreadable(task bigint, reason text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    known bigint[] := {{schema}}.unreadable_tasks();
+BEGIN
+    IF task = ANY (known) THEN
+        RETURN;
+    END IF;
+    RAISE WARNING 'task % cannot be read and is left out: %', task, reason
+        USING HINT = 'restore its row, or delete it with pgtq.delete_tasks';
+    PERFORM set_config('pgtq.unreadable_{{schema_name}}', array_to_string(
+        CASE WHEN known = '{}' THEN extract(epoch FROM now())::bigint
+             ELSE split_part(current_setting('pgtq.unreadable_{{schema_name}}'), ',', 1)::bigint END || known || task, ','), false);
+END $$;
+COMMENT ON FUNCTION {{schema}}.note_unreadable(bigint, text) IS 'Names a task that cannot be read, once a session and ten minutes. For stored_bytes and client_bytes.';
+
+CREATE FUNCTION {{schema}}.stored_bytes(task bigint, args json, traits jsonb, key text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM args::text, traits::text, hashtext(key);
+    RETURN pg_column_size(args);
+EXCEPTION WHEN data_corrupted OR index_corrupted OR character_not_in_repertoire OR untranslatable_character THEN
+    PERFORM {{schema}}.note_unreadable(task, SQLERRM);
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION {{schema}}.stored_bytes(bigint, json, jsonb, text)
+    IS 'How many bytes the arguments have as they are stored; null: a value of the task cannot be read. For promote and tend.';
+
+CREATE FUNCTION {{schema}}.client_bytes(task bigint, args json, traits jsonb, key text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM traits::text, hashtext(key);
+    -- As the server will do when it sends them.
+    IF pg_client_encoding() <> getdatabaseencoding() AND pg_client_encoding() <> 'SQL_ASCII' THEN
+        PERFORM convert_to(args::text, pg_client_encoding()), convert_to(key, pg_client_encoding());
+    END IF;
+    RETURN octet_length(args::text);
+EXCEPTION WHEN data_corrupted OR index_corrupted OR character_not_in_repertoire OR untranslatable_character THEN
+    PERFORM {{schema}}.note_unreadable(task, SQLERRM);
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION {{schema}}.client_bytes(bigint, json, jsonb, text)
+    IS 'How many bytes the arguments have; null: the server cannot read a value of the task, or send it to this client. For pop.';
+
 CREATE FUNCTION {{schema}}.note_worker(worker text, queues text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -153,6 +208,10 @@ DECLARE
     last integer;
     cut bigint;
     look integer;
+    left_out bigint[] := CASE WHEN current_setting('pgtq.unreadable_{{schema_name}}', true) <> '' THEN {{schema}}.unreadable_tasks() ELSE '{}' END;
+    n_left_out integer;
+    -- Values of less are stored in the row itself.
+    reads_from integer := CASE WHEN pg_client_encoding() IN (getdatabaseencoding(), 'SQL_ASCII') THEN 1000 ELSE 0 END;
 BEGIN
     IF pop.n IS NULL OR pop.n NOT BETWEEN 1 AND 10000 THEN
         RAISE EXCEPTION 'n is %', coalesce(pop.n::text, 'null') USING ERRCODE = '22023', HINT = 'pop 1 to 10000 tasks';
@@ -203,16 +262,19 @@ BEGIN
                     SELECT one.*
                     FROM unnest(in_queues[here:last], of_handlers[here:last], heads[here:last]) AS l (queue, handler, head)
                     CROSS JOIN LATERAL (
-                        SELECT r.ctid, r.position, pg_column_size(r.args)::bigint AS stored FROM {{schema}}.runnable_tasks AS r
+                        SELECT r.ctid, r.position, pg_column_size(r.args)::bigint AS stored,
+                               coalesce(pg_column_size(r.traits), 0) + coalesce(pg_column_size(r.key), 0) AS others
+                        FROM {{schema}}.runnable_tasks AS r
                         WHERE r.queue = l.queue AND r.handler = l.handler AND r.priority = priorities[here]
-                          AND r.position >= l.head AND r.position <= coalesce(cut, 9223372036854775807)
+                          AND r.position >= l.head AND r.position <= coalesce(cut, 9223372036854775807) AND r.id <> ALL (left_out)
                         ORDER BY r.position LIMIT most FOR UPDATE SKIP LOCKED) AS one
                     LIMIT most
                 ), near AS MATERIALIZED (
                     -- What is stored compressed is larger than it looks, and is read only if it may be wanted.
                     SELECT p.*, sum(p.stored) OVER (ORDER BY p.position) - p.stored AS before FROM picked AS p
                 ), sized AS MATERIALIZED (
-                    SELECT n.ctid, n.position, CASE WHEN n.stored < 2000 THEN n.stored ELSE octet_length(r.args::text) END AS bytes
+                    SELECT n.ctid, n.position, CASE WHEN n.stored + n.others < reads_from THEN n.stored
+                                                    ELSE {{schema}}.client_bytes(r.id, r.args, r.traits, r.key) END AS bytes
                     FROM near AS n JOIN {{schema}}.runnable_tasks AS r ON r.ctid = n.ctid WHERE n.before < most_bytes
                 ), fitting AS MATERIALIZED (
                     SELECT s.ctid, sum(s.bytes) OVER (ORDER BY s.position) - s.bytes AS before FROM sized AS s
@@ -235,7 +297,12 @@ BEGIN
                 END IF;
                 RETURN NEXT;
             END LOOP;
-            EXIT WHEN cut IS NULL OR most = 0 OR most_bytes <= 0;
+            EXIT WHEN most = 0 OR most_bytes <= 0;
+            n_left_out := cardinality(left_out);
+            left_out := {{schema}}.unreadable_tasks();
+            -- Once more, for those behind what cannot be read.
+            CONTINUE WHEN cut IS NULL AND cardinality(left_out) > n_left_out;
+            EXIT WHEN cut IS NULL;
             -- What others hold at the same time was passed over: look further, in larger steps.
             heads[here:last] := array_fill(cut + 1, ARRAY[last - here + 1]);
             look := least(greatest(look, 32) * 2, 10000);
@@ -541,20 +608,26 @@ COMMENT ON FUNCTION {{schema}}.log(bigint, uuid, text, text, anycompatible)
 -- their leases. After a gap tend gives them 15 seconds to do so. Leases that end until then
 -- count no attempt if the server is another one than before. If it is not, the gap may be
 -- the end of the only worker, which called tend: a task that kills its worker must count.
-CREATE FUNCTION {{schema}}.expire_popped(since timestamptz, before timestamptz, most integer, lost_from timestamptz, lost_to timestamptz) RETURNS TABLE (returned bigint, failed bigint, cancelled bigint)
+CREATE FUNCTION {{schema}}.expire_popped(since timestamptz, before timestamptz, most integer, lost_from timestamptz, lost_to timestamptz)
+RETURNS TABLE (returned bigint, failed bigint, cancelled bigint, more boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
     SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    left_out bigint[] := {{schema}}.unreadable_tasks();
+    reads_each boolean := false;
 BEGIN
-    RETURN QUERY
+    LOOP BEGIN
         WITH held AS MATERIALIZED (
             -- As stored: arguments of a few MiB, or of one task, are taken back in a moment.
-            SELECT p.task_id, pg_column_size(p.args)::bigint AS bytes FROM {{schema}}.popped AS p
-            WHERE p.expires_at >= expire_popped.since AND p.expires_at < expire_popped.before
+            SELECT p.task_id, CASE WHEN reads_each THEN {{schema}}.stored_bytes(p.task_id, p.args, p.traits, p.key) ELSE pg_column_size(p.args) END AS bytes
+            FROM {{schema}}.popped AS p
+            WHERE p.expires_at >= expire_popped.since AND p.expires_at < expire_popped.before AND p.task_id <> ALL (left_out)
             ORDER BY p.expires_at LIMIT most FOR UPDATE SKIP LOCKED
-        ), small AS (
-            SELECT h.task_id, sum(h.bytes) OVER (ORDER BY h.task_id) - h.bytes AS before FROM held AS h
+        ), small AS MATERIALIZED (
+            SELECT h.*, coalesce(sum(h.bytes) OVER w <= 8388608, true) OR coalesce(sum(h.bytes) OVER w = h.bytes, false) AS fits
+            FROM held AS h WINDOW w AS (ORDER BY h.task_id)
         ), gone AS MATERIALIZED (
-            DELETE FROM {{schema}}.popped AS p USING small AS s WHERE p.task_id = s.task_id AND s.before < 8388608 RETURNING p.*
+            DELETE FROM {{schema}}.popped AS p USING small AS s WHERE p.task_id = s.task_id AND s.fits AND s.bytes IS NOT NULL RETURNING p.*
         ), answered AS (
             DELETE FROM {{schema}}.cancellations AS x USING gone AS g WHERE x.claim_id = g.claim_id AND x.task_id = g.task_id
             RETURNING x.task_id
@@ -586,8 +659,18 @@ BEGIN
             FROM judged AS j WHERE j.fate = 'runnable'
         )
         SELECT count(*) FILTER (WHERE j.fate = 'runnable'), count(*) FILTER (WHERE j.fate = 'failed'),
-               count(*) FILTER (WHERE j.fate = 'cancelled')
+               count(*) FILTER (WHERE j.fate = 'cancelled'),
+               (SELECT count(*) = most OR NOT coalesce(bool_and(s.fits), true) FROM small AS s)
+        INTO returned, failed, cancelled, more
         FROM judged AS j;
+        RETURN NEXT;
+        RETURN;
+    EXCEPTION WHEN data_corrupted OR index_corrupted OR character_not_in_repertoire OR untranslatable_character THEN
+        IF reads_each THEN
+            RAISE;
+        END IF;
+        reads_each := true;
+    END; END LOOP;
 END $$;
 COMMENT ON FUNCTION {{schema}}.expire_popped(timestamptz, timestamptz, integer, timestamptz, timestamptz)
     IS 'Takes back popped tasks whose lease ended between these times, some at a time; counts an attempt, unless the lease ended between the other two. For tend.';
@@ -647,10 +730,11 @@ COMMENT ON FUNCTION {{schema}}.move_lane_starts(bigint, bigint)
     IS 'Moves the positions at which pop begins past what is gone, and looks again below them for 50 ms. Returns where to continue. For tend.';
 
 CREATE FUNCTION {{schema}}.tend(most integer DEFAULT 1000)
-RETURNS TABLE (promoted bigint, expired bigint, next_due interval)
+RETURNS TABLE (promoted bigint, expired bigint, next_due interval, more boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     last {{schema}}.upkeep;
+    due record;
     taken record;
     looks_at_all boolean;
     is_restart boolean;
@@ -664,14 +748,28 @@ BEGIN
     PERFORM {{schema}}.need_read_committed('tend');
     SELECT u.* INTO last FROM {{schema}}.upkeep AS u FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
-        RETURN QUERY SELECT 0::bigint, 0::bigint, NULL::interval;
+        RETURN QUERY SELECT 0::bigint, 0::bigint, NULL::interval, false;
         RETURN;
     END IF;
     -- The row is locked until this transaction ends: no other tend works until then.
     IF current_setting('idle_in_transaction_session_timeout')::interval NOT BETWEEN interval '1 millisecond' AND interval '5 seconds' THEN
         PERFORM set_config('idle_in_transaction_session_timeout', '5s', true);
     END IF;
-    SELECT p.count, p.next_due INTO promoted, next_due FROM {{schema}}.promote(tend.most) AS p;
+    -- Behind what was due the last time, but for what committed late. Now and then all.
+    looks_at_all := NOT last.promotes_on AND last.promote_all_at NOT BETWEEN now() AND now() + interval '10 minutes';
+    SELECT p.* INTO due FROM {{schema}}.promote(tend.most,
+        CASE WHEN looks_at_all THEN '-infinity' WHEN last.promotes_on THEN last.promoted_due
+             ELSE least(last.promoted_due, now()) - interval '5 seconds' END,
+        CASE WHEN last.promotes_on THEN last.promoted_id ELSE 0 END) AS p;
+    IF looks_at_all THEN
+        last.promote_all_at := now() + least(interval '5 seconds' + 20 * (clock_timestamp() - now()), interval '5 minutes');
+    END IF;
+    promoted := due.count;
+    next_due := due.next_due;
+    last.promotes_on := due.more;
+    last.promoted_due := CASE WHEN due.more THEN due.last_due ELSE now() END;
+    last.promoted_id := CASE WHEN due.more THEN due.last_id ELSE 0 END;
+
 
     -- The first tend of all can tell nothing.
     is_restart := last.server_started_at <> pg_postmaster_start_time();
@@ -723,8 +821,9 @@ BEGIN
     END IF;
     UPDATE {{schema}}.upkeep AS u
     SET bound = last.bound, bound_at = last.bound_at, recheck = last.recheck, expired_to = last.expired_to, expired_all_at = last.expired_all_at,
-        server_started_at = pg_postmaster_start_time(), gap_from = last.gap_from, gap_to = last.gap_to, gap_is_restart = last.gap_is_restart;
-    RETURN QUERY SELECT promoted, n_expired, next_due;
+        server_started_at = pg_postmaster_start_time(), gap_from = last.gap_from, gap_to = last.gap_to, gap_is_restart = last.gap_is_restart,
+        promoted_due = last.promoted_due, promoted_id = last.promoted_id, promotes_on = last.promotes_on, promote_all_at = last.promote_all_at;
+    RETURN QUERY SELECT promoted, n_expired, next_due, due.more OR taken.more;
 END $$;
 COMMENT ON FUNCTION {{schema}}.tend(integer)
-    IS 'Keeps the queues of workers going: makes due tasks runnable and takes back expired leases, at most this many of each. Call it each second, in a transaction of its own, from one worker; runners do. Returns at once while another session runs it.';
+    IS 'Keeps the queues of workers going: makes due tasks runnable and takes back expired leases, at most this many and 8 MiB of arguments of each. Call it again at once while more is true, else each second, in a transaction of its own, from one worker; runners do. Returns at once while another session runs it.';

@@ -4,44 +4,67 @@
 
 -- Under an old snapshot the index keeps an entry for each task promoted since. Who
 -- promotes many passes where the last call stopped, and reads them once.
+-- A value that cannot be read makes the statement fail, which is then repeated without it.
 CREATE FUNCTION {{schema}}.promote(batch integer DEFAULT 1000, after_due timestamptz DEFAULT '-infinity', after_id bigint DEFAULT 0)
-RETURNS TABLE (count bigint, next_due interval, last_due timestamptz, last_id bigint)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+RETURNS TABLE (count bigint, next_due interval, last_due timestamptz, last_id bigint, more boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
     moved bigint;
-    last_due timestamptz := after_due;
-    last_id bigint := after_id;
+    last_due timestamptz;
+    last_id bigint;
+    more boolean;
     woken text[];
+    left_out bigint[] := {{schema}}.unreadable_tasks();
+    reads_each boolean := false;
 BEGIN
-    WITH due AS MATERIALIZED (
-        SELECT s.ctid FROM {{schema}}.scheduled_tasks AS s
-        WHERE s.run_at <= now() AND (s.run_at, s.id) > (after_due, after_id)
-        ORDER BY s.run_at, s.id LIMIT batch
-        FOR UPDATE SKIP LOCKED
-    ), gone AS MATERIALIZED (
-        DELETE FROM {{schema}}.scheduled_tasks AS s WHERE s.ctid = ANY (ARRAY(SELECT ctid FROM due)) RETURNING s.*
-    ), put AS (
-        INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, attempts, crashes, due_at)
-        SELECT {{carried g}}, nextval('{{schema}}.task_ids'), g.id, g.attempts, g.crashes, g.run_at
-        FROM (SELECT * FROM gone ORDER BY run_at, id) AS g
-    )
-    SELECT g.run_at, g.id, g.n, (SELECT array_agg(DISTINCT w.queue) FROM gone AS w) INTO last_due, last_id, moved, woken
-    FROM (SELECT run_at, id, count(*) OVER () AS n FROM gone) AS g ORDER BY g.run_at DESC, g.id DESC LIMIT 1;
-    moved := coalesce(moved, 0);
+    LOOP
+        BEGIN
+            WITH due AS MATERIALIZED (
+                SELECT s.ctid, s.run_at, s.id,
+                       CASE WHEN reads_each THEN {{schema}}.stored_bytes(s.id, s.args, s.traits, s.key) ELSE pg_column_size(s.args) END AS bytes
+                FROM {{schema}}.scheduled_tasks AS s
+                WHERE s.run_at <= now() AND (s.run_at, s.id) > (after_due, after_id) AND s.id <> ALL (left_out)
+                ORDER BY s.run_at, s.id LIMIT batch
+                FOR UPDATE SKIP LOCKED
+            ), sized AS MATERIALIZED (
+                -- As stored. One task at least; null are those that cannot be read.
+                SELECT d.*, coalesce(sum(d.bytes) OVER w <= 8388608, true) OR coalesce(sum(d.bytes) OVER w = d.bytes, false) AS fits
+                FROM due AS d WINDOW w AS (ORDER BY d.run_at, d.id)
+            ), gone AS MATERIALIZED (
+                DELETE FROM {{schema}}.scheduled_tasks AS s
+                WHERE s.ctid = ANY (ARRAY(SELECT z.ctid FROM sized AS z WHERE z.fits AND z.bytes IS NOT NULL)) RETURNING s.*
+            ), put AS (
+                INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, attempts, crashes, due_at)
+                SELECT {{carried g}}, nextval('{{schema}}.task_ids'), g.id, g.attempts, g.crashes, g.run_at
+                FROM (SELECT * FROM gone ORDER BY run_at, id) AS g
+            )
+            SELECT z.run_at, z.id, z.n = batch OR NOT z.fit_all, g.n, g.queues INTO last_due, last_id, more, moved, woken
+            FROM (SELECT count(*) AS n, array_agg(DISTINCT gone.queue) AS queues FROM gone) AS g
+            LEFT JOIN (SELECT t.run_at, t.id, t.fits, count(*) OVER () AS n, bool_and(t.fits) OVER () AS fit_all FROM sized AS t) AS z ON z.fits
+            ORDER BY z.run_at DESC, z.id DESC LIMIT 1;
+            EXIT;
+        EXCEPTION WHEN data_corrupted OR index_corrupted OR character_not_in_repertoire OR untranslatable_character THEN
+            IF reads_each THEN
+                RAISE;
+            END IF;
+            reads_each := true;
+        END;
+    END LOOP;
     IF moved > 0 THEN
         PERFORM {{schema}}.wake(woken);
-    ELSE
-        last_due := after_due;
-        last_id := after_id;
     END IF;
+    last_due := coalesce(last_due, after_due);
+    last_id := coalesce(last_id, after_id);
     RETURN QUERY SELECT moved, (
         SELECT greatest(s.run_at - clock_timestamp(), interval '0')
-        FROM {{schema}}.scheduled_tasks AS s WHERE (s.run_at, s.id) > (last_due, last_id) ORDER BY s.run_at, s.id LIMIT 1),
-        last_due, last_id;
+        FROM {{schema}}.scheduled_tasks AS s
+        WHERE (s.run_at, s.id) > (last_due, last_id) AND s.id <> ALL (left_out) ORDER BY s.run_at, s.id LIMIT 1),
+        last_due, last_id, coalesce(more, false);
 END $$;
 COMMENT ON FUNCTION {{schema}}.promote(integer, timestamptz, bigint)
-    IS 'Makes due tasks runnable, from a place in their order on. Returns how many, how long until the next one is due, and the place of the last.';
+    IS 'Makes due tasks runnable, from a place in their order on; 8 MiB of arguments at most, and one task at least. Returns how many, how long until the next one is due, the place of the last, and whether to call again at once from there.';
 
 -- For claim.sql, when the rows that it found may have more than so many bytes of
 -- arguments. First as they are stored, which is the least that they can have, so that

@@ -10,27 +10,40 @@ use super::backoff::Backoff;
 use super::core::Core;
 use super::executor::jitter;
 use crate::plugin::Snapshot;
-use crate::store::{PromoteCursor, PublishedHandler, Rescued};
+use crate::store::{PromoteCursor, PublishedHandler, Rescued, Tended};
 
-/// Tasks promoted in one statement.
-const PROMOTE_BATCH: u32 = 1_000;
+/// Tasks promoted in one statement, and leases taken back, when all is well.
+const MOST: u32 = 1_000;
 /// Time between looks for dead runners. With the 15 s lease a task of a killed
 /// runner starts again within 20 s.
 const RESCUE_INTERVAL: Duration = Duration::from_secs(3);
 /// Time between looks for leases of external workers that ended.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
-/// Leases taken back, and tasks promoted, in one call of `tend`.
-const TEND_BATCH: u32 = 1_000;
 /// Time between prunes, on average.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Rows asked for in one statement: fewer after an error, which may be for lack of time.
+struct Batch(u32);
+
+impl Batch {
+    fn note(&mut self, succeeded: bool) {
+        self.0 = match succeeded {
+            true => (self.0 * 2).min(MOST),
+            false => (self.0 / 4).max(1),
+        };
+    }
+}
 
 /// Promotes until its future is dropped.
 pub(crate) async fn promote(core: Arc<Core>) {
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
     let mut cursor = PromoteCursor::default();
+    let mut batch = Batch(MOST);
     loop {
         while_unserved(&core).await;
-        let wait = match core.store.promote_next(PROMOTE_BATCH, &mut cursor).await {
+        let promoted = core.store.promote_next(batch.0, &mut cursor).await;
+        batch.note(promoted.is_ok());
+        let wait = match promoted {
             Ok(promoted) => {
                 backoff.reset();
                 if promoted.count > 0 {
@@ -39,7 +52,7 @@ pub(crate) async fn promote(core: Arc<Core>) {
                 } else {
                     core.empty_promotes.fetch_add(1, SeqCst);
                 }
-                if promoted.count >= u64::from(PROMOTE_BATCH) {
+                if promoted.more {
                     continue;
                 }
                 let next = promoted.next_due.unwrap_or(core.config.poll_interval);
@@ -94,22 +107,22 @@ pub(crate) async fn rescue(core: Arc<Core>) {
 
 /// Takes back what external workers hold for too long, until its future is dropped.
 pub(crate) async fn tend(core: Arc<Core>) {
+    let mut batch = Batch(MOST);
     loop {
         while_unserved(&core).await;
-        let expired = match core.store.tend(TEND_BATCH).await {
-            Ok(expired) => expired,
-            Err(error) => {
-                tracing::warn!(%error, "could not take back the tasks of workers; trying again");
-                0
-            }
-        };
-        if expired > 0 {
+        let tended = core.store.tend(batch.0).await;
+        batch.note(tended.is_ok());
+        let tended = tended.unwrap_or_else(|error| {
+            tracing::warn!(%error, "could not take back the tasks of workers; trying again");
+            Tended::default()
+        });
+        if tended.expired > 0 {
             tracing::info!(
-                n_tasks = expired,
+                n_tasks = tended.expired,
                 "took back tasks of workers whose lease ran out"
             );
         }
-        if expired < u64::from(TEND_BATCH) {
+        if !tended.more {
             tokio::time::sleep(TEND_INTERVAL).await;
         }
     }
@@ -180,4 +193,24 @@ pub(super) fn published(snapshot: &Snapshot) -> Vec<PublishedHandler> {
         })
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_shrinks_to_one_row_with_each_error_and_grows_again() {
+        let mut batch = Batch(MOST);
+        let mut seen = Vec::new();
+        for succeeded in [false, false, false, false, false, false, true, true] {
+            batch.note(succeeded);
+            seen.push(batch.0);
+        }
+        assert_eq!(seen, [250, 62, 15, 3, 1, 1, 2, 4]);
+        for _ in 0..10 {
+            batch.note(true);
+        }
+        assert_eq!(batch.0, MOST);
+    }
 }

@@ -15,6 +15,17 @@ pub struct Promoted {
     pub count: u64,
     /// Until the next one is due; zero when more are due now; `None` when nothing is scheduled.
     pub next_due: Option<Duration>,
+    /// The call ended at its number of tasks or bytes: call again at once.
+    pub more: bool,
+}
+
+/// What [`Store::tend`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tended {
+    /// Leases of external workers that were taken back.
+    pub expired: u64,
+    /// The call ended at its number of tasks or bytes: call again at once.
+    pub more: bool,
 }
 
 /// Where [`Store::promote_next`] continues. Under an old snapshot the index keeps an
@@ -95,7 +106,7 @@ pub struct Pruned {
 const STEPS: u32 = 10_000;
 
 impl Store {
-    /// Makes up to `limit` due tasks runnable.
+    /// Makes up to `limit` due tasks runnable; of large ones 8 MiB, and one at least.
     pub async fn promote(&self, limit: u32) -> Result<Promoted, StoreError> {
         self.promote_next(limit, &mut PromoteCursor::default())
             .await
@@ -125,26 +136,27 @@ impl Store {
             next_due: row
                 .get::<_, Option<f64>>("next_due")
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            more: row.get("more"),
         };
-        let last =
-            (promoted.count > 0).then(|| (row.get::<_, Moment>("last_due").0, row.get("last_id")));
-        cursor.advance(
-            last,
-            row.get::<_, i64>("count") >= i64::from(limit),
-            started,
-        );
+        // Without a task too: it was passed because it cannot be read.
+        let has_last = promoted.count > 0 || promoted.more;
+        let last = has_last.then(|| (row.get::<_, Moment>("last_due").0, row.get("last_id")));
+        cursor.advance(last, promoted.more, started);
         Ok(promoted)
     }
 
     /// What external workers need each second: takes back up to `limit` leases that ended,
-    /// and does what else `tend` does. Returns how many leases; call again while it is `limit`.
-    pub async fn tend(&self, limit: u32) -> Result<u64, StoreError> {
+    /// of large tasks 8 MiB, and does what else `tend` does.
+    pub async fn tend(&self, limit: u32) -> Result<Tended, StoreError> {
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         let verb = "take back the tasks of workers";
         let rows = self
             .run(Role::General, verb, sql!("tend"), &[&limit])
             .await?;
-        Ok(count(&rows[0], "expired"))
+        Ok(Tended {
+            expired: count(&rows[0], "expired"),
+            more: rows[0].get("more"),
+        })
     }
 
     /// Makes the next partitions and drops what is older than `retention`. Each step is a

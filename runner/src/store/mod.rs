@@ -66,7 +66,7 @@ pub use error::StoreError;
 pub use lanes::{Lanes, NamedQueues, Paused, QueueFilter};
 pub use listen::{Listener, Wake, WakeFlags};
 pub use live::{LiveLine, LiveLog};
-pub use maintain::{PromoteCursor, Promoted, Pruned, Retention};
+pub use maintain::{PromoteCursor, Promoted, Pruned, Retention, Tended};
 pub use migrate::{Applied, MigrationStatus, SCHEMA_VERSION};
 pub use people::Moved;
 pub use push::{OnConflict, PushOutcome, Pushed};

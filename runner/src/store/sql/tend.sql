@@ -1,2 +1,2 @@
 -- Caller: Store::tend.
-SELECT t.promoted, t.expired FROM {{schema}}.tend($1::integer) AS t
+SELECT t.promoted, t.expired, t.more FROM {{schema}}.tend($1::integer) AS t

@@ -1,7 +1,9 @@
 //! Large arguments, and rows that the server cannot hand out.
 
+use tokio_postgres::Client;
+
 use super::super::testdb::*;
-use super::super::{DatabaseConfig, Filter, Store};
+use super::super::{DatabaseConfig, Filter, PromoteCursor, Store};
 use crate::task::{NewTask, TaskId};
 
 /// Tasks whose arguments have this many bytes and do not compress much.
@@ -168,8 +170,8 @@ async fn a_task_whose_stored_value_is_damaged_is_left_out_and_the_others_run() {
     is_left_out(&store, id.parse().expect("an id")).await;
 }
 
-/// Makes the large values of a table unreadable.
-pub(super) async fn damage(client: &tokio_postgres::Client, table: &str) {
+/// Damages the large values of a table.
+pub(super) async fn damage(client: &Client, table: &str) {
     let toast =
         format!("SELECT reltoastrelid::regclass FROM pg_class WHERE oid = '{table}'::regclass");
     let toast = ask(client, &toast).await;
@@ -182,6 +184,118 @@ pub(super) async fn damage(client: &tokio_postgres::Client, table: &str) {
     // Until then it is still read.
     let vacuum = format!("VACUUM {table}");
     client.batch_execute(&vacuum).await.expect("vacuum");
+}
+
+/// A session in a database of its own, with 21 tasks of which the eleventh is large.
+async fn with_one_large() -> (Store, Client) {
+    let store = own_database("").await;
+    store.push(&vec![new_task("a"); 10]).await.expect("push");
+    push_large(&store, 1, 100_000).await;
+    store.push(&vec![new_task("a"); 10]).await.expect("push");
+    let client = psql(&store).await;
+    (store, client)
+}
+
+#[tokio::test]
+async fn a_due_task_whose_stored_value_is_damaged_holds_up_no_other() {
+    let (store, client) = with_one_large().await;
+    let later = "INSERT INTO scheduled_tasks (id, queue, handler, priority, run_at, args)
+            SELECT id, queue, handler, priority, now() - interval '1 minute' * id / 100, args FROM runnable_tasks;
+        TRUNCATE runnable_tasks";
+    client.batch_execute(later).await.expect("all are due");
+    damage(&client, "scheduled_tasks").await;
+    // Those before it, it alone, those behind it.
+    let mut cursor = PromoteCursor::default();
+    let mut counts = Vec::new();
+    for limit in [4, 6, 1] {
+        let promoted = store.promote_next(limit, &mut cursor).await;
+        let promoted = promoted.expect("promote");
+        counts.push((promoted.count, promoted.more));
+    }
+    assert_eq!(counts, [(4, true), (6, true), (0, true)]);
+    let tend = "SELECT promoted || ' ' || more FROM tend()";
+    assert_eq!(ask(&client, tend).await, "10 false");
+    let left = "SELECT string_agg(id::text, ' ') FROM scheduled_tasks";
+    assert_eq!(ask(&client, left).await, "11");
+    // Sessions that know it, and sessions that do not.
+    for limit in [1, 1000] {
+        let again = store.promote(limit).await.expect("promote");
+        assert_eq!(again.count, 0);
+        let other = psql(&store).await;
+        assert_eq!(ask(&other, tend).await, "0 false");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_whose_task_is_damaged_holds_up_no_other() {
+    let (store, client) = with_one_large().await;
+    let pop = "SELECT count(*) FROM pop(n => 100, lease => '1 microsecond')";
+    assert_eq!(ask(&client, pop).await, "21");
+    damage(&client, "popped").await;
+    let tended = store.tend(1000).await.expect("tend");
+    assert_eq!((tended.expired, tended.more), (20, false));
+    let left = "SELECT string_agg(task_id::text, ' ') FROM popped";
+    assert_eq!(ask(&client, left).await, "11");
+    let pop = "SELECT count(*) FROM pop(n => 100)";
+    assert_eq!(ask(&client, pop).await, "20");
+}
+
+/// All but the eleventh are popped, by one and by many, and that one stays.
+async fn others_are_popped(client: &Client) {
+    let mut counts = Vec::new();
+    for n in [1, 9, 1, 4, 100, 1] {
+        let pop = format!("SELECT count(*) FROM pop(n => {n})");
+        counts.push(ask(client, &pop).await);
+    }
+    assert_eq!(counts, ["1", "9", "1", "4", "5", "0"]);
+    let left = "SELECT string_agg(id::text, ' ') FROM runnable_tasks";
+    assert_eq!(ask(client, left).await, "11");
+}
+
+#[tokio::test]
+async fn a_task_whose_stored_value_is_damaged_is_left_out_of_a_pop() {
+    let (_store, client) = with_one_large().await;
+    damage(&client, "runnable_tasks").await;
+    others_are_popped(&client).await;
+}
+
+#[tokio::test]
+async fn a_task_that_cannot_be_sent_to_a_client_is_left_out_of_a_pop() {
+    let store = own_database("ENCODING 'SQL_ASCII'").await;
+    store.push(&vec![new_task("a"); 10]).await.expect("push");
+    let id = insert_bytes(&store, r"\x7b2276616c7565223a22636166e9227d").await;
+    assert_eq!(id, 11);
+    store.push(&vec![new_task("a"); 10]).await.expect("push");
+    let client = psql(&store).await;
+    others_are_popped(&client).await;
+    // It is sent to a client that takes all bytes.
+    client
+        .batch_execute("RESET ALL; SET client_encoding = 'SQL_ASCII'")
+        .await
+        .expect("set");
+    let schema = &store.config().schema;
+    let pop = format!("SELECT count(*) FROM {schema}.pop()");
+    assert_eq!(ask(&client, &pop).await, "1");
+}
+
+#[tokio::test]
+async fn due_tasks_of_large_arguments_are_promoted_some_at_a_time() {
+    let store = store().await;
+    push_large(&store, 20, 1_000_000).await;
+    let client = psql(&store).await;
+    let later = "INSERT INTO scheduled_tasks (id, queue, handler, priority, run_at, args)
+            SELECT id, queue, handler, priority, now() - interval '1 minute', args FROM runnable_tasks;
+        TRUNCATE runnable_tasks";
+    client.batch_execute(later).await.expect("all are due");
+    let mut cursor = PromoteCursor::default();
+    let first = store.promote_next(1_000, &mut cursor).await;
+    let first = first.expect("promote");
+    assert_eq!((first.count, first.more), (8, true));
+    let tend = "SELECT promoted || ' ' || more FROM tend()";
+    assert_eq!(ask(&client, tend).await, "8 true");
+    assert_eq!(ask(&client, tend).await, "4 false");
+    let last = store.promote_next(1_000, &mut cursor).await;
+    assert_eq!(last.expect("promote"), super::super::Promoted::default());
 }
 
 /// A migrated store in a database of its own.

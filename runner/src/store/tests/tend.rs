@@ -119,3 +119,51 @@ async fn a_session_that_stays_in_its_transaction_after_tend_is_ended() {
     let fresh = ask(&psql(&store).await, timeout).await;
     assert_eq!(ask(&client, timeout).await, fresh);
 }
+
+/// Pages that a tend touches, without those for making its plans at the first uses and
+/// after the server has analyzed a table.
+async fn pages_of_a_tend(client: &Client) -> i64 {
+    let explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM tend()";
+    let mut least = i64::MAX;
+    for _ in 0..8 {
+        let plan = ask(client, explain).await;
+        let plan: serde_json::Value = serde_json::from_str(&plan).expect("a plan");
+        let plan = &plan[0]["Plan"];
+        let pages: i64 = ["Shared Hit Blocks", "Shared Read Blocks"]
+            .iter()
+            .filter_map(|kind| plan[*kind].as_i64())
+            .sum();
+        least = least.min(pages);
+    }
+    least
+}
+
+#[tokio::test]
+async fn a_tend_does_not_read_what_was_promoted_under_an_old_snapshot_again() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let report = psql(&store).await;
+    let few = pages_of_a_tend(&client).await;
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM history";
+    report.batch_execute(begin).await.expect("a report");
+    let due = "INSERT INTO scheduled_tasks (id, queue, handler, priority, run_at, args)
+        SELECT nextval('task_ids'), 'q', 'a', 0, now() - interval '1 hour', '{}' FROM generate_series(1, 20000);
+        UPDATE upkeep SET promote_all_at = '-infinity'";
+    client.batch_execute(due).await.expect("due");
+    let mut n = 0;
+    while ask(&client, "SELECT more FROM tend(10000)").await == "t" {
+        n += 1;
+    }
+    assert_eq!(n, 2);
+    let not_now = "UPDATE upkeep SET promote_all_at = now() + interval '5 minutes'";
+    client.batch_execute(not_now).await.expect("not now");
+    let after = pages_of_a_tend(&client).await;
+    assert!(after < few + 50, "{few} before, {after} after");
+    // One that committed late is found by the next look at all.
+    let late = "UPDATE upkeep SET promote_all_at = now() + interval '1 hour';
+        INSERT INTO scheduled_tasks (id, queue, handler, priority, run_at, args)
+        SELECT nextval('task_ids'), 'q', 'a', 0, now() - interval '1 hour', '{}'";
+    client.batch_execute(late).await.expect("late");
+    let promoted = "SELECT promoted FROM tend()";
+    assert_eq!(ask(&client, promoted).await, "1");
+}
