@@ -97,23 +97,36 @@ DECLARE
     mine bigint[];
     moved bigint;
     woken text[];
+    one bigint;
 BEGIN
     PERFORM {{schema}}.need_read_committed('release claims');
     mine := ARRAY(SELECT c.id FROM {{schema}}.claims AS c WHERE c.id = ANY (claim_ids) ORDER BY c.id FOR UPDATE);
-    WITH put AS (
-        INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, attempts, crashes, due_at)
-        SELECT {{carried u}}, nextval('{{schema}}.task_ids'), u.id, u.attempts, u.crashes, u.due_at
-        FROM {{schema}}.unended AS u WHERE u.claim_id = ANY (mine) AND u.runner_id IS NOT NULL
-        RETURNING queue
-    )
-    SELECT count(*), array_agg(DISTINCT p.queue) INTO moved, woken FROM put AS p;
-    DELETE FROM {{schema}}.claims AS c WHERE c.id = ANY (mine);
-    IF moved > 0 THEN
+    BEGIN
+        WITH put AS (
+            INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, attempts, crashes, due_at)
+            SELECT {{carried u}}, nextval('{{schema}}.task_ids'), u.id, u.attempts, u.crashes, u.due_at
+            FROM {{schema}}.unended AS u WHERE u.claim_id = ANY (mine) AND u.runner_id IS NOT NULL
+            RETURNING queue
+        )
+        SELECT count(*), array_agg(DISTINCT p.queue) INTO moved, woken FROM put AS p;
+        DELETE FROM {{schema}}.claims AS c WHERE c.id = ANY (mine);
+    EXCEPTION WHEN data_corrupted OR index_corrupted OR character_not_in_repertoire OR untranslatable_character THEN
+        moved := 0;
+        woken := NULL;
+        IF cardinality(mine) = 1 THEN
+            RAISE WARNING 'claim % cannot be read and stays: %', mine[1], SQLERRM;
+        ELSE
+            FOREACH one IN ARRAY mine LOOP
+                moved := moved + {{schema}}.release_claims(ARRAY[one]);
+            END LOOP;
+        END IF;
+    END;
+    IF woken IS NOT NULL THEN
         PERFORM {{schema}}.wake(woken);
     END IF;
     RETURN moved;
 END $$;
-COMMENT ON FUNCTION {{schema}}.release_claims(bigint[]) IS 'Releases the tasks of these claims that have not ended, without using an attempt.';
+COMMENT ON FUNCTION {{schema}}.release_claims(bigint[]) IS 'Releases the tasks of these claims that have not ended, without using an attempt. A claim that cannot be read stays, with a warning.';
 
 -- A crash counts only with proof. Rescue gives tasks back at once, and reports those that
 -- may have been running. A report is counted when the database was there for others all
@@ -317,44 +330,17 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.judge_runner(bigint) IS 'Notes which tasks of a lost runner may have been running, and ends its SQL transactions. For rescue.';
 
-CREATE FUNCTION {{schema}}.rescue(orphans boolean DEFAULT true, most integer DEFAULT 100, max_crashes integer DEFAULT 3)
-RETURNS TABLE (runner_ids bigint[], runner_names text[], tasks bigint, failed bigint, cancelled bigint)
+-- A claim with a value that cannot be read keeps none of the others.
+CREATE FUNCTION {{schema}}.take_back(claim_ids bigint[], crashed bigint[], max_crashes integer)
+RETURNS TABLE (tasks bigint, failed bigint, cancelled bigint, left_out bigint[])
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    dead bigint[];
-    dead_names text[];
-    crashed bigint[];
-    taken bigint[] := '{}';
-    leftover bigint[];
-    n_tasks bigint := 0;
-    n_failed bigint := 0;
-    n_cancelled bigint := 0;
+    n_tasks bigint;
+    n_failed bigint;
+    n_cancelled bigint;
 BEGIN
-    PERFORM {{schema}}.need_read_committed('rescue');
-    SELECT coalesce(array_agg(r.id), '{}'), coalesce(array_agg(r.name), '{}') INTO dead, dead_names
-    FROM (SELECT id, name FROM {{schema}}.runners WHERE expires_at < now() ORDER BY id FOR UPDATE SKIP LOCKED) AS r;
-    PERFORM {{schema}}.judge_runner(d) FROM unnest(dead) AS d;
-    -- Those whose process has surely ended, seen by others who were there all the time.
-    crashed := ARRAY(
-        SELECT r.id FROM {{schema}}.runners AS r
-        WHERE r.id = ANY (dead) AND NOT r.draining AND r.backend IS NOT NULL
-          AND NOT EXISTS (SELECT FROM pg_stat_get_activity(r.backend))
-          AND {{schema}}.witnessed_since(r.id) < now() - {{schema}}.crash_wait() / 2);
-    n_failed := {{schema}}.count_crashes(max_crashes);
-
-    IF cardinality(dead) > 0 OR orphans THEN
-        -- A claim without a runner comes from a runner that was removed while it claimed. As
-        -- stored: arguments of a few MiB, or one claim, are taken back in a moment.
-        WITH held AS MATERIALIZED (
-            SELECT c.id, pg_column_size(c.args)::bigint AS bytes FROM {{schema}}.claims AS c
-            WHERE c.runner_id = ANY (dead) OR NOT EXISTS (SELECT FROM {{schema}}.runners AS r WHERE r.id = c.runner_id)
-            ORDER BY c.id LIMIT most FOR UPDATE SKIP LOCKED)
-        SELECT taken || coalesce(array_agg(h.id), '{}') INTO taken
-        FROM (SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS before FROM held) AS h WHERE h.before < 8388608;
-    END IF;
-
-    IF cardinality(taken) > 0 THEN
+    BEGIN
         WITH task AS MATERIALIZED (
             SELECT u.*, nextval('{{schema}}.task_ids') AS position, x.task_id IS NOT NULL AS asked,
                    -- Without its runner's row nothing is known of a claim: it was lost before it was worked on.
@@ -365,7 +351,7 @@ BEGIN
             FROM {{schema}}.unended AS u
             LEFT JOIN {{schema}}.runners AS r ON r.id = u.runner_id
             LEFT JOIN {{schema}}.cancellations AS x ON x.claim_id = u.claim_id AND x.task_id = u.id
-            WHERE u.claim_id = ANY (taken) AND u.runner_id IS NOT NULL
+            WHERE u.claim_id = ANY (claim_ids) AND u.runner_id IS NOT NULL
         ), counted AS MATERIALIZED (
             -- Only the single suspect of a runner can reach the limit.
             SELECT t.*, t.started AND NOT t.draining AS reported, CASE
@@ -413,19 +399,94 @@ BEGIN
                         ELSE 'the lease of its runner ran out' END, j.claimed_at, j.runner_id
             FROM judged AS j WHERE j.fate IN ('runnable', 'scheduled') AND j.started
         )
-        SELECT count(*) FILTER (WHERE fate IN ('runnable', 'scheduled')), n_failed + count(*) FILTER (WHERE fate = 'failed'),
+        SELECT count(*) FILTER (WHERE fate IN ('runnable', 'scheduled')), count(*) FILTER (WHERE fate = 'failed'),
                count(*) FILTER (WHERE fate = 'cancelled')
         INTO n_tasks, n_failed, n_cancelled FROM judged;
-        DELETE FROM {{schema}}.claims AS c WHERE c.id = ANY (taken);
-    END IF;
-    -- One that still has claims, locked by an ending under way or beyond the limit, is looked at again.
-    DELETE FROM {{schema}}.runners AS r
-    WHERE r.id = ANY (dead) AND NOT EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.runner_id = r.id);
+        DELETE FROM {{schema}}.claims AS c WHERE c.id = ANY (claim_ids);
+        RETURN QUERY SELECT n_tasks, n_failed, n_cancelled, '{}'::bigint[];
+    EXCEPTION WHEN data_corrupted OR index_corrupted OR character_not_in_repertoire OR untranslatable_character THEN
+        IF cardinality(claim_ids) = 1 THEN
+            RAISE WARNING 'claim % cannot be read and stays: %', claim_ids[1], SQLERRM;
+            RETURN QUERY SELECT 0::bigint, 0::bigint, 0::bigint, claim_ids;
+        ELSE
+            RETURN QUERY
+                SELECT sum(b.tasks)::bigint, sum(b.failed)::bigint, sum(b.cancelled)::bigint,
+                       coalesce(array_agg(one.id) FILTER (WHERE cardinality(b.left_out) > 0), '{}')
+                FROM unnest(claim_ids) AS one (id)
+                CROSS JOIN LATERAL {{schema}}.take_back(ARRAY[one.id], crashed, max_crashes) AS b;
+        END IF;
+    END;
+END $$;
+COMMENT ON FUNCTION {{schema}}.take_back(bigint[], bigint[], integer) IS 'Takes back the tasks of these lost claims that have not ended. Returns which claims cannot be read: these stay. For rescue.';
 
-    -- A cancel that crossed with a retry: the task has left the claim it was asked for in.
+CREATE FUNCTION {{schema}}.rescue(orphans boolean DEFAULT true, most integer DEFAULT 100, max_crashes integer DEFAULT 3, except_claims bigint[] DEFAULT '{}')
+RETURNS TABLE (runner_ids bigint[], runner_names text[], tasks bigint, failed bigint, cancelled bigint, left_out bigint[])
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    dead bigint[];
+    dead_names text[];
+    crashed bigint[];
+    taken bigint[] := '{}';
+    leftover bigint[];
+    n_tasks bigint := 0;
+    n_failed bigint := 0;
+    n_cancelled bigint := 0;
+    unread bigint[] := '{}';
+    one bigint;
+BEGIN
+    PERFORM {{schema}}.need_read_committed('rescue');
+    SELECT coalesce(array_agg(r.id), '{}'), coalesce(array_agg(r.name), '{}') INTO dead, dead_names
+    FROM (SELECT id, name FROM {{schema}}.runners WHERE expires_at < now() ORDER BY id FOR UPDATE SKIP LOCKED) AS r;
+    FOREACH one IN ARRAY dead LOOP
+        BEGIN
+            PERFORM {{schema}}.judge_runner(one);
+        EXCEPTION WHEN data_corrupted OR index_corrupted THEN
+            RAISE WARNING 'what runner % had started cannot be read: none of its tasks is blamed: %', one, SQLERRM;
+        END;
+    END LOOP;
+    -- Those whose process has surely ended, seen by others who were there all the time.
+    crashed := ARRAY(
+        SELECT r.id FROM {{schema}}.runners AS r
+        WHERE r.id = ANY (dead) AND NOT r.draining AND r.backend IS NOT NULL
+          AND NOT EXISTS (SELECT FROM pg_stat_get_activity(r.backend))
+          AND {{schema}}.witnessed_since(r.id) < now() - {{schema}}.crash_wait() / 2);
+    n_failed := {{schema}}.count_crashes(max_crashes);
+
+    IF cardinality(dead) > 0 OR orphans THEN
+        -- A claim without a runner comes from a runner that was removed while it claimed. As
+        -- stored: arguments of a few MiB, or one claim, are taken back in a moment.
+        WITH held AS MATERIALIZED (
+            SELECT c.id, pg_column_size(c.args)::bigint AS bytes FROM {{schema}}.claims AS c
+            WHERE c.id <> ALL (except_claims)
+              AND (c.runner_id = ANY (dead) OR NOT EXISTS (SELECT FROM {{schema}}.runners AS r WHERE r.id = c.runner_id))
+            ORDER BY c.id LIMIT most FOR UPDATE SKIP LOCKED)
+        SELECT taken || coalesce(array_agg(h.id), '{}') INTO taken
+        FROM (SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS before FROM held) AS h WHERE h.before < 8388608;
+    END IF;
+
+    IF cardinality(taken) > 0 THEN
+        SELECT b.tasks, n_failed + b.failed, b.cancelled, b.left_out INTO n_tasks, n_failed, n_cancelled, unread
+        FROM {{schema}}.take_back(taken, crashed, max_crashes) AS b;
+    END IF;
+    -- One that still has claims, locked by an ending under way or beyond the limit, is looked at
+    -- again; not for claims that cannot be read, which are met as those without a runner.
+    DELETE FROM {{schema}}.runners AS r
+    WHERE r.id = ANY (dead)
+      AND NOT EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.runner_id = r.id AND c.id <> ALL (except_claims || unread));
+
+    -- A cancel that crossed with a retry: the task has left the claim it was asked for in. As
+    -- the view unended has it, without reading arguments.
     WITH gone AS (
         DELETE FROM {{schema}}.cancellations AS x
-        WHERE NOT EXISTS (SELECT FROM {{schema}}.unended AS u WHERE u.claim_id = x.claim_id AND u.id = x.task_id)
+        WHERE NOT EXISTS (
+                SELECT FROM {{schema}}.claims AS c
+                WHERE c.id = x.claim_id AND x.task_id = ANY (c.task_ids)
+                  AND NOT EXISTS (SELECT FROM {{schema}}.history AS h
+                                  WHERE h.id = x.task_id AND h.claim_id = c.id AND h.finished_at >= c.claimed_at - interval '1 hour')
+                  AND NOT EXISTS (SELECT FROM {{schema}}.attempts AS a
+                                  WHERE a.task_id = x.task_id AND a.claim_id = c.id AND a.ended_at >= c.claimed_at - interval '1 hour'))
+          AND NOT EXISTS (SELECT FROM {{schema}}.popped AS p WHERE p.claim_id = x.claim_id AND p.task_id = x.task_id)
         RETURNING x.task_id
     )
     SELECT array_agg(task_id) INTO leftover FROM gone;
@@ -436,6 +497,7 @@ BEGIN
     IF n_tasks > 0 THEN
         PERFORM {{schema}}.wake();
     END IF;
-    RETURN QUERY SELECT dead, dead_names, n_tasks, n_failed, n_cancelled;
+    RETURN QUERY SELECT dead, dead_names, n_tasks, n_failed, n_cancelled, unread;
 END $$;
-COMMENT ON FUNCTION {{schema}}.rescue(boolean, integer, integer) IS 'Takes back the claims of lost runners, at most this many in a call; call it again while it finds some. Leases of workers: see tend.';
+COMMENT ON FUNCTION {{schema}}.rescue(boolean, integer, integer, bigint[])
+    IS 'Takes back the claims of lost runners, at most this many in a call and without those excepted; call it again while it finds some. Claims that cannot be read are left out and returned. Leases of workers: see tend.';

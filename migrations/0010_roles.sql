@@ -20,7 +20,7 @@ FROM (VALUES
     -- Deploying is done in the folder of plugins; here it looks who has loaded the file, and how tasks then fare.
     ('deployer', 'table', 'handlers runners workers pauses progress tasks scheduled runnable running complete failed cancelled', 'SELECT'),
 
-    ('runner', 'function', 'need_read_committed wake request_wake promote tend rescue judge_runner count_crashes withdraw_crashes crash_wait server_is_settled witnessed_since retries_forever unreadable_tasks note_unreadable stored_bytes first_bytes release_claims cancel_tasks prune prune_state make_partitions', 'EXECUTE'),
+    ('runner', 'function', 'need_read_committed wake request_wake promote tend rescue take_back judge_runner count_crashes withdraw_crashes crash_wait server_is_settled witnessed_since retries_forever unreadable_tasks note_unreadable stored_bytes first_bytes release_claims cancel_tasks prune prune_state make_partitions', 'EXECUTE'),
     ('runner', 'sequence', 'task_ids claim_ids runner_ids', 'USAGE'),
     ('runner', 'table', 'runnable_tasks scheduled_tasks claims runners handlers task_state', 'SELECT INSERT UPDATE DELETE'),
     ('runner', 'table', 'cancellations', 'SELECT UPDATE DELETE'),

@@ -61,6 +61,7 @@ struct Inner {
     stride: Stride,
     shortage: Shortage,
     unreadable: Unreadable,
+    unreadable_claims: Unreadable,
     n_listening: AtomicUsize,
 }
 
@@ -146,6 +147,7 @@ impl Store {
             stride: Stride::default(),
             shortage: Shortage::default(),
             unreadable: Unreadable::default(),
+            unreadable_claims: Unreadable::default(),
             n_listening: AtomicUsize::new(0),
         };
         let store = Store {
@@ -174,6 +176,10 @@ impl Store {
 
     pub(super) fn unreadable(&self) -> &Unreadable {
         &self.inner.unreadable
+    }
+
+    pub(super) fn unreadable_claims(&self) -> &Unreadable {
+        &self.inner.unreadable_claims
     }
 
     pub(super) fn shortage(&self) -> &Shortage {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::connection::Role;
 use super::maintain::count;
 use super::sql::sql;
+use super::unreadable::log_unreadable_claim;
 use super::{Store, StoreError};
 use crate::task::MAX_CRASHES;
 
@@ -26,7 +27,7 @@ pub struct Rescued {
     pub cancelled: u64,
 }
 
-/// Claims of each kind in one step, when all is well.
+/// Claims in one step, when all is well.
 const MOST: i32 = 100;
 /// Time for one step, when all is well.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -87,11 +88,11 @@ impl Stride {
 }
 
 impl Store {
-    /// Takes back the claims of runners whose lease ran out, and expired
-    /// `pop` claims; at most 100 claims of each kind in one call, and fewer of
-    /// large ones or after an error, so call again at once while it finds
-    /// something. Takes 30 s at most, and up to 16 minutes for a claim that was
-    /// too large for less.
+    /// Takes back the claims of runners whose lease ran out; at most 100 claims in one
+    /// call, and fewer of large ones or after an error, so call again at once while it
+    /// finds something. Takes 30 s at most, and up to 16 minutes for a claim that was
+    /// too large for less. A claim that cannot be read is named in the log and left out
+    /// for ten minutes.
     pub async fn rescue(&self) -> Result<Rescued, StoreError> {
         self.rescue_with(MAX_CRASHES).await
     }
@@ -113,12 +114,20 @@ impl Store {
         let max_crashes = i32::try_from(max_crashes).unwrap_or(i32::MAX - 1);
         // Apart from prune, which may take minutes.
         let verb = "rescue the tasks of dead runners";
+        let known = self.unreadable_claims().ids();
         let mut lease = self.lease(Role::Rescue, verb).await?;
         lease.begin_for(step.patience).await?;
         let rows = lease
-            .query(sql!("rescue"), &[&orphans, &step.most, &max_crashes])
+            .query(
+                sql!("rescue"),
+                &[&orphans, &step.most, &max_crashes, &known],
+            )
             .await?;
         lease.commit().await?;
+        for claim in rows[0].get::<_, Vec<i64>>("left_out") {
+            log_unreadable_claim(claim);
+            self.unreadable_claims().add(claim);
+        }
         let ids: Vec<i64> = rows[0].get("runner_ids");
         let names: Vec<String> = rows[0].get("runner_names");
         Ok(Rescued {

@@ -2,6 +2,7 @@
 
 use super::connection::Role;
 use super::sql::sql;
+use super::unreadable::log_unreadable_claim;
 use super::{Store, StoreError};
 use crate::task::{Digest, HandlerInfo, Name, RunnerId};
 
@@ -150,22 +151,31 @@ impl Store {
     pub async fn retire(&self, runner: RunnerId) -> Result<u64, StoreError> {
         let mut lease = self.lease(Role::Beat, "retire the runner").await?;
         let mut released = 0;
+        let mut tried: Vec<i64> = Vec::new();
         loop {
             let rows = lease
-                .query_alone(sql!("release_some"), &[&runner.0])
+                .query_alone(sql!("release_some"), &[&runner.0, &tried])
                 .await?;
             released += rows[0].get::<_, i64>("released").unsigned_abs();
-            if rows[0].get::<_, i64>("n_claims") == 0 {
+            let claims: Vec<i64> = rows[0].get("claims");
+            if claims.is_empty() {
                 break;
             }
+            tried.extend(claims);
         }
         lease.begin().await?;
         let everything: Option<Vec<i64>> = None;
         let rows = lease
             .query(sql!("release_claims"), &[&runner.0, &everything])
             .await?;
-        lease.query(sql!("retire"), &[&runner.0]).await?;
+        let retired = lease.query(sql!("retire"), &[&runner.0]).await?;
         lease.commit().await?;
+        for claim in retired
+            .iter()
+            .flat_map(|row| row.get::<_, Vec<i64>>("left_out"))
+        {
+            log_unreadable_claim(claim);
+        }
         Ok(released + rows[0].get::<_, i64>("released").unsigned_abs())
     }
 }

@@ -1,6 +1,7 @@
 //! Tasks whose rows the server cannot hand out: bytes that are no text in a database
 //! without an encoding, or a damaged TOAST value. Each is named in the log and left out of
-//! the claims of this process, so that the others of its lane are run.
+//! the claims of this process, so that the others of its lane are run. So is a claim of a
+//! lost runner that cannot be read, so that the others are taken back.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -27,7 +28,7 @@ const FEW: u32 = 8;
 /// Looks for them in one claim.
 const MOST_LOOKS: usize = 20;
 
-/// The tasks that this process has found to be unreadable.
+/// The tasks, or the claims, that this process has found to be unreadable.
 #[derive(Debug, Default)]
 pub(super) struct Unreadable(Mutex<BTreeMap<i64, Instant>>);
 
@@ -42,7 +43,7 @@ impl Unreadable {
     }
 
     /// False: there are too many already.
-    fn add(&self, id: i64) -> bool {
+    pub(super) fn add(&self, id: i64) -> bool {
         let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = found.len() < MOST;
         if fits {
@@ -50,6 +51,14 @@ impl Unreadable {
         }
         fits
     }
+}
+
+/// The server's log has the reason.
+pub(super) fn log_unreadable_claim(claim: i64) {
+    tracing::error!(
+        claim,
+        "the tasks of this claim cannot be read and stay in it; those of other claims are taken back. Mend its row in claims, or delete it and push its tasks again"
+    );
 }
 
 impl Lease<'_> {

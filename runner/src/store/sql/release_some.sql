@@ -1,10 +1,11 @@
 -- Caller: Store::retire. If the claims of the runner have more than 8 MiB of arguments
 -- (as stored), as many of them as have no more, and one at least, so that no statement
--- takes long. One row: how many claims these were, and how many tasks went back.
+-- takes long. $2: claims of earlier calls, which are still there if they cannot be read.
+-- One row: which claims these were, and how many tasks went back.
 WITH held AS (
     SELECT c.id, row_number() OVER w AS ordinal, sum(pg_column_size(c.args)) OVER w AS total
     FROM {{schema}}.claims AS c
-    WHERE c.runner_id = $1::bigint
+    WHERE c.runner_id = $1::bigint AND c.id <> ALL ($2::bigint[])
     WINDOW w AS (ORDER BY c.id)
 ), few AS MATERIALIZED (
     SELECT ARRAY(
@@ -12,5 +13,5 @@ WITH held AS (
         WHERE (h.ordinal = 1 OR h.total <= 8388608) AND (SELECT max(total) FROM held) > 8388608
         ORDER BY h.id) AS ids
 )
-SELECT cardinality(f.ids)::bigint AS n_claims, {{schema}}.release_claims(f.ids) AS released
+SELECT f.ids AS claims, {{schema}}.release_claims(f.ids) AS released
 FROM few AS f

@@ -4,6 +4,7 @@ use tokio_postgres::Client;
 
 use super::super::testdb::*;
 use super::super::{DatabaseConfig, Filter, PromoteCursor, Store};
+use super::blame::lose;
 use crate::task::{NewTask, TaskId};
 
 /// Tasks whose arguments have this many bytes and do not compress much.
@@ -172,13 +173,30 @@ async fn a_task_whose_stored_value_is_damaged_is_left_out_and_the_others_run() {
 
 /// Damages the large values of a table.
 pub(super) async fn damage(client: &Client, table: &str) {
+    damage_where(client, table, "true").await;
+}
+
+/// Damages the large value of a table that has this number among them.
+async fn damage_one(store: &Store, table: &str, number: usize) {
+    let client = psql(store).await;
+    let one = format!("n = {number}");
+    damage_where(&client, table, &one).await;
+}
+
+/// Damages large values of a table: those with these numbers `n`.
+async fn damage_where(client: &Client, table: &str, which: &str) {
     let toast =
         format!("SELECT reltoastrelid::regclass FROM pg_class WHERE oid = '{table}'::regclass");
     let toast = ask(client, &toast).await;
     // The server changes no TOAST table that it takes for one.
     let kind =
         |kind| format!("UPDATE pg_class SET relkind = '{kind}' WHERE oid = '{toast}'::regclass");
-    let delete = format!("DELETE FROM {toast} WHERE chunk_seq = 3");
+    let delete = format!(
+        "DELETE FROM {toast} WHERE chunk_seq = 3 AND chunk_id IN (
+             SELECT chunk_id FROM (
+                 SELECT chunk_id, row_number() OVER (ORDER BY chunk_id) - 1 AS n
+                 FROM (SELECT DISTINCT chunk_id FROM {toast}) AS d) AS v WHERE {which})"
+    );
     let damage = [kind('r'), delete, kind('t')].join("; ");
     client.batch_execute(&damage).await.expect("damage");
     // Until then it is still read.
@@ -296,6 +314,73 @@ async fn due_tasks_of_large_arguments_are_promoted_some_at_a_time() {
     assert_eq!(ask(&client, tend).await, "4 false");
     let last = store.promote_next(1_000, &mut cursor).await;
     assert_eq!(last.expect("promote"), super::super::Promoted::default());
+}
+
+/// A runner with three claims of four large tasks each, of which the second claim cannot
+/// be read.
+async fn three_claims(store: &Store) -> TestRunner {
+    push_large(store, 12, 1_000_000).await;
+    let mut runner = TestRunner::new(store, &["a"]).await;
+    for _ in 0..3 {
+        assert_eq!(runner.claim_on(4).await.len(), 4);
+    }
+    damage_one(store, "claims", 1).await;
+    runner
+}
+
+/// The tasks of the first and of the third claim wait, and the second claim is there.
+async fn all_but_the_second_are_back(store: &Store) {
+    let client = psql(store).await;
+    let waiting = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM runnable_tasks";
+    assert_eq!(ask(&client, waiting).await, "1 2 3 4 9 10 11 12");
+    let left = "SELECT string_agg(task_ids::text, ' ') FROM claims";
+    assert_eq!(ask(&client, left).await, "{5,6,7,8}");
+    assert_eq!(ask(&client, "SELECT count(*) FROM runners").await, "0");
+}
+
+#[tokio::test]
+async fn a_lost_claim_that_cannot_be_read_stays_and_the_others_are_taken_back() {
+    let store = own_database("").await;
+    let runner = three_claims(&store).await;
+    let client = psql(&store).await;
+    let asked = format!(
+        "UPDATE runners SET expires_at = now() - interval '1 second' WHERE id = {};
+         SELECT cancel_tasks('{{6}}')",
+        runner.id.0
+    );
+    client.batch_execute(&asked).await.expect("lost");
+    let mut n_tasks = 0;
+    for _ in 0..3 {
+        n_tasks += store.rescue().await.expect("rescue").tasks;
+    }
+    assert_eq!(n_tasks, 8);
+    all_but_the_second_are_back(&store).await;
+    // It hides none that are lost later, and a rescue that does not know of it says so.
+    let mut second = TestRunner::new(&store, &["a"]).await;
+    assert_eq!(second.claim_on(4).await.len(), 4);
+    lose(&store, &second, "").await;
+    all_but_the_second_are_back(&store).await;
+    let told = "SELECT cardinality(left_out) FROM rescue(true, 1)";
+    assert_eq!(ask(&client, told).await, "1");
+    // Whoever deletes it has the database as before.
+    client
+        .batch_execute("DELETE FROM claims")
+        .await
+        .expect("deleted");
+    let told = "SELECT cardinality(left_out) FROM rescue()";
+    assert_eq!(ask(&client, told).await, "0");
+    assert_eq!(
+        ask(&client, "SELECT count(*) FROM cancellations").await,
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn a_runner_that_leaves_releases_all_but_the_claim_that_cannot_be_read() {
+    let store = own_database("").await;
+    let runner = three_claims(&store).await;
+    assert_eq!(runner.store.retire(runner.id).await.expect("retire"), 8);
+    all_but_the_second_are_back(&store).await;
 }
 
 /// A migrated store in a database of its own.

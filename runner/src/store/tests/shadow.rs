@@ -62,6 +62,7 @@ const CALLS: &[(RoleKind, &[&str])] = &[
             "unreadable_tasks()",
             "rescue()",
             "first_bytes(ARRAY['(0,1)'::pg_catalog.tid], 1)",
+            "take_back(ARRAY[1::bigint], '{}', 3)",
             "release_claims(ARRAY[1::bigint])",
             "cancel_tasks(ARRAY[1::bigint])",
             "prune('14 days')",

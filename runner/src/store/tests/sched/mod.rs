@@ -154,7 +154,7 @@ fn a_finish_that_does_not_ask_for_its_claim_is_caught() {
 #[test]
 fn a_rescue_that_reads_before_it_locks_is_caught() {
     caught(Mutant::Sql {
-        function: "rescue(boolean, integer, integer)",
+        function: "rescue(boolean, integer, integer, bigint[])",
         from: "ORDER BY c.id LIMIT most FOR UPDATE SKIP LOCKED)\n        SELECT taken",
         to: "ORDER BY c.id LIMIT most)\n        SELECT taken",
     });
@@ -190,7 +190,7 @@ fn a_delete_that_forgets_that_the_claim_lives_is_caught() {
 #[test]
 fn a_rescue_that_does_not_report_the_only_suspect_is_caught() {
     caught(Mutant::Sql {
-        function: "rescue(boolean, integer, integer)",
+        function: "take_back(bigint[], bigint[], integer)",
         from: "j.runner_id, j.solo,",
         to: "j.runner_id, false,",
     });
