@@ -78,7 +78,8 @@ pub(super) async fn detail(
     let Some(row) = rows.first() else {
         return Ok(None);
     };
-    let attempts = match lease.query(sql!("task_attempts"), &[&id.0]).await {
+    let bounds: [&(dyn ToSql + Sync); 2] = [&id.0, &Store::PAGE_BYTES];
+    let attempts = match lease.query(sql!("task_attempts"), &bounds).await {
         Err(reason) if lease.met_unreadable() => return unreadable(lease, id, &reason).await,
         attempts => attempts?,
     };

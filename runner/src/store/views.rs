@@ -130,6 +130,9 @@ pub struct AttemptRow {
     pub wall_us: Option<i64>,
     /// sha256 of the plugin file, 64 hex digits.
     pub digest: Option<String>,
+    /// Its details, backtrace and log, and all but the beginning of its message, are left
+    /// out: those of newer attempts have [`Store::PAGE_BYTES`].
+    pub texts_omitted: bool,
 }
 
 /// One task with all its traces.
@@ -230,7 +233,8 @@ fn like(text: &str) -> String {
 }
 
 impl Store {
-    /// Bytes of texts in one page of [`Store::tasks`], as they are stored.
+    /// Bytes of texts in one page of [`Store::tasks`], as they are stored, and in the
+    /// attempts of [`Store::task`].
     pub const PAGE_BYTES: i64 = 16 << 20;
 
     /// As [`Store::page`], and goes on until the limit or the bytes of a page are reached,
@@ -393,5 +397,6 @@ pub(super) fn attempt_row(row: &Row) -> AttemptRow {
         peak_memory: row.get("peak_memory"),
         wall_us: row.get("wall_us"),
         digest: row.get("digest"),
+        texts_omitted: row.get("texts_omitted"),
     }
 }

@@ -49,6 +49,7 @@ pub(crate) async fn run(args: LogsArgs, context: &Context) -> Result<(), Problem
         reader: Reader::default(),
         with_id: args.id.is_none(),
         last: None,
+        shortened: HashSet::new(),
     };
     match &args.id {
         Some(id) => one(&mut printer, &store, filter::id(id)?, args.follow).await,
@@ -107,6 +108,8 @@ struct Printer<'a> {
     with_id: bool,
     /// Whose line was the last.
     last: Option<(TaskId, i32)>,
+    /// Tasks of which it was said that logs are left out.
+    shortened: HashSet<TaskId>,
 }
 
 impl Printer<'_> {
@@ -123,6 +126,13 @@ impl Printer<'_> {
         for item in &items {
             text.push_str(&self.heading(id, item));
             text.push_str(&self.text(id, item));
+        }
+        let n_omitted = detail.attempts.iter().filter(|a| a.texts_omitted).count();
+        if n_omitted > 0 && self.shortened.insert(id) {
+            self.context.note(format!(
+                "task {id}: the logs of {n_omitted} attempts are not shown, because newer ones have more than {}; the table attempts has them",
+                text::bytes(Store::PAGE_BYTES.unsigned_abs())
+            ));
         }
         match self.context.out.is_json() {
             _ if text.is_empty() => {}

@@ -11,7 +11,7 @@ use crate::cli::error::Problem;
 use crate::cli::filter;
 use crate::cli::output::{Cell, Format};
 use crate::cli::text;
-use crate::store::{AttemptRow, TaskDetail};
+use crate::store::{AttemptRow, Store, TaskDetail};
 use crate::task::{State, TaskId};
 
 /// Everything about one task.
@@ -176,6 +176,13 @@ fn attempts(detail: &TaskDetail) -> String {
         }
         for frame in &attempt.backtrace {
             let _ = writeln!(out, "    at {}", text::line(frame, 160));
+        }
+        if attempt.texts_omitted {
+            let _ = writeln!(
+                out,
+                "  its details and its log are not shown: newer attempts have more than {}; the table attempts has them",
+                text::bytes(Store::PAGE_BYTES.unsigned_abs())
+            );
         }
         for line in super::logs::lines(attempt) {
             let _ = writeln!(out, "  {line}");

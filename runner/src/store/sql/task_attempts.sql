@@ -1,6 +1,9 @@
 -- Caller: Store::task. Indexes: attempts_pkey, history_pkey. The first 50 and the last
 -- 50 attempts, and how many between them are left out: a task that snoozes has no limit
--- of them. The last attempt of a task that is over is in its history row.
+-- of them. The last attempt of a task that is over is in its history row. Their texts are
+-- those of the newest attempts, $2 bytes in all, and of one attempt at least; of the
+-- others only the beginning of the message is left. Their lengths are first asked for as
+-- they are stored, which is the least that they can have, so that few of them are read.
 WITH picked AS MATERIALIZED (
     (SELECT a.claim_id, a.ended_at FROM {{schema}}.attempts AS a
      WHERE a.task_id = $1::bigint ORDER BY a.claim_id, a.ended_at LIMIT 50)
@@ -9,17 +12,37 @@ WITH picked AS MATERIALIZED (
      WHERE a.task_id = $1 ORDER BY a.claim_id DESC, a.ended_at DESC LIMIT 50)
 ), omitted AS MATERIALIZED (
     SELECT (SELECT count(*) FROM {{schema}}.attempts AS a WHERE a.task_id = $1) - (SELECT count(*) FROM picked) AS n
+), each AS (
+    SELECT a.number, a.kind, nullif(a.claim_id, 0) AS claim_id, a.runner_id, a.error_code, a.error_message, a.error_details,
+           a.backtrace, a.logs, a.logs_dropped, a.started_at, a.ended_at, a.fuel, a.peak_memory, a.wall_us, a.digest
+    FROM picked AS p
+    JOIN {{schema}}.attempts AS a ON a.task_id = $1 AND a.claim_id = p.claim_id AND a.ended_at = p.ended_at
+    WHERE a.kind <> 'deleted'
+    UNION ALL
+    SELECT h.attempts, coalesce(h.error_kind, h.state), h.claim_id, h.runner_id, h.error_code, h.error_message, h.error_details,
+           h.backtrace, h.logs, h.logs_dropped, h.started_at, h.finished_at, h.fuel, h.peak_memory, h.wall_us, h.digest
+    FROM {{schema}}.history AS h
+    WHERE h.id = $1 AND h.started_at IS NOT NULL
+), stored AS (
+    SELECT e.*, row_number() OVER newest AS ordinal,
+           sum(coalesce(pg_column_size(e.error_message), 0) + coalesce(pg_column_size(e.error_details), 0)
+               + coalesce(pg_column_size(e.backtrace), 0) + coalesce(pg_column_size(e.logs), 0)) OVER newest AS least
+    FROM each AS e
+    WINDOW newest AS (ORDER BY e.ended_at DESC, e.number DESC)
+), sized AS (
+    SELECT s.*, s.least <= $2::bigint AND sum(CASE WHEN s.least <= $2 THEN
+               coalesce(octet_length(s.error_message), 0) + coalesce(octet_length(s.error_details::text), 0)
+               + coalesce(octet_length(s.backtrace::text), 0) + coalesce(octet_length(s.logs::text), 0) END)
+           OVER (ORDER BY s.ordinal) <= $2 OR s.ordinal = 1 AS is_whole
+    FROM stored AS s
 )
-SELECT a.number, a.kind, nullif(a.claim_id, 0) AS claim_id, a.runner_id, a.error_code, a.error_message,
-       a.error_details::text AS error_details, a.backtrace, a.logs::text AS logs, a.logs_dropped, a.started_at,
-       a.ended_at, a.fuel, a.peak_memory, a.wall_us, encode(a.digest, 'hex') AS digest, (SELECT n FROM omitted) AS omitted
-FROM picked AS p
-JOIN {{schema}}.attempts AS a ON a.task_id = $1 AND a.claim_id = p.claim_id AND a.ended_at = p.ended_at
-WHERE a.kind <> 'deleted'
-UNION ALL
-SELECT attempts, coalesce(error_kind, state), claim_id, runner_id, error_code, error_message, error_details::text AS error_details, backtrace, logs::text AS logs, logs_dropped,
-       started_at,
-       finished_at, fuel, peak_memory, wall_us, encode(digest, 'hex'), (SELECT n FROM omitted)
-FROM {{schema}}.history
-WHERE id = $1 AND started_at IS NOT NULL
-ORDER BY ended_at, number
+SELECT s.number, s.kind, s.claim_id, s.runner_id, s.error_code,
+       CASE WHEN s.is_whole THEN s.error_message ELSE left(s.error_message, 1000) END AS error_message,
+       CASE WHEN s.is_whole THEN s.error_details::text END AS error_details,
+       CASE WHEN s.is_whole THEN s.backtrace END AS backtrace,
+       CASE WHEN s.is_whole THEN s.logs::text END AS logs,
+       s.logs_dropped, s.started_at, s.ended_at, s.fuel, s.peak_memory, s.wall_us, encode(s.digest, 'hex') AS digest,
+       (SELECT n FROM omitted) AS omitted,
+       NOT s.is_whole AND (s.error_details IS NOT NULL OR s.backtrace IS NOT NULL OR s.logs IS NOT NULL OR length(s.error_message) > 1000) AS texts_omitted
+FROM sized AS s
+ORDER BY s.ended_at, s.number

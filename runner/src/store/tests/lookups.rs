@@ -273,6 +273,40 @@ async fn a_task_with_many_attempts_is_shown_with_the_first_and_the_last_of_them(
 }
 
 #[tokio::test]
+async fn a_task_is_shown_with_the_texts_of_its_newest_attempts_up_to_so_many_bytes() {
+    // However well they compress.
+    for message in ["repeat('x', 32)", "md5(random()::text || i || n)"] {
+        let store = store().await;
+        let client = psql(&store).await;
+        let fill = format!(
+            r#"SELECT push('a');
+             INSERT INTO attempts (task_id, claim_id, number, kind, error_message, error_details, ended_at, logs)
+             SELECT 1, i, i, 'error', repeat('no ', 1000), '"no"', now() + i * interval '1 ms', (
+                 SELECT json_agg(json_build_object('level', 'info', 'at_ms', n, 'message', {message}))
+                 FROM generate_series(1, 14000) AS n WHERE i > 0)
+             FROM generate_series(1, 100) AS i"#
+        );
+        client.batch_execute(&fill).await.expect("fill");
+        let detail = store.task(TaskId(1)).await.expect("task").expect("there");
+        assert_eq!((detail.attempts.len(), detail.attempts_omitted), (100, 0));
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let lengths = detail.attempts.iter().map(|row| length(&row.logs));
+        let sum: usize = lengths.clone().sum();
+        assert!((14 << 20..=16 << 20).contains(&sum), "{sum}");
+        // The newest have all, the others the beginning of their message.
+        let n_whole = lengths.clone().filter(|n| *n > 1_000_000).count();
+        assert!(lengths.skip(100 - n_whole).all(|n| n > 1_000_000));
+        for (n, row) in detail.attempts.iter().enumerate() {
+            let is_whole = n >= 100 - n_whole;
+            assert_eq!(row.texts_omitted, !is_whole, "{n}");
+            assert_eq!(row.error_details.is_some(), is_whole, "{n}");
+            let message = if is_whole { 3_000 } else { 1_000 };
+            assert_eq!(length(&row.error_message), message, "{n}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn promoting_many_continues_where_it_stopped_and_finds_stragglers() {
     let store = store().await;
     let client = psql(&store).await;

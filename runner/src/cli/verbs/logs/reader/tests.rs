@@ -41,6 +41,7 @@ fn ended(claim: i64, kind: &str, lines: &[LogLine]) -> AttemptRow {
         peak_memory: None,
         wall_us: None,
         digest: None,
+        texts_omitted: false,
     }
 }
 
