@@ -19,9 +19,16 @@ pub struct Moved {
     pub changed: bool,
 }
 
+/// Bytes of tasks, as they are stored, that one statement moves or deletes, if these are
+/// of more than one task: a server takes a second for some ten MiB of arguments.
+const MOVE_BYTES: i64 = 16 << 20;
+/// So few are moved without a look at their size.
+const FEW: usize = 16;
+
 impl Store {
     /// Cancels: waiting tasks at once, running ones by asking their runner.
-    /// One answer for each id, in this order.
+    /// One answer for each id, in this order. As the others here: many large tasks are
+    /// moved some at a time, so that after an error some may have been moved.
     pub async fn cancel(&self, ids: &[TaskId]) -> Result<Vec<Moved>, StoreError> {
         self.move_tasks("cancel tasks", sql!("cancel_tasks"), ids)
             .await
@@ -48,14 +55,16 @@ impl Store {
         ids: &[TaskId],
     ) -> Result<Vec<Moved>, StoreError> {
         let numbers: Vec<i64> = ids.iter().map(|id| id.0).collect();
-        let rows = self.run(Role::Bulk, verb, sql, &[&numbers]).await?;
         let mut found: HashMap<i64, (Option<State>, bool)> = HashMap::new();
-        for row in &rows {
-            let was = row.get::<_, Option<&str>>("was").and_then(State::parse);
-            // A task that was moved here may be met again in its new place.
-            found
-                .entry(row.get("id"))
-                .or_insert((was, row.get("changed")));
+        for part in self.parts(verb, &numbers).await? {
+            let rows = self.run(Role::Bulk, verb, sql, &[&part]).await?;
+            for row in &rows {
+                let was = row.get::<_, Option<&str>>("was").and_then(State::parse);
+                // A task that was moved here may be met again in its new place.
+                found
+                    .entry(row.get("id"))
+                    .or_insert((was, row.get("changed")));
+            }
         }
         Ok(ids
             .iter()
@@ -68,6 +77,35 @@ impl Store {
                 }
             })
             .collect())
+    }
+
+    /// These ids in parts of no more than [`MOVE_BYTES`], and of one task at least.
+    async fn parts<'a>(
+        &self,
+        verb: &'static str,
+        ids: &'a [i64],
+    ) -> Result<Vec<&'a [i64]>, StoreError> {
+        if ids.len() <= FEW {
+            return Ok(vec![ids]);
+        }
+        let sql = sql!("task_bytes");
+        let rows = self.run(Role::Bulk, verb, sql, &[&ids]).await?;
+        let sizes: HashMap<i64, i64> = rows
+            .iter()
+            .map(|row| (row.get("id"), row.get("bytes")))
+            .collect();
+        let mut parts = Vec::new();
+        let (mut start, mut bytes) = (0, 0);
+        for (n, id) in ids.iter().enumerate() {
+            let size = sizes.get(id).copied().unwrap_or(0);
+            if n > start && bytes + size > MOVE_BYTES {
+                parts.push(&ids[start..n]);
+                (start, bytes) = (n, 0);
+            }
+            bytes += size;
+        }
+        parts.push(&ids[start..]);
+        Ok(parts)
     }
 
     /// Stops claims from a queue, within a second or so. Tasks under way go

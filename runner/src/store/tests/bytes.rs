@@ -106,6 +106,49 @@ async fn a_runner_that_leaves_gives_back_large_claims_some_at_a_time() {
     assert_eq!(ask(&client, "SELECT count(*) FROM runners").await, "0");
 }
 
+#[tokio::test]
+async fn large_tasks_are_cancelled_retried_and_deleted_some_at_a_time() {
+    let store = store().await;
+    let client = psql(&store).await;
+    push_large(&store, 40, 1_000_000).await;
+    let schema = store.config().schema.to_string();
+    let watch = format!(
+        "CREATE TABLE moved (what text, n bigint);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO {schema}.moved SELECT tg_op || tg_table_name, count(*) FROM rows; RETURN NULL; END';
+         CREATE TRIGGER put AFTER INSERT ON runnable_tasks REFERENCING NEW TABLE AS rows FOR EACH STATEMENT EXECUTE FUNCTION note();
+         CREATE TRIGGER put AFTER INSERT ON history REFERENCING NEW TABLE AS rows FOR EACH STATEMENT EXECUTE FUNCTION note();
+         CREATE TRIGGER gone AFTER DELETE ON history REFERENCING OLD TABLE AS rows FOR EACH STATEMENT EXECUTE FUNCTION note()"
+    );
+    client.batch_execute(&watch).await.expect("watch");
+    let all: Vec<TaskId> = (1..=40).map(TaskId).collect();
+    let moved = |what: &str| {
+        format!("SELECT string_agg(n::text, ' ') FROM moved WHERE n > 0 AND what = '{what}'")
+    };
+    let cancelled = store.cancel(&all).await.expect("cancel");
+    assert_eq!(cancelled.iter().filter(|one| one.changed).count(), 40);
+    assert_eq!(ask(&client, &moved("INSERThistory")).await, "16 16 8");
+    let retried = store.retry(&all).await.expect("retry");
+    assert_eq!(retried.iter().filter(|one| one.changed).count(), 40);
+    assert_eq!(
+        ask(&client, &moved("INSERTrunnable_tasks")).await,
+        "16 16 8"
+    );
+    store.cancel(&all).await.expect("cancel");
+    client
+        .batch_execute("DELETE FROM moved")
+        .await
+        .expect("empty");
+    let deleted = store.delete(&all).await.expect("delete");
+    assert_eq!(deleted.iter().filter(|one| one.changed).count(), 40);
+    assert_eq!(ask(&client, &moved("DELETEhistory")).await, "16 16 8");
+    // Many small ones go in one statement.
+    let pushed = store.push(&vec![new_task("a"); 1_000]).await.expect("push");
+    let small: Vec<TaskId> = pushed.iter().map(|one| one.id).collect();
+    store.cancel(&small).await.expect("cancel");
+    assert_eq!(ask(&client, &moved("INSERThistory")).await, "1000");
+}
+
 /// Puts a task among the runnable ones whose arguments are these bytes.
 async fn insert_bytes(store: &Store, bytes: &str) -> i64 {
     let client = psql(store).await;
