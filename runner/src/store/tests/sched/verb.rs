@@ -233,7 +233,7 @@ impl Verb {
                         Role::Rescue,
                         "rescue",
                         sql!("rescue"),
-                        &[&orphans, &100, &3],
+                        &[&orphans, &100, &3, &Vec::<i64>::new()],
                     )
                     .await?;
                 let count = |column| rows[0].get::<_, i64>(column).unsigned_abs();
