@@ -33,7 +33,7 @@ impl Store {
     /// number first, fairly over handlers and queues of one priority. `None`
     /// means that there is nothing to take now. Looks for new lanes and
     /// stragglers by itself, within 5 % of the time, and at once after
-    /// [`Lanes::wake`]. A look that fails does not fail the claim.
+    /// [`Lanes::wake`]. A look that fails does not fail the claim, unless a right is missing.
     ///
     /// After an error, or when the future is dropped, the claim may have
     /// happened: it is then among [`super::BeatReply::ghosts`].
@@ -51,7 +51,7 @@ impl Store {
         let _calling = Calling::new(self);
         let started = Instant::now();
         lanes.set_handlers(handlers);
-        let mut has_swept = self.sweep_if_due(lanes, false).await;
+        let mut has_swept = self.sweep_if_due(lanes, false).await?;
         loop {
             self.look_in_named(lanes).await;
             let taking = Instant::now();
@@ -69,7 +69,7 @@ impl Store {
             if claimed.is_some() || started.elapsed() > MOST_LOOKING {
                 return Ok(claimed);
             }
-            has_swept = self.sweep_if_due(lanes, true).await;
+            has_swept = self.sweep_if_due(lanes, true).await?;
             if !has_swept {
                 return Ok(None);
             }
@@ -86,7 +86,7 @@ impl Store {
         than: i32,
     ) -> Result<Option<Claimed>, StoreError> {
         let _calling = Calling::new(self);
-        self.sweep_if_due(lanes, false).await;
+        self.sweep_if_due(lanes, false).await?;
         self.look_in_named(lanes).await;
         self.take(runner, lanes, want, Some(than)).await
     }

@@ -156,8 +156,13 @@ pub(super) fn classify(
         },
         "42501" => StoreError::Denied {
             verb,
+            hint: match is_row_security(db) {
+                true => ROW_SECURITY,
+                false => {
+                    "an admin gives rights with `pgtq roles KIND ROLE`, for example `pgtq roles runner app`; only the owner of the schema migrates"
+                }
+            },
             message,
-            hint: "an admin gives rights with `pgtq roles KIND ROLE`, for example `pgtq roles runner app`; only the owner of the schema migrates",
         },
         "55P03" => StoreError::Locked { verb, message },
         _ if is_transient(code) => StoreError::Transient {
@@ -207,6 +212,18 @@ pub(super) fn classify_connect(place: String, error: &tokio_postgres::Error) -> 
             hint: None,
         },
     }
+}
+
+/// What a person can do about row security. Our sessions switch `row_security` off, so that
+/// a policy is an error, where it would hide rows.
+const ROW_SECURITY: &str = "pgtq does not work on rows that policies hide: ALTER TABLE ... DISABLE ROW LEVEL SECURITY for the tables of its schema (`pgtq doctor` names them), or ALTER ROLE ... BYPASSRLS for its role";
+
+/// Whether policies are the reason. By the place in the server's source, which no language
+/// of its messages changes: of a query, and of a row that is written.
+fn is_row_security(db: &tokio_postgres::error::DbError) -> bool {
+    ["check_enable_rls", "ExecWithCheckOptions"]
+        .iter()
+        .any(|routine| db.routine() == Some(routine))
 }
 
 fn is_transient(code: &str) -> bool {

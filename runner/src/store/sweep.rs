@@ -21,11 +21,16 @@ const LOOK_PATIENCE: Duration = Duration::from_millis(100);
 
 impl Store {
     /// Makes the next slice of a sweep if it is due, and searches for stragglers. True:
-    /// the claimer may know more now.
-    pub(super) async fn sweep_if_due(&self, lanes: &mut Lanes, is_idle: bool) -> bool {
+    /// the claimer may know more now. An error only if a right is missing, which somebody
+    /// has to hear of: a claim without lanes would just find nothing.
+    pub(super) async fn sweep_if_due(
+        &self,
+        lanes: &mut Lanes,
+        is_idle: bool,
+    ) -> Result<bool, StoreError> {
         let started = Instant::now();
         if !lanes.sweep_due(is_idle, started) {
-            return false;
+            return Ok(false);
         }
         let length = match is_idle {
             true => IDLE_SLICE,
@@ -33,13 +38,16 @@ impl Store {
         };
         if let Err(error) = self.sweep(lanes, length).await {
             lanes.sweep_failed(started.elapsed());
+            if matches!(error, StoreError::Denied { .. }) {
+                return Err(error);
+            }
             tracing::debug!(%error, "could not look for new lanes; trying again");
-            return false;
+            return Ok(false);
         }
         if let Err(error) = self.search(lanes).await {
             tracing::debug!(%error, "could not look for stragglers; trying again");
         }
-        true
+        Ok(true)
     }
 
     /// Looks into the queues that notifications named. If it fails, a sweep finds what

@@ -4,6 +4,7 @@ use super::super::testdb::*;
 use super::super::{RoleKind, Store};
 use super::popped::refused;
 use super::roles::user;
+use crate::task::TaskId;
 
 #[tokio::test]
 async fn what_rests_on_seeing_others_commits_is_refused_under_an_old_snapshot() {
@@ -144,4 +145,43 @@ async fn arrays_that_do_not_fit_each_other_are_refused_in_words() {
         assert_eq!(message, "22023 the arrays do not describe the same tasks");
         assert!(hint.contains("one length"), "{hint}");
     }
+}
+
+#[tokio::test]
+async fn row_security_is_named_by_what_it_stops_and_by_the_doctor() {
+    let owner = store().await;
+    let runner = user(&owner, RoleKind::Runner).await;
+    let pusher = user(&owner, RoleKind::Pusher).await;
+    let mut works = TestRunner::new(&runner, &["a"]).await;
+    owner.push(&vec![new_task("a"); 2]).await.expect("push");
+    assert_eq!(works.claim(1).await.len(), 1);
+    assert!(runner.server().await.expect("server").unfit().is_empty());
+    let client = psql(&owner).await;
+    client
+        .batch_execute("ALTER TABLE runnable_tasks ENABLE ROW LEVEL SECURITY")
+        .await
+        .expect("altered");
+    // Also of a runner that knows no lanes yet.
+    let mut fresh = TestRunner::new(&runner, &["a"]).await;
+    let handlers = works.handlers.clone();
+    for runner in [&mut works, &mut fresh] {
+        let (id, lanes) = (runner.id, &mut runner.lanes);
+        let claimed = runner.store.claim(id, lanes, &handlers, 1).await;
+        let error = claimed.expect_err("a claim reads runnable_tasks");
+        let hint = error.hint().expect("what to do").to_owned();
+        assert!(error.to_string().contains("row-level security"), "{error}");
+        assert!(hint.contains("DISABLE ROW LEVEL SECURITY"), "{hint}");
+    }
+    let unfit = runner.server().await.expect("server").unfit();
+    let found: Vec<_> = unfit.iter().map(|one| (one.name, one.is_bad)).collect();
+    assert_eq!(found, [("row security", true)]);
+    assert!(unfit[0].found.contains("runnable_tasks"), "{unfit:?}");
+    // Whoever lacks a right is told so as before.
+    let other = pusher.cancel(&[TaskId(1)]).await.expect_err("no right");
+    assert!(other.hint().is_some_and(|hint| hint.contains("pgtq roles")));
+    client
+        .batch_execute("ALTER TABLE runnable_tasks DISABLE ROW LEVEL SECURITY")
+        .await
+        .expect("altered");
+    assert_eq!(works.claim(1).await.len(), 1);
 }
