@@ -110,3 +110,32 @@ fn a_pause_and_a_cancel_reach_tasks_that_are_claimed_and_not_started() {
     sql.rows("SELECT pgtq.cancel_tasks(array_agg(id)) FROM pgtq.runnable");
     runtime.block_on(engine.abort());
 }
+
+#[test]
+fn a_cancel_reaches_tasks_that_are_held_while_all_slots_are_busy() {
+    let (database, sql) = database();
+    let runtime = Runtime::new().expect("a runtime starts");
+    push(&sql, "nap", 10_000, "0");
+    push(&sql, "nap", 500, "600000");
+    let engine = engine(&runtime, database.url());
+    // Slots take tasks in the order of their ids: what comes after as many as there are
+    // slots has not started.
+    let cancel = format!(
+        "SELECT count(*) FROM pgtq.cancel_tasks(ARRAY(
+             SELECT id FROM pgtq.running WHERE args::text = '600000' ORDER BY id OFFSET {SLOTS})) WHERE was = 'running'"
+    );
+    let mut asked = 0;
+    wait_until("tasks are held and cancelled", || {
+        asked = sql.number(&cancel);
+        asked > 0
+    });
+    // No slot becomes free for them.
+    let cancelled = "SELECT count(*) FROM pgtq.cancelled";
+    wait_until("the cancelled tasks have ended", || {
+        sql.number(cancelled) >= asked
+    });
+    let started = "SELECT count(*) FROM pgtq.tasks WHERE args::text = '600000' AND (state = 'complete' OR attempts > 0)";
+    assert_eq!(sql.number(started), 0);
+    sql.rows("SELECT pgtq.cancel_tasks(array_agg(id)) FROM pgtq.tasks WHERE finished_at IS NULL");
+    runtime.block_on(engine.abort());
+}
