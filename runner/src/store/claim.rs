@@ -111,6 +111,7 @@ impl Store {
         let after: Vec<i64> = shares.iter().map(|s| s.after).collect();
         let most: Vec<i64> = shares.iter().map(|s| s.most).collect();
         let unreadable = self.unreadable().ids();
+        let newest = self.live().newest();
         let rows = lease
             .query(
                 sql!("claim"),
@@ -139,15 +140,45 @@ impl Store {
             return Ok(None);
         };
         let claim = ClaimId(row.get("id"));
+        if claim.0 <= newest {
+            self.take_nothing(lease, runner, claim).await?;
+            return Err(StoreError::Transient {
+                verb: "claim tasks",
+                message: format!(
+                    "the database has given out claim {} for the second time: it was restored, or is another one",
+                    claim.0
+                ),
+                hint: None,
+            });
+        }
         self.live().claimed(claim, tasks.iter().map(|task| task.id));
         Ok(Some(Claimed { claim, tasks, more }))
     }
 
+    /// Releases a claim whose id is not new: an ending under the older one would be taken for
+    /// one under this. The next claim has a new connection, which goes on behind all ids
+    /// that this process has seen.
+    async fn take_nothing(
+        &self,
+        lease: &mut Lease<'_>,
+        runner: RunnerId,
+        claim: ClaimId,
+    ) -> Result<(), StoreError> {
+        // If this fails, the next beat finds a ghost.
+        self.live().abandon(claim);
+        let only = Some(vec![claim.0]);
+        let released = lease
+            .query_alone(sql!("release_claims"), &[&runner.0, &only])
+            .await;
+        lease.close();
+        released.map(drop)
+    }
+
     /// Moves one task into a claim of its own, so that a crash blames nobody
-    /// else. `None`: the claim is lost, or an earlier call whose answer was
-    /// lost moved the task: its new claim is then among the ghosts. After a
-    /// transient error call again; to end the task under `claim` instead could
-    /// make two of it.
+    /// else. `None`: the claim is lost, the task was released because the id of its new
+    /// claim is not new, or an earlier call whose answer was lost moved the task: its new
+    /// claim is then among the ghosts. After a transient error call again; to end the task
+    /// under `claim` instead could make two of it.
     pub async fn isolate(
         &self,
         runner: RunnerId,
@@ -156,10 +187,15 @@ impl Store {
     ) -> Result<Option<ClaimId>, StoreError> {
         let mut lease = self.lease(Role::Claim, "isolate a task").await?;
         let _calling = Calling::new(self);
+        let newest = self.live().newest();
         let rows = lease
             .query(sql!("isolate"), &[&runner.0, &claim.0, &task.0])
             .await?;
-        let alone = rows.first().map(|row| ClaimId(row.get("id")));
+        let mut alone = rows.first().map(|row| ClaimId(row.get("id")));
+        let old = alone.take_if(|alone| alone.0 <= newest);
+        if let Some(old) = old {
+            self.take_nothing(&mut lease, runner, old).await?;
+        }
         // Without a row it has left the claim as well: the claim is lost, or an
         // earlier call had moved it.
         let ended = [(claim, task)];
@@ -179,6 +215,9 @@ impl Store {
             if let Err(error) = removed {
                 tracing::debug!(claim = empty, %error, "could not remove an empty claim");
             }
+        }
+        if old.is_some() {
+            lease.close();
         }
         Ok(alone)
     }

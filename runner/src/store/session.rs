@@ -106,6 +106,11 @@ impl Lease<'_> {
         self.code.as_deref()
     }
 
+    /// Nothing more is asked here: the next verb of its role gets a new connection.
+    pub(super) fn close(&mut self) {
+        self.clean = false;
+    }
+
     /// A transaction is open.
     pub(super) fn is_open(&self) -> bool {
         self.open

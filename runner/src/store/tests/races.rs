@@ -219,3 +219,42 @@ async fn a_lost_listener_comes_back_and_says_so() {
     assert_eq!(ask(&client, &kill).await, "1");
     assert_eq!(listener.recv().await, Wake::Reconnected);
 }
+
+#[tokio::test]
+async fn claim_ids_that_go_back_under_an_open_connection_are_not_used_twice() {
+    let store = store().await;
+    store.push(&vec![new_task("a"); 8]).await.expect("push");
+    let mut runner = TestRunner::new(&store, &["a"]).await;
+    let mut newest = 0;
+    for _ in 0..3 {
+        newest = runner.claim_on(1).await[0].claim.0;
+    }
+    // As a restore does, in one transaction.
+    let client = psql(&store).await;
+    let rewind = "DELETE FROM claims; SELECT setval('claim_ids', 1)";
+    client.batch_execute(rewind).await.expect("rewound");
+    let handlers = runner.handlers.clone();
+    let claimed = runner
+        .store
+        .claim(runner.id, &mut runner.lanes, &handlers, 1)
+        .await;
+    let error = claimed.expect_err("an id that was there already");
+    assert!(error.is_transient(), "{error}");
+    let left = "SELECT count(*) FROM runnable_tasks";
+    assert_eq!(ask(&client, left).await, "5");
+    let next = runner.claim(2).await;
+    assert!(next.len() == 2 && next[0].claim.0 > newest, "{next:?}");
+    // The same for a task that gets a claim of its own.
+    let newest = next[0].claim.0;
+    client
+        .batch_execute("SELECT setval('claim_ids', 1)")
+        .await
+        .expect("rewound");
+    let (claim, task) = (next[0].claim, next[0].task.id);
+    let alone = runner.store.isolate(runner.id, claim, task).await;
+    assert_eq!(alone.expect("isolate"), None);
+    assert_eq!(ask(&client, left).await, "4");
+    let alone = runner.claim(1).await;
+    assert!(alone[0].claim.0 > newest, "{alone:?}");
+    assert_eq!(ask(&client, "SELECT count(*) FROM claims").await, "2");
+}
