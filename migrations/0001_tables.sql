@@ -391,6 +391,7 @@ CREATE TABLE {{schema}}.keys (
     task_id bigint NOT NULL,
     until smallint NOT NULL DEFAULT 0,
     expires_at timestamptz,
+    ttl interval,
     handler text COLLATE "C" NOT NULL,
     priority integer NOT NULL,
     group_key text COLLATE "C",
@@ -401,6 +402,7 @@ COMMENT ON TABLE {{schema}}.keys IS 'Idempotency keys: one task for each queue, 
 COMMENT ON COLUMN {{schema}}.keys.scope IS 'Whose key it is: empty for applications, else the plugin whose handler pushed the task.';
 COMMENT ON COLUMN {{schema}}.keys.until IS 'What ends the key: 0 its expires_at. Reserved: 1 the start of its task, 2 its end, 3 a period.';
 COMMENT ON COLUMN {{schema}}.keys.expires_at IS 'From this time on the key is free, unless its task still waits or runs. Prune deletes it then.';
+COMMENT ON COLUMN {{schema}}.keys.ttl IS 'How long the key counts after its task is due; null: the retention.';
 COMMENT ON COLUMN {{schema}}.keys.handler IS 'With queue and priority: the lane in which the waiting task is found by its id.';
 COMMENT ON COLUMN {{schema}}.keys.group_key IS 'Reserved for groups.';
 COMMENT ON COLUMN {{schema}}.keys.first_at IS 'When the first push with this key came.';

@@ -207,6 +207,16 @@ BEGIN
         FROM (SELECT unnest(owner) AS owner, unnest(fresh) AS id) AS n;
 END $$;
 COMMENT ON FUNCTION {{schema}}.push_rows(text[], text[], text[], integer[], interval[], timestamptz[], integer[], text[], bigint[], text[])
+    IS 'Pushes many tasks, one array for each field; parents and scopes are those of child tasks. For runners.';
+
+CREATE FUNCTION {{schema}}.push_arrays(handlers text[], args text[], queues text[], priorities integer[],
+    delays interval[], run_ats timestamptz[], retries integer[], keys text[])
+RETURNS TABLE (id bigint, existed boolean)
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT * FROM {{schema}}.push_rows(handlers, args, queues, priorities, delays, run_ats, retries, keys,
+                                       array_fill(NULL::bigint, ARRAY[cardinality(handlers)]))
+$$;
+COMMENT ON FUNCTION {{schema}}.push_arrays(text[], text[], text[], integer[], interval[], timestamptz[], integer[], text[])
     IS 'Pushes many tasks, one array for each field. For programs; people use push_many.';
 
 -- A task without options is checked and stored here, without calling another

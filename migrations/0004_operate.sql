@@ -1,6 +1,15 @@
 -- Functions for operators: cancel, retry, delete, pause, drain, and the demand
 -- that an autoscaler reads.
 
+CREATE FUNCTION {{schema}}.notify_runners() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF current_setting('pgtq.notify', true) IN ('off', 'false', 'no', '0') IS NOT TRUE THEN
+        PERFORM pg_notify('{{channel}}', 'cancel');
+    END IF;
+END $$;
+COMMENT ON FUNCTION {{schema}}.notify_runners() IS 'Makes runners send a heartbeat now, by which they hear of cancellations. Does nothing after SET LOCAL pgtq.notify = off. For cancel and drain.';
+
 -- The array becomes a constant of the statement, so that it is hashed.
 CREATE FUNCTION {{schema}}.scan_runnable(ids bigint[]) RETURNS SETOF tid
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = on SET jit = off AS $$
@@ -176,7 +185,7 @@ BEGIN
         )
         SELECT array_agg(p.task_id) INTO found_ids FROM put AS p;
         IF found_ids IS NOT NULL THEN
-            PERFORM pg_notify('{{channel}}', 'cancel');
+            PERFORM {{schema}}.notify_runners();
             RETURN QUERY SELECT i, 'running'::text, true FROM unnest(found_ids) AS i;
             wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
             EXIT WHEN cardinality(wanted) = 0;
@@ -352,7 +361,7 @@ BEGIN
     GET DIAGNOSTICS n_asked = ROW_COUNT;
     IF n_asked > 0 THEN
         -- Runners hear of it with their next beat, and this makes them beat.
-        PERFORM pg_notify('{{channel}}', 'cancel');
+        PERFORM {{schema}}.notify_runners();
     END IF;
     RETURN n_asked;
 END $$;

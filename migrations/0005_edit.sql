@@ -25,7 +25,8 @@ $$;
 COMMENT ON FUNCTION {{schema}}.state_of(bigint, text, text, integer, timestamptz)
     IS 'The state of a task whose lane is known; null when it is gone. For the other functions.';
 
-CREATE FUNCTION {{schema}}.take_key(queue text, key text, scope text, task bigint, handler text, priority integer, expires_at timestamptz)
+CREATE FUNCTION {{schema}}.take_key(queue text, key text, scope text, task bigint, handler text, priority integer, expires_at timestamptz,
+    ttl interval DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -38,13 +39,13 @@ BEGIN
             IN ('scheduled', 'runnable', 'running') IS NOT TRUE
     THEN
         UPDATE {{schema}}.keys AS k
-        SET task_id = task, handler = take_key.handler, priority = take_key.priority, expires_at = take_key.expires_at, first_at = now()
+        SET task_id = task, handler = take_key.handler, priority = take_key.priority, expires_at = take_key.expires_at, ttl = take_key.ttl, first_at = now()
         WHERE k.queue = take_key.queue AND k.key = take_key.key AND k.scope = take_key.scope;
         RETURN task;
     END IF;
     RETURN held.task_id;
 END $$;
-COMMENT ON FUNCTION {{schema}}.take_key(text, text, text, bigint, text, integer, timestamptz)
+COMMENT ON FUNCTION {{schema}}.take_key(text, text, text, bigint, text, integer, timestamptz, interval)
     IS 'Gives a key to a new task, if its time is over and its task neither waits nor runs. Returns the task that has it; null when the key is gone.';
 
 CREATE FUNCTION {{schema}}.find(key text, queue text DEFAULT 'default') RETURNS TABLE (id bigint, state text)
@@ -70,7 +71,8 @@ COMMENT ON FUNCTION {{schema}}.make_runnable(bigint) IS 'Moves one scheduled tas
 -- task, as pushes do. A task of another lane gets a new position behind every
 -- claimer's cursor. An UPDATE carries the columns that are not named here.
 CREATE FUNCTION {{schema}}.change_task(task bigint, queue text DEFAULT NULL, handler text DEFAULT NULL, priority integer DEFAULT NULL,
-    args text DEFAULT NULL, patch jsonb DEFAULT NULL, run_at timestamptz DEFAULT NULL, replace boolean DEFAULT false, retries integer DEFAULT NULL)
+    args text DEFAULT NULL, patch jsonb DEFAULT NULL, run_at timestamptz DEFAULT NULL, replace boolean DEFAULT false, retries integer DEFAULT NULL,
+    key_ttl interval DEFAULT NULL)
 RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -117,6 +119,10 @@ BEGIN
             (SELECT h.state FROM {{schema}}.history AS h WHERE h.id = change_task.task LIMIT 1));
     END IF;
 
+    IF patch IS NOT NULL AND NOT (jsonb_typeof(patch) = 'object' AND json_typeof(old.args::json) = 'object') THEN
+        RAISE EXCEPTION 'the patch is %, the arguments are %', jsonb_typeof(patch), json_typeof(old.args::json)
+            USING ERRCODE = '22023', HINT = 'both must be objects; give args to replace the arguments';
+    END IF;
     SELECT coalesce(change_task.queue, old.queue) AS queue, coalesce(change_task.handler, old.handler) AS handler,
            coalesce(change_task.priority, old.priority) AS priority, coalesce(change_task.run_at, old.due_at) AS due_at,
            CASE WHEN replace THEN change_task.retries ELSE old.retries END AS retries,
@@ -126,7 +132,10 @@ BEGIN
         BEGIN
             UPDATE {{schema}}.keys AS k
             SET queue = new.queue, handler = new.handler, priority = new.priority,
-                expires_at = greatest(k.expires_at, new.due_at + {{schema}}.retention())
+                ttl = coalesce(change_task.key_ttl, k.ttl),
+                -- From when the task is due, as at its push.
+                expires_at = CASE WHEN change_task.run_at IS NULL AND change_task.key_ttl IS NULL THEN k.expires_at
+                                  ELSE new.due_at + coalesce(change_task.key_ttl, k.ttl, {{schema}}.retention()) END
             WHERE k.queue = old.queue AND k.key = old.key AND k.task_id = change_task.task;
         EXCEPTION WHEN unique_violation THEN
             RAISE EXCEPTION 'another task of queue % has the key %', new.queue, quote_literal(old.key)
@@ -162,7 +171,7 @@ BEGIN
     PERFORM {{schema}}.wake(ARRAY[new.queue]);
     RETURN place;
 END $$;
-COMMENT ON FUNCTION {{schema}}.change_task(bigint, text, text, integer, text, jsonb, timestamptz, boolean, integer)
+COMMENT ON FUNCTION {{schema}}.change_task(bigint, text, text, integer, text, jsonb, timestamptz, boolean, integer, interval)
     IS 'Changes a task that waits. Returns its state now: scheduled or runnable if it was changed. For the other functions.';
 
 CREATE FUNCTION {{schema}}.reschedule(id bigint, run_at timestamptz DEFAULT NULL, delay interval DEFAULT NULL) RETURNS text
@@ -292,14 +301,14 @@ BEGIN
     priority := coalesce(priority, 0);
     id := nextval('{{schema}}.task_ids');
     FOR round IN 1 .. 4 LOOP
-        INSERT INTO {{schema}}.keys (queue, key, task_id, expires_at, handler, priority)
-        VALUES (queue, key, id, due + coalesce(key_ttl, {{schema}}.retention()), handler, priority)
+        INSERT INTO {{schema}}.keys (queue, key, task_id, expires_at, ttl, handler, priority)
+        VALUES (queue, key, id, due + coalesce(key_ttl, {{schema}}.retention()), key_ttl, handler, priority)
         ON CONFLICT DO NOTHING;
         EXIT WHEN FOUND;
         -- A statement of its own: the owner may have committed while the insert waited for it.
         SELECT k.* INTO held FROM {{schema}}.keys AS k WHERE k.queue = push_task.queue AND k.key = push_task.key AND k.scope = '';
         IF held.expires_at <= now() THEN
-            held.task_id := {{schema}}.take_key(queue, key, '', id, handler, priority, due + coalesce(key_ttl, {{schema}}.retention()));
+            held.task_id := {{schema}}.take_key(queue, key, '', id, handler, priority, due + coalesce(key_ttl, {{schema}}.retention()), key_ttl);
             EXIT WHEN held.task_id = id;
         END IF;
         -- Deleted in between.
@@ -315,7 +324,7 @@ BEGIN
         outcome := 'existing';
         IF on_conflict = 'replace' THEN
             state := {{schema}}.change_task(id, handler => handler, priority => priority, args => args,
-                run_at => coalesce(run_at, now() + delay), replace => true, retries => retries);
+                run_at => coalesce(run_at, now() + delay), replace => true, retries => retries, key_ttl => key_ttl);
             outcome := CASE WHEN state IN ('scheduled', 'runnable') THEN 'replaced' WHEN state = 'running' THEN 'running' ELSE 'existing' END;
         END IF;
         RETURN NEXT;

@@ -536,21 +536,24 @@ BEGIN
     IF cardinality(ids) IS DISTINCT FROM cardinality(tokens) THEN
         RAISE EXCEPTION 'the arrays do not describe the same tasks' USING ERRCODE = '22023', HINT = 'give a token for each id';
     END IF;
-    PERFORM FROM {{schema}}.popped AS p WHERE p.task_id = ANY (ids) AND p.token = ANY (tokens) ORDER BY p.task_id FOR UPDATE;
+    -- A row that another transaction has locked, perhaps to end the task, is not waited for:
+    -- neither renewed nor, by tend, taken back until that transaction ends.
     RETURN QUERY
-        WITH e AS (
+        WITH e AS MATERIALIZED (
             SELECT unnest(ids) AS id, unnest(tokens) AS token
+        ), free AS MATERIALIZED (
+            SELECT p.task_id FROM {{schema}}.popped AS p
+            WHERE p.task_id = ANY (ids) AND p.token = ANY (tokens) ORDER BY p.task_id FOR UPDATE SKIP LOCKED
         ), renewed AS (
             UPDATE {{schema}}.popped AS p SET expires_at = clock_timestamp() + extend_many.lease
-            FROM e WHERE p.task_id = e.id AND p.token = e.token
-            RETURNING p.task_id, p.claim_id
+            FROM e WHERE p.task_id = e.id AND p.token = e.token AND p.task_id = ANY (ARRAY(SELECT f.task_id FROM free AS f))
         )
-        SELECT e.id, r.task_id IS NOT NULL,
-               EXISTS (SELECT FROM {{schema}}.cancellations AS x WHERE x.claim_id = r.claim_id AND x.task_id = r.task_id)
-        FROM e LEFT JOIN renewed AS r ON r.task_id = e.id;
+        SELECT e.id, p.task_id IS NOT NULL,
+               EXISTS (SELECT FROM {{schema}}.cancellations AS x WHERE x.claim_id = p.claim_id AND x.task_id = p.task_id)
+        FROM e LEFT JOIN {{schema}}.popped AS p ON p.task_id = e.id AND p.token = e.token;
 END $$;
 COMMENT ON FUNCTION {{schema}}.extend_many(bigint[], uuid[], interval)
-    IS 'Renews the leases of popped tasks, counted from now. For each: whether it is still held (if not, stop working on it), and whether somebody asked to cancel it.';
+    IS 'Renews the leases of popped tasks, counted from now. For each: whether it is still held (if not, stop working on it), and whether somebody asked to cancel it. A task whose row another transaction has locked is held, and is not renewed.';
 
 CREATE FUNCTION {{schema}}.extend(id bigint, token uuid, lease interval DEFAULT '5 minutes', OUT held boolean, OUT cancel_requested boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -269,7 +269,7 @@ BEGIN
     ), due AS MATERIALIZED (
         SELECT k.ctid, k.task_id IN (SELECT l.id FROM live AS l) AS is_live FROM {{schema}}.keys AS k WHERE k.ctid = ANY (places)
     ), longer AS (
-        UPDATE {{schema}}.keys AS k SET expires_at = now() + {{schema}}.retention()
+        UPDATE {{schema}}.keys AS k SET expires_at = now() + coalesce(k.ttl, {{schema}}.retention())
         WHERE k.ctid = ANY (ARRAY(SELECT d.ctid FROM due AS d WHERE d.is_live))
     ), gone AS (
         DELETE FROM {{schema}}.keys AS k WHERE k.ctid = ANY (ARRAY(SELECT d.ctid FROM due AS d WHERE NOT d.is_live)) RETURNING 1

@@ -6,7 +6,7 @@ FROM (VALUES
     -- Kinds, class, objects, privileges. Everybody may ask which version this is.
     ('pusher worker viewer runner deployer admin', 'table', 'migrations', 'SELECT'),
 
-    ('pusher runner admin', 'function', 'push push_task push_many push_rows find', 'EXECUTE'),
+    ('pusher runner admin', 'function', 'push push_task push_many push_arrays find', 'EXECUTE'),
     -- To check arguments before they are pushed.
     ('pusher', 'table', 'handlers pauses', 'SELECT'),
     ('pusher', 'table', 'runners', 'SELECT (id, expires_at)'),
@@ -20,7 +20,7 @@ FROM (VALUES
     -- Deploying is done in the folder of plugins; here it looks who has loaded the file, and how tasks then fare.
     ('deployer', 'table', 'handlers runners workers pauses progress tasks scheduled runnable running complete failed cancelled', 'SELECT'),
 
-    ('runner', 'function', 'need_read_committed wake request_wake promote tend rescue take_back judge_runner count_crashes withdraw_crashes crash_wait server_is_settled witnessed_since retries_forever unreadable_tasks note_unreadable stored_bytes first_bytes release_claims cancel_tasks prune prune_state make_partitions', 'EXECUTE'),
+    ('runner', 'function', 'push_rows need_read_committed wake request_wake promote tend rescue take_back judge_runner count_crashes withdraw_crashes crash_wait server_is_settled witnessed_since retries_forever unreadable_tasks note_unreadable stored_bytes first_bytes release_claims cancel_tasks prune prune_state make_partitions', 'EXECUTE'),
     ('runner', 'sequence', 'task_ids claim_ids runner_ids', 'USAGE'),
     ('runner', 'table', 'runnable_tasks scheduled_tasks claims runners handlers task_state', 'SELECT INSERT UPDATE DELETE'),
     ('runner', 'table', 'cancellations', 'SELECT UPDATE DELETE'),

@@ -36,7 +36,10 @@ pub(super) async fn check(monitored: &Monitored) -> Ready {
     failing.extend(monitored.stats.health.failing(FAILING));
     match tokio::time::timeout(PATIENCE, monitored.store.check_schema()).await {
         Ok(Ok(_)) => {}
-        Ok(Err(error)) => failing.push(format!("database: {error}")),
+        Ok(Err(error)) => failing.push(match error.hint() {
+            Some(hint) => format!("database: {error} ({hint})"),
+            None => format!("database: {error}"),
+        }),
         Err(_) => failing.push(format!(
             "database: no answer within {} s",
             PATIENCE.as_secs()

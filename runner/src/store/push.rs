@@ -241,8 +241,13 @@ pub(super) async fn push_on(
         .collect();
     let columns = PushColumns::new(tasks);
     let mut params = columns.params().to_vec();
-    params.push(&parents);
-    let rows = lease.query(sql!("push"), &params).await?;
+    let of_plugins = |task: &NewTask| task.parent.is_some() || task.key_scope.is_some();
+    let rows = if tasks.iter().any(of_plugins) {
+        params.push(&parents);
+        lease.query(sql!("push"), &params).await?
+    } else {
+        lease.query(sql!("push_arrays"), &params[..8]).await?
+    };
     Ok(rows
         .iter()
         .map(|row| Pushed {

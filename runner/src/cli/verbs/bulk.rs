@@ -160,7 +160,12 @@ fn judge(act: Act, moved: &[Moved]) -> Result<(), Problem> {
         .collect();
     let mut lines: Vec<String> = Vec::new();
     if !missing.is_empty() {
-        lines.push(format!("there is no task {}", missing.join(", ")));
+        let ids = missing.join(", ");
+        lines.push(match act {
+            // The store does not look for what needs nothing.
+            Act::Retry => format!("task {ids} is runnable already, or does not exist"),
+            _ => format!("there is no task {ids}"),
+        });
     }
     for one in moved.iter().filter(|one| !one.changed) {
         if let Some(why) = one.was.and_then(|state| act.refusal(state)) {

@@ -53,7 +53,7 @@ pub(crate) async fn run(_args: QueuesArgs, context: &Context) -> Result<(), Prob
     context.out.rows(&rows)?;
     if list.more > 0 {
         let n_or_more = if list.more >= 10_000 {
-            "10000 or more"
+            "at least 10000"
         } else {
             &list.more.to_string()
         };

@@ -1,4 +1,4 @@
--- Caller: Store::push, and Store::finish for children. One row for each task, in order.
+-- Caller: Store::finish, and Store::push for tasks of plugins. One row for each task, in order.
 SELECT p.id, p.existed
 FROM {{schema}}.push_rows(
     $1::text[], $2::text[], $3::text[], $4::integer[],

@@ -161,3 +161,42 @@ async fn a_purge_deletes_what_waits_in_one_queue_in_batches() {
     );
     assert_eq!(refused(&sql, "SELECT purge(NULL)").await.0, "22023");
 }
+
+#[tokio::test]
+async fn the_lifetime_of_a_key_counts_from_the_new_time_of_its_task() {
+    let store = store().await;
+    let sql = psql(&store).await;
+    let lasts =
+        "SELECT expires_at - (SELECT coalesce(max(run_at), now()) FROM scheduled_tasks) FROM keys";
+    sql.batch_execute("SELECT push_task('a', key => 'k', key_ttl => '30 days')")
+        .await
+        .expect("push");
+    ask(&sql, "SELECT reschedule(1, delay => '25 days')").await;
+    let days = "SELECT round(extract(epoch FROM expires_at - now()) / 86400) FROM keys";
+    assert_eq!(ask(&sql, days).await, "55");
+    ask(&sql, "SELECT reschedule(1, delay => '0')").await;
+    assert_eq!(ask(&sql, days).await, "30");
+    let replace = "SELECT outcome FROM push_task('a', key => 'k', on_conflict => 'replace', delay => '1 day', key_ttl => '2 days')";
+    assert_eq!(ask(&sql, replace).await, "replaced");
+    assert_eq!(ask(&sql, lasts).await, "2 days");
+    // Without a time or a lifetime, it stays as it is.
+    ask(&sql, "SELECT reprioritise(1, 4)").await;
+    let replace = "SELECT outcome FROM push_task('a', key => 'k', on_conflict => 'replace')";
+    assert_eq!(ask(&sql, replace).await, "replaced");
+    assert_eq!(ask(&sql, days).await, "3");
+}
+
+#[tokio::test]
+async fn a_patch_and_the_arguments_it_changes_are_objects() {
+    let store = store().await;
+    let sql = psql(&store).await;
+    sql.batch_execute("SELECT push('a', '[1, 2]'), push('a', '{\"x\": 1}')")
+        .await
+        .expect("push");
+    for (id, patch) in [(1, "{\"b\": 1}"), (2, "[1]"), (2, "5")] {
+        let edit = format!("SELECT edit({id}, patch => '{patch}')");
+        assert_eq!(refused(&sql, &edit).await.0, "22023", "{edit}");
+    }
+    let args = "SELECT string_agg(args::text, ' ' ORDER BY id) FROM runnable";
+    assert_eq!(ask(&sql, args).await, "[1, 2] {\"x\": 1}");
+}

@@ -227,6 +227,30 @@ async fn a_released_task_has_used_no_attempt() {
 }
 
 #[tokio::test]
+async fn an_open_transaction_that_ends_one_task_delays_no_heartbeat_of_the_others() {
+    let (store, client) = with_tasks(3).await;
+    client
+        .batch_execute("SELECT pop(n => 3, lease => '1 microsecond')")
+        .await
+        .expect("pop");
+    let other = psql(&store).await;
+    let open = format!("BEGIN; {}", held("complete", 1, ""));
+    other.batch_execute(&open).await.expect("open");
+    let extend = "SET statement_timeout = '10 s';
+        SELECT string_agg(id || ':' || held, ' ' ORDER BY id)
+        FROM extend_many(ARRAY(SELECT task_id FROM popped ORDER BY 1), ARRAY(SELECT token FROM popped ORDER BY task_id), '1 hour')";
+    assert_eq!(ask(&client, extend).await, "1:true 2:true 3:true");
+    let renewed = "SELECT string_agg(task_id::text, ' ' ORDER BY task_id) FROM popped WHERE expires_at > now() + interval '50 minutes'";
+    assert_eq!(ask(&client, renewed).await, "2 3");
+    // Nor is the lease of the locked one taken back, though it has ended.
+    client.batch_execute("SELECT tend()").await.expect("tend");
+    assert_eq!(ask(&client, "SELECT count(*) FROM popped").await, "3");
+    other.batch_execute("COMMIT").await.expect("commit");
+    let state = "SELECT string_agg(id || ':' || state, ' ' ORDER BY id) FROM tasks";
+    assert_eq!(ask(&client, state).await, "1:complete 2:running 3:running");
+}
+
+#[tokio::test]
 async fn a_worker_learns_of_a_cancel_when_it_extends_its_lease() {
     let (_store, client) = with_tasks(3).await;
     ask(&client, "SELECT count(*) FROM pop(n => 3)").await;

@@ -21,7 +21,7 @@ const CALLS: &[(RoleKind, &[&str])] = &[
             "push_task('a', '[1]'::json, key => 'same', on_conflict => 'replace')",
             "push_task('a', '[1]'::jsonb, key => 'same', on_conflict => 'replace')",
             "find('k')",
-            "push_rows(ARRAY['a'], ARRAY['{}'], ARRAY['q'], ARRAY[0], ARRAY[NULL::interval], ARRAY[NULL::timestamptz], ARRAY[NULL::int], ARRAY['r'], ARRAY[NULL::bigint])",
+            "push_arrays(ARRAY['a'], ARRAY['{}'], ARRAY['q'], ARRAY[0], ARRAY[NULL::interval], ARRAY[NULL::timestamptz], ARRAY[NULL::int], ARRAY['r'])",
         ],
     ),
     (
@@ -55,6 +55,7 @@ const CALLS: &[(RoleKind, &[&str])] = &[
         &[
             "wake()",
             "request_wake('q')",
+            "push_rows(ARRAY['a'], ARRAY['{}'], ARRAY['q'], ARRAY[0], ARRAY[NULL::interval], ARRAY[NULL::timestamptz], ARRAY[NULL::int], ARRAY['r'], ARRAY[NULL::bigint])",
             "promote()",
             "tend()",
             "stored_bytes(1, '{}', '{}', 'k')",

@@ -339,3 +339,19 @@ async fn a_push_reads_no_more_under_an_old_snapshot() {
         .expect("in time")
         .expect("the snapshot lived");
 }
+
+#[tokio::test]
+async fn a_cancel_without_notify_can_be_prepared() {
+    let store = store().await;
+    let sql = psql(&store).await;
+    store.push(&[new_task("a")]).await.expect("push");
+    let mut runner = TestRunner::new(&store, &["a"]).await;
+    assert_eq!(runner.claim(1).await.len(), 1);
+    let prepare =
+        "BEGIN; SET LOCAL pgtq.notify = off; SELECT cancel(1); PREPARE TRANSACTION 'cancel'";
+    sql.batch_execute(prepare).await.expect("prepared");
+    sql.batch_execute("COMMIT PREPARED 'cancel'")
+        .await
+        .expect("committed");
+    assert_eq!(ask(&sql, "SELECT count(*) FROM cancellations").await, "1");
+}
