@@ -140,7 +140,7 @@ async fn a_sweep_does_not_pass_the_dead_of_lanes_that_claims_probe() {
         // A sweep is slices of limited time, so it may take several claims.
         let started = std::time::Instant::now();
         while runner.claim_on(9).await.is_empty() {
-            assert!(started.elapsed() < Duration::from_secs(10), "{queue}");
+            assert!(started.elapsed() < Duration::from_secs(60), "{queue}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -192,7 +192,7 @@ async fn a_task_that_commits_late_in_a_lane_of_many_is_found() {
     late.batch_execute("COMMIT").await.expect("commit");
     let started = std::time::Instant::now();
     while runner.claim_on(9).await.is_empty() {
-        assert!(started.elapsed() < Duration::from_secs(10));
+        assert!(started.elapsed() < Duration::from_secs(60));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

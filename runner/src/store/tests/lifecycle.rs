@@ -125,7 +125,7 @@ async fn a_straggler_behind_the_cursor_is_found_by_the_next_refresh() {
         if let Some(ending) = endings.first() {
             break ending.task.id;
         }
-        assert!(started.elapsed() < Duration::from_secs(5));
+        assert!(started.elapsed() < Duration::from_secs(60));
     };
     assert_eq!(found.to_string(), straggler);
 }
@@ -177,7 +177,7 @@ async fn due_tasks_are_promoted_and_the_next_one_is_foretold() {
         if promoted.count > 0 {
             break promoted;
         }
-        assert!(started.elapsed() < Duration::from_secs(5));
+        assert!(started.elapsed() < Duration::from_secs(60));
     };
     let next = promoted.next_due.expect("one is left");
     assert!(next > Duration::from_secs(500) && next <= Duration::from_secs(600));

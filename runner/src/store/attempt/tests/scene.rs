@@ -124,7 +124,7 @@ impl Scene {
     pub(super) async fn wait(&self, sql: &str, wanted: &str) {
         let began = std::time::Instant::now();
         while self.ask(sql).await != wanted {
-            assert!(began.elapsed() < Duration::from_secs(20), "{sql}: {wanted}");
+            assert!(began.elapsed() < Duration::from_secs(60), "{sql}: {wanted}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
