@@ -1,11 +1,12 @@
 //! A primary and its streaming standby, on sockets of this machine.
 
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use pgtq::setup::postgres::{Options, PrivatePostgres, Programs};
+use pgtq::setup::postgres::{Options, PrivatePostgres};
 use tempfile::TempDir;
 
 use crate::{Sql, cli, wait_until};
@@ -119,38 +120,61 @@ fn keep(dir: &Path) -> PrivatePostgres {
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A base backup of `primary` in `dir`, ready to be its standby. As the account that
-/// owns the primary, because Postgres does not run as root.
+/// A base backup of `primary` in `dir`, ready to be its standby. By the functions of the
+/// server, because servers from npm come without `pg_basebackup`; as the account that owns
+/// the primary, because Postgres does not run as root.
 fn copy(primary: &PrivatePostgres, dir: &Path) {
-    let programs = Programs::find().expect("the primary's are found again");
     let owner = primary.dir().metadata().expect("it is there");
     chown(dir, Some(owner.uid()), Some(owner.gid())).expect("this is ours to give");
-    let mut command = Command::new(programs.dir.join("pg_basebackup"));
+    let sql = Sql::connect(&primary.url());
+    let is_old = sql.number("SELECT current_setting('server_version_num')") < 150_000;
+    let (start, stop) = match is_old {
+        true => (
+            "SELECT pg_start_backup('standby', true, false)",
+            "SELECT labelfile FROM pg_stop_backup(false, false)",
+        ),
+        false => (
+            "SELECT pg_backup_start('standby', true)",
+            "SELECT labelfile FROM pg_backup_stop(false)",
+        ),
+    };
+    sql.rows(start);
+    let data = dir.join("data");
+    let mut command = Command::new("sh");
     command
+        // Temporary files may vanish meanwhile. The log is streamed from the start of the backup.
         .args([
-            "-U",
-            "pgtq",
-            "-X",
-            "stream",
             "-c",
-            "fast",
-            "-R",
-            "--no-sync",
-            "-h",
+            r#"cp -a "$1" "$2" || true; cd "$2" && rm -rf postmaster.* pg_wal/0* pg_replslot/* && touch standby.signal"#,
+            "copy",
         ])
-        .arg(primary.dir())
-        .arg("-D")
-        .arg(dir.join("data"))
+        .arg(primary.dir().join("data"))
+        .arg(&data)
         .current_dir(dir);
     if running_as_root() {
         command.uid(owner.uid()).gid(owner.gid());
     }
-    let output = command.output().expect("pg_basebackup runs");
+    let output = command.output().expect("a shell runs");
     assert!(
         output.status.success(),
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    let label = sql.row(stop);
+    let file = data.join("backup_label");
+    std::fs::write(&file, label).expect("a label is written");
+    chown(&file, Some(owner.uid()), Some(owner.gid())).expect("this is ours to give");
+    let from = format!(
+        "primary_conninfo = 'host={} user=pgtq'\n",
+        primary.dir().display()
+    );
+    let mut settings = std::fs::OpenOptions::new()
+        .append(true)
+        .open(data.join("postgresql.auto.conf"))
+        .expect("the settings were copied");
+    settings
+        .write_all(from.as_bytes())
+        .expect("settings are written");
 }
 
 fn running_as_root() -> bool {

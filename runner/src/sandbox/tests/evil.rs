@@ -109,7 +109,14 @@ async fn every_further_misdeed_ends_in_words() {
     }
     for name in FAILED {
         let guest = handler(&sandbox, &file(name)).await;
-        let report = guest.call(attempt("[]")).await;
+        let mut report = guest.call(attempt("[]")).await;
+        // Its host calls cost fuel by their time, too: on a busy machine that ends it first.
+        for _ in 0..20 {
+            if name != "leak_handles" || !words(&report.outcome).starts_with("fuel") {
+                break;
+            }
+            report = guest.call(attempt("[]")).await;
+        }
         writeln!(said, "{name}\n  {}", words(&report.outcome).escape_debug()).expect("a string");
         assert!(report.children.is_empty(), "{name}");
     }
