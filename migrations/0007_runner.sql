@@ -66,7 +66,7 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.promote(integer, timestamptz, bigint)
     IS 'Makes due tasks runnable, from a place in their order on; 8 MiB of arguments at most, and one task at least. Returns how many, how long until the next one is due, the place of the last, and whether to call again at once from there.';
 
--- For claim.sql, when the rows that it found may have more than so many bytes of
+-- For claim.sql, when the rows that it found may exceed the limit in bytes of
 -- arguments. First as they are stored, which is the least that they can have, so that
 -- few of them are read.
 CREATE FUNCTION {{schema}}.first_bytes(places tid[], most bigint) RETURNS tid[]
@@ -88,7 +88,7 @@ BEGIN
         ) AS each
         WHERE each.ordinal = 1 OR each.total <= most);
 END $$;
-COMMENT ON FUNCTION {{schema}}.first_bytes(tid[], bigint) IS 'Of these runnable rows, the first that together have at most so many bytes of arguments, and one at least.';
+COMMENT ON FUNCTION {{schema}}.first_bytes(tid[], bigint) IS 'Of these runnable rows, the first whose arguments together are within the limit in bytes; at least one.';
 
 CREATE FUNCTION {{schema}}.release_claims(claim_ids bigint[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -156,7 +156,7 @@ impl Store {
     }
 
     /// Releases a claim whose id is not new: an ending under the older one would be taken for
-    /// one under this. The next claim has a new connection, which goes on behind all ids
+    /// one under this. The next claim has a new connection, which continues after all ids
     /// that this process has seen.
     async fn take_nothing(
         &self,

@@ -93,6 +93,29 @@ impl<'a> Common<'a> {
     }
 }
 
+impl Common<'_> {
+    /// What an attempt left, in the order that both statements have.
+    fn outcome(&self) -> [Param<'_>; 15] {
+        [
+            &self.error_codes,
+            &self.error_messages,
+            &self.error_details,
+            &self.backtraces,
+            &self.logs,
+            &self.logs_dropped,
+            &self.attempts,
+            &self.crashes,
+            &self.due_at,
+            &self.since_start,
+            &self.since_end,
+            &self.fuel,
+            &self.peak_memory,
+            &self.wall_us,
+            &self.digests,
+        ]
+    }
+}
+
 impl<'a> FinalColumns<'a> {
     pub(super) fn new(endings: &[&'a Ending]) -> Self {
         FinalColumns {
@@ -117,7 +140,7 @@ impl<'a> FinalColumns<'a> {
 
     pub(super) fn params<'p>(&'p self, runner: &'p i64) -> Vec<Param<'p>> {
         let c = &self.common;
-        with_carried(
+        let mut params = with_carried(
             runner,
             c,
             &[
@@ -126,23 +149,10 @@ impl<'a> FinalColumns<'a> {
                 &self.states,
                 &self.results,
                 &self.error_kinds,
-                &c.error_codes,
-                &c.error_messages,
-                &c.error_details,
-                &c.backtraces,
-                &c.logs,
-                &c.logs_dropped,
-                &c.attempts,
-                &c.crashes,
-                &c.due_at,
-                &c.since_start,
-                &c.since_end,
-                &c.fuel,
-                &c.peak_memory,
-                &c.wall_us,
-                &c.digests,
             ],
-        )
+        );
+        params.extend(c.outcome());
+        params
     }
 }
 
@@ -207,32 +217,11 @@ impl<'a> ReturnColumns<'a> {
 
     pub(super) fn params<'p>(&'p self, runner: &'p i64) -> Vec<Param<'p>> {
         let c = &self.common;
-        with_carried(
-            runner,
-            c,
-            &[
-                &c.claim_ids,
-                &c.ids,
-                &self.kinds,
-                &c.error_codes,
-                &c.error_messages,
-                &c.error_details,
-                &c.backtraces,
-                &c.logs,
-                &c.logs_dropped,
-                &c.attempts,
-                &c.crashes,
-                &c.due_at,
-                &c.since_start,
-                &c.since_end,
-                &c.fuel,
-                &c.peak_memory,
-                &c.wall_us,
-                &c.digests,
-                &self.numbers,
-                &self.delays,
-            ],
-        )
+        let mut params = with_carried(runner, c, &[&c.claim_ids, &c.ids, &self.kinds]);
+        params.extend(c.outcome());
+        params.push(&self.numbers);
+        params.push(&self.delays);
+        params
     }
 }
 

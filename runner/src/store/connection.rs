@@ -111,7 +111,7 @@ impl Role {
     /// each, whatever the statistics say about tables that fill and empty all
     /// the time: no sequential scan, no hash over a whole table. It is made once: left
     /// to itself, the server takes a plan for a claim of ten for cheaper than the one
-    /// for all claims, and makes it anew each time, for twice what the claim costs.
+    /// for all claims, and plans it again each time, for twice what the claim costs.
     fn settings(self) -> &'static str {
         match self {
             Role::Claim | Role::Finish => {

@@ -1,5 +1,5 @@
 -- Caller: Store::finish, for tasks that are over. Index: claims_pkey.
--- A claim that ends now ($32) is deleted, one that goes on is locked, and both
+-- A claim that ends now ($32) is deleted, one that continues is locked, and both
 -- only if they still exist and are ours: rescue waits, or was first and won.
 -- Rows: the endings that came too late, by their place in the arrays.
 WITH ended AS MATERIALIZED (

@@ -405,7 +405,7 @@ async fn a_lost_claim_that_cannot_be_read_stays_and_the_others_are_taken_back() 
     all_but_the_second_are_back(&store).await;
     let told = "SELECT cardinality(left_out) FROM rescue(true, 1)";
     assert_eq!(ask(&client, told).await, "1");
-    // Whoever deletes it has the database as before.
+    // After it is deleted, the database is as before.
     client
         .batch_execute("DELETE FROM claims")
         .await

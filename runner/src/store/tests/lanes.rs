@@ -240,7 +240,7 @@ async fn an_urgent_task_is_taken_first_while_twenty_thousand_lanes_are_served() 
     assert!(n_claims < 250, "{n_claims} claims of 500 for 60,000 tasks");
 }
 
-/// Claims and ends 200,000 tasks over so many lanes; returns the time, and the
+/// Claims and ends 200,000 tasks over this number of lanes; returns the time, and the
 /// processor time of this process and of the server's.
 async fn drain(n_lanes: u32) -> [Duration; 3] {
     let store = store().await;

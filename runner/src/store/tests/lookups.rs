@@ -63,8 +63,12 @@ async fn cancelling_task_after_task_costs_the_same_for_the_last_as_for_the_first
     let last = buffers(&client, &some(500, "cancel", "runnable_tasks")).await;
     assert!(last < 2 * first + 5_000, "{first} {last}");
     ask(&client, &some(2_000, "retry", "cancelled")).await;
-    let retried = buffers(&client, &some(500, "retry", "cancelled")).await;
-    assert!(retried < 90_000, "{retried}");
+    // The least of some: other tests change the catalogue, which is then read again.
+    let mut retried = u64::MAX;
+    for _ in 0..3 {
+        retried = retried.min(buffers(&client, &some(500, "retry", "cancelled")).await);
+    }
+    assert!(retried < 60_000, "{retried}");
     client.batch_execute("ROLLBACK").await.expect("rollback");
 }
 

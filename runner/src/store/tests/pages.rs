@@ -77,7 +77,7 @@ async fn a_page_by_the_error_looks_at_ten_thousand_failed_tasks_and_the_next_goe
         (vec![100], None),
     ];
     assert_eq!(pages, wanted);
-    // A page that is full goes on from its last task, and one state without a task is no reason to read all others.
+    // A full page continues from its last task, and one state without a task is no reason to read all others.
     let full = Filter {
         error: Some("refused".into()),
         ..Filter::default()

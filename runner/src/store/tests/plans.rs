@@ -138,15 +138,15 @@ async fn claims_and_endings_are_planned_once_and_not_for_each_batch() {
     }
     let plans = Sql {
         name: None,
-        text: "SELECT string_agg(name, ' ') FILTER (WHERE custom_plans > 0) AS anew, count(*) FILTER (WHERE generic_plans > 0) AS once
+        text: "SELECT string_agg(name, ' ') FILTER (WHERE custom_plans > 0) AS custom, count(*) FILTER (WHERE generic_plans > 0) AS generic
                FROM pg_catalog.pg_prepared_statements"
             .into(),
     };
     for role in [Role::Claim, Role::Finish] {
         let mut lease = store.lease(role, "look at plans").await.expect("lease");
         let row = &lease.query(&plans, &[]).await.expect("plans")[0];
-        assert_eq!(row.get::<_, Option<&str>>("anew"), None, "{role:?}");
-        assert!(row.get::<_, i64>("once") > 0, "{role:?}");
+        assert_eq!(row.get::<_, Option<&str>>("custom"), None, "{role:?}");
+        assert!(row.get::<_, i64>("generic") > 0, "{role:?}");
     }
 }
 
