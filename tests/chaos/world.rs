@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use pgtq::setup::postgres::{Options, PrivatePostgres};
+use pgtq_setup::postgres::{Options, PrivatePostgres};
 use pgtq_tests::{
     Proxy, Runner, RunnerOptions, Sql, cli, give_rows, hello_version, plugin_dir, wait_until,
 };

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use pgtq::setup::postgres::{Data, Options, PrivatePostgres};
+use pgtq_setup::postgres::{Data, Options, PrivatePostgres};
 use pgtq_tests::{Database, Finished, cli, plugin, program, repository, wait_until};
 
 use crate::scene::{Scene, start, wait_for_handlers};

@@ -1,6 +1,6 @@
 //! Outages and deploys: no task is blamed for them, and a suspect holds up nobody.
 
-use pgtq::setup::postgres::{Options, PrivatePostgres};
+use pgtq_setup::postgres::{Options, PrivatePostgres};
 use pgtq_tests::{Sql, cli, plugin_dir, wait_until};
 
 use crate::tasks::{database, push, runner, wait_for_ended};

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use pgtq::task::{Attempt, HandlerFuture, Outcome, Report, SqlGrant};
+use pgtq_task::{Attempt, HandlerFuture, Outcome, Report, SqlGrant};
 use pgtq_tests::{Database, Sql, wait_until};
 use tokio::runtime::Builder;
 

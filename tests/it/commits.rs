@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use pgtq::task::{Attempt, HandlerFuture, Limits, Outcome, Problem, Report, SqlGrant, TaskId};
+use pgtq_task::{Attempt, HandlerFuture, Limits, Outcome, Problem, Report, SqlGrant, TaskId};
 use pgtq_tests::{Database, Fate, Proxy, Rule, wait_until_async};
 use tokio::sync::Semaphore;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgtq::task::{
+use pgtq_task::{
     Attempt, ErrorKind, Failure, HandlerFuture, Limits, Outcome, Report, SqlGrant, TaskId,
 };
 use pgtq_tests::{Database, Fate, Proxy, Rule, Sql, plugin_dir, wait_until, wait_until_async};

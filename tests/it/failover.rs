@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pgtq::store::{DatabaseConfig, Lanes, QueueFilter, RunnerFacts, Store};
-use pgtq::task::{Attempt, HandlerFuture, Name, NewTask, Outcome, Report, SqlGrant};
+use pgtq_store::{DatabaseConfig, Lanes, QueueFilter, RunnerFacts, Store};
+use pgtq_task::{Attempt, HandlerFuture, Name, NewTask, Outcome, Report, SqlGrant};
 use pgtq_tests::{Database, Pair, Proxy, Sql, wait_until};
 use tokio::runtime::Runtime;
 

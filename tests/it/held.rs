@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use pgtq::task::{Attempt, HandlerFuture, Outcome, Report, SqlGrant};
+use pgtq_task::{Attempt, HandlerFuture, Outcome, Report, SqlGrant};
 use pgtq_tests::{Sql, cli, wait_until};
 use tokio::runtime::Runtime;
 

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use pgtq::task::{Attempt, HandlerFuture, Name, NewTask, Outcome, Report, SqlGrant};
+use pgtq_task::{Attempt, HandlerFuture, Name, NewTask, Outcome, Report, SqlGrant};
 use pgtq_tests::{Sql, wait_until};
 use tokio::runtime::Runtime;
 

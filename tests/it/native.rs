@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgtq::engine::{EngineConfig, QueueSpec, Shutdown, Summary, run};
-use pgtq::plugin::{NewVersion, Registry};
-use pgtq::store::{DatabaseConfig, Store};
-use pgtq::task::{
+use pgtq_engine::plugin::{NewVersion, Registry};
+use pgtq_engine::{EngineConfig, QueueSpec, Shutdown, Summary, run};
+use pgtq_store::{DatabaseConfig, Store};
+use pgtq_task::{
     Attempt, Digest, ErrorKind, Failure, Handler, HandlerFuture, HandlerInfo, Limits, Name,
     NewTask, Outcome, Problem, Report, SqlGrant,
 };

@@ -1,6 +1,6 @@
 //! A Postgres that dies in the middle and comes back: durable, unlike the other tests' one.
 
-use pgtq::setup::postgres::{Options, PrivatePostgres};
+use pgtq_setup::postgres::{Options, PrivatePostgres};
 use pgtq_tests::{Sql, cli, plugin_dir, wait_until};
 
 use crate::tasks::{assert_completed_once, n_ended, push, runner, wait_for_ended};

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use pgtq::store::{DatabaseConfig, Store};
-use pgtq::task::{Attempt, HandlerFuture, Outcome, Report, SqlGrant};
+use pgtq_store::{DatabaseConfig, Store};
+use pgtq_task::{Attempt, HandlerFuture, Outcome, Report, SqlGrant};
 use pgtq_tests::{Database, Pooler, Sql, plugin_dir, wait_until};
 use tokio::runtime::Runtime;
 

@@ -1,6 +1,6 @@
 //! A database whose `PUBLIC` may do little, as docs/sql.md advises.
 
-use pgtq::task::SqlGrant;
+use pgtq_task::SqlGrant;
 use pgtq_tests::{Database, repository, wait_until_async};
 
 use crate::exactly_once::blocking;

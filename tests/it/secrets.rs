@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-use pgtq::setup::postgres::{Options, PrivatePostgres};
+use pgtq_setup::postgres::{Options, PrivatePostgres};
 use pgtq_tests::{HttpServer, Sql, cli, http_page, plugin_dir, program, wait_until};
 
 /// Everything planted holds one of these, and letters and digits survive every

@@ -5,8 +5,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use pgtq::setup::postgres::{Options, PrivatePostgres};
-use pgtq::task::{Attempt, HandlerFuture, Outcome, Report, SqlGrant};
+use pgtq_setup::postgres::{Options, PrivatePostgres};
+use pgtq_task::{Attempt, HandlerFuture, Outcome, Report, SqlGrant};
 use pgtq_tests::{Proxy, Sql, cli, wait_until};
 use tokio::runtime::Runtime;
 

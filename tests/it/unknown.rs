@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use pgtq::store::DatabaseConfig;
-use pgtq::store::Store;
-use pgtq::task::{
+use pgtq_store::DatabaseConfig;
+use pgtq_store::Store;
+use pgtq_task::{
     Attempt, ErrorKind, Failure, HandlerFuture, Name, NewTask, Outcome, Report, SqlGrant,
 };
 use pgtq_tests::{Database, Fate, Proxy, Rule, wait_until_async};

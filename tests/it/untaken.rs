@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pgtq::task::{Attempt, HandlerFuture, Outcome, Report, SqlGrant};
+use pgtq_task::{Attempt, HandlerFuture, Outcome, Report, SqlGrant};
 use pgtq_tests::{Sql, User, wait_until};
 use tokio::runtime::Runtime;
 

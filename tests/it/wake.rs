@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pgtq::task::Name;
+use pgtq_task::Name;
 use pgtq_tests::{Database, wait_until_async};
 
 use crate::exactly_once::blocking;

@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-use pgtq::setup::postgres::{Options, PrivatePostgres};
-use pgtq::store::{DatabaseConfig, Store};
+use pgtq_setup::postgres::{Options, PrivatePostgres};
+use pgtq_store::{DatabaseConfig, Store};
 
 /// The database that migrated ones are copied from.
 const TEMPLATE: &str = "pgtq_template";

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use pgtq::setup::postgres::{Options, PrivatePostgres};
+use pgtq_setup::postgres::{Options, PrivatePostgres};
 use tempfile::TempDir;
 
 use crate::{Sql, cli, wait_until};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use pgtq::setup::toolchain::{BuildError, BuildOptions, Built, Output, Toolchain, build_plugin};
+use pgtq_setup::toolchain::{BuildError, BuildOptions, Built, Output, Toolchain, build_plugin};
 
 use crate::process::target_dir;
 

@@ -36,7 +36,7 @@ impl Finished {
 /// A command that runs pgtq. It sees none of this process's `PGTQ_*` settings but
 /// those about programs and caches, and no `DATABASE_URL` or `PG*`.
 ///
-/// The program is a binary of this crate that calls `pgtq::cli::main` as the real
+/// The program is a binary of this crate that calls `pgtq::main` as the real
 /// one does: cargo builds it before these tests, and with the same features, where
 /// a cargo started from here would build half the tree again.
 pub fn program() -> Command {

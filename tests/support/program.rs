@@ -2,5 +2,5 @@
 //! crate. See `program` in `process.rs` for why.
 
 fn main() -> std::process::ExitCode {
-    pgtq::cli::main()
+    pgtq::main()
 }

@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use pgtq::sandbox::{Compiler, LoadError, Sandbox, SandboxConfig, inspect, validate};
-use pgtq::task::Digest;
+use pgtq_sandbox::{Compiler, LoadError, Sandbox, SandboxConfig, inspect, validate};
+use pgtq_task::Digest;
 use pgtq_tests::{plugin, program, repository};
 use sha2::{Digest as _, Sha256};
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pgtq::task::{Attempt, ErrorKind, Failure, HandlerFuture, Limits, Outcome, Report, SqlGrant};
+use pgtq_task::{Attempt, ErrorKind, Failure, HandlerFuture, Limits, Outcome, Report, SqlGrant};
 use pgtq_tests::{cli, wait_until};
 use tokio::runtime::Runtime;
 

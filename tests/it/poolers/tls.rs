@@ -1,7 +1,7 @@
 //! Through a PgBouncer that takes no client without TLS.
 
-use pgtq::store::{DatabaseConfig, Store};
-use pgtq::task::{Name, NewTask};
+use pgtq_store::{DatabaseConfig, Store};
+use pgtq_task::{Name, NewTask};
 use pgtq_tests::{Authority, Finished, Identity, Pooler, cli};
 use tokio::runtime::Runtime;
 

@@ -1,0 +1,120 @@
+//! The directories of one case: made for it, and gone with it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use pgtq_task::FileGrant;
+
+/// Files that are read back after a run, and bytes of each.
+const MAX_FILES: usize = 1_000;
+const MAX_BYTES: u64 = 1 << 20;
+/// How deep directories are followed.
+const MAX_DEPTH: usize = 16;
+
+/// One directory of this machine for each that the guest may have.
+pub(super) struct Directories {
+    _root: TempDir,
+    /// By the guest's name for it.
+    dirs: BTreeMap<String, PathBuf>,
+}
+
+impl Directories {
+    /// Makes them and writes the case's files into them.
+    pub(super) fn make(
+        names: &[String],
+        files: &BTreeMap<String, String>,
+    ) -> Result<Directories, String> {
+        let failed = |error: std::io::Error| format!("cannot make a directory: {error}");
+        let root = tempfile::Builder::new()
+            .prefix("pgtq-case-")
+            .tempdir()
+            .map_err(failed)?;
+        let mut dirs = BTreeMap::new();
+        for (n, name) in names.iter().enumerate() {
+            let dir = root.path().join(n.to_string());
+            fs::create_dir(&dir).map_err(failed)?;
+            dirs.insert(name.trim_end_matches('/').to_owned(), dir);
+        }
+        let made = Directories { _root: root, dirs };
+        for (path, text) in files {
+            let place = made.place(path)?;
+            let dir = place.parent().unwrap_or(Path::new("."));
+            fs::create_dir_all(dir)
+                .and_then(|()| fs::write(&place, text))
+                .map_err(|error| format!("cannot write the file {path}: {error}"))?;
+        }
+        Ok(made)
+    }
+
+    /// Where a file of the guest is on this machine.
+    fn place(&self, path: &str) -> Result<PathBuf, String> {
+        let inside = self.dirs.iter().find_map(|(name, dir)| {
+            let rest = path.strip_prefix(name.as_str())?.strip_prefix('/')?;
+            Some((dir, rest))
+        });
+        let Some((dir, rest)) = inside else {
+            let known: Vec<&str> = self.dirs.keys().map(String::as_str).collect();
+            return Err(match known.as_slice() {
+                [] => {
+                    format!("the file {path}: the handler asks for no directory that it gets here")
+                }
+                known => format!("the file {path} is in none of {}", known.join(", ")),
+            });
+        };
+        match rest.split('/').all(|part| !matches!(part, "" | "." | "..")) {
+            true => Ok(dir.join(rest)),
+            false => Err(format!(
+                "the file {path}: write its path without `.` and `..`"
+            )),
+        }
+    }
+
+    /// What a case grants: reading and writing, for nothing else is there.
+    pub(super) fn grants(&self) -> BTreeMap<String, FileGrant> {
+        let grants = self.dirs.iter().map(|(name, dir)| {
+            let grant = FileGrant {
+                dir: dir.clone(),
+                write: true,
+            };
+            (name.clone(), grant)
+        });
+        grants.collect()
+    }
+
+    /// Every file with its text, by the guest's path.
+    pub(super) fn texts(&self) -> BTreeMap<String, String> {
+        let mut texts = BTreeMap::new();
+        for (name, dir) in &self.dirs {
+            read(dir, name, 0, &mut texts);
+        }
+        texts
+    }
+}
+
+/// Links are not followed: a guest cannot make one, but who knows.
+fn read(dir: &Path, name: &str, depth: usize, texts: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if texts.len() >= MAX_FILES || depth > MAX_DEPTH {
+            return;
+        }
+        let path = format!("{name}/{}", entry.file_name().to_string_lossy());
+        match entry.metadata() {
+            Ok(meta) if meta.is_dir() => read(&entry.path(), &path, depth + 1, texts),
+            Ok(meta) if meta.is_file() && meta.len() > MAX_BYTES => {
+                texts.insert(path, format!("({} bytes)", meta.len()));
+            }
+            Ok(meta) if meta.is_file() => {
+                let bytes = fs::read(entry.path()).unwrap_or_default();
+                let text = String::from_utf8(bytes);
+                let text = text.unwrap_or_else(|error| {
+                    format!("({} bytes, not text)", error.as_bytes().len())
+                });
+                texts.insert(path, text);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! One run of one case.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use serde_json::Value;
+
+use super::case::Case;
+use super::fakes::{FakeSql, Fakes};
+use super::files::Directories;
+use super::observed::{self, Observed};
+use crate::config::Config;
+use crate::error::Problem;
+use crate::machine::{self, Loaded};
+use crate::memory::Memory;
+use pgtq_sandbox::{Sandbox, SandboxConfig};
+use pgtq_task::{
+    Attempt, ClaimId, ErrorKind, Failure, Grant, GrantBook, Handler, HostRule, LimitRequest, Needs,
+    Outcome, Report, Secret, SecretGrant, Signal, SqlGrant, Task,
+};
+
+/// The sandbox in which cases run, one after the other.
+pub(crate) struct Stage {
+    sandbox: Sandbox,
+    fakes: Arc<Fakes>,
+    grants: Arc<ArcSwap<GrantBook>>,
+    /// Limits that plugins are granted.
+    limits: GrantBook,
+}
+
+/// A plugin file whose handlers can be called.
+pub(crate) struct Plugin {
+    name: String,
+    handlers: Vec<Arc<dyn Handler>>,
+}
+
+impl Stage {
+    /// Under the limits of the configuration, with nothing else of its grants.
+    pub(crate) fn new(config: &Config) -> Result<Stage, Problem> {
+        let fakes = Arc::<Fakes>::default();
+        let limits = config.grants.limits();
+        let grants = Arc::new(ArcSwap::from_pointee(limits.clone()));
+        let sandbox = Sandbox::new(SandboxConfig {
+            fake_http: Some(Arc::clone(&fakes) as _),
+            grants: Arc::clone(&grants),
+            cap: config.limits.uncapped(),
+            ..machine::settings(config, 2)?
+        })?;
+        Ok(Stage {
+            sandbox,
+            fakes,
+            grants,
+            limits,
+        })
+    }
+
+    /// Loads a plugin as a runner would.
+    pub(crate) async fn load(&self, file: &std::path::Path) -> Result<Plugin, Problem> {
+        let Loaded {
+            plugin,
+            compiled,
+            manifest,
+            ..
+        } = machine::load(&self.sandbox, file).await?;
+        Ok(Plugin {
+            handlers: compiled.handlers(&manifest, &plugin),
+            name: plugin,
+        })
+    }
+
+    /// Runs a case; the error says why it cannot be run.
+    pub(crate) async fn run(&self, plugin: &Plugin, case: &Case) -> Result<Observed, String> {
+        let handler = plugin.handler(case)?;
+        let needs = left(&handler.info().needs, &case.refuse)?;
+        let directories = Directories::make(&needs.files, &case.files)?;
+        let mut book = GrantBook::default();
+        let limits = self.limits.of(&plugin.name).limits;
+        let grant = grant(&needs, &directories, limits);
+        book.plugins.insert(plugin.name.clone(), Arc::new(grant));
+        let secrets = case.secrets.iter();
+        book.secrets = secrets
+            .map(|(name, value)| (name.clone(), Secret::new(value)))
+            .collect();
+        self.grants.store(Arc::new(book));
+        self.fakes.begin(case);
+
+        let saved: BTreeMap<String, String> = case
+            .state
+            .iter()
+            .map(|(name, value)| (name.clone(), value.to_string()))
+            .collect();
+        let sql = Arc::new(FakeSql(Arc::clone(&self.fakes)));
+        let database = Arc::new(Memory::new(saved.clone(), sql));
+        let attempt = Attempt {
+            task: Arc::new(task(case)),
+            claim: ClaimId(0),
+            signal: Arc::new(Signal::default()),
+            database: Arc::clone(&database) as _,
+        };
+        let mut report = handler.call(attempt).await;
+        let state = settle(&mut report, &database);
+        let script = self.fakes.end();
+
+        let mut facts = serde_json::Map::new();
+        let mut put = |word: &str, value: Value| drop(facts.insert(word.to_owned(), value));
+        let (word, value) = observed::outcome(&report.outcome);
+        put(word, value);
+        put(
+            "pushed",
+            report.children.iter().map(observed::pushed).collect(),
+        );
+        put("logs", report.logs.iter().map(observed::log).collect());
+        let loose_ends = [script.unanswered.clone(), script.unused()].concat();
+        put("http_requests", Value::Array(script.requests));
+        put("sql_statements", Value::Array(script.statements));
+        put("state", observed::state(&state));
+        put(
+            "files",
+            serde_json::to_value(directories.texts()).unwrap_or_default(),
+        );
+        Ok(Observed {
+            facts,
+            loose_ends,
+            usage: report.usage,
+        })
+    }
+}
+
+impl Plugin {
+    fn handler(&self, case: &Case) -> Result<&Arc<dyn Handler>, String> {
+        let names = || self.handlers.iter().map(|h| h.info().name.as_str());
+        let found = self
+            .handlers
+            .iter()
+            .find(|handler| handler.info().name == case.handler);
+        found.ok_or_else(|| {
+            let all = names().collect::<Vec<_>>().join(", ");
+            format!("there is no handler `{}`; there are {all}", case.handler)
+        })
+    }
+}
+
+/// Ends the attempt in the database: what a runner would not commit is no
+/// success, and pushes nothing.
+fn settle(report: &mut Report, database: &Memory) -> BTreeMap<String, String> {
+    let succeeded = matches!(report.outcome, Outcome::Complete { .. });
+    let (state, doom) = database.end(succeeded);
+    if let (true, Some(doom)) = (succeeded, doom) {
+        let mut failure = Failure::new(
+            ErrorKind::Sql,
+            format!(
+                "nothing was committed: a statement failed and the handler went on; let it return the error instead: {}",
+                doom.message
+            ),
+        );
+        failure.code = doom.code;
+        report.outcome = Outcome::Retry {
+            failure,
+            after: None,
+        };
+    }
+    if !matches!(report.outcome, Outcome::Complete { .. }) {
+        report.children.clear();
+    }
+    state
+}
+
+fn task(case: &Case) -> Task {
+    Task {
+        id: case.task.id(),
+        queue: case.task.queue.clone(),
+        handler: case.handler.clone(),
+        priority: 0,
+        args: case.args.to_string(),
+        attempts: case.attempt - 1,
+        crashes: 0,
+        retries: None,
+        pushed_at: case.task.pushed_at,
+        due_at: case.task.pushed_at,
+        key: case.task.key.clone(),
+        parent: None,
+        traits: None,
+    }
+}
+
+/// What is left of the needs. A refusal that fits nothing is a slip.
+fn left(needs: &Needs, refuse: &[String]) -> Result<Needs, String> {
+    let mut left = needs.clone();
+    for word in refuse {
+        let before = left.clone();
+        match word.as_str() {
+            "http" => left.http.clear(),
+            "tcp" => left.tcp.clear(),
+            "sql" => left.sql = false,
+            "secrets" => left.secrets.clear(),
+            "files" => left.files.clear(),
+            "push" => left.push.clear(),
+            one => {
+                left.http.retain(|rule| rule.to_string() != one);
+                left.tcp.retain(|rule| rule.to_string() != one);
+                left.secrets.retain(|name| name != one);
+                left.files.retain(|dir| dir != one);
+                left.push.retain(|rule| rule.to_string() != one);
+            }
+        }
+        if left == before {
+            let asked = before.against(&Grant::default());
+            let asked: Vec<String> = asked.iter().map(ToString::to_string).collect();
+            return Err(match asked.as_slice() {
+                [] => format!("`refuse` names `{word}`, but the handler asks for nothing more"),
+                asked => format!(
+                    "`refuse` names `{word}`, but the handler asks for: {}; write http, tcp, sql, secrets, files, push, or one rule, name or directory",
+                    asked.join(", ")
+                ),
+            });
+        }
+    }
+    Ok(left)
+}
+
+/// All that is asked for, where a case can answer it. It cannot for TCP, and a
+/// test that reaches real servers would be none.
+fn grant(needs: &Needs, directories: &Directories, limits: LimitRequest) -> Grant {
+    let secret = SecretGrant {
+        hosts: vec![HostRule::Any],
+        read: true,
+    };
+    let secrets = needs.secrets.iter();
+    Grant {
+        http: needs.http.clone(),
+        tcp: Vec::new(),
+        networks: Vec::new(),
+        sql: needs.sql.then(|| SqlGrant {
+            role: "case".to_owned(),
+            password: None,
+            statement_timeout: std::time::Duration::from_secs(5),
+            connections: 1,
+        }),
+        secrets: secrets.map(|name| (name.clone(), secret.clone())).collect(),
+        files: directories.grants(),
+        push: needs.push.clone(),
+        limits,
+    }
+}

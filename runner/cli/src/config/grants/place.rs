@@ -1,0 +1,166 @@
+//! Where a key stands, and what may stand there.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use toml::Spanned;
+use toml::de::{DeString, DeValue};
+
+use super::reader::MAX_ITEMS;
+use crate::config::toml_file::line_at;
+use crate::config::{ConfigError, Origin, keys};
+use pgtq_task::toml_key;
+
+/// One key of one file: for errors, and for what is relative to the file.
+pub(super) struct Place<'a> {
+    path: &'a Path,
+    text: &'a str,
+    /// As written from the top: `grants.mailer.http`.
+    key: String,
+    /// The key alone, without quotes.
+    last: String,
+    offset: usize,
+}
+
+/// The entries of a table, each with its place.
+type Entries<'a, 'v> = Vec<(Place<'a>, &'v Spanned<DeValue<'v>>)>;
+
+impl<'a> Place<'a> {
+    /// A section of the file.
+    pub(super) fn top(path: &'a Path, text: &'a str, key: &Spanned<DeString<'_>>) -> Place<'a> {
+        Place {
+            path,
+            text,
+            key: key.get_ref().to_string(),
+            last: key.get_ref().to_string(),
+            offset: key.span().start,
+        }
+    }
+
+    fn below(&self, key: &Spanned<DeString<'_>>) -> Place<'a> {
+        Place {
+            key: format!("{}.{}", self.key, toml_key(key.get_ref())),
+            last: key.get_ref().to_string(),
+            offset: key.span().start,
+            ..*self
+        }
+    }
+
+    /// The key alone, as it is meant.
+    pub(super) fn last(&self) -> &str {
+        &self.last
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        Origin::File {
+            path: self.path.to_owned(),
+            line: line_at(self.text, self.offset),
+        }
+    }
+
+    pub(super) fn wrong(&self, reason: impl Into<String>) -> ConfigError {
+        ConfigError::Value {
+            key: self.key.clone(),
+            origin: self.origin(),
+            reason: reason.into(),
+        }
+    }
+
+    /// No such key. A table is most likely the second half of a name with a dot.
+    pub(super) fn unknown(&self, known: &[&str], value: &Spanned<DeValue<'_>>) -> ConfigError {
+        let section = self.key.strip_suffix(&toml_key(&self.last));
+        let section = section.unwrap_or_default().trim_end_matches('.');
+        let similar = keys::closest(&self.last, known.iter().copied());
+        let suggestion = match (similar, value.get_ref(), section.split_once('.')) {
+            (Some(similar), ..) => Some(format!("{section}.{similar}")),
+            (None, DeValue::Table(_), Some((head, name))) if !name.contains(['.', '"']) => {
+                Some(format!("{head}.\"{name}.{}\"", self.last))
+            }
+            _ => {
+                return self.wrong(format!(
+                    "nothing is called so; known are {}",
+                    known.join(", ")
+                ));
+            }
+        };
+        ConfigError::UnknownKey {
+            path: self.path.to_owned(),
+            line: line_at(self.text, self.offset),
+            key: self.key.clone(),
+            suggestion,
+        }
+    }
+
+    /// The entries of a table; `example` says what to write where there is none.
+    pub(super) fn table<'v>(
+        &self,
+        value: &'v Spanned<DeValue<'v>>,
+        example: &str,
+        most: usize,
+    ) -> Result<Entries<'a, 'v>, ConfigError> {
+        let DeValue::Table(table) = value.get_ref() else {
+            let found = value.get_ref().type_str();
+            return Err(self.wrong(format!("it takes no {found}; {example}")));
+        };
+        if table.len() > most {
+            return Err(self.wrong(format!("more than {most} entries")));
+        }
+        let entries = table.iter().map(|(key, value)| (self.below(key), value));
+        Ok(entries.collect())
+    }
+
+    pub(super) fn string<'v>(
+        &self,
+        value: &'v Spanned<DeValue<'_>>,
+    ) -> Result<&'v str, ConfigError> {
+        let found = value.get_ref();
+        found.as_str().ok_or_else(|| {
+            let found = found.type_str();
+            self.wrong(format!("it takes no {found}; write a text in quotes"))
+        })
+    }
+
+    pub(super) fn flag(&self, value: &Spanned<DeValue<'_>>) -> Result<bool, ConfigError> {
+        let found = value.get_ref();
+        found.as_bool().ok_or_else(|| {
+            let found = found.type_str();
+            self.wrong(format!("it takes no {found}; write true or false"))
+        })
+    }
+
+    /// One text, or a list of texts.
+    pub(super) fn list<T>(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<T>, ConfigError>
+    where
+        T: FromStr<Err = String>,
+    {
+        let single = std::slice::from_ref(value);
+        let items = match value.get_ref() {
+            DeValue::Array(items) => &**items,
+            _ => single,
+        };
+        if items.len() > MAX_ITEMS {
+            return Err(self.wrong(format!("more than {MAX_ITEMS} entries")));
+        }
+        let mut list = Vec::with_capacity(items.len());
+        for item in items {
+            let at = Place {
+                key: self.key.clone(),
+                last: self.last.clone(),
+                // A long list has a line for each.
+                offset: item.span().start,
+                ..*self
+            };
+            list.push(
+                at.string(item)?
+                    .parse()
+                    .map_err(|error: String| at.wrong(error))?,
+            );
+        }
+        Ok(list)
+    }
+
+    /// A path as it is meant in this file.
+    pub(super) fn beside(&self, path: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new(".")).join(path)
+    }
+}

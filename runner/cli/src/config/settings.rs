@@ -1,0 +1,435 @@
+//! The typed configuration.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pgtq_task::{HttpProxy, LimitRequest, Limits, Name};
+
+use super::{ConfigError, Flag, Grants, Layers, values};
+
+/// Where the database's address comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum DatabaseSource {
+    /// A URL; may hold a password, so this type has no `Debug` of it.
+    Url(String),
+    /// libpq's `PG*` variables.
+    PgVariables,
+    /// Nobody named one.
+    None,
+}
+
+impl std::fmt::Debug for DatabaseSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            DatabaseSource::Url(_) => "Url(..)",
+            DatabaseSource::PgVariables => "PgVariables",
+            DatabaseSource::None => "None",
+        })
+    }
+}
+
+/// When the schema is created or updated without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MigrateWhen {
+    /// At the start of `run`.
+    Auto,
+    /// Only by `pgtq migrate`.
+    Never,
+}
+
+/// How plugin changes are noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchMode {
+    /// The system's file events, and a rescan as the truth.
+    Events,
+    /// Only the rescan: network file systems send no events.
+    Poll,
+    /// Read once at start.
+    Off,
+}
+
+/// A queue and how many of its tasks may run at once in one runner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueSlots {
+    /// `None` is every queue that is not named.
+    pub queue: Option<Name>,
+    /// `None` is the runner's whole concurrency.
+    pub slots: Option<u32>,
+}
+
+/// What one runner is told.
+#[derive(Debug, Clone)]
+pub struct RunSettings {
+    /// Its name for people.
+    pub name: String,
+    /// Its queues.
+    pub queues: Vec<QueueSlots>,
+    /// Slots of every queue group that names none; `None` is the engine's default.
+    pub concurrency: Option<u32>,
+    /// Address for health and metrics.
+    pub listen: Option<String>,
+    /// Whether it migrates at start.
+    pub migrate: MigrateWhen,
+    /// Grace after SIGTERM.
+    pub shutdown_timeout: Duration,
+    /// How many runners may die under a task before it is failed.
+    pub max_crashes: u32,
+    /// Directory of plugin files.
+    pub plugins: PathBuf,
+    /// How changes are noticed.
+    pub watch: WatchMode,
+    /// How often the plugin directory is read in any case.
+    pub rescan: Duration,
+    /// Compiled code; `None` when there is no home to put it in.
+    pub cache: Option<PathBuf>,
+    /// `true` is one pool for all instances.
+    pub pooling: bool,
+    /// Whether pooled stacks are cleared between attempts.
+    pub zero_stacks: bool,
+    /// Bytes of the largest plugin file.
+    pub max_file: u64,
+    /// Time for compiling one plugin.
+    pub compile_timeout: Duration,
+    /// Bytes for compiling one plugin.
+    pub compile_memory: u64,
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The values as written, with their origins.
+    pub layers: Layers,
+    /// Where the database is.
+    pub database: DatabaseSource,
+    /// The schema's name.
+    pub schema: String,
+    /// No LISTEN.
+    pub poll_only: bool,
+    /// Where to LISTEN past a pooler.
+    pub listen: DatabaseSource,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// What a runner is told.
+    pub run: RunSettings,
+    /// Defaults per attempt.
+    pub limits: Limits,
+    /// The most a handler may ask for.
+    pub caps: Limits,
+    /// How many tasks may wait for one plugin before no plugin may push more.
+    pub waiting: u64,
+    /// The operator's word on single handlers.
+    pub handlers: BTreeMap<Name, LimitRequest>,
+    /// What plugins are granted, and where secrets are.
+    pub grants: Grants,
+    /// What HTTP requests of plugins to names go through.
+    pub http_proxy: Option<HttpProxy>,
+    /// How long history is kept.
+    pub retention: Duration,
+    /// How long failed tasks are kept.
+    pub retention_failed: Duration,
+    /// Whether verbs that change tasks are refused.
+    pub read_only: bool,
+    place: Place,
+}
+
+/// Where a configuration was loaded from, to do it again.
+#[derive(Debug, Clone, Default)]
+struct Place {
+    flags: Vec<Flag>,
+    explicit: Option<PathBuf>,
+    start: PathBuf,
+}
+
+impl Config {
+    /// Reads files and environment. `explicit` is `--config` or `PGTQ_CONFIG`:
+    /// then no other file is read. `start` is where the upward search begins.
+    pub fn load(
+        flags: &[Flag],
+        explicit: Option<&Path>,
+        start: &Path,
+    ) -> Result<Config, ConfigError> {
+        let env = |name: &str| std::env::var(name).ok();
+        let files = files(explicit, start, &env)?;
+        let layers = Layers::merge(flags, &env, &files)?;
+        let mut config = Config::from_layers(layers, &env)?;
+        config.place = Place {
+            flags: flags.to_vec(),
+            explicit: explicit.map(Path::to_owned),
+            start: start.to_owned(),
+        };
+        Ok(config)
+    }
+
+    /// Reads everything anew from where it was loaded. Blocks on the disk.
+    pub fn reload(&self) -> Result<Config, ConfigError> {
+        let Place {
+            flags,
+            explicit,
+            start,
+        } = &self.place;
+        Config::load(flags, explicit.as_deref(), start)
+    }
+
+    /// The files that a [`Config::reload`] would read now, and those that hold
+    /// secrets: whoever watches these misses nothing.
+    pub fn watched(&self) -> Vec<PathBuf> {
+        let env = |name: &str| std::env::var(name).ok();
+        let mut found = paths(self.place.explicit.as_deref(), &self.place.start, &env);
+        found.extend(self.grants.secret_files().map(Path::to_owned));
+        found
+    }
+
+    /// The typed form of `layers`.
+    pub fn from_layers(
+        layers: Layers,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Config, ConfigError> {
+        let at = Reader(&layers);
+        let database = match layers.get("database.url") {
+            _ if layers.pg_variables => DatabaseSource::PgVariables,
+            Some(url) if !url.text.is_empty() => DatabaseSource::Url(url.text.clone()),
+            _ => DatabaseSource::None,
+        };
+        let concurrency = match at.text("run.concurrency") {
+            "" => None,
+            _ => Some(at.small("run.concurrency")?.max(1)),
+        };
+        let mut queues = at.read("run.queues", values::queues)?;
+        for (key, _) in layers.iter() {
+            let Some(name) = key
+                .strip_prefix("queues.")
+                .and_then(|rest| rest.strip_suffix(".concurrency"))
+            else {
+                continue;
+            };
+            let queue = Some(at.name(key, name)?);
+            let slots = Some(at.small(key)?.max(1));
+            let serves_all = queues.iter().any(|spec| spec.queue.is_none());
+            match queues.iter_mut().find(|spec| spec.queue == queue) {
+                Some(spec) if spec.slots.is_none() => spec.slots = slots,
+                Some(_) => {}
+                None if serves_all => queues.push(QueueSlots { queue, slots }),
+                // The runner was told to serve other queues only.
+                None => {}
+            }
+        }
+        let run = RunSettings {
+            name: match at.text("run.name") {
+                "" => default_name(env),
+                name => name.to_owned(),
+            },
+            queues,
+            concurrency,
+            listen: Some(at.text("run.listen").to_owned()).filter(|text| !text.is_empty()),
+            migrate: match at.text("run.migrate") {
+                "auto" => MigrateWhen::Auto,
+                _ => MigrateWhen::Never,
+            },
+            shutdown_timeout: at.read("run.shutdown_timeout", values::duration)?,
+            max_crashes: at.read("run.max_crashes", values::crashes)?,
+            plugins: PathBuf::from(at.text("plugins.dir")),
+            watch: match at.text("plugins.watch") {
+                "poll" => WatchMode::Poll,
+                "off" => WatchMode::Off,
+                _ => WatchMode::Events,
+            },
+            rescan: at.read("plugins.rescan", values::duration)?,
+            cache: match at.text("plugins.cache") {
+                "" => {
+                    user_dir(env, "XDG_CACHE_HOME", ".cache").map(|dir| dir.join("pgtq/compiled"))
+                }
+                dir => Some(PathBuf::from(dir)),
+            },
+            pooling: at.text("plugins.allocator") == "pooling",
+            zero_stacks: at.read("plugins.zero_stacks", values::flag)?,
+            max_file: at.read("plugins.max_file", values::size)?,
+            compile_timeout: at.read("plugins.compile_timeout", values::duration)?,
+            compile_memory: at.read("plugins.compile_memory", values::size)?,
+        };
+        let limits = at.limits("limits", &Limits::default())?;
+        Ok(Config {
+            database,
+            schema: at.text("database.schema").to_owned(),
+            listen: match at.text("database.listen_url") {
+                "" => DatabaseSource::None,
+                url => DatabaseSource::Url(url.to_owned()),
+            },
+            poll_only: at.read("database.poll_only", values::flag)?,
+            connect_timeout: at.read("database.connect_timeout", values::duration)?,
+            run,
+            caps: at.limits("caps", &limits.cap())?,
+            limits,
+            waiting: at.read("limits.waiting", values::count)?,
+            handlers: at.handlers()?,
+            http_proxy: match at.text("http.proxy") {
+                "" => None,
+                _ => Some(at.read("http.proxy", str::parse)?),
+            },
+            retention: at.read("retention.history", values::duration)?,
+            retention_failed: match at.text("retention.failed") {
+                "" => at.read("retention.history", values::duration)?,
+                _ => at.read("retention.failed", values::duration)?,
+            },
+            read_only: at.read("cli.read_only", values::flag)?,
+            grants: layers.grants.clone(),
+            place: Place::default(),
+            layers,
+        })
+    }
+}
+
+struct Reader<'a>(&'a Layers);
+
+impl Reader<'_> {
+    fn text(&self, key: &str) -> &str {
+        self.0.get(key).map_or("", |setting| &setting.text)
+    }
+
+    fn read<T>(&self, key: &str, form: fn(&str) -> Result<T, String>) -> Result<T, ConfigError> {
+        form(self.text(key)).map_err(|reason| self.wrong(key, reason))
+    }
+
+    fn small(&self, key: &str) -> Result<u32, ConfigError> {
+        let wide = self.read(key, values::count)?;
+        u32::try_from(wide).map_err(|_| self.wrong(key, format!("{wide} is too large")))
+    }
+
+    fn name(&self, key: &str, name: &str) -> Result<Name, ConfigError> {
+        Name::new(name).map_err(|error| self.wrong(key, error.to_string()))
+    }
+
+    fn wrong(&self, key: &str, reason: String) -> ConfigError {
+        ConfigError::Value {
+            key: key.to_owned(),
+            origin: self
+                .0
+                .get(key)
+                .map_or(super::Origin::Default, |setting| setting.origin.clone()),
+            reason,
+        }
+    }
+
+    fn or<T>(
+        &self,
+        key: &str,
+        form: fn(&str) -> Result<T, String>,
+        unset: T,
+    ) -> Result<T, ConfigError> {
+        match self.text(key) {
+            "" => Ok(unset),
+            _ => self.read(key, form),
+        }
+    }
+
+    fn small_or(&self, key: &str, unset: u32) -> Result<u32, ConfigError> {
+        match self.text(key) {
+            "" => Ok(unset),
+            _ => self.small(key),
+        }
+    }
+
+    /// The limits of a section; `unset` where it names none.
+    fn limits(&self, section: &str, unset: &Limits) -> Result<Limits, ConfigError> {
+        let key = |field: &str| format!("{section}.{field}");
+        Ok(Limits {
+            fuel: self.or(&key("fuel"), values::count, unset.fuel)?,
+            timeout: self.or(&key("timeout"), values::duration, unset.timeout)?,
+            memory: self.or(&key("memory"), values::memory, unset.memory)?,
+            table_elements: self.or(&key("table_elements"), values::count, unset.table_elements)?,
+            host_bytes: self.or(&key("host_bytes"), values::size, unset.host_bytes)?,
+            call_bytes: self.or(&key("call_bytes"), values::size, unset.call_bytes)?,
+            result_bytes: self.or(&key("result_bytes"), values::size, unset.result_bytes)?,
+            log_lines: self.small_or(&key("log_lines"), unset.log_lines)?,
+            log_bytes: self.or(&key("log_bytes"), values::size, unset.log_bytes)?,
+            pushes: self.small_or(&key("pushes"), unset.pushes)?,
+            lanes: self.small_or(&key("lanes"), unset.lanes)?,
+            http_requests: self.small_or(&key("http_requests"), unset.http_requests)?,
+            http_bytes: self.or(&key("http_bytes"), values::size, unset.http_bytes)?,
+            tcp_connections: self.small_or(&key("tcp_connections"), unset.tcp_connections)?,
+            tcp_bytes: self.or(&key("tcp_bytes"), values::size, unset.tcp_bytes)?,
+            sql_statements: self.small_or(&key("sql_statements"), unset.sql_statements)?,
+            sql_rows: self.small_or(&key("sql_rows"), unset.sql_rows)?,
+            sql_bytes: self.or(&key("sql_bytes"), values::size, unset.sql_bytes)?,
+            state_bytes: self.or(&key("state_bytes"), values::size, unset.state_bytes)?,
+            file_bytes: self.or(&key("file_bytes"), values::size, unset.file_bytes)?,
+        })
+    }
+
+    fn handlers(&self) -> Result<BTreeMap<Name, LimitRequest>, ConfigError> {
+        let mut handlers: BTreeMap<Name, LimitRequest> = BTreeMap::new();
+        for (key, _) in self.0.iter() {
+            let Some((name, field)) = key
+                .strip_prefix("handlers.")
+                .and_then(|rest| rest.rsplit_once('.'))
+            else {
+                continue;
+            };
+            let asked = handlers.entry(self.name(key, name)?).or_default();
+            match field {
+                "fuel" => asked.fuel = Some(self.read(key, values::count)?),
+                "memory" => asked.memory = Some(self.read(key, values::memory)?),
+                _ => {
+                    let time = self.read(key, values::duration)?;
+                    asked.timeout_ms = Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+                }
+            }
+        }
+        Ok(handlers)
+    }
+}
+
+fn default_name(env: &dyn Fn(&str) -> Option<String>) -> String {
+    let host = env("HOSTNAME")
+        .filter(|name| !name.is_empty())
+        .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok())
+        .map_or_else(|| "runner".to_owned(), |name| name.trim().to_owned());
+    format!("{host}-{}", std::process::id())
+}
+
+fn user_dir(env: &dyn Fn(&str) -> Option<String>, xdg: &str, fallback: &str) -> Option<PathBuf> {
+    let set = |name| env(name).filter(|text: &String| text.starts_with('/'));
+    set(xdg)
+        .map(PathBuf::from)
+        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(fallback)))
+}
+
+/// The files to read, highest precedence first, with their text.
+fn files(
+    explicit: Option<&Path>,
+    start: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<(PathBuf, String)>, ConfigError> {
+    let read = |path: PathBuf| match std::fs::read_to_string(&path) {
+        Ok(text) => Ok((path, text)),
+        Err(source) => Err(ConfigError::Read { path, source }),
+    };
+    paths(explicit, start, env).into_iter().map(read).collect()
+}
+
+/// The file that was named, whether it exists or not; else those that exist.
+fn paths(
+    explicit: Option<&Path>,
+    start: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Vec<PathBuf> {
+    let named = explicit.map(Path::to_owned).or_else(|| {
+        env("PGTQ_CONFIG")
+            .filter(|text| !text.is_empty())
+            .map(PathBuf::from)
+    });
+    if let Some(path) = named {
+        return vec![path];
+    }
+    let upward = start
+        .ancestors()
+        .map(|dir| dir.join("pgtq.toml"))
+        .find(|path| path.is_file());
+    let user = user_dir(env, "XDG_CONFIG_HOME", ".config").map(|dir| dir.join("pgtq/config.toml"));
+    let machine = Some(PathBuf::from("/etc/pgtq/pgtq.toml"));
+    [upward, user, machine]
+        .into_iter()
+        .flatten()
+        .filter(|path| path.is_file())
+        .collect()
+}

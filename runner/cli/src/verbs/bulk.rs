@@ -1,0 +1,236 @@
+//! Doing one thing to many tasks: ids at once, filters counted first.
+
+use crate::ask;
+use crate::context::Context;
+use crate::database;
+use crate::error::{Exit, Problem};
+use crate::filter::{self, FilterArgs};
+use crate::output::{Cell, Rows};
+use crate::progress;
+use crate::text;
+use pgtq_store::{Filter, Moved, Store, StoreError};
+use pgtq_task::{State, TaskId};
+
+use clap::Args;
+
+/// Which tasks, for `retry`, `cancel` and `delete`.
+#[derive(Debug, Args)]
+pub(crate) struct BulkArgs {
+    /// Ids, or filters like state:failed handler:thumb* since:2h
+    #[arg(value_name = "ID|FILTER")]
+    pub(crate) words: Vec<String>,
+    /// As flags.
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    /// Every task, no filter
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only count
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// What is done to the tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    Retry,
+    Cancel,
+    Delete,
+}
+
+impl Act {
+    fn verb(self) -> &'static str {
+        match self {
+            Act::Retry => "retry",
+            Act::Cancel => "cancel",
+            Act::Delete => "delete",
+        }
+    }
+
+    fn past(self) -> &'static str {
+        match self {
+            Act::Retry => "retried",
+            Act::Cancel => "cancelled",
+            Act::Delete => "deleted",
+        }
+    }
+
+    /// States that a filter means when it names none.
+    fn usual_states(self) -> Vec<State> {
+        match self {
+            Act::Retry => vec![State::Failed],
+            Act::Cancel => vec![State::Scheduled, State::Runnable, State::Running],
+            Act::Delete => State::ALL
+                .into_iter()
+                .filter(|state| *state != State::Running)
+                .collect(),
+        }
+    }
+
+    /// Why it cannot be done to a task in this state, if it was not.
+    fn refusal(self, state: State) -> Option<&'static str> {
+        match (self, state) {
+            (Act::Retry, State::Complete) => Some("it is complete; push it again instead"),
+            (Act::Retry, State::Running) => Some("it is running"),
+            (Act::Cancel, State::Complete | State::Failed) => Some("it has ended already"),
+            (Act::Delete, State::Running) => Some("it is running; cancel it first"),
+            // Already as wished: runnable when retried, cancelled when cancelled.
+            _ => None,
+        }
+    }
+
+    async fn apply(self, store: &Store, ids: &[TaskId]) -> Result<Vec<Moved>, StoreError> {
+        match self {
+            Act::Retry => store.retry(ids).await,
+            Act::Cancel => store.cancel(ids).await,
+            Act::Delete => store.delete(ids).await,
+        }
+    }
+}
+
+pub(crate) async fn run(act: Act, args: &BulkArgs, context: &Context) -> Result<(), Problem> {
+    let selection = filter::select(&args.words, &args.filter)?;
+    if selection.ids.is_empty() && !selection.narrowed && !args.all {
+        return Err(
+            Problem::usage(format!("nothing to {} is named", act.verb()))
+                .help("name ids, or a filter like state:failed handler:thumb*, or --all"),
+        );
+    }
+    if args.all && !selection.ids.is_empty() {
+        return Err(Problem::usage("--all and ids cannot be mixed"));
+    }
+    let config = context.config(Vec::new())?;
+    if !args.dry_run {
+        context.writing(&config)?;
+    }
+    let store = database::open(context, &config).await?;
+    match selection.ids.as_slice() {
+        [] => by_filter(act, args, context, &store, selection.filter).await,
+        ids => by_id(act, args, context, &store, ids).await,
+    }
+}
+
+async fn by_id(
+    act: Act,
+    args: &BulkArgs,
+    context: &Context,
+    store: &Store,
+    ids: &[TaskId],
+) -> Result<(), Problem> {
+    if args.dry_run {
+        context.note(format!(
+            "would {} {}",
+            act.verb(),
+            text::tasks(ids.len() as u64)
+        ));
+        return Ok(());
+    }
+    if act == Act::Delete {
+        let question = format!("Delete {} for good?", text::tasks(ids.len() as u64));
+        ask::confirm(context, &question)?;
+    }
+    let moved = act.apply(store, ids).await?;
+    let mut rows = Rows::new("pgtq.moved/v1", &["id", "was", "changed"]);
+    for one in &moved {
+        let was = one.was.map_or("", State::as_str);
+        let json = serde_json::json!({"id": one.id, "was": one.was, "changed": one.changed});
+        rows.push(
+            one.id,
+            vec![
+                one.id.to_string().into(),
+                was.into(),
+                yes(one.changed).into(),
+            ],
+            json,
+        );
+    }
+    context.out.rows(&rows)?;
+    judge(act, &moved)
+}
+
+fn yes(changed: bool) -> &'static str {
+    if changed { "yes" } else { "no" }
+}
+
+fn judge(act: Act, moved: &[Moved]) -> Result<(), Problem> {
+    let missing: Vec<String> = moved
+        .iter()
+        .filter(|one| one.was.is_none())
+        .map(|one| one.id.to_string())
+        .collect();
+    let mut lines: Vec<String> = Vec::new();
+    if !missing.is_empty() {
+        let ids = missing.join(", ");
+        lines.push(match act {
+            // The store does not look for what needs nothing.
+            Act::Retry => format!("task {ids} is runnable already, or does not exist"),
+            _ => format!("there is no task {ids}"),
+        });
+    }
+    for one in moved.iter().filter(|one| !one.changed) {
+        if let Some(why) = one.was.and_then(|state| act.refusal(state)) {
+            lines.push(format!("task {} was not {}: {why}", one.id, act.past()));
+        }
+    }
+    match (lines.is_empty(), missing.is_empty()) {
+        (true, _) => Ok(()),
+        (false, true) => Err(Problem::failed(lines.join("\n"))),
+        (false, false) => Err(Problem::new(Exit::NotFound, lines.join("\n"))),
+    }
+}
+
+async fn by_filter(
+    act: Act,
+    args: &BulkArgs,
+    context: &Context,
+    store: &Store,
+    mut filter: Filter,
+) -> Result<(), Problem> {
+    if filter.states.is_empty() {
+        filter.states = act.usual_states();
+    }
+    let found = store.count(&filter).await?;
+    if args.dry_run {
+        context.note(format!("would {} {}", act.verb(), text::tasks(found)));
+        return report(act, context, found, 0);
+    }
+    if found == 0 {
+        context.note(format!("no task to {}", act.verb()));
+        return report(act, context, 0, 0);
+    }
+    let verb = act.verb();
+    let question = format!(
+        "{}{} {}?",
+        verb[..1].to_uppercase(),
+        &verb[1..],
+        text::tasks(found)
+    );
+    ask::confirm(context, &question)?;
+    // Batches, so that neither a transaction nor an answer grows with the queue.
+    filter.limit = 1_000;
+    let bar = progress::bar(context, found, act.past());
+    let mut changed = 0;
+    let mut after = None;
+    loop {
+        let ids = store.ids(&filter, after).await?;
+        let Some(last) = ids.last() else { break };
+        after = Some(*last);
+        for ids in ids.chunks(10_000) {
+            let moved = act.apply(store, ids).await?;
+            changed += moved.iter().filter(|one| one.changed).count() as u64;
+            bar.inc(ids.len() as u64);
+        }
+    }
+    bar.finish_and_clear();
+    context.note(format!("{} {}", act.past(), text::tasks(changed)));
+    report(act, context, found, changed)
+}
+
+fn report(act: Act, context: &Context, found: u64, changed: u64) -> Result<(), Problem> {
+    let json = serde_json::json!({"action": act.verb(), "found": found, "changed": changed});
+    let pairs = [
+        ("found", Cell::count(found)),
+        ("changed", Cell::count(changed)),
+    ];
+    context.out.one("pgtq.bulk/v1", changed, &pairs, json)
+}

@@ -1,0 +1,182 @@
+//! `pgtq call`: one handler of one file, here and now, in the same sandbox
+//! and under the same limits and grants as in a runner. No database: state is
+//! kept in memory, SQL is unavailable.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use clap::Args;
+use jiff::Timestamp;
+
+use crate::config::keys::closest;
+use crate::context::Context;
+use crate::error::{Exit, Problem};
+use crate::memory::{Memory, NoSql};
+use crate::{arguments, machine, text, verbs};
+use pgtq_sandbox::{Sandbox, SandboxConfig};
+use pgtq_task::{Attempt, ClaimId, Failure, Handler, Name, Outcome, Report, Signal, Task, TaskId};
+
+/// Run one handler of a file here, without a database.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Arguments are written as for `pgtq push`. The plugin has what pgtq.toml grants to a file of\nits name. State is kept in memory, and SQL is unavailable."
+)]
+pub(crate) struct CallArgs {
+    /// The plugin file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The handler
+    #[arg(value_name = "HANDLER")]
+    pub(crate) handler: Name,
+    /// Its arguments
+    #[arg(value_name = "ARGS")]
+    pub(crate) words: Vec<String>,
+    /// The number of the attempt that the handler is told
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) attempt: u32,
+}
+
+pub(crate) async fn run(args: CallArgs, context: &Context) -> Result<(), Problem> {
+    let config = context.config(Vec::new())?;
+    let (book, missing) = tokio::task::block_in_place(|| machine::grants(&config));
+    for secret in &missing {
+        context.warn(secret.to_string());
+    }
+    let sandbox = Sandbox::new(SandboxConfig {
+        grants: Arc::new(ArcSwap::from_pointee(book)),
+        cap: config.limits.uncapped(),
+        ..machine::settings(&config, 2)?
+    })?;
+    let loaded = machine::load(&sandbox, &args.file).await?;
+    let handlers = loaded.compiled.handlers(&loaded.manifest, &loaded.plugin);
+    let handler = find(&handlers, &args.handler)?;
+    let json = arguments::read(
+        &args.words,
+        Some(handler.info()),
+        &mut std::io::stdin().lock(),
+    )?;
+    let now = Timestamp::now();
+    let task = Task {
+        id: TaskId(0),
+        queue: Name::default_queue(),
+        handler: args.handler.clone(),
+        priority: 0,
+        args: json,
+        attempts: args.attempt - 1,
+        crashes: 0,
+        retries: None,
+        pushed_at: now,
+        due_at: now,
+        key: None,
+        parent: None,
+        traits: None,
+    };
+    let database = Arc::new(Memory::new(BTreeMap::new(), Arc::new(NoSql)));
+    let attempt = Attempt {
+        task: Arc::new(task),
+        claim: ClaimId(0),
+        signal: Arc::new(Signal::default()),
+        database: Arc::clone(&database) as _,
+    };
+    let report = handler.call(attempt).await;
+    tell(context, &report);
+    let succeeded = matches!(report.outcome, Outcome::Complete { .. });
+    for (name, value) in database.end(succeeded).0 {
+        context.note(format!(
+            "would save {} {}",
+            match &*name {
+                "" => "the state".to_owned(),
+                name => text::line(name, 200),
+            },
+            text::line(&value, 200)
+        ));
+    }
+    outcome(context, report.outcome)
+}
+
+fn find<'a>(
+    handlers: &'a [Arc<dyn Handler>],
+    name: &Name,
+) -> Result<&'a Arc<dyn Handler>, Problem> {
+    let names = || handlers.iter().map(|handler| handler.info().name.as_str());
+    handlers
+        .iter()
+        .find(|handler| handler.info().name == *name)
+        .ok_or_else(|| {
+            Problem::not_found(format!("the file has no handler `{name}`"))
+                .maybe_help(
+                    closest(name.as_str(), names()).map(|name| format!("did you mean `{name}`?")),
+                )
+                .help(format!(
+                    "it has: {}",
+                    names().collect::<Vec<_>>().join(", ")
+                ))
+        })
+}
+
+/// Logs, pushes and usage, for people.
+fn tell(context: &Context, report: &Report) {
+    for line in &report.logs {
+        context.note(verbs::logs::line(line));
+    }
+    for child in &report.children {
+        context.note(format!(
+            "would push {} {}",
+            child.handler,
+            text::line(&child.args, 200)
+        ));
+    }
+    let usage = &report.usage;
+    context.note(format!(
+        "\x1b[2m{}, {} fuel, {} of memory\x1b[0m",
+        text::fine(usage.wall),
+        text::count(usage.fuel),
+        text::bytes(usage.peak_memory)
+    ));
+}
+
+fn outcome(context: &Context, outcome: Outcome) -> Result<(), Problem> {
+    match outcome {
+        Outcome::Complete { result } => context.out.json(&format!("{result}\n")),
+        Outcome::Retry { failure, after } => {
+            let when = match after {
+                Some(after) => format!("a runner would try again after {}", text::fine(after)),
+                None => "a runner would try again by the handler's policy".to_owned(),
+            };
+            Err(failed(&failure).help(when))
+        }
+        Outcome::Fail { failure } => Err(failed(&failure).help("a runner would not try again")),
+        Outcome::Snooze { after } => {
+            context.note(format!(
+                "not now: asks to be run again in {}",
+                text::fine(after)
+            ));
+            Ok(())
+        }
+        Outcome::Cancel { reason } => Err(Problem::new(
+            Exit::TaskFailed,
+            format!("the handler cancelled its task: {}", text::safe(&reason)),
+        )),
+        Outcome::Release => Err(Problem::failed("the attempt was interrupted")),
+    }
+}
+
+fn failed(failure: &Failure) -> Problem {
+    let mut message = format!(
+        "{}: {}",
+        failure.kind.as_str(),
+        text::safe(&failure.message)
+    );
+    if !failure.code.is_empty() {
+        message.push_str(&format!("\ncode: {}", text::safe(&failure.code)));
+    }
+    if let Some(details) = &failure.details {
+        message.push_str(&format!("\ndetails: {}", text::line(details, 1_000)));
+    }
+    for frame in &failure.backtrace {
+        message.push_str(&format!("\n  at {}", text::line(frame, 160)));
+    }
+    Problem::new(Exit::TaskFailed, message)
+}

@@ -1,0 +1,183 @@
+//! `pgtq demo`: a guided tour on the real thing. Every line it prints names
+//! what it shows; every figure is measured while it is printed; nothing is
+//! left behind.
+
+mod broken;
+mod load;
+pub(crate) mod stage;
+mod swap;
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use self::stage::Stage;
+use crate::context::Context;
+use crate::error::{Exit, Problem};
+use crate::output::Cell;
+use crate::signals::Signals;
+use crate::text;
+
+/// A guided tour: private Postgres, real plugins, real work, a hot swap.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// End after the tour instead of staying up until Ctrl-C
+    #[arg(long)]
+    pub(crate) exit: bool,
+    /// How many small tasks are pushed
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) tasks: u32,
+}
+
+/// Where the tour is told: stdout, or stderr when stdout carries JSON.
+#[derive(Clone, Copy)]
+pub(crate) struct Guide<'a> {
+    pub(crate) context: &'a Context,
+}
+
+impl Guide<'_> {
+    /// Something was shown to work.
+    pub(crate) async fn done(
+        self,
+        what: impl AsRef<str>,
+        detail: impl AsRef<str>,
+    ) -> Result<(), Problem> {
+        let detail = text::safe(detail.as_ref());
+        self.print(&format!(
+            "\x1b[32m✓\x1b[0m {:<44} \x1b[2m{detail}\x1b[0m",
+            what.as_ref()
+        ))
+        .await
+    }
+
+    /// Something begins.
+    pub(crate) async fn begin(self, what: impl AsRef<str>) -> Result<(), Problem> {
+        self.print(&format!("\x1b[36m→\x1b[0m {}", what.as_ref()))
+            .await
+    }
+
+    /// A line under the last one.
+    pub(crate) async fn detail(self, text: impl AsRef<str>) -> Result<(), Problem> {
+        self.print(&format!("    {}", text::safe(text.as_ref())))
+            .await
+    }
+
+    async fn print(self, line: &str) -> Result<(), Problem> {
+        match self.context.out.is_json() {
+            true => {
+                self.context.note(line);
+                Ok(())
+            }
+            false => {
+                self.context
+                    .out
+                    .send(format!("{}\n", line.trim_end()))
+                    .await
+            }
+        }
+    }
+}
+
+pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<(), Problem> {
+    let mut signals = Signals::catch()?;
+    let guide = Guide { context };
+    if cfg!(debug_assertions) {
+        context
+            .note("This is a development build; `cargo install --path runner` gives the fast one.");
+    }
+    // Dropping a half-built stage stops what there is of it.
+    let stage = tokio::select! {
+        stage = Stage::set(guide) => stage?,
+        name = signals.next() => return Err(left(name)),
+    };
+    let mut told = tokio::select! {
+        told = show(&args, guide, &stage) => told,
+        name = signals.next() => Err(left(name)),
+    };
+    if told.is_ok() && !args.exit {
+        told = tokio::select! {
+            told = stay(guide, &stage) => told,
+            _ = signals.next() => {
+                context.note("stopping");
+                Ok(())
+            }
+        };
+    }
+    tokio::select! {
+        stopped = stage.stop() => told.and(stopped),
+        name = signals.next() => Err(left(name)),
+    }
+}
+
+fn left(signal: &str) -> Problem {
+    let message = format!("{signal}: the tour was left; everything it made is removed");
+    Problem::new(Exit::Interrupted, message)
+}
+
+/// The tour, and its figures for programs.
+async fn show(args: &DemoArgs, guide: Guide<'_>, stage: &Stage) -> Result<(), Problem> {
+    let facts = tour(args, guide, stage).await?;
+    let pairs: [(&str, Cell); 0] = [];
+    match guide.context.out.is_json() {
+        true => {
+            let text = guide
+                .context
+                .out
+                .render_one("pgtq.demo/v1", "demo", &pairs, &facts);
+            guide.context.out.send(text).await
+        }
+        false => Ok(()),
+    }
+}
+
+async fn tour(args: &DemoArgs, guide: Guide<'_>, stage: &Stage) -> Result<Value, Problem> {
+    let load = load::run(guide, stage, args.tasks).await?;
+    let latency = load::latency(guide, stage).await?;
+    let swap = swap::run(guide, stage).await?;
+    let broken = broken::run(guide, stage).await?;
+    load::results(guide, stage, &load).await?;
+    Ok(json!({
+        "tasks": load.pushed, "failed": load.failed, "seconds": load.seconds.as_secs_f64(),
+        "tasks_per_second": load.rate(),
+        "start_p50_ms": milliseconds(latency.start_p50), "start_p99_ms": milliseconds(latency.start_p99),
+        "result_p50_ms": milliseconds(latency.result_p50),
+        "swap": {
+            "tasks": swap.pushed, "by_version": swap.by_version, "lost": swap.lost,
+            "failed": swap.failed, "save_to_live_ms": milliseconds(swap.live_after),
+        },
+        "broken": {"reason": broken.reason, "serving": broken.serving},
+    }))
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Says what to try next, and returns when the runner has ended by itself.
+async fn stay(guide: Guide<'_>, stage: &Stage) -> Result<(), Problem> {
+    guide.begin("it is yours now; in another terminal:").await?;
+    guide
+        .detail(format!("export DATABASE_URL='{}'", stage.url))
+        .await?;
+    guide.detail("pgtq push greet name=You --wait").await?;
+    guide
+        .detail("pgtq tasks -n 5 ;  pgtq stats ;  pgtq plugins")
+        .await?;
+    guide
+        .detail("psql \"$DATABASE_URL\" -c \"select pgtq.push('add_numbers', '[2,3]')\"")
+        .await?;
+    guide
+        .detail(format!(
+            "cp other.wasm {}/      (live at once)",
+            stage.plugins.display()
+        ))
+        .await?;
+    guide
+        .begin("a queue of your own: pgtq new media && cd media && pgtq dev")
+        .await?;
+    guide.begin("Ctrl-C stops and removes everything").await?;
+    stage.ended().await;
+    guide.context.warn("the runner stopped by itself");
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! A bad deploy: a half-copied file is refused, the good version serves on.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Guide;
+use super::stage::Stage;
+use crate::error::Problem;
+use crate::machine;
+use pgtq_engine::plugin::PluginState;
+use pgtq_task::{Name, NewTask};
+
+/// Settling takes two seconds at most, inspecting milliseconds.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What became of the bad file.
+pub(crate) struct Broken {
+    pub(crate) reason: String,
+    /// The version that answers afterwards.
+    pub(crate) serving: String,
+}
+
+/// Overwrites `hello` with half of itself and watches it being refused.
+pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Broken, Problem> {
+    let file = "hello.wasm";
+    guide
+        .begin("a bad deploy: half of a file is copied over hello.wasm")
+        .await?;
+    let good = machine::read(&stage.next_hello)?;
+    std::fs::write(stage.plugins.join(file), &good[..good.len() / 2])?;
+    let reason = tokio::time::timeout(LIMIT, refused(stage, file))
+        .await
+        .map_err(|_| Problem::failed("the broken file was not refused within a minute"))?;
+    let task = NewTask::new(Name::new("greet")?, "{\"name\":\"still here\"}");
+    let answer = stage.result_of(task).await?.task.result.unwrap_or_default();
+    let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+    let version = answer
+        .get("version")
+        .and_then(Value::as_str)
+        .unwrap_or("unknown");
+    guide
+        .done(format!("refused; version {version} keeps serving"), &reason)
+        .await?;
+    // Whole again, so that whoever stays finds everything in order.
+    std::fs::write(stage.plugins.join(file), &good)?;
+    Ok(Broken {
+        reason,
+        serving: version.to_owned(),
+    })
+}
+
+/// Waits until the file is refused and says why.
+async fn refused(stage: &Stage, file: &str) -> String {
+    let mut changes = stage.runner.registry.watch();
+    loop {
+        let snapshot = stage.runner.registry.snapshot();
+        let status = snapshot.plugin(file);
+        if let Some(status) = status.filter(|status| status.state == PluginState::Refused) {
+            return status.reason.clone().unwrap_or_default();
+        }
+        if changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! `pgtq dev`: a queue of one's own in this directory. A private Postgres
+//! that keeps its data in `.pgtq`, a runner, plugin crates built and built
+//! again when their sources change, and hot reload of what comes out.
+
+use std::fs::{File, TryLockError};
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+
+use crate::config::Config;
+use crate::context::{Context, setting};
+use crate::database::{self, PRIVATE_URL};
+use crate::error::{Exit, Problem};
+use crate::runner::{Runner, Until};
+use crate::signals::Signals;
+use crate::{machine, sources, stderr, text};
+use pgtq_setup::postgres::{Options, PrivatePostgres};
+use pgtq_setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
+use pgtq_store::{DatabaseConfig, Store};
+
+/// How often the sources are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A private Postgres and a runner with hot reload, in this directory.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "While it runs, other verbs in this directory use its database:\n  pgtq push greet name=You --wait"
+)]
+pub(crate) struct DevArgs {
+    /// Directory of .wasm files; crates in it, or here, are built into it [env: PGTQ_PLUGINS] [default: plugins]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plugins: Option<String>,
+    /// Forget all tasks at the end
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    /// Build nothing
+    #[arg(long)]
+    pub(crate) no_build: bool,
+    /// Address for /healthz, /readyz and /metrics [env: PGTQ_LISTEN]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+}
+
+pub(crate) async fn run(args: DevArgs, context: &Context) -> Result<(), Problem> {
+    let flags = [
+        setting("plugins.dir", "--plugins", args.plugins.clone()),
+        setting("run.listen", "--listen", args.listen.clone()),
+    ];
+    let mut config = context.config(flags.into_iter().flatten().collect())?;
+    // A plugin under development has what it asks for; `pgtq inspect` says what a
+    // runner would cut.
+    config.caps = config.limits.uncapped();
+    let mut signals = Signals::catch()?;
+    tokio::select! {
+        started = start(&args, context, &config) => {
+            let (dev, runner) = started?;
+            let done = runner.finish(context, &mut signals).await;
+            drop(dev);
+            done.map(drop)
+        }
+        name = interrupted() => Err(Problem::new(Exit::Interrupted, format!("{name} before the runner had started"))),
+    }
+}
+
+// A second pair of listeners: those of `run` belong to the runner once it is up.
+async fn interrupted() -> &'static str {
+    match Signals::catch() {
+        Ok(mut signals) => signals.next().await,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// What lives as long as the verb. Fields are dropped in order: the builder
+/// and the address go before the server.
+struct Dev {
+    _builder: Option<Builder>,
+    _address: Option<Address>,
+    _server: Option<PrivatePostgres>,
+    _alone: Option<File>,
+}
+
+/// Makes sure that no other `pgtq dev` serves this directory: the first to stop
+/// would take the database from under the other. Held until dropped.
+fn alone(context: &Context) -> Result<File, Problem> {
+    let dir = machine::ensure_dir(&context.here.join(".pgtq"))?;
+    let file = File::create(dir.join("dev.lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Problem::failed("`pgtq dev` runs already in this directory")
+                .help("use it from here: pgtq push HANDLER …")
+                .help("or start another elsewhere, or with --ephemeral"))
+        }
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+async fn start(
+    args: &DevArgs,
+    context: &Context,
+    config: &Config,
+) -> Result<(Dev, Runner), Problem> {
+    let own = !args.ephemeral && context.global.database_url.is_none();
+    let alone = own.then(|| alone(context)).transpose()?;
+    let (server, database) = database(args, context, config).await?;
+    let address = server
+        .as_ref()
+        .map(|server| Address::leave(&context.here, &server.url()))
+        .transpose()?;
+    let store = Store::connect(database).await?;
+    for (version, name) in store.migrate().await?.versions {
+        context.note(format!(
+            "\x1b[32m✓\x1b[0m schema {} {version} {name}",
+            config.schema
+        ));
+    }
+    machine::ensure_dir(&config.run.plugins)?;
+    let crates = match args.no_build {
+        true => Vec::new(),
+        false => sources::crates(&context.here, &config.run.plugins),
+    };
+    let builder = match crates.is_empty() {
+        true => None,
+        false => Some(Builder::start(context, &crates, &config.run.plugins).await),
+    };
+    let runner = Runner::start(config, store, Until::default()).await?;
+    let snapshot = runner.registry.snapshot();
+    let mut names: Vec<&str> = snapshot.handlers.keys().map(|name| name.as_str()).collect();
+    names.sort_unstable();
+    context.note(match names.as_slice() {
+        [] => format!(
+            "no handler yet: drop a .wasm file into {}",
+            config.run.plugins.display()
+        ),
+        names => format!("\x1b[32m✓\x1b[0m handlers: {}", names.join(", ")),
+    });
+    context.note("in another terminal, in this directory: pgtq push HANDLER …      Ctrl-C stops");
+    let dev = Dev {
+        _builder: builder,
+        _address: address,
+        _server: server,
+        _alone: alone,
+    };
+    Ok((dev, runner))
+}
+
+/// The private server, or the database named on the command line.
+async fn database(
+    args: &DevArgs,
+    context: &Context,
+    config: &Config,
+) -> Result<(Option<PrivatePostgres>, DatabaseConfig), Problem> {
+    if context.global.database_url.is_some() {
+        let named = database::configured(config)?.ok_or_else(database::unconfigured)?;
+        return Ok((None, named));
+    }
+    let options = match args.ephemeral {
+        true => Options::ephemeral(),
+        false => Options::keep(context.here.join(".pgtq/postgres")),
+    };
+    let server = start_postgres(context, options).await?;
+    let url = server.url();
+    context.note(format!(
+        "\x1b[32m✓\x1b[0m Postgres of this directory: {url}"
+    ));
+    let found = database::at(config, &url)?;
+    Ok((Some(server), found))
+}
+
+/// Starts a private server off the async threads, so that a signal is heard.
+pub(crate) async fn start_postgres(
+    context: &Context,
+    options: Options,
+) -> Result<PrivatePostgres, Problem> {
+    let quiet = context.global.quiet > 0;
+    let started = tokio::task::spawn_blocking(move || {
+        PrivatePostgres::start(&options, &|line| say(quiet, line))
+    });
+    Ok(joined(started.await)??)
+}
+
+/// Tells a step of set-up work from a thread of its own.
+pub(crate) fn say(quiet: bool, line: &str) {
+    if !quiet {
+        stderr::styled(&format!("\x1b[2m→ {line}\x1b[0m\n"));
+    }
+}
+
+/// The result of a blocking step.
+pub(crate) fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, Problem> {
+    result.map_err(|error| Problem::failed(format!("a step ended unexpectedly: {error}")))
+}
+
+/// The file that tells other verbs where the private server is.
+struct Address(PathBuf);
+
+impl Address {
+    fn leave(here: &Path, url: &str) -> Result<Self, Problem> {
+        let path = here.join(PRIVATE_URL);
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir)?;
+        }
+        std::fs::write(&path, format!("{url}\n"))?;
+        Ok(Address(path))
+    }
+}
+
+impl Drop for Address {
+    fn drop(&mut self) {
+        // Left behind it would only lead to "cannot reach the database".
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Builds crates, and again whenever a source changes.
+struct Builder(tokio::task::JoinHandle<()>);
+
+impl Drop for Builder {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Builder {
+    /// Returns after the first build, good or bad.
+    async fn start(context: &Context, crates: &[PathBuf], out: &Path) -> Builder {
+        let quiet = context.global.quiet > 0;
+        for dir in crates {
+            build(quiet, dir.clone(), out.to_owned()).await;
+        }
+        let crates = crates.to_vec();
+        let out = out.to_owned();
+        Builder(tokio::spawn(async move {
+            let mut seen: Vec<Option<SystemTime>> =
+                crates.iter().map(|dir| sources::newest(dir)).collect();
+            let mut tick = tokio::time::interval(LOOK);
+            loop {
+                tick.tick().await;
+                for (dir, seen) in crates.iter().zip(&mut seen) {
+                    let newest = sources::newest(dir);
+                    if newest != *seen {
+                        *seen = newest;
+                        build(quiet, dir.clone(), out.clone()).await;
+                    }
+                }
+            }
+        }))
+    }
+}
+
+/// One build. A failure is shown; what was live stays live.
+async fn build(quiet: bool, dir: PathBuf, out: PathBuf) {
+    let shown = dir.display().to_string();
+    let built = tokio::task::spawn_blocking(move || {
+        let toolchain = Toolchain::ensure(&dir, &|line| say(quiet, line))?;
+        // In a pipe cargo would wait for the reader, or end with it.
+        let output = match std::io::stderr().is_terminal() {
+            true => Output::Show,
+            false => Output::Keep,
+        };
+        let options = BuildOptions {
+            out_dir: Some(out),
+            output,
+            ..BuildOptions::default()
+        };
+        Ok::<_, Problem>(build_plugin(&toolchain, &dir, &options)?)
+    });
+    match joined(built.await).and_then(|built| built) {
+        Ok(built) => say(
+            quiet,
+            &format!("built {shown} in {}", text::fine(built.took)),
+        ),
+        Err(problem) => stderr::styled(&problem.styled()),
+    }
+}

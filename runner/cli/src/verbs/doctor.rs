@@ -1,0 +1,231 @@
+//! `pgtq doctor`: this machine and the database, with fixes.
+
+mod grants;
+mod server;
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::database;
+use crate::error::Problem;
+use crate::output::{Cell, Rows};
+use pgtq_setup::doctor::{self, Check, Status};
+use pgtq_store::{Store, StoreError};
+
+/// Leases that ended are taken back each second, if anybody does it.
+const OVERDUE: Duration = Duration::from_secs(30);
+
+/// Check this machine and the database.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Install and make what is missing, where that needs no question
+    #[arg(long)]
+    pub(crate) fix: bool,
+}
+
+pub(crate) async fn run(args: DoctorArgs, context: &Context) -> Result<(), Problem> {
+    let config = context.config(Vec::new())?;
+    let plugins = &config.run.plugins;
+    let mut checks = tokio::task::block_in_place(|| match args.fix {
+        true => doctor::fix(plugins, &|line| context.say(line)),
+        false => doctor::machine(plugins),
+    });
+    checks.extend(tokio::task::block_in_place(|| grants::checks(&config)));
+    checks.extend(database_checks(context, &config).await);
+    let mut rows = Rows::new("pgtq.checks/v1", &["check", "status", "found", "fix"]);
+    for check in &checks {
+        let (word, shown) = match check.status {
+            Status::Ok => ("ok", "ok"),
+            Status::Warn => ("warn", "WARN"),
+            Status::Bad => ("bad", "BAD"),
+        };
+        let fix = check.fix.as_deref().unwrap_or("");
+        let cells = vec![
+            check.name.into(),
+            Cell::new(shown, word),
+            check.detail.as_str().into(),
+            fix.into(),
+        ];
+        let json = serde_json::json!({
+            "check": check.name, "status": word, "found": check.detail, "fix": check.fix,
+        });
+        rows.push(check.name, cells, json);
+    }
+    context.out.rows(&rows)?;
+    let bad = checks
+        .iter()
+        .filter(|check| check.status == Status::Bad)
+        .count();
+    match bad {
+        0 => Ok(()),
+        n => Err(Problem::failed(format!(
+            "{n} of {} checks failed",
+            checks.len()
+        ))),
+    }
+}
+
+async fn database_checks(context: &Context, config: &Config) -> Vec<Check> {
+    let check = |name, status, detail: String, fix: Option<&str>| Check {
+        name,
+        status,
+        detail,
+        fix: fix.map(str::to_owned),
+    };
+    let store = match database::connect(context, config).await {
+        Ok(store) => store,
+        Err(problem) if problem == database::unconfigured() => {
+            let fix = Some("set DATABASE_URL, or try `pgtq dev`");
+            return vec![check("database", Status::Warn, problem.message, fix)];
+        }
+        Err(problem) => {
+            let fix = problem.help.first().cloned();
+            return vec![check(
+                "database",
+                Status::Bad,
+                problem.message,
+                fix.as_deref(),
+            )];
+        }
+    };
+    let mut checks = vec![check("database", Status::Ok, store.config().place(), None)];
+    match store.server().await {
+        Ok(state) => checks.extend(server::checks(store.config(), &state, now())),
+        Err(error) => {
+            let problem = Problem::from(error);
+            let fix = problem.help.first().cloned();
+            let found = problem.message;
+            checks.push(check("server", Status::Warn, found, fix.as_deref()));
+        }
+    }
+    if let Err(error) = store.check_schema().await {
+        let problem = Problem::from(error);
+        let fix = problem.help.first().cloned();
+        checks.push(check(
+            "schema",
+            Status::Bad,
+            problem.message,
+            fix.as_deref(),
+        ));
+        return checks;
+    }
+    checks.push(check(
+        "schema",
+        Status::Ok,
+        format!("`{}` is up to date", config.schema),
+        None,
+    ));
+    for (name, seen) in [
+        ("migrations", migrations(&store).await),
+        ("runners", runners(&store).await),
+        ("workers", overdue(&store).await),
+        ("queues", paused(&store).await),
+    ] {
+        checks.extend(seen.unwrap_or_else(|error| Some(unseen(name, error))));
+    }
+    checks
+}
+
+/// What a lesser user may not look at is not wrong for that.
+fn unseen(name: &'static str, error: StoreError) -> Check {
+    let denied = matches!(error, StoreError::Denied { .. });
+    let problem = Problem::from(error);
+    Check {
+        name,
+        status: if denied { Status::Warn } else { Status::Bad },
+        detail: match denied {
+            true => format!("not looked at: {}", problem.message),
+            false => problem.message,
+        },
+        fix: match denied {
+            true => Some("ask as a viewer: `pgtq roles viewer ROLE`".to_owned()),
+            false => problem.help.first().cloned(),
+        },
+    }
+}
+
+/// Seconds since 1970 by this machine's clock.
+fn now() -> f64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap_or_default().as_secs_f64()
+}
+
+/// Whether the schema is what this program would make.
+async fn migrations(store: &Store) -> Result<Option<Check>, StoreError> {
+    let drifted: Vec<String> = store
+        .migration_status()
+        .await?
+        .iter()
+        .filter(|one| one.drifted)
+        .map(|one| format!("{} {}", one.version, one.name))
+        .collect();
+    Ok(Some(match drifted.is_empty() {
+        true => Check {
+            name: "migrations",
+            status: Status::Ok,
+            detail: "as this program has them".to_owned(),
+            fix: None,
+        },
+        false => Check {
+            name: "migrations",
+            status: Status::Warn,
+            detail: format!("applied with another text: {}", drifted.join(", ")),
+            fix: Some("compare with `pgtq migrate --sql` on an empty database".to_owned()),
+        },
+    }))
+}
+
+async fn runners(store: &Store) -> Result<Option<Check>, StoreError> {
+    let runners = store.runners().await?;
+    let lost = runners
+        .iter()
+        .filter(|runner| runner.state == "lost")
+        .count();
+    let live = runners.len() - lost;
+    Ok(Some(Check {
+        name: "runners",
+        status: if live == 0 || lost > 0 {
+            Status::Warn
+        } else {
+            Status::Ok
+        },
+        detail: format!("{live} alive, {lost} lost"),
+        fix: (live == 0).then(|| "start one with `pgtq run`".to_owned()),
+    }))
+}
+
+/// Leases of external workers that ended and that nobody takes back.
+async fn overdue(store: &Store) -> Result<Option<Check>, StoreError> {
+    let workers = store.workers().await?;
+    let longest = workers
+        .iter()
+        .filter_map(|worker| Some((worker.overdue_seconds?, &worker.name)))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(seconds, _)| *seconds > OVERDUE.as_secs_f64());
+    Ok(longest.map(|(seconds, name)| Check {
+        name: "workers",
+        status: Status::Warn,
+        detail: format!("a lease of the worker {name} ended {seconds:.0} s ago and was not taken back"),
+        fix: Some("call `SELECT pgtq.tend()` each second from a worker, or start a runner with `pgtq run`".to_owned()),
+    }))
+}
+
+/// Queues that nobody works on because somebody said so.
+async fn paused(store: &Store) -> Result<Option<Check>, StoreError> {
+    let paused: Vec<String> = store
+        .queues()
+        .await?
+        .into_iter()
+        .filter(|queue| queue.paused_at.is_some())
+        .map(|queue| queue.queue)
+        .collect();
+    Ok(paused.first().map(|first| Check {
+        name: "queues",
+        status: Status::Warn,
+        detail: format!("paused: {}", paused.join(", ")),
+        fix: Some(format!("pgtq resume {first}")),
+    }))
+}

@@ -1,0 +1,253 @@
+//! Checks of the server behind the address: what keeps runners from working there.
+
+use pgtq_setup::doctor::{Check, Status};
+use pgtq_store::{DatabaseConfig, ServerState};
+
+/// Connections of one busy runner without handlers' SQL.
+const ONE_RUNNER: i64 = 10;
+/// A transaction this old keeps dead rows alive.
+const OLD: f64 = 600.0;
+/// Clocks that differ less are the same for people.
+const SKEW: f64 = 2.0;
+
+/// `clock` is this machine's, in seconds since 1970, at the time of the answer.
+pub(super) fn checks(database: &DatabaseConfig, server: &ServerState, clock: f64) -> Vec<Check> {
+    let mut checks = vec![
+        pooler(database),
+        writes(server),
+        connections(server),
+        locks(server),
+        clocks(server, clock),
+    ];
+    checks.extend(reliance(server));
+    checks
+}
+
+/// What the schema relies on and our sessions cannot set.
+fn reliance(server: &ServerState) -> Vec<Check> {
+    let unfit = server.unfit();
+    if unfit.is_empty() {
+        return vec![ok(
+            "settings",
+            "UTF8, read committed, no row security in the way",
+        )];
+    }
+    let status = |is_bad| if is_bad { Status::Bad } else { Status::Warn };
+    unfit
+        .into_iter()
+        .map(|one| not_ok(one.name, status(one.is_bad), one.found, &one.fix))
+        .collect()
+}
+
+fn ok(name: &'static str, detail: impl Into<String>) -> Check {
+    Check {
+        name,
+        status: Status::Ok,
+        detail: detail.into(),
+        fix: None,
+    }
+}
+
+fn not_ok(name: &'static str, status: Status, detail: String, fix: &str) -> Check {
+    Check {
+        name,
+        status,
+        detail,
+        fix: Some(fix.to_owned()),
+    }
+}
+
+fn pooler(database: &DatabaseConfig) -> Check {
+    const NAME: &str = "pooler";
+    match (database.poll_only, database.can_listen()) {
+        (false, _) => ok(NAME, "none between us and the server"),
+        (true, true) => ok(NAME, "passed by for LISTEN with database.listen_url"),
+        (true, false) => not_ok(
+            NAME,
+            Status::Warn,
+            "a pooler, or poll_only: new tasks are found by polling".to_owned(),
+            "give the server's own address as database.listen_url",
+        ),
+    }
+}
+
+fn writes(server: &ServerState) -> Check {
+    const NAME: &str = "writes";
+    if server.standby {
+        return not_ok(
+            NAME,
+            Status::Bad,
+            "this server is a standby".to_owned(),
+            "name all hosts in the address: postgresql://host1,host2/db",
+        );
+    }
+    if server.read_only {
+        return not_ok(
+            NAME,
+            Status::Bad,
+            "transactions here are read-only".to_owned(),
+            "look at default_transaction_read_only of the server, the database and the role; some hosts set it when the disk is full",
+        );
+    }
+    ok(NAME, "this server takes them")
+}
+
+fn connections(server: &ServerState) -> Check {
+    const NAME: &str = "connections";
+    let (used, most) = server.connections;
+    let (used_of_role, most_of_role) = server.connections_of_role;
+    let detail = match most_of_role {
+        0.. => format!("{used} of {most}, {used_of_role} of this role's {most_of_role}"),
+        _ => format!("{used} of {most}"),
+    };
+    let left = match most_of_role {
+        0.. => (most - used).min(most_of_role - used_of_role),
+        _ => most - used,
+    };
+    match left >= ONE_RUNNER {
+        true => ok(NAME, detail),
+        false => not_ok(
+            NAME,
+            Status::Warn,
+            format!("{detail}: a runner takes about {ONE_RUNNER}"),
+            "raise max_connections or the role's CONNECTION LIMIT, or put a pooler in between",
+        ),
+    }
+}
+
+fn locks(server: &ServerState) -> Check {
+    const NAME: &str = "locks";
+    if server.oldest_seconds > OLD {
+        return not_ok(
+            NAME,
+            Status::Warn,
+            format!(
+                "the oldest transaction has been open for {:.0} s, {} sessions wait for locks",
+                server.oldest_seconds, server.waiting
+            ),
+            "find it with: SELECT pid, state, query FROM pg_stat_activity ORDER BY xact_start",
+        );
+    }
+    if server.lock_timeout > 0.0 && server.lock_timeout < 5.0 {
+        return not_ok(
+            NAME,
+            Status::Warn,
+            format!(
+                "lock_timeout is {} s: shorter than some waits of ours",
+                server.lock_timeout
+            ),
+            "ALTER ROLE the_runners_role SET lock_timeout = 0",
+        );
+    }
+    ok(
+        NAME,
+        format!("{} sessions wait, no transaction is old", server.waiting),
+    )
+}
+
+fn clocks(server: &ServerState, clock: f64) -> Check {
+    const NAME: &str = "clocks";
+    let ahead = clock - server.clock;
+    match ahead.abs() < SKEW {
+        true => ok(NAME, "this machine's and the server's agree"),
+        false => not_ok(
+            NAME,
+            Status::Warn,
+            format!(
+                "this machine's is {:.0} s {} the server's; tasks go by the server's",
+                ahead.abs(),
+                if ahead > 0.0 { "ahead of" } else { "behind" }
+            ),
+            "run a time service (chrony, systemd-timesyncd) on both",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fine() -> ServerState {
+        ServerState {
+            standby: false,
+            read_only: false,
+            connections: (5, 97),
+            connections_of_role: (5, -1),
+            waiting: 0,
+            oldest_seconds: 1.0,
+            lock_timeout: 0.0,
+            encoding: "UTF8".to_owned(),
+            replication_role: "origin".to_owned(),
+            isolation: "read committed".to_owned(),
+            row_security: Vec::new(),
+            clock: 1_000.0,
+        }
+    }
+
+    #[test]
+    fn what_the_schema_relies_on_and_no_session_can_set_is_told() {
+        let server = ServerState {
+            encoding: "SQL_ASCII".to_owned(),
+            replication_role: "replica".to_owned(),
+            isolation: "serializable".to_owned(),
+            row_security: vec!["runnable_tasks".to_owned()],
+            ..fine()
+        };
+        let found: Vec<_> = reliance(&server)
+            .into_iter()
+            .map(|check| (check.name, check.status))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("encoding", Status::Bad),
+                ("row security", Status::Bad),
+                ("replication role", Status::Bad),
+                ("isolation", Status::Warn),
+            ]
+        );
+        assert_eq!(reliance(&fine())[0].status, Status::Ok);
+    }
+
+    fn found(server: &ServerState, clock: f64) -> Vec<(&'static str, String)> {
+        let database = DatabaseConfig::parse("postgres://localhost/app").unwrap();
+        let checks = checks(&database, server, clock);
+        let not_ok = checks
+            .into_iter()
+            .filter(|check| check.status != Status::Ok);
+        not_ok.map(|check| (check.name, check.detail)).collect()
+    }
+
+    #[test]
+    fn a_server_without_trouble_has_no_finding() {
+        assert_eq!(found(&fine(), 1_001.0), []);
+    }
+
+    #[test]
+    fn each_trouble_is_named() {
+        let of = |change: fn(&mut ServerState)| {
+            let mut server = fine();
+            change(&mut server);
+            let mut all = found(&server, 1_000.0);
+            assert_eq!(all.len(), 1, "{all:?}");
+            all.remove(0)
+        };
+        assert_eq!(of(|s| s.standby = true).0, "writes");
+        assert_eq!(of(|s| s.read_only = true).0, "writes");
+        assert_eq!(of(|s| s.connections = (90, 97)).0, "connections");
+        let (name, detail) = of(|s| s.connections_of_role = (2, 3));
+        assert_eq!(
+            (name, detail.as_str()),
+            (
+                "connections",
+                "5 of 97, 2 of this role's 3: a runner takes about 10"
+            )
+        );
+        assert_eq!(of(|s| s.oldest_seconds = 5_000.0).0, "locks");
+        assert_eq!(of(|s| s.lock_timeout = 0.5).0, "locks");
+        assert_eq!(
+            of(|s| s.clock = 4_600.0).1,
+            "this machine's is 3600 s behind the server's; tasks go by the server's"
+        );
+    }
+}

@@ -1,0 +1,39 @@
+//! `pgtq health`: for scripts and containers.
+
+use clap::Args;
+
+use crate::context::Context;
+use crate::database;
+use crate::error::Problem;
+use crate::output::Cell;
+
+/// A probe: status 0 if the database answers and has the right schema.
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// Also want at least this many live runners
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) runners: usize,
+}
+
+pub(crate) async fn run(args: HealthArgs, context: &Context) -> Result<(), Problem> {
+    let config = context.config(Vec::new())?;
+    let store = database::open(context, &config).await?;
+    store.ping().await?;
+    let runners = store.runners().await?;
+    let live = runners
+        .iter()
+        .filter(|runner| runner.state != "lost")
+        .count();
+    if live < args.runners {
+        return Err(Problem::failed(format!(
+            "{live} live runners, {} wanted",
+            args.runners
+        )));
+    }
+    let json = serde_json::json!({"healthy": true, "runners": live});
+    let pairs = [
+        ("healthy", Cell::from("yes")),
+        ("runners", live.to_string().into()),
+    ];
+    context.out.one("pgtq.health/v1", "healthy", &pairs, json)
+}

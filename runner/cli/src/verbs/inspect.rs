@@ -1,0 +1,193 @@
+//! `pgtq inspect`: what a file says about itself.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::error::Problem;
+use crate::output::{Cell, Format, Rows};
+use crate::{machine, text};
+use pgtq_task::{AskedOfPlugin, Grant, HandlerInfo, LimitCut, Name, Retries};
+
+/// What a plugin file holds and asks for; nothing is executed.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The plugin file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Print the JSON schema of this handler's arguments (asks the plugin, in the sandbox)
+    #[arg(long, value_name = "HANDLER")]
+    pub(crate) schema_of: Option<Name>,
+}
+
+pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Problem> {
+    if let Some(name) = &args.schema_of {
+        return schema(&args, name, context).await;
+    }
+    let config = context.config(Vec::new())?;
+    let bytes = machine::read(&args.file)?;
+    let digest = machine::digest(&bytes);
+    let refused = |reason: pgtq_sandbox::LoadError| {
+        Problem::failed(format!("{} is refused: {reason}", args.file.display()))
+    };
+    let found = pgtq_sandbox::inspect(&bytes).map_err(refused)?;
+    let settings = machine::settings(&config, 1)?;
+    pgtq_sandbox::validate(&settings, Arc::from(bytes))
+        .await
+        .map_err(refused)?;
+    let form = match found.form {
+        pgtq_sandbox::FileForm::Component => "component",
+        pgtq_sandbox::FileForm::CoreModule => "core module",
+    };
+    let tools: Vec<String> = found
+        .producers
+        .iter()
+        .map(|(_, tool, version)| format!("{tool} {version}").trim().to_owned())
+        .collect();
+    let plugin = args.file.file_stem().unwrap_or_default().to_string_lossy();
+    let granted = config.grants.plugins.get(&*plugin);
+    let grant = granted.map(|granted| granted.grant.clone());
+    let grant = grant.unwrap_or_default();
+    let of_all = found.handlers.iter().map(|handler| &handler.needs);
+    let needs = AskedOfPlugin::of(&plugin, of_all, &grant);
+    let asked = asked(&found.handlers, &grant);
+    let cut = cut(&config, &found.handlers, &grant);
+    let limits = cut.toml(&plugin);
+    let mut json = serde_json::to_value(&found).unwrap_or_default();
+    if let Some(object) = json.as_object_mut() {
+        object.insert("digest".to_owned(), digest.to_string().into());
+        object.insert("asked".to_owned(), asked.as_json());
+        let toml = needs.as_ref().map_or("", |needs| &needs.toml);
+        object.insert("toml".to_owned(), toml.into());
+        object.insert("limits_toml".to_owned(), limits.as_str().into());
+    }
+    let pairs = [
+        ("file", Cell::from(args.file.display().to_string())),
+        ("form", form.into()),
+        ("contract", format!("pgtq:plugin@{}", found.contract).into()),
+        ("digest", digest.to_string().into()),
+        (
+            "size",
+            Cell::new(text::bytes(found.bytes), found.bytes.to_string()),
+        ),
+        ("imports", found.imports.join("\n").into()),
+        ("made by", tools.join("\n").into()),
+    ];
+    context
+        .out
+        .one("pgtq.inspection/v1", digest, &pairs, json)?;
+    if context.out.format == Format::Table {
+        if context.out.terminal {
+            context.out.raw("\n")?;
+        }
+        context.out.rows(&handlers(&found.handlers))?;
+        if asked.len() > 0 {
+            context.out.raw("\n")?;
+            context.out.rows(&asked)?;
+        }
+        if let Some(needs) = needs.filter(|needs| !needs.toml.is_empty()) {
+            context.note(format!(
+                "\nto grant the rest, put into pgtq.toml:\n{}",
+                needs.toml.trim_end()
+            ));
+        }
+        if !limits.is_empty() {
+            context.note(format!(
+                "\na runner with this configuration gives less than the handlers ask for: {}; to allow it, put into pgtq.toml:\n{}",
+                cut.reasons(&plugin).join(", "),
+                limits.trim_end()
+            ));
+        }
+    }
+    Ok(())
+}
+
+async fn schema(args: &InspectArgs, name: &Name, context: &Context) -> Result<(), Problem> {
+    let config = context.config(Vec::new())?;
+    let sandbox = machine::sandbox(&config, 2)?;
+    let loaded = machine::load(&sandbox, &args.file).await?;
+    let handler = loaded
+        .manifest
+        .handlers
+        .iter()
+        .find(|handler| handler.name == *name);
+    let handler =
+        handler.ok_or_else(|| Problem::not_found(format!("the file has no handler `{name}`")))?;
+    match &handler.arguments {
+        Some(schema) => context.out.json(&format!("{schema:#}\n")),
+        None => Err(Problem::failed(format!("handler `{name}` gives no schema"))),
+    }
+}
+
+/// The limits that handlers ask for and a runner with this configuration would not
+/// give them: the largest of each.
+fn cut(config: &Config, handlers: &[HandlerInfo], grant: &Grant) -> LimitCut {
+    let cuts = handlers.iter().map(|handler| {
+        let decided = config.handlers.get(&handler.name).copied();
+        let decided = decided.unwrap_or_default();
+        handler.limits.cut(&decided, &config.caps, &grant.limits)
+    });
+    cuts.fold(LimitCut::default(), |sum, cut| sum.max(&cut))
+}
+
+/// What each handler asks for, and what the configuration at hand says to it.
+fn asked(handlers: &[HandlerInfo], grant: &Grant) -> Rows {
+    let mut rows = Rows::new("pgtq.asked/v1", &["handler", "asks for", "what", "answer"]);
+    for handler in handlers {
+        for asked in handler.needs.against(grant) {
+            let cells = vec![
+                handler.name.as_str().into(),
+                asked.need.into(),
+                asked.what.as_str().into(),
+                asked.cover.as_str().into(),
+            ];
+            let json = serde_json::json!({
+                "handler": handler.name, "need": asked.need, "what": asked.what,
+                "answer": asked.cover.as_str(),
+            });
+            rows.push(&handler.name, cells, json);
+        }
+    }
+    rows
+}
+
+fn handlers(handlers: &[HandlerInfo]) -> Rows {
+    let mut rows = Rows::new(
+        "pgtq.handlers/v1",
+        &[
+            "handler",
+            "arguments",
+            "retries",
+            "timeout",
+            "memory",
+            "description",
+        ],
+    );
+    for handler in handlers {
+        let retries = match handler.retry.retries {
+            Retries::Limited(n) => n.to_string(),
+            Retries::Forever => "forever".to_owned(),
+        };
+        let timeout = handler
+            .limits
+            .timeout_ms
+            .map(std::time::Duration::from_millis);
+        let cells = vec![
+            handler.name.as_str().into(),
+            handler.positional.join(" ").into(),
+            retries.into(),
+            timeout.map_or_else(String::new, text::fine).into(),
+            handler
+                .limits
+                .memory
+                .map_or_else(String::new, text::bytes)
+                .into(),
+            handler.description.as_str().into(),
+        ];
+        rows.push(&handler.name, cells, handler);
+    }
+    rows
+}

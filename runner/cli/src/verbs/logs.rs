@@ -1,0 +1,212 @@
+//! `pgtq logs`: what handlers logged. Attempts that have ended have their log
+//! in the database; of those that run for more than a second or two, their
+//! runner passes the lines on while it goes.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::show::no_task;
+use crate::config::values;
+use crate::context::Context;
+use crate::database;
+use crate::error::Problem;
+use crate::filter;
+use crate::text;
+use pgtq_store::{AttemptRow, Filter, Store};
+use pgtq_task::{LogLevel, LogLine, State, TaskId};
+
+mod reader;
+
+use reader::{Item, Reader};
+
+/// How often `-f` looks.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What handlers logged.
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// The task
+    #[arg(value_name = "ID", required_unless_present = "handler")]
+    pub(crate) id: Option<String>,
+    /// All tasks of this handler instead; `*` stands for any text
+    #[arg(long, value_name = "PATTERN", conflicts_with = "id")]
+    pub(crate) handler: Option<String>,
+    /// With --handler: how far back
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "1h")]
+    pub(crate) since: Duration,
+    /// Keep printing lines as they come, until the task has ended
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+pub(crate) async fn run(args: LogsArgs, context: &Context) -> Result<(), Problem> {
+    let config = context.config(Vec::new())?;
+    let store = database::open(context, &config).await?;
+    let mut printer = Printer {
+        context,
+        reader: Reader::default(),
+        with_id: args.id.is_none(),
+        last: None,
+        shortened: HashSet::new(),
+    };
+    match &args.id {
+        Some(id) => one(&mut printer, &store, filter::id(id)?, args.follow).await,
+        None => many(&mut printer, &store, &args).await,
+    }
+}
+
+async fn one(
+    printer: &mut Printer<'_>,
+    store: &Store,
+    id: TaskId,
+    follow: bool,
+) -> Result<(), Problem> {
+    loop {
+        let state = printer.news(store, id).await?;
+        let state = state.ok_or_else(|| no_task(id))?;
+        if !follow || state.is_final() {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn many(printer: &mut Printer<'_>, store: &Store, args: &LogsArgs) -> Result<(), Problem> {
+    let filter = Filter {
+        handler: args.handler.clone(),
+        since: Some(args.since),
+        limit: 200,
+        ..Filter::default()
+    };
+    let mut ended: HashSet<TaskId> = HashSet::new();
+    loop {
+        let mut tasks = store.tasks(&filter).await?;
+        tasks.reverse();
+        for task in tasks {
+            let idle = task.state == State::Runnable && task.attempts == 0 && task.crashes == 0;
+            if idle || ended.contains(&task.id) {
+                continue;
+            }
+            let state = printer.news(store, task.id).await?;
+            if state.is_none_or(State::is_final) {
+                ended.insert(task.id);
+            }
+        }
+        if !args.follow {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+struct Printer<'a> {
+    context: &'a Context,
+    reader: Reader,
+    /// Lines of several tasks are mixed: each says whose it is.
+    with_id: bool,
+    /// Whose line was the last.
+    last: Option<(TaskId, i32)>,
+    /// Tasks of which it was said that logs are left out.
+    shortened: HashSet<TaskId>,
+}
+
+impl Printer<'_> {
+    /// Prints what is new of a task. Returns its state; `None` when there is no
+    /// such task.
+    async fn news(&mut self, store: &Store, id: TaskId) -> Result<Option<State>, Problem> {
+        // In this order: lines leave the first place when they are in the second.
+        let live = store.live_logs(id, self.reader.newest(id)).await?;
+        let Some(detail) = store.task(id).await? else {
+            return Ok(None);
+        };
+        let items = self.reader.read(id, &detail.attempts, &live);
+        let mut text = String::new();
+        for item in &items {
+            text.push_str(&self.heading(id, item));
+            text.push_str(&self.text(id, item));
+        }
+        let n_omitted = detail.attempts.iter().filter(|a| a.texts_omitted).count();
+        if n_omitted > 0 && self.shortened.insert(id) {
+            self.context.note(format!(
+                "task {id}: the logs of {n_omitted} attempts are not shown, because newer ones have more than {}; the table attempts has them",
+                text::bytes(Store::PAGE_BYTES.unsigned_abs())
+            ));
+        }
+        match self.context.out.is_json() {
+            _ if text.is_empty() => {}
+            true => self.context.out.json(&text)?,
+            false => self.context.out.raw(&text)?,
+        }
+        Ok(Some(detail.task.state))
+    }
+
+    /// Where a later attempt begins; how the one before it ended stands in `show`.
+    fn heading(&mut self, id: TaskId, item: &Item) -> String {
+        let Item::Line(attempt, _) = item else {
+            return String::new();
+        };
+        let before = self.last.replace((id, *attempt));
+        let is_new = before.is_none_or(|before| before != (id, *attempt));
+        if self.with_id || self.context.out.is_json() || !is_new || *attempt == 1 {
+            return String::new();
+        }
+        format!("\x1b[1mattempt {attempt}\x1b[0m\n")
+    }
+
+    fn text(&self, id: TaskId, item: &Item) -> String {
+        let prefix = match self.with_id {
+            true => format!("{id}  "),
+            false => String::new(),
+        };
+        match item {
+            Item::Line(attempt, line) if self.context.out.is_json() => {
+                let json = serde_json::json!({"task": id, "attempt": attempt, "line": line});
+                format!("{json}\n")
+            }
+            Item::Line(_, what) => format!("{prefix}{}\n", line(what)),
+            // Programs see it by the kind of the attempt.
+            Item::Died(_) if self.context.out.is_json() => String::new(),
+            Item::Died(attempt) => {
+                format!("{prefix}\x1b[31mattempt {attempt} ends here: its runner was lost\x1b[0m\n")
+            }
+        }
+    }
+}
+
+/// The stored lines of an attempt, with the gap between them if some were dropped.
+fn stored(attempt: &AttemptRow) -> Vec<LogLine> {
+    let text = attempt.logs.as_deref().unwrap_or("[]");
+    let mut lines: Vec<LogLine> = serde_json::from_str(text).unwrap_or_default();
+    // Under a limit of no lines, or by a version that kept only the first ones.
+    let unmarked = lines.iter().all(|line| line.dropped.is_none());
+    if unmarked && attempt.logs_dropped > 0 {
+        let at_ms = lines.last().map_or(0, |line| line.at_ms);
+        lines.push(LogLine::gap(attempt.logs_dropped.unsigned_abs(), at_ms));
+    }
+    lines
+}
+
+/// The kept lines of one attempt, for people.
+pub(crate) fn lines(attempt: &AttemptRow) -> Vec<String> {
+    stored(attempt).iter().map(line).collect()
+}
+
+/// One log line for people.
+pub(crate) fn line(line: &LogLine) -> String {
+    let (colour, level) = match line.level {
+        LogLevel::Debug => ("\x1b[2m", "debug"),
+        LogLevel::Info => ("\x1b[32m", "info "),
+        LogLevel::Warn => ("\x1b[33m", "warn "),
+        LogLevel::Error => ("\x1b[31m", "error"),
+    };
+    let fields = line.fields.as_ref().map_or_else(String::new, |fields| {
+        format!(" \x1b[2m{}\x1b[0m", text::line(fields.get(), 400))
+    });
+    format!(
+        "\x1b[2m{:>7.3}\x1b[0m {colour}{level}\x1b[0m {}{fields}",
+        line.at_ms as f64 / 1e3,
+        text::line(&line.message, 8_192)
+    )
+}

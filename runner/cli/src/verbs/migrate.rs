@@ -1,0 +1,99 @@
+//! `pgtq migrate`: the schema, created or brought up.
+
+use clap::Args;
+use jiff::Timestamp;
+
+use crate::context::Context;
+use crate::database;
+use crate::error::{Exit, Problem};
+use crate::output::{Cell, Rows};
+use pgtq_store::{MigrationStatus, StoreError};
+
+/// Create or update the schema.
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// List migrations, applied or not; status 5 if something is pending
+    #[arg(long, conflicts_with_all = ["dry_run", "sql"])]
+    pub(crate) status: bool,
+    /// Say what would be applied, apply nothing
+    #[arg(long, conflicts_with = "sql")]
+    pub(crate) dry_run: bool,
+    /// Print the SQL that would be applied, apply nothing
+    #[arg(long)]
+    pub(crate) sql: bool,
+}
+
+pub(crate) async fn run(args: MigrateArgs, context: &Context) -> Result<(), Problem> {
+    let config = context.config(Vec::new())?;
+    let store = database::connect(context, &config).await?;
+    if args.sql {
+        return context.out.raw(&store.pending_sql().await?);
+    }
+    if args.status || args.dry_run {
+        let all = store.migration_status().await?;
+        context.out.rows(&rows(&all, store.now().await?))?;
+        for one in all.iter().filter(|one| one.drifted) {
+            context.warn(format!(
+                "migration {} {} was applied with another text than this program has",
+                one.version, one.name
+            ));
+        }
+        newer(store.check_schema().await)?;
+        let pending = all.iter().filter(|one| one.applied_at.is_none()).count();
+        return match (pending, args.status) {
+            (0, _) => Ok(()),
+            (n, true) => Err(Problem::new(Exit::Schema, format!("{n} pending"))
+                .help("apply with `pgtq migrate`")),
+            (n, false) => {
+                context.note(format!("would apply {n}"));
+                Ok(())
+            }
+        };
+    }
+    context.writing(&config)?;
+    for one in store.server().await?.unfit() {
+        context.warn(format!("{}; {}", one.found, one.fix));
+    }
+    let applied = store.migrate().await?;
+    match applied.versions.as_slice() {
+        [] => context.note(format!("schema {} is up to date", config.schema)),
+        versions => {
+            for (version, name) in versions {
+                context.note(format!("applied {version} {name}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+// Missing and older are what `--status` is about to say itself.
+fn newer(checked: Result<(), StoreError>) -> Result<(), Problem> {
+    match checked {
+        Err(StoreError::SchemaMissing { .. } | StoreError::SchemaOlder { .. }) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn rows(all: &[MigrationStatus], now: Timestamp) -> Rows {
+    let mut rows = Rows::new("pgtq.migrations/v1", &["version", "name", "applied"]);
+    for one in all {
+        let applied = match one.applied_at {
+            None => Cell::from("pending"),
+            at => Cell::time(at, now),
+        };
+        let json = serde_json::json!({
+            "version": one.version, "name": one.name,
+            "applied_at": one.applied_at, "drifted": one.drifted,
+        });
+        rows.push(
+            one.version,
+            vec![
+                one.version.to_string().into(),
+                one.name.as_str().into(),
+                applied,
+            ],
+            json,
+        );
+    }
+    rows
+}

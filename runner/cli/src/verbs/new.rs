@@ -1,0 +1,41 @@
+//! `pgtq new`: a plugin crate to start from.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::context::Context;
+use crate::error::Problem;
+use pgtq_setup::template::{self, TemplateOptions};
+
+/// Make a new plugin crate.
+#[derive(Debug, Args)]
+pub(crate) struct NewArgs {
+    /// Its name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Where to make it [default: here]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Use the SDK in this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) sdk_path: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: NewArgs, context: &Context) -> Result<(), Problem> {
+    let dir = args.dir.unwrap_or_else(|| context.here.clone());
+    let options = TemplateOptions {
+        sdk_path: args.sdk_path,
+    };
+    let files = template::create(&args.name, &dir, &options)?;
+    for file in &files {
+        context.out.raw(&format!("{}\n", file.display()))?;
+    }
+    context.note("next:");
+    context.note(format!(
+        "  cd {} && cargo test",
+        dir.join(&args.name).display()
+    ));
+    context.note("  pgtq dev");
+    Ok(())
+}

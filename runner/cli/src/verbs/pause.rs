@@ -1,0 +1,57 @@
+//! `pgtq pause` and `pgtq resume`.
+
+use clap::Args;
+
+use crate::context::Context;
+use crate::database;
+use crate::error::Problem;
+use pgtq_task::Name;
+
+/// What is paused or resumed.
+#[derive(Debug, Args)]
+pub(crate) struct PauseArgs {
+    /// Queues
+    #[arg(value_name = "QUEUE", required_unless_present = "handler")]
+    pub(crate) queues: Vec<Name>,
+    /// A handler instead, in every queue; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) handler: Vec<Name>,
+}
+
+pub(crate) async fn pause(args: PauseArgs, context: &Context) -> Result<(), Problem> {
+    let config = context.config(Vec::new())?;
+    context.writing(&config)?;
+    let store = database::open(context, &config).await?;
+    for queue in &args.queues {
+        match store.pause_queue(queue).await? {
+            true => context.note(format!("queue {queue} is paused; what runs goes on")),
+            false => context.note(format!("queue {queue} was paused already")),
+        }
+    }
+    for handler in &args.handler {
+        match store.pause_handler(handler).await? {
+            true => context.note(format!("handler {handler} is paused; what runs goes on")),
+            false => context.note(format!("handler {handler} was paused already")),
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn resume(args: PauseArgs, context: &Context) -> Result<(), Problem> {
+    let config = context.config(Vec::new())?;
+    context.writing(&config)?;
+    let store = database::open(context, &config).await?;
+    for queue in &args.queues {
+        match store.resume_queue(queue).await? {
+            true => context.note(format!("queue {queue} goes on")),
+            false => context.note(format!("queue {queue} was not paused")),
+        }
+    }
+    for handler in &args.handler {
+        match store.resume_handler(handler).await? {
+            true => context.note(format!("handler {handler} goes on")),
+            false => context.note(format!("handler {handler} was not paused")),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,395 @@
+//! `pgtq push`: one task, or many from a file.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::show::no_task;
+use crate::config::values;
+use crate::context::Context;
+use crate::error::{Exit, Problem};
+use crate::output::Cell;
+use crate::{arguments, batch, database, known, progress, text, verbs};
+use pgtq_store::{PushOutcome, Store, StoreError, TaskDetail};
+use pgtq_task::{Name, NewTask, Retries, State, TaskId};
+
+/// Add a task.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Arguments, told apart by shape:\n  a=2 b=3          typed by the handler's schema; a:='[1,2]' forces JSON, a=@FILE reads text\n  '{\"a\":2}' '[2,3]'  one JSON text\n  @FILE            JSON from a file\n  -                JSON from standard input\n\nWith --batch, every line is the arguments of one task; without HANDLER, a whole task:\n  {\"handler\":\"add\",\"args\":{\"a\":2,\"b\":3},\"queue\":\"math\",\"delay\":\"5m\"}"
+)]
+pub(crate) struct PushArgs {
+    /// The handler that will run it
+    #[arg(value_name = "HANDLER", required_unless_present = "batch")]
+    pub(crate) handler: Option<String>,
+    /// Its arguments
+    #[arg(
+        value_name = "ARGS",
+        conflicts_with = "batch",
+        allow_hyphen_values = false
+    )]
+    pub(crate) words: Vec<String>,
+    /// The queue [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<Name>,
+    /// Lower runs earlier
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    pub(crate) priority: i32,
+    /// Not before this time has passed, like 5m
+    #[arg(long, value_name = "TIME", value_parser = values::duration, conflicts_with = "at")]
+    pub(crate) delay: Option<Duration>,
+    /// Not before this moment, like 2026-12-01T09:00Z
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    pub(crate) at: Option<Timestamp>,
+    /// Retries after the first attempt: a count, or `forever` [default: the handler's]
+    #[arg(long, value_name = "N", value_parser = retries)]
+    pub(crate) retries: Option<Retries>,
+    /// Idempotency key: a second push with the same queue and key adds nothing
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// What a push does whose key exists
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        default_value = "skip",
+        requires = "key"
+    )]
+    pub(crate) on_conflict: OnConflict,
+    /// Push it this many times
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["key", "batch", "wait"], value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) count: u32,
+    /// Wait for the end, print the result; status 6 if the task fails, 124 after TIME
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = wait, conflicts_with = "batch")]
+    pub(crate) wait: Option<Wait>,
+    /// Push every line of this file (- is standard input)
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) batch: Option<String>,
+    /// With --batch: leave out this many lines at the top
+    #[arg(long, value_name = "LINES", default_value_t = 0, requires = "batch")]
+    pub(crate) skip: u64,
+    /// Push although no live runner knows the handler
+    #[arg(long)]
+    pub(crate) allow_unknown: bool,
+}
+
+/// What a push does whose key exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OnConflict {
+    /// Print the id of the task that has the key
+    Skip,
+    /// Change that task, if it still waits
+    Replace,
+    /// Fail
+    Error,
+}
+
+/// How long `--wait` waits; `None` is without a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wait(pub(crate) Option<Duration>);
+
+pub(crate) fn wait(text: &str) -> Result<Wait, String> {
+    match text {
+        "" => Ok(Wait(None)),
+        text => values::duration(text).map(|time| Wait(Some(time))),
+    }
+}
+
+/// Reads a moment; one without an offset is in this machine's time zone.
+pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
+    let local = || {
+        let civil: jiff::civil::DateTime = text.parse().ok()?;
+        let zoned = civil.to_zoned(jiff::tz::TimeZone::system()).ok()?;
+        Some(zoned.timestamp())
+    };
+    text.parse::<Timestamp>()
+        .ok()
+        .or_else(local)
+        .ok_or_else(|| format!("{text:?} is not a moment: write 2026-12-01T09:00Z, or 2026-12-01T09:00 for local time"))
+}
+
+/// Reads a count of retries, or `forever`.
+pub(crate) fn retries(text: &str) -> Result<Retries, String> {
+    match text {
+        "forever" => Ok(Retries::Forever),
+        // Counts live in a Postgres integer.
+        text => match text.parse::<i32>() {
+            Ok(n) if n >= 0 => Ok(Retries::from_column(n)),
+            _ => Err(format!("{text:?} is neither a count nor `forever`")),
+        },
+    }
+}
+
+pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem> {
+    let config = context.config(Vec::new())?;
+    context.writing(&config)?;
+    // Before connecting, so that a wrong name is told without a database.
+    let handler = args.handler.as_deref().map(Name::new).transpose()?;
+    let store = database::open(context, &config).await?;
+    let known = known::Handlers::load(&store, args.allow_unknown).await?;
+    if let Some(path) = &args.batch {
+        let batch = batch::Batch {
+            path,
+            handler,
+            skip: args.skip,
+            template: template(&args),
+        };
+        return batch::run(context, &store, &known, &batch).await;
+    }
+    let handler = handler.ok_or_else(|| Problem::usage("no handler is named"))?;
+    let info = known.find(&handler)?;
+    let json = arguments::read(&args.words, info, &mut std::io::stdin().lock())?;
+    let mut task = template(&args);
+    task.handler = handler;
+    task.args = json;
+    if args.count > 1 {
+        return many(context, &store, &task, args.count).await;
+    }
+    if args.wait.is_some() {
+        may_look(&store).await?;
+    }
+    let pushed = one(&store, &task, args.on_conflict).await?;
+    if pushed.outcome == PushOutcome::Running
+        || (pushed.existed() && args.on_conflict != OnConflict::Skip)
+    {
+        return Err(exists(pushed));
+    }
+    match args.wait {
+        Some(Wait(limit)) => {
+            told(context, &task, pushed);
+            if !known.runs(&task.handler) {
+                context.warn(format!(
+                    "no live runner has handler `{}`: waiting for one",
+                    task.handler
+                ));
+            }
+            await_result(context, &store, pushed.id, limit).await
+        }
+        None => {
+            print(context, &task, pushed)?;
+            told(context, &task, pushed);
+            Ok(())
+        }
+    }
+}
+
+/// Who may push need not be able to see how it ends: that is told while nothing is pushed.
+async fn may_look(store: &Store) -> Result<(), Problem> {
+    match store.task(TaskId(0)).await {
+        Err(StoreError::Denied { message, .. }) => Err(Problem::usage(format!(
+            "this user may push and not see how tasks end ({message}); nothing was pushed"
+        ))
+        .help("push without --wait, or have an admin make it a viewer: `pgtq roles viewer ROLE`")),
+        seen => Ok(seen.map(drop)?),
+    }
+}
+
+/// Everything that the flags say about a task.
+fn template(args: &PushArgs) -> NewTask {
+    NewTask {
+        handler: Name::default_queue(),
+        args: String::new(),
+        queue: args.queue.clone(),
+        priority: args.priority,
+        delay: args.delay,
+        run_at: args.at,
+        retries: args.retries,
+        key: args.key.clone(),
+        key_scope: None,
+        parent: None,
+    }
+}
+
+/// What became of the one task.
+#[derive(Debug, Clone, Copy)]
+struct One {
+    id: TaskId,
+    outcome: PushOutcome,
+    /// Where the task is that had the key; `None` when its history is no longer kept.
+    state: Option<State>,
+}
+
+impl One {
+    fn existed(self) -> bool {
+        matches!(self.outcome, PushOutcome::Existing | PushOutcome::Running)
+    }
+}
+
+async fn one(store: &Store, task: &NewTask, on_conflict: OnConflict) -> Result<One, Problem> {
+    let Some(key) = &task.key else {
+        let pushed = store.push(std::slice::from_ref(task)).await?;
+        let id = pushed.first().map(|pushed| pushed.id);
+        let id = id.ok_or_else(|| Problem::failed("the database returned no id"))?;
+        return Ok(One {
+            id,
+            outcome: PushOutcome::New,
+            state: None,
+        });
+    };
+    let on_conflict = match on_conflict {
+        OnConflict::Replace => pgtq_store::OnConflict::Replace,
+        OnConflict::Skip | OnConflict::Error => pgtq_store::OnConflict::Ignore,
+    };
+    let (id, outcome) = store.push_task(task, on_conflict).await?;
+    let mut one = One {
+        id,
+        outcome,
+        state: None,
+    };
+    if one.existed() {
+        let default = Name::default_queue();
+        let found = store.find(key, task.queue.as_ref().unwrap_or(&default));
+        one.state = found.await?.and_then(|(_, state)| state);
+    }
+    Ok(one)
+}
+
+/// The sentence about a task that had the key.
+fn has_key(one: One) -> String {
+    match one.state {
+        Some(state) => format!("task {} has this key and is {state}", one.id),
+        None => format!("task {} has this key", one.id),
+    }
+}
+
+fn exists(one: One) -> Problem {
+    Problem::failed(format!("{}; nothing was pushed", has_key(one))).help(format!(
+        "see it: pgtq show {}; a key is free again when its task is deleted",
+        one.id
+    ))
+}
+
+async fn many(context: &Context, store: &Store, task: &NewTask, count: u32) -> Result<(), Problem> {
+    let bar = progress::bar(context, u64::from(count), "pushed");
+    let mut left = count as usize;
+    while left > 0 {
+        let size = left.min(batch::CHUNK);
+        let pushed = store.push(&vec![task.clone(); size]).await?;
+        let ids: String = pushed.iter().map(|one| format!("{}\n", one.id)).collect();
+        context.out.raw(&ids)?;
+        left -= size;
+        bar.inc(size as u64);
+    }
+    bar.finish_and_clear();
+    context.note(format!(
+        "queued {} {}",
+        text::tasks(u64::from(count)),
+        task.handler
+    ));
+    Ok(())
+}
+
+fn print(context: &Context, task: &NewTask, pushed: One) -> Result<(), Problem> {
+    if !context.out.is_json() {
+        return context.out.raw(&format!("{}\n", pushed.id));
+    }
+    let queue = task.queue.as_ref().map_or("default", Name::as_str);
+    let json = serde_json::json!({
+        "id": pushed.id, "existed": pushed.existed(), "handler": task.handler, "queue": queue,
+        "replaced": pushed.outcome == PushOutcome::Replaced, "state": pushed.state,
+    });
+    let pairs: [(&str, Cell); 0] = [];
+    context.out.one("pgtq.pushed/v1", pushed.id, &pairs, json)
+}
+
+fn told(context: &Context, task: &NewTask, pushed: One) {
+    let queue = task.queue.as_ref().map_or("default", Name::as_str);
+    context.note(match pushed.outcome {
+        PushOutcome::New => format!(
+            "queued {} as task {} (queue {queue})",
+            task.handler, pushed.id
+        ),
+        PushOutcome::Replaced => format!("replaced the waiting task {} (queue {queue})", pushed.id),
+        PushOutcome::Existing | PushOutcome::Running => has_key(pushed),
+    });
+}
+
+/// While it waits, failed attempts are told this often.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// Waits for the task's end: logs to stderr, the result and nothing else to stdout.
+async fn await_result(
+    context: &Context,
+    store: &Store,
+    id: TaskId,
+    limit: Option<Duration>,
+) -> Result<(), Problem> {
+    let spinner = progress::spinner(context, format!("waiting for task {id}"));
+    let started = Instant::now();
+    let mut n_told = 0;
+    let detail = loop {
+        let left = limit.map(|limit| limit.saturating_sub(started.elapsed()));
+        let step = left.map_or(TELL_EVERY, |left| left.min(TELL_EVERY));
+        if let Some(detail) = store.wait_final(id, Some(step)).await? {
+            break detail;
+        }
+        // Nothing means gone, or not yet.
+        let detail = store.task(id).await?.ok_or_else(|| no_task(id))?;
+        if !detail.task.state.is_final() {
+            tell_attempts(context, &detail, &mut n_told);
+        }
+        if let Some(limit) = limit.filter(|limit| started.elapsed() >= *limit) {
+            let message = format!("task {id} had not ended after {}", text::fine(limit));
+            return Err(
+                Problem::new(Exit::Elapsed, message).help(format!("it goes on: pgtq show {id}"))
+            );
+        }
+    };
+    spinner.finish_and_clear();
+    for line in detail
+        .attempts
+        .iter()
+        .skip(n_told)
+        .flat_map(verbs::logs::lines)
+    {
+        context.note(line);
+    }
+    outcome(context, &detail)
+}
+
+/// What the attempts since the last look logged, and why they failed.
+fn tell_attempts(context: &Context, detail: &TaskDetail, n_told: &mut usize) {
+    for attempt in detail.attempts.iter().skip(*n_told) {
+        verbs::logs::lines(attempt)
+            .into_iter()
+            .for_each(|line| context.note(line));
+        let reason = attempt
+            .error_message
+            .as_deref()
+            .unwrap_or("no reason given");
+        let reason = text::line(&text::safe(reason), 160);
+        context.note(format!(
+            "attempt {} ended ({}): {reason}",
+            attempt.number, attempt.kind
+        ));
+    }
+    *n_told = detail.attempts.len();
+}
+
+fn outcome(context: &Context, detail: &TaskDetail) -> Result<(), Problem> {
+    let task = &detail.task;
+    let message = task.error_message.as_deref().unwrap_or("no reason given");
+    match task.state {
+        State::Complete => {
+            let result = task.result.as_deref().unwrap_or("null");
+            context.out.json(&format!("{result}\n"))
+        }
+        state => {
+            let kind = match &task.error_kind {
+                Some(kind) if state == State::Failed => format!(" ({kind})"),
+                _ => String::new(),
+            };
+            Err(Problem::new(
+                Exit::TaskFailed,
+                format!("task {} {state}{kind}: {}", task.id, text::safe(message)),
+            )
+            .help(format!("all about it: pgtq show {}", task.id)))
+        }
+    }
+}

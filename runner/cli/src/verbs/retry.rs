@@ -1,0 +1,19 @@
+//! `pgtq retry`.
+
+use clap::Args;
+
+use super::bulk::{self, Act, BulkArgs};
+use crate::context::Context;
+use crate::error::Problem;
+
+/// Run finished tasks again, waiting ones now.
+#[derive(Debug, Args)]
+pub(crate) struct RetryArgs {
+    /// Which tasks.
+    #[command(flatten)]
+    pub(crate) which: BulkArgs,
+}
+
+pub(crate) async fn run(args: RetryArgs, context: &Context) -> Result<(), Problem> {
+    bulk::run(Act::Retry, &args.which, context).await
+}

@@ -1,0 +1,99 @@
+//! `pgtq rollback`: the previous version of a file, put back.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::deploy;
+use crate::config::values;
+use crate::context::Context;
+use crate::database;
+use crate::error::Problem;
+use crate::output::{Cell, Rows};
+use pgtq_engine::plugin;
+use pgtq_task::Digest;
+
+/// Put the previous version of a plugin file back.
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// A file name in the plugin directory, or a handler
+    #[arg(value_name = "NAME", required_unless_present = "list")]
+    pub(crate) name: Option<String>,
+    /// To the kept version whose digest starts with this
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) to: Option<String>,
+    /// List the kept versions
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// The plugin directory [env: PGTQ_PLUGINS] [default: plugins]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plugins: Option<String>,
+    /// Wait until every live runner has it, or says why not
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = values::duration)]
+    pub(crate) wait: Option<Duration>,
+}
+
+pub(crate) async fn run(args: RollbackArgs, context: &Context) -> Result<(), Problem> {
+    let config = deploy::directory(context, args.plugins.as_ref())?;
+    let dir = &config.run.plugins;
+    if args.list {
+        return list(context, dir);
+    }
+    let name = args.name.as_deref().unwrap_or_default();
+    let to = args
+        .to
+        .as_deref()
+        .map(|prefix| kept(dir, prefix))
+        .transpose()?;
+    let done = tokio::task::block_in_place(|| plugin::rollback(dir, name, to))?;
+    deploy::told(context, &done);
+    if let Some(limit) = args.wait {
+        let store = database::open(context, &config).await?;
+        deploy::live_everywhere(context, &store, &done, limit).await?;
+    }
+    Ok(())
+}
+
+fn list(context: &Context, dir: &Path) -> Result<(), Problem> {
+    let mut rows = Rows::new("pgtq.versions/v1", &["file", "number", "digest", "current"]);
+    for kept in tokio::task::block_in_place(|| plugin::versions(dir))? {
+        let current = if kept.current { "yes" } else { "" };
+        let cells = vec![
+            kept.name.as_str().into(),
+            kept.number.to_string().into(),
+            Cell::new(kept.digest.short(), kept.digest.to_string()),
+            current.into(),
+        ];
+        let json = serde_json::json!({
+            "file": kept.name, "number": kept.number,
+            "digest": kept.digest.to_string(), "current": kept.current,
+        });
+        rows.push(kept.digest, cells, json);
+    }
+    context.out.rows(&rows)
+}
+
+/// The one kept version that `prefix` means.
+fn kept(dir: &Path, prefix: &str) -> Result<Digest, Problem> {
+    let prefix = prefix.to_ascii_lowercase();
+    let mut found: Vec<Digest> = tokio::task::block_in_place(|| plugin::versions(dir))?
+        .into_iter()
+        .map(|kept| kept.digest)
+        .filter(|digest| digest.to_string().starts_with(&prefix))
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(
+            Problem::not_found(format!("no kept version starts with `{prefix}`"))
+                .help("see them: pgtq rollback --list"),
+        ),
+        many => Err(Problem::usage(format!(
+            "{} kept versions start with `{prefix}`",
+            many.len()
+        ))
+        .help("write more digits: pgtq rollback --list")),
+    }
+}

@@ -1,0 +1,116 @@
+//! `pgtq tasks`: a page of tasks, newest first.
+
+use clap::Args;
+use jiff::Timestamp;
+
+use crate::context::Context;
+use crate::database;
+use crate::error::Problem;
+use crate::filter::{self, FilterArgs};
+use crate::output::{Cell, Rows};
+use crate::text;
+use pgtq_store::{Store, TaskRow};
+use pgtq_task::{State, TaskId};
+
+/// List tasks.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pgtq tasks state:failed since:2h\n  pgtq tasks handler:thumb* --output ids | xargs pgtq retry"
+)]
+pub(crate) struct TasksArgs {
+    /// Filters like state:failed handler:thumb* queue:media since:2h error:timeout
+    #[arg(value_name = "FILTER")]
+    pub(crate) words: Vec<String>,
+    /// As flags.
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    /// At most this many
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
+    /// Only ids below this one: the next page
+    #[arg(long, value_name = "ID")]
+    pub(crate) before: Option<TaskId>,
+}
+
+pub(crate) async fn run(args: TasksArgs, context: &Context) -> Result<(), Problem> {
+    let mut selection = filter::select(&args.words, &args.filter)?;
+    if let Some(id) = selection.ids.first() {
+        return Err(
+            Problem::usage("`tasks` lists by filter").help(format!("one task: pgtq show {id}"))
+        );
+    }
+    selection.filter.limit = args.limit;
+    selection.filter.before = args.before;
+    let config = context.config(Vec::new())?;
+    let store = database::open(context, &config).await?;
+    let page = store.page(&selection.filter).await?;
+    let tasks = page.tasks;
+    let rows = rows(&tasks, store.now().await?);
+    context.out.rows(&rows)?;
+    if context.out.terminal && rows.len() == 0 && page.reached.is_none() {
+        context.note("no task");
+    }
+    let is_cut = n_bytes(&tasks) >= Store::PAGE_BYTES.unsigned_abs();
+    if let Some(last) = tasks.last().filter(|_| is_cut) {
+        context.note(format!(
+            "the page ends here because of its size; for what follows: --before {}",
+            last.id
+        ));
+        return Ok(());
+    }
+    let is_full = tasks.len() == args.limit as usize;
+    if let Some(id) = page.reached.filter(|_| !is_full) {
+        context.note(format!(
+            "looked at the newest tasks down to {id}; for what is older: --before {id}"
+        ));
+    }
+    if let Some(last) = tasks.last().filter(|_| is_full && context.watched) {
+        context.note(format!("\x1b[2mmore: add --before {}\x1b[0m", last.id));
+    }
+    Ok(())
+}
+
+/// Bytes of what a page shows of its tasks.
+fn n_bytes(tasks: &[TaskRow]) -> u64 {
+    let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let each = tasks
+        .iter()
+        .map(|task| task.args.len() + len(&task.result) + len(&task.error_message));
+    each.sum::<usize>() as u64
+}
+
+/// The list's form, shared with the tests.
+pub(crate) fn rows(tasks: &[TaskRow], now: Timestamp) -> Rows {
+    let mut rows = Rows::new(
+        "pgtq.tasks/v1",
+        &[
+            "id", "state", "queue", "handler", "attempts", "pushed", "when", "what",
+        ],
+    );
+    for task in tasks {
+        let when = match task.state {
+            State::Scheduled | State::Runnable => Some(task.due_at),
+            State::Running => task.started_at,
+            _ => task.finished_at,
+        };
+        let progress = task.progress.as_ref().map(text::progress);
+        let what = task
+            .error_message
+            .as_deref()
+            .or(task.result.as_deref())
+            .or(progress.as_deref())
+            .unwrap_or_default();
+        let cells = vec![
+            task.id.to_string().into(),
+            task.state.as_str().into(),
+            task.queue.as_str().into(),
+            task.handler.as_str().into(),
+            task.attempts.to_string().into(),
+            Cell::time(Some(task.pushed_at), now),
+            Cell::time(when, now),
+            Cell::new(text::line(what, 60), text::line(what, 200)),
+        ];
+        rows.push(task.id, cells, task);
+    }
+    rows
+}

@@ -1,0 +1,248 @@
+//! `pgtq test`: golden cases of plugins, in the real sandbox. No database, no
+//! network: a case holds what would come from there.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::cases::case::{self, Case};
+use crate::cases::check::{Difference, check};
+use crate::cases::run::{Plugin, Stage};
+use crate::cases::update;
+use crate::config::Config;
+use crate::context::Context;
+use crate::error::Problem;
+use crate::output::{Cell, Rows};
+use crate::text;
+use pgtq_setup::toolchain::{BuildOptions, Toolchain, build_plugin};
+use pgtq_task::Usage;
+
+/// Cases of one plugin.
+const MAX_CASES: usize = 10_000;
+
+/// Run the golden cases of plugins in the real sandbox.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A case is a file like cases/adds.json:\n  {\"handler\": \"add_numbers\", \"args\": {\"a\": 2, \"b\": 3}, \"expect\": {\"result\": 5}}\n\
+                  Status 1 if a case fails, 3 if there is none. All of it: docs/grants.md."
+)]
+pub(crate) struct TestArgs {
+    /// Plugin crates, which are built, or .wasm files
+    #[arg(value_name = "DIR|FILE", default_value = ".")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Where the cases are [default: `cases` in the crate, or beside the file]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cases: Option<PathBuf>,
+    /// Only cases whose name has this in it
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Option<String>,
+    /// Write what happened into the cases that differ, or expect nothing yet
+    #[arg(long)]
+    pub(crate) update: bool,
+}
+
+/// A plugin file and where its cases are.
+struct Subject {
+    wasm: PathBuf,
+    cases: PathBuf,
+}
+
+/// How a case ended.
+struct Ended {
+    name: String,
+    path: PathBuf,
+    differences: Vec<Difference>,
+    usage: Usage,
+    updated: bool,
+}
+
+pub(crate) async fn run(args: TestArgs, context: &Context) -> Result<(), Problem> {
+    let config = context.config(Vec::new())?;
+    let stage = Stage::new(&config)?;
+    let mut ended = Vec::new();
+    let mut looked = Vec::new();
+    for subject in tokio::task::block_in_place(|| subjects(&args, context, &config))? {
+        let files = files(&subject.cases, args.only.as_deref())?;
+        looked.push(subject.cases.display().to_string());
+        if files.is_empty() {
+            continue;
+        }
+        let plugin = stage.load(&subject.wasm).await?;
+        for (name, path) in files {
+            ended.push(one(&stage, &plugin, name, path, args.update).await);
+        }
+    }
+    if ended.is_empty() {
+        return Err(
+            Problem::not_found(format!("no case in {}", looked.join(", ")))
+                .help("write one: {\"handler\": \"NAME\", \"args\": {}} as cases/first.json")
+                .help("then let `pgtq test --update` add what happens"),
+        );
+    }
+    show(context, &ended)
+}
+
+/// Builds what is a crate.
+fn subjects(args: &TestArgs, context: &Context, config: &Config) -> Result<Vec<Subject>, Problem> {
+    let mut subjects = Vec::new();
+    for path in &args.paths {
+        // `pgtq test media` means plugins/media, too.
+        let among = config.run.plugins.join(path);
+        let path = match path.exists() || !among.exists() {
+            true => path.clone(),
+            false => among,
+        };
+        if path.is_file() {
+            let beside = path.parent().unwrap_or(Path::new(".")).join("cases");
+            subjects.push(Subject {
+                wasm: path,
+                cases: args.cases.clone().unwrap_or(beside),
+            });
+            continue;
+        }
+        if !path.join("Cargo.toml").is_file() {
+            let place = path.display();
+            return Err(Problem::not_found(format!(
+                "`{place}` is neither a plugin file nor a crate"
+            ))
+            .help("name a crate's directory, or a .wasm file"));
+        }
+        let dir = path.canonicalize()?;
+        let toolchain = Toolchain::ensure(&dir, &|line| context.say(line))?;
+        let built = build_plugin(&toolchain, &dir, &BuildOptions::default())?;
+        subjects.extend(built.artifacts.into_iter().map(|artifact| Subject {
+            cases: args.cases.clone().unwrap_or(artifact.dir.join("cases")),
+            wasm: artifact.wasm,
+        }));
+    }
+    Ok(subjects)
+}
+
+/// The case files of a directory with their names, sorted.
+fn files(dir: &Path, only: Option<&str>) -> Result<Vec<(String, PathBuf)>, Problem> {
+    let entries = match dir.read_dir() {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            let place = dir.display();
+            return Err(Problem::failed(format!("cannot read `{place}`: {error}")));
+        }
+    };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let mut files: Vec<(String, PathBuf)> = paths
+        .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
+        .map(|path| {
+            let stem = path.file_stem().unwrap_or_default();
+            (stem.to_string_lossy().into_owned(), path)
+        })
+        .filter(|(name, _)| only.is_none_or(|part| name.contains(part)))
+        .collect();
+    files.sort();
+    match files.len() > MAX_CASES {
+        true => Err(Problem::failed(format!(
+            "more than {MAX_CASES} cases in `{}`",
+            dir.display()
+        ))),
+        false => Ok(files),
+    }
+}
+
+async fn one(stage: &Stage, plugin: &Plugin, name: String, path: PathBuf, update: bool) -> Ended {
+    let mut ended = Ended {
+        name,
+        path,
+        differences: Vec::new(),
+        usage: Usage::default(),
+        updated: false,
+    };
+    if let Err(reason) = attempt(stage, plugin, update, &mut ended).await {
+        ended.differences = vec![Difference {
+            at: "the case".to_owned(),
+            expected: reason,
+            got: String::new(),
+        }];
+    }
+    ended
+}
+
+async fn attempt(
+    stage: &Stage,
+    plugin: &Plugin,
+    update: bool,
+    ended: &mut Ended,
+) -> Result<(), String> {
+    let failed = |error: std::io::Error| error.to_string();
+    let bytes = std::fs::metadata(&ended.path).map_err(failed)?.len();
+    if bytes > case::MAX_BYTES {
+        return Err(format!("it has more than {} bytes", case::MAX_BYTES));
+    }
+    let text = std::fs::read_to_string(&ended.path).map_err(failed)?;
+    let case = Case::read(&text)?;
+    let observed = stage.run(plugin, &case).await?;
+    ended.usage = observed.usage;
+    ended.differences = check(&case, &observed);
+    // Loose ends are for the author to tie up: a golden text cannot.
+    if update && !ended.differences.is_empty() && observed.loose_ends.is_empty() {
+        let updated = update::updated(&text, &case, &observed)?;
+        std::fs::write(&ended.path, updated).map_err(failed)?;
+        ended.differences.clear();
+        ended.updated = true;
+    }
+    Ok(())
+}
+
+fn show(context: &Context, all: &[Ended]) -> Result<(), Problem> {
+    let mut rows = Rows::new("pgtq.cases/v1", &["case", "result", "time", "fuel"]);
+    for ended in all {
+        let word = match (ended.differences.is_empty(), ended.updated) {
+            (false, _) => "failed",
+            (true, true) => "updated",
+            (true, false) => "ok",
+        };
+        let usage = &ended.usage;
+        let seconds = usage.wall.as_secs_f64();
+        let cells = vec![
+            ended.name.as_str().into(),
+            word.into(),
+            Cell::new(text::fine(usage.wall), format!("{seconds:.6}")),
+            Cell::count(usage.fuel),
+        ];
+        let json = serde_json::json!({
+            "case": ended.name, "file": ended.path.display().to_string(), "result": word,
+            "seconds": seconds, "fuel": usage.fuel, "memory": usage.peak_memory,
+            "differences": ended.differences,
+        });
+        rows.push(&ended.name, cells, json);
+    }
+    context.out.rows(&rows)?;
+    let failed: Vec<&Ended> = all.iter().filter(|e| !e.differences.is_empty()).collect();
+    for ended in &failed {
+        context.note(told(ended));
+    }
+    match failed.len() {
+        0 => Ok(()),
+        n => Err(
+            Problem::failed(format!("{n} of {} cases failed", all.len()))
+                .help("if this is how it should be: pgtq test --update"),
+        ),
+    }
+}
+
+/// The differences of one case, for people.
+fn told(ended: &Ended) -> String {
+    let mut told = format!("\n\x1b[1m{}\x1b[0m  {}", ended.name, ended.path.display());
+    for difference in &ended.differences {
+        told.push_str(&format!("\n  {}", text::safe(&difference.at)));
+        let is_sentence = difference.got.is_empty() && difference.at == "the case";
+        let (minus, plus) = match is_sentence {
+            true => ("\x1b[31m!\x1b[0m", ""),
+            false => ("\x1b[31m-\x1b[0m", "\x1b[32m+\x1b[0m"),
+        };
+        for (mark, side) in [(minus, &difference.expected), (plus, &difference.got)] {
+            for line in text::safe(side).lines() {
+                told.push_str(&format!("\n    {mark} {line}"));
+            }
+        }
+    }
+    told
+}

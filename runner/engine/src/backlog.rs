@@ -1,0 +1,275 @@
+//! Tasks that a claimer has taken and no slot has started.
+//!
+//! A plain queue behind a mutex, with a semaphore that counts what is in it:
+//! slots wait on the semaphore, so nothing spins. Bounded by the claimer,
+//! which never holds more than its target, and in time: how much a claimer may take
+//! was measured in the past, so what no slot took within a second goes back.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{
+    AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, Semaphore};
+
+use super::held::Hold;
+use pgtq_store::Paused;
+use pgtq_task::{ClaimId, Task};
+
+/// How long a claimed task waits for a slot before it goes back to the queue.
+pub(super) const HELD_FOR: Duration = Duration::from_secs(1);
+
+/// A claimed task on its way to a slot.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// The fence.
+    pub(crate) claim: ClaimId,
+    /// The task.
+    pub(crate) task: Arc<Task>,
+    /// Its arguments count until this is dropped.
+    pub(crate) held: Hold,
+    /// When it was claimed.
+    pub(crate) since: Instant,
+}
+
+/// One queue group's waiting tasks.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    waiting: Mutex<VecDeque<Taken>>,
+    n_waiting: Semaphore,
+    n_running: AtomicUsize,
+    n_done: AtomicU64,
+    /// With no more than so many waiting, the claimer wants to hear of it.
+    low: AtomicUsize,
+    /// What is paused, as of the claimer's last look.
+    paused: RwLock<Paused>,
+    /// Rung when a slot took or ended a task and few wait: there may be room for
+    /// another claim.
+    pub(crate) taken: Notify,
+}
+
+impl Backlog {
+    pub(crate) fn new() -> Self {
+        Backlog {
+            waiting: Mutex::default(),
+            n_waiting: Semaphore::new(0),
+            n_running: AtomicUsize::new(0),
+            n_done: AtomicU64::new(0),
+            low: AtomicUsize::new(0),
+            paused: RwLock::default(),
+            taken: Notify::new(),
+        }
+    }
+
+    /// Adds claimed tasks, the most urgent first: before those that wait already and
+    /// are less urgent, behind the others.
+    pub(crate) fn extend(&self, tasks: impl IntoIterator<Item = Taken>) {
+        let n_added = {
+            let mut waiting = self.lock();
+            let n_before = waiting.len();
+            for taken in tasks {
+                let priority = taken.task.priority;
+                match waiting.back() {
+                    Some(last) if last.task.priority > priority => {
+                        let at = waiting.partition_point(|t| t.task.priority <= priority);
+                        waiting.insert(at, taken);
+                    }
+                    _ => waiting.push_back(taken),
+                }
+            }
+            waiting.len() - n_before
+        };
+        self.n_waiting.add_permits(n_added);
+    }
+
+    /// Takes out what waits and meets a condition, in order.
+    pub(crate) fn take_back(&self, mut goes: impl FnMut(&Taken) -> bool) -> Vec<Taken> {
+        let mut waiting = self.lock();
+        let mut taken = Vec::new();
+        for _ in 0..waiting.len() {
+            let Some(next) = waiting.pop_front() else {
+                break;
+            };
+            match goes(&next) {
+                true => taken.push(next),
+                false => waiting.push_back(next),
+            }
+        }
+        // A slot that has a permit for one of these finds nothing and waits again.
+        self.n_waiting.forget_permits(taken.len());
+        taken
+    }
+
+    /// When the task was claimed that has waited the longest, and the priority of the
+    /// least urgent one; `None` while nothing waits.
+    pub(crate) fn waits(&self) -> Option<(Instant, i32)> {
+        let waiting = self.lock();
+        let oldest = waiting.iter().map(|taken| taken.since).min()?;
+        Some((oldest, waiting.back()?.task.priority))
+    }
+
+    /// Notes what is paused: slots give such tasks back.
+    pub(crate) fn set_paused(&self, paused: &Paused) {
+        let is_same = *self.paused.read().unwrap_or_else(PoisonError::into_inner) == *paused;
+        if !is_same {
+            *self.paused.write().unwrap_or_else(PoisonError::into_inner) = paused.clone();
+        }
+    }
+
+    /// Whether tasks of this queue and handler are held back.
+    pub(crate) fn is_paused(&self, task: &Task) -> bool {
+        let paused = self.paused.read().unwrap_or_else(PoisonError::into_inner);
+        paused.holds(task.queue.as_str(), task.handler.as_str())
+    }
+
+    /// The next task; `None` when the backlog was closed. Cancel-safe.
+    pub(crate) async fn next(&self) -> Option<Taken> {
+        loop {
+            self.n_waiting.acquire().await.ok()?.forget();
+            let next = self.lock().pop_front();
+            if next.is_some() {
+                self.n_running.fetch_add(1, Relaxed);
+                self.ring();
+                return next;
+            }
+        }
+    }
+
+    /// A slot is done with a task that [`Backlog::next`] gave it.
+    pub(crate) fn done(&self) {
+        self.n_running.fetch_sub(1, Relaxed);
+        self.n_done.fetch_add(1, Relaxed);
+        self.ring();
+    }
+
+    /// Has the claimer woken only when no more than so many wait: woken by every
+    /// task, it would do little else.
+    pub(crate) fn ring_below(&self, low: usize) {
+        self.low.store(low, SeqCst);
+    }
+
+    fn ring(&self) {
+        if self.n_waiting.available_permits() <= self.low.load(SeqCst) {
+            self.taken.notify_one();
+        }
+    }
+
+    /// Tasks that slots hold now.
+    pub(crate) fn n_running(&self) -> usize {
+        self.n_running.load(Relaxed)
+    }
+
+    /// Tasks that slots were done with, ever: what the group's pace is measured by.
+    pub(crate) fn n_done(&self) -> u64 {
+        self.n_done.load(Relaxed)
+    }
+
+    /// Closes: slots end, and what was never started comes back.
+    pub(crate) fn close(&self) -> Vec<Taken> {
+        self.n_waiting.close();
+        self.lock().drain(..).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Taken>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use pgtq_task::{Name, TaskId};
+
+    fn task(id: i64) -> Task {
+        Task {
+            id: TaskId(id),
+            queue: Name::default_queue(),
+            handler: Name::new("a").expect("a name"),
+            priority: 0,
+            args: "{}".to_owned(),
+            attempts: 0,
+            crashes: 0,
+            retries: None,
+            pushed_at: jiff::Timestamp::UNIX_EPOCH,
+            due_at: jiff::Timestamp::UNIX_EPOCH,
+            key: None,
+            parent: None,
+            traits: None,
+        }
+    }
+
+    fn taken(id: i64, priority: i32) -> Taken {
+        let task = Task {
+            priority,
+            ..task(id)
+        };
+        Taken {
+            claim: ClaimId(1),
+            task: Arc::new(task),
+            held: Hold::default(),
+            since: Instant::now(),
+        }
+    }
+
+    fn ids(taken: &[Taken]) -> Vec<i64> {
+        taken.iter().map(|taken| taken.task.id.0).collect()
+    }
+
+    #[tokio::test]
+    async fn an_urgent_task_starts_before_those_that_wait_already() {
+        let backlog = Backlog::new();
+        backlog.extend([taken(1, 0), taken(2, 0), taken(3, 5)]);
+        backlog.extend([taken(4, -5), taken(5, 0)]);
+        assert_eq!(backlog.waits().expect("five wait").1, 5);
+        let mut order = Vec::new();
+        for _ in 0..5 {
+            order.push(backlog.next().await.expect("a task").task.id.0);
+        }
+        assert_eq!(order, [4, 1, 2, 5, 3]);
+        assert!(backlog.waits().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_back_starts_in_no_slot() {
+        let backlog = Backlog::new();
+        backlog.extend((1..=4).map(|id| taken(id, 0)));
+        let gone = backlog.take_back(|taken| taken.task.id.0 % 2 == 0);
+        assert_eq!(ids(&gone), [2, 4]);
+        let left = [backlog.next().await, backlog.next().await].map(|t| t.expect("a task"));
+        assert_eq!(ids(&left), [1, 3]);
+        assert!(backlog.next().now_or_never().is_none());
+        assert_eq!(backlog.n_running(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_claimer_is_rung_for_only_when_few_wait() {
+        let backlog = Backlog::new();
+        backlog.ring_below(1);
+        backlog.extend((1..=3).map(|id| taken(id, 0)));
+        backlog.next().await.expect("a task");
+        assert!(
+            backlog.taken.notified().now_or_never().is_none(),
+            "two wait"
+        );
+        backlog.next().await.expect("a task");
+        assert!(
+            backlog.taken.notified().now_or_never().is_some(),
+            "one waits"
+        );
+        backlog.ring_below(0);
+        backlog.done();
+        assert!(backlog.taken.notified().now_or_never().is_none());
+        backlog.next().await.expect("a task");
+        backlog.done();
+        assert!(backlog.taken.notified().now_or_never().is_some());
+    }
+}

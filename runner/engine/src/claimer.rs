@@ -1,0 +1,354 @@
+//! One claimer per queue group: counts its room, claims at most that many
+//! tasks, hands them to its slots.
+//!
+//! Room is the slots plus about 100 ms of work at the speed measured here, so
+//! that slots never wait for a round trip, and a crash or a drain never
+//! concerns more than a moment's work. That speed is of the past: what no slot has
+//! taken within a second goes back, and while tasks wait the claimer looks several
+//! times a second for pauses, cancellations and more urgent tasks. Polling is the
+//! truth: after an empty claim the claimer looks again soon, then less and less
+//! often, unless a notification comes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+
+use super::appetite::Appetite;
+use super::backlog::{Backlog, HELD_FOR, Taken};
+use super::backoff::Backoff;
+use super::completer;
+use super::core::Core;
+use super::executor::released;
+use super::pace::Pace;
+use super::shutdown::Phase;
+use pgtq_store::{Claimed, Lanes, StoreError};
+use pgtq_task::{Name, RunnerId};
+
+/// Work that may wait in this process, as time.
+const PREFETCH: Duration = Duration::from_millis(100);
+/// The same while a claim takes longer than half of it.
+const MAX_AHEAD: Duration = Duration::from_millis(500);
+/// Tasks that may wait in this process, however fast it is.
+const MAX_PREFETCH: f64 = 2_000.0;
+/// While tasks wait for a slot: the time between looks for what concerns them.
+const TICK: Duration = Duration::from_millis(250);
+/// First wait after an empty claim; doubles up to the poll interval.
+const FIRST_WAIT: Duration = Duration::from_millis(2);
+
+/// Drives one queue group.
+pub(crate) struct Claimer {
+    pub(crate) core: Arc<Core>,
+    pub(crate) group: usize,
+    pub(crate) slots: u32,
+    pub(crate) lanes: Lanes,
+    pub(crate) backlog: Arc<Backlog>,
+    /// The last look for what concerns tasks that wait for a slot.
+    pub(crate) ticked: Instant,
+    /// How long the last claim took.
+    pub(crate) claim_took: Duration,
+    pub(crate) appetite: Appetite,
+}
+
+impl Claimer {
+    /// Claims until a drain is asked for; leaves unstarted tasks in the backlog.
+    pub(crate) async fn run(mut self) {
+        let mut pace = Pace::new();
+        let mut wait = FIRST_WAIT;
+        let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+        loop {
+            self.give_back(&mut pace).await;
+            let room = self.room(&mut pace);
+            if room == 0 {
+                self.core.stats.health.claims.works();
+                self.tick().await;
+                if self.pause(None).await.is_break() {
+                    return;
+                }
+                continue;
+            }
+            let n_sweeps = self.lanes.n_sweeps();
+            let claimed = self.claim(room).await;
+            self.note_look(&claimed, n_sweeps);
+            match &claimed {
+                Ok(_) => {
+                    backoff.reset();
+                    self.core.stats.health.claims.works();
+                }
+                Err(error) => self.core.stats.health.claims.failed(error),
+            }
+            let idle_for = match claimed {
+                Ok(0) => match self.looks_again_in() {
+                    // Not all of it was looked at yet, so it is not known to be empty.
+                    Some(left) => Some(left.clamp(Duration::from_millis(1), wait)),
+                    None => {
+                        let now = wait;
+                        wait = (wait * 2).min(self.core.config.poll_interval);
+                        Some(now)
+                    }
+                },
+                Ok(n) => {
+                    wait = FIRST_WAIT;
+                    if n >= room {
+                        continue;
+                    }
+                    // While these run, and before the next look.
+                    self.prepare_to_wait(Duration::ZERO).await;
+                    None
+                }
+                Err(error) => {
+                    self.appetite.failed();
+                    self.core.served.suspect(&error);
+                    tracing::warn!(%error, hint = error.hint(), "could not claim; trying again");
+                    // Rings do not shorten it: they come from a database that works.
+                    let until = tokio::time::sleep(backoff.failed());
+                    tokio::select! {
+                        () = self.core.shutdown.reached(Phase::Draining) => return,
+                        () = until => {}
+                    }
+                    continue;
+                }
+            };
+            if self.pause(idle_for).await.is_break() {
+                return;
+            }
+        }
+    }
+
+    /// Gives back what has waited for too long, is paused, or is to be cancelled. What
+    /// was measured before does not hold if tasks wait: the pace is measured again.
+    async fn give_back(&mut self, pace: &mut Pace) {
+        let Some((oldest, _)) = self.backlog.waits() else {
+            return;
+        };
+        if oldest.elapsed() < TICK {
+            return;
+        }
+        let core = &self.core;
+        let mut n_late = 0;
+        let back = self.backlog.take_back(|taken| {
+            let is_late = taken.since.elapsed() >= HELD_FOR;
+            n_late += usize::from(is_late);
+            is_late
+                || self.backlog.is_paused(&taken.task)
+                || core.ledger.is_cancelled(taken.claim, taken.task.id)
+        });
+        if n_late > 0 {
+            *pace = Pace::new();
+            tracing::debug!(
+                n_tasks = n_late,
+                "gave back tasks that no slot took in time"
+            );
+        }
+        for taken in back {
+            completer::hand_over(core, released(taken)).await;
+        }
+    }
+
+    /// While tasks wait for a slot and none may be claimed: looks what is paused, and
+    /// claims what is more urgent than they are, up to a task for each slot.
+    async fn tick(&mut self) {
+        let Some((oldest, priority)) = self.backlog.waits() else {
+            return;
+        };
+        if oldest.elapsed() < TICK || self.ticked.elapsed() < TICK || !self.may_claim() {
+            return;
+        }
+        self.ticked = Instant::now();
+        let want = (self.slots as usize).min(self.n_allowed());
+        let Ok(want @ 1..) = u32::try_from(want) else {
+            return;
+        };
+        let core = Arc::clone(&self.core);
+        let runner = core.runner();
+        let claimed = core
+            .store
+            .claim_urgent(runner, &mut self.lanes, want, priority)
+            .await;
+        self.backlog.set_paused(self.lanes.paused());
+        match claimed {
+            Ok(claimed) => drop(claimed.map(|claimed| self.take_over(claimed, runner))),
+            Err(error) => tracing::debug!(%error, "could not look for urgent tasks"),
+        }
+    }
+
+    /// After a claim that found nothing: when there is more to look at. Without handlers
+    /// there is nothing.
+    fn looks_again_in(&self) -> Option<Duration> {
+        match self.core.registry.snapshot().handlers.is_empty() {
+            true => None,
+            false => self.lanes.wakes_in(),
+        }
+    }
+
+    /// Counts a look that found nothing. One that did not look for new lanes
+    /// counts neither way; without handlers there is nothing to look for.
+    fn note_look(&self, claimed: &Result<usize, StoreError>, n_sweeps_before: u64) {
+        let looks = &self.core.empty_looks[self.group];
+        match claimed {
+            Ok(0) => {
+                let looked = self.lanes.n_sweeps() > n_sweeps_before;
+                if looked || self.core.registry.snapshot().handlers.is_empty() {
+                    looks.fetch_add(1, SeqCst);
+                }
+            }
+            _ => looks.store(0, SeqCst),
+        }
+    }
+
+    /// Waits for a reason to look again: a ring, room, or time.
+    async fn pause(&mut self, idle_for: Option<Duration>) -> std::ops::ControlFlow<()> {
+        let core = Arc::clone(&self.core);
+        let draining = core.shutdown.reached(Phase::Draining).now_or_never();
+        let notified = core.wake[self.group].notified().now_or_never();
+        match (draining, notified) {
+            (Some(()), _) => return std::ops::ControlFlow::Break(()),
+            (None, Some(())) => {
+                // It came during the claim, which may have passed the lane already.
+                self.lanes.wake();
+                return std::ops::ControlFlow::Continue(());
+            }
+            (None, None) => {}
+        }
+        let mut timeout = match idle_for {
+            Some(idle_for) => self.prepare_to_wait(idle_for).await,
+            None => core.config.poll_interval,
+        };
+        if self.backlog.waits().is_some() {
+            timeout = timeout.min(TICK);
+        }
+        tokio::select! {
+            biased;
+            () = core.shutdown.reached(Phase::Draining) => return std::ops::ControlFlow::Break(()),
+            () = core.wake[self.group].notified() => self.lanes.wake(),
+            () = self.backlog.taken.notified(), if idle_for.is_none() => {}
+            () = tokio::time::sleep(timeout) => {}
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    /// Whether tasks may be claimed now: not while the store is behind with endings or
+    /// cannot store them at all, because what is done comes first, nor without a sure
+    /// lease, nor under a schema that does not serve this program, nor while the tasks held
+    /// are large enough to fill the memory that they may take.
+    fn may_claim(&self) -> bool {
+        let endings = &self.core.endings;
+        let backed_up = endings.capacity() < endings.max_capacity() / 2;
+        let fails = self.core.storing_fails.load(SeqCst) || self.core.parked.is_full();
+        let is_full = self.core.held.is_full();
+        !(backed_up || fails || is_full)
+            && self.core.lease.is_sure()
+            && self.core.served.is_served()
+    }
+
+    /// How many tasks to claim now; 0 while more than half of the room is taken,
+    /// so that claims stay large when tasks are small.
+    fn room(&self, pace: &mut Pace) -> usize {
+        if !self.may_claim() {
+            return 0;
+        }
+        // Claims that take long must not make slots wait, or the pace and with it the next
+        // claim would shrink.
+        let ahead = (self.claim_took * 2)
+            .clamp(PREFETCH, MAX_AHEAD)
+            .as_secs_f64();
+        let prefetch = (pace.per_second(self.backlog.n_done()) * ahead).min(MAX_PREFETCH);
+        let slots = self.slots as usize;
+        let target = slots + prefetch as usize;
+        // Before the look, so that whoever takes one after it rings.
+        self.backlog.ring_below(prefetch as usize / 2);
+        let n_waiting = self.backlog.len();
+        let room = target.saturating_sub(n_waiting + self.backlog.n_running());
+        let worth_it = n_waiting <= prefetch as usize / 2;
+        if worth_it {
+            room.min(self.appetite.most()).min(self.n_allowed())
+        } else {
+            0
+        }
+    }
+
+    /// Tasks that `max_tasks` still allows to be claimed. Several groups that
+    /// claim at the same moment may each take so many.
+    fn n_allowed(&self) -> usize {
+        let core = &self.core;
+        let Some(most) = core.config.max_tasks else {
+            return usize::MAX;
+        };
+        // In this order: an ending is counted before the ledger lets it go.
+        let n_held = core.ledger.n_tasks();
+        let n_left = most.saturating_sub(core.stats.n_final());
+        usize::try_from(n_left)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(n_held)
+    }
+
+    async fn claim(&mut self, want: usize) -> Result<usize, StoreError> {
+        let core = Arc::clone(&self.core);
+        let handlers: Vec<Name> = core.registry.snapshot().handlers.keys().cloned().collect();
+        if handlers.is_empty() {
+            return Ok(0);
+        }
+        let want = u32::try_from(want).unwrap_or(u32::MAX);
+        let runner = core.runner();
+        let started = Instant::now();
+        let claim = core
+            .store
+            .claim(runner, &mut self.lanes, &handlers, want)
+            .await?;
+        self.claim_took = started.elapsed();
+        let Some(claimed) = claim else {
+            return Ok(0);
+        };
+        self.backlog.set_paused(self.lanes.paused());
+        let n_claimed = self.take_over(claimed, runner);
+        core.sleep.found(self.group, n_claimed);
+        Ok(n_claimed)
+    }
+
+    /// Puts what was claimed into the backlog. Returns how many tasks that are.
+    fn take_over(&mut self, claimed: Claimed, runner: RunnerId) -> usize {
+        let core = &self.core;
+        if !core.lease.is_held() || core.runner() != runner {
+            // The lease was given up meanwhile: this goes back with all the rest.
+            tracing::warn!(claim = claimed.claim.0, "a claim came too late");
+            return 0;
+        }
+        let n_claimed = claimed.tasks.len();
+        let n_bytes = claimed.tasks.iter().map(|task| task.args.len()).sum();
+        self.appetite.took(n_claimed, n_bytes);
+        core.ledger
+            .add(claimed.claim, claimed.tasks.iter().map(|task| task.id));
+        core.stats.claims.fetch_add(1, Relaxed);
+        core.stats.claimed.fetch_add(n_claimed as u64, Relaxed);
+        core.touch();
+        let (claim, since) = (claimed.claim, Instant::now());
+        self.backlog
+            .extend(claimed.tasks.into_iter().map(|task| Taken {
+                claim,
+                held: core.held.hold(task.args.len()),
+                task: Arc::new(task),
+                since,
+            }));
+        n_claimed
+    }
+
+    /// Asks for a notification, if the wait is long enough. Returns how long to wait.
+    async fn prepare_to_wait(&mut self, idle_for: Duration) -> Duration {
+        let core = &self.core;
+        if core.config.poll_only {
+            return idle_for;
+        }
+        let queue = core.config.queues[self.group].name.as_ref();
+        let poll_interval = core.config.poll_interval;
+        let (wait, is_fresh) = core
+            .sleep
+            .prepare(&core.store, self.group, queue, idle_for, poll_interval)
+            .await;
+        if is_fresh {
+            // What was pushed before that, into whichever lane, notified nobody.
+            self.lanes.wake();
+        }
+        wait
+    }
+}

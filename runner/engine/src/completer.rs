@@ -1,0 +1,306 @@
+//! Endings to the store, in batches.
+//!
+//! A flush starts when the last one returned and takes everything that came in
+//! meanwhile: under load batches grow by themselves, when idle nothing waits
+//! for a timer. Size-bounded, so that one statement stays small.
+//!
+//! A lost connection leaves the outcome of a flush unknown. The same endings
+//! are then sent again in the store's `again` mode, which skips what was
+//! already recorded, until the database answers or the lease is gone. What waits for
+//! somebody else's lock, and what the database refuses though it takes others, is
+//! [`parked`](super::parked).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::backlog::Taken;
+use super::backoff::Backoff;
+use super::core::Core;
+use super::held::Hold;
+use super::needs::needs_others;
+use super::parked::Reason;
+use pgtq_store::{Ending, Finished, StoreError};
+use pgtq_task::{ClaimId, Digest, Failure, LogLine, NewTask, Task, Transition, Usage};
+
+/// Endings in one flush at most.
+const MAX_BATCH: usize = 1_000;
+/// Bytes of results, errors, logs and children in one flush, roughly.
+const MAX_BATCH_BYTES: usize = 8 << 20;
+/// How long a fault is taken for the database's alone, before it is asked whether
+/// it is one ending's.
+const FAULT_PATIENCE: Duration = Duration::from_secs(10);
+/// Endings that may wait; more make the slots wait.
+pub(crate) const MAX_WAITING: usize = 4_096;
+/// What results, errors, logs and children of those may take, in KiB.
+pub(crate) const MAX_WAITING_KIB: u32 = 64 << 10;
+/// After a flush this large, claimers may have waited for its bytes.
+const LARGE_BYTES: usize = 1 << 20;
+
+/// Said by `/readyz`.
+pub(super) const FULL: &str = "too many outcomes wait for locks of other transactions, or are refused by the database; look for open transactions in pg_stat_activity and for errors in the log";
+
+/// An attempt that ended, with process-local instants.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) claim: ClaimId,
+    pub(crate) task: Arc<Task>,
+    pub(crate) transition: Transition,
+    pub(crate) usage: Usage,
+    pub(crate) logs: Vec<LogLine>,
+    pub(crate) logs_dropped: u64,
+    pub(crate) children: Vec<NewTask>,
+    /// Committed already with the task's own transaction.
+    pub(crate) recorded: bool,
+    /// There are saved values of the task.
+    pub(crate) has_state: bool,
+    pub(crate) digest: Option<Digest>,
+    pub(crate) started: Instant,
+    pub(crate) ended: Instant,
+    /// Its arguments, and its place among those that wait.
+    pub(crate) held: Hold,
+    pub(crate) room: Option<OwnedSemaphorePermit>,
+}
+
+impl Ended {
+    /// The ending of a task that no slot has started.
+    pub(super) fn not_started(taken: Taken, transition: Transition) -> Self {
+        let now = Instant::now();
+        Ended {
+            claim: taken.claim,
+            task: taken.task,
+            transition,
+            usage: Usage::default(),
+            logs: Vec::new(),
+            logs_dropped: 0,
+            children: Vec::new(),
+            recorded: false,
+            has_state: false,
+            digest: None,
+            started: now,
+            ended: now,
+            held: taken.held,
+            room: None,
+        }
+    }
+
+    fn into_ending(self) -> Ending {
+        // It waits no longer.
+        drop((self.held, self.room));
+        Ending {
+            claim: self.claim,
+            task: self.task,
+            transition: self.transition,
+            usage: self.usage,
+            logs: self.logs,
+            logs_dropped: self.logs_dropped,
+            children: self.children,
+            recorded: self.recorded,
+            has_state: self.has_state,
+            digest: self.digest,
+            since_start: self.started.elapsed(),
+            since_end: self.ended.elapsed(),
+        }
+    }
+}
+
+/// Bytes that an outcome costs in a statement, roughly.
+pub(super) fn weight(ending: &Ending) -> usize {
+    let args = ending.task.args.len();
+    args + weigh(&ending.transition, &ending.logs, &ending.children)
+}
+
+/// As [`weight`], without the task's arguments.
+fn weigh(transition: &Transition, logs: &[LogLine], children: &[NewTask]) -> usize {
+    let failure = |failure: &Failure| {
+        let backtrace: usize = failure.backtrace.iter().map(String::len).sum();
+        failure.message.len() + failure.details.as_ref().map_or(0, String::len) + backtrace
+    };
+    let transition = match transition {
+        Transition::Complete { result } => result.len(),
+        Transition::Fail { failure: of } | Transition::Retry { failure: of, .. } => failure(of),
+        _ => 0,
+    };
+    let fields = |line: &LogLine| line.fields.as_ref().map_or(0, |json| json.get().len());
+    let log = |line: &LogLine| line.message.len() + fields(line) + 64;
+    let logs: usize = logs.iter().map(log).sum();
+    let children: usize = children.iter().map(|child| child.args.len() + 128).sum();
+    256 + transition + logs + children
+}
+
+/// Hands an ending to the completer; waits while too much waits there.
+pub(crate) async fn hand_over(core: &Core, mut ended: Ended) {
+    let n_bytes = weigh(&ended.transition, &ended.logs, &ended.children);
+    let n_kib = u32::try_from(n_bytes / 1024)
+        .unwrap_or(u32::MAX)
+        .min(MAX_WAITING_KIB);
+    if n_kib > 0 {
+        let room = Arc::clone(&core.ending_room).acquire_many_owned(n_kib);
+        ended.room = room.await.ok();
+    }
+    // Fails only when the completer is gone, which outlives every slot.
+    let _ = core.endings.send(ended).await;
+}
+
+/// Runs until every sender is gone and everything is stored.
+pub(crate) async fn complete(core: Arc<Core>, endings: mpsc::Receiver<Ended>) {
+    tokio::select! {
+        () = flushes(&core, endings) => {}
+        () = core.parked.run(&core) => {}
+    }
+}
+
+async fn flushes(core: &Core, mut endings: mpsc::Receiver<Ended>) {
+    while let Some(first) = endings.recv().await {
+        let first = first.into_ending();
+        let mut n_bytes = weight(&first);
+        let mut batch = vec![first];
+        while batch.len() < MAX_BATCH && n_bytes < MAX_BATCH_BYTES {
+            let Ok(next) = endings.try_recv() else { break };
+            let next = next.into_ending();
+            n_bytes += weight(&next);
+            batch.push(next);
+        }
+        let was_large = batch.len() >= MAX_BATCH / 2 || n_bytes >= LARGE_BYTES;
+        core.storing.store(true, SeqCst);
+        let (waiting, batch) = core.parked.take_waiting(batch);
+        core.parked.add(waiting, Reason::Locked, false);
+        store(core, batch).await;
+        core.storing.store(false, SeqCst);
+        if core.storing_fails.swap(false, SeqCst) {
+            tracing::info!("endings can be stored again");
+            core.wake_all();
+        }
+        storing_works(core);
+        core.touch();
+        if was_large {
+            // Claimers may have waited for room.
+            core.wake_all();
+        }
+    }
+}
+
+/// Says that endings are stored, unless that fails at the moment or too many are parked.
+pub(super) fn storing_works(core: &Core) {
+    match (core.storing_fails.load(SeqCst), core.parked.is_full()) {
+        (true, _) => {}
+        (false, true) => core.stats.health.endings.note(FULL.to_owned()),
+        (false, false) => core.stats.health.endings.works(),
+    }
+}
+
+/// Stores a batch whatever it takes, unless the lease is lost on the way.
+async fn store(core: &Core, mut batch: Vec<Ending>) {
+    let mut again = false;
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    let mut first_fault = None;
+    while !batch.is_empty() {
+        let error = match core.store.finish(core.runner(), &batch, again).await {
+            Ok(finished) => {
+                settle(core, &batch, &finished);
+                batch.retain(|ending| finished.locked.contains(&(ending.claim, ending.task.id)));
+                return core.parked.add(batch, Reason::Locked, again);
+            }
+            // Rolled back for sure.
+            Err(StoreError::Locked { .. }) => {
+                let (waiting, rest): (Vec<Ending>, Vec<Ending>) =
+                    batch.into_iter().partition(needs_others);
+                if waiting.is_empty() {
+                    return core.parked.add(rest, Reason::Locked, again);
+                }
+                core.parked.add(waiting, Reason::Locked, again);
+                batch = rest;
+                continue;
+            }
+            Err(error) => error,
+        };
+        again = true;
+        let n_before = batch.len();
+        let suspected = match &error {
+            StoreError::Refused { .. } => true,
+            StoreError::Fault { .. } => {
+                first_fault.get_or_insert_with(Instant::now).elapsed() >= FAULT_PATIENCE
+            }
+            _ => false,
+        };
+        if suspected {
+            batch = one_by_one(core, batch).await;
+            // If it takes none at all, it is the database's fault; but for a single
+            // one nobody can say, and others are not to wait for it.
+            let takes_others = batch.len() < n_before || n_before == 1;
+            if takes_others || matches!(error, StoreError::Refused { .. }) {
+                return refuse(core, batch, &error);
+            }
+            first_fault = None;
+        }
+        // Not the ledger: a claim is gone, too, whose endings were stored.
+        if !core.lease.is_held() {
+            tracing::warn!(n_tasks = batch.len(), %error, "the lease was lost before the endings were stored: what is not stored will run again");
+            core.stats.stale.fetch_add(batch.len() as u64, Relaxed);
+            return;
+        }
+        tracing::warn!(n_tasks = batch.len(), %error, hint = error.hint(), "could not store endings; trying again");
+        core.stats.health.endings.failed(&error);
+        core.storing_fails.store(true, SeqCst);
+        let wait = backoff.failed();
+        tokio::time::sleep(wait).await;
+        for ending in &mut batch {
+            ending.since_start += wait;
+            ending.since_end += wait;
+        }
+    }
+}
+
+fn refuse(core: &Core, batch: Vec<Ending>, error: &StoreError) {
+    for ending in &batch {
+        tracing::error!(task = ending.task.id.0, %error, "the outcome of this task cannot be stored: it is kept and offered again until it can, and the task stays claimed meanwhile");
+    }
+    core.parked.add(batch, Reason::Refused, true);
+}
+
+/// Stores each on its own, again; returns those that were not.
+async fn one_by_one(core: &Core, batch: Vec<Ending>) -> Vec<Ending> {
+    let mut left = Vec::new();
+    let mut batch = batch.into_iter();
+    for ending in batch.by_ref() {
+        let one = std::slice::from_ref(&ending);
+        match core.store.finish(core.runner(), one, true).await {
+            Ok(finished) if finished.locked.is_empty() => settle(core, one, &finished),
+            Ok(_)
+            | Err(
+                StoreError::Locked { .. } | StoreError::Refused { .. } | StoreError::Fault { .. },
+            ) => left.push(ending),
+            Err(_) => {
+                left.push(ending);
+                break;
+            }
+        }
+    }
+    left.extend(batch);
+    left
+}
+
+/// Counts what is stored, and lets go of it.
+pub(super) fn settle(core: &Core, batch: &[Ending], finished: &Finished) {
+    let key = |ending: &Ending| (ending.claim, ending.task.id);
+    let is_stored = |ending: &&Ending| !finished.locked.contains(&key(ending));
+    for ending in batch.iter().filter(is_stored) {
+        let key = key(ending);
+        if finished.stale.contains(&key) {
+            core.stats.stale.fetch_add(1, Relaxed);
+        } else if finished.refused.contains(&key) {
+            tracing::error!(
+                task = ending.task.id.0,
+                "the database refused the outcome; stored the task as failed"
+            );
+            core.stats.failed.fetch_add(1, Relaxed);
+        } else {
+            core.stats.count(&ending.transition);
+        }
+    }
+    // Before the ledger is empty: an ending may have made tasks runnable.
+    core.look_again();
+    core.ledger.ended(batch.iter().filter(is_stored).map(key));
+}

@@ -1,0 +1,94 @@
+//! What of the engine's work with the database fails, and since when: for `/readyz`.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use pgtq_store::StoreError;
+
+/// The work without which no task is run.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// Storing how attempts ended.
+    pub endings: Trouble,
+    /// Claiming tasks.
+    pub claims: Trouble,
+    /// Renewing the runner's lease.
+    pub lease: Trouble,
+}
+
+/// Whether one kind of work fails.
+#[derive(Debug, Default)]
+pub struct Trouble(Mutex<Option<(Instant, String)>>);
+
+impl Health {
+    /// What has failed for at least `time`, one line each.
+    pub fn failing(&self, time: Duration) -> Vec<String> {
+        let each = [
+            ("endings", &self.endings),
+            ("claims", &self.claims),
+            ("heartbeat", &self.lease),
+        ];
+        let line = |(what, trouble): (&str, &Trouble)| {
+            let (since, why) = trouble.failing()?;
+            let seconds = since.as_secs();
+            (since >= time).then(|| format!("{what}: failing for {seconds} s: {why}"))
+        };
+        each.into_iter().filter_map(line).collect()
+    }
+}
+
+impl Trouble {
+    /// It failed, with an error of the store.
+    pub(crate) fn failed(&self, error: &StoreError) {
+        self.note(match error.hint() {
+            Some(hint) => format!("{error} ({hint})"),
+            None => error.to_string(),
+        });
+    }
+
+    /// It fails for this reason.
+    pub(crate) fn note(&self, why: String) {
+        let mut failing = self.lock();
+        let since = failing
+            .as_ref()
+            .map_or_else(Instant::now, |(since, _)| *since);
+        *failing = Some((since, why));
+    }
+
+    /// It works.
+    pub(crate) fn works(&self) {
+        *self.lock() = None;
+    }
+
+    /// How long it has failed, and why.
+    pub fn failing(&self) -> Option<(Duration, String)> {
+        let failing = self.lock();
+        failing
+            .as_ref()
+            .map(|(since, why)| (since.elapsed(), why.clone()))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Instant, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_is_named_with_its_last_reason_until_it_works() {
+        let health = Health::default();
+        assert!(health.failing(Duration::ZERO).is_empty());
+        health.claims.note("first".to_owned());
+        health.claims.note("second".to_owned());
+        assert_eq!(
+            health.failing(Duration::ZERO),
+            ["claims: failing for 0 s: second"]
+        );
+        assert!(health.failing(Duration::from_secs(5)).is_empty());
+        health.claims.works();
+        assert!(health.failing(Duration::ZERO).is_empty());
+    }
+}

@@ -1,0 +1,70 @@
+//! What machines ask a runner: is it alive, is it ready, how is it doing.
+//!
+//! `/healthz` answers 200 while the process lives, also while it drains and
+//! whatever the database does: restarting a fleet does not mend a database.
+//! `/readyz` answers 503 with the failing checks by name. `/metrics` is the
+//! Prometheus text format, base units, no ids in labels.
+//!
+//! No authentication, nothing about tasks' contents, read-only: bind it to
+//! loopback or to the network of the prober.
+
+mod metrics;
+mod ready;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::plugin::Registry;
+use crate::{Shutdown, Stats};
+use pgtq_store::Store;
+
+/// What the pages are made from. Cheap to clone.
+#[derive(Clone)]
+pub struct Monitored {
+    /// Asked whether the database answers.
+    pub store: Store,
+    /// The plugins loaded now.
+    pub registry: Registry,
+    /// Whether the files that were there at the start are live or refused.
+    pub loaded: watch::Receiver<bool>,
+    /// The engine's counters.
+    pub stats: Arc<Stats>,
+    /// Whether it is stopping.
+    pub shutdown: Shutdown,
+}
+
+/// Serves until its future is dropped.
+///
+/// # Errors
+///
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, monitored: Monitored) -> std::io::Result<()> {
+    let routes = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics_page))
+        .with_state(monitored);
+    axum::serve(listener, routes).await
+}
+
+async fn readyz(State(monitored): State<Monitored>) -> Response {
+    let ready = ready::check(&monitored).await;
+    let status = if ready.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(ready)).into_response()
+}
+
+async fn metrics_page(State(monitored): State<Monitored>) -> Response {
+    let text = metrics::render(&monitored);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}

@@ -1,0 +1,52 @@
+//! Ready means: a task pushed now would be run here.
+
+use std::time::Duration;
+
+use super::Monitored;
+use crate::Phase;
+
+/// Longest wait for the database's answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long claims, endings or heartbeats may fail before the runner is not ready: a
+/// lost connection is made again within a second or two.
+const FAILING: Duration = Duration::from_secs(5);
+
+/// The answer of `/readyz`.
+#[derive(Debug, serde::Serialize)]
+pub(super) struct Ready {
+    /// Whether every check passed.
+    pub(super) ready: bool,
+    /// What failed, one line each, for the person who reads the probe's log.
+    failing: Vec<String>,
+}
+
+pub(super) async fn check(monitored: &Monitored) -> Ready {
+    let mut failing = Vec::new();
+    if monitored.shutdown.phase() != Phase::Running {
+        failing.push("stopping: no new tasks are claimed".to_owned());
+    }
+    if !*monitored.loaded.borrow() {
+        failing.push("loading: not every plugin file has been looked at yet".to_owned());
+    } else if monitored.registry.snapshot().handlers.is_empty() {
+        failing.push(
+            "no handler is loaded: the plugin directory is empty or every file was refused"
+                .to_owned(),
+        );
+    }
+    failing.extend(monitored.stats.health.failing(FAILING));
+    match tokio::time::timeout(PATIENCE, monitored.store.check_schema()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => failing.push(match error.hint() {
+            Some(hint) => format!("database: {error} ({hint})"),
+            None => format!("database: {error}"),
+        }),
+        Err(_) => failing.push(format!(
+            "database: no answer within {} s",
+            PATIENCE.as_secs()
+        )),
+    }
+    Ready {
+        ready: failing.is_empty(),
+        failing,
+    }
+}

@@ -1,0 +1,336 @@
+//! What this runner holds: the claims it believes are its own, and within
+//! each the tasks that have not ended yet.
+//!
+//! The database decides whether a claim is really ours; the ledger only keeps
+//! this process from starting, or storing, what it already knows is lost.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+
+use pgtq_task::{ClaimId, Progress, Signal, Stop, TaskId};
+
+/// What [`Ledger::start`] answers.
+#[derive(Debug)]
+pub(crate) enum Start {
+    /// Go; stop when the signal says so.
+    Go(Arc<Signal>),
+    /// Somebody cancelled the task before it started.
+    Cancelled,
+    /// The claim is no longer ours: forget the task.
+    Lost,
+}
+
+/// An attempt that runs this long is still running at the next heartbeat, most likely.
+const SLOW: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct Held {
+    started: Option<Instant>,
+    /// It was under way when [`Ledger::long_running`] looked before.
+    seen: bool,
+    signal: Arc<Signal>,
+}
+
+/// An attempt that runs longer than others.
+#[derive(Debug)]
+pub(crate) struct LongRunning {
+    pub(crate) claim: ClaimId,
+    pub(crate) task: TaskId,
+    pub(crate) signal: Arc<Signal>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    claims: FxHashMap<ClaimId, FxHashMap<TaskId, Held>>,
+    n_tasks: usize,
+}
+
+/// Shared by every loop of one engine. The lock is held for a few map operations.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger(Mutex<Inner>);
+
+impl Ledger {
+    /// Notes a fresh claim.
+    pub(crate) fn add(&self, claim: ClaimId, tasks: impl IntoIterator<Item = TaskId>) {
+        let mut inner = self.lock();
+        let held: FxHashMap<TaskId, Held> = tasks
+            .into_iter()
+            .map(|task| {
+                (
+                    task,
+                    Held {
+                        started: None,
+                        seen: false,
+                        signal: Arc::default(),
+                    },
+                )
+            })
+            .collect();
+        inner.n_tasks += held.len();
+        inner.claims.insert(claim, held);
+    }
+
+    /// Asks whether a task may start now.
+    pub(crate) fn start(&self, claim: ClaimId, task: TaskId) -> Start {
+        let mut inner = self.lock();
+        let Some(held) = inner
+            .claims
+            .get_mut(&claim)
+            .and_then(|tasks| tasks.get_mut(&task))
+        else {
+            return Start::Lost;
+        };
+        held.started = Some(Instant::now());
+        match held.signal.asked() {
+            Some(Stop::Lost) => Start::Lost,
+            Some(Stop::Cancel) => Start::Cancelled,
+            Some(Stop::Interrupt) | None => Start::Go(Arc::clone(&held.signal)),
+        }
+    }
+
+    /// Moves a started task to a claim of its own.
+    pub(crate) fn isolate(&self, from: ClaimId, task: TaskId, to: ClaimId) {
+        let mut inner = self.lock();
+        let Some(held) = inner
+            .claims
+            .get_mut(&from)
+            .and_then(|tasks| tasks.remove(&task))
+        else {
+            return;
+        };
+        inner.forget_if_empty(from);
+        inner
+            .claims
+            .insert(to, FxHashMap::from_iter([(task, held)]));
+    }
+
+    /// Notes that endings are stored (or turned out stale).
+    pub(crate) fn ended(&self, endings: impl IntoIterator<Item = (ClaimId, TaskId)>) {
+        let mut inner = self.lock();
+        for (claim, task) in endings {
+            let removed = inner
+                .claims
+                .get_mut(&claim)
+                .and_then(|tasks| tasks.remove(&task));
+            inner.n_tasks -= usize::from(removed.is_some());
+            inner.forget_if_empty(claim);
+        }
+    }
+
+    /// Passes a cancel request on.
+    pub(crate) fn cancel(&self, claim: ClaimId, task: TaskId) {
+        if let Some(held) = self
+            .lock()
+            .claims
+            .get(&claim)
+            .and_then(|tasks| tasks.get(&task))
+        {
+            held.signal.stop(Stop::Cancel);
+        }
+    }
+
+    /// Stops everything, also what a slot holds and is about to start.
+    pub(crate) fn interrupt(&self) {
+        let inner = self.lock();
+        for held in inner.claims.values().flat_map(FxHashMap::values) {
+            held.signal.stop(Stop::Interrupt);
+        }
+    }
+
+    /// The lease is gone, and with it every claim.
+    pub(crate) fn lose_all(&self) -> usize {
+        let mut inner = self.lock();
+        for held in inner.claims.values().flat_map(FxHashMap::values) {
+            held.signal.stop(Stop::Lost);
+        }
+        inner.claims.clear();
+        std::mem::take(&mut inner.n_tasks)
+    }
+
+    /// Whether the claim is known here.
+    pub(crate) fn knows(&self, claim: ClaimId) -> bool {
+        self.lock().claims.contains_key(&claim)
+    }
+
+    /// Whether this claim's task has not ended yet.
+    pub(crate) fn holds(&self, claim: ClaimId, task: TaskId) -> bool {
+        self.lock()
+            .claims
+            .get(&claim)
+            .is_some_and(|tasks| tasks.contains_key(&task))
+    }
+
+    /// The attempts that were under way at the last look, too: an attempt that
+    /// starts and ends between two looks costs nothing.
+    pub(crate) fn long_running(&self) -> Vec<LongRunning> {
+        let mut inner = self.lock();
+        let mut found = Vec::new();
+        for (claim, tasks) in &mut inner.claims {
+            for (task, held) in tasks.iter_mut().filter(|(_, held)| held.started.is_some()) {
+                if std::mem::replace(&mut held.seen, true) {
+                    found.push(LongRunning {
+                        claim: *claim,
+                        task: *task,
+                        signal: Arc::clone(&held.signal),
+                    });
+                }
+            }
+        }
+        found
+    }
+
+    /// Drops claims that the database no longer holds for us; says how many tasks were in them.
+    pub(crate) fn lose(&self, claims: &[ClaimId]) -> usize {
+        let mut inner = self.lock();
+        let mut n_lost = 0;
+        for claim in claims {
+            let tasks = inner.claims.remove(claim).unwrap_or_default();
+            n_lost += tasks.len();
+            tasks.values().for_each(|held| held.signal.stop(Stop::Lost));
+        }
+        inner.n_tasks -= n_lost;
+        n_lost
+    }
+
+    /// The tasks that have started, if others wait behind them and what runs takes its
+    /// time: what is quick has ended before anybody could be told.
+    pub(crate) fn started(&self) -> Option<Vec<TaskId>> {
+        let inner = self.lock();
+        let held = inner.claims.values().flatten();
+        let started: Vec<(TaskId, Instant)> = held
+            .filter_map(|(task, held)| Some((*task, held.started?)))
+            .collect();
+        let is_slow = |(_, at): &&(TaskId, Instant)| at.elapsed() >= SLOW;
+        let n_slow = started.iter().filter(is_slow).count();
+        let says_much = started.len() < inner.n_tasks && n_slow > 0 && 2 * n_slow >= started.len();
+        says_much.then(|| started.into_iter().map(|(task, _)| task).collect())
+    }
+
+    /// Tasks that are held and that no slot has started.
+    pub(crate) fn n_unstarted(&self) -> usize {
+        let inner = self.lock();
+        let held = inner.claims.values().flat_map(FxHashMap::values);
+        held.filter(|held| held.started.is_none()).count()
+    }
+
+    /// Whether somebody asked to cancel this task.
+    pub(crate) fn is_cancelled(&self, claim: ClaimId, task: TaskId) -> bool {
+        let inner = self.lock();
+        let held = inner.claims.get(&claim).and_then(|tasks| tasks.get(&task));
+        held.is_some_and(|held| held.signal.asked() == Some(Stop::Cancel))
+    }
+
+    /// Tasks held and not ended.
+    pub(crate) fn n_tasks(&self) -> usize {
+        self.lock().n_tasks
+    }
+
+    /// Progress reported since the last call.
+    pub(crate) fn take_progress(&self) -> Vec<(ClaimId, TaskId, Progress)> {
+        let inner = self.lock();
+        let mut found = Vec::new();
+        for (claim, tasks) in &inner.claims {
+            let started = tasks.iter().filter(|(_, held)| held.started.is_some());
+            found
+                .extend(started.filter_map(|(task, held)| {
+                    Some((*claim, *task, held.signal.take_progress()?))
+                }));
+        }
+        found
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn forget_if_empty(&mut self, claim: ClaimId) {
+        if self.claims.get(&claim).is_some_and(FxHashMap::is_empty) {
+            self.claims.remove(&claim);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLAIM: ClaimId = ClaimId(1);
+
+    fn ledger_with(tasks: &[i64]) -> Ledger {
+        let ledger = Ledger::default();
+        ledger.add(CLAIM, tasks.iter().map(|id| TaskId(*id)));
+        ledger
+    }
+
+    #[test]
+    fn a_claim_is_forgotten_with_its_last_task() {
+        let ledger = ledger_with(&[1, 2]);
+        ledger.ended([(CLAIM, TaskId(1)), (CLAIM, TaskId(1))]);
+        assert!(ledger.knows(CLAIM));
+        assert_eq!(ledger.n_tasks(), 1);
+        ledger.ended([(CLAIM, TaskId(2))]);
+        assert!(!ledger.knows(CLAIM));
+    }
+
+    #[test]
+    fn a_task_cancelled_while_it_waits_never_starts() {
+        let ledger = ledger_with(&[1]);
+        assert_eq!(ledger.n_unstarted(), 1);
+        assert!(!ledger.is_cancelled(CLAIM, TaskId(1)));
+        ledger.cancel(CLAIM, TaskId(1));
+        assert!(ledger.is_cancelled(CLAIM, TaskId(1)));
+        assert!(matches!(ledger.start(CLAIM, TaskId(1)), Start::Cancelled));
+    }
+
+    #[test]
+    fn losing_a_claim_stops_its_attempts_and_keeps_the_rest_from_starting() {
+        let ledger = ledger_with(&[1, 2]);
+        let Start::Go(signal) = ledger.start(CLAIM, TaskId(1)) else {
+            panic!("did not start")
+        };
+        assert_eq!(ledger.lose_all(), 2);
+        assert_eq!(signal.asked(), Some(Stop::Lost));
+        assert!(matches!(ledger.start(CLAIM, TaskId(2)), Start::Lost));
+    }
+
+    #[test]
+    fn an_attempt_runs_long_when_two_looks_meet_it() {
+        let ledger = ledger_with(&[1, 2]);
+        ledger.start(CLAIM, TaskId(1));
+        assert!(ledger.long_running().is_empty());
+        ledger.start(CLAIM, TaskId(2));
+        let long = ledger.long_running();
+        assert_eq!(long.len(), 1);
+        assert_eq!((long[0].claim, long[0].task), (CLAIM, TaskId(1)));
+        ledger.ended([(CLAIM, TaskId(1))]);
+        assert!(!ledger.holds(CLAIM, TaskId(1)) && ledger.holds(CLAIM, TaskId(2)));
+        assert_eq!(ledger.long_running().len(), 1);
+    }
+
+    #[test]
+    fn an_isolated_task_ends_under_its_own_claim() {
+        let ledger = ledger_with(&[1, 2]);
+        ledger.isolate(CLAIM, TaskId(1), ClaimId(2));
+        ledger.ended([(CLAIM, TaskId(2))]);
+        assert!(!ledger.knows(CLAIM) && ledger.knows(ClaimId(2)));
+        assert_eq!(ledger.n_tasks(), 1);
+    }
+
+    #[test]
+    fn an_interrupt_stops_what_starts_after_it_too() {
+        let ledger = ledger_with(&[1, 2]);
+        let Start::Go(signal) = ledger.start(CLAIM, TaskId(1)) else {
+            panic!("did not start")
+        };
+        ledger.interrupt();
+        assert_eq!(signal.asked(), Some(Stop::Interrupt));
+        let Start::Go(signal) = ledger.start(CLAIM, TaskId(2)) else {
+            panic!("did not start")
+        };
+        assert_eq!(signal.asked(), Some(Stop::Interrupt));
+    }
+}

@@ -1,0 +1,62 @@
+//! The loops that make a runner.
+//!
+//! ```text
+//!  waker ──wake──► claimer ──tasks──► backlog ──► slots ──endings──► completer ──► store
+//!                     ▲                             │ registry snapshot
+//!  maintenance: promote, rescue, prune              ▼
+//!  heartbeat: lease, cancels, ghosts            Handler::call
+//!  streamer: log lines of what runs long
+//!  push_facts: whether plugins may push more
+//!  served: whether the schema is still one for this program
+//!  watchdog: handlers that do not yield
+//! ```
+//!
+//! Promises: never more claimed than there is room for; an ending is stored
+//! under its claim or not at all; losing the database, a notification or this
+//! process costs time, never a task. Names no SQL and no wasmtime type.
+
+pub mod http;
+pub mod plugin;
+
+mod appetite;
+mod backlog;
+mod backoff;
+mod claimer;
+mod commit;
+mod completer;
+mod config;
+mod control;
+mod core;
+mod error;
+mod executor;
+mod health;
+mod heartbeat;
+mod held;
+mod lease;
+mod ledger;
+mod maintenance;
+mod needs;
+mod pace;
+mod parked;
+mod progress;
+mod push_facts;
+mod run;
+mod served;
+mod shutdown;
+mod sleep;
+mod stats;
+mod streamer;
+mod suspects;
+mod unknown_traits;
+mod wake_limiter;
+mod waker;
+mod watchdog;
+
+pub use backoff::Backoff;
+pub use config::{EngineConfig, QueueSpec, default_slots};
+pub use control::control;
+pub use error::EngineError;
+pub use health::{Health, Trouble};
+pub use run::{run, run_with_stats};
+pub use shutdown::{Phase, Shutdown};
+pub use stats::{Stats, Summary};

@@ -1,0 +1,216 @@
+//! What every runner does for all of them, without a leader: promote due
+//! tasks, rescue dead runners' claims, keep history's partitions. Each turn is
+//! one short statement that skips what another runner is doing right now.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use super::core::Core;
+use super::executor::jitter;
+use crate::plugin::Snapshot;
+use pgtq_store::{PromoteCursor, PublishedHandler, Rescued, Tended};
+
+/// Tasks promoted in one statement, and leases taken back, when all is well.
+const MOST: u32 = 1_000;
+/// Time between looks for dead runners. With the 15 s lease a task of a killed
+/// runner starts again within 20 s.
+const RESCUE_INTERVAL: Duration = Duration::from_secs(3);
+/// Time between looks for leases of external workers that ended.
+const TEND_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between prunes, on average.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Rows asked for in one statement: fewer after an error, which may be for lack of time.
+struct Batch(u32);
+
+impl Batch {
+    fn note(&mut self, succeeded: bool) {
+        self.0 = match succeeded {
+            true => (self.0 * 2).min(MOST),
+            false => (self.0 / 4).max(1),
+        };
+    }
+}
+
+/// Promotes until its future is dropped.
+pub(crate) async fn promote(core: Arc<Core>) {
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
+    let mut cursor = PromoteCursor::default();
+    let mut batch = Batch(MOST);
+    loop {
+        while_unserved(&core).await;
+        let promoted = core.store.promote_next(batch.0, &mut cursor).await;
+        batch.note(promoted.is_ok());
+        let wait = match promoted {
+            Ok(promoted) => {
+                backoff.reset();
+                if promoted.count > 0 {
+                    core.look_again();
+                    core.wake_all();
+                } else {
+                    core.empty_promotes.fetch_add(1, SeqCst);
+                }
+                if promoted.more {
+                    continue;
+                }
+                let next = promoted.next_due.unwrap_or(core.config.poll_interval);
+                // Due and not taken: somebody else holds the row, perhaps for long.
+                let held_elsewhere = promoted.count == 0 && next.is_zero();
+                let least = Duration::from_millis(if held_elsewhere { 50 } else { 2 });
+                next.max(least).min(core.config.poll_interval)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not promote due tasks; trying again");
+                let wait = backoff.failed();
+                tokio::time::sleep(wait).await;
+                Duration::ZERO
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = core.promote_now.notified() => {}
+        }
+    }
+}
+
+/// Rescues until its future is dropped.
+pub(crate) async fn rescue(core: Arc<Core>) {
+    loop {
+        while_unserved(&core).await;
+        match core.store.rescue_with(core.config.max_crashes).await {
+            Ok(rescued) if rescued == Rescued::default() => {}
+            Ok(rescued) => {
+                tracing::warn!(
+                    runners = ?rescued.runners,
+                    n_tasks = rescued.tasks,
+                    n_failed = rescued.failed,
+                    n_cancelled = rescued.cancelled,
+                    "took back the tasks of dead runners"
+                );
+                core.stats.rescued.fetch_add(rescued.tasks, Relaxed);
+                if rescued.tasks + rescued.failed + rescued.cancelled > 0 {
+                    core.look_again();
+                    core.wake_all();
+                    // One call takes a bounded number of claims: there may be more.
+                    continue;
+                }
+                // A dead runner whose claims are locked by its last statement is
+                // reported again and again: not to be asked for without a pause.
+            }
+            Err(error) => tracing::warn!(%error, "could not look for dead runners; trying again"),
+        }
+        tokio::time::sleep(RESCUE_INTERVAL).await;
+    }
+}
+
+/// Takes back what external workers hold for too long, until its future is dropped.
+pub(crate) async fn tend(core: Arc<Core>) {
+    let mut batch = Batch(MOST);
+    loop {
+        while_unserved(&core).await;
+        let tended = core.store.tend(batch.0).await;
+        batch.note(tended.is_ok());
+        let tended = tended.unwrap_or_else(|error| {
+            tracing::warn!(%error, "could not take back the tasks of workers; trying again");
+            Tended::default()
+        });
+        if tended.expired > 0 {
+            tracing::info!(
+                n_tasks = tended.expired,
+                "took back tasks of workers whose lease ran out"
+            );
+        }
+        if !tended.more {
+            tokio::time::sleep(TEND_INTERVAL).await;
+        }
+    }
+}
+
+/// Prunes until its future is dropped.
+pub(crate) async fn prune(core: Arc<Core>) {
+    loop {
+        while_unserved(&core).await;
+        match core.store.prune(core.config.retention).await {
+            Ok(pruned) => tracing::debug!(?pruned, "pruned history"),
+            Err(error) => tracing::warn!(%error, "could not prune history; trying again later"),
+        }
+        // At other times than the other runners, which find nothing left to do.
+        tokio::time::sleep(PRUNE_INTERVAL.mul_f64(0.75 + jitter() / 2.0)).await;
+    }
+}
+
+/// Waits while the schema does not serve this program, which then leaves all this to others.
+async fn while_unserved(core: &Core) {
+    while !core.served.is_served() {
+        tokio::time::sleep(RESCUE_INTERVAL).await;
+    }
+}
+
+/// Tells the database which handlers this runner has, whenever that changes.
+pub(crate) async fn publish(core: Arc<Core>) {
+    let mut changes = core.registry.watch();
+    loop {
+        core.publish().await;
+        core.wake_all();
+        core.beat_now.notify_one();
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Core {
+    /// Publishes the handlers of the current snapshot. A failure is repeated by
+    /// the next change or registration, and costs only checks at push.
+    pub(crate) async fn publish(&self) {
+        let handlers = published(&self.registry.snapshot());
+        if let Err(error) = self.store.publish_handlers(self.runner(), &handlers).await {
+            tracing::warn!(%error, "could not publish the handlers");
+        }
+    }
+}
+
+/// The handlers of a snapshot, as the database keeps them.
+pub(super) fn published(snapshot: &Snapshot) -> Vec<PublishedHandler> {
+    let live = snapshot.plugins.iter().flat_map(|plugin| {
+        let of = plugin.plugin.as_ref().map_or_else(String::new, |info| {
+            format!("{} {}", info.name, info.version)
+        });
+        plugin
+            .handlers
+            .iter()
+            .map(move |name| (name, plugin, of.clone()))
+    });
+    live.filter_map(|(name, plugin, of)| {
+        let handler = snapshot.handlers.get(name)?;
+        Some(PublishedHandler {
+            info: handler.info().clone(),
+            digest: handler.digest()?,
+            file: plugin.file.clone(),
+            plugin: of,
+        })
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_shrinks_to_one_row_with_each_error_and_grows_again() {
+        let mut batch = Batch(MOST);
+        let mut seen = Vec::new();
+        for succeeded in [false, false, false, false, false, false, true, true] {
+            batch.note(succeeded);
+            seen.push(batch.0);
+        }
+        assert_eq!(seen, [250, 62, 15, 3, 1, 1, 2, 4]);
+        for _ in 0..10 {
+            batch.note(true);
+        }
+        assert_eq!(batch.0, MOST);
+    }
+}

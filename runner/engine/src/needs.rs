@@ -1,0 +1,45 @@
+//! What storing an outcome may wait for: locks that an application can hold.
+
+use pgtq_store::Ending;
+use pgtq_task::{ClaimId, NewTask, TaskId, Transition};
+
+/// What storing an outcome may wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Need {
+    /// Queue, key and scope of a child.
+    Key(String, String, String),
+    /// Values that the task saved.
+    State(TaskId),
+    Claim(ClaimId),
+}
+
+/// Whether storing it may wait for a lock that is not on its claim.
+pub(super) fn needs_others(ending: &Ending) -> bool {
+    let complete = matches!(ending.transition, Transition::Complete { .. });
+    complete && (ending.has_state || ending.children.iter().any(|child| child.key.is_some()))
+}
+
+/// All of it; the claim only if there is nothing else.
+pub(super) fn needs(ending: &Ending) -> Vec<Need> {
+    if !needs_others(ending) {
+        return vec![Need::Claim(ending.claim)];
+    }
+    let queue = |child: &NewTask| {
+        child
+            .queue
+            .as_ref()
+            .map_or("default".to_owned(), ToString::to_string)
+    };
+    let mut needs: Vec<Need> = ending
+        .children
+        .iter()
+        .filter_map(|child| {
+            let scope = child.key_scope.as_deref().unwrap_or_default().to_owned();
+            Some(Need::Key(queue(child), child.key.clone()?, scope))
+        })
+        .collect();
+    if ending.has_state {
+        needs.push(Need::State(ending.task.id));
+    }
+    needs
+}

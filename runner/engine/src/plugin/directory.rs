@@ -1,0 +1,149 @@
+//! The plugin directory, watched.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::keeper::Keeper;
+use super::ledger::Ledger;
+use super::load::{Loader, Stages};
+use super::registry::Registry;
+use pgtq_sandbox::Sandbox;
+
+/// Requests that may wait for the loop; further callers wait to ask.
+const MAX_REQUESTS: usize = 16;
+
+/// How a directory is watched. The defaults suit a local disk.
+#[derive(Debug, Clone)]
+pub struct DirectoryOptions {
+    /// How often the directory is read even when no event says so.
+    pub rescan_every: Duration,
+    /// Do not ask the system for events, only rescan: for network file systems.
+    pub poll_only: bool,
+    /// A file is read once its size and times have not changed for so long.
+    pub settle: Duration,
+    /// A file that does not stop changing is tried after so long.
+    pub settle_at_most: Duration,
+    /// A file's handlers are retired once it has been gone for so long.
+    pub retire_after: Duration,
+    /// The same where the whole directory was replaced by an empty one, as when a
+    /// volume is unmounted: it may come back.
+    pub retire_after_swap: Duration,
+    /// A load that may have failed by this machine's fault is tried again
+    /// after so long; the pause doubles each time, up to 15 minutes.
+    pub retry_after: Duration,
+    /// A directory for notes of loads under way, by which a file that ends the process
+    /// is found; made when missing. `None`: nothing is noted.
+    pub ledger: Option<PathBuf>,
+}
+
+impl Default for DirectoryOptions {
+    fn default() -> Self {
+        DirectoryOptions {
+            rescan_every: Duration::from_secs(3),
+            poll_only: false,
+            settle: Duration::from_millis(200),
+            settle_at_most: Duration::from_secs(2),
+            retire_after: Duration::from_secs(1),
+            retire_after_swap: Duration::from_secs(30),
+            retry_after: Duration::from_secs(5),
+            ledger: None,
+        }
+    }
+}
+
+/// Keeps a [`Registry`] as the files of a directory say. Dropping it stops the
+/// watching; what is live stays live.
+pub struct PluginDirectory {
+    requests: mpsc::Sender<oneshot::Sender<()>>,
+    ready: watch::Receiver<bool>,
+    keeper: AbortOnDropHandle<()>,
+    ledger: Arc<Ledger>,
+}
+
+impl PluginDirectory {
+    /// Starts watching `dir`, which need not exist yet. Needs a tokio runtime. Blocks
+    /// for a moment on the ledger's disk.
+    pub fn start(
+        dir: PathBuf,
+        options: DirectoryOptions,
+        sandbox: Sandbox,
+        registry: Registry,
+    ) -> PluginDirectory {
+        PluginDirectory::start_with(dir, options, Box::new(sandbox), registry)
+    }
+
+    pub(super) fn start_with(
+        dir: PathBuf,
+        options: DirectoryOptions,
+        stages: Box<dyn Stages>,
+        registry: Registry,
+    ) -> PluginDirectory {
+        let (requests, receiver) = mpsc::channel(MAX_REQUESTS);
+        let (started, start) = oneshot::channel();
+        requests
+            .try_send(started)
+            .expect("the channel is new and has room");
+        let (ready_sender, ready) = watch::channel(false);
+        let ledger = Ledger::open(options.ledger.as_deref());
+        let loader = Loader::new(&dir, stages, registry.clone(), Arc::clone(&ledger));
+        let keeper = Keeper::new(dir, options, registry, loader);
+        let keeper = tokio::spawn(async move {
+            let tell = async move {
+                if start.await.is_ok() {
+                    ready_sender.send_replace(true);
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = keeper.run(receiver) => {}
+                () = tell => {}
+            }
+        });
+        PluginDirectory {
+            requests,
+            ready,
+            keeper: AbortOnDropHandle::new(keeper),
+            ledger,
+        }
+    }
+
+    /// Returns when the files that were there at the start are live or
+    /// refused. Cancel-safe.
+    pub async fn ready(&self) {
+        // An error would mean that the loop is gone: nothing more will come.
+        let _ = self.ready.clone().wait_for(|ready| *ready).await;
+    }
+
+    /// Turns true when [`PluginDirectory::ready`] returns.
+    pub fn readiness(&self) -> watch::Receiver<bool> {
+        self.ready.clone()
+    }
+
+    /// Reads the directory now, and returns when every file in it is live,
+    /// refused or retired. A file that never stops changing is waited for once.
+    /// Cancel-safe: the scan goes on.
+    pub async fn rescan(&self) {
+        let (done, answer) = oneshot::channel();
+        if self.requests.send(done).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+
+    /// Stops watching and ends a compilation under way. What is live stays live.
+    pub async fn stop(mut self) {
+        self.keeper.abort();
+        // The error says that it was aborted.
+        let _ = (&mut self.keeper).await;
+    }
+}
+
+impl Drop for PluginDirectory {
+    fn drop(&mut self) {
+        // The process may end before what is under way has been stopped.
+        self.ledger.close();
+    }
+}

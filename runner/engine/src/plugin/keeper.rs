@@ -1,0 +1,387 @@
+//! The loop that keeps the registry as the directory says.
+//!
+//! One task owns all decisions, so that there is no order of events to guard
+//! against: it scans, lets the book say what is ready or gone, and lets the schedule
+//! say what is read or loaded next. The steps run in tasks of their own. It alone
+//! changes what serves.
+//!
+//! ```text
+//! events ─ hint ─┐
+//! rescan timer ──┼─► scan ─► book ─► ready ─► schedule ─► Loader ─► serve | refuse
+//! rescan() ──────┘             └───► gone ──► retire
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::book::{Book, Ready, Sighting};
+use super::directory::DirectoryOptions;
+use super::load::{Again, Loader, Outlined, Refusal};
+use super::pauses::Pauses;
+use super::registry::{NewVersion, Registry};
+use super::scan::{Listing, scan};
+use super::schedule::{Order, Planned, Schedule, Step};
+use super::status::PluginState;
+use super::trouble;
+use super::waiters::Waiters;
+use super::watcher::Watcher;
+use pgtq_task::Name;
+
+mod decide;
+
+/// Events come in bursts; after the first one, wait so long for its fellows.
+const GATHER: Duration = Duration::from_millis(20);
+/// A directory that takes long to read is read at most this part of the time.
+const SCAN_SHARE: u32 = 20;
+
+pub(super) struct Keeper {
+    dir: PathBuf,
+    options: DirectoryOptions,
+    registry: Registry,
+    loader: Arc<Loader>,
+    book: Book,
+    watcher: Option<Watcher>,
+    watch_failed: bool,
+    hint: Arc<Notify>,
+    schedule: Schedule,
+    /// Aborts what is under way when dropped.
+    tasks: JoinSet<Done>,
+    jobs: HashMap<Id, Job>,
+    /// Refused because other files serve some of these names.
+    blocked: BTreeMap<String, Vec<Name>>,
+    /// Refused because too many others serve.
+    too_many: BTreeSet<String>,
+    pauses: Pauses,
+    waiters: Waiters,
+    /// Until the files of the first scan stand still.
+    gathering: bool,
+    /// Whether the directory could be read last.
+    readable: bool,
+    next_scan: Instant,
+}
+
+/// A step under way.
+struct Job {
+    order: Order,
+    task: AbortHandle,
+}
+
+/// How a step ended.
+enum Done {
+    Outline(Result<Outlined, Refusal>),
+    Load(Result<Option<NewVersion>, Refusal>),
+}
+
+impl Keeper {
+    pub(super) fn new(
+        dir: PathBuf,
+        options: DirectoryOptions,
+        registry: Registry,
+        loader: Loader,
+    ) -> Keeper {
+        Keeper {
+            dir,
+            options,
+            registry,
+            loader: Arc::new(loader),
+            book: Book::default(),
+            watcher: None,
+            watch_failed: false,
+            hint: Arc::default(),
+            schedule: Schedule::default(),
+            tasks: JoinSet::new(),
+            jobs: HashMap::new(),
+            blocked: BTreeMap::new(),
+            too_many: BTreeSet::new(),
+            pauses: Pauses::default(),
+            waiters: Waiters::default(),
+            gathering: true,
+            readable: true,
+            next_scan: Instant::now(),
+        }
+    }
+
+    /// Runs until dropped, or until nobody can send `requests` any more. Each request
+    /// is answered when everything that a scan after it found is complete.
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<oneshot::Sender<()>>) {
+        // The end of a step is no reason to read the directory again.
+        let mut look = true;
+        loop {
+            if look {
+                let began = Instant::now();
+                self.look().await;
+                let pause = began.elapsed() * SCAN_SHARE;
+                self.next_scan = Instant::now() + self.options.rescan_every.max(pause);
+            }
+            self.start_steps();
+            self.answer();
+            let wake_at = self.wake_at();
+            look = tokio::select! {
+                () = self.hint.notified() => {
+                    sleep(GATHER).await;
+                    true
+                }
+                () = sleep_until(wake_at) => true,
+                Some(ended) = self.tasks.join_next_with_id() => {
+                    self.end(ended);
+                    false
+                }
+                request = requests.recv() => match request {
+                    Some(done) => {
+                        self.waiters.add(done);
+                        true
+                    }
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Scans, and brings the book and the schedule up to date.
+    async fn look(&mut self) {
+        let dir = self.dir.clone();
+        let listing = tokio::task::spawn_blocking(move || scan(&dir)).await;
+        let listing = listing.map_err(|panic| panic.to_string());
+        let listing = listing.and_then(|listing| listing.map_err(|error| error.to_string()));
+        self.readable = listing.is_ok();
+        match listing {
+            Ok(listing) => self.take_in(listing, Instant::now()),
+            Err(reason) => {
+                // A new directory of that name may get the inode of the old one.
+                self.watcher = None;
+                let dir = self.dir.display();
+                let trouble = format!("cannot read {dir}: {reason}");
+                trouble::note(&self.registry, &self.dir, Some(trouble));
+            }
+        }
+    }
+
+    fn take_in(&mut self, listing: Listing, now: Instant) {
+        self.keep_watching(listing.identity);
+        let complete = listing.complete;
+        self.observe(listing, now);
+        for ready in self.book.take_ready(&self.options, now) {
+            self.schedule.add(Order {
+                ready,
+                again: false,
+                alone: false,
+            });
+        }
+        for file in self.book.take_gone(&self.options, now) {
+            self.retire(&file);
+        }
+        for ready in self.pauses.take_over(now) {
+            self.try_again(ready);
+        }
+        self.registry.refresh();
+        let trouble = trouble::of(
+            complete,
+            self.book
+                .is_directory_away()
+                .then_some(self.options.retire_after_swap),
+            &self.too_many,
+            self.registry.is_cut(),
+        );
+        trouble::note(&self.registry, &self.dir, trouble);
+    }
+
+    fn observe(&mut self, listing: Listing, now: Instant) {
+        for sighting in self.book.observe(listing, now) {
+            let file = match sighting {
+                Sighting::Discovered(file) => {
+                    let state = PluginState::Discovered;
+                    self.registry.note(&file, state, None, None);
+                    file
+                }
+                Sighting::Changed(file) => file,
+            };
+            // What was known of the old bytes is void.
+            let held = self.schedule.withdraw(&file);
+            self.plan_again(held);
+            self.blocked.remove(&file);
+            self.too_many.remove(&file);
+            self.pauses.forget(&file);
+            self.settling(&file);
+        }
+        if self.gathering {
+            self.book
+                .trust_old_files(&self.options, now, SystemTime::now());
+        }
+    }
+
+    fn keep_watching(&mut self, identity: (u64, u64)) {
+        let good = |watcher: &Watcher| watcher.is_good_for(identity);
+        if self.options.poll_only || self.watcher.as_ref().is_some_and(good) {
+            return;
+        }
+        match Watcher::new(&self.dir, identity, Arc::clone(&self.hint)) {
+            Ok(watcher) => {
+                self.watcher = Some(watcher);
+                self.watch_failed = false;
+                // For what happened between the scan and the watch.
+                self.hint.notify_one();
+            }
+            Err(error) => {
+                self.watcher = None;
+                if !self.watch_failed {
+                    tracing::warn!(
+                        dir = %self.dir.display(), %error,
+                        "no file system events for the plugin directory; it is read every {:?} all the same",
+                        self.options.rescan_every
+                    );
+                }
+                self.watch_failed = true;
+            }
+        }
+    }
+
+    /// Starts whatever the schedule allows.
+    fn start_steps(&mut self) {
+        // At the start all files are ready before the first is read, so that handler
+        // names are given in file name order.
+        self.gathering = self.gathering && self.book.is_settling();
+        if self.gathering {
+            return;
+        }
+        self.retry_one_too_many();
+        while let Some(step) = self.schedule.next(Instant::now()) {
+            let loader = Arc::clone(&self.loader);
+            let (order, task) = match step {
+                Step::Outline(order) => {
+                    let missing = self.book.missing().cloned().collect();
+                    let outline = loader.outline(order.clone(), missing);
+                    let task = async move { Done::Outline(outline.await) };
+                    (order, self.tasks.spawn(task))
+                }
+                Step::Load(Planned { order, outline }) => {
+                    let load = loader.load(order.ready.clone(), outline.digest);
+                    let task = async move { Done::Load(load.await) };
+                    (order, self.tasks.spawn(task))
+                }
+            };
+            self.jobs.insert(task.id(), Job { order, task });
+        }
+    }
+
+    /// Decides about a step that has ended.
+    fn end(&mut self, ended: Result<(Id, Done), JoinError>) {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        // Without a job its file was retired meanwhile.
+        let Some(Job { order, .. }) = self.jobs.remove(&id) else {
+            return;
+        };
+        let (file, restless) = (order.ready.file.clone(), order.ready.restless);
+        self.schedule.ended(&file);
+        match ended {
+            Ok((_, Done::Outline(Ok(Outlined::Good(outline))))) => {
+                return self.plan(Planned { order, outline });
+            }
+            Ok((_, Done::Outline(Ok(Outlined::Suspect)))) => {
+                tracing::warn!(
+                    file,
+                    "plugin {file}: an earlier runner's process ended while it loaded these bytes; they are loaded alone"
+                );
+                return self.schedule.add(Order {
+                    alone: true,
+                    ..order
+                });
+            }
+            Ok((_, Done::Outline(Ok(Outlined::Same(digest))))) => {
+                self.pauses.forget(&file);
+                self.registry
+                    .note(&file, PluginState::Live, Some(digest), None);
+            }
+            Ok((_, Done::Outline(Ok(Outlined::MovedFrom(from))))) => self.rename(&from, &file),
+            Ok((_, Done::Outline(Ok(Outlined::Moving)) | Done::Load(Ok(None)))) => {
+                self.settling(&file);
+                self.book.settle_again(&file, true, Instant::now());
+            }
+            Ok((_, Done::Load(Ok(Some(new))))) => self.serve(order.ready, new),
+            Ok((_, Done::Outline(Err(refusal)) | Done::Load(Err(refusal)))) => {
+                self.refuse(order.ready, refusal);
+            }
+            Err(error) => {
+                let reason = format!("internal error while loading: {error}");
+                self.refuse(order.ready, Refusal::new(None, reason, Again::Later));
+            }
+        }
+        self.complete(&file, restless);
+    }
+
+    /// The file is live or refused, or has newer bytes.
+    fn complete(&mut self, file: &str, restless: bool) {
+        let held = self.schedule.drop_claims(file);
+        self.plan_again(held);
+        // With newer bytes to read, this was not the end of it. A file that
+        // never stands still is waited for only once.
+        if restless || !self.book.is_unread(file) {
+            self.waiters.complete(file);
+        }
+    }
+
+    fn try_again(&mut self, ready: Ready) {
+        if !self.schedule.files().any(|file| *file == ready.file) {
+            self.schedule.add(Order {
+                ready,
+                again: true,
+                alone: false,
+            });
+        }
+    }
+
+    fn retire(&mut self, file: &str) {
+        let ours = self.jobs.extract_if(|_, job| job.order.ready.file == file);
+        for (_, job) in ours {
+            job.task.abort();
+            self.schedule.ended(file);
+        }
+        let freed = self.registry.retire(file);
+        self.unblock(&freed);
+        self.forget(file);
+    }
+
+    fn settling(&self, file: &str) {
+        self.registry.note(file, PluginState::Settling, None, None);
+    }
+
+    fn forget(&mut self, file: &str) {
+        let mut held = self.schedule.withdraw(file);
+        held.append(&mut self.schedule.drop_claims(file));
+        self.plan_again(held);
+        self.blocked.remove(file);
+        self.too_many.remove(file);
+        self.pauses.forget(file);
+        self.waiters.complete(file);
+    }
+
+    /// Answers the callers whose files are all complete.
+    fn answer(&mut self) {
+        let unfinished = || {
+            let open = self.book.unfinished().chain(self.schedule.files());
+            open.cloned().collect::<HashSet<String>>()
+        };
+        self.waiters.answer(unfinished);
+    }
+
+    fn wake_at(&self) -> Instant {
+        if !self.readable {
+            // Nothing can become ready or gone before it can be read.
+            return self.next_scan;
+        }
+        let moments = [
+            self.pauses.next(),
+            self.book.next(&self.options),
+            self.schedule.next_moment(Instant::now()),
+        ];
+        moments
+            .into_iter()
+            .flatten()
+            .fold(self.next_scan, Instant::min)
+    }
+}

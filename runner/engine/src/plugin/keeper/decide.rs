@@ -1,0 +1,142 @@
+//! Who serves: what becomes of a file whose step has ended, and of those that wait for
+//! its handler names or its place.
+
+use tokio::time::Instant;
+
+use super::Keeper;
+use crate::plugin::book::Ready;
+use crate::plugin::load::{Again, Refusal};
+use crate::plugin::registry::{MAX_SERVING, NewVersion};
+use crate::plugin::schedule::Planned;
+use crate::plugin::status::PluginState;
+use pgtq_task::Name;
+
+impl Keeper {
+    /// Refuses a file whose names are taken, or which is one too many; lets the others
+    /// wait for their load.
+    pub(super) fn plan(&mut self, planned: Planned) {
+        let ready = &planned.order.ready;
+        let (file, restless) = (ready.file.clone(), ready.restless);
+        let digest = Some(planned.outline.digest);
+        let names = &planned.outline.names;
+        let refusal = if let Err(conflict) = self.registry.conflict(&file, names) {
+            let again = Again::WhenFree(names.clone());
+            Refusal::new(digest, conflict.to_string(), again)
+        } else if self.is_one_too_many(&file) {
+            let reason = format!(
+                "{MAX_SERVING} plugins serve already, which is the most; remove one of them"
+            );
+            Refusal::new(digest, reason, Again::WhenFewer)
+        } else {
+            return self.schedule.plan(planned);
+        };
+        self.refuse(planned.order.ready, refusal);
+        self.complete(&file, restless);
+    }
+
+    pub(super) fn plan_again(&mut self, held: Vec<Planned>) {
+        for planned in held {
+            self.plan(planned);
+        }
+    }
+
+    pub(super) fn is_one_too_many(&self, file: &str) -> bool {
+        let (serves, others) = self.registry.serving_files(file);
+        !serves && others + self.schedule.n_planned() >= MAX_SERVING
+    }
+
+    pub(super) fn serve(&mut self, ready: Ready, new: NewVersion) {
+        let digest = new.digest;
+        let names = new.handlers.iter().map(|handler| &handler.info().name);
+        let names = names.cloned().collect();
+        match self.registry.serve(&ready.file, new) {
+            Ok(freed) => self.went_live(&ready.file, &freed),
+            Err(conflict) => {
+                let again = Again::WhenFree(names);
+                self.refuse(ready, Refusal::new(digest, conflict.to_string(), again));
+            }
+        }
+    }
+
+    pub(super) fn rename(&mut self, from: &str, to: &str) {
+        match self.registry.rename(from, to) {
+            Some(freed) => {
+                self.book.forget(from);
+                self.forget(from);
+                self.went_live(to, &freed);
+            }
+            None => self.book.settle_again(to, true, Instant::now()),
+        }
+    }
+
+    pub(super) fn went_live(&mut self, file: &str, freed: &[Name]) {
+        self.registry.snapshot().warn_of_refusals(file);
+        self.pauses.forget(file);
+        self.unblock(freed);
+    }
+
+    pub(super) fn refuse(&mut self, ready: Ready, refusal: Refusal) {
+        let now = Instant::now();
+        if ready.restless {
+            // Half a file, most likely. It is judged when it stands still.
+            self.settling(&ready.file);
+            return self.book.settle_again(&ready.file, false, now);
+        }
+        let Refusal { digest, reason, .. } = refusal;
+        self.registry
+            .note(&ready.file, PluginState::Refused, digest, Some(reason));
+        match refusal.again {
+            Again::Never => {
+                self.pauses.forget(&ready.file);
+            }
+            Again::WhenFree(names) => {
+                self.blocked.insert(ready.file, names);
+            }
+            Again::WhenFewer => {
+                self.too_many.insert(ready.file);
+            }
+            Again::Later => {
+                let first = self.options.retry_after;
+                self.pauses.begin(ready, first, now);
+            }
+        }
+    }
+
+    /// Nobody serves these names any more: files that were refused for one of them get
+    /// another try.
+    pub(super) fn unblock(&mut self, freed: &[Name]) {
+        let wants = |names: &[Name]| names.iter().any(|name| freed.contains(name));
+        let waiting = self.blocked.extract_if(.., |_, names| wants(names));
+        let waiting: Vec<String> = waiting.map(|(file, _)| file).collect();
+        for file in waiting {
+            self.read_again(file);
+        }
+    }
+
+    /// When nothing else is on its way and fewer plugins serve, one of those that were
+    /// too many gets another try.
+    pub(super) fn retry_one_too_many(&mut self) {
+        let Some(file) = self.too_many.first().cloned() else {
+            return;
+        };
+        if self.schedule.is_idle() && !self.is_one_too_many(&file) {
+            self.too_many.remove(&file);
+            self.read_again(file);
+        }
+    }
+
+    /// Another try for a file that has not changed.
+    pub(super) fn read_again(&mut self, file: String) {
+        let Some(seen) = self.book.seen(&file).cloned() else {
+            // Missing; if it comes back, it is read again.
+            return self.book.settle_again(&file, true, Instant::now());
+        };
+        self.waiters.wait_for(&file);
+        let restless = false;
+        self.try_again(Ready {
+            file,
+            seen,
+            restless,
+        });
+    }
+}

@@ -1,0 +1,242 @@
+//! Which files ended the process while it loaded them.
+//!
+//! Before a file is looked into, a note with its digest is put into a directory that
+//! outlives the process, and the process holds a lock on the note. When the load has
+//! ended, the note is removed. A note that nobody holds a lock on belongs to a
+//! process that ended meanwhile: one death under that digest. Several runners may
+//! share the directory.
+//!
+//! A note outlives the process, not a power cut: it is not synced.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use pgtq_sandbox::PrivateDir;
+use pgtq_task::Digest;
+
+/// Deaths under a digest from which on it is not loaded any more.
+pub(super) const MAX_DEATHS: usize = 2;
+/// Notes that one look reads at most.
+const MAX_NOTES: usize = 10_000;
+/// Older notes are removed: nobody remembers what they are about.
+const KEPT: Duration = Duration::from_secs(30 * 86_400);
+/// The subdirectory of notes.
+const DIR: &str = "loads";
+/// In the name of a note of a process that began while another one was loading the same
+/// bytes. What ends both, a power cut say, counts once.
+const BESIDE: &str = "beside-";
+/// A note without a lock yet.
+const UNFINISHED: &str = ".unfinished-";
+
+/// The notes of all runners on this machine that share a directory.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// None: nothing can be kept, and nothing is counted.
+    dir: Option<PrivateDir>,
+    /// The names of this process's notes; none once it is closed.
+    open: Mutex<Option<BTreeSet<String>>>,
+}
+
+/// One load under way. Dropping it says that the load ended, however, and that the
+/// process did not.
+#[derive(Debug)]
+pub(super) struct Note {
+    ledger: Arc<Ledger>,
+    /// Its name, and the lock; none if it could not be written.
+    held: Option<(String, File)>,
+}
+
+impl Ledger {
+    /// Opens, or makes, the notes in `dir`. Without a usable directory nothing is
+    /// counted, and the log says so. Blocks.
+    pub(super) fn open(dir: Option<&Path>) -> Arc<Ledger> {
+        let opened = dir.map(|dir| PrivateDir::open(dir).and_then(|dir| dir.inner(DIR)));
+        let dir = match opened {
+            None => None,
+            Some(Ok(dir)) => Some(dir),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "plugin files that end this process while they are loaded are not counted");
+                None
+            }
+        };
+        let ledger = Ledger {
+            dir,
+            open: Mutex::new(Some(BTreeSet::new())),
+        };
+        ledger.remove_old();
+        Arc::new(ledger)
+    }
+
+    /// How many processes ended while they loaded these bytes, apart from those
+    /// before the file was last modified: a touched file gets another try. Blocks.
+    pub(super) fn deaths(&self, digest: Digest, modified: SystemTime) -> usize {
+        // A time that has not come yet says nothing.
+        let modified = Some(modified).filter(|time| *time <= SystemTime::now());
+        let since = |path: &Path| {
+            let noted = fs::metadata(path).and_then(|meta| meta.modified()).ok();
+            modified.is_none_or(|modified| noted.is_some_and(|noted| noted >= modified))
+        };
+        let notes = self.notes(&prefix(digest));
+        notes
+            .iter()
+            .filter(|name| !name.contains(BESIDE))
+            .filter_map(|name| self.dead(name))
+            .filter(|path| since(path))
+            .count()
+    }
+
+    /// Notes that these bytes are being loaded. Blocks.
+    pub(super) fn begin(self: &Arc<Self>, digest: Digest, file: &str) -> Note {
+        let held = self.write(digest, file).unwrap_or_else(|error| {
+            tracing::warn!(file, %error, "plugin {file}: if loading it ends this process, it will not be counted");
+            None
+        });
+        Note {
+            ledger: Arc::clone(self),
+            held,
+        }
+    }
+
+    /// The process is about to end in an orderly way: no load that is still under way
+    /// is to blame.
+    pub(super) fn close(&self) {
+        let open = self.lock().take();
+        for name in open.into_iter().flatten() {
+            self.remove(&name);
+        }
+    }
+
+    fn write(&self, digest: Digest, file: &str) -> io::Result<Option<(String, File)>> {
+        let mut open = self.lock();
+        let (Some(dir), Some(open)) = (&self.dir, open.as_mut()) else {
+            return Ok(None);
+        };
+        let mut note = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempfile_in(dir.path())?;
+        writeln!(note, "process {}, file {file:?}", std::process::id())?;
+        // Under its name only once it is locked: else it looks like a dead one's.
+        note.as_file().try_lock()?;
+        let random = note
+            .path()
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        let random = random.trim_start_matches(UNFINISHED);
+        let beside = match self.is_being_loaded(digest) {
+            true => BESIDE,
+            false => "",
+        };
+        let name = format!("{}{beside}{random}", prefix(digest));
+        let lock = note
+            .persist_noclobber(dir.path().join(&name))
+            .map_err(|error| error.error)?;
+        open.insert(name.clone());
+        Ok(Some((name, lock)))
+    }
+
+    /// Whether a living process loads these bytes now.
+    fn is_being_loaded(&self, digest: Digest) -> bool {
+        let Some(dir) = &self.dir else {
+            return false;
+        };
+        let is_locked = |name: &String| {
+            let note = File::open(dir.path().join(name));
+            note.is_ok_and(|note| matches!(note.try_lock_shared(), Err(TryLockError::WouldBlock)))
+        };
+        self.notes(&prefix(digest)).iter().any(is_locked)
+    }
+
+    /// Forgets the deaths under a digest. Blocks.
+    fn acquit(&self, digest: Digest) {
+        for name in self.notes(&prefix(digest)) {
+            if self.dead(&name).is_some() {
+                self.remove(&name);
+            }
+        }
+    }
+
+    /// The note's path, if no process holds its lock.
+    fn dead(&self, name: &str) -> Option<std::path::PathBuf> {
+        let path = self.dir.as_ref()?.path().join(name);
+        // A shared lock: two that look at once do not take each other for the owner.
+        match File::open(&path).ok()?.try_lock_shared() {
+            Ok(()) => Some(path),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Error(error)) => {
+                tracing::debug!(%error, "locks do not work in the directory of notes");
+                None
+            }
+        }
+    }
+
+    fn notes(&self, prefix: &str) -> Vec<String> {
+        let Some(entries) = self
+            .dir
+            .as_ref()
+            .and_then(|dir| fs::read_dir(dir.path()).ok())
+        else {
+            return Vec::new();
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names
+            .take(MAX_NOTES)
+            .filter(|name| name.starts_with(prefix))
+            .collect()
+    }
+
+    fn remove_old(&self) {
+        for name in self.notes("") {
+            let is_old = |path: &Path| {
+                let modified = fs::metadata(path).and_then(|meta| meta.modified());
+                modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > KEPT))
+            };
+            if self.dead(&name).is_some_and(|path| is_old(&path)) {
+                self.remove(&name);
+            }
+        }
+    }
+
+    fn remove(&self, name: &str) {
+        if let Some(dir) = &self.dir {
+            // Another runner may have removed it.
+            let _ = fs::remove_file(dir.path().join(name));
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<BTreeSet<String>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Note {
+    /// The file was loaded: whatever ended earlier processes, it was not this file.
+    pub(super) fn acquit(self, digest: Digest) {
+        self.ledger.acquit(digest);
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        let Some((name, lock)) = self.held.take() else {
+            return;
+        };
+        if let Some(open) = self.ledger.lock().as_mut() {
+            open.remove(&name);
+        }
+        // Removed before it is unlocked, so that nobody sees a dead one.
+        self.ledger.remove(&name);
+        drop(lock);
+    }
+}
+
+fn prefix(digest: Digest) -> String {
+    format!("{digest}.")
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,284 @@
+//! One file's way from bytes to a version that may go live, or why not.
+
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::book::Ready;
+use super::ledger::{Ledger, MAX_DEATHS};
+use super::read::{FileBytes, ReadError, read_file};
+use super::registry::{NewVersion, Registry};
+use super::scan::Seen;
+use super::schedule::Order;
+use super::status::PluginState;
+use pgtq_sandbox::{LoadError, Sandbox, inspect};
+use pgtq_task::{Digest, Handler, Manifest, Name};
+
+/// What [`Stages::load`] returns.
+pub(super) type LoadFuture =
+    Pin<Box<dyn Future<Output = Result<(Manifest, Vec<Arc<dyn Handler>>), LoadError>> + Send>>;
+
+/// What the sandbox does for a file. A trait only so that tests can make a
+/// compiler fail on demand.
+pub(super) trait Stages: Send + Sync + 'static {
+    /// The largest file, bytes.
+    fn max_file_bytes(&self) -> u64;
+    /// The handler names in the file; executes nothing.
+    fn inspect(&self, bytes: &[u8]) -> Result<Vec<Name>, LoadError>;
+    /// Compiles, calls `probing`, probes. `plugin` is the file's name without
+    /// its ending. Stops when dropped.
+    fn load(
+        &self,
+        plugin: &str,
+        bytes: Arc<[u8]>,
+        digest: Digest,
+        probing: Box<dyn FnOnce() + Send>,
+    ) -> LoadFuture;
+}
+
+impl Stages for Sandbox {
+    fn max_file_bytes(&self) -> u64 {
+        self.config().max_file_bytes
+    }
+
+    fn inspect(&self, bytes: &[u8]) -> Result<Vec<Name>, LoadError> {
+        let inspection = inspect(bytes)?;
+        let mut names: Vec<Name> = inspection.handlers.into_iter().map(|h| h.name).collect();
+        // A linker puts them in any order; what people read should not change with it.
+        names.sort();
+        Ok(names)
+    }
+
+    fn load(
+        &self,
+        plugin: &str,
+        bytes: Arc<[u8]>,
+        digest: Digest,
+        probing: Box<dyn FnOnce() + Send>,
+    ) -> LoadFuture {
+        let sandbox = self.clone();
+        let plugin = plugin.to_owned();
+        Box::pin(async move {
+            let compiled = sandbox.compile(bytes, digest).await?;
+            probing();
+            let manifest = compiled.probe_as(&plugin).await?;
+            let handlers = compiled.handlers(&manifest, &plugin);
+            Ok((manifest, handlers))
+        })
+    }
+}
+
+/// What is known of a file once it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Outline {
+    pub(super) digest: Digest,
+    /// The handlers that it lists.
+    pub(super) names: Vec<Name>,
+}
+
+/// How the first step ended, if the file was not refused.
+#[derive(Debug)]
+pub(super) enum Outlined {
+    /// It may be loaded.
+    Good(Outline),
+    /// These bytes are what the file serves already.
+    Same(Digest),
+    /// These bytes are what a file serves that is missing now.
+    MovedFrom(String),
+    /// An earlier process ended while it loaded these bytes: nothing else may be
+    /// under way.
+    Suspect,
+    /// The file changed or vanished while it was read.
+    Moving,
+}
+
+/// Why a file must not go live.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    /// The bytes, if they could be read.
+    pub(super) digest: Option<Digest>,
+    /// For people.
+    pub(super) reason: String,
+    pub(super) again: Again,
+}
+
+/// When it is worth trying again, apart from when the file changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Again {
+    /// Never: these bytes are bad.
+    Never,
+    /// When another file stops serving one of these names.
+    WhenFree(Vec<Name>),
+    /// When fewer plugins serve.
+    WhenFewer,
+    /// After a while: it may have been this machine's fault.
+    Later,
+}
+
+/// Takes files through the two steps. Changes nothing that serves.
+pub(super) struct Loader {
+    dir: PathBuf,
+    stages: Box<dyn Stages>,
+    registry: Registry,
+    ledger: Arc<Ledger>,
+}
+
+impl Loader {
+    pub(super) fn new(
+        dir: &Path,
+        stages: Box<dyn Stages>,
+        registry: Registry,
+        ledger: Arc<Ledger>,
+    ) -> Loader {
+        Loader {
+            dir: dir.to_owned(),
+            stages,
+            registry,
+            ledger,
+        }
+    }
+
+    /// Reads a file and lists its handlers. `missing`: files that the last scan did
+    /// not find. Cancel-safe: dropped, it stops.
+    pub(super) async fn outline(
+        self: Arc<Self>,
+        order: Order,
+        missing: Vec<String>,
+    ) -> Result<Outlined, Refusal> {
+        let (file, alone) = (order.ready.file.as_str(), order.alone);
+        let expected = match &order.ready.seen {
+            Seen::File(stamp) => *stamp,
+            Seen::NotAFile(what) => return Err(Refusal::new(None, what.clone(), Again::Never)),
+        };
+        let Some(FileBytes {
+            bytes,
+            digest,
+            stamp,
+        }) = self.read(file).await?
+        else {
+            return Ok(Outlined::Moving);
+        };
+        if !order.ready.restless && stamp != Some(expected) {
+            return Ok(Outlined::Moving);
+        }
+
+        if self.registry.serving(file) == Some(digest) {
+            return Ok(Outlined::Same(digest));
+        }
+        let serves_it = |from: &&String| self.registry.serving(from) == Some(digest);
+        if let Some(from) = missing.iter().find(serves_it) {
+            return Ok(Outlined::MovedFrom(from.clone()));
+        }
+        let ledger = Arc::clone(&self.ledger);
+        match blocking(move || ledger.deaths(digest, expected.modified())).await? {
+            0 => {}
+            n if n >= MAX_DEATHS => return Err(self.deadly(file, digest, n)),
+            _ if alone => {}
+            _ => return Ok(Outlined::Suspect),
+        }
+        self.note(file, PluginState::Validating, digest);
+        let (loader, name) = (Arc::clone(&self), file.to_owned());
+        let names = blocking(move || {
+            let note = loader.ledger.begin(digest, &name);
+            let names = loader.stages.inspect(&bytes);
+            drop(note);
+            names
+        });
+        let names = names.await?.map_err(|error| refuse(digest, &error))?;
+        Ok(Outlined::Good(Outline { digest, names }))
+    }
+
+    /// Compiles, links and probes a file with these bytes. `None`: the file has other
+    /// bytes now, or is gone. Cancel-safe: dropped, it stops.
+    pub(super) async fn load(
+        self: Arc<Self>,
+        ready: Ready,
+        digest: Digest,
+    ) -> Result<Option<NewVersion>, Refusal> {
+        let file = ready.file.as_str();
+        // Files that wait for their turn are not kept in memory.
+        let bytes = match self.read(file).await? {
+            Some(read) if read.digest == digest => read.bytes,
+            _ => return Ok(None),
+        };
+        self.note(file, PluginState::Compiling, digest);
+        let (ledger, name) = (Arc::clone(&self.ledger), file.to_owned());
+        let note = blocking(move || ledger.begin(digest, &name)).await?;
+        let probing = {
+            let (loader, file) = (Arc::clone(&self), file.to_owned());
+            Box::new(move || loader.note(&file, PluginState::Probing, digest))
+        };
+        let loaded = self
+            .stages
+            .load(plugin_name(file), bytes, digest, probing)
+            .await;
+        let (manifest, handlers) = loaded.map_err(|error| refuse(digest, &error))?;
+        blocking(move || note.acquit(digest)).await?;
+        Ok(Some(NewVersion {
+            digest: Some(digest),
+            plugin: Some(manifest.plugin),
+            handlers,
+        }))
+    }
+
+    /// None: the file is not there any more.
+    async fn read(self: &Arc<Self>, file: &str) -> Result<Option<FileBytes>, Refusal> {
+        let (path, limit) = (self.dir.join(file), self.stages.max_file_bytes());
+        match blocking(move || read_file(&path, limit)).await? {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(ReadError::Gone) => Ok(None),
+            Err(error @ ReadError::Unfit(_)) => {
+                Err(Refusal::new(None, error.to_string(), Again::Never))
+            }
+            Err(error @ ReadError::Io(_)) => {
+                Err(Refusal::new(None, error.to_string(), Again::Later))
+            }
+        }
+    }
+
+    fn note(&self, file: &str, state: PluginState, digest: Digest) {
+        self.registry.advance(file, state, digest);
+    }
+
+    fn deadly(&self, file: &str, digest: Digest, n_deaths: usize) -> Refusal {
+        let path = self.dir.join(file);
+        let reason = format!(
+            "a runner's process ended {n_deaths} times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}, or remove the notes on these bytes from the directory `loads` in the cache directory",
+            path.display()
+        );
+        Refusal::new(Some(digest), reason, Again::Never)
+    }
+}
+
+fn refuse(digest: Digest, error: &LoadError) -> Refusal {
+    let again = match error.may_pass_later() {
+        true => Again::Later,
+        false => Again::Never,
+    };
+    Refusal::new(Some(digest), error.to_string(), again)
+}
+
+impl Refusal {
+    pub(super) fn new(digest: Option<Digest>, reason: String, again: Again) -> Refusal {
+        Refusal {
+            digest,
+            reason,
+            again,
+        }
+    }
+}
+
+/// What the operator called a plugin: its file's name without the ending.
+pub(super) fn plugin_name(file: &str) -> &str {
+    file.strip_suffix(".wasm").unwrap_or(file)
+}
+
+/// Runs `work` off the async threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        let reason = format!("internal error while loading: {error}");
+        Refusal::new(None, reason, Again::Later)
+    })
+}

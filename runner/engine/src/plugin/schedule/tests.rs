@@ -1,0 +1,155 @@
+use super::*;
+use crate::plugin::scan::Stamp;
+use crate::plugin::tests::support::name;
+use pgtq_task::Digest;
+
+struct Story {
+    schedule: Schedule,
+    begin: Instant,
+}
+
+impl Story {
+    fn new() -> Story {
+        Story {
+            schedule: Schedule::default(),
+            begin: Instant::now(),
+        }
+    }
+
+    fn add(&mut self, file: &str, size: u64) {
+        self.add_with(file, size, false);
+    }
+
+    fn add_with(&mut self, file: &str, size: u64, alone: bool) {
+        let mut stamp = Stamp::nth(1);
+        stamp.size = size;
+        let ready = Ready {
+            file: file.to_owned(),
+            seen: Seen::File(stamp),
+            restless: false,
+        };
+        self.schedule.add(Order {
+            ready,
+            again: false,
+            alone,
+        });
+    }
+
+    /// Starts what may start at `ms`, and ends each outline at once: the file's first
+    /// letter is the handler that it has. Returns what is being loaded.
+    fn start(&mut self, ms: u64) -> Vec<String> {
+        let now = self.begin + Duration::from_millis(ms);
+        let mut loading = Vec::new();
+        while let Some(step) = self.schedule.next(now) {
+            match step {
+                Step::Load(planned) => loading.push(planned.order.ready.file),
+                Step::Outline(order) => {
+                    self.schedule.ended(&order.ready.file);
+                    let outline = Outline {
+                        digest: Digest([0; 32]),
+                        names: vec![name(&order.ready.file[..1])],
+                    };
+                    self.schedule.plan(Planned { order, outline });
+                }
+            }
+        }
+        loading
+    }
+
+    fn end(&mut self, file: &str) {
+        self.schedule.ended(file);
+        for planned in self.schedule.drop_claims(file) {
+            self.schedule.plan(planned);
+        }
+    }
+}
+
+const LARGE: u64 = SMALL + 1;
+
+#[test]
+fn a_small_file_does_not_wait_behind_large_ones() {
+    let mut story = Story::new();
+    story.add("a", LARGE);
+    story.add("b", LARGE);
+    story.add("c", SMALL);
+    assert_eq!(story.start(0), ["c", "a"]);
+    story.add("d", 1);
+    assert_eq!(story.start(0), ["d"]);
+    story.add("e", LARGE);
+    assert_eq!(story.start(0), [""; 0]);
+    story.end("a");
+    assert_eq!(story.start(0), ["b"]);
+}
+
+#[test]
+fn a_small_file_that_takes_long_leaves_its_place_to_others() {
+    let mut story = Story::new();
+    for file in ["a", "b", "c"] {
+        story.add(file, 1);
+    }
+    assert_eq!(story.start(0), ["a", "b"]);
+    let slow = story.begin + SLOW;
+    assert_eq!(story.schedule.next_moment(story.begin), Some(slow));
+    assert_eq!(story.start(SLOW.as_millis() as u64), ["c"]);
+    // Not without end: each takes memory.
+    story.add("d", 1);
+    assert_eq!(story.start(60_000), [""; 0]);
+    assert_eq!(story.schedule.next_moment(story.begin + 20 * SLOW), None);
+}
+
+#[test]
+fn who_gets_a_name_does_not_depend_on_who_is_faster() {
+    let mut story = Story::new();
+    story.add("x1", LARGE);
+    story.add("x2", 1);
+    story.add("y", 1);
+    assert_eq!(story.start(0), ["y", "x1"]);
+    let mut files: Vec<&String> = story.schedule.files().collect();
+    files.sort();
+    assert_eq!(files, ["x1", "x2", "y"]);
+    // It was refused, for example.
+    story.end("x1");
+    assert_eq!(story.start(0), ["x2"]);
+}
+
+#[test]
+fn a_file_that_is_withdrawn_lets_the_next_one_have_its_name() {
+    let mut story = Story::new();
+    story.add("w", LARGE);
+    story.add("x1", LARGE);
+    story.add("x2", 1);
+    assert_eq!(story.start(0), ["w"]);
+    for planned in story.schedule.withdraw("x1") {
+        story.schedule.plan(planned);
+    }
+    assert_eq!(story.start(0), ["x2"]);
+    assert!(!story.schedule.files().any(|file| file == "x1"));
+    // Of one that is being loaded, newer bytes wait.
+    story.add("w", 1);
+    assert_eq!(story.start(0), [""; 0]);
+    story.end("w");
+    assert_eq!(story.start(0), ["w"]);
+}
+
+#[test]
+fn a_suspect_comes_last_and_alone() {
+    let mut story = Story::new();
+    story.add_with("a", 1, true);
+    story.add_with("b", 1, true);
+    story.add("c", LARGE);
+    assert_eq!(story.start(0), ["c"]);
+    story.add("d", 1);
+    assert_eq!(story.start(0), ["d"]);
+    story.end("d");
+    assert_eq!(story.start(0), [""; 0]);
+    story.end("c");
+    assert_eq!(story.start(0), ["a"]);
+    story.add("e", 1);
+    assert_eq!(story.start(0), [""; 0], "nothing beside a suspect");
+    story.end("a");
+    assert_eq!(story.start(0), ["e"]);
+    story.end("e");
+    assert_eq!(story.start(0), ["b"]);
+    story.end("b");
+    assert!(story.schedule.is_idle());
+}

@@ -1,0 +1,166 @@
+//! One loaded version of a plugin, and who is still running on it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use pgtq_task::{Attempt, Digest, Grant, Handler, HandlerFuture, HandlerInfo, LimitCut, Name};
+
+/// One version that serves, or has served. Held by its handlers and by every
+/// attempt under way; whoever drops the last handle frees its code.
+#[derive(Debug)]
+pub(super) struct Version {
+    pub(super) file: String,
+    pub(super) digest: Option<Digest>,
+    attempts: AtomicUsize,
+}
+
+impl Version {
+    pub(super) fn new(file: &str, digest: Option<Digest>) -> Arc<Version> {
+        Arc::new(Version {
+            file: file.to_owned(),
+            digest,
+            attempts: AtomicUsize::new(0),
+        })
+    }
+}
+
+impl Drop for Version {
+    fn drop(&mut self) {
+        let digest = self.digest.map(|digest| digest.short());
+        tracing::info!(
+            file = self.file,
+            digest,
+            "plugin version is drained and freed"
+        );
+    }
+}
+
+/// An older version that attempts still run on.
+#[derive(Debug, Clone)]
+pub struct Draining {
+    digest: Option<Digest>,
+    version: Weak<Version>,
+}
+
+impl Draining {
+    pub(super) fn new(version: &Arc<Version>) -> Draining {
+        Draining {
+            digest: version.digest,
+            version: Arc::downgrade(version),
+        }
+    }
+
+    /// Which version; none for handlers that come from no file.
+    pub fn digest(&self) -> Option<Digest> {
+        self.digest
+    }
+
+    /// Whether nothing holds it any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.version.strong_count() == 0
+    }
+
+    /// Attempts under way on it at this moment.
+    pub fn attempts(&self) -> usize {
+        self.version
+            .upgrade()
+            .map_or(0, |version| version.attempts.load(Ordering::Relaxed))
+    }
+}
+
+impl serde::Serialize for Draining {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut fields = serializer.serialize_struct("Draining", 2)?;
+        fields.serialize_field("digest", &self.digest.map(|digest| digest.to_string()))?;
+        fields.serialize_field("attempts", &self.attempts())?;
+        fields.end()
+    }
+}
+
+/// What a file serves: one version, and its handlers as they are handed out.
+pub(super) struct Serving {
+    pub(super) version: Arc<Version>,
+    pub(super) handlers: BTreeMap<Name, Arc<dyn Handler>>,
+    /// The plugin's own, under the same names.
+    own: Vec<Arc<dyn Handler>>,
+}
+
+impl Serving {
+    pub(super) fn of(version: Arc<Version>, own: Vec<Arc<dyn Handler>>) -> Serving {
+        let handlers = own.iter().map(|handler| {
+            let served: Arc<dyn Handler> = Arc::new(Served {
+                handler: Arc::clone(handler),
+                version: Arc::clone(&version),
+            });
+            (handler.info().name.clone(), served)
+        });
+        Serving {
+            handlers: handlers.collect(),
+            version,
+            own,
+        }
+    }
+
+    /// The plugin is called otherwise from now on. Attempts under way end with
+    /// the name, and the grants, that they began with.
+    pub(super) fn rename(&mut self, plugin: &str) {
+        let renamed = self.own.iter().map(|handler| {
+            let renamed = handler.renamed(plugin);
+            renamed.unwrap_or_else(|| Arc::clone(handler))
+        });
+        *self = Serving::of(Arc::clone(&self.version), renamed.collect());
+    }
+}
+
+/// A handler as the registry hands it out: the plugin's own, plus a count of
+/// the attempts under way.
+struct Served {
+    handler: Arc<dyn Handler>,
+    version: Arc<Version>,
+}
+
+impl Handler for Served {
+    fn info(&self) -> &HandlerInfo {
+        self.handler.info()
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        self.version.digest
+    }
+
+    fn cut(&self) -> LimitCut {
+        self.handler.cut()
+    }
+
+    fn grant(&self) -> Arc<Grant> {
+        self.handler.grant()
+    }
+
+    fn call(&self, attempt: Attempt) -> HandlerFuture {
+        let running = Running::on(&self.version);
+        let call = self.handler.call(attempt);
+        Box::pin(async move {
+            // Dropped last, whether the attempt ends or its future is dropped.
+            let _running = running;
+            call.await
+        })
+    }
+}
+
+/// Counts one attempt for as long as it lives.
+struct Running(Arc<Version>);
+
+impl Running {
+    fn on(version: &Arc<Version>) -> Running {
+        version.attempts.fetch_add(1, Ordering::Relaxed);
+        Running(Arc::clone(version))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.attempts.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,73 @@
+//! The newest progress of each running task, as the next beat tells it.
+//!
+//! Handlers may report as often as they like: the signal keeps the newest, and
+//! the streamer asks for a beat at most once a second when there is some.
+
+use std::collections::BTreeMap;
+
+use pgtq_task::{ClaimId, Progress, TaskId};
+
+/// Tasks whose progress is told: about 300 KB a beat at most.
+const MAX_TASKS: usize = 1_000;
+
+/// Kept by the heartbeat.
+#[derive(Debug, Default)]
+pub(crate) struct ProgressBook(BTreeMap<(ClaimId, TaskId), Progress>);
+
+impl ProgressBook {
+    /// Notes the newest. Beyond the limit a task waits until another has ended,
+    /// so that what is shown does not flicker.
+    pub(crate) fn note(&mut self, claim: ClaimId, task: TaskId, progress: Progress) {
+        if self.0.len() < MAX_TASKS || self.0.contains_key(&(claim, task)) {
+            self.0.insert((claim, task), progress);
+        }
+    }
+
+    /// Forgets the others.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(ClaimId, TaskId) -> bool) {
+        self.0.retain(|(claim, task), _| keep(*claim, *task));
+    }
+
+    /// All of it.
+    pub(crate) fn list(&self) -> Vec<(ClaimId, TaskId, Progress)> {
+        self.0
+            .iter()
+            .map(|((claim, task), progress)| (*claim, *task, progress.clone()))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(fraction: f64) -> Progress {
+        Progress {
+            fraction,
+            message: String::new(),
+        }
+    }
+
+    #[test]
+    fn more_than_a_thousand_reporting_tasks_take_turns() {
+        let mut book = ProgressBook::default();
+        for task in 0..1_500 {
+            book.note(ClaimId(1), TaskId(task), at(0.1));
+        }
+        book.note(ClaimId(1), TaskId(7), at(0.5));
+        let list = book.list();
+        assert_eq!(list.len(), 1_000);
+        assert_eq!(list[7], (ClaimId(1), TaskId(7), at(0.5)));
+        book.retain(|_, task| task.0 >= 500);
+        book.note(ClaimId(1), TaskId(1_499), at(0.1));
+        assert_eq!(book.list().len(), 501);
+    }
+
+    #[test]
+    fn a_later_attempt_of_a_task_does_not_inherit_progress() {
+        let mut book = ProgressBook::default();
+        book.note(ClaimId(1), TaskId(7), at(0.9));
+        book.retain(|claim, _| claim == ClaimId(2));
+        assert_eq!(book.list(), []);
+    }
+}

@@ -1,0 +1,344 @@
+//! Start order, stop order, and why.
+//!
+//! Start: register (so that claims have an owner), then the completer (so that
+//! nothing can end before somebody stores it), then slots, maintenance and
+//! heartbeat, and claimers last. Stop is the other way round: claimers first,
+//! unstarted tasks go back, slots finish or are interrupted, the completer
+//! stores what they leave, the heartbeat keeps the lease until that is done,
+//! and retiring gives back whatever is left.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
+
+use super::appetite::Appetite;
+use super::backlog::{Backlog, Taken};
+use super::claimer::Claimer;
+use super::completer;
+use super::config::EngineConfig;
+use super::control::control;
+use super::core::Core;
+use super::error::EngineError;
+use super::lease::{BootTime, Lease};
+use super::shutdown::{Phase, Shutdown};
+use super::stats::{Stats, Summary};
+use super::{executor, heartbeat, maintenance, push_facts, served, streamer, suspects, waker};
+use crate::plugin::Registry;
+use pgtq_store::{Lanes, QueueFilter, RunnerFacts, Store};
+
+/// After an interrupt, how long attempts may take to notice.
+const INTERRUPT_GRACE: Duration = Duration::from_secs(2);
+/// How long the last flush may take before the rest is left to rescue.
+const FLUSH_GRACE: Duration = Duration::from_secs(10);
+/// How long of that is for outcomes that wait for a lock of somebody else's transaction.
+const LOCK_GRACE: Duration = Duration::from_secs(1);
+
+/// Runs tasks until `shutdown` is asked for, or until the configuration says
+/// that there is nothing more to do. Returns when everything is stored or
+/// given back; dropping the future instead leaves that to rescue.
+///
+/// # Errors
+///
+/// When the database refuses the start, or a loop ends unexpectedly.
+pub async fn run(
+    store: Store,
+    registry: Registry,
+    config: EngineConfig,
+    shutdown: Shutdown,
+) -> Result<Summary, EngineError> {
+    run_with_stats(store, registry, config, shutdown, Arc::default()).await
+}
+
+/// As [`run`], with counters that others may read meanwhile.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn run_with_stats(
+    store: Store,
+    registry: Registry,
+    config: EngineConfig,
+    shutdown: Shutdown,
+    stats: Arc<Stats>,
+) -> Result<Summary, EngineError> {
+    let facts = facts(&config);
+    let sent = BootTime::now();
+    let runner = store.register(&facts).await?;
+    let lease = Lease::new(sent);
+    let name = config.name.clone();
+    let (endings, stored) = mpsc::channel(completer::MAX_WAITING);
+    let core = Arc::new(Core::new(
+        store,
+        registry,
+        config,
+        shutdown,
+        stats,
+        endings,
+        (runner, lease),
+    ));
+
+    // Before anybody is told that this runner is there: a push asks who has its handler.
+    core.publish().await;
+    tracing::info!(runner = runner.0, name, "registered");
+
+    let mut completer = tokio::spawn(completer::complete(Arc::clone(&core), stored));
+    let mut background = background(&core, facts);
+    let mut groups = Groups::start(&core);
+
+    let ended = tokio::select! {
+        () = core.shutdown.reached(Phase::Draining) => Ok(()),
+        () = nothing_more_to_do(&core) => Ok(()),
+        failed = first_to_end(&mut background) => Err(failed),
+        end = &mut completer => Err(loop_ended("completer", end)),
+        failed = groups.first_to_panic() => Err(failed),
+    };
+    core.shutdown.drain();
+    groups.stop(&core).await;
+    flush(&core, &completer, &mut background).await;
+    // Asked for last: the heartbeat may have registered again meanwhile.
+    if let Err(error) = core.store.retire(core.runner()).await {
+        tracing::warn!(%error, "could not sign off; other runners will notice when the lease ends");
+    }
+    ended.map(|()| core.stats.summary())
+}
+
+fn facts(config: &EngineConfig) -> RunnerFacts {
+    let name = |spec: &super::QueueSpec| {
+        spec.name
+            .as_ref()
+            .map_or_else(|| "*".to_owned(), ToString::to_string)
+    };
+    RunnerFacts {
+        name: config.name.clone(),
+        host: host_name(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        slots: config.queues.iter().map(|spec| spec.slots).sum(),
+        queues: config
+            .queues
+            .iter()
+            .map(|spec| format!("{}={}", name(spec), spec.slots))
+            .collect(),
+    }
+}
+
+fn host_name() -> String {
+    let name =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
+    name.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
+}
+
+/// The claimers and slots of every queue group.
+struct Groups {
+    claimers: JoinSet<()>,
+    slots: JoinSet<()>,
+    backlogs: Vec<Arc<Backlog>>,
+}
+
+impl Groups {
+    fn start(core: &Arc<Core>) -> Self {
+        let mut groups = Groups {
+            claimers: JoinSet::new(),
+            slots: JoinSet::new(),
+            backlogs: Vec::new(),
+        };
+        let named: Vec<_> = core
+            .config
+            .queues
+            .iter()
+            .filter_map(|spec| spec.name.clone())
+            .collect();
+        for (group, spec) in core.config.queues.iter().enumerate() {
+            let backlog = Arc::new(Backlog::new());
+            for _ in 0..spec.slots {
+                groups
+                    .slots
+                    .spawn(executor::slot(Arc::clone(core), Arc::clone(&backlog)));
+            }
+            let lanes = match &spec.name {
+                Some(queue) => Lanes::new(QueueFilter::Only(vec![queue.clone()])),
+                None => Lanes::new(QueueFilter::Except(named.clone())),
+            };
+            core.sleep.set_named(group, lanes.named());
+            let claimer = Claimer {
+                core: Arc::clone(core),
+                group,
+                slots: spec.slots,
+                lanes,
+                backlog: Arc::clone(&backlog),
+                claim_took: Duration::ZERO,
+                ticked: Instant::now(),
+                appetite: Appetite::new(),
+            };
+            groups.claimers.spawn(claimer.run());
+            groups.backlogs.push(backlog);
+        }
+        groups
+    }
+
+    /// Waits for a claimer or slot that panicked; for ever if none does. Cancel-safe.
+    async fn first_to_panic(&mut self) -> EngineError {
+        loop {
+            let (loop_name, end) = tokio::select! {
+                Some(end) = self.claimers.join_next() => ("claimer", end),
+                Some(end) = self.slots.join_next() => ("slot", end),
+                else => return std::future::pending().await,
+            };
+            if end.is_err() {
+                return loop_ended(loop_name, end);
+            }
+        }
+    }
+
+    /// Stops claiming, gives unstarted tasks back, waits for the rest.
+    async fn stop(mut self, core: &Core) {
+        while self.claimers.join_next().await.is_some() {}
+        let unstarted: Vec<Taken> = self
+            .backlogs
+            .iter()
+            .flat_map(|backlog| backlog.close())
+            .chain(core.suspects.close())
+            .collect();
+        if !unstarted.is_empty() {
+            tracing::info!(
+                n_tasks = unstarted.len(),
+                "giving back tasks that had not started"
+            );
+        }
+        for taken in unstarted {
+            completer::hand_over(core, executor::released(taken)).await;
+        }
+        let deadline = Instant::now() + core.config.shutdown_timeout;
+        let finished = async { while self.slots.join_next().await.is_some() {} };
+        tokio::pin!(finished);
+        tokio::select! {
+            () = &mut finished => return,
+            () = core.shutdown.reached(Phase::Aborting) => {}
+            () = tokio::time::sleep_until(deadline.into()) => {}
+        }
+        tracing::warn!(
+            n_tasks = core.ledger.n_tasks(),
+            "stopping attempts that are still running; they will be run again"
+        );
+        core.ledger.interrupt();
+        let _ = tokio::time::timeout(INTERRUPT_GRACE, finished).await;
+    }
+}
+
+/// Loops that end only with the engine, by name.
+fn background(core: &Arc<Core>, facts: RunnerFacts) -> Vec<(&'static str, JoinHandle<()>)> {
+    let beat = heartbeat::Heartbeat::new(Arc::clone(core), facts);
+    let (control, watched) = (control(), Arc::clone(core));
+    let mut loops = vec![
+        ("heartbeat", control.spawn(beat.run())),
+        (
+            "watchdog",
+            control.spawn(async move { watched.watchdog.run().await }),
+        ),
+        (
+            "promote",
+            tokio::spawn(maintenance::promote(Arc::clone(core))),
+        ),
+        (
+            "rescue",
+            tokio::spawn(maintenance::rescue(Arc::clone(core))),
+        ),
+        ("tend", tokio::spawn(maintenance::tend(Arc::clone(core)))),
+        ("prune", tokio::spawn(maintenance::prune(Arc::clone(core)))),
+        ("stream", tokio::spawn(streamer::stream(Arc::clone(core)))),
+        (
+            "push facts",
+            tokio::spawn(push_facts::follow(Arc::clone(core))),
+        ),
+        ("served", tokio::spawn(served::watch(Arc::clone(core)))),
+        ("suspects", tokio::spawn(suspects::tidy(Arc::clone(core)))),
+        (
+            "publish",
+            tokio::spawn(maintenance::publish(Arc::clone(core))),
+        ),
+    ];
+    if !core.config.poll_only {
+        loops.push(("listen", tokio::spawn(waker::listen(Arc::clone(core)))));
+    }
+    loops
+}
+
+async fn first_to_end(background: &mut [(&'static str, JoinHandle<()>)]) -> EngineError {
+    let waits = background
+        .iter_mut()
+        .map(|(name, handle)| Box::pin(async move { (*name, handle.await) }));
+    let ((loop_name, end), ..) = futures_util::future::select_all(waits).await;
+    loop_ended(loop_name, end)
+}
+
+fn loop_ended(loop_name: &'static str, end: Result<(), JoinError>) -> EngineError {
+    let reason = end
+        .err()
+        .map_or_else(|| "it returned".to_owned(), |error| error.to_string());
+    EngineError::LoopEnded { loop_name, reason }
+}
+
+/// Waits until the configuration's own reason to stop is reached; for ever if it has none.
+async fn nothing_more_to_do(core: &Core) {
+    let config = &core.config;
+    if !config.drain && config.max_tasks.is_none() && config.idle_exit.is_none() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if config
+            .max_tasks
+            .is_some_and(|most| core.stats.n_final() >= most)
+        {
+            return;
+        }
+        let idle = core
+            .last_work
+            .lock()
+            .map_or(Duration::ZERO, |last| last.elapsed());
+        let nothing_held = core.ledger.n_tasks() == 0;
+        if nothing_held && config.idle_exit.is_some_and(|longest| idle >= longest) {
+            return;
+        }
+        if nothing_held && config.drain {
+            if core.found_nothing() {
+                return;
+            }
+            core.promote_now.notify_one();
+            core.wake_all();
+        }
+    }
+}
+
+/// Stores what is left. The loops stop last: the heartbeat holds the lease
+/// while the completer works.
+async fn flush(
+    core: &Core,
+    completer: &JoinHandle<()>,
+    background: &mut Vec<(&'static str, JoinHandle<()>)>,
+) {
+    let began = Instant::now();
+    let deadline = began + FLUSH_GRACE;
+    let is_busy = || {
+        let waits = match began.elapsed() < LOCK_GRACE {
+            true => 0,
+            false => core.parked.n_locked(),
+        };
+        core.ledger.n_tasks() > waits || core.storing.load(SeqCst)
+    };
+    while is_busy() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let n_left = core.ledger.n_tasks();
+    if n_left > 0 {
+        tracing::warn!(n_tasks = n_left, "could not store every ending in time");
+    }
+    streamer::clear(core).await;
+    completer.abort();
+    for (_, handle) in background.drain(..) {
+        handle.abort();
+    }
+}

@@ -1,0 +1,209 @@
+//! What people want to see of an attempt before it ends: its log lines so far,
+//! about once a second, and a beat when it has reported progress. A runner that
+//! cannot listen also beats to hear of a cancel.
+//!
+//! Only attempts that two turns met are looked at, so that short ones cost
+//! nothing. Lines are read from where the sandbox keeps them anyway: there is
+//! no queue between that could fill up, and when the database is slow the log
+//! drops its own oldest lines meanwhile. Nothing waits for this loop.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::core::Core;
+use super::ledger::LongRunning;
+use pgtq_store::{LiveLog, StoreError};
+use pgtq_task::{ClaimId, LogLine, Room, Signal, Stop, TaskId};
+
+/// Time between turns.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// What one turn passes on at most, all attempts together.
+const TURN: Room = Room {
+    lines: 4_000,
+    bytes: 4 << 20,
+};
+/// Attempts whose lines are removed in one turn.
+const MAX_REMOVED: usize = 1_000;
+/// How long the removal at the end of the engine may take.
+const LAST_TURN: Duration = Duration::from_secs(1);
+
+type Key = (ClaimId, TaskId);
+
+/// How far an attempt's lines are in the database.
+#[derive(Debug)]
+struct Sent {
+    signal: Arc<Signal>,
+    /// The number of the newest line there.
+    newest: u64,
+    /// Lines below this number that the log has dropped are removed there.
+    removed_below: u64,
+    /// The turn that served it last: the one that waits longest is next.
+    turn: u64,
+}
+
+/// The attempts that have lines in the database, for as long as they have.
+#[derive(Debug, Default)]
+pub(crate) struct Streamed(Mutex<HashMap<Key, Sent>>);
+
+/// Streams until its future is dropped. What it did not get done is repeated by
+/// the next turn, or by [`clear`].
+pub(crate) async fn stream(core: Arc<Core>) {
+    let mut turn = 0;
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        turn += 1;
+        let long = core.ledger.long_running();
+        let deaf = core.config.poll_only && !long.is_empty();
+        if deaf || long.iter().any(|attempt| attempt.signal.has_progress()) {
+            core.beat_now.notify_one();
+        }
+        if let Err(error) = pass_on(&core, &long, turn).await {
+            tracing::debug!(%error, "could not pass on log lines; the next turn tries again");
+        }
+        if let Err(error) = remove_ended(&core).await {
+            tracing::debug!(%error, "could not remove log lines; the next turn tries again");
+        }
+    }
+}
+
+/// Removes the lines of attempts that have ended, before the engine ends.
+pub(crate) async fn clear(core: &Core) {
+    let removal = async {
+        while let Ok(n_removed @ 1..) = remove_ended(core).await {
+            tracing::debug!(n_removed, "removed log lines");
+        }
+    };
+    let _ = tokio::time::timeout(LAST_TURN, removal).await;
+}
+
+async fn pass_on(core: &Core, long: &[LongRunning], turn: u64) -> Result<(), StoreError> {
+    let logs = core.streamed.new_lines(long);
+    if logs.is_empty() {
+        return Ok(());
+    }
+    // Noted before, not after: a statement whose answer is lost may have written.
+    core.streamed.touch(long, &logs, turn);
+    match core.store.stream_logs(core.runner(), &logs).await {
+        Err(error) if error.is_transient() => return Err(error),
+        Err(error) => tracing::warn!(%error, "the database refused log lines; they are left out"),
+        Ok(()) => {}
+    }
+    core.streamed.sent(&logs);
+    Ok(())
+}
+
+/// How many attempts' lines were removed.
+async fn remove_ended(core: &Core) -> Result<usize, StoreError> {
+    let ended = core
+        .streamed
+        .ended(|(claim, task)| core.ledger.holds(claim, task));
+    if !ended.is_empty() {
+        core.store.unstream_logs(&ended).await?;
+        core.streamed.forget(&ended);
+    }
+    Ok(ended.len())
+}
+
+impl Streamed {
+    /// What these attempts have logged since they were served, those first that
+    /// wait longest.
+    fn new_lines(&self, long: &[LongRunning]) -> Vec<LiveLog> {
+        let sent = self.lock();
+        let mut waiting: Vec<(u64, &LongRunning, Option<&Sent>)> = long
+            .iter()
+            .map(|attempt| (attempt, sent.get(&(attempt.claim, attempt.task))))
+            .map(|(attempt, sent)| (sent.map_or(0, |sent| sent.turn), attempt, sent))
+            .collect();
+        waiting.sort_by_key(|(turn, ..)| *turn);
+        let mut room = TURN;
+        let mut logs = Vec::new();
+        for (_, attempt, sent) in waiting {
+            if room.lines == 0 {
+                break;
+            }
+            let Some(log) = attempt.signal.log() else {
+                continue;
+            };
+            let newest = sent.map_or(0, |sent| sent.newest);
+            let page = log.after(newest, room);
+            if page.lines.is_empty() {
+                continue;
+            }
+            room.lines -= page.lines.len();
+            room.bytes = room.bytes.saturating_sub(n_bytes(&page.lines));
+            let removed_below = sent.map_or(0, |sent| sent.removed_below);
+            logs.push(LiveLog {
+                claim: attempt.claim,
+                task: attempt.task,
+                lines: page.lines,
+                // What was never sent need not be removed.
+                dropped: page.dropped.start.max(removed_below)..page.dropped.end.min(newest + 1),
+                now_ms: page.now_ms,
+            });
+        }
+        logs
+    }
+
+    /// Notes that lines of these attempts may be in the database from now on.
+    fn touch(&self, long: &[LongRunning], logs: &[LiveLog], turn: u64) {
+        let signals: HashMap<Key, &Arc<Signal>> = long
+            .iter()
+            .map(|attempt| ((attempt.claim, attempt.task), &attempt.signal))
+            .collect();
+        let mut sent = self.lock();
+        for log in logs {
+            let key = (log.claim, log.task);
+            let Some(signal) = signals.get(&key) else {
+                continue;
+            };
+            let entry = sent.entry(key).or_insert_with(|| Sent {
+                signal: Arc::clone(signal),
+                newest: 0,
+                removed_below: 0,
+                turn,
+            });
+            entry.turn = turn;
+        }
+    }
+
+    /// Notes that these lines are there.
+    fn sent(&self, logs: &[LiveLog]) {
+        let mut sent = self.lock();
+        for log in logs {
+            if let Some(entry) = sent.get_mut(&(log.claim, log.task)) {
+                entry.newest = log.lines.last().map_or(entry.newest, |(number, _)| *number);
+                entry.removed_below = entry.removed_below.max(log.dropped.end);
+            }
+        }
+    }
+
+    /// Attempts whose ending is stored. Those of a lost claim are forgotten
+    /// instead: their lines are all that is left of them, and prune has them.
+    fn ended(&self, held: impl Fn(Key) -> bool) -> Vec<Key> {
+        let mut sent = self.lock();
+        sent.retain(|key, entry| held(*key) || entry.signal.asked() != Some(Stop::Lost));
+        let ended = sent.keys().filter(|key| !held(**key));
+        ended.copied().take(MAX_REMOVED).collect()
+    }
+
+    fn forget(&self, keys: &[Key]) {
+        let mut sent = self.lock();
+        for key in keys {
+            sent.remove(key);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Sent>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn n_bytes(lines: &[(u64, LogLine)]) -> usize {
+    let fields = |line: &LogLine| line.fields.as_ref().map_or(0, |json| json.get().len());
+    let bytes = |(_, line): &(u64, LogLine)| line.message.len() + fields(line);
+    lines.iter().map(bytes).sum()
+}
+
+#[cfg(test)]
+mod tests;

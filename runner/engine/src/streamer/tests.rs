@@ -1,0 +1,121 @@
+use super::*;
+use pgtq_task::{LogLevel, LogPage, LogTail};
+
+/// A log of so many lines, of which some in the middle were dropped.
+#[derive(Debug)]
+struct Counted {
+    written: u64,
+    dropped: std::ops::Range<u64>,
+}
+
+impl LogTail for Counted {
+    fn after(&self, after: u64, room: Room) -> LogPage {
+        let kept = (after + 1..=self.written).filter(|n| !self.dropped.contains(n));
+        LogPage {
+            lines: kept.take(room.lines).map(|n| (n, line(n))).collect(),
+            dropped: self.dropped.clone(),
+            now_ms: 0,
+        }
+    }
+}
+
+fn line(number: u64) -> LogLine {
+    LogLine {
+        at_ms: number,
+        level: LogLevel::Info,
+        message: number.to_string(),
+        fields: None,
+        dropped: None,
+    }
+}
+
+fn attempt(task: i64, written: u64, dropped: std::ops::Range<u64>) -> LongRunning {
+    let signal = Signal::default();
+    signal.share_log(Arc::new(Counted { written, dropped }));
+    LongRunning {
+        claim: ClaimId(1),
+        task: TaskId(task),
+        signal: Arc::new(signal),
+    }
+}
+
+/// The tasks served, with how many lines each, as one turn that the database took.
+fn serve(streamed: &Streamed, long: &[LongRunning], turn: u64) -> Vec<(i64, usize)> {
+    let logs = streamed.new_lines(long);
+    streamed.touch(long, &logs, turn);
+    streamed.sent(&logs);
+    logs.iter()
+        .map(|log| (log.task.0, log.lines.len()))
+        .collect()
+}
+
+#[test]
+fn a_turn_has_room_for_so_many_lines_and_the_next_one_for_the_rest() {
+    let streamed = Streamed::default();
+    let long: Vec<_> = (1..=10).map(|task| attempt(task, 1_000, 0..0)).collect();
+    let mut served = Vec::new();
+    for turn in 1..=3 {
+        let now = serve(&streamed, &long, turn);
+        assert!(now.iter().map(|(_, n)| n).sum::<usize>() <= TURN.lines);
+        served.extend(now);
+    }
+    served.sort_unstable();
+    let all: Vec<(i64, usize)> = (1..=10).map(|task| (task, 1_000)).collect();
+    assert_eq!(served, all);
+    assert_eq!(serve(&streamed, &long, 4), []);
+}
+
+#[test]
+fn attempts_that_never_stop_talking_take_turns() {
+    let streamed = Streamed::default();
+    let long = [
+        attempt(1, u64::MAX - 1, 0..0),
+        attempt(2, u64::MAX - 1, 0..0),
+    ];
+    let served: Vec<i64> = (1..=4)
+        .flat_map(|turn| serve(&streamed, &long, turn))
+        .map(|(task, _)| task)
+        .collect();
+    assert_eq!(served, [1, 2, 1, 2]);
+}
+
+#[test]
+fn what_a_log_drops_later_is_removed_once() {
+    let streamed = Streamed::default();
+    serve(&streamed, &[attempt(7, 8, 5..5)], 1);
+    // Lines 5 to 9 are dropped by now: 5 to 8 had been passed on.
+    let dropping = [attempt(7, 12, 5..10)];
+    let logs = streamed.new_lines(&dropping);
+    assert_eq!(logs[0].dropped, 5..9);
+    assert_eq!(logs[0].lines[0].0, 10);
+    serve(&streamed, &dropping, 2);
+    let more = streamed.new_lines(&[attempt(7, 13, 5..11)]);
+    assert_eq!(more[0].dropped, 9..11);
+}
+
+#[test]
+fn a_turn_that_the_database_did_not_take_is_repeated() {
+    let streamed = Streamed::default();
+    let long = [attempt(7, 3, 0..0)];
+    let logs = streamed.new_lines(&long);
+    streamed.touch(&long, &logs, 1);
+    assert_eq!(streamed.new_lines(&long)[0].lines.len(), 3);
+    // Its lines may be there all the same: they are removed with its end.
+    assert_eq!(streamed.ended(|_| false), [(ClaimId(1), TaskId(7))]);
+}
+
+#[test]
+fn lines_of_an_ended_attempt_are_removed_and_those_of_a_lost_one_stay() {
+    let streamed = Streamed::default();
+    let long = [
+        attempt(1, 1, 0..0),
+        attempt(2, 1, 0..0),
+        attempt(3, 1, 0..0),
+    ];
+    serve(&streamed, &long, 1);
+    long[1].signal.stop(Stop::Lost);
+    let ended = streamed.ended(|(_, task)| task == TaskId(3));
+    assert_eq!(ended, [(ClaimId(1), TaskId(1))]);
+    streamed.forget(&ended);
+    assert_eq!(streamed.ended(|_| false), [(ClaimId(1), TaskId(3))]);
+}

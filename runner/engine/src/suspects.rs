@@ -1,0 +1,177 @@
+//! Tasks that runners died under: one at a time runs here, under a claim of its own.
+//!
+//! If the runner dies meanwhile, the one is to blame. Nothing else waits for it: other
+//! tasks run beside it, and suspects that come meanwhile wait for a moment and then go
+//! back to the queue, so that they neither fill the slots nor are hoarded.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::backlog::Taken;
+use super::completer::{self, Ended};
+use super::core::Core;
+use super::executor::jitter;
+use pgtq_task::Transition;
+
+/// How long a suspect waits here for the one that runs.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Suspects that may wait here.
+const MAX_WAITING: usize = 64;
+/// When one that went back comes again: between this and twice this.
+const COMES_AGAIN: Duration = Duration::from_secs(5);
+
+/// From how many crashes on a task is a suspect: one below the limit that fails it.
+pub(crate) fn threshold(max_crashes: u32) -> u32 {
+    max_crashes.saturating_sub(1).max(1)
+}
+
+/// What a slot does with a suspect that it has taken.
+#[derive(Debug)]
+pub(crate) enum Offer {
+    /// Run it; afterwards ask for the [next](Suspects::next).
+    Run(Taken),
+    /// Another one runs: this one waits.
+    Waits,
+    /// Too many wait: it goes back to the queue.
+    Full(Taken),
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    runs: bool,
+    waiting: VecDeque<(Instant, Taken)>,
+}
+
+/// The suspects that one engine holds.
+#[derive(Debug, Default)]
+pub(crate) struct Suspects(Mutex<Inner>);
+
+impl Suspects {
+    /// Takes a suspect from a slot.
+    pub(crate) fn offer(&self, taken: Taken) -> Offer {
+        let mut inner = self.lock();
+        if !inner.runs {
+            inner.runs = true;
+            return Offer::Run(taken);
+        }
+        if inner.waiting.len() >= MAX_WAITING {
+            return Offer::Full(taken);
+        }
+        inner.waiting.push_back((Instant::now(), taken));
+        Offer::Waits
+    }
+
+    /// The next one, for the slot whose suspect has ended. With `None` nobody runs one.
+    pub(crate) fn next(&self) -> Option<Taken> {
+        let mut inner = self.lock();
+        let next = inner.waiting.pop_front().map(|(_, taken)| taken);
+        inner.runs = next.is_some();
+        next
+    }
+
+    /// Those that have waited for too long.
+    fn overdue(&self) -> Vec<Taken> {
+        let mut inner = self.lock();
+        let n = inner
+            .waiting
+            .iter()
+            .take_while(|(since, _)| since.elapsed() >= PATIENCE)
+            .count();
+        inner.waiting.drain(..n).map(|(_, taken)| taken).collect()
+    }
+
+    /// All that wait: the engine stops.
+    pub(crate) fn close(&self) -> Vec<Taken> {
+        self.lock().waiting.drain(..).map(|(_, one)| one).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends back those that wait for too long, until its future is dropped.
+pub(crate) async fn tidy(core: Arc<Core>) {
+    loop {
+        tokio::time::sleep(PATIENCE / 4).await;
+        for taken in core.suspects.overdue() {
+            send_back(&core, taken).await;
+        }
+    }
+}
+
+/// Puts a suspect back into the queue, for another runner or a later time.
+pub(crate) async fn send_back(core: &Core, taken: Taken) {
+    let delay = COMES_AGAIN.mul_f64(1.0 + jitter());
+    let ended = Ended::not_started(taken, Transition::Defer { delay });
+    completer::hand_over(core, ended).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::held::Hold;
+    use super::*;
+    use pgtq_task::{ClaimId, Name, Task, TaskId};
+
+    fn taken(id: i64) -> Taken {
+        Taken {
+            claim: ClaimId(id),
+            since: Instant::now(),
+            task: Arc::new(Task {
+                id: TaskId(id),
+                queue: Name::default_queue(),
+                handler: Name::default_queue(),
+                priority: 0,
+                args: "{}".to_owned(),
+                attempts: 0,
+                crashes: 2,
+                retries: None,
+                pushed_at: jiff::Timestamp::UNIX_EPOCH,
+                due_at: jiff::Timestamp::UNIX_EPOCH,
+                key: None,
+                parent: None,
+                traits: None,
+            }),
+            held: Hold::default(),
+        }
+    }
+
+    fn id(taken: &Taken) -> i64 {
+        taken.task.id.0
+    }
+
+    #[test]
+    fn one_suspect_runs_at_a_time_and_the_next_follows_it() {
+        let suspects = Suspects::default();
+        assert!(matches!(suspects.offer(taken(1)), Offer::Run(one) if id(&one) == 1));
+        assert!(matches!(suspects.offer(taken(2)), Offer::Waits));
+        assert_eq!(suspects.next().as_ref().map(id), Some(2));
+        assert!(matches!(suspects.offer(taken(3)), Offer::Waits));
+        assert_eq!(suspects.next().as_ref().map(id), Some(3));
+        assert!(suspects.next().is_none());
+        assert!(matches!(suspects.offer(taken(4)), Offer::Run(_)));
+    }
+
+    #[test]
+    fn suspects_that_wait_go_back_after_a_second_and_beyond_the_limit() {
+        let suspects = Suspects::default();
+        assert!(matches!(suspects.offer(taken(0)), Offer::Run(_)));
+        for id in 1..=64 {
+            assert!(matches!(suspects.offer(taken(id)), Offer::Waits));
+        }
+        assert!(matches!(suspects.offer(taken(65)), Offer::Full(_)));
+        assert!(suspects.overdue().is_empty());
+        for (since, _) in &mut suspects.lock().waiting {
+            *since = since.checked_sub(PATIENCE).expect("the clock is older");
+        }
+        assert_eq!(suspects.overdue().len(), 64);
+        assert!(suspects.close().is_empty());
+    }
+
+    #[test]
+    fn the_threshold_is_one_below_the_limit_and_at_least_one() {
+        let found: Vec<u32> = [1, 2, 3, 10].into_iter().map(threshold).collect();
+        assert_eq!(found, [1, 1, 2, 9]);
+    }
+}

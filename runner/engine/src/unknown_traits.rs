@@ -1,0 +1,82 @@
+//! Tasks with traits that this program does not know.
+//!
+//! A newer program pushed them: they may have to run in order, or not after a certain
+//! time, or not beside others. A runner that does not know how puts them back for one
+//! that does.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::backlog::Taken;
+use super::completer::{self, Ended};
+use super::core::Core;
+use super::executor::jitter;
+use pgtq_task::Transition;
+
+/// Time until such a task is offered again, doubled by chance: a newer runner takes it
+/// at once, and none here is busy with it.
+const COMES_AGAIN: Duration = Duration::from_secs(5);
+/// Time between two lines about it in the log.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+
+/// What was met and not said yet.
+#[derive(Debug, Default)]
+pub(crate) struct UnknownTraits(Mutex<Met>);
+
+#[derive(Debug, Default)]
+struct Met {
+    n_tasks: u64,
+    said: Option<Instant>,
+}
+
+impl UnknownTraits {
+    /// Counts a task. How many there were since the last line, if it is time for one.
+    fn note(&self, now: Instant) -> Option<u64> {
+        let mut met = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        met.n_tasks += 1;
+        let is_due = met
+            .said
+            .is_none_or(|said| now.duration_since(said) >= SAID_EVERY);
+        is_due.then(|| {
+            met.said = Some(now);
+            std::mem::take(&mut met.n_tasks)
+        })
+    }
+}
+
+/// The traits of the task that this program does not know, if there are any.
+pub(super) fn of(taken: &Taken) -> Option<Vec<String>> {
+    let unknown = taken.task.traits.as_ref()?.unknown();
+    (!unknown.is_empty()).then_some(unknown)
+}
+
+/// Puts the task back, without an attempt, for another runner or a later time.
+pub(super) async fn put_back(core: &Core, taken: Taken, unknown: Vec<String>) {
+    if let Some(n_tasks) = core.unknown_traits.note(Instant::now()) {
+        tracing::warn!(
+            task = taken.task.id.0,
+            traits = unknown.join(", "),
+            n_tasks,
+            "put back a task with traits that this version does not know; update this runner, or start a newer one beside it"
+        );
+    }
+    let delay = COMES_AGAIN.mul_f64(1.0 + jitter());
+    completer::hand_over(core, Ended::not_started(taken, Transition::Defer { delay })).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_counted_and_said_once_a_minute() {
+        let unknown = UnknownTraits::default();
+        let start = Instant::now();
+        assert_eq!(unknown.note(start), Some(1));
+        for second in 1..60 {
+            assert_eq!(unknown.note(start + Duration::from_secs(second)), None);
+        }
+        assert_eq!(unknown.note(start + SAID_EVERY), Some(60));
+        assert_eq!(unknown.note(start + SAID_EVERY), None);
+    }
+}

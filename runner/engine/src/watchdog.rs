@@ -1,0 +1,204 @@
+//! Names the handler that keeps its thread: one that has been polled for seconds
+//! without yielding. The sandbox bounds every guest, so this is a fault of the host,
+//! or of a native handler, that somebody has to hear of.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use pgtq_task::Task;
+
+/// Time between two looks.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a handler may keep its thread before it is named.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What one slot is doing.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Counts the beginnings and the ends of polls: odd while one is under way.
+    polls: AtomicU64,
+    task: Mutex<Option<Arc<Task>>>,
+}
+
+impl Turn {
+    /// Runs an attempt, so that the watchdog sees each of its polls. Cancel-safe if
+    /// the attempt is.
+    pub(crate) async fn run<T>(&self, task: &Arc<Task>, attempt: impl Future<Output = T>) -> T {
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(task));
+        let mut attempt = pin!(attempt);
+        std::future::poll_fn(|context| {
+            self.polls.fetch_add(1, Relaxed);
+            let poll = attempt.as_mut().poll(context);
+            self.polls.fetch_add(1, Relaxed);
+            poll
+        })
+        .await
+    }
+}
+
+/// All slots of one engine.
+#[derive(Debug, Default)]
+pub(crate) struct Watchdog {
+    turns: Mutex<Vec<Weak<Turn>>>,
+}
+
+/// A poll that was under way at two looks or more.
+struct Stuck {
+    polls: u64,
+    since: Instant,
+    named: bool,
+}
+
+impl Watchdog {
+    /// One more slot.
+    pub(crate) fn slot(&self) -> Arc<Turn> {
+        let turn = Arc::<Turn>::default();
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|turn| turn.strong_count() > 0);
+        turns.push(Arc::downgrade(&turn));
+        turn
+    }
+
+    /// Looks once a second until its future is dropped.
+    pub(crate) async fn run(&self) {
+        let mut seen = HashMap::new();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            self.look(&mut seen, Instant::now());
+        }
+    }
+
+    fn look(&self, seen: &mut HashMap<usize, Stuck>, now: Instant) {
+        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        for (slot, turn) in turns.iter().enumerate() {
+            let Some(turn) = turn.upgrade() else {
+                continue;
+            };
+            let polls = turn.polls.load(Relaxed);
+            let stuck = seen.entry(slot).or_insert(Stuck {
+                polls,
+                since: now,
+                named: false,
+            });
+            if stuck.polls == polls && polls % 2 == 1 {
+                let busy = now.saturating_duration_since(stuck.since);
+                if busy >= PATIENCE && !std::mem::replace(&mut stuck.named, true) {
+                    name(&turn, busy);
+                }
+                continue;
+            }
+            if stuck.named {
+                let seconds = now.saturating_duration_since(stuck.since).as_secs();
+                tracing::warn!(seconds, "the handler that did not yield has yielded");
+            }
+            *stuck = Stuck {
+                polls,
+                since: now,
+                named: false,
+            };
+        }
+    }
+}
+
+fn name(turn: &Turn, busy: Duration) {
+    let task = turn.task.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(task) = task.as_ref() else {
+        return;
+    };
+    tracing::error!(
+        task = task.id.0,
+        handler = %task.handler,
+        seconds = busy.as_secs(),
+        "handler `{}` has not yielded for {} s and blocks a thread of this runner: pause it with `pgtq pause --handler {}`, restart the runner, and report this as a bug of pgtq",
+        task.handler,
+        busy.as_secs(),
+        task.handler,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::mpsc;
+
+    use super::*;
+    use pgtq_task::{Name, TaskId};
+
+    fn task(handler: &str) -> Arc<Task> {
+        Arc::new(Task {
+            id: TaskId(7),
+            queue: Name::default_queue(),
+            handler: Name::new(handler).expect("a name"),
+            priority: 0,
+            args: "[]".to_owned(),
+            attempts: 0,
+            crashes: 0,
+            retries: None,
+            pushed_at: jiff::Timestamp::UNIX_EPOCH,
+            due_at: jiff::Timestamp::UNIX_EPOCH,
+            key: None,
+            parent: None,
+            traits: None,
+        })
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("no panic").write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_handler_that_does_not_yield_for_five_seconds_is_named_once() {
+        let watchdog = Watchdog::default();
+        let turn = watchdog.slot();
+        let slot = Arc::clone(&turn);
+        let (block, blocked) = mpsc::channel::<()>();
+        let (entered, inside) = mpsc::channel();
+        let attempt = std::thread::spawn(move || {
+            // A host call that blocks: the future's only poll lasts until it is let go.
+            let call = std::future::poll_fn(|_| {
+                entered.send(()).expect("a test that waits");
+                let _ = blocked.recv();
+                std::task::Poll::Ready(())
+            });
+            futures_util::future::FutureExt::now_or_never(slot.run(&task("resize"), call))
+        });
+        inside.recv().expect("it was polled");
+
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let (mut seen, start) = (HashMap::new(), Instant::now());
+            for seconds in [0, 4, 5, 6] {
+                watchdog.look(&mut seen, start + Duration::from_secs(seconds));
+            }
+            drop(block);
+            attempt.join().expect("no panic");
+            watchdog.look(&mut seen, start + Duration::from_secs(8));
+        });
+        let said = lines.0.lock().expect("no panic").clone();
+        let said = String::from_utf8(said).expect("text");
+        assert_eq!(
+            said.matches("handler `resize` has not yielded for 5 s")
+                .count(),
+            1,
+            "{said}"
+        );
+        assert_eq!(said.matches("has yielded seconds=8").count(), 1, "{said}");
+    }
+}

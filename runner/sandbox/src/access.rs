@@ -1,0 +1,148 @@
+//! What one attempt may reach outside of its sandbox: what its handler asks
+//! for, and what the operator grants to its plugin at this moment.
+
+use std::sync::Arc;
+
+use super::capability::FakeHttp;
+use super::granted::Granted;
+use super::load::Shared;
+use super::logs::clean;
+use super::net::Net;
+use super::push::Pusher;
+use super::redact::Redactor;
+use super::state::{SharedLogs, State};
+use pgtq_task::{
+    Grant, GrantBook, HandlerInfo, HttpProxy, LogLevel, Needs, Problem, toml_key, toml_text,
+};
+
+/// Refusals of one attempt that are logged: a loop of them must not fill the
+/// operator's log.
+const TOLD: u32 = 20;
+/// Bytes of what was tried that are shown.
+const WHAT_BYTES: usize = 1 << 10;
+/// Bytes of a line to paste that are shown.
+const LINE_BYTES: usize = 8 << 10;
+
+/// Made for handlers that ask for something besides pushes; all others have none. A
+/// clone is another handle to the same.
+#[derive(Clone)]
+pub(super) struct Access {
+    /// What grants call the plugin.
+    pub(super) plugin: Arc<str>,
+    pub(super) info: Arc<HandlerInfo>,
+    pub(super) grant: Arc<Grant>,
+    /// The grants of the moment the attempt began: secrets come from here.
+    pub(super) book: Arc<GrantBook>,
+    /// The runner's way out.
+    pub(super) net: Arc<Net>,
+    /// What requests to names go through.
+    pub(super) proxy: Option<Arc<HttpProxy>>,
+    /// Answers in place of the network.
+    pub(super) fake_http: Option<Arc<dyn FakeHttp>>,
+    /// Hides the secrets that the plugin may have, if it may have any.
+    pub(super) redactor: Option<Arc<Redactor>>,
+}
+
+impl Access {
+    pub(super) fn new(
+        plugin: &Arc<str>,
+        info: &Arc<HandlerInfo>,
+        granted: &Granted,
+        shared: &Shared,
+    ) -> Option<Box<Access>> {
+        if info.needs.are_pushes_only() {
+            return None;
+        }
+        Some(Box::new(Access {
+            plugin: Arc::clone(plugin),
+            info: Arc::clone(info),
+            redactor: granted.redactor(),
+            grant: Arc::clone(&granted.grant),
+            book: Arc::clone(&granted.book),
+            net: Arc::clone(&shared.net),
+            proxy: shared.config.http_proxy.clone(),
+            fake_http: shared.config.fake_http.clone(),
+        }))
+    }
+
+    pub(super) fn needs(&self) -> &Needs {
+        &self.info.needs
+    }
+}
+
+/// A line of TOML: what is there already, and one more.
+pub(super) fn list(key: &str, mut items: Vec<String>, one_more: String) -> String {
+    items.push(one_more);
+    let items: Vec<String> = items.iter().map(|item| toml_text(item)).collect();
+    format!("{key} = [{}]", items.join(", "))
+}
+
+/// Something that was not both asked for and granted. Becomes an error value
+/// for the guest, and a line in the attempt's log with what to write where.
+pub(super) struct Denied {
+    /// What was tried: `GET https://api.example.com/`.
+    pub(super) what: String,
+    /// What the author has to ask for, if the handler does not:
+    /// `http = "https://api.example.com"`.
+    pub(super) need: Option<String>,
+    /// The line to paste below `[grants.NAME]`, if the operator does not grant it.
+    pub(super) grant: Option<String>,
+}
+
+impl Denied {
+    /// Logs it with the attempt and for the operator, the first [`TOLD`] times;
+    /// returns the guest's error.
+    pub(super) fn tell(self, state: &mut State) -> Problem {
+        state.denials = state.denials.saturating_add(1);
+        if state.denials > TOLD {
+            let message = format!("denied {}, as before", clean(&self.what, WHAT_BYTES));
+            return Problem::new("denied", message);
+        }
+        let plugin = state.pusher.as_ref().map(Pusher::plugin);
+        self.tell_to(plugin, &state.logs)
+    }
+
+    /// The same for those that have no hold of the whole state.
+    pub(super) fn tell_to(self, plugin: Option<&str>, logs: &SharedLogs) -> Problem {
+        let plugin = plugin.unwrap_or("NAME");
+        let Denied { what, need, grant } = self;
+        // Names in it may be the guest's: no control character gets out.
+        let what = clean(&logs.lock().hidden(&what), WHAT_BYTES);
+        let mut reasons = Vec::new();
+        if let Some(need) = need {
+            reasons.push(format!(
+                "the handler does not ask for it: write #[handler(needs({need}))]"
+            ));
+        }
+        if grant.is_some() {
+            reasons.push("it is not granted: put into pgtq.toml:".to_owned());
+        }
+        let mut message = match reasons.is_empty() {
+            true => format!("denied {what}"),
+            false => format!("denied {what}: {}", reasons.join("; and ")),
+        };
+        // A flood is noticed by the next line that the guest itself writes.
+        let log = |line: &str| {
+            let _ = logs.lock().write(LogLevel::Warn, line, "");
+        };
+        log(&message);
+        if let Some(grant) = grant {
+            // Each on a line of its own, to be pasted.
+            let table = format!("[grants.{}]", toml_key(plugin));
+            let grant = clean(&grant, LINE_BYTES);
+            log(&table);
+            log(&grant);
+            let toml = format!(
+                "{table}
+{grant}"
+            );
+            tracing::warn!(
+                plugin,
+                what,
+                "denied {what}; to grant it, put into pgtq.toml:\n{toml}"
+            );
+            message = format!("{message}\n{toml}");
+        }
+        Problem::new("denied", message)
+    }
+}

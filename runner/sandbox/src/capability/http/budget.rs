@@ -1,0 +1,192 @@
+//! Counts what an attempt sends and receives, and stops it at its limit.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wasmtime_wasi_http::Error;
+
+use super::super::super::state::SharedLogs;
+use pgtq_task::{Limits, LogLevel};
+
+/// What is left for one attempt, all its requests together.
+pub(super) struct Budget {
+    requests: u32,
+    bytes: u64,
+    requests_made: AtomicU32,
+    bytes_moved: AtomicU64,
+    /// Which way the byte went that was too much.
+    exceeded: OnceLock<Way>,
+    logs: SharedLogs,
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Way {
+    Out,
+    In,
+}
+
+impl Budget {
+    pub(super) fn new(limits: &Limits, logs: &SharedLogs) -> Arc<Budget> {
+        Arc::new(Budget {
+            requests: limits.http_requests,
+            bytes: limits.http_bytes,
+            requests_made: AtomicU32::new(0),
+            bytes_moved: AtomicU64::new(0),
+            exceeded: OnceLock::new(),
+            logs: SharedLogs::clone(logs),
+        })
+    }
+
+    /// Counts a request, refused ones too.
+    pub(super) fn request(&self) -> Result<(), Error> {
+        let made = self.requests_made.fetch_add(1, Ordering::Relaxed);
+        if made < self.requests {
+            return self.spent().map_or(Ok(()), Err);
+        }
+        // Once, for a loop around refusals would fill the log with them.
+        if made == self.requests {
+            self.say(&format!(
+                "this attempt has made {} HTTP requests, which is its limit; push further tasks, or raise `http_requests`",
+                self.requests
+            ));
+        }
+        Err(Error::ConnectionLimitReached)
+    }
+
+    /// Counts bytes. Above the limit nothing more is moved.
+    pub(super) fn spend(&self, bytes: usize, way: Way) -> Result<(), Error> {
+        let before = self.bytes_moved.fetch_add(bytes as u64, Ordering::Relaxed);
+        if before.saturating_add(bytes as u64) <= self.bytes {
+            return Ok(());
+        }
+        if before <= self.bytes {
+            self.say(&format!(
+                "this attempt has moved {} bytes over HTTP, which is its limit; ask for less at a time, or raise `http_bytes`",
+                self.bytes
+            ));
+        }
+        Err(self.error(*self.exceeded.get_or_init(|| way)))
+    }
+
+    /// What the guest is told once more was moved than the limit.
+    pub(super) fn spent(&self) -> Option<Error> {
+        self.exceeded.get().map(|way| self.error(*way))
+    }
+
+    fn error(&self, way: Way) -> Error {
+        match way {
+            Way::Out => Error::HttpRequestBodySize(Some(self.bytes)),
+            Way::In => Error::HttpResponseBodySize(Some(self.bytes)),
+        }
+    }
+
+    fn say(&self, line: &str) {
+        // A flood is noticed by the next line that the guest itself writes.
+        let _ = self.logs.lock().write(LogLevel::Warn, line, "");
+    }
+}
+
+/// What a connection is made of.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Whose budget the bytes of a connection are taken from: nobody's while it is idle.
+pub(super) struct BudgetSlot(Mutex<Option<Arc<Budget>>>);
+
+impl BudgetSlot {
+    pub(super) fn new() -> Arc<BudgetSlot> {
+        Arc::new(BudgetSlot(Mutex::default()))
+    }
+
+    /// Bytes are of this budget from now on.
+    pub(super) fn open(&self, budget: &Arc<Budget>) {
+        *self.lock() = Some(Arc::clone(budget));
+    }
+
+    /// No bytes may pass from now on.
+    pub(super) fn close(&self) {
+        *self.lock() = None;
+    }
+
+    /// Whether more was moved than its budget allows.
+    pub(super) fn is_spent(&self) -> bool {
+        let budget = self.lock();
+        budget
+            .as_ref()
+            .is_some_and(|budget| budget.spent().is_some())
+    }
+
+    fn spend(&self, bytes: usize, way: Way) -> io::Result<()> {
+        let budget = self.lock().clone();
+        let spent = match budget {
+            Some(budget) => budget.spend(bytes, way),
+            // The end of the connection is no byte.
+            None if bytes == 0 => Ok(()),
+            None => return Err(io::Error::other("bytes without a request")),
+        };
+        spent.map_err(|error| io::Error::other(error.to_string()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Budget>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection whose bytes count, heads and framing included. Inside of TLS:
+/// what its encryption adds does not count.
+pub(super) struct Metered {
+    stream: Box<dyn Stream>,
+    slot: Arc<BudgetSlot>,
+}
+
+impl Metered {
+    pub(super) fn new(stream: Box<dyn Stream>, slot: &Arc<BudgetSlot>) -> Self {
+        Metered {
+            stream,
+            slot: Arc::clone(slot),
+        }
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut *self.stream).poll_read(cx, buffer);
+        if let Poll::Ready(Ok(())) = read {
+            self.slot.spend(buffer.filled().len() - before, Way::In)?;
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(n)) = written {
+            self.slot.spend(n, Way::Out)?;
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_shutdown(cx)
+    }
+}

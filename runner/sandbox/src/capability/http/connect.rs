@@ -1,0 +1,191 @@
+//! From a request that the rules allow to a connection: straight to its server, or
+//! through the operator's proxy.
+//!
+//! Through a proxy go requests to names. The proxy resolves them, so that `networks`
+//! of grants say nothing about them. Addresses, and names of this machine, are never
+//! given to the proxy: they are judged and dialled here, as without one.
+
+use std::net::SocketAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use http::header::{HeaderMap, PROXY_AUTHORIZATION};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use wasmtime_wasi_http::Error;
+
+use super::super::super::access::Access;
+use super::super::super::net::{self, ConnectionPermit, NetError, Turn};
+use super::budget::Stream;
+use super::error::{Refusal, of_tls};
+use super::wanted::Wanted;
+use pgtq_task::{AddressKind, Destination, HttpProxy, Secret};
+
+/// Bytes of the head of a proxy's answer.
+const PROXY_HEAD: usize = 8 << 10;
+
+/// Whether a request goes through the proxy.
+#[derive(Clone, Copy)]
+pub(super) struct Via<'a>(Option<&'a HttpProxy>);
+
+impl<'a> Via<'a> {
+    pub(super) fn of(access: &'a Access, to: &Destination) -> Result<Via<'a>, NetError> {
+        let literal = to.literal().map_err(NetError::BadHost)?;
+        // A proxy would take its own machine for ours.
+        let is_here = to.host == "localhost" || to.host.ends_with(".localhost");
+        let is_name = literal.is_none() && !is_here;
+        Ok(Via(access.proxy.as_deref().filter(|_| is_name)))
+    }
+
+    /// Whether the request line holds the whole URL: a proxy forwards what is not
+    /// encrypted.
+    pub(super) fn is_forwarded(self, wanted: &Wanted) -> bool {
+        self.0.is_some() && !wanted.secure
+    }
+
+    /// Adds what the proxy wants to see with a request that it forwards.
+    pub(super) fn authorize(self, headers: &mut HeaderMap) {
+        let credentials = self.0.and_then(|proxy| proxy.credentials.as_ref());
+        if let Some(value) = credentials.and_then(authorization) {
+            headers.insert(PROXY_AUTHORIZATION, value);
+        }
+    }
+}
+
+/// Where to connect for a request: found before anything is sent.
+pub(super) struct Route<'a> {
+    addresses: Vec<SocketAddr>,
+    proxy: Option<&'a HttpProxy>,
+    /// Whether the server is this machine.
+    pub(super) is_local: bool,
+    pub(super) permit: ConnectionPermit,
+}
+
+impl<'a> Route<'a> {
+    /// Resolves where a request goes, and judges the addresses. Cancel-safe.
+    pub(super) async fn find(
+        access: &'a Access,
+        to: &Destination,
+        via: Via<'a>,
+        permit: ConnectionPermit,
+        turn: &Turn,
+        connect_by: Instant,
+    ) -> Result<Route<'a>, NetError> {
+        let (net, plugin) = (&access.net, &access.plugin);
+        let turn = Some(Turn::clone(turn));
+        let addresses = match via.0 {
+            Some(proxy) => net.resolve_proxy(plugin, proxy, turn, connect_by).await?,
+            None => {
+                let networks = &access.grant.networks;
+                net.resolve(plugin, to, networks, turn, connect_by).await?
+            }
+        };
+        let is_local = addresses.iter().all(|address| is_local(address.ip()));
+        Ok(Route {
+            is_local: is_local && via.0.is_none(),
+            addresses,
+            proxy: via.0,
+            permit,
+        })
+    }
+
+    /// Connects, through the proxy if there is one, with TLS if the request wants it.
+    pub(super) async fn connect(
+        &self,
+        access: &Access,
+        wanted: &Wanted,
+        connect_by: Instant,
+    ) -> Result<Box<dyn Stream>, Refusal> {
+        let what = wanted.what();
+        let refuse = |error| Refusal::of_net(error, &what, &access.grant.networks);
+        let mut stream = net::dial(&self.addresses, connect_by)
+            .await
+            .map_err(|error| match (error, self.proxy) {
+                (NetError::Connect { source, .. }, Some(proxy)) => Refusal::Wrong(
+                    Error::DestinationUnavailable,
+                    format!("{what}: connect to the proxy {proxy}: {source}"),
+                ),
+                (error, _) => refuse(error),
+            })?;
+        if !wanted.secure {
+            return Ok(Box::new(stream));
+        }
+        if let Some(proxy) = self.proxy {
+            match timeout_at(connect_by, tunnel(&mut stream, proxy, wanted)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(reason)) => {
+                    let line = format!("{what}: the proxy {proxy}: {reason}");
+                    return Err(Refusal::Wrong(Error::DestinationUnavailable, line));
+                }
+                Err(_elapsed) => return Err(Error::ConnectionTimeout.into()),
+            }
+        }
+        let connector = access.net.tls().await.map_err(refuse)?;
+        Ok(Box::new(
+            secured(stream, &connector, wanted, connect_by).await?,
+        ))
+    }
+}
+
+pub(super) fn is_local(address: std::net::IpAddr) -> bool {
+    AddressKind::of(address) == AddressKind::Loopback
+}
+
+fn authorization(credentials: &Secret) -> Option<HeaderValue> {
+    let text = format!("Basic {}", STANDARD.encode(credentials.reveal()));
+    let mut value = HeaderValue::from_str(&text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Asks a proxy for a connection to the server of a request. The error says what the
+/// proxy answered.
+async fn tunnel(stream: &mut TcpStream, proxy: &HttpProxy, wanted: &Wanted) -> Result<(), String> {
+    let to = wanted.host_and_port();
+    let authorization = match &proxy.credentials {
+        Some(credentials) => format!(
+            "proxy-authorization: Basic {}\r\n",
+            STANDARD.encode(credentials.reveal())
+        ),
+        None => String::new(),
+    };
+    let ask = format!("CONNECT {to} HTTP/1.1\r\nhost: {to}\r\n{authorization}\r\n");
+    let failed = |error: std::io::Error| error.to_string();
+    stream.write_all(ask.as_bytes()).await.map_err(failed)?;
+    // Byte by byte: what follows the head is the server's already.
+    let mut head = Vec::with_capacity(256);
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() >= PROXY_HEAD {
+            return Err("its answer has no end".to_owned());
+        }
+        head.push(stream.read_u8().await.map_err(failed)?);
+    }
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    match line.split(' ').nth(1) {
+        Some(status) if line.starts_with("HTTP/1.") && status.starts_with('2') => Ok(()),
+        _ => Err(format!("it answered `{line}` to CONNECT {to}")),
+    }
+}
+
+/// TLS, with the name that was checked as the server's.
+async fn secured(
+    stream: TcpStream,
+    connector: &tokio_rustls::TlsConnector,
+    wanted: &Wanted,
+    connect_by: Instant,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Refusal> {
+    let name = wanted.host.trim_start_matches('[').trim_end_matches(']');
+    let name = ServerName::try_from(name.to_owned()).map_err(|_| {
+        let line = format!("{}: no certificate can be for this name", wanted.what());
+        Refusal::Wrong(Error::TlsCertificateError, line)
+    })?;
+    match timeout_at(connect_by, connector.connect(name, stream)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(of_tls(&error, &wanted.what())),
+        Err(_elapsed) => Err(Error::ConnectionTimeout.into()),
+    }
+}

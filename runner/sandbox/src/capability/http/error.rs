@@ -1,0 +1,162 @@
+//! Why a request was not made or not answered: an error for the guest, and for
+//! what somebody must change, a line in the log.
+
+use wasmtime_wasi::p2::IoError;
+use wasmtime_wasi_http::Error;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+
+use super::super::super::access::Denied;
+use super::super::super::net::NetError;
+use super::super::super::state::SharedLogs;
+use pgtq_task::{LogLevel, Network};
+
+/// A request that ends without a response.
+pub(super) enum Refusal {
+    /// Not asked for or not granted.
+    Denied(Denied, Error),
+    /// Wrong in itself; the line says how.
+    Wrong(Error, String),
+    /// The error says all there is to say.
+    Failed(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Refusal::Failed(error)
+    }
+}
+
+impl Refusal {
+    /// What is said of it, if it is to be logged.
+    pub(super) fn said(&self) -> Option<&str> {
+        match self {
+            Refusal::Denied(denied, _) => Some(&denied.what),
+            Refusal::Wrong(_, line) => Some(line),
+            Refusal::Failed(_) => None,
+        }
+    }
+
+    /// The guest's error alone.
+    pub(super) fn error(self) -> Error {
+        match self {
+            Refusal::Denied(_, error) | Refusal::Wrong(error, _) | Refusal::Failed(error) => error,
+        }
+    }
+
+    /// Logs what has to be logged; returns the guest's error.
+    pub(super) fn tell(self, plugin: Option<&str>, logs: &SharedLogs) -> Error {
+        match self {
+            Refusal::Denied(denied, error) => {
+                denied.tell_to(plugin, logs);
+                error
+            }
+            Refusal::Wrong(error, line) => {
+                // A flood is noticed by the next line that the guest itself writes.
+                let _ = logs.lock().write(LogLevel::Warn, &line, "");
+                error
+            }
+            Refusal::Failed(error) => error,
+        }
+    }
+
+    /// What the way out refused or could not do for the request `what`.
+    pub(super) fn of_net(error: NetError, what: &str, granted: &[Network]) -> Self {
+        let grant = error.grant(granted);
+        let said = format!("{what}: {error}");
+        match error {
+            NetError::Prohibited { .. } if grant.is_some() => {
+                let denied = Denied {
+                    what: said,
+                    need: None,
+                    grant,
+                };
+                Refusal::Denied(denied, Error::DestinationIpProhibited)
+            }
+            NetError::Prohibited { .. } => {
+                tracing::warn!("denied {said}");
+                Refusal::Wrong(Error::DestinationIpProhibited, format!("denied {said}"))
+            }
+            NetError::BadHost(_) => {
+                Refusal::Wrong(Error::HttpRequestUriInvalid, format!("denied {said}"))
+            }
+            NetError::NoConnection | NetError::NoLookup => {
+                Refusal::Wrong(Error::ConnectionLimitReached, said)
+            }
+            NetError::Lookup { reason, .. } => Refusal::Failed(Error::DnsError {
+                rcode: Some(reason),
+                info_code: None,
+            }),
+            NetError::Timeout => Refusal::Failed(Error::ConnectionTimeout),
+            NetError::Connect { source, .. } => Refusal::Failed(match source.kind() {
+                std::io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
+                std::io::ErrorKind::ConnectionReset => Error::ConnectionTerminated,
+                std::io::ErrorKind::TimedOut => Error::ConnectionTimeout,
+                std::io::ErrorKind::NetworkUnreachable | std::io::ErrorKind::HostUnreachable => {
+                    Error::DestinationUnavailable
+                }
+                _ => Error::InternalError(Some(format!("connect: {source}"))),
+            }),
+            NetError::Tls(reason) => {
+                Refusal::Wrong(Error::ConfigurationError, format!("{what}: {reason}"))
+            }
+        }
+    }
+}
+
+/// A handshake that failed. The line in the log is for whoever has to add an
+/// authority, or to stop somebody in the middle.
+pub(super) fn of_tls(error: &std::io::Error, what: &str) -> Refusal {
+    let inner = error.get_ref().and_then(|e| e.downcast_ref());
+    let code = match inner {
+        Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
+        Some(rustls::Error::AlertReceived(alert)) => Error::TlsAlertReceived {
+            alert_id: Some(u8::from(*alert)),
+            alert_message: Some(format!("{alert:?}")),
+        },
+        _ => Error::TlsProtocolError,
+    };
+    Refusal::Wrong(code, format!("{what}: {error}"))
+}
+
+/// What hyper says about a response.
+pub(super) fn of_hyper(error: &hyper::Error) -> Error {
+    use std::error::Error as _;
+
+    if error.is_parse_too_large() {
+        return Error::HttpResponseHeaderSectionSize(None);
+    }
+    if error.is_incomplete_message() {
+        return Error::HttpResponseIncomplete;
+    }
+    if error.is_parse() {
+        return Error::HttpProtocolError;
+    }
+    match error
+        .source()
+        .and_then(|e| e.downcast_ref::<std::io::Error>())
+    {
+        Some(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => Error::HttpResponseIncomplete,
+        Some(_) => Error::ConnectionTerminated,
+        None => Error::HttpProtocolError,
+    }
+}
+
+/// What a guest learns that asks why reading a body failed; none if it was no
+/// body of ours.
+pub(super) fn code_of(error: &IoError) -> Option<ErrorCode> {
+    if let Some(code) = error.downcast_ref::<ErrorCode>() {
+        return Some(code.clone());
+    }
+    Some(match error.downcast_ref::<Error>()? {
+        Error::HttpResponseBodySize(size) => ErrorCode::HttpResponseBodySize(*size),
+        Error::HttpRequestBodySize(size) => ErrorCode::HttpRequestBodySize(*size),
+        Error::HttpResponseHeaderSectionSize(size) => {
+            ErrorCode::HttpResponseHeaderSectionSize(*size)
+        }
+        Error::HttpResponseIncomplete => ErrorCode::HttpResponseIncomplete,
+        Error::HttpResponseTimeout => ErrorCode::HttpResponseTimeout,
+        Error::ConnectionReadTimeout => ErrorCode::ConnectionReadTimeout,
+        Error::ConnectionTerminated => ErrorCode::ConnectionTerminated,
+        _ => ErrorCode::HttpProtocolError,
+    })
+}

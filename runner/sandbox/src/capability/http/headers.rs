@@ -1,0 +1,148 @@
+//! Headers that a guest puts together. wasi:http ends the attempt of a guest whose
+//! headers take too much; here that is an error value like all others.
+
+use wasmtime::component::{Lift, LinkerInstance, Resource, WasmList};
+use wasmtime_wasi_http::p2::HeaderError;
+use wasmtime_wasi_http::p2::bindings::http::types::{self, HostFields};
+use wasmtime_wasi_http::{Error, FieldMap, FieldMapError, WasiHttpView};
+
+use super::FIELD_BYTES;
+use super::error::Refusal;
+use super::objects::{Kind, OBJECT_BYTES, field_size};
+use super::types::{hold, hold_fields};
+use crate::host::{Caller, charge};
+use crate::state::State;
+
+/// Headers of one object; with the 72 bytes that each costs, fewer fit anyway.
+const MAX_FIELDS: usize = 1_000;
+
+type Answer<T> = wasmtime::Result<(Result<T, types::HeaderError>,)>;
+type Fields = Resource<FieldMap>;
+
+/// Links the functions that make headers and add to them, in the place of wasmtime's.
+pub(super) fn link(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    types.func_wrap_async("[constructor]fields", |mut store: Caller<'_>, (): ()| {
+        Box::new(async move {
+            charge(&mut store, 0).await?;
+            let made = HostFields::new(&mut store.data_mut().http())?;
+            hold(store.data_mut(), made.rep(), Kind::Fields, OBJECT_BYTES)?;
+            Ok((made,))
+        })
+    })?;
+    types.func_wrap_async(
+        "[method]fields.clone",
+        |mut store: Caller<'_>, (fields,): (Fields,)| {
+            Box::new(async move {
+                charge(&mut store, 0).await?;
+                let made = HostFields::clone(&mut store.data_mut().http(), fields)?;
+                hold_fields(store.data_mut(), &made)?;
+                Ok((made,))
+            })
+        },
+    )?;
+    types.func_wrap_async(
+        "[static]fields.from-list",
+        |mut store: Caller<'_>, (list,): (WasmList<(String, Vec<u8>)>,)| {
+            Box::new(async move {
+                let Some(entries) =
+                    lift(&mut store, &list, |(name, value)| name.len() + value.len()).await?
+                else {
+                    return too_large(store.data_mut());
+                };
+                let bytes = entries.iter().map(|(n, v)| field_size(n.len(), v.len()));
+                let bytes = OBJECT_BYTES + bytes.sum::<u64>();
+                let made = HostFields::from_list(&mut store.data_mut().http(), entries);
+                if let Ok(made) = &made {
+                    hold(store.data_mut(), made.rep(), Kind::Fields, bytes)?;
+                }
+                answer(store.data_mut(), made)
+            })
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]fields.set",
+        |mut store: Caller<'_>, (fields, name, list): (Fields, String, WasmList<Vec<u8>>)| {
+            Box::new(async move {
+                charge(&mut store, name.len()).await?;
+                let Some(values) = lift(&mut store, &list, Vec::len).await? else {
+                    return too_large(store.data_mut());
+                };
+                let bytes = values.iter().map(|v| field_size(name.len(), v.len()));
+                let bytes = bytes.sum::<u64>();
+                hold(store.data_mut(), fields.rep(), Kind::Fields, bytes)?;
+                let set = HostFields::set(&mut store.data_mut().http(), fields, name, values);
+                answer(store.data_mut(), set)
+            })
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]fields.append",
+        |mut store: Caller<'_>, (fields, name, value): (Fields, String, Vec<u8>)| {
+            Box::new(async move {
+                charge(&mut store, name.len() + value.len()).await?;
+                if name.len() + value.len() > FIELD_BYTES {
+                    return too_large(store.data_mut());
+                }
+                let bytes = field_size(name.len(), value.len());
+                hold(store.data_mut(), fields.rep(), Kind::Fields, bytes)?;
+                let added = HostFields::append(&mut store.data_mut().http(), fields, name, value);
+                answer(store.data_mut(), added)
+            })
+        },
+    )
+}
+
+/// Copies a list out of the guest one by one, and no more than headers may take: a list
+/// of a few bytes an item costs the host far more than its bytes. `None` for more.
+async fn lift<T: Lift + Send + 'static>(
+    store: &mut Caller<'_>,
+    list: &WasmList<T>,
+    bytes: impl Fn(&T) -> usize,
+) -> wasmtime::Result<Option<Vec<T>>> {
+    charge(store, 0).await?;
+    if list.len() > MAX_FIELDS {
+        return Ok(None);
+    }
+    let mut items = Vec::new();
+    let mut total = 0;
+    for n in 0..list.len() {
+        let Some(item) = list.get(&mut *store, n) else {
+            break;
+        };
+        let item = item?;
+        total += bytes(&item);
+        charge(store, bytes(&item)).await?;
+        if total > FIELD_BYTES {
+            return Ok(None);
+        }
+        items.push(item);
+    }
+    Ok(Some(items))
+}
+
+/// The guest's error for headers that are too large, and a line in its log.
+fn too_large<T>(state: &mut State) -> Answer<T> {
+    let line = format!(
+        "the headers of a request may take {} KiB, and are more; send what is large in its body",
+        FIELD_BYTES >> 10
+    );
+    let error = Error::HttpRequestHeaderSectionSize(None);
+    let client = &state.http_parts().0.hooks.client;
+    client.tell(Refusal::Wrong(error, line));
+    // WASI has no error for it; this one says that nothing was added.
+    Ok((Err(types::HeaderError::Forbidden),))
+}
+
+fn answer<T>(state: &mut State, done: Result<T, HeaderError>) -> Answer<T> {
+    let error = match done {
+        Ok(done) => return Ok((Ok(done),)),
+        Err(error) => error,
+    };
+    match error.downcast() {
+        Ok(error) => Ok((Err(error),)),
+        Err(trap) => match trap.downcast_ref() {
+            Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields) => too_large(state),
+            _ => Err(trap),
+        },
+    }
+}

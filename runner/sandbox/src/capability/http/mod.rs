@@ -1,0 +1,164 @@
+//! `wasi:http`: requests to the outside, as far as the handler asks for them
+//! and the operator grants them.
+//!
+//! ```text
+//! guest ─ handle ─► Client ─ Wanted (rules) ─► room, resolve, check, dial ─► TLS ─► HTTP/1.1
+//!                     └─ budget, deadline, placeholders of secrets
+//! ```
+//!
+//! Promises: a request that is not asked for and granted by both layers is an
+//! error value with a line in the log that says what to write where; no
+//! request outlives its attempt or takes more than its budget; redirects are
+//! given to the guest, never followed. A connection is kept for a few seconds for the
+//! next request of the same plugin to the same server.
+
+mod body;
+mod budget;
+mod client;
+mod connect;
+mod error;
+mod fake;
+mod headers;
+mod objects;
+mod placeholder;
+mod reuse;
+mod types;
+mod wanted;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http_body_util::combinators::UnsyncBoxBody;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::p2::IoError;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+use wasmtime_wasi_http::p2::bindings::{LinkOptions, http};
+use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiHttp, WasiHttpCtx, WasiHttpHooks, WasiHttpView,
+};
+
+use super::super::access::Access;
+use super::super::account::Account;
+use super::super::host::{Caller, charge};
+use super::super::state::{SharedLogs, State};
+use client::Client;
+pub use fake::{FakeHttp, FakeRequest, FakeResponse};
+use objects::{EXCHANGE_BYTES, Kind, Objects, request_size};
+use pgtq_task::Limits;
+pub(crate) use reuse::Idle;
+
+/// Fuel for one request, besides its own host call: a task, a connection and
+/// up to a handshake of the host's time.
+const REQUEST_FUEL: usize = 100_000;
+/// Bytes that the headers of one request may take in the host's memory, which
+/// is about twice as much as on the wire.
+const FIELD_BYTES: usize = 64 << 10;
+/// Bytes of a request's body that wait in the host, times two. Small, for a
+/// guest may begin hundreds of bodies that it never sends.
+const CHUNK_BYTES: usize = 16 << 10;
+
+type Body = UnsyncBoxBody<bytes::Bytes, Error>;
+/// Drives a connection for as long as its response is read.
+type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type Sent = Result<(::http::Response<Body>, Io), Error>;
+
+/// Links `wasi:http/types` and `wasi:http/outgoing-handler`. Nothing is served,
+/// so no `incoming-handler`.
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let options = LinkOptions::default();
+    http::types::add_to_linker::<_, WasiHttp>(linker, &(&options).into(), State::http)?;
+    // wasmtime 48.0.8 looks for another type than the one that bodies fail with,
+    // so a guest would never learn why its answer broke off.
+    linker.allow_shadowing(true);
+    let mut types = linker.instance("wasi:http/types@0.2.12")?;
+    types.func_wrap(
+        "http-error-code",
+        |mut store: Caller<'_>, (error,): (Resource<IoError>,)| {
+            let view = store.data_mut().http();
+            Ok((error::code_of(view.table.get(&error)?),))
+        },
+    )?;
+    headers::link(&mut types)?;
+    self::types::link(&mut types)?;
+    linker.allow_shadowing(false);
+    // By hand, because only then it can charge fuel.
+    linker
+        .instance("wasi:http/outgoing-handler@0.2.12")?
+        .func_wrap_async("handle", |mut store: Caller<'_>, (request, options)| {
+            Box::new(async move { Ok((handle(&mut store, request, options).await?,)) })
+        })
+}
+
+type Handled = Result<Resource<HostFutureIncomingResponse>, ErrorCode>;
+
+async fn handle(
+    store: &mut Caller<'_>,
+    request: Resource<HostOutgoingRequest>,
+    options: Option<Resource<RequestOptions>>,
+) -> wasmtime::Result<Handled> {
+    charge(store, REQUEST_FUEL).await?;
+    let state = store.data_mut();
+    let (http, table) = state.http_parts();
+    let body = http.objects.body_size(request.rep());
+    let bytes = request_size(table.get(&request)?) + body + EXCHANGE_BYTES;
+    let mut view = state.http();
+    match http::outgoing_handler::Host::handle(&mut view, request, options) {
+        Ok(response) => {
+            let sent = Kind::Sent(bytes);
+            self::types::hold(state, response.rep(), sent, bytes)?;
+            Ok(Ok(response))
+        }
+        Err(error) => error.downcast().map(Err),
+    }
+}
+
+/// What one attempt has of HTTP; made when its guest first asks for some.
+pub(crate) struct Http {
+    pub(crate) context: WasiHttpCtx,
+    pub(crate) hooks: Hooks,
+    objects: Objects,
+}
+
+impl Http {
+    pub(crate) fn new(
+        access: Option<&Access>,
+        limits: &Limits,
+        started: Instant,
+        logs: &SharedLogs,
+        account: &Arc<Account>,
+    ) -> Box<Http> {
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(FIELD_BYTES);
+        let client = Arc::new(Client::new(access.cloned(), limits, started, logs));
+        Box::new(Http {
+            context,
+            hooks: Hooks { client },
+            objects: Objects::new(account),
+        })
+    }
+}
+
+/// Where wasi:http asks us.
+pub(crate) struct Hooks {
+    client: Arc<Client>,
+}
+
+impl WasiHttpHooks for Hooks {
+    fn send_request(
+        &mut self,
+        request: ::http::Request<Body>,
+        options: Option<RequestOptions>,
+        _done: Io,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        let client = Arc::clone(&self.client);
+        Box::new(async move { client.send(request, options.unwrap_or_default()).await })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! What the guest's HTTP objects (headers, requests, bodies, responses) take of the
+//! host's memory, charged to the attempt.
+//!
+//! Every function that makes or grows one charges here first. Objects end in many
+//! ways, so nothing is given back then: after each mebibyte, and when the budget is used
+//! up, the objects that still exist are measured, and the rest is given back at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wasmtime::component::{Resource, ResourceTable};
+use wasmtime_wasi_http::FieldMap;
+use wasmtime_wasi_http::p2::bindings::http::types::{Method, Scheme};
+use wasmtime_wasi_http::p2::body::{HostIncomingBody, HostOutgoingBody};
+use wasmtime_wasi_http::p2::types::{
+    HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest,
+};
+
+use super::CHUNK_BYTES;
+use crate::account::Account;
+use crate::stop::HostStop;
+
+/// An empty object, with its place in the table.
+pub(super) const OBJECT_BYTES: u64 = 512;
+/// A header besides its name and value: two allocations and a slot of the map, which
+/// is at most half empty.
+const FIELD_BYTES: u64 = 320;
+/// A request's body that was begun: two chunks, and what passes them on.
+pub(super) const BODY_BYTES: u64 = 2 * CHUNK_BYTES as u64 + 2_048;
+/// The trailers of a body, at most, and their place in the host.
+pub(super) const TRAILER_BYTES: u64 = 8 << 10;
+/// A request under way: the connection's buffers.
+pub(super) const EXCHANGE_BYTES: u64 = 64 << 10;
+
+/// Sorts of objects, and what is known of their size.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    Fields,
+    Request,
+    /// A request whose body was begun: it keeps the other end of it, and the trailers.
+    RequestWithBody,
+    Body,
+    /// A response's body, which keeps the connection.
+    Incoming,
+    /// A request that was sent, of this size.
+    Sent(u64),
+    Response,
+}
+
+/// All objects of one attempt that may exist.
+pub(super) struct Objects {
+    account: Arc<Account>,
+    known: BTreeMap<u32, Kind>,
+    charged: u64,
+    /// Bytes charged since the objects were measured.
+    unmeasured: u64,
+}
+
+/// Objects are measured again after this much, so that those that are gone do not count
+/// for long.
+const MEASURED_EVERY: u64 = 1 << 20;
+
+impl Objects {
+    pub(super) fn new(account: &Arc<Account>) -> Objects {
+        Objects {
+            account: Arc::clone(account),
+            known: BTreeMap::new(),
+            charged: 0,
+            unmeasured: 0,
+        }
+    }
+
+    /// Charges `bytes` for an object that is new or grows.
+    pub(super) fn grow(
+        &mut self,
+        table: &ResourceTable,
+        object: u32,
+        kind: Kind,
+        bytes: u64,
+    ) -> Result<(), HostStop> {
+        if self.unmeasured >= MEASURED_EVERY {
+            self.measure(table);
+        }
+        if self.account.take(bytes).is_err() {
+            self.measure(table);
+            self.account.take(bytes)?;
+        }
+        self.charged += bytes;
+        self.unmeasured += bytes;
+        // What is set on a request later does not take its body away.
+        let known = self.known.entry(object).or_insert(kind);
+        if !matches!((*known, kind), (Kind::RequestWithBody, Kind::Request)) {
+            *known = kind;
+        }
+        Ok(())
+    }
+
+    /// What the body of a request takes, if it was begun.
+    pub(super) fn body_size(&self, request: u32) -> u64 {
+        match self.known.get(&request) {
+            Some(Kind::RequestWithBody) => BODY_BYTES + TRAILER_BYTES,
+            _ => 0,
+        }
+    }
+
+    /// Gives back what was charged for objects that no longer exist.
+    fn measure(&mut self, table: &ResourceTable) {
+        let mut total = 0;
+        self.known.retain(|object, kind| {
+            let size = kind.size(table, *object);
+            total += size.unwrap_or(0);
+            size.is_some()
+        });
+        self.account.give_back(self.charged.saturating_sub(total));
+        self.charged = total;
+        self.unmeasured = 0;
+    }
+}
+
+impl Kind {
+    /// What an object takes now; `None` if it is gone.
+    fn size(self, table: &ResourceTable, object: u32) -> Option<u64> {
+        match self {
+            Kind::Fields => table
+                .get(&Resource::<FieldMap>::new_borrow(object))
+                .ok()
+                .map(fields_size),
+            Kind::Request => table
+                .get(&Resource::<HostOutgoingRequest>::new_borrow(object))
+                .ok()
+                .map(request_size),
+            Kind::RequestWithBody => {
+                let size = Kind::Request.size(table, object)?;
+                Some(size + BODY_BYTES + TRAILER_BYTES)
+            }
+            Kind::Incoming => table
+                .get(&Resource::<HostIncomingBody>::new_borrow(object))
+                .ok()
+                .map(|_| EXCHANGE_BYTES),
+            Kind::Body => table
+                .get(&Resource::<HostOutgoingBody>::new_borrow(object))
+                .ok()
+                .map(|_| BODY_BYTES),
+            Kind::Sent(bytes) => table
+                .get(&Resource::<HostFutureIncomingResponse>::new_borrow(object))
+                .ok()
+                .map(|_| bytes),
+            Kind::Response => table
+                .get(&Resource::<HostIncomingResponse>::new_borrow(object))
+                .ok()
+                .map(|response| OBJECT_BYTES + EXCHANGE_BYTES + fields_size(&response.headers)),
+        }
+    }
+}
+
+/// What one header takes.
+pub(super) fn field_size(name: usize, value: usize) -> u64 {
+    (name + value) as u64 + FIELD_BYTES
+}
+
+/// What headers take.
+pub(super) fn fields_size(fields: &FieldMap) -> u64 {
+    let each = fields
+        .iter()
+        .map(|(name, value)| field_size(name.as_str().len(), value.len()));
+    OBJECT_BYTES + each.sum::<u64>()
+}
+
+/// What a request takes, its body aside.
+pub(super) fn request_size(request: &HostOutgoingRequest) -> u64 {
+    let method = match &request.method {
+        Method::Other(method) => method.len(),
+        _ => 0,
+    };
+    let scheme = match &request.scheme {
+        Some(Scheme::Other(scheme)) => scheme.len(),
+        _ => 0,
+    };
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let texts = method + scheme + text(&request.path_with_query) + text(&request.authority);
+    OBJECT_BYTES + texts as u64 + fields_size(&request.headers)
+}

@@ -1,0 +1,114 @@
+//! `{{secret:NAME}}` in the value of a header: the secret takes its place on
+//! the way out, so that the guest never sees it. (A server that sends back what
+//! it was sent shows it all the same: grant secrets to hosts one trusts.)
+
+use http::{HeaderMap, HeaderValue};
+use wasmtime_wasi_http::Error;
+
+use super::super::super::access::{Access, Denied, list};
+use super::error::Refusal;
+use super::wanted::Wanted;
+use pgtq_task::{SecretGrant, toml_key};
+
+const START: &str = "{{secret:";
+const END: &str = "}}";
+
+/// Whether any header holds a placeholder.
+pub(super) fn has_any(headers: &HeaderMap) -> bool {
+    let holds = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains(START));
+    headers.values().any(holds)
+}
+
+/// Replaces all placeholders, or refuses the request. `is_safe` says whether
+/// nobody on the way can read along: https, or this machine.
+pub(super) fn fill(
+    headers: &mut HeaderMap,
+    wanted: &Wanted,
+    access: Option<&Access>,
+    is_safe: bool,
+) -> Result<(), Refusal> {
+    for (_, value) in headers.iter_mut() {
+        let Some(text) = value.to_str().ok().filter(|text| text.contains(START)) else {
+            continue;
+        };
+        let filled = filled(text, wanted, access, is_safe)?;
+        let mut with_secret = HeaderValue::from_str(&filled).map_err(|_| {
+            let line = format!(
+                "{}: a secret holds what no header may, a line break perhaps; set it anew",
+                wanted.what()
+            );
+            Refusal::Wrong(Error::ConfigurationError, line)
+        })?;
+        with_secret.set_sensitive(true);
+        *value = with_secret;
+    }
+    Ok(())
+}
+
+fn filled(
+    text: &str,
+    wanted: &Wanted,
+    access: Option<&Access>,
+    is_safe: bool,
+) -> Result<String, Refusal> {
+    let mut filled = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(START) {
+        let Some((name, after)) = after.split_once(END) else {
+            break;
+        };
+        filled.push_str(before);
+        filled.push_str(secret(name, wanted, access, is_safe)?);
+        rest = after;
+    }
+    filled.push_str(rest);
+    Ok(filled)
+}
+
+fn secret<'a>(
+    name: &str,
+    wanted: &Wanted,
+    access: Option<&'a Access>,
+    is_safe: bool,
+) -> Result<&'a str, Refusal> {
+    let what = format!("the secret `{name}` in {}", wanted.what());
+    let asked = access.is_some_and(|access| access.needs().secrets.iter().any(|n| n == name));
+    let grant = access.and_then(|access| access.grant.secrets.get(name));
+    let granted = grant.is_some_and(|grant| grant.hosts.iter().any(|h| h.allows(&wanted.host)));
+    if !asked || !granted {
+        let denied = Denied {
+            what,
+            need: (!asked).then(|| format!("secret = \"{name}\"")),
+            grant: (!granted).then(|| line(name, grant, &wanted.host)),
+        };
+        return Err(Refusal::Denied(denied, Error::HttpRequestDenied));
+    }
+    if wanted.is_echoed() {
+        let line = format!(
+            "denied {what}: servers send such a request back as it came; send it by another method"
+        );
+        return Err(Refusal::Wrong(Error::HttpRequestDenied, line));
+    }
+    if !is_safe {
+        let line = format!("denied {what}: a secret travels by https only, or to this machine");
+        return Err(Refusal::Wrong(Error::HttpRequestDenied, line));
+    }
+    let value = access.and_then(|access| access.book.secrets.get(name));
+    let value = value.map(pgtq_task::Secret::reveal);
+    value.ok_or_else(|| {
+        let line = format!("{what}: the operator has no value for it: see [secrets.{name}]");
+        Refusal::Wrong(Error::ConfigurationError, line)
+    })
+}
+
+/// The grant with one host more.
+fn line(name: &str, grant: Option<&SecretGrant>, host: &str) -> String {
+    let hosts = grant.map_or(&[][..], |grant| &grant.hosts);
+    let hosts = hosts.iter().map(ToString::to_string).collect();
+    let hosts = list("hosts", hosts, host.to_owned());
+    let read = match grant.is_some_and(|grant| grant.read) {
+        true => ", read = true",
+        false => "",
+    };
+    format!("secrets.{} = {{ {hosts}{read} }}", toml_key(name))
+}

@@ -1,0 +1,47 @@
+//! What handlers can do beyond computing. Each capability is one file that
+//! links its imports; all are linked for every plugin and decide call by call,
+//! so that a grant takes effect without loading anything anew.
+
+mod http;
+mod secrets;
+mod sql;
+mod state;
+
+use wasmtime::component::Linker;
+
+use super::bindings::WireProblem;
+use super::state::State;
+pub use http::{FakeHttp, FakeRequest, FakeResponse};
+pub(super) use http::{Http, Idle};
+use pgtq_task::Problem;
+
+/// Links every capability.
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    http::link(linker)?;
+    sql::link(&mut linker.instance("pgtq:plugin/sql@1.0.0")?)?;
+    state::link(&mut linker.instance("pgtq:plugin/state@1.0.0")?)?;
+    secrets::link(&mut linker.instance("pgtq:plugin/secrets@1.0.0")?)
+}
+
+/// The guest's form of a problem.
+fn wire(problem: Problem) -> WireProblem {
+    WireProblem {
+        code: problem.code,
+        message: problem.message,
+    }
+}
+
+/// Makes the answer of one host call: charged, then run with its own handles,
+/// so that nothing of the store is borrowed while it waits.
+macro_rules! answer {
+    ($linker:ident, $name:literal, |$store:ident, ($($arg:ident: $type:ty),*)| $bytes:expr, $value:expr) => {
+        $linker.func_wrap_async($name, |mut $store: super::super::host::Caller<'_>, ($($arg,)*): ($($type,)*)| {
+            Box::new(async move {
+                super::super::host::charge(&mut $store, $bytes).await?;
+                let answer: Result<_, pgtq_task::Problem> = $value.await;
+                Ok((answer.map_err(super::wire),))
+            })
+        })?;
+    };
+}
+use answer;

@@ -1,0 +1,125 @@
+//! What one plugin is granted at this moment, and what is made of it once: not for
+//! every attempt.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::redact::Redactor;
+use pgtq_task::{Grant, GrantBook};
+
+/// The grants of one plugin. Its handlers share one.
+pub(super) struct PluginGrants {
+    /// What grants call the plugin.
+    pub(super) plugin: Arc<str>,
+    grants: Arc<ArcSwap<GrantBook>>,
+    now: ArcSwap<Granted>,
+    /// Held while a new book is looked up: once, however many attempts ask.
+    looking: Mutex<()>,
+}
+
+/// What one grant book says of one plugin.
+pub(super) struct Granted {
+    /// Secrets come from here.
+    pub(super) book: Arc<GrantBook>,
+    pub(super) grant: Arc<Grant>,
+    /// Made for the first attempt that needs it: a large secret takes a while.
+    redactor: OnceLock<Option<Arc<Redactor>>>,
+}
+
+impl Granted {
+    fn new(book: Arc<GrantBook>, plugin: &str) -> Arc<Granted> {
+        Arc::new(Granted {
+            grant: book.of(plugin),
+            book,
+            redactor: OnceLock::new(),
+        })
+    }
+
+    /// Hides the secrets that the plugin may have, if it may have any. One for the
+    /// whole book.
+    pub(super) fn redactor(&self) -> Option<Arc<Redactor>> {
+        let made = self
+            .redactor
+            .get_or_init(|| Redactor::of(&self.grant, &self.book));
+        made.clone()
+    }
+}
+
+impl PluginGrants {
+    pub(super) fn new(plugin: &str, grants: &Arc<ArcSwap<GrantBook>>) -> Arc<PluginGrants> {
+        Arc::new(PluginGrants {
+            plugin: Arc::from(plugin),
+            now: ArcSwap::new(Granted::new(grants.load_full(), plugin)),
+            grants: Arc::clone(grants),
+            looking: Mutex::new(()),
+        })
+    }
+
+    /// The grants of the plugin under another name.
+    pub(super) fn renamed(&self, plugin: &str) -> Arc<PluginGrants> {
+        PluginGrants::new(plugin, &self.grants)
+    }
+
+    /// What the book of this moment grants.
+    pub(super) fn now(&self) -> Arc<Granted> {
+        let book = self.grants.load();
+        let now = self.now.load();
+        if Arc::ptr_eq(&now.book, &book) {
+            return Arc::clone(&now);
+        }
+        let _one_at_a_time = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let book = self.grants.load_full();
+        let now = self.now.load();
+        if Arc::ptr_eq(&now.book, &book) {
+            return Arc::clone(&now);
+        }
+        let new = Granted::new(book, &self.plugin);
+        self.now.store(Arc::clone(&new));
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pgtq_task::{Secret, SecretGrant};
+
+    fn book(value: &str) -> GrantBook {
+        let mut grant = Grant::default();
+        let read = SecretGrant {
+            read: true,
+            ..SecretGrant::default()
+        };
+        grant.secrets.insert("key".into(), read);
+        GrantBook {
+            plugins: [("mailer".to_owned(), Arc::new(grant))].into(),
+            secrets: [("key".to_owned(), Secret::new(value))].into(),
+        }
+    }
+
+    #[test]
+    fn a_redactor_is_made_once_for_a_book_and_again_for_the_next() {
+        let grants = Arc::new(ArcSwap::from_pointee(book("hunter2-hunter2")));
+        let plugin = PluginGrants::new("mailer", &grants);
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let plugin = Arc::clone(&plugin);
+                std::thread::spawn(move || plugin.now().redactor().expect("it has a secret"))
+            })
+            .collect();
+        let made: Vec<_> = threads
+            .into_iter()
+            .map(|t| t.join().expect("no panic"))
+            .collect();
+        assert!(made.iter().all(|redactor| Arc::ptr_eq(redactor, &made[0])));
+        assert_eq!(made[0].hide("hunter2-hunter2"), "[secret:key]");
+
+        grants.store(Arc::new(book("another-value")));
+        let new = plugin.now().redactor().expect("it has a secret");
+        assert!(!Arc::ptr_eq(&new, &made[0]));
+        assert_eq!(new.hide("another-value"), "[secret:key]");
+        assert_eq!(new.hide("hunter2-hunter2"), "hunter2-hunter2");
+        assert!(plugin.renamed("other").now().redactor().is_none());
+    }
+}

@@ -1,0 +1,284 @@
+//! The way out of the sandbox: one connection to one destination that the
+//! rules allow, with its addresses checked.
+//!
+//! ```text
+//! Destination ─ resolve (once) ─ check every address ─► [SocketAddr] ─ dial ─► TcpStream
+//! ```
+//!
+//! Promises: only addresses that were checked are dialled, so an answer that
+//! changes between the check and the connection changes nothing; if one of a
+//! name's addresses is refused, all are; never more connections at a time than
+//! [`CONNECTIONS`], and never more threads that look up names than [`LOOKUPS`];
+//! plugins share both fairly, so that none can keep another waiting. Knows nothing
+//! of HTTP or sockets of a guest.
+
+mod dial;
+mod resolve;
+#[cfg(test)]
+pub(super) mod scripted;
+mod tls;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+
+use super::capability::Idle;
+use super::fair::{FairPermit, FairSemaphore};
+pub(super) use dial::dial;
+use pgtq_task::{AddressKind, Destination, HttpProxy, Network};
+pub(super) use resolve::{Resolver, SystemResolver};
+
+/// Connections of one runner at a time, all its plugins together. Half of the
+/// 1,024 files that a process may usually open. A plugin that has its share of them
+/// waits, until the deadline of the attempt.
+pub(super) const CONNECTIONS: usize = 512;
+/// Names that one runner looks up at a time. Each lookup takes a thread for as
+/// long as the server of names likes, and the runner needs its threads (tokio has
+/// 512) for more than that.
+const LOOKUPS: usize = 32;
+/// Addresses of one name that are looked at; the rest of a longer answer makes
+/// the whole answer suspect.
+const ADDRESSES: usize = 64;
+
+/// What all attempts of a runner share on their way out.
+pub(super) struct Net {
+    resolver: Arc<dyn Resolver>,
+    connections: Arc<FairSemaphore>,
+    lookups: Arc<FairSemaphore>,
+    /// Connections of HTTP that wait for another request.
+    pub(super) idle: Arc<Idle>,
+    /// Made with the first connection that needs it: reads files.
+    tls: OnceCell<TlsConnector>,
+}
+
+/// A permit for one connection. Held for as long as the connection is open.
+pub(super) type ConnectionPermit = FairPermit;
+
+/// One of the things that an attempt may do at a time. Whatever works for it has
+/// a clone; a thread that looks up a name has one until it is done, even if nobody
+/// waits for it any more.
+pub(super) type Turn = Arc<OwnedSemaphorePermit>;
+
+/// Waits for a permit until the deadline. Cancel-safe.
+pub(super) async fn permit(
+    semaphore: &Arc<Semaphore>,
+    deadline: Instant,
+) -> Option<OwnedSemaphorePermit> {
+    let permit = Arc::clone(semaphore).acquire_owned();
+    match tokio::time::timeout_at(deadline, permit).await {
+        // What holds permits ends with its attempt: one at the very deadline is
+        // one for nobody.
+        Ok(Ok(permit)) if Instant::now() < deadline => Some(permit),
+        // The semaphore is never closed.
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NetError {
+    /// Not a host that is looked up.
+    #[error("{0}")]
+    BadHost(String),
+    /// The resolver failed, or knows no such name.
+    #[error("look up `{host}`: {reason}")]
+    Lookup { host: String, reason: String },
+    /// A name that leads where the attempt must not go.
+    #[error("{}", prohibited(host, *address, *kind))]
+    Prohibited {
+        host: String,
+        address: IpAddr,
+        kind: AddressKind,
+    },
+    /// Nobody answered at any of the addresses.
+    #[error("connect to {address}: {source}")]
+    Connect {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    /// The time for it was over.
+    #[error("no connection within the time for it")]
+    Timeout,
+    /// The plugin had its share of the runner's connections open until the deadline.
+    #[error(
+        "the plugin has its share of the runner's {CONNECTIONS} connections open; close some, or run fewer of its tasks at a time"
+    )]
+    NoConnection,
+    /// The plugin had its share of the runner's lookups under way until the deadline.
+    #[error(
+        "the plugin has its share of the runner's {LOOKUPS} name lookups under way; the name server is slow, or does not answer"
+    )]
+    NoLookup,
+    /// This machine trusts nobody.
+    #[error("{0}")]
+    Tls(String),
+}
+
+fn prohibited(host: &str, address: IpAddr, kind: AddressKind) -> String {
+    let kind = kind.as_str();
+    match host.trim_matches(['[', ']']) == address.to_string() {
+        true => format!("{address} is {kind}"),
+        false => format!("`{host}` leads to {address}, {kind}"),
+    }
+}
+
+impl NetError {
+    /// The line to paste below `[grants.NAME]` so that a refused address, and no
+    /// other, may be reached beside the networks that are granted already. None for
+    /// addresses that nobody should be led to allow.
+    pub(super) fn grant(&self, granted: &[Network]) -> Option<String> {
+        let NetError::Prohibited { address, kind, .. } = self else {
+            return None;
+        };
+        match kind {
+            AddressKind::Public
+            | AddressKind::Metadata
+            | AddressKind::Unspecified
+            | AddressKind::Multicast
+            | AddressKind::Broadcast => return None,
+            _ => {}
+        }
+        // This address and no other: the operator may write a wider one.
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let only = Network::Block(*address, bits);
+        let networks: Vec<String> = granted
+            .iter()
+            .chain([&only])
+            .map(|network| format!("\"{network}\""))
+            .collect();
+        Some(format!("networks = [{}]", networks.join(", ")))
+    }
+}
+
+impl Net {
+    /// With the resolver of this machine.
+    pub(super) fn system() -> Arc<Net> {
+        Net::new(Arc::new(SystemResolver), CONNECTIONS)
+    }
+
+    /// With a resolver and a limit of connections of one's own.
+    pub(super) fn new(resolver: Arc<dyn Resolver>, connections: usize) -> Arc<Net> {
+        Arc::new(Net {
+            resolver,
+            connections: FairSemaphore::new(connections),
+            lookups: FairSemaphore::new(LOOKUPS),
+            idle: Arc::default(),
+            tls: OnceCell::new(),
+        })
+    }
+
+    /// Trusts these authorities in place of the system's.
+    #[cfg(test)]
+    pub(super) fn trust(&self, roots: rustls::RootCertStore) {
+        let connector = tls::trusting(roots).expect("a configuration");
+        assert!(self.tls.set(connector).is_ok(), "set once");
+    }
+
+    /// TLS with the system's authorities. Cancel-safe.
+    pub(super) async fn tls(&self) -> Result<TlsConnector, NetError> {
+        let made = self.tls.get_or_try_init(async || {
+            let made = tokio::task::spawn_blocking(tls::system).await;
+            made.unwrap_or_else(|error| Err(error.to_string()))
+        });
+        made.await.cloned().map_err(NetError::Tls)
+    }
+
+    /// Waits until `plugin` may open one more connection. Cancel-safe.
+    pub(super) async fn connection(
+        &self,
+        plugin: &Arc<str>,
+        deadline: Instant,
+    ) -> Result<ConnectionPermit, NetError> {
+        // An idle connection is given up for one that is needed.
+        while !self.connections.may_take(plugin) && self.idle.give_up_one(plugin) {}
+        let permit = self.connections.acquire(plugin, deadline).await;
+        permit.ok_or(NetError::NoConnection)
+    }
+
+    /// Resolves a destination once and checks every address; none is returned
+    /// if one of them must not be reached. An address is not resolved, only
+    /// checked. `turn` is kept for as long as a thread is at it. Cancel-safe.
+    pub(super) async fn resolve(
+        &self,
+        plugin: &Arc<str>,
+        to: &Destination,
+        networks: &[Network],
+        turn: Option<Turn>,
+        deadline: Instant,
+    ) -> Result<Vec<SocketAddr>, NetError> {
+        let addresses = match to.literal().map_err(NetError::BadHost)? {
+            Some(address) => vec![address],
+            None => self.lookup(plugin, &to.host, turn, deadline).await?,
+        };
+        for address in &addresses {
+            if !to.may_reach(*address, networks) {
+                return Err(NetError::Prohibited {
+                    host: to.host.clone(),
+                    address: *address,
+                    kind: AddressKind::of(*address),
+                });
+            }
+        }
+        let with_port = |address| SocketAddr::new(address, to.port);
+        Ok(addresses.into_iter().map(with_port).collect())
+    }
+
+    /// Resolves the operator's proxy, which may be anywhere. Cancel-safe.
+    pub(super) async fn resolve_proxy(
+        &self,
+        plugin: &Arc<str>,
+        proxy: &HttpProxy,
+        turn: Option<Turn>,
+        deadline: Instant,
+    ) -> Result<Vec<SocketAddr>, NetError> {
+        let to = Destination {
+            host: proxy.host.clone(),
+            port: proxy.port,
+            named: true,
+        };
+        let addresses = match to.literal().map_err(NetError::BadHost)? {
+            Some(address) => vec![address],
+            None => self.lookup(plugin, &to.host, turn, deadline).await?,
+        };
+        let with_port = |address| SocketAddr::new(address, to.port);
+        Ok(addresses.into_iter().map(with_port).collect())
+    }
+
+    async fn lookup(
+        &self,
+        plugin: &Arc<str>,
+        host: &str,
+        turn: Option<Turn>,
+        deadline: Instant,
+    ) -> Result<Vec<IpAddr>, NetError> {
+        let failed = |reason: String| NetError::Lookup {
+            host: host.to_owned(),
+            reason,
+        };
+        let permit = self.lookups.acquire(plugin, deadline).await;
+        let permit = permit.ok_or(NetError::NoLookup)?;
+        let (resolver, name) = (Arc::clone(&self.resolver), host.to_owned());
+        let asking = tokio::task::spawn_blocking(move || {
+            // Here, and not beside whoever waits: the thread asks on when nobody
+            // does any more.
+            let _kept = (permit, turn);
+            resolver.lookup(&name)
+        });
+        let found = tokio::time::timeout_at(deadline, asking).await;
+        let found = found.map_err(|_elapsed| NetError::Timeout)?;
+        let found = found.map_err(|error| failed(error.to_string()))?;
+        let addresses = found.map_err(|error| failed(error.to_string()))?;
+        match addresses.len() {
+            0 => Err(failed("the name has no address".to_owned())),
+            n if n > ADDRESSES => Err(failed(format!("the name has {n} addresses"))),
+            _ => Ok(addresses),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

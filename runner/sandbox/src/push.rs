@@ -1,0 +1,310 @@
+//! Child tasks: checked here, collected with the attempt, stored by others
+//! together with its success.
+//!
+//! Everything that would make the database refuse a child is refused here, to
+//! the guest that can still do something about it: in the transaction that
+//! ends the attempt it would take the parent down.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::access::{Denied, list};
+use super::json;
+use super::state::State;
+use pgtq_task::{
+    GrantBook, HandlerInfo, HandlerRule, MAX_ARGS_BYTES, Name, NewTask, PushDefaults, PushFacts,
+    PushRule, Retries,
+};
+
+/// Bytes of arguments that the children of one attempt may have in all; they
+/// stand in the runner's memory until the attempt ends.
+const MAX_CHILDREN_BYTES: usize = 8 << 20;
+/// Bytes of the host's memory that a child takes besides its texts.
+const CHILD_BYTES: u64 = 512;
+/// The longest options of one push, bytes: several times what a key and names take.
+const MAX_OPTIONS_BYTES: usize = 4 << 10;
+/// Longest idempotency key, bytes.
+const MAX_KEY_BYTES: usize = 512;
+/// A century: keeps every delay inside what the database can add to now.
+const MAX_DELAY_MS: u64 = 100 * 365 * 24 * 3_600_000;
+
+/// The handlers of one plugin file, with what each declares for pushes to it.
+pub(super) type OwnHandlers = Arc<BTreeMap<Name, PushDefaults>>;
+
+/// Of all handlers of one file.
+pub(super) fn own_handlers(handlers: &[HandlerInfo]) -> OwnHandlers {
+    let own = handlers.iter();
+    Arc::new(
+        own.map(|info| (info.name.clone(), info.push.clone()))
+            .collect(),
+    )
+}
+
+/// What one handler may push, but for grants.
+pub(super) struct PushRights {
+    /// What grants call the plugin.
+    plugin: Arc<str>,
+    own: OwnHandlers,
+    /// The handler that pushes.
+    info: Arc<HandlerInfo>,
+    facts: Arc<PushFacts>,
+}
+
+impl PushRights {
+    pub(super) fn new(
+        plugin: Arc<str>,
+        own: OwnHandlers,
+        info: Arc<HandlerInfo>,
+        facts: Arc<PushFacts>,
+    ) -> Self {
+        PushRights {
+            plugin,
+            own,
+            info,
+            facts,
+        }
+    }
+
+    /// The same for a file of another name.
+    pub(super) fn renamed(&self, plugin: Arc<str>) -> Self {
+        PushRights {
+            plugin,
+            own: Arc::clone(&self.own),
+            info: Arc::clone(&self.info),
+            facts: Arc::clone(&self.facts),
+        }
+    }
+}
+
+/// What one attempt may push: by the grants of the moment it began.
+#[derive(Clone)]
+pub(super) struct Pusher {
+    rights: Arc<PushRights>,
+    book: Arc<GrantBook>,
+}
+
+impl Pusher {
+    pub(super) fn new(rights: Arc<PushRights>, book: Arc<GrantBook>) -> Self {
+        Pusher { rights, book }
+    }
+
+    /// What grants call the plugin.
+    pub(super) fn plugin(&self) -> &str {
+        &self.rights.plugin
+    }
+
+    /// Gives the child what its handler declares, and puts its key into the plugin's
+    /// scope, unless the operator shares the applications' keys. An error if the push is
+    /// not the plugin's own business and not both asked for and granted.
+    fn settle(&self, child: &mut NewTask, priority: Option<i32>) -> Result<(), Denied> {
+        let PushRights {
+            plugin,
+            own,
+            info,
+            facts,
+        } = &*self.rights;
+        let handler = child.handler.as_str();
+        let own = own
+            .get(handler)
+            .filter(|_| !facts.is_served_elsewhere(handler));
+        // What others declare is not known here.
+        let others = PushDefaults::default();
+        let defaults = own.unwrap_or(&others);
+        child.priority = priority.unwrap_or(defaults.priority);
+        if child.queue.is_none() {
+            child.queue.clone_from(&defaults.queue);
+        }
+        let queue = child.queue.as_ref().map_or("default", Name::as_str);
+        let priority = child.priority;
+        let allows = |rule: &&PushRule| rule.allows(handler, queue, priority, defaults);
+
+        let granted: &[PushRule] = match self.book.plugins.get(&**plugin) {
+            Some(grant) => &grant.push,
+            None => &[],
+        };
+        let is_shared = |rule: &PushRule| rule.shared_keys && allows(&rule);
+        if child.key.is_some() && !granted.iter().any(is_shared) {
+            child.key_scope = Some(Arc::clone(plugin));
+        }
+        let is_free = own.is_some_and(|declared| declared.are_free(queue, priority));
+        let grants = is_free || granted.iter().any(|rule| allows(&rule));
+        // What a handler declares for itself is asked for by that.
+        let is_declared =
+            own.is_some_and(|declared| declared.queue() == queue && priority >= declared.priority);
+        let asks = is_free || is_declared || info.needs.push.iter().any(|rule| allows(&rule));
+        if asks && grants {
+            return Ok(());
+        }
+        let rule = PushRule {
+            handlers: HandlerRule::Exactly(child.handler.clone()),
+            queues: match defaults.queue() == queue {
+                true => Vec::new(),
+                false => child.queue.iter().cloned().collect(),
+            },
+            priority: (priority < defaults.priority.max(0)).then_some(priority),
+            shared_keys: false,
+        }
+        .to_string();
+        let rules: Vec<String> = granted.iter().map(PushRule::to_string).collect();
+        Err(Denied {
+            what: format!("push {rule}"),
+            need: (!asks).then(|| format!("push = \"{rule}\"")),
+            grant: (!grants).then(|| list("push", rules, rule)),
+        })
+    }
+}
+
+/// The options of one push, as the contract lists them.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Options {
+    queue: Option<String>,
+    priority: Option<i32>,
+    delay_ms: Option<u64>,
+    retries: Option<Retries>,
+    key: Option<String>,
+}
+
+/// Notes one child. The error says to the guest's author what to change.
+pub(super) fn push(
+    state: &mut State,
+    handler: &str,
+    args: String,
+    options: &str,
+) -> Result<(), String> {
+    let Some(attempt) = &state.attempt else {
+        return Err("a plugin cannot push while it describes itself".to_owned());
+    };
+    let limit = state.limits.pushes;
+    if state.children.len() >= limit as usize {
+        return Err(format!(
+            "this attempt has pushed {limit} tasks already, which is its limit; push one task that pushes the rest, or raise `pushes`"
+        ));
+    }
+    if holds_a_secret(state, &args) {
+        return Err("the arguments hold a secret, and would be stored; let the other handler ask for the secret itself".to_owned());
+    }
+    let bytes = state.children_bytes + args.len();
+    if bytes > MAX_CHILDREN_BYTES {
+        return Err(format!(
+            "the tasks that this attempt pushes have more than {} MiB of arguments in all; store the data elsewhere and push a reference",
+            MAX_CHILDREN_BYTES >> 20
+        ));
+    }
+    let (mut child, priority) = check(handler, args, options)?;
+    child.parent = Some(attempt.task.id);
+    let Some(pusher) = &state.pusher else {
+        return Err("this attempt has no right to push".to_owned());
+    };
+    pusher.rights.facts.note_push();
+    if let Err(denied) = pusher.settle(&mut child, priority) {
+        return Err(denied.tell(state).message);
+    }
+    let full = pusher.rights.facts.check(child.handler.as_str());
+    full.map_err(|full| full.to_string())?;
+    let lane = (child.queue.clone(), child.handler.clone(), child.priority);
+    let most = state.limits.lanes as usize;
+    if state.child_lanes.len() >= most && !state.child_lanes.contains(&lane) {
+        return Err(format!(
+            "this attempt has pushed to {most} lanes already, which is its limit: a lane is a queue, a handler and a priority; push to fewer queues, push one task that pushes the rest, or raise `lanes`"
+        ));
+    }
+    let cost = (child.args.len() + child.key.as_ref().map_or(0, String::len)) as u64 + CHILD_BYTES;
+    state.account.take(cost).map_err(|_| {
+        format!(
+            "the host keeps {} bytes for this attempt already, which is its limit; push less, or raise `host_bytes`",
+            state.limits.host_bytes
+        )
+    })?;
+    state.child_lanes.insert(lane);
+    state.children.push(child);
+    state.children_bytes = bytes;
+    Ok(())
+}
+
+/// Whether a text that is to be stored has one of the attempt's secrets in it.
+pub(super) fn holds_a_secret(state: &State, text: &str) -> bool {
+    matches!(state.logs.lock().hidden(text), Cow::Owned(_))
+}
+
+/// The child without what is decided by rights, and the priority that it asks for.
+fn check(handler: &str, args: String, options: &str) -> Result<(NewTask, Option<i32>), String> {
+    let handler = Name::new(handler).map_err(|error| format!("handler {error}"))?;
+    if args.len() > MAX_ARGS_BYTES {
+        return Err(format!(
+            "the arguments have {} bytes, the limit is {MAX_ARGS_BYTES}; store the data elsewhere and push a reference",
+            args.len()
+        ));
+    }
+    json::check(&args).map_err(|error| format!("the arguments are not JSON: {error}"))?;
+    if options.len() > MAX_OPTIONS_BYTES {
+        return Err(format!(
+            "the push options have {} bytes, the limit is {MAX_OPTIONS_BYTES}",
+            options.len()
+        ));
+    }
+    let options = if options.is_empty() {
+        Options::default()
+    } else {
+        serde_json::from_str(options).map_err(|error| format!("push options: {error}"))?
+    };
+    let queue = options.queue.map(|queue| Name::new(&queue)).transpose();
+    if options.delay_ms.is_some_and(|delay| delay > MAX_DELAY_MS) {
+        return Err(format!("delay_ms is above a century ({MAX_DELAY_MS})"));
+    }
+    if let Some(key) = &options.key
+        && (key.is_empty() || key.len() > MAX_KEY_BYTES || key.contains('\0'))
+    {
+        return Err(format!(
+            "key must have 1 to {MAX_KEY_BYTES} bytes and no NUL"
+        ));
+    }
+    let child = NewTask {
+        queue: queue.map_err(|error| format!("queue {error}"))?,
+        delay: options.delay_ms.map(Duration::from_millis),
+        retries: options.retries,
+        key: options.key,
+        ..NewTask::new(handler, args)
+    };
+    Ok((child, options.priority))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(handler: &str, args: &str, options: &str) -> String {
+        check(handler, args.to_owned(), options).expect_err("must be refused")
+    }
+
+    #[test]
+    fn a_child_carries_its_options() {
+        let options =
+            r#"{"queue":"mail","priority":-5,"delay_ms":1500,"retries":"forever","key":"k"}"#;
+        let (child, priority) = check("send", "[1]".into(), options).expect("valid");
+        assert_eq!(child.queue.as_ref().map(Name::as_str), Some("mail"));
+        assert_eq!((priority, child.key.as_deref()), (Some(-5), Some("k")));
+        assert_eq!(child.delay, Some(Duration::from_millis(1_500)));
+        assert_eq!(child.retries, Some(Retries::Forever));
+    }
+
+    #[test]
+    fn what_the_database_would_refuse_is_refused_here() {
+        assert!(refused("a b", "1", "").starts_with("handler"));
+        assert!(refused("h", "{", "").contains("not JSON"));
+        assert!(refused("h", &"[".repeat(1_000), "").contains("deep"));
+        assert!(refused("h", &format!("\"{}\"", "x".repeat(MAX_ARGS_BYTES)), "").contains("limit"));
+        assert!(refused("h", "1", r#"{"queue":"a b"}"#).starts_with("queue"));
+        assert!(refused("h", "1", r#"{"delay_ms":-1}"#).contains("push options"));
+        assert!(refused("h", "1", r#"{"delay_ms":18446744073709551615}"#).contains("century"));
+        assert!(refused("h", "1", r#"{"color":"red"}"#).contains("color"));
+        let long = format!(r#"{{"retries":"{}"}}"#, "\u{7f}".repeat(MAX_OPTIONS_BYTES));
+        assert!(refused("h", "1", &long).contains("limit"));
+        assert!(refused("h", "1", r#"{"retries":[1,1]}"#).contains("a count or"));
+        assert!(refused("h", "1", r#"{"key":""}"#).contains("key"));
+        assert!(refused("h", "1", r#"{"key":"a\u0000b"}"#).contains("NUL"));
+        assert!(refused("h", "1", "[1").contains("push options"));
+    }
+}

@@ -1,0 +1,184 @@
+//! What belongs to one store: one attempt, or one probe.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
+
+use super::access::Access;
+use super::account::Account;
+use super::capability::Http;
+use super::host_call::HostCall;
+use super::limiter::Limiter;
+use super::logs::{LockedLogs, Logs};
+use super::push::Pusher;
+use super::wasi::Wasi;
+use pgtq_task::{Attempt, Database, Limits, Name, NewTask, NoDatabase};
+
+/// WASI handles a guest may hold at a time.
+const MAX_HANDLES: usize = 1_000;
+
+/// Shared with the WASI streams, which live beside it in the store, and with
+/// whoever reads the log of an attempt that runs long. Hardly ever contended:
+/// one guest, one thread at a time, and one reader about once a second.
+pub(super) type SharedLogs = Arc<LockedLogs>;
+
+/// The data of a store.
+pub(super) struct State {
+    /// `None` while the plugin describes itself: there is no task then.
+    pub(super) attempt: Option<Attempt>,
+    /// How many attempts the task gets in all; `None` has no end.
+    pub(super) max_attempts: Option<u32>,
+    /// What the handler asks for and is granted; `None` for one that asks for nothing
+    /// besides pushes, and while the plugin describes itself.
+    pub(super) access: Option<Box<Access>>,
+    /// What the handler may push; `None` while the plugin describes itself.
+    pub(super) pusher: Option<Pusher>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) started: Instant,
+    /// Fuel that was left when a host call last yielded to the scheduler.
+    pub(super) yielded_at: u64,
+    /// The host calls under way, the innermost last.
+    pub(super) host_calls: Vec<HostCall>,
+    /// What the attempt takes of the machine's memory.
+    pub(super) account: Arc<Account>,
+    /// Set while the guest makes room for what it is handed, or cleans up: it must not
+    /// call the host then. The component keeps to that by itself.
+    pub(super) must_not_call: bool,
+    pub(super) limiter: Limiter,
+    pub(super) logs: SharedLogs,
+    pub(super) children: Vec<NewTask>,
+    /// Bytes of the arguments of `children`.
+    pub(super) children_bytes: usize,
+    /// The lanes that they stand in: queue, handler and priority.
+    pub(super) child_lanes: HashSet<(Option<Name>, Name, i32)>,
+    /// Calls so far that were refused for want of a grant.
+    pub(super) denials: u32,
+    /// Values saved so far.
+    pub(super) saves: u32,
+    /// Bytes of the values saved so far.
+    pub(super) saved_bytes: u64,
+    /// SQL statements so far.
+    pub(super) sql_statements: u32,
+    table: ResourceTable,
+    wasi: Option<Box<Wasi>>,
+    /// Made when the guest first asks for HTTP.
+    http: Option<Box<Http>>,
+}
+
+impl State {
+    pub(super) fn new(attempt: Option<Attempt>, limits: Arc<Limits>) -> Self {
+        let started = Instant::now();
+        let account = Account::new(limits.host_bytes);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_HANDLES);
+        State {
+            attempt,
+            max_attempts: None,
+            access: None,
+            pusher: None,
+            yielded_at: limits.fuel,
+            host_calls: Vec::new(),
+            must_not_call: false,
+            limiter: Limiter::new(&limits, &account),
+            logs: Arc::new(LockedLogs::new(Logs::new(&limits, started, &account))),
+            account,
+            limits,
+            started,
+            children: Vec::new(),
+            children_bytes: 0,
+            child_lanes: HashSet::new(),
+            denials: 0,
+            saves: 0,
+            saved_bytes: 0,
+            sql_statements: 0,
+            table,
+            wasi: None,
+            http: None,
+        }
+    }
+
+    /// Lets the attempt do what its handler asks for and is granted, and keeps
+    /// the secrets of that out of its log.
+    pub(super) fn allow(&mut self, access: Option<Box<Access>>) {
+        let redactor = access.as_ref().and_then(|access| access.redactor.clone());
+        self.logs.lock().hide(redactor);
+        self.access = access;
+    }
+
+    /// Continues an attempt that was started before: its clock, and its shared log, of
+    /// which no line is kept.
+    pub(super) fn start_again(&mut self, logs: SharedLogs, started: Instant) {
+        self.started = started;
+        *logs.lock() = Logs::new(&self.limits, self.started, &self.account);
+        self.logs = logs;
+    }
+
+    /// The attempt's way to the database, and its limits.
+    pub(super) fn database(&self) -> (Arc<dyn Database>, Arc<Limits>) {
+        let database = match &self.attempt {
+            Some(attempt) => Arc::clone(&attempt.database),
+            None => Arc::new(NoDatabase) as Arc<dyn Database>,
+        };
+        (database, Arc::clone(&self.limits))
+    }
+
+    /// What the attempt has of WASI, and the handles in it.
+    pub(super) fn wasi_parts(&mut self) -> (&mut Wasi, &mut ResourceTable) {
+        let make = || Box::new(Wasi::new(&self.limits, &self.logs));
+        (self.wasi.get_or_insert_with(make), &mut self.table)
+    }
+
+    /// What the attempt has of HTTP, and the handles in it.
+    pub(super) fn http_parts(&mut self) -> (&mut Http, &mut ResourceTable) {
+        let make = || {
+            let access = self.access.as_deref();
+            Http::new(
+                access,
+                &self.limits,
+                self.started,
+                &self.logs,
+                &self.account,
+            )
+        };
+        (self.http.get_or_insert_with(make), &mut self.table)
+    }
+
+    /// What the attempt may reach, and what it has of WASI.
+    pub(super) fn access_and_wasi(&mut self) -> (Option<&Access>, &mut Wasi) {
+        let make = || Box::new(Wasi::new(&self.limits, &self.logs));
+        let wasi = self.wasi.get_or_insert_with(make);
+        (self.access.as_deref(), wasi)
+    }
+
+    /// Closes what the guest left open, so that a last line without an end
+    /// reaches the log.
+    pub(super) fn close(&mut self) {
+        self.table = ResourceTable::new();
+        self.wasi = None;
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let (http, table) = self.http_parts();
+        WasiHttpCtxView {
+            hooks: &mut http.hooks,
+            table,
+            ctx: &mut http.context,
+        }
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let (wasi, table) = self.wasi_parts();
+        WasiCtxView {
+            ctx: &mut wasi.ctx,
+            table,
+        }
+    }
+}

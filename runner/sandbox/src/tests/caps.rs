@@ -1,0 +1,77 @@
+//! What a handler asks for is cut to what its plugin may have at that moment.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::guests::{attempt, failure};
+use super::reach::{Reach, Scene};
+use pgtq_task::{Grant, LimitRequest, Limits};
+
+/// A handler that asks for an hour, and for gigabytes, where four times the defaults
+/// are little.
+async fn greedy() -> Reach {
+    let limits = Limits {
+        timeout: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let scene = Scene {
+        asked: LimitRequest {
+            timeout_ms: Some(3_600_000),
+            memory: Some(2 << 30),
+            fuel: None,
+        },
+        cap: Some(limits.cap()),
+        limits,
+        ..Scene::default()
+    };
+    scene.set().await
+}
+
+fn granted(limits: LimitRequest) -> Grant {
+    Grant {
+        limits,
+        ..Grant::default()
+    }
+}
+
+/// How the endless work of an attempt ends: what the failure says of its limit.
+async fn endless(reach: &Reach) -> String {
+    let steps = json!([{"save_many": 4_000_000_000_u32}]);
+    let report = reach.call(attempt(&steps.to_string())).await;
+    failure(&report).message.clone()
+}
+
+#[tokio::test]
+async fn a_handler_gets_four_times_the_defaults_unless_more_is_granted() {
+    let reach = greedy().await;
+    let cut = reach.cut();
+    assert_eq!(
+        cut.asked.toml_fields(),
+        ["timeout = \"1h\"", "memory = \"2GiB\""]
+    );
+    let message = endless(&reach).await;
+    assert!(message.contains("200ms"), "{message}");
+    // In force with the next attempt, whatever the sandbox was made with.
+    let wider = LimitRequest {
+        timeout_ms: Some(300),
+        ..cut.asked
+    };
+    reach.change_grant(granted(wider));
+    assert_eq!(reach.cut().asked.toml_fields(), ["timeout = \"1h\""]);
+    let message = endless(&reach).await;
+    assert!(message.contains("300ms"), "{message}");
+    reach.change_grant(Grant::default());
+    assert_eq!(reach.cut(), cut);
+}
+
+#[tokio::test]
+async fn a_grant_of_less_than_the_defaults_is_kept_to() {
+    let reach = greedy().await;
+    reach.change_grant(granted(LimitRequest {
+        timeout_ms: Some(20),
+        ..LimitRequest::default()
+    }));
+    let message = endless(&reach).await;
+    assert!(message.contains("20ms"), "{message}");
+}

@@ -1,0 +1,315 @@
+//! The short way into a plugin does what the component does, or leaves it to the
+//! component.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use wit_component::StringEncoding;
+
+use super::guests::{
+    Parts, WORK, attempt, component, core_module, guest, load, sandbox, small, source,
+};
+use crate::direct::{self, Detours};
+use crate::push::{PushRights, Pusher, own_handlers};
+use crate::{Compiled, SandboxConfig, attempt};
+use pgtq_task::{LimitRequest, LogLine, Manifest, Outcome, Report, Room, Stop, TaskId};
+
+/// Guests and arguments that need nothing of the component.
+const ALIKE: [(&str, &str); 19] = [
+    ("echo", r#"{"a":"\u0000é"}"#),
+    ("echo", "not JSON"),
+    ("count", "[]"),
+    ("facts", "[]"),
+    ("failure", "0no luck"),
+    ("failure", "1no"),
+    ("failure", "2"),
+    ("failure", "3why"),
+    ("snooze_without_delay", ""),
+    ("log_once", "a line\nand more"),
+    ("push_once", r#"{"queue":"mail","priority":3,"key":"k"}"#),
+    ("push_once", r#"{"queue":"a b"}"#),
+    ("flood_pushes", ""),
+    ("out_of_bounds", "[]"),
+    ("recurse", "[]"),
+    ("divide", "[]"),
+    ("bad_call", "[]"),
+    ("over_result", "[]"),
+    ("big_error", "[]"),
+];
+/// Guests that the component has to deal with.
+const DETOURED: [(&str, &str); 5] = [
+    ("failure", "4unknown verdict"),
+    ("bad_text", "[]"),
+    ("bad_pointer", "[]"),
+    ("big_call", "[]"),
+    ("evil/realloc_lies", "[]"),
+];
+
+async fn loaded(code: &str) -> Compiled {
+    loaded_with(code, &Parts::with_child()).await
+}
+
+async fn loaded_with(code: &str, parts: &Parts) -> Compiled {
+    let sandbox = sandbox(SandboxConfig {
+        slots: 1,
+        ..small()
+    });
+    let file = component(code, parts);
+    load(&sandbox, &file).await.expect("it is valid")
+}
+
+pub(super) async fn run(
+    compiled: &Compiled,
+    args: &str,
+    detours: &Detours,
+) -> (Report, Vec<String>) {
+    let inner = &compiled.inner;
+    let manifest = compiled.probe().await.expect("a manifest");
+    let info = &manifest.handlers[0];
+    let limits = Arc::new(compiled.limits(&info.name, &info.limits, &LimitRequest::default()));
+    let attempt = attempt(args);
+    let signal = Arc::clone(&attempt.signal);
+    let plugin = inner.plugin.here();
+    assert!(plugin.direct.is_some(), "there is no short way");
+    let rights = attempt::Rights {
+        access: None,
+        pusher: pusher(compiled, &manifest),
+    };
+    let report = attempt::run(plugin, detours, inner.digest, info, limits, rights, attempt).await;
+    let line = |line: &LogLine| format!("{:?} {} {:?}", line.level, line.message, line.fields);
+    let mut said: Vec<String> = report.logs.iter().map(line).collect();
+    said.push(format!("{:?}", signal.take_progress()));
+    (report, said)
+}
+
+/// What the first handler may push.
+fn pusher(compiled: &Compiled, manifest: &Manifest) -> Pusher {
+    let config = &compiled.inner.shared.config;
+    let rights = PushRights::new(
+        Arc::from("guest"),
+        own_handlers(&manifest.handlers),
+        Arc::new(manifest.handlers[0].clone()),
+        Arc::clone(&config.push_facts),
+    );
+    Pusher::new(Arc::new(rights), config.grants.load_full())
+}
+
+/// Runs a guest both ways; whether it needed a detour.
+async fn compare(name: &str, args: &str) -> bool {
+    let compiled = loaded(&source(name)).await;
+    let short = Detours::default();
+    let (direct, said_directly) = run(&compiled, args, &short).await;
+    let (whole, said) = run(&compiled, args, &Detours::always()).await;
+    assert_eq!(direct.outcome, whole.outcome, "{name} {args}");
+    assert_eq!(said_directly, said, "{name} {args}");
+    assert_eq!(direct.children, whole.children, "{name} {args}");
+    assert_eq!(direct.logs_dropped, whole.logs_dropped, "{name} {args}");
+    if !short.may_go_direct() {
+        return true;
+    }
+    // Of a thousand calls one is slow most of the time.
+    if direct.children.len() > 100 {
+        return false;
+    }
+    // The component's own modules take some fuel with every call, and a call that was
+    // slow costs its time: the cheapest of a few is without that.
+    let mut more = whole.usage.fuel;
+    for _ in 0..5 {
+        let (whole, _) = run(&compiled, args, &Detours::always()).await;
+        more = more.min(whole.usage.fuel);
+    }
+    let less = direct.usage.fuel;
+    assert!(
+        less <= more && more - less < 1_000 + more / 100,
+        "{name} {args} {less} {more}"
+    );
+    false
+}
+
+#[tokio::test]
+async fn an_ordinary_attempt_ends_the_same_both_ways() {
+    for (name, args) in ALIKE {
+        assert!(!compare(name, args).await, "{name} {args} took a detour");
+    }
+}
+
+#[tokio::test]
+async fn what_the_short_way_does_not_know_is_left_to_the_component() {
+    for (name, args) in DETOURED {
+        assert!(compare(name, args).await, "{name} {args} took no detour");
+    }
+}
+
+/// Asks for the arguments that a program is started with, as a standard library may.
+const USES_WASI: &str = r#"
+  ;; import: (import "wasi:cli/environment@0.2.0" "get-arguments" (func $arguments (param i32)))
+  (func $run (param $h i32) (param $hl i32) (param $args i32) (param $len i32) (result i32)
+    (call $arguments (i32.const 128))
+    (call $ok (local.get $args) (local.get $len)))
+"#;
+
+async fn uses_wasi(code: &str) -> Compiled {
+    let mut parts = Parts::default();
+    let world = "world plugin {\n    import wasi:cli/environment@0.2.0;";
+    let environment = "
+        package wasi:cli@0.2.0 { interface environment { get-arguments: func() -> list<string>; } }";
+    parts.wit = parts.wit.replace("world plugin {", world) + environment;
+    loaded_with(&code.replace("  ;; import", ";; import"), &parts).await
+}
+
+#[tokio::test]
+async fn wasi_is_there_for_who_uses_it() {
+    let compiled = uses_wasi(USES_WASI).await;
+    let detours = Detours::default();
+    let (report, _) = run(&compiled, "1", &detours).await;
+    let result = "1".to_owned();
+    assert_eq!(report.outcome, Outcome::Complete { result });
+    assert!(!detours.may_go_direct(), "it took no detour");
+}
+
+#[tokio::test]
+async fn what_is_logged_behind_a_detour_is_seen_while_the_attempt_runs() {
+    let and_logs =
+        "(call $log (i32.const 1) (local.get $args) (local.get $len) (i32.const 0) (i32.const 0))
+        (loop $for_ever (br $for_ever))
+        (call $ok";
+    let compiled = uses_wasi(&USES_WASI.replace("(call $ok", and_logs)).await;
+    let manifest = compiled.probe().await.expect("a manifest");
+    let work = compiled.handlers(&manifest, "guest").remove(0);
+    let attempt = attempt("1");
+    let signal = Arc::clone(&attempt.signal);
+    let running = tokio::spawn(work.call(attempt));
+    let room = Room {
+        lines: 10,
+        bytes: 1_000,
+    };
+    let seen = || signal.log().map_or(0, |log| log.after(0, room).lines.len());
+    while seen() == 0 && !running.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(seen(), 1);
+    signal.stop(Stop::Interrupt);
+    let report = running.await.expect("no panic");
+    assert_eq!(report.outcome, Outcome::Release);
+}
+
+/// Logs and pushes, then leaves the short way.
+const LATE: &str = r#"
+  (func $run (param $h i32) (param $hl i32) (param $args i32) (param $len i32) (result i32)
+    (call $log (i32.const 1) (local.get $args) (local.get $len) (i32.const 0) (i32.const 0))
+    (call $progress (f64.const 0.5) (local.get $args) (local.get $len))
+    (call $push (local.get $args) (local.get $len) (local.get $args) (local.get $len)
+      (local.get $args) (i32.const 0) (i32.const 128))
+    (call $log (i32.const 9) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
+    (call $ok (local.get $args) (local.get $len)))
+"#;
+
+#[tokio::test]
+async fn nothing_of_an_attempt_before_its_detour_is_left() {
+    let parts = Parts::with(&[WORK, r#"{"name":"1"}"#]);
+    let compiled = loaded_with(LATE, &parts).await;
+    let detours = Detours::default();
+    let (report, said) = run(&compiled, "1", &detours).await;
+    assert!(!detours.may_go_direct(), "it took no detour");
+    let Outcome::Retry { failure, .. } = &report.outcome else {
+        panic!("{:?}", report.outcome);
+    };
+    assert!(failure.message.contains("discriminant"), "{failure:?}");
+    assert_eq!(report.logs.len(), 1, "{said:?}");
+    assert!(report.children.len() <= 1);
+}
+
+/// While it makes room for a text of the host it asks the host for another.
+const NESTED: &str = r#"
+  (global $n (mut i32) (i32.const 0))
+  (func (export "cabi_realloc") (param i32 i32 i32) (param $new i32) (result i32)
+    (if (global.get $n) (then (call $queue (i32.const 128))))
+    (i32.const 2048))
+  (func $run (param $h i32) (param $hl i32) (param $args i32) (param $len i32) (result i32)
+    (global.set $n (i32.const 1))
+    (call $queue (i32.const 128))
+    (call $ok (local.get $args) (local.get $len)))
+"#;
+
+#[tokio::test]
+async fn a_guest_cannot_call_the_host_while_it_makes_room_for_an_answer() {
+    let compiled = loaded(NESTED).await;
+    let detours = Detours::default();
+    let (direct, _) = run(&compiled, "1", &detours).await;
+    assert!(!detours.may_go_direct(), "it took no detour");
+    let (whole, _) = run(&compiled, "1", &Detours::always()).await;
+    assert_eq!(direct.outcome, whole.outcome);
+    assert!(matches!(whole.outcome, Outcome::Retry { .. }));
+}
+
+#[test]
+fn a_handler_that_took_a_detour_goes_through_the_component_for_a_while() {
+    let detours = Detours::default();
+    assert!(detours.may_go_direct() && detours.may_go_direct());
+    detours.note();
+    let n = (0..).take_while(|_| !detours.may_go_direct()).count();
+    assert_eq!(n, 1_000);
+}
+
+/// A component that looks like those of wit-component, with something more in it.
+fn tied(more: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component (core module)
+            (core module (table (export "$imports") 0 funcref))
+            (core module (import "" "$imports" (table 0 funcref)))
+            {more})"#
+    );
+    wat::parse_str(&text).expect("text")
+}
+
+#[test]
+fn only_a_component_of_one_module_is_ordinary() {
+    let is_exposed = |wasm: &[u8]| direct::expose(wasm).len() > wasm.len();
+    let ordinary = guest("echo");
+    assert!(is_exposed(&ordinary) && is_exposed(&tied("")));
+    let once = direct::expose(&ordinary).into_owned();
+    assert!(!is_exposed(&once), "it is there already");
+    let validated = wasmparser::Validator::new().validate_all(&once);
+    validated.map(drop).expect("it is as valid as before");
+
+    let others = [
+        core_module(&source("echo"), &Parts::default()),
+        wat::parse_str("(component)").expect("text"),
+        wat::parse_str("(component (core module) (core module) (core module))").expect("text"),
+        tied("(component)"),
+        tied("(core module)"),
+        tied(r#"(core instance $i (instantiate 0)) (export "pgtq-main-module" (core module 2))"#),
+        tied(r#"(import "m" (core module))"#),
+        b"\0asm nonsense".to_vec(),
+        Vec::new(),
+    ];
+    for (i, other) in others.iter().enumerate() {
+        assert!(!is_exposed(other), "{i}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_is_told_its_id_is_told_it_either_way() {
+    let compiled = loaded(&source("push_once")).await;
+    for detours in [Detours::default(), Detours::always()] {
+        let (report, _) = run(&compiled, "{}", &detours).await;
+        assert_eq!(report.children[0].parent, Some(TaskId(7)));
+    }
+}
+
+#[test]
+fn a_plugin_whose_texts_are_not_utf8_has_no_short_way() {
+    for (encoding, ordinary) in [
+        (StringEncoding::UTF8, true),
+        (StringEncoding::UTF16, false),
+        (StringEncoding::CompactUTF16, false),
+    ] {
+        let parts = Parts {
+            encoding,
+            ..Parts::default()
+        };
+        let file = component(&source("echo"), &parts);
+        let is_exposed = matches!(direct::expose(&file), Cow::Owned(_));
+        assert_eq!(is_exposed, ordinary, "{encoding:?}");
+    }
+}

@@ -1,0 +1,80 @@
+//! How many files may be open: in one attempt, and in the process, whose operating
+//! system has a limit for all that it does.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::fair::{FairPermit, FairSemaphore};
+
+/// How long an attempt waits for another one of its plugin to close something.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Permits of the process. Plugins share them.
+pub(super) type Process = LazyLock<Arc<FairSemaphore>>;
+
+/// Counts one kind of handle in one attempt.
+pub(super) struct Handles {
+    /// Cloned by every [`Ticket`]: counting them is counting what is open.
+    open: Arc<()>,
+    limit: usize,
+    process: Arc<FairSemaphore>,
+}
+
+/// Kept for as long as what it stands for is open.
+pub(super) struct Ticket {
+    _attempt: Arc<()>,
+    _process: FairPermit,
+}
+
+impl Handles {
+    pub(super) fn new(limit: usize, process: &Arc<FairSemaphore>) -> Self {
+        Handles {
+            open: Arc::new(()),
+            limit,
+            process: Arc::clone(process),
+        }
+    }
+
+    /// A ticket for one more; `None` if this attempt has as many open as it may, or
+    /// its plugin has its share open and closes none in time. Cancel-safe.
+    pub(super) async fn take(&self, plugin: &Arc<str>) -> Option<Arc<Ticket>> {
+        if Arc::strong_count(&self.open) > self.limit {
+            return None;
+        }
+        let permit = self
+            .process
+            .acquire(plugin, Instant::now() + PATIENCE)
+            .await?;
+        Some(Arc::new(Ticket {
+            _attempt: Arc::clone(&self.open),
+            _process: permit,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn open_files_of_one_plugin_leave_some_to_the_next() {
+        let process = FairSemaphore::new(256);
+        let (a, b): (Arc<str>, Arc<str>) = (Arc::from("a"), Arc::from("b"));
+        let mut held = Vec::new();
+        // As many attempts as it likes, each with as many files as it may.
+        while process.may_take("a") {
+            let attempt = Handles::new(100, &process);
+            while process.may_take("a")
+                && let Some(ticket) = attempt.take(&a).await
+            {
+                held.push(ticket);
+            }
+        }
+        assert_eq!(held.len(), 112);
+        assert!(Handles::new(100, &process).take(&b).await.is_some());
+        drop(held);
+        assert_eq!(process.free(), 256);
+    }
+}

@@ -1,0 +1,136 @@
+//! WASI: what a language's standard library asks for. It inherits nothing: no
+//! arguments, environment, stdin, directories or network.
+//!
+//! Files and TCP are wasmtime's own implementation with single functions put in
+//! its place, so that every way out is granted, counted and bounded: see
+//! [`files`] and [`tcp`]. Whatever is refused is an error value for the guest.
+//!
+//! wasmtime finds a function under the name with the version that it was linked
+//! by. Would [`VERSION`] differ from wasmtime's, its own function would be called
+//! instead of ours; tests of every refusal see to that.
+
+mod directories;
+mod files;
+mod handles;
+mod links;
+mod listing;
+mod lookup;
+mod meter;
+mod random;
+mod reach;
+mod tcp;
+
+use std::sync::Arc;
+
+use wasmtime::component::Linker;
+use wasmtime_wasi::cli::{WasiCli, WasiCliView};
+use wasmtime_wasi::p2::bindings::{cli, random as wasi_random};
+use wasmtime_wasi::random::WasiRandom;
+use wasmtime_wasi::{TrappableError, WasiCtx, WasiView};
+
+use super::state::{SharedLogs, State};
+use super::stdio::Stdio;
+use pgtq_task::Limits;
+
+/// The version of WASI that wasmtime 48 links.
+const VERSION: &str = "0.2.12";
+/// Random bytes per call.
+const MAX_RANDOM: u64 = 64 << 10;
+
+/// What one store has of WASI. Made when the guest first asks for it: most
+/// never do, and it costs two random generators. What files and TCP need is made
+/// when the guest asks for those: an attempt that only looks at the clock pays
+/// for none of it.
+pub(super) struct Wasi {
+    pub(super) ctx: WasiCtx,
+    files: Option<Box<files::Files>>,
+    tcp: Option<Box<tcp::Tcp>>,
+    checked: tcp::Checked,
+    limits: Arc<Limits>,
+    logs: SharedLogs,
+}
+
+impl Wasi {
+    pub(super) fn new(limits: &Arc<Limits>, logs: &SharedLogs) -> Self {
+        let checked = tcp::Checked::default();
+        let mut builder = WasiCtx::builder();
+        builder
+            .stdout(Stdio::stdout(logs))
+            .stderr(Stdio::stderr(logs))
+            .max_random_size(MAX_RANDOM)
+            .allow_tcp(true)
+            .socket_addr_check(tcp::gate(Arc::clone(&checked)))
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .allow_blocking_current_thread(false);
+        Wasi {
+            ctx: builder.build(),
+            files: None,
+            tcp: None,
+            checked,
+            limits: Arc::clone(limits),
+            logs: SharedLogs::clone(logs),
+        }
+    }
+
+    fn files(&mut self) -> &mut files::Files {
+        let make = || Box::new(files::Files::new(&self.limits, &self.logs));
+        self.files.get_or_insert_with(make)
+    }
+
+    fn tcp(&mut self) -> &mut tcp::Tcp {
+        let make = || Box::new(tcp::Tcp::new(&self.limits, &self.logs, &self.checked));
+        self.tcp.get_or_insert_with(make)
+    }
+}
+
+/// Links all of it.
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    // io, clocks, random and the three streams.
+    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
+    wasi_random::insecure::add_to_linker::<_, WasiRandom>(linker, |s| s.ctx().ctx.random())?;
+    wasi_random::insecure_seed::add_to_linker::<_, WasiRandom>(linker, |s| s.ctx().ctx.random())?;
+    cli::exit::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::environment::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_input::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_output::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_stdin::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, State::cli)?;
+    linker.allow_shadowing(true);
+    files::link(linker)?;
+    tcp::link(linker)?;
+    random::link(linker)?;
+    lookup::link(linker)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// The guest's form of an answer: an error is a value, a trap is a trap.
+fn answered<T, E>(answer: Result<T, TrappableError<E>>) -> wasmtime::Result<Result<T, E>>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match answer {
+        Ok(value) => Ok(Ok(value)),
+        Err(error) => Ok(Err(error.downcast()?)),
+    }
+}
+
+/// Puts a function of ours in the place of wasmtime's. It gets the state and
+/// answers with a `Result` whose error is trappable.
+macro_rules! replace {
+    ($instance:ident, $name:literal, |$state:ident, ($($arg:ident: $type:ty),*)| $answer:expr) => {
+        $instance.func_wrap_async(
+            $name,
+            |mut store: crate::host::Caller<'_>, ($($arg,)*): ($($type,)*)| {
+                Box::new(async move {
+                    crate::host::charge(&mut store, 0).await?;
+                    let $state = store.data_mut();
+                    Ok((crate::wasi::answered($answer.await)?,))
+                })
+            },
+        )?;
+    };
+}
+use replace;

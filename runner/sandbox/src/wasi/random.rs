@@ -1,0 +1,39 @@
+//! Random bytes, which are made on the host's time: charged by call and by byte, as
+//! calls of our own interfaces are.
+
+use wasmtime::component::Linker;
+use wasmtime_wasi::WasiView;
+use wasmtime_wasi::p2::bindings::random::insecure::Host as _;
+use wasmtime_wasi::p2::bindings::random::random::Host as _;
+
+use super::{MAX_RANDOM, VERSION};
+use crate::host::{Caller, charge};
+use crate::state::State;
+
+/// What a number costs beside the call: its bytes.
+const NUMBER: u64 = 8;
+
+/// Puts one function in the place of wasmtime's; `$bytes` are charged.
+macro_rules! charged {
+    ($instance:ident, $name:literal, ($($arg:ident)?) $bytes:expr, $make:ident) => {
+        $instance.func_wrap_async($name, |mut store: Caller<'_>, ($($arg,)?): ($(charged!(@u64 $arg),)?)| {
+            Box::new(async move {
+                // More is refused by the call itself.
+                let bytes: u64 = $bytes;
+                charge(&mut store, bytes.min(MAX_RANDOM) as usize).await?;
+                Ok((store.data_mut().ctx().ctx.random().$make($($arg)?)?,))
+            })
+        })?;
+    };
+    (@u64 $arg:ident) => { u64 };
+}
+
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut random = linker.instance(&format!("wasi:random/random@{VERSION}"))?;
+    charged!(random, "get-random-bytes", (len) len, get_random_bytes);
+    charged!(random, "get-random-u64", () NUMBER, get_random_u64);
+    let mut insecure = linker.instance(&format!("wasi:random/insecure@{VERSION}"))?;
+    charged!(insecure, "get-insecure-random-bytes", (len) len, get_insecure_random_bytes);
+    charged!(insecure, "get-insecure-random-u64", () NUMBER, get_insecure_random_u64);
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Where one attempt may connect to. The guest's socket knows addresses, rules
+//! speak of names: so what a name resolved to is remembered, and an address may
+//! be reached under the names that led to it, or under its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use crate::access::{Access, Denied};
+use crate::net::NetError;
+use pgtq_task::{AddressKind, Destination, PortRule, TcpRule};
+
+/// Denials that one attempt logs; a guest that goes on trying is told, nobody else.
+const TOLD: usize = 20;
+
+/// What one attempt found out so far. A name is resolved once.
+#[derive(Default)]
+pub(super) struct Reach {
+    answers: BTreeMap<String, Vec<IpAddr>>,
+    names: BTreeMap<IpAddr, Vec<String>>,
+    told: BTreeSet<String>,
+}
+
+impl Reach {
+    /// What a name resolved to.
+    pub(super) fn answer(&self, host: &str) -> Option<&[IpAddr]> {
+        self.answers.get(host).map(Vec::as_slice)
+    }
+
+    /// Remembers what a name resolved to.
+    pub(super) fn learn(&mut self, host: &str, addresses: Vec<IpAddr>) {
+        for address in &addresses {
+            let names = self.names.entry(*address).or_default();
+            names.push(host.to_owned());
+        }
+        self.answers.insert(host.to_owned(), addresses);
+    }
+
+    /// Whether a denial is to be logged: each once, and not too many.
+    pub(super) fn is_news(&mut self, what: &str) -> bool {
+        self.told.len() < TOLD && self.told.insert(what.to_owned())
+    }
+
+    /// Whether a connection may go there, and if not, what to write where.
+    pub(super) fn check(&self, access: &Access, to: SocketAddr) -> Result<(), Denied> {
+        let (address, port) = (to.ip().to_canonical(), to.port());
+        let literal = literal(address);
+        let names = self.names.get(&address).into_iter().flatten();
+        let hosts: Vec<&String> = names.chain([&literal]).collect();
+        for host in &hosts {
+            let destination = destination(access, host, port);
+            if destination.is_some_and(|d| d.may_reach(address, &access.grant.networks)) {
+                return Ok(());
+            }
+        }
+        // A person knows the name rather than the address.
+        let host = hosts[0];
+        let prohibited = prohibited(access, host, address);
+        let is_unspeakable =
+            prohibited.grant.is_none() && AddressKind::of(address) != AddressKind::Public;
+        if is_unspeakable || destination(access, host, port).is_some() {
+            return Err(prohibited);
+        }
+        Err(not_both(access, host, Some(port)))
+    }
+}
+
+/// The host in a connection that the handler asks for and that is granted.
+fn destination(access: &Access, host: &str, port: u16) -> Option<Destination> {
+    let meant = |rule: &&TcpRule| rule.host.allows(host) && rule.port.allows(port);
+    access.needs().tcp.iter().find(meant)?;
+    let mut granted = access.grant.tcp.iter().filter(meant).peekable();
+    granted.peek()?;
+    Some(Destination {
+        host: host.to_owned(),
+        port,
+        named: granted.any(|rule| rule.host.is_exact()),
+    })
+}
+
+/// An error for a host that resolvers would take for an address, and people would
+/// not: nobody is to be told to write it into a rule.
+pub(super) fn is_written_well(host: &str) -> Result<(), String> {
+    let host = host.to_owned();
+    let destination = Destination {
+        host,
+        port: 0,
+        named: false,
+    };
+    destination.literal().map(drop)
+}
+
+/// The host in a lookup: for a connection to whatever port.
+pub(super) fn looked_up(access: &Access, host: &str) -> Result<Destination, Denied> {
+    let meant = |rule: &&TcpRule| rule.host.allows(host);
+    if !access.needs().tcp.iter().any(|rule| meant(&rule)) {
+        return Err(not_both(access, host, None));
+    }
+    let mut granted = access.grant.tcp.iter().filter(meant).peekable();
+    if granted.peek().is_none() {
+        return Err(not_both(access, host, None));
+    }
+    Ok(Destination {
+        host: host.to_owned(),
+        port: 0,
+        named: granted.any(|rule| rule.host.is_exact()),
+    })
+}
+
+/// What the side, or the sides, that do not name a host have to write.
+fn not_both(access: &Access, host: &str, port: Option<u16>) -> Denied {
+    let meant =
+        |rule: &TcpRule| rule.host.allows(host) && port.is_none_or(|port| rule.port.allows(port));
+    let rule = match port {
+        Some(port) => format!("{host}:{port}"),
+        None => format!("{host}:PORT"),
+    };
+    // The line that is there already cannot be there twice.
+    let granted = access.grant.tcp.iter().map(TcpRule::to_string);
+    let rules: Vec<String> = granted
+        .chain([rule.clone()])
+        .map(|rule| format!("\"{rule}\""))
+        .collect();
+    let is_asked = access.needs().tcp.iter().any(meant);
+    let is_granted = access.grant.tcp.iter().any(meant);
+    Denied {
+        what: match port {
+            Some(_) => format!("connecting to {rule}"),
+            None => format!("looking up {host}"),
+        },
+        need: (!is_asked).then(|| format!("tcp = \"{rule}\"")),
+        grant: (!is_granted).then(|| format!("tcp = [{}]", rules.join(", "))),
+    }
+}
+
+/// An address that no rule alone opens.
+fn prohibited(access: &Access, host: &str, address: IpAddr) -> Denied {
+    let error = NetError::Prohibited {
+        host: host.to_owned(),
+        address,
+        kind: AddressKind::of(address),
+    };
+    led_astray(access, &error)
+}
+
+/// What to say of a name that leads where the attempt must not go.
+pub(super) fn led_astray(access: &Access, error: &NetError) -> Denied {
+    Denied {
+        what: format!("a connection: {error}"),
+        need: None,
+        grant: error.grant(&access.grant.networks),
+    }
+}
+
+/// Whether any connection is both asked for and granted. Without one a guest has no
+/// use for a socket.
+pub(super) fn any_connection(access: &Access) -> Result<(), Denied> {
+    let asked = &access.needs().tcp;
+    let mut granted = access.grant.tcp.iter();
+    if granted.any(|granted| asked.iter().any(|asked| asked.overlaps(granted))) {
+        return Ok(());
+    }
+    // Which host it is for is not known yet: what the handler asks for by name.
+    let named = asked
+        .iter()
+        .filter(|rule| rule.host.is_exact() && rule.port != PortRule::Any);
+    let mut missing: Vec<String> = named.map(TcpRule::to_string).collect();
+    if missing.is_empty() {
+        missing.push("HOST:PORT".to_owned());
+    }
+    let granted = access.grant.tcp.iter().map(TcpRule::to_string);
+    let rules: Vec<String> = granted.chain(missing).collect();
+    // With a grant and without a need, the need is what is missing.
+    let is_missing = !asked.is_empty() || access.grant.tcp.is_empty();
+    let rules: Vec<String> = rules.iter().map(|rule| format!("\"{rule}\"")).collect();
+    Err(Denied {
+        what: "a TCP socket".to_owned(),
+        need: asked.is_empty().then(|| "tcp = \"HOST:PORT\"".to_owned()),
+        grant: is_missing.then(|| format!("tcp = [{}]", rules.join(", "))),
+    })
+}
+
+/// For a handler that asks for nothing at all.
+pub(super) fn nothing_asked(host: &str) -> Denied {
+    Denied {
+        what: format!("a connection to {host}"),
+        need: Some(format!("tcp = \"{host}:PORT\"")),
+        grant: Some(format!("tcp = [\"{host}:PORT\"]")),
+    }
+}
+
+/// An address as a host in the form of rules.
+fn literal(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}

@@ -1,0 +1,225 @@
+//! `wasi:sockets`: TCP connections out, to where the handler asks to go and its
+//! plugin is granted to go. No UDP, and no listening.
+
+use std::collections::{BTreeSet, HashMap};
+use std::future::ready;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::Instant;
+use wasmtime::component::{Linker, Resource, ResourceType};
+use wasmtime_wasi::p2::bindings::sockets::network::{
+    ErrorCode, IpAddressFamily, IpSocketAddress, LinkOptions,
+};
+use wasmtime_wasi::p2::bindings::sockets::tcp::HostTcpSocket;
+use wasmtime_wasi::p2::bindings::sockets::tcp_create_socket::Host as _;
+use wasmtime_wasi::p2::bindings::sockets::{
+    instance_network, network, tcp, tcp_create_socket, udp, udp_create_socket,
+};
+use wasmtime_wasi::p2::{
+    DynInputStream, DynOutputStream, Network, SocketError, SocketResult, TcpSocket,
+};
+use wasmtime_wasi::sockets::{SocketAddrUse, WasiSockets, WasiSocketsView};
+
+use super::meter::{Meter, budget_input, budget_output};
+use super::reach::{Reach, nothing_asked};
+use super::{VERSION, reach, replace};
+use crate::access::Denied;
+use crate::net::ConnectionPermit;
+use crate::state::{SharedLogs, State};
+use pgtq_task::{Limits, LogLevel};
+
+/// Addresses that were checked, shared with the check that wasmtime makes itself.
+pub(super) type Checked = Arc<Mutex<BTreeSet<SocketAddr>>>;
+type Allowed = Pin<Box<dyn Future<Output = bool> + Send + Sync>>;
+
+/// What one attempt has of TCP.
+pub(super) struct Tcp {
+    pub(super) reach: Reach,
+    /// Names asked for.
+    pub(super) n_lookups: u32,
+    checked: Checked,
+    connections: u32,
+    bytes: Arc<Meter>,
+    /// The plugin's permits, by the socket's number.
+    permits: HashMap<u32, ConnectionPermit>,
+    /// Whether the log says that the limit of connections is reached.
+    told: bool,
+}
+
+impl Tcp {
+    pub(super) fn new(limits: &Limits, logs: &SharedLogs, checked: &Checked) -> Self {
+        Tcp {
+            reach: Reach::default(),
+            n_lookups: 0,
+            checked: Arc::clone(checked),
+            connections: 0,
+            bytes: Meter::new(limits.tcp_bytes, over_budget, libc::ECONNABORTED, logs),
+            permits: HashMap::new(),
+            told: false,
+        }
+    }
+}
+
+/// The check that wasmtime makes before each use of an address. It knows what
+/// `start-connect` found allowed, and would refuse all if that were not called.
+pub(super) fn gate(
+    checked: Checked,
+) -> impl Fn(SocketAddr, SocketAddrUse) -> Allowed + Send + Sync + 'static {
+    move |address, usage| {
+        let allowed = match usage {
+            SocketAddrUse::TcpConnect => checked
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains(&address),
+            // What connecting does by itself: any address of this machine, any port.
+            SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,
+            _ => false,
+        };
+        Box::pin(ready(allowed))
+    }
+}
+
+fn over_budget(limit: u64) -> String {
+    format!(
+        "this attempt may send and receive {limit} bytes over TCP, and wants more; raise `tcp_bytes`"
+    )
+}
+
+type Socket = Resource<TcpSocket>;
+type Streams = (Resource<DynInputStream>, Resource<DynOutputStream>);
+
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    network::add_to_linker::<_, WasiSockets>(linker, &LinkOptions::default(), State::sockets)?;
+    instance_network::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
+    tcp::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
+    tcp_create_socket::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
+    // Standard libraries import it; the context refuses to make a socket.
+    udp::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
+    udp_create_socket::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
+
+    let mut create = linker.instance(&format!("wasi:sockets/tcp-create-socket@{VERSION}"))?;
+    replace!(create, "create-tcp-socket", |state, (family: IpAddressFamily)| create_socket(state, family));
+    let mut tcp = linker.instance(&format!("wasi:sockets/tcp@{VERSION}"))?;
+    replace!(
+        tcp,
+        "[method]tcp-socket.start-connect",
+        |state, (socket: Socket, network: Resource<Network>, to: IpSocketAddress)| async {
+            start_connect(state, socket, network, to)
+        }
+    );
+    replace!(tcp, "[method]tcp-socket.finish-connect", |state, (socket: Socket)| async {
+        finish_connect(state, socket)
+    });
+    // Its streams are dropped before it: wasmtime sees to that.
+    tcp.resource(
+        "tcp-socket",
+        ResourceType::host::<TcpSocket>(),
+        |mut store, number| {
+            let state = store.data_mut();
+            HostTcpSocket::drop(&mut state.sockets(), Resource::new_own(number))?;
+            state.wasi_parts().0.tcp().permits.remove(&number);
+            Ok(())
+        },
+    )
+}
+
+/// A socket is a file of the runner's from now on, connected or not: it takes one
+/// of the plugin's connections, and there is none without a rule for connections that
+/// is asked for and granted.
+async fn create_socket(state: &mut State, family: IpAddressFamily) -> SocketResult<Socket> {
+    let Some(access) = &state.access else {
+        return Err(refuse(state, nothing_asked("HOST")).into());
+    };
+    if let Err(denied) = reach::any_connection(access) {
+        return Err(refuse(state, denied).into());
+    }
+    let (net, plugin) = (Arc::clone(&access.net), Arc::clone(&access.plugin));
+    if state.wasi_parts().0.tcp().permits.len() >= state.limits.tcp_connections as usize {
+        return Err(too_many(state).into());
+    }
+    let permit = match net.connection(&plugin, deadline(state)).await {
+        Ok(permit) => permit,
+        Err(error) => {
+            say(state, &error.to_string());
+            return Err(ErrorCode::NewSocketLimit.into());
+        }
+    };
+    let socket = state.sockets().create_tcp_socket(family)?;
+    state
+        .wasi_parts()
+        .0
+        .tcp()
+        .permits
+        .insert(socket.rep(), permit);
+    Ok(socket)
+}
+
+fn start_connect(
+    state: &mut State,
+    socket: Socket,
+    network: Resource<Network>,
+    to: IpSocketAddress,
+) -> SocketResult<()> {
+    let address = SocketAddr::from(to);
+    let (access, wasi) = state.access_and_wasi();
+    let Some(access) = access else {
+        return Err(ErrorCode::AccessDenied.into());
+    };
+    if let Err(denied) = wasi.tcp().reach.check(access, address) {
+        return Err(refuse(state, denied).into());
+    }
+    let limit = state.limits.tcp_connections;
+    let tcp = state.wasi_parts().0.tcp();
+    if tcp.connections >= limit {
+        return Err(too_many(state).into());
+    }
+    tcp.connections += 1;
+    let mut checked = tcp.checked.lock().unwrap_or_else(PoisonError::into_inner);
+    checked.insert(address);
+    drop(checked);
+    state.sockets().start_connect(socket, network, to)
+}
+
+fn finish_connect(state: &mut State, socket: Socket) -> SocketResult<Streams> {
+    let (input, output) = state.sockets().finish_connect(socket)?;
+    let account = Arc::clone(&state.account);
+    let (wasi, table) = state.wasi_parts();
+    let bytes = Arc::clone(&wasi.tcp().bytes);
+    let meter = || Some(Arc::clone(&bytes));
+    budget_input(table, &input, meter(), None, &account).map_err(SocketError::trap)?;
+    budget_output(table, &output, meter(), None, &account).map_err(SocketError::trap)?;
+    Ok((input, output))
+}
+
+/// Logs a denial, unless the log has it already.
+pub(super) fn refuse(state: &mut State, denied: Denied) -> ErrorCode {
+    if state.wasi_parts().0.tcp().reach.is_news(&denied.what) {
+        let _ = denied.tell(state);
+    }
+    ErrorCode::AccessDenied
+}
+
+/// Writes into the attempt's log, once.
+pub(super) fn say(state: &mut State, message: &str) {
+    if state.wasi_parts().0.tcp().reach.is_news(message) {
+        let _ = state.logs.lock().write(LogLevel::Warn, message, "");
+    }
+}
+
+fn too_many(state: &mut State) -> ErrorCode {
+    if !std::mem::replace(&mut state.wasi_parts().0.tcp().told, true) {
+        let message = format!(
+            "this attempt may open {} TCP connections, and wants to open more; raise `tcp_connections`",
+            state.limits.tcp_connections
+        );
+        let _ = state.logs.lock().write(LogLevel::Warn, &message, "");
+    }
+    ErrorCode::NewSocketLimit
+}
+
+/// When the attempt ends at the latest.
+pub(super) fn deadline(state: &State) -> Instant {
+    Instant::from_std(state.started) + state.limits.timeout
+}

@@ -1,0 +1,120 @@
+//! Which account a private server runs under.
+//!
+//! Postgres refuses to run as root, so as root the programs run as `postgres` if
+//! that account exists, else as `nobody`. `initdb` needs the account to be in the
+//! passwd file.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The account that the programs run under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Account {
+    /// The account we run under ourselves.
+    Own,
+    /// Another one, because we are root.
+    Other { uid: u32, gid: u32 },
+}
+
+impl Account {
+    /// Chooses one. Fails as root on a machine without other accounts.
+    pub(super) fn choose() -> Result<Self, String> {
+        if effective_uid() != 0 {
+            return Ok(Account::Own);
+        }
+        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        ["postgres", "nobody"]
+            .iter()
+            .find_map(|name| entry(&passwd, name))
+            .map(|(uid, gid)| Account::Other { uid, gid })
+            .ok_or_else(|| {
+                "postgres refuses to run as root, and there is neither an account postgres \
+                 nor nobody to run it under"
+                    .to_owned()
+            })
+    }
+
+    /// A command that will run under this account, in a directory it can enter.
+    pub(super) fn command(self, program: &Path, dir: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(dir);
+        if let Account::Other { uid, gid } = self {
+            // As root, std drops the supplementary groups too.
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
+    /// Makes `dir` this account's own and closes it to everybody else.
+    pub(super) fn give(self, dir: &Path) -> std::io::Result<()> {
+        if let Account::Other { uid, gid } = self {
+            chown(dir, Some(uid), Some(gid))?;
+        }
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+    }
+
+    /// The nearest directory above `dir` that this account cannot pass through.
+    pub(super) fn barred_by(self, dir: &Path) -> Option<PathBuf> {
+        let Account::Other { uid, gid } = self else {
+            return None;
+        };
+        let parents: Vec<&Path> = dir.ancestors().skip(1).collect();
+        let barred = parents.into_iter().rev().find(|parent| {
+            let Ok(meta) = parent.metadata() else {
+                return false;
+            };
+            let bit = if meta.uid() == uid {
+                0o100
+            } else if meta.gid() == gid {
+                0o010
+            } else {
+                0o001
+            };
+            meta.mode() & bit == 0
+        });
+        barred.map(Path::to_owned)
+    }
+}
+
+pub(crate) fn effective_uid() -> u32 {
+    // SAFETY: geteuid reads a number of this process and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// The user and group ids of `name` in the text of a passwd file.
+fn entry(passwd: &str, name: &str) -> Option<(u32, u32)> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        if fields.next()? != name {
+            return None;
+        }
+        let uid = fields.nth(1)?.parse().ok()?;
+        let gid = fields.next()?.parse().ok()?;
+        Some((uid, gid))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwd_entry_gives_user_and_group() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65533::/:/bin/false\n";
+        assert_eq!(entry(passwd, "nobody"), Some((65534, 65533)));
+        assert_eq!(entry(passwd, "postgres"), None);
+    }
+
+    #[test]
+    fn closed_parent_bars_another_account() {
+        let parent = tempfile::tempdir().unwrap();
+        fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let dir = parent.path().join("data");
+        let other = Account::Other { uid: 1, gid: 1 };
+        assert_eq!(other.barred_by(&dir).as_deref(), Some(parent.path()));
+        assert_eq!(Account::Own.barred_by(&dir), None);
+    }
+}

@@ -1,5 +1,0 @@
-//! The `pgtq` program. Everything it can do is in `pgtq::cli`.
-
-fn main() -> std::process::ExitCode {
-    pgtq::cli::main()
-}

@@ -1,0 +1,196 @@
+//! From an address to a connection under a byte budget.
+//!
+//! The driver's own way to connect ends in a socket that nothing can be put
+//! around, so this walks the hosts of the address itself.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
+use tokio_postgres::config::Host;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::budget::{Budget, Metered};
+use super::stop::Stopper;
+use super::trouble::{is_outage, text};
+use crate::DatabaseConfig;
+use crate::cancel::CancelRequest;
+use pgtq_task::{Problem, SqlGrant};
+
+/// Bytes that logging in may take, and any answer to a statement of our own.
+pub(super) const OWN_BYTES: u64 = 1 << 20;
+
+/// Where handlers' connections go: the runner's database, as somebody else.
+#[derive(Clone)]
+pub(super) struct Dialer {
+    pub(super) config: DatabaseConfig,
+    pub(super) tls: MakeRustlsConnect,
+}
+
+/// A connection, and what it takes to end it.
+pub(super) struct Line {
+    pub(super) client: Client,
+    pub(super) budget: Arc<Budget>,
+    pub(super) driver: JoinHandle<()>,
+    pub(super) stopper: Stopper,
+}
+
+impl Dialer {
+    /// Logs in as the granted role, at the first host that takes writes.
+    pub(super) async fn connect(&self, grant: &SqlGrant) -> Result<Line, Problem> {
+        let mut config = self.config.postgres.clone();
+        let owner = config.get_user().unwrap_or_default().to_owned();
+        if owner == grant.role {
+            return Err(Problem::new(
+                "denied",
+                format!(
+                    "SQL of handlers must not run as {owner}, the runner's own role; make one for it and grant that"
+                ),
+            ));
+        }
+        let database = config.get_dbname().map_or(owner, ToOwned::to_owned);
+        let password = grant.password.as_ref().map_or("", |secret| secret.reveal());
+        if grant.password.is_some() && password.is_empty() {
+            return Err(Problem::new(
+                "unavailable",
+                format!(
+                    "the secret with the password of the role {} has no value: the runner's log and `pgtq doctor` say why",
+                    grant.role
+                ),
+            ));
+        }
+        config.user(&grant.role).password(password).dbname(database);
+
+        let must_take_writes = self.config.n_places() > 1;
+        let mut last = None;
+        for place in self.config.places() {
+            let attempt = self.connect_to(place, &config, must_take_writes);
+            match tokio::time::timeout(self.config.time_per_host(), attempt).await {
+                Ok(Ok(line)) => return Ok(line),
+                Ok(Err(problem)) => last = Some(problem),
+                Err(_) => last = Some(unreachable(self, "no answer in time")),
+            }
+        }
+        Err(last.unwrap_or_else(|| unreachable(self, "the address names no host")))
+    }
+
+    async fn connect_to(
+        &self,
+        place: usize,
+        config: &tokio_postgres::Config,
+        must_take_writes: bool,
+    ) -> Result<Line, Problem> {
+        let budget = Arc::new(Budget::default());
+        budget.allow(OWN_BYTES);
+        let stream = self
+            .dial(place, Arc::clone(&budget))
+            .await
+            .map_err(|error| unreachable(self, &error.to_string()))?;
+        let tls = self.tls_for(place)?;
+        let (client, mut connection) = config
+            .connect_raw(stream, tls)
+            .await
+            .map_err(|error| self.refused(config, &error))?;
+        let driver = tokio::spawn(async move {
+            // Notices are a guest's words, and notifications nobody's business here: the
+            // connection's own future would log the first. The statement under way
+            // reports the error.
+            while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
+        });
+        let request = CancelRequest::of(&client, config).await;
+        let line = Line {
+            stopper: Stopper {
+                dialer: self.clone(),
+                place,
+                request: request.map_err(|error| unreachable(self, &text(&error)))?,
+            },
+            client,
+            budget,
+            driver,
+        };
+        if must_take_writes {
+            let rows = line
+                .client
+                .simple_query("SHOW transaction_read_only")
+                .await
+                .map_err(|error| unreachable(self, &text(&error)))?;
+            let is_read_only = rows.iter().any(|message| match message {
+                tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0) == Some("on"),
+                _ => false,
+            });
+            if is_read_only {
+                line.driver.abort();
+                return Err(unreachable(self, "no host takes writes"));
+            }
+        }
+        Ok(line)
+    }
+
+    pub(super) async fn dial(&self, place: usize, budget: Arc<Budget>) -> std::io::Result<Metered> {
+        let config = &self.config.postgres;
+        let ports = config.get_ports();
+        let port = ports.get(place).or(ports.first()).copied().unwrap_or(5432);
+        let stream = match (
+            config.get_hostaddrs().get(place),
+            config.get_hosts().get(place),
+        ) {
+            (Some(address), _) => TcpStream::connect((*address, port)).await?,
+            (None, Some(Host::Tcp(name))) => TcpStream::connect((name.as_str(), port)).await?,
+            #[cfg(unix)]
+            (None, Some(Host::Unix(directory))) => {
+                let path = directory.join(format!(".s.PGSQL.{port}"));
+                return Ok(Metered::new(UnixStream::connect(path).await?, budget));
+            }
+            _ => return Err(std::io::Error::other("the address names no such host")),
+        };
+        stream.set_nodelay(true)?;
+        Ok(Metered::new(stream, budget))
+    }
+
+    pub(super) fn tls_for(
+        &self,
+        place: usize,
+    ) -> Result<<MakeRustlsConnect as MakeTlsConnect<Metered>>::TlsConnect, Problem> {
+        let config = &self.config.postgres;
+        let name = match (
+            config.get_hosts().get(place),
+            config.get_hostaddrs().get(place),
+        ) {
+            (Some(Host::Tcp(name)), _) => name.clone(),
+            (_, Some(address)) => address.to_string(),
+            _ => String::new(),
+        };
+        MakeTlsConnect::<Metered>::make_tls_connect(&mut self.tls.clone(), &name)
+            .map_err(|error| unreachable(self, &error.to_string()))
+    }
+
+    fn refused(&self, config: &tokio_postgres::Config, error: &tokio_postgres::Error) -> Problem {
+        let role = config.get_user().unwrap_or_default();
+        let why = text(error);
+        if is_outage(error) && !why.contains("password") {
+            return unreachable(self, &why);
+        }
+        let advice = match config.get_password().is_some_and(|value| !value.is_empty()) {
+            true => "is its secret's value right, and was it made with LOGIN?".to_owned(),
+            false => format!(
+                "make it with LOGIN, and name the secret with its password in the grant: sql = {{ role = \"{role}\", password = \"SECRET\" }}"
+            ),
+        };
+        Problem::new(
+            "unavailable",
+            format!("the database does not let the role {role} log in: {why}; {advice}"),
+        )
+    }
+}
+
+fn unreachable(dialer: &Dialer, why: &str) -> Problem {
+    Problem::new(
+        "unavailable",
+        format!("reach the database at {}: {why}", dialer.config.place()),
+    )
+}

@@ -1,0 +1,176 @@
+//! Connections for handlers' SQL, a few for each grant.
+//!
+//! An attempt that wants one waits until one comes free, and no longer than it
+//! may run. Idle ones are kept for a minute.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::dial::Dialer;
+use super::session::Session;
+use crate::DatabaseConfig;
+use pgtq_task::{Problem, SqlGrant};
+
+/// How long a connection is kept without use.
+const IDLE: Duration = Duration::from_secs(60);
+/// Time to clear a connection for the next attempt.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The pools of one store.
+pub(in super::super) struct Pools {
+    dialer: Dialer,
+    pools: Mutex<Vec<Arc<Pool>>>,
+}
+
+/// The connections of one role.
+pub(super) struct Pool {
+    grant: SqlGrant,
+    dialer: Dialer,
+    free: Arc<Semaphore>,
+    idle: Mutex<Vec<(Session, Instant)>>,
+    reaping: AtomicBool,
+}
+
+impl Pools {
+    pub(in super::super) fn new(config: DatabaseConfig, tls: MakeRustlsConnect) -> Self {
+        Pools {
+            dialer: Dialer { config, tls },
+            pools: Mutex::default(),
+        }
+    }
+
+    /// The pool for a grant. One with another role, password or count is another.
+    pub(super) fn of(&self, grant: &SqlGrant) -> Arc<Pool> {
+        let mut pools = lock(&self.pools);
+        let same = |pool: &&Arc<Pool>| {
+            pool.grant.role == grant.role
+                && pool.grant.password == grant.password
+                && pool.grant.connections == grant.connections
+        };
+        if let Some(pool) = pools.iter().find(same) {
+            return Arc::clone(pool);
+        }
+        // Grants change now and then; what nobody uses any more is forgotten.
+        pools.retain(|pool| Arc::strong_count(pool) > 1 || !lock(&pool.idle).is_empty());
+        let pool = Arc::new(Pool {
+            grant: grant.clone(),
+            dialer: self.dialer.clone(),
+            free: Arc::new(Semaphore::new(grant.connections.max(1) as usize)),
+            idle: Mutex::default(),
+            reaping: AtomicBool::new(false),
+        });
+        pools.push(Arc::clone(&pool));
+        pool
+    }
+
+    /// Closes one connection that no attempt holds; whether there was one.
+    pub(in super::super) fn close_one(&self) -> bool {
+        lock(&self.pools)
+            .iter()
+            .any(|pool| lock(&pool.idle).pop().is_some())
+    }
+}
+
+impl Pool {
+    /// A connection within `patience`: a kept one, or a new one.
+    pub(super) async fn take(&self, patience: Duration) -> Result<Session, Problem> {
+        let began = Instant::now();
+        let waiting = tokio::time::timeout(patience, Arc::clone(&self.free).acquire_owned());
+        let Ok(Ok(permit)) = waiting.await else {
+            return Err(self.none_free(patience));
+        };
+        let mut session = match self.kept() {
+            Some(session) => session,
+            None => {
+                let left = patience.saturating_sub(began.elapsed());
+                let opening = Box::pin(Session::open(&self.dialer, &self.grant));
+                let Ok(opened) = tokio::time::timeout(left, opening).await else {
+                    return Err(Problem::new(
+                        "timeout",
+                        "the database did not answer in time",
+                    ));
+                };
+                opened?
+            }
+        };
+        session.permit = Some(permit);
+        Ok(session)
+    }
+
+    /// Takes a connection back, in the background: rolls back what is open,
+    /// clears what the handler may have set, keeps it for the next attempt.
+    pub(super) fn give_back(self: Arc<Self>, mut session: Session) {
+        session.forget_prepared();
+        // Behind a pooler the next transaction may be on another connection:
+        // there is nothing to clear, and ending this one rolls back.
+        if self.dialer.config.poll_only || !session.is_fit() {
+            return;
+        }
+        tokio::spawn(async move {
+            let reset = include_str!("../sql/attempt_reset.sql");
+            if session.batch(reset, PATIENCE).await.is_err() || !session.is_fit() {
+                return;
+            }
+            let permit = session.permit.take();
+            lock(&self.idle).push((session, Instant::now()));
+            drop(permit);
+            self.reap_later();
+        });
+    }
+
+    pub(super) fn is_pooled(&self) -> bool {
+        self.dialer.config.poll_only
+    }
+
+    fn kept(&self) -> Option<Session> {
+        let mut idle = lock(&self.idle);
+        while let Some((session, _)) = idle.pop() {
+            if session.is_fit() {
+                return Some(session);
+            }
+        }
+        None
+    }
+
+    /// Has idle connections end when their time is over; one task for each pool.
+    fn reap_later(self: Arc<Self>) {
+        if self.reaping.swap(true, Relaxed) {
+            return;
+        }
+        let pool = Arc::downgrade(&self);
+        drop(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(IDLE / 2).await;
+                let Some(pool) = pool.upgrade() else { return };
+                let mut idle = lock(&pool.idle);
+                idle.retain(|(session, since)| session.is_fit() && since.elapsed() < IDLE);
+                if idle.is_empty() {
+                    // Under the lock: whoever puts one in after this starts anew.
+                    pool.reaping.store(false, Relaxed);
+                    return;
+                }
+            }
+        });
+    }
+
+    fn none_free(&self, waited: Duration) -> Problem {
+        Problem::new(
+            "timeout",
+            format!(
+                "no connection for SQL came free within {} ms: the grant allows {} at a time to the role {}; raise its `connections`, or run fewer such tasks at once",
+                waited.as_millis(),
+                self.grant.connections.max(1),
+                self.grant.role
+            ),
+        )
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,162 @@
+//! The values that a task's attempts save, as one attempt knows them.
+
+use std::collections::BTreeMap;
+
+use super::database::AttemptDatabase;
+use crate::StoreError;
+use crate::connection::Role;
+use crate::sql::sql;
+use pgtq_task::{Limits, Problem};
+
+/// Names that one task may save values under.
+const MAX_NAMES: usize = 1_000;
+
+/// Read once, then kept up to date: nobody else may save for this task.
+#[derive(Default)]
+pub(super) struct Saved {
+    /// What the database holds; `None` before it was asked.
+    stored: Option<BTreeMap<String, String>>,
+    /// What the open transaction would add.
+    pending: BTreeMap<String, String>,
+}
+
+impl Saved {
+    pub(super) fn get(&self, name: &str) -> Option<&String> {
+        let stored = self.stored.as_ref().and_then(|stored| stored.get(name));
+        self.pending.get(name).or(stored)
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.stored.is_some()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.stored.as_ref().is_none_or(BTreeMap::is_empty)
+    }
+
+    pub(super) fn is_pending(&self, name: &str) -> bool {
+        self.pending.contains_key(name)
+    }
+
+    /// Refuses a value that does not fit with the others.
+    pub(super) fn check(&self, limits: &Limits, name: &str, value: &str) -> Result<(), Problem> {
+        let stored = self.stored.iter().flatten();
+        let kept = stored.filter(|(name, _)| !self.pending.contains_key(*name));
+        let others: Vec<usize> = kept
+            .chain(&self.pending)
+            .filter(|(other, _)| *other != name)
+            .map(|(_, value)| value.len())
+            .collect();
+        let limit = limits.state_bytes;
+        let total = others.iter().sum::<usize>() + value.len();
+        if total as u64 > limit {
+            return Err(Problem::new(
+                "limit",
+                format!(
+                    "the saved values of this task would have {total} bytes together, the limit is {limit}; store the data elsewhere and save a reference, or raise `state_bytes`"
+                ),
+            ));
+        }
+        if others.len() >= MAX_NAMES {
+            return Err(Problem::new(
+                "limit",
+                format!(
+                    "this task has saved values under {MAX_NAMES} names, which is the limit; save one value that holds many"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn store(&mut self, name: &str, value: &str) {
+        if let Some(stored) = &mut self.stored {
+            stored.insert(name.to_owned(), value.to_owned());
+        }
+    }
+
+    pub(super) fn hold(&mut self, name: &str, value: &str) {
+        self.pending.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// The open transaction was committed.
+    pub(super) fn committed(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        if let Some(stored) = &mut self.stored {
+            stored.extend(pending);
+        }
+    }
+
+    /// The open transaction was, or will be, rolled back.
+    pub(super) fn rolled_back(&mut self) {
+        self.pending.clear();
+    }
+
+    /// Nobody knows what the database holds now.
+    pub(super) fn doubt(&mut self) {
+        self.stored = None;
+    }
+}
+
+impl AttemptDatabase {
+    /// Reads the task's values, unless they are known.
+    pub(super) async fn know(&self, saved: &mut Saved) -> Result<(), Problem> {
+        if saved.is_known() {
+            return Ok(());
+        }
+        let rows = self
+            .store
+            .run(
+                Role::State,
+                "load saved values",
+                sql!("state_load"),
+                &[&self.task.0],
+            )
+            .await
+            .map_err(|error| problem(&error))?;
+        let pairs = rows.iter().map(|row| (row.get("name"), row.get("value")));
+        saved.stored = Some(pairs.collect());
+        Ok(())
+    }
+
+    /// Saves one value in a transaction of its own, if the claim is still ours.
+    pub(super) async fn save_now(
+        &self,
+        saved: &mut Saved,
+        name: &str,
+        value: &str,
+    ) -> Result<(), Problem> {
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+            [&self.runner.0, &self.claim.0, &self.task.0, &name, &value];
+        let saving = self
+            .store
+            .run(Role::State, "save a value", sql!("state_save"), &params)
+            .await;
+        match saving {
+            Ok(rows) if rows.is_empty() => Err(lost()),
+            Ok(_) => {
+                saved.store(name, value);
+                Ok(())
+            }
+            Err(error) => {
+                saved.doubt();
+                Err(problem(&error))
+            }
+        }
+    }
+}
+
+/// The claim is gone: whatever this attempt still does counts for nothing.
+pub(super) fn lost() -> Problem {
+    Problem::new(
+        "lost",
+        "the task was taken from this runner and belongs to another attempt now; nothing of this one counts any more",
+    )
+}
+
+fn problem(error: &StoreError) -> Problem {
+    let code = match error {
+        StoreError::Refused { .. } => "invalid",
+        _ => "unavailable",
+    };
+    Problem::new(code, error.to_string())
+}

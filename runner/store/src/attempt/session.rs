@@ -1,0 +1,255 @@
+//! One connection that runs handlers' SQL: logged in, checked, timed, measured.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Row, Statement};
+
+use super::dial::{Dialer, Line, OWN_BYTES};
+use super::statement::may_make_a_table;
+use super::trouble::{Trouble, text};
+use super::{answer, params};
+use crate::sql::{Sql, sql};
+use pgtq_task::{Limits, Problem, SqlGrant};
+
+/// Time for a statement of our own that needs no thought.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Types with types in them that a role may own. The driver reads the type of a row by
+/// reading those of its columns, one inside the other, and `SELECT INTO` nests them.
+/// Each takes two levels if an array is between, and a level 1.4 KiB of the 1.5 MiB of
+/// stack that a guest leaves.
+const MAX_NESTED: i64 = 200;
+/// Statements between two looks at how many there are, if none could make a table.
+const LOOK_EVERY: u32 = 100;
+/// Statements kept prepared within one transaction.
+const MAX_PREPARED: usize = 100;
+/// Messages around the rows: descriptions, the end of a command.
+const AROUND_BYTES: u64 = 64 << 10;
+/// A connection that is this old is not used for another attempt, so that a
+/// change of the role's rights is seen.
+const MAX_AGE: Duration = Duration::from_secs(600);
+
+/// A connection. Dropping it ends it, and stops a statement under way before; its
+/// permit is free when both have ended.
+pub(super) struct Session {
+    line: Option<Line>,
+    prepared: HashMap<String, Statement>,
+    /// A statement is under way; nobody may use the connection after it was left.
+    busy: bool,
+    opened: Instant,
+    /// Statements that were prepared, to know when to look at the role's types.
+    n_prepared: u32,
+    /// The place among the grant's connections, while an attempt has it.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Session {
+    /// Logs in and looks whether the role is fit for handlers' SQL.
+    pub(super) async fn open(dialer: &Dialer, grant: &SqlGrant) -> Result<Self, Problem> {
+        let line = dialer.connect(grant).await?;
+        let mut session = Session {
+            line: Some(line),
+            prepared: HashMap::new(),
+            busy: false,
+            opened: Instant::now(),
+            n_prepared: 0,
+            permit: None,
+        };
+        let schema = &dialer.config.schema;
+        let question = sql!("attempt_role");
+        let trouble: Option<String> = session
+            .ask(
+                &schema.render(&question.text),
+                &[(&grant.role, Type::TEXT), (&schema.as_str(), Type::TEXT)],
+            )
+            .await
+            .map_err(|error| Problem::new("unavailable", error))?
+            .get("trouble");
+        match trouble {
+            None => Ok(session),
+            Some(trouble) => {
+                let role = &grant.role;
+                tracing::warn!(role, trouble, "this role is not fit for SQL of handlers");
+                Err(Problem::new(
+                    "denied",
+                    format!("SQL of handlers does not run as the role {role}: {trouble}"),
+                ))
+            }
+        }
+    }
+
+    /// Whether another attempt may have it.
+    pub(super) fn is_fit(&self) -> bool {
+        let alive = self
+            .line
+            .as_ref()
+            .is_some_and(|line| !line.client.is_closed());
+        alive && !self.busy && self.opened.elapsed() < MAX_AGE
+    }
+
+    /// Forgets what was prepared, which tells the server to do so, too.
+    pub(super) fn forget_prepared(&mut self) {
+        self.prepared.clear();
+    }
+
+    /// Runs our own statements, without parameters.
+    pub(super) async fn batch(
+        &mut self,
+        text: &str,
+        patience: Duration,
+    ) -> Result<(), Option<tokio_postgres::Error>> {
+        let line = line(&mut self.line)?;
+        line.budget.allow(OWN_BYTES);
+        self.busy = true;
+        let result = tokio::time::timeout(patience, line.client.batch_execute(text)).await;
+        self.settle(result)
+    }
+
+    /// Runs one statement of our own and takes its one row.
+    pub(super) async fn one(
+        &mut self,
+        text: &str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+        patience: Duration,
+    ) -> Result<Row, Option<tokio_postgres::Error>> {
+        let line = line(&mut self.line)?;
+        line.budget.allow(OWN_BYTES);
+        self.busy = true;
+        let asking = line.client.query_typed(text, params);
+        let result = tokio::time::timeout(patience, asking).await;
+        self.settle(result)?.into_iter().next().ok_or(None)
+    }
+
+    async fn ask(
+        &mut self,
+        text: &str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Row, String> {
+        self.one(text, params, PATIENCE).await.map_err(told)
+    }
+
+    /// Runs a statement of a handler.
+    pub(super) async fn run(
+        &mut self,
+        statement: &str,
+        values: &[&RawValue],
+        limits: &Limits,
+        patience: Duration,
+    ) -> Result<String, Trouble> {
+        self.busy = true;
+        let result =
+            match tokio::time::timeout(patience, self.answer(statement, values, limits)).await {
+                Ok(result) => result,
+                Err(_) => Err(Trouble::timeout(patience)),
+            };
+        self.busy = matches!(result, Err(Trouble::Broken(_)));
+        result
+    }
+
+    /// Refuses a role that has nested so many types that reading them could end the
+    /// runner. Sessions that look at the same time may each add one more.
+    async fn look_for_nests(&mut self) -> Result<(), Trouble> {
+        let look = self.one(&sql!("attempt_nested").text, &[], PATIENCE).await;
+        let row =
+            look.map_err(|error| Trouble::Broken(Problem::new("unavailable", told(error))))?;
+        // What follows is the guest's statement again.
+        self.busy = true;
+        if row.get::<_, i64>("n_nested") <= MAX_NESTED {
+            return Ok(());
+        }
+        Err(Trouble::Broken(Problem::new(
+            "denied",
+            format!(
+                "the role, with those that it is a member of, owns more than {MAX_NESTED} tables and types with columns of other tables' types; drop them or grant another role, and do not make such tables in handlers"
+            ),
+        )))
+    }
+
+    async fn answer(
+        &mut self,
+        statement: &str,
+        values: &[&RawValue],
+        limits: &Limits,
+    ) -> Result<String, Trouble> {
+        if !self.prepared.contains_key(statement) {
+            if self.n_prepared.is_multiple_of(LOOK_EVERY) || may_make_a_table(statement) {
+                self.look_for_nests().await?;
+            }
+            self.n_prepared += 1;
+        }
+        let line = self.line.as_ref().ok_or_else(gone)?;
+        let budget = &line.budget;
+        budget.allow(limits.sql_bytes.saturating_add(AROUND_BYTES));
+        let sorted = |error| Trouble::of(&error, budget, limits.sql_bytes);
+        let prepared = match self.prepared.get(statement) {
+            Some(prepared) => prepared.clone(),
+            None => {
+                let prepared = line.client.prepare(statement).await.map_err(sorted)?;
+                if self.prepared.len() >= MAX_PREPARED {
+                    self.prepared.clear();
+                }
+                self.prepared.insert(statement.to_owned(), prepared.clone());
+                prepared
+            }
+        };
+        let params = params::convert(values, prepared.params()).map_err(Trouble::Harmless)?;
+        answer::check(&prepared).map_err(Trouble::Harmless)?;
+        let rows = line.client.query_raw(&prepared, params).await;
+        answer::read(&prepared, rows.map_err(sorted)?, limits, budget).await
+    }
+
+    fn settle<T>(
+        &mut self,
+        result: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
+    ) -> Result<T, Option<tokio_postgres::Error>> {
+        match result {
+            Ok(result) => {
+                self.busy = false;
+                result.map_err(Some)
+            }
+            Err(_) => Err(None),
+        }
+    }
+}
+
+fn line(line: &mut Option<Line>) -> Result<&Line, Option<tokio_postgres::Error>> {
+    line.as_ref().ok_or(None)
+}
+
+fn gone() -> Trouble {
+    Trouble::Broken(Problem::new("unavailable", "the connection is gone"))
+}
+
+/// What to say of an error of ours; `None` is no answer in time.
+pub(super) fn told(error: Option<tokio_postgres::Error>) -> String {
+    error.map_or_else(|| "no answer in time".to_owned(), |error| text(&error))
+}
+
+/// The text of a statement of `store/sql` with its parameters' types.
+pub(super) fn typed<'a>(
+    sql: &Sql,
+    params: &[&'a (dyn ToSql + Sync)],
+) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+    params.iter().copied().zip(sql.types()).collect()
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(line) = self.line.take() else { return };
+        match tokio::runtime::Handle::try_current() {
+            // The server notices that we are gone only when it next writes: a
+            // statement that sleeps, or computes, has to be told.
+            Ok(runtime) if self.busy => {
+                let permit = self.permit.take();
+                runtime.spawn(async move {
+                    line.stop().await;
+                    drop(permit);
+                });
+            }
+            _ => line.driver.abort(),
+        }
+    }
+}

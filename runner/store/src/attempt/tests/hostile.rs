@@ -1,0 +1,522 @@
+//! Handlers that try everything.
+
+use std::time::{Duration, Instant};
+
+use super::scene::*;
+use crate::testdb::{TestRunner, new_task};
+use crate::{Commit, DatabaseConfig, Store};
+use pgtq_task::{Database as _, SqlGrant};
+
+#[tokio::test]
+async fn statements_that_end_the_transaction_or_leave_the_role_are_refused() {
+    let scene = Scene::new().await;
+    scene
+        .run("INSERT INTO rows VALUES (1)")
+        .await
+        .expect("runs");
+    for statement in [
+        "COMMIT",
+        "ROLLBACK",
+        "BEGIN",
+        "SET ROLE pgtq",
+        "RESET SESSION AUTHORIZATION",
+        "COPY rows TO STDOUT",
+        "COPY rows FROM PROGRAM 'id'",
+        "DO 'BEGIN COMMIT; END'",
+        "CALL p()",
+        "LISTEN a",
+        "SAVEPOINT a",
+        "PREPARE a AS SELECT 1",
+    ] {
+        assert_eq!(scene.refused(statement).await, "invalid", "{statement}");
+    }
+    assert_eq!(scene.refused("SELECT 1; COMMIT").await, "sql:42601");
+    assert_eq!(scene.n_rows().await, "0");
+}
+
+#[tokio::test]
+async fn no_trick_with_settings_reaches_the_queues_tables() {
+    let mut scene = Scene::new().await;
+    let schema = scene.store.config().schema.to_string();
+    for statement in [
+        "SELECT set_config('role', 'pgtq', false)".to_owned(),
+        "SELECT set_config('session_authorization', 'pgtq', false)".to_owned(),
+        format!("SELECT * FROM {schema}.history"),
+        format!("SELECT ticket_hash FROM {schema}.runners"),
+        format!("SELECT * FROM {schema}.tasks"),
+        format!("DELETE FROM {schema}.claims"),
+        format!("SELECT nextval('{schema}.task_ids')"),
+        format!("SELECT {schema}.push('a')"),
+        format!("SELECT {schema}.cancel(1)"),
+        format!("SELECT {schema}.is_held('', 1, 1)"),
+        format!("SELECT query_to_xml('SELECT * FROM {schema}.claims', true, true, '')"),
+        "SELECT pg_read_file('/etc/passwd')".to_owned(),
+    ] {
+        assert_eq!(scene.refused(&statement).await, "sql:42501", "{statement}");
+        scene.again();
+    }
+}
+
+#[tokio::test]
+async fn the_ending_cannot_be_forged_without_the_ticket() {
+    let mut scene = Scene::new().await;
+    let schema = scene.store.config().schema.to_string();
+    let (runner, claim, task) = (scene.runner.id, scene.ending.claim, scene.ending.task.id);
+    // A runner of an older version has no hash: no ticket is not its ticket.
+    scene.sql.batch_execute("INSERT INTO runners (id, name, host, pid, version, slots, queues, expires_at) VALUES (99999, '', '', 1, '', 1, '{}', now() + '1 hour')").await.expect("insert");
+    for (runner, ticket) in [
+        (runner.0, "'\\x00'"),
+        (runner.0, "NULL"),
+        (99_999, "NULL"),
+        (99_999, "''"),
+    ] {
+        let save =
+            format!("SELECT {schema}.save_in_task({ticket}, {runner}, {claim}, {task}, 'a', '1')");
+        assert_eq!(scene.refused(&save).await, "sql:42501", "{save}");
+        scene.again();
+        let complete = format!(
+            "SELECT {schema}.complete_in_task({ticket}, {runner}, {claim}, {task}, 'q', 'a', 0, '1', '1', null, 0, 1, 0, null, now(), now(),
+             0, 0, 0, 0, 0, null, null, null, null, null, null, null, null, null, null, null, null, null)"
+        );
+        assert_eq!(scene.refused(&complete).await, "sql:42501", "{complete}");
+        scene.again();
+    }
+    // Nobody of that number: nothing to forge.
+    let nobody = format!("SELECT {schema}.save_in_task(NULL, 12345, {claim}, {task}, 'a', '1')");
+    assert_eq!(scene.value(&nobody).await, "false");
+    assert_eq!(scene.ask("SELECT count(*) FROM task_state").await, "0");
+    assert_eq!(scene.ask("SELECT count(*) FROM history").await, "0");
+}
+
+#[tokio::test]
+async fn settings_and_temporary_objects_of_a_handler_do_not_reach_the_ending() {
+    let mut scene = Scene::new().await;
+    // Types and tables of the temporary schema come first, unless it is named last.
+    for name in [
+        "text",
+        "history",
+        "claims",
+        "runners",
+        "timestamptz",
+        "bytea",
+    ] {
+        scene
+            .run(&format!("SELECT 1 AS x INTO TEMP \"{name}\""))
+            .await
+            .expect("a temporary table");
+    }
+    for (setting, value) in [
+        ("search_path", "pg_temp, pg_catalog"),
+        ("client_encoding", "LATIN1"),
+        ("standard_conforming_strings", "off"),
+        ("synchronous_commit", "off"),
+        ("lock_timeout", "1"),
+        ("DateStyle", "SQL, DMY"),
+        ("IntervalStyle", "sql_standard"),
+        ("enable_indexscan", "off"),
+        ("transform_null_equals", "on"),
+        ("log_parameter_max_length_on_error", "-1"),
+        ("client_min_messages", "debug5"),
+        ("default_transaction_read_only", "on"),
+        // Last: it may end whatever comes next.
+        ("statement_timeout", "1"),
+    ] {
+        let set = format!("SELECT set_config('{setting}', '{value}', false)");
+        match scene.run(&set).await {
+            Ok(_) => {}
+            Err(problem) => panic!("{setting}: {problem:?}"),
+        }
+    }
+    scene.ending.children = vec![child()];
+    scene.ending.transition = pgtq_task::Transition::Complete {
+        result: "\"ä€\"".into(),
+    };
+    let commit = scene.database.complete(&scene.ending).await;
+    assert!(matches!(commit, Commit::Recorded), "{commit:?}");
+    assert_eq!(scene.ask("SELECT result FROM history").await, "\"ä€\"");
+    assert_eq!(scene.ask("SELECT count(*) FROM runnable").await, "1");
+
+    // The next attempt sees nothing of it.
+    // A slow machine may need more than a millisecond to reset it: then it is a new one.
+    let not_reset = format!(
+        "{} AND NOT (state = 'idle' AND query LIKE '%DISCARD%')",
+        scene.connections()
+    );
+    scene.wait(&not_reset, "0").await;
+    scene.again();
+    let set = "SELECT concat_ws(' ', current_setting('statement_timeout'), current_setting('client_encoding'), current_setting('DateStyle'),
+        (SELECT count(*) FROM pg_class WHERE relpersistence = 't'), current_setting('default_transaction_read_only'))";
+    assert_eq!(scene.value(set).await, "\"5s UTF8 ISO, MDY 0 off\"");
+    assert_eq!(scene.ask(&scene.connections()).await, "1");
+}
+
+#[tokio::test]
+async fn advisory_locks_and_cursors_do_not_outlive_the_attempt() {
+    let mut scene = Scene::new().await;
+    scene
+        .run("SELECT pg_advisory_lock(7)")
+        .await
+        .expect("a lock");
+    scene.database.roll_back().await;
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7";
+    scene.wait(locks, "0").await;
+    scene.again();
+    assert_eq!(scene.value("SELECT 1").await, "1");
+}
+
+#[tokio::test]
+async fn a_statement_is_stopped_when_its_time_is_over() {
+    let mut scene = Scene::new().await;
+    scene.grant.statement_timeout = Duration::from_millis(200);
+    let problem = scene
+        .run("SELECT pg_sleep(600)")
+        .await
+        .expect_err("too long");
+    assert_eq!(problem.code, "timeout");
+    // Changing the server's own limit does not help.
+    scene.again();
+    scene
+        .run("SELECT set_config('statement_timeout', '0', true)")
+        .await
+        .expect("sets");
+    let problem = scene
+        .run("SELECT pg_sleep(600)")
+        .await
+        .expect_err("too long");
+    assert_eq!(problem.code, "timeout");
+    assert!(problem.message.contains("statement_timeout"), "{problem:?}");
+    // The server stopped, too.
+    let sleeping = format!(
+        "{} AND query LIKE '%pg_sleep%' AND state = 'active'",
+        scene.connections()
+    );
+    scene.wait(&sleeping, "0").await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_dropped_in_a_statement_stops_it() {
+    let scene = Scene::new().await;
+    scene
+        .run("INSERT INTO rows VALUES (1)")
+        .await
+        .expect("runs");
+    let sleeping = scene.run("SELECT pg_sleep(600)");
+    assert!(
+        tokio::time::timeout(Duration::from_millis(200), sleeping)
+            .await
+            .is_err()
+    );
+    let commit = scene.database.complete(&scene.ending).await;
+    assert!(matches!(commit, Commit::Refused(_)), "{commit:?}");
+    scene.wait(&scene.connections(), "0").await;
+    assert_eq!(scene.n_rows().await, "0");
+}
+
+#[tokio::test]
+async fn a_huge_row_ends_the_connection_and_not_the_runner() {
+    let mut scene = Scene::new().await;
+    scene.limits.sql_bytes = 1 << 20;
+    for statement in [
+        "SELECT repeat('x', 100000000)",
+        "SELECT repeat('x', 1000) FROM generate_series(1, 5000)",
+        // Small on the wire, large as JSON.
+        "SELECT repeat(chr(1), 300000)",
+    ] {
+        let problem = scene.run(statement).await.expect_err(statement);
+        assert_eq!(problem.code, "limit", "{statement}");
+        assert!(problem.message.contains("sql_bytes"), "{problem:?}");
+        if statement.contains("100000000") {
+            // Stopped below the protocol, not after it was read.
+            assert!(!problem.message.contains("as JSON"), "{problem:?}");
+        }
+        assert_eq!(scene.refused("SELECT 1").await, "sql:25P02");
+        scene.again();
+    }
+    scene.wait(&scene.connections(), "0").await;
+}
+
+#[tokio::test]
+async fn a_million_rows_end_at_the_limit() {
+    let mut scene = Scene::new().await;
+    scene.limits.sql_rows = 100;
+    let all = scene
+        .run("SELECT n FROM generate_series(1, 100) AS n")
+        .await
+        .expect("just fits");
+    assert!(all.contains("[100]"));
+    let problem = scene
+        .run("SELECT n FROM generate_series(1, 1000000) AS n")
+        .await
+        .expect_err("too many");
+    assert_eq!(problem.code, "limit");
+    assert!(problem.message.contains("sql_rows"), "{problem:?}");
+}
+
+#[tokio::test]
+async fn parameters_that_do_not_fit_are_refused() {
+    let scene = Scene::new().await;
+    for (statement, params) in [
+        ("SELECT $1::int", "[]"),
+        ("SELECT 1", "[1]"),
+        ("SELECT $1::int", "{}"),
+        ("SELECT $1::int", "[1"),
+        ("SELECT $1::int[]", "[1]"),
+        ("SELECT $1::text", "[\"\\u0000\"]"),
+    ] {
+        let problem = scene.run_with(statement, params).await.expect_err(params);
+        assert_eq!(problem.code, "invalid", "{statement} {params}");
+    }
+    let injected = scene
+        .run_with("SELECT $1::text", "[\"'; DROP TABLE rows; --\"]")
+        .await;
+    assert!(injected.expect("runs").contains("DROP TABLE"));
+    assert_eq!(
+        scene
+            .run_with("SELECT $1::int", "[\"x\"]")
+            .await
+            .expect_err("no number")
+            .code,
+        "sql:22P02"
+    );
+}
+
+/// What the owner says about the role: `ROLE_NAME` and `THE_SCHEMA` are put in.
+async fn say(scene: &Scene, sql: &str) {
+    let schema = scene.store.config().schema.to_string();
+    let sql = sql
+        .replace("ROLE_NAME", &scene.grant.role)
+        .replace("THE_SCHEMA", &schema);
+    scene.sql.batch_execute(&sql).await.expect(&sql);
+}
+
+#[tokio::test]
+async fn a_role_with_too_many_rights_is_refused_at_login() {
+    for (grant, revoke, wanted) in [
+        (
+            "ALTER USER ROLE_NAME SUPERUSER",
+            "ALTER USER ROLE_NAME NOSUPERUSER",
+            "a superuser",
+        ),
+        (
+            "ALTER USER ROLE_NAME CREATEROLE",
+            "ALTER USER ROLE_NAME NOCREATEROLE",
+            "create roles",
+        ),
+        (
+            "ALTER USER ROLE_NAME BYPASSRLS",
+            "ALTER USER ROLE_NAME NOBYPASSRLS",
+            "row security",
+        ),
+        (
+            "ALTER USER ROLE_NAME REPLICATION",
+            "ALTER USER ROLE_NAME NOREPLICATION",
+            "replicate",
+        ),
+        (
+            "GRANT pgtq TO ROLE_NAME",
+            "REVOKE pgtq FROM ROLE_NAME",
+            "the owner of the queue",
+        ),
+        (
+            "GRANT pg_read_server_files TO ROLE_NAME",
+            "REVOKE pg_read_server_files FROM ROLE_NAME",
+            "pg_read_server_files",
+        ),
+        (
+            "GRANT CREATE ON SCHEMA THE_SCHEMA TO ROLE_NAME",
+            "REVOKE CREATE ON SCHEMA THE_SCHEMA FROM ROLE_NAME",
+            "create objects",
+        ),
+        (
+            "GRANT SELECT ON claims TO ROLE_NAME",
+            "REVOKE SELECT ON claims FROM ROLE_NAME",
+            "tables of the queue",
+        ),
+        (
+            "GRANT SELECT ON tasks TO PUBLIC",
+            "REVOKE SELECT ON tasks FROM PUBLIC",
+            "tables of the queue",
+        ),
+        (
+            "GRANT SELECT (result) ON history TO ROLE_NAME",
+            "REVOKE SELECT (result) ON history FROM ROLE_NAME",
+            "tables of the queue",
+        ),
+        (
+            "GRANT UPDATE ON SEQUENCE task_ids TO ROLE_NAME",
+            "REVOKE UPDATE ON SEQUENCE task_ids FROM ROLE_NAME",
+            "tables of the queue",
+        ),
+        (
+            "REVOKE USAGE ON SCHEMA THE_SCHEMA FROM ROLE_NAME",
+            "SELECT allow_sql('ROLE_NAME')",
+            "allow_sql",
+        ),
+    ] {
+        // A kept connection is not asked again, so each has a database of its own.
+        let scene = Scene::new().await;
+        say(&scene, grant).await;
+        let problem = scene.run("SELECT 1").await.expect_err(grant);
+        assert_eq!(problem.code, "denied", "{grant}: {problem:?}");
+        assert!(problem.message.contains(wanted), "{grant}: {problem:?}");
+        say(&scene, revoke).await;
+        scene.run("SELECT 1").await.expect(revoke);
+    }
+}
+
+#[tokio::test]
+async fn the_runners_own_role_and_one_that_is_not_there_are_refused() {
+    let mut scene = Scene::new().await;
+    scene.grant.role = "nobody_of_that_name".into();
+    let problem = scene.run("SELECT 1").await.expect_err("nobody");
+    assert_eq!(problem.code, "unavailable");
+    assert!(
+        problem.message.contains("nobody_of_that_name"),
+        "{problem:?}"
+    );
+    scene.grant.role = scene
+        .store
+        .config()
+        .postgres
+        .get_user()
+        .expect("a user")
+        .to_owned();
+    let problem = scene.run("SELECT 1").await.expect_err("the runner's own");
+    assert_eq!(problem.code, "denied");
+    // Nothing happened yet: the attempt may still succeed.
+    let commit = scene.database.complete(&scene.ending).await;
+    assert!(matches!(commit, Commit::Nothing), "{commit:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_handlers_that_want_two_connections_all_end() {
+    let scene = Scene::new().await;
+    let tasks = vec![new_task("a"); 50];
+    scene.store.push(&tasks).await.expect("push");
+    let mut runner = TestRunner::new(&scene.store, &["a"]).await;
+    let mut running = tokio::task::JoinSet::new();
+    for (n, ending) in runner.claim(50).await.into_iter().enumerate() {
+        let database = runner
+            .store
+            .attempt(runner.id, ending.claim, ending.task.id);
+        let (grant, limits) = (scene.grant.clone(), scene.limits.clone());
+        running.spawn(async move {
+            let insert = format!("INSERT INTO rows SELECT {n} FROM pg_sleep(0.01)");
+            database
+                .sql(&grant, &limits, &insert, "[]")
+                .await
+                .expect("runs");
+            matches!(database.complete(&ending).await, Commit::Recorded)
+        });
+    }
+    let mut most = 0;
+    while !running.is_empty() {
+        let n: usize = scene
+            .ask(&scene.connections())
+            .await
+            .parse()
+            .expect("a count");
+        most = most.max(n);
+        while let Some(done) = running.try_join_next() {
+            assert!(done.expect("no panic"));
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(scene.n_rows().await, "50");
+    assert!(most <= 2, "{most} connections at once");
+}
+
+#[tokio::test]
+async fn waiting_for_a_connection_ends_with_the_attempts_time() {
+    let mut scene = Scene::new().await;
+    scene.grant.connections = 1;
+    scene.run("SELECT 1").await.expect("takes the only one");
+    scene.limits.timeout = Duration::from_millis(200);
+    let second =
+        scene
+            .runner
+            .store
+            .attempt(scene.runner.id, scene.ending.claim, scene.ending.task.id);
+    let began = Instant::now();
+    let problem = second
+        .sql(&scene.grant, &scene.limits, "SELECT 1", "[]")
+        .await
+        .expect_err("none free");
+    assert_eq!(problem.code, "timeout");
+    assert!(problem.message.contains("`connections`"), "{problem:?}");
+    assert!(began.elapsed() >= Duration::from_millis(100));
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_died_is_replaced_unnoticed() {
+    let mut scene = Scene::new().await;
+    scene.run("SELECT 1").await.expect("runs");
+    scene.database.roll_back().await;
+    scene
+        .wait(&format!("{} AND state = 'idle'", scene.connections()), "1")
+        .await;
+    let kill = scene
+        .connections()
+        .replace("count(*)", "count(pg_terminate_backend(pid))");
+    scene.ask(&kill).await;
+    scene.again();
+    scene.run("SELECT 1").await.expect("a new connection");
+}
+
+#[tokio::test]
+async fn a_password_is_used_and_not_the_runners() {
+    let mut scene = Scene::new().await;
+    // The private server trusts everybody, so what is sent is all there is to see.
+    scene.grant.password = Some(pgtq_task::Secret::new("s3cret"));
+    scene.run("SELECT 1").await.expect("runs");
+    assert!(!format!("{:?}", scene.grant).contains("s3cret"));
+}
+
+#[tokio::test]
+async fn sql_works_behind_a_pooler_in_transaction_mode() {
+    let mut config: DatabaseConfig = crate::testdb::config();
+    config.poll_only = true;
+    let store = Store::connect(config).await.expect("connect");
+    store.migrate().await.expect("migrate");
+    let mut scene = Scene::on(store).await;
+    scene
+        .run("INSERT INTO rows VALUES (1)")
+        .await
+        .expect("runs");
+    scene
+        .database
+        .checkpoint(&scene.limits, "1")
+        .await
+        .expect("a checkpoint");
+    scene
+        .run("INSERT INTO rows VALUES (2)")
+        .await
+        .expect("runs");
+    let commit = scene.database.complete(&scene.ending).await;
+    assert!(matches!(commit, Commit::Recorded), "{commit:?}");
+    assert_eq!(scene.n_rows().await, "2");
+    // One connection for each transaction, and none is kept.
+    scene.wait(&scene.connections(), "0").await;
+    scene.again();
+}
+
+/// For what `SqlGrant` is compared by.
+#[tokio::test]
+async fn grants_with_another_password_share_no_connection() {
+    let scene = Scene::new().await;
+    scene.run("SELECT 1").await.expect("runs");
+    let other = SqlGrant {
+        password: Some(pgtq_task::Secret::new("other")),
+        ..scene.grant.clone()
+    };
+    let second =
+        scene
+            .runner
+            .store
+            .attempt(scene.runner.id, scene.ending.claim, scene.ending.task.id);
+    second
+        .sql(&other, &scene.limits, "SELECT 1", "[]")
+        .await
+        .expect("runs");
+    assert_eq!(scene.ask(&scene.connections()).await, "2");
+}

@@ -1,0 +1,76 @@
+//! Statements that are cut short: by their deadline, or because the attempt is dropped.
+
+use std::sync::Arc;
+
+use super::scene::*;
+use crate::AttemptDatabase;
+use pgtq_task::Database as _;
+
+/// What an attempt that came later sees of the role's connections, its own among them.
+const SEEN: &str = "SELECT count(*) FROM pg_stat_activity WHERE usename = current_user";
+
+/// A scene whose grant has one connection, with a function `slow` of this body.
+async fn scene(body: &str) -> Scene {
+    let mut scene = Scene::new().await;
+    scene.grant.connections = 1;
+    let slow = format!(
+        "CREATE FUNCTION {0}.slow() RETURNS void LANGUAGE plpgsql AS $$ {body} $$;
+         GRANT EXECUTE ON FUNCTION {0}.slow() TO PUBLIC",
+        scene.theirs
+    );
+    scene.sql.batch_execute(&slow).await.expect("a function");
+    scene
+}
+
+fn another(scene: &Scene) -> Arc<AttemptDatabase> {
+    let runner = &scene.runner;
+    runner
+        .store
+        .attempt(runner.id, scene.ending.claim, scene.ending.task.id)
+}
+
+/// Starts a statement and drops it when the server is in the midst of it.
+async fn cut_short(scene: &Scene) {
+    let asleep = format!("{} AND wait_event = 'PgSleep'", scene.connections());
+    let running = scene.run("SELECT slow()");
+    tokio::select! {
+        answer = running => panic!("{answer:?}"),
+        () = scene.wait(&asleep, "1") => {}
+    }
+}
+
+#[tokio::test]
+async fn a_statement_keeps_its_place_until_it_has_ended() {
+    // Told to stop, it waits for a lock that we have, until it is told again.
+    let scene = scene(
+        "BEGIN PERFORM pg_sleep(600);
+         EXCEPTION WHEN query_canceled THEN PERFORM pg_advisory_xact_lock(4711); END",
+    )
+    .await;
+    scene.ask("SELECT pg_advisory_lock(4711)").await;
+    cut_short(&scene).await;
+    let seen = another(&scene)
+        .sql(&scene.grant, &scene.limits, SEEN, "[]")
+        .await;
+    let seen = seen.expect("the place comes free");
+    assert!(seen.contains("[[1]]"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_statement_that_cannot_be_stopped_keeps_its_place_for_a_while_only() {
+    let scene = scene(
+        "BEGIN LOOP BEGIN PERFORM pg_sleep(600);
+         EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END",
+    )
+    .await;
+    cut_short(&scene).await;
+    let seen = another(&scene)
+        .sql(&scene.grant, &scene.limits, SEEN, "[]")
+        .await;
+    let seen = seen.expect("the place comes free");
+    assert!(seen.contains("[[2]]"), "{seen}");
+    let kill = scene
+        .connections()
+        .replace("count(*)", "count(pg_terminate_backend(pid))");
+    scene.ask(&kill).await;
+}

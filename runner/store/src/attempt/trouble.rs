@@ -1,0 +1,124 @@
+//! Why a statement did not work, for the guest and for the transaction.
+
+use std::time::Duration;
+
+use tokio_postgres::error::DbError;
+
+use super::budget::Budget;
+use pgtq_task::Problem;
+
+/// What a failed statement leaves of its transaction.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It was never run: the transaction is as it was.
+    Harmless(Problem),
+    /// It failed, and the transaction can only be rolled back.
+    Failed(Problem),
+    /// The connection is gone or may not be used any more.
+    Broken(Problem),
+}
+
+/// Bytes of an error that a guest, and the task's history, are told.
+const MESSAGE_BYTES: usize = 4_096;
+
+impl Trouble {
+    /// Sorts what the driver says about a statement.
+    pub(super) fn of(error: &tokio_postgres::Error, budget: &Budget, bytes: u64) -> Self {
+        if budget.is_spent() {
+            return Trouble::Broken(Problem::new(
+                "limit",
+                format!(
+                    "the result has more than {bytes} bytes, the limit of one statement; ask for less at a time, or raise `sql_bytes`"
+                ),
+            ));
+        }
+        match error.as_db_error() {
+            Some(db) if is_last_word(db) => Trouble::Broken(lost(&describe(db))),
+            Some(db) => Trouble::Failed(problem(db)),
+            None => Trouble::Broken(lost(&text(error))),
+        }
+    }
+
+    /// The time of a statement is over.
+    pub(super) fn timeout(limit: Duration) -> Self {
+        Trouble::Broken(timeout(limit))
+    }
+}
+
+/// What a guest is told about an error of the server.
+fn problem(db: &DbError) -> Problem {
+    // The server's own statement timeout; a cancel by hand has the same code.
+    if db.code().code() == "57014" && db.message().contains("timeout") {
+        return Problem::new("timeout", describe(db));
+    }
+    Problem::new(format!("sql:{}", db.code().code()), describe(db))
+}
+
+pub(super) fn timeout(limit: Duration) -> Problem {
+    Problem::new(
+        "timeout",
+        format!(
+            "the statement did not end within {} ms; make it smaller, or raise `statement_timeout` of the grant or the handler's own timeout",
+            limit.as_millis()
+        ),
+    )
+}
+
+fn lost(why: &str) -> Problem {
+    Problem::new(
+        "unavailable",
+        format!("the connection to the database was lost: {why}"),
+    )
+}
+
+/// The server says it and then hangs up.
+pub(super) fn is_last_word(db: &DbError) -> bool {
+    let code = db.code().code();
+    code.starts_with("57P") || code.starts_with("08") || code == "25P03"
+}
+
+/// Whether the database is to blame, and not what was asked of it.
+pub(super) fn is_outage(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_none_or(|db| {
+        let code = db.code().code();
+        ["57P", "08", "53"]
+            .iter()
+            .any(|class| code.starts_with(class))
+    })
+}
+
+/// Message, detail and hint. Never the context: it may quote parameters.
+pub(super) fn describe(db: &DbError) -> String {
+    let mut told = db.message().to_owned();
+    for more in [db.detail(), db.hint()].into_iter().flatten() {
+        told.push_str(": ");
+        told.push_str(more);
+    }
+    if let Some(constraint) = db.constraint()
+        && !told.contains(constraint)
+    {
+        told.push_str(&format!(" (constraint {constraint})"));
+    }
+    if told.len() > MESSAGE_BYTES {
+        let end = (0..=MESSAGE_BYTES)
+            .rev()
+            .find(|&at| told.is_char_boundary(at));
+        told.truncate(end.unwrap_or(0));
+        told.push('…');
+    }
+    told
+}
+
+/// The whole chain of a driver's error.
+pub(super) fn text(error: &tokio_postgres::Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", describe(db), db.code().code());
+    }
+    let mut told = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        told.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    told
+}

@@ -1,0 +1,261 @@
+//! Where the runnable tasks of a runner stand: a cursor per lane.
+//!
+//! A lane is (queue, handler, priority); its tasks have growing positions. A
+//! claim scans each lane from the last position taken there, so that dead
+//! index entries which an old snapshot keeps alive are passed once and not
+//! again with every claim. A sweep (`sweep.rs`) finds new lanes, and stragglers:
+//! tasks whose transaction committed after the cursor had passed them. Which
+//! lanes take part in a claim, and with how many tasks, is in `turns.rs`.
+
+mod found;
+mod named;
+mod sweep;
+mod turns;
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use self::found::Search;
+use self::sweep::Sweep;
+use self::turns::Turns;
+use pgtq_task::Name;
+
+pub use self::named::NamedQueues;
+pub(super) use self::sweep::{Place, Range, Slice};
+
+/// Which queues a runner serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueueFilter {
+    /// These.
+    Only(Vec<Name>),
+    /// All but these.
+    Except(Vec<Name>),
+}
+
+/// The lanes (queue, handler, priority) that a claimer knows, with the last
+/// position it took in each. Owned by one claimer; never shared.
+#[derive(Debug)]
+pub struct Lanes {
+    pub(super) filter: QueueFilter,
+    handlers: Vec<Name>,
+    lanes: HashMap<LaneKey, Lane>,
+    turns: Turns,
+    sweep: Sweep,
+    search: Search,
+    paused: Paused,
+    named: NamedQueues,
+    /// The last slice of a sweep was slow, or failed: the next one has this long.
+    is_slow: bool,
+    patience: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct LaneKey {
+    pub(super) priority: i32,
+    pub(super) queue: String,
+    pub(super) handler: String,
+}
+
+#[derive(Debug)]
+struct Lane {
+    after: i64,
+    /// Tasks taken here: as many dead entries may stand before the cursor.
+    n_taken: u64,
+    /// Up to here stragglers were looked for in this round.
+    searched: i64,
+    searched_at: Instant,
+    alive_at: Instant,
+}
+
+/// One lane's part in a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) key: LaneKey,
+    pub(super) after: i64,
+    pub(super) most: i64,
+}
+
+/// Tasks of one lane, one behind the other in what a claim took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) key: LaneKey,
+    pub(super) n: i64,
+    /// The highest position among them.
+    pub(super) last: i64,
+}
+
+/// Queues and handlers whose tasks are not claimed now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Paused {
+    queues: HashSet<String>,
+    handlers: HashSet<String>,
+}
+
+impl Paused {
+    /// From rows of the table of pauses: the kind and the name.
+    pub(super) fn new(rows: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut paused = Paused::default();
+        for (kind, name) in rows {
+            match kind.as_str() {
+                "queue" => paused.queues.insert(name),
+                _ => paused.handlers.insert(name),
+            };
+        }
+        paused
+    }
+
+    /// Whether tasks of this queue and handler are held back.
+    pub fn holds(&self, queue: &str, handler: &str) -> bool {
+        self.queues.contains(queue) || self.handlers.contains(handler)
+    }
+}
+
+/// An empty lane is probed for this long before it is forgotten.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
+/// A lane from which this many tasks were taken keeps its cursor for longer, and a
+/// sweep does not read it: it is probed by claims.
+const HEAVY: u64 = 1_000;
+/// How long such a lane is kept when it is empty.
+const FORGET_HEAVY_AFTER: Duration = Duration::from_secs(600);
+
+/// How long a slice of a sweep may take on the server after a slow one, at first and at most.
+const PATIENCE: Duration = Duration::from_secs(1);
+const MOST_PATIENCE: Duration = Duration::from_secs(60);
+
+impl Lane {
+    fn is_heavy(&self) -> bool {
+        self.n_taken >= HEAVY
+    }
+}
+
+impl Lanes {
+    /// Knows nothing yet; the first claim looks.
+    pub fn new(filter: QueueFilter) -> Self {
+        Lanes {
+            filter,
+            handlers: Vec::new(),
+            lanes: HashMap::new(),
+            turns: Turns::default(),
+            sweep: Sweep::default(),
+            search: Search::default(),
+            is_slow: true,
+            patience: PATIENCE,
+            paused: Paused::default(),
+            named: NamedQueues::default(),
+        }
+    }
+
+    /// Takes over the list of loaded handlers; a new one makes a sweep due.
+    pub(super) fn set_handlers(&mut self, handlers: &[Name]) {
+        if self.handlers == handlers {
+            return;
+        }
+        self.handlers = handlers.to_vec();
+        let known: HashSet<&str> = handlers.iter().map(Name::as_str).collect();
+        self.lanes
+            .retain(|key, _| known.contains(key.handler.as_str()));
+        self.turns.retain(|key| self.lanes.contains_key(key));
+        self.sweep = Sweep::after(&self.sweep);
+    }
+
+    pub(super) fn handlers(&self) -> &[Name] {
+        &self.handlers
+    }
+
+    /// Takes over what is paused. What was paused until now is found by the next sweep.
+    pub(super) fn set_paused(&mut self, paused: Paused) {
+        if self.paused == paused {
+            return;
+        }
+        self.paused = paused;
+        self.lanes
+            .retain(|key, _| !self.paused.holds(&key.queue, &key.handler));
+        self.turns.retain(|key| self.lanes.contains_key(key));
+    }
+
+    /// What was paused at the last look.
+    pub fn paused(&self) -> &Paused {
+        &self.paused
+    }
+
+    /// Something may have been pushed into a lane that is not known: the next claim
+    /// that finds nothing in the known ones looks at all.
+    pub fn wake(&mut self) {
+        self.sweep.wake();
+    }
+
+    /// After a claim that found nothing, how long until the next one may find something
+    /// that is there already: zero while known lanes were not looked at or a sweep is
+    /// under way. `None` when all was looked at since the last [`Lanes::wake`].
+    pub fn wakes_in(&self) -> Option<Duration> {
+        match self.turns.has_live() {
+            true => Some(Duration::ZERO),
+            false => self.sweep.wakes_in(Instant::now()),
+        }
+    }
+
+    /// How often all lanes were looked at. A claim during which this did not grow may
+    /// have found nothing although there is something.
+    pub fn n_sweeps(&self) -> u64 {
+        self.sweep.n_complete()
+    }
+
+    /// Claims in a row that it takes to look at every known lane.
+    pub(super) fn n_turns(&mut self) -> usize {
+        self.turns.n_claims()
+    }
+
+    /// How to divide `want`: by priority; within one priority first the lanes
+    /// that were nearly empty, with a small share each, then the full ones,
+    /// in turns, with equal shares. The claim stops at `want` in this order.
+    pub(super) fn shares(&mut self, want: u32) -> Vec<Share> {
+        let lanes = &self.lanes;
+        let after = |key: &LaneKey| lanes.get(key).map_or(0, |lane| lane.after);
+        self.turns.shares(i64::from(want), after)
+    }
+
+    /// As [`Lanes::shares`]; only of lanes more urgent than a priority, if one is given.
+    pub(super) fn shares_before(&mut self, want: u32, than: Option<i32>) -> Vec<Share> {
+        let mut shares = self.shares(want);
+        shares.retain(|share| than.is_none_or(|than| share.key.priority < than));
+        shares
+    }
+
+    /// Moves the cursors after a claim. Returns whether there may be more.
+    pub(super) fn took(&mut self, shares: &[Share], taken: &[Run], want: u32) -> bool {
+        let now = Instant::now();
+        let mut counts: HashMap<&LaneKey, (i64, i64)> = HashMap::new();
+        for run in taken {
+            let (count, last) = counts.entry(&run.key).or_insert((0, 0));
+            *count += run.n;
+            *last = (*last).max(run.last);
+        }
+        let cut_short = taken.iter().map(|run| run.n).sum::<i64>() >= i64::from(want);
+        let last_read = shares
+            .iter()
+            .rposition(|share| counts.contains_key(&share.key));
+        // Of the lanes behind the point where the claim had enough, nothing is known.
+        let n_read = match (cut_short, last_read) {
+            (true, Some(last)) => last + 1,
+            _ => shares.len(),
+        };
+        let mut is_full = Vec::with_capacity(n_read);
+        for (n, share) in shares[..n_read].iter().enumerate() {
+            let count = counts.get(&share.key);
+            if let (Some((count, last)), Some(lane)) = (count, self.lanes.get_mut(&share.key)) {
+                lane.after = lane.after.max(*last);
+                lane.n_taken += count.unsigned_abs();
+                lane.alive_at = now;
+            }
+            let cut_here = cut_short && n + 1 == n_read;
+            is_full.push(count.is_some_and(|(count, _)| *count >= share.most) || cut_here);
+        }
+        for forgotten in self.turns.took(shares, &is_full) {
+            self.lanes.remove(&forgotten);
+        }
+        self.turns.has_live()
+    }
+}
+
+#[cfg(test)]
+mod tests;

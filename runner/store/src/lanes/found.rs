@@ -1,0 +1,219 @@
+//! What sweeps and searches found, and what the next ones are about.
+
+use std::time::{Duration, Instant};
+
+use super::sweep::{self, Place, Range, Slice};
+use super::{FORGET_AFTER, FORGET_HEAVY_AFTER, Lane, LaneKey, Lanes, QueueFilter};
+
+/// Time between searches for stragglers of heavy lanes, at least.
+const SEARCH_EVERY: Duration = Duration::from_secs(1);
+/// Lanes in one search.
+const MOST_SEARCHED: usize = 32;
+/// A search should take about this long, so that a claim never waits for longer.
+const SEARCH_TIME: Duration = Duration::from_millis(20);
+/// A slice that took longer than this is repeated in a guarded transaction.
+const SLOW: Duration = Duration::from_millis(250);
+/// Positions of a lane in one search, at most and at least.
+const MOST_STRIDE: i64 = i64::MAX / 4;
+const LEAST_STRIDE: i64 = 10_000;
+
+/// Searches for stragglers in heavy lanes: how far in one statement, and when.
+#[derive(Debug)]
+pub(super) struct Search {
+    stride: i64,
+    last: Option<(Instant, Duration)>,
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Search {
+            stride: MOST_STRIDE,
+            last: None,
+        }
+    }
+}
+
+/// A part of a lane in which stragglers are looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub(crate) key: LaneKey,
+    pub(crate) after: i64,
+    pub(crate) upto: i64,
+}
+
+impl Lanes {
+    /// Whether the next slice of a sweep is due.
+    pub(crate) fn sweep_due(&self, is_idle: bool, now: Instant) -> bool {
+        self.sweep.due_in(is_idle, now).is_zero()
+    }
+
+    /// The ranges of the next slice.
+    pub(crate) fn ranges(&self) -> Vec<Range> {
+        let mut skip = self.heavy_places();
+        if let QueueFilter::Except(queues) = &self.filter {
+            skip.retain(|(place, _)| !queues.iter().any(|queue| queue.as_str() == place.queue));
+            skip.extend(queues.iter().map(|queue| sweep::whole(queue.as_str())));
+        }
+        skip.sort_unstable();
+        self.sweep.ranges(&sweep::served(&self.filter), &skip)
+    }
+
+    /// Lanes that claims probe and that may have many dead entries, in order.
+    pub(super) fn heavy_places(&self) -> Vec<(Place, Place)> {
+        let heavy = self.lanes.iter().filter(|(_, lane)| lane.is_heavy());
+        let mut places: Vec<(Place, Place)> =
+            heavy.map(|(key, _)| (key.place(), key.place())).collect();
+        places.sort_unstable();
+        places
+    }
+
+    /// Takes over lanes that a slice or a look into named queues found.
+    pub(crate) fn looked(&mut self, found: Vec<(LaneKey, i64)>) {
+        let now = Instant::now();
+        for (key, first) in found {
+            if !self.paused.holds(&key.queue, &key.handler) {
+                self.found(key, first, now);
+            }
+        }
+    }
+
+    /// Takes over what a slice found: lanes with the position of their first task. A
+    /// lane that is known and was not found stays, so that its next task is found by a
+    /// probe.
+    pub(crate) fn swept(&mut self, ranges: &[Range], slice: Slice, cost: Duration) {
+        let now = Instant::now();
+        self.looked(slice.found);
+        self.sweep.sliced(ranges, slice.stopped, cost, now);
+        self.is_slow = cost > SLOW;
+        self.patience = super::PATIENCE;
+        if !self.sweep.is_complete() {
+            return;
+        }
+        let lanes = &mut self.lanes;
+        let is_idle = |key: &LaneKey| self.turns.is_idle(key);
+        lanes.retain(|key, lane| {
+            let kept = match lane.is_heavy() {
+                true => FORGET_HEAVY_AFTER,
+                false => FORGET_AFTER,
+            };
+            !is_idle(key) || now.duration_since(lane.alive_at) < kept
+        });
+        self.turns.retain(|key| lanes.contains_key(key));
+    }
+
+    fn found(&mut self, key: LaneKey, first: i64, now: Instant) {
+        let is_new = !self.lanes.contains_key(&key);
+        let lane = self.lanes.entry(key.clone()).or_insert(Lane {
+            after: 0,
+            n_taken: 0,
+            searched: 0,
+            searched_at: now,
+            alive_at: now,
+        });
+        lane.after = first - 1;
+        lane.alive_at = now;
+        if is_new || self.turns.is_idle(&key) {
+            self.turns.revive(key);
+        }
+    }
+
+    /// A slice failed: its statement took too long. Claims go on, and the next slice
+    /// may take longer.
+    pub(crate) fn sweep_failed(&mut self, cost: Duration) {
+        self.sweep.failed(cost, Instant::now());
+        self.is_slow = true;
+        self.patience = (self.patience * 2).min(super::MOST_PATIENCE);
+    }
+
+    /// How long the next slice may take on the server, if the last one was slow.
+    pub(crate) fn guard(&self) -> Option<Duration> {
+        self.is_slow.then_some(self.patience)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_patience(&mut self, patience: Duration) {
+        self.is_slow = true;
+        self.patience = patience;
+        self.sweep = super::Sweep::after(&self.sweep);
+    }
+
+    /// Adds the cost of the claim that followed a slice: it passed the dead
+    /// entries between a straggler and the front.
+    pub(crate) fn add_cost(&mut self, cost: Duration) {
+        self.sweep.add_cost(cost);
+        if let Some((_, last)) = &mut self.search.last {
+            *last += cost;
+        }
+    }
+
+    /// Where to look for stragglers now: none while that is not due.
+    pub(crate) fn stretches(&self, now: Instant) -> Vec<Stretch> {
+        let is_due = self.search.last.is_none_or(|(at, cost)| {
+            now.saturating_duration_since(at) >= SEARCH_EVERY.max(cost * sweep::SHARE_OF_TIME)
+        });
+        if !is_due {
+            return Vec::new();
+        }
+        let heavy = self.lanes.iter().filter(|(_, lane)| lane.is_heavy());
+        let mut heavy: Vec<_> = heavy.collect();
+        // All of them in turn.
+        heavy.sort_by_key(|(_, lane)| lane.searched_at);
+        let heavy = heavy.into_iter().take(MOST_SEARCHED);
+        heavy
+            .map(|(key, lane)| Stretch {
+                key: key.clone(),
+                after: lane.searched,
+                upto: lane
+                    .after
+                    .min(lane.searched.saturating_add(self.search.stride)),
+            })
+            .collect()
+    }
+
+    /// Takes over what a search found: by their place in `stretches`, the first tasks.
+    pub(crate) fn searched(
+        &mut self,
+        stretches: &[Stretch],
+        found: &[(usize, i64)],
+        cost: Duration,
+    ) {
+        let now = Instant::now();
+        self.search.last = Some((now, cost));
+        if cost > SEARCH_TIME {
+            self.search.stride = (self.search.stride / 8).max(LEAST_STRIDE);
+            // Of nothing known yet, a stride that surely is one.
+            let longest = stretches
+                .iter()
+                .map(|s| s.upto - s.after)
+                .max()
+                .unwrap_or(0);
+            self.search.stride = self.search.stride.min((longest / 8).max(LEAST_STRIDE));
+        } else if cost < SEARCH_TIME / 4 {
+            self.search.stride = self.search.stride.saturating_mul(2).min(MOST_STRIDE);
+        }
+        for stretch in stretches {
+            if let Some(lane) = self.lanes.get_mut(&stretch.key) {
+                lane.searched_at = now;
+                lane.searched = match stretch.upto >= lane.after {
+                    true => 0,
+                    false => stretch.upto,
+                };
+            }
+        }
+        for (n, first) in found {
+            if let Some(stretch) = stretches.get(*n) {
+                self.found(stretch.key.clone(), *first, now);
+            }
+        }
+    }
+}
+
+impl LaneKey {
+    fn place(&self) -> Place {
+        Place {
+            queue: self.queue.clone(),
+            handler: self.handler.clone(),
+            priority: i64::from(self.priority),
+        }
+    }
+}

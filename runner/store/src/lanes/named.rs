@@ -1,0 +1,67 @@
+//! Queues that notifications named: something was pushed there, maybe into a new lane.
+//!
+//! A look into one queue costs an index page or two, where a sweep reads an entry of
+//! each lane there is. A hint and nothing more: what is dropped here a sweep finds.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::sweep::{self, Range, Sweep};
+use super::{Lanes, QueueFilter};
+use pgtq_task::Name;
+
+/// Names that are kept until the next look.
+const MOST_NAMED: usize = 64;
+
+/// Queues named since the last look. Clones share one list: the one who hears
+/// notifications adds to it while a claim is under way.
+#[derive(Debug, Clone, Default)]
+pub struct NamedQueues(Arc<Mutex<BTreeSet<Name>>>);
+
+impl NamedQueues {
+    /// Notes that something was pushed into these queues.
+    pub fn add<'a>(&self, queues: impl IntoIterator<Item = &'a Name>) {
+        let mut named = self.lock();
+        for queue in queues {
+            if named.len() < MOST_NAMED {
+                named.insert(queue.clone());
+            }
+        }
+    }
+
+    /// Takes all of them out.
+    pub fn take(&self) -> BTreeSet<Name> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Name>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lanes {
+    /// The list in which the next claim finds queues to look into.
+    pub fn named(&self) -> NamedQueues {
+        self.named.clone()
+    }
+
+    /// What to look at in the queues that were named: all of them that are served, but
+    /// for lanes that claims probe and that may have many dead entries.
+    pub(crate) fn named_ranges(&self) -> Vec<Range> {
+        let is_served = |queue: &Name| match &self.filter {
+            QueueFilter::Only(queues) => queues.contains(queue),
+            QueueFilter::Except(queues) => !queues.contains(queue),
+        };
+        let named = self.named.take();
+        let mut of: Vec<_> = named
+            .iter()
+            .filter(|queue| is_served(queue))
+            .map(|queue| sweep::whole(queue.as_str()))
+            .collect();
+        if of.is_empty() {
+            return Vec::new();
+        }
+        of.sort_unstable();
+        Sweep::default().ranges(&of, &self.heavy_places())
+    }
+}

@@ -1,0 +1,84 @@
+//! The queue in Postgres: the only SQL of the product.
+//!
+//! Owns the connection, the schema (`migrations/`) and one function per verb:
+//! push, claim, finish, promote, rescue, beat, cancel, prune and the views.
+//! Each verb is one file here and one or more statements in `store/sql/`.
+//! Promises: an ending is written only under a claim that still exists; a
+//! batch verb is one transaction; every time is the database's. Touches
+//! neither wasmtime nor the file system, and decides nothing about tasks:
+//! [`pgtq_task::decide`] does.
+
+mod config;
+mod error;
+mod migrate;
+mod migrate_outside;
+
+mod attempt;
+mod batch;
+mod beat;
+mod bench;
+mod cancel;
+mod carried;
+mod claim;
+mod claims;
+mod columns;
+mod connection;
+mod dial;
+mod ending;
+mod finish;
+mod finish_many;
+mod json;
+mod lanes;
+mod listen;
+mod live;
+mod maintain;
+mod moment;
+mod people;
+mod pooler;
+mod push;
+mod push_look;
+mod rescue;
+mod roles;
+mod runner;
+mod server;
+mod session;
+mod settings;
+mod shortage;
+mod sql;
+mod stats;
+mod sweep;
+mod task_reads;
+mod ticket;
+mod tls;
+mod unreadable;
+mod views;
+mod waiting;
+mod workers;
+
+pub use attempt::{AttemptDatabase, Commit, Standing};
+pub use beat::{Beat, BeatReply};
+pub use bench::{BenchCounts, BenchWaits, Pin};
+pub use claim::Claimed;
+pub use config::{ConfigError, DatabaseConfig, Schema, TlsMode};
+pub use connection::Store;
+pub use ending::{Ending, Finished};
+pub use error::StoreError;
+pub use lanes::{Lanes, NamedQueues, Paused, QueueFilter};
+pub use listen::{Listener, Wake, WakeFlags};
+pub use live::{LiveLine, LiveLog};
+pub use maintain::{PromoteCursor, Promoted, Pruned, Retention, Tended};
+pub use migrate::{Applied, MigrationStatus, SCHEMA_VERSION};
+pub use people::Moved;
+pub use push::{OnConflict, PushOutcome, Pushed};
+pub use rescue::Rescued;
+pub use roles::{RoleKind, RoleRow};
+pub use runner::{PublishedHandler, RunnerFacts, WakeRequest};
+pub use server::{ServerState, Unfit};
+pub use stats::{HandlerRow, HandlerStats, QueueList, QueueRow, RunnerRow, Stats};
+pub use views::{AttemptRow, Filter, TaskDetail, TaskPage, TaskRow};
+pub use workers::WorkerRow;
+
+#[cfg(test)]
+mod testdb;
+#[cfg(test)]
+mod tests;

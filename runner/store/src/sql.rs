@@ -1,0 +1,67 @@
+//! The statements of `store/sql/`, and the types of their parameters.
+
+use std::borrow::Cow;
+
+use tokio_postgres::types::Type;
+
+/// One statement.
+pub(super) struct Sql {
+    /// Prepared once for each connection under this name; `None` for texts
+    /// that are put together.
+    pub(super) name: Option<&'static str>,
+    /// With `{{schema}}`, `{{channel}}` and `{{carried}}` still in it.
+    pub(super) text: Cow<'static, str>,
+}
+
+/// The statement in `sql/<name>.sql`.
+macro_rules! sql {
+    ($name:literal) => {
+        &$crate::sql::Sql {
+            name: Some($name),
+            text: std::borrow::Cow::Borrowed(include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/src/sql/",
+                $name,
+                ".sql"
+            ))),
+        }
+    };
+}
+pub(super) use sql;
+
+impl Sql {
+    /// The types of `$1`, `$2`, ..., read from the cast that every parameter
+    /// carries in our statements. Without a named statement there is nobody to ask.
+    pub(super) fn types(&self) -> impl Iterator<Item = Type> + '_ {
+        (1..).map_while(|n| {
+            let marker = format!("${n}::");
+            let start = self.text.find(&marker)? + marker.len();
+            let tail = &self.text[start..];
+            let end = tail
+                .find(|c: char| !c.is_ascii_alphanumeric() && !"[]_".contains(c))
+                .unwrap_or(tail.len());
+            Some(named(&tail[..end]))
+        })
+    }
+}
+
+fn named(name: &str) -> Type {
+    match name {
+        "bigint" => Type::INT8,
+        "bigint[]" => Type::INT8_ARRAY,
+        "integer" => Type::INT4,
+        "integer[]" => Type::INT4_ARRAY,
+        "float8" => Type::FLOAT8,
+        "float8[]" => Type::FLOAT8_ARRAY,
+        "boolean" => Type::BOOL,
+        "text" => Type::TEXT,
+        "text[]" => Type::TEXT_ARRAY,
+        "json[]" => Type::JSON_ARRAY,
+        "jsonb[]" => Type::JSONB_ARRAY,
+        "bytea" => Type::BYTEA,
+        "bytea[]" => Type::BYTEA_ARRAY,
+        "timestamptz" => Type::TIMESTAMPTZ,
+        "timestamptz[]" => Type::TIMESTAMPTZ_ARRAY,
+        other => unreachable!("a statement of ours casts a parameter to {other}"),
+    }
+}

@@ -1,0 +1,156 @@
+//! Reading tasks for people, also such as the server cannot hand out as they are.
+
+use std::borrow::Cow;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::connection::Role;
+use super::session::Lease;
+use super::sql::{Sql, sql};
+use super::views::{Filter, TaskDetail, TaskPage, attempt_row, task_row};
+use super::{Store, StoreError};
+use pgtq_task::TaskId;
+
+impl Store {
+    /// A page of tasks, newest (highest id) first: as many as the limit says, or fewer if
+    /// their texts have more than [`Store::PAGE_BYTES`], or if as many tasks as a page
+    /// looks at hold no more that are meant. Of a task that the server cannot hand out, the
+    /// texts are replaced by the reason.
+    pub async fn page(&self, filter: &Filter) -> Result<TaskPage, StoreError> {
+        let mut lease = self.lease(Role::General, "list tasks").await?;
+        let text = include_str!("sql/tasks.sql");
+        match page(&mut lease, filter, text.into()).await {
+            Err(_) if lease.met_unreadable() => {}
+            rows => {
+                let (rows, reached) = rows?;
+                let tasks = rows.iter().map(task_row).collect::<Result<_, _>>()?;
+                return Ok(TaskPage { tasks, reached });
+            }
+        }
+        let mut tasks = Vec::new();
+        let (rows, reached) = page(&mut lease, filter, without_texts(text)).await?;
+        for row in rows {
+            let without = task_row(&row)?;
+            let found = detail(&mut lease, without.id).await?;
+            tasks.push(found.map_or(without, |found| found.task));
+        }
+        Ok(TaskPage { tasks, reached })
+    }
+}
+
+/// The rows of `tasks.sql`, or of this text made from it, and the id down to which it looked.
+async fn page(
+    lease: &mut Lease<'_>,
+    filter: &Filter,
+    text: Cow<'static, str>,
+) -> Result<(Vec<Row>, Option<TaskId>), StoreError> {
+    let params = filter.params();
+    let before = filter.before.map(|id| id.0);
+    let limit = i64::from(filter.limit);
+    let sql = filter.statement(text);
+    let params: [&(dyn ToSql + Sync); 7] = [
+        &params.queue,
+        &params.handler,
+        &params.since,
+        &params.error,
+        &before,
+        &limit,
+        &Store::PAGE_BYTES,
+    ];
+    let mut rows = lease.query(&sql, &params).await?;
+    let reached = rows
+        .first()
+        .and_then(|row| row.get::<_, Option<i64>>("reached"));
+    rows.retain(|row| row.get::<_, Option<i64>>("id").is_some());
+    Ok((rows, reached.map(TaskId)))
+}
+
+/// One task with its attempts.
+pub(super) async fn detail(
+    lease: &mut Lease<'_>,
+    id: TaskId,
+) -> Result<Option<TaskDetail>, StoreError> {
+    let rows = match lease.query(sql!("task"), &[&id.0]).await {
+        Err(reason) if lease.met_unreadable() => return unreadable(lease, id, &reason).await,
+        rows => rows?,
+    };
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let bounds: [&(dyn ToSql + Sync); 2] = [&id.0, &Store::PAGE_BYTES];
+    let attempts = match lease.query(sql!("task_attempts"), &bounds).await {
+        Err(reason) if lease.met_unreadable() => return unreadable(lease, id, &reason).await,
+        attempts => attempts?,
+    };
+    let task = task_row(row)?;
+    Ok(Some(TaskDetail {
+        attempts_omitted: attempts.first().map_or(0, |row| row.get("omitted")),
+        attempts: attempts.iter().map(attempt_row).collect(),
+        progress: task.progress.clone(),
+        task,
+        cancel_asked: row.get("cancel_asked"),
+    }))
+}
+
+/// A task whose texts the server cannot hand out.
+async fn unreadable(
+    lease: &mut Lease<'_>,
+    id: TaskId,
+    reason: &StoreError,
+) -> Result<Option<TaskDetail>, StoreError> {
+    let sql = Sql {
+        name: None,
+        text: without_texts(include_str!("sql/task.sql")),
+    };
+    let rows = lease.query(&sql, &[&id.0]).await?;
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let mut task = task_row(row)?;
+    task.error_message = Some(format!("the database cannot read this task: {reason}"));
+    Ok(Some(TaskDetail {
+        attempts: Vec::new(),
+        attempts_omitted: 0,
+        progress: None,
+        task,
+        cancel_asked: row.get("cancel_asked"),
+    }))
+}
+
+/// The texts that tasks bring, and what stands for them.
+const TEXTS: [(&str, &str); 5] = [
+    ("t.args::text AS args", "'null' AS args"),
+    ("t.result::text AS result", "NULL::text AS result"),
+    (
+        "t.error_kind, t.error_message,",
+        "t.error_kind, NULL::text AS error_message,",
+    ),
+    ("t.key::text AS key", "NULL::text AS key"),
+    (
+        "p.fraction, p.message",
+        "NULL::float8 AS fraction, NULL::text AS message",
+    ),
+];
+
+/// `tasks.sql` or `task.sql` without them.
+fn without_texts(text: &str) -> Cow<'static, str> {
+    let each = TEXTS.iter();
+    Cow::Owned(each.fold(text.to_owned(), |text, (from, to)| text.replace(from, to)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_is_found_in_both_statements() {
+        for text in [include_str!("sql/tasks.sql"), include_str!("sql/task.sql")] {
+            let without = without_texts(text);
+            for (from, to) in TEXTS {
+                assert_eq!(text.matches(from).count(), 1, "{from}");
+                assert!(without.contains(to) && !without.contains(from), "{from}");
+            }
+        }
+    }
+}

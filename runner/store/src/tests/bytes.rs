@@ -1,0 +1,442 @@
+//! Large arguments, and rows that the server cannot hand out.
+
+use tokio_postgres::Client;
+
+use super::super::testdb::*;
+use super::super::{DatabaseConfig, Filter, PromoteCursor, Store};
+use super::blame::lose;
+use pgtq_task::{NewTask, TaskId};
+
+/// Tasks whose arguments have this many bytes and do not compress much.
+async fn push_large(store: &Store, n: usize, n_bytes: usize) {
+    let client = psql(store).await;
+    let push = format!(
+        "SELECT count(push('a', (SELECT to_json(string_agg(md5(random()::text || i), ''))::text
+             FROM generate_series(1, {}) AS i WHERE n > 0)))
+         FROM generate_series(1, {n}) AS n",
+        n_bytes / 32
+    );
+    client.batch_execute(&push).await.expect("push");
+}
+
+/// As [`push_large`], of one repeated letter.
+async fn push_compressible(store: &Store, n: usize, n_bytes: usize) {
+    let client = psql(store).await;
+    let push = format!(
+        "SELECT count(push('a', to_json(repeat('x', {n_bytes}))::text)) FROM generate_series(1, {n})"
+    );
+    client.batch_execute(&push).await.expect("push");
+}
+
+#[tokio::test]
+async fn a_claim_of_large_arguments_is_bounded_in_bytes_and_the_next_one_follows() {
+    let store = store().await;
+    let mut runner = TestRunner::new(&store, &["a"]).await;
+    push_large(&store, 12, 1_000_000).await;
+    push_compressible(&store, 12, 1_000_000).await;
+    let mut sizes = Vec::new();
+    let mut ids = Vec::new();
+    for _ in 0..6 {
+        let claimed = runner.claim_on(500).await;
+        let bytes: usize = claimed.iter().map(|ending| ending.task.args.len()).sum();
+        assert!(bytes <= 8 << 20, "{bytes}");
+        sizes.push(claimed.len());
+        ids.extend(claimed.iter().map(|ending| ending.task.id));
+    }
+    assert_eq!(sizes, [8, 8, 8, 0, 0, 0]);
+    assert!(ids.is_sorted() && ids.len() == 24, "{ids:?}");
+    // A single one is taken whatever its size, and small ones as before.
+    let all: Vec<NewTask> = vec![new_task("a"); 600];
+    store.push(&all).await.expect("push");
+    assert_eq!(runner.claim_on(500).await.len(), 500);
+}
+
+#[tokio::test]
+async fn a_claim_is_bounded_in_bytes_however_well_its_arguments_compress() {
+    let store = store().await;
+    let mut runner = TestRunner::new(&store, &["a"]).await;
+    push_compressible(&store, 20, 1_000_000).await;
+    let mut sizes = Vec::new();
+    for _ in 0..3 {
+        sizes.push(runner.claim_on(500).await.len());
+    }
+    assert_eq!(sizes, [8, 8, 4]);
+}
+
+#[tokio::test]
+async fn a_page_of_large_tasks_ends_at_its_bytes_and_the_next_one_follows() {
+    let store = store().await;
+    push_large(&store, 40, 1_000_000).await;
+    let mut filter = Filter {
+        limit: 100,
+        ..Filter::default()
+    };
+    let mut sizes = Vec::new();
+    loop {
+        let page = store.tasks(&filter).await.expect("tasks");
+        let Some(last) = page.last() else { break };
+        filter.before = Some(last.id);
+        sizes.push(page.len());
+    }
+    assert_eq!(sizes, [17, 17, 6]);
+}
+
+#[tokio::test]
+async fn a_runner_that_leaves_gives_back_large_claims_some_at_a_time() {
+    let store = store().await;
+    let client = psql(&store).await;
+    let mut runner = TestRunner::new(&store, &["a"]).await;
+    push_large(&store, 24, 1_000_000).await;
+    for _ in 0..3 {
+        assert_eq!(runner.claim_on(500).await.len(), 8);
+    }
+    let schema = store.config().schema.to_string();
+    let watch = format!(
+        "CREATE TABLE moved (n bigint);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO {schema}.moved SELECT count(*) FROM new; RETURN NULL; END';
+         CREATE TRIGGER note AFTER INSERT ON runnable_tasks REFERENCING NEW TABLE AS new
+             FOR EACH STATEMENT EXECUTE FUNCTION note()"
+    );
+    client.batch_execute(&watch).await.expect("watch");
+    assert_eq!(runner.store.retire(runner.id).await.expect("retire"), 24);
+    let moved = "SELECT string_agg(n::text, ' ') FROM moved WHERE n > 0";
+    assert_eq!(ask(&client, moved).await, "8 8 8");
+    assert_eq!(ask(&client, "SELECT count(*) FROM claims").await, "0");
+    assert_eq!(ask(&client, "SELECT count(*) FROM runners").await, "0");
+}
+
+#[tokio::test]
+async fn large_tasks_are_cancelled_retried_and_deleted_some_at_a_time() {
+    let store = store().await;
+    let client = psql(&store).await;
+    push_large(&store, 40, 1_000_000).await;
+    let schema = store.config().schema.to_string();
+    let watch = format!(
+        "CREATE TABLE moved (what text, n bigint);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO {schema}.moved SELECT tg_op || tg_table_name, count(*) FROM rows; RETURN NULL; END';
+         CREATE TRIGGER put AFTER INSERT ON runnable_tasks REFERENCING NEW TABLE AS rows FOR EACH STATEMENT EXECUTE FUNCTION note();
+         CREATE TRIGGER put AFTER INSERT ON history REFERENCING NEW TABLE AS rows FOR EACH STATEMENT EXECUTE FUNCTION note();
+         CREATE TRIGGER gone AFTER DELETE ON history REFERENCING OLD TABLE AS rows FOR EACH STATEMENT EXECUTE FUNCTION note()"
+    );
+    client.batch_execute(&watch).await.expect("watch");
+    let all: Vec<TaskId> = (1..=40).map(TaskId).collect();
+    let moved = |what: &str| {
+        format!("SELECT string_agg(n::text, ' ') FROM moved WHERE n > 0 AND what = '{what}'")
+    };
+    let cancelled = store.cancel(&all).await.expect("cancel");
+    assert_eq!(cancelled.iter().filter(|one| one.changed).count(), 40);
+    assert_eq!(ask(&client, &moved("INSERThistory")).await, "16 16 8");
+    let retried = store.retry(&all).await.expect("retry");
+    assert_eq!(retried.iter().filter(|one| one.changed).count(), 40);
+    assert_eq!(
+        ask(&client, &moved("INSERTrunnable_tasks")).await,
+        "16 16 8"
+    );
+    store.cancel(&all).await.expect("cancel");
+    client
+        .batch_execute("DELETE FROM moved")
+        .await
+        .expect("empty");
+    let deleted = store.delete(&all).await.expect("delete");
+    assert_eq!(deleted.iter().filter(|one| one.changed).count(), 40);
+    assert_eq!(ask(&client, &moved("DELETEhistory")).await, "16 16 8");
+    // Many small ones go in one statement.
+    let pushed = store.push(&vec![new_task("a"); 1_000]).await.expect("push");
+    let small: Vec<TaskId> = pushed.iter().map(|one| one.id).collect();
+    store.cancel(&small).await.expect("cancel");
+    assert_eq!(ask(&client, &moved("INSERThistory")).await, "1000");
+}
+
+/// Puts a task among the runnable ones whose arguments are these bytes.
+async fn insert_bytes(store: &Store, bytes: &str) -> i64 {
+    let client = psql(store).await;
+    let insert = format!(
+        "WITH new AS (SELECT nextval('task_ids') AS id)
+         INSERT INTO runnable_tasks (queue, handler, priority, position, id, args)
+         SELECT 'default', 'a', 0, id, id, convert_from('{bytes}', 'SQL_ASCII')::json FROM new
+         RETURNING id"
+    );
+    ask(&client, &insert).await.parse().expect("an id")
+}
+
+/// Three tasks of which the second cannot be read: the others are claimed, and people
+/// see all of them.
+async fn is_left_out(store: &Store, id: i64) {
+    let mut runner = TestRunner::new(store, &["a"]).await;
+    let mut claimed = Vec::new();
+    for _ in 0..4 {
+        claimed.extend(runner.claim_on(100).await);
+    }
+    let ids: Vec<i64> = claimed.iter().map(|ending| ending.task.id.0).collect();
+    assert_eq!(ids.len(), 20, "{ids:?}");
+    assert!(!ids.contains(&id));
+    let listed = store.tasks(&Filter::default()).await.expect("tasks");
+    let bad = |task: &super::super::TaskRow| {
+        let message = task.error_message.as_deref().unwrap_or_default();
+        message.contains("the database cannot read this task")
+    };
+    let named: Vec<TaskId> = listed
+        .iter()
+        .filter(|task| bad(task))
+        .map(|t| t.id)
+        .collect();
+    assert_eq!((listed.len(), named), (21, vec![TaskId(id)]));
+    let shown = store.task(TaskId(id)).await.expect("show").expect("there");
+    assert!(bad(&shown.task), "{shown:?}");
+    // What is pushed later runs as well, and a runner that starts finds the same.
+    store.push(&[new_task("a")]).await.expect("push");
+    assert_eq!(runner.claim(100).await.len(), 1);
+    store.push(&[new_task("a")]).await.expect("push");
+    let mut second = TestRunner::new(store, &["a"]).await;
+    assert_eq!(second.claim(100).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_task_whose_bytes_are_no_text_is_left_out_and_the_others_run() {
+    let store = own_database("ENCODING 'SQL_ASCII'").await;
+    store.push(&vec![new_task("a"); 10]).await.expect("push");
+    let id = insert_bytes(&store, r"\x7b2276616c7565223a22636166e9227d").await;
+    store.push(&vec![new_task("a"); 10]).await.expect("push");
+    is_left_out(&store, id).await;
+}
+
+#[tokio::test]
+async fn a_task_whose_stored_value_is_damaged_is_left_out_and_the_others_run() {
+    let store = own_database("").await;
+    store.push(&vec![new_task("a"); 10]).await.expect("push");
+    push_large(&store, 1, 100_000).await;
+    let client = psql(&store).await;
+    let id = ask(&client, "SELECT max(id) FROM runnable_tasks").await;
+    store.push(&vec![new_task("a"); 10]).await.expect("push");
+    damage(&client, "runnable_tasks").await;
+    is_left_out(&store, id.parse().expect("an id")).await;
+}
+
+/// Damages the large values of a table.
+pub(super) async fn damage(client: &Client, table: &str) {
+    damage_where(client, table, "true").await;
+}
+
+/// Damages the large value of a table that has this number among them.
+async fn damage_one(store: &Store, table: &str, number: usize) {
+    let client = psql(store).await;
+    let one = format!("n = {number}");
+    damage_where(&client, table, &one).await;
+}
+
+/// Damages large values of a table: those with these numbers `n`.
+async fn damage_where(client: &Client, table: &str, which: &str) {
+    let toast =
+        format!("SELECT reltoastrelid::regclass FROM pg_class WHERE oid = '{table}'::regclass");
+    let toast = ask(client, &toast).await;
+    // The server changes no TOAST table that it takes for one.
+    let kind =
+        |kind| format!("UPDATE pg_class SET relkind = '{kind}' WHERE oid = '{toast}'::regclass");
+    let delete = format!(
+        "DELETE FROM {toast} WHERE chunk_seq = 3 AND chunk_id IN (
+             SELECT chunk_id FROM (
+                 SELECT chunk_id, row_number() OVER (ORDER BY chunk_id) - 1 AS n
+                 FROM (SELECT DISTINCT chunk_id FROM {toast}) AS d) AS v WHERE {which})"
+    );
+    let damage = [kind('r'), delete, kind('t')].join("; ");
+    client.batch_execute(&damage).await.expect("damage");
+    // Until then it is still read.
+    let vacuum = format!("VACUUM {table}");
+    client.batch_execute(&vacuum).await.expect("vacuum");
+}
+
+/// A session in a database of its own, with 21 tasks of which the eleventh is large.
+async fn with_one_large() -> (Store, Client) {
+    let store = own_database("").await;
+    store.push(&vec![new_task("a"); 10]).await.expect("push");
+    push_large(&store, 1, 100_000).await;
+    store.push(&vec![new_task("a"); 10]).await.expect("push");
+    let client = psql(&store).await;
+    (store, client)
+}
+
+#[tokio::test]
+async fn a_due_task_whose_stored_value_is_damaged_holds_up_no_other() {
+    let (store, client) = with_one_large().await;
+    let later = "INSERT INTO scheduled_tasks (id, queue, handler, priority, run_at, args)
+            SELECT id, queue, handler, priority, now() - interval '1 minute' * id / 100, args FROM runnable_tasks;
+        TRUNCATE runnable_tasks";
+    client.batch_execute(later).await.expect("all are due");
+    damage(&client, "scheduled_tasks").await;
+    // Those before it, it alone, those behind it.
+    let mut cursor = PromoteCursor::default();
+    let mut counts = Vec::new();
+    for limit in [4, 6, 1] {
+        let promoted = store.promote_next(limit, &mut cursor).await;
+        let promoted = promoted.expect("promote");
+        counts.push((promoted.count, promoted.more));
+    }
+    assert_eq!(counts, [(4, true), (6, true), (0, true)]);
+    let tend = "SELECT promoted || ' ' || more FROM tend()";
+    assert_eq!(ask(&client, tend).await, "10 false");
+    let left = "SELECT string_agg(id::text, ' ') FROM scheduled_tasks";
+    assert_eq!(ask(&client, left).await, "11");
+    // Sessions that know it, and sessions that do not.
+    for limit in [1, 1000] {
+        let again = store.promote(limit).await.expect("promote");
+        assert_eq!(again.count, 0);
+        let other = psql(&store).await;
+        assert_eq!(ask(&other, tend).await, "0 false");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_whose_task_is_damaged_holds_up_no_other() {
+    let (store, client) = with_one_large().await;
+    let pop = "SELECT count(*) FROM pop(n => 100, lease => '1 microsecond')";
+    assert_eq!(ask(&client, pop).await, "21");
+    damage(&client, "popped").await;
+    let tended = store.tend(1000).await.expect("tend");
+    assert_eq!((tended.expired, tended.more), (20, false));
+    let left = "SELECT string_agg(task_id::text, ' ') FROM popped";
+    assert_eq!(ask(&client, left).await, "11");
+    let pop = "SELECT count(*) FROM pop(n => 100)";
+    assert_eq!(ask(&client, pop).await, "20");
+}
+
+/// All but the eleventh are popped, by one and by many, and that one stays.
+async fn others_are_popped(client: &Client) {
+    let mut counts = Vec::new();
+    for n in [1, 9, 1, 4, 100, 1] {
+        let pop = format!("SELECT count(*) FROM pop(n => {n})");
+        counts.push(ask(client, &pop).await);
+    }
+    assert_eq!(counts, ["1", "9", "1", "4", "5", "0"]);
+    let left = "SELECT string_agg(id::text, ' ') FROM runnable_tasks";
+    assert_eq!(ask(client, left).await, "11");
+}
+
+#[tokio::test]
+async fn a_task_whose_stored_value_is_damaged_is_left_out_of_a_pop() {
+    let (_store, client) = with_one_large().await;
+    damage(&client, "runnable_tasks").await;
+    others_are_popped(&client).await;
+}
+
+#[tokio::test]
+async fn a_task_that_cannot_be_sent_to_a_client_is_left_out_of_a_pop() {
+    let store = own_database("ENCODING 'SQL_ASCII'").await;
+    store.push(&vec![new_task("a"); 10]).await.expect("push");
+    let id = insert_bytes(&store, r"\x7b2276616c7565223a22636166e9227d").await;
+    assert_eq!(id, 11);
+    store.push(&vec![new_task("a"); 10]).await.expect("push");
+    let client = psql(&store).await;
+    others_are_popped(&client).await;
+    // It is sent to a client that takes all bytes.
+    client
+        .batch_execute("RESET ALL; SET client_encoding = 'SQL_ASCII'")
+        .await
+        .expect("set");
+    let schema = &store.config().schema;
+    let pop = format!("SELECT count(*) FROM {schema}.pop()");
+    assert_eq!(ask(&client, &pop).await, "1");
+}
+
+#[tokio::test]
+async fn due_tasks_of_large_arguments_are_promoted_some_at_a_time() {
+    let store = store().await;
+    push_large(&store, 20, 1_000_000).await;
+    let client = psql(&store).await;
+    let later = "INSERT INTO scheduled_tasks (id, queue, handler, priority, run_at, args)
+            SELECT id, queue, handler, priority, now() - interval '1 minute', args FROM runnable_tasks;
+        TRUNCATE runnable_tasks";
+    client.batch_execute(later).await.expect("all are due");
+    let mut cursor = PromoteCursor::default();
+    let first = store.promote_next(1_000, &mut cursor).await;
+    let first = first.expect("promote");
+    assert_eq!((first.count, first.more), (8, true));
+    let tend = "SELECT promoted || ' ' || more FROM tend()";
+    assert_eq!(ask(&client, tend).await, "8 true");
+    assert_eq!(ask(&client, tend).await, "4 false");
+    let last = store.promote_next(1_000, &mut cursor).await;
+    assert_eq!(last.expect("promote"), super::super::Promoted::default());
+}
+
+/// A runner with three claims of four large tasks each, of which the second claim cannot
+/// be read.
+async fn three_claims(store: &Store) -> TestRunner {
+    push_large(store, 12, 1_000_000).await;
+    let mut runner = TestRunner::new(store, &["a"]).await;
+    for _ in 0..3 {
+        assert_eq!(runner.claim_on(4).await.len(), 4);
+    }
+    damage_one(store, "claims", 1).await;
+    runner
+}
+
+/// The tasks of the first and of the third claim wait, and the second claim is there.
+async fn all_but_the_second_are_back(store: &Store) {
+    let client = psql(store).await;
+    let waiting = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM runnable_tasks";
+    assert_eq!(ask(&client, waiting).await, "1 2 3 4 9 10 11 12");
+    let left = "SELECT string_agg(task_ids::text, ' ') FROM claims";
+    assert_eq!(ask(&client, left).await, "{5,6,7,8}");
+    assert_eq!(ask(&client, "SELECT count(*) FROM runners").await, "0");
+}
+
+#[tokio::test]
+async fn a_lost_claim_that_cannot_be_read_stays_and_the_others_are_taken_back() {
+    let store = own_database("").await;
+    let runner = three_claims(&store).await;
+    let client = psql(&store).await;
+    let asked = format!(
+        "UPDATE runners SET expires_at = now() - interval '1 second' WHERE id = {};
+         SELECT cancel_tasks('{{6}}')",
+        runner.id.0
+    );
+    client.batch_execute(&asked).await.expect("lost");
+    let mut n_tasks = 0;
+    for _ in 0..3 {
+        n_tasks += store.rescue().await.expect("rescue").tasks;
+    }
+    assert_eq!(n_tasks, 8);
+    all_but_the_second_are_back(&store).await;
+    // It hides none that are lost later, and a rescue that does not know of it says so.
+    let mut second = TestRunner::new(&store, &["a"]).await;
+    assert_eq!(second.claim_on(4).await.len(), 4);
+    lose(&store, &second, "").await;
+    all_but_the_second_are_back(&store).await;
+    let told = "SELECT cardinality(left_out) FROM rescue(true, 1)";
+    assert_eq!(ask(&client, told).await, "1");
+    // After it is deleted, the database is as before.
+    client
+        .batch_execute("DELETE FROM claims")
+        .await
+        .expect("deleted");
+    let told = "SELECT cardinality(left_out) FROM rescue()";
+    assert_eq!(ask(&client, told).await, "0");
+    assert_eq!(
+        ask(&client, "SELECT count(*) FROM cancellations").await,
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn a_runner_that_leaves_releases_all_but_the_claim_that_cannot_be_read() {
+    let store = own_database("").await;
+    let runner = three_claims(&store).await;
+    assert_eq!(runner.store.retire(runner.id).await.expect("retire"), 8);
+    all_but_the_second_are_back(&store).await;
+}
+
+/// A migrated store in a database of its own.
+pub(super) async fn own_database(options: &str) -> Store {
+    let first = store().await;
+    let name = format!("own_{}", first.config().schema.as_str());
+    let create =
+        format!("CREATE DATABASE {name} TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C' {options}");
+    let client = psql(&first).await;
+    client.batch_execute(&create).await.expect("create");
+    let mut config: DatabaseConfig = first.config().clone();
+    config.postgres.dbname(&name);
+    let store = Store::connect(config).await.expect("connect");
+    store.migrate().await.expect("migrate");
+    store
+}

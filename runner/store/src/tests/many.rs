@@ -1,0 +1,148 @@
+//! Large flushes, which are copied: they store what small ones do.
+
+use std::time::Duration;
+
+use super::super::testdb::*;
+use super::super::{Ending, Store};
+use pgtq_task::{Digest, ErrorKind, Failure, LogLevel, LogLine, NewTask, Retries, Transition};
+
+/// Everything but what differs from task to task and from moment to moment.
+const ROWS: &str = "
+    SELECT string_agg(concat_ws(' | ', state, priority, attempts, crashes, coalesce(retries::text, '-'), queue, handler, args,
+        coalesce(result::text, '-'), coalesce(error_kind, '-'), coalesce(error_code, '-'), coalesce(error_message, '-'),
+        coalesce(error_details::text, '-'), coalesce(backtrace::text, '-'), coalesce(logs::text, '-'), logs_dropped,
+        pushed_at = due_at, round(extract(epoch FROM finished_at - started_at) * 1000), finished_at <= now(),
+        fuel, peak_memory, wall_us, coalesce(digest::text, '-'), runner_id IS NOT NULL, claim_id IS NOT NULL,
+        coalesce(key, '-'), coalesce(parent::text, '-')), E'\\n' ORDER BY id)
+    FROM history";
+
+/// The tasks, all taken, with endings of every kind that is over.
+async fn of_every_kind(runner: &mut TestRunner, key: &str) -> Vec<Ending> {
+    let special = NewTask {
+        priority: -3,
+        retries: Some(Retries::from_column(7)),
+        key: Some(key.to_owned()),
+        parent: Some(pgtq_task::TaskId(77)),
+        ..NewTask::new(name("a"), r#"{"text": "Zoë \u0041 \"q\""}"#)
+    };
+    let tasks = [special, new_task("a"), new_task("a"), new_task("a")];
+    runner.store.push(&tasks).await.expect("push");
+    let mut endings = runner.claim(10).await;
+    assert_eq!(endings.len(), 4);
+    endings[0].usage.fuel = u64::MAX;
+    endings[0].usage.peak_memory = 65_536;
+    endings[0].usage.wall = Duration::from_micros(1_234);
+    endings[0].digest = Some(Digest([7; 32]));
+    endings[0].logs = vec![LogLine {
+        at_ms: 3,
+        level: LogLevel::Warn,
+        message: "a\0b".into(),
+        fields: None,
+        dropped: None,
+    }];
+    endings[0].logs_dropped = 9;
+    let failure = Failure {
+        code: "broken".into(),
+        details: Some("[1]".into()),
+        backtrace: vec!["first \"frame\"".into(), "{second,}".into()],
+        ..Failure::new(ErrorKind::Panic, "no\0 luck")
+    };
+    endings[1].transition = Transition::Fail { failure };
+    let reason = "not wanted".to_owned();
+    endings[2].transition = Transition::Cancel { reason };
+    endings
+}
+
+async fn finish(runner: &TestRunner, endings: &[Ending]) -> super::super::Finished {
+    let finished = runner.store.finish(runner.id, endings, false).await;
+    finished.expect("finish")
+}
+
+/// What is in the history after a flush of every kind of ending.
+async fn stored(many: usize) -> String {
+    let store = store().await;
+    let mut runner = TestRunner::new(&store, &["a"]).await;
+    runner.store.set_many(many);
+    let endings = of_every_kind(&mut runner, "k").await;
+    // All but one, so that the claim goes on; and then the claim ends.
+    assert_eq!(finish(&runner, &endings[..3]).await, Default::default());
+    let client = psql(&store).await;
+    assert_eq!(ask(&client, "SELECT count(*) FROM claims").await, "1");
+    assert_eq!(finish(&runner, &endings[3..]).await, Default::default());
+    assert_eq!(ask(&client, "SELECT count(*) FROM claims").await, "0");
+    ask(&client, ROWS).await
+}
+
+#[tokio::test]
+async fn a_large_flush_stores_what_a_small_one_does() {
+    let small = stored(usize::MAX).await;
+    assert!(small.contains("broken") && small.contains("Zoë"), "{small}");
+    assert_eq!(stored(1).await, small);
+}
+
+/// A runner that copies whatever it ends, and what it has claimed.
+async fn copying(store: &Store) -> (TestRunner, Vec<Ending>) {
+    let mut runner = TestRunner::new(store, &["a"]).await;
+    runner.store.set_many(1);
+    let endings = of_every_kind(&mut runner, "k").await;
+    (runner, endings)
+}
+
+#[tokio::test]
+async fn of_a_large_flush_only_the_result_that_is_no_json_fails() {
+    let store = store().await;
+    let (runner, mut endings) = copying(&store).await;
+    let result = "no json".to_owned();
+    endings[3].transition = Transition::Complete { result };
+    let finished = finish(&runner, &endings).await;
+    assert_eq!(
+        finished.refused,
+        [(endings[3].claim, endings[3].task.id)],
+        "{finished:?}"
+    );
+    let client = psql(&store).await;
+    assert_eq!(ask(&client, "SELECT count(*) FROM complete").await, "1");
+    assert_eq!(ask(&client, "SELECT count(*) FROM failed").await, "2");
+    assert_eq!(ask(&client, "SELECT count(*) FROM claims").await, "0");
+}
+
+#[tokio::test]
+async fn a_large_flush_under_a_claim_that_is_gone_changes_nothing() {
+    let store = store().await;
+    let (runner, endings) = copying(&store).await;
+    let client = psql(&store).await;
+    let taken_back = "SELECT release_claims(ARRAY(SELECT id FROM claims))";
+    assert_eq!(ask(&client, taken_back).await, "4");
+    let finished = finish(&runner, &endings).await;
+    assert_eq!(finished.stale.len(), 4);
+    assert_eq!(ask(&client, "SELECT count(*) FROM history").await, "0");
+    assert_eq!(ask(&client, "SELECT count(*) FROM runnable").await, "4");
+}
+
+#[tokio::test]
+async fn a_large_flush_repeated_after_a_lost_answer_counts_once() {
+    let store = store().await;
+    let (runner, endings) = copying(&store).await;
+    assert_eq!(finish(&runner, &endings).await, Default::default());
+    let again = runner.store.finish(runner.id, &endings, true).await;
+    assert_eq!(again.expect("finish"), Default::default());
+    let client = psql(&store).await;
+    assert_eq!(ask(&client, "SELECT count(*) FROM history").await, "4");
+}
+
+#[tokio::test]
+async fn of_a_large_flush_only_what_is_under_the_claim_that_is_gone_is_late() {
+    let store = store().await;
+    let (mut runner, mut endings) = copying(&store).await;
+    let gone = endings[0].claim;
+    store.push(&[new_task("a")]).await.expect("push");
+    endings.extend(runner.claim(10).await);
+    let client = psql(&store).await;
+    let taken_back = format!("SELECT release_claims(ARRAY[{}])", gone.0);
+    assert_eq!(ask(&client, &taken_back).await, "4");
+    let finished = finish(&runner, &endings).await;
+    assert_eq!(finished.stale.len(), 4);
+    assert!(finished.stale.iter().all(|(claim, _)| *claim == gone));
+    assert_eq!(ask(&client, "SELECT count(*) FROM complete").await, "1");
+    assert_eq!(ask(&client, "SELECT count(*) FROM runnable").await, "4");
+}

@@ -1,0 +1,515 @@
+//! The actors: what each knows, and what it does next.
+
+use std::time::Duration;
+
+use super::super::super::testdb::{complete, name};
+use super::super::super::{Ending, Store};
+use super::dice::Dice;
+use super::stage::Outcome;
+use super::verb::{Answer, HANDLERS, QUEUES, Verb};
+use super::world::{Claim, Task, World};
+use pgtq_task::{
+    Backoff, ClaimId, ErrorKind, Failure, NewTask, Outcome as Ended, Retries, RetryPolicy,
+    Transition, decide,
+};
+
+pub(super) const RUNNERS: usize = 3;
+/// Chairs: two for each runner, because it beats while it works.
+pub(super) const PUSHER: usize = 2 * RUNNERS;
+pub(super) const OPERATOR: usize = PUSHER + 1;
+pub(super) const JANITOR: usize = PUSHER + 2;
+pub(super) const CLOCK: usize = PUSHER + 3;
+pub(super) const CHAIRS: usize = PUSHER + 4;
+
+/// What somebody wants to do next. What exactly depends on what there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    Push,
+    Claim,
+    Finish,
+    CompleteInTask,
+    Isolate,
+    Beat,
+    Retire,
+    Expire,
+    Rescue,
+    Promote,
+    Prune,
+    Cancel,
+    Retry,
+    Delete,
+    Pause,
+    Due,
+    Age,
+}
+
+/// Each as often as it stands here.
+pub(super) const WISHES: &[Wish] = {
+    use Wish::*;
+    &[
+        Push,
+        Push,
+        Push,
+        Push,
+        Claim,
+        Claim,
+        Claim,
+        Claim,
+        Claim,
+        Finish,
+        Finish,
+        Finish,
+        Finish,
+        Finish,
+        Finish,
+        Finish,
+        CompleteInTask,
+        CompleteInTask,
+        Isolate,
+        Isolate,
+        Beat,
+        Retire,
+        Expire,
+        Expire,
+        Rescue,
+        Rescue,
+        Rescue,
+        Promote,
+        Promote,
+        Prune,
+        Cancel,
+        Cancel,
+        Cancel,
+        Cancel,
+        Retry,
+        Retry,
+        Retry,
+        Delete,
+        Delete,
+        Delete,
+        Pause,
+        Due,
+        Due,
+        Age,
+    ]
+};
+
+/// A task that a runner believes to hold.
+#[derive(Debug)]
+struct Held {
+    ending: Ending,
+    /// How it ended was decided, and maybe stored.
+    tried: bool,
+    /// It was to be isolated and nobody knows whether it was.
+    unsure: bool,
+}
+
+/// One runner: its process and what it knows.
+#[derive(Default)]
+struct Runner {
+    /// 0: not registered.
+    id: i64,
+    held: Vec<Held>,
+    ghosts: Vec<i64>,
+    asked: Vec<(i64, i64)>,
+}
+
+/// Everybody.
+#[derive(Default)]
+pub(super) struct Cast {
+    runners: [Runner; RUNNERS],
+    serial: u64,
+    pub(super) unfenced: bool,
+}
+
+impl Cast {
+    /// What comes of a wish when there is nothing for it: something before it.
+    pub(super) fn settle(&self, wish: Wish, dice: &Dice, world: &World) -> Wish {
+        let runner = &self.runners[dice.clone().below(RUNNERS)];
+        let any = |test: fn(&Task) -> bool| world.tasks.values().any(test);
+        let orphan = |claim: &Claim| !world.runners.contains_key(&claim.runner);
+        let instead = match wish {
+            Wish::Finish if !runner.ghosts.is_empty() => None,
+            Wish::Finish | Wish::CompleteInTask | Wish::Isolate if runner.held.is_empty() => {
+                Some(Wish::Claim)
+            }
+            Wish::Claim if !any(|t| t.is("runnable")) => Some(Wish::Promote),
+            Wish::Promote if !any(|t| t.due) => Some(Wish::Due),
+            Wish::Due if !any(|t| t.is("scheduled")) => Some(Wish::Push),
+            Wish::Cancel | Wish::Retry | Wish::Delete if world.tasks.is_empty() => Some(Wish::Push),
+            Wish::Expire if world.claims_of(runner.id).is_empty() => Some(Wish::Claim),
+            Wish::Rescue
+                if !world.runners.values().any(|x| *x) && !world.claims.values().any(orphan) =>
+            {
+                Some(Wish::Expire)
+            }
+            _ => None,
+        };
+        instead.map_or(wish, |wish| self.settle(wish, dice, world))
+    }
+
+    /// Who has this wish.
+    pub(super) fn chair(wish: Wish, mut dice: Dice) -> usize {
+        let at = dice.below(RUNNERS);
+        match wish {
+            Wish::Push => PUSHER,
+            Wish::Cancel | Wish::Retry | Wish::Delete | Wish::Pause => OPERATOR,
+            Wish::Rescue | Wish::Promote | Wish::Prune => JANITOR,
+            Wish::Expire | Wish::Due | Wish::Age => CLOCK,
+            Wish::Beat => 2 * at + 1,
+            _ => 2 * at,
+        }
+    }
+
+    /// The chair and the verb of a wish, or nothing to do.
+    pub(super) fn next(
+        &mut self,
+        wish: Wish,
+        dice: &mut Dice,
+        world: &World,
+        hot: &[i64],
+    ) -> Option<(usize, Verb)> {
+        let at = dice.below(RUNNERS);
+        let work = 2 * at;
+        // What others are at, or else the newest.
+        let mut ids: Vec<i64> = hot
+            .iter()
+            .copied()
+            .filter(|id| world.tasks.contains_key(id))
+            .collect();
+        if ids.is_empty() || dice.clone().percent(30) {
+            ids = world.tasks.keys().rev().copied().collect();
+        }
+        let some = |dice: &mut Dice| {
+            (!ids.is_empty()).then(|| {
+                let few: Vec<i64> = (0..=dice.below(3))
+                    .map(|_| *dice.pick(&ids[..ids.len().min(8)]))
+                    .collect();
+                let few: std::collections::BTreeSet<i64> = few.into_iter().collect();
+                few.into_iter().collect::<Vec<i64>>()
+            })
+        };
+        let needs_id = matches!(
+            wish,
+            Wish::Claim
+                | Wish::Finish
+                | Wish::CompleteInTask
+                | Wish::Isolate
+                | Wish::Beat
+                | Wish::Retire
+        );
+        if needs_id && self.runners[at].id == 0 {
+            return Some((work, Verb::Register));
+        }
+        let runner = self.runners[at].id;
+        Some(match wish {
+            Wish::Push => {
+                let tasks = (0..=dice.below(3)).map(|_| self.new_task(dice)).collect();
+                (PUSHER, Verb::Push(tasks))
+            }
+            Wish::Claim => {
+                let want = 1 + u32::try_from(dice.below(4)).expect("small");
+                (work, Verb::Claim { runner, want })
+            }
+            Wish::Finish => match self.runners[at].ghosts.pop() {
+                Some(claim) => (work, Verb::ReleaseClaim { runner, claim }),
+                None => (work, self.finish(at, dice, 50)?),
+            },
+            Wish::CompleteInTask => {
+                let held = self.runners[at]
+                    .held
+                    .iter_mut()
+                    .find(|h| !h.tried && !h.unsure)?;
+                held.tried = true;
+                held.ending.transition = Transition::Complete { result: "2".into() };
+                let ending = Box::new(held.ending.clone());
+                (work, Verb::CompleteInTask { runner, ending })
+            }
+            Wish::Isolate => {
+                let held = &self.runners[at].held;
+                let unsure = held.iter().find(|h| h.unsure);
+                let one = unsure.or_else(|| held.iter().find(|h| !h.tried))?;
+                let (claim, task) = (one.ending.claim.0, one.ending.task.id.0);
+                (
+                    work,
+                    Verb::Isolate {
+                        runner,
+                        claim,
+                        task,
+                    },
+                )
+            }
+            Wish::Beat => (work + 1, Verb::Beat { runner }),
+            Wish::Retire => (work, Verb::Retire { runner }),
+            Wish::Expire => (
+                CLOCK,
+                Verb::Expire {
+                    runner: (runner != 0).then_some(runner)?,
+                },
+            ),
+            Wish::Rescue => (
+                JANITOR,
+                Verb::Rescue {
+                    orphans: dice.percent(50),
+                },
+            ),
+            Wish::Promote => (
+                JANITOR,
+                Verb::Promote {
+                    limit: *dice.pick(&[1, 1000]),
+                },
+            ),
+            Wish::Prune => (JANITOR, Verb::Prune),
+            Wish::Cancel => (OPERATOR, Verb::Cancel(some(dice)?)),
+            Wish::Retry => (OPERATOR, Verb::Retry(some(dice)?)),
+            Wish::Delete => (OPERATOR, Verb::Delete(some(dice)?)),
+            Wish::Pause => {
+                let on = world.paused.is_empty();
+                let (kind, name) = *dice.pick(&[("queue", QUEUES[1]), ("handler", HANDLERS[0])]);
+                (OPERATOR, Verb::Pause { on, kind, name })
+            }
+            Wish::Due => (CLOCK, Verb::Due),
+            Wish::Age => (CLOCK, Verb::Age),
+        })
+    }
+
+    fn new_task(&mut self, dice: &mut Dice) -> NewTask {
+        self.serial += 1;
+        let keyed = dice.percent(40);
+        NewTask {
+            queue: Some(name(dice.pick::<&str>(&QUEUES))),
+            delay: dice.percent(25).then_some(Duration::from_secs(3_600)),
+            retries: *dice.pick(&[
+                None,
+                Some(Retries::Limited(0)),
+                Some(Retries::Limited(1)),
+                Some(Retries::Forever),
+            ]),
+            key: keyed.then(|| format!("k{}", dice.below(4))),
+            ..NewTask::new(
+                name(dice.pick::<&str>(&HANDLERS)),
+                format!("{{\"n\": {}}}", self.serial),
+            )
+        }
+    }
+
+    /// Ends some of what a runner holds; all with 100 `percent`.
+    fn finish(&mut self, at: usize, dice: &mut Dice, percent: usize) -> Option<Verb> {
+        let mut endings = Vec::new();
+        let mut again = false;
+        for i in 0..self.runners[at].held.len() {
+            if self.runners[at].held[i].unsure
+                || !dice.percent(percent.max(if i == 0 { 70 } else { 0 }))
+            {
+                continue;
+            }
+            if self.runners[at].held[i].tried {
+                again |= !self.runners[at].held[i].ending.recorded;
+            } else {
+                self.decide(at, i, dice);
+            }
+            endings.push(self.runners[at].held[i].ending.clone());
+        }
+        // The mutant is of the statement that stores only tasks that are over.
+        let simple =
+            |e: &Ending| !e.recorded && e.transition.state().is_final() && e.children.is_empty();
+        let fenced = !self.unfenced || again || !endings.iter().all(simple);
+        let runner = self.runners[at].id;
+        (!endings.is_empty()).then_some(Verb::Finish {
+            runner,
+            endings,
+            again,
+            fenced,
+        })
+    }
+
+    fn decide(&mut self, at: usize, i: usize, dice: &mut Dice) {
+        let children = (0..if dice.percent(25) {
+            1 + dice.below(2)
+        } else {
+            0
+        })
+            .map(|_| self.new_task(dice))
+            .collect();
+        let runner = &mut self.runners[at];
+        let ending = &mut runner.held[i].ending;
+        let failure = Failure::new(ErrorKind::Error, "no luck");
+        let hour = Duration::from_secs(3_600);
+        let outcome = match dice.below(10) {
+            0..=3 => Ended::Complete { result: "1".into() },
+            4..=5 => Ended::Retry {
+                failure,
+                after: None,
+            },
+            6 => Ended::Fail { failure },
+            7 => Ended::Snooze { after: hour },
+            8 => Ended::Cancel {
+                reason: "enough".into(),
+            },
+            _ => Ended::Release,
+        };
+        let asked = runner.asked.contains(&(ending.claim.0, ending.task.id.0));
+        // So long that no clock of ours sees its end.
+        let backoff = Backoff {
+            first_ms: 36_000_000,
+            max_ms: 36_000_000,
+        };
+        let policy = RetryPolicy {
+            retries: Retries::Limited(2),
+            backoff,
+        };
+        ending.transition = decide(&ending.task, &policy, outcome, asked, 0.5);
+        if let (Transition::Retry { delay, .. }, true) = (&mut ending.transition, dice.percent(30))
+        {
+            *delay = Duration::ZERO;
+        }
+        ending.children = children;
+    }
+
+    /// What the actor of a chair makes of how its call went.
+    pub(super) fn learn(&mut self, chair: usize, verb: &Verb, outcome: &Outcome, seen: &World) {
+        if chair >= PUSHER {
+            return;
+        }
+        let runner = &mut self.runners[chair / 2];
+        let answer = match outcome {
+            Outcome::Answered(answer) => Some(answer),
+            _ => None,
+        };
+        match (verb, answer) {
+            (_, Some(Answer::Claimed(Some((claim, tasks))))) => {
+                let held = tasks.iter().map(|task| Held {
+                    ending: complete(ClaimId(*claim), task.clone()),
+                    tried: false,
+                    unsure: false,
+                });
+                runner.held.extend(held);
+            }
+            (Verb::Finish { endings, .. }, _) => {
+                let sent = |h: &Held| {
+                    endings
+                        .iter()
+                        .any(|e| (e.claim, e.task.id) == (h.ending.claim, h.ending.task.id))
+                };
+                if answer.is_some() {
+                    runner.held.retain(|h| !sent(h));
+                } else {
+                    // Exactly these are sent again: one of them may be stored.
+                    runner
+                        .held
+                        .iter_mut()
+                        .filter(|h| sent(h))
+                        .for_each(|h| h.tried = true);
+                }
+            }
+            (Verb::CompleteInTask { ending, .. }, _) => {
+                let pair = (ending.claim, ending.task.id);
+                let Some(i) = runner
+                    .held
+                    .iter()
+                    .position(|h| (h.ending.claim, h.ending.task.id) == pair)
+                else {
+                    return;
+                };
+                // Without an answer it is looked up: committed, or rolled back and given back.
+                let stands = seen
+                    .tasks
+                    .get(&pair.1.0)
+                    .is_some_and(|t| t.is("complete") && t.claim == Some(pair.0.0));
+                match answer {
+                    Some(Answer::Held(false)) => drop(runner.held.remove(i)),
+                    _ if stands => runner.held[i].ending.recorded = true,
+                    _ => {
+                        runner.held[i].ending.transition = Transition::Release;
+                        runner.held[i].ending.children.clear();
+                    }
+                }
+            }
+            (Verb::Isolate { claim, task, .. }, told) => {
+                let pair = (*claim, *task);
+                let Some(i) = runner
+                    .held
+                    .iter()
+                    .position(|h| (h.ending.claim.0, h.ending.task.id.0) == pair)
+                else {
+                    return;
+                };
+                match told {
+                    Some(Answer::Isolated(Some(new))) => {
+                        runner.held[i].ending.claim = ClaimId(*new);
+                        runner.held[i].unsure = false;
+                    }
+                    Some(_) => drop(runner.held.remove(i)),
+                    None => runner.held[i].unsure = true,
+                }
+            }
+            (Verb::ReleaseClaim { claim, .. }, None) => runner.ghosts.push(*claim),
+            (
+                _,
+                Some(Answer::Beat {
+                    alive,
+                    ghosts,
+                    asked,
+                    lost,
+                    ..
+                }),
+            ) => {
+                if !alive {
+                    runner.id = 0;
+                }
+                runner.ghosts = ghosts.clone();
+                runner.asked = asked.clone();
+                // Half of what was lost is stopped; the rest ends too late.
+                runner
+                    .held
+                    .retain(|h| !lost.contains(&h.ending.claim.0) || h.ending.task.id.0 % 2 == 0);
+            }
+            (Verb::Retire { .. }, Some(_)) => {
+                runner.id = 0;
+                runner.ghosts.clear();
+            }
+            (Verb::Register, Some(Answer::Runner(id))) => runner.id = *id,
+            _ => {}
+        }
+    }
+
+    /// What a runner still has to do before it holds nothing; then nothing.
+    pub(super) fn wind_up(&mut self, at: usize, dice: &mut Dice) -> Option<(usize, Verb)> {
+        let work = 2 * at;
+        let runner = &mut self.runners[at];
+        let id = runner.id;
+        if id == 0 {
+            runner.held.clear();
+            return None;
+        }
+        if let Some(held) = runner.held.iter().find(|h| h.unsure) {
+            let (claim, task) = (held.ending.claim.0, held.ending.task.id.0);
+            return Some((
+                work,
+                Verb::Isolate {
+                    runner: id,
+                    claim,
+                    task,
+                },
+            ));
+        }
+        if let Some(claim) = runner.ghosts.pop() {
+            return Some((work, Verb::ReleaseClaim { runner: id, claim }));
+        }
+        self.finish(at, dice, 100).map(|verb| (work, verb))
+    }
+
+    /// The id of a runner; 0 if it is not registered.
+    pub(super) fn id(&self, at: usize) -> i64 {
+        self.runners[at].id
+    }
+
+    /// The store of a chair: a runner has two chairs.
+    pub(super) fn store_of(chair: usize, stores: &[Store]) -> &Store {
+        &stores[if chair < PUSHER {
+            chair / 2
+        } else {
+            chair - RUNNERS
+        }]
+    }
+}

@@ -1,0 +1,395 @@
+//! What runners do with what they hold, and what is done for those that died.
+
+use std::collections::BTreeSet;
+
+use super::super::super::super::Ending;
+use super::{Answer, Claim, Turn, Verdict, World, counted, ensure};
+use pgtq_task::Transition;
+
+impl Turn<'_> {
+    pub(super) fn finish(
+        &mut self,
+        runner: i64,
+        endings: &[Ending],
+        again: bool,
+        answer: Option<&Answer>,
+    ) -> Verdict {
+        let mut stale = BTreeSet::new();
+        let mut children = Vec::new();
+        for ending in endings {
+            let pair @ (claim, task) = (ending.claim.0, ending.task.id.0);
+            if !self.seen.asked.contains(&pair) {
+                self.next.asked.remove(&pair);
+            }
+            if ending.recorded || again && is_recorded(self.before, pair) {
+                continue;
+            }
+            if self
+                .before
+                .claims
+                .get(&claim)
+                .is_none_or(|c| c.runner != runner)
+            {
+                stale.insert(pair);
+                continue;
+            }
+            ensure!(
+                self.before.runs_under(claim, task),
+                "{task} does not run under {claim}: a fault of the schedule"
+            );
+            self.end(ending)?;
+            if matches!(ending.transition, Transition::Complete { .. }) {
+                children.extend(ending.children.iter().map(|child| pgtq_task::NewTask {
+                    parent: Some(ending.task.id),
+                    ..child.clone()
+                }));
+            }
+        }
+        for child in &children {
+            self.push_one(child)?;
+        }
+        for ending in endings {
+            self.close_if_empty(ending.claim.0);
+        }
+        match answer {
+            Some(Answer::Finished { stale: told }) => {
+                ensure!(*told == stale, "stale are {told:?}, should be {stale:?}");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn end(&mut self, ending: &Ending) -> Verdict {
+        let pair @ (claim, task) = (ending.claim.0, ending.task.id.0);
+        let was = self.before.tasks.get(&task).ok_or("runs")?;
+        let counts = !matches!(
+            ending.transition,
+            Transition::Snooze { .. } | Transition::Release
+        );
+        let attempts = was.attempts + i32::from(counts);
+        let place = ending.transition.state().as_str();
+        let back = !ending.transition.state().is_final();
+        let asked = back && self.before.asked.contains(&pair);
+        // A cancel that committed while the endings were stored comes too late.
+        let cancelled = asked && (!self.shared || self.place(task) == "cancelled");
+        self.put(
+            task,
+            if cancelled { "cancelled" } else { place },
+            (cancelled || !back).then_some(claim),
+        );
+        let now = self.next.tasks.get_mut(&task).ok_or("runs")?;
+        now.attempts = attempts;
+        if !matches!(ending.transition, Transition::Release) {
+            now.crashes = 0;
+        }
+        let kind = match &ending.transition {
+            Transition::Fail { failure } | Transition::Retry { failure, .. } => {
+                Some(failure.kind.as_str())
+            }
+            Transition::Snooze { .. } => Some("snooze"),
+            Transition::Release => Some("release"),
+            _ => None,
+        };
+        if back && !cancelled {
+            self.note(task, Some(claim), kind.unwrap_or("?"), was.attempts + 1, 0);
+        } else if !back {
+            now.error = kind.map(ToOwned::to_owned);
+        }
+        Ok(())
+    }
+
+    pub(super) fn complete_in_task(
+        &mut self,
+        runner: i64,
+        ending: &Ending,
+        answer: Option<&Answer>,
+    ) -> Verdict {
+        let (claim, task) = (ending.claim.0, ending.task.id.0);
+        let held = self.before.runners.contains_key(&runner)
+            && self
+                .before
+                .claims
+                .get(&claim)
+                .is_some_and(|c| c.runner == runner);
+        if held {
+            ensure!(
+                self.before.runs_under(claim, task),
+                "{task} does not run: a fault of the schedule"
+            );
+            self.end(ending)?;
+            for child in &ending.children {
+                let parent = Some(ending.task.id);
+                self.push_one(&pgtq_task::NewTask {
+                    parent,
+                    ..child.clone()
+                })?;
+            }
+        }
+        match answer {
+            Some(Answer::Held(told)) if *told != held => Err(format!("told {told}")),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn isolate(
+        &mut self,
+        runner: i64,
+        claim: i64,
+        task: i64,
+        answer: Option<&Answer>,
+    ) -> Verdict {
+        let held = self
+            .before
+            .claims
+            .get(&claim)
+            .is_some_and(|c| c.runner == runner)
+            && self.before.runs_under(claim, task);
+        let mut alone = None;
+        if held {
+            let made = self
+                .seen
+                .claims
+                .keys()
+                .copied()
+                .find(|id| !self.before.claims.contains_key(id));
+            let new = made.ok_or("the task was not isolated")?;
+            alone = made;
+            self.next
+                .claims
+                .insert(new, Claim::new(new, runner, true, vec![task]));
+            self.put(task, "running", Some(new));
+            let number = self.before.tasks[&task].attempts + 1;
+            self.note(task, Some(claim), "isolate", number, 0);
+            let asked = self.next.asked.contains(&(claim, task));
+            if asked && (!self.shared || self.seen.asked.contains(&(new, task))) {
+                self.next.asked.remove(&(claim, task));
+                self.next.asked.insert((new, task));
+            }
+        }
+        self.close_if_empty(claim);
+        match answer {
+            Some(Answer::Isolated(told)) if *told != alone => Err(format!("told {told:?}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives back a claim, or all of a runner.
+    pub(super) fn release(
+        &mut self,
+        runner: i64,
+        only: Option<i64>,
+        answer: Option<&Answer>,
+    ) -> Verdict {
+        let mut n = 0;
+        for claim in self.before.claims_of(runner) {
+            if only.is_some_and(|one| one != claim)
+                || self.shared && self.seen.claims.contains_key(&claim)
+            {
+                continue;
+            }
+            for task in self.before.running_in(claim) {
+                self.put(task, "runnable", None);
+                n += 1;
+            }
+            self.next.claims.remove(&claim);
+        }
+        counted(answer, n)
+    }
+
+    pub(super) fn beat(&mut self, runner: i64, answer: Option<&Answer>) -> Verdict {
+        let is_there = self.next.runners.contains_key(&runner);
+        if is_there {
+            self.next.runners.insert(runner, false);
+        }
+        // It lives: what was reported of it is withdrawn.
+        let seen = &self.seen.reports;
+        let shared = self.shared;
+        self.next
+            .reports
+            .retain(|report| report.2 != runner || shared && seen.contains(report));
+        let Some(Answer::Beat {
+            alive,
+            claims,
+            ghosts,
+            lost,
+            asked,
+        }) = answer
+        else {
+            return Ok(());
+        };
+        ensure!(*alive == is_there, "alive is {alive}");
+        if self.shared {
+            return Ok(());
+        }
+        let held = self.before.claims_of(runner);
+        ensure!(
+            claims.iter().all(|c| held.contains(c)),
+            "told of the claims {claims:?}, holds {held:?}"
+        );
+        ensure!(
+            ghosts.iter().all(|c| held.contains(c)),
+            "the ghosts {ghosts:?} are not held"
+        );
+        ensure!(
+            lost.iter().all(|c| !held.contains(c)),
+            "{lost:?} are not lost"
+        );
+        let wanted: Vec<(i64, i64)> = self
+            .before
+            .asked
+            .iter()
+            .copied()
+            .filter(|(c, _)| held.contains(c))
+            .collect();
+        let mut told = asked.clone();
+        told.sort_unstable();
+        ensure!(
+            told == wanted,
+            "told of the cancellations {told:?}, should be {wanted:?}"
+        );
+        Ok(())
+    }
+
+    pub(super) fn register(&mut self, answer: Option<&Answer>) -> Verdict {
+        let made = self
+            .seen
+            .runners
+            .keys()
+            .copied()
+            .find(|id| !self.before.runners.contains_key(id));
+        let id = made.ok_or("nobody was registered")?;
+        self.next.runners.insert(id, false);
+        match answer {
+            Some(Answer::Runner(told)) if *told != id => Err(format!("told {told}")),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn rescue(&mut self, orphans: bool, answer: Option<&Answer>) -> Verdict {
+        let (before, seen, shared) = (self.before, self.seen, self.shared);
+        let dead: Vec<i64> = before
+            .runners
+            .iter()
+            .filter(|(_, x)| **x)
+            .map(|(id, _)| *id)
+            .collect();
+        let orphans = orphans || !dead.is_empty();
+        // Nobody in these schedules has been there for long enough to prove a crash.
+        let n_failed = 0;
+        let (mut n_again, mut n_cancelled) = (0, 0);
+        for (id, claim) in &before.claims {
+            let may = dead.contains(&claim.runner)
+                || orphans && !before.runners.contains_key(&claim.runner);
+            let taken = !seen.claims.contains_key(id);
+            ensure!(
+                may || !taken,
+                "rescued a claim of a runner that lives: {claim:?}"
+            );
+            ensure!(!may || taken || shared, "not rescued: {claim:?}");
+            if !taken {
+                continue;
+            }
+            for task in before.running_in(*id) {
+                let was = &before.tasks[&task];
+                // Nothing is known of a runner that was removed; of one that rescue has
+                // looked at before, or looks at while others are under way, not all.
+                let report = (task, *id, claim.runner, claim.solo);
+                let unsure = shared || before.judged.contains(&claim.runner);
+                let was_there = before.runners.contains_key(&claim.runner);
+                let started = was_there && (!unsure || has_note(seen, task, *id));
+                let n_open = before.reports.iter().filter(|r| r.0 == task).count();
+                let waits = started && (claim.solo || n_open >= 2);
+                let asked = before.asked.contains(&(*id, task));
+                // A cancel that crossed leaves no claim in history: see below.
+                let honoured = asked
+                    && (!shared || seen.tasks.get(&task).is_some_and(|t| t.claim == Some(*id)));
+                let is_scheduled = match shared {
+                    true => seen.tasks.get(&task).is_some_and(|t| t.is("scheduled")),
+                    false => waits,
+                };
+                let place = if honoured {
+                    "cancelled"
+                } else if is_scheduled {
+                    "scheduled"
+                } else {
+                    "runnable"
+                };
+                self.put(task, place, (place == "cancelled").then_some(*id));
+                if place == "cancelled" {
+                    n_cancelled += 1;
+                    continue;
+                }
+                n_again += 1;
+                if started {
+                    self.note(task, Some(*id), "lost", was.attempts + 1, 0);
+                    self.next.reports.insert(report);
+                }
+            }
+            self.next.claims.remove(id);
+        }
+        for runner in dead {
+            let empty = self.next.claims_of(runner).is_empty();
+            let gone = !seen.runners.contains_key(&runner);
+            // It may have claimed meanwhile: an orphan, which a later rescue takes.
+            if gone && shared || empty && !shared {
+                self.next.runners.remove(&runner);
+            }
+        }
+        self.cross();
+        match answer {
+            Some(Answer::Rescued {
+                tasks,
+                failed,
+                cancelled,
+            }) => {
+                let told = (*tasks, *failed, *cancelled);
+                ensure!(
+                    told == (n_again, n_failed, n_cancelled),
+                    "told {told:?}, should be {:?}",
+                    (n_again, n_failed, n_cancelled)
+                );
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Cancellations of tasks that have left the claim that they were asked in:
+    /// the task is cancelled where it is now.
+    fn cross(&mut self) {
+        for (claim, task) in self.before.asked.clone() {
+            let left = !self.next.runs_under(claim, task);
+            let gone = !self.seen.asked.contains(&(claim, task));
+            if left && (gone || !self.shared) {
+                self.next.asked.remove(&(claim, task));
+                self.cancel_one(task);
+                if self.shared {
+                    // Asked of a claim that the task has left meanwhile, once more.
+                    let again = self.seen.asked.iter().filter(|pair| pair.1 == task);
+                    self.next.asked.extend(again);
+                }
+            }
+        }
+    }
+
+    fn close_if_empty(&mut self, claim: i64) {
+        if self.next.running_in(claim).is_empty() && !self.seen.claims.contains_key(&claim) {
+            self.next.claims.remove(&claim);
+        }
+    }
+}
+
+fn has_note(world: &World, task: i64, claim: i64) -> bool {
+    let mut notes = world.notes.keys();
+    notes.any(|n| n.task == task && n.claim == Some(claim) && n.kind == "lost")
+}
+
+fn is_recorded(world: &World, (claim, task): (i64, i64)) -> bool {
+    let ended = |t: &super::Task| t.is_final() && t.claim == Some(claim);
+    world.tasks.get(&task).is_some_and(ended)
+        || world
+            .notes
+            .keys()
+            .any(|n| n.task == task && n.claim == Some(claim))
+}
