@@ -5,7 +5,7 @@ claim and of its ending, by INSERT and by COPY, in batches of 500 and of 10.
     tests/bench/task_cost.py [--rev COMMIT] [--after SQL] [--claim FILE] [--set SQL] [--keep DIRECTORY]
 
 A server of its own runs under `valgrind --tool=callgrind`. A small client speaks the
-protocol as a runner does: named statements of runner/src/store/sql, binary parameters.
+protocol as a runner does: named statements of runner/store/src/sql, binary parameters.
 Each figure is the difference of two sessions of different length, divided by the tasks,
 so that the start of a session and the first plans do not count. The server has no
 autovacuum, no fsync and writes no whole pages.
@@ -28,6 +28,9 @@ NOW = int((time.time() - 946_684_800) * 1e6)
 
 def text_of(path, rev):
     if rev:
+        known = subprocess.check_output(["git", "-C", ROOT, "ls-tree", "--name-only", rev, path], text=True)
+        # Revisions before the store was a crate.
+        path = path if known else path.replace("runner/store/src/", "runner/src/store/")
         return subprocess.check_output(["git", "-C", ROOT, "show", f"{rev}:{path}"], text=True)
     return (ROOT / path).read_text()
 
@@ -36,14 +39,14 @@ def rendered(path, rev):
     text = text_of(path, rev).replace("{{schema}}", "pgtq").replace("{{channel}}", "pgtq")
     if "{{carried" not in text:
         return text
-    listed = re.search(r"CARRIED[^=]*= \[(.*?)\]", text_of("runner/src/store/carried.rs", rev), re.S)[1]
+    listed = re.search(r"CARRIED[^=]*= \[(.*?)\]", text_of("runner/store/src/carried.rs", rev), re.S)[1]
     names = re.findall(r'"(\w+)"', listed)
     return re.sub(r"\{\{carried ?(\w*)\}\}", lambda m: ", ".join(f"{m[1]}.{n}" if m[1] else n for n in names), text)
 
 
 def settings(rev):
     """What a session for claims and endings is told, but for timeouts."""
-    found = re.search(r'Role::Claim \| Role::Finish => \{?\s*"(SET.*?)"', text_of("runner/src/store/connection.rs", rev), re.S)
+    found = re.search(r'Role::Claim \| Role::Finish => \{?\s*"(SET.*?)"', text_of("runner/store/src/connection.rs", rev), re.S)
     return re.sub(r"\\\s*", "", found[1]).strip("; ") + "; SET search_path = pg_catalog, pg_temp; SET timezone = 'UTC'; "
 
 
@@ -146,7 +149,7 @@ class Session:
 
 class Statements:
     def __init__(self, rev, claim):
-        path = "runner/src/store/sql/"
+        path = "runner/store/src/sql/"
         self.claim = rendered(path + "claim.sql", rev) if claim is None else pathlib.Path(claim).read_text().replace("{{schema}}", "pgtq")
         self.final = rendered(path + "finish_final.sql", rev)
         self.take = rendered(path + "finish_take.sql", rev)

@@ -1,6 +1,6 @@
 //! Handlers that try to take the runner with them: each gets its own error, the
 //! runner keeps serving and gives the memory back. That two guests cannot see
-//! each other's memory is shown beside the sandbox, in `runner/src/sandbox/tests`.
+//! each other's memory is shown beside the sandbox, in `runner/sandbox/src/tests`.
 
 use std::fs;
 

@@ -114,7 +114,7 @@ fn code(dir: &Path, into: &mut String) {
 #[test]
 fn every_test_that_the_report_on_reliability_names_exists() {
     let mut all = String::new();
-    for dir in ["runner/src", "sdk", "tests"] {
+    for dir in ["runner", "sdk", "tests"] {
         code(&repository().join(dir), &mut all);
     }
     let report = document("RELIABILITY.md");

@@ -2,7 +2,7 @@
 //!
 //! Owns the connection, the schema (`migrations/`) and one function per verb:
 //! push, claim, finish, promote, rescue, beat, cancel, prune and the views.
-//! Each verb is one file here and one or more statements in `store/sql/`.
+//! Each verb is one file here and one or more statements in `sql/`.
 //! Promises: an ending is written only under a claim that still exists; a
 //! batch verb is one transaction; every time is the database's. Touches
 //! neither wasmtime nor the file system, and decides nothing about tasks:

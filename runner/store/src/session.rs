@@ -65,7 +65,7 @@ impl<'a> Lease<'a> {
 }
 
 impl Lease<'_> {
-    /// Runs a statement of `store/sql/`.
+    /// Runs a statement of `sql/`.
     pub(super) async fn query(
         &mut self,
         sql: &Sql,

@@ -1,4 +1,4 @@
-//! The statements of `store/sql/`, and the types of their parameters.
+//! The statements of `sql/`, and the types of their parameters.
 
 use std::borrow::Cow;
 

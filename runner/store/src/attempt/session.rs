@@ -228,7 +228,7 @@ pub(super) fn told(error: Option<tokio_postgres::Error>) -> String {
     error.map_or_else(|| "no answer in time".to_owned(), |error| text(&error))
 }
 
-/// The text of a statement of `store/sql` with its parameters' types.
+/// The text of a statement of `sql` with its parameters' types.
 pub(super) fn typed<'a>(
     sql: &Sql,
     params: &[&'a (dyn ToSql + Sync)],
