@@ -139,7 +139,7 @@ fn held() -> [usize; 3] {
 fn a_process_holds_no_more_after_many_misdeeds_than_before() {
     let this = std::env::current_exe().expect("a test is a program");
     let output = Command::new(this)
-        .args(["--exact", "sandbox::tests::evil::misdeeds_in_turns"])
+        .args(["--exact", "tests::evil::misdeeds_in_turns"])
         .args(["--ignored", "--nocapture"])
         .env(CHILD, "1")
         .output()

@@ -87,7 +87,7 @@ fn owner_to_be_killed() {
 fn server_and_directory_go_when_the_owner_is_killed() {
     let mut owner = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "--nocapture"])
-        .arg("setup::postgres::tests::owner_to_be_killed")
+        .arg("postgres::tests::owner_to_be_killed")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -89,7 +89,7 @@ async fn in_probe(sandbox: &Sandbox, world: &World, import: &Import<'_>, shape: 
 fn no_import_makes_the_process_grow_beyond_the_limits() {
     let child = Command::new(std::env::current_exe().expect("this program"))
         .args([
-            "sandbox::tests::imports::memory::imports_in_turns",
+            "tests::imports::memory::imports_in_turns",
             "--exact",
             "--ignored",
             "--nocapture",
