@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use pgtq_task::{Attempt, HandlerFuture, Name, NewTask, Outcome, Report, SqlGrant};
+use pgtq_task::{Attempt, AttemptRecord, HandlerFuture, Name, NewTask, Outcome, Report, SqlGrant};
 use pgtq_tests::{Sql, wait_until};
 use tokio::runtime::Runtime;
 
@@ -20,10 +20,13 @@ fn n_complete(sql: &Sql, handler: &str) -> i64 {
 
 fn report(children: Vec<NewTask>) -> Report {
     Report {
-        children,
-        ..Report::without_guest(Outcome::Complete {
+        outcome: Outcome::Complete {
             result: "true".to_owned(),
-        })
+        },
+        record: AttemptRecord {
+            children,
+            ..AttemptRecord::default()
+        },
     }
 }
 

@@ -8,8 +8,8 @@ use pgtq_engine::plugin::{NewVersion, Registry};
 use pgtq_engine::{EngineConfig, QueueSpec, Shutdown, Summary, run};
 use pgtq_store::{DatabaseConfig, Store};
 use pgtq_task::{
-    Attempt, Digest, ErrorKind, Failure, Handler, HandlerFuture, HandlerInfo, Limits, Name,
-    NewTask, Outcome, Problem, Report, SqlGrant,
+    Attempt, AttemptRecord, Digest, ErrorKind, Failure, Handler, HandlerFuture, HandlerInfo,
+    Limits, Name, NewTask, Outcome, Problem, Report, SqlGrant,
 };
 use pgtq_tests::{Sql, give_rows, login_role};
 use tokio::task::JoinHandle;
@@ -163,10 +163,13 @@ pub(crate) fn book(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
         }
         let leaf = Name::new("leaf").expect("a name");
         Report {
-            children: vec![NewTask::new(leaf, "{}")],
-            ..Report::without_guest(Outcome::Complete {
+            outcome: Outcome::Complete {
                 result: "true".to_owned(),
-            })
+            },
+            record: AttemptRecord {
+                children: vec![NewTask::new(leaf, "{}")],
+                ..AttemptRecord::default()
+            },
         }
     })
 }

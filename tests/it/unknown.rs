@@ -9,7 +9,8 @@ use std::time::Duration;
 use pgtq_store::DatabaseConfig;
 use pgtq_store::Store;
 use pgtq_task::{
-    Attempt, ErrorKind, Failure, HandlerFuture, Name, NewTask, Outcome, Report, SqlGrant,
+    Attempt, AttemptRecord, ErrorKind, Failure, HandlerFuture, Name, NewTask, Outcome, Report,
+    SqlGrant,
 };
 use pgtq_tests::{Database, Fate, Proxy, Rule, wait_until_async};
 use tokio_postgres::Client;
@@ -123,10 +124,13 @@ async fn row(client: &Client, text: &str) -> String {
 
 fn complete(children: Vec<NewTask>) -> Report {
     Report {
-        children,
-        ..Report::without_guest(Outcome::Complete {
+        outcome: Outcome::Complete {
             result: "true".to_owned(),
-        })
+        },
+        record: AttemptRecord {
+            children,
+            ..AttemptRecord::default()
+        },
     }
 }
 

@@ -56,8 +56,7 @@ pub(crate) async fn settle(
     if matches!(report.outcome, Outcome::Complete { .. }) {
         let ending = ending(taken, &mut report, started);
         let commit = Box::pin(database.complete(&ending)).await;
-        report.children = ending.children;
-        report.logs = ending.logs;
+        report.record = ending.record;
         match commit {
             Commit::Nothing => {}
             Commit::Recorded => recorded = true,
@@ -74,7 +73,7 @@ pub(crate) async fn settle(
                     why,
                     "the outcome of this task needs a lock that another transaction holds; all of its SQL was rolled back, and it runs again in a while"
                 );
-                report.children.clear();
+                report.record.children.clear();
                 report.outcome = Outcome::Snooze {
                     after: LOCKED_PAUSE,
                 };
@@ -141,7 +140,7 @@ async fn ask(core: &Core, taken: &Taken, database: &AttemptDatabase) -> Option<S
     }
 }
 
-/// The ending, with what is large taken out of the report for a while.
+/// The ending, with the record taken out of the report for as long as the commit takes.
 fn ending(taken: &Taken, report: &mut Report, started: Instant) -> Ending {
     let result = match &report.outcome {
         Outcome::Complete { result } => result.clone(),
@@ -151,14 +150,10 @@ fn ending(taken: &Taken, report: &mut Report, started: Instant) -> Ending {
         claim: taken.claim,
         task: Arc::clone(&taken.task),
         transition: Transition::Complete { result },
-        usage: report.usage,
-        logs: std::mem::take(&mut report.logs),
-        logs_dropped: report.logs_dropped,
-        children: std::mem::take(&mut report.children),
+        record: std::mem::take(&mut report.record),
         recorded: false,
         has_state: false,
-        digest: report.digest,
-        since_start: started.elapsed(),
-        since_end: Duration::ZERO,
+        started,
+        ended: Instant::now(),
     }
 }

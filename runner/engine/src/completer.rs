@@ -23,7 +23,7 @@ use super::held::Hold;
 use super::needs::needs_others;
 use super::parked::Reason;
 use pgtq_store::{Ending, Finished, StoreError};
-use pgtq_task::{ClaimId, Digest, Failure, LogLine, NewTask, Task, Transition, Usage};
+use pgtq_task::{AttemptRecord, Failure, LogLine, Transition};
 
 /// Endings in one flush at most.
 const MAX_BATCH: usize = 1_000;
@@ -42,117 +42,96 @@ const LARGE_BYTES: usize = 1 << 20;
 /// Said by `/readyz`.
 pub(super) const FULL: &str = "too many outcomes wait for locks of other transactions, or are refused by the database; look for open transactions in pg_stat_activity and for errors in the log";
 
-/// An attempt that ended, with process-local instants.
+/// An ending on its way to the completer, with what it occupies meanwhile.
 #[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) claim: ClaimId,
-    pub(crate) task: Arc<Task>,
-    pub(crate) transition: Transition,
-    pub(crate) usage: Usage,
-    pub(crate) logs: Vec<LogLine>,
-    pub(crate) logs_dropped: u64,
-    pub(crate) children: Vec<NewTask>,
-    /// Committed already with the task's own transaction.
-    pub(crate) recorded: bool,
-    /// There are saved values of the task.
-    pub(crate) has_state: bool,
-    pub(crate) digest: Option<Digest>,
-    pub(crate) started: Instant,
-    pub(crate) ended: Instant,
-    /// Its arguments, and its place among those that wait.
-    pub(crate) held: Hold,
-    pub(crate) room: Option<OwnedSemaphorePermit>,
+pub(crate) struct QueuedEnding {
+    ending: Ending,
+    /// The bytes of its arguments.
+    held: Hold,
+    /// Its share of what may wait here.
+    room: Option<OwnedSemaphorePermit>,
 }
 
-impl Ended {
-    /// The ending of a task that no slot has started.
-    pub(super) fn not_started(taken: Taken, transition: Transition) -> Self {
-        let now = Instant::now();
-        Ended {
-            claim: taken.claim,
-            task: taken.task,
-            transition,
-            usage: Usage::default(),
-            logs: Vec::new(),
-            logs_dropped: 0,
-            children: Vec::new(),
-            recorded: false,
-            has_state: false,
-            digest: None,
-            started: now,
-            ended: now,
-            held: taken.held,
+impl QueuedEnding {
+    pub(super) fn new(ending: Ending, held: Hold) -> Self {
+        QueuedEnding {
+            ending,
+            held,
             room: None,
         }
     }
 
+    /// The ending of a task that no slot has started.
+    pub(super) fn not_started(taken: Taken, transition: Transition) -> Self {
+        let now = Instant::now();
+        let ending = Ending {
+            claim: taken.claim,
+            task: taken.task,
+            transition,
+            record: AttemptRecord::default(),
+            recorded: false,
+            has_state: false,
+            started: now,
+            ended: now,
+        };
+        QueuedEnding::new(ending, taken.held)
+    }
+
+    /// The ending, which waits no longer.
     fn into_ending(self) -> Ending {
-        // It waits no longer.
         drop((self.held, self.room));
-        Ending {
-            claim: self.claim,
-            task: self.task,
-            transition: self.transition,
-            usage: self.usage,
-            logs: self.logs,
-            logs_dropped: self.logs_dropped,
-            children: self.children,
-            recorded: self.recorded,
-            has_state: self.has_state,
-            digest: self.digest,
-            since_start: self.started.elapsed(),
-            since_end: self.ended.elapsed(),
-        }
+        self.ending
     }
 }
 
 /// Bytes that an outcome costs in a statement, roughly.
 pub(super) fn weight(ending: &Ending) -> usize {
     let args = ending.task.args.len();
-    args + weigh(&ending.transition, &ending.logs, &ending.children)
+    args + weight_without_args(ending)
 }
 
 /// As [`weight`], without the task's arguments.
-fn weigh(transition: &Transition, logs: &[LogLine], children: &[NewTask]) -> usize {
+fn weight_without_args(ending: &Ending) -> usize {
     let failure = |failure: &Failure| {
         let backtrace: usize = failure.backtrace.iter().map(String::len).sum();
         failure.message.len() + failure.details.as_ref().map_or(0, String::len) + backtrace
     };
-    let transition = match transition {
+    let transition = match &ending.transition {
         Transition::Complete { result } => result.len(),
         Transition::Fail { failure: of } | Transition::Retry { failure: of, .. } => failure(of),
         _ => 0,
     };
     let fields = |line: &LogLine| line.fields.as_ref().map_or(0, |json| json.get().len());
     let log = |line: &LogLine| line.message.len() + fields(line) + 64;
-    let logs: usize = logs.iter().map(log).sum();
-    let children: usize = children.iter().map(|child| child.args.len() + 128).sum();
+    let logs: usize = ending.record.logs.iter().map(log).sum();
+    let children = ending.record.children.iter();
+    let children: usize = children.map(|child| child.args.len() + 128).sum();
     256 + transition + logs + children
 }
 
 /// Hands an ending to the completer; waits while too much waits there.
-pub(crate) async fn hand_over(core: &Core, mut ended: Ended) {
-    let n_bytes = weigh(&ended.transition, &ended.logs, &ended.children);
+pub(crate) async fn hand_over(core: &Core, mut queued: QueuedEnding) {
+    let n_bytes = weight_without_args(&queued.ending);
     let n_kib = u32::try_from(n_bytes / 1024)
         .unwrap_or(u32::MAX)
         .min(MAX_WAITING_KIB);
     if n_kib > 0 {
         let room = Arc::clone(&core.ending_room).acquire_many_owned(n_kib);
-        ended.room = room.await.ok();
+        queued.room = room.await.ok();
     }
     // Fails only when the completer is gone, which outlives every slot.
-    let _ = core.endings.send(ended).await;
+    let _ = core.endings.send(queued).await;
 }
 
 /// Runs until every sender is gone and everything is stored.
-pub(crate) async fn complete(core: Arc<Core>, endings: mpsc::Receiver<Ended>) {
+pub(crate) async fn complete(core: Arc<Core>, endings: mpsc::Receiver<QueuedEnding>) {
     tokio::select! {
         () = flushes(&core, endings) => {}
         () = core.parked.run(&core) => {}
     }
 }
 
-async fn flushes(core: &Core, mut endings: mpsc::Receiver<Ended>) {
+async fn flushes(core: &Core, mut endings: mpsc::Receiver<QueuedEnding>) {
     while let Some(first) = endings.recv().await {
         let first = first.into_ending();
         let mut n_bytes = weight(&first);
@@ -244,12 +223,7 @@ async fn store(core: &Core, mut batch: Vec<Ending>) {
         tracing::warn!(n_tasks = batch.len(), %error, hint = error.hint(), "could not store endings; trying again");
         core.stats.health.endings.failed(&error);
         core.storing_fails.store(true, SeqCst);
-        let wait = backoff.failed();
-        tokio::time::sleep(wait).await;
-        for ending in &mut batch {
-            ending.since_start += wait;
-            ending.since_end += wait;
-        }
+        tokio::time::sleep(backoff.failed()).await;
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use super::completer::{Ended, MAX_WAITING_KIB};
+use super::completer::{MAX_WAITING_KIB, QueuedEnding};
 use super::config::EngineConfig;
 use super::held::HeldBytes;
 use super::lease::Lease;
@@ -34,7 +34,7 @@ pub(crate) struct Core {
     pub(crate) stats: Arc<Stats>,
     /// Endings on their way to the store. Bounded: slots wait when the
     /// database is slower than they are.
-    pub(crate) endings: mpsc::Sender<Ended>,
+    pub(crate) endings: mpsc::Sender<QueuedEnding>,
     /// Bounds them in KiB.
     pub(crate) ending_room: Arc<Semaphore>,
     /// Arguments of the tasks held.
@@ -82,7 +82,7 @@ impl Core {
         config: EngineConfig,
         shutdown: Shutdown,
         stats: Arc<Stats>,
-        endings: mpsc::Sender<Ended>,
+        endings: mpsc::Sender<QueuedEnding>,
         (runner, lease): (RunnerId, Lease),
     ) -> Self {
         let sleep = Sleep::new(config.queues.len());

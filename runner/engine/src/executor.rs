@@ -13,12 +13,13 @@ use futures_util::FutureExt as _;
 
 use super::backlog::{Backlog, Taken};
 use super::commit::{self, Settled};
-use super::completer::{self, Ended};
+use super::completer::{self, QueuedEnding};
 use super::core::Core;
 use super::ledger::Start;
 use super::suspects::{self, Offer};
 use super::unknown_traits;
 use super::watchdog::Turn;
+use pgtq_store::Ending;
 use pgtq_task::{
     Attempt, Database, ErrorKind, Failure, Handler, Outcome, Report, RetryPolicy, Signal, Stop,
     Transition, decide,
@@ -46,8 +47,8 @@ pub(crate) async fn slot(core: Arc<Core>, backlog: Arc<Backlog>) {
 
 /// The ending of a task that no slot has started: it goes back without using an
 /// attempt, or is cancelled if somebody asked for that.
-pub(super) fn released(taken: Taken) -> Ended {
-    Ended::not_started(taken, Transition::Release)
+pub(super) fn released(taken: Taken) -> QueuedEnding {
+    QueuedEnding::not_started(taken, Transition::Release)
 }
 
 /// Runs a suspect, unless another one runs here, and then those that came meanwhile.
@@ -230,29 +231,21 @@ async fn hand_over(
         recorded,
         has_state,
     } = settled.into();
-    core.stats.fuel.fetch_add(report.usage.fuel, Relaxed);
+    core.stats.fuel.fetch_add(report.record.usage.fuel, Relaxed);
     let transition = decide(&taken.task, &policy, report.outcome, cancelled, jitter());
-    let ended = Ended {
+    let ending = Ending {
         claim: taken.claim,
         task: taken.task,
         transition,
-        usage: report.usage,
-        logs: report.logs,
-        logs_dropped: report.logs_dropped,
-        children: report.children,
+        record: report.record,
         recorded,
         has_state,
-        digest: report.digest,
         started,
         ended: Instant::now(),
-        held: taken.held,
-        room: None,
     };
-    completer::hand_over(core, ended).await;
+    completer::hand_over(core, QueuedEnding::new(ending, taken.held)).await;
 }
 
-/// A number in `0.0..1.0` from the process's own hash seed: retries need
-/// spread, not secrecy.
 /// A random number in `0.0..1.0`.
 pub(super) fn jitter() -> f64 {
     use std::hash::{BuildHasher, RandomState};

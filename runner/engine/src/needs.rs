@@ -16,7 +16,13 @@ pub(super) enum Need {
 /// Whether storing it may wait for a lock that is not on its claim.
 pub(super) fn needs_others(ending: &Ending) -> bool {
     let complete = matches!(ending.transition, Transition::Complete { .. });
-    complete && (ending.has_state || ending.children.iter().any(|child| child.key.is_some()))
+    complete
+        && (ending.has_state
+            || ending
+                .record
+                .children
+                .iter()
+                .any(|child| child.key.is_some()))
 }
 
 /// All of it; the claim only if there is nothing else.
@@ -31,6 +37,7 @@ pub(super) fn needs(ending: &Ending) -> Vec<Need> {
             .map_or("default".to_owned(), ToString::to_string)
     };
     let mut needs: Vec<Need> = ending
+        .record
         .children
         .iter()
         .filter_map(|child| {

@@ -50,8 +50,6 @@ struct Entry {
     again: bool,
     n_tries: u32,
     due: Instant,
-    /// When its ages were last set.
-    aged: Instant,
 }
 
 /// The parked outcomes of one engine.
@@ -91,7 +89,6 @@ impl ParkedOutcomes {
                 again,
                 n_tries: 0,
                 due,
-                aged: now,
             });
         }
         drop(inner);
@@ -226,7 +223,7 @@ impl Round<'_> {
     /// Stores these. Returns those that are not stored, and what else went wrong than
     /// that they wait for a lock.
     async fn store(&self, mut entries: Vec<Entry>) -> (Vec<Entry>, Option<StoreError>) {
-        let endings: Vec<Ending> = entries.iter().map(Entry::aged).collect();
+        let endings: Vec<Ending> = entries.iter().map(|entry| entry.ending.clone()).collect();
         let again = entries.iter().any(|entry| entry.again);
         let runner = self.core.runner();
         let stored = self.core.store.finish_parked(runner, &endings, again).await;
@@ -354,17 +351,6 @@ impl Inner {
         if self.n_locked == 0 {
             self.needs.clear();
         }
-    }
-}
-
-impl Entry {
-    /// A copy whose ages are those of now: an ending knows how long ago it was, not when.
-    fn aged(&self) -> Ending {
-        let elapsed = self.aged.elapsed();
-        let mut ending = self.ending.clone();
-        ending.since_start += elapsed;
-        ending.since_end += elapsed;
-        ending
     }
 }
 

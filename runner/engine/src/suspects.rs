@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::backlog::Taken;
-use super::completer::{self, Ended};
+use super::completer::{self, QueuedEnding};
 use super::core::Core;
 use super::executor::jitter;
 use pgtq_task::Transition;
@@ -104,8 +104,8 @@ pub(crate) async fn tidy(core: Arc<Core>) {
 /// Puts a suspect back into the queue, for another runner or a later time.
 pub(crate) async fn send_back(core: &Core, taken: Taken) {
     let delay = COMES_AGAIN.mul_f64(1.0 + jitter());
-    let ended = Ended::not_started(taken, Transition::Defer { delay });
-    completer::hand_over(core, ended).await;
+    let ending = QueuedEnding::not_started(taken, Transition::Defer { delay });
+    completer::hand_over(core, ending).await;
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::backlog::Taken;
-use super::completer::{self, Ended};
+use super::completer::{self, QueuedEnding};
 use super::core::Core;
 use super::executor::jitter;
 use pgtq_task::Transition;
@@ -61,7 +61,11 @@ pub(super) async fn put_back(core: &Core, taken: Taken, unknown: Vec<String>) {
         );
     }
     let delay = COMES_AGAIN.mul_f64(1.0 + jitter());
-    completer::hand_over(core, Ended::not_started(taken, Transition::Defer { delay })).await;
+    completer::hand_over(
+        core,
+        QueuedEnding::not_started(taken, Transition::Defer { delay }),
+    )
+    .await;
 }
 
 #[cfg(test)]

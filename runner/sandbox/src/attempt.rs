@@ -19,8 +19,8 @@ use super::logs::{clean, clean_text};
 use super::push::Pusher;
 use super::state::{SharedLogs, State};
 use pgtq_task::{
-    Attempt, CANCEL_GRACE, Digest, ErrorKind, Failure, HandlerInfo, Limits, Outcome, Report,
-    Retries, Signal, Stop, Usage,
+    Attempt, AttemptRecord, CANCEL_GRACE, Digest, ErrorKind, Failure, HandlerInfo, Limits, Outcome,
+    Report, Retries, Signal, Stop, Usage,
 };
 
 /// WASI and resource handles that a guest may hold.
@@ -118,11 +118,11 @@ pub(super) async fn run(
     match ended {
         // The first start took what was missing; the next attempt goes straight to the
         // component, so this one is not counted.
-        Ok(report) if is_second && ran_out(&report.outcome) => Report {
-            outcome: Outcome::Release,
-            children: Vec::new(),
-            ..report
-        },
+        Ok(mut report) if is_second && ran_out(&report.outcome) => {
+            report.outcome = Outcome::Release;
+            report.record.children.clear();
+            report
+        }
         Ok(report) => report,
         Err((detour, _)) => {
             let failure = Failure::new(ErrorKind::Internal, detour.to_string());
@@ -334,15 +334,17 @@ async fn report(store: Store<State>, ended: Ended, limits: &Limits, digest: Dige
     let (lines, logs_dropped) = logs.take();
     Report {
         outcome,
-        usage: Usage {
-            fuel,
-            peak_memory: state.account.peak(),
-            wall,
+        record: AttemptRecord {
+            usage: Usage {
+                fuel,
+                peak_memory: state.account.peak(),
+                wall,
+            },
+            logs: lines,
+            logs_dropped,
+            children: std::mem::take(&mut state.children),
+            digest: Some(digest),
         },
-        logs: lines,
-        logs_dropped,
-        children: std::mem::take(&mut state.children),
-        digest: Some(digest),
     }
 }
 

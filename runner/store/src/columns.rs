@@ -76,19 +76,19 @@ impl<'a> Common<'a> {
                         .map(|f| clean(&f.backtrace.join("\n")).into_owned())
                 })
                 .collect(),
-            logs: each(endings, |e| logs(&e.logs)),
-            logs_dropped: each(endings, |e| big(e.logs_dropped)),
+            logs: each(endings, |e| logs(&e.record.logs)),
+            logs_dropped: each(endings, |e| big(e.record.logs_dropped)),
             attempts: each(endings, attempts_after),
             crashes: each(endings, crashes_after),
             due_at: each(endings, |e| Moment(e.task.due_at)),
-            since_start: each(endings, |e| e.since_start.as_secs_f64()),
-            since_end: each(endings, |e| e.since_end.as_secs_f64()),
-            fuel: each(endings, |e| big(e.usage.fuel)),
-            peak_memory: each(endings, |e| big(e.usage.peak_memory)),
+            since_start: each(endings, |e| e.started.elapsed().as_secs_f64()),
+            since_end: each(endings, |e| e.ended.elapsed().as_secs_f64()),
+            fuel: each(endings, |e| big(e.record.usage.fuel)),
+            peak_memory: each(endings, |e| big(e.record.usage.peak_memory)),
             wall_us: each(endings, |e| {
-                i64::try_from(e.usage.wall.as_micros()).unwrap_or(i64::MAX)
+                i64::try_from(e.record.usage.wall.as_micros()).unwrap_or(i64::MAX)
             }),
-            digests: each(endings, |e| e.digest.as_ref().map(|d| &d.0[..])),
+            digests: each(endings, |e| e.record.digest.as_ref().map(|d| &d.0[..])),
         }
     }
 }

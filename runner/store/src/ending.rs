@@ -1,9 +1,9 @@
 //! What a finished attempt hands to the store.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
-use pgtq_task::{ClaimId, Digest, LogLine, NewTask, Task, TaskId, Transition, Usage};
+use pgtq_task::{AttemptRecord, ClaimId, Task, TaskId, Transition};
 
 /// The end of one attempt.
 #[derive(Debug, Clone)]
@@ -14,26 +14,19 @@ pub struct Ending {
     pub task: Arc<Task>,
     /// What becomes of the task.
     pub transition: Transition,
-    /// What the attempt used.
-    pub usage: Usage,
-    /// The kept log lines.
-    pub logs: Vec<LogLine>,
-    /// How many lines were dropped.
-    pub logs_dropped: u64,
-    /// Tasks it pushed; they exist only if the transition is `Complete`.
-    pub children: Vec<NewTask>,
+    /// What the attempt leaves behind. Its children are pushed only if the transition
+    /// is `Complete`.
+    pub record: AttemptRecord,
     /// It was committed already, with the task's own transaction: what is left
     /// is to close its claim.
     pub recorded: bool,
     /// The attempt saved or found values for later attempts; they go when the
     /// task completes.
     pub has_state: bool,
-    /// The plugin version that ran.
-    pub digest: Option<Digest>,
-    /// How long ago the attempt started, at the moment of the call.
-    pub since_start: Duration,
-    /// How long ago it ended, at the moment of the call.
-    pub since_end: Duration,
+    /// When the attempt started, by the clock of this process.
+    pub started: Instant,
+    /// When it ended. The database's time of both is computed when they are stored.
+    pub ended: Instant,
 }
 
 /// What [`super::Store::finish`] did.

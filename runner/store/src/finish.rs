@@ -14,7 +14,9 @@ use super::push::push_on;
 use super::session::Lease;
 use super::sql::{Sql, sql};
 use super::{Ending, Finished, Store, StoreError};
-use pgtq_task::{ClaimId, ErrorKind, Failure, NewTask, RunnerId, TaskId, Transition};
+use pgtq_task::{
+    AttemptRecord, ClaimId, ErrorKind, Failure, NewTask, RunnerId, TaskId, Transition,
+};
 
 /// How long a flush waits for a lock. An application that holds one for longer is in
 /// an open transaction, and what waits for it is stored apart from the rest.
@@ -117,7 +119,7 @@ impl Store {
         let simple = |ending: &&Ending| {
             ending.recorded
                 || ending.transition.state().is_final()
-                    && ending.children.is_empty()
+                    && ending.record.children.is_empty()
                     && !forgets(ending)
         };
         let ended: Vec<(ClaimId, TaskId)> = endings.iter().map(|e| (e.claim, e.task.id)).collect();
@@ -183,7 +185,7 @@ async fn transact(
         .filter(|e| matches!(e.transition, Transition::Complete { .. }))
         .filter(|e| !stale.contains(&(e.claim, e.task.id)))
         .flat_map(|e| {
-            e.children.iter().map(|child| NewTask {
+            e.record.children.iter().map(|child| NewTask {
                 parent: Some(e.task.id),
                 ..child.clone()
             })
@@ -323,8 +325,11 @@ fn refused(ending: &Ending, message: &str) -> Ending {
     );
     Ending {
         transition: Transition::Fail { failure },
-        children: Vec::new(),
-        logs: Vec::new(),
+        record: AttemptRecord {
+            children: Vec::new(),
+            logs: Vec::new(),
+            ..ending.record.clone()
+        },
         ..ending.clone()
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{DatabaseConfig, Ending, Lanes, QueueFilter, RunnerFacts, Schema, Store};
 use pgtq_setup::postgres::{Options, PrivatePostgres};
-use pgtq_task::{Name, NewTask, RunnerId, Task, Transition, Usage};
+use pgtq_task::{AttemptRecord, Name, NewTask, RunnerId, Task, Transition};
 
 /// The server of this test process. Never dropped: it ends with the process.
 fn server() -> &'static PrivatePostgres {
@@ -107,15 +107,11 @@ pub(super) fn complete(claim: pgtq_task::ClaimId, task: Task) -> Ending {
         claim,
         task: task.into(),
         transition: Transition::Complete { result: "1".into() },
-        usage: Usage::default(),
-        logs: Vec::new(),
-        logs_dropped: 0,
-        children: Vec::new(),
+        record: AttemptRecord::default(),
         recorded: false,
         has_state: false,
-        digest: None,
-        since_start: std::time::Duration::from_millis(2),
-        since_end: std::time::Duration::ZERO,
+        started: std::time::Instant::now(),
+        ended: std::time::Instant::now(),
     }
 }
 

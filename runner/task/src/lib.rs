@@ -44,7 +44,7 @@ pub use log::{LogLevel, LogLine, LogPage, LogTail, Room};
 pub use manifest::{HandlerInfo, Manifest, PluginInfo, PushDefaults};
 pub use name::{Name, NameError};
 pub use network::{AddressKind, Destination, Network};
-pub use outcome::{ErrorKind, Failure, Outcome, Report, Usage};
+pub use outcome::{AttemptRecord, ErrorKind, Failure, Outcome, Report, Usage};
 pub use proxy::HttpProxy;
 pub use push::{MAX_ARGS_BYTES, NewTask};
 pub use push_facts::{PushFacts, PushLook, TooManyWait};

@@ -146,11 +146,10 @@ pub struct Usage {
     pub wall: Duration,
 }
 
-/// Everything one attempt leaves behind.
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// How it ended.
-    pub outcome: Outcome,
+/// What an attempt leaves behind besides its outcome. The sandbox fills it, the engine
+/// passes it on, the store writes it.
+#[derive(Debug, Clone, Default)]
+pub struct AttemptRecord {
     /// What it used.
     pub usage: Usage,
     /// The kept log lines: the first and the last, with a line that stands for the gap.
@@ -163,16 +162,21 @@ pub struct Report {
     pub digest: Option<Digest>,
 }
 
+/// The end of an attempt as its handler reports it.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Everything else.
+    pub record: AttemptRecord,
+}
+
 impl Report {
     /// A report of an attempt that never reached a guest.
     pub fn without_guest(outcome: Outcome) -> Self {
         Report {
             outcome,
-            usage: Usage::default(),
-            logs: Vec::new(),
-            logs_dropped: 0,
-            children: Vec::new(),
-            digest: None,
+            record: AttemptRecord::default(),
         }
     }
 }

@@ -108,9 +108,17 @@ impl Stage {
         put(word, value);
         put(
             "pushed",
-            report.children.iter().map(observed::pushed).collect(),
+            report
+                .record
+                .children
+                .iter()
+                .map(observed::pushed)
+                .collect(),
         );
-        put("logs", report.logs.iter().map(observed::log).collect());
+        put(
+            "logs",
+            report.record.logs.iter().map(observed::log).collect(),
+        );
         let loose_ends = [script.unanswered.clone(), script.unused()].concat();
         put("http_requests", Value::Array(script.requests));
         put("sql_statements", Value::Array(script.statements));
@@ -122,7 +130,7 @@ impl Stage {
         Ok(Observed {
             facts,
             loose_ends,
-            usage: report.usage,
+            usage: report.record.usage,
         })
     }
 }
@@ -161,7 +169,7 @@ fn settle(report: &mut Report, database: &Memory) -> BTreeMap<String, String> {
         };
     }
     if !matches!(report.outcome, Outcome::Complete { .. }) {
-        report.children.clear();
+        report.record.children.clear();
     }
     state
 }

@@ -118,17 +118,17 @@ fn find<'a>(
 
 /// Logs, pushes and usage, for people.
 fn tell(context: &Context, report: &Report) {
-    for line in &report.logs {
+    for line in &report.record.logs {
         context.note(verbs::logs::line(line));
     }
-    for child in &report.children {
+    for child in &report.record.children {
         context.note(format!(
             "would push {} {}",
             child.handler,
             text::line(&child.args, 200)
         ));
     }
-    let usage = &report.usage;
+    let usage = &report.record.usage;
     context.note(format!(
         "\x1b[2m{}, {} fuel, {} of memory\x1b[0m",
         text::fine(usage.wall),

@@ -163,7 +163,7 @@ async fn a_large_answer_streams_through_a_small_memory() {
         .call(attempt(&json!([{"keep": server.url}]).to_string()))
         .await;
     // The guest's memory, and what the host keeps of one exchange.
-    assert!(report.usage.peak_memory <= 5 << 20);
+    assert!(report.record.usage.peak_memory <= 5 << 20);
     assert!(matches!(
         failure(&report).kind,
         ErrorKind::Memory | ErrorKind::Panic
@@ -203,9 +203,9 @@ async fn requests_cost_fuel_and_are_counted() {
     scene.limits.http_requests = 3;
     let reach = scene.set().await;
     let steps = |n: usize| Value::Array(vec![json!({"get": server.url}); n]).to_string();
-    let one = reach.call(attempt(&steps(1))).await.usage.fuel;
+    let one = reach.call(attempt(&steps(1))).await.record.usage.fuel;
     let report = reach.call(attempt(&steps(4))).await;
-    let four = report.usage.fuel;
+    let four = report.record.usage.fuel;
     // Slow calls cost their time, too.
     assert!(one >= 100_000 && four >= 4 * 100_000, "{one} and {four}");
     let (said, log) = answers(report);
@@ -277,7 +277,7 @@ async fn headers_that_grow_too_large_are_an_error_value() {
     };
     // One good, and two refused as forbidden.
     assert_eq!(result, r#""001111""#);
-    assert_eq!(report.logs.len(), 1, "{:?}", report.logs);
+    assert_eq!(report.record.logs.len(), 1, "{:?}", report.record.logs);
 }
 
 #[tokio::test]
@@ -292,7 +292,7 @@ async fn a_secret_shows_nowhere_that_a_person_looks() {
     }
     let mut words = format!("{progress}\n");
     for report in reports {
-        let (outcome, logs) = (report.outcome, report.logs);
+        let (outcome, logs) = (report.outcome, report.record.logs);
         words += &format!("{outcome:#?}\n");
         for line in logs {
             let fields = line.fields.map(|fields| fields.to_string());
@@ -343,7 +343,7 @@ async fn a_secret_that_is_given_back_is_stored_nowhere() {
     let steps = json!([{"give": "key"}, {"save_secret": "key"}, {"push_secret": "key"}]);
     let reach = scene_with_secret().set().await;
     let report = reach.call(attempt(&steps.to_string())).await;
-    assert!(report.children.is_empty());
+    assert!(report.record.children.is_empty());
     let (said, _) = answers(report);
     assert_eq!(said[0], "[secret:key]");
     assert!(

@@ -20,7 +20,7 @@ async fn a_result_comes_back_as_it_was_written() {
     for args in ["[1, 2]", r#"{"a":"\u0000é"}"#, "1e400", "null"] {
         let report = survive("echo", args, small()).await;
         assert_eq!(report.outcome, complete(args));
-        assert!(report.usage.fuel > 0 && report.usage.peak_memory >= 2 << 16);
+        assert!(report.record.usage.fuel > 0 && report.record.usage.peak_memory >= 2 << 16);
     }
 }
 
@@ -87,7 +87,7 @@ async fn a_log_line_and_the_last_progress_outlive_a_trap() {
     let attempt = attempt("a line\nand \u{1b}more");
     let report = log.call(attempt.clone()).await;
     assert_eq!(failure(&report).kind, ErrorKind::Trap);
-    let line = &report.logs[0];
+    let line = &report.record.logs[0];
     assert_eq!(
         (line.level, line.message.as_str()),
         (LogLevel::Warn, "a line and more")
@@ -114,7 +114,7 @@ async fn children_are_collected_and_a_flood_of_them_is_refused() {
     let options = r#"{"queue":"mail","priority":3,"retries":2,"key":"k"}"#;
     let report = survive("push_once", options, small()).await;
     assert_eq!(report.outcome, complete("true"));
-    let child = &report.children[0];
+    let child = &report.record.children[0];
     assert_eq!(
         (child.handler.as_str(), child.args.as_str()),
         ("child", "[1]")
@@ -131,13 +131,13 @@ async fn children_are_collected_and_a_flood_of_them_is_refused() {
     );
 
     let report = survive("flood_lanes", "", small()).await;
-    assert_eq!(report.children.len(), 100);
+    assert_eq!(report.record.children.len(), 100);
     assert!(
         matches!(report.outcome, Outcome::Fail { failure } if failure.message.contains("100 lanes"))
     );
 
     let report = survive("flood_pushes", "", small()).await;
-    assert_eq!(report.children.len(), 1_000);
+    assert_eq!(report.record.children.len(), 1_000);
     assert!(
         matches!(report.outcome, Outcome::Fail { failure } if failure.message.contains("limit"))
     );
@@ -223,7 +223,7 @@ async fn the_log_of_an_attempt_under_way_can_be_read() {
     };
     assert_eq!((line.0, line.1.message.as_str()), (1, "so far"));
     signal.stop(Stop::Cancel);
-    assert_eq!(running.await.expect("no panic").logs.len(), 1);
+    assert_eq!(running.await.expect("no panic").record.logs.len(), 1);
 }
 
 #[tokio::test]
@@ -287,7 +287,7 @@ async fn the_operators_word_wins_over_the_handlers_wish() {
         .call(attempt("[]"))
         .await;
     assert_eq!(failure(&report).kind, ErrorKind::Fuel);
-    assert_eq!(report.usage.fuel, 1_000_000);
+    assert_eq!(report.record.usage.fuel, 1_000_000);
 }
 
 #[tokio::test]
@@ -327,7 +327,7 @@ async fn a_thousand_attempts_leave_nothing_behind() {
     };
     let warm = touch.call(attempt("[]")).await;
     assert_eq!(warm.outcome, complete("1"));
-    assert!(warm.usage.peak_memory > 48 << 20);
+    assert!(warm.record.usage.peak_memory > 48 << 20);
     let before = resident();
     for i in 0..1_000 {
         if i % 50 == 0 {

@@ -77,7 +77,7 @@ pub(super) async fn run(
     };
     let report = attempt::run(plugin, detours, inner.digest, info, limits, rights, attempt).await;
     let line = |line: &LogLine| format!("{:?} {} {:?}", line.level, line.message, line.fields);
-    let mut said: Vec<String> = report.logs.iter().map(line).collect();
+    let mut said: Vec<String> = report.record.logs.iter().map(line).collect();
     said.push(format!("{:?}", signal.take_progress()));
     (report, said)
 }
@@ -102,23 +102,29 @@ async fn compare(name: &str, args: &str) -> bool {
     let (whole, said) = run(&compiled, args, &Detours::always()).await;
     assert_eq!(direct.outcome, whole.outcome, "{name} {args}");
     assert_eq!(said_directly, said, "{name} {args}");
-    assert_eq!(direct.children, whole.children, "{name} {args}");
-    assert_eq!(direct.logs_dropped, whole.logs_dropped, "{name} {args}");
+    assert_eq!(
+        direct.record.children, whole.record.children,
+        "{name} {args}"
+    );
+    assert_eq!(
+        direct.record.logs_dropped, whole.record.logs_dropped,
+        "{name} {args}"
+    );
     if !short.may_go_direct() {
         return true;
     }
     // Of a thousand calls one is slow most of the time.
-    if direct.children.len() > 100 {
+    if direct.record.children.len() > 100 {
         return false;
     }
     // The component's own modules take some fuel with every call, and a call that was
     // slow costs its time: the cheapest of a few is without that.
-    let mut more = whole.usage.fuel;
+    let mut more = whole.record.usage.fuel;
     for _ in 0..5 {
         let (whole, _) = run(&compiled, args, &Detours::always()).await;
-        more = more.min(whole.usage.fuel);
+        more = more.min(whole.record.usage.fuel);
     }
-    let less = direct.usage.fuel;
+    let less = direct.record.usage.fuel;
     assert!(
         less <= more && more - less < 1_000 + more / 100,
         "{name} {args} {less} {more}"
@@ -215,8 +221,8 @@ async fn nothing_of_an_attempt_before_its_detour_is_left() {
         panic!("{:?}", report.outcome);
     };
     assert!(failure.message.contains("discriminant"), "{failure:?}");
-    assert_eq!(report.logs.len(), 1, "{said:?}");
-    assert!(report.children.len() <= 1);
+    assert_eq!(report.record.logs.len(), 1, "{said:?}");
+    assert!(report.record.children.len() <= 1);
 }
 
 /// While it makes room for a text of the host it asks the host for another.
@@ -293,7 +299,7 @@ async fn a_task_that_is_told_its_id_is_told_it_either_way() {
     let compiled = loaded(&source("push_once")).await;
     for detours in [Detours::default(), Detours::always()] {
         let (report, _) = run(&compiled, "{}", &detours).await;
-        assert_eq!(report.children[0].parent, Some(TaskId(7)));
+        assert_eq!(report.record.children[0].parent, Some(TaskId(7)));
     }
 }
 

@@ -118,7 +118,7 @@ async fn every_further_misdeed_ends_in_words() {
             report = guest.call(attempt("[]")).await;
         }
         writeln!(said, "{name}\n  {}", words(&report.outcome).escape_debug()).expect("a string");
-        assert!(report.children.is_empty(), "{name}");
+        assert!(report.record.children.is_empty(), "{name}");
     }
     insta::assert_snapshot!("misdeeds", said);
     assert_eq!(sandbox.live_instances(), Some(0));

@@ -252,6 +252,6 @@ pub(super) fn failure(report: &Report) -> &Failure {
 pub(super) async fn survive_as(name: &str, config: SandboxConfig, kind: ErrorKind) -> Report {
     let report = survive(name, "[]", config).await;
     assert_eq!(failure(&report).kind, kind, "{:?}", report.outcome);
-    assert!(report.usage.fuel > 0, "no fuel was counted");
+    assert!(report.record.usage.fuel > 0, "no fuel was counted");
     report
 }

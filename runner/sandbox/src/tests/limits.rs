@@ -80,27 +80,28 @@ async fn a_loop_is_stopped_by_the_clock_when_its_fuel_lasts() {
         limits.timeout = Duration::from_millis(50);
     });
     let report = survive_as("loop", config, ErrorKind::Timeout).await;
-    assert!(report.usage.wall >= Duration::from_millis(50));
-    assert!(report.usage.wall < Duration::from_secs(10));
+    assert!(report.record.usage.wall >= Duration::from_millis(50));
+    assert!(report.record.usage.wall < Duration::from_secs(10));
 }
 
 #[tokio::test]
 async fn usage_and_logs_are_reported_for_failed_attempts() {
     let report = survive_as("grow_memory", small(), ErrorKind::Memory).await;
     let limit = Limits::default().memory;
-    assert!(report.usage.peak_memory <= limit);
-    assert!(report.usage.peak_memory > limit - (2 << 20));
+    assert!(report.record.usage.peak_memory <= limit);
+    assert!(report.record.usage.peak_memory > limit - (2 << 20));
 
     let report = survive_as("flood_logs", small(), ErrorKind::Logs).await;
-    assert_eq!(report.logs.len(), 1_001);
-    assert_eq!(report.logs[500].dropped, Some(9_000));
-    assert_eq!(report.logs_dropped, 9_000);
+    assert_eq!(report.record.logs.len(), 1_001);
+    assert_eq!(report.record.logs[500].dropped, Some(9_000));
+    assert_eq!(report.record.logs_dropped, 9_000);
 }
 
 #[tokio::test]
 async fn stdout_and_stderr_are_log_lines_to_the_last() {
     let report = survive_as("exit", small(), ErrorKind::Exit).await;
     let mut lines: Vec<String> = report
+        .record
         .logs
         .iter()
         .map(|line| format!("{:?} {}", line.level, line.message))

@@ -52,10 +52,10 @@ impl Pushing {
         let (direct, said_directly) = run(&self.compiled, options, &short).await;
         assert!(short.may_go_direct(), "{options} took a detour");
         assert_eq!(whole.outcome, direct.outcome, "{options}");
-        assert_eq!(whole.children, direct.children, "{options}");
+        assert_eq!(whole.record.children, direct.record.children, "{options}");
         assert_eq!(said, said_directly, "{options}");
         let pushed = match whole.outcome {
-            Outcome::Complete { .. } => Ok(whole.children[0].clone()),
+            Outcome::Complete { .. } => Ok(whole.record.children[0].clone()),
             Outcome::Fail { failure } => Err(failure.message),
             other => panic!("{options}: {other:?}"),
         };

@@ -125,12 +125,20 @@ impl Reach {
 /// What a guest that came to its end said, and what its log holds.
 pub(super) fn answers(report: Report) -> (Vec<String>, Vec<String>) {
     let Outcome::Complete { result } = &report.outcome else {
-        panic!("not complete: {:?}\n{:?}", report.outcome, report.logs);
+        panic!(
+            "not complete: {:?}\n{:?}",
+            report.outcome, report.record.logs
+        );
     };
     let said = serde_json::from_str(result).expect("texts");
     (
         said,
-        report.logs.into_iter().map(|line| line.message).collect(),
+        report
+            .record
+            .logs
+            .into_iter()
+            .map(|line| line.message)
+            .collect(),
     )
 }
 

@@ -85,7 +85,7 @@ async fn run_granted(handler: &str, args: Value, database: Arc<Port>, grant: Gra
 fn result(report: &Report) -> Value {
     match &report.outcome {
         Outcome::Complete { result } => serde_json::from_str(result).expect("JSON"),
-        other => panic!("{other:?}\n{:?}", report.logs),
+        other => panic!("{other:?}\n{:?}", report.record.logs),
     }
 }
 

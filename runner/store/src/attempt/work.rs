@@ -214,7 +214,7 @@ impl Work {
     ) -> Result<(), Settle> {
         let endings = [ending];
         let columns = crate::columns::FinalColumns::new(&endings);
-        let children = crate::push::PushColumns::new(&ending.children);
+        let children = crate::push::PushColumns::new(&ending.record.children);
         let mut params = columns.success(&runner);
         params.push(&ticket);
         params.extend(children.params());

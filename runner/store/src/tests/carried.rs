@@ -253,7 +253,7 @@ async fn a_task_keeps_every_column_when_its_handlers_sql_ends_it() {
     let ending = journey.claim().await;
     let endings = [&ending];
     let columns = FinalColumns::new(&endings);
-    let children = PushColumns::new(&ending.children);
+    let children = PushColumns::new(&ending.record.children);
     let mut params = columns.success(&journey.runner.id.0);
     let ticket = journey.runner.store.ticket().bytes();
     params.push(&ticket);

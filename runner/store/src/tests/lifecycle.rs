@@ -192,11 +192,11 @@ async fn children_and_refused_results_are_stored_with_their_own_task_only() {
         .await
         .expect("push");
     let mut endings = runner.claim(3).await;
-    endings[0].children = vec![new_task("child")];
+    endings[0].record.children = vec![new_task("child")];
     endings[1].transition = Transition::Complete {
         result: "not json".into(),
     };
-    endings[2].children = vec![NewTask::new(name("child"), "{")];
+    endings[2].record.children = vec![NewTask::new(name("child"), "{")];
     let finished = runner
         .store
         .finish(runner.id, &endings, false)

@@ -29,18 +29,18 @@ async fn of_every_kind(runner: &mut TestRunner, key: &str) -> Vec<Ending> {
     runner.store.push(&tasks).await.expect("push");
     let mut endings = runner.claim(10).await;
     assert_eq!(endings.len(), 4);
-    endings[0].usage.fuel = u64::MAX;
-    endings[0].usage.peak_memory = 65_536;
-    endings[0].usage.wall = Duration::from_micros(1_234);
-    endings[0].digest = Some(Digest([7; 32]));
-    endings[0].logs = vec![LogLine {
+    endings[0].record.usage.fuel = u64::MAX;
+    endings[0].record.usage.peak_memory = 65_536;
+    endings[0].record.usage.wall = Duration::from_micros(1_234);
+    endings[0].record.digest = Some(Digest([7; 32]));
+    endings[0].record.logs = vec![LogLine {
         at_ms: 3,
         level: LogLevel::Warn,
         message: "a\0b".into(),
         fields: None,
         dropped: None,
     }];
-    endings[0].logs_dropped = 9;
+    endings[0].record.logs_dropped = 9;
     let failure = Failure {
         code: "broken".into(),
         details: Some("[1]".into()),

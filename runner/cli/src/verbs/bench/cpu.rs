@@ -50,7 +50,7 @@ pub(super) async fn round(stage: &Stage<'_>) -> Result<Vec<Figure>, Problem> {
             let wanted = tokio::task::block_in_place(|| kernel(black_box(n)));
             native.push(started.elapsed().as_secs_f64() * 1e3);
             let report = loaded.once().await?;
-            guest.push(report.usage.wall.as_secs_f64() * 1e3);
+            guest.push(report.record.usage.wall.as_secs_f64() * 1e3);
             let result = match &report.outcome {
                 Outcome::Complete { result } => result.trim_matches('"'),
                 _ => "",

@@ -12,7 +12,7 @@ use crate::plugin::{DirectoryOptions, PluginDirectory, PluginState, Registry, Sn
 use pgtq_sandbox::LoadError;
 use pgtq_task::{
     Attempt, ClaimId, Digest, Handler, HandlerFuture, HandlerInfo, Manifest, Name, Outcome,
-    PluginInfo, Report, RetryPolicy, Signal, Task, TaskId, Usage,
+    PluginInfo, Report, RetryPolicy, Signal, Task, TaskId,
 };
 
 pub(crate) fn name(text: &str) -> Name {
@@ -50,14 +50,7 @@ impl Handler for Native {
     fn call(&self, attempt: Attempt) -> HandlerFuture {
         Box::pin(async move {
             attempt.signal.stopped().await;
-            Report {
-                outcome: Outcome::Release,
-                usage: Usage::default(),
-                logs: Vec::new(),
-                logs_dropped: 0,
-                children: Vec::new(),
-                digest: None,
-            }
+            Report::without_guest(Outcome::Release)
         })
     }
 }

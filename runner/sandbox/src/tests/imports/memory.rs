@@ -73,7 +73,13 @@ async fn in_run(sandbox: &Sandbox, world: &World, imports: &[&Import<'_>], shape
     handler.call(attempt("9999")).await;
     for (n, import) in imports.iter().enumerate() {
         let (grown, report) = growth(handler.call(attempt(&n.to_string()))).await;
-        judge(sandbox, import, shape, grown, report.usage.peak_memory);
+        judge(
+            sandbox,
+            import,
+            shape,
+            grown,
+            report.record.usage.peak_memory,
+        );
     }
 }
 
@@ -144,7 +150,7 @@ async fn imports_in_turns() {
             let handler = handler(&sandbox, &guest).await;
             let (grown, report) = growth(handler.call(attempt("[]"))).await;
             let host = sandbox.config().defaults.host_bytes;
-            let counted = report.usage.peak_memory;
+            let counted = report.record.usage.peak_memory;
             println!(
                 "{:>6} KiB grown, {:>6} KiB counted: {name}",
                 grown >> 10,

@@ -74,7 +74,7 @@ async fn trials(
             let call = handler.call(attempt(&n.to_string()));
             longest = longest.min(polled(&AtomicU64::new(0), call).await.0.longest);
         }
-        let fuel = report.usage.fuel;
+        let fuel = report.record.usage.fuel;
         let mut trial = Trial {
             name: import.name(),
             size,
@@ -89,7 +89,7 @@ async fn trials(
         for _ in 0..20 {
             let dry = handler.call(attempt(&(n + DRY).to_string())).await;
             // Without the calls a longer number is read.
-            let charged = (fuel + 200).saturating_sub(dry.usage.fuel);
+            let charged = (fuel + 200).saturating_sub(dry.record.usage.fuel);
             trial.charged = trial.charged.max(charged);
             if trial.charged() >= trial.least_fuel() {
                 break;
@@ -125,7 +125,7 @@ impl Trial {
     fn charged(&self) -> u64 {
         match self.completed() {
             true => self.charged,
-            false => self.report.usage.fuel,
+            false => self.report.record.usage.fuel,
         }
     }
 }
@@ -195,7 +195,7 @@ async fn others_work_on_while_one_instruction_fills_or_copies_all_memory() {
             "{:?}",
             report.outcome
         );
-        assert!(report.usage.peak_memory >= 256 << 20);
+        assert!(report.record.usage.peak_memory >= 256 << 20);
         assert!(
             which == "grow" || looks > 0,
             "{which}: nobody else had a turn"
@@ -227,7 +227,7 @@ async fn no_import_keeps_its_thread_or_goes_uncharged_whatever_its_arguments() {
             "{:>9.2?} longest {:>9.2?} in all {:>12} fuel {:?} {} {:?}",
             trial.longest,
             trial.busy,
-            trial.report.usage.fuel,
+            trial.report.record.usage.fuel,
             trial.size,
             trial.name,
             trial.report.outcome
@@ -244,7 +244,7 @@ async fn no_import_keeps_its_thread_or_goes_uncharged_whatever_its_arguments() {
             trial.busy
         );
         // The limit of time holds, whatever is called, if late on a busy machine.
-        let wall = trial.report.usage.wall;
+        let wall = trial.report.record.usage.wall;
         assert!(wall < TIMEOUT * 5, "{name} {size:?}: ended after {wall:?}");
         assert!(
             trial.longest < BOUND * SLOWER,

@@ -35,9 +35,9 @@ async fn headers_that_are_dropped_are_not_held_against_the_guest() {
     );
     // 2 MiB of its own, and what is charged between two measurements.
     assert!(
-        report.usage.peak_memory < 5 << 20,
+        report.record.usage.peak_memory < 5 << 20,
         "{}",
-        report.usage.peak_memory
+        report.record.usage.peak_memory
     );
 }
 
@@ -59,7 +59,7 @@ async fn a_call_costs_its_time_whatever_the_guest_does_to_make_room() {
         for (args, cheapest) in [("[0]", &mut plain), ("[1]", &mut nested)] {
             let report = run("poll", args).await;
             assert!(matches!(report.outcome, Outcome::Complete { .. }));
-            *cheapest = report.usage.fuel.min(*cheapest);
+            *cheapest = report.record.usage.fuel.min(*cheapest);
         }
     }
     assert!(nested > plain / 10, "{nested} fuel, {plain} without");

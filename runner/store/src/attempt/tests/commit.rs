@@ -13,7 +13,7 @@ async fn sql_result_and_children_commit_together() {
         .await
         .expect("runs");
     assert_eq!(scene.n_rows().await, "0");
-    scene.ending.children = vec![child()];
+    scene.ending.record.children = vec![child()];
     let commit = scene.database.complete(&scene.ending).await;
     assert!(matches!(commit, Commit::Recorded), "{commit:?}");
     assert_eq!(scene.n_rows().await, "1");
@@ -316,7 +316,7 @@ async fn a_key_of_a_child_makes_one_task_over_attempts() {
     let mut scene = Scene::new().await;
     scene.store.push(&[child()]).await.expect("push");
     scene.run("SELECT 1").await.expect("runs");
-    scene.ending.children = vec![child(), child()];
+    scene.ending.record.children = vec![child(), child()];
     let commit = scene.database.complete(&scene.ending).await;
     assert!(matches!(commit, Commit::Recorded), "{commit:?}");
     assert_eq!(scene.ask("SELECT count(*) FROM runnable").await, "1");
@@ -333,7 +333,7 @@ async fn a_child_that_the_database_refuses_undoes_all_of_it() {
         args: "{".into(),
         ..new_task("b")
     };
-    scene.ending.children = vec![child(), bad];
+    scene.ending.record.children = vec![child(), bad];
     let commit = scene.database.complete(&scene.ending).await;
     assert!(matches!(commit, Commit::Refused(_)), "{commit:?}");
     assert_eq!(scene.n_rows().await, "0");
@@ -402,9 +402,9 @@ async fn an_ending_takes_times_and_texts_as_the_ordinary_one_does() {
     scene.ending.transition = pgtq_task::Transition::Complete {
         result: "\"a\\u0000b\"".into(),
     };
-    scene.ending.logs_dropped = 3;
-    scene.ending.usage.fuel = 77;
-    scene.ending.digest = Some(pgtq_task::Digest([9; 32]));
+    scene.ending.record.logs_dropped = 3;
+    scene.ending.record.usage.fuel = 77;
+    scene.ending.record.digest = Some(pgtq_task::Digest([9; 32]));
     scene.run("SELECT 1").await.expect("runs");
     let commit = scene.database.complete(&scene.ending).await;
     assert!(matches!(commit, Commit::Recorded), "{commit:?}");

@@ -127,7 +127,7 @@ async fn settings_and_temporary_objects_of_a_handler_do_not_reach_the_ending() {
             Err(problem) => panic!("{setting}: {problem:?}"),
         }
     }
-    scene.ending.children = vec![child()];
+    scene.ending.record.children = vec![child()];
     scene.ending.transition = pgtq_task::Transition::Complete {
         result: "\"ä€\"".into(),
     };

@@ -311,8 +311,9 @@ impl Cast {
             endings.push(self.runners[at].held[i].ending.clone());
         }
         // The mutant is of the statement that stores only tasks that are over.
-        let simple =
-            |e: &Ending| !e.recorded && e.transition.state().is_final() && e.children.is_empty();
+        let simple = |e: &Ending| {
+            !e.recorded && e.transition.state().is_final() && e.record.children.is_empty()
+        };
         let fenced = !self.unfenced || again || !endings.iter().all(simple);
         let runner = self.runners[at].id;
         (!endings.is_empty()).then_some(Verb::Finish {
@@ -363,7 +364,7 @@ impl Cast {
         {
             *delay = Duration::ZERO;
         }
-        ending.children = children;
+        ending.record.children = children;
     }
 
     /// What the actor of a chair makes of how its call went.
@@ -421,7 +422,7 @@ impl Cast {
                     _ if stands => runner.held[i].ending.recorded = true,
                     _ => {
                         runner.held[i].ending.transition = Transition::Release;
-                        runner.held[i].ending.children.clear();
+                        runner.held[i].ending.record.children.clear();
                     }
                 }
             }

@@ -183,7 +183,7 @@ impl Verb {
             Verb::CompleteInTask { runner, ending } => {
                 let endings = [&*ending];
                 let columns = FinalColumns::new(&endings);
-                let children = PushColumns::new(&ending.children);
+                let children = PushColumns::new(&ending.record.children);
                 let mut params = columns.success(&runner);
                 let ticket = store.ticket().bytes();
                 params.push(&ticket);
@@ -337,7 +337,7 @@ impl fmt::Display for Verb {
                         " ({} of {} {how}, {} children)",
                         e.task.id,
                         e.claim,
-                        e.children.len()
+                        e.record.children.len()
                     )?;
                 }
                 Ok(())

@@ -39,10 +39,16 @@ impl Turn<'_> {
             );
             self.end(ending)?;
             if matches!(ending.transition, Transition::Complete { .. }) {
-                children.extend(ending.children.iter().map(|child| pgtq_task::NewTask {
-                    parent: Some(ending.task.id),
-                    ..child.clone()
-                }));
+                children.extend(
+                    ending
+                        .record
+                        .children
+                        .iter()
+                        .map(|child| pgtq_task::NewTask {
+                            parent: Some(ending.task.id),
+                            ..child.clone()
+                        }),
+                );
             }
         }
         for child in &children {
@@ -118,7 +124,7 @@ impl Turn<'_> {
                 "{task} does not run: a fault of the schedule"
             );
             self.end(ending)?;
-            for child in &ending.children {
+            for child in &ending.record.children {
                 let parent = Some(ending.task.id);
                 self.push_one(&pgtq_task::NewTask {
                     parent,
