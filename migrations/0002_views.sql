@@ -3,14 +3,21 @@
 
 -- Not documented: the tasks of claims that have not ended, as the store needs them.
 -- The hour is a margin for pruning partitions; the claim's id decides.
+--
+-- Arguments are large, so they are what storage damages first. They are read only for a
+-- claim of which a row is shown, and not at all where nobody asks for them: hence the outer
+-- join, and DISTINCT ON, by which the planner sees that it may leave the join out.
 CREATE VIEW {{schema}}.unended AS
 SELECT c.id AS claim_id, c.runner_id, c.claimed_at, c.solo,
        t.id, t.queue COLLATE "C" AS queue, t.handler COLLATE "C" AS handler, t.priority,
-       t.attempts, t.crashes, t.retries, t.pushed_at, t.due_at, t.key COLLATE "C" AS key, t.parent, t.traits, t.args
+       t.attempts, t.crashes, t.retries, t.pushed_at, t.due_at, t.key COLLATE "C" AS key, t.parent, v.traits, v.args
 FROM {{schema}}.claims AS c
 CROSS JOIN LATERAL unnest(c.task_ids, c.queues, c.handlers, c.priorities, c.attempts, c.crashes, c.retries,
-                          c.pushed_at, c.due_at, c.keys, c.parents, c.traits, c.args)
-    AS t (id, queue, handler, priority, attempts, crashes, retries, pushed_at, due_at, key, parent, traits, args)
+                          c.pushed_at, c.due_at, c.keys, c.parents)
+    WITH ORDINALITY AS t (id, queue, handler, priority, attempts, crashes, retries, pushed_at, due_at, key, parent, place)
+LEFT JOIN LATERAL (
+    SELECT DISTINCT ON (u.place) u.place, u.traits, u.args
+    FROM unnest(c.traits, c.args) WITH ORDINALITY AS u (traits, args, place)) AS v ON v.place = t.place
 WHERE NOT EXISTS (
         SELECT FROM {{schema}}.history AS h
         WHERE h.id = t.id AND h.claim_id = c.id AND h.finished_at >= c.claimed_at - interval '1 hour')

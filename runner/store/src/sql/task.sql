@@ -9,7 +9,7 @@ WITH found AS MATERIALIZED (
     FROM {{schema}}.runnable_tasks AS r
     WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(ARRAY[$1])))
     UNION ALL
-    SELECT * FROM {{schema}}.running WHERE id = $1
+    SELECT u.* FROM {{schema}}.running AS u WHERE u.id = $1
     UNION ALL
     SELECT * FROM {{schema}}.complete WHERE id = $1
     UNION ALL

@@ -426,6 +426,48 @@ async fn a_runner_that_leaves_releases_all_but_the_claim_that_cannot_be_read() {
     all_but_the_second_are_back(&store).await;
 }
 
+#[tokio::test]
+async fn a_claim_that_cannot_be_read_hides_no_other_task_from_people() {
+    let store = own_database("").await;
+    let runner = three_claims(&store).await;
+    let waiting = store.push(&[new_task("a")]).await.expect("push")[0].id;
+    let client = psql(&store).await;
+    for (id, state) in [(1, "running"), (6, ""), (9, "running"), (13, "runnable")] {
+        if id != 6 {
+            let get = format!("SELECT state FROM get({id}) WHERE args IS NOT NULL");
+            assert_eq!(ask(&client, &get).await, state);
+            let listed = format!("SELECT state FROM tasks WHERE id = {id} AND args IS NOT NULL");
+            assert_eq!(ask(&client, &listed).await, state);
+        }
+        let detail = store.task(TaskId(id)).await.expect("read").expect("there");
+        assert_eq!(detail.task.error_message.is_some(), id == 6);
+    }
+    for (counted, n) in [
+        ("SELECT count(*) FROM running", "12"),
+        ("SELECT count(*) FROM tasks WHERE state = 'runnable'", "1"),
+        ("SELECT sum(running) FROM queue_stats", "12"),
+        ("SELECT demand()", "13"),
+    ] {
+        assert_eq!(ask(&client, counted).await, n);
+    }
+    assert_eq!(store.queues().await.expect("queues")[0].running, 12);
+    // A list shows its tasks without what cannot be read, and names the claim.
+    let page = store.page(&Filter::default()).await.expect("a page");
+    assert_eq!(page.tasks.len(), 13);
+    assert_eq!(page.tasks[0].id, waiting);
+    let claim = ask(&client, "SELECT id FROM claims WHERE task_ids[1] = 5").await;
+    let reason = format!("the database cannot read claim {claim}, which holds this task: ");
+    for task in &page.tasks {
+        let is_damaged = (5..=8).contains(&task.id.0);
+        let told = task.error_message.as_deref().unwrap_or_default();
+        assert_eq!(told.starts_with(&reason), is_damaged, "{task:?}");
+    }
+    let all = client.simple_query("SELECT * FROM running").await;
+    let code = all.expect_err("damaged").code().cloned();
+    assert_eq!(code.expect("of the server").code(), "XX001");
+    drop(runner);
+}
+
 /// A migrated store in a database of its own.
 pub(super) async fn own_database(options: &str) -> Store {
     let first = store().await;
