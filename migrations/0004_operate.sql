@@ -133,49 +133,85 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.live_among(bigint[]) IS 'Which of these tasks run now, and in which claim. For the other functions.';
 
+-- Somebody's open transaction that popped the task, for example. Only a task that is found to
+-- be locked gets here: a subtransaction for each task would be dear in SELECT cancel(id) FROM ....
+CREATE FUNCTION {{schema}}.wait_for_tasks(ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    task bigint;
+BEGIN
+    FOREACH task IN ARRAY coalesce(ids, '{}') LOOP
+        BEGIN
+            PERFORM FROM {{schema}}.scheduled_tasks AS s WHERE s.id = task FOR UPDATE;
+            PERFORM FROM {{schema}}.runnable_tasks AS r WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(ARRAY[task]))) AND r.id = task FOR UPDATE;
+        EXCEPTION WHEN lock_not_available THEN
+            RAISE EXCEPTION 'task % is locked by another transaction', task
+                USING ERRCODE = '55P03', HINT = 'try again when that transaction has ended';
+        END;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION {{schema}}.wait_for_tasks(bigint[]) IS 'Waits for the transactions that have locked these tasks, as long as lock_timeout says, and names the task. For cancel_tasks and delete_tasks.';
+
 -- Tasks move while we look, mostly forward: so the tables are searched in the
 -- order of a task's life, each with a new snapshot, and what was not found is
 -- looked for once more. The plans are made once and serve one id and ten thousand,
--- empty tables and full ones: by index, row by row.
+-- empty tables and full ones: by index, row by row. What others have locked is waited
+-- for when all the rest is done.
 CREATE FUNCTION {{schema}}.cancel_tasks(ids bigint[]) RETURNS TABLE (id bigint, was text, changed boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
-    wanted bigint[] := ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i ORDER BY i);
+    wanted bigint[] := ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i WHERE i IS NOT NULL ORDER BY i);
     found_ids bigint[];
+    seen_ids bigint[];
+    locked_ids bigint[];
+    waited text := current_setting('lock_timeout');
 BEGIN
     PERFORM {{schema}}.need_read_committed('cancel tasks');
-    FOR round IN 1 .. 2 LOOP
+    IF waited = '0' THEN
+        PERFORM set_config('lock_timeout', '5s', true);
+    END IF;
+    FOR round IN 1 .. 10 LOOP
         EXIT WHEN cardinality(wanted) = 0;
-        WITH gone AS (
-            DELETE FROM {{schema}}.scheduled_tasks AS s WHERE s.id = ANY (wanted) RETURNING s.*
+        locked_ids := '{}';
+        WITH seen AS MATERIALIZED (
+            SELECT s.id, s.ctid FROM {{schema}}.scheduled_tasks AS s WHERE s.id = ANY (wanted)
+        ), free AS MATERIALIZED (
+            SELECT s.ctid FROM {{schema}}.scheduled_tasks AS s WHERE s.ctid = ANY (ARRAY(SELECT e.ctid FROM seen AS e)) FOR UPDATE SKIP LOCKED
+        ), gone AS (
+            DELETE FROM {{schema}}.scheduled_tasks AS s WHERE s.ctid = ANY (ARRAY(SELECT f.ctid FROM free AS f)) RETURNING s.*
         ), put AS (
             INSERT INTO {{schema}}.history ({{carried}}, id, state, attempts, crashes, error_message, due_at)
             SELECT {{carried g}}, g.id, 'cancelled', g.attempts, g.crashes, 'cancelled before it ran', g.run_at
             FROM gone AS g
         )
-        SELECT array_agg(g.id) INTO found_ids FROM gone AS g;
+        SELECT (SELECT array_agg(g.id) FROM gone AS g), (SELECT array_agg(e.id) FROM seen AS e) INTO found_ids, seen_ids;
         IF found_ids IS NOT NULL THEN
             RETURN QUERY SELECT i, 'scheduled'::text, true FROM unnest(found_ids) AS i;
             wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
-            EXIT WHEN cardinality(wanted) = 0;
         END IF;
+        locked_ids := locked_ids || ARRAY(SELECT unnest(seen_ids) EXCEPT SELECT unnest(found_ids));
+        EXIT WHEN cardinality(wanted) = 0;
 
-        WITH gone AS (
-            DELETE FROM {{schema}}.runnable_tasks AS r
-            WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(wanted))) RETURNING r.*
+        WITH seen AS MATERIALIZED (
+            SELECT r.id, r.ctid FROM {{schema}}.runnable_tasks AS r WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(wanted)))
+        ), free AS MATERIALIZED (
+            SELECT r.ctid FROM {{schema}}.runnable_tasks AS r WHERE r.ctid = ANY (ARRAY(SELECT e.ctid FROM seen AS e)) FOR UPDATE SKIP LOCKED
+        ), gone AS (
+            DELETE FROM {{schema}}.runnable_tasks AS r WHERE r.ctid = ANY (ARRAY(SELECT f.ctid FROM free AS f)) RETURNING r.*
         ), put AS (
             INSERT INTO {{schema}}.history ({{carried}}, id, state, attempts, crashes, error_message, due_at)
             SELECT {{carried g}}, g.id, 'cancelled', g.attempts, g.crashes, 'cancelled before it ran', g.due_at
             FROM gone AS g
         )
-        SELECT array_agg(g.id) INTO found_ids FROM gone AS g;
+        SELECT (SELECT array_agg(g.id) FROM gone AS g), (SELECT array_agg(e.id) FROM seen AS e) INTO found_ids, seen_ids;
         IF found_ids IS NOT NULL THEN
             RETURN QUERY SELECT i, 'runnable'::text, true FROM unnest(found_ids) AS i;
             wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
-            EXIT WHEN cardinality(wanted) = 0;
         END IF;
+        locked_ids := locked_ids || ARRAY(SELECT unnest(seen_ids) EXCEPT SELECT unnest(found_ids));
+        EXIT WHEN cardinality(wanted) = 0;
 
         WITH put AS (
             INSERT INTO {{schema}}.cancellations (claim_id, task_id)
@@ -195,11 +231,14 @@ BEGIN
         IF FOUND THEN
             wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT h.id FROM {{schema}}.history AS h WHERE h.id = ANY (wanted));
         END IF;
+        PERFORM {{schema}}.wait_for_tasks(locked_ids);
+        EXIT WHEN round >= 2 AND locked_ids = '{}';
     END LOOP;
+    PERFORM set_config('lock_timeout', waited, true);
     RETURN QUERY SELECT i, NULL::text, false FROM unnest(wanted) AS i;
 END $$;
 COMMENT ON FUNCTION {{schema}}.cancel_tasks(bigint[])
-    IS 'Cancels: waiting tasks at once, running ones by asking their runner. Says where each was and whether something changed.';
+    IS 'Cancels: waiting tasks at once, running ones by asking their runner. Says where each was (null: there is none of this id) and whether something changed. Waits 5 seconds at most (or lock_timeout) for a transaction that has locked a task; then 55P03 names it.';
 
 CREATE FUNCTION {{schema}}.cancel(id bigint) RETURNS text
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -288,37 +327,64 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
-    wanted bigint[] := ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i ORDER BY i);
+    wanted bigint[] := ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i WHERE i IS NOT NULL ORDER BY i);
     gone_ids bigint[];
     states text[];
+    locked_ids bigint[];
+    waited text := current_setting('lock_timeout');
 BEGIN
-    WITH s AS (DELETE FROM {{schema}}.scheduled_tasks AS t WHERE t.id = ANY (wanted) RETURNING t.id, 'scheduled' AS state, t.queue, t.key),
-    r AS (
-        DELETE FROM {{schema}}.runnable_tasks AS t
-        WHERE t.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(wanted)))
-        RETURNING t.id, 'runnable' AS state, t.queue, t.key
-    ), h AS (
-        DELETE FROM {{schema}}.history AS t WHERE t.id = ANY (wanted) RETURNING t.id, t.state, t.queue, t.key, t.claim_id
-    ), gone AS (
-        SELECT * FROM s UNION ALL SELECT * FROM r UNION ALL SELECT h.id, h.state, h.queue, h.key FROM h
-    ), marked AS (
-        -- While its claim lives, only these rows say that the task has ended there.
-        INSERT INTO {{schema}}.attempts (task_id, claim_id, number, kind)
-        SELECT h.id, h.claim_id, 0, 'deleted' FROM h JOIN {{schema}}.claims AS c ON c.id = h.claim_id
-    ),
-    unkeyed AS (
-        DELETE FROM {{schema}}.keys AS k USING gone AS g
-        WHERE g.key IS NOT NULL AND k.queue = g.queue AND k.key = g.key AND k.task_id = g.id
-    )
-    SELECT coalesce(array_agg(g.id), '{}'), array_agg(g.state) INTO gone_ids, states FROM gone AS g;
-    DELETE FROM {{schema}}.attempts AS a
-    WHERE a.task_id = ANY (gone_ids) AND NOT EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.id = a.claim_id);
-    DELETE FROM {{schema}}.log_lines AS l WHERE l.task_id = ANY (gone_ids);
-    RETURN QUERY SELECT g.id, g.state, true FROM unnest(gone_ids, states) AS g (id, state);
-    RETURN QUERY SELECT l.id, 'running'::text, false FROM {{schema}}.live_among(wanted) AS l;
+    IF waited = '0' THEN
+        PERFORM set_config('lock_timeout', '5s', true);
+    END IF;
+    FOR round IN 1 .. 10 LOOP
+        EXIT WHEN cardinality(wanted) = 0;
+        WITH seen_s AS MATERIALIZED (
+            SELECT t.id, t.ctid FROM {{schema}}.scheduled_tasks AS t WHERE t.id = ANY (wanted)
+        ), seen_r AS MATERIALIZED (
+            SELECT t.id, t.ctid FROM {{schema}}.runnable_tasks AS t WHERE t.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(wanted)))
+        ), free_s AS MATERIALIZED (
+            SELECT t.ctid FROM {{schema}}.scheduled_tasks AS t WHERE t.ctid = ANY (ARRAY(SELECT e.ctid FROM seen_s AS e)) FOR UPDATE SKIP LOCKED
+        ), free_r AS MATERIALIZED (
+            SELECT t.ctid FROM {{schema}}.runnable_tasks AS t WHERE t.ctid = ANY (ARRAY(SELECT e.ctid FROM seen_r AS e)) FOR UPDATE SKIP LOCKED
+        ), s AS (
+            DELETE FROM {{schema}}.scheduled_tasks AS t WHERE t.ctid = ANY (ARRAY(SELECT f.ctid FROM free_s AS f))
+            RETURNING t.id, 'scheduled' AS state, t.queue, t.key
+        ), r AS (
+            DELETE FROM {{schema}}.runnable_tasks AS t WHERE t.ctid = ANY (ARRAY(SELECT f.ctid FROM free_r AS f))
+            RETURNING t.id, 'runnable' AS state, t.queue, t.key
+        ), h AS (
+            DELETE FROM {{schema}}.history AS t WHERE t.id = ANY (wanted) RETURNING t.id, t.state, t.queue, t.key, t.claim_id
+        ), gone AS (
+            SELECT * FROM s UNION ALL SELECT * FROM r UNION ALL SELECT h.id, h.state, h.queue, h.key FROM h
+        ), marked AS (
+            -- While its claim lives, only these rows say that the task has ended there.
+            INSERT INTO {{schema}}.attempts (task_id, claim_id, number, kind)
+            SELECT h.id, h.claim_id, 0, 'deleted' FROM h JOIN {{schema}}.claims AS c ON c.id = h.claim_id
+        ), unkeyed AS (
+            DELETE FROM {{schema}}.keys AS k USING gone AS g
+            WHERE g.key IS NOT NULL AND k.queue = g.queue AND k.key = g.key AND k.task_id = g.id
+        ), listed AS (
+            SELECT coalesce(array_agg(g.id), '{}') AS ids, array_agg(g.state) AS states FROM gone AS g
+        )
+        SELECT l.ids, l.states, ARRAY((SELECT e.id FROM seen_s AS e UNION ALL SELECT e.id FROM seen_r AS e) EXCEPT SELECT unnest(l.ids))
+        INTO gone_ids, states, locked_ids FROM listed AS l;
+        DELETE FROM {{schema}}.attempts AS a
+        WHERE a.task_id = ANY (gone_ids) AND NOT EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.id = a.claim_id);
+        DELETE FROM {{schema}}.log_lines AS l WHERE l.task_id = ANY (gone_ids);
+        RETURN QUERY SELECT g.id, g.state, true FROM unnest(gone_ids, states) AS g (id, state);
+        wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(gone_ids));
+        EXIT WHEN locked_ids = '{}';
+        PERFORM {{schema}}.wait_for_tasks(locked_ids);
+    END LOOP;
+    PERFORM set_config('lock_timeout', waited, true);
+    IF cardinality(wanted) > 0 THEN
+        gone_ids := ARRAY(SELECT l.id FROM {{schema}}.live_among(wanted) AS l);
+        RETURN QUERY SELECT i, 'running'::text, false FROM unnest(gone_ids) AS i;
+        RETURN QUERY SELECT i, NULL::text, false FROM unnest(ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(gone_ids))) AS i;
+    END IF;
 END $$;
 COMMENT ON FUNCTION {{schema}}.delete_tasks(bigint[])
-    IS 'Removes tasks with their attempts and keys. Running ones are left alone. Says where each was; tasks not named do not exist.';
+    IS 'Removes tasks with their attempts and keys. Running ones are left alone. Says where each was (null: there is none of this id) and whether something changed. Waits 5 seconds at most (or lock_timeout) for a transaction that has locked a task; then 55P03 names it.';
 
 CREATE FUNCTION {{schema}}.pause(queue text DEFAULT NULL, handler text DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

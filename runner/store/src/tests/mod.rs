@@ -1,5 +1,6 @@
 //! The store against a real Postgres.
 
+mod answers;
 mod bad_input;
 mod blame;
 mod bytes;
