@@ -253,8 +253,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
-    wanted bigint[] := ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i ORDER BY i);
+    wanted bigint[] := ARRAY(SELECT DISTINCT i FROM unnest(ids) AS i WHERE i IS NOT NULL ORDER BY i);
     found_ids bigint[];
+    states text[];
 BEGIN
     PERFORM {{schema}}.need_read_committed('retry tasks');
     -- What is left of a cancel that has done its work: rescue would cancel the task again.
@@ -268,35 +269,36 @@ BEGIN
     -- gets time again, as much as it had and the retention at most; one that was pruned is
     -- put back. Where another task has the key by now, of the same call the newest one,
     -- the task runs without it and has no claim to it any more.
-    RETURN QUERY
-        WITH gone AS (
-            DELETE FROM {{schema}}.history AS h WHERE h.id = ANY (wanted) AND h.state <> 'complete' RETURNING h.*
-        ), logged AS (
-            INSERT INTO {{schema}}.attempts
-                (task_id, claim_id, number, kind, error_code, error_message, error_details, backtrace, logs, logs_dropped,
-                 started_at, ended_at, fuel, peak_memory, wall_us, digest, runner_id)
-            SELECT g.id, coalesce(g.claim_id, 0), g.attempts, coalesce(g.error_kind, 'cancelled'), g.error_code, g.error_message,
-                   g.error_details, g.backtrace, g.logs, g.logs_dropped, g.started_at, g.finished_at, g.fuel,
-                   g.peak_memory, g.wall_us, g.digest, g.runner_id
-            FROM gone AS g
-            ON CONFLICT (task_id, claim_id, ended_at) DO NOTHING
-        ), put AS (
-            INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, due_at)
-            SELECT {{carried g}}, nextval('{{schema}}.task_ids'), g.id, now()
-            FROM (SELECT * FROM gone ORDER BY id) AS g
-        ), longer AS (
-            UPDATE {{schema}}.keys AS k SET expires_at = greatest(k.expires_at, now() + least((SELECT {{schema}}.retention()), k.expires_at - k.first_at))
-            FROM gone AS g WHERE g.key IS NOT NULL AND k.queue = g.queue AND k.key = g.key AND k.task_id = g.id
-        ), put_back AS (
-            INSERT INTO {{schema}}.keys (queue, key, scope, task_id, expires_at, handler, priority, first_at)
-            SELECT DISTINCT ON (g.queue, g.key, s.scope) g.queue, g.key, s.scope, g.id, now() + (SELECT {{schema}}.retention()), g.handler, g.priority, g.pushed_at
-            FROM gone AS g CROSS JOIN LATERAL (SELECT coalesce(g.traits ->> '_scope', '') COLLATE "C" AS scope) AS s
-            WHERE g.key IS NOT NULL
-            ORDER BY g.queue, g.key, s.scope, g.id DESC
-            ON CONFLICT DO NOTHING
-        )
-        SELECT g.id, g.state, true FROM gone AS g;
-    RETURN QUERY
+    WITH gone AS (
+        DELETE FROM {{schema}}.history AS h WHERE h.id = ANY (wanted) AND h.state <> 'complete' RETURNING h.*
+    ), logged AS (
+        INSERT INTO {{schema}}.attempts
+            (task_id, claim_id, number, kind, error_code, error_message, error_details, backtrace, logs, logs_dropped,
+             started_at, ended_at, fuel, peak_memory, wall_us, digest, runner_id)
+        SELECT g.id, coalesce(g.claim_id, 0), g.attempts, coalesce(g.error_kind, 'cancelled'), g.error_code, g.error_message,
+               g.error_details, g.backtrace, g.logs, g.logs_dropped, g.started_at, g.finished_at, g.fuel,
+               g.peak_memory, g.wall_us, g.digest, g.runner_id
+        FROM gone AS g
+        ON CONFLICT (task_id, claim_id, ended_at) DO NOTHING
+    ), put AS (
+        INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, due_at)
+        SELECT {{carried g}}, nextval('{{schema}}.task_ids'), g.id, now()
+        FROM (SELECT * FROM gone ORDER BY id) AS g
+    ), longer AS (
+        UPDATE {{schema}}.keys AS k SET expires_at = greatest(k.expires_at, now() + least((SELECT {{schema}}.retention()), k.expires_at - k.first_at))
+        FROM gone AS g WHERE g.key IS NOT NULL AND k.queue = g.queue AND k.key = g.key AND k.task_id = g.id
+    ), put_back AS (
+        INSERT INTO {{schema}}.keys (queue, key, scope, task_id, expires_at, handler, priority, first_at)
+        SELECT DISTINCT ON (g.queue, g.key, s.scope) g.queue, g.key, s.scope, g.id, now() + (SELECT {{schema}}.retention()), g.handler, g.priority, g.pushed_at
+        FROM gone AS g CROSS JOIN LATERAL (SELECT coalesce(g.traits ->> '_scope', '') COLLATE "C" AS scope) AS s
+        WHERE g.key IS NOT NULL
+        ORDER BY g.queue, g.key, s.scope, g.id DESC
+        ON CONFLICT DO NOTHING
+    )
+    SELECT array_agg(g.id), array_agg(g.state) INTO found_ids, states FROM gone AS g;
+    RETURN QUERY SELECT f.id, f.state, true FROM unnest(found_ids, states) AS f (id, state);
+    wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
+    IF cardinality(wanted) > 0 THEN
         WITH gone AS (
             DELETE FROM {{schema}}.scheduled_tasks AS s WHERE s.id = ANY (wanted) RETURNING s.*
         ), put AS (
@@ -304,20 +306,33 @@ BEGIN
             SELECT {{carried g}}, nextval('{{schema}}.task_ids'), g.id, g.attempts, g.crashes, now()
             FROM (SELECT * FROM gone ORDER BY id) AS g
         )
-        SELECT g.id, 'scheduled'::text, true FROM gone AS g;
-    -- What is runnable by now was moved here, or needed nothing.
-    RETURN QUERY SELECT l.id, 'running'::text, false FROM {{schema}}.live_among(wanted) AS l;
-    RETURN QUERY SELECT h.id, h.state, false FROM {{schema}}.history AS h WHERE h.id = ANY (wanted);
+        SELECT array_agg(g.id) INTO found_ids FROM gone AS g;
+        RETURN QUERY SELECT i, 'scheduled'::text, true FROM unnest(found_ids) AS i;
+        wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
+    END IF;
+    -- What is left needed nothing, or cannot be retried. Each place with a new snapshot, in the
+    -- order of a task's life.
+    IF cardinality(wanted) > 0 THEN
+        found_ids := ARRAY(SELECT r.id FROM {{schema}}.runnable_tasks AS r WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(wanted))));
+        RETURN QUERY SELECT i, 'runnable'::text, false FROM unnest(found_ids) AS i;
+        wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
+    END IF;
+    IF cardinality(wanted) > 0 THEN
+        found_ids := ARRAY(SELECT l.id FROM {{schema}}.live_among(wanted) AS l);
+        RETURN QUERY SELECT i, 'running'::text, false FROM unnest(found_ids) AS i;
+        wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
+        SELECT array_agg(h.id), array_agg(h.state) INTO found_ids, states FROM {{schema}}.history AS h WHERE h.id = ANY (wanted);
+        RETURN QUERY SELECT f.id, f.state, false FROM unnest(found_ids, states) AS f (id, state);
+        RETURN QUERY SELECT i, NULL::text, false FROM unnest(ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids))) AS i;
+    END IF;
     PERFORM {{schema}}.wake();
 END $$;
 COMMENT ON FUNCTION {{schema}}.retry_tasks(bigint[])
-    IS 'Makes failed, cancelled and scheduled tasks runnable now. Each has its idempotency key again, unless another task has the key by now. Says where each was and whether something changed; tasks not named were runnable, or do not exist.';
+    IS 'Makes failed, cancelled and scheduled tasks runnable now. Each has its idempotency key again, unless another task has the key by now. Says where each was (null: there is none of this id) and whether something changed.';
 
 CREATE FUNCTION {{schema}}.retry(id bigint) RETURNS text
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(
-        (SELECT CASE WHEN r.changed THEN 'runnable' ELSE r.was END FROM {{schema}}.retry_tasks(ARRAY[retry.id]) AS r LIMIT 1),
-        (SELECT 'runnable' FROM {{schema}}.find_runnable(ARRAY[retry.id]) LIMIT 1))
+    SELECT CASE WHEN r.changed THEN 'runnable' ELSE r.was END FROM {{schema}}.retry_tasks(ARRAY[retry.id]) AS r
 $$;
 COMMENT ON FUNCTION {{schema}}.retry(bigint)
     IS 'Makes a failed, cancelled or scheduled task runnable now. Returns its state now; null when there is none of this id.';

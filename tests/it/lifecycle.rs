@@ -331,3 +331,24 @@ async fn a_waiting_task_is_replaced_by_its_key_and_an_ended_one_is_not() {
     }
     assert_eq!(scene.sql(waiting).await, "Bob");
 }
+
+#[tokio::test]
+async fn retry_cancel_and_delete_say_that_a_task_does_not_exist() {
+    let scene = Scene::with(&["hello"]).await;
+    let id = scene.push(&["greet", "name=Ada"]).trim().to_owned();
+    for verb in ["retry", "cancel", "delete"] {
+        let unknown = scene.pgtq(&[verb, "999", "--yes"]);
+        assert_eq!(unknown.code, Some(3), "{}", unknown.stderr);
+        let said = "there is no task 999";
+        assert!(unknown.stderr.contains(said), "{}", unknown.stderr);
+        let json = scene.pgtq(&[verb, "999", "--yes", "--json"]);
+        assert_eq!(json.code, Some(3), "{}", json.stderr);
+        let row = json.stdout.replace([' ', '\n'], "");
+        assert!(row.contains(r#""was":null"#), "{row}");
+        assert!(row.contains(r#""changed":false"#), "{row}");
+    }
+    let waiting = scene.pgtq(&["retry", &id]);
+    let said = format!("task {id} is runnable already");
+    assert!(waiting.stderr.contains(&said), "{}", waiting.stderr);
+    waiting.success();
+}

@@ -74,7 +74,15 @@ impl Act {
             (Act::Retry, State::Running) => Some("it is running"),
             (Act::Cancel, State::Complete | State::Failed) => Some("it has ended already"),
             (Act::Delete, State::Running) => Some("it is running; cancel it first"),
-            // Already as wished: runnable when retried, cancelled when cancelled.
+            _ => None,
+        }
+    }
+
+    /// That it is as wished already, if it is.
+    fn needs_nothing(self, state: State) -> Option<&'static str> {
+        match (self, state) {
+            (Act::Retry, State::Runnable) => Some("is runnable already"),
+            (Act::Cancel, State::Cancelled) => Some("is cancelled already"),
             _ => None,
         }
     }
@@ -145,6 +153,11 @@ async fn by_id(
         );
     }
     context.out.rows(&rows)?;
+    for one in moved.iter().filter(|one| !one.changed) {
+        if let Some(why) = one.was.and_then(|state| act.needs_nothing(state)) {
+            context.note(format!("task {} {why}", one.id));
+        }
+    }
     judge(act, &moved)
 }
 
@@ -161,11 +174,7 @@ fn judge(act: Act, moved: &[Moved]) -> Result<(), Problem> {
     let mut lines: Vec<String> = Vec::new();
     if !missing.is_empty() {
         let ids = missing.join(", ");
-        lines.push(match act {
-            // The store does not look for what needs nothing.
-            Act::Retry => format!("task {ids} is runnable already, or does not exist"),
-            _ => format!("there is no task {ids}"),
-        });
+        lines.push(format!("there is no task {ids}"));
     }
     for one in moved.iter().filter(|one| !one.changed) {
         if let Some(why) = one.was.and_then(|state| act.refusal(state)) {

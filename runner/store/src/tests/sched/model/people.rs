@@ -64,8 +64,7 @@ impl Turn<'_> {
             };
             let moves = task.is("scheduled") || task.is("failed") || task.is("cancelled");
             let moved = moves && (!self.shared || self.place(*id) == "runnable");
-            let runnable = task.is("runnable");
-            told.push(((!runnable).then(|| task.place.clone()), Some(moved)));
+            told.push((Some(task.place.clone()), Some(moved)));
             if !moved || !wanted.contains(id) {
                 continue;
             }
