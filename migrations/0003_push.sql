@@ -77,10 +77,14 @@ BEGIN
             USING ERRCODE = '22023', HINT = '1 to 128 of the characters A-Z a-z 0-9 _ . : - are allowed';
     ELSIF args IS NULL THEN
         RAISE EXCEPTION 'the arguments are null'
-            USING ERRCODE = '22004', HINT = 'write ''{}'' for no arguments, or ''null'' for the JSON value';
+            USING ERRCODE = '22004', HINT = 'write ''{}'' for no arguments';
     ELSIF octet_length(args) > 1048576 THEN
         RAISE EXCEPTION 'the arguments have % bytes, at most 1048576 are allowed', octet_length(args)
             USING ERRCODE = '22023', HINT = 'store the data elsewhere and push a reference to it';
+    -- By the first character: what begins with [ or { is parsed once, when it is stored.
+    ELSIF ascii(args) NOT IN (91, 123) AND json_typeof(args::json) NOT IN ('object', 'array') THEN
+        RAISE EXCEPTION 'the arguments are JSON of type %, not an object or array', json_typeof(args::json)
+            USING ERRCODE = '22023', HINT = 'write {"name": value} for parameters by name, [value] for parameters by position, {} for none';
     ELSIF delay < interval '0' THEN
         RAISE EXCEPTION 'the delay % is negative', delay
             USING ERRCODE = '22023', HINT = 'leave the delay out to run at once';
@@ -135,7 +139,7 @@ BEGIN
                unnest(run_ats) AS run_at, unnest(retries) AS retries, unnest(keys) AS key) AS n
     WHERE (n.handler !~ '[^A-Za-z0-9_.:-]' AND octet_length(n.handler) BETWEEN 1 AND 128
            AND n.queue !~ '[^A-Za-z0-9_.:-]' AND octet_length(n.queue) BETWEEN 1 AND 128
-           AND octet_length(n.args) <= 1048576 AND coalesce(n.retries, 0) >= -1
+           AND octet_length(n.args) <= 1048576 AND ascii(n.args) IN (91, 123) AND coalesce(n.retries, 0) >= -1
            AND n.delay IS NULL AND n.run_at IS NULL AND n.key IS NULL) IS NOT TRUE;
 
     IF cardinality(array_remove(keys, NULL)) + cardinality(array_remove(delays, NULL)) + cardinality(array_remove(run_ats, NULL))
@@ -234,7 +238,7 @@ BEGIN
     -- What a null makes null is special as well.
     IF (handler !~ '[^A-Za-z0-9_.:-]' AND octet_length(handler) BETWEEN 1 AND 128
         AND queue !~ '[^A-Za-z0-9_.:-]' AND octet_length(queue) BETWEEN 1 AND 128
-        AND octet_length(args) <= 1048576 AND coalesce(retries, 0) >= -1
+        AND octet_length(args) <= 1048576 AND ascii(args) IN (91, 123) AND coalesce(retries, 0) >= -1
         AND delay IS NULL AND run_at IS NULL AND key IS NULL) IS TRUE
     THEN
         INSERT INTO {{schema}}.runnable_tasks (queue, handler, priority, position, id, retries, args)
@@ -313,20 +317,30 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     list json := tasks::text::json;
     stranger text;
+    place bigint;
+    kind text;
 BEGIN
     IF json_typeof(list) IS DISTINCT FROM 'array' THEN
         RAISE EXCEPTION 'the tasks are not a JSON array'
             USING ERRCODE = '22023', HINT = 'write [{"handler": "name", "args": {}}, ...]';
     END IF;
-    IF EXISTS (SELECT FROM json_array_elements(list) AS t (task) WHERE json_typeof(t.task) <> 'object') THEN
-        RAISE EXCEPTION 'not every task is a JSON object'
+    SELECT t.place, json_typeof(t.task) INTO place, kind
+    FROM json_array_elements(list) WITH ORDINALITY AS t (task, place) WHERE json_typeof(t.task) <> 'object' LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'task % of the array is JSON of type %, not an object', place, kind
             USING ERRCODE = '22023', HINT = 'write [{"handler": "name", "args": {}}, ...]';
     END IF;
-    SELECT f.name INTO stranger
-    FROM json_array_elements(list) AS t (task), json_object_keys(t.task) AS f (name)
+    SELECT t.place, coalesce(json_typeof(t.task -> 'handler'), 'null') INTO place, kind
+    FROM json_array_elements(list) WITH ORDINALITY AS t (task, place) WHERE json_typeof(t.task -> 'handler') IS DISTINCT FROM 'string' LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'the handler of task % of the array is JSON of type %, not a string', place, kind
+            USING ERRCODE = '22023', HINT = 'write [{"handler": "name", "args": {}}, ...]';
+    END IF;
+    SELECT t.place, f.name INTO place, stranger
+    FROM json_array_elements(list) WITH ORDINALITY AS t (task, place), json_object_keys(t.task) AS f (name)
     WHERE f.name NOT IN ('handler', 'args', 'queue', 'priority', 'delay', 'run_at', 'retries', 'key') LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION 'a task has the unknown field %', quote_literal(stranger)
+        RAISE EXCEPTION 'task % of the array has the unknown field %', place, quote_literal(stranger)
             USING ERRCODE = '22023', HINT = 'known are handler, args, queue, priority, delay, run_at, retries, key';
     END IF;
     PERFORM {{schema}}.check_task(t.handler, coalesce(t.args::text, '{}'), coalesce(t.queue, 'default'), t.delay, t.run_at, t.retries, t.key)
@@ -355,12 +369,22 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     n integer := cardinality(args);
+    at bigint;
 BEGIN
-    PERFORM {{schema}}.check_task(handler, coalesce(one::text, '{}'), queue, delay, run_at, retries, NULL) FROM unnest(args) AS one;
+    IF args IS NULL THEN
+        RAISE EXCEPTION 'the array of arguments is null'
+            USING ERRCODE = '22004', HINT = 'give an array with the arguments of each task; an empty one pushes none';
+    END IF;
+    SELECT a.place INTO at FROM unnest(args) WITH ORDINALITY AS a (one, place) WHERE a.one IS NULL LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'element % of the array of arguments is null', at
+            USING ERRCODE = '22004', HINT = 'write ''{}'' for no arguments';
+    END IF;
+    PERFORM {{schema}}.check_task(handler, one::text, queue, delay, run_at, retries, NULL) FROM unnest(args) AS one;
     RETURN QUERY
         SELECT p.id
         FROM {{schema}}.push_rows(
-            array_fill(handler, ARRAY[n]), ARRAY(SELECT coalesce(one::text, '{}') FROM unnest(args) AS one),
+            array_fill(handler, ARRAY[n]), ARRAY(SELECT one::text FROM unnest(args) AS one),
             array_fill(queue, ARRAY[n]), array_fill(coalesce(priority, 0), ARRAY[n]), array_fill(delay, ARRAY[n]),
             array_fill(run_at, ARRAY[n]), array_fill(retries, ARRAY[n]), array_fill(NULL::text, ARRAY[n]),
             array_fill(NULL::bigint, ARRAY[n])) AS p;

@@ -174,16 +174,16 @@ fn otherwise(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
         }
         let failure = Failure::new(ErrorKind::Error, "as asked");
         Report::without_guest(match attempt.task.args.as_str() {
-            "\"fail\"" => Outcome::Fail { failure },
-            "\"cancel\"" => Outcome::Cancel {
+            "[\"fail\"]" => Outcome::Fail { failure },
+            "[\"cancel\"]" => Outcome::Cancel {
                 reason: "as asked".to_owned(),
             },
-            "\"retry\"" => Outcome::Retry {
+            "[\"retry\"]" => Outcome::Retry {
                 failure,
                 after: Some(Duration::from_millis(100)),
             },
-            "\"panic\"" => panic!("as asked"),
-            "\"ignore\"" => {
+            "[\"panic\"]" => panic!("as asked"),
+            "[\"ignore\"]" => {
                 let limits = Limits::default();
                 let wrong = attempt.database.sql(&grant, &limits, "SELECT 1 / 0", "[]");
                 assert!(wrong.await.is_err());
@@ -208,11 +208,11 @@ async fn an_attempt_that_ends_otherwise_leaves_no_row() {
     let engine = Engine::start(database.url(), registry).await;
     for args in ["fail", "cancel", "retry", "panic", "ignore", "wait"] {
         sql.row(&format!(
-            "SELECT pgtq.push('otherwise', '\"{args}\"', retries => 1)"
+            "SELECT pgtq.push('otherwise', '[\"{args}\"]', retries => 1)"
         ))
         .await;
     }
-    let waiting = "SELECT id FROM pgtq.running WHERE args::text = '\"wait\"'";
+    let waiting = "SELECT id FROM pgtq.running WHERE args::text = '[\"wait\"]'";
     wait_until_async("the one that waits is running", || async {
         !sql.row(waiting).await.is_empty()
     })
@@ -225,10 +225,10 @@ async fn an_attempt_that_ends_otherwise_leaves_no_row() {
     })
     .await;
     engine.stop().await;
-    let ends = "SELECT string_agg(concat_ws(' ', args::text, state, error_kind, error_code, attempts), E'\\n' ORDER BY args::text) FROM pgtq.history";
+    let ends = "SELECT string_agg(concat_ws(' ', args::json ->> 0, state, error_kind, error_code, attempts), E'\\n' ORDER BY args::text) FROM pgtq.history";
     assert_eq!(
         sql.row(ends).await,
-        "\"cancel\" cancelled 1\n\"fail\" failed error 1\n\"ignore\" failed sql sql:22012 2\n\"panic\" failed internal 2\n\"retry\" failed error 2\n\"wait\" cancelled 1"
+        "cancel cancelled 1\nfail failed error 1\nignore failed sql sql:22012 2\npanic failed internal 2\nretry failed error 2\nwait cancelled 1"
     );
     assert_eq!(sql.row("SELECT count(*) FROM app.rows").await, "0");
     assert_eq!(sql.row("SELECT count(*) FROM pgtq.claims").await, "0");

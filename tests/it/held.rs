@@ -14,7 +14,12 @@ use crate::tasks::{database, push};
 fn nap(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async move {
         busy(Duration::from_millis(
-            attempt.task.args.parse().unwrap_or(0),
+            attempt
+                .task
+                .args
+                .trim_matches(['[', ']'])
+                .parse()
+                .unwrap_or(0),
         ))
         .await;
         Report::without_guest(Outcome::Complete {
@@ -33,8 +38,8 @@ const SLOTS: i64 = 8;
 
 /// A runner that took 10,000 quick tasks a moment ago, and now some of many slow ones.
 fn a_runner_that_was_quick(sql: &Sql, runtime: &Runtime, url: &str) -> Engine {
-    push(sql, "nap", 10_000, "0");
-    push(sql, "nap", 500, "6000");
+    push(sql, "nap", 10_000, "[0]");
+    push(sql, "nap", 500, "[6000]");
     let engine = engine(runtime, url);
     wait_until("the quick tasks are done", || {
         sql.number("SELECT count(*) FROM pgtq.complete") >= 10_000
@@ -71,7 +76,7 @@ fn what_a_runner_cannot_start_goes_back_and_others_run_it() {
         since.elapsed()
     );
     // The first slot that becomes free takes it, before hundreds of others.
-    sql.rows("SELECT pgtq.push('echo', '0', priority => -1000)");
+    sql.rows("SELECT pgtq.push('echo', '[0]', priority => -1000)");
     let since = Instant::now();
     let done = "SELECT count(*) FROM pgtq.complete WHERE handler = 'echo'";
     wait_until("the urgent task is done", || sql.number(done) == 1);
@@ -115,14 +120,14 @@ fn a_pause_and_a_cancel_reach_tasks_that_are_claimed_and_not_started() {
 fn a_cancel_reaches_tasks_that_are_held_while_all_slots_are_busy() {
     let (database, sql) = database();
     let runtime = Runtime::new().expect("a runtime starts");
-    push(&sql, "nap", 10_000, "0");
-    push(&sql, "nap", 500, "600000");
+    push(&sql, "nap", 10_000, "[0]");
+    push(&sql, "nap", 500, "[600000]");
     let engine = engine(&runtime, database.url());
     // Slots take tasks in the order of their ids: what comes after as many as there are
     // slots has not started.
     let cancel = format!(
         "SELECT count(*) FROM pgtq.cancel_tasks(ARRAY(
-             SELECT id FROM pgtq.running WHERE args::text = '600000' ORDER BY id OFFSET {SLOTS})) WHERE was = 'running'"
+             SELECT id FROM pgtq.running WHERE args::text = '[600000]' ORDER BY id OFFSET {SLOTS})) WHERE was = 'running'"
     );
     let mut asked = 0;
     wait_until("tasks are held and cancelled", || {
@@ -134,7 +139,7 @@ fn a_cancel_reaches_tasks_that_are_held_while_all_slots_are_busy() {
     wait_until("the cancelled tasks have ended", || {
         sql.number(cancelled) >= asked
     });
-    let started = "SELECT count(*) FROM pgtq.tasks WHERE args::text = '600000' AND (state = 'complete' OR attempts > 0)";
+    let started = "SELECT count(*) FROM pgtq.tasks WHERE args::text = '[600000]' AND (state = 'complete' OR attempts > 0)";
     assert_eq!(sql.number(started), 0);
     sql.rows("SELECT pgtq.cancel_tasks(array_agg(id)) FROM pgtq.tasks WHERE finished_at IS NULL");
     runtime.block_on(engine.abort());

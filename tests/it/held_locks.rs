@@ -60,7 +60,7 @@ fn gated(_: Attempt, _: SqlGrant) -> HandlerFuture {
 /// Pushes a child whose key is the value of its arguments.
 fn parent(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async move {
-        let key: String = serde_json::from_str(&attempt.task.args).expect("a string");
+        let [key]: [String; 1] = serde_json::from_str(&attempt.task.args).expect("a key");
         let child = NewTask {
             key: Some(key),
             ..NewTask::new(Name::new("brief").expect("a name"), "{}")
@@ -101,15 +101,15 @@ fn an_open_transaction_with_a_key_delays_only_the_tasks_that_push_a_child_with_i
     stranger.rows("BEGIN");
     stranger.rows("SELECT pgtq.push('nobodys', key => 'order-1')");
     let engine = engine(&runtime, database.url());
-    push(&sql, "parent", 200, r#""order-1""#);
-    push(&sql, "parent", 1, r#""order-2""#);
+    push(&sql, "parent", 200, r#"["order-1"]"#);
+    push(&sql, "parent", 1, r#"["order-2"]"#);
     wait_until("the children that need nothing from it are pushed", || {
         n_complete(&sql, "parent") == 1
     });
     let began = Instant::now();
     for n in 1..=10 {
         push(&sql, "brief", 50, "{}");
-        push(&sql, "parent", 1, &format!(r#""order-3-{n}""#));
+        push(&sql, "parent", 1, &format!(r#"["order-3-{n}"]"#));
         wait_until("what needs nothing from it completes", || {
             n_complete(&sql, "brief") >= n * 51 && n_complete(&sql, "parent") == n + 1
         });
@@ -165,8 +165,8 @@ fn a_runner_that_stops_does_not_wait_for_a_lock_and_its_task_runs_again() {
     stranger.rows("BEGIN");
     stranger.rows("SELECT pgtq.push('nobodys', key => 'order-1')");
     let first = engine(&runtime, database.url());
-    push(&sql, "parent", 3, r#""order-1""#);
-    push(&sql, "parent", 1, r#""order-2""#);
+    push(&sql, "parent", 3, r#"["order-1"]"#);
+    push(&sql, "parent", 1, r#"["order-2"]"#);
     wait_until("the others are stored", || n_complete(&sql, "parent") == 1);
     let began = Instant::now();
     runtime.block_on(first.stop());

@@ -216,7 +216,7 @@ fn a_full_disk_stops_claims_and_loses_no_result() {
     fill.expect("dd runs");
     let runtime = Runtime::new().expect("a runtime starts");
     let engine = engine(&runtime, &server.url());
-    push(&sql, "brief", N, &format!("\"{}\"", "x".repeat(500)));
+    push(&sql, "brief", N, &format!("[\"{}\"]", "x".repeat(500)));
     let last_claim = || sql.number("SELECT last_value FROM pgtq.claim_ids");
     wait_until("something was claimed", || {
         sql.number("SELECT count(*) FROM pgtq.claims") > 0

@@ -239,6 +239,9 @@ fn check(handler: &str, args: String, options: &str) -> Result<(NewTask, Option<
         ));
     }
     json::check(&args).map_err(|error| format!("the arguments are not JSON: {error}"))?;
+    if !args.trim_start().starts_with(['{', '[']) {
+        return Err("the arguments are neither a JSON object (parameters by name) nor an array (by position); `{}` is for none".to_owned());
+    }
     if options.len() > MAX_OPTIONS_BYTES {
         return Err(format!(
             "the push options have {} bytes, the limit is {MAX_OPTIONS_BYTES}",
@@ -292,19 +295,24 @@ mod tests {
 
     #[test]
     fn what_the_database_would_refuse_is_refused_here() {
-        assert!(refused("a b", "1", "").starts_with("handler"));
+        assert!(refused("a b", "[]", "").starts_with("handler"));
         assert!(refused("h", "{", "").contains("not JSON"));
+        for scalar in ["5", "null", "\"text\"", " true"] {
+            assert!(refused("h", scalar, "").contains("neither a JSON object"));
+        }
         assert!(refused("h", &"[".repeat(1_000), "").contains("deep"));
-        assert!(refused("h", &format!("\"{}\"", "x".repeat(MAX_ARGS_BYTES)), "").contains("limit"));
-        assert!(refused("h", "1", r#"{"queue":"a b"}"#).starts_with("queue"));
-        assert!(refused("h", "1", r#"{"delay_ms":-1}"#).contains("push options"));
-        assert!(refused("h", "1", r#"{"delay_ms":18446744073709551615}"#).contains("century"));
-        assert!(refused("h", "1", r#"{"color":"red"}"#).contains("color"));
+        assert!(
+            refused("h", &format!("[\"{}\"]", "x".repeat(MAX_ARGS_BYTES)), "").contains("limit")
+        );
+        assert!(refused("h", "[]", r#"{"queue":"a b"}"#).starts_with("queue"));
+        assert!(refused("h", "[]", r#"{"delay_ms":-1}"#).contains("push options"));
+        assert!(refused("h", "[]", r#"{"delay_ms":18446744073709551615}"#).contains("century"));
+        assert!(refused("h", "[]", r#"{"color":"red"}"#).contains("color"));
         let long = format!(r#"{{"retries":"{}"}}"#, "\u{7f}".repeat(MAX_OPTIONS_BYTES));
-        assert!(refused("h", "1", &long).contains("limit"));
-        assert!(refused("h", "1", r#"{"retries":[1,1]}"#).contains("a count or"));
-        assert!(refused("h", "1", r#"{"key":""}"#).contains("key"));
-        assert!(refused("h", "1", r#"{"key":"a\u0000b"}"#).contains("NUL"));
-        assert!(refused("h", "1", "[1").contains("push options"));
+        assert!(refused("h", "[]", &long).contains("limit"));
+        assert!(refused("h", "[]", r#"{"retries":[1,1]}"#).contains("a count or"));
+        assert!(refused("h", "[]", r#"{"key":""}"#).contains("key"));
+        assert!(refused("h", "[]", r#"{"key":"a\u0000b"}"#).contains("NUL"));
+        assert!(refused("h", "[]", "[1").contains("push options"));
     }
 }

@@ -175,7 +175,14 @@ pub(super) fn classify(
             .iter()
             .any(|class| code.starts_with(class)) =>
         {
-            let (known, hint) = db.constraint().map_or((None, None), explain);
+            let (known, hint) = match code {
+                "22P02" if is_json(db) => (None, Some(JSON_HINT)),
+                _ => db.constraint().map_or((None, None), explain),
+            };
+            let message = match db.detail() {
+                Some(detail) if hint == Some(JSON_HINT) => format!("{message}: {detail}"),
+                _ => message,
+            };
             StoreError::Refused {
                 message: known.map_or(message, ToOwned::to_owned),
                 hint: hint
@@ -224,6 +231,16 @@ fn is_row_security(db: &tokio_postgres::error::DbError) -> bool {
     ["check_enable_rls", "ExecWithCheckOptions"]
         .iter()
         .any(|routine| db.routine() == Some(routine))
+}
+
+/// What a person can do about arguments that are not JSON.
+const JSON_HINT: &str =
+    "write JSON: {\"name\": value} for parameters by name, [value] for parameters by position";
+
+/// Whether the server could not read a text as JSON: the name of the type stands in the
+/// message in every language.
+fn is_json(db: &tokio_postgres::error::DbError) -> bool {
+    db.message().contains("json")
 }
 
 fn is_transient(code: &str) -> bool {

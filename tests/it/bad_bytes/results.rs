@@ -70,7 +70,7 @@ fn nested(n: usize) -> String {
     format!("{}{}", "[".repeat(n), "]".repeat(n))
 }
 
-/// A plugin whose handler `work` returns the text of the number that it is given.
+/// A plugin whose handler `work` returns the text of the number in its array of arguments.
 fn shelf(texts: &[&[u8]]) -> Vec<u8> {
     let (mut data, mut choices) = (String::new(), String::new());
     // Beyond what the prelude hands out of its memory.
@@ -91,6 +91,8 @@ fn shelf(texts: &[&[u8]]) -> Vec<u8> {
         "{data}
         (func $run (param $h i32) (param $hl i32) (param $a i32) (param $al i32) (result i32)
           (local $n i32)
+          (local.set $a (i32.add (local.get $a) (i32.const 1)))
+          (local.set $al (i32.sub (local.get $al) (i32.const 2)))
           (loop $digits
             (if (local.get $al) (then
               (local.set $n (i32.add (i32.mul (local.get $n) (i32.const 10))
@@ -129,12 +131,12 @@ fn any_text_returned_as_a_result_is_stored_as_it_is_or_refused_in_words() {
     let mut runner = runner(database.url(), dir.path(), "", &[]);
     runner.wait_for("plugin shelf.wasm: live");
     for n in 0..texts.len() {
-        sql.rows(&format!("SELECT pgtq.push('work', '{n}', retries => 0)"));
+        sql.rows(&format!("SELECT pgtq.push('work', '[{n}]', retries => 0)"));
     }
     wait_for_ended(&sql, texts.len());
     let found = |what: &str, n: usize| {
         sql.row(&format!(
-            "SELECT {what} FROM pgtq.history WHERE args::text = '{n}'"
+            "SELECT {what} FROM pgtq.history WHERE args::text = '[{n}]'"
         ))
     };
     for (n, text) in good.iter().enumerate() {

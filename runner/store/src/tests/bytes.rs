@@ -11,7 +11,7 @@ use pgtq_task::{NewTask, TaskId};
 async fn push_large(store: &Store, n: usize, n_bytes: usize) {
     let client = psql(store).await;
     let push = format!(
-        "SELECT count(push('a', (SELECT to_json(string_agg(md5(random()::text || i), ''))::text
+        "SELECT count(push('a', (SELECT json_build_array(string_agg(md5(random()::text || i), ''))::text
              FROM generate_series(1, {}) AS i WHERE n > 0)))
          FROM generate_series(1, {n}) AS n",
         n_bytes / 32
@@ -23,7 +23,7 @@ async fn push_large(store: &Store, n: usize, n_bytes: usize) {
 async fn push_compressible(store: &Store, n: usize, n_bytes: usize) {
     let client = psql(store).await;
     let push = format!(
-        "SELECT count(push('a', to_json(repeat('x', {n_bytes}))::text)) FROM generate_series(1, {n})"
+        "SELECT count(push('a', json_build_array(repeat('x', {n_bytes}))::text)) FROM generate_series(1, {n})"
     );
     client.batch_execute(&push).await.expect("push");
 }

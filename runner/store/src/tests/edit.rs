@@ -133,7 +133,7 @@ async fn a_purge_deletes_what_waits_in_one_queue_in_batches() {
     let store = store().await;
     let sql = psql(&store).await;
     sql.batch_execute(
-        "SELECT push_many('a', ARRAY(SELECT '1'::jsonb FROM generate_series(1, 25)), queue => 'q');
+        "SELECT push_many('a', ARRAY(SELECT '[1]'::jsonb FROM generate_series(1, 25)), queue => 'q');
          SELECT push('b', queue => 'q', key => 'k', delay => '1 hour'), push('b', queue => 'q', key => 'k2');
          SELECT push('a', key => 'k'); SELECT pop('q'); SELECT fail(task_id, token, 'no', retry_in => '1 hour') FROM popped;
          SELECT pop('q')",

@@ -12,7 +12,9 @@ async fn push_large(client: &Client, n: usize, is_noise: bool) {
         }
         false => "repeat('pgtq', 256000 + t * 0)",
     };
-    let push = format!("SELECT push('a', to_json({text})::text) FROM generate_series(1, {n}) AS t");
+    let push = format!(
+        "SELECT push('a', json_build_array({text})::text) FROM generate_series(1, {n}) AS t"
+    );
     client.batch_execute(&push).await.expect("push");
 }
 

@@ -19,7 +19,8 @@ pub(super) async fn refused(client: &Client, sql: &str) -> (String, String) {
 async fn with_tasks(n: usize) -> (super::super::Store, Client) {
     let store = store().await;
     let client = psql(&store).await;
-    let push = format!("SELECT push('a', i::text) FROM generate_series(1, {n}) AS i");
+    let push =
+        format!("SELECT push('a', json_build_array(i)::text) FROM generate_series(1, {n}) AS i");
     client.batch_execute(&push).await.expect("push");
     (store, client)
 }

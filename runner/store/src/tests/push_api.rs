@@ -334,7 +334,7 @@ async fn push_many_takes_jsonb() {
     let sql = psql(&store).await;
     let pushed = "SELECT count(*) FROM (
         SELECT push_many('[{\"handler\": \"a\", \"args\": {\"x\": 1}}]'::jsonb)
-        UNION ALL SELECT push_many('a', ARRAY['[1]', NULL]::jsonb[], queue => 'q')) AS p";
+        UNION ALL SELECT push_many('a', ARRAY['[1]', '{}']::jsonb[], queue => 'q')) AS p";
     assert_eq!(ask(&sql, pushed).await, "3");
     let args = "SELECT string_agg(args::text, ' ' ORDER BY id) FROM runnable";
     assert_eq!(ask(&sql, args).await, "{\"x\": 1} [1] {}");

@@ -124,7 +124,7 @@ async fn a_pusher_reads_nothing_and_a_viewer_changes_nothing() {
     let viewer = psql(&user(&owner, RoleKind::Viewer).await).await;
     let worker = psql(&user(&owner, RoleKind::Worker).await).await;
     let runner = psql(&user(&owner, RoleKind::Runner).await).await;
-    ask(&pusher, "SELECT push('a', '\"mine\"')").await;
+    ask(&pusher, "SELECT push('a', '[\"mine\"]')").await;
     for sql in [
         "SELECT args FROM tasks",
         "SELECT * FROM runnable_tasks",

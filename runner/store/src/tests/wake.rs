@@ -208,7 +208,7 @@ async fn a_push_of_any_kind_and_whatever_else_makes_tasks_runnable_notifies() {
         "SELECT push('a')",
         "SELECT push('a', key => 'k')",
         "SELECT push('a', delay => '1 hour')",
-        "SELECT push_many('a', ARRAY['1']::json[])",
+        "SELECT push_many('a', ARRAY['[1]']::json[])",
         "SELECT push_many('[{\"handler\": \"a\", \"retries\": 3}]')",
         &format!("SELECT retry({id})"),
         "SELECT wake()",
