@@ -65,6 +65,33 @@ async fn every_table_has_a_replica_identity_and_a_publication_of_all_tables_brea
 }
 
 #[tokio::test]
+async fn many_failed_tasks_are_kept_without_a_copy_and_the_others_go_in_steps() {
+    let store = store().await;
+    let client = psql(&store).await;
+    partitions(&client, 10).await;
+    let fill = "INSERT INTO history (id, state, priority, attempts, crashes, queue, handler, args, pushed_at, due_at, finished_at)
+        SELECT i, CASE WHEN i % 8 < 3 THEN 'failed' ELSE 'complete' END, 0, 1, 0, 'default', 'a', '{}', now(), now(), now() - interval '240 hours'
+        FROM generate_series(1, 160000) AS i";
+    client.batch_execute(fill).await.expect("fill");
+    let one = "SELECT changed FROM prune_partition(now() - interval '7 days', now() - interval '30 days')";
+    let left = "SELECT concat_ws(' ', count(*) FILTER (WHERE state = 'failed'), count(*) FILTER (WHERE state <> 'failed') BETWEEN 1 AND 99999) FROM history";
+    // The partition of attempts has nothing to keep, and comes first.
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        assert_eq!(ask(&client, one).await, "t");
+        seen.push(ask(&client, left).await);
+    }
+    assert_eq!(seen, ["60000 f", "60000 t", "60000 f"]);
+    let retention = Retention {
+        history: 7 * DAY,
+        failed: 30 * DAY,
+    };
+    store.prune(retention).await.expect("prune");
+    assert_eq!(ask(&client, "SELECT count(*) FROM history").await, "60000");
+    assert_eq!(store.prune(7 * DAY).await.expect("prune").dropped, 2);
+}
+
+#[tokio::test]
 async fn failed_tasks_are_kept_longer_than_complete_ones() {
     let store = store().await;
     let client = psql(&store).await;
