@@ -220,6 +220,9 @@ BEGIN
     ELSIF cardinality(wanted) NOT BETWEEN 1 AND 1000 OR array_position(wanted, NULL) IS NOT NULL THEN
         RAISE EXCEPTION 'queues has % elements, or one that is null', cardinality(wanted)
             USING ERRCODE = '22023', HINT = 'name 1 to 1000 queues';
+    ELSIF cardinality(pop.handlers) = 0 OR array_position(pop.handlers, NULL) IS NOT NULL THEN
+        RAISE EXCEPTION 'handlers has % elements, or one that is null', cardinality(pop.handlers)
+            USING ERRCODE = '22023', HINT = 'name the handlers, or leave handlers out for tasks of all of them';
     ELSIF octet_length(holder) NOT BETWEEN 1 AND 128 THEN
         RAISE EXCEPTION 'the worker''s name has % bytes', octet_length(holder) USING ERRCODE = '22023', HINT = 'use 1 to 128 bytes';
     END IF;

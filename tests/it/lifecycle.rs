@@ -313,8 +313,10 @@ async fn a_waiting_task_is_replaced_by_its_key_and_an_ended_one_is_not() {
         all.extend(arguments);
         scene.pgtq(&all)
     };
-    let first = push(&["name=Ada", "--delay", "1h"]).success();
-    let ignored = push(&["name=Eve"]);
+    let first = push(&["name=Ada", "--delay", "1h", "--key-ttl", "2d"]).success();
+    let ttl = "SELECT ttl = interval '48 hours' FROM pgtq.keys";
+    assert_eq!(scene.sql(ttl).await, "t");
+    let ignored = push(&["name=Eve", "--on-conflict", "ignore"]);
     let said = format!("task {} has this key and is scheduled", first.trim());
     assert!(ignored.stderr.contains(&said), "{}", ignored.stderr);
     assert_eq!(ignored.success(), first);

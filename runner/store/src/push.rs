@@ -1,5 +1,7 @@
 //! Push: many tasks in one transaction.
 
+use std::time::Duration;
+
 use tokio_postgres::types::ToSql;
 
 use super::connection::Role;
@@ -96,11 +98,13 @@ impl Store {
 }
 
 impl Store {
-    /// Pushes one task of an application, and says what became of it.
+    /// Pushes one task of an application, and says what became of it. `key_ttl`: how long
+    /// its key counts after the task is due, instead of the retention.
     pub async fn push_task(
         &self,
         task: &NewTask,
         on_conflict: OnConflict,
+        key_ttl: Option<Duration>,
     ) -> Result<(TaskId, PushOutcome), StoreError> {
         let queue = task.queue.as_ref().map_or("default", |name| name.as_str());
         let retries = task.retries.map(|retries| retries.to_column());
@@ -108,7 +112,8 @@ impl Store {
             OnConflict::Replace if task.key.is_some() => "replace",
             _ => "ignore",
         };
-        let params: [&(dyn ToSql + Sync); 9] = [
+        let key_ttl = key_ttl.map(seconds);
+        let params: [&(dyn ToSql + Sync); 10] = [
             &task.handler.as_str(),
             &task.args,
             &queue,
@@ -118,6 +123,7 @@ impl Store {
             &retries,
             &task.key,
             &on_conflict,
+            &key_ttl,
         ];
         let rows = self
             .run(Role::General, "push", sql!("push_task"), &params)
@@ -175,8 +181,11 @@ async fn push_one(lease: &mut Lease<'_>, task: &NewTask) -> Result<Pushed, Store
 
 /// In seconds.
 fn delay(task: &NewTask) -> Option<f64> {
-    let seconds = task.delay?.as_secs_f64();
-    Some(seconds.min(FAR_SECONDS))
+    task.delay.map(seconds)
+}
+
+fn seconds(time: Duration) -> f64 {
+    time.as_secs_f64().min(FAR_SECONDS)
 }
 
 /// New tasks as arrays, one for each column.

@@ -58,10 +58,13 @@ pub(crate) struct PushArgs {
         long,
         value_name = "WHAT",
         value_enum,
-        default_value = "skip",
+        default_value = "ignore",
         requires = "key"
     )]
     pub(crate) on_conflict: OnConflict,
+    /// How long the key counts after the task is due, like 2d [default: the retention]
+    #[arg(long, value_name = "TIME", value_parser = values::duration, requires = "key", conflicts_with = "batch")]
+    pub(crate) key_ttl: Option<Duration>,
     /// Push it this many times
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["key", "batch", "wait"], value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) count: u32,
@@ -82,8 +85,8 @@ pub(crate) struct PushArgs {
 /// What a push does whose key exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum OnConflict {
-    /// Print the id of the task that has the key
-    Skip,
+    /// Change nothing, print the id of the task that has the key
+    Ignore,
     /// Change that task, if it still waits
     Replace,
     /// Fail
@@ -154,9 +157,9 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
     if args.wait.is_some() {
         may_look(&store).await?;
     }
-    let pushed = one(&store, &task, args.on_conflict).await?;
+    let pushed = one(&store, &task, args.on_conflict, args.key_ttl).await?;
     if pushed.outcome == PushOutcome::Running
-        || (pushed.existed() && args.on_conflict != OnConflict::Skip)
+        || (pushed.existed() && args.on_conflict != OnConflict::Ignore)
     {
         return Err(exists(pushed));
     }
@@ -221,7 +224,12 @@ impl One {
     }
 }
 
-async fn one(store: &Store, task: &NewTask, on_conflict: OnConflict) -> Result<One, Problem> {
+async fn one(
+    store: &Store,
+    task: &NewTask,
+    on_conflict: OnConflict,
+    key_ttl: Option<Duration>,
+) -> Result<One, Problem> {
     let Some(key) = &task.key else {
         let pushed = store.push(std::slice::from_ref(task)).await?;
         let id = pushed.first().map(|pushed| pushed.id);
@@ -233,10 +241,10 @@ async fn one(store: &Store, task: &NewTask, on_conflict: OnConflict) -> Result<O
         });
     };
     let on_conflict = match on_conflict {
-        OnConflict::Replace => pgtq_store::OnConflict::Replace,
-        OnConflict::Skip | OnConflict::Error => pgtq_store::OnConflict::Ignore,
+        OnConflict::Replace => store::OnConflict::Replace,
+        OnConflict::Ignore | OnConflict::Error => store::OnConflict::Ignore,
     };
-    let (id, outcome) = store.push_task(task, on_conflict).await?;
+    let (id, outcome) = store.push_task(task, on_conflict, key_ttl).await?;
     let mut one = One {
         id,
         outcome,

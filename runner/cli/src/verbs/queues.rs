@@ -58,7 +58,8 @@ pub(crate) async fn run(_args: QueuesArgs, context: &Context) -> Result<(), Prob
             &list.more.to_string()
         };
         context.note(format!(
-            "{n_or_more} more queues hold tasks; of one of them: pgtq tasks queue:NAME"
+            "these are the first {} by name, {n_or_more} more queues hold tasks; for one of them: pgtq tasks queue:NAME",
+            rows.len()
         ));
     }
     if context.out.terminal && rows.len() == 0 {
