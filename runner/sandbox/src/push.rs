@@ -208,7 +208,7 @@ pub(super) fn push(
     let most = state.limits.lanes as usize;
     if state.child_lanes.len() >= most && !state.child_lanes.contains(&lane) {
         return Err(format!(
-            "this attempt has pushed to {most} lanes already, which is its limit: a lane is a queue, a handler and a priority; push to fewer queues, push one task that pushes the rest, or raise `lanes`"
+            "this attempt has pushed to {most} lanes already, which is its limit: a lane is a queue, a handler and a priority, and lanes that have tasks count too; push to fewer queues, push one task that pushes the rest, or raise `lanes`"
         ));
     }
     let cost = (child.args.len() + child.key.as_ref().map_or(0, String::len)) as u64 + CHILD_BYTES;

@@ -27,7 +27,8 @@ pub struct Limits {
     pub log_bytes: u64,
     /// Child tasks pushed.
     pub pushes: u32,
-    /// Lanes (queue, handler and priority) that the child tasks stand in.
+    /// Different lanes (queue, handler and priority) that the child tasks stand in, also
+    /// such as have tasks already: only the database knows which do.
     pub lanes: u32,
     /// HTTP requests.
     pub http_requests: u32,

@@ -97,7 +97,7 @@ keys! {
     "limits.log_lines", "PGTQ_LIMITS_LOG_LINES", Count, "1k", "log lines kept per attempt";
     "limits.log_bytes", "PGTQ_LIMITS_LOG_BYTES", Size, "1MiB", "bytes of log kept per attempt";
     "limits.pushes", "PGTQ_LIMITS_PUSHES", Count, "1k", "child tasks per attempt";
-    "limits.lanes", "PGTQ_LIMITS_LANES", Count, "100", "lanes (queue, handler and priority) of an attempt's child tasks";
+    "limits.lanes", "PGTQ_LIMITS_LANES", Count, "100", "different lanes (queue, handler and priority) of an attempt's child tasks";
     "limits.http_requests", "PGTQ_LIMITS_HTTP_REQUESTS", Count, "100", "HTTP requests per attempt";
     "limits.http_bytes", "PGTQ_LIMITS_HTTP_BYTES", Size, "64MiB", "bytes of HTTP per attempt, both ways";
     "limits.tcp_connections", "PGTQ_LIMITS_TCP_CONNECTIONS", Count, "20", "TCP connections per attempt";
