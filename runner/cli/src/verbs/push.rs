@@ -241,8 +241,8 @@ async fn one(
         });
     };
     let on_conflict = match on_conflict {
-        OnConflict::Replace => store::OnConflict::Replace,
-        OnConflict::Ignore | OnConflict::Error => store::OnConflict::Ignore,
+        OnConflict::Replace => pgtq_store::OnConflict::Replace,
+        OnConflict::Ignore | OnConflict::Error => pgtq_store::OnConflict::Ignore,
     };
     let (id, outcome) = store.push_task(task, on_conflict, key_ttl).await?;
     let mut one = One {
