@@ -236,7 +236,7 @@ async fn a_deploy_gives_no_file_the_grants_of_another_name_unless_told_to() {
     assert_eq!(two.code, Some(2), "{two:?}");
 }
 
-/// Asked, granted and refused, the same from every verb, and never a value.
+/// GrantReport, granted and refused, the same from every verb, and never a value.
 #[tokio::test]
 async fn every_verb_shows_what_is_asked_granted_and_refused() {
     let granting = Granting::new().await;

@@ -183,8 +183,8 @@ async fn a_claim_whose_answer_was_lost_is_given_back_and_runs_once() {
     assert_eq!(scene.ends().await, format!("plain {N} {N} complete 1 1"));
     // A claim that nobody knew of was there, and is gone without a trace.
     assert_eq!(scene.proxy.n_hits(CLAIM, Fate::LostBehind), 1);
-    let ghosts = "SELECT last_value > (SELECT count(DISTINCT claim_id) FROM pgtq.history) FROM pgtq.claim_ids";
-    assert_eq!(row(&scene.direct, ghosts).await, "t");
+    let orphaned = "SELECT last_value > (SELECT count(DISTINCT claim_id) FROM pgtq.history) FROM pgtq.claim_ids";
+    assert_eq!(row(&scene.direct, orphaned).await, "t");
     let others = "SELECT count(*), (SELECT max(crashes) FROM pgtq.history) FROM pgtq.attempts";
     assert_eq!(row(&scene.direct, others).await, "0|0");
 }

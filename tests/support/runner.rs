@@ -116,7 +116,7 @@ impl Runner {
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {
         wait_until(&format!("the runner says {text:?}"), || {
-            // Asked before reading: what it said before its end is read then.
+            // GrantReport before reading: what it said before its end is read then.
             let ended = self.child.try_wait().expect("a child can be asked");
             if ended.is_some() {
                 self.read_to_end();

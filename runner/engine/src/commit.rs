@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::backlog::Taken;
 use super::core::Core;
-use pgtq_store::{AttemptDatabase, Commit, Ending, Standing};
+use pgtq_store::{AttemptDatabase, Commit, CommitStatus, Ending};
 use pgtq_task::{ErrorKind, Failure, Outcome, Report, Transition};
 
 /// Before a task goes back whose commit was lost to the database: a handler
@@ -80,12 +80,12 @@ pub(crate) async fn settle(
             }
             Commit::Lost => {
                 tokio::time::sleep(PAUSE).await;
-                report.outcome = lost(database.standing().await.is_ok());
+                report.outcome = lost(database.commit_status().await.is_ok());
             }
             Commit::Unknown => match ask(core, taken, database).await? {
-                Standing::Recorded => recorded = true,
-                Standing::Gone => return None,
-                Standing::Open => report.outcome = Outcome::Release,
+                CommitStatus::Committed => recorded = true,
+                CommitStatus::ClaimLost => return None,
+                CommitStatus::RolledBack => report.outcome = Outcome::Release,
             },
         }
     } else {
@@ -94,7 +94,7 @@ pub(crate) async fn settle(
     // A checkpoint that was cut short may still be committed: the next attempt
     // must find it, or know that it will never be.
     if database.is_in_doubt().await
-        && let Standing::Gone = ask(core, taken, database).await?
+        && let CommitStatus::ClaimLost = ask(core, taken, database).await?
     {
         return None;
     }
@@ -122,7 +122,7 @@ fn lost(database_is_there: bool) -> Outcome {
 }
 
 /// Asks what became of a commit until the database says it, or the lease is gone.
-async fn ask(core: &Core, taken: &Taken, database: &AttemptDatabase) -> Option<Standing> {
+async fn ask(core: &Core, taken: &Taken, database: &AttemptDatabase) -> Option<CommitStatus> {
     let task = taken.task.id;
     tracing::warn!(
         task = task.0,
@@ -130,8 +130,8 @@ async fn ask(core: &Core, taken: &Taken, database: &AttemptDatabase) -> Option<S
     );
     loop {
         tokio::time::sleep(PAUSE).await;
-        match database.standing().await {
-            Ok(standing) => return Some(standing),
+        match database.commit_status().await {
+            Ok(commit_status) => return Some(commit_status),
             Err(error) if core.ledger.knows(taken.claim) => {
                 tracing::warn!(task = task.0, %error, "could not ask; trying again");
             }

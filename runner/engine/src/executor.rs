@@ -21,8 +21,8 @@ use super::unknown_traits;
 use super::watchdog::Turn;
 use pgtq_store::Ending;
 use pgtq_task::{
-    Attempt, Database, ErrorKind, Failure, Handler, Outcome, Report, RetryPolicy, Signal, Stop,
-    Transition, decide,
+    Attempt, Database, ErrorKind, Failure, Handler, Outcome, Report, RetryPolicy, Signal,
+    StopReason, Transition, decide,
 };
 
 /// Runs tasks until the backlog is closed.
@@ -176,7 +176,7 @@ async fn attempt(
         report = turn.run(&taken.task, calling) => report,
         () = database.keep_alive(|| core.lease.is_sure()) => unreachable!("it runs for as long as the attempt"),
     };
-    let settled = if signal.asked() == Some(Stop::Lost) {
+    let settled = if signal.asked() == Some(StopReason::Lost) {
         database.roll_back().await;
         None
     } else {

@@ -98,7 +98,7 @@ impl Heartbeat {
                 self.core.lease.renew(sent);
                 self.core.stats.health.lease.works();
                 self.backoff.reset();
-                self.reconcile(&reply.ghosts, &reply.lost).await;
+                self.reconcile(&reply.orphaned, &reply.lost).await;
                 if reply.draining && self.core.shutdown.phase() == Phase::Running {
                     tracing::info!("asked to drain by an operator");
                     self.core.shutdown.drain();
@@ -154,15 +154,15 @@ impl Heartbeat {
     /// Claims that only the database knows lost their answer, or their endings
     /// with a primary that is gone: they are given back. Claims that it no longer holds were rescued: their attempts stop.
     /// The store knows which calls are under way and names neither by mistake.
-    async fn reconcile(&self, ghosts: &[ClaimId], lost: &[ClaimId]) {
+    async fn reconcile(&self, orphaned: &[ClaimId], lost: &[ClaimId]) {
         let core = &self.core;
-        for ghost in ghosts {
+        for orphaned_claim in orphaned {
             tracing::warn!(
-                claim = ghost.0,
+                claim = orphaned_claim.0,
                 "giving back a claim that nobody here works on: its answer, or that of its endings, was lost"
             );
             // Behind the completer's statement this could wait longer than the lease.
-            let release = core.store.release_claim(core.runner(), *ghost);
+            let release = core.store.release_claim(core.runner(), *orphaned_claim);
             match tokio::time::timeout(ASIDE, release).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => {

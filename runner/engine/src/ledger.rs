@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
-use pgtq_task::{ClaimId, Progress, Signal, Stop, TaskId};
+use pgtq_task::{ClaimId, Progress, Signal, StopReason, TaskId};
 
 /// What [`Ledger::start`] answers.
 #[derive(Debug)]
@@ -84,9 +84,9 @@ impl Ledger {
         };
         held.started = Some(Instant::now());
         match held.signal.asked() {
-            Some(Stop::Lost) => Start::Lost,
-            Some(Stop::Cancel) => Start::Cancelled,
-            Some(Stop::Interrupt) | None => Start::Go(Arc::clone(&held.signal)),
+            Some(StopReason::Lost) => Start::Lost,
+            Some(StopReason::Cancel) => Start::Cancelled,
+            Some(StopReason::Interrupt) | None => Start::Go(Arc::clone(&held.signal)),
         }
     }
 
@@ -127,7 +127,7 @@ impl Ledger {
             .get(&claim)
             .and_then(|tasks| tasks.get(&task))
         {
-            held.signal.stop(Stop::Cancel);
+            held.signal.stop(StopReason::Cancel);
         }
     }
 
@@ -135,7 +135,7 @@ impl Ledger {
     pub(crate) fn interrupt(&self) {
         let inner = self.lock();
         for held in inner.claims.values().flat_map(FxHashMap::values) {
-            held.signal.stop(Stop::Interrupt);
+            held.signal.stop(StopReason::Interrupt);
         }
     }
 
@@ -143,7 +143,7 @@ impl Ledger {
     pub(crate) fn lose_all(&self) -> usize {
         let mut inner = self.lock();
         for held in inner.claims.values().flat_map(FxHashMap::values) {
-            held.signal.stop(Stop::Lost);
+            held.signal.stop(StopReason::Lost);
         }
         inner.claims.clear();
         std::mem::take(&mut inner.n_tasks)
@@ -188,7 +188,9 @@ impl Ledger {
         for claim in claims {
             let tasks = inner.claims.remove(claim).unwrap_or_default();
             n_lost += tasks.len();
-            tasks.values().for_each(|held| held.signal.stop(Stop::Lost));
+            tasks
+                .values()
+                .for_each(|held| held.signal.stop(StopReason::Lost));
         }
         inner.n_tasks -= n_lost;
         n_lost
@@ -219,7 +221,7 @@ impl Ledger {
     pub(crate) fn is_cancelled(&self, claim: ClaimId, task: TaskId) -> bool {
         let inner = self.lock();
         let held = inner.claims.get(&claim).and_then(|tasks| tasks.get(&task));
-        held.is_some_and(|held| held.signal.asked() == Some(Stop::Cancel))
+        held.is_some_and(|held| held.signal.asked() == Some(StopReason::Cancel))
     }
 
     /// Tasks held and not ended.
@@ -293,7 +295,7 @@ mod tests {
             panic!("did not start")
         };
         assert_eq!(ledger.lose_all(), 2);
-        assert_eq!(signal.asked(), Some(Stop::Lost));
+        assert_eq!(signal.asked(), Some(StopReason::Lost));
         assert!(matches!(ledger.start(CLAIM, TaskId(2)), Start::Lost));
     }
 
@@ -327,10 +329,10 @@ mod tests {
             panic!("did not start")
         };
         ledger.interrupt();
-        assert_eq!(signal.asked(), Some(Stop::Interrupt));
+        assert_eq!(signal.asked(), Some(StopReason::Interrupt));
         let Start::Go(signal) = ledger.start(CLAIM, TaskId(2)) else {
             panic!("did not start")
         };
-        assert_eq!(signal.asked(), Some(Stop::Interrupt));
+        assert_eq!(signal.asked(), Some(StopReason::Interrupt));
     }
 }

@@ -4,7 +4,7 @@
 //!  waker ──wake──► claimer ──tasks──► backlog ──► slots ──endings──► completer ──► store
 //!                     ▲                             │ registry snapshot
 //!  maintenance: promote, rescue, prune              ▼
-//!  heartbeat: lease, cancels, ghosts            Handler::call
+//!  heartbeat: lease, cancels, orphaned claims            Handler::call
 //!  streamer: log lines of what runs long
 //!  push_facts: whether plugins may push more
 //!  served: whether the schema is still one for this program

@@ -98,7 +98,7 @@ pub async fn run_with_stats(
     core.shutdown.drain();
     groups.stop(&core).await;
     flush(&core, &completer, &mut background).await;
-    // Asked for last: the heartbeat may have registered again meanwhile.
+    // GrantReport for last: the heartbeat may have registered again meanwhile.
     if let Err(error) = core.store.retire(core.runner()).await {
         tracing::warn!(%error, "could not sign off; other runners will notice when the lease ends");
     }

@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_secs(10);
 /// Looks between two reminders, for logs that do not go back far.
 const REMIND: u32 = 30;
 
-/// Asked by those who claim and move tasks, set by [`watch`].
+/// GrantReport by those who claim and move tasks, set by [`watch`].
 #[derive(Debug)]
 pub(crate) struct Served {
     yes: AtomicBool,

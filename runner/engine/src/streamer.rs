@@ -14,12 +14,12 @@ use std::time::Duration;
 use super::core::Core;
 use super::ledger::LongRunning;
 use pgtq_store::{LiveLog, StoreError};
-use pgtq_task::{ClaimId, LogLine, Room, Signal, Stop, TaskId};
+use pgtq_task::{ClaimId, LogLine, LogPageLimit, Signal, StopReason, TaskId};
 
 /// Time between turns.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// What one turn passes on at most, all attempts together.
-const TURN: Room = Room {
+const TURN: LogPageLimit = LogPageLimit {
     lines: 4_000,
     bytes: 4 << 20,
 };
@@ -182,7 +182,7 @@ impl Streamed {
     /// instead: their lines are all that is left of them, and prune has them.
     fn ended(&self, held: impl Fn(Key) -> bool) -> Vec<Key> {
         let mut sent = self.lock();
-        sent.retain(|key, entry| held(*key) || entry.signal.asked() != Some(Stop::Lost));
+        sent.retain(|key, entry| held(*key) || entry.signal.asked() != Some(StopReason::Lost));
         let ended = sent.keys().filter(|key| !held(**key));
         ended.copied().take(MAX_REMOVED).collect()
     }

@@ -92,18 +92,18 @@ pub(super) struct Denied {
 impl Denied {
     /// Logs it with the attempt and for the operator, the first [`TOLD`] times;
     /// returns the guest's error.
-    pub(super) fn tell(self, state: &mut State) -> Problem {
+    pub(super) fn report(self, state: &mut State) -> Problem {
         state.denials = state.denials.saturating_add(1);
         if state.denials > TOLD {
             let message = format!("denied {}, as before", clean(&self.what, WHAT_BYTES));
             return Problem::new("denied", message);
         }
         let plugin = state.pusher.as_ref().map(Pusher::plugin);
-        self.tell_to(plugin, &state.logs)
+        self.report_to(plugin, &state.logs)
     }
 
     /// The same for those that have no hold of the whole state.
-    pub(super) fn tell_to(self, plugin: Option<&str>, logs: &SharedLogs) -> Problem {
+    pub(super) fn report_to(self, plugin: Option<&str>, logs: &SharedLogs) -> Problem {
         let plugin = plugin.unwrap_or("NAME");
         let Denied { what, need, grant } = self;
         // Names in it may be the guest's: no control character gets out.

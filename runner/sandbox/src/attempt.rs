@@ -20,7 +20,7 @@ use super::push::Pusher;
 use super::state::{SharedLogs, State};
 use pgtq_task::{
     Attempt, AttemptRecord, CANCEL_GRACE, Digest, ErrorKind, Failure, HandlerInfo, Limits, Outcome,
-    Report, Retries, Signal, Stop, Usage,
+    Report, Retries, Signal, StopReason, Usage,
 };
 
 /// WASI and resource handles that a guest may hold.
@@ -37,7 +37,7 @@ enum Ended {
     Returned(Result<String, WireFailure>),
     Trapped(wasmtime::Error),
     TimedOut,
-    Stopped(Stop),
+    Stopped(StopReason),
     Panicked(Failure),
 }
 
@@ -267,13 +267,13 @@ async fn watched(
 /// Waits until the attempt has to be stopped. One that has asked whether it was
 /// cancelled has `grace` to end by itself when it is, unless something more
 /// urgent comes. Cancel-safe.
-async fn stop(signal: &Signal, grace: Duration) -> Stop {
+async fn stop(signal: &Signal, grace: Duration) -> StopReason {
     let why = signal.stopped().await;
-    if why != Stop::Cancel || !signal.heeds_cancel() {
+    if why != StopReason::Cancel || !signal.polls_cancelled() {
         return why;
     }
     tokio::select! {
-        why = signal.stopped_by(Stop::Interrupt) => why,
+        why = signal.stopped_by(StopReason::Interrupt) => why,
         () = tokio::time::sleep(grace) => why,
     }
 }
@@ -286,12 +286,12 @@ pub(super) async fn caught<T>(call: impl Future<Output = T>) -> Result<T, Failur
 }
 
 /// What becomes of an attempt that was stopped from outside.
-pub(super) fn stopped(stop: Stop) -> Outcome {
+pub(super) fn stopped(stop: StopReason) -> Outcome {
     match stop {
-        Stop::Cancel => Outcome::Cancel {
+        StopReason::Cancel => Outcome::Cancel {
             reason: "cancelled while it ran".to_owned(),
         },
-        Stop::Interrupt | Stop::Lost => Outcome::Release,
+        StopReason::Interrupt | StopReason::Lost => Outcome::Release,
     }
 }
 
@@ -433,11 +433,11 @@ mod tests {
     #[tokio::test]
     async fn a_handler_that_heeds_a_cancel_is_stopped_when_its_grace_is_over() {
         let signal = Signal::default();
-        signal.heed_cancel();
-        signal.stop(Stop::Cancel);
+        signal.poll_cancelled();
+        signal.stop(StopReason::Cancel);
         let grace = Duration::from_millis(20);
         let started = std::time::Instant::now();
-        assert_eq!(stop(&signal, grace).await, Stop::Cancel);
+        assert_eq!(stop(&signal, grace).await, StopReason::Cancel);
         assert!(started.elapsed() >= grace);
     }
 
@@ -445,12 +445,12 @@ mod tests {
     async fn others_are_stopped_at_once_and_so_is_everybody_by_what_is_urgent() {
         const LONG: Duration = Duration::from_secs(3600);
         let deaf = Signal::default();
-        deaf.stop(Stop::Cancel);
-        assert_eq!(stop(&deaf, LONG).now_or_never(), Some(Stop::Cancel));
-        for urgent in [Stop::Interrupt, Stop::Lost] {
+        deaf.stop(StopReason::Cancel);
+        assert_eq!(stop(&deaf, LONG).now_or_never(), Some(StopReason::Cancel));
+        for urgent in [StopReason::Interrupt, StopReason::Lost] {
             let signal = Signal::default();
-            signal.heed_cancel();
-            signal.stop(Stop::Cancel);
+            signal.poll_cancelled();
+            signal.stop(StopReason::Cancel);
             let mut waiting = std::pin::pin!(stop(&signal, LONG));
             assert_eq!(waiting.as_mut().now_or_never(), None);
             signal.stop(urgent);

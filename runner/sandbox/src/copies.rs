@@ -21,14 +21,14 @@ use super::{LoadError, SandboxConfig, SandboxError, engine, host};
 
 /// Engines at most, whatever the number of processors: each reserves address space
 /// for all slots. Threads beyond it share them.
-const MOST_ENGINES: usize = 8;
+const MAX_ENGINES: usize = 8;
 /// Attempts in a thread before its copy is made: one that is seldom busy needs none.
-const WORTH: u32 = 500;
+const COPY_THRESHOLD: u32 = 500;
 /// Bytes of all copies of a plugin's code. Large ones have fewer copies.
-const MOST_BYTES: usize = 32 << 20;
+const MAX_BYTES: usize = 32 << 20;
 
 /// An engine and what plugins may call in it.
-struct Lot {
+struct EngineSlot {
     engine: Engine,
     linker: Linker<State>,
     /// Linking takes an instance, and the pool has room for one more than runs.
@@ -42,13 +42,13 @@ pub(super) struct Linked {
     pub(super) direct: Option<Direct>,
 }
 
-impl Lot {
-    fn new(config: &SandboxConfig) -> Result<Lot, SandboxError> {
+impl EngineSlot {
+    fn new(config: &SandboxConfig) -> Result<EngineSlot, SandboxError> {
         let engine = engine::running(config)?;
         let linker = host::linker(&engine).map_err(|error| SandboxError::Engine {
             reason: format!("{error:#}"),
         })?;
-        Ok(Lot {
+        Ok(EngineSlot {
             engine,
             linker,
             linking: Mutex::new(()),
@@ -81,17 +81,17 @@ impl Lot {
 /// The engines of one process.
 pub(super) struct Engines {
     config: SandboxConfig,
-    first: Lot,
+    first: EngineSlot,
     /// Made when a thread first needs one; `None` if that failed.
-    more: Vec<OnceLock<Option<Lot>>>,
+    more: Vec<OnceLock<Option<EngineSlot>>>,
 }
 
 impl Engines {
     pub(super) fn new(config: SandboxConfig) -> Result<Engines, SandboxError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let more = threads.min(MOST_ENGINES) - 1;
+        let more = threads.min(MAX_ENGINES) - 1;
         Ok(Engines {
-            first: Lot::new(&config)?,
+            first: EngineSlot::new(&config)?,
             more: (0..more).map(|_| OnceLock::new()).collect(),
             config,
         })
@@ -104,12 +104,12 @@ impl Engines {
 
     /// Component instances alive now, if the allocator counts them.
     pub(super) fn live_instances(&self) -> Option<u64> {
-        let more = self.more.iter().filter_map(|lot| lot.get()?.as_ref());
+        let more = self.more.iter().filter_map(|slot| slot.get()?.as_ref());
         std::iter::once(&self.first)
             .chain(more)
-            .map(|lot| {
+            .map(|slot| {
                 Some(
-                    lot.engine
+                    slot.engine
                         .pooling_allocator_metrics()?
                         .component_instances(),
                 )
@@ -117,10 +117,10 @@ impl Engines {
             .sum()
     }
 
-    fn nth(&self, n: usize) -> Option<&Lot> {
+    fn nth(&self, n: usize) -> Option<&EngineSlot> {
         let made = self.more[n].get_or_init(|| {
-            let lot = Lot::new(&self.config);
-            lot.inspect_err(|error| tracing::debug!(%error, "no further engine; threads share"))
+            let slot = EngineSlot::new(&self.config);
+            slot.inspect_err(|error| tracing::debug!(%error, "no further engine; threads share"))
                 .ok()
         });
         made.as_ref()
@@ -150,7 +150,7 @@ impl Copies {
     pub(super) unsafe fn link(engines: &Arc<Engines>, code: &[u8]) -> Result<Copies, LoadError> {
         // SAFETY: the caller's promise.
         let first = unsafe { engines.first.link(code) }?;
-        let n_more = (MOST_BYTES / code.len().max(1)).saturating_sub(1);
+        let n_more = (MAX_BYTES / code.len().max(1)).saturating_sub(1);
         let n_more = n_more.min(engines.more.len());
         Ok(Copies {
             engines: Arc::clone(engines),
@@ -171,7 +171,7 @@ impl Copies {
         };
         let copy = &self.more[n];
         copy.plugin.get().unwrap_or_else(|| {
-            if copy.n_missed.fetch_add(1, Relaxed) % WORTH == WORTH - 1 {
+            if copy.n_missed.fetch_add(1, Relaxed) % COPY_THRESHOLD == COPY_THRESHOLD - 1 {
                 let copies = Arc::clone(self);
                 tokio::task::spawn_blocking(move || copies.make(n));
             }
@@ -193,14 +193,14 @@ impl Copies {
     }
 
     fn make(&self, n: usize) {
-        let Some(lot) = self.engines.nth(n) else {
+        let Some(slot) = self.engines.nth(n) else {
             return;
         };
         let made = self.first.component.instance_pre().component().serialize();
         let made = made
             .map_err(|error| LoadError::Internal(format!("{error:#}")))
             // SAFETY: it is the code of a component that is loaded already.
-            .and_then(|code| unsafe { lot.link(&code) });
+            .and_then(|code| unsafe { slot.link(&code) });
         match made {
             // One that was made meanwhile is as good.
             Ok(plugin) => drop(self.more[n].plugin.set(plugin)),

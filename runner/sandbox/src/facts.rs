@@ -42,7 +42,7 @@ pub(super) fn due_at_ms(state: &State) -> u64 {
 }
 
 pub(super) fn is_cancelled(state: &State) -> bool {
-    fact(state, |a| a.signal.heed_cancel())
+    fact(state, |a| a.signal.poll_cancelled())
 }
 
 pub(super) fn remaining_ms(state: &State) -> u64 {

@@ -10,7 +10,7 @@ use super::load::Compiled;
 use super::push::{OwnHandlers, PushRights, Pusher};
 use pgtq_task::{
     Attempt, Digest, ErrorKind, Failure, Grant, Handler, HandlerFuture, HandlerInfo, LimitCut,
-    LimitRequest, Limits, Outcome, Report, Stop,
+    LimitRequest, Limits, Outcome, Report, StopReason,
 };
 
 /// One handler of one plugin version.
@@ -134,6 +134,6 @@ impl Handler for PluginHandler {
     }
 }
 
-fn stopped_early(stop: Stop) -> Report {
+fn stopped_early(stop: StopReason) -> Report {
     Report::without_guest(attempt::stopped(stop))
 }

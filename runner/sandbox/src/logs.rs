@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::account::Account;
 use super::redact::Redactor;
 use super::stop::HostStop;
-use pgtq_task::{Limits, LogLevel, LogLine, LogPage, LogTail, Room};
+use pgtq_task::{Limits, LogLevel, LogLine, LogPage, LogPageLimit, LogTail};
 
 /// The most bytes of one line that are kept.
 const LINE_BYTES: usize = 8 << 10;
@@ -204,7 +204,7 @@ impl Logs {
         self.written - self.head.len() as u64 - self.tail.len() as u64
     }
 
-    fn page(&self, after: u64, room: Room) -> LogPage {
+    fn page(&self, after: u64, room: LogPageLimit) -> LogPage {
         let gap_start = self.head.len() as u64 + 1;
         let tail_start = gap_start + self.n_dropped();
         let head = (1..).zip(&self.head);
@@ -245,7 +245,7 @@ impl LockedLogs {
 }
 
 impl LogTail for LockedLogs {
-    fn after(&self, after: u64, room: Room) -> LogPage {
+    fn after(&self, after: u64, room: LogPageLimit) -> LogPage {
         self.lock().page(after, room)
     }
 }

@@ -200,7 +200,7 @@ pub(super) fn push(
     };
     pusher.rights.facts.note_push();
     if let Err(denied) = pusher.settle(&mut child, priority) {
-        return Err(denied.tell(state).message);
+        return Err(denied.report(state).message);
     }
     let full = pusher.rights.facts.check(child.handler.as_str());
     full.map_err(|full| full.to_string())?;

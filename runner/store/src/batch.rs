@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 
 use super::json::JsonText;
 use super::lanes::{LaneKey, Run};
-use super::moment::Moment;
+use super::timestamp::DbTimestamp;
 use pgtq_task::{Name, Retries, Task, TaskId, Traits};
 
 /// The tasks of a claim, and their lanes.
@@ -21,8 +21,8 @@ pub(super) fn read(row: &Row) -> (Vec<Run>, Vec<Task>) {
     let attempts: Vec<i32> = row.get("attempts");
     let crashes: Vec<i32> = row.get("crashes");
     let retries: Vec<Option<i32>> = row.get("retries");
-    let pushed_at: Vec<Moment> = row.get("pushed_at");
-    let due_at: Vec<Moment> = row.get("due_at");
+    let pushed_at: Vec<DbTimestamp> = row.get("pushed_at");
+    let due_at: Vec<DbTimestamp> = row.get("due_at");
     let mut keys: Vec<Option<String>> = row.get("keys");
     let parents: Vec<Option<i64>> = row.get("parents");
     // NULL as a whole when no task has any.

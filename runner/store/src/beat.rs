@@ -41,7 +41,7 @@ pub struct BeatReply {
     pub claims: Vec<ClaimId>,
     /// Claims whose answer was lost, so that nobody works on them: release
     /// them with [`Store::release_claim`].
-    pub ghosts: Vec<ClaimId>,
+    pub orphaned: Vec<ClaimId>,
     /// Claims that were rescued: stop their attempts. May name claims that
     /// ended a moment ago; ignore those.
     pub lost: Vec<ClaimId>,
@@ -106,14 +106,14 @@ impl Store {
             .into_iter()
             .map(ClaimId)
             .collect();
-        let (ghosts, lost) = self.live().compare(&look, &claims);
+        let (orphaned, lost) = self.live().compare(&look, &claims);
         let rows = lease.query(sql!("cancelled"), &[&runner.0]).await?;
         let cancelled = rows.iter().map(pair).collect();
         Ok(BeatReply {
             alive,
             draining,
             claims,
-            ghosts,
+            orphaned,
             lost,
             cancelled,
         })

@@ -157,7 +157,7 @@ impl Store {
     /// Opens a transaction that holds back the clean-up of dead rows, as a backup
     /// (reading) or a forgotten session (writing) does.
     pub async fn bench_pin(&self, writing: bool) -> Result<Pin, StoreError> {
-        let client = self.open_hearing(|_| ()).await?;
+        let client = self.open_listener(|_| ()).await?;
         let (begin, hold) = match writing {
             true => ("BEGIN", sql!("bench/pin_write")),
             false => (

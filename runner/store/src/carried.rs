@@ -9,7 +9,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::Ending;
 use super::json::Json;
-use super::moment::Moment;
+use super::timestamp::DbTimestamp;
 
 /// The names, in this order in every statement and row.
 pub(super) const CARRIED: [&str; 9] = [
@@ -60,7 +60,7 @@ pub(super) struct Carried<'a> {
     handlers: Vec<&'a str>,
     priorities: Vec<i32>,
     retries: Vec<Option<i32>>,
-    pushed_at: Vec<Moment>,
+    pushed_at: Vec<DbTimestamp>,
     keys: Vec<Option<&'a str>>,
     parents: Vec<Option<i64>>,
     /// `None` when no task has any, as nearly always.
@@ -79,7 +79,7 @@ impl<'a> Carried<'a> {
             handlers: each(endings, |e| e.task.handler.as_str()),
             priorities: each(endings, |e| e.task.priority),
             retries: each(endings, |e| e.task.retries.map(|r| r.to_column())),
-            pushed_at: each(endings, |e| Moment(e.task.pushed_at)),
+            pushed_at: each(endings, |e| DbTimestamp(e.task.pushed_at)),
             keys: each(endings, |e| e.task.key.as_deref()),
             parents: each(endings, |e| e.task.parent.map(|id| id.0)),
             traits: has_traits.then(|| {

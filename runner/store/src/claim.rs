@@ -36,7 +36,7 @@ impl Store {
     /// [`Lanes::wake`]. A look that fails does not fail the claim, unless a right is missing.
     ///
     /// After an error, or when the future is dropped, the claim may have
-    /// happened: it is then among [`super::BeatReply::ghosts`].
+    /// happened: it is then among [`super::BeatReply::orphaned claims`].
     pub async fn claim(
         &self,
         runner: RunnerId,
@@ -164,7 +164,7 @@ impl Store {
         runner: RunnerId,
         claim: ClaimId,
     ) -> Result<(), StoreError> {
-        // If this fails, the next beat finds a ghost.
+        // If this fails, the next beat finds an orphaned claim.
         self.live().abandon(claim);
         let only = Some(vec![claim.0]);
         let released = lease
@@ -177,7 +177,7 @@ impl Store {
     /// Moves one task into a claim of its own, so that a crash blames nobody
     /// else. `None`: the claim is lost, the task was released because the id of its new
     /// claim is not new, or an earlier call whose answer was lost moved the task: its new
-    /// claim is then among the ghosts. After a transient error call again; to end the task
+    /// claim is then among the orphaned claims. After a transient error call again; to end the task
     /// under `claim` instead could make two of it.
     pub async fn isolate(
         &self,
@@ -205,7 +205,7 @@ impl Store {
         }
         self.live().ended(&ended, &emptied);
         for empty in emptied {
-            // If this fails, or is not waited for, the next beat finds a ghost: an
+            // If this fails, or is not waited for, the next beat finds an orphaned claim: an
             // empty claim must not stay, because prune keeps what is newer than it.
             self.live().abandon(ClaimId(empty));
             let only = Some(vec![empty]);

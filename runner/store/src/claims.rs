@@ -2,7 +2,7 @@
 //!
 //! Tells finish which claims are over, so that it deletes them without
 //! counting in the database, and tells apart, at a beat, claims that are under
-//! way, lost, or ghosts (committed, but their answer never came). The
+//! way, lost, or orphaned claims (committed, but their answer never came). The
 //! database's claims table is the truth; this is bookkeeping.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,7 +104,7 @@ impl LiveClaims {
     }
 
     /// Nobody here works on this claim, but the database may still hold it: then
-    /// the next beat finds a ghost.
+    /// the next beat finds an orphaned claim.
     pub(super) fn abandon(&mut self, claim: ClaimId) {
         self.open.remove(&claim);
         self.known.remove(&claim);
@@ -144,10 +144,10 @@ impl LiveClaims {
         }
     }
 
-    /// Ghosts and lost claims among what a beat found. A ghost is held by the
+    /// Orphaned claims and lost claims among what a beat found. An orphaned claim is held by the
     /// database and worked on by nobody here: the answer to the claim was lost, or
     /// its endings were, with a primary whose successor never heard of them. While a
-    /// claim call is under way its claim looks like a ghost, so then there are none:
+    /// claim call is under way its claim looks like an orphaned claim, so then there are none:
     /// a call that loses its answer ends within seconds, and a later beat finds it.
     pub(super) fn compare(
         &mut self,
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_whose_answer_was_lost_is_a_ghost_until_it_is_gone() {
+    fn a_claim_whose_answer_was_lost_is_an_orphan_until_it_is_gone() {
         let mut live = LiveClaims::default();
         live.claimed(ClaimId(5), one(1));
         let look = live.look();
@@ -215,12 +215,12 @@ mod tests {
         live.ended(&[(ClaimId(5), TaskId(1))], &[5]);
         let look = live.look();
         assert!(look.floor < 7);
-        let (ghosts, _) = live.compare(&look, &[ClaimId(7), ClaimId(9)]);
-        assert_eq!(ghosts, [ClaimId(7)]);
+        let (orphaned, _) = live.compare(&look, &[ClaimId(7), ClaimId(9)]);
+        assert_eq!(orphaned, [ClaimId(7)]);
     }
 
     #[test]
-    fn a_claim_call_under_way_makes_no_ghost() {
+    fn a_claim_call_under_way_makes_no_orphan() {
         let mut live = LiveClaims {
             begun: 1,
             ..LiveClaims::default()
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_claim_is_a_ghost_if_it_is_still_there() {
+    fn an_abandoned_claim_is_an_orphan_if_it_is_still_there() {
         let mut live = LiveClaims::default();
         live.claimed(ClaimId(5), one(1));
         live.claimed(ClaimId(9), one(2));
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_claim_is_neither_ghost_nor_lost() {
+    fn an_ended_claim_is_neither_orphaned_nor_lost() {
         let mut live = LiveClaims::default();
         live.claimed(ClaimId(5), one(1));
         let look = live.look();
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_whose_endings_the_database_forgot_is_a_ghost() {
+    fn a_claim_whose_endings_the_database_forgot_is_an_orphan() {
         let mut live = LiveClaims::default();
         for id in [5, 9] {
             live.claimed(ClaimId(id), one(id));

@@ -6,7 +6,7 @@ use tokio_postgres::types::ToSql;
 
 use super::Ending;
 use super::carried::Carried;
-use super::moment::Moment;
+use super::timestamp::DbTimestamp;
 use pgtq_task::{Failure, LogLine, Transition};
 
 type Param<'a> = &'a (dyn ToSql + Sync);
@@ -24,7 +24,7 @@ pub(super) struct Common<'a> {
     pub(super) logs_dropped: Vec<i64>,
     pub(super) attempts: Vec<i32>,
     pub(super) crashes: Vec<i32>,
-    pub(super) due_at: Vec<Moment>,
+    pub(super) due_at: Vec<DbTimestamp>,
     pub(super) since_start: Vec<f64>,
     pub(super) since_end: Vec<f64>,
     pub(super) fuel: Vec<i64>,
@@ -80,7 +80,7 @@ impl<'a> Common<'a> {
             logs_dropped: each(endings, |e| big(e.record.logs_dropped)),
             attempts: each(endings, attempts_after),
             crashes: each(endings, crashes_after),
-            due_at: each(endings, |e| Moment(e.task.due_at)),
+            due_at: each(endings, |e| DbTimestamp(e.task.due_at)),
             since_start: each(endings, |e| e.started.elapsed().as_secs_f64()),
             since_end: each(endings, |e| e.ended.elapsed().as_secs_f64()),
             fuel: each(endings, |e| big(e.record.usage.fuel)),

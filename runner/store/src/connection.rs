@@ -78,7 +78,7 @@ pub(super) enum Role {
     /// Values that handlers save for later attempts.
     State,
     /// What became of a commit whose answer was lost: waits for its transaction.
-    Doubt,
+    CommitStatus,
     /// Endings that wait for a lock of somebody else's transaction.
     Parked,
 }
@@ -101,7 +101,7 @@ impl Role {
             | Role::General
             | Role::Rescue
             | Role::State
-            | Role::Doubt
+            | Role::CommitStatus
             | Role::Parked => 30,
             Role::Bulk => 300,
         })
@@ -153,7 +153,7 @@ impl Store {
         let store = Store {
             inner: Arc::new(inner),
         };
-        let session = store.fit_out(Role::General, first).await?;
+        let session = store.prepare_session(Role::General, first).await?;
         *store.inner.sessions[Role::General as usize].lock().await = Some(session);
         store.ping().await?;
         Ok(store)
@@ -249,11 +249,11 @@ impl Store {
 
     pub(super) async fn open(&self, role: Role) -> Result<Session, StoreError> {
         let client = dial(&self.inner.config, &self.inner.tls).await?;
-        self.fit_out(role, client).await
+        self.prepare_session(role, client).await
     }
 
     /// Makes a new connection fit for a role.
-    async fn fit_out(&self, role: Role, client: Client) -> Result<Session, StoreError> {
+    async fn prepare_session(&self, role: Role, client: Client) -> Result<Session, StoreError> {
         let config = &self.inner.config;
         let mut session = Session {
             client,
@@ -276,7 +276,7 @@ impl Store {
         }
         match role {
             Role::Beat => self.live().suspect(),
-            Role::Claim => self.outrun(&mut session).await?,
+            Role::Claim => self.advance_claim_ids(&mut session).await?,
             _ => {}
         }
         Ok(session)
@@ -285,7 +285,7 @@ impl Store {
     /// Makes sure that the ids of the claims to come are not those of claims that
     /// this process has had: after a failover the sequence may have gone back, and
     /// an ending under an old claim would be taken for one under the new.
-    async fn outrun(&self, session: &mut Session) -> Result<(), StoreError> {
+    async fn advance_claim_ids(&self, session: &mut Session) -> Result<(), StoreError> {
         let newest = self.live().newest();
         if newest == 0 {
             return Ok(());
@@ -314,7 +314,7 @@ impl Store {
     /// A connection of its own whose notifications (channel, payload) are
     /// handed to `hear`, and `None` when it ends. The plain future of a
     /// connection drops them. None is made while connections are short.
-    pub(super) async fn open_hearing(
+    pub(super) async fn open_listener(
         &self,
         mut hear: impl FnMut(Option<(&str, &str)>) + Send + 'static,
     ) -> Result<Client, StoreError> {

@@ -120,13 +120,13 @@ impl Store {
             ending.recorded
                 || ending.transition.state().is_final()
                     && ending.record.children.is_empty()
-                    && !forgets(ending)
+                    && !deletes_state(ending)
         };
         let ended: Vec<(ClaimId, TaskId)> = endings.iter().map(|e| (e.claim, e.task.id)).collect();
         let closing = self.live().emptied(&ended);
         let simple = !again && !is_parked && endings.iter().all(simple);
         let stored = if simple && endings.len() >= self.many() && lease.may_copy() {
-            let kept = kept(endings, &closing);
+            let kept = remaining_claims(endings, &closing);
             store_many(&mut lease, runner, &unstored(endings), &kept, &closing).await
         } else if simple && lease.keeps_settings() {
             store_final(&mut lease, runner, &unstored(endings), &closing).await
@@ -196,7 +196,7 @@ async fn transact(
     }
     let forgotten: Vec<i64> = over
         .iter()
-        .filter(|e| forgets(e) && !stale.contains(&(e.claim, e.task.id)))
+        .filter(|e| deletes_state(e) && !stale.contains(&(e.claim, e.task.id)))
         .map(|e| e.task.id.0)
         .collect();
     if !forgotten.is_empty() {
@@ -235,12 +235,12 @@ async fn store_final(
     endings: &[&Ending],
     closing: &[i64],
 ) -> Result<Stale, StoreError> {
-    let kept = kept(endings, closing);
+    let kept = remaining_claims(endings, closing);
     let columns = FinalColumns::new(endings);
     let mut params = columns.params(&runner.0);
     params.push(&kept);
     params.push(&closing);
-    late(lease, sql!("finish_final"), &params, endings).await
+    run_finish(lease, sql!("finish_final"), &params, endings).await
 }
 
 async fn store_return(
@@ -252,11 +252,11 @@ async fn store_return(
     let columns = ReturnColumns::new(endings);
     let mut params = columns.params(&runner.0);
     params.push(&claims);
-    late(lease, sql!("finish_return"), &params, endings).await
+    run_finish(lease, sql!("finish_return"), &params, endings).await
 }
 
 /// Runs a finishing statement; its rows are the places of those that came too late.
-async fn late(
+async fn run_finish(
     lease: &mut Lease<'_>,
     sql: &Sql,
     params: &[&(dyn tokio_postgres::types::ToSql + Sync)],
@@ -298,7 +298,7 @@ fn unstored<'a>(endings: &[&'a Ending]) -> Vec<&'a Ending> {
 }
 
 /// Whether its task's saved values go with it.
-fn forgets(ending: &Ending) -> bool {
+fn deletes_state(ending: &Ending) -> bool {
     ending.has_state && matches!(ending.transition, Transition::Complete { .. })
 }
 
@@ -312,7 +312,7 @@ fn claims(endings: &[&Ending]) -> Vec<i64> {
 }
 
 /// The claims that go on.
-fn kept(endings: &[&Ending], closing: &[i64]) -> Vec<i64> {
+fn remaining_claims(endings: &[&Ending], closing: &[i64]) -> Vec<i64> {
     let claims = claims(endings).into_iter();
     claims.filter(|claim| !closing.contains(claim)).collect()
 }

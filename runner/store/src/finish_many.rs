@@ -12,9 +12,9 @@ use tokio_postgres::types::{ToSql, Type};
 use super::carried;
 use super::columns::FinalColumns;
 use super::finish::Stale;
-use super::moment::Moment;
 use super::session::Lease;
 use super::sql::sql;
+use super::timestamp::DbTimestamp;
 use super::{Ending, StoreError};
 use pgtq_task::RunnerId;
 
@@ -63,7 +63,7 @@ pub(super) async fn store_many(
         .iter()
         .partition(|ending| claims.contains(&ending.claim.0));
     if let Some(first) = held.first() {
-        let rows = Rows::new(&ours, runner, first.get::<_, Moment>("now").0);
+        let rows = Rows::new(&ours, runner, first.get::<_, DbTimestamp>("now").0);
         let rows = (0..ours.len()).map(|n| rows.row(n));
         let types = [&carried::TYPES[..], &TYPES[..]].concat();
         lease.copy(sql!("finish_copy"), &types, rows).await?;
@@ -74,8 +74,8 @@ pub(super) async fn store_many(
 
 struct Rows<'a> {
     columns: FinalColumns<'a>,
-    started: Vec<Moment>,
-    finished: Vec<Moment>,
+    started: Vec<DbTimestamp>,
+    finished: Vec<DbTimestamp>,
     backtraces: Vec<Option<Vec<String>>>,
     runner: i64,
 }
@@ -85,7 +85,7 @@ impl<'a> Rows<'a> {
         let columns = FinalColumns::new(endings);
         let ago = |seconds: &f64| {
             let ago = SignedDuration::try_from_secs_f64(*seconds).unwrap_or_default();
-            Moment(now.checked_sub(ago).unwrap_or(now))
+            DbTimestamp(now.checked_sub(ago).unwrap_or(now))
         };
         let lines = |text: &Option<String>| {
             let text = text.as_ref()?;

@@ -203,7 +203,7 @@ impl Listener {
         let (ears, echo) = (Arc::clone(&heard), echo_channel.clone());
         let client = self
             .store
-            .open_hearing(move |note| {
+            .open_listener(move |note| {
                 let flag = match note {
                     None => CLOSED,
                     Some((channel, _)) if channel == echo => ECHO,

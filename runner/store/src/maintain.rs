@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::connection::Role;
-use super::moment::Moment;
 use super::sql::sql;
+use super::timestamp::DbTimestamp;
 use super::{Store, StoreError};
 
 /// What [`Store::promote`] did.
@@ -121,7 +121,7 @@ impl Store {
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         let started = Instant::now();
         let (due, id) = cursor.start(started).unzip();
-        let due = due.map(Moment);
+        let due = due.map(DbTimestamp);
         let rows = self
             .run(
                 Role::General,
@@ -140,7 +140,7 @@ impl Store {
         };
         // Without a task too: it was passed because it cannot be read.
         let has_last = promoted.count > 0 || promoted.more;
-        let last = has_last.then(|| (row.get::<_, Moment>("last_due").0, row.get("last_id")));
+        let last = has_last.then(|| (row.get::<_, DbTimestamp>("last_due").0, row.get("last_id")));
         cursor.advance(last, promoted.more, started);
         Ok(promoted)
     }

@@ -7,7 +7,7 @@
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::cancel::CancelRequest;
+use super::cancel_request::CancelRequest;
 
 /// Asks by one simple statement, which every mode of every pooler lets pass.
 pub(super) async fn is_between(

@@ -18,7 +18,7 @@ use super::{Store, StoreError};
 const LEAST_FIRST: [Role; 10] = [
     Role::Bulk,
     Role::Live,
-    Role::Doubt,
+    Role::CommitStatus,
     Role::State,
     Role::Rescue,
     Role::Parked,
@@ -31,7 +31,7 @@ const LEAST_FIRST: [Role; 10] = [
 const RARE: [Role; 5] = [
     Role::Bulk,
     Role::Live,
-    Role::Doubt,
+    Role::CommitStatus,
     Role::State,
     Role::Parked,
 ];

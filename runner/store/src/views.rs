@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::connection::Role;
-use super::moment::Moment;
 use super::sql::{Sql, sql};
 use super::task_reads::detail;
+use super::timestamp::DbTimestamp;
 use super::{Store, StoreError};
 use pgtq_task::{ClaimId, Name, Progress, RunnerId, State, TaskId};
 
@@ -359,7 +359,7 @@ pub(super) fn task_row(row: &Row) -> Result<TaskRow, StoreError> {
         crashes: row.get("crashes"),
         retries: row.get("retries"),
         pushed_at: row.get("pushed_at"),
-        due_at: row.get::<_, Moment>("due_at").0,
+        due_at: row.get::<_, DbTimestamp>("due_at").0,
         started_at: row.get("started_at"),
         finished_at: row.get("finished_at"),
         runner: row.get::<_, Option<i64>>("runner_id").map(RunnerId),

@@ -6,14 +6,14 @@
 //! runtime, reads no clock and no randomness: delays and jitter come in as
 //! arguments, so every rule here is tested in microseconds.
 
-mod asked;
-mod asked_limits;
 mod attempt;
-mod cover;
+mod coverage;
 mod database;
 mod grant;
+mod grant_report;
 mod handler;
 mod ids;
+mod limit_report;
 mod limits;
 mod log;
 mod manifest;
@@ -31,16 +31,18 @@ mod state;
 mod traits;
 mod transition;
 
-pub use asked::{Asked, AskedOfPlugin, MAX_REFUSED, quoted as toml_text, toml_key};
-pub use asked_limits::LimitCut;
 pub use attempt::{Attempt, Task};
-pub use cover::Cover;
+pub use coverage::Coverage;
 pub use database::{Database, DatabaseFuture, NoDatabase, Problem};
 pub use grant::{FileGrant, Grant, GrantBook, Needs, Secret, SecretGrant, SqlGrant};
+pub use grant_report::{
+    GrantReport, MAX_REFUSED, PluginGrantReport, quoted as toml_text, toml_key,
+};
 pub use handler::{Handler, HandlerFuture};
 pub use ids::{ClaimId, Digest, RunnerId, TaskId};
+pub use limit_report::LimitCut;
 pub use limits::{LimitRequest, Limits};
-pub use log::{LogLevel, LogLine, LogPage, LogTail, Room};
+pub use log::{LogLevel, LogLine, LogPage, LogPageLimit, LogTail};
 pub use manifest::{HandlerInfo, Manifest, PluginInfo, PushDefaults};
 pub use name::{Name, NameError};
 pub use network::{AddressKind, Destination, Network};
@@ -50,7 +52,7 @@ pub use push::{MAX_ARGS_BYTES, NewTask};
 pub use push_facts::{PushFacts, PushLook, TooManyWait};
 pub use retry::{Backoff, Retries, RetryPolicy};
 pub use rule::{HandlerRule, HostRule, HttpRule, PortRule, PushRule, TcpRule, host};
-pub use signal::{CANCEL_GRACE, Progress, Signal, Stop};
+pub use signal::{CANCEL_GRACE, Progress, Signal, StopReason};
 pub use state::State;
 pub use traits::Traits;
 pub use transition::{MAX_CRASHES, MIN_DELAY, Transition, decide};

@@ -74,12 +74,12 @@ impl LogLine {
 pub trait LogTail: Debug + Send + Sync {
     /// The kept lines after number `after`, oldest first, as many as fit into
     /// `room`. Blocks for no longer than it takes to copy them.
-    fn after(&self, after: u64, room: Room) -> LogPage;
+    fn after(&self, after: u64, room: LogPageLimit) -> LogPage;
 }
 
 /// How much may be read at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub struct LogPageLimit {
     /// Lines.
     pub lines: usize,
     /// Bytes of messages and fields.

@@ -14,7 +14,7 @@ pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
 
 /// Why an attempt is stopped from outside, by urgency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stop {
+pub enum StopReason {
     /// Somebody cancelled the task.
     Cancel,
     /// The runner is stopping and the grace time is over.
@@ -34,9 +34,9 @@ pub struct Progress {
 
 #[derive(Debug, Default)]
 struct Inner {
-    stop: Option<Stop>,
+    stop: Option<StopReason>,
     cancelled: bool,
-    heeds_cancel: bool,
+    polls_cancelled: bool,
     waker: Option<Waker>,
     progress: Option<Progress>,
 }
@@ -51,10 +51,10 @@ pub struct Signal {
 
 impl Signal {
     /// Asks the attempt to stop. A more urgent reason replaces the one before.
-    pub fn stop(&self, why: Stop) {
+    pub fn stop(&self, why: StopReason) {
         let waker = {
             let mut inner = self.lock();
-            inner.cancelled |= why == Stop::Cancel;
+            inner.cancelled |= why == StopReason::Cancel;
             inner.stop = inner.stop.max(Some(why));
             inner.waker.take()
         };
@@ -64,36 +64,36 @@ impl Signal {
     }
 
     /// The most urgent reason, if somebody has asked.
-    pub fn asked(&self) -> Option<Stop> {
+    pub fn asked(&self) -> Option<StopReason> {
         self.lock().stop
     }
 
-    /// Whether somebody cancelled the task, whatever else was asked since.
+    /// Whether the task was cancelled, also if a more urgent reason came later.
     pub fn is_cancelled(&self) -> bool {
         self.lock().cancelled
     }
 
-    /// The handler's own question whether somebody cancelled its task. Who has
-    /// asked once is given [`CANCEL_GRACE`] when it happens.
-    pub fn heed_cancel(&self) -> bool {
+    /// Whether the task was cancelled, asked by the handler itself. A handler that has
+    /// called this gets [`CANCEL_GRACE`] to finish after a cancellation.
+    pub fn poll_cancelled(&self) -> bool {
         let mut inner = self.lock();
-        inner.heeds_cancel = true;
+        inner.polls_cancelled = true;
         inner.cancelled
     }
 
-    /// Whether the handler has ever asked.
-    pub fn heeds_cancel(&self) -> bool {
-        self.lock().heeds_cancel
+    /// Whether the handler has called [`Signal::poll_cancelled`].
+    pub fn polls_cancelled(&self) -> bool {
+        self.lock().polls_cancelled
     }
 
     /// Waits until somebody asks. One waiter at a time; cancel-safe.
-    pub fn stopped(&self) -> impl Future<Output = Stop> + Send + '_ {
-        self.stopped_by(Stop::Cancel)
+    pub fn stopped(&self) -> impl Future<Output = StopReason> + Send + '_ {
+        self.stopped_by(StopReason::Cancel)
     }
 
     /// Waits for a reason at least as urgent as `least`. One waiter at a time;
     /// cancel-safe.
-    pub fn stopped_by(&self, least: Stop) -> impl Future<Output = Stop> + Send + '_ {
+    pub fn stopped_by(&self, least: StopReason) -> impl Future<Output = StopReason> + Send + '_ {
         poll_fn(move |cx| {
             let mut inner = self.lock();
             match inner.stop {
@@ -144,20 +144,20 @@ mod tests {
     fn the_most_urgent_reason_wins_and_a_cancel_is_not_forgotten() {
         let signal = Signal::default();
         assert_eq!((signal.asked(), signal.is_cancelled()), (None, false));
-        signal.stop(Stop::Interrupt);
-        signal.stop(Stop::Cancel);
-        assert_eq!(signal.asked(), Some(Stop::Interrupt));
+        signal.stop(StopReason::Interrupt);
+        signal.stop(StopReason::Cancel);
+        assert_eq!(signal.asked(), Some(StopReason::Interrupt));
         assert!(signal.is_cancelled());
-        signal.stop(Stop::Lost);
-        assert_eq!(signal.asked(), Some(Stop::Lost));
+        signal.stop(StopReason::Lost);
+        assert_eq!(signal.asked(), Some(StopReason::Lost));
     }
 
     #[test]
     fn only_a_handler_that_asks_heeds_a_cancel() {
         let signal = Signal::default();
-        signal.stop(Stop::Cancel);
-        assert!(!signal.heeds_cancel());
-        assert!(signal.heed_cancel() && signal.heeds_cancel());
+        signal.stop(StopReason::Cancel);
+        assert!(!signal.polls_cancelled());
+        assert!(signal.poll_cancelled() && signal.polls_cancelled());
     }
 
     #[test]

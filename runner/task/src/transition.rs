@@ -81,7 +81,7 @@ pub fn decide(
         Outcome::Complete { result } => Transition::Complete { result },
         Outcome::Cancel { reason } => Transition::Cancel { reason },
         outcome if cancelled => Transition::Cancel {
-            reason: last_words(&outcome),
+            reason: cancel_reason(&outcome),
         },
         Outcome::Fail { failure } => Transition::Fail { failure },
         Outcome::Snooze { after } => Transition::Snooze {
@@ -103,7 +103,7 @@ pub fn decide(
 }
 
 /// Why a task was cancelled, with what its handler said about it, if it could.
-fn last_words(outcome: &Outcome) -> String {
+fn cancel_reason(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Retry { failure, .. } | Outcome::Fail { failure }
             if failure.kind == ErrorKind::Error =>

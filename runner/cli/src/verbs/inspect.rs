@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::Problem;
 use crate::output::{Cell, Format, Rows};
 use crate::{machine, text};
-use pgtq_task::{AskedOfPlugin, Grant, HandlerInfo, LimitCut, Name, Retries};
+use pgtq_task::{Grant, HandlerInfo, LimitCut, Name, PluginGrantReport, Retries};
 
 /// What a plugin file holds and asks for; nothing is executed.
 #[derive(Debug, Args)]
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Prob
     let grant = granted.map(|granted| granted.grant.clone());
     let grant = grant.unwrap_or_default();
     let of_all = found.handlers.iter().map(|handler| &handler.needs);
-    let needs = AskedOfPlugin::of(&plugin, of_all, &grant);
+    let needs = PluginGrantReport::of(&plugin, of_all, &grant);
     let asked = asked(&found.handlers, &grant);
     let cut = cut(&config, &found.handlers, &grant);
     let limits = cut.toml(&plugin);

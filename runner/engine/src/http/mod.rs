@@ -28,7 +28,7 @@ use pgtq_store::Store;
 /// What the pages are made from. Cheap to clone.
 #[derive(Clone)]
 pub struct Monitored {
-    /// Asked whether the database answers.
+    /// GrantReport whether the database answers.
     pub store: Store,
     /// The plugins loaded now.
     pub registry: Registry,

@@ -20,9 +20,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::book::{Book, Ready, Sighting};
 use super::directory::DirectoryOptions;
-use super::load::{Again, Loader, Outlined, Refusal};
+use super::file_tracker::{Change, FileTracker, Ready};
+use super::load::{Loader, Outlined, Refusal, RetryWhen};
 use super::pauses::Pauses;
 use super::registry::{NewVersion, Registry};
 use super::scan::{Listing, scan};
@@ -45,7 +45,7 @@ pub(super) struct Keeper {
     options: DirectoryOptions,
     registry: Registry,
     loader: Arc<Loader>,
-    book: Book,
+    book: FileTracker,
     watcher: Option<Watcher>,
     watch_failed: bool,
     hint: Arc<Notify>,
@@ -90,7 +90,7 @@ impl Keeper {
             options,
             registry,
             loader: Arc::new(loader),
-            book: Book::default(),
+            book: FileTracker::default(),
             watcher: None,
             watch_failed: false,
             hint: Arc::default(),
@@ -194,12 +194,12 @@ impl Keeper {
     fn observe(&mut self, listing: Listing, now: Instant) {
         for sighting in self.book.observe(listing, now) {
             let file = match sighting {
-                Sighting::Discovered(file) => {
+                Change::Discovered(file) => {
                     let state = PluginState::Discovered;
                     self.registry.note(&file, state, None, None);
                     file
                 }
-                Sighting::Changed(file) => file,
+                Change::Changed(file) => file,
             };
             // What was known of the old bytes is void.
             let held = self.schedule.withdraw(&file);
@@ -276,7 +276,7 @@ impl Keeper {
         let Some(Job { order, .. }) = self.jobs.remove(&id) else {
             return;
         };
-        let (file, restless) = (order.ready.file.clone(), order.ready.restless);
+        let (file, unsettled) = (order.ready.file.clone(), order.ready.unsettled);
         self.schedule.ended(&file);
         match ended {
             Ok((_, Done::Outline(Ok(Outlined::Good(outline))))) => {
@@ -308,19 +308,19 @@ impl Keeper {
             }
             Err(error) => {
                 let reason = format!("internal error while loading: {error}");
-                self.refuse(order.ready, Refusal::new(None, reason, Again::Later));
+                self.refuse(order.ready, Refusal::new(None, reason, RetryWhen::Later));
             }
         }
-        self.complete(&file, restless);
+        self.complete(&file, unsettled);
     }
 
     /// The file is live or refused, or has newer bytes.
-    fn complete(&mut self, file: &str, restless: bool) {
+    fn complete(&mut self, file: &str, unsettled: bool) {
         let held = self.schedule.drop_claims(file);
         self.plan_again(held);
         // With newer bytes to read, this was not the end of it. A file that
         // never stands still is waited for only once.
-        if restless || !self.book.is_unread(file) {
+        if unsettled || !self.book.is_unread(file) {
             self.waiters.complete(file);
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::book::Ready;
+use super::file_tracker::Ready;
 use super::ledger::{Ledger, MAX_DEATHS};
 use super::read::{FileBytes, ReadError, read_file};
 use super::registry::{NewVersion, Registry};
@@ -99,12 +99,12 @@ pub(super) struct Refusal {
     pub(super) digest: Option<Digest>,
     /// For people.
     pub(super) reason: String,
-    pub(super) again: Again,
+    pub(super) again: RetryWhen,
 }
 
 /// When it is worth trying again, apart from when the file changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Again {
+pub(super) enum RetryWhen {
     /// Never: these bytes are bad.
     Never,
     /// When another file stops serving one of these names.
@@ -148,7 +148,7 @@ impl Loader {
         let (file, alone) = (order.ready.file.as_str(), order.alone);
         let expected = match &order.ready.seen {
             Seen::File(stamp) => *stamp,
-            Seen::NotAFile(what) => return Err(Refusal::new(None, what.clone(), Again::Never)),
+            Seen::NotAFile(what) => return Err(Refusal::new(None, what.clone(), RetryWhen::Never)),
         };
         let Some(FileBytes {
             bytes,
@@ -158,7 +158,7 @@ impl Loader {
         else {
             return Ok(Outlined::Moving);
         };
-        if !order.ready.restless && stamp != Some(expected) {
+        if !order.ready.unsettled && stamp != Some(expected) {
             return Ok(Outlined::Moving);
         }
 
@@ -228,10 +228,10 @@ impl Loader {
             Ok(bytes) => Ok(Some(bytes)),
             Err(ReadError::Gone) => Ok(None),
             Err(error @ ReadError::Unfit(_)) => {
-                Err(Refusal::new(None, error.to_string(), Again::Never))
+                Err(Refusal::new(None, error.to_string(), RetryWhen::Never))
             }
             Err(error @ ReadError::Io(_)) => {
-                Err(Refusal::new(None, error.to_string(), Again::Later))
+                Err(Refusal::new(None, error.to_string(), RetryWhen::Later))
             }
         }
     }
@@ -246,20 +246,20 @@ impl Loader {
             "a runner's process ended {n_deaths} times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}, or remove the notes on these bytes from the directory `loads` in the cache directory",
             path.display()
         );
-        Refusal::new(Some(digest), reason, Again::Never)
+        Refusal::new(Some(digest), reason, RetryWhen::Never)
     }
 }
 
 fn refuse(digest: Digest, error: &LoadError) -> Refusal {
     let again = match error.may_pass_later() {
-        true => Again::Later,
-        false => Again::Never,
+        true => RetryWhen::Later,
+        false => RetryWhen::Never,
     };
     Refusal::new(Some(digest), error.to_string(), again)
 }
 
 impl Refusal {
-    pub(super) fn new(digest: Option<Digest>, reason: String, again: Again) -> Refusal {
+    pub(super) fn new(digest: Option<Digest>, reason: String, again: RetryWhen) -> Refusal {
         Refusal {
             digest,
             reason,
@@ -279,6 +279,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Refusal> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         let reason = format!("internal error while loading: {error}");
-        Refusal::new(None, reason, Again::Later)
+        Refusal::new(None, reason, RetryWhen::Later)
     })
 }

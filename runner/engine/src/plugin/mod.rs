@@ -17,8 +17,8 @@
 //! Does not know the database, and touches no wasmtime type: the sandbox
 //! looks at, compiles and runs what is in the files.
 
-mod book;
 mod directory;
+mod file_tracker;
 mod install;
 mod keeper;
 mod ledger;

@@ -3,7 +3,7 @@
 use super::load::plugin_name;
 use super::registry::Snapshot;
 use super::status::PluginStatus;
-use pgtq_task::{AskedOfPlugin, Handler, LimitCut};
+use pgtq_task::{Handler, LimitCut, PluginGrantReport};
 
 /// A file's status as other programs see it.
 #[derive(Debug, serde::Serialize)]
@@ -12,7 +12,7 @@ pub struct PluginReport<'a> {
     status: &'a PluginStatus,
     /// Absent if its handlers ask for nothing, or it serves none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    needs: Option<AskedOfPlugin>,
+    needs: Option<PluginGrantReport>,
 }
 
 impl Snapshot {
@@ -29,18 +29,18 @@ impl Snapshot {
     }
 
     /// What the handlers of one file ask for and are granted at this moment.
-    pub fn needs(&self, file: &str) -> Option<AskedOfPlugin> {
+    pub fn needs(&self, file: &str) -> Option<PluginGrantReport> {
         self.needs_of(self.plugin(file)?)
     }
 
-    fn needs_of(&self, status: &PluginStatus) -> Option<AskedOfPlugin> {
+    fn needs_of(&self, status: &PluginStatus) -> Option<PluginGrantReport> {
         let names = status.handlers.iter();
         let handlers: Vec<&dyn Handler> = names
             .filter_map(|name| self.handlers.get(name).map(AsRef::as_ref))
             .collect();
         let grant = handlers.first()?.grant();
         let needs = handlers.iter().map(|handler| &handler.info().needs);
-        AskedOfPlugin::of(plugin_name(&status.file), needs, &grant)
+        PluginGrantReport::of(plugin_name(&status.file), needs, &grant)
     }
 
     /// Logs the limits that handlers of a file ask for and do not get, with the lines

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::book::Ready;
+use super::file_tracker::Ready;
 
 /// The pause doubles up to this, so that a file that always exhausts the
 /// compiler's minute costs at most a minute of every fifteen.
@@ -76,7 +76,7 @@ mod tests {
             let ready = Ready {
                 file: "a.wasm".into(),
                 seen: Seen::File(Stamp::nth(1)),
-                restless: false,
+                unsettled: false,
             };
             pauses.begin(ready, Duration::from_secs(5), begin);
             let next = pauses.next().expect("a pause is running");

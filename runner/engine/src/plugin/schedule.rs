@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::book::Ready;
+use super::file_tracker::Ready;
 use super::load::Outline;
 use super::scan::Seen;
 use pgtq_sandbox::COMPILERS;

@@ -9,7 +9,7 @@ struct Counted {
 }
 
 impl LogTail for Counted {
-    fn after(&self, after: u64, room: Room) -> LogPage {
+    fn after(&self, after: u64, room: LogPageLimit) -> LogPage {
         let kept = (after + 1..=self.written).filter(|n| !self.dropped.contains(n));
         LogPage {
             lines: kept.take(room.lines).map(|n| (n, line(n))).collect(),
@@ -113,7 +113,7 @@ fn lines_of_an_ended_attempt_are_removed_and_those_of_a_lost_one_stay() {
         attempt(3, 1, 0..0),
     ];
     serve(&streamed, &long, 1);
-    long[1].signal.stop(Stop::Lost);
+    long[1].signal.stop(StopReason::Lost);
     let ended = streamed.ended(|(_, task)| task == TaskId(3));
     assert_eq!(ended, [(ClaimId(1), TaskId(1))]);
     streamed.forget(&ended);

@@ -39,7 +39,7 @@ fn read(store: &mut Caller<'_>, name: &str) -> Result<String, Problem> {
             need: (!asked).then(|| format!("secret = \"{name}\"")),
             grant: (!granted).then(|| line(access, name)),
         };
-        return Err(denied.tell(state));
+        return Err(denied.report(state));
     }
     let value = access.and_then(|access| access.book.secrets.get(name));
     value

@@ -36,7 +36,7 @@ fn allowed(state: &mut State) -> Result<SqlGrant, Problem> {
             need: (!asked).then(|| "sql".to_owned()),
             grant: granted.is_none().then(|| "sql = \"ROLE\"".to_owned()),
         }
-        .tell(state)),
+        .report(state)),
     }
 }
 

@@ -24,7 +24,7 @@ fn messages(lines: &[LogLine]) -> Vec<&str> {
 
 /// Numbers and messages of what a reader gets.
 fn read(logs: &Logs, after: u64, lines: usize, bytes: usize) -> Vec<(u64, String)> {
-    let page = logs.page(after, Room { lines, bytes });
+    let page = logs.page(after, LogPageLimit { lines, bytes });
     let lines = page.lines.into_iter();
     lines.map(|(number, line)| (number, line.message)).collect()
 }
@@ -100,7 +100,7 @@ fn who_reads_along_sees_each_line_once_and_the_gap_between() {
     count_to(&mut logs, 9);
     let page = logs.page(
         3,
-        Room {
+        LogPageLimit {
             lines: 100,
             bytes: 1_000,
         },

@@ -61,7 +61,7 @@ pub(super) type ConnectionPermit = FairPermit;
 /// One of the things that an attempt may do at a time. Whatever works for it has
 /// a clone; a thread that looks up a name has one until it is done, even if nobody
 /// waits for it any more.
-pub(super) type Turn = Arc<OwnedSemaphorePermit>;
+pub(super) type RequestPermit = Arc<OwnedSemaphorePermit>;
 
 /// Waits for a permit until the deadline. Cancel-safe.
 pub(super) async fn permit(
@@ -207,7 +207,7 @@ impl Net {
         plugin: &Arc<str>,
         to: &Destination,
         networks: &[Network],
-        turn: Option<Turn>,
+        turn: Option<RequestPermit>,
         deadline: Instant,
     ) -> Result<Vec<SocketAddr>, NetError> {
         let addresses = match to.literal().map_err(NetError::BadHost)? {
@@ -232,7 +232,7 @@ impl Net {
         &self,
         plugin: &Arc<str>,
         proxy: &HttpProxy,
-        turn: Option<Turn>,
+        turn: Option<RequestPermit>,
         deadline: Instant,
     ) -> Result<Vec<SocketAddr>, NetError> {
         let to = Destination {
@@ -252,7 +252,7 @@ impl Net {
         &self,
         plugin: &Arc<str>,
         host: &str,
-        turn: Option<Turn>,
+        turn: Option<RequestPermit>,
         deadline: Instant,
     ) -> Result<Vec<IpAddr>, NetError> {
         let failed = |reason: String| NetError::Lookup {

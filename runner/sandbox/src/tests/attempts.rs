@@ -6,7 +6,8 @@ use super::guests::{
 };
 use crate::{Allocator, SandboxConfig, engine_version};
 use pgtq_task::{
-    ErrorKind, LimitRequest, LogLevel, Name, Outcome, Progress, Retries, Room, Stop, TaskId,
+    ErrorKind, LimitRequest, LogLevel, LogPageLimit, Name, Outcome, Progress, Retries, StopReason,
+    TaskId,
 };
 
 fn complete(result: &str) -> Outcome {
@@ -150,13 +151,13 @@ async fn an_attempt_ends_when_it_is_stopped() {
         let stuck = handler(&sandbox, &guest(name)).await;
         for (stop, outcome) in [
             (
-                Stop::Cancel,
+                StopReason::Cancel,
                 Outcome::Cancel {
                     reason: "cancelled while it ran".into(),
                 },
             ),
-            (Stop::Interrupt, Outcome::Release),
-            (Stop::Lost, Outcome::Release),
+            (StopReason::Interrupt, Outcome::Release),
+            (StopReason::Lost, Outcome::Release),
         ] {
             let attempt = attempt("[]");
             let signal = Arc::clone(&attempt.signal);
@@ -178,10 +179,10 @@ async fn a_handler_that_asks_whether_it_was_cancelled_ends_by_itself() {
         let attempt = attempt(args);
         let signal = Arc::clone(&attempt.signal);
         let running = tokio::spawn(heed.call(attempt));
-        while !signal.heeds_cancel() && !running.is_finished() {
+        while !signal.polls_cancelled() && !running.is_finished() {
             tokio::task::yield_now().await;
         }
-        signal.stop(Stop::Cancel);
+        signal.stop(StopReason::Cancel);
         let report = running.await.expect("no panic");
         match args {
             "0" => assert_eq!(report.outcome, complete("\"tidy\"")),
@@ -197,8 +198,8 @@ async fn a_grace_after_a_cancel_ends_with_the_deadline() {
     let sandbox = sandbox(config);
     let deaf = handler(&sandbox, &guest("sleep")).await;
     let attempt = attempt("[]");
-    attempt.signal.stop(Stop::Cancel);
-    attempt.signal.heed_cancel();
+    attempt.signal.stop(StopReason::Cancel);
+    attempt.signal.poll_cancelled();
     let report = deaf.call(attempt).await;
     assert_eq!(failure(&report).kind, ErrorKind::Timeout);
 }
@@ -210,7 +211,7 @@ async fn the_log_of_an_attempt_under_way_can_be_read() {
     let attempt = attempt("so far");
     let signal = Arc::clone(&attempt.signal);
     let running = tokio::spawn(log.call(attempt));
-    let room = Room {
+    let room = LogPageLimit {
         lines: 10,
         bytes: 1_000,
     };
@@ -222,7 +223,7 @@ async fn the_log_of_an_attempt_under_way_can_be_read() {
         }
     };
     assert_eq!((line.0, line.1.message.as_str()), (1, "so far"));
-    signal.stop(Stop::Cancel);
+    signal.stop(StopReason::Cancel);
     assert_eq!(running.await.expect("no panic").record.logs.len(), 1);
 }
 
@@ -259,7 +260,7 @@ async fn a_loop_does_not_hold_up_its_neighbours() {
         assert_eq!(echo.call(attempt("[]")).await.outcome, complete("[]"));
     }
     for attempt in &attempts {
-        attempt.signal.stop(Stop::Interrupt);
+        attempt.signal.stop(StopReason::Interrupt);
     }
     for running in loops {
         assert_eq!(running.await.expect("no panic").outcome, Outcome::Release);

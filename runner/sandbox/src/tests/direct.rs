@@ -12,7 +12,9 @@ use super::guests::{
 use crate::direct::{self, Detours};
 use crate::push::{PushRights, Pusher, own_handlers};
 use crate::{Compiled, SandboxConfig, attempt};
-use pgtq_task::{LimitRequest, LogLine, Manifest, Outcome, Report, Room, Stop, TaskId};
+use pgtq_task::{
+    LimitRequest, LogLine, LogPageLimit, Manifest, Outcome, Report, StopReason, TaskId,
+};
 
 /// Guests and arguments that need nothing of the component.
 const ALIKE: [(&str, &str); 19] = [
@@ -185,7 +187,7 @@ async fn what_is_logged_behind_a_detour_is_seen_while_the_attempt_runs() {
     let attempt = attempt("1");
     let signal = Arc::clone(&attempt.signal);
     let running = tokio::spawn(work.call(attempt));
-    let room = Room {
+    let room = LogPageLimit {
         lines: 10,
         bytes: 1_000,
     };
@@ -194,7 +196,7 @@ async fn what_is_logged_behind_a_detour_is_seen_while_the_attempt_runs() {
         tokio::task::yield_now().await;
     }
     assert_eq!(seen(), 1);
-    signal.stop(Stop::Interrupt);
+    signal.stop(StopReason::Interrupt);
     let report = running.await.expect("no panic");
     assert_eq!(report.outcome, Outcome::Release);
 }

@@ -28,7 +28,7 @@ fn names() -> Arc<Scripted> {
     ])
 }
 
-/// Asked for and granted alike.
+/// GrantReport for and granted alike.
 fn scene(tcp: &[&str], networks: &[&str]) -> Scene {
     let grant = Grant {
         tcp: tcp

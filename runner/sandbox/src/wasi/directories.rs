@@ -49,7 +49,7 @@ async fn open(state: &mut State) -> Vec<(Dir, String)> {
     };
     for name in refused {
         // What follows is an ordinary "not found" for the guest.
-        let _ = denied(&name).tell(state);
+        let _ = denied(&name).report(state);
     }
     let mut directories = Vec::new();
     for (name, FileGrant { dir, write }) in granted {

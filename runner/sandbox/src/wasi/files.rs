@@ -242,7 +242,7 @@ fn tell_read_only(state: &mut State, root: Option<&str>, path: &str) {
             need: None,
             grant: line,
         };
-        denied.tell(state);
+        denied.report(state);
     }
 }
 

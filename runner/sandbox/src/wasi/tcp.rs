@@ -196,7 +196,7 @@ fn finish_connect(state: &mut State, socket: Socket) -> SocketResult<Streams> {
 /// Logs a denial, unless the log has it already.
 pub(super) fn refuse(state: &mut State, denied: Denied) -> ErrorCode {
     if state.wasi_parts().0.tcp().reach.is_news(&denied.what) {
-        let _ = denied.tell(state);
+        let _ = denied.report(state);
     }
     ErrorCode::AccessDenied
 }

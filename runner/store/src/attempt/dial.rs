@@ -19,7 +19,7 @@ use super::budget::{Budget, Metered};
 use super::stop::Stopper;
 use super::trouble::{is_outage, text};
 use crate::DatabaseConfig;
-use crate::cancel::CancelRequest;
+use crate::cancel_request::CancelRequest;
 use pgtq_task::{Problem, SqlGrant};
 
 /// Bytes that logging in may take, and any answer to a statement of our own.

@@ -7,22 +7,25 @@
 //! the checkpoint, and do again what is then committed twice.
 
 use super::database::AttemptDatabase;
-use super::work::Standing;
+use super::work::CommitStatus;
 use crate::StoreError;
 use crate::connection::Role;
 use crate::sql::sql;
 
 impl AttemptDatabase {
     /// Whether a checkpoint was sent and left, or its answer lost: ask for the
-    /// [`Standing`] before the task goes to anybody else.
+    /// [`CommitStatus`] before the task goes to anybody else.
     pub async fn is_in_doubt(&self) -> bool {
         self.is_used() && self.inner.lock().await.in_doubt
     }
 
     /// What became of the commit, when it got no answer. Waits for its transaction, if the server still has it.
-    pub async fn standing(&self) -> Result<Standing, StoreError> {
+    pub async fn commit_status(&self) -> Result<CommitStatus, StoreError> {
         let (claims, tasks) = (vec![self.claim.0], vec![self.task.0]);
-        let mut lease = self.store.lease(Role::Doubt, "ask for a commit").await?;
+        let mut lease = self
+            .store
+            .lease(Role::CommitStatus, "ask for a commit")
+            .await?;
         lease.begin().await?;
         let held = lease
             .query(sql!("finish_hold_alone"), &[&self.runner.0, &claims])
@@ -32,9 +35,9 @@ impl AttemptDatabase {
             .await?;
         lease.rollback().await?;
         Ok(match (recorded.is_empty(), held.is_empty()) {
-            (false, _) => Standing::Recorded,
-            (true, false) => Standing::Open,
-            (true, true) => Standing::Gone,
+            (false, _) => CommitStatus::Committed,
+            (true, false) => CommitStatus::RolledBack,
+            (true, true) => CommitStatus::ClaimLost,
         })
     }
 }

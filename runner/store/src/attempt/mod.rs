@@ -38,7 +38,7 @@ mod work;
 
 pub use database::AttemptDatabase;
 pub(super) use pool::Pools;
-pub use work::{Commit, Standing};
+pub use work::{Commit, CommitStatus};
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use tokio_postgres::tls::TlsConnect as _;
 
 use super::budget::Budget;
 use super::dial::{Dialer, Line, OWN_BYTES};
-use crate::cancel::CancelRequest;
+use crate::cancel_request::CancelRequest;
 
 /// How long a statement that is to stop may take to do so.
 const PATIENCE: Duration = Duration::from_secs(5);

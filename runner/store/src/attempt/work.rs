@@ -46,19 +46,19 @@ pub enum Commit {
     /// Rolled back: the connection was gone before the commit was sent, by the
     /// database's doing or by the handler's.
     Lost,
-    /// The commit was sent and its answer lost: ask for its [`Standing`].
+    /// The commit was sent and its answer lost: ask for its [`CommitStatus`].
     Unknown,
 }
 
 /// What the database says about an attempt whose commit got no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum CommitStatus {
     /// It was committed.
-    Recorded,
-    /// It was rolled back, and the claim is still ours.
-    Open,
-    /// It was rolled back, and the claim is not ours any more.
-    Gone,
+    Committed,
+    /// It was rolled back, and the claim still exists.
+    RolledBack,
+    /// It was rolled back, and the claim no longer exists.
+    ClaimLost,
 }
 
 /// Why the statement that ends a transaction did not end it.

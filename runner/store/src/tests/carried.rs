@@ -259,7 +259,12 @@ async fn a_task_keeps_every_column_when_its_handlers_sql_ends_it() {
     params.push(&ticket);
     params.extend(children.params());
     let store = &journey.runner.store;
-    let rows = store.run(Role::Doubt, "complete", sql!("attempt_complete"), &params);
+    let rows = store.run(
+        Role::CommitStatus,
+        "complete",
+        sql!("attempt_complete"),
+        &params,
+    );
     assert!(rows.await.expect("complete")[0].get::<_, bool>("held"));
     journey.is("complete", "complete_in_task").await;
 }

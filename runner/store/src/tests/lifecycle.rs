@@ -409,7 +409,7 @@ async fn a_paused_queue_or_handler_is_not_claimed() {
 }
 
 #[tokio::test]
-async fn a_beat_tells_lost_claims_and_ghosts() {
+async fn a_beat_tells_lost_and_orphaned_claims() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     store
@@ -418,7 +418,7 @@ async fn a_beat_tells_lost_claims_and_ghosts() {
         .expect("push");
     let known = runner.claim(1).await;
     // Another handle on the same runner: what it claims, the first cannot know.
-    let ghost = {
+    let orphaned_claim = {
         let mut twin = TestRunner::new(&store, &["a"]).await;
         twin.id = runner.id;
         twin.claim(1).await
@@ -430,8 +430,11 @@ async fn a_beat_tells_lost_claims_and_ghosts() {
         .expect("beat");
     assert!(reply.alive);
     assert_eq!(reply.claims.len(), 2);
-    assert_eq!(reply.ghosts, [ghost[0].claim]);
-    let released = runner.store.release_claim(runner.id, ghost[0].claim).await;
+    assert_eq!(reply.orphaned, [orphaned_claim[0].claim]);
+    let released = runner
+        .store
+        .release_claim(runner.id, orphaned_claim[0].claim)
+        .await;
     assert_eq!(released.expect("release"), 1);
     let client = psql(&store).await;
     client
@@ -444,11 +447,11 @@ async fn a_beat_tells_lost_claims_and_ghosts() {
         .await
         .expect("beat");
     assert_eq!(reply.lost, [known[0].claim]);
-    assert!(reply.ghosts.is_empty());
+    assert!(reply.orphaned.is_empty());
 }
 
 #[tokio::test]
-async fn an_empty_claim_that_isolate_could_not_remove_is_a_ghost() {
+async fn an_empty_claim_that_isolate_could_not_remove_is_an_orphan() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     store.push(&[new_task("a")]).await.expect("push");
@@ -466,7 +469,7 @@ async fn an_empty_claim_that_isolate_could_not_remove_is_a_ghost() {
     // Left alone it would keep history from being pruned while its runner lives.
     let said = Beat::default();
     let reply = runner.store.beat(runner.id, &said).await.expect("beat");
-    assert_eq!(reply.ghosts, [ending.claim]);
+    assert_eq!(reply.orphaned, [ending.claim]);
     let released = runner.store.release_claim(runner.id, ending.claim).await;
     assert_eq!(released.expect("release"), 0);
     assert_eq!(ask(&client, "SELECT count(*) FROM claims").await, "1");

@@ -14,7 +14,7 @@ use pgtq_task::{NewTask, Transition};
 async fn payloads(store: &Store) -> (Client, UnboundedReceiver<String>) {
     let (send, receive) = tokio::sync::mpsc::unbounded_channel();
     let client = store
-        .open_hearing(move |note| {
+        .open_listener(move |note| {
             if let Some((_, payload)) = note {
                 send.send(payload.to_owned()).ok();
             }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use proptest::prelude::*;
 
-use crate::cover::Covers;
+use crate::coverage::Covers;
 use crate::{HostRule, HttpRule, TcpRule, host};
 
 /// Texts that are nearly rules.

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::config::Config;
 use crate::machine;
 use pgtq_setup::doctor::{Check, Status};
-use pgtq_task::{AskedOfPlugin, HandlerInfo, toml_key};
+use pgtq_task::{HandlerInfo, PluginGrantReport, toml_key};
 
 /// Files of the plugin directory that are looked at.
 const MAX_FILES: usize = 1_000;
@@ -82,7 +82,7 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
     }
     for (plugin, handlers) in &plugins {
         let needs = handlers.iter().map(|handler| &handler.needs);
-        let asked = AskedOfPlugin::of(plugin, needs, &book.of(plugin));
+        let asked = PluginGrantReport::of(plugin, needs, &book.of(plugin));
         if let Some(asked) = asked.filter(|asked| !asked.refused.is_empty()) {
             checks.push(Check {
                 name: "grants",

@@ -4,8 +4,8 @@
 use tokio::time::Instant;
 
 use super::Keeper;
-use crate::plugin::book::Ready;
-use crate::plugin::load::{Again, Refusal};
+use crate::plugin::file_tracker::Ready;
+use crate::plugin::load::{Refusal, RetryWhen};
 use crate::plugin::registry::{MAX_SERVING, NewVersion};
 use crate::plugin::schedule::Planned;
 use crate::plugin::status::PluginState;
@@ -16,22 +16,22 @@ impl Keeper {
     /// wait for their load.
     pub(super) fn plan(&mut self, planned: Planned) {
         let ready = &planned.order.ready;
-        let (file, restless) = (ready.file.clone(), ready.restless);
+        let (file, unsettled) = (ready.file.clone(), ready.unsettled);
         let digest = Some(planned.outline.digest);
         let names = &planned.outline.names;
         let refusal = if let Err(conflict) = self.registry.conflict(&file, names) {
-            let again = Again::WhenFree(names.clone());
+            let again = RetryWhen::WhenFree(names.clone());
             Refusal::new(digest, conflict.to_string(), again)
         } else if self.is_one_too_many(&file) {
             let reason = format!(
                 "{MAX_SERVING} plugins serve already, which is the most; remove one of them"
             );
-            Refusal::new(digest, reason, Again::WhenFewer)
+            Refusal::new(digest, reason, RetryWhen::WhenFewer)
         } else {
             return self.schedule.plan(planned);
         };
         self.refuse(planned.order.ready, refusal);
-        self.complete(&file, restless);
+        self.complete(&file, unsettled);
     }
 
     pub(super) fn plan_again(&mut self, held: Vec<Planned>) {
@@ -52,7 +52,7 @@ impl Keeper {
         match self.registry.serve(&ready.file, new) {
             Ok(freed) => self.went_live(&ready.file, &freed),
             Err(conflict) => {
-                let again = Again::WhenFree(names);
+                let again = RetryWhen::WhenFree(names);
                 self.refuse(ready, Refusal::new(digest, conflict.to_string(), again));
             }
         }
@@ -77,7 +77,7 @@ impl Keeper {
 
     pub(super) fn refuse(&mut self, ready: Ready, refusal: Refusal) {
         let now = Instant::now();
-        if ready.restless {
+        if ready.unsettled {
             // Half a file, most likely. It is judged when it stands still.
             self.settling(&ready.file);
             return self.book.settle_again(&ready.file, false, now);
@@ -86,16 +86,16 @@ impl Keeper {
         self.registry
             .note(&ready.file, PluginState::Refused, digest, Some(reason));
         match refusal.again {
-            Again::Never => {
+            RetryWhen::Never => {
                 self.pauses.forget(&ready.file);
             }
-            Again::WhenFree(names) => {
+            RetryWhen::WhenFree(names) => {
                 self.blocked.insert(ready.file, names);
             }
-            Again::WhenFewer => {
+            RetryWhen::WhenFewer => {
                 self.too_many.insert(ready.file);
             }
-            Again::Later => {
+            RetryWhen::Later => {
                 let first = self.options.retry_after;
                 self.pauses.begin(ready, first, now);
             }
@@ -132,11 +132,11 @@ impl Keeper {
             return self.book.settle_again(&file, true, Instant::now());
         };
         self.waiters.wait_for(&file);
-        let restless = false;
+        let unsettled = false;
         self.try_again(Ready {
             file,
             seen,
-            restless,
+            unsettled,
         });
     }
 }

@@ -101,7 +101,7 @@ async fn attempts_under_way_are_counted_on_the_version_they_began_with() {
     assert_eq!(draining[0].digest(), Some(digest(1)));
     assert_eq!(draining[0].attempts(), 1);
 
-    signal.stop(pgtq_task::Stop::Interrupt);
+    signal.stop(pgtq_task::StopReason::Interrupt);
     running.await;
     assert_eq!(draining[0].attempts(), 0);
     registry.refresh();

@@ -26,7 +26,7 @@ impl Story {
         let ready = Ready {
             file: file.to_owned(),
             seen: Seen::File(stamp),
-            restless: false,
+            unsettled: false,
         };
         self.schedule.add(Order {
             ready,

@@ -376,7 +376,7 @@ async fn a_refused_file_that_was_away_when_its_name_came_free_takes_it_later() {
     bench.wait_live("b.wasm", "plugin b x end").await;
 }
 
-/// The restless file comes first by name and is never good.
+/// The unsettled file comes first by name and is never good.
 #[tokio::test]
 async fn a_file_that_never_stands_still_holds_nobody_up_at_the_start() {
     let impatient = DirectoryOptions {

@@ -14,14 +14,14 @@ use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions};
 
 use super::super::super::access::Access;
-use super::super::super::net::{self, NetError, Turn};
+use super::super::super::net::{self, NetError, RequestPermit};
 use super::super::super::state::SharedLogs;
 use super::body::Arriving;
 use super::budget::{Budget, BudgetSlot, Metered};
 use super::connect::{Route, Via, is_local};
 use super::error::{Refusal, of_hyper};
+use super::request_target::RequestTarget;
 use super::reuse::{Connection, Driver, InUse, Key};
-use super::wanted::Wanted;
 use super::{Body, Io, Sent, fake, placeholder};
 use pgtq_task::{Destination, Limits};
 
@@ -84,15 +84,15 @@ impl Client {
     pub(super) async fn send(&self, request: Request<Body>, options: RequestOptions) -> Sent {
         self.budget.request()?;
         let sent = self.checked(request, options).await;
-        sent.map_err(|refusal| self.tell(refusal))
+        sent.map_err(|refusal| self.report(refusal))
     }
 
     /// Logs a refusal that the log does not have yet; returns the guest's error.
-    pub(super) fn tell(&self, refusal: Refusal) -> Error {
+    pub(super) fn report(&self, refusal: Refusal) -> Error {
         let plugin = self.access.as_ref().map(|access| &*access.plugin);
         match refusal.said() {
             Some(said) if !self.is_news(said) => refusal.error(),
-            _ => refusal.tell(plugin, &self.logs),
+            _ => refusal.report(plugin, &self.logs),
         }
     }
 
@@ -108,7 +108,7 @@ impl Client {
         options: RequestOptions,
     ) -> Result<(Response<Body>, Io), Refusal> {
         let (mut parts, body) = request.into_parts();
-        let wanted = Wanted::read(&parts)?;
+        let wanted = RequestTarget::read(&parts)?;
         let access = self.access.as_ref();
         let to = wanted.check(access)?;
         // Without access nothing passes the check.
@@ -210,7 +210,7 @@ impl Client {
         access: &'a Access,
         to: &Destination,
         via: Via<'a>,
-        turn: &Turn,
+        turn: &RequestPermit,
         options: &RequestOptions,
     ) -> Result<Route<'a>, NetError> {
         let permit = access.net.connection(&access.plugin, self.deadline).await?;
@@ -222,7 +222,7 @@ impl Client {
     async fn connect(
         &self,
         access: &Access,
-        wanted: &Wanted,
+        wanted: &RequestTarget,
         key: &Key,
         route: Route<'_>,
         options: &RequestOptions,
@@ -255,7 +255,7 @@ impl Client {
     }
 
     /// Waits for one of the attempt's own requests to end, if there are many.
-    async fn turn(&self, patience: Option<Duration>) -> Result<Turn, Refusal> {
+    async fn turn(&self, patience: Option<Duration>) -> Result<RequestPermit, Refusal> {
         let turn = net::permit(&self.turns, until(self.deadline, patience)).await;
         turn.map(Arc::new).ok_or_else(|| {
             let line = format!(
@@ -269,7 +269,7 @@ impl Client {
     async fn exchange(
         &self,
         mut connection: Connection,
-        turn: &Turn,
+        turn: &RequestPermit,
         request: Request<Body>,
         options: &RequestOptions,
     ) -> Result<(Response<Body>, Io), NotSent> {
@@ -299,7 +299,7 @@ impl Client {
         let idle = access.map(|access| Arc::clone(&access.net.idle));
         let in_use = InUse::new(connection, idle.unwrap_or_default());
         let (done, is_done) = oneshot::channel();
-        let held = (HeldFor(Arc::clone(&in_use)), Turn::clone(turn));
+        let held = (HeldFor(Arc::clone(&in_use)), RequestPermit::clone(turn));
         let response = response.map(|incoming| {
             let in_use = (in_use, done);
             Arriving::new(incoming, &self.budget, in_use, between, deadline).boxed_unsync()

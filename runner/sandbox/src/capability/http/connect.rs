@@ -18,10 +18,10 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::Error;
 
 use super::super::super::access::Access;
-use super::super::super::net::{self, ConnectionPermit, NetError, Turn};
+use super::super::super::net::{self, ConnectionPermit, NetError, RequestPermit};
 use super::budget::Stream;
 use super::error::{Refusal, of_tls};
-use super::wanted::Wanted;
+use super::request_target::RequestTarget;
 use pgtq_task::{AddressKind, Destination, HttpProxy, Secret};
 
 /// Bytes of the head of a proxy's answer.
@@ -42,7 +42,7 @@ impl<'a> Via<'a> {
 
     /// Whether the request line holds the whole URL: a proxy forwards what is not
     /// encrypted.
-    pub(super) fn is_forwarded(self, wanted: &Wanted) -> bool {
+    pub(super) fn is_forwarded(self, wanted: &RequestTarget) -> bool {
         self.0.is_some() && !wanted.secure
     }
 
@@ -71,11 +71,11 @@ impl<'a> Route<'a> {
         to: &Destination,
         via: Via<'a>,
         permit: ConnectionPermit,
-        turn: &Turn,
+        turn: &RequestPermit,
         connect_by: Instant,
     ) -> Result<Route<'a>, NetError> {
         let (net, plugin) = (&access.net, &access.plugin);
-        let turn = Some(Turn::clone(turn));
+        let turn = Some(RequestPermit::clone(turn));
         let addresses = match via.0 {
             Some(proxy) => net.resolve_proxy(plugin, proxy, turn, connect_by).await?,
             None => {
@@ -96,7 +96,7 @@ impl<'a> Route<'a> {
     pub(super) async fn connect(
         &self,
         access: &Access,
-        wanted: &Wanted,
+        wanted: &RequestTarget,
         connect_by: Instant,
     ) -> Result<Box<dyn Stream>, Refusal> {
         let what = wanted.what();
@@ -143,7 +143,11 @@ fn authorization(credentials: &Secret) -> Option<HeaderValue> {
 
 /// Asks a proxy for a connection to the server of a request. The error says what the
 /// proxy answered.
-async fn tunnel(stream: &mut TcpStream, proxy: &HttpProxy, wanted: &Wanted) -> Result<(), String> {
+async fn tunnel(
+    stream: &mut TcpStream,
+    proxy: &HttpProxy,
+    wanted: &RequestTarget,
+) -> Result<(), String> {
     let to = wanted.host_and_port();
     let authorization = match &proxy.credentials {
         Some(credentials) => format!(
@@ -175,7 +179,7 @@ async fn tunnel(stream: &mut TcpStream, proxy: &HttpProxy, wanted: &Wanted) -> R
 async fn secured(
     stream: TcpStream,
     connector: &tokio_rustls::TlsConnector,
-    wanted: &Wanted,
+    wanted: &RequestTarget,
     connect_by: Instant,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Refusal> {
     let name = wanted.host.trim_start_matches('[').trim_end_matches(']');

@@ -44,10 +44,10 @@ impl Refusal {
     }
 
     /// Logs what has to be logged; returns the guest's error.
-    pub(super) fn tell(self, plugin: Option<&str>, logs: &SharedLogs) -> Error {
+    pub(super) fn report(self, plugin: Option<&str>, logs: &SharedLogs) -> Error {
         match self {
             Refusal::Denied(denied, error) => {
-                denied.tell_to(plugin, logs);
+                denied.report_to(plugin, logs);
                 error
             }
             Refusal::Wrong(error, line) => {

@@ -128,7 +128,7 @@ fn too_large<T>(state: &mut State) -> Answer<T> {
     );
     let error = Error::HttpRequestHeaderSectionSize(None);
     let client = &state.http_parts().0.hooks.client;
-    client.tell(Refusal::Wrong(error, line));
+    client.report(Refusal::Wrong(error, line));
     // WASI has no error for it; this one says that nothing was added.
     Ok((Err(types::HeaderError::Forbidden),))
 }

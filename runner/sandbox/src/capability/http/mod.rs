@@ -2,7 +2,7 @@
 //! and the operator grants them.
 //!
 //! ```text
-//! guest ─ handle ─► Client ─ Wanted (rules) ─► room, resolve, check, dial ─► TLS ─► HTTP/1.1
+//! guest ─ handle ─► Client ─ RequestTarget (rules) ─► room, resolve, check, dial ─► TLS ─► HTTP/1.1
 //!                     └─ budget, deadline, placeholders of secrets
 //! ```
 //!
@@ -21,9 +21,9 @@ mod fake;
 mod headers;
 mod objects;
 mod placeholder;
+mod request_target;
 mod reuse;
 mod types;
-mod wanted;
 
 use std::sync::Arc;
 use std::time::Instant;

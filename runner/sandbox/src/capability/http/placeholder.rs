@@ -7,7 +7,7 @@ use wasmtime_wasi_http::Error;
 
 use super::super::super::access::{Access, Denied, list};
 use super::error::Refusal;
-use super::wanted::Wanted;
+use super::request_target::RequestTarget;
 use pgtq_task::{SecretGrant, toml_key};
 
 const START: &str = "{{secret:";
@@ -23,7 +23,7 @@ pub(super) fn has_any(headers: &HeaderMap) -> bool {
 /// nobody on the way can read along: https, or this machine.
 pub(super) fn fill(
     headers: &mut HeaderMap,
-    wanted: &Wanted,
+    wanted: &RequestTarget,
     access: Option<&Access>,
     is_safe: bool,
 ) -> Result<(), Refusal> {
@@ -47,7 +47,7 @@ pub(super) fn fill(
 
 fn filled(
     text: &str,
-    wanted: &Wanted,
+    wanted: &RequestTarget,
     access: Option<&Access>,
     is_safe: bool,
 ) -> Result<String, Refusal> {
@@ -67,7 +67,7 @@ fn filled(
 
 fn secret<'a>(
     name: &str,
-    wanted: &Wanted,
+    wanted: &RequestTarget,
     access: Option<&'a Access>,
     is_safe: bool,
 ) -> Result<&'a str, Refusal> {

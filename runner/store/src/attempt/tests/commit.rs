@@ -2,7 +2,7 @@
 
 use super::scene::*;
 use crate::testdb::new_task;
-use crate::{Commit, Standing};
+use crate::{Commit, CommitStatus};
 use pgtq_task::{Database as _, ErrorKind};
 
 #[tokio::test]
@@ -273,8 +273,8 @@ async fn a_connection_that_dies_before_the_commit_is_the_databases_fault() {
     assert!(matches!(commit, Commit::Lost), "{commit:?}");
     assert_eq!(scene.n_rows().await, "0");
     assert_eq!(
-        scene.database.standing().await.expect("an answer"),
-        Standing::Open
+        scene.database.commit_status().await.expect("an answer"),
+        CommitStatus::RolledBack
     );
 }
 
@@ -282,8 +282,8 @@ async fn a_connection_that_dies_before_the_commit_is_the_databases_fault() {
 async fn the_standing_of_an_attempt_is_read_back() {
     let scene = Scene::new().await;
     assert_eq!(
-        scene.database.standing().await.expect("an answer"),
-        Standing::Open
+        scene.database.commit_status().await.expect("an answer"),
+        CommitStatus::RolledBack
     );
     scene
         .run("INSERT INTO rows VALUES (1)")
@@ -292,13 +292,13 @@ async fn the_standing_of_an_attempt_is_read_back() {
     let commit = scene.database.complete(&scene.ending).await;
     assert!(matches!(commit, Commit::Recorded), "{commit:?}");
     assert_eq!(
-        scene.database.standing().await.expect("an answer"),
-        Standing::Recorded
+        scene.database.commit_status().await.expect("an answer"),
+        CommitStatus::Committed
     );
     scene.finish(true).await;
     assert_eq!(
-        scene.database.standing().await.expect("an answer"),
-        Standing::Recorded
+        scene.database.commit_status().await.expect("an answer"),
+        CommitStatus::Committed
     );
     scene
         .sql
@@ -306,8 +306,8 @@ async fn the_standing_of_an_attempt_is_read_back() {
         .await
         .expect("delete");
     assert_eq!(
-        scene.database.standing().await.expect("an answer"),
-        Standing::Gone
+        scene.database.commit_status().await.expect("an answer"),
+        CommitStatus::ClaimLost
     );
 }
 

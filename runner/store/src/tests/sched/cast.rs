@@ -110,7 +110,7 @@ struct Runner {
     /// 0: not registered.
     id: i64,
     held: Vec<Held>,
-    ghosts: Vec<i64>,
+    orphaned: Vec<i64>,
     asked: Vec<(i64, i64)>,
 }
 
@@ -129,7 +129,7 @@ impl Cast {
         let any = |test: fn(&Task) -> bool| world.tasks.values().any(test);
         let orphan = |claim: &Claim| !world.runners.contains_key(&claim.runner);
         let instead = match wish {
-            Wish::Finish if !runner.ghosts.is_empty() => None,
+            Wish::Finish if !runner.orphaned.is_empty() => None,
             Wish::Finish | Wish::CompleteInTask | Wish::Isolate if runner.held.is_empty() => {
                 Some(Wish::Claim)
             }
@@ -211,7 +211,7 @@ impl Cast {
                 let want = 1 + u32::try_from(dice.below(4)).expect("small");
                 (work, Verb::Claim { runner, want })
             }
-            Wish::Finish => match self.runners[at].ghosts.pop() {
+            Wish::Finish => match self.runners[at].orphaned.pop() {
                 Some(claim) => (work, Verb::ReleaseClaim { runner, claim }),
                 None => (work, self.finish(at, dice, 50)?),
             },
@@ -444,12 +444,12 @@ impl Cast {
                     None => runner.held[i].unsure = true,
                 }
             }
-            (Verb::ReleaseClaim { claim, .. }, None) => runner.ghosts.push(*claim),
+            (Verb::ReleaseClaim { claim, .. }, None) => runner.orphaned.push(*claim),
             (
                 _,
                 Some(Answer::Beat {
                     alive,
-                    ghosts,
+                    orphaned,
                     asked,
                     lost,
                     ..
@@ -458,7 +458,7 @@ impl Cast {
                 if !alive {
                     runner.id = 0;
                 }
-                runner.ghosts = ghosts.clone();
+                runner.orphaned = orphaned.clone();
                 runner.asked = asked.clone();
                 // Half of what was lost is stopped; the rest ends too late.
                 runner
@@ -467,7 +467,7 @@ impl Cast {
             }
             (Verb::Retire { .. }, Some(_)) => {
                 runner.id = 0;
-                runner.ghosts.clear();
+                runner.orphaned.clear();
             }
             (Verb::Register, Some(Answer::Runner(id))) => runner.id = *id,
             _ => {}
@@ -494,7 +494,7 @@ impl Cast {
                 },
             ));
         }
-        if let Some(claim) = runner.ghosts.pop() {
+        if let Some(claim) = runner.orphaned.pop() {
             return Some((work, Verb::ReleaseClaim { runner: id, claim }));
         }
         self.finish(at, dice, 100).map(|verb| (work, verb))

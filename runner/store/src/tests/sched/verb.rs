@@ -92,7 +92,7 @@ pub(super) enum Answer {
     Beat {
         alive: bool,
         claims: Vec<i64>,
-        ghosts: Vec<i64>,
+        orphaned: Vec<i64>,
         lost: Vec<i64>,
         asked: Vec<(i64, i64)>,
     },
@@ -190,7 +190,7 @@ impl Verb {
                 params.extend(children.params());
                 let rows = store
                     .run(
-                        Role::Doubt,
+                        Role::CommitStatus,
                         "complete in the task",
                         sql!("attempt_complete"),
                         &params,
@@ -219,7 +219,7 @@ impl Verb {
                 Answer::Beat {
                     alive: reply.alive,
                     claims: ids(reply.claims),
-                    ghosts: ids(reply.ghosts),
+                    orphaned: ids(reply.orphaned),
                     lost: ids(reply.lost),
                     asked: reply.cancelled.iter().map(|(c, t)| (c.0, t.0)).collect(),
                 }

@@ -332,7 +332,7 @@ async fn no_name_of_a_guest_forges_a_line_to_paste() {
         need: None,
         grant: Some(format!("secrets.{} = {{}}", toml_key("x\n[grants.evil]"))),
     };
-    denied.tell_to(Some("mailer"), &asker.logs);
+    denied.report_to(Some("mailer"), &asker.logs);
     let log = asker.log();
     let lines: Vec<&str> = log.lines().collect();
     assert_eq!(

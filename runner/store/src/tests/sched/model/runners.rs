@@ -217,7 +217,7 @@ impl Turn<'_> {
         let Some(Answer::Beat {
             alive,
             claims,
-            ghosts,
+            orphaned,
             lost,
             asked,
         }) = answer
@@ -234,8 +234,8 @@ impl Turn<'_> {
             "told of the claims {claims:?}, holds {held:?}"
         );
         ensure!(
-            ghosts.iter().all(|c| held.contains(c)),
-            "the ghosts {ghosts:?} are not held"
+            orphaned.iter().all(|c| held.contains(c)),
+            "the orphaned claims {orphaned:?} are not held"
         );
         ensure!(
             lost.iter().all(|c| !held.contains(c)),
@@ -371,7 +371,7 @@ impl Turn<'_> {
                 self.next.asked.remove(&(claim, task));
                 self.cancel_one(task);
                 if self.shared {
-                    // Asked of a claim that the task has left meanwhile, once more.
+                    // GrantReport of a claim that the task has left meanwhile, once more.
                     let again = self.seen.asked.iter().filter(|pair| pair.1 == task);
                     self.next.asked.extend(again);
                 }

@@ -1,4 +1,4 @@
-//! What people do to tasks and queues: cancel, retry, delete, pause, resume.
+//! Operations on tasks and queues: cancel, retry, delete, pause, resume.
 
 use std::collections::HashMap;
 

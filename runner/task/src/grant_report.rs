@@ -1,27 +1,27 @@
 //! What a handler asks for, held against what its plugin is granted.
 
-use super::cover::{Cover, cover, cover_http};
+use super::coverage::{Coverage, cover, cover_http};
 use super::grant::{Grant, Needs};
 use super::rule::{HostRule, HttpRule, PushRule, TcpRule};
 
 /// One thing that is asked for, and what the operator says to it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Asked {
+pub struct GrantReport {
     /// Which capability: `http`, `tcp`, `sql`, `secret`, `files` or `push`.
     pub need: &'static str,
     /// The rule, name or directory; empty for SQL.
     pub what: String,
     /// How much of it is granted.
-    pub cover: Cover,
+    pub cover: Coverage,
 }
 
 impl Needs {
     /// Everything that is asked for, one by one, and how much of it is granted.
-    pub fn against(&self, grant: &Grant) -> Vec<Asked> {
-        let asked = |need, what: String, cover| Asked { need, what, cover };
+    pub fn against(&self, grant: &Grant) -> Vec<GrantReport> {
+        let asked = |need, what: String, cover| GrantReport { need, what, cover };
         let whether = |granted| match granted {
-            true => Cover::Granted,
-            false => Cover::Refused,
+            true => Coverage::Full,
+            false => Coverage::None,
         };
         let http = self
             .http
@@ -59,10 +59,10 @@ impl Needs {
     /// What is granted partly is left alone: a plugin may ask for any host, and
     /// which ones it gets is the operator's decision. Empty if nothing is missing.
     pub fn toml(&self, plugin: &str, grant: &Grant) -> String {
-        let missing: Vec<Asked> = self
+        let missing: Vec<GrantReport> = self
             .against(grant)
             .into_iter()
-            .filter(|asked| asked.cover == Cover::Refused)
+            .filter(|asked| asked.cover == Coverage::None)
             .collect();
         if missing.is_empty() {
             return String::new();
@@ -203,7 +203,7 @@ pub fn quoted(text: &str) -> String {
 
 /// What the handlers of one plugin ask for, for people and other programs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
-pub struct AskedOfPlugin {
+pub struct PluginGrantReport {
     /// How many things are asked for.
     pub asked: usize,
     /// How many of them are granted as a whole.
@@ -222,25 +222,30 @@ pub const MAX_REFUSED: usize = 50;
 /// Bytes of lines to paste. They travel with every beat of a runner.
 const MAX_TOML: usize = 8 << 10;
 
-impl AskedOfPlugin {
+impl PluginGrantReport {
     /// Sums up the needs of a plugin's handlers. `None` if they have none.
     pub fn of<'a>(
         plugin: &str,
         needs: impl IntoIterator<Item = &'a Needs>,
         grant: &Grant,
-    ) -> Option<AskedOfPlugin> {
+    ) -> Option<PluginGrantReport> {
         let needs: Needs = needs.into_iter().collect();
         let all = needs.against(grant);
         if all.is_empty() {
             return None;
         }
         let of = |cover| all.iter().filter(move |asked| asked.cover == cover);
-        let told = |cover| of(cover).take(MAX_REFUSED).map(Asked::to_string).collect();
-        Some(AskedOfPlugin {
+        let told = |cover| {
+            of(cover)
+                .take(MAX_REFUSED)
+                .map(GrantReport::to_string)
+                .collect()
+        };
+        Some(PluginGrantReport {
             asked: all.len(),
-            granted: of(Cover::Granted).count(),
-            partly: told(Cover::Partly),
-            refused: told(Cover::Refused),
+            granted: of(Coverage::Full).count(),
+            partly: told(Coverage::Partial),
+            refused: told(Coverage::None),
             toml: Some(needs.toml(plugin, grant))
                 .filter(|toml| toml.len() <= MAX_TOML)
                 .unwrap_or_default(),
@@ -248,7 +253,7 @@ impl AskedOfPlugin {
     }
 }
 
-impl std::fmt::Display for Asked {
+impl std::fmt::Display for GrantReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.need)?;
         if !self.what.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::asked::toml_key;
+use super::grant_report::toml_key;
 use super::limits::{LimitRequest, Limits};
 
 impl LimitRequest {

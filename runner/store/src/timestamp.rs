@@ -18,9 +18,9 @@ const EPOCH: i64 = 946_684_800_000_000;
 /// A moment, or the end of time in its direction. The database has no parts of a
 /// microsecond: they are cut off on the way there.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment(pub(super) Timestamp);
+pub(super) struct DbTimestamp(pub(super) Timestamp);
 
-impl<'a> FromSql<'a> for Moment {
+impl<'a> FromSql<'a> for DbTimestamp {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
         let micros = i64::from_sql(ty, raw)?;
         let end = match micros < 0 {
@@ -29,13 +29,13 @@ impl<'a> FromSql<'a> for Moment {
         };
         let since_unix = micros.checked_add(EPOCH);
         let moment = since_unix.and_then(|micros| Timestamp::from_microsecond(micros).ok());
-        Ok(Moment(moment.unwrap_or(end)))
+        Ok(DbTimestamp(moment.unwrap_or(end)))
     }
 
     accepts!(TIMESTAMPTZ);
 }
 
-impl ToSql for Moment {
+impl ToSql for DbTimestamp {
     fn to_sql(
         &self,
         ty: &Type,
@@ -69,7 +69,7 @@ mod tests {
         ] {
             let ask = format!("SELECT timestamptz '{text}'");
             let row = client.query_one(&ask, &[]).await.expect("select");
-            assert_eq!(row.get::<_, Moment>(0).0.to_string(), read, "{text}");
+            assert_eq!(row.get::<_, DbTimestamp>(0).0.to_string(), read, "{text}");
         }
     }
 
@@ -84,11 +84,11 @@ mod tests {
             "0001-01-01T00:00:00Z",
             "9999-12-30T21:59:59.999999Z",
         ] {
-            let moment = Moment(text.parse().expect("a time"));
+            let moment = DbTimestamp(text.parse().expect("a time"));
             let ask = "SELECT $1::timestamptz, $1 = $2::text::timestamptz";
             let row = client.query_one(ask, &[&moment, &text]).await;
             let row = row.expect("select");
-            assert_eq!(row.get::<_, Moment>(0).0.to_string(), text);
+            assert_eq!(row.get::<_, DbTimestamp>(0).0.to_string(), text);
             assert!(row.get::<_, bool>(1), "{text}");
         }
     }

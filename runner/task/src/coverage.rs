@@ -4,22 +4,22 @@ use super::rule::{HandlerRule, HostRule, HttpRule, PortRule, PushRule, TcpRule};
 
 /// How much of what is asked for is granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Cover {
+pub enum Coverage {
     /// Nothing of it.
-    Refused,
+    None,
     /// Some of it: `https://*` was asked for, one host is granted.
-    Partly,
+    Partial,
     /// All of it.
-    Granted,
+    Full,
 }
 
-impl Cover {
+impl Coverage {
     /// The word for people and programs: `granted`, `partly`, `refused`.
     pub fn as_str(self) -> &'static str {
         match self {
-            Cover::Refused => "refused",
-            Cover::Partly => "partly",
-            Cover::Granted => "granted",
+            Coverage::None => "refused",
+            Coverage::Partial => "partly",
+            Coverage::Full => "granted",
         }
     }
 }
@@ -34,31 +34,31 @@ pub(super) trait Covers {
 }
 
 /// What a list of granted rules makes of one that is asked for. Two rules that
-/// only together cover it count as `Partly`.
-pub(super) fn cover<R: Covers>(granted: &[R], asked: &R) -> Cover {
+/// only together cover it count as `Partial`.
+pub(super) fn cover<R: Covers>(granted: &[R], asked: &R) -> Coverage {
     if granted.iter().any(|rule| rule.covers(asked)) {
-        Cover::Granted
+        Coverage::Full
     } else if granted.iter().any(|rule| rule.meets(asked)) {
-        Cover::Partly
+        Coverage::Partial
     } else {
-        Cover::Refused
+        Coverage::None
     }
 }
 
 /// As [`cover`], method by method: `GET` and `POST` may stand in two rules.
-pub(super) fn cover_http(granted: &[HttpRule], asked: &HttpRule) -> Cover {
+pub(super) fn cover_http(granted: &[HttpRule], asked: &HttpRule) -> Coverage {
     let single = |method: &String| HttpRule {
         methods: vec![method.clone()],
         ..asked.clone()
     };
-    let covers: Vec<Cover> = asked
+    let covers: Vec<Coverage> = asked
         .methods
         .iter()
         .map(|method| cover(granted, &single(method)))
         .collect();
     match (covers.iter().min(), covers.iter().max()) {
         (Some(least), Some(most)) if least == most => *least,
-        (Some(_), Some(_)) => Cover::Partly,
+        (Some(_), Some(_)) => Coverage::Partial,
         _ => cover(granted, asked),
     }
 }
@@ -184,7 +184,7 @@ impl Covers for HttpRule {
 mod tests {
     use super::*;
 
-    fn http(granted: &[&str], asked: &str) -> Cover {
+    fn http(granted: &[&str], asked: &str) -> Coverage {
         let rule = |text: &str| text.parse::<HttpRule>().expect("a rule");
         let granted: Vec<HttpRule> = granted.iter().map(|text| rule(text)).collect();
         cover_http(&granted, &rule(asked))
@@ -202,7 +202,7 @@ mod tests {
             ("https://a:*", "https://a:8443"),
             ("https://a/v1", "https://a/v1/"),
         ] {
-            assert_eq!(http(&[granted], asked), Cover::Granted, "{granted} {asked}");
+            assert_eq!(http(&[granted], asked), Coverage::Full, "{granted} {asked}");
         }
     }
 
@@ -218,7 +218,11 @@ mod tests {
             ("https://a/v1/", "https://a/v1"),
             ("https://a/v1/x", "https://a"),
         ] {
-            assert_eq!(http(&[granted], asked), Cover::Partly, "{granted} {asked}");
+            assert_eq!(
+                http(&[granted], asked),
+                Coverage::Partial,
+                "{granted} {asked}"
+            );
         }
     }
 
@@ -233,17 +237,17 @@ mod tests {
             ("https://a:8443", "https://a"),
             ("https://a/v1", "https://a/v10"),
         ] {
-            assert_eq!(http(&[granted], asked), Cover::Refused, "{granted} {asked}");
+            assert_eq!(http(&[granted], asked), Coverage::None, "{granted} {asked}");
         }
-        assert_eq!(http(&[], "https://a"), Cover::Refused);
+        assert_eq!(http(&[], "https://a"), Coverage::None);
     }
 
     #[test]
     fn methods_may_be_granted_by_two_rules() {
         let two = ["GET https://a", "POST https://a/v1"];
-        assert_eq!(http(&two, "GET,POST https://a/v1/x"), Cover::Granted);
-        assert_eq!(http(&two, "GET,POST https://a"), Cover::Partly);
-        assert_eq!(http(&two, "PUT https://a"), Cover::Refused);
+        assert_eq!(http(&two, "GET,POST https://a/v1/x"), Coverage::Full);
+        assert_eq!(http(&two, "GET,POST https://a"), Coverage::Partial);
+        assert_eq!(http(&two, "PUT https://a"), Coverage::None);
     }
 
     #[test]
@@ -254,35 +258,35 @@ mod tests {
             cover(&granted, &rule(asked))
         };
         for (granted, asked, expected) in [
-            ("mail.*", "mail.send", Cover::Granted),
-            ("mail.*", "mail.x.*", Cover::Granted),
-            ("*", "mail.*", Cover::Granted),
-            ("mail.send", "mail.*", Cover::Partly),
-            ("mail.send", "mail.read", Cover::Refused),
-            ("mail.send", "mail.send queue=mail", Cover::Refused),
+            ("mail.*", "mail.send", Coverage::Full),
+            ("mail.*", "mail.x.*", Coverage::Full),
+            ("*", "mail.*", Coverage::Full),
+            ("mail.send", "mail.*", Coverage::Partial),
+            ("mail.send", "mail.read", Coverage::None),
+            ("mail.send", "mail.send queue=mail", Coverage::None),
             (
                 "mail.send queue=mail,bulk",
                 "mail.send queue=mail",
-                Cover::Granted,
+                Coverage::Full,
             ),
-            ("mail.send", "mail.send priority=3", Cover::Granted),
-            ("mail.send", "mail.send priority=-3", Cover::Refused),
+            ("mail.send", "mail.send priority=3", Coverage::Full),
+            ("mail.send", "mail.send priority=-3", Coverage::None),
             (
                 "mail.send priority=-3",
                 "mail.send priority=-4",
-                Cover::Refused,
+                Coverage::None,
             ),
             (
                 "mail.send priority=-3",
                 "mail.send priority=-3",
-                Cover::Granted,
+                Coverage::Full,
             ),
-            ("mail.send", "mail.send keys=shared", Cover::Refused),
-            ("mail.send keys=shared", "mail.send", Cover::Granted),
+            ("mail.send", "mail.send keys=shared", Coverage::None),
+            ("mail.send keys=shared", "mail.send", Coverage::Full),
         ] {
             assert_eq!(push(&[granted], asked), expected, "{granted} {asked}");
         }
-        assert_eq!(push(&[], "mail.send"), Cover::Refused);
+        assert_eq!(push(&[], "mail.send"), Coverage::None);
     }
 
     #[test]
@@ -293,15 +297,15 @@ mod tests {
         };
         assert_eq!(
             tcp("*.example.com:*", "smtp.example.com:25"),
-            Cover::Granted
+            Coverage::Full
         );
         assert_eq!(
             tcp("smtp.example.com:587", "smtp.example.com:*"),
-            Cover::Partly
+            Coverage::Partial
         );
         assert_eq!(
             tcp("smtp.example.com:587", "smtp.example.com:25"),
-            Cover::Refused
+            Coverage::None
         );
     }
 }

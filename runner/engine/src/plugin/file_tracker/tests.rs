@@ -6,7 +6,7 @@ use crate::plugin::scan::Stamp;
 /// A book with a clock of its own, in milliseconds, and the default options:
 /// settle 200 ms, at most 2 s, retire after 1 s.
 struct Story {
-    book: Book,
+    book: FileTracker,
     begin: Instant,
     options: DirectoryOptions,
 }
@@ -14,7 +14,7 @@ struct Story {
 impl Story {
     fn new() -> Story {
         Story {
-            book: Book::default(),
+            book: FileTracker::default(),
             begin: Instant::now() + Duration::from_secs(1),
             options: DirectoryOptions::default(),
         }
@@ -25,12 +25,12 @@ impl Story {
     }
 
     /// A scan at `ms` that saw these files with these stamps.
-    fn scan(&mut self, ms: u64, files: &[(&str, i64)]) -> Vec<Sighting> {
+    fn scan(&mut self, ms: u64, files: &[(&str, i64)]) -> Vec<Change> {
         self.scan_in(1, ms, files)
     }
 
     /// The same in the directory with this inode.
-    fn scan_in(&mut self, inode: u64, ms: u64, files: &[(&str, i64)]) -> Vec<Sighting> {
+    fn scan_in(&mut self, inode: u64, ms: u64, files: &[(&str, i64)]) -> Vec<Change> {
         let file = |(name, n): &(&str, i64)| (name.to_string(), Seen::File(Stamp::nth(*n)));
         let listing = Listing {
             files: files.iter().map(file).collect(),
@@ -55,10 +55,7 @@ impl Story {
 #[test]
 fn a_file_is_ready_once_after_it_stood_still() {
     let mut story = Story::new();
-    assert_eq!(
-        story.scan(0, &[("a", 1)]),
-        [Sighting::Discovered("a".into())]
-    );
+    assert_eq!(story.scan(0, &[("a", 1)]), [Change::Discovered("a".into())]);
     assert_eq!(story.ready(199), [""; 0]);
     assert_eq!(story.book.next(&story.options), Some(story.at(200)));
     story.scan(200, &[("a", 1)]);
@@ -72,10 +69,7 @@ fn a_file_is_ready_once_after_it_stood_still() {
 fn a_change_starts_the_settling_again() {
     let mut story = Story::new();
     story.scan(0, &[("a", 1)]);
-    assert_eq!(
-        story.scan(150, &[("a", 2)]),
-        [Sighting::Changed("a".into())]
-    );
+    assert_eq!(story.scan(150, &[("a", 2)]), [Change::Changed("a".into())]);
     assert_eq!(story.ready(349), [""; 0]);
     assert_eq!(story.ready(350), ["a"]);
 }
@@ -102,7 +96,7 @@ fn a_restless_file_that_was_no_good_is_tried_again_when_it_stands_still() {
     }
     let now = story.at(2_000);
     let ready = story.book.take_ready(&story.options, now);
-    assert!(ready[0].restless);
+    assert!(ready[0].unsettled);
     story.book.settle_again("a", false, story.at(2_050));
     story.scan(2_200, &[("a", 20)]);
     assert_eq!(story.ready(2_200), ["a"]);
@@ -132,7 +126,7 @@ fn a_file_that_stays_away_is_gone_once() {
     assert_eq!(story.gone(1_301), [""; 0]);
     assert_eq!(
         story.scan(1_400, &[("a", 1)]),
-        [Sighting::Discovered("a".into())]
+        [Change::Discovered("a".into())]
     );
 }
 

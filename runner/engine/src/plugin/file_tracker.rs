@@ -16,7 +16,7 @@ use super::scan::{Listing, Seen};
 
 /// What a scan has shown to be new.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Sighting {
+pub(super) enum Change {
     /// A file that was not there before.
     Discovered(String),
     /// A known file with another stamp.
@@ -29,19 +29,19 @@ pub(super) struct Ready {
     pub(super) file: String,
     pub(super) seen: Seen,
     /// It was still changing; the patience was over.
-    pub(super) restless: bool,
+    pub(super) unsettled: bool,
 }
 
 /// Every file that is followed.
 #[derive(Debug, Default)]
-pub(super) struct Book {
-    pages: BTreeMap<String, Page>,
+pub(super) struct FileTracker {
+    entries: BTreeMap<String, Entry>,
     /// Which directory the last scan read: device and inode.
     identity: Option<(u64, u64)>,
 }
 
 #[derive(Debug)]
-struct Page {
+struct Entry {
     seen: Seen,
     still_since: Instant,
     /// Since when its newest stamp waits to be read; none once it was.
@@ -66,7 +66,7 @@ impl Missing {
     }
 }
 
-impl Page {
+impl Entry {
     fn is_settling(&self) -> bool {
         self.unread_since.is_some() && self.missing.is_none()
     }
@@ -82,9 +82,9 @@ impl Page {
     }
 }
 
-impl Book {
+impl FileTracker {
     /// Takes note of a scan.
-    pub(super) fn observe(&mut self, listing: Listing, now: Instant) -> Vec<Sighting> {
+    pub(super) fn observe(&mut self, listing: Listing, now: Instant) -> Vec<Change> {
         let mut sightings = Vec::new();
         let is_another = self.identity.is_some_and(|last| last != listing.identity);
         self.identity = Some(listing.identity);
@@ -93,30 +93,30 @@ impl Book {
                 since: now,
                 with_directory: is_another && listing.is_empty(),
             };
-            for (file, page) in &mut self.pages {
+            for (file, page) in &mut self.entries {
                 if !listing.files.contains_key(file) {
                     page.missing.get_or_insert(missing);
                 }
             }
         }
         for (file, seen) in listing.files {
-            if let Some(page) = self.pages.get_mut(&file) {
+            if let Some(page) = self.entries.get_mut(&file) {
                 page.missing = None;
                 if page.seen != seen {
                     page.seen = seen;
                     page.still_since = now;
                     page.unread_since.get_or_insert(now);
-                    sightings.push(Sighting::Changed(file));
+                    sightings.push(Change::Changed(file));
                 }
             } else {
-                let page = Page {
+                let page = Entry {
                     seen,
                     still_since: now,
                     unread_since: Some(now),
                     missing: None,
                 };
-                self.pages.insert(file.clone(), page);
-                sightings.push(Sighting::Discovered(file));
+                self.entries.insert(file.clone(), page);
+                sightings.push(Change::Discovered(file));
             }
         }
         sightings
@@ -131,7 +131,7 @@ impl Book {
         now: Instant,
         today: SystemTime,
     ) {
-        for page in self.pages.values_mut() {
+        for page in self.entries.values_mut() {
             let old = match &page.seen {
                 Seen::File(stamp) => stamp.is_older_than(options.settle_at_most, today),
                 Seen::NotAFile(_) => true,
@@ -146,13 +146,13 @@ impl Book {
     /// for each change.
     pub(super) fn take_ready(&mut self, options: &DirectoryOptions, now: Instant) -> Vec<Ready> {
         let mut ready = Vec::new();
-        for (file, page) in &mut self.pages {
+        for (file, page) in &mut self.entries {
             if page.ready_at(options).is_some_and(|at| at <= now) {
                 page.unread_since = None;
                 ready.push(Ready {
                     file: file.clone(),
                     seen: page.seen.clone(),
-                    restless: now < page.still_since + options.settle,
+                    unsettled: now < page.still_since + options.settle,
                 });
             }
         }
@@ -161,18 +161,18 @@ impl Book {
 
     /// The files that have been missing for long enough, which are forgotten.
     pub(super) fn take_gone(&mut self, options: &DirectoryOptions, now: Instant) -> Vec<String> {
-        let gone = |page: &Page| {
+        let gone = |page: &Entry| {
             let missing = page.missing.as_ref();
             missing.is_some_and(|missing| missing.gone_at(options) <= now)
         };
         let files: Vec<String> = self
-            .pages
+            .entries
             .iter()
             .filter(|(_, page)| gone(page))
             .map(|(file, _)| file.clone())
             .collect();
         for file in &files {
-            self.pages.remove(file);
+            self.entries.remove(file);
         }
         files
     }
@@ -180,7 +180,7 @@ impl Book {
     /// What was read was not the file at rest: settle again. With `from_now` the
     /// stillness that was seen so far does not count.
     pub(super) fn settle_again(&mut self, file: &str, from_now: bool, now: Instant) {
-        if let Some(page) = self.pages.get_mut(file) {
+        if let Some(page) = self.entries.get_mut(file) {
             page.unread_since.get_or_insert(now);
             if from_now {
                 page.still_since = now;
@@ -190,30 +190,30 @@ impl Book {
 
     /// The file's stamp, unless it is missing.
     pub(super) fn seen(&self, file: &str) -> Option<&Seen> {
-        let page = self.pages.get(file)?;
+        let page = self.entries.get(file)?;
         page.missing.is_none().then_some(&page.seen)
     }
 
     /// Stops following a file, as if it had never been.
     pub(super) fn forget(&mut self, file: &str) {
-        self.pages.remove(file);
+        self.entries.remove(file);
     }
 
     /// Whether the file's newest stamp waits to be read.
     pub(super) fn is_unread(&self, file: &str) -> bool {
-        let page = self.pages.get(file);
+        let page = self.entries.get(file);
         page.is_some_and(|page| page.unread_since.is_some())
     }
 
     /// Whether some file is there and waits to be read.
     pub(super) fn is_settling(&self) -> bool {
-        self.pages.values().any(Page::is_settling)
+        self.entries.values().any(Entry::is_settling)
     }
 
     /// Files that wait to be read or to be forgotten.
     pub(super) fn unfinished(&self) -> impl Iterator<Item = &String> {
-        let open = |page: &Page| page.unread_since.is_some() || page.missing.is_some();
-        self.pages
+        let open = |page: &Entry| page.unread_since.is_some() || page.missing.is_some();
+        self.entries
             .iter()
             .filter(move |(_, page)| open(page))
             .map(|(file, _)| file)
@@ -221,7 +221,7 @@ impl Book {
 
     /// Files that the last scan missed.
     pub(super) fn missing(&self) -> impl Iterator<Item = &String> {
-        self.pages
+        self.entries
             .iter()
             .filter(|(_, page)| page.missing.is_some())
             .map(|(file, _)| file)
@@ -229,13 +229,13 @@ impl Book {
 
     /// Whether files are missing because the directory was replaced by an empty one.
     pub(super) fn is_directory_away(&self) -> bool {
-        let away = |page: &Page| page.missing.is_some_and(|missing| missing.with_directory);
-        self.pages.values().any(away)
+        let away = |page: &Entry| page.missing.is_some_and(|missing| missing.with_directory);
+        self.entries.values().any(away)
     }
 
     /// When something will be ready or gone, if nothing changes until then.
     pub(super) fn next(&self, options: &DirectoryOptions) -> Option<Instant> {
-        let moments = self.pages.values().filter_map(|page| {
+        let moments = self.entries.values().filter_map(|page| {
             let gone_at = page.missing.map(|missing| missing.gone_at(options));
             gone_at.or_else(|| page.ready_at(options))
         });

@@ -11,7 +11,7 @@ const PATH_SHOWN: usize = 200;
 
 /// Where a request goes, read once and checked from then on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct RequestTarget {
     method: String,
     pub(super) secure: bool,
     pub(super) host: String,
@@ -20,9 +20,9 @@ pub(super) struct Wanted {
     path: String,
 }
 
-impl Wanted {
+impl RequestTarget {
     /// Reads a request's target; refuses what could mean two things.
-    pub(super) fn read(parts: &http::request::Parts) -> Result<Wanted, Refusal> {
+    pub(super) fn read(parts: &http::request::Parts) -> Result<RequestTarget, Refusal> {
         let uri = &parts.uri;
         let wrong = |why: &str| {
             Refusal::Wrong(
@@ -57,7 +57,7 @@ impl Wanted {
                 format!("denied a request: `{method}` is not a method that a rule could grant"),
             ));
         }
-        Ok(Wanted {
+        Ok(RequestTarget {
             method,
             secure,
             host,
