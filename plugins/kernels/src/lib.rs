@@ -1,4 +1,4 @@
-//! What `pgtq bench` runs: compute-bound kernels to compare with native code, and
+//! What the benchmarks run: compute-bound kernels to compare with native code, and
 //! a handler that waits.
 
 use std::time::Duration;

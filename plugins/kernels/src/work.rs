@@ -1,5 +1,5 @@
 //! The kernels themselves: plain functions of numbers, so that the same file is
-//! compiled into the plugin and, natively, into `pgtq bench`.
+//! compiled into the plugin and, natively, into `pgtq-bench`.
 
 /// Integer arithmetic and branches: the steps of all Collatz sequences from 1 to `n`.
 pub fn integer(n: u64) -> u64 {

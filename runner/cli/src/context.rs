@@ -11,7 +11,7 @@ use super::root::GlobalArgs;
 use super::stderr;
 
 /// Lives as long as the verb.
-pub(crate) struct Context {
+pub struct Context {
     /// Global flags.
     pub(crate) global: GlobalArgs,
     /// Where data goes.

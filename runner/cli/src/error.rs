@@ -33,7 +33,7 @@ pub(crate) enum Exit {
 
 /// What a verb ends with when it does not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
+pub struct Problem {
     /// The process's status.
     pub(crate) exit: Exit,
     /// One or more lines, first one lowercase without a period.
@@ -56,17 +56,17 @@ impl Problem {
     }
 
     /// The operation failed.
-    pub(crate) fn failed(message: impl Into<String>) -> Self {
+    pub fn failed(message: impl Into<String>) -> Self {
         Problem::new(Exit::Failed, message)
     }
 
     /// Wrong usage.
-    pub(crate) fn usage(message: impl Into<String>) -> Self {
+    pub fn usage(message: impl Into<String>) -> Self {
         Problem::new(Exit::Usage, message)
     }
 
     /// The thing named does not exist.
-    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+    pub fn not_found(message: impl Into<String>) -> Self {
         Problem::new(Exit::NotFound, message)
     }
 
@@ -85,7 +85,7 @@ impl Problem {
 
     /// Adds a line of advice.
     #[must_use]
-    pub(crate) fn help(mut self, line: impl Into<String>) -> Self {
+    pub fn help(mut self, line: impl Into<String>) -> Self {
         self.help.push(line.into());
         self
     }

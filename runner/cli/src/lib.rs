@@ -9,6 +9,8 @@
 mod arguments;
 mod ask;
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 mod cases;
 pub mod config;
 mod context;

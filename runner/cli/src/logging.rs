@@ -4,13 +4,13 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-use super::root::{Color, Root, Verb};
+use super::root::{Color, GlobalArgs, Verb};
 use super::stderr;
 
-/// Installs the process's log. `PGTQ_LOG`, then `RUST_LOG`, win over `-q` and `-v`.
-pub(crate) fn start(root: &Root) {
-    let level = i16::from(usual(&root.verb)) + i16::from(root.global.verbose)
-        - i16::from(root.global.quiet);
+/// Installs the process's log. `PGTQ_LOG`, then `RUST_LOG`, win over `-q` and `-v`, and
+/// these over what is usual.
+pub(crate) fn start(global: &GlobalArgs, usual: u8) {
+    let level = i16::from(usual) + i16::from(global.verbose) - i16::from(global.quiet);
     let level = match level {
         ..=0 => "error",
         1 => "warn",
@@ -29,7 +29,7 @@ pub(crate) fn start(root: &Root) {
         .find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()));
     let filter = EnvFilter::try_new(asked.as_deref().unwrap_or(&default))
         .unwrap_or_else(|_| EnvFilter::new(&default));
-    let colour = match root.global.color {
+    let colour = match global.color {
         Color::Always => true,
         Color::Never => false,
         Color::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
@@ -47,8 +47,8 @@ pub(crate) fn start(root: &Root) {
     };
 }
 
-/// 2 is info, 1 is warnings, 0 is errors.
-fn usual(verb: &Verb) -> u8 {
+/// How much a verb logs: 2 is info, 1 is warnings, 0 is errors.
+pub(crate) fn usual(verb: &Verb) -> u8 {
     match verb {
         Verb::Run(_) | Verb::Dev(_) => 2,
         // The tour refuses a broken file on purpose, and says so itself.

@@ -27,7 +27,7 @@ pub(crate) fn grants(config: &Config) -> (GrantBook, Vec<MissingSecret>) {
 }
 
 /// A sandbox with room for `slots` attempts at once, in which only limits are granted.
-pub(crate) fn sandbox(config: &Config, slots: u32) -> Result<Sandbox, Problem> {
+pub fn sandbox(config: &Config, slots: u32) -> Result<Sandbox, Problem> {
     Ok(Sandbox::new(settings(config, slots)?)?)
 }
 
@@ -106,16 +106,17 @@ pub(crate) fn plugins(config: &Config, sandbox: &Sandbox, registry: &Registry) -
 }
 
 /// A plugin file read, compiled and asked for its manifest.
-pub(crate) struct Loaded {
+pub struct Loaded {
     /// The file's name without its ending: what grants call the plugin.
     pub(crate) plugin: String,
     pub(crate) digest: Digest,
     pub(crate) compiled: Compiled,
-    pub(crate) manifest: Manifest,
+    /// What it says of itself.
+    pub manifest: Manifest,
 }
 
 /// Reads and loads `file` as a runner would.
-pub(crate) async fn load(sandbox: &Sandbox, file: &Path) -> Result<Loaded, Problem> {
+pub async fn load(sandbox: &Sandbox, file: &Path) -> Result<Loaded, Problem> {
     let bytes = read(file)?;
     let digest = digest(&bytes);
     let refused =

@@ -1,6 +1,5 @@
 //! From the process's arguments to its exit code.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::process::ExitCode;
 
@@ -8,18 +7,32 @@ use clap::Parser;
 
 use super::context::Context;
 use super::error::{Exit, Problem};
-use super::root::{Color, Root, Verb};
+use super::root::{Color, GlobalArgs, Root, Verb};
 use super::{logging, refused, stderr, threads, verbs};
 
 /// Runs the program and returns its exit code. The codes are documented at `Exit`.
 pub fn main() -> ExitCode {
-    let root = Root::try_parse().unwrap_or_else(|error| refused::printable(error).exit());
-    if let Verb::CompilePlugin = root.verb {
+    let Root { global, verb } =
+        Root::try_parse().unwrap_or_else(|error| refused::printable(error).exit());
+    if let Verb::CompilePlugin = verb {
         // Before anything else: the child runs under tight limits and talks
         // over its standard streams.
         return pgtq_sandbox::compile_child();
     }
-    match root.global.color {
+    let level = logging::usual(&verb);
+    run(global, level, async move |context| {
+        verbs::dispatch(verb, context).await
+    })
+}
+
+/// Sets the process up as the global flags say and does `work`. `level` is how much is
+/// logged without a flag: 0 is errors, 1 warnings, 2 info.
+pub fn run(
+    global: GlobalArgs,
+    level: u8,
+    work: impl AsyncFnOnce(&Context) -> Result<(), Problem>,
+) -> ExitCode {
+    match global.color {
         Color::Auto => {}
         Color::Always => anstream::ColorChoice::Always.write_global(),
         Color::Never => anstream::ColorChoice::Never.write_global(),
@@ -29,7 +42,7 @@ pub fn main() -> ExitCode {
         Ok(at_end) => at_end,
         Err(error) => return finish(Err(threads::none(&error))),
     };
-    logging::start(&root);
+    logging::start(&global, level);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -37,18 +50,20 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return finish(Err(threads::none(&error))),
     };
-    let done = runtime.block_on(limited(root));
+    let done = runtime.block_on(limited(global, work));
     // Blocking reads of standard input cannot be cancelled: do not wait for them.
     runtime.shutdown_background();
     finish(done)
 }
 
-async fn limited(root: Root) -> Result<(), Problem> {
-    let limit = root.global.timeout;
-    let context = Context::new(root.global)?;
+async fn limited(
+    global: GlobalArgs,
+    work: impl AsyncFnOnce(&Context) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let limit = global.timeout;
+    let context = Context::new(global)?;
     // Boxed: the verbs' futures are large, and this one moves.
-    let work: Pin<Box<dyn Future<Output = Result<(), Problem>> + '_>> =
-        Box::pin(verbs::dispatch(root.verb, &context));
+    let work: Pin<Box<_>> = Box::pin(work(&context));
     match limit {
         None => work.await,
         Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {

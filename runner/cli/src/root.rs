@@ -45,7 +45,7 @@ pub(crate) enum Color {
 /// Flags that every verb takes.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
-pub(crate) struct GlobalArgs {
+pub struct GlobalArgs {
     /// Where the tasks live [env: PGTQ_DATABASE_URL, DATABASE_URL, PG*]
     #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
     pub(crate) database_url: Option<String>,

@@ -111,7 +111,7 @@ fn pooling(config: &SandboxConfig, scan: Enabled) -> wasmtime::Result<Engine> {
     Engine::new(&engine)
 }
 
-/// Measured with `examples/attempt_cost.rs`, µs of processor time per attempt of
+/// Measured with `tests/bench/examples/attempt_cost.rs`, µs of processor time per attempt of
 /// an SDK-built `add_numbers`, one thread of a busy 2-core machine, deps optimised:
 /// all of this 18; stacks given back 28; no scan 40; on demand about 200. A batch
 /// of 1 or 128, and tables given back, were within the noise.

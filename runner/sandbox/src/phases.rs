@@ -1,4 +1,4 @@
-//! One attempt with the clock read between its parts, for `pgtq bench`. It does what
+//! One attempt with the clock read between its parts, for the workload `sandbox`. It does what
 //! [`attempt::run`] does to a guest, without watching it: for handlers that are
 //! known to end.
 

@@ -57,7 +57,7 @@ mod workers;
 
 pub use attempt::{AttemptDatabase, Commit, CommitStatus};
 pub use beat::{Beat, BeatReply};
-pub use bench::{BenchCounts, BenchWaits, Pin};
+pub use bench::{BenchCounts, BenchWaits};
 pub use claim::Claimed;
 pub use config::{ConfigError, DatabaseConfig, Schema, TlsMode};
 pub use connection::Store;

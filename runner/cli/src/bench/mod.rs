@@ -1,0 +1,137 @@
+//! What measures pgtq: a stage with a database and plugins, runners on it, figures and
+//! their table. `pgtq bench` and the workloads of `tests/bench` are made of it.
+//!
+//! Every workload starts in a schema of its own that is dropped afterwards, counts the
+//! rows it leaves and refuses to report when a task is missing or doubled. Not an
+//! interface: it changes with any version.
+
+mod child;
+pub mod drain;
+mod figure;
+pub mod latency;
+pub mod sandbox;
+mod stage;
+pub mod work;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use clap::Args;
+
+pub use self::child::{Loaded, file_of};
+pub use self::figure::{Figure, median};
+pub use self::stage::{Field, Runners, Stage};
+pub use crate::context::Context;
+pub use crate::error::Problem;
+pub use crate::machine::{load, sandbox as new_sandbox};
+pub use crate::program::run as program;
+pub use crate::root::GlobalArgs;
+
+pub(crate) use self::child::serve;
+
+use self::figure::Table;
+use crate::error::Exit;
+use crate::progress;
+use crate::signals::Signals;
+
+/// What all workloads are told.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Rounds; the median of each figure is shown, with the lowest and the highest
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub repeat: u32,
+    /// Tasks to push and to run
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub tasks: u32,
+    /// How long `latency`, `sandbox` and others like them go on
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub seconds: u32,
+    /// Pushes a second in `latency` and others like it
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: u32,
+    /// Runners, each with connections and a sandbox of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub runners: u32,
+    /// Attempts at once in each runner [default: 4 per processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub slots: Option<u32>,
+    /// Threads, and then processes, in `sandbox`, one after the other
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [1, 2], value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub threads: Vec<u32>,
+    /// The handler to run
+    #[arg(long, value_name = "NAME", default_value = "add_numbers")]
+    pub handler: String,
+    /// Its arguments
+    #[arg(long, value_name = "JSON", default_value = r#"{"a":2,"b":3}"#)]
+    pub args: String,
+    /// Directory with its .wasm file; unset builds an example
+    #[arg(long, value_name = "DIR")]
+    pub plugins: Option<PathBuf>,
+}
+
+/// The figures of one measurement. Boxed: the futures are large and of many types.
+pub type Round<'a> = Pin<Box<dyn Future<Output = Result<Vec<Figure>, Problem>> + 'a>>;
+
+/// One thing to measure.
+pub trait Workload {
+    /// What the command line and the table call it.
+    fn name(&self) -> String;
+
+    /// Measures once.
+    fn round<'a>(&'a self, stage: &'a Stage<'_>) -> Round<'a>;
+}
+
+/// Measures all workloads and prints their figures. `examples` are the plugins that are
+/// built when no directory is named.
+pub async fn run(
+    options: Options,
+    workloads: &[impl Workload],
+    examples: &'static [&'static str],
+    context: &Context,
+) -> Result<(), Problem> {
+    if cfg!(debug_assertions) {
+        context.warn("this pgtq was built without optimisation: its figures mean nothing");
+    }
+    let mut signals = Signals::catch()?;
+    let stage = tokio::select! {
+        stage = Box::pin(Stage::set(options, examples, context)) => stage?,
+        name = signals.next() => return Err(left(name)),
+    };
+    let measured = tokio::select! {
+        measured = measure(&stage, workloads) => measured,
+        name = signals.next() => Err(left(name)),
+    };
+    let removed = stage.remove().await;
+    let table = measured?;
+    removed?;
+    tokio::select! {
+        printed = table.print(context) => printed,
+        name = signals.next() => Err(left(name)),
+    }
+}
+
+async fn measure(stage: &Stage<'_>, workloads: &[impl Workload]) -> Result<Table, Problem> {
+    let mut table = Table::new(stage.facts().await?);
+    for workload in workloads {
+        let name = workload.name();
+        for number in 1..=stage.options.repeat {
+            let text = format!("{name} {number}/{}", stage.options.repeat);
+            let spinner = progress::spinner(stage.context, text);
+            let figures = workload.round(stage).await;
+            spinner.finish_and_clear();
+            table.add(&name, figures?);
+        }
+        for line in table.lines_of(&name) {
+            stage.context.note(line);
+        }
+    }
+    Ok(table)
+}
+
+fn left(signal: &str) -> Problem {
+    Problem::new(
+        Exit::Interrupted,
+        format!("{signal}: nothing was reported; what was made is removed"),
+    )
+}

@@ -1,0 +1,136 @@
+//! The command line, and which workload is which function.
+
+use clap::{Args, ValueEnum};
+use pgtq::bench::{self, Options, Round, Stage};
+
+use crate::{
+    backlog, cpu, drain, enqueue, idle, io, orphans, pinned, push, queues, start, steady, swap,
+};
+
+/// What the workloads of the laboratory are told beside the common options.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LabArgs {
+    /// What to measure
+    #[arg(value_enum, value_name = "WORKLOAD", default_values_t = Workload::USUAL)]
+    pub(crate) workloads: Vec<Workload>,
+    /// Every workload there is
+    #[arg(long, conflicts_with = "workloads")]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) common: Options,
+    /// Measure raw SQL without handlers as well, and show the ratio
+    #[arg(long)]
+    pub(crate) baseline: bool,
+    /// Connections that push at once in `push`
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) clients: u32,
+    /// Hold an old snapshot during `drain` and `steady`
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(crate) pin: Option<PinKind>,
+    /// Tasks that wait, or are scheduled, in `backlog`; of an unknown handler in `orphans`
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub(crate) backlog: u32,
+    /// Queues in `queues`
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) queues: u32,
+    /// New versions in `swap`, spread over its time
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) swaps: u32,
+    /// Handlers that wait at once in `io`
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) waiting: u32,
+    /// Plugin files in `idle` and `start`
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) files: u32,
+    /// How much each kernel does in `cpu`
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub(crate) work: u32,
+}
+
+/// One thing to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Workload {
+    /// Bulk pushes from one connection
+    Enqueue,
+    /// One task a transaction from many connections, while runners are busy
+    Push,
+    /// A backlog to its last durable ending
+    Drain,
+    /// An offered rate: how deep the queue gets
+    Steady,
+    /// Single pushes on an idle runner: push to start
+    Latency,
+    /// `drain` under an old snapshot, of a reader and of a writer
+    Pinned,
+    /// `drain` with many more tasks waiting, or scheduled
+    Backlog,
+    /// `drain` from many queues
+    Queues,
+    /// `drain` with tasks of an unknown handler in front
+    Orphans,
+    /// Hot swaps under load
+    Swap,
+    /// One attempt without a database, in its parts; threads against processes
+    Sandbox,
+    /// Compute-bound handlers against the same code native
+    Cpu,
+    /// Many handlers waiting at once, and what others feel of it
+    Io,
+    /// Memory and processor of a runner that does nothing
+    Idle,
+    /// From the start of a process to its first claim
+    Start,
+}
+
+impl Workload {
+    /// What is measured when nobody says what.
+    const USUAL: [Workload; 4] = [
+        Workload::Enqueue,
+        Workload::Drain,
+        Workload::Latency,
+        Workload::Sandbox,
+    ];
+}
+
+/// Who holds an old snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PinKind {
+    /// A backup, say
+    Read,
+    /// A forgotten session that wrote
+    Write,
+}
+
+/// A workload with what it is told.
+pub(crate) struct Measured<'l> {
+    pub(crate) workload: Workload,
+    pub(crate) args: &'l LabArgs,
+}
+
+impl bench::Workload for Measured<'_> {
+    fn name(&self) -> String {
+        let value = self.workload.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    fn round<'a>(&'a self, stage: &'a Stage<'_>) -> Round<'a> {
+        let args = self.args;
+        match self.workload {
+            Workload::Enqueue => Box::pin(enqueue::round(stage, args)),
+            Workload::Push => Box::pin(push::round(stage, args)),
+            Workload::Drain => Box::pin(drain::round(stage, args)),
+            Workload::Steady => Box::pin(steady::round(stage, args)),
+            Workload::Latency => Box::pin(bench::latency::round(stage)),
+            Workload::Pinned => Box::pin(pinned::round(stage)),
+            Workload::Backlog => Box::pin(backlog::round(stage, args)),
+            Workload::Queues => Box::pin(queues::round(stage, args)),
+            Workload::Orphans => Box::pin(orphans::round(stage, args)),
+            Workload::Swap => Box::pin(swap::round(stage, args)),
+            Workload::Sandbox => Box::pin(bench::sandbox::round(stage)),
+            Workload::Cpu => Box::pin(cpu::round(stage, args)),
+            Workload::Io => Box::pin(io::round(stage, args)),
+            Workload::Idle => Box::pin(idle::round(stage, args)),
+            Workload::Start => Box::pin(start::round(stage, args)),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The floor: one table, raw SQL, no handlers, no retries, no recovery. What the
+//! same server does in the same run when nobody asks for more.
+
+use std::time::Instant;
+
+use pgtq::bench::work::BATCH;
+use pgtq::bench::{Field, Problem, Stage};
+
+use crate::args::LabArgs;
+use crate::sql::{self, Client};
+
+/// Connections that take jobs, and jobs that each takes at once.
+const WORKERS: usize = 2;
+const TAKEN: u32 = 500;
+
+/// Jobs a second, bulk inserted by one connection and taken by two.
+pub(crate) struct Floor {
+    pub(crate) inserted: f64,
+    pub(crate) drained: f64,
+}
+
+/// Measures the floor, if it was asked for.
+pub(crate) async fn asked(stage: &Stage<'_>, args: &LabArgs) -> Result<Option<Floor>, Problem> {
+    match args.baseline {
+        true => Ok(Some(measure(stage.field().await?).await?)),
+        false => Ok(None),
+    }
+}
+
+async fn measure(field: Field<'_>) -> Result<Floor, Problem> {
+    let options = &field.stage.options;
+    let n = options.tasks as usize;
+    let client = Client::connect(&field).await?;
+    client.floor_create().await?;
+    let floor = client.floor().await?;
+    let started = Instant::now();
+    let mut left = n;
+    while left > 0 {
+        let now = left.min(BATCH);
+        floor.insert(&options.args, now).await?;
+        left -= now;
+    }
+    let inserted = n as f64 / started.elapsed().as_secs_f64();
+    let mut workers = Vec::new();
+    for _ in 0..WORKERS {
+        workers.push(Client::connect(&field).await?.floor().await?);
+    }
+    let started = Instant::now();
+    futures_util::future::try_join_all(workers.iter().map(take_all)).await?;
+    let drained = n as f64 / started.elapsed().as_secs_f64();
+    let counts = floor.counts().await?;
+    if counts != (0, n as u64) {
+        return Err(Problem::failed(format!(
+            "the floor lost jobs, so nothing is reported: {} wait, {} of {n} ended",
+            counts.0, counts.1
+        )));
+    }
+    field.close().await?;
+    Ok(Floor { inserted, drained })
+}
+
+async fn take_all(floor: &sql::Floor) -> Result<(), Problem> {
+    while floor.step(TAKEN).await? > 0 {}
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! `idle`: a runner's process with nothing to do, watched for `--seconds`: its memory
+//! with no plugin and with `--files` of them, and its share of one processor. Linux
+//! only: it reads /proc.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use pgtq::bench::{Field, Figure, Problem, Stage};
+use tokio::process::{Child, Command};
+
+use crate::args::LabArgs;
+use crate::start::crowd;
+
+/// A runner that is not up after so long has failed.
+const LIMIT: Duration = Duration::from_secs(120);
+
+pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
+    let bare = watch(stage, 0).await?;
+    let n = args.files;
+    let loaded = watch(stage, n).await?;
+    let each = (loaded.resident - bare.resident) / f64::from(n);
+    Ok(vec![
+        Figure::new("resident, no plugin", bare.resident, "MiB").target("≤ 40"),
+        Figure::new(format!("resident, {n} plugins"), loaded.resident, "MiB"),
+        Figure::new("resident, each plugin", each, "MiB").target("≤ 1"),
+        Figure::new("share of a processor", bare.share * 100.0, "%").target("≤ 0.2"),
+        Figure::new(
+            format!("share of a processor, {n} plugins"),
+            loaded.share * 100.0,
+            "%",
+        ),
+    ])
+}
+
+struct Seen {
+    resident: f64,
+    share: f64,
+}
+
+async fn watch(stage: &Stage<'_>, files: u32) -> Result<Seen, Problem> {
+    let dir = crowd(stage, files).await?;
+    let field = stage.field().await?;
+    let process = Process::start(&field, &dir)?;
+    let started = Instant::now();
+    // Up when it says what it can run: it publishes after it has loaded everything.
+    let up = |handlers: usize, runners: usize| runners > 0 && (files == 0 || handlers > 0);
+    while !up(
+        field.store.handlers().await?.len(),
+        field.store.runners().await?.len(),
+    ) {
+        if started.elapsed() > LIMIT {
+            return Err(Problem::failed(
+                "the runner did not come up; nothing is reported",
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The first second is still its start.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (before, from) = (process.processor()?, Instant::now());
+    tokio::time::sleep(Duration::from_secs(stage.options.seconds.into())).await;
+    let used = process.processor()? - before;
+    let seen = Seen {
+        share: used / from.elapsed().as_secs_f64(),
+        resident: process.resident()?,
+    };
+    process.stop().await?;
+    field.close().await?;
+    Ok(seen)
+}
+
+/// A runner in a process of its own: this program, which is `pgtq` as well.
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn start(field: &Field<'_>, plugins: &Path) -> Result<Self, Problem> {
+        let stage = field.stage;
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args(["run", "--quiet", "--quiet", "--name", "bench", "--plugins"])
+            .arg(plugins)
+            .args(["--schema", field.store.config().schema.as_str()])
+            // Not as an argument, which others can read.
+            .env("PGTQ_DATABASE_URL", stage.url()?)
+            .env_remove("PGTQ_SCHEMA")
+            .stdin(std::process::Stdio::null())
+            .kill_on_drop(true);
+        if let Some(cache) = &stage.config.run.cache {
+            command.env("PGTQ_CACHE", cache);
+        }
+        Ok(Process(command.spawn()?))
+    }
+
+    fn proc(&self, file: &str) -> Result<String, Problem> {
+        let gone = || Problem::failed("the runner's process has ended; its words are above");
+        let pid = self.0.id().ok_or_else(gone)?;
+        std::fs::read_to_string(format!("/proc/{pid}/{file}")).map_err(|_| gone())
+    }
+
+    /// MiB in memory.
+    fn resident(&self) -> Result<f64, Problem> {
+        let status = self.proc("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+        kib.map(|kib| kib / 1024.0)
+            .ok_or_else(|| Problem::failed("/proc does not say how much memory a process has"))
+    }
+
+    /// Seconds of processor time, all threads.
+    fn processor(&self) -> Result<f64, Problem> {
+        let stat = self.proc("stat")?;
+        // After the name, which may hold anything, come the numbers; 12th and 13th of them.
+        let numbers = stat.rsplit(')').next().unwrap_or_default();
+        let ticks: f64 = numbers
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|text| text.parse::<f64>().ok())
+            .sum();
+        // SAFETY: reads a constant of the system.
+        let each_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+        Ok(ticks / each_second as f64)
+    }
+
+    /// Asks it to stop and waits.
+    pub(crate) async fn stop(mut self) -> Result<(), Problem> {
+        if let Some(pid) = self.0.id().and_then(|pid| libc::pid_t::try_from(pid).ok()) {
+            // SAFETY: a plain system call on a child that was not waited for.
+            unsafe { libc::kill(pid, libc::SIGTERM) };
+        }
+        self.0.wait().await?;
+        Ok(())
+    }
+}

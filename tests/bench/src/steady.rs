@@ -1,0 +1,57 @@
+//! `steady`: tasks offered at `--rate` a second for `--seconds`, in small pushes
+//! every 10 ms whatever the runners do. How deep the queue gets, how deep it is in
+//! the last tenth of the time, and how long tasks wait. `--pin` holds an old snapshot
+//! all the while.
+
+use std::time::{Duration, Instant};
+
+use pgtq::bench::{Figure, Problem, Stage, latency, median, work};
+
+use crate::args::LabArgs;
+use crate::sql::Client;
+
+/// Time between two pushes.
+const EVERY: Duration = Duration::from_millis(10);
+
+pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
+    let field = stage.field().await?;
+    let pin = match args.pin {
+        Some(kind) => Some(Client::pin(&field, kind).await?),
+        None => None,
+    };
+    let runners = field.runners().await?;
+    let started = Instant::now();
+    let whole = Duration::from_secs(stage.options.seconds.into());
+    let mut tick = tokio::time::interval(EVERY);
+    let (mut pushed, mut depths) = (0_u64, Vec::new());
+    while started.elapsed() < whole {
+        tick.tick().await;
+        // What should have been pushed by now: a slow push is made up for.
+        let due = (started.elapsed().as_secs_f64() * f64::from(stage.options.rate)) as u64;
+        let batch = vec![stage.task.clone(); due.saturating_sub(pushed) as usize];
+        if !batch.is_empty() {
+            field.store.push(&batch).await?;
+        }
+        pushed = pushed.max(due);
+        depths.push(pushed.saturating_sub(runners.n_final()) as f64);
+    }
+    let offered = pushed as f64 / started.elapsed().as_secs_f64();
+    work::reach(&runners, pushed, |_, _| ()).await?;
+    runners.stop().await?;
+    drop(pin);
+    work::verify(&field.store, pushed, 0).await?;
+    let last = &depths[depths.len() - depths.len().div_ceil(10)..];
+    let mut figures = vec![
+        Figure::new("offered", offered, "tasks/s"),
+        Figure::new("depth, median", median(&depths), "tasks"),
+        Figure::new("depth, last tenth", median(last), "tasks"),
+        Figure::new(
+            "depth, deepest",
+            depths.iter().copied().fold(0.0, f64::max),
+            "tasks",
+        ),
+    ];
+    figures.extend(latency::figures(&field, &stage.task.handler).await?);
+    field.close().await?;
+    Ok(figures)
+}
