@@ -103,7 +103,8 @@ fn plugin_and_http_name_only_the_modules_below_them() {
     let mut broken = Vec::new();
     for (path, text) in files("runner/engine/src/plugin", "rs") {
         for (number, line) in code_lines(&text) {
-            let own = line.matches("crate::").count() == line.matches("crate::plugin::").count();
+            // Also the bare path, of `pub(in crate::plugin)`.
+            let own = line.matches("crate::").count() == line.matches("crate::plugin").count();
             if !own || line.contains("pgtq_store") {
                 broken.push(format!("{path}:{number}: {}", line.trim()));
             }
