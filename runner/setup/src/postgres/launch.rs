@@ -7,9 +7,9 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use super::account::Account;
+use super::client;
 use super::postmaster::Postmaster;
 use super::server::system;
-use super::wire::Connection;
 use super::{Data, Options, PostgresError, Programs};
 use crate::pause;
 
@@ -90,7 +90,7 @@ pub(super) fn launch(
 
     let deadline = Instant::now() + START_PATIENCE;
     loop {
-        if Connection::open(socket_dir, "postgres", Duration::from_secs(5)).is_ok() {
+        if client::answers(socket_dir, "postgres", Duration::from_secs(5)) {
             return Ok(postmaster);
         }
         let ended = postmaster.ended();

@@ -3,18 +3,17 @@
 //! Promises: no port is opened (Unix socket only, in a directory only its user can
 //! enter), the server ends with its owner however the owner ends, and directories
 //! that dead owners left behind are removed by the next start. Everything here
-//! blocks and needs no async runtime, so it may be called from anywhere; from
-//! async code, use a blocking thread.
+//! blocks and may be called from anywhere; from async code, use a blocking thread.
 //!
 //! Does not: migrate, or know what is in the databases.
 
 mod account;
+mod client;
 mod launch;
 mod postmaster;
 mod programs;
 mod server;
 mod temporary;
-mod wire;
 
 #[cfg(test)]
 mod tests;

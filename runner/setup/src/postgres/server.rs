@@ -5,11 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio_postgres::error::SqlState;
+
 use super::account::Account;
+use super::client::{self, SOCKET, StatementError, quoted};
 use super::launch::{initdb, launch};
 use super::postmaster::Postmaster;
 use super::temporary::{self, Temporary};
-use super::wire::{Connection, SOCKET, WireError, quoted};
 use super::{NoPostgres, Programs};
 use crate::Say;
 
@@ -175,33 +177,19 @@ impl PrivatePostgres {
             quoted(name),
             quoted(template)
         );
-        const EXISTS: &str = "42P04";
         match self.run(&statement) {
-            Err(WireError::Refused(why)) if why.code != EXISTS => Err(PostgresError::Refused {
-                what: format!("create database `{name}`"),
-                message: why.message,
-            }),
-            Err(WireError::Io(source)) => Err(PostgresError::System {
-                what: format!("create database `{name}`"),
-                source,
-            }),
-            Ok(()) | Err(WireError::Refused(_)) => Ok(self.url_of(name)),
+            Err(StatementError::Rejected(why)) if *why.code() == SqlState::DUPLICATE_DATABASE => {}
+            Err(error) => return Err(error.during(format!("create database `{name}`"))),
+            Ok(()) => {}
         }
+        Ok(self.url_of(name))
     }
 
     /// Drops a database and cuts off whoever is connected to it.
     pub fn drop_database(&self, name: &str) -> Result<(), PostgresError> {
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name));
-        self.run(&statement).map_err(|error| match error {
-            WireError::Io(source) => PostgresError::System {
-                what: format!("drop database `{name}`"),
-                source,
-            },
-            WireError::Refused(why) => PostgresError::Refused {
-                what: format!("drop database `{name}`"),
-                message: why.message,
-            },
-        })
+        self.run(&statement)
+            .map_err(|error| error.during(format!("drop database `{name}`")))
     }
 
     /// Stops the server and waits for its end; removes ephemeral data. A server that
@@ -210,8 +198,8 @@ impl PrivatePostgres {
         self.shut_down()
     }
 
-    fn run(&self, statement: &str) -> Result<(), WireError> {
-        Connection::open(&self.socket_dir, "postgres", STATEMENT_PATIENCE)?.run(statement)
+    fn run(&self, statement: &str) -> Result<(), StatementError> {
+        client::run(&self.socket_dir, "postgres", statement, STATEMENT_PATIENCE)
     }
 
     fn start_ephemeral(
@@ -329,8 +317,7 @@ fn socket_of_running(data: &Path) -> Option<PathBuf> {
     let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
     let socket_dir = PathBuf::from(text.lines().nth(4)?.trim());
     socket_dir.join(SOCKET).exists().then_some(())?;
-    Connection::open(&socket_dir, "postgres", Duration::from_secs(5)).ok()?;
-    Some(socket_dir)
+    client::answers(&socket_dir, "postgres", Duration::from_secs(5)).then_some(socket_dir)
 }
 
 /// The major version that made `data`; `None` when there is no data yet.

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::account::Account;
+use super::client::{self, SOCKET};
 use super::postmaster;
-use super::wire::{Connection, SOCKET};
 use crate::pause;
 
 const PREFIX: &str = "pgtq-pg-";
@@ -105,7 +105,7 @@ fn end_orphan(dir: &Path) {
     // A pid file may be old and its number another process's by now; a server
     // that answers on the socket in this directory is proof.
     let patience = Duration::from_secs(1);
-    if !dir.join(SOCKET).exists() || Connection::open(dir, "postgres", patience).is_err() {
+    if !dir.join(SOCKET).exists() || !client::answers(dir, "postgres", patience) {
         return;
     }
     let lock_file = dir.join(format!("{SOCKET}.lock"));

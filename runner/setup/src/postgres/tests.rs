@@ -1,6 +1,5 @@
 //! A real server, started and stopped.
 
-use super::wire::Connection;
 use super::*;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -12,7 +11,7 @@ fn start(options: &Options) -> PrivatePostgres {
 }
 
 fn answers(server: &PrivatePostgres, database: &str) -> bool {
-    Connection::open(server.dir(), database, Duration::from_secs(5)).is_ok()
+    client::answers(server.dir(), database, Duration::from_secs(5))
 }
 
 #[test]
@@ -97,7 +96,7 @@ fn server_and_directory_go_when_the_owner_is_killed() {
         .map_while(Result::ok)
         .find_map(|line| line.split_once("dir=").map(|(_, dir)| PathBuf::from(dir)));
     let dir = said.expect("the owner says where its server is");
-    assert!(Connection::open(&dir, "pgtq", Duration::from_secs(5)).is_ok());
+    assert!(client::answers(&dir, "pgtq", Duration::from_secs(5)));
 
     owner.kill().unwrap();
     owner.wait().unwrap();

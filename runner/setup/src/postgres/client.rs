@@ -1,0 +1,105 @@
+//! Asks a private server whether it is ready, and runs one statement on it.
+//!
+//! Trust authentication only: only the server's user can enter the directory of
+//! its socket.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio_postgres::error::DbError;
+use tokio_postgres::{Config, NoTls};
+
+use super::PostgresError;
+
+/// The file name of a server's socket in its directory.
+pub(super) const SOCKET: &str = ".s.PGSQL.5432";
+
+/// Why a statement was not run.
+#[derive(Debug)]
+pub(super) enum StatementError {
+    /// No connection, or it broke, or no answer in time.
+    Io(io::Error),
+    /// The server rejected the login or the statement.
+    Rejected(Box<DbError>),
+}
+
+impl From<tokio_postgres::Error> for StatementError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(why) => StatementError::Rejected(Box::new(why.clone())),
+            None => StatementError::Io(io::Error::other(error)),
+        }
+    }
+}
+
+impl StatementError {
+    /// The error of the step `what`.
+    pub(super) fn during(self, what: String) -> PostgresError {
+        match self {
+            StatementError::Io(source) => PostgresError::System { what, source },
+            StatementError::Rejected(why) => PostgresError::Refused {
+                what,
+                message: why.message().to_owned(),
+            },
+        }
+    }
+}
+
+/// Whether the server whose socket is in `dir` accepts connections to `database`.
+pub(super) fn answers(dir: &Path, database: &str, patience: Duration) -> bool {
+    run(dir, database, "", patience).is_ok()
+}
+
+/// Runs `statement` as the user `pgtq` and drops its rows. Fails at once while the
+/// server does not accept connections.
+pub(super) fn run(
+    dir: &Path,
+    database: &str,
+    statement: &str,
+    patience: Duration,
+) -> Result<(), StatementError> {
+    let task = async {
+        let mut config = Config::new();
+        config.host_path(dir).user("pgtq").dbname(database);
+        let (client, connection) = config.connect(NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client.batch_execute(statement).await?)
+    };
+    let in_time = async { tokio::time::timeout(patience, task).await };
+    // On a thread of its own: a caller may be inside of a runtime, which cannot
+    // wait for a second one.
+    let finished = std::thread::scope(|scope| {
+        let own = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(in_time).map_err(io::Error::from)
+        });
+        own.join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    finished.map_err(StatementError::Io)?
+}
+
+/// `name` as an SQL identifier.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_in_a_name_are_doubled() {
+        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
+    }
+
+    #[tokio::test]
+    async fn a_missing_server_is_an_error_inside_of_a_runtime_too() {
+        let empty = tempfile::tempdir().unwrap();
+        let result = run(empty.path(), "pgtq", "", Duration::from_secs(5));
+        assert!(matches!(result, Err(StatementError::Io(_))), "{result:?}");
+    }
+}
