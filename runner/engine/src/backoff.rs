@@ -6,8 +6,6 @@
 
 use std::time::Duration;
 
-use super::executor::jitter;
-
 /// The waits of one loop. One success and it begins anew.
 #[derive(Debug)]
 pub struct Backoff {
@@ -30,7 +28,7 @@ impl Backoff {
     pub fn failed(&mut self) -> Duration {
         let wait = self.first.saturating_mul(1 << self.n_failed.min(16));
         self.n_failed = self.n_failed.saturating_add(1);
-        wait.min(self.most).mul_f64(0.5 + jitter() / 2.0)
+        wait.min(self.most).mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
     /// It worked.

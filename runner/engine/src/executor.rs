@@ -231,9 +231,15 @@ async fn hand_over(
         recorded,
         has_state,
     } = settled.into();
-    core.stats.fuel.fetch_add(report.record.usage.fuel, Relaxed);
-    let transition = decide(&taken.task, &policy, report.outcome, cancelled, jitter());
-    let ending = Ending {
+    core.stats.fuel.fetch_add(report.usage.fuel, Relaxed);
+    let transition = decide(
+        &taken.task,
+        &policy,
+        report.outcome,
+        cancelled,
+        fastrand::f64(),
+    );
+    let ended = Ended {
         claim: taken.claim,
         task: taken.task,
         transition,
@@ -244,11 +250,4 @@ async fn hand_over(
         ended: Instant::now(),
     };
     completer::hand_over(core, QueuedEnding::new(ending, taken.held)).await;
-}
-
-/// A random number in `0.0..1.0`.
-pub(super) fn jitter() -> f64 {
-    use std::hash::{BuildHasher, RandomState};
-    let bits = RandomState::new().hash_one(Instant::now());
-    (bits >> 11) as f64 / (1_u64 << 53) as f64
 }

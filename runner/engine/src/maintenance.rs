@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::core::Core;
-use super::executor::jitter;
 use crate::plugin::Snapshot;
 use pgtq_store::{PromoteCursor, PublishedHandler, Rescued, Tended};
 
@@ -137,7 +136,7 @@ pub(crate) async fn prune(core: Arc<Core>) {
             Err(error) => tracing::warn!(%error, "could not prune history; trying again later"),
         }
         // At other times than the other runners, which find nothing left to do.
-        tokio::time::sleep(PRUNE_INTERVAL.mul_f64(0.75 + jitter() / 2.0)).await;
+        tokio::time::sleep(PRUNE_INTERVAL.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
     }
 }
 

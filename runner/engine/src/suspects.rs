@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use super::backlog::Taken;
 use super::completer::{self, QueuedEnding};
 use super::core::Core;
-use super::executor::jitter;
 use pgtq_task::Transition;
 
 /// How long a suspect waits here for the one that runs.
@@ -103,9 +102,9 @@ pub(crate) async fn tidy(core: Arc<Core>) {
 
 /// Puts a suspect back into the queue, for another runner or a later time.
 pub(crate) async fn send_back(core: &Core, taken: Taken) {
-    let delay = COMES_AGAIN.mul_f64(1.0 + jitter());
-    let ending = QueuedEnding::not_started(taken, Transition::Defer { delay });
-    completer::hand_over(core, ending).await;
+    let delay = COMES_AGAIN.mul_f64(1.0 + fastrand::f64());
+    let ended = Ended::not_started(taken, Transition::Defer { delay });
+    completer::hand_over(core, ended).await;
 }
 
 #[cfg(test)]

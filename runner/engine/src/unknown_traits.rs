@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use super::backlog::Taken;
 use super::completer::{self, QueuedEnding};
 use super::core::Core;
-use super::executor::jitter;
 use pgtq_task::Transition;
 
 /// Time until such a task is offered again, doubled by chance: a newer runner takes it
@@ -60,12 +59,8 @@ pub(super) async fn put_back(core: &Core, taken: Taken, unknown: Vec<String>) {
             "put back a task with traits that this version does not know; update this runner, or start a newer one beside it"
         );
     }
-    let delay = COMES_AGAIN.mul_f64(1.0 + jitter());
-    completer::hand_over(
-        core,
-        QueuedEnding::not_started(taken, Transition::Defer { delay }),
-    )
-    .await;
+    let delay = COMES_AGAIN.mul_f64(1.0 + fastrand::f64());
+    completer::hand_over(core, Ended::not_started(taken, Transition::Defer { delay })).await;
 }
 
 #[cfg(test)]
