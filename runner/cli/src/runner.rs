@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use pgtq_engine::http;
@@ -44,20 +44,11 @@ pub(crate) struct Runner {
     pub(crate) directory: PluginDirectory,
     pub(crate) shutdown: Shutdown,
     pub(crate) stats: Arc<Stats>,
-    engine: Guard<Result<Summary, EngineError>>,
+    engine: AbortOnDropHandle<Result<Summary, EngineError>>,
     /// After this long a stop does not wait for handlers that do not yield.
     longest_stop: Duration,
-    _pages: Option<Guard<()>>,
-    _grants: Guard<()>,
-}
-
-/// A background task that does not outlive its owner.
-struct Guard<T>(JoinHandle<T>);
-
-impl<T> Drop for Guard<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    _pages: Option<AbortOnDropHandle<()>>,
+    _grants: AbortOnDropHandle<()>,
 }
 
 impl Runner {
@@ -110,7 +101,7 @@ impl Runner {
                 shutdown: shutdown.clone(),
             };
             // Where no handler can hold them up.
-            Guard(pgtq_engine::control().spawn(async move {
+            AbortOnDropHandle::new(pgtq_engine::control().spawn(async move {
                 if let Err(error) = http::serve(listener, monitored).await {
                     tracing::error!(%error, "the health and metrics pages are gone");
                 }
@@ -132,7 +123,7 @@ impl Runner {
             push_facts: Arc::clone(&sandbox.config().push_facts),
             ..EngineConfig::default()
         };
-        let engine = Guard(tokio::spawn(pgtq_engine::run_with_stats(
+        let engine = AbortOnDropHandle::new(tokio::spawn(pgtq_engine::run_with_stats(
             store,
             registry.clone(),
             engine_config,
@@ -147,7 +138,7 @@ impl Runner {
             engine,
             longest_stop: config.run.shutdown_timeout + STOP_GRACE,
             _pages: pages,
-            _grants: Guard(tokio::spawn(follow)),
+            _grants: AbortOnDropHandle::new(tokio::spawn(follow)),
         })
     }
 
@@ -161,7 +152,7 @@ impl Runner {
         let mut asked = 0;
         let ended = loop {
             tokio::select! {
-                ended = &mut self.engine.0 => break ended,
+                ended = &mut self.engine => break ended,
                 name = signals.next() => {
                     asked += 1;
                     match asked {
@@ -194,7 +185,7 @@ impl Runner {
     /// Drains without a signal, for a runner inside another verb.
     pub(crate) async fn stop(mut self) -> Result<Summary, Problem> {
         self.shutdown.drain();
-        let ended = (&mut self.engine.0).await;
+        let ended = (&mut self.engine).await;
         self.directory.stop().await;
         Ok(ended.map_err(|error| Problem::failed(format!("the engine ended: {error}")))??)
     }

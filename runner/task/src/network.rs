@@ -7,6 +7,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt;
 use std::str::FromStr;
 
+use ipnet::IpNet;
+
 /// A range that an operator grants: `loopback`, `private`, or a CIDR block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Network {
@@ -14,8 +16,8 @@ pub enum Network {
     Loopback,
     /// RFC 1918 and RFC 4193 addresses.
     Private,
-    /// An address and how many of its leading bits count.
-    Block(IpAddr, u8),
+    /// A CIDR block.
+    Block(IpNet),
 }
 
 impl Network {
@@ -25,26 +27,12 @@ impl Network {
         match self {
             Network::Loopback => AddressKind::of(address) == AddressKind::Loopback,
             Network::Private => AddressKind::of(address) == AddressKind::Private,
-            Network::Block(start, bits) => {
+            Network::Block(block) => {
                 let inside = embedded(address).map(IpAddr::V4);
-                std::iter::once(address)
-                    .chain(inside)
-                    .any(|address| same_block(start, address, bits))
+                block.contains(&address) || inside.is_some_and(|inside| block.contains(&inside))
             }
         }
     }
-}
-
-/// Whether two addresses of one family share their leading bits.
-fn same_block(start: IpAddr, address: IpAddr, bits: u8) -> bool {
-    let (start, address, width) = match (start, address) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
-        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
-        _ => return false,
-    };
-    let host_bits = width - u32::from(bits).min(width);
-    let differ = start ^ address;
-    differ.checked_shr(host_bits).unwrap_or(0) == 0
 }
 
 impl FromStr for Network {
@@ -61,11 +49,9 @@ impl FromStr for Network {
         };
         let (address, bits) = text.split_once('/').ok_or_else(wrong)?;
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        match bits.parse() {
-            Ok(bits) if bits <= most => Ok(Network::Block(address, bits)),
-            _ => Err(wrong()),
-        }
+        let bits = bits.parse().map_err(|_| wrong())?;
+        let block = IpNet::new(address, bits).map_err(|_| wrong())?;
+        Ok(Network::Block(block))
     }
 }
 
@@ -74,7 +60,7 @@ impl fmt::Display for Network {
         match self {
             Network::Loopback => f.write_str("loopback"),
             Network::Private => f.write_str("private"),
-            Network::Block(address, bits) => write!(f, "{address}/{bits}"),
+            Network::Block(block) => block.fmt(f),
         }
     }
 }

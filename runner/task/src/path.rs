@@ -1,5 +1,7 @@
 //! Paths of URLs: which of them a server could take for another one.
 
+use percent_encoding::percent_decode_str;
+
 /// Characters that some servers turn into a dot or a slash before they look for the
 /// resource: full-width and small forms, leaders, fractions.
 const LOOK_ALIKES: [char; 14] = [
@@ -16,9 +18,17 @@ pub(super) fn is_ambiguous(path: &str) -> bool {
     if path.contains('\\') || path.split('/').any(name) {
         return true;
     }
-    let Some(decoded) = decode(path) else {
+    let decoded: Vec<u8> = percent_decode_str(path).collect();
+    // What is left of an escape that is not two hexadecimal digits (`%u002e`), or an
+    // escaped `%`.
+    if decoded.contains(&b'%') {
         return true;
-    };
+    }
+    // An escape of a character that has a meaning in a path.
+    let count = |bytes: &[u8], byte: u8| bytes.iter().filter(|found| **found == byte).count();
+    if (b"./\\;".iter()).any(|byte| count(&decoded, *byte) != count(path.as_bytes(), *byte)) {
+        return true;
+    }
     // Overlong forms such as `%c0%ae` are not UTF-8 at all.
     let Ok(decoded) = String::from_utf8(decoded) else {
         return true;
@@ -26,27 +36,6 @@ pub(super) fn is_ambiguous(path: &str) -> bool {
     decoded
         .chars()
         .any(|c| c.is_control() || LOOK_ALIKES.contains(&c))
-}
-
-/// The bytes that a percent-encoded path stands for. `None` if it holds an escape
-/// that is not two hexadecimal digits (`%u002e`), or one of a character that has a
-/// meaning in a path: `.`, `/`, `\`, `;` or `%`.
-fn decode(path: &str) -> Option<Vec<u8>> {
-    let mut bytes = path.bytes();
-    let mut decoded = Vec::with_capacity(path.len());
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(bytes.next()?).to_digit(16);
-        let byte = (digit()? * 16 + digit()?) as u8;
-        if b"./\\;%".contains(&byte) {
-            return None;
-        }
-        decoded.push(byte);
-    }
-    Some(decoded)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use percent_encoding::percent_decode_str;
+
 use super::grant::Secret;
 use super::rule::host;
 
@@ -51,18 +53,16 @@ impl fmt::Display for HttpProxy {
 /// Resolves percent-encoding: a password may hold `@` or `:`.
 fn decode(text: &str) -> Result<String, String> {
     let wrong = || "the password of the proxy is not percent-encoded correctly".to_owned();
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16));
-        let (high, low) = (digit().ok_or_else(wrong)?, digit().ok_or_else(wrong)?);
-        decoded.push((high * 16 + low) as u8);
+    // The library leaves an escape that is none as it is.
+    let is_escape = |rest: &str| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.split('%').skip(1).all(is_escape) {
+        return Err(wrong());
     }
-    let decoded = String::from_utf8(decoded).map_err(|_| wrong())?;
+    let decoded = percent_decode_str(text).decode_utf8();
+    let decoded = decoded.map_err(|_| wrong())?.into_owned();
     match decoded.chars().any(char::is_control) {
         true => Err(wrong()),
         false => Ok(decoded),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::context::{Context, setting};
@@ -215,12 +216,8 @@ impl Drop for Address {
 }
 
 /// Builds crates, and again whenever a source changes.
-struct Builder(tokio::task::JoinHandle<()>);
-
-impl Drop for Builder {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+struct Builder {
+    _task: AbortOnDropHandle<()>,
 }
 
 impl Builder {
@@ -232,7 +229,7 @@ impl Builder {
         }
         let crates = crates.to_vec();
         let out = out.to_owned();
-        Builder(tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let mut seen: Vec<Option<SystemTime>> =
                 crates.iter().map(|dir| sources::newest(dir)).collect();
             let mut tick = tokio::time::interval(LOOK);
@@ -246,7 +243,10 @@ impl Builder {
                     }
                 }
             }
-        }))
+        });
+        Builder {
+            _task: AbortOnDropHandle::new(task),
+        }
     }
 }
 

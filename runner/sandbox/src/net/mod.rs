@@ -143,8 +143,7 @@ impl NetError {
             _ => {}
         }
         // This address and no other: the operator may write a wider one.
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        let only = Network::Block(*address, bits);
+        let only = Network::Block((*address).into());
         let networks: Vec<String> = granted
             .iter()
             .chain([&only])

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio_postgres::error::SqlState;
 
 use super::account::Account;
@@ -21,6 +22,14 @@ const STATEMENT_PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 /// A path longer than this leaves no room for a socket's name (107 bytes in all).
 const LONGEST_SOCKET_DIR: usize = 80;
+
+/// Bytes that stand as `%xx` in a URL: all but letters, digits and these.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// How a private server is run.
 #[derive(Debug, Clone)]
@@ -148,8 +157,9 @@ impl PrivatePostgres {
 
     /// The URL of a database of this server.
     pub fn url_of(&self, database: &str) -> String {
-        let host = percent_encoded(&self.socket_dir.to_string_lossy());
-        let database = percent_encoded(database);
+        let host = self.socket_dir.to_string_lossy();
+        let host = utf8_percent_encode(&host, ESCAPED);
+        let database = utf8_percent_encode(database, ESCAPED);
         format!("postgresql:///{database}?host={host}&user=pgtq")
     }
 
@@ -324,19 +334,6 @@ fn socket_of_running(data: &Path) -> Option<PathBuf> {
 fn data_version(data: &Path) -> Option<String> {
     let text = fs::read_to_string(data.join("PG_VERSION")).ok()?;
     Some(text.trim().to_owned())
-}
-
-/// `text` with everything but plain path characters as `%xx`.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 pub(super) fn system(what: &str) -> impl FnOnce(io::Error) -> PostgresError + '_ {

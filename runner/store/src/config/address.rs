@@ -1,6 +1,8 @@
 //! The two forms of a database address, taken apart: the parameters that are
 //! ours, and the rest for tokio-postgres.
 
+use percent_encoding::percent_decode_str;
+
 /// Parameters of libpq that change nothing for us.
 pub(super) const IGNORED: [&str; 9] = [
     "gssencmode",
@@ -42,7 +44,8 @@ pub(super) fn split_url(url: &str) -> (String, Pairs) {
     for part in query.split('&').filter(|part| !part.is_empty()) {
         match part.split_once('=') {
             Some((key, value)) if is_ours(key) || ["host", "port"].contains(&key) => {
-                ours.push((key.to_owned(), unescape(value)));
+                let value = percent_decode_str(value).decode_utf8_lossy();
+                ours.push((key.to_owned(), value.into_owned()));
             }
             _ => kept.push(part),
         }
@@ -90,20 +93,4 @@ fn take_value(text: &str) -> (String, &str, &str) {
         }
     }
     (value, text, "")
-}
-
-fn unescape(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let hex = bytes
-            .get(i + 1..i + 3)
-            .filter(|pair| bytes[i] == b'%' && pair.iter().all(u8::is_ascii_hexdigit))
-            .and_then(|pair| std::str::from_utf8(pair).ok())
-            .and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        plain.push(hex.unwrap_or(bytes[i]));
-        i += if hex.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&plain).into_owned()
 }

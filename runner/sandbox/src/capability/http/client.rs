@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions};
 
@@ -20,8 +21,8 @@ use super::body::Arriving;
 use super::budget::{Budget, BudgetSlot, Metered};
 use super::connect::{Route, Via, is_local};
 use super::error::{Refusal, of_hyper};
-use super::request_target::RequestTarget;
-use super::reuse::{Connection, Driver, InUse, Key};
+use super::reuse::{Connection, InUse, Key};
+use super::wanted::Wanted;
 use super::{Body, Io, Sent, fake, placeholder};
 use pgtq_task::{Destination, Limits};
 
@@ -242,7 +243,7 @@ impl Client {
         let driver = tokio::spawn(async move { drop(connection.await) });
         Ok(Connection {
             sender,
-            _driver: Driver(driver.abort_handle()),
+            _driver: AbortOnDropHandle::new(driver),
             slot,
             _permit: route.permit,
             key: key.clone(),

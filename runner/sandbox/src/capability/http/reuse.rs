@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use hyper::client::conn::http1::SendRequest;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::super::super::net::ConnectionPermit;
 use super::Body;
@@ -39,22 +39,13 @@ pub(super) struct Key {
 pub(super) struct Connection {
     pub(super) sender: SendRequest<Body>,
     /// Reads and writes for as long as the connection is open.
-    pub(super) _driver: Driver,
+    pub(super) _driver: AbortOnDropHandle<()>,
     /// Whose bytes pass through it.
     pub(super) slot: Arc<BudgetSlot>,
     pub(super) _permit: ConnectionPermit,
     pub(super) key: Key,
     /// The grants under which its addresses were judged.
     pub(super) book: Weak<GrantBook>,
-}
-
-/// The task that drives a connection; it ends with this.
-pub(super) struct Driver(pub(super) AbortHandle);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// The kept connections of a runner, the oldest first.
