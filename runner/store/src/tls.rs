@@ -1,6 +1,6 @@
 //! TLS for the connection: libpq's modes in terms of rustls.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -66,45 +66,44 @@ fn client(config: &DatabaseConfig) -> Result<ClientConfig, StoreError> {
         .with_no_client_auth())
 }
 
-/// Where the usual systems keep their authorities in one file.
-const SYSTEM_ROOTS: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-    "/etc/ssl/ca-bundle.pem",
-];
-
-/// The file that lists whom to trust.
-fn list(file: Option<&Path>) -> Result<PathBuf, String> {
-    let from_variable = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    file.map(Path::to_owned)
-        .or(from_variable)
-        .or_else(|| {
-            SYSTEM_ROOTS
-                .iter()
-                .map(Into::into)
-                .find(|p: &PathBuf| p.exists())
-        })
-        .ok_or_else(|| "this machine has no list of certificate authorities".to_owned())
+/// The authorities to trust, and their certificates as they are listed: those in
+/// `file`, else those of this machine. `SSL_CERT_FILE` and `SSL_CERT_DIR` name others,
+/// here as in the sandbox. Reads files.
+fn roots(file: Option<&Path>) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), String> {
+    let listed = match file {
+        Some(file) => CertificateDer::pem_file_iter(file)
+            .and_then(Iterator::collect)
+            .map_err(|error| format!("read the authorities in {}: {error}", file.display()))?,
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            if found.certs.is_empty() {
+                let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+                return Err(format!(
+                    "this machine has no list of certificate authorities {}",
+                    reasons.join("; ")
+                ));
+            }
+            found.certs
+        }
+    };
+    let mut store = RootCertStore::empty();
+    // System lists hold a few that rustls does not take; the rest still counts.
+    store.add_parsable_certificates(listed.iter().cloned());
+    match store.is_empty() {
+        true => Err(format!(
+            "{} holds no certificate of an authority",
+            list(file)
+        )),
+        false => Ok((store, listed)),
+    }
 }
 
-fn roots(file: Option<&Path>) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), String> {
-    let path = list(file)?;
-    let name = path.display();
-    let (mut store, mut listed) = (RootCertStore::empty(), Vec::new());
-    let certificates = CertificateDer::pem_file_iter(&path)
-        .map_err(|error| format!("read the authorities in {name}: {error}"))?;
-    for certificate in certificates {
-        let certificate =
-            certificate.map_err(|error| format!("read the authorities in {name}: {error}"))?;
-        // System lists hold a few that rustls does not take; the rest still counts.
-        store.add(certificate.clone()).ok();
-        listed.push(certificate);
-    }
-    if store.is_empty() {
-        return Err(format!("{name} holds no certificate of an authority"));
-    }
-    Ok((store, listed))
+/// The list of authorities, for an error.
+fn list(file: Option<&Path>) -> String {
+    file.map_or_else(
+        || "the list of this machine".to_owned(),
+        |file| file.display().to_string(),
+    )
 }
 
 #[cfg(test)]

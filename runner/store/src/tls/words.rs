@@ -96,8 +96,7 @@ fn words(error: &Error, config: &DatabaseConfig) -> (String, &'static str) {
 
 fn certificate(error: &CertificateError, config: &DatabaseConfig) -> (String, &'static str) {
     use CertificateError as E;
-    let list = list(config.tls_root.as_deref()).unwrap_or_default();
-    let list = list.display();
+    let list = list(config.tls_root.as_deref());
     match error {
         E::UnknownIssuer => (
             format!("no authority in {list} signed its certificate"),
