@@ -231,7 +231,7 @@ async fn hand_over(
         recorded,
         has_state,
     } = settled.into();
-    core.stats.fuel.fetch_add(report.usage.fuel, Relaxed);
+    core.stats.fuel.fetch_add(report.record.usage.fuel, Relaxed);
     let transition = decide(
         &taken.task,
         &policy,
@@ -239,7 +239,7 @@ async fn hand_over(
         cancelled,
         fastrand::f64(),
     );
-    let ended = Ended {
+    let ending = Ending {
         claim: taken.claim,
         task: taken.task,
         transition,

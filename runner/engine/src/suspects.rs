@@ -103,8 +103,8 @@ pub(crate) async fn tidy(core: Arc<Core>) {
 /// Puts a suspect back into the queue, for another runner or a later time.
 pub(crate) async fn send_back(core: &Core, taken: Taken) {
     let delay = COMES_AGAIN.mul_f64(1.0 + fastrand::f64());
-    let ended = Ended::not_started(taken, Transition::Defer { delay });
-    completer::hand_over(core, ended).await;
+    let ending = QueuedEnding::not_started(taken, Transition::Defer { delay });
+    completer::hand_over(core, ending).await;
 }
 
 #[cfg(test)]

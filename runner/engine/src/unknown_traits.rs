@@ -60,7 +60,11 @@ pub(super) async fn put_back(core: &Core, taken: Taken, unknown: Vec<String>) {
         );
     }
     let delay = COMES_AGAIN.mul_f64(1.0 + fastrand::f64());
-    completer::hand_over(core, Ended::not_started(taken, Transition::Defer { delay })).await;
+    completer::hand_over(
+        core,
+        QueuedEnding::not_started(taken, Transition::Defer { delay }),
+    )
+    .await;
 }
 
 #[cfg(test)]

@@ -21,8 +21,8 @@ use super::body::Arriving;
 use super::budget::{Budget, BudgetSlot, Metered};
 use super::connect::{Route, Via, is_local};
 use super::error::{Refusal, of_hyper};
+use super::request_target::RequestTarget;
 use super::reuse::{Connection, InUse, Key};
-use super::wanted::Wanted;
 use super::{Body, Io, Sent, fake, placeholder};
 use pgtq_task::{Destination, Limits};
 
