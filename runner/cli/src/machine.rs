@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use sha2::{Digest as _, Sha256};
 
 use crate::config::grants::MissingSecret;
 use crate::config::{Config, WatchMode};
@@ -118,7 +117,7 @@ pub struct Loaded {
 /// Reads and loads `file` as a runner would.
 pub async fn load(sandbox: &Sandbox, file: &Path) -> Result<Loaded, Problem> {
     let bytes = read(file)?;
-    let digest = digest(&bytes);
+    let digest = Digest::of(&bytes);
     let refused =
         |reason: LoadError| Problem::failed(format!("{} is refused: {reason}", file.display()));
     let compiled = sandbox
@@ -145,11 +144,6 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Problem> {
         };
         Problem::new(exit, format!("cannot read `{}`: {error}", file.display()))
     })
-}
-
-/// The identity of a plugin file.
-pub(crate) fn digest(bytes: &[u8]) -> Digest {
-    Digest(Sha256::digest(bytes).into())
 }
 
 /// A temporary file or directory could not be made.

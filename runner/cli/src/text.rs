@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use pgtq_task::is_unprintable;
 
 /// Replaces control characters, so that task data cannot drive a terminal.
 /// Line feeds and tabs stay; bidirectional overrides go.
@@ -10,7 +11,7 @@ pub(crate) fn safe(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\n' | '\t' => c,
-            c if is_obeyed(c) => '\u{fffd}',
+            c if is_unprintable(c) => '\u{fffd}',
             c => c,
         })
         .collect()
@@ -21,18 +22,12 @@ pub(crate) fn safe(text: &str) -> String {
 pub(crate) fn escaped(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        match is_obeyed(c) {
+        match is_unprintable(c) {
             true => shown.extend(c.escape_debug()),
             false => shown.push(c),
         }
     }
     shown
-}
-
-/// Control characters (C0, C1 and DEL), and those that change the direction of writing.
-fn is_obeyed(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The styles that this program prints. None hides text or moves the cursor.
@@ -79,7 +74,7 @@ pub(crate) fn json_on_terminal(json: &str) -> String {
             // Between values; in a string it is escaped already.
             '\r' => shown.push(' '),
             // All of them have four digits.
-            c if is_obeyed(c) => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if is_unprintable(c) => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
             c => shown.push(c),
         }
     }

@@ -9,8 +9,7 @@ use std::time::Duration;
 /// The waits of one loop. One success and it begins anew.
 #[derive(Debug)]
 pub struct Backoff {
-    first: Duration,
-    most: Duration,
+    delays: pgtq_task::Backoff,
     n_failed: u32,
 }
 
@@ -18,17 +17,18 @@ impl Backoff {
     /// Waits from half of `first` to `most`.
     pub const fn new(first: Duration, most: Duration) -> Self {
         Backoff {
-            first,
-            most,
+            delays: pgtq_task::Backoff {
+                first_ms: first.as_millis() as u64,
+                max_ms: most.as_millis() as u64,
+            },
             n_failed: 0,
         }
     }
 
     /// The wait after one more failure.
     pub fn failed(&mut self) -> Duration {
-        let wait = self.first.saturating_mul(1 << self.n_failed.min(16));
         self.n_failed = self.n_failed.saturating_add(1);
-        wait.min(self.most).mul_f64(0.5 + fastrand::f64() / 2.0)
+        self.delays.delay(self.n_failed, fastrand::f64())
     }
 
     /// It worked.

@@ -57,6 +57,6 @@ pub use config::{EngineConfig, QueueSpec, default_slots};
 pub use control::control;
 pub use error::EngineError;
 pub use health::{Health, Trouble};
-pub use run::{run, run_with_stats};
+pub use run::{host_name, run, run_with_stats};
 pub use shutdown::{Phase, Shutdown};
 pub use stats::{Stats, Summary};

@@ -125,7 +125,8 @@ fn facts(config: &EngineConfig) -> RunnerFacts {
     }
 }
 
-fn host_name() -> String {
+/// The name of this machine: the kernel's, or where that cannot be read `HOSTNAME`.
+pub fn host_name() -> String {
     let name =
         std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
     name.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())

@@ -95,7 +95,7 @@ impl Sandbox {
         let shared = Arc::clone(&self.shared);
         let file = Arc::clone(&bytes);
         let (inspection, cached) = blocking(move || {
-            if digest != sha256(&file) {
+            if digest != Digest::of(&file) {
                 return Err(LoadError::Internal("digest of other bytes".to_owned()));
             }
             let inspection = inspect::inspect(&file)?;
@@ -174,11 +174,6 @@ async fn blocking<T: Send + 'static>(
         Ok(done) => done,
         Err(error) => Err(LoadError::Internal(error.to_string())),
     }
-}
-
-fn sha256(bytes: &[u8]) -> Digest {
-    use sha2::Digest as _;
-    Digest(sha2::Sha256::digest(bytes).into())
 }
 
 /// A compiled and linked plugin version. A clone is another handle to the same.

@@ -350,7 +350,7 @@ impl FromStr for Schema {
             || text == "information_schema"
         {
             return Err(wrong(format!(
-                "the schema name {text:?} is not allowed: up to 48 of a-z 0-9 _, no digit first, not pg_*"
+                "{text:?} is not a schema name: 1 to 48 of a-z 0-9 _, not starting with a digit or `pg_`"
             )));
         }
         Ok(Schema(text.to_owned()))

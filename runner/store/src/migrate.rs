@@ -12,8 +12,6 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-
 use super::connection::Role;
 use super::migrate_outside::{is_outside, statements};
 use super::session::Lease;
@@ -315,6 +313,5 @@ fn title(file: &str) -> String {
 }
 
 fn sha256(text: &str) -> String {
-    let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
-    pgtq_task::Digest(hash).to_string()
+    pgtq_task::Digest::of(text.as_bytes()).to_string()
 }

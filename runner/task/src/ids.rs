@@ -48,6 +48,12 @@ id! {
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
+    /// The digest of a file's bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        use sha2::Digest as _;
+        Digest(sha2::Sha256::digest(bytes).into())
+    }
+
     /// The first 12 hex digits: enough for people, never used to look up.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()

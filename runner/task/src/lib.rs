@@ -30,6 +30,7 @@ mod signal;
 mod state;
 mod traits;
 mod transition;
+mod unprintable;
 
 pub use attempt::{Attempt, Task};
 pub use coverage::Coverage;
@@ -56,6 +57,7 @@ pub use signal::{CANCEL_GRACE, Progress, Signal, StopReason};
 pub use state::State;
 pub use traits::Traits;
 pub use transition::{MAX_CRASHES, MIN_DELAY, Transition, decide};
+pub use unprintable::is_unprintable;
 
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use pgtq_sandbox::{Allocator, Compiler, Sandbox, SandboxConfig, compile_child};
 use pgtq_task::{Attempt, ClaimId, Digest, Handler, Name, Outcome, Signal, Task, TaskId};
-use sha2::Digest as _;
 
 const MEASURED: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 5;
@@ -69,7 +68,7 @@ fn load(config: SandboxConfig, bytes: &[u8], name: &str) -> Result<Arc<dyn Handl
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let sandbox = Sandbox::new(config)?;
-        let digest = Digest(sha2::Sha256::digest(bytes).into());
+        let digest = Digest::of(bytes);
         let compiled = sandbox.compile(Arc::from(bytes), digest).await?;
         let manifest = compiled.probe().await?;
         let handlers = compiled.handlers(&manifest, "bench");

@@ -25,7 +25,6 @@ use pgtq_setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
 use pgtq_store::{DatabaseConfig, Store};
 use pgtq_task::{Attempt, Digest, Grant, Handler, HandlerFuture, HandlerInfo, Name, NewTask};
 use serde_json::{Value, json};
-use sha2::Digest as _;
 
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
@@ -128,7 +127,7 @@ impl Engine {
     async fn start(each: bool) -> Result<Self> {
         let registry = Registry::new();
         let bytes = plugin().await?;
-        let digest = Digest(sha2::Sha256::digest(&bytes).into());
+        let digest = Digest::of(&bytes);
         let config = EngineConfig::default();
         let sandbox = Sandbox::new(SandboxConfig {
             slots: config.queues[0].slots + 2,

@@ -18,7 +18,6 @@ use pgtq_engine::{EngineConfig, Shutdown, run};
 use pgtq_sandbox::{Allocator, Sandbox, SandboxConfig};
 use pgtq_store::{DatabaseConfig, Store};
 use pgtq_task::Digest;
-use sha2::Digest as _;
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -51,7 +50,7 @@ async fn load(bytes: &[u8]) -> Result<Registry> {
         compiler: None,
         ..SandboxConfig::default()
     })?;
-    let digest = Digest(sha2::Sha256::digest(bytes).into());
+    let digest = Digest::of(bytes);
     let compiled = sandbox.compile(Arc::from(bytes), digest).await?;
     let manifest = compiled.probe().await?;
     let version = NewVersion {

@@ -126,7 +126,7 @@ async fn swap(
     let dir = place.parent().unwrap_or(Path::new("."));
     for file in files {
         tick.tick().await;
-        let digest = Digest(sha2::Sha256::digest(std::fs::read(file)?).into());
+        let digest = Digest::of(&std::fs::read(file)?);
         // `install` names the file as its source: all versions are called the same.
         let source = file.with_file_name(format!("of-{digest}"));
         std::fs::create_dir_all(&source)?;

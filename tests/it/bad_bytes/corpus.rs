@@ -13,7 +13,6 @@ use futures_util::{StreamExt, stream};
 use pgtq_sandbox::{Compiler, LoadError, Sandbox, SandboxConfig, inspect, validate};
 use pgtq_task::Digest;
 use pgtq_tests::{plugin, program, repository};
-use sha2::{Digest as _, Sha256};
 
 use super::number;
 
@@ -88,7 +87,7 @@ async fn end(sandbox: &Sandbox, bytes: Arc<[u8]>) -> (End, String) {
     if let Err(error) = inspected {
         return judged(End::Valid, &error);
     }
-    let digest = Digest(Sha256::digest(&*bytes).into());
+    let digest = Digest::of(&bytes);
     match sandbox.compile(bytes, digest).await {
         Err(error) => judged(End::Refused, &error),
         // From here on its own code runs.

@@ -186,7 +186,10 @@ fn check(kind: Kind, text: &str) -> Result<(), String> {
         Kind::Memory => values::memory(text).map(drop),
         Kind::Time => values::duration(text).map(drop),
         Kind::Queues => values::queues(text).map(drop),
-        Kind::Schema => values::schema(text).map(drop),
+        Kind::Schema => {
+            let schema = text.parse::<pgtq_store::Schema>();
+            schema.map(drop).map_err(|wrong| wrong.message)
+        }
         Kind::Choice(words) if words.contains(&text) => Ok(()),
         Kind::Choice(words) => Err(format!("{text:?} is not one of {}", words.join(", "))),
     }

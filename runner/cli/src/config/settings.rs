@@ -216,7 +216,7 @@ impl Config {
         }
         let run = RunSettings {
             name: match at.text("run.name") {
-                "" => default_name(env),
+                "" => format!("{}-{}", pgtq_engine::host_name(), std::process::id()),
                 name => name.to_owned(),
             },
             queues,
@@ -377,14 +377,6 @@ impl Reader<'_> {
         }
         Ok(handlers)
     }
-}
-
-fn default_name(env: &dyn Fn(&str) -> Option<String>) -> String {
-    let host = env("HOSTNAME")
-        .filter(|name| !name.is_empty())
-        .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok())
-        .map_or_else(|| "runner".to_owned(), |name| name.trim().to_owned());
-    format!("{host}-{}", std::process::id())
 }
 
 fn user_dir(env: &dyn Fn(&str) -> Option<String>, xdg: &str, fallback: &str) -> Option<PathBuf> {

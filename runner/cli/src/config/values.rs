@@ -131,21 +131,3 @@ pub fn queues(text: &str) -> Result<Vec<QueueSlots>, String> {
     }
     Ok(specs)
 }
-
-/// Checks a Postgres schema name: a plain lowercase identifier.
-pub fn schema(text: &str) -> Result<String, String> {
-    let first = |b: u8| b.is_ascii_lowercase() || b == b'_';
-    let legal = |b: u8| first(b) || b.is_ascii_digit();
-    let bytes = text.as_bytes();
-    if bytes.is_empty()
-        || bytes.len() > 48
-        || !first(bytes[0])
-        || !bytes.iter().all(|b| legal(*b))
-        || text.starts_with("pg_")
-    {
-        return Err(format!(
-            "{text:?} is not a schema name: 1 to 48 of a-z 0-9 _, not starting with a digit or `pg_`"
-        ));
-    }
-    Ok(text.to_owned())
-}

@@ -54,7 +54,7 @@ pub(crate) fn run(args: BuildArgs, context: &Context) -> Result<(), Problem> {
     let mut rows = Rows::new("pgtq.built/v1", &["file", "size", "digest", "handlers"]);
     for artifact in &built.artifacts {
         let bytes = machine::read(&artifact.wasm)?;
-        let digest = machine::digest(&bytes);
+        let digest = pgtq_task::Digest::of(&bytes);
         let handlers: Vec<String> = pgtq_sandbox::inspect(&bytes)
             .map_err(|reason| {
                 Problem::failed(format!(

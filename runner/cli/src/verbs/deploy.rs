@@ -86,7 +86,7 @@ pub(crate) async fn run(args: DeployArgs, context: &Context) -> Result<(), Probl
         machine::ensure_dir(&dir)?;
         let done = tokio::task::block_in_place(|| {
             plugin::install(&dir, file, under, |bytes| {
-                match machine::digest(bytes) == loaded.digest {
+                match Digest::of(bytes) == loaded.digest {
                     true => Ok(()),
                     false => Err("it changed while it was checked; deploy it again".to_owned()),
                 }

@@ -29,7 +29,7 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Prob
     }
     let config = context.config(Vec::new())?;
     let bytes = machine::read(&args.file)?;
-    let digest = machine::digest(&bytes);
+    let digest = pgtq_task::Digest::of(&bytes);
     let refused = |reason: pgtq_sandbox::LoadError| {
         Problem::failed(format!("{} is refused: {reason}", args.file.display()))
     };

@@ -6,8 +6,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-
 use super::scan::Stamp;
 use pgtq_sandbox::LoadError;
 use pgtq_task::Digest;
@@ -34,11 +32,6 @@ pub(super) enum ReadError {
     Io(io::Error),
 }
 
-/// The sha256 of `bytes`.
-pub(super) fn digest_of(bytes: &[u8]) -> Digest {
-    Digest(Sha256::digest(bytes).into())
-}
-
 /// Reads the file at `path`, following links, at most `limit` bytes. Never
 /// waits for a pipe or a device. Blocks.
 pub(super) fn read_file(path: &Path, limit: u64) -> Result<FileBytes, ReadError> {
@@ -55,7 +48,7 @@ pub(super) fn read_file(path: &Path, limit: u64) -> Result<FileBytes, ReadError>
     }
     let after = Stamp::of(&file.metadata().map_err(ReadError::Io)?);
     Ok(FileBytes {
-        digest: digest_of(&bytes),
+        digest: Digest::of(&bytes),
         bytes: bytes.into(),
         stamp: (before == after).then_some(after),
     })

@@ -7,6 +7,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use pgtq_task::is_unprintable;
+
 /// Names that one scan reads at most. Far above what is loaded: with more, a
 /// scan says that it is not complete, and no file counts as gone.
 pub(super) const MAX_LISTED: usize = 100_000;
@@ -131,7 +133,7 @@ pub(super) fn scan(dir: &Path) -> io::Result<Listing> {
 /// copying programs leave behind (those hide, or end differently), and printed as
 /// it is: logs, tables and terminals show it.
 pub(super) fn is_plugin_name(name: &str) -> bool {
-    looks_like_plugin(name) && !name.contains(is_obeyed)
+    looks_like_plugin(name) && !name.contains(is_unprintable)
 }
 
 fn looks_like_plugin(name: &str) -> bool {
@@ -141,13 +143,8 @@ fn looks_like_plugin(name: &str) -> bool {
         && name.ends_with(".wasm")
 }
 
-/// Control characters, and those that turn the direction of writing.
-fn is_obeyed(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 fn printable(name: &str) -> String {
-    name.replace(is_obeyed, "\u{fffd}")
+    name.replace(is_unprintable, "\u{fffd}")
 }
 
 /// Follows links: Kubernetes mounts files as links into a hidden directory.

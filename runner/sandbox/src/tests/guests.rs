@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use sha2::Digest as _;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
 
@@ -189,7 +188,7 @@ pub(super) fn small() -> SandboxConfig {
 }
 
 pub(super) async fn load(sandbox: &Sandbox, file: &[u8]) -> Result<Compiled, LoadError> {
-    let digest = Digest(sha2::Sha256::digest(file).into());
+    let digest = Digest::of(file);
     sandbox.compile(Arc::from(file), digest).await
 }
 

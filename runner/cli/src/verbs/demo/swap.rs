@@ -46,7 +46,7 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Swap, Problem
     let stats = &stage.runner.stats;
     let before = stats.n_final();
     let mut pushed = push(stage, &greet, BACKLOG).await?;
-    let digest = machine::digest(&machine::read(&stage.next_hello)?);
+    let digest = Digest::of(&machine::read(&stage.next_hello)?);
     let installed = tokio::task::block_in_place(|| {
         let own = plugin::InstallAs::default();
         plugin::install(&stage.plugins, &stage.next_hello, own, |_| Ok(()))

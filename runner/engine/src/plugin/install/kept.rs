@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::InstallError;
 use super::place::place;
-use crate::plugin::read::{FileBytes, ReadError, digest_of, read_file};
+use crate::plugin::read::{FileBytes, ReadError, read_file};
 use crate::plugin::scan::is_plugin_name;
 use pgtq_task::Digest;
 
@@ -101,7 +101,7 @@ pub(super) fn keep(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), InstallEr
     fs::create_dir_all(&folder)
         .map_err(|error| InstallError::writing(dir, "make the folder of kept versions", error))?;
     let kept = kept_of(dir, name)?;
-    let digest = digest_of(bytes);
+    let digest = Digest::of(bytes);
     let number = kept.first().map_or(1, |newest| newest.number + 1);
     place(&folder, &format!("{number}-{digest}.wasm"), bytes)?;
     for same in kept.iter().filter(|version| version.digest == digest) {

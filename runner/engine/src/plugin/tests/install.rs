@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::component::component;
-use crate::plugin::read::digest_of;
 use crate::plugin::{
     InstallAs, InstallError, Installed, KEEP, install, install_name, rollback, versions,
 };
@@ -59,7 +58,7 @@ impl Deployments {
     }
 
     fn installed(&self, name: &str) -> Digest {
-        digest_of(&fs::read(self.dir().join(name)).expect("a file"))
+        Digest::of(&fs::read(self.dir().join(name)).expect("a file"))
     }
 
     fn kept(&self) -> Vec<Digest> {
@@ -83,7 +82,7 @@ fn a_deployed_file_is_readable_by_all_and_leaves_nothing_beside_it() {
     let here = Deployments::new();
     let bytes = component(1, &["x"]);
     let done = here.deploy("a.wasm", &bytes).expect("installed");
-    assert_eq!(done.digest, digest_of(&bytes));
+    assert_eq!(done.digest, Digest::of(&bytes));
     assert_eq!(done.replaced, None);
     assert_eq!(done.file, here.dir().join("a.wasm"));
     assert_eq!(here.names(), ["a.wasm"]);

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::support::{Bench, Script, handlers, options};
 use crate::plugin::ledger::tests::die_under;
-use crate::plugin::read::digest_of;
 use crate::plugin::registry::MAX_SERVING;
 use crate::plugin::{DirectoryOptions, PluginState};
+use pgtq_task::Digest;
 
 const V1: &str = "plugin v1 x end";
 
@@ -71,7 +71,7 @@ async fn plugins_beyond_the_limit_are_named_and_none_that_serves_is_displaced() 
 fn ledger(text: &str, n_deaths: usize) -> (tempfile::TempDir, Option<PathBuf>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     for _ in 0..n_deaths {
-        die_under(dir.path(), digest_of(text.as_bytes()));
+        die_under(dir.path(), Digest::of(text.as_bytes()));
     }
     let path = Some(dir.path().to_owned());
     (dir, path)
@@ -108,7 +108,7 @@ async fn a_file_under_which_one_process_ended_is_loaded_and_acquitted() {
         bench.plugins.stop().await;
     }
     // It was forgotten: one more is the first.
-    die_under(path.as_deref().expect("a path"), digest_of(V1.as_bytes()));
+    die_under(path.as_deref().expect("a path"), Digest::of(V1.as_bytes()));
     let bench = written_before(&[("a.wasm", V1)], noting(path));
     bench.wait_live("a.wasm", V1).await;
 }
@@ -121,7 +121,7 @@ async fn a_file_under_which_two_processes_ended_waits_for_a_touch() {
     let bench = written_before(&files, noting(path));
     let snapshot = bench.wait_refused("a.wasm", "ended 2 times").await;
     let status = snapshot.plugin("a.wasm").expect("it is known");
-    let digest = digest_of(V1.as_bytes());
+    let digest = Digest::of(V1.as_bytes());
     let expected = format!(
         "a runner's process ended 2 times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}, or remove the notes on these bytes from the directory `loads` in the cache directory",
         bench.path("a.wasm").display()

@@ -8,10 +8,9 @@ use tempfile::TempDir;
 
 use super::component::{component, needy};
 use super::support::{attempt, handlers, options, wait_until};
-use crate::plugin::read::digest_of;
 use crate::plugin::{PluginDirectory, PluginState, Registry, Snapshot};
 use pgtq_sandbox::{Allocator, Sandbox, SandboxConfig};
-use pgtq_task::{Grant, GrantBook, Handler, Outcome};
+use pgtq_task::{Digest, Grant, GrantBook, Handler, Outcome};
 
 fn start(dir: &TempDir) -> (PluginDirectory, Registry) {
     start_with(dir, GrantBook::default())
@@ -37,7 +36,7 @@ fn replace(dir: &TempDir, file: &str, bytes: &[u8]) {
 }
 
 async fn wait_live(registry: &Registry, file: &str, bytes: &[u8]) -> Arc<Snapshot> {
-    let digest = Some(digest_of(bytes));
+    let digest = Some(Digest::of(bytes));
     let live = |snapshot: &Snapshot| {
         let status = snapshot.plugin(file);
         status.is_some_and(|s| s.state == PluginState::Live && s.serving == digest)
@@ -67,7 +66,7 @@ async fn a_replaced_component_runs_the_new_code_and_the_old_one_where_it_began()
     let new = wait_live(&registry, "tiny.wasm", &second).await;
     assert_eq!(handlers(&new), ["x"]);
     assert_eq!(result(&new.handlers["x"]).await, "2");
-    assert_eq!(new.handlers["x"].digest(), Some(digest_of(&second)));
+    assert_eq!(new.handlers["x"].digest(), Some(Digest::of(&second)));
     assert_eq!(result(&old.handlers["y"]).await, "1");
     let status = new.plugin("tiny.wasm").expect("it is known");
     assert_eq!(status.draining.len(), 1, "the old snapshot is still held");
@@ -102,8 +101,8 @@ async fn no_bad_file_displaces_a_good_one() {
         let snapshot = registry.snapshot();
         let status = snapshot.plugin("tiny.wasm").expect("it is known");
         assert_eq!(status.state, PluginState::Refused, "{status:?}");
-        assert_eq!(status.digest, Some(digest_of(&bytes)));
-        assert_eq!(status.serving, Some(digest_of(&good)));
+        assert_eq!(status.digest, Some(Digest::of(&bytes)));
+        assert_eq!(status.serving, Some(Digest::of(&good)));
         assert!(status.reason.is_some());
         assert_eq!(result(&snapshot.handlers["x"]).await, "1");
     }

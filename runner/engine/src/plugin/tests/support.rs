@@ -7,7 +7,6 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::plugin::load::{LoadFuture, Stages};
-use crate::plugin::read::digest_of;
 use crate::plugin::{DirectoryOptions, PluginDirectory, PluginState, Registry, Snapshot};
 use pgtq_sandbox::LoadError;
 use pgtq_task::{
@@ -230,7 +229,7 @@ impl Bench {
 
     /// Waits until `file` serves the bytes of `text` and is live.
     pub(crate) async fn wait_live(&self, file: &str, text: &str) -> Arc<Snapshot> {
-        let digest = digest_of(text.as_bytes());
+        let digest = Digest::of(text.as_bytes());
         let live = |snapshot: &Snapshot| {
             let status = snapshot.plugin(file);
             status.is_some_and(|s| s.state == PluginState::Live && s.serving == Some(digest))
