@@ -54,12 +54,7 @@ pub fn other_program(file: &Path) -> Command {
     let mut command = Command::new(file);
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
-        let about_the_machine = [
-            "PGTQ_PG_BIN",
-            "PGTQ_CACHE_DIR",
-            "PGTQ_NO_INSTALL",
-            "PGTQ_WASM_TOOLCHAIN",
-        ];
+        let about_the_machine = ["PGTQ_PG_BIN", "PGTQ_CACHE_DIR", "PGTQ_NO_INSTALL"];
         let about_a_database = text.starts_with("PG") || text == "DATABASE_URL";
         if about_a_database && !about_the_machine.contains(&&*text) {
             command.env_remove(&name);

@@ -35,11 +35,11 @@ pub enum LoadError {
         limit: u64,
     },
     /// Not WebAssembly at all.
-    #[error("not a WebAssembly file: it looks like {looks_like}")]
-    NotWasm {
-        /// What it seems to be, with an article.
-        looks_like: String,
-    },
+    #[error("not a WebAssembly file: it does not begin with `\\0asm`; build it with `pgtq build`")]
+    NotWasm,
+    /// WebAssembly in its text format.
+    #[error("WebAssembly text; plugins are binary .wasm files")]
+    Text,
     /// WebAssembly that ends too early.
     #[error("the file is cut off at byte {at}; it may still be being copied")]
     Truncated {

@@ -43,7 +43,6 @@ mod json;
 mod limiter;
 mod load;
 mod logs;
-mod looks;
 mod net;
 mod phases;
 mod private;

@@ -15,7 +15,6 @@ use wasmparser::{
 
 use super::LoadError;
 use super::inspect::FileForm;
-use super::looks;
 
 /// The section that lists handlers.
 const HANDLERS_SECTION: &str = "pgtq.handlers";
@@ -146,9 +145,13 @@ fn form(bytes: &[u8]) -> Result<FileForm, LoadError> {
             });
         }
         other => {
-            return Err(LoadError::NotWasm {
-                looks_like: looks::like(other),
-            });
+            let text = other.trim_ascii_start();
+            // Nothing of the file is quoted: it may be a link to a secret, and everybody
+            // who lists plugins sees the reason.
+            return match text.starts_with(b"(module") || text.starts_with(b"(component") {
+                true => Err(LoadError::Text),
+                false => Err(LoadError::NotWasm),
+            };
         }
     }
     match bytes.get(4..8) {
@@ -326,4 +329,24 @@ fn keep(names: &mut BTreeSet<String>, name: &str, what: &'static str) -> Result<
         return Err(LoadError::TooMany(what, MAX_NAMES));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_file_is_quoted() {
+        for (bytes, expected) in [
+            (&b"hunter2"[..], LoadError::NotWasm),
+            (b"{\"password\": \"hunter2\"}", LoadError::NotWasm),
+            (b"\xffhunter2", LoadError::NotWasm),
+            (b"\n(module \"hunter2\")", LoadError::Text),
+            (b"(component)", LoadError::Text),
+        ] {
+            let error = form(bytes).expect_err("this is not WebAssembly");
+            assert_eq!(error, expected);
+            assert!(!error.to_string().contains("hunter"), "{error}");
+        }
+    }
 }

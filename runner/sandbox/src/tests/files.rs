@@ -44,20 +44,12 @@ fn a_plugin_says_what_it_is_without_being_run() {
 fn what_is_not_webassembly_is_named() {
     assert_eq!(refused(b""), LoadError::Empty);
     assert_eq!(refused(b"\0as"), LoadError::Truncated { at: 3 });
-    for (bytes, word) in [
-        (&b"hello"[..], "text"),
-        (b"\x7fELF\x02\x01\x01", "ELF"),
-        (b"\x1f\x8b\x08\x00", "gzip"),
-    ] {
-        assert!(refused(bytes).to_string().contains(word));
+    for bytes in [&b"hello"[..], b"\x7fELF\x02\x01\x01", b"\x1f\x8b\x08\x00"] {
+        assert_eq!(refused(bytes), LoadError::NotWasm);
     }
     let engine = crate::engine::compiling().expect("engine");
     let code = engine.precompile_component(&guest("echo")).expect("code");
-    assert!(
-        refused(&code)
-            .to_string()
-            .contains("precompiled by wasmtime")
-    );
+    assert_eq!(refused(&code), LoadError::NotWasm);
 }
 
 #[test]

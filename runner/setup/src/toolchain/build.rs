@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::find::Kind;
 use super::reproducible::{self, Wrapper};
-use super::system::SystemRust;
 use super::{TARGET, Toolchain, environment};
 use crate::places;
 
@@ -135,7 +133,7 @@ pub fn build_plugin(
     let _building = options.out_dir.is_some().then(lock);
     let wrapper = Wrapper::write().map_err(system("write the script that calls rustc"))?;
     let home = reproducible::cargo_home(dir, options.variable("CARGO_HOME"));
-    let mut cargo = command(toolchain, dir, options);
+    let mut cargo = command(dir, options);
     wrapper.attach(&mut cargo, &home, &toolchain.std);
     let (messages, words, success) = run(cargo, options.output)?;
     if !success {
@@ -164,17 +162,8 @@ pub fn build_plugin(
     })
 }
 
-fn command(toolchain: &Toolchain, dir: &Path, options: &BuildOptions) -> Command {
-    let mut command = match &toolchain.kind {
-        Kind::Installed => environment::command("cargo", dir),
-        Kind::System { rust, sysroot } => {
-            let mut command = environment::command(&rust.cargo, dir);
-            let sysroot = format!("--sysroot={}", sysroot.display());
-            command.env("RUSTC", &rust.rustc);
-            command.args(target_settings(rust, &[&sysroot]));
-            command
-        }
-    };
+fn command(dir: &Path, options: &BuildOptions) -> Command {
+    let mut command = environment::command("cargo", dir);
     command.args(["build", "--target", TARGET]);
     command.arg("--message-format=json-render-diagnostics");
     if !options.debug {
@@ -208,29 +197,6 @@ fn target_dir(
         .clone()
         .or_else(|| named().map(PathBuf::from))?;
     path::absolute(asked).ok()
-}
-
-/// The settings for the target that the system's Rust needs: its linker, and
-/// `flags` for the compiler. Given to cargo as `--config`, they add to a crate's
-/// own flags for the target, where `RUSTFLAGS` would replace them.
-pub(super) fn target_settings(rust: &SystemRust, flags: &[&str]) -> Vec<String> {
-    let wasm_ld = format!(
-        "-Clink-arg=--wasm-ld-path={}",
-        rust.linker.wasm_ld.display()
-    );
-    let flags: Vec<String> = flags
-        .iter()
-        .copied()
-        .chain([wasm_ld.as_str()])
-        .map(|flag| toml::Value::from(flag).to_string())
-        .collect();
-    let linker = rust.linker.component_ld.display().to_string();
-    vec![
-        "--config".to_owned(),
-        format!("target.{TARGET}.rustflags=[{}]", flags.join(",")),
-        "--config".to_owned(),
-        format!("target.{TARGET}.linker={}", toml::Value::from(linker)),
-    ]
 }
 
 /// Runs cargo. Returns its messages, its words if they were to be kept, and

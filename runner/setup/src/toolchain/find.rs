@@ -7,31 +7,18 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::reproducible::StdSources;
-use super::system::{self, Lacks, SystemRust};
-use super::{TARGET, environment, library};
+use super::{TARGET, environment};
 use crate::{Say, install, pause};
 
 /// Adding a target downloads 20 MB. Without a network rustup fails at once; behind
 /// a silent firewall it would try for minutes.
 const RUSTUP_PATIENCE: Duration = Duration::from_secs(120);
 
-/// A cargo and a compiler that can build for `wasm32-wasip2`.
+/// A cargo and a compiler that can build for `wasm32-wasip2`: those on `PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Toolchain {
-    pub(super) kind: Kind,
     pub(super) std: StdSources,
     version: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// The cargo on `PATH` does it.
-    Installed,
-    /// The system's Rust with a library of ours.
-    System {
-        rust: Box<SystemRust>,
-        sysroot: PathBuf,
-    },
 }
 
 /// No toolchain on this machine can build a plugin.
@@ -44,113 +31,37 @@ pub struct NoToolchain {
     pub fix: String,
 }
 
-/// Which ways `PGTQ_WASM_TOOLCHAIN` allows.
-#[derive(Debug, Clone, Copy)]
-struct Allowed {
-    installed: bool,
-    system: bool,
-}
-
 impl Toolchain {
     /// Finds a toolchain for crates in `dir` (whose `rust-toolchain.toml` counts).
-    /// Installs and builds nothing; takes a few hundred milliseconds.
+    /// Installs nothing; takes a few hundred milliseconds.
     pub fn find(dir: &Path) -> Result<Self, NoToolchain> {
-        let allowed = Allowed::from_environment();
-        let mut tried = Vec::new();
-        if allowed.installed {
-            match installed(dir) {
-                Ok(found) => return Ok(found),
-                Err(why) => tried.push(why),
-            }
-        }
-        let mut lacks = Lacks::default();
-        if allowed.system {
-            match system::find() {
-                Ok(rust) => match library::sysroot(&rust) {
-                    Some(sysroot) if library::is_built(&sysroot) => {
-                        return Ok(Self::system(rust, sysroot));
-                    }
-                    _ => tried.push(format!(
-                        "rustc {} of the system has no library for it yet",
-                        rust.version
-                    )),
-                },
-                Err(missing) => {
-                    tried.extend(missing.why.iter().cloned());
-                    lacks = missing;
-                }
-            }
-        }
-        Err(NoToolchain {
-            tried,
-            fix: fix_line(&lacks),
-        })
+        installed(dir).map_err(|why| NoToolchain::of(vec![why]))
     }
 
-    /// Finds a toolchain, or makes one: adds the rustup target, installs system
-    /// packages, builds the standard library. May take minutes the first time.
+    /// Finds a toolchain, or adds the target with rustup. May take minutes the first
+    /// time.
     pub fn ensure(dir: &Path, say: Say<'_>) -> Result<Self, NoToolchain> {
-        if let Ok(found) = Self::find(dir) {
-            return Ok(found);
-        }
-        let allowed = Allowed::from_environment();
-        let mut tried = Vec::new();
-        if allowed.installed {
-            match add_rustup_target(dir, say).and_then(|()| installed(dir)) {
-                Ok(found) => return Ok(found),
-                Err(why) => tried.push(why),
-            }
-        }
-        let mut lacks = Lacks::default();
-        if allowed.system {
-            match system::ensure(say) {
-                Ok(rust) => match library::ensure(&rust, say) {
-                    Ok(sysroot) => return Ok(Self::system(rust, sysroot)),
-                    Err(why) => tried.push(why),
-                },
-                Err(missing) => {
-                    tried.extend(missing.why.iter().cloned());
-                    lacks = missing;
-                }
-            }
-        }
-        Err(NoToolchain {
-            tried,
-            fix: fix_line(&lacks),
+        installed(dir).or_else(|lacks| {
+            add_rustup_target(dir, say)
+                .and_then(|()| installed(dir))
+                .map_err(|why| NoToolchain::of(vec![lacks, why]))
         })
     }
 
     /// What it is, for people: `rustc 1.95.0 with wasm32-wasip2`.
     pub fn description(&self) -> String {
-        match &self.kind {
-            Kind::Installed => format!("rustc {} with {TARGET}", self.version),
-            Kind::System { sysroot, .. } => format!(
-                "rustc {} of the system with its library for {TARGET} in {}",
-                self.version,
-                sysroot.display()
-            ),
-        }
-    }
-
-    fn system(rust: SystemRust, sysroot: PathBuf) -> Self {
-        Toolchain {
-            version: rust.version.clone(),
-            std: rust.std.clone(),
-            kind: Kind::System {
-                rust: Box::new(rust),
-                sysroot,
-            },
-        }
+        format!("rustc {} with {TARGET}", self.version)
     }
 }
 
-impl Allowed {
-    fn from_environment() -> Self {
-        let value = env::var("PGTQ_WASM_TOOLCHAIN").unwrap_or_default();
-        Allowed {
-            installed: value != "system",
-            system: value != "installed",
-        }
+impl NoToolchain {
+    fn of(tried: Vec<String>) -> Self {
+        let add = format!("rustup target add {TARGET}");
+        let fix = match has_program("rustup") {
+            true => add,
+            false => format!("install rustup (https://rustup.rs), then: {add}"),
+        };
+        NoToolchain { tried, fix }
     }
 }
 
@@ -183,7 +94,6 @@ fn installed(dir: &Path) -> Result<Toolchain, String> {
         return Err(format!("the target is not installed for rustc {version}"));
     }
     Ok(Toolchain {
-        kind: Kind::Installed,
         std: StdSources::of(&sysroot, &verbose),
         version,
     })
@@ -236,20 +146,6 @@ fn run_within(mut command: Command, patience: Duration) -> Result<(), String> {
         .or(text.lines().last())
         .unwrap_or("it failed")
         .to_owned())
-}
-
-/// The one line that gets a toolchain on this machine.
-fn fix_line(lacks: &Lacks) -> String {
-    if has_program("rustup") {
-        return format!("rustup target add {TARGET}");
-    }
-    if has_program("apt-get") && !lacks.packages.is_empty() {
-        return format!("apt-get install {}", lacks.packages.join(" "));
-    }
-    if lacks.packages.is_empty() {
-        return "pgtq doctor --fix".to_owned();
-    }
-    format!("install rustup (https://rustup.rs), then: rustup target add {TARGET}")
 }
 
 fn has_program(name: &str) -> bool {

@@ -45,15 +45,6 @@ impl StdSources {
             name: format!("/rustc/{}", commit.unwrap_or("unknown")),
         }
     }
-
-    /// The compiler's flags that give them their name, by a link to them too.
-    pub(super) fn remaps(&self) -> Vec<String> {
-        let real = self.path.canonicalize().ok();
-        let paths = [Some(self.path.clone()), real].into_iter().flatten();
-        paths
-            .map(|path| format!("--remap-path-prefix={}={}", path.display(), self.name))
-            .collect()
-    }
 }
 
 /// The script on disk.

@@ -29,7 +29,7 @@ async fn refused_files_take_no_place_of_a_plugin_and_are_not_all_listed() {
         .await;
     // One that comes later is listed, and one that was good stays.
     bench.write("b.wasm", "more junk");
-    bench.wait_refused("b.wasm", "it looks like a text").await;
+    bench.wait_refused("b.wasm", "not a WebAssembly file").await;
     assert_eq!(handlers(&bench.registry.snapshot()), ["x"]);
 }
 
@@ -138,7 +138,7 @@ async fn a_file_under_which_two_processes_ended_waits_for_a_touch() {
 async fn a_load_that_is_refused_or_stopped_is_no_death() {
     let (dir, path) = ledger(V1, 0);
     let bench = written_before(&[("a.wasm", "junk")], noting(path.clone()));
-    bench.wait_refused("a.wasm", "a text").await;
+    bench.wait_refused("a.wasm", "not a WebAssembly file").await;
     drop(bench);
     let stuck = Script {
         stuck: true,

@@ -110,9 +110,7 @@ impl Stages for Script {
         let truncated = || LoadError::Truncated {
             at: bytes.len() as u64,
         };
-        let words = text.strip_prefix("plugin ").ok_or(LoadError::NotWasm {
-            looks_like: "a text".into(),
-        })?;
+        let words = text.strip_prefix("plugin ").ok_or(LoadError::NotWasm)?;
         let words = words.strip_suffix(" end").ok_or_else(truncated)?;
         Ok(words.split(' ').skip(1).map(name).collect())
     }
