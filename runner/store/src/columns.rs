@@ -1,6 +1,7 @@
 //! Endings as arrays, one for each column.
 
 use std::borrow::Cow;
+use std::time::Instant;
 
 use tokio_postgres::types::ToSql;
 
@@ -56,6 +57,8 @@ impl<'a> Common<'a> {
         fn each<'a, T>(endings: &[&'a Ending], field: impl Fn(&'a Ending) -> T) -> Vec<T> {
             endings.iter().map(|ending| field(ending)).collect()
         }
+        // One moment for both: an attempt does not end before it started.
+        let now = Instant::now();
         Common {
             carried: Carried::new(endings),
             claim_ids: each(endings, |e| e.claim.0),
@@ -81,8 +84,8 @@ impl<'a> Common<'a> {
             attempts: each(endings, attempts_after),
             crashes: each(endings, crashes_after),
             due_at: each(endings, |e| DbTimestamp(e.task.due_at)),
-            since_start: each(endings, |e| e.started.elapsed().as_secs_f64()),
-            since_end: each(endings, |e| e.ended.elapsed().as_secs_f64()),
+            since_start: each(endings, |e| now.duration_since(e.started).as_secs_f64()),
+            since_end: each(endings, |e| now.duration_since(e.ended).as_secs_f64()),
             fuel: each(endings, |e| big(e.record.usage.fuel)),
             peak_memory: each(endings, |e| big(e.record.usage.peak_memory)),
             wall_us: each(endings, |e| {

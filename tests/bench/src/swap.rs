@@ -12,7 +12,6 @@ use pgtq::bench::{
 use pgtq::config::Config;
 use pgtq_engine::plugin::{self, Registry};
 use pgtq_task::Digest;
-use sha2::Digest as _;
 
 use crate::args::LabArgs;
 use crate::scratch;
