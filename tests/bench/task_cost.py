@@ -233,12 +233,15 @@ def main():
             subprocess.run([*user, f"{BIN}/initdb", "-D", f"{directory}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8",
                             "--locale=C"], check=True, stdout=subprocess.DEVNULL, cwd=directory)
             session = start([])
-            names = [f"migrations/{path.name}" for path in (ROOT / "migrations").glob("*.sql")]
+            names = [str(path.relative_to(ROOT)) for path in (ROOT / "migrations").rglob("*.sql")]
             if args.rev:
-                names = subprocess.check_output(["git", "-C", ROOT, "ls-tree", "--name-only", args.rev, "migrations/"], text=True).split()
+                names = subprocess.check_output(["git", "-C", ROOT, "ls-tree", "-r", "--name-only", args.rev, "migrations/"], text=True).split()
+                names = [name for name in names if name.endswith(".sql")]
+            # Numbered files, then views, then functions.
+            order = lambda name: ("/functions/" in name, not name.endswith("/views.sql"), name)
             session.simple("CREATE SCHEMA pgtq")
             session.simple("CREATE TABLE IF NOT EXISTS pgtq.migrations (version integer PRIMARY KEY)")
-            for name in sorted(names):
+            for name in sorted(names, key=order):
                 session.simple(rendered(name, args.rev))
             if args.after:
                 session.simple(args.after)

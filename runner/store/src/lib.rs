@@ -12,6 +12,7 @@ mod config;
 mod error;
 mod migrate;
 mod migrate_outside;
+mod migrations;
 
 mod attempt;
 mod batch;

@@ -1,56 +1,26 @@
-//! The schema's migrations and their runner.
+//! Brings the schema up.
 //!
-//! Forward only, numbered, each in `migrations/` and in this program. All
-//! pending ones run in one transaction under a lock (those of `migrate_outside` split
-//! it), and what is pending is asked again under the lock: any number of runners may
-//! start on an empty database at once. None of it waits long for a table: whoever pushes
-//! would wait behind it, so it gives way and tries again.
+//! Forward only. All pending numbered files run in one transaction under a lock (those
+//! of `migrate_outside` split it), and after them the files of functions and views whose
+//! text differs from what was applied last. What is pending is asked again under the
+//! lock: any number of runners may start on an empty database at once. None of it waits
+//! long for a table: whoever pushes would wait behind it, so it gives way and tries again.
 //!
-//! Each version says which older programs it still serves, so that the schema
-//! goes first and runners of the version before work on.
+//! Each version says which older programs it still serves, so that the schema goes first
+//! and runners of the version before work on. A program never replaces the functions of a
+//! schema that is newer than itself. At its own version it replaces what differs, once in
+//! each call: of two builds of one version the last to migrate wins, and [`Store::check_schema`]
+//! does not look at functions, so that the other works on.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::connection::Role;
 use super::migrate_outside::{is_outside, statements};
+use super::migrations::{Files, FunctionFile, MIGRATIONS};
 use super::session::Lease;
 use super::sql::sql;
 use super::{Store, StoreError};
-
-#[derive(Clone, Copy)]
-pub(super) struct Migration {
-    pub(super) name: &'static str,
-    pub(super) text: &'static str,
-    /// The oldest version of the schema whose programs go on working on this one.
-    pub(super) serves: i32,
-}
-
-macro_rules! migration {
-    ($name:literal, serves: $serves:literal) => {
-        Migration {
-            serves: $serves,
-            name: $name,
-            text: include_str!(concat!("../../../migrations/", $name, ".sql")),
-        }
-    };
-}
-
-/// In order; the version is the place, from 1, and the number of the file. One
-/// that takes away or changes what the program before needs serves itself only;
-/// add first, and take away when nobody of the version before is left.
-pub(super) const MIGRATIONS: [Migration; 10] = [
-    migration!("0001_tables", serves: 1),
-    migration!("0002_views", serves: 2),
-    migration!("0003_push", serves: 3),
-    migration!("0004_operate", serves: 4),
-    migration!("0005_edit", serves: 5),
-    migration!("0006_worker", serves: 6),
-    migration!("0007_runner", serves: 7),
-    migration!("0008_retention", serves: 8),
-    migration!("0009_handler_sql", serves: 9),
-    migration!("0010_roles", serves: 9),
-];
 
 /// Pause between two tries for a lock that somebody holds.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -61,24 +31,37 @@ const TRIES: u32 = 100;
 /// The schema version this program is written for.
 pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
 
-/// One migration, as it stands in this database.
+/// One file of `migrations/`, as it stands in this database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MigrationStatus {
-    /// 1, 2, 3 ...
-    pub version: i32,
+    /// 1, 2, 3 ...; `None` for a file of functions or views.
+    pub version: Option<i32>,
     /// The file's name without number and ending.
     pub name: String,
-    /// When it was applied; `None` means pending.
+    /// When it was applied; `None` means pending. A file of functions is pending too if
+    /// another text was applied.
     pub applied_at: Option<jiff::Timestamp>,
-    /// The text applied differs from the one in this program.
+    /// The text of a numbered file that was applied differs from the one in this program.
     pub drifted: bool,
+}
+
+impl MigrationStatus {
+    /// Its version and name, or the name of a file of functions.
+    pub fn title(&self) -> String {
+        match self.version {
+            Some(version) => format!("{version} {}", self.name),
+            None => self.name.clone(),
+        }
+    }
 }
 
 /// What [`Store::migrate`] did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// The migrations applied now, in order; empty when there was nothing to do.
+    /// The numbered files applied now, in order; empty when there was nothing to do.
     pub versions: Vec<(i32, String)>,
+    /// The files of functions and views applied now.
+    pub functions: Vec<String>,
 }
 
 impl Store {
@@ -90,42 +73,62 @@ impl Store {
         serves(&applied(&mut lease).await?, schema, SCHEMA_VERSION)
     }
 
-    /// All migrations known here or applied there.
+    /// All files known here or applied there.
     pub async fn migration_status(&self) -> Result<Vec<MigrationStatus>, StoreError> {
         let mut lease = self.lease(Role::General, "look at the schema").await?;
         let there = applied(&mut lease).await?;
-        let here = (1..).zip(&MIGRATIONS).map(|(version, migration)| {
-            let row = there.iter().find(|row| row.version == version);
-            MigrationStatus {
-                version,
-                name: title(migration.name),
-                applied_at: row.map(|row| row.applied_at),
-                drifted: row.is_some_and(|row| row.sha256 != sha256(migration.text)),
-            }
-        });
-        let newer = there
-            .iter()
-            .filter(|row| row.version > SCHEMA_VERSION)
-            .map(|row| MigrationStatus {
-                version: row.version,
-                name: row.name.clone(),
-                applied_at: Some(row.applied_at),
-                drifted: false,
-            });
-        Ok(here.chain(newer).collect())
+        let functions = applied_functions(&mut lease, &there).await?;
+        let ours = Files::ours();
+        let is_newer = version(&there) > ours.version();
+        let mut all: Vec<MigrationStatus> = ours
+            .pending(0)
+            .map(|(version, migration)| {
+                let row = there.iter().find(|row| row.version == version);
+                MigrationStatus {
+                    version: Some(version),
+                    name: migration.title(),
+                    applied_at: row.map(|row| row.applied_at),
+                    drifted: row.is_some_and(|row| row.sha256 != migration.sha256()),
+                }
+            })
+            .collect();
+        let later = there.iter().filter(|row| row.version > ours.version());
+        all.extend(later.map(|row| MigrationStatus {
+            version: Some(row.version),
+            name: row.name.clone(),
+            applied_at: Some(row.applied_at),
+            drifted: false,
+        }));
+        let function = |name: &str, applied_at| MigrationStatus {
+            version: None,
+            name: format!("functions/{name}"),
+            applied_at,
+            drifted: false,
+        };
+        if is_newer {
+            // They are the newer program's, and right as they are.
+            let theirs = functions.iter();
+            all.extend(theirs.map(|row| function(&row.name, Some(row.applied_at))));
+        } else {
+            all.extend(ours.functions.iter().map(|file| {
+                let row = functions.iter().find(|row| row.is(file));
+                function(file.name, row.map(|row| row.applied_at))
+            }));
+        }
+        Ok(all)
     }
 
     /// Applies what is pending, all in one transaction. Safe to call from many
     /// runners at once, and while others push and run tasks. Refuses a schema
     /// that is too new for this program.
     pub async fn migrate(&self) -> Result<Applied, StoreError> {
-        self.migrate_to(&MIGRATIONS).await
+        self.migrate_to(&Files::ours()).await
     }
 
-    /// As [`Store::migrate`], with another list: tests stop early or go on.
-    pub(super) async fn migrate_to(&self, list: &[Migration]) -> Result<Applied, StoreError> {
+    /// As [`Store::migrate`], with other files: tests go on to later versions.
+    pub(super) async fn migrate_to(&self, files: &Files) -> Result<Applied, StoreError> {
         for n_tries in 1.. {
-            match self.migrate_once(list).await {
+            match self.migrate_once(files).await {
                 Err(StoreError::Locked { .. }) if n_tries < TRIES => {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -135,34 +138,43 @@ impl Store {
         unreachable!("the last try returned")
     }
 
-    async fn migrate_once(&self, list: &[Migration]) -> Result<Applied, StoreError> {
+    async fn migrate_once(&self, files: &Files) -> Result<Applied, StoreError> {
         let schema = self.config().schema.to_string();
-        let wanted = version_of(list);
-        let mut versions = Vec::new();
+        let mut done = Applied::default();
         loop {
             // The usual case takes no lock.
             let mut lease = self.lease(Role::General, "look at the schema").await?;
             let there = applied(&mut lease).await?;
-            drop(lease);
-            match serves(&there, schema.clone(), wanted) {
-                Ok(()) => return Ok(Applied { versions }),
+            match serves(&there, schema.clone(), files.version()) {
+                Ok(()) => {
+                    let functions = applied_functions(&mut lease, &there).await?;
+                    if changed(files, version(&there), &functions).is_empty() {
+                        return Ok(done);
+                    }
+                }
                 Err(StoreError::SchemaMissing { .. } | StoreError::SchemaOlder { .. }) => {}
                 Err(error) => return Err(error),
             }
-            let from = there.last().map_or(0, |row| row.version);
-            match pending(list, from).next() {
+            drop(lease);
+            let next = files.pending(version(&there)).next();
+            let is_over = match next {
                 Some((version, migration)) if is_outside(migration) => {
-                    if self.migrate_outside(version, migration).await? {
-                        versions.push((version, title(migration.name)));
-                    }
+                    self.migrate_outside(version, migration, files, &mut done)
+                        .await?;
+                    false
                 }
-                _ => versions.extend(self.migrate_inside(list).await?),
+                _ => self.migrate_inside(files, &mut done).await?,
+            };
+            // Not once more: a build with other functions may have been next.
+            if is_over {
+                return Ok(done);
             }
         }
     }
 
-    /// Applies what is pending up to the first migration without a transaction.
-    async fn migrate_inside(&self, list: &[Migration]) -> Result<Vec<(i32, String)>, StoreError> {
+    /// Applies what is pending up to the first migration without a transaction. True:
+    /// there is none, and the functions are those of `files`.
+    async fn migrate_inside(&self, files: &Files, done: &mut Applied) -> Result<bool, StoreError> {
         let mut lease = self.lease(Role::Bulk, "migrate the schema").await?;
         lease.begin().await?;
         let render = |text: &str| self.config().schema.render(text);
@@ -170,37 +182,72 @@ impl Store {
             .batch(&render(include_str!("sql/migrate_begin.sql")))
             .await?;
         let there = applied(&mut lease).await?;
-        let from = there.last().map_or(0, |row| row.version);
-        let mut versions = Vec::new();
-        for (version, migration) in pending(list, from).take_while(|(_, m)| !is_outside(m)) {
-            lease.batch(&render(&script(version, migration))).await?;
-            versions.push((version, title(migration.name)));
+        let schema = self.config().schema.to_string();
+        if let Err(error @ StoreError::SchemaNewer { .. }) = serves(&there, schema, files.version())
+        {
+            return Err(error);
+        }
+        let mut applied = Applied::default();
+        let mut newest = version(&there);
+        let pending = files.pending(newest).take_while(|(_, m)| !is_outside(m));
+        for (version, migration) in pending {
+            lease.batch(&render(&migration.script(version))).await?;
+            applied.versions.push((version, migration.title()));
+            newest = version;
+        }
+        let is_over = newest >= files.version();
+        if is_over {
+            let is_bare = applied.versions.is_empty();
+            applied.functions = self
+                .replace_functions(&mut lease, files, newest, is_bare)
+                .await?;
         }
         lease.commit().await?;
-        Ok(versions)
+        done.versions.append(&mut applied.versions);
+        done.functions.append(&mut applied.functions);
+        Ok(is_over)
+    }
+
+    /// Applies the files of functions that differ, in the transaction of `lease`, which
+    /// holds the lock. `is_bare`: no numbered file was applied before them. Returns their
+    /// names.
+    pub(super) async fn replace_functions(
+        &self,
+        lease: &mut Lease<'_>,
+        files: &Files,
+        version: i32,
+        is_bare: bool,
+    ) -> Result<Vec<String>, StoreError> {
+        let applied = function_rows(lease).await?;
+        let changed = changed(files, version, &applied);
+        if version > files.version() || (is_bare && changed.is_empty()) {
+            return Ok(Vec::new());
+        }
+        let script = files.functions_script(&changed);
+        lease.batch(&self.config().schema.render(&script)).await?;
+        Ok(changed.iter().map(|file| file.name.to_owned()).collect())
     }
 
     /// The SQL that [`Store::migrate`] would run, for `--sql` and `--dry-run`;
     /// empty when nothing is pending.
     pub async fn pending_sql(&self) -> Result<String, StoreError> {
-        self.pending_sql_of(&MIGRATIONS).await
+        self.pending_sql_of(&Files::ours()).await
     }
 
-    /// As [`Store::pending_sql`], with another list.
-    pub(super) async fn pending_sql_of(&self, list: &[Migration]) -> Result<String, StoreError> {
+    /// As [`Store::pending_sql`], with other files.
+    pub(super) async fn pending_sql_of(&self, files: &Files) -> Result<String, StoreError> {
+        const BEGIN: &str = concat!("BEGIN;\n", include_str!("sql/migrate_begin.sql"));
         let mut lease = self.lease(Role::General, "look at the schema").await?;
-        let from = applied(&mut lease)
-            .await?
-            .last()
-            .map_or(0, |row| row.version);
+        let there = applied(&mut lease).await?;
+        let functions = applied_functions(&mut lease, &there).await?;
         let mut text = String::new();
         let mut is_open = false;
-        for (version, migration) in pending(list, from) {
+        for (version, migration) in files.pending(version(&there)) {
             if is_outside(migration) {
                 if std::mem::take(&mut is_open) {
                     text.push_str("\nCOMMIT;\n");
                 }
-                let title = title(migration.name);
+                let title = migration.title();
                 write!(
                     text,
                     "\n-- Migration {version}: {title}, outside a transaction\n"
@@ -210,18 +257,24 @@ impl Store {
                     text.push_str(&statement);
                     text.push_str(";\n");
                 }
-                text.push_str(&record(version, migration));
-                continue;
             }
             if !std::mem::replace(&mut is_open, true) {
-                text.push_str("BEGIN;\n");
-                text.push_str(include_str!("sql/migrate_begin.sql"));
+                text.push_str(BEGIN);
             }
-            write!(text, "\n{}", script(version, migration))
-                .expect("writing to a string cannot fail");
+            // What runs outside is recorded with what comes after it.
+            let part = match is_outside(migration) {
+                true => migration.record(version),
+                false => migration.script(version),
+            };
+            write!(text, "\n{part}").expect("writing to a string cannot fail");
         }
-        if is_open {
-            text.push_str("\nCOMMIT;\n");
+        let changed = changed(files, version(&there), &functions);
+        if is_open || !changed.is_empty() {
+            if !is_open {
+                text.push_str(BEGIN);
+            }
+            let part = files.functions_script(&changed);
+            write!(text, "\n{part}\nCOMMIT;\n").expect("writing to a string cannot fail");
         }
         Ok(self.config().schema.render(&text))
     }
@@ -236,6 +289,20 @@ struct AppliedRow {
     applied_at: jiff::Timestamp,
 }
 
+/// A file of functions that was applied.
+struct FunctionRow {
+    name: String,
+    sha256: String,
+    applied_at: jiff::Timestamp,
+}
+
+impl FunctionRow {
+    /// Whether it is this one, with this text.
+    fn is(&self, file: &FunctionFile) -> bool {
+        self.name == file.name && self.sha256 == file.sha256()
+    }
+}
+
 /// What was applied, in order; nothing when there is no schema.
 async fn applied(lease: &mut Lease<'_>) -> Result<Vec<AppliedRow>, StoreError> {
     let there = lease.query(sql!("migrate_there"), &[]).await?;
@@ -248,6 +315,29 @@ async fn applied(lease: &mut Lease<'_>) -> Result<Vec<AppliedRow>, StoreError> {
         .map(|row| AppliedRow {
             version: row.get("version"),
             serves: row.get("serves"),
+            name: row.get("name"),
+            sha256: row.get("sha256"),
+            applied_at: row.get("applied_at"),
+        })
+        .collect())
+}
+
+/// Which files of functions were applied; nothing when there is no schema.
+async fn applied_functions(
+    lease: &mut Lease<'_>,
+    there: &[AppliedRow],
+) -> Result<Vec<FunctionRow>, StoreError> {
+    match there.is_empty() {
+        true => Ok(Vec::new()),
+        false => function_rows(lease).await,
+    }
+}
+
+async fn function_rows(lease: &mut Lease<'_>) -> Result<Vec<FunctionRow>, StoreError> {
+    let rows = lease.query(sql!("migrate_functions"), &[]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| FunctionRow {
             name: row.get("name"),
             sha256: row.get("sha256"),
             applied_at: row.get("applied_at"),
@@ -279,39 +369,17 @@ fn serves(there: &[AppliedRow], schema: String, wanted: i32) -> Result<(), Store
     }
 }
 
-fn version_of(list: &[Migration]) -> i32 {
-    i32::try_from(list.len()).unwrap_or(i32::MAX)
+/// The newest version that was applied; 0: none.
+fn version(there: &[AppliedRow]) -> i32 {
+    there.last().map_or(0, |row| row.version)
 }
 
-fn pending(list: &[Migration], from: i32) -> impl Iterator<Item = (i32, &Migration)> {
-    (1..).zip(list).filter(move |(n, _)| *n > from)
-}
-
-/// One migration and its own entries in the lists.
-fn script(version: i32, migration: &Migration) -> String {
-    let title = title(migration.name);
-    let record = record(version, migration);
-    format!(
-        "-- Migration {version}: {title}\n{}\n{record}",
-        migration.text
-    )
-}
-
-/// The statement which says that a migration was applied.
-pub(super) fn record(version: i32, migration: &Migration) -> String {
-    include_str!("sql/migrate_record.sql")
-        .replace("{{version}}", &version.to_string())
-        .replace("{{name}}", &title(migration.name))
-        .replace("{{sha256}}", &sha256(migration.text))
-        .replace("{{serves}}", &migration.serves.to_string())
-}
-
-fn title(file: &str) -> String {
-    file.split_once('_')
-        .map_or(file, |(_, title)| title)
-        .to_owned()
-}
-
-fn sha256(text: &str) -> String {
-    pgtq_task::Digest::of(text.as_bytes()).to_string()
+/// The files of functions that differ from what was applied. None of a newer schema.
+fn changed<'a>(files: &'a Files, version: i32, applied: &[FunctionRow]) -> Vec<&'a FunctionFile> {
+    if version > files.version() {
+        return Vec::new();
+    }
+    let is_applied = |file: &FunctionFile| applied.iter().any(|row| row.is(file));
+    let all = files.functions.iter();
+    all.filter(|file| !is_applied(file)).collect()
 }

@@ -1,7 +1,7 @@
 //! Migrations that run outside a transaction, for `CREATE INDEX CONCURRENTLY`: an index
 //! on a large table is built while tasks are pushed, claimed and ended.
 //!
-//! Such a file begins with the line [`MARK`]. Its statements run one by one, each must
+//! Such a file begins with the line [`MARK`], and has `-- serves:` in the next. Its statements run one by one, each must
 //! be repeatable (`IF NOT EXISTS`), and the migration counts as applied after the last.
 //! A run that was killed is continued by the next: the index that it left invalid is
 //! dropped and built again. On partitioned tables Postgres builds no index
@@ -12,7 +12,8 @@
 use std::time::Duration;
 
 use super::connection::Role;
-use super::migrate::{Migration, record};
+use super::migrate::Applied;
+use super::migrations::{Files, Migration};
 use super::session::Lease;
 use super::sql::sql;
 use super::{Store, StoreError};
@@ -85,12 +86,16 @@ pub(super) async fn statements(
 }
 
 impl Store {
-    /// Runs one such migration, or continues it. False: another runner has done it.
+    /// Runs one such migration, or continues it, unless another runner has done it. If it
+    /// is the last of all, the functions are replaced with it: a program of this version
+    /// finds both or neither.
     pub(super) async fn migrate_outside(
         &self,
         version: i32,
         migration: &Migration,
-    ) -> Result<bool, StoreError> {
+        files: &Files,
+        done: &mut Applied,
+    ) -> Result<(), StoreError> {
         let render = |text: &str| self.config().schema.render(text);
         // Runners take turns: a transaction that has no snapshot, for which Postgres does
         // not wait when it builds an index, holds a row. A lock on the table would also
@@ -108,7 +113,7 @@ impl Store {
             .is_some_and(|row| row.get::<_, i32>("version") >= version)
         {
             turn.rollback().await?;
-            return Ok(false);
+            return Ok(());
         }
         // This also closes the query's portal, which would keep its snapshot.
         turn.batch("SET LOCAL idle_in_transaction_session_timeout = 0")
@@ -127,9 +132,21 @@ impl Store {
                 lease.commit().await?;
             }
         }
-        turn.batch(&render(&record(version, migration))).await?;
+        turn.batch(&render(&migration.record(version))).await?;
+        let mut functions = Vec::new();
+        if version == files.version() {
+            turn.batch(&render(
+                "LOCK TABLE {{schema}}.migrations IN SHARE UPDATE EXCLUSIVE MODE",
+            ))
+            .await?;
+            functions = self
+                .replace_functions(&mut turn, files, version, false)
+                .await?;
+        }
         turn.commit().await?;
-        Ok(true)
+        done.versions.push((version, migration.title()));
+        done.functions.append(&mut functions);
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //! database that comes up under load. By hand, because it takes the other program:
 //!
 //! ```text
-//! added=$(git log --diff-filter=A --format=%h -- migrations/0009_cheap_checks.sql)
+//! added=$(git log -1 --diff-filter=A --format=%h -- 'migrations/0*')
 //! git worktree add ../before "$added^"
 //! (cd ../before && cargo build)
 //! PGTQ_BEFORE=$PWD/../before/target/debug/pgtq cargo test -p pgtq-tests --test it older -- --ignored --nocapture

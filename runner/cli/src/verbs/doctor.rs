@@ -13,7 +13,7 @@ use crate::database;
 use crate::error::Problem;
 use crate::output::{Cell, Rows};
 use pgtq_setup::doctor::{self, Check, Status};
-use pgtq_store::{Store, StoreError};
+use pgtq_store::{MigrationStatus, Store, StoreError};
 
 /// Leases that ended are taken back each second, if anybody does it.
 const OVERDUE: Duration = Duration::from_secs(30);
@@ -155,26 +155,33 @@ fn now() -> f64 {
 
 /// Whether the schema is what this program would make.
 async fn migrations(store: &Store) -> Result<Option<Check>, StoreError> {
-    let drifted: Vec<String> = store
-        .migration_status()
-        .await?
-        .iter()
-        .filter(|one| one.drifted)
-        .map(|one| format!("{} {}", one.version, one.name))
-        .collect();
-    Ok(Some(match drifted.is_empty() {
-        true => Check {
-            name: "migrations",
-            status: Status::Ok,
-            detail: "as this program has them".to_owned(),
-            fix: None,
-        },
-        false => Check {
-            name: "migrations",
-            status: Status::Warn,
-            detail: format!("applied with another text: {}", drifted.join(", ")),
-            fix: Some("compare with `pgtq migrate --sql` on an empty database".to_owned()),
-        },
+    let all = store.migration_status().await?;
+    let titles = |which: fn(&MigrationStatus) -> bool| {
+        let found = all.iter().filter(|one| which(one));
+        found.map(MigrationStatus::title).collect::<Vec<_>>()
+    };
+    let drifted = titles(|one| one.drifted);
+    let pending = titles(|one| one.applied_at.is_none());
+    let check = |status, detail, fix: Option<&str>| Check {
+        name: "migrations",
+        status,
+        detail,
+        fix: fix.map(str::to_owned),
+    };
+    Ok(Some(if !drifted.is_empty() {
+        check(
+            Status::Warn,
+            format!("applied with another text: {}", drifted.join(", ")),
+            Some("compare with `pgtq migrate --sql` on an empty database"),
+        )
+    } else if !pending.is_empty() {
+        check(
+            Status::Warn,
+            format!("of another build of this version: {}", pending.join(", ")),
+            Some("replace them with `pgtq migrate`"),
+        )
+    } else {
+        check(Status::Ok, "as this program has them".to_owned(), None)
     }))
 }
 

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::database;
 use crate::error::{Exit, Problem};
 use crate::output::{Cell, Rows};
-use pgtq_store::{MigrationStatus, StoreError};
+use pgtq_store::{Applied, MigrationStatus, StoreError};
 
 /// Create or update the schema.
 #[derive(Debug, Args)]
@@ -34,8 +34,8 @@ pub(crate) async fn run(args: MigrateArgs, context: &Context) -> Result<(), Prob
         context.out.rows(&rows(&all, store.now().await?))?;
         for one in all.iter().filter(|one| one.drifted) {
             context.warn(format!(
-                "migration {} {} was applied with another text than this program has",
-                one.version, one.name
+                "migration {} was applied with another text than this program has",
+                one.title()
             ));
         }
         newer(store.check_schema().await)?;
@@ -55,13 +55,17 @@ pub(crate) async fn run(args: MigrateArgs, context: &Context) -> Result<(), Prob
         context.warn(format!("{}; {}", one.found, one.fix));
     }
     let applied = store.migrate().await?;
-    match applied.versions.as_slice() {
-        [] => context.note(format!("schema {} is up to date", config.schema)),
-        versions => {
-            for (version, name) in versions {
-                context.note(format!("applied {version} {name}"));
-            }
-        }
+    if applied == Applied::default() {
+        context.note(format!("schema {} is up to date", config.schema));
+    }
+    for (version, name) in applied.versions {
+        context.note(format!("applied {version} {name}"));
+    }
+    if !applied.functions.is_empty() {
+        context.note(format!(
+            "applied functions: {}",
+            applied.functions.join(", ")
+        ));
     }
     Ok(())
 }
@@ -85,13 +89,14 @@ fn rows(all: &[MigrationStatus], now: Timestamp) -> Rows {
             "version": one.version, "name": one.name,
             "applied_at": one.applied_at, "drifted": one.drifted,
         });
+        let version = one.version.map_or_else(String::new, |n| n.to_string());
         rows.push(
-            one.version,
-            vec![
-                one.version.to_string().into(),
-                one.name.as_str().into(),
-                applied,
-            ],
+            if version.is_empty() {
+                &one.name
+            } else {
+                &version
+            },
+            vec![version.as_str().into(), one.name.as_str().into(), applied],
             json,
         );
     }

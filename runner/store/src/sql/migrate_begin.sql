@@ -24,6 +24,12 @@ CREATE TABLE IF NOT EXISTS {{schema}}.migrations (
     CONSTRAINT serves_range CHECK (serves <= version)
 );
 COMMENT ON TABLE {{schema}}.migrations IS 'Which versions of the schema were applied when, the digest of their text, and the oldest version whose programs each serves.';
+CREATE TABLE IF NOT EXISTS {{schema}}.function_files (
+    name text PRIMARY KEY,
+    sha256 text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE {{schema}}.function_files IS 'Which files of functions and views were applied when, and the digest of their text.';
 LOCK TABLE {{schema}}.migrations IN SHARE UPDATE EXCLUSIVE MODE;
 -- From here on no table is waited for longer than this: all who push would wait
 -- behind us. Turns are taken above, where nobody but a migration waits.

@@ -1,6 +1,6 @@
 //! The schema comes up once, whoever starts first, and says what it is.
 
-use super::super::migrate::{MIGRATIONS, Migration};
+use super::super::migrations::{Files, MIGRATIONS, Migration};
 use super::super::testdb::*;
 use super::super::{SCHEMA_VERSION, Store, StoreError};
 
@@ -83,12 +83,11 @@ async fn a_missing_older_or_newer_schema_is_told_apart() {
         store.migrate().await,
         Err(StoreError::SchemaNewer { .. })
     ));
+    // As before the first version of all, which no program has made.
     client
-        .batch_execute(&format!(
-            "DELETE FROM migrations WHERE version >= {SCHEMA_VERSION}"
-        ))
+        .batch_execute("UPDATE migrations SET version = 0, serves = 0 WHERE version = 1; DELETE FROM migrations WHERE version > 0")
         .await
-        .expect("delete");
+        .expect("update");
     assert!(matches!(
         store.check_schema().await,
         Err(StoreError::SchemaOlder { .. })
@@ -121,7 +120,7 @@ async fn a_changed_migration_is_reported_as_drift() {
     assert_eq!(drifted().await, 0);
     psql(&store)
         .await
-        .batch_execute("UPDATE migrations SET sha256 = 'x' WHERE version = 2")
+        .batch_execute("UPDATE migrations SET sha256 = 'x' WHERE version = 1")
         .await
         .expect("update");
     assert_eq!(drifted().await, 1);
@@ -186,34 +185,51 @@ async fn no_function_is_everybodys() {
     );
 }
 
-/// Columns of the documented views: they may grow, and nothing else.
-#[tokio::test]
-async fn the_schema_is_the_golden_one() {
-    let store = store().await;
-    let client = psql(&store).await;
-    let schema = &store.config().schema;
-    let text = ask(
-        &client,
-        &format!(
-            "SELECT string_agg(line, E'\\n' ORDER BY kind, line) FROM (
-                SELECT 1 AS kind, c.relname || '(' || string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod),
-                       ', ' ORDER BY a.attnum) || ')' AS line
-                FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-                WHERE c.relnamespace = '{schema}'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
-                GROUP BY c.oid
-                UNION ALL
-                SELECT 2, pg_get_indexdef(c.oid) FROM pg_class c
-                WHERE c.relnamespace = '{schema}'::regnamespace AND c.relkind IN ('i', 'I') AND NOT c.relispartition
-                UNION ALL
-                SELECT 3, p.oid::regprocedure || ' -> ' || pg_get_function_result(p.oid) FROM pg_proc p
-                WHERE p.pronamespace = '{schema}'::regnamespace) AS s"
-        ),
-    )
-    .await;
-    golden("schema.txt", &text.replace(schema.as_str(), "pgtq"));
+#[test]
+fn every_numbered_file_says_which_programs_it_serves() {
+    for (version, migration) in (1..).zip(&MIGRATIONS) {
+        let number: i32 = migration.name[..4].parse().expect("four digits");
+        assert_eq!(number, version, "{}", migration.name);
+        let serves = migration.serves();
+        assert!(
+            serves.is_some_and(|serves| (1..=version).contains(&serves)),
+            "{}: its first lines need `-- serves: N`, see migrations/README.md",
+            migration.name
+        );
+    }
+}
+
+#[test]
+fn every_file_of_the_folder_is_on_the_list_of_the_program() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
+    let names = |folder: &str| {
+        let all = std::fs::read_dir(root.join(folder)).expect("a folder");
+        let names = all.map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<String> = names
+            .map(|name| name.to_string_lossy().into_owned())
+            .filter(|name| !name.ends_with(".md") && name != "functions")
+            .map(|name| name.trim_end_matches(".sql").to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    let ours = Files::ours();
+    let numbered: Vec<_> = ours.numbered.iter().map(|one| one.name).collect();
+    assert_eq!(names(""), numbered);
+    for folder in names("").iter().filter(|name| root.join(name).is_dir()) {
+        let whole = ours.numbered.iter().find(|one| one.name == folder);
+        let parts = names(folder).into_iter().map(|name| {
+            std::fs::read_to_string(root.join(folder).join(name + ".sql")).expect("a file")
+        });
+        assert_eq!(whole.expect("on the list").text, parts.collect::<String>());
+    }
+    let mut functions: Vec<_> = ours.functions.iter().map(|one| one.name).collect();
+    functions.sort_unstable();
+    assert_eq!(names("functions"), functions);
 }
 
 const OUTSIDE: &str = "-- Outside a transaction.
+-- serves: 1
 CREATE INDEX CONCURRENTLY IF NOT EXISTS later_handler ON {{schema}}.runnable_tasks (handler);
 -- For each partition of history.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS {{partition}}_later ON {{schema}}.{{partition}} (runner_id);
@@ -227,9 +243,9 @@ async fn a_migration_outside_a_transaction_builds_indexes_and_continues_a_killed
     let more = Migration {
         name: "0999_outside",
         text: OUTSIDE,
-        serves: 1,
     };
-    let list: Vec<Migration> = MIGRATIONS.iter().copied().chain([more]).collect();
+    let mut list = Files::ours();
+    list.numbered.push(more);
     // An index as a killed run leaves it.
     client
         .batch_execute("SELECT push('a'), push('a')")
@@ -243,7 +259,9 @@ async fn a_migration_outside_a_transaction_builds_indexes_and_continues_a_killed
     assert_eq!(ask(&client, valid).await, "later_handler false true");
 
     let sql = store.pending_sql_of(&list).await.expect("sql");
-    assert!(!sql.contains("BEGIN") && sql.contains("DROP INDEX CONCURRENTLY IF EXISTS"));
+    let (outside, inside) = sql.split_once("BEGIN;").expect("what records it");
+    assert!(outside.contains("DROP INDEX CONCURRENTLY IF EXISTS"));
+    assert!(outside.contains("history_later ON") && !inside.contains("INDEX"));
     assert!(sql.contains("history_default_later ON") && sql.contains("INSERT INTO"));
 
     // Tasks are pushed and end meanwhile; an open transaction holds nothing up but the index.

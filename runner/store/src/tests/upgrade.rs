@@ -4,20 +4,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::super::migrate::{MIGRATIONS, Migration};
+use super::super::migrations::{Files, Migration};
 use super::super::testdb::*;
-use super::super::{SCHEMA_VERSION, Store, StoreError};
+use super::super::{Applied, SCHEMA_VERSION, StoreError};
 
-const BEFORE: &[Migration] = MIGRATIONS.split_at(MIGRATIONS.len() - 1).0;
-
-/// The list of a later program, with one migration more.
-fn later(text: &'static str, serves: i32) -> Vec<Migration> {
-    let more = Migration {
+/// The files of a later program, with one migration more.
+fn later(text: &'static str) -> Files {
+    let mut files = Files::ours();
+    files.numbered.push(Migration {
         name: "0999_later",
         text,
-        serves,
-    };
-    MIGRATIONS.iter().copied().chain([more]).collect()
+    });
+    files
+}
+
+/// As [`later`], with other functions: `rescue` returns the same by another text.
+fn later_with_functions(text: &'static str) -> Files {
+    let mut files = later(text);
+    for file in &mut files.functions {
+        if ["runner", "push", "views"].contains(&file.name) {
+            file.text = Box::leak(format!("{}\n-- Later.\n", file.text).into_boxed_str());
+        }
+    }
+    files
 }
 
 async fn wait_for(client: &tokio_postgres::Client, question: &str, answer: &str) {
@@ -32,8 +41,7 @@ async fn wait_for(client: &tokio_postgres::Client, question: &str, answer: &str)
 
 #[tokio::test]
 async fn a_schema_comes_up_under_load_and_loses_no_task() {
-    let store = Store::connect(config()).await.expect("connect");
-    store.migrate_to(BEFORE).await.expect("the version before");
+    let store = store().await;
     let client = psql(&store).await;
     let pushed = Arc::new(AtomicU64::new(0));
     let [enough, stop] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
@@ -91,8 +99,12 @@ async fn a_schema_comes_up_under_load_and_loses_no_task() {
     });
     let ended = |n: u64| format!("SELECT count(*) >= {n} FROM complete");
     wait_for(&client, &ended(50), "t").await;
-    let applied = store.migrate().await.expect("migrate");
+    let next = later_with_functions(
+        "-- serves: 1\nALTER TABLE {{schema}}.runnable_tasks ADD COLUMN later integer;",
+    );
+    let applied = store.migrate_to(&next).await.expect("migrate");
     assert_eq!(applied.versions.len(), 1);
+    assert_eq!(applied.functions, ["views", "push", "runner"]);
     let now = pushed.load(Ordering::Relaxed);
     wait_for(&client, &ended(now + 50), "t").await;
     // The last push is there before anybody looks for it for the last time.
@@ -120,10 +132,8 @@ async fn a_migration_that_meets_a_long_transaction_gives_way_to_who_pushes() {
         .batch_execute("BEGIN; SELECT count(*) FROM runnable_tasks")
         .await
         .expect("a long transaction");
-    let list = later(
-        "ALTER TABLE {{schema}}.runnable_tasks ADD COLUMN later integer;",
-        8,
-    );
+    let list =
+        later("-- serves: 1\nALTER TABLE {{schema}}.runnable_tasks ADD COLUMN later integer;");
     let migrating = store.clone();
     let migration = tokio::spawn(async move { migrating.migrate_to(&list).await });
     let waiting =
@@ -149,12 +159,12 @@ async fn a_migration_that_meets_a_long_transaction_gives_way_to_who_pushes() {
 #[tokio::test]
 async fn a_newer_schema_says_which_programs_it_still_serves() {
     let store = store().await;
-    // The program before, started anew: it works on and has nothing to migrate.
-    let before = store.migrate_to(BEFORE).await.expect("is served");
-    assert!(before.versions.is_empty());
-    let serves = later("SELECT 1;", SCHEMA_VERSION);
+    let serves = later_with_functions("-- serves: 1\n");
     store.migrate_to(&serves).await.expect("migrate");
     store.check_schema().await.expect("is served");
+    // The program before, started anew: it works on and has nothing to migrate.
+    let before = store.migrate().await.expect("is served");
+    assert_eq!(before, Applied::default());
     let newest = SCHEMA_VERSION + 1;
     psql(&store)
         .await

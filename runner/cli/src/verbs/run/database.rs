@@ -87,8 +87,21 @@ async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Op
 async fn usable(address: &DatabaseConfig, migrate: bool) -> Result<Store, StoreError> {
     let store = Store::connect(address.clone()).await?;
     if migrate {
-        for (version, name) in store.migrate().await?.versions {
-            tracing::info!(version, name, "migrated");
+        match store.migrate().await {
+            Ok(applied) => {
+                for (version, name) in applied.versions {
+                    tracing::info!(version, name, "migrated");
+                }
+                if !applied.functions.is_empty() {
+                    let files = applied.functions.join(", ");
+                    tracing::info!(files, "functions replaced");
+                }
+            }
+            // Another build of this version, and a role that may not replace its functions.
+            Err(error @ StoreError::Denied { .. }) if store.check_schema().await.is_ok() => {
+                tracing::warn!(%error, "the schema stays as it is, and serves this runner");
+            }
+            Err(error) => return Err(error),
         }
     }
     store.check_schema().await?;

@@ -6,7 +6,7 @@
 -- never see, and run with the rights of the schema's owner, so that a task's end
 -- commits together with its handler's SQL.
 
-CREATE FUNCTION {{schema}}.is_held(ticket bytea, runner bigint, claim bigint) RETURNS boolean
+CREATE OR REPLACE FUNCTION {{schema}}.is_held(ticket bytea, runner bigint, claim bigint) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     known bytea;
@@ -24,7 +24,7 @@ COMMENT ON FUNCTION {{schema}}.is_held(bytea, bigint, bigint)
 
 -- No lock: the transaction may stay open for long, and rescue passes over locked
 -- claims. complete_in_task and checkpoint_in_task ask again, with a lock, before the commit.
-CREATE FUNCTION {{schema}}.save_in_task(ticket bytea, runner bigint, claim bigint, task bigint, name text, value text) RETURNS boolean
+CREATE OR REPLACE FUNCTION {{schema}}.save_in_task(ticket bytea, runner bigint, claim bigint, task bigint, name text, value text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT {{schema}}.is_held(ticket, runner, claim) THEN
@@ -39,7 +39,7 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.save_in_task(bytea, bigint, bigint, bigint, text, text)
     IS 'Saves a value of a task in the transaction of its handler. For runners. False: the claim is gone, and nothing changed.';
 
-CREATE FUNCTION {{schema}}.checkpoint_in_task(ticket bytea, runner bigint, claim bigint, task bigint, value text) RETURNS boolean
+CREATE OR REPLACE FUNCTION {{schema}}.checkpoint_in_task(ticket bytea, runner bigint, claim bigint, task bigint, value text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT {{schema}}.save_in_task(ticket, runner, claim, task, '', value) THEN
@@ -52,7 +52,7 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.checkpoint_in_task(bytea, bigint, bigint, bigint, text)
     IS 'Saves the checkpoint of a task, last in a transaction of its handler. For runners. False: the claim is gone; roll back.';
 
-CREATE FUNCTION {{schema}}.complete_in_task(ticket bytea, runner bigint, claim bigint, task bigint,
+CREATE OR REPLACE FUNCTION {{schema}}.complete_in_task(ticket bytea, runner bigint, claim bigint, task bigint,
     queue text, handler text, priority integer, args json, result text, logs text, logs_dropped bigint,
     attempts integer, crashes integer, retries integer, pushed_at timestamptz, due_at timestamptz,
     since_start float8, since_end float8, fuel bigint, peak_memory bigint, wall_us bigint, digest bytea, key text, parent bigint, traits jsonb,
@@ -90,7 +90,7 @@ COMMENT ON FUNCTION {{schema}}.complete_in_task(bytea, bigint, bigint, bigint, t
     text[], text[], text[], integer[], float8[], timestamptz[], integer[], text[], text[])
     IS 'Ends a task with a result, last in the transaction of its handler. For runners. False: the claim is gone; roll back.';
 
-CREATE FUNCTION {{schema}}.allow_sql(role text) RETURNS void
+CREATE OR REPLACE FUNCTION {{schema}}.allow_sql(role text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     one regprocedure;

@@ -1,71 +1,13 @@
 -- Push: from SQL, inside anybody's transaction.
-CREATE FUNCTION {{schema}}.wake(queues text[] DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    wake_flags CONSTANT regclass[] := ARRAY[
-        '{{schema}}.wake_0'::regclass, '{{schema}}.wake_1'::regclass, '{{schema}}.wake_2'::regclass, '{{schema}}.wake_3'::regclass,
-        '{{schema}}.wake_4'::regclass, '{{schema}}.wake_5'::regclass, '{{schema}}.wake_6'::regclass, '{{schema}}.wake_7'::regclass,
-        '{{schema}}.wake_8'::regclass, '{{schema}}.wake_9'::regclass, '{{schema}}.wake_10'::regclass, '{{schema}}.wake_11'::regclass,
-        '{{schema}}.wake_12'::regclass, '{{schema}}.wake_13'::regclass, '{{schema}}.wake_14'::regclass, '{{schema}}.wake_15'::regclass];
-    flags integer[];
-    flag integer;
-BEGIN
-    IF cardinality(queues) = 1 THEN
-        flags := ARRAY[hashtext(queues[1]) & 15];
-    ELSIF queues IS NULL THEN
-        flags := ARRAY(SELECT generate_series(0, 15));
-    ELSE
-        flags := ARRAY(SELECT DISTINCT hashtext(q) & 15 FROM unnest(queues) AS q);
-    END IF;
-    FOREACH flag IN ARRAY flags LOOP
-        -- A commit that notifies takes a lock shared by the whole server, so only
-        -- the first push that sees a set flag does.
-        IF pg_sequence_last_value(wake_flags[flag + 1]) % 1024 = 0
-            AND current_setting('pgtq.notify', true) IN ('off', 'false', 'no', '0') IS NOT TRUE
-            AND nextval(wake_flags[flag + 1]) % 1024 = 1
-        THEN
-            -- With the queues, if they are few: a runner looks there before it looks at all lanes.
-            PERFORM pg_notify('{{channel}}', concat_ws(' ', 'work', flag, (
-                SELECT string_agg(DISTINCT q, ' ') FROM unnest(queues) AS q
-                WHERE hashtext(q) & 15 = flag
-                HAVING count(DISTINCT q) <= 16)));
-        END IF;
-    END LOOP;
-END $$;
-COMMENT ON FUNCTION {{schema}}.wake(text[])
-    IS 'Notifies runners and workers that wait for tasks of these queues (null: of any queue). Does nothing after SET LOCAL pgtq.notify = off.';
 
--- Only a flag that is not set is written, so that waiting costs no WAL while nothing is pushed.
-CREATE FUNCTION {{schema}}.request_wake(queue text DEFAULT NULL) RETURNS TABLE (flag integer, fresh boolean)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    flag_sequence regclass;
-    value bigint;
-    one integer;
-BEGIN
-    flag := hashtext(request_wake.queue) & 15;
-    fresh := false;
-    FOR one IN coalesce(flag, 0) .. coalesce(flag, 15) LOOP
-        flag_sequence := '{{schema}}.wake_' || one;
-        value := coalesce(pg_sequence_last_value(flag_sequence), 1);
-        IF value % 1024 <> 0 THEN
-            PERFORM setval(flag_sequence, (value / 1024 + 1) * 1024);
-            fresh := true;
-        END IF;
-    END LOOP;
-    RETURN NEXT;
-END $$;
-COMMENT ON FUNCTION {{schema}}.request_wake(text)
-    IS 'Asks that the next push to this queue (null: to any queue) sends the notification ''work <flag> <queues>'' (no queues if they are many) on the channel {{channel}}. fresh: the request is new; look for tasks once more before waiting.';
-
-CREATE FUNCTION {{schema}}.retention() RETURNS interval
+CREATE OR REPLACE FUNCTION {{schema}}.retention() RETURNS interval
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN coalesce((SELECT s.value::interval FROM {{schema}}.settings AS s WHERE s.name = 'retention'), interval '7 days');
 END $$;
 COMMENT ON FUNCTION {{schema}}.retention() IS 'How long history is kept, as the last prune was told: the default lifetime of an idempotency key.';
 
-CREATE FUNCTION {{schema}}.check_task(handler text, args text, queue text, delay interval, run_at timestamptz, retries integer, key text)
+CREATE OR REPLACE FUNCTION {{schema}}.check_task(handler text, args text, queue text, delay interval, run_at timestamptz, retries integer, key text)
 RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -112,7 +54,7 @@ COMMENT ON FUNCTION {{schema}}.check_task(text, text, text, interval, timestampt
 
 -- Pushes many tasks, from the runner too. `scopes` says whose each key is: NULL for an
 -- application, the plugin's name for a child task. Keys of two scopes never meet.
-CREATE FUNCTION {{schema}}.push_rows(handlers text[], args text[], queues text[], priorities integer[],
+CREATE OR REPLACE FUNCTION {{schema}}.push_rows(handlers text[], args text[], queues text[], priorities integer[],
     delays interval[], run_ats timestamptz[], retries integer[], keys text[], parents bigint[],
     scopes text[] DEFAULT NULL)
 RETURNS TABLE (id bigint, existed boolean)
@@ -213,7 +155,7 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.push_rows(text[], text[], text[], integer[], interval[], timestamptz[], integer[], text[], bigint[], text[])
     IS 'Pushes many tasks, one array for each field; parents and scopes are those of child tasks. For runners.';
 
-CREATE FUNCTION {{schema}}.push_arrays(handlers text[], args text[], queues text[], priorities integer[],
+CREATE OR REPLACE FUNCTION {{schema}}.push_arrays(handlers text[], args text[], queues text[], priorities integer[],
     delays interval[], run_ats timestamptz[], retries integer[], keys text[])
 RETURNS TABLE (id bigint, existed boolean)
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -225,7 +167,7 @@ COMMENT ON FUNCTION {{schema}}.push_arrays(text[], text[], text[], integer[], in
 
 -- A task without options is checked and stored here, without calling another
 -- function: a third of the cost.
-CREATE FUNCTION {{schema}}.push(handler text, args text DEFAULT '{}', queue text DEFAULT 'default', priority integer DEFAULT 0,
+CREATE OR REPLACE FUNCTION {{schema}}.push(handler text, args text DEFAULT '{}', queue text DEFAULT 'default', priority integer DEFAULT 0,
     delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, retries integer DEFAULT NULL, key text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -293,7 +235,7 @@ COMMENT ON FUNCTION {{schema}}.push(text, text, text, integer, interval, timesta
     IS 'Pushes a task and returns its id. args is JSON text; a lower priority runs earlier; retries -1 is without limit; a known key returns the id of the task that has it.';
 
 -- Typed JSON has no default of its own here, or push(handler) would be ambiguous.
-CREATE FUNCTION {{schema}}.push(handler text, args json, queue text DEFAULT 'default', priority integer DEFAULT 0,
+CREATE OR REPLACE FUNCTION {{schema}}.push(handler text, args json, queue text DEFAULT 'default', priority integer DEFAULT 0,
     delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, retries integer DEFAULT NULL, key text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -302,7 +244,7 @@ $$;
 COMMENT ON FUNCTION {{schema}}.push(text, json, text, integer, interval, timestamptz, integer, text)
     IS 'Pushes a task with arguments of type json.';
 
-CREATE FUNCTION {{schema}}.push(handler text, args jsonb, queue text DEFAULT 'default', priority integer DEFAULT 0,
+CREATE OR REPLACE FUNCTION {{schema}}.push(handler text, args jsonb, queue text DEFAULT 'default', priority integer DEFAULT 0,
     delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, retries integer DEFAULT NULL, key text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -311,7 +253,7 @@ $$;
 COMMENT ON FUNCTION {{schema}}.push(text, jsonb, text, integer, interval, timestamptz, integer, text)
     IS 'Pushes a task with arguments of type jsonb.';
 
-CREATE FUNCTION {{schema}}.push_many(tasks anycompatible) RETURNS SETOF bigint
+CREATE OR REPLACE FUNCTION {{schema}}.push_many(tasks anycompatible) RETURNS SETOF bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -362,7 +304,7 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.push_many(anycompatible)
     IS 'Pushes the tasks of a JSON array (text, json or jsonb) of objects with the fields of push, all or none. Returns their ids in this order.';
 
-CREATE FUNCTION {{schema}}.push_many(handler text, args anycompatiblearray, queue text DEFAULT 'default', priority integer DEFAULT 0,
+CREATE OR REPLACE FUNCTION {{schema}}.push_many(handler text, args anycompatiblearray, queue text DEFAULT 'default', priority integer DEFAULT 0,
     delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, retries integer DEFAULT NULL)
 RETURNS SETOF bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

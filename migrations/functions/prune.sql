@@ -1,122 +1,8 @@
--- Retention: partitions of history and attempts, and what is deleted with them.
--- prune does one thing that locks a table in each call, so that it commits at
--- once. It waits for nobody: what is in use is pruned by a later call.
-
--- A lock on a partitioned table conflicts with every ending, and a queued one holds
--- them all up. Measured with writers that commit without a pause, each holding the
--- table for most of the time: NOWAIT gets the lock within 50 ms beside two of them
--- and not within 7 s beside four. A queued request gets it at the first try, after 12
--- to 22 ms. So it is tried without waiting, and then once in the queue for 20 ms.
-CREATE FUNCTION {{schema}}.try_lock(tables text, mode text) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '20ms' AS $$
-BEGIN
-    FOR i IN 1 .. 11 LOOP
-        BEGIN
-            EXECUTE format('LOCK TABLE %s IN %s MODE %s', tables, mode, CASE WHEN i < 11 THEN 'NOWAIT' END);
-            RETURN true;
-        EXCEPTION WHEN lock_not_available THEN
-            CONTINUE WHEN i = 11;
-            PERFORM pg_sleep(0.003 + random() * 0.004);
-        WHEN undefined_table THEN
-            RETURN false;
-        END;
-    END LOOP;
-    RETURN false;
-END $$;
-COMMENT ON FUNCTION {{schema}}.try_lock(text, text) IS 'Locks tables if they are free, or become free within 20 ms. For prune.';
-
-CREATE FUNCTION {{schema}}.partitions() RETURNS TABLE (name regclass, parent text, low timestamptz, high timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
-    SELECT c.oid::regclass, p.relname::text, b.bounds[1]::timestamptz, b.bounds[2]::timestamptz
-    FROM pg_inherits AS i
-    JOIN pg_class AS c ON c.oid = i.inhrelid
-    JOIN pg_class AS p ON p.oid = i.inhparent
-    CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([^'']+)''\) TO \(''([^'']+)''\)') AS b (bounds)
-    WHERE i.inhparent IN ('{{schema}}.history'::regclass, '{{schema}}.attempts'::regclass) AND b.bounds IS NOT NULL
-    ORDER BY 3, 2
-$$;
-COMMENT ON FUNCTION {{schema}}.partitions() IS 'The partitions of history and attempts with their bounds; not the default ones.';
-
--- About thirty partitions at most, however long history is kept: every statement that
--- looks for a task by its id opens and locks all of them.
-CREATE FUNCTION {{schema}}.partition_days(retention interval) RETURNS integer
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN retention <= interval '32 days' THEN 1
-                WHEN retention <= interval '224 days' THEN 7
-                WHEN retention <= interval '960 days' THEN 30
-                ELSE 360 END
-$$;
-COMMENT ON FUNCTION {{schema}}.partition_days(interval) IS 'How many days a partition covers at this retention.';
-
--- ATTACH lets endings go on, where CREATE TABLE ... PARTITION OF locks them out. Rows of
--- the range that stand in the default partition are moved, 100,000 at most: a second.
--- In one transaction: a row that nobody sees is an ending that did not happen.
-CREATE FUNCTION {{schema}}.add_partition(parent text, low timestamptz, high timestamptz, most integer DEFAULT 100000) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
-DECLARE
-    ended text := CASE parent WHEN 'history' THEN 'finished_at' ELSE 'ended_at' END;
-    child text := parent || to_char(low, CASE WHEN low = date_trunc('day', low) THEN '_YYYY_MM_DD'
-        WHEN low = date_trunc('second', low) THEN '_YYYY_MM_DD_HH24MISS' ELSE '_YYYY_MM_DD_HH24MISS_US' END);
-    n bigint;
-BEGIN
-    IF NOT {{schema}}.try_lock(format('ONLY {{schema}}.%I', parent), 'SHARE UPDATE EXCLUSIVE')
-        OR NOT {{schema}}.try_lock(format('ONLY {{schema}}.%I', parent || '_default'), 'ACCESS EXCLUSIVE')
-    THEN
-        RETURN false;
-    END IF;
-    EXECUTE format('SELECT count(*) FROM (SELECT FROM {{schema}}.%I WHERE %I >= $1 AND %2$I < $2 LIMIT $3 + 1) AS r',
-        parent || '_default', ended) INTO n USING low, high, most::bigint;
-    IF n > most THEN
-        RETURN false;
-    END IF;
-    WHILE to_regclass(format('{{schema}}.%I', child)) IS NOT NULL LOOP
-        child := child || '_';
-    END LOOP;
-    EXECUTE format('CREATE TABLE {{schema}}.%I (LIKE {{schema}}.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION)',
-        child, parent);
-    IF n > 0 THEN
-        EXECUTE format('WITH gone AS (DELETE FROM {{schema}}.%I WHERE %I >= $1 AND %2$I < $2 RETURNING *)
-            INSERT INTO {{schema}}.%I SELECT * FROM gone', parent || '_default', ended, child) USING low, high;
-    END IF;
-    EXECUTE format('ALTER TABLE {{schema}}.%I ATTACH PARTITION {{schema}}.%I FOR VALUES FROM (%L) TO (%L)', parent, child, low, high);
-    RETURN true;
-END $$;
-COMMENT ON FUNCTION {{schema}}.add_partition(text, timestamptz, timestamptz, integer) IS 'Makes one partition. False: the table is in use, or too many rows of the range stand in the default partition. For prune.';
-
-CREATE FUNCTION {{schema}}.make_partitions(ahead integer DEFAULT 3) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
-DECLARE
-    day interval := interval '24 hours';
-    width float8 := {{schema}}.partition_days((SELECT max(s.value::interval) FROM {{schema}}.settings AS s WHERE s.name IN ('retention', 'retention_failed'))) * 86400;
-    made bigint := 0;
-    whole text;
-    first timestamptz;
-    next timestamptz;
-BEGIN
-    FOREACH whole IN ARRAY ARRAY['history', 'attempts'] LOOP
-        first := date_trunc('day', now());
-        WHILE first < date_trunc('day', now()) + (ahead + 1) * day LOOP
-            next := (SELECT max(p.high) FROM {{schema}}.partitions() AS p
-                     WHERE p.parent = whole AND p.low <= first AND p.high > first);
-            IF next IS NULL THEN
-                next := least(to_timestamp((floor(extract(epoch FROM first)::float8 / width) + 1) * width),
-                              (SELECT min(p.low) FROM {{schema}}.partitions() AS p
-                               WHERE p.parent = whole AND p.low > first));
-                BEGIN
-                    made := made + {{schema}}.add_partition(whole, first, next)::integer;
-                EXCEPTION WHEN OTHERS THEN
-                    RAISE WARNING 'no partition of % from % on: %', whole, first, SQLERRM USING ERRCODE = SQLSTATE;
-                END;
-            END IF;
-            first := next;
-        END LOOP;
-    END LOOP;
-    RETURN made;
-END $$;
-COMMENT ON FUNCTION {{schema}}.make_partitions(integer) IS 'Makes the partitions of today and the next days, as far as their tables are free. Returns how many.';
+-- Retention: what is deleted when. prune does one thing that locks a table in each call,
+-- so that it commits at once. It waits for nobody: what is in use is pruned by a later call.
 
 -- Deletes old rows of a default partition, or moves the oldest of the others into a partition of their own.
-CREATE FUNCTION {{schema}}.empty_default(parent text, oldest timestamptz, batch integer, OUT deleted bigint, OUT moved boolean)
+CREATE OR REPLACE FUNCTION {{schema}}.empty_default(parent text, oldest timestamptz, batch integer, OUT deleted bigint, OUT moved boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 DECLARE
     ended text := CASE parent WHEN 'history' THEN 'finished_at' ELSE 'ended_at' END;
@@ -162,7 +48,7 @@ COMMENT ON FUNCTION {{schema}}.empty_default(text, timestamptz, integer) IS 'Tak
 
 -- A claim that lives needs the rows that say which of its tasks have ended: they
 -- tell rescue. It keeps the partitions of these rows, and no others.
-CREATE FUNCTION {{schema}}.holds_endings(child regclass, parent text, high timestamptz) RETURNS boolean
+CREATE OR REPLACE FUNCTION {{schema}}.holds_endings(child regclass, parent text, high timestamptz) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     found boolean;
@@ -183,7 +69,7 @@ COMMENT ON FUNCTION {{schema}}.holds_endings(regclass, text, timestamptz) IS 'Wh
 -- Of more than 50,000 rows, or 64 MiB of them, no copy is made: the other rows are deleted,
 -- those of 2,000 pages in each call. The page at which to go on stands in the comment. A
 -- delete locks rows and no table.
-CREATE FUNCTION {{schema}}.kept_rows_fit(child regclass, which text) RETURNS boolean
+CREATE OR REPLACE FUNCTION {{schema}}.kept_rows_fit(child regclass, which text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     fits boolean;
@@ -198,7 +84,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.kept_rows_fit(regclass, text) IS 'Whether the rows that a partition keeps are few enough for a copy. For prune.';
 
-CREATE FUNCTION {{schema}}.delete_others(child regclass, which text, page bigint) RETURNS bigint
+CREATE OR REPLACE FUNCTION {{schema}}.delete_others(child regclass, which text, page bigint) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     EXECUTE format('DELETE FROM %s AS h WHERE h.ctid >= %L AND h.ctid < %L AND NOT (%s)', child,
@@ -212,7 +98,7 @@ COMMENT ON FUNCTION {{schema}}.delete_others(regclass, text, bigint)
 -- key of somebody else) is written to its comment, and its turn is after all others. It
 -- keeps its rows until that is mended; once failed tasks have passed their time too, no
 -- row is read any more.
-CREATE FUNCTION {{schema}}.prune_partition(oldest timestamptz, oldest_failed timestamptz, OUT changed boolean, OUT dropped boolean, OUT skipped text[])
+CREATE OR REPLACE FUNCTION {{schema}}.prune_partition(oldest timestamptz, oldest_failed timestamptz, OUT changed boolean, OUT dropped boolean, OUT skipped text[])
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     child record;
@@ -283,7 +169,7 @@ COMMENT ON FUNCTION {{schema}}.prune_partition(timestamptz, timestamptz) IS 'Emp
 -- Of a task that still waits or runs, the key gets as much time again. Keys are locked
 -- before the tasks are looked for: a retry, which changes the key too, is then seen, or
 -- waits until the key is gone and puts it back.
-CREATE FUNCTION {{schema}}.prune_keys(batch integer) RETURNS bigint
+CREATE OR REPLACE FUNCTION {{schema}}.prune_keys(batch integer) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     old bigint[];
@@ -317,7 +203,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.prune_keys(integer) IS 'Deletes keys that have expired and whose tasks neither wait nor run. For prune.';
 
-CREATE FUNCTION {{schema}}.check_ages(retention interval, failed interval, batch integer) RETURNS void
+CREATE OR REPLACE FUNCTION {{schema}}.check_ages(retention interval, failed interval, batch integer) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF retention IS NULL OR retention < interval '0' THEN
@@ -333,7 +219,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.check_ages(interval, interval, integer) IS 'Rejects negative ages, with a hint. For prune and prune_state.';
 
-CREATE FUNCTION {{schema}}.prune(retention interval, batch integer DEFAULT 10000, failed interval DEFAULT NULL)
+CREATE OR REPLACE FUNCTION {{schema}}.prune(retention interval, batch integer DEFAULT 10000, failed interval DEFAULT NULL)
 RETURNS TABLE (created bigint, dropped bigint, deleted bigint, more boolean, skipped text[])
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -396,7 +282,7 @@ COMMENT ON FUNCTION {{schema}}.prune(interval, integer, interval)
 
 -- A batch of tasks in each call, from where the last one stopped, so that many saved
 -- values of tasks that are kept cost no more than a few.
-CREATE FUNCTION {{schema}}.prune_state(retention interval, batch integer DEFAULT 10000) RETURNS bigint
+CREATE OR REPLACE FUNCTION {{schema}}.prune_state(retention interval, batch integer DEFAULT 10000) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     start bigint;
@@ -441,6 +327,3 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.prune_state(interval, integer)
     IS 'Removes saved values of tasks that are complete, deleted, or gone with their history: those of a batch of tasks in each call. Runners call it after prune.';
-
-INSERT INTO {{schema}}.settings (name, value) VALUES ('retention', '7 days'), ('retention_failed', '7 days'), ('prune_state_after', '0');
-SELECT {{schema}}.make_partitions();

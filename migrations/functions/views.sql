@@ -1,5 +1,6 @@
 -- What is documented for people and programs: the six states as views with the
--- same columns. The tables behind them may change; these may only grow.
+-- same columns. The tables behind them may change; these may only grow, at the end.
+-- A view that another one reads stands before it.
 
 -- Not documented: the tasks of claims that have not ended, as the store needs them.
 -- The hour is a margin for pruning partitions; the claim's id decides.
@@ -7,7 +8,7 @@
 -- Arguments are large, so they are what storage damages first. They are read only for a
 -- claim of which a row is shown, and not at all where nobody asks for them: hence the outer
 -- join, and DISTINCT ON, by which the planner sees that it may leave the join out.
-CREATE VIEW {{schema}}.unended AS
+CREATE OR REPLACE VIEW {{schema}}.unended AS
 SELECT c.id AS claim_id, c.runner_id, c.claimed_at, c.solo,
        t.id, t.queue COLLATE "C" AS queue, t.handler COLLATE "C" AS handler, t.priority,
        t.attempts, t.crashes, t.retries, t.pushed_at, t.due_at, t.key COLLATE "C" AS key, t.parent, v.traits, v.args
@@ -31,7 +32,7 @@ SELECT p.claim_id, NULL::bigint, p.popped_at, false,
 FROM {{schema}}.popped AS p;
 COMMENT ON VIEW {{schema}}.unended IS 'Tasks of live claims that have not ended, and popped tasks. For the store; read running instead.';
 
-CREATE VIEW {{schema}}.scheduled AS
+CREATE OR REPLACE VIEW {{schema}}.scheduled AS
 SELECT id, 'scheduled'::text AS state, queue, handler, priority, args, NULL::json AS result,
        NULL::text AS error_kind, NULL::text AS error_code, NULL::text AS error_message,
        attempts, crashes, retries, pushed_at, run_at AS due_at,
@@ -40,7 +41,7 @@ SELECT id, 'scheduled'::text AS state, queue, handler, priority, args, NULL::jso
 FROM {{schema}}.scheduled_tasks;
 COMMENT ON VIEW {{schema}}.scheduled IS 'Tasks that wait for their time (due_at), or for their retry.';
 
-CREATE VIEW {{schema}}.runnable AS
+CREATE OR REPLACE VIEW {{schema}}.runnable AS
 SELECT id, 'runnable'::text AS state, queue, handler, priority, args, NULL::json AS result,
        NULL::text AS error_kind, NULL::text AS error_code, NULL::text AS error_message,
        attempts, crashes, retries, pushed_at, due_at,
@@ -49,7 +50,7 @@ SELECT id, 'runnable'::text AS state, queue, handler, priority, args, NULL::json
 FROM {{schema}}.runnable_tasks;
 COMMENT ON VIEW {{schema}}.runnable IS 'Tasks that are due: the next free runner that has the handler takes them. A condition on the id reads all of them; get(id) does not.';
 
-CREATE VIEW {{schema}}.running AS
+CREATE OR REPLACE VIEW {{schema}}.running AS
 SELECT id, 'running'::text AS state, queue, handler, priority, args, NULL::json AS result,
        NULL::text AS error_kind, NULL::text AS error_code, NULL::text AS error_message,
        attempts, crashes, retries, pushed_at, due_at,
@@ -58,25 +59,25 @@ SELECT id, 'running'::text AS state, queue, handler, priority, args, NULL::json 
 FROM {{schema}}.unended;
 COMMENT ON VIEW {{schema}}.running IS 'Tasks that a runner, or an external worker, has claimed. started_at is the time of the claim.';
 
-CREATE VIEW {{schema}}.complete AS
+CREATE OR REPLACE VIEW {{schema}}.complete AS
 SELECT id, state, queue, handler, priority, args, result, error_kind, error_code, error_message,
        attempts, crashes, retries, pushed_at, due_at, started_at, finished_at, runner_id, claim_id, key, parent
 FROM {{schema}}.history WHERE state = 'complete';
 COMMENT ON VIEW {{schema}}.complete IS 'Tasks that are done, with their result.';
 
-CREATE VIEW {{schema}}.failed AS
+CREATE OR REPLACE VIEW {{schema}}.failed AS
 SELECT id, state, queue, handler, priority, args, result, error_kind, error_code, error_message,
        attempts, crashes, retries, pushed_at, due_at, started_at, finished_at, runner_id, claim_id, key, parent
 FROM {{schema}}.history WHERE state = 'failed';
 COMMENT ON VIEW {{schema}}.failed IS 'Tasks that were given up, with their last error.';
 
-CREATE VIEW {{schema}}.cancelled AS
+CREATE OR REPLACE VIEW {{schema}}.cancelled AS
 SELECT id, state, queue, handler, priority, args, result, error_kind, error_code, error_message,
        attempts, crashes, retries, pushed_at, due_at, started_at, finished_at, runner_id, claim_id, key, parent
 FROM {{schema}}.history WHERE state = 'cancelled';
 COMMENT ON VIEW {{schema}}.cancelled IS 'Tasks that a person or their handler took back; error_message says why.';
 
-CREATE VIEW {{schema}}.tasks AS
+CREATE OR REPLACE VIEW {{schema}}.tasks AS
 SELECT * FROM {{schema}}.scheduled
 UNION ALL SELECT * FROM {{schema}}.runnable
 UNION ALL SELECT * FROM {{schema}}.running
@@ -86,7 +87,7 @@ SELECT id, state, queue, handler, priority, args, result, error_kind, error_code
 FROM {{schema}}.history;
 COMMENT ON VIEW {{schema}}.tasks IS 'Every task in its state: the union of scheduled, runnable, running, complete, failed and cancelled. For one task by its id, ask get(id): a condition on the id reads all runnable tasks here.';
 
-CREATE VIEW {{schema}}.queue_stats AS
+CREATE OR REPLACE VIEW {{schema}}.queue_stats AS
 WITH counted AS (
     SELECT queue, count(*) AS scheduled, 0::bigint AS runnable, 0::bigint AS running,
            0::bigint AS complete_hour, 0::bigint AS failed_hour, NULL::timestamptz AS oldest
@@ -110,7 +111,7 @@ LEFT JOIN {{schema}}.pauses AS p ON p.kind = 'queue' AND p.name = c.queue
 GROUP BY c.queue, p.paused_at;
 COMMENT ON VIEW {{schema}}.queue_stats IS 'Counts for each queue that holds tasks, ended one within the hour, or is paused. Counts everything: for people, not for a loop.';
 
-CREATE VIEW {{schema}}.live_logs AS
+CREATE OR REPLACE VIEW {{schema}}.live_logs AS
 SELECT l.task_id, l.attempt, l.claim_id, l.runner_id, l.seq, l.at, l.level, l.message, l.fields,
        EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.id = l.claim_id)
        OR EXISTS (SELECT FROM {{schema}}.popped AS p WHERE p.task_id = l.task_id AND p.claim_id = l.claim_id) AS running
@@ -118,7 +119,7 @@ FROM {{schema}}.log_lines AS l;
 COMMENT ON VIEW {{schema}}.live_logs
     IS 'Log lines of attempts that have run for more than a second or two, in the order of (claim_id, seq); a jump of seq is a line that was dropped. running is false for what an attempt logged before its runner died.';
 
-CREATE VIEW {{schema}}.progress AS
+CREATE OR REPLACE VIEW {{schema}}.progress AS
 SELECT p.key::bigint AS task_id, (p.value ->> 'claim')::bigint AS claim_id, r.id AS runner_id,
        (p.value ->> 'fraction')::float8 AS fraction, p.value ->> 'message' AS message, r.seen_at
 FROM {{schema}}.runners AS r
@@ -130,7 +131,7 @@ FROM {{schema}}.popped AS p WHERE p.reported_at IS NOT NULL;
 COMMENT ON VIEW {{schema}}.progress
     IS 'How far running tasks say they are: a fraction from 0 to 1 and a word for people, as of seen_at. A task that ended may stay for some seconds: join running for certainty.';
 
-CREATE VIEW {{schema}}.workers AS
+CREATE OR REPLACE VIEW {{schema}}.workers AS
 WITH session AS (
     SELECT s.name, min(s.role::text) AS role, count(*) AS sessions, max(s.seen_at) AS seen_at,
            ARRAY(SELECT DISTINCT q FROM {{schema}}.worker_sessions AS o, unnest(o.queues) AS q WHERE o.name = s.name ORDER BY q) AS queues

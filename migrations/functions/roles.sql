@@ -1,10 +1,13 @@
 -- Roles: what each kind of user may do, in one list, and the functions that grant it.
+-- After every migration the program grants what is on the list to the roles that
+-- grant_role knows. What is taken off it stays granted until a numbered file revokes it.
 
+DELETE FROM {{schema}}.rights;
 INSERT INTO {{schema}}.rights (kind, class, object, privilege)
 SELECT DISTINCT k.kind, r.class, o.object, p.privilege
 FROM (VALUES
     -- Kinds, class, objects, privileges. Everybody may ask which version this is.
-    ('pusher worker viewer runner deployer admin', 'table', 'migrations', 'SELECT'),
+    ('pusher worker viewer runner deployer admin', 'table', 'migrations function_files', 'SELECT'),
 
     ('pusher runner admin', 'function', 'push push_task push_many push_arrays find', 'EXECUTE'),
     -- To check arguments before they are pushed.
@@ -39,7 +42,7 @@ CROSS JOIN LATERAL unnest(CASE WHEN r.privileges LIKE '%(%' THEN ARRAY[r.privile
 
 -- Each right as a statement, and membership in the schema's owner for an admin:
 -- migrations are the owner's. Members of a superuser would be superusers.
-CREATE FUNCTION {{schema}}.role_sql(kind text, role text, take boolean DEFAULT false) RETURNS SETOF text
+CREATE OR REPLACE FUNCTION {{schema}}.role_sql(kind text, role text, take boolean DEFAULT false) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     form text := CASE WHEN role_sql.take THEN 'REVOKE %s ON %s FROM %I' ELSE 'GRANT %s ON %s TO %I' END;
@@ -86,7 +89,7 @@ COMMENT ON FUNCTION {{schema}}.role_sql(text, text, boolean)
     IS 'The statements that make a role one of this kind, or no longer one.';
 
 -- These two run with the caller's rights: who may not grant by hand may not grant here.
-CREATE FUNCTION {{schema}}.grant_role(kind text, role text) RETURNS text
+CREATE OR REPLACE FUNCTION {{schema}}.grant_role(kind text, role text) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     one text;
@@ -106,7 +109,7 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.grant_role(text, text)
     IS 'Makes a role a pusher, worker, viewer, runner, deployer or admin; again does no harm. Returns what it could not give, or null.';
 
-CREATE FUNCTION {{schema}}.revoke_role(kind text, role text) RETURNS boolean
+CREATE OR REPLACE FUNCTION {{schema}}.revoke_role(kind text, role text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     one text;
@@ -120,9 +123,10 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.revoke_role(text, text)
     IS 'Takes back what grant_role gave, but for what another kind of the same role needs. False: it was not of this kind.';
 
--- A later migration that adds to the rights ends with this. A role of which
--- somebody took even the schema, or that was dropped, is no longer on the list.
-CREATE FUNCTION {{schema}}.apply_rights() RETURNS void
+-- Membership in the owner is not granted again: that takes the admin option, which who
+-- migrates may lack. A role of which somebody took even the schema, or that was dropped,
+-- is no longer on the list; nor is one that has become the owner.
+CREATE OR REPLACE FUNCTION {{schema}}.apply_rights() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     one record;
@@ -130,11 +134,13 @@ BEGIN
     DELETE FROM {{schema}}.granted AS g
     WHERE NOT EXISTS (
         SELECT FROM pg_roles AS r
-        WHERE r.rolname = g.role AND has_schema_privilege(r.oid, '{{schema}}'::regnamespace, 'USAGE'));
-    FOR one IN SELECT g.kind, g.role FROM {{schema}}.granted AS g ORDER BY g.kind, g.role LOOP
-        PERFORM {{schema}}.grant_role(one.kind, one.role::text);
+        WHERE r.rolname = g.role AND has_schema_privilege(r.oid, '{{schema}}'::regnamespace, 'USAGE')
+          AND r.oid <> (SELECT n.nspowner FROM pg_namespace AS n WHERE n.oid = '{{schema}}'::regnamespace));
+    FOR one IN
+        SELECT s.sql FROM {{schema}}.granted AS g CROSS JOIN LATERAL {{schema}}.role_sql(g.kind, g.role::text) AS s (sql)
+        WHERE s.sql LIKE 'GRANT % ON %' ORDER BY g.kind, g.role
+    LOOP
+        EXECUTE one.sql;
     END LOOP;
 END $$;
 COMMENT ON FUNCTION {{schema}}.apply_rights() IS 'Grants anew to every role what its kinds may do. For migrations.';
-
-REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA {{schema}} FROM PUBLIC;

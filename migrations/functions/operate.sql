@@ -1,163 +1,12 @@
 -- Functions for operators: cancel, retry, delete, pause, drain, and the demand
 -- that an autoscaler reads.
 
-CREATE FUNCTION {{schema}}.notify_runners() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF current_setting('pgtq.notify', true) IN ('off', 'false', 'no', '0') IS NOT TRUE THEN
-        PERFORM pg_notify('{{channel}}', 'cancel');
-    END IF;
-END $$;
-COMMENT ON FUNCTION {{schema}}.notify_runners() IS 'Makes runners send a heartbeat now, by which they hear of cancellations. Does nothing after SET LOCAL pgtq.notify = off. For cancel and drain.';
-
--- The array becomes a constant of the statement, so that it is hashed.
-CREATE FUNCTION {{schema}}.scan_runnable(ids bigint[]) RETURNS SETOF tid
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = on SET jit = off AS $$
-BEGIN
-    RETURN QUERY EXECUTE format('SELECT r.ctid FROM {{schema}}.runnable_tasks AS r WHERE r.id = ANY (%L::bigint[])', ids);
-END $$;
-COMMENT ON FUNCTION {{schema}}.scan_runnable(bigint[]) IS 'For find_runnable: by reading all of the table.';
-
--- There is no index over all ids of runnable tasks (0001 says why). A fresh push stands
--- in its lane at position = id, so the lanes are walked, from their ends: at their
--- fronts are the index entries of tasks that were claimed. Where a scan reads fewer
--- pages than the walk, the table is scanned. The plan of the walk is made once, and
--- for tables of any size.
---
--- A walk steps over the entries of tasks that are gone, and those that this transaction
--- removed stay until it ends: task after task, it would step over more and more of them.
--- So the lanes of a walk are kept for the rest of the transaction, a few of them, in
--- the setting pgtq.lanes. They are where later calls look first, by one probe a lane; what is
--- not there is looked for by a walk.
-CREATE FUNCTION {{schema}}.find_runnable(ids bigint[]) RETURNS SETOF tid
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
-DECLARE
-    pages bigint := pg_relation_size('{{schema}}.runnable_tasks'::regclass) / current_setting('block_size')::integer;
-    most bigint;
-    wanted bigint[] := ids;
-    lanes text[] := coalesce(nullif(current_setting('pgtq.lanes', true), ''), '{}');
-    is_walk boolean := cardinality(lanes) = 0;
-    found tid[];
-    found_ids bigint[];
-BEGIN
-    SELECT array_agg(f.ctid), array_agg(f.id) INTO found, found_ids
-    FROM unnest(wanted) AS w (id)
-    CROSS JOIN LATERAL (
-        SELECT r.ctid, r.id FROM {{schema}}.runnable_tasks AS r WHERE r.id = w.id AND r.position <> r.id LIMIT 1) AS f;
-    IF found IS NOT NULL THEN
-        RETURN QUERY SELECT unnest(found);
-        wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
-    END IF;
-    LOOP
-        EXIT WHEN cardinality(wanted) = 0;
-        most := pages / cardinality(wanted);
-        IF is_walk THEN
-            WITH RECURSIVE lane AS (
-                (SELECT r.queue, r.handler, r.priority FROM {{schema}}.runnable_tasks AS r
-                 ORDER BY r.queue DESC, r.handler DESC, r.priority DESC LIMIT 1)
-                UNION ALL
-                SELECT next.* FROM lane AS l CROSS JOIN LATERAL (
-                    SELECT r.queue, r.handler, r.priority FROM {{schema}}.runnable_tasks AS r
-                    WHERE (r.queue, r.handler, r.priority) < (l.queue, l.handler, l.priority)
-                    ORDER BY r.queue DESC, r.handler DESC, r.priority DESC LIMIT 1) AS next
-            )
-            SELECT array_agg(ARRAY[l.queue, l.handler, l.priority::text]) INTO lanes
-            FROM (SELECT * FROM lane LIMIT most + 1) AS l;
-            EXIT WHEN lanes IS NULL;
-            IF array_length(lanes, 1) > most THEN
-                RETURN QUERY SELECT {{schema}}.scan_runnable(wanted);
-                RETURN;
-            ELSIF array_length(lanes, 1) <= 100 THEN
-                PERFORM set_config('pgtq.lanes', lanes::text, true);
-            END IF;
-        END IF;
-        IF array_length(lanes, 1) <= most THEN
-            SELECT array_agg(f.ctid), array_agg(f.id) INTO found, found_ids
-            FROM generate_subscripts(lanes, 1) AS n
-            CROSS JOIN unnest(wanted) AS w (id)
-            CROSS JOIN LATERAL (
-                SELECT r.ctid, r.id FROM {{schema}}.runnable_tasks AS r
-                WHERE r.queue = lanes[n][1] AND r.handler = lanes[n][2] AND r.priority = lanes[n][3]::integer AND r.position = w.id
-                  AND r.id = w.id LIMIT 1) AS f;
-            IF found IS NOT NULL THEN
-                RETURN QUERY SELECT unnest(found);
-                wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
-            END IF;
-        END IF;
-        EXIT WHEN is_walk;
-        is_walk := true;
-    END LOOP;
-END $$;
-COMMENT ON FUNCTION {{schema}}.find_runnable(bigint[]) IS 'Where runnable tasks of these ids stand, as the calling statement sees them. For the other functions.';
-
-CREATE FUNCTION {{schema}}.get(id bigint) RETURNS SETOF {{schema}}.tasks
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT * FROM {{schema}}.scheduled AS s WHERE s.id = get.id
-    UNION ALL
-    SELECT r.id, 'runnable', r.queue, r.handler, r.priority, r.args, NULL, NULL, NULL, NULL, r.attempts, r.crashes,
-           r.retries, r.pushed_at, r.due_at, NULL, NULL, NULL, NULL, r.key, r.parent
-    FROM {{schema}}.runnable_tasks AS r WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(ARRAY[get.id])))
-    UNION ALL
-    SELECT * FROM {{schema}}.running AS u WHERE u.id = get.id
-    UNION ALL
-    SELECT h.id, h.state, h.queue, h.handler, h.priority, h.args, h.result, h.error_kind, h.error_code, h.error_message,
-           h.attempts, h.crashes, h.retries, h.pushed_at, h.due_at, h.started_at, h.finished_at, h.runner_id, h.claim_id, h.key, h.parent
-    FROM {{schema}}.history AS h WHERE h.id = get.id
-$$;
-COMMENT ON FUNCTION {{schema}}.get(bigint) IS 'One task as the view tasks has it, found by indexes. The view itself reads all runnable tasks for an id.';
-
--- As the view unended, for some tasks. The time stands in the statement as a literal,
--- so that only the partitions of the last claims are opened.
-CREATE FUNCTION {{schema}}.live_among(ids bigint[]) RETURNS TABLE (claim_id bigint, id bigint)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
-DECLARE
-    claims bigint[];
-    tasks bigint[];
-    since timestamptz;
-BEGIN
-    RETURN QUERY SELECT p.claim_id, p.task_id FROM {{schema}}.popped AS p WHERE p.task_id = ANY (ids);
-    SELECT array_agg(c.id), array_agg(t.id), min(c.claimed_at) - interval '1 hour' INTO claims, tasks, since
-    FROM {{schema}}.claims AS c CROSS JOIN LATERAL unnest(c.task_ids) AS t (id)
-    WHERE (t.id IN (SELECT unnest(ids))) IS TRUE;
-    IF claims IS NULL THEN
-        RETURN;
-    END IF;
-    RETURN QUERY EXECUTE format('
-        SELECT e.claim_id, e.id FROM unnest($1, $2) AS e (claim_id, id)
-        LEFT JOIN LATERAL (SELECT true AS ended FROM {{schema}}.history AS h
-                           WHERE h.id = e.id AND h.claim_id = e.claim_id AND h.finished_at >= %L LIMIT 1) AS h ON true
-        LEFT JOIN LATERAL (SELECT true AS ended FROM {{schema}}.attempts AS a
-                           WHERE a.task_id = e.id AND a.claim_id = e.claim_id AND a.ended_at >= %L LIMIT 1) AS a ON true
-        WHERE h.ended IS NULL AND a.ended IS NULL', since, since) USING claims, tasks;
-END $$;
-COMMENT ON FUNCTION {{schema}}.live_among(bigint[]) IS 'Which of these tasks run now, and in which claim. For the other functions.';
-
--- Somebody's open transaction that popped the task, for example. Only a task that is found to
--- be locked gets here: a subtransaction for each task would be dear in SELECT cancel(id) FROM ....
-CREATE FUNCTION {{schema}}.wait_for_tasks(ids bigint[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    task bigint;
-BEGIN
-    FOREACH task IN ARRAY coalesce(ids, '{}') LOOP
-        BEGIN
-            PERFORM FROM {{schema}}.scheduled_tasks AS s WHERE s.id = task FOR UPDATE;
-            PERFORM FROM {{schema}}.runnable_tasks AS r WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(ARRAY[task]))) AND r.id = task FOR UPDATE;
-        EXCEPTION WHEN lock_not_available THEN
-            RAISE EXCEPTION 'task % is locked by another transaction', task
-                USING ERRCODE = '55P03', HINT = 'try again when that transaction has ended';
-        END;
-    END LOOP;
-END $$;
-COMMENT ON FUNCTION {{schema}}.wait_for_tasks(bigint[]) IS 'Waits for the transactions that have locked these tasks, as long as lock_timeout says, and names the task. For cancel_tasks and delete_tasks.';
-
 -- Tasks move while we look, mostly forward: so the tables are searched in the
 -- order of a task's life, each with a new snapshot, and what was not found is
 -- looked for once more. The plans are made once and serve one id and ten thousand,
 -- empty tables and full ones: by index, row by row. What others have locked is waited
 -- for when all the rest is done.
-CREATE FUNCTION {{schema}}.cancel_tasks(ids bigint[]) RETURNS TABLE (id bigint, was text, changed boolean)
+CREATE OR REPLACE FUNCTION {{schema}}.cancel_tasks(ids bigint[]) RETURNS TABLE (id bigint, was text, changed boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
@@ -240,7 +89,7 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.cancel_tasks(bigint[])
     IS 'Cancels: waiting tasks at once, running ones by asking their runner. Says where each was (null: there is none of this id) and whether something changed. Waits 5 seconds at most (or lock_timeout) for a transaction that has locked a task; then 55P03 names it.';
 
-CREATE FUNCTION {{schema}}.cancel(id bigint) RETURNS text
+CREATE OR REPLACE FUNCTION {{schema}}.cancel(id bigint) RETURNS text
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN c.was IN ('scheduled', 'runnable') THEN 'cancelled' ELSE c.was END
     FROM {{schema}}.cancel_tasks(ARRAY[cancel.id]) AS c
@@ -248,7 +97,7 @@ $$;
 COMMENT ON FUNCTION {{schema}}.cancel(bigint)
     IS 'Cancels a task. Returns its state now: cancelled; running (it was asked to stop); complete or failed (too late); null when there is none of this id.';
 
-CREATE FUNCTION {{schema}}.retry_tasks(ids bigint[]) RETURNS TABLE (id bigint, was text, changed boolean)
+CREATE OR REPLACE FUNCTION {{schema}}.retry_tasks(ids bigint[]) RETURNS TABLE (id bigint, was text, changed boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
@@ -330,14 +179,14 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.retry_tasks(bigint[])
     IS 'Makes failed, cancelled and scheduled tasks runnable now. Each has its idempotency key again, unless another task has the key by now. Says where each was (null: there is none of this id) and whether something changed.';
 
-CREATE FUNCTION {{schema}}.retry(id bigint) RETURNS text
+CREATE OR REPLACE FUNCTION {{schema}}.retry(id bigint) RETURNS text
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN r.changed THEN 'runnable' ELSE r.was END FROM {{schema}}.retry_tasks(ARRAY[retry.id]) AS r
 $$;
 COMMENT ON FUNCTION {{schema}}.retry(bigint)
     IS 'Makes a failed, cancelled or scheduled task runnable now. Returns its state now; null when there is none of this id.';
 
-CREATE FUNCTION {{schema}}.delete_tasks(ids bigint[]) RETURNS TABLE (id bigint, was text, changed boolean)
+CREATE OR REPLACE FUNCTION {{schema}}.delete_tasks(ids bigint[]) RETURNS TABLE (id bigint, was text, changed boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
@@ -401,7 +250,7 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.delete_tasks(bigint[])
     IS 'Removes tasks with their attempts and keys. Running ones are left alone. Says where each was (null: there is none of this id) and whether something changed. Waits 5 seconds at most (or lock_timeout) for a transaction that has locked a task; then 55P03 names it.';
 
-CREATE FUNCTION {{schema}}.pause(queue text DEFAULT NULL, handler text DEFAULT NULL) RETURNS boolean
+CREATE OR REPLACE FUNCTION {{schema}}.pause(queue text DEFAULT NULL, handler text DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF num_nonnulls(pause.queue, pause.handler) <> 1 THEN
@@ -415,7 +264,7 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.pause(text, text)
     IS 'Stops claims from a queue, or of a handler''s tasks; tasks under way go on. False: it was paused already.';
 
-CREATE FUNCTION {{schema}}.resume(queue text DEFAULT NULL, handler text DEFAULT NULL) RETURNS boolean
+CREATE OR REPLACE FUNCTION {{schema}}.resume(queue text DEFAULT NULL, handler text DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF num_nonnulls(resume.queue, resume.handler) <> 1 THEN
@@ -432,7 +281,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.resume(text, text) IS 'Ends a pause. False: it was not paused.';
 
-CREATE FUNCTION {{schema}}.drain(runner text) RETURNS bigint
+CREATE OR REPLACE FUNCTION {{schema}}.drain(runner text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     n_asked bigint;
@@ -448,7 +297,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.drain(text) IS 'Asks live runners of this name or id to claim nothing more, finish what they run, and stop. Returns how many were asked.';
 
-CREATE FUNCTION {{schema}}.demand(queues text[] DEFAULT NULL, cap integer DEFAULT 10000) RETURNS bigint
+CREATE OR REPLACE FUNCTION {{schema}}.demand(queues text[] DEFAULT NULL, cap integer DEFAULT 10000) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT least(cap, (
         SELECT count(*) FROM (
