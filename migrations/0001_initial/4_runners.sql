@@ -45,20 +45,20 @@ CREATE TABLE {{schema}}.handlers (
 );
 COMMENT ON TABLE {{schema}}.handlers IS 'What each live runner can run.';
 
-CREATE TABLE {{schema}}.rights (
-    kind text NOT NULL CONSTRAINT right_kind CHECK (kind IN ('pusher', 'worker', 'viewer', 'runner', 'deployer', 'admin')),
-    class text NOT NULL CONSTRAINT right_class CHECK (class IN ('table', 'sequence', 'function')),
+CREATE TABLE {{schema}}.role_privileges (
+    kind text NOT NULL CONSTRAINT privilege_kind CHECK (kind IN ('pusher', 'worker', 'viewer', 'runner', 'deployer', 'admin')),
+    class text NOT NULL CONSTRAINT privilege_class CHECK (class IN ('table', 'sequence', 'function')),
     object text NOT NULL,
-    privilege text NOT NULL CONSTRAINT right_privilege
+    privilege text NOT NULL CONSTRAINT privilege_form
         CHECK (privilege ~ '^(SELECT|INSERT|UPDATE|DELETE|USAGE|EXECUTE)( \([a-z_, ]+\))?$'),
     PRIMARY KEY (kind, class, object, privilege)
 );
-COMMENT ON TABLE {{schema}}.rights IS 'What each kind of user may do. A function stands for all of its name; a table may be a view; columns stand behind the privilege.';
+COMMENT ON TABLE {{schema}}.role_privileges IS 'What each kind of user may do. A function stands for all of its name; a table may be a view; columns stand behind the privilege.';
 
-CREATE TABLE {{schema}}.granted (
+CREATE TABLE {{schema}}.role_grants (
     kind text NOT NULL,
     role name NOT NULL,
     granted_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (kind, role)
 );
-COMMENT ON TABLE {{schema}}.granted IS 'Which roles were made what by grant_role.';
+COMMENT ON TABLE {{schema}}.role_grants IS 'Which roles were made what by grant_role.';

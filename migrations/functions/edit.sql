@@ -59,7 +59,7 @@ BEGIN
     IF place IS NULL THEN
         -- It has started, or ended, or there is none: nothing is changed.
         RETURN coalesce(
-            (SELECT 'running' FROM {{schema}}.unended AS u WHERE u.id = change_task.task LIMIT 1),
+            (SELECT 'running' FROM {{schema}}.in_flight AS u WHERE u.id = change_task.task LIMIT 1),
             (SELECT h.state FROM {{schema}}.history AS h WHERE h.id = change_task.task LIMIT 1));
     END IF;
 

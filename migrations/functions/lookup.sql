@@ -109,7 +109,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION {{schema}}.get(bigint) IS 'One task as the view tasks has it, found by indexes. The view itself reads all runnable tasks for an id.';
 
--- As the view unended, for some tasks. The time stands in the statement as a literal,
+-- As the view in_flight, for some tasks. The time stands in the statement as a literal,
 -- so that only the partitions of the last claims are opened.
 CREATE OR REPLACE FUNCTION {{schema}}.live_among(ids bigint[]) RETURNS TABLE (claim_id bigint, id bigint)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$

@@ -303,6 +303,6 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT count(*) FROM (
             SELECT FROM {{schema}}.runnable_tasks AS r WHERE queues IS NULL OR r.queue = ANY (queues) LIMIT cap) AS due
     ) + (
-        SELECT count(*) FROM {{schema}}.unended AS u WHERE queues IS NULL OR u.queue = ANY (queues)))
+        SELECT count(*) FROM {{schema}}.in_flight AS u WHERE queues IS NULL OR u.queue = ANY (queues)))
 $$;
 COMMENT ON FUNCTION {{schema}}.demand(text[], integer) IS 'Tasks that are due or running, counted up to cap: what an autoscaler asks for.';

@@ -2,8 +2,8 @@
 -- After every migration the program grants what is on the list to the roles that
 -- grant_role knows. What is taken off it stays granted until a numbered file revokes it.
 
-DELETE FROM {{schema}}.rights;
-INSERT INTO {{schema}}.rights (kind, class, object, privilege)
+DELETE FROM {{schema}}.role_privileges;
+INSERT INTO {{schema}}.role_privileges (kind, class, object, privilege)
 SELECT DISTINCT k.kind, r.class, o.object, p.privilege
 FROM (VALUES
     -- Kinds, class, objects, privileges. Everybody may ask which version this is.
@@ -16,7 +16,7 @@ FROM (VALUES
 
     ('worker admin', 'function', 'pop complete complete_many fail fail_many release extend extend_many log progress tend request_wake', 'EXECUTE'),
 
-    ('viewer runner admin', 'table', 'scheduled runnable running complete failed cancelled tasks queue_stats live_logs progress unended workers', 'SELECT'),
+    ('viewer runner admin', 'table', 'scheduled runnable running complete failed cancelled tasks queue_stats live_logs progress in_flight workers', 'SELECT'),
     ('viewer runner admin', 'table', 'scheduled_tasks runnable_tasks history attempts runners handlers pauses cancellations log_lines', 'SELECT'),
     ('viewer runner admin', 'function', 'result demand get find find_runnable scan_runnable', 'EXECUTE'),
 
@@ -33,7 +33,7 @@ FROM (VALUES
 
     ('admin', 'function', 'cancel cancel_tasks retry retry_tasks delete_tasks reschedule reprioritise move edit purge pause resume drain prune prune_state', 'EXECUTE'),
     ('admin', 'table', 'log_lines', 'DELETE'),
-    ('admin', 'table', 'claims rights granted', 'SELECT')
+    ('admin', 'table', 'claims role_privileges role_grants', 'SELECT')
 ) AS r (kinds, class, objects, privileges)
 CROSS JOIN LATERAL unnest(string_to_array(r.kinds, ' ')) AS k (kind)
 CROSS JOIN LATERAL unnest(string_to_array(r.objects, ' ')) AS o (object)
@@ -48,10 +48,10 @@ DECLARE
     form text := CASE WHEN role_sql.take THEN 'REVOKE %s ON %s FROM %I' ELSE 'GRANT %s ON %s TO %I' END;
     -- What another kind of the same role still needs is not taken.
     kept text[] := CASE WHEN role_sql.take THEN ARRAY(
-        SELECT g.kind FROM {{schema}}.granted AS g WHERE g.role = role_sql.role::name AND g.kind <> role_sql.kind) ELSE '{}' END;
+        SELECT g.kind FROM {{schema}}.role_grants AS g WHERE g.role = role_sql.role::name AND g.kind <> role_sql.kind) ELSE '{}' END;
     owner name := (SELECT pg_get_userbyid(n.nspowner) FROM pg_namespace AS n WHERE n.oid = '{{schema}}'::regnamespace);
 BEGIN
-    IF NOT EXISTS (SELECT FROM {{schema}}.rights AS r WHERE r.kind = role_sql.kind) THEN
+    IF NOT EXISTS (SELECT FROM {{schema}}.role_privileges AS r WHERE r.kind = role_sql.kind) THEN
         RAISE EXCEPTION '% is not a kind of role', coalesce(quote_literal(left(role_sql.kind, 60)), 'null')
             USING ERRCODE = '22023', HINT = 'it is one of pusher, worker, viewer, runner, deployer, admin';
     ELSIF NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = role_sql.role) THEN
@@ -71,12 +71,12 @@ BEGIN
                 WHEN 'table' THEN format('TABLE {{schema}}.%I', r.object)
                 WHEN 'sequence' THEN format('SEQUENCE {{schema}}.%I', r.object)
                 ELSE format('FUNCTION {{schema}}.%I(%s)', p.proname, pg_get_function_identity_arguments(p.oid)) END AS target
-            FROM {{schema}}.rights AS r
+            FROM {{schema}}.role_privileges AS r
             LEFT JOIN pg_proc AS p
                 ON r.class = 'function' AND p.proname = r.object AND p.pronamespace = '{{schema}}'::regnamespace
             WHERE r.kind = role_sql.kind AND (r.class <> 'function' OR p.oid IS NOT NULL)
               AND NOT EXISTS (
-                SELECT FROM {{schema}}.rights AS other
+                SELECT FROM {{schema}}.role_privileges AS other
                 WHERE other.kind = ANY (kept)
                   AND (other.class, other.object, other.privilege) = (r.class, r.object, r.privilege))
         ) AS o
@@ -98,7 +98,7 @@ BEGIN
     FOR one IN SELECT s FROM {{schema}}.role_sql(grant_role.kind, grant_role.role) AS s LOOP
         EXECUTE one;
     END LOOP;
-    INSERT INTO {{schema}}.granted AS g (kind, role) VALUES (grant_role.kind, grant_role.role::name) ON CONFLICT DO NOTHING;
+    INSERT INTO {{schema}}.role_grants AS g (kind, role) VALUES (grant_role.kind, grant_role.role::name) ON CONFLICT DO NOTHING;
     SELECT r.rolname, r.rolsuper INTO owner FROM pg_namespace AS n JOIN pg_roles AS r ON r.oid = n.nspowner
     WHERE n.oid = '{{schema}}'::regnamespace;
     IF grant_role.kind = 'admin' AND owner.rolsuper THEN
@@ -117,7 +117,7 @@ BEGIN
     FOR one IN SELECT s FROM {{schema}}.role_sql(revoke_role.kind, revoke_role.role, true) AS s LOOP
         EXECUTE one;
     END LOOP;
-    DELETE FROM {{schema}}.granted AS g WHERE g.kind = revoke_role.kind AND g.role = revoke_role.role::name;
+    DELETE FROM {{schema}}.role_grants AS g WHERE g.kind = revoke_role.kind AND g.role = revoke_role.role::name;
     RETURN FOUND;
 END $$;
 COMMENT ON FUNCTION {{schema}}.revoke_role(text, text)
@@ -131,13 +131,13 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     one record;
 BEGIN
-    DELETE FROM {{schema}}.granted AS g
+    DELETE FROM {{schema}}.role_grants AS g
     WHERE NOT EXISTS (
         SELECT FROM pg_roles AS r
         WHERE r.rolname = g.role AND has_schema_privilege(r.oid, '{{schema}}'::regnamespace, 'USAGE')
           AND r.oid <> (SELECT n.nspowner FROM pg_namespace AS n WHERE n.oid = '{{schema}}'::regnamespace));
     FOR one IN
-        SELECT s.sql FROM {{schema}}.granted AS g CROSS JOIN LATERAL {{schema}}.role_sql(g.kind, g.role::text) AS s (sql)
+        SELECT s.sql FROM {{schema}}.role_grants AS g CROSS JOIN LATERAL {{schema}}.role_sql(g.kind, g.role::text) AS s (sql)
         WHERE s.sql LIKE 'GRANT % ON %' ORDER BY g.kind, g.role
     LOOP
         EXECUTE one.sql;

@@ -105,7 +105,7 @@ BEGIN
         WITH put AS (
             INSERT INTO {{schema}}.runnable_tasks ({{carried}}, position, id, attempts, crashes, due_at)
             SELECT {{carried u}}, nextval('{{schema}}.task_ids'), u.id, u.attempts, u.crashes, u.due_at
-            FROM {{schema}}.unended AS u WHERE u.claim_id = ANY (mine) AND u.runner_id IS NOT NULL
+            FROM {{schema}}.in_flight AS u WHERE u.claim_id = ANY (mine) AND u.runner_id IS NOT NULL
             RETURNING queue
         )
         SELECT count(*), array_agg(DISTINCT p.queue) INTO moved, woken FROM put AS p;
@@ -146,7 +146,7 @@ BEGIN
                    u.solo AND cardinality(r.started) = 1 AS alone,
                    coalesce(u.runner_id = ANY (crashed) AND u.id = ANY (r.started), false) AS crashed,
                    (SELECT count(*) FROM {{schema}}.crash_reports AS o WHERE o.task_id = u.id AND o.counted IS NULL) AS n_open
-            FROM {{schema}}.unended AS u
+            FROM {{schema}}.in_flight AS u
             LEFT JOIN {{schema}}.runners AS r ON r.id = u.runner_id
             LEFT JOIN {{schema}}.cancellations AS x ON x.claim_id = u.claim_id AND x.task_id = u.id
             WHERE u.claim_id = ANY (claim_ids) AND u.runner_id IS NOT NULL
@@ -274,7 +274,7 @@ BEGIN
       AND NOT EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.runner_id = r.id AND c.id <> ALL (except_claims || unread));
 
     -- A cancel that crossed with a retry: the task has left the claim it was asked for in. As
-    -- the view unended has it, without reading arguments.
+    -- the view in_flight has it, without reading arguments.
     WITH gone AS (
         DELETE FROM {{schema}}.cancellations AS x
         WHERE NOT EXISTS (

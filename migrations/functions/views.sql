@@ -8,7 +8,7 @@
 -- Arguments are large, so they are what storage damages first. They are read only for a
 -- claim of which a row is shown, and not at all where nobody asks for them: hence the outer
 -- join, and DISTINCT ON, by which the planner sees that it may leave the join out.
-CREATE OR REPLACE VIEW {{schema}}.unended AS
+CREATE OR REPLACE VIEW {{schema}}.in_flight AS
 SELECT c.id AS claim_id, c.runner_id, c.claimed_at, c.solo,
        t.id, t.queue COLLATE "C" AS queue, t.handler COLLATE "C" AS handler, t.priority,
        t.attempts, t.crashes, t.retries, t.pushed_at, t.due_at, t.key COLLATE "C" AS key, t.parent, v.traits, v.args
@@ -30,7 +30,7 @@ SELECT p.claim_id, NULL::bigint, p.popped_at, false,
        p.task_id, p.queue, p.handler, p.priority,
        p.attempts, p.crashes, p.retries, p.pushed_at, p.due_at, p.key, p.parent, p.traits, p.args
 FROM {{schema}}.popped AS p;
-COMMENT ON VIEW {{schema}}.unended IS 'Tasks of live claims that have not ended, and popped tasks. For the store; read running instead.';
+COMMENT ON VIEW {{schema}}.in_flight IS 'Tasks of live claims that have not ended, and popped tasks. For the store; read running instead.';
 
 CREATE OR REPLACE VIEW {{schema}}.scheduled AS
 SELECT id, 'scheduled'::text AS state, queue, handler, priority, args, NULL::json AS result,
@@ -56,7 +56,7 @@ SELECT id, 'running'::text AS state, queue, handler, priority, args, NULL::json 
        attempts, crashes, retries, pushed_at, due_at,
        claimed_at AS started_at, NULL::timestamptz AS finished_at,
        runner_id, claim_id, key, parent
-FROM {{schema}}.unended;
+FROM {{schema}}.in_flight;
 COMMENT ON VIEW {{schema}}.running IS 'Tasks that a runner, or an external worker, has claimed. started_at is the time of the claim.';
 
 CREATE OR REPLACE VIEW {{schema}}.complete AS
@@ -95,7 +95,7 @@ WITH counted AS (
     UNION ALL
     SELECT queue, 0, count(*), 0, 0, 0, min(due_at) FROM {{schema}}.runnable_tasks GROUP BY queue
     UNION ALL
-    SELECT queue, 0, 0, count(*), 0, 0, NULL FROM {{schema}}.unended GROUP BY queue
+    SELECT queue, 0, 0, count(*), 0, 0, NULL FROM {{schema}}.in_flight GROUP BY queue
     UNION ALL
     SELECT queue, 0, 0, 0, count(*) FILTER (WHERE state = 'complete'), count(*) FILTER (WHERE state = 'failed'), NULL
     FROM {{schema}}.history WHERE finished_at > now() - interval '1 hour' GROUP BY queue

@@ -429,6 +429,57 @@ COMMENT ON TABLE pgtq.popped IS 'Tasks that external workers hold. Read the view
 
 COMMENT ON COLUMN pgtq.popped.claim_id IS 'Identifies the attempt in cancellations, log_lines, history and attempts.';
 
+CREATE VIEW pgtq.in_flight AS
+ SELECT c.id AS claim_id,
+    c.runner_id,
+    c.claimed_at,
+    c.solo,
+    t.id,
+    (t.queue COLLATE "C") AS queue,
+    (t.handler COLLATE "C") AS handler,
+    t.priority,
+    t.attempts,
+    t.crashes,
+    t.retries,
+    t.pushed_at,
+    t.due_at,
+    (t.key COLLATE "C") AS key,
+    t.parent,
+    v.traits,
+    v.args
+   FROM ((pgtq.claims c
+     CROSS JOIN LATERAL UNNEST(c.task_ids, c.queues, c.handlers, c.priorities, c.attempts, c.crashes, c.retries, c.pushed_at, c.due_at, c.keys, c.parents) WITH ORDINALITY t(id, queue, handler, priority, attempts, crashes, retries, pushed_at, due_at, key, parent, place))
+     LEFT JOIN LATERAL ( SELECT DISTINCT ON (u.place) u.place,
+            u.traits,
+            u.args
+           FROM UNNEST(c.traits, c.args) WITH ORDINALITY u(traits, args, place)) v ON ((v.place = t.place)))
+  WHERE ((NOT (EXISTS ( SELECT
+           FROM pgtq.history h
+          WHERE ((h.id = t.id) AND (h.claim_id = c.id) AND (h.finished_at >= (c.claimed_at - '01:00:00'::interval)))))) AND (NOT (EXISTS ( SELECT
+           FROM pgtq.attempts a
+          WHERE ((a.task_id = t.id) AND (a.claim_id = c.id) AND (a.ended_at >= (c.claimed_at - '01:00:00'::interval)))))))
+UNION ALL
+ SELECT p.claim_id,
+    NULL::bigint AS runner_id,
+    p.popped_at AS claimed_at,
+    false AS solo,
+    p.task_id AS id,
+    p.queue,
+    p.handler,
+    p.priority,
+    p.attempts,
+    p.crashes,
+    p.retries,
+    p.pushed_at,
+    p.due_at,
+    p.key,
+    p.parent,
+    p.traits,
+    p.args
+   FROM pgtq.popped p;
+
+COMMENT ON VIEW pgtq.in_flight IS 'Tasks of live claims that have not ended, and popped tasks. For the store; read running instead.';
+
 CREATE TABLE pgtq.runnable_tasks (
     queue text NOT NULL COLLATE pg_catalog."C",
     handler text NOT NULL COLLATE pg_catalog."C",
@@ -478,80 +529,29 @@ CREATE VIEW pgtq.runnable AS
 
 COMMENT ON VIEW pgtq.runnable IS 'Tasks that are due: the next free runner that has the handler takes them. A condition on the id reads all of them; get(id) does not.';
 
-CREATE VIEW pgtq.unended AS
- SELECT c.id AS claim_id,
-    c.runner_id,
-    c.claimed_at,
-    c.solo,
-    t.id,
-    (t.queue COLLATE "C") AS queue,
-    (t.handler COLLATE "C") AS handler,
-    t.priority,
-    t.attempts,
-    t.crashes,
-    t.retries,
-    t.pushed_at,
-    t.due_at,
-    (t.key COLLATE "C") AS key,
-    t.parent,
-    v.traits,
-    v.args
-   FROM ((pgtq.claims c
-     CROSS JOIN LATERAL UNNEST(c.task_ids, c.queues, c.handlers, c.priorities, c.attempts, c.crashes, c.retries, c.pushed_at, c.due_at, c.keys, c.parents) WITH ORDINALITY t(id, queue, handler, priority, attempts, crashes, retries, pushed_at, due_at, key, parent, place))
-     LEFT JOIN LATERAL ( SELECT DISTINCT ON (u.place) u.place,
-            u.traits,
-            u.args
-           FROM UNNEST(c.traits, c.args) WITH ORDINALITY u(traits, args, place)) v ON ((v.place = t.place)))
-  WHERE ((NOT (EXISTS ( SELECT
-           FROM pgtq.history h
-          WHERE ((h.id = t.id) AND (h.claim_id = c.id) AND (h.finished_at >= (c.claimed_at - '01:00:00'::interval)))))) AND (NOT (EXISTS ( SELECT
-           FROM pgtq.attempts a
-          WHERE ((a.task_id = t.id) AND (a.claim_id = c.id) AND (a.ended_at >= (c.claimed_at - '01:00:00'::interval)))))))
-UNION ALL
- SELECT p.claim_id,
-    NULL::bigint AS runner_id,
-    p.popped_at AS claimed_at,
-    false AS solo,
-    p.task_id AS id,
-    p.queue,
-    p.handler,
-    p.priority,
-    p.attempts,
-    p.crashes,
-    p.retries,
-    p.pushed_at,
-    p.due_at,
-    p.key,
-    p.parent,
-    p.traits,
-    p.args
-   FROM pgtq.popped p;
-
-COMMENT ON VIEW pgtq.unended IS 'Tasks of live claims that have not ended, and popped tasks. For the store; read running instead.';
-
 CREATE VIEW pgtq.running AS
- SELECT unended.id,
+ SELECT in_flight.id,
     'running'::text AS state,
-    unended.queue,
-    unended.handler,
-    unended.priority,
-    unended.args,
+    in_flight.queue,
+    in_flight.handler,
+    in_flight.priority,
+    in_flight.args,
     NULL::json AS result,
     NULL::text AS error_kind,
     NULL::text AS error_code,
     NULL::text AS error_message,
-    unended.attempts,
-    unended.crashes,
-    unended.retries,
-    unended.pushed_at,
-    unended.due_at,
-    unended.claimed_at AS started_at,
+    in_flight.attempts,
+    in_flight.crashes,
+    in_flight.retries,
+    in_flight.pushed_at,
+    in_flight.due_at,
+    in_flight.claimed_at AS started_at,
     NULL::timestamp with time zone AS finished_at,
-    unended.runner_id,
-    unended.claim_id,
-    unended.key,
-    unended.parent
-   FROM pgtq.unended;
+    in_flight.runner_id,
+    in_flight.claim_id,
+    in_flight.key,
+    in_flight.parent
+   FROM pgtq.in_flight;
 
 COMMENT ON VIEW pgtq.running IS 'Tasks that a runner, or an external worker, has claimed. started_at is the time of the claim.';
 
@@ -1359,14 +1359,6 @@ CREATE TABLE pgtq.function_files (
 
 COMMENT ON TABLE pgtq.function_files IS 'Which files of functions and views were applied when, and the digest of their text.';
 
-CREATE TABLE pgtq.granted (
-    kind text NOT NULL,
-    role name NOT NULL,
-    granted_at timestamp with time zone DEFAULT now() NOT NULL
-);
-
-COMMENT ON TABLE pgtq.granted IS 'Which roles were made what by grant_role.';
-
 CREATE TABLE pgtq.handlers (
     runner_id bigint NOT NULL,
     name text NOT NULL COLLATE pg_catalog."C",
@@ -1616,15 +1608,15 @@ CREATE VIEW pgtq.queue_stats AS
            FROM pgtq.runnable_tasks
           GROUP BY runnable_tasks.queue
         UNION ALL
-         SELECT unended.queue,
+         SELECT in_flight.queue,
             0,
             0,
             count(*) AS count,
             0,
             0,
             NULL::timestamp with time zone
-           FROM pgtq.unended
-          GROUP BY unended.queue
+           FROM pgtq.in_flight
+          GROUP BY in_flight.queue
         UNION ALL
          SELECT history.queue,
             0,
@@ -1661,17 +1653,25 @@ CREATE VIEW pgtq.queue_stats AS
 
 COMMENT ON VIEW pgtq.queue_stats IS 'Counts for each queue that holds tasks, ended one within the hour, or is paused. Counts everything: for people, not for a loop.';
 
-CREATE TABLE pgtq.rights (
+CREATE TABLE pgtq.role_grants (
+    kind text NOT NULL,
+    role name NOT NULL,
+    granted_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE pgtq.role_grants IS 'Which roles were made what by grant_role.';
+
+CREATE TABLE pgtq.role_privileges (
     kind text NOT NULL,
     class text NOT NULL,
     object text NOT NULL,
     privilege text NOT NULL,
-    CONSTRAINT right_class CHECK ((class = ANY (ARRAY['table'::text, 'sequence'::text, 'function'::text]))),
-    CONSTRAINT right_kind CHECK ((kind = ANY (ARRAY['pusher'::text, 'worker'::text, 'viewer'::text, 'runner'::text, 'deployer'::text, 'admin'::text]))),
-    CONSTRAINT right_privilege CHECK ((privilege ~ '^(SELECT|INSERT|UPDATE|DELETE|USAGE|EXECUTE)( \([a-z_, ]+\))?$'::text))
+    CONSTRAINT privilege_class CHECK ((class = ANY (ARRAY['table'::text, 'sequence'::text, 'function'::text]))),
+    CONSTRAINT privilege_form CHECK ((privilege ~ '^(SELECT|INSERT|UPDATE|DELETE|USAGE|EXECUTE)( \([a-z_, ]+\))?$'::text)),
+    CONSTRAINT privilege_kind CHECK ((kind = ANY (ARRAY['pusher'::text, 'worker'::text, 'viewer'::text, 'runner'::text, 'deployer'::text, 'admin'::text])))
 );
 
-COMMENT ON TABLE pgtq.rights IS 'What each kind of user may do. A function stands for all of its name; a table may be a view; columns stand behind the privilege.';
+COMMENT ON TABLE pgtq.role_privileges IS 'What each kind of user may do. A function stands for all of its name; a table may be a view; columns stand behind the privilege.';
 
 CREATE TABLE pgtq.settings (
     name text NOT NULL COLLATE pg_catalog."C",
@@ -1949,9 +1949,6 @@ ALTER TABLE ONLY pgtq.crash_reports
 ALTER TABLE ONLY pgtq.function_files
     ADD CONSTRAINT function_files_pkey PRIMARY KEY (name);
 
-ALTER TABLE ONLY pgtq.granted
-    ADD CONSTRAINT granted_pkey PRIMARY KEY (kind, role);
-
 ALTER TABLE ONLY pgtq.handlers
     ADD CONSTRAINT handlers_pkey PRIMARY KEY (runner_id, name);
 
@@ -1979,8 +1976,11 @@ ALTER TABLE ONLY pgtq.pauses
 ALTER TABLE ONLY pgtq.popped
     ADD CONSTRAINT popped_pkey PRIMARY KEY (task_id);
 
-ALTER TABLE ONLY pgtq.rights
-    ADD CONSTRAINT rights_pkey PRIMARY KEY (kind, class, object, privilege);
+ALTER TABLE ONLY pgtq.role_grants
+    ADD CONSTRAINT role_grants_pkey PRIMARY KEY (kind, role);
+
+ALTER TABLE ONLY pgtq.role_privileges
+    ADD CONSTRAINT role_privileges_pkey PRIMARY KEY (kind, class, object, privilege);
 
 ALTER TABLE ONLY pgtq.runnable_tasks
     ADD CONSTRAINT runnable_tasks_pkey PRIMARY KEY (queue, handler, priority, "position");

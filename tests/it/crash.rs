@@ -166,7 +166,7 @@ fn a_task_that_three_runners_died_under_fails_and_its_neighbours_complete() {
 /// together with others, or alone when it has been suspected.
 fn holder(sql: &Sql, task: i64) -> Option<u32> {
     let rows = sql.rows(&format!(
-        "SELECT r.pid FROM pgtq.unended AS u JOIN pgtq.runners AS r ON r.id = u.runner_id
+        "SELECT r.pid FROM pgtq.in_flight AS u JOIN pgtq.runners AS r ON r.id = u.runner_id
          WHERE u.id = {task} AND (u.solo OR u.crashes < 2)"
     ));
     rows.first().map(|pid| pid.parse().expect("a process id"))

@@ -4,7 +4,7 @@ use super::connection::Role;
 use super::sql::sql;
 use super::{Store, StoreError};
 
-/// A kind of user. What each may do stands in the table `rights`.
+/// A kind of user. What each may do stands in the table `role_privileges`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoleKind {
     /// Pushes tasks and reads none.

@@ -61,7 +61,7 @@ fn info() {
     emit(&json!({
         "peer": "pgtq", "version": env!("CARGO_PKG_VERSION"),
         "settings": format!("1 process, {slots} slots, sandbox and fuel on; enqueue pgtq.push_rows x{BATCH}; latency: the same, LISTEN"),
-        "left_sql": "select (select count(*) from pgtq.scheduled_tasks) + (select count(*) from pgtq.runnable_tasks) + (select count(*) from pgtq.unended)",
+        "left_sql": "select (select count(*) from pgtq.scheduled_tasks) + (select count(*) from pgtq.runnable_tasks) + (select count(*) from pgtq.in_flight)",
         "any_left_sql": "select exists(select 1 from pgtq.runnable_tasks) or exists(select 1 from pgtq.claims) or exists(select 1 from pgtq.scheduled_tasks)",
         "done_sql": "select count(*) from pgtq.history where state = 'complete'",
     }));

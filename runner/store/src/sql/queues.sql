@@ -3,7 +3,7 @@
 -- Index: history_summary.
 WITH counted AS (
     SELECT u.queue, count(*) AS running, 0::bigint AS complete_hour, 0::bigint AS failed_hour
-    FROM {{schema}}.unended AS u
+    FROM {{schema}}.in_flight AS u
     GROUP BY u.queue
     UNION ALL
     SELECT h.queue, 0, count(*) FILTER (WHERE h.state = 'complete'), count(*) FILTER (WHERE h.state = 'failed')

@@ -1,5 +1,5 @@
 -- Caller: Store::roles. Reads the whole table. A role that was dropped is left out.
 SELECT g.kind, g.role::text AS role, g.granted_at
-FROM {{schema}}.granted AS g
+FROM {{schema}}.role_grants AS g
 JOIN pg_roles AS r ON r.rolname = g.role
 ORDER BY g.kind, g.role

@@ -1,2 +1,2 @@
 -- Caller: Store::stats. Reads the live claims.
-SELECT count(*) AS running FROM {{schema}}.unended
+SELECT count(*) AS running FROM {{schema}}.in_flight

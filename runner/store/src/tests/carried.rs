@@ -97,7 +97,7 @@ impl Journey {
     async fn seen(&self, id: i64) -> (String, Row) {
         let places = "SELECT 'scheduled' AS state, to_jsonb(t)::text AS kept FROM scheduled_tasks AS t WHERE t.id = $1
              UNION ALL SELECT 'runnable', to_jsonb(t)::text FROM runnable_tasks AS t WHERE t.id = $1
-             UNION ALL SELECT 'running', to_jsonb(t)::text FROM unended AS t WHERE t.id = $1
+             UNION ALL SELECT 'running', to_jsonb(t)::text FROM in_flight AS t WHERE t.id = $1
              UNION ALL SELECT t.state, to_jsonb(t)::text FROM history AS t WHERE t.id = $1";
         let rows = self.client.query(places, &[&id]).await.expect(places);
         assert_eq!(rows.len(), 1, "task {id} is in {} places", rows.len());
@@ -181,7 +181,7 @@ async fn the_list_of_carried_columns_is_what_every_place_of_a_task_has() {
     names.sort_unstable();
     carried.sort_unstable();
     assert_eq!(names, carried);
-    for place in ["scheduled_tasks", "popped", "history", "unended"] {
+    for place in ["scheduled_tasks", "popped", "history", "in_flight"] {
         let missing = format!(
             "SELECT coalesce(string_agg(name, ' '), 'none') FROM unnest('{{{}}}'::text[]) AS name
              WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = '{place}'::regclass AND attname = name)",

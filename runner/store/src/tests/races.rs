@@ -98,7 +98,7 @@ async fn dying(store: &Store) -> (TestRunner, Vec<Ending>) {
 const END_ONE: &str = "BEGIN;
     SELECT FROM claims FOR KEY SHARE;
     INSERT INTO history (id, state, priority, attempts, crashes, queue, handler, args, pushed_at, due_at, claim_id)
-    SELECT id, 'complete', 0, 1, 0, queue, handler, args, now(), now(), claim_id FROM unended ORDER BY id LIMIT 1";
+    SELECT id, 'complete', 0, 1, 0, queue, handler, args, now(), now(), claim_id FROM in_flight ORDER BY id LIMIT 1";
 
 #[tokio::test]
 async fn rescue_does_not_take_what_a_finish_under_way_has_ended() {

@@ -345,7 +345,7 @@ async fn every_object_has_its_golden_rights() {
     // What is on the list exists, or a grant of it is silently none.
     let lost = ask(
         &client,
-        "SELECT string_agg(r.object, ', ') FROM rights AS r WHERE CASE r.class
+        "SELECT string_agg(r.object, ', ') FROM role_privileges AS r WHERE CASE r.class
              WHEN 'function' THEN NOT EXISTS (SELECT FROM pg_proc AS p WHERE p.proname = r.object AND p.pronamespace = current_schema()::regnamespace)
              ELSE to_regclass(r.object) IS NULL END",
     )
@@ -360,8 +360,8 @@ async fn a_later_migration_gives_its_new_rights_to_those_who_were_granted() {
     let client = psql(&store).await;
     client
         .batch_execute(
-            "INSERT INTO granted VALUES ('viewer', 'a_role_that_was_dropped');
-             CREATE TABLE later (id int); INSERT INTO rights VALUES ('pusher', 'table', 'later', 'SELECT')",
+            "INSERT INTO role_grants VALUES ('viewer', 'a_role_that_was_dropped');
+             CREATE TABLE later (id int); INSERT INTO role_privileges VALUES ('pusher', 'table', 'later', 'SELECT')",
         )
         .await
         .expect("a migration");
@@ -374,5 +374,5 @@ async fn a_later_migration_gives_its_new_rights_to_those_who_were_granted() {
         .batch_execute("SELECT * FROM later")
         .await
         .expect("granted");
-    assert_eq!(ask(&client, "SELECT count(*) FROM granted").await, "1");
+    assert_eq!(ask(&client, "SELECT count(*) FROM role_grants").await, "1");
 }

@@ -209,7 +209,8 @@ async fn nothing_that_a_lesser_role_puts_in_front_runs_with_the_owners_rights() 
         CALLS.iter().map(|(_, calls)| calls.len()).sum::<usize>()
     );
     // None of the granted functions was left out.
-    let functions = "SELECT string_agg(DISTINCT object, ' ') FROM rights WHERE class = 'function'";
+    let functions =
+        "SELECT string_agg(DISTINCT object, ' ') FROM role_privileges WHERE class = 'function'";
     let granted = ask(&owner, functions).await;
     for function in granted.split(' ') {
         let is_called = CALLS.iter().any(|(_, calls)| {

@@ -4,4 +4,4 @@ SELECT (SELECT count(*) FROM {{schema}}.history) AS ended,
        (SELECT count(*) FROM {{schema}}.history WHERE state = 'complete') AS complete,
        (SELECT count(*) FROM {{schema}}.runnable_tasks) AS runnable,
        (SELECT count(*) FROM {{schema}}.scheduled_tasks) AS scheduled,
-       (SELECT count(*) FROM {{schema}}.unended) AS running
+       (SELECT count(*) FROM {{schema}}.in_flight) AS running

@@ -115,7 +115,7 @@ const LOOK: &str = "SELECT json_build_object(
         UNION ALL SELECT id, 'runnable', queue, handler, priority, attempts, crashes, retries, key, parent, args::text, NULL, NULL, false, 0
         FROM runnable_tasks
         UNION ALL SELECT id, 'running', queue, handler, priority, attempts, crashes, retries, key, parent, args::text, claim_id, NULL, false, 0
-        FROM unended
+        FROM in_flight
         UNION ALL SELECT id, state, queue, handler, priority, attempts, crashes, retries, key, parent, args::text, claim_id, error_kind, false,
                greatest(0, floor(extract(epoch FROM now() - finished_at) / 2592000))::int FROM history) AS t),
     'claims', (SELECT coalesce(json_agg(c), '[]') FROM (
