@@ -1,8 +1,7 @@
-//! What a claim took: one row with an array for each column, as the claims table has
-//! it.
+//! Reads a claim's result: one row with an array for each column, as in the claims table.
 //!
-//! A row for each task would be sent, taken apart and looked up by column names a
-//! thousand times for what is the same in nearly all of them.
+//! A row for each task would be sent, parsed and looked up by column name a thousand times for
+//! values that are the same in nearly all of them.
 
 use tokio_postgres::Row;
 
@@ -25,14 +24,14 @@ pub(super) fn read(row: &Row) -> (Vec<Run>, Vec<Task>) {
     let due_at: Vec<DbTimestamp> = row.get("due_at");
     let mut keys: Vec<Option<String>> = row.get("keys");
     let parents: Vec<Option<i64>> = row.get("parents");
-    // NULL as a whole when no task has any.
+    // NULL as a whole when no task has traits.
     let mut traits: Option<Vec<Option<JsonText>>> = row.get("traits");
     let mut args: Vec<JsonText> = row.get("args");
 
     let count = |value: i32| u32::try_from(value).unwrap_or(0);
     let mut runs: Vec<Run> = Vec::new();
     let mut tasks: Vec<Task> = Vec::with_capacity(ids.len());
-    // Neighbours are mostly of one lane: it and its names are made once for them.
+    // Adjacent tasks are mostly of one lane: the lane and its names are allocated once for them.
     for i in 0..ids.len() {
         let lane = (priorities[i], queues[i], handlers[i]);
         let before = tasks.last();

@@ -1,4 +1,4 @@
-//! The heartbeat: keeps the lease, and tells the runner what the database thinks.
+//! The heartbeat: renews the lease and returns the database's view of the runner.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,22 +8,21 @@ use super::sql::sql;
 use super::{Store, StoreError};
 use pgtq_task::{ClaimId, Progress, RunnerId, TaskId};
 
-/// What a runner says every few seconds.
+/// What a runner reports every few seconds.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Beat {
     /// Slots in use.
     pub busy: u32,
-    /// Tasks that are claimed and that no slot has started.
+    /// Tasks that are claimed and not yet started.
     pub held: u32,
-    /// It takes no more tasks.
+    /// The runner takes no more tasks.
     pub draining: bool,
-    /// The tasks that have started, while others that are held have not; `None`
-    /// if any of those held may have.
+    /// The tasks that have started, while others that are held have not; `None` if any of the
+    /// held tasks may have started.
     pub started: Option<Vec<TaskId>>,
-    /// How far running tasks are, with their claims. Replaces what the beat
-    /// before said.
+    /// Progress of running tasks, with their claims. Replaces the progress of the previous beat.
     pub progress: Vec<(ClaimId, TaskId, Progress)>,
-    /// The state of each plugin file, free form, for people.
+    /// The state of each plugin file, free-form, for operators.
     pub plugins: serde_json::Value,
 }
 
@@ -33,24 +32,23 @@ pub struct BeatReply {
     /// False: the lease ran out and the runner was removed. Stop all attempts,
     /// register again.
     pub alive: bool,
-    /// Somebody asked this runner to drain, or it said so itself.
+    /// Somebody asked this runner to drain, or the runner reported it itself.
     pub draining: bool,
-    /// The claims the database holds for this runner at this moment. A claim
-    /// or finish under way makes this list differ from the engine's: act on
-    /// the two lists below.
+    /// The claims that the database holds for this runner at this moment. A claim or finish in
+    /// flight makes this list differ from the engine's: act on the two lists below.
     pub claims: Vec<ClaimId>,
-    /// Claims whose answer was lost, so that nobody works on them: release
-    /// them with [`Store::release_claim`].
+    /// Claims whose answer was lost, so that nothing works on them: release them with
+    /// [`Store::release_claim`].
     pub orphaned: Vec<ClaimId>,
     /// Claims that were rescued: stop their attempts. May name claims that
     /// ended a moment ago; ignore those.
     pub lost: Vec<ClaimId>,
-    /// Running tasks that somebody asked to cancel.
+    /// Running tasks whose cancellation was requested.
     pub cancelled: Vec<(ClaimId, TaskId)>,
 }
 
 impl Store {
-    /// How long a runner is trusted after its last beat.
+    /// How long the lease is valid after a beat.
     pub const LEASE: Duration = Duration::from_secs(15);
 
     /// Renews the lease.
@@ -80,7 +78,7 @@ impl Store {
             .map(|tasks| tasks.iter().map(|task| task.0).collect());
         let pooled = self.config().poll_only;
         let mut lease = self.lease(Role::Beat, "renew the runner's lease").await?;
-        // After the connection was made, which may be one to another server.
+        // After the connection was made: it may be to another server.
         let look = self.live().look();
         let rows = lease
             .query(
@@ -119,7 +117,7 @@ impl Store {
         })
     }
 
-    /// What of a beat cannot wait: cancellations of this runner's tasks.
+    /// The part of a beat that cannot wait: cancellations of this runner's tasks.
     pub async fn cancelled(&self, runner: RunnerId) -> Result<Vec<(ClaimId, TaskId)>, StoreError> {
         let rows = self
             .run(
@@ -133,7 +131,7 @@ impl Store {
     }
 }
 
-/// As the view `progress` reads it. The claim tells the attempt from the one before.
+/// As the view `progress` reads it. The claim distinguishes the attempt from the previous one.
 #[derive(serde::Serialize)]
 struct ProgressText<'a> {
     claim: ClaimId,
@@ -145,7 +143,7 @@ fn pair(row: &tokio_postgres::Row) -> (ClaimId, TaskId) {
     (ClaimId(row.get("claim_id")), TaskId(row.get("task_id")))
 }
 
-/// `\u0000` is legal JSON that no text operator of Postgres can read.
+/// `\u0000` is valid JSON, but Postgres's text operators reject it.
 fn clean_json(text: String) -> String {
     if text.contains("\\u0000") {
         text.replace("\\u0000", "\\ufffd")

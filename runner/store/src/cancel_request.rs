@@ -1,7 +1,8 @@
-//! The request to stop a connection's statement, as the driver would send it.
+//! The cancel request of a connection, as the driver would send it.
 //!
-//! The driver keeps what the request is made of to itself, and hangs up as soon as it
-//! has sent one. So it is had to write it down here, for who sends it otherwise.
+//! The driver keeps the contents of the request private and closes the connection as soon as it
+//! has sent one. This module makes the driver write the request to a buffer, so that other code
+//! can send it.
 
 use std::future::{Ready, ready};
 use std::io;
@@ -14,12 +15,12 @@ use tokio_postgres::Client;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
-/// Its length, a code, the id of the process and a secret, each of four bytes.
+/// Its length, a code, the process id and a secret, each of four bytes.
 #[derive(Clone, Copy)]
 pub(super) struct CancelRequest([u8; 16]);
 
 impl CancelRequest {
-    /// The request of this connection. `None` if the driver wrote something else.
+    /// The request for this connection. `None` if the driver wrote something else.
     pub(super) async fn of(
         client: &Client,
         config: &tokio_postgres::Config,
@@ -41,19 +42,19 @@ impl CancelRequest {
         &self.0
     }
 
-    /// The process whose statement it stops.
+    /// The process whose statement it cancels.
     pub(super) fn process(&self) -> i32 {
         let [.., a, b, c, d, _, _, _, _] = self.0;
         i32::from_be_bytes([a, b, c, d])
     }
 }
 
-/// Takes down what the driver would send to cancel a statement, and sends nothing.
+/// A stream that records the cancel request and sends nothing.
 #[derive(Clone)]
 struct Paper {
     written: Arc<Mutex<Vec<u8>>>,
-    /// What it answers to the question for TLS. Where the driver goes on without, it
-    /// does: a handshake wants a host's name, which a socket has not.
+    /// The answer to an SSLRequest. Plain where the driver accepts it: a TLS handshake needs a
+    /// host name, which a Unix socket does not have.
     has_tls: bool,
 }
 
@@ -83,7 +84,7 @@ impl AsyncRead for Paper {
         _: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // The only question there is before a request to cancel.
+        // The only negotiation before a cancel request.
         into.put_slice(if self.has_tls { b"S" } else { b"N" });
         Poll::Ready(Ok(()))
     }

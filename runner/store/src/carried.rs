@@ -1,9 +1,9 @@
-//! The columns that a task keeps while it moves from table to table.
+//! The columns that a task keeps while it moves between tables.
 //!
-//! A statement that moves tasks names them all: `{{carried}}`, or `{{carried t}}` for
-//! those of `t`. So none is forgotten, and a new one is added here and to the tables.
-//! What a transition changes (`attempts`, `crashes`, when the task is due) is named by
-//! each statement itself. Claims have an array for each: `claim.sql` and `isolate.sql`.
+//! A statement that moves tasks names them all with `{{carried}}`, or `{{carried t}}` for those
+//! of `t`. So none is forgotten, and a new column is added here and to the tables. Each
+//! statement names the columns that a transition changes (`attempts`, `crashes`, when the task
+//! is due) itself. Claims have an array for each: `claim.sql` and `isolate.sql`.
 
 use tokio_postgres::types::{ToSql, Type};
 
@@ -11,7 +11,7 @@ use super::Ending;
 use super::json::Json;
 use super::timestamp::DbTimestamp;
 
-/// The names, in this order in every statement and row.
+/// Their names, in the order of every statement and row.
 pub(super) const CARRIED: [&str; 9] = [
     "queue",
     "handler",
@@ -54,7 +54,7 @@ pub(super) fn render(sql: &str) -> String {
     text
 }
 
-/// These columns of endings, an array for each.
+/// These columns of several outcomes, an array for each.
 pub(super) struct Carried<'a> {
     queues: Vec<&'a str>,
     handlers: Vec<&'a str>,
@@ -63,7 +63,7 @@ pub(super) struct Carried<'a> {
     pushed_at: Vec<DbTimestamp>,
     keys: Vec<Option<&'a str>>,
     parents: Vec<Option<i64>>,
-    /// `None` when no task has any, as nearly always.
+    /// `None` when no task has traits, which is the usual case.
     traits: Option<Vec<Option<Json<'a>>>>,
     args: Vec<Json<'a>>,
 }
@@ -106,7 +106,7 @@ impl<'a> Carried<'a> {
         ]
     }
 
-    /// The columns of one.
+    /// The columns of one outcome.
     pub(super) fn row(&self, n: usize) -> [&(dyn ToSql + Sync); CARRIED.len()] {
         [
             &self.queues[n],
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_stands_in_a_statement_with_and_without_a_table() {
+    fn the_list_is_rendered_with_and_without_a_table() {
         assert_eq!(
             render("INSERT INTO t ({{carried}}, id) SELECT {{carried g}}, g.id"),
             "INSERT INTO t (queue, handler, priority, retries, pushed_at, key, parent, traits, args, id) \

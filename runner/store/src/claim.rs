@@ -10,17 +10,17 @@ use super::sql::sql;
 use super::{Lanes, Store, StoreError};
 use pgtq_task::{ClaimId, Name, RunnerId, Task, TaskId};
 
-/// Bytes of arguments in one claim, if it has more than one task. A rescue reads the
+/// Maximum bytes of arguments in one claim, if it has more than one task. A rescue reads the
 /// whole claim.
 const CLAIM_BYTES: i64 = 8 << 20;
 
-/// Time that one claim spends on looking for new lanes when it finds nothing else.
+/// Maximum time that one claim spends on sweeps when it finds nothing else.
 const MOST_LOOKING: Duration = Duration::from_secs(1);
 
 /// A claimed batch.
 #[derive(Debug)]
 pub struct Claimed {
-    /// The fence that every ending of these tasks carries.
+    /// The claim id that the outcome of each of these tasks must carry.
     pub claim: ClaimId,
     /// The tasks, the most urgent first.
     pub tasks: Vec<Task>,
@@ -29,14 +29,13 @@ pub struct Claimed {
 }
 
 impl Store {
-    /// Takes up to `want` tasks of the loaded `handlers`, lowest priority
-    /// number first, fairly over handlers and queues of one priority. `None`
-    /// means that there is nothing to take now. Looks for new lanes and
-    /// stragglers by itself, within 5 % of the time, and at once after
-    /// [`Lanes::wake`]. A look that fails does not fail the claim, unless a right is missing.
+    /// Takes up to `want` tasks of the loaded `handlers`, lowest priority number first, fairly
+    /// over handlers and queues of one priority. `None` means that there is nothing to take now.
+    /// Looks for new lanes and stragglers itself, within 5 % of the time, and at once after
+    /// [`Lanes::wake`]. A failed sweep does not fail the claim, unless a privilege is missing.
     ///
-    /// After an error, or when the future is dropped, the claim may have
-    /// happened: it is then among [`super::BeatReply::orphaned claims`].
+    /// After an error, or when the future is dropped, the claim may have been committed: it is
+    /// then among [`super::BeatReply::orphaned claims`].
     pub async fn claim(
         &self,
         runner: RunnerId,
@@ -56,7 +55,7 @@ impl Store {
             self.look_in_named(lanes).await;
             let taking = Instant::now();
             let mut claimed = None;
-            // Lanes that others have emptied must not hide those that come after them.
+            // Lanes that other claimers have emptied must not hide those after them.
             for _ in 0..lanes.n_turns() {
                 claimed = self.take(runner, lanes, want, None).await?;
                 if claimed.is_some() || started.elapsed() > MOST_LOOKING {
@@ -76,8 +75,8 @@ impl Store {
         }
     }
 
-    /// As [`Store::claim`], of tasks that are more urgent than a priority. Does not look
-    /// for new lanes of its own accord more often than a busy claimer does.
+    /// As [`Store::claim`], for tasks more urgent than a priority. Sweeps no more often than a
+    /// busy claimer does.
     pub async fn claim_urgent(
         &self,
         runner: RunnerId,
@@ -91,8 +90,7 @@ impl Store {
         self.take(runner, lanes, want, Some(than)).await
     }
 
-    /// One claim of at most `want` tasks and [`CLAIM_BYTES`], without the tasks that
-    /// cannot be read.
+    /// One claim of at most `want` tasks and [`CLAIM_BYTES`], without the unreadable tasks.
     pub(super) async fn take_once(
         &self,
         lease: &mut Lease<'_>,
@@ -128,7 +126,7 @@ impl Store {
                 ],
             )
             .await?;
-        // Cut at the bytes: as many as were asked for, as far as the lanes are concerned.
+        // Cut at the byte limit: for the lanes, it counts as a full claim.
         let is_cut = rows.first().is_some_and(|row| row.get("is_cut"));
         let (runs, tasks) = rows.first().map(batch::read).unwrap_or_default();
         let want = match is_cut {
@@ -145,7 +143,7 @@ impl Store {
             return Err(StoreError::Transient {
                 verb: "claim tasks",
                 message: format!(
-                    "the database has given out claim {} for the second time: it was restored, or is another one",
+                    "the database has assigned claim id {} twice: it was restored, or is a different database",
                     claim.0
                 ),
                 hint: None,
@@ -155,9 +153,9 @@ impl Store {
         Ok(Some(Claimed { claim, tasks, more }))
     }
 
-    /// Releases a claim whose id is not new: an ending under the older one would be taken for
-    /// one under this. The next claim has a new connection, which continues after all ids
-    /// that this process has seen.
+    /// Releases a claim whose id is not new: an outcome under the older claim would be accepted
+    /// for this one. The next claim uses a new connection, which continues after all ids that
+    /// this process has seen.
     async fn take_nothing(
         &self,
         lease: &mut Lease<'_>,
@@ -174,11 +172,11 @@ impl Store {
         released.map(drop)
     }
 
-    /// Moves one task into a claim of its own, so that a crash blames nobody
-    /// else. `None`: the claim is lost, the task was released because the id of its new
-    /// claim is not new, or an earlier call whose answer was lost moved the task: its new
-    /// claim is then among the orphaned claims. After a transient error call again; to end the task
-    /// under `claim` instead could make two of it.
+    /// Moves one task into its own claim, so that a crash counts only against this task. `None`:
+    /// the claim is lost, or the task was released because the id of its new claim is not new,
+    /// or an earlier call whose answer was lost moved the task: its new claim is then among the
+    /// orphaned claims. After a transient error call again; ending the task under `claim`
+    /// instead could duplicate it.
     pub async fn isolate(
         &self,
         runner: RunnerId,
@@ -196,8 +194,8 @@ impl Store {
         if let Some(old) = old {
             self.take_nothing(&mut lease, runner, old).await?;
         }
-        // Without a row it has left the claim as well: the claim is lost, or an
-        // earlier call had moved it.
+        // No row means that the task has left the claim: the claim is lost, or an earlier call
+        // moved the task.
         let ended = [(claim, task)];
         let emptied = self.live().emptied(&ended);
         if let Some(alone) = alone {
@@ -205,8 +203,8 @@ impl Store {
         }
         self.live().ended(&ended, &emptied);
         for empty in emptied {
-            // If this fails, or is not waited for, the next beat finds an orphaned claim: an
-            // empty claim must not stay, because prune keeps what is newer than it.
+            // If this fails, or is not awaited, the next beat finds an orphaned claim: an empty
+            // claim must not stay, because prune keeps rows newer than it.
             self.live().abandon(ClaimId(empty));
             let only = Some(vec![empty]);
             let removed = lease
@@ -222,8 +220,8 @@ impl Store {
         Ok(alone)
     }
 
-    /// Releases the tasks of a claim that have not ended, without using an attempt. Returns how
-    /// many tasks went back.
+    /// Releases the unfinished tasks of a claim without using an attempt. Returns how many tasks
+    /// were released.
     pub async fn release_claim(&self, runner: RunnerId, claim: ClaimId) -> Result<u64, StoreError> {
         let only = Some(vec![claim.0]);
         let mut lease = self.lease(Role::Finish, "release a claim").await?;

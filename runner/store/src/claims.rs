@@ -1,9 +1,9 @@
-//! Which tasks of which claims this process has still to end.
+//! Tracks which tasks of which claims this process has still to end.
 //!
-//! Tells finish which claims are over, so that it deletes them without
-//! counting in the database, and tells apart, at a beat, claims that are under
-//! way, lost, or orphaned claims (committed, but their answer never came). The
-//! database's claims table is the truth; this is bookkeeping.
+//! Tells finish which claims are complete, so that finish deletes them without counting in the
+//! database. At a beat, distinguishes claims in flight, lost claims, and orphaned claims
+//! (committed, but their answer never came). The database's claims table is authoritative; this
+//! is bookkeeping.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,21 +11,21 @@ use rustc_hash::FxHashSet;
 
 use pgtq_task::{ClaimId, TaskId};
 
-/// Every such beat looks at all of the runner's claims: about once a minute.
+/// Every twelfth beat looks at all of the runner's claims: about once a minute.
 const ALL_EVERY: u32 = 12;
 
 #[derive(Debug, Default)]
 pub(super) struct LiveClaims {
     open: BTreeMap<ClaimId, FxHashSet<TaskId>>,
-    /// Every claim above the floor whose answer came, ended ones too.
+    /// Every claim above the floor whose answer came, including ended ones.
     known: BTreeSet<ClaimId>,
     /// No claim of this process up to here can be unknown to it.
     floor: i64,
     /// The newest claim that this process has ever had.
     newest: i64,
-    /// Looks since the last one at all claims.
+    /// Beats since the last look at all claims.
     n_looks: u32,
-    /// Claim calls begun and ended; a call under way may have committed.
+    /// Claim calls begun and ended; a call in flight may have committed.
     begun: u64,
     ended: u64,
 }
@@ -41,7 +41,7 @@ pub(super) struct Look {
     quiet: bool,
 }
 
-/// Notes the end of a claim call, however it ends.
+/// Records the end of a claim call, including a dropped one.
 pub(super) struct Calling<'a>(pub(super) &'a super::Store);
 
 impl<'a> Calling<'a> {
@@ -64,7 +64,7 @@ impl LiveClaims {
         self.newest = self.newest.max(claim.0);
     }
 
-    /// The claims that have nothing left once `ended` are ended.
+    /// The claims that are empty once `ended` are ended.
     pub(super) fn emptied(&self, ended: &[(ClaimId, TaskId)]) -> Vec<i64> {
         let mut by_claim: BTreeMap<ClaimId, FxHashSet<TaskId>> = BTreeMap::new();
         for (claim, task) in ended {
@@ -81,9 +81,9 @@ impl LiveClaims {
             .collect()
     }
 
-    /// These are over, and the rows of the claims `closed` are gone. Two calls at
-    /// once may each see what the other has still to end, so that neither
-    /// removes their claim's row; it is then left to a beat.
+    /// Records that these tasks have ended and that the rows of the claims `closed` are deleted.
+    /// Two concurrent calls may each see what the other has still to end, so that neither
+    /// deletes their claim's row; a later beat then does.
     pub(super) fn ended(&mut self, ended: &[(ClaimId, TaskId)], closed: &[i64]) {
         for (claim, task) in ended {
             if let Some(left) = self.open.get_mut(claim) {
@@ -103,16 +103,16 @@ impl LiveClaims {
         self.open.remove(&claim);
     }
 
-    /// Nobody here works on this claim, but the database may still hold it: then
-    /// the next beat finds an orphaned claim.
+    /// Nothing here works on this claim, but the database may still hold it: then the next beat
+    /// finds an orphaned claim.
     pub(super) fn abandon(&mut self, claim: ClaimId) {
         self.open.remove(&claim);
         self.known.remove(&claim);
         self.floor = self.floor.min(claim.0 - 1);
     }
 
-    /// The database may be another one than before, one that never heard of some
-    /// endings: the next beat looks at all of this runner's claims, however old.
+    /// The database may be a different server now, one that lacks some outcomes: the next beat
+    /// looks at all of this runner's claims, however old.
     pub(super) fn suspect(&mut self) {
         self.floor = 0;
     }
@@ -123,8 +123,8 @@ impl LiveClaims {
     }
 
     pub(super) fn look(&mut self) -> Look {
-        // A pooler between us and the server goes on when the server changes behind
-        // it: so nothing is told by the connection alone.
+        // A pooler between the runner and the server hides a failover: so a new connection alone
+        // does not prove anything.
         self.n_looks += 1;
         if self.n_looks >= ALL_EVERY {
             self.n_looks = 0;
@@ -144,11 +144,11 @@ impl LiveClaims {
         }
     }
 
-    /// Orphaned claims and lost claims among what a beat found. An orphaned claim is held by the
-    /// database and worked on by nobody here: the answer to the claim was lost, or
-    /// its endings were, with a primary whose successor never heard of them. While a
-    /// claim call is under way its claim looks like an orphaned claim, so then there are none:
-    /// a call that loses its answer ends within seconds, and a later beat finds it.
+    /// Orphaned claims and lost claims among those that a beat found. The database holds an
+    /// orphaned claim and nothing here works on it: the answer to the claim was lost, or its
+    /// outcomes were lost when a standby that had not received them was promoted. A claim call
+    /// in flight has a claim that looks orphaned, so then none is reported: a call that loses
+    /// its answer ends within seconds, and a later beat finds it.
     pub(super) fn compare(
         &mut self,
         look: &Look,
@@ -165,7 +165,7 @@ impl LiveClaims {
             .copied()
             .filter(|claim| !held.contains(claim) && self.open.contains_key(claim))
             .collect();
-        // What nobody ends any more must not hold the floor down for ever.
+        // Claims that no longer end must not hold the floor down.
         for claim in &lost {
             self.open.remove(claim);
         }
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_whose_answer_was_lost_is_an_orphan_until_it_is_gone() {
+    fn a_claim_with_a_lost_answer_is_orphaned_until_it_is_gone() {
         let mut live = LiveClaims::default();
         live.claimed(ClaimId(5), one(1));
         let look = live.look();
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_call_under_way_makes_no_orphan() {
+    fn a_claim_call_in_flight_is_not_orphaned() {
         let mut live = LiveClaims {
             begun: 1,
             ..LiveClaims::default()
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_claim_is_an_orphan_if_it_is_still_there() {
+    fn an_abandoned_claim_is_orphaned_if_it_still_exists() {
         let mut live = LiveClaims::default();
         live.claimed(ClaimId(5), one(1));
         live.claimed(ClaimId(9), one(2));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_outlived_its_tasks_goes_with_a_beat() {
+    fn an_empty_claim_is_removed_at_a_beat() {
         let mut live = LiveClaims::default();
         live.claimed(ClaimId(5), [TaskId(1), TaskId(2)].into_iter());
         let (one, two) = ([(ClaimId(5), TaskId(1))], [(ClaimId(5), TaskId(2))]);
@@ -272,13 +272,13 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_whose_endings_the_database_forgot_is_an_orphan() {
+    fn a_claim_is_orphaned_when_the_database_lost_its_outcomes() {
         let mut live = LiveClaims::default();
         for id in [5, 9] {
             live.claimed(ClaimId(id), one(id));
             live.ended(&[(ClaimId(id), TaskId(id))], &[id]);
         }
-        // Seen at once, while the beat looks that far.
+        // Found at once, while the beat looks that far back.
         let look = live.look();
         assert_eq!(
             live.compare(&look, &[ClaimId(5)]),
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_the_database_does_not_hold_is_lost() {
+    fn a_claim_missing_in_the_database_is_lost() {
         let mut live = LiveClaims::default();
         live.claimed(ClaimId(5), one(1));
         let look = live.look();

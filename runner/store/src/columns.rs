@@ -1,4 +1,4 @@
-//! Endings as arrays, one for each column.
+//! Outcomes as arrays, one array per column.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use pgtq_task::{Failure, LogLine, Transition};
 
 type Param<'a> = &'a (dyn ToSql + Sync);
 
-/// What all endings have.
+/// The columns of all outcomes.
 pub(super) struct Common<'a> {
     pub(super) carried: Carried<'a>,
     pub(super) claim_ids: Vec<i64>,
@@ -209,7 +209,7 @@ impl<'a> ReturnColumns<'a> {
                     Transition::Retry { delay, .. }
                     | Transition::Snooze { delay }
                     | Transition::Defer { delay } => {
-                        // A century; beyond it Postgres's times end.
+                        // A century; Postgres's timestamps do not reach far beyond it.
                         Some(delay.as_secs_f64().min(3.2e9))
                     }
                     _ => None,
@@ -264,7 +264,7 @@ fn attempts_after(ending: &Ending) -> i32 {
     }
 }
 
-/// An attempt that ended in an orderly way has shown that the task does not kill.
+/// An attempt that returned has shown that the task does not crash the runner.
 fn crashes_after(ending: &Ending) -> i32 {
     match ending.transition {
         Transition::Release | Transition::Defer { .. } => small(ending.task.crashes),
@@ -277,11 +277,11 @@ fn logs(lines: &[LogLine]) -> Option<String> {
         return None;
     }
     let text = serde_json::to_string(lines).expect("log lines are numbers and text");
-    // Legal JSON, but no text operator of Postgres can read it.
+    // Valid JSON, but Postgres's text operators reject it.
     Some(text.replace("\\u0000", "\\ufffd"))
 }
 
-/// The one place that makes text fit for Postgres: it has no NUL.
+/// The only place that makes text valid for Postgres: removes NUL characters.
 fn clean(text: &str) -> Cow<'_, str> {
     if text.contains('\0') {
         Cow::Owned(text.replace('\0', "\u{fffd}"))

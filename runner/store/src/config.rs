@@ -1,8 +1,8 @@
-//! Where the database is: URLs, `PG*` variables, TLS modes, the schema's name.
+//! The database's location: URLs, `PG*` variables, TLS modes, the schema's name.
 //!
-//! tokio-postgres knows three of libpq's six `sslmode`s and refuses parameters
-//! it does not know, and every managed Postgres hands out such URLs: so this
-//! takes out what it understands itself and leaves the rest to tokio-postgres.
+//! tokio-postgres knows three of libpq's six `sslmode`s and rejects unknown parameters, and
+//! every managed Postgres uses such URLs: so this module extracts the parameters that it handles
+//! itself and passes the rest to tokio-postgres.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -31,29 +31,29 @@ pub struct DatabaseConfig {
     pub(super) postgres: tokio_postgres::Config,
     /// libpq's `sslmode`.
     pub tls: TlsMode,
-    /// A PEM file of authorities; the system's when absent.
+    /// A PEM file of CA certificates; the system's when absent.
     pub tls_root: Option<PathBuf>,
     /// The schema pgtq lives in.
     pub schema: Schema,
     /// For transaction poolers: no LISTEN, no named statements, no session state.
     pub poll_only: bool,
-    /// Whether somebody said if there is a pooler (`pgbouncer=true` or `false`):
-    /// then nobody looks.
+    /// Whether the URL states if there is a pooler (`pgbouncer=true` or `false`): then it is not
+    /// detected.
     pub pooler_is_known: bool,
-    /// Where to LISTEN instead: past the pooler.
+    /// Where to LISTEN instead, bypassing the pooler.
     pub listen: Option<Box<DatabaseConfig>>,
-    /// How long one attempt to connect may take, per host.
+    /// Connect timeout, per host.
     pub connect_timeout: Duration,
-    /// Whether `sslrootcert=system` was said, and whether a mode was.
+    /// Whether `sslrootcert=system` was given, and whether a mode was.
     system_roots: bool,
     tls_was_said: bool,
-    /// The place of the host that the next attempt to connect begins with, and all who
-    /// have a copy of this: the one that answered last, or the one behind that which is
-    /// being tried, because who waits for one that hangs may go away.
+    /// Index of the host that the next attempt to connect starts with, shared by all copies of
+    /// this configuration. It is the host that answered last, or the one after the host being
+    /// tried, because a caller that waits for a hanging host may give up.
     first: Arc<AtomicUsize>,
 }
 
-/// Why a text does not say where a database is. Never holds the password.
+/// Why a text is not a valid database configuration. Never contains the password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("read the database address: {message}")]
 pub struct ConfigError {
@@ -62,14 +62,13 @@ pub struct ConfigError {
 }
 
 impl DatabaseConfig {
-    /// Reads `postgres://...` or `key=value ...`, with libpq's parameters, and
-    /// `pgbouncer=true` for [`DatabaseConfig::poll_only`] (`false`: never mind how
-    /// it looks, sessions are kept).
+    /// Reads `postgres://...` or `key=value ...`, with libpq's parameters, and `pgbouncer=true`
+    /// for [`DatabaseConfig::poll_only`] (`false`: skip the detection; sessions are kept).
     pub fn parse(url: &str) -> Result<Self, ConfigError> {
         let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
         if !is_url && !url.contains('=') {
             return Err(wrong(
-                "this is no address of a database; write postgres://user@host/database",
+                "not a database URL; write postgres://user@host/database",
             ));
         }
         let (kept, ours) = if is_url {
@@ -80,27 +79,26 @@ impl DatabaseConfig {
         let place = kept.split_once('@').map_or("", |(_, rest)| rest);
         let place = place.split('?').next().unwrap_or_default();
         if is_url && place.contains('@') {
-            // All after the first would count as host or database, and be shown.
+            // Everything after the first would be parsed as host or database, and displayed.
             return Err(wrong(
                 "there are two `@`; write %40 for one in a user, password or name",
             ));
         }
         let postgres = tokio_postgres::Config::from_str(&kept).map_err(|error| {
-            // A `?` in a password makes options of what follows, and they would be shown.
+            // A `?` in a password turns the rest into options, which would be displayed.
             let torn = is_url
                 && kept
                     .split_once('?')
                     .is_some_and(|(_, query)| query.contains('@'));
             let message = root_message(&error);
-            // So does a blank in a password, and its second word would be shown.
+            // So does a blank in a password, and its second word would be displayed.
             let broken = !is_url && kept.contains("password") && message.contains("unknown option");
             wrong(match (torn, broken) {
                 (true, _) => {
                     "an `@` follows the `?`; write %3F and %40 in a user or password".to_owned()
                 }
                 (_, true) => {
-                    "one of its options is unknown; a password with blanks needs quotes: password='a b'"
-                        .to_owned()
+                    "unknown option; a password with blanks needs quotes: password='a b'".to_owned()
                 }
                 (false, false) => message,
             })
@@ -112,8 +110,8 @@ impl DatabaseConfig {
         config.finish()
     }
 
-    /// Reads `PGHOST`, `PGPORT`, `PGUSER`, ... from `get`. `None` when neither
-    /// host nor database is given: then nobody said where.
+    /// Reads `PGHOST`, `PGPORT`, `PGUSER`, ... from `get`. `None` when neither host nor database
+    /// is given.
     pub fn from_env_like(
         get: impl Fn(&str) -> Option<String>,
     ) -> Result<Option<Self>, ConfigError> {
@@ -170,19 +168,19 @@ impl DatabaseConfig {
         config.finish().map(Some)
     }
 
-    /// Sets the name that the server's activity view shows, unless the address gave one.
+    /// Sets `application_name`, shown in `pg_stat_activity`, unless the URL has one.
     pub fn application_name(&mut self, name: &str) {
         if self.postgres.get_application_name().is_none() {
             self.postgres.application_name(name);
         }
     }
 
-    /// Whether notifications can be heard: without a pooler, or past it.
+    /// Whether LISTEN works: without a pooler, or past it.
     pub fn can_listen(&self) -> bool {
         !self.poll_only || self.listen.is_some()
     }
 
-    /// Host, port and database for people, without a password.
+    /// Host, port and database for display, without a password.
     pub fn place(&self) -> String {
         let ports = self.postgres.get_ports();
         let port = |i: usize| ports.get(i).or(ports.first()).copied().unwrap_or(5432);
@@ -233,10 +231,11 @@ impl DatabaseConfig {
                 let seconds: u64 = value
                     .parse()
                     .map_err(|_| wrong("connect_timeout is not a number of seconds"))?;
-                // Zero is libpq's word for no limit; a runner must not hang for ever.
+                // Zero means no limit in libpq; a runner must not hang indefinitely.
                 self.connect_timeout = Duration::from_secs(if seconds == 0 { 60 } else { seconds });
             }
-            // As libpq does and tokio-postgres only in the other form: several, by commas.
+            // As in libpq: several, separated by commas. tokio-postgres accepts that only in the
+            // other form.
             "host" => value.split(',').for_each(|host| {
                 self.postgres.host(host);
             }),
@@ -300,7 +299,7 @@ impl DatabaseConfig {
             TlsMode::Prefer => SslMode::Prefer,
             _ => SslMode::Require,
         });
-        // A peer that vanished is noticed before the runner's lease runs out.
+        // A vanished peer is detected before the runner's lease expires.
         self.postgres
             .connect_timeout(self.connect_timeout)
             .keepalives_idle(Duration::from_secs(5))
@@ -317,8 +316,9 @@ impl Schema {
         &self.0
     }
 
-    /// `sql` with `{{schema}}` replaced by the quoted name, `{{schema_name}}` by the name and `{{channel}}` by
-    /// the name of the notification channel, and `{{carried}}` by the columns of [`super::carried`].
+    /// Replaces `{{schema}}` with the quoted schema name, `{{schema_name}}` with the name,
+    /// `{{channel}}` with the name of the notification channel, and `{{carried}}` with the
+    /// columns of [`super::carried`].
     pub(super) fn render(&self, sql: &str) -> String {
         super::carried::render(sql)
             .replace("{{schema}}", &format!("\"{}\"", self.0))
@@ -386,7 +386,7 @@ fn wrong(message: impl Into<String>) -> ConfigError {
     }
 }
 
-/// tokio-postgres says "invalid configuration" and hides the reason in the source.
+/// tokio-postgres reports "invalid configuration" and puts the reason in the source.
 fn root_message(error: &tokio_postgres::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -1,16 +1,15 @@
-//! The store's connections: one for each role, made when needed, made again
-//! when lost.
+//! The store's connections: one for each role, opened on demand and reopened when lost.
 //!
-//! A verb leases its role's session and gives it back clean. A session with a
-//! statement under way or a transaction open is never given back: a verb whose
-//! future is dropped costs a new connection, and the server rolls back.
+//! A verb leases its role's session and returns it clean. A session with a running statement or
+//! an open transaction is never returned: a verb whose future is dropped costs a new connection,
+//! and the server rolls back.
 //!
-//! A new connection may lead to another server than the one before, a standby that
-//! was promoted, and that one may not know all that the old one had acknowledged:
-//! so a new one for claims makes sure that no claim id comes twice, and a new one
-//! for the heartbeat has it look at all claims.
+//! A new connection may reach a different server than the previous one, a promoted standby,
+//! which may lack transactions that the old one had acknowledged. So a new connection for claims
+//! makes sure that no claim id is used twice, and a new one for the heartbeat makes it look at
+//! all claims.
 //!
-//! What happens when the server has no connection left: [`super::shortage`].
+//! [`super::shortage`] handles a server that has no connection left.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -38,8 +37,8 @@ use super::ticket::Ticket;
 use super::unreadable::Unreadable;
 use super::{DatabaseConfig, StoreError};
 
-/// A handle on the queue. Cheap to clone; connections are made when needed
-/// and made again when lost.
+/// A handle on the queue. Cheap to clone; connections are opened on demand and reopened when
+/// lost.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -51,12 +50,12 @@ struct Inner {
     sessions: [Mutex<Option<Session>>; ROLES],
     live: StdMutex<LiveClaims>,
     ticket: Ticket,
-    /// Connections of handlers' SQL, made when a handler first asks.
+    /// Connections of handlers' SQL, opened on a handler's first use.
     pools: Arc<Pools>,
     /// When rescue last looked for orphans, in milliseconds after `born`.
     orphans_looked: AtomicU64,
     born: Instant,
-    /// From how many endings on they are copied.
+    /// From how many outcomes on they are copied.
     many: AtomicUsize,
     stride: Stride,
     shortage: Shortage,
@@ -77,24 +76,24 @@ pub(super) enum Role {
     Live,
     /// Values that handlers save for later attempts.
     State,
-    /// What became of a commit whose answer was lost: waits for its transaction.
+    /// Queries the result of a commit whose answer was lost: waits for its transaction.
     CommitStatus,
-    /// Endings that wait for a lock of somebody else's transaction.
+    /// Outcomes that wait for a lock of another transaction.
     Parked,
 }
 
 const ROLES: usize = 10;
 
-/// Claim ids taken in one statement at most, to get behind those that were used.
+/// Claim ids that one statement takes at most, to pass those that were used.
 const MOST_IDS: i64 = 100_000;
 
 impl Role {
-    /// How long one statement may take. After that the connection is given up.
+    /// How long one statement may take. After that the connection is abandoned.
     pub(super) fn patience(self) -> Duration {
         Duration::from_secs(match self {
-            // Below the lease, so that a runner notices before it is rescued.
+            // Shorter than the lease, so that a runner notices before it is rescued.
             Role::Beat => 5,
-            // What is not passed on now is passed on a second later.
+            // Lines that are not forwarded now are forwarded a second later.
             Role::Live => 3,
             Role::Claim => 10,
             Role::Finish
@@ -107,11 +106,11 @@ impl Role {
         })
     }
 
-    /// Settings of the planner. The claim and finish statements have one good plan
-    /// each, whatever the statistics say about tables that fill and empty all
-    /// the time: no sequential scan, no hash over a whole table. It is made once: left
-    /// to itself, the server takes a plan for a claim of ten for cheaper than the one
-    /// for all claims, and plans it again each time, for twice what the claim costs.
+    /// Planner settings. The claim and finish statements have one good plan each, whatever the
+    /// statistics say about tables that fill and empty all the time: no sequential scan, no hash
+    /// over a whole table. The plan is generic: with the default, the server considers a custom
+    /// plan for a claim of ten cheaper than the generic plan for all claims, and plans it again
+    /// each time, at twice the cost of the claim.
     fn settings(self) -> &'static str {
         match self {
             Role::Claim | Role::Finish => {
@@ -124,10 +123,9 @@ impl Role {
 }
 
 impl Store {
-    /// Reaches the database once, so that a wrong address is told at start.
-    /// Does not look at the schema: see [`Store::check_schema`].
-    /// Behind a pooler it goes on without LISTEN and without anything else
-    /// that a session would have to keep, as if told by `poll_only`.
+    /// Connects once, so that a wrong address is reported at start. Does not check the schema:
+    /// see [`Store::check_schema`]. Behind a pooler it runs without LISTEN and without any other
+    /// session state, as with `poll_only`.
     pub async fn connect(mut config: DatabaseConfig) -> Result<Store, StoreError> {
         let tls = super::tls::connector(&config)?;
         let first = dial(&config, &tls).await?;
@@ -159,7 +157,7 @@ impl Store {
         Ok(store)
     }
 
-    /// The configuration it was made with.
+    /// The configuration of this store.
     pub fn config(&self) -> &DatabaseConfig {
         &self.inner.config
     }
@@ -186,7 +184,7 @@ impl Store {
         &self.inner.shortage
     }
 
-    /// Whether there is a connection that listens.
+    /// Whether there is a listening connection.
     pub(super) fn is_listening(&self) -> bool {
         self.inner.n_listening.load(Ordering::Relaxed) > 0
     }
@@ -209,7 +207,7 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From how many endings on they are copied.
+    /// From how many outcomes on they are copied.
     pub(super) fn many(&self) -> usize {
         self.inner.many.load(Ordering::Relaxed)
     }
@@ -219,7 +217,7 @@ impl Store {
         self.inner.many.store(many, Ordering::Relaxed);
     }
 
-    /// What this process shows where its claims are not proof enough.
+    /// What this process presents where its claims are not sufficient proof.
     pub(super) fn ticket(&self) -> &Ticket {
         &self.inner.ticket
     }
@@ -252,7 +250,7 @@ impl Store {
         self.prepare_session(role, client).await
     }
 
-    /// Makes a new connection fit for a role.
+    /// Prepares a new connection for a role.
     async fn prepare_session(&self, role: Role, client: Client) -> Result<Session, StoreError> {
         let config = &self.inner.config;
         let mut session = Session {
@@ -282,9 +280,9 @@ impl Store {
         Ok(session)
     }
 
-    /// Makes sure that the ids of the claims to come are not those of claims that
-    /// this process has had: after a failover the sequence may have gone back, and
-    /// an ending under an old claim would be taken for one under the new.
+    /// Makes sure that future claim ids differ from those of claims that this process has had:
+    /// after a failover the sequence may have gone back, and an outcome under an old claim would
+    /// be accepted for the new one.
     async fn advance_claim_ids(&self, session: &mut Session) -> Result<(), StoreError> {
         let newest = self.live().newest();
         if newest == 0 {
@@ -306,14 +304,14 @@ impl Store {
             tracing::warn!(
                 claim = id,
                 newest,
-                "this database does not know all claims that it, or the one before it, has given out: going on behind them"
+                "this database lacks claims that it, or its predecessor, has assigned: skipping their ids"
             );
         }
     }
 
-    /// A connection of its own whose notifications (channel, payload) are
-    /// handed to `hear`, and `None` when it ends. The plain future of a
-    /// connection drops them. None is made while connections are short.
+    /// Opens a separate connection and passes its notifications (channel, payload) to `hear`,
+    /// and `None` when it ends. The plain future of a connection drops them. None is opened
+    /// while connections are short.
     pub(super) async fn open_listener(
         &self,
         mut hear: impl FnMut(Option<(&str, &str)>) + Send + 'static,
@@ -323,7 +321,7 @@ impl Store {
         if self.shortage().is_recent() {
             return Err(StoreError::Unreachable {
                 place: config.place(),
-                message: "connections are short: the listener leaves its own to claims and endings"
+                message: "connections are short: the listener leaves its connection to claims and outcomes"
                     .to_owned(),
                 hint: Some(NO_CONNECTION),
             });

@@ -1,7 +1,7 @@
-//! From an address to a connection: the first of its hosts that takes writes.
+//! Connects to the first host of an address that accepts writes.
 //!
-//! The driver would walk the hosts, too. But its patience is for a socket to open, and a
-//! host that takes connections and never answers would keep it from all others.
+//! The driver could iterate over the hosts, too. But its timeout covers only opening the socket,
+//! and a host that accepts connections and never answers would block all others.
 
 use tokio_postgres::Client;
 use tokio_postgres::tls::MakeTlsConnect;
@@ -10,23 +10,23 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::error::classify_connect;
 use super::{DatabaseConfig, StoreError, pooler, tls};
 
-/// Time to ask whether a pooler answers.
+/// Time limit for detecting a pooler.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// What drives a client.
+/// The future that drives a client.
 pub(super) type Connection = tokio_postgres::Connection<
     tokio_postgres::Socket,
     <MakeRustlsConnect as MakeTlsConnect<tokio_postgres::Socket>>::Stream,
 >;
 
-/// A connection that is driven in the background.
+/// A connection driven in the background.
 pub(super) async fn dial(
     config: &DatabaseConfig,
     tls: &MakeRustlsConnect,
 ) -> Result<Client, StoreError> {
     let (client, connection) = dial_raw(config, tls).await?;
     tokio::spawn(async move {
-        // The statement under way reports the error.
+        // The running statement reports the error.
         connection.await.ok();
     });
     Ok(client)
@@ -40,7 +40,7 @@ pub(super) async fn dial_raw(
     let each = config.time_per_host();
     let mut last = None;
     for place in config.places() {
-        // Noted before and not after: whoever waits for this may go away.
+        // Recorded before, not after: the caller may drop this future.
         config.begin_behind(place);
         let mut host = config.only(place);
         host.connect_timeout(each);
@@ -59,7 +59,7 @@ pub(super) async fn dial_raw(
     Err(last.expect("an address has a host"))
 }
 
-/// Whether what answers there is a pooler.
+/// Whether the server at this address is a pooler.
 pub(super) async fn is_pooled(
     config: &DatabaseConfig,
     client: &Client,

@@ -1,20 +1,20 @@
-//! What can go wrong with the database, sorted by what the caller does next.
+//! Database errors, classified by what the caller does next.
 
 /// An error of the store. Stale claims, empty queues and unknown ids are
 /// values, not errors.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Nobody answers there. Try again later, with back-off.
+    /// The server does not answer. Try again later, with back-off.
     #[error("reach the database at {place}: {message}")]
     Unreachable {
         /// Host, port and database, without a password.
         place: String,
-        /// What the attempt said.
+        /// The error of the attempt.
         message: String,
         /// What to do about it, where that is known.
         hint: Option<&'static str>,
     },
-    /// The server refused the user, the password, the database or the certificate.
+    /// The server rejected the user, the password, the database or the certificate.
     #[error("log in to the database at {place}: {message}")]
     Auth {
         /// Host, port and database, without a password.
@@ -22,13 +22,13 @@ pub enum StoreError {
         /// What the server said.
         message: String,
     },
-    /// There is no pgtq schema: `pgtq migrate` makes it.
+    /// There is no pgtq schema: `pgtq migrate` creates it.
     #[error("find the schema {schema:?} in this database: run `pgtq migrate`")]
     SchemaMissing {
         /// Its name.
         schema: String,
     },
-    /// The schema is older than this program: `pgtq migrate` brings it up.
+    /// The schema is older than this program: `pgtq migrate` upgrades it.
     #[error(
         "use the schema {schema:?}: it is at version {found} and this pgtq needs {wanted}; run `pgtq migrate`"
     )]
@@ -42,20 +42,20 @@ pub enum StoreError {
     },
     /// The schema is newer than this program: update the program.
     #[error(
-        "use the schema {schema:?}: it is at version {found}, which serves programs written for {serves} or later, and this pgtq is written for {wanted}; update this pgtq"
+        "use the schema {schema:?}: it is at version {found}, which supports programs of version {serves} or later, and this pgtq has version {wanted}; update this pgtq"
     )]
     SchemaNewer {
         /// Its name.
         schema: String,
         /// The version found.
         found: i32,
-        /// The oldest version whose programs it serves.
+        /// The oldest program version that it supports.
         serves: i32,
         /// The version this program is written for.
         wanted: i32,
     },
-    /// Interrupted: try the same again with back-off. The connection was
-    /// dropped, the server is restarting or read-only, or is out of a resource.
+    /// Interrupted: retry with back-off. The connection was dropped, the server is restarting or
+    /// read-only, or is out of a resource.
     #[error("{verb}: {message}")]
     Transient {
         /// Which verb was interrupted.
@@ -65,15 +65,16 @@ pub enum StoreError {
         /// What to do about it, where that is known.
         hint: Option<&'static str>,
     },
-    /// Somebody holds a lock for longer than we wait. Nothing was changed; try again.
+    /// Another transaction holds a lock for longer than the lock timeout. Nothing was changed;
+    /// try again.
     #[error("{verb}: {message}")]
     Locked {
-        /// Which verb gave way.
+        /// Which verb failed.
         verb: &'static str,
         /// What the server said.
         message: String,
     },
-    /// The caller asked for something that is not allowed. Trying again is pointless.
+    /// The request is invalid. Retrying is pointless.
     #[error("{message}")]
     Refused {
         /// What is wrong.
@@ -81,17 +82,17 @@ pub enum StoreError {
         /// What to do instead, where that is known.
         hint: Option<String>,
     },
-    /// This user lacks a right. The same works as soon as an admin has given it.
+    /// This user lacks a privilege. The same call works as soon as an admin has granted it.
     #[error("{verb}: {message}")]
     Denied {
         /// Which verb was denied.
         verb: &'static str,
         /// What the server said.
         message: String,
-        /// How the right is given.
+        /// How to grant the privilege.
         hint: &'static str,
     },
-    /// A fault of pgtq itself, or of the database.
+    /// A bug in pgtq, or a fault of the database.
     #[error("{verb}: {message}")]
     Fault {
         /// Which verb failed.
@@ -128,7 +129,7 @@ impl StoreError {
     }
 }
 
-/// Sorts an error of a statement.
+/// Classifies an error of a statement.
 pub(super) fn classify(
     verb: &'static str,
     schema: &str,
@@ -136,7 +137,7 @@ pub(super) fn classify(
 ) -> StoreError {
     let Some(db) = error.as_db_error() else {
         let message = chain(error);
-        // Encoding and decoding errors are ours; everything else is the connection's.
+        // Encoding and decoding errors are pgtq's own; everything else is the connection's.
         return if error.is_closed() || source_is_io(error) {
             StoreError::Transient {
                 verb,
@@ -159,7 +160,7 @@ pub(super) fn classify(
             hint: match is_row_security(db) {
                 true => ROW_SECURITY,
                 false => {
-                    "an admin gives rights with `pgtq roles KIND ROLE`, for example `pgtq roles runner app`; only the owner of the schema migrates"
+                    "an admin grants privileges with `pgtq roles KIND ROLE`, for example `pgtq roles runner app`; only the owner of the schema migrates"
                 }
             },
             message,
@@ -170,7 +171,7 @@ pub(super) fn classify(
             message,
             hint: advice(code),
         },
-        // Of its program's limits, the server names those that a value can exceed.
+        // Of the class of program limits, only the codes that a value can exceed.
         _ if ["22", "23", "54"]
             .iter()
             .any(|class| code.starts_with(class)) =>
@@ -198,7 +199,7 @@ pub(super) fn classify(
     }
 }
 
-/// Sorts an error of an attempt to connect.
+/// Classifies an error of an attempt to connect.
 pub(super) fn classify_connect(place: String, error: &tokio_postgres::Error) -> StoreError {
     let message = error
         .as_db_error()
@@ -221,32 +222,32 @@ pub(super) fn classify_connect(place: String, error: &tokio_postgres::Error) -> 
     }
 }
 
-/// What a person can do about row security. Our sessions switch `row_security` off, so that
-/// a policy is an error, where it would hide rows.
-const ROW_SECURITY: &str = "pgtq does not work on rows that policies hide: ALTER TABLE ... DISABLE ROW LEVEL SECURITY for the tables of its schema (`pgtq doctor` names them), or ALTER ROLE ... BYPASSRLS for its role";
+/// Advice about row security. pgtq's sessions set `row_security` off, so that a policy is an
+/// error instead of hiding rows.
+const ROW_SECURITY: &str = "pgtq does not work with row-level security: ALTER TABLE ... DISABLE ROW LEVEL SECURITY for the tables of its schema (`pgtq doctor` names them), or ALTER ROLE ... BYPASSRLS for its role";
 
-/// Whether policies are the reason. By the place in the server's source, which no language
-/// of its messages changes: of a query, and of a row that is written.
+/// Whether policies are the reason. Decided by the location in the server's source, which does
+/// not depend on the language of its messages: of a query, and of a row that is written.
 fn is_row_security(db: &tokio_postgres::error::DbError) -> bool {
     ["check_enable_rls", "ExecWithCheckOptions"]
         .iter()
         .any(|routine| db.routine() == Some(routine))
 }
 
-/// What a person can do about arguments that are not JSON.
+/// Advice about arguments that are not JSON.
 const JSON_HINT: &str =
     "write JSON: {\"name\": value} for parameters by name, [value] for parameters by position";
 
-/// Whether the server could not read a text as JSON: the name of the type stands in the
-/// message in every language.
+/// Whether the server could not parse a text as JSON: the message contains the name of the type
+/// in every language.
 fn is_json(db: &tokio_postgres::error::DbError) -> bool {
     db.message().contains("json")
 }
 
 fn is_transient(code: &str) -> bool {
-    // Connection, resources, shutdown and statement timeouts, conflicts, a
-    // primary that became read-only, a lock or idle timeout, a prepared
-    // statement that is gone or has the name of another.
+    // Connection, resources, shutdown and statement timeouts, conflicts, a primary that became
+    // read-only, a lock or idle timeout, a prepared statement that is gone or whose name is
+    // taken.
     ["08", "53", "57"]
         .iter()
         .any(|class| code.starts_with(class))
@@ -256,21 +257,21 @@ fn is_transient(code: &str) -> bool {
         .contains(&code)
 }
 
-/// What a person can do when a server has no connection left.
-pub(super) const NO_CONNECTION: &str = "no connection is left for this user, and a runner needs at least 3: raise max_connections or the role's CONNECTION LIMIT, end what idles, or put a pooler in between";
+/// Advice about a server that has no connection left.
+pub(super) const NO_CONNECTION: &str = "no connection is left for this user, and a runner needs at least 3: raise max_connections or the role's CONNECTION LIMIT, close idle connections, or use a connection pooler";
 
-/// What a person can do about a server in trouble, by SQLSTATE.
+/// Advice about a server in trouble, by SQLSTATE.
 fn advice(code: &str) -> Option<&'static str> {
     Some(match code {
-        "53100" => "the server's disk is full: make room there; nothing is lost meanwhile",
+        "53100" => "the server's disk is full: free space on it; no task is lost meanwhile",
         "53200" => "the server is out of memory: lower work_mem or the number of connections",
         "53300" => NO_CONNECTION,
         "25006" => {
-            "this server takes no writes: name all hosts in the address (`host1,host2`), and the one that takes writes is found"
+            "this server is read-only: list all hosts in the database URL (`host1,host2`), and pgtq connects to the one that accepts writes"
         }
-        "40P01" => "it met another transaction in a deadlock; the server's log names both",
+        "40P01" => "deadlock with another transaction; the server's log names both",
         "57014" => {
-            "a statement_timeout cut it short, or somebody cancelled it: the role's timeout must leave room for it"
+            "the statement was cancelled, by statement_timeout or by an admin: raise the role's statement_timeout if it is too short"
         }
         "26000" | "42P05" => {
             "several clients share this session, as behind a connection pooler: add `?pgbouncer=true` to the database URL"
@@ -291,7 +292,7 @@ fn explain(constraint: &str) -> (Option<&'static str>, Option<&'static str>) {
             Some("1 to 128 of the characters A-Z a-z 0-9 _ . : - are allowed"),
         ),
         "key_size" => (
-            Some("an idempotency key has no or more than 512 bytes"),
+            Some("an idempotency key is empty or longer than 512 bytes"),
             Some("use a short key, for example a hash of a long one"),
         ),
         "run_at_finite" | "run_at_sane" => (

@@ -1,8 +1,8 @@
-//! Finish: store how attempts ended, if their claims still stand.
+//! Finish: stores the outcomes of attempts, if their claims still exist.
 //!
-//! Where every task of the flush is over and none pushed children, it is one
-//! statement and so one round trip and one commit; a large flush of these is
-//! copied. Everything else goes through a transaction of several.
+//! If every task of the flush is final and none pushed children, the flush is one statement and
+//! so one round trip and one commit; a large flush of these is copied. Everything else is a
+//! transaction of several statements.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,23 +18,22 @@ use pgtq_task::{
     AttemptRecord, ClaimId, ErrorKind, Failure, NewTask, RunnerId, TaskId, Transition,
 };
 
-/// How long a flush waits for a lock. An application that holds one for longer is in
-/// an open transaction, and what waits for it is stored apart from the rest.
+/// Lock timeout of a flush. An application that holds a lock for longer is in an open
+/// transaction, and the outcomes that wait for it are stored separately.
 pub(super) const LOCK_WAIT: Duration = Duration::from_millis(200);
-/// As [`LOCK_WAIT`], for those that have waited before.
+/// As [`LOCK_WAIT`], for outcomes that have waited before.
 const PARKED_LOCK_WAIT: Duration = Duration::from_millis(50);
 
 impl Store {
-    /// Stores all endings in one transaction. `again` says that an earlier
-    /// call with some of these endings ended in an error, so its commit may
-    /// have happened: what is recorded already is skipped and counts as
-    /// stored. A text that the database refuses (a result that is not JSON, a
-    /// child it would not accept) fails only its own task; then each ending
-    /// gets a transaction of its own. [`StoreError::Locked`] says that nothing of this
-    /// call is stored.
+    /// Stores all outcomes in one transaction. `again` says that an earlier call with some of
+    /// these outcomes returned an error, so its commit may have happened: outcomes that are
+    /// recorded already are skipped and count as stored. A text that the database rejects (a
+    /// result that is not JSON, an invalid child) fails only its own task; then each outcome
+    /// gets its own transaction. [`StoreError::Locked`] says that nothing of this call is
+    /// stored.
     ///
-    /// Not to be called with the same ending twice at once. After a dropped
-    /// future, as after an error, call `again`.
+    /// Must not be called with the same outcome twice at once. After a dropped future, as after
+    /// an error, call with `again`.
     pub async fn finish(
         &self,
         runner: RunnerId,
@@ -44,8 +43,8 @@ impl Store {
         self.finish_as(Role::Finish, runner, endings, again).await
     }
 
-    /// As [`Store::finish`], for endings that had to wait for a lock of somebody else:
-    /// on a connection of its own, so that other endings do not wait.
+    /// As [`Store::finish`], for outcomes that had to wait for a lock of another transaction: on
+    /// a separate connection, so that other outcomes do not wait.
     pub async fn finish_parked(
         &self,
         runner: RunnerId,
@@ -68,7 +67,7 @@ impl Store {
             Err(StoreError::Refused { .. }) => {}
             other => return other.map(|()| finished),
         }
-        // One of them is to blame, and only that one shall fail.
+        // One of them is the cause, and only that one must fail.
         finished = Finished::default();
         for ending in endings {
             let key = (ending.claim, ending.task.id);
@@ -109,7 +108,7 @@ impl Store {
         again: bool,
         finished: &mut Finished,
     ) -> Result<(), StoreError> {
-        let mut lease = self.lease(role, "store endings").await?;
+        let mut lease = self.lease(role, "store outcomes").await?;
         let is_parked = matches!(role, Role::Parked);
         let lock_wait = if is_parked {
             PARKED_LOCK_WAIT
@@ -136,7 +135,7 @@ impl Store {
             transact(&mut lease, runner, endings, &closing, again, lock_wait).await
         };
         if stored.is_err() && lease.is_open() {
-            // The first error is the one to tell.
+            // The first error is the one to report.
             lease.rollback().await.ok();
         }
         let stale = stored?;
@@ -255,7 +254,7 @@ async fn store_return(
     run_finish(lease, sql!("finish_return"), &params, endings).await
 }
 
-/// Runs a finishing statement; its rows are the places of those that came too late.
+/// Runs a finishing statement; its rows are the indexes of the outcomes that came too late.
 async fn run_finish(
     lease: &mut Lease<'_>,
     sql: &Sql,
@@ -297,7 +296,7 @@ fn unstored<'a>(endings: &[&'a Ending]) -> Vec<&'a Ending> {
         .collect()
 }
 
-/// Whether its task's saved values go with it.
+/// Whether the task's saved values are deleted with it.
 fn deletes_state(ending: &Ending) -> bool {
     ending.has_state && matches!(ending.transition, Transition::Complete { .. })
 }
@@ -311,17 +310,17 @@ fn claims(endings: &[&Ending]) -> Vec<i64> {
     claims.into_iter().collect()
 }
 
-/// The claims that go on.
+/// The claims that stay open.
 fn remaining_claims(endings: &[&Ending], closing: &[i64]) -> Vec<i64> {
     let claims = claims(endings).into_iter();
     claims.filter(|claim| !closing.contains(claim)).collect()
 }
 
-/// The ending of a task whose ending the database did not take.
+/// The failed outcome that replaces one that the database rejected.
 fn refused(ending: &Ending, message: &str) -> Ending {
     let failure = Failure::new(
         ErrorKind::Contract,
-        format!("the database did not accept what the handler returned: {message}"),
+        format!("the database rejected what the handler returned: {message}"),
     );
     Ending {
         transition: Transition::Fail { failure },

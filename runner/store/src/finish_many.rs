@@ -1,8 +1,8 @@
-//! Finish: a large flush of tasks that are over, by COPY.
+//! Finish: stores a large flush of final outcomes by COPY.
 //!
-//! COPY fills a page of the history with one WAL record where an INSERT writes one
-//! for each row, and has no executor between the wire and the table: less of both
-//! for the database, for three more round trips. PERFORMANCE.md has the figures.
+//! COPY fills a page of the history with one WAL record where an INSERT writes one for each row,
+//! and bypasses the executor: less of both for the database, for three more round trips.
+//! PERFORMANCE.md has the figures.
 
 use std::collections::BTreeSet;
 
@@ -18,10 +18,10 @@ use super::timestamp::DbTimestamp;
 use super::{Ending, StoreError};
 use pgtq_task::RunnerId;
 
-/// From so many endings on. With fewer, the round trips cost more than they save.
+/// From how many outcomes on COPY is used. With fewer, the round trips cost more than they save.
 pub(super) const MANY: usize = 50;
 
-/// As in `finish_copy.sql`, behind the carried columns. JSON travels as text.
+/// As in `finish_copy.sql`, after the carried columns. JSON is sent as text.
 const TYPES: [Type; 21] = [
     Type::INT8,
     Type::TEXT,
@@ -46,8 +46,8 @@ const TYPES: [Type; 21] = [
     Type::INT8,
 ];
 
-/// Stores `endings`, all of them over and without children, in a transaction of its
-/// own. After an error the transaction may still be open.
+/// Stores `endings`, all final and without children, in its own transaction. After an error the
+/// transaction may still be open.
 pub(super) async fn store_many(
     lease: &mut Lease<'_>,
     runner: RunnerId,

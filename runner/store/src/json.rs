@@ -1,13 +1,13 @@
-//! JSON as text, not parsed.
+//! JSON as unparsed text.
 //!
-//! Its binary form is the text; that of `jsonb` is a version, 1, and the text.
+//! Its binary format is the text; that of `jsonb` is a version, 1, and the text.
 
 use std::error::Error;
 
 use bytes::{BufMut as _, BytesMut};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 
-/// A value on its way to the database.
+/// A value sent to the database.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Json<'a>(pub(super) &'a str);
 
@@ -36,7 +36,7 @@ impl<'a> FromSql<'a> for JsonText {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
         let text = match (*ty == Type::JSONB, raw) {
             (true, [1, text @ ..]) | (false, text) => text,
-            _ => return Err("this is not version 1 of jsonb".into()),
+            _ => return Err("unknown version of jsonb".into()),
         };
         Ok(JsonText(std::str::from_utf8(text)?.to_owned()))
     }

@@ -1,11 +1,10 @@
-//! Where the runnable tasks of a runner stand: a cursor per lane.
+//! The position of the runnable tasks of a runner: a cursor per lane.
 //!
-//! A lane is (queue, handler, priority); its tasks have growing positions. A
-//! claim scans each lane from the last position taken there, so that dead
-//! index entries which an old snapshot keeps alive are passed once and not
-//! again with every claim. A sweep (`sweep.rs`) finds new lanes, and stragglers:
-//! tasks whose transaction committed after the cursor had passed them. Which
-//! lanes take part in a claim, and with how many tasks, is in `turns.rs`.
+//! A lane is (queue, handler, priority); its tasks have growing positions. A claim scans each
+//! lane from the last position taken there, so that dead index entries which an old snapshot
+//! keeps alive are passed once and not again with every claim. A sweep (`sweep.rs`) finds new
+//! lanes and stragglers: tasks whose transaction committed after the cursor had passed them.
+//! `turns.rs` decides which lanes take part in a claim, and with how many tasks.
 
 mod found;
 mod named;
@@ -26,9 +25,9 @@ pub(super) use self::sweep::{Place, Range, Slice};
 /// Which queues a runner serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QueueFilter {
-    /// These.
+    /// Only these.
     Only(Vec<Name>),
-    /// All but these.
+    /// All except these.
     Except(Vec<Name>),
 }
 
@@ -44,7 +43,7 @@ pub struct Lanes {
     search: Search,
     paused: Paused,
     named: NamedQueues,
-    /// The last slice of a sweep was slow, or failed: the next one has this long.
+    /// The last slice of a sweep was slow, or failed: the next one has this time limit.
     is_slow: bool,
     patience: Duration,
 }
@@ -59,9 +58,9 @@ pub(super) struct LaneKey {
 #[derive(Debug)]
 struct Lane {
     after: i64,
-    /// Tasks taken here: as many dead entries may stand before the cursor.
+    /// Tasks taken here: as many dead entries may precede the cursor.
     n_taken: u64,
-    /// Up to here stragglers were looked for in this round.
+    /// How far this round has searched for stragglers.
     searched: i64,
     searched_at: Instant,
     alive_at: Instant,
@@ -75,7 +74,7 @@ pub(super) struct Share {
     pub(super) most: i64,
 }
 
-/// Tasks of one lane, one behind the other in what a claim took.
+/// Tasks of one lane, adjacent in the result of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Run {
     pub(super) key: LaneKey,
@@ -104,7 +103,7 @@ impl Paused {
         paused
     }
 
-    /// Whether tasks of this queue and handler are held back.
+    /// Whether tasks of this queue and handler are paused.
     pub fn holds(&self, queue: &str, handler: &str) -> bool {
         self.queues.contains(queue) || self.handlers.contains(handler)
     }
@@ -112,13 +111,13 @@ impl Paused {
 
 /// An empty lane is probed for this long before it is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
-/// A lane from which this many tasks were taken keeps its cursor for longer, and a
-/// sweep does not read it: it is probed by claims.
+/// A lane from which this many tasks were taken keeps its cursor for longer, and a sweep skips
+/// it: claims probe it.
 const HEAVY: u64 = 1_000;
 /// How long such a lane is kept when it is empty.
 const FORGET_HEAVY_AFTER: Duration = Duration::from_secs(600);
 
-/// How long a slice of a sweep may take on the server after a slow one, at first and at most.
+/// Time limit of a slice of a sweep on the server after a slow one: initial and maximum.
 const PATIENCE: Duration = Duration::from_secs(1);
 const MOST_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -129,7 +128,7 @@ impl Lane {
 }
 
 impl Lanes {
-    /// Knows nothing yet; the first claim looks.
+    /// Has no lanes yet; the first claim makes a sweep.
     pub fn new(filter: QueueFilter) -> Self {
         Lanes {
             filter,
@@ -145,7 +144,7 @@ impl Lanes {
         }
     }
 
-    /// Takes over the list of loaded handlers; a new one makes a sweep due.
+    /// Sets the list of loaded handlers; a new one makes a sweep due.
     pub(super) fn set_handlers(&mut self, handlers: &[Name]) {
         if self.handlers == handlers {
             return;
@@ -162,7 +161,7 @@ impl Lanes {
         &self.handlers
     }
 
-    /// Takes over what is paused. What was paused until now is found by the next sweep.
+    /// Sets what is paused. The next sweep finds lanes that were paused until now.
     pub(super) fn set_paused(&mut self, paused: Paused) {
         if self.paused == paused {
             return;
@@ -178,15 +177,15 @@ impl Lanes {
         &self.paused
     }
 
-    /// Something may have been pushed into a lane that is not known: the next claim
-    /// that finds nothing in the known ones looks at all.
+    /// Something may have been pushed into an unknown lane: the next claim that finds nothing in
+    /// the known lanes makes a sweep.
     pub fn wake(&mut self) {
         self.sweep.wake();
     }
 
-    /// After a claim that found nothing, how long until the next one may find something
-    /// that is there already: zero while known lanes were not looked at or a sweep is
-    /// under way. `None` when all was looked at since the last [`Lanes::wake`].
+    /// After a claim that found nothing: the time until the next claim may find existing tasks.
+    /// Zero while known lanes are not yet read or a sweep is running. `None` when everything was
+    /// read since the last [`Lanes::wake`].
     pub fn wakes_in(&self) -> Option<Duration> {
         match self.turns.has_live() {
             true => Some(Duration::ZERO),
@@ -194,27 +193,27 @@ impl Lanes {
         }
     }
 
-    /// How often all lanes were looked at. A claim during which this did not grow may
-    /// have found nothing although there is something.
+    /// Number of complete sweeps. A claim during which this did not grow may have found nothing
+    /// although there are tasks.
     pub fn n_sweeps(&self) -> u64 {
         self.sweep.n_complete()
     }
 
-    /// Claims in a row that it takes to look at every known lane.
+    /// Consecutive claims that it takes to read every known lane.
     pub(super) fn n_turns(&mut self) -> usize {
         self.turns.n_claims()
     }
 
-    /// How to divide `want`: by priority; within one priority first the lanes
-    /// that were nearly empty, with a small share each, then the full ones,
-    /// in turns, with equal shares. The claim stops at `want` in this order.
+    /// Divides `want` by priority; within one priority first the lanes that were nearly empty,
+    /// with a small share each, then the full lanes, in turns, with equal shares. The claim
+    /// stops at `want` in this order.
     pub(super) fn shares(&mut self, want: u32) -> Vec<Share> {
         let lanes = &self.lanes;
         let after = |key: &LaneKey| lanes.get(key).map_or(0, |lane| lane.after);
         self.turns.shares(i64::from(want), after)
     }
 
-    /// As [`Lanes::shares`]; only of lanes more urgent than a priority, if one is given.
+    /// As [`Lanes::shares`]; only lanes more urgent than a priority, if one is given.
     pub(super) fn shares_before(&mut self, want: u32, than: Option<i32>) -> Vec<Share> {
         let mut shares = self.shares(want);
         shares.retain(|share| than.is_none_or(|than| share.key.priority < than));
@@ -234,7 +233,7 @@ impl Lanes {
         let last_read = shares
             .iter()
             .rposition(|share| counts.contains_key(&share.key));
-        // Of the lanes behind the point where the claim had enough, nothing is known.
+        // Lanes after the point where the claim reached its limit were not read.
         let n_read = match (cut_short, last_read) {
             (true, Some(last)) => last + 1,
             _ => shares.len(),

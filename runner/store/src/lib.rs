@@ -1,12 +1,10 @@
 //! The queue in Postgres: the only SQL of the product.
 //!
-//! Owns the connection, the schema (`migrations/`) and one function per verb:
-//! push, claim, finish, promote, rescue, beat, cancel, prune and the views.
-//! Each verb is one file here and one or more statements in `sql/`.
-//! Promises: an ending is written only under a claim that still exists; a
-//! batch verb is one transaction; every time is the database's. Touches
-//! neither wasmtime nor the file system, and decides nothing about tasks:
-//! [`pgtq_task::decide`] does.
+//! Owns the connection, the schema (`migrations/`) and one function per verb: push, claim,
+//! finish, promote, rescue, beat, cancel, prune and the views. Each verb is one file here and
+//! one or more statements in `sql/`. Guarantees: an outcome is written only under a claim that
+//! still exists; a batch verb is one transaction; every time is the database's. Uses neither
+//! wasmtime nor the file system, and decides nothing about tasks: [`pgtq_task::decide`] does.
 
 mod config;
 mod error;

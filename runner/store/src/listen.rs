@@ -1,9 +1,8 @@
-//! Wake-up: LISTEN on a connection of its own.
+//! Wake-up: LISTEN on a dedicated connection.
 //!
-//! A notification is a hint: polling goes on beside it. LISTEN can fail
-//! without an error (behind a pooler, on a half-open connection), so the
-//! listener notifies itself now and then, and takes silence for a lost
-//! connection.
+//! A notification is a hint: polling continues alongside. LISTEN can fail without an error
+//! (behind a pooler, on a half-open connection), so the listener notifies itself now and then,
+//! and treats a missing echo as a lost connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,11 +19,12 @@ use pgtq_task::Name;
 /// Why a listener woke up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
-    /// Something was pushed, or came back, for whoever has set one of these flags: claim.
+    /// Tasks were pushed, or became runnable again, for runners that have set one of these
+    /// flags: claim.
     Work(WakeFlags),
     /// A running task was cancelled: call [`Store::cancelled`].
     Cancel,
-    /// The connection was lost and is back: look at everything.
+    /// The connection was lost and is back: check everything.
     Reconnected,
 }
 
@@ -33,10 +33,10 @@ pub enum Wake {
 pub struct WakeFlags(u32);
 
 impl WakeFlags {
-    /// Those of a notification that names none.
+    /// All flags, for a notification that names none.
     const ALL: u32 = (1 << 16) - 1;
 
-    /// Whether they concern a queue with this flag, or whoever serves any queue.
+    /// Whether they concern a queue with this flag, or a runner that serves any queue.
     pub fn concern(self, flag: Option<u8>) -> bool {
         flag.is_none_or(|flag| self.0 & 1_u32.checked_shl(flag.into()).unwrap_or(0) != 0)
     }
@@ -55,13 +55,13 @@ impl WakeFlags {
     }
 }
 
-/// Hears notifications and proves that it does: a self-notify must come back.
+/// Receives notifications and verifies that they arrive: a self-notify must come back.
 pub struct Listener {
     store: Store,
     client: Option<Client>,
     heard: Arc<Heard>,
     echo_channel: String,
-    /// When the next echo is sent, or, while one is awaited, given up.
+    /// When the next echo is sent or, while one is awaited, when it counts as lost.
     next: Instant,
     awaiting: bool,
     healthy: bool,
@@ -77,19 +77,18 @@ struct Heard {
     notify: Notify,
 }
 
-// Beside the bits of `WakeFlags`.
+// Bits besides those of `WakeFlags`.
 const CANCEL: u32 = 1 << 29;
 const ECHO: u32 = 1 << 30;
 const CLOSED: u32 = 1 << 31;
 
-/// How often the listener proves that it hears.
+/// How often the listener verifies that notifications arrive.
 const ECHO_EVERY: Duration = Duration::from_secs(10);
 const ECHO_WITHIN: Duration = Duration::from_secs(5);
 
 impl Store {
-    /// Starts listening. Needs a session of its own: not through a
-    /// transaction pooler (`poll_only`), where it never wakes, but past it if
-    /// there is an address for that.
+    /// Starts listening. Needs a dedicated session: it cannot work through a transaction pooler
+    /// (`poll_only`), where it never wakes, unless there is an address that bypasses the pooler.
     pub async fn listen(&self) -> Result<Listener, StoreError> {
         let now = Instant::now();
         let mut listener = Listener {
@@ -105,7 +104,7 @@ impl Store {
         };
         if self.config().can_listen() {
             match listener.connect().await {
-                // It tries again by itself; the runner polls meanwhile.
+                // The listener retries itself; the runner polls meanwhile.
                 Err(error) if error.is_shortage() => {
                     tracing::warn!(%error, hint = error.hint(), "cannot listen; polling");
                 }
@@ -117,8 +116,8 @@ impl Store {
 }
 
 impl Listener {
-    /// Waits for the next reason to look; several may be merged into one.
-    /// Reconnects by itself, with back-off, forever. Cancel-safe.
+    /// Waits for the next reason to check; several may be merged into one. Reconnects itself,
+    /// with back-off, indefinitely. Cancel-safe.
     pub async fn recv(&mut self) -> Wake {
         if !self.store.config().can_listen() {
             return std::future::pending().await;
@@ -132,7 +131,7 @@ impl Listener {
                 self.retry_at = Instant::now() + pause.min(Duration::from_secs(5));
                 match self.connect().await {
                     Ok(()) => return Wake::Reconnected,
-                    Err(error) => tracing::debug!(%error, "the listener cannot reconnect"),
+                    Err(error) => tracing::debug!(%error, "could not reconnect the listener"),
                 }
                 continue;
             }
@@ -180,7 +179,7 @@ impl Listener {
 
     async fn echo(&mut self) {
         if self.awaiting {
-            tracing::warn!("the database's notifications stopped coming; reconnecting");
+            tracing::warn!("no notifications arrive from the database; reconnecting");
             self.healthy = false;
             self.client = None;
             return;
@@ -189,7 +188,7 @@ impl Listener {
         self.next = Instant::now() + ECHO_WITHIN;
         let text = format!("NOTIFY \"{}\"", self.echo_channel);
         if let Some(client) = &self.client {
-            // A failure shows as an echo that does not come.
+            // A failure shows as a missing echo.
             tokio::time::timeout(ECHO_WITHIN, client.batch_execute(&text))
                 .await
                 .ok();

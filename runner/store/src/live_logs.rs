@@ -1,7 +1,6 @@
-//! Log lines of attempts under way: passed on by their runner, read by people.
+//! Live log lines: forwarded by the runner while an attempt runs, and read by operators.
 //!
-//! Nothing rests on these rows: they are a look into a room where the light is
-//! on. What counts is the log that is stored with the ending.
+//! These rows are informational only. The authoritative log is the one stored with the outcome.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -11,9 +10,9 @@ use super::sql::sql;
 use super::{Store, StoreError};
 use pgtq_task::{ClaimId, LogLevel, LogLine, RunnerId, TaskId};
 
-/// How long lines of dead runners' attempts are kept at most.
+/// Maximum time that lines of crashed runners' attempts are kept.
 const LEFTOVERS: Duration = Duration::from_secs(24 * 3600);
-/// And at least, however short the retention is.
+/// Minimum, however short the retention is.
 const LEFTOVERS_LEAST: Duration = Duration::from_secs(3600);
 
 /// New lines of one attempt.
@@ -25,7 +24,7 @@ pub struct LiveLog {
     pub task: TaskId,
     /// Lines with their numbers, counted from 1 in each attempt.
     pub lines: Vec<(u64, LogLine)>,
-    /// Numbers that were written before and are to be removed: the log is over its limit.
+    /// Numbers that were written before and must be removed: the log is over its limit.
     pub dropped: Range<u64>,
     /// Milliseconds since the attempt started.
     pub now_ms: u64,
@@ -38,16 +37,16 @@ pub struct LiveLine {
     pub claim: ClaimId,
     /// The attempt's number, 1 for the first.
     pub attempt: i32,
-    /// The line's number in its attempt. A jump stands for lines that were dropped.
+    /// The line's number in its attempt. A gap stands for dropped lines.
     pub number: u64,
     /// The line.
     pub line: LogLine,
 }
 
 impl Store {
-    /// Passes lines on, all in one statement. Those of a claim that is gone, or
-    /// is not the runner's, are ignored; those that are there already, too, so
-    /// the same may be passed on again after an error.
+    /// Forwards lines, all in one statement. Lines of a claim that is gone, or is not the
+    /// runner's, are ignored; so are lines that exist already, so the same lines may be
+    /// forwarded again after an error.
     pub async fn stream_logs(&self, runner: RunnerId, logs: &[LiveLog]) -> Result<(), StoreError> {
         let (claims, tasks) = keys(logs.iter().map(|log| (log.claim, log.task)));
         let from: Vec<i64> = logs.iter().map(|log| big(log.dropped.start)).collect();
@@ -71,7 +70,7 @@ impl Store {
             .iter()
             .map(|(.., line)| line.message.as_str())
             .collect();
-        // Legal JSON, but no text operator of Postgres can read it.
+        // Valid JSON, but Postgres's text operators reject it.
         let fields: Vec<Option<String>> = lines
             .iter()
             .map(|(.., line)| line.fields.as_ref())
@@ -79,7 +78,7 @@ impl Store {
             .collect();
         self.run(
             Role::Live,
-            "pass on log lines",
+            "forward log lines",
             sql!("stream_logs"),
             &[
                 &runner.0, &claims, &tasks, &from, &below, &ordinals, &numbers, &ages, &at_ms,
@@ -90,7 +89,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the lines of attempts whose log is stored by now.
+    /// Deletes the lines of attempts whose log is stored by now.
     pub async fn unstream_logs(&self, ended: &[(ClaimId, TaskId)]) -> Result<(), StoreError> {
         let (claims, tasks) = keys(ended.iter().copied());
         self.run(
@@ -103,9 +102,9 @@ impl Store {
         Ok(())
     }
 
-    /// The lines of a task's attempts that still run, or whose runner died,
-    /// oldest first, after the one with this number of this claim. Read them
-    /// before [`Store::task`]: what leaves here is stored there by then.
+    /// The lines of a task's running attempts, and of attempts whose runner crashed, oldest
+    /// first, after the line with this number of this claim. Read them before [`Store::task`]:
+    /// lines deleted here are stored there by then.
     pub async fn live_logs(
         &self,
         task: TaskId,
@@ -123,7 +122,7 @@ impl Store {
         Ok(rows.iter().map(live_line).collect())
     }
 
-    /// Removes what dead runners left, when it is old.
+    /// Deletes the old lines of crashed runners.
     pub(super) async fn prune_log_lines(&self, retention: Duration) -> Result<u64, StoreError> {
         let age = retention.clamp(LEFTOVERS_LEAST, LEFTOVERS).as_secs_f64();
         let rows = self

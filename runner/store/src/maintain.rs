@@ -1,4 +1,4 @@
-//! What any runner does now and then for all, apart from rescue: promote, prune.
+//! Maintenance that any runner does for all, apart from rescue: promote, prune.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -8,48 +8,49 @@ use super::sql::sql;
 use super::timestamp::DbTimestamp;
 use super::{Store, StoreError};
 
-/// What [`Store::promote`] did.
+/// The result of [`Store::promote`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Promoted {
     /// Tasks that became runnable.
     pub count: u64,
-    /// Until the next one is due; zero when more are due now; `None` when nothing is scheduled.
+    /// Time until the next task is due; zero when more are due now; `None` when nothing is
+    /// scheduled.
     pub next_due: Option<Duration>,
-    /// The call ended at its number of tasks or bytes: call again at once.
+    /// The call reached its limit of tasks or bytes: call again at once.
     pub more: bool,
 }
 
-/// What [`Store::tend`] did.
+/// The result of [`Store::tend`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tended {
-    /// Leases of external workers that were taken back.
+    /// Expired leases of external workers.
     pub expired: u64,
-    /// The call ended at its number of tasks or bytes: call again at once.
+    /// The call reached its limit of tasks or bytes: call again at once.
     pub more: bool,
 }
 
-/// Where [`Store::promote_next`] continues. Under an old snapshot the index keeps an
-/// entry for every task promoted since: they are read once, not once for each batch.
+/// Where [`Store::promote_next`] continues. Under an old snapshot the index keeps an entry for
+/// every task promoted since: they are read once, not once for each batch.
 #[derive(Debug, Default)]
 pub struct PromoteCursor {
     /// The due time and id of the last task promoted.
     last: Option<(jiff::Timestamp, i64)>,
-    /// The last batch was full: more tasks are due behind it.
+    /// The last batch was full: more tasks are due after it.
     is_burst: bool,
-    /// When all due tasks are looked for again, from the first.
+    /// When to scan all due tasks again, from the first.
     full: Option<Instant>,
 }
 
 /// Tasks that become due this much earlier than those promoted already, because their
-/// transaction committed late, are found at once; others at the next full look.
+/// transaction committed late, are found at once; others at the next full scan.
 const LATE_COMMIT: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
 
-/// Time between full looks at least, and in multiples of what one takes.
+/// Minimum time between full scans; also the factor of the duration of a full scan.
 const FULL_LOOK: Duration = Duration::from_secs(1);
 const FULL_LOOK_SHARE: u32 = 20;
 
 impl PromoteCursor {
-    /// Where to start now; `None` is at the first task.
+    /// Where to start now; `None` starts at the first task.
     fn start(&self, now: Instant) -> Option<(jiff::Timestamp, i64)> {
         let (due, id) = self.last?;
         if self.is_burst {
@@ -65,7 +66,7 @@ impl PromoteCursor {
             self.full = Some(Instant::now() + FULL_LOOK.max(took * FULL_LOOK_SHARE));
         }
         self.is_burst = is_full;
-        // A straggler does not lead back to what was passed.
+        // A straggler does not move the cursor back.
         self.last = if is_full { last } else { self.last.max(last) };
     }
 }
@@ -75,7 +76,7 @@ impl PromoteCursor {
 pub struct Retention {
     /// Of complete and cancelled tasks.
     pub history: Duration,
-    /// Of failed tasks; as long as the others if it is shorter.
+    /// Of failed tasks; at least as long as `history`.
     pub failed: Duration,
 }
 
@@ -88,31 +89,32 @@ impl From<Duration> for Retention {
     }
 }
 
-/// What [`Store::prune`] did.
+/// The result of [`Store::prune`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pruned {
-    /// Partitions made ahead.
+    /// Partitions created ahead of time.
     pub created: u64,
     /// Partitions dropped.
     pub dropped: u64,
-    /// Rows deleted one by one: expired keys, history without a partition, log lines
-    /// that dead runners left, and values saved for tasks that are over.
+    /// Rows deleted one by one: expired keys, history without a partition, log lines of crashed
+    /// runners, and saved values of tasks that have ended.
     pub rows: u64,
-    /// Partitions that stay because something failed, with the reason. Others were pruned.
+    /// Partitions that stay because of an error, with the reason. Others were pruned.
     pub skipped: BTreeSet<String>,
 }
 
-/// Steps of one prune at most. What is left is done by the next.
+/// Maximum steps of one prune. The next prune does the rest.
 const STEPS: u32 = 10_000;
 
 impl Store {
-    /// Makes up to `limit` due tasks runnable; of large ones 8 MiB, and one at least.
+    /// Makes up to `limit` due tasks runnable, at most 8 MiB of large tasks, and at least one
+    /// task.
     pub async fn promote(&self, limit: u32) -> Result<Promoted, StoreError> {
         self.promote_next(limit, &mut PromoteCursor::default())
             .await
     }
 
-    /// As [`Store::promote`], for a caller that does it again and again.
+    /// As [`Store::promote`], for a caller that repeats it.
     pub async fn promote_next(
         &self,
         limit: u32,
@@ -138,18 +140,18 @@ impl Store {
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             more: row.get("more"),
         };
-        // Without a task too: it was passed because it cannot be read.
+        // Also without a promoted task: the last one was skipped because it is unreadable.
         let has_last = promoted.count > 0 || promoted.more;
         let last = has_last.then(|| (row.get::<_, DbTimestamp>("last_due").0, row.get("last_id")));
         cursor.advance(last, promoted.more, started);
         Ok(promoted)
     }
 
-    /// What external workers need each second: takes back up to `limit` leases that ended,
-    /// of large tasks 8 MiB, and does what else `tend` does.
+    /// Per-second maintenance for external workers: returns up to `limit` tasks with expired
+    /// leases to the queue, at most 8 MiB of large tasks, and does the other work of `tend`.
     pub async fn tend(&self, limit: u32) -> Result<Tended, StoreError> {
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let verb = "take back the tasks of workers";
+        let verb = "expire the leases of workers";
         let rows = self
             .run(Role::General, verb, sql!("tend"), &[&limit])
             .await?;
@@ -159,11 +161,11 @@ impl Store {
         })
     }
 
-    /// Makes the next partitions and drops what is older than `retention`. Each step is a
-    /// transaction of its own, and what others use is left for the next prune.
+    /// Creates the next partitions and drops those older than `retention`. Each step is its own
+    /// transaction, and a partition that is in use is left for the next prune.
     pub async fn prune(&self, retention: impl Into<Retention>) -> Result<Pruned, StoreError> {
         let retention = retention.into();
-        // At most a century: the interval type has an end.
+        // At most a century: the interval type has a maximum.
         let seconds = |time: Duration| time.as_secs_f64().min(3.2e9);
         let (history, failed) = (seconds(retention.history), seconds(retention.failed));
         let mut pruned = Pruned::default();

@@ -7,42 +7,42 @@ use super::sql::{Sql, sql};
 use super::{Store, StoreError};
 use pgtq_task::{Name, State, TaskId};
 
-/// What became of one task that was asked for by its id.
+/// The result for one task id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moved {
     /// The task.
     pub id: TaskId,
-    /// Where it was; `None` when there is no such task.
+    /// Its state before the call; `None` when there is no such task.
     pub was: Option<State>,
-    /// Whether something happened. A cancel of a running task that was asked
-    /// for counts, although the task ends a moment later.
+    /// Whether the call had an effect. A cancel request for a running task counts, although the
+    /// task ends a moment later.
     pub changed: bool,
 }
 
-/// Bytes of tasks, as they are stored, that one statement moves or deletes, if these are
-/// of more than one task: a server takes a second for some ten MiB of arguments.
+/// Bytes of tasks, as stored, that one statement moves or deletes, if it has more than one task:
+/// a server takes a second for some ten MiB of arguments.
 const MOVE_BYTES: i64 = 16 << 20;
-/// So few are moved without a look at their size.
+/// Up to this many are moved without reading their size.
 const FEW: usize = 16;
 
 impl Store {
-    /// Cancels: waiting tasks at once, running ones by asking their runner.
-    /// One answer for each id, in this order. As the others here: many large tasks are
-    /// moved some at a time, so that after an error some may have been moved.
+    /// Cancels waiting tasks at once, and running ones by a request to their runner. One result
+    /// for each id, in this order. Like the other verbs here, it moves many large tasks in
+    /// several transactions, so that after an error some may have been moved.
     pub async fn cancel(&self, ids: &[TaskId]) -> Result<Vec<Moved>, StoreError> {
         self.move_tasks("cancel tasks", sql!("cancel_tasks"), ids)
             .await
     }
 
-    /// Makes failed and cancelled tasks runnable, their counts back at zero,
-    /// and scheduled ones runnable now. One answer for each id, in this order.
+    /// Makes failed and cancelled tasks runnable with their counters reset, and scheduled ones
+    /// runnable now. One result for each id, in this order.
     pub async fn retry(&self, ids: &[TaskId]) -> Result<Vec<Moved>, StoreError> {
         self.move_tasks("retry tasks", sql!("retry_tasks"), ids)
             .await
     }
 
-    /// Removes tasks with all traces. Running ones are left alone. One answer
-    /// for each id, in this order.
+    /// Deletes tasks with their history. Running tasks are not deleted. One result for each id,
+    /// in this order.
     pub async fn delete(&self, ids: &[TaskId]) -> Result<Vec<Moved>, StoreError> {
         self.move_tasks("delete tasks", sql!("delete_tasks"), ids)
             .await
@@ -60,7 +60,7 @@ impl Store {
             let rows = self.run(Role::Bulk, verb, sql, &[&part]).await?;
             for row in &rows {
                 let was = row.get::<_, Option<&str>>("was").and_then(State::parse);
-                // A task that was moved here may be met again in its new place.
+                // A task that was moved here may be found again in its new table.
                 found
                     .entry(row.get("id"))
                     .or_insert((was, row.get("changed")));
@@ -79,7 +79,7 @@ impl Store {
             .collect())
     }
 
-    /// These ids in parts of no more than [`MOVE_BYTES`], and of one task at least.
+    /// Splits ids into parts of at most [`MOVE_BYTES`], and of at least one task.
     async fn parts<'a>(
         &self,
         verb: &'static str,
@@ -108,8 +108,8 @@ impl Store {
         Ok(parts)
     }
 
-    /// Stops claims from a queue, within a second or so. Tasks under way go
-    /// on. False: it was paused already.
+    /// Stops claims from a queue, within a second or so. Running tasks continue. False: it was
+    /// paused already.
     pub async fn pause_queue(&self, queue: &Name) -> Result<bool, StoreError> {
         self.toggle(sql!("pause"), Some(queue), None).await
     }

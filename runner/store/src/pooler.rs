@@ -1,15 +1,15 @@
-//! Whether a pooler stands between us and Postgres.
+//! Detects a pooler between pgtq and Postgres.
 //!
-//! A server tells each connection the id of its process, with which the connection
-//! can ask to cancel a statement. A pooler tells an id of its own making, because the
-//! process behind it changes. So the id that a cancel request would name is compared
-//! with that of the process which answers. Does not tell modes of pooling apart.
+//! A server gives each connection its process id, which a cancel request names. A pooler gives
+//! an id of its own, because the process behind it changes. So this compares the id that a
+//! cancel request would name with that of the process which answers. Does not distinguish
+//! pooling modes.
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::cancel_request::CancelRequest;
 
-/// Asks by one simple statement, which every mode of every pooler lets pass.
+/// Uses one simple statement, which every mode of every pooler accepts.
 pub(super) async fn is_between(
     client: &Client,
     config: &tokio_postgres::Config,

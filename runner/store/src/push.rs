@@ -10,30 +10,30 @@ use super::sql::sql;
 use super::{Store, StoreError};
 use pgtq_task::{MAX_ARGS_BYTES, Name, NewTask, State, TaskId};
 
-/// What became of one pushed task.
+/// The result for one pushed task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pushed {
     /// The task's id.
     pub id: TaskId,
-    /// A task with this idempotency key was there already: this is its id.
+    /// A task with this idempotency key existed already: this is its id.
     pub existed: bool,
 }
 
-/// What a push with a key does when a task has the key.
+/// What a push with a key does when a task with this key exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnConflict {
-    /// Nothing.
+    /// Leaves that task unchanged.
     Ignore,
-    /// It changes that task, if it still waits.
+    /// Changes that task, if it has not started.
     Replace,
 }
 
-/// What became of a task pushed by [`Store::push_task`].
+/// The result of [`Store::push_task`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PushOutcome {
     /// It was added.
     New,
-    /// Another task has the key, and was not changed.
+    /// Another task has the key, and is unchanged.
     Existing,
     /// The waiting task that has the key was changed.
     Replaced,
@@ -45,14 +45,14 @@ pub enum PushOutcome {
 /// per row than 1,000 or 20,000 in other queues' measurements.
 const CHUNK_TASKS: usize = 5_000;
 const CHUNK_BYTES: usize = 16 << 20;
-/// Three thousand years: refused, and still an interval.
+/// Three thousand years: rejected, and still a valid interval.
 const FAR_SECONDS: f64 = 1e11;
 
 impl Store {
-    /// Pushes all or none, in this order. Any number: large ones are sent in
-    /// chunks inside one transaction. Refused: a name, size, delay or JSON
-    /// text the database does not accept. After a transient error nobody
-    /// knows whether the tasks exist: only a push with keys may be repeated.
+    /// Pushes all tasks or none, in this order. Any number: large pushes are sent in chunks
+    /// inside one transaction. Rejected: a name, size, delay or JSON text that the database does
+    /// not accept. After a transient error it is unknown whether the tasks exist: only a push
+    /// with keys may be repeated.
     pub async fn push(&self, tasks: &[NewTask]) -> Result<Vec<Pushed>, StoreError> {
         if let Some(task) = tasks.iter().find(|task| task.args.len() > MAX_ARGS_BYTES) {
             return Err(StoreError::Refused {
@@ -86,7 +86,7 @@ impl Store {
             match push_on(&mut lease, chunk).await {
                 Ok(more) => pushed.extend(more),
                 Err(error) => {
-                    // The first error is the one to tell.
+                    // The first error is the one to report.
                     lease.rollback().await.ok();
                     return Err(error);
                 }
@@ -98,8 +98,8 @@ impl Store {
 }
 
 impl Store {
-    /// Pushes one task of an application, and says what became of it. `key_ttl`: how long
-    /// its key counts after the task is due, instead of the retention.
+    /// Pushes one task of an application, and returns the result. `key_ttl`: how long its key is
+    /// kept after the task is due, instead of the retention.
     pub async fn push_task(
         &self,
         task: &NewTask,
@@ -137,7 +137,7 @@ impl Store {
         Ok((TaskId(rows[0].get("id")), outcome))
     }
 
-    /// The task that has an idempotency key, and its state if its history is kept.
+    /// The task with an idempotency key, and its state if its history is kept.
     pub async fn find(
         &self,
         key: &str,
@@ -145,7 +145,12 @@ impl Store {
     ) -> Result<Option<(TaskId, Option<State>)>, StoreError> {
         let params: [&(dyn ToSql + Sync); 2] = [&key, &queue.as_str()];
         let rows = self
-            .run(Role::General, "find the key's task", sql!("find"), &params)
+            .run(
+                Role::General,
+                "find a task by its key",
+                sql!("find"),
+                &params,
+            )
             .await?;
         Ok(rows.first().map(|row| {
             let state = row.get::<_, Option<&str>>("state");
@@ -154,8 +159,7 @@ impl Store {
     }
 }
 
-/// Pushes a task that can not have existed: its function costs a third of the one for
-/// many.
+/// Pushes a task that cannot exist already: this function costs a third of the one for many.
 async fn push_one(lease: &mut Lease<'_>, task: &NewTask) -> Result<Pushed, StoreError> {
     let queue = task.queue.as_ref().map_or("default", |name| name.as_str());
     let retries = task.retries.map(|retries| retries.to_column());
@@ -188,7 +192,7 @@ fn seconds(time: Duration) -> f64 {
     time.as_secs_f64().min(FAR_SECONDS)
 }
 
-/// New tasks as arrays, one for each column.
+/// New tasks as arrays, one array per column.
 pub(super) struct PushColumns<'a> {
     handlers: Vec<&'a str>,
     args: Vec<&'a str>,
@@ -266,7 +270,7 @@ pub(super) async fn push_on(
         .collect())
 }
 
-/// Consecutive pieces within both limits; always at least one piece.
+/// Consecutive chunks within both limits; always at least one chunk.
 fn chunks(tasks: &[NewTask]) -> Vec<&[NewTask]> {
     let mut chunks = Vec::new();
     let mut start = 0;

@@ -1,17 +1,17 @@
-//! What decides about pushes of plugins: how much waits for each handler, and which
-//! handlers other plugins serve, too.
+//! The inputs for decisions about pushes of plugins: the number of waiting tasks of each
+//! handler, and the handlers that other plugins serve, too.
 
 use super::connection::Role;
 use super::sql::sql;
 use super::{PublishedHandler, Store, StoreError};
 use pgtq_task::{Name, PushLook, RunnerId};
 
-/// Pages of each table that are counted: at least 200 tasks, and about 10,000 small ones.
+/// Pages of each table that are counted: at least 200 tasks, or about 10,000 small ones.
 const PAGES: i64 = 200;
 
 impl Store {
-    /// Looks at waiting tasks and at the handlers of other runners. Its cost does not
-    /// grow with what waits: a few milliseconds. Cancel-safe.
+    /// Reads waiting tasks and the handlers of other runners. Its cost does not grow with the
+    /// number of waiting tasks: a few milliseconds. Cancel-safe.
     pub async fn push_look(
         &self,
         runner: RunnerId,
@@ -40,7 +40,7 @@ impl Store {
         })
     }
 
-    /// Which of this runner's handlers another live runner serves from another file.
+    /// The handlers of this runner that another live runner serves from another file.
     /// Cancel-safe.
     pub async fn served_elsewhere(
         &self,
@@ -50,7 +50,7 @@ impl Store {
         let names: Vec<&str> = handlers.iter().map(|h| h.info.name.as_str()).collect();
         let files: Vec<&str> = handlers.iter().map(|h| h.file.as_str()).collect();
         let digests: Vec<&[u8]> = handlers.iter().map(|h| &h.digest.0[..]).collect();
-        let what = "look for handlers of the same name";
+        let what = "find handlers of the same name";
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
             [&runner.0, &names, &files, &digests];
         let elsewhere = self
@@ -102,12 +102,12 @@ mod tests {
         let counted = waiting(&store, 50).await;
         let many = counted.iter().find(|(name, _)| name == "many");
         let n = many.expect("it waits").1;
-        // About a quarter of the pages: ten standard deviations and more.
+        // About a quarter of the pages: the bounds are more than ten standard deviations away.
         assert!((15_000..45_000).contains(&n), "{n}");
     }
 
     #[tokio::test]
-    async fn a_handler_of_another_file_with_another_digest_on_a_live_runner_is_found() {
+    async fn a_different_handler_of_the_same_name_on_a_live_runner_is_found() {
         let store = testdb::store().await;
         let runner = async |name: &str| {
             let facts = RunnerFacts {

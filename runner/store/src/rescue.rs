@@ -1,8 +1,8 @@
-//! Rescue: the tasks of lost runners go back, in steps that come to an end.
+//! Rescue: returns the tasks of lost runners to the queue, in steps of bounded size.
 //!
-//! A claim may be large, and a hundred of them larger than a server moves within a
-//! statement's time. A step that fails is therefore repeated with fewer claims, and one
-//! claim with more time.
+//! A claim may be large, and a hundred of them larger than a server can move within the
+//! statement timeout. A step that fails is therefore repeated with fewer claims, and a step of
+//! one claim with more time.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,27 +14,27 @@ use super::unreadable::log_unreadable_claim;
 use super::{Store, StoreError};
 use pgtq_task::MAX_CRASHES;
 
-/// What [`Store::rescue`] did.
+/// The result of [`Store::rescue`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rescued {
-    /// Runners whose lease had run out: id and name.
+    /// Runners whose lease had expired: id and name.
     pub runners: Vec<(i64, String)>,
     /// Tasks made runnable again.
     pub tasks: u64,
-    /// Tasks failed because too many runners died under them.
+    /// Tasks that failed after too many runner crashes.
     pub failed: u64,
-    /// Tasks cancelled because somebody had asked for it.
+    /// Tasks cancelled because their cancellation had been requested.
     pub cancelled: u64,
 }
 
-/// Claims in one step, when all is well.
+/// Claims in one step, without errors.
 const MOST: i32 = 100;
-/// Time for one step, when all is well.
+/// Time limit for one step, without errors.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Time for a step at most: longer than a server takes for the largest claim.
+/// Maximum time limit for a step: longer than a server takes for the largest claim.
 const MOST_PATIENCE: Duration = Duration::from_secs(960);
 
-/// How large the next step is, and how long it may take.
+/// The size and the time limit of the next step.
 #[derive(Debug, Default)]
 pub(super) struct Stride(Mutex<Step>);
 
@@ -54,7 +54,7 @@ impl Default for Step {
 }
 
 impl Step {
-    /// After one that failed, for whatever reason.
+    /// The step after a failure, for any reason.
     fn smaller(self) -> Step {
         match self.most {
             1 => Step {
@@ -68,7 +68,7 @@ impl Step {
         }
     }
 
-    /// After one that succeeded.
+    /// The step after a success.
     fn larger(self) -> Step {
         Step {
             most: (self.most * 2).min(MOST),
@@ -88,17 +88,16 @@ impl Stride {
 }
 
 impl Store {
-    /// Takes back the claims of runners whose lease ran out; at most 100 claims in one
-    /// call, and fewer of large ones or after an error, so call again at once while it
-    /// finds something. Takes 30 s at most, and up to 16 minutes for a claim that was
-    /// too large for less. A claim that cannot be read is named in the log and left out
-    /// for ten minutes.
+    /// Releases the claims of runners whose lease has expired; at most 100 claims in one call,
+    /// and fewer of large ones or after an error, so call again at once while it finds some.
+    /// Takes at most 30 s, or up to 16 minutes for a claim that was too large for that. A claim
+    /// that cannot be read is logged and skipped for ten minutes.
     pub async fn rescue(&self) -> Result<Rescued, StoreError> {
         self.rescue_with(MAX_CRASHES).await
     }
 
-    /// As [`Store::rescue`]; a task that reaches `max_crashes` is failed. Crashes that
-    /// are proven only now are counted with it.
+    /// As [`Store::rescue`]; a task that reaches `max_crashes` fails. Crashes that are confirmed
+    /// only now are included.
     pub async fn rescue_with(&self, max_crashes: u32) -> Result<Rescued, StoreError> {
         let step = self.stride().next();
         let rescued = self.rescue_step(step, max_crashes).await;
@@ -112,8 +111,8 @@ impl Store {
     async fn rescue_step(&self, step: Step, max_crashes: u32) -> Result<Rescued, StoreError> {
         let orphans = self.look_for_orphans();
         let max_crashes = i32::try_from(max_crashes).unwrap_or(i32::MAX - 1);
-        // Apart from prune, which may take minutes.
-        let verb = "rescue the tasks of dead runners";
+        // Its own role, separate from prune, which may take minutes.
+        let verb = "rescue the tasks of lost runners";
         let known = self.unreadable_claims().ids();
         let mut lease = self.lease(Role::Rescue, verb).await?;
         lease.begin_for(step.patience).await?;

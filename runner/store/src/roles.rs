@@ -1,29 +1,29 @@
-//! Who may do what: roles of the database and the kinds they were made.
+//! Privileges: database roles and the kinds they were granted.
 
 use super::connection::Role;
 use super::sql::sql;
 use super::{Store, StoreError};
 
-/// A kind of user. What each may do stands in the table `role_privileges`.
+/// A kind of user. The table `rights` defines the privileges of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoleKind {
-    /// Pushes tasks and reads none.
+    /// Pushes tasks and cannot read them.
     Pusher,
-    /// Pops tasks and ends them, by SQL.
+    /// Pops and finishes tasks by SQL.
     Worker,
     /// Reads everything and changes nothing.
     Viewer,
-    /// What `pgtq run` needs.
+    /// The privileges of `pgtq run`.
     Runner,
-    /// What `pgtq deploy` looks at.
+    /// The privileges of `pgtq deploy`.
     Deployer,
-    /// Operates, and where the schema has an owner that is no superuser also
-    /// migrates and grants.
+    /// Operates the queue; if the owner of the schema is not a superuser, it also migrates and
+    /// grants.
     Admin,
 }
 
 impl RoleKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [RoleKind; 6] = [
         RoleKind::Pusher,
         RoleKind::Worker,
@@ -46,19 +46,19 @@ impl RoleKind {
     }
 }
 
-/// A role that was made something.
+/// A role that was granted a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoleRow {
-    /// The kind's name.
+    /// The name of the kind.
     pub kind: String,
-    /// The role's.
+    /// The name of the role.
     pub role: String,
-    /// Since when.
+    /// When it was granted.
     pub granted_at: jiff::Timestamp,
 }
 
 impl Store {
-    /// The roles that were made something.
+    /// The roles that were granted a kind.
     pub async fn roles(&self) -> Result<Vec<RoleRow>, StoreError> {
         let rows = self
             .run(Role::General, "list the roles", sql!("roles"), &[])
@@ -71,8 +71,8 @@ impl Store {
         Ok(rows.iter().map(row).collect())
     }
 
-    /// Makes a role of the database one of this kind; again does no harm.
-    /// Returns what could not be given.
+    /// Grants a database role this kind; repeating it has no effect. Returns the privileges that
+    /// could not be granted.
     pub async fn grant_role(
         &self,
         kind: RoleKind,
@@ -81,7 +81,7 @@ impl Store {
         let rows = self
             .run(
                 Role::General,
-                "grant a role its rights",
+                "grant privileges to a role",
                 sql!("role_grant"),
                 &[&kind.as_str(), &role],
             )
@@ -89,13 +89,13 @@ impl Store {
         Ok(rows[0].get("missing"))
     }
 
-    /// Takes the rights of this kind back, but for those that another kind of the
-    /// same role needs. False: it was not of this kind.
+    /// Revokes this kind's privileges, except those that another kind of the same role needs.
+    /// False: the role did not have this kind.
     pub async fn revoke_role(&self, kind: RoleKind, role: &str) -> Result<bool, StoreError> {
         let rows = self
             .run(
                 Role::General,
-                "take a role's rights",
+                "revoke privileges from a role",
                 sql!("role_revoke"),
                 &[&kind.as_str(), &role],
             )
@@ -103,7 +103,7 @@ impl Store {
         Ok(rows[0].get("changed"))
     }
 
-    /// The statements that would give or take.
+    /// The statements that would grant or revoke.
     pub async fn role_sql(
         &self,
         kind: RoleKind,
@@ -113,7 +113,7 @@ impl Store {
         let rows = self
             .run(
                 Role::General,
-                "write a role's rights",
+                "list the privileges of a role",
                 sql!("role_sql"),
                 &[&kind.as_str(), &role, &take],
             )

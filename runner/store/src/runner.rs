@@ -1,4 +1,5 @@
-//! A runner's life in the database: register, publish handlers, wait for work, retire.
+//! The life cycle of a runner in the database: register, publish handlers, wait for work,
+//! retire.
 
 use super::connection::Role;
 use super::sql::sql;
@@ -6,14 +7,14 @@ use super::unreadable::log_unreadable_claim;
 use super::{Store, StoreError};
 use pgtq_task::{Digest, HandlerInfo, Name, RunnerId};
 
-/// What a runner says about itself once.
+/// What a runner reports once, when it registers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunnerFacts {
-    /// A name for people; need not be unique.
+    /// A display name; need not be unique.
     pub name: String,
     /// The machine's name.
     pub host: String,
-    /// The process id there.
+    /// The process id on that machine.
     pub pid: u32,
     /// The version of pgtq.
     pub version: String,
@@ -26,17 +27,17 @@ pub struct RunnerFacts {
 /// A handler that a runner has loaded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PublishedHandler {
-    /// What the plugin said about it.
+    /// The handler's description from the plugin.
     pub info: HandlerInfo,
     /// The file's digest.
     pub digest: Digest,
-    /// The file's name, without its folder.
+    /// The file's name, without its directory.
     pub file: String,
     /// The plugin's name and version.
     pub plugin: String,
 }
 
-/// The answer to [`Store::request_wake`].
+/// The result of [`Store::request_wake`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WakeRequest {
     /// For [`WakeFlags::concern`](super::WakeFlags::concern); `None` for any queue.
@@ -46,13 +47,13 @@ pub struct WakeRequest {
 }
 
 impl Store {
-    /// Enters a runner with a lease of [`Store::LEASE`].
+    /// Registers a runner with a lease of [`Store::LEASE`].
     pub async fn register(&self, facts: &RunnerFacts) -> Result<RunnerId, StoreError> {
         self.enter(facts, None).await
     }
 
-    /// As [`Store::register`], for a process that has lost its lease. What it held
-    /// as `previous` was not lost to a crash.
+    /// As [`Store::register`], for a process that has lost its lease. The tasks that it held as
+    /// `previous` were not lost to a crash.
     pub async fn register_again(
         &self,
         facts: &RunnerFacts,
@@ -94,13 +95,13 @@ impl Store {
         Ok(RunnerId(id))
     }
 
-    /// Asks that the next push to a queue, or to any queue, notifies. Look for work
-    /// once more after a fresh request, before waiting.
+    /// Requests a notification at the next push to a queue, or to any queue. Look for work once
+    /// more after a fresh request, before waiting.
     pub async fn request_wake(&self, queue: Option<&Name>) -> Result<WakeRequest, StoreError> {
         let rows = self
             .run(
                 Role::Claim,
-                "ask for a notification",
+                "request a notification",
                 sql!("request_wake"),
                 &[&queue.map(Name::as_str)],
             )
@@ -137,8 +138,8 @@ impl Store {
         Ok(())
     }
 
-    /// Asks live runners of this name or id to drain and stop. Returns how many
-    /// were asked; they hear of it within a beat.
+    /// Asks live runners of this name or id to drain and stop. Returns how many were asked; each
+    /// receives the request with its next beat.
     pub async fn drain(&self, runner: &str) -> Result<u64, StoreError> {
         let rows = self
             .run(Role::General, "drain a runner", sql!("drain"), &[&runner])
@@ -146,8 +147,8 @@ impl Store {
         Ok(rows[0].get::<_, i64>("n_runners").unsigned_abs())
     }
 
-    /// Leaves: releases what is still claimed without using an attempt, large claims some at a time, and
-    /// removes the runner. Returns how many tasks went back.
+    /// Deregisters: releases the remaining claims without using an attempt, large claims in
+    /// several steps, and removes the runner. Returns how many tasks were released.
     pub async fn retire(&self, runner: RunnerId) -> Result<u64, StoreError> {
         let mut lease = self.lease(Role::Beat, "retire the runner").await?;
         let mut released = 0;

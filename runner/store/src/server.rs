@@ -1,53 +1,54 @@
-//! How the server is: what `pgtq doctor` tells of it.
+//! The state of the server, as `pgtq doctor` reports it.
 
 use super::connection::Role;
 use super::sql::sql;
 use super::{Store, StoreError};
 
-/// What a server says about itself to anybody who asks.
+/// What a server reports to any role.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerState {
-    /// It replays another server's log and takes no writes.
+    /// It is a standby and accepts no writes.
     pub standby: bool,
     /// Transactions are read-only by default.
     pub read_only: bool,
-    /// Connections in use, and how many there may be for those who are no superuser.
+    /// Connections in use, and the limit for roles that are not superusers.
     pub connections: (i64, i64),
-    /// The same for this role; negative is no limit.
+    /// The same for this role; negative means no limit.
     pub connections_of_role: (i64, i64),
     /// Sessions of this database that wait for a lock.
     pub waiting: i64,
-    /// Seconds since the oldest open transaction of this database began.
+    /// Age in seconds of the oldest open transaction of this database.
     pub oldest_seconds: f64,
-    /// Seconds after which waiting for a lock is given up; 0 is never.
+    /// Its `lock_timeout` in seconds; 0 means none.
     pub lock_timeout: f64,
     /// The database's encoding.
     pub encoding: String,
-    /// Which triggers and rules fire: `origin`, unless somebody set it for a replica.
+    /// `session_replication_role`, which controls the triggers and rules that fire: `origin` by
+    /// default.
     pub replication_role: String,
-    /// The isolation level of transactions that do not name one.
+    /// The default isolation level.
     pub isolation: String,
-    /// Our tables whose rows policies may hide from this role.
+    /// pgtq's tables with row security that applies to this role.
     pub row_security: Vec<String>,
     /// Its clock, in seconds since 1970.
     pub clock: f64,
 }
 
-/// Something that the schema relies on, and that this database has otherwise.
+/// A setting that the schema depends on and that is wrong in this database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfit {
-    /// What it is about, in a word or two.
+    /// Its subject, in a word or two.
     pub name: &'static str,
-    /// It makes wrong outcomes, or none; else only some calls are refused.
+    /// It causes wrong results or total failure; otherwise only some calls are rejected.
     pub is_bad: bool,
-    /// What is the matter.
+    /// The problem.
     pub found: String,
-    /// What to do about it.
+    /// How to fix it.
     pub fix: String,
 }
 
 impl ServerState {
-    /// What cannot be set in our own sessions.
+    /// The settings that pgtq cannot override in its own sessions.
     pub fn unfit(&self) -> Vec<Unfit> {
         let mut found = Vec::new();
         if self.encoding != "UTF8" {
@@ -55,10 +56,10 @@ impl ServerState {
                 name: "encoding",
                 is_bad: true,
                 found: format!(
-                    "the database's encoding is {}: it cannot hold every text, or holds bytes that are no text",
+                    "the database's encoding is {}: it cannot store every text, or accepts bytes that are not valid text",
                     self.encoding
                 ),
-                fix: "make a database with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0".to_owned(),
+                fix: "create a database with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0".to_owned(),
             });
         }
         if !self.row_security.is_empty() {
@@ -78,7 +79,7 @@ impl ServerState {
                 name: "replication role",
                 is_bad: true,
                 found: format!(
-                    "session_replication_role is {}: foreign keys and triggers do nothing",
+                    "session_replication_role is {}: foreign keys and triggers are disabled",
                     self.replication_role
                 ),
                 fix: "ALTER ROLE ... RESET session_replication_role, and for the database"
@@ -90,10 +91,10 @@ impl ServerState {
                 name: "isolation",
                 is_bad: false,
                 found: format!(
-                    "transactions are {} by default: pop, cancel and retry of applications are refused with 25001",
+                    "transactions are {} by default: pop, cancel and retry by applications fail with SQLSTATE 25001",
                     self.isolation
                 ),
-                fix: "there: BEGIN ISOLATION LEVEL READ COMMITTED; sessions of pgtq set it themselves".to_owned(),
+                fix: "use BEGIN ISOLATION LEVEL READ COMMITTED in applications; pgtq's own sessions set it themselves".to_owned(),
             });
         }
         found
@@ -101,19 +102,19 @@ impl ServerState {
 }
 
 impl Store {
-    /// The database's clock, by which all ages are told: ours may be wrong.
+    /// The database's clock, the reference for all ages: the local clock may be wrong.
     pub async fn now(&self) -> Result<jiff::Timestamp, StoreError> {
         let rows = self
-            .run(Role::General, "ask for the time", sql!("now"), &[])
+            .run(Role::General, "read the server's time", sql!("now"), &[])
             .await?;
         Ok(rows[0].get("now"))
     }
 
-    /// Every setting as a statement of ours finds it.
+    /// Every setting as it is in force for one of pgtq's statements.
     #[cfg(test)]
     pub(super) async fn settings_in_force(&self) -> Result<Vec<(String, String)>, StoreError> {
         let sql = sql!("settings_in_force");
-        let rows = self.run(Role::General, "look at the settings", sql, &[]);
+        let rows = self.run(Role::General, "read the settings", sql, &[]);
         let rows = rows.await?;
         Ok(rows
             .iter()
@@ -121,12 +122,12 @@ impl Store {
             .collect())
     }
 
-    /// Asks the server how it is.
+    /// Reads the state of the server.
     pub async fn server(&self) -> Result<ServerState, StoreError> {
         let rows = self
             .run(
                 Role::General,
-                "ask the server how it is",
+                "read the server's state",
                 sql!("server"),
                 &[&self.config().schema.as_str()],
             )

@@ -1,5 +1,4 @@
-//! One connection and who uses it now: statements, transactions, and whether
-//! it may be used again.
+//! One connection and its current user: statements, transactions, and whether it may be reused.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -19,19 +18,19 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 pub(super) struct Session {
     pub(super) client: Client,
-    /// Prepared statements by name; `None` behind a pooler, which may give
-    /// each transaction another server connection.
+    /// Prepared statements by name; `None` behind a pooler, which may use a different server
+    /// connection for each transaction.
     pub(super) statements: Option<HashMap<&'static str, Statement>>,
     pub(super) config: DatabaseConfig,
-    /// When it was last given back.
+    /// When it was last returned.
     pub(super) used: Instant,
 }
 
-/// A session, alone for one verb.
+/// A session, exclusively for one verb.
 pub(super) struct Lease<'a> {
     slot: MutexGuard<'a, Option<Session>>,
     session: Option<Session>,
-    /// No statement is under way.
+    /// No statement is running.
     clean: bool,
     /// A transaction is open.
     open: bool,
@@ -43,7 +42,7 @@ pub(super) struct Lease<'a> {
 }
 
 impl<'a> Lease<'a> {
-    /// `slot` is where the session goes back to.
+    /// `slot` is where the session is returned to.
     pub(super) fn new(
         slot: MutexGuard<'a, Option<Session>>,
         session: Session,
@@ -101,12 +100,11 @@ impl Lease<'_> {
         self.settle(outcome)
     }
 
-    /// The SQLSTATE of the last statement, if it failed.
     pub(super) fn code(&self) -> Option<&str> {
         self.code.as_deref()
     }
 
-    /// Nothing more is asked here: the next verb of its role gets a new connection.
+    /// Marks the session as unusable: the next verb of its role gets a new connection.
     pub(super) fn close(&mut self) {
         self.clean = false;
     }
@@ -116,12 +114,12 @@ impl Lease<'_> {
         self.open
     }
 
-    /// Whether the session keeps what is set: not behind a pooler.
+    /// Whether the session keeps its settings: false behind a pooler.
     pub(super) fn keeps_settings(&self) -> bool {
         self.may_copy()
     }
 
-    /// Whether [`Lease::copy`] works: not behind a pooler, where no statement has a name.
+    /// Whether [`Lease::copy`] works: false behind a pooler, where statements have no names.
     pub(super) fn may_copy(&self) -> bool {
         let session = self.session.as_ref().expect("taken only by drop");
         session.statements.is_some()
@@ -151,7 +149,7 @@ impl Lease<'_> {
         self.settle(outcome)
     }
 
-    /// As [`Lease::batch`], for a statement outside a transaction that may take so long.
+    /// As [`Lease::batch`], for a statement outside a transaction, with its own time limit.
     pub(super) async fn batch_for(
         &mut self,
         text: &str,
@@ -176,7 +174,7 @@ impl Lease<'_> {
         self.batch(&begin).await
     }
 
-    /// Opens a transaction that waits for each lock no longer than this.
+    /// Opens a transaction with this lock timeout.
     pub(super) async fn begin_waiting(&mut self, lock_wait: Duration) -> Result<(), StoreError> {
         self.open = true;
         let lock_ms = lock_wait.as_millis();
@@ -185,7 +183,7 @@ impl Lease<'_> {
         self.batch(&text).await
     }
 
-    /// Opens a transaction whose statements may take so long, each.
+    /// Opens a transaction with this timeout for each statement.
     pub(super) async fn begin_for(&mut self, patience: Duration) -> Result<(), StoreError> {
         self.patience = patience;
         self.open = true;
@@ -195,8 +193,8 @@ impl Lease<'_> {
         self.batch(&text).await
     }
 
-    /// Runs a statement in a transaction of its own, which is `READ COMMITTED` whatever
-    /// the database's default.
+    /// Runs a statement in its own transaction, which is `READ COMMITTED` regardless of the
+    /// database's default.
     pub(super) async fn query_alone(
         &mut self,
         sql: &Sql,
@@ -212,14 +210,14 @@ impl Lease<'_> {
         session.begin_text(patience)
     }
 
-    /// Commits. After an error nobody knows whether it was committed.
+    /// Commits. After an error it is unknown whether the transaction was committed.
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
         self.batch("COMMIT").await?;
         self.open = false;
         Ok(())
     }
 
-    /// Rolls back, to keep the connection after a refused statement.
+    /// Rolls back, to keep the connection after a rejected statement.
     pub(super) async fn rollback(&mut self) -> Result<(), StoreError> {
         self.batch("ROLLBACK").await?;
         self.open = false;
@@ -252,16 +250,16 @@ impl Lease<'_> {
     }
 }
 
-/// Milliseconds that a server may take for a statement of this patience. It gives up
-/// first: a statement that we left alone but that still waits there could take effect
-/// after its repetition did.
+/// The server's statement timeout in milliseconds, for this client-side limit. The server times
+/// out first: an abandoned statement that still waits there could take effect after its
+/// repetition did.
 pub(super) fn within(patience: Duration) -> u128 {
     patience.as_millis() * 9 / 10
 }
 
-/// Whether a session is worth keeping after this error. Not if the server hangs up
-/// after it, or has become read-only and is not the one to talk to any more, or if
-/// prepared statements are those of an older schema or are gone.
+/// Whether a session is usable after this error. It is not if the server closes the connection
+/// after it, or has become read-only, so that another server is the primary, or if prepared
+/// statements are those of an older schema or are gone.
 fn may_go_on(code: &str) -> bool {
     let hangs_up = code.starts_with("57P") || code.starts_with("08") || code == "25P03";
     !hangs_up && !["25006", "0A000", "26000"].contains(&code)
@@ -296,8 +294,8 @@ impl Session {
         self.client.query(&statement, params).await
     }
 
-    /// A statement outside of a transaction. Behind a pooler, where no session keeps
-    /// our settings, it gets a transaction that has them, in one round trip.
+    /// A statement outside a transaction. Behind a pooler, where sessions do not keep pgtq's
+    /// settings, it gets a transaction that has them, in one round trip.
     pub(super) async fn query_alone(
         &mut self,
         sql: &Sql,
@@ -310,7 +308,7 @@ impl Session {
         let begin = self.begin_text(patience);
         let text = self.config.schema.render(&sql.text);
         let typed: Vec<_> = params.iter().copied().zip(sql.types()).collect();
-        // In this order; after an error the last one rolls back.
+        // Sent in this order; after an error the last one rolls back.
         let (began, rows, ended) = tokio::join!(
             biased;
             self.client.batch_execute(&begin),
@@ -322,7 +320,7 @@ impl Session {
         ended.map(|()| rows)
     }
 
-    /// What opens a transaction: behind a pooler with our settings.
+    /// The statement that opens a transaction: behind a pooler it includes pgtq's settings.
     fn begin_text(&self, patience: Duration) -> String {
         match self.statements {
             Some(_) => BEGIN.to_owned(),
@@ -343,7 +341,7 @@ impl Session {
             return self.query(sql, params).await;
         };
         let statement = prepared(&self.client, statements, schema, sql).await?;
-        // What is polled first is sent first; neither waits for the other's answer.
+        // The future that is polled first is sent first; neither waits for the other's answer.
         let begin = self.client.batch_execute(BEGIN);
         let first = self.client.query(&statement, params);
         let (began, rows) = tokio::join!(biased; begin, first);

@@ -1,14 +1,14 @@
-//! What the schema relies on in a session, in one list.
+//! All session settings that the schema depends on.
 //!
-//! A database, a role or a pooler may set any of these to something else. They are set
-//! in each session, and behind a pooler in each transaction, so that every statement
-//! has one outcome. What cannot be set is looked at by [`Store::server`](super::Store).
+//! A database, a role or a pooler may change any of these. pgtq sets them in each session, and
+//! behind a pooler in each transaction, so that every statement behaves the same.
+//! [`Store::server`](super::Store) checks what cannot be set.
 
-/// Names and values. The comment says why the schema relies on it.
+/// Names and values. The comments say why the schema depends on them.
 const SETTINGS: [(&str, &str); 13] = [
-    // Whoever comes second sees what the first has committed.
+    // The second of two conflicting transactions sees what the first has committed.
     ("default_transaction_isolation", "read committed"),
-    // A policy that hides rows is an error and not an empty queue.
+    // A policy that hides rows is an error, not an empty queue.
     ("row_security", "off"),
     // Texts are UTF-8.
     ("client_encoding", "UTF8"),
@@ -18,31 +18,31 @@ const SETTINGS: [(&str, &str); 13] = [
     ("search_path", "pg_catalog, pg_temp"),
     // A day has 24 hours.
     ("TimeZone", "UTC"),
-    // Times as text are read back as they were.
+    // Times as text can be parsed again without loss.
     ("DateStyle", "ISO, MDY"),
-    // So are intervals.
+    // So can intervals.
     ("IntervalStyle", "postgres"),
-    // Waiting ends with the statement's own timeout.
+    // A lock wait ends with the statement's own timeout.
     ("lock_timeout", "0"),
-    // A runner that stands still lets go of its locks before its lease ends.
+    // A runner that hangs releases its locks before its lease expires.
     ("idle_in_transaction_session_timeout", "10s"),
-    // A heartbeat waits longer than some timeouts.
+    // The time between heartbeats is longer than some timeouts.
     ("idle_session_timeout", "0"),
-    // Rescue and prune have timeouts of their own. From Postgres 17 on.
+    // Rescue and prune have their own timeouts. Since Postgres 17.
     ("transaction_timeout", "0"),
-    // It costs more than our statements.
+    // It costs more than pgtq's statements.
     ("jit", "off"),
 ];
 
-/// What BEGIN says itself, what a pooler keeps, and what not every version has.
+/// Settings that BEGIN itself sets, that a pooler keeps, and that not every version has.
 const NOT_IN_TRANSACTIONS: [&str; 3] = [
     "default_transaction_isolation",
     "client_encoding",
     "transaction_timeout",
 ];
 
-/// The statement that sets all of them, and the patience of a statement, for a session.
-/// It leaves out what the server does not know.
+/// The statement that sets all of them, and the statement timeout, for a session. It skips
+/// settings that the server does not know.
 pub(super) fn for_session(statement_ms: u128) -> String {
     let values: Vec<String> = SETTINGS
         .iter()
@@ -53,7 +53,7 @@ pub(super) fn for_session(statement_ms: u128) -> String {
         .replace("{{values}}", &values.join(", "))
 }
 
-/// What follows the BEGIN of a transaction behind a pooler.
+/// The text after the BEGIN of a transaction behind a pooler.
 pub(super) fn for_transaction(statement_ms: u128) -> String {
     let mut text = format!("SET LOCAL statement_timeout = '{statement_ms}ms'");
     let settings = SETTINGS
@@ -61,7 +61,7 @@ pub(super) fn for_transaction(statement_ms: u128) -> String {
         .filter(|(name, _)| !NOT_IN_TRANSACTIONS.contains(name));
     for (name, value) in settings {
         match *name {
-            // A list of names, each quoted for itself.
+            // A list of names, each quoted separately.
             "search_path" => text.push_str(&format!("; SET LOCAL {name} = {value}")),
             _ => text.push_str(&format!("; SET LOCAL {name} = '{value}'")),
         }

@@ -1,9 +1,9 @@
-//! What the store does when the server has no connection left for it.
+//! Handles a server that has no connection left.
 //!
-//! Endings come first, then the lease, then claims. A role that gets no connection takes
-//! that of a role that matters less and does not use its own at the moment; a role that
-//! matters less than claims works on the connection of the claims, in turn. So three
-//! connections are enough, and nobody keeps one that the endings need.
+//! Outcomes come first, then the lease, then claims. A role that gets no connection closes that
+//! of a less important role that is not in use; a role less important than claims borrows the
+//! connection of the claims. So three connections are enough, and no other role blocks one that
+//! outcomes need.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::connection::Role;
 use super::session::{Lease, Session};
 use super::{Store, StoreError};
 
-/// Roles from the one that gives up its connection first.
+/// Roles, the least important first.
 const LEAST_FIRST: [Role; 10] = [
     Role::Bulk,
     Role::Live,
@@ -35,23 +35,23 @@ const RARE: [Role; 5] = [
     Role::State,
     Role::Parked,
 ];
-/// How long they keep it for the next use.
+/// How long they keep it for reuse.
 const IDLE: Duration = Duration::from_secs(15);
-/// How long the listener leaves its connection to others after a shortage.
+/// How long the listener stays disconnected after a shortage.
 const LISTENER_WAITS: Duration = Duration::from_secs(60);
-/// Tries to connect while others end theirs; the server takes a moment for each.
+/// Attempts to connect while other connections close; the server takes a moment for each.
 const TRIES: u32 = 6;
-/// Time between them.
+/// Pause between attempts.
 const PAUSE: Duration = Duration::from_millis(30);
 
-/// What is known of a shortage.
+/// The state of a shortage.
 #[derive(Debug)]
 pub(super) struct Shortage {
     born: Instant,
     /// Milliseconds after `born`; 0 before the first.
     last: AtomicU64,
     looked: AtomicU64,
-    /// Rung for the listener to give its connection up.
+    /// Tells the listener to close its connection.
     pub(super) give_up: Notify,
 }
 
@@ -71,7 +71,7 @@ impl Shortage {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Whether there was one not long ago.
+    /// Whether there was a shortage recently.
     pub(super) fn is_recent(&self) -> bool {
         let last = self.last.load(Relaxed);
         last > 0 && u128::from(self.now() - last) < LISTENER_WAITS.as_millis()
@@ -96,14 +96,14 @@ impl Role {
             .unwrap_or(0)
     }
 
-    /// Whether it works on the connection of the claims when it gets none.
+    /// Whether it borrows the connection of the claims when it gets none.
     fn may_borrow(self) -> bool {
         self.rank() < Role::Claim.rank()
     }
 }
 
 impl Store {
-    /// The session of a role, alone for the caller until dropped.
+    /// The session of a role, exclusively for the caller until dropped.
     pub(super) async fn lease(
         &self,
         role: Role,
@@ -115,7 +115,7 @@ impl Store {
             Some(session) if !session.client.is_closed() => session,
             _ => match self.open_sparing(role).await {
                 Err(error) if error.is_shortage() && role.may_borrow() => {
-                    // Not while it is held: its owner may be the one to wait for.
+                    // The slot must be released first: its owner may be the one to wait for.
                     drop(slot);
                     return self.borrow(role, verb, error).await;
                 }
@@ -126,14 +126,15 @@ impl Store {
         Ok(Lease::new(slot, session, schema, role.patience(), verb))
     }
 
-    /// Makes sure that there are connections for endings and for the heartbeat, before
-    /// anything is claimed: a task that runs needs both.
+    /// Makes sure that there are connections for outcomes and for the heartbeat before a claim:
+    /// a running task needs both.
     pub(super) async fn expect_endings_and_beats(&self) -> Result<(), StoreError> {
-        // In use: then it is there. A flush may take long, and claims go on beside it.
+        // If it is locked, the connection exists. A flush may take long, and claims continue
+        // alongside.
         if let Ok(mut slot) = self.sessions()[Role::Finish as usize].try_lock() {
             self.expect(Role::Finish, &mut slot).await?;
         }
-        // While a beat connects, its slot is in use and nothing is there yet.
+        // While a beat connects, its slot is locked and has no connection yet.
         let beat = self.sessions()[Role::Beat as usize].lock();
         match tokio::time::timeout(TRIES * PAUSE, beat).await {
             Ok(mut slot) => self.expect(Role::Beat, &mut slot).await,
@@ -151,7 +152,7 @@ impl Store {
         Ok(())
     }
 
-    /// Opens a connection, if need be with the place of another that matters less.
+    /// Opens a connection, if necessary after closing one of a less important role.
     async fn open_sparing(&self, role: Role) -> Result<Session, StoreError> {
         let mut n_tries = 0;
         let mut n_closed = 0;
@@ -162,7 +163,7 @@ impl Store {
             };
             self.shortage().note();
             n_tries += 1;
-            // One at a time: the next only if that one did not help.
+            // One at a time: the next only if closing that one was not enough.
             let is_new = n_tries % 2 == 1;
             n_closed += usize::from(is_new && self.close_one(role));
             if n_tries >= TRIES || n_closed == 0 {
@@ -172,7 +173,7 @@ impl Store {
         }
     }
 
-    /// Closes one connection that matters less than this role's and is not in use.
+    /// Closes one connection of a role less important than this one that is not in use.
     fn close_one(&self, role: Role) -> bool {
         for less in LEAST_FIRST.into_iter().take(role.rank()) {
             if matches!(less, Role::General) && (self.pools().close_one() || self.close_listener())
@@ -182,7 +183,7 @@ impl Store {
             let slot = self.sessions()[less as usize].try_lock();
             let session = slot.ok().and_then(|mut slot| slot.take());
             if session.is_some_and(|session| !session.client.is_closed()) {
-                tracing::debug!(?less, ?role, "closed a connection to make room for another");
+                tracing::debug!(?less, ?role, "closed a connection for a more important one");
                 return true;
             }
         }
@@ -197,7 +198,7 @@ impl Store {
         listens
     }
 
-    /// The connection of the claims, for a role that gets none of its own.
+    /// Borrows the connection of the claims for a role that gets none.
     async fn borrow(
         &self,
         role: Role,
@@ -213,7 +214,7 @@ impl Store {
         Ok(Lease::new(slot, session, schema, role.patience(), verb))
     }
 
-    /// Closes what rare roles have not used for a while.
+    /// Closes connections of rare roles that have been idle for a while.
     fn close_idle(&self) {
         if !self.shortage().is_time_to_look() {
             return;

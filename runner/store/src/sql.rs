@@ -6,10 +6,9 @@ use tokio_postgres::types::Type;
 
 /// One statement.
 pub(super) struct Sql {
-    /// Prepared once for each connection under this name; `None` for texts
-    /// that are put together.
+    /// Prepared once for each connection under this name; `None` for generated texts.
     pub(super) name: Option<&'static str>,
-    /// With `{{schema}}`, `{{channel}}` and `{{carried}}` still in it.
+    /// Unrendered, with `{{schema}}`, `{{channel}}` and `{{carried}}`.
     pub(super) text: Cow<'static, str>,
 }
 
@@ -30,8 +29,8 @@ macro_rules! sql {
 pub(super) use sql;
 
 impl Sql {
-    /// The types of `$1`, `$2`, ..., read from the cast that every parameter
-    /// carries in our statements. Without a named statement there is nobody to ask.
+    /// The types of `$1`, `$2`, ..., from the cast that every parameter has in pgtq's
+    /// statements. Without a named statement the server does not report them.
     pub(super) fn types(&self) -> impl Iterator<Item = Type> + '_ {
         (1..).map_while(|n| {
             let marker = format!("${n}::");

@@ -1,4 +1,4 @@
-//! Numbers for people and metrics: queues, runners, handlers, throughput.
+//! Statistics for operators and metrics: queues, runners, handlers, throughput.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use super::waiting::{MOST_QUEUES, total, waiting};
 use super::{Store, StoreError};
 use pgtq_task::{HandlerInfo, RunnerId};
 
-/// Of so many tasks, about, the times are looked at.
+/// Approximate sample size for wait and run times.
 const TIMED: f64 = 10_000.0;
-/// How far back handlers are looked at.
+/// Minutes that handler statistics cover.
 const MINUTES: usize = 5;
-/// Handlers that are listed.
+/// Maximum handlers in the list.
 const MOST_HANDLERS: usize = 100;
 
 /// One queue.
@@ -22,9 +22,9 @@ const MOST_HANDLERS: usize = 100;
 pub struct QueueRow {
     /// Its name.
     pub queue: String,
-    /// Since when it is paused.
+    /// When it was paused.
     pub paused_at: Option<Timestamp>,
-    /// Tasks that wait for their time.
+    /// Tasks that are not due yet.
     pub scheduled: i64,
     /// Tasks that are due.
     pub runnable: i64,
@@ -38,8 +38,8 @@ pub struct QueueRow {
     pub complete_hour: i64,
     /// Tasks failed in the last hour.
     pub failed_hour: i64,
-    /// How long the oldest due task has been due, in seconds; of those that were
-    /// counted, if `runnable` is an estimate.
+    /// How long the oldest due task has been due, in seconds; among the counted tasks only, if
+    /// `runnable` is an estimate.
     pub oldest_runnable_seconds: Option<f64>,
 }
 
@@ -56,11 +56,11 @@ pub struct RunnerRow {
     pub pid: i32,
     /// Its version of pgtq.
     pub version: String,
-    /// `running`, `draining`, or `lost` when its lease ran out.
+    /// `running`, `draining`, or `lost` when its lease has expired.
     pub state: String,
-    /// Attempts it can run at once.
+    /// Maximum concurrent attempts.
     pub slots: i32,
-    /// Attempts it ran at the last beat.
+    /// Running attempts at the last beat.
     pub busy: i32,
     /// Tasks that it had claimed and not started at the last beat.
     pub held: i32,
@@ -72,7 +72,7 @@ pub struct RunnerRow {
     pub seen_at: Timestamp,
     /// Seconds since its last beat, by the database's clock.
     pub seen_seconds: f64,
-    /// The state of each plugin file, as the runner said it.
+    /// The state of each plugin file, as reported by the runner.
     pub plugins: serde_json::Value,
     /// The digests of its loaded plugin files.
     pub digests: Vec<String>,
@@ -81,7 +81,7 @@ pub struct RunnerRow {
 /// One handler in one version, and where it is loaded.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct HandlerRow {
-    /// What the plugin said about it.
+    /// The handler's description from the plugin.
     pub info: HandlerInfo,
     /// sha256 of the plugin file.
     pub digest: String,
@@ -89,13 +89,13 @@ pub struct HandlerRow {
     pub file: String,
     /// The plugin's name and version.
     pub plugin: String,
-    /// The runners that have it.
+    /// The runners that have loaded it.
     pub runners: Vec<RunnerId>,
-    /// Since when it is paused.
+    /// When it was paused.
     pub paused_at: Option<Timestamp>,
 }
 
-/// What one handler did in the last five minutes.
+/// Statistics of one handler in the last five minutes.
 #[derive(Debug, Clone, PartialEq, Default, serde::Serialize)]
 pub struct HandlerStats {
     /// Its name.
@@ -106,21 +106,21 @@ pub struct HandlerStats {
     pub failed: i64,
     /// Tasks cancelled.
     pub cancelled: i64,
-    /// Median and 95th percentile from due to start, seconds: of about 10,000 tasks
-    /// of all handlers, if more ended.
+    /// Median and 95th percentile of the time from due to start, in seconds: of a sample of
+    /// about 10,000 tasks of all handlers, if more ended.
     pub wait_p50: f64,
     /// See `wait_p50`.
     pub wait_p95: f64,
-    /// Median and 95th percentile from start to end, seconds.
+    /// Median and 95th percentile of the time from start to end, in seconds.
     pub run_p50: f64,
     /// See `run_p50`.
     pub run_p95: f64,
 }
 
-/// The whole queue in numbers.
+/// Statistics of the whole queue.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Stats {
-    /// Tasks that wait for their time.
+    /// Tasks that are not due yet.
     pub scheduled: i64,
     /// Tasks that are due.
     pub runnable: i64,
@@ -141,7 +141,7 @@ pub struct Stats {
 pub struct QueueList {
     /// At most 1,000.
     pub queues: Vec<QueueRow>,
-    /// How many there are besides: counted up to 10,000.
+    /// How many more there are: counted up to 10,000.
     pub more: u64,
 }
 
@@ -151,9 +151,9 @@ impl Store {
         Ok(self.queue_list().await?.queues)
     }
 
-    /// The first 1,000 queues that hold tasks, ended one in the last hour, or are paused, by name.
-    /// Where many wait, their number is estimated from a part of them, and said to be;
-    /// a queue with few scheduled tasks among many of others may then show none of these.
+    /// The first 1,000 queues by name that hold tasks, had a task end in the last hour, or are
+    /// paused. Where many tasks wait, the number is an estimate from a sample, and marked as
+    /// one; the sample may then miss a queue with few scheduled tasks among many of others.
     pub async fn queue_list(&self) -> Result<QueueList, StoreError> {
         let mut lease = self.lease(Role::General, "count the queues").await?;
         let (waiting, n_waiting) = waiting(&mut lease).await?;
@@ -190,7 +190,7 @@ impl Store {
         Ok(QueueList { queues, more })
     }
 
-    /// All runners, lost ones too until they are rescued.
+    /// All runners, including lost ones until they are rescued.
     pub async fn runners(&self) -> Result<Vec<RunnerRow>, StoreError> {
         let rows = self
             .run(Role::General, "list the runners", sql!("runners"), &[])
@@ -217,7 +217,7 @@ impl Store {
             .collect())
     }
 
-    /// What live runners can run, by name.
+    /// The handlers of live runners, by name.
     pub async fn handlers(&self) -> Result<Vec<HandlerRow>, StoreError> {
         let rows = self
             .run(Role::General, "list the handlers", sql!("handlers"), &[])
@@ -245,7 +245,7 @@ impl Store {
             .collect()
     }
 
-    /// Counts, throughput and times. As in [`Store::queues`], many are estimated.
+    /// Counts, throughput and times. As in [`Store::queues`], large counts are estimates.
     pub async fn stats(&self) -> Result<Stats, StoreError> {
         let mut lease = self.lease(Role::General, "count the tasks").await?;
         let waiting = total(&mut lease).await?;
@@ -268,7 +268,7 @@ impl Store {
         let share = TIMED / ended_per_minute.iter().sum::<i64>().max(1) as f64;
         for row in &lease.query(sql!("stats_times"), &[&share]).await? {
             let times = |column: &str| {
-                // None at all where nothing of the handler has started.
+                // NULL where no task of the handler has started.
                 let times: Option<Vec<Option<f64>>> = row.get(column);
                 let times = times.unwrap_or_default();
                 let nth = |n: usize| times.get(n).copied().flatten().unwrap_or(0.0);
@@ -293,7 +293,7 @@ impl Store {
         })
     }
 
-    /// Tasks that are due or running, counted up to `cap`: cheap at any depth.
+    /// Tasks that are due or running, counted up to `cap`: cheap at any queue depth.
     pub async fn demand(&self, cap: u32) -> Result<u64, StoreError> {
         let cap = i32::try_from(cap).unwrap_or(i32::MAX);
         let rows = self

@@ -1,4 +1,4 @@
-//! Looks for lanes and stragglers that claims do not know, apart from claims.
+//! Finds lanes and stragglers that claims do not know, separately from claims.
 
 use std::time::{Duration, Instant};
 
@@ -11,18 +11,18 @@ use super::sql::sql;
 use super::{Lanes, Store, StoreError};
 use pgtq_task::Name;
 
-/// A slice of a sweep ends after about this long.
+/// Approximate duration of a slice of a sweep.
 const SLICE: Duration = Duration::from_millis(50);
-/// The same of a claimer that has found nothing: known lanes, and queues that
-/// notifications name, are looked at between slices.
+/// The same for an idle claimer: between slices it reads known lanes, and queues that
+/// notifications name.
 const IDLE_SLICE: Duration = Duration::from_millis(20);
-/// How long a look into the queues that notifications named may take on the server.
+/// Time limit on the server for reading the queues that notifications named.
 const LOOK_PATIENCE: Duration = Duration::from_millis(100);
 
 impl Store {
-    /// Makes the next slice of a sweep if it is due, and searches for stragglers. True:
-    /// the claimer may know more now. An error only if a right is missing, which somebody
-    /// has to hear of: a claim without lanes would just find nothing.
+    /// Makes the next slice of a sweep if it is due, and searches for stragglers. True: the
+    /// claimer may know more now. Returns an error only if a privilege is missing, which the
+    /// caller must report: a claim without lanes would just find nothing.
     pub(super) async fn sweep_if_due(
         &self,
         lanes: &mut Lanes,
@@ -50,21 +50,22 @@ impl Store {
         Ok(true)
     }
 
-    /// Looks into the queues that notifications named. If it fails, a sweep finds what
-    /// is there.
+    /// Reads the queues that notifications named. If it fails, a sweep finds their tasks.
     pub(super) async fn look_in_named(&self, lanes: &mut Lanes) {
         let ranges = lanes.named_ranges();
         if ranges.is_empty() {
             return;
         }
         let found = async {
-            let mut lease = self.lease(Role::Claim, "look into queues").await?;
+            let mut lease = self.lease(Role::Claim, "read named queues").await?;
             self.read_slice(&mut lease, lanes, &ranges, IDLE_SLICE, Some(LOOK_PATIENCE))
                 .await
         };
         match found.await {
             Ok(slice) => lanes.looked(slice.found),
-            Err(error) => tracing::debug!(%error, "could not look into queues that were named"),
+            Err(error) => {
+                tracing::debug!(%error, "could not read the queues named by notifications")
+            }
         }
     }
 
@@ -83,7 +84,7 @@ impl Store {
         Ok(())
     }
 
-    /// Reads lanes of these ranges for about so long, and no longer than `patience`.
+    /// Reads lanes of these ranges for about this length of time, and at most for `patience`.
     async fn read_slice(
         &self,
         lease: &mut Lease<'_>,
@@ -134,7 +135,8 @@ impl Store {
                 &[&queues, &handlers, &priorities, &after, &upto],
             )
             .await;
-        // After an error as if nothing was found, and at great cost: a shorter way next.
+        // An error counts as an expensive search that found nothing: the next stretch is
+        // shorter.
         let found: Vec<(usize, i64)> = rows
             .as_ref()
             .map_or(&[][..], Vec::as_slice)
@@ -160,7 +162,7 @@ fn columns(ranges: &[Range], end: impl Fn(&Range) -> &Place) -> Columns<'_> {
     )
 }
 
-/// The rows of `lanes.sql`: the last one says where it stopped.
+/// The rows of `lanes.sql`: the last one contains the place where it stopped.
 fn slice(rows: &[Row], ranges: &[Range]) -> Slice {
     let found = rows.iter().filter_map(|row| {
         let is_served = row.get::<_, Option<bool>>("is_served") == Some(true);
@@ -179,7 +181,7 @@ fn slice(rows: &[Row], ranges: &[Range]) -> Slice {
     }
 }
 
-/// Where the slice whose last row this is has to go on; `None` if it came to its end.
+/// Where to continue after the slice with this last row; `None` if the slice was complete.
 fn stopped(last: &Row, ranges: &[Range]) -> Option<Place> {
     let n_begun = usize::try_from(last.get::<_, i64>("n")).unwrap_or(0);
     match n_begun.checked_sub(1) {

@@ -1,4 +1,4 @@
-//! Reading tasks for people, also such as the server cannot hand out as they are.
+//! Reads tasks for display, including tasks that the server cannot return in full.
 
 use std::borrow::Cow;
 
@@ -13,10 +13,9 @@ use super::{Store, StoreError};
 use pgtq_task::{State, TaskId};
 
 impl Store {
-    /// A page of tasks, newest (highest id) first: as many as the limit says, or fewer if
-    /// their texts have more than [`Store::PAGE_BYTES`], or if as many tasks as a page
-    /// looks at hold no more that are meant. Of a task that the server cannot hand out, the
-    /// texts are replaced by the reason.
+    /// A page of tasks, newest (highest id) first: at most `limit`, and fewer if their texts
+    /// exceed [`Store::PAGE_BYTES`], or if the tasks that one page scans contain fewer matches.
+    /// If the server cannot return a task, the reason replaces its texts.
     pub async fn page(&self, filter: &Filter) -> Result<TaskPage, StoreError> {
         let mut lease = self.lease(Role::General, "list tasks").await?;
         let text = include_str!("sql/tasks.sql");
@@ -39,7 +38,7 @@ impl Store {
     }
 }
 
-/// The rows of `tasks.sql`, or of this text made from it, and the id down to which it looked.
+/// The rows of `tasks.sql`, or of a text derived from it, and the lowest id that it scanned.
 async fn page(
     lease: &mut Lease<'_>,
     filter: &Filter,
@@ -93,7 +92,7 @@ pub(super) async fn detail(
     }))
 }
 
-/// A task whose texts the server cannot hand out.
+/// A task whose texts the server cannot return.
 async fn unreadable(
     lease: &mut Lease<'_>,
     id: TaskId,
@@ -122,7 +121,7 @@ async fn unreadable(
     }))
 }
 
-/// The texts that tasks bring, and what stands for them.
+/// The text columns of tasks, and their replacements.
 const TEXTS: [(&str, &str); 6] = [
     ("{{schema}}.running AS", RUNNING_WITHOUT_ARGS),
     ("t.args::text AS args", "'null' AS args"),
@@ -138,14 +137,14 @@ const TEXTS: [(&str, &str); 6] = [
     ),
 ];
 
-/// The view `running`, in which the arguments of a claim are not even looked at.
+/// The view `running` without reading the arguments of a claim.
 const RUNNING_WITHOUT_ARGS: &str = "(
     SELECT r.id, r.state, r.queue, r.handler, r.priority, 'null'::json AS args, r.result, r.error_kind, r.error_code,
            r.error_message, r.attempts, r.crashes, r.retries, r.pushed_at, r.due_at, r.started_at, r.finished_at,
            r.runner_id, r.claim_id, r.key, r.parent
     FROM {{schema}}.running AS r) AS";
 
-/// `tasks.sql` or `task.sql` without them.
+/// `tasks.sql` or `task.sql` without the text columns.
 fn without_texts(text: &str) -> Cow<'static, str> {
     let each = TEXTS.iter();
     Cow::Owned(each.fold(text.to_owned(), |text, (from, to)| text.replace(from, to)))

@@ -1,5 +1,5 @@
-//! A private Postgres for this room's tests: one server for the test process,
-//! one schema for each test.
+//! A private Postgres for this crate's tests: one server for the test process, one schema for
+//! each test.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,7 +25,7 @@ fn server() -> &'static PrivatePostgres {
     })
 }
 
-/// A configuration for a schema of its own that does not exist yet.
+/// A configuration with a new schema that does not exist yet.
 pub(super) fn config() -> DatabaseConfig {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -67,7 +67,7 @@ impl TestRunner {
             slots: 4,
             queues: vec!["*".into()],
         };
-        // A process of its own: its bookkeeping is not shared.
+        // A separate process: its bookkeeping is not shared.
         let store = Store::connect(store.config().clone())
             .await
             .expect("connect");
@@ -79,13 +79,13 @@ impl TestRunner {
         }
     }
 
-    /// Claims up to `want`, with fresh eyes.
+    /// Claims up to `want` with new cursors.
     pub(super) async fn claim(&mut self, want: u32) -> Vec<Ending> {
         self.lanes = Lanes::new(self.lanes.filter.clone());
         self.claim_on(want).await
     }
 
-    /// Claims up to `want` with the cursors as they are. The endings complete their tasks.
+    /// Claims up to `want` with the current cursors. The outcomes complete their tasks.
     pub(super) async fn claim_on(&mut self, want: u32) -> Vec<Ending> {
         let claimed = self
             .store
@@ -115,7 +115,7 @@ pub(super) fn complete(claim: pgtq_task::ClaimId, task: Task) -> Ending {
     }
 }
 
-/// A plain connection, for what another program would do.
+/// A plain connection, to act as another program.
 pub(super) async fn psql(store: &Store) -> tokio_postgres::Client {
     let (client, connection) = store
         .config()

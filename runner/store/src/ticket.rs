@@ -1,5 +1,4 @@
-//! The secret of one process, by which the database knows its runners where a
-//! handler's own connection speaks for them.
+//! The secret of one process, which authenticates its runner on a handler's own connection.
 
 use std::fmt;
 
@@ -8,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::StoreError;
 
-/// 32 random bytes. Never printed, sent as a bound parameter only.
+/// 32 random bytes. Never printed; sent only as a bound parameter.
 pub(super) struct Ticket([u8; 32]);
 
 impl Ticket {
@@ -19,7 +18,7 @@ impl Ticket {
             .fill(&mut bytes)
             .map_err(|_| StoreError::Fault {
                 verb: "make the runner's ticket",
-                message: "this machine gives no random numbers".to_owned(),
+                message: "the operating system's random number generator failed".to_owned(),
             })?;
         Ok(Ticket(bytes))
     }
@@ -29,7 +28,7 @@ impl Ticket {
         &self.0
     }
 
-    /// What the database keeps of it.
+    /// The hash that the database stores.
     pub(super) fn hash(&self) -> Vec<u8> {
         Sha256::digest(self.0).to_vec()
     }

@@ -1,10 +1,10 @@
-//! Times as the database counts them: microseconds, without a calendar.
+//! Database times: microseconds, without a calendar.
 //!
-//! Postgres goes on to the year 294276, and to infinity; a `Timestamp` ends with the
-//! year 9999. Newer schemas refuse such times, older ones took them.
+//! Postgres supports times up to the year 294276, and infinity; a `Timestamp` ends with the year
+//! 9999. Newer schemas reject such times, older ones accepted them.
 //!
-//! Every task's times come and go by here, since plain numbers cost a few ns where
-//! the conversions of the driver took 2 % of a busy runner (PERFORMANCE.md).
+//! Every task's times are converted here, since plain numbers cost a few ns where the
+//! conversions of the driver took 2 % of a busy runner (PERFORMANCE.md).
 
 use std::error::Error;
 
@@ -12,11 +12,11 @@ use bytes::BytesMut;
 use jiff::Timestamp;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 
-/// 2000-01-01T00:00:00Z, from which Postgres counts, in Unix microseconds.
+/// 2000-01-01T00:00:00Z, Postgres's epoch, in Unix microseconds.
 const EPOCH: i64 = 946_684_800_000_000;
 
-/// A moment, or the end of time in its direction. The database has no parts of a
-/// microsecond: they are cut off on the way there.
+/// A point in time, clamped to the range of `Timestamp`. The database stores whole microseconds:
+/// fractions are truncated on the way there.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DbTimestamp(pub(super) Timestamp);
 
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn times_that_a_program_cannot_hold_are_clamped() {
+    async fn times_out_of_range_are_clamped() {
         let store = testdb::store().await;
         let client = testdb::psql(&store).await;
         for (text, read) in [
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_time_comes_back_from_the_database_as_it_went() {
+    async fn a_time_round_trips_through_the_database() {
         let store = testdb::store().await;
         let client = testdb::psql(&store).await;
         for text in [

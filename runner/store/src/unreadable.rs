@@ -1,7 +1,7 @@
-//! Tasks whose rows the server cannot hand out: bytes that are no text in a database
-//! without an encoding, or a damaged TOAST value. Each is named in the log and left out of
-//! the claims of this process, so that the others of its lane are run. So is a claim of a
-//! lost runner that cannot be read, so that the others are taken back.
+//! Handles tasks whose rows the server cannot return: bytes that are not valid text in a
+//! database without an encoding, or a damaged TOAST value. Each is logged and excluded from the
+//! claims of this process, so that the other tasks of its lane run. An unreadable claim of a
+//! lost runner is excluded as well, so that the others are rescued.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -18,17 +18,17 @@ use pgtq_task::RunnerId;
 
 /// Character not in the repertoire, untranslatable character, data or index corrupted.
 const CODES: [&str; 4] = ["22021", "22P05", "XX001", "XX002"];
-/// At most this many are left out; with more, claims fail until the database is mended.
+/// Maximum excluded tasks; with more, claims fail until the database is repaired.
 const MOST: usize = 1_000;
-/// After this time a task is tried again: somebody may have mended it.
+/// After this time a task is tried again: an admin may have repaired it.
 const FORGET: Duration = Duration::from_secs(600);
 
-/// Of so few tasks each is read on its own.
+/// With at most this many tasks, each is read separately.
 const FEW: u32 = 8;
-/// Looks for them in one claim.
+/// Maximum searches in one claim.
 const MOST_LOOKS: usize = 20;
 
-/// The tasks, or the claims, that this process has found to be unreadable.
+/// The tasks, or the claims, that are unreadable for this process.
 #[derive(Debug, Default)]
 pub(super) struct Unreadable(Mutex<BTreeMap<i64, Instant>>);
 
@@ -57,20 +57,20 @@ impl Unreadable {
 pub(super) fn log_unreadable_claim(claim: i64) {
     tracing::error!(
         claim,
-        "the tasks of this claim cannot be read and stay in it; those of other claims are taken back. Mend its row in claims, or delete it and push its tasks again"
+        "the tasks of this claim cannot be read and stay in it; other claims are rescued. Repair its row in claims, or delete it and push its tasks again"
     );
 }
 
 impl Lease<'_> {
-    /// Whether the last statement failed because a row cannot be read.
+    /// Whether the last statement failed because a row is unreadable.
     pub(super) fn met_unreadable(&self) -> bool {
         self.code().is_some_and(|code| CODES.contains(&code))
     }
 }
 
 impl Store {
-    /// Claims, if need be without the tasks that cannot be read: after such an error
-    /// fewer each time, and of a few each is read to find which it is.
+    /// Claims, if necessary without the unreadable tasks: after such an error it tries fewer
+    /// tasks each time, and reads a few of them one by one to find the cause.
     pub(super) async fn take(
         &self,
         runner: RunnerId,
@@ -98,8 +98,8 @@ impl Store {
         }
     }
 
-    /// Leaves out what cannot be read of the tasks that a claim would take first. False:
-    /// there are too many of them.
+    /// Excludes the unreadable tasks among the first candidates of a claim. False: there are too
+    /// many.
     async fn leave_out(
         &self,
         lease: &mut Lease<'_>,
@@ -135,11 +135,11 @@ impl Store {
                 queue,
                 handler,
                 %reason,
-                "this task cannot be read and is left out; the others of its queue run. Mend its row in runnable_tasks, or delete it: pgtq delete {id}"
+                "this task cannot be read and is skipped; the other tasks of its queue run. Repair its row in runnable_tasks, or delete it: pgtq delete {id}"
             );
             if !self.unreadable().add(id) {
                 tracing::error!(
-                    "more than {MOST} tasks cannot be read: claims stop until the database is mended"
+                    "more than {MOST} tasks cannot be read: claims stop until the database is repaired"
                 );
                 return Ok(false);
             }

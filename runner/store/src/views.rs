@@ -1,4 +1,4 @@
-//! Tasks for people: lists, one task with all its traces, waiting for an end.
+//! Tasks for display: lists, one task with its history, waiting for a final state.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -13,7 +13,8 @@ use super::timestamp::DbTimestamp;
 use super::{Store, StoreError};
 use pgtq_task::{ClaimId, Name, Progress, RunnerId, State, TaskId};
 
-/// Which tasks. Every field narrows; the default is all, newest first, 50 of them.
+/// Selects tasks. Every field narrows the selection; the default is all, newest first, 50 of
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     /// Any of these; empty means all.
@@ -24,26 +25,26 @@ pub struct Filter {
     pub handler: Option<String>,
     /// Pushed or finished no longer ago than this.
     pub since: Option<Duration>,
-    /// The error message holds this text (upper and lower case alike).
+    /// The error message contains this text (case-insensitive).
     pub error: Option<String>,
     /// At most this many.
     pub limit: u32,
-    /// Only ids below this one: the last of the page before.
+    /// Only ids below this one: the last id of the previous page.
     pub before: Option<TaskId>,
 }
 
-/// A task as lists show it. The columns of every view of the schema.
+/// A task in a list. The columns of every view of the schema.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct TaskRow {
     /// Its id.
     pub id: TaskId,
-    /// Where it is.
+    /// Its state.
     pub state: State,
     /// Its queue.
     pub queue: String,
     /// Its handler.
     pub handler: String,
-    /// Lower runs earlier.
+    /// Lower values run earlier.
     pub priority: i32,
     /// JSON text.
     #[serde(serialize_with = "raw_json")]
@@ -57,9 +58,9 @@ pub struct TaskRow {
     pub error_message: Option<String>,
     /// Attempts counted.
     pub attempts: i32,
-    /// Runners that died under it.
+    /// Runner crashes.
     pub crashes: i32,
-    /// Own limit of retries; -1 is for ever; `None` is the handler's policy.
+    /// Its own limit of retries; -1 means unlimited; `None` means the handler's policy.
     pub retries: Option<i32>,
     /// When it was pushed.
     pub pushed_at: Timestamp,
@@ -69,7 +70,7 @@ pub struct TaskRow {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// The runner that runs it or ended it.
+    /// The runner that runs or ran it.
     pub runner: Option<RunnerId>,
     /// The claim it is or was in.
     pub claim: Option<ClaimId>,
@@ -77,23 +78,22 @@ pub struct TaskRow {
     pub key: Option<String>,
     /// The task that pushed it.
     pub parent: Option<TaskId>,
-    /// How far it says it is, when running.
+    /// Its reported progress, while running.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
 }
 
-/// Tasks that a filter meets, newest first.
+/// Tasks that match a filter, newest first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskPage {
     /// The tasks.
     pub tasks: Vec<TaskRow>,
-    /// The page looked at the tasks down to this id; for what is below, it is the next
-    /// page's `before`. `None`: there is nothing below that was not looked at, unless the
-    /// page is full, or ended by its size.
+    /// The page scanned the tasks down to this id; pass it as the next page's `before`. `None`:
+    /// no task below was left unscanned, unless the page is full, or was ended by its size.
     pub reached: Option<TaskId>,
 }
 
-/// One attempt. The last one of a finished task is among them.
+/// One attempt. Includes the last one of a finished task.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct AttemptRow {
     /// 1 for the first.
@@ -106,7 +106,7 @@ pub struct AttemptRow {
     pub runner: Option<RunnerId>,
     /// The handler's own error code.
     pub error_code: Option<String>,
-    /// For people.
+    /// The error message.
     pub error_message: Option<String>,
     /// JSON text the handler attached.
     #[serde(serialize_with = "raw_json_opt")]
@@ -116,48 +116,47 @@ pub struct AttemptRow {
     /// JSON text: an array of log lines.
     #[serde(serialize_with = "raw_json_opt")]
     pub logs: Option<String>,
-    /// Lines that were dropped.
+    /// Number of dropped lines.
     pub logs_dropped: i64,
     /// When it started.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// Fuel burnt.
+    /// Fuel consumed.
     pub fuel: Option<i64>,
-    /// Bytes of linear memory at most.
+    /// Peak bytes of linear memory.
     pub peak_memory: Option<i64>,
     /// Microseconds from instantiation to the end.
     pub wall_us: Option<i64>,
     /// sha256 of the plugin file, 64 hex digits.
     pub digest: Option<String>,
-    /// Its details, backtrace and log, and all but the beginning of its message, are left
-    /// out: those of newer attempts have [`Store::PAGE_BYTES`].
+    /// Its details, backtrace, log and most of its message are omitted: newer attempts used up
+    /// [`Store::PAGE_BYTES`].
     pub texts_omitted: bool,
 }
 
-/// One task with all its traces.
+/// One task with its history.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct TaskDetail {
     /// The task.
     pub task: TaskRow,
-    /// Its attempts, oldest first: the first 50 and the last 50. Snoozes and releases are
-    /// among them.
+    /// Its attempts, oldest first: the first 50 and the last 50, including snoozes and releases.
     pub attempts: Vec<AttemptRow>,
-    /// Attempts between the first and the last that are not among them.
+    /// Attempts omitted between the first and the last.
     pub attempts_omitted: i64,
-    /// How far it says it is, when running: as in its row.
+    /// Its reported progress, while running: as in its row.
     pub progress: Option<Progress>,
-    /// Somebody asked to cancel it and it still runs.
+    /// Its cancellation was requested and it still runs.
     pub cancel_asked: bool,
 }
 
 fn raw_json<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    // To the letter, because a `Value` would round large numbers.
+    // Verbatim, because a `Value` would round large numbers.
     let read = serde_json::from_str::<serde_json::Value>(text);
     match read.and_then(|_| serde_json::value::RawValue::from_string(text.to_owned())) {
         Ok(raw) => serde::Serialize::serialize(&raw, serializer),
-        // Postgres takes some JSON that programs cannot hold, 1e999999 or "\\ud800":
-        // it is shown as text.
+        // Postgres accepts some JSON that programs cannot represent, 1e999999 or "\\ud800": it
+        // is shown as text.
         Err(_) => serializer.serialize_str(text),
     }
 }
@@ -187,8 +186,8 @@ impl Default for Filter {
 }
 
 impl Filter {
-    /// A statement with the states in it as text: with a literal Postgres
-    /// skips the tables of other states and finds the index of failures.
+    /// Inlines the states into the statement: with literals Postgres skips the tables of other
+    /// states and uses the index of failures.
     pub(super) fn statement(&self, text: impl Into<Cow<'static, str>>) -> Sql {
         let states: &[State] = if self.states.is_empty() {
             &State::ALL
@@ -225,7 +224,7 @@ pub(super) struct FilterParams<'a> {
     pub(super) error: Option<String>,
 }
 
-/// `text` as a pattern of LIKE that meets nothing but itself.
+/// `text` as a LIKE pattern that matches only itself.
 fn like(text: &str) -> String {
     text.replace('\\', "\\\\")
         .replace('%', "\\%")
@@ -233,12 +232,12 @@ fn like(text: &str) -> String {
 }
 
 impl Store {
-    /// Bytes of texts in one page of [`Store::tasks`], as they are stored, and in the
-    /// attempts of [`Store::task`].
+    /// Bytes of texts, as stored, in one page of [`Store::tasks`] and in the attempts of
+    /// [`Store::task`].
     pub const PAGE_BYTES: i64 = 16 << 20;
 
-    /// As [`Store::page`], and goes on until the limit or the bytes of a page are reached,
-    /// or nothing is left to look at.
+    /// As [`Store::page`], and continues until it reaches the limit or the bytes of a page, or
+    /// has scanned everything.
     pub async fn tasks(&self, filter: &Filter) -> Result<Vec<TaskRow>, StoreError> {
         let mut filter = filter.clone();
         let mut tasks = Vec::new();
@@ -254,7 +253,7 @@ impl Store {
         }
     }
 
-    /// How many tasks a filter meets; its limit is ignored.
+    /// Number of tasks that match a filter; its limit is ignored.
     pub async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
         let params = filter.params();
         let sql = filter.statement(include_str!("sql/tasks_count.sql"));
@@ -269,9 +268,9 @@ impl Store {
         Ok(rows[0].get::<_, i64>("count").unsigned_abs())
     }
 
-    /// The next ids a filter meets, ascending, after `after`: the way to do
-    /// something to many tasks in batches (at most 100,000 at once: a backlog is sorted for each). The
-    /// filter's limit and page are ignored.
+    /// The next ids that match a filter, ascending, after `after`: for processing many tasks in
+    /// batches (at most 100,000 at once: each batch sorts the backlog). The filter's limit and
+    /// page are ignored.
     pub async fn ids(
         &self,
         filter: &Filter,
@@ -297,15 +296,15 @@ impl Store {
         Ok(rows.iter().map(|row| TaskId(row.get("id"))).collect())
     }
 
-    /// One task with all its traces; `None` when there is none of this id. If the server
-    /// cannot hand it out, its texts are replaced by the reason.
+    /// One task with its history; `None` when there is none with this id. If the server cannot
+    /// return it, the reason replaces its texts.
     pub async fn task(&self, id: TaskId) -> Result<Option<TaskDetail>, StoreError> {
         let mut lease = self.lease(Role::General, "show a task").await?;
         detail(&mut lease, id).await
     }
 
-    /// Waits until the task is complete, failed or cancelled; `None` when
-    /// `timeout` passed first or there is no such task (any more). Cancel-safe.
+    /// Waits until the task is complete, failed or cancelled; `None` when `timeout` passed first
+    /// or there is no such task (any more). Cancel-safe.
     pub async fn wait_final(
         &self,
         id: TaskId,
@@ -321,7 +320,7 @@ impl Store {
             if !over.is_empty() {
                 return self.task(id).await;
             }
-            // Somebody may delete the task while we wait.
+            // The task may be deleted during the wait.
             if looked.is_none_or(|at| at.elapsed() > Duration::from_secs(5)) {
                 looked = Some(Instant::now());
                 match self.task(id).await? {

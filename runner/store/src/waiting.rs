@@ -1,19 +1,19 @@
-//! How much waits in each queue, at a cost that does not grow with it.
+//! Counts the waiting tasks of each queue, at a cost that does not grow with their number.
 
 use super::StoreError;
 use super::session::Lease;
 use super::sql::sql;
 
-/// Pages of a table that are counted: about 4 MB of each of two, within 30 ms.
+/// Pages of a table that are counted: about 4 MB of each of two tables, within 30 ms.
 const PAGES: i64 = 500;
-/// Tasks counted one by one before chance is asked.
+/// Tasks counted exactly before sampling starts.
 const EXACT: i64 = 20_000;
-/// As many in each of a few queues at least.
+/// Minimum for each of a few queues.
 const EXACT_EACH: i64 = 1_000;
-/// Queues that are listed.
+/// Maximum queues in the list.
 pub(super) const MOST_QUEUES: i64 = 1_000;
 
-/// What waits in one queue.
+/// The waiting tasks of one queue.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Waiting {
     pub(super) queue: String,
@@ -23,11 +23,11 @@ pub(super) struct Waiting {
     pub(super) scheduled_is_estimate: bool,
     /// `runnable` is an estimate.
     pub(super) runnable_is_estimate: bool,
-    /// By the database's clock; of what was counted.
+    /// By the database's clock; among the counted tasks only.
     pub(super) oldest_runnable_seconds: Option<f64>,
 }
 
-/// What waits in all queues together.
+/// The waiting tasks of all queues together.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Total {
     pub(super) scheduled: i64,
@@ -36,13 +36,13 @@ pub(super) struct Total {
     pub(super) runnable_is_estimate: bool,
 }
 
-/// The first queues by name in which something waits, and how many there are: of many
-/// queues, at least as many.
+/// The first queues by name with waiting tasks, and the number of such queues: a lower bound if
+/// there are many.
 pub(super) async fn waiting(lease: &mut Lease<'_>) -> Result<(Vec<Waiting>, i64), StoreError> {
     count(lease, PAGES, EXACT, EXACT_EACH).await
 }
 
-/// How much waits in all.
+/// The total of waiting tasks.
 pub(super) async fn total(lease: &mut Lease<'_>) -> Result<Total, StoreError> {
     let rows = lease
         .query(sql!("waiting_total"), &[&PAGES, &EXACT])
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_fits_in_so_many_pages_is_counted_to_the_last() {
+    async fn tasks_that_fit_in_the_sampled_pages_are_counted_exactly() {
         let all = counted(10_000, 10, 1).await;
         let numbers: Vec<_> = all
             .iter()
@@ -123,14 +123,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_more_an_estimate_is_made_and_said_and_small_queues_are_exact() {
+    async fn more_tasks_are_marked_as_an_estimate_and_small_queues_are_exact() {
         let all = counted(100, 100, 20).await;
         let [large, small] = all.as_slice() else {
             panic!("{all:?}")
         };
         assert!(large.scheduled_is_estimate && large.runnable_is_estimate);
         for n in [large.scheduled, large.runnable] {
-            // A quarter of the pages: ten standard deviations and more.
+            // A quarter of the pages: the bounds are more than ten standard deviations away.
             assert!((15_000..45_000).contains(&n), "{n}");
         }
         assert!(!small.runnable_is_estimate);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_a_hundred_thousand_queues_the_first_are_listed_and_all_is_read_in_a_second() {
+    async fn the_first_of_a_hundred_thousand_queues_are_listed_within_a_second() {
         let store = testdb::store().await;
         let client = testdb::psql(&store).await;
         let fill = "INSERT INTO runnable_tasks (queue, handler, priority, position, id, args)
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(ids, [300_000, 299_999, 299_998]);
         let one = store.task(pgtq_task::TaskId(150_000)).await.expect("show");
         assert_eq!(one.expect("it is there").task.queue, "q050000");
-        // Half a second, alone; tests run beside others.
+        // It takes half a second alone; other tests run at the same time.
         assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
     }
 }

@@ -1,4 +1,4 @@
-//! External workers, as they are listed for people.
+//! External workers, for display.
 
 use jiff::Timestamp;
 
@@ -6,18 +6,18 @@ use super::connection::Role;
 use super::sql::sql;
 use super::{Store, StoreError};
 
-/// One external worker, by the name that it gave to `pop`.
+/// One external worker, by the name that it passed to `pop`.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct WorkerRow {
     /// Its name.
     pub name: String,
-    /// The role that it logged in as; none if it holds tasks and has not popped for long.
+    /// The role that it logged in as; none if it holds tasks and has not popped for a long time.
     pub role: Option<String>,
-    /// Always `worker`, where runners have their state.
+    /// Always `worker`; for runners this is their state.
     pub state: &'static str,
     /// Sessions that popped within the last ten minutes.
     pub sessions: i64,
-    /// The queues that they asked for.
+    /// The queues that they popped from.
     pub queues: Vec<String>,
     /// Tasks that it holds.
     pub running: i64,
@@ -25,12 +25,13 @@ pub struct WorkerRow {
     pub seen_at: Timestamp,
     /// Seconds since then, by the database's clock.
     pub seen_seconds: f64,
-    /// Seconds since the earliest of its leases ended, negative before; none if it holds nothing.
+    /// Seconds since the earliest of its leases expired, negative before that; none if it holds
+    /// nothing.
     pub overdue_seconds: Option<f64>,
 }
 
 impl Store {
-    /// External workers that hold tasks or popped within ten minutes, 1,000 at most.
+    /// External workers that hold tasks or popped within ten minutes, at most 1,000.
     pub async fn workers(&self) -> Result<Vec<WorkerRow>, StoreError> {
         let rows = self
             .run(Role::General, "list the workers", sql!("workers"), &[])

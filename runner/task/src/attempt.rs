@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{ClaimId, Database, Name, Retries, Signal, TaskId, Traits};
 
-/// A task as a runner holds it: what was pushed and how often it was tried.
+/// A task as a runner holds it: what was pushed and its counters.
 #[derive(Debug, Clone)]
 pub struct Task {
     /// Its id.
@@ -15,13 +15,13 @@ pub struct Task {
     pub queue: Name,
     /// The handler that runs it.
     pub handler: Name,
-    /// Lower runs earlier.
+    /// Lower values run earlier.
     pub priority: i32,
     /// JSON text, never parsed by the host.
     pub args: String,
     /// Attempts counted so far. Snoozed and released ones are not.
     pub attempts: u32,
-    /// Times that a runner died while it held this task.
+    /// Runner crashes while it held this task.
     pub crashes: u32,
     /// Overrides the handler's policy.
     pub retries: Option<Retries>,
@@ -33,20 +33,20 @@ pub struct Task {
     pub key: Option<String>,
     /// The task that pushed it.
     pub parent: Option<TaskId>,
-    /// What few tasks have beside these.
+    /// Rare optional properties.
     pub traits: Option<Traits>,
 }
 
 /// One execution of a task under one claim.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// The task, owned: its arguments go to the guest.
+    /// The task, owned: its arguments are passed to the guest.
     pub task: Arc<Task>,
-    /// The fence.
+    /// The claim that fences its writes.
     pub claim: ClaimId,
-    /// How the runner stops the attempt and hears of its progress.
+    /// How the runner stops the attempt and reads its progress.
     pub signal: Arc<Signal>,
-    /// Its way to the database, for handlers that are granted one.
+    /// Its database access, for handlers that are granted one.
     pub database: Arc<dyn Database>,
 }
 
@@ -56,9 +56,9 @@ impl Attempt {
         self.task.attempts + 1
     }
 
-    /// The same text for every attempt of this task, and for no other task: hand it to
-    /// payment providers and the like. A child's key does not count here, for it may be
-    /// an application's key as well.
+    /// The same text for every attempt of this task, and for no other task: pass it to payment
+    /// providers and other external services. A child's key is not used here, since an
+    /// application may use the same key.
     pub fn idempotency_key(&self) -> String {
         match (&self.task.key, self.task.parent) {
             (Some(key), None) => format!("{}:{key}", self.task.queue),

@@ -1,20 +1,20 @@
-//! Rules against rules: whether what is granted covers what is asked for.
+//! Compares rules with rules: whether the granted rules cover the requested ones.
 
 use super::rule::{HandlerRule, HostRule, HttpRule, PortRule, PushRule, TcpRule};
 
-/// How much of what is asked for is granted.
+/// How much of a request is granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Coverage {
     /// Nothing of it.
     None,
-    /// Some of it: `https://*` was asked for, one host is granted.
+    /// A part: `https://*` was requested, one host is granted.
     Partial,
     /// All of it.
     Full,
 }
 
 impl Coverage {
-    /// The word for people and programs: `granted`, `partly`, `refused`.
+    /// Its stable text: `granted`, `partly`, `refused`.
     pub fn as_str(self) -> &'static str {
         match self {
             Coverage::None => "refused",
@@ -24,17 +24,17 @@ impl Coverage {
     }
 }
 
-/// A rule that can be held against another of its kind.
+/// A rule that can be compared with another of its kind.
 pub(super) trait Covers {
-    /// Whether everything that `other` allows is allowed here, too.
+    /// Whether this rule allows everything that `other` allows.
     fn covers(&self, other: &Self) -> bool;
 
-    /// Whether there is anything that both allow.
+    /// Whether both rules allow something in common.
     fn meets(&self, other: &Self) -> bool;
 }
 
-/// What a list of granted rules makes of one that is asked for. Two rules that
-/// only together cover it count as `Partial`.
+/// The coverage of a requested rule by a list of granted rules. Two rules that cover it only
+/// together count as `Partial`.
 pub(super) fn cover<R: Covers>(granted: &[R], asked: &R) -> Coverage {
     if granted.iter().any(|rule| rule.covers(asked)) {
         Coverage::Full
@@ -45,7 +45,7 @@ pub(super) fn cover<R: Covers>(granted: &[R], asked: &R) -> Coverage {
     }
 }
 
-/// As [`cover`], method by method: `GET` and `POST` may stand in two rules.
+/// As [`cover`], method by method: `GET` and `POST` may be in two rules.
 pub(super) fn cover_http(granted: &[HttpRule], asked: &HttpRule) -> Coverage {
     let single = |method: &String| HttpRule {
         methods: vec![method.clone()],
@@ -68,7 +68,7 @@ impl Covers for HostRule {
         match (self, other) {
             (HostRule::Any, _) => true,
             (_, HostRule::Any) => false,
-            // All names below a domain are below every domain that it is below.
+            // A domain below another domain is covered by it.
             (HostRule::Below(domain), HostRule::Below(inner)) => {
                 domain == inner || self.allows(inner)
             }
@@ -78,7 +78,7 @@ impl Covers for HostRule {
     }
 
     fn meets(&self, other: &Self) -> bool {
-        // Of two trees of names that meet, one holds the other.
+        // Of two overlapping domain trees, one contains the other.
         self.covers(other) || other.covers(self)
     }
 }
@@ -113,13 +113,13 @@ impl Covers for HandlerRule {
     }
 
     fn meets(&self, other: &Self) -> bool {
-        // Of two sets of names that begin alike, one holds the other.
+        // Of two overlapping sets of names with a common prefix, one contains the other.
         self.covers(other) || other.covers(self)
     }
 }
 
 impl PushRule {
-    /// Whether everything but the handlers is allowed here, too.
+    /// Whether this rule allows everything that `other` allows, apart from the handlers.
     fn covers_options(&self, other: &Self) -> bool {
         let allows_priority = match (self.priority, other.priority) {
             (_, None) => true,
@@ -137,8 +137,8 @@ impl Covers for PushRule {
         self.handlers.covers(&other.handlers) && self.covers_options(other)
     }
 
-    /// Some of the handlers are not enough: a rule that lacks a queue or a priority
-    /// leaves each of these pushes denied, and the line to paste has to be shown.
+    /// The handlers alone are not enough: a rule that lacks a queue or a priority leaves each of
+    /// these pushes denied, and the line to paste must be shown.
     fn meets(&self, other: &Self) -> bool {
         self.handlers.meets(&other.handlers) && self.covers_options(other)
     }
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_wider_than_granted_is_granted_partly() {
+    fn a_request_wider_than_the_grant_is_granted_partly() {
         for (granted, asked) in [
             ("https://a", "https://*"),
             ("https://a.example.com", "https://*.example.com"),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_rule_touches_is_refused() {
+    fn a_request_outside_all_rules_is_refused() {
         for (granted, asked) in [
             ("https://a", "http://a"),
             ("https://a", "https://b"),

@@ -1,6 +1,6 @@
-//! The port through which an attempt reaches the database: SQL in the task's
-//! transaction, and the task's saved state. The engine implements it on the
-//! store; `pgtq call` and tests implement it in memory.
+//! The interface through which an attempt uses the database: SQL in the task's transaction, and
+//! the task's saved state. The engine implements it on the store; `pgtq call` and tests
+//! implement it in memory.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -8,18 +8,18 @@ use std::pin::Pin;
 
 use super::{Limits, SqlGrant};
 
-/// What a host call that did not work tells the guest: a value, never a trap.
+/// The error that a failed host call returns to the guest: a value, never a trap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// A word for programs: `denied`, `limit`, `timeout`, `unavailable`,
-    /// `lost`, `invalid`, or a SQLSTATE with `sql:` before it.
+    /// A code for programs: `denied`, `limit`, `timeout`, `unavailable`, `lost`, `invalid`, or a
+    /// SQLSTATE with the prefix `sql:`.
     pub code: String,
-    /// For people: what happened and, where there is one, the next step.
+    /// For humans: what happened and, where there is one, the next step.
     pub message: String,
 }
 
 impl Problem {
-    /// A problem of this code.
+    /// A problem with this code.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Problem {
             code: code.into(),
@@ -28,12 +28,11 @@ impl Problem {
     }
 }
 
-/// What the port's verbs return.
+/// The return type of [`Database`].
 pub type DatabaseFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Problem>> + Send + 'a>>;
 
-/// One attempt's way to the database. Every verb is fenced by the attempt's
-/// claim where it writes. All futures may be dropped at any time; a transaction
-/// whose verb was dropped can only be rolled back.
+/// Database access of one attempt. Every write is fenced by the attempt's claim. All futures may
+/// be dropped at any time; a transaction whose future was dropped can only be rolled back.
 pub trait Database: Debug + Send + Sync {
     /// Runs one statement in the attempt's transaction, which the first call
     /// opens. `params` is a JSON array; the answer is the JSON object of the
@@ -46,15 +45,15 @@ pub trait Database: Debug + Send + Sync {
         params: &'a str,
     ) -> DatabaseFuture<'a, String>;
 
-    /// Saves the state called `""` and commits it together with everything that
-    /// SQL did so far. The next statement opens a new transaction.
+    /// Saves the state named `""` and commits it together with all previous SQL. The next
+    /// statement opens a new transaction.
     fn checkpoint<'a>(&'a self, limits: &'a Limits, value: &'a str) -> DatabaseFuture<'a, ()>;
 
     /// A saved value of this task, by name.
     fn load<'a>(&'a self, name: &'a str) -> DatabaseFuture<'a, Option<String>>;
 
-    /// Saves a value for later attempts of this task: in the open transaction
-    /// if `with_sql` and there is one, else at once.
+    /// Saves a value for later attempts of this task: in the open transaction if `with_sql` and
+    /// there is one, otherwise at once.
     fn save<'a>(
         &'a self,
         limits: &'a Limits,
@@ -64,13 +63,13 @@ pub trait Database: Debug + Send + Sync {
     ) -> DatabaseFuture<'a, ()>;
 }
 
-/// No database: `describe`, and tests that need none.
+/// No database: for `describe`, and for tests that need none.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoDatabase;
 
 impl NoDatabase {
     fn none<T: Send + 'static>() -> DatabaseFuture<'static, T> {
-        let problem = Problem::new("unavailable", "there is no database here");
+        let problem = Problem::new("unavailable", "no database is available here");
         Box::pin(std::future::ready(Err(problem)))
     }
 }

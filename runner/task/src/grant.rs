@@ -1,5 +1,5 @@
-//! Capabilities in two layers: what a plugin asks for, and what the operator
-//! grants. A handler may do only what both say.
+//! Capabilities in two layers: what a plugin requests, and what the operator grants. A handler
+//! may do only what both allow.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use super::limits::LimitRequest;
 use super::network::Network;
 use super::rule::{HostRule, HttpRule, PushRule, TcpRule};
 
-/// What a handler asks for in its manifest: `#[handler(needs(...))]`.
+/// What a handler requests in its manifest: `#[handler(needs(...))]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct Needs {
@@ -27,7 +27,7 @@ pub struct Needs {
     /// Secrets it uses, by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
-    /// Directories it uses, as it names them: `/data`.
+    /// Directories it uses, by guest path: `/data`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
     /// Handlers of other plugins that it pushes tasks to.
@@ -36,12 +36,12 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Whether it asks for nothing, as most handlers do.
+    /// Whether it requests nothing, as most handlers do.
     pub fn is_empty(&self) -> bool {
         *self == Needs::default()
     }
 
-    /// Whether it asks for nothing but pushes, which act only after the attempt.
+    /// Whether it requests nothing but pushes, which take effect only after the attempt.
     pub fn are_pushes_only(&self) -> bool {
         let Needs {
             http,
@@ -62,32 +62,32 @@ pub struct Grant {
     pub http: Vec<HttpRule>,
     /// Connections it may open.
     pub tcp: Vec<TcpRule>,
-    /// Ranges outside of the public internet that it may reach.
+    /// Ranges outside the public internet that it may reach.
     pub networks: Vec<Network>,
-    /// How it may use SQL.
+    /// Its use of SQL.
     pub sql: Option<SqlGrant>,
     /// Secrets by name.
     pub secrets: BTreeMap<String, SecretGrant>,
-    /// Directories by the guest's name for them.
+    /// Directories by guest path.
     pub files: BTreeMap<String, FileGrant>,
     /// Handlers it may push to, besides its own.
     pub push: Vec<PushRule>,
-    /// The most fuel, time and memory that its handlers may ask for, in the place of
-    /// the operator's caps for all plugins.
+    /// Caps on fuel, time and memory for its handlers, which replace the operator's caps for all
+    /// plugins.
     pub limits: LimitRequest,
 }
 
 /// SQL in the task's own transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqlGrant {
-    /// The Postgres role that logs in. Never one that may touch the queue's tables.
+    /// The Postgres role that logs in. Must not have privileges on the queue's tables.
     pub role: String,
-    /// Its password, if it needs one: the value of the secret that the operator
-    /// named, read when the grants were.
+    /// Its password, if it needs one: the value of the secret that the operator named, read
+    /// together with the grants.
     pub password: Option<Secret>,
-    /// Time for one statement, at most.
+    /// Maximum time for one statement.
     pub statement_timeout: Duration,
-    /// Connections per runner, at most.
+    /// Maximum connections per runner.
     pub connections: u32,
 }
 
@@ -109,12 +109,12 @@ pub struct FileGrant {
     pub write: bool,
 }
 
-/// A secret's value. Never printed: `Debug` shows nothing of it.
+/// A secret's value. Never printed: `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps a value.
+    /// Wraps a value.
     pub fn new(value: impl Into<String>) -> Self {
         Secret(value.into())
     }
@@ -131,19 +131,19 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// All grants and secrets at one moment. Never changed; replaced as a whole
-/// when the operator edits them.
+/// All grants and secrets at one time. Immutable; replaced as a whole when the operator edits
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GrantBook {
-    /// By plugin: the file's name without `.wasm`, which the operator chose and
-    /// the plugin cannot.
+    /// By plugin: the file's name without `.wasm`, which the operator chooses and the plugin
+    /// cannot change.
     pub plugins: BTreeMap<String, Arc<Grant>>,
     /// Values by name.
     pub secrets: BTreeMap<String, Secret>,
 }
 
 impl GrantBook {
-    /// What a plugin is granted; nothing, if nobody said anything.
+    /// The grant of a plugin; empty by default.
     pub fn of(&self, plugin: &str) -> Arc<Grant> {
         self.plugins.get(plugin).cloned().unwrap_or_default()
     }

@@ -1,10 +1,10 @@
-//! What a handler asks for, held against what its plugin is granted.
+//! Compares the needs of a handler with the grant of its plugin.
 
 use super::coverage::{Coverage, cover, cover_http};
 use super::grant::{Grant, Needs};
 use super::rule::{HostRule, HttpRule, PushRule, TcpRule};
 
-/// One thing that is asked for, and what the operator says to it.
+/// One requested capability, and how much of it is granted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GrantReport {
     /// Which capability: `http`, `tcp`, `sql`, `secret`, `files` or `push`.
@@ -16,7 +16,7 @@ pub struct GrantReport {
 }
 
 impl Needs {
-    /// Everything that is asked for, one by one, and how much of it is granted.
+    /// All requested capabilities, each with its coverage.
     pub fn against(&self, grant: &Grant) -> Vec<GrantReport> {
         let asked = |need, what: String, cover| GrantReport { need, what, cover };
         let whether = |granted| match granted {
@@ -54,10 +54,10 @@ impl Needs {
             .collect()
     }
 
-    /// The lines of `pgtq.toml` that grant `plugin` what `grant` refuses, on top of
-    /// what it says. Capitals stand where only the operator knows what to write.
-    /// What is granted partly is left alone: a plugin may ask for any host, and
-    /// which ones it gets is the operator's decision. Empty if nothing is missing.
+    /// The lines of `pgtq.toml` that grant `plugin` what `grant` lacks, including what it
+    /// already grants. Capitals mark values that only the operator knows. Partly granted
+    /// capabilities are left alone: a plugin may request any host, and the operator decides
+    /// which hosts it gets. Empty if nothing is missing.
     pub fn toml(&self, plugin: &str, grant: &Grant) -> String {
         let missing: Vec<GrantReport> = self
             .against(grant)
@@ -80,7 +80,8 @@ impl Needs {
         for name in of("secret") {
             let key = toml_key(name);
             let how = match self.exact_hosts() {
-                // A header is enough for requests; the value itself is more.
+                // Using it in a header is sufficient for requests; reading the value is a wider
+                // right.
                 hosts if hosts.is_empty() && !self.http.is_empty() => {
                     "hosts = [\"HOST\"]".to_owned()
                 }
@@ -98,7 +99,7 @@ impl Needs {
         lines.join("\n") + "\n"
     }
 
-    /// The single hosts that requests go to: a secret is most often for them.
+    /// The exact hosts of its requests: a secret is usually meant for them.
     fn exact_hosts(&self) -> Vec<String> {
         let exact = self.http.iter().filter_map(|rule| match &rule.host {
             HostRule::Exactly(host) => Some(quoted(host)),
@@ -111,7 +112,7 @@ impl Needs {
     }
 }
 
-/// The needs of several handlers of one plugin as one.
+/// Merges the needs of several handlers of one plugin.
 impl<'a> FromIterator<&'a Needs> for Needs {
     fn from_iter<I: IntoIterator<Item = &'a Needs>>(all: I) -> Self {
         fn add<T: Clone + PartialEq>(list: &mut Vec<T>, more: &[T]) {
@@ -134,18 +135,18 @@ impl<'a> FromIterator<&'a Needs> for Needs {
     }
 }
 
-/// Whether two of the guest's names mean one directory: `/data/` is `/data`.
+/// Whether two guest paths mean the same directory: `/data/` is `/data`.
 fn same_dir(a: &str, b: &str) -> bool {
     a.trim_end_matches('/') == b.trim_end_matches('/')
 }
 
-/// `key = [...]` with what is granted already: a key may stand only once.
+/// `key = [...]` including the existing grants: a key may occur only once.
 fn list<R: ToString>(key: &str, granted: &[R], missing: &[&str], things: &str) -> Option<String> {
     if missing.is_empty() {
         return None;
     }
     let granted = granted.iter().map(|rule| quoted(&rule.to_string()));
-    // What a plugin asks for of all hosts is not granted by pasting a line.
+    // A pasted line must not grant a plugin all hosts.
     let concrete = |rule: &str| match things {
         "hosts" => without_stars(rule),
         _ => rule.to_owned(),
@@ -167,8 +168,8 @@ fn list<R: ToString>(key: &str, granted: &[R], missing: &[&str], things: &str) -
     Some(format!("{key} = [{}]{hint}", all.join(", ")))
 }
 
-/// A rule with HOST and PORT in the place of stars: only the operator knows which ones
-/// are meant, and no rule is read with these in it.
+/// A rule with HOST and PORT in place of wildcards: only the operator knows the values, and a
+/// rule that contains them does not parse.
 fn without_stars(rule: &str) -> String {
     let (start, rest) = match rule.find("://") {
         Some(at) => rule.split_at(at + 3),
@@ -187,7 +188,7 @@ fn without_stars(rule: &str) -> String {
     }
 }
 
-/// A name as it stands in a key of TOML: quoted, if it has to be.
+/// A name as a TOML key, quoted if necessary.
 pub fn toml_key(name: &str) -> String {
     let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     match !name.is_empty() && name.bytes().all(bare) {
@@ -196,34 +197,34 @@ pub fn toml_key(name: &str) -> String {
     }
 }
 
-/// A text of TOML. JSON's way of quoting is one of TOML's.
+/// A TOML string. JSON's quoting is valid in TOML.
 pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// What the handlers of one plugin ask for, for people and other programs.
+/// The requests of all handlers of one plugin, for display and for other programs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct PluginGrantReport {
-    /// How many things are asked for.
+    /// Number of requested capabilities.
     pub asked: usize,
-    /// How many of them are granted as a whole.
+    /// Number of fully granted capabilities.
     pub granted: usize,
-    /// What is granted in part, at most [`MAX_REFUSED`]: `http https://*`.
+    /// The partly granted ones, at most [`MAX_REFUSED`]: `http https://*`.
     pub partly: Vec<String>,
-    /// What is not granted at all, at most [`MAX_REFUSED`].
+    /// The denied ones, at most [`MAX_REFUSED`].
     pub refused: Vec<String>,
-    /// The lines of `pgtq.toml` that would grant the latter. Empty if nothing is
-    /// missing, or too much for anybody to paste.
+    /// The lines of `pgtq.toml` that would grant the denied ones. Empty if nothing is missing,
+    /// or if there are too many to paste.
     pub toml: String,
 }
 
-/// Refusals of one plugin that are listed; the counts say how many there are.
+/// Maximum denied capabilities in the list of one plugin; the counts are complete.
 pub const MAX_REFUSED: usize = 50;
-/// Bytes of lines to paste. They travel with every beat of a runner.
+/// Maximum bytes of lines to paste. Every beat of a runner contains them.
 const MAX_TOML: usize = 8 << 10;
 
 impl PluginGrantReport {
-    /// Sums up the needs of a plugin's handlers. `None` if they have none.
+    /// Summarises the needs of a plugin's handlers. `None` if they have none.
     pub fn of<'a>(
         plugin: &str,
         needs: impl IntoIterator<Item = &'a Needs>,

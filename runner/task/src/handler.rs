@@ -1,4 +1,4 @@
-//! The one port between the engine and whatever runs a task.
+//! The interface between the engine and the code that runs a task.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,36 +6,36 @@ use std::sync::Arc;
 
 use super::{Attempt, Digest, Grant, HandlerInfo, LimitCut, Report};
 
-/// What [`Handler::call`] returns.
+/// The return type of [`Handler::call`].
 pub type HandlerFuture = Pin<Box<dyn Future<Output = Report> + Send + 'static>>;
 
-/// The code for a task, found by name. The sandbox implements it; engine tests
+/// The code for a task, found by name. The sandbox implements it for Wasm; engine tests
 /// implement it natively.
 pub trait Handler: Send + Sync + 'static {
-    /// What the plugin said about it.
+    /// The handler's description from the plugin.
     fn info(&self) -> &HandlerInfo;
 
     /// The plugin version it belongs to, if it comes from a file.
     fn digest(&self) -> Option<Digest>;
 
-    /// What its plugin is granted at this moment; nothing, if nobody grants.
+    /// The current grant of its plugin; empty by default.
     fn grant(&self) -> Arc<Grant> {
         Arc::default()
     }
 
-    /// What it asks for above what its plugin may have at this moment, and does not get.
+    /// Limits that it requests above its plugin's current caps, and does not get.
     fn cut(&self) -> LimitCut {
         LimitCut::default()
     }
 
-    /// The same code under another name of its plugin, and so with the grants of
-    /// that one. `None` where the name means nothing.
+    /// The same code under another plugin name, and so with that plugin's grants. `None` if the
+    /// implementation has no plugin names.
     fn renamed(&self, _plugin: &str) -> Option<Arc<dyn Handler>> {
         None
     }
 
-    /// Runs one attempt to its end. Never panics and never outlives the
-    /// attempt's limits; ends soon after `attempt.signal` is stopped. The
-    /// future may be dropped at any time: the attempt is then gone unreported.
+    /// Runs one attempt to its end. Never panics and never exceeds the attempt's limits; returns
+    /// soon after `attempt.signal` is stopped. The future may be dropped at any time: the
+    /// attempt is then abandoned without a report.
     fn call(&self, attempt: Attempt) -> HandlerFuture;
 }

@@ -1,5 +1,5 @@
-//! Identities: small copyable newtypes, so that a task's id can never be
-//! passed where a claim's is meant.
+//! Identities: small copyable newtypes, so that a task id can never be passed where a claim id
+//! is expected.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,22 +28,22 @@ macro_rules! id {
 }
 
 id! {
-    /// Names a task for its whole life, history included. Never reused.
+    /// Identifies a task for its whole life, including its history. Never reused.
     TaskId
 }
 id! {
-    /// Names one claimed batch. Only grows and is never reused: it is the
-    /// fence that every ending write carries.
+    /// Identifies one claimed batch. Increases monotonically and is never reused: every write of
+    /// an outcome carries it as a fencing token.
     ClaimId
 }
 id! {
-    /// Names one life of one runner process: a restart gets a new id.
+    /// Identifies one registration of a runner process: a restart gets a new id.
     RunnerId
 }
 
 /// The sha256 of a plugin file: the identity of a plugin version.
 ///
-/// Shown as 64 lowercase hex digits, as `sha256sum` prints it.
+/// Displayed as 64 lowercase hex digits, as `sha256sum` prints it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
 
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_reads_back_what_it_prints() {
+    fn a_digest_round_trips_through_text() {
         let digest = Digest(std::array::from_fn(|i| i as u8 * 7));
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert!("12".parse::<Digest>().is_err());

@@ -1,10 +1,9 @@
-//! Words and rules of the queue, pure.
+//! Types and rules of the queue, without side effects.
 //!
-//! Owns what a task is, which states it may pass through, what one execution
-//! may use, and the one decision of the product: what becomes of a task when
-//! an attempt ends ([`decide`]). Touches no SQL, no wasmtime, no async
-//! runtime, reads no clock and no randomness: delays and jitter come in as
-//! arguments, so every rule here is tested in microseconds.
+//! Defines tasks, their states and transitions, the limits of one attempt, and the central
+//! decision of the product: how a task continues when an attempt ends ([`decide`]). Uses no SQL,
+//! no wasmtime, no async runtime, no clock and no randomness: delays and jitter are arguments,
+//! so every rule here is tested in microseconds.
 
 mod attempt;
 mod coverage;

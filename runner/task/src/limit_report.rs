@@ -1,4 +1,4 @@
-//! Limits that handlers ask for, held against what they may have.
+//! Compares the limits that handlers request with what they may have.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use super::grant_report::toml_key;
 use super::limits::{LimitRequest, Limits};
 
 impl LimitRequest {
-    /// Whether nothing is asked for.
+    /// Whether nothing is requested.
     pub fn is_empty(&self) -> bool {
         *self == LimitRequest::default()
     }
 
-    /// The larger of both, field by field.
+    /// The larger of the two, field by field.
     pub fn max(&self, other: &LimitRequest) -> LimitRequest {
         LimitRequest {
             fuel: self.fuel.max(other.fuel),
@@ -20,8 +20,8 @@ impl LimitRequest {
         }
     }
 
-    /// What is asked for above `caps` and above what the plugin is granted. A limit that
-    /// the operator sets for the handler itself (`decided`) is not asked for any more.
+    /// What is requested above `caps` and above what the plugin is granted. A limit that the
+    /// operator sets for the handler itself (`decided`) no longer counts as requested.
     pub fn cut(&self, decided: &LimitRequest, caps: &Limits, granted: &LimitRequest) -> LimitCut {
         let cap = caps.with(granted);
         let above = |asked: Option<u64>, decided: Option<u64>, cap: u64| {
@@ -44,7 +44,7 @@ impl LimitRequest {
         }
     }
 
-    /// What is asked for, as `pgtq.toml` has it: `memory = "512MiB"`.
+    /// The requested limits in the syntax of `pgtq.toml`: `memory = "512MiB"`.
     pub fn toml_fields(&self) -> Vec<String> {
         let time = self.timeout_ms.map(Duration::from_millis);
         let units = [
@@ -71,24 +71,24 @@ impl LimitRequest {
     }
 }
 
-/// Limits that handlers of one plugin ask for and do not get.
+/// Limits that handlers of one plugin request and do not get.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LimitCut {
-    /// What is asked for.
+    /// The requested limits.
     pub asked: LimitRequest,
-    /// What they get instead, for the same fields.
+    /// The limits they get instead, for the same fields.
     pub allowed: LimitRequest,
-    /// What `[grants.NAME.limits]` says; it wins over `[caps]`.
+    /// The value of `[grants.NAME.limits]`; it takes precedence over `[caps]`.
     pub granted: LimitRequest,
 }
 
 impl LimitCut {
-    /// Whether every handler gets what it asks for.
+    /// Whether every handler gets the limits it requests.
     pub fn is_empty(&self) -> bool {
         self.asked.is_empty()
     }
 
-    /// The cuts of two handlers of one plugin together: the larger request of both.
+    /// Merges the cuts of two handlers of one plugin: the larger request of both.
     pub fn max(&self, other: &LimitCut) -> LimitCut {
         LimitCut {
             asked: self.asked.max(&other.asked),
@@ -97,8 +97,8 @@ impl LimitCut {
         }
     }
 
-    /// For each limit what is asked for, what is allowed and where that is set:
-    /// `memory = "512MiB" (allowed: "256MiB" by [caps])`.
+    /// For each limit: the requested value, the allowed value and the setting that determines
+    /// it: `memory = "512MiB" (allowed: "256MiB" by [caps])`.
     pub fn reasons(&self, plugin: &str) -> Vec<String> {
         let grants = format!("[grants.{}.limits]", toml_key(plugin));
         let asked = self.asked.toml_fields().into_iter();
@@ -117,7 +117,7 @@ impl LimitCut {
         fields.collect()
     }
 
-    /// The lines of `pgtq.toml` that allow what was cut, beside the limits that the
+    /// The lines of `pgtq.toml` that allow the cut limits, together with the limits that the
     /// plugin is granted already. Empty if nothing was cut.
     pub fn toml(&self, plugin: &str) -> String {
         if self.is_empty() {
@@ -128,7 +128,7 @@ impl LimitCut {
     }
 }
 
-/// In the largest unit that it is a whole number of.
+/// In the largest unit that divides the number.
 fn in_units(number: u64, units: &[(u64, &str)]) -> String {
     let fits = |(size, _): &&(u64, &str)| number.is_multiple_of(*size);
     let (size, unit) = units.iter().find(fits).copied().unwrap_or((1, ""));
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cut_names_what_is_asked_for_what_is_allowed_and_by_which_setting() {
+    fn a_cut_names_the_request_the_limit_and_its_setting() {
         let caps = Limits::default().cap();
         let asked = LimitRequest {
             fuel: Some(caps.fuel),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_to_paste_keep_the_limits_that_are_granted() {
+    fn the_lines_to_paste_keep_the_granted_limits() {
         let cut = LimitCut {
             asked: LimitRequest {
                 memory: Some((1 << 30) + 1),

@@ -1,8 +1,8 @@
-//! What one attempt may use. A handler asks, the operator caps.
+//! Resource limits of one attempt. A handler requests, the operator caps.
 
 use std::time::Duration;
 
-/// The budget of one attempt. Everything a guest can consume has a number here.
+/// The budget of one attempt. Every resource that a guest can consume has a limit here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Wasm instructions, roughly; bulk memory operations cost one per byte.
@@ -13,22 +13,22 @@ pub struct Limits {
     pub memory: u64,
     /// Elements, summed over all tables of the instance.
     pub table_elements: u64,
-    /// Bytes that the host keeps for the attempt: log lines, child tasks, headers,
-    /// buffers. Counted into peak memory, beside the guest's own.
+    /// Bytes that the host allocates for the attempt: log lines, child tasks, headers, buffers.
+    /// Counted into peak memory, in addition to the guest's own.
     pub host_bytes: u64,
-    /// Bytes that one host call may lift out of the guest.
+    /// Bytes that one host call may copy out of the guest.
     pub call_bytes: u64,
     /// Bytes of the result, and of an error's message and details together.
     pub result_bytes: u64,
-    /// Log lines kept, the first half and the last; ten times as many may be
-    /// written before the attempt is failed.
+    /// Log lines kept, the first half and the last half; ten times as many may be written before
+    /// the attempt fails.
     pub log_lines: u32,
-    /// Bytes of log kept, the first half and the last.
+    /// Bytes of log kept, the first half and the last half.
     pub log_bytes: u64,
     /// Child tasks pushed.
     pub pushes: u32,
-    /// Different lanes (queue, handler and priority) that the child tasks stand in, also
-    /// such as have tasks already: only the database knows which do.
+    /// Different lanes (queue, handler and priority) of the child tasks, including lanes that
+    /// exist already: only the database knows which do.
     pub lanes: u32,
     /// HTTP requests.
     pub http_requests: u32,
@@ -51,7 +51,7 @@ pub struct Limits {
 }
 
 const MIB: u64 = 1 << 20;
-/// How much more than the default of fuel, time and memory a handler may ask for.
+/// How far above the default of fuel, time and memory a handler's request may go.
 const CAP_FACTOR: u64 = 4;
 
 impl Default for Limits {
@@ -82,7 +82,7 @@ impl Default for Limits {
     }
 }
 
-/// What a handler asks for in its manifest; unset means the operator's default.
+/// Limits that a handler requests in its manifest; unset means the operator's default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct LimitRequest {
@@ -98,8 +98,8 @@ pub struct LimitRequest {
 }
 
 impl Limits {
-    /// What an attempt gets: what the handler asks for, else the default
-    /// (`self`), never above `cap`.
+    /// The limits of an attempt: what the handler requests, otherwise the default (`self`),
+    /// never above `cap`.
     pub fn granted(&self, asked: &LimitRequest, cap: &Limits) -> Limits {
         let timeout = asked.timeout_ms.map_or(self.timeout, Duration::from_millis);
         Limits {
@@ -126,8 +126,8 @@ impl Limits {
         }
     }
 
-    /// The most that a handler may ask for beside these defaults, if the operator says
-    /// nothing: four times the fuel, time and memory, and everything else as it is.
+    /// The default caps for these defaults: four times the fuel, time and memory, and everything
+    /// else unchanged.
     pub fn cap(&self) -> Limits {
         Limits {
             fuel: self.fuel.saturating_mul(CAP_FACTOR),
@@ -137,8 +137,8 @@ impl Limits {
         }
     }
 
-    /// The cap of a development runner: a year of time, and all the fuel and memory
-    /// that WebAssembly has.
+    /// The caps of a development runner: a year of time, and all the fuel and memory that
+    /// WebAssembly supports.
     pub fn uncapped(&self) -> Limits {
         Limits {
             fuel: u64::MAX,
@@ -148,7 +148,7 @@ impl Limits {
         }
     }
 
-    /// These, with the ones that `by` names replaced.
+    /// These limits, with the fields set in `by` replaced.
     pub fn with(&self, by: &LimitRequest) -> Limits {
         Limits {
             fuel: by.fuel.unwrap_or(self.fuel),
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_handler_gets_what_it_asks_for_up_to_the_cap() {
+    fn a_handler_gets_its_request_up_to_the_cap() {
         let default = Limits::default();
         let cap = Limits {
             memory: 100 * MIB,

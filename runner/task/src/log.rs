@@ -1,9 +1,9 @@
-//! Log lines, and how others read those of an attempt that still runs.
+//! Log lines, and access to those of a running attempt.
 
 use std::fmt::Debug;
 use std::ops::Range;
 
-/// How important a log line is.
+/// The severity of a log line.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
@@ -17,7 +17,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// As it stands in SQL and JSON.
+    /// Its stable text in SQL and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             LogLevel::Debug => "debug",
@@ -27,7 +27,7 @@ impl LogLevel {
         }
     }
 
-    /// The level of this text.
+    /// Parses the text of a level.
     pub fn parse(text: &str) -> Option<Self> {
         use LogLevel::{Debug, Error, Info, Warn};
         [Debug, Info, Warn, Error]
@@ -41,22 +41,22 @@ impl LogLevel {
 pub struct LogLine {
     /// Milliseconds since the attempt started.
     pub at_ms: u64,
-    /// How important it is.
+    /// Its severity.
     pub level: LogLevel,
-    /// The line, control characters removed.
+    /// The message, with control characters removed.
     pub message: String,
     /// Structured fields as a JSON object, if any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fields: Option<Box<serde_json::value::RawValue>>,
-    /// Not a line of the handler: this many of its lines stood here and were
-    /// dropped, because the log was over its limit.
+    /// This entry is not a line of the handler: it replaces this many of its lines, which were
+    /// dropped because the log was over its limit.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub dropped: Option<u64>,
 }
 
 impl LogLine {
-    /// Stands for `dropped` lines that are not kept. The message is for those
-    /// who read the lines as they are.
+    /// Stands for `dropped` lines that were not kept. The message is for readers that show the
+    /// lines unchanged.
     pub fn gap(dropped: u64, at_ms: u64) -> Self {
         let lines = if dropped == 1 { "line" } else { "lines" };
         LogLine {
@@ -69,15 +69,15 @@ impl LogLine {
     }
 }
 
-/// What an attempt under way has logged. The lines of an attempt are numbered
-/// from 1, those that are not kept included.
+/// The log of a running attempt. The lines of an attempt are numbered from 1, including dropped
+/// lines.
 pub trait LogTail: Debug + Send + Sync {
-    /// The kept lines after number `after`, oldest first, as many as fit into
-    /// `room`. Blocks for no longer than it takes to copy them.
+    /// The kept lines after number `after`, oldest first, as many as fit into `room`. Blocks
+    /// only while it copies them.
     fn after(&self, after: u64, room: LogPageLimit) -> LogPage;
 }
 
-/// How much may be read at once.
+/// Maximum size of one read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogPageLimit {
     /// Lines.
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_level_is_read_as_it_is_written() {
+    fn a_level_round_trips_through_text() {
         for level in [
             LogLevel::Debug,
             LogLevel::Info,
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_a_guest_is_no_gap() {
+    fn a_line_of_a_guest_is_not_a_gap() {
         let line = r#"{"at_ms":1,"level":"warn","message":"x","fields":{"dropped":5}}"#;
         let line: LogLine = serde_json::from_str(line).expect("a line");
         assert_eq!(line.dropped, None);

@@ -1,10 +1,10 @@
-//! What a plugin says about itself: the JSON of `describe`, and the same
-//! without argument schemas in the file's `pgtq.handlers` section.
+//! A plugin's description of itself: the JSON of `describe`, and the same without argument
+//! schemas in the file's `pgtq.handlers` section.
 
 use super::{LimitRequest, Name, Needs, RetryPolicy};
 
-/// The whole of what `describe` returns. Unknown fields are ignored, so that a
-/// newer SDK can say more to a newer runner.
+/// The result of `describe`. Unknown fields are ignored, so that a newer SDK can send more to a
+/// newer runner.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Manifest {
     /// The contract version the file was built against, e.g. `1.0.0`.
@@ -15,7 +15,7 @@ pub struct Manifest {
     pub handlers: Vec<HandlerInfo>,
 }
 
-/// Who made the file.
+/// The plugin's crate.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PluginInfo {
     /// The crate's name.
@@ -27,7 +27,7 @@ pub struct PluginInfo {
 /// One handler as its plugin describes it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct HandlerInfo {
-    /// What tasks call it.
+    /// The name that tasks use.
     pub name: Name,
     /// The first paragraph of its doc comment.
     #[serde(default)]
@@ -41,29 +41,29 @@ pub struct HandlerInfo {
     /// Parameter names in order, for positional arguments.
     #[serde(default)]
     pub positional: Vec<String>,
-    /// Limits it asks for.
+    /// Limits it requests.
     #[serde(default)]
     pub limits: LimitRequest,
     /// Its retry policy.
     #[serde(default)]
     pub retry: RetryPolicy,
-    /// Capabilities it asks for.
+    /// Capabilities it requests.
     #[serde(default, skip_serializing_if = "Needs::is_empty")]
     pub needs: Needs,
-    /// What a push to it has unless the push says otherwise.
+    /// Defaults of a push to it.
     #[serde(default, skip_serializing_if = "PushDefaults::is_empty")]
     pub push: PushDefaults,
 }
 
-/// Queue and priority that a handler declares for pushes to itself:
-/// `#[handler(queue = "mail", priority = 10)]`. They count for pushes by its own plugin.
+/// Queue and priority that a handler declares for pushes to itself: `#[handler(queue = "mail",
+/// priority = 10)]`. They apply to pushes by its own plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct PushDefaults {
-    /// `None` is the queue `default`.
+    /// `None` means the queue `default`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<Name>,
-    /// Lower runs earlier.
+    /// Lower values run earlier.
     pub priority: i32,
 }
 
@@ -73,13 +73,13 @@ impl PushDefaults {
         *self == PushDefaults::default()
     }
 
-    /// The queue of a push that names none.
+    /// The queue of a push that does not specify one.
     pub fn queue(&self) -> &str {
         self.queue.as_ref().map_or("default", Name::as_str)
     }
 
-    /// Whether a push needs no grant if it is made by the handler's own plugin: the
-    /// declared queue, and no priority more urgent than the declared one, or than 0.
+    /// Whether a push by the handler's own plugin needs no grant: it goes to the declared queue,
+    /// and its priority is not more urgent than the declared one, or than 0.
     pub fn are_free(&self, queue: &str, priority: i32) -> bool {
         self.queue() == queue && priority >= self.priority.max(0)
     }

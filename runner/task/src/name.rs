@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// The name of a queue or a handler: 1 to 128 of `A-Z a-z 0-9 _ . : -`.
 ///
-/// The same rule stands in the database's functions. Cheap to clone.
+/// The database's functions enforce the same rule. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
@@ -14,12 +14,12 @@ pub struct Name(Arc<str>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a name: 1 to 128 of the characters A-Z a-z 0-9 _ . : - are allowed")]
 pub struct NameError {
-    /// The refused text, cut to 140 characters.
+    /// The rejected text, cut to 140 characters.
     pub text: String,
 }
 
 impl Name {
-    /// The most bytes a name may have.
+    /// Maximum bytes of a name.
     pub const MAX: usize = 128;
 
     /// The queue that a push without a queue goes to.
@@ -27,7 +27,7 @@ impl Name {
         Name(Arc::from("default"))
     }
 
-    /// Checks `text` and makes a name of it.
+    /// Validates `text` and makes a name of it.
     pub fn new(text: &str) -> Result<Self, NameError> {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"_.:-".contains(&b);
         if text.is_empty() || text.len() > Self::MAX || !text.bytes().all(legal) {
@@ -38,7 +38,7 @@ impl Name {
         Ok(Name(Arc::from(text)))
     }
 
-    /// A name as the database has it: it was checked where it came in.
+    /// A name from the database, which has validated it.
     pub fn trusted(text: &str) -> Self {
         Name(Arc::from(text))
     }

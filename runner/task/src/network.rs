@@ -1,7 +1,7 @@
-//! Address ranges outside of the public internet, and who may reach them.
+//! Address ranges outside the public internet, and access to them.
 //!
-//! A name says nothing about where it leads, so every address that a name
-//! resolves to is judged here. Only `core::net`: values, no sockets.
+//! A host name does not determine where it leads, so every address that a name resolves to is
+//! checked here. Uses only `core::net`: values, no sockets.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt;
@@ -21,8 +21,8 @@ pub enum Network {
 }
 
 impl Network {
-    /// Whether the range holds an address, or the IPv4 address inside it. The
-    /// words `loopback` and `private` never mean a metadata service.
+    /// Whether the range contains an address, or the IPv4 address embedded in it. The keywords
+    /// `loopback` and `private` never include a metadata service.
     pub fn contains(self, address: IpAddr) -> bool {
         match self {
             Network::Loopback => AddressKind::of(address) == AddressKind::Loopback,
@@ -65,7 +65,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// What an address is for, by the registries of special addresses of the IANA.
+/// The purpose of an address, by IANA's special-purpose address registries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressKind {
     /// The internet.
@@ -74,29 +74,29 @@ pub enum AddressKind {
     Loopback,
     /// RFC 1918 and RFC 4193.
     Private,
-    /// 169.254.0.0/16, fe80::/10: this link only.
+    /// 169.254.0.0/16, fe80::/10: link-local.
     LinkLocal,
-    /// 100.64.0.0/10: between a carrier and its customers.
+    /// 100.64.0.0/10: carrier-grade NAT.
     Carrier,
-    /// 0.0.0.0/8 and ::, which many systems take for themselves.
+    /// 0.0.0.0/8 and ::, which many systems treat as the local host.
     Unspecified,
-    /// A group.
+    /// A multicast group.
     Multicast,
-    /// Everybody on the link.
+    /// All hosts on the link.
     Broadcast,
-    /// Written in books, used by nobody.
+    /// Reserved for documentation.
     Documentation,
-    /// For measuring networks.
+    /// Reserved for benchmarks.
     Benchmarking,
-    /// Everything else that is no one's on the internet.
+    /// All other addresses that are not globally routed.
     Reserved,
-    /// Hands credentials of a cloud machine to whoever asks from it.
+    /// A metadata service, which gives the credentials of a cloud machine to any client on it.
     Metadata,
 }
 
-/// Metadata services of the large clouds, and what else of theirs listens
-/// inside every machine: AWS and most others, Alibaba, Oracle, Azure's host,
-/// and the task and pod credentials of AWS.
+/// Metadata services of the large clouds, and other cloud services that listen inside every
+/// machine: AWS and most others, Alibaba, Oracle, Azure's host, and the task and pod credentials
+/// of AWS.
 const METADATA_V4: [[u8; 4]; 6] = [
     [169, 254, 169, 254],
     [100, 100, 100, 200],
@@ -114,8 +114,8 @@ const METADATA_V6: [[u16; 8]; 3] = [
 ];
 
 impl AddressKind {
-    /// Judges an address. One that carries an IPv4 address inside is judged by
-    /// that, for that is where it leads.
+    /// Classifies an address. An address with an embedded IPv4 address is classified by the
+    /// latter, since traffic goes there.
     pub fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(address) => Self::of_v4(address),
@@ -136,7 +136,7 @@ impl AddressKind {
             [100, 64..=127, ..] => AddressKind::Carrier,
             [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => AddressKind::Documentation,
             [198, 18..=19, ..] => AddressKind::Benchmarking,
-            // Protocol assignments, and the relays that 6to4 once had.
+            // Protocol assignments, and the former 6to4 relays.
             [192, 0, 0, _] | [192, 88, 99, _] => AddressKind::Reserved,
             [255, 255, 255, 255] => AddressKind::Broadcast,
             [224..=239, ..] => AddressKind::Multicast,
@@ -152,7 +152,7 @@ impl AddressKind {
         }
         if let Some(inside) = embedded(IpAddr::V6(address)) {
             return match Self::of_v4(inside) {
-                // A translator of one's own network leads who knows where.
+                // The target of a local translator is unknown.
                 AddressKind::Public if is_local_nat64(address) => AddressKind::Reserved,
                 kind => kind,
             };
@@ -166,13 +166,13 @@ impl AddressKind {
             [0x2001, 0xdb8, ..] | [0x3fff, 0..=0x0fff, ..] => AddressKind::Documentation,
             [0x2001, 2, 0, ..] => AddressKind::Benchmarking,
             [0x2001, 0..=0x1ff, ..] => AddressKind::Reserved,
-            // The only block that the internet is routed in.
+            // The only globally routed block.
             [0x2000..=0x3fff, ..] => AddressKind::Public,
             _ => AddressKind::Reserved,
         }
     }
 
-    /// In a sentence: `a loopback address`.
+    /// For use in a sentence: `a loopback address`.
     pub fn as_str(self) -> &'static str {
         match self {
             AddressKind::Public => "a public address",
@@ -191,54 +191,52 @@ impl AddressKind {
     }
 }
 
-/// 64:ff9b:1::/48, for translators inside of one network.
+/// 64:ff9b:1::/48, for translators inside one network.
 fn is_local_nat64(address: Ipv6Addr) -> bool {
     address.segments()[..3] == [0x64, 0xff9b, 1]
 }
 
-/// The IPv4 address that an IPv6 address stands for.
+/// The IPv4 address embedded in an IPv6 address.
 fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(address) = address else {
         return None;
     };
     let low = address.to_bits() as u32;
     let inside = match address.segments() {
-        // `::` and `::1` are themselves.
+        // `::` and `::1` embed nothing.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => return None,
         // Compatible, mapped, and translated.
         [0, 0, 0, 0, 0, 0, ..]
         | [0, 0, 0, 0, 0, 0xffff, ..]
         | [0, 0, 0, 0, 0xffff, 0, ..]
-        // NAT64, well known and local.
+        // NAT64, well-known and local prefix.
         | [0x64, 0xff9b, 0, 0, 0, 0, ..]
         | [0x64, 0xff9b, 1, ..] => low,
         // 6to4.
         [0x2002, high, next, ..] => (u32::from(high) << 16) | u32::from(next),
-        // Teredo: the client's address, every bit turned.
+        // Teredo: the client's address with every bit inverted.
         [0x2001, 0, ..] => !low,
         _ => return None,
     };
     Some(Ipv4Addr::from_bits(inside))
 }
 
-/// Where a connection is to go that some granted rule allows, before its name
-/// is resolved.
+/// The target of a connection that some granted rule allows, before its name is resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
     /// In the form of [`super::host`].
     pub host: String,
     /// Which port.
     pub port: u16,
-    /// Whether a granted rule names this very host, rather than a group of
-    /// hosts that it belongs to.
+    /// Whether a granted rule names this exact host, as opposed to a group of hosts that
+    /// contains it.
     pub named: bool,
 }
 
 impl Destination {
-    /// The address that the host is, if it is one. The error explains a host
-    /// that looks like an address and is written like none: resolvers read
-    /// `0x7f.1`, `0177.0.0.1`, `2130706433` and `0` as addresses, and people
-    /// do not.
+    /// The address, if the host is an address literal. The error explains a host in a
+    /// non-standard address form: resolvers parse `0x7f.1`, `0177.0.0.1`, `2130706433` and `0`
+    /// as addresses, and humans do not.
     pub fn literal(&self) -> Result<Option<IpAddr>, String> {
         let host = self.host.as_str();
         if let Some(inside) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
@@ -258,9 +256,9 @@ impl Destination {
         })
     }
 
-    /// Whether the connection may go to an address. The public internet is
-    /// open to what the rules allow; everything else has to be granted by
-    /// range, or by a rule that names the address itself (or `localhost`).
+    /// Whether the connection may go to an address. The rules alone open the public internet;
+    /// every other address must be granted by a range, or by a rule that names the address
+    /// itself (or `localhost`).
     pub fn may_reach(&self, address: IpAddr, networks: &[Network]) -> bool {
         let kind = AddressKind::of(address);
         let named = self.named

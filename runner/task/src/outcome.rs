@@ -1,10 +1,10 @@
-//! What happened in an attempt, and what it cost.
+//! The outcome of an attempt, and its cost.
 
 use std::time::Duration;
 
 use super::{Digest, LogLine, NewTask};
 
-/// How an attempt ended, in the words of the one who saw it end.
+/// How an attempt ended, as reported by the code that ran it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// The handler returned. The result is JSON text.
@@ -12,29 +12,30 @@ pub enum Outcome {
         /// JSON text, within the result limit.
         result: String,
     },
-    /// The handler returned an error, trapped, or went over a limit: try again by policy.
+    /// The handler returned an error, trapped, or exceeded a limit: retry by policy.
     Retry {
         /// What went wrong.
         failure: Failure,
         /// Wait this long instead of the policy's delay.
         after: Option<Duration>,
     },
-    /// The handler said that trying again is pointless.
+    /// The handler returned an error that must not be retried.
     Fail {
         /// What went wrong.
         failure: Failure,
     },
-    /// Not now: come back later. Costs no attempt.
+    /// Run again later. Does not count as an attempt.
     Snooze {
         /// Wait this long.
         after: Duration,
     },
-    /// The handler, or a person, took the task back.
+    /// The handler or an operator cancelled the task.
     Cancel {
-        /// Why, for people.
+        /// The reason, for humans.
         reason: String,
     },
-    /// The runner is stopping, or never started the attempt: release it without using an attempt.
+    /// The runner is stopping, or never started the attempt: release it without using an
+    /// attempt.
     Release,
 }
 
@@ -64,25 +65,25 @@ pub enum ErrorKind {
     ResultSize,
     /// The result was not JSON.
     ResultJson,
-    /// A host call was handed too many bytes.
+    /// A host call received too many bytes.
     CallSize,
-    /// Far more log lines than the limit.
+    /// The number of log lines far exceeded the limit.
     Logs,
     /// The guest called exit.
     Exit,
-    /// A statement of its SQL failed and it went on, or its transaction could
-    /// not be committed: nothing of it was.
+    /// A statement of its SQL failed and the handler continued, or its transaction could not be
+    /// committed: all of it was rolled back.
     Sql,
     /// The plugin broke the contract in another way.
     Contract,
-    /// A runner died while it ran this task.
+    /// The runner crashed while it ran this task.
     Crash,
-    /// A fault of the runner itself.
+    /// A bug or failure of the runner itself.
     Internal,
 }
 
 impl ErrorKind {
-    /// The stable text of the kind, as it stands in SQL and JSON.
+    /// The stable text of the kind in SQL and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             ErrorKind::Error => "error",
@@ -107,14 +108,14 @@ impl ErrorKind {
     }
 }
 
-/// What went wrong, for people and for programs.
+/// What went wrong, for humans and programs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
-    /// Who or what failed.
+    /// The kind of failure.
     pub kind: ErrorKind,
     /// The handler's own code, empty when it gave none.
     pub code: String,
-    /// For people: what happened, and where there is one, the next step.
+    /// For humans: what happened, and where there is one, the next step.
     pub message: String,
     /// JSON text the handler attached.
     pub details: Option<String>,

@@ -158,7 +158,7 @@ fn settle(report: &mut Report, database: &Memory) -> BTreeMap<String, String> {
         let mut failure = Failure::new(
             ErrorKind::Sql,
             format!(
-                "nothing was committed: a statement failed and the handler went on; let it return the error instead: {}",
+                "nothing was committed: a statement failed and the handler continued; make it return the error instead: {}",
                 doom.message
             ),
         );

@@ -12,7 +12,7 @@ use super::decode::{is_readable, quote, write};
 use super::trouble::Trouble;
 use pgtq_task::{Limits, Problem};
 
-/// Refuses a statement with a column that could not be read, before it runs.
+/// Rejects a statement with an unreadable column before it runs.
 pub(super) fn check(statement: &Statement) -> Result<(), Problem> {
     match statement
         .columns()
@@ -104,7 +104,7 @@ fn unreadable(column: &Column) -> String {
     )
 }
 
-/// A date beyond year 9999, or text that is no UTF-8. The statement has run.
+/// A date after year 9999, or text that is not UTF-8. The statement has run.
 fn malformed(column: &Column) -> Trouble {
     let message = format!(
         "column `{}` of type {} holds a value that cannot be read; cast it: {}::text",
@@ -115,7 +115,7 @@ fn malformed(column: &Column) -> Trouble {
     Trouble::Broken(Problem::new("invalid", message))
 }
 
-/// A value's bytes, whatever its type.
+/// A value's raw bytes, for any type.
 struct Raw<'a>(&'a [u8]);
 
 impl<'a> FromSql<'a> for Raw<'a> {

@@ -1,8 +1,8 @@
-//! Bytes that a server may still send, counted below the protocol.
+//! Limits the bytes that a server may still send, counted below the protocol.
 //!
-//! The driver collects a whole message before it hands a row over, so one huge
-//! row would fill the runner's memory before anybody could look at it. Here the
-//! stream itself ends when the budget is spent, and the connection with it.
+//! The driver buffers a whole message before it returns a row, so one huge row would fill the
+//! runner's memory before any check could run. Here the stream itself fails when the budget is
+//! spent, and the connection ends with it.
 
 use std::io;
 use std::pin::Pin;
@@ -17,13 +17,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(super) struct Budget(AtomicI64);
 
 impl Budget {
-    /// Allows so many bytes from now on.
+    /// Sets the budget to this many bytes.
     pub(super) fn allow(&self, bytes: u64) {
         self.0
             .store(i64::try_from(bytes).unwrap_or(i64::MAX), Relaxed);
     }
 
-    /// Whether more was sent than allowed.
+    /// Whether the server sent more than the budget.
     pub(super) fn is_spent(&self) -> bool {
         self.0.load(Relaxed) < 0
     }
@@ -37,12 +37,12 @@ impl Budget {
     }
 }
 
-/// What a connection is made on.
+/// The transport of a connection.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// A stream under a budget.
+/// A stream that enforces a budget.
 pub(super) struct Metered {
     stream: Box<dyn Stream>,
     budget: Arc<Budget>,
@@ -93,7 +93,7 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     #[tokio::test]
-    async fn a_stream_ends_where_its_budget_does() {
+    async fn a_stream_ends_at_its_budget() {
         let budget = Arc::new(Budget::default());
         let mut stream = Metered::new(
             tokio::io::join(&[7_u8; 100][..], tokio::io::sink()),

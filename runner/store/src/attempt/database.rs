@@ -1,4 +1,4 @@
-//! The port of one attempt.
+//! Database access of one attempt.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use pgtq_task::{
     TaskId,
 };
 
-/// What is kept of the attempt's time, so that the guest hears why it waited in vain.
+/// Reserved from the attempt's time, so that the guest still receives the timeout error.
 const MARGIN: Duration = Duration::from_millis(50);
 
-/// One attempt's way to the database. Costs one allocation until it is used.
+/// Database access of one attempt. Costs one allocation until it is used.
 pub struct AttemptDatabase {
     pub(super) store: Store,
     pub(super) runner: RunnerId,
@@ -37,13 +37,13 @@ pub(super) struct Inner {
     work: Option<Work>,
     /// Why the attempt's transaction cannot be committed any more.
     doom: Option<Problem>,
-    /// A checkpoint may be on its way to being committed: nobody has heard of its end.
+    /// A checkpoint's commit may be in flight: its result is not known.
     pub(super) in_doubt: bool,
     saved: Saved,
 }
 
 impl Store {
-    /// The way to the database of an attempt that starts now.
+    /// Database access for an attempt that starts now.
     pub fn attempt(&self, runner: RunnerId, claim: ClaimId, task: TaskId) -> Arc<AttemptDatabase> {
         Arc::new(AttemptDatabase {
             store: self.clone(),
@@ -58,7 +58,7 @@ impl Store {
 }
 
 impl AttemptDatabase {
-    /// Whether the handler asked for anything here. Most never do.
+    /// Whether the handler used the database. Most never do.
     pub fn is_used(&self) -> bool {
         self.used.load(Relaxed)
     }
@@ -68,9 +68,9 @@ impl AttemptDatabase {
         self.used.load(Relaxed) && !self.inner.lock().await.saved.is_empty()
     }
 
-    /// Commits the attempt's transaction together with its outcome, which is a
-    /// success. Afterwards nothing is open. Not cancel-safe: a dropped future
-    /// is as good as [`Commit::Unknown`].
+    /// Commits the attempt's transaction together with its outcome, which is a success.
+    /// Afterwards no transaction is open. Not cancel-safe: treat a dropped future as
+    /// [`Commit::Unknown`].
     pub async fn complete(&self, ending: &Ending) -> Commit {
         if !self.used.load(Relaxed) {
             return Commit::Nothing;
@@ -80,7 +80,7 @@ impl AttemptDatabase {
             let mut failure = Failure::new(
                 ErrorKind::Sql,
                 format!(
-                    "nothing was committed: a statement failed and the handler went on; let it return the error instead: {}",
+                    "nothing was committed: a statement failed and the handler continued; make it return the error instead: {}",
                     doom.message
                 ),
             );
@@ -111,15 +111,15 @@ impl AttemptDatabase {
         }
     }
 
-    /// Keeps the attempt's transaction from being taken for one that nobody will end,
-    /// while `is_ours` says that the lease is held. Runs until its future is dropped.
+    /// Keeps the attempt's transaction from hitting the idle timeout while `is_ours` says that
+    /// the lease is held. Runs until its future is dropped.
     pub async fn keep_alive(&self, is_ours: impl Fn() -> bool) {
         loop {
             tokio::time::sleep(Store::LEASE / 3).await;
             if !self.used.load(Relaxed) || !is_ours() {
                 continue;
             }
-            // Locked: a statement is under way.
+            // If it is locked, a statement is running.
             if let Ok(mut inner) = self.inner.try_lock()
                 && let Some(work) = &mut inner.work
             {
@@ -128,7 +128,7 @@ impl AttemptDatabase {
         }
     }
 
-    /// Rolls the attempt's transaction back, in the background.
+    /// Rolls back the attempt's transaction in the background.
     pub async fn roll_back(&self) {
         if self.used.load(Relaxed) {
             let work = self.inner.lock().await.work.take();
@@ -146,7 +146,7 @@ impl AttemptDatabase {
             Some(doom) => Err(Problem::new(
                 "sql:25P02",
                 format!(
-                    "the transaction is doomed, because an earlier statement failed ({}: {}); let the handler return an error, and all of it is tried again",
+                    "the transaction is doomed, because an earlier statement failed ({}: {}); return an error from the handler, and the whole attempt is retried",
                     doom.code, doom.message
                 ),
             )),
@@ -171,7 +171,7 @@ impl AttemptDatabase {
         }
         let pool = self.store.pools().of(grant);
         let mut held = inner.work.take();
-        // A kept connection may have died unnoticed; a new one may not.
+        // A kept connection may have died unnoticed; a new connection may not.
         for is_last in [false, true] {
             let mut work = match held.take() {
                 Some(work) => work,
@@ -210,7 +210,7 @@ impl AttemptDatabase {
         let values = params::split(params)?;
         let mut inner = self.open().await?;
         let mut work = self.work(&mut inner, grant, limits).await?;
-        // If this future is dropped: the statement may have happened or not.
+        // If this future is dropped, it is unknown whether the statement ran.
         inner.doom = Some(interrupted());
         let left = self.left(limits);
         let result = work.run(statement, &values, limits, grant, left).await;
@@ -277,7 +277,7 @@ impl AttemptDatabase {
             &value,
         ];
         let schema = &self.store.config().schema;
-        // Also for whoever drops this future.
+        // Also covers a caller that drops this future.
         inner.in_doubt = true;
         let settled = work
             .settle(schema, sql!("attempt_checkpoint"), &params)
@@ -306,18 +306,18 @@ impl AttemptDatabase {
                     format!("the checkpoint was not committed, nor the SQL before it: {why}"),
                 )))
             }
-            // The next attempt goes on from whichever checkpoint it finds: the
-            // value and the SQL before it were committed together, or neither.
+            // The next attempt continues from the checkpoint that it finds: the value and the
+            // SQL before it were committed together, or neither was.
             Err(Settle::Lost(_) | Settle::Unknown) => Err(inner.doomed(Problem::new(
                 "unavailable",
-                "the connection to the database was lost at a checkpoint; let the handler return an error, and the next attempt goes on from the last checkpoint that was committed",
+                "the connection to the database was lost at a checkpoint; return an error from the handler, and the next attempt continues from the last committed checkpoint",
             ))),
         }
     }
 }
 
 impl Inner {
-    /// Notes what a statement left of the transaction.
+    /// Records the effect of a statement on the transaction.
     fn after<T>(&mut self, work: Work, result: Result<T, Trouble>) -> Result<T, Problem> {
         self.doom = None;
         match result {
@@ -340,7 +340,7 @@ impl Inner {
         }
     }
 
-    /// From here on nothing of the attempt can be committed.
+    /// After this, nothing of the attempt can be committed.
     fn doomed(&mut self, problem: Problem) -> Problem {
         self.work = None;
         self.saved.rolled_back();

@@ -1,7 +1,7 @@
-//! One value of a row: from Postgres's binary form to JSON.
+//! Decodes one column value from Postgres's binary format to JSON.
 //!
-//! Numbers stay exact: integers as JSON numbers, decimals as text. Hand-made
-//! for the types that handlers meet; every other one can be cast to text.
+//! Numbers stay exact: integers become JSON numbers, decimals become text. Written by hand for
+//! the types that handlers use; every other type can be cast to text.
 
 use std::fmt::Write as _;
 
@@ -9,11 +9,11 @@ use tokio_postgres::types::{Kind, Type};
 
 use super::{numeric, times};
 
-/// The server sent something that is no value of its type.
+/// The server sent bytes that are not a value of the type.
 #[derive(Debug)]
 pub(super) struct Malformed;
 
-/// Array levels; Postgres has no more.
+/// Maximum array dimensions, as in Postgres.
 const MAX_DIMENSIONS: i32 = 6;
 
 /// Whether columns of this type can be read.
@@ -64,8 +64,8 @@ fn is_plain(ty: &Type) -> bool {
     .contains(ty)
 }
 
-/// Appends the value as JSON. Gives up, as if it were malformed, soon after `out`
-/// has more than `most` bytes: few bytes of an array of decimals are many of JSON.
+/// Appends the value as JSON. Stops with `Malformed` soon after `out` exceeds `most` bytes: a
+/// few bytes of a decimal array can expand to many bytes of JSON.
 pub(super) fn write(out: &mut String, ty: &Type, raw: &[u8], most: usize) -> Result<(), Malformed> {
     match ty.kind() {
         Kind::Array(element) => return array(out, element, raw, most),
@@ -98,7 +98,7 @@ pub(super) fn write(out: &mut String, ty: &Type, raw: &[u8], most: usize) -> Res
         }
         Type::NUMERIC => quote(out, &numeric::decimal(raw)?),
         Type::JSON => out.push_str(utf8(raw)?),
-        // A version before the text; there is only one.
+        // A version byte precedes the text; there is only one version.
         Type::JSONB => out.push_str(utf8(raw.get(1..).ok_or(Malformed)?)?),
         Type::UUID => uuid(out, raw)?,
         Type::BYTEA => bytes(out, raw),
@@ -152,7 +152,7 @@ fn push(out: &mut String, value: impl std::fmt::Display) {
     let _ = write!(out, "{value}");
 }
 
-/// JSON has no infinity and no NaN: they are text, as Postgres writes them.
+/// JSON has no infinity and no NaN: they become text, as Postgres writes them.
 fn float(out: &mut String, value: f64, finite: Option<String>) {
     match finite.filter(|_| value.is_finite()) {
         Some(text) => out.push_str(&text),
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_cut_short_is_malformed_and_no_panic() {
+    fn a_truncated_value_is_malformed_and_does_not_panic() {
         for ty in [
             Type::INT4,
             Type::INT8,
@@ -263,7 +263,7 @@ mod tests {
             let mut out = String::new();
             assert!(write(&mut out, &ty, &[], 100).is_err(), "{ty}");
         }
-        // An array that promises two thousand million items and has none.
+        // An array header that declares two billion items, with none following.
         let raw = [
             0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 23, 127, 255, 255, 255, 0, 0, 0, 1,
         ];

@@ -1,7 +1,7 @@
-//! From an address to a connection under a byte budget.
+//! Opens a connection under a byte budget.
 //!
-//! The driver's own way to connect ends in a socket that nothing can be put
-//! around, so this walks the hosts of the address itself.
+//! The driver's own connect function owns the socket, so no stream can wrap it. This code
+//! therefore tries the hosts of the URL itself.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -22,17 +22,17 @@ use crate::DatabaseConfig;
 use crate::cancel_request::CancelRequest;
 use pgtq_task::{Problem, SqlGrant};
 
-/// Bytes that logging in may take, and any answer to a statement of our own.
+/// Byte budget for logging in, and for the answer to any of pgtq's own statements.
 pub(super) const OWN_BYTES: u64 = 1 << 20;
 
-/// Where handlers' connections go: the runner's database, as somebody else.
+/// Opens handlers' connections: to the runner's database, under another role.
 #[derive(Clone)]
 pub(super) struct Dialer {
     pub(super) config: DatabaseConfig,
     pub(super) tls: MakeRustlsConnect,
 }
 
-/// A connection, and what it takes to end it.
+/// A connection and its cancel handle.
 pub(super) struct Line {
     pub(super) client: Client,
     pub(super) budget: Arc<Budget>,
@@ -41,7 +41,7 @@ pub(super) struct Line {
 }
 
 impl Dialer {
-    /// Logs in as the granted role, at the first host that takes writes.
+    /// Logs in as the granted role, at the first host that accepts writes.
     pub(super) async fn connect(&self, grant: &SqlGrant) -> Result<Line, Problem> {
         let mut config = self.config.postgres.clone();
         let owner = config.get_user().unwrap_or_default().to_owned();
@@ -49,7 +49,7 @@ impl Dialer {
             return Err(Problem::new(
                 "denied",
                 format!(
-                    "SQL of handlers must not run as {owner}, the runner's own role; make one for it and grant that"
+                    "SQL of handlers must not run as {owner}, the runner's own role; create a separate role and grant that one"
                 ),
             ));
         }
@@ -59,7 +59,7 @@ impl Dialer {
             return Err(Problem::new(
                 "unavailable",
                 format!(
-                    "the secret with the password of the role {} has no value: the runner's log and `pgtq doctor` say why",
+                    "the secret with the password of the role {} has no value: see the runner's log or `pgtq doctor`",
                     grant.role
                 ),
             ));
@@ -76,7 +76,7 @@ impl Dialer {
                 Err(_) => last = Some(unreachable(self, "no answer in time")),
             }
         }
-        Err(last.unwrap_or_else(|| unreachable(self, "the address names no host")))
+        Err(last.unwrap_or_else(|| unreachable(self, "the address has no host")))
     }
 
     async fn connect_to(
@@ -97,9 +97,9 @@ impl Dialer {
             .await
             .map_err(|error| self.refused(config, &error))?;
         let driver = tokio::spawn(async move {
-            // Notices are a guest's words, and notifications nobody's business here: the
-            // connection's own future would log the first. The statement under way
-            // reports the error.
+            // Notices contain text of the guest, and notifications are not used here; the
+            // connection's own future would log the notices. The running statement reports
+            // errors.
             while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
         });
         let request = CancelRequest::of(&client, config).await;
@@ -125,7 +125,7 @@ impl Dialer {
             });
             if is_read_only {
                 line.driver.abort();
-                return Err(unreachable(self, "no host takes writes"));
+                return Err(unreachable(self, "no host accepts writes"));
             }
         }
         Ok(line)
@@ -146,7 +146,7 @@ impl Dialer {
                 let path = directory.join(format!(".s.PGSQL.{port}"));
                 return Ok(Metered::new(UnixStream::connect(path).await?, budget));
             }
-            _ => return Err(std::io::Error::other("the address names no such host")),
+            _ => return Err(std::io::Error::other("the address has no such host")),
         };
         stream.set_nodelay(true)?;
         Ok(Metered::new(stream, budget))
@@ -176,14 +176,14 @@ impl Dialer {
             return unreachable(self, &why);
         }
         let advice = match config.get_password().is_some_and(|value| !value.is_empty()) {
-            true => "is its secret's value right, and was it made with LOGIN?".to_owned(),
+            true => "check the value of its secret, and that the role has LOGIN".to_owned(),
             false => format!(
-                "make it with LOGIN, and name the secret with its password in the grant: sql = {{ role = \"{role}\", password = \"SECRET\" }}"
+                "create it with LOGIN, and name the secret with its password in the grant: sql = {{ role = \"{role}\", password = \"SECRET\" }}"
             ),
         };
         Problem::new(
             "unavailable",
-            format!("the database does not let the role {role} log in: {why}; {advice}"),
+            format!("the database rejected the login of the role {role}: {why}; {advice}"),
         )
     }
 }

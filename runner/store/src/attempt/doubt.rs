@@ -1,10 +1,10 @@
-//! What became of a commit that nobody heard of.
+//! Resolves a commit whose result is unknown.
 //!
-//! Who sends a commit holds the row of its claim, shared, from before it sent it until
-//! the server has ended the transaction. So whoever gets that row for himself
-//! knows that no such commit is still to come, and what it did is there to see.
-//! Until then the task must not be handed on: its next attempt would not find
-//! the checkpoint, and do again what is then committed twice.
+//! A session that sends a commit holds a shared lock on the row of its claim from before the
+//! commit until the server has ended the transaction. A session that gets an exclusive lock on
+//! that row therefore knows that no such commit is pending, and that its effects are visible.
+//! Until then the task must not be handed on: its next attempt would not find the checkpoint and
+//! would repeat work that is then committed twice.
 
 use super::database::AttemptDatabase;
 use super::work::CommitStatus;
@@ -13,18 +13,19 @@ use crate::connection::Role;
 use crate::sql::sql;
 
 impl AttemptDatabase {
-    /// Whether a checkpoint was sent and left, or its answer lost: ask for the
-    /// [`CommitStatus`] before the task goes to anybody else.
+    /// Whether a checkpoint was sent and abandoned, or its answer was lost: query the
+    /// [`CommitStatus`] before the task goes to another attempt.
     pub async fn is_in_doubt(&self) -> bool {
         self.is_used() && self.inner.lock().await.in_doubt
     }
 
-    /// What became of the commit, when it got no answer. Waits for its transaction, if the server still has it.
+    /// The result of a commit that got no answer. Waits for its transaction if the server still
+    /// runs it.
     pub async fn commit_status(&self) -> Result<CommitStatus, StoreError> {
         let (claims, tasks) = (vec![self.claim.0], vec![self.task.0]);
         let mut lease = self
             .store
-            .lease(Role::CommitStatus, "ask for a commit")
+            .lease(Role::CommitStatus, "query the status of a commit")
             .await?;
         lease.begin().await?;
         let held = lease

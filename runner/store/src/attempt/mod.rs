@@ -1,5 +1,5 @@
-//! One attempt's way to the database: SQL in the task's own transaction, and
-//! the values that later attempts find again.
+//! Database access of one attempt: SQL in the task's own transaction, and values saved for later
+//! attempts.
 //!
 //! ```text
 //!  guest ─► AttemptDatabase ─► Work (transaction) ─► Session ─► budget ─► socket
@@ -7,17 +7,16 @@
 //!                └─ saved values      └─ from the pool of its grant, and back to it
 //! ```
 //!
-//! A handler's SQL is hostile. It runs on a connection that logged in as the
-//! granted role, never on one of the runner's: `SET ROLE` is no boundary, since
-//! any statement may call `set_config('role', ...)`. It is one statement that
-//! reads or writes, it is timed and measured from outside, and before the
-//! runner speaks on that connection itself it sets back whatever the handler may
-//! have set, and names every object by its schema.
+//! A handler's SQL is hostile. It runs on a connection that logged in as the granted role, never
+//! on one of the runner's: `SET ROLE` is not a boundary, since any statement may call
+//! `set_config('role', ...)`. It is one statement that reads or writes. Its time and size are
+//! limited from outside. Before the runner uses that connection itself, it resets every setting
+//! that the handler may have changed, and it qualifies every object with its schema.
 //!
-//! The end of a successful attempt is written on the same connection by
-//! `complete_in_task`, so that it commits together with the SQL or not at all.
-//! Touches neither policies nor claims: the engine decides what a commit that
-//! did not happen means, and the completer closes the claim.
+//! The outcome of a successful attempt is written on the same connection by `complete_in_task`,
+//! so that it commits together with the SQL or not at all. Does not apply policies and does not
+//! close claims: the engine decides how to handle a failed commit, and the completer closes the
+//! claim.
 
 mod answer;
 mod budget;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::decode::Malformed;
 
-/// Writes the decimal form: base-10,000 digits with a weight, a sign and a scale.
+/// Formats the binary form: base-10,000 digits with a weight, a sign and a scale.
 pub(super) fn decimal(raw: &[u8]) -> Result<String, Malformed> {
     let mut words = raw
         .chunks_exact(2)

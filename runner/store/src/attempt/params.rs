@@ -1,8 +1,8 @@
-//! A statement's parameters: from JSON to the text that Postgres reads.
+//! Encodes a statement's parameters: from JSON to Postgres's text format.
 //!
-//! Sent as text, so that the server itself turns "2026-01-01" into a date and
-//! "\\x6869" into bytes, for every type it has. What was read from a column can
-//! be sent back to it unchanged.
+//! Parameters are sent as text, so that the server itself converts "2026-01-01" to a date and
+//! "\\x6869" to bytes, for every type it has. A value that was read from a column can be sent
+//! back unchanged.
 
 use bytes::BytesMut;
 use serde::Deserializer as _;
@@ -12,9 +12,9 @@ use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
 
 use pgtq_task::Problem;
 
-/// Levels of arrays in arrays; Postgres has no more.
+/// Maximum nesting of arrays, as in Postgres.
 const MAX_DEPTH: usize = 6;
-/// Parameters of a statement; the protocol counts them in 16 bits.
+/// Maximum parameters of a statement; the protocol counts them in 16 bits.
 const MAX_PARAMS: usize = 65_535;
 
 /// One parameter, as text; `None` is NULL.
@@ -41,8 +41,8 @@ pub(super) fn split(params: &str) -> Result<Vec<&RawValue>, Problem> {
     Ok(values)
 }
 
-/// Calls `each` with every item of a JSON array, one at a time: a list of them would
-/// take several times the memory of the text, which is all that is counted.
+/// Calls `each` with every item of a JSON array, one at a time: a list of them would take
+/// several times the memory of the text, and only the text counts against the limit.
 fn each_item<'a, F>(array: &'a str, each: F) -> serde_json::Result<()>
 where
     F: FnMut(&'a RawValue) -> Result<(), String>,
@@ -101,9 +101,9 @@ fn text(value: &RawValue, ty: &Type, depth: usize) -> Result<Option<String>, Str
     }
     if raw.starts_with('"') {
         let text: String =
-            serde_json::from_str(raw).map_err(|error| format!("this is no text: {error}"))?;
+            serde_json::from_str(raw).map_err(|error| format!("not a text: {error}"))?;
         if text.contains('\0') {
-            return Err("a text for Postgres holds no NUL".to_owned());
+            return Err("a text for Postgres cannot contain a NUL character".to_owned());
         }
         return Ok(Some(text));
     }
@@ -113,8 +113,8 @@ fn text(value: &RawValue, ty: &Type, depth: usize) -> Result<Option<String>, Str
             "{} takes an array",
             ty.name().trim_start_matches('_')
         )),
-        // Numbers as they were written, so that none is rounded here; an array
-        // or object for any other type is its JSON text.
+        // Numbers stay as they were written, so that none is rounded here; for any other type,
+        // an array or object becomes its JSON text.
         _ => Ok(Some(raw.to_owned())),
     }
 }
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_no_type_is_refused_with_its_number() {
+    fn a_value_of_the_wrong_type_is_rejected_with_its_number() {
         assert!(split("{}").is_err());
         assert!(split("[1] 2").is_err());
         let many = |n| format!("[{}]", vec!["1"; n].join(","));

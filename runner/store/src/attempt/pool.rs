@@ -1,7 +1,7 @@
-//! Connections for handlers' SQL, a few for each grant.
+//! Pools of connections for handlers' SQL, one pool per grant.
 //!
-//! An attempt that wants one waits until one comes free, and no longer than it
-//! may run. Idle ones are kept for a minute.
+//! An attempt waits for a free connection, at most for its remaining run time. Idle connections
+//! are kept for a minute.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +15,9 @@ use super::session::Session;
 use crate::DatabaseConfig;
 use pgtq_task::{Problem, SqlGrant};
 
-/// How long a connection is kept without use.
+/// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
-/// Time to clear a connection for the next attempt.
+/// Time limit for resetting a connection for the next attempt.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The pools of one store.
@@ -43,7 +43,7 @@ impl Pools {
         }
     }
 
-    /// The pool for a grant. One with another role, password or count is another.
+    /// The pool for a grant. A different role, password or count gives a different pool.
     pub(super) fn of(&self, grant: &SqlGrant) -> Arc<Pool> {
         let mut pools = lock(&self.pools);
         let same = |pool: &&Arc<Pool>| {
@@ -54,7 +54,7 @@ impl Pools {
         if let Some(pool) = pools.iter().find(same) {
             return Arc::clone(pool);
         }
-        // Grants change now and then; what nobody uses any more is forgotten.
+        // Grants change now and then; unused pools are dropped.
         pools.retain(|pool| Arc::strong_count(pool) > 1 || !lock(&pool.idle).is_empty());
         let pool = Arc::new(Pool {
             grant: grant.clone(),
@@ -67,7 +67,7 @@ impl Pools {
         pool
     }
 
-    /// Closes one connection that no attempt holds; whether there was one.
+    /// Closes one connection that no attempt holds. Returns whether there was one.
     pub(in super::super) fn close_one(&self) -> bool {
         lock(&self.pools)
             .iter()
@@ -76,7 +76,7 @@ impl Pools {
 }
 
 impl Pool {
-    /// A connection within `patience`: a kept one, or a new one.
+    /// A connection within `patience`: an idle one, or a new one.
     pub(super) async fn take(&self, patience: Duration) -> Result<Session, Problem> {
         let began = Instant::now();
         let waiting = tokio::time::timeout(patience, Arc::clone(&self.free).acquire_owned());
@@ -101,12 +101,12 @@ impl Pool {
         Ok(session)
     }
 
-    /// Takes a connection back, in the background: rolls back what is open,
-    /// clears what the handler may have set, keeps it for the next attempt.
+    /// Returns a connection in the background: rolls back the open transaction, resets the
+    /// settings that the handler may have changed, and keeps it for the next attempt.
     pub(super) fn give_back(self: Arc<Self>, mut session: Session) {
         session.forget_prepared();
-        // Behind a pooler the next transaction may be on another connection:
-        // there is nothing to clear, and ending this one rolls back.
+        // Behind a pooler the next transaction may be on another connection: there is nothing to
+        // reset, and closing this one rolls back.
         if self.dialer.config.poll_only || !session.is_fit() {
             return;
         }
@@ -136,7 +136,7 @@ impl Pool {
         None
     }
 
-    /// Has idle connections end when their time is over; one task for each pool.
+    /// Closes idle connections when their time is over; one background task for each pool.
     fn reap_later(self: Arc<Self>) {
         if self.reaping.swap(true, Relaxed) {
             return;
@@ -150,7 +150,8 @@ impl Pool {
                 let mut idle = lock(&pool.idle);
                 idle.retain(|(session, since)| session.is_fit() && since.elapsed() < IDLE);
                 if idle.is_empty() {
-                    // Under the lock: whoever puts one in after this starts anew.
+                    // Under the lock: a connection that is returned after this starts a new
+                    // reaper.
                     pool.reaping.store(false, Relaxed);
                     return;
                 }

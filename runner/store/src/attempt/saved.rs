@@ -1,4 +1,4 @@
-//! The values that a task's attempts save, as one attempt knows them.
+//! The values that a task's attempts have saved, as seen by one attempt.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use crate::connection::Role;
 use crate::sql::sql;
 use pgtq_task::{Limits, Problem};
 
-/// Names that one task may save values under.
+/// Maximum names under which one task may save values.
 const MAX_NAMES: usize = 1_000;
 
-/// Read once, then kept up to date: nobody else may save for this task.
+/// Read once, then kept up to date: only this attempt may save for this task.
 #[derive(Default)]
 pub(super) struct Saved {
-    /// What the database holds; `None` before it was asked.
+    /// The committed values; `None` before they are loaded.
     stored: Option<BTreeMap<String, String>>,
-    /// What the open transaction would add.
+    /// Values that the open transaction adds.
     pending: BTreeMap<String, String>,
 }
 
@@ -38,7 +38,7 @@ impl Saved {
         self.pending.contains_key(name)
     }
 
-    /// Refuses a value that does not fit with the others.
+    /// Rejects a value that would exceed the limits for all values.
     pub(super) fn check(&self, limits: &Limits, name: &str, value: &str) -> Result<(), Problem> {
         let stored = self.stored.iter().flatten();
         let kept = stored.filter(|(name, _)| !self.pending.contains_key(*name));
@@ -91,14 +91,14 @@ impl Saved {
         self.pending.clear();
     }
 
-    /// Nobody knows what the database holds now.
+    /// The committed values are unknown now.
     pub(super) fn doubt(&mut self) {
         self.stored = None;
     }
 }
 
 impl AttemptDatabase {
-    /// Reads the task's values, unless they are known.
+    /// Loads the task's values unless they are loaded.
     pub(super) async fn know(&self, saved: &mut Saved) -> Result<(), Problem> {
         if saved.is_known() {
             return Ok(());
@@ -118,7 +118,7 @@ impl AttemptDatabase {
         Ok(())
     }
 
-    /// Saves one value in a transaction of its own, if the claim is still ours.
+    /// Saves one value in its own transaction, if the claim is still ours.
     pub(super) async fn save_now(
         &self,
         saved: &mut Saved,
@@ -145,11 +145,11 @@ impl AttemptDatabase {
     }
 }
 
-/// The claim is gone: whatever this attempt still does counts for nothing.
+/// The claim is gone: this attempt can no longer store anything.
 pub(super) fn lost() -> Problem {
     Problem::new(
         "lost",
-        "the task was taken from this runner and belongs to another attempt now; nothing of this one counts any more",
+        "the task's claim is gone and the task belongs to another attempt now; nothing that this attempt does is stored",
     )
 }
 

@@ -1,4 +1,4 @@
-//! One connection that runs handlers' SQL: logged in, checked, timed, measured.
+//! One connection for handlers' SQL: logged in, checked, with limits on time and bytes.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -15,39 +15,39 @@ use super::{answer, params};
 use crate::sql::{Sql, sql};
 use pgtq_task::{Limits, Problem, SqlGrant};
 
-/// Time for a statement of our own that needs no thought.
+/// Time limit for a cheap statement of pgtq's own.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Types with types in them that a role may own. The driver reads the type of a row by
-/// reading those of its columns, one inside the other, and `SELECT INTO` nests them.
-/// Each takes two levels if an array is between, and a level 1.4 KiB of the 1.5 MiB of
-/// stack that a guest leaves.
+/// Maximum number of composite types that a role may own and whose columns have types of other
+/// tables. The driver reads a row type by reading the types of its columns, recursively, and
+/// `SELECT INTO` can nest them. Each takes two levels if an array is between, and a level takes
+/// 1.4 KiB of the 1.5 MiB of stack that a guest leaves.
 const MAX_NESTED: i64 = 200;
-/// Statements between two looks at how many there are, if none could make a table.
+/// Statements between two counts of these types, if none of them could create a table.
 const LOOK_EVERY: u32 = 100;
 /// Statements kept prepared within one transaction.
 const MAX_PREPARED: usize = 100;
-/// Messages around the rows: descriptions, the end of a command.
+/// Bytes allowed for messages around the rows: row descriptions, command completion.
 const AROUND_BYTES: u64 = 64 << 10;
-/// A connection that is this old is not used for another attempt, so that a
-/// change of the role's rights is seen.
+/// A connection older than this is not reused for another attempt, so that changes of the role's
+/// privileges take effect.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// A connection. Dropping it ends it, and stops a statement under way before; its
-/// permit is free when both have ended.
+/// A connection. Dropping it cancels a running statement and then closes the connection; its
+/// permit is released when both are done.
 pub(super) struct Session {
     line: Option<Line>,
     prepared: HashMap<String, Statement>,
-    /// A statement is under way; nobody may use the connection after it was left.
+    /// A statement is running; the connection is unusable if it was abandoned.
     busy: bool,
     opened: Instant,
-    /// Statements that were prepared, to know when to look at the role's types.
+    /// Number of statements prepared, to know when to count the role's types.
     n_prepared: u32,
-    /// The place among the grant's connections, while an attempt has it.
+    /// The permit for one of the grant's connections, while an attempt holds it.
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Session {
-    /// Logs in and looks whether the role is fit for handlers' SQL.
+    /// Logs in and checks that the role is suitable for handlers' SQL.
     pub(super) async fn open(dialer: &Dialer, grant: &SqlGrant) -> Result<Self, Problem> {
         let line = dialer.connect(grant).await?;
         let mut session = Session {
@@ -72,7 +72,11 @@ impl Session {
             None => Ok(session),
             Some(trouble) => {
                 let role = &grant.role;
-                tracing::warn!(role, trouble, "this role is not fit for SQL of handlers");
+                tracing::warn!(
+                    role,
+                    trouble,
+                    "this role is not suitable for SQL of handlers"
+                );
                 Err(Problem::new(
                     "denied",
                     format!("SQL of handlers does not run as the role {role}: {trouble}"),
@@ -81,7 +85,7 @@ impl Session {
         }
     }
 
-    /// Whether another attempt may have it.
+    /// Whether another attempt may use it.
     pub(super) fn is_fit(&self) -> bool {
         let alive = self
             .line
@@ -90,12 +94,12 @@ impl Session {
         alive && !self.busy && self.opened.elapsed() < MAX_AGE
     }
 
-    /// Forgets what was prepared, which tells the server to do so, too.
+    /// Drops the prepared statements, which also deallocates them on the server.
     pub(super) fn forget_prepared(&mut self) {
         self.prepared.clear();
     }
 
-    /// Runs our own statements, without parameters.
+    /// Runs pgtq's own statements, without parameters.
     pub(super) async fn batch(
         &mut self,
         text: &str,
@@ -108,7 +112,7 @@ impl Session {
         self.settle(result)
     }
 
-    /// Runs one statement of our own and takes its one row.
+    /// Runs one of pgtq's own statements and returns its only row.
     pub(super) async fn one(
         &mut self,
         text: &str,
@@ -149,13 +153,13 @@ impl Session {
         result
     }
 
-    /// Refuses a role that has nested so many types that reading them could end the
-    /// runner. Sessions that look at the same time may each add one more.
+    /// Rejects a role that has nested so many types that reading them could crash the runner.
+    /// Sessions that check at the same time may each add one more.
     async fn look_for_nests(&mut self) -> Result<(), Trouble> {
         let look = self.one(&sql!("attempt_nested").text, &[], PATIENCE).await;
         let row =
             look.map_err(|error| Trouble::Broken(Problem::new("unavailable", told(error))))?;
-        // What follows is the guest's statement again.
+        // The guest's statement runs next.
         self.busy = true;
         if row.get::<_, i64>("n_nested") <= MAX_NESTED {
             return Ok(());
@@ -223,12 +227,12 @@ fn gone() -> Trouble {
     Trouble::Broken(Problem::new("unavailable", "the connection is gone"))
 }
 
-/// What to say of an error of ours; `None` is no answer in time.
+/// The text for an error of pgtq's own statement; `None` means that no answer came in time.
 pub(super) fn told(error: Option<tokio_postgres::Error>) -> String {
     error.map_or_else(|| "no answer in time".to_owned(), |error| text(&error))
 }
 
-/// The text of a statement of `sql` with its parameters' types.
+/// The text of a statement of `sql`, with the types of its parameters.
 pub(super) fn typed<'a>(
     sql: &Sql,
     params: &[&'a (dyn ToSql + Sync)],
@@ -240,8 +244,8 @@ impl Drop for Session {
     fn drop(&mut self) {
         let Some(line) = self.line.take() else { return };
         match tokio::runtime::Handle::try_current() {
-            // The server notices that we are gone only when it next writes: a
-            // statement that sleeps, or computes, has to be told.
+            // The server notices a closed connection only at its next write: a statement that
+            // sleeps or computes must be cancelled.
             Ok(runtime) if self.busy => {
                 let permit = self.permit.take();
                 runtime.spawn(async move {

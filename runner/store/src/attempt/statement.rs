@@ -1,8 +1,8 @@
-//! Which statements a handler may run: those that read or write rows.
+//! Decides which statements a handler may run: those that read or write rows.
 //!
-//! Decided by the first word. More than one statement at a time is refused by
-//! the protocol, which takes one only. What a role may touch is the database's
-//! business; this only keeps the transaction in the runner's hands.
+//! Decided by the first keyword. The extended protocol itself rejects more than one statement at
+//! a time. The database controls which objects a role may access; this check only prevents the
+//! guest from controlling the transaction.
 
 use pgtq_task::Problem;
 
@@ -10,10 +10,13 @@ const ALLOWED: [&str; 8] = [
     "SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "TABLE",
 ];
 
-/// Refuses what is none of the allowed statements.
+/// Rejects every statement that is not on the list.
 pub(super) fn check(statement: &str) -> Result<(), Problem> {
     if statement.contains('\0') {
-        return Err(Problem::new("invalid", "the statement holds a NUL"));
+        return Err(Problem::new(
+            "invalid",
+            "the statement contains a NUL character",
+        ));
     }
     let word = first_word(statement);
     if ALLOWED
@@ -36,7 +39,7 @@ pub(super) fn check(statement: &str) -> Result<(), Problem> {
     ))
 }
 
-/// Whether it may be a `SELECT INTO`, the one allowed statement that makes a table.
+/// Whether it may be a `SELECT INTO`, the only allowed statement that creates a table.
 pub(super) fn may_make_a_table(statement: &str) -> bool {
     let word = first_word(statement);
     let writes = ["INSERT", "UPDATE", "DELETE", "MERGE"];
@@ -47,7 +50,7 @@ pub(super) fn may_make_a_table(statement: &str) -> bool {
             .any(|part| part.eq_ignore_ascii_case(b"into"))
 }
 
-/// The first word behind white space, comments and opening parentheses.
+/// The first keyword after white space, comments and opening parentheses.
 fn first_word(statement: &str) -> &str {
     let mut rest = statement;
     loop {
@@ -64,7 +67,7 @@ fn first_word(statement: &str) -> &str {
     &rest[..end.unwrap_or(rest.len())]
 }
 
-/// What follows the comment that `text` begins with; they nest.
+/// The text after the comment at the start of `text`; comments nest.
 fn behind_comment(text: &str) -> &str {
     let bytes = text.as_bytes();
     let (mut at, mut depth) = (0, 0_usize);
@@ -103,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_statement_is_refused_by_its_first_word() {
+    fn every_other_statement_is_rejected_by_its_first_keyword() {
         for statement in [
             "COMMIT",
             "rollback",

@@ -1,5 +1,5 @@
-//! The end of a connection whose statement is cut short: by its deadline, or because
-//! its attempt is over.
+//! Closes a connection whose statement is cancelled: at its deadline, or because its attempt has
+//! ended.
 
 use std::io;
 use std::sync::Arc;
@@ -13,14 +13,15 @@ use super::budget::Budget;
 use super::dial::{Dialer, Line, OWN_BYTES};
 use crate::cancel_request::CancelRequest;
 
-/// How long a statement that is to stop may take to do so.
+/// How long a cancelled statement may take to stop.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Then it is told again: the first time it may not have begun, or have caught it.
+/// When the request is repeated: the first one may arrive before the statement starts, or the
+/// statement may have trapped it.
 const AGAIN: Duration = Duration::from_secs(1);
-/// What a client asks first that wants TLS.
+/// The SSLRequest message that starts TLS negotiation.
 const HAS_TLS: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
-/// Asks the server to stop the statement of one connection.
+/// Cancels the running statement of one connection.
 pub(super) struct Stopper {
     pub(super) dialer: Dialer,
     pub(super) place: usize,
@@ -28,9 +29,9 @@ pub(super) struct Stopper {
 }
 
 impl Line {
-    /// Stops the statement under way, and hangs up when it has ended. Not before: a
-    /// pooler lets nobody stop the statement of a client that is gone, and who takes
-    /// this one's place would have the server run both.
+    /// Cancels the running statement and closes the connection when the statement has ended. Not
+    /// before: a pooler does not let the statement of a disconnected client be cancelled, and
+    /// the next client on that server connection would wait while the server runs both.
     pub(super) async fn stop(self) {
         let Line {
             client,
@@ -38,7 +39,8 @@ impl Line {
             stopper,
             ..
         } = self;
-        // Without its client the driver hangs up as soon as nothing is under way.
+        // Without its client, the driver closes the connection as soon as no statement is
+        // running.
         drop(client);
         let stopping = async {
             loop {
@@ -50,7 +52,7 @@ impl Line {
         };
         if tokio::time::timeout(PATIENCE, stopping).await.is_err() && !driver.is_finished() {
             tracing::warn!(
-                "a statement of a handler does not stop: its connection is given up, and the server may go on with it"
+                "a handler's statement does not stop: its connection is abandoned, and the server may continue to run it"
             );
             driver.abort();
         }
@@ -88,8 +90,8 @@ impl Stopper {
     }
 }
 
-/// Sends the request and waits until the other side hangs up, which says that it was
-/// passed on. PgBouncer 1.18 dies of one whose sender hangs up first.
+/// Sends the request and waits until the peer closes, which confirms that the request was
+/// forwarded. PgBouncer 1.18 crashes if the sender closes first.
 async fn send(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     request: CancelRequest,

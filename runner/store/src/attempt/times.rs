@@ -1,14 +1,14 @@
-//! Dates and times of Postgres as ISO 8601 text.
+//! Formats Postgres's dates and times as ISO 8601 text.
 
 use std::fmt::Write as _;
 
 use jiff::civil::{self, DateTime};
 use jiff::{SignedDuration, Span, Timestamp};
 
-/// 2000-01-01T00:00:00Z, from which Postgres counts, in Unix seconds.
+/// 2000-01-01T00:00:00Z, Postgres's epoch, in Unix seconds.
 const EPOCH: i64 = 946_684_800;
 
-/// A date, from its days; `None` outside of the years 1 to 9999.
+/// A date, from days since the epoch; `None` outside the years 1 to 9999.
 pub(super) fn date(days: i32) -> Option<String> {
     match days {
         i32::MAX => Some("infinity".to_owned()),
@@ -23,7 +23,7 @@ pub(super) fn date(days: i32) -> Option<String> {
     }
 }
 
-/// A time of day, from its microseconds.
+/// A time of day, from microseconds.
 pub(super) fn time(micros: i64) -> String {
     let seconds = micros / 1_000_000;
     let mut text = format!(
@@ -36,7 +36,7 @@ pub(super) fn time(micros: i64) -> String {
     text
 }
 
-/// A date and time without a zone.
+/// A date and time without time zone.
 pub(super) fn timestamp(micros: i64) -> Option<String> {
     infinite(micros).or_else(|| {
         let start: DateTime = civil::date(2000, 1, 1).at(0, 0, 0, 0);
@@ -47,7 +47,7 @@ pub(super) fn timestamp(micros: i64) -> Option<String> {
     })
 }
 
-/// A moment, in UTC.
+/// A date and time in UTC.
 pub(super) fn timestamptz(micros: i64) -> Option<String> {
     infinite(micros).or_else(|| {
         let start = Timestamp::from_second(EPOCH).ok()?;
@@ -58,7 +58,7 @@ pub(super) fn timestamptz(micros: i64) -> Option<String> {
     })
 }
 
-/// A span of time: `P1Y2M3DT4H5M6.5S`.
+/// A duration: `P1Y2M3DT4H5M6.5S`.
 pub(super) fn interval(micros: i64, days: i32, months: i32) -> String {
     let mut text = String::from("P");
     let mut part = |value: i64, unit: char| {

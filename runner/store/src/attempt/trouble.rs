@@ -1,4 +1,4 @@
-//! Why a statement did not work, for the guest and for the transaction.
+//! Classifies a failed statement, for the guest and for the transaction.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use tokio_postgres::error::DbError;
 use super::budget::Budget;
 use pgtq_task::Problem;
 
-/// What a failed statement leaves of its transaction.
+/// The effect of a failed statement on its transaction.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// It was never run: the transaction is as it was.
+    /// It was never run: the transaction is unchanged.
     Harmless(Problem),
     /// It failed, and the transaction can only be rolled back.
     Failed(Problem),
-    /// The connection is gone or may not be used any more.
+    /// The connection is closed or unusable.
     Broken(Problem),
 }
 
-/// Bytes of an error that a guest, and the task's history, are told.
+/// Maximum bytes of an error message that goes to the guest and the task's history.
 const MESSAGE_BYTES: usize = 4_096;
 
 impl Trouble {
-    /// Sorts what the driver says about a statement.
+    /// Classifies a driver error of a statement.
     pub(super) fn of(error: &tokio_postgres::Error, budget: &Budget, bytes: u64) -> Self {
         if budget.is_spent() {
             return Trouble::Broken(Problem::new(
@@ -39,15 +39,15 @@ impl Trouble {
         }
     }
 
-    /// The time of a statement is over.
+    /// The statement timed out.
     pub(super) fn timeout(limit: Duration) -> Self {
         Trouble::Broken(timeout(limit))
     }
 }
 
-/// What a guest is told about an error of the server.
+/// The guest's view of a server error.
 fn problem(db: &DbError) -> Problem {
-    // The server's own statement timeout; a cancel by hand has the same code.
+    // The server's own statement timeout; a cancel request has the same code.
     if db.code().code() == "57014" && db.message().contains("timeout") {
         return Problem::new("timeout", describe(db));
     }
@@ -58,7 +58,7 @@ pub(super) fn timeout(limit: Duration) -> Problem {
     Problem::new(
         "timeout",
         format!(
-            "the statement did not end within {} ms; make it smaller, or raise `statement_timeout` of the grant or the handler's own timeout",
+            "the statement timed out after {} ms; make it smaller, or raise `statement_timeout` of the grant or the handler's own timeout",
             limit.as_millis()
         ),
     )
@@ -71,13 +71,13 @@ fn lost(why: &str) -> Problem {
     )
 }
 
-/// The server says it and then hangs up.
+/// The server sends this error and then closes the connection.
 pub(super) fn is_last_word(db: &DbError) -> bool {
     let code = db.code().code();
     code.starts_with("57P") || code.starts_with("08") || code == "25P03"
 }
 
-/// Whether the database is to blame, and not what was asked of it.
+/// Whether the database caused the error, as opposed to the statement.
 pub(super) fn is_outage(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_none_or(|db| {
         let code = db.code().code();
@@ -109,7 +109,7 @@ pub(super) fn describe(db: &DbError) -> String {
     told
 }
 
-/// The whole chain of a driver's error.
+/// The whole source chain of a driver error.
 pub(super) fn text(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", describe(db), db.code().code());

@@ -13,44 +13,43 @@ use crate::sql::{Sql, sql};
 use crate::{Ending, Schema, Store};
 use pgtq_task::{ErrorKind, Failure, Limits, Problem, RunnerId, SqlGrant};
 
-/// Time for what ends a transaction; the server gives up a little earlier.
+/// Time limit for ending a transaction; the server's own limit is a little shorter.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
-/// Time for opening a transaction.
+/// Time limit for opening a transaction.
 const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
-/// How much longer than the statement's own timeout we wait for the server to say so.
+/// How long to wait, after the statement's own timeout, for the server to report it.
 const GRACE: Duration = Duration::from_millis(250);
-/// How long the server lets a handler's transaction stand idle: a runner that stands
-/// still loses its lease, and others are to have its locks by then. While the lease is
-/// held the runner asks for nothing now and then (see [`Work::keep_alive`]).
+/// `idle_in_transaction_session_timeout` of a handler's transaction: a runner that hangs loses
+/// its lease, and its locks must be free by then. While the lease is held, the runner sends an
+/// empty query now and then (see [`Work::keep_alive`]).
 const MAX_IDLE: Duration = Store::LEASE;
 
-/// Before every statement of ours that carries the ticket: nobody is to read it in
-/// the server's log.
+/// Precedes every statement of ours that carries the ticket, to keep it out of the server's log.
 const QUIET: &str = include_str!("../sql/attempt_quiet.sql");
 
-/// What became of an attempt's transaction at its end.
+/// The result of ending an attempt's transaction.
 #[derive(Debug)]
 pub enum Commit {
-    /// There was none: the outcome is stored as always.
+    /// There was no transaction: the outcome is stored the usual way.
     Nothing,
     /// Committed, with the outcome, its result and its children.
     Recorded,
     /// The claim is gone, and with it everything of this attempt.
     Stale,
-    /// Rolled back: the database refused it, or did not answer in time, before the
-    /// commit was sent.
+    /// Rolled back: the database rejected it, or did not answer in time, before the commit was
+    /// sent.
     Refused(Failure),
-    /// Rolled back: somebody else's transaction holds a lock that the outcome needs, such
-    /// as the key of a child.
+    /// Rolled back: another transaction holds a lock that the outcome needs, such as the key of
+    /// a child.
     Locked(String),
-    /// Rolled back: the connection was gone before the commit was sent, by the
-    /// database's doing or by the handler's.
+    /// Rolled back: the connection was closed before the commit was sent, by the database or by
+    /// the handler.
     Lost,
-    /// The commit was sent and its answer lost: ask for its [`CommitStatus`].
+    /// The commit was sent and its answer was lost: query its [`CommitStatus`].
     Unknown,
 }
 
-/// What the database says about an attempt whose commit got no answer.
+/// The result of a commit that got no answer, according to the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommitStatus {
     /// It was committed.
@@ -61,7 +60,7 @@ pub enum CommitStatus {
     ClaimLost,
 }
 
-/// Why the statement that ends a transaction did not end it.
+/// Why the statement that ends a transaction failed.
 pub(super) enum Settle {
     Stale,
     Refused(String),
@@ -70,7 +69,7 @@ pub(super) enum Settle {
     Unknown,
 }
 
-/// A connection that an attempt holds.
+/// A connection held by an attempt.
 pub(super) struct Work {
     session: Session,
     pool: Arc<Pool>,
@@ -88,7 +87,7 @@ impl Work {
         })
     }
 
-    /// Opens a transaction. An error leaves nothing behind.
+    /// Opens a transaction. On error, none is open.
     pub(super) async fn begin(
         &mut self,
         runner: RunnerId,
@@ -114,7 +113,7 @@ impl Work {
         Ok(())
     }
 
-    /// Tells the server that somebody is there. An error is left to the next statement.
+    /// Resets the idle timeout. An error is left to the next statement.
     pub(super) async fn keep_alive(&mut self) {
         if self.begun {
             self.session.batch("", BEGIN_PATIENCE).await.ok();
@@ -130,8 +129,8 @@ impl Work {
         grant: &SqlGrant,
         left: Duration,
     ) -> Result<String, Trouble> {
-        // The server's own timeout comes first: then the connection lives. It is
-        // no more than a help, since any statement can change it.
+        // The server's own timeout should come first: then the connection survives. It is only a
+        // help, since any statement can change it.
         let patience = (grant.statement_timeout + GRACE).min(left);
         self.session.run(statement, values, limits, patience).await
     }
@@ -183,7 +182,7 @@ impl Work {
         sql: &Sql,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<(), Settle> {
-        // Now, while the transaction still keeps its connection behind a pooler.
+        // Done here, while the transaction still holds its server connection behind a pooler.
         self.session.forget_prepared();
         let prepare = [include_str!("../sql/attempt_settle.sql"), QUIET].concat();
         let prepared = self.session.batch(&prepare, SETTLE_PATIENCE).await;
@@ -204,7 +203,7 @@ impl Work {
         }
     }
 
-    /// Ends the task with this ending.
+    /// Ends the task with this outcome.
     pub(super) async fn complete(
         &mut self,
         schema: &Schema,
@@ -221,7 +220,7 @@ impl Work {
         self.settle(schema, sql!("attempt_complete"), &params).await
     }
 
-    /// Rolls back what is open, in the background, and frees the connection.
+    /// Rolls back the open transaction in the background and returns the connection.
     pub(super) fn give_back(self) {
         self.pool.give_back(self.session);
     }
@@ -232,7 +231,7 @@ impl Work {
     }
 }
 
-/// Of the statement that stores the outcome, which waits for no lock for long.
+/// Classifies an error of the statement that stores the outcome, which has a short lock timeout.
 fn of_outcome(error: Option<tokio_postgres::Error>) -> Settle {
     let code = error.as_ref().and_then(tokio_postgres::Error::code);
     match code.is_some_and(|code| code.code() == "55P03") {
@@ -244,20 +243,21 @@ fn of_outcome(error: Option<tokio_postgres::Error>) -> Settle {
 fn before_commit(error: Option<tokio_postgres::Error>) -> Settle {
     match error {
         Some(error) if is_outage(&error) => Settle::Lost(told(Some(error))),
-        // Triggers that never end, most likely. If the network is gone, the lease is, too.
+        // Most likely triggers that never return. If the network is down, the lease is lost,
+        // too.
         other => Settle::Refused(told(other)),
     }
 }
 
 impl Settle {
-    /// As the end of an attempt.
+    /// Converts it to the result of the attempt.
     pub(super) fn into_commit(self) -> Commit {
         match self {
             Settle::Stale => Commit::Stale,
             Settle::Lost(why) => {
                 tracing::warn!(
                     why,
-                    "the database went away before a handler's SQL was committed"
+                    "the connection to the database was lost before a handler's SQL was committed"
                 );
                 Commit::Lost
             }
@@ -265,7 +265,7 @@ impl Settle {
             Settle::Locked(why) => Commit::Locked(why),
             Settle::Refused(why) => Commit::Refused(Failure::new(
                 ErrorKind::Sql,
-                format!("its SQL could not be committed, and nothing of it was: {why}"),
+                format!("its SQL could not be committed and was rolled back: {why}"),
             )),
         }
     }

@@ -1,5 +1,5 @@
-//! The two forms of a database address, taken apart: the parameters that are
-//! ours, and the rest for tokio-postgres.
+//! Parses the two forms of a database address into the parameters that pgtq handles and the rest
+//! for tokio-postgres.
 
 use percent_encoding::percent_decode_str;
 
@@ -75,7 +75,7 @@ pub(super) fn split_pairs(text: &str) -> (String, Pairs) {
     (kept, ours)
 }
 
-/// The first value of `text`: plain, as written, and what follows it.
+/// The first value of `text`: unquoted, as written, and the rest.
 fn take_value(text: &str) -> (String, &str, &str) {
     let quoted = text.starts_with('\'');
     let mut value = String::new();

@@ -1,4 +1,4 @@
-//! The hosts of an address, one at a time.
+//! Iterates over the hosts of an address.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,8 +12,8 @@ impl DatabaseConfig {
         hosts.len().max(addresses.len())
     }
 
-    /// How long each host gets. Of several one may hang, and the heartbeat has to
-    /// get to the others while its lease holds.
+    /// Connect timeout for each host. One of several hosts may hang, and the heartbeat must
+    /// reach the others before its lease expires.
     pub(crate) fn time_per_host(&self) -> Duration {
         match self.n_places() {
             1 => self.connect_timeout,
@@ -21,24 +21,24 @@ impl DatabaseConfig {
         }
     }
 
-    /// The places of all hosts in the address, in the order in which to try them now.
+    /// The indexes of all hosts in the address, in the order in which to try them now.
     pub(crate) fn places(&self) -> impl Iterator<Item = usize> + use<> {
         let n = self.n_places();
         let first = self.first.load(Ordering::Relaxed);
         (0..n).map(move |i| (first + i) % n)
     }
 
-    /// From now on this host is the first that is tried.
+    /// Makes this host the first to be tried.
     pub(crate) fn begin_with(&self, place: usize) {
         self.first.store(place, Ordering::Relaxed);
     }
 
-    /// From now on this host is the last that is tried.
+    /// Makes this host the last to be tried.
     pub(crate) fn begin_behind(&self, place: usize) {
         self.begin_with(place + 1);
     }
 
-    /// Everything for the driver, with one of the hosts.
+    /// The driver's configuration with only this host.
     pub(crate) fn only(&self, place: usize) -> tokio_postgres::Config {
         let all = &self.postgres;
         let mut one = tokio_postgres::Config::new();

@@ -1,4 +1,4 @@
-//! libpq's `sslmode`, and what follows from the list of authorities beside it.
+//! libpq's `sslmode`, and the effect of `sslrootcert` on it.
 
 use std::str::FromStr;
 
@@ -9,13 +9,13 @@ use super::{ConfigError, wrong};
 pub enum TlsMode {
     /// Never TLS.
     Disable,
-    /// TLS where the server has it, unverified (also `allow`).
+    /// TLS if the server supports it, unverified (also `allow`).
     Prefer,
-    /// TLS; unverified, unless a list of authorities is named: then as `VerifyCa`.
+    /// TLS; unverified, unless a CA file is given: then as `VerifyCa`.
     Require,
-    /// TLS with a certificate of a known authority.
+    /// TLS with a certificate of a trusted CA.
     VerifyCa,
-    /// TLS with a certificate of a known authority for this host.
+    /// TLS with a certificate of a trusted CA for this host name.
     VerifyFull,
 }
 
@@ -39,15 +39,14 @@ impl FromStr for TlsMode {
 }
 
 impl TlsMode {
-    /// The mode beside `sslrootcert=system`, as in libpq: whom everybody trusts signs
-    /// for everybody, so a mode that checks nothing is refused, and none means the name
-    /// too.
+    /// The mode with `sslrootcert=system`, as in libpq: a public CA signs certificates for any
+    /// host, so a mode without verification is rejected, and the default is `VerifyFull`.
     pub(super) fn for_system_roots(said: Option<TlsMode>) -> Result<TlsMode, ConfigError> {
         match said {
             None => Ok(TlsMode::VerifyFull),
             Some(mode @ (TlsMode::VerifyCa | TlsMode::VerifyFull)) => Ok(mode),
             Some(TlsMode::Disable | TlsMode::Prefer | TlsMode::Require) => Err(wrong(
-                "sslrootcert=system goes with sslmode=verify-full: a weaker one would not ask the authorities",
+                "sslrootcert=system goes with sslmode=verify-full: a weaker mode would not verify the certificate",
             )),
         }
     }

@@ -22,7 +22,7 @@ fn managed_urls_are_understood() {
 }
 
 #[test]
-fn one_of_several_hosts_has_all_that_the_address_says() {
+fn each_host_has_all_options_of_the_address() {
     let rest = "user=u password=p dbname=d options='-c a=b' application_name=n connect_timeout=3
         tcp_user_timeout=4 keepalives=0 keepalives_idle=5 keepalives_interval=6 keepalives_retries=7
         sslmode=require sslnegotiation=direct channel_binding=require load_balance_hosts=random
@@ -40,7 +40,7 @@ fn one_of_several_hosts_has_all_that_the_address_says() {
 }
 
 #[test]
-fn the_host_that_answered_last_is_tried_first_and_the_one_that_hangs_last() {
+fn the_last_answering_host_is_tried_first_and_a_hanging_one_last() {
     let config = parse("postgres://a,b,c/d");
     let copy = config.clone();
     let places = || config.places().collect::<Vec<_>>();
@@ -65,7 +65,7 @@ fn pairs_with_quotes_are_understood() {
 }
 
 #[test]
-fn the_systems_authorities_are_asked_or_the_mode_is_refused() {
+fn system_roots_imply_verification_or_the_mode_is_rejected() {
     for (mode, taken) in [
         ("", Some(TlsMode::VerifyFull)),
         ("sslmode=verify-full ", Some(TlsMode::VerifyFull)),
@@ -104,7 +104,7 @@ fn the_password_is_never_shown() {
 }
 
 #[test]
-fn variables_say_where_only_when_they_name_a_host_or_a_database() {
+fn variables_are_used_only_with_a_host_or_a_database() {
     assert!(
         DatabaseConfig::from_env_like(|key| (key == "PGUSER").then(|| "me".to_owned()))
             .expect("legal")
@@ -195,7 +195,7 @@ fn nearly_an_address() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_text_is_an_address_or_a_mistake(text in nearly_an_address()) {
+    fn any_text_parses_or_is_rejected(text in nearly_an_address()) {
         if let Ok(config) = DatabaseConfig::parse(&text) {
             prop_assert!(!config.place().is_empty());
             prop_assert!(config.connect_timeout > Duration::ZERO);
@@ -204,7 +204,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_escaped_comes_back_from_a_url(user in "[^\0]{1,12}", password in "[^\0]{1,12}", name in "[^\0]{1,12}", file in "[^\0]{1,12}") {
+    fn escaped_values_round_trip_through_a_url(user in "[^\0]{1,12}", password in "[^\0]{1,12}", name in "[^\0]{1,12}", file in "[^\0]{1,12}") {
         prop_assume!(file != "system");
         let url = format!("postgres://{}:{}@h:1/{}?sslrootcert={}", escaped(&user), escaped(&password), escaped(&name), escaped(&file));
         let config = DatabaseConfig::parse(&url).expect("legal");
@@ -215,7 +215,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_quoted_comes_back_from_pairs(user in "[^\0]{1,12}", password in "[^\0]{1,12}", file in "[^\0]{1,12}") {
+    fn quoted_values_round_trip_through_pairs(user in "[^\0]{1,12}", password in "[^\0]{1,12}", file in "[^\0]{1,12}") {
         prop_assume!(file != "system");
         let text = format!("user={} sslrootcert = {} host=h password={} schema=q", quoted(&user), quoted(&file), quoted(&password));
         let config = DatabaseConfig::parse(&text).expect("legal");
@@ -244,7 +244,7 @@ proptest! {
 }
 
 #[test]
-fn several_hosts_are_read_in_every_form_sockets_too() {
+fn several_hosts_are_parsed_in_every_form_including_sockets() {
     for (address, place) in [
         ("postgres://u@a,b:6000/db", "a:5432,b:6000/db"),
         (

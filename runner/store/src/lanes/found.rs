@@ -1,19 +1,19 @@
-//! What sweeps and searches found, and what the next ones are about.
+//! Applies the results of sweeps and searches, and chooses the next ones.
 
 use std::time::{Duration, Instant};
 
 use super::sweep::{self, Place, Range, Slice};
 use super::{FORGET_AFTER, FORGET_HEAVY_AFTER, Lane, LaneKey, Lanes, QueueFilter};
 
-/// Time between searches for stragglers of heavy lanes, at least.
+/// Minimum time between searches for stragglers of heavy lanes.
 const SEARCH_EVERY: Duration = Duration::from_secs(1);
 /// Lanes in one search.
 const MOST_SEARCHED: usize = 32;
-/// A search should take about this long, so that a claim never waits for longer.
+/// Target duration of a search, so that a claim never waits for longer.
 const SEARCH_TIME: Duration = Duration::from_millis(20);
-/// A slice that took longer than this is repeated in a guarded transaction.
+/// A slice that took longer than this is repeated in a transaction with a time limit.
 const SLOW: Duration = Duration::from_millis(250);
-/// Positions of a lane in one search, at most and at least.
+/// Positions of a lane in one search: maximum and minimum.
 const MOST_STRIDE: i64 = i64::MAX / 4;
 const LEAST_STRIDE: i64 = 10_000;
 
@@ -33,7 +33,7 @@ impl Default for Search {
     }
 }
 
-/// A part of a lane in which stragglers are looked for.
+/// A part of a lane that is searched for stragglers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stretch {
     pub(crate) key: LaneKey,
@@ -67,7 +67,7 @@ impl Lanes {
         places
     }
 
-    /// Takes over lanes that a slice or a look into named queues found.
+    /// Adds lanes that a slice or a look into named queues found.
     pub(crate) fn looked(&mut self, found: Vec<(LaneKey, i64)>) {
         let now = Instant::now();
         for (key, first) in found {
@@ -77,9 +77,8 @@ impl Lanes {
         }
     }
 
-    /// Takes over what a slice found: lanes with the position of their first task. A
-    /// lane that is known and was not found stays, so that its next task is found by a
-    /// probe.
+    /// Adds what a slice found: lanes with the position of their first task. A lane that is
+    /// known and was not found stays, so that a probe finds its next task.
     pub(crate) fn swept(&mut self, ranges: &[Range], slice: Slice, cost: Duration) {
         let now = Instant::now();
         self.looked(slice.found);
@@ -117,15 +116,15 @@ impl Lanes {
         }
     }
 
-    /// A slice failed: its statement took too long. Claims go on, and the next slice
-    /// may take longer.
+    /// A slice failed: its statement took too long. Claims continue, and the next slice may take
+    /// longer.
     pub(crate) fn sweep_failed(&mut self, cost: Duration) {
         self.sweep.failed(cost, Instant::now());
         self.is_slow = true;
         self.patience = (self.patience * 2).min(super::MOST_PATIENCE);
     }
 
-    /// How long the next slice may take on the server, if the last one was slow.
+    /// Time limit of the next slice on the server, if the last one was slow.
     pub(crate) fn guard(&self) -> Option<Duration> {
         self.is_slow.then_some(self.patience)
     }
@@ -146,7 +145,7 @@ impl Lanes {
         }
     }
 
-    /// Where to look for stragglers now: none while that is not due.
+    /// Where to search for stragglers now: empty while no search is due.
     pub(crate) fn stretches(&self, now: Instant) -> Vec<Stretch> {
         let is_due = self.search.last.is_none_or(|(at, cost)| {
             now.saturating_duration_since(at) >= SEARCH_EVERY.max(cost * sweep::SHARE_OF_TIME)
@@ -170,7 +169,7 @@ impl Lanes {
             .collect()
     }
 
-    /// Takes over what a search found: by their place in `stretches`, the first tasks.
+    /// Applies the result of a search: the first tasks, by index in `stretches`.
     pub(crate) fn searched(
         &mut self,
         stretches: &[Stretch],
@@ -181,7 +180,7 @@ impl Lanes {
         self.search.last = Some((now, cost));
         if cost > SEARCH_TIME {
             self.search.stride = (self.search.stride / 8).max(LEAST_STRIDE);
-            // Of nothing known yet, a stride that surely is one.
+            // With nothing known yet, a stride that covers any stretch.
             let longest = stretches
                 .iter()
                 .map(|s| s.upto - s.after)

@@ -1,7 +1,7 @@
-//! Queues that notifications named: something was pushed there, maybe into a new lane.
+//! Queues named by notifications: something was pushed there, maybe into a new lane.
 //!
-//! A look into one queue costs an index page or two, where a sweep reads an entry of
-//! each lane there is. A hint and nothing more: what is dropped here a sweep finds.
+//! Reading one queue costs an index page or two, where a sweep reads an entry of each existing
+//! lane. This is only a hint: a sweep finds what is dropped here.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,16 +10,16 @@ use super::sweep::{self, Range, Sweep};
 use super::{Lanes, QueueFilter};
 use pgtq_task::Name;
 
-/// Names that are kept until the next look.
+/// Maximum names kept until the next look.
 const MOST_NAMED: usize = 64;
 
-/// Queues named since the last look. Clones share one list: the one who hears
-/// notifications adds to it while a claim is under way.
+/// Queues named since the last look. Clones share one list: the listener adds to it while a
+/// claim is running.
 #[derive(Debug, Clone, Default)]
 pub struct NamedQueues(Arc<Mutex<BTreeSet<Name>>>);
 
 impl NamedQueues {
-    /// Notes that something was pushed into these queues.
+    /// Records that something was pushed into these queues.
     pub fn add<'a>(&self, queues: impl IntoIterator<Item = &'a Name>) {
         let mut named = self.lock();
         for queue in queues {
@@ -29,7 +29,7 @@ impl NamedQueues {
         }
     }
 
-    /// Takes all of them out.
+    /// Removes and returns all of them.
     pub fn take(&self) -> BTreeSet<Name> {
         std::mem::take(&mut *self.lock())
     }
@@ -40,13 +40,13 @@ impl NamedQueues {
 }
 
 impl Lanes {
-    /// The list in which the next claim finds queues to look into.
+    /// The list of queues that the next claim looks into.
     pub fn named(&self) -> NamedQueues {
         self.named.clone()
     }
 
-    /// What to look at in the queues that were named: all of them that are served, but
-    /// for lanes that claims probe and that may have many dead entries.
+    /// The ranges to read in the named queues: all that are served, except lanes that claims
+    /// probe and that may have many dead entries.
     pub(crate) fn named_ranges(&self) -> Vec<Range> {
         let is_served = |queue: &Name| match &self.filter {
             QueueFilter::Only(queues) => queues.contains(queue),

@@ -1,14 +1,14 @@
-//! Sweeps over all lanes that have tasks, in the order of the index, in slices of a
-//! bounded time: when to make the next slice, and where it continues.
+//! Sweeps over all lanes that have tasks, in the order of the index, in slices of a bounded
+//! time: schedules the slices and records where each continues.
 //!
-//! A sweep costs a little for each lane there is, of whatever handler, and is paced by
-//! its own cost. It does not read lanes that claims probe and that may have many dead
-//! entries: their cursors bound both. A ring during a sweep makes it go round: to the
-//! end, and from the start to where it was, so that rings keep no lane from being seen.
+//! A sweep costs a little for each existing lane, of any handler, and is paced by its own cost.
+//! It skips lanes that claims probe and that may have many dead entries: their cursors bound
+//! both. A wake-up during a sweep makes it wrap around: to the end, and from the start to where
+//! it was, so that repeated wake-ups cannot hide a lane.
 
 use std::time::{Duration, Instant};
 
-/// Where a lane stands in the index.
+/// A lane's place in the index.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) queue: String,
@@ -17,16 +17,16 @@ pub(crate) struct Place {
     pub(crate) priority: i64,
 }
 
-/// What lies between two places, without these. As the statement needs it: the places
-/// differ in the queue and the second is the beginning of its queue, or in the handler
-/// and it is the beginning of its handler, or only in the priority.
+/// The interval between two places, both excluded. The statement requires one of three forms:
+/// the places differ in the queue and the second is the beginning of its queue, or in the
+/// handler and it is the beginning of its handler, or only in the priority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Range {
     pub(crate) from: Place,
     pub(crate) to: Place,
 }
 
-/// A slice of a sweep, as its statement answered.
+/// The result of one slice of a sweep.
 #[derive(Debug)]
 pub(crate) struct Slice {
     /// Lanes with the position of their first task.
@@ -35,38 +35,38 @@ pub(crate) struct Slice {
     pub(crate) stopped: Option<Place>,
 }
 
-/// Time between slices of a busy claimer, at least.
+/// Minimum time between slices of a busy claimer.
 const BUSY_EVERY: Duration = Duration::from_millis(50);
-/// Time between sweeps of an idle one, at least.
+/// Minimum time between sweeps of an idle one.
 const IDLE_EVERY: Duration = Duration::from_millis(20);
-/// Sweeps take at most one part in this many of the time.
+/// Sweeps take at most 1/n of the time.
 pub(super) const SHARE_OF_TIME: u32 = 20;
 /// Ranges in one slice.
 const MOST_RANGES: usize = 256;
-/// Below and above every name: names are not empty, and have no `~`.
+/// Below and above every name: names are not empty and contain no `~`.
 const LOWEST: &str = "";
 const HIGHEST: &str = "~";
 /// Below every priority.
 const NO_PRIORITY: i64 = i64::MIN;
 
-/// How far the sweep under way has come, and what sweeps cost.
+/// The progress of the current sweep, and the cost of sweeps.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
-    /// A sweep is under way.
+    /// A sweep is running.
     is_under_way: bool,
-    /// Where it goes on; `None` at the start.
+    /// Where it continues; `None` at the start.
     resume: Option<Place>,
-    /// Where it ends after it has begun again at the start; `None` at the end.
+    /// Where it ends after it has wrapped around; `None` at the end.
     goal: Option<Place>,
     has_turned: bool,
     /// The end of the last slice, and its cost.
     last: Option<(Instant, Duration)>,
-    /// The cost of the sweep under way so far, and of the last complete one.
+    /// The cost of the current sweep so far, and of the last complete one.
     cost: Duration,
     last_cost: Duration,
     /// The last slice failed.
     has_failed: bool,
-    /// A ring came since the last sweep began.
+    /// A wake-up came since the last sweep began.
     is_woken: bool,
     n_complete: u64,
 }
@@ -77,7 +77,7 @@ impl Place {
         Place::new(queue, LOWEST)
     }
 
-    /// Behind all lanes of a queue.
+    /// After all lanes of a queue.
     fn behind(queue: &str) -> Self {
         Place::new(queue, HIGHEST)
     }
@@ -92,7 +92,7 @@ impl Place {
 }
 
 impl Sweep {
-    /// One that begins at the start, at once.
+    /// A sweep that begins at the start, at once.
     pub(super) fn after(before: &Sweep) -> Self {
         Sweep {
             n_complete: before.n_complete,
@@ -104,7 +104,7 @@ impl Sweep {
         self.n_complete
     }
 
-    /// Everything is to be looked at again: by a sweep under way, all that it has passed.
+    /// Requests another look at everything: a running sweep repeats what it has passed.
     pub(super) fn wake(&mut self) {
         if self.is_under_way {
             self.goal = self.resume.clone();
@@ -114,18 +114,18 @@ impl Sweep {
         }
     }
 
-    /// How long until the next slice, if one was asked for or a sweep is under way.
+    /// Time until the next slice, if one was requested or a sweep is running.
     pub(super) fn wakes_in(&self, now: Instant) -> Option<Duration> {
         (self.is_woken || self.is_under_way).then(|| self.due_in(true, now))
     }
 
-    /// No sweep is under way.
+    /// No sweep is running.
     pub(super) fn is_complete(&self) -> bool {
         !self.is_under_way
     }
 
-    /// How long until the next slice. An idle claimer finishes a sweep at once, and one
-    /// that was woken begins the next after as long as the last one took.
+    /// Time until the next slice. An idle claimer finishes a sweep at once, and one that was
+    /// woken begins the next after as long as the last one took.
     pub(super) fn due_in(&self, is_idle: bool, now: Instant) -> Duration {
         let Some((at, cost)) = self.last else {
             return Duration::ZERO;
@@ -140,9 +140,8 @@ impl Sweep {
         pause.saturating_sub(now.saturating_duration_since(at))
     }
 
-    /// Ranges of the next slice: from where the last one stopped to the end, or some
-    /// way towards it, over what `of` describes and without what is in `skip`, which is
-    /// in order and does not overlap.
+    /// Ranges of the next slice: from where the last one stopped towards the end, over the
+    /// places in `of` and without those in `skip`, which is sorted and does not overlap.
     pub(super) fn ranges(&self, of: &[(Place, Place)], skip: &[(Place, Place)]) -> Vec<Range> {
         let mut ranges = Vec::new();
         for (from, to) in of {
@@ -173,7 +172,7 @@ impl Sweep {
         cost: Duration,
         now: Instant,
     ) {
-        // A ring from now on may be about what this slice has passed.
+        // A wake-up from now on may concern what this slice has passed.
         (self.is_woken, self.has_failed) = (false, false);
         self.is_under_way = true;
         self.last = Some((now, cost));
@@ -206,7 +205,7 @@ impl Sweep {
         self.has_failed = true;
     }
 
-    /// Adds the cost of what followed a slice.
+    /// Adds the cost of work that followed a slice.
     pub(super) fn add_cost(&mut self, cost: Duration) {
         self.last_cost += cost;
         if let Some((_, last)) = &mut self.last {
@@ -215,7 +214,7 @@ impl Sweep {
     }
 }
 
-/// What lies between two places, as ranges of the three kinds.
+/// Splits the interval between two places into ranges of the three forms.
 fn push_ranges(ranges: &mut Vec<Range>, from: &Place, to: &Place) {
     let ends = [
         Place::before(&to.queue),

@@ -1,33 +1,32 @@
-//! Which lanes take part in a claim: the most urgent first, and those of one
-//! priority in turns.
+//! Chooses the lanes of a claim: the most urgent first, and those of one priority in turns.
 //!
-//! A lane is live (the last look found, or may have left, tasks in it) or idle (the
-//! last claim found it empty). Idle lanes are few: those more urgent than every live
-//! lane are probed with each claim, the others when nothing is live. A sweep finds what
-//! is pushed into the rest.
+//! A lane is live (the last look found, or may have left, tasks in it) or idle (the last claim
+//! found it empty). There are few idle lanes: those more urgent than every live lane are probed
+//! with each claim, the others when no lane is live. A sweep finds what is pushed into all other
+//! lanes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{LaneKey, Share};
 
-/// Lanes in one claim.
+/// Maximum lanes in one claim.
 const MOST_LANES: usize = 256;
-/// Lanes of one priority in one claim, unless they have so few tasks that it takes more.
-/// Beyond it they take turns.
+/// Lanes of one priority in one claim, unless they have so few tasks that more are needed.
+/// Further lanes take turns.
 const LEAST_EACH: usize = 64;
-/// The share of a lane whose depth is unknown is at least `want` by this.
+/// The share of a lane of unknown depth is at least `want` divided by this.
 const SHARES: usize = 32;
-/// Idle lanes in a claim that has live ones: more urgent, and as urgent, than these.
+/// Idle lanes in a claim that has live ones: those more urgent, and those as urgent.
 const MOST_URGENT_IDLE: usize = 48;
 const MOST_EQUAL_IDLE: usize = 16;
-/// Idle lanes that are known. The least urgent are forgotten first.
+/// Maximum known idle lanes. The least urgent are forgotten first.
 const MOST_IDLE: usize = 512;
 
 #[derive(Debug)]
 pub(super) struct Turns {
     live: BTreeMap<i32, Ring>,
     idle: BTreeSet<LaneKey>,
-    /// Live lanes that a claim under way has, in its order.
+    /// Live lanes in the current claim, in its order.
     out: Vec<(LaneKey, bool)>,
     turn: usize,
     /// Lanes of one priority in the next claim.
@@ -49,9 +48,9 @@ impl Default for Turns {
 /// The live lanes of one priority.
 #[derive(Debug, Default)]
 struct Ring {
-    /// Nothing is known of their depth.
+    /// Their depth is unknown.
     fresh: VecDeque<LaneKey>,
-    /// The last claim took all that it was allowed to.
+    /// The last claim took its whole share.
     full: VecDeque<LaneKey>,
 }
 
@@ -60,7 +59,7 @@ impl Ring {
         self.fresh.len() + self.full.len()
     }
 
-    /// Takes the next lanes out, from both sides by half where both have many.
+    /// Removes and returns the next lanes, half from each list where both have many.
     fn take(&mut self, most: usize) -> (Vec<LaneKey>, Vec<LaneKey>) {
         let n_fresh = self.fresh.len().min(most - self.full.len().min(most / 2));
         let n_full = self.full.len().min(most - n_fresh);
@@ -98,7 +97,7 @@ impl Turns {
         self.idle.retain(is_kept);
     }
 
-    /// Claims that it takes to look at every known lane.
+    /// Claims that it takes to read every known lane.
     pub(super) fn n_claims(&mut self) -> usize {
         self.put_back();
         let n_live: usize = self
@@ -170,8 +169,8 @@ impl Turns {
             .collect()
     }
 
-    /// Puts each lane of a claim where it belongs. `is_full` is about the first of
-    /// `shares`; the others were not read. Returns lanes that are to be forgotten.
+    /// Puts each lane of a claim back into its list. `is_full` covers the first of `shares`; the
+    /// others were not read. Returns lanes to forget.
     pub(super) fn took(&mut self, shares: &[Share], is_full: &[bool]) -> Vec<LaneKey> {
         let read = &shares[..is_full.len()];
         let n_out = self.out.len();
@@ -183,7 +182,7 @@ impl Turns {
             .collect();
         debug_assert!(self.out.len() <= n_out);
         self.put_back();
-        // With few tasks in each it takes many lanes to find enough.
+        // With few tasks in each, it takes many lanes to find enough.
         if read.len() == shares.len() && !self.live.is_empty() {
             self.width = (self.width * 2).min(MOST_LANES);
         } else if read.len() * 4 < shares.len() {
@@ -209,7 +208,7 @@ impl Turns {
         forgotten
     }
 
-    /// A claim did not read these, or failed: they are still the next.
+    /// A claim did not read these, or failed: they stay next in turn.
     fn put_back(&mut self) {
         for (key, was_full) in self.out.drain(..).rev() {
             let ring = self.live.entry(key.priority).or_default();
