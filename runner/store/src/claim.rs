@@ -35,7 +35,7 @@ impl Store {
     /// [`Lanes::wake`]. A failed sweep does not fail the claim, unless a privilege is missing.
     ///
     /// After an error, or when the future is dropped, the claim may have been committed: it is
-    /// then among [`super::BeatReply::orphaned claims`].
+    /// then among [`super::BeatReply::orphaned`].
     pub async fn claim(
         &self,
         runner: RunnerId,

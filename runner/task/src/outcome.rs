@@ -124,7 +124,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with a kind and a message, nothing else.
+    /// A failure with only a kind and a message.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Failure {
             kind,
@@ -136,26 +136,26 @@ impl Failure {
     }
 }
 
-/// What an attempt used. Recorded for every attempt, failed ones too.
+/// The resources that an attempt used. Recorded for every attempt, including failed ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// Fuel burnt.
+    /// Fuel consumed.
     pub fuel: u64,
-    /// Most bytes of linear memory at any one time.
+    /// Peak bytes of linear memory.
     pub peak_memory: u64,
     /// Wall-clock time from instantiation to the end.
     pub wall: Duration,
 }
 
-/// What an attempt leaves behind besides its outcome. The sandbox fills it, the engine
-/// passes it on, the store writes it.
+/// What an attempt leaves besides its outcome. The sandbox fills it, the engine forwards it, the
+/// store writes it.
 #[derive(Debug, Clone, Default)]
 pub struct AttemptRecord {
     /// What it used.
     pub usage: Usage,
-    /// The kept log lines: the first and the last, with a line that stands for the gap.
+    /// The kept log lines: the first and the last, with an entry for the gap.
     pub logs: Vec<LogLine>,
-    /// How many more lines were written and dropped.
+    /// Number of further lines that were written and dropped.
     pub logs_dropped: u64,
     /// Tasks it pushed. They exist only if the attempt completes.
     pub children: Vec<NewTask>,

@@ -1,4 +1,4 @@
-//! Paths of URLs: which of them a server could take for another one.
+//! URL paths: detects paths that a server could resolve to a different one.
 
 use percent_encoding::percent_decode_str;
 
@@ -9,11 +9,10 @@ const LOOK_ALIKES: [char; 14] = [
     '\u{3002}', '\u{fe52}', '\u{fe68}', '\u{ff0e}', '\u{ff0f}', '\u{ff3c}',
 ];
 
-/// Whether a server could resolve the path to one that does not begin as it does: by
-/// dots, by a second decoding, or by a lenient one. A rule with a path cannot vouch
-/// for such a path.
+/// Whether a server could resolve the path to one with a different prefix: by dots, by a second
+/// decoding, or by a lenient one. A rule with a path cannot be checked against such a path.
 pub(super) fn is_ambiguous(path: &str) -> bool {
-    // Some servers drop what follows a semicolon, and resolve the dots then.
+    // Some servers drop the text after a semicolon, and resolve the dots then.
     let name = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
     if path.contains('\\') || path.split('/').any(name) {
         return true;
@@ -43,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_that_a_server_could_read_in_another_way_is_ambiguous() {
+    fn a_path_with_several_readings_is_ambiguous() {
         for path in [
             "/v1/../x",
             "/v1/./x",
@@ -68,7 +67,7 @@ mod tests {
             "/v1/．．/x",
             "/v1/%u002e%u002e/x",
             "/v1/%u2215",
-            // What ends a text, or a line, elsewhere.
+            // Characters that end a string, or a line, elsewhere.
             "/v1/x%00",
             "/v1/x%0d%0a",
             "/v1/%",

@@ -1,4 +1,4 @@
-//! The proxy that HTTP requests of plugins go through, if the operator names one.
+//! The proxy for HTTP requests of plugins, if the operator configures one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ pub struct HttpProxy {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// `user:password`, if it wants them.
+    /// `user:password`, if the proxy requires them.
     pub credentials: Option<Secret>,
 }
 
@@ -23,7 +23,7 @@ impl FromStr for HttpProxy {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // The text is not repeated: it may hold a password.
+        // The error does not repeat the text: it may contain a password.
         let wrong = || "not a proxy: write `http://proxy.example.com:3128`".to_owned();
         let rest = text.trim().strip_prefix("http://").ok_or_else(wrong)?;
         let rest = rest.strip_suffix('/').unwrap_or(rest);
@@ -50,7 +50,7 @@ impl fmt::Display for HttpProxy {
     }
 }
 
-/// Resolves percent-encoding: a password may hold `@` or `:`.
+/// Decodes percent-encoding: a password may contain `@` or `:`.
 fn decode(text: &str) -> Result<String, String> {
     let wrong = || "the password of the proxy is not percent-encoded correctly".to_owned();
     // The library leaves an escape that is none as it is.
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_proxy_is_explained_without_its_password() {
+    fn an_invalid_proxy_is_reported_without_its_password() {
         for text in [
             "proxy:3128",
             "https://me:secret@proxy",

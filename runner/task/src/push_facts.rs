@@ -1,5 +1,5 @@
-//! What the last look at the database says about pushes: how many tasks wait for each
-//! plugin, and which handlers are also served by other plugins of other runners.
+//! The result of the last look at the database for pushes: how many tasks wait for each plugin,
+//! and which handlers plugins of other runners also serve.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -10,27 +10,27 @@ use arc_swap::ArcSwap;
 
 use super::Name;
 
-/// Shared by the engine, which looks at the database, and the sandbox, which refuses
-/// pushes. Neither waits for the other.
+/// Shared by the engine, which reads the database, and the sandbox, which rejects pushes.
+/// Neither waits for the other.
 #[derive(Debug)]
 pub struct PushFacts {
     limit: u64,
     known: ArcSwap<Known>,
     elsewhere: ArcSwap<HashSet<Name>>,
-    /// Whether somebody pushed since the last look.
+    /// Whether a plugin has pushed since the last look.
     pushed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    /// For each handler of a plugin, the tasks that wait for all handlers of that plugin.
+    /// For each handler of a plugin, the number of waiting tasks of all handlers of that plugin.
     of_plugin: HashMap<Name, u64>,
-    /// Tasks that wait for handlers of no plugin here.
+    /// Waiting tasks of handlers that belong to no plugin here.
     of_others: u64,
     is_over: bool,
 }
 
-/// What one look found.
+/// The result of one look.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PushLook {
     /// Waiting tasks by handler, estimated.
@@ -39,7 +39,7 @@ pub struct PushLook {
     pub elsewhere: Vec<Name>,
 }
 
-/// More tasks wait than may.
+/// The limit of waiting tasks is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooManyWait {
     /// An estimate.
@@ -49,10 +49,10 @@ pub struct TooManyWait {
 }
 
 impl PushFacts {
-    /// The limit unless the configuration says otherwise: a million tasks for one plugin.
+    /// The default limit: a million tasks for one plugin.
     pub const DEFAULT_LIMIT: u64 = 1_000_000;
 
-    /// Before the first look: nothing waits.
+    /// Before the first look, no task counts as waiting.
     pub fn new(limit: u64) -> Self {
         PushFacts {
             limit,
@@ -62,15 +62,15 @@ impl PushFacts {
         }
     }
 
-    /// Notes that a plugin pushes, or tries to: it makes the next look due.
+    /// Records that a plugin pushes, or tries to: it makes the next look due.
     pub fn note_push(&self) {
         if !self.pushed.load(Relaxed) {
             self.pushed.store(true, Relaxed);
         }
     }
 
-    /// An error if as many tasks wait as may. All handlers of one plugin count together,
-    /// and so do all handlers of no plugin.
+    /// An error if the limit of waiting tasks is reached. All handlers of one plugin count
+    /// together, and so do all handlers without a plugin.
     pub fn check(&self, handler: &str) -> Result<(), TooManyWait> {
         let known = self.known.load();
         let waiting = *known.of_plugin.get(handler).unwrap_or(&known.of_others);
@@ -83,20 +83,20 @@ impl PushFacts {
         }
     }
 
-    /// Whether a new look is worth it: somebody pushed since the last one, or may not push
-    /// because of it.
+    /// Whether a new look is needed: a plugin has pushed since the last one, or is blocked by
+    /// its result.
     pub fn is_stale(&self) -> bool {
         self.pushed.swap(false, Relaxed) || self.known.load().is_over
     }
 
-    /// Whether a plugin of another name serves this handler, too: a task for it could
-    /// run there, so the handler is not this plugin's own.
+    /// Whether a plugin of another name serves this handler, too: a task for it could run there,
+    /// so the handler does not belong to this plugin alone.
     pub fn is_served_elsewhere(&self, handler: &str) -> bool {
         self.elsewhere.load().contains(handler)
     }
 
-    /// Takes over what a look found; `plugins` are the handlers of each plugin here.
-    /// Returns what waits if the limit is reached and was not by the look before.
+    /// Applies the result of a look; `plugins` are the handlers of each plugin here. Returns the
+    /// plugins that reach the limit now and did not at the previous look.
     pub fn set<'a>(
         &self,
         look: PushLook,
@@ -126,7 +126,7 @@ impl PushFacts {
         })
     }
 
-    /// Takes over which handlers other plugins of other runners serve, too.
+    /// Sets the handlers that other plugins of other runners serve, too.
     pub fn set_elsewhere(&self, handlers: Vec<Name>) {
         self.elsewhere
             .store(Arc::new(handlers.into_iter().collect()));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn handlers_of_one_plugin_count_together_and_so_do_those_of_none() {
+    fn handlers_of_one_plugin_count_together_and_so_do_those_without() {
         let facts = PushFacts::new(10);
         assert_eq!(facts.check("a"), Ok(()));
         let plugin = [name("a"), name("b")];
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_is_worth_it_after_a_push_and_while_the_limit_is_reached() {
+    fn a_look_is_due_after_a_push_and_while_the_limit_is_reached() {
         let facts = PushFacts::new(2);
         assert!(!facts.is_stale());
         facts.note_push();

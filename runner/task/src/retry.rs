@@ -1,22 +1,22 @@
-//! Retry policy: how often and how long to wait.
+//! Retry policy: number of retries and delays.
 //!
-//! Exponential back-off with jitter, so that tasks which failed together do
-//! not come back together ("Exponential Backoff And Jitter", AWS Architecture
-//! Blog, 2015: half of the delay is fixed and half random).
+//! Exponential back-off with jitter, so that tasks which failed together do not retry together
+//! ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015: half of the delay is fixed
+//! and half random).
 
 use std::time::Duration;
 
-/// How many more attempts follow the first.
+/// The number of retries after the first attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retries {
     /// At most this many.
     Limited(u32),
-    /// As long as the task exists.
+    /// Unlimited, while the task exists.
     Forever,
 }
 
 impl Retries {
-    /// The column form: a count, or -1 for ever.
+    /// The column form: a count, or -1 for unlimited.
     pub fn to_column(self) -> i32 {
         match self {
             Retries::Limited(n) => i32::try_from(n).unwrap_or(i32::MAX),
@@ -29,7 +29,7 @@ impl Retries {
         u32::try_from(value).map_or(Retries::Forever, Retries::Limited)
     }
 
-    /// Whether another attempt may follow when `attempts` have been counted.
+    /// Whether another attempt may follow after `attempts` counted attempts.
     pub fn allows(self, attempts: u32) -> bool {
         match self {
             Retries::Limited(n) => attempts <= n,
@@ -53,7 +53,7 @@ impl<'de> serde::Deserialize<'de> for Retries {
     }
 }
 
-/// Takes a count or a word, and buffers nothing of anything else.
+/// Accepts a count or a keyword, and buffers nothing for any other input.
 struct RetriesVisitor;
 
 impl serde::de::Visitor<'_> for RetriesVisitor {
@@ -86,7 +86,7 @@ impl serde::de::Visitor<'_> for RetriesVisitor {
 pub struct Backoff {
     /// Delay before the first retry, in milliseconds.
     pub first_ms: u64,
-    /// No delay is longer than this, in milliseconds.
+    /// Maximum delay, in milliseconds.
     pub max_ms: u64,
 }
 
@@ -94,14 +94,14 @@ pub struct Backoff {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct RetryPolicy {
-    /// How many attempts may follow the first.
+    /// How many retries may follow the first attempt.
     pub retries: Retries,
-    /// How long to wait between them.
+    /// The delays between attempts.
     pub backoff: Backoff,
 }
 
 impl Default for RetryPolicy {
-    /// 20 retries, 1 s doubling up to an hour: about 10 hours of trying.
+    /// 20 retries, 1 s doubling up to an hour: about 10 hours in total.
     fn default() -> Self {
         RetryPolicy {
             retries: Retries::Limited(20),
@@ -114,8 +114,8 @@ impl Default for RetryPolicy {
 }
 
 impl Backoff {
-    /// The delay after attempt number `attempt` (1 is the first) failed.
-    /// `jitter` is a random number in `0.0..1.0`; half of the delay moves with it.
+    /// The delay after attempt number `attempt` (1 is the first) failed. `jitter` is a random
+    /// number in `0.0..1.0`; it varies half of the delay.
     pub fn delay(&self, attempt: u32, jitter: f64) -> Duration {
         let doublings = attempt.saturating_sub(1).min(63);
         let full = self

@@ -1,5 +1,5 @@
-//! Rules: which requests, connections and pushes a plugin asks for, and which it is
-//! granted. Both sides are written in the same form.
+//! Rules: the requests, connections and pushes that a plugin requests, and those it is granted.
+//! Both use the same syntax.
 
 mod push;
 
@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use super::path::is_ambiguous;
 
-/// Hosts that a rule names: one, all below a domain, or all.
+/// Hosts of a rule: one, all below a domain, or all.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostRule {
     /// `*`
@@ -22,7 +22,7 @@ pub enum HostRule {
 }
 
 impl HostRule {
-    /// Whether a host, in the form of [`host`], is meant.
+    /// Whether the rule matches a host in the form of [`host`].
     pub fn allows(&self, host: &str) -> bool {
         match self {
             HostRule::Any => true,
@@ -33,7 +33,7 @@ impl HostRule {
         }
     }
 
-    /// Whether the rule names this very host rather than a group of hosts.
+    /// Whether the rule names one exact host rather than a group of hosts.
     pub fn is_exact(&self) -> bool {
         matches!(self, HostRule::Exactly(_))
     }
@@ -46,7 +46,7 @@ impl FromStr for HostRule {
         if text == "*" {
             return Ok(HostRule::Any);
         }
-        // Stands in lines to paste, for what only the operator knows.
+        // The placeholder in lines to paste, for a value that only the operator knows.
         if text == "HOST" {
             return Err("HOST stands for a host: write its name".to_owned());
         }
@@ -67,8 +67,8 @@ impl fmt::Display for HostRule {
     }
 }
 
-/// The one form of a host's name: lower case, no dot at the end, IPv6 in
-/// brackets. Names outside of ASCII must be written in punycode.
+/// The canonical form of a host name: lower case, no trailing dot, IPv6 in brackets. Non-ASCII
+/// names must be written in punycode.
 pub fn host(text: &str) -> Result<String, String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     if let Some(inside) = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')) {
@@ -85,17 +85,17 @@ pub fn host(text: &str) -> Result<String, String> {
     }
 }
 
-/// Ports that a rule names.
+/// Ports of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PortRule {
     /// `*`
     Any,
-    /// One.
+    /// One port.
     Exactly(u16),
 }
 
 impl PortRule {
-    /// Whether a port is meant.
+    /// Whether the rule matches a port.
     pub fn allows(self, port: u16) -> bool {
         match self {
             PortRule::Any => true,
@@ -123,29 +123,29 @@ impl fmt::Display for PortRule {
     }
 }
 
-/// Bytes of a rule that is suggested; nobody reads a longer one.
+/// Maximum bytes of a suggested rule; a longer one would not be readable.
 const MAX_NARROWEST: usize = 512;
 
-/// `GET,POST https://api.example.com:8443/v1/`: methods (all, if none are
-/// named), scheme, host, port (the scheme's own, if none is named) and a path
-/// that matches itself and everything below it (all, if none is named).
+/// `GET,POST https://api.example.com:8443/v1/`: methods (default: all), scheme, host, port
+/// (default: the scheme's port) and a path that matches itself and everything below it (default:
+/// all).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HttpRule {
     /// Upper case; empty means all.
     pub methods: Vec<String>,
     /// `https`, not `http`.
     pub secure: bool,
-    /// Where to.
+    /// The host.
     pub host: HostRule,
-    /// Which port.
+    /// The port.
     pub port: PortRule,
-    /// Begins with `/`; `/` means all.
+    /// Begins with `/`; `/` matches all.
     pub path: String,
 }
 
 impl HttpRule {
-    /// Whether a request is meant. `host` is in the form of [`host`]; `path`
-    /// is the path alone, without a query.
+    /// Whether the rule matches a request. `host` is in the form of [`host`]; `path` is the path
+    /// alone, without a query.
     pub fn allows(&self, method: &str, secure: bool, host: &str, port: u16, path: &str) -> bool {
         (self.methods.is_empty() || self.methods.iter().any(|known| known == method))
             && self.secure == secure
@@ -154,10 +154,9 @@ impl HttpRule {
             && self.allows_path(path)
     }
 
-    /// The narrowest rule that allows a request, if one can be written: its method,
-    /// scheme, host and port, and the directory of its path, or the path itself if
-    /// it is in none. `None` for a path that no rule but one for the whole host
-    /// allows.
+    /// The narrowest rule that allows a request, if there is one: its method, scheme, host and
+    /// port, and the directory of its path, or the path itself if it is in none. `None` for a
+    /// path that only a rule for the whole host can allow.
     pub fn narrowest(
         method: &str,
         secure: bool,
@@ -278,9 +277,9 @@ impl fmt::Display for HttpRule {
 /// `smtp.example.com:587`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TcpRule {
-    /// Where to.
+    /// The host.
     pub host: HostRule,
-    /// Which port.
+    /// The port.
     pub port: PortRule,
 }
 
@@ -306,7 +305,7 @@ impl fmt::Display for TcpRule {
     }
 }
 
-/// `host:port`, `[v6]:port` or a host alone.
+/// Splits `host:port`, `[v6]:port` or a host alone.
 fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),

@@ -1,5 +1,5 @@
-//! The line between a runner and one attempt under way: stop it, hear of its
-//! progress, read its log. Plain std, so that it can stand in the pure room.
+//! The channel between a runner and one running attempt: stop it, read its progress, read its
+//! log. Uses only std, so that it can be in this crate.
 
 use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -8,27 +8,27 @@ use std::time::Duration;
 
 use super::LogTail;
 
-/// How long a handler that asks whether it was cancelled may go on after it
-/// was, to end by itself. Never past its deadline.
+/// How long a handler that polls for cancellation may continue after it was cancelled, to return
+/// by itself. Never past its deadline.
 pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
 
-/// Why an attempt is stopped from outside, by urgency.
+/// Why the runner stops an attempt, by urgency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StopReason {
-    /// Somebody cancelled the task.
+    /// The task was cancelled.
     Cancel,
-    /// The runner is stopping and the grace time is over.
+    /// The runner is stopping and the grace period is over.
     Interrupt,
-    /// The claim is lost: nothing of this attempt may be stored.
+    /// The claim is lost: no write of this attempt may be stored.
     Lost,
 }
 
-/// How far a handler says it is.
+/// The progress that a handler reports.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Progress {
     /// 0.0 to 1.0.
     pub fraction: f64,
-    /// A word for people.
+    /// A short text for humans.
     pub message: String,
 }
 
@@ -41,8 +41,8 @@ struct Inner {
     progress: Option<Progress>,
 }
 
-/// Shared by the engine (which stops, and reads) and the sandbox (which waits,
-/// and writes). The lock is held for a few instructions.
+/// Shared by the engine (which stops, and reads) and the sandbox (which waits, and writes). The
+/// lock is held for a few instructions.
 #[derive(Debug, Default)]
 pub struct Signal {
     inner: Mutex<Inner>,
@@ -50,7 +50,7 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// Asks the attempt to stop. A more urgent reason replaces the one before.
+    /// Asks the attempt to stop. A more urgent reason replaces the previous one.
     pub fn stop(&self, why: StopReason) {
         let waker = {
             let mut inner = self.lock();
@@ -63,17 +63,17 @@ impl Signal {
         }
     }
 
-    /// The most urgent reason, if somebody has asked.
+    /// The most urgent reason requested so far.
     pub fn asked(&self) -> Option<StopReason> {
         self.lock().stop
     }
 
-    /// Whether the task was cancelled, also if a more urgent reason came later.
+    /// Whether the task was cancelled, even if a more urgent reason came later.
     pub fn is_cancelled(&self) -> bool {
         self.lock().cancelled
     }
 
-    /// Whether the task was cancelled, asked by the handler itself. A handler that has
+    /// Whether the task was cancelled; called on behalf of the handler. A handler that has
     /// called this gets [`CANCEL_GRACE`] to finish after a cancellation.
     pub fn poll_cancelled(&self) -> bool {
         let mut inner = self.lock();
@@ -86,7 +86,7 @@ impl Signal {
         self.lock().polls_cancelled
     }
 
-    /// Waits until somebody asks. One waiter at a time; cancel-safe.
+    /// Waits until the attempt is asked to stop. One waiter at a time; cancel-safe.
     pub fn stopped(&self) -> impl Future<Output = StopReason> + Send + '_ {
         self.stopped_by(StopReason::Cancel)
     }
@@ -106,22 +106,22 @@ impl Signal {
         })
     }
 
-    /// Notes how far the handler is; only the newest is kept.
+    /// Records the handler's progress; only the latest report is kept.
     pub fn report(&self, progress: Progress) {
         self.lock().progress = Some(progress);
     }
 
-    /// The newest progress, once.
+    /// Takes the latest progress, once.
     pub fn take_progress(&self) -> Option<Progress> {
         self.lock().progress.take()
     }
 
-    /// Whether there is progress that nobody took.
+    /// Whether there is progress that was not taken yet.
     pub fn has_progress(&self) -> bool {
         self.lock().progress.is_some()
     }
 
-    /// Lets others read the attempt's log while it runs. Only the first call counts.
+    /// Makes the attempt's log readable while it runs. Only the first call has an effect.
     pub fn share_log(&self, log: Arc<dyn LogTail>) {
         self.log.get_or_init(|| log);
     }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_handler_that_asks_heeds_a_cancel() {
+    fn only_a_polling_handler_notices_a_cancel() {
         let signal = Signal::default();
         signal.stop(StopReason::Cancel);
         assert!(!signal.polls_cancelled());
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_reports_the_newest_is_taken_once() {
+    fn only_the_newest_of_many_reports_is_taken() {
         let signal = Signal::default();
         for step in 0..1_000 {
             signal.report(Progress {

@@ -1,23 +1,23 @@
-//! The six states and the moves between them.
+//! The six states and the transitions between them.
 
-/// Where a task is. There is no state column: a task's state is the table it
-/// stands in, shown by the view of the same name.
+/// A task's state. There is no state column: a task's state is the table that contains it,
+/// exposed by the view of the same name.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Waits for its time: pushed with a delay, or waiting for a retry.
+    /// Not due yet: pushed with a delay, or waiting for a retry.
     Scheduled,
     /// Due; the next free runner takes it.
     Runnable,
     /// Claimed by a runner.
     Running,
-    /// Done, with a result.
+    /// Finished, with a result.
     Complete,
-    /// Given up, with an error.
+    /// Finished, with an error and no retries left.
     Failed,
-    /// Taken back by a person or by its handler.
+    /// Cancelled by an operator or by its handler.
     Cancelled,
 }
 
@@ -44,18 +44,18 @@ impl State {
         }
     }
 
-    /// Reads what [`State::as_str`] writes.
+    /// Parses the result of [`State::as_str`].
     pub fn parse(text: &str) -> Option<Self> {
         State::ALL.into_iter().find(|state| state.as_str() == text)
     }
 
-    /// Whether a task stays in this state until somebody asks for a retry.
+    /// Whether a task stays in this state unless it is retried explicitly.
     pub fn is_final(self) -> bool {
         matches!(self, State::Complete | State::Failed | State::Cancelled)
     }
 
-    /// Whether a task may move from `self` to `next`. ARCHITECTURE.md has the
-    /// same table with the verb that makes each move.
+    /// Whether a task may move from `self` to `next`. ARCHITECTURE.md has the same table with
+    /// the verb that makes each transition.
     pub fn may_become(self, next: State) -> bool {
         use State::*;
         match self {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_reads_back_what_it_prints() {
+    fn every_state_round_trips_through_text() {
         for state in State::ALL {
             assert_eq!(State::parse(state.as_str()), Some(state));
         }

@@ -1,29 +1,28 @@
-//! What few tasks have beside their columns.
+//! Rare optional properties of tasks.
 
-/// Most names that [`Traits::unknown`] gives, and most characters of each.
+/// Maximum names that [`Traits::unknown`] returns, and maximum characters of each.
 const MOST_NAMES: usize = 5;
 const MOST_CHARS: usize = 40;
 
-/// A JSON object that travels with a task through every transition. A field says how
-/// the task is to be treated, so a program that does not know it must not run the
-/// task. A field whose name begins with `_` is information: it is carried, and the
-/// task runs.
+/// A JSON object that a task keeps through every transition. A field controls how the task is
+/// processed, so a program that does not know the field must not run the task. A field whose
+/// name begins with `_` is informational: it is kept, and the task runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Traits(String);
 
 impl Traits {
-    /// The text of a JSON object.
+    /// Wraps the text of a JSON object.
     pub fn new(json: impl Into<String>) -> Self {
         Traits(json.into())
     }
 
-    /// The text, as the database gave it.
+    /// The text, as the database returned it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The fields that this program does not know and may not ignore: some of their
-    /// names, cut for people. Empty: the task can run here.
+    /// The fields that this program does not know and may not ignore: some of their names,
+    /// shortened for display. Empty: the task can run here.
     pub fn unknown(&self) -> Vec<String> {
         type Object<'a> = std::collections::BTreeMap<String, &'a serde_json::value::RawValue>;
         let Ok(object) = serde_json::from_str::<Object<'_>>(&self.0) else {
@@ -51,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_cannot_run() {
+    fn a_task_with_traits_other_than_an_object_cannot_run() {
         for json in ["1", "null", "[]", "{", ""] {
             assert_eq!(unknown(json), ["not a JSON object"], "{json}");
         }

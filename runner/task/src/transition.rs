@@ -1,18 +1,17 @@
-//! The one decision: what becomes of a task when an attempt ends.
+//! The central decision: the transition of a task when an attempt ends.
 
 use std::time::Duration;
 
 use super::{ErrorKind, Failure, Outcome, RetryPolicy, State, Task};
 
-/// How many runners may die under a task before it is failed, unless the
-/// configuration says otherwise. Three, as Sidekiq's super_fetch counts.
+/// Default limit of runner crashes before a task fails: three, as in Sidekiq's super_fetch.
 pub const MAX_CRASHES: u32 = 3;
 
-/// No retry and no snooze comes back sooner: a handler that always says "again,
-/// now" would otherwise fill the database with its attempts.
+/// Minimum delay of retries and snoozes: a handler that always asks for an immediate retry would
+/// otherwise fill the database with its attempts.
 pub const MIN_DELAY: Duration = Duration::from_millis(100);
 
-/// What the store does about an ended attempt.
+/// How the store moves a task after an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Transition {
     /// To history, complete; its children are pushed.
@@ -27,32 +26,32 @@ pub enum Transition {
     },
     /// To history, cancelled.
     Cancel {
-        /// Why, for people.
+        /// The reason, for humans.
         reason: String,
     },
-    /// Back to `scheduled` (or `runnable` when there is no delay), one more attempt counted.
+    /// Back to `scheduled` (or `runnable` without a delay); counts as an attempt.
     Retry {
-        /// Counted from the moment the ending is stored.
+        /// Counted from the time when the outcome is stored.
         delay: Duration,
         /// What went wrong.
         failure: Failure,
     },
-    /// Back to `scheduled`, nothing counted.
+    /// Back to `scheduled`; does not count as an attempt.
     Snooze {
-        /// Counted from the moment the ending is stored.
+        /// Counted from the time when the outcome is stored.
         delay: Duration,
     },
-    /// Back to `runnable`, nothing counted, nothing recorded.
+    /// Back to `runnable`; not counted and not recorded.
     Release,
-    /// Back to `scheduled`: it could not run here now, and nothing is counted.
+    /// Back to `scheduled`: it could not run here now; does not count as an attempt.
     Defer {
-        /// Counted from the moment the ending is stored.
+        /// Counted from the time when the outcome is stored.
         delay: Duration,
     },
 }
 
 impl Transition {
-    /// Where the task stands afterwards.
+    /// The task's state afterwards.
     pub fn state(&self) -> State {
         match self {
             Transition::Complete { .. } => State::Complete,
@@ -67,9 +66,9 @@ impl Transition {
     }
 }
 
-/// Decides. `cancelled` says that somebody asked to cancel the task while it
-/// ran: then a result that was reached is kept, and everything else is the
-/// cancel that was asked for. `jitter` is a random number in `0.0..1.0`.
+/// Decides. `cancelled` says that the task's cancellation was requested while it ran: then a
+/// result is kept, and every other outcome becomes a cancellation. `jitter` is a random number
+/// in `0.0..1.0`.
 pub fn decide(
     task: &Task,
     policy: &RetryPolicy,
@@ -92,7 +91,7 @@ pub fn decide(
             let number = task.attempts.saturating_add(1);
             let retries = task.retries.unwrap_or(policy.retries);
             if failure.kind == ErrorKind::Arguments || !retries.allows(number) {
-                // Arguments do not get better by waiting.
+                // A retry would fail in the same way.
                 return Transition::Fail { failure };
             }
             let delay = after.unwrap_or_else(|| policy.backoff.delay(number, jitter));
@@ -102,7 +101,7 @@ pub fn decide(
     }
 }
 
-/// Why a task was cancelled, with what its handler said about it, if it could.
+/// Why a task was cancelled, with the handler's own message, if there is one.
 fn cancel_reason(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Retry { failure, .. } | Outcome::Fail { failure }
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_task_does_not_come_back_but_keeps_a_result() {
+    fn a_cancelled_task_is_not_retried_but_keeps_a_result() {
         let fatal = Outcome::Fail {
             failure: Failure::new(ErrorKind::Error, "stopped half way"),
         };
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cancelled_handler_said_is_kept_with_the_reason() {
+    fn the_message_of_a_cancelled_handler_is_kept_with_the_reason() {
         let reason = |outcome| {
             let policy = RetryPolicy::default();
             match decide(&task(0, None), &policy, outcome, true, 0.0) {
@@ -253,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_comes_back_at_once() {
+    fn nothing_is_retried_at_once() {
         let outcome = Outcome::Snooze {
             after: Duration::ZERO,
         };
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_asked_for_wins_over_the_policy() {
+    fn a_requested_delay_wins_over_the_policy() {
         let wanted = Duration::from_secs(77);
         let outcome = Outcome::Retry {
             failure: Failure::new(ErrorKind::Error, "x"),

@@ -81,7 +81,7 @@ fn system_roots_imply_verification_or_the_mode_is_rejected() {
             assert_eq!(found, taken, "{mode}: {config:?}");
         }
     }
-    // A file that is named later is the list.
+    // A later file replaces the system's CAs.
     let config = parse("host=h sslrootcert=system sslrootcert=/ca.pem sslmode=require");
     assert_eq!(config.tls_root, Some(PathBuf::from("/ca.pem")));
 }
@@ -130,17 +130,17 @@ fn schema_names_are_checked() {
     assert!("tenant_7".parse::<Schema>().is_ok());
 }
 
-/// As a URL needs it.
+/// Escapes for a URL.
 fn escaped(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
-/// As `key=value` needs it.
+/// Quotes for `key=value`.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// Texts that are nearly addresses.
+/// Texts that resemble addresses.
 fn nearly_an_address() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "postgres://",
@@ -226,7 +226,7 @@ proptest! {
     }
 
     #[test]
-    fn no_part_of_a_password_is_shown_however_it_was_written(
+    fn no_part_of_a_password_is_shown_in_any_form(
         first in "SECRET[a-z]{0,4}", between in "[@:/?#%&= ']{0,3}", second in "(HIDDEN)?", tail in "(@h/d|@h:x/d|@h:99999/d|@h/d\\?sslmode=maybe|@h/d\\?x=1)",
         pairs in any::<bool>(),
     ) {

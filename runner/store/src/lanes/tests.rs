@@ -22,7 +22,7 @@ fn lanes(found: &[(&str, i32, i64)]) -> Lanes {
     lanes
 }
 
-/// A sweep that runs through and finds these lanes.
+/// A complete sweep that finds these lanes.
 fn find(lanes: &mut Lanes, found: &[(&str, i32, i64)]) {
     let ranges = lanes.ranges();
     let found = found
@@ -37,7 +37,7 @@ fn find(lanes: &mut Lanes, found: &[(&str, i32, i64)]) {
 }
 
 #[test]
-fn a_claim_starts_behind_the_last_position_taken() {
+fn a_claim_starts_after_the_last_position_taken() {
     let mut lanes = lanes(&[("a", 0, 10)]);
     let shares = lanes.shares(2);
     assert_eq!((shares[0].after, shares[0].most), (9, 2));
@@ -64,7 +64,7 @@ fn urgent_lanes_come_first_and_equal_ones_share() {
 }
 
 #[test]
-fn a_newcomer_is_served_beside_a_flood() {
+fn a_new_lane_is_served_during_a_flood() {
     let mut lanes = lanes(&[("flood", 0, 1), ("rare", 0, 1)]);
     let shares = lanes.shares(10);
     let flood: Vec<_> = (1..=5).map(|i| run("flood", i)).collect();
@@ -87,7 +87,7 @@ fn the_cost_of_a_sweep_sets_its_pace() {
 }
 
 #[test]
-fn a_ring_makes_a_sweep_due_after_as_long_as_the_last_one_took() {
+fn a_wakeup_makes_a_sweep_due_after_the_duration_of_the_last_one() {
     let mut lanes = lanes(&[]);
     assert_eq!(lanes.wakes_in(), None);
     lanes.wake();
@@ -100,7 +100,7 @@ fn a_ring_makes_a_sweep_due_after_as_long_as_the_last_one_took() {
 }
 
 #[test]
-fn a_ring_during_a_sweep_lets_it_go_round_and_skips_nothing() {
+fn a_wakeup_during_a_sweep_wraps_around_and_skips_nothing() {
     let mut lanes = lanes(&[]);
     let part = |lanes: &mut Lanes, stopped: Option<&str>| {
         let slice = Slice {
@@ -139,7 +139,7 @@ fn place(queue: &str, handler: &str, priority: i64) -> Place {
 }
 
 #[test]
-fn an_urgent_lane_comes_before_twenty_thousand_others_also_when_it_was_empty() {
+fn an_urgent_lane_comes_before_twenty_thousand_others_even_after_it_was_empty() {
     let names: Vec<String> = (0..20_000).map(|n| format!("h{n}")).collect();
     let many: Vec<(&str, i32, i64)> = names.iter().map(|name| (name.as_str(), 0, 1)).collect();
     let mut lanes = lanes(&[("urgent", -5, 1)]);
@@ -155,7 +155,7 @@ fn an_urgent_lane_comes_before_twenty_thousand_others_also_when_it_was_empty() {
 }
 
 #[test]
-fn every_one_of_many_lanes_is_served_and_an_empty_one_is_not_asked_again() {
+fn each_of_many_lanes_is_served_and_an_empty_one_is_not_probed_again() {
     let names: Vec<String> = (0..1_000).map(|n| format!("h{n}")).collect();
     let many: Vec<(&str, i32, i64)> = names.iter().map(|name| (name.as_str(), 0, 1)).collect();
     let mut lanes = lanes(&many);
@@ -179,7 +179,7 @@ fn every_one_of_many_lanes_is_served_and_an_empty_one_is_not_asked_again() {
 }
 
 #[test]
-fn a_claim_that_had_enough_leaves_the_lanes_behind_in_their_place() {
+fn a_full_claim_keeps_unread_lanes_next_in_turn() {
     let names: Vec<String> = (0..200).map(|n| format!("h{n:03}")).collect();
     let many: Vec<(&str, i32, i64)> = names.iter().map(|name| (name.as_str(), 0, 1)).collect();
     let mut lanes = lanes(&many);
@@ -187,14 +187,14 @@ fn a_claim_that_had_enough_leaves_the_lanes_behind_in_their_place() {
     let taken = [run("h000", 1), run("h001", 1)];
     assert!(lanes.took(&shares, &taken, 2));
     assert_eq!(lanes.shares(2)[0].key.handler, "h002");
-    // A claim that failed took nothing: they are still the next.
+    // A failed claim took nothing: they are still next in turn.
     lanes.shares(500);
     assert!(lanes.n_turns() > 1);
     assert_eq!(lanes.shares(2)[0].key.handler, "h002");
 }
 
 #[test]
-fn a_sweep_passes_over_what_claims_probe_and_over_queues_of_others() {
+fn a_sweep_skips_probed_lanes_and_queues_of_others() {
     let served = QueueFilter::Except(vec![Name::new("media").expect("legal")]);
     let mut lanes = Lanes::new(served);
     find(&mut lanes, &[("a", 0, 1)]);
@@ -220,7 +220,7 @@ fn a_sweep_passes_over_what_claims_probe_and_over_queues_of_others() {
             (heavy, end)
         ]
     );
-    // What committed late in it is searched for between positions.
+    // A search between positions finds what committed late in it.
     let stretches = lanes.stretches(Instant::now());
     assert_eq!((stretches[0].after, stretches[0].upto), (0, 9_000));
     lanes.searched(&stretches, &[(0, 70)], Duration::from_millis(1));
@@ -228,7 +228,7 @@ fn a_sweep_passes_over_what_claims_probe_and_over_queues_of_others() {
 }
 
 #[test]
-fn a_search_that_is_slow_takes_shorter_stretches_and_goes_on_behind_them() {
+fn a_slow_search_takes_shorter_stretches_and_continues_after_them() {
     let mut lanes = lanes(&[("a", 0, 1)]);
     let shares = lanes.shares(10_000);
     let flood = Run {
@@ -250,7 +250,7 @@ fn a_search_that_is_slow_takes_shorter_stretches_and_goes_on_behind_them() {
 }
 
 #[test]
-fn only_named_queues_that_are_served_are_looked_into_and_once() {
+fn only_served_named_queues_are_read_and_only_once() {
     let names = ["media", "zebra", "q"].map(|queue| Name::new(queue).expect("legal"));
     let mut lanes = Lanes::new(QueueFilter::Except(vec![names[0].clone()]));
     find(&mut lanes, &[("a", 0, 1)]);

@@ -1,5 +1,5 @@
--- Caller: AttemptDatabase::complete, on the handler's own connection, after
--- attempt_settle. The columns of one ending, from the arrays that finish has for many.
+-- Caller: AttemptDatabase::complete, on the handler's own connection, after attempt_settle. The
+-- columns of one outcome, from the arrays that finish has for many.
 SELECT {{schema}}.complete_in_task(
     ticket => $25::bytea, runner => $1::bigint,
     queue => ($2::text[])[1], handler => ($3::text[])[1], priority => ($4::integer[])[1], retries => ($5::integer[])[1],

@@ -1,2 +1,3 @@
--- Caller: store/attempt, behind a pooler: what others left prepared on the server's connection.
+-- Caller: store/attempt, behind a pooler: removes statements that other clients prepared on the
+-- server connection.
 DEALLOCATE ALL

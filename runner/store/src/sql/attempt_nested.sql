@@ -1,8 +1,8 @@
--- Caller: store/attempt, now and then before a statement of a handler, in its
--- transaction: every name is qualified. How many types that the role may have made
--- hold another that was made and may hold a third. Tables are such types, and
--- those of every role that it could become are its own; arrays are not counted, since
--- each needs another type between itself and the next. Index: none on pg_type.
+-- Caller: store/attempt, now and then before a statement of a handler, in its transaction: every
+-- name is qualified. Counts the types that the role may have created, that contain another
+-- created type and may be contained in a third. Tables are such types, and those of every role
+-- that it could become count as its own; arrays are not counted, since each needs another type
+-- between itself and the next. Index: none on pg_type.
 SELECT pg_catalog.count(*) AS n_nested
 FROM (
     SELECT FROM pg_catalog.pg_type AS t
@@ -20,7 +20,7 @@ FROM (
           ) AS part
           JOIN pg_catalog.pg_type AS p ON p.oid OPERATOR(pg_catalog.=) part.oid
           LEFT JOIN pg_catalog.pg_type AS e ON e.oid OPERATOR(pg_catalog.=) p.typelem
-          -- Below are the types that every database has.
+          -- Smaller OIDs are the types that every database has.
           WHERE part.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
             AND (p.typtype OPERATOR(pg_catalog.=) ANY (ARRAY['c', 'd', 'r']::pg_catalog."char"[])
                  OR e.typtype OPERATOR(pg_catalog.=) ANY (ARRAY['c', 'd', 'r']::pg_catalog."char"[])))

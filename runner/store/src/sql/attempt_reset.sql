@@ -1,6 +1,6 @@
--- Caller: store/attempt, between two attempts on one connection: DISCARD ALL,
--- except that the driver's prepared statements stay. The role first, for what
--- follows is run by it.
+-- Caller: store/attempt, between two attempts on one connection: DISCARD ALL, except that the
+-- driver's prepared statements stay. The role is reset first, since it runs the following
+-- statements.
 ROLLBACK;
 RESET SESSION AUTHORIZATION;
 RESET ROLE;

@@ -1,6 +1,6 @@
--- Caller: store/attempt, once for each connection. One row: why handlers' SQL
--- must not run as this role, or null. Whatever the role could become by SET ROLE
--- counts as its own.
+-- Caller: store/attempt, once for each connection. One row: why handlers' SQL must not run as
+-- this role, or null. The privileges of every role that it could become by SET ROLE count as its
+-- own.
 WITH mine AS (
     SELECT r.oid, r.rolname, r.rolsuper, r.rolcreaterole, r.rolbypassrls, r.rolreplication
     FROM pg_catalog.pg_roles AS r

@@ -1,9 +1,8 @@
--- Caller: store/attempt, with attempt_quiet behind it, before the statement that
--- ends a handler's transaction.
--- Deferred triggers run now, under the settings they were written for. After
--- that nothing that the handler has set counts: not for our statement, not for
--- how durable the commit is. A lock that our statement needs and somebody else's
--- transaction holds is waited for only briefly: this one holds its claim meanwhile.
+-- Caller: store/attempt, followed by attempt_quiet, before the statement that ends a handler's
+-- transaction. Deferred triggers run now, under the settings they were written for. After that
+-- no setting of the handler is in force, neither for our statement nor for the durability of the
+-- commit. The lock timeout for our statement is short, because this transaction holds its claim
+-- while it waits for another one.
 SET CONSTRAINTS ALL IMMEDIATE;
 SET LOCAL ROLE NONE;
 SET LOCAL search_path = pg_catalog, pg_temp;

@@ -1,2 +1,2 @@
--- Caller: pooler::is_between. The server process that answers.
+-- Caller: pooler::is_between. The server process that runs this statement.
 SELECT pg_backend_pid()

@@ -1,20 +1,19 @@
--- Caller: Store::claim. Index: runnable_tasks_pkey, one ordered scan for each
--- lane, from the lane's cursor; the lanes come in the order of urgency and the
--- outer LIMIT stops the scans. No row: nothing to take, or the runner is gone. One row
--- with an array for each column costs both sides less than a row for each task.
--- Of what the scans find, no more is taken than $8 bytes of arguments, and one task at
--- least: first_bytes looks at them one by one, unless they are small in sum. Tasks $9
--- cannot be read.
+-- Caller: Store::claim. Index: runnable_tasks_pkey, one ordered scan for each lane, from the
+-- lane's cursor; the lanes come in the order of urgency and the outer LIMIT stops the scans. No
+-- row: nothing to take, or the runner is gone. One row with an array for each column costs both
+-- sides less than a row for each task. At most $8 bytes of arguments are taken of what the scans
+-- find, and at least one task: first_bytes checks them one by one, unless they are small in sum.
+-- Tasks $9 are unreadable.
 WITH lane AS MATERIALIZED (
     SELECT *
     FROM unnest($2::text[], $3::text[], $4::integer[], $5::bigint[], $6::bigint[])
         AS l (queue, handler, priority, after, most)
-    -- Here and not only where lanes are looked for: a pause binds the next claim.
+    -- Checked here and not only where lanes are found: a pause applies to the next claim.
     WHERE NOT EXISTS (SELECT FROM {{schema}}.pauses AS p WHERE p.kind = 'queue' AND p.name = l.queue)
       AND NOT EXISTS (SELECT FROM {{schema}}.pauses AS p WHERE p.kind = 'handler' AND p.name = l.handler)
 ), found AS MATERIALIZED (
-    -- One row, so that nothing is stored and read again for each task. At most 255
-    -- bytes become one with lz4, fewer with pglz.
+    -- One row, so that nothing is materialized for each task. One byte is at most 255 bytes
+    -- compressed with lz4, fewer with pglz.
     SELECT array_agg(r.ctid) AS ctids, sum(r.most) AS most
     FROM (
         SELECT one.ctid, one.most

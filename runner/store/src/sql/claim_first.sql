@@ -1,5 +1,5 @@
--- Caller: Store::take, after a claim of so few tasks ($6) met a row that cannot be read.
--- Index: runnable_tasks_pkey. The tasks that it would have taken, without their texts.
+-- Caller: Store::take, after a claim of few tasks ($6) met an unreadable row. Index:
+-- runnable_tasks_pkey. The tasks that the claim would have taken, without their texts.
 SELECT one.id, one.queue::text AS queue, one.handler::text AS handler, one.priority, one.position
 FROM unnest($1::text[], $2::text[], $3::integer[], $4::bigint[]) WITH ORDINALITY
     AS l (queue, handler, priority, after, ordinal)

@@ -1,5 +1,5 @@
--- Caller: Store::finish, after finish_take and in its transaction. The columns are
--- those of finish_many.rs, in this order.
+-- Caller: Store::finish, after finish_take and in its transaction. The columns are those of
+-- finish_many.rs, in this order.
 COPY {{schema}}.history
     ({{carried}}, id, state, attempts, crashes, result,
      error_kind, error_code, error_message, error_details, backtrace, logs, logs_dropped,

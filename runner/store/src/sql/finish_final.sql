@@ -1,7 +1,7 @@
--- Caller: Store::finish, for tasks that are over. Index: claims_pkey.
--- A claim that ends now ($32) is deleted, one that continues is locked, and both
--- only if they still exist and are ours: rescue waits, or was first and won.
--- Rows: the endings that came too late, by their place in the arrays.
+-- Caller: Store::finish, for final outcomes. Index: claims_pkey. A claim that ends now ($32) is
+-- deleted, one that continues is locked, and both only if they still exist and are ours: a
+-- rescue waits, or was first and takes precedence. Rows: the outcomes that came too late, by
+-- their index in the arrays.
 WITH ended AS MATERIALIZED (
     SELECT *
     FROM unnest($2::text[], $3::text[], $4::integer[], $5::integer[], $6::timestamptz[], $7::text[], $8::bigint[], $9::jsonb[], $10::json[],

@@ -1,6 +1,6 @@
--- Caller: Store::finish, again after an unknown commit. Indexes: history_pkey,
--- attempts_pkey. Rows: the endings that are stored, by their place in the arrays. With
--- LIMIT each is looked up by itself: Postgres 18 would read and hash all attempts.
+-- Caller: Store::finish, again after an unknown commit. Indexes: history_pkey, attempts_pkey.
+-- Rows: the outcomes that are stored, by their index in the arrays. With LIMIT each is looked up
+-- separately: Postgres 18 would read and hash all attempts.
 SELECT e.ordinal
 FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS e (claim_id, id, ordinal)
 CROSS JOIN LATERAL (SELECT FROM {{schema}}.history AS h WHERE h.id = e.id AND h.claim_id = e.claim_id LIMIT 1) AS h

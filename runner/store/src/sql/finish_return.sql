@@ -1,7 +1,6 @@
--- Caller: Store::finish, for tasks that come back: retry, snooze, release. The
--- claims were locked by a statement before (finish_hold), so a cancel that
--- committed by then is seen and wins. Rows: the endings that came too late, by
--- their place in the arrays.
+-- Caller: Store::finish, for tasks that return to the queue: retry, snooze, release. A previous
+-- statement (finish_hold) locked the claims, so a cancel that committed by then is visible and
+-- takes precedence. Rows: the outcomes that came too late, by their index in the arrays.
 WITH ended AS MATERIALIZED (
     SELECT *
     FROM unnest($2::text[], $3::text[], $4::integer[], $5::integer[], $6::timestamptz[], $7::text[], $8::bigint[], $9::jsonb[], $10::json[],

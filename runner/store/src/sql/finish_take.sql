@@ -1,6 +1,6 @@
--- Caller: Store::finish, first in the transaction of a large flush. Index:
--- claims_pkey. The same fence as in finish_final: a claim that ends now ($3) is
--- deleted, one that goes on ($2) is locked, if they still exist and are ours.
+-- Caller: Store::finish, first in the transaction of a large flush. Index: claims_pkey. The same
+-- fence as in finish_final: a claim that ends now ($3) is deleted, one that continues ($2) is
+-- locked, if they still exist and are ours.
 WITH closed AS (
     DELETE FROM {{schema}}.claims AS c
     WHERE c.id = ANY ($3::bigint[]) AND c.runner_id = $1::bigint

@@ -1,5 +1,5 @@
--- Caller: Store::isolate. Index: claims_pkey. No rows: the claim is not ours
--- any more, or the task is not in it. The attempts row ends it in the old claim.
+-- Caller: Store::isolate. Index: claims_pkey. No rows: the claim is no longer ours, or the task
+-- is not in it. The attempts row ends it in the old claim.
 WITH held AS MATERIALIZED (
     SELECT c.* FROM {{schema}}.claims AS c
     WHERE c.id = $2::bigint AND c.runner_id = $1::bigint

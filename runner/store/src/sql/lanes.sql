@@ -1,12 +1,12 @@
 -- Caller: Store::sweep. Index: runnable_tasks_pkey, a loose scan in the order of its
--- key: a page of 256 entries, then behind the last lane of the page, so that many small
--- lanes cost an entry each and a large one costs a page. It runs through the ranges
--- $2..$7 one after the other (both ends excluded) until the last one ends or $8
--- milliseconds are over. Rows: the lanes of the handlers $1 with the position of their
--- first task, and the last lane of each page; the last row says where to go on.
--- A scan ends at an upper bound only of the column behind those that are equal. So a
--- range is one of three: up to a queue, up to a handler of the queue where it begins,
--- or up to a priority of one queue and handler.
+-- key: a page of 256 entries, then the first entry after the last lane of the page, so
+-- that many small lanes cost an entry each and a large one costs a page. It reads the
+-- ranges $2..$7 one after the other (both ends excluded) until the last one ends or $8
+-- milliseconds have passed. Rows: the lanes of the handlers $1 with the position of
+-- their first task, and the last lane of each page; the last row is where to continue.
+-- A scan stops at an upper bound only of the column after those that are equal. So a
+-- range has one of three forms: up to a queue, up to a handler of the queue where it
+-- begins, or up to a priority of one queue and handler.
 WITH RECURSIVE range AS MATERIALIZED (
     SELECT r.*, r.from_queue = r.to_queue AS in_queue, r.from_queue = r.to_queue AND r.from_handler = r.to_handler AS in_handler
     FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[]) WITH ORDINALITY
@@ -56,7 +56,7 @@ WITH RECURSIVE range AS MATERIALIZED (
         WHERE found.is_last OR found.handler = ANY ($1::text[])
         ORDER BY found.queue, found.handler, found.priority
     ) AS lane ON true
-    -- Of `l` alone, so that no page that was read is thrown away.
+    -- Depends on `l` alone, so that no page is read and discarded.
     WHERE CASE WHEN l.is_last THEN clock_timestamp() < statement_timestamp() + $8::float8 * interval '1 millisecond' END
 )
 SELECT p.n, p.is_full, p.queue::text AS queue, p.handler::text AS handler, p.priority, p.position, p.handler = ANY ($1) AS is_served

@@ -1,2 +1,2 @@
--- Caller: Lanes::refresh. Reads the whole table, which holds what is paused now.
+-- Caller: Lanes::refresh. Reads the whole table, which contains only current pauses.
 SELECT kind, name::text AS name, paused_at FROM {{schema}}.pauses

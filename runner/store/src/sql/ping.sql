@@ -1,2 +1,2 @@
--- Caller: Store::ping. Reads nothing: does the server answer?
+-- Caller: Store::ping. Reads no table.
 SELECT 1

@@ -1,5 +1,5 @@
--- Caller: Store::prune. Reads the whole table, which holds only what runs now
--- and what dead runners left. One row.
+-- Caller: Store::prune. Reads the whole table, which contains only lines of running attempts and
+-- of crashed runners. One row.
 WITH gone AS (
     DELETE FROM {{schema}}.log_lines AS l
     WHERE l.ctid = ANY (ARRAY(

@@ -1,6 +1,6 @@
--- Caller: Store::queues. What runs or ended within the hour, and who is paused; what
--- waits is counted by waiting. The first $1 queues by name; found: of how many.
--- Index: history_summary.
+-- Caller: Store::queues. Running tasks, tasks that ended within the hour, and pauses; waiting
+-- counts the waiting tasks. The first $1 queues by name; found: the number of queues. Index:
+-- history_summary.
 WITH counted AS (
     SELECT u.queue, count(*) AS running, 0::bigint AS complete_hour, 0::bigint AS failed_hour
     FROM {{schema}}.in_flight AS u

@@ -1,7 +1,7 @@
--- Caller: Store::retire. If the claims of the runner have more than 8 MiB of arguments
--- (as stored), as many of them as have no more, and one at least, so that no statement
--- takes long. $2: claims of earlier calls, which are still there if they cannot be read.
--- One row: which claims these were, and how many tasks went back.
+-- Caller: Store::retire. If the runner's claims have more than 8 MiB of arguments (as stored),
+-- releases as many as fit into 8 MiB, and at least one, so that no statement takes long. $2:
+-- claims of earlier calls, which still exist if they are unreadable. One row: the claims, and
+-- how many tasks were released.
 WITH held AS (
     SELECT c.id, row_number() OVER w AS ordinal, sum(pg_column_size(c.args)) OVER w AS total
     FROM {{schema}}.claims AS c

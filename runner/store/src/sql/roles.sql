@@ -1,4 +1,4 @@
--- Caller: Store::roles. Reads the whole table. A role that was dropped is left out.
+-- Caller: Store::roles. Reads the whole table. Dropped roles are left out.
 SELECT g.kind, g.role::text AS role, g.granted_at
 FROM {{schema}}.role_grants AS g
 JOIN pg_roles AS r ON r.rolname = g.role

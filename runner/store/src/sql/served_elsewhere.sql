@@ -1,5 +1,5 @@
--- Caller: Store::push_look. Of the handlers $2, which this runner ($1) serves from the
--- files $3 with the digests $4, those that another live runner serves from another file.
+-- Caller: Store::push_look. The handlers of $2 that this runner ($1) serves from the files $3
+-- with the digests $4 and that another live runner serves from another file.
 SELECT DISTINCT m.name
 FROM unnest($2::text[], $3::text[], $4::bytea[]) AS m (name, file, digest)
 JOIN {{schema}}.handlers AS h ON h.name = m.name AND h.file <> m.file AND h.digest <> m.digest

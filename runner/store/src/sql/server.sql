@@ -1,5 +1,5 @@
--- Caller: Store::server. How the server is; nothing that a plain user may not ask.
--- One row. What a setting of ours is by default is its reset value.
+-- Caller: Store::server. The state of the server; reads only what any role may read. One row.
+-- The reset value of a setting that pgtq changes is its default.
 SELECT pg_is_in_recovery() AS standby,
        current_setting('transaction_read_only') = 'on' AS read_only,
        current_setting('max_connections')::bigint

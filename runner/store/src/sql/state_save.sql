@@ -1,5 +1,5 @@
--- Caller: AttemptDatabase::save. Indexes: claims_pkey, task_state_pkey. No rows:
--- the claim is not ours any more, and nothing was saved.
+-- Caller: AttemptDatabase::save. Indexes: claims_pkey, task_state_pkey. No rows: the claim is no
+-- longer ours, and nothing was saved.
 WITH held AS MATERIALIZED (
     SELECT c.id FROM {{schema}}.claims AS c WHERE c.id = $2::bigint AND c.runner_id = $1::bigint FOR KEY SHARE
 )

@@ -1,5 +1,5 @@
--- Caller: Store::stats. Index: history_summary. The times of a share of the tasks
--- that ended in the last five minutes, $1, chosen by chance.
+-- Caller: Store::stats. Index: history_summary. Wait and run times of a random sample, with the
+-- fraction $1, of the tasks that ended in the last five minutes.
 WITH timed AS MATERIALIZED (
     SELECT handler, date_part('epoch', started_at - due_at) AS wait, date_part('epoch', finished_at - started_at) AS run
     FROM {{schema}}.history

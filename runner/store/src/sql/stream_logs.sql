@@ -1,7 +1,6 @@
--- Caller: Store::stream_logs. Indexes: claims_pkey, log_lines_pkey. Writes only
--- for claims that are still ours; takes no lock on them, so that no ending ever
--- waits for this. Lines that are there already (after an unknown commit) are
--- skipped. No rows.
+-- Caller: Store::stream_logs. Indexes: claims_pkey, log_lines_pkey. Writes only for claims that
+-- are still ours; takes no lock on them, so that no outcome ever waits for this statement. Lines
+-- that exist already (after an unknown commit) are skipped. No rows.
 WITH attempt AS MATERIALIZED (
     SELECT *
     FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])

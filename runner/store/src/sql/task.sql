@@ -1,6 +1,6 @@
--- Caller: Store::task. Indexes: scheduled_tasks_pkey, history_pkey, and those of
--- find_runnable. No rows: there is no such task. More than one, for a moment
--- of a move: never, it is one snapshot.
+-- Caller: Store::task. Indexes: scheduled_tasks_pkey, history_pkey, and those of find_runnable.
+-- No rows: there is no such task. Never more than one row, even during a move: the statement
+-- uses one snapshot.
 WITH found AS MATERIALIZED (
     SELECT * FROM {{schema}}.scheduled WHERE id = $1::bigint
     UNION ALL

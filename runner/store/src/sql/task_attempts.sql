@@ -1,9 +1,9 @@
--- Caller: Store::task. Indexes: attempts_pkey, history_pkey. The first 50 and the last
--- 50 attempts, and how many between them are left out: a task that snoozes has no limit
--- of them. The last attempt of a task that is over is in its history row. Their texts are
--- those of the newest attempts, $2 bytes in all, and of one attempt at least; of the
--- others only the beginning of the message is left. Their lengths are first asked for as
--- they are stored, which is the least that they can have, so that few of them are read.
+-- Caller: Store::task. Indexes: attempts_pkey, history_pkey. The first 50 and the last 50
+-- attempts, and how many between them are omitted: a task that snoozes can have any number of
+-- them. The last attempt of a finished task is in its history row. The texts are those of the
+-- newest attempts, $2 bytes in all, and of at least one attempt; of the others only the
+-- beginning of the message is returned. The stored lengths are checked first, since they are a
+-- lower bound of the real ones, so that few texts are read.
 WITH picked AS MATERIALIZED (
     (SELECT a.claim_id, a.ended_at FROM {{schema}}.attempts AS a
      WHERE a.task_id = $1::bigint ORDER BY a.claim_id, a.ended_at LIMIT 50)

@@ -1,5 +1,5 @@
--- Caller: Store::cancel, Store::retry, Store::delete. Of each of these tasks that waits or
--- has ended: how much is stored of it, compressed. Nothing of it is read. Indexes:
+-- Caller: Store::cancel, Store::retry, Store::delete. The stored, compressed size of each of
+-- these tasks that waits or has ended. The values themselves are not read. Indexes:
 -- scheduled_tasks_pkey, history_pkey, and those of find_runnable.
 SELECT s.id, pg_column_size(s.args)::bigint AS bytes
 FROM {{schema}}.scheduled_tasks AS s

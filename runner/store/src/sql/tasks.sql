@@ -1,21 +1,21 @@
 -- Caller: Store::tasks. A page ends when its texts have $7 bytes. Indexes: history_pkey or history_unsuccessful, read backwards.
--- A page looks at a bounded number of tasks, from the newest on, whatever the filter
--- names and however few it meets: `reached` is the id down to which it looked (null: at
--- all that are left, or the page ended before, by its size), and the next page begins
--- there. A row without a task brings it where none was met. The bounds:
---   history, when no complete tasks are meant: 10,000 that failed or were cancelled.
---   history, else: the newest 20,000 ids, and then all that the time, the queue or the
---     handler leave, by history_summary. A pattern of handlers leaves all of them.
---   scheduled, and runnable tasks that came back: 20,000 of each.
+-- A page scans a bounded number of tasks, from the newest on, for any filter and any
+-- number of matches: `reached` is the lowest id that it scanned (null: it scanned all
+-- that are left, or it ended before, by its size), and the next page begins there. If
+-- nothing matched, a row without a task carries it. The bounds:
+--   history, for filters without complete tasks: 10,000 that failed or were cancelled.
+--   history, otherwise: the newest 20,000 ids, and then all that match the time, the
+--     queue or the handler, by history_summary. A pattern of handlers matches all there.
+--   scheduled, and returned runnable tasks: 20,000 of each.
 --   runnable: 20,000 over all lanes.
--- A waiting task that was pushed five minutes before the time that the filter names
--- ends the look without `reached`: ids are given in the order of time, but for
--- transactions that stay open for so long.
--- Runnable tasks have no index by id: in each lane (found by skipping through
--- runnable_tasks_pkey) a fresh push stands where its id says, so the lane is read from
--- its end; those that came back are in runnable_returned. Where there are more lanes
--- than the table has pages, the whole table is read instead. The progress is looked for
--- after the limit: it costs a look at the runners, not at the tasks.
+-- A waiting task that was pushed five minutes before the time in the filter ends the
+-- scan without `reached`: ids are assigned in the order of time, except to transactions
+-- that stay open for that long.
+-- Runnable tasks have no index by id: in each lane (found by a loose scan of
+-- runnable_tasks_pkey) fresh pushes are in the order of their ids, so the lane is read
+-- from its end; returned tasks are in runnable_returned. Where there are more lanes than
+-- the table has pages, the whole table is read instead. The progress is read after the
+-- limit: it costs a read of the runners, not of the tasks.
 WITH RECURSIVE lane AS (
     (SELECT r.queue, r.handler, r.priority
      FROM {{schema}}.runnable_tasks AS r
@@ -81,7 +81,7 @@ WITH RECURSIVE lane AS (
     ORDER BY r.id DESC
     LIMIT $6
 ), waiting AS MATERIALIZED (
-    -- The whole table holds what came back, too.
+    -- The whole table also contains the returned tasks.
     SELECT DISTINCT ctid, id FROM (SELECT * FROM fresh UNION ALL SELECT * FROM returned UNION ALL SELECT * FROM whole) AS each_way
     ORDER BY id DESC
     LIMIT $6
@@ -154,8 +154,7 @@ WITH RECURSIVE lane AS (
     ORDER BY id DESC
     LIMIT $6
 ), reached AS MATERIALIZED (
-    -- Each part is asked only if it met less than a page: the scans above are read as
-    -- far as they are asked.
+    -- Each part is evaluated only if it found less than a page: the scans above are read lazily.
     SELECT greatest(
         CASE WHEN (SELECT count(*) FROM failing) < $6 THEN (SELECT min(u.id) FROM unsuccessful AS u HAVING count(*) >= 10000) END,
         CASE WHEN (SELECT count(*) FROM delayed) < $6 THEN (
@@ -211,7 +210,7 @@ WITH RECURSIVE lane AS (
     ORDER BY id DESC
     LIMIT $6
 ), sized AS (
-    -- As stored: the whole texts are read only of those that are shown.
+    -- Stored sizes: the whole texts are read only of the tasks that are returned.
     SELECT p.*, sum(pg_column_size(p.args) + coalesce(pg_column_size(p.result), 0) + coalesce(pg_column_size(p.error_message), 0))
         OVER (ORDER BY p.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
     FROM page AS p

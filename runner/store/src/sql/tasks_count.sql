@@ -1,5 +1,5 @@
--- Caller: Store::count. Reads everything the filter leaves. The second condition on the
--- time is one that leaves older partitions closed.
+-- Caller: Store::count. Reads everything that matches the filter. The second condition on the
+-- time allows pruning of older partitions.
 SELECT count(*) AS count
 FROM {{schema}}.tasks AS t
 WHERE t.state IN ({{states}})

@@ -1,4 +1,4 @@
--- Caller: Store::ids. As tasks, in the other direction.
+-- Caller: Store::ids. As tasks, in ascending order.
 SELECT t.id
 FROM {{schema}}.tasks AS t
 WHERE t.state IN ({{states}})

@@ -1,9 +1,9 @@
--- Caller: Store::queues. For each of the first $4 queues by name, how much waits, at a
--- cost that does not grow with it: $1 pages of each table are counted, chosen by chance
--- where there are more, and what is in them stands for the rest. Exact in spite of that
--- are all queues with up to $2 / (number of queues) runnable tasks, at least $3 of few
--- queues, and up to $2 scheduled tasks in all. found: of how many queues, up to $4 and
--- 10,000 more. Indexes: runnable_tasks_pkey, scheduled_run_at.
+-- Caller: Store::queues. For each of the first $4 queues by name, the number of waiting tasks,
+-- at a cost that does not grow with it: $1 pages of each table are counted, chosen at random
+-- where there are more, and the count is extrapolated. Exact nevertheless are all queues with up
+-- to $2 / (number of queues) runnable tasks, with a minimum of $3 if there are few queues, and
+-- up to $2 scheduled tasks in all. found: the number of queues, up to $4 and 10,000 more.
+-- Indexes: runnable_tasks_pkey, scheduled_run_at.
 WITH RECURSIVE share AS MATERIALIZED (
     SELECT least(100, 100.0 * $1::bigint * current_setting('block_size')::bigint
                       / greatest(1, pg_relation_size('{{schema}}.runnable_tasks'::regclass)))::float4 AS runnable,

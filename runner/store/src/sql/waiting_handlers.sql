@@ -1,5 +1,5 @@
--- Caller: Store::push_look. For each handler, how many tasks wait, estimated from $1
--- pages of each table, chosen by chance where there are more; exact where there are not.
+-- Caller: Store::push_look. For each handler, the number of waiting tasks, estimated from $1
+-- pages of each table, chosen at random where there are more; exact where there are not.
 WITH share AS MATERIALIZED (
     SELECT least(100, 100.0 * $1::bigint * current_setting('block_size')::bigint
                       / greatest(1, pg_relation_size('{{schema}}.runnable_tasks'::regclass)))::float4 AS runnable,

@@ -1,5 +1,5 @@
--- Caller: Store::stats. How much waits in all: exact up to $2 tasks, else estimated from
--- $1 pages of the table, chosen by chance.
+-- Caller: Store::stats. The total of waiting tasks: exact up to $2 tasks, otherwise estimated
+-- from $1 pages of the table, chosen at random.
 WITH share AS MATERIALIZED (
     SELECT least(100, 100.0 * $1::bigint * current_setting('block_size')::bigint
                       / greatest(1, pg_relation_size('{{schema}}.runnable_tasks'::regclass)))::float4 AS runnable,

@@ -1,11 +1,11 @@
-//! What cancel, retry and delete answer, for every state of a task and for none.
+//! The results of cancel, retry and delete, for every state of a task and for a missing task.
 
 use tokio_postgres::Client;
 
 use super::super::testdb::*;
 use super::push_api::refused;
 
-/// The answers to a call, by id.
+/// The results of a call, by id.
 async fn answers(sql: &Client, call: &str) -> String {
     let rows = format!(
         "SELECT string_agg(concat_ws(' ', id, coalesce(was, 'nowhere'), changed), ', ' ORDER BY id) FROM {call}"
@@ -69,7 +69,7 @@ async fn cancel_and_retry_of_one_task_return_its_state_and_null_for_none() {
 }
 
 #[tokio::test]
-async fn cancel_and_delete_do_not_wait_for_ever_for_a_transaction_that_popped_the_task() {
+async fn cancel_and_delete_time_out_when_an_open_transaction_popped_the_task() {
     let store = store().await;
     let (sql, worker) = (psql(&store).await, psql(&store).await);
     sql.batch_execute("SELECT push('a'), push('b'); SET lock_timeout = '50ms'")
@@ -87,7 +87,7 @@ async fn cancel_and_delete_do_not_wait_for_ever_for_a_transaction_that_popped_th
         );
         assert!(hint.contains("transaction has ended"), "{hint}");
     }
-    // As long as the caller says, 5 seconds without.
+    // The caller's lock timeout; 5 seconds by default.
     assert_eq!(ask(&sql, "SHOW lock_timeout").await, "50ms");
     sql.batch_execute("RESET lock_timeout")
         .await

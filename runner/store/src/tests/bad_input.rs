@@ -1,4 +1,4 @@
-//! What cannot be pushed gets a clear error, and loses nothing.
+//! A task that cannot be pushed gets a clear error, and no data is lost.
 
 use super::super::StoreError;
 use super::super::error::classify;
@@ -129,10 +129,10 @@ async fn bad_input_from_sql_gets_a_message_and_a_hint() {
 }
 
 #[tokio::test]
-async fn a_century_is_as_long_for_programs_as_for_people() {
+async fn a_century_is_the_same_for_programs_and_for_sql() {
     let store = store().await;
     let client = psql(&store).await;
-    // A hundred years of 365 days. Intervals are compared by years of 360.
+    // A hundred years of 365 days. Intervals compare with 360 days per year.
     ask(&client, "SELECT push('a', delay => '36500 days')").await;
     ask(&client, "SELECT push('a', run_at => '4713-01-01 BC')").await;
     let day = std::time::Duration::from_secs(86_400);
@@ -162,7 +162,7 @@ async fn a_century_is_as_long_for_programs_as_for_people() {
 }
 
 #[tokio::test]
-async fn bad_input_from_rust_is_refused_as_a_whole() {
+async fn bad_input_from_rust_is_rejected_as_a_whole() {
     let store = store().await;
     let big = format!("[\"{}\"]", "x".repeat(1 << 20));
     let key = |key: &str| NewTask {
@@ -188,6 +188,6 @@ async fn bad_input_from_rust_is_refused_as_a_whole() {
             "{refused:?}"
         );
     }
-    // The connection is still good, and nothing is there.
+    // The connection is still usable, and nothing was pushed.
     assert_eq!(store.count(&Default::default()).await.expect("count"), 0);
 }

@@ -1,4 +1,4 @@
-//! Which crashes are counted, and which are not: a runner that is lost is not yet dead.
+//! Which crashes are counted, and which are not: a lost runner may still be alive.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::super::testdb::*;
 use super::super::{Beat, RunnerFacts, Store};
 use pgtq_task::{ErrorKind, Failure, TaskId, Transition};
 
-/// A runner that has been there for an hour, and a server that has, too.
+/// A runner that has been registered for an hour, on a server that has run for longer.
 pub(super) async fn witness(store: &Store) {
     let client = psql(store).await;
     client
@@ -20,7 +20,7 @@ pub(super) async fn witness(store: &Store) {
     settle(store).await;
 }
 
-/// Reports become a minute older, and the witness is heard of again.
+/// Makes reports a minute older, and the witness beats again.
 pub(super) async fn settle(store: &Store) {
     let client = psql(store).await;
     client
@@ -34,7 +34,7 @@ pub(super) async fn settle(store: &Store) {
         .expect("older");
 }
 
-/// The runner's lease runs out, and `set` says what else is known of it.
+/// Expires the runner's lease, and `set` changes what else is known of it.
 pub(super) async fn lose(store: &Store, runner: &TestRunner, set: &str) {
     let client = psql(store).await;
     let text = format!(
@@ -45,7 +45,7 @@ pub(super) async fn lose(store: &Store, runner: &TestRunner, set: &str) {
     store.rescue().await.expect("rescue");
 }
 
-/// `id:crashes` of what waits, and the kinds of the attempts.
+/// `id:crashes` of the waiting tasks, and the kinds of the attempts.
 async fn seen(store: &Store) -> (String, String) {
     let client = psql(store).await;
     let waiting = "SELECT string_agg(id || ':' || crashes, ' ' ORDER BY id) FROM tasks WHERE finished_at IS NULL";
@@ -67,11 +67,11 @@ async fn a_lost_runner_costs_a_crash_only_when_others_have_waited_for_it() {
     runner.claim(2).await;
     lose(&store, &runner, "").await;
     assert_eq!(seen(&store).await, ("1:0 2:0".into(), "lost lost".into()));
-    // Runnable at once: only counting waits.
+    // Runnable at once: only the counting waits.
     let client = psql(&store).await;
     assert_eq!(ask(&client, "SELECT count(*) FROM runnable").await, "2");
     witness(&store).await;
-    // One is claimed, one ended in an orderly way, when the proof comes.
+    // When the proof comes, one is claimed, and one ended in an orderly way.
     let mut other = TestRunner::new(&store, &["a"]).await;
     let mut endings = other.claim(2).await;
     endings[0].transition = Transition::Retry {
@@ -90,7 +90,7 @@ async fn a_lost_runner_costs_a_crash_only_when_others_have_waited_for_it() {
 }
 
 #[tokio::test]
-async fn nothing_is_proven_without_a_runner_that_was_there_all_the_time() {
+async fn no_crash_is_proven_without_a_continuous_witness() {
     let store = store().await;
     pushed(&store, 1).await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
@@ -99,12 +99,12 @@ async fn nothing_is_proven_without_a_runner_that_was_there_all_the_time() {
     witness(&store).await;
     let client = psql(&store).await;
     let doubts = [
-        // The server was started a moment ago.
+        // The server has just been started.
         (
             "CREATE OR REPLACE FUNCTION server_is_settled() RETURNS boolean LANGUAGE sql AS 'SELECT false'",
             "CREATE OR REPLACE FUNCTION server_is_settled() RETURNS boolean LANGUAGE sql AS 'SELECT true'",
         ),
-        // It could not reach the server for a while, or the clock was set.
+        // It could not reach the server for a while, or the clock was changed.
         (
             "UPDATE runners SET steady_since = now() - interval '5 seconds' WHERE id = -1",
             "UPDATE runners SET steady_since = now() - interval '1 hour' WHERE id = -1",
@@ -130,7 +130,7 @@ async fn nothing_is_proven_without_a_runner_that_was_there_all_the_time() {
 }
 
 #[tokio::test]
-async fn a_process_whose_connection_has_ended_is_counted_at_once() {
+async fn a_crash_is_counted_at_once_when_the_connection_has_ended() {
     let store = store().await;
     witness(&store).await;
     pushed(&store, 1).await;
@@ -145,7 +145,7 @@ async fn a_process_whose_connection_has_ended_is_counted_at_once() {
 }
 
 #[tokio::test]
-async fn a_runner_that_comes_back_withdraws_what_was_counted_for_it() {
+async fn a_returning_runner_withdraws_its_counted_crashes() {
     let store = store().await;
     witness(&store).await;
     pushed(&store, 3).await;
@@ -156,7 +156,7 @@ async fn a_runner_that_comes_back_withdraws_what_was_counted_for_it() {
         seen(&store).await,
         ("1:1 2:1 3:1".into(), "crash crash crash".into())
     );
-    // One runs, one is scheduled, one waits.
+    // One is running, one is scheduled, one is runnable.
     let client = psql(&store).await;
     let mut other = TestRunner::new(&store, &["a"]).await;
     other.claim(1).await;
@@ -189,12 +189,12 @@ async fn a_runner_that_comes_back_withdraws_what_was_counted_for_it() {
 }
 
 #[tokio::test]
-async fn a_heartbeat_withdraws_what_was_reported_of_its_runner() {
+async fn a_heartbeat_withdraws_reports_of_its_runner() {
     let store = store().await;
     pushed(&store, 2).await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     runner.claim(2).await;
-    // The rescue has passed over a claim that an ending holds: the row stays.
+    // The rescue has skipped a claim that an outcome holds: the row stays.
     let client = psql(&store).await;
     runner.store.push(&[new_task("a")]).await.expect("push");
     let endings = runner.claim(1).await;
@@ -218,7 +218,7 @@ async fn a_heartbeat_withdraws_what_was_reported_of_its_runner() {
 }
 
 #[tokio::test]
-async fn a_runner_that_announced_its_end_releases_and_is_not_blamed() {
+async fn a_draining_runner_releases_its_tasks_without_a_crash() {
     let store = store().await;
     witness(&store).await;
     pushed(&store, 1).await;
@@ -243,7 +243,7 @@ async fn tasks_that_had_not_started_are_not_blamed() {
     let store = store().await;
     witness(&store).await;
     let ids = pushed(&store, 20).await;
-    // It has four slots, and says that four run.
+    // It has four slots, and reports that four run.
     let mut runner = TestRunner::new(&store, &["a"]).await;
     let endings = runner.claim(20).await;
     let beat = Beat {
@@ -262,8 +262,8 @@ async fn tasks_that_had_not_started_are_not_blamed() {
     assert_eq!(ask(&client, told).await, "5");
 }
 
-/// A suspect that ran under a claim of its own when its runner died, beside
-/// `n_others`. Its crashes were two.
+/// A suspect in its own claim whose runner crashed, together with `n_others`. It had two
+/// crashes.
 async fn suspect_dies(store: &Store, n_others: usize, retries: &str, at_once: bool) {
     let client = psql(store).await;
     client
@@ -289,14 +289,14 @@ async fn suspect_dies(store: &Store, n_others: usize, retries: &str, at_once: bo
 const SUSPECT: &str = "SELECT concat_ws(' ', state, crashes, error_kind, error_message) FROM tasks WHERE priority = -1";
 
 #[tokio::test]
-async fn a_suspect_that_was_all_that_ran_fails_at_the_limit() {
+async fn a_suspect_running_alone_fails_at_the_limit() {
     for at_once in [true, false] {
         let store = store().await;
         witness(&store).await;
         suspect_dies(&store, 0, "NULL", at_once).await;
         let client = psql(&store).await;
         if !at_once {
-            // It waits until somebody can tell.
+            // It waits until there is proof.
             assert_eq!(ask(&client, SUSPECT).await, "scheduled 2");
             settle(&store).await;
             assert_eq!(store.rescue().await.expect("rescue").failed, 1);
@@ -309,13 +309,13 @@ async fn a_suspect_that_was_all_that_ran_fails_at_the_limit() {
 }
 
 #[tokio::test]
-async fn a_suspect_beside_others_takes_one_more_crash() {
+async fn a_suspect_running_with_others_needs_one_more_crash() {
     let store = store().await;
     witness(&store).await;
     suspect_dies(&store, 1, "NULL", true).await;
     let client = psql(&store).await;
     assert_eq!(ask(&client, SUSPECT).await, "runnable 3");
-    // The other one is no suspect for that.
+    // The other one does not become a suspect.
     let other = "SELECT crashes FROM runnable WHERE priority = 0";
     assert_eq!(ask(&client, other).await, "1");
 }
@@ -331,7 +331,7 @@ async fn the_limit_of_crashes_is_a_setting_and_forever_is_forever() {
         .batch_execute("DELETE FROM scheduled_tasks; DELETE FROM crash_reports")
         .await
         .expect("empty");
-    // The handler says so, and the task does not.
+    // The handler sets it, and the task does not.
     client
         .batch_execute(
             r#"INSERT INTO handlers (runner_id, name, info, digest, file, plugin)
@@ -353,7 +353,7 @@ async fn the_limit_of_crashes_is_a_setting_and_forever_is_forever() {
 }
 
 #[tokio::test]
-async fn a_task_that_failed_for_crashes_comes_back_with_its_runner() {
+async fn a_task_failed_by_crashes_returns_with_its_runner() {
     let store = store().await;
     witness(&store).await;
     suspect_dies(&store, 0, "NULL", true).await;
@@ -367,7 +367,7 @@ async fn a_task_that_failed_for_crashes_comes_back_with_its_runner() {
 }
 
 #[tokio::test]
-async fn a_task_lost_three_times_waits_until_somebody_can_tell() {
+async fn a_task_lost_three_times_waits_for_proof() {
     let store = store().await;
     pushed(&store, 1).await;
     let client = psql(&store).await;

@@ -1,4 +1,4 @@
-//! Large arguments, and rows that the server cannot hand out.
+//! Large arguments, and rows that the server cannot return.
 
 use tokio_postgres::Client;
 
@@ -7,7 +7,7 @@ use super::super::{DatabaseConfig, Filter, PromoteCursor, Store};
 use super::blame::lose;
 use pgtq_task::{NewTask, TaskId};
 
-/// Tasks whose arguments have this many bytes and do not compress much.
+/// Pushes tasks whose arguments have this many bytes and do not compress much.
 async fn push_large(store: &Store, n: usize, n_bytes: usize) {
     let client = psql(store).await;
     let push = format!(
@@ -19,7 +19,7 @@ async fn push_large(store: &Store, n: usize, n_bytes: usize) {
     client.batch_execute(&push).await.expect("push");
 }
 
-/// As [`push_large`], of one repeated letter.
+/// As [`push_large`], with one repeated letter.
 async fn push_compressible(store: &Store, n: usize, n_bytes: usize) {
     let client = psql(store).await;
     let push = format!(
@@ -45,7 +45,7 @@ async fn a_claim_of_large_arguments_is_bounded_in_bytes_and_the_next_one_follows
     }
     assert_eq!(sizes, [8, 8, 8, 0, 0, 0]);
     assert!(ids.is_sorted() && ids.len() == 24, "{ids:?}");
-    // A single one is taken whatever its size, and small ones as before.
+    // A single one is taken regardless of its size, and small ones as before.
     let all: Vec<NewTask> = vec![new_task("a"); 600];
     store.push(&all).await.expect("push");
     assert_eq!(runner.claim_on(500).await.len(), 500);
@@ -82,7 +82,7 @@ async fn a_page_of_large_tasks_ends_at_its_bytes_and_the_next_one_follows() {
 }
 
 #[tokio::test]
-async fn a_runner_that_leaves_gives_back_large_claims_some_at_a_time() {
+async fn a_retiring_runner_releases_large_claims_in_steps() {
     let store = store().await;
     let client = psql(&store).await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
@@ -107,7 +107,7 @@ async fn a_runner_that_leaves_gives_back_large_claims_some_at_a_time() {
 }
 
 #[tokio::test]
-async fn large_tasks_are_cancelled_retried_and_deleted_some_at_a_time() {
+async fn large_tasks_are_cancelled_retried_and_deleted_in_steps() {
     let store = store().await;
     let client = psql(&store).await;
     push_large(&store, 40, 1_000_000).await;
@@ -142,14 +142,14 @@ async fn large_tasks_are_cancelled_retried_and_deleted_some_at_a_time() {
     let deleted = store.delete(&all).await.expect("delete");
     assert_eq!(deleted.iter().filter(|one| one.changed).count(), 40);
     assert_eq!(ask(&client, &moved("DELETEhistory")).await, "16 16 8");
-    // Many small ones go in one statement.
+    // Many small ones are moved in one statement.
     let pushed = store.push(&vec![new_task("a"); 1_000]).await.expect("push");
     let small: Vec<TaskId> = pushed.iter().map(|one| one.id).collect();
     store.cancel(&small).await.expect("cancel");
     assert_eq!(ask(&client, &moved("INSERThistory")).await, "1000");
 }
 
-/// Puts a task among the runnable ones whose arguments are these bytes.
+/// Inserts a runnable task whose arguments are these bytes.
 async fn insert_bytes(store: &Store, bytes: &str) -> i64 {
     let client = psql(store).await;
     let insert = format!(
@@ -161,8 +161,8 @@ async fn insert_bytes(store: &Store, bytes: &str) -> i64 {
     ask(&client, &insert).await.parse().expect("an id")
 }
 
-/// Three tasks of which the second cannot be read: the others are claimed, and people
-/// see all of them.
+/// Three tasks of which the second is unreadable: the others are claimed, and operators see all
+/// of them.
 async fn is_left_out(store: &Store, id: i64) {
     let mut runner = TestRunner::new(store, &["a"]).await;
     let mut claimed = Vec::new();
@@ -185,7 +185,7 @@ async fn is_left_out(store: &Store, id: i64) {
     assert_eq!((listed.len(), named), (21, vec![TaskId(id)]));
     let shown = store.task(TaskId(id)).await.expect("show").expect("there");
     assert!(bad(&shown.task), "{shown:?}");
-    // What is pushed later runs as well, and a runner that starts finds the same.
+    // Later tasks run as well, and a new runner behaves the same.
     store.push(&[new_task("a")]).await.expect("push");
     assert_eq!(runner.claim(100).await.len(), 1);
     store.push(&[new_task("a")]).await.expect("push");
@@ -194,7 +194,7 @@ async fn is_left_out(store: &Store, id: i64) {
 }
 
 #[tokio::test]
-async fn a_task_whose_bytes_are_no_text_is_left_out_and_the_others_run() {
+async fn a_task_with_invalid_text_is_skipped_and_the_others_run() {
     let store = own_database("ENCODING 'SQL_ASCII'").await;
     store.push(&vec![new_task("a"); 10]).await.expect("push");
     let id = insert_bytes(&store, r"\x7b2276616c7565223a22636166e9227d").await;
@@ -203,7 +203,7 @@ async fn a_task_whose_bytes_are_no_text_is_left_out_and_the_others_run() {
 }
 
 #[tokio::test]
-async fn a_task_whose_stored_value_is_damaged_is_left_out_and_the_others_run() {
+async fn a_task_with_a_damaged_value_is_skipped_and_the_others_run() {
     let store = own_database("").await;
     store.push(&vec![new_task("a"); 10]).await.expect("push");
     push_large(&store, 1, 100_000).await;
@@ -219,7 +219,7 @@ pub(super) async fn damage(client: &Client, table: &str) {
     damage_where(client, table, "true").await;
 }
 
-/// Damages the large value of a table that has this number among them.
+/// Damages the large value of a table that contains this number.
 async fn damage_one(store: &Store, table: &str, number: usize) {
     let client = psql(store).await;
     let one = format!("n = {number}");
@@ -231,7 +231,7 @@ async fn damage_where(client: &Client, table: &str, which: &str) {
     let toast =
         format!("SELECT reltoastrelid::regclass FROM pg_class WHERE oid = '{table}'::regclass");
     let toast = ask(client, &toast).await;
-    // The server changes no TOAST table that it takes for one.
+    // The server does not allow changes to a table that is marked as a TOAST table.
     let kind =
         |kind| format!("UPDATE pg_class SET relkind = '{kind}' WHERE oid = '{toast}'::regclass");
     let delete = format!(
@@ -242,12 +242,12 @@ async fn damage_where(client: &Client, table: &str, which: &str) {
     );
     let damage = [kind('r'), delete, kind('t')].join("; ");
     client.batch_execute(&damage).await.expect("damage");
-    // Until then it is still read.
+    // Until then it is still readable.
     let vacuum = format!("VACUUM {table}");
     client.batch_execute(&vacuum).await.expect("vacuum");
 }
 
-/// A session in a database of its own, with 21 tasks of which the eleventh is large.
+/// A session in a separate database, with 21 tasks of which the eleventh is large.
 async fn with_one_large() -> (Store, Client) {
     let store = own_database("").await;
     store.push(&vec![new_task("a"); 10]).await.expect("push");
@@ -258,14 +258,14 @@ async fn with_one_large() -> (Store, Client) {
 }
 
 #[tokio::test]
-async fn a_due_task_whose_stored_value_is_damaged_holds_up_no_other() {
+async fn a_due_task_with_a_damaged_value_delays_no_other() {
     let (store, client) = with_one_large().await;
     let later = "INSERT INTO scheduled_tasks (id, queue, handler, priority, run_at, args)
             SELECT id, queue, handler, priority, now() - interval '1 minute' * id / 100, args FROM runnable_tasks;
         TRUNCATE runnable_tasks";
     client.batch_execute(later).await.expect("all are due");
     damage(&client, "scheduled_tasks").await;
-    // Those before it, it alone, those behind it.
+    // Those before it, it alone, those after it.
     let mut cursor = PromoteCursor::default();
     let mut counts = Vec::new();
     for limit in [4, 6, 1] {
@@ -288,7 +288,7 @@ async fn a_due_task_whose_stored_value_is_damaged_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn a_lease_whose_task_is_damaged_holds_up_no_other() {
+async fn a_lease_of_a_damaged_task_delays_no_other() {
     let (store, client) = with_one_large().await;
     let pop = "SELECT count(*) FROM pop(n => 100, lease => '1 microsecond')";
     assert_eq!(ask(&client, pop).await, "21");
@@ -301,7 +301,7 @@ async fn a_lease_whose_task_is_damaged_holds_up_no_other() {
     assert_eq!(ask(&client, pop).await, "20");
 }
 
-/// All but the eleventh are popped, by one and by many, and that one stays.
+/// All but the eleventh are popped, by single and by batch pops, and that one stays.
 async fn others_are_popped(client: &Client) {
     let mut counts = Vec::new();
     for n in [1, 9, 1, 4, 100, 1] {
@@ -314,14 +314,14 @@ async fn others_are_popped(client: &Client) {
 }
 
 #[tokio::test]
-async fn a_task_whose_stored_value_is_damaged_is_left_out_of_a_pop() {
+async fn a_task_with_a_damaged_value_is_skipped_by_pop() {
     let (_store, client) = with_one_large().await;
     damage(&client, "runnable_tasks").await;
     others_are_popped(&client).await;
 }
 
 #[tokio::test]
-async fn a_task_that_cannot_be_sent_to_a_client_is_left_out_of_a_pop() {
+async fn a_task_unsendable_to_a_client_is_skipped_by_pop() {
     let store = own_database("ENCODING 'SQL_ASCII'").await;
     store.push(&vec![new_task("a"); 10]).await.expect("push");
     let id = insert_bytes(&store, r"\x7b2276616c7565223a22636166e9227d").await;
@@ -329,7 +329,7 @@ async fn a_task_that_cannot_be_sent_to_a_client_is_left_out_of_a_pop() {
     store.push(&vec![new_task("a"); 10]).await.expect("push");
     let client = psql(&store).await;
     others_are_popped(&client).await;
-    // It is sent to a client that takes all bytes.
+    // It is sent to a client that accepts all bytes.
     client
         .batch_execute("RESET ALL; SET client_encoding = 'SQL_ASCII'")
         .await
@@ -340,7 +340,7 @@ async fn a_task_that_cannot_be_sent_to_a_client_is_left_out_of_a_pop() {
 }
 
 #[tokio::test]
-async fn due_tasks_of_large_arguments_are_promoted_some_at_a_time() {
+async fn due_tasks_with_large_arguments_are_promoted_in_steps() {
     let store = store().await;
     push_large(&store, 20, 1_000_000).await;
     let client = psql(&store).await;
@@ -359,8 +359,7 @@ async fn due_tasks_of_large_arguments_are_promoted_some_at_a_time() {
     assert_eq!(last.expect("promote"), super::super::Promoted::default());
 }
 
-/// A runner with three claims of four large tasks each, of which the second claim cannot
-/// be read.
+/// A runner with three claims of four large tasks each, of which the second claim is unreadable.
 async fn three_claims(store: &Store) -> TestRunner {
     push_large(store, 12, 1_000_000).await;
     let mut runner = TestRunner::new(store, &["a"]).await;
@@ -371,7 +370,7 @@ async fn three_claims(store: &Store) -> TestRunner {
     runner
 }
 
-/// The tasks of the first and of the third claim wait, and the second claim is there.
+/// The tasks of the first and the third claim wait, and the second claim still exists.
 async fn all_but_the_second_are_back(store: &Store) {
     let client = psql(store).await;
     let waiting = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM runnable_tasks";
@@ -382,7 +381,7 @@ async fn all_but_the_second_are_back(store: &Store) {
 }
 
 #[tokio::test]
-async fn a_lost_claim_that_cannot_be_read_stays_and_the_others_are_taken_back() {
+async fn an_unreadable_lost_claim_stays_and_the_others_are_rescued() {
     let store = own_database("").await;
     let runner = three_claims(&store).await;
     let client = psql(&store).await;
@@ -398,7 +397,7 @@ async fn a_lost_claim_that_cannot_be_read_stays_and_the_others_are_taken_back() 
     }
     assert_eq!(n_tasks, 8);
     all_but_the_second_are_back(&store).await;
-    // It hides none that are lost later, and a rescue that does not know of it says so.
+    // It hides no claims that are lost later, and a rescue that does not know it logs it.
     let mut second = TestRunner::new(&store, &["a"]).await;
     assert_eq!(second.claim_on(4).await.len(), 4);
     lose(&store, &second, "").await;
@@ -419,7 +418,7 @@ async fn a_lost_claim_that_cannot_be_read_stays_and_the_others_are_taken_back() 
 }
 
 #[tokio::test]
-async fn a_runner_that_leaves_releases_all_but_the_claim_that_cannot_be_read() {
+async fn a_retiring_runner_releases_all_but_an_unreadable_claim() {
     let store = own_database("").await;
     let runner = three_claims(&store).await;
     assert_eq!(runner.store.retire(runner.id).await.expect("retire"), 8);
@@ -427,7 +426,7 @@ async fn a_runner_that_leaves_releases_all_but_the_claim_that_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn a_claim_that_cannot_be_read_hides_no_other_task_from_people() {
+async fn an_unreadable_claim_hides_no_other_task_from_operators() {
     let store = own_database("").await;
     let runner = three_claims(&store).await;
     let waiting = store.push(&[new_task("a")]).await.expect("push")[0].id;
@@ -451,7 +450,7 @@ async fn a_claim_that_cannot_be_read_hides_no_other_task_from_people() {
         assert_eq!(ask(&client, counted).await, n);
     }
     assert_eq!(store.queues().await.expect("queues")[0].running, 12);
-    // A list shows its tasks without what cannot be read, and names the claim.
+    // A list shows its tasks without the unreadable values, and names the claim.
     let page = store.page(&Filter::default()).await.expect("a page");
     assert_eq!(page.tasks.len(), 13);
     assert_eq!(page.tasks[0].id, waiting);
@@ -468,7 +467,7 @@ async fn a_claim_that_cannot_be_read_hides_no_other_task_from_people() {
     drop(runner);
 }
 
-/// A migrated store in a database of its own.
+/// A migrated store in a separate database.
 pub(super) async fn own_database(options: &str) -> Store {
     let first = store().await;
     let name = format!("own_{}", first.config().schema.as_str());

@@ -1,4 +1,4 @@
-//! A task keeps what it has, wherever it goes.
+//! A task keeps its carried columns through every move.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use super::super::{Ending, Store};
 use super::blame::{lose, settle, witness};
 use pgtq_task::{ErrorKind, Failure, Traits, Transition};
 
-/// What a place says of a task beside what it carries.
+/// The columns of each table besides the carried ones.
 const OWN: [&str; 5] = ["position", "id", "attempts", "crashes", "due_at"];
 
 type Row = BTreeMap<String, Value>;
 
-/// A value for a column, by its type, that no default has.
+/// A value for a column, by its type, that is not a default.
 fn value(column: &str, ty: &str) -> String {
     match ty {
         "text" => format!("'x_{column}'"),
@@ -38,7 +38,7 @@ struct Journey {
     store: Store,
     client: Client,
     runner: TestRunner,
-    /// Every column of a runnable task that is not its place's own, with a value.
+    /// Every carried column of a runnable task, with a value.
     columns: Vec<(String, String)>,
     kept: Row,
 }
@@ -93,7 +93,7 @@ impl Journey {
         self.client.batch_execute(sql).await.expect(sql);
     }
 
-    /// The state of a task, and what it keeps.
+    /// The state of a task, and its carried columns.
     async fn seen(&self, id: i64) -> (String, Row) {
         let places = "SELECT 'scheduled' AS state, to_jsonb(t)::text AS kept FROM scheduled_tasks AS t WHERE t.id = $1
              UNION ALL SELECT 'runnable', to_jsonb(t)::text FROM runnable_tasks AS t WHERE t.id = $1
@@ -107,7 +107,7 @@ impl Journey {
         (rows[0].get("state"), kept.collect())
     }
 
-    /// The first task is there, and whole.
+    /// Asserts that the first task exists, unchanged.
     async fn is(&self, state: &str, after: &str) {
         assert_eq!(
             self.seen(1).await,
@@ -145,13 +145,13 @@ impl Journey {
         self.does("SELECT pop('x_queue')", "running").await;
     }
 
-    /// Calls a function of workers for the popped task.
+    /// Calls a function for workers with the popped task.
     async fn worker(&self, call: &str, state: &str) {
         let sql = format!("SELECT {call} FROM popped AS p");
         self.does(&sql, state).await;
     }
 
-    /// A claim of the task under a new runner, and its loss.
+    /// Claims the task under a new runner, which is then lost.
     async fn is_lost(&mut self, set: &str, state: &str) {
         self.runner = TestRunner::new(&self.store, &["x_handler"]).await;
         let ending = self.claim().await;
@@ -174,7 +174,7 @@ fn failure() -> Failure {
 }
 
 #[tokio::test]
-async fn the_list_of_carried_columns_is_what_every_place_of_a_task_has() {
+async fn every_table_of_tasks_has_the_carried_columns() {
     let journey = Journey::new().await;
     let mut names: Vec<&str> = journey.columns.iter().map(|(name, _)| &name[..]).collect();
     let mut carried = CARRIED.to_vec();
@@ -192,7 +192,7 @@ async fn the_list_of_carried_columns_is_what_every_place_of_a_task_has() {
 }
 
 #[tokio::test]
-async fn a_task_keeps_every_column_in_the_hands_of_runners() {
+async fn a_task_keeps_every_column_through_runners() {
     let mut journey = Journey::new().await;
     journey.does("SELECT promote()", "runnable").await;
     let minute = Duration::from_secs(60);
@@ -275,7 +275,7 @@ async fn a_task_keeps_every_column_when_its_runner_is_lost() {
     witness(&journey.store).await;
     journey.run("SELECT promote()").await;
     journey.is_lost("", "runnable").await;
-    // The only suspect of a runner that may come back, and then does not.
+    // The only suspect of a runner that may come back, and does not.
     let suspect = ", started = ARRAY[1]";
     journey.run("UPDATE runnable_tasks SET crashes = 10").await;
     journey.is_lost(suspect, "scheduled").await;
@@ -283,7 +283,7 @@ async fn a_task_keeps_every_column_when_its_runner_is_lost() {
     journey.store.rescue().await.expect("rescue");
     journey.is("failed", "count_crashes").await;
     journey.does("SELECT retry(1)", "runnable").await;
-    // Of one that has surely died.
+    // Of a runner that certainly crashed.
     journey.run("UPDATE runnable_tasks SET crashes = 10").await;
     let dead = format!("{suspect}, backend = 1");
     journey.is_lost(&dead, "failed").await;
@@ -295,7 +295,7 @@ async fn a_task_keeps_every_column_when_its_runner_is_lost() {
 }
 
 #[tokio::test]
-async fn a_task_keeps_every_column_in_the_hands_of_people() {
+async fn a_task_keeps_every_column_through_operators() {
     let journey = Journey::new().await;
     journey.does("SELECT cancel(1)", "cancelled").await;
     journey.does("SELECT retry(1)", "runnable").await;
@@ -307,7 +307,7 @@ async fn a_task_keeps_every_column_in_the_hands_of_people() {
     journey
         .does("SELECT reschedule(1, now())", "runnable")
         .await;
-    // What is asked for changes, and nothing else.
+    // The requested change is applied, and nothing else.
     for (change, column, new) in [
         ("reprioritise(1, 3)", "priority", Value::from(3)),
         ("move(1, 'other')", "queue", Value::from("other")),
@@ -322,7 +322,7 @@ async fn a_task_keeps_every_column_in_the_hands_of_people() {
 }
 
 #[tokio::test]
-async fn a_task_keeps_every_column_in_the_hands_of_workers() {
+async fn a_task_keeps_every_column_through_workers() {
     let journey = Journey::new().await;
     journey.run("SELECT promote()").await;
     for (call, state) in [

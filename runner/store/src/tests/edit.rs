@@ -67,7 +67,7 @@ async fn a_waiting_task_can_be_rescheduled_reprioritised_moved_and_edited() {
     );
     assert_eq!(row(&sql, task).await, "runnable|post|a|7|4|k|[]");
 
-    // Too late, and nothing there.
+    // Too late, and a missing task.
     sql.batch_execute("SELECT pop('post')").await.expect("pop");
     let all = [
         "reprioritise(1, 2)",
@@ -100,7 +100,7 @@ async fn a_waiting_task_can_be_rescheduled_reprioritised_moved_and_edited() {
 }
 
 #[tokio::test]
-async fn a_task_that_another_transaction_holds_is_said_to_be_locked() {
+async fn a_task_held_by_another_transaction_is_reported_as_locked() {
     let store = store().await;
     let (sql, other) = (psql(&store).await, psql(&store).await);
     sql.batch_execute(
@@ -129,7 +129,7 @@ async fn a_task_that_another_transaction_holds_is_said_to_be_locked() {
 }
 
 #[tokio::test]
-async fn a_purge_deletes_what_waits_in_one_queue_in_batches() {
+async fn a_purge_deletes_waiting_tasks_of_one_queue_in_batches() {
     let store = store().await;
     let sql = psql(&store).await;
     sql.batch_execute(
@@ -179,7 +179,7 @@ async fn the_lifetime_of_a_key_counts_from_the_new_time_of_its_task() {
     let replace = "SELECT outcome FROM push_task('a', key => 'k', on_conflict => 'replace', delay => '1 day', key_ttl => '2 days')";
     assert_eq!(ask(&sql, replace).await, "replaced");
     assert_eq!(ask(&sql, lasts).await, "2 days");
-    // Without a time or a lifetime, it stays as it is.
+    // Without a time or a lifetime, it stays unchanged.
     ask(&sql, "SELECT reprioritise(1, 4)").await;
     let replace = "SELECT outcome FROM push_task('a', key => 'k', on_conflict => 'replace')";
     assert_eq!(ask(&sql, replace).await, "replaced");
@@ -187,7 +187,7 @@ async fn the_lifetime_of_a_key_counts_from_the_new_time_of_its_task() {
 }
 
 #[tokio::test]
-async fn a_patch_and_the_arguments_it_changes_are_objects() {
+async fn a_patch_and_its_arguments_must_be_objects() {
     let store = store().await;
     let sql = psql(&store).await;
     sql.batch_execute("SELECT push('a', '[1, 2]'), push('a', '{\"x\": 1}')")

@@ -1,4 +1,4 @@
-//! Many lanes, lanes of others, and lanes with many dead entries.
+//! Many lanes, lanes of other runners, and lanes with many dead entries.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use super::super::lanes::Range;
 use super::super::testdb::*;
 use super::plans::{buffers, explain};
 
-/// Tasks of a handler that nobody has, each in a queue of its own.
+/// Tasks of a handler that no runner has, each in its own queue.
 const FOREIGN: &str = "INSERT INTO runnable_tasks (queue, handler, priority, position, id, args)
      SELECT 'foreign-' || n, 'nobody', 0, n, n, '{}' FROM generate_series(1, 100000) AS n;
      SELECT setval('task_ids', 100000); ANALYZE runnable_tasks";
 
-/// Claims that find nothing, until a sweep has looked at everything: one is enough,
-/// unless the machine is busy.
+/// Claims that find nothing, until a sweep is complete: one is enough, unless the machine is
+/// busy.
 async fn sweep_once(runner: &mut TestRunner) {
     while runner.lanes.n_sweeps() == 0 {
         assert!(runner.claim_on(1).await.is_empty());
@@ -21,7 +21,7 @@ async fn sweep_once(runner: &mut TestRunner) {
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_queues_that_nobody_serves_hold_up_no_claim() {
+async fn a_hundred_thousand_unserved_queues_delay_no_claim() {
     let store = store().await;
     psql(&store)
         .await
@@ -46,7 +46,7 @@ async fn a_hundred_thousand_queues_that_nobody_serves_hold_up_no_claim() {
         }
         assert_eq!(found.len(), 1, "{queue}");
     }
-    // A known lane needs no look.
+    // A known lane needs no sweep.
     let n_sweeps = runner.lanes.n_sweeps();
     store.push(&[new_task("a")]).await.expect("push");
     assert_eq!(runner.claim_on(1).await.len(), 1);
@@ -54,7 +54,7 @@ async fn a_hundred_thousand_queues_that_nobody_serves_hold_up_no_claim() {
 }
 
 #[tokio::test]
-async fn a_new_lane_that_a_notification_names_is_claimed_without_a_sweep() {
+async fn a_new_lane_in_a_notification_is_claimed_without_a_sweep() {
     let store = store().await;
     let client = psql(&store).await;
     client.batch_execute(FOREIGN).await.expect("fill");
@@ -72,7 +72,7 @@ async fn a_new_lane_that_a_notification_names_is_claimed_without_a_sweep() {
         while !matches!(listener.recv().await, Wake::Work(_)) {}
         let named = listener.named().take();
         assert_eq!(named.iter().collect::<Vec<_>>(), [&name(queue)]);
-        // What it reads of a hundred thousand other lanes: nothing.
+        // It reads nothing of a hundred thousand other lanes.
         runner.lanes.named().add(&named);
         let ranges = runner.lanes.named_ranges();
         let n_buffers = read(&store, &ranges).await;
@@ -84,7 +84,7 @@ async fn a_new_lane_that_a_notification_names_is_claimed_without_a_sweep() {
 }
 
 #[tokio::test]
-async fn a_sweep_that_runs_out_of_time_fails_no_claim_and_gets_more_time() {
+async fn a_sweep_timeout_fails_no_claim_and_raises_its_limit() {
     let store = store().await;
     let client = psql(&store).await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
@@ -105,14 +105,14 @@ async fn a_sweep_that_runs_out_of_time_fails_no_claim_and_gets_more_time() {
 }
 
 #[tokio::test]
-async fn a_sweep_does_not_pass_the_dead_of_lanes_that_claims_probe() {
+async fn a_sweep_does_not_read_dead_entries_of_probed_lanes() {
     let store = store().await;
     let client = psql(&store).await;
     let fill = "INSERT INTO runnable_tasks (queue, handler, priority, position, id, args)
          SELECT 'default', 'a', 0, n, n, '{}' FROM generate_series(1, 20000) AS n;
          SELECT setval('task_ids', 20000); ANALYZE runnable_tasks";
     client.batch_execute(fill).await.expect("fill");
-    // A snapshot that keeps what the claims delete.
+    // A snapshot that keeps the deleted entries alive.
     let old = psql(&store).await;
     let snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM runnable_tasks";
     old.batch_execute(snapshot).await.expect("a snapshot");
@@ -122,7 +122,7 @@ async fn a_sweep_does_not_pass_the_dead_of_lanes_that_claims_probe() {
         n_claimed += runner.claim_on(500).await.len();
     }
     let ranges = runner.lanes.ranges();
-    // Up to its queue, its handler and its priority, and behind it.
+    // Up to its queue, its handler and its priority, and after it.
     assert_eq!(ranges.len(), 4);
     let whole = Range {
         from: ranges[0].from.clone(),
@@ -137,7 +137,7 @@ async fn a_sweep_does_not_pass_the_dead_of_lanes_that_claims_probe() {
         task.queue = Some(name(queue));
         store.push(&[task]).await.expect("push");
         runner.lanes.wake();
-        // A sweep is slices of limited time, so it may take several claims.
+        // A sweep consists of slices of limited time, so it may take several claims.
         let started = std::time::Instant::now();
         while runner.claim_on(9).await.is_empty() {
             assert!(started.elapsed() < Duration::from_secs(60), "{queue}");
@@ -173,7 +173,7 @@ async fn read(store: &super::super::Store, ranges: &[Range]) -> u64 {
 }
 
 #[tokio::test]
-async fn a_task_that_commits_late_in_a_lane_of_many_is_found() {
+async fn a_late_commit_in_a_large_lane_is_found() {
     let store = store().await;
     let client = psql(&store).await;
     let late = psql(&store).await;
@@ -240,8 +240,8 @@ async fn an_urgent_task_is_taken_first_while_twenty_thousand_lanes_are_served() 
     assert!(n_claims < 250, "{n_claims} claims of 500 for 60,000 tasks");
 }
 
-/// Claims and ends 200,000 tasks over this number of lanes; returns the time, and the
-/// processor time of this process and of the server's.
+/// Claims and finishes 200,000 tasks over this number of lanes; returns the time, and the CPU
+/// time of this process and of the server's.
 async fn drain(n_lanes: u32) -> [Duration; 3] {
     let store = store().await;
     let fill = format!(

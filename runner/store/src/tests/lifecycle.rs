@@ -1,4 +1,4 @@
-//! Push, claim, finish, promote, rescue, cancel, retry: the moves of a task.
+//! Push, claim, finish, promote, rescue, cancel, retry: the transitions of a task.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ async fn state(store: &Store, id: TaskId) -> State {
     detail.expect("the task exists").task.state
 }
 
-/// Makes the runner look dead to the database.
+/// Expires the runner's lease.
 async fn kill(store: &Store, runner: &TestRunner) {
     let client = psql(store).await;
     client
@@ -160,7 +160,7 @@ async fn a_failed_attempt_is_recorded_and_retried_later() {
 }
 
 #[tokio::test]
-async fn due_tasks_are_promoted_and_the_next_one_is_foretold() {
+async fn due_tasks_are_promoted_and_the_next_due_time_is_returned() {
     let store = store().await;
     let soon = NewTask {
         delay: Some(Duration::from_millis(30)),
@@ -184,7 +184,7 @@ async fn due_tasks_are_promoted_and_the_next_one_is_foretold() {
 }
 
 #[tokio::test]
-async fn children_and_refused_results_are_stored_with_their_own_task_only() {
+async fn children_and_rejected_results_affect_only_their_own_task() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     let pushed = store
@@ -224,7 +224,7 @@ async fn children_and_refused_results_are_stored_with_their_own_task_only() {
 }
 
 #[tokio::test]
-async fn a_stale_ending_changes_nothing_and_is_told() {
+async fn a_stale_outcome_changes_nothing_and_is_reported() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     let id = store.push(&[new_task("a")]).await.expect("push")[0].id;
@@ -251,7 +251,7 @@ async fn a_stale_ending_changes_nothing_and_is_told() {
 }
 
 #[tokio::test]
-async fn a_claim_with_an_isolated_task_goes_on_without_it() {
+async fn a_claim_continues_without_its_isolated_task() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     store
@@ -278,7 +278,7 @@ async fn a_claim_with_an_isolated_task_goes_on_without_it() {
 }
 
 #[tokio::test]
-async fn a_retiring_runner_gives_everything_back_unburnt() {
+async fn a_retiring_runner_releases_everything_without_using_attempts() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     store
@@ -341,7 +341,7 @@ async fn cancel_works_in_every_state() {
         runner.store.cancelled(runner.id).await.expect("cancelled"),
         [running]
     );
-    // The runner did not hear of it in time: the retry is turned down.
+    // The runner was not notified in time: the retry is rejected.
     endings[1].transition = retry(Duration::ZERO);
     runner
         .store
@@ -409,7 +409,7 @@ async fn a_paused_queue_or_handler_is_not_claimed() {
 }
 
 #[tokio::test]
-async fn a_beat_tells_lost_and_orphaned_claims() {
+async fn a_beat_reports_lost_and_orphaned_claims() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     store
@@ -417,7 +417,7 @@ async fn a_beat_tells_lost_and_orphaned_claims() {
         .await
         .expect("push");
     let known = runner.claim(1).await;
-    // Another handle on the same runner: what it claims, the first cannot know.
+    // Another handle on the same runner: the first cannot know its claims.
     let orphaned_claim = {
         let mut twin = TestRunner::new(&store, &["a"]).await;
         twin.id = runner.id;
@@ -451,7 +451,7 @@ async fn a_beat_tells_lost_and_orphaned_claims() {
 }
 
 #[tokio::test]
-async fn an_empty_claim_that_isolate_could_not_remove_is_an_orphan() {
+async fn an_empty_claim_left_by_isolate_is_orphaned() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     store.push(&[new_task("a")]).await.expect("push");
@@ -466,7 +466,7 @@ async fn an_empty_claim_that_isolate_could_not_remove_is_an_orphan() {
     assert!(isolated.await.expect("isolate").is_some());
     let back = rename("gone", "release_claims");
     client.batch_execute(&back).await.expect("rename");
-    // Left alone it would keep history from being pruned while its runner lives.
+    // Otherwise it would keep history from being pruned while its runner lives.
     let said = Beat::default();
     let reply = runner.store.beat(runner.id, &said).await.expect("beat");
     assert_eq!(reply.orphaned, [ending.claim]);

@@ -1,4 +1,4 @@
-//! What is known of an attempt while it runs: log lines, progress, its claim.
+//! The state of a running attempt: log lines, progress, its claim.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn log(claim: ClaimId, task: TaskId, numbers: std::ops::RangeInclusive<u64>) -> 
     }
 }
 
-/// The numbers that a reader gets.
+/// The line numbers that a reader gets.
 async fn numbers(store: &Store, task: TaskId, after: (ClaimId, u64)) -> Vec<u64> {
     let lines = store.live_logs(task, after).await.expect("read");
     lines.iter().map(|line| line.number).collect()
@@ -81,7 +81,7 @@ async fn lines_of_a_running_attempt_are_read_in_order_and_once() {
 }
 
 #[tokio::test]
-async fn a_runner_whose_claim_is_gone_or_anothers_writes_no_lines() {
+async fn a_runner_without_the_claim_writes_no_lines() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     let other = TestRunner::new(&store, &["a"]).await;
@@ -104,7 +104,7 @@ async fn a_runner_whose_claim_is_gone_or_anothers_writes_no_lines() {
 }
 
 #[tokio::test]
-async fn lines_of_a_dead_runner_stay_for_a_day_and_no_longer() {
+async fn lines_of_a_crashed_runner_are_kept_for_a_day() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     let pushed = store.push(&[new_task("a"), new_task("a")]).await;
@@ -148,7 +148,7 @@ async fn progress_is_seen_with_the_task_while_it_runs() {
     let beat = Beat {
         progress: vec![
             (endings[0].claim, id, half),
-            // Of an attempt before this one: its claim is gone.
+            // Of an earlier attempt: its claim is gone.
             (
                 ClaimId(999),
                 TaskId(999),
@@ -186,10 +186,9 @@ async fn progress_is_seen_with_the_task_while_it_runs() {
     assert_eq!(shown.progress, None);
 }
 
-/// The fast form of what the runner's own test shows with a handler that runs
-/// longer than a lease.
+/// The fast form of the runner's own test with a handler that runs longer than a lease.
 #[tokio::test]
-async fn a_claim_is_kept_by_beats_alone_however_long_its_attempt_runs() {
+async fn beats_alone_keep_a_claim_for_any_duration_of_its_attempt() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     store.push(&[new_task("a")]).await.expect("push");

@@ -1,4 +1,4 @@
-//! Looking up and changing tasks in long history and long backlogs.
+//! Finding and changing tasks in a long history and a long backlog.
 
 use std::time::{Duration, Instant};
 
@@ -39,8 +39,8 @@ async fn buffers(client: &tokio_postgres::Client, sql: &str) -> u64 {
     count("Shared Hit Blocks") + count("Shared Read Blocks")
 }
 
-/// The same of a question that changes nothing, without what a session reads again after
-/// other tests have changed the catalogue.
+/// The same for a read-only query, without the catalogue reads of a session after other tests
+/// have changed the catalogue.
 async fn least_buffers(client: &tokio_postgres::Client, sql: &str) -> u64 {
     let mut least = u64::MAX;
     for _ in 0..10 {
@@ -50,7 +50,7 @@ async fn least_buffers(client: &tokio_postgres::Client, sql: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn cancelling_task_after_task_costs_the_same_for_the_last_as_for_the_first() {
+async fn cancelling_many_tasks_one_by_one_has_a_constant_cost() {
     let store = store().await;
     let client = psql(&store).await;
     backlog(&client, 6_000).await;
@@ -63,7 +63,7 @@ async fn cancelling_task_after_task_costs_the_same_for_the_last_as_for_the_first
     let last = buffers(&client, &some(500, "cancel", "runnable_tasks")).await;
     assert!(last < 2 * first + 5_000, "{first} {last}");
     ask(&client, &some(2_000, "retry", "cancelled")).await;
-    // The least of some: other tests change the catalogue, which is then read again.
+    // The minimum of several runs: other tests change the catalogue, which is then read again.
     let mut retried = u64::MAX;
     for _ in 0..3 {
         retried = retried.min(buffers(&client, &some(500, "retry", "cancelled")).await);
@@ -96,7 +96,7 @@ async fn cancelling_from_the_newest_costs_the_same_as_from_the_oldest() {
 }
 
 #[tokio::test]
-async fn ten_thousand_ids_are_found_as_fast_in_the_tenth_call_as_in_the_first() {
+async fn ten_thousand_ids_are_found_at_a_constant_cost_per_call() {
     let store = store().await;
     let client = psql(&store).await;
     // The plans are made for an empty table.
@@ -120,7 +120,7 @@ async fn ten_thousand_ids_are_found_as_fast_in_the_tenth_call_as_in_the_first() 
 }
 
 #[tokio::test]
-async fn runnable_tasks_are_found_in_one_lane_in_many_lanes_and_after_they_came_back() {
+async fn runnable_tasks_are_found_in_one_lane_in_many_lanes_and_after_a_return() {
     let store = store().await;
     let client = psql(&store).await;
     client
@@ -150,7 +150,7 @@ async fn runnable_tasks_are_found_in_one_lane_in_many_lanes_and_after_they_came_
 }
 
 #[tokio::test]
-async fn filters_with_few_hits_find_them_in_old_history_too() {
+async fn filters_with_few_matches_find_them_in_old_history() {
     let store = store().await;
     let client = psql(&store).await;
     history(&client, 60_000).await;
@@ -233,7 +233,7 @@ async fn a_task_is_found_by_id_and_by_parent_without_reading_history() {
 }
 
 #[tokio::test]
-async fn a_cancel_of_a_running_task_opens_the_partitions_of_its_claim_only() {
+async fn a_cancel_of_a_running_task_opens_only_the_partitions_of_its_claim() {
     let store = store().await;
     let client = psql(&store).await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
@@ -259,7 +259,7 @@ async fn a_cancel_of_a_running_task_opens_the_partitions_of_its_claim_only() {
 }
 
 #[tokio::test]
-async fn a_task_with_many_attempts_is_shown_with_the_first_and_the_last_of_them() {
+async fn a_task_with_many_attempts_is_shown_with_the_first_and_the_last() {
     let store = store().await;
     let client = psql(&store).await;
     client
@@ -277,8 +277,8 @@ async fn a_task_with_many_attempts_is_shown_with_the_first_and_the_last_of_them(
 }
 
 #[tokio::test]
-async fn a_task_is_shown_with_the_texts_of_its_newest_attempts_up_to_so_many_bytes() {
-    // However well they compress.
+async fn a_task_is_shown_with_the_texts_of_its_newest_attempts_up_to_a_limit() {
+    // Regardless of how well they compress.
     for message in ["repeat('x', 32)", "md5(random()::text || i || n)"] {
         let store = store().await;
         let client = psql(&store).await;
@@ -311,7 +311,7 @@ async fn a_task_is_shown_with_the_texts_of_its_newest_attempts_up_to_so_many_byt
 }
 
 #[tokio::test]
-async fn promoting_many_continues_where_it_stopped_and_finds_stragglers() {
+async fn promoting_many_continues_from_its_cursor_and_finds_stragglers() {
     let store = store().await;
     let client = psql(&store).await;
     let due = "INSERT INTO scheduled_tasks (id, queue, handler, priority, run_at, args)

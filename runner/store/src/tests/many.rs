@@ -1,4 +1,4 @@
-//! Large flushes, which are copied: they store what small ones do.
+//! Large flushes, which are copied: they store the same as small ones.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::super::testdb::*;
 use super::super::{Ending, Store};
 use pgtq_task::{Digest, ErrorKind, Failure, LogLevel, LogLine, NewTask, Retries, Transition};
 
-/// Everything but what differs from task to task and from moment to moment.
+/// Everything except values that differ between tasks and over time.
 const ROWS: &str = "
     SELECT string_agg(concat_ws(' | ', state, priority, attempts, crashes, coalesce(retries::text, '-'), queue, handler, args,
         coalesce(result::text, '-'), coalesce(error_kind, '-'), coalesce(error_code, '-'), coalesce(error_message, '-'),
@@ -16,7 +16,7 @@ const ROWS: &str = "
         coalesce(key, '-'), coalesce(parent::text, '-')), E'\\n' ORDER BY id)
     FROM history";
 
-/// The tasks, all taken, with endings of every kind that is over.
+/// All tasks, claimed, with one of every kind of final outcome.
 async fn of_every_kind(runner: &mut TestRunner, key: &str) -> Vec<Ending> {
     let special = NewTask {
         priority: -3,
@@ -58,13 +58,13 @@ async fn finish(runner: &TestRunner, endings: &[Ending]) -> super::super::Finish
     finished.expect("finish")
 }
 
-/// What is in the history after a flush of every kind of ending.
+/// The history after a flush of every kind of final outcome.
 async fn stored(many: usize) -> String {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     runner.store.set_many(many);
     let endings = of_every_kind(&mut runner, "k").await;
-    // All but one, so that the claim goes on; and then the claim ends.
+    // All but one, so that the claim continues; and then the claim ends.
     assert_eq!(finish(&runner, &endings[..3]).await, Default::default());
     let client = psql(&store).await;
     assert_eq!(ask(&client, "SELECT count(*) FROM claims").await, "1");
@@ -80,7 +80,7 @@ async fn a_large_flush_stores_what_a_small_one_does() {
     assert_eq!(stored(1).await, small);
 }
 
-/// A runner that copies whatever it ends, and what it has claimed.
+/// A runner that always copies, and the tasks that it has claimed.
 async fn copying(store: &Store) -> (TestRunner, Vec<Ending>) {
     let mut runner = TestRunner::new(store, &["a"]).await;
     runner.store.set_many(1);
@@ -89,7 +89,7 @@ async fn copying(store: &Store) -> (TestRunner, Vec<Ending>) {
 }
 
 #[tokio::test]
-async fn of_a_large_flush_only_the_result_that_is_no_json_fails() {
+async fn a_result_without_valid_json_fails_alone_in_a_large_flush() {
     let store = store().await;
     let (runner, mut endings) = copying(&store).await;
     let result = "no json".to_owned();
@@ -107,7 +107,7 @@ async fn of_a_large_flush_only_the_result_that_is_no_json_fails() {
 }
 
 #[tokio::test]
-async fn a_large_flush_under_a_claim_that_is_gone_changes_nothing() {
+async fn a_large_flush_under_a_lost_claim_changes_nothing() {
     let store = store().await;
     let (runner, endings) = copying(&store).await;
     let client = psql(&store).await;
@@ -131,7 +131,7 @@ async fn a_large_flush_repeated_after_a_lost_answer_counts_once() {
 }
 
 #[tokio::test]
-async fn of_a_large_flush_only_what_is_under_the_claim_that_is_gone_is_late() {
+async fn only_outcomes_under_the_lost_claim_of_a_large_flush_are_stale() {
     let store = store().await;
     let (mut runner, mut endings) = copying(&store).await;
     let gone = endings[0].claim;

@@ -1,4 +1,5 @@
-//! The schema comes up once, whoever starts first, and says what it is.
+//! The schema is migrated once, regardless of which runner starts first, and reports its
+//! version.
 
 use super::super::migrations::{Files, MIGRATIONS, Migration};
 use super::super::testdb::*;
@@ -22,9 +23,9 @@ async fn eight_runners_may_start_on_an_empty_database_at_once() {
     assert_eq!(counts, [0, 0, 0, 0, 0, 0, 0, SCHEMA_VERSION as usize]);
 }
 
-/// Of all that a stranger may lock, nothing keeps a migration waiting.
+/// No lock that an unprivileged role may take keeps a migration waiting.
 #[tokio::test]
-async fn a_migration_does_not_wait_for_a_strangers_locks() {
+async fn a_migration_does_not_wait_for_locks_of_unprivileged_roles() {
     let store = store().await;
     let client = psql(&store).await;
     let schema = store.config().schema.to_string();
@@ -42,7 +43,7 @@ async fn a_migration_does_not_wait_for_a_strangers_locks() {
         ))
         .await
         .expect("a lock");
-    // Looked at, and so locked, though it may not be run.
+    // Planned, and so locked, though it may not be run.
     let naming = format!("DELETE FROM {schema}.migrations");
     stranger.prepare(&naming).await.expect("prepared");
     let process = ask(&stranger, "SELECT pg_backend_pid()").await;
@@ -50,7 +51,7 @@ async fn a_migration_does_not_wait_for_a_strangers_locks() {
         "SELECT count(*) FROM pg_locks WHERE relation = 'migrations'::regclass AND mode = 'RowExclusiveLock' AND pid = {process}"
     );
     assert_eq!(ask(&client, &held).await, "1");
-    // What the last migration changes is changed already: it gets as far as that.
+    // The last migration's changes exist already: it gets as far as that.
     match store.migrate().await {
         Err(StoreError::Refused { .. } | StoreError::Fault { .. }) => {}
         other => panic!("{other:?}"),
@@ -59,7 +60,7 @@ async fn a_migration_does_not_wait_for_a_strangers_locks() {
 }
 
 #[tokio::test]
-async fn a_missing_older_or_newer_schema_is_told_apart() {
+async fn a_missing_an_older_and_a_newer_schema_have_different_errors() {
     let store = Store::connect(config()).await.expect("connect");
     assert!(matches!(
         store.check_schema().await,
@@ -164,10 +165,10 @@ async fn every_function_pins_its_search_path() {
     assert_eq!(loose, "null");
 }
 
-/// A role that may use the schema, as handlers' SQL does, may by that alone call
-/// nothing. Which run with the owner's rights is in tests/golden/rights.txt.
+/// A role with USAGE on the schema, as for handlers' SQL, may call no function by that alone.
+/// tests/golden/rights.txt lists the functions that run with the owner's privileges.
 #[tokio::test]
-async fn no_function_is_everybodys() {
+async fn no_function_is_public() {
     let store = store().await;
     let client = psql(&store).await;
     let schema = &store.config().schema;
@@ -264,7 +265,7 @@ async fn a_migration_outside_a_transaction_builds_indexes_and_continues_a_killed
     assert!(outside.contains("history_later ON") && !inside.contains("INDEX"));
     assert!(sql.contains("history_default_later ON") && sql.contains("INSERT INTO"));
 
-    // Tasks are pushed and end meanwhile; an open transaction holds nothing up but the index.
+    // Tasks are pushed and end meanwhile; an open transaction delays nothing but the index.
     let mut both = tokio::task::JoinSet::new();
     for _ in 0..2 {
         let (store, list) = (store.clone(), list.clone());

@@ -1,4 +1,4 @@
-//! What a page of tasks reads, however long history and backlog are.
+//! What a page of tasks reads, for any length of history and backlog.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ const ALL: &str = "'scheduled', 'runnable', 'running', 'complete', 'failed', 'ca
 const NO_TEXT: &str = "NULL::text";
 const NO_TIME: &str = "NULL::float8";
 
-/// Failed tasks that ended so long ago.
+/// Failed tasks that ended this long ago.
 async fn failed(client: &tokio_postgres::Client, n: i32, age: &str) {
     let text = format!(
         "INSERT INTO history (id, state, priority, attempts, crashes, queue, handler, args, pushed_at, due_at, finished_at, error_message)
@@ -53,7 +53,7 @@ async fn failed(client: &tokio_postgres::Client, n: i32, age: &str) {
 }
 
 #[tokio::test]
-async fn a_page_by_the_error_looks_at_ten_thousand_failed_tasks_and_the_next_goes_on() {
+async fn a_page_by_error_scans_ten_thousand_failed_tasks_and_the_next_continues() {
     let store = store().await;
     let client = psql(&store).await;
     failed(&client, 25_000, "0").await;
@@ -77,7 +77,8 @@ async fn a_page_by_the_error_looks_at_ten_thousand_failed_tasks_and_the_next_goe
         (vec![100], None),
     ];
     assert_eq!(pages, wanted);
-    // A full page continues from its last task, and one state without a task is no reason to read all others.
+    // A full page continues from its last task, and a state without tasks does not cause all
+    // others to be read.
     let full = Filter {
         error: Some("refused".into()),
         ..Filter::default()
@@ -96,11 +97,11 @@ async fn a_page_by_the_error_looks_at_ten_thousand_failed_tasks_and_the_next_goe
 }
 
 #[tokio::test]
-async fn a_page_by_the_error_reads_no_more_when_twice_as_many_failed() {
+async fn a_page_by_error_reads_no_more_when_twice_as_many_failed() {
     let store = store().await;
     let client = psql(&store).await;
     failed(&client, 15_000, "2 hours").await;
-    // Failures before the time cost an entry of the index each, and no page of the table.
+    // Failures before the time cost an index entry each, and no page of the table.
     let recent = [NO_TEXT, NO_TEXT, "600", NO_TEXT];
     let recent = buffers(&store, "'failed'", recent).await;
     assert!(recent < 500, "{recent}");
@@ -139,7 +140,7 @@ async fn a_page_by_time_reads_twenty_thousand_of_an_old_backlog() {
     };
     let page = store.page(&minutes(10)).await.expect("page");
     assert_eq!((page.tasks.len(), page.reached), (1, None));
-    // Within some minutes of the time, a task below may be meant.
+    // Within some minutes of the time, a task below may match.
     let page = store.page(&minutes(118)).await.expect("page");
     assert_eq!(page.tasks.len(), 1);
     let reached = page.reached.expect("an id").0;
@@ -148,9 +149,9 @@ async fn a_page_by_time_reads_twenty_thousand_of_an_old_backlog() {
     assert_eq!(all.len(), 1);
 }
 
-/// Tasks that came back stand at the end of their lane.
+/// Returned tasks are at the end of their lane.
 #[tokio::test]
-async fn a_page_below_many_tasks_that_came_back_goes_on() {
+async fn a_page_continues_below_many_returned_tasks() {
     let store = store().await;
     let client = psql(&store).await;
     let fill = "INSERT INTO runnable_tasks (queue, handler, priority, position, id, args)

@@ -1,4 +1,4 @@
-//! The plans of the hot statements, and what they read.
+//! The plans of the hot statements, and the data that they read.
 
 use super::super::connection::Role;
 use super::super::sql::{Sql, sql};
@@ -75,8 +75,8 @@ const LANES: [&str; 8] = [
 async fn hot_statements_have_their_golden_plans() {
     let store = store().await;
     let client = psql(&store).await;
-    // Empty tables, as after a drain with fresh statistics: the worst moment for a planner.
-    // Only its own tables: others are made and dropped meanwhile.
+    // Empty tables, as after a drain with fresh statistics: the worst case for the planner. Only
+    // its own tables: other tests create and drop theirs meanwhile.
     let own = "SELECT string_agg(format('ANALYZE %s', oid::regclass), ';') FROM pg_class
         WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition";
     let analyze = ask(&client, own).await;
@@ -105,7 +105,7 @@ async fn hot_statements_have_their_golden_plans() {
     ] {
         let plan = generic(&client, &store, sql).await;
         assert!(!plan.contains("Seq Scan"), "{name}\n{plan}");
-        // The partitions are days.
+        // Partitions are named by day.
         let lines = plan.lines().filter(|line| !line.contains("_20"));
         let plan: Vec<&str> = lines.collect();
         plans.push(format!("{name}\n{}", plan.join("\n")));
@@ -122,11 +122,11 @@ async fn hot_statements_have_their_golden_plans() {
 }
 
 #[tokio::test]
-async fn claims_and_endings_are_planned_once_and_not_for_each_batch() {
+async fn claims_and_finishes_are_planned_once_and_not_for_each_batch() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     let store = runner.store.clone();
-    // The server makes five plans for the values at hand before it may keep one.
+    // The server makes five custom plans before it may use a generic one.
     for n in 0..12 {
         store.push(&vec![new_task("a"); 60]).await.expect("push");
         let endings = runner.claim_on(if n % 2 == 0 { 10 } else { 60 }).await;
@@ -151,10 +151,10 @@ async fn claims_and_endings_are_planned_once_and_not_for_each_batch() {
 }
 
 #[tokio::test]
-async fn a_million_tasks_of_a_handler_nobody_has_are_not_read() {
+async fn a_million_tasks_of_an_unknown_handler_are_not_read() {
     let store = store().await;
     let client = psql(&store).await;
-    // Ten thousand stand for a million: none of them may be read.
+    // Ten thousand represent a million: none of them may be read.
     client
         .batch_execute(
             "INSERT INTO runnable_tasks (queue, handler, priority, position, id, args)
@@ -174,7 +174,7 @@ async fn a_million_tasks_of_a_handler_nobody_has_are_not_read() {
     assert_eq!(runner.claim(100).await.len(), 5);
 }
 
-/// Shared buffers touched, from the first line that tells.
+/// Shared buffers touched, from the first line that contains them.
 pub(super) fn buffers(plan: &str) -> u64 {
     let line = plan.lines().find(|line| line.contains("Buffers:"));
     let line = line.expect("a plan with buffers");
@@ -219,8 +219,8 @@ async fn completing_takes_at_most_sixteen_relation_locks() {
     assert_eq!(ask(&client, "SELECT count(*) FROM complete").await, "1");
 }
 
-/// Behind a pooler there are no named statements, and the parameters' types
-/// are read from the statements' casts.
+/// Behind a pooler there are no named statements, and the parameters' types are read from the
+/// statements' casts.
 #[tokio::test]
 async fn every_verb_works_without_named_statements() {
     let mut config = store().await.config().clone();

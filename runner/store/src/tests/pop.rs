@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 
 use super::super::testdb::*;
 
-/// Pushes tasks of a MiB: of noise, or of what becomes small in the database.
+/// Pushes tasks of a MiB: random data, or data that compresses well.
 async fn push_large(client: &Client, n: usize, is_noise: bool) {
     let text = match is_noise {
         true => {
@@ -19,7 +19,7 @@ async fn push_large(client: &Client, n: usize, is_noise: bool) {
 }
 
 #[tokio::test]
-async fn the_oldest_tasks_of_a_priority_come_first_whatever_their_handler() {
+async fn the_oldest_tasks_of_a_priority_come_first_for_any_handler() {
     let store = store().await;
     let client = psql(&store).await;
     let push = "SELECT push(CASE i % 3 WHEN 0 THEN 'aaa' WHEN 1 THEN 'zzz' ELSE 'mmm' END, queue => CASE WHEN i < 20 THEN 'q' ELSE 'default' END)
@@ -55,14 +55,14 @@ async fn an_older_task_is_not_starved_by_a_flow_of_another_handler() {
 }
 
 #[tokio::test]
-async fn workers_that_pop_at_once_share_the_tasks_of_all_lanes() {
+async fn concurrent_workers_share_the_tasks_of_all_lanes() {
     let store = store().await;
     let first = psql(&store).await;
     let push = "SELECT push('h' || i % 4) FROM generate_series(1, 300) AS i";
     first.batch_execute(push).await.expect("push");
     let mut sessions = Vec::new();
     for n in 1..=30 {
-        // Each holds its transaction open, so that the next has to pass over its tasks.
+        // Each holds its transaction open, so that the next must skip its tasks.
         let session = psql(&store).await;
         session.batch_execute("BEGIN").await.expect("begin");
         let pop = format!("SELECT count(*) FROM pop(n => {n})");
@@ -78,7 +78,7 @@ async fn workers_that_pop_at_once_share_the_tasks_of_all_lanes() {
 }
 
 #[tokio::test]
-async fn paused_queues_and_handlers_are_left_alone() {
+async fn paused_queues_and_handlers_are_skipped() {
     let store = store().await;
     let client = psql(&store).await;
     let push = "SELECT push('a', queue => 'p'), push('b', queue => 'q'), push('a', queue => 'q')";
@@ -93,14 +93,14 @@ async fn paused_queues_and_handlers_are_left_alone() {
 }
 
 #[tokio::test]
-async fn a_pop_holds_no_task_that_it_did_not_take() {
+async fn a_pop_locks_only_the_tasks_it_takes() {
     let store = store().await;
     let worker = psql(&store).await;
     let client = psql(&store).await;
     let due = "SELECT push('a'); SELECT push('b', delay => '1 ms', queue => 'other');
         SELECT pg_sleep(0.002)";
     client.batch_execute(due).await.expect("push");
-    // The classical mistake: the worker keeps its transaction open.
+    // The classic mistake: the worker keeps its transaction open.
     worker.batch_execute("BEGIN").await.expect("begin");
     assert_eq!(ask(&worker, "SELECT count(*) FROM pop()").await, "1");
     assert_eq!(ask(&client, "SELECT promoted FROM tend()").await, "1");
@@ -124,7 +124,7 @@ async fn one_tend_runs_at_a_time_and_the_others_do_not_wait() {
 }
 
 #[tokio::test]
-async fn a_lease_that_was_locked_when_it_ended_is_found_again() {
+async fn a_lease_locked_at_its_expiry_is_found_again() {
     let store = store().await;
     let client = psql(&store).await;
     let worker = psql(&store).await;
@@ -134,7 +134,7 @@ async fn a_lease_that_was_locked_when_it_ended_is_found_again() {
         "SELECT count(*) FROM pop(lease => '1 microsecond')",
     )
     .await;
-    // An ending that is rolled back, long after tend has looked.
+    // An outcome that is rolled back, long after tend has run.
     let end = "BEGIN; SELECT complete(task_id, token) FROM popped";
     worker.batch_execute(end).await.expect("complete");
     let tend = "SELECT expired FROM tend()";
@@ -146,12 +146,12 @@ async fn a_lease_that_was_locked_when_it_ended_is_found_again() {
 }
 
 #[tokio::test]
-async fn a_pop_of_large_tasks_takes_some_megabytes_of_them() {
+async fn a_pop_of_large_tasks_takes_a_bounded_number_of_bytes() {
     for is_noise in [true, false] {
         let store = store().await;
         let client = psql(&store).await;
         push_large(&client, 40, is_noise).await;
-        // 32 MiB, and the task that goes beyond them.
+        // 32 MiB, and the task that exceeds it.
         let popped = "SELECT count(*) FROM pop(n => 10000)";
         assert_eq!(ask(&client, popped).await, "33", "{is_noise}");
         assert_eq!(ask(&client, popped).await, "7");
@@ -160,7 +160,7 @@ async fn a_pop_of_large_tasks_takes_some_megabytes_of_them() {
 }
 
 #[tokio::test]
-async fn large_tasks_are_taken_back_some_at_a_time() {
+async fn large_tasks_are_expired_in_steps() {
     let store = store().await;
     let client = psql(&store).await;
     push_large(&client, 20, true).await;
@@ -192,7 +192,7 @@ async fn pages_of_a_pop(client: &Client) -> i64 {
 }
 
 #[tokio::test]
-async fn rows_that_an_old_snapshot_keeps_do_not_slow_a_pop_down() {
+async fn dead_rows_kept_by_an_old_snapshot_do_not_slow_down_a_pop() {
     let store = store().await;
     let client = psql(&store).await;
     let report = psql(&store).await;
@@ -228,7 +228,7 @@ async fn rows_that_an_old_snapshot_keeps_do_not_slow_a_pop_down() {
 }
 
 #[tokio::test]
-async fn a_task_whose_transaction_took_long_is_found_behind_the_start_of_its_lane() {
+async fn a_task_of_a_long_transaction_is_found_before_the_start_of_its_lane() {
     let store = store().await;
     let client = psql(&store).await;
     let slow = psql(&store).await;
@@ -251,7 +251,7 @@ async fn a_task_whose_transaction_took_long_is_found_behind_the_start_of_its_lan
         ask(&client, "SELECT expired FROM tend()").await;
         let second = "UPDATE upkeep SET bound_at = now() - interval '2 s'";
         client.batch_execute(second).await.expect("time passes");
-        // A lane is known by a task that stands in it.
+        // A lane is known through a task in it.
         ask(&client, "SELECT push('a')").await;
     }
     let moved: i64 = ask(&client, start).await.parse().expect("a position");
@@ -262,7 +262,7 @@ async fn a_task_whose_transaction_took_long_is_found_behind_the_start_of_its_lan
 }
 
 #[tokio::test]
-async fn without_tend_a_pop_soon_trusts_no_start_of_a_lane() {
+async fn a_pop_without_tend_soon_ignores_the_starts_of_lanes() {
     let store = store().await;
     let client = psql(&store).await;
     ask(&client, "SELECT push('a')").await;

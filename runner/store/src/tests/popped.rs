@@ -1,10 +1,10 @@
-//! Tasks that external workers hold: one lease and one token each, and what ends them.
+//! Tasks held by external workers: one lease and one token each, and how each of them ends.
 
 use tokio_postgres::Client;
 
 use super::super::testdb::*;
 
-/// What the server says to a statement that it rejects, and the hint.
+/// The server's error for a statement that it rejects, and the hint.
 pub(super) async fn refused(client: &Client, sql: &str) -> (String, String) {
     let error = client.batch_execute(sql).await.expect_err(sql);
     let db = error.as_db_error().expect("the server's");
@@ -15,7 +15,7 @@ pub(super) async fn refused(client: &Client, sql: &str) -> (String, String) {
     )
 }
 
-/// A session with `n` tasks of the handler `a` waiting.
+/// A session with `n` waiting tasks of the handler `a`.
 async fn with_tasks(n: usize) -> (super::super::Store, Client) {
     let store = store().await;
     let client = psql(&store).await;
@@ -64,7 +64,7 @@ async fn a_task_is_ended_only_with_its_token() {
 }
 
 #[tokio::test]
-async fn a_lease_that_ends_leaves_the_neighbours_of_its_task_alone() {
+async fn an_expired_lease_does_not_affect_the_other_tasks_of_its_worker() {
     let (_store, client) = with_tasks(3).await;
     ask(&client, "SELECT count(*) FROM pop(n => 3, worker => 'w')").await;
     let expire = "UPDATE popped SET expires_at = now() - interval '1 s' WHERE task_id = 2";
@@ -94,7 +94,7 @@ async fn a_task_ends_once_in_transactions_of_every_level() {
             let second = psql(&store).await;
             ask(&first, "SELECT count(*) FROM pop()").await;
             let token = format!("'{}'", token(&first, 1).await);
-            // The second has looked at the database before the first ends the task.
+            // The second has taken its snapshot before the first ends the task.
             let begin = format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM history");
             second.batch_execute(&begin).await.expect("begin");
             let begin = format!("BEGIN ISOLATION LEVEL {level}");
@@ -146,7 +146,7 @@ async fn only_pop_and_tend_need_read_committed() {
 }
 
 #[tokio::test]
-async fn many_tasks_end_in_one_call_and_the_others_are_not_named() {
+async fn many_tasks_end_in_one_call_and_the_others_are_not_returned() {
     let (_store, client) = with_tasks(5).await;
     ask(&client, "SELECT count(*) FROM pop(n => 5)").await;
     let ends = "WITH mine AS (SELECT array_agg(task_id ORDER BY task_id) AS ids, array_agg(token ORDER BY task_id) AS tokens FROM popped)";
@@ -165,7 +165,7 @@ async fn many_tasks_end_in_one_call_and_the_others_are_not_named() {
     let expected =
         "1 complete 1, 2 complete 2, 3 failed a x {\"n\": 1}, 4 failed b y, 5 failed c z";
     assert_eq!(ask(&client, ends).await, expected);
-    // What array_agg makes of a pop that found nothing.
+    // The result of array_agg for a pop that found nothing.
     for none in ["complete_many(NULL, NULL)", "fail_many(NULL, NULL, NULL)"] {
         let none = format!("SELECT count(*) FROM {none}");
         assert_eq!(ask(&client, &none).await, "0");
@@ -222,13 +222,13 @@ async fn a_released_task_has_used_no_attempt() {
     assert_eq!(ask(&client, &held("release", 1, ", '1 hour'")).await, "t");
     let later = "SELECT state || attempts || (due_at > now() + interval '59 minutes') FROM tasks";
     assert_eq!(ask(&client, later).await, "scheduled0true");
-    // What was logged is kept.
+    // The log lines are kept.
     let log = "SELECT kind || (logs -> 0 ->> 'message') FROM attempts";
     assert_eq!(ask(&client, log).await, "releasea line");
 }
 
 #[tokio::test]
-async fn an_open_transaction_that_ends_one_task_delays_no_heartbeat_of_the_others() {
+async fn an_open_transaction_finishing_one_task_delays_no_heartbeat_of_the_others() {
     let (store, client) = with_tasks(3).await;
     client
         .batch_execute("SELECT pop(n => 3, lease => '1 microsecond')")
@@ -243,7 +243,7 @@ async fn an_open_transaction_that_ends_one_task_delays_no_heartbeat_of_the_other
     assert_eq!(ask(&client, extend).await, "1:true 2:true 3:true");
     let renewed = "SELECT string_agg(task_id::text, ' ' ORDER BY task_id) FROM popped WHERE expires_at > now() + interval '50 minutes'";
     assert_eq!(ask(&client, renewed).await, "2 3");
-    // Nor is the lease of the locked one taken back, though it has ended.
+    // The lease of the locked one is not expired either, although it is over.
     client.batch_execute("SELECT tend()").await.expect("tend");
     assert_eq!(ask(&client, "SELECT count(*) FROM popped").await, "3");
     other.batch_execute("COMMIT").await.expect("commit");
@@ -271,7 +271,7 @@ async fn a_worker_learns_of_a_cancel_when_it_extends_its_lease() {
     );
     assert_eq!(ask(&client, &held("fail", 1, ", 'stopped'")).await, "t");
     assert_eq!(ask(&client, &held("release", 2, "")).await, "t");
-    // A result that was reached is kept.
+    // A result is kept.
     assert_eq!(ask(&client, &held("complete", 3, "")).await, "t");
     let states = "SELECT string_agg(state, ' ' ORDER BY id) FROM tasks";
     assert_eq!(ask(&client, states).await, "cancelled cancelled complete");
@@ -282,7 +282,7 @@ async fn a_worker_learns_of_a_cancel_when_it_extends_its_lease() {
 }
 
 #[tokio::test]
-async fn a_cancel_of_a_task_whose_lease_ends_cancels_it() {
+async fn a_cancel_requested_before_the_lease_expires_cancels_the_task() {
     let (_store, client) = with_tasks(1).await;
     ask(
         &client,
@@ -344,7 +344,7 @@ async fn logs_and_progress_are_live_and_stored_with_the_attempt() {
 }
 
 #[tokio::test]
-async fn workers_show_by_name_with_what_they_hold() {
+async fn workers_are_listed_by_name_with_their_tasks() {
     let (store, client) = with_tasks(3).await;
     let other = psql(&store).await;
     let pop = "SELECT count(*) FROM pop(queues => '{mail,default}', n => 2, worker => 'mailer')";
@@ -365,7 +365,7 @@ async fn workers_show_by_name_with_what_they_hold() {
     assert_eq!(listed, [("mailer", 2, 2)]);
     let view = "SELECT concat_ws(' ', name, sessions, queues, running) FROM workers";
     assert_eq!(ask(&client, view).await, "mailer 2 {default,mail} 2");
-    // One that has not asked for tasks for long is gone, unless it holds some.
+    // A worker that has not popped for long is not listed, unless it holds tasks.
     client
         .batch_execute(
             "UPDATE worker_sessions SET seen_at = now() - interval '11 minutes'; SELECT tend()",
@@ -408,7 +408,7 @@ async fn no_call_of_a_worker_looks_into_old_partitions() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_a_task_stays_while_a_worker_holds_it() {
+async fn data_of_a_task_stays_while_a_worker_holds_it() {
     let store = store().await;
     let client = psql(&store).await;
     let pop = "SELECT push('a', key => 'k'); SELECT pop();

@@ -1,4 +1,4 @@
-//! Retention: what prune drops and keeps, and that nobody waits for it.
+//! Retention: what prune drops and keeps, and that no other transaction waits for it.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(super) async fn ended(client: &tokio_postgres::Client, id: i64, time: &str) 
     client.batch_execute(&text).await.expect("insert");
 }
 
-/// A partition of each table for the day so many days ago.
+/// A partition of each table for the day this many days ago.
 pub(super) async fn partitions(client: &tokio_postgres::Client, ago: i32) {
     let text = format!(
         "SELECT add_partition(t, day, day + interval '24 hours')
@@ -58,14 +58,14 @@ async fn every_table_has_a_replica_identity_and_a_publication_of_all_tables_brea
     assert!(deleted[0].changed);
     let pruned = store.prune(7 * DAY).await.expect("prune");
     assert_eq!((pruned.dropped, pruned.rows), (2, 4));
-    // Partitions that prune makes are no exception.
+    // Partitions that prune creates are no exception.
     assert_eq!(ask(&client, without).await, "null");
     let drop = format!("DROP PUBLICATION {publication}");
     client.batch_execute(&drop).await.expect("drop");
 }
 
 #[tokio::test]
-async fn many_failed_tasks_are_kept_without_a_copy_and_the_others_go_in_steps() {
+async fn many_failed_tasks_are_kept_in_place_and_the_others_are_deleted_in_steps() {
     let store = store().await;
     let client = psql(&store).await;
     partitions(&client, 10).await;
@@ -109,14 +109,15 @@ async fn failed_tasks_are_kept_longer_than_complete_ones() {
     assert_eq!(ids(&client, "attempts", "task_id").await, "11");
     let again = store.prune(retention).await.expect("prune");
     assert_eq!(again, super::super::Pruned::default());
-    // Such a task is like any other.
+    // Such a task behaves like any other.
     let retried = store.retry(&[pgtq_task::TaskId(11)]).await.expect("retry");
     assert!(retried[0].changed);
     store.prune(7 * DAY).await.expect("prune");
     assert_eq!(ids(&client, "attempts", "task_id").await, "null");
 }
 
-/// Time that endings take while `prune` runs beside a transaction that reads history.
+/// The longest time to store an outcome while `prune` runs alongside a transaction that reads
+/// history.
 async fn longest_ending(store: &Store, client: &tokio_postgres::Client) -> Duration {
     let pruning = tokio::spawn({
         let store = store.clone();
@@ -135,7 +136,7 @@ async fn longest_ending(store: &Store, client: &tokio_postgres::Client) -> Durat
 }
 
 #[tokio::test]
-async fn a_reader_that_stays_in_its_transaction_stalls_no_ending_and_old_days_go_later() {
+async fn an_idle_reader_delays_no_outcome_and_old_days_are_dropped_later() {
     let store = store().await;
     let client = psql(&store).await;
     for ago in 10..20 {
@@ -148,7 +149,7 @@ async fn a_reader_that_stays_in_its_transaction_stalls_no_ending_and_old_days_go
         .batch_execute("BEGIN; SELECT count(*) FROM history; SELECT count(*) FROM attempts")
         .await
         .expect("read");
-    // A lock that was waited for would stall each of them for seconds.
+    // Waiting for a lock would stall each of them for seconds.
     let longest = longest_ending(&store, &client).await;
     assert!(longest < Duration::from_millis(800), "{longest:?}");
     let old = "SELECT count(*) FROM partitions() WHERE high <= now() - interval '7 days'";
@@ -160,7 +161,7 @@ async fn a_reader_that_stays_in_its_transaction_stalls_no_ending_and_old_days_go
 }
 
 #[tokio::test]
-async fn one_prune_works_at_a_time_and_the_others_wait_for_nothing() {
+async fn one_prune_runs_at_a_time_and_the_others_do_not_wait() {
     let store = store().await;
     let client = psql(&store).await;
     partitions(&client, 10).await;
@@ -212,7 +213,7 @@ async fn an_old_claim_keeps_the_partitions_of_its_endings_and_no_others() {
 }
 
 #[tokio::test]
-async fn rows_of_a_default_partition_are_moved_and_keep_no_partition_from_being_made() {
+async fn rows_of_a_default_partition_are_moved_and_block_no_new_partition() {
     let store = store().await;
     let client = psql(&store).await;
     let today = "SELECT string_agg(format('DROP TABLE %s', name), ';') FROM partitions() WHERE low <= now()";
@@ -255,7 +256,7 @@ async fn many_rows_of_a_default_partition_are_moved_in_pieces() {
 }
 
 #[tokio::test]
-async fn partitions_are_made_while_old_ones_cannot_be_dropped() {
+async fn partitions_are_created_while_old_ones_cannot_be_dropped() {
     let store = store().await;
     let client = psql(&store).await;
     partitions(&client, 10).await;
@@ -286,7 +287,7 @@ async fn a_year_of_history_is_some_dozen_partitions() {
     store.prune(365 * DAY).await.expect("prune");
     let days = "SELECT DISTINCT partition_days('365 days')";
     assert_eq!(ask(&client, days).await, "30");
-    // From the end of the daily ones that are there on.
+    // From the end of the existing daily ones on.
     let drop = "SELECT string_agg(format('DROP TABLE %s', name), ';') FROM partitions()";
     client
         .batch_execute(&ask(&client, drop).await)
@@ -300,7 +301,7 @@ async fn a_year_of_history_is_some_dozen_partitions() {
 }
 
 #[tokio::test]
-async fn keys_end_by_their_own_time_and_stay_with_tasks_that_wait_or_run() {
+async fn keys_expire_by_their_own_time_and_stay_with_waiting_or_running_tasks() {
     let store = store().await;
     let client = psql(&store).await;
     let mut runner = TestRunner::new(&store, &["b"]).await;
@@ -325,7 +326,7 @@ async fn keys_end_by_their_own_time_and_stay_with_tasks_that_wait_or_run() {
 }
 
 #[tokio::test]
-async fn prune_needs_read_committed_and_leaves_the_key_of_a_task_that_is_being_retried() {
+async fn prune_needs_read_committed_and_keeps_the_key_of_a_task_under_retry() {
     let store = store().await;
     let client = psql(&store).await;
     let other = psql(&store).await;
@@ -352,7 +353,7 @@ async fn prune_needs_read_committed_and_leaves_the_key_of_a_task_that_is_being_r
     assert_eq!(store.prune(7 * DAY).await.expect("prune").rows, 0);
     assert_eq!(ask(&client, "SELECT push('a', key => 'k')").await, "1");
 
-    // A retry that comes while the key is being deleted puts it back.
+    // A retry that comes while the key is being deleted inserts it again.
     client
         .batch_execute("SELECT cancel(1); UPDATE keys SET expires_at = first_at + interval '1 us'")
         .await

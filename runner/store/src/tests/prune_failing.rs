@@ -1,10 +1,10 @@
-//! Retention: what prune cannot do keeps it from nothing else.
+//! Retention: an error in one step of prune does not block the others.
 
 use super::super::Retention;
 use super::super::testdb::*;
 use super::prune::{DAY, ended, ids, partitions};
 
-/// The partition of history of the day so many days ago.
+/// The partition of history of the day this many days ago.
 async fn partition(client: &tokio_postgres::Client, ago: i32) -> String {
     let text = format!(
         "SELECT name FROM partitions() WHERE parent = 'history' AND low = date_trunc('day', now(), 'UTC') - {ago} * interval '24 hours'"
@@ -13,7 +13,7 @@ async fn partition(client: &tokio_postgres::Client, ago: i32) -> String {
 }
 
 #[tokio::test]
-async fn a_partition_that_fails_keeps_no_other_and_no_key() {
+async fn a_failing_partition_blocks_no_other_and_no_key() {
     let store = store().await;
     let client = psql(&store).await;
     for ago in [10, 11, 12] {
@@ -47,7 +47,7 @@ async fn a_partition_that_fails_keeps_no_other_and_no_key() {
     assert_eq!(ids(&client, "keys", "key").await, "null");
     assert_eq!(ids(&client, "history", "id").await, "1 120 121");
 
-    // They go when what kept them is gone.
+    // They are dropped when the obstacle is gone.
     client
         .batch_execute("DROP VIEW report; DROP FUNCTION refuse CASCADE")
         .await
@@ -58,7 +58,7 @@ async fn a_partition_that_fails_keeps_no_other_and_no_key() {
 }
 
 #[tokio::test]
-async fn a_default_partition_that_cannot_be_emptied_keeps_no_other_from_being_dropped() {
+async fn a_stuck_default_partition_blocks_no_other_drop() {
     let store = store().await;
     let client = psql(&store).await;
     partitions(&client, 10).await;
@@ -82,7 +82,7 @@ async fn a_default_partition_that_cannot_be_emptied_keeps_no_other_from_being_dr
 }
 
 #[tokio::test]
-async fn a_damaged_row_of_a_failed_task_keeps_its_partition_until_failed_tasks_go() {
+async fn a_damaged_row_keeps_its_partition_until_failed_tasks_expire() {
     let store = super::bytes::own_database("").await;
     let client = psql(&store).await;
     for ago in [10, 11] {
@@ -115,7 +115,7 @@ async fn a_damaged_row_of_a_failed_task_keeps_its_partition_until_failed_tasks_g
     }
     assert_eq!(ids(&client, "history", "id").await, "100 101 110 111");
     assert_eq!(ids(&client, "attempts", "task_id").await, "101 111");
-    // Without the row, its partition is like any other.
+    // Without the row, its partition behaves like any other.
     let id = pgtq_task::TaskId(101);
     assert!(store.delete(&[id]).await.expect("delete")[0].changed);
     let pruned = store.prune(retention).await.expect("prune");
@@ -126,7 +126,7 @@ async fn a_damaged_row_of_a_failed_task_keeps_its_partition_until_failed_tasks_g
 }
 
 #[tokio::test]
-async fn more_rows_than_are_moved_at_once_leave_the_default_partition_whatever_their_rate() {
+async fn many_rows_leave_the_default_partition_at_any_rate() {
     let store = store().await;
     let client = psql(&store).await;
     let today = "SELECT string_agg(format('DROP TABLE %s', name), ';') FROM partitions() WHERE low <= now()";
@@ -134,7 +134,7 @@ async fn more_rows_than_are_moved_at_once_leave_the_default_partition_whatever_t
         .batch_execute(&ask(&client, today).await)
         .await
         .expect("drop");
-    // In thirty seconds, and then in one moment.
+    // Within thirty seconds, and then at one point in time.
     let fill = "INSERT INTO history (id, state, priority, attempts, crashes, queue, handler, args, pushed_at, due_at, finished_at)
         SELECT i, 'complete', 0, 1, 0, 'q', 'a', '{}', now(), now(),
                date_trunc('day', now(), 'UTC') + interval '1 us' + least(i, 300000) * interval '0.1 ms'

@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 
 use super::super::testdb::*;
 
-/// The columns of one row, with a bar between them.
+/// The columns of one row, separated by a bar.
 pub(super) async fn row(client: &Client, sql: &str) -> String {
     ask(
         client,
@@ -23,7 +23,7 @@ pub(super) async fn refused(client: &Client, sql: &str) -> (String, String, Stri
 }
 
 #[tokio::test]
-async fn push_task_says_what_became_of_each_push() {
+async fn push_task_returns_the_outcome_of_each_push() {
     let store = store().await;
     let sql = psql(&store).await;
     let push = |rest: &str| format!("SELECT * FROM push_task('a'{rest})");
@@ -89,12 +89,12 @@ async fn push_task_says_what_became_of_each_push() {
             "{error:?}"
         );
     }
-    // What is not built yet is no argument.
+    // An argument that is not implemented yet is rejected.
     assert_eq!(refused(&sql, &push(", group_key => 'g'")).await.0, "42883");
 }
 
 #[tokio::test]
-async fn a_key_is_decided_when_its_first_pusher_ends() {
+async fn a_key_conflict_is_resolved_when_its_first_pusher_ends() {
     for (end, outcome) in [("COMMIT", "1|existing"), ("ROLLBACK", "2|new")] {
         let store = store().await;
         let (first, second) = (psql(&store).await, psql(&store).await);
@@ -138,7 +138,7 @@ async fn a_key_is_free_after_its_time_but_not_while_its_task_waits_or_runs() {
             ask(&sql, "SELECT count(*) FROM keys WHERE expires_at > now()").await,
             "1"
         );
-        // In its time the key still names the task that has ended.
+        // Until it expires, the key still names the task that has ended.
         assert_eq!(ask(&sql, push).await, next);
         id = next;
     }
@@ -164,7 +164,7 @@ async fn a_key_lives_as_long_as_the_history_that_prune_keeps() {
 }
 
 #[tokio::test]
-async fn a_task_that_is_retried_has_its_key_again_unless_another_task_has_it() {
+async fn a_retried_task_regains_its_key_unless_another_task_has_it() {
     let store = store().await;
     let sql = psql(&store).await;
     let retention = super::super::Retention {
@@ -183,7 +183,7 @@ async fn a_task_that_is_retried_has_its_key_again_unless_another_task_has_it() {
     assert_eq!(ask(&sql, push).await, "1", "the key was put back");
     assert_eq!(row(&sql, "SELECT * FROM find('k')").await, "1|runnable");
 
-    // A key that it still has gets time, at most as much as it had.
+    // The expiry of a key that it still has is extended, at most by its original lifetime.
     ask(&sql, "SELECT cancel(1)").await;
     sql.batch_execute(over).await.expect("over");
     assert_eq!(ask(&sql, "SELECT retry(1)").await, "runnable");
@@ -207,7 +207,7 @@ async fn a_task_that_is_retried_has_its_key_again_unless_another_task_has_it() {
 }
 
 #[tokio::test]
-async fn a_child_that_is_retried_has_its_key_again_in_the_scope_of_its_plugin() {
+async fn a_retried_child_regains_its_key_in_the_scope_of_its_plugin() {
     let store = store().await;
     let sql = psql(&store).await;
     let child = pgtq_task::NewTask {
@@ -262,8 +262,8 @@ async fn find_knows_a_task_in_every_state() {
     assert_eq!(state().await, "nothing");
 }
 
-/// README's look-up. Only a task that waits nowhere and has not ended is looked for in
-/// the claims, which are as many as are under way.
+/// README's look-up. The claims, of which there are as many as tasks running, are searched only
+/// for a task that neither waits nor has ended.
 #[tokio::test]
 async fn find_reads_by_index_probes_only() {
     let store = store().await;
@@ -309,7 +309,7 @@ async fn find_reads_by_index_probes_only() {
                     !line.contains("Seq Scan") || line.contains("claims"),
                     "{line}"
                 );
-                // The partitions are days.
+                // Partitions are named by day.
                 if !line.contains("_20") {
                     plans.push_str(line);
                     plans.push('\n');

@@ -1,10 +1,10 @@
-//! Two at once: pushers of one key, finish and rescue, unknown commits.
+//! Concurrency: pushers of one key, finish and rescue, unknown commits.
 
 use super::super::testdb::*;
 use super::super::{Ending, Store, Wake};
 use pgtq_task::{NewTask, Transition};
 
-/// By one statement, by several, and from SQL: keys of two scopes never answer each other.
+/// By one statement, by several, and from SQL: keys of two scopes never match each other.
 #[tokio::test]
 async fn keys_of_two_scopes_are_two_tasks() {
     let store = store().await;
@@ -24,7 +24,7 @@ async fn keys_of_two_scopes_are_two_tasks() {
     }
     let sql = ask(&client, "SELECT push('a', key => 'order-1')").await;
     assert_eq!(sql, pushed[0].id.0.to_string());
-    // A task that goes takes its own key along, and no other's.
+    // Deleting a task deletes its own key, and no other's.
     let delete = format!(
         "SELECT count(*) FROM delete_tasks(ARRAY[{}])",
         pushed[1].id.0
@@ -78,7 +78,7 @@ async fn a_push_in_a_rolled_back_transaction_leaves_nothing() {
     assert_eq!(ask(&client, left).await, "0");
 }
 
-/// A runner that holds two tasks and is dead to the database.
+/// A runner that holds two tasks and whose lease has expired.
 async fn dying(store: &Store) -> (TestRunner, Vec<Ending>) {
     let mut runner = TestRunner::new(store, &["a"]).await;
     store
@@ -94,14 +94,14 @@ async fn dying(store: &Store) -> (TestRunner, Vec<Ending>) {
     (runner, endings)
 }
 
-/// What the store's own statement does, held open in a transaction.
+/// The store's own statement, held open in a transaction.
 const END_ONE: &str = "BEGIN;
     SELECT FROM claims FOR KEY SHARE;
     INSERT INTO history (id, state, priority, attempts, crashes, queue, handler, args, pushed_at, due_at, claim_id)
     SELECT id, 'complete', 0, 1, 0, queue, handler, args, now(), now(), claim_id FROM in_flight ORDER BY id LIMIT 1";
 
 #[tokio::test]
-async fn rescue_does_not_take_what_a_finish_under_way_has_ended() {
+async fn rescue_skips_tasks_of_a_finish_in_flight() {
     let store = store().await;
     let (_runner, endings) = dying(&store).await;
     let finishing = psql(&store).await;
@@ -120,7 +120,7 @@ async fn rescue_does_not_take_what_a_finish_under_way_has_ended() {
 }
 
 #[tokio::test]
-async fn a_finish_that_waited_for_a_rescue_is_stale() {
+async fn a_finish_waiting_for_a_rescue_is_stale() {
     let store = store().await;
     let (runner, endings) = dying(&store).await;
     let rescuing = psql(&store).await;
@@ -148,7 +148,7 @@ async fn a_finish_that_waited_for_a_rescue_is_stale() {
 }
 
 #[tokio::test]
-async fn finishing_again_after_an_unknown_commit_stores_each_ending_once() {
+async fn finishing_again_after_an_unknown_commit_stores_each_outcome_once() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     let three = [new_task("a"), new_task("a"), new_task("a")];
@@ -207,7 +207,7 @@ async fn rival_claimers_take_each_task_once() {
 }
 
 #[tokio::test]
-async fn a_lost_listener_comes_back_and_says_so() {
+async fn a_lost_listener_reconnects_and_reports_it() {
     let store = store().await;
     let mut listener = store.listen().await.expect("listen");
     let client = psql(&store).await;
@@ -221,7 +221,7 @@ async fn a_lost_listener_comes_back_and_says_so() {
 }
 
 #[tokio::test]
-async fn claim_ids_that_go_back_under_an_open_connection_are_not_used_twice() {
+async fn claim_ids_reset_under_an_open_connection_are_not_used_twice() {
     let store = store().await;
     store.push(&vec![new_task("a"); 8]).await.expect("push");
     let mut runner = TestRunner::new(&store, &["a"]).await;
@@ -244,7 +244,7 @@ async fn claim_ids_that_go_back_under_an_open_connection_are_not_used_twice() {
     assert_eq!(ask(&client, left).await, "5");
     let next = runner.claim(2).await;
     assert!(next.len() == 2 && next[0].claim.0 > newest, "{next:?}");
-    // The same for a task that gets a claim of its own.
+    // The same for a task that gets its own claim.
     let newest = next[0].claim.0;
     client
         .batch_execute("SELECT setval('claim_ids', 1)")

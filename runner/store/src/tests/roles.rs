@@ -1,10 +1,10 @@
-//! What each kind of user may do, and that it is enough for its work.
+//! The privileges of each kind of user, and that they are sufficient for its work.
 
 use super::super::testdb::*;
 use super::super::{DatabaseConfig, RoleKind, Store};
 use pgtq_task::{State, Transition};
 
-/// A role of this kind, and a store of its own that logs in as it.
+/// A role of this kind, and a separate store that logs in as it.
 pub(super) async fn user(store: &Store, kind: RoleKind) -> Store {
     let role = format!("{}_{}", store.config().schema, kind.as_str());
     let create = format!("CREATE ROLE {role} LOGIN");
@@ -19,8 +19,7 @@ pub(super) async fn log_in(store: &Store, role: &str) -> Store {
     Store::connect(config).await.expect("log in")
 }
 
-/// Whether the server refuses it for want of rights; what is in a schema that may
-/// not be used is not there.
+/// Whether the server denies it; an object in a schema without USAGE counts as missing.
 async fn denied(client: &tokio_postgres::Client, sql: &str) -> bool {
     let error = client.batch_execute(sql).await.expect_err(sql);
     let code = error.code().expect("the server's").code();
@@ -32,7 +31,7 @@ async fn denied(client: &tokio_postgres::Client, sql: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_task_lives_its_whole_life_among_users_of_least_rights() {
+async fn a_whole_task_life_works_with_least_privileges() {
     let owner = store().await;
     let pusher = user(&owner, RoleKind::Pusher).await;
     let runner = user(&owner, RoleKind::Runner).await;
@@ -178,7 +177,7 @@ async fn a_pusher_reads_nothing_and_a_viewer_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_right_that_two_kinds_share_stays_until_both_are_taken() {
+async fn a_privilege_of_two_kinds_stays_until_both_are_revoked() {
     let owner = store().await;
     let client = psql(&owner).await;
     let role = format!("{}_both", owner.config().schema);
@@ -225,7 +224,7 @@ async fn a_right_that_two_kinds_share_stays_until_both_are_taken() {
 }
 
 #[tokio::test]
-async fn an_admin_of_a_schema_whose_owner_is_no_superuser_migrates_and_grants() {
+async fn an_admin_migrates_and_grants_if_the_owner_is_not_a_superuser() {
     let first = Store::connect(config()).await.expect("connect");
     let schema = first.config().schema.to_string();
     let server = psql(&first).await;
@@ -261,7 +260,7 @@ async fn an_admin_of_a_schema_whose_owner_is_no_superuser_migrates_and_grants() 
             .await
             .is_err()
     );
-    // And of a superuser's: everything but that, and it is said.
+    // For a superuser's schema: everything but that, and it is reported.
     let other = store().await;
     let name = format!("{}_boss", other.config().schema);
     server
@@ -276,7 +275,7 @@ async fn an_admin_of_a_schema_whose_owner_is_no_superuser_migrates_and_grants() 
 }
 
 #[tokio::test]
-async fn wrong_kinds_and_roles_are_refused_with_advice() {
+async fn wrong_kinds_and_roles_are_rejected_with_a_hint() {
     let store = store().await;
     let client = psql(&store).await;
     for (sql, hint) in [
@@ -298,16 +297,16 @@ async fn wrong_kinds_and_roles_are_refused_with_advice() {
     }
 }
 
-/// Everything in the schema, and which kind may do what with it.
+/// Everything in the schema, and the privileges of each kind on it.
 #[tokio::test]
-async fn every_object_has_its_golden_rights() {
+async fn every_object_has_its_golden_privileges() {
     let store = store().await;
     for kind in RoleKind::ALL {
         user(&store, kind).await;
     }
     let client = psql(&store).await;
     let schema = store.config().schema.to_string();
-    // From what the database holds, not from our list.
+    // From the catalogue, not from our list.
     let text = ask(
         &client,
         &format!(
@@ -342,7 +341,7 @@ async fn every_object_has_its_golden_rights() {
     .await;
     assert!(!text.contains("PUBLIC"), "{text}");
     golden("rights.txt", &text);
-    // What is on the list exists, or a grant of it is silently none.
+    // Every object on the list exists; otherwise its grant would be skipped silently.
     let lost = ask(
         &client,
         "SELECT string_agg(r.object, ', ') FROM role_privileges AS r WHERE CASE r.class
@@ -354,7 +353,7 @@ async fn every_object_has_its_golden_rights() {
 }
 
 #[tokio::test]
-async fn a_later_migration_gives_its_new_rights_to_those_who_were_granted() {
+async fn a_later_migration_grants_new_privileges_to_existing_roles() {
     let store = store().await;
     let pusher = psql(&user(&store, RoleKind::Pusher).await).await;
     let client = psql(&store).await;

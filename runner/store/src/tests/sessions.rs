@@ -1,4 +1,4 @@
-//! What the store relies on in a session, and rescues in steps.
+//! Session settings that the store depends on, and rescues in steps.
 
 use super::super::testdb::*;
 use super::super::{RoleKind, Store};
@@ -7,7 +7,7 @@ use super::roles::user;
 use pgtq_task::TaskId;
 
 #[tokio::test]
-async fn what_rests_on_seeing_others_commits_is_refused_under_an_old_snapshot() {
+async fn functions_that_need_new_commits_are_rejected_under_an_old_snapshot() {
     let store = store().await;
     let client = psql(&store).await;
     ask(&client, "SELECT push('a') FROM generate_series(1, 2)").await;
@@ -55,7 +55,7 @@ async fn a_push_with_a_key_makes_one_task_at_every_level() {
 }
 
 #[tokio::test]
-async fn a_database_whose_default_is_another_isolation_level_changes_nothing() {
+async fn a_different_default_isolation_level_changes_nothing() {
     let owner = store().await;
     let root = psql(&owner).await;
     let runner = user(&owner, RoleKind::Runner).await;
@@ -89,7 +89,7 @@ async fn a_database_whose_default_is_another_isolation_level_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_rescue_that_has_no_time_for_all_takes_back_some() {
+async fn a_rescue_without_time_for_all_rescues_some() {
     let store = store().await;
     let client = psql(&store).await;
     ask(&client, "SELECT push('a') FROM generate_series(1, 30)").await;
@@ -97,7 +97,7 @@ async fn a_rescue_that_has_no_time_for_all_takes_back_some() {
     for _ in 0..30 {
         assert_eq!(runner.claim(1).await.len(), 1);
     }
-    // A server that takes back at most five claims before its time is over.
+    // A server that rescues at most five claims before its timeout.
     client
         .batch_execute(
             "UPDATE runners SET expires_at = now() - interval '1 s';
@@ -127,7 +127,7 @@ async fn a_rescue_that_has_no_time_for_all_takes_back_some() {
 }
 
 #[tokio::test]
-async fn arrays_that_do_not_fit_each_other_are_refused_in_words() {
+async fn arrays_of_different_lengths_are_rejected_with_a_clear_error() {
     let store = store().await;
     let client = psql(&store).await;
     for (args, priorities) in [
@@ -148,7 +148,7 @@ async fn arrays_that_do_not_fit_each_other_are_refused_in_words() {
 }
 
 #[tokio::test]
-async fn row_security_is_named_by_what_it_stops_and_by_the_doctor() {
+async fn row_security_is_reported_by_blocked_calls_and_by_doctor() {
     let owner = store().await;
     let runner = user(&owner, RoleKind::Runner).await;
     let pusher = user(&owner, RoleKind::Pusher).await;
@@ -161,7 +161,7 @@ async fn row_security_is_named_by_what_it_stops_and_by_the_doctor() {
         .batch_execute("ALTER TABLE runnable_tasks ENABLE ROW LEVEL SECURITY")
         .await
         .expect("altered");
-    // Also of a runner that knows no lanes yet.
+    // Also for a runner that knows no lanes yet.
     let mut fresh = TestRunner::new(&runner, &["a"]).await;
     let handlers = works.handlers.clone();
     for runner in [&mut works, &mut fresh] {
@@ -176,7 +176,7 @@ async fn row_security_is_named_by_what_it_stops_and_by_the_doctor() {
     let found: Vec<_> = unfit.iter().map(|one| (one.name, one.is_bad)).collect();
     assert_eq!(found, [("row security", true)]);
     assert!(unfit[0].found.contains("runnable_tasks"), "{unfit:?}");
-    // Whoever lacks a right is told so as before.
+    // A role without a privilege gets the same error as before.
     let other = pusher.cancel(&[TaskId(1)]).await.expect_err("no right");
     assert!(other.hint().is_some_and(|hint| hint.contains("pgtq roles")));
     client

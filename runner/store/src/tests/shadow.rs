@@ -1,10 +1,10 @@
-//! A lesser role puts things of its own in front of the schema's, and calls
-//! every function that it may: none of its code may run with another's rights.
+//! A less privileged role shadows objects of the schema with its own, and calls every function
+//! that it may: none of its code may run with another role's privileges.
 
 use super::super::testdb::*;
 use super::super::{RoleKind, Store};
 
-/// Calls of all functions that lesser roles may call, by kind.
+/// Calls of all functions that less privileged roles may call, by kind.
 const CALLS: &[(RoleKind, &[&str])] = &[
     (
         RoleKind::Pusher,
@@ -100,8 +100,8 @@ const CALLS: &[(RoleKind, &[&str])] = &[
     ),
 ];
 
-/// What the attacker makes: tables, views and types of all the names, with triggers
-/// and rules that run its code, and functions and operators like the built-in ones.
+/// The attacker's objects: tables, views and types of all the names, with triggers and rules
+/// that run its code, and functions and operators like the built-in ones.
 async fn trap(store: &Store, client: &tokio_postgres::Client, role: &str) {
     let owner = psql(store).await;
     let names = "SELECT string_agg(DISTINCT c.relname, ' ') FROM pg_class AS c
@@ -161,7 +161,7 @@ async fn trap(store: &Store, client: &tokio_postgres::Client, role: &str) {
 }
 
 #[tokio::test]
-async fn nothing_that_a_lesser_role_puts_in_front_runs_with_the_owners_rights() {
+async fn shadowing_objects_never_run_with_the_owners_privileges() {
     let store = store().await;
     let owner = psql(&store).await;
     let schema = store.config().schema.to_string();
@@ -184,14 +184,15 @@ async fn nothing_that_a_lesser_role_puts_in_front_runs_with_the_owners_rights() 
             .expect("become it");
         trap(&store, &client, &role).await;
         for call in *calls {
-            // Its own search path is for its own statement, so the call is made from a clean one.
+            // Its own search path applies to its own statement, so the call uses a clean one.
             let sql =
                 format!("SET search_path = pg_catalog, pg_temp; SELECT * FROM {schema}.{call}");
             client
                 .batch_execute(&sql)
                 .await
                 .unwrap_or_else(|error| panic!("{call}: {error:?}"));
-            // And with the traps in front, as a careless session has them: whatever fails, fails as the caller.
+            // And with the shadowing objects first, as in a careless session: every failure is
+            // the caller's own.
             let sql =
                 format!("SET search_path = pg_temp, pg_catalog; SELECT * FROM {schema}.{call}");
             if let Err(error) = client.batch_execute(&sql).await {

@@ -48,7 +48,7 @@ async fn every_form_of_push_makes_the_same_task() {
 }
 
 #[tokio::test]
-async fn a_failed_pop_is_retried_until_its_retries_are_spent() {
+async fn a_failed_pop_is_retried_until_its_retries_are_used_up() {
     let store = store().await;
     let client = psql(&store).await;
     let id = ask(&client, "SELECT push('a', retries => 1)").await;
@@ -73,7 +73,7 @@ async fn a_failed_pop_is_retried_until_its_retries_are_spent() {
 }
 
 #[tokio::test]
-async fn an_expired_pop_comes_back_with_an_attempt_counted() {
+async fn an_expired_pop_returns_with_an_attempt_counted() {
     let store = store().await;
     let client = psql(&store).await;
     let id = ask(&client, "SELECT push('a', retries => 1)").await;
@@ -152,7 +152,7 @@ async fn pruning_drops_old_days_with_their_keys_and_makes_new_ones() {
     );
 }
 
-/// The statements of the first `sql` block of docs/sql.md behind `heading`.
+/// The statements of the first `sql` block of docs/sql.md after `heading`.
 fn documented(heading: &str, schema: &str) -> String {
     let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/sql.md");
     let docs = std::fs::read_to_string(docs).expect("the docs");
@@ -165,7 +165,7 @@ fn documented(heading: &str, schema: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_role_with_the_documented_rights_pushes_and_no_other_does() {
+async fn only_a_role_with_the_documented_privileges_pushes() {
     let store = store().await;
     let client = psql(&store).await;
     let schema = store.config().schema.as_str();
@@ -193,7 +193,7 @@ async fn a_role_with_the_documented_rights_pushes_and_no_other_does() {
 }
 
 #[tokio::test]
-async fn a_role_with_the_documented_rights_is_a_worker() {
+async fn a_role_with_the_documented_privileges_is_a_worker() {
     let store = store().await;
     let client = psql(&store).await;
     let schema = store.config().schema.as_str();
@@ -220,7 +220,7 @@ async fn a_role_with_the_documented_rights_is_a_worker() {
     ] {
         assert_eq!(ask(&client, &format!("SELECT {call}")).await, "t", "{call}");
     }
-    // Leases that run out are taken back by whoever calls tend.
+    // Any call of tend expires leases.
     let short = "SELECT count(*) FROM pop(lease => '1 microsecond')";
     assert_eq!(ask(&client, short).await, "1");
     let tend = "SELECT promoted || ' ' || expired FROM tend()";

@@ -1,5 +1,5 @@
-//! What tend does after an outage, beside sessions that stay in their transaction, and
-//! when it has much to move.
+//! What tend does after an outage, alongside sessions that stay in their transaction, and when
+//! it has much to move.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::super::testdb::*;
 
 const TEND: &str = "SELECT expired FROM tend()";
 
-/// A session that has called tend, and holds a task without retries whose lease is over.
+/// A session that has called tend, and holds a task without retries whose lease has expired.
 async fn with_an_expired_lease() -> (super::super::Store, Client) {
     let store = store().await;
     let client = psql(&store).await;
@@ -19,7 +19,7 @@ async fn with_an_expired_lease() -> (super::super::Store, Client) {
     (store, client)
 }
 
-/// As if the last tend had been a minute ago, and perhaps on another server.
+/// Simulates that the last tend was a minute ago, and perhaps on another server.
 async fn outage(client: &Client, is_restart: bool) {
     let start = match is_restart {
         true => "pg_postmaster_start_time() - interval '1 day'",
@@ -32,7 +32,7 @@ async fn outage(client: &Client, is_restart: bool) {
     client.batch_execute(&gap).await.expect("an outage");
 }
 
-/// As if the outage had ended 16 seconds earlier.
+/// Simulates that the outage ended 16 seconds earlier.
 async fn time_passes(client: &Client) {
     let later = "UPDATE upkeep SET gap_from = gap_from - interval '16 s', gap_to = gap_to - interval '16 s';
         UPDATE popped SET expires_at = expires_at - interval '16 s'";
@@ -42,7 +42,7 @@ async fn time_passes(client: &Client) {
 const FATE: &str = "SELECT concat_ws(' ', state, attempts, error_kind) FROM tasks";
 
 #[tokio::test]
-async fn a_worker_can_extend_a_lease_that_ended_in_an_outage() {
+async fn a_worker_can_extend_a_lease_that_expired_in_an_outage() {
     for is_restart in [true, false] {
         let (_store, client) = with_an_expired_lease().await;
         outage(&client, is_restart).await;
@@ -57,7 +57,7 @@ async fn a_worker_can_extend_a_lease_that_ended_in_an_outage() {
 }
 
 #[tokio::test]
-async fn a_lease_that_ended_while_the_server_was_restarted_counts_no_attempt() {
+async fn a_lease_expired_during_a_restart_counts_no_attempt() {
     let (_store, client) = with_an_expired_lease().await;
     outage(&client, true).await;
     assert_eq!(ask(&client, TEND).await, "0");
@@ -72,7 +72,7 @@ async fn a_lease_that_ended_while_the_server_was_restarted_counts_no_attempt() {
 }
 
 #[tokio::test]
-async fn a_lease_of_a_worker_that_was_the_only_one_to_call_tend_counts_an_attempt() {
+async fn an_expired_lease_of_the_only_tending_worker_counts_an_attempt() {
     let (_store, client) = with_an_expired_lease().await;
     outage(&client, false).await;
     assert_eq!(ask(&client, TEND).await, "0");
@@ -82,7 +82,7 @@ async fn a_lease_of_a_worker_that_was_the_only_one_to_call_tend_counts_an_attemp
 }
 
 #[tokio::test]
-async fn a_tend_once_a_minute_takes_back_a_lease_with_the_second_call() {
+async fn a_tend_once_a_minute_expires_a_lease_with_the_second_call() {
     let (_store, client) = with_an_expired_lease().await;
     outage(&client, false).await;
     assert_eq!(ask(&client, TEND).await, "0");
@@ -94,7 +94,7 @@ async fn a_tend_once_a_minute_takes_back_a_lease_with_the_second_call() {
 }
 
 #[tokio::test]
-async fn a_session_that_stays_in_its_transaction_after_tend_is_ended() {
+async fn a_session_idle_in_transaction_after_tend_is_terminated() {
     let store = store().await;
     let idle = psql(&store).await;
     let client = psql(&store).await;
@@ -114,14 +114,14 @@ async fn a_session_that_stays_in_its_transaction_after_tend_is_ended() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(idle.batch_execute("COMMIT").await.is_err());
-    // The setting is the transaction's.
+    // The setting applies to the transaction only.
     let timeout = "SHOW idle_in_transaction_session_timeout";
     let fresh = ask(&psql(&store).await, timeout).await;
     assert_eq!(ask(&client, timeout).await, fresh);
 }
 
-/// Pages that a tend touches, without those for making its plans at the first uses and
-/// after the server has analyzed a table.
+/// Pages that a tend touches, without those for making its plans at the first uses and after the
+/// server has analyzed a table.
 async fn pages_of_a_tend(client: &Client) -> i64 {
     let explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM tend()";
     let mut least = i64::MAX;
@@ -139,7 +139,7 @@ async fn pages_of_a_tend(client: &Client) -> i64 {
 }
 
 #[tokio::test]
-async fn a_tend_does_not_read_what_was_promoted_under_an_old_snapshot_again() {
+async fn a_tend_does_not_reread_tasks_promoted_under_an_old_snapshot() {
     let store = store().await;
     let client = psql(&store).await;
     let report = psql(&store).await;
@@ -159,7 +159,7 @@ async fn a_tend_does_not_read_what_was_promoted_under_an_old_snapshot_again() {
     client.batch_execute(not_now).await.expect("not now");
     let after = pages_of_a_tend(&client).await;
     assert!(after < few + 50, "{few} before, {after} after");
-    // One that committed late is found by the next look at all.
+    // The next full scan finds a task that committed late.
     let late = "UPDATE upkeep SET promote_all_at = now() + interval '1 hour';
         INSERT INTO scheduled_tasks (id, queue, handler, priority, run_at, args)
         SELECT nextval('task_ids'), 'q', 'a', 0, now() - interval '1 hour', '{}'";

@@ -1,4 +1,5 @@
-//! The schema goes first: under load, giving way, and serving the version before.
+//! The schema is upgraded first: under load, yielding to other transactions, and supporting the
+//! previous version.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -62,7 +63,7 @@ async fn a_schema_comes_up_under_load_and_loses_no_task() {
         let mut runner = TestRunner::new(&store, &["a"]).await;
         let (stop, sql) = (Arc::clone(&stop), psql(&store).await);
         work.spawn(async move {
-            // As the program before asks.
+            // As the previous program asks.
             let rescue = "SELECT tasks FROM rescue($1::boolean)";
             let rescue = sql.prepare(rescue).await.expect("prepare");
             loop {
@@ -86,7 +87,7 @@ async fn a_schema_comes_up_under_load_and_loses_no_task() {
             }
         });
     }
-    // A worker of any language, on the SQL of before.
+    // An SQL worker, on the previous version's SQL.
     let (sql, over) = (psql(&store).await, Arc::clone(&stop));
     work.spawn(async move {
         loop {
@@ -107,7 +108,7 @@ async fn a_schema_comes_up_under_load_and_loses_no_task() {
     assert_eq!(applied.functions, ["views", "push", "runner"]);
     let now = pushed.load(Ordering::Relaxed);
     wait_for(&client, &ended(now + 50), "t").await;
-    // The last push is there before anybody looks for it for the last time.
+    // The last push is committed before anyone looks for it for the last time.
     for (flag, who) in [(&enough, &mut pushes), (&stop, &mut work)] {
         flag.store(true, Ordering::Relaxed);
         while let Some(done) = who.join_next().await {
@@ -124,7 +125,7 @@ async fn a_schema_comes_up_under_load_and_loses_no_task() {
 }
 
 #[tokio::test]
-async fn a_migration_that_meets_a_long_transaction_gives_way_to_who_pushes() {
+async fn a_migration_blocked_by_a_long_transaction_yields_to_pushes() {
     let store = store().await;
     let client = psql(&store).await;
     let analyst = psql(&store).await;
@@ -157,7 +158,7 @@ async fn a_migration_that_meets_a_long_transaction_gives_way_to_who_pushes() {
 }
 
 #[tokio::test]
-async fn a_newer_schema_says_which_programs_it_still_serves() {
+async fn a_newer_schema_states_the_oldest_supported_program() {
     let store = store().await;
     let serves = later_with_functions("-- serves: 1\n");
     store.migrate_to(&serves).await.expect("migrate");

@@ -29,7 +29,7 @@ async fn payloads(store: &Store) -> (Client, UnboundedReceiver<String>) {
     (client, receive)
 }
 
-/// What was notified up to now, by one last notification of our own.
+/// The notifications so far, up to one last notification of the test itself.
 async fn drained(
     client: &Client,
     store: &Store,
@@ -78,7 +78,7 @@ async fn a_push_notifies_once_for_each_request() {
     assert!(flags.concern(Some(flag)) && !flags.concern(Some(flag ^ 1)) && flags.concern(None));
     let work = format!("work {flag} default");
     assert_eq!(drained(&client, &store, &mut notes).await, [work]);
-    // It hears its own echo while it waits.
+    // It receives its own echo while it waits.
     for _ in 0..100 {
         let wait = Duration::from_millis(100);
         if listener.is_healthy() {
@@ -113,17 +113,17 @@ async fn one_of_hundreds_of_concurrent_pushes_notifies() {
     assert_eq!(seen.len(), 1, "{seen:?}");
 }
 
-/// A queue with another flag than `mail`: a flag is shared by a sixteenth of all names.
+/// A queue with another flag than `mail`: a sixteenth of all names share a flag.
 async fn other_queue(store: &Store) -> String {
     let client = psql(store).await;
     let other = "SELECT 'q' || n FROM generate_series(1, 100) AS n WHERE hashtext('q' || n) & 15 <> hashtext('mail') & 15 LIMIT 1";
     ask(&client, other).await
 }
 
-/// Tasks of queue `q` come back by promote, by the end of an attempt, by the release of
-/// a claim and by the end of a runner.
+/// Tasks of queue `q` return by promote, by the end of an attempt, by the release of a claim and
+/// by the end of a runner.
 #[tokio::test]
-async fn tasks_that_come_back_wake_those_who_wait_for_their_queue_and_no_others() {
+async fn returned_tasks_wake_only_waiters_for_their_queue() {
     let store = store().await;
     let other = other_queue(&store).await;
     let sql = psql(&store).await;
@@ -185,7 +185,7 @@ async fn a_request_for_one_queue_is_not_answered_by_pushes_into_others() {
         .await
         .expect("push");
     assert_eq!(drained(&client, &store, &mut notes).await, [""; 0]);
-    // Whoever serves any queue asks for all flags.
+    // A runner that serves any queue requests all flags.
     assert!(store.request_wake(None).await.expect("ask").fresh);
     store.push(&[into_queue(&other)]).await.expect("push");
     let seen = drained(&client, &store, &mut notes).await;
@@ -199,7 +199,7 @@ async fn a_request_for_one_queue_is_not_answered_by_pushes_into_others() {
 }
 
 #[tokio::test]
-async fn a_push_of_any_kind_and_whatever_else_makes_tasks_runnable_notifies() {
+async fn every_way_to_make_tasks_runnable_notifies() {
     let store = store().await;
     let sql = psql(&store).await;
     let (client, mut notes) = payloads(&store).await;
@@ -237,7 +237,7 @@ async fn a_push_of_any_kind_and_whatever_else_makes_tasks_runnable_notifies() {
 }
 
 #[tokio::test]
-async fn a_push_that_rolls_back_costs_a_waiting_runner_one_poll() {
+async fn a_rolled_back_push_costs_a_waiting_runner_one_poll() {
     let store = store().await;
     let sql = psql(&store).await;
     let (client, mut notes) = payloads(&store).await;
@@ -246,7 +246,7 @@ async fn a_push_that_rolls_back_costs_a_waiting_runner_one_poll() {
         .await
         .expect("roll back");
     assert_eq!(drained(&client, &store, &mut notes).await, [""; 0]);
-    // The next poll asks again, also beside a push that stays open.
+    // The next poll requests it again, even while a push stays open.
     assert!(store.request_wake(None).await.expect("ask").fresh);
     sql.batch_execute("BEGIN; SELECT push('a')")
         .await
@@ -258,7 +258,7 @@ async fn a_push_that_rolls_back_costs_a_waiting_runner_one_poll() {
 }
 
 #[tokio::test]
-async fn a_push_without_notify_can_be_prepared_beside_a_waiting_runner() {
+async fn a_push_without_notify_can_be_prepared_while_a_runner_waits() {
     let store = store().await;
     let sql = psql(&store).await;
     store.request_wake(None).await.expect("ask");
@@ -283,7 +283,7 @@ async fn a_push_without_notify_can_be_prepared_beside_a_waiting_runner() {
     sql.batch_execute(&prepared("SET LOCAL pgtq.notify = off;"))
         .await
         .expect("prepared");
-    // The request stands: the next push answers it.
+    // The request remains: the next push answers it.
     assert!(!store.request_wake(None).await.expect("ask").fresh);
     sql.batch_execute("COMMIT PREPARED 'x'")
         .await
@@ -291,8 +291,8 @@ async fn a_push_without_notify_can_be_prepared_beside_a_waiting_runner() {
     assert_eq!(ask(&sql, "SELECT count(*) FROM runnable").await, "2");
 }
 
-/// Two hours of a busy runner's beats, requests and notifications, under a snapshot
-/// that is older than all of them.
+/// Two hours of a busy runner's beats, requests and notifications, under a snapshot that is
+/// older than all of them.
 #[tokio::test]
 async fn a_push_reads_no_more_under_an_old_snapshot() {
     let store = store().await;
@@ -315,7 +315,7 @@ async fn a_push_reads_no_more_under_an_old_snapshot() {
             .iter()
             .sum::<u64>()
     };
-    // A plan is made for each of the first pushes of a session.
+    // Each of the first pushes of a session makes a plan.
     for _ in 0..10 {
         blocks().await;
     }

@@ -1,4 +1,4 @@
-//! Which needs a grant leaves open, and the lines that close them.
+//! Needs that a grant does not cover, and the lines that would grant them.
 
 use super::*;
 use crate::{FileGrant, SecretGrant, SqlGrant};
@@ -67,7 +67,7 @@ fn with_a_grant_of_everything_nothing_is_missing() {
 }
 
 #[test]
-fn who_asks_for_nothing_has_no_sum() {
+fn a_plugin_without_needs_has_no_report() {
     assert_eq!(
         PluginGrantReport::of("a", [&Needs::default()], &full()),
         None
@@ -75,7 +75,7 @@ fn who_asks_for_nothing_has_no_sum() {
 }
 
 #[test]
-fn the_lines_to_paste_keep_what_is_granted_already() {
+fn the_lines_to_paste_keep_existing_grants() {
     let grant = Grant {
         http: vec!["https://other.example".parse().expect("a rule")],
         tcp: vec!["smtp.example.com:25".parse().expect("a rule")],
@@ -111,7 +111,7 @@ tcp = ["HOST:25", "db.example.com:PORT"]   # the plugin asks for *:25, db.exampl
 secrets.stripe = { hosts = ["[::1]"] }   # its value: env or file below [secrets.stripe]
 "#
     );
-    // Pasted as they are, they are mistakes, and grant nothing.
+    // Pasted unchanged, they are errors, and grant nothing.
     for rule in [
         "POST https://HOST:PORT",
         "https://HOST/v1/",
@@ -147,7 +147,7 @@ fn a_secret_without_a_single_host_is_offered_for_reading() {
 }
 
 #[test]
-fn handlers_of_one_plugin_ask_together() {
+fn needs_of_handlers_of_one_plugin_are_merged() {
     let (a, b) = (
         needs(r#"{"http":["https://a","https://b"]}"#),
         needs(r#"{"http":["https://b"],"sql":true}"#),

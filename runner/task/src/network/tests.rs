@@ -88,7 +88,7 @@ fn every_special_range_is_known_up_to_its_edges() {
 }
 
 #[test]
-fn an_ipv4_address_inside_an_ipv6_address_is_judged_as_what_it_is() {
+fn an_embedded_ipv4_address_decides_the_kind() {
     use AddressKind::*;
     let cases = [
         ("::ffff:127.0.0.1", Loopback),
@@ -104,7 +104,7 @@ fn an_ipv4_address_inside_an_ipv6_address_is_judged_as_what_it_is() {
         ("2002:7f00:1::1", Loopback),
         ("2002:a9fe:a9fe::", Metadata),
         ("2002:101:101::1", Public),
-        // Teredo turns the bits: 80ff:fffe is 127.0.0.1.
+        // Teredo inverts the bits: 80ff:fffe is 127.0.0.1.
         ("2001:0:4136:e378:8000:63bf:80ff:fffe", Loopback),
         ("2001:0:4136:e378:8000:63bf:fefe:fefe", Public),
     ];
@@ -135,7 +135,7 @@ fn metadata_services_are_reached_only_by_block_or_by_their_own_address() {
 }
 
 #[test]
-fn a_range_holds_what_its_bits_say() {
+fn a_range_contains_the_addresses_of_its_prefix() {
     let holds = |network: &str, address: &str| networks(&[network])[0].contains(ip(address));
     assert!(holds("10.1.0.0/16", "10.1.255.255") && !holds("10.1.0.0/16", "10.2.0.0"));
     assert!(holds("10.1.0.0/16", "::ffff:10.1.0.1"));
@@ -148,7 +148,7 @@ fn a_range_holds_what_its_bits_say() {
 }
 
 #[test]
-fn a_rule_that_names_an_address_allows_that_address_and_no_other() {
+fn a_rule_with_an_address_allows_only_that_address() {
     assert!(named("127.0.0.1").may_reach(ip("127.0.0.1"), &[]));
     assert!(named("[::1]").may_reach(ip("::1"), &[]));
     assert!(!to("127.0.0.1").may_reach(ip("127.0.0.1"), &[]));

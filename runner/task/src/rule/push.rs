@@ -1,11 +1,11 @@
-//! Rules of pushes: which handlers, and which queues, priorities and keys with them.
+//! Push rules: handlers, and the queues, priorities and keys allowed with them.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::{Name, NameError, PushDefaults};
 
-/// Handlers that a rule names: one, or all whose names begin alike.
+/// Handlers of a rule: one, or all with a common prefix.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HandlerRule {
     /// `mail.*`, or `*` for all.
@@ -15,7 +15,7 @@ pub enum HandlerRule {
 }
 
 impl HandlerRule {
-    /// Whether a handler is meant.
+    /// Whether the rule matches a handler.
     pub fn allows(&self, handler: &str) -> bool {
         match self {
             HandlerRule::Prefix(prefix) => handler.starts_with(prefix.as_str()),
@@ -56,24 +56,24 @@ impl fmt::Display for HandlerRule {
     }
 }
 
-/// `mail.* queue=mail,bulk priority=-10 keys=shared`: handlers, and what a push to them
-/// may have beyond a handler's defaults: other queues, priorities down to this one, and
-/// idempotency keys in the scope of applications.
+/// `mail.* queue=mail,bulk priority=-10 keys=shared`: handlers, and the options of a push to
+/// them beyond a handler's defaults: other queues, priorities down to this one, and idempotency
+/// keys in the scope of applications.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PushRule {
-    /// Which handlers.
+    /// The handlers.
     pub handlers: HandlerRule,
     /// Queues besides the handler's default.
     pub queues: Vec<Name>,
-    /// The most urgent priority, if it is more urgent than the handler's default.
+    /// The most urgent priority allowed, if it is more urgent than the handler's default.
     pub priority: Option<i32>,
     /// Whether keys are the applications' keys instead of the plugin's own.
     pub shared_keys: bool,
 }
 
 impl PushRule {
-    /// Whether a push is meant. `defaults` are those of the handler, as far as they
-    /// may be trusted: a rule never allows a priority below 0 that it does not name.
+    /// Whether the rule allows a push. `defaults` are those of the handler, as far as they are
+    /// trusted: a rule never allows a priority below 0 that it does not name.
     pub fn allows(
         &self,
         handler: &str,
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_push_rule_reads_back_what_it_prints() {
+    fn a_push_rule_round_trips_through_text() {
         for text in [
             "notify",
             "mail.*",
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_covers_the_names_that_begin_alike_and_no_others() {
+    fn a_star_covers_names_with_the_prefix_and_no_others() {
         let rule = rule("mail.*");
         let allows = |handler| rule.allows(handler, "default", 0, &PushDefaults::default());
         assert!(allows("mail.send") && allows("mail."));
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_priority_below_zero_is_allowed_only_where_a_rule_names_it() {
+    fn a_priority_below_zero_needs_a_rule_with_it() {
         let declared = PushDefaults {
             queue: None,
             priority: -5,
@@ -229,12 +229,12 @@ mod tests {
             |text: &str, priority| rule(text).allows("work", "default", priority, &declared);
         assert!(!allows("work", -5) && allows("work", 0));
         assert!(allows("work priority=-5", -5) && !allows("work priority=-5", -6));
-        // A rule takes nothing away.
+        // A rule never removes permissions.
         assert!(allows("work priority=7", 0));
     }
 
     #[test]
-    fn queues_of_a_rule_come_on_top_of_the_default_one() {
+    fn queues_of_a_rule_add_to_the_default_one() {
         let rule = rule("work queue=mail,bulk");
         let allows = |queue| rule.allows("work", queue, 0, &PushDefaults::default());
         assert!(allows("default") && allows("mail") && allows("bulk") && !allows("other"));

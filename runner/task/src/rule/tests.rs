@@ -1,4 +1,4 @@
-//! What rules mean, and which texts are none.
+//! The meaning of rules, and invalid rules.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn http(rule: &str) -> HttpRule {
 }
 
 #[test]
-fn a_rule_reads_back_what_it_prints() {
+fn a_rule_round_trips_through_text() {
     for text in [
         "https://api.example.com",
         "GET,POST https://*.example.com:8443/v1/",
@@ -60,7 +60,7 @@ fn a_star_in_a_path_stands_alone_at_its_end() {
 }
 
 #[test]
-fn a_path_means_itself_and_what_is_below() {
+fn a_path_matches_itself_and_all_below() {
     let rule = http("https://a/v1");
     let allows = |path: &str| rule.allows("GET", true, "a", 443, path);
     assert!(allows("/v1") && allows("/v1/x"));
@@ -69,7 +69,7 @@ fn a_path_means_itself_and_what_is_below() {
 }
 
 #[test]
-fn a_star_means_names_below_a_domain_only() {
+fn a_star_matches_names_below_a_domain_only() {
     let rule = http("https://*.example.com");
     let allows = |host: &str| rule.allows("GET", true, host, 443, "/");
     assert!(allows("a.example.com") && allows("a.b.example.com"));

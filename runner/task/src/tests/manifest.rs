@@ -1,4 +1,4 @@
-//! A manifest is text of a stranger.
+//! A manifest is untrusted text.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A manifest in which any field may be anything.
+/// A manifest in which any field may have any value.
 fn nearly_a_manifest() -> impl Strategy<Value = Value> {
     let handler = (any_json(), any_json(), any_json(), any_json(), 0..8_u8).prop_map(|(a, b, c, d, which)| {
         let mut handler = json!({"name": "add", "description": "", "docs": "", "positional": ["a"], "retry": {"retries": 3, "backoff": {"first_ms": 1, "max_ms": 2}}});
@@ -49,13 +49,13 @@ fn nearly_a_manifest() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn no_bytes_break_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_bytes_crash_the_parser(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         serde_json::from_slice::<Manifest>(&bytes).ok();
         serde_json::from_slice::<HandlerInfo>(&bytes).ok();
     }
 
     #[test]
-    fn no_json_breaks_the_reader_and_what_is_read_can_be_written(value in nearly_a_manifest()) {
+    fn no_json_crashes_the_parser_and_manifests_round_trip(value in nearly_a_manifest()) {
         if let Ok(manifest) = serde_json::from_value::<Manifest>(value) {
             let text = serde_json::to_string(&manifest).expect("it is JSON");
             let again: Manifest = serde_json::from_str(&text).expect("it reads back");

@@ -1,4 +1,4 @@
-//! Harnesses that try to break the pure rules: PROPTEST_CASES says how often.
+//! Property tests of the pure rules; PROPTEST_CASES sets the number of cases.
 
 mod manifest;
 mod rules;

@@ -1,4 +1,4 @@
-//! Rules of the network against what strangers make of paths and names.
+//! The network rules against hostile paths and names.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::coverage::Covers;
 use crate::{HostRule, HttpRule, TcpRule, host};
 
-/// Texts that are nearly rules.
+/// Texts that resemble rules.
 fn nearly_a_rule() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "GET",
@@ -71,7 +71,7 @@ fn reads_back<R: FromStr<Err = String> + Display + PartialEq + std::fmt::Debug>(
     Ok(())
 }
 
-/// A path of a request, with everything that ever led out of a folder.
+/// A request path, with every known way to leave a directory.
 fn path() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "v1", "v10", "v", "x", ".", "..", "...", "%2e", "%2E", "%2f", "%2F", "%5c", "%25", "%252e",
@@ -81,8 +81,8 @@ fn path() -> impl Strategy<Value = String> {
         .prop_map(|(below, all)| format!("{}{}", if below { "/v1/" } else { "/" }, all.concat()))
 }
 
-/// What some server makes of a path: decoded a few times, parameters dropped or
-/// not, backslashes turned or not, dots resolved.
+/// A server's view of a path: decoded a few times, parameters dropped or not, backslashes
+/// converted or not, dots resolved.
 fn resolved(path: &str, decodings: usize, drop_parameters: bool) -> String {
     let mut path = path.to_owned();
     for _ in 0..decodings {
@@ -146,7 +146,7 @@ fn any_http_rule() -> impl Strategy<Value = HttpRule> {
 
 proptest! {
     #[test]
-    fn any_text_is_a_rule_that_reads_back_or_a_mistake(text in nearly_a_rule()) {
+    fn any_text_is_rejected_or_round_trips_as_a_rule(text in nearly_a_rule()) {
         reads_back::<HostRule>(&text)?;
         reads_back::<HttpRule>(&text)?;
         reads_back::<TcpRule>(&text)?;
@@ -157,7 +157,7 @@ proptest! {
     }
 
     #[test]
-    fn a_path_that_is_allowed_stays_below_whatever_a_server_makes_of_it(path in path(), decodings in 0..4_usize, drop_parameters in any::<bool>()) {
+    fn an_allowed_path_stays_below_its_rule_on_every_server(path in path(), decodings in 0..4_usize, drop_parameters in any::<bool>()) {
         let rule: HttpRule = "https://a/v1".parse().expect("a rule");
         if rule.allows("GET", true, "a", 443, &path) {
             let seen = resolved(&path, decodings, drop_parameters);
@@ -182,7 +182,7 @@ proptest! {
     }
 
     #[test]
-    fn a_grant_that_covers_a_rule_allows_all_that_it_allows(
+    fn a_covering_grant_allows_all_requests_of_the_rule(
         grant in any_http_rule(), asked in any_http_rule(), host in any_host_rule(), path in path(), method in "(GET|POST|PUT)",
         port in prop::sample::select(vec![80_u16, 443, 8443]), secure in any::<bool>(),
     ) {

@@ -1,4 +1,4 @@
-//! Whatever happens in an attempt, its task goes on by the rules.
+//! For every outcome of an attempt, its task continues by the rules.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ fn any_task() -> impl Strategy<Value = Task> {
 
 proptest! {
     #[test]
-    fn every_decision_is_legal_and_no_promise_is_broken(
+    fn every_decision_is_legal_and_keeps_all_invariants(
         task in any_task(), policy in any_policy(), outcome in any_outcome(), cancelled in any::<bool>(), jitter in any::<f64>(),
     ) {
         let transition = decide(&task, &policy, outcome.clone(), cancelled, jitter);
@@ -105,7 +105,7 @@ proptest! {
                 prop_assert!(failure.kind != ErrorKind::Arguments);
             }
             Transition::Snooze { delay } => prop_assert!(delay >= MIN_DELAY),
-            // Not asked for, so the retries must be spent.
+            // Not requested by the handler, so the retries must be used up.
             Transition::Fail { failure } if matches!(outcome, Outcome::Retry { .. }) => {
                 let spent = !retries.allows(task.attempts.saturating_add(1));
                 prop_assert!(spent || failure.kind == ErrorKind::Arguments, "failed with retries left");

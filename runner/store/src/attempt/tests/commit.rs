@@ -1,4 +1,4 @@
-//! Exactly what was committed, however an attempt ends.
+//! Verifies exactly what is committed, for every way in which an attempt can end.
 
 use super::scene::*;
 use crate::testdb::new_task;
@@ -24,7 +24,7 @@ async fn sql_result_and_children_commit_together() {
     let child =
         "SELECT handler || ' ' || key || ' ' || (parent = (SELECT id FROM history)) FROM runnable";
     assert_eq!(scene.ask(child).await, "b child true");
-    // What is left is to close the claim, which is the completer's.
+    // Only the claim is left to close, which is the completer's task.
     assert_eq!(scene.ask("SELECT count(*) FROM running").await, "0");
     assert_eq!(scene.ask("SELECT count(*) FROM claims").await, "1");
     assert_eq!(scene.finish(true).await, Default::default());
@@ -33,7 +33,7 @@ async fn sql_result_and_children_commit_together() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_does_not_succeed_leaves_no_row() {
+async fn an_unsuccessful_attempt_leaves_no_row() {
     let mut scene = Scene::new().await;
     for _ in 0..3 {
         scene
@@ -44,7 +44,7 @@ async fn an_attempt_that_does_not_succeed_leaves_no_row() {
         scene.again();
     }
     assert_eq!(scene.n_rows().await, "0");
-    // Three attempts, and not three connections.
+    // Three attempts, one connection.
     assert!(
         scene
             .ask(&scene.connections())
@@ -56,7 +56,7 @@ async fn an_attempt_that_does_not_succeed_leaves_no_row() {
 }
 
 #[tokio::test]
-async fn an_attempt_without_sql_ends_the_ordinary_way() {
+async fn an_attempt_without_sql_is_stored_the_usual_way() {
     let scene = Scene::new().await;
     assert!(!scene.database.is_used());
     let commit = scene.database.complete(&scene.ending).await;
@@ -79,7 +79,7 @@ async fn a_rescued_claim_commits_nothing() {
         .await
         .expect("expire");
     assert_eq!(scene.store.rescue().await.expect("rescue").tasks, 1);
-    // Its connection has ended, or does in a moment.
+    // Its connection has ended, or is about to.
     let commit = scene.database.complete(&scene.ending).await;
     assert!(matches!(commit, Commit::Stale | Commit::Lost), "{commit:?}");
     assert_eq!(scene.n_rows().await, "0");
@@ -127,11 +127,11 @@ async fn a_transaction_is_kept_while_the_lease_is_held() {
     assert_eq!(scene.ask(&asked).await, "0");
 }
 
-/// The order of the two locks decides, and both orders are right.
+/// The order of the two locks decides, and both orders are correct.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ending_that_waits_for_a_rescue_is_stale() {
+async fn an_outcome_waiting_for_a_rescue_is_stale() {
     let scene = Scene::new().await;
-    // So that the rescue does not find its connection.
+    // Prevents the rescue from finding its connection.
     let other = "SELECT set_config('application_name', 'other', true)";
     scene.value(other).await;
     scene
@@ -163,7 +163,7 @@ async fn an_ending_that_waits_for_a_rescue_is_stale() {
 }
 
 #[tokio::test]
-async fn a_statement_that_failed_dooms_the_attempt_whatever_the_handler_returns() {
+async fn a_failed_statement_dooms_the_attempt_for_every_return_value() {
     let scene = Scene::new().await;
     scene
         .run("INSERT INTO rows VALUES (1)")
@@ -193,7 +193,7 @@ async fn a_statement_that_failed_dooms_the_attempt_whatever_the_handler_returns(
 }
 
 #[tokio::test]
-async fn what_was_never_run_dooms_nothing() {
+async fn a_statement_rejected_before_it_runs_dooms_nothing() {
     let scene = Scene::new().await;
     scene
         .run("INSERT INTO rows VALUES (1)")
@@ -208,7 +208,7 @@ async fn what_was_never_run_dooms_nothing() {
 }
 
 #[tokio::test]
-async fn a_deferred_constraint_that_fails_at_the_end_is_the_attempts_failure() {
+async fn a_deferred_constraint_failing_at_commit_fails_the_attempt() {
     let scene = Scene::new().await;
     let deferred = format!(
         "ALTER TABLE {0}.rows ADD parent bigint REFERENCES {0}.rows DEFERRABLE INITIALLY DEFERRED",
@@ -230,9 +230,9 @@ async fn a_deferred_constraint_that_fails_at_the_end_is_the_attempts_failure() {
     assert_eq!(scene.ask("SELECT count(*) FROM history").await, "0");
 }
 
-/// Triggers written for the role's search path run under it, though they are deferred.
+/// Triggers written for the role's search path run under it, even if deferred.
 #[tokio::test]
-async fn a_deferred_trigger_finds_the_tables_it_was_written_for() {
+async fn a_deferred_trigger_uses_its_own_search_path() {
     let scene = Scene::new().await;
     let trigger = format!(
         "CREATE TABLE {0}.log (n bigint);
@@ -258,7 +258,7 @@ async fn a_deferred_trigger_finds_the_tables_it_was_written_for() {
 }
 
 #[tokio::test]
-async fn a_connection_that_dies_before_the_commit_is_the_databases_fault() {
+async fn a_connection_lost_before_the_commit_counts_as_an_outage() {
     let scene = Scene::new().await;
     scene
         .run("INSERT INTO rows VALUES (1)")
@@ -279,7 +279,7 @@ async fn a_connection_that_dies_before_the_commit_is_the_databases_fault() {
 }
 
 #[tokio::test]
-async fn the_standing_of_an_attempt_is_read_back() {
+async fn the_commit_status_of_an_attempt_is_read_back() {
     let scene = Scene::new().await;
     assert_eq!(
         scene.database.commit_status().await.expect("an answer"),
@@ -323,7 +323,7 @@ async fn a_key_of_a_child_makes_one_task_over_attempts() {
 }
 
 #[tokio::test]
-async fn a_child_that_the_database_refuses_undoes_all_of_it() {
+async fn a_rejected_child_rolls_back_the_whole_attempt() {
     let mut scene = Scene::new().await;
     scene
         .run("INSERT INTO rows VALUES (1)")
@@ -341,7 +341,7 @@ async fn a_child_that_the_database_refuses_undoes_all_of_it() {
 }
 
 #[tokio::test]
-async fn a_checkpoint_commits_what_sql_did_so_far() {
+async fn a_checkpoint_commits_all_previous_sql() {
     let mut scene = Scene::new().await;
     scene
         .run("INSERT INTO rows VALUES (1)")
@@ -397,7 +397,7 @@ async fn a_checkpoint_of_a_rescued_task_commits_nothing() {
 }
 
 #[tokio::test]
-async fn an_ending_takes_times_and_texts_as_the_ordinary_one_does() {
+async fn times_and_texts_are_stored_as_by_the_usual_finish() {
     let mut scene = Scene::new().await;
     scene.ending.transition = pgtq_task::Transition::Complete {
         result: "\"a\\u0000b\"".into(),

@@ -1,4 +1,4 @@
-//! Handlers that try everything.
+//! Hostile handlers.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::{Commit, DatabaseConfig, Store};
 use pgtq_task::{Database as _, SqlGrant};
 
 #[tokio::test]
-async fn statements_that_end_the_transaction_or_leave_the_role_are_refused() {
+async fn statements_to_end_the_transaction_or_change_the_role_are_rejected() {
     let scene = Scene::new().await;
     scene
         .run("INSERT INTO rows VALUES (1)")
@@ -35,7 +35,7 @@ async fn statements_that_end_the_transaction_or_leave_the_role_are_refused() {
 }
 
 #[tokio::test]
-async fn no_trick_with_settings_reaches_the_queues_tables() {
+async fn settings_cannot_open_the_queues_tables() {
     let mut scene = Scene::new().await;
     let schema = scene.store.config().schema.to_string();
     for statement in [
@@ -58,11 +58,11 @@ async fn no_trick_with_settings_reaches_the_queues_tables() {
 }
 
 #[tokio::test]
-async fn the_ending_cannot_be_forged_without_the_ticket() {
+async fn the_outcome_cannot_be_forged_without_the_ticket() {
     let mut scene = Scene::new().await;
     let schema = scene.store.config().schema.to_string();
     let (runner, claim, task) = (scene.runner.id, scene.ending.claim, scene.ending.task.id);
-    // A runner of an older version has no hash: no ticket is not its ticket.
+    // A runner of an older version has no hash: an absent ticket must not match it.
     scene.sql.batch_execute("INSERT INTO runners (id, name, host, pid, version, slots, queues, expires_at) VALUES (99999, '', '', 1, '', 1, '{}', now() + '1 hour')").await.expect("insert");
     for (runner, ticket) in [
         (runner.0, "'\\x00'"),
@@ -81,7 +81,7 @@ async fn the_ending_cannot_be_forged_without_the_ticket() {
         assert_eq!(scene.refused(&complete).await, "sql:42501", "{complete}");
         scene.again();
     }
-    // Nobody of that number: nothing to forge.
+    // No runner has this id: nothing to forge.
     let nobody = format!("SELECT {schema}.save_in_task(NULL, 12345, {claim}, {task}, 'a', '1')");
     assert_eq!(scene.value(&nobody).await, "false");
     assert_eq!(scene.ask("SELECT count(*) FROM task_state").await, "0");
@@ -89,7 +89,7 @@ async fn the_ending_cannot_be_forged_without_the_ticket() {
 }
 
 #[tokio::test]
-async fn settings_and_temporary_objects_of_a_handler_do_not_reach_the_ending() {
+async fn settings_and_temporary_objects_of_a_handler_do_not_affect_the_outcome() {
     let mut scene = Scene::new().await;
     // Types and tables of the temporary schema come first, unless it is named last.
     for name in [
@@ -118,7 +118,7 @@ async fn settings_and_temporary_objects_of_a_handler_do_not_reach_the_ending() {
         ("log_parameter_max_length_on_error", "-1"),
         ("client_min_messages", "debug5"),
         ("default_transaction_read_only", "on"),
-        // Last: it may end whatever comes next.
+        // Last: it may cancel any later statement.
         ("statement_timeout", "1"),
     ] {
         let set = format!("SELECT set_config('{setting}', '{value}', false)");
@@ -136,8 +136,8 @@ async fn settings_and_temporary_objects_of_a_handler_do_not_reach_the_ending() {
     assert_eq!(scene.ask("SELECT result FROM history").await, "\"ä€\"");
     assert_eq!(scene.ask("SELECT count(*) FROM runnable").await, "1");
 
-    // The next attempt sees nothing of it.
-    // A slow machine may need more than a millisecond to reset it: then it is a new one.
+    // The next attempt sees none of it. A slow machine may need more than a millisecond to reset
+    // it: then it gets a new connection.
     let not_reset = format!(
         "{} AND NOT (state = 'idle' AND query LIKE '%DISCARD%')",
         scene.connections()
@@ -185,7 +185,7 @@ async fn a_statement_is_stopped_when_its_time_is_over() {
         .expect_err("too long");
     assert_eq!(problem.code, "timeout");
     assert!(problem.message.contains("statement_timeout"), "{problem:?}");
-    // The server stopped, too.
+    // The server has stopped, too.
     let sleeping = format!(
         "{} AND query LIKE '%pg_sleep%' AND state = 'active'",
         scene.connections()
@@ -194,7 +194,7 @@ async fn a_statement_is_stopped_when_its_time_is_over() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_dropped_in_a_statement_stops_it() {
+async fn dropping_an_attempt_cancels_its_statement() {
     let scene = Scene::new().await;
     scene
         .run("INSERT INTO rows VALUES (1)")
@@ -253,7 +253,7 @@ async fn a_million_rows_end_at_the_limit() {
 }
 
 #[tokio::test]
-async fn parameters_that_do_not_fit_are_refused() {
+async fn mismatched_parameters_are_rejected() {
     let scene = Scene::new().await;
     for (statement, params) in [
         ("SELECT $1::int", "[]"),
@@ -280,7 +280,7 @@ async fn parameters_that_do_not_fit_are_refused() {
     );
 }
 
-/// What the owner says about the role: `ROLE_NAME` and `THE_SCHEMA` are put in.
+/// Statements of the owner about the role: `ROLE_NAME` and `THE_SCHEMA` are substituted.
 async fn say(scene: &Scene, sql: &str) {
     let schema = scene.store.config().schema.to_string();
     let sql = sql
@@ -290,7 +290,7 @@ async fn say(scene: &Scene, sql: &str) {
 }
 
 #[tokio::test]
-async fn a_role_with_too_many_rights_is_refused_at_login() {
+async fn a_role_with_too_many_privileges_is_rejected_at_login() {
     for (grant, revoke, wanted) in [
         (
             "ALTER USER ROLE_NAME SUPERUSER",
@@ -353,7 +353,7 @@ async fn a_role_with_too_many_rights_is_refused_at_login() {
             "allow_sql",
         ),
     ] {
-        // A kept connection is not asked again, so each has a database of its own.
+        // A kept connection is not checked again, so each has its own database.
         let scene = Scene::new().await;
         say(&scene, grant).await;
         let problem = scene.run("SELECT 1").await.expect_err(grant);
@@ -365,7 +365,7 @@ async fn a_role_with_too_many_rights_is_refused_at_login() {
 }
 
 #[tokio::test]
-async fn the_runners_own_role_and_one_that_is_not_there_are_refused() {
+async fn the_runners_own_role_and_a_missing_one_are_rejected() {
     let mut scene = Scene::new().await;
     scene.grant.role = "nobody_of_that_name".into();
     let problem = scene.run("SELECT 1").await.expect_err("nobody");
@@ -383,13 +383,13 @@ async fn the_runners_own_role_and_one_that_is_not_there_are_refused() {
         .to_owned();
     let problem = scene.run("SELECT 1").await.expect_err("the runner's own");
     assert_eq!(problem.code, "denied");
-    // Nothing happened yet: the attempt may still succeed.
+    // Nothing has run yet: the attempt may still succeed.
     let commit = scene.database.complete(&scene.ending).await;
     assert!(matches!(commit, Commit::Nothing), "{commit:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_handlers_that_want_two_connections_all_end() {
+async fn fifty_handlers_share_two_connections_and_all_end() {
     let scene = Scene::new().await;
     let tasks = vec![new_task("a"); 50];
     scene.store.push(&tasks).await.expect("push");
@@ -448,7 +448,7 @@ async fn waiting_for_a_connection_ends_with_the_attempts_time() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_died_is_replaced_unnoticed() {
+async fn a_dead_idle_connection_is_replaced_transparently() {
     let mut scene = Scene::new().await;
     scene.run("SELECT 1").await.expect("runs");
     scene.database.roll_back().await;
@@ -464,9 +464,9 @@ async fn a_kept_connection_that_died_is_replaced_unnoticed() {
 }
 
 #[tokio::test]
-async fn a_password_is_used_and_not_the_runners() {
+async fn the_roles_own_password_is_used() {
     let mut scene = Scene::new().await;
-    // The private server trusts everybody, so what is sent is all there is to see.
+    // The private server uses trust authentication, so the test can only check what is sent.
     scene.grant.password = Some(pgtq_task::Secret::new("s3cret"));
     scene.run("SELECT 1").await.expect("runs");
     assert!(!format!("{:?}", scene.grant).contains("s3cret"));
@@ -500,7 +500,7 @@ async fn sql_works_behind_a_pooler_in_transaction_mode() {
     scene.again();
 }
 
-/// For what `SqlGrant` is compared by.
+/// Verifies how `SqlGrant` is compared.
 #[tokio::test]
 async fn grants_with_another_password_share_no_connection() {
     let scene = Scene::new().await;

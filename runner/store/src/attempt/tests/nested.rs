@@ -1,9 +1,9 @@
-//! Row types inside row types, which the driver reads by recursion.
+//! Nested row types, which the driver reads recursively.
 
 use super::scene::*;
 use pgtq_task::Problem;
 
-/// Makes types in the role's schema, each of which holds the one before.
+/// Creates types in the role's schema, each of which contains the previous one.
 async fn chain(scene: &Scene, n: usize, role: &str, link: &str) {
     let link = link
         .replace("THEIRS", &scene.theirs)
@@ -23,7 +23,7 @@ async fn chain(scene: &Scene, n: usize, role: &str, link: &str) {
 const TABLES: &str = "CREATE TABLE THEIRS.NEW AS SELECT NULL::THEIRS.OLD AS c";
 const ARRAYS: &str = "CREATE TABLE THEIRS.NEW AS SELECT NULL::THEIRS.OLD[] AS c";
 
-/// Asks for the innermost type on a stack of this size.
+/// Reads the innermost type on a stack of this size.
 fn read_on(stack: usize, n: usize, role: &'static str, link: &'static str) -> Problem {
     let asking = move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -44,17 +44,17 @@ fn read_on(stack: usize, n: usize, role: &'static str, link: &'static str) -> Pr
     thread.expect("a thread").join().expect("no panic")
 }
 
-/// A guest leaves 1.5 MiB of its fiber's stack to us. On a stack that is too small the
-/// whole process ends, so this is a third less.
+/// A guest leaves 1.5 MiB of its fiber's stack to the host. On a stack that is too small the
+/// whole process aborts, so this test uses a third less.
 #[test]
-fn the_deepest_types_that_are_allowed_fit_on_the_stack_of_an_attempt() {
+fn the_deepest_allowed_types_fit_on_the_stack_of_an_attempt() {
     let problem = read_on(1 << 20, 200, "ROLE_NAME", ARRAYS);
     assert_eq!(problem.code, "invalid", "{problem:?}");
     assert!(problem.message.contains("deep::text"), "{problem:?}");
 }
 
 #[test]
-fn types_that_are_nested_too_deep_are_never_asked_for() {
+fn too_deeply_nested_types_are_never_read() {
     for link in [
         TABLES,
         ARRAYS,
@@ -70,7 +70,7 @@ fn types_that_are_nested_too_deep_are_never_asked_for() {
 }
 
 #[tokio::test]
-async fn a_handler_that_nests_tables_is_stopped_at_the_limit() {
+async fn a_handler_nesting_tables_is_stopped_at_the_limit() {
     let mut scene = Scene::new().await;
     let mut n = 0;
     let problem = loop {
@@ -93,7 +93,7 @@ async fn a_handler_that_nests_tables_is_stopped_at_the_limit() {
 }
 
 #[tokio::test]
-async fn types_of_a_role_that_it_could_become_count_and_a_superusers_do_not() {
+async fn types_of_a_member_role_count_and_a_superusers_do_not() {
     let mut scene = Scene::new().await;
     chain(&scene, 300, "NONE", TABLES).await;
     let deep = format!("SELECT NULL::{}.t10 IS NULL", scene.theirs);
@@ -110,7 +110,7 @@ async fn types_of_a_role_that_it_could_become_count_and_a_superusers_do_not() {
 }
 
 #[tokio::test]
-async fn many_ordinary_tables_of_a_role_are_no_reason_to_refuse_it() {
+async fn a_role_with_many_ordinary_tables_is_accepted() {
     let scene = Scene::new().await;
     let made = format!(
         "CREATE DOMAIN {0}.mail AS text; CREATE TYPE {0}.mood AS ENUM ('good');

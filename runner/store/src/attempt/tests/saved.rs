@@ -1,4 +1,4 @@
-//! Values that a task's attempts leave for each other.
+//! Values that a task's attempts save for later attempts.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl Scene {
 const ALL: &str = "SELECT string_agg(name || '=' || value, ' ' ORDER BY name) FROM task_state";
 
 #[tokio::test]
-async fn a_value_saved_is_there_for_the_next_attempt() {
+async fn a_saved_value_is_available_to_the_next_attempt() {
     let mut scene = Scene::new().await;
     assert_eq!(scene.load("a").await, None);
     scene.save("a", "{\"x\": 1}", false).await.expect("saves");
@@ -33,7 +33,7 @@ async fn a_value_saved_is_there_for_the_next_attempt() {
 }
 
 #[tokio::test]
-async fn a_value_saved_with_sql_commits_or_goes_with_it() {
+async fn a_value_saved_with_sql_commits_or_rolls_back_with_it() {
     let mut scene = Scene::new().await;
     scene
         .save("before", "0", true)
@@ -46,7 +46,7 @@ async fn a_value_saved_with_sql_commits_or_goes_with_it() {
     scene.save("a", "1", true).await.expect("saves");
     assert_eq!(scene.load("a").await.as_deref(), Some("1"));
     assert_eq!(scene.ask(ALL).await, "before=0");
-    // Waiting for its own transaction would take for ever.
+    // Waiting for its own transaction would deadlock.
     assert_eq!(
         scene.save("a", "2", false).await.expect_err("open").code,
         "invalid"
@@ -69,7 +69,7 @@ async fn a_value_saved_with_sql_commits_or_goes_with_it() {
 }
 
 #[tokio::test]
-async fn a_failed_statement_takes_back_what_was_saved_with_it() {
+async fn a_failed_statement_rolls_back_values_saved_with_it() {
     let scene = Scene::new().await;
     scene.run("SELECT 1").await.expect("runs");
     scene.save("a", "1", true).await.expect("saves");
@@ -79,7 +79,7 @@ async fn a_failed_statement_takes_back_what_was_saved_with_it() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_lost_its_claim_saves_nothing() {
+async fn an_attempt_without_its_claim_saves_nothing() {
     let scene = Scene::new().await;
     scene.run("SELECT 1").await.expect("runs");
     scene
@@ -99,7 +99,7 @@ async fn an_attempt_that_lost_its_claim_saves_nothing() {
 }
 
 #[tokio::test]
-async fn values_go_with_the_completion_and_stay_with_a_failure() {
+async fn values_are_deleted_on_completion_and_kept_on_failure() {
     for (completes, left) in [(true, "null"), (false, "a=1")] {
         let mut scene = Scene::new().await;
         scene.save("a", "1", false).await.expect("saves");
@@ -148,7 +148,7 @@ async fn values_have_one_limit_together() {
 }
 
 #[tokio::test]
-async fn pruning_takes_the_values_of_tasks_that_are_over() {
+async fn pruning_deletes_the_values_of_finished_tasks() {
     let scene = Scene::new().await;
     let day = Duration::from_secs(24 * 3600);
     scene.save("a", "1", false).await.expect("saves");
@@ -191,7 +191,7 @@ async fn pruning_takes_the_values_of_tasks_that_are_over() {
 async fn values_left_by_an_earlier_attempt_of_a_complete_task_are_pruned() {
     let mut scene = Scene::new().await;
     scene.save("a", "1", false).await.expect("saves");
-    // The next attempt does not ask for them, so its ending costs nothing more.
+    // The next attempt does not load them, so its outcome costs nothing more.
     scene.again();
     scene.finish(false).await;
     assert_eq!(scene.ask(ALL).await, "a=1");
@@ -204,7 +204,7 @@ async fn values_left_by_an_earlier_attempt_of_a_complete_task_are_pruned() {
 }
 
 #[tokio::test]
-async fn text_that_only_json_can_hold_survives() {
+async fn text_that_only_json_allows_survives() {
     let scene = Scene::new().await;
     let value = "{\"a\":\"\\u0000 ä \\ud83d\\ude00\",\"big\":123456789012345678901234567890}";
     scene.save("a", value, false).await.expect("saves");

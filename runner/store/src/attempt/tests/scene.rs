@@ -1,4 +1,4 @@
-//! A task under way whose handler may run SQL, and what tests ask of it.
+//! A running task whose handler may run SQL, with helpers for tests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(super) struct Scene {
     pub(super) database: Arc<AttemptDatabase>,
     pub(super) grant: SqlGrant,
     pub(super) limits: Limits,
-    /// The owner of everything, for looking at it.
+    /// A connection of the owner, to inspect everything.
     pub(super) sql: tokio_postgres::Client,
     /// The schema of the role's own tables.
     pub(super) theirs: String,
@@ -82,7 +82,7 @@ impl Scene {
         answer["rows"][0][0].to_string()
     }
 
-    /// The code of the problem that a statement makes.
+    /// The code of the problem that a statement causes.
     pub(super) async fn refused(&self, statement: &str) -> String {
         match self.run(statement).await {
             Ok(answer) => panic!("{statement} gave {answer}"),
@@ -98,7 +98,7 @@ impl Scene {
                 .attempt(self.runner.id, self.ending.claim, self.ending.task.id);
     }
 
-    /// Stores the ending, as the completer would.
+    /// Stores the outcome, as the completer would.
     pub(super) async fn finish(&self, recorded: bool) -> Finished {
         let endings = [Ending {
             recorded,
@@ -120,7 +120,7 @@ impl Scene {
             .await
     }
 
-    /// Waits until the owner sees this answer.
+    /// Waits until the owner's query returns this value.
     pub(super) async fn wait(&self, sql: &str, wanted: &str) {
         let began = std::time::Instant::now();
         while self.ask(sql).await != wanted {

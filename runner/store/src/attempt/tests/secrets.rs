@@ -1,4 +1,4 @@
-//! What a handler's SQL must not bring into anybody's log.
+//! What a handler's SQL must not write to any log.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,8 @@ use super::scene::*;
 use crate::Commit;
 use pgtq_task::Database as _;
 
-/// The log of the tests' server so far, without white space: it wraps plans anywhere.
+/// The log of the tests' server so far, without white space: the server wraps plans at any
+/// place.
 async fn server_log(scene: &Scene) -> String {
     let dir = scene.ask("SHOW unix_socket_directories").await;
     let bytes = std::fs::read(std::path::Path::new(&dir).join("postgres.log"));
@@ -22,7 +23,7 @@ fn as_constants(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn the_ticket_is_not_in_the_servers_log_whatever_a_handler_sets() {
+async fn the_ticket_is_never_in_the_servers_log() {
     let scene = Scene::new().await;
     let ticket = scene.runner.store.ticket().bytes();
     let hex = ticket.iter().map(|byte| format!("{byte:02x}"));
@@ -57,7 +58,7 @@ async fn the_ticket_is_not_in_the_servers_log_whatever_a_handler_sets() {
     }
 }
 
-/// What the driver has logged in this process.
+/// The driver's log in this process.
 static DRIVER_LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 struct DriverLog;
@@ -86,7 +87,7 @@ async fn notices_of_a_handlers_sql_are_not_in_the_runners_log() {
         scene.theirs
     );
     scene.sql.batch_execute(&shout).await.expect("a function");
-    // The owner's connection is an ordinary one: this shows that the log is heard.
+    // The owner's connection is an ordinary one: this shows that the test captures the log.
     let ours = format!("SELECT {}.shout('said by the owner')", scene.theirs);
     scene.sql.batch_execute(&ours).await.expect("runs");
     scene

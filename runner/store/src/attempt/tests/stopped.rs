@@ -1,4 +1,4 @@
-//! Statements that are cut short: by their deadline, or because the attempt is dropped.
+//! Statements that are cancelled: by their deadline, or because the attempt is dropped.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use super::scene::*;
 use crate::AttemptDatabase;
 use pgtq_task::Database as _;
 
-/// What an attempt that came later sees of the role's connections, its own among them.
+/// The role's connections as a later attempt sees them, including its own.
 const SEEN: &str = "SELECT count(*) FROM pg_stat_activity WHERE usename = current_user";
 
-/// A scene whose grant has one connection, with a function `slow` of this body.
+/// A fixture whose grant has one connection, with a function `slow` of this body.
 async fn scene(body: &str) -> Scene {
     let mut scene = Scene::new().await;
     scene.grant.connections = 1;
@@ -29,7 +29,7 @@ fn another(scene: &Scene) -> Arc<AttemptDatabase> {
         .attempt(runner.id, scene.ending.claim, scene.ending.task.id)
 }
 
-/// Starts a statement and drops it when the server is in the midst of it.
+/// Starts a statement and drops it while the server runs it.
 async fn cut_short(scene: &Scene) {
     let asleep = format!("{} AND wait_event = 'PgSleep'", scene.connections());
     let running = scene.run("SELECT slow()");
@@ -40,8 +40,9 @@ async fn cut_short(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn a_statement_keeps_its_place_until_it_has_ended() {
-    // Told to stop, it waits for a lock that we have, until it is told again.
+async fn a_statement_keeps_its_permit_until_it_has_ended() {
+    // It traps the first cancel request and waits for a lock of this test, until the second
+    // request.
     let scene = scene(
         "BEGIN PERFORM pg_sleep(600);
          EXCEPTION WHEN query_canceled THEN PERFORM pg_advisory_xact_lock(4711); END",
@@ -57,7 +58,7 @@ async fn a_statement_keeps_its_place_until_it_has_ended() {
 }
 
 #[tokio::test]
-async fn a_statement_that_cannot_be_stopped_keeps_its_place_for_a_while_only() {
+async fn an_unstoppable_statement_keeps_its_permit_for_a_limited_time() {
     let scene = scene(
         "BEGIN LOOP BEGIN PERFORM pg_sleep(600);
          EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END",

@@ -1,9 +1,9 @@
-//! Values on their way to Postgres and back.
+//! Values sent to Postgres and read back.
 
 use super::scene::*;
 
 #[tokio::test]
-async fn every_readable_type_comes_as_json() {
+async fn every_readable_type_becomes_json() {
     let scene = Scene::new().await;
     let types = format!(
         "CREATE TYPE {0}.mood AS ENUM ('good', 'bad'); CREATE DOMAIN {0}.age AS int",
@@ -81,7 +81,7 @@ async fn an_answer_names_its_columns_and_counts() {
 }
 
 #[tokio::test]
-async fn what_was_read_can_be_written_back() {
+async fn values_round_trip_through_parameters() {
     let scene = Scene::new().await;
     for (ty, value) in [
         ("int8", "9223372036854775807"),
@@ -107,7 +107,7 @@ async fn what_was_read_can_be_written_back() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_says_how_it_can() {
+async fn an_unreadable_column_names_the_cast() {
     let scene = Scene::new().await;
     let problem = scene
         .run("SELECT point '(1,2)' AS p")
@@ -124,7 +124,7 @@ async fn what_cannot_be_read_says_how_it_can() {
 }
 
 #[tokio::test]
-async fn decimals_that_are_small_on_the_wire_end_at_the_limit() {
+async fn decimals_small_on_the_wire_stop_at_the_limit() {
     let mut scene = Scene::new().await;
     scene.limits.sql_bytes = 1 << 20;
     for numbers in [

@@ -1,4 +1,4 @@
-//! The actors: what each knows, and what it does next.
+//! The actors: the state of each, and its next call.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use pgtq_task::{
 };
 
 pub(super) const RUNNERS: usize = 3;
-/// Chairs: two for each runner, because it beats while it works.
+/// Clients: two for each runner, because it beats while it works.
 pub(super) const PUSHER: usize = 2 * RUNNERS;
 pub(super) const OPERATOR: usize = PUSHER + 1;
 pub(super) const JANITOR: usize = PUSHER + 2;
 pub(super) const CLOCK: usize = PUSHER + 3;
 pub(super) const CHAIRS: usize = PUSHER + 4;
 
-/// What somebody wants to do next. What exactly depends on what there is.
+/// The next operation of an actor. The details depend on the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
     Push,
@@ -43,7 +43,7 @@ pub(super) enum Wish {
     Age,
 }
 
-/// Each as often as it stands here.
+/// The weight of each is the number of its occurrences.
 pub(super) const WISHES: &[Wish] = {
     use Wish::*;
     &[
@@ -94,27 +94,27 @@ pub(super) const WISHES: &[Wish] = {
     ]
 };
 
-/// A task that a runner believes to hold.
+/// A task that a runner believes it holds.
 #[derive(Debug)]
 struct Held {
     ending: Ending,
-    /// How it ended was decided, and maybe stored.
+    /// Its outcome was decided, and maybe stored.
     tried: bool,
-    /// It was to be isolated and nobody knows whether it was.
+    /// An isolation was requested, with unknown result.
     unsure: bool,
 }
 
 /// One runner: its process and what it knows.
 #[derive(Default)]
 struct Runner {
-    /// 0: not registered.
+    /// 0 means not registered.
     id: i64,
     held: Vec<Held>,
     orphaned: Vec<i64>,
     asked: Vec<(i64, i64)>,
 }
 
-/// Everybody.
+/// All actors.
 #[derive(Default)]
 pub(super) struct Cast {
     runners: [Runner; RUNNERS],
@@ -123,7 +123,7 @@ pub(super) struct Cast {
 }
 
 impl Cast {
-    /// What comes of a wish when there is nothing for it: something before it.
+    /// The fallback for an operation that is impossible now: an earlier one.
     pub(super) fn settle(&self, wish: Wish, dice: &Dice, world: &World) -> Wish {
         let runner = &self.runners[dice.clone().below(RUNNERS)];
         let any = |test: fn(&Task) -> bool| world.tasks.values().any(test);
@@ -148,7 +148,7 @@ impl Cast {
         instead.map_or(wish, |wish| self.settle(wish, dice, world))
     }
 
-    /// Who has this wish.
+    /// The client of this operation.
     pub(super) fn chair(wish: Wish, mut dice: Dice) -> usize {
         let at = dice.below(RUNNERS);
         match wish {
@@ -161,7 +161,7 @@ impl Cast {
         }
     }
 
-    /// The chair and the verb of a wish, or nothing to do.
+    /// The client and the verb of an operation, or `None`.
     pub(super) fn next(
         &mut self,
         wish: Wish,
@@ -171,7 +171,7 @@ impl Cast {
     ) -> Option<(usize, Verb)> {
         let at = dice.below(RUNNERS);
         let work = 2 * at;
-        // What others are at, or else the newest.
+        // Tasks that other calls use, or otherwise the newest.
         let mut ids: Vec<i64> = hot
             .iter()
             .copied()
@@ -293,7 +293,7 @@ impl Cast {
         }
     }
 
-    /// Ends some of what a runner holds; all with 100 `percent`.
+    /// Finishes some of a runner's tasks; all with 100 `percent`.
     fn finish(&mut self, at: usize, dice: &mut Dice, percent: usize) -> Option<Verb> {
         let mut endings = Vec::new();
         let mut again = false;
@@ -310,7 +310,7 @@ impl Cast {
             }
             endings.push(self.runners[at].held[i].ending.clone());
         }
-        // The mutant is of the statement that stores only tasks that are over.
+        // The mutant changes the statement that stores only final outcomes.
         let simple = |e: &Ending| {
             !e.recorded && e.transition.state().is_final() && e.record.children.is_empty()
         };
@@ -350,7 +350,7 @@ impl Cast {
             _ => Ended::Release,
         };
         let asked = runner.asked.contains(&(ending.claim.0, ending.task.id.0));
-        // So long that no clock of ours sees its end.
+        // So long that it never ends during a test.
         let backoff = Backoff {
             first_ms: 36_000_000,
             max_ms: 36_000_000,
@@ -367,7 +367,7 @@ impl Cast {
         ending.record.children = children;
     }
 
-    /// What the actor of a chair makes of how its call went.
+    /// Updates the actor of a client with the result of its call.
     pub(super) fn learn(&mut self, chair: usize, verb: &Verb, outcome: &Outcome, seen: &World) {
         if chair >= PUSHER {
             return;
@@ -412,7 +412,7 @@ impl Cast {
                 else {
                     return;
                 };
-                // Without an answer it is looked up: committed, or rolled back and given back.
+                // Without an answer it is looked up: committed, or rolled back and released.
                 let stands = seen
                     .tasks
                     .get(&pair.1.0)
@@ -460,7 +460,7 @@ impl Cast {
                 }
                 runner.orphaned = orphaned.clone();
                 runner.asked = asked.clone();
-                // Half of what was lost is stopped; the rest ends too late.
+                // Half of the lost tasks are stopped; the others end too late.
                 runner
                     .held
                     .retain(|h| !lost.contains(&h.ending.claim.0) || h.ending.task.id.0 % 2 == 0);
@@ -474,7 +474,7 @@ impl Cast {
         }
     }
 
-    /// What a runner still has to do before it holds nothing; then nothing.
+    /// The remaining work of a runner until it holds nothing; then `None`.
     pub(super) fn wind_up(&mut self, at: usize, dice: &mut Dice) -> Option<(usize, Verb)> {
         let work = 2 * at;
         let runner = &mut self.runners[at];
@@ -505,7 +505,7 @@ impl Cast {
         self.runners[at].id
     }
 
-    /// The store of a chair: a runner has two chairs.
+    /// The store of a client: a runner has two clients.
     pub(super) fn store_of(chair: usize, stores: &[Store]) -> &Store {
         &stores[if chair < PUSHER {
             chair / 2

@@ -1,6 +1,6 @@
-//! Random numbers that a seed decides: splitmix64.
+//! Random numbers determined by a seed: splitmix64.
 
-/// A source of numbers. Copies of it give the same ones.
+/// A generator. Copies of it return the same numbers.
 #[derive(Debug, Clone)]
 pub(super) struct Dice(u64);
 
@@ -17,12 +17,12 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// A number below `n`; 0 if there is none.
+    /// A number below `n`; 0 if `n` is 0.
     pub(super) fn below(&mut self, n: usize) -> usize {
         usize::try_from(self.roll() % (n.max(1) as u64)).expect("below a usize")
     }
 
-    /// Whether something happens that happens so many times in a hundred.
+    /// True with this probability, in percent.
     pub(super) fn percent(&mut self, n: usize) -> bool {
         self.below(100) < n
     }

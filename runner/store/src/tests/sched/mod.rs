@@ -1,14 +1,13 @@
-//! Seeded interleavings of the store's verbs over a real Postgres, judged by a
-//! pure model.
+//! Seeded interleavings of the store's verbs over a real Postgres, checked by a pure model.
 //!
-//! A seed makes a schedule: steps of runners, a pusher, an operator, a janitor
-//! and the clock. A step's transaction may be held open over the next steps, and
-//! then be committed, rolled back, or committed while nobody hears of it. After
-//! every commit the whole queue is compared with what the model says. At the end
-//! everything is drained, and every task must have ended once.
+//! A seed determines a schedule: steps of runners, a pusher, an operator, a maintenance client
+//! and the clock. A step's transaction may be held open over the next steps, and then be
+//! committed, rolled back, or committed with its answer lost. After every commit the whole queue
+//! is compared with the model's expectation. At the end everything is drained, and every task
+//! must have ended once.
 //!
-//! `PGTQ_SCHED_SEED=n` replays a seed that failed; `PGTQ_SCHED_SCHEDULES=n` plays
-//! so many. A failing schedule is thinned out before it is shown.
+//! `PGTQ_SCHED_SEED=n` replays a failed seed; `PGTQ_SCHED_SCHEDULES=n` runs this many. A failing
+//! schedule is reduced before it is shown.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,17 +24,17 @@ mod world;
 use run::{Play, Tally, schedule, shrink};
 use stage::Stage;
 
-/// As many as take about twenty seconds on two cores; CI plays 2,000.
+/// Takes about twenty seconds on two cores; CI runs 2,000.
 const SCHEDULES: u64 = 400;
-/// More than cores, because half of the time is Postgres's.
+/// More than cores, because Postgres uses half of the time.
 const PLAYERS: usize = 3;
 
 /// A way to break the store.
 #[derive(Debug, Clone, Copy)]
 enum Mutant {
-    /// `finish` does not ask whether the claim still stands.
+    /// `finish` does not check that the claim still exists.
     Unfenced,
-    /// A piece of a function of the schema is another.
+    /// Replaces a part of a function of the schema.
     Sql {
         function: &'static str,
         from: &'static str,
@@ -48,7 +47,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().expect("a number"))
 }
 
-/// Plays seeds until one fails or all are played.
+/// Runs seeds until one fails or all have run.
 fn play(
     seeds: std::ops::Range<u64>,
     players: usize,
@@ -131,13 +130,13 @@ fn no_interleaving_of_the_verbs_loses_or_doubles_a_task() {
     }
 }
 
-/// The checker finds this one.
+/// Asserts that the checker finds this mutant.
 #[track_caller]
 fn caught(mutant: Mutant) {
     let (tally, failure) = play(0..600, 2, Some(mutant));
     let failure = failure
         .unwrap_or_else(|| panic!("{mutant:?} was not caught in {} schedules", tally.schedules));
-    // By what became of the queue, not because the mutant cannot be run.
+    // By the state of the queue, not because the mutant cannot run.
     assert!(!failure.contains(run::ERROR), "{failure}");
     eprintln!(
         "caught after {} schedules: {}",
@@ -147,12 +146,12 @@ fn caught(mutant: Mutant) {
 }
 
 #[test]
-fn a_finish_that_does_not_ask_for_its_claim_is_caught() {
+fn a_finish_without_the_claim_check_is_caught() {
     caught(Mutant::Unfenced);
 }
 
 #[test]
-fn a_rescue_that_reads_before_it_locks_is_caught() {
+fn a_rescue_reading_before_locking_is_caught() {
     caught(Mutant::Sql {
         function: "rescue(boolean, integer, integer, bigint[])",
         from: "ORDER BY c.id LIMIT most FOR UPDATE SKIP LOCKED)\n        SELECT taken",
@@ -161,7 +160,7 @@ fn a_rescue_that_reads_before_it_locks_is_caught() {
 }
 
 #[test]
-fn a_promote_that_copies_what_it_has_not_locked_is_caught() {
+fn a_promote_copying_unlocked_tasks_is_caught() {
     caught(Mutant::Sql {
         function: "promote(integer, timestamptz, bigint)",
         from: "FROM (SELECT * FROM gone ORDER BY run_at, id) AS g",
@@ -170,7 +169,7 @@ fn a_promote_that_copies_what_it_has_not_locked_is_caught() {
 }
 
 #[test]
-fn a_push_that_ignores_who_owns_the_key_is_caught() {
+fn a_push_ignoring_the_owner_of_the_key_is_caught() {
     caught(Mutant::Sql {
         function: "push_rows(text[], text[], text[], integer[], interval[], timestamptz[], integer[], text[], bigint[], text[])",
         from: "WHERE n.id = n.owner",
@@ -179,7 +178,7 @@ fn a_push_that_ignores_who_owns_the_key_is_caught() {
 }
 
 #[test]
-fn a_delete_that_forgets_that_the_claim_lives_is_caught() {
+fn a_delete_ignoring_the_live_claim_is_caught() {
     caught(Mutant::Sql {
         function: "delete_tasks(bigint[])",
         from: "ON c.id = h.claim_id",
@@ -188,7 +187,7 @@ fn a_delete_that_forgets_that_the_claim_lives_is_caught() {
 }
 
 #[test]
-fn a_rescue_that_does_not_report_the_only_suspect_is_caught() {
+fn a_rescue_not_reporting_the_only_suspect_is_caught() {
     caught(Mutant::Sql {
         function: "take_back(bigint[], bigint[], integer)",
         from: "j.runner_id, j.solo,",

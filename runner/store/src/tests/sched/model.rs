@@ -1,11 +1,10 @@
 //! The model: what each verb may do, as a function of plain values.
 //!
-//! It is given the queue before a transaction committed and after, the verb and
-//! what its caller was told, and says what the queue should be now. What the
-//! database was free to choose (ids, which tasks a claim took) is read off the
-//! queue as it is; everything that follows from it is computed. `shared` says
-//! that other transactions were open meanwhile: then a verb may have passed over
-//! tasks that were locked, or have read what was true a moment before.
+//! The model receives the queue before and after a committed transaction, the verb and the
+//! answer of its caller, and computes the expected queue. What the database may choose (ids,
+//! which tasks a claim took) is read from the actual queue; everything that follows from it is
+//! computed. `shared` says that other transactions were open meanwhile: then a verb may have
+//! skipped locked tasks, or have read a slightly older state.
 
 use super::verb::{Answer, HANDLERS, Verb};
 use super::world::{Claim, Note, Task, World};
@@ -25,18 +24,18 @@ macro_rules! ensure {
 }
 use ensure;
 
-/// One committed transaction under judgement.
+/// One committed transaction to check.
 struct Turn<'a> {
     before: &'a World,
     seen: &'a World,
     shared: bool,
-    /// What should be.
+    /// The expected state.
     next: World,
-    /// Tasks that nobody has accounted for, in the order of their ids.
+    /// New tasks without an explanation yet, in the order of their ids.
     fresh: Vec<i64>,
 }
 
-/// Judges a committed transaction. Without an answer, nobody was told.
+/// Checks a committed transaction. No answer means that the caller did not receive one.
 pub(super) fn judge(
     before: &World,
     verb: &Verb,
@@ -56,8 +55,8 @@ pub(super) fn judge(
     };
     turn.apply(verb, answer)?;
     if shared {
-        // A heartbeat is several statements, each a transaction: its runner, or one that
-        // was removed and comes back, may have withdrawn its reports meanwhile.
+        // A heartbeat is several statements, each a transaction: its runner, or one that was
+        // removed and comes back, may have withdrawn its reports meanwhile.
         let is_lost = |runner: i64| seen.runners.get(&runner) == Some(&true);
         let reports = &mut turn.next.reports;
         reports.retain(|r| seen.reports.contains(r) || is_lost(r.2));
@@ -155,8 +154,8 @@ impl Turn<'_> {
         }
     }
 
-    /// The id of the task that is there now (0: it was deleted meanwhile), and
-    /// whether it was there before.
+    /// The id of the task that exists now (0: it was deleted meanwhile), and whether it existed
+    /// before.
     fn push_one(&mut self, task: &pgtq_task::NewTask) -> Result<(i64, bool), String> {
         let queue = task
             .queue
@@ -171,7 +170,7 @@ impl Turn<'_> {
         }
         let of_another = |id: &i64| self.seen.tasks[id].key != task.key;
         if self.shared && place.is_some() && self.fresh.last().is_none_or(of_another) {
-            // The task that has the key was deleted while this push was under way.
+            // The task with the key was deleted while this push was running.
             return Ok((0, true));
         }
         let id = self
@@ -205,7 +204,7 @@ impl Turn<'_> {
         Ok((id, false))
     }
 
-    /// Whether a new task may take the key: its end has passed, and its task has ended.
+    /// Whether a new task may take the key: the key has expired, and its task has ended.
     fn is_free(&self, place: Option<&(String, String)>, id: i64) -> bool {
         let expired = place.is_some_and(|place| {
             self.before.expired_keys.contains(place) && self.before.keys.get(place) == Some(&id)
@@ -320,7 +319,7 @@ impl Turn<'_> {
                 .is_none_or(|c| !self.before.claims.contains_key(&c));
             ensure!(may || !gone, "pruned too early: {task:?}");
             ensure!(gone || shared || task.age <= oldest, "not pruned: {task:?}");
-            // Its key has an end of its own.
+            // Its key has its own expiry.
             if gone {
                 self.next.tasks.remove(&task.id);
             }
@@ -357,7 +356,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Where a task is seen now.
+    /// The current state of a task.
     fn place(&self, task: i64) -> &str {
         self.seen
             .tasks
@@ -365,7 +364,7 @@ impl Turn<'_> {
             .map_or("nowhere", |t| t.place.as_str())
     }
 
-    /// Moves a task; what it was told of its last end goes.
+    /// Moves a task and clears the values of its last end.
     fn put(&mut self, task: i64, place: &str, claim: Option<i64>) {
         if let Some(task) = self.next.tasks.get_mut(&task) {
             task.place = place.to_owned();

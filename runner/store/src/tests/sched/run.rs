@@ -1,4 +1,4 @@
-//! Schedules: made from a seed, played, judged after every commit, shrunk when they fail.
+//! Schedules: generated from a seed, run, checked after every commit, reduced when they fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,24 +9,24 @@ use super::stage::{Doing, Fate, Outcome, Pause, Stage};
 use super::verb::{Answer, HANDLERS, QUEUES, Verb};
 use super::world::World;
 
-/// An error that is neither an answer nor to be tried again.
+/// An error that is neither a valid answer nor retryable.
 pub(super) const ERROR: &str = "an error that nobody may get";
 
-/// One step: somebody begins something. A list of them can be thinned out.
+/// One step: an actor starts a call. A list of steps can be reduced.
 #[derive(Debug, Clone)]
 pub(super) struct Step {
     wish: Wish,
     dice: Dice,
     pause: Pause,
     fate: Fate,
-    /// For how many steps its transaction stays open.
+    /// The number of steps for which its transaction stays open.
     open_for: usize,
 }
 
 /// The steps of a seed.
 pub(super) fn schedule(seed: u64) -> Vec<Step> {
     let mut dice = Dice::new(seed);
-    // Some schedules have one thing after the other, most have a crowd.
+    // Some schedules are sequential, most are concurrent.
     let holding = *dice.pick(&[0, 25, 45, 60]);
     (0..20 + dice.below(21))
         .map(|_| Step {
@@ -48,7 +48,7 @@ pub(super) fn schedule(seed: u64) -> Vec<Step> {
         .collect()
 }
 
-/// What was tried.
+/// Statistics of the runs.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Tally {
     pub(super) schedules: usize,
@@ -60,7 +60,7 @@ pub(super) struct Tally {
     pub(super) interrupted: usize,
     pub(super) deadlocks: usize,
     pub(super) stale: usize,
-    /// Verbs that were under way together.
+    /// Verbs that ran concurrently.
     pub(super) pairs: BTreeSet<(&'static str, &'static str)>,
     pub(super) kinds: BTreeMap<&'static str, usize>,
 }
@@ -83,7 +83,7 @@ impl Tally {
     }
 }
 
-/// One play of a schedule.
+/// One run of a schedule.
 pub(super) struct Play<'a> {
     stage: &'a mut Stage,
     cast: Cast,
@@ -91,7 +91,7 @@ pub(super) struct Play<'a> {
     pub(super) tally: Tally,
     /// The last call ended in an error.
     interrupted: bool,
-    /// What happened, for people.
+    /// A description of the run, for humans.
     pub(super) script: Vec<String>,
 }
 
@@ -112,7 +112,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Plays the steps, then lets everything end, and says what was wrong.
+    /// Runs the steps, then finishes everything, and returns the first violation.
     pub(super) async fn run(&mut self, steps: &[Step]) -> Result<(), String> {
         self.tally.schedules += 1;
         let verdict = self.act(steps).await;
@@ -144,7 +144,7 @@ impl<'a> Play<'a> {
             let Some((chair, verb)) = self.cast.next(wish, &mut dice, &self.world, &hot) else {
                 continue;
             };
-            // A runner that wanted to beat and is gone registers.
+            // A runner that should beat but is gone registers.
             self.make_way(chair, wish).await?;
             let pause = if is_alone(wish) {
                 Pause::Nowhere
@@ -160,7 +160,7 @@ impl<'a> Play<'a> {
         self.drain().await
     }
 
-    /// Ends what must not be under way at the same time.
+    /// Finishes calls that must not run concurrently with the next.
     async fn make_way(&mut self, chair: usize, wish: Wish) -> Result<(), String> {
         loop {
             let flights = self.stage.flights.iter();
@@ -228,7 +228,7 @@ impl<'a> Play<'a> {
             .expect("it is under way")
     }
 
-    /// Lets a held transaction go on as its fate wants, until its end.
+    /// Continues a held transaction according to its fate, until its end.
     async fn land(&mut self, at: usize) -> Result<(), String> {
         let flight = &self.stage.flights[at];
         let (chair, fate) = (flight.chair, flight.fate);
@@ -238,7 +238,7 @@ impl<'a> Play<'a> {
             let at = self.find(chair);
             match self.stage.doing(at, fate == Fate::LoseAnswer).await {
                 Doing::Ended => return self.landed(at).await,
-                // It went on to another transaction after the one that was stopped.
+                // It started another transaction after the held one.
                 Doing::AtGate => self.stage.open(chair).await,
                 Doing::Waits(holders) => {
                     self.script.push(format!(
@@ -251,10 +251,10 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Judges what a call did, and tells its actor.
+    /// Checks the result of a call, and passes it to its actor.
     async fn landed(&mut self, at: usize) -> Result<(), String> {
         if self.stage.has_failed(at) {
-            // An error is told before its locks are let go.
+            // An error is reported before its locks are released.
             while !matches!(self.stage.doing(at, true).await, Doing::Ended) {}
         }
         let (flight, outcome) = self.stage.take(at).await;
@@ -316,7 +316,7 @@ impl<'a> Play<'a> {
         for _ in 0..3 {
             self.launch(chair, verb.clone(), Pause::Nowhere, None)
                 .await?;
-            // A connection that was killed is met once more.
+            // A killed connection is used once more.
             if !self.interrupted || !safe_to_repeat {
                 break;
             }
@@ -324,7 +324,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Nothing is lost: every runner ends what it holds, new ones do the rest.
+    /// Nothing is lost: every runner finishes its tasks, new runners do the rest.
     async fn drain(&mut self) -> Result<(), String> {
         let mut dice = Dice::new(7);
         for (kind, names) in [("queue", QUEUES), ("handler", HANDLERS)] {
@@ -395,7 +395,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// After a failure: everything off the stage.
+    /// After a failure: removes all calls.
     async fn sweep(&mut self) {
         while !self.stage.flights.is_empty() {
             self.stage.flights[0].fate = Fate::LoseAnswer;
@@ -410,7 +410,7 @@ impl<'a> Play<'a> {
     }
 }
 
-/// Leaves out steps, one after the other, while the schedule still fails.
+/// Removes steps, one at a time, while the schedule still fails.
 pub(super) async fn shrink(
     stage: &mut Stage,
     mut steps: Vec<Step>,
@@ -443,8 +443,8 @@ pub(super) async fn shrink(
     (steps, last)
 }
 
-/// Whether nothing else is under way meanwhile. The clock stands in for time, which no
-/// transaction can hold; a prune is several transactions, of which the model knows the sum.
+/// Whether the operation must run alone. The clock replaces real time, which no transaction can
+/// hold; a prune is several transactions, of which the model knows only the sum.
 fn is_alone(wish: Wish) -> bool {
     matches!(wish, Wish::Due | Wish::Age | Wish::Prune)
 }

@@ -1,11 +1,10 @@
-//! The stage: real stores on a real Postgres, whose transactions can be held.
+//! The test bench: real stores on a real Postgres, whose transactions can be held.
 //!
-//! Triggers make every transaction of an actor wait at two places for an
-//! advisory lock: after a statement that wrote (`mid`) and before the commit
-//! (`end`). Whoever holds that lock decides when the transaction goes on. So the
-//! store's own, unchanged verbs can be held with all their row locks, committed,
-//! rolled back, or committed while nobody hears the answer. At any moment one
-//! transaction moves and all others stand, so a seed decides everything.
+//! Triggers make every transaction of an actor wait at two points for an advisory lock: after a
+//! statement that wrote (`mid`) and before the commit (`end`). The holder of that lock decides
+//! when the transaction continues. So the store's own, unchanged verbs can be held with all
+//! their row locks, committed, rolled back, or committed with their answer lost. At any time one
+//! transaction runs and all others wait, so a seed determines everything.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,7 +25,7 @@ pub(super) enum Pause {
     BeforeCommit,
 }
 
-/// How a held transaction goes on.
+/// How a held transaction continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Commit,
@@ -38,33 +37,33 @@ pub(super) enum Fate {
     Interrupt,
 }
 
-/// How a call went.
+/// The result of a call.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Answered(Answer),
-    /// An error that the caller tries again after.
+    /// An error that the caller retries after.
     Interrupted(String),
-    /// Nobody heard.
+    /// The answer was lost.
     Lost,
 }
 
-/// A call under way.
+/// A running call.
 pub(super) struct Flight {
     pub(super) chair: usize,
     pub(super) verb: Verb,
     pub(super) fate: Fate,
-    /// The step at which it goes on by itself.
+    /// The step at which it continues by itself.
     pub(super) until: usize,
-    /// Others were under way at the same time.
+    /// Other calls ran at the same time.
     pub(super) shared: bool,
-    /// Stands after its first write, not before its commit.
+    /// Held after its first write, not before its commit.
     mid: bool,
     pid: Option<i32>,
     handle: JoinHandle<Result<Answer, StoreError>>,
     heard: Option<Result<Result<Answer, StoreError>, tokio::task::JoinError>>,
 }
 
-/// What a call under way is doing.
+/// The state of a running call.
 pub(super) enum Doing {
     Ended,
     AtGate,
@@ -72,7 +71,7 @@ pub(super) enum Doing {
     Waits(Vec<usize>),
 }
 
-/// A connection that only looks, and keeps the gates.
+/// A read-only connection that holds the gates.
 pub(super) struct Observer {
     client: Client,
     pid: i32,
@@ -100,14 +99,14 @@ impl Observer {
     }
 }
 
-/// A schema of its own with everybody's connections.
+/// A separate schema with the connections of all actors.
 pub(super) struct Stage {
     pub(super) observer: Observer,
     stores: Vec<Store>,
     apps: Vec<String>,
     pub(super) flights: Vec<Flight>,
     closed: Vec<bool>,
-    /// How many schedules were played here.
+    /// How many schedules ran here.
     pub(super) plays: u64,
 }
 
@@ -117,7 +116,7 @@ CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     RETURN NULL;
 END $$;
 CREATE FUNCTION long_lease() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    -- Leases end when the schedule says so, not when the machine is slow.
+    -- Leases expire when the schedule says so, not when the machine is slow.
     IF NEW.expires_at > now() THEN NEW.expires_at := now() + interval '1 day'; END IF;
     RETURN NEW;
 END $$;
@@ -162,7 +161,7 @@ impl Stage {
                 .options("-c deadlock_timeout=100ms");
             apps.push(app);
             let store = Store::connect(config).await.expect("connect");
-            // Half of them copy their endings.
+            // Half of them copy their outcomes.
             store.set_many(if n % 2 == 0 { 1 } else { usize::MAX });
             stores.push(store);
         }
@@ -181,7 +180,7 @@ impl Stage {
         }
     }
 
-    /// An empty queue and processes that remember nothing.
+    /// An empty queue and processes without state.
     pub(super) async fn clear(&mut self, for_good: bool) {
         assert!(self.flights.is_empty(), "somebody is under way");
         let sql = if for_good { EMPTY_FOR_GOOD } else { EMPTY };
@@ -195,7 +194,7 @@ impl Stage {
         self.stores.iter().for_each(forget_everything);
     }
 
-    /// Replaces a piece of one function in the schema.
+    /// Replaces a part of one function in the schema.
     pub(super) async fn mutate(&self, function: &str, from: &str, to: &str) {
         let sql = format!("SELECT pg_get_functiondef('{function}'::regprocedure)");
         let text = self.observer.text(&sql).await;
@@ -209,7 +208,7 @@ impl Stage {
             .expect("mutate");
     }
 
-    /// Begins a call; with `gates`, it will stop there if it writes.
+    /// Starts a call; with `gates`, it stops there if it writes.
     pub(super) async fn launch(
         &mut self,
         chair: usize,
@@ -255,7 +254,7 @@ impl Stage {
         } else {
             "pg_advisory_unlock"
         };
-        // One that was not closed is opened with a warning, and nothing else.
+        // Closing a gate that is open raises only a warning.
         let calls: Vec<String> = gates
             .iter()
             .map(|gate| format!("{verb}(hashtext('{app}{gate}'))"))
@@ -281,12 +280,12 @@ impl Stage {
         }
     }
 
-    /// Waits until the call has ended, or stands. `quiet`: its caller is gone,
-    /// and its server process is what counts.
+    /// Waits until the call has ended, or is held. `quiet`: its caller is gone, and only its
+    /// server process counts.
     pub(super) async fn doing(&mut self, flight: usize, quiet: bool) -> Doing {
         let chair = self.flights[flight].chair;
         if !self.closed[chair] && self.flights.len() == 1 && !quiet {
-            // Nothing to wait for but itself.
+            // It can only wait for its own end.
             self.hear(flight).await;
             return Doing::Ended;
         }
@@ -355,7 +354,7 @@ impl Stage {
         }
     }
 
-    /// Makes the call go on as its fate wants. Then it is [`Stage::doing`] something.
+    /// Continues the call according to its fate. Call [`Stage::doing`] next.
     pub(super) async fn release(&mut self, flight: usize) {
         let Flight {
             chair, fate, pid, ..
@@ -371,7 +370,7 @@ impl Stage {
             return;
         }
         if self.flights[flight].mid {
-            // Still to stop before its commit: it may have to wait for others first.
+            // It still stops before its commit: it may have to wait for others first.
             let app = &self.apps[Self::store_at(chair)];
             let sql = format!("SELECT pg_advisory_unlock(hashtext('{app}:mid'))");
             self.observer
@@ -394,7 +393,7 @@ impl Stage {
             .expect("signal");
     }
 
-    /// Takes an ended call off the stage.
+    /// Removes an ended call.
     pub(super) async fn take(&mut self, flight: usize) -> (Flight, Result<Outcome, String>) {
         let chair = self.flights[flight].chair;
         let mut taken = self.flights.remove(flight);

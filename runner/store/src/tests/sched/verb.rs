@@ -1,4 +1,4 @@
-//! What actors do to the queue, and what they are told.
+//! The actors' calls, and their answers.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,7 +15,7 @@ use super::super::super::{
 };
 use pgtq_task::{ClaimId, NewTask, RunnerId, Task, TaskId};
 
-/// What every runner can run.
+/// The handlers of every runner.
 pub(super) const HANDLERS: [&str; 2] = ["a", "b"];
 pub(super) const QUEUES: [&str; 2] = ["default", "second"];
 
@@ -68,17 +68,17 @@ pub(super) enum Verb {
         kind: &'static str,
         name: &'static str,
     },
-    /// The lease of a runner runs out.
+    /// Expires the lease of a runner.
     Expire {
         runner: i64,
     },
-    /// Whatever is scheduled becomes due.
+    /// Makes all scheduled tasks due.
     Due,
-    /// Everything becomes a month older.
+    /// Makes everything a month older.
     Age,
 }
 
-/// What the caller was told.
+/// The answer to the caller.
 #[derive(Debug)]
 pub(super) enum Answer {
     Pushed(Vec<(i64, bool)>),
@@ -108,7 +108,7 @@ pub(super) enum Answer {
 }
 
 impl Verb {
-    /// For coverage, and for people.
+    /// For coverage and output.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Verb::Push(_) => "push",
@@ -135,7 +135,7 @@ impl Verb {
         }
     }
 
-    /// The tasks that it is about.
+    /// The tasks that it affects.
     pub(super) fn tasks(&self) -> Vec<i64> {
         match self {
             Verb::Finish { endings, .. } => endings.iter().map(|e| e.task.id.0).collect(),
@@ -146,7 +146,7 @@ impl Verb {
         }
     }
 
-    /// Does it, with the store's own functions and nothing else.
+    /// Runs it, using only the store's own functions.
     pub(super) async fn perform(self, store: Store) -> Result<Answer, StoreError> {
         Ok(match self {
             Verb::Push(tasks) => {
@@ -154,7 +154,7 @@ impl Verb {
                 Answer::Pushed(pushed.iter().map(|p| (p.id.0, p.existed)).collect())
             }
             Verb::Claim { runner, want } => {
-                // Fresh eyes, because when a claimer looks for stragglers depends on the clock.
+                // New cursors, because a claimer's searches for stragglers depend on the clock.
                 let mut lanes = Lanes::new(QueueFilter::Except(Vec::new()));
                 let handlers = HANDLERS.map(name);
                 let claimed = store
@@ -354,12 +354,12 @@ impl fmt::Display for Verb {
     }
 }
 
-/// What a new schedule finds in a store that an old one has used.
+/// Resets a store that another schedule has used.
 pub(super) fn forget_everything(store: &Store) {
     *store.live() = LiveClaims::default();
 }
 
-/// The mutant of `finish` that does not ask for the claim.
+/// The mutant of `finish` that does not check the claim.
 async fn finish_unfenced(
     store: &Store,
     runner: i64,

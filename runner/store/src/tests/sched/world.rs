@@ -1,11 +1,11 @@
-//! What is in the database, as plain values that can be compared.
+//! The contents of the database as plain values that can be compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use serde::Deserialize;
 
-/// One task, wherever it is.
+/// One task, in any state.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct Task {
     pub(super) id: i64,
@@ -20,10 +20,10 @@ pub(super) struct Task {
     pub(super) key: Option<String>,
     pub(super) parent: Option<i64>,
     pub(super) args: String,
-    /// The claim that it runs under, or that it ended under.
+    /// The claim that it runs or ended under.
     pub(super) claim: Option<i64>,
     pub(super) error: Option<String>,
-    /// Scheduled, and its time has come.
+    /// Scheduled and due.
     pub(super) due: bool,
     /// How many times everything was made a month older since it ended.
     pub(super) age: i32,
@@ -61,7 +61,7 @@ impl Claim {
     }
 }
 
-/// A row of `attempts`: an ending that did not finish its task.
+/// A row of `attempts`: an outcome that did not finish its task.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub(super) struct Note {
     pub(super) task: i64,
@@ -84,7 +84,7 @@ struct Rows {
     judged: Vec<i64>,
 }
 
-/// The whole queue at one moment.
+/// The whole queue at one time.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct World {
     pub(super) tasks: BTreeMap<i64, Task>,
@@ -93,17 +93,17 @@ pub(super) struct World {
     pub(super) asked: BTreeSet<(i64, i64)>,
     /// The task of each queue and key.
     pub(super) keys: BTreeMap<(String, String), i64>,
-    /// Keys past their end: they count only while their task waits or runs.
+    /// Expired keys: they count only while their task waits or runs.
     pub(super) expired_keys: BTreeSet<(String, String)>,
-    /// Each runner, and whether its lease has run out.
+    /// Each runner, and whether its lease has expired.
     pub(super) runners: BTreeMap<i64, bool>,
     /// `queue:name` or `handler:name`.
     pub(super) paused: BTreeSet<String>,
-    /// How often each row of `attempts` is there.
+    /// The number of copies of each row of `attempts`.
     pub(super) notes: BTreeMap<Note, usize>,
-    /// Crash reports: task, claim, runner, and whether it was the only suspect there.
+    /// Crash reports: task, claim, runner, and whether it was the only suspect.
     pub(super) reports: BTreeSet<(i64, i64, i64, bool)>,
-    /// Runners of which rescue has noted what they may have been running.
+    /// Runners whose possibly running tasks a rescue has recorded.
     pub(super) judged: BTreeSet<i64>,
 }
 
@@ -133,7 +133,7 @@ const LOOK: &str = "SELECT json_build_object(
 )::text";
 
 impl World {
-    /// Looks. An error: a task is in two places.
+    /// Reads the database. An error: a task is in two states.
     pub(super) async fn look(client: &super::stage::Observer) -> Result<World, String> {
         let text = client.text(LOOK).await;
         let rows: Rows = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
@@ -174,7 +174,7 @@ impl World {
             .is_some_and(|t| t.is("running") && t.claim == Some(claim))
     }
 
-    /// The tasks of a claim that have not ended.
+    /// The unfinished tasks of a claim.
     pub(super) fn running_in(&self, claim: i64) -> Vec<i64> {
         let all = self.claims.get(&claim).map_or(&[][..], |c| &c.tasks);
         all.iter()
@@ -190,7 +190,7 @@ impl World {
             .collect()
     }
 
-    /// What differs between what should be and what is, one line each.
+    /// The differences between the expected and the actual state, one line each.
     pub(super) fn differences(&self, seen: &World) -> Vec<String> {
         let mut lines = Vec::new();
         maps("task", &self.tasks, &seen.tasks, &mut lines);

@@ -1,10 +1,10 @@
-//! What people do to tasks: cancel, retry, delete.
+//! Operations on tasks: cancel, retry, delete.
 
 use std::collections::BTreeSet;
 
 use super::{Answer, Turn, Verdict, ensure};
 
-/// Where a task was, and whether something changed; `None`: who knows.
+/// A task's previous state, and whether something changed; `None` means unknown.
 type Told = (Option<String>, Option<bool>);
 
 impl Turn<'_> {
@@ -12,7 +12,7 @@ impl Turn<'_> {
         let mut told = Vec::new();
         for id in ids {
             let was = self.before.tasks.get(id).map(|t| t.place.clone());
-            // Or asked of a claim that the task has left meanwhile.
+            // Or the cancellation names a claim that the task has left meanwhile.
             let crossed = self.shared && self.seen.asked.iter().any(|(_, task)| task == id);
             let changed = self.cancel_one(*id);
             told.push((was, (changed || !crossed).then_some(changed)));
@@ -25,7 +25,7 @@ impl Turn<'_> {
         self.told(ids, &told, answer)
     }
 
-    /// Cancels a task where it is now. Whether something changed.
+    /// Cancels a task in its current state. Returns whether something changed.
     pub(super) fn cancel_one(&mut self, id: i64) -> bool {
         let Some(task) = self.next.tasks.get(&id) else {
             return false;
@@ -77,7 +77,7 @@ impl Turn<'_> {
                 (now.attempts, now.crashes) = (0, 0);
             }
         }
-        // A key that nobody has any more; of several tasks the newest gets it.
+        // A key that no other task has; of several tasks the newest gets it.
         again.sort_unstable_by_key(|task| std::cmp::Reverse(task.id));
         for task in again {
             let Some(key) = &task.key else { continue };
@@ -102,7 +102,7 @@ impl Turn<'_> {
                 continue;
             }
             self.remove(task);
-            // Only what ended in a claim that lives is still worth a row.
+            // Only outcomes in a claim that still exists need a row.
             let lives =
                 |claim: Option<i64>| claim.is_some_and(|c| self.before.claims.contains_key(&c));
             if self.shared {
@@ -130,7 +130,7 @@ impl Turn<'_> {
             let was = moved.was.map(|state| state.as_str().to_owned());
             let did = wanted.1.is_none_or(|changed| changed == moved.changed);
             ensure!(moved.id.0 == *id, "the answers are not in order");
-            // Where it was may have been true a moment ago; what was done must be.
+            // The previous state may be slightly old; the change must be exact.
             let right = did && (was == wanted.0 || self.shared);
             ensure!(right, "told {moved:?}, should be {wanted:?}");
         }

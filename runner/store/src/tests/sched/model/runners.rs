@@ -1,4 +1,4 @@
-//! What runners do with what they hold, and what is done for those that died.
+//! What runners do with their tasks, and what is done for lost runners.
 
 use std::collections::BTreeSet;
 
@@ -77,7 +77,7 @@ impl Turn<'_> {
         let place = ending.transition.state().as_str();
         let back = !ending.transition.state().is_final();
         let asked = back && self.before.asked.contains(&pair);
-        // A cancel that committed while the endings were stored comes too late.
+        // A cancel that committed while the outcomes were stored comes too late.
         let cancelled = asked && (!self.shared || self.place(task) == "cancelled");
         self.put(
             task,
@@ -180,7 +180,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Gives back a claim, or all of a runner.
+    /// Releases a claim, or all claims of a runner.
     pub(super) fn release(
         &mut self,
         runner: i64,
@@ -208,7 +208,7 @@ impl Turn<'_> {
         if is_there {
             self.next.runners.insert(runner, false);
         }
-        // It lives: what was reported of it is withdrawn.
+        // The runner is alive: its reports are withdrawn.
         let seen = &self.seen.reports;
         let shared = self.shared;
         self.next
@@ -281,7 +281,7 @@ impl Turn<'_> {
             .map(|(id, _)| *id)
             .collect();
         let orphans = orphans || !dead.is_empty();
-        // Nobody in these schedules has been there for long enough to prove a crash.
+        // No runner in these schedules has been registered long enough to prove a crash.
         let n_failed = 0;
         let (mut n_again, mut n_cancelled) = (0, 0);
         for (id, claim) in &before.claims {
@@ -298,8 +298,8 @@ impl Turn<'_> {
             }
             for task in before.running_in(*id) {
                 let was = &before.tasks[&task];
-                // Nothing is known of a runner that was removed; of one that rescue has
-                // looked at before, or looks at while others are under way, not all.
+                // Nothing is known of a removed runner; of one that an earlier rescue has seen,
+                // or a rescue sees while other transactions are open, not everything.
                 let report = (task, *id, claim.runner, claim.solo);
                 let unsure = shared || before.judged.contains(&claim.runner);
                 let was_there = before.runners.contains_key(&claim.runner);
@@ -307,7 +307,7 @@ impl Turn<'_> {
                 let n_open = before.reports.iter().filter(|r| r.0 == task).count();
                 let waits = started && (claim.solo || n_open >= 2);
                 let asked = before.asked.contains(&(*id, task));
-                // A cancel that crossed leaves no claim in history: see below.
+                // A crossing cancel leaves no claim in history: see below.
                 let honoured = asked
                     && (!shared || seen.tasks.get(&task).is_some_and(|t| t.claim == Some(*id)));
                 let is_scheduled = match shared {
@@ -361,8 +361,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Cancellations of tasks that have left the claim that they were asked in:
-    /// the task is cancelled where it is now.
+    /// Cancellations of tasks that have left the claim named in the request: the task is
+    /// cancelled where it is now.
     fn cross(&mut self) {
         for (claim, task) in self.before.asked.clone() {
             let left = !self.next.runs_under(claim, task);
@@ -371,7 +371,8 @@ impl Turn<'_> {
                 self.next.asked.remove(&(claim, task));
                 self.cancel_one(task);
                 if self.shared {
-                    // GrantReport of a claim that the task has left meanwhile, once more.
+                    // Requests the cancellation again under a claim that the task has left
+                    // meanwhile.
                     let again = self.seen.asked.iter().filter(|pair| pair.1 == task);
                     self.next.asked.extend(again);
                 }
