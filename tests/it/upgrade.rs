@@ -84,7 +84,7 @@ fn a_runner_that_a_newer_schema_does_not_serve_says_so_and_claims_nothing() {
     let ours = next - 1;
     runner.wait_for("this runner is not served any more and claims nothing");
     runner.wait_for(&format!(
-        "it is at version {next}, which serves programs written for {next} or later, and this pgtq is written for {ours}; update this pgtq"
+        "it is at version {next}, which supports programs for schema version {next} or later, and this pgtq is for version {ours}; update this pgtq"
     ));
     let claims = || sql.number("SELECT last_value FROM pgtq.claim_ids");
     let before = claims();

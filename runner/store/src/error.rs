@@ -42,7 +42,7 @@ pub enum StoreError {
     },
     /// The schema is newer than this program: update the program.
     #[error(
-        "use the schema {schema:?}: it is at version {found}, which supports programs of version {serves} or later, and this pgtq has version {wanted}; update this pgtq"
+        "use the schema {schema:?}: it is at version {found}, which supports programs for schema version {serves} or later, and this pgtq is for version {wanted}; update this pgtq"
     )]
     SchemaNewer {
         /// Its name.

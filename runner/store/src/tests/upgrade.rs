@@ -178,8 +178,8 @@ async fn a_newer_schema_states_the_oldest_supported_program() {
         Err(error @ StoreError::SchemaNewer { .. }) => assert_eq!(
             error.to_string(),
             format!(
-                "use the schema {:?}: it is at version {newest}, which serves programs written for {newest} or later, \
-                 and this pgtq is written for {SCHEMA_VERSION}; update this pgtq",
+                "use the schema {:?}: it is at version {newest}, which supports programs for schema version {newest} or later, \
+                 and this pgtq is for version {SCHEMA_VERSION}; update this pgtq",
                 store.config().schema.as_str()
             )
         ),
