@@ -46,13 +46,13 @@ impl Store {
         if handlers.is_empty() || want == 0 {
             return Ok(None);
         }
-        self.expect_endings_and_beats().await?;
+        self.ensure_outcome_and_beat_connections().await?;
         let _calling = Calling::new(self);
         let started = Instant::now();
         lanes.set_handlers(handlers);
         let mut has_swept = self.sweep_if_due(lanes, false).await?;
         loop {
-            self.look_in_named(lanes).await;
+            self.read_named_queues(lanes).await;
             let taking = Instant::now();
             let mut claimed = None;
             // Lanes that other claimers have emptied must not hide those after them.
@@ -86,7 +86,7 @@ impl Store {
     ) -> Result<Option<Claimed>, StoreError> {
         let _calling = Calling::new(self);
         self.sweep_if_due(lanes, false).await?;
-        self.look_in_named(lanes).await;
+        self.read_named_queues(lanes).await;
         self.take(runner, lanes, want, Some(than)).await
     }
 
@@ -139,7 +139,7 @@ impl Store {
         };
         let claim = ClaimId(row.get("id"));
         if claim.0 <= newest {
-            self.take_nothing(lease, runner, claim).await?;
+            self.release_reused_claim(lease, runner, claim).await?;
             return Err(StoreError::Transient {
                 verb: "claim tasks",
                 message: format!(
@@ -156,7 +156,7 @@ impl Store {
     /// Releases a claim whose id is not new: an outcome under the older claim would be accepted
     /// for this one. The next claim uses a new connection, which continues after all ids that
     /// this process has seen.
-    async fn take_nothing(
+    async fn release_reused_claim(
         &self,
         lease: &mut Lease<'_>,
         runner: RunnerId,
@@ -192,7 +192,7 @@ impl Store {
         let mut alone = rows.first().map(|row| ClaimId(row.get("id")));
         let old = alone.take_if(|alone| alone.0 <= newest);
         if let Some(old) = old {
-            self.take_nothing(&mut lease, runner, old).await?;
+            self.release_reused_claim(&mut lease, runner, old).await?;
         }
         // No row means that the task has left the claim: the claim is lost, or an earlier call
         // moved the task.

@@ -232,7 +232,7 @@ impl Store {
     }
 
     /// Whether it is time to look for claims without a runner, which reads the whole table.
-    pub(super) fn look_for_orphans(&self) -> bool {
+    pub(super) fn is_orphan_search_due(&self) -> bool {
         const EVERY_MS: u64 = 30_000;
         let now = u64::try_from(self.inner.born.elapsed().as_millis()).unwrap_or(u64::MAX);
         let last = self.inner.orphans_looked.load(Ordering::Relaxed);

@@ -41,12 +41,12 @@ pub(super) async fn dial_raw(
     let mut last = None;
     for place in config.places() {
         // Recorded before, not after: the caller may drop this future.
-        config.begin_behind(place);
+        config.try_last(place);
         let mut host = config.only(place);
         host.connect_timeout(each);
         match tokio::time::timeout(each, host.connect(tls.clone())).await {
             Ok(Ok(pair)) => {
-                config.begin_with(place);
+                config.try_first(place);
                 return Ok(pair);
             }
             Ok(Err(error)) => {

@@ -85,9 +85,9 @@ impl Store {
                     continue;
                 }
             };
-            let refused = refused(ending, &message);
+            let failed = rejected(ending, &message);
             let stored = self
-                .flush(role, runner, &[&refused], again, &mut finished)
+                .flush(role, runner, &[&failed], again, &mut finished)
                 .await;
             match stored {
                 Err(StoreError::Locked { .. }) => finished.locked.push(key),
@@ -317,7 +317,7 @@ fn remaining_claims(endings: &[&Ending], closing: &[i64]) -> Vec<i64> {
 }
 
 /// The failed outcome that replaces one that the database rejected.
-fn refused(ending: &Ending, message: &str) -> Ending {
+fn rejected(ending: &Ending, message: &str) -> Ending {
     let failure = Failure::new(
         ErrorKind::Contract,
         format!("the database rejected what the handler returned: {message}"),

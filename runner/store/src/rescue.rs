@@ -109,7 +109,7 @@ impl Store {
     }
 
     async fn rescue_step(&self, step: Step, max_crashes: u32) -> Result<Rescued, StoreError> {
-        let orphans = self.look_for_orphans();
+        let orphans = self.is_orphan_search_due();
         let max_crashes = i32::try_from(max_crashes).unwrap_or(i32::MAX - 1);
         // Its own role, separate from prune, which may take minutes.
         let verb = "rescue the tasks of lost runners";

@@ -237,7 +237,7 @@ impl Lease<'_> {
             Ok(Err(error)) => {
                 self.clean = error
                     .as_db_error()
-                    .is_some_and(|db| may_go_on(db.code().code()));
+                    .is_some_and(|db| is_reusable_after(db.code().code()));
                 self.code = error.code().map(|code| code.code().to_owned());
                 Err(classify(self.verb, self.schema, &error))
             }
@@ -260,7 +260,7 @@ pub(super) fn within(patience: Duration) -> u128 {
 /// Whether a session is usable after this error. It is not if the server closes the connection
 /// after it, or has become read-only, so that another server is the primary, or if prepared
 /// statements are those of an older schema or are gone.
-fn may_go_on(code: &str) -> bool {
+fn is_reusable_after(code: &str) -> bool {
     let hangs_up = code.starts_with("57P") || code.starts_with("08") || code == "25P03";
     !hangs_up && !["25006", "0A000", "26000"].contains(&code)
 }

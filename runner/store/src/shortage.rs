@@ -113,7 +113,7 @@ impl Store {
         let mut slot = self.sessions()[role as usize].lock().await;
         let session = match slot.take() {
             Some(session) if !session.client.is_closed() => session,
-            _ => match self.open_sparing(role).await {
+            _ => match self.open_or_make_room(role).await {
                 Err(error) if error.is_shortage() && role.may_borrow() => {
                     // The slot must be released first: its owner may be the one to wait for.
                     drop(slot);
@@ -128,7 +128,7 @@ impl Store {
 
     /// Makes sure that there are connections for outcomes and for the heartbeat before a claim:
     /// a running task needs both.
-    pub(super) async fn expect_endings_and_beats(&self) -> Result<(), StoreError> {
+    pub(super) async fn ensure_outcome_and_beat_connections(&self) -> Result<(), StoreError> {
         // If it is locked, the connection exists. A flush may take long, and claims continue
         // alongside.
         if let Ok(mut slot) = self.sessions()[Role::Finish as usize].try_lock() {
@@ -147,13 +147,13 @@ impl Store {
             .as_ref()
             .is_none_or(|session| session.client.is_closed())
         {
-            *slot = Some(self.open_sparing(role).await?);
+            *slot = Some(self.open_or_make_room(role).await?);
         }
         Ok(())
     }
 
     /// Opens a connection, if necessary after closing one of a less important role.
-    async fn open_sparing(&self, role: Role) -> Result<Session, StoreError> {
+    async fn open_or_make_room(&self, role: Role) -> Result<Session, StoreError> {
         let mut n_tries = 0;
         let mut n_closed = 0;
         loop {

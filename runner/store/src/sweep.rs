@@ -51,7 +51,7 @@ impl Store {
     }
 
     /// Reads the queues that notifications named. If it fails, a sweep finds their tasks.
-    pub(super) async fn look_in_named(&self, lanes: &mut Lanes) {
+    pub(super) async fn read_named_queues(&self, lanes: &mut Lanes) {
         let ranges = lanes.named_ranges();
         if ranges.is_empty() {
             return;

@@ -89,7 +89,7 @@ impl Store {
             };
             if fewer > FEW {
                 fewer /= 4;
-            } else if n_looks < MOST_LOOKS && self.leave_out(lease, lanes, fewer).await? {
+            } else if n_looks < MOST_LOOKS && self.exclude_unreadable(lease, lanes, fewer).await? {
                 n_looks += 1;
                 fewer = want;
             } else {
@@ -100,7 +100,7 @@ impl Store {
 
     /// Excludes the unreadable tasks among the first candidates of a claim. False: there are too
     /// many.
-    async fn leave_out(
+    async fn exclude_unreadable(
         &self,
         lease: &mut Lease<'_>,
         lanes: &mut Lanes,

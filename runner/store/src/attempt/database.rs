@@ -91,7 +91,7 @@ impl AttemptDatabase {
             return Commit::Nothing;
         };
         if !work.begun {
-            work.give_back();
+            work.release();
             return Commit::Nothing;
         }
         let schema = &self.store.config().schema;
@@ -100,11 +100,11 @@ impl AttemptDatabase {
         match ended {
             Ok(()) => {
                 inner.saved = Saved::default();
-                work.give_back();
+                work.release();
                 Commit::Recorded
             }
             Err(settle @ (Settle::Stale | Settle::Refused(_) | Settle::Locked(_))) => {
-                work.give_back();
+                work.release();
                 settle.into_commit()
             }
             Err(settle) => settle.into_commit(),
@@ -133,7 +133,7 @@ impl AttemptDatabase {
         if self.used.load(Relaxed) {
             let work = self.inner.lock().await.work.take();
             if let Some(work) = work {
-                work.give_back();
+                work.release();
             }
         }
     }
@@ -225,7 +225,7 @@ impl AttemptDatabase {
         with_sql: bool,
     ) -> Result<(), Problem> {
         let mut inner = self.open().await?;
-        self.know(&mut inner.saved).await?;
+        self.load_saved(&mut inner.saved).await?;
         inner.saved.check(limits, name, value)?;
         let is_open = inner.work.as_ref().is_some_and(|work| work.begun);
         if !(with_sql && is_open) {
@@ -263,7 +263,7 @@ impl AttemptDatabase {
 
     async fn commit_so_far(&self, limits: &Limits, value: &str) -> Result<(), Problem> {
         let mut inner = self.open().await?;
-        self.know(&mut inner.saved).await?;
+        self.load_saved(&mut inner.saved).await?;
         inner.saved.check(limits, "", value)?;
         let Some(mut work) = inner.work.take_if(|work| work.begun) else {
             return self.save_now(&mut inner.saved, "", value).await;
@@ -289,18 +289,18 @@ impl AttemptDatabase {
                 inner.saved.hold("", value);
                 inner.saved.committed();
                 if work.is_pooled() {
-                    work.give_back();
+                    work.release();
                 } else {
                     inner.work = Some(work);
                 }
                 Ok(())
             }
             Err(Settle::Stale) => {
-                work.give_back();
+                work.release();
                 Err(inner.doomed(lost()))
             }
             Err(Settle::Refused(why) | Settle::Locked(why)) => {
-                work.give_back();
+                work.release();
                 Err(inner.doomed(Problem::new(
                     "sql:25P02",
                     format!("the checkpoint was not committed, nor the SQL before it: {why}"),
@@ -330,7 +330,7 @@ impl Inner {
                 Err(problem)
             }
             Err(Trouble::Failed(problem)) => {
-                work.give_back();
+                work.release();
                 Err(self.doomed(problem))
             }
             Err(Trouble::Broken(problem)) => {
@@ -381,7 +381,7 @@ impl Database for AttemptDatabase {
         Box::pin(async move {
             self.used.store(true, Relaxed);
             let mut inner = self.inner.lock().await;
-            self.know(&mut inner.saved).await?;
+            self.load_saved(&mut inner.saved).await?;
             Ok(inner.saved.get(name).cloned())
         })
     }

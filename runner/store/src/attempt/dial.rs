@@ -95,7 +95,7 @@ impl Dialer {
         let (client, mut connection) = config
             .connect_raw(stream, tls)
             .await
-            .map_err(|error| self.refused(config, &error))?;
+            .map_err(|error| self.login_error(config, &error))?;
         let driver = tokio::spawn(async move {
             // Notices contain text of the guest, and notifications are not used here; the
             // connection's own future would log the notices. The running statement reports
@@ -169,7 +169,11 @@ impl Dialer {
             .map_err(|error| unreachable(self, &error.to_string()))
     }
 
-    fn refused(&self, config: &tokio_postgres::Config, error: &tokio_postgres::Error) -> Problem {
+    fn login_error(
+        &self,
+        config: &tokio_postgres::Config,
+        error: &tokio_postgres::Error,
+    ) -> Problem {
         let role = config.get_user().unwrap_or_default();
         let why = text(error);
         if is_outage(error) && !why.contains("password") {

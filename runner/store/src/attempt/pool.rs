@@ -81,9 +81,9 @@ impl Pool {
         let began = Instant::now();
         let waiting = tokio::time::timeout(patience, Arc::clone(&self.free).acquire_owned());
         let Ok(Ok(permit)) = waiting.await else {
-            return Err(self.none_free(patience));
+            return Err(self.no_free_connection(patience));
         };
-        let mut session = match self.kept() {
+        let mut session = match self.take_idle() {
             Some(session) => session,
             None => {
                 let left = patience.saturating_sub(began.elapsed());
@@ -103,7 +103,7 @@ impl Pool {
 
     /// Returns a connection in the background: rolls back the open transaction, resets the
     /// settings that the handler may have changed, and keeps it for the next attempt.
-    pub(super) fn give_back(self: Arc<Self>, mut session: Session) {
+    pub(super) fn release(self: Arc<Self>, mut session: Session) {
         session.forget_prepared();
         // Behind a pooler the next transaction may be on another connection: there is nothing to
         // reset, and closing this one rolls back.
@@ -126,7 +126,7 @@ impl Pool {
         self.dialer.config.poll_only
     }
 
-    fn kept(&self) -> Option<Session> {
+    fn take_idle(&self) -> Option<Session> {
         let mut idle = lock(&self.idle);
         while let Some((session, _)) = idle.pop() {
             if session.is_fit() {
@@ -159,7 +159,7 @@ impl Pool {
         });
     }
 
-    fn none_free(&self, waited: Duration) -> Problem {
+    fn no_free_connection(&self, waited: Duration) -> Problem {
         Problem::new(
             "timeout",
             format!(

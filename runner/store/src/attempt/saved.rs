@@ -92,14 +92,14 @@ impl Saved {
     }
 
     /// The committed values are unknown now.
-    pub(super) fn doubt(&mut self) {
+    pub(super) fn invalidate(&mut self) {
         self.stored = None;
     }
 }
 
 impl AttemptDatabase {
     /// Loads the task's values unless they are loaded.
-    pub(super) async fn know(&self, saved: &mut Saved) -> Result<(), Problem> {
+    pub(super) async fn load_saved(&self, saved: &mut Saved) -> Result<(), Problem> {
         if saved.is_known() {
             return Ok(());
         }
@@ -138,7 +138,7 @@ impl AttemptDatabase {
                 Ok(())
             }
             Err(error) => {
-                saved.doubt();
+                saved.invalidate();
                 Err(problem(&error))
             }
         }

@@ -132,7 +132,7 @@ impl Session {
         text: &str,
         params: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Row, String> {
-        self.one(text, params, PATIENCE).await.map_err(told)
+        self.one(text, params, PATIENCE).await.map_err(error_text)
     }
 
     /// Runs a statement of a handler.
@@ -155,10 +155,10 @@ impl Session {
 
     /// Rejects a role that has nested so many types that reading them could crash the runner.
     /// Sessions that check at the same time may each add one more.
-    async fn look_for_nests(&mut self) -> Result<(), Trouble> {
+    async fn check_nested_types(&mut self) -> Result<(), Trouble> {
         let look = self.one(&sql!("attempt_nested").text, &[], PATIENCE).await;
         let row =
-            look.map_err(|error| Trouble::Broken(Problem::new("unavailable", told(error))))?;
+            look.map_err(|error| Trouble::Broken(Problem::new("unavailable", error_text(error))))?;
         // The guest's statement runs next.
         self.busy = true;
         if row.get::<_, i64>("n_nested") <= MAX_NESTED {
@@ -180,7 +180,7 @@ impl Session {
     ) -> Result<String, Trouble> {
         if !self.prepared.contains_key(statement) {
             if self.n_prepared.is_multiple_of(LOOK_EVERY) || may_make_a_table(statement) {
-                self.look_for_nests().await?;
+                self.check_nested_types().await?;
             }
             self.n_prepared += 1;
         }
@@ -228,7 +228,7 @@ fn gone() -> Trouble {
 }
 
 /// The text for an error of pgtq's own statement; `None` means that no answer came in time.
-pub(super) fn told(error: Option<tokio_postgres::Error>) -> String {
+pub(super) fn error_text(error: Option<tokio_postgres::Error>) -> String {
     error.map_or_else(|| "no answer in time".to_owned(), |error| text(&error))
 }
 

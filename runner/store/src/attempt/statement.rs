@@ -58,7 +58,7 @@ fn first_word(statement: &str) -> &str {
         if let Some(comment) = rest.strip_prefix("--") {
             rest = comment.find(['\n', '\r']).map_or("", |end| &comment[end..]);
         } else if rest.starts_with("/*") {
-            rest = behind_comment(rest);
+            rest = after_comment(rest);
         } else {
             break;
         }
@@ -68,7 +68,7 @@ fn first_word(statement: &str) -> &str {
 }
 
 /// The text after the comment at the start of `text`; comments nest.
-fn behind_comment(text: &str) -> &str {
+fn after_comment(text: &str) -> &str {
     let bytes = text.as_bytes();
     let (mut at, mut depth) = (0, 0_usize);
     while at + 1 < bytes.len() {

@@ -45,7 +45,7 @@ impl Line {
         let stopping = async {
             loop {
                 let ending = tokio::time::timeout(AGAIN, &mut driver);
-                if let (Ok(_), _) = tokio::join!(ending, stopper.tell()) {
+                if let (Ok(_), _) = tokio::join!(ending, stopper.send_cancel()) {
                     return;
                 }
             }
@@ -61,7 +61,7 @@ impl Line {
 
 impl Stopper {
     /// Best effort: the statement may have ended meanwhile.
-    async fn tell(&self) -> Option<()> {
+    async fn send_cancel(&self) -> Option<()> {
         let request = self.request?;
         let config = &self.dialer.config.postgres;
         let budget = Arc::new(Budget::default());

@@ -33,7 +33,7 @@ impl Trouble {
             ));
         }
         match error.as_db_error() {
-            Some(db) if is_last_word(db) => Trouble::Broken(lost(&describe(db))),
+            Some(db) if closes_connection(db) => Trouble::Broken(lost(&describe(db))),
             Some(db) => Trouble::Failed(problem(db)),
             None => Trouble::Broken(lost(&text(error))),
         }
@@ -72,7 +72,7 @@ fn lost(why: &str) -> Problem {
 }
 
 /// The server sends this error and then closes the connection.
-pub(super) fn is_last_word(db: &DbError) -> bool {
+pub(super) fn closes_connection(db: &DbError) -> bool {
     let code = db.code().code();
     code.starts_with("57P") || code.starts_with("08") || code == "25P03"
 }
@@ -89,24 +89,24 @@ pub(super) fn is_outage(error: &tokio_postgres::Error) -> bool {
 
 /// Message, detail and hint. Never the context: it may quote parameters.
 pub(super) fn describe(db: &DbError) -> String {
-    let mut told = db.message().to_owned();
+    let mut error_text = db.message().to_owned();
     for more in [db.detail(), db.hint()].into_iter().flatten() {
-        told.push_str(": ");
-        told.push_str(more);
+        error_text.push_str(": ");
+        error_text.push_str(more);
     }
     if let Some(constraint) = db.constraint()
-        && !told.contains(constraint)
+        && !error_text.contains(constraint)
     {
-        told.push_str(&format!(" (constraint {constraint})"));
+        error_text.push_str(&format!(" (constraint {constraint})"));
     }
-    if told.len() > MESSAGE_BYTES {
+    if error_text.len() > MESSAGE_BYTES {
         let end = (0..=MESSAGE_BYTES)
             .rev()
-            .find(|&at| told.is_char_boundary(at));
-        told.truncate(end.unwrap_or(0));
-        told.push('…');
+            .find(|&at| error_text.is_char_boundary(at));
+        error_text.truncate(end.unwrap_or(0));
+        error_text.push('…');
     }
-    told
+    error_text
 }
 
 /// The whole source chain of a driver error.
@@ -114,11 +114,11 @@ pub(super) fn text(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", describe(db), db.code().code());
     }
-    let mut told = error.to_string();
+    let mut error_text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
-        told.push_str(&format!(": {error}"));
+        error_text.push_str(&format!(": {error}"));
         source = error.source();
     }
-    told
+    error_text
 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::pool::Pool;
-use super::session::{Session, told, typed};
+use super::session::{Session, error_text, typed};
 use super::trouble::{Trouble, describe, is_outage, timeout};
 use crate::sql::{Sql, sql};
 use crate::{Ending, Schema, Store};
@@ -108,7 +108,7 @@ impl Work {
             text = format!("{text};\n{}", include_str!("../sql/attempt_forget.sql"));
         }
         let begun = self.session.batch(&text, BEGIN_PATIENCE.min(left)).await;
-        begun.map_err(told)?;
+        begun.map_err(error_text)?;
         self.begun = true;
         Ok(())
     }
@@ -168,7 +168,7 @@ impl Work {
                     "unavailable",
                     format!(
                         "the connection to the database was lost: {}",
-                        told(Some(error))
+                        error_text(Some(error))
                     ),
                 ))),
             },
@@ -221,8 +221,8 @@ impl Work {
     }
 
     /// Rolls back the open transaction in the background and returns the connection.
-    pub(super) fn give_back(self) {
-        self.pool.give_back(self.session);
+    pub(super) fn release(self) {
+        self.pool.release(self.session);
     }
 
     /// Whether the next transaction may be on another server connection.
@@ -235,17 +235,17 @@ impl Work {
 fn of_outcome(error: Option<tokio_postgres::Error>) -> Settle {
     let code = error.as_ref().and_then(tokio_postgres::Error::code);
     match code.is_some_and(|code| code.code() == "55P03") {
-        true => Settle::Locked(told(error)),
+        true => Settle::Locked(error_text(error)),
         false => before_commit(error),
     }
 }
 
 fn before_commit(error: Option<tokio_postgres::Error>) -> Settle {
     match error {
-        Some(error) if is_outage(&error) => Settle::Lost(told(Some(error))),
+        Some(error) if is_outage(&error) => Settle::Lost(error_text(Some(error))),
         // Most likely triggers that never return. If the network is down, the lease is lost,
         // too.
-        other => Settle::Refused(told(other)),
+        other => Settle::Refused(error_text(other)),
     }
 }
 

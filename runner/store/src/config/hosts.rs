@@ -29,13 +29,13 @@ impl DatabaseConfig {
     }
 
     /// Makes this host the first to be tried.
-    pub(crate) fn begin_with(&self, place: usize) {
+    pub(crate) fn try_first(&self, place: usize) {
         self.first.store(place, Ordering::Relaxed);
     }
 
     /// Makes this host the last to be tried.
-    pub(crate) fn begin_behind(&self, place: usize) {
-        self.begin_with(place + 1);
+    pub(crate) fn try_last(&self, place: usize) {
+        self.try_first(place + 1);
     }
 
     /// The driver's configuration with only this host.

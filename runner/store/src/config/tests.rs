@@ -45,11 +45,11 @@ fn the_last_answering_host_is_tried_first_and_a_hanging_one_last() {
     let copy = config.clone();
     let places = || config.places().collect::<Vec<_>>();
     assert_eq!(places(), [0, 1, 2]);
-    copy.begin_behind(0);
+    copy.try_last(0);
     assert_eq!(places(), [1, 2, 0]);
-    copy.begin_with(2);
+    copy.try_first(2);
     assert_eq!(places(), [2, 0, 1]);
-    copy.begin_behind(2);
+    copy.try_last(2);
     assert_eq!(places(), [0, 1, 2]);
     assert!(DatabaseConfig::parse("postgres://a:1,b:2,c:3/d").is_ok());
     let error = DatabaseConfig::parse("host=a,b,c port=1,2").expect_err("not one for each");

@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::scene::*;
+use super::fixture::*;
 use crate::testdb::{TestRunner, new_task};
 use crate::{Commit, DatabaseConfig, Store};
 use pgtq_task::{Database as _, SqlGrant};
 
 #[tokio::test]
 async fn statements_to_end_the_transaction_or_change_the_role_are_rejected() {
-    let scene = Scene::new().await;
-    scene
+    let fixture = Fixture::new().await;
+    fixture
         .run("INSERT INTO rows VALUES (1)")
         .await
         .expect("runs");
@@ -28,16 +28,20 @@ async fn statements_to_end_the_transaction_or_change_the_role_are_rejected() {
         "SAVEPOINT a",
         "PREPARE a AS SELECT 1",
     ] {
-        assert_eq!(scene.refused(statement).await, "invalid", "{statement}");
+        assert_eq!(
+            fixture.error_code(statement).await,
+            "invalid",
+            "{statement}"
+        );
     }
-    assert_eq!(scene.refused("SELECT 1; COMMIT").await, "sql:42601");
-    assert_eq!(scene.n_rows().await, "0");
+    assert_eq!(fixture.error_code("SELECT 1; COMMIT").await, "sql:42601");
+    assert_eq!(fixture.n_rows().await, "0");
 }
 
 #[tokio::test]
 async fn settings_cannot_open_the_queues_tables() {
-    let mut scene = Scene::new().await;
-    let schema = scene.store.config().schema.to_string();
+    let mut fixture = Fixture::new().await;
+    let schema = fixture.store.config().schema.to_string();
     for statement in [
         "SELECT set_config('role', 'pgtq', false)".to_owned(),
         "SELECT set_config('session_authorization', 'pgtq', false)".to_owned(),
@@ -52,18 +56,26 @@ async fn settings_cannot_open_the_queues_tables() {
         format!("SELECT query_to_xml('SELECT * FROM {schema}.claims', true, true, '')"),
         "SELECT pg_read_file('/etc/passwd')".to_owned(),
     ] {
-        assert_eq!(scene.refused(&statement).await, "sql:42501", "{statement}");
-        scene.again();
+        assert_eq!(
+            fixture.error_code(&statement).await,
+            "sql:42501",
+            "{statement}"
+        );
+        fixture.again();
     }
 }
 
 #[tokio::test]
 async fn the_outcome_cannot_be_forged_without_the_ticket() {
-    let mut scene = Scene::new().await;
-    let schema = scene.store.config().schema.to_string();
-    let (runner, claim, task) = (scene.runner.id, scene.ending.claim, scene.ending.task.id);
+    let mut fixture = Fixture::new().await;
+    let schema = fixture.store.config().schema.to_string();
+    let (runner, claim, task) = (
+        fixture.runner.id,
+        fixture.ending.claim,
+        fixture.ending.task.id,
+    );
     // A runner of an older version has no hash: an absent ticket must not match it.
-    scene.sql.batch_execute("INSERT INTO runners (id, name, host, pid, version, slots, queues, expires_at) VALUES (99999, '', '', 1, '', 1, '{}', now() + '1 hour')").await.expect("insert");
+    fixture.sql.batch_execute("INSERT INTO runners (id, name, host, pid, version, slots, queues, expires_at) VALUES (99999, '', '', 1, '', 1, '{}', now() + '1 hour')").await.expect("insert");
     for (runner, ticket) in [
         (runner.0, "'\\x00'"),
         (runner.0, "NULL"),
@@ -72,25 +84,29 @@ async fn the_outcome_cannot_be_forged_without_the_ticket() {
     ] {
         let save =
             format!("SELECT {schema}.save_in_task({ticket}, {runner}, {claim}, {task}, 'a', '1')");
-        assert_eq!(scene.refused(&save).await, "sql:42501", "{save}");
-        scene.again();
+        assert_eq!(fixture.error_code(&save).await, "sql:42501", "{save}");
+        fixture.again();
         let complete = format!(
             "SELECT {schema}.complete_in_task({ticket}, {runner}, {claim}, {task}, 'q', 'a', 0, '1', '1', null, 0, 1, 0, null, now(), now(),
              0, 0, 0, 0, 0, null, null, null, null, null, null, null, null, null, null, null, null, null)"
         );
-        assert_eq!(scene.refused(&complete).await, "sql:42501", "{complete}");
-        scene.again();
+        assert_eq!(
+            fixture.error_code(&complete).await,
+            "sql:42501",
+            "{complete}"
+        );
+        fixture.again();
     }
     // No runner has this id: nothing to forge.
     let nobody = format!("SELECT {schema}.save_in_task(NULL, 12345, {claim}, {task}, 'a', '1')");
-    assert_eq!(scene.value(&nobody).await, "false");
-    assert_eq!(scene.ask("SELECT count(*) FROM task_state").await, "0");
-    assert_eq!(scene.ask("SELECT count(*) FROM history").await, "0");
+    assert_eq!(fixture.value(&nobody).await, "false");
+    assert_eq!(fixture.ask("SELECT count(*) FROM task_state").await, "0");
+    assert_eq!(fixture.ask("SELECT count(*) FROM history").await, "0");
 }
 
 #[tokio::test]
 async fn settings_and_temporary_objects_of_a_handler_do_not_affect_the_outcome() {
-    let mut scene = Scene::new().await;
+    let mut fixture = Fixture::new().await;
     // Types and tables of the temporary schema come first, unless it is named last.
     for name in [
         "text",
@@ -100,7 +116,7 @@ async fn settings_and_temporary_objects_of_a_handler_do_not_affect_the_outcome()
         "timestamptz",
         "bytea",
     ] {
-        scene
+        fixture
             .run(&format!("SELECT 1 AS x INTO TEMP \"{name}\""))
             .await
             .expect("a temporary table");
@@ -122,64 +138,64 @@ async fn settings_and_temporary_objects_of_a_handler_do_not_affect_the_outcome()
         ("statement_timeout", "1"),
     ] {
         let set = format!("SELECT set_config('{setting}', '{value}', false)");
-        match scene.run(&set).await {
+        match fixture.run(&set).await {
             Ok(_) => {}
             Err(problem) => panic!("{setting}: {problem:?}"),
         }
     }
-    scene.ending.record.children = vec![child()];
-    scene.ending.transition = pgtq_task::Transition::Complete {
+    fixture.ending.record.children = vec![child()];
+    fixture.ending.transition = pgtq_task::Transition::Complete {
         result: "\"ä€\"".into(),
     };
-    let commit = scene.database.complete(&scene.ending).await;
+    let commit = fixture.database.complete(&fixture.ending).await;
     assert!(matches!(commit, Commit::Recorded), "{commit:?}");
-    assert_eq!(scene.ask("SELECT result FROM history").await, "\"ä€\"");
-    assert_eq!(scene.ask("SELECT count(*) FROM runnable").await, "1");
+    assert_eq!(fixture.ask("SELECT result FROM history").await, "\"ä€\"");
+    assert_eq!(fixture.ask("SELECT count(*) FROM runnable").await, "1");
 
     // The next attempt sees none of it. A slow machine may need more than a millisecond to reset
     // it: then it gets a new connection.
     let not_reset = format!(
         "{} AND NOT (state = 'idle' AND query LIKE '%DISCARD%')",
-        scene.connections()
+        fixture.connections()
     );
-    scene.wait(&not_reset, "0").await;
-    scene.again();
+    fixture.wait(&not_reset, "0").await;
+    fixture.again();
     let set = "SELECT concat_ws(' ', current_setting('statement_timeout'), current_setting('client_encoding'), current_setting('DateStyle'),
         (SELECT count(*) FROM pg_class WHERE relpersistence = 't'), current_setting('default_transaction_read_only'))";
-    assert_eq!(scene.value(set).await, "\"5s UTF8 ISO, MDY 0 off\"");
-    assert_eq!(scene.ask(&scene.connections()).await, "1");
+    assert_eq!(fixture.value(set).await, "\"5s UTF8 ISO, MDY 0 off\"");
+    assert_eq!(fixture.ask(&fixture.connections()).await, "1");
 }
 
 #[tokio::test]
 async fn advisory_locks_and_cursors_do_not_outlive_the_attempt() {
-    let mut scene = Scene::new().await;
-    scene
+    let mut fixture = Fixture::new().await;
+    fixture
         .run("SELECT pg_advisory_lock(7)")
         .await
         .expect("a lock");
-    scene.database.roll_back().await;
+    fixture.database.roll_back().await;
     let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7";
-    scene.wait(locks, "0").await;
-    scene.again();
-    assert_eq!(scene.value("SELECT 1").await, "1");
+    fixture.wait(locks, "0").await;
+    fixture.again();
+    assert_eq!(fixture.value("SELECT 1").await, "1");
 }
 
 #[tokio::test]
 async fn a_statement_is_stopped_when_its_time_is_over() {
-    let mut scene = Scene::new().await;
-    scene.grant.statement_timeout = Duration::from_millis(200);
-    let problem = scene
+    let mut fixture = Fixture::new().await;
+    fixture.grant.statement_timeout = Duration::from_millis(200);
+    let problem = fixture
         .run("SELECT pg_sleep(600)")
         .await
         .expect_err("too long");
     assert_eq!(problem.code, "timeout");
     // Changing the server's own limit does not help.
-    scene.again();
-    scene
+    fixture.again();
+    fixture
         .run("SELECT set_config('statement_timeout', '0', true)")
         .await
         .expect("sets");
-    let problem = scene
+    let problem = fixture
         .run("SELECT pg_sleep(600)")
         .await
         .expect_err("too long");
@@ -188,63 +204,63 @@ async fn a_statement_is_stopped_when_its_time_is_over() {
     // The server has stopped, too.
     let sleeping = format!(
         "{} AND query LIKE '%pg_sleep%' AND state = 'active'",
-        scene.connections()
+        fixture.connections()
     );
-    scene.wait(&sleeping, "0").await;
+    fixture.wait(&sleeping, "0").await;
 }
 
 #[tokio::test]
 async fn dropping_an_attempt_cancels_its_statement() {
-    let scene = Scene::new().await;
-    scene
+    let fixture = Fixture::new().await;
+    fixture
         .run("INSERT INTO rows VALUES (1)")
         .await
         .expect("runs");
-    let sleeping = scene.run("SELECT pg_sleep(600)");
+    let sleeping = fixture.run("SELECT pg_sleep(600)");
     assert!(
         tokio::time::timeout(Duration::from_millis(200), sleeping)
             .await
             .is_err()
     );
-    let commit = scene.database.complete(&scene.ending).await;
+    let commit = fixture.database.complete(&fixture.ending).await;
     assert!(matches!(commit, Commit::Refused(_)), "{commit:?}");
-    scene.wait(&scene.connections(), "0").await;
-    assert_eq!(scene.n_rows().await, "0");
+    fixture.wait(&fixture.connections(), "0").await;
+    assert_eq!(fixture.n_rows().await, "0");
 }
 
 #[tokio::test]
 async fn a_huge_row_ends_the_connection_and_not_the_runner() {
-    let mut scene = Scene::new().await;
-    scene.limits.sql_bytes = 1 << 20;
+    let mut fixture = Fixture::new().await;
+    fixture.limits.sql_bytes = 1 << 20;
     for statement in [
         "SELECT repeat('x', 100000000)",
         "SELECT repeat('x', 1000) FROM generate_series(1, 5000)",
         // Small on the wire, large as JSON.
         "SELECT repeat(chr(1), 300000)",
     ] {
-        let problem = scene.run(statement).await.expect_err(statement);
+        let problem = fixture.run(statement).await.expect_err(statement);
         assert_eq!(problem.code, "limit", "{statement}");
         assert!(problem.message.contains("sql_bytes"), "{problem:?}");
         if statement.contains("100000000") {
             // Stopped below the protocol, not after it was read.
             assert!(!problem.message.contains("as JSON"), "{problem:?}");
         }
-        assert_eq!(scene.refused("SELECT 1").await, "sql:25P02");
-        scene.again();
+        assert_eq!(fixture.error_code("SELECT 1").await, "sql:25P02");
+        fixture.again();
     }
-    scene.wait(&scene.connections(), "0").await;
+    fixture.wait(&fixture.connections(), "0").await;
 }
 
 #[tokio::test]
 async fn a_million_rows_end_at_the_limit() {
-    let mut scene = Scene::new().await;
-    scene.limits.sql_rows = 100;
-    let all = scene
+    let mut fixture = Fixture::new().await;
+    fixture.limits.sql_rows = 100;
+    let all = fixture
         .run("SELECT n FROM generate_series(1, 100) AS n")
         .await
         .expect("just fits");
     assert!(all.contains("[100]"));
-    let problem = scene
+    let problem = fixture
         .run("SELECT n FROM generate_series(1, 1000000) AS n")
         .await
         .expect_err("too many");
@@ -254,7 +270,7 @@ async fn a_million_rows_end_at_the_limit() {
 
 #[tokio::test]
 async fn mismatched_parameters_are_rejected() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     for (statement, params) in [
         ("SELECT $1::int", "[]"),
         ("SELECT 1", "[1]"),
@@ -263,15 +279,15 @@ async fn mismatched_parameters_are_rejected() {
         ("SELECT $1::int[]", "[1]"),
         ("SELECT $1::text", "[\"\\u0000\"]"),
     ] {
-        let problem = scene.run_with(statement, params).await.expect_err(params);
+        let problem = fixture.run_with(statement, params).await.expect_err(params);
         assert_eq!(problem.code, "invalid", "{statement} {params}");
     }
-    let injected = scene
+    let injected = fixture
         .run_with("SELECT $1::text", "[\"'; DROP TABLE rows; --\"]")
         .await;
     assert!(injected.expect("runs").contains("DROP TABLE"));
     assert_eq!(
-        scene
+        fixture
             .run_with("SELECT $1::int", "[\"x\"]")
             .await
             .expect_err("no number")
@@ -281,12 +297,12 @@ async fn mismatched_parameters_are_rejected() {
 }
 
 /// Statements of the owner about the role: `ROLE_NAME` and `THE_SCHEMA` are substituted.
-async fn say(scene: &Scene, sql: &str) {
-    let schema = scene.store.config().schema.to_string();
+async fn say(fixture: &Fixture, sql: &str) {
+    let schema = fixture.store.config().schema.to_string();
     let sql = sql
-        .replace("ROLE_NAME", &scene.grant.role)
+        .replace("ROLE_NAME", &fixture.grant.role)
         .replace("THE_SCHEMA", &schema);
-    scene.sql.batch_execute(&sql).await.expect(&sql);
+    fixture.sql.batch_execute(&sql).await.expect(&sql);
 }
 
 #[tokio::test]
@@ -354,52 +370,52 @@ async fn a_role_with_too_many_privileges_is_rejected_at_login() {
         ),
     ] {
         // A kept connection is not checked again, so each has its own database.
-        let scene = Scene::new().await;
-        say(&scene, grant).await;
-        let problem = scene.run("SELECT 1").await.expect_err(grant);
+        let fixture = Fixture::new().await;
+        say(&fixture, grant).await;
+        let problem = fixture.run("SELECT 1").await.expect_err(grant);
         assert_eq!(problem.code, "denied", "{grant}: {problem:?}");
         assert!(problem.message.contains(wanted), "{grant}: {problem:?}");
-        say(&scene, revoke).await;
-        scene.run("SELECT 1").await.expect(revoke);
+        say(&fixture, revoke).await;
+        fixture.run("SELECT 1").await.expect(revoke);
     }
 }
 
 #[tokio::test]
 async fn the_runners_own_role_and_a_missing_one_are_rejected() {
-    let mut scene = Scene::new().await;
-    scene.grant.role = "nobody_of_that_name".into();
-    let problem = scene.run("SELECT 1").await.expect_err("nobody");
+    let mut fixture = Fixture::new().await;
+    fixture.grant.role = "nobody_of_that_name".into();
+    let problem = fixture.run("SELECT 1").await.expect_err("nobody");
     assert_eq!(problem.code, "unavailable");
     assert!(
         problem.message.contains("nobody_of_that_name"),
         "{problem:?}"
     );
-    scene.grant.role = scene
+    fixture.grant.role = fixture
         .store
         .config()
         .postgres
         .get_user()
         .expect("a user")
         .to_owned();
-    let problem = scene.run("SELECT 1").await.expect_err("the runner's own");
+    let problem = fixture.run("SELECT 1").await.expect_err("the runner's own");
     assert_eq!(problem.code, "denied");
     // Nothing has run yet: the attempt may still succeed.
-    let commit = scene.database.complete(&scene.ending).await;
+    let commit = fixture.database.complete(&fixture.ending).await;
     assert!(matches!(commit, Commit::Nothing), "{commit:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_handlers_share_two_connections_and_all_end() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let tasks = vec![new_task("a"); 50];
-    scene.store.push(&tasks).await.expect("push");
-    let mut runner = TestRunner::new(&scene.store, &["a"]).await;
+    fixture.store.push(&tasks).await.expect("push");
+    let mut runner = TestRunner::new(&fixture.store, &["a"]).await;
     let mut running = tokio::task::JoinSet::new();
     for (n, ending) in runner.claim(50).await.into_iter().enumerate() {
         let database = runner
             .store
             .attempt(runner.id, ending.claim, ending.task.id);
-        let (grant, limits) = (scene.grant.clone(), scene.limits.clone());
+        let (grant, limits) = (fixture.grant.clone(), fixture.limits.clone());
         running.spawn(async move {
             let insert = format!("INSERT INTO rows SELECT {n} FROM pg_sleep(0.01)");
             database
@@ -411,8 +427,8 @@ async fn fifty_handlers_share_two_connections_and_all_end() {
     }
     let mut most = 0;
     while !running.is_empty() {
-        let n: usize = scene
-            .ask(&scene.connections())
+        let n: usize = fixture
+            .ask(&fixture.connections())
             .await
             .parse()
             .expect("a count");
@@ -422,24 +438,24 @@ async fn fifty_handlers_share_two_connections_and_all_end() {
         }
         tokio::task::yield_now().await;
     }
-    assert_eq!(scene.n_rows().await, "50");
+    assert_eq!(fixture.n_rows().await, "50");
     assert!(most <= 2, "{most} connections at once");
 }
 
 #[tokio::test]
 async fn waiting_for_a_connection_ends_with_the_attempts_time() {
-    let mut scene = Scene::new().await;
-    scene.grant.connections = 1;
-    scene.run("SELECT 1").await.expect("takes the only one");
-    scene.limits.timeout = Duration::from_millis(200);
-    let second =
-        scene
-            .runner
-            .store
-            .attempt(scene.runner.id, scene.ending.claim, scene.ending.task.id);
+    let mut fixture = Fixture::new().await;
+    fixture.grant.connections = 1;
+    fixture.run("SELECT 1").await.expect("takes the only one");
+    fixture.limits.timeout = Duration::from_millis(200);
+    let second = fixture.runner.store.attempt(
+        fixture.runner.id,
+        fixture.ending.claim,
+        fixture.ending.task.id,
+    );
     let began = Instant::now();
     let problem = second
-        .sql(&scene.grant, &scene.limits, "SELECT 1", "[]")
+        .sql(&fixture.grant, &fixture.limits, "SELECT 1", "[]")
         .await
         .expect_err("none free");
     assert_eq!(problem.code, "timeout");
@@ -449,27 +465,30 @@ async fn waiting_for_a_connection_ends_with_the_attempts_time() {
 
 #[tokio::test]
 async fn a_dead_idle_connection_is_replaced_transparently() {
-    let mut scene = Scene::new().await;
-    scene.run("SELECT 1").await.expect("runs");
-    scene.database.roll_back().await;
-    scene
-        .wait(&format!("{} AND state = 'idle'", scene.connections()), "1")
+    let mut fixture = Fixture::new().await;
+    fixture.run("SELECT 1").await.expect("runs");
+    fixture.database.roll_back().await;
+    fixture
+        .wait(
+            &format!("{} AND state = 'idle'", fixture.connections()),
+            "1",
+        )
         .await;
-    let kill = scene
+    let kill = fixture
         .connections()
         .replace("count(*)", "count(pg_terminate_backend(pid))");
-    scene.ask(&kill).await;
-    scene.again();
-    scene.run("SELECT 1").await.expect("a new connection");
+    fixture.ask(&kill).await;
+    fixture.again();
+    fixture.run("SELECT 1").await.expect("a new connection");
 }
 
 #[tokio::test]
 async fn the_roles_own_password_is_used() {
-    let mut scene = Scene::new().await;
+    let mut fixture = Fixture::new().await;
     // The private server uses trust authentication, so the test can only check what is sent.
-    scene.grant.password = Some(pgtq_task::Secret::new("s3cret"));
-    scene.run("SELECT 1").await.expect("runs");
-    assert!(!format!("{:?}", scene.grant).contains("s3cret"));
+    fixture.grant.password = Some(pgtq_task::Secret::new("s3cret"));
+    fixture.run("SELECT 1").await.expect("runs");
+    assert!(!format!("{:?}", fixture.grant).contains("s3cret"));
 }
 
 #[tokio::test]
@@ -478,45 +497,45 @@ async fn sql_works_behind_a_pooler_in_transaction_mode() {
     config.poll_only = true;
     let store = Store::connect(config).await.expect("connect");
     store.migrate().await.expect("migrate");
-    let mut scene = Scene::on(store).await;
-    scene
+    let mut fixture = Fixture::on(store).await;
+    fixture
         .run("INSERT INTO rows VALUES (1)")
         .await
         .expect("runs");
-    scene
+    fixture
         .database
-        .checkpoint(&scene.limits, "1")
+        .checkpoint(&fixture.limits, "1")
         .await
         .expect("a checkpoint");
-    scene
+    fixture
         .run("INSERT INTO rows VALUES (2)")
         .await
         .expect("runs");
-    let commit = scene.database.complete(&scene.ending).await;
+    let commit = fixture.database.complete(&fixture.ending).await;
     assert!(matches!(commit, Commit::Recorded), "{commit:?}");
-    assert_eq!(scene.n_rows().await, "2");
+    assert_eq!(fixture.n_rows().await, "2");
     // One connection for each transaction, and none is kept.
-    scene.wait(&scene.connections(), "0").await;
-    scene.again();
+    fixture.wait(&fixture.connections(), "0").await;
+    fixture.again();
 }
 
 /// Verifies how `SqlGrant` is compared.
 #[tokio::test]
 async fn grants_with_another_password_share_no_connection() {
-    let scene = Scene::new().await;
-    scene.run("SELECT 1").await.expect("runs");
+    let fixture = Fixture::new().await;
+    fixture.run("SELECT 1").await.expect("runs");
     let other = SqlGrant {
         password: Some(pgtq_task::Secret::new("other")),
-        ..scene.grant.clone()
+        ..fixture.grant.clone()
     };
-    let second =
-        scene
-            .runner
-            .store
-            .attempt(scene.runner.id, scene.ending.claim, scene.ending.task.id);
+    let second = fixture.runner.store.attempt(
+        fixture.runner.id,
+        fixture.ending.claim,
+        fixture.ending.task.id,
+    );
     second
-        .sql(&other, &scene.limits, "SELECT 1", "[]")
+        .sql(&other, &fixture.limits, "SELECT 1", "[]")
         .await
         .expect("runs");
-    assert_eq!(scene.ask(&scene.connections()).await, "2");
+    assert_eq!(fixture.ask(&fixture.connections()).await, "2");
 }

@@ -1,23 +1,23 @@
 //! Nested row types, which the driver reads recursively.
 
-use super::scene::*;
+use super::fixture::*;
 use pgtq_task::Problem;
 
 /// Creates types in the role's schema, each of which contains the previous one.
-async fn chain(scene: &Scene, n: usize, role: &str, link: &str) {
+async fn chain(fixture: &Fixture, n: usize, role: &str, link: &str) {
     let link = link
-        .replace("THEIRS", &scene.theirs)
+        .replace("THEIRS", &fixture.theirs)
         .replace("NEW", "%1$s")
         .replace("OLD", "%2$s");
     let made = format!(
         "CREATE TABLE {0}.t0 (n int); SET ROLE {role};
          DO $$ BEGIN FOR i IN 1..{n} LOOP EXECUTE format('{link}', 't' || i, 't' || i - 1); END LOOP; END $$;
          RESET ROLE; GRANT SELECT ON ALL TABLES IN SCHEMA {0} TO {1}",
-        scene.theirs, scene.grant.role
+        fixture.theirs, fixture.grant.role
     );
-    let owned = format!("GRANT ALL ON SCHEMA {} TO PUBLIC", scene.theirs);
-    scene.sql.batch_execute(&owned).await.expect("a grant");
-    scene.sql.batch_execute(&made).await.expect("a chain");
+    let owned = format!("GRANT ALL ON SCHEMA {} TO PUBLIC", fixture.theirs);
+    fixture.sql.batch_execute(&owned).await.expect("a grant");
+    fixture.sql.batch_execute(&made).await.expect("a chain");
 }
 
 const TABLES: &str = "CREATE TABLE THEIRS.NEW AS SELECT NULL::THEIRS.OLD AS c";
@@ -31,12 +31,12 @@ fn read_on(stack: usize, n: usize, role: &'static str, link: &'static str) -> Pr
             .build()
             .expect("a runtime");
         runtime.block_on(async move {
-            let scene = Scene::new().await;
-            let role = role.replace("ROLE_NAME", &scene.grant.role);
-            chain(&scene, n, &role, link).await;
-            let statement = format!("SELECT NULL::{}.t{n}[] AS deep", scene.theirs);
-            let problem = scene.run(&statement).await.expect_err("no type for JSON");
-            drop(scene);
+            let fixture = Fixture::new().await;
+            let role = role.replace("ROLE_NAME", &fixture.grant.role);
+            chain(&fixture, n, &role, link).await;
+            let statement = format!("SELECT NULL::{}.t{n}[] AS deep", fixture.theirs);
+            let problem = fixture.run(&statement).await.expect_err("no type for JSON");
+            drop(fixture);
             problem
         })
     };
@@ -71,7 +71,7 @@ fn too_deeply_nested_types_are_never_read() {
 
 #[tokio::test]
 async fn a_handler_nesting_tables_is_stopped_at_the_limit() {
-    let mut scene = Scene::new().await;
+    let mut fixture = Fixture::new().await;
     let mut n = 0;
     let problem = loop {
         let old = match n {
@@ -79,7 +79,7 @@ async fn a_handler_nesting_tables_is_stopped_at_the_limit() {
             n => format!("NULL::pg_temp.t{n}"),
         };
         let statement = format!("SELECT {old} AS c INTO TEMP t{}", n + 1);
-        match scene.run(&statement).await {
+        match fixture.run(&statement).await {
             Ok(_) => n += 1,
             Err(problem) => break problem,
         }
@@ -88,38 +88,41 @@ async fn a_handler_nesting_tables_is_stopped_at_the_limit() {
     assert_eq!(problem.code, "denied", "{problem:?}");
     assert_eq!(n, 202);
     // They were temporary, so the next attempt may run.
-    scene.again();
-    assert_eq!(scene.value("SELECT 1").await, "1");
+    fixture.again();
+    assert_eq!(fixture.value("SELECT 1").await, "1");
 }
 
 #[tokio::test]
 async fn types_of_a_member_role_count_and_a_superusers_do_not() {
-    let mut scene = Scene::new().await;
-    chain(&scene, 300, "NONE", TABLES).await;
-    let deep = format!("SELECT NULL::{}.t10 IS NULL", scene.theirs);
-    assert_eq!(scene.value(&deep).await, "true");
-    let other = format!("{}_other", scene.grant.role);
+    let mut fixture = Fixture::new().await;
+    chain(&fixture, 300, "NONE", TABLES).await;
+    let deep = format!("SELECT NULL::{}.t10 IS NULL", fixture.theirs);
+    assert_eq!(fixture.value(&deep).await, "true");
+    let other = format!("{}_other", fixture.grant.role);
     let given = format!(
         "CREATE ROLE {other}; GRANT {other} TO {0};
          DO $$ BEGIN FOR i IN 1..300 LOOP EXECUTE format('ALTER TABLE {1}.t%s OWNER TO {other}', i); END LOOP; END $$",
-        scene.grant.role, scene.theirs
+        fixture.grant.role, fixture.theirs
     );
-    scene.sql.batch_execute(&given).await.expect("given");
-    scene.again();
-    assert_eq!(scene.refused("SELECT 1 AS c INTO TEMP x").await, "denied");
+    fixture.sql.batch_execute(&given).await.expect("given");
+    fixture.again();
+    assert_eq!(
+        fixture.error_code("SELECT 1 AS c INTO TEMP x").await,
+        "denied"
+    );
 }
 
 #[tokio::test]
 async fn a_role_with_many_ordinary_tables_is_accepted() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let made = format!(
         "CREATE DOMAIN {0}.mail AS text; CREATE TYPE {0}.mood AS ENUM ('good');
          SET ROLE {1};
          DO $$ BEGIN FOR i IN 1..500 LOOP
              EXECUTE format('CREATE TABLE {0}.t%s (n int, at timestamptz[], mood {0}.mood, moods {0}.mood[])', i);
          END LOOP; END $$; RESET ROLE",
-        scene.theirs, scene.grant.role
+        fixture.theirs, fixture.grant.role
     );
-    scene.sql.batch_execute(&made).await.expect("tables");
-    assert_eq!(scene.value("SELECT 1").await, "1");
+    fixture.sql.batch_execute(&made).await.expect("tables");
+    assert_eq!(fixture.value("SELECT 1").await, "1");
 }

@@ -3,14 +3,14 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use super::scene::*;
+use super::fixture::*;
 use crate::Commit;
 use pgtq_task::Database as _;
 
 /// The log of the tests' server so far, without white space: the server wraps plans at any
 /// place.
-async fn server_log(scene: &Scene) -> String {
-    let dir = scene.ask("SHOW unix_socket_directories").await;
+async fn server_log(fixture: &Fixture) -> String {
+    let dir = fixture.ask("SHOW unix_socket_directories").await;
     let bytes = std::fs::read(std::path::Path::new(&dir).join("postgres.log"));
     let log = String::from_utf8_lossy(&bytes.expect("a log")).into_owned();
     log.split_whitespace().collect()
@@ -24,8 +24,8 @@ fn as_constants(bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn the_ticket_is_never_in_the_servers_log() {
-    let scene = Scene::new().await;
-    let ticket = scene.runner.store.ticket().bytes();
+    let fixture = Fixture::new().await;
+    let ticket = fixture.runner.store.ticket().bytes();
     let hex = ticket.iter().map(|byte| format!("{byte:02x}"));
     let traces = [as_constants(ticket), hex.collect::<String>()];
     for (setting, value) in [
@@ -36,22 +36,22 @@ async fn the_ticket_is_never_in_the_servers_log() {
         ("client_min_messages", "debug5"),
     ] {
         let set = format!("SELECT set_config('{setting}', '{value}', false)");
-        scene.run(&set).await.expect(setting);
+        fixture.run(&set).await.expect(setting);
     }
-    let saving = |value: &'static str| scene.database.save(&scene.limits, "a", value, true);
+    let saving = |value: &'static str| fixture.database.save(&fixture.limits, "a", value, true);
     saving("1").await.expect("saved");
-    scene
+    fixture
         .database
-        .checkpoint(&scene.limits, "1")
+        .checkpoint(&fixture.limits, "1")
         .await
         .expect("a checkpoint");
-    scene.run("SELECT 'seen_by_the_log'").await.expect("runs");
+    fixture.run("SELECT 'seen_by_the_log'").await.expect("runs");
     saving("2").await.expect("saved");
     // Fails in the statement itself, so that its parameters would be logged.
     saving("{").await.expect_err("no JSON");
-    let commit = scene.database.complete(&scene.ending).await;
+    let commit = fixture.database.complete(&fixture.ending).await;
     assert!(matches!(commit, Commit::Refused(_)), "{commit:?}");
-    let log = server_log(&scene).await;
+    let log = server_log(&fixture).await;
     assert!(log.contains("seen_by_the_log"), "the settings work");
     for trace in traces {
         assert!(!log.contains(&trace), "{trace}");
@@ -81,21 +81,21 @@ async fn notices_of_a_handlers_sql_are_not_in_the_runners_log() {
         .with_env_filter("off,tokio_postgres=info")
         .with_writer(|| DriverLog)
         .init();
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let shout = format!(
         "CREATE FUNCTION {}.shout(what text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE '%', what; RETURN 1; END $$",
-        scene.theirs
+        fixture.theirs
     );
-    scene.sql.batch_execute(&shout).await.expect("a function");
+    fixture.sql.batch_execute(&shout).await.expect("a function");
     // The owner's connection is an ordinary one: this shows that the test captures the log.
-    let ours = format!("SELECT {}.shout('said by the owner')", scene.theirs);
-    scene.sql.batch_execute(&ours).await.expect("runs");
-    scene
+    let ours = format!("SELECT {}.shout('said by the owner')", fixture.theirs);
+    fixture.sql.batch_execute(&ours).await.expect("runs");
+    fixture
         .run("SELECT set_config('client_min_messages', 'notice', false)")
         .await
         .expect("sets");
     let theirs = "SELECT shout('said by the handler')";
-    assert_eq!(scene.value(theirs).await, "1");
+    assert_eq!(fixture.value(theirs).await, "1");
     let log = DRIVER_LOG.lock().unwrap_or_else(PoisonError::into_inner);
     let log = String::from_utf8_lossy(&log);
     assert!(log.contains("said by the owner"), "{log}");

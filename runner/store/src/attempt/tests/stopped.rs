@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::scene::*;
+use super::fixture::*;
 use crate::AttemptDatabase;
 use pgtq_task::Database as _;
 
@@ -10,32 +10,32 @@ use pgtq_task::Database as _;
 const SEEN: &str = "SELECT count(*) FROM pg_stat_activity WHERE usename = current_user";
 
 /// A fixture whose grant has one connection, with a function `slow` of this body.
-async fn scene(body: &str) -> Scene {
-    let mut scene = Scene::new().await;
-    scene.grant.connections = 1;
+async fn fixture(body: &str) -> Fixture {
+    let mut fixture = Fixture::new().await;
+    fixture.grant.connections = 1;
     let slow = format!(
         "CREATE FUNCTION {0}.slow() RETURNS void LANGUAGE plpgsql AS $$ {body} $$;
          GRANT EXECUTE ON FUNCTION {0}.slow() TO PUBLIC",
-        scene.theirs
+        fixture.theirs
     );
-    scene.sql.batch_execute(&slow).await.expect("a function");
-    scene
+    fixture.sql.batch_execute(&slow).await.expect("a function");
+    fixture
 }
 
-fn another(scene: &Scene) -> Arc<AttemptDatabase> {
-    let runner = &scene.runner;
+fn another(fixture: &Fixture) -> Arc<AttemptDatabase> {
+    let runner = &fixture.runner;
     runner
         .store
-        .attempt(runner.id, scene.ending.claim, scene.ending.task.id)
+        .attempt(runner.id, fixture.ending.claim, fixture.ending.task.id)
 }
 
 /// Starts a statement and drops it while the server runs it.
-async fn cut_short(scene: &Scene) {
-    let asleep = format!("{} AND wait_event = 'PgSleep'", scene.connections());
-    let running = scene.run("SELECT slow()");
+async fn cut_short(fixture: &Fixture) {
+    let asleep = format!("{} AND wait_event = 'PgSleep'", fixture.connections());
+    let running = fixture.run("SELECT slow()");
     tokio::select! {
         answer = running => panic!("{answer:?}"),
-        () = scene.wait(&asleep, "1") => {}
+        () = fixture.wait(&asleep, "1") => {}
     }
 }
 
@@ -43,15 +43,15 @@ async fn cut_short(scene: &Scene) {
 async fn a_statement_keeps_its_permit_until_it_has_ended() {
     // It traps the first cancel request and waits for a lock of this test, until the second
     // request.
-    let scene = scene(
+    let fixture = fixture(
         "BEGIN PERFORM pg_sleep(600);
          EXCEPTION WHEN query_canceled THEN PERFORM pg_advisory_xact_lock(4711); END",
     )
     .await;
-    scene.ask("SELECT pg_advisory_lock(4711)").await;
-    cut_short(&scene).await;
-    let seen = another(&scene)
-        .sql(&scene.grant, &scene.limits, SEEN, "[]")
+    fixture.ask("SELECT pg_advisory_lock(4711)").await;
+    cut_short(&fixture).await;
+    let seen = another(&fixture)
+        .sql(&fixture.grant, &fixture.limits, SEEN, "[]")
         .await;
     let seen = seen.expect("the place comes free");
     assert!(seen.contains("[[1]]"), "{seen}");
@@ -59,19 +59,19 @@ async fn a_statement_keeps_its_permit_until_it_has_ended() {
 
 #[tokio::test]
 async fn an_unstoppable_statement_keeps_its_permit_for_a_limited_time() {
-    let scene = scene(
+    let fixture = fixture(
         "BEGIN LOOP BEGIN PERFORM pg_sleep(600);
          EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END",
     )
     .await;
-    cut_short(&scene).await;
-    let seen = another(&scene)
-        .sql(&scene.grant, &scene.limits, SEEN, "[]")
+    cut_short(&fixture).await;
+    let seen = another(&fixture)
+        .sql(&fixture.grant, &fixture.limits, SEEN, "[]")
         .await;
     let seen = seen.expect("the place comes free");
     assert!(seen.contains("[[2]]"), "{seen}");
-    let kill = scene
+    let kill = fixture
         .connections()
         .replace("count(*)", "count(pg_terminate_backend(pid))");
-    scene.ask(&kill).await;
+    fixture.ask(&kill).await;
 }

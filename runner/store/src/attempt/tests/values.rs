@@ -1,15 +1,15 @@
 //! Values sent to Postgres and read back.
 
-use super::scene::*;
+use super::fixture::*;
 
 #[tokio::test]
 async fn every_readable_type_becomes_json() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let types = format!(
         "CREATE TYPE {0}.mood AS ENUM ('good', 'bad'); CREATE DOMAIN {0}.age AS int",
-        scene.theirs
+        fixture.theirs
     );
-    scene.sql.batch_execute(&types).await.expect("types");
+    fixture.sql.batch_execute(&types).await.expect("types");
     for (expression, wanted) in [
         ("true", "true"),
         ("null::text", "null"),
@@ -51,7 +51,7 @@ async fn every_readable_type_becomes_json() {
         ("pg_sleep(0)", "null"),
     ] {
         assert_eq!(
-            scene.value(&format!("SELECT {expression}")).await,
+            fixture.value(&format!("SELECT {expression}")).await,
             wanted,
             "{expression}"
         );
@@ -60,20 +60,20 @@ async fn every_readable_type_becomes_json() {
 
 #[tokio::test]
 async fn an_answer_names_its_columns_and_counts() {
-    let scene = Scene::new().await;
-    let answer = scene
+    let fixture = Fixture::new().await;
+    let answer = fixture
         .run("INSERT INTO rows VALUES (1, 'a'), (2, null) RETURNING n, note, ARRAY[n] AS ns")
         .await;
     assert_eq!(
         answer.expect("runs"),
         r#"{"columns":[{"name":"n","type":"int8"},{"name":"note","type":"text"},{"name":"ns","type":"int8[]"}],"rows":[[1,"a",[1]],[2,null,[2]]],"affected":2}"#
     );
-    let answer = scene.run("UPDATE rows SET note = 'b'").await;
+    let answer = fixture.run("UPDATE rows SET note = 'b'").await;
     assert_eq!(
         answer.expect("runs"),
         r#"{"columns":[],"rows":[],"affected":2}"#
     );
-    let answer = scene.run("SELECT FROM rows").await;
+    let answer = fixture.run("SELECT FROM rows").await;
     assert_eq!(
         answer.expect("runs"),
         r#"{"columns":[],"rows":[[],[]],"affected":2}"#
@@ -82,7 +82,7 @@ async fn an_answer_names_its_columns_and_counts() {
 
 #[tokio::test]
 async fn values_round_trip_through_parameters() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     for (ty, value) in [
         ("int8", "9223372036854775807"),
         ("numeric", "\"0.10\""),
@@ -98,7 +98,7 @@ async fn values_round_trip_through_parameters() {
         ("int4[]", "[[1,2],[3,4]]"),
         ("bool", "false"),
     ] {
-        let answer = scene
+        let answer = fixture
             .run_with(&format!("SELECT $1::{ty}"), &format!("[{value}]"))
             .await;
         let answer: serde_json::Value = serde_json::from_str(&answer.expect(ty)).expect("JSON");
@@ -108,15 +108,18 @@ async fn values_round_trip_through_parameters() {
 
 #[tokio::test]
 async fn an_unreadable_column_names_the_cast() {
-    let scene = Scene::new().await;
-    let problem = scene
+    let fixture = Fixture::new().await;
+    let problem = fixture
         .run("SELECT point '(1,2)' AS p")
         .await
         .expect_err("a point");
     assert_eq!(problem.code, "invalid");
     assert!(problem.message.contains("p::text"), "{problem:?}");
-    assert_eq!(scene.value("SELECT point '(1,2)'::text").await, "\"(1,2)\"");
-    let problem = scene
+    assert_eq!(
+        fixture.value("SELECT point '(1,2)'::text").await,
+        "\"(1,2)\""
+    );
+    let problem = fixture
         .run("SELECT date '20000-01-01' AS far")
         .await
         .expect_err("far");
@@ -125,18 +128,18 @@ async fn an_unreadable_column_names_the_cast() {
 
 #[tokio::test]
 async fn decimals_small_on_the_wire_stop_at_the_limit() {
-    let mut scene = Scene::new().await;
-    scene.limits.sql_bytes = 1 << 20;
+    let mut fixture = Fixture::new().await;
+    fixture.limits.sql_bytes = 1 << 20;
     for numbers in [
         "array_agg(1e131071::numeric) FROM generate_series(1, 2000)",
         "array_agg(ARRAY[1e131071::numeric, null]) FROM generate_series(1, 1000)",
     ] {
-        let problem = scene
+        let problem = fixture
             .run(&format!("SELECT {numbers}"))
             .await
             .expect_err("262 MB as JSON");
         assert_eq!(problem.code, "limit", "{problem:?}");
         assert!(problem.message.contains("as JSON"), "{problem:?}");
-        scene.again();
+        fixture.again();
     }
 }

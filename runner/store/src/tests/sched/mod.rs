@@ -13,21 +13,21 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-mod cast;
-mod dice;
+mod actors;
 mod model;
+mod rng;
 mod run;
-mod stage;
+mod scheduler;
 mod verb;
 mod world;
 
-use run::{Play, Tally, schedule, shrink};
-use stage::Stage;
+use run::{Run, Tally, schedule, shrink};
+use scheduler::Scheduler;
 
 /// Takes about twenty seconds on two cores; CI runs 2,000.
 const SCHEDULES: u64 = 400;
 /// More than cores, because Postgres uses half of the time.
-const PLAYERS: usize = 3;
+const WORKERS: usize = 3;
 
 /// A way to break the store.
 #[derive(Debug, Clone, Copy)]
@@ -48,9 +48,9 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Runs seeds until one fails or all have run.
-fn play(
+fn run_seeds(
     seeds: std::ops::Range<u64>,
-    players: usize,
+    workers: usize,
     mutant: Option<Mutant>,
 ) -> (Tally, Option<String>) {
     let began = Instant::now();
@@ -58,15 +58,15 @@ fn play(
     let failure = Mutex::new(None);
     let tally = Mutex::new(Tally::default());
     std::thread::scope(|scope| {
-        for _ in 0..players {
+        for _ in 0..workers {
             scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build();
                 runtime.expect("a runtime").block_on(async {
-                    let mut stage = Stage::new().await;
+                    let mut scheduler = Scheduler::new().await;
                     if let Some(Mutant::Sql { function, from, to }) = mutant {
-                        stage.mutate(function, from, to).await;
+                        scheduler.mutate(function, from, to).await;
                     }
                     let unfenced = matches!(mutant, Some(Mutant::Unfenced));
                     loop {
@@ -75,22 +75,22 @@ fn play(
                             return;
                         }
                         let steps = schedule(seed);
-                        let mut play = Play::new(&mut stage, unfenced).await;
-                        let verdict = play.run(&steps).await;
-                        tally.lock().expect("lock").add(&play.tally);
+                        let mut run = Run::new(&mut scheduler, unfenced).await;
+                        let verdict = run.execute(&steps).await;
+                        tally.lock().expect("lock").add(&run.tally);
                         let Err(error) = verdict else { continue };
                         eprintln!("seed {seed} fails after {:?}", began.elapsed());
-                        let script = play.script.join("\n");
+                        let script = run.script.join("\n");
                         let shown = if mutant.is_some() {
                             error
                         } else {
-                            let (fewer, last) = shrink(&mut stage, steps, unfenced).await;
-                            let thin = if last.is_empty() {
+                            let (fewer, last) = shrink(&mut scheduler, steps, unfenced).await;
+                            let reduced = if last.is_empty() {
                                 format!("{script}\n\n{error}")
                             } else {
                                 last
                             };
-                            format!("{error}\n\nthinned out to {} steps:\n{thin}", fewer.len())
+                            format!("{error}\n\nreduced to {} steps:\n{reduced}", fewer.len())
                         };
                         let text = format!(
                             "seed {seed} fails (PGTQ_SCHED_SEED={seed} replays it): {shown}"
@@ -115,10 +115,10 @@ fn no_interleaving_of_the_verbs_loses_or_doubles_a_task() {
         None => 0..number("PGTQ_SCHED_SCHEDULES").unwrap_or(SCHEDULES),
     };
     let began = Instant::now();
-    let (tally, failure) = play(seeds, PLAYERS, None);
+    let (tally, failure) = run_seeds(seeds, WORKERS, None);
     let pairs = tally.pairs.len();
     eprintln!(
-        "{:?} for {:?}, {pairs} pairs of verbs together",
+        "{:?} for {:?}, {pairs} concurrent pairs of verbs",
         began.elapsed(),
         Tally {
             pairs: Default::default(),
@@ -132,8 +132,8 @@ fn no_interleaving_of_the_verbs_loses_or_doubles_a_task() {
 
 /// Asserts that the checker finds this mutant.
 #[track_caller]
-fn caught(mutant: Mutant) {
-    let (tally, failure) = play(0..600, 2, Some(mutant));
+fn assert_caught(mutant: Mutant) {
+    let (tally, failure) = run_seeds(0..600, 2, Some(mutant));
     let failure = failure
         .unwrap_or_else(|| panic!("{mutant:?} was not caught in {} schedules", tally.schedules));
     // By the state of the queue, not because the mutant cannot run.
@@ -147,12 +147,12 @@ fn caught(mutant: Mutant) {
 
 #[test]
 fn a_finish_without_the_claim_check_is_caught() {
-    caught(Mutant::Unfenced);
+    assert_caught(Mutant::Unfenced);
 }
 
 #[test]
 fn a_rescue_reading_before_locking_is_caught() {
-    caught(Mutant::Sql {
+    assert_caught(Mutant::Sql {
         function: "rescue(boolean, integer, integer, bigint[])",
         from: "ORDER BY c.id LIMIT most FOR UPDATE SKIP LOCKED)\n        SELECT taken",
         to: "ORDER BY c.id LIMIT most)\n        SELECT taken",
@@ -161,7 +161,7 @@ fn a_rescue_reading_before_locking_is_caught() {
 
 #[test]
 fn a_promote_copying_unlocked_tasks_is_caught() {
-    caught(Mutant::Sql {
+    assert_caught(Mutant::Sql {
         function: "promote(integer, timestamptz, bigint)",
         from: "FROM (SELECT * FROM gone ORDER BY run_at, id) AS g",
         to: "FROM (SELECT s.* FROM {{schema}}.scheduled_tasks AS s WHERE s.run_at <= now() ORDER BY run_at LIMIT batch) AS g",
@@ -170,7 +170,7 @@ fn a_promote_copying_unlocked_tasks_is_caught() {
 
 #[test]
 fn a_push_ignoring_the_owner_of_the_key_is_caught() {
-    caught(Mutant::Sql {
+    assert_caught(Mutant::Sql {
         function: "push_rows(text[], text[], text[], integer[], interval[], timestamptz[], integer[], text[], bigint[], text[])",
         from: "WHERE n.id = n.owner",
         to: "WHERE true",
@@ -179,7 +179,7 @@ fn a_push_ignoring_the_owner_of_the_key_is_caught() {
 
 #[test]
 fn a_delete_ignoring_the_live_claim_is_caught() {
-    caught(Mutant::Sql {
+    assert_caught(Mutant::Sql {
         function: "delete_tasks(bigint[])",
         from: "ON c.id = h.claim_id",
         to: "ON c.id = h.claim_id AND false",
@@ -188,7 +188,7 @@ fn a_delete_ignoring_the_live_claim_is_caught() {
 
 #[test]
 fn a_rescue_not_reporting_the_only_suspect_is_caught() {
-    caught(Mutant::Sql {
+    assert_caught(Mutant::Sql {
         function: "take_back(bigint[], bigint[], integer)",
         from: "j.runner_id, j.solo,",
         to: "j.runner_id, false,",

@@ -9,7 +9,7 @@
 use super::verb::{Answer, HANDLERS, Verb};
 use super::world::{Claim, Note, Task, World};
 
-mod people;
+mod operators;
 mod runners;
 
 pub(super) type Verdict = Result<(), String>;
@@ -139,15 +139,16 @@ impl Turn<'_> {
     }
 
     fn push(&mut self, tasks: &[pgtq_task::NewTask], answer: Option<&Answer>) -> Verdict {
-        let mut told = Vec::new();
+        let mut expected = Vec::new();
         for task in tasks {
-            told.push(self.push_one(task)?);
+            expected.push(self.push_one(task)?);
         }
         match answer {
             Some(Answer::Pushed(pushed)) => {
                 let same = |(a, b): (&(i64, bool), &(i64, bool))| a == b || b.0 == 0 && a.1 == b.1;
-                let right = pushed.len() == told.len() && pushed.iter().zip(&told).all(same);
-                ensure!(right, "the answer is {pushed:?}, should be {told:?}");
+                let right =
+                    pushed.len() == expected.len() && pushed.iter().zip(&expected).all(same);
+                ensure!(right, "the answer is {pushed:?}, should be {expected:?}");
                 Ok(())
             }
             _ => Ok(()),
@@ -238,7 +239,7 @@ impl Turn<'_> {
         };
         ensure!(
             shared || before.runners.contains_key(&runner),
-            "a runner that is gone claimed"
+            "a removed runner claimed"
         );
         ensure!(
             claim.tasks.len() <= want as usize,
@@ -255,18 +256,18 @@ impl Turn<'_> {
             );
             self.put(*task, "running", Some(*id));
         }
-        if let Some(Answer::Claimed(told)) = answer {
-            let told = told
+        if let Some(Answer::Claimed(reported)) = answer {
+            let reported = reported
                 .as_ref()
                 .map(|(id, tasks)| (*id, tasks.iter().map(|t| t.id.0).collect()));
-            let mut wanted: Vec<i64> = told
+            let mut wanted: Vec<i64> = reported
                 .as_ref()
                 .map_or(Vec::new(), |(_, tasks): &(i64, Vec<i64>)| tasks.clone());
             let mut held = claim.tasks.clone();
             wanted.sort_unstable();
             held.sort_unstable();
             ensure!(
-                told.map(|t| t.0) == Some(*id) && wanted == held,
+                reported.map(|t| t.0) == Some(*id) && wanted == held,
                 "the answer is not the claim {claim:?}"
             );
         }
@@ -351,7 +352,9 @@ impl Turn<'_> {
             self.next.paused.remove(what)
         };
         match answer {
-            Some(Answer::Changed(told)) if *told != changed => Err(format!("told {told}")),
+            Some(Answer::Changed(reported)) if *reported != changed => {
+                Err(format!("reported {reported}"))
+            }
             _ => Ok(()),
         }
     }
@@ -399,8 +402,11 @@ impl Turn<'_> {
 
 fn counted(answer: Option<&Answer>, n: usize) -> Verdict {
     match answer {
-        Some(Answer::Count(told)) => {
-            ensure!(*told == n as u64, "the answer is {told}, should be {n}");
+        Some(Answer::Count(reported)) => {
+            ensure!(
+                *reported == n as u64,
+                "the answer is {reported}, should be {n}"
+            );
             Ok(())
         }
         _ => Ok(()),

@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::cast::{CLOCK, Cast, JANITOR, OPERATOR, PUSHER, RUNNERS, WISHES, Wish};
-use super::dice::Dice;
+use super::actors::{Actors, CLOCK, MAINTENANCE, OPERATIONS, OPERATOR, Operation, PUSHER, RUNNERS};
 use super::model::judge;
-use super::stage::{Doing, Fate, Outcome, Pause, Stage};
+use super::rng::Rng;
+use super::scheduler::{Doing, Fate, Outcome, Pause, Scheduler};
 use super::verb::{Answer, HANDLERS, QUEUES, Verb};
 use super::world::World;
 
 /// An error that is neither a valid answer nor retryable.
-pub(super) const ERROR: &str = "an error that nobody may get";
+pub(super) const ERROR: &str = "an unexpected error";
 
 /// One step: an actor starts a call. A list of steps can be reduced.
 #[derive(Debug, Clone)]
 pub(super) struct Step {
-    wish: Wish,
-    dice: Dice,
+    operation: Operation,
+    rng: Rng,
     pause: Pause,
     fate: Fate,
     /// The number of steps for which its transaction stays open.
@@ -25,25 +25,25 @@ pub(super) struct Step {
 
 /// The steps of a seed.
 pub(super) fn schedule(seed: u64) -> Vec<Step> {
-    let mut dice = Dice::new(seed);
+    let mut rng = Rng::new(seed);
     // Some schedules are sequential, most are concurrent.
-    let holding = *dice.pick(&[0, 25, 45, 60]);
-    (0..20 + dice.below(21))
+    let holding = *rng.pick(&[0, 25, 45, 60]);
+    (0..20 + rng.below(21))
         .map(|_| Step {
-            wish: *dice.pick(WISHES),
-            dice: Dice::new(dice.roll()),
-            pause: match dice.below(100) {
+            operation: *rng.pick(OPERATIONS),
+            rng: Rng::new(rng.next_u64()),
+            pause: match rng.below(100) {
                 n if n >= holding => Pause::Nowhere,
                 n if n % 4 == 0 => Pause::AfterFirstWrite,
                 _ => Pause::BeforeCommit,
             },
-            fate: match dice.below(16) {
+            fate: match rng.below(16) {
                 0 | 1 => Fate::LoseAnswer,
                 2 => Fate::Kill,
                 3 | 4 => Fate::Interrupt,
                 _ => Fate::Commit,
             },
-            open_for: 1 + dice.below(5),
+            open_for: 1 + rng.below(5),
         })
         .collect()
 }
@@ -84,9 +84,9 @@ impl Tally {
 }
 
 /// One run of a schedule.
-pub(super) struct Play<'a> {
-    stage: &'a mut Stage,
-    cast: Cast,
+pub(super) struct Run<'a> {
+    scheduler: &'a mut Scheduler,
+    actors: Actors,
     world: World,
     pub(super) tally: Tally,
     /// The last call ended in an error.
@@ -95,16 +95,16 @@ pub(super) struct Play<'a> {
     pub(super) script: Vec<String>,
 }
 
-impl<'a> Play<'a> {
-    pub(super) async fn new(stage: &'a mut Stage, unfenced: bool) -> Self {
-        let for_good = stage.plays.is_multiple_of(64);
-        stage.plays += 1;
-        stage.clear(for_good).await;
-        let mut cast = Cast::default();
-        cast.unfenced = unfenced;
-        Play {
-            stage,
-            cast,
+impl<'a> Run<'a> {
+    pub(super) async fn new(scheduler: &'a mut Scheduler, unfenced: bool) -> Self {
+        let full = scheduler.n_runs.is_multiple_of(64);
+        scheduler.n_runs += 1;
+        scheduler.clear(full).await;
+        let mut actors = Actors::default();
+        actors.unfenced = unfenced;
+        Run {
+            scheduler,
+            actors,
             world: World::default(),
             tally: Tally::default(),
             interrupted: false,
@@ -113,7 +113,7 @@ impl<'a> Play<'a> {
     }
 
     /// Runs the steps, then finishes everything, and returns the first violation.
-    pub(super) async fn run(&mut self, steps: &[Step]) -> Result<(), String> {
+    pub(super) async fn execute(&mut self, steps: &[Step]) -> Result<(), String> {
         self.tally.schedules += 1;
         let verdict = self.act(steps).await;
         if verdict.is_err() {
@@ -128,48 +128,55 @@ impl<'a> Play<'a> {
         }
         for (n, step) in steps.iter().enumerate() {
             self.tally.steps += 1;
-            while let Some(due) = self.stage.flights.iter().position(|f| f.until <= n) {
+            while let Some(due) = self.scheduler.flights.iter().position(|f| f.until <= n) {
                 self.land(due).await?;
             }
-            let mut dice = step.dice.clone();
-            let wish = self.cast.settle(step.wish, &dice, &self.world);
-            let chair = Cast::chair(wish, dice.clone());
-            let hot: Vec<i64> = self
-                .stage
+            let mut rng = step.rng.clone();
+            let operation = self.actors.fallback(step.operation, &rng, &self.world);
+            let client = Actors::client(operation, rng.clone());
+            let in_use: Vec<i64> = self
+                .scheduler
                 .flights
                 .iter()
                 .flat_map(|f| f.verb.tasks())
                 .collect();
-            self.make_way(chair, wish).await?;
-            let Some((chair, verb)) = self.cast.next(wish, &mut dice, &self.world, &hot) else {
+            self.finish_conflicting(client, operation).await?;
+            let Some((client, verb)) = self.actors.next(operation, &mut rng, &self.world, &in_use)
+            else {
                 continue;
             };
             // A runner that should beat but is gone registers.
-            self.make_way(chair, wish).await?;
-            let pause = if is_alone(wish) {
+            self.finish_conflicting(client, operation).await?;
+            let pause = if is_alone(operation) {
                 Pause::Nowhere
             } else {
                 step.pause
             };
             let held = (pause != Pause::Nowhere).then_some((step.fate, n + step.open_for));
-            self.launch(chair, verb, pause, held).await?;
+            self.launch(client, verb, pause, held).await?;
         }
-        while !self.stage.flights.is_empty() {
+        while !self.scheduler.flights.is_empty() {
             self.land(0).await?;
         }
         self.drain().await
     }
 
     /// Finishes calls that must not run concurrently with the next.
-    async fn make_way(&mut self, chair: usize, wish: Wish) -> Result<(), String> {
+    async fn finish_conflicting(
+        &mut self,
+        client: usize,
+        operation: Operation,
+    ) -> Result<(), String> {
         loop {
-            let flights = self.stage.flights.iter();
+            let flights = self.scheduler.flights.iter();
             let busy = flights.enumerate().find(|(_, f)| {
-                let mine = f.chair == chair;
+                let mine = f.client == client;
                 // Retiring and registering are the end and the beginning of a process.
                 let life = |verb: &Verb| matches!(verb, Verb::Retire { .. } | Verb::Register);
-                let twin = f.chair < PUSHER && chair < PUSHER && f.chair / 2 == chair / 2;
-                mine || is_alone(wish) || twin && (life(&f.verb) || wish == Wish::Retire)
+                let same_runner =
+                    f.client < PUSHER && client < PUSHER && f.client / 2 == client / 2;
+                mine || is_alone(operation)
+                    || same_runner && (life(&f.verb) || operation == Operation::Retire)
             });
             let Some((at, _)) = busy else { return Ok(()) };
             self.land(at).await?;
@@ -178,13 +185,13 @@ impl<'a> Play<'a> {
 
     async fn launch(
         &mut self,
-        chair: usize,
+        client: usize,
         verb: Verb,
         pause: Pause,
         held: Option<(Fate, usize)>,
     ) -> Result<(), String> {
         *self.tally.kinds.entry(verb.kind()).or_default() += 1;
-        for other in &self.stage.flights {
+        for other in &self.scheduler.flights {
             self.tally.pairs.insert((other.verb.kind(), verb.kind()));
         }
         self.script.push(format!(
@@ -194,15 +201,15 @@ impl<'a> Play<'a> {
                 None => String::new(),
             }
         ));
-        let gated = held.is_some() || !self.stage.flights.is_empty();
-        let at = self.stage.launch(chair, verb, pause, gated).await;
+        let gated = held.is_some() || !self.scheduler.flights.is_empty();
+        let at = self.scheduler.launch(client, verb, pause, gated).await;
         if let Some((fate, until)) = held {
-            self.stage.flights[at].fate = fate;
-            self.stage.flights[at].until = until;
+            self.scheduler.flights[at].fate = fate;
+            self.scheduler.flights[at].until = until;
         }
         loop {
-            let at = self.find(chair);
-            match self.stage.doing(at, false).await {
+            let at = self.find(client);
+            match self.scheduler.doing(at, false).await {
                 Doing::Ended => return self.landed(at).await,
                 Doing::AtGate if held.is_some() => {
                     self.tally.held += 1;
@@ -213,7 +220,7 @@ impl<'a> Play<'a> {
                     self.tally.waited += 1;
                     self.script.push(format!(
                         "    waits for: {}",
-                        self.stage.flights[holders[0]].verb
+                        self.scheduler.flights[holders[0]].verb
                     ));
                     self.land(holders[0]).await?;
                 }
@@ -221,29 +228,29 @@ impl<'a> Play<'a> {
         }
     }
 
-    fn find(&self, chair: usize) -> usize {
-        let mut flights = self.stage.flights.iter();
+    fn find(&self, client: usize) -> usize {
+        let mut flights = self.scheduler.flights.iter();
         flights
-            .position(|f| f.chair == chair)
-            .expect("it is under way")
+            .position(|f| f.client == client)
+            .expect("the call is running")
     }
 
     /// Continues a held transaction according to its fate, until its end.
     async fn land(&mut self, at: usize) -> Result<(), String> {
-        let flight = &self.stage.flights[at];
-        let (chair, fate) = (flight.chair, flight.fate);
+        let flight = &self.scheduler.flights[at];
+        let (client, fate) = (flight.client, flight.fate);
         self.script.push(format!("    {fate:?}: {}", flight.verb));
-        self.stage.release(at).await;
+        self.scheduler.release(at).await;
         loop {
-            let at = self.find(chair);
-            match self.stage.doing(at, fate == Fate::LoseAnswer).await {
+            let at = self.find(client);
+            match self.scheduler.doing(at, fate == Fate::LoseAnswer).await {
                 Doing::Ended => return self.landed(at).await,
                 // It started another transaction after the held one.
-                Doing::AtGate => self.stage.open(chair).await,
+                Doing::AtGate => self.scheduler.open(client).await,
                 Doing::Waits(holders) => {
                     self.script.push(format!(
                         "    waits for: {}",
-                        self.stage.flights[holders[0]].verb
+                        self.scheduler.flights[holders[0]].verb
                     ));
                     Box::pin(self.land(holders[0])).await?;
                 }
@@ -253,14 +260,14 @@ impl<'a> Play<'a> {
 
     /// Checks the result of a call, and passes it to its actor.
     async fn landed(&mut self, at: usize) -> Result<(), String> {
-        if self.stage.has_failed(at) {
+        if self.scheduler.has_failed(at) {
             // An error is reported before its locks are released.
-            while !matches!(self.stage.doing(at, true).await, Doing::Ended) {}
+            while !matches!(self.scheduler.doing(at, true).await, Doing::Ended) {}
         }
-        let (flight, outcome) = self.stage.take(at).await;
+        let (flight, outcome) = self.scheduler.take(at).await;
         let outcome = outcome.map_err(|error| format!("{}: {error}", flight.verb))?;
         self.tally.transactions += 1;
-        let seen = World::look(&self.stage.observer).await?;
+        let seen = World::look(&self.scheduler.observer).await?;
         let blame = |error: String| format!("after {}: {error}", flight.verb);
         match &outcome {
             Outcome::Answered(answer) => {
@@ -296,15 +303,16 @@ impl<'a> Play<'a> {
             }
         }
         self.interrupted = matches!(outcome, Outcome::Interrupted(_));
-        self.cast.learn(flight.chair, &flight.verb, &outcome, &seen);
+        self.actors
+            .learn(flight.client, &flight.verb, &outcome, &seen);
         self.world = seen;
-        for other in &mut self.stage.flights {
+        for other in &mut self.scheduler.flights {
             other.shared = true;
         }
         Ok(())
     }
 
-    async fn alone(&mut self, chair: usize, verb: Verb) -> Result<(), String> {
+    async fn alone(&mut self, client: usize, verb: Verb) -> Result<(), String> {
         let safe_to_repeat = !matches!(
             verb,
             Verb::Push(_)
@@ -314,7 +322,7 @@ impl<'a> Play<'a> {
                 | Verb::ReleaseClaim { .. }
         );
         for _ in 0..3 {
-            self.launch(chair, verb.clone(), Pause::Nowhere, None)
+            self.launch(client, verb.clone(), Pause::Nowhere, None)
                 .await?;
             // A killed connection is used once more.
             if !self.interrupted || !safe_to_repeat {
@@ -326,7 +334,7 @@ impl<'a> Play<'a> {
 
     /// Nothing is lost: every runner finishes its tasks, new runners do the rest.
     async fn drain(&mut self) -> Result<(), String> {
-        let mut dice = Dice::new(7);
+        let mut rng = Rng::new(7);
         for (kind, names) in [("queue", QUEUES), ("handler", HANDLERS)] {
             for name in names {
                 if !self.world.paused.contains(&format!("{kind}:{name}")) {
@@ -345,19 +353,19 @@ impl<'a> Play<'a> {
         }
         for at in 0..RUNNERS {
             for round in 0..2 {
-                while let Some((chair, verb)) = self.cast.wind_up(at, &mut dice) {
-                    self.alone(chair, verb).await?;
+                while let Some((client, verb)) = self.actors.wind_up(at, &mut rng) {
+                    self.alone(client, verb).await?;
                 }
-                let runner = self.cast.id(at);
+                let runner = self.actors.id(at);
                 if round == 0 && !self.world.claims_of(runner).is_empty() {
                     self.alone(2 * at + 1, Verb::Beat { runner }).await?;
                 }
             }
-            let left = self.world.claims_of(self.cast.id(at));
-            if self.cast.id(at) != 0 && !left.is_empty() {
+            let left = self.world.claims_of(self.actors.id(at));
+            if self.actors.id(at) != 0 && !left.is_empty() {
                 return Err(format!(
-                    "runner {} ended everything and still has the claims {left:?}",
-                    self.cast.id(at)
+                    "runner {} finished everything and still has the claims {left:?}",
+                    self.actors.id(at)
                 ));
             }
         }
@@ -365,28 +373,31 @@ impl<'a> Play<'a> {
         for runner in holders {
             self.alone(CLOCK, Verb::Expire { runner }).await?;
         }
-        self.alone(JANITOR, Verb::Rescue { orphans: true }).await?;
+        self.alone(MAINTENANCE, Verb::Rescue { orphans: true })
+            .await?;
         for _ in 0..30 {
             if self.world.tasks.values().all(|t| t.is_final()) {
                 break;
             }
             if self.world.tasks.values().any(|t| t.is("scheduled")) {
                 self.alone(CLOCK, Verb::Due).await?;
-                self.alone(JANITOR, Verb::Promote { limit: 1000 }).await?;
+                self.alone(MAINTENANCE, Verb::Promote { limit: 1000 })
+                    .await?;
             }
-            if self.cast.id(0) == 0 || !self.world.runners.contains_key(&self.cast.id(0)) {
+            if self.actors.id(0) == 0 || !self.world.runners.contains_key(&self.actors.id(0)) {
                 self.alone(0, Verb::Register).await?;
             }
-            let runner = self.cast.id(0);
+            let runner = self.actors.id(0);
             self.alone(0, Verb::Claim { runner, want: 100 }).await?;
-            while let Some((chair, verb)) = self.cast.wind_up(0, &mut dice) {
-                self.alone(chair, verb).await?;
+            while let Some((client, verb)) = self.actors.wind_up(0, &mut rng) {
+                self.alone(client, verb).await?;
             }
         }
-        self.alone(JANITOR, Verb::Rescue { orphans: true }).await?;
+        self.alone(MAINTENANCE, Verb::Rescue { orphans: true })
+            .await?;
         let world = &self.world;
         match world.tasks.values().find(|t| !t.is_final()) {
-            Some(task) => Err(format!("this never ends: {task:?}")),
+            Some(task) => Err(format!("this task never ends: {task:?}")),
             None if !world.claims.is_empty() => Err(format!("left in claims: {:?}", world.claims)),
             None if !world.asked.is_empty() => {
                 Err(format!("left in cancellations: {:?}", world.asked))
@@ -397,22 +408,22 @@ impl<'a> Play<'a> {
 
     /// After a failure: removes all calls.
     async fn sweep(&mut self) {
-        while !self.stage.flights.is_empty() {
-            self.stage.flights[0].fate = Fate::LoseAnswer;
-            self.stage.release(0).await;
-            while !matches!(self.stage.doing(0, true).await, Doing::Ended) {
-                for chair in 0..super::cast::CHAIRS {
-                    self.stage.open(chair).await;
+        while !self.scheduler.flights.is_empty() {
+            self.scheduler.flights[0].fate = Fate::LoseAnswer;
+            self.scheduler.release(0).await;
+            while !matches!(self.scheduler.doing(0, true).await, Doing::Ended) {
+                for client in 0..super::actors::CLIENTS {
+                    self.scheduler.open(client).await;
                 }
             }
-            self.stage.take(0).await.1.ok();
+            self.scheduler.take(0).await.1.ok();
         }
     }
 }
 
 /// Removes steps, one at a time, while the schedule still fails.
 pub(super) async fn shrink(
-    stage: &mut Stage,
+    scheduler: &mut Scheduler,
     mut steps: Vec<Step>,
     unfenced: bool,
 ) -> (Vec<Step>, String) {
@@ -421,22 +432,22 @@ pub(super) async fn shrink(
     let mut budget = 300;
     while size > 0 && budget > 0 {
         let mut at = 0;
-        let mut thinner = false;
+        let mut is_reduced = false;
         while at < steps.len() && budget > 0 {
             budget -= 1;
             let mut fewer = steps.clone();
             fewer.drain(at..(at + size).min(fewer.len()));
-            let mut play = Play::new(stage, unfenced).await;
-            match play.run(&fewer).await {
+            let mut run = Run::new(scheduler, unfenced).await;
+            match run.execute(&fewer).await {
                 Ok(()) => at += size,
                 Err(error) => {
-                    last = format!("{}\n\n{error}", play.script.join("\n"));
+                    last = format!("{}\n\n{error}", run.script.join("\n"));
                     steps = fewer;
-                    thinner = true;
+                    is_reduced = true;
                 }
             }
         }
-        if !thinner || size > 1 {
+        if !is_reduced || size > 1 {
             size /= 2;
         }
     }
@@ -445,6 +456,9 @@ pub(super) async fn shrink(
 
 /// Whether the operation must run alone. The clock replaces real time, which no transaction can
 /// hold; a prune is several transactions, of which the model knows only the sum.
-fn is_alone(wish: Wish) -> bool {
-    matches!(wish, Wish::Due | Wish::Age | Wish::Prune)
+fn is_alone(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::Due | Operation::Age | Operation::Prune
+    )
 }

@@ -58,8 +58,11 @@ impl Turn<'_> {
             self.close_if_empty(ending.claim.0);
         }
         match answer {
-            Some(Answer::Finished { stale: told }) => {
-                ensure!(*told == stale, "stale are {told:?}, should be {stale:?}");
+            Some(Answer::Finished { stale: reported }) => {
+                ensure!(
+                    *reported == stale,
+                    "stale are {reported:?}, should be {stale:?}"
+                );
                 Ok(())
             }
             _ => Ok(()),
@@ -133,7 +136,9 @@ impl Turn<'_> {
             }
         }
         match answer {
-            Some(Answer::Held(told)) if *told != held => Err(format!("told {told}")),
+            Some(Answer::Held(reported)) if *reported != held => {
+                Err(format!("reported {reported}"))
+            }
             _ => Ok(()),
         }
     }
@@ -175,7 +180,9 @@ impl Turn<'_> {
         }
         self.close_if_empty(claim);
         match answer {
-            Some(Answer::Isolated(told)) if *told != alone => Err(format!("told {told:?}")),
+            Some(Answer::Isolated(reported)) if *reported != alone => {
+                Err(format!("reported {reported:?}"))
+            }
             _ => Ok(()),
         }
     }
@@ -231,7 +238,7 @@ impl Turn<'_> {
         let held = self.before.claims_of(runner);
         ensure!(
             claims.iter().all(|c| held.contains(c)),
-            "told of the claims {claims:?}, holds {held:?}"
+            "reported the claims {claims:?}, holds {held:?}"
         );
         ensure!(
             orphaned.iter().all(|c| held.contains(c)),
@@ -248,11 +255,11 @@ impl Turn<'_> {
             .copied()
             .filter(|(c, _)| held.contains(c))
             .collect();
-        let mut told = asked.clone();
-        told.sort_unstable();
+        let mut reported = asked.clone();
+        reported.sort_unstable();
         ensure!(
-            told == wanted,
-            "told of the cancellations {told:?}, should be {wanted:?}"
+            reported == wanted,
+            "reported the cancellations {reported:?}, should be {wanted:?}"
         );
         Ok(())
     }
@@ -264,10 +271,12 @@ impl Turn<'_> {
             .keys()
             .copied()
             .find(|id| !self.before.runners.contains_key(id));
-        let id = made.ok_or("nobody was registered")?;
+        let id = made.ok_or("no runner was registered")?;
         self.next.runners.insert(id, false);
         match answer {
-            Some(Answer::Runner(told)) if *told != id => Err(format!("told {told}")),
+            Some(Answer::Runner(reported)) if *reported != id => {
+                Err(format!("reported {reported}"))
+            }
             _ => Ok(()),
         }
     }
@@ -349,10 +358,10 @@ impl Turn<'_> {
                 failed,
                 cancelled,
             }) => {
-                let told = (*tasks, *failed, *cancelled);
+                let reported = (*tasks, *failed, *cancelled);
                 ensure!(
-                    told == (n_again, n_failed, n_cancelled),
-                    "told {told:?}, should be {:?}",
+                    reported == (n_again, n_failed, n_cancelled),
+                    "reported {reported:?}, should be {:?}",
                     (n_again, n_failed, n_cancelled)
                 );
                 Ok(())

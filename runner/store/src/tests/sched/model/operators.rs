@@ -5,24 +5,24 @@ use std::collections::BTreeSet;
 use super::{Answer, Turn, Verdict, ensure};
 
 /// A task's previous state, and whether something changed; `None` means unknown.
-type Told = (Option<String>, Option<bool>);
+type Reported = (Option<String>, Option<bool>);
 
 impl Turn<'_> {
     pub(super) fn cancel(&mut self, ids: &[i64], answer: Option<&Answer>) -> Verdict {
-        let mut told = Vec::new();
+        let mut expected = Vec::new();
         for id in ids {
             let was = self.before.tasks.get(id).map(|t| t.place.clone());
             // Or the cancellation names a claim that the task has left meanwhile.
             let crossed = self.shared && self.seen.asked.iter().any(|(_, task)| task == id);
             let changed = self.cancel_one(*id);
-            told.push((was, (changed || !crossed).then_some(changed)));
+            expected.push((was, (changed || !crossed).then_some(changed)));
         }
         if self.shared {
             let crossed = |pair: &&(i64, i64)| ids.contains(&pair.1);
             let more: Vec<(i64, i64)> = self.seen.asked.iter().filter(crossed).copied().collect();
             self.next.asked.extend(more);
         }
-        self.told(ids, &told, answer)
+        self.check_answers(ids, &expected, answer)
     }
 
     /// Cancels a task in its current state. Returns whether something changed.
@@ -55,16 +55,16 @@ impl Turn<'_> {
                 self.next.asked.remove(pair);
             }
         }
-        let mut told = Vec::new();
+        let mut expected = Vec::new();
         let mut again = Vec::new();
         for id in ids {
             let Some(task) = self.before.tasks.get(id) else {
-                told.push((None, Some(false)));
+                expected.push((None, Some(false)));
                 continue;
             };
             let moves = task.is("scheduled") || task.is("failed") || task.is("cancelled");
             let moved = moves && (!self.shared || self.place(*id) == "runnable");
-            told.push((Some(task.place.clone()), Some(moved)));
+            expected.push((Some(task.place.clone()), Some(moved)));
             if !moved || !wanted.contains(id) {
                 continue;
             }
@@ -86,18 +86,18 @@ impl Turn<'_> {
                 self.next.keys.entry(place).or_insert(task.id);
             }
         }
-        self.told(ids, &told, answer)
+        self.check_answers(ids, &expected, answer)
     }
 
     pub(super) fn delete(&mut self, ids: &[i64], answer: Option<&Answer>) -> Verdict {
-        let mut told = Vec::new();
+        let mut expected = Vec::new();
         for id in ids {
             let Some(task) = self.before.tasks.get(id) else {
-                told.push((None, Some(false)));
+                expected.push((None, Some(false)));
                 continue;
             };
             let gone = !task.is("running") && (!self.shared || !self.seen.tasks.contains_key(id));
-            told.push((Some(task.place.clone()), Some(gone)));
+            expected.push((Some(task.place.clone()), Some(gone)));
             if !gone {
                 continue;
             }
@@ -119,10 +119,10 @@ impl Turn<'_> {
                 }
             }
         }
-        self.told(ids, &told, answer)
+        self.check_answers(ids, &expected, answer)
     }
 
-    fn told(&self, ids: &[i64], wanted: &[Told], answer: Option<&Answer>) -> Verdict {
+    fn check_answers(&self, ids: &[i64], wanted: &[Reported], answer: Option<&Answer>) -> Verdict {
         let Some(Answer::Moved(moved)) = answer else {
             return Ok(());
         };
@@ -132,7 +132,7 @@ impl Turn<'_> {
             ensure!(moved.id.0 == *id, "the answers are not in order");
             // The previous state may be slightly old; the change must be exact.
             let right = did && (was == wanted.0 || self.shared);
-            ensure!(right, "told {moved:?}, should be {wanted:?}");
+            ensure!(right, "reported {moved:?}, should be {wanted:?}");
         }
         Ok(())
     }

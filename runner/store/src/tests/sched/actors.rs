@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::super::super::testdb::{complete, name};
 use super::super::super::{Ending, Store};
-use super::dice::Dice;
-use super::stage::Outcome;
+use super::rng::Rng;
+use super::scheduler::Outcome;
 use super::verb::{Answer, HANDLERS, QUEUES, Verb};
 use super::world::{Claim, Task, World};
 use pgtq_task::{
@@ -17,13 +17,13 @@ pub(super) const RUNNERS: usize = 3;
 /// Clients: two for each runner, because it beats while it works.
 pub(super) const PUSHER: usize = 2 * RUNNERS;
 pub(super) const OPERATOR: usize = PUSHER + 1;
-pub(super) const JANITOR: usize = PUSHER + 2;
+pub(super) const MAINTENANCE: usize = PUSHER + 2;
 pub(super) const CLOCK: usize = PUSHER + 3;
-pub(super) const CHAIRS: usize = PUSHER + 4;
+pub(super) const CLIENTS: usize = PUSHER + 4;
 
 /// The next operation of an actor. The details depend on the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum Operation {
     Push,
     Claim,
     Finish,
@@ -44,8 +44,8 @@ pub(super) enum Wish {
 }
 
 /// The weight of each is the number of its occurrences.
-pub(super) const WISHES: &[Wish] = {
-    use Wish::*;
+pub(super) const OPERATIONS: &[Operation] = {
+    use Operation::*;
     &[
         Push,
         Push,
@@ -116,47 +116,51 @@ struct Runner {
 
 /// All actors.
 #[derive(Default)]
-pub(super) struct Cast {
+pub(super) struct Actors {
     runners: [Runner; RUNNERS],
     serial: u64,
     pub(super) unfenced: bool,
 }
 
-impl Cast {
+impl Actors {
     /// The fallback for an operation that is impossible now: an earlier one.
-    pub(super) fn settle(&self, wish: Wish, dice: &Dice, world: &World) -> Wish {
-        let runner = &self.runners[dice.clone().below(RUNNERS)];
+    pub(super) fn fallback(&self, operation: Operation, rng: &Rng, world: &World) -> Operation {
+        let runner = &self.runners[rng.clone().below(RUNNERS)];
         let any = |test: fn(&Task) -> bool| world.tasks.values().any(test);
         let orphan = |claim: &Claim| !world.runners.contains_key(&claim.runner);
-        let instead = match wish {
-            Wish::Finish if !runner.orphaned.is_empty() => None,
-            Wish::Finish | Wish::CompleteInTask | Wish::Isolate if runner.held.is_empty() => {
-                Some(Wish::Claim)
+        let instead = match operation {
+            Operation::Finish if !runner.orphaned.is_empty() => None,
+            Operation::Finish | Operation::CompleteInTask | Operation::Isolate
+                if runner.held.is_empty() =>
+            {
+                Some(Operation::Claim)
             }
-            Wish::Claim if !any(|t| t.is("runnable")) => Some(Wish::Promote),
-            Wish::Promote if !any(|t| t.due) => Some(Wish::Due),
-            Wish::Due if !any(|t| t.is("scheduled")) => Some(Wish::Push),
-            Wish::Cancel | Wish::Retry | Wish::Delete if world.tasks.is_empty() => Some(Wish::Push),
-            Wish::Expire if world.claims_of(runner.id).is_empty() => Some(Wish::Claim),
-            Wish::Rescue
+            Operation::Claim if !any(|t| t.is("runnable")) => Some(Operation::Promote),
+            Operation::Promote if !any(|t| t.due) => Some(Operation::Due),
+            Operation::Due if !any(|t| t.is("scheduled")) => Some(Operation::Push),
+            Operation::Cancel | Operation::Retry | Operation::Delete if world.tasks.is_empty() => {
+                Some(Operation::Push)
+            }
+            Operation::Expire if world.claims_of(runner.id).is_empty() => Some(Operation::Claim),
+            Operation::Rescue
                 if !world.runners.values().any(|x| *x) && !world.claims.values().any(orphan) =>
             {
-                Some(Wish::Expire)
+                Some(Operation::Expire)
             }
             _ => None,
         };
-        instead.map_or(wish, |wish| self.settle(wish, dice, world))
+        instead.map_or(operation, |operation| self.fallback(operation, rng, world))
     }
 
     /// The client of this operation.
-    pub(super) fn chair(wish: Wish, mut dice: Dice) -> usize {
-        let at = dice.below(RUNNERS);
-        match wish {
-            Wish::Push => PUSHER,
-            Wish::Cancel | Wish::Retry | Wish::Delete | Wish::Pause => OPERATOR,
-            Wish::Rescue | Wish::Promote | Wish::Prune => JANITOR,
-            Wish::Expire | Wish::Due | Wish::Age => CLOCK,
-            Wish::Beat => 2 * at + 1,
+    pub(super) fn client(operation: Operation, mut rng: Rng) -> usize {
+        let at = rng.below(RUNNERS);
+        match operation {
+            Operation::Push => PUSHER,
+            Operation::Cancel | Operation::Retry | Operation::Delete | Operation::Pause => OPERATOR,
+            Operation::Rescue | Operation::Promote | Operation::Prune => MAINTENANCE,
+            Operation::Expire | Operation::Due | Operation::Age => CLOCK,
+            Operation::Beat => 2 * at + 1,
             _ => 2 * at,
         }
     }
@@ -164,58 +168,58 @@ impl Cast {
     /// The client and the verb of an operation, or `None`.
     pub(super) fn next(
         &mut self,
-        wish: Wish,
-        dice: &mut Dice,
+        operation: Operation,
+        rng: &mut Rng,
         world: &World,
-        hot: &[i64],
+        in_use: &[i64],
     ) -> Option<(usize, Verb)> {
-        let at = dice.below(RUNNERS);
+        let at = rng.below(RUNNERS);
         let work = 2 * at;
         // Tasks that other calls use, or otherwise the newest.
-        let mut ids: Vec<i64> = hot
+        let mut ids: Vec<i64> = in_use
             .iter()
             .copied()
             .filter(|id| world.tasks.contains_key(id))
             .collect();
-        if ids.is_empty() || dice.clone().percent(30) {
+        if ids.is_empty() || rng.clone().percent(30) {
             ids = world.tasks.keys().rev().copied().collect();
         }
-        let some = |dice: &mut Dice| {
+        let some = |rng: &mut Rng| {
             (!ids.is_empty()).then(|| {
-                let few: Vec<i64> = (0..=dice.below(3))
-                    .map(|_| *dice.pick(&ids[..ids.len().min(8)]))
+                let few: Vec<i64> = (0..=rng.below(3))
+                    .map(|_| *rng.pick(&ids[..ids.len().min(8)]))
                     .collect();
                 let few: std::collections::BTreeSet<i64> = few.into_iter().collect();
                 few.into_iter().collect::<Vec<i64>>()
             })
         };
         let needs_id = matches!(
-            wish,
-            Wish::Claim
-                | Wish::Finish
-                | Wish::CompleteInTask
-                | Wish::Isolate
-                | Wish::Beat
-                | Wish::Retire
+            operation,
+            Operation::Claim
+                | Operation::Finish
+                | Operation::CompleteInTask
+                | Operation::Isolate
+                | Operation::Beat
+                | Operation::Retire
         );
         if needs_id && self.runners[at].id == 0 {
             return Some((work, Verb::Register));
         }
         let runner = self.runners[at].id;
-        Some(match wish {
-            Wish::Push => {
-                let tasks = (0..=dice.below(3)).map(|_| self.new_task(dice)).collect();
+        Some(match operation {
+            Operation::Push => {
+                let tasks = (0..=rng.below(3)).map(|_| self.new_task(rng)).collect();
                 (PUSHER, Verb::Push(tasks))
             }
-            Wish::Claim => {
-                let want = 1 + u32::try_from(dice.below(4)).expect("small");
+            Operation::Claim => {
+                let want = 1 + u32::try_from(rng.below(4)).expect("small");
                 (work, Verb::Claim { runner, want })
             }
-            Wish::Finish => match self.runners[at].orphaned.pop() {
+            Operation::Finish => match self.runners[at].orphaned.pop() {
                 Some(claim) => (work, Verb::ReleaseClaim { runner, claim }),
-                None => (work, self.finish(at, dice, 50)?),
+                None => (work, self.finish(at, rng, 50)?),
             },
-            Wish::CompleteInTask => {
+            Operation::CompleteInTask => {
                 let held = self.runners[at]
                     .held
                     .iter_mut()
@@ -225,7 +229,7 @@ impl Cast {
                 let ending = Box::new(held.ending.clone());
                 (work, Verb::CompleteInTask { runner, ending })
             }
-            Wish::Isolate => {
+            Operation::Isolate => {
                 let held = &self.runners[at].held;
                 let unsure = held.iter().find(|h| h.unsure);
                 let one = unsure.or_else(|| held.iter().find(|h| !h.tried))?;
@@ -239,74 +243,74 @@ impl Cast {
                     },
                 )
             }
-            Wish::Beat => (work + 1, Verb::Beat { runner }),
-            Wish::Retire => (work, Verb::Retire { runner }),
-            Wish::Expire => (
+            Operation::Beat => (work + 1, Verb::Beat { runner }),
+            Operation::Retire => (work, Verb::Retire { runner }),
+            Operation::Expire => (
                 CLOCK,
                 Verb::Expire {
                     runner: (runner != 0).then_some(runner)?,
                 },
             ),
-            Wish::Rescue => (
-                JANITOR,
+            Operation::Rescue => (
+                MAINTENANCE,
                 Verb::Rescue {
-                    orphans: dice.percent(50),
+                    orphans: rng.percent(50),
                 },
             ),
-            Wish::Promote => (
-                JANITOR,
+            Operation::Promote => (
+                MAINTENANCE,
                 Verb::Promote {
-                    limit: *dice.pick(&[1, 1000]),
+                    limit: *rng.pick(&[1, 1000]),
                 },
             ),
-            Wish::Prune => (JANITOR, Verb::Prune),
-            Wish::Cancel => (OPERATOR, Verb::Cancel(some(dice)?)),
-            Wish::Retry => (OPERATOR, Verb::Retry(some(dice)?)),
-            Wish::Delete => (OPERATOR, Verb::Delete(some(dice)?)),
-            Wish::Pause => {
+            Operation::Prune => (MAINTENANCE, Verb::Prune),
+            Operation::Cancel => (OPERATOR, Verb::Cancel(some(rng)?)),
+            Operation::Retry => (OPERATOR, Verb::Retry(some(rng)?)),
+            Operation::Delete => (OPERATOR, Verb::Delete(some(rng)?)),
+            Operation::Pause => {
                 let on = world.paused.is_empty();
-                let (kind, name) = *dice.pick(&[("queue", QUEUES[1]), ("handler", HANDLERS[0])]);
+                let (kind, name) = *rng.pick(&[("queue", QUEUES[1]), ("handler", HANDLERS[0])]);
                 (OPERATOR, Verb::Pause { on, kind, name })
             }
-            Wish::Due => (CLOCK, Verb::Due),
-            Wish::Age => (CLOCK, Verb::Age),
+            Operation::Due => (CLOCK, Verb::Due),
+            Operation::Age => (CLOCK, Verb::Age),
         })
     }
 
-    fn new_task(&mut self, dice: &mut Dice) -> NewTask {
+    fn new_task(&mut self, rng: &mut Rng) -> NewTask {
         self.serial += 1;
-        let keyed = dice.percent(40);
+        let keyed = rng.percent(40);
         NewTask {
-            queue: Some(name(dice.pick::<&str>(&QUEUES))),
-            delay: dice.percent(25).then_some(Duration::from_secs(3_600)),
-            retries: *dice.pick(&[
+            queue: Some(name(rng.pick::<&str>(&QUEUES))),
+            delay: rng.percent(25).then_some(Duration::from_secs(3_600)),
+            retries: *rng.pick(&[
                 None,
                 Some(Retries::Limited(0)),
                 Some(Retries::Limited(1)),
                 Some(Retries::Forever),
             ]),
-            key: keyed.then(|| format!("k{}", dice.below(4))),
+            key: keyed.then(|| format!("k{}", rng.below(4))),
             ..NewTask::new(
-                name(dice.pick::<&str>(&HANDLERS)),
+                name(rng.pick::<&str>(&HANDLERS)),
                 format!("{{\"n\": {}}}", self.serial),
             )
         }
     }
 
     /// Finishes some of a runner's tasks; all with 100 `percent`.
-    fn finish(&mut self, at: usize, dice: &mut Dice, percent: usize) -> Option<Verb> {
+    fn finish(&mut self, at: usize, rng: &mut Rng, percent: usize) -> Option<Verb> {
         let mut endings = Vec::new();
         let mut again = false;
         for i in 0..self.runners[at].held.len() {
             if self.runners[at].held[i].unsure
-                || !dice.percent(percent.max(if i == 0 { 70 } else { 0 }))
+                || !rng.percent(percent.max(if i == 0 { 70 } else { 0 }))
             {
                 continue;
             }
             if self.runners[at].held[i].tried {
                 again |= !self.runners[at].held[i].ending.recorded;
             } else {
-                self.decide(at, i, dice);
+                self.decide(at, i, rng);
             }
             endings.push(self.runners[at].held[i].ending.clone());
         }
@@ -324,19 +328,15 @@ impl Cast {
         })
     }
 
-    fn decide(&mut self, at: usize, i: usize, dice: &mut Dice) {
-        let children = (0..if dice.percent(25) {
-            1 + dice.below(2)
-        } else {
-            0
-        })
-            .map(|_| self.new_task(dice))
+    fn decide(&mut self, at: usize, i: usize, rng: &mut Rng) {
+        let children = (0..if rng.percent(25) { 1 + rng.below(2) } else { 0 })
+            .map(|_| self.new_task(rng))
             .collect();
         let runner = &mut self.runners[at];
         let ending = &mut runner.held[i].ending;
         let failure = Failure::new(ErrorKind::Error, "no luck");
         let hour = Duration::from_secs(3_600);
-        let outcome = match dice.below(10) {
+        let outcome = match rng.below(10) {
             0..=3 => Ended::Complete { result: "1".into() },
             4..=5 => Ended::Retry {
                 failure,
@@ -360,19 +360,18 @@ impl Cast {
             backoff,
         };
         ending.transition = decide(&ending.task, &policy, outcome, asked, 0.5);
-        if let (Transition::Retry { delay, .. }, true) = (&mut ending.transition, dice.percent(30))
-        {
+        if let (Transition::Retry { delay, .. }, true) = (&mut ending.transition, rng.percent(30)) {
             *delay = Duration::ZERO;
         }
         ending.record.children = children;
     }
 
     /// Updates the actor of a client with the result of its call.
-    pub(super) fn learn(&mut self, chair: usize, verb: &Verb, outcome: &Outcome, seen: &World) {
-        if chair >= PUSHER {
+    pub(super) fn learn(&mut self, client: usize, verb: &Verb, outcome: &Outcome, seen: &World) {
+        if client >= PUSHER {
             return;
         }
-        let runner = &mut self.runners[chair / 2];
+        let runner = &mut self.runners[client / 2];
         let answer = match outcome {
             Outcome::Answered(answer) => Some(answer),
             _ => None,
@@ -426,7 +425,7 @@ impl Cast {
                     }
                 }
             }
-            (Verb::Isolate { claim, task, .. }, told) => {
+            (Verb::Isolate { claim, task, .. }, reported) => {
                 let pair = (*claim, *task);
                 let Some(i) = runner
                     .held
@@ -435,7 +434,7 @@ impl Cast {
                 else {
                     return;
                 };
-                match told {
+                match reported {
                     Some(Answer::Isolated(Some(new))) => {
                         runner.held[i].ending.claim = ClaimId(*new);
                         runner.held[i].unsure = false;
@@ -475,7 +474,7 @@ impl Cast {
     }
 
     /// The remaining work of a runner until it holds nothing; then `None`.
-    pub(super) fn wind_up(&mut self, at: usize, dice: &mut Dice) -> Option<(usize, Verb)> {
+    pub(super) fn wind_up(&mut self, at: usize, rng: &mut Rng) -> Option<(usize, Verb)> {
         let work = 2 * at;
         let runner = &mut self.runners[at];
         let id = runner.id;
@@ -497,7 +496,7 @@ impl Cast {
         if let Some(claim) = runner.orphaned.pop() {
             return Some((work, Verb::ReleaseClaim { runner: id, claim }));
         }
-        self.finish(at, dice, 100).map(|verb| (work, verb))
+        self.finish(at, rng, 100).map(|verb| (work, verb))
     }
 
     /// The id of a runner; 0 if it is not registered.
@@ -506,11 +505,11 @@ impl Cast {
     }
 
     /// The store of a client: a runner has two clients.
-    pub(super) fn store_of(chair: usize, stores: &[Store]) -> &Store {
-        &stores[if chair < PUSHER {
-            chair / 2
+    pub(super) fn store_of(client: usize, stores: &[Store]) -> &Store {
+        &stores[if client < PUSHER {
+            client / 2
         } else {
-            chair - RUNNERS
+            client - RUNNERS
         }]
     }
 }

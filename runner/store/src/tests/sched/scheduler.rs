@@ -14,7 +14,7 @@ use tokio_postgres::{Client, Statement};
 
 use super::super::super::testdb;
 use super::super::super::{Store, StoreError};
-use super::cast::{CHAIRS, Cast, PUSHER, RUNNERS};
+use super::actors::{Actors, CLIENTS, PUSHER, RUNNERS};
 use super::verb::{Answer, Verb, forget_everything};
 
 /// Where a transaction is held.
@@ -49,7 +49,7 @@ pub(super) enum Outcome {
 
 /// A running call.
 pub(super) struct Flight {
-    pub(super) chair: usize,
+    pub(super) client: usize,
     pub(super) verb: Verb,
     pub(super) fate: Fate,
     /// The step at which it continues by itself.
@@ -100,14 +100,14 @@ impl Observer {
 }
 
 /// A separate schema with the connections of all actors.
-pub(super) struct Stage {
+pub(super) struct Scheduler {
     pub(super) observer: Observer,
     stores: Vec<Store>,
     apps: Vec<String>,
     pub(super) flights: Vec<Flight>,
     closed: Vec<bool>,
     /// How many schedules ran here.
-    pub(super) plays: u64,
+    pub(super) n_runs: u64,
 }
 
 const GATES: &str = "
@@ -138,8 +138,8 @@ const EMPTY_FOR_GOOD: &str =
     "TRUNCATE runnable_tasks, scheduled_tasks, claims, popped, history, attempts, keys, cancellations,
     pauses, handlers, runners, task_state, crash_reports;";
 
-impl Stage {
-    pub(super) async fn new() -> Stage {
+impl Scheduler {
+    pub(super) async fn new() -> Scheduler {
         let config = testdb::config();
         let store = Store::connect(config.clone()).await.expect("connect");
         store.migrate().await.expect("migrate");
@@ -152,7 +152,7 @@ impl Stage {
             .get(0);
         let mut stores = Vec::new();
         let mut apps = Vec::new();
-        for n in 0..CHAIRS - RUNNERS {
+        for n in 0..CLIENTS - RUNNERS {
             let mut config = config.clone();
             let app = format!("{}_{n}", config.schema);
             config
@@ -170,20 +170,20 @@ impl Stage {
             pid,
             statements: RefCell::default(),
         };
-        Stage {
+        Scheduler {
             observer,
             stores,
             apps,
             flights: Vec::new(),
-            closed: vec![false; CHAIRS],
-            plays: 0,
+            closed: vec![false; CLIENTS],
+            n_runs: 0,
         }
     }
 
     /// An empty queue and processes without state.
-    pub(super) async fn clear(&mut self, for_good: bool) {
-        assert!(self.flights.is_empty(), "somebody is under way");
-        let sql = if for_good { EMPTY_FOR_GOOD } else { EMPTY };
+    pub(super) async fn clear(&mut self, full: bool) {
+        assert!(self.flights.is_empty(), "a call is still running");
+        let sql = if full { EMPTY_FOR_GOOD } else { EMPTY };
         for part in sql.split_inclusive(';').filter(|part| part.len() > 3) {
             self.observer
                 .client
@@ -211,20 +211,20 @@ impl Stage {
     /// Starts a call; with `gates`, it stops there if it writes.
     pub(super) async fn launch(
         &mut self,
-        chair: usize,
+        client: usize,
         verb: Verb,
         pause: Pause,
         gated: bool,
     ) -> usize {
         if gated {
-            self.gate(chair, pause == Pause::AfterFirstWrite, true)
+            self.gate(client, pause == Pause::AfterFirstWrite, true)
                 .await;
         }
-        let store = Cast::store_of(chair, &self.stores).clone();
+        let store = Actors::store_of(client, &self.stores).clone();
         let shared = !self.flights.is_empty();
         let handle = tokio::spawn(verb.clone().perform(store));
         self.flights.push(Flight {
-            chair,
+            client,
             verb,
             fate: Fate::Commit,
             until: 0,
@@ -237,12 +237,12 @@ impl Stage {
         self.flights.len() - 1
     }
 
-    async fn gate(&mut self, chair: usize, mid: bool, close: bool) {
-        if self.closed[chair] == close {
+    async fn gate(&mut self, client: usize, mid: bool, close: bool) {
+        if self.closed[client] == close {
             return;
         }
-        let app = &self.apps[Self::store_at(chair)];
-        let gates: &[&str] = match (chair < PUSHER, chair % 2, mid || !close) {
+        let app = &self.apps[Self::store_at(client)];
+        let gates: &[&str] = match (client < PUSHER, client % 2, mid || !close) {
             (true, 1, _) => &[":beat"],
             (true, _, true) => &[":mid", ":end"],
             (true, _, false) => &[":end"],
@@ -265,32 +265,32 @@ impl Stage {
             .batch_execute(&sql)
             .await
             .expect("gate");
-        self.closed[chair] = close;
+        self.closed[client] = close;
     }
 
-    pub(super) async fn open(&mut self, chair: usize) {
-        self.gate(chair, true, false).await;
+    pub(super) async fn open(&mut self, client: usize) {
+        self.gate(client, true, false).await;
     }
 
-    fn store_at(chair: usize) -> usize {
-        if chair < PUSHER {
-            chair / 2
+    fn store_at(client: usize) -> usize {
+        if client < PUSHER {
+            client / 2
         } else {
-            chair - RUNNERS
+            client - RUNNERS
         }
     }
 
     /// Waits until the call has ended, or is held. `quiet`: its caller is gone, and only its
     /// server process counts.
     pub(super) async fn doing(&mut self, flight: usize, quiet: bool) -> Doing {
-        let chair = self.flights[flight].chair;
-        if !self.closed[chair] && self.flights.len() == 1 && !quiet {
+        let client = self.flights[flight].client;
+        if !self.closed[client] && self.flights.len() == 1 && !quiet {
             // It can only wait for its own end.
-            self.hear(flight).await;
+            self.await_answer(flight).await;
             return Doing::Ended;
         }
-        let app = &self.apps[Self::store_at(chair)];
-        let like = if chair < PUSHER && chair % 2 == 1 {
+        let app = &self.apps[Self::store_at(client)];
+        let like = if client < PUSHER && client % 2 == 1 {
             "LIKE"
         } else {
             "NOT LIKE"
@@ -303,7 +303,7 @@ impl Stage {
         for _ in 0..50_000 {
             let patience = std::time::Duration::from_millis(1);
             if !quiet
-                && tokio::time::timeout(patience, self.hear(flight))
+                && tokio::time::timeout(patience, self.await_answer(flight))
                     .await
                     .is_ok()
             {
@@ -337,7 +337,7 @@ impl Stage {
             }
         }
         panic!(
-            "{} stands still and nobody knows why",
+            "{} is blocked for an unknown reason",
             self.flights[flight].verb
         );
     }
@@ -347,17 +347,17 @@ impl Stage {
     }
 
     /// Waits for the answer of a call.
-    async fn hear(&mut self, flight: usize) {
+    async fn await_answer(&mut self, flight: usize) {
         let flight = &mut self.flights[flight];
         if flight.heard.is_none() {
             flight.heard = Some((&mut flight.handle).await);
         }
     }
 
-    /// Continues the call according to its fate. Call [`Stage::doing`] next.
+    /// Continues the call according to its fate. Call [`Scheduler::doing`] next.
     pub(super) async fn release(&mut self, flight: usize) {
         let Flight {
-            chair, fate, pid, ..
+            client, fate, pid, ..
         } = self.flights[flight];
         match (fate, pid) {
             (Fate::LoseAnswer, _) => self.flights[flight].handle.abort(),
@@ -371,7 +371,7 @@ impl Stage {
         }
         if self.flights[flight].mid {
             // It still stops before its commit: it may have to wait for others first.
-            let app = &self.apps[Self::store_at(chair)];
+            let app = &self.apps[Self::store_at(client)];
             let sql = format!("SELECT pg_advisory_unlock(hashtext('{app}:mid'))");
             self.observer
                 .client
@@ -380,7 +380,7 @@ impl Stage {
                 .expect("gate");
             self.flights[flight].mid = false;
         } else {
-            self.open(chair).await;
+            self.open(client).await;
         }
     }
 
@@ -395,7 +395,7 @@ impl Stage {
 
     /// Removes an ended call.
     pub(super) async fn take(&mut self, flight: usize) -> (Flight, Result<Outcome, String>) {
-        let chair = self.flights[flight].chair;
+        let client = self.flights[flight].client;
         let mut taken = self.flights.remove(flight);
         let heard = match taken.heard.take() {
             Some(heard) => heard,
@@ -408,7 +408,7 @@ impl Stage {
             Err(join) if join.is_cancelled() => Ok(Outcome::Lost),
             Err(join) => Err(format!("a panic: {join}")),
         };
-        self.open(chair).await;
+        self.open(client).await;
         (taken, outcome)
     }
 }

@@ -2,14 +2,14 @@
 
 /// A generator. Copies of it return the same numbers.
 #[derive(Debug, Clone)]
-pub(super) struct Dice(u64);
+pub(super) struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub(super) fn new(seed: u64) -> Self {
-        Dice(seed)
+        Rng(seed)
     }
 
-    pub(super) fn roll(&mut self) -> u64 {
+    pub(super) fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -19,7 +19,7 @@ impl Dice {
 
     /// A number below `n`; 0 if `n` is 0.
     pub(super) fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.roll() % (n.max(1) as u64)).expect("below a usize")
+        usize::try_from(self.next_u64() % (n.max(1) as u64)).expect("below a usize")
     }
 
     /// True with this probability, in percent.

@@ -8,7 +8,7 @@ use crate::{AttemptDatabase, Ending, Finished, Store};
 use pgtq_task::{Database as _, Limits, NewTask, Problem, SqlGrant};
 
 /// One claimed task, a role for its SQL, and a table that the role may write.
-pub(super) struct Scene {
+pub(super) struct Fixture {
     pub(super) store: Store,
     pub(super) runner: TestRunner,
     pub(super) ending: Ending,
@@ -21,10 +21,10 @@ pub(super) struct Scene {
     pub(super) theirs: String,
 }
 
-impl Scene {
+impl Fixture {
     pub(super) async fn new() -> Self {
         let store = store().await;
-        Scene::on(store).await
+        Fixture::on(store).await
     }
 
     pub(super) async fn on(store: Store) -> Self {
@@ -43,7 +43,7 @@ impl Scene {
         let mut runner = TestRunner::new(&store, &["a"]).await;
         store.push(&[new_task("a")]).await.expect("push");
         let ending = runner.claim(1).await.remove(0);
-        Scene {
+        Fixture {
             database: runner
                 .store
                 .attempt(runner.id, ending.claim, ending.task.id),
@@ -83,7 +83,7 @@ impl Scene {
     }
 
     /// The code of the problem that a statement causes.
-    pub(super) async fn refused(&self, statement: &str) -> String {
+    pub(super) async fn error_code(&self, statement: &str) -> String {
         match self.run(statement).await {
             Ok(answer) => panic!("{statement} gave {answer}"),
             Err(problem) => problem.code,
