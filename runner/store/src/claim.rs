@@ -211,7 +211,7 @@ impl Store {
                 .query_alone(sql!("release_claims"), &[&runner.0, &only])
                 .await;
             if let Err(error) = removed {
-                tracing::debug!(claim = empty, %error, "could not remove an empty claim");
+                tracing::debug!(claim = empty, %error, "could not delete an empty claim");
             }
         }
         if old.is_some() {

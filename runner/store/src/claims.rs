@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_over_when_its_last_task_has_ended() {
+    fn a_claim_is_complete_when_its_last_task_has_ended() {
         let mut live = LiveClaims::default();
         live.claimed(ClaimId(5), [TaskId(1), TaskId(2)].into_iter());
         assert!(live.emptied(&[(ClaimId(5), TaskId(1))]).is_empty());

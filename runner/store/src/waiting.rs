@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tasks_that_fit_in_the_sampled_pages_are_counted_exactly() {
+    async fn tasks_within_the_sampled_pages_are_counted_exactly() {
         let all = counted(10_000, 10, 1).await;
         let numbers: Vec<_> = all
             .iter()
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_few_tasks_are_exact_however_large_their_table_once_was() {
+    async fn a_few_tasks_are_exact_in_a_formerly_large_table() {
         let all = counted(1, 40_000, 40_000).await;
         let numbers: Vec<_> = all.iter().map(|w| (w.scheduled, w.runnable)).collect();
         assert_eq!(numbers, [(30_000, 30_000), (3, 7)]);

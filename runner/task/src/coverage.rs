@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_covers_itself_and_what_is_narrower() {
+    fn a_rule_covers_itself_and_narrower_rules() {
         for (granted, asked) in [
             ("https://a", "https://a"),
             ("https://a", "GET https://a/v1/x"),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_outside_all_rules_is_refused() {
+    fn a_request_outside_all_rules_is_denied() {
         for (granted, asked) in [
             ("https://a", "http://a"),
             ("https://a", "https://b"),

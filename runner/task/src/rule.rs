@@ -48,7 +48,7 @@ impl FromStr for HostRule {
         }
         // The placeholder in lines to paste, for a value that only the operator knows.
         if text == "HOST" {
-            return Err("HOST stands for a host: write its name".to_owned());
+            return Err("HOST is a placeholder: write the host's name".to_owned());
         }
         match text.strip_prefix("*.") {
             Some(domain) => Ok(HostRule::Below(host(domain)?)),
@@ -216,7 +216,7 @@ impl FromStr for HttpRule {
             .iter()
             .any(|m| !m.bytes().all(|b| b.is_ascii_uppercase()))
         {
-            return Err(wrong("a method is a word of letters"));
+            return Err(wrong("a method consists of letters"));
         }
         let (secure, rest) = match url.split_once("://") {
             Some(("https", rest)) => (true, rest),
@@ -236,7 +236,7 @@ impl FromStr for HttpRule {
         };
         if path.contains('*') {
             return Err(wrong(
-                "a path ends with `/*` or has no `*`, and means itself and all below it",
+                "a path ends with `/*` or has no `*`, and matches itself and all below it",
             ));
         }
         let (host, port) = match split_port(authority) {

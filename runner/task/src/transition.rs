@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_retried_until_the_retries_are_spent() {
+    fn an_error_is_retried_until_the_retries_are_used_up() {
         assert_eq!(
             after(0, Some(Retries::Limited(1)), error(), false),
             State::Scheduled

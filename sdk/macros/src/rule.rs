@@ -17,7 +17,7 @@ pub(crate) fn http(text: &str) -> Result<String, String> {
         .collect();
     let is_word = |method: &String| method.bytes().all(|b| b.is_ascii_uppercase());
     if !methods.iter().all(is_word) {
-        return Err(wrong("a method is a word of letters"));
+        return Err(wrong("a method consists of letters"));
     }
     let (scheme, own_port, rest) = match url.split_once("://") {
         Some(("https", rest)) => ("https", "443", rest),
@@ -37,7 +37,7 @@ pub(crate) fn http(text: &str) -> Result<String, String> {
     };
     if path.contains('*') {
         return Err(wrong(
-            "a path ends with `/*` or has no `*`, and means itself and all below it",
+            "a path ends with `/*` or has no `*`, and matches itself and all below it",
         ));
     }
     let (host, named) = split_port(authority);
@@ -103,8 +103,7 @@ pub(crate) fn push(text: &str) -> Result<String, String> {
     let prefix = handlers.strip_suffix('*').unwrap_or(handlers);
     if handlers != "*" && crate::options::name_fault(prefix).is_some() {
         return Err(wrong(&format!(
-            "`{handlers}` is neither the name of a handler nor the beginning of names followed \
-             by `*`"
+            "`{handlers}` is neither the name of a handler nor a prefix followed by `*`"
         )));
     }
     let (mut queues, mut priority, mut keys) = (None, None, None);

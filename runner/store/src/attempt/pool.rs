@@ -163,7 +163,7 @@ impl Pool {
         Problem::new(
             "timeout",
             format!(
-                "no connection for SQL came free within {} ms: the grant allows {} at a time to the role {}; raise its `connections`, or run fewer such tasks at once",
+                "no connection for SQL became free within {} ms: the grant allows {} at a time to the role {}; raise its `connections`, or run fewer such tasks at once",
                 waited.as_millis(),
                 self.grant.connections.max(1),
                 self.grant.role

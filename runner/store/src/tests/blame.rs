@@ -239,7 +239,7 @@ async fn a_draining_runner_releases_its_tasks_without_a_crash() {
 }
 
 #[tokio::test]
-async fn tasks_that_had_not_started_are_not_blamed() {
+async fn unstarted_tasks_are_not_blamed() {
     let store = store().await;
     witness(&store).await;
     let ids = pushed(&store, 20).await;

@@ -52,7 +52,7 @@ async fn a_claim_of_large_arguments_is_bounded_in_bytes_and_the_next_one_follows
 }
 
 #[tokio::test]
-async fn a_claim_is_bounded_in_bytes_however_well_its_arguments_compress() {
+async fn a_claim_of_compressible_arguments_is_bounded_in_bytes() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     push_compressible(&store, 20, 1_000_000).await;

@@ -63,7 +63,7 @@ async fn a_pushed_task_is_claimed_and_completed() {
 }
 
 #[tokio::test]
-async fn tasks_come_by_priority_and_then_in_order() {
+async fn tasks_are_claimed_by_priority_and_then_in_order() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a", "b"]).await;
     let urgent = NewTask {
@@ -85,7 +85,7 @@ async fn tasks_come_by_priority_and_then_in_order() {
 }
 
 #[tokio::test]
-async fn cursors_find_new_tasks_and_those_that_came_back() {
+async fn cursors_find_new_and_returned_tasks() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     store
@@ -108,7 +108,7 @@ async fn cursors_find_new_tasks_and_those_that_came_back() {
 }
 
 #[tokio::test]
-async fn a_straggler_behind_the_cursor_is_found_by_the_next_refresh() {
+async fn a_straggler_before_the_cursor_is_found_by_the_next_refresh() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     let late = psql(&store).await;
@@ -369,7 +369,7 @@ async fn cancel_works_in_every_state() {
 }
 
 #[tokio::test]
-async fn a_deleted_task_of_a_live_claim_does_not_come_back() {
+async fn a_deleted_task_of_a_live_claim_does_not_return() {
     let store = store().await;
     let mut runner = TestRunner::new(&store, &["a"]).await;
     let pushed = store

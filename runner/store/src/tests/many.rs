@@ -74,7 +74,7 @@ async fn stored(many: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_large_flush_stores_what_a_small_one_does() {
+async fn a_large_flush_stores_the_same_as_a_small_one() {
     let small = stored(usize::MAX).await;
     assert!(small.contains("broken") && small.contains("Zoë"), "{small}");
     assert_eq!(stored(1).await, small);

@@ -184,7 +184,7 @@ async fn one_prune_runs_at_a_time_and_the_others_do_not_wait() {
 }
 
 #[tokio::test]
-async fn an_old_claim_keeps_the_partitions_of_its_endings_and_no_others() {
+async fn an_old_claim_keeps_only_the_partitions_of_its_outcomes() {
     let store = store().await;
     let client = psql(&store).await;
     for ago in [10, 20, 30] {

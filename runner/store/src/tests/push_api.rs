@@ -153,7 +153,7 @@ async fn a_key_is_free_after_its_time_but_not_while_its_task_waits_or_runs() {
 }
 
 #[tokio::test]
-async fn a_key_lives_as_long_as_the_history_that_prune_keeps() {
+async fn a_key_lives_as_long_as_the_history() {
     let store = store().await;
     let sql = psql(&store).await;
     sql.batch_execute("SELECT prune('30 days'); SELECT push('a', key => 'now'); SELECT push('a', key => 'later', delay => '2 days')")

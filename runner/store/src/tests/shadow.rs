@@ -157,7 +157,10 @@ async fn trap(store: &Store, client: &tokio_postgres::Client, role: &str) {
             n = operator.bytes().map(|b| b.to_string()).collect::<String>()
         ));
     }
-    client.batch_execute(&text).await.expect("a trap is set");
+    client
+        .batch_execute(&text)
+        .await
+        .expect("create the shadowing objects");
 }
 
 #[tokio::test]
@@ -181,7 +184,7 @@ async fn shadowing_objects_never_run_with_the_owners_privileges() {
         client
             .batch_execute(&format!("SET SESSION AUTHORIZATION {role}"))
             .await
-            .expect("become it");
+            .expect("set the role");
         trap(&store, &client, &role).await;
         for call in *calls {
             // Its own search path applies to its own statement, so the call uses a clean one.

@@ -37,7 +37,7 @@ async fn wait_for(client: &tokio_postgres::Client, question: &str, answer: &str)
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("waited in vain for {answer}: {question}");
+    panic!("timed out waiting for {answer}: {question}");
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn a_schema_comes_up_under_load_and_loses_no_task() {
     for (flag, who) in [(&enough, &mut pushes), (&stop, &mut work)] {
         flag.store(true, Ordering::Relaxed);
         while let Some(done) = who.join_next().await {
-            done.expect("nobody noticed");
+            done.expect("the worker finished");
         }
     }
     let pushed = pushed.load(Ordering::Relaxed).to_string();

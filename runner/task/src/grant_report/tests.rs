@@ -46,7 +46,7 @@ fn full() -> Grant {
 }
 
 #[test]
-fn without_a_grant_everything_is_refused() {
+fn without_a_grant_everything_is_denied() {
     let expected = [
         "http POST https://api.mail.example/v3: refused",
         "http https://*: refused",

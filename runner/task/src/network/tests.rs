@@ -160,7 +160,7 @@ fn a_rule_with_an_address_allows_only_that_address() {
 }
 
 #[test]
-fn addresses_in_disguise_are_not_hosts() {
+fn nonstandard_address_forms_are_not_hosts() {
     for host in [
         "2130706433",
         "0",

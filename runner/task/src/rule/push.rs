@@ -28,11 +28,8 @@ impl FromStr for HandlerRule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "`{text}` is neither the name of a handler nor the beginning of names followed by `*`"
-            )
-        };
+        let wrong =
+            || format!("`{text}` is neither the name of a handler nor a prefix followed by `*`");
         match text.strip_suffix('*') {
             Some("") => Ok(HandlerRule::Prefix(String::new())),
             Some(prefix) => match Name::new(prefix) {

@@ -52,7 +52,7 @@ fn a_star_in_a_path_stands_alone_at_its_end() {
         assert_eq!(
             text.parse::<HttpRule>().expect_err("not a rule"),
             format!(
-                "`{text}`: a path ends with `/*` or has no `*`, and means itself and all \
+                "`{text}`: a path ends with `/*` or has no `*`, and matches itself and all \
                  below it; write a rule like \"GET,POST https://api.example.com/v1/\""
             )
         );

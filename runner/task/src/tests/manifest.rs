@@ -64,7 +64,7 @@ proptest! {
     }
 
     #[test]
-    fn a_manifest_with_one_byte_changed_is_read_or_refused(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn a_manifest_with_one_byte_changed_is_parsed_or_rejected(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let whole = json!({"contract": "1.0.0", "plugin": {"name": "p", "version": "1"}, "handlers": [
             {"name": "add", "limits": {"fuel": 1000, "memory": 65536}, "retry": {"retries": "forever"}, "needs": {"http": ["GET https://a/"]}}]});
         let mut bytes = whole.to_string().into_bytes();

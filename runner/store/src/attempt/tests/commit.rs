@@ -316,7 +316,7 @@ async fn the_commit_status_of_an_attempt_is_read_back() {
 }
 
 #[tokio::test]
-async fn a_key_of_a_child_makes_one_task_over_attempts() {
+async fn a_childs_key_makes_one_task_over_all_attempts() {
     let mut fixture = Fixture::new().await;
     fixture.store.push(&[child()]).await.expect("push");
     fixture.run("SELECT 1").await.expect("runs");

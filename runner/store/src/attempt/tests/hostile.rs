@@ -181,7 +181,7 @@ async fn advisory_locks_and_cursors_do_not_outlive_the_attempt() {
 }
 
 #[tokio::test]
-async fn a_statement_is_stopped_when_its_time_is_over() {
+async fn a_statement_is_cancelled_at_its_timeout() {
     let mut fixture = Fixture::new().await;
     fixture.grant.statement_timeout = Duration::from_millis(200);
     let problem = fixture

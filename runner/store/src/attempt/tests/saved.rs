@@ -210,7 +210,7 @@ async fn values_left_by_an_earlier_attempt_of_a_complete_task_are_pruned() {
 }
 
 #[tokio::test]
-async fn text_that_only_json_allows_survives() {
+async fn text_allowed_only_in_json_survives() {
     let fixture = Fixture::new().await;
     let value = "{\"a\":\"\\u0000 ä \\ud83d\\ude00\",\"big\":123456789012345678901234567890}";
     fixture.save("a", value, false).await.expect("saves");
