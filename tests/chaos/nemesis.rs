@@ -59,7 +59,7 @@ const ALL: [Fault; 11] = [
 /// Statements to cut at: of the runner, but the last two.
 const POINTS: [&str; 6] = [
     "one ordered scan for each",
-    "for tasks that are over",
+    "for final outcomes",
     "Caller: Store::beat",
     "COMMIT",
     "handler's COMMIT",

@@ -39,7 +39,7 @@ const NOW_AND_THEN: [Fate; 7] = [
 /// What only the statement that claims has in it.
 const CLAIM: &str = "one ordered scan for each";
 /// What only the statement has in it that stores endings alone, without a transaction.
-const FINISH: &str = "for tasks that are over";
+const FINISH: &str = "for final outcomes";
 
 /// A database, a way past the proxy, a proxy, a role for SQL.
 struct Scene {

@@ -358,7 +358,7 @@ impl Session {
         R: Iterator<Item = Vec<&'r (dyn ToSql + Sync)>>,
     {
         let schema = &self.config.schema;
-        let statements = self.statements.as_mut().expect("may_copy was asked");
+        let statements = self.statements.as_mut().expect("may_copy is true");
         let statement = prepared(&self.client, statements, schema, sql).await?;
         let sink = self.client.copy_in(&statement).await?;
         let mut writer = pin!(BinaryCopyInWriter::new(sink, types));

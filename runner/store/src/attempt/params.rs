@@ -245,7 +245,10 @@ mod tests {
         assert!(split("{}").is_err());
         assert!(split("[1] 2").is_err());
         let many = |n| format!("[{}]", vec!["1"; n].join(","));
-        assert_eq!(split(&many(MAX_PARAMS)).expect("as many").len(), MAX_PARAMS);
+        assert_eq!(
+            split(&many(MAX_PARAMS)).expect("the maximum").len(),
+            MAX_PARAMS
+        );
         let problem = split(&many(MAX_PARAMS + 1)).expect_err("too many");
         assert!(problem.message.contains("at most 65535"), "{problem:?}");
         assert!(one("[]", Type::INT4).is_err_and(|text| text.contains("0 values")));

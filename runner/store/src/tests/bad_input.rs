@@ -13,11 +13,14 @@ async fn a_prepared_statement_of_another_client_is_explained_by_a_pooler() {
         .simple_query(prepare)
         .await
         .expect("the name is free");
-    let taken = client.simple_query(prepare).await.expect_err("it is taken");
+    let taken = client
+        .simple_query(prepare)
+        .await
+        .expect_err("the name is taken");
     let gone = client
         .simple_query("EXECUTE s1")
         .await
-        .expect_err("it is not there");
+        .expect_err("the statement is missing");
     for error in [taken, gone] {
         let error = classify("claim tasks", "pgtq", &error);
         let StoreError::Transient { hint, .. } = &error else {

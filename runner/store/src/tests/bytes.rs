@@ -263,7 +263,7 @@ async fn a_due_task_with_a_damaged_value_delays_no_other() {
     let later = "INSERT INTO scheduled_tasks (id, queue, handler, priority, run_at, args)
             SELECT id, queue, handler, priority, now() - interval '1 minute' * id / 100, args FROM runnable_tasks;
         TRUNCATE runnable_tasks";
-    client.batch_execute(later).await.expect("all are due");
+    client.batch_execute(later).await.expect("make all due");
     damage(&client, "scheduled_tasks").await;
     // Those before it, it alone, those after it.
     let mut cursor = PromoteCursor::default();
@@ -347,7 +347,7 @@ async fn due_tasks_with_large_arguments_are_promoted_in_steps() {
     let later = "INSERT INTO scheduled_tasks (id, queue, handler, priority, run_at, args)
             SELECT id, queue, handler, priority, now() - interval '1 minute', args FROM runnable_tasks;
         TRUNCATE runnable_tasks";
-    client.batch_execute(later).await.expect("all are due");
+    client.batch_execute(later).await.expect("make all due");
     let mut cursor = PromoteCursor::default();
     let first = store.promote_next(1_000, &mut cursor).await;
     let first = first.expect("promote");

@@ -160,7 +160,7 @@ impl Journey {
                 .runner
                 .store
                 .isolate(self.runner.id, ending.claim, ending.task.id);
-            isolate.await.expect("isolate").expect("it is ours");
+            isolate.await.expect("isolate").expect("the claim is ours");
             self.is("running", "isolate").await;
         }
         lose(&self.store, &self.runner, set).await;
@@ -213,7 +213,7 @@ async fn a_task_keeps_every_column_through_runners() {
     let ending = journey.claim().await;
     let (store, runner) = (journey.runner.store.clone(), journey.runner.id);
     let isolated = store.isolate(runner, ending.claim, ending.task.id).await;
-    isolated.expect("isolate").expect("it is ours");
+    isolated.expect("isolate").expect("the claim is ours");
     journey.is("running", "isolate").await;
     store.retire(runner).await.expect("retire");
     journey.is("runnable", "retire").await;

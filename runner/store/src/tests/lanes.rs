@@ -279,7 +279,7 @@ async fn processor_time(client: &tokio_postgres::Client) -> (Duration, Duration)
     (of(&own), rows.iter().map(|row| of(row.get(0))).sum())
 }
 
-/// `cargo test -p pgtq --lib store::tests::lanes -- --ignored --nocapture`
+/// `cargo test -p pgtq-store --lib tests::lanes -- --ignored --nocapture`
 #[tokio::test]
 #[ignore = "measures"]
 async fn twenty_thousand_lanes_drain_as_fast_as_one() {

@@ -179,7 +179,7 @@ async fn due_tasks_are_promoted_and_the_next_due_time_is_returned() {
         }
         assert!(started.elapsed() < Duration::from_secs(60));
     };
-    let next = promoted.next_due.expect("one is left");
+    let next = promoted.next_due.expect("a next due time");
     assert!(next > Duration::from_secs(500) && next <= Duration::from_secs(600));
 }
 

@@ -48,7 +48,7 @@ async fn lines_of_a_running_attempt_are_read_in_order_and_once() {
     let claim = runner.claim(1).await[0].claim;
     let pass_on = async |log: LiveLog| {
         let passed = runner.store.stream_logs(runner.id, &[log]).await;
-        passed.expect("pass on");
+        passed.expect("forward log lines");
     };
     pass_on(log(claim, id, 1..=2)).await;
     // Again, as after an unknown commit.
@@ -92,7 +92,7 @@ async fn a_runner_without_the_claim_writes_no_lines() {
     passed.expect("ignored");
     assert!(numbers(&store, id, (ClaimId(0), 0)).await.is_empty());
     let passed = runner.store.stream_logs(runner.id, &lines).await;
-    passed.expect("the second is of no task of the claim");
+    passed.expect("lines of a foreign task are ignored");
     assert_eq!(numbers(&store, id, (ClaimId(0), 0)).await, [1]);
 
     expire(&store, &runner).await;
@@ -112,7 +112,7 @@ async fn lines_of_a_crashed_runner_are_kept_for_a_day() {
     let dead = runner.claim(1).await[0].claim;
     let logs = [log(dead, pushed[0].id, 1..=2)];
     let passed = runner.store.stream_logs(runner.id, &logs).await;
-    passed.expect("pass on");
+    passed.expect("forward log lines");
     expire(&store, &runner).await;
     store.rescue().await.expect("rescue");
     let client = psql(&store).await;
@@ -123,7 +123,7 @@ async fn lines_of_a_crashed_runner_are_kept_for_a_day() {
     let living = alive.claim(1).await[0].claim;
     let logs = [log(living, pushed[1].id, 1..=1)];
     let passed = alive.store.stream_logs(alive.id, &logs).await;
-    passed.expect("pass on");
+    passed.expect("forward log lines");
     let year = Duration::from_secs(365 * 86_400);
     store.prune(year).await.expect("prune");
     assert_eq!(ask(&client, "SELECT count(*) FROM log_lines").await, "3");

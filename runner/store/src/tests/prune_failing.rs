@@ -97,7 +97,10 @@ async fn a_damaged_row_keeps_its_partition_until_failed_tasks_expire() {
         super::bytes::damage(&client, &partition(&client, ago).await).await;
     }
     let read = "SELECT args::text FROM history WHERE id = 111";
-    client.query(read, &[]).await.expect_err("is still read");
+    client
+        .query(read, &[])
+        .await
+        .expect_err("the row is unreadable");
     let retention = Retention {
         history: 7 * DAY,
         failed: 30 * DAY,

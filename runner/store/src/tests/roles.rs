@@ -239,7 +239,7 @@ async fn an_admin_migrates_and_grants_if_the_owner_is_not_a_superuser() {
     owner
         .migrate()
         .await
-        .expect("an owner that is no superuser migrates");
+        .expect("migrate as an owner without superuser");
     let given = first
         .grant_role(RoleKind::Admin, &format!("{schema}_boss"))
         .await;
@@ -271,7 +271,11 @@ async fn an_admin_migrates_and_grants_if_the_owner_is_not_a_superuser() {
         .grant_role(RoleKind::Admin, &name)
         .await
         .expect("granted");
-    assert!(missing.expect("told").contains("neither migrate nor grant"));
+    assert!(
+        missing
+            .expect("a list of missing privileges")
+            .contains("neither migrate nor grant")
+    );
 }
 
 #[tokio::test]

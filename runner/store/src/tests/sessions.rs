@@ -168,7 +168,7 @@ async fn row_security_is_reported_by_blocked_calls_and_by_doctor() {
         let (id, lanes) = (runner.id, &mut runner.lanes);
         let claimed = runner.store.claim(id, lanes, &handlers, 1).await;
         let error = claimed.expect_err("a claim reads runnable_tasks");
-        let hint = error.hint().expect("what to do").to_owned();
+        let hint = error.hint().expect("a hint").to_owned();
         assert!(error.to_string().contains("row-level security"), "{error}");
         assert!(hint.contains("DISABLE ROW LEVEL SECURITY"), "{hint}");
     }

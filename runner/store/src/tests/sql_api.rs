@@ -181,7 +181,7 @@ async fn only_a_role_with_the_documented_privileges_pushes() {
     client
         .batch_execute(&format!("RESET ROLE; {grants} SET ROLE {role}"))
         .await
-        .expect("the documented rights");
+        .expect("grant the documented privileges");
     client
         .batch_execute(
             "SELECT push('a', key => 'k'); SELECT push('a', '{}', delay => '1 hour');
@@ -207,7 +207,7 @@ async fn a_role_with_the_documented_privileges_is_a_worker() {
             "{work}; CREATE ROLE {role}; {grants} SET ROLE {role}"
         ))
         .await
-        .expect("the documented rights");
+        .expect("grant the documented privileges");
     for call in [
         "held FROM pop(), extend(id, token)",
         "log(id, token, 'a line') FROM pop()",

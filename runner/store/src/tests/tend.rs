@@ -156,7 +156,7 @@ async fn a_tend_does_not_reread_tasks_promoted_under_an_old_snapshot() {
     }
     assert_eq!(n, 2);
     let not_now = "UPDATE upkeep SET promote_all_at = now() + interval '5 minutes'";
-    client.batch_execute(not_now).await.expect("not now");
+    client.batch_execute(not_now).await.expect("postpone");
     let after = pages_of_a_tend(&client).await;
     assert!(after < few + 50, "{few} before, {after} after");
     // The next full scan finds a task that committed late.

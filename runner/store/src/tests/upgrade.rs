@@ -148,7 +148,7 @@ async fn a_migration_blocked_by_a_long_transaction_yields_to_pushes() {
         client
             .batch_execute("SELECT push('a')")
             .await
-            .expect("a push gets through");
+            .expect("push while the migration waits");
         wait_for(&client, waiting, "0").await;
     }
     assert!(!migration.is_finished(), "it tries on");
@@ -173,7 +173,7 @@ async fn a_newer_schema_states_the_oldest_supported_program() {
             "UPDATE migrations SET serves = {newest} WHERE version = {newest}"
         ))
         .await
-        .expect("as if it took something away");
+        .expect("raise the supported version");
     match store.check_schema().await {
         Err(error @ StoreError::SchemaNewer { .. }) => assert_eq!(
             error.to_string(),

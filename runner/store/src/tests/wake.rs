@@ -71,9 +71,9 @@ async fn a_push_notifies_once_for_each_request() {
     for _ in 0..10 {
         store.push(&[new_task("a")]).await.expect("push");
     }
-    let flag = asked.flag.expect("of one queue");
+    let flag = asked.flag.expect("a flag for one queue");
     let Wake::Work(flags) = listener.recv().await else {
-        panic!("it was a push");
+        panic!("no notification for the push");
     };
     assert!(flags.concern(Some(flag)) && !flags.concern(Some(flag ^ 1)) && flags.concern(None));
     let work = format!("work {flag} default");
@@ -141,7 +141,10 @@ async fn returned_tasks_wake_only_waiters_for_their_queue() {
         drained(&client, &store, &mut notes).await;
         let mail = store.request_wake(Some(&name("mail"))).await.expect("ask");
         let wanted = match queue {
-            "mail" => vec![format!("work {} mail", mail.flag.expect("of one queue"))],
+            "mail" => vec![format!(
+                "work {} mail",
+                mail.flag.expect("a flag for one queue")
+            )],
             _ => Vec::new(),
         };
         for way in ["promote", "finish", "release", "retire"] {
@@ -194,7 +197,7 @@ async fn a_request_for_one_queue_is_not_answered_by_pushes_into_others() {
     let both = [into_queue(&other), into_queue("mail")];
     store.push(&both).await.expect("push");
     let seen = drained(&client, &store, &mut notes).await;
-    let mail = format!("work {} mail", mail.flag.expect("of one queue"));
+    let mail = format!("work {} mail", mail.flag.expect("a flag for one queue"));
     assert!(seen.len() == 2 && seen.contains(&mail), "{seen:?}");
 }
 
@@ -337,7 +340,7 @@ async fn a_push_reads_no_more_under_an_old_snapshot() {
     tokio::time::timeout(Duration::from_secs(5), old.batch_execute("COMMIT"))
         .await
         .expect("in time")
-        .expect("the snapshot lived");
+        .expect("the snapshot still exists");
 }
 
 #[tokio::test]

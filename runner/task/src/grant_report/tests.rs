@@ -60,7 +60,7 @@ fn without_a_grant_everything_is_denied() {
 
 #[test]
 fn with_a_grant_of_everything_nothing_is_missing() {
-    let sum = PluginGrantReport::of("mailer", [&everything()], &full()).expect("it asks");
+    let sum = PluginGrantReport::of("mailer", [&everything()], &full()).expect("a report");
     assert_eq!((sum.asked, sum.granted), (6, 6));
     assert!(sum.refused.is_empty() && sum.partly.is_empty(), "{sum:?}");
     assert_eq!(sum.toml, "");
@@ -81,7 +81,7 @@ fn the_lines_to_paste_keep_existing_grants() {
         tcp: vec!["smtp.example.com:25".parse().expect("a rule")],
         ..Grant::default()
     };
-    let sum = PluginGrantReport::of("mail.er", [&everything()], &grant).expect("it asks");
+    let sum = PluginGrantReport::of("mail.er", [&everything()], &grant).expect("a report");
     assert_eq!((sum.asked, sum.granted), (6, 0));
     assert_eq!(sum.partly, ["http https://*"]);
     assert_eq!(
@@ -152,7 +152,7 @@ fn needs_of_handlers_of_one_plugin_are_merged() {
         needs(r#"{"http":["https://a","https://b"]}"#),
         needs(r#"{"http":["https://b"],"sql":true}"#),
     );
-    let sum = PluginGrantReport::of("a", [&a, &b], &Grant::default()).expect("it asks");
+    let sum = PluginGrantReport::of("a", [&a, &b], &Grant::default()).expect("a report");
     assert_eq!(sum.asked, 3);
 }
 
@@ -163,7 +163,7 @@ fn a_flood_of_needs_is_cut() {
         files: dirs.map(|n| format!("/a/long/directory/{n}")).collect(),
         ..Needs::default()
     };
-    let sum = PluginGrantReport::of("a", [&flood], &Grant::default()).expect("it asks");
+    let sum = PluginGrantReport::of("a", [&flood], &Grant::default()).expect("a report");
     assert_eq!((sum.asked, sum.granted), (5_000, 0));
     assert_eq!(sum.refused.len(), MAX_REFUSED);
     assert_eq!(sum.toml, "");

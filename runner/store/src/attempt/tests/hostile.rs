@@ -258,7 +258,7 @@ async fn a_million_rows_end_at_the_limit() {
     let all = fixture
         .run("SELECT n FROM generate_series(1, 100) AS n")
         .await
-        .expect("just fits");
+        .expect("within the limit");
     assert!(all.contains("[100]"));
     let problem = fixture
         .run("SELECT n FROM generate_series(1, 1000000) AS n")
@@ -457,7 +457,7 @@ async fn waiting_for_a_connection_ends_with_the_attempts_time() {
     let problem = second
         .sql(&fixture.grant, &fixture.limits, "SELECT 1", "[]")
         .await
-        .expect_err("none free");
+        .expect_err("no free connection");
     assert_eq!(problem.code, "timeout");
     assert!(problem.message.contains("`connections`"), "{problem:?}");
     assert!(began.elapsed() >= Duration::from_millis(100));

@@ -131,7 +131,7 @@ async fn values_have_one_limit_together() {
     fixture
         .save("b", "12345", false)
         .await
-        .expect("there is room now");
+        .expect("it fits now");
     fixture.limits.state_bytes = 1 << 20;
     for n in 0..998 {
         // Not one by one: each is a commit.

@@ -53,7 +53,7 @@ async fn a_statement_keeps_its_permit_until_it_has_ended() {
     let seen = another(&fixture)
         .sql(&fixture.grant, &fixture.limits, SEEN, "[]")
         .await;
-    let seen = seen.expect("the place comes free");
+    let seen = seen.expect("the permit is released");
     assert!(seen.contains("[[1]]"), "{seen}");
 }
 
@@ -68,7 +68,7 @@ async fn an_unstoppable_statement_keeps_its_permit_for_a_limited_time() {
     let seen = another(&fixture)
         .sql(&fixture.grant, &fixture.limits, SEEN, "[]")
         .await;
-    let seen = seen.expect("the place comes free");
+    let seen = seen.expect("the permit is released");
     assert!(seen.contains("[[2]]"), "{seen}");
     let kill = fixture
         .connections()
