@@ -45,7 +45,7 @@ pub struct PromoteCursor {
 /// transaction committed late, are found at once; others at the next full scan.
 const LATE_COMMIT: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
 
-/// Minimum time between full scans; also the factor of the duration of a full scan.
+/// Minimum time between full scans: this, or [`FULL_LOOK_SHARE`] times what the last one took.
 const FULL_LOOK: Duration = Duration::from_secs(1);
 const FULL_LOOK_SHARE: u32 = 20;
 

@@ -96,7 +96,7 @@ impl PushFacts {
     }
 
     /// Applies the result of a look; `plugins` are the handlers of each plugin here. Returns the
-    /// plugins that reach the limit now and did not at the previous look.
+    /// largest count if it reaches the limit now and did not at the previous look.
     pub fn set<'a>(
         &self,
         look: PushLook,

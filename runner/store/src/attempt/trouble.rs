@@ -71,7 +71,7 @@ fn lost(why: &str) -> Problem {
     )
 }
 
-/// The server sends this error and then closes the connection.
+/// Whether the server closes the connection after this error.
 pub(super) fn closes_connection(db: &DbError) -> bool {
     let code = db.code().code();
     code.starts_with("57P") || code.starts_with("08") || code == "25P03"

@@ -1,4 +1,4 @@
-//! The test bench: real stores on a real Postgres, whose transactions can be held.
+//! The scheduler: real stores on a real Postgres, whose transactions can be held.
 //!
 //! Triggers make every transaction of an actor wait at two points for an advisory lock: after a
 //! statement that wrote (`mid`) and before the commit (`end`). The holder of that lock decides
