@@ -4,7 +4,7 @@ use super::connection::Role;
 use super::sql::sql;
 use super::{Store, StoreError};
 
-/// A kind of user. The table `rights` defines the privileges of each kind.
+/// A kind of user. The table `role_privileges` defines the privileges of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoleKind {
     /// Pushes tasks and cannot read them.
