@@ -35,7 +35,7 @@ fn an_outage_longer_than_a_lease_costs_no_task_a_crash() {
     drop(sql);
     drop(server);
     for runner in &mut runners {
-        runner.wait_for("the lease may be gone");
+        runner.wait_for("the lease may be lost");
     }
     let _server = start();
     for runner in &mut runners {

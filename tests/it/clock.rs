@@ -78,7 +78,7 @@ fn check(off_by_days: i64) {
         AND seen_at <= now() AND expires_at BETWEEN now() AND now() + interval '15 seconds'";
     assert_eq!(sql.number(held), 1, "the lease");
 
-    runner.wait_for("took back the tasks of dead runners");
+    runner.wait_for("rescued the tasks of dead runners");
     let others = sql.rows("SELECT name FROM pgtq.runners WHERE host = 'elsewhere'");
     assert_eq!(others, ["alive"], "whose lease has ended");
     runner.wait_for("pruned history");

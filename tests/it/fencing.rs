@@ -9,7 +9,7 @@ use crate::tasks::{assert_completed_once, database, push, runner, wait_for_ended
 const LONG_SLEEPS: &str = "[handlers.'flaky.sleep']\ntimeout = '5m'\n";
 
 /// What a runner says when it stops trusting its lease.
-const GIVES_UP: &str = "the lease may be gone";
+const GIVES_UP: &str = "the lease may be lost";
 
 /// A way to a database that can become a black hole, and its address.
 fn proxy(database: &Database, sql: &Sql) -> (Proxy, String) {

@@ -152,7 +152,7 @@ fn a_file_that_ended_two_processes_while_it_loaded_is_refused_until_it_is_touche
     let line = listed.lines().find(|line| line.contains("refused"));
     let line = line.unwrap_or_default();
     for word in [
-        "ended 2 times",
+        "crashed 2 times",
         "sha256",
         &format!("touch {}", file.display()),
     ] {

@@ -37,7 +37,7 @@ fn assert_unburnt(sql: &Sql, n: i64) {
 fn n_given_back(said: &str) -> Option<i64> {
     let line = said
         .lines()
-        .find(|line| line.contains("giving back tasks that had not started"))?;
+        .find(|line| line.contains("releasing tasks that had not started"))?;
     let number = line.split("n_tasks=").nth(1)?;
     number.split_whitespace().next()?.parse().ok()
 }

@@ -16,7 +16,7 @@ fn a_task_with_an_unknown_trait_is_put_back_and_one_with_information_runs() {
     let plugins = plugin_dir(&["hello"]);
     let mut runner = runner(database.url(), plugins.path(), "", &[]);
     wait_for_ended(&sql, 20);
-    wait_until("the others are put back", || {
+    wait_until("the others are released", || {
         sql.number("SELECT count(*) FROM pgtq.scheduled") == 10
     });
     // Whole, without an attempt counted.
@@ -35,7 +35,10 @@ fn a_task_with_an_unknown_trait_is_put_back_and_one_with_information_runs() {
         "10|10"
     );
     let said = runner.stderr();
-    let lines: Vec<&str> = said.lines().filter(|l| l.contains("put back")).collect();
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|l| l.contains("released a task"))
+        .collect();
     assert_eq!(lines.len(), 1, "once a minute: {lines:#?}");
     assert!(lines[0].contains("traits=\"g\""), "{}", lines[0]);
 

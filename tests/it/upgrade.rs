@@ -54,7 +54,7 @@ fn a_runner_works_on_under_a_newer_schema_that_serves_it() {
     assert_eq!(sql.number("SELECT max(crashes) FROM pgtq.history"), 0);
     let said = runner.stderr();
     assert!(
-        !said.contains("not served") && !said.contains("ERROR"),
+        !said.contains("no longer serves") && !said.contains("ERROR"),
         "{said}"
     );
     // Its verbs work on, too, and there is nothing to migrate.
@@ -82,7 +82,7 @@ fn a_runner_that_a_newer_schema_does_not_serve_says_so_and_claims_nothing() {
 
     let next = bring_up(&sql, false);
     let ours = next - 1;
-    runner.wait_for("this runner is not served any more and claims nothing");
+    runner.wait_for("the schema no longer serves this runner, which claims nothing");
     runner.wait_for(&format!(
         "it is at version {next}, which supports programs for schema version {next} or later, and this pgtq is for version {ours}; update this pgtq"
     ));

@@ -1,14 +1,14 @@
-//! How many tasks to ask for in one claim: many, unless they are large.
+//! How many tasks to request in one claim: many, unless they are large.
 //!
-//! A claim that does not come through within its time would be asked for again, and
-//! fail again: so each is larger than the one before only if that one succeeded.
+//! A claim that times out would be repeated and time out again, so a claim is larger than
+//! the one before only if that one succeeded.
 
-/// Tasks in one claim at most. 500 measured no worse than larger ones.
+/// Maximum number of tasks in one claim. 500 measured no worse than larger values.
 const MOST: usize = 500;
-/// Tasks in the first claim: of the largest arguments, 64 MiB.
+/// Number of tasks in the first claim. With arguments of the maximum size this is 64 MiB.
 const FIRST: usize = 64;
-/// Bytes of arguments in one claim, by the size of those in the one before: what the
-/// store takes at most. A rescue reads the whole claim.
+/// Target number of argument bytes in one claim, estimated from the previous claim. It
+/// equals the most the store accepts, because a rescue reads the whole claim.
 const BYTES: usize = 8 << 20;
 
 /// The size of a claimer's next claim.
@@ -20,12 +20,12 @@ impl Appetite {
         Appetite(FIRST)
     }
 
-    /// Tasks to ask for at most; never 0.
+    /// Maximum number of tasks to request; never 0.
     pub(super) fn most(&self) -> usize {
         self.0
     }
 
-    /// A claim of this many tasks, with arguments of this many bytes, succeeded.
+    /// Records a successful claim of this many tasks with this many bytes of arguments.
     pub(super) fn took(&mut self, n_tasks: usize, n_bytes: usize) {
         let fitting = match n_bytes.checked_div(n_tasks) {
             Some(each) if each > 0 => (BYTES / each).max(1),
@@ -34,7 +34,7 @@ impl Appetite {
         self.0 = (self.0 * 2).min(MOST).min(fitting);
     }
 
-    /// A claim did not come through, for whatever reason.
+    /// Records a failed claim, whatever the reason.
     pub(super) fn failed(&mut self) {
         self.0 = (self.0 / 4).max(1);
     }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn claims_of_small_tasks_grow_to_the_most() {
+    fn claims_of_small_tasks_grow_to_the_maximum() {
         let mut appetite = Appetite::new();
         let mut seen = Vec::new();
         for _ in 0..5 {
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_of_large_tasks_are_of_some_megabytes() {
+    fn claims_of_large_tasks_stay_at_a_few_megabytes() {
         let mut appetite = Appetite::new();
         for (each, n) in [(1 << 20, 8), (100 << 20, 1), (1 << 20, 2), (0, 4)] {
             appetite.took(10, 10 * each);
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_fails_is_asked_for_in_smaller_parts() {
+    fn a_failed_claim_is_retried_in_smaller_parts() {
         let mut appetite = Appetite::new();
         let mut seen = Vec::new();
         for _ in 0..4 {

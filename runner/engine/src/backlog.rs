@@ -1,9 +1,9 @@
-//! Tasks that a claimer has taken and no slot has started.
+//! Claimed tasks that no slot has started yet.
 //!
-//! A plain queue behind a mutex, with a semaphore that counts what is in it:
-//! slots wait on the semaphore, so nothing spins. Bounded by the claimer,
-//! which never holds more than its target, and in time: how much a claimer may take
-//! was measured in the past, so what no slot took within a second goes back.
+//! A queue behind a mutex, with a semaphore that counts its entries: slots wait on the
+//! semaphore and never spin. The claimer bounds the size, because it never claims more
+//! than its target. Time is bounded too: the target follows from past measurements, so a
+//! task that no slot has started within a second is released.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{
@@ -19,35 +19,35 @@ use super::held::Hold;
 use pgtq_store::Paused;
 use pgtq_task::{ClaimId, Task};
 
-/// How long a claimed task waits for a slot before it goes back to the queue.
+/// How long a claimed task waits for a slot before it is released.
 pub(super) const HELD_FOR: Duration = Duration::from_secs(1);
 
 /// A claimed task on its way to a slot.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    /// The fence.
+    /// The claim, as the fence checks it.
     pub(crate) claim: ClaimId,
     /// The task.
     pub(crate) task: Arc<Task>,
-    /// Its arguments count until this is dropped.
+    /// Counts the bytes of its arguments until dropped.
     pub(crate) held: Hold,
     /// When it was claimed.
     pub(crate) since: Instant,
 }
 
-/// One queue group's waiting tasks.
+/// The waiting tasks of one queue group.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     waiting: Mutex<VecDeque<Taken>>,
     n_waiting: Semaphore,
     n_running: AtomicUsize,
     n_done: AtomicU64,
-    /// With no more than so many waiting, the claimer wants to hear of it.
+    /// The claimer is woken when at most this many tasks wait.
     low: AtomicUsize,
-    /// What is paused, as of the claimer's last look.
+    /// What is paused, as of the claimer's last check.
     paused: RwLock<Paused>,
-    /// Rung when a slot took or ended a task and few wait: there may be room for
-    /// another claim.
+    /// Notified when a slot took or finished a task and few are left: there may be room
+    /// for another claim.
     pub(crate) taken: Notify,
 }
 
@@ -64,8 +64,8 @@ impl Backlog {
         }
     }
 
-    /// Adds claimed tasks, the most urgent first: before those that wait already and
-    /// are less urgent, behind the others.
+    /// Adds claimed tasks by priority: before waiting tasks that are less urgent, behind
+    /// the others.
     pub(crate) fn extend(&self, tasks: impl IntoIterator<Item = Taken>) {
         let n_added = {
             let mut waiting = self.lock();
@@ -85,7 +85,7 @@ impl Backlog {
         self.n_waiting.add_permits(n_added);
     }
 
-    /// Takes out what waits and meets a condition, in order.
+    /// Removes the waiting tasks that meet a condition and returns them in order.
     pub(crate) fn take_back(&self, mut goes: impl FnMut(&Taken) -> bool) -> Vec<Taken> {
         let mut waiting = self.lock();
         let mut taken = Vec::new();
@@ -98,20 +98,21 @@ impl Backlog {
                 false => waiting.push_back(next),
             }
         }
-        // A slot that has a permit for one of these finds nothing and waits again.
+        // A slot that holds a permit for one of these finds an empty queue and waits
+        // again.
         self.n_waiting.forget_permits(taken.len());
         taken
     }
 
-    /// When the task was claimed that has waited the longest, and the priority of the
-    /// least urgent one; `None` while nothing waits.
+    /// The claim time of the task that has waited longest and the priority of the least
+    /// urgent task; `None` if no task waits.
     pub(crate) fn waits(&self) -> Option<(Instant, i32)> {
         let waiting = self.lock();
         let oldest = waiting.iter().map(|taken| taken.since).min()?;
         Some((oldest, waiting.back()?.task.priority))
     }
 
-    /// Notes what is paused: slots give such tasks back.
+    /// Records what is paused: slots release such tasks.
     pub(crate) fn set_paused(&self, paused: &Paused) {
         let is_same = *self.paused.read().unwrap_or_else(PoisonError::into_inner) == *paused;
         if !is_same {
@@ -119,13 +120,13 @@ impl Backlog {
         }
     }
 
-    /// Whether tasks of this queue and handler are held back.
+    /// Whether tasks of this queue and handler are paused.
     pub(crate) fn is_paused(&self, task: &Task) -> bool {
         let paused = self.paused.read().unwrap_or_else(PoisonError::into_inner);
         paused.holds(task.queue.as_str(), task.handler.as_str())
     }
 
-    /// The next task; `None` when the backlog was closed. Cancel-safe.
+    /// The next task; `None` once the backlog is closed. Cancel-safe.
     pub(crate) async fn next(&self) -> Option<Taken> {
         loop {
             self.n_waiting.acquire().await.ok()?.forget();
@@ -138,15 +139,15 @@ impl Backlog {
         }
     }
 
-    /// A slot is done with a task that [`Backlog::next`] gave it.
+    /// Called when a slot has finished a task from [`Backlog::next`].
     pub(crate) fn done(&self) {
         self.n_running.fetch_sub(1, Relaxed);
         self.n_done.fetch_add(1, Relaxed);
         self.ring();
     }
 
-    /// Has the claimer woken only when no more than so many wait: woken by every
-    /// task, it would do little else.
+    /// Wakes the claimer only when at most this many tasks wait; woken for every task, it
+    /// would do little else.
     pub(crate) fn ring_below(&self, low: usize) {
         self.low.store(low, SeqCst);
     }
@@ -157,17 +158,18 @@ impl Backlog {
         }
     }
 
-    /// Tasks that slots hold now.
+    /// Number of tasks that slots hold now.
     pub(crate) fn n_running(&self) -> usize {
         self.n_running.load(Relaxed)
     }
 
-    /// Tasks that slots were done with, ever: what the group's pace is measured by.
+    /// Number of tasks that slots have finished since the start; the group's pace is
+    /// computed from it.
     pub(crate) fn n_done(&self) -> u64 {
         self.n_done.load(Relaxed)
     }
 
-    /// Closes: slots end, and what was never started comes back.
+    /// Closes the backlog: slots end, and the tasks that were never started are returned.
     pub(crate) fn close(&self) -> Vec<Taken> {
         self.n_waiting.close();
         self.lock().drain(..).collect()
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_urgent_task_starts_before_those_that_wait_already() {
+    async fn an_urgent_task_starts_before_waiting_tasks() {
         let backlog = Backlog::new();
         backlog.extend([taken(1, 0), taken(2, 0), taken(3, 5)]);
         backlog.extend([taken(4, -5), taken(5, 0)]);
@@ -239,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_taken_back_starts_in_no_slot() {
+    async fn removed_tasks_start_in_no_slot() {
         let backlog = Backlog::new();
         backlog.extend((1..=4).map(|id| taken(id, 0)));
         let gone = backlog.take_back(|taken| taken.task.id.0 % 2 == 0);
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_claimer_is_rung_for_only_when_few_wait() {
+    async fn the_claimer_is_woken_only_when_few_tasks_wait() {
         let backlog = Backlog::new();
         backlog.ring_below(1);
         backlog.extend((1..=3).map(|id| taken(id, 0)));

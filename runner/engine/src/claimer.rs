@@ -1,13 +1,13 @@
-//! One claimer per queue group: counts its room, claims at most that many
-//! tasks, hands them to its slots.
+//! One claimer per queue group: computes the room, claims at most that many tasks and
+//! passes them to its slots.
 //!
-//! Room is the slots plus about 100 ms of work at the speed measured here, so
-//! that slots never wait for a round trip, and a crash or a drain never
-//! concerns more than a moment's work. That speed is of the past: what no slot has
-//! taken within a second goes back, and while tasks wait the claimer looks several
-//! times a second for pauses, cancellations and more urgent tasks. Polling is the
-//! truth: after an empty claim the claimer looks again soon, then less and less
-//! often, unless a notification comes.
+//! Room is the number of slots plus about 100 ms of work at the measured pace, so that
+//! slots never wait for a round trip and a crash or drain affects only a moment's work.
+//! The pace describes the past: tasks that no slot has started within a second are
+//! released, and while tasks wait the claimer checks several times a second for pauses,
+//! cancellations and more urgent tasks. Correctness rests on polling: after an empty
+//! claim the claimer polls again soon, then less and less often, unless a notification
+//! arrives.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -26,33 +26,34 @@ use super::shutdown::Phase;
 use pgtq_store::{Claimed, Lanes, StoreError};
 use pgtq_task::{Name, RunnerId};
 
-/// Work that may wait in this process, as time.
+/// Amount of work that may wait in this process, as a time.
 const PREFETCH: Duration = Duration::from_millis(100);
-/// The same while a claim takes longer than half of it.
+/// The same while a claim takes longer than half of that time.
 const MAX_AHEAD: Duration = Duration::from_millis(500);
-/// Tasks that may wait in this process, however fast it is.
+/// Maximum number of tasks that wait in this process, whatever the pace.
 const MAX_PREFETCH: f64 = 2_000.0;
-/// While tasks wait for a slot: the time between looks for what concerns them.
+/// While tasks wait for a slot: time between checks for pauses, cancellations and more
+/// urgent tasks.
 const TICK: Duration = Duration::from_millis(250);
 /// First wait after an empty claim; doubles up to the poll interval.
 const FIRST_WAIT: Duration = Duration::from_millis(2);
 
-/// Drives one queue group.
+/// The claim loop of one queue group.
 pub(crate) struct Claimer {
     pub(crate) core: Arc<Core>,
     pub(crate) group: usize,
     pub(crate) slots: u32,
     pub(crate) lanes: Lanes,
     pub(crate) backlog: Arc<Backlog>,
-    /// The last look for what concerns tasks that wait for a slot.
+    /// When waiting tasks were last checked for pauses, cancellations and urgent tasks.
     pub(crate) ticked: Instant,
-    /// How long the last claim took.
+    /// Duration of the last claim.
     pub(crate) claim_took: Duration,
     pub(crate) appetite: Appetite,
 }
 
 impl Claimer {
-    /// Claims until a drain is asked for; leaves unstarted tasks in the backlog.
+    /// Claims until a drain is requested; leaves unstarted tasks in the backlog.
     pub(crate) async fn run(mut self) {
         let mut pace = Pace::new();
         let mut wait = FIRST_WAIT;
@@ -80,7 +81,8 @@ impl Claimer {
             }
             let idle_for = match claimed {
                 Ok(0) => match self.looks_again_in() {
-                    // Not all of it was looked at yet, so it is not known to be empty.
+                    // Some lanes were not scanned yet, so the queue is not known to be
+                    // empty.
                     Some(left) => Some(left.clamp(Duration::from_millis(1), wait)),
                     None => {
                         let now = wait;
@@ -93,15 +95,16 @@ impl Claimer {
                     if n >= room {
                         continue;
                     }
-                    // While these run, and before the next look.
+                    // While these tasks run, and before the next claim.
                     self.prepare_to_wait(Duration::ZERO).await;
                     None
                 }
                 Err(error) => {
                     self.appetite.failed();
                     self.core.served.suspect(&error);
-                    tracing::warn!(%error, hint = error.hint(), "could not claim; trying again");
-                    // Rings do not shorten it: they come from a database that works.
+                    tracing::warn!(%error, hint = error.hint(), "could not claim tasks; retrying");
+                    // Wake-ups do not shorten this wait: they come from a database that
+                    // works.
                     let until = tokio::time::sleep(backoff.failed());
                     tokio::select! {
                         () = self.core.shutdown.reached(Phase::Draining) => return,
@@ -116,8 +119,8 @@ impl Claimer {
         }
     }
 
-    /// Gives back what has waited for too long, is paused, or is to be cancelled. What
-    /// was measured before does not hold if tasks wait: the pace is measured again.
+    /// Releases tasks that have waited too long, are paused or are to be cancelled. If
+    /// tasks wait, the measured pace was wrong: the measurement starts over.
     async fn give_back(&mut self, pace: &mut Pace) {
         let Some((oldest, _)) = self.backlog.waits() else {
             return;
@@ -138,7 +141,7 @@ impl Claimer {
             *pace = Pace::new();
             tracing::debug!(
                 n_tasks = n_late,
-                "gave back tasks that no slot took in time"
+                "released tasks that no slot started in time"
             );
         }
         for taken in back {
@@ -146,8 +149,9 @@ impl Claimer {
         }
     }
 
-    /// While tasks wait for a slot and none may be claimed: looks what is paused, and
-    /// claims what is more urgent than they are, up to a task for each slot.
+    /// While tasks wait for a slot and no normal claim is allowed: refreshes what is
+    /// paused, and claims tasks that are more urgent than the waiting ones, up to one for
+    /// each slot.
     async fn tick(&mut self) {
         let Some((oldest, priority)) = self.backlog.waits() else {
             return;
@@ -169,12 +173,11 @@ impl Claimer {
         self.backlog.set_paused(self.lanes.paused());
         match claimed {
             Ok(claimed) => drop(claimed.map(|claimed| self.take_over(claimed, runner))),
-            Err(error) => tracing::debug!(%error, "could not look for urgent tasks"),
+            Err(error) => tracing::debug!(%error, "could not claim urgent tasks"),
         }
     }
 
-    /// After a claim that found nothing: when there is more to look at. Without handlers
-    /// there is nothing.
+    /// After an empty claim: the time until the next one. `None` without handlers.
     fn looks_again_in(&self) -> Option<Duration> {
         match self.core.registry.snapshot().handlers.is_empty() {
             true => None,
@@ -182,8 +185,8 @@ impl Claimer {
         }
     }
 
-    /// Counts a look that found nothing. One that did not look for new lanes
-    /// counts neither way; without handlers there is nothing to look for.
+    /// Counts an empty claim. A claim that did not scan for new lanes changes no count;
+    /// without handlers every claim counts as empty.
     fn note_look(&self, claimed: &Result<usize, StoreError>, n_sweeps_before: u64) {
         let looks = &self.core.empty_looks[self.group];
         match claimed {
@@ -197,7 +200,7 @@ impl Claimer {
         }
     }
 
-    /// Waits for a reason to look again: a ring, room, or time.
+    /// Waits for a wake-up, for room, or for the poll interval.
     async fn pause(&mut self, idle_for: Option<Duration>) -> std::ops::ControlFlow<()> {
         let core = Arc::clone(&self.core);
         let draining = core.shutdown.reached(Phase::Draining).now_or_never();
@@ -205,7 +208,8 @@ impl Claimer {
         match (draining, notified) {
             (Some(()), _) => return std::ops::ControlFlow::Break(()),
             (None, Some(())) => {
-                // It came during the claim, which may have passed the lane already.
+                // The wake-up came during the claim, which may have passed that lane
+                // already.
                 self.lanes.wake();
                 return std::ops::ControlFlow::Continue(());
             }
@@ -228,10 +232,10 @@ impl Claimer {
         std::ops::ControlFlow::Continue(())
     }
 
-    /// Whether tasks may be claimed now: not while the store is behind with endings or
-    /// cannot store them at all, because what is done comes first, nor without a sure
-    /// lease, nor under a schema that does not serve this program, nor while the tasks held
-    /// are large enough to fill the memory that they may take.
+    /// Whether tasks may be claimed now. Not while outcomes queue up or cannot be stored,
+    /// because finished work comes first; not while the lease is in doubt; not under a
+    /// schema that does not serve this program; and not while the arguments of held tasks
+    /// fill their memory limit.
     fn may_claim(&self) -> bool {
         let endings = &self.core.endings;
         let backed_up = endings.capacity() < endings.max_capacity() / 2;
@@ -242,21 +246,22 @@ impl Claimer {
             && self.core.served.is_served()
     }
 
-    /// How many tasks to claim now; 0 while more than half of the room is taken,
-    /// so that claims stay large when tasks are small.
+    /// Number of tasks to claim now; 0 while more than half of the room is taken, so that
+    /// claims stay large when tasks are small.
     fn room(&self, pace: &mut Pace) -> usize {
         if !self.may_claim() {
             return 0;
         }
-        // Claims that take long must not make slots wait, or the pace and with it the next
-        // claim would shrink.
+        // Slow claims must not leave slots idle: that would lower the pace, and with it
+        // the next claim.
         let ahead = (self.claim_took * 2)
             .clamp(PREFETCH, MAX_AHEAD)
             .as_secs_f64();
         let prefetch = (pace.per_second(self.backlog.n_done()) * ahead).min(MAX_PREFETCH);
         let slots = self.slots as usize;
         let target = slots + prefetch as usize;
-        // Before the look, so that whoever takes one after it rings.
+        // Set before the backlog is read, so that a slot that takes a task afterwards
+        // wakes the claimer.
         self.backlog.ring_below(prefetch as usize / 2);
         let n_waiting = self.backlog.len();
         let room = target.saturating_sub(n_waiting + self.backlog.n_running());
@@ -268,14 +273,14 @@ impl Claimer {
         }
     }
 
-    /// Tasks that `max_tasks` still allows to be claimed. Several groups that
-    /// claim at the same moment may each take so many.
+    /// Number of tasks that `max_tasks` still allows. Groups that claim at the same
+    /// moment may each take this many.
     fn n_allowed(&self) -> usize {
         let core = &self.core;
         let Some(most) = core.config.max_tasks else {
             return usize::MAX;
         };
-        // In this order: an ending is counted before the ledger lets it go.
+        // In this order: an outcome is counted before the ledger removes its task.
         let n_held = core.ledger.n_tasks();
         let n_left = most.saturating_sub(core.stats.n_final());
         usize::try_from(n_left)
@@ -306,12 +311,15 @@ impl Claimer {
         Ok(n_claimed)
     }
 
-    /// Puts what was claimed into the backlog. Returns how many tasks that are.
+    /// Puts claimed tasks into the backlog and returns their number.
     fn take_over(&mut self, claimed: Claimed, runner: RunnerId) -> usize {
         let core = &self.core;
         if !core.lease.is_held() || core.runner() != runner {
-            // The lease was given up meanwhile: this goes back with all the rest.
-            tracing::warn!(claim = claimed.claim.0, "a claim came too late");
+            // The lease was given up meanwhile: this claim is released with all others.
+            tracing::warn!(
+                claim = claimed.claim.0,
+                "a claim arrived after its lease was lost"
+            );
             return 0;
         }
         let n_claimed = claimed.tasks.len();
@@ -333,7 +341,7 @@ impl Claimer {
         n_claimed
     }
 
-    /// Asks for a notification, if the wait is long enough. Returns how long to wait.
+    /// Requests a notification if the wait is long enough. Returns how long to wait.
     async fn prepare_to_wait(&mut self, idle_for: Duration) -> Duration {
         let core = &self.core;
         if core.config.poll_only {
@@ -346,7 +354,7 @@ impl Claimer {
             .prepare(&core.store, self.group, queue, idle_for, poll_interval)
             .await;
         if is_fresh {
-            // What was pushed before that, into whichever lane, notified nobody.
+            // Pushes before the request, into any lane, notified no one.
             self.lanes.wake();
         }
         wait

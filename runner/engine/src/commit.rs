@@ -1,9 +1,9 @@
-//! The end of an attempt that ran SQL: its transaction and its outcome are
-//! one commit, or none.
+//! Completes an attempt that ran SQL: its transaction and its outcome commit together or
+//! not at all.
 //!
-//! Only a success is committed here, on the attempt's own connection. What is
-//! left for the completer is then to close the claim. Every other outcome rolls
-//! back and goes the ordinary way.
+//! Only a success commits here, on the attempt's own connection; the completer then only
+//! closes the claim. Every other outcome rolls back and is stored by the completer as
+//! usual.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,25 +13,25 @@ use super::core::Core;
 use pgtq_store::{AttemptDatabase, Commit, CommitStatus, Ending};
 use pgtq_task::{ErrorKind, Failure, Outcome, Report, Transition};
 
-/// Before a task goes back whose commit was lost to the database: a handler
-/// whose connection always dies must not fill the database with its attempts.
+/// Delay before a task is retried whose commit was lost with its connection: a handler
+/// that always breaks its connection must not flood the database with attempts.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Before a task runs again whose outcome met somebody else's lock. Its handler is not to
-/// blame: no attempt is counted.
+/// Delay before a task is retried whose outcome needed a lock that another transaction
+/// held. The handler is not at fault: no attempt is counted.
 const LOCKED_PAUSE: Duration = Duration::from_secs(5);
 
-/// How an attempt stands after its transaction has ended.
+/// The state of an attempt once its transaction has ended.
 pub(crate) struct Settled {
     pub(crate) report: Report,
-    /// The outcome is in the database already.
+    /// The outcome is already stored.
     pub(crate) recorded: bool,
-    /// The task has saved values.
+    /// Whether the task has saved values.
     pub(crate) has_state: bool,
 }
 
 impl From<Report> for Settled {
-    /// Of an attempt without any transaction.
+    /// For an attempt without a transaction.
     fn from(report: Report) -> Self {
         Settled {
             report,
@@ -41,7 +41,7 @@ impl From<Report> for Settled {
     }
 }
 
-/// Ends the attempt's transaction. `None`: the claim is gone, and with it the attempt.
+/// Ends the attempt's transaction. `None`: the claim is lost, and with it the attempt.
 pub(crate) async fn settle(
     core: &Core,
     taken: &Taken,
@@ -71,7 +71,7 @@ pub(crate) async fn settle(
                 tracing::warn!(
                     task = taken.task.id.0,
                     why,
-                    "the outcome of this task needs a lock that another transaction holds; all of its SQL was rolled back, and it runs again in a while"
+                    "the outcome of this task needs a lock that another transaction holds; all of its SQL was rolled back, and it will be retried later"
                 );
                 report.record.children.clear();
                 report.outcome = Outcome::Snooze {
@@ -91,8 +91,8 @@ pub(crate) async fn settle(
     } else {
         database.roll_back().await;
     }
-    // A checkpoint that was cut short may still be committed: the next attempt
-    // must find it, or know that it will never be.
+    // A checkpoint whose answer was lost may have committed: the next attempt must either
+    // find it or know that it never will.
     if database.is_in_doubt().await
         && let CommitStatus::ClaimLost = ask(core, taken, database).await?
     {
@@ -105,42 +105,41 @@ pub(crate) async fn settle(
     })
 }
 
-/// The connection was gone before the commit. If the database itself is there, the
-/// handler may have had a hand in that, and an attempt is an attempt: otherwise it
-/// would be run for ever.
+/// The connection was lost before the commit. If the database still answers, the handler
+/// may be the cause and the attempt counts; otherwise it could be retried without limit.
 fn lost(database_is_there: bool) -> Outcome {
     match database_is_there {
         false => Outcome::Release,
         true => Outcome::Retry {
             failure: Failure::new(
                 ErrorKind::Sql,
-                "the connection of the handler's SQL was lost before its commit, and all of it was rolled back; the database itself answers, so look for a timeout of idle transactions that is shorter than the handler, or for somebody who terminates connections",
+                "the connection of the handler's SQL was lost before its commit, and all of it was rolled back; the database itself answers, so look for an idle-transaction timeout shorter than the handler, or for someone who terminates connections",
             ),
             after: None,
         },
     }
 }
 
-/// Asks what became of a commit until the database says it, or the lease is gone.
+/// Asks for the commit status until the database answers or the lease is lost.
 async fn ask(core: &Core, taken: &Taken, database: &AttemptDatabase) -> Option<CommitStatus> {
     let task = taken.task.id;
     tracing::warn!(
         task = task.0,
-        "the answer to a commit was lost; asking what became of it"
+        "the answer to a commit was lost; checking whether it committed"
     );
     loop {
         tokio::time::sleep(PAUSE).await;
         match database.commit_status().await {
             Ok(commit_status) => return Some(commit_status),
             Err(error) if core.ledger.knows(taken.claim) => {
-                tracing::warn!(task = task.0, %error, "could not ask; trying again");
+                tracing::warn!(task = task.0, %error, "could not check the commit status; retrying");
             }
             Err(_) => return None,
         }
     }
 }
 
-/// The ending, with the record taken out of the report for as long as the commit takes.
+/// The ending, with the record moved out of the report while the commit runs.
 fn ending(taken: &Taken, report: &mut Report, started: Instant) -> Ending {
     let result = match &report.outcome {
         Outcome::Complete { result } => result.clone(),

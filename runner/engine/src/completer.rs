@@ -1,13 +1,13 @@
-//! Endings to the store, in batches.
+//! Stores outcomes in batches.
 //!
-//! A flush starts when the last one returned and takes everything that came in
-//! meanwhile: under load batches grow by themselves, when idle nothing waits
-//! for a timer. Size-bounded, so that one statement stays small.
+//! A flush starts when the previous one has returned and takes every outcome that has
+//! arrived since: batches grow under load, and when idle nothing waits for a timer.
+//! Batches are bounded in size so that one statement stays small.
 //!
-//! A lost connection leaves the outcome of a flush unknown. The same endings
-//! are then sent again in the store's `again` mode, which skips what was
-//! already recorded, until the database answers or the lease is gone. What waits for
-//! somebody else's lock, and what the database refuses though it takes others, is
+//! A lost connection leaves the result of a flush unknown. The same outcomes are then
+//! sent again in the store's `again` mode, which skips those already recorded, until the
+//! database answers or the lease is lost. Outcomes that wait for a lock of another
+//! transaction, and outcomes that the database rejects while it accepts others, are
 //! [`parked`](super::parked).
 
 use std::sync::Arc;
@@ -25,30 +25,30 @@ use super::parked::Reason;
 use pgtq_store::{Ending, Finished, StoreError};
 use pgtq_task::{AttemptRecord, Failure, LogLine, Transition};
 
-/// Endings in one flush at most.
+/// Maximum number of outcomes in one flush.
 const MAX_BATCH: usize = 1_000;
-/// Bytes of results, errors, logs and children in one flush, roughly.
+/// Approximate maximum of bytes of results, errors, logs and children in one flush.
 const MAX_BATCH_BYTES: usize = 8 << 20;
-/// How long a fault is taken for the database's alone, before it is asked whether
-/// it is one ending's.
+/// How long a failure is blamed on the database alone before each outcome is tried on its
+/// own.
 const FAULT_PATIENCE: Duration = Duration::from_secs(10);
-/// Endings that may wait; more make the slots wait.
+/// Maximum number of queued outcomes; beyond it the slots wait.
 pub(crate) const MAX_WAITING: usize = 4_096;
-/// What results, errors, logs and children of those may take, in KiB.
+/// Maximum size of their results, errors, logs and children, in KiB.
 pub(crate) const MAX_WAITING_KIB: u32 = 64 << 10;
-/// After a flush this large, claimers may have waited for its bytes.
+/// After a flush of at least this size, claimers may have been waiting for its bytes.
 const LARGE_BYTES: usize = 1 << 20;
 
-/// Said by `/readyz`.
-pub(super) const FULL: &str = "too many outcomes wait for locks of other transactions, or are refused by the database; look for open transactions in pg_stat_activity and for errors in the log";
+/// Shown by `/readyz`.
+pub(super) const FULL: &str = "too many outcomes wait for locks of other transactions, or are rejected by the database; look for open transactions in pg_stat_activity and for errors in the log";
 
-/// An ending on its way to the completer, with what it occupies meanwhile.
+/// An outcome on its way to the completer, with the resources it holds meanwhile.
 #[derive(Debug)]
 pub(crate) struct QueuedEnding {
     ending: Ending,
-    /// The bytes of its arguments.
+    /// The bytes of the task's arguments.
     held: Hold,
-    /// Its share of what may wait here.
+    /// Its share of the queue's size limit.
     room: Option<OwnedSemaphorePermit>,
 }
 
@@ -61,7 +61,7 @@ impl QueuedEnding {
         }
     }
 
-    /// The ending of a task that no slot has started.
+    /// The outcome of a task that no slot has started.
     pub(super) fn not_started(taken: Taken, transition: Transition) -> Self {
         let now = Instant::now();
         let ending = Ending {
@@ -77,14 +77,14 @@ impl QueuedEnding {
         QueuedEnding::new(ending, taken.held)
     }
 
-    /// The ending, which waits no longer.
+    /// The outcome, taken off the queue.
     fn into_ending(self) -> Ending {
         drop((self.held, self.room));
         self.ending
     }
 }
 
-/// Bytes that an outcome costs in a statement, roughly.
+/// Approximate size of an outcome in a statement, in bytes.
 pub(super) fn weight(ending: &Ending) -> usize {
     let args = ending.task.args.len();
     args + weight_without_args(ending)
@@ -109,7 +109,7 @@ fn weight_without_args(ending: &Ending) -> usize {
     256 + transition + logs + children
 }
 
-/// Hands an ending to the completer; waits while too much waits there.
+/// Sends an outcome to the completer; waits while its queue is full.
 pub(crate) async fn hand_over(core: &Core, mut queued: QueuedEnding) {
     let n_bytes = weight_without_args(&queued.ending);
     let n_kib = u32::try_from(n_bytes / 1024)
@@ -119,11 +119,11 @@ pub(crate) async fn hand_over(core: &Core, mut queued: QueuedEnding) {
         let room = Arc::clone(&core.ending_room).acquire_many_owned(n_kib);
         queued.room = room.await.ok();
     }
-    // Fails only when the completer is gone, which outlives every slot.
+    // Fails only if the completer has ended, which outlives every slot.
     let _ = core.endings.send(queued).await;
 }
 
-/// Runs until every sender is gone and everything is stored.
+/// Runs until every sender is dropped and every outcome is stored.
 pub(crate) async fn complete(core: Arc<Core>, endings: mpsc::Receiver<QueuedEnding>) {
     tokio::select! {
         () = flushes(&core, endings) => {}
@@ -149,19 +149,20 @@ async fn flushes(core: &Core, mut endings: mpsc::Receiver<QueuedEnding>) {
         store(core, batch).await;
         core.storing.store(false, SeqCst);
         if core.storing_fails.swap(false, SeqCst) {
-            tracing::info!("endings can be stored again");
+            tracing::info!("outcomes can be stored again");
             core.wake_all();
         }
         storing_works(core);
         core.touch();
         if was_large {
-            // Claimers may have waited for room.
+            // Claimers may have been waiting for room.
             core.wake_all();
         }
     }
 }
 
-/// Says that endings are stored, unless that fails at the moment or too many are parked.
+/// Marks storing as healthy, unless it fails at the moment or too many outcomes are
+/// parked.
 pub(super) fn storing_works(core: &Core) {
     match (core.storing_fails.load(SeqCst), core.parked.is_full()) {
         (true, _) => {}
@@ -170,7 +171,7 @@ pub(super) fn storing_works(core: &Core) {
     }
 }
 
-/// Stores a batch whatever it takes, unless the lease is lost on the way.
+/// Stores a batch, retrying until it succeeds or the lease is lost.
 async fn store(core: &Core, mut batch: Vec<Ending>) {
     let mut again = false;
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
@@ -182,7 +183,7 @@ async fn store(core: &Core, mut batch: Vec<Ending>) {
                 batch.retain(|ending| finished.locked.contains(&(ending.claim, ending.task.id)));
                 return core.parked.add(batch, Reason::Locked, again);
             }
-            // Rolled back for sure.
+            // Certainly rolled back.
             Err(StoreError::Locked { .. }) => {
                 let (waiting, rest): (Vec<Ending>, Vec<Ending>) =
                     batch.into_iter().partition(needs_others);
@@ -206,21 +207,21 @@ async fn store(core: &Core, mut batch: Vec<Ending>) {
         };
         if suspected {
             batch = one_by_one(core, batch).await;
-            // If it takes none at all, it is the database's fault; but for a single
-            // one nobody can say, and others are not to wait for it.
+            // If no outcome can be stored, the database is at fault. For a single one the
+            // cause is unknown, and others must not wait for it.
             let takes_others = batch.len() < n_before || n_before == 1;
             if takes_others || matches!(error, StoreError::Refused { .. }) {
                 return refuse(core, batch, &error);
             }
             first_fault = None;
         }
-        // Not the ledger: a claim is gone, too, whose endings were stored.
+        // Not the ledger: it also drops a claim once its outcomes are stored.
         if !core.lease.is_held() {
-            tracing::warn!(n_tasks = batch.len(), %error, "the lease was lost before the endings were stored: what is not stored will run again");
+            tracing::warn!(n_tasks = batch.len(), %error, "the lease was lost before the outcomes were stored: tasks without a stored outcome will run again");
             core.stats.stale.fetch_add(batch.len() as u64, Relaxed);
             return;
         }
-        tracing::warn!(n_tasks = batch.len(), %error, hint = error.hint(), "could not store endings; trying again");
+        tracing::warn!(n_tasks = batch.len(), %error, hint = error.hint(), "could not store outcomes; retrying");
         core.stats.health.endings.failed(&error);
         core.storing_fails.store(true, SeqCst);
         tokio::time::sleep(backoff.failed()).await;
@@ -229,12 +230,12 @@ async fn store(core: &Core, mut batch: Vec<Ending>) {
 
 fn refuse(core: &Core, batch: Vec<Ending>, error: &StoreError) {
     for ending in &batch {
-        tracing::error!(task = ending.task.id.0, %error, "the outcome of this task cannot be stored: it is kept and offered again until it can, and the task stays claimed meanwhile");
+        tracing::error!(task = ending.task.id.0, %error, "the outcome of this task cannot be stored: it is kept and retried until it can, and the task stays claimed meanwhile");
     }
     core.parked.add(batch, Reason::Refused, true);
 }
 
-/// Stores each on its own, again; returns those that were not.
+/// Stores each on its own, in `again` mode; returns those that were not stored.
 async fn one_by_one(core: &Core, batch: Vec<Ending>) -> Vec<Ending> {
     let mut left = Vec::new();
     let mut batch = batch.into_iter();
@@ -256,7 +257,7 @@ async fn one_by_one(core: &Core, batch: Vec<Ending>) -> Vec<Ending> {
     left
 }
 
-/// Counts what is stored, and lets go of it.
+/// Counts stored outcomes and removes their tasks from the ledger.
 pub(super) fn settle(core: &Core, batch: &[Ending], finished: &Finished) {
     let key = |ending: &Ending| (ending.claim, ending.task.id);
     let is_stored = |ending: &&Ending| !finished.locked.contains(&key(ending));
@@ -267,14 +268,14 @@ pub(super) fn settle(core: &Core, batch: &[Ending], finished: &Finished) {
         } else if finished.refused.contains(&key) {
             tracing::error!(
                 task = ending.task.id.0,
-                "the database refused the outcome; stored the task as failed"
+                "the database rejected the outcome; stored the task as failed"
             );
             core.stats.failed.fetch_add(1, Relaxed);
         } else {
             core.stats.count(&ending.transition);
         }
     }
-    // Before the ledger is empty: an ending may have made tasks runnable.
+    // Before the ledger is empty: an outcome may have made tasks runnable.
     core.look_again();
     core.ledger.ended(batch.iter().filter(is_stored).map(key));
 }

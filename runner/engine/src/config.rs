@@ -1,4 +1,4 @@
-//! What an operator decides about one runner.
+//! What an operator configures for one runner.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,34 +11,34 @@ use pgtq_task::{MAX_CRASHES, Name, PushFacts};
 pub struct QueueSpec {
     /// One queue, or `None` for every queue that no other group names.
     pub name: Option<Name>,
-    /// Attempts that run at the same time, at least 1.
+    /// Maximum number of concurrent attempts, at least 1.
     pub slots: u32,
 }
 
-/// Everything the engine can be told. The defaults are right for most.
+/// All settings of the engine. The defaults suit most deployments.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// Shown to people; two runners may share a name.
+    /// Shown to users; two runners may share a name.
     pub name: String,
-    /// Queue groups; each has a claimer of its own.
+    /// Queue groups; each has its own claimer.
     pub queues: Vec<QueueSpec>,
-    /// Never LISTEN: for connection poolers. Costs latency, nothing else.
+    /// Never use LISTEN: for connection poolers. Costs latency, nothing else.
     pub poll_only: bool,
-    /// Stop when nothing is runnable here any more.
+    /// Stop when no runnable task is left for this runner.
     pub drain: bool,
-    /// Stop after this many tasks have ended here.
+    /// Stop after this many tasks have finished here.
     pub max_tasks: Option<u64>,
     /// Stop after this long without a task.
     pub idle_exit: Option<Duration>,
-    /// After a stop was asked, how long running attempts may take.
+    /// After a stop request, how long running attempts may take.
     pub shutdown_timeout: Duration,
-    /// How many runners may die under a task before it is failed.
+    /// How many runner crashes a task may cause before it fails.
     pub max_crashes: u32,
     /// How long history is kept.
     pub retention: Retention,
-    /// The longest time between two looks at the database while idle.
+    /// The longest time between two polls of the database while idle.
     pub poll_interval: Duration,
-    /// Where the sandbox reads what the engine finds out about pushes.
+    /// Where the engine publishes its facts about pushes for the sandbox.
     pub push_facts: Arc<PushFacts>,
 }
 
@@ -63,7 +63,7 @@ impl Default for EngineConfig {
     }
 }
 
-/// Four slots a core: guests yield to each other, and a few may wait on the host.
+/// Four slots per core: guests yield to each other, and a few may wait for the host.
 pub fn default_slots() -> u32 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     4 * u32::try_from(cores).unwrap_or(1)

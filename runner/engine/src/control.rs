@@ -1,6 +1,6 @@
-//! The thread for what no guest may hold up: heartbeat, health pages, signals and the
-//! watchdog. A handler that does not yield blocks a thread of the main runtime, and
-//! with it timers and sockets; this one has its own.
+//! The thread for work that no guest may delay: heartbeat, health pages, signals and the
+//! watchdog. A handler that does not yield blocks a thread of the main runtime, and with
+//! it timers and sockets; this runtime has its own thread.
 
 use std::sync::OnceLock;
 
@@ -8,18 +8,18 @@ use tokio::runtime::{Builder, Handle};
 
 static CONTROL: OnceLock<Option<Handle>> = OnceLock::new();
 
-/// The runtime of the control thread, which is started with the first call and ends
-/// with the process. Where no thread can be started it is the caller's own runtime,
-/// and the log says so.
+/// The runtime of the control thread, which the first call starts and which runs until
+/// the process ends. If no thread can be started, the caller's own runtime is used and a
+/// warning is logged.
 ///
 /// # Panics
 ///
-/// Outside of a tokio runtime, when no thread can be started.
+/// Outside of a tokio runtime, if no thread can be started.
 pub fn control() -> Handle {
     let started = CONTROL.get_or_init(|| match start() {
         Ok(handle) => Some(handle),
         Err(error) => {
-            tracing::warn!(%error, "cannot start the control thread: a handler that does not yield will hold up the heartbeat");
+            tracing::warn!(%error, "cannot start the control thread: a handler that does not yield will delay the heartbeat");
             None
         }
     });

@@ -1,4 +1,4 @@
-//! What every loop of one engine shares.
+//! State that every loop of one engine shares.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::SeqCst};
@@ -24,7 +24,7 @@ use crate::plugin::Registry;
 use pgtq_store::Store;
 use pgtq_task::RunnerId;
 
-/// Held behind one `Arc` by every loop; dropped when the last loop ends.
+/// Every loop holds it in one `Arc`; dropped when the last loop ends.
 pub(crate) struct Core {
     pub(crate) store: Store,
     pub(crate) registry: Registry,
@@ -32,45 +32,45 @@ pub(crate) struct Core {
     pub(crate) shutdown: Shutdown,
     pub(crate) ledger: Ledger,
     pub(crate) stats: Arc<Stats>,
-    /// Endings on their way to the store. Bounded: slots wait when the
-    /// database is slower than they are.
+    /// Outcomes on their way to the store. Bounded: slots wait when the database is
+    /// slower than they are.
     pub(crate) endings: mpsc::Sender<QueuedEnding>,
-    /// Bounds them in KiB.
+    /// Bounds their size, in KiB.
     pub(crate) ending_room: Arc<Semaphore>,
-    /// Arguments of the tasks held.
+    /// Argument bytes of the held tasks.
     pub(crate) held: HeldBytes,
-    /// Endings are being stored: the ledger may have lost their claims meanwhile,
-    /// because a flush whose answer is lost has closed them.
+    /// Outcomes are being stored: the ledger may have lost their claims meanwhile,
+    /// because a flush whose answer is lost may have closed them.
     pub(crate) storing: AtomicBool,
-    /// Endings cannot be stored at the moment: nothing more is claimed until they are.
+    /// Outcomes cannot be stored at the moment: nothing more is claimed until they can.
     pub(crate) storing_fails: AtomicBool,
-    /// Outcomes that cannot be stored though others can.
+    /// Outcomes that cannot be stored although others can.
     pub(crate) parked: ParkedOutcomes,
-    /// Tasks that runners died under.
+    /// Tasks suspected of crashing runners.
     pub(crate) suspects: Suspects,
-    /// Tasks that were pushed for a newer program.
+    /// Tasks with traits that only a newer program knows.
     pub(crate) unknown_traits: UnknownTraits,
-    /// One per queue group: rung when there may be something to claim.
+    /// One per queue group: notified when there may be something to claim.
     pub(crate) wake: Vec<Arc<Notify>>,
-    /// Looks in a row, per queue group, that found nothing to claim.
+    /// Consecutive empty claims, per queue group.
     pub(crate) empty_looks: Vec<AtomicU32>,
-    /// Promotes in a row that found nothing due.
+    /// Consecutive promotes that found nothing due.
     pub(crate) empty_promotes: AtomicU32,
-    /// Rung when a heartbeat should not wait: a cancel request came in, or progress.
+    /// Notified when the next heartbeat is urgent: a cancel request arrived, or progress.
     pub(crate) beat_now: Notify,
-    /// Rung when a promote should not wait: something new may be due.
+    /// Notified when a promote is urgent: a new task may be due.
     pub(crate) promote_now: Notify,
-    /// Whether pushes are asked to notify us.
+    /// Which queue groups have asked pushes to notify them.
     pub(crate) sleep: Sleep,
     /// Attempts with log lines in the database.
     pub(crate) streamed: Streamed,
-    /// Whether what the ledger says can be trusted.
+    /// Whether the lease is valid, and with it the ledger.
     pub(crate) lease: Lease,
-    /// Sees the handlers that do not yield.
+    /// Detects handlers that do not yield.
     pub(crate) watchdog: Watchdog,
-    /// Whether the schema is still one for this program.
+    /// Whether the schema still serves this program.
     pub(crate) served: Served,
-    /// When the last task ended or was claimed: for `idle_exit`.
+    /// When a task was last finished or claimed: for `idle_exit`.
     pub(crate) last_work: std::sync::Mutex<Instant>,
     runner: AtomicI64,
 }
@@ -118,7 +118,7 @@ impl Core {
         }
     }
 
-    /// Who we are in the database; changes when the lease was lost.
+    /// This runner's id in the database; changes when the lease was lost.
     pub(crate) fn runner(&self) -> RunnerId {
         RunnerId(self.runner.load(SeqCst))
     }
@@ -127,20 +127,20 @@ impl Core {
         self.runner.store(id.0, SeqCst);
     }
 
-    /// Tells every claimer to look at the database.
+    /// Wakes every claimer.
     pub(crate) fn wake_all(&self) {
         self.wake.iter().for_each(|group| group.notify_one());
     }
 
-    /// Whether promote and every claimer looked twice in a row and found
-    /// nothing. Twice, because the first may have begun before the last change.
+    /// Whether promote and every claimer found nothing twice in a row. Twice, because the
+    /// first check may have begun before the last change.
     pub(crate) fn found_nothing(&self) -> bool {
         let twice = |looks: &AtomicU32| looks.load(SeqCst) >= 2;
         self.lease.is_held() && twice(&self.empty_promotes) && self.empty_looks.iter().all(twice)
     }
 
-    /// Notes that there may be something new to claim (an ending stores
-    /// children and retries): what was found before says nothing any more.
+    /// Records that there may be something new to claim, because an outcome stores
+    /// children and retries: earlier empty results no longer count.
     pub(crate) fn look_again(&self) {
         self.empty_promotes.store(0, SeqCst);
         for looks in &self.empty_looks {
@@ -148,7 +148,7 @@ impl Core {
         }
     }
 
-    /// Notes that there was work.
+    /// Records activity.
     pub(crate) fn touch(&self) {
         if let Ok(mut last) = self.last_work.lock() {
             *last = Instant::now();

@@ -1,22 +1,22 @@
-//! Why an engine could not start, or had to end.
+//! Why an engine could not start, or had to stop.
 
 use pgtq_store::StoreError;
 
-/// Errors of [`crate::run`]. Trouble with the database *after* the
-/// start is not among them: the engine waits for it to come back.
+/// Errors of [`crate::run`]. Database failures *after* the start are not among them: the
+/// engine waits until the database is back.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The database refused the start.
+    /// The database rejected the start.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A loop of the engine ended although nobody stopped it.
+    /// A loop of the engine ended unexpectedly.
     #[error(
         "the {loop_name} loop ended unexpectedly: {reason}; this is a fault of pgtq, the runner stops so that others take its tasks"
     )]
     LoopEnded {
-        /// Which loop.
+        /// The loop.
         loop_name: &'static str,
-        /// What is known about it.
+        /// What is known about the cause.
         reason: String,
     },
 }

@@ -1,14 +1,14 @@
-//! What of the engine's work with the database fails, and since when: for `/readyz`.
+//! Which of the engine's database operations fail, and since when: for `/readyz`.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pgtq_store::StoreError;
 
-/// The work without which no task is run.
+/// The operations without which no task runs.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// Storing how attempts ended.
+    /// Storing outcomes of attempts.
     pub endings: Trouble,
     /// Claiming tasks.
     pub claims: Trouble,
@@ -16,12 +16,12 @@ pub struct Health {
     pub lease: Trouble,
 }
 
-/// Whether one kind of work fails.
+/// Whether one kind of operation fails.
 #[derive(Debug, Default)]
 pub struct Trouble(Mutex<Option<(Instant, String)>>);
 
 impl Health {
-    /// What has failed for at least `time`, one line each.
+    /// The operations that have failed for at least `time`, one line each.
     pub fn failing(&self, time: Duration) -> Vec<String> {
         let each = [
             ("endings", &self.endings),
@@ -38,7 +38,7 @@ impl Health {
 }
 
 impl Trouble {
-    /// It failed, with an error of the store.
+    /// Records a failure with an error of the store.
     pub(crate) fn failed(&self, error: &StoreError) {
         self.note(match error.hint() {
             Some(hint) => format!("{error} ({hint})"),
@@ -46,7 +46,7 @@ impl Trouble {
         });
     }
 
-    /// It fails for this reason.
+    /// Records a failure with this reason.
     pub(crate) fn note(&self, why: String) {
         let mut failing = self.lock();
         let since = failing
@@ -55,12 +55,12 @@ impl Trouble {
         *failing = Some((since, why));
     }
 
-    /// It works.
+    /// Records a success.
     pub(crate) fn works(&self) {
         *self.lock() = None;
     }
 
-    /// How long it has failed, and why.
+    /// How long the operation has failed, and why.
     pub fn failing(&self) -> Option<(Duration, String)> {
         let failing = self.lock();
         failing
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fails_is_named_with_its_last_reason_until_it_works() {
+    fn failures_are_listed_with_their_latest_reason_until_recovery() {
         let health = Health::default();
         assert!(health.failing(Duration::ZERO).is_empty());
         health.claims.note("first".to_owned());

@@ -1,9 +1,9 @@
-//! One beat extends the lease of everything this runner holds, and brings
-//! back what the database knows and this process does not.
+//! One beat extends the lease of everything this runner holds, and returns what the
+//! database knows and this process does not.
 //!
-//! When the lease may be gone, every attempt is stopped and nothing is claimed
-//! until the runner has registered again under a new id; the fence would refuse
-//! its endings anyway.
+//! When the lease may be lost, every attempt is stopped and nothing is claimed until the
+//! runner has registered again under a new id; the fence would reject its outcomes
+//! anyway.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,11 +17,11 @@ use super::shutdown::Phase;
 use pgtq_store::{Beat, RunnerFacts};
 use pgtq_task::{ClaimId, TaskId};
 
-/// Time between beats when nothing asks for one sooner.
+/// Time between beats unless one is requested sooner.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Time between looks at the clock: timers stand still while the machine sleeps.
+/// Time between checks of the clock: timers stand still while the machine sleeps.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long anything that is not a beat may keep the next beat waiting.
+/// How long any work other than a beat may delay the next beat.
 const ASIDE: Duration = Duration::from_secs(2);
 
 /// Beats until the engine ends.
@@ -29,11 +29,11 @@ pub(crate) struct Heartbeat {
     pub(crate) core: Arc<Core>,
     pub(crate) facts: RunnerFacts,
     progress: ProgressBook,
-    /// What the last beat said has started.
+    /// The started tasks that the last beat reported.
     started: Option<Vec<TaskId>>,
-    /// A beat has said that it takes no more tasks.
+    /// Whether a beat has reported that this runner takes no more tasks.
     said_draining: bool,
-    /// For when there is no lease to lose any more.
+    /// Retry delays once there is no lease left to lose.
     backoff: Backoff,
 }
 
@@ -49,14 +49,15 @@ impl Heartbeat {
         }
     }
 
-    /// Runs until its future is dropped; a beat cut short is repeated by the next.
+    /// Runs until its future is dropped; the next beat repeats one that was cut short.
     pub(crate) async fn run(mut self) {
         loop {
             self.renew().await;
             tokio::select! {
                 () = self.wait() => {}
                 () = self.core.beat_now.notified() => {}
-                // At once, so that the database knows it if we are killed before we are done.
+                // At once, so that the database knows it if this process is killed before
+                // it is done.
                 () = self.core.shutdown.reached(Phase::Draining), if !self.said_draining => {}
             }
         }
@@ -73,8 +74,8 @@ impl Heartbeat {
         }
     }
 
-    /// Whether tasks wait behind some that have started and that the database does not
-    /// know to have started: if this runner is lost, those are not to blame that waited.
+    /// Whether tasks wait behind started ones that the database does not know to have
+    /// started: if this runner is lost, the waiting tasks must not be blamed.
     fn has_started_more(&self) -> bool {
         let known = self.started.as_deref().unwrap_or_default();
         self.core
@@ -84,11 +85,11 @@ impl Heartbeat {
     }
 
     async fn renew(&mut self) {
-        // After a long sleep: not only when the database does not answer either.
+        // After a long sleep the lease is lost, even if the database answers.
         self.give_up_in_time();
         let sent = BootTime::now();
         let beat = self.beat();
-        // Not longer than the lease is trusted: `doubt` has to come in time.
+        // Not longer than the lease is trusted: `doubt` must run in time.
         let patience = self.core.lease.left();
         let patience = patience.clamp(Duration::from_secs(1), INTERVAL);
         let answer =
@@ -100,7 +101,7 @@ impl Heartbeat {
                 self.backoff.reset();
                 self.reconcile(&reply.orphaned, &reply.lost).await;
                 if reply.draining && self.core.shutdown.phase() == Phase::Running {
-                    tracing::info!("asked to drain by an operator");
+                    tracing::info!("an operator requested a drain");
                     self.core.shutdown.drain();
                 }
                 for (claim, task) in reply.cancelled {
@@ -108,11 +109,12 @@ impl Heartbeat {
                 }
             }
             Ok(Ok(reply)) if reply.alive => {
-                // We gave up a lease that nobody took: the database still holds
-                // our claims, and nobody here works on them any more.
+                // This runner gave up a lease that no other runner took over: the
+                // database still holds its claims, and none of them is worked on any
+                // more.
                 tracing::warn!(
                     runner = self.core.runner().0,
-                    "the database is back; giving back what was stopped and registering again"
+                    "the database is back; releasing the stopped tasks and registering again"
                 );
                 match self.core.store.retire(self.core.runner()).await {
                     Ok(_) => self.register_again().await,
@@ -122,7 +124,7 @@ impl Heartbeat {
             Ok(Ok(_)) => {
                 tracing::error!(
                     runner = self.core.runner().0,
-                    "this runner was taken for dead and its tasks went to others; registering again"
+                    "lease expired, its tasks were rescued; registering again"
                 );
                 self.register_again().await;
             }
@@ -151,22 +153,23 @@ impl Heartbeat {
         }
     }
 
-    /// Claims that only the database knows lost their answer, or their endings
-    /// with a primary that is gone: they are given back. Claims that it no longer holds were rescued: their attempts stop.
-    /// The store knows which calls are under way and names neither by mistake.
+    /// Claims that only the database knows lost their answer, or their outcomes with a
+    /// failed primary: they are released. Claims that the database no longer holds were
+    /// rescued: their attempts stop. The store knows which calls are in progress and
+    /// lists neither by mistake.
     async fn reconcile(&self, orphaned: &[ClaimId], lost: &[ClaimId]) {
         let core = &self.core;
         for orphaned_claim in orphaned {
             tracing::warn!(
                 claim = orphaned_claim.0,
-                "giving back a claim that nobody here works on: its answer, or that of its endings, was lost"
+                "releasing a claim that this runner does not work on: its answer, or that of its outcomes, was lost"
             );
             // Behind the completer's statement this could wait longer than the lease.
             let release = core.store.release_claim(core.runner(), *orphaned_claim);
             match tokio::time::timeout(ASIDE, release).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "could not give it back; the next beat tries again");
+                    tracing::warn!(%error, "could not release the claim; the next beat tries again");
                 }
                 Err(_) => break,
             }
@@ -175,12 +178,12 @@ impl Heartbeat {
         if n_lost > 0 {
             tracing::warn!(
                 n_tasks = n_lost,
-                "claims were taken over by rescue; stopped their attempts"
+                "claims were rescued by another runner; stopped their attempts"
             );
         }
     }
 
-    /// A beat failed: keep going while the lease surely holds.
+    /// Handles a failed beat: keeps working while the lease is certainly valid.
     async fn doubt(&mut self, why: &str) {
         tracing::warn!(
             error = why,
@@ -189,7 +192,7 @@ impl Heartbeat {
         );
         self.core.stats.health.lease.note(why.to_owned());
         self.give_up_in_time();
-        // A failed beat is repeated soon, not after a whole interval.
+        // A failed beat is repeated soon, not after a full interval.
         self.core.beat_now.notify_one();
         let wait = match self.core.lease.is_held() {
             true => Duration::from_millis(500),
@@ -198,7 +201,7 @@ impl Heartbeat {
         tokio::time::sleep(wait).await;
     }
 
-    /// Stops every attempt once the lease may be gone.
+    /// Stops every attempt once the lease may be lost.
     fn give_up_in_time(&self) {
         if !self.core.lease.is_over() || !self.core.lease.give_up() {
             return;
@@ -207,7 +210,7 @@ impl Heartbeat {
         let n_tasks = self.core.ledger.lose_all();
         tracing::error!(
             n_tasks,
-            "the lease may be gone: stopped every attempt; others will run them"
+            "the lease may be lost: stopped every attempt; other runners will run the tasks"
         );
     }
 
@@ -223,7 +226,7 @@ impl Heartbeat {
                 self.core.set_runner(id);
                 self.core.sleep.forget();
                 self.core.lease.renew(sent);
-                // What is missing then costs checks at push until the next change.
+                // If this fails, pushes pay for extra checks until the next change.
                 let _ = tokio::time::timeout(ASIDE, self.core.publish()).await;
                 self.core.wake_all();
                 tracing::info!(runner = id.0, "registered again");

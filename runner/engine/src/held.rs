@@ -1,17 +1,18 @@
-//! Bytes of arguments that this process holds: claimed tasks until their endings are on
-//! their way to the store.
+//! Argument bytes held by this process: claimed tasks until their outcomes are queued for
+//! the store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// At this many bytes nothing more is claimed. One claim comes on top, which the store bounds.
+/// At this many bytes nothing more is claimed. One claim comes on top, bounded by the
+/// store.
 pub(crate) const MAX_HELD_BYTES: usize = 64 << 20;
 
-/// The count of one engine.
+/// The counter of one engine.
 #[derive(Debug, Default)]
 pub(crate) struct HeldBytes(Arc<AtomicUsize>);
 
-/// What one task adds, until dropped.
+/// The share of one task, until dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Hold {
     count: Option<Arc<AtomicUsize>>,
@@ -27,7 +28,7 @@ impl HeldBytes {
         }
     }
 
-    /// Whether to wait with the next claim.
+    /// Whether the next claim must wait.
     pub(crate) fn is_full(&self) -> bool {
         self.0.load(Relaxed) >= MAX_HELD_BYTES
     }
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_claimed_while_the_tasks_held_are_too_large() {
+    fn nothing_is_claimed_while_held_tasks_are_too_large() {
         let held = HeldBytes::default();
         let large = held.hold(MAX_HELD_BYTES - 1);
         assert!(!held.is_full());

@@ -1,8 +1,8 @@
 //! Whether this runner may still trust its lease.
 //!
-//! The lease is trusted from the moment a beat, or the registration, was *sent*,
-//! minus a margin, so that a slow answer can never stretch it. Between then and the
-//! next answer it is in doubt: what runs goes on, and nothing new is started or
+//! The lease is trusted from the moment a beat, or the registration, was *sent*, minus a
+//! margin, so that a slow answer never extends it. Between the end of that time and the
+//! next answer it is in doubt: running attempts continue, and nothing new is started or
 //! claimed until the heartbeat has decided.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -12,14 +12,14 @@ use tokio::sync::Notify;
 
 use pgtq_store::Store;
 
-/// How much earlier than the database we consider the lease lost.
+/// How much earlier than the database this runner considers the lease lost.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// A moment of a clock that goes on while the machine sleeps.
+/// A time of a clock that also runs while the machine sleeps.
 ///
-/// `Instant` is no such clock on Linux: it stands still while a laptop or a virtual
-/// machine is suspended, and the lease would seem young when others have long taken
-/// its tasks. Nor is the wall clock one: it can be set.
+/// `Instant` does not on Linux: it stands still while a laptop or a virtual machine is
+/// suspended, so the lease would seem valid long after other runners have taken its
+/// tasks. The wall clock does not serve either: it can be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BootTime(Duration);
 
@@ -27,14 +27,14 @@ impl BootTime {
     pub(crate) fn now() -> Self {
         #[cfg(target_os = "linux")]
         const CLOCK: libc::clockid_t = libc::CLOCK_BOOTTIME;
-        // On macOS this one counts sleep.
+        // On macOS this clock includes sleep.
         #[cfg(not(target_os = "linux"))]
         const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
         let mut time = libc::timespec {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        // SAFETY: it writes one timespec, which is ours. It fails only for a clock
+        // SAFETY: the call writes one timespec, which is ours. It fails only for a clock
         // that does not exist; Linux has had this one since 2.6.39.
         unsafe { libc::clock_gettime(CLOCK, &raw mut time) };
         let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
@@ -47,18 +47,18 @@ impl BootTime {
     }
 }
 
-/// Renewed and given up by the heartbeat, asked by all.
+/// The heartbeat renews it and gives it up; every loop reads it.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    /// When what renewed it was sent, in nanoseconds of [`BootTime`].
+    /// When the last granted renewal was sent, in nanoseconds of [`BootTime`].
     since: AtomicU64,
     held: AtomicBool,
-    /// Rung when it was renewed or given up.
+    /// Notified on a renewal and when it is given up.
     decided: Notify,
 }
 
 impl Lease {
-    /// One that was asked for at this moment.
+    /// A lease whose registration was sent at this time.
     pub(crate) fn new(sent: BootTime) -> Self {
         Lease {
             since: AtomicU64::new(nanoseconds(sent)),
@@ -67,14 +67,14 @@ impl Lease {
         }
     }
 
-    /// What was sent at this moment has been granted.
+    /// Records that the renewal sent at this time was granted.
     pub(crate) fn renew(&self, sent: BootTime) {
         self.since.store(nanoseconds(sent), SeqCst);
         self.held.store(true, SeqCst);
         self.decided.notify_waiters();
     }
 
-    /// Gives it up; whether it was held before.
+    /// Gives it up; returns whether it was held before.
     pub(crate) fn give_up(&self) -> bool {
         let was_held = self.held.swap(false, SeqCst);
         self.decided.notify_waiters();
@@ -86,36 +86,36 @@ impl Lease {
         self.held.load(SeqCst)
     }
 
-    /// Time since the last renewal was sent.
+    /// Time since the last granted renewal was sent.
     pub(crate) fn age(&self) -> Duration {
         self.age_at(BootTime::now())
     }
 
-    /// How long it is trusted from now on.
+    /// How much longer it is trusted.
     pub(crate) fn left(&self) -> Duration {
         (Store::LEASE - MARGIN).saturating_sub(self.age())
     }
 
-    /// Whether others may be about to take what this runner holds.
+    /// Whether other runners may be about to take this runner's tasks.
     pub(crate) fn is_over(&self) -> bool {
         self.left().is_zero()
     }
 
-    /// Held, and surely so.
+    /// Held, and not in doubt.
     pub(crate) fn is_sure(&self) -> bool {
         self.is_held() && !self.is_over()
     }
 
-    /// Waits while it is in doubt: until the heartbeat has renewed it or given it up.
+    /// Waits while it is in doubt, until the heartbeat has renewed it or given it up.
     pub(crate) async fn decided(&self) {
-        // Nearly always: and then nobody's list of waiters is touched.
+        // The common case: no list of waiters is touched.
         if self.is_sure() {
             return;
         }
         loop {
             let decided = self.decided.notified();
             tokio::pin!(decided);
-            // Before the look, so that what happens after it rings.
+            // Registered before the check, so that a later change wakes this waiter.
             decided.as_mut().enable();
             if !self.is_held() || !self.is_over() {
                 return;
@@ -130,7 +130,7 @@ impl Lease {
     }
 }
 
-/// Five centuries fit.
+/// The value covers five centuries.
 fn nanoseconds(time: BootTime) -> u64 {
     u64::try_from(time.0.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -140,7 +140,8 @@ mod tests {
     use super::*;
 
     fn ago(seconds: u64) -> BootTime {
-        // A machine may have been started a moment ago: then it is over even so.
+        // A machine may have booted a moment ago; the lease then counts as expired
+        // anyway.
         BootTime(
             BootTime::now()
                 .0
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_trusted_from_the_sending_and_not_to_its_end() {
+    fn a_lease_is_trusted_from_the_request_minus_a_margin() {
         assert!(Lease::new(BootTime::now()).is_sure());
         assert!(Lease::new(ago(10)).is_sure());
         let late = Lease::new(ago(14));
@@ -163,8 +164,8 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_counts_what_an_instant_counts() {
-        // In this order: the first clock also counts what passes between the two.
+    fn the_boot_clock_includes_all_time_of_an_instant() {
+        // In this order: the first clock also counts the time between the two reads.
         let boot = BootTime::now();
         let instant = std::time::Instant::now();
         while instant.elapsed() < Duration::from_millis(5) {

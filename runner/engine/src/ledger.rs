@@ -1,8 +1,8 @@
-//! What this runner holds: the claims it believes are its own, and within
-//! each the tasks that have not ended yet.
+//! What this runner holds: the claims it believes are its own, and the unfinished tasks
+//! of each.
 //!
-//! The database decides whether a claim is really ours; the ledger only keeps
-//! this process from starting, or storing, what it already knows is lost.
+//! The database decides whether a claim is held; the ledger only keeps this process from
+//! starting a task, or storing an outcome, that it knows to be lost.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,29 +11,29 @@ use rustc_hash::FxHashMap;
 
 use pgtq_task::{ClaimId, Progress, Signal, StopReason, TaskId};
 
-/// What [`Ledger::start`] answers.
+/// The answer of [`Ledger::start`].
 #[derive(Debug)]
 pub(crate) enum Start {
-    /// Go; stop when the signal says so.
+    /// Run it; stop when the signal says so.
     Go(Arc<Signal>),
-    /// Somebody cancelled the task before it started.
+    /// The task was cancelled before it started.
     Cancelled,
-    /// The claim is no longer ours: forget the task.
+    /// The claim is no longer ours: drop the task.
     Lost,
 }
 
-/// An attempt that runs this long is still running at the next heartbeat, most likely.
+/// An attempt that has run this long is most likely still running at the next heartbeat.
 const SLOW: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Held {
     started: Option<Instant>,
-    /// It was under way when [`Ledger::long_running`] looked before.
+    /// It was running at the previous call of [`Ledger::long_running`].
     seen: bool,
     signal: Arc<Signal>,
 }
 
-/// An attempt that runs longer than others.
+/// A long-running attempt.
 #[derive(Debug)]
 pub(crate) struct LongRunning {
     pub(crate) claim: ClaimId,
@@ -52,7 +52,7 @@ struct Inner {
 pub(crate) struct Ledger(Mutex<Inner>);
 
 impl Ledger {
-    /// Notes a fresh claim.
+    /// Adds a new claim.
     pub(crate) fn add(&self, claim: ClaimId, tasks: impl IntoIterator<Item = TaskId>) {
         let mut inner = self.lock();
         let held: FxHashMap<TaskId, Held> = tasks
@@ -106,7 +106,7 @@ impl Ledger {
             .insert(to, FxHashMap::from_iter([(task, held)]));
     }
 
-    /// Notes that endings are stored (or turned out stale).
+    /// Removes tasks whose outcomes are stored (or turned out stale).
     pub(crate) fn ended(&self, endings: impl IntoIterator<Item = (ClaimId, TaskId)>) {
         let mut inner = self.lock();
         for (claim, task) in endings {
@@ -119,7 +119,7 @@ impl Ledger {
         }
     }
 
-    /// Passes a cancel request on.
+    /// Passes on a cancel request.
     pub(crate) fn cancel(&self, claim: ClaimId, task: TaskId) {
         if let Some(held) = self
             .lock()
@@ -131,7 +131,7 @@ impl Ledger {
         }
     }
 
-    /// Stops everything, also what a slot holds and is about to start.
+    /// Stops every attempt, including those that a slot is about to start.
     pub(crate) fn interrupt(&self) {
         let inner = self.lock();
         for held in inner.claims.values().flat_map(FxHashMap::values) {
@@ -139,7 +139,7 @@ impl Ledger {
         }
     }
 
-    /// The lease is gone, and with it every claim.
+    /// The lease is lost, and with it every claim.
     pub(crate) fn lose_all(&self) -> usize {
         let mut inner = self.lock();
         for held in inner.claims.values().flat_map(FxHashMap::values) {
@@ -154,7 +154,7 @@ impl Ledger {
         self.lock().claims.contains_key(&claim)
     }
 
-    /// Whether this claim's task has not ended yet.
+    /// Whether this claim's task has not finished yet.
     pub(crate) fn holds(&self, claim: ClaimId, task: TaskId) -> bool {
         self.lock()
             .claims
@@ -162,8 +162,8 @@ impl Ledger {
             .is_some_and(|tasks| tasks.contains_key(&task))
     }
 
-    /// The attempts that were under way at the last look, too: an attempt that
-    /// starts and ends between two looks costs nothing.
+    /// The attempts that were already running at the previous call: an attempt that
+    /// starts and ends between two calls costs nothing.
     pub(crate) fn long_running(&self) -> Vec<LongRunning> {
         let mut inner = self.lock();
         let mut found = Vec::new();
@@ -181,7 +181,8 @@ impl Ledger {
         found
     }
 
-    /// Drops claims that the database no longer holds for us; says how many tasks were in them.
+    /// Drops claims that the database no longer holds for this runner; returns the number
+    /// of their tasks.
     pub(crate) fn lose(&self, claims: &[ClaimId]) -> usize {
         let mut inner = self.lock();
         let mut n_lost = 0;
@@ -196,8 +197,8 @@ impl Ledger {
         n_lost
     }
 
-    /// The tasks that have started, if others wait behind them and what runs takes its
-    /// time: what is quick has ended before anybody could be told.
+    /// The started tasks, if others wait behind them and at least one has run for a
+    /// while: short attempts would end before the heartbeat could report them.
     pub(crate) fn started(&self) -> Option<Vec<TaskId>> {
         let inner = self.lock();
         let held = inner.claims.values().flatten();
@@ -217,14 +218,14 @@ impl Ledger {
         held.filter(|held| held.started.is_none()).count()
     }
 
-    /// Whether somebody asked to cancel this task.
+    /// Whether cancellation of this task was requested.
     pub(crate) fn is_cancelled(&self, claim: ClaimId, task: TaskId) -> bool {
         let inner = self.lock();
         let held = inner.claims.get(&claim).and_then(|tasks| tasks.get(&task));
         held.is_some_and(|held| held.signal.asked() == Some(StopReason::Cancel))
     }
 
-    /// Tasks held and not ended.
+    /// Number of held, unfinished tasks.
     pub(crate) fn n_tasks(&self) -> usize {
         self.lock().n_tasks
     }
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_runs_long_when_two_looks_meet_it() {
+    fn an_attempt_is_long_running_when_two_calls_see_it() {
         let ledger = ledger_with(&[1, 2]);
         ledger.start(CLAIM, TaskId(1));
         assert!(ledger.long_running().is_empty());
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupt_stops_what_starts_after_it_too() {
+    fn an_interrupt_also_stops_attempts_started_after_it() {
         let ledger = ledger_with(&[1, 2]);
         let Start::Go(signal) = ledger.start(CLAIM, TaskId(1)) else {
             panic!("did not start")

@@ -11,9 +11,9 @@
 //!  watchdog: handlers that do not yield
 //! ```
 //!
-//! Promises: never more claimed than there is room for; an ending is stored
-//! under its claim or not at all; losing the database, a notification or this
-//! process costs time, never a task. Names no SQL and no wasmtime type.
+//! Guarantees: a runner never claims more than it has room for; an outcome is stored
+//! under its claim or not at all; losing the database, a notification or this process
+//! costs time, never a task. Uses no SQL and no wasmtime type.
 
 pub mod http;
 pub mod plugin;

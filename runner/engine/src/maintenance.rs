@@ -1,6 +1,6 @@
-//! What every runner does for all of them, without a leader: promote due
-//! tasks, rescue dead runners' claims, keep history's partitions. Each turn is
-//! one short statement that skips what another runner is doing right now.
+//! Work that every runner does for all of them, without a leader: promote due tasks,
+//! rescue the claims of dead runners, maintain the partitions of the history. Each round
+//! is one short statement that skips rows locked by another runner.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -11,17 +11,17 @@ use super::core::Core;
 use crate::plugin::Snapshot;
 use pgtq_store::{PromoteCursor, PublishedHandler, Rescued, Tended};
 
-/// Tasks promoted in one statement, and leases taken back, when all is well.
+/// Normal batch size for promotes and for expired leases of external workers.
 const MOST: u32 = 1_000;
-/// Time between looks for dead runners. With the 15 s lease a task of a killed
-/// runner starts again within 20 s.
+/// Time between checks for dead runners. With the 15 s lease a task of a killed runner
+/// starts again within 20 s.
 const RESCUE_INTERVAL: Duration = Duration::from_secs(3);
-/// Time between looks for leases of external workers that ended.
+/// Time between checks for expired leases of external workers.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
-/// Time between prunes, on average.
+/// Average time between prunes.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Rows asked for in one statement: fewer after an error, which may be for lack of time.
+/// Batch size: smaller after an error, which may be a statement timeout.
 struct Batch(u32);
 
 impl Batch {
@@ -55,13 +55,13 @@ pub(crate) async fn promote(core: Arc<Core>) {
                     continue;
                 }
                 let next = promoted.next_due.unwrap_or(core.config.poll_interval);
-                // Due and not taken: somebody else holds the row, perhaps for long.
+                // Due but skipped: another transaction holds the row, perhaps for long.
                 let held_elsewhere = promoted.count == 0 && next.is_zero();
                 let least = Duration::from_millis(if held_elsewhere { 50 } else { 2 });
                 next.max(least).min(core.config.poll_interval)
             }
             Err(error) => {
-                tracing::warn!(%error, "could not promote due tasks; trying again");
+                tracing::warn!(%error, "could not promote due tasks; retrying");
                 let wait = backoff.failed();
                 tokio::time::sleep(wait).await;
                 Duration::ZERO
@@ -86,25 +86,26 @@ pub(crate) async fn rescue(core: Arc<Core>) {
                     n_tasks = rescued.tasks,
                     n_failed = rescued.failed,
                     n_cancelled = rescued.cancelled,
-                    "took back the tasks of dead runners"
+                    "rescued the tasks of dead runners"
                 );
                 core.stats.rescued.fetch_add(rescued.tasks, Relaxed);
                 if rescued.tasks + rescued.failed + rescued.cancelled > 0 {
                     core.look_again();
                     core.wake_all();
-                    // One call takes a bounded number of claims: there may be more.
+                    // One call rescues a bounded number of claims: there may be more.
                     continue;
                 }
-                // A dead runner whose claims are locked by its last statement is
-                // reported again and again: not to be asked for without a pause.
+                // A dead runner whose claims are locked by its last statement is reported
+                // at every call: do not retry without a pause.
             }
-            Err(error) => tracing::warn!(%error, "could not look for dead runners; trying again"),
+            Err(error) => tracing::warn!(%error, "could not check for dead runners; retrying"),
         }
         tokio::time::sleep(RESCUE_INTERVAL).await;
     }
 }
 
-/// Takes back what external workers hold for too long, until its future is dropped.
+/// Rescues tasks whose external workers let their lease expire, until its future is
+/// dropped.
 pub(crate) async fn tend(core: Arc<Core>) {
     let mut batch = Batch(MOST);
     loop {
@@ -112,13 +113,13 @@ pub(crate) async fn tend(core: Arc<Core>) {
         let tended = core.store.tend(batch.0).await;
         batch.note(tended.is_ok());
         let tended = tended.unwrap_or_else(|error| {
-            tracing::warn!(%error, "could not take back the tasks of workers; trying again");
+            tracing::warn!(%error, "could not rescue the tasks of external workers; retrying");
             Tended::default()
         });
         if tended.expired > 0 {
             tracing::info!(
                 n_tasks = tended.expired,
-                "took back tasks of workers whose lease ran out"
+                "rescued tasks of external workers whose lease expired"
             );
         }
         if !tended.more {
@@ -133,21 +134,21 @@ pub(crate) async fn prune(core: Arc<Core>) {
         while_unserved(&core).await;
         match core.store.prune(core.config.retention).await {
             Ok(pruned) => tracing::debug!(?pruned, "pruned history"),
-            Err(error) => tracing::warn!(%error, "could not prune history; trying again later"),
+            Err(error) => tracing::warn!(%error, "could not prune history; will retry"),
         }
         // At other times than the other runners, which find nothing left to do.
         tokio::time::sleep(PRUNE_INTERVAL.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
     }
 }
 
-/// Waits while the schema does not serve this program, which then leaves all this to others.
+/// Waits while the schema does not serve this program; other runners do the maintenance.
 async fn while_unserved(core: &Core) {
     while !core.served.is_served() {
         tokio::time::sleep(RESCUE_INTERVAL).await;
     }
 }
 
-/// Tells the database which handlers this runner has, whenever that changes.
+/// Publishes this runner's handlers to the database whenever they change.
 pub(crate) async fn publish(core: Arc<Core>) {
     let mut changes = core.registry.watch();
     loop {
@@ -161,8 +162,8 @@ pub(crate) async fn publish(core: Arc<Core>) {
 }
 
 impl Core {
-    /// Publishes the handlers of the current snapshot. A failure is repeated by
-    /// the next change or registration, and costs only checks at push.
+    /// Publishes the handlers of the current snapshot. After a failure the next change or
+    /// registration publishes them again; until then pushes only pay for extra checks.
     pub(crate) async fn publish(&self) {
         let handlers = published(&self.registry.snapshot());
         if let Err(error) = self.store.publish_handlers(self.runner(), &handlers).await {

@@ -1,9 +1,9 @@
-//! What storing an outcome may wait for: locks that an application can hold.
+//! Locks that storing an outcome may wait for, because an application can hold them.
 
 use pgtq_store::Ending;
 use pgtq_task::{ClaimId, NewTask, TaskId, Transition};
 
-/// What storing an outcome may wait for.
+/// A lock that storing an outcome may wait for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Need {
     /// Queue, key and scope of a child.
@@ -13,7 +13,7 @@ pub(super) enum Need {
     Claim(ClaimId),
 }
 
-/// Whether storing it may wait for a lock that is not on its claim.
+/// Whether storing this outcome may wait for a lock other than that of its claim.
 pub(super) fn needs_others(ending: &Ending) -> bool {
     let complete = matches!(ending.transition, Transition::Complete { .. });
     complete
@@ -25,7 +25,7 @@ pub(super) fn needs_others(ending: &Ending) -> bool {
                 .any(|child| child.key.is_some()))
 }
 
-/// All of it; the claim only if there is nothing else.
+/// All locks that it may need; the claim only if there is no other.
 pub(super) fn needs(ending: &Ending) -> Vec<Need> {
     if !needs_others(ending) {
         return vec![Need::Claim(ending.claim)];

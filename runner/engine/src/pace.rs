@@ -1,8 +1,8 @@
-//! The speed at which a queue group ends attempts.
+//! The rate at which a queue group finishes attempts.
 
 use std::time::Instant;
 
-/// How fast this group ends attempts, smoothed over about half a second.
+/// Finished attempts per time, smoothed over about half a second.
 #[derive(Debug)]
 pub(super) struct Pace {
     at: Instant,

@@ -1,14 +1,14 @@
-//! Outcomes that cannot be stored now though others can.
+//! Outcomes that cannot be stored now although others can.
 //!
-//! Either they wait for a lock that somebody else's open transaction holds (an
-//! idempotency key of a child, a claim that is being cancelled), or the database
-//! refuses them (a trigger or a constraint of somebody else's on the history). They are
-//! kept as they are and tried again beside the completer, which never waits for them. A
-//! runner that stops gives their tasks back.
+//! Either they wait for a lock that another open transaction holds (an idempotency key of
+//! a child, a claim that is being cancelled), or the database rejects them (a trigger or
+//! a constraint that a user added to the history). They are kept unchanged and retried
+//! beside the completer, which never waits for them. A runner that stops releases their
+//! tasks.
 //!
-//! What waits for a lock is known by what it may need: the keys of its children, or its
-//! claim. Of all that need the same, one is tried, so that a thousand children with one
-//! key cost one wait.
+//! The engine derives the lock that an outcome waits for from what the outcome may need:
+//! the keys of its children, or its claim. Of all outcomes that need the same lock one is
+//! tried, so that a thousand children with one key cost one wait.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,16 +22,17 @@ use super::core::Core;
 use super::needs::{Need, needs, needs_others};
 use pgtq_store::{Ending, StoreError};
 
-/// Outcomes that the database rejected: at this many, nothing more is claimed until some are stored.
+/// Rejected outcomes: at this many, nothing more is claimed until some are stored.
 const MAX_REFUSED: usize = 100;
-/// Outcomes that wait for a lock: at this many, or this many bytes, nothing more is claimed.
+/// Outcomes that wait for a lock: at this many, or this many bytes, nothing more is
+/// claimed.
 const MAX_LOCKED: usize = 5_000;
 const MAX_BYTES: usize = 64 << 20;
 /// Outcomes that are tried together the first time.
 const MAX_TOGETHER: usize = 500;
-/// How long one round may take; what is left is first in the next one.
+/// How long one round may take; the next round starts with the rest.
 const ROUND: Duration = Duration::from_secs(2);
-/// Waits between tries.
+/// Waits between retries.
 const LOCKED_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 const REFUSED_WAITS: (Duration, Duration) = (Duration::from_millis(1_000), Duration::from_secs(30));
 
@@ -46,7 +47,7 @@ pub(super) enum Reason {
 struct Entry {
     ending: Ending,
     reason: Reason,
-    /// An earlier try may have been committed.
+    /// An earlier try may have committed.
     again: bool,
     n_tries: u32,
     due: Instant,
@@ -62,7 +63,7 @@ pub(crate) struct ParkedOutcomes {
 #[derive(Debug, Default)]
 struct Inner {
     entries: Vec<Entry>,
-    /// What entries wait for, as far as one of them was tried.
+    /// The locks that entries wait for, as far as one entry of each was tried.
     needs: HashSet<Need>,
     n_refused: usize,
     n_locked: usize,
@@ -70,7 +71,7 @@ struct Inner {
 }
 
 impl ParkedOutcomes {
-    /// Keeps outcomes that were not stored.
+    /// Adds outcomes that were not stored.
     pub(super) fn add(&self, endings: Vec<Ending>, reason: Reason, again: bool) {
         if endings.is_empty() {
             return;
@@ -95,7 +96,7 @@ impl ParkedOutcomes {
         self.added.notify_one();
     }
 
-    /// Whether there are too many of them to claim more.
+    /// Whether too many are parked to claim more.
     pub(super) fn is_full(&self) -> bool {
         let inner = self.lock();
         inner.n_refused >= MAX_REFUSED || inner.n_locked >= MAX_LOCKED || inner.n_bytes >= MAX_BYTES
@@ -106,8 +107,8 @@ impl ParkedOutcomes {
         self.lock().n_locked
     }
 
-    /// Takes out of a batch what may wait for a lock that is known to be held. While a
-    /// key is held, no child with any key is stored by the completer.
+    /// Removes from a batch the outcomes that may wait for a lock known to be held. While
+    /// any key is held, the completer stores no child with a key.
     pub(super) fn take_waiting(&self, batch: Vec<Ending>) -> (Vec<Ending>, Vec<Ending>) {
         let inner = self.lock();
         if inner.n_locked == 0 {
@@ -118,7 +119,7 @@ impl ParkedOutcomes {
             .partition(|ending| needs_others(ending) || inner.waits(ending))
     }
 
-    /// Tries them until its future is dropped.
+    /// Retries them until its future is dropped.
     pub(super) async fn run(&self, core: &Core) {
         loop {
             let next = self.lock().entries.iter().map(|entry| entry.due).min();
@@ -135,7 +136,7 @@ impl ParkedOutcomes {
             match self.is_full() {
                 true => core.stats.health.endings.note(FULL.to_owned()),
                 false if was_full => {
-                    tracing::info!("outcomes that were set aside are stored: claiming again");
+                    tracing::info!("parked outcomes are stored: claiming again");
                     storing_works(core);
                     core.wake_all();
                 }
@@ -159,7 +160,7 @@ impl ParkedOutcomes {
         if !core.lease.is_held() {
             tracing::warn!(
                 n_tasks = due.len(),
-                "the lease was lost before outcomes set aside were stored: their tasks will run again"
+                "the lease was lost before parked outcomes were stored: their tasks will run again"
             );
             core.stats.stale.fetch_add(due.len() as u64, Relaxed);
             self.lock().forget(&due);
@@ -185,7 +186,7 @@ impl ParkedOutcomes {
     }
 }
 
-/// One try of all that is due.
+/// One retry of all outcomes that are due.
 struct Round<'a> {
     parked: &'a ParkedOutcomes,
     core: &'a Core,
@@ -195,7 +196,7 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// Tries these together, and each alone if that does not work.
+    /// Tries these together, and each on its own if that fails.
     async fn together(&mut self, entries: Vec<Entry>) {
         let (waiting, free): (Vec<Entry>, Vec<Entry>) = {
             let inner = self.parked.lock();
@@ -220,8 +221,8 @@ impl Round<'_> {
         }
     }
 
-    /// Stores these. Returns those that are not stored, and what else went wrong than
-    /// that they wait for a lock.
+    /// Stores these. Returns those that are not stored, and the error if it was not a
+    /// lock timeout.
     async fn store(&self, mut entries: Vec<Entry>) -> (Vec<Entry>, Option<StoreError>) {
         let endings: Vec<Ending> = entries.iter().map(|entry| entry.ending.clone()).collect();
         let again = entries.iter().any(|entry| entry.again);
@@ -245,13 +246,13 @@ impl Round<'_> {
         (locked, None)
     }
 
-    /// Tries each alone, and of all that need the same only one.
+    /// Tries each on its own; of those that need the same lock, only one.
     async fn each(&mut self, entries: Vec<Entry>) {
         let mut entries = entries.into_iter();
         while let Some(entry) = entries.next() {
             if Instant::now() >= self.ends {
                 let mut inner = self.parked.lock();
-                // Before all others in the next round.
+                // First in the next round.
                 let left = std::iter::once(entry).chain(entries);
                 inner.entries.splice(0..0, left);
                 return;
@@ -266,7 +267,7 @@ impl Round<'_> {
             match error {
                 None if left.is_empty() => {
                     self.freed.extend(needs);
-                    tracing::debug!(task, "stored an outcome that was set aside");
+                    tracing::debug!(task, "stored a parked outcome");
                 }
                 None => {
                     if is_first {
@@ -275,13 +276,13 @@ impl Round<'_> {
                             "the outcome of this task waits for a lock that another transaction holds; others are stored meanwhile"
                         );
                     }
-                    // Of several, nobody can say which one it is.
+                    // With several locks it is unknown which one is held.
                     if let [need] = needs.as_slice() {
                         self.held.insert(need.clone());
                     }
                 }
                 Some(error) => {
-                    tracing::warn!(task, %error, "an outcome that was set aside still cannot be stored");
+                    tracing::warn!(task, %error, "a parked outcome still cannot be stored");
                     if error.is_transient() {
                         self.keep(left.into_iter().chain(entries).collect());
                         return;
@@ -292,7 +293,7 @@ impl Round<'_> {
         }
     }
 
-    /// Puts them back for a later round.
+    /// Keeps them for a later round.
     fn keep(&self, entries: Vec<Entry>) {
         let now = Instant::now();
         let mut inner = self.parked.lock();
@@ -303,7 +304,7 @@ impl Round<'_> {
         }
     }
 
-    /// Notes what is held, and has those tried at once that waited for what is free.
+    /// Records which locks are held, and retries at once the entries whose lock is free.
     fn finish(self) {
         let mut guard = self.parked.lock();
         let inner = &mut *guard;
@@ -335,7 +336,7 @@ impl Inner {
         self.n_bytes += weight(ending);
     }
 
-    /// These are stored, or lost.
+    /// Removes entries that are stored or lost.
     fn forget(&mut self, entries: &[Entry]) {
         for entry in entries {
             match entry.reason {

@@ -1,34 +1,34 @@
-//! The newest progress of each running task, as the next beat tells it.
+//! The latest progress of each running task, as the next beat reports it.
 //!
-//! Handlers may report as often as they like: the signal keeps the newest, and
-//! the streamer asks for a beat at most once a second when there is some.
+//! Handlers may report as often as they like: the signal keeps the latest value, and the
+//! streamer requests a beat at most once a second when there is progress.
 
 use std::collections::BTreeMap;
 
 use pgtq_task::{ClaimId, Progress, TaskId};
 
-/// Tasks whose progress is told: about 300 KB a beat at most.
+/// Maximum number of tasks whose progress is reported: about 300 KB per beat.
 const MAX_TASKS: usize = 1_000;
 
-/// Kept by the heartbeat.
+/// Owned by the heartbeat.
 #[derive(Debug, Default)]
 pub(crate) struct ProgressBook(BTreeMap<(ClaimId, TaskId), Progress>);
 
 impl ProgressBook {
-    /// Notes the newest. Beyond the limit a task waits until another has ended,
-    /// so that what is shown does not flicker.
+    /// Adds the latest values. Beyond the limit a task waits until another has finished,
+    /// so that the reported set is stable.
     pub(crate) fn note(&mut self, claim: ClaimId, task: TaskId, progress: Progress) {
         if self.0.len() < MAX_TASKS || self.0.contains_key(&(claim, task)) {
             self.0.insert((claim, task), progress);
         }
     }
 
-    /// Forgets the others.
+    /// Removes all other tasks.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(ClaimId, TaskId) -> bool) {
         self.0.retain(|(claim, task), _| keep(*claim, *task));
     }
 
-    /// All of it.
+    /// All reported values.
     pub(crate) fn list(&self) -> Vec<(ClaimId, TaskId, Progress)> {
         self.0
             .iter()

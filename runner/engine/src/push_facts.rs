@@ -1,5 +1,5 @@
-//! Looks, about once a second, at what decides about pushes of plugins: how many tasks
-//! wait for each of them, and which handlers other plugins serve, too.
+//! Refreshes, about once a second, the facts that decide about pushes of plugins: how
+//! many tasks wait for each plugin, and which handlers other plugins serve.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::core::Core;
 use super::maintenance::published;
 
-/// Time between two looks while plugins push.
+/// Time between two refreshes while plugins push.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Looks until its future is dropped: once a second at the handlers of other runners, and
-/// at what waits in each second in which a plugin pushes or may not push. The first push
-/// after a quiet time must not be judged by an old answer.
+/// Refreshes until its future is dropped: the handlers of other runners once a second,
+/// and the number of waiting tasks in each second in which a plugin pushes or is denied
+/// pushes. The first push after a quiet time must not be judged by an old answer.
 pub(crate) async fn follow(core: Arc<Core>) {
     let mut changes = core.registry.watch();
     let facts = &core.config.push_facts;
@@ -47,7 +47,7 @@ async fn look(core: &Core, with_waiting: bool) {
                     tracing::warn!("pushes by plugins are rejected: {reached}");
                 }
             }),
-        // Nobody else can serve what this runner does not.
+        // Only other runners could serve the missing handlers.
         false if handlers.is_empty() => Ok(()),
         false => {
             let elsewhere = core.store.served_elsewhere(core.runner(), &handlers).await;
@@ -55,6 +55,6 @@ async fn look(core: &Core, with_waiting: bool) {
         }
     };
     if let Err(error) = looked {
-        tracing::warn!(%error, "could not look at what decides about pushes; the last answer stays");
+        tracing::warn!(%error, "could not refresh the facts that decide about pushes; the last answer stays");
     }
 }

@@ -1,11 +1,10 @@
-//! Start order, stop order, and why.
+//! Start order, stop order, and the reasons.
 //!
-//! Start: register (so that claims have an owner), then the completer (so that
-//! nothing can end before somebody stores it), then slots, maintenance and
-//! heartbeat, and claimers last. Stop is the other way round: claimers first,
-//! unstarted tasks go back, slots finish or are interrupted, the completer
-//! stores what they leave, the heartbeat keeps the lease until that is done,
-//! and retiring gives back whatever is left.
+//! Start: register (claims need an owner), then the completer (an outcome needs someone
+//! to store it), then slots, maintenance and heartbeat, and claimers last. Stop is the
+//! reverse: claimers first, unstarted tasks are released, slots finish or are
+//! interrupted, the completer stores their outcomes, the heartbeat keeps the lease until
+//! then, and deregistration releases the rest.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -29,20 +28,20 @@ use super::{executor, heartbeat, maintenance, push_facts, served, streamer, susp
 use crate::plugin::Registry;
 use pgtq_store::{Lanes, QueueFilter, RunnerFacts, Store};
 
-/// After an interrupt, how long attempts may take to notice.
+/// After an interrupt, how long attempts may take to stop.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(2);
 /// How long the last flush may take before the rest is left to rescue.
 const FLUSH_GRACE: Duration = Duration::from_secs(10);
-/// How long of that is for outcomes that wait for a lock of somebody else's transaction.
+/// How much of that is for outcomes that wait for a lock of another transaction.
 const LOCK_GRACE: Duration = Duration::from_secs(1);
 
-/// Runs tasks until `shutdown` is asked for, or until the configuration says
-/// that there is nothing more to do. Returns when everything is stored or
-/// given back; dropping the future instead leaves that to rescue.
+/// Runs tasks until `shutdown` is requested, or until the configuration's own stop
+/// condition is met. Returns when every outcome is stored and every other task released;
+/// dropping the future instead leaves that to rescue.
 ///
 /// # Errors
 ///
-/// When the database refuses the start, or a loop ends unexpectedly.
+/// If the database rejects the start, or a loop ends unexpectedly.
 pub async fn run(
     store: Store,
     registry: Registry,
@@ -52,7 +51,7 @@ pub async fn run(
     run_with_stats(store, registry, config, shutdown, Arc::default()).await
 }
 
-/// As [`run`], with counters that others may read meanwhile.
+/// As [`run`], with counters that the caller may read meanwhile.
 ///
 /// # Errors
 ///
@@ -80,7 +79,7 @@ pub async fn run_with_stats(
         (runner, lease),
     ));
 
-    // Before anybody is told that this runner is there: a push asks who has its handler.
+    // Before this runner is announced: a push asks which runners have its handler.
     core.publish().await;
     tracing::info!(runner = runner.0, name, "registered");
 
@@ -98,9 +97,9 @@ pub async fn run_with_stats(
     core.shutdown.drain();
     groups.stop(&core).await;
     flush(&core, &completer, &mut background).await;
-    // GrantReport for last: the heartbeat may have registered again meanwhile.
+    // Read last: the heartbeat may have registered again meanwhile.
     if let Err(error) = core.store.retire(core.runner()).await {
-        tracing::warn!(%error, "could not sign off; other runners will notice when the lease ends");
+        tracing::warn!(%error, "could not deregister; other runners will notice when the lease expires");
     }
     ended.map(|()| core.stats.summary())
 }
@@ -180,7 +179,8 @@ impl Groups {
         groups
     }
 
-    /// Waits for a claimer or slot that panicked; for ever if none does. Cancel-safe.
+    /// Waits for a claimer or slot that panicked; never returns if none does.
+    /// Cancel-safe.
     async fn first_to_panic(&mut self) -> EngineError {
         loop {
             let (loop_name, end) = tokio::select! {
@@ -194,7 +194,7 @@ impl Groups {
         }
     }
 
-    /// Stops claiming, gives unstarted tasks back, waits for the rest.
+    /// Stops claiming, releases unstarted tasks, waits for the rest.
     async fn stop(mut self, core: &Core) {
         while self.claimers.join_next().await.is_some() {}
         let unstarted: Vec<Taken> = self
@@ -206,7 +206,7 @@ impl Groups {
         if !unstarted.is_empty() {
             tracing::info!(
                 n_tasks = unstarted.len(),
-                "giving back tasks that had not started"
+                "releasing tasks that had not started"
             );
         }
         for taken in unstarted {
@@ -222,7 +222,7 @@ impl Groups {
         }
         tracing::warn!(
             n_tasks = core.ledger.n_tasks(),
-            "stopping attempts that are still running; they will be run again"
+            "stopping attempts that are still running; their tasks will run again"
         );
         core.ledger.interrupt();
         let _ = tokio::time::timeout(INTERRUPT_GRACE, finished).await;
@@ -282,7 +282,8 @@ fn loop_ended(loop_name: &'static str, end: Result<(), JoinError>) -> EngineErro
     EngineError::LoopEnded { loop_name, reason }
 }
 
-/// Waits until the configuration's own reason to stop is reached; for ever if it has none.
+/// Waits until the configuration's own stop condition is met; never returns if it has
+/// none.
 async fn nothing_more_to_do(core: &Core) {
     let config = &core.config;
     if !config.drain && config.max_tasks.is_none() && config.idle_exit.is_none() {
@@ -314,7 +315,7 @@ async fn nothing_more_to_do(core: &Core) {
     }
 }
 
-/// Stores what is left. The loops stop last: the heartbeat holds the lease
+/// Stores the remaining outcomes. The loops stop last: the heartbeat holds the lease
 /// while the completer works.
 async fn flush(
     core: &Core,
@@ -335,7 +336,7 @@ async fn flush(
     }
     let n_left = core.ledger.n_tasks();
     if n_left > 0 {
-        tracing::warn!(n_tasks = n_left, "could not store every ending in time");
+        tracing::warn!(n_tasks = n_left, "could not store every outcome in time");
     }
     streamer::clear(core).await;
     completer.abort();

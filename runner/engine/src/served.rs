@@ -1,9 +1,10 @@
-//! Whether the schema still serves this program. It may be brought up beneath a
-//! runner by a newer program, and says which older ones go on working.
+//! Whether the schema still serves this program. A newer program may migrate the schema
+//! while a runner works; the schema records which older programs may keep working.
 //!
-//! A runner that is not served says why, claims nothing and moves nobody's tasks:
-//! it no longer knows what they mean. What it runs goes on, and so does its
-//! heartbeat, as far as the schema lets them. When the schema serves it again, it works again.
+//! A runner that is not served logs the reason, claims nothing and moves no tasks of
+//! other runners: it no longer knows what they mean. Its running attempts and its
+//! heartbeat continue, as far as the schema lets them. When the schema serves it again,
+//! it resumes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -14,12 +15,12 @@ use tokio::sync::Notify;
 use super::core::Core;
 use pgtq_store::StoreError;
 
-/// Time between two looks: two statements that read one row each.
+/// Time between two checks: two statements that read one row each.
 const LOOK: Duration = Duration::from_secs(10);
-/// Looks between two reminders, for logs that do not go back far.
+/// Checks between two reminders in the log, for logs with a short history.
 const REMIND: u32 = 30;
 
-/// GrantReport by those who claim and move tasks, set by [`watch`].
+/// Read by the loops that claim and move tasks, set by [`watch`].
 #[derive(Debug)]
 pub(crate) struct Served {
     yes: AtomicBool,
@@ -29,7 +30,7 @@ pub(crate) struct Served {
 impl Default for Served {
     fn default() -> Self {
         Served {
-            // The start has looked.
+            // The start has checked.
             yes: AtomicBool::new(true),
             look_now: Notify::new(),
         }
@@ -37,13 +38,13 @@ impl Default for Served {
 }
 
 impl Served {
-    /// Whether the last look found that this program is served.
+    /// Whether the last check found that the schema serves this program.
     pub(crate) fn is_served(&self) -> bool {
         self.yes.load(SeqCst)
     }
 
-    /// The database refused a statement of ours, for a reason that does not pass:
-    /// perhaps its schema is another one now.
+    /// The database rejected a statement with a permanent error: the schema may have
+    /// changed.
     pub(crate) fn suspect(&self, error: &StoreError) {
         if !error.is_transient() {
             self.look_now.notify_one();
@@ -51,7 +52,7 @@ impl Served {
     }
 }
 
-/// Looks until its future is dropped.
+/// Checks until its future is dropped.
 pub(crate) async fn watch(core: Arc<Core>) {
     let mut n_unserved = 0_u32;
     loop {
@@ -72,12 +73,12 @@ pub(crate) async fn watch(core: Arc<Core>) {
                 core.served.yes.store(false, SeqCst);
                 if n_unserved.is_multiple_of(REMIND) {
                     tracing::error!(
-                        "this runner is not served any more and claims nothing: it cannot {error}; what it runs goes on"
+                        "the schema no longer serves this runner, which claims nothing: it cannot {error}; running attempts continue"
                     );
                 }
                 n_unserved = n_unserved.saturating_add(1);
             }
-            // The others say what is wrong with the database.
+            // Other loops report other database errors.
             Err(_) => {}
         }
         tokio::select! {

@@ -1,15 +1,15 @@
-//! How the outside world stops an engine, and how its loops hear of it.
+//! How the caller stops an engine, and how its loops are notified of it.
 
 use tokio::sync::watch;
 
-/// How urgently the engine should stop. Only grows.
+/// How urgently the engine should stop. Only increases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Claim and run.
+    /// Claim and run tasks.
     Running,
-    /// Claim nothing more, give back what was not started, let the rest finish.
+    /// Claim nothing more, release unstarted tasks, let running attempts finish.
     Draining,
-    /// Stop attempts now and give them back.
+    /// Stop attempts now and release their tasks.
     Aborting,
 }
 
@@ -24,22 +24,23 @@ impl Default for Shutdown {
 }
 
 impl Shutdown {
-    /// A handle of an engine that runs.
+    /// A handle in the first phase.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// First request: finish what runs, claim nothing more.
+    /// First request: finish running attempts, claim nothing more.
     pub fn drain(&self) {
         self.advance(Phase::Draining);
     }
 
-    /// Second request: stop what runs and release it without using an attempt.
+    /// Second request: stop running attempts and release their tasks without using an
+    /// attempt.
     pub fn abort(&self) {
         self.advance(Phase::Aborting);
     }
 
-    /// The phase now.
+    /// The current phase.
     pub fn phase(&self) -> Phase {
         *self.0.borrow()
     }
@@ -47,7 +48,7 @@ impl Shutdown {
     /// Waits until the phase is at least `phase`. Cancel-safe.
     pub async fn reached(&self, phase: Phase) {
         let mut receiver = self.0.subscribe();
-        // The sender lives in `self`, so waiting cannot fail.
+        // The sender is a field of `self`, so waiting cannot fail.
         let _ = receiver.wait_for(|now| *now >= phase).await;
     }
 
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_abort_is_not_taken_back_by_a_late_drain() {
+    async fn a_late_drain_does_not_revert_an_abort() {
         let shutdown = Shutdown::new();
         shutdown.abort();
         shutdown.drain();

@@ -1,9 +1,9 @@
-//! When a queue group asks for a notification with the next push.
+//! When a queue group requests a notification for the next push.
 //!
-//! A group that finds nothing asks, waits, and looks again after the poll interval at
-//! the latest. The first push after that notifies, and no other until the group asks
-//! again. A group that is notified soon after it has asked has steady work: it then
-//! polls for some milliseconds longer before it asks, so that neither pushes nor
+//! A group whose claim is empty requests one, waits, and claims again after the poll
+//! interval at the latest. The first push after that notifies; later pushes do not until
+//! the group asks again. A group that is notified soon after its request has steady work:
+//! it then polls for some milliseconds longer before it asks, so that neither pushes nor
 //! claims pay for a notification each time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,20 +12,20 @@ use std::time::{Duration, Instant};
 use pgtq_store::{NamedQueues, Store};
 use pgtq_task::Name;
 
-/// A group asks as soon as a claim leaves it room.
+/// A group asks as soon as a claim leaves room.
 const LEAST_PATIENCE: Duration = Duration::ZERO;
-/// One that is notified soon after a request asks when it would wait this long...
+/// A group that is notified soon after a request asks when it would wait this long...
 const FIRST_PATIENCE: Duration = Duration::from_millis(2);
 /// ...and at most this long.
 const MOST_PATIENCE: Duration = Duration::from_millis(16);
-/// A notification this soon after the request tells of steady work.
+/// A notification this soon after the request indicates steady work.
 const SOON: Duration = Duration::from_millis(2);
-/// One this late tells that the steady work has ended.
+/// A notification this late indicates that the steady work has ended.
 const LATE: Duration = Duration::from_millis(10);
-/// After a new request: a push may have come between the last look and the request.
+/// After a new request: a push may have come between the last claim and the request.
 const LOOK_AGAIN: Duration = Duration::from_millis(4);
 
-/// What each queue group has asked for.
+/// The requests of each queue group.
 #[derive(Debug)]
 pub(crate) struct Sleep(Vec<Mutex<Group>>);
 
@@ -58,9 +58,9 @@ impl Sleep {
         self.0[group].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for a notification, if a group is about to wait long enough. Returns how
-    /// long it shall wait, and whether the request is a new one: what was pushed before
-    /// it notified nobody. A failure costs latency only.
+    /// Requests a notification if a group is about to wait long enough. Returns how long
+    /// to wait, and whether the request is new: earlier pushes notified no one. A failure
+    /// costs latency only.
     pub(crate) async fn prepare(
         &self,
         store: &Store,
@@ -91,27 +91,27 @@ impl Sleep {
         }
     }
 
-    /// Notes that a group was notified.
+    /// Records that a group was notified.
     pub(crate) fn notified(&self, group: usize) {
         self.group(group).notified(Instant::now());
     }
 
-    /// Notes that a group has claimed tasks.
+    /// Records that a group has claimed tasks.
     pub(crate) fn found(&self, group: usize, n_tasks: usize) {
         self.group(group).n_found += n_tasks as u64;
     }
 
-    /// Tasks that a group has claimed so far.
+    /// Number of tasks that a group has claimed so far.
     pub(crate) fn n_found(&self, group: usize) -> u64 {
         self.group(group).n_found
     }
 
-    /// Has queues that notifications name noted in the list of a group's claimer.
+    /// Registers the list in which a group's claimer receives notified queues.
     pub(crate) fn set_named(&self, group: usize, named: NamedQueues) {
         self.group(group).named = named;
     }
 
-    /// Notes that a notification named these queues.
+    /// Records that a notification named these queues.
     pub(crate) fn name<'a>(&self, group: usize, queues: impl IntoIterator<Item = &'a Name>) {
         self.group(group).named.add(queues);
     }
@@ -121,7 +121,7 @@ impl Sleep {
         self.group(group).flag
     }
 
-    /// The database may be another one now: every group asks again.
+    /// The database may have been replaced: every group asks again.
     pub(crate) fn forget(&self) {
         for group in 0..self.0.len() {
             self.group(group).asked_at = None;
@@ -131,7 +131,7 @@ impl Sleep {
 
 impl Group {
     fn must_ask(&self, now: Instant, idle_for: Duration, poll_interval: Duration) -> bool {
-        // A request may be lost: another push cleared its flag and was rolled back.
+        // A request may be lost: another push cleared its flag and rolled back.
         let is_old = |at: Instant| now.saturating_duration_since(at) >= poll_interval / 2;
         idle_for >= self.patience && self.asked_at.is_none_or(is_old)
     }
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_is_notified_soon_after_each_request_polls_longer_before_it_asks() {
+    fn a_soon_notified_group_polls_longer_before_it_asks() {
         let sleep = Sleep::new(1);
         let mut group = sleep.group(0);
         let mut now = Instant::now();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_asks_once_for_each_poll_until_it_is_notified() {
+    fn a_group_asks_once_per_poll_until_notified() {
         let sleep = Sleep::new(1);
         let mut group = sleep.group(0);
         let now = Instant::now();

@@ -1,5 +1,4 @@
-//! Counters of one engine: for its summary, for `/metrics`, and for the
-//! claimer's idea of how fast this runner works.
+//! Counters of one engine: for its summary, for `/metrics`, and for the claimer's pace.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -7,7 +6,7 @@ use std::time::Instant;
 use super::health::Health;
 use pgtq_task::Transition;
 
-/// Only grow, except `running`.
+/// They only grow, except `running`.
 #[derive(Debug)]
 pub struct Stats {
     /// When the engine started.
@@ -24,7 +23,7 @@ pub struct Stats {
     pub snoozed: AtomicU64,
     /// Tasks released without using an attempt.
     pub released: AtomicU64,
-    /// Endings that came too late: the claim was gone.
+    /// Outcomes that came too late: the claim was lost.
     pub stale: AtomicU64,
     /// Tasks claimed.
     pub claimed: AtomicU64,
@@ -32,11 +31,11 @@ pub struct Stats {
     pub claims: AtomicU64,
     /// Attempts under way.
     pub running: AtomicU64,
-    /// Fuel burnt.
+    /// Fuel consumed.
     pub fuel: AtomicU64,
-    /// Tasks of dead runners taken back.
+    /// Tasks rescued from dead runners.
     pub rescued: AtomicU64,
-    /// What of the work with the database fails now.
+    /// Which database operations fail now.
     pub health: Health,
 }
 
@@ -76,12 +75,12 @@ impl Stats {
         counter.fetch_add(1, Relaxed);
     }
 
-    /// Tasks that reached a final state here.
+    /// Number of tasks that reached a final state here.
     pub fn n_final(&self) -> u64 {
         self.complete.load(Relaxed) + self.failed.load(Relaxed) + self.cancelled.load(Relaxed)
     }
 
-    /// Attempts that ended here, final or not.
+    /// Number of attempts that ended here, final or not.
     pub fn n_ended(&self) -> u64 {
         self.n_final() + self.retried.load(Relaxed) + self.snoozed.load(Relaxed)
     }
@@ -100,7 +99,7 @@ impl Stats {
     }
 }
 
-/// What one run of an engine did.
+/// Summary of one run of an engine.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Summary {
     /// Tasks stored as complete.
@@ -113,7 +112,7 @@ pub struct Summary {
     pub retried: u64,
     /// Tasks released without using an attempt.
     pub released: u64,
-    /// Endings that came too late.
+    /// Outcomes that came too late.
     pub stale: u64,
     /// From start to stop.
     pub seconds: f64,

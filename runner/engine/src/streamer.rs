@@ -1,11 +1,11 @@
-//! What people want to see of an attempt before it ends: its log lines so far,
-//! about once a second, and a beat when it has reported progress. A runner that
-//! cannot listen also beats to hear of a cancel.
+//! Publishes what users want to see of a running attempt: its log lines so far, about
+//! once a second, and a beat when it has reported progress. A runner that cannot listen
+//! also beats to be notified of cancel requests.
 //!
-//! Only attempts that two turns met are looked at, so that short ones cost
-//! nothing. Lines are read from where the sandbox keeps them anyway: there is
-//! no queue between that could fill up, and when the database is slow the log
-//! drops its own oldest lines meanwhile. Nothing waits for this loop.
+//! Only attempts that two rounds saw are published, so that short ones cost nothing. The
+//! streamer reads the lines from the sandbox's own buffer: there is no queue between that
+//! could fill up, and while the database is slow the log drops its own oldest lines. No
+//! other loop waits for this one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,38 +16,38 @@ use super::ledger::LongRunning;
 use pgtq_store::{LiveLog, StoreError};
 use pgtq_task::{ClaimId, LogLine, LogPageLimit, Signal, StopReason, TaskId};
 
-/// Time between turns.
+/// Time between rounds.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// What one turn passes on at most, all attempts together.
+/// Maximum number of bytes that one round publishes, over all attempts.
 const TURN: LogPageLimit = LogPageLimit {
     lines: 4_000,
     bytes: 4 << 20,
 };
-/// Attempts whose lines are removed in one turn.
+/// Maximum number of attempts whose lines one round removes.
 const MAX_REMOVED: usize = 1_000;
 /// How long the removal at the end of the engine may take.
 const LAST_TURN: Duration = Duration::from_secs(1);
 
 type Key = (ClaimId, TaskId);
 
-/// How far an attempt's lines are in the database.
+/// How much of an attempt's log is in the database.
 #[derive(Debug)]
 struct Sent {
     signal: Arc<Signal>,
-    /// The number of the newest line there.
+    /// The number of the newest published line.
     newest: u64,
-    /// Lines below this number that the log has dropped are removed there.
+    /// Lines below this number were dropped by the log and are removed from the database.
     removed_below: u64,
-    /// The turn that served it last: the one that waits longest is next.
+    /// The round that last served it: the attempt that has waited longest is next.
     turn: u64,
 }
 
-/// The attempts that have lines in the database, for as long as they have.
+/// The attempts that have lines in the database.
 #[derive(Debug, Default)]
 pub(crate) struct Streamed(Mutex<HashMap<Key, Sent>>);
 
-/// Streams until its future is dropped. What it did not get done is repeated by
-/// the next turn, or by [`clear`].
+/// Streams until its future is dropped. The next round, or [`clear`], repeats what it did
+/// not finish.
 pub(crate) async fn stream(core: Arc<Core>) {
     let mut turn = 0;
     loop {
@@ -59,15 +59,15 @@ pub(crate) async fn stream(core: Arc<Core>) {
             core.beat_now.notify_one();
         }
         if let Err(error) = pass_on(&core, &long, turn).await {
-            tracing::debug!(%error, "could not pass on log lines; the next turn tries again");
+            tracing::debug!(%error, "could not publish log lines; the next round tries again");
         }
         if let Err(error) = remove_ended(&core).await {
-            tracing::debug!(%error, "could not remove log lines; the next turn tries again");
+            tracing::debug!(%error, "could not remove log lines; the next round tries again");
         }
     }
 }
 
-/// Removes the lines of attempts that have ended, before the engine ends.
+/// Removes the lines of finished attempts before the engine ends.
 pub(crate) async fn clear(core: &Core) {
     let removal = async {
         while let Ok(n_removed @ 1..) = remove_ended(core).await {
@@ -82,18 +82,18 @@ async fn pass_on(core: &Core, long: &[LongRunning], turn: u64) -> Result<(), Sto
     if logs.is_empty() {
         return Ok(());
     }
-    // Noted before, not after: a statement whose answer is lost may have written.
+    // Recorded before the statement: if its answer is lost, it may have written lines.
     core.streamed.touch(long, &logs, turn);
     match core.store.stream_logs(core.runner(), &logs).await {
         Err(error) if error.is_transient() => return Err(error),
-        Err(error) => tracing::warn!(%error, "the database refused log lines; they are left out"),
+        Err(error) => tracing::warn!(%error, "the database rejected log lines; they are skipped"),
         Ok(()) => {}
     }
     core.streamed.sent(&logs);
     Ok(())
 }
 
-/// How many attempts' lines were removed.
+/// Returns how many attempts' lines were removed.
 async fn remove_ended(core: &Core) -> Result<usize, StoreError> {
     let ended = core
         .streamed
@@ -106,8 +106,7 @@ async fn remove_ended(core: &Core) -> Result<usize, StoreError> {
 }
 
 impl Streamed {
-    /// What these attempts have logged since they were served, those first that
-    /// wait longest.
+    /// The new lines of these attempts, those first that have waited longest.
     fn new_lines(&self, long: &[LongRunning]) -> Vec<LiveLog> {
         let sent = self.lock();
         let mut waiting: Vec<(u64, &LongRunning, Option<&Sent>)> = long
@@ -137,7 +136,7 @@ impl Streamed {
                 claim: attempt.claim,
                 task: attempt.task,
                 lines: page.lines,
-                // What was never sent need not be removed.
+                // Lines that were never sent need no removal.
                 dropped: page.dropped.start.max(removed_below)..page.dropped.end.min(newest + 1),
                 now_ms: page.now_ms,
             });
@@ -145,7 +144,7 @@ impl Streamed {
         logs
     }
 
-    /// Notes that lines of these attempts may be in the database from now on.
+    /// Records that lines of these attempts may be in the database from now on.
     fn touch(&self, long: &[LongRunning], logs: &[LiveLog], turn: u64) {
         let signals: HashMap<Key, &Arc<Signal>> = long
             .iter()
@@ -167,7 +166,7 @@ impl Streamed {
         }
     }
 
-    /// Notes that these lines are there.
+    /// Records that these lines are in the database.
     fn sent(&self, logs: &[LiveLog]) {
         let mut sent = self.lock();
         for log in logs {
@@ -178,8 +177,8 @@ impl Streamed {
         }
     }
 
-    /// Attempts whose ending is stored. Those of a lost claim are forgotten
-    /// instead: their lines are all that is left of them, and prune has them.
+    /// Attempts whose outcome is stored. Those of a lost claim are forgotten instead:
+    /// their lines are all that is left of them, and prune removes them.
     fn ended(&self, held: impl Fn(Key) -> bool) -> Vec<Key> {
         let mut sent = self.lock();
         sent.retain(|key, entry| held(*key) || entry.signal.asked() != Some(StopReason::Lost));

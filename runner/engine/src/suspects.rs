@@ -1,8 +1,9 @@
-//! Tasks that runners died under: one at a time runs here, under a claim of its own.
+//! Tasks that were running when a runner crashed: this runner runs one at a time, under
+//! its own claim.
 //!
-//! If the runner dies meanwhile, the one is to blame. Nothing else waits for it: other
-//! tasks run beside it, and suspects that come meanwhile wait for a moment and then go
-//! back to the queue, so that they neither fill the slots nor are hoarded.
+//! If the runner crashes meanwhile, that task is to blame. Nothing else waits for it:
+//! other tasks run beside it. Further suspects wait for a moment and are then released,
+//! so that they neither fill the slots nor pile up here.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,26 +14,26 @@ use super::completer::{self, QueuedEnding};
 use super::core::Core;
 use pgtq_task::Transition;
 
-/// How long a suspect waits here for the one that runs.
+/// How long a suspect waits here for the running one.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Suspects that may wait here.
+/// Maximum number of suspects that wait here.
 const MAX_WAITING: usize = 64;
-/// When one that went back comes again: between this and twice this.
+/// When a released suspect becomes due again: between this and twice this.
 const COMES_AGAIN: Duration = Duration::from_secs(5);
 
-/// From how many crashes on a task is a suspect: one below the limit that fails it.
+/// The number of crashes that makes a task a suspect: one below the limit that fails it.
 pub(crate) fn threshold(max_crashes: u32) -> u32 {
     max_crashes.saturating_sub(1).max(1)
 }
 
-/// What a slot does with a suspect that it has taken.
+/// What a slot does with a suspect.
 #[derive(Debug)]
 pub(crate) enum Offer {
     /// Run it; afterwards ask for the [next](Suspects::next).
     Run(Taken),
-    /// Another one runs: this one waits.
+    /// Another suspect is running: this one waits.
     Waits,
-    /// Too many wait: it goes back to the queue.
+    /// Too many wait: release it.
     Full(Taken),
 }
 
@@ -42,12 +43,12 @@ struct Inner {
     waiting: VecDeque<(Instant, Taken)>,
 }
 
-/// The suspects that one engine holds.
+/// The suspects of one engine.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects(Mutex<Inner>);
 
 impl Suspects {
-    /// Takes a suspect from a slot.
+    /// Accepts a suspect from a slot.
     pub(crate) fn offer(&self, taken: Taken) -> Offer {
         let mut inner = self.lock();
         if !inner.runs {
@@ -61,7 +62,8 @@ impl Suspects {
         Offer::Waits
     }
 
-    /// The next one, for the slot whose suspect has ended. With `None` nobody runs one.
+    /// The next one, for the slot whose suspect has finished. After `None` no suspect is
+    /// running.
     pub(crate) fn next(&self) -> Option<Taken> {
         let mut inner = self.lock();
         let next = inner.waiting.pop_front().map(|(_, taken)| taken);
@@ -69,7 +71,7 @@ impl Suspects {
         next
     }
 
-    /// Those that have waited for too long.
+    /// Those that have waited too long.
     fn overdue(&self) -> Vec<Taken> {
         let mut inner = self.lock();
         let n = inner
@@ -80,7 +82,7 @@ impl Suspects {
         inner.waiting.drain(..n).map(|(_, taken)| taken).collect()
     }
 
-    /// All that wait: the engine stops.
+    /// All waiting suspects: the engine stops.
     pub(crate) fn close(&self) -> Vec<Taken> {
         self.lock().waiting.drain(..).map(|(_, one)| one).collect()
     }
@@ -90,7 +92,7 @@ impl Suspects {
     }
 }
 
-/// Sends back those that wait for too long, until its future is dropped.
+/// Releases those that have waited too long, until its future is dropped.
 pub(crate) async fn tidy(core: Arc<Core>) {
     loop {
         tokio::time::sleep(PATIENCE / 4).await;
@@ -100,7 +102,7 @@ pub(crate) async fn tidy(core: Arc<Core>) {
     }
 }
 
-/// Puts a suspect back into the queue, for another runner or a later time.
+/// Releases a suspect, for another runner or a later time.
 pub(crate) async fn send_back(core: &Core, taken: Taken) {
     let delay = COMES_AGAIN.mul_f64(1.0 + fastrand::f64());
     let ending = QueuedEnding::not_started(taken, Transition::Defer { delay });
@@ -153,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn suspects_that_wait_go_back_after_a_second_and_beyond_the_limit() {
+    fn waiting_suspects_are_released_after_a_second_and_beyond_the_limit() {
         let suspects = Suspects::default();
         assert!(matches!(suspects.offer(taken(0)), Offer::Run(_)));
         for id in 1..=64 {

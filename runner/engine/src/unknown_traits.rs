@@ -1,8 +1,8 @@
 //! Tasks with traits that this program does not know.
 //!
-//! A newer program pushed them: they may have to run in order, or not after a certain
-//! time, or not beside others. A runner that does not know how puts them back for one
-//! that does.
+//! A newer program pushed them: they may require an order, an expiry or a concurrency
+//! limit. A runner that does not know how to honor a trait releases the task for one that
+//! does.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use super::completer::{self, QueuedEnding};
 use super::core::Core;
 use pgtq_task::Transition;
 
-/// Time until such a task is offered again, doubled by chance: a newer runner takes it
-/// at once, and none here is busy with it.
+/// Delay until such a task is due again, randomly up to doubled: a newer runner takes it
+/// at once, and the runners here do not loop on it.
 const COMES_AGAIN: Duration = Duration::from_secs(5);
-/// Time between two lines about it in the log.
+/// Time between two log lines about it.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 
-/// What was met and not said yet.
+/// Tasks that were seen and not logged yet.
 #[derive(Debug, Default)]
 pub(crate) struct UnknownTraits(Mutex<Met>);
 
@@ -29,7 +29,8 @@ struct Met {
 }
 
 impl UnknownTraits {
-    /// Counts a task. How many there were since the last line, if it is time for one.
+    /// Counts a task. Returns the number since the last log line, if the next line is
+    /// due.
     fn note(&self, now: Instant) -> Option<u64> {
         let mut met = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         met.n_tasks += 1;
@@ -43,20 +44,20 @@ impl UnknownTraits {
     }
 }
 
-/// The traits of the task that this program does not know, if there are any.
+/// The task's traits that this program does not know, if any.
 pub(super) fn of(taken: &Taken) -> Option<Vec<String>> {
     let unknown = taken.task.traits.as_ref()?.unknown();
     (!unknown.is_empty()).then_some(unknown)
 }
 
-/// Puts the task back, without an attempt, for another runner or a later time.
+/// Releases the task without using an attempt, for another runner or a later time.
 pub(super) async fn put_back(core: &Core, taken: Taken, unknown: Vec<String>) {
     if let Some(n_tasks) = core.unknown_traits.note(Instant::now()) {
         tracing::warn!(
             task = taken.task.id.0,
             traits = unknown.join(", "),
             n_tasks,
-            "put back a task with traits that this version does not know; update this runner, or start a newer one beside it"
+            "released a task with traits that this version does not know; update this runner, or start a newer one beside it"
         );
     }
     let delay = COMES_AGAIN.mul_f64(1.0 + fastrand::f64());
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tasks_are_counted_and_said_once_a_minute() {
+    fn tasks_are_counted_and_logged_once_a_minute() {
         let unknown = UnknownTraits::default();
         let start = Instant::now();
         assert_eq!(unknown.note(start), Some(1));

@@ -1,23 +1,23 @@
 //! A rate limit for notifications that bring no work.
 //!
-//! Anybody who may connect to the database may notify. A notification after a pause, or
-//! after notifications that brought work, is acted on at once; a flood that brings
-//! nothing is limited.
+//! Any role that may connect to the database may notify. A notification after a pause, or
+//! after notifications that brought work, is acted on at once; a flood that brings no
+//! work is limited.
 
 use std::time::{Duration, Instant};
 
-/// Fruitless notifications that are acted on at once.
+/// Burst: useless notifications that are acted on at once.
 const BURST: u32 = 10;
-/// After the burst, one for each such time.
+/// Refill: after the burst, one notification per this time.
 const REFILL: Duration = Duration::from_millis(100);
 
 /// A token bucket.
 #[derive(Debug)]
 pub(crate) struct WakeLimiter {
     n_tokens: u32,
-    /// Up to when tokens were added.
+    /// When tokens were last added.
     at: Instant,
-    /// What had been found at the last notification.
+    /// The value of `n_found` at the last notification.
     n_found: u64,
 }
 
@@ -30,8 +30,8 @@ impl WakeLimiter {
         }
     }
 
-    /// How long a notification of this moment has to wait. `n_found` counts whatever
-    /// notifications may bring: when it has grown, the bucket is full again.
+    /// How long a notification at this time must wait. `n_found` counts the work that
+    /// notifications brought: when it has grown, the bucket is full again.
     pub(crate) fn wait(&mut self, now: Instant, n_found: u64) -> Duration {
         self.refill(now);
         if n_found > self.n_found {
@@ -44,7 +44,7 @@ impl WakeLimiter {
         }
     }
 
-    /// Notes that a notification is acted on.
+    /// Takes a token for a notification that is acted on.
     pub(crate) fn used(&mut self, now: Instant) {
         self.refill(now);
         self.n_tokens = self.n_tokens.saturating_sub(1);
@@ -67,8 +67,8 @@ impl WakeLimiter {
 mod tests {
     use super::*;
 
-    /// Notifies every millisecond for a while; every few milliseconds something more is
-    /// found. Returns how many were acted on, and the longest wait of one.
+    /// Notifies every millisecond for a while; every few milliseconds more work is found.
+    /// Returns how many were acted on, and the longest wait of one.
     fn notify(
         limiter: &mut WakeLimiter,
         start: Instant,
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fruitless_flood_is_acted_on_ten_times_and_then_ten_times_a_second() {
+    fn a_useless_flood_is_acted_on_ten_times_and_then_ten_times_a_second() {
         let start = Instant::now();
         let mut limiter = WakeLimiter::new(start);
         let (n_used, longest) = notify(&mut limiter, start, 10_000, u64::MAX);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn notifications_that_bring_work_never_wait() {
+    fn notifications_with_work_never_wait() {
         let start = Instant::now();
         let mut limiter = WakeLimiter::new(start);
         let (n_used, longest) = notify(&mut limiter, start, 1_000, 5);

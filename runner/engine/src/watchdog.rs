@@ -1,6 +1,6 @@
-//! Names the handler that keeps its thread: one that has been polled for seconds
-//! without yielding. The sandbox bounds every guest, so this is a fault of the host,
-//! or of a native handler, that somebody has to hear of.
+//! Names a handler that blocks its thread: one that has been polled for seconds without
+//! yielding. The sandbox bounds every guest, so this is a bug of the host or of a native
+//! handler, and an operator must know.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -10,22 +10,22 @@ use std::time::{Duration, Instant};
 
 use pgtq_task::Task;
 
-/// Time between two looks.
+/// Time between two checks.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a handler may keep its thread before it is named.
+/// How long a handler may block its thread before it is named.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What one slot is doing.
+/// The state of one slot.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
-    /// Counts the beginnings and the ends of polls: odd while one is under way.
+    /// Counts the starts and the ends of polls: odd while a poll is running.
     polls: AtomicU64,
     task: Mutex<Option<Arc<Task>>>,
 }
 
 impl Turn {
-    /// Runs an attempt, so that the watchdog sees each of its polls. Cancel-safe if
-    /// the attempt is.
+    /// Runs an attempt so that the watchdog sees each of its polls. Cancel-safe if the
+    /// attempt is.
     pub(crate) async fn run<T>(&self, task: &Arc<Task>, attempt: impl Future<Output = T>) -> T {
         *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(task));
         let mut attempt = pin!(attempt);
@@ -45,7 +45,7 @@ pub(crate) struct Watchdog {
     turns: Mutex<Vec<Weak<Turn>>>,
 }
 
-/// A poll that was under way at two looks or more.
+/// A poll that was running at two or more checks.
 struct Stuck {
     polls: u64,
     since: Instant,
@@ -53,7 +53,7 @@ struct Stuck {
 }
 
 impl Watchdog {
-    /// One more slot.
+    /// Adds a slot.
     pub(crate) fn slot(&self) -> Arc<Turn> {
         let turn = Arc::<Turn>::default();
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,7 +62,7 @@ impl Watchdog {
         turn
     }
 
-    /// Looks once a second until its future is dropped.
+    /// Checks once a second until its future is dropped.
     pub(crate) async fn run(&self) {
         let mut seen = HashMap::new();
         loop {
@@ -159,14 +159,15 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_that_does_not_yield_for_five_seconds_is_named_once() {
+    fn a_handler_without_a_yield_for_five_seconds_is_named_once() {
         let watchdog = Watchdog::default();
         let turn = watchdog.slot();
         let slot = Arc::clone(&turn);
         let (block, blocked) = mpsc::channel::<()>();
         let (entered, inside) = mpsc::channel();
         let attempt = std::thread::spawn(move || {
-            // A host call that blocks: the future's only poll lasts until it is let go.
+            // A host call that blocks: the future's only poll lasts until the test lets
+            // it go.
             let call = std::future::poll_fn(|_| {
                 entered.send(()).expect("a test that waits");
                 let _ = blocked.recv();

@@ -1,4 +1,4 @@
-//! The Prometheus text, written by hand: a dozen counters need no registry.
+//! The Prometheus text format, written by hand: a dozen counters need no library.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,7 +13,7 @@ pub(super) fn render(monitored: &Monitored) -> String {
     page.head(
         "pgtq_attempts_total",
         "counter",
-        "Attempts that ended here, by what became of the task.",
+        "Attempts that ended here, by outcome.",
     );
     for (outcome, counter) in [
         ("complete", &stats.complete),
@@ -41,13 +41,13 @@ pub(super) fn render(monitored: &Monitored) -> String {
     page.one(
         "pgtq_rescued_tasks_total",
         "counter",
-        "Tasks of dead runners taken back.",
+        "Tasks rescued from dead runners.",
         get(&stats.rescued),
     );
     page.one(
         "pgtq_fuel_total",
         "counter",
-        "Fuel burnt by guests.",
+        "Fuel consumed by guests.",
         get(&stats.fuel),
     );
     page.one(
@@ -66,7 +66,7 @@ pub(super) fn render(monitored: &Monitored) -> String {
     let mut handlers: Vec<_> = snapshot.handlers.iter().collect();
     handlers.sort_by_key(|(name, _)| (*name).clone());
     for (name, handler) in handlers {
-        // Names hold no character that would need escaping here.
+        // Names contain no character that needs escaping here.
         let digest = handler
             .digest()
             .map_or_else(String::new, |digest| digest.to_string());

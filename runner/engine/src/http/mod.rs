@@ -1,12 +1,12 @@
-//! What machines ask a runner: is it alive, is it ready, how is it doing.
+//! HTTP endpoints for monitoring: liveness, readiness and metrics.
 //!
-//! `/healthz` answers 200 while the process lives, also while it drains and
-//! whatever the database does: restarting a fleet does not mend a database.
-//! `/readyz` answers 503 with the failing checks by name. `/metrics` is the
-//! Prometheus text format, base units, no ids in labels.
+//! `/healthz` answers 200 while the process lives, also while it drains and whatever the
+//! state of the database: restarting a fleet does not repair a database. `/readyz`
+//! answers 503 with the failing checks by name. `/metrics` is the Prometheus text format,
+//! base units, no ids in labels.
 //!
-//! No authentication, nothing about tasks' contents, read-only: bind it to
-//! loopback or to the network of the prober.
+//! No authentication, no contents of tasks, read-only: bind it to loopback or to the
+//! prober's network.
 
 mod metrics;
 mod ready;
@@ -25,18 +25,18 @@ use crate::plugin::Registry;
 use crate::{Shutdown, Stats};
 use pgtq_store::Store;
 
-/// What the pages are made from. Cheap to clone.
+/// The data sources of the pages. Cheap to clone.
 #[derive(Clone)]
 pub struct Monitored {
-    /// GrantReport whether the database answers.
+    /// Used to check whether the database answers.
     pub store: Store,
     /// The plugins loaded now.
     pub registry: Registry,
-    /// Whether the files that were there at the start are live or refused.
+    /// Whether the files that existed at the start are live or rejected.
     pub loaded: watch::Receiver<bool>,
     /// The engine's counters.
     pub stats: Arc<Stats>,
-    /// Whether it is stopping.
+    /// Whether the runner is stopping.
     pub shutdown: Shutdown,
 }
 
@@ -44,7 +44,7 @@ pub struct Monitored {
 ///
 /// # Errors
 ///
-/// When the listener fails.
+/// If the listener fails.
 pub async fn serve(listener: TcpListener, monitored: Monitored) -> std::io::Result<()> {
     let routes = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))

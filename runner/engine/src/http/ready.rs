@@ -1,14 +1,14 @@
-//! Ready means: a task pushed now would be run here.
+//! Readiness: a task pushed now would run on this runner.
 
 use std::time::Duration;
 
 use super::Monitored;
 use crate::Phase;
 
-/// Longest wait for the database's answer.
+/// Maximum wait for the database's answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long claims, endings or heartbeats may fail before the runner is not ready: a
-/// lost connection is made again within a second or two.
+/// How long claims, storing outcomes or heartbeats may fail before the runner is not
+/// ready: a lost connection is usually restored within a second or two.
 const FAILING: Duration = Duration::from_secs(5);
 
 /// The answer of `/readyz`.
@@ -16,7 +16,7 @@ const FAILING: Duration = Duration::from_secs(5);
 pub(super) struct Ready {
     /// Whether every check passed.
     pub(super) ready: bool,
-    /// What failed, one line each, for the person who reads the probe's log.
+    /// The failed checks, one line each, for the operator who reads the probe's log.
     failing: Vec<String>,
 }
 
@@ -26,10 +26,10 @@ pub(super) async fn check(monitored: &Monitored) -> Ready {
         failing.push("stopping: no new tasks are claimed".to_owned());
     }
     if !*monitored.loaded.borrow() {
-        failing.push("loading: not every plugin file has been looked at yet".to_owned());
+        failing.push("loading: not every plugin file has been checked yet".to_owned());
     } else if monitored.registry.snapshot().handlers.is_empty() {
         failing.push(
-            "no handler is loaded: the plugin directory is empty or every file was refused"
+            "no handler is loaded: the plugin directory is empty or every file was rejected"
                 .to_owned(),
         );
     }

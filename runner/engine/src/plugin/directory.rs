@@ -13,30 +13,30 @@ use super::load::{Loader, Stages};
 use super::registry::Registry;
 use pgtq_sandbox::Sandbox;
 
-/// Requests that may wait for the loop; further callers wait to ask.
+/// Requests that may be queued for the loop; further callers wait.
 const MAX_REQUESTS: usize = 16;
 
-/// How a directory is watched. The defaults suit a local disk.
+/// Settings for watching a directory. The defaults suit a local disk.
 #[derive(Debug, Clone)]
 pub struct DirectoryOptions {
-    /// How often the directory is read even when no event says so.
+    /// How often the directory is scanned without an event.
     pub rescan_every: Duration,
-    /// Do not ask the system for events, only rescan: for network file systems.
+    /// Do not use file system events, only rescan: for network file systems.
     pub poll_only: bool,
-    /// A file is read once its size and times have not changed for so long.
+    /// A file is read once its size and times have not changed for this long.
     pub settle: Duration,
-    /// A file that does not stop changing is tried after so long.
+    /// A file that keeps changing is tried after this long.
     pub settle_at_most: Duration,
-    /// A file's handlers are retired once it has been gone for so long.
+    /// A file's handlers are retired once it has been missing for this long.
     pub retire_after: Duration,
-    /// The same where the whole directory was replaced by an empty one, as when a
-    /// volume is unmounted: it may come back.
+    /// The same when an empty directory replaced the whole directory, for example because
+    /// a volume was unmounted: it may come back.
     pub retire_after_swap: Duration,
-    /// A load that may have failed by this machine's fault is tried again
-    /// after so long; the pause doubles each time, up to 15 minutes.
+    /// A load that may have failed through a fault of this machine is retried after this
+    /// long; the pause doubles each time, up to 15 minutes.
     pub retry_after: Duration,
-    /// A directory for notes of loads under way, by which a file that ends the process
-    /// is found; made when missing. `None`: nothing is noted.
+    /// A directory for notes on loads in progress, which identify a file that crashes the
+    /// process; created if missing. `None`: no notes are kept.
     pub ledger: Option<PathBuf>,
 }
 
@@ -55,8 +55,8 @@ impl Default for DirectoryOptions {
     }
 }
 
-/// Keeps a [`Registry`] as the files of a directory say. Dropping it stops the
-/// watching; what is live stays live.
+/// Keeps a [`Registry`] in step with the files of a directory. Dropping it stops the
+/// watching; live plugins stay live.
 pub struct PluginDirectory {
     requests: mpsc::Sender<oneshot::Sender<()>>,
     ready: watch::Receiver<bool>,
@@ -65,8 +65,8 @@ pub struct PluginDirectory {
 }
 
 impl PluginDirectory {
-    /// Starts watching `dir`, which need not exist yet. Needs a tokio runtime. Blocks
-    /// for a moment on the ledger's disk.
+    /// Starts watching `dir`, which need not exist yet. Requires a tokio runtime. Blocks
+    /// briefly on the ledger's disk.
     pub fn start(
         dir: PathBuf,
         options: DirectoryOptions,
@@ -111,10 +111,10 @@ impl PluginDirectory {
         }
     }
 
-    /// Returns when the files that were there at the start are live or
-    /// refused. Cancel-safe.
+    /// Returns when the files that existed at the start are live or rejected.
+    /// Cancel-safe.
     pub async fn ready(&self) {
-        // An error would mean that the loop is gone: nothing more will come.
+        // An error would mean that the loop has ended: no more changes follow.
         let _ = self.ready.clone().wait_for(|ready| *ready).await;
     }
 
@@ -123,9 +123,9 @@ impl PluginDirectory {
         self.ready.clone()
     }
 
-    /// Reads the directory now, and returns when every file in it is live,
-    /// refused or retired. A file that never stops changing is waited for once.
-    /// Cancel-safe: the scan goes on.
+    /// Scans the directory now, and returns when every file in it is live, rejected or
+    /// retired. A file that never stops changing is waited for once. Cancel-safe: the
+    /// scan continues.
     pub async fn rescan(&self) {
         let (done, answer) = oneshot::channel();
         if self.requests.send(done).await.is_ok() {
@@ -133,7 +133,7 @@ impl PluginDirectory {
         }
     }
 
-    /// Stops watching and ends a compilation under way. What is live stays live.
+    /// Stops watching and ends a running compilation. Live plugins stay live.
     pub async fn stop(mut self) {
         self.keeper.abort();
         // The error says that it was aborted.
@@ -143,7 +143,7 @@ impl PluginDirectory {
 
 impl Drop for PluginDirectory {
     fn drop(&mut self) {
-        // The process may end before what is under way has been stopped.
+        // The process may end before the running steps have been stopped.
         self.ledger.close();
     }
 }

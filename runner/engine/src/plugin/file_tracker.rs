@@ -1,10 +1,9 @@
-//! Which file is still changing, which is ready to be read, which is gone.
+//! Which files are still changing, which are ready to be read, and which are gone.
 //!
-//! Pure: is told what scans saw and what time it is, touches no file. A file
-//! is ready once its stamp has stood still for a while, or has not stood still
-//! for too long; it is gone once scans have missed it for a while, so that a
-//! replacement by rename makes no gap. That while is longer when the whole directory
-//! was replaced by an empty one.
+//! Pure: the caller passes in scans and times; it touches no file. A file is ready once
+//! its stamp has not changed for a while, or has kept changing for too long; it is gone
+//! once scans have missed it for a while, so that a replacement by rename makes no gap.
+//! That time is longer when an empty directory replaced the whole directory.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -14,29 +13,29 @@ use tokio::time::Instant;
 use super::directory::DirectoryOptions;
 use super::scan::{Listing, Seen};
 
-/// What a scan has shown to be new.
+/// A change that a scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
-    /// A file that was not there before.
+    /// A new file.
     Discovered(String),
-    /// A known file with another stamp.
+    /// A known file with a different stamp.
     Changed(String),
 }
 
-/// A file whose bytes may be read now.
+/// A file that may be read now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ready {
     pub(super) file: String,
     pub(super) seen: Seen,
-    /// It was still changing; the patience was over.
+    /// It was still changing when the maximum wait ended.
     pub(super) unsettled: bool,
 }
 
-/// Every file that is followed.
+/// Every tracked file.
 #[derive(Debug, Default)]
 pub(super) struct FileTracker {
     entries: BTreeMap<String, Entry>,
-    /// Which directory the last scan read: device and inode.
+    /// The directory that the last scan read: device and inode.
     identity: Option<(u64, u64)>,
 }
 
@@ -44,7 +43,7 @@ pub(super) struct FileTracker {
 struct Entry {
     seen: Seen,
     still_since: Instant,
-    /// Since when its newest stamp waits to be read; none once it was.
+    /// Since when its newest stamp has been waiting to be read; none once it was read.
     unread_since: Option<Instant>,
     missing: Option<Missing>,
 }
@@ -52,8 +51,8 @@ struct Entry {
 #[derive(Debug, Clone, Copy)]
 struct Missing {
     since: Instant,
-    /// The whole directory was replaced by an empty one, for example because its
-    /// volume was unmounted. It may come back.
+    /// An empty directory replaced the whole directory, for example because its volume
+    /// was unmounted. It may come back.
     with_directory: bool,
 }
 
@@ -71,7 +70,7 @@ impl Entry {
         self.unread_since.is_some() && self.missing.is_none()
     }
 
-    /// When it may be read, if nothing changes until then.
+    /// When it may be read if nothing changes until then.
     fn ready_at(&self, options: &DirectoryOptions) -> Option<Instant> {
         let unread = self.unread_since?;
         if self.missing.is_some() {
@@ -83,7 +82,7 @@ impl Entry {
 }
 
 impl FileTracker {
-    /// Takes note of a scan.
+    /// Records a scan.
     pub(super) fn observe(&mut self, listing: Listing, now: Instant) -> Vec<Change> {
         let mut sightings = Vec::new();
         let is_another = self.identity.is_some_and(|last| last != listing.identity);
@@ -122,9 +121,9 @@ impl FileTracker {
         sightings
     }
 
-    /// Files that have not changed for long need no settling: for the first
-    /// scan of a process, which would otherwise start slower than it must.
-    /// `now` and `today` are the same moment on two clocks.
+    /// Marks files that have not changed for long as settled: for the first scan of a
+    /// process, whose start would otherwise be delayed. `now` and `today` are the same
+    /// moment on two clocks.
     pub(super) fn trust_old_files(
         &mut self,
         options: &DirectoryOptions,
@@ -142,8 +141,7 @@ impl FileTracker {
         }
     }
 
-    /// The files that may be read now, in name order; each is given out once
-    /// for each change.
+    /// The files that may be read now, in name order; each is returned once per change.
     pub(super) fn take_ready(&mut self, options: &DirectoryOptions, now: Instant) -> Vec<Ready> {
         let mut ready = Vec::new();
         for (file, page) in &mut self.entries {
@@ -159,7 +157,7 @@ impl FileTracker {
         ready
     }
 
-    /// The files that have been missing for long enough, which are forgotten.
+    /// The files that have been missing for long enough; they are no longer tracked.
     pub(super) fn take_gone(&mut self, options: &DirectoryOptions, now: Instant) -> Vec<String> {
         let gone = |page: &Entry| {
             let missing = page.missing.as_ref();
@@ -177,8 +175,8 @@ impl FileTracker {
         files
     }
 
-    /// What was read was not the file at rest: settle again. With `from_now` the
-    /// stillness that was seen so far does not count.
+    /// The file changed while it was read: it must settle again. With `from_now` the time
+    /// it has been unchanged so far does not count.
     pub(super) fn settle_again(&mut self, file: &str, from_now: bool, now: Instant) {
         if let Some(page) = self.entries.get_mut(file) {
             page.unread_since.get_or_insert(now);
@@ -194,7 +192,7 @@ impl FileTracker {
         page.missing.is_none().then_some(&page.seen)
     }
 
-    /// Stops following a file, as if it had never been.
+    /// Stops tracking a file.
     pub(super) fn forget(&mut self, file: &str) {
         self.entries.remove(file);
     }
@@ -205,12 +203,12 @@ impl FileTracker {
         page.is_some_and(|page| page.unread_since.is_some())
     }
 
-    /// Whether some file is there and waits to be read.
+    /// Whether any existing file waits to be read.
     pub(super) fn is_settling(&self) -> bool {
         self.entries.values().any(Entry::is_settling)
     }
 
-    /// Files that wait to be read or to be forgotten.
+    /// Files that wait to be read or to be retired.
     pub(super) fn unfinished(&self) -> impl Iterator<Item = &String> {
         let open = |page: &Entry| page.unread_since.is_some() || page.missing.is_some();
         self.entries
@@ -227,13 +225,13 @@ impl FileTracker {
             .map(|(file, _)| file)
     }
 
-    /// Whether files are missing because the directory was replaced by an empty one.
+    /// Whether files are missing because an empty directory replaced theirs.
     pub(super) fn is_directory_away(&self) -> bool {
         let away = |page: &Entry| page.missing.is_some_and(|missing| missing.with_directory);
         self.entries.values().any(away)
     }
 
-    /// When something will be ready or gone, if nothing changes until then.
+    /// When a file will next be ready or gone, if nothing changes until then.
     pub(super) fn next(&self, options: &DirectoryOptions) -> Option<Instant> {
         let moments = self.entries.values().filter_map(|page| {
             let gone_at = page.missing.map(|missing| missing.gone_at(options));

@@ -1,9 +1,9 @@
-//! The loop that keeps the registry as the directory says.
+//! The loop that keeps the registry in step with the plugin directory.
 //!
-//! One task owns all decisions, so that there is no order of events to guard
-//! against: it scans, lets the book say what is ready or gone, and lets the schedule
-//! say what is read or loaded next. The steps run in tasks of their own. It alone
-//! changes what serves.
+//! One task makes all decisions, so that no order of events needs guarding: it scans,
+//! asks the file tracker which files are ready or gone, and asks the schedule which file
+//! is read or loaded next. The steps run in tasks of their own. Only this loop changes
+//! what serves.
 //!
 //! ```text
 //! events ─ hint ─┐
@@ -35,9 +35,9 @@ use pgtq_task::Name;
 
 mod decide;
 
-/// Events come in bursts; after the first one, wait so long for its fellows.
+/// Events come in bursts; after the first one, wait this long for the rest of the burst.
 const GATHER: Duration = Duration::from_millis(20);
-/// A directory that takes long to read is read at most this part of the time.
+/// A directory that is slow to read is read for at most this share of the time.
 const SCAN_SHARE: u32 = 20;
 
 pub(super) struct Keeper {
@@ -50,29 +50,29 @@ pub(super) struct Keeper {
     watch_failed: bool,
     hint: Arc<Notify>,
     schedule: Schedule,
-    /// Aborts what is under way when dropped.
+    /// Aborts the running steps when dropped.
     tasks: JoinSet<Done>,
     jobs: HashMap<Id, Job>,
-    /// Refused because other files serve some of these names.
+    /// Rejected because other files serve some of these names.
     blocked: BTreeMap<String, Vec<Name>>,
-    /// Refused because too many others serve.
+    /// Rejected because too many other plugins serve.
     too_many: BTreeSet<String>,
     pauses: Pauses,
     waiters: Waiters,
-    /// Until the files of the first scan stand still.
+    /// Until the files of the first scan have settled.
     gathering: bool,
-    /// Whether the directory could be read last.
+    /// Whether the last read of the directory succeeded.
     readable: bool,
     next_scan: Instant,
 }
 
-/// A step under way.
+/// A running step.
 struct Job {
     order: Order,
     task: AbortHandle,
 }
 
-/// How a step ended.
+/// The result of a step.
 enum Done {
     Outline(Result<Outlined, Refusal>),
     Load(Result<Option<NewVersion>, Refusal>),
@@ -107,10 +107,10 @@ impl Keeper {
         }
     }
 
-    /// Runs until dropped, or until nobody can send `requests` any more. Each request
-    /// is answered when everything that a scan after it found is complete.
+    /// Runs until dropped, or until every sender of `requests` is gone. Each request is
+    /// answered when everything that the next scan found is complete.
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<oneshot::Sender<()>>) {
-        // The end of a step is no reason to read the directory again.
+        // The end of a step does not require another scan.
         let mut look = true;
         loop {
             if look {
@@ -143,7 +143,7 @@ impl Keeper {
         }
     }
 
-    /// Scans, and brings the book and the schedule up to date.
+    /// Scans, and updates the file tracker and the schedule.
     async fn look(&mut self) {
         let dir = self.dir.clone();
         let listing = tokio::task::spawn_blocking(move || scan(&dir)).await;
@@ -201,7 +201,7 @@ impl Keeper {
                 }
                 Change::Changed(file) => file,
             };
-            // What was known of the old bytes is void.
+            // Everything known about the old bytes is void.
             let held = self.schedule.withdraw(&file);
             self.plan_again(held);
             self.blocked.remove(&file);
@@ -224,7 +224,7 @@ impl Keeper {
             Ok(watcher) => {
                 self.watcher = Some(watcher);
                 self.watch_failed = false;
-                // For what happened between the scan and the watch.
+                // Catches changes between the scan and the watch.
                 self.hint.notify_one();
             }
             Err(error) => {
@@ -232,7 +232,7 @@ impl Keeper {
                 if !self.watch_failed {
                     tracing::warn!(
                         dir = %self.dir.display(), %error,
-                        "no file system events for the plugin directory; it is read every {:?} all the same",
+                        "no file system events for the plugin directory; it is still scanned every {:?}",
                         self.options.rescan_every
                     );
                 }
@@ -244,7 +244,7 @@ impl Keeper {
     /// Starts whatever the schedule allows.
     fn start_steps(&mut self) {
         // At the start all files are ready before the first is read, so that handler
-        // names are given in file name order.
+        // names are assigned in file name order.
         self.gathering = self.gathering && self.book.is_settling();
         if self.gathering {
             return;
@@ -269,7 +269,7 @@ impl Keeper {
         }
     }
 
-    /// Decides about a step that has ended.
+    /// Handles the result of a step.
     fn end(&mut self, ended: Result<(Id, Done), JoinError>) {
         let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
         // Without a job its file was retired meanwhile.
@@ -285,7 +285,7 @@ impl Keeper {
             Ok((_, Done::Outline(Ok(Outlined::Suspect)))) => {
                 tracing::warn!(
                     file,
-                    "plugin {file}: an earlier runner's process ended while it loaded these bytes; they are loaded alone"
+                    "plugin {file}: an earlier runner process crashed while it loaded these bytes; they are loaded alone"
                 );
                 return self.schedule.add(Order {
                     alone: true,
@@ -314,12 +314,12 @@ impl Keeper {
         self.complete(&file, unsettled);
     }
 
-    /// The file is live or refused, or has newer bytes.
+    /// The file is live or rejected, or has newer bytes.
     fn complete(&mut self, file: &str, unsettled: bool) {
         let held = self.schedule.drop_claims(file);
         self.plan_again(held);
-        // With newer bytes to read, this was not the end of it. A file that
-        // never stands still is waited for only once.
+        // With newer bytes to read, the file is not complete. A file that never settles
+        // is waited for only once.
         if unsettled || !self.book.is_unread(file) {
             self.waiters.complete(file);
         }
@@ -371,7 +371,7 @@ impl Keeper {
 
     fn wake_at(&self) -> Instant {
         if !self.readable {
-            // Nothing can become ready or gone before it can be read.
+            // Nothing can become ready or gone before the directory can be read.
             return self.next_scan;
         }
         let moments = [

@@ -1,12 +1,11 @@
-//! Which files ended the process while it loaded them.
+//! Which files crashed the process while it loaded them.
 //!
-//! Before a file is looked into, a note with its digest is put into a directory that
-//! outlives the process, and the process holds a lock on the note. When the load has
-//! ended, the note is removed. A note that nobody holds a lock on belongs to a
-//! process that ended meanwhile: one death under that digest. Several runners may
-//! share the directory.
+//! Before a file is inspected, a note with its digest is written to a directory that
+//! outlives the process, and the process locks the note. When the load has ended, the
+//! note is removed. A note without a lock belongs to a process that ended meanwhile: it
+//! counts as one crash under that digest. Several runners may share the directory.
 //!
-//! A note outlives the process, not a power cut: it is not synced.
+//! A note outlives the process, not a power failure: it is not synced.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
@@ -18,48 +17,48 @@ use std::time::{Duration, SystemTime};
 use pgtq_sandbox::PrivateDir;
 use pgtq_task::Digest;
 
-/// Deaths under a digest from which on it is not loaded any more.
+/// At this number of crashes under a digest the file is no longer loaded.
 pub(super) const MAX_DEATHS: usize = 2;
-/// Notes that one look reads at most.
+/// Maximum number of notes that one pass reads.
 const MAX_NOTES: usize = 10_000;
-/// Older notes are removed: nobody remembers what they are about.
+/// Older notes are removed.
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// The subdirectory of notes.
 const DIR: &str = "loads";
-/// In the name of a note of a process that began while another one was loading the same
-/// bytes. What ends both, a power cut say, counts once.
+/// Marks the note of a process that began while another one was loading the same bytes.
+/// An event that ends both, such as a power failure, counts once.
 const BESIDE: &str = "beside-";
-/// A note without a lock yet.
+/// Marks a note that is not locked yet.
 const UNFINISHED: &str = ".unfinished-";
 
 /// The notes of all runners on this machine that share a directory.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// None: nothing can be kept, and nothing is counted.
+    /// None: notes cannot be kept, and crashes are not counted.
     dir: Option<PrivateDir>,
-    /// The names of this process's notes; none once it is closed.
+    /// The names of this process's notes; none once the ledger is closed.
     open: Mutex<Option<BTreeSet<String>>>,
 }
 
-/// One load under way. Dropping it says that the load ended, however, and that the
-/// process did not.
+/// One load in progress. Dropping it records that the load ended and that the process
+/// survived it.
 #[derive(Debug)]
 pub(super) struct Note {
     ledger: Arc<Ledger>,
-    /// Its name, and the lock; none if it could not be written.
+    /// Its name and the lock; none if it could not be written.
     held: Option<(String, File)>,
 }
 
 impl Ledger {
-    /// Opens, or makes, the notes in `dir`. Without a usable directory nothing is
-    /// counted, and the log says so. Blocks.
+    /// Opens, or creates, the notes in `dir`. Without a usable directory crashes are not
+    /// counted, and a warning is logged. Blocks.
     pub(super) fn open(dir: Option<&Path>) -> Arc<Ledger> {
         let opened = dir.map(|dir| PrivateDir::open(dir).and_then(|dir| dir.inner(DIR)));
         let dir = match opened {
             None => None,
             Some(Ok(dir)) => Some(dir),
             Some(Err(error)) => {
-                tracing::warn!(%error, "plugin files that end this process while they are loaded are not counted");
+                tracing::warn!(%error, "crashes while plugin files are loaded will not be counted");
                 None
             }
         };
@@ -71,10 +70,10 @@ impl Ledger {
         Arc::new(ledger)
     }
 
-    /// How many processes ended while they loaded these bytes, apart from those
-    /// before the file was last modified: a touched file gets another try. Blocks.
+    /// How many processes crashed while they loaded these bytes since the file was last
+    /// modified: touching a file grants it another try. Blocks.
     pub(super) fn deaths(&self, digest: Digest, modified: SystemTime) -> usize {
-        // A time that has not come yet says nothing.
+        // A time in the future is ignored.
         let modified = Some(modified).filter(|time| *time <= SystemTime::now());
         let since = |path: &Path| {
             let noted = fs::metadata(path).and_then(|meta| meta.modified()).ok();
@@ -89,10 +88,10 @@ impl Ledger {
             .count()
     }
 
-    /// Notes that these bytes are being loaded. Blocks.
+    /// Records that these bytes are being loaded. Blocks.
     pub(super) fn begin(self: &Arc<Self>, digest: Digest, file: &str) -> Note {
         let held = self.write(digest, file).unwrap_or_else(|error| {
-            tracing::warn!(file, %error, "plugin {file}: if loading it ends this process, it will not be counted");
+            tracing::warn!(file, %error, "plugin {file}: a crash while it is loaded will not be counted");
             None
         });
         Note {
@@ -101,8 +100,8 @@ impl Ledger {
         }
     }
 
-    /// The process is about to end in an orderly way: no load that is still under way
-    /// is to blame.
+    /// The process is about to end in an orderly way: loads still in progress must not be
+    /// blamed.
     pub(super) fn close(&self) {
         let open = self.lock().take();
         for name in open.into_iter().flatten() {
@@ -119,7 +118,8 @@ impl Ledger {
             .prefix(UNFINISHED)
             .tempfile_in(dir.path())?;
         writeln!(note, "process {}, file {file:?}", std::process::id())?;
-        // Under its name only once it is locked: else it looks like a dead one's.
+        // Renamed to its final name only once it is locked: otherwise it would look like
+        // a dead process's note.
         note.as_file().try_lock()?;
         let random = note
             .path()
@@ -139,7 +139,7 @@ impl Ledger {
         Ok(Some((name, lock)))
     }
 
-    /// Whether a living process loads these bytes now.
+    /// Whether a live process loads these bytes now.
     fn is_being_loaded(&self, digest: Digest) -> bool {
         let Some(dir) = &self.dir else {
             return false;
@@ -151,7 +151,7 @@ impl Ledger {
         self.notes(&prefix(digest)).iter().any(is_locked)
     }
 
-    /// Forgets the deaths under a digest. Blocks.
+    /// Forgets the crashes under a digest. Blocks.
     fn acquit(&self, digest: Digest) {
         for name in self.notes(&prefix(digest)) {
             if self.dead(&name).is_some() {
@@ -163,7 +163,8 @@ impl Ledger {
     /// The note's path, if no process holds its lock.
     fn dead(&self, name: &str) -> Option<std::path::PathBuf> {
         let path = self.dir.as_ref()?.path().join(name);
-        // A shared lock: two that look at once do not take each other for the owner.
+        // A shared lock: two simultaneous checks must not mistake each other for the
+        // owner.
         match File::open(&path).ok()?.try_lock_shared() {
             Ok(()) => Some(path),
             Err(TryLockError::WouldBlock) => None,
@@ -214,7 +215,7 @@ impl Ledger {
 }
 
 impl Note {
-    /// The file was loaded: whatever ended earlier processes, it was not this file.
+    /// The file was loaded: it did not cause the earlier crashes.
     pub(super) fn acquit(self, digest: Digest) {
         self.ledger.acquit(digest);
     }
@@ -228,7 +229,8 @@ impl Drop for Note {
         if let Some(open) = self.ledger.lock().as_mut() {
             open.remove(&name);
         }
-        // Removed before it is unlocked, so that nobody sees a dead one.
+        // Removed before it is unlocked, so that it never looks like a dead process's
+        // note.
         self.ledger.remove(&name);
         drop(lock);
     }

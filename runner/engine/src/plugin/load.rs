@@ -1,4 +1,5 @@
-//! One file's way from bytes to a version that may go live, or why not.
+//! The steps of one file, from bytes to a version that may go live, or the reason for its
+//! rejection.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -14,19 +15,19 @@ use super::status::PluginState;
 use pgtq_sandbox::{LoadError, Sandbox, inspect};
 use pgtq_task::{Digest, Handler, Manifest, Name};
 
-/// What [`Stages::load`] returns.
+/// The result of [`Stages::load`].
 pub(super) type LoadFuture =
     Pin<Box<dyn Future<Output = Result<(Manifest, Vec<Arc<dyn Handler>>), LoadError>> + Send>>;
 
-/// What the sandbox does for a file. A trait only so that tests can make a
-/// compiler fail on demand.
+/// What the sandbox does for a file. A trait only so that tests can make a compiler fail
+/// on demand.
 pub(super) trait Stages: Send + Sync + 'static {
-    /// The largest file, bytes.
+    /// The largest accepted file, in bytes.
     fn max_file_bytes(&self) -> u64;
     /// The handler names in the file; executes nothing.
     fn inspect(&self, bytes: &[u8]) -> Result<Vec<Name>, LoadError>;
-    /// Compiles, calls `probing`, probes. `plugin` is the file's name without
-    /// its ending. Stops when dropped.
+    /// Compiles, calls `probing`, probes. `plugin` is the file's name without its
+    /// extension. Stops when dropped.
     fn load(
         &self,
         plugin: &str,
@@ -44,7 +45,7 @@ impl Stages for Sandbox {
     fn inspect(&self, bytes: &[u8]) -> Result<Vec<Name>, LoadError> {
         let inspection = inspect(bytes)?;
         let mut names: Vec<Name> = inspection.handlers.into_iter().map(|h| h.name).collect();
-        // A linker puts them in any order; what people read should not change with it.
+        // A linker emits them in any order; the text for operators must not depend on it.
         names.sort();
         Ok(names)
     }
@@ -76,46 +77,47 @@ pub(super) struct Outline {
     pub(super) names: Vec<Name>,
 }
 
-/// How the first step ended, if the file was not refused.
+/// The result of the first step, if the file was not rejected.
 #[derive(Debug)]
 pub(super) enum Outlined {
     /// It may be loaded.
     Good(Outline),
-    /// These bytes are what the file serves already.
+    /// The file serves these bytes already.
     Same(Digest),
-    /// These bytes are what a file serves that is missing now.
+    /// A file that is missing now serves these bytes.
     MovedFrom(String),
-    /// An earlier process ended while it loaded these bytes: nothing else may be
+    /// An earlier process crashed while it loaded these bytes: no other step may run
+    /// meanwhile.
     /// under way.
     Suspect,
-    /// The file changed or vanished while it was read.
+    /// The file changed or disappeared while it was read.
     Moving,
 }
 
 /// Why a file must not go live.
 #[derive(Debug, Clone)]
 pub(super) struct Refusal {
-    /// The bytes, if they could be read.
+    /// The digest of the bytes, if they could be read.
     pub(super) digest: Option<Digest>,
-    /// For people.
+    /// For operators.
     pub(super) reason: String,
     pub(super) again: RetryWhen,
 }
 
-/// When it is worth trying again, apart from when the file changes.
+/// When to try again, apart from a change of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RetryWhen {
-    /// Never: these bytes are bad.
+    /// Never: these bytes are invalid.
     Never,
     /// When another file stops serving one of these names.
     WhenFree(Vec<Name>),
     /// When fewer plugins serve.
     WhenFewer,
-    /// After a while: it may have been this machine's fault.
+    /// After a pause: it may have been a fault of this machine.
     Later,
 }
 
-/// Takes files through the two steps. Changes nothing that serves.
+/// Takes files through the two steps. Does not change what serves.
 pub(super) struct Loader {
     dir: PathBuf,
     stages: Box<dyn Stages>,
@@ -138,8 +140,8 @@ impl Loader {
         }
     }
 
-    /// Reads a file and lists its handlers. `missing`: files that the last scan did
-    /// not find. Cancel-safe: dropped, it stops.
+    /// Reads a file and lists its handlers. `missing`: files that the last scan did not
+    /// find. Cancel-safe: stops when dropped.
     pub(super) async fn outline(
         self: Arc<Self>,
         order: Order,
@@ -189,14 +191,14 @@ impl Loader {
     }
 
     /// Compiles, links and probes a file with these bytes. `None`: the file has other
-    /// bytes now, or is gone. Cancel-safe: dropped, it stops.
+    /// bytes now, or is gone. Cancel-safe: stops when dropped.
     pub(super) async fn load(
         self: Arc<Self>,
         ready: Ready,
         digest: Digest,
     ) -> Result<Option<NewVersion>, Refusal> {
         let file = ready.file.as_str();
-        // Files that wait for their turn are not kept in memory.
+        // Waiting files are not kept in memory.
         let bytes = match self.read(file).await? {
             Some(read) if read.digest == digest => read.bytes,
             _ => return Ok(None),
@@ -221,7 +223,7 @@ impl Loader {
         }))
     }
 
-    /// None: the file is not there any more.
+    /// None: the file does not exist any more.
     async fn read(self: &Arc<Self>, file: &str) -> Result<Option<FileBytes>, Refusal> {
         let (path, limit) = (self.dir.join(file), self.stages.max_file_bytes());
         match blocking(move || read_file(&path, limit)).await? {
@@ -243,7 +245,7 @@ impl Loader {
     fn deadly(&self, file: &str, digest: Digest, n_deaths: usize) -> Refusal {
         let path = self.dir.join(file);
         let reason = format!(
-            "a runner's process ended {n_deaths} times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}, or remove the notes on these bytes from the directory `loads` in the cache directory",
+            "a runner process crashed {n_deaths} times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}, or remove the notes on these bytes from the directory `loads` in the cache directory",
             path.display()
         );
         Refusal::new(Some(digest), reason, RetryWhen::Never)
@@ -268,7 +270,7 @@ impl Refusal {
     }
 }
 
-/// What the operator called a plugin: its file's name without the ending.
+/// The operator's name for a plugin: its file's name without the extension.
 pub(super) fn plugin_name(file: &str) -> &str {
     file.strip_suffix(".wasm").unwrap_or(file)
 }

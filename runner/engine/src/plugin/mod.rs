@@ -1,7 +1,7 @@
 //! From a directory of `.wasm` files to the handlers that run now.
 //!
-//! Owns the plugin directory's meaning and the [`Registry`]. A file takes this
-//! way, and every step is a tracing event and stands in the snapshot:
+//! Owns the plugin directory's semantics and the [`Registry`]. A file passes through
+//! these states; every transition is a tracing event and visible in the snapshot:
 //!
 //! ```text
 //! discovered ─► settling ─► validating ─► compiling ─► probing ─► live ─► retired
@@ -9,13 +9,13 @@
 //!                   └────────────┴── refused ──┴───────────┘   (the old version, if any, stays live)
 //! ```
 //!
-//! Promises: what serves is replaced only by a version that passed every step,
-//! in one swap; attempts under way end on the version they began with; a bad,
-//! half-written, vanished or unreadable file never takes a good version down.
-//! The periodic rescan is the truth, file system events only hasten it.
+//! Guarantees: a serving version is replaced only by one that passed every step, in one
+//! swap; running attempts finish on the version they began with; an invalid,
+//! half-written, missing or unreadable file never takes a valid version down. Correctness
+//! rests on the periodic rescan; file system events only make it faster.
 //!
-//! Does not know the database, and touches no wasmtime type: the sandbox
-//! looks at, compiles and runs what is in the files.
+//! Does not use the database or any wasmtime type: the sandbox inspects, compiles and
+//! runs the files.
 
 mod directory;
 mod file_tracker;

@@ -1,4 +1,5 @@
-//! What plugins ask for and are not granted, for people and for the database.
+//! Capabilities that plugins request and are not granted, for operators and for the
+//! database.
 
 use super::load::plugin_name;
 use super::registry::Snapshot;
@@ -10,14 +11,14 @@ use pgtq_task::{Handler, LimitCut, PluginGrantReport};
 pub struct PluginReport<'a> {
     #[serde(flatten)]
     status: &'a PluginStatus,
-    /// Absent if its handlers ask for nothing, or it serves none.
+    /// Absent if its handlers request nothing, or it serves none.
     #[serde(skip_serializing_if = "Option::is_none")]
     needs: Option<PluginGrantReport>,
 }
 
 impl Snapshot {
-    /// Every known file, with what its handlers ask for and are granted at this
-    /// moment: a grant may change without a new snapshot.
+    /// Every known file, with what its handlers request and are granted at this moment: a
+    /// grant may change without a new snapshot.
     pub fn report(&self) -> Vec<PluginReport<'_>> {
         let files = self.plugins.iter();
         files
@@ -28,7 +29,7 @@ impl Snapshot {
             .collect()
     }
 
-    /// What the handlers of one file ask for and are granted at this moment.
+    /// What the handlers of one file request and are granted at this moment.
     pub fn needs(&self, file: &str) -> Option<PluginGrantReport> {
         self.needs_of(self.plugin(file)?)
     }
@@ -43,7 +44,7 @@ impl Snapshot {
         PluginGrantReport::of(plugin_name(&status.file), needs, &grant)
     }
 
-    /// Logs the limits that handlers of a file ask for and do not get, with the lines
+    /// Logs the limits that handlers of a file request and do not get, with the lines
     /// that would allow them.
     fn warn_of_cuts(&self, file: &str) {
         let names = self
@@ -66,7 +67,8 @@ impl Snapshot {
         }
     }
 
-    /// Logs what a file asks for and does not get, with the lines that would grant it.
+    /// Logs the capabilities that a file requests and is not granted, with the lines that
+    /// would grant them.
     pub fn warn_of_refusals(&self, file: &str) {
         self.warn_of_cuts(file);
         let Some(needs) = self.needs(file).filter(|needs| !needs.refused.is_empty()) else {

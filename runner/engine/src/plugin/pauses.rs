@@ -1,5 +1,5 @@
-//! Files whose load failed perhaps by this machine's fault, until they are
-//! tried again.
+//! Files whose load may have failed through a fault of this machine, until they are
+//! retried.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use super::file_tracker::Ready;
 
-/// The pause doubles up to this, so that a file that always exhausts the
-/// compiler's minute costs at most a minute of every fifteen.
+/// The pause doubles up to this, so that a file that always exhausts the compiler's
+/// minute uses at most one minute of every fifteen.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
-/// One pause for each such file.
+/// One pause per file.
 #[derive(Default)]
 pub(super) struct Pauses(HashMap<String, Pause>);
 
@@ -20,12 +20,12 @@ struct Pause {
     ready: Ready,
     until: Instant,
     length: Duration,
-    /// It was given out for another try, which has not ended yet.
+    /// It was returned for another try, which has not ended yet.
     over: bool,
 }
 
 impl Pauses {
-    /// Begins a pause, twice as long as the one before, if there was one.
+    /// Begins a pause, twice as long as the previous one, if any.
     pub(super) fn begin(&mut self, ready: Ready, first: Duration, now: Instant) {
         let before = self.0.get(&ready.file).map(|pause| pause.length * 2);
         let length = before.unwrap_or(first).min(LONGEST);
@@ -38,12 +38,12 @@ impl Pauses {
         self.0.insert(ready.file, pause);
     }
 
-    /// The file needs no other try, or is another one now.
+    /// The file needs no other try, or has changed.
     pub(super) fn forget(&mut self, file: &str) {
         self.0.remove(file);
     }
 
-    /// The files whose pause is over, each once.
+    /// The files whose pause has ended, each once.
     pub(super) fn take_over(&mut self, now: Instant) -> Vec<Ready> {
         let mut over = Vec::new();
         for pause in self.0.values_mut() {
@@ -55,7 +55,7 @@ impl Pauses {
         over
     }
 
-    /// When the next pause is over.
+    /// When the next pause ends.
     pub(super) fn next(&self) -> Option<Instant> {
         let running = self.0.values().filter(|pause| !pause.over);
         running.map(|pause| pause.until).min()

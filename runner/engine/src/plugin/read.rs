@@ -1,4 +1,4 @@
-//! Reads a plugin file once, whole; from then on only those bytes exist.
+//! Reads a plugin file once, in full; every later step uses only those bytes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -10,24 +10,24 @@ use super::scan::Stamp;
 use pgtq_sandbox::LoadError;
 use pgtq_task::Digest;
 
-/// A file's bytes and their identity.
+/// A file's bytes and their digest.
 pub(super) struct FileBytes {
     pub(super) bytes: Arc<[u8]>,
     pub(super) digest: Digest,
-    /// The stamp before and after reading, if it was the same.
+    /// The stamp, if it was the same before and after reading.
     pub(super) stamp: Option<Stamp>,
 }
 
-/// Why a file's bytes are not known.
+/// Why a file's bytes are not available.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
-    /// Not there (any more).
+    /// The file does not exist (any more).
     #[error("the file is gone")]
     Gone,
-    /// It will never be a plugin as it is.
+    /// The file can never be a plugin as it is.
     #[error("{0}")]
     Unfit(String),
-    /// Permissions, a disk error: may be better later.
+    /// Permissions or a disk error: a later try may succeed.
     #[error("cannot be read: {0}")]
     Io(io::Error),
 }
@@ -55,7 +55,7 @@ pub(super) fn read_file(path: &Path, limit: u64) -> Result<FileBytes, ReadError>
 }
 
 fn open_regular(path: &Path) -> Result<File, ReadError> {
-    // Without O_NONBLOCK, opening a pipe waits for a writer for ever.
+    // Without O_NONBLOCK, opening a pipe waits for a writer, possibly without end.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)

@@ -1,11 +1,11 @@
-//! The handlers known now: an immutable snapshot, swapped whole.
+//! The handlers loaded now: an immutable snapshot that is replaced as a whole.
 //!
-//! Owns who serves which handler name, and the status of every plugin file.
-//! Pure: no files, no wasmtime. Readers take the snapshot without waiting;
-//! every change makes a new one and bumps the generation that others watch.
+//! Owns the mapping from handler names to files, and the status of every plugin file.
+//! Pure: no files, no wasmtime. Readers take the snapshot without waiting; every change
+//! publishes a new one and increments the generation that watchers wait on.
 //!
-//! A handler name is served by one file. Whoever holds it keeps it: a version
-//! that brings a name of another file is refused as a whole.
+//! One file serves a handler name. The first file to serve it keeps it: a version that
+//! contains a name of another file is rejected as a whole.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,25 +22,25 @@ use pgtq_task::{Digest, Handler, Name, PluginInfo};
 /// Handlers by name.
 pub type HandlerMap = HashMap<Name, Arc<dyn Handler>>;
 
-/// Plugin files that serve at the same time.
+/// Maximum number of plugin files that serve at the same time.
 pub(super) const MAX_SERVING: usize = 1_000;
-/// Retired files that stay visible; the oldest are forgotten first.
+/// Retired files that stay visible; the oldest are dropped first.
 const MAX_RETIRED: usize = 100;
-/// Files that do not serve, and are not retired, that stay visible. Of refused ones the
-/// oldest are forgotten first; the log has named each.
+/// Files that neither serve nor are retired and stay visible. Of rejected files the
+/// oldest are dropped first; the log has named each.
 const MAX_NOT_SERVING: usize = 200;
 
-/// All that is known at one moment. Never changes; hold it as long as needed.
+/// The complete state at one moment. Immutable; hold it as long as needed.
 pub struct Snapshot {
-    /// Grows with every snapshot.
+    /// Increases with every snapshot.
     pub generation: u64,
-    /// What runs tasks. The same `Arc` as in the snapshot before when only a
+    /// The handlers that run tasks. The same `Arc` as in the previous snapshot if only a
     /// status changed: compare with [`Arc::ptr_eq`].
     pub handlers: Arc<HandlerMap>,
-    /// The files, sorted by name: all that serve, and of the others the newest 200.
+    /// The files, sorted by name: all that serve, and the newest 200 of the others.
     pub plugins: Vec<Arc<PluginStatus>>,
-    /// Why the directory itself cannot be read now, for people. What was
-    /// loaded keeps serving.
+    /// Why the directory itself cannot be read now, for operators. Loaded plugins keep
+    /// serving.
     pub trouble: Option<String>,
 }
 
@@ -63,7 +63,7 @@ impl std::fmt::Debug for Snapshot {
     }
 }
 
-/// A handler name that two files want.
+/// Two files have the same handler name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "handler `{handler}` is already served by {holder}; rename it in one of the two files, or remove {holder}"
@@ -81,18 +81,20 @@ pub struct NewVersion {
     pub digest: Option<Digest>,
     /// Name and version that the plugin gives itself.
     pub plugin: Option<PluginInfo>,
-    /// Its handlers; names are unique within it.
+    /// Its handlers, with unique names.
     pub handlers: Vec<Arc<dyn Handler>>,
 }
 
-/// The one place to ask for a handler. A clone is another handle to the same.
+/// The entry point for looking up handlers. A clone is another handle to the same
+/// registry.
 #[derive(Clone)]
 pub struct Registry(Arc<Inner>);
 
 struct Inner {
     current: ArcSwap<Snapshot>,
     generation: watch::Sender<u64>,
-    /// What snapshots are made of; held for the few microseconds of a change.
+    /// The state that snapshots are built from; locked for the few microseconds of a
+    /// change.
     plugins: Mutex<Plugins>,
 }
 
@@ -100,7 +102,7 @@ struct Inner {
 struct Plugins {
     by_file: BTreeMap<String, Plugin>,
     trouble: Option<String>,
-    /// Whether files are known that are not shown.
+    /// Whether some known files are not shown.
     is_cut: bool,
 }
 
@@ -108,7 +110,8 @@ struct Plugin {
     /// Shared with the snapshots that show it.
     status: Arc<PluginStatus>,
     serving: Option<Serving>,
-    /// The refusal that was warned of last: the same one again is no news.
+    /// The last rejection that was logged as a warning: a repetition is logged at debug
+    /// level.
     warned: Option<(Option<Digest>, String)>,
 }
 
@@ -133,25 +136,24 @@ impl Registry {
         }))
     }
 
-    /// The newest snapshot. Never waits.
+    /// The latest snapshot. Never waits.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.0.current.load_full()
     }
 
-    /// The handler of that name, if one is live. Never waits.
+    /// The live handler with that name, if any. Never waits.
     pub fn handler(&self, name: &str) -> Option<Arc<dyn Handler>> {
         self.0.current.load().handlers.get(name).cloned()
     }
 
-    /// The generation, to wait for changes: the snapshot is never older than
-    /// the number seen here.
+    /// The generation, to wait for changes: the snapshot is never older than the number
+    /// read here.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.0.generation.subscribe()
     }
 
-    /// Puts `new` in the place of what `file` served before, in one swap, or
-    /// changes nothing. Attempts under way stay on the version they are on. Returns
-    /// the names that nobody serves any more.
+    /// Replaces what `file` served by `new`, in one swap, or changes nothing. Attempts in
+    /// progress stay on their version. Returns the names that no file serves any more.
     pub fn serve(&self, file: &str, new: NewVersion) -> Result<Vec<Name>, Conflict> {
         let mut plugins = self.lock();
         let names = new.handlers.iter().map(|handler| &handler.info().name);
@@ -173,8 +175,8 @@ impl Registry {
         Ok(freed)
     }
 
-    /// Takes `file` out of service. Its attempts under way end on it. Returns the names
-    /// that nobody serves any more.
+    /// Takes `file` out of service. Its attempts in progress finish on it. Returns the
+    /// names that no file serves any more.
     pub fn retire(&self, file: &str) -> Vec<Name> {
         let mut plugins = self.lock();
         let Some(plugin) = plugins.by_file.get_mut(file) else {
@@ -184,7 +186,7 @@ impl Registry {
         let freed = plugin.stop_serving();
         plugin.enter(PluginState::Retired, None);
         if !served && plugin.status.draining.is_empty() {
-            // Nothing of it runs: there is nothing to show.
+            // It never served: there is nothing to show.
             plugins.by_file.remove(file);
         }
         plugins.forget_oldest_retired();
@@ -192,7 +194,7 @@ impl Registry {
         freed
     }
 
-    /// Whether a version of `file` with these handlers would be refused.
+    /// Whether a version of `file` with these handlers would be rejected.
     pub(super) fn conflict<'a>(
         &self,
         file: &str,
@@ -207,7 +209,7 @@ impl Registry {
         plugins.by_file.get(file)?.status.serving
     }
 
-    /// Whether `file` serves, and how many others do.
+    /// Whether `file` serves, and how many other files do.
     pub(super) fn serving_files(&self, file: &str) -> (bool, usize) {
         let plugins = self.lock();
         let serves = |plugin: &Plugin| plugin.serving.is_some();
@@ -222,10 +224,10 @@ impl Registry {
         }
     }
 
-    /// A file has a new name and the same bytes: what `from` serves moves to
-    /// `to`, in one swap, in the place of what `to` served before. New attempts
-    /// have the grants of the new name. Returns the names that nobody serves any more;
-    /// `None` if `from` serves nothing.
+    /// A file was renamed with its bytes unchanged: what `from` serves moves to `to`, in
+    /// one swap, replacing what `to` served before. New attempts have the grants of the
+    /// new name. Returns the names that no file serves any more; `None` if `from` serves
+    /// nothing.
     pub(super) fn rename(&self, from: &str, to: &str) -> Option<Vec<Name>> {
         let mut plugins = self.lock();
         plugins.by_file.get(from)?.serving.as_ref()?;
@@ -250,8 +252,7 @@ impl Registry {
         Some(freed)
     }
 
-    /// Shows that a file is one step further, unless it was retired or forgotten
-    /// meanwhile.
+    /// Shows the next state of a file, unless it was retired or dropped meanwhile.
     pub(super) fn advance(&self, file: &str, state: PluginState, digest: Digest) {
         let mut plugins = self.lock();
         let Some(plugin) = plugins.by_file.get_mut(file) else {
@@ -265,7 +266,7 @@ impl Registry {
         self.publish(&mut plugins, false);
     }
 
-    /// Shows where `file` is on its way. `digest`: the bytes this is about, if known.
+    /// Shows the state of `file`. `digest`: the bytes that it is about, if known.
     pub(super) fn note(
         &self,
         file: &str,
@@ -291,7 +292,7 @@ impl Registry {
         self.publish(&mut plugins, false);
     }
 
-    /// Shows why the directory cannot be read, or that it can be again.
+    /// Shows why the directory cannot be read, or that it can be read again.
     pub(super) fn note_trouble(&self, trouble: Option<String>) {
         let mut plugins = self.lock();
         if plugins.trouble != trouble {
@@ -300,12 +301,12 @@ impl Registry {
         }
     }
 
-    /// Whether more files are refused than are shown.
+    /// Whether some rejected files are not shown.
     pub(super) fn is_cut(&self) -> bool {
         self.lock().is_cut
     }
 
-    /// Lets the snapshot forget versions that have drained since the last one.
+    /// Removes versions from the snapshot that have drained since the last one.
     pub(super) fn refresh(&self) {
         let mut plugins = self.lock();
         let drained = |plugin: &Plugin| plugin.status.draining.iter().any(Draining::is_over);
@@ -399,12 +400,12 @@ impl Plugins {
             return true;
         }
         self.is_cut = true;
-        // Files that only wait do not push out reasons.
+        // Files that merely wait must not displace rejections and their reasons.
         let waits = matches!(state, PluginState::Discovered | PluginState::Settling);
         !waits && self.forget_oldest(PluginState::Refused)
     }
 
-    /// False if there is none in this state that does not serve.
+    /// False if no file in this state can be dropped, because all of them serve.
     fn forget_oldest(&mut self, state: PluginState) -> bool {
         let all = self.by_file.values();
         let all = all.filter(|p| p.status.state == state && p.serving.is_none());

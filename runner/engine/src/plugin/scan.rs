@@ -1,4 +1,4 @@
-//! What is in the plugin directory: names and stamps, no bytes.
+//! The contents of the plugin directory: names and stamps, no bytes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -13,14 +13,14 @@ use pgtq_task::is_unprintable;
 /// scan says that it is not complete, and no file counts as gone.
 pub(super) const MAX_LISTED: usize = 100_000;
 
-/// Everything that changes when a file's bytes may have changed.
+/// All metadata that changes when a file's bytes may have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     file: (u64, u64),
     pub(super) size: u64,
     modified: (i64, i64),
-    /// The inode's own time: also moves when the owner sets `modified` back,
-    /// and on a chmod that makes an unreadable file readable.
+    /// The inode's change time: it also changes when the owner sets `modified` back, and
+    /// on a chmod that makes an unreadable file readable.
     changed: (i64, i64),
 }
 
@@ -34,7 +34,7 @@ impl Stamp {
         }
     }
 
-    /// When the file's bytes were last written, or when it was last touched.
+    /// When the file was last written or touched.
     pub(super) fn modified(&self) -> SystemTime {
         let (seconds, nanoseconds) = self.modified;
         match u64::try_from(seconds) {
@@ -42,7 +42,7 @@ impl Stamp {
                 let since = Duration::new(seconds, u32::try_from(nanoseconds).unwrap_or_default());
                 SystemTime::UNIX_EPOCH + since
             }
-            // Before 1970: as good as then.
+            // Before 1970: treated as 1970.
             Err(_) => SystemTime::UNIX_EPOCH,
         }
     }
@@ -58,8 +58,8 @@ impl Stamp {
         }
     }
 
-    /// Whether the file last changed at least `age` before `now`. A time in
-    /// the future counts as no.
+    /// Whether the file last changed at least `age` before `now`. False for a time in the
+    /// future.
     pub(super) fn is_older_than(&self, age: Duration, now: SystemTime) -> bool {
         let Ok(now) = now.duration_since(SystemTime::UNIX_EPOCH) else {
             return false;
@@ -69,12 +69,12 @@ impl Stamp {
     }
 }
 
-/// One entry of the directory that is called `*.wasm`.
+/// A directory entry named `*.wasm`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Seen {
     /// A regular file, or a link to one.
     File(Stamp),
-    /// Something that can never be a plugin, with the reason for people.
+    /// Not a file that can ever be a plugin, with the reason for operators.
     NotAFile(String),
 }
 
@@ -82,21 +82,21 @@ pub(super) enum Seen {
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) files: BTreeMap<String, Seen>,
-    /// Device and inode of the directory: another one is another directory.
+    /// Device and inode of the directory, which identify it.
     pub(super) identity: (u64, u64),
     /// Whether every name was read.
     pub(super) complete: bool,
 }
 
 impl Listing {
-    /// Whether there is no file that could be a plugin.
+    /// Whether no file could be a plugin.
     pub(super) fn is_empty(&self) -> bool {
         let may_be = |seen: &Seen| matches!(seen, Seen::File(stamp) if stamp.size > 0);
         !self.files.values().any(may_be)
     }
 }
 
-/// Reads the directory. Opens none of its files. Blocks.
+/// Reads the directory without opening its files. Blocks.
 pub(super) fn scan(dir: &Path) -> io::Result<Listing> {
     let meta = fs::metadata(dir)?;
     let mut listing = Listing {
@@ -117,7 +117,7 @@ pub(super) fn scan(dir: &Path) -> io::Result<Listing> {
         if !is_plugin_name(name) {
             let (shown, reason) = (
                 printable(name),
-                "its name has a character that terminals obey; rename it",
+                "its name has a control character; rename it",
             );
             listing
                 .files
@@ -129,9 +129,9 @@ pub(super) fn scan(dir: &Path) -> io::Result<Listing> {
     Ok(listing)
 }
 
-/// Whether a file of this name can be a plugin: `*.wasm`, not what editors and
-/// copying programs leave behind (those hide, or end differently), and printed as
-/// it is: logs, tables and terminals show it.
+/// Whether a file of this name can be a plugin: `*.wasm`, not a leftover of an editor or
+/// a copying program (those are hidden or have another extension), and safe to print,
+/// because logs, tables and terminals show it.
 pub(super) fn is_plugin_name(name: &str) -> bool {
     looks_like_plugin(name) && !name.contains(is_unprintable)
 }
@@ -156,11 +156,13 @@ fn look_at(path: &Path) -> Option<Seen> {
             kind_of(&meta)
         ))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Gone since the name was read, unless the name is still there.
+            // Removed since the name was read, unless the name still exists.
             let link = fs::symlink_metadata(path).ok();
             link.map(|_| Seen::NotAFile("it is a link to nothing".to_owned()))
         }
-        Err(error) => Some(Seen::NotAFile(format!("it cannot be looked at: {error}"))),
+        Err(error) => Some(Seen::NotAFile(format!(
+            "its metadata cannot be read: {error}"
+        ))),
     }
 }
 
@@ -182,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_editors_and_copies_leave_behind_is_no_plugin() {
+    fn leftovers_of_editors_and_copies_are_not_plugins() {
         for name in ["a.wasm", "a.b.wasm", "A-1.wasm"] {
             assert!(is_plugin_name(name), "{name}");
         }
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_terminals_obey_is_shown_without_it_and_never_read() {
+    fn a_name_with_control_characters_is_shown_without_them_and_never_read() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         fs::write(dir.path().join("a\u{1b}[2J\n.wasm"), "x").expect("a file");
         let listing = scan(dir.path()).expect("a listing");

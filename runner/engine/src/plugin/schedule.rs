@@ -1,16 +1,15 @@
-//! Which file is read or loaded next, and what waits for what.
+//! Which file is read or loaded next, and which files wait for which.
 //!
-//! Pure: starts nothing, touches no file. A file goes through two steps:
-//!
+//! Pure: starts nothing, touches no file. A file passes through two steps:
 //! ```text
 //! outline: read it, list its handlers      one file at a time, in name order
 //! load:    compile, link, ask it           a few at a time, in lanes by size
 //! ```
 //!
-//! The outlines decide who gets a handler name that two files want, so the order does
-//! not depend on which of them compiles faster. The lanes keep small files from
-//! waiting behind large ones. A file under which an earlier process ended goes
-//! through both steps last and alone, so that a second death can be blamed on it.
+//! The outlines decide which of two files gets a handler name, so the result does not
+//! depend on which compiles faster. The lanes keep small files from waiting behind large
+//! ones. A file that an earlier process crashed on passes through both steps last and
+//! alone, so that a second crash can be attributed to it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -25,18 +24,18 @@ use pgtq_task::Name;
 
 /// Files up to this many bytes are small.
 const SMALL: u64 = 1 << 20;
-/// Small files that load at the same time.
+/// Maximum number of small files that load at the same time.
 const SMALL_AT_ONCE: usize = 2;
-/// A small file that takes longer leaves its place to others.
+/// A small file that takes longer yields its place to others.
 const SLOW: Duration = Duration::from_secs(3);
 
-/// A file on its way to an outline.
+/// A file that waits for its outline.
 #[derive(Debug, Clone)]
 pub(super) struct Order {
     pub(super) ready: Ready,
-    /// A second try of the same bytes, which comes after new ones.
+    /// Another try of the same bytes; it runs after new bytes.
     pub(super) again: bool,
-    /// An earlier process ended while it loaded these bytes.
+    /// An earlier process crashed while it loaded these bytes.
     pub(super) alone: bool,
 }
 
@@ -54,7 +53,7 @@ pub(super) enum Step {
     Load(Planned),
 }
 
-/// What is under way for one file.
+/// The running step of one file.
 #[derive(Debug)]
 enum UnderWay {
     Outline {
@@ -67,16 +66,16 @@ enum UnderWay {
     },
 }
 
-/// Everything that waits or is under way.
+/// All waiting files and running steps.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     /// Sorted: alone, again, name.
     outlines: BTreeMap<(bool, bool, String), Order>,
     /// Small and large files, each sorted the same way.
     loads: [BTreeMap<(bool, bool, String), Planned>; 2],
-    /// Files that want a name which a file before them may get, by that file.
+    /// Files that want a name which an earlier file may get, by that earlier file.
     held: BTreeMap<String, Vec<Planned>>,
-    /// Who gets a name if its load succeeds.
+    /// Which file gets a name if its load succeeds.
     claims: HashMap<Name, String>,
     under_way: BTreeMap<String, UnderWay>,
 }
@@ -92,7 +91,7 @@ impl Order {
 }
 
 impl Schedule {
-    /// The file is to be outlined, and loaded if that goes well.
+    /// Queues the file for its outline, and for its load if that succeeds.
     pub(super) fn add(&mut self, order: Order) {
         self.outlines.insert(order.key(), order);
     }
@@ -114,7 +113,7 @@ impl Schedule {
         self.loads[lane].insert(planned.order.key(), planned);
     }
 
-    /// What to start now, if anything. It is under way from here on.
+    /// The next step to start, if any. It counts as running from here on.
     pub(super) fn next(&mut self, now: Instant) -> Option<Step> {
         let outline = self.next_outline().map(Step::Outline);
         outline.or_else(|| self.next_load(now).map(Step::Load))
@@ -185,21 +184,21 @@ impl Schedule {
         self.loads.iter().all(BTreeMap::is_empty)
     }
 
-    /// The step that was under way has ended. After an outline, [`Schedule::plan`] or
+    /// The running step has ended. After an outline, [`Schedule::plan`] or
     /// [`Schedule::drop_claims`] follows; after a load, the latter.
     pub(super) fn ended(&mut self, file: &str) {
         self.under_way.remove(file);
     }
 
-    /// The file is not on its way any more: the files that were held for it, which
-    /// are to be planned again.
+    /// The file is no longer in progress: returns the files that waited for it, which
+    /// must be planned again.
     pub(super) fn drop_claims(&mut self, file: &str) -> Vec<Planned> {
         self.claims.retain(|_, by| by != file);
         self.held.remove(file).unwrap_or_default()
     }
 
-    /// Takes the file out, unless a step is under way. What is returned is to be
-    /// planned again.
+    /// Removes the file, unless a step is running. The returned files must be planned
+    /// again.
     pub(super) fn withdraw(&mut self, file: &str) -> Vec<Planned> {
         let other = |key: &(bool, bool, String)| key.2 != file;
         self.outlines.retain(|key, _| other(key));
@@ -217,19 +216,19 @@ impl Schedule {
         }
     }
 
-    /// Files that are outlined, and not loaded yet.
+    /// Files that are outlined and not loaded yet.
     pub(super) fn n_planned(&self) -> usize {
         let waiting: usize = self.loads.iter().map(BTreeMap::len).sum();
         let loading = |step: &&UnderWay| matches!(step, UnderWay::Load { .. });
         waiting + self.under_way.values().filter(loading).count()
     }
 
-    /// Whether nothing waits and nothing is under way.
+    /// Whether nothing waits and no step is running.
     pub(super) fn is_idle(&self) -> bool {
         self.outlines.is_empty() && self.nothing_planned() && self.under_way.is_empty()
     }
 
-    /// Every file that waits or is under way.
+    /// Every file that waits or has a running step.
     pub(super) fn files(&self) -> impl Iterator<Item = &String> {
         let outlines = self.outlines.values().map(|order| &order.ready.file);
         let planned = self.loads.iter().flat_map(BTreeMap::values);
@@ -238,7 +237,7 @@ impl Schedule {
         outlines.chain(planned).chain(self.under_way.keys())
     }
 
-    /// When a place among the small files comes free, if nothing ends before.
+    /// When a place for small files frees up, if no load ends before.
     pub(super) fn next_moment(&self, now: Instant) -> Option<Instant> {
         if self.loads[0].is_empty() {
             return None;

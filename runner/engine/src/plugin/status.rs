@@ -1,34 +1,34 @@
-//! What people and the database get to see of a plugin file.
+//! What users and the database see of a plugin file.
 
 use jiff::Timestamp;
 
 use super::version::Draining;
 use pgtq_task::{Digest, Name, PluginInfo};
 
-/// How far a file is on its way from the directory to running tasks.
+/// The state of a file between the directory and running tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PluginState {
     /// Seen for the first time.
     Discovered,
-    /// Still changing; its bytes are not looked at yet.
+    /// Still changing; its bytes are not read yet.
     Settling,
-    /// Being read and inspected, nothing is executed.
+    /// Being read and inspected; nothing is executed.
     Validating,
     /// Being compiled, or waiting for its turn.
     Compiling,
-    /// Being asked for its manifest, under small limits.
+    /// Running its manifest function, under small limits.
     Probing,
     /// Its handlers run tasks.
     Live,
-    /// Not accepted; `reason` says why. An older version may still be serving.
+    /// Rejected; `reason` says why. An older version may still serve.
     Refused,
     /// The file is gone: its handlers take no new tasks.
     Retired,
 }
 
 impl PluginState {
-    /// The state as it is written in logs, SQL, CLI and JSON.
+    /// The name of the state in logs, SQL, CLI and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             PluginState::Discovered => "discovered",
@@ -49,34 +49,34 @@ impl std::fmt::Display for PluginState {
     }
 }
 
-/// Everything about one file of the plugin directory, at one moment.
+/// The status of one file of the plugin directory at one moment.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct PluginStatus {
     /// The file's name, without its directory.
     pub file: String,
-    /// Where the file is on its way.
+    /// The state of the file.
     pub state: PluginState,
-    /// The newest bytes that were read from it; not what serves, if refused.
+    /// The newest bytes that were read from it; not those that serve, if rejected.
     #[serde(serialize_with = "as_text")]
     pub digest: Option<Digest>,
-    /// Why it was refused, for people.
+    /// Why it was rejected, for operators.
     pub reason: Option<String>,
-    /// When it came into this state, this machine's clock.
+    /// When it entered this state, by this machine's clock.
     pub since: Timestamp,
     /// The version whose handlers run tasks now.
     #[serde(serialize_with = "as_text")]
     pub serving: Option<Digest>,
-    /// Name and version that the plugin gives itself; of the version that
-    /// serves, or served last.
+    /// Name and version that the plugin declares; of the version that serves, or served
+    /// last.
     pub plugin: Option<PluginInfo>,
     /// The handlers that it serves, sorted.
     pub handlers: Vec<Name>,
-    /// Older versions with attempts still under way.
+    /// Older versions with running attempts.
     pub draining: Vec<Draining>,
 }
 
 impl PluginStatus {
-    /// Whether a person may stop waiting: the file is not on its way any more.
+    /// Whether the file has reached a final state, so that waiting may stop.
     pub fn is_settled(&self) -> bool {
         matches!(
             self.state,

@@ -1,4 +1,4 @@
-//! What is wrong with the directory as a whole, in one line for people.
+//! Problems of the directory as a whole, in one line for operators.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::registry::{MAX_SERVING, Registry};
 use super::scan::MAX_LISTED;
 
-/// Names that a line holds.
+/// Number of names in one line.
 const MAX_NAMED: usize = 5;
 
-/// Why files are ignored or missing; `None` if all is in order. `complete`: whether all
-/// names were read. `away`: for how long plugins serve on whose directory was replaced
-/// by an empty one. `is_cut`: whether more files are refused than are listed.
+/// Why files are ignored or missing; `None` if all is well. `complete`: whether all names
+/// were read. `away`: how long the plugins of a directory that was replaced by an empty
+/// one keep serving. `is_cut`: whether some rejected files are not listed.
 pub(super) fn of(
     complete: bool,
     away: Option<Duration>,

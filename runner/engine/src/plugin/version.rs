@@ -1,4 +1,4 @@
-//! One loaded version of a plugin, and who is still running on it.
+//! One loaded version of a plugin, and the attempts that still run on it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 
 use pgtq_task::{Attempt, Digest, Grant, Handler, HandlerFuture, HandlerInfo, LimitCut, Name};
 
-/// One version that serves, or has served. Held by its handlers and by every
-/// attempt under way; whoever drops the last handle frees its code.
+/// A version that serves, or has served. Its handlers and every attempt in progress hold
+/// it; dropping the last handle frees its code.
 #[derive(Debug)]
 pub(super) struct Version {
     pub(super) file: String,
@@ -51,17 +51,17 @@ impl Draining {
         }
     }
 
-    /// Which version; none for handlers that come from no file.
+    /// Its digest; none for handlers that come from no file.
     pub fn digest(&self) -> Option<Digest> {
         self.digest
     }
 
-    /// Whether nothing holds it any more.
+    /// Whether any handle to it is left.
     pub(super) fn is_over(&self) -> bool {
         self.version.strong_count() == 0
     }
 
-    /// Attempts under way on it at this moment.
+    /// Number of attempts that run on it now.
     pub fn attempts(&self) -> usize {
         self.version
             .upgrade()
@@ -79,11 +79,11 @@ impl serde::Serialize for Draining {
     }
 }
 
-/// What a file serves: one version, and its handlers as they are handed out.
+/// What a file serves: one version, and its handlers as the registry returns them.
 pub(super) struct Serving {
     pub(super) version: Arc<Version>,
     pub(super) handlers: BTreeMap<Name, Arc<dyn Handler>>,
-    /// The plugin's own, under the same names.
+    /// The plugin's own handlers, under the same names.
     own: Vec<Arc<dyn Handler>>,
 }
 
@@ -103,8 +103,8 @@ impl Serving {
         }
     }
 
-    /// The plugin is called otherwise from now on. Attempts under way end with
-    /// the name, and the grants, that they began with.
+    /// Renames the plugin. Attempts in progress keep the name and the grants that they
+    /// started with.
     pub(super) fn rename(&mut self, plugin: &str) {
         let renamed = self.own.iter().map(|handler| {
             let renamed = handler.renamed(plugin);
@@ -114,8 +114,8 @@ impl Serving {
     }
 }
 
-/// A handler as the registry hands it out: the plugin's own, plus a count of
-/// the attempts under way.
+/// A handler as the registry returns it: the plugin's own, plus a count of the attempts
+/// in progress.
 struct Served {
     handler: Arc<dyn Handler>,
     version: Arc<Version>,
@@ -149,7 +149,7 @@ impl Handler for Served {
     }
 }
 
-/// Counts one attempt for as long as it lives.
+/// Counts one attempt until dropped.
 struct Running(Arc<Version>);
 
 impl Running {

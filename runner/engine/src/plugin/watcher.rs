@@ -1,8 +1,8 @@
-//! File system events, reduced to one hint: look now.
+//! File system events, reduced to one hint: scan now.
 //!
-//! Events are never the truth: they are lost by network file systems, by full
-//! queues and by a directory that is replaced. What they say is not looked at,
-//! except to leave out those that our own reading makes.
+//! Events are not reliable: network file systems, full queues and a replaced directory
+//! lose them. Their content is ignored, except to skip the events that our own reading
+//! causes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Watches `dir`, whose device and inode were `identity` a moment ago.
+    /// Watches `dir`; `identity` is its device and inode as of a moment ago.
     pub(super) fn new(
         dir: &Path,
         identity: (u64, u64),
@@ -29,8 +29,8 @@ impl Watcher {
     ) -> notify::Result<Watcher> {
         let broken = Arc::new(AtomicBool::new(false));
         let (flag, own_path) = (Arc::clone(&broken), dir.to_owned());
-        // Called on notify's thread. `Notify` keeps one hint however many
-        // come, so a storm of events costs no memory.
+        // Called on notify's thread. `Notify` keeps at most one pending hint, so a storm
+        // of events costs no memory.
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             match &event {
                 Ok(event) if !is_a_hint(event) => return,
@@ -48,15 +48,15 @@ impl Watcher {
         })
     }
 
-    /// Whether it can still be relied on for the directory of that identity.
+    /// Whether the watch still covers the directory with this identity.
     pub(super) fn is_good_for(&self, identity: (u64, u64)) -> bool {
         self.identity == identity && !self.broken.load(Ordering::Relaxed)
     }
 }
 
-/// Opening and reading a plugin makes events too. Taking them for hints would
-/// make every look cause the next one. Names do not matter here: a link's
-/// hidden target may be what changes.
+/// Opening and reading a plugin causes events too. Treating them as hints would make
+/// every scan cause the next one. Names are ignored: the target of a link, which may be
+/// hidden, may be the file that changes.
 fn is_a_hint(event: &Event) -> bool {
     match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_own_reads_are_no_hints_but_finished_writes_and_overflows_are() {
+    fn our_own_reads_give_no_hint_but_finished_writes_and_overflows_do() {
         let hint = |kind| is_a_hint(&Event::new(kind));
         let access = |kind| EventKind::Access(kind);
         assert!(!hint(access(AccessKind::Open(AccessMode::Any))));

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::plugin::scan::Stamp;
 
-/// A book with a clock of its own, in milliseconds, and the default options:
+/// A file tracker with a clock of its own, in milliseconds, and the default options:
 /// settle 200 ms, at most 2 s, retire after 1 s.
 struct Story {
     book: FileTracker,
@@ -53,7 +53,7 @@ impl Story {
 }
 
 #[test]
-fn a_file_is_ready_once_after_it_stood_still() {
+fn a_file_is_ready_once_after_it_settled() {
     let mut story = Story::new();
     assert_eq!(story.scan(0, &[("a", 1)]), [Change::Discovered("a".into())]);
     assert_eq!(story.ready(199), [""; 0]);
@@ -75,7 +75,7 @@ fn a_change_starts_the_settling_again() {
 }
 
 #[test]
-fn a_file_that_never_stands_still_is_tried_every_two_seconds() {
+fn a_file_that_never_settles_is_tried_every_two_seconds() {
     let mut story = Story::new();
     let mut tried = Vec::new();
     for n in 0..60 {
@@ -89,7 +89,7 @@ fn a_file_that_never_stands_still_is_tried_every_two_seconds() {
 }
 
 #[test]
-fn a_restless_file_that_was_no_good_is_tried_again_when_it_stands_still() {
+fn a_rejected_unsettled_file_is_retried_once_it_settles() {
     let mut story = Story::new();
     for n in 0..=20 {
         story.scan(n * 100, &[("a", n as i64)]);
@@ -103,7 +103,7 @@ fn a_restless_file_that_was_no_good_is_tried_again_when_it_stands_still() {
 }
 
 #[test]
-fn a_file_that_is_missed_for_a_moment_is_not_gone() {
+fn a_briefly_missing_file_is_not_gone() {
     let mut story = Story::new();
     story.scan(0, &[("a", 1)]);
     story.ready(200);
@@ -131,7 +131,7 @@ fn a_file_that_stays_away_is_gone_once() {
 }
 
 #[test]
-fn a_scan_that_is_not_complete_makes_nothing_gone() {
+fn an_incomplete_scan_makes_no_file_gone() {
     let mut story = Story::new();
     story.scan(0, &[("a", 1)]);
     let listing = Listing {
@@ -144,19 +144,19 @@ fn a_scan_that_is_not_complete_makes_nothing_gone() {
 }
 
 #[test]
-fn a_directory_that_is_replaced_by_an_empty_one_keeps_its_files_for_thirty_seconds() {
+fn a_directory_replaced_by_an_empty_one_keeps_its_files_for_thirty_seconds() {
     let mut story = Story::new();
     story.scan(0, &[("a", 1), ("b", 1)]);
     story.ready(200);
     story.scan_in(2, 300, &[]);
     assert!(story.book.is_directory_away());
     assert_eq!(story.gone(30_299), [""; 0]);
-    // One of them comes back: the other has the time that it had.
+    // One of them comes back: the other keeps its own deadline.
     story.scan_in(3, 20_000, &[("a", 1)]);
     assert_eq!(story.gone(30_299), [""; 0]);
     assert_eq!(story.gone(30_300), ["b"]);
     assert!(!story.book.is_directory_away());
-    // Empty files and directories are no plugins.
+    // Empty files and directories are not plugins.
     let mut empty = Stamp::nth(1);
     empty.size = 0;
     let listing = Listing {
@@ -177,7 +177,7 @@ fn a_directory_that_is_replaced_by_an_empty_one_keeps_its_files_for_thirty_secon
 }
 
 #[test]
-fn a_directory_that_is_emptied_or_replaced_by_a_full_one_keeps_nothing() {
+fn an_emptied_directory_or_one_replaced_by_a_full_one_keeps_no_file() {
     let mut emptied = Story::new();
     emptied.scan(0, &[("a", 1)]);
     emptied.scan(300, &[]);

@@ -1,4 +1,4 @@
-//! The two ways a file comes into the directory: deploy and rollback.
+//! Deploy and rollback: the two ways to put a file into the directory.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -16,36 +16,36 @@ use crate::plugin::scan::{is_plugin_name, scan};
 use pgtq_sandbox::inspect;
 use pgtq_task::{Digest, Name};
 
-/// What an installation did.
+/// The result of an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installed {
     /// The file in the plugin directory.
     pub file: PathBuf,
-    /// What it holds now.
+    /// The digest of the installed bytes.
     pub digest: Digest,
-    /// What it held before; equal to `digest` if there was nothing to do.
+    /// The digest of the replaced bytes; equal to `digest` if there was nothing to do.
     pub replaced: Option<Digest>,
 }
 
-/// What the configuration grants to a plugin of some name, one line for each
-/// capability.
+/// What the configuration grants to a plugin with this name, one line per capability.
 pub type GrantLines<'a> = &'a dyn Fn(&str) -> Vec<String>;
 
-/// Under which name a file is installed, and what that name may do.
+/// The name under which a file is installed, and the grants of that name.
 #[derive(Clone, Copy, Default)]
 pub struct InstallAs<'a> {
-    /// The name that the operator gave, with or without `.wasm`. `None` is the file's
-    /// own, or that of the installed file which it renews.
+    /// The name that the operator gave, with or without `.wasm`. `None`: the file's own
+    /// name, or that of the installed file which it updates.
     pub name: Option<&'a str>,
-    /// What is granted; `None` is nothing to any name.
+    /// The grants of each name; `None`: no name has any.
     pub grants: Option<GrantLines<'a>>,
 }
 
-/// Installs `source` into `dir`: checks it, keeps the file it replaces, and
-/// swaps it in by a rename. It goes by the name that the operator gave, else by its
-/// own, or by that of the installed file all of whose handlers it brings; it never
-/// takes a single handler away from another plugin, and never gets the grants of
-/// another name unless the operator gave that name. `check` may look further, for
+/// Installs `source` into `dir`: checks it, keeps the file it replaces, and moves it into
+/// place by a rename. The installed name is the one that the operator gave, else the name
+/// of an installed file all of whose handlers it contains, else its own. It never takes a
+/// single handler away from another plugin, and never gets the grants of another name
+/// unless the operator gave that name. `check` may validate further, for example compile
+/// it; its error is shown. Blocks.
 /// example compile it; its error is shown. Blocks.
 pub fn install(
     dir: &Path,
@@ -70,8 +70,8 @@ pub fn install(
     replace(dir, &name, &read)
 }
 
-/// The file name under which [`install`] would put `source`, which has these
-/// handlers, into `dir`, or its error. Changes nothing. Blocks.
+/// The file name under which [`install`] would put `source`, which has these handlers,
+/// into `dir`, or its error. Changes nothing. Blocks.
 pub fn install_name(
     dir: &Path,
     source: &Path,
@@ -81,10 +81,9 @@ pub fn install_name(
     target(dir, source, handlers, under)
 }
 
-/// Puts a kept version back: the last one that differs, or that of digest
-/// `to`. `what` is a file name, with or without `.wasm`, or a handler name.
-/// What it replaces is kept, so that a second rollback undoes the first.
-/// Blocks.
+/// Restores a kept version: the last one that differs, or the one with digest `to`.
+/// `what` is a file name, with or without `.wasm`, or a handler name. The version it
+/// replaces is kept, so that a second rollback undoes the first. Blocks.
 pub fn rollback(dir: &Path, what: &str, to: Option<Digest>) -> Result<Installed, InstallError> {
     let _turn = take_turn(dir)?;
     let name = match known_file(dir, what)? {
@@ -152,7 +151,8 @@ fn target(
         if file == wanted {
             continue;
         }
-        // Only a file that is wholly renewed may be replaced without a name.
+        // Without a given name, only a file whose handlers are all updated may be
+        // replaced.
         let renews = given.is_none() && theirs.is_subset(handlers);
         if !renews || takes_over.is_some() || dir.join(wanted).exists() {
             return Err(InstallError::Clash {
@@ -171,7 +171,7 @@ fn target(
     let grants = under.grants.map(|of| of(plugin)).unwrap_or_default();
     match grants.is_empty() {
         true => Ok(taken_over),
-        // The operator granted this to billing.wasm, not to whatever has its handlers.
+        // The operator granted this to billing.wasm, not to any file with its handlers.
         false => Err(InstallError::InheritsGrants {
             file: source.to_owned(),
             plugin: plugin.to_owned(),
@@ -180,7 +180,7 @@ fn target(
     }
 }
 
-/// `billing` and `billing.wasm` are one name.
+/// `billing` and `billing.wasm` are the same name.
 fn file_name(name: &str) -> String {
     format!("{}.wasm", plugin_name(name))
 }
@@ -206,7 +206,7 @@ fn file_of_handler(dir: &Path, wanted: &str) -> Result<String, InstallError> {
 fn installed_handlers(dir: &Path) -> Result<Vec<(String, BTreeSet<Name>)>, InstallError> {
     let listing = scan(dir).map_err(|error| reading(dir, error))?;
     let handlers = |file: String| {
-        // A file that no runner takes holds no names.
+        // A file that no runner accepts holds no names.
         let read = read_file(&dir.join(&file), MAX_BYTES).ok()?;
         let inspection = inspect(&read.bytes).ok()?;
         let names = inspection.handlers.into_iter().map(|h| h.name);
@@ -215,10 +215,9 @@ fn installed_handlers(dir: &Path) -> Result<Vec<(String, BTreeSet<Name>)>, Insta
     Ok(listing.files.into_keys().filter_map(handlers).collect())
 }
 
-/// Deployments into one directory go one after the other: each counts the
-/// kept versions. Holds until the file is dropped. Where the file system
-/// cannot do this, two at once may keep one version less; a half file is
-/// impossible either way.
+/// Serializes deployments into one directory, because each counts the kept versions. The
+/// lock is held until the file is dropped. On a file system without locks, two concurrent
+/// deployments may keep one version less; a partial file is impossible either way.
 fn take_turn(dir: &Path) -> Result<File, InstallError> {
     let turn = OpenOptions::new()
         .read(true)
@@ -226,7 +225,7 @@ fn take_turn(dir: &Path) -> Result<File, InstallError> {
         .open(dir)
         .map_err(|error| InstallError::writing(dir, "open", error))?;
     if let Err(error) = turn.lock() {
-        tracing::debug!(dir = %dir.display(), %error, "deployments do not take turns");
+        tracing::debug!(dir = %dir.display(), %error, "cannot lock the directory; concurrent deployments are not serialized");
     }
     Ok(turn)
 }

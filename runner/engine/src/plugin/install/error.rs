@@ -1,4 +1,4 @@
-//! Why nothing was installed.
+//! Why a file was not installed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use pgtq_sandbox::LoadError;
 use pgtq_task::toml_key;
 
-/// Why nothing was installed. Nothing is half-done then.
+/// Why a file was not installed. No change is left half-done.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// The file to install cannot be read.
@@ -14,36 +14,36 @@ pub enum InstallError {
     Source {
         /// The file.
         file: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         reason: String,
     },
-    /// The file is not a plugin that a runner would take.
-    #[error("{file} is refused: {reason}")]
+    /// The file is not a plugin that a runner would accept.
+    #[error("{file} was rejected: {reason}")]
     Refused {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The reason.
         reason: LoadError,
     },
-    /// The caller's own check said no.
-    #[error("{file} is refused: {reason}")]
+    /// The caller's own check rejected the file.
+    #[error("{file} was rejected: {reason}")]
     CheckFailed {
         /// The file.
         file: PathBuf,
-        /// What the check said.
+        /// The error of the check.
         reason: String,
     },
-    /// The file would replace what it is not a new version of.
+    /// The file would replace a plugin without being a new version of it.
     #[error("{file} cannot be installed: {clash}")]
     Clash {
         /// The file.
         file: PathBuf,
-        /// Which handler is in which installed file, and what to do.
+        /// Which handler is in which installed file, and how to resolve it.
         clash: String,
     },
-    /// The file would get what was granted to another name.
+    /// The file would get the grants of another name.
     #[error(
-        "{} would replace {plugin}.wasm and get what [grants.{}] grants:{grants}\nif it is a new version of {plugin}, say so: pgtq deploy {} --as {plugin}",
+        "{} would replace {plugin}.wasm and get what [grants.{}] grants:{grants}\nif it is a new version of {plugin}, name it: pgtq deploy {} --as {plugin}",
         file.display(), toml_key(plugin), file.display()
     )]
     InheritsGrants {
@@ -51,10 +51,10 @@ pub enum InstallError {
         file: PathBuf,
         /// The plugin whose name it would get.
         plugin: String,
-        /// What is granted to that name, each on a line of its own.
+        /// The grants of that name, one per line.
         grants: String,
     },
-    /// The file's own name is not that of a plugin.
+    /// The file's own name is not valid for a plugin.
     #[error(
         "{file} cannot be installed under that name: a plugin file is called something.wasm and does not begin with a dot"
     )]
@@ -65,24 +65,24 @@ pub enum InstallError {
     /// No file and no handler of that name is installed.
     #[error("no installed plugin file or handler is called `{wanted}`; there are: {known}")]
     Unknown {
-        /// What was asked for.
+        /// The requested name.
         wanted: String,
         /// The file names that have versions.
         known: String,
     },
-    /// There is nothing to go back to.
+    /// There is no version to roll back to.
     #[error(
-        "no other version of {file}{wanted} is kept; `pgtq deploy` keeps the last {keep}, a file copied by hand is not kept"
+        "no other version of {file}{wanted} is kept; `pgtq deploy` keeps the last {keep} versions, and files copied by hand are not kept"
     )]
     NoSuchVersion {
         /// The file.
         file: String,
-        /// Which version was asked for.
+        /// The requested version.
         wanted: String,
-        /// How many are kept.
+        /// How many versions are kept.
         keep: usize,
     },
-    /// A kept file is not what its name says.
+    /// The digest of a kept file does not match its name.
     #[error(
         "the kept version {file} is damaged: its bytes do not have the digest in its name; deploy the file again"
     )]
@@ -90,32 +90,32 @@ pub enum InstallError {
         /// The kept file.
         file: PathBuf,
     },
-    /// The directory takes no files from us.
+    /// The directory is not writable.
     #[error("write to {dir}: {reason}; it must be a directory that this user may write to")]
     NotWritable {
         /// The directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         reason: String,
     },
-    /// No room.
-    #[error("write to {dir}: no space left; what was installed stays")]
+    /// The disk is full.
+    #[error("write to {dir}: no space left; the installed file is unchanged")]
     NoSpace {
         /// The directory.
         dir: PathBuf,
     },
-    /// Anything else that the system refused.
+    /// Any other error of the operating system.
     #[error("{doing}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         doing: String,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
 impl InstallError {
-    /// Sorts what the system said about writing in `dir` by what a person does next.
+    /// Classifies an error about writing to `dir` by what an operator should do next.
     pub(super) fn writing(dir: &Path, doing: &str, error: io::Error) -> InstallError {
         use io::ErrorKind::{
             NotADirectory, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_system_says_becomes_what_a_person_can_do() {
+    fn system_errors_say_what_the_operator_can_do() {
         let text = |code| {
             let error = io::Error::from_raw_os_error(code);
             InstallError::writing(Path::new("/p"), "write a.wasm", error).to_string()
@@ -149,7 +149,7 @@ mod tests {
         for full in [libc::ENOSPC, libc::EDQUOT] {
             assert_eq!(
                 text(full),
-                "write to /p: no space left; what was installed stays"
+                "write to /p: no space left; the installed file is unchanged"
             );
         }
         for denied in [libc::EACCES, libc::EPERM, libc::EROFS, libc::ENOENT] {

@@ -13,8 +13,8 @@ use pgtq_task::Digest;
 /// Versions kept for each file, apart from the installed one.
 pub const KEEP: usize = 5;
 
-/// The largest file that is installed or put back, bytes. Only a bound for
-/// memory: what runners take is their setting, and smaller.
+/// The largest file that is installed or restored, in bytes. Only bounds memory: the
+/// limit of the runners is a separate setting, and smaller.
 pub(super) const MAX_BYTES: u64 = 1 << 30;
 
 const PREVIOUS: &str = ".previous";
@@ -22,20 +22,20 @@ const PREVIOUS: &str = ".previous";
 /// A version that can be rolled back to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptVersion {
-    /// The file in the plugin directory that it was.
+    /// Its file name in the plugin directory.
     pub name: String,
-    /// Grows with every version kept for that name.
+    /// Increases with every version kept for that name.
     pub number: u64,
-    /// The version.
+    /// The digest of the version.
     pub digest: Digest,
-    /// Where it is kept.
+    /// The path of the kept file.
     pub path: PathBuf,
-    /// Whether it is also what is installed now.
+    /// Whether it is also the installed version.
     pub current: bool,
 }
 
-/// All kept versions, newest first for each name. Blocks: reads the installed
-/// files that have kept versions.
+/// All kept versions, newest first for each name. Blocks: reads the installed files that
+/// have kept versions.
 pub fn versions(dir: &Path) -> Result<Vec<KeptVersion>, InstallError> {
     let mut all = Vec::new();
     for stem in names_in(&dir.join(PREVIOUS))? {
@@ -50,7 +50,7 @@ pub fn versions(dir: &Path) -> Result<Vec<KeptVersion>, InstallError> {
     Ok(all)
 }
 
-/// What is installed under that name, if anything that can be read is.
+/// The digest of the file installed under that name, if it can be read.
 pub(super) fn installed(dir: &Path, name: &str) -> Result<Option<FileBytes>, InstallError> {
     match read_file(&dir.join(name), MAX_BYTES) {
         Ok(file) => Ok(Some(file)),
@@ -60,7 +60,7 @@ pub(super) fn installed(dir: &Path, name: &str) -> Result<Option<FileBytes>, Ins
     }
 }
 
-/// The kept versions of one file, newest first; `current` is not filled in.
+/// The kept versions of one file, newest first; `current` is not set.
 pub(super) fn kept_of(dir: &Path, name: &str) -> Result<Vec<KeptVersion>, InstallError> {
     let folder = folder(dir, name);
     let mut kept: Vec<KeptVersion> = names_in(&folder)?
@@ -80,7 +80,7 @@ pub(super) fn kept_of(dir: &Path, name: &str) -> Result<Vec<KeptVersion>, Instal
     Ok(kept)
 }
 
-/// The bytes of a kept version, held against the digest in its name.
+/// The bytes of a kept version, verified against the digest in its name.
 pub(super) fn read_kept(version: &KeptVersion) -> Result<FileBytes, InstallError> {
     let file = read_file(&version.path, MAX_BYTES).map_err(|error| InstallError::Source {
         file: version.path.clone(),
@@ -94,12 +94,13 @@ pub(super) fn read_kept(version: &KeptVersion) -> Result<FileBytes, InstallError
     }
 }
 
-/// Keeps `bytes` as the newest version of `name`. A copy, not a second link:
-/// whoever writes into the installed file must not change what is kept.
+/// Keeps `bytes` as the newest version of `name`. A copy, not a hard link: a write into
+/// the installed file must not change the kept version.
 pub(super) fn keep(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), InstallError> {
     let folder = folder(dir, name);
-    fs::create_dir_all(&folder)
-        .map_err(|error| InstallError::writing(dir, "make the folder of kept versions", error))?;
+    fs::create_dir_all(&folder).map_err(|error| {
+        InstallError::writing(dir, "create the directory of kept versions", error)
+    })?;
     let kept = kept_of(dir, name)?;
     let digest = Digest::of(bytes);
     let number = kept.first().map_or(1, |newest| newest.number + 1);
@@ -119,9 +120,9 @@ pub(super) fn prune(dir: &Path, name: &str, current: Digest) -> Result<(), Insta
 }
 
 fn remove(version: &KeptVersion) {
-    // One version too many does no harm; the next deployment tries again.
+    // One extra version does no harm; the next deployment tries again.
     if let Err(error) = fs::remove_file(&version.path) {
-        tracing::debug!(path = %version.path.display(), %error, "remove a kept plugin version");
+        tracing::debug!(path = %version.path.display(), %error, "could not remove a kept plugin version");
     }
 }
 
@@ -130,7 +131,7 @@ fn folder(dir: &Path, name: &str) -> PathBuf {
     dir.join(PREVIOUS).join(stem)
 }
 
-/// The names in a folder, sorted; none if there is no such folder.
+/// The names in a directory, sorted; empty if it does not exist.
 fn names_in(folder: &Path) -> Result<Vec<String>, InstallError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -154,8 +155,8 @@ pub(super) fn reading(path: &Path, source: io::Error) -> InstallError {
     }
 }
 
-/// The file name that `wanted` stands for, with or without its ending, if
-/// that is installed or has kept versions.
+/// The file name that `wanted` means, with or without its extension, if that file is
+/// installed or has kept versions.
 pub(super) fn known_file(dir: &Path, wanted: &str) -> Result<Option<String>, InstallError> {
     let name = match wanted.ends_with(".wasm") {
         true => wanted.to_owned(),

@@ -1,16 +1,16 @@
-//! Puts a file into the plugin directory, or back, in one step.
+//! Installs a file into the plugin directory, or restores one, in one step.
 //!
-//! Promises: what runners see in the directory is a whole old file or a whole
-//! new one, never a part; what a deployment replaced can be put back; on any
-//! error the installed file is as it was. Versions are kept inside the plugin
-//! directory, where the disk is the same and the watcher does not look:
+//! Guarantees: runners see either the whole old file or the whole new one in the
+//! directory, never a part; the version that a deployment replaced can be restored; after
+//! any error the installed file is unchanged. Versions are kept inside the plugin
+//! directory, on the same disk and where the watcher ignores them:
 //!
 //! ```text
 //! plugins/hello.wasm                          what serves
 //! plugins/.previous/hello/3-<digest>.wasm     what served before, newest highest
 //! ```
 //!
-//! Does not wait for runners to take the file up.
+//! Does not wait until runners have loaded the file.
 
 mod deploy;
 mod error;

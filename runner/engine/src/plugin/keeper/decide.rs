@@ -1,4 +1,4 @@
-//! Who serves: what becomes of a file whose step has ended, and of those that wait for
+//! Decides what serves: handles a file whose step has ended, and the files that wait for
 //! its handler names or its place.
 
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use crate::plugin::status::PluginState;
 use pgtq_task::Name;
 
 impl Keeper {
-    /// Refuses a file whose names are taken, or which is one too many; lets the others
+    /// Rejects a file whose names are taken or which exceeds the limit; lets the others
     /// wait for their load.
     pub(super) fn plan(&mut self, planned: Planned) {
         let ready = &planned.order.ready;
@@ -24,7 +24,7 @@ impl Keeper {
             Refusal::new(digest, conflict.to_string(), again)
         } else if self.is_one_too_many(&file) {
             let reason = format!(
-                "{MAX_SERVING} plugins serve already, which is the most; remove one of them"
+                "{MAX_SERVING} plugins serve already, which is the maximum; remove one of them"
             );
             Refusal::new(digest, reason, RetryWhen::WhenFewer)
         } else {
@@ -78,7 +78,7 @@ impl Keeper {
     pub(super) fn refuse(&mut self, ready: Ready, refusal: Refusal) {
         let now = Instant::now();
         if ready.unsettled {
-            // Half a file, most likely. It is judged when it stands still.
+            // Most likely half a file. It is judged once it has settled.
             self.settling(&ready.file);
             return self.book.settle_again(&ready.file, false, now);
         }
@@ -102,8 +102,8 @@ impl Keeper {
         }
     }
 
-    /// Nobody serves these names any more: files that were refused for one of them get
-    /// another try.
+    /// No file serves these names any more: files that were rejected for one of them are
+    /// tried again.
     pub(super) fn unblock(&mut self, freed: &[Name]) {
         let wants = |names: &[Name]| names.iter().any(|name| freed.contains(name));
         let waiting = self.blocked.extract_if(.., |_, names| wants(names));
@@ -113,8 +113,8 @@ impl Keeper {
         }
     }
 
-    /// When nothing else is on its way and fewer plugins serve, one of those that were
-    /// too many gets another try.
+    /// When no other file is in progress and fewer plugins serve, one of the files beyond
+    /// the limit is tried again.
     pub(super) fn retry_one_too_many(&mut self) {
         let Some(file) = self.too_many.first().cloned() else {
             return;

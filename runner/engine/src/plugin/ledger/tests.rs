@@ -10,7 +10,7 @@ fn directory() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary directory")
 }
 
-/// A process that ends while it loads: its lock is gone, its note is not.
+/// A process that crashes while it loads: its lock is released, its note stays.
 fn die(dir: &Path, n: u8) {
     die_under(dir, digest(n));
 }
@@ -28,7 +28,7 @@ fn deaths(dir: &Path, n: u8) -> usize {
 }
 
 #[test]
-fn each_process_that_ended_during_a_load_counts_once() {
+fn each_crash_during_a_load_counts_once() {
     let dir = directory();
     assert_eq!(deaths(dir.path(), 1), 0);
     die(dir.path(), 1);
@@ -40,12 +40,12 @@ fn each_process_that_ended_during_a_load_counts_once() {
 }
 
 #[test]
-fn a_load_under_way_in_a_living_process_is_no_death() {
+fn a_load_in_a_live_process_is_not_a_crash() {
     let dir = directory();
     let first = Ledger::open(Some(dir.path()));
     let loading = first.begin(digest(1), "a.wasm");
     assert_eq!(deaths(dir.path(), 1), 0);
-    // Another one of the same bytes, which ends: what ends both counts once.
+    // Another load of the same bytes that crashes: an event that ends both counts once.
     die(dir.path(), 1);
     assert_eq!(deaths(dir.path(), 1), 0);
     drop(loading);
@@ -55,12 +55,12 @@ fn a_load_under_way_in_a_living_process_is_no_death() {
 }
 
 #[test]
-fn a_load_that_ends_or_is_stopped_leaves_nothing() {
+fn a_finished_or_stopped_load_leaves_no_note() {
     let dir = directory();
     let ledger = Ledger::open(Some(dir.path()));
     drop(ledger.begin(digest(1), "a.wasm"));
     assert_eq!(ledger.notes(""), [""; 0]);
-    // An orderly end of the process, with a load that nothing can stop.
+    // An orderly end of the process, with a load that cannot be stopped.
     let stuck = ledger.begin(digest(1), "a.wasm");
     ledger.close();
     assert_eq!(ledger.notes(""), [""; 0]);
@@ -70,7 +70,7 @@ fn a_load_that_ends_or_is_stopped_leaves_nothing() {
 }
 
 #[test]
-fn a_load_that_succeeds_forgets_earlier_deaths() {
+fn a_successful_load_forgets_earlier_crashes() {
     let dir = directory();
     die(dir.path(), 1);
     die(dir.path(), 2);
@@ -80,14 +80,14 @@ fn a_load_that_succeeds_forgets_earlier_deaths() {
 }
 
 #[test]
-fn deaths_before_the_file_was_touched_do_not_count() {
+fn crashes_before_the_file_was_touched_do_not_count() {
     let dir = directory();
     die(dir.path(), 1);
     die(dir.path(), 1);
     let ledger = Ledger::open(Some(dir.path()));
     let touched = SystemTime::now();
     assert_eq!(ledger.deaths(digest(1), touched), 0);
-    // A file of the future is not a file that was touched.
+    // A modification time in the future does not count as a touch.
     let future = touched + Duration::from_secs(86_400);
     assert_eq!(ledger.deaths(digest(1), future), 2);
 }

@@ -35,7 +35,7 @@ fn a_snapshot_never_changes() {
 }
 
 #[test]
-fn the_later_of_two_files_with_one_name_is_refused_as_a_whole() {
+fn the_later_of_two_files_with_one_handler_is_rejected_as_a_whole() {
     let registry = Registry::new();
     serve(&registry, "b.wasm", 1, &["x"]).expect("no conflict");
     let refused = serve(&registry, "a.wasm", 2, &["fresh", "x"]);
@@ -52,7 +52,7 @@ fn the_later_of_two_files_with_one_name_is_refused_as_a_whole() {
 }
 
 #[test]
-fn a_refused_version_keeps_the_old_one_serving_and_shows_both() {
+fn a_rejected_version_keeps_the_old_one_serving_and_shows_both() {
     let registry = Registry::new();
     serve(&registry, "a.wasm", 1, &["x"]).expect("no conflict");
     let before = registry.snapshot();
@@ -70,7 +70,7 @@ fn a_refused_version_keeps_the_old_one_serving_and_shows_both() {
 }
 
 #[test]
-fn a_note_that_says_nothing_new_makes_no_snapshot() {
+fn an_unchanged_status_makes_no_snapshot() {
     let registry = Registry::new();
     registry.note("a.wasm", PluginState::Discovered, None, None);
     let before = registry.snapshot().generation;
@@ -80,7 +80,7 @@ fn a_note_that_says_nothing_new_makes_no_snapshot() {
 }
 
 #[test]
-fn a_file_that_never_served_leaves_nothing_behind() {
+fn a_file_that_never_served_leaves_no_status() {
     let registry = Registry::new();
     registry.note("a.wasm", PluginState::Settling, None, None);
     registry.retire("a.wasm");
@@ -88,7 +88,7 @@ fn a_file_that_never_served_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn attempts_under_way_are_counted_on_the_version_they_began_with() {
+async fn running_attempts_are_counted_on_their_own_version() {
     let registry = Registry::new();
     serve(&registry, "a.wasm", 1, &["x"]).expect("no conflict");
     let (attempt, signal) = attempt();
@@ -111,7 +111,7 @@ async fn attempts_under_way_are_counted_on_the_version_they_began_with() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_dropped_is_not_counted_any_more() {
+async fn a_dropped_attempt_is_no_longer_counted() {
     let registry = Registry::new();
     serve(&registry, "a.wasm", 1, &["x"]).expect("no conflict");
     let running = registry.handler("x").expect("it serves").call(attempt().0);
@@ -140,7 +140,7 @@ fn a_renamed_file_takes_its_handlers_along_in_one_swap() {
 }
 
 #[test]
-fn only_so_many_retired_files_are_remembered() {
+fn retired_files_are_remembered_up_to_a_limit() {
     let registry = Registry::new();
     for n in 0..MAX_RETIRED + 20 {
         let file = format!("{n}.wasm");

@@ -36,7 +36,7 @@ impl Story {
     }
 
     /// Starts what may start at `ms`, and ends each outline at once: the file's first
-    /// letter is the handler that it has. Returns what is being loaded.
+    /// letter is the handler it has. Returns the files being loaded.
     fn start(&mut self, ms: u64) -> Vec<String> {
         let now = self.begin + Duration::from_millis(ms);
         let mut loading = Vec::new();
@@ -82,7 +82,7 @@ fn a_small_file_does_not_wait_behind_large_ones() {
 }
 
 #[test]
-fn a_small_file_that_takes_long_leaves_its_place_to_others() {
+fn a_slow_small_file_yields_its_place_to_others() {
     let mut story = Story::new();
     for file in ["a", "b", "c"] {
         story.add(file, 1);
@@ -91,14 +91,14 @@ fn a_small_file_that_takes_long_leaves_its_place_to_others() {
     let slow = story.begin + SLOW;
     assert_eq!(story.schedule.next_moment(story.begin), Some(slow));
     assert_eq!(story.start(SLOW.as_millis() as u64), ["c"]);
-    // Not without end: each takes memory.
+    // Bounded, because each load takes memory.
     story.add("d", 1);
     assert_eq!(story.start(60_000), [""; 0]);
     assert_eq!(story.schedule.next_moment(story.begin + 20 * SLOW), None);
 }
 
 #[test]
-fn who_gets_a_name_does_not_depend_on_who_is_faster() {
+fn name_ownership_does_not_depend_on_speed() {
     let mut story = Story::new();
     story.add("x1", LARGE);
     story.add("x2", 1);
@@ -113,7 +113,7 @@ fn who_gets_a_name_does_not_depend_on_who_is_faster() {
 }
 
 #[test]
-fn a_file_that_is_withdrawn_lets_the_next_one_have_its_name() {
+fn a_withdrawn_file_passes_its_name_to_the_next() {
     let mut story = Story::new();
     story.add("w", LARGE);
     story.add("x1", LARGE);
@@ -124,7 +124,7 @@ fn a_file_that_is_withdrawn_lets_the_next_one_have_its_name() {
     }
     assert_eq!(story.start(0), ["x2"]);
     assert!(!story.schedule.files().any(|file| file == "x1"));
-    // Of one that is being loaded, newer bytes wait.
+    // For a file that is being loaded, newer bytes wait.
     story.add("w", 1);
     assert_eq!(story.start(0), [""; 0]);
     story.end("w");

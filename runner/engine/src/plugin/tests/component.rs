@@ -3,11 +3,11 @@
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// The contract, from where the SDK has it.
+/// The contract, read from the SDK.
 const CONTRACT: &str = include_str!("../../../../../sdk/wit/pgtq.wit");
 
-/// Lays out memory by hand: the manifest at 1024, the version at 900, and the
-/// two return areas that the canonical ABI asks for.
+/// Lays out memory by hand: the manifest at 1024, the version at 900, and the two return
+/// areas that the canonical ABI requires.
 const MODULE: &str = r#"
 (module
   (memory (export "memory") 2)
@@ -38,7 +38,7 @@ pub(super) fn component(version: u32, handlers: &[&str]) -> Vec<u8> {
     listing(version, &listed.collect::<Vec<_>>())
 }
 
-/// The same, of one handler `x` with these needs, as JSON.
+/// The same with one handler `x` that declares these needs, as JSON.
 pub(super) fn needy(version: u32, needs: &str) -> Vec<u8> {
     listing(version, &[format!(r#"{{"name":"x","needs":{needs}}}"#)])
 }

@@ -1,5 +1,5 @@
-//! What becomes of files, with a scripted sandbox: every test moves real files
-//! and waits for what the registry shows.
+//! Changes of plugin files, with a scripted sandbox: every test changes real files and
+//! waits for the registry.
 
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ fn state(bench: &Bench, file: &str) -> Option<PluginState> {
 }
 
 #[tokio::test]
-async fn files_that_are_there_at_the_start_are_live_when_it_is_ready() {
+async fn files_present_at_the_start_are_live_when_the_directory_is_ready() {
     let bench = Bench::start(&[("a.wasm", V1), ("b.wasm", "junk")], options());
     bench.plugins.ready().await;
     assert_eq!(state(&bench, "a.wasm"), Some(PluginState::Live));
@@ -108,10 +108,10 @@ async fn a_bad_file_is_refused_with_its_reason_while_the_old_version_serves() {
     assert_eq!(compiled(&bench), ["v1"]);
 }
 
-/// It never stands still for as long as it must, and is tried all the same,
-/// many times: half of it must never be taken for a refusal.
+/// The file never settles and is tried anyway, many times: half of it must never count as
+/// a rejection.
 #[tokio::test]
-async fn a_half_written_file_neither_replaces_nor_is_called_bad() {
+async fn a_half_written_file_neither_replaces_a_version_nor_is_rejected() {
     let impatient = DirectoryOptions {
         settle: Duration::from_secs(30),
         settle_at_most: Duration::from_millis(1),
@@ -144,9 +144,9 @@ async fn a_deleted_file_retires_its_handlers_and_may_come_back() {
     bench.wait_live("a.wasm", V1).await;
 }
 
-/// Between the two renames the file is not there; nobody may notice.
+/// Between the two renames the file does not exist; no gap may show.
 #[tokio::test]
-async fn a_file_that_is_moved_away_and_replaced_makes_no_gap() {
+async fn moving_a_file_away_and_replacing_it_makes_no_gap() {
     let patient = DirectoryOptions {
         retire_after: Duration::from_secs(3600),
         ..options()
@@ -176,7 +176,7 @@ async fn a_file_that_is_moved_away_and_replaced_makes_no_gap() {
 }
 
 #[tokio::test]
-async fn a_renamed_file_goes_on_serving_without_being_compiled() {
+async fn a_renamed_file_keeps_serving_without_a_compilation() {
     let patient = DirectoryOptions {
         retire_after: Duration::from_secs(3600),
         ..options()
@@ -208,12 +208,12 @@ async fn of_two_files_with_one_handler_the_first_by_name_serves_at_the_start() {
 }
 
 #[tokio::test]
-async fn the_refused_one_of_two_takes_over_when_the_other_goes() {
+async fn the_rejected_one_of_two_takes_over_when_the_other_is_removed() {
     let bench = Bench::start(&[("b.wasm", V1)], options());
     bench.plugins.ready().await;
     bench.write("a.wasm", "plugin a x y end");
     bench.wait_refused("a.wasm", "served by b.wasm").await;
-    // A new version of the holder keeps the name.
+    // A new version of the serving file keeps the name.
     bench.replace("b.wasm", V2);
     bench.wait_live("b.wasm", V2).await;
     bench.plugins.rescan().await;
@@ -241,7 +241,7 @@ async fn a_handler_can_move_from_one_file_to_another() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_plugin_file_is_refused_or_left_alone_and_never_blocks() {
+async fn other_files_are_rejected_or_ignored_and_never_block() {
     let bench = Bench::start(
         &[(".a.wasm", V1), ("a.wasm~", V1), ("a.wasm.tmp", V1)],
         options(),
@@ -300,7 +300,7 @@ async fn a_hundred_replacements_end_on_the_last() {
 }
 
 #[tokio::test]
-async fn a_compiler_that_this_machine_failed_once_is_tried_again() {
+async fn a_compilation_killed_once_by_this_machine_is_retried() {
     let reason = "it ended with signal: 9 (SIGKILL)".to_owned();
     for error in [
         LoadError::CompileTimeout { seconds: 1 },
@@ -320,7 +320,7 @@ async fn a_compiler_that_this_machine_failed_once_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_away_keeps_everything_serving_and_recovers() {
+async fn a_missing_directory_keeps_everything_serving_and_recovers() {
     let bench = Bench::start(&[("a.wasm", V1)], options());
     bench.plugins.ready().await;
     let (dir, aside) = (bench.dir.path(), bench.dir.path().with_extension("aside"));
@@ -351,7 +351,7 @@ async fn a_directory_that_does_not_exist_yet_is_ready_and_empty() {
 }
 
 #[tokio::test]
-async fn what_is_live_stays_live_after_the_watching_has_stopped() {
+async fn live_plugins_stay_live_after_watching_stops() {
     let bench = Bench::start(&[("a.wasm", V1)], options());
     bench.plugins.ready().await;
     bench.plugins.stop().await;
@@ -360,7 +360,7 @@ async fn what_is_live_stays_live_after_the_watching_has_stopped() {
 
 /// When the name came free, the other file was not there to take it.
 #[tokio::test]
-async fn a_refused_file_that_was_away_when_its_name_came_free_takes_it_later() {
+async fn a_rejected_file_absent_when_its_name_came_free_takes_it_later() {
     let patient = DirectoryOptions {
         retire_after: Duration::from_secs(3600),
         ..options()
@@ -376,9 +376,9 @@ async fn a_refused_file_that_was_away_when_its_name_came_free_takes_it_later() {
     bench.wait_live("b.wasm", "plugin b x end").await;
 }
 
-/// The unsettled file comes first by name and is never good.
+/// The unsettled file comes first by name and is never valid.
 #[tokio::test]
-async fn a_file_that_never_stands_still_holds_nobody_up_at_the_start() {
+async fn a_file_that_never_settles_does_not_delay_the_start() {
     let impatient = DirectoryOptions {
         settle: Duration::from_secs(3600),
         settle_at_most: Duration::from_millis(20),

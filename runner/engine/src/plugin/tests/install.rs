@@ -67,7 +67,7 @@ impl Deployments {
         others.map(|version| version.digest).collect()
     }
 
-    /// The names in the plugin directory, hidden ones too.
+    /// The names in the plugin directory, including hidden ones.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.dir()).expect("a directory");
         let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
@@ -94,7 +94,7 @@ fn a_deployed_file_is_readable_by_all_and_leaves_nothing_beside_it() {
 }
 
 #[test]
-fn what_a_deployment_replaces_is_kept_up_to_a_number() {
+fn replaced_versions_are_kept_up_to_a_limit() {
     let here = Deployments::new();
     let digests = here.deploy_many(KEEP as u32 + 3);
     assert_eq!(here.installed("a.wasm"), digests[KEEP + 2]);
@@ -134,7 +134,7 @@ fn a_rollback_puts_the_previous_version_back_and_a_second_one_undoes_it() {
 }
 
 #[test]
-fn a_rollback_can_name_its_version() {
+fn a_rollback_can_choose_its_version() {
     let here = Deployments::new();
     let digests = here.deploy_many(4);
     let done = rollback(&here.dir(), "a", Some(digests[0])).expect("rolled back");
@@ -156,7 +156,7 @@ fn a_deleted_plugin_can_be_put_back() {
 }
 
 #[test]
-fn there_may_be_nothing_to_roll_back_to() {
+fn a_rollback_without_another_version_is_rejected() {
     let here = Deployments::new();
     here.deploy_many(1);
     let error = rollback(&here.dir(), "a", None).expect_err("only one version");
@@ -196,7 +196,7 @@ fn a_bad_file_and_a_failed_check_install_nothing() {
         Err("no".into())
     })
     .expect_err("refused");
-    assert!(error.to_string().ends_with("a.wasm is refused: no"));
+    assert!(error.to_string().ends_with("a.wasm was rejected: no"));
     let error = install(
         &here.dir(),
         Path::new("/nowhere.wasm"),
@@ -210,7 +210,7 @@ fn a_bad_file_and_a_failed_check_install_nothing() {
 }
 
 #[test]
-fn a_file_of_another_name_replaces_the_plugin_it_renews() {
+fn a_file_with_another_name_replaces_the_plugin_it_updates() {
     let here = Deployments::new();
     let old = here.deploy_many(1)[0];
     let done = here.deploy("a-v2.wasm", &component(2, &["x", "y"]));
@@ -255,7 +255,7 @@ fn a_file_of_another_name_gets_no_grants_without_being_told_to() {
     assert_eq!(here.installed("billing.wasm"), old);
     assert_eq!(here.names(), ["billing.wasm"]);
 
-    // The operator's word, with the ending or without.
+    // The name given by the operator, with or without the extension.
     for (version, name) in [(2, "billing"), (3, "billing.wasm")] {
         let told = InstallAs {
             name: Some(name),
@@ -267,7 +267,7 @@ fn a_file_of_another_name_gets_no_grants_without_being_told_to() {
             .expect("told");
         assert_eq!(done.file, here.dir().join("billing.wasm"));
     }
-    // A name without grants is taken over as ever.
+    // A name without grants is still taken over.
     here.deploy_as("plain.wasm", &component(1, &["z"]), granted)
         .expect("installed");
     let done = here.deploy_as("plain-v2.wasm", &component(2, &["z"]), granted);
@@ -275,7 +275,7 @@ fn a_file_of_another_name_gets_no_grants_without_being_told_to() {
 }
 
 #[test]
-fn a_given_name_is_the_one_under_which_a_file_is_installed() {
+fn a_file_is_installed_under_the_given_name() {
     let here = Deployments::new();
     let under = |name| InstallAs {
         name: Some(name),
@@ -301,7 +301,7 @@ fn a_given_name_is_the_one_under_which_a_file_is_installed() {
 }
 
 #[test]
-fn a_rollback_puts_back_only_what_had_that_name() {
+fn a_rollback_restores_only_versions_of_that_name() {
     let here = Deployments::new();
     here.deploy("a.wasm", &component(1, &["x"]))
         .expect("installed");
@@ -310,7 +310,7 @@ fn a_rollback_puts_back_only_what_had_that_name() {
     let kept = versions(&here.dir()).expect("a list")[0].digest;
     here.deploy("billing.wasm", &component(1, &["y"]))
         .expect("installed");
-    // Neither the last version nor a named one comes from another name.
+    // Neither the last version nor a given digest comes from another name.
     for to in [None, Some(kept)] {
         let error = rollback(&here.dir(), "billing", to);
         assert!(
@@ -353,7 +353,7 @@ fn a_link_is_replaced_and_its_target_left_alone() {
 }
 
 #[test]
-fn a_name_that_no_runner_would_load_is_refused() {
+fn a_name_that_no_runner_loads_is_rejected() {
     let here = Deployments::new();
     for name in ["a.txt", ".hidden.wasm", "a.wasm.tmp"] {
         let error = here
@@ -363,9 +363,9 @@ fn a_name_that_no_runner_would_load_is_refused() {
     }
 }
 
-/// Both fail for root too, who may write anywhere.
+/// Both fail for root too, which may write anywhere.
 #[test]
-fn a_directory_that_is_none_is_named() {
+fn a_path_that_is_not_a_directory_is_named() {
     let here = Deployments::new();
     let source = here.build("a.wasm", &component(1, &["x"]));
     for wrong in [here.root.path().join("nowhere"), source.clone()] {
@@ -377,8 +377,8 @@ fn a_directory_that_is_none_is_named() {
     }
 }
 
-/// Root is not stopped by a mode, so there the test shows nothing; the sorting
-/// of what the system says is tested by itself.
+/// A mode does not stop root, so as root the test shows nothing; the classification of
+/// system errors has its own test.
 #[test]
 fn a_read_only_directory_stays_as_it_is() {
     let here = Deployments::new();

@@ -1,5 +1,5 @@
-//! Many files, files that ended the process, a directory that goes away: with a scripted
-//! sandbox, as in `directory`.
+//! Many files, files that crashed the process, a directory that disappears: with a
+//! scripted sandbox, as in `directory`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use pgtq_task::Digest;
 const V1: &str = "plugin v1 x end";
 
 #[tokio::test]
-async fn refused_files_take_no_place_of_a_plugin_and_are_not_all_listed() {
+async fn rejected_files_take_no_plugin_place_and_are_not_all_listed() {
     let junk: Vec<(String, &str)> = (0..1_500)
         .map(|n| (format!("a{n:04}.wasm"), ["", "junk", "plugin v1 x"][n % 3]))
         .collect();
@@ -27,14 +27,14 @@ async fn refused_files_take_no_place_of_a_plugin_and_are_not_all_listed() {
     bench
         .wait_until("it is said", |s| trouble(s.trouble.as_deref()))
         .await;
-    // One that comes later is listed, and one that was good stays.
+    // A later file is listed, and a valid one stays.
     bench.write("b.wasm", "more junk");
     bench.wait_refused("b.wasm", "not a WebAssembly file").await;
     assert_eq!(handlers(&bench.registry.snapshot()), ["x"]);
 }
 
 #[tokio::test]
-async fn plugins_beyond_the_limit_are_named_and_none_that_serves_is_displaced() {
+async fn plugins_beyond_the_limit_are_named_and_displace_none() {
     let files: Vec<(String, String)> = (0..MAX_SERVING + 2)
         .map(|n| (format!("m{n:04}.wasm"), format!("plugin v1 h{n} end")))
         .collect();
@@ -49,7 +49,7 @@ async fn plugins_beyond_the_limit_are_named_and_none_that_serves_is_displaced() 
     bench
         .wait_refused("m1001.wasm", "plugins serve already")
         .await;
-    // The first by name, and it comes last.
+    // The first by name, and it arrives last.
     bench.write("a.wasm", V1);
     bench.wait_refused("a.wasm", "plugins serve already").await;
     let named = |text: &str| text.contains("a.wasm, m1000.wasm, m1001.wasm");
@@ -59,7 +59,7 @@ async fn plugins_beyond_the_limit_are_named_and_none_that_serves_is_displaced() 
         })
         .await;
     assert_eq!(n_serving(), MAX_SERVING);
-    // What serves can be replaced, and what goes leaves its place.
+    // A serving plugin can be replaced, and a removed one frees its place.
     bench.replace("m0000.wasm", "plugin v2 h0 end");
     bench.wait_live("m0000.wasm", "plugin v2 h0 end").await;
     std::fs::remove_file(bench.path("m0001.wasm")).expect("removed");
@@ -67,7 +67,7 @@ async fn plugins_beyond_the_limit_are_named_and_none_that_serves_is_displaced() 
     assert_eq!(n_serving(), MAX_SERVING);
 }
 
-/// A directory of notes, with this many deaths under the bytes of `text`.
+/// A directory of notes with this many crashes under the bytes of `text`.
 fn ledger(text: &str, n_deaths: usize) -> (tempfile::TempDir, Option<PathBuf>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     for _ in 0..n_deaths {
@@ -84,7 +84,7 @@ fn noting(ledger: Option<PathBuf>) -> DirectoryOptions {
     }
 }
 
-/// The file has to be older than the deaths.
+/// The file must be older than the crashes.
 fn written_before(bench_files: &[(&str, &str)], options: DirectoryOptions) -> Bench {
     let bench = Bench::start(&[], options);
     for (file, text) in bench_files {
@@ -100,7 +100,7 @@ fn written_before(bench_files: &[(&str, &str)], options: DirectoryOptions) -> Be
 }
 
 #[tokio::test]
-async fn a_file_under_which_one_process_ended_is_loaded_and_acquitted() {
+async fn a_file_with_one_crash_is_loaded_and_cleared() {
     let (_dir, path) = ledger(V1, 1);
     for _ in 0..3 {
         let bench = written_before(&[("a.wasm", V1)], noting(path.clone()));
@@ -114,16 +114,16 @@ async fn a_file_under_which_one_process_ended_is_loaded_and_acquitted() {
 }
 
 #[tokio::test]
-async fn a_file_under_which_two_processes_ended_waits_for_a_touch() {
+async fn a_file_with_two_crashes_waits_for_a_touch() {
     let (_dir, path) = ledger(V1, 2);
     let good = "plugin v1 y end";
     let files = [("a.wasm", V1), ("b.wasm", good)];
     let bench = written_before(&files, noting(path));
-    let snapshot = bench.wait_refused("a.wasm", "ended 2 times").await;
+    let snapshot = bench.wait_refused("a.wasm", "crashed 2 times").await;
     let status = snapshot.plugin("a.wasm").expect("it is known");
     let digest = Digest::of(V1.as_bytes());
     let expected = format!(
-        "a runner's process ended 2 times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}, or remove the notes on these bytes from the directory `loads` in the cache directory",
+        "a runner process crashed 2 times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}, or remove the notes on these bytes from the directory `loads` in the cache directory",
         bench.path("a.wasm").display()
     );
     assert_eq!(status.reason.as_deref(), Some(&*expected));
@@ -135,7 +135,7 @@ async fn a_file_under_which_two_processes_ended_waits_for_a_touch() {
 }
 
 #[tokio::test]
-async fn a_load_that_is_refused_or_stopped_is_no_death() {
+async fn a_rejected_or_stopped_load_is_not_a_crash() {
     let (dir, path) = ledger(V1, 0);
     let bench = written_before(&[("a.wasm", "junk")], noting(path.clone()));
     bench.wait_refused("a.wasm", "not a WebAssembly file").await;
@@ -168,7 +168,7 @@ fn walk(dir: &std::path::Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_replaced_by_an_empty_one_keeps_everything_serving() {
+async fn a_directory_replaced_by_an_empty_one_keeps_everything_serving() {
     let bench = Bench::start(&[("a.wasm", V1)], options());
     bench.plugins.ready().await;
     let before = bench.registry.snapshot();
@@ -190,7 +190,7 @@ async fn a_directory_that_is_replaced_by_an_empty_one_keeps_everything_serving()
 }
 
 #[tokio::test]
-async fn a_directory_that_stays_empty_retires_everything_in_the_end() {
+async fn a_directory_that_stays_empty_retires_everything() {
     let impatient = DirectoryOptions {
         retire_after_swap: Duration::from_millis(100),
         ..options()

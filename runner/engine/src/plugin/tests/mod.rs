@@ -1,4 +1,4 @@
-//! The room as a whole, on real directories.
+//! The module as a whole, on real directories.
 
 mod component;
 mod directory;

@@ -1,4 +1,4 @@
-//! The same with the real sandbox and real components.
+//! Replacements with the real sandbox and real components.
 
 use std::fs;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ async fn result(handler: &Arc<dyn Handler>) -> String {
 }
 
 #[tokio::test]
-async fn a_replaced_component_runs_the_new_code_and_the_old_one_where_it_began() {
+async fn a_replaced_component_runs_new_code_while_old_attempts_finish() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (first, second) = (component(1, &["x", "y"]), component(2, &["x"]));
     fs::write(dir.path().join("tiny.wasm"), &first).expect("a file");
@@ -78,7 +78,7 @@ async fn a_replaced_component_runs_the_new_code_and_the_old_one_where_it_began()
 }
 
 #[tokio::test]
-async fn no_bad_file_displaces_a_good_one() {
+async fn a_bad_file_never_replaces_a_good_one() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let good = component(1, &["x"]);
     fs::write(dir.path().join("tiny.wasm"), &good).expect("a file");
@@ -110,10 +110,10 @@ async fn no_bad_file_displaces_a_good_one() {
     wait_live(&registry, "tiny.wasm", &better).await;
 }
 
-/// Calls go on without a pause while the plugin is swapped: each one ends on
-/// the version it began with, and none fails.
+/// Calls continue without a pause while the plugin is replaced: each one finishes on the
+/// version it began with, and none fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn swaps_under_calls_lose_none() {
+async fn replacements_during_calls_lose_no_call() {
     const SWAPS: u32 = 20;
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut bytes = component(0, &["x"]);
@@ -183,7 +183,7 @@ async fn a_renamed_file_serves_without_a_gap_under_the_grants_of_its_new_name() 
 }
 
 #[tokio::test]
-async fn what_is_published_of_a_file_says_what_it_is_refused() {
+async fn the_published_status_lists_denied_capabilities() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let bytes = needy(1, r#"{"sql":true,"files":["/data"]}"#);
     fs::write(dir.path().join("a.wasm"), &bytes).expect("a file");

@@ -1,4 +1,4 @@
-//! What the room's tests share: native handlers, a scripted sandbox, waiting.
+//! Shared by the tests of this module: native handlers, a scripted sandbox, waiting.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -80,8 +80,8 @@ pub(crate) fn attempt() -> (Attempt, Arc<Signal>) {
     (attempt, signal)
 }
 
-/// Stands in for the sandbox where a test must decide what the compiler does.
-/// Reads files of the form `plugin <version> <handler>... end`.
+/// Replaces the sandbox in tests that control the compiler's results. Accepts files of
+/// the form `plugin <version> <handler>... end`.
 #[derive(Default)]
 pub(crate) struct Script {
     pub(crate) compiled: Arc<Mutex<Vec<String>>>,
@@ -91,7 +91,7 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// Fails the first time that a file with `word` is compiled, as `error` says.
+    /// Fails with `error` the first time a file that contains `word` is compiled.
     pub(crate) fn unlucky(word: &str, error: LoadError) -> Script {
         Script {
             unlucky: Mutex::new(Some((word.to_owned(), error))),
@@ -161,7 +161,7 @@ pub(crate) struct Bench {
     pub(crate) compiled: Arc<Mutex<Vec<String>>>,
 }
 
-/// Short settling, long patience: the machine that runs tests may be slow.
+/// Short settling, long patience: the machine that runs the tests may be slow.
 pub(crate) fn options() -> DirectoryOptions {
     DirectoryOptions {
         rescan_every: Duration::from_millis(100),
@@ -211,7 +211,7 @@ impl Bench {
         std::fs::write(self.path(file), text).expect("a file");
     }
 
-    /// Writes beside and renames, as `deploy` does.
+    /// Writes a temporary file and renames it, as `deploy` does.
     pub(crate) fn replace(&self, file: &str, text: &str) {
         self.write(".new.tmp", text);
         std::fs::rename(self.path(".new.tmp"), self.path(file)).expect("a rename");
@@ -225,7 +225,7 @@ impl Bench {
         wait_until(&self.registry, what, condition).await
     }
 
-    /// Waits until `file` serves the bytes of `text` and is live.
+    /// Waits until `file` is live with the bytes of `text`.
     pub(crate) async fn wait_live(&self, file: &str, text: &str) -> Arc<Snapshot> {
         let digest = Digest::of(text.as_bytes());
         let live = |snapshot: &Snapshot| {
@@ -235,7 +235,7 @@ impl Bench {
         self.wait_until(&format!("{file} is live"), live).await
     }
 
-    /// Waits until `file` is refused for a reason with `words`.
+    /// Waits until `file` is rejected for a reason that contains `words`.
     pub(crate) async fn wait_refused(&self, file: &str, words: &str) -> Arc<Snapshot> {
         let refused = |snapshot: &Snapshot| {
             let status = snapshot.plugin(file);
@@ -249,7 +249,7 @@ impl Bench {
     }
 }
 
-/// Waits for a snapshot that fits; looks at each new one.
+/// Waits for a snapshot that satisfies a condition; checks each new one.
 pub(crate) async fn wait_until(
     registry: &Registry,
     what: &str,
