@@ -1,5 +1,5 @@
-//! What one attempt may reach outside of its sandbox: what its handler asks
-//! for, and what the operator grants to its plugin at this moment.
+//! What one attempt may reach outside of its sandbox: what its handler requests and the
+//! operator grants to its plugin at this moment.
 
 use std::sync::Arc;
 
@@ -15,31 +15,31 @@ use pgtq_task::{
     Grant, GrantBook, HandlerInfo, HttpProxy, LogLevel, Needs, Problem, toml_key, toml_text,
 };
 
-/// Refusals of one attempt that are logged: a loop of them must not fill the
-/// operator's log.
+/// Denials of one attempt that are logged: a loop of them must not fill the operator's
+/// log.
 const TOLD: u32 = 20;
-/// Bytes of what was tried that are shown.
+/// Bytes of the denied target that are shown.
 const WHAT_BYTES: usize = 1 << 10;
-/// Bytes of a line to paste that are shown.
+/// Bytes of a configuration line that are shown.
 const LINE_BYTES: usize = 8 << 10;
 
-/// Made for handlers that ask for something besides pushes; all others have none. A
-/// clone is another handle to the same.
+/// Exists for handlers that request anything besides pushes; all others have none. A
+/// clone is another handle to the same state.
 #[derive(Clone)]
 pub(super) struct Access {
-    /// What grants call the plugin.
+    /// The plugin's name in grants.
     pub(super) plugin: Arc<str>,
     pub(super) info: Arc<HandlerInfo>,
     pub(super) grant: Arc<Grant>,
-    /// The grants of the moment the attempt began: secrets come from here.
+    /// The grants as of the start of the attempt: secrets come from here.
     pub(super) book: Arc<GrantBook>,
-    /// The runner's way out.
+    /// The runner's network access.
     pub(super) net: Arc<Net>,
-    /// What requests to names go through.
+    /// The proxy for requests to host names.
     pub(super) proxy: Option<Arc<HttpProxy>>,
     /// Answers in place of the network.
     pub(super) fake_http: Option<Arc<dyn FakeHttp>>,
-    /// Hides the secrets that the plugin may have, if it may have any.
+    /// Redacts the secrets that the plugin may have, if it may have any.
     pub(super) redactor: Option<Arc<Redactor>>,
 }
 
@@ -70,28 +70,28 @@ impl Access {
     }
 }
 
-/// A line of TOML: what is there already, and one more.
+/// A TOML array: the existing items and one more.
 pub(super) fn list(key: &str, mut items: Vec<String>, one_more: String) -> String {
     items.push(one_more);
     let items: Vec<String> = items.iter().map(|item| toml_text(item)).collect();
     format!("{key} = [{}]", items.join(", "))
 }
 
-/// Something that was not both asked for and granted. Becomes an error value
-/// for the guest, and a line in the attempt's log with what to write where.
+/// An operation that is not both requested and granted. Becomes an error value for the
+/// guest, and a line in the attempt's log that says what to write where.
 pub(super) struct Denied {
-    /// What was tried: `GET https://api.example.com/`.
+    /// The denied operation: `GET https://api.example.com/`.
     pub(super) what: String,
-    /// What the author has to ask for, if the handler does not:
-    /// `http = "https://api.example.com"`.
+    /// What the author must request, if the handler does not: `http =
+    /// "https://api.example.com"`.
     pub(super) need: Option<String>,
-    /// The line to paste below `[grants.NAME]`, if the operator does not grant it.
+    /// The line to add below `[grants.NAME]`, if the operator does not grant it.
     pub(super) grant: Option<String>,
 }
 
 impl Denied {
-    /// Logs it with the attempt and for the operator, the first [`TOLD`] times;
-    /// returns the guest's error.
+    /// Logs it with the attempt and for the operator, the first [`TOLD`] times; returns
+    /// the guest's error.
     pub(super) fn report(self, state: &mut State) -> Problem {
         state.denials = state.denials.saturating_add(1);
         if state.denials > TOLD {
@@ -102,11 +102,11 @@ impl Denied {
         self.report_to(plugin, &state.logs)
     }
 
-    /// The same for those that have no hold of the whole state.
+    /// The same for callers that do not hold the whole state.
     pub(super) fn report_to(self, plugin: Option<&str>, logs: &SharedLogs) -> Problem {
         let plugin = plugin.unwrap_or("NAME");
         let Denied { what, need, grant } = self;
-        // Names in it may be the guest's: no control character gets out.
+        // The guest may have chosen names in it: no control character gets out.
         let what = clean(&logs.lock().hidden(&what), WHAT_BYTES);
         let mut reasons = Vec::new();
         if let Some(need) = need {
@@ -121,13 +121,13 @@ impl Denied {
             true => format!("denied {what}"),
             false => format!("denied {what}: {}", reasons.join("; and ")),
         };
-        // A flood is noticed by the next line that the guest itself writes.
+        // Ignores the limit: the next line that the guest itself writes enforces it.
         let log = |line: &str| {
             let _ = logs.lock().write(LogLevel::Warn, line, "");
         };
         log(&message);
         if let Some(grant) = grant {
-            // Each on a line of its own, to be pasted.
+            // Each on its own line, so that it can be copied.
             let table = format!("[grants.{}]", toml_key(plugin));
             let grant = clean(&grant, LINE_BYTES);
             log(&table);

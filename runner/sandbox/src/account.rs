@@ -1,9 +1,9 @@
-//! The memory of one attempt: its guest's linear memory, and what the host keeps on
-//! its behalf (log lines, child tasks, headers, buffers).
+//! The memory of one attempt: its guest's linear memory, and what the host keeps on its
+//! behalf (log lines, child tasks, headers, buffers).
 //!
-//! Both are counted here, so that `peak_memory` is what the attempt took from the
-//! machine. Linear memory has a limit of its own, see [`limiter`](super::limiter); the
-//! host's part is bounded by `limits.host_bytes`. Not counted, because it is fixed and
+//! Both are counted here, so that `peak_memory` is the memory that the attempt took from
+//! the machine. Linear memory has its own limit, see [`limiter`](super::limiter);
+//! `limits.host_bytes` bounds the host's part. Not counted, because it is fixed and
 //! small: the store, the stack (2 MiB), and up to 1,000 handles of some 200 bytes.
 
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::stop::HostStop;
 
-/// Shared by the parts of one store that keep something. Never contended: one guest
-/// runs on one thread at a time.
+/// Shared by the parts of one store that hold memory. Never contended: one guest runs on
+/// one thread at a time.
 #[derive(Debug)]
 pub(super) struct Account {
     linear: AtomicU64,
@@ -31,7 +31,7 @@ impl Account {
         })
     }
 
-    /// The sum of the guest's linear memories has changed.
+    /// Records a new total of the guest's linear memories.
     pub(super) fn set_linear(&self, bytes: u64) {
         self.linear.store(bytes, Relaxed);
         self.raise_peak(0);
@@ -41,7 +41,7 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// When the host would keep more than its limit; nothing is charged then.
+    /// If the host would keep more than its limit; nothing is charged then.
     pub(super) fn take(&self, bytes: u64) -> Result<(), HostStop> {
         let after = self.host.load(Relaxed).saturating_add(bytes);
         if after > self.host_limit {
@@ -52,13 +52,13 @@ impl Account {
         Ok(())
     }
 
-    /// The host has dropped what was charged.
+    /// Releases charged bytes that the host has dropped.
     pub(super) fn give_back(&self, bytes: u64) {
         let left = self.host.load(Relaxed).saturating_sub(bytes);
         self.host.store(left, Relaxed);
     }
 
-    /// As [`Account::take`], given back when the return value is dropped.
+    /// As [`Account::take`], but released when the return value is dropped.
     pub(super) fn hold(self: &Arc<Self>, bytes: u64) -> Result<Held, HostStop> {
         self.take(bytes)?;
         Ok(Held {
@@ -67,19 +67,19 @@ impl Account {
         })
     }
 
-    /// Bytes that one host call may copy out of the guest: at most half of what is
-    /// left, because values in lists take up to twice their bytes in the host.
+    /// Bytes that one host call may copy out of the guest: at most half of what is left,
+    /// because values in lists take up to twice their size in the host.
     pub(super) fn call_room(&self, call_bytes: u64) -> u64 {
         let left = self.host_limit.saturating_sub(self.host.load(Relaxed));
         call_bytes.min(left / 2)
     }
 
-    /// Counts bytes that exist for the duration of one host call only.
+    /// Counts bytes that exist only during one host call.
     pub(super) fn passed(&self, bytes: u64) {
         self.raise_peak(bytes);
     }
 
-    /// Most bytes at any one time.
+    /// The highest number of bytes at any one time.
     pub(super) fn peak(&self) -> u64 {
         self.peak.load(Relaxed)
     }
@@ -92,7 +92,7 @@ impl Account {
     }
 }
 
-/// Bytes that are charged for as long as this lives.
+/// Bytes that are charged until dropped.
 #[derive(Debug)]
 pub(super) struct Held {
     account: Arc<Account>,
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hosts_bytes_end_at_their_limit_and_come_back() {
+    fn host_bytes_are_limited_and_released() {
         let account = Account::new(100);
         let held = account.hold(60).expect("within the limit");
         assert_eq!(account.take(41), Err(HostStop::HostMemory));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_has_half_of_what_is_left() {
+    fn a_call_may_use_half_of_the_remaining_bytes() {
         let account = Account::new(100);
         account.take(40).expect("within the limit");
         assert_eq!(account.call_room(1_000), 30);

@@ -1,4 +1,4 @@
-//! One attempt: a fresh store and instance, one call, a report.
+//! One attempt: a new store and instance, one call, a report.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ use pgtq_task::{
 
 /// WASI and resource handles that a guest may hold.
 const MAX_HANDLES: usize = 1_000;
-/// From here on an attempt's memory is given back by another thread.
+/// An attempt with at least this much memory frees it on another thread.
 const LARGE_MEMORY: u64 = 32 << 20;
 /// Bytes of a failure's code that are kept.
 const CODE_BYTES: usize = 128;
-/// A guest's delays end here: a year, in milliseconds.
+/// The maximum of a guest's delays: a year, in milliseconds.
 const MAX_DELAY_MS: u64 = 365 * 24 * 3_600_000;
 
-/// What the guest did, seen from outside.
+/// The observable result of the guest's run.
 enum Ended {
     Returned(Result<String, WireFailure>),
     Trapped(wasmtime::Error),
@@ -41,16 +41,16 @@ enum Ended {
     Panicked(Failure),
 }
 
-/// Makes the store of one component instance, with every limit set, and every call of
-/// the host charged.
+/// Makes the store of one component instance, with every limit set and every host call
+/// charged.
 pub(super) fn component_store(engine: &Engine, state: State) -> wasmtime::Result<Store<State>> {
     let mut store = store(engine, state)?;
     store.call_hook_async(HostCalls);
     Ok(store)
 }
 
-/// Makes a store with every limit set, for guests that call functions of our own only:
-/// these charge for themselves.
+/// Makes a store with every limit set, for guests that call only our own functions: these
+/// charge for themselves.
 pub(super) fn store(engine: &Engine, state: State) -> wasmtime::Result<Store<State>> {
     let limits = Arc::clone(&state.limits);
     let mut store = Store::new(engine, state);
@@ -78,7 +78,7 @@ pub(super) async fn run(
 ) -> Report {
     let mut earlier = None;
     let Rights { access, pusher } = rights;
-    // What access is for is linked in the component only.
+    // Capabilities are linked in the component only.
     if let Some(direct) = &plugin.direct
         && access.is_none()
         && detours.may_go_direct()
@@ -103,7 +103,7 @@ pub(super) async fn run(
             Ok(report) => return report,
             Err((detour, start)) => {
                 earlier = Some(start);
-                tracing::debug!(handler = %info.name, %detour, "an attempt starts again");
+                tracing::debug!(handler = %info.name, %detour, "an attempt is restarted");
                 detours.note();
             }
         }
@@ -116,8 +116,8 @@ pub(super) async fn run(
     )
     .await;
     match ended {
-        // The first start took what was missing; the next attempt goes straight to the
-        // component, so this one is not counted.
+        // The first start recorded the missing import; the next attempt goes straight to
+        // the component, so this one is not counted.
         Ok(mut report) if is_second && ran_out(&report.outcome) => {
             report.outcome = Outcome::Release;
             report.record.children.clear();
@@ -139,31 +139,31 @@ fn ran_out(outcome: &Outcome) -> bool {
     matches!(failure.kind, ErrorKind::Fuel | ErrorKind::Timeout)
 }
 
-/// What is left of an attempt's start in the main module that ended in a detour. Both
-/// starts have one budget of fuel and time.
+/// The remaining budget of an attempt that started in the main module and took a detour.
+/// Both starts share one budget of fuel and time.
 struct Start {
     logs: SharedLogs,
     started: Instant,
     fuel_left: u64,
 }
 
-/// What an attempt may do beyond computing.
+/// What an attempt may do besides computing.
 pub(super) struct Rights {
     pub(super) access: Option<Box<Access>>,
     pub(super) pusher: Pusher,
 }
 
-/// How an attempt gets into the plugin.
+/// The entry point of an attempt into the plugin.
 #[derive(Clone, Copy)]
 enum Way<'a> {
-    /// Through the component: the contract in full.
+    /// Through the component: the full contract.
     Whole,
-    /// Into the main module.
+    /// Directly into the main module.
     Direct(&'a Direct),
 }
 
-/// One attempt in a store of its own. An error says that it has to be run again,
-/// the other way, with what is left of this start; nothing has happened then.
+/// One attempt in its own store. An error means that it must be started again, through
+/// the component, with what is left of this start's budget; it has had no effect.
 #[expect(clippy::too_many_arguments, reason = "they belong to one attempt")]
 async fn once(
     plugin: &Linked,
@@ -241,7 +241,7 @@ async fn once(
     Ok(report(store, ended, limits, digest).await)
 }
 
-/// The call, ended early by a stop or the clock.
+/// The call, cut short by a stop or the clock.
 async fn watched(
     store: &mut Store<State>,
     attempt: &Attempt,
@@ -264,9 +264,9 @@ async fn watched(
     }
 }
 
-/// Waits until the attempt has to be stopped. One that has asked whether it was
-/// cancelled has `grace` to end by itself when it is, unless something more
-/// urgent comes. Cancel-safe.
+/// Waits until the attempt must be stopped. When it is cancelled, an attempt that has
+/// asked whether it was cancelled has `grace` to finish by itself, unless a more urgent
+/// stop arrives. Cancel-safe.
 async fn stop(signal: &Signal, grace: Duration) -> StopReason {
     let why = signal.stopped().await;
     if why != StopReason::Cancel || !signal.polls_cancelled() {
@@ -278,14 +278,14 @@ async fn stop(signal: &Signal, grace: Duration) -> StopReason {
     }
 }
 
-/// A panic of the host unwinds through the guest's stack to here and becomes a
-/// failure. The store it happened in may only be read and dropped afterwards.
+/// A panic of the host unwinds through the guest's stack to here and becomes a failure.
+/// Its store may only be read and dropped afterwards.
 pub(super) async fn caught<T>(call: impl Future<Output = T>) -> Result<T, Failure> {
     let call = AssertUnwindSafe(call).catch_unwind();
     call.await.map_err(|panic| failure::internal(&*panic))
 }
 
-/// What becomes of an attempt that was stopped from outside.
+/// The outcome of an attempt that was stopped from outside.
 pub(super) fn stopped(stop: StopReason) -> Outcome {
     match stop {
         StopReason::Cancel => Outcome::Cancel {
@@ -295,14 +295,14 @@ pub(super) fn stopped(stop: StopReason) -> Outcome {
     }
 }
 
-/// Ends the instance and keeps what the store knows. Giving back a large memory takes
-/// tens of milliseconds, so another thread does it.
+/// Ends the instance and keeps the store's figures. Freeing a large memory takes tens of
+/// milliseconds, so another thread does it.
 pub(super) async fn dismantle(store: Store<State>) -> State {
     if store.data().account.peak() < LARGE_MEMORY {
         return store.into_data();
     }
     let dismantling = tokio::task::spawn_blocking(move || store.into_data());
-    // Cannot fail: it does not panic, and nobody cancels it.
+    // Cannot fail: it does not panic and is never cancelled.
     dismantling.await.expect("a store without its instance")
 }
 
@@ -369,7 +369,7 @@ fn completed(result: String, limits: &Limits) -> Outcome {
     }
 }
 
-/// What a returned failure asks for.
+/// The outcome for a returned failure.
 fn failed(wire: &WireFailure, limits: &Limits) -> Outcome {
     let bytes = wire.message.len() + wire.details.as_ref().map_or(0, String::len);
     let delay = wire
@@ -394,7 +394,7 @@ fn failed(wire: &WireFailure, limits: &Limits) -> Outcome {
             Some(after) => Outcome::Snooze { after },
             None => retry(Failure::new(
                 ErrorKind::Contract,
-                "asked to snooze without saying for how long",
+                "requested a snooze without a delay",
             )),
         },
     }
@@ -411,7 +411,7 @@ fn failure_of(wire: &WireFailure) -> Failure {
         kind,
         code: clean(&wire.code, CODE_BYTES),
         message: clean_text(&wire.message, usize::MAX),
-        // Details that are not JSON are lost rather than the failure they belong to.
+        // Details that are not JSON are dropped; the failure is kept.
         details: details.filter(|text| json::check(text).is_ok()).cloned(),
         backtrace: Vec::new(),
     }
@@ -422,7 +422,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_of_the_host_is_a_failure_and_no_more() {
+    async fn a_panic_of_the_host_only_fails_the_attempt() {
         let failure = caught(async { panic!("at the disco") }).await;
         let failure = failure.expect_err("it panicked");
         assert_eq!(failure.kind, ErrorKind::Internal);
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_handler_that_heeds_a_cancel_is_stopped_when_its_grace_is_over() {
+    async fn a_cooperative_handler_is_stopped_after_its_grace() {
         let signal = Signal::default();
         signal.poll_cancelled();
         signal.stop(StopReason::Cancel);
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn others_are_stopped_at_once_and_so_is_everybody_by_what_is_urgent() {
+    async fn other_handlers_and_urgent_stops_get_no_grace() {
         const LONG: Duration = Duration::from_secs(3600);
         let deaf = Signal::default();
         deaf.stop(StopReason::Cancel);

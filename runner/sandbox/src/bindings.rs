@@ -1,7 +1,7 @@
-//! What `wasmtime` generates from the contract, `sdk/wit/pgtq.wit`.
+//! Bindings that `wasmtime` generates from the contract, `sdk/wit/pgtq.wit`.
 //!
-//! Used are the exports and the types. Imports are linked by hand in
-//! [`super::host`], because only then a host function can charge fuel.
+//! Only the exports and the types are used. [`super::host`] links the imports by hand,
+//! because only then can a host function charge fuel.
 
 wasmtime::component::bindgen!({
     path: "../../sdk/wit",

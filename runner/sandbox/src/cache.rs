@@ -1,10 +1,9 @@
 //! Compiled code on disk, so that a restart compiles nothing.
 //!
-//! Loading compiled code is running it: wasmtime checks little. So a file is
-//! used only if it carries a MAC made with a key that no one but this user can
-//! read, over the plugin's digest, the engine's compatibility hash and the
-//! code. Anything else is compiled again. A cache that fails (full disk,
-//! read-only directory) says so in the log and nothing more.
+//! Loading compiled code amounts to running it: wasmtime checks little. So a file is used
+//! only if it carries a MAC, made with a key that only this user can read, over the
+//! plugin's digest, the engine's compatibility hash and the code. Anything else is
+//! compiled again. A failing cache (full disk, read-only directory) only logs a warning.
 
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
@@ -26,10 +25,10 @@ const MAC_BYTES: usize = 32;
 const HEAD_BYTES: usize = MAGIC.len() + MAC_BYTES;
 const KEY_FILE: &str = "key";
 const EXTENSION: &str = "code";
-/// Files that are being written. Only these are removed when they are old: the
-/// directory may hold files of others.
+/// Files that are being written. Only these are removed when they are old: the directory
+/// may hold other programs' files.
 const UNFINISHED: &str = ".pgtq-unfinished-";
-/// A temporary file this old was left by a runner that died.
+/// A temporary file of this age was left by a runner that crashed.
 const STALE: Duration = Duration::from_secs(3600);
 
 /// A directory of compiled code that only this user can read.
@@ -41,8 +40,8 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// Opens or makes the directory. `None`, with a warning, if it cannot be
-    /// used safely.
+    /// Opens or creates the directory. `None`, with a warning, if it cannot be used
+    /// safely.
     pub(super) fn open(dir: &Path, max_bytes: u64, engine: &Engine) -> Option<Cache> {
         let opened = PrivateDir::open(dir).and_then(|dir| Ok((key(&dir)?, dir)));
         match opened {
@@ -59,8 +58,7 @@ impl Cache {
         }
     }
 
-    /// The code compiled from the file with this digest, if it is there and
-    /// nobody touched it.
+    /// The code compiled from the file with this digest, if it is cached and unmodified.
     pub(super) fn get(&self, digest: Digest) -> Option<Arc<Vec<u8>>> {
         let path = self.dir.path().join(self.name(digest));
         match self.read(&path, digest) {
@@ -68,7 +66,7 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 let path = self.dir.shown().join(self.name(digest));
-                tracing::warn!(path = %path.display(), %error, "cached code is not used, compiling again");
+                tracing::warn!(path = %path.display(), %error, "cached code is not usable, compiling again");
                 None
             }
         }
@@ -84,7 +82,8 @@ impl Cache {
         self.mac(digest, &bytes[HEAD_BYTES..])
             .verify_slice(mac)
             .map_err(|_| wrong("damaged, or written with another key"))?;
-        // Used is young: the oldest go first. A read-only cache works too.
+        // Updates the time of use: the least recently used entries are removed first. A
+        // read-only cache works too.
         let _ = file.set_modified(SystemTime::now());
         Ok(bytes.split_off(HEAD_BYTES))
     }
@@ -106,7 +105,7 @@ impl Cache {
         file.write_all(MAGIC)?;
         file.write_all(&mac)?;
         file.write_all(code)?;
-        // No fsync: a file torn by a power cut fails its MAC.
+        // No fsync: a file torn by a power failure fails its MAC check.
         file.persist(self.dir.path().join(self.name(digest)))?;
         Ok(())
     }
@@ -165,7 +164,7 @@ fn unfinished(dir: &PrivateDir) -> io::Result<tempfile::NamedTempFile> {
         .tempfile_in(dir.path())
 }
 
-/// Removes a file, or finds that another runner has.
+/// Removes a file; not an error if another runner has removed it.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -173,8 +172,8 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens a file that is one: no link, which could lead to what somebody else may
-/// write, and no pipe, which would be waited for.
+/// Opens a regular file only: not a link, which could lead to a file that another user
+/// may write, and not a pipe, which would block.
 fn regular(path: &Path) -> io::Result<File> {
     let file = File::options()
         .read(true)
@@ -186,7 +185,7 @@ fn regular(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Reads the key, or makes it. Of runners that start at once, one makes it.
+/// Reads the key, or creates it. If several runners start at once, one creates it.
 fn key(dir: &PrivateDir) -> io::Result<[u8; 32]> {
     let path = dir.path().join(KEY_FILE);
     if !path.try_exists()? {

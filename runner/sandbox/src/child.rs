@@ -1,14 +1,14 @@
 //! The compiling child: the body of the hidden `pgtq compile-plugin`.
 //!
-//! Cranelift takes unbounded time and memory on some inputs and cannot be
-//! interrupted, so it runs where it can be killed. So does the validator, which
-//! takes gigabytes for some files. Limits first, then input:
+//! Cranelift takes unbounded time and memory on some inputs and cannot be interrupted, so
+//! it runs in a process that can be killed. So does the validator, which takes gigabytes
+//! for some files. Limits are set before any input is read:
 //! ```text
 //! stdin:  one line of JSON ([`Request`]), then WebAssembly to the end
 //! stdout: the greeting, which names the engine; then
 //!         OK and a line feed, then compiled code; or ERR, space, kind, line feed, text
 //! ```
-//! Only a whole answer after the right greeting, with exit status 0, says anything
+//! Only a complete answer after the right greeting, with exit status 0, is a verdict
 //! about the file.
 
 use std::io::{self, BufRead, Read, Write};
@@ -23,48 +23,48 @@ use pgtq_task::Digest;
 
 pub(super) const OK: &[u8] = b"OK\n";
 pub(super) const ERR: &[u8] = b"ERR ";
-/// How every greeting begins, whatever the version of the program.
+/// The start of every greeting, whatever the version of the program.
 pub(super) const GREETING: &str = "pgtq-compiler ";
 /// Bytes of an error that are read.
 const MAX_ERROR_BYTES: usize = 4 << 10;
-/// What the compiler's libraries open to count processors, and some.
+/// Enough descriptors for what the compiler's libraries open to count processors, and
+/// some more.
 const OPEN_FILES: u64 = 64;
-/// Bytes of stack for waiting.
+/// Stack size of the waiting thread.
 const WATCH_STACK: usize = 64 << 10;
 
-/// The limits a parent sets for its child.
+/// The limits that a parent sets for its child.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Request {
-    /// Bytes of address space, and of memory that can be written to.
+    /// Bytes of address space, and of writable memory.
     pub(super) memory: u64,
-    /// Seconds of processor time, of all threads together.
+    /// Seconds of processor time, over all threads.
     pub(super) cpu_seconds: u64,
-    /// Most bytes of WebAssembly that follow.
+    /// Maximum bytes of WebAssembly that follow.
     pub(super) max_file_bytes: u64,
-    /// What is wanted.
+    /// The requested work.
     pub(super) work: Work,
 }
 
-/// What a child is to do with the file.
+/// The work that a child does with the file.
 #[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Work {
-    /// Say whether it is valid; the code that comes back is empty.
+    /// Validate the file; the returned code is empty.
     Validate,
     /// Validate and compile it.
     Compile,
 }
 
-/// The line that a compiler for the same engine as this program's sends first.
+/// The line that a compiler sends first if it has the same engine as this program.
 pub(super) fn greeting() -> Result<String, LoadError> {
     let engine = engine::compiling().map_err(|error| LoadError::Internal(format!("{error:#}")))?;
     let engine = Digest(cache::compatibility(&engine));
     Ok(format!("{GREETING}{engine}\n"))
 }
 
-/// Reads WebAssembly on stdin, writes compiled code or an error on stdout.
-/// Sets its own resource limits and gives up its privileges first; needs no
-/// environment.
+/// Reads WebAssembly on stdin, writes compiled code or an error on stdout. First sets its
+/// own resource limits and drops its privileges; needs no environment.
 pub fn compile_child() -> ExitCode {
     match serve(&mut io::stdin().lock(), &mut io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,11 +79,11 @@ fn serve(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<()> {
     let mut line = Vec::new();
     input.take(1 << 10).read_until(b'\n', &mut line)?;
     let request: Request = serde_json::from_slice(&line)?;
-    // Before the limits: it takes nothing from the file.
+    // Before the limits: independent of the file.
     let greeting = greeting().map_err(io::Error::other)?;
     confine::confine()?;
-    // Before the limits, too: a thread that cannot be started is the machine's lack,
-    // and from here on every lack of memory is the file's.
+    // Also before the limits: a thread that cannot be started is the machine's fault, and
+    // from here on every lack of memory is the file's fault.
     start_threads()?;
     end_with_the_reader();
     limit(&request)?;
@@ -101,8 +101,8 @@ fn serve(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<()> {
     output.flush()
 }
 
-/// Starts the compiler's threads. It would start them by itself when it first needs
-/// them, and panic where one cannot be started.
+/// Starts the compiler's threads. It would otherwise start them on first use, and panic
+/// if one cannot be started.
 fn start_threads() -> io::Result<()> {
     rayon::ThreadPoolBuilder::new()
         .build_global()
@@ -113,15 +113,15 @@ fn start_threads() -> io::Result<()> {
         })
 }
 
-/// Ends this process when nobody reads its answer any more: a parent that was killed
-/// cannot stop it. Returns when the thread that waits for it runs.
+/// Ends this process when its parent no longer reads the answer: a parent that was killed
+/// cannot stop it. Returns when the waiting thread runs.
 fn end_with_the_reader() {
     let (running, runs) = std::sync::mpsc::channel();
     let watch = move || {
         let _ = running.send(());
         let mut pipe = libc::pollfd {
             fd: libc::STDOUT_FILENO,
-            // An error of the pipe is reported whatever is asked for.
+            // A pipe reports errors whichever events are requested.
             events: 0,
             revents: 0,
         };
@@ -133,7 +133,7 @@ fn end_with_the_reader() {
             }
         }
     };
-    // Without the thread it ends with its processor time.
+    // Without the thread, the limit of processor time ends the process.
     let started = std::thread::Builder::new()
         .stack_size(WATCH_STACK)
         .spawn(watch);
@@ -142,7 +142,7 @@ fn end_with_the_reader() {
     }
 }
 
-/// Works here and now, without limits. Used by the child, which has set its own,
+/// Compiles in this process, without limits. Used by the child, which has set its own,
 /// and by tests without a child.
 pub(super) fn do_work(work: Work, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
     match work {
@@ -159,7 +159,7 @@ fn compile(wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
         FileForm::Component => wasm,
         FileForm::CoreModule => {
             wrapped = componentize(wasm)?;
-            // What it imports is known only now.
+            // Its imports are known only now.
             inspect::inspect(&wrapped)?;
             &wrapped
         }
@@ -186,8 +186,8 @@ fn componentize(module: &[u8]) -> Result<Vec<u8>, LoadError> {
     wrap().map_err(|error: anyhow::Error| LoadError::Componentize(format!("{error:#}")))
 }
 
-/// An error as it goes through the pipe: what the parent could not have found
-/// out by itself.
+/// An error as it is sent through the pipe: only those that the parent could not have
+/// found by itself.
 fn encode(error: &LoadError) -> Vec<u8> {
     let (kind, text) = match error {
         LoadError::Truncated { at } => (format!("truncated {at}"), String::new()),
@@ -200,8 +200,8 @@ fn encode(error: &LoadError) -> Vec<u8> {
     [ERR, kind.as_bytes(), b"\n", text.as_bytes()].concat()
 }
 
-/// The other end of [`encode`]. What the child says is about bytes of anybody, so
-/// it is cut and cleaned. `None` if it is no answer of ours.
+/// The inverse of [`encode`]. The child's text may quote an untrusted file, so it is
+/// truncated and cleaned. `None` if it is not a valid answer.
 pub(super) fn decode(bytes: &[u8]) -> Option<LoadError> {
     let bytes = &bytes[..bytes.len().min(MAX_ERROR_BYTES)];
     let said = String::from_utf8_lossy(bytes);
@@ -224,9 +224,9 @@ pub(super) fn decode(bytes: &[u8]) -> Option<LoadError> {
 
 fn limit(request: &Request) -> io::Result<()> {
     set(libc::RLIMIT_AS, request.memory, request.memory)?;
-    // What was reserved before and is not used yet counts here when it is.
+    // Memory that was reserved before and is still unused counts once it is used.
     set(libc::RLIMIT_DATA, request.memory, request.memory)?;
-    // Soft before hard: the soft one ends in a signal of its own.
+    // Soft below hard: reaching the soft limit sends a signal of its own.
     let seconds = request.cpu_seconds;
     set(libc::RLIMIT_CPU, seconds, seconds.saturating_add(1))?;
     set(libc::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES)?;

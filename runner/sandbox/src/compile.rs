@@ -1,4 +1,4 @@
-//! The parent's side of compiling: start the child, feed it, watch it.
+//! The parent's side of compiling: starts the child, sends it the file, watches it.
 
 use std::fs::File;
 use std::io;
@@ -16,36 +16,36 @@ use super::child::{self, Request, Work};
 use super::logs::clean;
 use super::{LoadError, SandboxConfig};
 
-/// More compiled code than any file within the size limit makes.
+/// More compiled code than any file within the size limit produces.
 const MAX_CODE_BYTES: u64 = 512 << 20;
-/// What a child may say on stderr before it is not listened to any more.
+/// Bytes of the child's stderr that are read.
 const MAX_STDERR_BYTES: u64 = 64 << 10;
-/// How many times its processor time a compilation may take by the clock: other
-/// programs, and attempts, need the processors too.
+/// The wall-clock limit of a compilation as a multiple of its processor time: other
+/// programs and attempts need the processors too.
 const WALL_FACTOR: u32 = 10;
-/// Everything the child's environment holds: functions that make the compiler
-/// recurse need stack, and its threads should share heaps.
+/// The child's whole environment: functions that make the compiler recurse need stack,
+/// and its threads should share heaps.
 const ENVIRONMENT: [(&str, &str); 3] = [
     ("RAYON_NUM_THREADS", "4"),
     ("RUST_MIN_STACK", "16777216"),
     ("MALLOC_ARENA_MAX", "2"),
 ];
 
-/// What a child says that met the limit of its memory, or found none.
+/// Messages of a child that reached its memory limit or found no memory.
 const OUT_OF_MEMORY: [&str; 3] = [
     "memory allocation of",
     "Cannot allocate memory",
-    // The child's own reading, which asks for room before it takes it.
+    // The child's own read, which reserves memory first.
     "out of memory",
 ];
-/// What a child says to which the machine gave no more threads.
+/// Messages of a child for which the machine had no more threads.
 const NO_THREAD: [&str; 1] = ["Resource temporarily unavailable"];
 
 /// The program that compiles plugins, run as `pgtq compile-plugin`.
 #[derive(Debug, Clone)]
 pub struct Compiler {
     program: PathBuf,
-    /// What people read in errors.
+    /// The name of the program in errors.
     name: String,
     /// Keeps the image of a file that was replaced or removed.
     _image: Option<Arc<File>>,
@@ -56,8 +56,9 @@ impl Compiler {
     /// replaced or removed.
     ///
     /// Fails where `/proc` is not mounted.
+    /// Fails where `/proc` is not mounted.
     pub fn own_image() -> io::Result<Compiler> {
-        // A path only: it works for a file that may be run and not be read.
+        // A path only: it works for a file that is executable and not readable.
         let image = File::options()
             .read(true)
             .custom_flags(libc::O_PATH)
@@ -69,8 +70,8 @@ impl Compiler {
         })
     }
 
-    /// The program at `path`, whatever is there when a file is compiled. For tests,
-    /// which are not `pgtq` themselves.
+    /// The program at `path`, as it is when a file is compiled. For tests, which are not
+    /// `pgtq` themselves.
     pub fn at(path: impl Into<PathBuf>) -> Compiler {
         let program = path.into();
         Compiler {
@@ -81,15 +82,14 @@ impl Compiler {
     }
 }
 
-/// Compiles `wasm`, in a child process if there is a compiler to run.
-/// Cancel-safe: the child is killed when the future is dropped.
+/// Compiles `wasm`, in a child process if a compiler is configured. Cancel-safe: the
+/// child is killed when the future is dropped.
 pub(super) async fn compile(config: &SandboxConfig, wasm: Arc<[u8]>) -> Result<Vec<u8>, LoadError> {
     work(config, Work::Compile, wasm).await
 }
 
-/// Says whether the whole file is valid WebAssembly, as a runner would find out
-/// before it compiles it: in a child process, under the limits of a compilation.
-/// Needs a tokio runtime. Cancel-safe.
+/// Validates the whole file, as a runner does before it compiles it: in a child process,
+/// under the limits of a compilation. Needs a tokio runtime. Cancel-safe.
 pub async fn validate(config: &SandboxConfig, wasm: Arc<[u8]>) -> Result<(), LoadError> {
     work(config, Work::Validate, wasm).await.map(drop)
 }
@@ -146,7 +146,7 @@ async fn in_child(
     read(said, &greeting, config, seconds)
 }
 
-/// What a child left behind.
+/// The output of a child and its exit status.
 struct Said {
     status: ExitStatus,
     stdout: Vec<u8>,
@@ -159,7 +159,7 @@ async fn talk(mut child: Child, head: &[u8], wasm: &[u8]) -> io::Result<Said> {
     let stdout = child.stdout.take().ok_or_else(gone)?;
     let stderr = child.stderr.take().ok_or_else(gone)?;
     let feed = async move {
-        // A child that dies early closes the pipe; its status says why.
+        // A child that crashes early closes the pipe; its status says why.
         let _ = stdin.write_all(head).await;
         let _ = stdin.write_all(wasm).await;
     };
@@ -183,8 +183,8 @@ async fn drain(pipe: impl AsyncRead + Unpin, limit: u64) -> io::Result<Vec<u8>> 
     Ok(bytes)
 }
 
-/// What a child's end means. Only a whole answer condemns the file; everything else
-/// may be the machine's fault.
+/// Interprets the child's end. Only a complete answer is a verdict against the file;
+/// everything else may be the machine's fault.
 fn read(
     mut said: Said,
     greeting: &str,
@@ -221,7 +221,7 @@ fn read(
     }
     match status.signal() {
         Some(libc::SIGXCPU) => Err(LoadError::CompileTimeout { seconds }),
-        // The system's doing, when it was short of memory, or somebody's.
+        // Sent by the system when it was short of memory, or by a user.
         Some(libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP) => {
             Err(LoadError::CompileKilled { reason })
         }

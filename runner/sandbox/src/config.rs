@@ -1,4 +1,4 @@
-//! What an operator decides about the sandbox.
+//! What an operator configures for the sandbox.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,57 +11,57 @@ use super::capability::FakeHttp;
 use super::compile::Compiler;
 use pgtq_task::{GrantBook, HttpProxy, LimitRequest, Limits, Name, PushFacts};
 
-/// Where the memory of instances comes from.
+/// The source of the memory of instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Allocator {
     /// Reserved once for all slots and reused: the fast one.
     #[default]
     Pooling,
-    /// Mapped afresh for every attempt: several times dearer, for the wary.
+    /// Mapped anew for every attempt: several times slower, for extra isolation.
     OnDemand,
 }
 
-/// Everything the sandbox needs to know at start.
+/// All settings of the sandbox.
 #[derive(Debug, Clone)]
 pub struct SandboxConfig {
-    /// Where instance memory comes from.
+    /// The source of instance memory.
     pub allocator: Allocator,
     /// Whether pooled stacks are cleared between attempts. Code that Cranelift compiles
-    /// reads no stack that it has not written; this is for who expects it to have a bug
-    /// there. It costs about a fifth of the throughput of tasks that do nothing.
+    /// never reads stack that it has not written; this setting protects against a bug in
+    /// that. It costs about a fifth of the throughput of tasks that do nothing.
     pub zero_stacks: bool,
     /// Attempts that may run at the same time; sizes the pool. At least 1.
     pub slots: u32,
-    /// What an attempt gets when its handler asks for nothing.
+    /// The limits of an attempt whose handler requests none.
     pub defaults: Limits,
-    /// The most that a handler may ask for, unless more is granted to its plugin.
+    /// The highest limits that a handler may request, unless its plugin is granted more.
     pub cap: Limits,
-    /// What the operator decided for single handlers: wins over what the handler asks
-    /// for, and over all caps.
+    /// The operator's limits for single handlers: they override the handler's requests
+    /// and all caps.
     pub overrides: BTreeMap<Name, LimitRequest>,
-    /// What plugins are granted, and the secrets. Read anew by every attempt
-    /// of a handler that asks for something.
+    /// The grants of plugins, and the secrets. Every attempt of a handler that requests
+    /// any reads the current ones.
     pub grants: Arc<ArcSwap<GrantBook>>,
-    /// What the engine knows of the database that decides about pushes.
+    /// The engine's facts about the database that decide about pushes.
     pub push_facts: Arc<PushFacts>,
-    /// What HTTP requests of guests to names go through.
+    /// The proxy for HTTP requests of guests to host names.
     pub http_proxy: Option<Arc<HttpProxy>>,
     /// Answers HTTP requests in place of the network, for tests of plugins.
     pub fake_http: Option<Arc<dyn FakeHttp>>,
     /// Where compiled code is kept; `None` compiles every time.
     pub cache_dir: Option<PathBuf>,
-    /// Bytes that the cache may hold before the oldest entries go.
+    /// Size limit of the cache in bytes; beyond it the oldest entries are removed.
     pub cache_bytes: u64,
-    /// What compiles plugins. `None` compiles inside this process without limits:
-    /// for tests only.
+    /// The program that compiles plugins. `None` compiles inside this process without
+    /// limits: for tests only.
     pub compiler: Option<Compiler>,
-    /// Processor time for one compilation, of all its threads together; rounded up to
-    /// whole seconds. By the clock it may take ten times as long.
+    /// Processor time for one compilation, over all its threads; rounded up to whole
+    /// seconds. The wall-clock limit is ten times as long.
     pub compile_timeout: Duration,
-    /// Address space of the compiling child, bytes.
+    /// Address space of the compiling child, in bytes.
     pub compile_memory: u64,
-    /// The largest plugin file, bytes.
+    /// The largest accepted plugin file, in bytes.
     pub max_file_bytes: u64,
 }
 

@@ -1,7 +1,7 @@
-//! What the compiling child gives up before it reads a file.
+//! Privileges that the compiling child drops before it reads a file.
 //!
-//! The compiler and the validator read bytes of anybody. A bug in one of them must
-//! find nothing to use: no descriptor of the runner, no capability, no file, no
+//! The compiler and the validator read untrusted bytes. An exploited bug in one of them
+//! must find nothing to use: no descriptor of the runner, no capability, no file, no
 //! socket, no other program and no other process. The child keeps its three pipes,
 //! memory, threads and clocks.
 
@@ -11,19 +11,19 @@ use std::io;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod filter;
 
-/// Gives up everything. For the child only: it closes every descriptor above 2.
+/// Drops all privileges. For the child only: it closes every descriptor above 2.
 ///
-/// Fails if the kernel refuses what every kernel can do. System call filters and
-/// Landlock are used where the kernel has them.
+/// Fails if the kernel rejects an operation that every kernel supports. System call
+/// filters and Landlock are used where the kernel has them.
 pub(super) fn confine() -> io::Result<()> {
     close_inherited()?;
-    // The kernel takes this process rather than the runner when memory runs out.
-    // Where /proc is missing, it decides by size.
+    // If memory runs out, the kernel kills this process rather than the runner. Without
+    // /proc it decides by size.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
     drop_privileges()
 }
 
-/// What this thread, and every thread that it starts, gives up.
+/// Drops the privileges of this thread and of every thread that it starts.
 fn drop_privileges() -> io::Result<()> {
     control(libc::PR_SET_NO_NEW_PRIVS, 1)?;
     drop_capabilities()?;
@@ -31,8 +31,8 @@ fn drop_privileges() -> io::Result<()> {
     filter::install()
 }
 
-/// A descriptor that the runner inherited without "close on exec", and therefore
-/// this process too.
+/// Closes descriptors that the runner inherited without close-on-exec, and this process
+/// with it.
 fn close_inherited() -> io::Result<()> {
     const FIRST: libc::c_uint = 3;
     // SAFETY: nothing in this process has opened a descriptor yet.
@@ -61,8 +61,8 @@ fn drop_capabilities() -> io::Result<()> {
     const VERSION_3: u32 = 0x2008_0522;
     const LAST: libc::c_ulong = 63;
     for capability in 0..=LAST {
-        // Needs a capability itself, and fails above the kernel's last one. What
-        // follows counts.
+        // Needs a capability itself, and fails above the kernel's last one. The calls
+        // below are the ones that count.
         let _ = control(libc::PR_CAPBSET_DROP, capability);
     }
     let header = Header {
@@ -75,10 +75,10 @@ fn drop_capabilities() -> io::Result<()> {
     done(unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) })
 }
 
-/// No file can be opened from here on. Landlock, Linux 5.13 and newer.
+/// Denies opening any file from here on. Landlock, Linux 5.13 and newer.
 fn deny_files() -> io::Result<()> {
-    // `struct landlock_ruleset_attr` of the first version: everything that can be
-    // done to files. A set without rules allows none of it.
+    // `struct landlock_ruleset_attr` of the first version: every operation on files. A
+    // ruleset without rules allows none of them.
     let handled: u64 = (1 << 13) - 1;
     // SAFETY: `handled` lives longer than the call, which only reads it.
     let rules = unsafe {
@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    /// Everything but descriptors is given up by a thread, so that a test can.
+    /// Everything except descriptors is dropped per thread, so that a test can check it.
     fn confined<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
         let thread = std::thread::spawn(|| {
             drop_privileges().expect("privileges are dropped");
@@ -149,16 +149,16 @@ mod tests {
     }
 
     #[test]
-    fn a_confined_thread_makes_no_socket_and_starts_no_program() {
+    fn a_confined_thread_opens_no_socket_and_starts_no_program() {
         confined(|| {
             assert_denied(TcpListener::bind("127.0.0.1:0"), "a TCP socket");
             assert_denied(UdpSocket::bind("127.0.0.1:0"), "a UDP socket");
             assert_denied(UnixStream::pair(), "a pair of sockets");
             assert_denied(Command::new("/bin/true").status(), "another program");
-            // SAFETY: numbers only; it is refused.
+            // SAFETY: numbers only; it is denied.
             let ring = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, 0) };
             assert_denied(done(ring), "a ring of system calls");
-            // SAFETY: signal 0 is only asked for.
+            // SAFETY: signal 0 only checks permissions.
             let signal = unsafe { libc::kill(libc::getppid(), 0) };
             assert_denied(done(signal.into()), "a signal to another process");
         });
@@ -168,7 +168,7 @@ mod tests {
     fn a_confined_thread_opens_no_file_and_has_no_capability() {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         confined(move || {
-            // Opened before: it can be read, and nothing else can be opened.
+            // Opened before: it can be read, and no other file can be opened.
             let status = fs::read_to_string("/proc/thread-self/status");
             assert_denied(status, "reading /proc");
             assert_denied(fs::read(file.path()), "reading a file");
@@ -195,7 +195,7 @@ mod tests {
                 .into_iter()
                 .map(|thread| thread.join().expect("it ends"));
             let sum = sums.sum::<u32>();
-            // SAFETY: signal 0 is only asked for.
+            // SAFETY: signal 0 only checks permissions.
             let own = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), 0) };
             assert_eq!(own, 0, "a signal to itself");
             sum

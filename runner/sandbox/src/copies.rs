@@ -1,11 +1,12 @@
-//! Engines, and copies of busy plugins' code, so that threads share neither.
+//! One engine per thread, and copies of busy plugins' code, so that threads share
+//! neither.
 //!
-//! Wasmtime's pool hands out again what was given back last, whichever thread asks:
-//! two threads swap the memories, tables and stacks of their guests all the time, and
-//! each finds in the other's cache what it needs in its own. On two cores an attempt
-//! took 25 µs then, and 17 in two processes. So threads have engines of their own, each
-//! with a pool, and a plugin that is busy in a thread gets a copy of its code there.
-//! One that is not costs nothing but its first copy.
+//! Wasmtime's pool reuses what was freed last, whichever thread asks: two threads keep
+//! swapping the memories, tables and stacks of their guests, and each finds the lines it
+//! needs in the other's cache. On two cores an attempt then took 25 µs, and 17 µs in two
+//! processes. So each thread has an engine of its own with its own pool, and a plugin
+//! that is busy in a thread gets a copy of its code there. A plugin that is not busy
+//! costs only its first copy.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -19,26 +20,26 @@ use super::direct::Direct;
 use super::state::State;
 use super::{LoadError, SandboxConfig, SandboxError, engine, host};
 
-/// Engines at most, whatever the number of processors: each reserves address space
-/// for all slots. Threads beyond it share them.
+/// Maximum number of engines, whatever the number of processors: each reserves address
+/// space for all slots. Further threads share them.
 const MAX_ENGINES: usize = 8;
-/// Attempts in a thread before its copy is made: one that is seldom busy needs none.
+/// Attempts in a thread before its copy is made: a rarely busy plugin needs none.
 const COPY_THRESHOLD: u32 = 500;
-/// Bytes of all copies of a plugin's code. Large ones have fewer copies.
+/// Bytes of all copies of a plugin's code. Large plugins have fewer copies.
 const MAX_BYTES: usize = 32 << 20;
 
-/// An engine and what plugins may call in it.
+/// An engine and the functions that plugins may call in it.
 struct EngineSlot {
     engine: Engine,
     linker: Linker<State>,
-    /// Linking takes an instance, and the pool has room for one more than runs.
+    /// Linking takes an instance, and the pool has room for one more than run.
     linking: Mutex<()>,
 }
 
-/// A plugin's code in one engine, and the ways into it.
+/// A plugin's code in one engine, and its entry points.
 pub(super) struct Linked {
     pub(super) component: PluginPre<State>,
-    /// For most plugins there is a shorter way.
+    /// The direct entry point, which most plugins have.
     pub(super) direct: Option<Direct>,
 }
 
@@ -57,13 +58,13 @@ impl EngineSlot {
 
     /// # Safety
     ///
-    /// `code` has to come from our own compiler, see [`Component::deserialize`].
+    /// `code` must come from our own compiler, see [`Component::deserialize`].
     unsafe fn link(&self, code: &[u8]) -> Result<Linked, LoadError> {
-        // The compiler accepted the file: what fails here is not the file's fault.
+        // The compiler accepted the file: a failure here is not the file's fault.
         let internal = |error: wasmtime::Error| LoadError::Internal(format!("{error:#}"));
         // SAFETY: the caller's promise.
         let component = unsafe { Component::deserialize(&self.engine, code) }.map_err(internal)?;
-        // Now rather than under the first task.
+        // Now rather than during the first task.
         component
             .initialize_copy_on_write_image()
             .map_err(internal)?;
@@ -97,12 +98,12 @@ impl Engines {
         })
     }
 
-    /// The one that every plugin is loaded into.
+    /// The engine that every plugin is loaded into.
     pub(super) fn first(&self) -> &Engine {
         &self.first.engine
     }
 
-    /// Component instances alive now, if the allocator counts them.
+    /// Number of live component instances, if the allocator counts them.
     pub(super) fn live_instances(&self) -> Option<u64> {
         let more = self.more.iter().filter_map(|slot| slot.get()?.as_ref());
         std::iter::once(&self.first)
@@ -120,14 +121,16 @@ impl Engines {
     fn nth(&self, n: usize) -> Option<&EngineSlot> {
         let made = self.more[n].get_or_init(|| {
             let slot = EngineSlot::new(&self.config);
-            slot.inspect_err(|error| tracing::debug!(%error, "no further engine; threads share"))
-                .ok()
+            slot.inspect_err(
+                |error| tracing::debug!(%error, "cannot make another engine; threads share one"),
+            )
+            .ok()
         });
         made.as_ref()
     }
 }
 
-/// A plugin version's code, once for each thread that is busy with it.
+/// A plugin version's code, one copy for each thread that is busy with it.
 pub(super) struct Copies {
     engines: Arc<Engines>,
     first: Linked,
@@ -136,17 +139,17 @@ pub(super) struct Copies {
 
 #[derive(Default)]
 struct Twin {
-    /// Attempts that had to do without it.
+    /// Attempts that ran without a copy of their own.
     n_missed: AtomicU32,
     plugin: OnceLock<Linked>,
 }
 
 impl Copies {
-    /// Makes runnable code of what the compiler, or the cache, returned.
+    /// Makes runnable code from the bytes of the compiler or the cache.
     ///
     /// # Safety
     ///
-    /// `code` has to come from our own compiler, see [`Component::deserialize`].
+    /// `code` must come from our own compiler, see [`Component::deserialize`].
     pub(super) unsafe fn link(engines: &Arc<Engines>, code: &[u8]) -> Result<Copies, LoadError> {
         // SAFETY: the caller's promise.
         let first = unsafe { engines.first.link(code) }?;
@@ -159,12 +162,12 @@ impl Copies {
         })
     }
 
-    /// The first, for what is done seldom.
+    /// The first copy, for rare operations.
     pub(super) fn first(&self) -> &PluginPre<State> {
         &self.first.component
     }
 
-    /// This thread's, or the first as long as there is none. Needs a tokio runtime.
+    /// This thread's copy, or the first one until it has its own. Needs a tokio runtime.
     pub(super) fn here(self: &Arc<Self>) -> &Linked {
         let Some(n) = (place() % (self.more.len() + 1)).checked_sub(1) else {
             return &self.first;
@@ -179,14 +182,14 @@ impl Copies {
         })
     }
 
-    /// Copies that there are, the first aside.
+    /// Number of existing copies besides the first.
     #[cfg(test)]
     pub(super) fn n_made(&self) -> usize {
         let made = self.more.iter().filter(|copy| copy.plugin.get().is_some());
         made.count()
     }
 
-    /// Copies that there may be, the first aside.
+    /// Maximum number of copies besides the first.
     #[cfg(test)]
     pub(super) fn n_possible(&self) -> usize {
         self.more.len()
@@ -199,12 +202,12 @@ impl Copies {
         let made = self.first.component.instance_pre().component().serialize();
         let made = made
             .map_err(|error| LoadError::Internal(format!("{error:#}")))
-            // SAFETY: it is the code of a component that is loaded already.
+            // SAFETY: it is the code of a component that is already loaded.
             .and_then(|code| unsafe { slot.link(&code) });
         match made {
-            // One that was made meanwhile is as good.
+            // A copy that another thread made meanwhile serves as well.
             Ok(plugin) => drop(self.more[n].plugin.set(plugin)),
-            Err(error) => tracing::debug!(%error, "no copy of a plugin's code; threads share"),
+            Err(error) => tracing::debug!(%error, "cannot copy a plugin's code; threads share one"),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The one wasmtime engine of a process, and the compiler's twin of it.
+//! The wasmtime engine of a process, and the matching engine of the compiler.
 //!
-//! Proposals that plugins do not need are off, for most advisories of a year
-//! were about them. Everything that decides whether compiled code fits is in
-//! [`common`], shared by the runner and the compiling child.
+//! Proposals that plugins do not need are disabled, because most advisories of a year
+//! concerned them. Everything that decides whether compiled code fits is in [`common`],
+//! shared by the runner and the compiling child.
 
 use std::num::NonZeroUsize;
 
@@ -15,39 +15,37 @@ use super::config::{Allocator, SandboxConfig};
 use super::error::SandboxError;
 use super::limiter::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 
-/// Fuel between two looks at the scheduler: about 100 µs of plain code.
+/// Fuel between two yields to the scheduler: about 100 µs of plain code.
 pub(super) const YIELD_FUEL: u64 = 100_000;
-/// The same for guests that have their thread to themselves, for whom a look costs more:
-/// about 5 ms.
+/// The same for guests that have their thread to themselves, for which a yield costs
+/// more: about 5 ms.
 pub(super) const LARGE_YIELD_FUEL: u64 = 5_000_000;
-/// Attempts aside, instances that may live at the same time: probes.
+/// Instances that may live at the same time besides attempts: probes.
 pub(super) const PROBES: u32 = 4;
-/// Plugins that are being linked at the same time: [`super::copies`] sees to it.
+/// Plugins that are being linked at the same time, ensured by [`super::copies`].
 const LINKS: u32 = 1;
 /// Frames of a backtrace.
 const FRAMES: NonZeroUsize = NonZeroUsize::new(20).expect("20 is not zero");
-/// Wasm's part of the stack; what is left of the fiber's is for host calls.
+/// Wasm's part of the stack; the rest of the fiber's stack is for host calls.
 const WASM_STACK: usize = 512 << 10;
 const FIBER_STACK: usize = 2 << 20;
-/// Linear memory that stays resident in an unused slot. Only with
-/// `PAGEMAP_SCAN`: without it all of it is cleared every time, which costs
-/// more than it saves.
+/// Linear memory that stays resident in an unused slot. Only with `PAGEMAP_SCAN`: without
+/// it all of it is cleared every time, which costs more than it saves.
 const KEEP_RESIDENT: usize = 2 << 20;
-/// Stack that is cleared by hand instead of given back, if stacks are cleared: more
-/// than most calls touch. Mapped afresh they need no clearing.
+/// Stack that is cleared by memset instead of madvise, if stacks are cleared: more than
+/// most calls touch. Newly mapped stacks need no clearing.
 const KEEP_STACK: usize = 32 << 10;
-/// Memory is given back as soon as its attempt ends. A larger batch keeps that of
-/// so many attempts until it is full, which may be never: gigabytes of an idle
-/// runner.
+/// Memory is freed as soon as its attempt ends. A larger batch keeps the memory of that
+/// many attempts until it is full, which may be never: gigabytes of an idle runner.
 const DECOMMIT_BATCH: usize = 1;
 /// Wasm addresses no more than this.
 pub(super) const MAX_MEMORY: u64 = 4 << 30;
 
-/// What the runner and the compiling child must agree on.
+/// The configuration on which the runner and the compiling child must agree.
 fn common() -> Config {
     let mut config = Config::new();
     let mut cost = OperatorCost::new();
-    // Free by default, and not free at all.
+    // Documented as free, but measurably slower.
     cost.variable.memory_grow_per_page = u8::MAX;
     config
         .consume_fuel(true)
@@ -64,8 +62,8 @@ fn common() -> Config {
         .wasm_multi_memory(false)
         .wasm_relaxed_simd(false)
         .wasm_wide_arithmetic(false)
-        // Guests' debug information is not parsed: function names are enough
-        // for a backtrace, and a parser less is an attack less.
+        // Guests' debug information is not parsed: function names suffice for a
+        // backtrace, and one parser less reduces the attack surface.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .wasm_backtrace_max_frames(Some(FRAMES))
         .memory_init_cow(true);
@@ -92,7 +90,7 @@ pub(super) fn running(config: &SandboxConfig) -> Result<Engine, SandboxError> {
     }
     let engine = match config.allocator {
         Allocator::OnDemand => Engine::new(&common()),
-        // The scan needs Linux 6.7 or newer; asking is the way to find out.
+        // The scan needs Linux 6.7 or newer; trying it is the way to find out.
         Allocator::Pooling => pooling(config, Enabled::Yes).or_else(|error| {
             tracing::debug!(%error, "no PAGEMAP_SCAN, memory is cleared by madvise");
             pooling(config, Enabled::No)
@@ -111,16 +109,16 @@ fn pooling(config: &SandboxConfig, scan: Enabled) -> wasmtime::Result<Engine> {
     Engine::new(&engine)
 }
 
-/// Measured with `tests/bench/examples/attempt_cost.rs`, µs of processor time per attempt of
-/// an SDK-built `add_numbers`, one thread of a busy 2-core machine, deps optimised:
-/// all of this 18; stacks given back 28; no scan 40; on demand about 200. A batch
-/// of 1 or 128, and tables given back, were within the noise.
+/// Measured with `examples/attempt_cost.rs`, µs of processor time per attempt of an
+/// SDK-built `add_numbers`, one thread of a busy 2-core machine, deps optimised: all of
+/// this 18; stacks freed 28; no scan 40; on demand about 200. A batch of 1 or 128, and
+/// tables freed, were within the noise.
 ///
-/// Sized so that it never runs out: every slot may hold the largest component.
-/// What is unused of it is address space only.
+/// Sized so that it never runs out: every slot may hold the largest component. The unused
+/// part is address space only.
 fn pool(config: &SandboxConfig, scan: Enabled) -> PoolingAllocationConfig {
-    // What is being given back is neither in use nor free, in every thread:
-    // without room for it a full pool refuses now and then.
+    // Memory that is being freed is neither in use nor free, in every thread: without
+    // room for it a full pool rejects an attempt now and then.
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let leaving = threads.min(16) as u32;
     let stores = config.slots.saturating_add(PROBES + LINKS);
@@ -130,14 +128,14 @@ fn pool(config: &SandboxConfig, scan: Enabled) -> PoolingAllocationConfig {
         .total_core_instances(times(MAX_INSTANCES))
         .total_memories(times(MAX_MEMORIES))
         .total_tables(times(MAX_TABLES))
-        // A guest that the host asks for room is entered a second time.
+        // A guest that the host asks to allocate memory is entered a second time.
         .total_stacks(times(2))
         .max_core_instances_per_component(MAX_INSTANCES as u32)
         .max_memories_per_component(MAX_MEMORIES as u32)
         .max_tables_per_component(MAX_TABLES as u32)
         .max_tables_per_module(MAX_TABLES as u32)
         // Address space is reserved for this anyway. The limiter keeps each attempt to
-        // what it may have, which the operator may raise at any time.
+        // its own limit, which the operator may raise at any time.
         .max_memory_size(MAX_MEMORY as usize)
         .table_elements(usize::try_from(config.cap.table_elements).unwrap_or(usize::MAX))
         .max_unused_warm_slots(stores)
@@ -164,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_child_compiles_fits_every_runner() {
+    fn code_compiled_by_the_child_fits_every_runner() {
         let child = hash(&compiling().expect("engine"));
         for allocator in [Allocator::Pooling, Allocator::OnDemand] {
             let config = SandboxConfig {

@@ -1,23 +1,23 @@
-//! Why the sandbox does not start, and why a file is refused.
+//! Why the sandbox does not start, and why a file is rejected.
 
 /// The sandbox cannot be set up on this machine or with this configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// The engine refused its configuration, or its memory could not be reserved.
+    /// The engine rejected its configuration, or its memory could not be reserved.
     #[error(
         "set up the sandbox: {reason}; fewer slots, a lower memory cap or `allocator = \"on-demand\"` need less address space"
     )]
     Engine {
-        /// What wasmtime said.
+        /// The error of wasmtime.
         reason: String,
     },
-    /// A setting makes no sense.
+    /// A setting is invalid.
     #[error("set up the sandbox: {0}")]
     Config(String),
 }
 
-/// Why a plugin file is refused. The text is for the person who put the file
-/// there; nothing of a refused file is in use.
+/// Why a plugin file is rejected. The text is for the user who put the file there; no
+/// part of a rejected file is in use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -49,14 +49,14 @@ pub enum LoadError {
     /// WebAssembly that is not valid.
     #[error("not valid WebAssembly at byte {at}: {reason}")]
     Invalid {
-        /// Where.
+        /// The offset.
         at: u64,
-        /// What the validator said.
+        /// The error of the validator.
         reason: String,
     },
-    /// More of something than any plugin needs: what, and how many may be.
+    /// More entries of a kind than any plugin needs: the kind, and the limit.
     #[error(
-        "the file has more than {1} {0}; plugins have far fewer, so it is broken or not a plugin"
+        "the file has more than {1} {0}; plugins have far fewer, so it is damaged or not a plugin"
     )]
     TooMany(&'static str, usize),
     /// A core module without the SDK's metadata.
@@ -64,12 +64,12 @@ pub enum LoadError {
         "a WebAssembly core module, but not one that was built with pgtq-sdk; build it with `pgtq build`"
     )]
     CoreModule,
-    /// A core module with the SDK's metadata that cannot be made a component.
+    /// A core module with the SDK's metadata that cannot be wrapped as a component.
     #[error("cannot make a component of this core module: {0}")]
     Componentize(String),
     /// Built against another contract.
     #[error(
-        "built against contract pgtq:plugin@{found}, this pgtq wants pgtq:plugin@{wanted}; rebuild the plugin with a matching pgtq-sdk"
+        "built against contract pgtq:plugin@{found}, this pgtq requires pgtq:plugin@{wanted}; rebuild the plugin with a matching pgtq-sdk"
     )]
     WrongContract {
         /// The version in the file.
@@ -77,13 +77,13 @@ pub enum LoadError {
         /// Our version.
         wanted: String,
     },
-    /// Imports that no runner offers.
-    #[error("imports what a plugin is not given: {}; offered are pgtq:plugin and, of WASI 0.2, cli, clocks, filesystem, http (outgoing), io, random and sockets", listed(.0))]
+    /// Imports that no runner provides.
+    #[error("imports interfaces that plugins do not have: {}; available are pgtq:plugin and, of WASI 0.2, cli, clocks, filesystem, http (outgoing), io, random and sockets", listed(.0))]
     UnknownImports(Vec<String>),
     /// Not a pgtq plugin.
     #[error("a WebAssembly component, but not a pgtq plugin: it does not export `{0}`")]
     MissingExport(String),
-    /// An export of the right name and the wrong type.
+    /// An export with the right name and the wrong type.
     #[error("exports or imports do not fit the contract: {0}")]
     WrongType(String),
     /// A plugin without handlers.
@@ -92,13 +92,13 @@ pub enum LoadError {
     /// More handlers than a plugin may have.
     #[error("the plugin has {0} handlers, at most 1000 are allowed")]
     TooManyHandlers(usize),
-    /// Two handlers of one name in one file.
+    /// Two handlers with the same name in one file.
     #[error("the plugin has two handlers named `{0}`; rename one with #[handler(name = \"...\")]")]
     DuplicateHandler(String),
-    /// A handler name outside the rule.
+    /// An invalid handler name.
     #[error("handler name {0}")]
     BadName(String),
-    /// The manifest is not what the contract says.
+    /// The manifest does not follow the contract.
     #[error("the plugin's manifest cannot be read: {0}")]
     BadManifest(String),
     /// `describe` and the handler section disagree.
@@ -118,7 +118,7 @@ pub enum LoadError {
         /// The limit.
         seconds: u64,
     },
-    /// Compiling did not end, though it used little processor time.
+    /// Compiling did not finish, although it used little processor time.
     #[error(
         "the compiler was stopped after {seconds} s without a result; this machine may be too busy, or raise `compile_timeout`"
     )]
@@ -139,13 +139,13 @@ pub enum LoadError {
         "the compiler was stopped from outside: {reason}; this machine may have run out of memory or processes"
     )]
     CompileKilled {
-        /// How it ended.
+        /// The child's exit status.
         reason: String,
     },
     /// The compiler ended without an answer about the file.
     #[error("the compiler gave no answer: {reason}; report the file if this happens again")]
     CompilerFailed {
-        /// How it ended.
+        /// The child's exit status.
         reason: String,
     },
     /// The compiler could not be run.
@@ -153,7 +153,7 @@ pub enum LoadError {
     Compiler {
         /// The program.
         program: String,
-        /// What the system said.
+        /// The error of the operating system.
         reason: String,
     },
     /// `describe` failed.
@@ -165,8 +165,8 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// Whether the same bytes may pass later: the cause may be this machine, not the
-    /// file.
+    /// Whether the same bytes may be accepted later: the cause may be this machine, not
+    /// the file.
     pub fn may_pass_later(&self) -> bool {
         matches!(
             self,
@@ -182,10 +182,10 @@ impl LoadError {
     }
 }
 
-/// Names that are told of a list.
+/// Names of a list that are shown.
 const MAX_TOLD: usize = 8;
 
-/// A list as it is told: a file may import a thousand names.
+/// A list as it is shown: a file may import a thousand names.
 fn listed(names: &[String]) -> String {
     match names.get(..MAX_TOLD) {
         Some(first) if names.len() > MAX_TOLD => {

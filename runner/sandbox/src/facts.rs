@@ -1,7 +1,8 @@
-//! What a guest's host calls read and do, whichever way the guest got in: through its
-//! component ([`host`](super::host)) or directly ([`direct`](super::direct)).
+//! The facts that a guest's host calls return, and their effects, whichever way the guest
+//! was entered: through its component ([`host`](super::host)) or directly
+//! ([`direct`](super::direct)).
 //!
-//! Facts about the task are nothing much while the plugin describes itself.
+//! Facts about the task are empty or zero while the plugin describes itself.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +11,7 @@ use super::logs::clean;
 use super::state::State;
 use pgtq_task::{Attempt, LogLevel, Progress};
 
-/// The most bytes of a progress message that are kept.
+/// Maximum bytes of a progress message that are kept.
 const PROGRESS_BYTES: usize = 200;
 
 fn fact<T: Default>(state: &State, fact: impl FnOnce(&Attempt) -> T) -> T {

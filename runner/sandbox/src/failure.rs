@@ -1,4 +1,4 @@
-//! From a trap to words: what happened, which limit it was, how to raise it.
+//! Explains a trap: what happened, which limit was reached, how to raise it.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
@@ -17,12 +17,12 @@ use pgtq_task::{ErrorKind, Failure, Limits, Outcome};
 
 /// Frames shown.
 const MAX_FRAMES: usize = 20;
-/// Bytes of one frame's name; mangled names can unfold without end.
+/// Bytes of one frame's name; mangled names can expand without bound.
 const FRAME_BYTES: usize = 200;
-/// Bytes of a message that wasmtime or the guest made.
+/// Bytes of a message from wasmtime or the guest.
 const MESSAGE_BYTES: usize = 4 << 10;
 
-/// What a store knew when its guest trapped.
+/// The store's figures when its guest trapped.
 pub(super) struct Scene<'a> {
     pub(super) limits: &'a Limits,
     pub(super) limiter: &'a Limiter,
@@ -30,14 +30,14 @@ pub(super) struct Scene<'a> {
     pub(super) logs: &'a Logs,
 }
 
-/// How long a task waits for which this machine had no room.
+/// Delay of a task for which this machine had no room.
 const NO_ROOM_WAIT: Duration = Duration::from_secs(5);
-/// How often that is logged.
+/// Minimum time between log lines about that.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// What becomes of an attempt whose instantiation or call ended with this error. Where
-/// the machine had no room for the instance, no guest code ran and no attempt is
-/// counted: the task comes back in five seconds.
+/// The outcome of an attempt whose instantiation or call ended with this error. If the
+/// machine had no room for the instance, no guest code ran and no attempt is counted: the
+/// task is retried in five seconds.
 pub(super) fn outcome(error: &wasmtime::Error, scene: &Scene<'_>) -> Outcome {
     let has_run = error
         .downcast_ref::<WasmBacktrace>()
@@ -54,7 +54,7 @@ pub(super) fn outcome(error: &wasmtime::Error, scene: &Scene<'_>) -> Outcome {
     }
 }
 
-/// Warns, but not once for each of many attempts.
+/// Warns, but not for every one of many attempts.
 fn warn(reason: &str) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,12 +62,12 @@ fn warn(reason: &str) {
         *last = Some(Instant::now());
         tracing::warn!(
             reason,
-            "this machine has no room for an instance; its tasks come back in 5 s, and no attempt is counted"
+            "this machine has no room for an instance; its tasks are retried in 5 s, and no attempt is counted"
         );
     }
 }
 
-/// What this machine lacks, if that is the cause: the guest is not to blame.
+/// What this machine lacks, if that is the cause: the guest is not at fault.
 pub(super) fn machine(error: &wasmtime::Error) -> Option<String> {
     let cause = error.root_cause().to_string();
     // Of the types that carry an error number, one is private to wasmtime.
@@ -166,8 +166,8 @@ fn trapped(
             ErrorKind::Stack,
             "used more than 512 KiB of stack: endless or very deep recursion".to_owned(),
         ),
-        // A compiled language keeps most of its stack at the bottom of its memory
-        // and runs off the edge.
+        // A compiled language keeps most of its stack at the start of its linear memory,
+        // and an overflow leaves the memory.
         Trap::MemoryOutOfBounds if backtrace.is_some_and(is_recursion) => (
             ErrorKind::Stack,
             "used up the stack in its memory: endless or very deep recursion".to_owned(),
@@ -213,7 +213,7 @@ fn host_memory(limits: &Limits) -> (ErrorKind, String) {
     (
         ErrorKind::Memory,
         format!(
-            "the host would keep more than {} for this attempt (child tasks, headers, buffers, log lines); keep less open at a time, or raise `host_bytes`",
+            "the host would need more than {} for this attempt (child tasks, headers, buffers, log lines); keep less open at a time, or raise `host_bytes`",
             size(limits.host_bytes)
         ),
     )
@@ -229,7 +229,7 @@ fn table(limits: &Limits) -> (ErrorKind, String) {
     )
 }
 
-/// The attempt outlived its wall-clock limit.
+/// The attempt exceeded its wall-clock limit.
 pub(super) fn timeout(limits: &Limits) -> Failure {
     Failure::new(
         ErrorKind::Timeout,
@@ -240,7 +240,7 @@ pub(super) fn timeout(limits: &Limits) -> Failure {
     )
 }
 
-/// The result is too large; `bytes` if they are known.
+/// The result is too large; `bytes` if its size is known.
 pub(super) fn result_size(bytes: Option<usize>, limits: &Limits) -> (ErrorKind, String) {
     let what = match bytes {
         Some(bytes) => format!("returned {} bytes", grouped(bytes as u64)),
@@ -255,7 +255,7 @@ pub(super) fn result_size(bytes: Option<usize>, limits: &Limits) -> (ErrorKind, 
     )
 }
 
-/// The text for a fault of the runner itself.
+/// The message for a fault of the runner itself.
 pub(super) fn internal(panic: &(dyn std::any::Any + Send)) -> Failure {
     let said = panic
         .downcast_ref::<&str>()
@@ -271,7 +271,7 @@ pub(super) fn internal(panic: &(dyn std::any::Any + Send)) -> Failure {
     )
 }
 
-/// As many frames as are kept, of at most half as many functions.
+/// Up to the maximum number of frames, from at most half as many functions.
 fn is_recursion(trace: &WasmBacktrace) -> bool {
     let functions: BTreeSet<u32> = trace
         .frames()
@@ -298,12 +298,12 @@ fn demangle(name: &str) -> String {
         return clean(name, FRAME_BYTES);
     }
     let mut text = Capped(String::new());
-    // An error only says that the cap was reached.
+    // An error only means that the cap was reached.
     let _ = write!(text, "{:#}", rustc_demangle::demangle(name));
     clean(&text.0, FRAME_BYTES)
 }
 
-/// Takes a little more than a frame's bytes, then refuses.
+/// Accepts slightly more than a frame's bytes, then fails.
 struct Capped(String);
 
 impl fmt::Write for Capped {
@@ -317,7 +317,7 @@ impl fmt::Write for Capped {
     }
 }
 
-/// Bytes in the largest unit that says them exactly.
+/// Bytes in the largest unit that is exact.
 fn size(bytes: u64) -> String {
     match bytes {
         b if b >= 1 << 30 && b % (1 << 30) == 0 => format!("{} GiB", b >> 30),
@@ -346,7 +346,7 @@ mod tests {
     use wasmtime::ResourceLimiter as _;
 
     #[test]
-    fn sizes_and_counts_are_written_for_people() {
+    fn sizes_and_counts_are_readable() {
         assert_eq!(size(64 << 20), "64 MiB");
         assert_eq!(size(1 << 10), "1 KiB");
         assert_eq!(size(1_500), "1,500 bytes");
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_finds_no_memory_comes_back_and_counts_nothing() {
+    fn an_attempt_without_memory_is_retried_and_not_counted() {
         let no_memory = || {
             wasmtime::Error::from(std::io::Error::from_raw_os_error(libc::ENOMEM))
                 .context("failed to create memory")
@@ -386,13 +386,13 @@ mod tests {
         let failure = explain(&no_memory(), &scene(&fresh));
         assert_eq!(failure.kind, ErrorKind::Internal);
         assert!(failure.message.contains("Cannot allocate memory"));
-        // What a guest does wrong is still its own fault.
+        // A fault of the guest is still reported as its own.
         let ended = outcome(&wasmtime::Error::msg("no such export"), &scene(&fresh));
         let Outcome::Retry { failure, .. } = ended else {
             panic!("{ended:?}");
         };
         assert_eq!(failure.kind, ErrorKind::Contract);
-        // A guest whose memory could not grow gives up by itself.
+        // A guest whose memory could not grow aborts by itself.
         let gave_up = Trap::UnreachableCodeReached.into();
         let kind = |limiter| explain(&gave_up, &scene(limiter)).kind;
         assert_eq!(kind(&by_the_machine), ErrorKind::Internal);

@@ -1,11 +1,11 @@
-//! A semaphore whose permits are shared fairly among plugins.
+//! A semaphore that shares its permits fairly among plugins.
 //!
-//! Connections, open files and name lookups are few, and one process has them for
-//! all plugins. A plugin may take a further permit only while it holds fewer than are
-//! free, so that one alone holds less than half of them, and leaves the next one half
-//! of the rest (switches share their buffers among ports in this way, "dynamic
-//! thresholds"). An eighth of the permits is for plugins that hold none: one of these
-//! never waits for what others hold, however long they hold it.
+//! Connections, open files and name lookups are scarce, and all plugins of a process
+//! share them. A plugin may take another permit only while it holds fewer than are free,
+//! so that a single plugin holds less than half of them and leaves the next one half of
+//! the rest (switches share their buffers among ports in this way, "dynamic thresholds").
+//! An eighth of the permits is reserved for plugins that hold none: such a plugin never
+//! waits for permits of others, however long they hold them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-/// Permits that plugins share. Waiters of one plugin are served in their order.
+/// The permits that plugins share. Waiters of one plugin are served in order.
 #[derive(Debug)]
 pub(super) struct FairSemaphore {
     state: Mutex<State>,
@@ -22,19 +22,19 @@ pub(super) struct FairSemaphore {
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// Of the free ones, those for plugins that hold none.
+    /// Of the free permits, those reserved for plugins that hold none.
     reserved: usize,
-    /// By plugin; none holds zero.
+    /// By plugin; no entry is zero.
     held: HashMap<Arc<str>, usize>,
-    /// In the order in which they came.
+    /// In the order of arrival.
     waiting: BTreeMap<u64, (Arc<str>, oneshot::Sender<FairPermit>)>,
     next: u64,
 }
 
-/// One permit of one plugin. Dropping it gives it to whichever plugin's turn it is.
+/// One permit of one plugin. Dropping it passes it to the next eligible plugin.
 #[derive(Debug)]
 pub(super) struct FairPermit {
-    /// `None` once it was given back.
+    /// `None` once it was released.
     of: Option<(Arc<FairSemaphore>, Arc<str>)>,
 }
 
@@ -76,21 +76,20 @@ impl FairSemaphore {
         })
     }
 
-    /// Waits for a permit until the deadline; `None` if there was none for this
-    /// plugin by then. Cancel-safe.
+    /// Waits for a permit until the deadline; `None` if this plugin got none by then.
+    /// Cancel-safe.
     pub(super) async fn acquire(
         self: &Arc<Self>,
         plugin: &Arc<str>,
         deadline: Instant,
     ) -> Option<FairPermit> {
-        // What holds permits ends with its attempt: one at the deadline itself
-        // serves nobody.
+        // Permits end with their attempt: one granted at the deadline itself is useless.
         if Instant::now() >= deadline {
             return None;
         }
         let (id, turn) = {
             let mut state = self.lock();
-            // An earlier one of the same plugin would have been served already.
+            // An earlier waiter of the same plugin would have been served already.
             if state.may_take(plugin) {
                 state.take(plugin);
                 drop(state);
@@ -123,8 +122,8 @@ impl FairSemaphore {
                 granted.push((plugin, send));
             }
         }
-        // Outside of the lock: one that nobody waits for any more is dropped here,
-        // and given back.
+        // Outside of the lock: a permit whose waiter has gone is dropped here, and
+        // thereby released.
         for (plugin, send) in granted {
             drop(send.send(self.permit(&plugin)));
         }
@@ -134,18 +133,18 @@ impl FairSemaphore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a plugin would get another one without waiting.
+    /// Whether a plugin would get another permit without waiting.
     pub(super) fn may_take(&self, plugin: &str) -> bool {
         self.lock().may_take(plugin)
     }
 
-    /// How many a plugin holds.
+    /// Number of permits that a plugin holds.
     #[cfg(test)]
     pub(super) fn held(&self, plugin: &str) -> usize {
         self.lock().held.get(plugin).copied().unwrap_or(0)
     }
 
-    /// How many nobody holds.
+    /// Number of free permits.
     #[cfg(test)]
     pub(super) fn free(&self) -> usize {
         self.lock().free
@@ -172,7 +171,7 @@ impl Drop for FairPermit {
     }
 }
 
-/// A place in the queue, left when it is dropped.
+/// A place in the queue, left on drop.
 struct Waiting<'a> {
     of: &'a FairSemaphore,
     id: u64,
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plugin_without_a_permit_gets_one_however_many_others_hold() {
+    async fn a_plugin_without_a_permit_always_gets_one() {
         let semaphore = FairSemaphore::new(512);
         let mut held = Vec::new();
         for n in 0..64 {
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_permits_are_free_again_in_the_end() {
+    async fn all_permits_are_released_in_the_end() {
         let semaphore = FairSemaphore::new(9);
         let first = all(&semaphore, "a").await;
         assert_eq!(
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_permit_that_is_given_back_goes_to_the_first_that_may_have_it() {
+    async fn a_released_permit_goes_to_the_first_eligible_waiter() {
         let semaphore = FairSemaphore::new(2);
         let mut a = all(&semaphore, "a").await;
         let b = all(&semaphore, "b").await;
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn waiters_that_give_up_keep_nothing() {
+    async fn cancelled_waiters_keep_no_permit() {
         let semaphore = FairSemaphore::new(1);
         let held = all(&semaphore, "a").await;
         let deadline = Instant::now() + Duration::from_millis(1);

@@ -1,5 +1,5 @@
-//! What one plugin is granted at this moment, and what is made of it once: not for
-//! every attempt.
+//! The current grants of one plugin, and values derived from them once per grant book
+//! rather than once per attempt.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -8,17 +8,17 @@ use arc_swap::ArcSwap;
 use super::redact::Redactor;
 use pgtq_task::{Grant, GrantBook};
 
-/// The grants of one plugin. Its handlers share one.
+/// The grants of one plugin, shared by its handlers.
 pub(super) struct PluginGrants {
-    /// What grants call the plugin.
+    /// The plugin's name in grants.
     pub(super) plugin: Arc<str>,
     grants: Arc<ArcSwap<GrantBook>>,
     now: ArcSwap<Granted>,
-    /// Held while a new book is looked up: once, however many attempts ask.
+    /// Locked while a new book is looked up: once, however many attempts ask.
     looking: Mutex<()>,
 }
 
-/// What one grant book says of one plugin.
+/// One grant book's entries for one plugin.
 pub(super) struct Granted {
     /// Secrets come from here.
     pub(super) book: Arc<GrantBook>,
@@ -36,8 +36,7 @@ impl Granted {
         })
     }
 
-    /// Hides the secrets that the plugin may have, if it may have any. One for the
-    /// whole book.
+    /// Redacts the secrets that the plugin may have, if it may have any. One per book.
     pub(super) fn redactor(&self) -> Option<Arc<Redactor>> {
         let made = self
             .redactor
@@ -61,7 +60,7 @@ impl PluginGrants {
         PluginGrants::new(plugin, &self.grants)
     }
 
-    /// What the book of this moment grants.
+    /// The grants of the current book.
     pub(super) fn now(&self) -> Arc<Granted> {
         let book = self.grants.load();
         let now = self.now.load();
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redactor_is_made_once_for_a_book_and_again_for_the_next() {
+    fn a_redactor_is_made_once_per_book() {
         let grants = Arc::new(ArcSwap::from_pointee(book("hunter2-hunter2")));
         let plugin = PluginGrants::new("mailer", &grants);
         let threads: Vec<_> = (0..4)

@@ -15,11 +15,11 @@ use pgtq_task::{
 
 /// One handler of one plugin version.
 pub(super) struct PluginHandler {
-    /// Keeps the code alive for as long as an attempt may run in it.
+    /// Keeps the code alive while an attempt may run in it.
     compiled: Compiled,
     grants: Arc<PluginGrants>,
     info: Arc<HandlerInfo>,
-    /// As long as its plugin is granted no limits.
+    /// Valid as long as its plugin is granted no limits.
     limits: Arc<Limits>,
     detours: Detours,
     pushes: Arc<PushRights>,
@@ -47,7 +47,7 @@ impl PluginHandler {
         }
     }
 
-    /// By the grants of this moment.
+    /// By the current grants.
     fn rights(&self, granted: &Granted) -> attempt::Rights {
         let shared = &self.compiled.inner.shared;
         attempt::Rights {
@@ -106,8 +106,8 @@ impl Handler for PluginHandler {
         let rights = self.rights(&granted);
         Box::pin(async move {
             let inner = &compiled.inner;
-            // The engine runs no more attempts than slots, so this waits only
-            // if it is wrong about that; better than a pool that is empty.
+            // The engine runs no more attempts than slots, so this waits only if the
+            // engine is wrong about that; waiting is better than an exhausted pool.
             let permit = tokio::select! {
                 biased;
                 permit = inner.shared.slots.acquire() => permit,

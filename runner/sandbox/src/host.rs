@@ -1,7 +1,7 @@
-//! The host's side of the contract: every import that a plugin is given.
+//! The host's side of the contract: every import of a plugin.
 //!
-//! Each function of our own is charged in fuel by call and by byte, so that a loop of
-//! host calls ends like any other loop. WASI's are charged by call and by time, see
+//! Each of our own functions charges fuel by call and by byte, so that a loop of host
+//! calls ends like any other loop. WASI functions charge by call and by time, see
 //! [`host_call`](super::host_call).
 
 use wasmtime::component::{Linker, LinkerInstance};
@@ -42,7 +42,7 @@ macro_rules! import {
     };
 }
 
-/// Adds one function that answers with a fact about the task.
+/// Adds one function that returns a fact about the task.
 macro_rules! fact {
     ($linker:ident, $name:literal, $fact:path) => {
         import!($linker, $name, |state, ()| 0, Ok(($fact(state),)));

@@ -1,11 +1,11 @@
-//! What a host call costs the guest: fuel by call, by byte and by time.
+//! The cost of a host call for the guest: fuel by call, by byte and by time.
 //!
-//! Functions of our own charge by the bytes that they take ([`charge`]). Whatever a
-//! function does, [`HostCalls`] sees every way from the guest into the host and back,
-//! wasmtime's own functions included: a call costs [`LEAST_FUEL`] at least, one fuel a
-//! nanosecond when it takes long, and gives way to the scheduler when the guest has
-//! had [`SLICE`] of its thread. Fuel alone cannot do that: a call of 15 instructions
-//! may take milliseconds of the host's time.
+//! Our own functions charge for the bytes that they take ([`charge`]). In addition,
+//! [`HostCalls`] observes every transition from the guest into the host and back,
+//! wasmtime's own functions included: a call costs at least [`LEAST_FUEL`], one fuel per
+//! nanosecond when it takes long, and yields to the scheduler when the guest has used
+//! [`SLICE`] of its thread. Instruction counts alone cannot do that: a call of 15
+//! instructions may take milliseconds of the host's time.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -19,40 +19,40 @@ use super::engine::YIELD_FUEL;
 use super::state::State;
 use pgtq_task::Limits;
 
-/// Fuel for entering the host; measured, a call costs 100 to 200 ns, which is
-/// 100 to 500 instructions.
+/// Fuel for entering the host; measured, a call costs 100 to 200 ns, which is 100 to 500
+/// instructions.
 pub(super) const CALL_FUEL: u64 = 1_000;
-/// The same for calls that charge nothing themselves. Wasmtime's own, of which a guest
-/// knows nothing, are among them: growing memory, and every yield.
+/// The same for calls that charge nothing themselves. These include wasmtime's own calls,
+/// which are invisible to a guest: growing memory, and every yield.
 const LEAST_FUEL: u64 = 200;
-/// Calls up to this long cost no time, so that the fuel of most attempts is the same
-/// each time; longer ones cost one fuel a nanosecond.
+/// Calls up to this duration cost no fuel for time, so that most attempts use the same
+/// fuel each time; longer ones cost one fuel per nanosecond.
 const SHORT: Duration = Duration::from_micros(100);
-/// The most memory of a guest that shares its thread: what a handler gets that asks for
-/// nothing.
+/// Maximum memory of a guest that shares its thread: the default of a handler that
+/// requests none.
 const LARGE_MEMORY: u64 = 64 << 20;
-/// How long a guest may keep its thread before a host call gives way.
+/// How long a guest may keep its thread before a host call yields.
 const SLICE: Duration = Duration::from_millis(1);
 
-/// Host calls within one another: one that makes room in the guest, whose allocator
-/// grows memory.
+/// Maximum nesting of host calls: one that allocates in the guest, whose allocator grows
+/// memory.
 const MAX_DEPTH: usize = 8;
 
 thread_local! {
-    /// Since when this thread polls the attempt that it is working on.
+    /// When this thread began the current poll of its attempt.
     static POLLED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Whether a guest with these limits runs apart from the scheduler's threads. One
-/// instruction may fill or copy all of its memory, which takes about 0.7 ms a MiB where
-/// the memory is new, and nothing can interrupt it.
+/// Whether a guest with these limits runs outside of the scheduler's threads. One
+/// instruction may fill or copy all of its memory, which takes about 0.7 ms per MiB of
+/// new memory and cannot be interrupted.
 pub(super) fn is_large(limits: &Limits) -> bool {
     limits.memory > LARGE_MEMORY
 }
 
-/// Runs the future of a guest and remembers for [`HostCalls`] since when its thread
-/// has been at it. A large guest keeps its thread to itself: others take over what else
-/// that had to do. Cancel-safe if the future is.
+/// Runs the future of a guest and records for [`HostCalls`] when its thread began. A
+/// large guest keeps its thread to itself: other threads take over that thread's tasks.
+/// Cancel-safe if the future is.
 pub(super) async fn timed<T>(limits: &Limits, guest: impl Future<Output = T>) -> T {
     let several = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
     let apart = several && is_large(limits);
@@ -72,7 +72,7 @@ pub(super) async fn timed<T>(limits: &Limits, guest: impl Future<Output = T>) ->
     .await
 }
 
-/// A host call under way: when it began, and the fuel that was left then.
+/// A running host call: when it began, and the fuel that was left then.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HostCall {
     at: Instant,
@@ -81,8 +81,8 @@ pub(super) struct HostCall {
 
 /// Takes the fuel for one host call that carries `bytes`, or ends the attempt.
 ///
-/// Setting the fuel restarts wasmtime's interval until the next yield, so a loop of
-/// host calls would never yield by itself: it does here. Cancel-safe.
+/// Setting the fuel restarts wasmtime's interval until the next yield, so a loop of host
+/// calls would never yield by itself: this function yields. Cancel-safe.
 pub(super) async fn charge(
     store: &mut StoreContextMut<'_, State>,
     bytes: usize,
@@ -130,11 +130,11 @@ impl CallHookHandler<State> for HostCalls {
                 bound_call(&mut store);
                 let at = Instant::now();
                 let calls = &mut store.data_mut().host_calls;
-                // Deeper only if an error has ended some: then none is charged any more.
+                // Deeper only if an error ended some: no fuel is charged after that.
                 calls.truncate(MAX_DEPTH);
                 calls.push(HostCall { at, fuel });
             }
-            // What the guest returns is copied next.
+            // The guest's return value is copied next.
             CallHook::ReturningFromWasm => bound_call(&mut store),
             CallHook::ReturningFromHost => settle(&mut store).await?,
             CallHook::CallingWasm => {}
@@ -143,15 +143,15 @@ impl CallHookHandler<State> for HostCalls {
     }
 }
 
-/// Bounds what the next call copies out of the guest by what is left for the host.
+/// Bounds what the next call copies out of the guest by the remaining host bytes.
 fn bound_call(store: &mut StoreContextMut<'_, State>) {
     let state = store.data();
     let room = state.account.call_room(state.limits.call_bytes);
     store.set_hostcall_fuel(usize::try_from(room).unwrap_or(usize::MAX));
 }
 
-/// Charges for the call that ends, unless it has been charged for more already, and
-/// gives way when it is time. What a call waits for is not its thread's time.
+/// Charges for the call that ends, unless it was charged more already, and yields when
+/// the slice is used up. Time that a call spends waiting is not its thread's time.
 async fn settle(store: &mut StoreContextMut<'_, State>) -> wasmtime::Result<()> {
     let now = Instant::now();
     let Some(call) = store.data_mut().host_calls.pop() else {

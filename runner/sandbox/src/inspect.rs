@@ -1,4 +1,4 @@
-//! Looks at a plugin file without running or compiling it.
+//! Inspects a plugin file without running or compiling it.
 
 use std::collections::BTreeSet;
 
@@ -6,20 +6,21 @@ use super::walk::{self, Facts};
 use super::{LoadError, json};
 use pgtq_task::{HandlerInfo, Name, Needs};
 
-/// The version of the contract that this runner speaks.
+/// The version of the contract that this runner implements.
 pub const CONTRACT: &str = "1.0.0";
 
-/// Handlers that one plugin may have.
+/// Maximum number of handlers in one plugin.
 const MAX_HANDLERS: usize = 1_000;
-/// Bytes of a handler's description and docs.
+/// Maximum bytes of a handler's description and docs.
 const MAX_DOCS: usize = 32 << 10;
-/// Rules, names and directories that a handler asks for: each use of them reads them all.
+/// Maximum number of rules, names and directories that a handler requests: each use of
+/// one scans them all.
 const MAX_NEEDS: usize = 1_000;
-/// Parameters of a handler, and bytes of one's name.
+/// Maximum number of parameters of a handler, and bytes of a parameter's name.
 const MAX_PARAMETERS: usize = 100;
 const MAX_PARAMETER: usize = 128;
-/// Bytes of a handler's argument schema: it is kept for as long as it serves, and
-/// sent to whoever pushes.
+/// Maximum bytes of a handler's argument schema: it is kept while the handler serves, and
+/// sent to clients that push.
 const MAX_SCHEMA: usize = 64 << 10;
 /// Functions that a plugin must export.
 const EXPORTS: [&str; 2] = ["describe", "run"];
@@ -60,17 +61,17 @@ const OURS: [&str; 8] = [
     "types", "context", "log", "progress", "push", "sql", "state", "secrets",
 ];
 
-/// The two forms in which a plugin may come.
+/// The two formats of a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileForm {
-    /// A component, used as it is.
+    /// A component, used unchanged.
     Component,
     /// A core module with the SDK's metadata, wrapped at load.
     CoreModule,
 }
 
-/// What a file says about itself.
+/// What a file declares about itself.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Inspection {
     /// Component or core module.
@@ -83,14 +84,13 @@ pub struct Inspection {
     pub handlers: Vec<HandlerInfo>,
     /// The tools that made it: field, tool, version.
     pub producers: Vec<(String, String, String)>,
-    /// Size of the file, bytes.
+    /// Size of the file, in bytes.
     pub bytes: u64,
 }
 
-/// Reads what the file says about itself: nothing in it is executed, and nothing
-/// in its functions is read, so that a file which passes may still be invalid.
-/// Safe on any bytes: time grows with the size of the file only, memory is
-/// bounded, no panic.
+/// Reads what the file declares about itself: nothing in it is executed, and the bodies
+/// of its functions are not read, so a file that passes may still be invalid. Safe on any
+/// bytes: time is linear in the size of the file, memory is bounded, no panic.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
     let facts = walk::walk(bytes)?;
     let contract = check_contracts(&facts)?;
@@ -131,14 +131,14 @@ fn check_contracts(facts: &Facts) -> Result<String, LoadError> {
     }
     match (found, facts.form) {
         (Some(version), _) => Ok(version.to_owned()),
-        // Imports of a module may have been optimised away; its wrapper is
-        // inspected again.
+        // Imports of a module may have been optimised away; its wrapper is inspected
+        // again.
         (None, FileForm::CoreModule) => Ok(CONTRACT.to_owned()),
         (None, FileForm::Component) => Err(LoadError::MissingExport("run".to_owned())),
     }
 }
 
-/// A contract fits if its major version is ours.
+/// A contract is compatible if its major version is ours.
 pub(super) fn check_contract(version: &str) -> Result<(), LoadError> {
     let major = |version: &str| version.split('.').next().map(str::to_owned);
     if major(version) == major(CONTRACT) {
@@ -168,11 +168,11 @@ fn check_imports(imports: &BTreeSet<String>) -> Result<(), LoadError> {
     }
 }
 
-/// Reads the section `pgtq.handlers`: records of a length (4 bytes, little
-/// endian) and as many bytes of JSON.
-/// Bytes of one handler in the file's own list, which has no schemas.
+/// Maximum bytes of one handler in the file's own list, which has no schemas.
 const MAX_RECORD_BYTES: usize = 128 << 10;
 
+/// Reads the section `pgtq.handlers`: records of a length (4 bytes, little endian) and
+/// that many bytes of JSON.
 fn read_handlers(mut section: &[u8]) -> Result<Vec<HandlerInfo>, LoadError> {
     let cut = || LoadError::BadManifest("the section pgtq.handlers is cut off".to_owned());
     let (mut handlers, mut n_values) = (Vec::new(), 0);
@@ -198,9 +198,9 @@ fn read_handlers(mut section: &[u8]) -> Result<Vec<HandlerInfo>, LoadError> {
     Ok(handlers)
 }
 
-/// A manifest that cannot be read, most often because of a name.
+/// The error for a manifest that cannot be read, most often because of a name.
 pub(super) fn bad_manifest(error: &serde_json::Error) -> LoadError {
-    // It may quote the manifest.
+    // The text may quote the manifest.
     let text = super::logs::clean(&error.to_string(), 500);
     match text.contains("is not a name") {
         true => LoadError::BadName(text),
@@ -208,7 +208,7 @@ pub(super) fn bad_manifest(error: &serde_json::Error) -> LoadError {
     }
 }
 
-/// Holds for every list of handlers.
+/// Checks that apply to every list of handlers.
 pub(super) fn check_handlers(handlers: &[HandlerInfo]) -> Result<(), LoadError> {
     if handlers.is_empty() {
         return Err(LoadError::NoHandlers);
@@ -224,7 +224,7 @@ pub(super) fn check_handlers(handlers: &[HandlerInfo]) -> Result<(), LoadError> 
     }
 }
 
-/// What is kept of a handler has limits, each far above what people write.
+/// Limits on the stored parts of a handler, each far above ordinary use.
 fn check_size(handler: &HandlerInfo) -> Result<(), LoadError> {
     let over = |what: &str, limit: usize| {
         let name = &handler.name;
@@ -268,8 +268,8 @@ fn check_size(handler: &HandlerInfo) -> Result<(), LoadError> {
     }
 }
 
-/// What a plugin describes must be what its file lists: people and fleets
-/// decide by the list.
+/// The plugin's description must match the file's list: operators and fleets decide by
+/// the list.
 pub(super) fn check_same(
     described: &[HandlerInfo],
     listed: &[HandlerInfo],

@@ -1,12 +1,12 @@
-//! Checks JSON text that a guest made, without building a tree of it.
+//! Validates JSON text from a guest without building a tree of it.
 
 use super::LoadError;
 
-/// How deep values may nest: what most readers, serde_json among them, take.
-/// Postgres gives up at a few thousand.
+/// Maximum nesting depth: what most readers, serde_json among them, accept. Postgres
+/// fails at a few thousand.
 pub(super) const MAX_DEPTH: usize = 128;
 
-/// Says why `text` is not JSON that every reader down the line can take.
+/// Checks that `text` is JSON that every later reader accepts, or says why not.
 pub(super) fn check(text: &str) -> Result<(), String> {
     if too_deep(text) {
         return Err(format!("nested more than {MAX_DEPTH} deep"));
@@ -16,11 +16,11 @@ pub(super) fn check(text: &str) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// JSON values of a manifest. Each takes about 100 bytes of the runner's memory, while
-/// it needs only two of the text.
+/// Maximum number of JSON values in a manifest. Each takes about 100 bytes of the
+/// runner's memory, but only two bytes of text.
 const MAX_MANIFEST_VALUES: usize = 50_000;
 
-/// Refuses a manifest, before it is parsed, that holds too many values.
+/// Rejects a manifest with too many values before it is parsed.
 pub(super) fn few_values(n: usize) -> Result<(), LoadError> {
     match n <= MAX_MANIFEST_VALUES {
         true => Ok(()),
@@ -30,8 +30,8 @@ pub(super) fn few_values(n: usize) -> Result<(), LoadError> {
     }
 }
 
-/// The most values that `text` can hold: one, and one more for each separator and each
-/// bracket outside of strings.
+/// An upper bound for the number of values in `text`: one, and one more for each
+/// separator and each bracket outside of strings.
 pub(super) fn n_values(text: &[u8]) -> usize {
     let (mut n, mut in_string, mut escaped) = (1, false, false);
     for byte in text {
@@ -46,8 +46,8 @@ pub(super) fn n_values(text: &[u8]) -> usize {
     n
 }
 
-/// Counts brackets outside strings. Before the parser, so that what is said
-/// here does not hang on how the parser recurses.
+/// Counts brackets outside of strings. Done before parsing, so that the result does not
+/// depend on the parser's recursion limit.
 fn too_deep(text: &str) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
     for byte in text.bytes() {
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_taken_as_it_is_and_the_rest_refused() {
+    fn json_is_accepted_unchanged_and_other_text_rejected() {
         for good in [
             "1",
             "null",

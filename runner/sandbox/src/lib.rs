@@ -1,21 +1,21 @@
-//! The only room that touches wasmtime.
+//! The only crate that uses wasmtime.
 //!
-//! Owns the way from the bytes of a plugin file to ended attempts: look at a
-//! file without running it ([`inspect`]), compile it in a child process under
-//! limits ([`Sandbox::compile`]), ask it for its manifest
-//! ([`Compiled::probe`]), and hand out [`pgtq_task::Handler`]s that run
-//! every attempt in an instance of its own.
+//! Covers the way from the bytes of a plugin file to finished attempts: inspects a file
+//! without running it ([`inspect`]), compiles it in a child process under limits
+//! ([`Sandbox::compile`]), asks it for its manifest ([`Compiled::probe`]), and returns
+//! [`pgtq_task::Handler`]s that run every attempt in its own instance.
 //!
 //! ```text
 //! bytes ─ inspect ─► compile (child process, cache) ─► Compiled ─ probe ─► Manifest
 //!                                                         └─ handlers ─► attempts
 //! ```
 //!
-//! Promises: no bytes, arguments, output or behaviour of a guest crash the
-//! runner or take more than their limits; nothing of one attempt is seen by
-//! another; usage and logs are reported for every ending.
+//! Guarantees: no bytes, arguments, output or behaviour of a guest crash the runner or
+//! exceed their limits; one attempt never sees data of another; usage and logs are
+//! reported for every outcome.
 //!
-//! Does not know the database, the plugin directory, or when to load what.
+//! Does not use the database or the plugin directory, and does not decide when to load a
+//! file.
 
 mod access;
 mod account;
@@ -65,9 +65,9 @@ pub use load::{COMPILERS, Compiled, Sandbox};
 pub use phases::Phases;
 pub use private::{PrivateDir, user};
 
-/// The version of wasmtime that is built in, for `pgtq version` and `doctor`.
+/// The built-in version of wasmtime, for `pgtq version` and `doctor`.
 pub fn engine_version() -> &'static str {
-    // wasmtime does not export it; a test holds it against Cargo.lock.
+    // wasmtime does not export it; a test compares it with Cargo.lock.
     "48.0.8"
 }
 

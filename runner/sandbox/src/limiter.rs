@@ -1,7 +1,7 @@
-//! Counts what an instance holds: memory and tables, each summed.
+//! Limits the memory and the tables of an instance, each as a sum.
 //!
-//! wasmtime's own `StoreLimits` holds every memory against the limit by
-//! itself, so a guest with four memories would get four times as much.
+//! wasmtime's own `StoreLimits` applies the limit to each memory separately, so a guest
+//! with four memories would get four times as much.
 
 use std::sync::Arc;
 
@@ -11,23 +11,23 @@ use super::account::Account;
 use super::failure;
 use pgtq_task::Limits;
 
-/// Core instances that one component may have. A Rust component has two to
-/// four; generated ones of other languages about ten.
+/// Core instances that one component may have. A Rust component has two to four;
+/// generated ones of other languages about ten.
 pub(super) const MAX_INSTANCES: usize = 20;
 /// Tables per component.
 pub(super) const MAX_TABLES: usize = 8;
 /// Memories per component.
 pub(super) const MAX_MEMORIES: usize = 4;
 
-/// The account of one store.
+/// The counters of one store.
 #[derive(Debug)]
 pub(super) struct Limiter {
     memory_limit: u64,
     memory: u64,
     account: Arc<Account>,
-    /// Growth was refused: an abort that follows is the limit's doing.
+    /// Growth was denied: the limit causes an abort that follows.
     pub(super) memory_refused: bool,
-    /// Growth failed because this machine lacks something.
+    /// Growth failed because this machine lacks a resource.
     pub(super) machine_refused: Option<String>,
     table_limit: u64,
     tables: u64,
@@ -59,7 +59,7 @@ fn grown(sum: u64, current: usize, desired: usize, limit: u64) -> Option<u64> {
 impl Limiter {
     fn grow_failed(&mut self, error: &wasmtime::Error) {
         self.machine_refused = failure::machine(error);
-        // Otherwise the pool has no more for one memory: same words for the guest.
+        // Otherwise the pool has no more for one memory: the guest sees the same error.
         self.memory_refused = self.machine_refused.is_none();
     }
 }
@@ -72,7 +72,7 @@ impl ResourceLimiter for Limiter {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         match grown(self.memory, current, desired, self.memory_limit) {
-            // The module's own maximum: not our limit's doing.
+            // The module's own maximum: not caused by our limit.
             Some(_) if maximum.is_some_and(|maximum| desired > maximum) => Ok(false),
             Some(after) => {
                 self.memory = after;

@@ -21,16 +21,16 @@ use super::state::State;
 use super::{LoadError, SandboxConfig, SandboxError, attempt};
 use pgtq_task::{Digest, Handler, LimitRequest, Limits, Manifest, Name};
 
-/// What `describe` may use. Small, for it is the first code of a new file that
-/// runs; memory is what its handlers may have, since the same statics load.
+/// Limits of `describe`. Small, because it is the first code of a new file that runs; its
+/// memory limit is that of its handlers, because the same statics are loaded.
 const PROBE_FUEL: u64 = 1_000_000_000;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Compilations at the same time. Callers decide which files wait for which.
+/// Concurrent compilations. Callers decide the order of the files.
 pub const COMPILERS: usize = 3;
 
-/// The engine and all that plugins share. One per process; a clone is another
-/// handle to the same.
+/// The engine and everything that plugins share. One per process; a clone is another
+/// handle to it.
 #[derive(Clone)]
 pub struct Sandbox {
     shared: Arc<Shared>,
@@ -40,23 +40,23 @@ pub(super) struct Shared {
     pub(super) config: SandboxConfig,
     engines: Arc<Engines>,
     cache: Option<Cache>,
-    /// Each compilation takes every core and up to its memory limit.
+    /// Each compilation uses every core and up to its memory limit.
     compiling: Semaphore,
     probing: Semaphore,
     /// Never more instances than the pool was sized for.
     pub(super) slots: Semaphore,
-    /// The way out of all attempts.
+    /// The network access of all attempts.
     pub(super) net: Arc<Net>,
 }
 
 impl Sandbox {
-    /// Sets up the engine and, with the pooling allocator, reserves address
-    /// space for every slot.
+    /// Sets up the engine and, with the pooling allocator, reserves address space for
+    /// every slot.
     pub fn new(config: SandboxConfig) -> Result<Sandbox, SandboxError> {
         Sandbox::with_net(config, Net::system())
     }
 
-    /// The same with a way out of one's own.
+    /// The same with a given network access.
     pub(super) fn with_net(config: SandboxConfig, net: Arc<Net>) -> Result<Sandbox, SandboxError> {
         let engines = Engines::new(config.clone())?;
         let cache = config
@@ -81,9 +81,9 @@ impl Sandbox {
         &self.shared.config
     }
 
-    /// Inspects, compiles (or takes from the cache) and links a plugin file.
-    /// `digest` is the sha256 of `bytes`, and keys the cache. Needs a tokio
-    /// runtime. Cancel-safe: dropping the future kills the compiling child.
+    /// Inspects, compiles (or takes from the cache) and links a plugin file. `digest` is
+    /// the sha256 of `bytes`, and the key of the cache. Needs a tokio runtime.
+    /// Cancel-safe: dropping the future kills the compiling child.
     pub async fn compile(&self, bytes: Arc<[u8]>, digest: Digest) -> Result<Compiled, LoadError> {
         let limit = self.shared.config.max_file_bytes;
         if bytes.len() as u64 > limit {
@@ -134,7 +134,7 @@ impl Sandbox {
         Ok(compiled)
     }
 
-    /// Makes runnable code of what the compiler, or the cache, returned.
+    /// Makes runnable code from the bytes of the compiler or the cache.
     async fn link(
         &self,
         code: Arc<Vec<u8>>,
@@ -160,13 +160,13 @@ impl Sandbox {
         .await
     }
 
-    /// Component instances alive now, if the allocator counts them.
+    /// Number of live component instances, if the allocator counts them.
     pub fn live_instances(&self) -> Option<u64> {
         self.shared.engines.live_instances()
     }
 }
 
-/// Runs what would hold up the scheduler. A panic in it is an error here.
+/// Runs blocking work outside of the scheduler. A panic in it becomes an error.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
 ) -> Result<T, LoadError> {
@@ -196,7 +196,7 @@ impl Compiled {
         self.inner.digest
     }
 
-    /// What the file says about itself.
+    /// What the file declares about itself.
     pub fn inspection(&self) -> &Inspection {
         &self.inner.inspection
     }
@@ -206,8 +206,8 @@ impl Compiled {
         self.inner.from_cache
     }
 
-    /// Asks the plugin for its manifest, under small limits (1 G fuel, 5 s, the
-    /// memory of its largest handler), and holds it against the file's own list.
+    /// Asks the plugin for its manifest, under small limits (1 G fuel, 5 s, the memory of
+    /// its largest handler), and compares it with the file's own list.
     pub async fn probe(&self) -> Result<Manifest, LoadError> {
         self.probe_within(PROBE_TIMEOUT).await
     }
@@ -217,8 +217,8 @@ impl Compiled {
         self.probe_under(PROBE_TIMEOUT, plugin).await
     }
 
-    /// [`Compiled::probe`] with another limit of time: tests of the other limits give
-    /// one that is never reached first, however busy the machine is.
+    /// [`Compiled::probe`] with another time limit: tests of the other limits pass one
+    /// that is never reached first, however busy the machine is.
     pub(super) async fn probe_within(&self, timeout: Duration) -> Result<Manifest, LoadError> {
         self.probe_under(timeout, "").await
     }
@@ -287,8 +287,8 @@ impl Compiled {
         }
     }
 
-    /// One handler for each in `manifest`. They keep this version's code alive.
-    /// `plugin` is what grants call the file: its name without `.wasm`.
+    /// One handler for each entry of `manifest`. They keep this version's code alive.
+    /// `plugin` is the file's name in grants: without `.wasm`.
     pub fn handlers(&self, manifest: &Manifest, plugin: &str) -> Vec<Arc<dyn Handler>> {
         let handlers = manifest.handlers.iter().cloned();
         let own = push::own_handlers(&manifest.handlers);
@@ -305,8 +305,8 @@ impl Compiled {
             .collect()
     }
 
-    /// What a handler gets: what it asks for, up to what is granted to its plugin, or
-    /// else to any. What the operator wrote for the handler itself wins over all of it.
+    /// The limits of a handler: what it requests, up to what is granted to its plugin or
+    /// else to any. The operator's settings for the handler itself override all of it.
     pub(super) fn limits(
         &self,
         name: &Name,

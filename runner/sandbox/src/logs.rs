@@ -1,7 +1,7 @@
-//! The log lines of one attempt: cleaned, counted, capped.
+//! The log lines of one attempt: cleaned, counted, limited.
 //!
-//! Over the limit the first half and the last half are kept: how it began, and
-//! how it ended. What was between them is counted.
+//! Over the limit the first half and the last half are kept: how the attempt began, and
+//! how it ended. The lines between them are counted.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -15,20 +15,20 @@ use super::redact::Redactor;
 use super::stop::HostStop;
 use pgtq_task::{Limits, LogLevel, LogLine, LogPage, LogPageLimit, LogTail};
 
-/// The most bytes of one line that are kept.
+/// Maximum bytes of one line that are kept.
 const LINE_BYTES: usize = 8 << 10;
-/// The most bytes of structured fields on one line; more is dropped.
+/// Maximum bytes of structured fields on one line; larger fields are dropped.
 const FIELDS_BYTES: usize = 8 << 10;
-/// What a kept line costs besides its text, so that empty lines cost too.
+/// The cost of a kept line besides its text, so that empty lines count too.
 const LINE_OVERHEAD: u64 = 16;
-/// Bytes of the host's memory that a kept line takes besides its text, at most.
+/// Maximum bytes of host memory that a kept line takes besides its text.
 const LINE_STRUCT: u64 = 160;
 /// How many times its limit a guest may write before it is stopped.
 const FLOOD: u64 = 10;
-/// The most bytes of a panic message that are kept.
+/// Maximum bytes of a panic message that are kept.
 const PANIC_BYTES: usize = 4 << 10;
 
-/// Lines kept so far, and the account of those that were not.
+/// The lines kept so far, and the counts of dropped ones.
 #[derive(Debug)]
 pub(super) struct Logs {
     started: Instant,
@@ -41,14 +41,14 @@ pub(super) struct Logs {
     head_bytes: u64,
     /// A line did not fit into the head: it and all later ones belong to the tail.
     head_full: bool,
-    /// The last lines, with what the head left of the limits.
+    /// The last lines, within what the head left of the limits.
     tail: VecDeque<LogLine>,
     tail_bytes: u64,
     /// Lines so far, kept or not: the number of the newest.
     written: u64,
     panic: Option<String>,
     stderr_panic: Option<String>,
-    /// Only where there are secrets to hide.
+    /// Only if there are secrets to redact.
     redactor: Option<Arc<Redactor>>,
 }
 
@@ -71,12 +71,12 @@ impl Logs {
         }
     }
 
-    /// Hides secrets in all that is written from now on.
+    /// Redacts secrets in all lines that are written from now on.
     pub(super) fn hide(&mut self, redactor: Option<Arc<Redactor>>) {
         self.redactor = redactor;
     }
 
-    /// What hides the attempt's secrets, if it has any.
+    /// The redactor of the attempt's secrets, if it has any.
     pub(super) fn redactor(&self) -> Option<Arc<Redactor>> {
         self.redactor.clone()
     }
@@ -89,8 +89,8 @@ impl Logs {
         }
     }
 
-    /// Writes one line. Over the limit the oldest of the tail is dropped; far
-    /// over the limit the attempt is stopped.
+    /// Writes one line. Over the limit the oldest line of the tail is dropped; far over
+    /// the limit the attempt is stopped.
     pub(super) fn write(
         &mut self,
         level: LogLevel,
@@ -101,7 +101,7 @@ impl Logs {
             return Err(HostStop::Logs);
         }
         self.written += 1;
-        // Before anything is cut off: half a secret would not be recognised.
+        // Before truncation: half a secret would not be recognised.
         let message = clean(&self.hidden(message), LINE_BYTES);
         let fields = object(&self.hidden(fields));
         self.keep(LogLine {
@@ -128,8 +128,8 @@ impl Logs {
         }
         let max_lines = self.max_lines - self.head.len();
         let max_bytes = self.max_bytes - self.head_bytes;
-        // One that does not fit empties the tail all the same, so that what is
-        // missing is always one gap.
+        // A line that does not fit still empties the tail, so that dropped lines always
+        // form one gap.
         while self.tail.len() >= max_lines || self.tail_bytes.saturating_add(bytes) > max_bytes {
             let Some(oldest) = self.tail.pop_front() else {
                 return;
@@ -145,8 +145,8 @@ impl Logs {
         self.tail.push_back(line);
     }
 
-    /// Where one line has no room, none after the head is kept: what is missing is
-    /// always one gap.
+    /// Once a line has no room, no later one is kept in the head: dropped lines always
+    /// form one gap.
     fn drop_tail(&mut self) {
         for line in self.tail.drain(..) {
             self.account.give_back(cost(&line));
@@ -158,7 +158,7 @@ impl Logs {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// One line that came by stderr. Keeps what a panic hook prints there.
+    /// One line from stderr. Keeps the message that a panic hook prints there.
     pub(super) fn write_stderr(&mut self, line: &str) -> Result<(), HostStop> {
         let line = &*self.hidden(line).into_owned();
         match &mut self.stderr_panic {
@@ -175,7 +175,7 @@ impl Logs {
         self.write(LogLevel::Warn, line, "")
     }
 
-    /// Notes the message of a panic that the guest announced.
+    /// Records the message of a panic that the guest reported.
     pub(super) fn panicked(&mut self, message: &str) {
         self.panic = Some(clean_text(&self.hidden(message), PANIC_BYTES));
     }
@@ -185,8 +185,7 @@ impl Logs {
         self.panic.as_deref().or(self.stderr_panic.as_deref())
     }
 
-    /// The kept lines, and how many more were dropped: a line of our own
-    /// stands for those.
+    /// The kept lines, and the number of dropped ones: a line of our own replaces those.
     pub(super) fn take(&mut self) -> (Vec<LogLine>, u64) {
         let dropped = self.n_dropped();
         let mut lines = std::mem::take(&mut self.head);
@@ -195,7 +194,7 @@ impl Logs {
             lines.push(LogLine::gap(dropped, at_ms));
         }
         lines.extend(self.tail.drain(..));
-        // Who reads on finds nothing new.
+        // Later readers find no new lines.
         self.written = 0;
         (lines, dropped)
     }
@@ -238,7 +237,7 @@ impl LockedLogs {
         LockedLogs(Mutex::new(logs))
     }
 
-    /// Locks the log. A panic while it was held leaves it usable.
+    /// Locks the log. A panic while it was locked leaves it usable.
     pub(super) fn lock(&self) -> MutexGuard<'_, Logs> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -250,24 +249,24 @@ impl LogTail for LockedLogs {
     }
 }
 
-/// What a line takes of the host's memory.
+/// The host memory that a line takes.
 fn cost(line: &LogLine) -> u64 {
     size(line) + LINE_STRUCT
 }
 
-/// What a line counts for.
+/// The bytes that a line counts for.
 fn size(line: &LogLine) -> u64 {
     let fields = line.fields.as_ref().map_or(0, |fields| fields.get().len());
     (line.message.len() + fields) as u64 + LINE_OVERHEAD
 }
 
-/// One line of at most `max` bytes: control characters go, white space among
-/// them becomes a space, so that no guest forges a line or steers a terminal.
+/// One line of at most `max` bytes: control characters are removed, and white space among
+/// them becomes a space, so that no guest forges a line or controls a terminal.
 pub(super) fn clean(text: &str, max: usize) -> String {
     cleaned(text, max, |c| c.is_whitespace().then_some(' '))
 }
 
-/// The same, with line breaks kept: for messages that are shown by themselves.
+/// The same, with line breaks kept: for messages that are shown separately.
 pub(super) fn clean_text(text: &str, max: usize) -> String {
     cleaned(text, max, |c| match c {
         '\n' => Some('\n'),
@@ -292,14 +291,14 @@ fn cleaned(text: &str, max: usize, instead: impl Fn(char) -> Option<char>) -> St
         }
         line.push(c);
     }
-    // A text of control characters would keep the room for all of them.
+    // A text of control characters would keep its full capacity.
     if line.len() < line.capacity() / 2 {
         line.shrink_to_fit();
     }
     line
 }
 
-/// The fields, if they are a JSON object of bearable size.
+/// The fields, if they are a JSON object within the size limit.
 fn object(fields: &str) -> Option<Box<RawValue>> {
     if fields.len() > FIELDS_BYTES || !fields.trim_start().starts_with('{') {
         return None;

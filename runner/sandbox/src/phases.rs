@@ -1,6 +1,5 @@
-//! One attempt with the clock read between its parts, for the workload `sandbox`. It does what
-//! [`attempt::run`] does to a guest, without watching it: for handlers that are
-//! known to end.
+//! One attempt with its phases timed, for `pgtq bench`. It treats a guest as
+//! [`attempt::run`] does, without supervision: for handlers that are known to end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,19 +9,19 @@ use super::state::State;
 use super::{LoadError, attempt};
 use pgtq_task::{Attempt, HandlerInfo, LimitRequest};
 
-/// How long the parts of one attempt took.
+/// The durations of the phases of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Phases {
-    /// A fresh store and instance.
+    /// Making a new store and instance.
     pub instantiate: Duration,
     /// The handler's call, arguments in and result out.
     pub call: Duration,
-    /// Everything freed.
+    /// Freeing everything.
     pub teardown: Duration,
 }
 
 impl Compiled {
-    /// Runs `attempt` in the handler `info`. A guest that traps is an error here.
+    /// Runs `attempt` in the handler `info`. A trap of the guest is an error.
     pub async fn phases(&self, info: &HandlerInfo, attempt: Attempt) -> Result<Phases, LoadError> {
         let internal = |error: wasmtime::Error| LoadError::Internal(format!("{error:#}"));
         let limits = Arc::new(self.limits(&info.name, &info.limits, &LimitRequest::default()));

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 const MODE: u32 = 0o700;
 const OTHERS: u32 = 0o077;
 
-/// A directory that belongs to this user and is open to nobody else. It is held by a
-/// descriptor, so that nobody who may rename its parents can put another one in its
-/// place.
+/// A directory that belongs to this user and is closed to all others. It is held by a
+/// descriptor, so that a user who may rename its parents cannot replace it.
 #[derive(Debug)]
 pub struct PrivateDir {
     dir: File,
@@ -19,11 +18,11 @@ pub struct PrivateDir {
 }
 
 impl PrivateDir {
-    /// Opens or makes the directory at `wanted`. If others can read or write there,
-    /// as in a volume that Kubernetes mounts, it is the directory `pgtq-UID` inside.
-    /// Needs `/proc`. Blocks.
+    /// Opens or creates the directory at `wanted`. If others can read or write there, as
+    /// in a volume that Kubernetes mounts, it is the directory `pgtq-UID` inside. Needs
+    /// `/proc`. Blocks.
     ///
-    /// Fails if neither can be made, or if `pgtq-UID` is not private.
+    /// Fails if neither can be created, or if `pgtq-UID` is not private.
     pub fn open(wanted: &Path) -> io::Result<PrivateDir> {
         DirBuilder::new()
             .recursive(true)
@@ -39,7 +38,7 @@ impl PrivateDir {
         outer.inner(&format!("pgtq-{}", user()))
     }
 
-    /// Opens or makes a private directory inside. `name` is one path component.
+    /// Opens or creates a private directory inside. `name` is one path component.
     pub fn inner(&self, name: &str) -> io::Result<PrivateDir> {
         let path = self.path().join(name);
         let shown = self.shown.join(name);
@@ -66,24 +65,24 @@ impl PrivateDir {
         Ok(PrivateDir { dir, shown })
     }
 
-    /// Leads to the directory while `self` lives, whatever was renamed meanwhile.
+    /// A path to the directory while `self` lives, whatever was renamed meanwhile.
     pub fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.dir.as_raw_fd()).into()
     }
 
-    /// Where it was found, for people.
+    /// Its original path, for messages.
     pub fn shown(&self) -> &Path {
         &self.shown
     }
 }
 
-/// The user that this process acts as.
+/// The effective user of this process.
 pub fn user() -> u32 {
-    // SAFETY: takes nothing and cannot fail.
+    // SAFETY: takes no argument and cannot fail.
     unsafe { libc::geteuid() }
 }
 
-/// Whether a file belongs to this user and nobody else has a right to it.
+/// Whether a file belongs to this user and no other user has any right to it.
 pub(super) fn is_private(metadata: &Metadata) -> bool {
     metadata.uid() == user() && metadata.mode() & OTHERS == 0
 }
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_ones_own_is_used_as_it_is() {
+    fn a_private_directory_is_used_unchanged() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let wanted = dir.path().join("a/b");
         let private = PrivateDir::open(&wanted).expect("it is made");
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_directory_that_is_open_to_others_a_private_one_is_made() {
+    fn a_private_directory_is_made_inside_a_shared_one() {
         for mode in [0o777, 0o2775, 0o1777, 0o755, 0o750] {
             let dir = open_to_all();
             set(dir.path(), mode);
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inner_directory_that_somebody_opened_or_linked_is_not_used() {
+    fn an_opened_or_linked_inner_directory_is_not_used() {
         let dir = open_to_all();
         let inner = dir.path().join(format!("pgtq-{}", user()));
         fs::create_dir(&inner).expect("a directory");
@@ -161,7 +160,7 @@ mod tests {
             return eprintln!("only root can give a directory away; not tested");
         }
         PrivateDir::open(dir.path()).expect_err("it is another user's");
-        // The outer one may be anybody's.
+        // The outer one may belong to any user.
         fs::remove_dir(&inner).expect("removed");
         set(dir.path(), 0o700);
         std::os::unix::fs::chown(dir.path(), Some(12345), None).expect("given away");
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_was_exchanged_is_still_the_one_that_was_opened() {
+    fn a_replaced_directory_stays_the_one_that_was_opened() {
         let dir = open_to_all();
         let private = PrivateDir::open(dir.path()).expect("one is made inside");
         fs::write(private.path().join("x"), "1").expect("it can be written");

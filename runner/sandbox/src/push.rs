@@ -1,9 +1,8 @@
-//! Child tasks: checked here, collected with the attempt, stored by others
+//! Child tasks: validated here, collected with the attempt, and stored by the engine
 //! together with its success.
 //!
-//! Everything that would make the database refuse a child is refused here, to
-//! the guest that can still do something about it: in the transaction that
-//! ends the attempt it would take the parent down.
+//! Every child that the database would reject is rejected here, to the guest, which can
+//! still react: in the transaction that ends the attempt it would make the parent fail.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,22 +17,22 @@ use pgtq_task::{
     PushRule, Retries,
 };
 
-/// Bytes of arguments that the children of one attempt may have in all; they
-/// stand in the runner's memory until the attempt ends.
+/// Maximum bytes of arguments of all children of one attempt; they stay in the runner's
+/// memory until the attempt ends.
 const MAX_CHILDREN_BYTES: usize = 8 << 20;
-/// Bytes of the host's memory that a child takes besides its texts.
+/// Bytes of host memory that a child takes besides its texts.
 const CHILD_BYTES: u64 = 512;
-/// The longest options of one push, bytes: several times what a key and names take.
+/// The longest options of one push, in bytes: several times the size of a key and names.
 const MAX_OPTIONS_BYTES: usize = 4 << 10;
-/// Longest idempotency key, bytes.
+/// Longest idempotency key, in bytes.
 const MAX_KEY_BYTES: usize = 512;
-/// A century: keeps every delay inside what the database can add to now.
+/// A century: keeps every delay within what the database can add to now.
 const MAX_DELAY_MS: u64 = 100 * 365 * 24 * 3_600_000;
 
 /// The handlers of one plugin file, with what each declares for pushes to it.
 pub(super) type OwnHandlers = Arc<BTreeMap<Name, PushDefaults>>;
 
-/// Of all handlers of one file.
+/// All handlers of one file.
 pub(super) fn own_handlers(handlers: &[HandlerInfo]) -> OwnHandlers {
     let own = handlers.iter();
     Arc::new(
@@ -42,9 +41,9 @@ pub(super) fn own_handlers(handlers: &[HandlerInfo]) -> OwnHandlers {
     )
 }
 
-/// What one handler may push, but for grants.
+/// What one handler may push, before grants.
 pub(super) struct PushRights {
-    /// What grants call the plugin.
+    /// The plugin's name in grants.
     plugin: Arc<str>,
     own: OwnHandlers,
     /// The handler that pushes.
@@ -78,7 +77,7 @@ impl PushRights {
     }
 }
 
-/// What one attempt may push: by the grants of the moment it began.
+/// What one attempt may push, by the grants as of its start.
 #[derive(Clone)]
 pub(super) struct Pusher {
     rights: Arc<PushRights>,
@@ -90,14 +89,14 @@ impl Pusher {
         Pusher { rights, book }
     }
 
-    /// What grants call the plugin.
+    /// The plugin's name in grants.
     pub(super) fn plugin(&self) -> &str {
         &self.rights.plugin
     }
 
-    /// Gives the child what its handler declares, and puts its key into the plugin's
-    /// scope, unless the operator shares the applications' keys. An error if the push is
-    /// not the plugin's own business and not both asked for and granted.
+    /// Applies what the child's handler declares, and puts its key into the plugin's
+    /// scope, unless the operator shares the applications' keys. An error if the push
+    /// goes to another plugin's handler and is not both requested and granted.
     fn settle(&self, child: &mut NewTask, priority: Option<i32>) -> Result<(), Denied> {
         let PushRights {
             plugin,
@@ -109,7 +108,7 @@ impl Pusher {
         let own = own
             .get(handler)
             .filter(|_| !facts.is_served_elsewhere(handler));
-        // What others declare is not known here.
+        // What handlers of other plugins declare is not known here.
         let others = PushDefaults::default();
         let defaults = own.unwrap_or(&others);
         child.priority = priority.unwrap_or(defaults.priority);
@@ -130,7 +129,7 @@ impl Pusher {
         }
         let is_free = own.is_some_and(|declared| declared.are_free(queue, priority));
         let grants = is_free || granted.iter().any(|rule| allows(&rule));
-        // What a handler declares for itself is asked for by that.
+        // What a handler declares for itself counts as requested.
         let is_declared =
             own.is_some_and(|declared| declared.queue() == queue && priority >= declared.priority);
         let asks = is_free || is_declared || info.needs.push.iter().any(|rule| allows(&rule));
@@ -167,7 +166,7 @@ struct Options {
     key: Option<String>,
 }
 
-/// Notes one child. The error says to the guest's author what to change.
+/// Adds one child. The error tells the guest's author what to change.
 pub(super) fn push(
     state: &mut State,
     handler: &str,
@@ -224,12 +223,12 @@ pub(super) fn push(
     Ok(())
 }
 
-/// Whether a text that is to be stored has one of the attempt's secrets in it.
+/// Whether a text that is to be stored contains one of the attempt's secrets.
 pub(super) fn holds_a_secret(state: &State, text: &str) -> bool {
     matches!(state.logs.lock().hidden(text), Cow::Owned(_))
 }
 
-/// The child without what is decided by rights, and the priority that it asks for.
+/// The child without the parts that rights decide, and the priority that it requests.
 fn check(handler: &str, args: String, options: &str) -> Result<(NewTask, Option<i32>), String> {
     let handler = Name::new(handler).map_err(|error| format!("handler {error}"))?;
     if args.len() > MAX_ARGS_BYTES {
@@ -240,7 +239,7 @@ fn check(handler: &str, args: String, options: &str) -> Result<(NewTask, Option<
     }
     json::check(&args).map_err(|error| format!("the arguments are not JSON: {error}"))?;
     if !args.trim_start().starts_with(['{', '[']) {
-        return Err("the arguments are neither a JSON object (parameters by name) nor an array (by position); `{}` is for none".to_owned());
+        return Err("the arguments are neither a JSON object (parameters by name) nor an array (by position); use `{}` for none".to_owned());
     }
     if options.len() > MAX_OPTIONS_BYTES {
         return Err(format!(
@@ -294,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_database_would_refuse_is_refused_here() {
+    fn children_that_the_database_would_reject_are_rejected_here() {
         assert!(refused("a b", "[]", "").starts_with("handler"));
         assert!(refused("h", "{", "").contains("not JSON"));
         for scalar in ["5", "null", "\"text\"", " true"] {

@@ -1,4 +1,4 @@
-//! What belongs to one store: one attempt, or one probe.
+//! The state of one store: one attempt, or one probe.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,18 +21,18 @@ use pgtq_task::{Attempt, Database, Limits, Name, NewTask, NoDatabase};
 /// WASI handles a guest may hold at a time.
 const MAX_HANDLES: usize = 1_000;
 
-/// Shared with the WASI streams, which live beside it in the store, and with
-/// whoever reads the log of an attempt that runs long. Hardly ever contended:
-/// one guest, one thread at a time, and one reader about once a second.
+/// Shared with the WASI streams, which live beside it in the store, and with the reader
+/// of the log of a long-running attempt. Hardly ever contended: one guest, one thread at
+/// a time, and one reader about once a second.
 pub(super) type SharedLogs = Arc<LockedLogs>;
 
 /// The data of a store.
 pub(super) struct State {
     /// `None` while the plugin describes itself: there is no task then.
     pub(super) attempt: Option<Attempt>,
-    /// How many attempts the task gets in all; `None` has no end.
+    /// How many attempts the task gets in all; `None` is unlimited.
     pub(super) max_attempts: Option<u32>,
-    /// What the handler asks for and is granted; `None` for one that asks for nothing
+    /// What the handler requests and is granted; `None` for one that requests nothing
     /// besides pushes, and while the plugin describes itself.
     pub(super) access: Option<Box<Access>>,
     /// What the handler may push; `None` while the plugin describes itself.
@@ -41,21 +41,21 @@ pub(super) struct State {
     pub(super) started: Instant,
     /// Fuel that was left when a host call last yielded to the scheduler.
     pub(super) yielded_at: u64,
-    /// The host calls under way, the innermost last.
+    /// The running host calls, the innermost last.
     pub(super) host_calls: Vec<HostCall>,
-    /// What the attempt takes of the machine's memory.
+    /// The machine's memory that the attempt takes.
     pub(super) account: Arc<Account>,
-    /// Set while the guest makes room for what it is handed, or cleans up: it must not
-    /// call the host then. The component keeps to that by itself.
+    /// Set while the guest allocates memory for values from the host, or cleans up: it
+    /// must not call the host then. The component model enforces this itself.
     pub(super) must_not_call: bool,
     pub(super) limiter: Limiter,
     pub(super) logs: SharedLogs,
     pub(super) children: Vec<NewTask>,
     /// Bytes of the arguments of `children`.
     pub(super) children_bytes: usize,
-    /// The lanes that they stand in: queue, handler and priority.
+    /// The lanes of the children: queue, handler and priority.
     pub(super) child_lanes: HashSet<(Option<Name>, Name, i32)>,
-    /// Calls so far that were refused for want of a grant.
+    /// Number of calls so far that were denied for lack of a grant.
     pub(super) denials: u32,
     /// Values saved so far.
     pub(super) saves: u32,
@@ -65,7 +65,7 @@ pub(super) struct State {
     pub(super) sql_statements: u32,
     table: ResourceTable,
     wasi: Option<Box<Wasi>>,
-    /// Made when the guest first asks for HTTP.
+    /// Made when the guest first uses HTTP.
     http: Option<Box<Http>>,
 }
 
@@ -101,23 +101,23 @@ impl State {
         }
     }
 
-    /// Lets the attempt do what its handler asks for and is granted, and keeps
-    /// the secrets of that out of its log.
+    /// Allows the attempt what its handler requests and is granted, and redacts those
+    /// secrets in its log.
     pub(super) fn allow(&mut self, access: Option<Box<Access>>) {
         let redactor = access.as_ref().and_then(|access| access.redactor.clone());
         self.logs.lock().hide(redactor);
         self.access = access;
     }
 
-    /// Continues an attempt that was started before: its clock, and its shared log, of
-    /// which no line is kept.
+    /// Continues an attempt that was started before: its clock, and its shared log, which
+    /// has no lines yet.
     pub(super) fn start_again(&mut self, logs: SharedLogs, started: Instant) {
         self.started = started;
         *logs.lock() = Logs::new(&self.limits, self.started, &self.account);
         self.logs = logs;
     }
 
-    /// The attempt's way to the database, and its limits.
+    /// The attempt's access to the database, and its limits.
     pub(super) fn database(&self) -> (Arc<dyn Database>, Arc<Limits>) {
         let database = match &self.attempt {
             Some(attempt) => Arc::clone(&attempt.database),
@@ -126,13 +126,13 @@ impl State {
         (database, Arc::clone(&self.limits))
     }
 
-    /// What the attempt has of WASI, and the handles in it.
+    /// The attempt's WASI state, and its handles.
     pub(super) fn wasi_parts(&mut self) -> (&mut Wasi, &mut ResourceTable) {
         let make = || Box::new(Wasi::new(&self.limits, &self.logs));
         (self.wasi.get_or_insert_with(make), &mut self.table)
     }
 
-    /// What the attempt has of HTTP, and the handles in it.
+    /// The attempt's HTTP state, and its handles.
     pub(super) fn http_parts(&mut self) -> (&mut Http, &mut ResourceTable) {
         let make = || {
             let access = self.access.as_deref();
@@ -147,15 +147,15 @@ impl State {
         (self.http.get_or_insert_with(make), &mut self.table)
     }
 
-    /// What the attempt may reach, and what it has of WASI.
+    /// What the attempt may reach, and its WASI state.
     pub(super) fn access_and_wasi(&mut self) -> (Option<&Access>, &mut Wasi) {
         let make = || Box::new(Wasi::new(&self.limits, &self.logs));
         let wasi = self.wasi.get_or_insert_with(make);
         (self.access.as_deref(), wasi)
     }
 
-    /// Closes what the guest left open, so that a last line without an end
-    /// reaches the log.
+    /// Closes what the guest left open, so that an unterminated last line reaches the
+    /// log.
     pub(super) fn close(&mut self) {
         self.table = ResourceTable::new();
         self.wasi = None;

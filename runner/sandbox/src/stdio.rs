@@ -16,7 +16,7 @@ use pgtq_task::LogLevel;
 
 /// Bytes a guest may write at once; also bounds `write-zeroes`.
 const PERMIT: usize = 64 << 10;
-/// A line that has no end yet is written out at this length.
+/// An unterminated line is written out at this length.
 const LINE_BYTES: usize = 8 << 10;
 
 /// Which of the two.
@@ -26,7 +26,7 @@ enum Kind {
     Err,
 }
 
-/// One of the two; every stream made of it continues the same line of the same log.
+/// One of the two; every stream made from it continues the same line of the same log.
 pub(super) struct Stdio {
     lines: Arc<Mutex<Lines>>,
 }
@@ -64,19 +64,19 @@ impl StdoutStream for Stdio {
     }
 
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        // Only WASI 0.3 asks for this, which is not linked.
+        // Only WASI 0.3 calls this, which is not linked.
         Box::new(tokio::io::sink())
     }
 }
 
-/// A guest's handle: there may be as many as it likes, and one open line.
+/// A guest's handle: there may be any number of them, and one open line.
 struct Stream(Arc<Mutex<Lines>>);
 
-/// Splits what is written into lines.
+/// Splits the written bytes into lines.
 struct Lines {
     kind: Kind,
     logs: SharedLogs,
-    /// The line that has no end yet, at most [`LINE_BYTES`].
+    /// The unterminated line, at most [`LINE_BYTES`].
     open: Vec<u8>,
 }
 
@@ -109,7 +109,7 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        // A last line without an end: an aborting guest rarely writes one.
+        // An unterminated last line: an aborting guest rarely ends its line.
         if !self.open.is_empty() {
             let logs = SharedLogs::clone(&self.logs);
             let _ = self.end_line(&mut logs.lock());

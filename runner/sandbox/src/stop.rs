@@ -1,4 +1,4 @@
-//! Reasons of the host to end an attempt, carried through wasmtime as errors.
+//! The host's reasons to end an attempt, carried through wasmtime as errors.
 
 /// Raised by a host function; the attempt ends and no guest code runs again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,10 +1,9 @@
-//! Reads the outline of a WebAssembly file: its sections' heads, the names of what
-//! it imports and exports, and a few custom sections.
+//! Reads the outline of a WebAssembly file: the headers of its sections, the names of its
+//! imports and exports, and a few custom sections.
 //!
-//! This runs in the runner itself, on bytes of anybody, so it never looks into
-//! functions, types or data, and everything that it reads and keeps has a limit.
-//! Whether the file is valid is for the compiling child to find out, which may
-//! run out of memory and time: see [`validate`].
+//! This runs in the runner itself, on untrusted bytes, so it never reads functions, types
+//! or data, and everything that it reads and keeps has a limit. The compiling child,
+//! which may run out of memory and time, validates the file: see [`validate`].
 
 use std::collections::BTreeSet;
 
@@ -18,45 +17,46 @@ use super::inspect::FileForm;
 
 /// The section that lists handlers.
 const HANDLERS_SECTION: &str = "pgtq.handlers";
-/// Where wit-bindgen leaves what a component's world was.
+/// Where wit-bindgen stores a component's world.
 const WORLD_SECTION: &str = "component-type";
-/// Bytes of handler list that are read.
+/// Bytes of the handler list that are read.
 const MAX_HANDLERS_BYTES: usize = 4 << 20;
-/// Different imports or exports that a file may have, and the bytes of each name
-/// that are kept.
+/// Maximum number of different imports or exports of a file, and of the bytes of each
+/// name that are kept.
 const MAX_NAMES: usize = 1_000;
 const MAX_NAME_BYTES: usize = 200;
-/// Imports or exports that are read: a core module imports many functions of one
-/// interface.
+/// Maximum number of imports or exports that are read: a core module imports many
+/// functions of one interface.
 const MAX_ENTRIES: usize = 100_000;
-/// Sections of the file and of what is nested in it. Compilers make some dozens.
+/// Maximum number of sections of the file and of what is nested in it. Compilers make
+/// some dozens.
 const MAX_SECTIONS: usize = 100_000;
-/// Tools that are taken note of, and bytes of the sections that tell of them.
+/// Maximum number of recorded tools, and of the bytes of the sections that list them.
 const MAX_PRODUCERS: usize = 100;
 const MAX_PRODUCERS_BYTES: usize = 64 << 10;
 
-/// What the engine runs: see [`super::engine`], which switches off the rest.
+/// The features that the engine supports: see [`super::engine`], which disables the rest.
 const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::CALL_INDIRECT_OVERLONG)
     .union(WasmFeatures::BULK_MEMORY_OPT)
     .union(WasmFeatures::COMPONENT_MODEL);
 
-/// What the file holds, not yet judged.
+/// The contents of the file, not yet validated.
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) form: FileForm,
     pub(super) imports: BTreeSet<String>,
     pub(super) exports: BTreeSet<String>,
-    /// All sections that list handlers, one after the other.
+    /// All sections that list handlers, concatenated.
     pub(super) handlers: Vec<u8>,
     pub(super) producers: Vec<(String, String, String)>,
     has_world: bool,
     n_entries: usize,
 }
 
-/// Reads the file's outline. Takes time in proportion to the file's size at most,
-/// and memory within the limits above.
+/// Reads the file's outline. Takes time at most linear in the file's size, and memory
+/// within the limits above.
 pub(super) fn walk(bytes: &[u8]) -> Result<Facts, LoadError> {
     let mut facts = Facts {
         form: form(bytes)?,
@@ -86,8 +86,8 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Facts, LoadError> {
     Ok(facts)
 }
 
-/// Validates the whole file, functions and types too. On bytes made for it this
-/// takes any amount of memory: only for a process that has limits.
+/// Validates the whole file, functions and types too. A crafted file makes this take any
+/// amount of memory: only for a process with limits.
 pub(super) fn validate(bytes: &[u8]) -> Result<(), LoadError> {
     Validator::new_with_features(FEATURES)
         .validate_all(bytes)
@@ -95,7 +95,7 @@ pub(super) fn validate(bytes: &[u8]) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Shows every section to `see`, nested ones too, but no function.
+/// Passes every section to `see`, nested ones too, but no function.
 fn outline(
     bytes: &[u8],
     mut see: impl FnMut(&Payload<'_>) -> Result<(), LoadError>,
@@ -170,7 +170,7 @@ fn form(bytes: &[u8]) -> Result<FileForm, LoadError> {
 fn invalid(error: &wasmparser::Error, bytes: usize) -> LoadError {
     let at = error.offset() as u64;
     let ends = ["unexpected end", "out of bounds"];
-    // An end that is missed in the middle is damage; at the end it is a cut.
+    // A missing end in the middle is damage; at the end of the file it is truncation.
     if ends.iter().any(|text| error.message().contains(text)) {
         return LoadError::Truncated { at: bytes as u64 };
     }
@@ -201,9 +201,9 @@ impl Nesting {
     fn note(&mut self, payload: &Payload<'_>) -> Result<(), LoadError> {
         match payload {
             Payload::Version { encoding, .. } => {
-                // wasm-component-ld nests components that hold nothing but
-                // renamed exports. One with code or children of its own was
-                // composed, and composition is where sandboxes leaked.
+                // wasm-component-ld nests components that hold only renamed exports. A
+                // component with code or children of its own was composed, and
+                // composition is where sandboxes leaked.
                 if self.is_nested() {
                     return Err(LoadError::Composed(match encoding {
                         Encoding::Module => "a component with code of its own".to_owned(),
@@ -213,7 +213,7 @@ impl Nesting {
                 self.open.push(*encoding);
                 self.started = true;
             }
-            // Code of the outer component, which an alias brings in.
+            // Code of the outer component, brought in by an alias.
             Payload::InstanceSection(section) if self.is_nested() && section.count() > 0 => {
                 return Err(LoadError::Composed(
                     "a component with instances of modules".to_owned(),
@@ -248,7 +248,7 @@ impl Facts {
                 for import in section.clone() {
                     let import = import.map_err(wrong)?;
                     self.count()?;
-                    // A type that is only named, as a world that `use`s one does.
+                    // A type that is only named, as by a world that `use`s one.
                     if !matches!(import.ty, ComponentTypeRef::Type(_)) {
                         keep(&mut self.imports, import.name.name, "imports")?;
                     }
@@ -294,7 +294,7 @@ impl Facts {
                 self.handlers
                     .extend_from_slice(&data[..data.len().min(room)]);
             }
-            // Not ours to judge: a bad one is no reason to refuse the file.
+            // Not for us to validate: an invalid one is no reason to reject the file.
             "producers" if section.data().len() <= MAX_PRODUCERS_BYTES => {
                 drop(self.produced(section));
             }

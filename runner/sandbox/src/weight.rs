@@ -1,17 +1,17 @@
-//! What the instances of a component take of the host's memory besides linear memory
-//! and tables: wasmtime keeps each instance's globals and function references in a
-//! block of its own, and a file may declare a million globals.
+//! The host memory that the instances of a component take besides linear memory and
+//! tables: wasmtime keeps each instance's globals and function references in a separate
+//! block, and a file may declare a million globals.
 //!
-//! Runs in the compiling child, on a file that is valid.
+//! Runs in the compiling child, on a valid file.
 
 use wasmparser::{ElementItems, Instance, Parser, Payload, TypeRef};
 
 use super::LoadError;
 use super::limiter::MAX_INSTANCES;
 
-/// The most bytes that the instances of one attempt may take: what the limits leave
-/// for them, the stack and the store is 4 MiB. A Rust plugin takes some kilobytes, the
-/// largest of other languages half a megabyte.
+/// Maximum bytes that the instances of one attempt may take: the limits leave 4 MiB for
+/// them, the stack and the store. A Rust plugin takes some kilobytes, the largest of
+/// other languages half a megabyte.
 const MAX_BYTES: u64 = 2 << 20;
 
 /// Bytes in an instance, as of wasmtime 48 and rounded up.
@@ -19,7 +19,7 @@ const GLOBAL: u64 = 24;
 const FUNCTION: u64 = 32;
 const OTHER: u64 = 64;
 
-/// Refuses a component whose instances would take too much.
+/// Rejects a component whose instances would take too much.
 pub(super) fn check(component: &[u8]) -> Result<(), LoadError> {
     let bytes = weigh(component).unwrap_or(0);
     match bytes <= MAX_BYTES {
@@ -30,8 +30,8 @@ pub(super) fn check(component: &[u8]) -> Result<(), LoadError> {
     }
 }
 
-/// The sum over all instances; `None` for what cannot be read, which others complain
-/// about. Modules of nested components count as often as there may be instances.
+/// The sum over all instances; `None` for parts that cannot be read, which other checks
+/// report. Modules of nested components count as often as there may be instances.
 fn weigh(component: &[u8]) -> Option<u64> {
     let mut depth = 0;
     // By module of the outermost component, and of the nested ones together.
@@ -81,7 +81,7 @@ struct Module {
     globals: u64,
     others: u64,
     functions: u64,
-    /// Functions that something may refer to; some perhaps twice.
+    /// Functions that may be referenced; some perhaps counted twice.
     referred: u64,
 }
 
@@ -148,14 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn a_component_with_too_many_globals_is_refused() {
+    fn a_component_with_too_many_globals_is_rejected() {
         assert!(check(&component(4_000, 20)).is_ok());
         let error = check(&component(5_000, 20)).expect_err("too many");
         assert!(error.to_string().contains("globals"), "{error}");
     }
 
     #[test]
-    fn a_module_of_a_nested_component_counts_as_often_as_it_may_be_instantiated() {
+    fn a_nested_module_counts_once_per_possible_instance() {
         let text = "(component (component (core module (global i64 (i64.const 0)))))";
         let nested = weigh(&wat::parse_str(text).expect("a component"));
         assert_eq!(nested, Some(20 * (GLOBAL + 8 * OTHER)));
