@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_ignored_is_named() {
+    fn ignored_files_are_named() {
         let files = |n: usize| (0..n).map(|n| format!("p{n}.wasm")).collect();
         assert_eq!(of(true, None, &files(0), false), None);
         insta::assert_snapshot!(

@@ -1,6 +1,6 @@
-//! What handlers can do beyond computing. Each capability is one file that
-//! links its imports; all are linked for every plugin and decide call by call,
-//! so that a grant takes effect without loading anything anew.
+//! Capabilities: what handlers can do beyond computing. Each capability is one file that
+//! links its imports; all are linked for every plugin and decide per call, so that a
+//! grant takes effect without a reload.
 
 mod http;
 mod secrets;
@@ -23,7 +23,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     secrets::link(&mut linker.instance("pgtq:plugin/secrets@1.0.0")?)
 }
 
-/// The guest's form of a problem.
+/// A problem as the guest sees it.
 fn wire(problem: Problem) -> WireProblem {
     WireProblem {
         code: problem.code,
@@ -31,8 +31,8 @@ fn wire(problem: Problem) -> WireProblem {
     }
 }
 
-/// Makes the answer of one host call: charged, then run with its own handles,
-/// so that nothing of the store is borrowed while it waits.
+/// Makes the answer of one host call: charged, then run with its own handles, so that it
+/// borrows nothing from the store while it waits.
 macro_rules! answer {
     ($linker:ident, $name:literal, |$store:ident, ($($arg:ident: $type:ty),*)| $bytes:expr, $value:expr) => {
         $linker.func_wrap_async($name, |mut $store: super::super::host::Caller<'_>, ($($arg,)*): ($($type,)*)| {

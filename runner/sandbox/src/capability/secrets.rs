@@ -8,7 +8,7 @@ use super::super::state::State;
 use super::answer;
 use pgtq_task::{Problem, toml_key};
 
-/// The longest name of a secret that is looked up, bytes.
+/// The longest name of a secret that is looked up, in bytes.
 const NAME_BYTES: usize = 200;
 
 pub(super) fn link(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {

@@ -24,7 +24,7 @@ pub(super) fn link(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<(
     Ok(())
 }
 
-/// The grant, if the handler asks for SQL and may have it.
+/// The grant, if the handler requests SQL and is granted it.
 fn allowed(state: &mut State) -> Result<SqlGrant, Problem> {
     let access = state.access.as_deref();
     let asked = access.is_some_and(|access| access.needs().sql);

@@ -1,5 +1,5 @@
-//! `pgtq:plugin/state`: values that later attempts of the task find again.
-//! Everybody has it: a task reads and writes nothing but its own.
+//! `pgtq:plugin/state`: values that later attempts of the task can read. Every handler
+//! has it: a task reads and writes only its own values.
 
 use wasmtime::component::LinkerInstance;
 
@@ -10,11 +10,12 @@ use super::super::state::State;
 use super::answer;
 use pgtq_task::Problem;
 
-/// Bytes of a value's name.
+/// Maximum bytes of a value's name.
 const NAME_BYTES: usize = 200;
-/// Values that one attempt may save: each is a commit, and wears the database.
+/// Maximum number of values that one attempt may save: each is a commit, and loads the
+/// database.
 const MAX_SAVES: u32 = 10_000;
-/// Bytes that one attempt may save in all, as multiples of what it may keep.
+/// Maximum bytes that one attempt may save in total, as multiples of what it may keep.
 const MAX_REWRITES: u64 = 64;
 
 pub(super) fn link(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
@@ -33,8 +34,8 @@ pub(super) fn link(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<(
     Ok(())
 }
 
-/// Refuses what could not be stored, to the guest that can do something about it,
-/// and what is too much; counts the rest.
+/// Rejects values that could not be stored, to the guest, which can still react, and
+/// values above the limit; counts the others.
 pub(super) fn check(state: &mut State, name: &str, value: &str) -> Result<(), Problem> {
     let limit = state.limits.state_bytes;
     if name.len() > NAME_BYTES || name.chars().any(char::is_control) {
@@ -51,7 +52,7 @@ pub(super) fn check(state: &mut State, name: &str, value: &str) -> Result<(), Pr
     json::check(value)
         .map_err(|error| Problem::new("invalid", format!("the value is not JSON: {error}")))?;
     if holds_a_secret(state, value) {
-        let message = "the value holds a secret, and would be stored; save what it is called";
+        let message = "the value holds a secret, and would be stored; save the secret's name";
         return Err(Problem::new("denied", message));
     }
     let saved_bytes = state.saved_bytes.saturating_add(value.len() as u64);

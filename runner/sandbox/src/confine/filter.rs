@@ -1,4 +1,4 @@
-//! Which system calls are refused: seccomp, as a program for the kernel.
+//! The denied system calls: seccomp, as a BPF program.
 
 use std::io;
 
@@ -8,8 +8,8 @@ use libc::{c_long, sock_filter};
 const ARCH: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const ARCH: u32 = 0xc000_00b7;
-/// Where the kernel's record of a call holds its number, its architecture and the
-/// low half of its first two arguments.
+/// Offsets in the kernel's record of a call: its number, its architecture and the low
+/// half of its first two arguments.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const FIRST: u32 = 16;
@@ -18,9 +18,9 @@ const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 const MISSING: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 
-/// Refused whatever their arguments are.
+/// Denied whatever their arguments are.
 const REFUSED: &[c_long] = &[
-    // Sockets. `io_uring` makes them as well.
+    // Sockets. `io_uring` creates them as well.
     libc::SYS_socket,
     libc::SYS_socketpair,
     libc::SYS_connect,
@@ -49,7 +49,7 @@ const REFUSED: &[c_long] = &[
     libc::SYS_kcmp,
     libc::SYS_setpriority,
     libc::SYS_sched_setscheduler,
-    // The kernel's rarer parts.
+    // Rarely used parts of the kernel.
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
     libc::SYS_userfaultfd,
@@ -63,8 +63,8 @@ const REFUSED: &[c_long] = &[
     libc::SYS_open_by_handle_at,
 ];
 
-/// Installs the filter for this thread and those that it starts. Does nothing on
-/// a kernel without filters.
+/// Installs the filter for this thread and those that it starts. Does nothing on a kernel
+/// without filters.
 pub(super) fn install() -> io::Result<()> {
     let mut program = program(std::process::id());
     let program = libc::sock_fprog {
@@ -87,14 +87,14 @@ fn program(own_id: u32) -> Vec<sock_filter> {
         end(REFUSE),
         load(NUMBER),
     ];
-    // The numbers of x86's other interface, which this list does not know.
+    // The numbers of x86's other interface, which this list does not cover.
     #[cfg(target_arch = "x86_64")]
     all.extend([jump(libc::BPF_JGE, 0x4000_0000, 0, 1), end(REFUSE)]);
     for number in REFUSED {
         all.extend([jump(libc::BPF_JEQ, *number as u32, 0, 1), end(REFUSE)]);
     }
-    // Its flags stand in memory, which a filter cannot read. Without it, the C
-    // library makes threads by `clone`.
+    // Its flags are in memory, which a filter cannot read. Without it, the C library
+    // makes threads by `clone`.
     let clone3 = libc::SYS_clone3 as u32;
     all.extend([jump(libc::BPF_JEQ, clone3, 0, 1), end(MISSING)]);
     // Threads, not processes.
@@ -110,7 +110,7 @@ fn program(own_id: u32) -> Vec<sock_filter> {
     all
 }
 
-/// Allows a call if its first argument passes the test, or else refuses it.
+/// Allows a call if its first argument passes the test; otherwise denies it.
 fn if_argument(number: c_long, test: u32, value: u32) -> [sock_filter; 5] {
     [
         jump(libc::BPF_JEQ, number as u32, 0, 4),

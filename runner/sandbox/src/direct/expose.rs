@@ -1,4 +1,4 @@
-//! Lets a component export the one core module that is its author's.
+//! Lets a component export the one core module that its author wrote.
 
 use std::borrow::Cow;
 
@@ -9,17 +9,18 @@ use wasmparser::{
 /// The name under which the module is exported.
 pub(super) const EXPORT: &str = "pgtq-main-module";
 
-/// The table by which wit-component's two modules tie imports to the author's.
+/// The table by which wit-component's two modules connect imports to the author's.
 const TIE: &str = "$imports";
-/// The sections' id, and a core module's among the sorts of things to export.
+/// The section's id, and the code of a core module among the kinds of exports.
 const EXPORT_SECTION: u8 = 11;
 const CORE_MODULE: [u8; 2] = [0x00, 0x11];
 
-/// Adds the export to an ordinary component; returns any other as it is. `wasm` is
+/// Adds the export to an ordinary component; returns any other unchanged. `wasm` is
 /// valid.
 ///
-/// Ordinary is what wit-component makes of one module that speaks WASI 0.2 itself:
-/// that module, its own two, no component inside. What these modules are tied to is
+/// Ordinary is what wit-component makes of one module that uses WASI 0.2 itself: that
+/// module, its own two, no nested component. The names of the imports and exports then
+/// determine how these modules are connected.
 /// then given by their imports' and exports' names.
 pub(crate) fn expose(wasm: &[u8]) -> Cow<'_, [u8]> {
     match is_ordinary(wasm) {
@@ -28,20 +29,21 @@ pub(crate) fn expose(wasm: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// One export: the component's first core module. Every number is below 128, so that
+/// One export: the component's first core module. Every number is below 128, so it is its
+/// own LEB128 encoding.
 /// it is its own LEB128.
 fn section() -> Vec<u8> {
     let mut export = vec![1, 0, EXPORT.len() as u8];
     export.extend(EXPORT.as_bytes());
     export.extend(CORE_MODULE);
-    // The first module, with no type of its own written.
+    // The first module, without an explicit type.
     export.extend([0, 0]);
     let mut section = vec![EXPORT_SECTION, export.len() as u8];
     section.extend(export);
     section
 }
 
-/// Whether a function of the component passes texts in UTF-8, if it passes any.
+/// Whether a function of the component passes strings in UTF-8, if it passes any.
 fn is_utf8(function: &CanonicalFunction) -> bool {
     let (CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. }) =
         function
@@ -56,7 +58,7 @@ fn is_utf8(function: &CanonicalFunction) -> bool {
     })
 }
 
-/// `None` for what cannot be read, which others complain about.
+/// `None` for parts that cannot be read, which other checks report.
 fn is_ordinary(wasm: &[u8]) -> Option<bool> {
     let mut n_modules = 0;
     let [mut has_shim, mut has_fixups] = [false; 2];
@@ -78,7 +80,7 @@ fn is_ordinary(wasm: &[u8]) -> Option<bool> {
                     has_fixups |= import.module.is_empty() && import.name == TIE;
                 }
             }
-            // The short way knows texts in UTF-8 only.
+            // The direct path supports strings in UTF-8 only.
             Payload::ComponentCanonicalSection(functions) => {
                 for function in functions {
                     if !is_utf8(&function.ok()?) {

@@ -1,5 +1,5 @@
-//! The imports that the short way knows: those of which no effect leaves the attempt
-//! before its end. They do what [`host`](crate::host) and WASI do, and are
+//! The imports that the direct path supports: those without effects outside of the
+//! attempt before its end. They do what [`host`](crate::host) and WASI do, and are
 //! charged the same.
 
 use wasmtime::{AsContextMut, Caller, ExternType, Linker, Module};
@@ -14,11 +14,11 @@ use crate::host::charge;
 use crate::push;
 use crate::state::State;
 
-/// Interfaces that every program of a standard library imports and hardly any uses.
+/// Interfaces that every program with a standard library imports and hardly any uses.
 const BALLAST: [&str; 2] = ["wasi:cli/", "wasi:io/"];
 
-/// Defines all that `module` imports. An error if it imports what a detour would be
-/// needed for as a rule.
+/// Defines all imports of `module`. An error if it has an import that would usually need
+/// a detour.
 pub(super) fn link(linker: &mut Linker<State>, module: &Module) -> wasmtime::Result<()> {
     for import in module.imports() {
         let (from, name) = (import.module(), import.name());
@@ -33,7 +33,7 @@ pub(super) fn link(linker: &mut Linker<State>, module: &Module) -> wasmtime::Res
             "wasi:random/insecure-seed" => seed(linker, from, name)?,
             _ if BALLAST.iter().any(|b| interface.starts_with(b)) => {
                 let ExternType::Func(kind) = import.ty() else {
-                    return Err(Detour("an import that is no function").into());
+                    return Err(Detour("an import that is not a function").into());
                 };
                 linker.func_new(from, name, kind, |_, _, _| {
                     Err(Detour("WASI that is seldom used").into())
@@ -45,7 +45,7 @@ pub(super) fn link(linker: &mut Linker<State>, module: &Module) -> wasmtime::Res
     Ok(())
 }
 
-/// Lets the guest in, for its fuel, unless it may not call now.
+/// Charges the call, unless the guest may not call the host now.
 async fn enter(caller: &mut Caller<'_, State>, bytes: usize) -> wasmtime::Result<()> {
     if caller.data().must_not_call {
         return Err(Detour("a call at the wrong time").into());
@@ -57,7 +57,7 @@ fn unknown() -> wasmtime::Error {
     Detour("an unknown function").into()
 }
 
-/// Adds one function that is charged by the call and answers with a number.
+/// Adds one function that is charged per call and returns a number.
 macro_rules! number {
     ($linker:ident, $from:ident, $name:ident, |$state:ident| $value:expr) => {
         $linker.func_wrap_async($from, $name, |mut caller: Caller<'_, State>, (): ()| {
@@ -70,7 +70,7 @@ macro_rules! number {
     };
 }
 
-/// Adds one function that writes a text's place and length where the guest wants.
+/// Adds one function that writes a string's address and length where the guest wants.
 macro_rules! text {
     ($linker:ident, $from:ident, $name:ident, |$state:ident| $value:expr) => {
         $linker.func_wrap_async(
@@ -102,7 +102,7 @@ fn pair(low: u32, high: u32) -> [u8; 8] {
 fn aligned(at: u32, to: u32) -> Result<(), Detour> {
     match at.is_multiple_of(to) {
         true => Ok(()),
-        false => Err(Detour("an answer wanted at an odd place")),
+        false => Err(Detour("an answer at an unaligned address")),
     }
 }
 
@@ -216,7 +216,7 @@ fn child(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Result
                 match push::push(caller.data_mut(), &handler, args, &options) {
                     Ok(()) => guest.put(&mut caller, at, &[0]),
                     Err(error) => {
-                        let outside = Detour("an answer wanted outside of memory");
+                        let outside = Detour("an answer outside of memory");
                         let text_at = at.checked_add(4).ok_or(outside)?;
                         put_text(&mut caller, text_at, &error).await?;
                         guest.put(&mut caller, at, &[1])

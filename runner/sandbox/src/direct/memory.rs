@@ -1,5 +1,5 @@
-//! What the component does for strings and results, for the types of the contract:
-//! the [canonical ABI], in its simple cases. Anything else is a [`Detour`].
+//! The component's work for strings and results, for the types of the contract: the
+//! [canonical ABI], in its simple cases. Anything else is a [`Detour`].
 //!
 //! [canonical ABI]: https://github.com/WebAssembly/component-model/blob/main/design/mvp/CanonicalABI.md
 
@@ -12,7 +12,7 @@ use crate::state::State;
 /// Bytes of `result<string, failure>`: a discriminant, then a failure aligned to 8.
 const RESULT_BYTES: usize = 64;
 
-/// A guest's memory, and its way to ask for room in it.
+/// A guest's memory, and its function to allocate in it.
 pub(super) struct Guest {
     pub(super) memory: Memory,
     pub(super) realloc: TypedFunc<Four, u32>,
@@ -32,7 +32,7 @@ impl Guest {
         }
     }
 
-    /// Puts text into room that the guest provides, and returns where that is.
+    /// Copies text into memory that the guest allocates, and returns its address.
     pub(super) async fn write(
         &self,
         mut store: impl AsContextMut<Data = State>,
@@ -49,7 +49,7 @@ impl Guest {
         Ok(at)
     }
 
-    /// Writes bytes at a place that the guest named.
+    /// Writes bytes at an address that the guest named.
     pub(super) fn put(
         &self,
         mut store: impl AsContextMut<Data = State>,
@@ -59,12 +59,12 @@ impl Guest {
         let memory = self.memory.data_mut(&mut store);
         let room = memory.get_mut(at as usize..).unwrap_or_default();
         let room = room.get_mut(..bytes.len());
-        room.ok_or(Detour("a place outside of memory"))?
+        room.ok_or(Detour("an address outside of memory"))?
             .copy_from_slice(bytes);
         Ok(())
     }
 
-    /// Texts that the guest hands over in one call, each by place and length.
+    /// Strings that the guest passes in one call, each by address and length.
     pub(super) fn texts<const N: usize>(
         &self,
         store: impl AsContext<Data = State>,
@@ -90,7 +90,7 @@ impl Guest {
         Ok(texts)
     }
 
-    /// What `run` returned at `at`.
+    /// The value that `run` returned at `at`.
     pub(super) fn result(
         &self,
         store: impl AsContext<Data = State>,
@@ -99,7 +99,7 @@ impl Guest {
         let store = store.as_context();
         let memory = self.memory.data(&store);
         if !at.is_multiple_of(8) {
-            return Err(Detour("a result at an odd place").into());
+            return Err(Detour("a result at an unaligned address").into());
         }
         let bytes = memory.get(at as usize..).unwrap_or_default();
         let Some(record) = bytes.first_chunk::<RESULT_BYTES>() else {

@@ -1,17 +1,17 @@
-//! The short way into an ordinary plugin: its main module without the component
-//! around it.
+//! The direct path into an ordinary plugin: its main module without the component around
+//! it.
 //!
-//! A component that the usual tools make has three core modules: the plugin's own, and
-//! two that tie its imports to it. Most attempts need nothing of the latter, nor of the
+//! A component made by the usual tools has three core modules: the plugin's own, and two
+//! that connect its imports to it. Most attempts need neither these two nor the
 //! component's machinery, and setting all that up was half of an instance's cost. So the
 //! compiler lets the component export its own module ([`expose`]), which costs no second
-//! compilation, and an attempt starts in that alone.
+//! compilation, and an attempt starts in that module alone.
 //!
-//! It knows the imports of which no effect leaves the attempt before its end
-//! ([`imports`]). Whenever it meets anything else, or anything odd, it ends in a
-//! [`Detour`]: nothing has happened yet, so the attempt is run once more from its
-//! beginning, in the component, which is what the contract is written for. Errors of
-//! bad guests are therefore found and worded in one place only.
+//! The direct path supports the imports without effects outside of the attempt before its
+//! end ([`imports`]). At anything else, or anything unexpected, it ends in a [`Detour`]:
+//! the attempt has had no effect yet, so it is run again from its beginning, in the
+//! component, which the contract is written for. Errors of bad guests are therefore
+//! detected and worded in one place only.
 
 mod expose;
 mod imports;
@@ -35,12 +35,13 @@ use super::bindings::WireFailure;
 use super::state::State;
 use pgtq_task::Limits;
 
-/// Fuel for reaching the module: tables are filled, nothing of the guest runs.
+/// Fuel for reaching the module: tables are filled, no guest code runs.
 const LINK_FUEL: u64 = 100_000;
-/// After a detour, attempts of the same handler that go through the component at once.
+/// After a detour, the number of attempts of the same handler that start in the
+/// component.
 const PAUSE: u32 = 1_000;
 
-/// Ends an attempt in the main module that has to be run in the component.
+/// Ends an attempt in the main module that must be run in the component.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Detour(pub(super) &'static str);
 
@@ -52,7 +53,7 @@ impl fmt::Display for Detour {
 
 impl std::error::Error for Detour {}
 
-/// How often a handler needed a detour lately. A clone counts for the same handler.
+/// How often a handler needed a detour recently. A clone counts for the same handler.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Detours(Arc<AtomicU32>);
 
@@ -63,7 +64,7 @@ impl Detours {
         Detours(Arc::new(AtomicU32::new(u32::MAX)))
     }
 
-    /// Whether the next attempt may try the short way.
+    /// Whether the next attempt may try the direct path.
     pub(super) fn may_go_direct(&self) -> bool {
         let left = self.0.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
         left.is_err()
@@ -87,7 +88,7 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    /// The main module of `component`, if [`expose`] let it out and it fits.
+    /// The main module of `component`, if [`expose`] exported it and it fits.
     pub(super) fn link(component: &component::InstancePre<State>) -> Option<Direct> {
         let engine = component.engine();
         component.component().get_export_index(None, EXPORT)?;
@@ -109,7 +110,7 @@ impl Direct {
             ..Limits::default()
         });
         let mut store = attempt::store(engine, State::new(None, limits))?;
-        // Waits for nothing: a guest's start function would run out of fuel first.
+        // Never waits: a guest's start function would run out of fuel first.
         let instance = component.instantiate_async(&mut store).now_or_never();
         let Some(module) = instance
             .transpose()?
@@ -137,7 +138,7 @@ impl Direct {
         }))
     }
 
-    /// A fresh instance of the module.
+    /// A new instance of the module.
     pub(super) async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Instance> {
         self.pre.instantiate_async(store).await
     }

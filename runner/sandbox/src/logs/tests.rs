@@ -9,7 +9,7 @@ fn logs(lines: u32, bytes: u64) -> Logs {
     Logs::new(&limits, Instant::now(), &Account::new(limits.host_bytes))
 }
 
-/// Writes the numbers from 1 to `last`, each as a line.
+/// Writes the numbers from 1 to `last`, one per line.
 fn count_to(logs: &mut Logs, last: u64) {
     for number in logs.written + 1..=last {
         let line = number.to_string();
@@ -22,7 +22,7 @@ fn messages(lines: &[LogLine]) -> Vec<&str> {
     lines.iter().map(|line| line.message.as_str()).collect()
 }
 
-/// Numbers and messages of what a reader gets.
+/// Numbers and messages of a reader's lines.
 fn read(logs: &Logs, after: u64, lines: usize, bytes: usize) -> Vec<(u64, String)> {
     let page = logs.page(after, LogPageLimit { lines, bytes });
     let lines = page.lines.into_iter();
@@ -30,7 +30,7 @@ fn read(logs: &Logs, after: u64, lines: usize, bytes: usize) -> Vec<(u64, String
 }
 
 #[test]
-fn the_first_and_the_last_lines_are_kept_with_the_gap_between_them() {
+fn the_first_and_last_lines_are_kept_with_the_gap_between() {
     let mut logs = logs(5, 1_000);
     count_to(&mut logs, 50);
     let (lines, dropped) = logs.take();
@@ -91,7 +91,7 @@ fn the_byte_limit_holds_whatever_the_lines_are() {
 }
 
 #[test]
-fn who_reads_along_sees_each_line_once_and_the_gap_between() {
+fn a_reader_sees_each_line_once_and_the_gap_between() {
     let mut logs = logs(4, 1_000);
     count_to(&mut logs, 3);
     let all = read(&logs, 0, 100, 1_000);
@@ -118,7 +118,7 @@ fn who_reads_along_sees_each_line_once_and_the_gap_between() {
 }
 
 #[test]
-fn a_line_cannot_forge_another_or_steer_a_terminal() {
+fn a_line_cannot_forge_another_or_control_a_terminal() {
     assert_eq!(clean("a\nb\u{1b}[31mc\0d\re\tf", 100), "a b[31mcd e f");
     assert_eq!(clean("ééé", 4), "éé…");
     assert_eq!(clean_text("a\nb\0", 100), "a\nb");
@@ -141,7 +141,7 @@ fn fields_are_kept_only_as_an_object() {
 }
 
 #[test]
-fn what_a_panic_hook_prints_is_the_panic_message() {
+fn the_panic_hook_output_is_the_panic_message() {
     let mut logs = logs(10, 1_000);
     for line in [
         "thread 'main' panicked at src/lib.rs:3:5:",

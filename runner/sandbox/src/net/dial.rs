@@ -8,13 +8,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::NetError;
 
-/// Addresses that are tried.
+/// Maximum number of addresses that are tried.
 const TRIES: usize = 8;
-/// An address that does not answer gives way to the next one after this time.
+/// After this time without an answer the next address is tried.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Connects to the first of the addresses that answers, in their order. Only
-/// for addresses that [`super::Net::resolve`] returned. Cancel-safe.
+/// Connects to the first of the addresses that answers, in their order. Only for
+/// addresses that [`super::Net::resolve`] returned. Cancel-safe.
 pub(crate) async fn dial(
     addresses: &[SocketAddr],
     deadline: Instant,
@@ -29,8 +29,8 @@ pub(crate) async fn dial(
         };
         match timeout_at(until, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
-                // Requests are small and written whole: waiting for more to
-                // send costs a round trip.
+                // Requests are small and written at once: waiting for more data costs a
+                // round trip.
                 stream.set_nodelay(true).ok();
                 return Ok(stream);
             }

@@ -1,16 +1,15 @@
-//! The way out of the sandbox: one connection to one destination that the
-//! rules allow, with its addresses checked.
+//! The sandbox's network access: one connection to one destination that the rules allow,
+//! with its addresses checked.
 //!
 //! ```text
 //! Destination ─ resolve (once) ─ check every address ─► [SocketAddr] ─ dial ─► TcpStream
 //! ```
 //!
-//! Promises: only addresses that were checked are dialled, so an answer that
-//! changes between the check and the connection changes nothing; if one of a
-//! name's addresses is refused, all are; never more connections at a time than
-//! [`CONNECTIONS`], and never more threads that look up names than [`LOOKUPS`];
-//! plugins share both fairly, so that none can keep another waiting. Knows nothing
-//! of HTTP or sockets of a guest.
+//! Guarantees: only checked addresses are dialled, so a DNS answer that changes between
+//! the check and the connection has no effect; if one of a name's addresses is denied,
+//! all are; there are never more connections at a time than [`CONNECTIONS`], and never
+//! more lookup threads than [`LOOKUPS`]; plugins share both fairly, so that none can
+//! block another. Does not use HTTP or sockets of a guest.
 
 mod dial;
 mod resolve;
@@ -32,35 +31,33 @@ pub(super) use dial::dial;
 use pgtq_task::{AddressKind, Destination, HttpProxy, Network};
 pub(super) use resolve::{Resolver, SystemResolver};
 
-/// Connections of one runner at a time, all its plugins together. Half of the
-/// 1,024 files that a process may usually open. A plugin that has its share of them
-/// waits, until the deadline of the attempt.
+/// Connections of one runner at a time, all its plugins together. Half of the 1,024 files
+/// that a process may usually open. A plugin that holds its full share waits, until the
+/// deadline of the attempt.
 pub(super) const CONNECTIONS: usize = 512;
-/// Names that one runner looks up at a time. Each lookup takes a thread for as
-/// long as the server of names likes, and the runner needs its threads (tokio has
-/// 512) for more than that.
+/// Names that one runner looks up at a time. Each lookup occupies a thread until the name
+/// server answers, and the runner needs its threads (tokio has 512) for other work too.
 const LOOKUPS: usize = 32;
-/// Addresses of one name that are looked at; the rest of a longer answer makes
-/// the whole answer suspect.
+/// Maximum number of addresses of one name; a longer answer is rejected as a whole.
 const ADDRESSES: usize = 64;
 
-/// What all attempts of a runner share on their way out.
+/// The network state shared by all attempts of a runner.
 pub(super) struct Net {
     resolver: Arc<dyn Resolver>,
     connections: Arc<FairSemaphore>,
     lookups: Arc<FairSemaphore>,
-    /// Connections of HTTP that wait for another request.
+    /// HTTP connections that wait for another request.
     pub(super) idle: Arc<Idle>,
     /// Made with the first connection that needs it: reads files.
     tls: OnceCell<TlsConnector>,
 }
 
-/// A permit for one connection. Held for as long as the connection is open.
+/// A permit for one connection. Held while the connection is open.
 pub(super) type ConnectionPermit = FairPermit;
 
-/// One of the things that an attempt may do at a time. Whatever works for it has
-/// a clone; a thread that looks up a name has one until it is done, even if nobody
-/// waits for it any more.
+/// A permit for one concurrent operation of an attempt. Every worker of the operation has
+/// a clone; a thread that looks up a name keeps one until it is done, even if its caller
+/// has gone.
 pub(super) type RequestPermit = Arc<OwnedSemaphorePermit>;
 
 /// Waits for a permit until the deadline. Cancel-safe.
@@ -70,8 +67,7 @@ pub(super) async fn permit(
 ) -> Option<OwnedSemaphorePermit> {
     let permit = Arc::clone(semaphore).acquire_owned();
     match tokio::time::timeout_at(deadline, permit).await {
-        // What holds permits ends with its attempt: one at the very deadline is
-        // one for nobody.
+        // Permits end with their attempt: one granted at the deadline itself is useless.
         Ok(Ok(permit)) if Instant::now() < deadline => Some(permit),
         // The semaphore is never closed.
         Ok(_) | Err(_) => None,
@@ -81,26 +77,26 @@ pub(super) async fn permit(
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NetError {
-    /// Not a host that is looked up.
+    /// Not a host that can be looked up.
     #[error("{0}")]
     BadHost(String),
     /// The resolver failed, or knows no such name.
     #[error("look up `{host}`: {reason}")]
     Lookup { host: String, reason: String },
-    /// A name that leads where the attempt must not go.
+    /// A name that resolves to a denied address.
     #[error("{}", prohibited(host, *address, *kind))]
     Prohibited {
         host: String,
         address: IpAddr,
         kind: AddressKind,
     },
-    /// Nobody answered at any of the addresses.
+    /// No address answered.
     #[error("connect to {address}: {source}")]
     Connect {
         address: SocketAddr,
         source: io::Error,
     },
-    /// The time for it was over.
+    /// The time limit has passed.
     #[error("no connection within the time for it")]
     Timeout,
     /// The plugin had its share of the runner's connections open until the deadline.
@@ -108,12 +104,12 @@ pub(super) enum NetError {
         "the plugin has its share of the runner's {CONNECTIONS} connections open; close some, or run fewer of its tasks at a time"
     )]
     NoConnection,
-    /// The plugin had its share of the runner's lookups under way until the deadline.
+    /// The plugin had its share of the runner's lookups running until the deadline.
     #[error(
         "the plugin has its share of the runner's {LOOKUPS} name lookups under way; the name server is slow, or does not answer"
     )]
     NoLookup,
-    /// This machine trusts nobody.
+    /// This machine has no trusted certificate authorities.
     #[error("{0}")]
     Tls(String),
 }
@@ -127,9 +123,9 @@ fn prohibited(host: &str, address: IpAddr, kind: AddressKind) -> String {
 }
 
 impl NetError {
-    /// The line to paste below `[grants.NAME]` so that a refused address, and no
-    /// other, may be reached beside the networks that are granted already. None for
-    /// addresses that nobody should be led to allow.
+    /// The line to add below `[grants.NAME]` so that a denied address, and no other, may
+    /// be reached beside the networks that are granted already. None for addresses that
+    /// must never be suggested.
     pub(super) fn grant(&self, granted: &[Network]) -> Option<String> {
         let NetError::Prohibited { address, kind, .. } = self else {
             return None;
@@ -159,7 +155,7 @@ impl Net {
         Net::new(Arc::new(SystemResolver), CONNECTIONS)
     }
 
-    /// With a resolver and a limit of connections of one's own.
+    /// With a given resolver and limit of connections.
     pub(super) fn new(resolver: Arc<dyn Resolver>, connections: usize) -> Arc<Net> {
         Arc::new(Net {
             resolver,
@@ -170,14 +166,14 @@ impl Net {
         })
     }
 
-    /// Trusts these authorities in place of the system's.
+    /// Trusts these certificate authorities in place of the system's.
     #[cfg(test)]
     pub(super) fn trust(&self, roots: rustls::RootCertStore) {
         let connector = tls::trusting(roots).expect("a configuration");
         assert!(self.tls.set(connector).is_ok(), "set once");
     }
 
-    /// TLS with the system's authorities. Cancel-safe.
+    /// TLS with the system's certificate authorities. Cancel-safe.
     pub(super) async fn tls(&self) -> Result<TlsConnector, NetError> {
         let made = self.tls.get_or_try_init(async || {
             let made = tokio::task::spawn_blocking(tls::system).await;
@@ -192,15 +188,15 @@ impl Net {
         plugin: &Arc<str>,
         deadline: Instant,
     ) -> Result<ConnectionPermit, NetError> {
-        // An idle connection is given up for one that is needed.
+        // An idle connection is closed in favour of one that is needed.
         while !self.connections.may_take(plugin) && self.idle.give_up_one(plugin) {}
         let permit = self.connections.acquire(plugin, deadline).await;
         permit.ok_or(NetError::NoConnection)
     }
 
-    /// Resolves a destination once and checks every address; none is returned
-    /// if one of them must not be reached. An address is not resolved, only
-    /// checked. `turn` is kept for as long as a thread is at it. Cancel-safe.
+    /// Resolves a destination once and checks every address; returns none if one of them
+    /// is denied. An address is not resolved, only checked. A lookup thread keeps `turn`
+    /// until it is done. Cancel-safe.
     pub(super) async fn resolve(
         &self,
         plugin: &Arc<str>,
@@ -226,7 +222,7 @@ impl Net {
         Ok(addresses.into_iter().map(with_port).collect())
     }
 
-    /// Resolves the operator's proxy, which may be anywhere. Cancel-safe.
+    /// Resolves the operator's proxy, whose address is not restricted. Cancel-safe.
     pub(super) async fn resolve_proxy(
         &self,
         plugin: &Arc<str>,
@@ -262,8 +258,8 @@ impl Net {
         let permit = permit.ok_or(NetError::NoLookup)?;
         let (resolver, name) = (Arc::clone(&self.resolver), host.to_owned());
         let asking = tokio::task::spawn_blocking(move || {
-            // Here, and not beside whoever waits: the thread asks on when nobody
-            // does any more.
+            // Held by the thread rather than the caller: the lookup continues when the
+            // caller has gone.
             let _kept = (permit, turn);
             resolver.lookup(&name)
         });

@@ -4,14 +4,14 @@ use std::fmt::Debug;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 
-/// Turns names into addresses; a trait so that tests can write the answers.
+/// Resolves names to addresses; a trait so that tests can define the answers.
 pub(crate) trait Resolver: Debug + Send + Sync {
-    /// All addresses of a name. Runs on a thread that may block, and may hold it
-    /// for long: there is no way to stop a thread that asks.
+    /// All addresses of a name. Runs on a thread that may block, possibly for long: a
+    /// lookup cannot be cancelled.
     fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 }
 
-/// The resolver of this machine: `/etc/hosts`, DNS, and whatever else it asks.
+/// The resolver of this machine: `/etc/hosts`, DNS, and its other sources.
 #[derive(Debug)]
 pub(crate) struct SystemResolver;
 

@@ -1,4 +1,4 @@
-//! Resolvers whose answers a test writes.
+//! Resolvers whose answers a test defines.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -7,8 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::resolve::Resolver;
 
-/// Answers each name with what was written for it, one answer after the other;
-/// the last one stays.
+/// Answers each name with its list of answers, one after the other; the last one repeats.
 #[derive(Debug, Default)]
 pub(crate) struct Scripted {
     answers: Mutex<BTreeMap<String, VecDeque<Vec<IpAddr>>>>,
@@ -50,8 +49,8 @@ impl Resolver for Scripted {
     }
 }
 
-/// A server of names that answers nobody until its [`LetGo`] is dropped; then it
-/// knows no name.
+/// A name server that does not answer until its [`LetGo`] is dropped; then it knows no
+/// name.
 #[derive(Debug, Default)]
 pub(crate) struct Stuck {
     asked: Mutex<usize>,
@@ -59,8 +58,8 @@ pub(crate) struct Stuck {
     let_go: Condvar,
 }
 
-/// Lets go when it is dropped, so that a test that fails ends, too: the runtime
-/// waits for its threads.
+/// Lets go when it is dropped, so that a failing test ends, too: the runtime waits for
+/// its threads.
 pub(crate) struct LetGo(Arc<Stuck>);
 
 impl Drop for LetGo {
@@ -77,7 +76,7 @@ impl Stuck {
         (stuck, let_go)
     }
 
-    /// How many names were asked for: threads that wait, before it is let go.
+    /// Number of lookups so far: waiting threads, before it is let go.
     pub(crate) fn asked(&self) -> usize {
         *lock(&self.asked)
     }

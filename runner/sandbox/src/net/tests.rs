@@ -29,7 +29,7 @@ async fn refused(net: &Net, host: &str, networks: &[Network]) -> NetError {
 }
 
 #[tokio::test]
-async fn one_bad_address_among_good_ones_refuses_the_name() {
+async fn one_denied_address_denies_the_name() {
     let resolver = Scripted::new(&[("two.example", &[&["1.1.1.1", "10.0.0.1"]])]);
     let net = Net::new(resolver, 1);
     let error = refused(&net, "two.example", &[]).await;
@@ -50,7 +50,7 @@ async fn one_bad_address_among_good_ones_refuses_the_name() {
 }
 
 #[tokio::test]
-async fn an_answer_that_changes_is_checked_anew_and_never_dialled_unchecked() {
+async fn a_changed_answer_is_checked_before_it_is_dialled() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen");
     let port = listener.local_addr().expect("an address").port();
     let resolver = Scripted::new(&[("a.example", &[&["127.0.0.1"], &["127.0.0.2"]])]);
@@ -73,7 +73,7 @@ async fn an_answer_that_changes_is_checked_anew_and_never_dialled_unchecked() {
 }
 
 #[tokio::test]
-async fn a_metadata_service_is_refused_and_never_suggested() {
+async fn a_metadata_service_is_denied_and_never_suggested() {
     let resolver = Scripted::new(&[("m.example", &[&["169.254.169.254"]])]);
     let net = Net::new(resolver, 1);
     let error = refused(&net, "m.example", &[Network::Private]).await;
@@ -83,7 +83,7 @@ async fn a_metadata_service_is_refused_and_never_suggested() {
 }
 
 #[tokio::test]
-async fn an_address_in_disguise_is_not_looked_up() {
+async fn a_disguised_address_is_not_looked_up() {
     let resolver = Scripted::new(&[]);
     let net = Net::new(resolver.clone(), 1);
     for host in ["2130706433", "0x7f.1", "0177.0.0.1", "0"] {
@@ -106,7 +106,7 @@ async fn a_name_without_addresses_or_with_too_many_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_connection_beyond_the_share_of_its_plugin_waits_until_the_deadline() {
+async fn a_connection_beyond_its_plugins_share_waits_until_the_deadline() {
     let net = Net::new(Scripted::new(&[]), 1);
     let permit = net.connection(&plugin(), soon()).await.expect("a permit");
     let error = net.connection(&plugin(), Instant::now()).await;
@@ -120,7 +120,7 @@ async fn a_connection_beyond_the_share_of_its_plugin_waits_until_the_deadline() 
 }
 
 #[tokio::test]
-async fn lookups_without_an_answer_take_a_share_of_the_threads_and_leave_the_rest() {
+async fn unanswered_lookups_take_only_their_share_of_threads() {
     let (resolver, let_go) = Stuck::new();
     let net = Net::new(resolver.clone(), 1);
     let (name, dead) = (plugin(), to("dead.example"));
@@ -143,7 +143,7 @@ async fn lookups_without_an_answer_take_a_share_of_the_threads_and_leave_the_res
     let error = error.expect_err("no thread is left");
     assert!(matches!(error, NetError::NoLookup), "{error}");
     assert!(resolver.asked() <= share);
-    // Another plugin has a thread at once: it gets as far as the name server.
+    // Another plugin has a thread at once: it reaches the name server.
     let other: Arc<str> = Arc::from("other");
     let error = net.resolve(&other, &dead, &[], None, soon_after(300)).await;
     let error = error.expect_err("nobody answers");

@@ -1,5 +1,5 @@
-//! TLS for connections to the outside: rustls with ring, and the authorities
-//! that this machine trusts.
+//! TLS for outgoing connections: rustls with ring, and the certificate authorities that
+//! this machine trusts.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
-/// With the system's authorities; `SSL_CERT_FILE` and `SSL_CERT_DIR` name
-/// others. Reads files: not for the threads of the runtime.
+/// With the system's certificate authorities; `SSL_CERT_FILE` and `SSL_CERT_DIR` override
+/// them. Reads files: not for the threads of the runtime.
 pub(super) fn system() -> Result<TlsConnector, String> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
-    // System lists hold a few that rustls does not take; the rest still counts.
+    // System lists contain a few that rustls rejects; the rest is used.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
@@ -24,7 +24,7 @@ pub(super) fn system() -> Result<TlsConnector, String> {
     trusting(roots)
 }
 
-/// With these authorities.
+/// With these certificate authorities.
 pub(super) fn trusting(roots: RootCertStore) -> Result<TlsConnector, String> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

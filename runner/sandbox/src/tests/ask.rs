@@ -1,5 +1,5 @@
-//! HTTP from inside of a guest: what the SDK's client meets. The many ways to be
-//! refused are tested where the client of the host is.
+//! HTTP from inside a guest, through the SDK's client. The many kinds of denials are
+//! tested with the host's client.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use super::guests::{Parts, attempt, component, failure, handler, sandbox, small,
 use super::reach::{Scene, answers};
 use pgtq_task::{ErrorKind, Grant, Limits, Outcome, SecretGrant};
 
-/// Asks for anything on this machine, and may.
+/// Requests and is granted anything on this machine.
 fn scene() -> Scene {
     let rules = |texts: &[&str]| texts.iter().map(|t| t.parse().expect("a rule")).collect();
     Scene {
@@ -37,7 +37,7 @@ fn scene_with_secret() -> Scene {
     scene
 }
 
-/// A server, and the heads of the requests that came.
+/// A server, and the heads of the received requests.
 struct Server {
     url: String,
     seen: Arc<Mutex<Vec<String>>>,
@@ -82,7 +82,7 @@ async fn hello(mut stream: TcpStream) -> std::io::Result<()> {
         .await
 }
 
-/// Sends for ever, or `pieces` times 64 KiB.
+/// Sends without end, or `pieces` times 64 KiB.
 async fn much(mut stream: TcpStream, pieces: usize) -> std::io::Result<()> {
     stream
         .write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
@@ -94,7 +94,7 @@ async fn much(mut stream: TcpStream, pieces: usize) -> std::io::Result<()> {
 }
 
 #[tokio::test]
-async fn a_guest_asks_and_is_answered_and_never_sees_the_secret() {
+async fn a_request_is_answered_and_the_guest_never_sees_the_secret() {
     let server = server(hello).await;
     let url = format!("{}/things?n=1", server.url);
     let bearer = "Bearer {{secret:key}}";
@@ -114,7 +114,7 @@ async fn a_guest_asks_and_is_answered_and_never_sees_the_secret() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_an_error_value_and_the_log_says_what_to_write() {
+async fn a_denial_is_an_error_value_and_the_log_says_what_to_write() {
     let server = server(hello).await;
     let steps = json!([
         {"get": "https://api.example.com/v1"},
@@ -133,7 +133,7 @@ async fn a_refusal_is_an_error_value_and_the_log_says_what_to_write() {
 }
 
 #[tokio::test]
-async fn a_grant_that_changes_holds_for_the_next_attempt() {
+async fn a_changed_grant_applies_to_the_next_attempt() {
     let server = server(hello).await;
     let steps = json!([{"get": server.url}]);
     let mut scene = scene();
@@ -158,11 +158,11 @@ async fn a_large_answer_streams_through_a_small_memory() {
     let reach = scene.set().await;
     let (said, _) = reach.run(json!([{"count": server.url}])).await;
     assert_eq!(said, [(512 * (64 << 10)).to_string()]);
-    // Whoever keeps it all meets the guest's own limit.
+    // A guest that keeps all of it reaches its own limit.
     let report = reach
         .call(attempt(&json!([{"keep": server.url}]).to_string()))
         .await;
-    // The guest's memory, and what the host keeps of one exchange.
+    // The guest's memory, and the host's memory for one exchange.
     assert!(report.record.usage.peak_memory <= 5 << 20);
     assert!(matches!(
         failure(&report).kind,
@@ -206,7 +206,7 @@ async fn requests_cost_fuel_and_are_counted() {
     let one = reach.call(attempt(&steps(1))).await.record.usage.fuel;
     let report = reach.call(attempt(&steps(4))).await;
     let four = report.record.usage.fuel;
-    // Slow calls cost their time, too.
+    // Slow calls are also charged for their time.
     assert!(one >= 100_000 && four >= 4 * 100_000, "{one} and {four}");
     let (said, log) = answers(report);
     assert!(said[3].starts_with("limit: ") && log[0].contains("raise `http_requests`"));
@@ -246,7 +246,9 @@ async fn headers_that_are_too_large_are_an_error_value() {
     assert_eq!(said[2], "200 hello");
     assert_eq!(
         log,
-        ["the headers of a request may take 64 KiB, and are more; send what is large in its body"]
+        [
+            "the headers of a request exceed 64 KiB, which is the limit; send large values in the body"
+        ]
     );
 }
 
@@ -275,13 +277,13 @@ async fn headers_that_grow_too_large_are_an_error_value() {
     let Outcome::Complete { result } = &report.outcome else {
         panic!("not complete: {:?}", report.outcome);
     };
-    // One good, and two refused as forbidden.
+    // One valid, and two rejected as forbidden.
     assert_eq!(result, r#""001111""#);
     assert_eq!(report.record.logs.len(), 1, "{:?}", report.record.logs);
 }
 
 #[tokio::test]
-async fn a_secret_shows_nowhere_that_a_person_looks() {
+async fn a_secret_is_never_visible_to_users() {
     let reach = scene_with_secret().set().await;
     let shown = attempt(&json!([{"show": "key"}]).to_string());
     let signal = Arc::clone(&shown.signal);
@@ -317,7 +319,7 @@ async fn a_secret_shows_nowhere_that_a_person_looks() {
 }
 
 #[tokio::test]
-async fn a_flood_of_refused_secrets_fills_no_log() {
+async fn a_flood_of_denied_secrets_does_not_fill_the_log() {
     let steps: Vec<Value> = (0..500).map(|n| json!({"show": format!("s{n}")})).collect();
     let (said, logs) = scene().run(Value::Array(steps)).await;
     assert!(said.iter().all(|said| said.starts_with("denied: ")));
@@ -326,11 +328,11 @@ async fn a_flood_of_refused_secrets_fills_no_log() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_saves_without_end_is_told_so() {
+async fn an_attempt_with_too_many_saves_gets_an_error() {
     let (said, _) = scene()
         .run(json!([{"save_many": 10_000}, {"save_many": 1}]))
         .await;
-    // The ten thousandth still reaches the database, of which there is none here.
+    // The ten thousandth still reaches the database, which is missing here.
     assert!(said[0].starts_with("unavailable: "), "{said:?}");
     assert!(
         said[1].starts_with("limit: ") && said[1].contains("at most 10000 values"),
@@ -339,7 +341,7 @@ async fn an_attempt_that_saves_without_end_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_given_back_is_stored_nowhere() {
+async fn a_returned_secret_is_never_stored() {
     let steps = json!([{"give": "key"}, {"save_secret": "key"}, {"push_secret": "key"}]);
     let reach = scene_with_secret().set().await;
     let report = reach.call(attempt(&steps.to_string())).await;

@@ -26,7 +26,7 @@ async fn a_result_comes_back_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn a_result_that_readers_cannot_take_is_refused() {
+async fn a_result_that_readers_cannot_parse_is_rejected() {
     let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
     for args in ["", "{", "NaN", "[1] x", deep.as_str()] {
         let report = survive("echo", args, small()).await;
@@ -42,7 +42,7 @@ async fn text_that_is_not_utf8_breaks_the_contract() {
 }
 
 #[tokio::test]
-async fn a_failure_does_what_it_says() {
+async fn a_failure_has_the_outcome_it_requests() {
     let delay = Duration::from_millis(1_500);
     let report = survive("failure", "0no luck", small()).await;
     assert_eq!(failure(&report).message, "no luck");
@@ -105,13 +105,13 @@ async fn a_log_line_and_the_last_progress_outlive_a_trap() {
 }
 
 #[tokio::test]
-async fn the_task_tells_the_guest_who_it_is() {
+async fn a_guest_can_read_the_facts_of_its_task() {
     // Id 7 and attempt 1.
     assert_eq!(survive("facts", "[]", small()).await.outcome, complete("8"));
 }
 
 #[tokio::test]
-async fn children_are_collected_and_a_flood_of_them_is_refused() {
+async fn children_are_collected_and_a_flood_is_rejected() {
     let options = r#"{"queue":"mail","priority":3,"retries":2,"key":"k"}"#;
     let report = survive("push_once", options, small()).await;
     assert_eq!(report.outcome, complete("true"));
@@ -172,7 +172,7 @@ async fn an_attempt_ends_when_it_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_handler_that_asks_whether_it_was_cancelled_ends_by_itself() {
+async fn a_cooperative_handler_ends_by_itself_when_cancelled() {
     let sandbox = sandbox(small());
     let heed = handler(&sandbox, &guest("heed")).await;
     for args in ["0", "1"] {
@@ -205,7 +205,7 @@ async fn a_grace_after_a_cancel_ends_with_the_deadline() {
 }
 
 #[tokio::test]
-async fn the_log_of_an_attempt_under_way_can_be_read() {
+async fn the_log_of_a_running_attempt_can_be_read() {
     let sandbox = sandbox(small());
     let log = handler(&sandbox, &guest("log_then_wait")).await;
     let attempt = attempt("so far");
@@ -228,7 +228,7 @@ async fn the_log_of_an_attempt_under_way_can_be_read() {
 }
 
 #[tokio::test]
-async fn a_dropped_attempt_gives_its_slot_back() {
+async fn a_dropped_attempt_releases_its_slot() {
     let sandbox = sandbox(SandboxConfig {
         slots: 1,
         ..small()
@@ -244,7 +244,7 @@ async fn a_dropped_attempt_gives_its_slot_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_loop_does_not_hold_up_its_neighbours() {
+async fn a_loop_does_not_delay_other_attempts() {
     let sandbox = sandbox(SandboxConfig {
         slots: 8,
         ..small()
@@ -268,7 +268,7 @@ async fn a_loop_does_not_hold_up_its_neighbours() {
 }
 
 #[tokio::test]
-async fn the_operators_word_wins_over_the_handlers_wish() {
+async fn operator_settings_override_handler_settings() {
     let parts = Parts {
         manifest: r#"{"contract":"1.0.0","plugin":{"name":"g","version":"1"},"handlers":[{"name":"work","limits":{"fuel":1000000000000}}]}"#.into(),
         listed: vec![r#"{"name":"work","limits":{"fuel":1000000000000}}"#.into()],
@@ -311,10 +311,10 @@ async fn a_version_in_use_outlives_its_plugin() {
     assert_eq!(call.await.outcome, complete("[2]"));
 }
 
-/// Memory that the guests wrote to must not stay with the runner: what is left
-/// in the pool is bounded by its slots.
+/// Memory that the guests wrote must not stay with the runner: the pool's slots bound
+/// what is left in it.
 #[tokio::test]
-async fn a_thousand_attempts_leave_nothing_behind() {
+async fn a_thousand_attempts_leave_no_memory_behind() {
     let sandbox = sandbox(SandboxConfig {
         slots: 4,
         ..small()
@@ -340,14 +340,14 @@ async fn a_thousand_attempts_leave_nothing_behind() {
         );
     }
     assert_eq!(sandbox.live_instances(), Some(0));
-    // Other tests run beside this one, so the bound is wide: twenty touches
-    // that stayed would be 960 MiB.
+    // Other tests run concurrently, so the bound is wide: twenty leaked touches would be
+    // 960 MiB.
     let grown = resident().saturating_sub(before);
     assert!(grown < 300 << 20, "{} MiB stayed", grown >> 20);
 }
 
 #[test]
-fn the_version_is_the_one_in_the_lock_file() {
+fn the_wasmtime_version_matches_the_lock_file() {
     let lock = super::guests::read("../../Cargo.lock");
     let wanted = format!("name = \"wasmtime\"\nversion = \"{}\"", engine_version());
     assert!(lock.contains(&wanted), "{wanted} is not in Cargo.lock");

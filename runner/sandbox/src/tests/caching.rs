@@ -37,7 +37,7 @@ async fn from_cache(config: SandboxConfig) -> bool {
 }
 
 #[tokio::test]
-async fn compiled_code_is_found_again_by_the_next_process() {
+async fn compiled_code_is_reused_by_the_next_process() {
     let dir = tempfile::tempdir().expect("dir");
     assert!(!from_cache(cached(dir.path())).await);
     assert!(from_cache(cached(dir.path())).await);
@@ -47,7 +47,7 @@ async fn compiled_code_is_found_again_by_the_next_process() {
 }
 
 #[tokio::test]
-async fn code_that_anything_touched_is_compiled_again() {
+async fn modified_code_is_compiled_again() {
     let dir = tempfile::tempdir().expect("dir");
     assert!(!from_cache(cached(dir.path())).await);
     let file = entries(dir.path()).remove(0);
@@ -74,7 +74,7 @@ async fn code_that_anything_touched_is_compiled_again() {
 }
 
 #[tokio::test]
-async fn another_key_makes_all_of_it_worthless() {
+async fn a_new_key_invalidates_the_whole_cache() {
     let dir = tempfile::tempdir().expect("dir");
     assert!(!from_cache(cached(dir.path())).await);
     std::fs::remove_file(dir.path().join("cache/key")).expect("remove");
@@ -90,16 +90,16 @@ async fn code_signed_with_another_key_is_compiled_again() {
     for dir in [&dir, &other] {
         assert!(!from_cache(cached(dir.path())).await);
     }
-    // A good entry of another machine, of the same file and engine.
+    // A valid entry of another machine, of the same file and engine.
     std::fs::copy(&entries(other.path())[0], &entries(dir.path())[0]).expect("copy");
     assert!(!from_cache(cached(dir.path())).await);
-    // And the other way round: our entry, and the key exchanged beneath it.
+    // And the reverse: our entry with a replaced key.
     std::fs::copy(other.path().join("cache/key"), dir.path().join("cache/key")).expect("copy");
     assert!(!from_cache(cached(dir.path())).await);
 }
 
 #[tokio::test]
-async fn links_and_pipes_are_not_taken_for_code_or_key() {
+async fn links_and_pipes_are_not_used_as_code_or_key() {
     let dir = tempfile::tempdir().expect("dir");
     assert!(!from_cache(cached(dir.path())).await);
     let file = entries(dir.path()).remove(0);
@@ -122,7 +122,7 @@ async fn links_and_pipes_are_not_taken_for_code_or_key() {
 }
 
 #[tokio::test]
-async fn a_key_that_others_may_read_or_that_is_cut_is_not_used() {
+async fn a_readable_or_truncated_key_is_not_used() {
     let dir = tempfile::tempdir().expect("dir");
     assert!(!from_cache(cached(dir.path())).await);
     let key = dir.path().join("cache/key");
@@ -139,7 +139,7 @@ async fn a_key_that_others_may_read_or_that_is_cut_is_not_used() {
 
 /// As Kubernetes mounts an `emptyDir`, with and without `fsGroup`.
 #[tokio::test]
-async fn a_directory_that_is_open_to_others_is_used_through_a_private_one() {
+async fn a_shared_directory_is_used_through_a_private_one() {
     for mode in [0o777, 0o2775, 0o755] {
         let dir = tempfile::tempdir().expect("dir");
         let cache = dir.path().join("cache");
@@ -156,7 +156,7 @@ async fn a_directory_that_is_open_to_others_is_used_through_a_private_one() {
 
 /// A home directory is private, too.
 #[tokio::test]
-async fn files_of_others_in_the_directory_are_left_alone() {
+async fn other_files_in_the_directory_are_left_alone() {
     let dir = tempfile::tempdir().expect("dir");
     assert!(!from_cache(cached(dir.path())).await);
     let cache = dir.path().join("cache");
@@ -178,9 +178,9 @@ async fn files_of_others_in_the_directory_are_left_alone() {
     assert_eq!(entries(dir.path()).len(), 3, "{:?}", entries(dir.path()));
 }
 
-/// It carries the right MAC, and is not what the engine takes.
+/// The entry carries a valid MAC, and the engine rejects it.
 #[tokio::test]
-async fn cached_code_that_cannot_be_loaded_is_compiled_again() {
+async fn unloadable_cached_code_is_compiled_again() {
     let dir = tempfile::tempdir().expect("dir");
     let bytes = guest("echo");
     let sandbox = sandbox(cached(dir.path()));
@@ -197,14 +197,14 @@ async fn cached_code_that_cannot_be_loaded_is_compiled_again() {
 }
 
 #[tokio::test]
-async fn a_cache_that_cannot_be_written_only_costs_time() {
+async fn an_unwritable_cache_only_costs_time() {
     let mut config = small();
     config.cache_dir = Some(PathBuf::from("/proc/no-such-directory"));
     assert!(!from_cache(config).await);
 }
 
 #[tokio::test]
-async fn the_oldest_entries_go_when_the_cache_is_full() {
+async fn the_oldest_entries_are_removed_when_the_cache_is_full() {
     let dir = tempfile::tempdir().expect("dir");
     assert!(!from_cache(cached(dir.path())).await);
     let size = std::fs::metadata(&entries(dir.path())[0])
@@ -233,7 +233,7 @@ fn compiler(dir: &Path, script: &str) -> SandboxConfig {
     }
 }
 
-/// A script that greets as the right compiler does, reads the file and answers.
+/// A script that sends the right greeting, reads the file and answers.
 fn answering(dir: &Path, answer: &str) -> SandboxConfig {
     let greeting = child::greeting().expect("an engine");
     compiler(
@@ -248,7 +248,7 @@ async fn refused(config: SandboxConfig) -> LoadError {
 }
 
 #[tokio::test]
-async fn a_compiler_that_hangs_is_stopped() {
+async fn a_hanging_compiler_is_stopped() {
     let dir = tempfile::tempdir().expect("dir");
     let config = SandboxConfig {
         compile_timeout: Duration::from_millis(10),
@@ -284,7 +284,8 @@ async fn only_the_compilers_own_answer_condemns_a_file() {
         assert_eq!(error, expected);
         assert!(!error.may_pass_later());
     }
-    // The same words without the greeting, cut, or with a bad status say nothing.
+    // The same text without the greeting, truncated, or with a failing status is no
+    // verdict.
     for script in [
         "cat >/dev/null; printf 'ERR compile\\ntoo much'",
         "cat >/dev/null; printf 'pgtq-compiler 00\\nERR compile\\ntoo much'",
@@ -317,7 +318,7 @@ async fn only_the_compilers_own_answer_condemns_a_file() {
             "{answer}: {error}"
         );
     }
-    // What the engine does not take is not the file's fault either.
+    // An engine that rejects the code does not condemn the file either.
     let junk = refused(answering(dir.path(), "printf 'OK\\njunk'")).await;
     assert!(
         matches!(junk, LoadError::Internal(_)) && junk.may_pass_later(),
@@ -326,7 +327,7 @@ async fn only_the_compilers_own_answer_condemns_a_file() {
 }
 
 #[tokio::test]
-async fn a_compiler_that_dies_is_explained() {
+async fn a_compiler_crash_is_explained() {
     let dir = tempfile::tempdir().expect("dir");
     let killed = refused(compiler(dir.path(), "kill -9 $$")).await;
     assert!(
@@ -359,7 +360,7 @@ async fn a_compiler_that_dies_is_explained() {
 }
 
 #[tokio::test]
-async fn the_childs_environment_and_arguments_hold_nothing_of_ours() {
+async fn the_childs_environment_and_arguments_reveal_nothing() {
     let dir = tempfile::tempdir().expect("dir");
     let out = dir.path().join("out");
     let script = format!(
@@ -369,7 +370,7 @@ async fn the_childs_environment_and_arguments_hold_nothing_of_ours() {
     refused(compiler(dir.path(), &script)).await;
     let said = std::fs::read_to_string(out).expect("out");
     let ours = ["RAYON_NUM_THREADS", "RUST_MIN_STACK", "MALLOC_ARENA_MAX"];
-    // What a shell sets for itself.
+    // Variables that a shell sets itself.
     let shells = ["PWD", "OLDPWD", "_", "SHLVL"];
     let mut lines = said.lines();
     assert_eq!(lines.next(), Some("compile-plugin"));

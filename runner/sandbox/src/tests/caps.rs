@@ -1,4 +1,4 @@
-//! What a handler asks for is cut to what its plugin may have at that moment.
+//! A handler's requested limits are capped to what its plugin may have at that moment.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use super::guests::{attempt, failure};
 use super::reach::{Reach, Scene};
 use pgtq_task::{Grant, LimitRequest, Limits};
 
-/// A handler that asks for an hour, and for gigabytes, where four times the defaults
-/// are little.
+/// A handler that requests an hour, and gigabytes, where four times the defaults are
+/// little.
 async fn greedy() -> Reach {
     let limits = Limits {
         timeout: Duration::from_millis(50),
@@ -35,7 +35,7 @@ fn granted(limits: LimitRequest) -> Grant {
     }
 }
 
-/// How the endless work of an attempt ends: what the failure says of its limit.
+/// How the endless work of an attempt ends: the limit that the failure names.
 async fn endless(reach: &Reach) -> String {
     let steps = json!([{"save_many": 4_000_000_000_u32}]);
     let report = reach.call(attempt(&steps.to_string())).await;
@@ -52,7 +52,7 @@ async fn a_handler_gets_four_times_the_defaults_unless_more_is_granted() {
     );
     let message = endless(&reach).await;
     assert!(message.contains("200ms"), "{message}");
-    // In force with the next attempt, whatever the sandbox was made with.
+    // In force with the next attempt, whatever the sandbox was created with.
     let wider = LimitRequest {
         timeout_ms: Some(300),
         ..cut.asked
@@ -66,7 +66,7 @@ async fn a_handler_gets_four_times_the_defaults_unless_more_is_granted() {
 }
 
 #[tokio::test]
-async fn a_grant_of_less_than_the_defaults_is_kept_to() {
+async fn a_grant_below_the_defaults_is_enforced() {
     let reach = greedy().await;
     reach.change_grant(granted(LimitRequest {
         timeout_ms: Some(20),

@@ -5,7 +5,7 @@ use crate::SandboxConfig;
 use pgtq_task::Outcome;
 
 #[tokio::test]
-async fn threads_that_are_busy_with_a_plugin_get_copies_that_do_the_same() {
+async fn busy_threads_get_equivalent_copies_of_a_plugin() {
     let sandbox = sandbox(SandboxConfig {
         slots: 2,
         ..small()

@@ -1,4 +1,4 @@
-//! The short way into a plugin does what the component does, or leaves it to the
+//! The direct path into a plugin does what the component does, or leaves it to the
 //! component.
 
 use std::borrow::Cow;
@@ -16,7 +16,7 @@ use pgtq_task::{
     LimitRequest, LogLine, LogPageLimit, Manifest, Outcome, Report, StopReason, TaskId,
 };
 
-/// Guests and arguments that need nothing of the component.
+/// Guests and arguments that need no component.
 const ALIKE: [(&str, &str); 19] = [
     ("echo", r#"{"a":"\u0000é"}"#),
     ("echo", "not JSON"),
@@ -38,7 +38,7 @@ const ALIKE: [(&str, &str); 19] = [
     ("over_result", "[]"),
     ("big_error", "[]"),
 ];
-/// Guests that the component has to deal with.
+/// Guests that need the component.
 const DETOURED: [(&str, &str); 5] = [
     ("failure", "4unknown verdict"),
     ("bad_text", "[]"),
@@ -96,7 +96,7 @@ fn pusher(compiled: &Compiled, manifest: &Manifest) -> Pusher {
     Pusher::new(Arc::new(rights), config.grants.load_full())
 }
 
-/// Runs a guest both ways; whether it needed a detour.
+/// Runs a guest both ways; returns whether it needed a detour.
 async fn compare(name: &str, args: &str) -> bool {
     let compiled = loaded(&source(name)).await;
     let short = Detours::default();
@@ -119,8 +119,8 @@ async fn compare(name: &str, args: &str) -> bool {
     if direct.record.children.len() > 100 {
         return false;
     }
-    // The component's own modules take some fuel with every call, and a call that was
-    // slow costs its time: the cheapest of a few is without that.
+    // The component's own modules use some fuel with every call, and a slow call is
+    // charged for its time: the cheapest of a few excludes that.
     let mut more = whole.record.usage.fuel;
     for _ in 0..5 {
         let (whole, _) = run(&compiled, args, &Detours::always()).await;
@@ -135,20 +135,20 @@ async fn compare(name: &str, args: &str) -> bool {
 }
 
 #[tokio::test]
-async fn an_ordinary_attempt_ends_the_same_both_ways() {
+async fn an_ordinary_attempt_has_the_same_outcome_both_ways() {
     for (name, args) in ALIKE {
         assert!(!compare(name, args).await, "{name} {args} took a detour");
     }
 }
 
 #[tokio::test]
-async fn what_the_short_way_does_not_know_is_left_to_the_component() {
+async fn unsupported_calls_are_left_to_the_component() {
     for (name, args) in DETOURED {
         assert!(compare(name, args).await, "{name} {args} took no detour");
     }
 }
 
-/// Asks for the arguments that a program is started with, as a standard library may.
+/// Reads the program arguments, as a standard library may.
 const USES_WASI: &str = r#"
   ;; import: (import "wasi:cli/environment@0.2.0" "get-arguments" (func $arguments (param i32)))
   (func $run (param $h i32) (param $hl i32) (param $args i32) (param $len i32) (result i32)
@@ -166,7 +166,7 @@ async fn uses_wasi(code: &str) -> Compiled {
 }
 
 #[tokio::test]
-async fn wasi_is_there_for_who_uses_it() {
+async fn wasi_is_available_to_its_users() {
     let compiled = uses_wasi(USES_WASI).await;
     let detours = Detours::default();
     let (report, _) = run(&compiled, "1", &detours).await;
@@ -176,7 +176,7 @@ async fn wasi_is_there_for_who_uses_it() {
 }
 
 #[tokio::test]
-async fn what_is_logged_behind_a_detour_is_seen_while_the_attempt_runs() {
+async fn logs_after_a_detour_are_visible_while_the_attempt_runs() {
     let and_logs =
         "(call $log (i32.const 1) (local.get $args) (local.get $len) (i32.const 0) (i32.const 0))
         (loop $for_ever (br $for_ever))
@@ -201,7 +201,7 @@ async fn what_is_logged_behind_a_detour_is_seen_while_the_attempt_runs() {
     assert_eq!(report.outcome, Outcome::Release);
 }
 
-/// Logs and pushes, then leaves the short way.
+/// Logs and pushes, then leaves the direct path.
 const LATE: &str = r#"
   (func $run (param $h i32) (param $hl i32) (param $args i32) (param $len i32) (result i32)
     (call $log (i32.const 1) (local.get $args) (local.get $len) (i32.const 0) (i32.const 0))
@@ -213,7 +213,7 @@ const LATE: &str = r#"
 "#;
 
 #[tokio::test]
-async fn nothing_of_an_attempt_before_its_detour_is_left() {
+async fn an_attempt_before_its_detour_has_no_effect() {
     let parts = Parts::with(&[WORK, r#"{"name":"1"}"#]);
     let compiled = loaded_with(LATE, &parts).await;
     let detours = Detours::default();
@@ -227,7 +227,7 @@ async fn nothing_of_an_attempt_before_its_detour_is_left() {
     assert!(report.record.children.len() <= 1);
 }
 
-/// While it makes room for a text of the host it asks the host for another.
+/// While it allocates for a text from the host it asks the host for another.
 const NESTED: &str = r#"
   (global $n (mut i32) (i32.const 0))
   (func (export "cabi_realloc") (param i32 i32 i32) (param $new i32) (result i32)
@@ -240,7 +240,7 @@ const NESTED: &str = r#"
 "#;
 
 #[tokio::test]
-async fn a_guest_cannot_call_the_host_while_it_makes_room_for_an_answer() {
+async fn a_guest_cannot_call_the_host_while_it_allocates_for_an_answer() {
     let compiled = loaded(NESTED).await;
     let detours = Detours::default();
     let (direct, _) = run(&compiled, "1", &detours).await;
@@ -251,7 +251,7 @@ async fn a_guest_cannot_call_the_host_while_it_makes_room_for_an_answer() {
 }
 
 #[test]
-fn a_handler_that_took_a_detour_goes_through_the_component_for_a_while() {
+fn a_handler_uses_the_component_for_a_while_after_a_detour() {
     let detours = Detours::default();
     assert!(detours.may_go_direct() && detours.may_go_direct());
     detours.note();
@@ -259,7 +259,7 @@ fn a_handler_that_took_a_detour_goes_through_the_component_for_a_while() {
     assert_eq!(n, 1_000);
 }
 
-/// A component that looks like those of wit-component, with something more in it.
+/// A component that looks like one of wit-component, with an addition.
 fn tied(more: &str) -> Vec<u8> {
     let text = format!(
         r#"(component (core module)
@@ -297,7 +297,7 @@ fn only_a_component_of_one_module_is_ordinary() {
 }
 
 #[tokio::test]
-async fn a_task_that_is_told_its_id_is_told_it_either_way() {
+async fn the_task_id_is_the_same_both_ways() {
     let compiled = loaded(&source("push_once")).await;
     for detours in [Detours::default(), Detours::always()] {
         let (report, _) = run(&compiled, "{}", &detours).await;
@@ -306,7 +306,7 @@ async fn a_task_that_is_told_its_id_is_told_it_either_way() {
 }
 
 #[test]
-fn a_plugin_whose_texts_are_not_utf8_has_no_short_way() {
+fn a_plugin_without_utf8_strings_has_no_direct_path() {
     for (encoding, ordinary) in [
         (StringEncoding::UTF8, true),
         (StringEncoding::UTF16, false),

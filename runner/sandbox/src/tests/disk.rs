@@ -1,4 +1,4 @@
-//! Files: what is granted is there, nothing else is, and everything has a limit.
+//! Files: granted files are available, no others are, and everything has a limit.
 
 use std::fs;
 use std::path::Path;
@@ -17,14 +17,14 @@ fn put(dir: &Path, name: &str, text: &str) {
     fs::write(dir.join(name), text).expect("a file");
 }
 
-/// Paths of this machine are no part of what is shown.
+/// Removes paths of this machine from the shown text.
 fn shown(answers: &[String], logs: &[String], dir: &Path) -> String {
     let text = format!("{}\n---\n{}", answers.join("\n"), logs.join("\n"));
     text.replace(&dir.display().to_string(), "<dir>")
 }
 
 #[tokio::test]
-async fn a_granted_directory_is_read_and_one_granted_for_writing_is_written() {
+async fn granted_directories_are_readable_and_writable_as_granted() {
     let (data, out) = (dir(), dir());
     put(data.path(), "in.txt", "hello");
     let scene = Scene {
@@ -65,7 +65,7 @@ async fn a_granted_directory_is_read_and_one_granted_for_writing_is_written() {
 }
 
 #[tokio::test]
-async fn nothing_is_changed_in_a_directory_granted_for_reading() {
+async fn a_directory_granted_for_reading_is_never_changed() {
     let data = dir();
     put(data.path(), "in.txt", "hello");
     let scene = Scene {
@@ -101,14 +101,14 @@ async fn nothing_is_changed_in_a_directory_granted_for_reading() {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_not_granted_is_not_there_and_the_log_says_what_to_write() {
+async fn an_ungranted_directory_is_missing_and_the_log_says_what_to_write() {
     let data = dir();
     put(data.path(), "in.txt", "hello");
     let scene = Scene {
         needs: json!({"files": ["/data", "/gone", "/odd \"name\"\n"]}),
         grant: directories(&[
             ("/gone", &data.path().join("gone"), false),
-            // Granted, but not asked for.
+            // Granted, but not requested.
             ("/other", data.path(), true),
         ]),
         ..Scene::default()
@@ -125,7 +125,7 @@ async fn a_directory_that_is_not_granted_is_not_there_and_the_log_says_what_to_w
 }
 
 #[tokio::test]
-async fn a_handler_that_asks_for_no_files_finds_none_and_no_words_about_it() {
+async fn a_handler_without_file_needs_sees_no_files_and_no_log_lines() {
     let data = dir();
     put(data.path(), "in.txt", "hello");
     let scene = Scene {
@@ -221,7 +221,7 @@ async fn writing_more_than_the_budget_is_an_error_value() {
     for (step, most, error) in [
         (json!({"fill": ["/out/f", 200_000]}), BUDGET, STREAM),
         (json!({"append": ["/out/f", long]}), BUDGET, STREAM),
-        // What lies between counts: it is there like what is written.
+        // The gap counts: it exists like written bytes.
         (json!({"write_at": ["/out/f", 200_000]}), 0, CALL),
         (json!({"set_len": ["/out/f", 200_000]}), 0, CALL),
     ] {
@@ -247,7 +247,7 @@ async fn writing_more_than_the_budget_is_an_error_value() {
 }
 
 #[tokio::test]
-async fn all_of_the_budget_can_be_used_and_new_names_are_part_of_it() {
+async fn the_whole_budget_is_usable_and_new_names_count() {
     let out = dir();
     let scene = Scene {
         needs: json!({"files": ["/out"]}),
@@ -282,7 +282,7 @@ async fn all_of_the_budget_can_be_used_and_new_names_are_part_of_it() {
 }
 
 #[tokio::test]
-async fn a_thousand_open_files_are_refused_at_the_limit() {
+async fn open_files_are_denied_beyond_the_limit() {
     let data = dir();
     put(data.path(), "in.txt", "hello");
     let scene = Scene {
@@ -300,7 +300,7 @@ async fn a_thousand_open_files_are_refused_at_the_limit() {
     let many = json!([{"list_many": ["/data", 1_000]}]);
     let (answers, logs) = reach.run(many).await;
     insta::assert_snapshot!("open_listings", shown(&answers, &logs, data.path()));
-    // What an attempt held is free again after it.
+    // An attempt's handles are free again after it.
     assert_eq!(
         reach.run(json!([{"read": "/data/in.txt"}])).await.0,
         ["hello"]
@@ -308,7 +308,7 @@ async fn a_thousand_open_files_are_refused_at_the_limit() {
 }
 
 #[tokio::test]
-async fn a_pipe_in_the_directory_holds_nothing_up() {
+async fn a_pipe_in_the_directory_blocks_nothing() {
     let data = dir();
     let pipe = data.path().join("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
@@ -325,9 +325,9 @@ async fn a_pipe_in_the_directory_holds_nothing_up() {
     }
 }
 
-/// Under another name a link leads somewhere else, for all who follow it from outside.
+/// Under another name a link leads somewhere else for programs outside that follow it.
 #[tokio::test]
-async fn links_and_special_files_are_removed_and_never_moved_or_linked() {
+async fn links_and_special_files_can_be_removed_but_not_moved_or_linked() {
     let data = dir();
     put(data.path(), "in.txt", "hello");
     let path = |name: &str| data.path().join(name);
@@ -368,7 +368,7 @@ async fn links_and_special_files_are_removed_and_never_moved_or_linked() {
         }
         assert!(path("new").symlink_metadata().is_err(), "{name}");
     }
-    // Files and directories are moved as ever, from beneath a link, too.
+    // Files and directories can still be moved, from beneath a link, too.
     put(&path("d"), "file", "x");
     let steps = json!([
         {"rename": ["/data/dir/file", "/data/d/moved"]},
@@ -387,7 +387,7 @@ async fn links_and_special_files_are_removed_and_never_moved_or_linked() {
 }
 
 #[tokio::test]
-async fn only_the_directory_that_was_written_to_is_suggested_for_writing() {
+async fn only_the_written_directory_is_suggested_for_writing() {
     let (one, two) = (dir(), dir());
     let scene = Scene {
         needs: json!({"files": ["/one", "/two"]}),

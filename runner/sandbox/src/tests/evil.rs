@@ -1,6 +1,6 @@
-//! One guest for each further misdeed, in turns, in a process of its own: what
-//! the process holds returns to where it was. `PGTQ_EVIL_ATTEMPTS=100000` tries
-//! so many.
+//! One guest for each further abuse case, run in rounds in a separate process: its
+//! resource usage must return to the starting level. `PGTQ_EVIL_ATTEMPTS=100000` sets the
+//! number of attempts.
 
 use std::fmt::Write;
 use std::fs;
@@ -12,7 +12,7 @@ use super::guests::{Parts, attempt, component, handler, load, sandbox, small, so
 use crate::{Sandbox, SandboxConfig};
 use pgtq_task::{Handler, Outcome};
 
-/// Misdeeds of `describe`, or of being made: such a file is refused.
+/// Abuse cases in `describe`, or during instantiation: such a file is rejected.
 const REFUSED: [&str; 8] = [
     "describe_recurses",
     "describe_grows",
@@ -23,9 +23,9 @@ const REFUSED: [&str; 8] = [
     "describe_spins",
     "start_spins",
 ];
-/// The first of them: the last two spend a second of fuel each.
+/// The first ones: the last two consume a second of fuel each.
 const QUICK: usize = 6;
-/// Misdeeds of an attempt.
+/// Abuse cases of an attempt.
 const FAILED: [&str; 8] = [
     "realloc_spins",
     "realloc_lies",
@@ -36,7 +36,7 @@ const FAILED: [&str; 8] = [
     "grow_loop",
     "leak_handles",
 ];
-/// Misdeeds that are described in `limits`, for the long run.
+/// Abuse cases that `limits` describes, for the long run.
 const KNOWN: [&str; 12] = [
     "loop",
     "loop_of_calls",
@@ -52,12 +52,12 @@ const KNOWN: [&str; 12] = [
     "panic",
 ];
 const ATTEMPTS: usize = 300;
-/// Longer than a billion of fuel takes on a machine that has other things to do: by
-/// the clock alone a misdeed would have other words.
+/// Longer than a billion of fuel takes on a busy machine: if the clock ended an abuse
+/// case first, its error text would differ.
 const NO_HURRY: Duration = Duration::from_secs(3600);
 const CHILD: &str = "PGTQ_EVIL_CHILD";
 
-/// Little enough that a loop is short.
+/// Few enough that a loop is short.
 fn config() -> SandboxConfig {
     let mut config = small();
     config.defaults.fuel = 2_000_000;
@@ -100,7 +100,7 @@ fn words(outcome: &Outcome) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_further_misdeed_ends_in_words() {
+async fn every_abuse_case_fails_with_a_clear_error() {
     let mut said = String::new();
     let sandbox = sandbox(config());
     for name in REFUSED {
@@ -110,7 +110,8 @@ async fn every_further_misdeed_ends_in_words() {
     for name in FAILED {
         let guest = handler(&sandbox, &file(name)).await;
         let mut report = guest.call(attempt("[]")).await;
-        // Its host calls cost fuel by their time, too: on a busy machine that ends it first.
+        // Its host calls also cost fuel by their time: on a busy machine that ends it
+        // first.
         for _ in 0..20 {
             if name != "leak_handles" || !words(&report.outcome).starts_with("fuel") {
                 break;
@@ -120,11 +121,11 @@ async fn every_further_misdeed_ends_in_words() {
         writeln!(said, "{name}\n  {}", words(&report.outcome).escape_debug()).expect("a string");
         assert!(report.record.children.is_empty(), "{name}");
     }
-    insta::assert_snapshot!("misdeeds", said);
+    insta::assert_snapshot!("abuse_cases", said);
     assert_eq!(sandbox.live_instances(), Some(0));
 }
 
-/// Open files, threads and bytes in memory of this process.
+/// Open files, threads and bytes of memory of this process.
 fn held() -> [usize; 3] {
     let count = |what: &str| {
         let entries = fs::read_dir(format!("/proc/self/{what}"));
@@ -136,23 +137,23 @@ fn held() -> [usize; 3] {
 }
 
 #[test]
-fn a_process_holds_no_more_after_many_misdeeds_than_before() {
+fn abuse_cases_leak_no_resources() {
     let this = std::env::current_exe().expect("a test is a program");
     let output = Command::new(this)
-        .args(["--exact", "tests::evil::misdeeds_in_turns"])
+        .args(["--exact", "tests::evil::abuse_cases_in_rounds"])
         .args(["--ignored", "--nocapture"])
         .env(CHILD, "1")
         .output()
         .expect("it starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{:?}\n{said}", output.status);
-    let figures = said.lines().find(|line| line.contains("misdeeds;"));
+    let figures = said.lines().find(|line| line.contains("abuse cases;"));
     eprintln!("{}", figures.expect("it tells what it measured"));
 }
 
 #[test]
 #[ignore = "run by the test above, alone in its process"]
-fn misdeeds_in_turns() {
+fn abuse_cases_in_rounds() {
     if std::env::var_os(CHILD).is_none() {
         return;
     }
@@ -188,12 +189,14 @@ fn misdeeds_in_turns() {
                 }
             }
         };
-        // The first turns make the process what it is.
+        // The first rounds bring the process to its steady state.
         misbehave(2 * turn).await;
         let before = held();
         misbehave(n).await;
         let after = held();
-        eprintln!("{n} misdeeds; files, threads and bytes held before {before:?}, after {after:?}");
+        eprintln!(
+            "{n} abuse cases; files, threads and bytes held before {before:?}, after {after:?}"
+        );
         assert_eq!(sandbox.live_instances(), Some(0));
         assert!(after[0] <= before[0] + 2, "files stay open");
         assert!(after[1] <= before[1] + 4, "threads stay");

@@ -20,7 +20,7 @@ fn listing(names: &[&str]) -> Parts {
 }
 
 #[test]
-fn a_plugin_says_what_it_is_without_being_run() {
+fn a_plugin_is_inspected_without_running_it() {
     let parts = listing(&["work", "play"]);
     let inspection = inspect(&component(&source("exit"), &parts)).expect("a plugin");
     assert_eq!(inspection.form, FileForm::Component);
@@ -41,7 +41,7 @@ fn a_plugin_says_what_it_is_without_being_run() {
 }
 
 #[test]
-fn what_is_not_webassembly_is_named() {
+fn files_that_are_not_webassembly_are_named() {
     assert_eq!(refused(b""), LoadError::Empty);
     assert_eq!(refused(b"\0as"), LoadError::Truncated { at: 3 });
     for bytes in [&b"hello"[..], b"\x7fELF\x02\x01\x01", b"\x1f\x8b\x08\x00"] {
@@ -53,12 +53,12 @@ fn what_is_not_webassembly_is_named() {
 }
 
 #[test]
-fn a_file_cut_off_anywhere_is_refused() {
+fn a_file_truncated_anywhere_is_rejected() {
     let file = component(&source("echo"), &Parts::default());
     let whole = inspect(&file).expect("a plugin");
     let mut whole_enough = 0;
     for at in 1..file.len() {
-        // The last sections hold names only: between them nothing is missing.
+        // The last sections contain names only: a cut between them loses nothing.
         if let Ok(cut) = inspect(&file[..at]) {
             assert_eq!(cut.imports, whole.imports);
             assert_eq!(cut.handlers, whole.handlers);
@@ -70,17 +70,17 @@ fn a_file_cut_off_anywhere_is_refused() {
     assert!(matches!(middle, LoadError::Truncated { .. }), "{middle:?}");
 }
 
-/// A flipped byte may still be a valid file (in a name, say). What matters is
-/// that nothing panics and nothing but an error or a plugin comes of it.
+/// A file with a flipped byte may still be valid (for example in a name). The point is
+/// that nothing panics and the result is either an error or a plugin.
 #[tokio::test]
-async fn flipped_bytes_are_refused_or_harmless() {
+async fn flipped_bytes_are_rejected_or_harmless() {
     let sandbox = sandbox(small());
     let file = guest("echo");
     let mut loaded = 0;
     for at in 0..file.len() {
         let mut flipped = file.clone();
         flipped[at] ^= 1 << (at % 8);
-        // Every file is looked at, every tenth that passes is also run.
+        // Every file is inspected, and every tenth that passes is also run.
         if inspect(&flipped).is_ok()
             && at % 10 == 0
             && let Ok(compiled) = load(&sandbox, &flipped).await
@@ -98,16 +98,17 @@ async fn flipped_bytes_are_refused_or_harmless() {
 }
 
 #[test]
-fn a_plain_core_module_or_component_is_told_what_it_lacks() {
+fn the_error_says_what_a_plain_module_or_component_lacks() {
     let module = wat::parse_str("(module)").expect("text");
     assert_eq!(refused(&module), LoadError::CoreModule);
     let empty = wat::parse_str("(component)").expect("text");
     assert!(matches!(refused(&empty), LoadError::MissingExport(_)));
 }
 
-/// What the engine does not run is refused where the whole file is validated.
+/// Features that the engine does not support are rejected when the whole file is
+/// validated.
 #[tokio::test]
-async fn what_the_engine_does_not_run_is_not_valid() {
+async fn unsupported_features_are_invalid() {
     for text in [
         "(component (core module (memory 1 1 shared)))",
         "(component (core module (func (result i32))))",
@@ -121,7 +122,7 @@ async fn what_the_engine_does_not_run_is_not_valid() {
 }
 
 #[test]
-fn another_contract_is_named_with_ours() {
+fn a_contract_mismatch_names_both_versions() {
     let wit = read("../../sdk/wit/pgtq.wit").replace("pgtq:plugin@1.0.0", "pgtq:plugin@2.1.0");
     // Without calls of its own, so that only the contract differs.
     let text = r#"(module
@@ -169,7 +170,7 @@ fn unknown_imports_are_named() {
 }
 
 #[test]
-fn a_nested_component_with_code_of_the_outer_one_is_refused() {
+fn a_nested_component_with_outer_code_is_rejected() {
     let instance = "(component $outer (core module $m) (component
         (alias outer $outer $m (core module $mm)) (core instance (instantiate $mm))))";
     let lowering = r#"(component (component
@@ -181,7 +182,7 @@ fn a_nested_component_with_code_of_the_outer_one_is_refused() {
 }
 
 #[test]
-fn a_list_of_handlers_that_would_take_much_memory_is_refused_before_it_is_read() {
+fn an_expensive_handler_list_is_rejected_before_parsing() {
     let many = |n: usize| {
         let record = format!(r#"{{"name":"x","arguments":[{}1]}}"#, "1,".repeat(n));
         let mut list = (record.len() as u32).to_le_bytes().to_vec();
@@ -197,7 +198,7 @@ fn a_list_of_handlers_that_would_take_much_memory_is_refused_before_it_is_read()
 }
 
 #[test]
-fn composed_components_are_refused() {
+fn composed_components_are_rejected() {
     let with_code = r#"(component (component (core module)))"#;
     let deep = r#"(component (component (component)))"#;
     for text in [with_code, deep] {
@@ -241,7 +242,7 @@ fn the_list_of_handlers_is_checked() {
 }
 
 #[tokio::test]
-async fn what_a_plugin_describes_must_be_what_its_file_lists() {
+async fn a_plugins_description_must_match_its_file() {
     let sandbox = sandbox(small());
     let probe = async |manifest: String| {
         let parts = Parts {
@@ -266,7 +267,7 @@ async fn what_a_plugin_describes_must_be_what_its_file_lists() {
 }
 
 #[tokio::test]
-async fn a_file_over_the_limit_is_refused_unread() {
+async fn a_file_over_the_limit_is_rejected_unread() {
     let mut config = small();
     config.max_file_bytes = 100;
     let error = load(&sandbox(config), &guest("echo")).await.err();

@@ -1,4 +1,4 @@
-//! Makes plugin files of the guests in `tests/guests`, and runs them.
+//! Builds plugin files from the guests in `tests/guests`, and runs them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use pgtq_task::{
     TaskId,
 };
 
-/// What a guest is made of, besides its code.
+/// The parts of a guest besides its code.
 pub(super) struct Parts {
     pub(super) manifest: String,
     pub(super) listed: Vec<String>,
@@ -34,7 +34,7 @@ impl Default for Parts {
 }
 
 impl Parts {
-    /// A plugin with these handlers, each its record.
+    /// A plugin with these handlers, given as records.
     pub(super) fn with(handlers: &[&str]) -> Self {
         Parts {
             manifest: manifest("1.0.0", &[]).replace(
@@ -46,13 +46,13 @@ impl Parts {
         }
     }
 
-    /// A plugin that pushes to a handler of its own, in a queue that this declares.
+    /// A plugin that pushes to its own handler, in a queue that this handler declares.
     pub(super) fn with_child() -> Self {
         Parts::with(&[WORK, r#"{"name":"child","push":{"queue":"mail"}}"#])
     }
 }
 
-/// The record of a handler that asks for nothing.
+/// The record of a handler that requests nothing.
 pub(super) const WORK: &str = r#"{"name":"work"}"#;
 
 pub(super) fn manifest(contract: &str, handlers: &[&str]) -> String {
@@ -117,7 +117,7 @@ pub(super) fn finished(text: &str, parts: &Parts, resolve: &Resolve, world: Worl
     module
 }
 
-/// The prelude without its function of this name, for a guest that brings its own.
+/// The prelude without its function of this name, for a guest that defines its own.
 fn without(prelude: &str, name: &str) -> String {
     let start = prelude.find(&format!("(func (export \"{name}\")"));
     let start = start.expect("the prelude has it");
@@ -192,7 +192,7 @@ pub(super) async fn load(sandbox: &Sandbox, file: &[u8]) -> Result<Compiled, Loa
     sandbox.compile(Arc::from(file), digest).await
 }
 
-/// Loads a file that must load, and returns its first handler.
+/// Loads a valid file and returns its first handler.
 pub(super) async fn handler(sandbox: &Sandbox, file: &[u8]) -> Arc<dyn Handler> {
     let compiled = load(sandbox, file).await.expect("load");
     let manifest = compiled.probe().await.expect("probe");
@@ -222,8 +222,8 @@ pub(super) fn attempt(args: &str) -> Attempt {
     }
 }
 
-/// Runs a guest once under `config`, then shows that the sandbox still works
-/// and that nothing of the guest is left in it.
+/// Runs a guest once under `config`, then shows that the sandbox still works and that the
+/// guest left nothing in it.
 pub(super) async fn survive(name: &str, args: &str, config: SandboxConfig) -> Report {
     let sandbox = sandbox(config);
     let hostile = handler(&sandbox, &guest(name)).await;
@@ -240,7 +240,7 @@ pub(super) async fn survive(name: &str, args: &str, config: SandboxConfig) -> Re
     report
 }
 
-/// The failure of an attempt that is to be tried again.
+/// The failure of an attempt that will be retried.
 pub(super) fn failure(report: &Report) -> &Failure {
     match &report.outcome {
         Outcome::Retry { failure, .. } => failure,

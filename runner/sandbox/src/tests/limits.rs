@@ -15,7 +15,7 @@ fn little_fuel() -> SandboxConfig {
     with(|limits| limits.fuel = 20_000_000)
 }
 
-/// One guest, its limits, the kind of its end.
+/// One guest, its limits, and the expected failure kind.
 type Case = (&'static str, fn() -> SandboxConfig, ErrorKind);
 
 const CASES: [Case; 19] = [
@@ -49,7 +49,7 @@ const CASES: [Case; 19] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_misbehaviour_ends_in_words_and_the_runner_survives() {
+async fn every_misbehaviour_fails_clearly_and_the_runner_survives() {
     let mut words = String::new();
     for (name, config, kind) in CASES {
         let report = survive_as(name, config(), kind).await;
@@ -74,7 +74,7 @@ async fn the_on_demand_allocator_keeps_the_same_limits() {
 }
 
 #[tokio::test]
-async fn a_loop_is_stopped_by_the_clock_when_its_fuel_lasts() {
+async fn a_loop_with_fuel_left_is_stopped_by_the_clock() {
     let config = with(|limits| {
         limits.fuel = 1_000_000_000_000;
         limits.timeout = Duration::from_millis(50);
@@ -98,7 +98,7 @@ async fn usage_and_logs_are_reported_for_failed_attempts() {
 }
 
 #[tokio::test]
-async fn stdout_and_stderr_are_log_lines_to_the_last() {
+async fn stdout_and_stderr_become_log_lines_completely() {
     let report = survive_as("exit", small(), ErrorKind::Exit).await;
     let mut lines: Vec<String> = report
         .record

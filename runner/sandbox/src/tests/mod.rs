@@ -1,4 +1,4 @@
-//! Hostile guests, hostile files, and what the runner is like afterwards.
+//! Hostile guests, hostile files, and the runner's state afterwards.
 
 mod ask;
 mod attempts;

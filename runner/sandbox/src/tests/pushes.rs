@@ -1,5 +1,5 @@
-//! Which tasks a guest may push. Every case goes both ways into the plugin: through the
-//! component, and into its main module.
+//! Which tasks a guest may push. Every case runs both ways: through the component, and in
+//! its main module.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ impl Pushing {
         self.grants.store(Arc::new(book));
     }
 
-    /// The pushed task, or what the guest is told; and the lines of the log.
+    /// The pushed task, or the guest's error; and the log lines.
     async fn push(&self, options: &str) -> (Result<NewTask, String>, Vec<String>) {
         let (whole, said) = run(&self.compiled, options, &Detours::always()).await;
         let short = Detours::default();
@@ -96,7 +96,7 @@ async fn a_plugin_pushes_to_its_own_handlers_without_a_grant() {
 }
 
 #[tokio::test]
-async fn a_push_to_a_handler_of_another_plugin_has_to_be_asked_for_and_granted() {
+async fn a_push_to_another_plugin_needs_a_need_and_a_grant() {
     let silent = Pushing::with(&[WORK]).await;
     let error = silent.denied("").await;
     assert!(
@@ -122,7 +122,7 @@ async fn a_push_to_a_handler_of_another_plugin_has_to_be_asked_for_and_granted()
     for rule in ["chil", "child.*", "children", "other"] {
         asks.grant(&[rule]);
         let error = asks.denied("").await;
-        // The lines keep what is granted already.
+        // The lines keep existing grants.
         let line = format!("push = [\"{rule}\", \"child\"]");
         assert!(error.ends_with(&line), "{error}");
     }
@@ -133,21 +133,21 @@ async fn a_push_to_a_handler_of_another_plugin_has_to_be_asked_for_and_granted()
 }
 
 #[tokio::test]
-async fn what_a_handler_declares_is_the_default_of_pushes_by_its_plugin() {
+async fn declared_options_are_defaults_of_pushes_by_the_same_plugin() {
     let own = Pushing::with(&[WORK, DECLARED]).await;
     assert_eq!(place(&own.pushed("").await), ("mail", 10));
     assert_eq!(
         place(&own.pushed(r#"{"queue":"mail","priority":11}"#).await),
         ("mail", 11)
     );
-    // Nobody else's defaults are known.
+    // Defaults of other plugins are unknown.
     let asks = Pushing::with(&[ASKS]).await;
     asks.grant(&["child"]);
     assert_eq!(place(&asks.pushed("").await), ("default", 0));
 }
 
 #[tokio::test]
-async fn another_queue_and_a_more_urgent_priority_have_to_be_asked_for_and_granted() {
+async fn another_queue_or_higher_priority_needs_a_need_and_a_grant() {
     let own = Pushing::with(&[WORK, DECLARED]).await;
     for (options, rule) in [
         (r#"{"queue":"other"}"#, "child queue=other"),
@@ -194,7 +194,7 @@ async fn a_declared_priority_below_zero_takes_effect_only_with_a_grant() {
 }
 
 #[tokio::test]
-async fn a_key_is_among_the_keys_of_its_plugin_unless_the_operator_shares_it() {
+async fn a_key_is_scoped_to_its_plugin_unless_the_operator_shares_it() {
     let own = Pushing::with(&[WORK, CHILD]).await;
     let scope = |task: &NewTask| (task.key.clone(), task.key_scope.clone());
     let keyed = r#"{"key":"order-42"}"#;
@@ -213,7 +213,7 @@ async fn a_key_is_among_the_keys_of_its_plugin_unless_the_operator_shares_it() {
 }
 
 #[tokio::test]
-async fn no_more_is_pushed_to_a_plugin_for_which_too_many_tasks_wait() {
+async fn pushes_to_a_plugin_with_too_many_waiting_tasks_are_rejected() {
     let own = Pushing::with(&[WORK, CHILD]).await;
     let name = |text| Name::new(text).expect("a name");
     let plugin = [name("work"), name("child")];
@@ -233,7 +233,7 @@ async fn no_more_is_pushed_to_a_plugin_for_which_too_many_tasks_wait() {
 }
 
 #[tokio::test]
-async fn a_handler_that_another_plugin_of_another_runner_serves_is_not_a_plugins_own() {
+async fn a_handler_served_by_another_runners_plugin_is_not_the_plugins_own() {
     let own = Pushing::with(&[WORK, CHILD]).await;
     let look = PushLook {
         waiting: Vec::new(),

@@ -1,5 +1,5 @@
-//! Runs `tests/guests/reach`, a guest that does what its arguments say through
-//! Rust's standard library, under needs and grants that a test writes.
+//! Runs `tests/guests/reach`, a guest that executes the steps in its arguments through
+//! Rust's standard library, under needs and grants that a test defines.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -16,15 +16,15 @@ use pgtq_task::{
     Outcome, Report, Secret,
 };
 
-/// What a test decides.
+/// The settings of a test.
 pub(super) struct Scene {
     /// As in a manifest: `{"files": ["/data"]}`.
     pub(super) needs: Value,
     pub(super) grant: Grant,
     pub(super) limits: Limits,
-    /// What the handler asks for.
+    /// The limits that the handler requests.
     pub(super) asked: LimitRequest,
-    /// The most that any handler may ask for; everything, unless a test says less.
+    /// The caps for every handler; everything, unless a test sets less.
     pub(super) cap: Option<Limits>,
     pub(super) resolver: Arc<dyn Resolver>,
     /// Connections of all attempts together.
@@ -48,7 +48,7 @@ impl Default for Scene {
     }
 }
 
-/// The guest, ready to be run, and the grants that hold for it.
+/// The guest, ready to run, and its grants.
 pub(super) struct Reach {
     handler: Arc<dyn Handler>,
     grants: Arc<ArcSwap<GrantBook>>,
@@ -86,7 +86,7 @@ impl Scene {
         }
     }
 
-    /// Runs the steps once: what the guest says of each, and the log's messages.
+    /// Runs the steps once: the guest's answer to each, and the log's messages.
     pub(super) async fn run(self, steps: Value) -> (Vec<String>, Vec<String>) {
         self.set().await.run(steps).await
     }
@@ -108,7 +108,7 @@ impl Reach {
         }
     }
 
-    /// What the handler asks for and does not get.
+    /// What the handler requests and does not get.
     pub(super) fn cut(&self) -> LimitCut {
         self.handler.cut()
     }
@@ -122,7 +122,7 @@ impl Reach {
     }
 }
 
-/// What a guest that came to its end said, and what its log holds.
+/// The answers of a guest that finished, and its log.
 pub(super) fn answers(report: Report) -> (Vec<String>, Vec<String>) {
     let Outcome::Complete { result } = &report.outcome else {
         panic!(
@@ -149,7 +149,7 @@ fn book(grant: Grant) -> GrantBook {
     }
 }
 
-/// A grant of directories: the guest's name, the directory, whether to write.
+/// A grant of directories: the guest's name, the directory, whether it is writable.
 pub(super) fn directories(granted: &[(&str, &Path, bool)]) -> Grant {
     let files = granted.iter().map(|(name, dir, write)| {
         let grant = FileGrant {
@@ -172,7 +172,7 @@ async fn load_reach(sandbox: &Sandbox) -> Compiled {
     load(sandbox, file).await.expect("the guest loads")
 }
 
-/// Cargo knows whether it is fresh.
+/// Always runs cargo, which knows whether it is up to date.
 fn built() -> &'static [u8] {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
     BUILT.get_or_init(|| {

@@ -1,5 +1,5 @@
-//! Runs `tests/guests/sdk`: what an author writes with the SDK is what servers,
-//! the database port and the operator's secrets see.
+//! Runs `tests/guests/sdk`: servers, the database interface and the operator's secrets
+//! see what an author writes with the SDK.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -18,7 +18,7 @@ use pgtq_task::{
     SecretGrant, SqlGrant,
 };
 
-/// Cargo knows whether it is fresh.
+/// Always runs cargo, which knows whether it is up to date.
 fn built() -> &'static [u8] {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -35,7 +35,7 @@ fn built() -> &'static [u8] {
     })
 }
 
-/// Runs one handler once, with everything granted that it asks for.
+/// Runs one handler once, with everything it requests granted.
 async fn run(handler: &str, args: Value, database: Arc<Port>) -> Report {
     let secret = SecretGrant {
         hosts: vec!["127.0.0.1".parse().expect("a host")],
@@ -98,7 +98,7 @@ fn error(report: &Report) -> (&str, &str) {
     }
 }
 
-/// A database that notes what it is asked for.
+/// A database that records its requests.
 #[derive(Debug, Default)]
 struct Port {
     calls: Mutex<Vec<String>>,
@@ -178,8 +178,8 @@ impl Database for Port {
     }
 }
 
-/// Serves one connection: reads the request to its end, then answers. Returns
-/// the request's head and how long its body was.
+/// Serves one connection: reads the request to its end, then answers. Returns the
+/// request's head and the length of its body.
 fn serve(listener: &TcpListener, answer: &[u8]) -> (String, usize) {
     let (mut stream, _) = listener.accept().expect("a connection");
     let mut seen = Vec::new();
@@ -203,7 +203,7 @@ fn serve(listener: &TcpListener, answer: &[u8]) -> (String, usize) {
     (text, length)
 }
 
-/// A client that had enough may be gone.
+/// A client that stopped early may be gone.
 fn write(stream: &mut TcpStream, answer: &[u8]) {
     let _ = stream.write_all(answer);
 }
@@ -219,7 +219,7 @@ async fn exchange(size: usize, answer: Vec<u8>) -> (Report, (String, usize)) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_of_the_sdk_is_what_the_server_sees() {
+async fn the_server_sees_the_request_of_the_sdk() {
     let mut answer =
         b"HTTP/1.1 201 Created\r\nX-Kind: ones\r\nContent-Length: 3000000\r\n\r\n".to_vec();
     answer.resize(answer.len() + 3_000_000, 1);
@@ -239,7 +239,7 @@ async fn a_request_of_the_sdk_is_what_the_server_sees() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_of_the_server_is_the_handler_s_error() {
+async fn an_error_of_the_server_is_the_handlers_error() {
     let answer =
         b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 9\r\n\r\ncome back".to_vec();
     let (report, (_, length)) = exchange(0, answer).await;
@@ -251,7 +251,7 @@ async fn a_refusal_of_the_server_is_the_handler_s_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_breaks_off_is_an_error_that_names_the_request() {
+async fn a_truncated_body_is_an_error_that_names_the_request() {
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort".to_vec();
     let (report, _) = exchange(0, answer).await;
     let (code, message) = error(&report);
@@ -264,7 +264,7 @@ async fn a_body_that_breaks_off_is_an_error_that_names_the_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_asked_for_or_reached_is_an_error_in_words() {
+async fn unreachable_or_invalid_requests_fail_with_a_clear_error() {
     let nobody = TcpListener::bind("127.0.0.1:0").expect("listen");
     let port = nobody.local_addr().expect("an address").port();
     drop(nobody);
@@ -329,7 +329,7 @@ async fn sql_and_state_reach_the_database_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_problem_of_the_database_is_the_handler_s_error() {
+async fn a_database_error_is_the_handlers_error() {
     let port = Port {
         broken: true,
         ..Port::default()
@@ -339,7 +339,7 @@ async fn a_problem_of_the_database_is_the_handler_s_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_step_is_kept_once_it_is_done() {
+async fn a_finished_step_is_kept() {
     let port = Arc::new(Port::default());
     for _ in 0..2 {
         assert_eq!(

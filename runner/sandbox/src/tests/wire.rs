@@ -1,4 +1,4 @@
-//! TCP: a connection goes where both sides name it, and nowhere else.
+//! TCP: a connection goes only where both sides name it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use pgtq_task::{ErrorKind, Grant, Limits};
 /// The one error for streams of the C library of Rust's guests: EIO.
 const ENDED: &str = "Uncategorized: I/O error (os error 29)";
 
-/// Names that tests use, and where they lead.
+/// Names used by the tests, and their addresses.
 fn names() -> Arc<Scripted> {
     Scripted::new(&[
         ("smtp.example.com", &[&["127.0.0.1"]]),
@@ -28,7 +28,7 @@ fn names() -> Arc<Scripted> {
     ])
 }
 
-/// GrantReport for and granted alike.
+/// Requested and granted alike.
 fn scene(tcp: &[&str], networks: &[&str]) -> Scene {
     let grant = Grant {
         tcp: tcp
@@ -49,7 +49,7 @@ fn scene(tcp: &[&str], networks: &[&str]) -> Scene {
     }
 }
 
-/// Serves every connection with `serve`; the port.
+/// Serves every connection with `serve`; returns the port.
 async fn server<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> u16
 where
     F: Future<Output = std::io::Result<()>> + Send + 'static,
@@ -97,7 +97,7 @@ async fn endless(mut stream: TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// A port of this moment is no part of what is shown.
+/// Replaces the port in the shown text.
 fn shown((answers, logs): (Vec<String>, Vec<String>), port: Option<u16>) -> String {
     let text = format!("{}\n---\n{}", answers.join("\n"), logs.join("\n"));
     match port {
@@ -148,7 +148,7 @@ async fn a_mail_is_sent_line_by_line_through_the_standard_library() {
 }
 
 #[tokio::test]
-async fn an_address_is_reached_under_its_own_name_if_a_rule_names_it() {
+async fn an_address_is_reachable_if_a_rule_names_it() {
     let port = server(smtp).await;
     let address = format!("127.0.0.1:{port}");
     let (answers, logs) = scene(&[&address], &[])
@@ -159,7 +159,7 @@ async fn an_address_is_reached_under_its_own_name_if_a_rule_names_it() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_not_granted_is_refused_and_the_log_says_what_to_write() {
+async fn an_ungranted_connection_is_denied_and_the_log_says_what_to_write() {
     let port = server(smtp).await;
     let scene = scene(
         &[&format!("smtp.example.com:{port}"), "*.wide.example:25"],
@@ -167,7 +167,7 @@ async fn a_connection_that_is_not_granted_is_refused_and_the_log_says_what_to_wr
     );
     let said = scene
         .run(json!([
-            // Never looked up, so no name leads there.
+            // Never looked up, so no name resolves to it.
             {"connect": format!("127.0.0.1:{port}")},
             {"connect": "smtp.example.com:1"},
             {"connect": "other.example.com:25"},
@@ -185,7 +185,7 @@ async fn a_connection_that_is_not_granted_is_refused_and_the_log_says_what_to_wr
 }
 
 #[tokio::test]
-async fn a_name_that_leads_where_nobody_granted_is_refused() {
+async fn a_name_with_an_ungranted_address_is_denied() {
     let scene = scene(&["*:25"], &[]);
     let said = scene
         .run(json!([
@@ -205,7 +205,7 @@ async fn a_name_that_leads_where_nobody_granted_is_refused() {
 }
 
 #[tokio::test]
-async fn what_only_one_side_says_is_refused_with_what_the_other_has_to_say() {
+async fn a_rule_of_one_side_only_is_denied_with_the_missing_line() {
     let both = &["smtp.example.com:25", "127.0.0.1:1"];
     let granted = scene(both, &[]).grant;
     let asked = scene(both, &[]).needs;
@@ -232,7 +232,7 @@ async fn what_only_one_side_says_is_refused_with_what_the_other_has_to_say() {
 }
 
 #[tokio::test]
-async fn a_flood_of_denials_fills_no_log() {
+async fn a_flood_of_denials_does_not_fill_the_log() {
     let scene = scene(&["smtp.example.com:25"], &[]);
     let steps: Vec<Value> = (0..500)
         .map(|n| json!({"connect": format!("10.0.0.1:{n}")}))
@@ -248,10 +248,10 @@ async fn a_flood_of_denials_fills_no_log() {
     assert_eq!(denied.count(), 20);
 }
 
-/// The guest gets the first answer again, so that nothing changes between a check
-/// and a connection.
+/// The guest gets the first answer again, so that nothing changes between a check and a
+/// connection.
 #[tokio::test]
-async fn an_answer_that_changes_changes_nothing() {
+async fn a_changed_dns_answer_has_no_effect() {
     let port = server(smtp).await;
     let address = format!("changing.example.com:{port}");
     let mut scene = scene(&[&address], &["127.0.0.1/32"]);
@@ -266,7 +266,7 @@ async fn an_answer_that_changes_changes_nothing() {
 }
 
 #[tokio::test]
-async fn no_udp_and_no_listening() {
+async fn udp_and_listening_are_denied() {
     let scene = scene(&["*:*"], &["loopback", "private"]);
     let (answers, _) = scene
         .run(json!([
@@ -309,7 +309,7 @@ async fn more_bytes_than_the_budget_end_the_connection() {
     assert!(answers[2].starts_with(ENDED), "{answers:?}");
     assert!(logs[0].contains("raise `tcp_bytes`"), "{logs:?}");
 
-    // Both ways count together.
+    // Both directions count together.
     let both = json!([{"connect": format!("127.0.0.1:{sink}")}, {"send": 60_000},
         {"connect": format!("127.0.0.1:{source}")}, "drain"]);
     let (answers, _) = reach.run(both).await;
@@ -321,7 +321,7 @@ async fn more_bytes_than_the_budget_end_the_connection() {
 }
 
 #[tokio::test]
-async fn more_connections_than_the_limit_are_refused() {
+async fn connections_beyond_the_limit_are_denied() {
     let port = server(silent).await;
     let address = format!("127.0.0.1:{port}");
     let mut scene = scene(&[&address], &[]);
@@ -346,7 +346,7 @@ async fn more_connections_than_the_limit_are_refused() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_is_ended_by_the_deadline() {
+async fn a_server_that_never_answers_is_dropped_at_the_deadline() {
     let port = server(silent).await;
     let address = format!("127.0.0.1:{port}");
     let mut scene = scene(&[&address], &[]);
@@ -373,9 +373,9 @@ async fn a_timeout_for_reading_is_set_through_the_standard_library() {
     insta::assert_snapshot!(answers.join("\n"));
 }
 
-/// Counts how many connections a server has at a time.
+/// Counts the concurrent connections of a server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn attempts_wait_for_each_other_when_their_plugin_has_its_share_of_connections() {
+async fn attempts_wait_when_their_plugin_holds_its_share_of_connections() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let counters = (Arc::clone(&now), Arc::clone(&most));
     let port = server(move |stream| {
@@ -390,7 +390,7 @@ async fn attempts_wait_for_each_other_when_their_plugin_has_its_share_of_connect
     .await;
     let address = format!("127.0.0.1:{port}");
     let mut scene = scene(&[&address], &[]);
-    // A plugin alone has half of them.
+    // One plugin alone has half of them.
     scene.connections = 4;
     let reach: Arc<Reach> = Arc::new(scene.set().await);
     let steps = json!([{"connect": address}, "hear", {"say": "QUIT"}, "hear"]).to_string();
@@ -409,9 +409,9 @@ async fn attempts_wait_for_each_other_when_their_plugin_has_its_share_of_connect
 }
 
 /// Connections that a server never ends, so that attempts hold them until their time
-/// is over.
+/// limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_one_plugin_holds_never_keep_another_waiting() {
+async fn connections_of_one_plugin_never_block_another() {
     let open = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&open);
     let held = server(move |stream| {
@@ -450,12 +450,13 @@ async fn connections_that_one_plugin_holds_never_keep_another_waiting() {
 }
 
 #[tokio::test]
-async fn a_socket_needs_a_rule_that_is_asked_for_and_granted() {
+async fn a_socket_needs_a_requested_and_granted_rule() {
     let port = server(smtp).await;
     let address = format!("127.0.0.1:{port}");
     let rule = |text: &str| text.parse().expect("a rule");
     let steps = json!([{"connect_many": [address, 20]}]);
-    // Other needs and grants do not count, and neither do rules that never meet.
+    // Other needs and grants do not count, and neither do rules without a common
+    // destination.
     for (needs, granted) in [
         (json!({"http": ["http://127.0.0.1"]}), vec![rule(&address)]),
         (json!({"tcp": [address]}), vec![]),

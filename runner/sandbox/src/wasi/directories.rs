@@ -1,5 +1,5 @@
-//! The directories that a guest finds: those that its handler asks for and that
-//! its plugin is granted.
+//! The directories that a guest sees: those that its handler requests and that its plugin
+//! is granted.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -16,9 +16,8 @@ use crate::access::{Access, Denied};
 use crate::state::State;
 use pgtq_task::{FileGrant, LogLevel};
 
-/// The granted directories with the guest's names for them. Opened when the
-/// guest first asks; one that is not granted, or cannot be opened, is not there,
-/// and the attempt's log says why.
+/// The granted directories under the guest's names. Opened when the guest first asks; one
+/// that is not granted, or cannot be opened, is missing, and the attempt's log says why.
 pub(super) async fn directories(
     state: &mut State,
 ) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
@@ -48,13 +47,13 @@ async fn open(state: &mut State) -> Vec<(Dir, String)> {
         None => return Vec::new(),
     };
     for name in refused {
-        // What follows is an ordinary "not found" for the guest.
+        // After this the guest gets an ordinary "not found".
         let _ = denied(&name).report(state);
     }
     let mut directories = Vec::new();
     for (name, FileGrant { dir, write }) in granted {
         let path = dir.clone();
-        // A directory may be on a disk that sleeps, or on another machine.
+        // The directory may be on a slow disk or on another machine.
         match spawn_blocking(move || open_directory(&path)).await {
             Ok(file) => directories.push((directory(file, write), name)),
             Err(error) => {
@@ -90,7 +89,7 @@ fn sort(access: &Access) -> (Vec<(String, FileGrant)>, Vec<String>) {
     (granted, refused)
 }
 
-/// Whether two of the guest's names mean one directory: `/data/` is `/data`.
+/// Whether two of the guest's names are the same directory: `/data/` is `/data`.
 pub(super) fn is_same(a: &str, b: &str) -> bool {
     a.trim_end_matches('/') == b.trim_end_matches('/')
 }
@@ -103,7 +102,7 @@ fn denied(name: &str) -> Denied {
     }
 }
 
-/// As a key of TOML. JSON's way of quoting is one of TOML's.
+/// As a TOML key. JSON quoting is valid in TOML.
 fn quoted(name: &str) -> String {
     serde_json::Value::from(name).to_string()
 }

@@ -1,9 +1,9 @@
 //! `wasi:filesystem`, with the calls that write, open and list replaced.
 //!
-//! Paths are wasmtime's business: it resolves every one beneath its directory
-//! (`openat2` with `RESOLVE_BENEATH`), so `..` and links lead nowhere else, and
-//! it runs every call on threads that may block. Ours is what it does not count:
-//! bytes written, files made, and handles open.
+//! wasmtime handles paths: it resolves every one beneath its directory (`openat2` with
+//! `RESOLVE_BENEATH`), so `..` and links lead nowhere else, and it runs every call on
+//! threads that may block. This module counts what wasmtime does not: bytes written,
+//! files created, and handles open.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -28,27 +28,27 @@ use pgtq_task::{Limits, LogLevel, toml_key};
 
 /// Files that one attempt may have open at a time.
 const OPEN_FILES: usize = 100;
-/// Directory listings likewise: each holds a file and a piece of its directory.
+/// Directory listings likewise: each holds a file and a part of its directory.
 const OPEN_LISTINGS: usize = 8;
-/// Files that all attempts of this process may have open, beside all else that it
-/// opens; many systems allow a process 1,024. Plugins share them.
+/// Files that all attempts of this process may have open, besides the process's other
+/// files; many systems allow a process 1,024. Plugins share them.
 static PROCESS_FILES: Process = LazyLock::new(|| FairSemaphore::new(256));
 static PROCESS_LISTINGS: Process = LazyLock::new(|| FairSemaphore::new(64));
-/// What a new name costs of the budget: a block of most file systems.
+/// The cost of a new name against the budget: a block of most file systems.
 pub(super) const ENTRY_BYTES: u64 = 4_096;
 
-/// What one attempt has of files.
+/// The file state of one attempt.
 pub(super) struct Files {
     /// Opened when the guest first asks for them.
     pub(super) directories: Option<Vec<(Dir, String)>>,
     written: Arc<Meter>,
     files: Handles,
     listings: Handles,
-    /// By the handle's number. Handles without one are of granted directories.
+    /// By the handle's number. Handles without an entry are granted directories.
     tickets: HashMap<u32, Arc<Ticket>>,
-    /// The guest's name of the granted directory that a handle is in, by its number.
+    /// The guest's name of the granted directory of a handle, by the handle's number.
     pub(super) roots: HashMap<u32, Arc<str>>,
-    /// Whether the log says that too many are open.
+    /// Whether the log already says that too many are open.
     told: bool,
 }
 
@@ -156,13 +156,13 @@ fn link_opening(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     })
 }
 
-/// Takes bytes of the budget.
+/// Takes bytes from the budget.
 pub(super) fn take(state: &mut State, bytes: u64) -> FsResult<()> {
     Ok(state.wasi_parts().0.files().written.take(bytes)?)
 }
 
-/// What a write beyond a file's end skips counts like what it writes: it is
-/// there afterwards.
+/// A gap that a write leaves beyond a file's end counts like written bytes: it exists
+/// afterwards.
 async fn fill_hole(state: &mut State, fd: &Fd, end: u64) -> FsResult<()> {
     if end == 0 {
         return Ok(());
@@ -184,10 +184,10 @@ async fn open_at(
 ) -> FsResult<Fd> {
     let dir = Resource::new_borrow(fd.rep());
     match state.filesystem().stat_at(dir, follow, path.clone()).await {
-        // Opening a pipe, or a device, may hold its thread for ever.
+        // Opening a pipe or a device may block its thread without end.
         Ok(stat) if !is_file_or_directory(stat.type_) => return Err(ErrorCode::NotPermitted.into()),
         Err(_) if open.contains(OpenFlags::CREATE) => take(state, ENTRY_BYTES)?,
-        // What is wrong is said again by the call itself.
+        // The call itself reports the error again.
         _ => {}
     }
     let root = state.wasi_parts().0.files().roots.get(&fd.rep()).cloned();
@@ -218,14 +218,14 @@ async fn open_at(
     Ok(opened)
 }
 
-/// What grants call the plugin whose attempt this is.
+/// The plugin's name in grants.
 fn plugin(state: &State) -> Arc<str> {
     let access = state.access.as_ref();
-    // One without access has no directory, and so no handle to open from.
+    // An attempt without access has no directory, and so no handle to open from.
     access.map_or_else(|| Arc::from(""), |access| Arc::clone(&access.plugin))
 }
 
-/// Logs what to grant, if the directory may only be read: of that one, whatever
+/// Logs what to grant, if the directory is read-only: for this directory only, whatever
 /// others are granted.
 fn tell_read_only(state: &mut State, root: Option<&str>, path: &str) {
     let mut files = state.access.iter().flat_map(|access| &access.grant.files);
@@ -238,7 +238,7 @@ fn tell_read_only(state: &mut State, root: Option<&str>, path: &str) {
         });
     if line.is_some() {
         let denied = Denied {
-            what: format!("writing {path} in a directory that may only be read"),
+            what: format!("writing {path} in a read-only directory"),
             need: None,
             grant: line,
         };
@@ -247,7 +247,7 @@ fn tell_read_only(state: &mut State, root: Option<&str>, path: &str) {
 }
 
 fn is_file_or_directory(kind: DescriptorType) -> bool {
-    // A link is one that must not be followed: opening it is an error.
+    // A link that must not be followed: opening it is an error.
     matches!(
         kind,
         DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink
@@ -269,7 +269,7 @@ async fn read_directory(state: &mut State, fd: Fd) -> FsResult<Resource<Listing>
     Ok(listing)
 }
 
-/// WASI has no error for it; this one says to try again later.
+/// WASI has no matching error; this one says to try again later.
 fn too_many(state: &mut State, what: &str, limit: usize) -> ErrorCode {
     let told = std::mem::replace(&mut state.wasi_parts().0.files().told, true);
     if !told {
@@ -281,7 +281,7 @@ fn too_many(state: &mut State, what: &str, limit: usize) -> ErrorCode {
     ErrorCode::Busy
 }
 
-/// Counts what is written into a stream, which keeps its file open.
+/// Counts the bytes written to a stream, which keeps its file open.
 fn count_output(
     state: &mut State,
     number: u32,

@@ -1,5 +1,5 @@
-//! How many files may be open: in one attempt, and in the process, whose operating
-//! system has a limit for all that it does.
+//! Limits of open files: per attempt, and for the process, because the operating system
+//! limits all its files.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -8,21 +8,21 @@ use tokio::time::Instant;
 
 use crate::fair::{FairPermit, FairSemaphore};
 
-/// How long an attempt waits for another one of its plugin to close something.
+/// How long an attempt waits for another one of its plugin to close a file.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Permits of the process. Plugins share them.
+/// The permits of the process. Plugins share them.
 pub(super) type Process = LazyLock<Arc<FairSemaphore>>;
 
 /// Counts one kind of handle in one attempt.
 pub(super) struct Handles {
-    /// Cloned by every [`Ticket`]: counting them is counting what is open.
+    /// Cloned by every [`Ticket`]: the count of clones is the count of open handles.
     open: Arc<()>,
     limit: usize,
     process: Arc<FairSemaphore>,
 }
 
-/// Kept for as long as what it stands for is open.
+/// Kept while its handle is open.
 pub(super) struct Ticket {
     _attempt: Arc<()>,
     _process: FairPermit,
@@ -37,8 +37,8 @@ impl Handles {
         }
     }
 
-    /// A ticket for one more; `None` if this attempt has as many open as it may, or
-    /// its plugin has its share open and closes none in time. Cancel-safe.
+    /// A ticket for one more; `None` if this attempt has reached its limit, or its plugin
+    /// holds its share and closes none in time. Cancel-safe.
     pub(super) async fn take(&self, plugin: &Arc<str>) -> Option<Arc<Ticket>> {
         if Arc::strong_count(&self.open) > self.limit {
             return None;
@@ -63,7 +63,7 @@ mod tests {
         let process = FairSemaphore::new(256);
         let (a, b): (Arc<str>, Arc<str>) = (Arc::from("a"), Arc::from("b"));
         let mut held = Vec::new();
-        // As many attempts as it likes, each with as many files as it may.
+        // Any number of attempts, each with as many files as it may open.
         while process.may_take("a") {
             let attempt = Handles::new(100, &process);
             while process.may_take("a")

@@ -1,9 +1,9 @@
-//! Calls that give a name, or other times, to something that is there already.
+//! Calls that give an existing file another name or other times.
 //!
-//! A guest makes no symbolic links and no special files, and it moves none that
-//! somebody else has made: under another name a link leads somewhere else, for all
-//! who follow it from outside of the sandbox. It may look at them, read where a link
-//! leads, and remove them.
+//! A guest creates no symbolic links and no special files, and it moves none that others
+//! have created: under another name a link leads somewhere else for programs outside of
+//! the sandbox that follow it. It may stat them, read the target of a link, and remove
+//! them.
 
 use wasmtime::component::{LinkerInstance, Resource};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView};
@@ -68,15 +68,16 @@ pub(super) fn link(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()
             done
         }
     );
-    // wasmtime follows none out of the directory, but others who read there would.
+    // wasmtime follows none out of the directory, but other programs that read there
+    // would.
     replace!(types, "[method]descriptor.symlink-at", |_state, (_fd: Fd, _old: String, _new: String)| async {
         FsResult::<()>::Err(ErrorCode::NotPermitted.into())
     });
     Ok(())
 }
 
-/// A name in a directory that is held open: what is checked under it is what the
-/// call finds, whichever directories are renamed in between.
+/// A name in an open directory: the checked entry is the one that the call finds,
+/// whichever directories are renamed in between.
 struct Place {
     fd: u32,
     /// Whether the directory was opened for this.
@@ -91,14 +92,14 @@ impl Place {
             return Ok(Place {
                 fd: fd.rep(),
                 opened: false,
-                // A slash at the end follows a link, and is for directories only.
+                // A trailing slash follows a link, and is for directories only.
                 name: match trimmed.is_empty() {
                     true => path,
                     false => trimmed.to_owned(),
                 },
             });
         };
-        // `/name` stays what it is: an absolute path, which is refused.
+        // `/name` stays an absolute path, which is denied.
         let parent = if parent.is_empty() { "/" } else { parent };
         let dir = Resource::new_borrow(fd.rep());
         let opened = state
@@ -122,7 +123,7 @@ impl Place {
         (Resource::new_borrow(self.fd), self.name.clone())
     }
 
-    /// Refuses whatever is neither a file nor a directory.
+    /// Rejects anything that is neither a file nor a directory.
     async fn check(&self, state: &mut State, flags: PathFlags) -> FsResult<()> {
         let (dir, name) = self.get();
         match state.filesystem().stat_at(dir, flags, name).await?.type_ {

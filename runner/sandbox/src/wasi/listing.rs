@@ -1,5 +1,5 @@
-//! Directory listings, our own: wasmtime reads all of a directory before the guest
-//! gets its first name, and a directory may hold millions.
+//! Our own directory listings: wasmtime reads the whole directory before the guest gets
+//! its first name, and a directory may hold millions.
 
 use std::ffi::OsString;
 use std::fs::{self, DirEntry, File, FileType, ReadDir};
@@ -13,7 +13,7 @@ use wasmtime_wasi::p2::FsResult;
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
 use wasmtime_wasi::runtime::spawn_blocking;
 
-/// Names that are read at a time: what a listing holds in memory.
+/// Names that are read at a time: the memory of a listing.
 const BATCH: usize = 1_000;
 
 /// A directory that is being listed.
@@ -27,15 +27,15 @@ impl Listing {
     /// Begins to list a directory. Cancel-safe.
     pub(super) async fn open(directory: Arc<File>) -> io::Result<Listing> {
         let opened = spawn_blocking(move || {
-            // By its handle: whatever has its name by now may be another one.
+            // By its handle: another directory may have its name by now.
             let opened = fs::read_dir(format!("/proc/self/fd/{}", directory.as_raw_fd()));
             opened.map(read_on)
         });
         opened.await
     }
 
-    /// The next name, none at the end. An error is about one name, not about those
-    /// after it. A call that was dropped ends the listing.
+    /// The next name, none at the end. An error is about one name, not about those after
+    /// it. Dropping a call ends the listing.
     pub(super) async fn next(&mut self) -> FsResult<Option<DirectoryEntry>> {
         if self.read.len() == 0
             && let Some(rest) = self.rest.take()
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_is_no_text_hides_no_other() {
+    async fn a_name_that_is_not_utf8_hides_no_other() {
         use std::os::unix::ffi::OsStrExt;
 
         let dir = tempfile::tempdir().expect("a directory");

@@ -1,5 +1,5 @@
-//! `wasi:sockets/ip-name-lookup`, our own: a name is looked up if some rule of
-//! both sides is about it, once per attempt, and every address is checked.
+//! Our own `wasi:sockets/ip-name-lookup`: a name is looked up if a rule of both sides
+//! names it, once per attempt, and every address is checked.
 
 use std::net::IpAddr;
 use std::vec;
@@ -16,7 +16,7 @@ use crate::net::NetError;
 use crate::state::State;
 use pgtq_task::host;
 
-/// Names that one attempt may look up, those that are not found included.
+/// Names that one attempt may look up, including those not found.
 const LOOKUPS: u32 = 100;
 
 /// The addresses that the guest has not taken yet.
@@ -24,11 +24,11 @@ struct Answer(vec::IntoIter<IpAddr>);
 
 #[async_trait]
 impl Pollable for Answer {
-    // Looking up waits until there is an answer.
+    // The lookup waits for the answer.
     async fn ready(&mut self) {}
 }
 
-/// The longest name that is looked up, bytes (RFC 1035, with a dot at its end).
+/// The longest name that is looked up, in bytes (RFC 1035, with a trailing dot).
 const NAME_BYTES: usize = 254;
 
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
@@ -99,7 +99,7 @@ async fn look_up(state: &mut State, name: &str) -> Result<Vec<IpAddr>, ErrorCode
     if wasi.tcp().n_lookups > LOOKUPS {
         say(
             state,
-            &format!("an attempt may look up {LOOKUPS} names, and wants to look up more"),
+            &format!("an attempt may look up at most {LOOKUPS} names"),
         );
         return Err(ErrorCode::TemporaryResolverFailure);
     }

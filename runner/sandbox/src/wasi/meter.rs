@@ -1,4 +1,4 @@
-//! Bytes against a budget, and the streams that they pass through.
+//! Byte budgets, and the metered streams.
 
 use std::io;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use crate::account::{Account, Held};
 use crate::state::SharedLogs;
 use pgtq_task::LogLevel;
 
-/// What a stream may hold in the host: wasmtime reads and writes 64 KiB at a time.
+/// Maximum host memory of a stream: wasmtime reads and writes 64 KiB at a time.
 const STREAM_BYTES: u64 = 65 << 10;
 
-/// A budget of bytes that all streams of one kind share in one attempt.
+/// A byte budget that all streams of one kind share in one attempt.
 pub(super) struct Meter {
     /// Never contended: one guest, one thread at a time.
     left: AtomicU64,
-    /// Whether the log says already that it is used up.
+    /// Whether the log already says that it is used up.
     told: AtomicBool,
     limit: u64,
-    /// What the log says then, of the limit.
+    /// The log line for that, given the limit.
     over: fn(u64) -> String,
     /// The guest's error, as an error number of the operating system.
     errno: i32,
@@ -51,7 +51,7 @@ impl Meter {
         })
     }
 
-    /// Takes all of `bytes`, or nothing and says so.
+    /// Takes all of `bytes`, or nothing and logs it.
     pub(super) fn take(&self, bytes: u64) -> io::Result<()> {
         let left = self.left.load(Ordering::Relaxed);
         match left.checked_sub(bytes) {
@@ -61,7 +61,7 @@ impl Meter {
             }
             None => {
                 if !self.told.swap(true, Ordering::Relaxed) {
-                    // A flood of lines is noticed by the guest's own next one.
+                    // The guest's own next line enforces the log limit.
                     let _ = self
                         .logs
                         .lock()
@@ -72,8 +72,8 @@ impl Meter {
         }
     }
 
-    /// Room for one byte more than is left: whether there is one shows whether
-    /// the budget is too small, or just used up at the end.
+    /// The remaining bytes plus one: a read of the extra byte shows whether the budget is
+    /// too small or was just used up at the end.
     fn room(&self) -> usize {
         let left = self.left.load(Ordering::Relaxed);
         usize::try_from(left)
@@ -82,8 +82,8 @@ impl Meter {
     }
 }
 
-/// A stream whose buffer is charged to the attempt, whose bytes are counted, if it has
-/// a meter, and which keeps its handle's ticket until it is dropped.
+/// A stream whose buffer is charged to the attempt, whose bytes are counted, if it has a
+/// meter, and which keeps its handle's ticket until it is dropped.
 struct Budgeted<S> {
     inner: S,
     meter: Option<Arc<Meter>>,
@@ -176,7 +176,7 @@ impl InputStream for Budgeted<DynInputStream> {
 
 #[async_trait]
 impl OutputStream for Budgeted<DynOutputStream> {
-    // Zeroes and splices come through `write`, too.
+    // Zeroes and splices also go through `write`.
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.take(bytes.len())?;
         self.inner.write(bytes)

@@ -1,13 +1,13 @@
-//! WASI: what a language's standard library asks for. It inherits nothing: no
+//! WASI: the interfaces that standard libraries use. A guest inherits nothing: no
 //! arguments, environment, stdin, directories or network.
 //!
-//! Files and TCP are wasmtime's own implementation with single functions put in
-//! its place, so that every way out is granted, counted and bounded: see
-//! [`files`] and [`tcp`]. Whatever is refused is an error value for the guest.
+//! Files and TCP are wasmtime's own implementation with single functions replaced, so
+//! that every way out is granted, counted and bounded: see [`files`] and [`tcp`]. A
+//! denied call is an error value for the guest.
 //!
-//! wasmtime finds a function under the name with the version that it was linked
-//! by. Would [`VERSION`] differ from wasmtime's, its own function would be called
-//! instead of ours; tests of every refusal see to that.
+//! wasmtime finds a function under the name with the version that it was linked with. If
+//! [`VERSION`] differed from wasmtime's, wasmtime's function would be called instead of
+//! ours; tests of every denial guard against that.
 
 mod directories;
 mod files;
@@ -37,10 +37,9 @@ const VERSION: &str = "0.2.12";
 /// Random bytes per call.
 const MAX_RANDOM: u64 = 64 << 10;
 
-/// What one store has of WASI. Made when the guest first asks for it: most
-/// never do, and it costs two random generators. What files and TCP need is made
-/// when the guest asks for those: an attempt that only looks at the clock pays
-/// for none of it.
+/// The WASI state of one store. Made when the guest first uses it: most never do, and it
+/// costs two random generators. The state for files and TCP is made when the guest uses
+/// those: an attempt that only reads the clock pays for neither.
 pub(super) struct Wasi {
     pub(super) ctx: WasiCtx,
     files: Option<Box<files::Files>>,
@@ -106,7 +105,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// The guest's form of an answer: an error is a value, a trap is a trap.
+/// An answer as the guest sees it: an error is a value, a trap is a trap.
 fn answered<T, E>(answer: Result<T, TrappableError<E>>) -> wasmtime::Result<Result<T, E>>
 where
     E: std::error::Error + Send + Sync + 'static,
@@ -117,8 +116,8 @@ where
     }
 }
 
-/// Puts a function of ours in the place of wasmtime's. It gets the state and
-/// answers with a `Result` whose error is trappable.
+/// Replaces a function of wasmtime by one of ours. It gets the state and returns a
+/// `Result` whose error is trappable.
 macro_rules! replace {
     ($instance:ident, $name:literal, |$state:ident, ($($arg:ident: $type:ty),*)| $answer:expr) => {
         $instance.func_wrap_async(

@@ -1,5 +1,5 @@
-//! Random bytes, which are made on the host's time: charged by call and by byte, as
-//! calls of our own interfaces are.
+//! Random bytes, which take host time to generate: charged by call and by byte, like
+//! calls of our own interfaces.
 
 use wasmtime::component::Linker;
 use wasmtime_wasi::WasiView;
@@ -10,15 +10,15 @@ use super::{MAX_RANDOM, VERSION};
 use crate::host::{Caller, charge};
 use crate::state::State;
 
-/// What a number costs beside the call: its bytes.
+/// The cost of a number besides the call: its bytes.
 const NUMBER: u64 = 8;
 
-/// Puts one function in the place of wasmtime's; `$bytes` are charged.
+/// Replaces one function of wasmtime; `$bytes` are charged.
 macro_rules! charged {
     ($instance:ident, $name:literal, ($($arg:ident)?) $bytes:expr, $make:ident) => {
         $instance.func_wrap_async($name, |mut store: Caller<'_>, ($($arg,)?): ($(charged!(@u64 $arg),)?)| {
             Box::new(async move {
-                // More is refused by the call itself.
+                // The call itself rejects more.
                 let bytes: u64 = $bytes;
                 charge(&mut store, bytes.min(MAX_RANDOM) as usize).await?;
                 Ok((store.data_mut().ctx().ctx.random().$make($($arg)?)?,))

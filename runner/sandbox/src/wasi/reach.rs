@@ -1,6 +1,6 @@
-//! Where one attempt may connect to. The guest's socket knows addresses, rules
-//! speak of names: so what a name resolved to is remembered, and an address may
-//! be reached under the names that led to it, or under its own.
+//! The destinations that one attempt may connect to. The guest's socket uses addresses,
+//! rules use names: so the results of name lookups are recorded, and an address may be
+//! reached under the names that resolved to it, or under its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -9,10 +9,10 @@ use crate::access::{Access, Denied};
 use crate::net::NetError;
 use pgtq_task::{AddressKind, Destination, PortRule, TcpRule};
 
-/// Denials that one attempt logs; a guest that goes on trying is told, nobody else.
+/// Denials that one attempt logs; for further ones only the guest gets an error.
 const TOLD: usize = 20;
 
-/// What one attempt found out so far. A name is resolved once.
+/// The lookups of one attempt so far. A name is resolved once.
 #[derive(Default)]
 pub(super) struct Reach {
     answers: BTreeMap<String, Vec<IpAddr>>,
@@ -21,12 +21,12 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// What a name resolved to.
+    /// The addresses that a name resolved to.
     pub(super) fn answer(&self, host: &str) -> Option<&[IpAddr]> {
         self.answers.get(host).map(Vec::as_slice)
     }
 
-    /// Remembers what a name resolved to.
+    /// Records the addresses that a name resolved to.
     pub(super) fn learn(&mut self, host: &str, addresses: Vec<IpAddr>) {
         for address in &addresses {
             let names = self.names.entry(*address).or_default();
@@ -35,12 +35,12 @@ impl Reach {
         self.answers.insert(host.to_owned(), addresses);
     }
 
-    /// Whether a denial is to be logged: each once, and not too many.
+    /// Whether to log a denial: each once, and not too many.
     pub(super) fn is_news(&mut self, what: &str) -> bool {
         self.told.len() < TOLD && self.told.insert(what.to_owned())
     }
 
-    /// Whether a connection may go there, and if not, what to write where.
+    /// Whether a connection to this address is allowed, and if not, what to write where.
     pub(super) fn check(&self, access: &Access, to: SocketAddr) -> Result<(), Denied> {
         let (address, port) = (to.ip().to_canonical(), to.port());
         let literal = literal(address);
@@ -52,7 +52,7 @@ impl Reach {
                 return Ok(());
             }
         }
-        // A person knows the name rather than the address.
+        // Operators know the name rather than the address.
         let host = hosts[0];
         let prohibited = prohibited(access, host, address);
         let is_unspeakable =
@@ -64,7 +64,7 @@ impl Reach {
     }
 }
 
-/// The host in a connection that the handler asks for and that is granted.
+/// The host in a connection that the handler requests and that is granted.
 fn destination(access: &Access, host: &str, port: u16) -> Option<Destination> {
     let meant = |rule: &&TcpRule| rule.host.allows(host) && rule.port.allows(port);
     access.needs().tcp.iter().find(meant)?;
@@ -77,8 +77,8 @@ fn destination(access: &Access, host: &str, port: u16) -> Option<Destination> {
     })
 }
 
-/// An error for a host that resolvers would take for an address, and people would
-/// not: nobody is to be told to write it into a rule.
+/// An error for a host that resolvers parse as an address although it does not look like
+/// one: no message may suggest it as a rule.
 pub(super) fn is_written_well(host: &str) -> Result<(), String> {
     let host = host.to_owned();
     let destination = Destination {
@@ -89,7 +89,7 @@ pub(super) fn is_written_well(host: &str) -> Result<(), String> {
     destination.literal().map(drop)
 }
 
-/// The host in a lookup: for a connection to whatever port.
+/// The host in a lookup: for a connection to any port.
 pub(super) fn looked_up(access: &Access, host: &str) -> Result<Destination, Denied> {
     let meant = |rule: &&TcpRule| rule.host.allows(host);
     if !access.needs().tcp.iter().any(|rule| meant(&rule)) {
@@ -106,7 +106,7 @@ pub(super) fn looked_up(access: &Access, host: &str) -> Result<Destination, Deni
     })
 }
 
-/// What the side, or the sides, that do not name a host have to write.
+/// What the side, or both sides, that do not name a host must write.
 fn not_both(access: &Access, host: &str, port: Option<u16>) -> Denied {
     let meant =
         |rule: &TcpRule| rule.host.allows(host) && port.is_none_or(|port| rule.port.allows(port));
@@ -114,7 +114,7 @@ fn not_both(access: &Access, host: &str, port: Option<u16>) -> Denied {
         Some(port) => format!("{host}:{port}"),
         None => format!("{host}:PORT"),
     };
-    // The line that is there already cannot be there twice.
+    // Rules must not be duplicated.
     let granted = access.grant.tcp.iter().map(TcpRule::to_string);
     let rules: Vec<String> = granted
         .chain([rule.clone()])
@@ -132,7 +132,7 @@ fn not_both(access: &Access, host: &str, port: Option<u16>) -> Denied {
     }
 }
 
-/// An address that no rule alone opens.
+/// An address that no rule alone allows.
 fn prohibited(access: &Access, host: &str, address: IpAddr) -> Denied {
     let error = NetError::Prohibited {
         host: host.to_owned(),
@@ -142,7 +142,7 @@ fn prohibited(access: &Access, host: &str, address: IpAddr) -> Denied {
     led_astray(access, &error)
 }
 
-/// What to say of a name that leads where the attempt must not go.
+/// The message for a name that resolves to a denied address.
 pub(super) fn led_astray(access: &Access, error: &NetError) -> Denied {
     Denied {
         what: format!("a connection: {error}"),
@@ -151,15 +151,15 @@ pub(super) fn led_astray(access: &Access, error: &NetError) -> Denied {
     }
 }
 
-/// Whether any connection is both asked for and granted. Without one a guest has no
-/// use for a socket.
+/// Whether any connection is both requested and granted. Without one a guest has no use
+/// for a socket.
 pub(super) fn any_connection(access: &Access) -> Result<(), Denied> {
     let asked = &access.needs().tcp;
     let mut granted = access.grant.tcp.iter();
     if granted.any(|granted| asked.iter().any(|asked| asked.overlaps(granted))) {
         return Ok(());
     }
-    // Which host it is for is not known yet: what the handler asks for by name.
+    // The host is not known yet: suggest what the handler requests by name.
     let named = asked
         .iter()
         .filter(|rule| rule.host.is_exact() && rule.port != PortRule::Any);
@@ -169,7 +169,7 @@ pub(super) fn any_connection(access: &Access) -> Result<(), Denied> {
     }
     let granted = access.grant.tcp.iter().map(TcpRule::to_string);
     let rules: Vec<String> = granted.chain(missing).collect();
-    // With a grant and without a need, the need is what is missing.
+    // With a grant and without a need, the need is missing.
     let is_missing = !asked.is_empty() || access.grant.tcp.is_empty();
     let rules: Vec<String> = rules.iter().map(|rule| format!("\"{rule}\"")).collect();
     Err(Denied {
@@ -179,7 +179,7 @@ pub(super) fn any_connection(access: &Access) -> Result<(), Denied> {
     })
 }
 
-/// For a handler that asks for nothing at all.
+/// For a handler that requests nothing.
 pub(super) fn nothing_asked(host: &str) -> Denied {
     Denied {
         what: format!("a connection to {host}"),
@@ -188,7 +188,7 @@ pub(super) fn nothing_asked(host: &str) -> Denied {
     }
 }
 
-/// An address as a host in the form of rules.
+/// An address as a host in the syntax of rules.
 fn literal(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => address.to_string(),

@@ -1,5 +1,5 @@
-//! `wasi:sockets`: TCP connections out, to where the handler asks to go and its
-//! plugin is granted to go. No UDP, and no listening.
+//! `wasi:sockets`: outgoing TCP connections to destinations that the handler requests and
+//! its plugin is granted. No UDP, and no listening.
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::ready;
@@ -30,21 +30,21 @@ use crate::net::ConnectionPermit;
 use crate::state::{SharedLogs, State};
 use pgtq_task::{Limits, LogLevel};
 
-/// Addresses that were checked, shared with the check that wasmtime makes itself.
+/// Checked addresses, shared with wasmtime's own check.
 pub(super) type Checked = Arc<Mutex<BTreeSet<SocketAddr>>>;
 type Allowed = Pin<Box<dyn Future<Output = bool> + Send + Sync>>;
 
-/// What one attempt has of TCP.
+/// The TCP state of one attempt.
 pub(super) struct Tcp {
     pub(super) reach: Reach,
-    /// Names asked for.
+    /// Names that were looked up.
     pub(super) n_lookups: u32,
     checked: Checked,
     connections: u32,
     bytes: Arc<Meter>,
     /// The plugin's permits, by the socket's number.
     permits: HashMap<u32, ConnectionPermit>,
-    /// Whether the log says that the limit of connections is reached.
+    /// Whether the log already says that the limit of connections is reached.
     told: bool,
 }
 
@@ -62,8 +62,8 @@ impl Tcp {
     }
 }
 
-/// The check that wasmtime makes before each use of an address. It knows what
-/// `start-connect` found allowed, and would refuse all if that were not called.
+/// The check that wasmtime makes before each use of an address. It allows what
+/// `start-connect` allowed, and would deny every address if that were not called.
 pub(super) fn gate(
     checked: Checked,
 ) -> impl Fn(SocketAddr, SocketAddrUse) -> Allowed + Send + Sync + 'static {
@@ -73,7 +73,7 @@ pub(super) fn gate(
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .contains(&address),
-            // What connecting does by itself: any address of this machine, any port.
+            // Connecting binds by itself: any local address, any port.
             SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,
             _ => false,
         };
@@ -95,7 +95,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     instance_network::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
     tcp::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
     tcp_create_socket::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
-    // Standard libraries import it; the context refuses to make a socket.
+    // Standard libraries import it; the context denies making a socket.
     udp::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
     udp_create_socket::add_to_linker::<_, WasiSockets>(linker, State::sockets)?;
 
@@ -112,7 +112,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     replace!(tcp, "[method]tcp-socket.finish-connect", |state, (socket: Socket)| async {
         finish_connect(state, socket)
     });
-    // Its streams are dropped before it: wasmtime sees to that.
+    // wasmtime drops its streams before it.
     tcp.resource(
         "tcp-socket",
         ResourceType::host::<TcpSocket>(),
@@ -125,9 +125,9 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     )
 }
 
-/// A socket is a file of the runner's from now on, connected or not: it takes one
-/// of the plugin's connections, and there is none without a rule for connections that
-/// is asked for and granted.
+/// A socket is an open file of the runner, connected or not: it takes one of the plugin's
+/// connections, and there is none without a rule for connections that is both requested
+/// and granted.
 async fn create_socket(state: &mut State, family: IpAddressFamily) -> SocketResult<Socket> {
     let Some(access) = &state.access else {
         return Err(refuse(state, nothing_asked("HOST")).into());
@@ -201,7 +201,7 @@ pub(super) fn refuse(state: &mut State, denied: Denied) -> ErrorCode {
     ErrorCode::AccessDenied
 }
 
-/// Writes into the attempt's log, once.
+/// Writes to the attempt's log, once.
 pub(super) fn say(state: &mut State, message: &str) {
     if state.wasi_parts().0.tcp().reach.is_news(message) {
         let _ = state.logs.lock().write(LogLevel::Warn, message, "");
@@ -219,7 +219,7 @@ fn too_many(state: &mut State) -> ErrorCode {
     ErrorCode::NewSocketLimit
 }
 
-/// When the attempt ends at the latest.
+/// The latest end of the attempt.
 pub(super) fn deadline(state: &State) -> Instant {
     Instant::from_std(state.started) + state.limits.timeout
 }

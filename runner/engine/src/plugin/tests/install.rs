@@ -232,7 +232,7 @@ fn billing(plugin: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_file_of_another_name_gets_no_grants_without_being_told_to() {
+fn a_file_with_another_name_gets_no_grants_by_default() {
     let here = Deployments::new();
     let granted = InstallAs {
         name: None,

@@ -1,4 +1,4 @@
-//! A response's body: never slower than its time, never past the deadline.
+//! A response's body: enforces the time between two chunks and the attempt's deadline.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use super::client::until;
 use super::error::of_hyper;
 use super::reuse::InUse;
 
-/// Passes on what arrives. Holds nothing back: hyper reads on only when the
-/// guest has taken what there was.
+/// Passes chunks on as they arrive. Buffers nothing: hyper reads on only when the guest
+/// has taken the previous chunk.
 pub(super) struct Arriving {
     incoming: hyper::body::Incoming,
     budget: Arc<Budget>,
-    /// Given back when all was read. `None` from then on.
+    /// Released when all was read. `None` from then on.
     in_use: Option<(Arc<InUse>, oneshot::Sender<()>)>,
-    /// The longest time between two pieces.
+    /// The longest time between two chunks.
     between: Option<Duration>,
     deadline: Instant,
     timer: Pin<Box<Sleep>>,
@@ -45,7 +45,7 @@ impl Arriving {
             deadline,
             timer: Box::pin(tokio::time::sleep_until(until(deadline, between))),
         };
-        // Nobody reads a body that is empty.
+        // An empty body is never read.
         if arriving.incoming.is_end_stream() {
             arriving.finish();
         }

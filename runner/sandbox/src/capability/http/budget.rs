@@ -1,4 +1,4 @@
-//! Counts what an attempt sends and receives, and stops it at its limit.
+//! Counts the bytes that an attempt sends and receives, and stops it at its limit.
 
 use std::io;
 use std::pin::Pin;
@@ -12,18 +12,18 @@ use wasmtime_wasi_http::Error;
 use super::super::super::state::SharedLogs;
 use pgtq_task::{Limits, LogLevel};
 
-/// What is left for one attempt, all its requests together.
+/// The remaining budget of one attempt, for all its requests together.
 pub(super) struct Budget {
     requests: u32,
     bytes: u64,
     requests_made: AtomicU32,
     bytes_moved: AtomicU64,
-    /// Which way the byte went that was too much.
+    /// The direction of the byte that exceeded the budget.
     exceeded: OnceLock<Way>,
     logs: SharedLogs,
 }
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Way {
     Out,
@@ -42,13 +42,13 @@ impl Budget {
         })
     }
 
-    /// Counts a request, refused ones too.
+    /// Counts a request, denied ones too.
     pub(super) fn request(&self) -> Result<(), Error> {
         let made = self.requests_made.fetch_add(1, Ordering::Relaxed);
         if made < self.requests {
             return self.spent().map_or(Ok(()), Err);
         }
-        // Once, for a loop around refusals would fill the log with them.
+        // Logged once, because a loop around rejections would fill the log.
         if made == self.requests {
             self.say(&format!(
                 "this attempt has made {} HTTP requests, which is its limit; push further tasks, or raise `http_requests`",
@@ -58,7 +58,7 @@ impl Budget {
         Err(Error::ConnectionLimitReached)
     }
 
-    /// Counts bytes. Above the limit nothing more is moved.
+    /// Counts bytes. Above the limit nothing more is transferred.
     pub(super) fn spend(&self, bytes: usize, way: Way) -> Result<(), Error> {
         let before = self.bytes_moved.fetch_add(bytes as u64, Ordering::Relaxed);
         if before.saturating_add(bytes as u64) <= self.bytes {
@@ -73,7 +73,7 @@ impl Budget {
         Err(self.error(*self.exceeded.get_or_init(|| way)))
     }
 
-    /// What the guest is told once more was moved than the limit.
+    /// The guest's error once the limit is exceeded.
     pub(super) fn spent(&self) -> Option<Error> {
         self.exceeded.get().map(|way| self.error(*way))
     }
@@ -86,17 +86,17 @@ impl Budget {
     }
 
     fn say(&self, line: &str) {
-        // A flood is noticed by the next line that the guest itself writes.
+        // Ignores the limit: the next line that the guest itself writes enforces it.
         let _ = self.logs.lock().write(LogLevel::Warn, line, "");
     }
 }
 
-/// What a connection is made of.
+/// The transport of a connection.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Whose budget the bytes of a connection are taken from: nobody's while it is idle.
+/// The budget that pays for a connection's bytes: none while it is idle.
 pub(super) struct BudgetSlot(Mutex<Option<Arc<Budget>>>);
 
 impl BudgetSlot {
@@ -104,17 +104,17 @@ impl BudgetSlot {
         Arc::new(BudgetSlot(Mutex::default()))
     }
 
-    /// Bytes are of this budget from now on.
+    /// Charges bytes to this budget from now on.
     pub(super) fn open(&self, budget: &Arc<Budget>) {
         *self.lock() = Some(Arc::clone(budget));
     }
 
-    /// No bytes may pass from now on.
+    /// Lets no bytes pass from now on.
     pub(super) fn close(&self) {
         *self.lock() = None;
     }
 
-    /// Whether more was moved than its budget allows.
+    /// Whether the budget was exceeded.
     pub(super) fn is_spent(&self) -> bool {
         let budget = self.lock();
         budget
@@ -126,7 +126,7 @@ impl BudgetSlot {
         let budget = self.lock().clone();
         let spent = match budget {
             Some(budget) => budget.spend(bytes, way),
-            // The end of the connection is no byte.
+            // The end of the connection is not a byte.
             None if bytes == 0 => Ok(()),
             None => return Err(io::Error::other("bytes without a request")),
         };
@@ -138,8 +138,8 @@ impl BudgetSlot {
     }
 }
 
-/// A connection whose bytes count, heads and framing included. Inside of TLS:
-/// what its encryption adds does not count.
+/// A connection whose bytes count, heads and framing included. Inside of TLS: the
+/// overhead of encryption does not count.
 pub(super) struct Metered {
     stream: Box<dyn Stream>,
     slot: Arc<BudgetSlot>,

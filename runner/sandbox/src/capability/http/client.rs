@@ -1,4 +1,4 @@
-//! One request after the other of one attempt: checked, sent, and answered.
+//! The requests of one attempt: checked, sent, and answered.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,38 +26,37 @@ use super::reuse::{Connection, InUse, Key};
 use super::{Body, Io, Sent, fake, placeholder};
 use pgtq_task::{Destination, Limits};
 
-/// For the connection and its handshake, if the guest does not say.
+/// For the connection and its handshake, unless the guest sets a time.
 const CONNECT: Duration = Duration::from_secs(10);
-/// For the first byte of the response, and between two pieces of it, if the
-/// guest does not say.
+/// For the first byte of the response, and between two chunks of it, unless the guest
+/// sets a time.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Headers of a response.
+/// Maximum number of headers of a response.
 const MAX_HEADERS: usize = 100;
-/// Bytes of a response's head, and of its body that wait for the guest.
+/// Maximum bytes of a response's head, and of buffered body.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// For servers that want to know who asks, if the guest does not say.
+/// For servers that require a user agent, unless the guest sets one.
 const USER_AGENT_TEXT: &str = concat!("pgtq/", env!("CARGO_PKG_VERSION"));
 
-/// Requests that one attempt has under way at a time, the reading of their answers
-/// included: one attempt must not take the share of all others.
+/// Concurrent requests of one attempt, including the reading of their answers: one
+/// attempt must not take the share of all others.
 const AT_ONCE: usize = 16;
-/// Refusals that one attempt logs; a guest that goes on trying is told, nobody
-/// else.
+/// Denials that one attempt logs; for further ones only the guest gets an error.
 const TOLD: usize = 20;
 
-/// What the requests of one attempt share.
+/// Shared by the requests of one attempt.
 pub(super) struct Client {
     access: Option<Access>,
     logs: SharedLogs,
     budget: Arc<Budget>,
     deadline: Instant,
     turns: Arc<Semaphore>,
-    /// Refusals that are in the log.
+    /// Denials that are in the log.
     told: Mutex<BTreeSet<String>>,
 }
 
-/// The moment after `time`, but not after the deadline.
+/// The time after `time` from now, but not after the deadline.
 pub(super) fn until(deadline: Instant, time: Option<Duration>) -> Instant {
     let end = Instant::now().checked_add(time.unwrap_or(SILENCE));
     end.map_or(deadline, |end| end.min(deadline))
@@ -80,15 +79,15 @@ impl Client {
         }
     }
 
-    /// Sends one request and waits for the head of its response. Dropping the
-    /// future, or what it returns, closes the connection.
+    /// Sends one request and waits for the head of its response. Dropping the future, or
+    /// its return value, closes the connection.
     pub(super) async fn send(&self, request: Request<Body>, options: RequestOptions) -> Sent {
         self.budget.request()?;
         let sent = self.checked(request, options).await;
         sent.map_err(|refusal| self.report(refusal))
     }
 
-    /// Logs a refusal that the log does not have yet; returns the guest's error.
+    /// Logs a denial that the log does not have yet; returns the guest's error.
     pub(super) fn report(&self, refusal: Refusal) -> Error {
         let plugin = self.access.as_ref().map(|access| &*access.plugin);
         match refusal.said() {
@@ -97,7 +96,7 @@ impl Client {
         }
     }
 
-    /// Whether a refusal is to be logged: each once, and not too many.
+    /// Whether to log a denial: each once, and not too many.
     fn is_news(&self, said: &str) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.len() < TOLD && told.insert(said.to_owned())
@@ -112,7 +111,7 @@ impl Client {
         let wanted = RequestTarget::read(&parts)?;
         let access = self.access.as_ref();
         let to = wanted.check(access)?;
-        // Without access nothing passes the check.
+        // Without access no request passes the check.
         let Some(access) = access else {
             return Err(Error::HttpRequestDenied.into());
         };
@@ -145,8 +144,8 @@ impl Client {
             origin: wanted.origin(),
             named: to.named,
         };
-        // A secret without encryption is for this machine only: where it goes is looked
-        // up each time.
+        // A secret without encryption is for this machine only: its destination is
+        // resolved each time.
         let has_secrets = placeholder::has_any(&parts.headers);
         let kept = match wanted.secure || !has_secrets {
             true => access.net.idle.take(&key, &access.book),
@@ -170,13 +169,13 @@ impl Client {
             Err(route) => self.connect(access, &wanted, &key, route, &options).await?,
         };
 
-        // A connection of HTTP/1.1 is told the path alone, and where it leads
-        // by the header: the name that was checked, whatever the guest wrote. A proxy
-        // that forwards is told all of it.
+        // A connection of HTTP/1.1 gets the path alone, and the destination in the `host`
+        // header: the checked name, whatever the guest wrote. A forwarding proxy gets the
+        // full URL.
         let authority = HeaderValue::from_str(&wanted.authority());
         let authority = authority.map_err(|_| Error::HttpRequestUriInvalid)?;
         parts.headers.insert(HOST, authority);
-        // Whether the connection is kept is not for the guest to say.
+        // Whether the connection is kept is not the guest's decision.
         parts.headers.remove(CONNECTION);
         let agent = HeaderValue::from_static(USER_AGENT_TEXT);
         parts.headers.entry(USER_AGENT).or_insert(agent);
@@ -205,7 +204,7 @@ impl Client {
         }
     }
 
-    /// Waits until the plugin may open a connection, and finds where to.
+    /// Waits until the plugin may open a connection, and resolves its destination.
     async fn route<'a>(
         &self,
         access: &'a Access,
@@ -219,7 +218,7 @@ impl Client {
         Route::find(access, to, via, permit, turn, connect_by).await
     }
 
-    /// Opens a connection for requests of this key.
+    /// Opens a connection for requests with this key.
     async fn connect(
         &self,
         access: &Access,
@@ -239,7 +238,7 @@ impl Client {
             .handshake::<_, Body>(TokioIo::new(Metered::new(stream, &slot)))
             .await
             .map_err(|error| of_hyper(&error))?;
-        // What goes wrong in it, the request or the body's reader is told.
+        // The request or the body's reader reports its errors.
         let driver = tokio::spawn(async move { drop(connection.await) });
         Ok(Connection {
             sender,
@@ -313,7 +312,7 @@ impl Client {
         Ok((response, Box::new(io)))
     }
 
-    /// What ended the exchange: hyper does not know of the budget, and sees
+    /// The cause of the exchange's end: hyper does not know of the budget, and reports
     /// errors of the request's body as its own.
     fn failed(&self, error: &hyper::Error) -> Error {
         use std::error::Error as _;
@@ -340,7 +339,7 @@ impl Drop for HeldFor {
 
 /// A request without an answer.
 enum NotSent {
-    /// Nothing of it has left.
+    /// Whether no part of it was sent.
     Unsent(Box<Request<Body>>),
     Failed(Error),
 }

@@ -1,8 +1,9 @@
-//! From a request that the rules allow to a connection: straight to its server, or
-//! through the operator's proxy.
+//! From an allowed request to a connection: directly to its server, or through the
+//! operator's proxy.
 //!
-//! Through a proxy go requests to names. The proxy resolves them, so that `networks`
-//! of grants say nothing about them. Addresses, and names of this machine, are never
+//! Requests to names go through the proxy. The proxy resolves them, so `networks` of
+//! grants do not apply to them. Addresses, and names of this machine, are never sent to
+//! the proxy: they are checked and dialled here, as without a proxy.
 //! given to the proxy: they are judged and dialled here, as without one.
 
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ use super::error::{Refusal, of_tls};
 use super::request_target::RequestTarget;
 use pgtq_task::{AddressKind, Destination, HttpProxy, Secret};
 
-/// Bytes of the head of a proxy's answer.
+/// Maximum bytes of the head of a proxy's answer.
 const PROXY_HEAD: usize = 8 << 10;
 
 /// Whether a request goes through the proxy.
@@ -34,19 +35,19 @@ pub(super) struct Via<'a>(Option<&'a HttpProxy>);
 impl<'a> Via<'a> {
     pub(super) fn of(access: &'a Access, to: &Destination) -> Result<Via<'a>, NetError> {
         let literal = to.literal().map_err(NetError::BadHost)?;
-        // A proxy would take its own machine for ours.
+        // A proxy would resolve the name to its own machine.
         let is_here = to.host == "localhost" || to.host.ends_with(".localhost");
         let is_name = literal.is_none() && !is_here;
         Ok(Via(access.proxy.as_deref().filter(|_| is_name)))
     }
 
-    /// Whether the request line holds the whole URL: a proxy forwards what is not
-    /// encrypted.
+    /// Whether the request line contains the full URL: a proxy forwards unencrypted
+    /// requests.
     pub(super) fn is_forwarded(self, wanted: &RequestTarget) -> bool {
         self.0.is_some() && !wanted.secure
     }
 
-    /// Adds what the proxy wants to see with a request that it forwards.
+    /// Adds the headers that the proxy requires on a forwarded request.
     pub(super) fn authorize(self, headers: &mut HeaderMap) {
         let credentials = self.0.and_then(|proxy| proxy.credentials.as_ref());
         if let Some(value) = credentials.and_then(authorization) {
@@ -55,7 +56,7 @@ impl<'a> Via<'a> {
     }
 }
 
-/// Where to connect for a request: found before anything is sent.
+/// The destination of a request, resolved before anything is sent.
 pub(super) struct Route<'a> {
     addresses: Vec<SocketAddr>,
     proxy: Option<&'a HttpProxy>,
@@ -65,7 +66,7 @@ pub(super) struct Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    /// Resolves where a request goes, and judges the addresses. Cancel-safe.
+    /// Resolves the destination of a request and checks the addresses. Cancel-safe.
     pub(super) async fn find(
         access: &'a Access,
         to: &Destination,
@@ -92,7 +93,7 @@ impl<'a> Route<'a> {
         })
     }
 
-    /// Connects, through the proxy if there is one, with TLS if the request wants it.
+    /// Connects, through the proxy if there is one, with TLS if the request requires it.
     pub(super) async fn connect(
         &self,
         access: &Access,
@@ -141,8 +142,8 @@ fn authorization(credentials: &Secret) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Asks a proxy for a connection to the server of a request. The error says what the
-/// proxy answered.
+/// Asks a proxy for a connection to the server of a request. The error contains the
+/// proxy's answer.
 async fn tunnel(
     stream: &mut TcpStream,
     proxy: &HttpProxy,
@@ -159,7 +160,7 @@ async fn tunnel(
     let ask = format!("CONNECT {to} HTTP/1.1\r\nhost: {to}\r\n{authorization}\r\n");
     let failed = |error: std::io::Error| error.to_string();
     stream.write_all(ask.as_bytes()).await.map_err(failed)?;
-    // Byte by byte: what follows the head is the server's already.
+    // Byte by byte: the bytes after the head belong to the server.
     let mut head = Vec::with_capacity(256);
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() >= PROXY_HEAD {
@@ -175,7 +176,7 @@ async fn tunnel(
     }
 }
 
-/// TLS, with the name that was checked as the server's.
+/// TLS; the server's certificate must be for the checked name.
 async fn secured(
     stream: TcpStream,
     connector: &tokio_rustls::TlsConnector,

@@ -1,5 +1,5 @@
-//! Why a request was not made or not answered: an error for the guest, and for
-//! what somebody must change, a line in the log.
+//! Why a request was not made or not answered: an error for the guest, and a line in the
+//! log for problems that the author or operator must fix.
 
 use wasmtime_wasi::p2::IoError;
 use wasmtime_wasi_http::Error;
@@ -12,11 +12,11 @@ use pgtq_task::{LogLevel, Network};
 
 /// A request that ends without a response.
 pub(super) enum Refusal {
-    /// Not asked for or not granted.
+    /// Not requested or not granted.
     Denied(Denied, Error),
-    /// Wrong in itself; the line says how.
+    /// Invalid; the line says why.
     Wrong(Error, String),
-    /// The error says all there is to say.
+    /// The error is self-explanatory.
     Failed(Error),
 }
 
@@ -27,7 +27,7 @@ impl From<Error> for Refusal {
 }
 
 impl Refusal {
-    /// What is said of it, if it is to be logged.
+    /// The log line, if it is to be logged.
     pub(super) fn said(&self) -> Option<&str> {
         match self {
             Refusal::Denied(denied, _) => Some(&denied.what),
@@ -43,7 +43,7 @@ impl Refusal {
         }
     }
 
-    /// Logs what has to be logged; returns the guest's error.
+    /// Logs the line, if any; returns the guest's error.
     pub(super) fn report(self, plugin: Option<&str>, logs: &SharedLogs) -> Error {
         match self {
             Refusal::Denied(denied, error) => {
@@ -51,7 +51,8 @@ impl Refusal {
                 error
             }
             Refusal::Wrong(error, line) => {
-                // A flood is noticed by the next line that the guest itself writes.
+                // Ignores the limit: the next line that the guest itself writes enforces
+                // it.
                 let _ = logs.lock().write(LogLevel::Warn, &line, "");
                 error
             }
@@ -59,7 +60,7 @@ impl Refusal {
         }
     }
 
-    /// What the way out refused or could not do for the request `what`.
+    /// The error for a connection to `what` that was denied or failed.
     pub(super) fn of_net(error: NetError, what: &str, granted: &[Network]) -> Self {
         let grant = error.grant(granted);
         let said = format!("{what}: {error}");
@@ -103,8 +104,8 @@ impl Refusal {
     }
 }
 
-/// A handshake that failed. The line in the log is for whoever has to add an
-/// authority, or to stop somebody in the middle.
+/// A failed handshake. The line in the log is for the operator who must add a certificate
+/// authority, or detect an interception.
 pub(super) fn of_tls(error: &std::io::Error, what: &str) -> Refusal {
     let inner = error.get_ref().and_then(|e| e.downcast_ref());
     let code = match inner {
@@ -118,7 +119,7 @@ pub(super) fn of_tls(error: &std::io::Error, what: &str) -> Refusal {
     Refusal::Wrong(code, format!("{what}: {error}"))
 }
 
-/// What hyper says about a response.
+/// Maps hyper's error about a response.
 pub(super) fn of_hyper(error: &hyper::Error) -> Error {
     use std::error::Error as _;
 
@@ -141,8 +142,7 @@ pub(super) fn of_hyper(error: &hyper::Error) -> Error {
     }
 }
 
-/// What a guest learns that asks why reading a body failed; none if it was no
-/// body of ours.
+/// The error that a guest gets when reading a body failed; none if the body is not ours.
 pub(super) fn code_of(error: &IoError) -> Option<ErrorCode> {
     if let Some(code) = error.downcast_ref::<ErrorCode>() {
         return Some(code.clone());

@@ -1,4 +1,4 @@
-//! A seam for tests of plugins: somebody who answers in place of the network.
+//! A test double for tests of plugins: answers in place of the network.
 
 use std::fmt::Debug;
 
@@ -10,41 +10,40 @@ use super::budget::{Budget, Way};
 use super::error::Refusal;
 use super::{Body, Io};
 
-/// A request as it would leave the runner: after the rules, with its secrets
-/// in place.
+/// A request as it would leave the runner: after the rules, with its secrets substituted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FakeRequest {
     /// Upper case.
     pub method: String,
     /// With path and query.
     pub url: String,
-    /// Names in lower case, in no particular order of names.
+    /// Lower-case names, in no particular order.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// All of it.
+    /// The complete body.
     pub body: Vec<u8>,
 }
 
-/// What is answered.
+/// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FakeResponse {
-    /// 200 and the like.
+    /// The status code, for example 200.
     pub status: u16,
     /// Names and values.
     pub headers: Vec<(String, String)>,
-    /// All of it.
+    /// The complete body.
     pub body: Vec<u8>,
 }
 
-/// Answers requests in place of the network: [`crate::SandboxConfig`]
-/// has room for one. Needs, grants, budgets and placeholders of secrets are
-/// checked before it; names are not resolved, so networks are not.
+/// Answers requests in place of the network: set it in [`crate::SandboxConfig`]. Needs,
+/// grants, budgets and placeholders of secrets are checked before; names are not
+/// resolved, so networks are not checked.
 pub trait FakeHttp: Debug + Send + Sync {
-    /// Answers one request; the error is what the guest is told went wrong with
-    /// the connection. Called on the runtime's threads: must not wait.
+    /// Answers one request; the error is reported to the guest as a connection error.
+    /// Called on the runtime's threads: must not block.
     fn answer(&self, request: FakeRequest) -> Result<FakeResponse, String>;
 }
 
-/// Lets the fake answer. `url` is the request's, with its host as rules see it.
+/// Passes the request to the fake. `url` is the request's, with its host as rules see it.
 pub(super) async fn answer(
     fake: &dyn FakeHttp,
     budget: &Budget,

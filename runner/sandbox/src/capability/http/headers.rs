@@ -1,5 +1,5 @@
-//! Headers that a guest puts together. wasi:http ends the attempt of a guest whose
-//! headers take too much; here that is an error value like all others.
+//! Headers that a guest builds. wasi:http traps a guest whose headers are too large; here
+//! that is an error value like all others.
 
 use wasmtime::component::{Lift, LinkerInstance, Resource, WasmList};
 use wasmtime_wasi_http::p2::HeaderError;
@@ -13,13 +13,13 @@ use super::types::{hold, hold_fields};
 use crate::host::{Caller, charge};
 use crate::state::State;
 
-/// Headers of one object; with the 72 bytes that each costs, fewer fit anyway.
+/// Maximum number of headers of one object; with 72 bytes for each, fewer fit anyway.
 const MAX_FIELDS: usize = 1_000;
 
 type Answer<T> = wasmtime::Result<(Result<T, types::HeaderError>,)>;
 type Fields = Resource<FieldMap>;
 
-/// Links the functions that make headers and add to them, in the place of wasmtime's.
+/// Links the functions that make headers and add to them, replacing wasmtime's.
 pub(super) fn link(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     types.func_wrap_async("[constructor]fields", |mut store: Caller<'_>, (): ()| {
         Box::new(async move {
@@ -92,8 +92,9 @@ pub(super) fn link(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()
     )
 }
 
-/// Copies a list out of the guest one by one, and no more than headers may take: a list
-/// of a few bytes an item costs the host far more than its bytes. `None` for more.
+/// Copies a list out of the guest item by item, up to the size limit of headers: a list
+/// whose items have few bytes costs the host far more than its bytes. `None` if it is
+/// larger.
 async fn lift<T: Lift + Send + 'static>(
     store: &mut Caller<'_>,
     list: &WasmList<T>,
@@ -123,13 +124,13 @@ async fn lift<T: Lift + Send + 'static>(
 /// The guest's error for headers that are too large, and a line in its log.
 fn too_large<T>(state: &mut State) -> Answer<T> {
     let line = format!(
-        "the headers of a request may take {} KiB, and are more; send what is large in its body",
+        "the headers of a request exceed {} KiB, which is the limit; send large values in the body",
         FIELD_BYTES >> 10
     );
     let error = Error::HttpRequestHeaderSectionSize(None);
     let client = &state.http_parts().0.hooks.client;
     client.report(Refusal::Wrong(error, line));
-    // WASI has no error for it; this one says that nothing was added.
+    // WASI has no matching error; this one says that nothing was added.
     Ok((Err(types::HeaderError::Forbidden),))
 }
 

@@ -1,16 +1,15 @@
-//! `wasi:http`: requests to the outside, as far as the handler asks for them
-//! and the operator grants them.
+//! `wasi:http`: outgoing requests, as far as the handler requests them and the operator
+//! grants them.
 //!
 //! ```text
 //! guest ─ handle ─► Client ─ RequestTarget (rules) ─► room, resolve, check, dial ─► TLS ─► HTTP/1.1
 //!                     └─ budget, deadline, placeholders of secrets
 //! ```
 //!
-//! Promises: a request that is not asked for and granted by both layers is an
-//! error value with a line in the log that says what to write where; no
-//! request outlives its attempt or takes more than its budget; redirects are
-//! given to the guest, never followed. A connection is kept for a few seconds for the
-//! next request of the same plugin to the same server.
+//! Guarantees: a request that is not both requested and granted is an error value, with a
+//! line in the log that says what to write where; no request outlives its attempt or
+//! exceeds its budget; redirects are returned to the guest, never followed. A connection
+//! is kept for a few seconds for the next request of the same plugin to the same server.
 
 mod body;
 mod budget;
@@ -48,28 +47,28 @@ use objects::{EXCHANGE_BYTES, Kind, Objects, request_size};
 use pgtq_task::Limits;
 pub(crate) use reuse::Idle;
 
-/// Fuel for one request, besides its own host call: a task, a connection and
-/// up to a handshake of the host's time.
+/// Fuel for one request, besides its own host call: a task, a connection and up to a
+/// handshake of the host's time.
 const REQUEST_FUEL: usize = 100_000;
-/// Bytes that the headers of one request may take in the host's memory, which
-/// is about twice as much as on the wire.
+/// Maximum bytes of host memory for the headers of one request, which is about twice
+/// their size on the wire.
 const FIELD_BYTES: usize = 64 << 10;
-/// Bytes of a request's body that wait in the host, times two. Small, for a
-/// guest may begin hundreds of bodies that it never sends.
+/// Buffered bytes of a request's body in the host, times two. Small, because a guest may
+/// begin hundreds of bodies that it never sends.
 const CHUNK_BYTES: usize = 16 << 10;
 
 type Body = UnsyncBoxBody<bytes::Bytes, Error>;
-/// Drives a connection for as long as its response is read.
+/// Drives a connection while its response is read.
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Sent = Result<(::http::Response<Body>, Io), Error>;
 
-/// Links `wasi:http/types` and `wasi:http/outgoing-handler`. Nothing is served,
-/// so no `incoming-handler`.
+/// Links `wasi:http/types` and `wasi:http/outgoing-handler`. Plugins serve no HTTP, so no
+/// `incoming-handler`.
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let options = LinkOptions::default();
     http::types::add_to_linker::<_, WasiHttp>(linker, &(&options).into(), State::http)?;
-    // wasmtime 48.0.8 looks for another type than the one that bodies fail with,
-    // so a guest would never learn why its answer broke off.
+    // wasmtime 48.0.8 looks for a different error type than the one that bodies fail
+    // with, so a guest would never learn why its answer broke off.
     linker.allow_shadowing(true);
     let mut types = linker.instance("wasi:http/types@0.2.12")?;
     types.func_wrap(
@@ -82,7 +81,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     headers::link(&mut types)?;
     self::types::link(&mut types)?;
     linker.allow_shadowing(false);
-    // By hand, because only then it can charge fuel.
+    // Linked by hand, because only then can it charge fuel.
     linker
         .instance("wasi:http/outgoing-handler@0.2.12")?
         .func_wrap_async("handle", |mut store: Caller<'_>, (request, options)| {
@@ -113,7 +112,7 @@ async fn handle(
     }
 }
 
-/// What one attempt has of HTTP; made when its guest first asks for some.
+/// The HTTP state of one attempt; made when its guest first uses HTTP.
 pub(crate) struct Http {
     pub(crate) context: WasiHttpCtx,
     pub(crate) hooks: Hooks,
@@ -139,7 +138,7 @@ impl Http {
     }
 }
 
-/// Where wasi:http asks us.
+/// The hooks that wasi:http calls.
 pub(crate) struct Hooks {
     client: Arc<Client>,
 }

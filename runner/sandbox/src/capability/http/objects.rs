@@ -1,9 +1,9 @@
-//! What the guest's HTTP objects (headers, requests, bodies, responses) take of the
-//! host's memory, charged to the attempt.
+//! The host memory that the guest's HTTP objects (headers, requests, bodies, responses)
+//! take, charged to the attempt.
 //!
-//! Every function that makes or grows one charges here first. Objects end in many
-//! ways, so nothing is given back then: after each mebibyte, and when the budget is used
-//! up, the objects that still exist are measured, and the rest is given back at once.
+//! Every function that makes or grows one charges here first. Objects are dropped in many
+//! ways, so nothing is released at that point: after each mebibyte, and when the budget
+//! is used up, the existing objects are measured, and the rest is released at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,17 +22,17 @@ use crate::stop::HostStop;
 
 /// An empty object, with its place in the table.
 pub(super) const OBJECT_BYTES: u64 = 512;
-/// A header besides its name and value: two allocations and a slot of the map, which
-/// is at most half empty.
+/// A header besides its name and value: two allocations and a slot of the map, which is
+/// at most half empty.
 const FIELD_BYTES: u64 = 320;
-/// A request's body that was begun: two chunks, and what passes them on.
+/// A request's body that was begun: two chunks, and the channel for them.
 pub(super) const BODY_BYTES: u64 = 2 * CHUNK_BYTES as u64 + 2_048;
-/// The trailers of a body, at most, and their place in the host.
+/// Maximum size of a body's trailers, and their place in the host.
 pub(super) const TRAILER_BYTES: u64 = 8 << 10;
-/// A request under way: the connection's buffers.
+/// A running request: the connection's buffers.
 pub(super) const EXCHANGE_BYTES: u64 = 64 << 10;
 
-/// Sorts of objects, and what is known of their size.
+/// Kinds of objects, and what determines their size.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
     Fields,
@@ -56,8 +56,8 @@ pub(super) struct Objects {
     unmeasured: u64,
 }
 
-/// Objects are measured again after this much, so that those that are gone do not count
-/// for long.
+/// Objects are measured again after this many bytes, so that dropped ones stop counting
+/// soon.
 const MEASURED_EVERY: u64 = 1 << 20;
 
 impl Objects {
@@ -87,7 +87,7 @@ impl Objects {
         }
         self.charged += bytes;
         self.unmeasured += bytes;
-        // What is set on a request later does not take its body away.
+        // Changes to a request do not remove its body.
         let known = self.known.entry(object).or_insert(kind);
         if !matches!((*known, kind), (Kind::RequestWithBody, Kind::Request)) {
             *known = kind;
@@ -95,7 +95,7 @@ impl Objects {
         Ok(())
     }
 
-    /// What the body of a request takes, if it was begun.
+    /// The size of a request's body, if it was begun.
     pub(super) fn body_size(&self, request: u32) -> u64 {
         match self.known.get(&request) {
             Some(Kind::RequestWithBody) => BODY_BYTES + TRAILER_BYTES,
@@ -103,7 +103,7 @@ impl Objects {
         }
     }
 
-    /// Gives back what was charged for objects that no longer exist.
+    /// Releases the bytes charged for objects that no longer exist.
     fn measure(&mut self, table: &ResourceTable) {
         let mut total = 0;
         self.known.retain(|object, kind| {
@@ -118,7 +118,7 @@ impl Objects {
 }
 
 impl Kind {
-    /// What an object takes now; `None` if it is gone.
+    /// The current size of an object; `None` if it was dropped.
     fn size(self, table: &ResourceTable, object: u32) -> Option<u64> {
         match self {
             Kind::Fields => table
@@ -153,12 +153,12 @@ impl Kind {
     }
 }
 
-/// What one header takes.
+/// The size of one header.
 pub(super) fn field_size(name: usize, value: usize) -> u64 {
     (name + value) as u64 + FIELD_BYTES
 }
 
-/// What headers take.
+/// The size of headers.
 pub(super) fn fields_size(fields: &FieldMap) -> u64 {
     let each = fields
         .iter()
@@ -166,7 +166,7 @@ pub(super) fn fields_size(fields: &FieldMap) -> u64 {
     OBJECT_BYTES + each.sum::<u64>()
 }
 
-/// What a request takes, its body aside.
+/// The size of a request without its body.
 pub(super) fn request_size(request: &HostOutgoingRequest) -> u64 {
     let method = match &request.method {
         Method::Other(method) => method.len(),

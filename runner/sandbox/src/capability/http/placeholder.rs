@@ -1,6 +1,6 @@
-//! `{{secret:NAME}}` in the value of a header: the secret takes its place on
-//! the way out, so that the guest never sees it. (A server that sends back what
-//! it was sent shows it all the same: grant secrets to hosts one trusts.)
+//! `{{secret:NAME}}` in the value of a header: replaced by the secret just before the
+//! request is sent, so that the guest never sees it. (A server that echoes the request
+//! still reveals it: grant secrets only to trusted hosts.)
 
 use http::{HeaderMap, HeaderValue};
 use wasmtime_wasi_http::Error;
@@ -13,14 +13,14 @@ use pgtq_task::{SecretGrant, toml_key};
 const START: &str = "{{secret:";
 const END: &str = "}}";
 
-/// Whether any header holds a placeholder.
+/// Whether any header contains a placeholder.
 pub(super) fn has_any(headers: &HeaderMap) -> bool {
     let holds = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains(START));
     headers.values().any(holds)
 }
 
-/// Replaces all placeholders, or refuses the request. `is_safe` says whether
-/// nobody on the way can read along: https, or this machine.
+/// Replaces all placeholders, or rejects the request. `is_safe`: whether the connection
+/// cannot be read by others: https, or this machine.
 pub(super) fn fill(
     headers: &mut HeaderMap,
     wanted: &RequestTarget,
@@ -101,7 +101,7 @@ fn secret<'a>(
     })
 }
 
-/// The grant with one host more.
+/// The grant with one more host.
 fn line(name: &str, grant: Option<&SecretGrant>, host: &str) -> String {
     let hosts = grant.map_or(&[][..], |grant| &grant.hosts);
     let hosts = hosts.iter().map(ToString::to_string).collect();

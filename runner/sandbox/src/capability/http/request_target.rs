@@ -1,4 +1,4 @@
-//! A request in the form that rules judge.
+//! The destination of a request, in the form that rules check.
 
 use wasmtime_wasi_http::Error;
 
@@ -9,19 +9,19 @@ use pgtq_task::{Destination, HttpRule, host, toml_text};
 /// Characters of a path that are shown.
 const PATH_SHOWN: usize = 200;
 
-/// Where a request goes, read once and checked from then on.
+/// The destination of a request, parsed once and used by every check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RequestTarget {
     method: String,
     pub(super) secure: bool,
     pub(super) host: String,
     port: u16,
-    /// Without the query, which may hold what nobody should read in a log.
+    /// Without the query, which may contain secrets that must not be logged.
     path: String,
 }
 
 impl RequestTarget {
-    /// Reads a request's target; refuses what could mean two things.
+    /// Parses a request's target; rejects ambiguous ones.
     pub(super) fn read(parts: &http::request::Parts) -> Result<RequestTarget, Refusal> {
         let uri = &parts.uri;
         let wrong = |why: &str| {
@@ -66,8 +66,8 @@ impl RequestTarget {
         })
     }
 
-    /// `https://api.example.com:8443`, with the port only if it is not the
-    /// scheme's own.
+    /// `https://api.example.com:8443`, with the port only if it is not the scheme's
+    /// default.
     pub(super) fn origin(&self) -> String {
         let scheme = if self.secure { "https" } else { "http" };
         format!("{scheme}://{}", self.authority())
@@ -86,12 +86,12 @@ impl RequestTarget {
         }
     }
 
-    /// Whether servers answer with the request itself, and its headers.
+    /// Whether servers answer by echoing the request and its headers.
     pub(super) fn is_echoed(&self) -> bool {
         matches!(&*self.method, "TRACE" | "TRACK")
     }
 
-    /// For people: `GET https://api.example.com/v1/users`.
+    /// For messages: `GET https://api.example.com/v1/users`.
     pub(super) fn what(&self) -> String {
         let shown: String = self.path.chars().take(PATH_SHOWN).collect();
         let cut = if shown.len() < self.path.len() {
@@ -102,8 +102,7 @@ impl RequestTarget {
         format!("{} {}{shown}{cut}", self.method, self.origin())
     }
 
-    /// Where to connect, if the handler asks for this request and the operator
-    /// grants it.
+    /// The destination, if the handler requests this request and the operator grants it.
     pub(super) fn check(&self, access: Option<&Access>) -> Result<Destination, Refusal> {
         let asks = access.is_some_and(|access| access.needs().http.iter().any(|r| self.fits(r)));
         let granted: &[HttpRule] = access.map_or(&[], |access| &access.grant.http);

@@ -1,10 +1,10 @@
 //! Connections that are kept for the next request to the same server.
 //!
-//! A connection is kept when its answer was read to the end and nothing went wrong,
-//! and only for the same plugin, under the same grants. Few are kept, for a short
-//! time: servers keep theirs for 5 s or longer, so that a request hardly ever meets a
-//! connection that its server is closing. A kept connection holds its permit, and is
-//! closed when the permit is wanted.
+//! A connection is kept if its answer was read to the end without an error, and only for
+//! the same plugin, under the same grants. Few are kept, for a short time: servers keep
+//! theirs for 5 s or longer, so a request rarely uses a connection that its server is
+//! closing. A kept connection holds its permit, and is closed when another request needs
+//! the permit.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -21,21 +21,22 @@ use pgtq_task::GrantBook;
 
 /// How long a connection is kept.
 const IDLE: Duration = Duration::from_secs(4);
-/// Connections that are kept, of one plugin and of all.
+/// Maximum number of kept connections, of one plugin and of all.
 const PER_PLUGIN: usize = 8;
 const OF_ALL: usize = 64;
 
-/// Which requests a connection is for.
+/// The requests that may use a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) plugin: Arc<str>,
     /// `https://api.example.com`.
     pub(super) origin: String,
-    /// Whether the rule named the host: others may not reach every address that it may.
+    /// Whether the rule named the host: requests under other rules may not reach every
+    /// address that this one may.
     pub(super) named: bool,
 }
 
-/// An open connection and what belongs to it. Dropping it closes it.
+/// An open connection and its resources. Dropping it closes it.
 pub(super) struct Connection {
     pub(super) sender: SendRequest<Body>,
     /// Reads and writes for as long as the connection is open.
@@ -44,7 +45,7 @@ pub(super) struct Connection {
     pub(super) slot: Arc<BudgetSlot>,
     pub(super) _permit: ConnectionPermit,
     pub(super) key: Key,
-    /// The grants under which its addresses were judged.
+    /// The grants under which its addresses were checked.
     pub(super) book: Weak<GrantBook>,
 }
 
@@ -55,7 +56,7 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    /// A connection that such a request may use.
+    /// A connection that a request with this key may use.
     pub(super) fn take(&self, key: &Key, book: &Arc<GrantBook>) -> Option<Connection> {
         let mut closed = Vec::new();
         let mut kept = self.lock();
@@ -68,7 +69,7 @@ impl Idle {
             }
             closed.push(connection);
         }
-        // Their permits wake others: not under the lock.
+        // Dropping their permits wakes waiters: not under the lock.
         drop(kept);
         None
     }
@@ -99,7 +100,7 @@ impl Idle {
         });
     }
 
-    /// Closes what was kept for its time.
+    /// Closes connections whose time has passed.
     fn expire(&self) {
         let mut closed = Vec::new();
         let mut kept = self.lock();
@@ -112,8 +113,8 @@ impl Idle {
         drop(kept);
     }
 
-    /// Closes one, of this plugin if there is one, so that its permit is free.
-    /// Whether there was any.
+    /// Closes one connection, of this plugin if it has one, to free its permit. Returns
+    /// whether there was one.
     pub(crate) fn give_up_one(&self, plugin: &str) -> bool {
         let mut kept = self.lock();
         let own = kept.iter().position(|(_, c)| &*c.key.plugin == plugin);
@@ -126,15 +127,15 @@ impl Idle {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many are kept.
+    /// Number of kept connections.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.lock().len()
     }
 }
 
-/// A connection in use by one request. It is closed with this, unless the answer was
-/// read to its end before.
+/// A connection in use by one request. It is closed on drop, unless the answer was read
+/// to its end before.
 pub(super) struct InUse {
     connection: Mutex<Option<Connection>>,
     idle: Arc<Idle>,
@@ -156,8 +157,8 @@ impl InUse {
         };
         let idle = Arc::clone(&self.idle);
         tokio::spawn(async move {
-            // It is ready once the driver has seen the end. If the request is not
-            // sent yet, or the server closes, it will not be.
+            // It is ready once the driver has seen the end. If the request is not fully
+            // sent, or the server closes, it never is.
             let ready = connection.sender.ready();
             if let Ok(Ok(())) = tokio::time::timeout(Duration::from_millis(100), ready).await {
                 connection.slot.close();

@@ -1,8 +1,8 @@
-//! Functions of `wasi:http/types` that make the host keep something, in the place of
-//! wasmtime's: each is charged for its bytes, bounded, and counted in [`Objects`].
+//! Functions of `wasi:http/types` that make the host keep data, replacing wasmtime's:
+//! each is charged for its bytes, bounded, and counted in [`Objects`].
 //!
-//! Wasmtime's own bound none of their texts but the headers of one object, and of
-//! objects there may be as many as handles: 8 GB in one attempt.
+//! Wasmtime bounds only the headers of one object, not the other texts, and there may be
+//! as many objects as handles: 8 GB in one attempt.
 //!
 //! [`Objects`]: super::objects::Objects
 
@@ -22,13 +22,13 @@ use super::objects::{
 use crate::host::{Caller, charge};
 use crate::state::State;
 
-/// The longest method, bytes; longer than any that is registered with IANA.
+/// The longest method, in bytes; longer than any that is registered with IANA.
 const METHOD_BYTES: usize = 32;
-/// The longest scheme, bytes.
+/// The longest scheme, in bytes.
 const SCHEME_BYTES: usize = 32;
-/// The longest authority, bytes: a host name of 253 (RFC 1035), a port, and some.
+/// The longest authority, in bytes: a host name of 253 (RFC 1035), a port, and some.
 const AUTHORITY_BYTES: usize = 300;
-/// The longest path with its query, bytes: as the `http` crate has it.
+/// The longest path with its query, in bytes, as in the `http` crate.
 const PATH_BYTES: usize = (64 << 10) - 1;
 
 type Request = Resource<HostOutgoingRequest>;
@@ -153,7 +153,7 @@ fn requests(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
 
 type Finished = wasmtime::Result<(Result<(), types::ErrorCode>,)>;
 
-/// Ends a body. Its trailers are kept by the request, however long that is kept.
+/// Ends a body. The request keeps its trailers for as long as it exists.
 fn finish(
     state: &mut State,
     body: Resource<HostOutgoingBody>,
@@ -255,8 +255,8 @@ fn responses(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     )
 }
 
-/// Charges headers that were made of others, which may be shared now but need not
-/// stay so.
+/// Charges headers that were cloned from others: they may be shared now but need not stay
+/// so.
 pub(super) fn hold_fields(state: &mut State, fields: &Resource<FieldMap>) -> wasmtime::Result<()> {
     let bytes = fields_size(state.http_parts().1.get(fields)?);
     hold(state, fields.rep(), Kind::Fields, bytes)

@@ -1,4 +1,4 @@
-//! A guest that calls imports again and again with dear arguments.
+//! A guest that calls imports repeatedly with expensive arguments.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use wit_parser::{Handle, Resolve, SizeAlign, Type, TypeDefKind, TypeId};
 use super::world::{Import, World};
 use crate::tests::guests::{Parts, finished, text, wrap};
 
-/// Text, 5 MiB of it; memory of the items of lists, 7 MiB; where answers go.
+/// Memory layout: 5 MiB of text; 7 MiB for the items of lists; the address for answers.
 const TEXT: i64 = 1 << 20;
 const ITEMS: i64 = 6 << 20;
 const ROOM: i64 = 14 << 20;
@@ -19,10 +19,10 @@ const SMALL_TEXT: i64 = 700 << 10;
 const SMALL_ITEMS: i64 = 1_000 << 10;
 const SMALL_ROOM: i64 = 1_400 << 10;
 
-/// Added to an import's number: all is done but the calls.
+/// Added to an import's number: does everything except the calls.
 pub(super) const DRY: usize = 10_000;
 
-/// Where the calls stand.
+/// Where the calls are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     Run,
@@ -30,27 +30,27 @@ pub(super) enum Place {
     Start,
 }
 
-/// What kind of guest it is.
+/// The kind of guest.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     pub(super) size: Size,
     pub(super) place: Place,
     /// How often it calls its import.
     pub(super) calls: u64,
-    /// Whether it has 30 pages of memory in place of 400.
+    /// Whether it has 30 pages of memory instead of 400.
     pub(super) small: bool,
 }
 
-/// How arguments are made.
+/// How arguments are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Size {
-    /// Within every limit that a function may have of its own.
+    /// Within every limit that a single function may have.
     Modest,
     /// Texts and lists as large as one call may carry; the largest numbers.
     Large,
     /// As many items as one call may carry, each small.
     Many,
-    /// Many items that are all the same large text.
+    /// Many items that all refer to the same large text.
     Wide,
 }
 
@@ -116,14 +116,14 @@ enum Value {
     Local(String),
 }
 
-/// What the guest imports, each once.
+/// The guest's imports, each once.
 #[derive(Default)]
 struct Imported {
     text: String,
     locals: BTreeMap<(String, String), String>,
 }
 
-/// The code that calls one import, while it is put together.
+/// The code that calls one import, while it is being built.
 struct Calls<'a> {
     resolve: &'a Resolve,
     sizes: &'a SizeAlign,
@@ -133,14 +133,14 @@ struct Calls<'a> {
     before: String,
     locals: String,
     handles: usize,
-    /// Bytes of text that one call hands over.
+    /// Bytes of text that one call passes.
     bytes: i64,
 }
 
-/// A guest that calls the import of the number that it is given.
+/// A guest that calls the import whose number it gets as an argument.
 pub(super) struct Guest {
     pub(super) file: Vec<u8>,
-    /// How many bytes of text and lists each call hands over, by import.
+    /// How many bytes of text and lists each call passes, by import.
     pub(super) bytes: Vec<u64>,
 }
 
@@ -284,7 +284,7 @@ impl Imported {
 }
 
 impl Calls<'_> {
-    /// The function that calls one import again and again, and its bytes a call.
+    /// The function that calls one import repeatedly, and its bytes per call.
     fn function(mut self, n: usize, import: &Import<'_>) -> (String, i64) {
         let shape = self.shape;
         let variant = AbiVariant::GuestImport;
@@ -444,8 +444,8 @@ impl Calls<'_> {
         }
     }
 
-    /// A new handle, for the resources that a guest can make without any grant; no
-    /// handle at all for others.
+    /// A new handle, for the resources that a guest can make without any grant; no handle
+    /// for others.
     fn handle(&mut self, resource: TypeId) -> Value {
         let mut id = resource;
         while let TypeDefKind::Type(Type::Id(next)) = &self.resolve.types[id].kind {

@@ -1,5 +1,5 @@
-//! Every import again, called until the guest is stopped or a thousand handles are
-//! open, in `run`, in `describe` and in a start function: how much the process grows.
+//! Every import again, called until the guest is stopped or a thousand handles are open,
+//! in `run`, in `describe` and in a start function: how much the process grows.
 
 use std::fs;
 use std::process::Command;
@@ -12,10 +12,10 @@ use crate::tests::guests::{attempt, handler, load, sandbox, small};
 use crate::{Sandbox, SandboxConfig};
 
 const CHILD: &str = "PGTQ_IMPORTS_MEMORY_CHILD";
-/// Calls of one guest: more than it can have handles.
+/// Calls of one guest: more than it may have handles.
 const CALLS: u64 = 1_200;
 const MIB: u64 = 1 << 20;
-/// Imports that are called in `describe` and in a start function, too.
+/// Imports that are also called in `describe` and in a start function.
 const HOARDS: [&str; 9] = [
     "[constructor]fields",
     "[static]fields.from-list",
@@ -27,7 +27,7 @@ const HOARDS: [&str; 9] = [
     "write",
     "push",
 ];
-/// The stack, the store, handles, and what the allocator rounds up.
+/// The stack, the store, handles, and the allocator's rounding.
 const BESIDE: u64 = 4 * MIB;
 
 /// A line of `/proc/self/status`, in bytes.
@@ -38,11 +38,11 @@ fn status(name: &str) -> u64 {
     kib.expect("a number").parse::<u64>().expect("a number") << 10
 }
 
-/// By how much the process grows at most while this is done.
+/// The peak growth of the process during this operation.
 async fn growth<T>(work: impl Future<Output = T>) -> (u64, T) {
-    // SAFETY: gives free memory back to the system; nothing else is changed.
+    // SAFETY: returns free memory to the system; nothing else is changed.
     unsafe { libc::malloc_trim(0) };
-    // Sets the peak to what is resident now.
+    // Resets the peak to the current resident size.
     fs::write("/proc/self/clear_refs", "5").expect("Linux");
     let before = status("VmRSS:");
     let done = work.await;
@@ -65,11 +65,11 @@ fn judge(sandbox: &Sandbox, import: &Import<'_>, shape: Shape, grown: u64, count
     );
 }
 
-/// Calls each import of a guest in attempts of its own.
+/// Calls each import of a guest in separate attempts.
 async fn in_run(sandbox: &Sandbox, world: &World, imports: &[&Import<'_>], shape: Shape) {
     let guest = guest(world, imports, shape);
     let handler = handler(sandbox, &guest.file).await;
-    // What the first attempt of a process or plugin makes stays for all later ones.
+    // Allocations of the first attempt of a process or plugin stay for all later ones.
     handler.call(attempt("9999")).await;
     for (n, import) in imports.iter().enumerate() {
         let (grown, report) = growth(handler.call(attempt(&n.to_string()))).await;
@@ -101,7 +101,7 @@ fn no_import_makes_the_process_grow_beyond_the_limits() {
             "--nocapture",
         ])
         .env(CHILD, "1")
-        // One arena: what an earlier guest's thread has freed is used again.
+        // One arena: memory freed by an earlier guest's thread is reused.
         .env("MALLOC_ARENA_MAX", "1")
         .output()
         .expect("a child");
@@ -172,7 +172,7 @@ async fn imports_in_turns() {
                 small: limit == 2 * MIB,
             };
             in_run(&sandbox, &world, &all, shape(Place::Run)).await;
-            // What differs there is the limits only: those that keep most are enough.
+            // Only the limits differ there: the imports that keep most are enough.
             for import in imports
                 .iter()
                 .filter(|import| HOARDS.contains(&&*import.function.name))

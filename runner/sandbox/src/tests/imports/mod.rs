@@ -1,5 +1,5 @@
-//! Every import with dear arguments: what it is charged, and how long it keeps its
-//! thread. A guest without any grant must not hold up the runner, whatever it calls.
+//! Every import with expensive arguments: its fuel, and how long it keeps its thread. A
+//! guest without any grant must not block the runner, whatever it calls.
 
 mod guest;
 mod memory;
@@ -17,9 +17,9 @@ use super::guests::{attempt, guest as guest_file, handler, sandbox, small};
 use crate::{Sandbox, SandboxConfig};
 use pgtq_task::{Outcome, Report};
 
-/// Between two looks of the scheduler no guest takes longer.
+/// The longest time that a guest may run between two yields.
 const BOUND: Duration = Duration::from_millis(50);
-/// How much longer the clock may say on a busy machine, with an unoptimised build.
+/// How much longer the clock may show on a busy machine, with an unoptimised build.
 const SLOWER: u32 = 10;
 /// Fuel of a call of our own interfaces, besides one for each byte, and of any other.
 const CALL_FUEL: u64 = 1_000;
@@ -27,7 +27,7 @@ const LEAST_FUEL: u64 = 200;
 /// A call of up to 100 µs costs 200 fuel.
 const NANOS_A_FUEL: u64 = 500;
 
-/// What an attempt may take.
+/// Limits of an attempt.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a guest calls its import.
 const CALLS: u64 = 30;
@@ -37,11 +37,11 @@ struct Trial {
     name: String,
     size: Size,
     report: Report,
-    /// The longest time that the guest kept its thread, and the sum of all.
+    /// The longest time that the guest kept its thread, and the total.
     longest: Duration,
     busy: Duration,
     bytes: u64,
-    /// Fuel of the calls, without what the guest does around them.
+    /// Fuel of the calls, without the guest's work around them.
     charged: u64,
 }
 
@@ -64,8 +64,7 @@ async fn trials(
     for (n, import) in imports.iter().enumerate() {
         let call = handler.call(attempt(&n.to_string()));
         let (Polls { longest, busy, .. }, report) = polled(&AtomicU64::new(0), call).await;
-        // The machine may have done something else meanwhile; a call that is slow is slow
-        // again.
+        // The machine may have been busy meanwhile; a slow call is slow again.
         let mut longest = longest;
         for _ in 0..4 {
             if longest < BOUND * SLOWER {
@@ -84,8 +83,8 @@ async fn trials(
             busy,
             bytes: guest.bytes[n],
         };
-        // Against the cheapest of the same without the calls: one for a handle that was
-        // slow costs its time there, too.
+        // Compared with the cheapest run without the calls: a slow handle costs its time
+        // there, too.
         for _ in 0..20 {
             let dry = handler.call(attempt(&(n + DRY).to_string())).await;
             // Without the calls a longer number is read.
@@ -105,10 +104,10 @@ impl Trial {
         matches!(self.report.outcome, Outcome::Complete { .. })
     }
 
-    /// The least that the calls must have been charged. One that ended the guest is
-    /// judged by its time only, with all that the guest did before.
+    /// The minimum fuel that the calls must cost. A call that ended the guest is judged
+    /// by its time only, together with everything the guest did before.
     fn least_fuel(&self) -> u64 {
-        // A busy machine may take the guest's thread away.
+        // A busy machine may preempt the guest's thread.
         let slack = Duration::from_millis(200);
         let by_time = self.busy.saturating_sub(slack).as_nanos() as u64 / NANOS_A_FUEL / 2;
         // A yield costs as much as a call, and with calls there are fewer of them.
@@ -130,9 +129,9 @@ impl Trial {
     }
 }
 
-/// What was seen of the polls of a future.
+/// Measurements of the polls of a future.
 struct Polls {
-    /// The longest time that it kept its thread, and the sum of all.
+    /// The longest time that it kept its thread, and the total.
     longest: Duration,
     busy: Duration,
     /// By how much the counter moved while it was polled.
@@ -159,7 +158,7 @@ async fn polled<T>(counter: &AtomicU64, future: impl Future<Output = T>) -> (Pol
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn others_work_on_while_one_instruction_fills_or_copies_all_memory() {
+async fn other_tasks_progress_while_one_instruction_fills_all_memory() {
     let mut config = SandboxConfig {
         slots: 1,
         ..small()
@@ -171,7 +170,7 @@ async fn others_work_on_while_one_instruction_fills_or_copies_all_memory() {
     for which in ["fill", "copy", "grow"] {
         let looks = Arc::new(AtomicU64::new(0));
         let (other, counted) = (Arc::clone(&looks), Arc::clone(&looks));
-        // Without a thread of its own: the only one is the guest's.
+        // Without a thread of its own: the only thread is the guest's.
         let other = tokio::spawn(async move {
             loop {
                 other.fetch_add(1, Relaxed);
@@ -204,7 +203,7 @@ async fn others_work_on_while_one_instruction_fills_or_copies_all_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_import_keeps_its_thread_or_goes_uncharged_whatever_its_arguments() {
+async fn every_import_is_charged_and_releases_its_thread() {
     let world = World::new();
     let mut config = SandboxConfig {
         slots: 2,
@@ -243,7 +242,7 @@ async fn no_import_keeps_its_thread_or_goes_uncharged_whatever_its_arguments() {
             "{name} {size:?}: {fuel} fuel, at least {least} are due for {:?}",
             trial.busy
         );
-        // The limit of time holds, whatever is called, if late on a busy machine.
+        // The time limit holds, whatever is called, though late on a busy machine.
         let wall = trial.report.record.usage.wall;
         assert!(wall < TIMEOUT * 5, "{name} {size:?}: ended after {wall:?}");
         assert!(

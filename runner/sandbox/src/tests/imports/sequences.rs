@@ -1,6 +1,5 @@
-//! Calls of several imports together, which no import by itself shows: what requests
-//! keep that are never sent, what is given back, and what a call costs whose guest
-//! makes room for the answer.
+//! Calls of several imports together, which no single import shows: what unsent requests
+//! keep, what is released, and the cost of a call whose guest allocates for the answer.
 
 use wit_parser::{Resolve, WorldId};
 
@@ -26,14 +25,14 @@ async fn run(name: &str, args: &str) -> Report {
 }
 
 #[tokio::test]
-async fn headers_that_are_dropped_are_not_held_against_the_guest() {
+async fn dropped_headers_are_not_charged_to_the_guest() {
     let report = run("churn", "[]").await;
     assert!(
         matches!(report.outcome, Outcome::Complete { .. }),
         "{:?}",
         report.outcome
     );
-    // 2 MiB of its own, and what is charged between two measurements.
+    // 2 MiB of its own, and the bytes charged between two measurements.
     assert!(
         report.record.usage.peak_memory < 5 << 20,
         "{}",
@@ -42,7 +41,7 @@ async fn headers_that_are_dropped_are_not_held_against_the_guest() {
 }
 
 #[tokio::test]
-async fn requests_that_are_never_sent_count_with_their_bodies_and_trailers() {
+async fn unsent_requests_count_with_bodies_and_trailers() {
     let report = run("trailers", "[]").await;
     let Outcome::Retry { failure, .. } = &report.outcome else {
         panic!("it kept 900 bodies: {:?}", report.outcome);
@@ -51,8 +50,8 @@ async fn requests_that_are_never_sent_count_with_their_bodies_and_trailers() {
 }
 
 #[tokio::test]
-async fn a_call_costs_its_time_whatever_the_guest_does_to_make_room() {
-    // The same calls; with host calls within each. The cheapest of a few: a busy machine
+async fn a_call_costs_its_time_however_the_guest_allocates() {
+    // The same calls, with host calls within each. The cheapest of a few: a busy machine
     // makes calls slow.
     let (mut plain, mut nested) = (u64::MAX, u64::MAX);
     for _ in 0..5 {

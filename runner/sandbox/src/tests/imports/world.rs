@@ -1,5 +1,5 @@
-//! Every function that a plugin may import, read from the WIT files that wasmtime's
-//! WASI crates were built from, and from our own contract.
+//! Every function that a plugin may import, read from the WIT files of wasmtime's WASI
+//! crates and from our own contract.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use wit_parser::{Function, Resolve, WorldId};
 
 use crate::tests::guests::read;
 
-/// Interfaces that plugins export, or that no world of ours has.
+/// Interfaces that plugins export, or that none of our worlds contains.
 const EXPORTED: [&str; 2] = ["wasi:cli/run@", "wasi:http/incoming-handler@"];
 
 /// All interfaces of the contract and of WASI in one world.
@@ -28,8 +28,8 @@ impl Import<'_> {
         format!("{} {}", self.interface, self.function.name)
     }
 
-    /// Whether no effect of it leaves the attempt before its end, so that a guest with
-    /// no other imports runs without its component.
+    /// Whether it has no effect outside of the attempt before its end, so that a guest
+    /// with no other imports runs without its component.
     pub(super) fn is_local(&self) -> bool {
         let local = ["context", "log", "progress", "push"];
         local
@@ -68,7 +68,7 @@ impl World {
         parse(&names.collect::<Vec<_>>())
     }
 
-    /// Every function, in order of its name.
+    /// Every function, sorted by name.
     pub(super) fn imports(&self) -> Vec<Import<'_>> {
         let world = &self.resolve.worlds[self.world];
         let mut imports = Vec::new();
@@ -89,9 +89,9 @@ impl World {
     }
 }
 
-/// Where cargo keeps a dependency's source.
+/// The directory where cargo keeps a dependency's source.
 fn crate_dir(name: &str) -> PathBuf {
-    // Without it cargo wants the crates of every platform, which nobody downloaded.
+    // Without it cargo requires the crates of every platform, which were not downloaded.
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let metadata = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--offline"])

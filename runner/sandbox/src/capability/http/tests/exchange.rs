@@ -13,7 +13,7 @@ async fn a_granted_request_is_answered() {
     let mut post = request("POST", &url, r#"{"a":1}"#);
     let headers = post.headers_mut();
     headers.insert("x-mine", http::HeaderValue::from_static("yes"));
-    // The guest cannot set it; a guest's way around that changes nothing.
+    // The guest cannot set it; bypassing that changes nothing.
     headers.insert("host", http::HeaderValue::from_static("evil.example"));
     let answer = asker.ask(post, RequestOptions::default()).await;
     let answer = answer.expect("an answer");
@@ -37,7 +37,7 @@ async fn a_granted_request_is_answered() {
 }
 
 #[tokio::test]
-async fn a_request_says_who_asks_unless_the_guest_does() {
+async fn a_request_has_a_default_user_agent() {
     let server = Server::answering(OK).await;
     let asker = local().asker();
     asker.get(&server.url("/")).await.expect("an answer");
@@ -112,7 +112,7 @@ async fn tls_checks_the_name_against_the_authorities() {
 }
 
 #[tokio::test]
-async fn a_redirect_to_a_metadata_address_is_given_to_the_guest_and_refused_when_followed() {
+async fn a_redirect_to_a_metadata_address_is_denied_when_followed() {
     let metadata = "http://169.254.169.254/latest/";
     let server = Server::answering(format!(
         "HTTP/1.1 302 Found\r\nlocation: {metadata}\r\ncontent-length: 0\r\n\r\n"
@@ -129,7 +129,7 @@ async fn a_redirect_to_a_metadata_address_is_given_to_the_guest_and_refused_when
 }
 
 #[tokio::test]
-async fn an_answer_of_dns_that_changes_is_checked_for_every_request() {
+async fn changed_dns_answers_are_checked_for_every_request() {
     let server = Server::answering(OK).await;
     let mut setup = open();
     setup.grant.networks = rules(&["127.0.0.1/32"]);
@@ -145,7 +145,7 @@ async fn an_answer_of_dns_that_changes_is_checked_for_every_request() {
 }
 
 #[tokio::test]
-async fn nobody_listens_is_an_error_value() {
+async fn a_refused_connection_is_an_error_value() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
     let address = listener.expect("listen").local_addr().expect("an address");
     let asker = local().asker();
@@ -171,7 +171,7 @@ impl FakeHttp for Echo {
 }
 
 #[tokio::test]
-async fn a_fake_answers_what_the_rules_let_through() {
+async fn a_fake_answers_allowed_requests() {
     let mut setup = bare();
     setup.needs.http = rules(&["https://api.example.com/v1/"]);
     setup.grant.http = setup.needs.http.clone();

@@ -9,7 +9,7 @@ use crate::net::scripted::{Scripted, Stuck};
 
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
 
-/// Writes `piece` for ever, with a pause between two.
+/// Writes `piece` without end, with a pause between two.
 async fn drip(mut conn: Conn, head: &'static [u8], piece: &'static [u8], pause: u64) {
     conn.write_all(head).await.ok();
     let mut clock = tokio::time::interval(Duration::from_millis(pause.max(1)));
@@ -45,7 +45,7 @@ async fn an_endless_body_ends_at_the_budget() {
         "{error}"
     );
     assert!(asker.log().contains("raise `http_bytes`"));
-    // It is the attempt's budget, so nothing more is moved.
+    // The budget is the attempt's, so nothing more is transferred.
     let answer = asker.get(&server.url("/")).await;
     answer.expect_err("nothing is left");
 }
@@ -78,16 +78,16 @@ async fn a_request_larger_than_the_budget_is_an_error_value() {
 }
 
 #[tokio::test]
-async fn a_server_that_drips_is_left_at_the_deadline() {
+async fn a_dripping_server_is_dropped_at_the_deadline() {
     let server = Server::start(None, |conn| drip(conn, HEAD, b"x", 5)).await;
     let asker = limited(|limits| limits.timeout = Duration::from_millis(200)).asker();
-    // Every pause is short; it is the whole that is too long.
+    // Every pause is short; the total is too long.
     let error = error(&asker, &server.url("/"), patience(60_000)).await;
     assert!(matches!(error, Error::HttpResponseTimeout), "{error}");
 }
 
 #[tokio::test]
-async fn a_head_that_drips_is_left_when_its_time_is_over() {
+async fn a_dripping_head_is_dropped_at_its_time_limit() {
     let serve = |conn| drip(conn, b"HTTP/1.1 200 OK\r\nx: ", b"x", 5);
     let server = Server::start(None, serve).await;
     let asker = local().asker();
@@ -96,7 +96,7 @@ async fn a_head_that_drips_is_left_when_its_time_is_over() {
 }
 
 #[tokio::test]
-async fn a_body_that_falls_silent_is_left_when_its_time_is_over() {
+async fn a_silent_body_is_dropped_at_its_time_limit() {
     let serve = |conn| drip(conn, HEAD, b"x", 600_000);
     let server = Server::start(None, serve).await;
     let asker = local().asker();
@@ -105,7 +105,7 @@ async fn a_body_that_falls_silent_is_left_when_its_time_is_over() {
 }
 
 #[tokio::test]
-async fn a_body_that_keeps_coming_is_not_cut_off_between_two_pieces() {
+async fn a_steady_body_is_not_cut_off() {
     let serve = |mut conn: Conn| async move {
         conn.write_all(HEAD).await.ok();
         let mut clock = tokio::time::interval(Duration::from_millis(50));
@@ -115,14 +115,14 @@ async fn a_body_that_keeps_coming_is_not_cut_off_between_two_pieces() {
         }
     };
     let server = Server::start(None, serve).await;
-    // All of it takes longer than any pause may.
+    // The total takes longer than any single pause may.
     let get = request("GET", &server.url("/"), "");
     let answer = local().asker().ask(get, patience(1_000)).await;
     assert_eq!(answer.expect("an answer").body.len(), 30);
 }
 
 #[tokio::test]
-async fn patience_without_end_ends_with_the_attempt() {
+async fn a_timeout_without_end_ends_with_the_attempt() {
     let serve = |mut conn: Conn| async move {
         conn.read_to_end(&mut Vec::new()).await.ok();
     };
@@ -152,7 +152,7 @@ async fn a_flood_of_headers_is_an_error_value() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_an_error_value() {
+async fn an_answer_that_is_not_http_is_an_error_value() {
     for (answer, wanted) in [
         ("SSH-2.0-OpenSSH_9.9\r\n", "HTTP protocol error"),
         (
@@ -230,7 +230,7 @@ async fn a_thousand_connections_wait_for_the_share_of_their_plugin() {
 }
 
 #[tokio::test]
-async fn requests_that_one_plugin_holds_never_keep_another_waiting() {
+async fn requests_of_one_plugin_never_block_another() {
     let serve = |mut conn: Conn| async move {
         conn.write_all(HEAD).await.ok();
         conn.read_to_end(&mut Vec::new()).await.ok();
@@ -259,7 +259,7 @@ async fn requests_that_one_plugin_holds_never_keep_another_waiting() {
 }
 
 #[tokio::test]
-async fn an_attempt_has_so_many_requests_under_way_and_the_next_one_waits() {
+async fn an_attempt_has_a_limit_of_concurrent_requests() {
     let serve = |mut conn: Conn| async move {
         conn.write_all(HEAD).await.ok();
         conn.read_to_end(&mut Vec::new()).await.ok();
@@ -286,13 +286,13 @@ async fn an_attempt_has_so_many_requests_under_way_and_the_next_one_waits() {
 }
 
 #[tokio::test]
-async fn requests_to_names_that_nobody_answers_hold_no_more_threads_when_given_up() {
+async fn abandoned_lookups_hold_no_extra_threads() {
     let (resolver, _let_go) = Stuck::new();
     let mut setup = limited(|limits| limits.timeout = Duration::from_millis(300));
     setup.resolver = Arc::clone(&resolver) as _;
     setup.connections = 100;
     let asker = setup.asker();
-    // Twice, for the first ones are given up when the second ones come.
+    // Twice, because the first ones are dropped when the second ones start.
     for _ in 0..2 {
         let all =
             (0..40).map(|_| asker.begin(request("GET", "http://a.example/", ""), patience(100)));

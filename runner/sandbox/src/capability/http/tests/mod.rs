@@ -1,6 +1,5 @@
-//! The client of an attempt against real servers on loopback, without a guest:
-//! what a guest hands over is a request, and what it gets is what is checked
-//! here.
+//! The client of an attempt against real servers on loopback, without a guest: the tests
+//! build the requests of a guest and check the responses and errors it would get.
 
 mod exchange;
 mod hostile;
@@ -31,7 +30,7 @@ use crate::redact::Redactor;
 use crate::state::SharedLogs;
 use pgtq_task::{Grant, GrantBook, HandlerInfo, HttpProxy, Limits, Needs, Secret, SecretGrant};
 
-/// What a test decides; everything is asked for and granted, but no network.
+/// The settings of a test; everything is requested and granted, but no network.
 pub(super) struct Setup {
     pub(super) needs: Needs,
     pub(super) grant: Grant,
@@ -48,7 +47,7 @@ pub(super) fn rules<T: std::str::FromStr<Err = String>>(texts: &[&str]) -> Vec<T
     rules.collect()
 }
 
-/// Nothing but what the test adds.
+/// Only what the test adds.
 pub(super) fn bare() -> Setup {
     Setup {
         needs: Needs::default(),
@@ -62,7 +61,7 @@ pub(super) fn bare() -> Setup {
     }
 }
 
-/// Everything but networks.
+/// Everything except networks.
 pub(super) fn open() -> Setup {
     let mut setup = bare();
     setup.needs.http = rules(&["http://*:*", "https://*:*"]);
@@ -78,7 +77,7 @@ pub(super) fn local() -> Setup {
 }
 
 impl Setup {
-    /// Adds a secret that may be sent to `hosts`, and is needed.
+    /// Adds a secret that may be sent to `hosts` and that the handler requests.
     pub(super) fn secret(mut self, name: &str, value: &str, hosts: &[&str]) -> Self {
         let grant = SecretGrant {
             hosts: rules(hosts),
@@ -96,7 +95,7 @@ impl Setup {
         self.asker_in("mailer", &Net::new(resolver, connections))
     }
 
-    /// An attempt of this plugin, whose runner has this way out.
+    /// An attempt of this plugin, whose runner has this network access.
     pub(super) fn asker_in(self, plugin: &str, net: &Arc<Net>) -> Asker {
         let info = serde_json::from_str::<HandlerInfo>(r#"{"name":"work"}"#);
         let info = HandlerInfo {
@@ -133,7 +132,7 @@ impl Setup {
     }
 }
 
-/// Asks as one attempt.
+/// Sends requests as one attempt.
 pub(super) struct Asker {
     client: Client,
     logs: SharedLogs,
@@ -155,7 +154,7 @@ pub(super) fn request(method: &str, url: &str, body: &str) -> http::Request<Body
     request.body(body).expect("a request")
 }
 
-/// Patience of `millis` with everything.
+/// All timeouts set to `millis`.
 pub(super) fn patience(millis: u64) -> RequestOptions {
     let time = Some(Duration::from_millis(millis));
     RequestOptions {
@@ -186,8 +185,8 @@ impl Asker {
         })
     }
 
-    /// As wasi:http does it: the connection is driven beside the reading, and
-    /// ends when its handle is dropped.
+    /// As wasi:http does it: the connection is driven beside the reading, and ends when
+    /// its handle is dropped.
     pub(super) async fn begin(
         &self,
         request: http::Request<Body>,
@@ -213,7 +212,7 @@ impl Asker {
         lines.join("\n")
     }
 
-    /// The error of a request that must not succeed, and what is logged.
+    /// The error of a request that must not succeed, and the log lines.
     pub(super) async fn refused(&self, request: http::Request<Body>) -> String {
         let answer = self.ask(request, RequestOptions::default()).await;
         let error = answer.expect_err("must be refused");

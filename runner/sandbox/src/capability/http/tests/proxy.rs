@@ -1,4 +1,4 @@
-//! Requests through the operator's proxy, and those that never go there.
+//! Requests through the operator's proxy, and requests that bypass it.
 
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
@@ -8,7 +8,7 @@ use super::*;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
-/// A plugin that may reach any name, and no address that is not public.
+/// A plugin that may reach any name, but only public addresses.
 fn behind(proxy: &Server, credentials: &str) -> Setup {
     let mut setup = open();
     let text = format!("http://{credentials}127.0.0.1:{}", proxy.port);
@@ -17,7 +17,7 @@ fn behind(proxy: &Server, credentials: &str) -> Setup {
 }
 
 #[tokio::test]
-async fn a_proxy_is_given_the_whole_url_and_the_name_is_not_looked_up() {
+async fn a_proxy_gets_the_full_url_and_the_name_is_not_resolved() {
     let proxy = Server::answering(OK).await;
     let resolver = Scripted::new(&[]);
     let mut setup = behind(&proxy, "me:secret@");
@@ -39,7 +39,7 @@ async fn a_proxy_is_given_the_whole_url_and_the_name_is_not_looked_up() {
 }
 
 #[tokio::test]
-async fn a_proxy_tunnels_tls_to_the_name_that_was_asked_for() {
+async fn a_proxy_tunnels_tls_to_the_requested_name() {
     let server = Server::start(Some(tls()), |mut conn: Conn| async move {
         conn.write_all(OK).await.ok();
         conn.shutdown().await.ok();
@@ -66,14 +66,14 @@ async fn a_proxy_tunnels_tls_to_the_name_that_was_asked_for() {
         "{seen}"
     );
     assert!(seen.contains("Basic bWU6c2VjcmV0"), "{seen}");
-    // The server sees the path, and nothing of the proxy.
+    // The server sees the path, and nothing about the proxy.
     let seen = server.seen().remove(0);
     assert!(seen.starts_with("GET /v1 HTTP/1.1\r\n"), "{seen}");
     assert!(!seen.contains("proxy-"), "{seen}");
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
+async fn a_refusing_proxy_is_named_without_its_password() {
     let proxy = Server::answering(&b"HTTP/1.1 403 Forbidden\r\n\r\n"[..]).await;
     let asker = behind(&proxy, "me:secret@").asker();
     let refused = asker
@@ -103,7 +103,7 @@ async fn addresses_and_names_of_this_machine_never_go_to_the_proxy() {
         assert!(refused.is_err(), "{url}");
     }
     assert!(proxy.seen().is_empty());
-    // Rules hold as without a proxy.
+    // Rules apply as without a proxy.
     let mut setup = behind(&proxy, "");
     setup.grant.http = rules(&["http://a.example"]);
     let refused = setup.asker().get("http://b.example/").await;

@@ -7,8 +7,8 @@ use super::*;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
-/// Answers as long as somebody asks. Only the first request of a connection is seen:
-/// how many there are is how many connections were made.
+/// Answers any number of requests. Only the first request of a connection is recorded:
+/// their number is the number of connections.
 async fn patient(mut conn: Conn) {
     loop {
         conn.write_all(OK).await.ok();
@@ -19,7 +19,7 @@ async fn patient(mut conn: Conn) {
     }
 }
 
-/// Waits until a connection is kept: that happens beside the reader.
+/// Waits until a connection is kept, which happens concurrently.
 async fn kept(net: &Net, n: usize) {
     while net.idle.len() != n {
         tokio::task::yield_now().await;
@@ -27,7 +27,7 @@ async fn kept(net: &Net, n: usize) {
 }
 
 #[tokio::test]
-async fn a_connection_whose_answer_was_read_serves_the_next_request() {
+async fn a_connection_serves_the_next_request_once_its_answer_was_read() {
     let server = Server::start(None, patient).await;
     let asker = local().asker();
     for _ in 0..3 {
@@ -52,7 +52,7 @@ async fn a_connection_with_tls_serves_the_next_request() {
 }
 
 #[tokio::test]
-async fn bytes_over_a_kept_connection_count_for_the_attempt_that_uses_it() {
+async fn bytes_over_a_kept_connection_count_for_its_current_attempt() {
     let server = Server::start(None, patient).await;
     let mut setup = local();
     // Enough for one answer with its head, and not for two.
@@ -70,11 +70,11 @@ async fn bytes_over_a_kept_connection_count_for_the_attempt_that_uses_it() {
 }
 
 #[tokio::test]
-async fn a_connection_is_never_another_plugins_or_from_other_grants() {
+async fn a_connection_is_never_reused_across_plugins_or_grants() {
     let server = Server::start(None, patient).await;
     let net = Net::new(Scripted::new(&[]), 10);
     for (n, plugin) in ["a", "b", "a"].into_iter().enumerate() {
-        // Each has a grant book of its own.
+        // Each has its own grant book.
         let asker = local().asker_in(plugin, &net);
         asker.get(&server.url("/")).await.expect("an answer");
         assert_eq!(server.seen().len(), n + 1, "{plugin}");
@@ -83,7 +83,7 @@ async fn a_connection_is_never_another_plugins_or_from_other_grants() {
 }
 
 #[tokio::test]
-async fn a_connection_whose_answer_was_not_read_is_closed() {
+async fn a_connection_with_an_unread_answer_is_closed() {
     let server = Server::start(None, patient).await;
     let asker = local().asker();
     for n in 1..3 {
@@ -96,7 +96,7 @@ async fn a_connection_whose_answer_was_not_read_is_closed() {
 }
 
 #[tokio::test]
-async fn a_connection_that_its_server_closes_is_replaced_by_a_new_one() {
+async fn a_connection_closed_by_its_server_is_replaced() {
     let serve = |mut conn: Conn| async move {
         conn.write_all(OK).await.ok();
         conn.shutdown().await.ok();
@@ -112,7 +112,7 @@ async fn a_connection_that_its_server_closes_is_replaced_by_a_new_one() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_given_up_when_another_plugin_needs_it() {
+async fn an_idle_connection_is_closed_when_another_plugin_needs_it() {
     let server = Server::start(None, patient).await;
     let net = Net::new(Scripted::new(&[]), 1);
     let first = local().asker_in("a", &net);

@@ -4,8 +4,7 @@ use super::*;
 use crate::access::Denied;
 use pgtq_task::toml_key;
 
-/// One request that must be refused: what the test shows, the setup, method
-/// and URL.
+/// One request that must be denied: what the test shows, the setup, method and URL.
 type Case = (&'static str, fn() -> Setup, &'static str, &'static str);
 
 fn with(change: impl FnOnce(&mut Setup)) -> Setup {
@@ -193,7 +192,7 @@ const CASES: &[Case] = &[
 ];
 
 #[tokio::test]
-async fn every_refused_request_says_why_and_what_to_write() {
+async fn every_denied_request_says_why_and_what_to_write() {
     let mut words = String::new();
     for (name, setup, method, url) in CASES {
         let asker = setup().asker();
@@ -207,7 +206,7 @@ async fn every_refused_request_says_why_and_what_to_write() {
 }
 
 #[tokio::test]
-async fn what_the_log_suggests_is_enough() {
+async fn the_suggested_lines_suffice() {
     let mut setup = needed_only();
     let refused = setup_log(needed_only()).await;
     let toml = refused
@@ -221,7 +220,7 @@ async fn what_the_log_suggests_is_enough() {
     let http: Vec<&str> = http.iter().filter_map(toml::Value::as_str).collect();
     setup.grant.http = rules(&http);
     setup.resolver = Scripted::new(&[("api.example.com", &[&["10.0.0.1"]])]);
-    // Past the rules, and up to the networks, whose line is TOML as well.
+    // Past the rules and up to the networks, whose line is TOML as well.
     let refused = setup_log(setup).await;
     let toml = refused
         .split("pgtq.toml:\n")
@@ -232,10 +231,10 @@ async fn what_the_log_suggests_is_enough() {
     assert_eq!(networks.expect("a list")[0].as_str(), Some("10.0.0.1/32"));
 }
 
-/// What a denied request leads an operator to paste allows that request, and none of
-/// those beside it.
+/// The lines suggested for a denied request allow that request, and none of those beside
+/// it.
 #[tokio::test]
-async fn a_line_to_paste_is_never_wider_than_the_request() {
+async fn a_suggested_line_is_never_wider_than_the_request() {
     let one_path = || {
         let mut setup = local();
         setup.grant.http = rules(&["GET http://127.0.0.1:18080/v1/"]);
@@ -253,7 +252,7 @@ async fn a_line_to_paste_is_never_wider_than_the_request() {
         };
         Some((list("http"), list("networks")))
     };
-    // Paths that no rule with a path allows: nothing to paste.
+    // Paths that no rule with a path allows: no suggestion.
     for path in [
         "/v1/../admin",
         "/v1/%2e%2e/admin",
@@ -280,7 +279,7 @@ async fn a_line_to_paste_is_never_wider_than_the_request() {
         let (http, _) = suggested(one_path(), method, &url).await.expect("lines");
         assert_eq!(http, ["GET http://127.0.0.1:18080/v1/", rule]);
     }
-    // Whatever the handler asks for, the request decides.
+    // The request decides, whatever the handler requests.
     let wide = || {
         let mut setup = open();
         setup.grant.http = Vec::new();
@@ -310,7 +309,7 @@ async fn setup_log(setup: Setup) -> String {
 }
 
 #[tokio::test]
-async fn refused_requests_count_and_the_log_does_not_fill_with_them() {
+async fn denied_requests_count_and_do_not_flood_the_log() {
     let mut setup = bare();
     setup.limits.http_requests = 50;
     let asker = setup.asker();
@@ -325,7 +324,7 @@ async fn refused_requests_count_and_the_log_does_not_fill_with_them() {
 }
 
 #[tokio::test]
-async fn no_name_of_a_guest_forges_a_line_to_paste() {
+async fn guest_names_cannot_forge_a_suggested_line() {
     let asker = bare().asker();
     let denied = Denied {
         what: "reading the secret `x\n[grants.evil]`".to_owned(),

@@ -31,7 +31,7 @@ async fn a_placeholder_is_replaced_on_the_way_out() {
 }
 
 #[tokio::test]
-async fn braces_that_are_no_placeholder_are_left_alone() {
+async fn braces_without_a_placeholder_are_unchanged() {
     let server = Server::answering(OK).await;
     let asker = local().asker();
     let ask = with_header(&server.url("/"), "{{other}} {{secret:half");
@@ -48,8 +48,8 @@ async fn braces_that_are_no_placeholder_are_left_alone() {
 }
 
 #[tokio::test]
-async fn a_secret_goes_nowhere_that_was_not_said() {
-    // Nobody's: were a secret let out, it would reach nobody.
+async fn a_secret_is_sent_only_to_granted_hosts() {
+    // A secret that got out would reach no server.
     let names: &[(&str, &[&[&str]])] = &[
         ("api.stripe.com", &[&["192.0.2.1"]]),
         ("evil.example", &[&["192.0.2.1"]]),
@@ -127,7 +127,7 @@ async fn a_secret_goes_nowhere_that_was_not_said() {
 }
 
 #[tokio::test]
-async fn a_secret_in_a_url_is_hidden_in_the_log() {
+async fn a_secret_in_a_url_is_redacted_in_the_log() {
     let asker = open().secret("stripe", "sk/live/1", &["a.example"]).asker();
     let refused = asker
         .refused(request("GET", "http://127.0.0.1/x/sk/live/1", ""))
@@ -136,7 +136,7 @@ async fn a_secret_in_a_url_is_hidden_in_the_log() {
 }
 
 #[tokio::test]
-async fn a_secret_is_not_sent_by_a_method_that_sends_it_back() {
+async fn a_secret_is_not_sent_by_an_echoing_method() {
     let server = Server::answering(OK).await;
     for method in ["TRACE", "TRACK"] {
         let setup = local().secret("stripe", "sk_live_1", &["127.0.0.1"]);

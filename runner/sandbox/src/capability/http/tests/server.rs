@@ -1,4 +1,4 @@
-//! Servers on loopback that answer as a test says.
+//! Servers on loopback whose answers a test defines.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +29,7 @@ impl Drop for Server {
 pub(super) type Conn = Box<dyn Stream>;
 
 impl Server {
-    /// Sends these bytes to everybody.
+    /// Sends these bytes to every client.
     pub(super) async fn answering(response: impl Into<Vec<u8>>) -> Server {
         let response = Arc::new(response.into());
         Server::start(None, move |mut conn: Conn| {
@@ -42,7 +42,7 @@ impl Server {
         .await
     }
 
-    /// Hands every connection on when its request was read.
+    /// Passes every connection on when its request was read.
     pub(super) async fn start<S>(
         tls: Option<TlsAcceptor>,
         serve: impl Fn(Conn) -> S + Send + 'static,
@@ -109,7 +109,7 @@ pub(super) async fn read(conn: &mut Conn) -> String {
     }
 }
 
-/// For `secure.example` and 127.0.0.1, by the authority of [`authority`].
+/// For `secure.example` and 127.0.0.1, signed by the CA of [`authority`].
 pub(super) fn tls() -> TlsAcceptor {
     let chain = CertificateDer::from_pem_slice(include_bytes!("tls/server.pem"));
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/server.key.pem"));
@@ -122,7 +122,7 @@ pub(super) fn tls() -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config.expect("a configuration")))
 }
 
-/// An authority that no system knows.
+/// A CA that no system trusts.
 pub(super) fn authority() -> rustls::RootCertStore {
     let mut roots = rustls::RootCertStore::empty();
     let authority = CertificateDer::from_pem_slice(include_bytes!("tls/authority.pem"));
