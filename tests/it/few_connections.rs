@@ -101,7 +101,7 @@ fn a_runner_whose_endings_cannot_be_stored_is_not_ready() {
     push(&few.sql, "add_numbers", 20, "[2, 3]");
     wait_until("it says that endings fail", || {
         let page = ready(&few.address);
-        page.starts_with("HTTP/1.1 503") && page.contains("endings: failing for")
+        page.starts_with("HTTP/1.1 503") && page.contains("outcomes: failing for")
     });
     allow(true);
     wait_for_ended(&few.sql, 20);

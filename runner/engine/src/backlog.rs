@@ -133,7 +133,7 @@ impl Backlog {
             let next = self.lock().pop_front();
             if next.is_some() {
                 self.n_running.fetch_add(1, Relaxed);
-                self.ring();
+                self.wake_claimer();
                 return next;
             }
         }
@@ -143,7 +143,7 @@ impl Backlog {
     pub(crate) fn done(&self) {
         self.n_running.fetch_sub(1, Relaxed);
         self.n_done.fetch_add(1, Relaxed);
-        self.ring();
+        self.wake_claimer();
     }
 
     /// Wakes the claimer only when at most this many tasks wait; woken for every task, it
@@ -152,7 +152,7 @@ impl Backlog {
         self.low.store(low, SeqCst);
     }
 
-    fn ring(&self) {
+    fn wake_claimer(&self) {
         if self.n_waiting.available_permits() <= self.low.load(SeqCst) {
             self.taken.notify_one();
         }

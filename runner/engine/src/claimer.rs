@@ -59,19 +59,19 @@ impl Claimer {
         let mut wait = FIRST_WAIT;
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
         loop {
-            self.give_back(&mut pace).await;
+            self.release_waiting(&mut pace).await;
             let room = self.room(&mut pace);
             if room == 0 {
                 self.core.stats.health.claims.works();
-                self.tick().await;
-                if self.pause(None).await.is_break() {
+                self.check_waiting().await;
+                if self.wait(None).await.is_break() {
                     return;
                 }
                 continue;
             }
             let n_sweeps = self.lanes.n_sweeps();
             let claimed = self.claim(room).await;
-            self.note_look(&claimed, n_sweeps);
+            self.count_empty_claim(&claimed, n_sweeps);
             match &claimed {
                 Ok(_) => {
                     backoff.reset();
@@ -80,7 +80,7 @@ impl Claimer {
                 Err(error) => self.core.stats.health.claims.failed(error),
             }
             let idle_for = match claimed {
-                Ok(0) => match self.looks_again_in() {
+                Ok(0) => match self.retry_after() {
                     // Some lanes were not scanned yet, so the queue is not known to be
                     // empty.
                     Some(left) => Some(left.clamp(Duration::from_millis(1), wait)),
@@ -96,7 +96,7 @@ impl Claimer {
                         continue;
                     }
                     // While these tasks run, and before the next claim.
-                    self.prepare_to_wait(Duration::ZERO).await;
+                    self.request_notification(Duration::ZERO).await;
                     None
                 }
                 Err(error) => {
@@ -113,7 +113,7 @@ impl Claimer {
                     continue;
                 }
             };
-            if self.pause(idle_for).await.is_break() {
+            if self.wait(idle_for).await.is_break() {
                 return;
             }
         }
@@ -121,7 +121,7 @@ impl Claimer {
 
     /// Releases tasks that have waited too long, are paused or are to be cancelled. If
     /// tasks wait, the measured pace was wrong: the measurement starts over.
-    async fn give_back(&mut self, pace: &mut Pace) {
+    async fn release_waiting(&mut self, pace: &mut Pace) {
         let Some((oldest, _)) = self.backlog.waits() else {
             return;
         };
@@ -152,7 +152,7 @@ impl Claimer {
     /// While tasks wait for a slot and no normal claim is allowed: refreshes what is
     /// paused, and claims tasks that are more urgent than the waiting ones, up to one for
     /// each slot.
-    async fn tick(&mut self) {
+    async fn check_waiting(&mut self) {
         let Some((oldest, priority)) = self.backlog.waits() else {
             return;
         };
@@ -178,7 +178,7 @@ impl Claimer {
     }
 
     /// After an empty claim: the time until the next one. `None` without handlers.
-    fn looks_again_in(&self) -> Option<Duration> {
+    fn retry_after(&self) -> Option<Duration> {
         match self.core.registry.snapshot().handlers.is_empty() {
             true => None,
             false => self.lanes.wakes_in(),
@@ -187,7 +187,7 @@ impl Claimer {
 
     /// Counts an empty claim. A claim that did not scan for new lanes changes no count;
     /// without handlers every claim counts as empty.
-    fn note_look(&self, claimed: &Result<usize, StoreError>, n_sweeps_before: u64) {
+    fn count_empty_claim(&self, claimed: &Result<usize, StoreError>, n_sweeps_before: u64) {
         let looks = &self.core.empty_looks[self.group];
         match claimed {
             Ok(0) => {
@@ -201,7 +201,7 @@ impl Claimer {
     }
 
     /// Waits for a wake-up, for room, or for the poll interval.
-    async fn pause(&mut self, idle_for: Option<Duration>) -> std::ops::ControlFlow<()> {
+    async fn wait(&mut self, idle_for: Option<Duration>) -> std::ops::ControlFlow<()> {
         let core = Arc::clone(&self.core);
         let draining = core.shutdown.reached(Phase::Draining).now_or_never();
         let notified = core.wake[self.group].notified().now_or_never();
@@ -216,7 +216,7 @@ impl Claimer {
             (None, None) => {}
         }
         let mut timeout = match idle_for {
-            Some(idle_for) => self.prepare_to_wait(idle_for).await,
+            Some(idle_for) => self.request_notification(idle_for).await,
             None => core.config.poll_interval,
         };
         if self.backlog.waits().is_some() {
@@ -342,7 +342,7 @@ impl Claimer {
     }
 
     /// Requests a notification if the wait is long enough. Returns how long to wait.
-    async fn prepare_to_wait(&mut self, idle_for: Duration) -> Duration {
+    async fn request_notification(&mut self, idle_for: Duration) -> Duration {
         let core = &self.core;
         if core.config.poll_only {
             return idle_for;

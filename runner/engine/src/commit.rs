@@ -80,9 +80,9 @@ pub(crate) async fn settle(
             }
             Commit::Lost => {
                 tokio::time::sleep(PAUSE).await;
-                report.outcome = lost(database.commit_status().await.is_ok());
+                report.outcome = connection_lost(database.commit_status().await.is_ok());
             }
-            Commit::Unknown => match ask(core, taken, database).await? {
+            Commit::Unknown => match await_commit_status(core, taken, database).await? {
                 CommitStatus::Committed => recorded = true,
                 CommitStatus::ClaimLost => return None,
                 CommitStatus::RolledBack => report.outcome = Outcome::Release,
@@ -94,7 +94,7 @@ pub(crate) async fn settle(
     // A checkpoint whose answer was lost may have committed: the next attempt must either
     // find it or know that it never will.
     if database.is_in_doubt().await
-        && let CommitStatus::ClaimLost = ask(core, taken, database).await?
+        && let CommitStatus::ClaimLost = await_commit_status(core, taken, database).await?
     {
         return None;
     }
@@ -107,7 +107,7 @@ pub(crate) async fn settle(
 
 /// The connection was lost before the commit. If the database still answers, the handler
 /// may be the cause and the attempt counts; otherwise it could be retried without limit.
-fn lost(database_is_there: bool) -> Outcome {
+fn connection_lost(database_is_there: bool) -> Outcome {
     match database_is_there {
         false => Outcome::Release,
         true => Outcome::Retry {
@@ -121,7 +121,11 @@ fn lost(database_is_there: bool) -> Outcome {
 }
 
 /// Asks for the commit status until the database answers or the lease is lost.
-async fn ask(core: &Core, taken: &Taken, database: &AttemptDatabase) -> Option<CommitStatus> {
+async fn await_commit_status(
+    core: &Core,
+    taken: &Taken,
+    database: &AttemptDatabase,
+) -> Option<CommitStatus> {
     let task = taken.task.id;
     tracing::warn!(
         task = task.0,
@@ -139,7 +143,7 @@ async fn ask(core: &Core, taken: &Taken, database: &AttemptDatabase) -> Option<C
     }
 }
 
-/// The ending, with the record moved out of the report while the commit runs.
+/// The outcome record, with the report's record moved out of the report while the commit runs.
 fn ending(taken: &Taken, report: &mut Report, started: Instant) -> Ending {
     let result = match &report.outcome {
         Outcome::Complete { result } => result.clone(),

@@ -126,12 +126,12 @@ pub(crate) async fn hand_over(core: &Core, mut queued: QueuedEnding) {
 /// Runs until every sender is dropped and every outcome is stored.
 pub(crate) async fn complete(core: Arc<Core>, endings: mpsc::Receiver<QueuedEnding>) {
     tokio::select! {
-        () = flushes(&core, endings) => {}
+        () = flush_loop(&core, endings) => {}
         () = core.parked.run(&core) => {}
     }
 }
 
-async fn flushes(core: &Core, mut endings: mpsc::Receiver<QueuedEnding>) {
+async fn flush_loop(core: &Core, mut endings: mpsc::Receiver<QueuedEnding>) {
     while let Some(first) = endings.recv().await {
         let first = first.into_ending();
         let mut n_bytes = weight(&first);
@@ -211,7 +211,7 @@ async fn store(core: &Core, mut batch: Vec<Ending>) {
             // cause is unknown, and others must not wait for it.
             let takes_others = batch.len() < n_before || n_before == 1;
             if takes_others || matches!(error, StoreError::Refused { .. }) {
-                return refuse(core, batch, &error);
+                return park_rejected(core, batch, &error);
             }
             first_fault = None;
         }
@@ -228,7 +228,7 @@ async fn store(core: &Core, mut batch: Vec<Ending>) {
     }
 }
 
-fn refuse(core: &Core, batch: Vec<Ending>, error: &StoreError) {
+fn park_rejected(core: &Core, batch: Vec<Ending>, error: &StoreError) {
     for ending in &batch {
         tracing::error!(task = ending.task.id.0, %error, "the outcome of this task cannot be stored: it is kept and retried until it can, and the task stays claimed meanwhile");
     }

@@ -24,7 +24,7 @@ impl Health {
     /// The operations that have failed for at least `time`, one line each.
     pub fn failing(&self, time: Duration) -> Vec<String> {
         let each = [
-            ("endings", &self.endings),
+            ("outcomes", &self.endings),
             ("claims", &self.claims),
             ("heartbeat", &self.lease),
         ];

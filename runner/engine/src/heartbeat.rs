@@ -67,7 +67,7 @@ impl Heartbeat {
     async fn wait(&self) {
         loop {
             let left = INTERVAL.saturating_sub(self.core.lease.age());
-            if left.is_zero() || self.has_started_more() {
+            if left.is_zero() || self.has_unreported_starts() {
                 return;
             }
             tokio::time::sleep(left.min(LOOK)).await;
@@ -76,7 +76,7 @@ impl Heartbeat {
 
     /// Whether tasks wait behind started ones that the database does not know to have
     /// started: if this runner is lost, the waiting tasks must not be blamed.
-    fn has_started_more(&self) -> bool {
+    fn has_unreported_starts(&self) -> bool {
         let known = self.started.as_deref().unwrap_or_default();
         self.core
             .ledger
@@ -86,10 +86,10 @@ impl Heartbeat {
 
     async fn renew(&mut self) {
         // After a long sleep the lease is lost, even if the database answers.
-        self.give_up_in_time();
+        self.give_up_if_expired();
         let sent = BootTime::now();
         let beat = self.beat();
-        // Not longer than the lease is trusted: `doubt` must run in time.
+        // Not longer than the lease is trusted: `handle_failed_beat` must run in time.
         let patience = self.core.lease.left();
         let patience = patience.clamp(Duration::from_secs(1), INTERVAL);
         let answer =
@@ -118,7 +118,7 @@ impl Heartbeat {
                 );
                 match self.core.store.retire(self.core.runner()).await {
                     Ok(_) => self.register_again().await,
-                    Err(error) => self.doubt(&error.to_string()).await,
+                    Err(error) => self.handle_failed_beat(&error.to_string()).await,
                 }
             }
             Ok(Ok(_)) => {
@@ -128,8 +128,8 @@ impl Heartbeat {
                 );
                 self.register_again().await;
             }
-            Ok(Err(error)) => self.doubt(&error.to_string()).await,
-            Err(_) => self.doubt("no answer in time").await,
+            Ok(Err(error)) => self.handle_failed_beat(&error.to_string()).await,
+            Err(_) => self.handle_failed_beat("no answer in time").await,
         }
     }
 
@@ -184,14 +184,14 @@ impl Heartbeat {
     }
 
     /// Handles a failed beat: keeps working while the lease is certainly valid.
-    async fn doubt(&mut self, why: &str) {
+    async fn handle_failed_beat(&mut self, why: &str) {
         tracing::warn!(
             error = why,
             silent_seconds = self.core.lease.age().as_secs(),
             "heartbeat failed"
         );
         self.core.stats.health.lease.note(why.to_owned());
-        self.give_up_in_time();
+        self.give_up_if_expired();
         // A failed beat is repeated soon, not after a full interval.
         self.core.beat_now.notify_one();
         let wait = match self.core.lease.is_held() {
@@ -202,7 +202,7 @@ impl Heartbeat {
     }
 
     /// Stops every attempt once the lease may be lost.
-    fn give_up_in_time(&self) {
+    fn give_up_if_expired(&self) {
         if !self.core.lease.is_over() || !self.core.lease.give_up() {
             return;
         }
@@ -231,7 +231,7 @@ impl Heartbeat {
                 self.core.wake_all();
                 tracing::info!(runner = id.0, "registered again");
             }
-            Err(error) => self.doubt(&error.to_string()).await,
+            Err(error) => self.handle_failed_beat(&error.to_string()).await,
         }
     }
 }

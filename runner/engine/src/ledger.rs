@@ -90,7 +90,7 @@ impl Ledger {
         }
     }
 
-    /// Moves a started task to a claim of its own.
+    /// Moves a started task to a separate claim.
     pub(crate) fn isolate(&self, from: ClaimId, task: TaskId, to: ClaimId) {
         let mut inner = self.lock();
         let Some(held) = inner

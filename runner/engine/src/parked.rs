@@ -82,7 +82,7 @@ impl ParkedOutcomes {
             inner.count(&ending, reason);
             let due = match reason {
                 Reason::Locked => now,
-                Reason::Refused => now + wait(reason, 0),
+                Reason::Refused => now + retry_after(reason, 0),
             };
             inner.entries.push(Entry {
                 ending,
@@ -176,8 +176,8 @@ impl ParkedOutcomes {
         let (fresh, tried): (Vec<Entry>, Vec<Entry>) = due
             .into_iter()
             .partition(|entry| entry.n_tries == 0 && entry.reason == Reason::Locked);
-        round.together(fresh).await;
-        round.each(tried).await;
+        round.store_together(fresh).await;
+        round.store_each(tried).await;
         round.finish();
     }
 
@@ -197,7 +197,7 @@ struct Round<'a> {
 
 impl Round<'_> {
     /// Tries these together, and each on its own if that fails.
-    async fn together(&mut self, entries: Vec<Entry>) {
+    async fn store_together(&mut self, entries: Vec<Entry>) {
         let (waiting, free): (Vec<Entry>, Vec<Entry>) = {
             let inner = self.parked.lock();
             entries.into_iter().partition(|e| inner.waits(&e.ending))
@@ -217,7 +217,7 @@ impl Round<'_> {
                 self.keep(left.into_iter().chain(free).collect());
                 return;
             }
-            self.each(left).await;
+            self.store_each(left).await;
         }
     }
 
@@ -247,7 +247,7 @@ impl Round<'_> {
     }
 
     /// Tries each on its own; of those that need the same lock, only one.
-    async fn each(&mut self, entries: Vec<Entry>) {
+    async fn store_each(&mut self, entries: Vec<Entry>) {
         let mut entries = entries.into_iter();
         while let Some(entry) = entries.next() {
             if Instant::now() >= self.ends {
@@ -299,7 +299,7 @@ impl Round<'_> {
         let mut inner = self.parked.lock();
         for mut entry in entries {
             entry.n_tries += 1;
-            entry.due = now + wait(entry.reason, entry.n_tries);
+            entry.due = now + retry_after(entry.reason, entry.n_tries);
             inner.entries.push(entry);
         }
     }
@@ -355,7 +355,7 @@ impl Inner {
     }
 }
 
-fn wait(reason: Reason, n_tries: u32) -> Duration {
+fn retry_after(reason: Reason, n_tries: u32) -> Duration {
     let (first, most) = match reason {
         Reason::Locked => LOCKED_WAITS,
         Reason::Refused => REFUSED_WAITS,

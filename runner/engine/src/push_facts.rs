@@ -19,7 +19,7 @@ pub(crate) async fn follow(core: Arc<Core>) {
     let mut is_due = true;
     loop {
         if core.served.is_served() {
-            look(&core, is_due).await;
+            refresh(&core, is_due).await;
         }
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => is_due = facts.is_stale(),
@@ -31,7 +31,7 @@ pub(crate) async fn follow(core: Arc<Core>) {
     }
 }
 
-async fn look(core: &Core, with_waiting: bool) {
+async fn refresh(core: &Core, with_waiting: bool) {
     let facts = &core.config.push_facts;
     let snapshot = core.registry.snapshot();
     let handlers = published(&snapshot);

@@ -29,7 +29,7 @@ pub struct Stats {
     pub claimed: AtomicU64,
     /// Claims that returned at least one task.
     pub claims: AtomicU64,
-    /// Attempts under way.
+    /// Attempts in progress.
     pub running: AtomicU64,
     /// Fuel consumed.
     pub fuel: AtomicU64,

@@ -58,7 +58,7 @@ pub(crate) async fn stream(core: Arc<Core>) {
         if deaf || long.iter().any(|attempt| attempt.signal.has_progress()) {
             core.beat_now.notify_one();
         }
-        if let Err(error) = pass_on(&core, &long, turn).await {
+        if let Err(error) = publish(&core, &long, turn).await {
             tracing::debug!(%error, "could not publish log lines; the next round tries again");
         }
         if let Err(error) = remove_ended(&core).await {
@@ -77,7 +77,7 @@ pub(crate) async fn clear(core: &Core) {
     let _ = tokio::time::timeout(LAST_TURN, removal).await;
 }
 
-async fn pass_on(core: &Core, long: &[LongRunning], turn: u64) -> Result<(), StoreError> {
+async fn publish(core: &Core, long: &[LongRunning], turn: u64) -> Result<(), StoreError> {
     let logs = core.streamed.new_lines(long);
     if logs.is_empty() {
         return Ok(());

@@ -67,11 +67,11 @@ impl Watchdog {
         let mut seen = HashMap::new();
         loop {
             tokio::time::sleep(LOOK).await;
-            self.look(&mut seen, Instant::now());
+            self.check(&mut seen, Instant::now());
         }
     }
 
-    fn look(&self, seen: &mut HashMap<usize, Stuck>, now: Instant) {
+    fn check(&self, seen: &mut HashMap<usize, Stuck>, now: Instant) {
         let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         for (slot, turn) in turns.iter().enumerate() {
             let Some(turn) = turn.upgrade() else {
@@ -186,11 +186,11 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             let (mut seen, start) = (HashMap::new(), Instant::now());
             for seconds in [0, 4, 5, 6] {
-                watchdog.look(&mut seen, start + Duration::from_secs(seconds));
+                watchdog.check(&mut seen, start + Duration::from_secs(seconds));
             }
             drop(block);
             attempt.join().expect("no panic");
-            watchdog.look(&mut seen, start + Duration::from_secs(8));
+            watchdog.check(&mut seen, start + Duration::from_secs(8));
         });
         let said = lines.0.lock().expect("no panic").clone();
         let said = String::from_utf8(said).expect("text");

@@ -226,7 +226,7 @@ fn limit(request: &Request) -> io::Result<()> {
     set(libc::RLIMIT_AS, request.memory, request.memory)?;
     // Memory that was reserved before and is still unused counts once it is used.
     set(libc::RLIMIT_DATA, request.memory, request.memory)?;
-    // Soft below hard: reaching the soft limit sends a signal of its own.
+    // Soft below hard: reaching the soft limit sends its own signal.
     let seconds = request.cpu_seconds;
     set(libc::RLIMIT_CPU, seconds, seconds.saturating_add(1))?;
     set(libc::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES)?;

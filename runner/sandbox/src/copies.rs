@@ -4,7 +4,7 @@
 //! Wasmtime's pool reuses what was freed last, whichever thread asks: two threads keep
 //! swapping the memories, tables and stacks of their guests, and each finds the lines it
 //! needs in the other's cache. On two cores an attempt then took 25 µs, and 17 µs in two
-//! processes. So each thread has an engine of its own with its own pool, and a plugin
+//! processes. So each thread has its own engine and pool, and a plugin
 //! that is busy in a thread gets a copy of its code there. A plugin that is not busy
 //! costs only its first copy.
 

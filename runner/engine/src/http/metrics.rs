@@ -53,7 +53,7 @@ pub(super) fn render(monitored: &Monitored) -> String {
     page.one(
         "pgtq_attempts_running",
         "gauge",
-        "Attempts under way.",
+        "Attempts in progress.",
         get(&stats.running),
     );
 

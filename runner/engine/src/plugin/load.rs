@@ -88,7 +88,7 @@ pub(super) enum Outlined {
     MovedFrom(String),
     /// An earlier process crashed while it loaded these bytes: no other step may run
     /// meanwhile.
-    /// under way.
+    /// in progress.
     Suspect,
     /// The file changed or disappeared while it was read.
     Moving,

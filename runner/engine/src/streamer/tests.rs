@@ -1,7 +1,7 @@
 use super::*;
 use pgtq_task::{LogLevel, LogPage, LogTail};
 
-/// A log of so many lines, of which some in the middle were dropped.
+/// A log with this many lines, some of which were dropped in the middle.
 #[derive(Debug)]
 struct Counted {
     written: u64,
@@ -50,7 +50,7 @@ fn serve(streamed: &Streamed, long: &[LongRunning], turn: u64) -> Vec<(i64, usiz
 }
 
 #[test]
-fn a_turn_has_room_for_so_many_lines_and_the_next_one_for_the_rest() {
+fn a_round_publishes_up_to_its_limit_and_the_next_one_the_rest() {
     let streamed = Streamed::default();
     let long: Vec<_> = (1..=10).map(|task| attempt(task, 1_000, 0..0)).collect();
     let mut served = Vec::new();
@@ -66,7 +66,7 @@ fn a_turn_has_room_for_so_many_lines_and_the_next_one_for_the_rest() {
 }
 
 #[test]
-fn attempts_that_never_stop_talking_take_turns() {
+fn constantly_logging_attempts_take_turns() {
     let streamed = Streamed::default();
     let long = [
         attempt(1, u64::MAX - 1, 0..0),
@@ -80,7 +80,7 @@ fn attempts_that_never_stop_talking_take_turns() {
 }
 
 #[test]
-fn what_a_log_drops_later_is_removed_once() {
+fn lines_dropped_later_are_removed_once() {
     let streamed = Streamed::default();
     serve(&streamed, &[attempt(7, 8, 5..5)], 1);
     // Lines 5 to 9 are dropped by now: 5 to 8 had been passed on.
@@ -94,7 +94,7 @@ fn what_a_log_drops_later_is_removed_once() {
 }
 
 #[test]
-fn a_turn_that_the_database_did_not_take_is_repeated() {
+fn a_failed_round_is_repeated() {
     let streamed = Streamed::default();
     let long = [attempt(7, 3, 0..0)];
     let logs = streamed.new_lines(&long);

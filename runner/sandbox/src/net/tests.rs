@@ -64,7 +64,7 @@ async fn a_changed_answer_is_checked_before_it_is_dialled() {
         .resolve(&plugin(), &to, &granted, None, soon())
         .await
         .expect("granted");
-    let stream = dial(&found, soon()).await.expect("somebody listens");
+    let stream = dial(&found, soon()).await.expect("a server listens");
     let peer = stream.peer_addr().expect("connected");
     assert_eq!(peer.ip().to_string(), "127.0.0.1");
     assert_eq!(resolver.asked().len(), 1, "dialling looks nothing up");
@@ -146,7 +146,7 @@ async fn unanswered_lookups_take_only_their_share_of_threads() {
     // Another plugin has a thread at once: it reaches the name server.
     let other: Arc<str> = Arc::from("other");
     let error = net.resolve(&other, &dead, &[], None, soon_after(300)).await;
-    let error = error.expect_err("nobody answers");
+    let error = error.expect_err("no server answers");
     assert!(matches!(error, NetError::Timeout), "{error}");
     assert_eq!(resolver.asked(), share + 1);
     drop(let_go);

@@ -113,7 +113,7 @@ async fn links_and_pipes_are_not_used_as_code_or_key() {
     assert!(made.expect("mkfifo").success());
     assert!(
         !from_cache(cached(dir.path())).await,
-        "a pipe that nobody writes"
+        "a pipe without a writer"
     );
     let key = dir.path().join("cache/key");
     std::fs::rename(&key, &elsewhere).expect("move");

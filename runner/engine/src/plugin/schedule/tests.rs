@@ -107,7 +107,7 @@ fn name_ownership_does_not_depend_on_speed() {
     let mut files: Vec<&String> = story.schedule.files().collect();
     files.sort();
     assert_eq!(files, ["x1", "x2", "y"]);
-    // It was refused, for example.
+    // It was rejected, for example.
     story.end("x1");
     assert_eq!(story.start(0), ["x2"]);
 }

@@ -34,7 +34,7 @@ pub(super) fn fill(
         let filled = filled(text, wanted, access, is_safe)?;
         let mut with_secret = HeaderValue::from_str(&filled).map_err(|_| {
             let line = format!(
-                "{}: a secret holds what no header may, a line break perhaps; set it anew",
+                "{}: a secret contains a character that headers cannot hold, for example a line break; set it again",
                 wanted.what()
             );
             Refusal::Wrong(Error::ConfigurationError, line)
@@ -84,13 +84,11 @@ fn secret<'a>(
         return Err(Refusal::Denied(denied, Error::HttpRequestDenied));
     }
     if wanted.is_echoed() {
-        let line = format!(
-            "denied {what}: servers send such a request back as it came; send it by another method"
-        );
+        let line = format!("denied {what}: servers echo such a request; use another method");
         return Err(Refusal::Wrong(Error::HttpRequestDenied, line));
     }
     if !is_safe {
-        let line = format!("denied {what}: a secret travels by https only, or to this machine");
+        let line = format!("denied {what}: a secret is sent by https only, or to this machine");
         return Err(Refusal::Wrong(Error::HttpRequestDenied, line));
     }
     let value = access.and_then(|access| access.book.secrets.get(name));

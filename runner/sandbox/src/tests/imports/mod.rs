@@ -197,7 +197,7 @@ async fn other_tasks_progress_while_one_instruction_fills_all_memory() {
         assert!(report.record.usage.peak_memory >= 256 << 20);
         assert!(
             which == "grow" || looks > 0,
-            "{which}: nobody else had a turn"
+            "{which}: no other task had a turn"
         );
     }
 }
