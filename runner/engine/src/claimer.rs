@@ -71,7 +71,7 @@ impl Claimer {
             }
             let n_sweeps = self.lanes.n_sweeps();
             let claimed = self.claim(room).await;
-            self.count_empty_claim(&claimed, n_sweeps);
+            self.count_empty_claims(&claimed, n_sweeps);
             match &claimed {
                 Ok(_) => {
                     backoff.reset();
@@ -177,7 +177,7 @@ impl Claimer {
         }
     }
 
-    /// After an empty claim: the time until the next one. `None` without handlers.
+    /// After an empty claim: when the next lane is due for a scan. `None` without handlers.
     fn retry_after(&self) -> Option<Duration> {
         match self.core.registry.snapshot().handlers.is_empty() {
             true => None,
@@ -185,9 +185,9 @@ impl Claimer {
         }
     }
 
-    /// Counts an empty claim. A claim that did not scan for new lanes changes no count;
-    /// without handlers every claim counts as empty.
-    fn count_empty_claim(&self, claimed: &Result<usize, StoreError>, n_sweeps_before: u64) {
+    /// Counts consecutive empty claims; any other result resets the count. An empty claim
+    /// that did not scan for new lanes does not count, unless there are no handlers.
+    fn count_empty_claims(&self, claimed: &Result<usize, StoreError>, n_sweeps_before: u64) {
         let looks = &self.core.empty_looks[self.group];
         match claimed {
             Ok(0) => {

@@ -197,8 +197,8 @@ impl Ledger {
         n_lost
     }
 
-    /// The started tasks, if others wait behind them and at least one has run for a
-    /// while: short attempts would end before the heartbeat could report them.
+    /// The started tasks, if others wait behind them and at least half of them have run
+    /// for a while: short attempts would end before the heartbeat could report them.
     pub(crate) fn started(&self) -> Option<Vec<TaskId>> {
         let inner = self.lock();
         let held = inner.claims.values().flatten();

@@ -17,7 +17,7 @@ use pgtq_task::{
 
 /// Denials of one attempt that are logged: a loop of them must not fill the operator's
 /// log.
-const TOLD: u32 = 20;
+const MAX_LOGGED: u32 = 20;
 /// Bytes of the denied target that are shown.
 const WHAT_BYTES: usize = 1 << 10;
 /// Bytes of a configuration line that are shown.
@@ -90,11 +90,11 @@ pub(super) struct Denied {
 }
 
 impl Denied {
-    /// Logs it with the attempt and for the operator, the first [`TOLD`] times; returns
+    /// Logs it with the attempt and for the operator, the first [`MAX_LOGGED`] times; returns
     /// the guest's error.
     pub(super) fn report(self, state: &mut State) -> Problem {
         state.denials = state.denials.saturating_add(1);
-        if state.denials > TOLD {
+        if state.denials > MAX_LOGGED {
             let message = format!("denied {}, as before", clean(&self.what, WHAT_BYTES));
             return Problem::new("denied", message);
         }

@@ -116,8 +116,8 @@ pub(super) async fn run(
     )
     .await;
     match ended {
-        // The first start recorded the missing import; the next attempt goes straight to
-        // the component, so this one is not counted.
+        // The first start used up the missing fuel or time; the next attempt goes straight
+        // to the component, so this one is not counted.
         Ok(mut report) if is_second && ran_out(&report.outcome) => {
             report.outcome = Outcome::Release;
             report.record.children.clear();

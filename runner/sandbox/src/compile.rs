@@ -56,7 +56,6 @@ impl Compiler {
     /// replaced or removed.
     ///
     /// Fails where `/proc` is not mounted.
-    /// Fails where `/proc` is not mounted.
     pub fn own_image() -> io::Result<Compiler> {
         // A path only: it works for a file that is executable and not readable.
         let image = File::options()

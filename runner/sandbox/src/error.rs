@@ -183,13 +183,13 @@ impl LoadError {
 }
 
 /// Names of a list that are shown.
-const MAX_TOLD: usize = 8;
+const MAX_SHOWN: usize = 8;
 
 /// A list as it is shown: a file may import a thousand names.
 fn listed(names: &[String]) -> String {
-    match names.get(..MAX_TOLD) {
-        Some(first) if names.len() > MAX_TOLD => {
-            format!("{} and {} more", first.join(", "), names.len() - MAX_TOLD)
+    match names.get(..MAX_SHOWN) {
+        Some(first) if names.len() > MAX_SHOWN => {
+            format!("{} and {} more", first.join(", "), names.len() - MAX_SHOWN)
         }
         _ => names.join(", "),
     }

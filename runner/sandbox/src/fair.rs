@@ -51,7 +51,7 @@ impl State {
         *self.held.entry(Arc::clone(plugin)).or_default() += 1;
     }
 
-    fn give_back(&mut self, plugin: &str) {
+    fn release(&mut self, plugin: &str) {
         self.free += 1;
         if let Some(held) = self.held.get_mut(plugin) {
             *held -= 1;
@@ -111,11 +111,11 @@ impl FairSemaphore {
         }
     }
 
-    fn give_back(self: &Arc<Self>, plugin: &str) {
+    fn release(self: &Arc<Self>, plugin: &str) {
         let mut granted = Vec::new();
         {
             let mut state = self.lock();
-            state.give_back(plugin);
+            state.release(plugin);
             while let Some(id) = state.next_in_turn() {
                 let (plugin, send) = state.waiting.remove(&id).expect("it waits");
                 state.take(&plugin);
@@ -166,7 +166,7 @@ impl State {
 impl Drop for FairPermit {
     fn drop(&mut self) {
         if let Some((semaphore, plugin)) = self.of.take() {
-            semaphore.give_back(&plugin);
+            semaphore.release(&plugin);
         }
     }
 }

@@ -109,8 +109,8 @@ impl State {
         self.access = access;
     }
 
-    /// Continues an attempt that was started before: its clock, and its shared log, which
-    /// has no lines yet.
+    /// Continues a restarted attempt: keeps its clock and its shared log, whose lines are
+    /// discarded.
     pub(super) fn start_again(&mut self, logs: SharedLogs, started: Instant) {
         self.started = started;
         *logs.lock() = Logs::new(&self.limits, self.started, &self.account);

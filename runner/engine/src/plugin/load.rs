@@ -88,7 +88,6 @@ pub(super) enum Outlined {
     MovedFrom(String),
     /// An earlier process crashed while it loaded these bytes: no other step may run
     /// meanwhile.
-    /// in progress.
     Suspect,
     /// The file changed or disappeared while it was read.
     Moving,

@@ -21,7 +21,6 @@ const CORE_MODULE: [u8; 2] = [0x00, 0x11];
 /// Ordinary is what wit-component makes of one module that uses WASI 0.2 itself: that
 /// module, its own two, no nested component. The names of the imports and exports then
 /// determine how these modules are connected.
-/// then given by their imports' and exports' names.
 pub(crate) fn expose(wasm: &[u8]) -> Cow<'_, [u8]> {
     match is_ordinary(wasm) {
         Some(true) => Cow::Owned([wasm, &section()].concat()),
@@ -31,7 +30,6 @@ pub(crate) fn expose(wasm: &[u8]) -> Cow<'_, [u8]> {
 
 /// One export: the component's first core module. Every number is below 128, so it is its
 /// own LEB128 encoding.
-/// it is its own LEB128.
 fn section() -> Vec<u8> {
     let mut export = vec![1, 0, EXPORT.len() as u8];
     export.extend(EXPORT.as_bytes());

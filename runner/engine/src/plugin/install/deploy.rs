@@ -46,7 +46,6 @@ pub struct InstallAs<'a> {
 /// single handler away from another plugin, and never gets the grants of another name
 /// unless the operator gave that name. `check` may validate further, for example compile
 /// it; its error is shown. Blocks.
-/// example compile it; its error is shown. Blocks.
 pub fn install(
     dir: &Path,
     source: &Path,

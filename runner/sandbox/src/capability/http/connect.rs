@@ -4,7 +4,6 @@
 //! Requests to names go through the proxy. The proxy resolves them, so `networks` of
 //! grants do not apply to them. Addresses, and names of this machine, are never sent to
 //! the proxy: they are checked and dialled here, as without a proxy.
-//! given to the proxy: they are judged and dialled here, as without one.
 
 use std::net::SocketAddr;
 
