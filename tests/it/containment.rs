@@ -25,7 +25,7 @@ const ENDS: &[(&str, &str, &str, &str)] = &[
         "memory",
         "{}",
         "memory",
-        "wanted more than its 64 MiB of memory; work on less at a time, or raise `memory` in #[handler(...)], up to the cap that `pgtq inspect` shows, or in pgtq.toml",
+        "exceeded its 64 MiB of memory; work on less at a time, or raise `memory` in #[handler(...)], up to the cap that `pgtq inspect` shows, or in pgtq.toml",
     ),
     (
         "recursion",
@@ -55,7 +55,7 @@ const ENDS: &[(&str, &str, &str, &str)] = &[
         "huge_line",
         "{}",
         "call_size",
-        "handed the host more than 4 MiB in one call; send less at a time, or raise `call_bytes`",
+        "passed more than 4 MiB to the host in one call; send less at a time, or raise `call_bytes`",
     ),
     (
         "pushes",

@@ -211,9 +211,9 @@ fn read(
     let status = said.status;
     let mut reason = format!("it ended with {status}");
     if !greets && said.stdout.starts_with(child::GREETING.as_bytes()) {
-        reason += ", and it is of another version than this program";
+        reason += ", and its version differs from this program's";
     } else if !greets && !said.stdout.is_empty() {
-        reason += ", and it is another program than this one";
+        reason += ", and it is a different program";
     }
     if !last.is_empty() {
         reason = format!("{reason}: {last}");

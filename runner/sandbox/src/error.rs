@@ -65,7 +65,7 @@ pub enum LoadError {
     )]
     CoreModule,
     /// A core module with the SDK's metadata that cannot be wrapped as a component.
-    #[error("cannot make a component of this core module: {0}")]
+    #[error("cannot make a component from this core module: {0}")]
     Componentize(String),
     /// Built against another contract.
     #[error(
@@ -84,7 +84,7 @@ pub enum LoadError {
     #[error("a WebAssembly component, but not a pgtq plugin: it does not export `{0}`")]
     MissingExport(String),
     /// An export with the right name and the wrong type.
-    #[error("exports or imports do not fit the contract: {0}")]
+    #[error("exports or imports do not match the contract: {0}")]
     WrongType(String),
     /// A plugin without handlers.
     #[error("the plugin has no handlers; mark a function with #[handler]")]

@@ -135,7 +135,7 @@ fn kind_and_message(
             true => (
                 ErrorKind::CallSize,
                 format!(
-                    "handed the host more than {} in one call; send less at a time, or raise `call_bytes`",
+                    "passed more than {} to the host in one call; send less at a time, or raise `call_bytes`",
                     size(limits.call_bytes)
                 ),
             ),
@@ -203,7 +203,7 @@ fn memory(limits: &Limits) -> (ErrorKind, String) {
     (
         ErrorKind::Memory,
         format!(
-            "wanted more than its {} of memory; work on less at a time, or raise `memory` in #[handler(...)], up to the cap that `pgtq inspect` shows, or in pgtq.toml",
+            "exceeded its {} of memory; work on less at a time, or raise `memory` in #[handler(...)], up to the cap that `pgtq inspect` shows, or in pgtq.toml",
             size(limits.memory)
         ),
     )
@@ -223,7 +223,7 @@ fn table(limits: &Limits) -> (ErrorKind, String) {
     (
         ErrorKind::Table,
         format!(
-            "wanted more than {} table elements; raise `table_elements` in the configuration",
+            "needed more than {} table elements; raise `table_elements` in the configuration",
             grouped(limits.table_elements)
         ),
     )

@@ -183,7 +183,7 @@ pub(super) fn push(
         ));
     }
     if holds_a_secret(state, &args) {
-        return Err("the arguments hold a secret, and would be stored; let the other handler ask for the secret itself".to_owned());
+        return Err("the arguments contain a secret, and would be stored; let the other handler request the secret itself".to_owned());
     }
     let bytes = state.children_bytes + args.len();
     if bytes > MAX_CHILDREN_BYTES {

@@ -206,7 +206,7 @@ impl Nesting {
                 // composition is where sandboxes leaked.
                 if self.is_nested() {
                     return Err(LoadError::Composed(match encoding {
-                        Encoding::Module => "a component with code of its own".to_owned(),
+                        Encoding::Module => "a component with its own code".to_owned(),
                         Encoding::Component => "components inside components".to_owned(),
                     }));
                 }

@@ -52,7 +52,7 @@ pub(super) fn check(state: &mut State, name: &str, value: &str) -> Result<(), Pr
     json::check(value)
         .map_err(|error| Problem::new("invalid", format!("the value is not JSON: {error}")))?;
     if holds_a_secret(state, value) {
-        let message = "the value holds a secret, and would be stored; save the secret's name";
+        let message = "the value contains a secret, and would be stored; save the secret's name";
         return Err(Problem::new("denied", message));
     }
     let saved_bytes = state.saved_bytes.saturating_add(value.len() as u64);

@@ -97,7 +97,7 @@ pub(super) enum NetError {
         source: io::Error,
     },
     /// The time limit has passed.
-    #[error("no connection within the time for it")]
+    #[error("no connection within the time limit")]
     Timeout,
     /// The plugin had its share of the runner's connections open until the deadline.
     #[error(
@@ -106,7 +106,7 @@ pub(super) enum NetError {
     NoConnection,
     /// The plugin had its share of the runner's lookups running until the deadline.
     #[error(
-        "the plugin has its share of the runner's {LOOKUPS} name lookups under way; the name server is slow, or does not answer"
+        "the plugin has its share of the runner's {LOOKUPS} name lookups in progress; the name server is slow, or does not answer"
     )]
     NoLookup,
     /// This machine has no trusted certificate authorities.
@@ -118,7 +118,7 @@ fn prohibited(host: &str, address: IpAddr, kind: AddressKind) -> String {
     let kind = kind.as_str();
     match host.trim_matches(['[', ']']) == address.to_string() {
         true => format!("{address} is {kind}"),
-        false => format!("`{host}` leads to {address}, {kind}"),
+        false => format!("`{host}` resolves to {address}, {kind}"),
     }
 }
 

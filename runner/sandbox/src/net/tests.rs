@@ -35,7 +35,7 @@ async fn one_denied_address_denies_the_name() {
     let error = refused(&net, "two.example", &[]).await;
     assert_eq!(
         error.to_string(),
-        "`two.example` leads to 10.0.0.1, a private address"
+        "`two.example` resolves to 10.0.0.1, a private address"
     );
     assert_eq!(
         error.grant(&[Network::Loopback]).as_deref(),

@@ -68,7 +68,7 @@ impl Files {
 
 fn over_budget(limit: u64) -> String {
     format!(
-        "this attempt may write {limit} bytes to files (a new file counts {ENTRY_BYTES}), and wants to write more; raise `file_bytes`"
+        "this attempt may write at most {limit} bytes to files (a new file counts {ENTRY_BYTES}); raise `file_bytes`"
     )
 }
 

@@ -82,9 +82,7 @@ pub(super) fn gate(
 }
 
 fn over_budget(limit: u64) -> String {
-    format!(
-        "this attempt may send and receive {limit} bytes over TCP, and wants more; raise `tcp_bytes`"
-    )
+    format!("this attempt may send and receive at most {limit} bytes over TCP; raise `tcp_bytes`")
 }
 
 type Socket = Resource<TcpSocket>;
@@ -211,7 +209,7 @@ pub(super) fn say(state: &mut State, message: &str) {
 fn too_many(state: &mut State) -> ErrorCode {
     if !std::mem::replace(&mut state.wasi_parts().0.tcp().told, true) {
         let message = format!(
-            "this attempt may open {} TCP connections, and wants to open more; raise `tcp_connections`",
+            "this attempt may open at most {} TCP connections; raise `tcp_connections`",
             state.limits.tcp_connections
         );
         let _ = state.logs.lock().write(LogLevel::Warn, &message, "");

@@ -66,7 +66,7 @@ impl Budget {
         }
         if before <= self.bytes {
             self.say(&format!(
-                "this attempt has moved {} bytes over HTTP, which is its limit; ask for less at a time, or raise `http_bytes`",
+                "this attempt has transferred {} bytes over HTTP, which is its limit; ask for less at a time, or raise `http_bytes`",
                 self.bytes
             ));
         }

@@ -259,7 +259,7 @@ impl Client {
         let turn = net::permit(&self.turns, until(self.deadline, patience)).await;
         turn.map(Arc::new).ok_or_else(|| {
             let line = format!(
-                "this attempt has {AT_ONCE} HTTP requests under way, which is its limit; read their answers to the end, or drop them, before asking for more"
+                "this attempt has {AT_ONCE} HTTP requests in progress, which is its limit; read their answers to the end, or drop them, before asking for more"
             );
             Refusal::Wrong(Error::ConnectionLimitReached, line)
         })

@@ -163,7 +163,7 @@ async fn tunnel(
     let mut head = Vec::with_capacity(256);
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() >= PROXY_HEAD {
-            return Err("its answer has no end".to_owned());
+            return Err("its answer is too long".to_owned());
         }
         head.push(stream.read_u8().await.map_err(failed)?);
     }

@@ -278,7 +278,7 @@ async fn an_attempt_has_a_limit_of_concurrent_requests() {
         panic!("was not refused");
     };
     assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
-    assert!(asker.log().contains("16 HTTP requests under way"));
+    assert!(asker.log().contains("16 HTTP requests in progress"));
     let (next, ()) = tokio::join!(asker.begin(get(), patience(60_000)), async {
         held.pop();
     });
