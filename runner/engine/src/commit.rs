@@ -143,7 +143,7 @@ async fn await_commit_status(
     }
 }
 
-/// The outcome record, with the report's record moved out of the report while the commit runs.
+/// The outcome record, which takes the report's own record while the commit runs.
 fn ending(taken: &Taken, report: &mut Report, started: Instant) -> Ending {
     let result = match &report.outcome {
         Outcome::Complete { result } => result.clone(),

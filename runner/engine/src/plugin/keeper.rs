@@ -7,8 +7,8 @@
 //!
 //! ```text
 //! events ─ hint ─┐
-//! rescan timer ──┼─► scan ─► book ─► ready ─► schedule ─► Loader ─► serve | refuse
-//! rescan() ──────┘             └───► gone ──► retire
+//! rescan timer ──┼─► scan ─► tracker ─► ready ─► schedule ─► Loader ─► serve | refuse
+//! rescan() ──────┘              └─────► gone ──► retire
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -115,7 +115,7 @@ impl Keeper {
         loop {
             if look {
                 let began = Instant::now();
-                self.look().await;
+                self.scan().await;
                 let pause = began.elapsed() * SCAN_SHARE;
                 self.next_scan = Instant::now() + self.options.rescan_every.max(pause);
             }
@@ -129,7 +129,7 @@ impl Keeper {
                 }
                 () = sleep_until(wake_at) => true,
                 Some(ended) = self.tasks.join_next_with_id() => {
-                    self.end(ended);
+                    self.handle_ended(ended);
                     false
                 }
                 request = requests.recv() => match request {
@@ -144,7 +144,7 @@ impl Keeper {
     }
 
     /// Scans, and updates the file tracker and the schedule.
-    async fn look(&mut self) {
+    async fn scan(&mut self) {
         let dir = self.dir.clone();
         let listing = tokio::task::spawn_blocking(move || scan(&dir)).await;
         let listing = listing.map_err(|panic| panic.to_string());
@@ -176,7 +176,7 @@ impl Keeper {
         for file in self.book.take_gone(&self.options, now) {
             self.retire(&file);
         }
-        for ready in self.pauses.take_over(now) {
+        for ready in self.pauses.take_ended(now) {
             self.try_again(ready);
         }
         self.registry.refresh();
@@ -249,7 +249,7 @@ impl Keeper {
         if self.gathering {
             return;
         }
-        self.retry_one_too_many();
+        self.retry_beyond_limit();
         while let Some(step) = self.schedule.next(Instant::now()) {
             let loader = Arc::clone(&self.loader);
             let (order, task) = match step {
@@ -270,7 +270,7 @@ impl Keeper {
     }
 
     /// Handles the result of a step.
-    fn end(&mut self, ended: Result<(Id, Done), JoinError>) {
+    fn handle_ended(&mut self, ended: Result<(Id, Done), JoinError>) {
         let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
         // Without a job its file was retired meanwhile.
         let Some(Job { order, .. }) = self.jobs.remove(&id) else {

@@ -18,7 +18,7 @@ use pgtq_sandbox::PrivateDir;
 use pgtq_task::Digest;
 
 /// At this number of crashes under a digest the file is no longer loaded.
-pub(super) const MAX_DEATHS: usize = 2;
+pub(super) const MAX_CRASHES: usize = 2;
 /// Maximum number of notes that one pass reads.
 const MAX_NOTES: usize = 10_000;
 /// Older notes are removed.
@@ -72,7 +72,7 @@ impl Ledger {
 
     /// How many processes crashed while they loaded these bytes since the file was last
     /// modified: touching a file grants it another try. Blocks.
-    pub(super) fn deaths(&self, digest: Digest, modified: SystemTime) -> usize {
+    pub(super) fn crashes(&self, digest: Digest, modified: SystemTime) -> usize {
         // A time in the future is ignored.
         let modified = Some(modified).filter(|time| *time <= SystemTime::now());
         let since = |path: &Path| {
@@ -83,7 +83,7 @@ impl Ledger {
         notes
             .iter()
             .filter(|name| !name.contains(BESIDE))
-            .filter_map(|name| self.dead(name))
+            .filter_map(|name| self.orphaned(name))
             .filter(|path| since(path))
             .count()
     }
@@ -152,16 +152,16 @@ impl Ledger {
     }
 
     /// Forgets the crashes under a digest. Blocks.
-    fn acquit(&self, digest: Digest) {
+    fn forget_crashes(&self, digest: Digest) {
         for name in self.notes(&prefix(digest)) {
-            if self.dead(&name).is_some() {
+            if self.orphaned(&name).is_some() {
                 self.remove(&name);
             }
         }
     }
 
     /// The note's path, if no process holds its lock.
-    fn dead(&self, name: &str) -> Option<std::path::PathBuf> {
+    fn orphaned(&self, name: &str) -> Option<std::path::PathBuf> {
         let path = self.dir.as_ref()?.path().join(name);
         // A shared lock: two simultaneous checks must not mistake each other for the
         // owner.
@@ -196,7 +196,7 @@ impl Ledger {
                 let modified = fs::metadata(path).and_then(|meta| meta.modified());
                 modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > KEPT))
             };
-            if self.dead(&name).is_some_and(|path| is_old(&path)) {
+            if self.orphaned(&name).is_some_and(|path| is_old(&path)) {
                 self.remove(&name);
             }
         }
@@ -216,8 +216,8 @@ impl Ledger {
 
 impl Note {
     /// The file was loaded: it did not cause the earlier crashes.
-    pub(super) fn acquit(self, digest: Digest) {
-        self.ledger.acquit(digest);
+    pub(super) fn succeeded(self, digest: Digest) {
+        self.ledger.forget_crashes(digest);
     }
 }
 

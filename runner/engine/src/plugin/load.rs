@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::file_tracker::Ready;
-use super::ledger::{Ledger, MAX_DEATHS};
+use super::ledger::{Ledger, MAX_CRASHES};
 use super::read::{FileBytes, ReadError, read_file};
 use super::registry::{NewVersion, Registry};
 use super::scan::Seen;
@@ -171,9 +171,9 @@ impl Loader {
             return Ok(Outlined::MovedFrom(from.clone()));
         }
         let ledger = Arc::clone(&self.ledger);
-        match blocking(move || ledger.deaths(digest, expected.modified())).await? {
+        match blocking(move || ledger.crashes(digest, expected.modified())).await? {
             0 => {}
-            n if n >= MAX_DEATHS => return Err(self.deadly(file, digest, n)),
+            n if n >= MAX_CRASHES => return Err(self.crash_refusal(file, digest, n)),
             _ if alone => {}
             _ => return Ok(Outlined::Suspect),
         }
@@ -214,7 +214,7 @@ impl Loader {
             .load(plugin_name(file), bytes, digest, probing)
             .await;
         let (manifest, handlers) = loaded.map_err(|error| refuse(digest, &error))?;
-        blocking(move || note.acquit(digest)).await?;
+        blocking(move || note.succeeded(digest)).await?;
         Ok(Some(NewVersion {
             digest: Some(digest),
             plugin: Some(manifest.plugin),
@@ -241,10 +241,10 @@ impl Loader {
         self.registry.advance(file, state, digest);
     }
 
-    fn deadly(&self, file: &str, digest: Digest, n_deaths: usize) -> Refusal {
+    fn crash_refusal(&self, file: &str, digest: Digest, n_crashes: usize) -> Refusal {
         let path = self.dir.join(file);
         let reason = format!(
-            "a runner process crashed {n_deaths} times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}, or remove the notes on these bytes from the directory `loads` in the cache directory",
+            "a runner process crashed {n_crashes} times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}, or remove the notes on these bytes from the directory `loads` in the cache directory",
             path.display()
         );
         Refusal::new(Some(digest), reason, RetryWhen::Never)

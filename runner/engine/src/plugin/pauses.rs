@@ -44,7 +44,7 @@ impl Pauses {
     }
 
     /// The files whose pause has ended, each once.
-    pub(super) fn take_over(&mut self, now: Instant) -> Vec<Ready> {
+    pub(super) fn take_ended(&mut self, now: Instant) -> Vec<Ready> {
         let mut over = Vec::new();
         for pause in self.0.values_mut() {
             if !pause.over && pause.until <= now {
@@ -81,9 +81,13 @@ mod tests {
             pauses.begin(ready, Duration::from_secs(5), begin);
             let next = pauses.next().expect("a pause is running");
             lengths.push((next - begin).as_secs());
-            assert!(pauses.take_over(next - Duration::from_millis(1)).is_empty());
-            assert_eq!(pauses.take_over(next).len(), 1);
-            assert!(pauses.take_over(next).is_empty());
+            assert!(
+                pauses
+                    .take_ended(next - Duration::from_millis(1))
+                    .is_empty()
+            );
+            assert_eq!(pauses.take_ended(next).len(), 1);
+            assert!(pauses.take_ended(next).is_empty());
             assert_eq!(pauses.next(), None);
         }
         assert_eq!(lengths, [5, 10, 20, 40, 80, 160, 320, 640, 900, 900]);

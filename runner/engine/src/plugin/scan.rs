@@ -122,7 +122,7 @@ pub(super) fn scan(dir: &Path) -> io::Result<Listing> {
             listing
                 .files
                 .insert(shown, Seen::NotAFile(reason.to_owned()));
-        } else if let Some(seen) = look_at(&entry.path()) {
+        } else if let Some(seen) = inspect_entry(&entry.path()) {
             listing.files.insert(name.to_owned(), seen);
         }
     }
@@ -148,7 +148,7 @@ fn printable(name: &str) -> String {
 }
 
 /// Follows links: Kubernetes mounts files as links into a hidden directory.
-fn look_at(path: &Path) -> Option<Seen> {
+fn inspect_entry(path: &Path) -> Option<Seen> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() => Some(Seen::File(Stamp::of(&meta))),
         Ok(meta) => Some(Seen::NotAFile(format!(

@@ -1,6 +1,7 @@
 //! Which file is read or loaded next, and which files wait for which.
 //!
 //! Pure: starts nothing, touches no file. A file passes through two steps:
+//!
 //! ```text
 //! outline: read it, list its handlers      one file at a time, in name order
 //! load:    compile, link, ask it           a few at a time, in lanes by size

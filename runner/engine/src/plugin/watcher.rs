@@ -34,7 +34,9 @@ impl Watcher {
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             match &event {
                 Ok(event) if !is_a_hint(event) => return,
-                Ok(event) if takes_away(event, &own_path) => flag.store(true, Ordering::Relaxed),
+                Ok(event) if removes_directory(event, &own_path) => {
+                    flag.store(true, Ordering::Relaxed)
+                }
                 Ok(_) => {}
                 Err(_) => flag.store(true, Ordering::Relaxed),
             }
@@ -66,7 +68,7 @@ fn is_a_hint(event: &Event) -> bool {
 }
 
 /// The directory itself was removed or moved: the watch is on the wrong inode.
-fn takes_away(event: &Event, dir: &Path) -> bool {
+fn removes_directory(event: &Event, dir: &Path) -> bool {
     let away = matches!(
         event.kind,
         EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))

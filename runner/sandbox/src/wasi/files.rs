@@ -49,7 +49,7 @@ pub(super) struct Files {
     /// The guest's name of the granted directory of a handle, by the handle's number.
     pub(super) roots: HashMap<u32, Arc<str>>,
     /// Whether the log already says that too many are open.
-    told: bool,
+    logged: bool,
 }
 
 impl Files {
@@ -61,7 +61,7 @@ impl Files {
             listings: Handles::new(OPEN_LISTINGS, &PROCESS_LISTINGS),
             tickets: HashMap::new(),
             roots: HashMap::new(),
-            told: false,
+            logged: false,
         }
     }
 }
@@ -271,8 +271,8 @@ async fn read_directory(state: &mut State, fd: Fd) -> FsResult<Resource<Listing>
 
 /// WASI has no matching error; this one says to try again later.
 fn too_many(state: &mut State, what: &str, limit: usize) -> ErrorCode {
-    let told = std::mem::replace(&mut state.wasi_parts().0.files().told, true);
-    if !told {
+    let logged = std::mem::replace(&mut state.wasi_parts().0.files().logged, true);
+    if !logged {
         let message = format!(
             "an attempt may have {limit} {what} open at a time, and all attempts of a plugin together not many more; close some before opening others"
         );

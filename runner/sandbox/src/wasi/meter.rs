@@ -25,7 +25,7 @@ pub(super) struct Meter {
     /// Never contended: one guest, one thread at a time.
     left: AtomicU64,
     /// Whether the log already says that it is used up.
-    told: AtomicBool,
+    logged: AtomicBool,
     limit: u64,
     /// The log line for that, given the limit.
     over: fn(u64) -> String,
@@ -43,7 +43,7 @@ impl Meter {
     ) -> Arc<Self> {
         Arc::new(Meter {
             left: AtomicU64::new(limit),
-            told: AtomicBool::new(false),
+            logged: AtomicBool::new(false),
             limit,
             over,
             errno,
@@ -60,7 +60,7 @@ impl Meter {
                 Ok(())
             }
             None => {
-                if !self.told.swap(true, Ordering::Relaxed) {
+                if !self.logged.swap(true, Ordering::Relaxed) {
                     // The guest's own next line enforces the log limit.
                     let _ = self
                         .logs

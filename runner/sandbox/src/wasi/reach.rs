@@ -10,14 +10,14 @@ use crate::net::NetError;
 use pgtq_task::{AddressKind, Destination, PortRule, TcpRule};
 
 /// Denials that one attempt logs; for further ones only the guest gets an error.
-const TOLD: usize = 20;
+const MAX_LOGGED: usize = 20;
 
 /// The lookups of one attempt so far. A name is resolved once.
 #[derive(Default)]
 pub(super) struct Reach {
     answers: BTreeMap<String, Vec<IpAddr>>,
     names: BTreeMap<IpAddr, Vec<String>>,
-    told: BTreeSet<String>,
+    logged: BTreeSet<String>,
 }
 
 impl Reach {
@@ -36,8 +36,8 @@ impl Reach {
     }
 
     /// Whether to log a denial: each once, and not too many.
-    pub(super) fn is_news(&mut self, what: &str) -> bool {
-        self.told.len() < TOLD && self.told.insert(what.to_owned())
+    pub(super) fn should_log(&mut self, what: &str) -> bool {
+        self.logged.len() < MAX_LOGGED && self.logged.insert(what.to_owned())
     }
 
     /// Whether a connection to this address is allowed, and if not, what to write where.

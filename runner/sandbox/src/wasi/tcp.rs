@@ -45,7 +45,7 @@ pub(super) struct Tcp {
     /// The plugin's permits, by the socket's number.
     permits: HashMap<u32, ConnectionPermit>,
     /// Whether the log already says that the limit of connections is reached.
-    told: bool,
+    logged: bool,
 }
 
 impl Tcp {
@@ -57,7 +57,7 @@ impl Tcp {
             connections: 0,
             bytes: Meter::new(limits.tcp_bytes, over_budget, libc::ECONNABORTED, logs),
             permits: HashMap::new(),
-            told: false,
+            logged: false,
         }
     }
 }
@@ -193,7 +193,7 @@ fn finish_connect(state: &mut State, socket: Socket) -> SocketResult<Streams> {
 
 /// Logs a denial, unless the log has it already.
 pub(super) fn refuse(state: &mut State, denied: Denied) -> ErrorCode {
-    if state.wasi_parts().0.tcp().reach.is_news(&denied.what) {
+    if state.wasi_parts().0.tcp().reach.should_log(&denied.what) {
         let _ = denied.report(state);
     }
     ErrorCode::AccessDenied
@@ -201,13 +201,13 @@ pub(super) fn refuse(state: &mut State, denied: Denied) -> ErrorCode {
 
 /// Writes to the attempt's log, once.
 pub(super) fn say(state: &mut State, message: &str) {
-    if state.wasi_parts().0.tcp().reach.is_news(message) {
+    if state.wasi_parts().0.tcp().reach.should_log(message) {
         let _ = state.logs.lock().write(LogLevel::Warn, message, "");
     }
 }
 
 fn too_many(state: &mut State) -> ErrorCode {
-    if !std::mem::replace(&mut state.wasi_parts().0.tcp().told, true) {
+    if !std::mem::replace(&mut state.wasi_parts().0.tcp().logged, true) {
         let message = format!(
             "this attempt may open at most {} TCP connections; raise `tcp_connections`",
             state.limits.tcp_connections

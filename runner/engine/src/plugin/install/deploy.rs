@@ -63,7 +63,7 @@ pub fn install(
     })?;
     check(&read.bytes).map_err(|reason| InstallError::CheckFailed { file, reason })?;
 
-    let _turn = take_turn(dir)?;
+    let _lock = lock_directory(dir)?;
     let handlers = inspection.handlers.into_iter().map(|h| h.name).collect();
     let name = target(dir, source, &handlers, under)?;
     replace(dir, &name, &read)
@@ -84,7 +84,7 @@ pub fn install_name(
 /// `what` is a file name, with or without `.wasm`, or a handler name. The version it
 /// replaces is kept, so that a second rollback undoes the first. Blocks.
 pub fn rollback(dir: &Path, what: &str, to: Option<Digest>) -> Result<Installed, InstallError> {
-    let _turn = take_turn(dir)?;
+    let _lock = lock_directory(dir)?;
     let name = match known_file(dir, what)? {
         Some(name) => name,
         None => file_of_handler(dir, what)?,
@@ -217,7 +217,7 @@ fn installed_handlers(dir: &Path) -> Result<Vec<(String, BTreeSet<Name>)>, Insta
 /// Serializes deployments into one directory, because each counts the kept versions. The
 /// lock is held until the file is dropped. On a file system without locks, two concurrent
 /// deployments may keep one version less; a partial file is impossible either way.
-fn take_turn(dir: &Path) -> Result<File, InstallError> {
+fn lock_directory(dir: &Path) -> Result<File, InstallError> {
     let turn = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_DIRECTORY)

@@ -22,7 +22,7 @@ impl Keeper {
         let refusal = if let Err(conflict) = self.registry.conflict(&file, names) {
             let again = RetryWhen::WhenFree(names.clone());
             Refusal::new(digest, conflict.to_string(), again)
-        } else if self.is_one_too_many(&file) {
+        } else if self.exceeds_limit(&file) {
             let reason = format!(
                 "{MAX_SERVING} plugins serve already, which is the maximum; remove one of them"
             );
@@ -40,7 +40,7 @@ impl Keeper {
         }
     }
 
-    pub(super) fn is_one_too_many(&self, file: &str) -> bool {
+    pub(super) fn exceeds_limit(&self, file: &str) -> bool {
         let (serves, others) = self.registry.serving_files(file);
         !serves && others + self.schedule.n_planned() >= MAX_SERVING
     }
@@ -115,11 +115,11 @@ impl Keeper {
 
     /// When no other file is in progress and fewer plugins serve, one of the files beyond
     /// the limit is tried again.
-    pub(super) fn retry_one_too_many(&mut self) {
+    pub(super) fn retry_beyond_limit(&mut self) {
         let Some(file) = self.too_many.first().cloned() else {
             return;
         };
-        if self.schedule.is_idle() && !self.is_one_too_many(&file) {
+        if self.schedule.is_idle() && !self.exceeds_limit(&file) {
             self.too_many.remove(&file);
             self.read_again(file);
         }

@@ -11,11 +11,11 @@ fn directory() -> tempfile::TempDir {
 }
 
 /// A process that crashes while it loads: its lock is released, its note stays.
-fn die(dir: &Path, n: u8) {
-    die_under(dir, digest(n));
+fn crash(dir: &Path, n: u8) {
+    crash_under(dir, digest(n));
 }
 
-pub(in crate::plugin) fn die_under(dir: &Path, digest: Digest) {
+pub(in crate::plugin) fn crash_under(dir: &Path, digest: Digest) {
     let ledger = Ledger::open(Some(dir));
     let mut note = ledger.begin(digest, "a.wasm");
     let (name, lock) = note.held.take().expect("it is written");
@@ -23,20 +23,20 @@ pub(in crate::plugin) fn die_under(dir: &Path, digest: Digest) {
     assert!(ledger.notes("").contains(&name));
 }
 
-fn deaths(dir: &Path, n: u8) -> usize {
-    Ledger::open(Some(dir)).deaths(digest(n), OLD)
+fn crashes(dir: &Path, n: u8) -> usize {
+    Ledger::open(Some(dir)).crashes(digest(n), OLD)
 }
 
 #[test]
 fn each_crash_during_a_load_counts_once() {
     let dir = directory();
-    assert_eq!(deaths(dir.path(), 1), 0);
-    die(dir.path(), 1);
-    assert_eq!((deaths(dir.path(), 1), deaths(dir.path(), 2)), (1, 0));
-    assert_eq!(deaths(dir.path(), 1), 1, "however often it is looked at");
-    die(dir.path(), 1);
-    die(dir.path(), 2);
-    assert_eq!((deaths(dir.path(), 1), deaths(dir.path(), 2)), (2, 1));
+    assert_eq!(crashes(dir.path(), 1), 0);
+    crash(dir.path(), 1);
+    assert_eq!((crashes(dir.path(), 1), crashes(dir.path(), 2)), (1, 0));
+    assert_eq!(crashes(dir.path(), 1), 1, "however often it is read");
+    crash(dir.path(), 1);
+    crash(dir.path(), 2);
+    assert_eq!((crashes(dir.path(), 1), crashes(dir.path(), 2)), (2, 1));
 }
 
 #[test]
@@ -44,14 +44,14 @@ fn a_load_in_a_live_process_is_not_a_crash() {
     let dir = directory();
     let first = Ledger::open(Some(dir.path()));
     let loading = first.begin(digest(1), "a.wasm");
-    assert_eq!(deaths(dir.path(), 1), 0);
+    assert_eq!(crashes(dir.path(), 1), 0);
     // Another load of the same bytes that crashes: an event that ends both counts once.
-    die(dir.path(), 1);
-    assert_eq!(deaths(dir.path(), 1), 0);
+    crash(dir.path(), 1);
+    assert_eq!(crashes(dir.path(), 1), 0);
     drop(loading);
-    assert_eq!(deaths(dir.path(), 1), 0);
-    die(dir.path(), 1);
-    assert_eq!(deaths(dir.path(), 1), 1);
+    assert_eq!(crashes(dir.path(), 1), 0);
+    crash(dir.path(), 1);
+    assert_eq!(crashes(dir.path(), 1), 1);
 }
 
 #[test]
@@ -66,36 +66,36 @@ fn a_finished_or_stopped_load_leaves_no_note() {
     assert_eq!(ledger.notes(""), [""; 0]);
     drop(ledger.begin(digest(2), "b.wasm"));
     drop(stuck);
-    assert_eq!(deaths(dir.path(), 1), 0);
+    assert_eq!(crashes(dir.path(), 1), 0);
 }
 
 #[test]
 fn a_successful_load_forgets_earlier_crashes() {
     let dir = directory();
-    die(dir.path(), 1);
-    die(dir.path(), 2);
+    crash(dir.path(), 1);
+    crash(dir.path(), 2);
     let ledger = Ledger::open(Some(dir.path()));
-    ledger.begin(digest(1), "a.wasm").acquit(digest(1));
-    assert_eq!((deaths(dir.path(), 1), deaths(dir.path(), 2)), (0, 1));
+    ledger.begin(digest(1), "a.wasm").succeeded(digest(1));
+    assert_eq!((crashes(dir.path(), 1), crashes(dir.path(), 2)), (0, 1));
 }
 
 #[test]
 fn crashes_before_the_file_was_touched_do_not_count() {
     let dir = directory();
-    die(dir.path(), 1);
-    die(dir.path(), 1);
+    crash(dir.path(), 1);
+    crash(dir.path(), 1);
     let ledger = Ledger::open(Some(dir.path()));
     let touched = SystemTime::now();
-    assert_eq!(ledger.deaths(digest(1), touched), 0);
+    assert_eq!(ledger.crashes(digest(1), touched), 0);
     // A modification time in the future does not count as a touch.
     let future = touched + Duration::from_secs(86_400);
-    assert_eq!(ledger.deaths(digest(1), future), 2);
+    assert_eq!(ledger.crashes(digest(1), future), 2);
 }
 
 #[test]
 fn old_notes_are_removed_and_young_ones_stay() {
     let dir = directory();
-    die(dir.path(), 1);
+    crash(dir.path(), 1);
     let ledger = Ledger::open(Some(dir.path()));
     let notes = ledger.dir.as_ref().expect("a directory").path();
     let note = notes.join(&ledger.notes("")[0]);
@@ -103,8 +103,8 @@ fn old_notes_are_removed_and_young_ones_stay() {
     let long_ago = SystemTime::now() - KEPT - Duration::from_secs(60);
     file.set_modified(long_ago).expect("its time is set");
     drop(file);
-    die(dir.path(), 2);
-    assert_eq!((deaths(dir.path(), 1), deaths(dir.path(), 2)), (0, 1));
+    crash(dir.path(), 2);
+    assert_eq!((crashes(dir.path(), 1), crashes(dir.path(), 2)), (0, 1));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn without_a_directory_nothing_is_counted_and_nothing_fails() {
     for dir in [None, Some(Path::new("/proc/no-such-directory"))] {
         let ledger = Ledger::open(dir);
         let note = ledger.begin(digest(1), "a.wasm");
-        assert_eq!(ledger.deaths(digest(1), OLD), 0);
-        note.acquit(digest(1));
+        assert_eq!(ledger.crashes(digest(1), OLD), 0);
+        note.succeeded(digest(1));
     }
 }

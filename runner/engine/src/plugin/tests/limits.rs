@@ -68,7 +68,7 @@ async fn plugins_beyond_the_limit_are_named_and_displace_none() {
 }
 
 /// A directory of notes with this many crashes under the bytes of `text`.
-fn ledger(text: &str, n_deaths: usize) -> (tempfile::TempDir, Option<PathBuf>) {
+fn ledger(text: &str, n_crashes: usize) -> (tempfile::TempDir, Option<PathBuf>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     for _ in 0..n_deaths {
         die_under(dir.path(), Digest::of(text.as_bytes()));

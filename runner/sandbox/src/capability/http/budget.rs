@@ -50,7 +50,7 @@ impl Budget {
         }
         // Logged once, because a loop around rejections would fill the log.
         if made == self.requests {
-            self.say(&format!(
+            self.warn(&format!(
                 "this attempt has made {} HTTP requests, which is its limit; push further tasks, or raise `http_requests`",
                 self.requests
             ));
@@ -65,7 +65,7 @@ impl Budget {
             return Ok(());
         }
         if before <= self.bytes {
-            self.say(&format!(
+            self.warn(&format!(
                 "this attempt has transferred {} bytes over HTTP, which is its limit; ask for less at a time, or raise `http_bytes`",
                 self.bytes
             ));
@@ -85,7 +85,7 @@ impl Budget {
         }
     }
 
-    fn say(&self, line: &str) {
+    fn warn(&self, line: &str) {
         // Ignores the limit: the next line that the guest itself writes enforces it.
         let _ = self.logs.lock().write(LogLevel::Warn, line, "");
     }

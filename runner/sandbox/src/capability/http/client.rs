@@ -43,7 +43,7 @@ const USER_AGENT_TEXT: &str = concat!("pgtq/", env!("CARGO_PKG_VERSION"));
 /// attempt must not take the share of all others.
 const AT_ONCE: usize = 16;
 /// Denials that one attempt logs; for further ones only the guest gets an error.
-const TOLD: usize = 20;
+const MAX_LOGGED: usize = 20;
 
 /// Shared by the requests of one attempt.
 pub(super) struct Client {
@@ -53,7 +53,7 @@ pub(super) struct Client {
     deadline: Instant,
     turns: Arc<Semaphore>,
     /// Denials that are in the log.
-    told: Mutex<BTreeSet<String>>,
+    logged: Mutex<BTreeSet<String>>,
 }
 
 /// The time after `time` from now, but not after the deadline.
@@ -75,7 +75,7 @@ impl Client {
             logs: SharedLogs::clone(logs),
             deadline: Instant::from_std(started + limits.timeout),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
-            told: Mutex::default(),
+            logged: Mutex::default(),
         }
     }
 
@@ -90,16 +90,16 @@ impl Client {
     /// Logs a denial that the log does not have yet; returns the guest's error.
     pub(super) fn report(&self, refusal: Refusal) -> Error {
         let plugin = self.access.as_ref().map(|access| &*access.plugin);
-        match refusal.said() {
-            Some(said) if !self.is_news(said) => refusal.error(),
+        match refusal.message() {
+            Some(said) if !self.should_log(said) => refusal.error(),
             _ => refusal.report(plugin, &self.logs),
         }
     }
 
     /// Whether to log a denial: each once, and not too many.
-    fn is_news(&self, said: &str) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.len() < TOLD && told.insert(said.to_owned())
+    fn should_log(&self, said: &str) -> bool {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        logged.len() < MAX_LOGGED && logged.insert(said.to_owned())
     }
 
     async fn checked(

@@ -28,7 +28,7 @@ impl From<Error> for Refusal {
 
 impl Refusal {
     /// The log line, if it is to be logged.
-    pub(super) fn said(&self) -> Option<&str> {
+    pub(super) fn message(&self) -> Option<&str> {
         match self {
             Refusal::Denied(denied, _) => Some(&denied.what),
             Refusal::Wrong(_, line) => Some(line),
@@ -63,25 +63,25 @@ impl Refusal {
     /// The error for a connection to `what` that was denied or failed.
     pub(super) fn of_net(error: NetError, what: &str, granted: &[Network]) -> Self {
         let grant = error.grant(granted);
-        let said = format!("{what}: {error}");
+        let message = format!("{what}: {error}");
         match error {
             NetError::Prohibited { .. } if grant.is_some() => {
                 let denied = Denied {
-                    what: said,
+                    what: message,
                     need: None,
                     grant,
                 };
                 Refusal::Denied(denied, Error::DestinationIpProhibited)
             }
             NetError::Prohibited { .. } => {
-                tracing::warn!("denied {said}");
-                Refusal::Wrong(Error::DestinationIpProhibited, format!("denied {said}"))
+                tracing::warn!("denied {message}");
+                Refusal::Wrong(Error::DestinationIpProhibited, format!("denied {message}"))
             }
             NetError::BadHost(_) => {
-                Refusal::Wrong(Error::HttpRequestUriInvalid, format!("denied {said}"))
+                Refusal::Wrong(Error::HttpRequestUriInvalid, format!("denied {message}"))
             }
             NetError::NoConnection | NetError::NoLookup => {
-                Refusal::Wrong(Error::ConnectionLimitReached, said)
+                Refusal::Wrong(Error::ConnectionLimitReached, message)
             }
             NetError::Lookup { reason, .. } => Refusal::Failed(Error::DnsError {
                 rcode: Some(reason),
