@@ -1,13 +1,13 @@
 //! The loops that make a runner.
 //!
 //! ```text
-//!  waker ──wake──► claimer ──tasks──► backlog ──► slots ──endings──► completer ──► store
+//!  waker ──wake──► claimer ──tasks──► backlog ──► slots ──outcomes─► completer ──► store
 //!                     ▲                             │ registry snapshot
 //!  maintenance: promote, rescue, prune              ▼
 //!  heartbeat: lease, cancels, orphaned claims            Handler::call
-//!  streamer: log lines of what runs long
+//!  streamer: log lines of long-running attempts
 //!  push_facts: whether plugins may push more
-//!  served: whether the schema is still one for this program
+//!  served: whether the schema still serves this program
 //!  watchdog: handlers that do not yield
 //! ```
 //!

@@ -2,7 +2,7 @@
 //! grants them.
 //!
 //! ```text
-//! guest ─ handle ─► Client ─ RequestTarget (rules) ─► room, resolve, check, dial ─► TLS ─► HTTP/1.1
+//! guest ─ handle ─► Client ─ RequestTarget (rules) ─► permit, resolve, check, dial ─► TLS ─► HTTP/1.1
 //!                     └─ budget, deadline, placeholders of secrets
 //! ```
 //!
