@@ -41,7 +41,7 @@ async fn wait_for(client: &tokio_postgres::Client, question: &str, answer: &str)
 }
 
 #[tokio::test]
-async fn a_schema_comes_up_under_load_and_loses_no_task() {
+async fn a_schema_upgrade_under_load_loses_no_task() {
     let store = store().await;
     let client = psql(&store).await;
     let pushed = Arc::new(AtomicU64::new(0));

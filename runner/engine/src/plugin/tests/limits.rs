@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::support::{Bench, Script, handlers, options};
-use crate::plugin::ledger::tests::die_under;
+use crate::plugin::ledger::tests::crash_under;
 use crate::plugin::registry::MAX_SERVING;
 use crate::plugin::{DirectoryOptions, PluginState};
 use pgtq_task::Digest;
@@ -70,8 +70,8 @@ async fn plugins_beyond_the_limit_are_named_and_displace_none() {
 /// A directory of notes with this many crashes under the bytes of `text`.
 fn ledger(text: &str, n_crashes: usize) -> (tempfile::TempDir, Option<PathBuf>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    for _ in 0..n_deaths {
-        die_under(dir.path(), Digest::of(text.as_bytes()));
+    for _ in 0..n_crashes {
+        crash_under(dir.path(), Digest::of(text.as_bytes()));
     }
     let path = Some(dir.path().to_owned());
     (dir, path)
@@ -108,7 +108,7 @@ async fn a_file_with_one_crash_is_loaded_and_cleared() {
         bench.plugins.stop().await;
     }
     // It was forgotten: one more is the first.
-    die_under(path.as_deref().expect("a path"), Digest::of(V1.as_bytes()));
+    crash_under(path.as_deref().expect("a path"), Digest::of(V1.as_bytes()));
     let bench = written_before(&[("a.wasm", V1)], noting(path));
     bench.wait_live("a.wasm", V1).await;
 }
