@@ -64,7 +64,7 @@ impl Store {
         match found.await {
             Ok(slice) => lanes.looked(slice.found),
             Err(error) => {
-                tracing::debug!(%error, "could not read the queues named by notifications")
+                tracing::debug!(%error, "could not read the queues named by notifications");
             }
         }
     }

@@ -35,7 +35,7 @@ impl Watcher {
             match &event {
                 Ok(event) if !is_a_hint(event) => return,
                 Ok(event) if removes_directory(event, &own_path) => {
-                    flag.store(true, Ordering::Relaxed)
+                    flag.store(true, Ordering::Relaxed);
                 }
                 Ok(_) => {}
                 Err(_) => flag.store(true, Ordering::Relaxed),

@@ -349,8 +349,8 @@ async fn a_returned_secret_is_never_stored() {
     let (said, _) = answers(report);
     assert_eq!(said[0], "[secret:key]");
     assert!(
-        said[1].starts_with("denied: the value holds a secret"),
+        said[1].starts_with("denied: the value contains a secret"),
         "{said:?}"
     );
-    assert!(said[2].contains("the arguments hold a secret"), "{said:?}");
+    assert!(said[2].contains("the arguments contain a secret"), "{said:?}");
 }

@@ -144,8 +144,8 @@ async fn a_secret_is_not_sent_by_an_echoing_method() {
         *ask.method_mut() = method.parse().expect("a method");
         let refused = setup.asker().refused(ask).await;
         let words = format!(
-            "HTTP request denied\ndenied the secret `stripe` in {method} {}: servers send \
-             such a request back as it came; send it by another method",
+            "HTTP request denied\ndenied the secret `stripe` in {method} {}: servers echo \
+             such a request; use another method",
             server.url("/")
         );
         assert_eq!(refused, words);
