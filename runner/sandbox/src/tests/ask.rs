@@ -352,5 +352,8 @@ async fn a_returned_secret_is_never_stored() {
         said[1].starts_with("denied: the value contains a secret"),
         "{said:?}"
     );
-    assert!(said[2].contains("the arguments contain a secret"), "{said:?}");
+    assert!(
+        said[2].contains("the arguments contain a secret"),
+        "{said:?}"
+    );
 }
