@@ -143,4 +143,4 @@ BEGIN
         EXECUTE one.sql;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION {{schema}}.apply_rights() IS 'Grants anew to every role what its kinds may do. For migrations.';
+COMMENT ON FUNCTION {{schema}}.apply_rights() IS 'Grants every role the privileges of its kinds again. Called by migrations.';

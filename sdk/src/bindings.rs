@@ -1,7 +1,7 @@
 //! The canonical ABI of `sdk/wit/pgtq.wit` in Rust: generated, then committed,
 //! so that a plugin author needs neither the WIT file nor a generator.
 //!
-//! To write it anew after a change of the contract: install `wit-bindgen-cli` in
+//! To regenerate it after a change of the contract: install `wit-bindgen-cli` in
 //! the version below, run `wit-bindgen rust --format --out-dir sdk/src sdk/wit`,
 //! rename the file, keep this comment, format it. `tests/contract.rs` fails while the two differ.
 //!
@@ -224,7 +224,7 @@ pub mod pgtq {
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             use super::super::super::_rt;
             #[allow(unused_unsafe, clippy::all)]
-            /// The task's id, unique in its database for ever.
+            /// The task's id, unique in its database and never reused.
             #[allow(async_fn_in_trait)]
             pub fn task_id() -> u64 {
                 unsafe {

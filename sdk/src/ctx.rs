@@ -43,7 +43,7 @@ impl Ctx {
         crate::TestCtx::new()
     }
 
-    /// The task's id, unique in its database for ever.
+    /// The task's id, unique in its database and never reused.
     pub fn id(&self) -> u64 {
         self.host.id()
     }

@@ -144,7 +144,7 @@ impl Task {
     }
 }
 
-/// Whole milliseconds; more than fits is as good as for ever.
+/// Whole milliseconds; values that do not fit become the maximum.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

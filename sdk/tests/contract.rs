@@ -58,7 +58,7 @@ fn the_committed_bindings_match_the_contract() {
     assert_eq!(
         bare(&embedded),
         bare(&written),
-        "write src/bindings.rs anew, its first lines say how"
+        "write src/bindings.rs again, its first lines say how"
     );
 }
 

@@ -91,7 +91,7 @@ fn orders(broken: Rc<Cell<i64>>) -> TestCtx {
 }
 
 #[test]
-fn a_retry_goes_on_from_the_checkpoint() {
+fn a_retry_continues_from_the_checkpoint() {
     let broken = Rc::new(Cell::new(4));
     let ctx = orders(Rc::clone(&broken));
     let error = ctx.run("sum", json!([])).expect_err("the third page fails");
@@ -129,7 +129,7 @@ fn a_new_task_starts_with_nothing() {
     assert_eq!(ctx.run("sum", json!([])), Ok(json!(150)));
     let statements = ctx.statements();
     let (first, second) = statements.split_at(statements.len() / 2);
-    assert_eq!(first, second, "all of it is done anew");
+    assert_eq!(first, second, "all of it is done again");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_finished_step_is_not_run_again_unless_its_sql_was_rolled_back() {
     assert_eq!(receipt, Ok(json!("receipt 1")), "the first attempt's");
     assert_eq!(ctx.step_result::<u64>("note"), Some(1));
     assert_eq!(ctx.logs().len(), 1, "charged once");
-    assert_eq!(ctx.statements().len(), 2, "written down anew");
+    assert_eq!(ctx.statements().len(), 2, "written down again");
 }
 
 #[test]

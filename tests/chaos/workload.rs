@@ -25,7 +25,7 @@ pub(crate) enum Kind {
     Sometimes,
     /// Comes back later.
     Snooze,
-    /// Takes so many milliseconds.
+    /// Takes this many milliseconds.
     Sleep(u32),
     /// Fails for good.
     Fatal,

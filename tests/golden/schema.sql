@@ -30,7 +30,7 @@ CREATE FUNCTION pgtq.apply_rights() RETURNS void
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.apply_rights() IS 'Grants anew to every role what its kinds may do. For migrations.';
+COMMENT ON FUNCTION pgtq.apply_rights() IS 'Grants every role the privileges of its kinds again. Called by migrations.';
 
 CREATE FUNCTION pgtq.cancel(id bigint) RETURNS text
     LANGUAGE sql SECURITY DEFINER

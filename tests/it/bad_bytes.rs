@@ -1,7 +1,7 @@
 //! Bytes that no compiler made, dropped into the directory of a living runner. It
-//! must refuse each in words, and go on serving.
+//! must reject each with a clear error and continue to serve.
 //!
-//! `PGTQ_BAD_BYTES=2000` tries so many damaged plugins instead of a few, and
+//! `PGTQ_BAD_BYTES=2000` tries that many damaged plugins instead of a few, and
 //! `PGTQ_BAD_BYTES_SEED=7` others.
 
 use std::env;
@@ -106,7 +106,7 @@ fn replace(dir: &Path, name: &str, bytes: &[u8]) {
 }
 
 #[test]
-fn a_file_that_asks_for_much_is_refused_in_words_and_the_runner_lives() {
+fn a_file_with_huge_requests_is_rejected_and_the_runner_survives() {
     // Of memory a little more than good plugins take, so that it is soon spent.
     let mut target = Target::start_with("compile_timeout = '20s'\ncompile_memory = '384MiB'");
     for (name, bytes, word) in bombs::outlines() {
@@ -124,7 +124,7 @@ fn a_file_that_asks_for_much_is_refused_in_words_and_the_runner_lives() {
 }
 
 #[test]
-fn a_file_that_takes_the_compiler_long_is_refused_in_words_and_the_runner_lives() {
+fn a_file_that_compiles_too_long_is_rejected_and_the_runner_survives() {
     let cache = tempfile::tempdir().expect("a temporary directory is made");
     let cache = format!("cache = '{}'", cache.path().display());
     // The good plugin is compiled before time is short.
@@ -191,7 +191,7 @@ fn damaged(file: &[u8], ends: &[usize], dice: &mut Dice) -> Vec<u8> {
 }
 
 #[test]
-fn a_damaged_plugin_is_refused_in_words_or_works_and_the_runner_lives() {
+fn a_damaged_plugin_is_rejected_or_works_and_the_runner_survives() {
     let n = number("PGTQ_BAD_BYTES", N_DAMAGED);
     let mut dice = Dice(number("PGTQ_BAD_BYTES_SEED", 1) as u64);
     let mut target = Target::start();

@@ -16,7 +16,7 @@ fn finished(sql: &Sql, id: i64, days: i32) {
     ));
 }
 
-/// Somebody else's runner, whose lease ends in so many seconds.
+/// Somebody else's runner, whose lease ends in this many seconds.
 fn other_runner(sql: &Sql, name: &str, seconds: i32) {
     sql.rows(&format!(
         "INSERT INTO pgtq.runners (name, host, pid, version, slots, queues, expires_at)

@@ -128,7 +128,7 @@ fn wait(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
 
 /// The claim holds another task, so nothing but the question for it waits for the commit.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_left_in_its_commit_is_known_before_the_task_goes_on() {
+async fn the_outcome_of_an_interrupted_checkpoint_is_known_before_the_task_continues() {
     let database = Database::migrated();
     let (sql, role, dir) = blocking(database.url()).await;
     let proxy = Proxy::start(dir);

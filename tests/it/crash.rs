@@ -92,7 +92,7 @@ fn endings_of_a_runner_that_stood_still_beyond_its_lease_change_nothing() {
     let blamed = "SELECT (SELECT count(*) FROM pgtq.crash_reports), count(*) FROM pgtq.attempts WHERE kind = 'crash'";
     assert_eq!(sql.row(blamed), "0|0");
 
-    // It goes on working, under its new id, when the other one is gone.
+    // It continues under its new id, when the other one is gone.
     other.terminate();
     assert_eq!(other.wait().code(), Some(0));
     push(&sql, "flaky.sleep", 8, "[1]");
@@ -173,7 +173,7 @@ fn holder(sql: &Sql, task: i64) -> Option<u32> {
 }
 
 #[test]
-fn a_poison_kills_whoever_runs_it_and_a_hundred_innocents_finish() {
+fn a_task_that_kills_its_runner_does_not_stop_a_hundred_others() {
     const INNOCENTS: usize = 100;
     let (database, sql) = database();
     let dir = plugin_dir(&["flaky"]);

@@ -157,7 +157,7 @@ async fn a_commit_that_is_cut_before_or_behind_the_server_counts_once() {
     );
     let ended = "SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE state = 'complete'), max(attempts) FROM pgtq.history";
     assert_eq!(sql.row(ended).await, format!("{0}|{0}|{0}|1", 2 * N));
-    // One in two attempts lost its request, and went back unburnt.
+    // One in two attempts lost its request, and was released without using an attempt.
     let released = "SELECT count(*) > 0, bool_and(kind = 'release') FROM pgtq.attempts";
     assert_eq!(sql.row(released).await, "t|t");
     assert_eq!(summary.complete, 2 * N as u64);
@@ -166,7 +166,7 @@ async fn a_commit_that_is_cut_before_or_behind_the_server_counts_once() {
     assert!(n_unknown > N / 2, "{n_unknown}");
 }
 
-/// Fails, or goes on, as its arguments say, after it inserted a row.
+/// Fails or continues, as its arguments say, after it inserted a row.
 fn otherwise(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
     Box::pin(async move {
         if let Err(problem) = insert(&attempt, &grant, "otherwise").await {

@@ -222,7 +222,7 @@ async fn claim_ids_that_went_back_with_a_primary_are_not_given_out_twice() {
         claim().await.expect("claimed");
     }
     let newest = claim().await.expect("claimed");
-    // As a standby that lacks them would: the ids begin anew, on new connections.
+    // As a standby that lacks them would: the ids restart, on new connections.
     let rewind = "DELETE FROM pgtq.claims; SELECT setval('pgtq.claim_ids', 1);
         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()";

@@ -1,4 +1,4 @@
-//! Grants that are written, broken, withdrawn and granted anew while a runner runs,
+//! Grants that are written, broken, withdrawn and granted again while a runner runs,
 //! and what each verb shows of them.
 
 use std::fs;

@@ -90,8 +90,8 @@ fn what_a_runner_cannot_start_goes_back_and_others_run_it() {
         first.abort().await;
         second.abort().await;
     });
-    let burnt = "SELECT count(*) FROM pgtq.tasks WHERE attempts > 0 AND state <> 'complete'";
-    assert_eq!(sql.number(burnt), 0, "an attempt was counted");
+    let counted = "SELECT count(*) FROM pgtq.tasks WHERE attempts > 0 AND state <> 'complete'";
+    assert_eq!(sql.number(counted), 0, "an attempt was counted");
 }
 
 #[test]

@@ -226,7 +226,7 @@ async fn cancel_heeding(end: &str) -> String {
     let scene = Scene::with(&["flaky"]).await;
     let _runner = scene.runner(&[]);
     let end = format!("end={end}");
-    let id = scene.push(&["flaky.heed", "ms=200000", &end]);
+    let id = scene.push(&["flaky.until_cancelled", "ms=200000", &end]);
     wait_said(&scene, &id, "ready").await;
     scene.pgtq(&["cancel", &id]).success();
     scene.wait_all().await;

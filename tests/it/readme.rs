@@ -111,6 +111,51 @@ fn code(dir: &Path, into: &mut String) {
     }
 }
 
+/// The paths in backticks that begin with a folder of the repository.
+fn named_paths(text: &str) -> impl Iterator<Item = &str> {
+    const FOLDERS: [&str; 7] = [
+        "runner/",
+        "tests/",
+        "sdk/",
+        "migrations/",
+        "plugins/",
+        "docs/",
+        ".ci/",
+    ];
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder)))
+        // Placeholders such as NAME, patterns, and commands.
+        .filter(|word| !word.contains("NAME") && !word.contains("NNNN"))
+        .filter(|word| !word.contains(['*', '{', ' ', ':']))
+}
+
+#[test]
+fn every_path_that_a_document_names_exists() {
+    let mut missing = Vec::new();
+    for page in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "PERFORMANCE.md",
+        "RELIABILITY.md",
+        "docs/bench.md",
+        "docs/operate.md",
+        "docs/plugins.md",
+        "docs/sql.md",
+        "migrations/README.md",
+    ] {
+        let text = document(page);
+        for path in named_paths(&text) {
+            if !repository().join(path).exists() {
+                missing.push(format!("{page}: {path}"));
+            }
+        }
+    }
+    assert_eq!(missing, [""; 0]);
+}
+
 #[test]
 fn every_test_that_the_report_on_reliability_names_exists() {
     let mut all = String::new();

@@ -279,3 +279,68 @@ fn nothing_names_the_machine_it_was_written_on() {
     }
     assert_none(&broken, "a path of one machine");
 }
+
+/// Words and phrases that the field does not use, with the usual ones. Comments, texts and
+/// documents are read by people who know Postgres and other queues.
+const DIALECT: &[(&str, &str)] = &[
+    ("an__ew", "again"),
+    ("ends in wo__rds", "fails with a clear error"),
+    ("refused in wo__rds", "rejected with a clear error"),
+    ("for e__ver", "without limit"),
+    ("so ma__ny", "this many"),
+    ("he__ed", "follow"),
+    ("misde__eds", "abuse cases"),
+    ("unbu__rnt", "without using an attempt"),
+    ("who__ever", "name the actor"),
+    ("in va__in", "without success"),
+    ("to the le__tter", "unchanged"),
+    ("at any pr__ice", "within limits"),
+    ("goes o__n", "continues"),
+    ("gho__sts", "orphaned claims"),
+];
+
+#[test]
+fn documents_and_comments_use_the_words_of_the_field() {
+    let mut all = Vec::new();
+    for (folder, extension) in [
+        ("runner", "rs"),
+        ("runner", "sql"),
+        ("migrations", "sql"),
+        ("sdk", "rs"),
+        ("tests", "rs"),
+        ("docs", "md"),
+    ] {
+        all.extend(files(folder, extension));
+    }
+    for page in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "PERFORMANCE.md",
+        "RELIABILITY.md",
+        "SECURITY.md",
+    ] {
+        let text = fs::read_to_string(root().join(page)).expect("a page");
+        all.push((page.to_owned(), text));
+    }
+    let mut broken = Vec::new();
+    for (path, text) in all {
+        for (number, line) in text.lines().enumerate() {
+            for (word, usual) in DIALECT {
+                let word = word.replace("__", "");
+                if contains_word(line, &word) {
+                    broken.push(format!("{path}:{}: `{word}`: {usual}", number + 1));
+                }
+            }
+        }
+    }
+    assert_none(&broken, "words that the field does not use");
+}
+
+/// Whether `line` has these words, not as parts of other words.
+fn contains_word(line: &str, words: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(words).any(|(at, _)| {
+        !line[..at].ends_with(is_part) && !line[at + words.len()..].starts_with(is_part)
+    })
+}

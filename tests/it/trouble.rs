@@ -1,4 +1,4 @@
-//! Postgres in trouble: nothing is lost, and the runner goes on by itself.
+//! Postgres in trouble: nothing is lost, and the runner recovers by itself.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Authorities and the certificates that they sign, made anew for each test.
+//! Authorities and the certificates that they sign, created for each test.
 
 use std::fs;
 use std::path::{Path, PathBuf};

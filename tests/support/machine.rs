@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-/// The environment of a process whose wall clock is off by so many seconds. Built
+/// The environment of a process whose wall clock is off by this many seconds. Built
 /// with the C compiler that also links this crate.
 pub fn wrong_clock(seconds: i64) -> [(String, String); 2] {
     static BUILT: OnceLock<TempDir> = OnceLock::new();

@@ -24,7 +24,7 @@ pub struct Pooler {
 
 impl Pooler {
     /// Starts one for the server whose socket is in `socket_dir`, for these users,
-    /// with so many connections to the server for each. `None`, and a line that says
+    /// with this many connections to the server for each. `None`, and a line that says
     /// so, where there is no pgbouncer and none may be installed. Blocks.
     pub fn start(socket_dir: &Path, users: &[&str], n_connections: u32) -> Option<Self> {
         Self::start_as(None, socket_dir, users, n_connections)

@@ -149,7 +149,7 @@ impl Runner {
         self.signal(libc::SIGINT);
     }
 
-    /// SIGHUP: reads its configuration anew.
+    /// SIGHUP: reloads its configuration.
     pub fn hang_up(&self) {
         self.signal(libc::SIGHUP);
     }

@@ -45,7 +45,7 @@ fn pause() {
 fn give_up_after(started: Instant, what: &str) {
     assert!(
         started.elapsed() < PATIENCE,
-        "waited {} s in vain until {what}",
+        "waited {} s without success until {what}",
         PATIENCE.as_secs()
     );
 }

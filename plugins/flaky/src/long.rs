@@ -36,8 +36,12 @@ fn crawls(ctx: &Ctx, #[default(10)] ms: u64, #[default(10)] rest: u64) -> bool {
 }
 
 /// Waits `ms` milliseconds for a cancel, then ends as it is told: `result`, `error`, or `never`.
-#[handler(name = "flaky.heed", retries = 5, timeout = 2m)]
-fn heeds(ctx: &Ctx, #[default(10)] ms: u64, #[default("result")] end: String) -> Result<bool> {
+#[handler(name = "flaky.until_cancelled", retries = 5, timeout = 2m)]
+fn until_cancelled(
+    ctx: &Ctx,
+    #[default(10)] ms: u64,
+    #[default("result")] end: String,
+) -> Result<bool> {
     info!("ready");
     let cancelled = is_cancelled_within(ctx, ms);
     match end.as_str() {
@@ -83,8 +87,11 @@ mod tests {
     #[test]
     fn a_cancel_ends_the_wait() {
         let cancelled = Ctx::test().cancelled(true);
-        assert_eq!(heeds(&cancelled, 60_000, "result".into()), Ok(true));
+        assert_eq!(
+            until_cancelled(&cancelled, 60_000, "result".into()),
+            Ok(true)
+        );
         assert!(crawls(&cancelled, 0, 60_000));
-        assert!(heeds(&Ctx::test(), 0, "error".into()).is_err());
+        assert!(until_cancelled(&Ctx::test(), 0, "error".into()).is_err());
     }
 }

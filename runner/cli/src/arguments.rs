@@ -175,7 +175,7 @@ fn types_of(schema: &Value, name: &str) -> Vec<String> {
     types
 }
 
-// Plugins write the schema: `depth` keeps a `$ref` circle from going on for ever,
+// Plugins write the schema: `depth` keeps a `$ref` circle from recursing without end,
 // `budget` a circle with many branches.
 fn collect_types(
     root: &Value,

@@ -6,7 +6,7 @@
 //! default. Every value remembers where it came from, for `config show
 //! --origin` and for errors. Promises that a wrong key or value is refused
 //! with file, line and a suggestion, and that passwords and secrets never leave
-//! it in a printed form. Grants and secrets ([`Grants`]) are read anew by
+//! it in a printed form. Grants and secrets ([`Grants`]) are read again by
 //! [`Config::reload`]. Does not connect to anything and does not watch files.
 
 pub mod grants;

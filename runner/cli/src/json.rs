@@ -1,4 +1,4 @@
-//! JSON text as text: laid out anew, to the letter the same. A number of thirty
+//! Lays out JSON text without changing a value. A number of thirty
 //! digits would not come back from a `Value`, nor a name that is there twice.
 
 use serde::Serialize;

@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// size, and both times. `None` for a file that is not there.
 type Stamps = Vec<(PathBuf, Option<[i64; 7]>)>;
 
-/// Follows the files of the configuration for ever. Attempts that begin after a change
+/// Watches the configuration files until the process ends. Attempts that begin after a change
 /// have the new grants.
 pub(crate) async fn follow(mut follower: Follower) {
     // Under a terminal the signal says that the terminal is gone, and ends the

@@ -44,7 +44,7 @@ const STRANGE: [&str; 6] = [
     "$recursiveAnchor",
 ];
 
-/// What of `arguments` does not fit, in words. None if the schema makes no sense
+/// Explains which part of `arguments` does not fit. None if the schema makes no sense
 /// or cannot be checked within the limits.
 pub(crate) fn misfits(schema: &Value, arguments: &Value) -> Option<Vec<String>> {
     Walk::new(schema).ends().then_some(())?;

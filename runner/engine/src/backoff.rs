@@ -1,12 +1,12 @@
 //! How long a loop waits before it asks a database in trouble again.
 //!
 //! Doubling, so that a server which has just come back is not met by everybody's
-//! next try at once; bounded, so that work goes on soon after; jittered, so that
+//! next try at once; bounded, so that work resumes soon after; jittered, so that
 //! runners which failed together do not come back together.
 
 use std::time::Duration;
 
-/// The waits of one loop. One success and it begins anew.
+/// The waits of one loop. One success resets it.
 #[derive(Debug)]
 pub struct Backoff {
     delays: pgtq_task::Backoff,
@@ -45,7 +45,7 @@ mod tests {
     const MOST: Duration = Duration::from_secs(5);
 
     #[test]
-    fn waits_double_up_to_the_most_and_begin_anew_after_a_success() {
+    fn waits_double_up_to_the_maximum_and_restart_after_a_success() {
         let mut backoff = Backoff::new(FIRST, MOST);
         for n in 0..100 {
             let whole = (FIRST * (1 << n.min(10))).min(MOST);

@@ -18,7 +18,7 @@ pub enum Allocator {
     /// Reserved once for all slots and reused: the fast one.
     #[default]
     Pooling,
-    /// Mapped anew for every attempt: several times slower, for extra isolation.
+    /// Mapped again for every attempt: several times slower, for extra isolation.
     OnDemand,
 }
 

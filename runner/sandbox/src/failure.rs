@@ -367,7 +367,7 @@ mod tests {
         let refused_growth = |error: Option<wasmtime::Error>| {
             let mut limiter = Limiter::new(&limits, &account);
             if let Some(error) = error {
-                limiter.memory_grow_failed(error).expect("it goes on");
+                limiter.memory_grow_failed(error).expect("growth continues");
             }
             limiter
         };

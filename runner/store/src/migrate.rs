@@ -4,7 +4,7 @@
 //! of `migrate_outside` split it), and after them the files of functions and views whose
 //! text differs from what was applied last. What is pending is asked again under the
 //! lock: any number of runners may start on an empty database at once. None of it waits
-//! long for a table: whoever pushes would wait behind it, so it gives way and tries again.
+//! long for a table: pushes would wait behind it, so it gives up the lock and tries again.
 //!
 //! Each version says which older programs it still serves, so that the schema goes first
 //! and runners of the version before work on. A program never replaces the functions of a

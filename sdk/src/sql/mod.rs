@@ -73,7 +73,7 @@ impl Sql {
     }
 
     /// Saves the task's state and commits it together with all SQL so far; the
-    /// next statement opens a new transaction. A later attempt goes on from
+    /// next statement opens a new transaction. A later attempt continues from
     /// here: [`State::load`](crate::State::load).
     ///
     /// # Errors

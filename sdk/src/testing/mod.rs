@@ -138,7 +138,7 @@ impl TestCtx {
         self.set(|record| record.clock = now)
     }
 
-    /// Lets time pass: the clock goes on, and less time remains.
+    /// Lets time pass: the clock advances, and less time remains.
     pub fn advance(&self, time: Duration) {
         let mut record = self.record.borrow_mut();
         record.clock += time;

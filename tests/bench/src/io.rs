@@ -11,8 +11,8 @@ use pgtq_task::{Name, NewTask};
 use crate::args::LabArgs;
 use crate::scratch;
 
-/// The crowd waits longer than what is measured, because it has to start: by so many
-/// seconds, and one more for each of so many handlers.
+/// The crowd waits longer than what is measured, because it has to start: by this many
+/// seconds, and one more for each of this many handlers.
 const SPARE: u64 = 2;
 const STARTED_EACH_SECOND: u64 = 250;
 

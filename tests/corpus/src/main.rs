@@ -5,7 +5,7 @@
 //! pgtq-corpus SEED COUNT [PLUGIN...] > corpus
 //! ```
 //!
-//! Each item is a line, `LABEL NAME LENGTH`, and so many bytes. The name says where in
+//! Each item is a line, `LABEL NAME LENGTH`, and LENGTH bytes. The name says where in
 //! the specification it stands, or is a number. The same seed gives the same items.
 
 mod generated;

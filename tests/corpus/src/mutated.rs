@@ -8,7 +8,7 @@ use wasmparser::{Parser, Payload};
 
 use crate::{Corpus, Dice};
 
-/// Tries of one mutation, so that a large module does not take for ever.
+/// Tries of one mutation, so that a large module does not take hours.
 const FUEL: u64 = 1_000;
 
 /// Writes up to `count` mutations of the modules.

@@ -1,7 +1,7 @@
 //! The modules of the WebAssembly specification's own tests, what wasm-smith makes
 //! up, and what wasm-mutate makes of both and of good plugins.
 //!
-//! `PGTQ_CORPUS=1000` makes so many of each generated kind, `PGTQ_CORPUS_SEED=7`
+//! `PGTQ_CORPUS=1000` makes that many of each generated kind, `PGTQ_CORPUS_SEED=7`
 //! others.
 
 use std::collections::BTreeMap;

@@ -121,7 +121,7 @@ fn shelf(texts: &[&[u8]]) -> Vec<u8> {
 }
 
 #[test]
-fn any_text_returned_as_a_result_is_stored_as_it_is_or_refused_in_words() {
+fn any_text_returned_as_a_result_is_stored_unchanged_or_rejected() {
     let (good, bad) = (good(), bad());
     let texts = good.iter().map(|text| text.as_bytes());
     let texts: Vec<&[u8]> = texts.chain(bad.iter().map(|(text, _)| &**text)).collect();

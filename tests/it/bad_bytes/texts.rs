@@ -35,10 +35,10 @@ fn jsons() -> Vec<String> {
     all
 }
 
-/// What is pushed by SQL ends in words, or is refused by the database; nothing is
+/// What is pushed by SQL ends with a clear error, or is rejected by the database; nothing is
 /// lost on the way, and the command line takes nothing that the database refuses.
 #[test]
-fn any_text_pushed_as_arguments_ends_in_words_or_is_refused() {
+fn any_text_pushed_as_arguments_is_run_or_rejected_with_a_clear_error() {
     let (database, sql) = database();
     let dir = plugin_dir(&["hello"]);
     let mut runner = runner(database.url(), dir.path(), "", &[]);

@@ -91,7 +91,7 @@ fn all_work_goes_through_a_pooler_that_wants_tls_in_each_mode_that_asks_for_it()
 }
 
 #[test]
-fn a_pooler_is_refused_in_words_by_its_name_and_by_its_authority() {
+fn a_pooler_with_a_wrong_name_or_authority_is_rejected_with_a_clear_error() {
     let Some(scene) = TlsScene::new() else { return };
     let stranger = Authority::new("a stranger");
     let other_name = scene.url_knowing(&scene.authority, "127.0.0.1", "verify-full");

@@ -26,7 +26,7 @@ use crate::tasks::{assert_completed_once, n_ended, wait_for_ended};
 const ENOUGH: i64 = 300;
 /// Tasks that one pusher pushes at once.
 const BATCH: usize = 20;
-/// Pushers wait while so many tasks wait.
+/// Pushers wait while this many tasks wait.
 const WAITING: i64 = 400;
 /// How a program ends that the schema does not serve, or not yet.
 const SCHEMA: i32 = 5;

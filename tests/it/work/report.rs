@@ -75,7 +75,7 @@ async fn a_report_sums_up_thousands_of_orders_and_writes_a_file() {
 }
 
 #[tokio::test]
-async fn a_report_whose_runner_is_killed_goes_on_and_counts_nothing_twice() {
+async fn a_report_continues_after_its_runner_is_killed_and_counts_nothing_twice() {
     let scene = Scene::with(&["report"]).await;
     let grants = shop(&scene, "reports_of_a_kill").await;
     // The page after 3,000 orders waits for a lock that this test holds: it is written,

@@ -263,7 +263,7 @@ pub(super) fn plain(statement: &str) -> String {
     statement.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a text is the one that is wanted, or goes on where that ends with `*`.
+/// Whether a text equals the expected one, or starts with it if that ends with `*`.
 fn is_like(wanted: &str, text: &str) -> bool {
     match wanted.strip_suffix('*') {
         Some(start) => text.starts_with(start),

@@ -161,7 +161,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads everything anew from where it was loaded. Blocks on the disk.
+    /// Reads everything again from where it was loaded. Blocks on the disk.
     pub fn reload(&self) -> Result<Config, ConfigError> {
         let Place {
             flags,
@@ -172,7 +172,7 @@ impl Config {
     }
 
     /// The files that a [`Config::reload`] would read now, and those that hold
-    /// secrets: whoever watches these misses nothing.
+    /// secrets: a watcher of these misses nothing.
     pub fn watched(&self) -> Vec<PathBuf> {
         let env = |name: &str| std::env::var(name).ok();
         let mut found = paths(self.place.explicit.as_deref(), &self.place.start, &env);

@@ -24,13 +24,17 @@ pub(crate) async fn pause(args: PauseArgs, context: &Context) -> Result<(), Prob
     let store = database::open(context, &config).await?;
     for queue in &args.queues {
         match store.pause_queue(queue).await? {
-            true => context.note(format!("queue {queue} is paused; what runs goes on")),
+            true => context.note(format!(
+                "queue {queue} is paused; running tasks will finish"
+            )),
             false => context.note(format!("queue {queue} was paused already")),
         }
     }
     for handler in &args.handler {
         match store.pause_handler(handler).await? {
-            true => context.note(format!("handler {handler} is paused; what runs goes on")),
+            true => context.note(format!(
+                "handler {handler} is paused; running tasks will finish"
+            )),
             false => context.note(format!("handler {handler} was paused already")),
         }
     }
@@ -43,13 +47,13 @@ pub(crate) async fn resume(args: PauseArgs, context: &Context) -> Result<(), Pro
     let store = database::open(context, &config).await?;
     for queue in &args.queues {
         match store.resume_queue(queue).await? {
-            true => context.note(format!("queue {queue} goes on")),
+            true => context.note(format!("queue {queue} resumed")),
             false => context.note(format!("queue {queue} was not paused")),
         }
     }
     for handler in &args.handler {
         match store.resume_handler(handler).await? {
-            true => context.note(format!("handler {handler} goes on")),
+            true => context.note(format!("handler {handler} resumed")),
             false => context.note(format!("handler {handler} was not paused")),
         }
     }

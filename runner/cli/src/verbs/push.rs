@@ -345,7 +345,7 @@ async fn await_result(
         if let Some(limit) = limit.filter(|limit| started.elapsed() >= *limit) {
             let message = format!("task {id} had not ended after {}", text::fine(limit));
             return Err(
-                Problem::new(Exit::Elapsed, message).help(format!("it goes on: pgtq show {id}"))
+                Problem::new(Exit::Elapsed, message).help(format!("it continues: pgtq show {id}"))
             );
         }
     };

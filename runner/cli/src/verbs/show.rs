@@ -118,7 +118,7 @@ fn error(detail: &TaskDetail) -> Option<String> {
 fn attempts_text(detail: &TaskDetail) -> String {
     let task = &detail.task;
     let limit = match task.retries {
-        Some(-1) => " (retries for ever)".to_owned(),
+        Some(-1) => " (unlimited retries)".to_owned(),
         Some(retries) => format!(" of {}", i64::from(retries) + 1),
         None => String::new(),
     };

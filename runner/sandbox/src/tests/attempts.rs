@@ -174,11 +174,11 @@ async fn an_attempt_ends_when_it_is_stopped() {
 #[tokio::test]
 async fn a_cooperative_handler_ends_by_itself_when_cancelled() {
     let sandbox = sandbox(small());
-    let heed = handler(&sandbox, &guest("heed")).await;
+    let polling = handler(&sandbox, &guest("poll_cancelled")).await;
     for args in ["0", "1"] {
         let attempt = attempt(args);
         let signal = Arc::clone(&attempt.signal);
-        let running = tokio::spawn(heed.call(attempt));
+        let running = tokio::spawn(polling.call(attempt));
         while !signal.polls_cancelled() && !running.is_finished() {
             tokio::task::yield_now().await;
         }

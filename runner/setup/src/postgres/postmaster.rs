@@ -20,7 +20,7 @@ use super::account::Account;
 
 /// `$1` is the directory, `$2` the server. Standard input ends with its owner. The
 /// server removes its lock file when it ends; asking for the process alone would
-/// wait for whoever inherits it to collect its status.
+/// wait for its new parent to collect its status.
 const KEEPER: &str = r#"
 cat >/dev/null
 kill -s QUIT "$2" 2>/dev/null

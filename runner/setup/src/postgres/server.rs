@@ -195,7 +195,7 @@ impl PrivatePostgres {
         Ok(self.url_of(name))
     }
 
-    /// Drops a database and cuts off whoever is connected to it.
+    /// Drops a database and disconnects its clients.
     pub fn drop_database(&self, name: &str) -> Result<(), PostgresError> {
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name));
         self.run(&statement)

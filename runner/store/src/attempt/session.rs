@@ -153,7 +153,7 @@ impl Session {
         result
     }
 
-    /// Rejects a role that has nested so many types that reading them could crash the runner.
+    /// Rejects a role that has nested types so deeply that reading them could crash the runner.
     /// Sessions that check at the same time may each add one more.
     async fn check_nested_types(&mut self) -> Result<(), Trouble> {
         let look = self.one(&sql!("attempt_nested").text, &[], PATIENCE).await;

@@ -163,7 +163,7 @@ async fn a_newer_schema_states_the_oldest_supported_program() {
     let serves = later_with_functions("-- serves: 1\n");
     store.migrate_to(&serves).await.expect("migrate");
     store.check_schema().await.expect("is served");
-    // The program before, started anew: it works on and has nothing to migrate.
+    // The previous program, restarted: it continues and has nothing to migrate.
     let before = store.migrate().await.expect("is served");
     assert_eq!(before, Applied::default());
     let newest = SCHEMA_VERSION + 1;

@@ -42,7 +42,7 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Broken, Probl
     guide
         .done(format!("refused; version {version} keeps serving"), &reason)
         .await?;
-    // Whole again, so that whoever stays finds everything in order.
+    // Repaired, so that a user who continues finds a working plugin.
     std::fs::write(stage.plugins.join(file), &good)?;
     Ok(Broken {
         reason,

@@ -45,7 +45,7 @@ fn ended(claim: i64, kind: &str, lines: &[LogLine]) -> AttemptRow {
     }
 }
 
-/// What was read, in words: numbers of lines, `-n` for a gap, `+` for a death.
+/// What was read, as text: numbers of lines, `-n` for a gap, `+` for a death.
 fn words(items: &[Item]) -> String {
     let word = |item: &Item| match item {
         Item::Line(_, line) => match line.dropped {
@@ -58,7 +58,7 @@ fn words(items: &[Item]) -> String {
 }
 
 #[test]
-fn the_stored_log_goes_on_where_the_live_lines_ended() {
+fn the_stored_log_continues_after_the_live_lines() {
     let mut reader = Reader::default();
     assert_eq!(words(&reader.read(TASK, &[], &live(3, 1..=2))), "1 2");
     assert_eq!(reader.newest(TASK), (ClaimId(3), 2));
