@@ -46,7 +46,7 @@ pub(crate) enum Color {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
-    /// Where the tasks live [env: PGTQ_DATABASE_URL, DATABASE_URL, PG*]
+    /// Postgres connection URL [env: PGTQ_DATABASE_URL, DATABASE_URL, PG*]
     #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
     pub(crate) database_url: Option<String>,
     /// The Postgres schema [env: PGTQ_SCHEMA] [default: pgtq]
@@ -55,13 +55,13 @@ pub struct GlobalArgs {
     /// Read this file instead of searching for pgtq.toml [env: PGTQ_CONFIG]
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub(crate) config: Option<PathBuf>,
-    /// How to print: a table on a terminal and tab-separated in a pipe, or this
+    /// Output format [default: table on a terminal, TSV in a pipe]
     #[arg(
         short,
         long,
         global = true,
         value_enum,
-        value_name = "FORM",
+        value_name = "FORMAT",
         hide_short_help = true
     )]
     pub(crate) output: Option<Format>,
@@ -139,7 +139,7 @@ pub(crate) enum Verb {
     Bench(verbs::bench::BenchArgs),
     /// What handlers logged
     Logs(verbs::logs::LogsArgs),
-    /// Run finished tasks again, waiting ones now
+    /// Retry failed or cancelled tasks; run scheduled ones now
     Retry(verbs::retry::RetryArgs),
     /// Cancel waiting and running tasks
     Cancel(verbs::cancel::CancelArgs),
@@ -147,9 +147,9 @@ pub(crate) enum Verb {
     Delete(verbs::delete::DeleteArgs),
     /// Queues and how much waits in them
     Queues(verbs::queues::QueuesArgs),
-    /// Stop giving out tasks of a queue or handler
+    /// Pause a queue or handler
     Pause(verbs::pause::PauseArgs),
-    /// Give out tasks of a paused queue or handler again
+    /// Resume a paused queue or handler
     Resume(verbs::pause::PauseArgs),
     /// Handlers and plugin files, what is live and what was refused
     Plugins(verbs::plugins::PluginsArgs),
@@ -163,7 +163,7 @@ pub(crate) enum Verb {
     Call(verbs::call::CallArgs),
     /// Run the golden cases of plugins in the real sandbox
     Test(verbs::test::TestArgs),
-    /// What a plugin file holds and asks for; nothing is executed
+    /// Show a plugin file's handlers and requested capabilities, without running it
     Inspect(verbs::inspect::InspectArgs),
     /// Check a plugin file and install it atomically
     Deploy(verbs::deploy::DeployArgs),
@@ -171,11 +171,11 @@ pub(crate) enum Verb {
     Rollback(verbs::rollback::RollbackArgs),
     /// Create or update the schema
     Migrate(verbs::migrate::MigrateArgs),
-    /// Who may push, watch, run and operate: roles of the database
+    /// Grant pgtq privileges to database roles
     Roles(verbs::roles::RolesArgs),
     /// Check this machine and the database, with fixes
     Doctor(verbs::doctor::DoctorArgs),
-    /// A probe for scripts and containers: status 0 or not
+    /// Health check: exit 0 if the database and schema are usable
     Health(verbs::health::HealthArgs),
     /// Counts, throughput and latency
     Stats(verbs::stats::StatsArgs),

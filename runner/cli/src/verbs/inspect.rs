@@ -12,7 +12,7 @@ use crate::output::{Cell, Format, Rows};
 use crate::{machine, text};
 use pgtq_task::{Grant, HandlerInfo, LimitCut, Name, PluginGrantReport, Retries};
 
-/// What a plugin file holds and asks for; nothing is executed.
+/// Show a plugin file's handlers and requested capabilities, without running it.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// The plugin file

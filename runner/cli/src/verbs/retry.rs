@@ -6,7 +6,7 @@ use super::bulk::{self, Act, BulkArgs};
 use crate::context::Context;
 use crate::error::Problem;
 
-/// Run finished tasks again, waiting ones now.
+/// Retry failed or cancelled tasks; run scheduled ones now.
 #[derive(Debug, Args)]
 pub(crate) struct RetryArgs {
     /// Which tasks.
