@@ -66,7 +66,7 @@ pub(crate) fn push(kind: Kind, key: Option<&str>) -> String {
     format!("SELECT pgtq.push('{handler}', '{args}', retries => {retries}, key => {key})")
 }
 
-/// Takes turns until it is told to stop; a turn that fails reconnects and is
+/// Takes turns until it is asked to stop; a turn that fails reconnects and is
 /// taken again under the same number if `turn` needs that.
 fn start(
     url: &str,

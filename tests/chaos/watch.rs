@@ -51,7 +51,7 @@ impl Watch {
         }
     }
 
-    /// Looks until it is told to stop.
+    /// Polls until it is asked to stop.
     pub(crate) fn start(url: &str, stop: &Arc<AtomicBool>) -> JoinHandle<Watch> {
         let (url, stop) = (url.to_owned(), Arc::clone(stop));
         thread::spawn(move || {

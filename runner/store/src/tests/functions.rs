@@ -57,7 +57,7 @@ async fn a_changed_file_is_applied_again_and_alone() {
     assert_eq!(crash_wait(&client).await, "21");
     assert_eq!(store.pending_sql_of(&other).await.expect("sql"), "");
 
-    // This build: works on, says what differs, and replaces it when it is told to.
+    // This build continues, reports the difference, and replaces the file only in `migrate`.
     store.check_schema().await.expect("of the same version");
     assert_eq!(pending(&store).await, ["functions/crashes"]);
     let sql = store.pending_sql().await.expect("sql");
