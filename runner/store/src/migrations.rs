@@ -4,8 +4,6 @@
 //! applied again whenever their text has changed. `migrations/README.md` says how to add
 //! to them.
 
-use sha2::{Digest as _, Sha256};
-
 use super::carried;
 
 /// A numbered file, or several that are one version.
@@ -164,6 +162,5 @@ impl Files {
 }
 
 fn sha256(text: &str) -> String {
-    let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
-    pgtq_task::Digest(hash).to_string()
+    pgtq_task::Digest::of(text.as_bytes()).to_string()
 }
