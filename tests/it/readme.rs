@@ -157,6 +157,21 @@ fn every_path_that_a_document_names_exists() {
 }
 
 #[test]
+fn every_crate_that_cargo_install_is_shown_for_exists() {
+    let mut text = document("README.md") + &document("CONTRIBUTING.md");
+    code(&repository().join("runner"), &mut text);
+    let paths = text.split("cargo install --path ").skip(1);
+    let paths: Vec<&str> = paths
+        .filter_map(|rest| rest.split(['`', ' ', '\n', '"']).next())
+        .collect();
+    assert!(paths.len() >= 2, "{paths:?}");
+    for path in paths {
+        let manifest = repository().join(path).join("Cargo.toml");
+        assert!(manifest.is_file(), "no crate in {path}");
+    }
+}
+
+#[test]
 fn every_test_that_the_report_on_reliability_names_exists() {
     let mut all = String::new();
     for dir in ["runner", "sdk", "tests"] {

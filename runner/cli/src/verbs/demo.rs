@@ -83,8 +83,9 @@ pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<(), Problem
     let mut signals = Signals::catch()?;
     let guide = Guide { context };
     if cfg!(debug_assertions) {
-        context
-            .note("This is a development build; `cargo install --path runner` gives the fast one.");
+        context.note(
+            "This is a development build; `cargo install --path runner/cli` gives the fast one.",
+        );
     }
     // Dropping a half-built stage stops what there is of it.
     let stage = tokio::select! {
