@@ -21,6 +21,7 @@ mod held;
 mod held_locks;
 mod large;
 mod lifecycle;
+mod limit_tables;
 mod limits;
 mod live;
 mod loading;

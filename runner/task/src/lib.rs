@@ -13,6 +13,7 @@ mod grant_report;
 mod handler;
 mod ids;
 mod limit_report;
+mod limit_unit;
 mod limits;
 mod log;
 mod manifest;
@@ -41,7 +42,8 @@ pub use grant_report::{
 pub use handler::{Handler, HandlerFuture};
 pub use ids::{ClaimId, Digest, RunnerId, TaskId};
 pub use limit_report::LimitCut;
-pub use limits::{LimitRequest, Limits};
+pub use limit_unit::LimitUnit;
+pub use limits::{LimitField, LimitRequest, Limits};
 pub use log::{LogLevel, LogLine, LogPage, LogPageLimit, LogTail};
 pub use manifest::{HandlerInfo, Manifest, PluginInfo, PushDefaults};
 pub use name::{Name, NameError};

@@ -1,8 +1,7 @@
 //! Compares the limits that handlers request with what they may have.
 
-use std::time::Duration;
-
 use super::grant_report::toml_key;
+use super::limit_unit::LimitUnit;
 use super::limits::{LimitRequest, Limits};
 
 impl LimitRequest {
@@ -46,25 +45,11 @@ impl LimitRequest {
 
     /// The requested limits in the syntax of `pgtq.toml`: `memory = "512MiB"`.
     pub fn toml_fields(&self) -> Vec<String> {
-        let time = self.timeout_ms.map(Duration::from_millis);
-        let units = [
-            (1 << 30, "GiB"),
-            (1 << 20, "MiB"),
-            (1 << 10, "KiB"),
-            (1, "B"),
-        ];
-        let thousands = [
-            (1_000_000_000, "G"),
-            (1_000_000, "M"),
-            (1_000, "k"),
-            (1, ""),
-        ];
-        let memory = self.memory.map(|bytes| in_units(bytes, &units));
-        let fuel = self.fuel.map(|fuel| in_units(fuel, &thousands));
+        let text = |unit: LimitUnit, number: Option<u64>| Some(unit.text(number?));
         let fields = [
-            ("fuel", fuel),
-            ("timeout", time.map(in_time)),
-            ("memory", memory),
+            ("fuel", text(LimitUnit::Count, self.fuel)),
+            ("timeout", text(LimitUnit::Time, self.timeout_ms)),
+            ("memory", text(LimitUnit::Memory, self.memory)),
         ];
         let field = |(key, text): (&str, Option<String>)| Some(format!("{key} = \"{}\"", text?));
         fields.into_iter().filter_map(field).collect()
@@ -126,21 +111,6 @@ impl LimitCut {
         let fields = self.granted.max(&self.asked).toml_fields().join("\n");
         format!("[grants.{}.limits]\n{fields}\n", toml_key(plugin))
     }
-}
-
-/// In the largest unit that divides the number.
-fn in_units(number: u64, units: &[(u64, &str)]) -> String {
-    let fits = |(size, _): &&(u64, &str)| number.is_multiple_of(*size);
-    let (size, unit) = units.iter().find(fits).copied().unwrap_or((1, ""));
-    format!("{}{unit}", number / size)
-}
-
-fn in_time(time: Duration) -> String {
-    let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    in_units(
-        ms,
-        &[(3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")],
-    )
 }
 
 #[cfg(test)]

@@ -1,85 +1,148 @@
-//! Resource limits of one attempt. A handler requests, the operator caps.
+//! Resource limits of one attempt: a handler requests, the operator caps.
+//!
+//! [`Limits::FIELDS`] is the only list of them. The configuration keys, the commands that
+//! print limits and the tables of README and docs/limits.md come from it.
 
 use std::time::Duration;
 
-/// The budget of one attempt. Every resource that a guest can consume has a limit here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// Wasm instructions, roughly; bulk memory operations cost one per byte.
-    pub fuel: u64,
-    /// Wall-clock time, host calls included.
-    pub timeout: Duration,
-    /// Bytes, summed over all linear memories of the instance.
-    pub memory: u64,
-    /// Elements, summed over all tables of the instance.
-    pub table_elements: u64,
-    /// Bytes that the host allocates for the attempt: log lines, child tasks, headers, buffers.
-    /// Counted into peak memory, in addition to the guest's own.
-    pub host_bytes: u64,
-    /// Bytes that one host call may copy out of the guest.
-    pub call_bytes: u64,
-    /// Bytes of the result, and of an error's message and details together.
-    pub result_bytes: u64,
-    /// Log lines kept, the first half and the last half; ten times as many may be written before
-    /// the attempt fails.
-    pub log_lines: u32,
-    /// Bytes of log kept, the first half and the last half.
-    pub log_bytes: u64,
-    /// Child tasks pushed.
-    pub pushes: u32,
-    /// Different lanes (queue, handler and priority) of the child tasks, including lanes that
-    /// exist already: only the database knows which do.
-    pub lanes: u32,
-    /// HTTP requests.
-    pub http_requests: u32,
-    /// Bytes of HTTP bodies and headers, both ways together.
-    pub http_bytes: u64,
-    /// TCP connections opened.
-    pub tcp_connections: u32,
-    /// Bytes over TCP, both ways together.
-    pub tcp_bytes: u64,
-    /// SQL statements.
-    pub sql_statements: u32,
-    /// Rows of one SQL result.
-    pub sql_rows: u32,
-    /// Bytes of one SQL result.
-    pub sql_bytes: u64,
-    /// Bytes saved for later attempts, all values of the task together.
-    pub state_bytes: u64,
-    /// Bytes written to files.
-    pub file_bytes: u64,
+use super::limit_unit::{LimitUnit, Quantity};
+
+/// One row of [`Limits::FIELDS`].
+#[derive(Debug, Clone, Copy)]
+pub struct LimitField {
+    /// The name of the field and, in the sections `[limits]` and `[caps]`, of the key.
+    pub name: &'static str,
+    /// How its value is written.
+    pub unit: LimitUnit,
+    /// The largest value that the field can hold.
+    pub maximum: u64,
+    /// How many times the default a handler may request unless the operator sets a cap; 1 for
+    /// a limit that handlers cannot request.
+    pub cap_factor: u64,
+    /// What is limited, per attempt.
+    pub what: &'static str,
+    /// What happens when the limit is reached; a word in backticks is the error kind.
+    pub reached: &'static str,
+    /// The file below `runner/` that enforces it.
+    pub enforced_in: &'static str,
+    get: fn(&Limits) -> u64,
+    set: fn(&mut Limits, u64),
+}
+
+impl LimitField {
+    /// The value in `limits`; milliseconds for a duration.
+    pub fn of(&self, limits: &Limits) -> u64 {
+        (self.get)(limits)
+    }
+
+    /// Sets the value in `limits`. A number above `maximum` becomes `maximum`.
+    pub fn set(&self, limits: &mut Limits, number: u64) {
+        (self.set)(limits, number);
+    }
+
+    /// The value in `limits` as the configuration writes it: `64MiB`.
+    pub fn text(&self, limits: &Limits) -> String {
+        self.unit.text(self.of(limits))
+    }
 }
 
 const MIB: u64 = 1 << 20;
-/// How far above the default of fuel, time and memory a handler's request may go.
-const CAP_FACTOR: u64 = 4;
 
-impl Default for Limits {
-    /// The defaults of DESIGN section 6, shown in README's limits table.
-    fn default() -> Self {
-        Limits {
-            fuel: 10_000_000_000,
-            timeout: Duration::from_secs(30),
-            memory: 64 * MIB,
-            table_elements: 20_000,
-            host_bytes: 16 * MIB,
-            call_bytes: 4 * MIB,
-            result_bytes: MIB,
-            log_lines: 1_000,
-            log_bytes: MIB,
-            pushes: 1_000,
-            lanes: 100,
-            http_requests: 100,
-            http_bytes: 64 * MIB,
-            tcp_connections: 20,
-            tcp_bytes: 64 * MIB,
-            sql_statements: 10_000,
-            sql_rows: 10_000,
-            sql_bytes: 4 * MIB,
-            state_bytes: MIB,
-            file_bytes: 64 * MIB,
+/// One limit per row: field, type, default, unit, how many times the default a handler may
+/// request, what it limits, what happens when it is reached, where that is enforced.
+macro_rules! limits {
+    ($($name:ident: $type:ty = $default:expr, $unit:expr, cap x $factor:literal,
+        $what:literal, $reached:literal, $enforced:literal;)*) => {
+        /// The budget of one attempt. Every resource that a guest can consume has a limit here.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Limits {
+            $(#[doc = concat!($what, ".")] pub $name: $type,)*
         }
-    }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Limits { $($name: $default,)* }
+            }
+        }
+
+        impl Limits {
+            /// Every limit, in the order of the configuration and of the documents.
+            pub const FIELDS: &[LimitField] = &[$(LimitField {
+                name: stringify!($name),
+                unit: $unit,
+                maximum: <$type as Quantity>::MAX,
+                cap_factor: $factor,
+                what: $what,
+                reached: $reached,
+                enforced_in: $enforced,
+                get: |limits| limits.$name.to_number(),
+                set: |limits, number| limits.$name = Quantity::of_number(number),
+            },)*];
+        }
+    };
+}
+
+limits! {
+    fuel: u64 = 10_000_000_000, LimitUnit::Count, cap x 4,
+        "WebAssembly instructions, about one unit each; bulk memory operations cost one per byte",
+        "the attempt fails: `fuel`", "sandbox/src/attempt.rs";
+    timeout: Duration = Duration::from_secs(30), LimitUnit::Time, cap x 4,
+        "wall-clock time, including host calls",
+        "the attempt fails: `timeout`", "sandbox/src/attempt.rs";
+    memory: u64 = 64 * MIB, LimitUnit::Memory, cap x 4,
+        "bytes of linear memory, in total",
+        "the attempt fails: `memory`", "sandbox/src/limiter.rs";
+    table_elements: u64 = 20_000, LimitUnit::Count, cap x 1,
+        "elements of all tables of the instance",
+        "the attempt fails: `table`", "sandbox/src/limiter.rs";
+    host_bytes: u64 = 16 * MIB, LimitUnit::BytesFrom(MIB), cap x 1,
+        "bytes that the host allocates for the attempt (log lines, child tasks, headers, buffers); they count into its peak memory",
+        "the attempt fails: `memory`", "sandbox/src/state.rs";
+    call_bytes: u64 = 4 * MIB, LimitUnit::Bytes, cap x 1,
+        "bytes that one host call may copy out of the guest",
+        "the attempt fails: `call_size`", "sandbox/src/host_call.rs";
+    result_bytes: u64 = MIB, LimitUnit::Bytes, cap x 1,
+        "bytes of the result, or of an error's message and details",
+        "the attempt fails: `result_size`", "sandbox/src/attempt.rs";
+    log_lines: u32 = 1_000, LimitUnit::Count, cap x 1,
+        "log lines kept, the first half and the last half",
+        "lines are dropped; ten times as many fail the attempt: `logs`", "sandbox/src/logs.rs";
+    log_bytes: u64 = MIB, LimitUnit::Bytes, cap x 1,
+        "bytes of log kept, the first half and the last half",
+        "lines are dropped", "sandbox/src/logs.rs";
+    pushes: u32 = 1_000, LimitUnit::Count, cap x 1,
+        "child tasks",
+        "the push returns an error", "sandbox/src/push.rs";
+    lanes: u32 = 100, LimitUnit::Count, cap x 1,
+        "distinct lanes (queue, handler and priority) of the child tasks, including lanes that exist already",
+        "the push returns an error", "sandbox/src/push.rs";
+    http_requests: u32 = 100, LimitUnit::Count, cap x 1,
+        "HTTP requests",
+        "the request returns an error", "sandbox/src/capability/http/budget.rs";
+    http_bytes: u64 = 64 * MIB, LimitUnit::Bytes, cap x 1,
+        "bytes of HTTP headers and bodies, both directions",
+        "the request returns an error", "sandbox/src/capability/http/budget.rs";
+    tcp_connections: u32 = 20, LimitUnit::Count, cap x 1,
+        "TCP connections opened",
+        "connecting returns an error", "sandbox/src/wasi/tcp.rs";
+    tcp_bytes: u64 = 64 * MIB, LimitUnit::Bytes, cap x 1,
+        "bytes over TCP, both directions",
+        "reading or writing returns an error", "sandbox/src/wasi/tcp.rs";
+    sql_statements: u32 = 10_000, LimitUnit::Count, cap x 1,
+        "SQL statements",
+        "the statement returns an error", "sandbox/src/capability/sql.rs";
+    sql_rows: u32 = 10_000, LimitUnit::Count, cap x 1,
+        "rows of one SQL result",
+        "the statement returns an error", "store/src/attempt/answer.rs";
+    sql_bytes: u64 = 4 * MIB, LimitUnit::Bytes, cap x 1,
+        "bytes of one SQL result",
+        "the statement returns an error", "store/src/attempt/answer.rs";
+    state_bytes: u64 = MIB, LimitUnit::Bytes, cap x 1,
+        "bytes saved for later attempts, all values of the task together",
+        "saving returns an error", "sandbox/src/capability/state.rs";
+    file_bytes: u64 = 64 * MIB, LimitUnit::Bytes, cap x 1,
+        "bytes written to files",
+        "writing returns an error", "sandbox/src/wasi/files.rs";
 }
 
 /// Limits that a handler requests in its manifest; unset means the operator's default.
@@ -101,40 +164,22 @@ impl Limits {
     /// The limits of an attempt: what the handler requests, otherwise the default (`self`),
     /// never above `cap`.
     pub fn granted(&self, asked: &LimitRequest, cap: &Limits) -> Limits {
-        let timeout = asked.timeout_ms.map_or(self.timeout, Duration::from_millis);
-        Limits {
-            fuel: asked.fuel.unwrap_or(self.fuel).min(cap.fuel),
-            timeout: timeout.min(cap.timeout),
-            memory: asked.memory.unwrap_or(self.memory).min(cap.memory),
-            table_elements: self.table_elements.min(cap.table_elements),
-            host_bytes: self.host_bytes.min(cap.host_bytes),
-            call_bytes: self.call_bytes.min(cap.call_bytes),
-            result_bytes: self.result_bytes.min(cap.result_bytes),
-            log_lines: self.log_lines.min(cap.log_lines),
-            log_bytes: self.log_bytes.min(cap.log_bytes),
-            pushes: self.pushes.min(cap.pushes),
-            lanes: self.lanes.min(cap.lanes),
-            http_requests: self.http_requests.min(cap.http_requests),
-            http_bytes: self.http_bytes.min(cap.http_bytes),
-            tcp_connections: self.tcp_connections.min(cap.tcp_connections),
-            tcp_bytes: self.tcp_bytes.min(cap.tcp_bytes),
-            sql_statements: self.sql_statements.min(cap.sql_statements),
-            sql_rows: self.sql_rows.min(cap.sql_rows),
-            sql_bytes: self.sql_bytes.min(cap.sql_bytes),
-            state_bytes: self.state_bytes.min(cap.state_bytes),
-            file_bytes: self.file_bytes.min(cap.file_bytes),
+        let mut granted = self.with(asked);
+        for field in Limits::FIELDS {
+            let number = field.of(&granted).min(field.of(cap));
+            field.set(&mut granted, number);
         }
+        granted
     }
 
     /// The default caps for these defaults: four times the fuel, time and memory, and everything
     /// else unchanged.
     pub fn cap(&self) -> Limits {
-        Limits {
-            fuel: self.fuel.saturating_mul(CAP_FACTOR),
-            timeout: self.timeout.saturating_mul(CAP_FACTOR as u32),
-            memory: self.memory.saturating_mul(CAP_FACTOR),
-            ..self.clone()
+        let mut cap = self.clone();
+        for field in Limits::FIELDS {
+            field.set(&mut cap, field.of(self).saturating_mul(field.cap_factor));
         }
+        cap
     }
 
     /// The caps of a development runner: a year of time, and all the fuel and memory that

@@ -1,4 +1,8 @@
-//! Every setting there is: name, environment variable, form, default.
+//! All settings: name, environment variable, form, default.
+
+use std::sync::LazyLock;
+
+use pgtq_task::{LimitField, LimitUnit, Limits};
 
 /// How the text of a setting is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,11 +17,13 @@ pub enum Kind {
     Flag,
     /// A whole number.
     Count,
+    /// A whole number up to this one.
+    CountTo(u64),
     /// A whole number above zero.
     Positive,
     /// Bytes, with a unit.
     Size,
-    /// Bytes, with a unit, and as many at least.
+    /// Bytes, with a unit, not less than this many.
     SizeFrom(u64),
     /// Bytes that a WebAssembly memory can have.
     Memory,
@@ -46,11 +52,11 @@ pub struct Key {
     pub help: &'static str,
 }
 
-/// One line a setting: a table is read down its columns.
+/// Settings, one per row.
 macro_rules! keys {
-    ($(#[$doc:meta])* $($name:literal, $env:literal, $kind:ident $(($words:expr))?, $default:literal, $help:literal;)*) => {
+    ($(#[$doc:meta])* $list:ident: $($name:literal, $env:literal, $kind:ident $(($words:expr))?, $default:literal, $help:literal;)*) => {
         $(#[$doc])*
-        pub const KEYS: &[Key] = &[$(Key {
+        const $list: &[Key] = &[$(Key {
             name: $name,
             env: $env,
             kind: Kind::$kind $(($words))?,
@@ -60,9 +66,57 @@ macro_rules! keys {
     };
 }
 
+/// All settings, section by section. `[limits]` and `[caps]` come from [`Limits::FIELDS`].
+pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let limits = Limits::FIELDS.iter().map(limit);
+    let caps = Limits::FIELDS.iter().map(cap);
+    let first = FIRST.iter().copied().chain(limits);
+    first
+        .chain(MIDDLE.iter().copied())
+        .chain(caps)
+        .chain(LAST.iter().copied())
+        .collect()
+});
+
+/// `limits.NAME`: the default of one limit.
+fn limit(field: &LimitField) -> Key {
+    let default = field.text(&Limits::default());
+    limit_key("limits", field, default, field.what.to_owned())
+}
+
+/// `caps.NAME`: the largest value of one limit. Unset, it follows from the limit.
+fn cap(field: &LimitField) -> Key {
+    let follows = match field.cap_factor {
+        1 => format!("limits.{}", field.name),
+        factor => format!("{factor} times limits.{}", field.name),
+    };
+    let help = format!("maximum of `{}`; unset is {follows}", field.name);
+    limit_key("caps", field, String::new(), help)
+}
+
+/// The texts of the table live as long as the program.
+fn limit_key(section: &str, field: &LimitField, default: String, help: String) -> Key {
+    let kind = match field.unit {
+        LimitUnit::Count => Kind::CountTo(field.maximum),
+        LimitUnit::Bytes => Kind::Size,
+        LimitUnit::BytesFrom(least) => Kind::SizeFrom(least),
+        LimitUnit::Memory => Kind::Memory,
+        LimitUnit::Time => Kind::Time,
+    };
+    let name = format!("{section}.{}", field.name);
+    let env = format!("PGTQ_{}", name.replace('.', "_").to_uppercase());
+    Key {
+        name: name.leak(),
+        env: env.leak(),
+        kind,
+        default: default.leak(),
+        help: help.leak(),
+    }
+}
+
 keys! {
-    /// All settings, section by section. Limits repeat `Limits::default()`; a test holds
-    /// them equal. Caps that are not set follow from the limits: `Limits::cap()`.
+    /// The settings before `[limits]`.
+    FIRST:
     "database.url", "PGTQ_DATABASE_URL", Url, "", "where the tasks live";
     "database.listen_url", "PGTQ_LISTEN_URL", Url, "", "where to LISTEN when the other address is a pooler's";
     "database.schema", "PGTQ_SCHEMA", Schema, "pgtq", "the Postgres schema of all tables";
@@ -86,50 +140,17 @@ keys! {
     "plugins.max_file", "PGTQ_MAX_FILE", Size, "32MiB", "the largest plugin file";
     "plugins.compile_timeout", "PGTQ_COMPILE_TIMEOUT", Time, "2m", "processor time for compiling one plugin";
     "plugins.compile_memory", "PGTQ_COMPILE_MEMORY", Size, "1GiB", "how much memory compiling one plugin may take";
+}
 
-    "limits.fuel", "PGTQ_LIMITS_FUEL", Count, "10G", "wasm instructions per attempt";
-    "limits.timeout", "PGTQ_LIMITS_TIMEOUT", Time, "30s", "wall-clock time per attempt";
-    "limits.memory", "PGTQ_LIMITS_MEMORY", Memory, "64MiB", "bytes of memory per attempt";
-    "limits.table_elements", "PGTQ_LIMITS_TABLE_ELEMENTS", Count, "20k", "table elements per attempt";
-    "limits.host_bytes", "PGTQ_LIMITS_HOST_BYTES", SizeFrom(1 << 20), "16MiB", "bytes that the host keeps for one attempt, beside its memory";
-    "limits.call_bytes", "PGTQ_LIMITS_CALL_BYTES", Size, "4MiB", "bytes that one host call may carry";
-    "limits.result_bytes", "PGTQ_LIMITS_RESULT_BYTES", Size, "1MiB", "bytes of a result";
-    "limits.log_lines", "PGTQ_LIMITS_LOG_LINES", Count, "1k", "log lines kept per attempt";
-    "limits.log_bytes", "PGTQ_LIMITS_LOG_BYTES", Size, "1MiB", "bytes of log kept per attempt";
-    "limits.pushes", "PGTQ_LIMITS_PUSHES", Count, "1k", "child tasks per attempt";
-    "limits.lanes", "PGTQ_LIMITS_LANES", Count, "100", "different lanes (queue, handler and priority) of an attempt's child tasks";
-    "limits.http_requests", "PGTQ_LIMITS_HTTP_REQUESTS", Count, "100", "HTTP requests per attempt";
-    "limits.http_bytes", "PGTQ_LIMITS_HTTP_BYTES", Size, "64MiB", "bytes of HTTP per attempt, both ways";
-    "limits.tcp_connections", "PGTQ_LIMITS_TCP_CONNECTIONS", Count, "20", "TCP connections per attempt";
-    "limits.tcp_bytes", "PGTQ_LIMITS_TCP_BYTES", Size, "64MiB", "bytes over TCP per attempt, both ways";
-    "limits.sql_statements", "PGTQ_LIMITS_SQL_STATEMENTS", Count, "10k", "SQL statements per attempt";
-    "limits.sql_rows", "PGTQ_LIMITS_SQL_ROWS", Count, "10k", "rows of one SQL result";
-    "limits.sql_bytes", "PGTQ_LIMITS_SQL_BYTES", Size, "4MiB", "bytes of one SQL result";
-    "limits.state_bytes", "PGTQ_LIMITS_STATE_BYTES", Size, "1MiB", "bytes that a task saves for later attempts";
-    "limits.file_bytes", "PGTQ_LIMITS_FILE_BYTES", Size, "64MiB", "bytes written to files per attempt";
+keys! {
+    /// A limit that is not per attempt.
+    MIDDLE:
     "limits.waiting", "PGTQ_LIMITS_WAITING", Positive, "1M", "tasks that may wait for one plugin before plugins may push no more to it";
+}
 
-    "caps.fuel", "PGTQ_CAPS_FUEL", Count, "", "the most fuel a handler may ask for; unset is four times limits.fuel";
-    "caps.timeout", "PGTQ_CAPS_TIMEOUT", Time, "", "the most time a handler may ask for; unset is four times limits.timeout";
-    "caps.memory", "PGTQ_CAPS_MEMORY", Memory, "", "the most memory a handler may ask for; unset is four times limits.memory";
-    "caps.table_elements", "PGTQ_CAPS_TABLE_ELEMENTS", Count, "", "the most table elements; unset is limits.table_elements";
-    "caps.host_bytes", "PGTQ_CAPS_HOST_BYTES", SizeFrom(1 << 20), "", "the most bytes that the host keeps for one attempt; unset is limits.host_bytes";
-    "caps.call_bytes", "PGTQ_CAPS_CALL_BYTES", Size, "", "the most bytes of one host call; unset is limits.call_bytes";
-    "caps.result_bytes", "PGTQ_CAPS_RESULT_BYTES", Size, "", "the most bytes of a result; unset is limits.result_bytes";
-    "caps.log_lines", "PGTQ_CAPS_LOG_LINES", Count, "", "the most log lines kept; unset is limits.log_lines";
-    "caps.log_bytes", "PGTQ_CAPS_LOG_BYTES", Size, "", "the most bytes of log kept; unset is limits.log_bytes";
-    "caps.pushes", "PGTQ_CAPS_PUSHES", Count, "", "the most child tasks; unset is limits.pushes";
-    "caps.lanes", "PGTQ_CAPS_LANES", Count, "", "the most lanes of child tasks; unset is limits.lanes";
-    "caps.http_requests", "PGTQ_CAPS_HTTP_REQUESTS", Count, "", "the most HTTP requests; unset is limits.http_requests";
-    "caps.http_bytes", "PGTQ_CAPS_HTTP_BYTES", Size, "", "the most bytes of HTTP; unset is limits.http_bytes";
-    "caps.tcp_connections", "PGTQ_CAPS_TCP_CONNECTIONS", Count, "", "the most TCP connections; unset is limits.tcp_connections";
-    "caps.tcp_bytes", "PGTQ_CAPS_TCP_BYTES", Size, "", "the most bytes over TCP; unset is limits.tcp_bytes";
-    "caps.sql_statements", "PGTQ_CAPS_SQL_STATEMENTS", Count, "", "the most SQL statements; unset is limits.sql_statements";
-    "caps.sql_rows", "PGTQ_CAPS_SQL_ROWS", Count, "", "the most rows of one SQL result; unset is limits.sql_rows";
-    "caps.sql_bytes", "PGTQ_CAPS_SQL_BYTES", Size, "", "the most bytes of one SQL result; unset is limits.sql_bytes";
-    "caps.state_bytes", "PGTQ_CAPS_STATE_BYTES", Size, "", "the most bytes saved for later attempts; unset is limits.state_bytes";
-    "caps.file_bytes", "PGTQ_CAPS_FILE_BYTES", Size, "", "the most bytes written to files; unset is limits.file_bytes";
-
+keys! {
+    /// The settings after `[caps]`.
+    LAST:
     "http.proxy", "PGTQ_HTTP_PROXY", Url, "", "proxy for HTTP requests of plugins to names: http://HOST:PORT";
 
     "retention.history", "PGTQ_RETENTION", Time, "7 days", "how long finished tasks are kept";

@@ -128,7 +128,7 @@ impl Layers {
         if let Some(url) = set("DATABASE_URL") {
             self.put("database.url", url, Origin::Env("DATABASE_URL".to_owned()))?;
         }
-        for key in KEYS {
+        for key in KEYS.iter() {
             if let Some(text) = set(key.env) {
                 self.put(key.name, text, Origin::Env(key.env.to_owned()))?;
             }
@@ -172,6 +172,10 @@ fn check(kind: Kind, text: &str) -> Result<(), String> {
         Kind::Text | Kind::Url | Kind::Path => Ok(()),
         Kind::Flag => values::flag(text).map(drop),
         Kind::Count => values::count(text).map(drop),
+        Kind::CountTo(most) => match values::count(text)? {
+            number if number > most => Err(format!("{number} is too large: the maximum is {most}")),
+            _ => Ok(()),
+        },
         Kind::Positive => match values::count(text)? {
             0 => Err("it is at least 1".to_owned()),
             _ => Ok(()),

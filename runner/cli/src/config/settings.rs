@@ -310,50 +310,16 @@ impl Reader<'_> {
         }
     }
 
-    fn or<T>(
-        &self,
-        key: &str,
-        form: fn(&str) -> Result<T, String>,
-        unset: T,
-    ) -> Result<T, ConfigError> {
-        match self.text(key) {
-            "" => Ok(unset),
-            _ => self.read(key, form),
-        }
-    }
-
-    fn small_or(&self, key: &str, unset: u32) -> Result<u32, ConfigError> {
-        match self.text(key) {
-            "" => Ok(unset),
-            _ => self.small(key),
-        }
-    }
-
-    /// The limits of a section; `unset` where it names none.
+    /// The limits of a section; `unset` for those that it does not set.
     fn limits(&self, section: &str, unset: &Limits) -> Result<Limits, ConfigError> {
-        let key = |field: &str| format!("{section}.{field}");
-        Ok(Limits {
-            fuel: self.or(&key("fuel"), values::count, unset.fuel)?,
-            timeout: self.or(&key("timeout"), values::duration, unset.timeout)?,
-            memory: self.or(&key("memory"), values::memory, unset.memory)?,
-            table_elements: self.or(&key("table_elements"), values::count, unset.table_elements)?,
-            host_bytes: self.or(&key("host_bytes"), values::size, unset.host_bytes)?,
-            call_bytes: self.or(&key("call_bytes"), values::size, unset.call_bytes)?,
-            result_bytes: self.or(&key("result_bytes"), values::size, unset.result_bytes)?,
-            log_lines: self.small_or(&key("log_lines"), unset.log_lines)?,
-            log_bytes: self.or(&key("log_bytes"), values::size, unset.log_bytes)?,
-            pushes: self.small_or(&key("pushes"), unset.pushes)?,
-            lanes: self.small_or(&key("lanes"), unset.lanes)?,
-            http_requests: self.small_or(&key("http_requests"), unset.http_requests)?,
-            http_bytes: self.or(&key("http_bytes"), values::size, unset.http_bytes)?,
-            tcp_connections: self.small_or(&key("tcp_connections"), unset.tcp_connections)?,
-            tcp_bytes: self.or(&key("tcp_bytes"), values::size, unset.tcp_bytes)?,
-            sql_statements: self.small_or(&key("sql_statements"), unset.sql_statements)?,
-            sql_rows: self.small_or(&key("sql_rows"), unset.sql_rows)?,
-            sql_bytes: self.or(&key("sql_bytes"), values::size, unset.sql_bytes)?,
-            state_bytes: self.or(&key("state_bytes"), values::size, unset.state_bytes)?,
-            file_bytes: self.or(&key("file_bytes"), values::size, unset.file_bytes)?,
-        })
+        let mut limits = unset.clone();
+        for field in Limits::FIELDS {
+            let key = format!("{section}.{}", field.name);
+            if !self.text(&key).is_empty() {
+                field.set(&mut limits, self.read(&key, values::limit(field.unit))?);
+            }
+        }
+        Ok(limits)
     }
 
     fn handlers(&self) -> Result<BTreeMap<Name, LimitRequest>, ConfigError> {

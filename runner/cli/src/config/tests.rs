@@ -150,6 +150,7 @@ fn wrong_files_are_refused_with_file_line_and_advice() {
         "[handlers.thumb]\nmemory = '9GiB'\n",
         "[limits]\nhost_bytes = '1KiB'\n",
         "[limits]\nwaiting = 0\n",
+        "[limits]\npushes = 5000000000\n",
         "[plugins]\nwatch = 'sometimes'\n",
         "[run]\nqueues = 'a,a'\n",
         "[run]\nqueues = 'bad name'\n",

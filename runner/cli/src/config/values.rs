@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pgtq_task::Name;
+use pgtq_task::{LimitUnit, Name};
 
 use super::QueueSlots;
 
@@ -62,6 +62,22 @@ pub fn memory(text: &str) -> Result<u64, String> {
             "{text:?} is more than a WebAssembly memory can have (4GiB)"
         )),
         bytes => Ok(bytes),
+    }
+}
+
+/// Reads a duration as milliseconds, rounded up.
+fn milliseconds(text: &str) -> Result<u64, String> {
+    let ms = duration(text)?.as_micros().div_ceil(1_000);
+    u64::try_from(ms).map_err(|_| format!("{text:?} is too long"))
+}
+
+/// The reader of a limit in this unit.
+pub fn limit(unit: LimitUnit) -> fn(&str) -> Result<u64, String> {
+    match unit {
+        LimitUnit::Count => count,
+        LimitUnit::Bytes | LimitUnit::BytesFrom(_) => size,
+        LimitUnit::Memory => memory,
+        LimitUnit::Time => milliseconds,
     }
 }
 

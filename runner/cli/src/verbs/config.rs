@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::Problem;
 use crate::output::{Cell, Rows};
 use pgtq_store::DatabaseConfig;
-use pgtq_task::LimitRequest;
+use pgtq_task::Limits;
 
 /// Show or start a configuration.
 #[derive(Debug, Args)]
@@ -73,7 +73,7 @@ fn show(context: &Context, origin: bool) -> Result<(), Problem> {
 /// Every setting with what is in force. Never a password.
 pub(crate) fn values(config: &Config) -> Vec<(String, String, Origin)> {
     let mut values = Vec::new();
-    for key in KEYS {
+    for key in KEYS.iter() {
         let (text, origin) = match config.layers.get(key.name) {
             Some(setting) => (setting.text.clone(), setting.origin.clone()),
             None => (String::new(), Origin::Default),
@@ -105,22 +105,10 @@ pub(crate) fn values(config: &Config) -> Vec<(String, String, Origin)> {
     values
 }
 
-/// The cap that follows from the limit of this name.
+/// The cap of this limit, where none is set.
 fn cap(config: &Config, limit: &str) -> String {
-    let caps = LimitRequest {
-        fuel: Some(config.caps.fuel),
-        timeout_ms: u64::try_from(config.caps.timeout.as_millis()).ok(),
-        memory: Some(config.caps.memory),
-    };
-    let fields = caps.toml_fields();
-    let mut pairs = fields.iter().filter_map(|field| field.split_once(" = "));
-    match pairs.find(|(key, _)| *key == limit) {
-        Some((_, value)) => value.trim_matches('"').to_owned(),
-        None => {
-            let setting = config.layers.get(&format!("limits.{limit}"));
-            setting.map_or_else(String::new, |setting| setting.text.clone())
-        }
-    }
+    let field = Limits::FIELDS.iter().find(|field| field.name == limit);
+    field.map_or_else(String::new, |field| field.text(&config.caps))
 }
 
 // Host, port and database; a text that is no address is not shown at all.
@@ -150,7 +138,7 @@ pub(crate) fn template() -> String {
          # `pgtq config show --origin` says what is in force and why.\n",
     );
     let mut section = "";
-    for key in KEYS {
+    for key in KEYS.iter() {
         let (head, name) = key.name.split_once('.').unwrap_or(("", key.name));
         if head != section {
             section = head;
