@@ -17,19 +17,19 @@ const WORDS: [&str; 6] = ["state", "queue", "handler", "since", "error", "id"];
 /// Narrowing flags, shared by all verbs that take tasks.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct FilterArgs {
-    /// Only tasks in this state; may be repeated
+    /// Only tasks in this state; can be repeated
     #[arg(long, value_name = "STATE", value_parser = state)]
     pub(crate) state: Vec<State>,
-    /// Only tasks of this queue
+    /// Only tasks in this queue
     #[arg(long, value_name = "NAME")]
     pub(crate) queue: Option<Name>,
-    /// Only tasks of this handler; `*` stands for any text
+    /// Only tasks of this handler; `*` matches any text
     #[arg(long, value_name = "PATTERN")]
     pub(crate) handler: Option<String>,
-    /// Only tasks pushed or finished within this time
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    /// Only tasks pushed or finished within this time, such as 2h
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) since: Option<Duration>,
-    /// Only tasks whose error message holds this text
+    /// Only tasks whose error message contains this text, ignoring case
     #[arg(long, value_name = "TEXT")]
     pub(crate) error: Option<String>,
 }

@@ -12,16 +12,16 @@ use serde_json::Value;
 use super::error::Problem;
 use super::{json, stderr, text};
 
-/// How to print.
+/// The values of `--output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// A table on a terminal, tab-separated in a pipe
+    /// A table on a terminal, tab-separated values in a pipe
     Table,
-    /// One JSON object with a `schema` marker
+    /// One JSON object with a `schema` field
     Json,
-    /// One JSON object a line
+    /// One JSON object per line
     Jsonl,
-    /// Only ids or names, one a line
+    /// Only ids or names, one per line
     Ids,
 }
 

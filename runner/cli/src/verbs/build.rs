@@ -10,22 +10,22 @@ use crate::output::{Cell, Rows};
 use crate::{machine, text};
 use pgtq_setup::toolchain::{BuildOptions, Toolchain, build_plugin};
 
-/// Build plugin crates to .wasm files.
+/// Arguments of `pgtq build`.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
-    /// A crate, or a workspace of crates
+    /// Directory of a crate or of a workspace
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
-    /// Only this package of the workspace
+    /// Build only this package of the workspace
     #[arg(short, long, value_name = "NAME")]
     pub(crate) package: Option<String>,
-    /// Copy the finished files here
+    /// Copy the .wasm files to this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// With debug assertions, without optimisation
+    /// Build with debug assertions and without optimization
     #[arg(long)]
     pub(crate) debug: bool,
-    /// Features to switch on; may be repeated
+    /// Enable this Cargo feature; can be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) features: Vec<String>,
 }

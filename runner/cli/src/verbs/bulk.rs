@@ -13,19 +13,19 @@ use pgtq_task::{State, TaskId};
 
 use clap::Args;
 
-/// Which tasks, for `retry`, `cancel` and `delete`.
+/// The tasks to retry, cancel or delete.
 #[derive(Debug, Args)]
 pub(crate) struct BulkArgs {
-    /// Ids, or filters like state:failed handler:thumb* since:2h
+    /// Task ids, or filters such as state:failed handler:thumb* since:2h
     #[arg(value_name = "ID|FILTER")]
     pub(crate) words: Vec<String>,
-    /// As flags.
+    /// The same filters as options.
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
-    /// Every task, no filter
+    /// Select tasks without a filter
     #[arg(long)]
     pub(crate) all: bool,
-    /// Only count
+    /// Print how many tasks match, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }

@@ -18,22 +18,22 @@ use crate::{arguments, machine, text, verbs};
 use pgtq_sandbox::{Sandbox, SandboxConfig};
 use pgtq_task::{Attempt, ClaimId, Failure, Handler, Name, Outcome, Report, Signal, Task, TaskId};
 
-/// Run one handler of a file here, without a database.
+/// Arguments of `pgtq call`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Arguments are written as for `pgtq push`. The plugin has what pgtq.toml grants to a file of\nits name. State is kept in memory, and SQL is unavailable."
+    after_help = "ARGS has the same forms as in `pgtq push`. The plugin has the grants that pgtq.toml gives to a file\nof this name. State is kept in memory only, and SQL is not available."
 )]
 pub(crate) struct CallArgs {
-    /// The plugin file
+    /// Plugin file (.wasm)
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// The handler
+    /// Handler to run
     #[arg(value_name = "HANDLER")]
     pub(crate) handler: Name,
-    /// Its arguments
+    /// Arguments of the handler
     #[arg(value_name = "ARGS")]
     pub(crate) words: Vec<String>,
-    /// The number of the attempt that the handler is told
+    /// Attempt number that the handler sees, from 1
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempt: u32,
 }

@@ -1,4 +1,4 @@
-//! `pgtq config`: what is set, by whom, and a file to start from.
+//! `pgtq config`: the settings with their origins, and a configuration file template.
 
 use std::fmt::Write as _;
 
@@ -12,26 +12,26 @@ use crate::output::{Cell, Rows};
 use pgtq_store::DatabaseConfig;
 use pgtq_task::Limits;
 
-/// Show or start a configuration.
+/// Arguments of `pgtq config`.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
-    /// What to do; `show` when left out
+    /// The subcommand; `show` if omitted
     #[command(subcommand)]
     pub(crate) what: Option<What>,
 }
 
-/// What to do.
+/// Subcommands of `pgtq config`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {
-    /// Print every setting
+    /// Print all settings
     Show {
-        /// And where it comes from
+        /// Also print the origin of each value: an option, a variable, a file or the default
         #[arg(long)]
         origin: bool,
     },
-    /// Write a pgtq.toml with every setting, commented out
+    /// Create a pgtq.toml that contains all settings, commented out
     Init,
-    /// Print the files that are read, strongest first
+    /// Print the configuration files in use, highest precedence first
     Path,
 }
 

@@ -19,13 +19,13 @@ use crate::output::Cell;
 use crate::signals::Signals;
 use crate::text;
 
-/// A guided tour: private Postgres, real plugins, real work, a hot swap.
+/// Arguments of `pgtq demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// End after the tour instead of staying up until Ctrl-C
+    /// Exit after the tour instead of running until Ctrl-C
     #[arg(long)]
     pub(crate) exit: bool,
-    /// How many small tasks are pushed
+    /// Number of small tasks to push, up to 1 million
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) tasks: u32,
 }

@@ -22,23 +22,23 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Waiting tasks that are held against a new schema.
 const CHECKED_TASKS: u32 = 1_000;
 
-/// Check a plugin file and install it atomically.
+/// Arguments of `pgtq deploy`.
 #[derive(Debug, Args)]
 pub(crate) struct DeployArgs {
-    /// Plugin files
+    /// Plugin files (.wasm)
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
-    /// The plugin's name in the directory, which its grants go by [default: the file's own]
+    /// Install the file under this name, which also selects its grants [default: the file name]
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// The plugin directory [env: PGTQ_PLUGINS] [default: plugins]
+    /// Plugin directory [env: PGTQ_PLUGINS] [default: plugins]
     #[arg(long, value_name = "DIR")]
     pub(crate) plugins: Option<String>,
-    /// Only check
+    /// Validate the files without installing them
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Wait until every live runner has it, or says why not
-    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = values::duration)]
+    /// Wait until every live runner has loaded the file; exit with status 124 after DURATION, 60s if omitted
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = values::duration)]
     pub(crate) wait: Option<Duration>,
 }
 

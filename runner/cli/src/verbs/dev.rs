@@ -24,22 +24,22 @@ use pgtq_store::{DatabaseConfig, Store};
 /// How often the sources are looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A private Postgres and a runner with hot reload, in this directory.
+/// Arguments of `pgtq dev`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "While it runs, other verbs in this directory use its database:\n  pgtq push greet name=You --wait"
+    after_help = "While `pgtq dev` runs, other commands in this directory use its database:\n  pgtq push greet name=You --wait"
 )]
 pub(crate) struct DevArgs {
-    /// Directory of .wasm files; crates in it, or here, are built into it [env: PGTQ_PLUGINS] [default: plugins]
+    /// Directory of .wasm files; the crate in the current directory, or else the crates in DIR, are built into it [env: PGTQ_PLUGINS] [default: plugins]
     #[arg(long, value_name = "DIR")]
     pub(crate) plugins: Option<String>,
-    /// Forget all tasks at the end
+    /// Use a temporary database and remove it on exit
     #[arg(long)]
     pub(crate) ephemeral: bool,
-    /// Build nothing
+    /// Do not build plugin crates
     #[arg(long)]
     pub(crate) no_build: bool,
-    /// Address for /healthz, /readyz and /metrics [env: PGTQ_LISTEN]
+    /// Address for /healthz, /readyz and /metrics, such as 127.0.0.1:9090 [env: PGTQ_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
 }

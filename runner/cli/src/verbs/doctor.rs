@@ -18,10 +18,10 @@ use pgtq_store::{MigrationStatus, Store, StoreError};
 /// Leases that ended are taken back each second, if anybody does it.
 const OVERDUE: Duration = Duration::from_secs(30);
 
-/// Check this machine and the database.
+/// Arguments of `pgtq doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Install and make what is missing, where that needs no question
+    /// Install or create what is missing, without prompting
     #[arg(long)]
     pub(crate) fix: bool,
 }

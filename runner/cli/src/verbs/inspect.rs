@@ -12,13 +12,13 @@ use crate::output::{Cell, Format, Rows};
 use crate::{machine, text};
 use pgtq_task::{Grant, HandlerInfo, LimitCut, Name, PluginGrantReport, Retries};
 
-/// Show a plugin file's handlers and requested capabilities, without running it.
+/// Arguments of `pgtq inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// The plugin file
+    /// Plugin file (.wasm)
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Print the JSON schema of this handler's arguments (asks the plugin, in the sandbox)
+    /// Print the JSON Schema of this handler's arguments; runs the plugin in the sandbox
     #[arg(long, value_name = "HANDLER")]
     pub(crate) schema_of: Option<Name>,
 }

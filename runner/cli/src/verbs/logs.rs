@@ -24,19 +24,19 @@ use reader::{Item, Reader};
 /// How often `-f` looks.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What handlers logged.
+/// Arguments of `pgtq logs`.
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
-    /// The task
+    /// Task id
     #[arg(value_name = "ID", required_unless_present = "handler")]
     pub(crate) id: Option<String>,
-    /// All tasks of this handler instead; `*` stands for any text
+    /// Print the logs of all tasks of this handler instead; `*` matches any text
     #[arg(long, value_name = "PATTERN", conflicts_with = "id")]
     pub(crate) handler: Option<String>,
-    /// With --handler: how far back
-    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "1h")]
+    /// With --handler, only tasks pushed or finished within this time
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "1h")]
     pub(crate) since: Duration,
-    /// Keep printing lines as they come, until the task has ended
+    /// Print new lines as they arrive, until the task has finished
     #[arg(short, long)]
     pub(crate) follow: bool,
 }

@@ -9,16 +9,16 @@ use crate::error::{Exit, Problem};
 use crate::output::{Cell, Rows};
 use pgtq_store::{Applied, MigrationStatus, StoreError};
 
-/// Create or update the schema.
+/// Arguments of `pgtq migrate`.
 #[derive(Debug, Args)]
 pub(crate) struct MigrateArgs {
-    /// List migrations, applied or not; status 5 if something is pending
+    /// List all migrations; exit with status 5 if one is pending
     #[arg(long, conflicts_with_all = ["dry_run", "sql"])]
     pub(crate) status: bool,
-    /// Say what would be applied, apply nothing
+    /// List the migrations that would be applied, without applying them
     #[arg(long, conflicts_with = "sql")]
     pub(crate) dry_run: bool,
-    /// Print the SQL that would be applied, apply nothing
+    /// Print the SQL that would be applied, without applying it
     #[arg(long)]
     pub(crate) sql: bool,
 }

@@ -8,16 +8,16 @@ use crate::context::Context;
 use crate::error::Problem;
 use pgtq_setup::template::{self, TemplateOptions};
 
-/// Make a new plugin crate.
+/// Arguments of `pgtq new`.
 #[derive(Debug, Args)]
 pub(crate) struct NewArgs {
-    /// Its name
+    /// Name of the crate
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// Where to make it [default: here]
+    /// Directory in which to create the crate [default: the current directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Use the SDK in this directory
+    /// Depend on the pgtq-sdk crate in this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) sdk_path: Option<PathBuf>,
 }

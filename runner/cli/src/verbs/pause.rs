@@ -7,13 +7,13 @@ use crate::database;
 use crate::error::Problem;
 use pgtq_task::Name;
 
-/// What is paused or resumed.
+/// Arguments of `pgtq pause` and `pgtq resume`.
 #[derive(Debug, Args)]
 pub(crate) struct PauseArgs {
-    /// Queues
+    /// Queue names
     #[arg(value_name = "QUEUE", required_unless_present = "handler")]
     pub(crate) queues: Vec<Name>,
-    /// A handler instead, in every queue; may be repeated
+    /// Handler name; applies to its tasks in all queues; can be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) handler: Vec<Name>,
 }

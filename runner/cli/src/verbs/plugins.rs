@@ -15,10 +15,10 @@ use crate::text;
 use pgtq_store::{HandlerRow, RunnerRow, Store};
 use pgtq_task::Needs;
 
-/// Handlers and plugin files.
+/// Arguments of `pgtq plugins`.
 #[derive(Debug, Args)]
 pub(crate) struct PluginsArgs {
-    /// List handlers instead of files
+    /// List handlers instead of plugin files
     #[arg(long)]
     pub(crate) handlers: bool,
 }

@@ -11,11 +11,11 @@ use crate::output::Cell;
 use crate::{ask, database, text};
 use pgtq_store::Retention;
 
-/// Drop history that is older than the retention.
+/// Arguments of `pgtq prune`.
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
-    /// Instead of `history` and `failed` in [retention]
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    /// Delete history older than this instead of using `history` and `failed` in [retention]; at least 1h
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) older_than: Option<Duration>,
 }
 

@@ -14,26 +14,26 @@ use crate::{arguments, batch, database, known, progress, text, verbs};
 use pgtq_store::{PushOutcome, Store, StoreError, TaskDetail};
 use pgtq_task::{Name, NewTask, Retries, State, TaskId};
 
-/// Add a task.
+/// Arguments of `pgtq push`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Arguments, told apart by shape:\n  a=2 b=3          typed by the handler's schema; a:='[1,2]' forces JSON, a=@FILE reads text\n  '{\"a\":2}' '[2,3]'  one JSON text\n  @FILE            JSON from a file\n  -                JSON from standard input\n\nWith --batch, every line is the arguments of one task; without HANDLER, a whole task:\n  {\"handler\":\"add\",\"args\":{\"a\":2,\"b\":3},\"queue\":\"math\",\"delay\":\"5m\"}"
+    after_help = "Forms of ARGS:\n  a=2 b=3             named arguments, typed by the handler's schema\n  a:='[1,2]'          a named argument as JSON\n  a=@FILE             a named argument, read as text from a file\n  '{\"a\":2}' '[2,3]'   all arguments as one JSON object or array\n  @FILE               all arguments as JSON, read from a file\n  -                   all arguments as JSON, read from standard input\n\nWith --batch and HANDLER, each line contains the arguments of one task. Without HANDLER, each line\ncontains a whole task:\n  {\"handler\":\"add\",\"args\":{\"a\":2,\"b\":3},\"queue\":\"math\",\"delay\":\"5m\"}"
 )]
 pub(crate) struct PushArgs {
-    /// The handler that will run it
+    /// Handler that runs the task
     #[arg(value_name = "HANDLER", required_unless_present = "batch")]
     pub(crate) handler: Option<String>,
-    /// Its arguments
+    /// Arguments of the handler
     #[arg(
         value_name = "ARGS",
         conflicts_with = "batch",
         allow_hyphen_values = false
     )]
     pub(crate) words: Vec<String>,
-    /// The queue [default: default]
+    /// Queue that the task is added to [default: default]
     #[arg(long, value_name = "NAME")]
     pub(crate) queue: Option<Name>,
-    /// Lower runs earlier
+    /// Priority; tasks with a lower number run first
     #[arg(
         long,
         value_name = "N",
@@ -41,55 +41,55 @@ pub(crate) struct PushArgs {
         allow_negative_numbers = true
     )]
     pub(crate) priority: i32,
-    /// Not before this time has passed, like 5m
-    #[arg(long, value_name = "TIME", value_parser = values::duration, conflicts_with = "at")]
+    /// Run the task no earlier than this long from now, such as 5m
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, conflicts_with = "at")]
     pub(crate) delay: Option<Duration>,
-    /// Not before this moment, like 2026-12-01T09:00Z
-    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    /// Run the task no earlier than this time, such as 2026-12-01T09:00Z
+    #[arg(long, value_name = "TIMESTAMP", value_parser = moment)]
     pub(crate) at: Option<Timestamp>,
-    /// Retries after the first attempt: a count, or `forever` [default: the handler's]
+    /// Number of retries after the first attempt, or `forever` [default: the handler's]
     #[arg(long, value_name = "N", value_parser = retries)]
     pub(crate) retries: Option<Retries>,
-    /// Idempotency key: a second push with the same queue and key adds nothing
+    /// Idempotency key: a second push to the same queue with this key adds no task
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
-    /// What a push does whose key exists
+    /// What to do if a task with this key exists
     #[arg(
         long,
-        value_name = "WHAT",
+        value_name = "ACTION",
         value_enum,
         default_value = "ignore",
         requires = "key"
     )]
     pub(crate) on_conflict: OnConflict,
-    /// How long the key counts after the task is due, like 2d [default: the retention]
-    #[arg(long, value_name = "TIME", value_parser = values::duration, requires = "key", conflicts_with = "batch")]
+    /// How long after the task is due the key stays reserved, such as 2d [default: the retention]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, requires = "key", conflicts_with = "batch")]
     pub(crate) key_ttl: Option<Duration>,
-    /// Push it this many times
+    /// Push this many identical tasks, up to 1 million
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["key", "batch", "wait"], value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) count: u32,
-    /// Wait for the end, print the result; status 6 if the task fails, 124 after TIME
-    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = wait, conflicts_with = "batch")]
+    /// Wait for the task and print its result; exit with status 6 if it fails, 124 after DURATION
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = wait, conflicts_with = "batch")]
     pub(crate) wait: Option<Wait>,
-    /// Push every line of this file (- is standard input)
+    /// Push one task per line of this JSON Lines file; `-` reads standard input
     #[arg(long, value_name = "FILE.jsonl")]
     pub(crate) batch: Option<String>,
-    /// With --batch: leave out this many lines at the top
+    /// With --batch, skip this many lines at the start
     #[arg(long, value_name = "LINES", default_value_t = 0, requires = "batch")]
     pub(crate) skip: u64,
-    /// Push although no live runner knows the handler
+    /// Push even if no live runner has the handler
     #[arg(long)]
     pub(crate) allow_unknown: bool,
 }
 
-/// What a push does whose key exists.
+/// What a push does if a task with the same key exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum OnConflict {
-    /// Change nothing, print the id of the task that has the key
+    /// Change nothing and print the id of the existing task
     Ignore,
-    /// Change that task, if it still waits
+    /// Replace the existing task if it is scheduled or runnable
     Replace,
-    /// Fail
+    /// Exit with an error
     Error,
 }
 

@@ -10,7 +10,7 @@ use crate::error::Problem;
 use crate::output::{Cell, Rows};
 use crate::text;
 
-/// Queues and how much waits in them.
+/// Arguments of `pgtq queues`.
 #[derive(Debug, Args)]
 pub(crate) struct QueuesArgs {}
 

@@ -10,19 +10,22 @@ use crate::error::Problem;
 use crate::output::{Cell, Rows};
 use pgtq_store::{RoleKind, RoleRow};
 
-/// List roles, or make a role of the database one of a kind.
+/// Arguments of `pgtq roles`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Without arguments, `pgtq roles` lists the grants.\n\nExample:\n  pgtq roles pusher web_app"
+)]
 pub(crate) struct RolesArgs {
-    /// What it becomes
+    /// Set of privileges to grant
     #[arg(value_name = "KIND", requires = "role", value_parser = kinds())]
     pub(crate) kind: Option<RoleKind>,
-    /// A role that exists: CREATE ROLE name LOGIN PASSWORD '...'
+    /// Existing database role; create one with CREATE ROLE name LOGIN PASSWORD '...'
     #[arg(value_name = "ROLE")]
     pub(crate) role: Option<String>,
-    /// Take the rights back
+    /// Revoke the privileges instead of granting them
     #[arg(long, requires = "kind")]
     pub(crate) revoke: bool,
-    /// Print the SQL, run nothing
+    /// Print the SQL statements without running them
     #[arg(long, requires = "kind")]
     pub(crate) sql: bool,
 }

@@ -14,23 +14,23 @@ use crate::output::{Cell, Rows};
 use pgtq_engine::plugin;
 use pgtq_task::Digest;
 
-/// Put the previous version of a plugin file back.
+/// Arguments of `pgtq rollback`.
 #[derive(Debug, Args)]
 pub(crate) struct RollbackArgs {
-    /// A file name in the plugin directory, or a handler
+    /// Plugin file in the plugin directory, or one of its handlers
     #[arg(value_name = "NAME", required_unless_present = "list")]
     pub(crate) name: Option<String>,
-    /// To the kept version whose digest starts with this
+    /// Restore the kept version whose digest starts with this prefix
     #[arg(long, value_name = "DIGEST")]
     pub(crate) to: Option<String>,
     /// List the kept versions
     #[arg(long)]
     pub(crate) list: bool,
-    /// The plugin directory [env: PGTQ_PLUGINS] [default: plugins]
+    /// Plugin directory [env: PGTQ_PLUGINS] [default: plugins]
     #[arg(long, value_name = "DIR")]
     pub(crate) plugins: Option<String>,
-    /// Wait until every live runner has it, or says why not
-    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = values::duration)]
+    /// Wait until every live runner has loaded the file; exit with status 124 after DURATION, 60s if omitted
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = values::duration)]
     pub(crate) wait: Option<Duration>,
 }
 

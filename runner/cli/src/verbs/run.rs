@@ -27,59 +27,59 @@ const READ_WITHIN: Duration = Duration::from_secs(1);
 /// Refused files that an error names.
 const MOST_REFUSED: usize = 10;
 
-/// Run handlers from ./plugins against your database.
+/// Arguments of `pgtq run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Directory of .wasm files, watched [env: PGTQ_PLUGINS] [default: plugins]
+    /// Directory of .wasm files, watched for changes [env: PGTQ_PLUGINS] [default: plugins]
     #[arg(long, value_name = "DIR")]
     pub(crate) plugins: Option<String>,
-    /// Queues and their slots, like media=4,default=8,* [env: PGTQ_QUEUES] [default: *]
+    /// Queues and their slots, such as media=4,default=8,* [env: PGTQ_QUEUES] [default: *]
     #[arg(long, value_name = "QUEUES")]
     pub(crate) queues: Option<String>,
-    /// Attempts at once, for queues without a number [env: PGTQ_CONCURRENCY] [default: 4 per processor]
+    /// Concurrent attempts in queues without a number of slots [env: PGTQ_CONCURRENCY] [default: 4 per processor]
     #[arg(short, long, value_name = "N")]
     pub(crate) concurrency: Option<u32>,
-    /// End when nothing is runnable; status 6 if a task failed
+    /// Exit when no task is runnable, with status 6 if a task failed
     #[arg(long)]
     pub(crate) drain: bool,
-    /// End after this many tasks
+    /// Exit after this many tasks
     #[arg(long, value_name = "N")]
     pub(crate) max_tasks: Option<u64>,
-    /// End after this long without a task
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    /// Exit after this time without a task
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) idle_exit: Option<Duration>,
-    /// Read the plugin directory once
+    /// Read the plugin directory once, at startup
     #[arg(long, conflicts_with = "watch_poll")]
     pub(crate) no_watch: bool,
-    /// Do not rely on file events, read the directory this often (network file systems)
-    #[arg(long, value_name = "TIME", value_parser = text_duration)]
+    /// Read the plugin directory at this interval instead of using file events, for network file systems
+    #[arg(long, value_name = "DURATION", value_parser = text_duration)]
     pub(crate) watch_poll: Option<String>,
-    /// Never LISTEN: for poolers in transaction mode [env: PGTQ_POLL_ONLY]
+    /// Do not use LISTEN, for connection poolers in transaction mode [env: PGTQ_POLL_ONLY]
     #[arg(long)]
     pub(crate) poll_only: bool,
-    /// Address for /healthz, /readyz and /metrics [env: PGTQ_LISTEN]
+    /// Address for /healthz, /readyz and /metrics, such as 127.0.0.1:9090 [env: PGTQ_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
-    /// Create or update the schema at start [env: PGTQ_MIGRATE] [default: never]
+    /// When to create or update the schema [env: PGTQ_MIGRATE] [default: never]
     #[arg(long, value_name = "WHEN", value_enum)]
     pub(crate) migrate: Option<When>,
-    /// Wait for the database and its schema at start, this long at most [default: end with status 4 or 5]
-    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = wait)]
+    /// Wait at startup until the database and its schema are available, up to DURATION [default: exit with status 4 or 5]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = wait)]
     pub(crate) wait_for_database: Option<Wait>,
-    /// This runner's name [env: PGTQ_NAME] [default: host and process id]
+    /// Name of this runner [env: PGTQ_NAME] [default: host name and process id]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Time for running attempts after SIGTERM [env: PGTQ_SHUTDOWN_TIMEOUT] [default: 8s]
-    #[arg(long, value_name = "TIME", value_parser = text_duration)]
+    /// Time for running attempts to finish after SIGTERM [env: PGTQ_SHUTDOWN_TIMEOUT] [default: 8s]
+    #[arg(long, value_name = "DURATION", value_parser = text_duration)]
     pub(crate) shutdown_timeout: Option<String>,
 }
 
-/// When the schema is migrated.
+/// The values of `--migrate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum When {
-    /// At start
+    /// At startup
     Auto,
-    /// Only by `pgtq migrate`
+    /// Only with `pgtq migrate`
     Never,
 }
 

@@ -8,10 +8,10 @@ use crate::error::Problem;
 use crate::output::{Cell, Rows};
 use pgtq_store::Store;
 
-/// Live runners, their slots and plugins, and external workers.
+/// Arguments of `pgtq runners`.
 #[derive(Debug, Args)]
 pub(crate) struct RunnersArgs {
-    /// Ask the live runners of this name or id to finish what they run and stop
+    /// Ask the live runners with this name or id to finish their running tasks and exit
     #[arg(long, value_name = "NAME")]
     pub(crate) drain: Option<String>,
 }

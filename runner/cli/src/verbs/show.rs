@@ -14,10 +14,10 @@ use crate::text;
 use pgtq_store::{AttemptRow, Store, TaskDetail};
 use pgtq_task::{State, TaskId};
 
-/// Everything about one task.
+/// Arguments of `pgtq show`.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// The task
+    /// Task id
     #[arg(value_name = "ID")]
     pub(crate) id: String,
     /// Print only the result, as JSON

@@ -11,7 +11,7 @@ use crate::output::{Cell, Format, Rows};
 use crate::text;
 use pgtq_store::Stats;
 
-/// Counts, throughput and latency.
+/// Arguments of `pgtq stats`.
 #[derive(Debug, Args)]
 pub(crate) struct StatsArgs {}
 

@@ -12,22 +12,22 @@ use crate::text;
 use pgtq_store::{Store, TaskRow};
 use pgtq_task::{State, TaskId};
 
-/// List tasks.
+/// Arguments of `pgtq tasks`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  pgtq tasks state:failed since:2h\n  pgtq tasks handler:thumb* --output ids | xargs pgtq retry"
 )]
 pub(crate) struct TasksArgs {
-    /// Filters like state:failed handler:thumb* queue:media since:2h error:timeout
+    /// Filters such as state:failed handler:thumb* queue:media since:2h error:timeout
     #[arg(value_name = "FILTER")]
     pub(crate) words: Vec<String>,
-    /// As flags.
+    /// The same filters as options.
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
-    /// At most this many
+    /// Maximum number of tasks to list, up to 10000
     #[arg(short = 'n', long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) limit: u32,
-    /// Only ids below this one: the next page
+    /// Only tasks with a lower id, for the next page
     #[arg(long, value_name = "ID")]
     pub(crate) before: Option<TaskId>,
 }

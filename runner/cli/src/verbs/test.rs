@@ -20,23 +20,23 @@ use pgtq_task::Usage;
 /// Cases of one plugin.
 const MAX_CASES: usize = 10_000;
 
-/// Run the golden cases of plugins in the real sandbox.
+/// Arguments of `pgtq test`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A case is a file like cases/adds.json:\n  {\"handler\": \"add_numbers\", \"args\": {\"a\": 2, \"b\": 3}, \"expect\": {\"result\": 5}}\n\
-                  Status 1 if a case fails, 3 if there is none. All of it: docs/grants.md."
+    after_help = "A golden case is a JSON file, for example cases/adds.json:\n  {\"handler\": \"add_numbers\", \"args\": {\"a\": 2, \"b\": 3}, \"expect\": {\"result\": 5}}\n\
+                  docs/grants.md describes all fields. Exit status: 1 if a case fails, 3 if there is no case."
 )]
 pub(crate) struct TestArgs {
-    /// Plugin crates, which are built, or .wasm files
+    /// Plugin crates to build and test, or .wasm files
     #[arg(value_name = "DIR|FILE", default_value = ".")]
     pub(crate) paths: Vec<PathBuf>,
-    /// Where the cases are [default: `cases` in the crate, or beside the file]
+    /// Directory of the cases [default: `cases` in the crate or next to the .wasm file]
     #[arg(long, value_name = "DIR")]
     pub(crate) cases: Option<PathBuf>,
-    /// Only cases whose name has this in it
+    /// Run only cases whose name contains this text
     #[arg(long, value_name = "TEXT")]
     pub(crate) only: Option<String>,
-    /// Write what happened into the cases that differ, or expect nothing yet
+    /// Write the actual outcome to cases that fail or expect nothing yet
     #[arg(long)]
     pub(crate) update: bool,
 }
