@@ -13,19 +13,22 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
-use super::appetite::Appetite;
-use super::backlog::{Backlog, Taken};
-use super::claimer::Claimer;
-use super::completer;
-use super::config::EngineConfig;
-use super::control::control;
-use super::core::Core;
-use super::error::EngineError;
-use super::lease::{BootTime, Lease};
-use super::shutdown::{Phase, Shutdown};
-use super::stats::{Stats, Summary};
-use super::{executor, heartbeat, maintenance, push_facts, served, streamer, suspects, waker};
-use crate::plugin::Registry;
+use crate::attempt::executor;
+use crate::background::{heartbeat, maintenance, push_facts, schema_check, streamer};
+use crate::claim::backlog::{Backlog, Taken};
+use crate::claim::claim_size::Appetite;
+use crate::claim::claimer::Claimer;
+use crate::claim::waker;
+use crate::config::{EngineConfig, QueueSpec};
+use crate::control::control;
+use crate::error::EngineError;
+use crate::outcome::completer;
+use crate::plugin::registry::Registry;
+use crate::state::core::Core;
+use crate::state::lease::{BootTime, Lease};
+use crate::state::shutdown::{Phase, Shutdown};
+use crate::state::stats::{Stats, Summary};
+use crate::state::suspects;
 use pgtq_store::{Lanes, QueueFilter, RunnerFacts, Store};
 
 /// After an interrupt, how long attempts may take to stop.
@@ -105,7 +108,7 @@ pub async fn run_with_stats(
 }
 
 fn facts(config: &EngineConfig) -> RunnerFacts {
-    let name = |spec: &super::QueueSpec| {
+    let name = |spec: &QueueSpec| {
         spec.name
             .as_ref()
             .map_or_else(|| "*".to_owned(), ToString::to_string)
@@ -254,7 +257,10 @@ fn background(core: &Arc<Core>, facts: RunnerFacts) -> Vec<(&'static str, JoinHa
             "push facts",
             tokio::spawn(push_facts::follow(Arc::clone(core))),
         ),
-        ("served", tokio::spawn(served::watch(Arc::clone(core)))),
+        (
+            "served",
+            tokio::spawn(schema_check::watch(Arc::clone(core))),
+        ),
         ("suspects", tokio::spawn(suspects::tidy(Arc::clone(core)))),
         (
             "publish",

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::Monitored;
+use super::monitored::Monitored;
 
 pub(super) fn render(monitored: &Monitored) -> String {
     let stats = &monitored.stats;

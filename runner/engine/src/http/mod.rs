@@ -9,9 +9,10 @@
 //! prober's network.
 
 mod metrics;
+mod monitored;
 mod ready;
 
-use std::sync::Arc;
+pub use monitored::Monitored;
 
 use axum::Router;
 use axum::extract::State;
@@ -19,26 +20,6 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-
-use crate::plugin::Registry;
-use crate::{Shutdown, Stats};
-use pgtq_store::Store;
-
-/// The data sources of the pages. Cheap to clone.
-#[derive(Clone)]
-pub struct Monitored {
-    /// Used to check whether the database answers.
-    pub store: Store,
-    /// The plugins loaded now.
-    pub registry: Registry,
-    /// Whether the files that existed at the start are live or rejected.
-    pub loaded: watch::Receiver<bool>,
-    /// The engine's counters.
-    pub stats: Arc<Stats>,
-    /// Whether the runner is stopping.
-    pub shutdown: Shutdown,
-}
 
 /// Serves until its future is dropped.
 ///

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Monitored;
-use crate::Phase;
+use super::monitored::Monitored;
+use crate::state::shutdown::Phase;
 
 /// Maximum wait for the database's answer.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -26,7 +26,7 @@ mod load;
 mod needs;
 mod pauses;
 mod read;
-mod registry;
+pub(crate) mod registry;
 mod scan;
 mod schedule;
 mod status;

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
-use super::core::Core;
-use super::wake_limiter::WakeLimiter;
+use crate::backoff::Backoff;
+use crate::claim::wake_limiter::WakeLimiter;
+use crate::state::core::Core;
 use pgtq_store::Wake;
 
 /// One kind of reaction to notifications: its rate limit, and when it is due.

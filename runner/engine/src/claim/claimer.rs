@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
-use super::appetite::Appetite;
-use super::backlog::{Backlog, HELD_FOR, Taken};
-use super::backoff::Backoff;
-use super::completer;
-use super::core::Core;
-use super::executor::released;
-use super::pace::Pace;
-use super::shutdown::Phase;
+use crate::attempt::executor::released;
+use crate::backoff::Backoff;
+use crate::claim::backlog::{Backlog, HELD_FOR, Taken};
+use crate::claim::claim_size::Appetite;
+use crate::claim::throughput::Pace;
+use crate::outcome::completer;
+use crate::state::core::Core;
+use crate::state::shutdown::Phase;
 use pgtq_store::{Claimed, Lanes, StoreError};
 use pgtq_task::{Name, RunnerId};
 

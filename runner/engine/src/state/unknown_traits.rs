@@ -7,9 +7,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::backlog::Taken;
-use super::completer::{self, QueuedEnding};
-use super::core::Core;
+use crate::claim::backlog::Taken;
+use crate::outcome::completer::{self, QueuedEnding};
+use crate::state::core::Core;
 use pgtq_task::Transition;
 
 /// Delay until such a task is due again, randomly up to doubled: a newer runner takes it
@@ -45,13 +45,13 @@ impl UnknownTraits {
 }
 
 /// The task's traits that this program does not know, if any.
-pub(super) fn of(taken: &Taken) -> Option<Vec<String>> {
+pub(crate) fn of(taken: &Taken) -> Option<Vec<String>> {
     let unknown = taken.task.traits.as_ref()?.unknown();
     (!unknown.is_empty()).then_some(unknown)
 }
 
 /// Releases the task without using an attempt, for another runner or a later time.
-pub(super) async fn put_back(core: &Core, taken: Taken, unknown: Vec<String>) {
+pub(crate) async fn put_back(core: &Core, taken: Taken, unknown: Vec<String>) {
     if let Some(n_tasks) = core.unknown_traits.note(Instant::now()) {
         tracing::warn!(
             task = taken.task.id.0,

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::completer::{FULL, settle, storing_works, weight};
-use super::core::Core;
-use super::needs::{Need, needs, needs_others};
+use crate::outcome::completer::{FULL, settle, storing_works, weight};
+use crate::outcome::required_locks::{Need, needs, needs_others};
+use crate::state::core::Core;
 use pgtq_store::{Ending, StoreError};
 
 /// Rejected outcomes: at this many, nothing more is claimed until some are stored.
@@ -38,7 +38,7 @@ const REFUSED_WAITS: (Duration, Duration) = (Duration::from_millis(1_000), Durat
 
 /// Why an outcome is not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(crate) enum Reason {
     Locked,
     Refused,
 }
@@ -72,7 +72,7 @@ struct Inner {
 
 impl ParkedOutcomes {
     /// Adds outcomes that were not stored.
-    pub(super) fn add(&self, endings: Vec<Ending>, reason: Reason, again: bool) {
+    pub(crate) fn add(&self, endings: Vec<Ending>, reason: Reason, again: bool) {
         if endings.is_empty() {
             return;
         }
@@ -97,7 +97,7 @@ impl ParkedOutcomes {
     }
 
     /// Whether too many are parked to claim more.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         let inner = self.lock();
         inner.n_refused >= MAX_REFUSED || inner.n_locked >= MAX_LOCKED || inner.n_bytes >= MAX_BYTES
     }
@@ -109,7 +109,7 @@ impl ParkedOutcomes {
 
     /// Removes from a batch the outcomes that may wait for a lock known to be held. While
     /// any key is held, the completer stores no child with a key.
-    pub(super) fn take_waiting(&self, batch: Vec<Ending>) -> (Vec<Ending>, Vec<Ending>) {
+    pub(crate) fn take_waiting(&self, batch: Vec<Ending>) -> (Vec<Ending>, Vec<Ending>) {
         let inner = self.lock();
         if inner.n_locked == 0 {
             return (Vec::new(), batch);
@@ -120,7 +120,7 @@ impl ParkedOutcomes {
     }
 
     /// Retries them until its future is dropped.
-    pub(super) async fn run(&self, core: &Core) {
+    pub(crate) async fn run(&self, core: &Core) {
         loop {
             let next = self.lock().entries.iter().map(|entry| entry.due).min();
             let added = self.added.notified();

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
-use super::backoff::Backoff;
-use super::core::Core;
-use crate::plugin::Snapshot;
+use crate::backoff::Backoff;
+use crate::plugin::registry::Snapshot;
+use crate::state::core::Core;
 use pgtq_store::{PromoteCursor, PublishedHandler, Rescued, Tended};
 
 /// Normal batch size for promotes and for expired leases of external workers.
@@ -173,7 +173,7 @@ impl Core {
 }
 
 /// The handlers of a snapshot, as the database keeps them.
-pub(super) fn published(snapshot: &Snapshot) -> Vec<PublishedHandler> {
+pub(crate) fn published(snapshot: &Snapshot) -> Vec<PublishedHandler> {
     let live = snapshot.plugins.iter().flat_map(|plugin| {
         let of = plugin.plugin.as_ref().map_or_else(String::new, |info| {
             format!("{} {}", info.name, info.version)

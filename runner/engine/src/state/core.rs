@@ -6,21 +6,21 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use super::completer::{MAX_WAITING_KIB, QueuedEnding};
-use super::config::EngineConfig;
-use super::held::HeldBytes;
-use super::lease::Lease;
-use super::ledger::Ledger;
-use super::parked::ParkedOutcomes;
-use super::served::Served;
-use super::shutdown::Shutdown;
-use super::sleep::Sleep;
-use super::stats::Stats;
-use super::streamer::Streamed;
-use super::suspects::Suspects;
-use super::unknown_traits::UnknownTraits;
-use super::watchdog::Watchdog;
-use crate::plugin::Registry;
+use crate::background::schema_check::Served;
+use crate::background::streamer::Streamed;
+use crate::config::EngineConfig;
+use crate::outcome::completer::{MAX_WAITING_KIB, QueuedEnding};
+use crate::outcome::parked::ParkedOutcomes;
+use crate::plugin::registry::Registry;
+use crate::state::held_bytes::HeldBytes;
+use crate::state::held_claims::Ledger;
+use crate::state::lease::Lease;
+use crate::state::shutdown::Shutdown;
+use crate::state::stats::Stats;
+use crate::state::suspects::Suspects;
+use crate::state::unknown_traits::UnknownTraits;
+use crate::state::wake_requests::Sleep;
+use crate::state::watchdog::Watchdog;
 use pgtq_store::Store;
 use pgtq_task::RunnerId;
 

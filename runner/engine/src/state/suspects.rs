@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::backlog::Taken;
-use super::completer::{self, QueuedEnding};
-use super::core::Core;
+use crate::claim::backlog::Taken;
+use crate::outcome::completer::{self, QueuedEnding};
+use crate::state::core::Core;
 use pgtq_task::Transition;
 
 /// How long a suspect waits here for the running one.
@@ -111,8 +111,8 @@ pub(crate) async fn send_back(core: &Core, taken: Taken) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::held::Hold;
     use super::*;
+    use crate::state::held_bytes::Hold;
     use pgtq_task::{ClaimId, Name, Task, TaskId};
 
     fn taken(id: i64) -> Taken {

@@ -5,7 +5,7 @@ use pgtq_task::{ClaimId, NewTask, TaskId, Transition};
 
 /// A lock that storing an outcome may wait for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Need {
+pub(crate) enum Need {
     /// Queue, key and scope of a child.
     Key(String, String, String),
     /// Values that the task saved.
@@ -14,7 +14,7 @@ pub(super) enum Need {
 }
 
 /// Whether storing this outcome may wait for a lock other than that of its claim.
-pub(super) fn needs_others(ending: &Ending) -> bool {
+pub(crate) fn needs_others(ending: &Ending) -> bool {
     let complete = matches!(ending.transition, Transition::Complete { .. });
     complete
         && (ending.has_state
@@ -26,7 +26,7 @@ pub(super) fn needs_others(ending: &Ending) -> bool {
 }
 
 /// All locks that it may need; the claim only if there is no other.
-pub(super) fn needs(ending: &Ending) -> Vec<Need> {
+pub(crate) fn needs(ending: &Ending) -> Vec<Need> {
     if !needs_others(ending) {
         return vec![Need::Claim(ending.claim)];
     }

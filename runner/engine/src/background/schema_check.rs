@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::core::Core;
+use crate::state::core::Core;
 use pgtq_store::StoreError;
 
 /// Time between two checks: two statements that read one row each.

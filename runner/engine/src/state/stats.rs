@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use super::health::Health;
+use crate::state::health::Health;
 use pgtq_task::Transition;
 
 /// They only grow, except `running`.

@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::held::Hold;
+use crate::state::held_bytes::Hold;
 use pgtq_store::Paused;
 use pgtq_task::{ClaimId, Task};
 
 /// How long a claimed task waits for a slot before it is released.
-pub(super) const HELD_FOR: Duration = Duration::from_secs(1);
+pub(crate) const HELD_FOR: Duration = Duration::from_secs(1);
 
 /// A claimed task on its way to a slot.
 #[derive(Debug)]

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::backoff::Backoff;
-use super::core::Core;
-use super::lease::BootTime;
-use super::progress::ProgressBook;
-use super::shutdown::Phase;
+use crate::background::progress::ProgressBook;
+use crate::backoff::Backoff;
+use crate::state::core::Core;
+use crate::state::lease::BootTime;
+use crate::state::shutdown::Phase;
 use pgtq_store::{Beat, RunnerFacts};
 use pgtq_task::{ClaimId, TaskId};
 

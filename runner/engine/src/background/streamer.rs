@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::core::Core;
-use super::ledger::LongRunning;
+use crate::state::core::Core;
+use crate::state::held_claims::LongRunning;
 use pgtq_store::{LiveLog, StoreError};
 use pgtq_task::{ClaimId, LogLine, LogPageLimit, Signal, StopReason, TaskId};
 

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::backlog::Taken;
-use super::core::Core;
+use crate::claim::backlog::Taken;
+use crate::state::core::Core;
 use pgtq_store::{AttemptDatabase, Commit, CommitStatus, Ending};
 use pgtq_task::{ErrorKind, Failure, Outcome, Report, Transition};
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::Core;
-use super::maintenance::published;
+use crate::background::maintenance::published;
+use crate::state::core::Core;
 
 /// Time between two refreshes while plugins push.
 const INTERVAL: Duration = Duration::from_secs(1);

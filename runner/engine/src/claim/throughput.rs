@@ -4,14 +4,14 @@ use std::time::Instant;
 
 /// Finished attempts per time, smoothed over about half a second.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     at: Instant,
     n_ended: u64,
     per_second: f64,
 }
 
 impl Pace {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Pace {
             at: Instant::now(),
             n_ended: 0,
@@ -19,7 +19,7 @@ impl Pace {
         }
     }
 
-    pub(super) fn per_second(&mut self, n_ended: u64) -> f64 {
+    pub(crate) fn per_second(&mut self, n_ended: u64) -> f64 {
         let elapsed = self.at.elapsed().as_secs_f64();
         if elapsed >= 0.02 {
             let now = (n_ended - self.n_ended) as f64 / elapsed;

@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 
-use super::backlog::{Backlog, Taken};
-use super::commit::{self, Settled};
-use super::completer::{self, QueuedEnding};
-use super::core::Core;
-use super::ledger::Start;
-use super::suspects::{self, Offer};
-use super::unknown_traits;
-use super::watchdog::Turn;
+use crate::attempt::commit::{self, Settled};
+use crate::claim::backlog::{Backlog, Taken};
+use crate::outcome::completer::{self, QueuedEnding};
+use crate::state::core::Core;
+use crate::state::held_claims::Start;
+use crate::state::suspects::{self, Offer};
+use crate::state::unknown_traits;
+use crate::state::watchdog::Turn;
 use pgtq_store::Ending;
 use pgtq_task::{
     Attempt, Database, ErrorKind, Failure, Handler, Outcome, Report, RetryPolicy, Signal,
@@ -47,7 +47,7 @@ pub(crate) async fn slot(core: Arc<Core>, backlog: Arc<Backlog>) {
 
 /// The ending of a task that no slot has started: it goes back without using an
 /// attempt, or is cancelled if somebody asked for that.
-pub(super) fn released(taken: Taken) -> QueuedEnding {
+pub(crate) fn released(taken: Taken) -> QueuedEnding {
     QueuedEnding::not_started(taken, Transition::Release)
 }
 

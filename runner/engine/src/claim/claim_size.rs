@@ -13,20 +13,20 @@ const BYTES: usize = 8 << 20;
 
 /// The size of a claimer's next claim.
 #[derive(Debug)]
-pub(super) struct Appetite(usize);
+pub(crate) struct Appetite(usize);
 
 impl Appetite {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Appetite(FIRST)
     }
 
     /// Maximum number of tasks to request; never 0.
-    pub(super) fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         self.0
     }
 
     /// Records a successful claim of this many tasks with this many bytes of arguments.
-    pub(super) fn took(&mut self, n_tasks: usize, n_bytes: usize) {
+    pub(crate) fn took(&mut self, n_tasks: usize, n_bytes: usize) {
         let fitting = match n_bytes.checked_div(n_tasks) {
             Some(each) if each > 0 => (BYTES / each).max(1),
             _ => MOST,
@@ -35,7 +35,7 @@ impl Appetite {
     }
 
     /// Records a failed claim, whatever the reason.
-    pub(super) fn failed(&mut self) {
+    pub(crate) fn failed(&mut self) {
         self.0 = (self.0 / 4).max(1);
     }
 }

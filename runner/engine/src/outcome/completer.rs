@@ -8,7 +8,7 @@
 //! sent again in the store's `again` mode, which skips those already recorded, until the
 //! database answers or the lease is lost. Outcomes that wait for a lock of another
 //! transaction, and outcomes that the database rejects while it accepts others, are
-//! [`parked`](super::parked).
+//! [`parked`](crate::outcome::parked).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::backlog::Taken;
-use super::backoff::Backoff;
-use super::core::Core;
-use super::held::Hold;
-use super::needs::needs_others;
-use super::parked::Reason;
+use crate::backoff::Backoff;
+use crate::claim::backlog::Taken;
+use crate::outcome::parked::Reason;
+use crate::outcome::required_locks::needs_others;
+use crate::state::core::Core;
+use crate::state::held_bytes::Hold;
 use pgtq_store::{Ending, Finished, StoreError};
 use pgtq_task::{AttemptRecord, Failure, LogLine, Transition};
 
@@ -40,7 +40,7 @@ pub(crate) const MAX_WAITING_KIB: u32 = 64 << 10;
 const LARGE_BYTES: usize = 1 << 20;
 
 /// Shown by `/readyz`.
-pub(super) const FULL: &str = "too many outcomes wait for locks of other transactions, or are rejected by the database; look for open transactions in pg_stat_activity and for errors in the log";
+pub(crate) const FULL: &str = "too many outcomes wait for locks of other transactions, or are rejected by the database; look for open transactions in pg_stat_activity and for errors in the log";
 
 /// An outcome on its way to the completer, with the resources it holds meanwhile.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub(crate) struct QueuedEnding {
 }
 
 impl QueuedEnding {
-    pub(super) fn new(ending: Ending, held: Hold) -> Self {
+    pub(crate) fn new(ending: Ending, held: Hold) -> Self {
         QueuedEnding {
             ending,
             held,
@@ -62,7 +62,7 @@ impl QueuedEnding {
     }
 
     /// The outcome of a task that no slot has started.
-    pub(super) fn not_started(taken: Taken, transition: Transition) -> Self {
+    pub(crate) fn not_started(taken: Taken, transition: Transition) -> Self {
         let now = Instant::now();
         let ending = Ending {
             claim: taken.claim,
@@ -85,7 +85,7 @@ impl QueuedEnding {
 }
 
 /// Approximate size of an outcome in a statement, in bytes.
-pub(super) fn weight(ending: &Ending) -> usize {
+pub(crate) fn weight(ending: &Ending) -> usize {
     let args = ending.task.args.len();
     args + weight_without_args(ending)
 }
@@ -163,7 +163,7 @@ async fn flush_loop(core: &Core, mut endings: mpsc::Receiver<QueuedEnding>) {
 
 /// Marks storing as healthy, unless it fails at the moment or too many outcomes are
 /// parked.
-pub(super) fn storing_works(core: &Core) {
+pub(crate) fn storing_works(core: &Core) {
     match (core.storing_fails.load(SeqCst), core.parked.is_full()) {
         (true, _) => {}
         (false, true) => core.stats.health.endings.note(FULL.to_owned()),
@@ -258,7 +258,7 @@ async fn one_by_one(core: &Core, batch: Vec<Ending>) -> Vec<Ending> {
 }
 
 /// Counts stored outcomes and removes their tasks from the ledger.
-pub(super) fn settle(core: &Core, batch: &[Ending], finished: &Finished) {
+pub(crate) fn settle(core: &Core, batch: &[Ending], finished: &Finished) {
     let key = |ending: &Ending| (ending.claim, ending.task.id);
     let is_stored = |ending: &&Ending| !finished.locked.contains(&key(ending));
     for ending in batch.iter().filter(is_stored) {

@@ -1,0 +1,5 @@
+//! Outcomes: batched, stored under their claims, and retried until they are stored.
+
+pub(crate) mod completer;
+pub(crate) mod parked;
+pub(crate) mod required_locks;

@@ -1,0 +1,13 @@
+//! What the loops of one engine share. Nothing here imports a loop.
+
+pub(crate) mod core;
+pub(crate) mod health;
+pub(crate) mod held_bytes;
+pub(crate) mod held_claims;
+pub(crate) mod lease;
+pub(crate) mod shutdown;
+pub(crate) mod stats;
+pub(crate) mod suspects;
+pub(crate) mod unknown_traits;
+pub(crate) mod wake_requests;
+pub(crate) mod watchdog;
