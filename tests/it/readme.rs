@@ -297,13 +297,15 @@ fn every_crate_that_cargo_install_is_shown_for_exists() {
 }
 
 #[test]
-fn every_test_that_the_report_on_reliability_names_exists() {
+fn every_test_that_the_documents_name_exists() {
     let mut all = String::new();
     for dir in ["runner", "sdk", "tests"] {
         code(&repository().join(dir), &mut all);
     }
-    let report = document("RELIABILITY.md");
-    let named: BTreeSet<&str> = report
+    let text = ["RELIABILITY.md", "CONTRIBUTING.md", "migrations/README.md"]
+        .map(document)
+        .concat();
+    let named: BTreeSet<&str> = text
         .split('`')
         .skip(1)
         .step_by(2)
@@ -320,6 +322,49 @@ fn every_test_that_the_report_on_reliability_names_exists() {
         );
     }
     assert!(named.len() > 25, "few tests are named: {named:?}");
+}
+
+/// The messages of pgtq that a page quotes: what is in backticks in a bold start of an entry.
+fn quoted_messages(text: &str) -> Vec<String> {
+    let entries = text.split("\n\n").flat_map(|part| part.split("\n- "));
+    let starts = entries
+        .filter_map(|entry| entry.trim_start_matches("- ").strip_prefix("**"))
+        .filter_map(|entry| entry.split(".**").next());
+    starts
+        .flat_map(|start| {
+            let fence = if start.contains("``") { "``" } else { "`" };
+            start.split(fence).skip(1).step_by(2)
+        })
+        .map(|message| message.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|message| message.contains(' '))
+        .collect()
+}
+
+#[test]
+fn every_message_that_operations_quotes_is_in_the_program() {
+    let mut all = String::new();
+    code(&repository().join("runner"), &mut all);
+    for file in ["crashes", "runner"] {
+        all += &document(&format!("migrations/functions/{file}.sql"));
+    }
+    // A text may continue on the next line of the source.
+    let all = all.replace("\\\n", " ");
+    let all = all.split_whitespace().collect::<Vec<_>>().join(" ");
+    let messages = quoted_messages(&document("docs/operate.md"));
+    for message in &messages {
+        // Capitals stand for what differs, and what is in a message in backticks is a name.
+        let words = message.split([' ', '`']).collect::<Vec<_>>();
+        let is_placeholder = |word: &&str| {
+            !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase() || c == ',')
+        };
+        for part in words.split(is_placeholder as fn(&&str) -> bool) {
+            let part = part.join(" ");
+            let part = part.trim();
+            let is_long = part.matches(' ').count() >= 2;
+            assert!(!is_long || all.contains(part), "{message}: `{part}`");
+        }
+    }
+    assert!(messages.len() > 20, "few messages were found: {messages:?}");
 }
 
 #[test]
