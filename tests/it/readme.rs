@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use pgtq_task::State;
 use pgtq_tests::{program, repository};
 
 use crate::scene::Scene;
@@ -78,6 +79,38 @@ fn names(text: &str) -> BTreeSet<(String, bool)> {
     found
 }
 
+/// The arrows of the Mermaid diagram of task states in a text. `[*]` is no state.
+fn arrows(text: &str) -> BTreeSet<(State, State)> {
+    let (_, rest) = text
+        .split_once("stateDiagram-v2\n")
+        .expect("a state diagram");
+    let diagram = rest.split("```").next().unwrap_or_default();
+    let mut found = BTreeSet::new();
+    for line in diagram.lines().filter(|line| !line.trim().is_empty()) {
+        let (arrow, label) = line.split_once(": ").unwrap_or((line, ""));
+        let (from, to) = arrow.split_once(" --> ").expect("FROM --> TO");
+        let (from, to) = (from.trim(), to.trim());
+        if [from, to].contains(&"[*]") {
+            continue;
+        }
+        let state = |name| State::parse(name).unwrap_or_else(|| panic!("no state {name}"));
+        assert!(!label.is_empty(), "an arrow names its operations: {line}");
+        let is_new = found.insert((state(from), state(to)));
+        assert!(is_new, "two arrows: {line}");
+    }
+    found
+}
+
+#[test]
+fn the_diagram_of_states_has_the_transitions_of_the_code() {
+    let mut legal = BTreeSet::new();
+    for from in State::ALL {
+        let next = State::ALL.into_iter().filter(|to| from.may_become(*to));
+        legal.extend(next.map(|to| (from, to)));
+    }
+    assert_eq!(arrows(&document("ARCHITECTURE.md")), legal);
+}
+
 #[tokio::test]
 async fn every_function_and_view_that_the_documents_name_exists() {
     let scene = Scene::with(&[]).await;
@@ -131,21 +164,113 @@ fn named_paths(text: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.contains(['*', '{', ' ', ':']))
 }
 
+/// Every public page, as a path from the root.
+fn pages() -> Vec<String> {
+    let mut folders = vec![String::new()];
+    let mut found = vec![];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(repository().join(&folder)).expect("a directory") {
+            let entry = entry.expect("an entry");
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = format!("{folder}{name}");
+            if entry.path().is_dir() {
+                if !name.starts_with('.') && name != "target" && name != "node_modules" {
+                    folders.push(path + "/");
+                }
+            } else if name.ends_with(".md") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() >= 15, "few pages: {found:?}");
+    found
+}
+
+/// The paths and anchors that the links of a page name.
+fn links(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let code = text.split("```").step_by(2);
+    let targets = code.flat_map(|part| part.split("](").skip(1));
+    targets
+        .filter_map(|rest| rest.split(')').next())
+        .filter(|link| !link.contains("://"))
+        .map(|link| match link.split_once('#') {
+            Some((path, anchor)) => (path, Some(anchor)),
+            None => (link, None),
+        })
+}
+
+/// The anchors of a page's headings, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let code = text.split("\n```").step_by(2);
+    code.flat_map(str::lines)
+        .filter(|line| line.starts_with('#'))
+        .map(|line| {
+            let heading = line.trim_start_matches('#').trim().to_lowercase();
+            heading
+                .chars()
+                .filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c))
+                .map(|c| if c == ' ' { '-' } else { c })
+                .collect()
+        })
+        .collect()
+}
+
+#[test]
+fn every_link_leads_to_a_page_and_its_heading() {
+    let mut broken = Vec::new();
+    for page in &pages() {
+        let text = document(page);
+        let folder = Path::new(page).parent().expect("a page has a folder");
+        for (path, anchor) in links(&text) {
+            let target = if path.is_empty() {
+                repository().join(page)
+            } else {
+                repository().join(folder).join(path)
+            };
+            let is_broken = match anchor {
+                Some(anchor) => match fs::read_to_string(&target) {
+                    Ok(text) => !anchors(&text).contains(anchor),
+                    Err(_) => true,
+                },
+                None => !target.exists(),
+            };
+            if is_broken {
+                broken.push(format!("{page}: {path}#{}", anchor.unwrap_or_default()));
+            }
+        }
+    }
+    assert_eq!(broken, [""; 0]);
+}
+
+#[test]
+fn every_page_can_be_reached_from_the_readme() {
+    let root = fs::canonicalize(repository()).expect("the repository");
+    let mut reached = BTreeSet::new();
+    let mut open = vec![root.join("README.md")];
+    while let Some(page) = open.pop() {
+        if !reached.insert(page.clone()) {
+            continue;
+        }
+        let text = fs::read_to_string(&page).expect("a page");
+        let folder = page.parent().expect("a page has a folder");
+        for (path, _) in links(&text) {
+            if path.ends_with(".md") {
+                open.push(fs::canonicalize(folder.join(path)).expect("a linked page"));
+            }
+        }
+    }
+    let missing: Vec<String> = pages()
+        .into_iter()
+        .filter(|page| !reached.contains(&root.join(page)))
+        .collect();
+    assert_eq!(missing, [""; 0], "no page links to these");
+}
+
 #[test]
 fn every_path_that_a_document_names_exists() {
     let mut missing = Vec::new();
-    for page in [
-        "README.md",
-        "ARCHITECTURE.md",
-        "CONTRIBUTING.md",
-        "PERFORMANCE.md",
-        "RELIABILITY.md",
-        "docs/bench.md",
-        "docs/operate.md",
-        "docs/plugins.md",
-        "docs/sql.md",
-        "migrations/README.md",
-    ] {
+    for page in &pages() {
         let text = document(page);
         for path in named_paths(&text) {
             if !repository().join(path).exists() {
@@ -172,13 +297,15 @@ fn every_crate_that_cargo_install_is_shown_for_exists() {
 }
 
 #[test]
-fn every_test_that_the_report_on_reliability_names_exists() {
+fn every_test_that_the_documents_name_exists() {
     let mut all = String::new();
     for dir in ["runner", "sdk", "tests"] {
         code(&repository().join(dir), &mut all);
     }
-    let report = document("RELIABILITY.md");
-    let named: BTreeSet<&str> = report
+    let text = ["RELIABILITY.md", "CONTRIBUTING.md", "migrations/README.md"]
+        .map(document)
+        .concat();
+    let named: BTreeSet<&str> = text
         .split('`')
         .skip(1)
         .step_by(2)
@@ -195,6 +322,49 @@ fn every_test_that_the_report_on_reliability_names_exists() {
         );
     }
     assert!(named.len() > 25, "few tests are named: {named:?}");
+}
+
+/// The messages of pgtq that a page quotes: what is in backticks in a bold start of an entry.
+fn quoted_messages(text: &str) -> Vec<String> {
+    let entries = text.split("\n\n").flat_map(|part| part.split("\n- "));
+    let starts = entries
+        .filter_map(|entry| entry.trim_start_matches("- ").strip_prefix("**"))
+        .filter_map(|entry| entry.split(".**").next());
+    starts
+        .flat_map(|start| {
+            let fence = if start.contains("``") { "``" } else { "`" };
+            start.split(fence).skip(1).step_by(2)
+        })
+        .map(|message| message.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|message| message.contains(' '))
+        .collect()
+}
+
+#[test]
+fn every_message_that_operations_quotes_is_in_the_program() {
+    let mut all = String::new();
+    code(&repository().join("runner"), &mut all);
+    for file in ["crashes", "runner"] {
+        all += &document(&format!("migrations/functions/{file}.sql"));
+    }
+    // A text may continue on the next line of the source.
+    let all = all.replace("\\\n", " ");
+    let all = all.split_whitespace().collect::<Vec<_>>().join(" ");
+    let messages = quoted_messages(&document("docs/operate.md"));
+    for message in &messages {
+        // Capitals stand for what differs, and what is in a message in backticks is a name.
+        let words = message.split([' ', '`']).collect::<Vec<_>>();
+        let is_placeholder = |word: &&str| {
+            !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase() || c == ',')
+        };
+        for part in words.split(is_placeholder as fn(&&str) -> bool) {
+            let part = part.join(" ");
+            let part = part.trim();
+            let is_long = part.matches(' ').count() >= 2;
+            assert!(!is_long || all.contains(part), "{message}: `{part}`");
+        }
+    }
+    assert!(messages.len() > 20, "few messages were found: {messages:?}");
 }
 
 #[test]

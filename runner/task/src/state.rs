@@ -54,13 +54,15 @@ impl State {
         matches!(self, State::Complete | State::Failed | State::Cancelled)
     }
 
-    /// Whether a task may move from `self` to `next`. ARCHITECTURE.md has the same table with
-    /// the verb that makes each transition.
+    /// Whether a task may move from `self` to `next`. The diagram in ARCHITECTURE.md shows the
+    /// same transitions with the operations that make them.
     pub fn may_become(self, next: State) -> bool {
         use State::*;
         match self {
-            Scheduled => matches!(next, Runnable | Cancelled),
-            Runnable => matches!(next, Running | Cancelled),
+            // Waiting tasks can be rescheduled. A crash can be proven after a task has returned to
+            // the queue, and then fails it there.
+            Scheduled => matches!(next, Runnable | Failed | Cancelled),
+            Runnable => matches!(next, Scheduled | Running | Failed | Cancelled),
             Running => matches!(next, Complete | Failed | Cancelled | Scheduled | Runnable),
             Failed | Cancelled => matches!(next, Runnable),
             Complete => false,
