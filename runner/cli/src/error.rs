@@ -160,3 +160,9 @@ impl From<pgtq_task::NameError> for Problem {
         Problem::usage(error.to_string())
     }
 }
+
+/// There is no such task.
+pub(crate) fn no_task(id: pgtq_task::TaskId) -> Problem {
+    Problem::not_found(format!("there is no task {id}"))
+        .help("it may have been deleted, or its history pruned; `pgtq tasks` lists what there is")
+}

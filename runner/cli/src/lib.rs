@@ -18,6 +18,7 @@ mod database;
 mod descriptors;
 mod error;
 mod filter;
+mod global;
 mod json;
 mod known;
 mod logging;
@@ -39,6 +40,8 @@ mod threads;
 mod verbs;
 
 pub use program::main;
+#[doc(hidden)]
+pub use program::run;
 
 #[cfg(test)]
 mod tests;

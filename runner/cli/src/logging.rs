@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-use super::root::{Color, GlobalArgs, Verb};
+use super::global::{Color, GlobalArgs};
+use super::root::Verb;
 use super::stderr;
 
 /// Installs the process's log. `PGTQ_LOG`, then `RUST_LOG`, win over `-q` and `-v`, and

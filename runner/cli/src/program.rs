@@ -7,8 +7,9 @@ use clap::Parser;
 
 use super::context::Context;
 use super::error::{Exit, Problem};
-use super::root::{Color, GlobalArgs, Root, Verb};
-use super::{logging, refused, stderr, threads, verbs};
+use super::global::{Color, GlobalArgs};
+use super::root::{Root, Verb};
+use super::{logging, refused, stderr, threads};
 
 /// Runs the program and returns its exit code. The codes are documented at `Exit`.
 pub fn main() -> ExitCode {
@@ -20,9 +21,7 @@ pub fn main() -> ExitCode {
         return pgtq_sandbox::compile_child();
     }
     let level = logging::usual(&verb);
-    run(global, level, async move |context| {
-        verbs::dispatch(verb, context).await
-    })
+    run(global, level, async move |context| verb.run(context).await)
 }
 
 /// Sets the process up as the global flags say and does `work`. `level` is how much is

@@ -1,13 +1,10 @@
 //! The command line: global options and the list of verbs.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use clap::{CommandFactory, Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-
-use crate::config::{Flag, values};
-
-use super::output::Format;
+use super::context::Context;
+use super::error::Problem;
+use super::global::GlobalArgs;
 use super::verbs;
 
 /// A Postgres task queue whose handlers are WebAssembly plugins.
@@ -29,94 +26,6 @@ pub(crate) struct Root {
     /// The verb.
     #[command(subcommand)]
     pub(crate) verb: Verb,
-}
-
-/// The values of `--color`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Color {
-    /// Use colors if the output is a terminal
-    Auto,
-    /// Always use colors
-    Always,
-    /// Never use colors
-    Never,
-}
-
-/// Options of every verb.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Global options")]
-pub struct GlobalArgs {
-    /// Postgres connection URL [env: PGTQ_DATABASE_URL, DATABASE_URL, PG*]
-    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
-    pub(crate) database_url: Option<String>,
-    /// Postgres schema that contains the queue [env: PGTQ_SCHEMA] [default: pgtq]
-    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
-    pub(crate) schema: Option<String>,
-    /// Configuration file; skips the search for pgtq.toml [env: PGTQ_CONFIG]
-    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
-    pub(crate) config: Option<PathBuf>,
-    /// Output format [default: table on a terminal, TSV in a pipe]
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_enum,
-        value_name = "FORMAT",
-        hide_short_help = true
-    )]
-    pub(crate) output: Option<Format>,
-    /// Same as --output json
-    #[arg(long, global = true, conflicts_with = "output")]
-    pub(crate) json: bool,
-    /// When to use colors [env: NO_COLOR, CLICOLOR_FORCE]
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        value_name = "WHEN",
-        default_value = "auto",
-        hide_short_help = true
-    )]
-    pub(crate) color: Color,
-    /// Print fewer messages; repeat to print errors only
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, hide_short_help = true)]
-    pub(crate) quiet: u8,
-    /// Print more log messages; repeat for debug and trace levels [env: PGTQ_LOG, RUST_LOG]
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, hide_short_help = true)]
-    pub(crate) verbose: u8,
-    /// Answer yes to every confirmation prompt
-    #[arg(short, long, global = true, hide_short_help = true)]
-    pub(crate) yes: bool,
-    /// Never prompt; exit with status 7 if a confirmation is required
-    #[arg(long, global = true, hide_short_help = true)]
-    pub(crate) no_input: bool,
-    /// Stop after this time and exit with status 124
-    #[arg(long, global = true, value_name = "DURATION", value_parser = values::duration, hide_short_help = true)]
-    pub(crate) timeout: Option<Duration>,
-    /// Reject commands that change tasks [env: PGTQ_READ_ONLY]
-    #[arg(long, global = true, hide_short_help = true)]
-    pub(crate) read_only: bool,
-}
-
-impl GlobalArgs {
-    /// The options that are also configuration keys.
-    pub(crate) fn flags(&self) -> Vec<Flag> {
-        let text =
-            |key, flag, text: &Option<String>| text.clone().map(|text| Flag { key, flag, text });
-        let read_only = self.read_only.then(|| Flag {
-            key: "cli.read_only",
-            flag: "--read-only",
-            text: "true".to_owned(),
-        });
-        [
-            text("database.url", "--database-url", &self.database_url),
-            text("database.schema", "--schema", &self.schema),
-            read_only,
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
-    }
 }
 
 /// The verbs, in the order of the help page.
@@ -190,4 +99,49 @@ pub(crate) enum Verb {
     /// Compile a plugin read from standard input (started by the runner)
     #[command(name = "compile-plugin", hide = true)]
     CompilePlugin,
+}
+
+impl Verb {
+    /// Runs the verb.
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Problem> {
+        match self {
+            Verb::Demo(args) => verbs::demo::run(args, context).await,
+            Verb::Bench(args) => verbs::bench::run(args, context).await,
+            Verb::Dev(args) => verbs::dev::run(args, context).await,
+            Verb::Run(args) => Box::pin(verbs::run::run(args, context)).await,
+            Verb::Push(args) => verbs::push::run(args, context).await,
+            Verb::Tasks(args) => verbs::tasks::run(args, context).await,
+            Verb::Show(args) => verbs::show::run(args, context).await,
+            Verb::Logs(args) => verbs::logs::run(args, context).await,
+            Verb::Retry(args) => verbs::retry::run(args, context).await,
+            Verb::Cancel(args) => verbs::cancel::run(args, context).await,
+            Verb::Delete(args) => verbs::delete::run(args, context).await,
+            Verb::Queues(args) => verbs::queues::run(args, context).await,
+            Verb::Pause(args) => verbs::pause::pause(args, context).await,
+            Verb::Resume(args) => verbs::pause::resume(args, context).await,
+            Verb::Plugins(args) => verbs::plugins::run(args, context).await,
+            Verb::Runners(args) => verbs::runners::run(args, context).await,
+            Verb::New(args) => verbs::new::run(args, context),
+            Verb::Build(args) => verbs::build::run(args, context),
+            Verb::Call(args) => verbs::call::run(args, context).await,
+            Verb::Test(args) => verbs::test::run(args, context).await,
+            Verb::Inspect(args) => verbs::inspect::run(args, context).await,
+            Verb::Deploy(args) => verbs::deploy::run(args, context).await,
+            Verb::Rollback(args) => verbs::rollback::run(args, context).await,
+            Verb::Migrate(args) => verbs::migrate::run(args, context).await,
+            Verb::Roles(args) => verbs::roles::run(args, context).await,
+            Verb::Doctor(args) => verbs::doctor::run(args, context).await,
+            Verb::Health(args) => verbs::health::run(args, context).await,
+            Verb::Stats(args) => verbs::stats::run(args, context).await,
+            Verb::Prune(args) => verbs::prune::run(args, context).await,
+            Verb::Config(args) => verbs::config::run(args, context),
+            Verb::Completions(args) => {
+                verbs::completions::run(&args, &mut Root::command(), context)
+            }
+            Verb::Version(args) => verbs::version::run(args, context),
+            Verb::CompilePlugin => {
+                Err(Problem::usage("compile-plugin is run by the runner itself"))
+            }
+        }
+    }
 }

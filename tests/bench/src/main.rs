@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         return pgtq::main();
     }
     let Root { args, global } = Root::parse();
-    bench::program(global, 1, async move |context| {
+    pgtq::run(global, 1, async move |context| {
         let all = Workload::value_variants();
         let wanted = if args.all { all } else { &args.workloads };
         let measured: Vec<Measured<'_>> = wanted

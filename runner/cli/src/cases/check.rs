@@ -3,19 +3,11 @@
 use serde_json::{Map, Value};
 
 use super::case::{Case, EXPECTATIONS};
-use super::fakes::plain;
+use super::equal::{ANY, plain, same};
 use super::observed::Observed;
 
 /// Words of which exactly one is observed.
 const OUTCOMES: [&str; 4] = ["result", "error", "snoozed_ms", "cancelled"];
-/// Whether the values are equal, one by one; [`ANY`] is equal to every one.
-pub(super) fn all_same(expected: &[Value], got: &[Value]) -> bool {
-    let fits = |(expected, got): (&Value, &Value)| expected == ANY || same(expected, got);
-    expected.len() == got.len() && expected.iter().zip(got).all(fits)
-}
-
-/// Stands for any value: what a clock says is different every time.
-const ANY: &str = "{{any}}";
 /// Differences of one case that are told.
 const MAX_TOLD: usize = 20;
 /// Characters of a value that are shown.
@@ -248,16 +240,6 @@ impl Found {
         if wanted.is_none_or(|wanted| !text.contains(wanted)) {
             self.put(at, &format!("a text with {}", shown(expected)), &shown(got));
         }
-    }
-}
-
-/// Numbers are equal by value: 5 is 5.0.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(x), Value::Number(y)) => {
-            a == b || x.is_f64() != y.is_f64() && x.as_f64() == y.as_f64()
-        }
-        _ => a == b,
     }
 }
 

@@ -9,6 +9,7 @@
 
 pub(crate) mod case;
 pub(crate) mod check;
+mod equal;
 mod fakes;
 mod files;
 mod observed;

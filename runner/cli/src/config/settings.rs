@@ -6,7 +6,12 @@ use std::time::Duration;
 
 use pgtq_task::{HttpProxy, LimitRequest, Limits, Name};
 
-use super::{ConfigError, Flag, Grants, Layers, values};
+use super::error::ConfigError;
+use super::grants::Grants;
+use super::layers::Layers;
+use super::origin::{Flag, Origin};
+use super::queues::QueueSlots;
+use super::values;
 
 /// Where the database's address comes from.
 #[derive(Clone, PartialEq, Eq)]
@@ -47,15 +52,6 @@ pub enum WatchMode {
     Poll,
     /// Read once at start.
     Off,
-}
-
-/// A queue and how many of its tasks may run at once in one runner.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueSlots {
-    /// `None` is every queue that is not named.
-    pub queue: Option<Name>,
-    /// `None` is the runner's whole concurrency.
-    pub slots: Option<u32>,
 }
 
 /// What one runner is told.
@@ -305,7 +301,7 @@ impl Reader<'_> {
             origin: self
                 .0
                 .get(key)
-                .map_or(super::Origin::Default, |setting| setting.origin.clone()),
+                .map_or(Origin::Default, |setting| setting.origin.clone()),
             reason,
         }
     }

@@ -7,8 +7,9 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::ConfigError;
+use super::error::ConfigError;
 use super::keys::{self, Kind};
+use super::origin::Origin;
 
 /// One value of a file.
 pub(super) struct Row {
@@ -106,7 +107,7 @@ impl Reader<'_> {
         };
         plain.ok_or_else(|| ConfigError::Value {
             key: name.to_owned(),
-            origin: super::Origin::File {
+            origin: Origin::File {
                 path: self.path.to_owned(),
                 line,
             },

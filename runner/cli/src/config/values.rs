@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pgtq_task::{LimitUnit, Name};
 
-use super::QueueSlots;
+use super::queues::QueueSlots;
 
 /// Reads `30s`, `5m`, `1h30m`, `2 days`. A day is 24 hours.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -24,6 +24,19 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             format!("{text:?} has no fixed length: use weeks, days, hours, minutes or seconds")
         })?;
     Duration::try_from(signed).map_err(|_| format!("{text:?} is negative"))
+}
+
+/// Reads a moment; one without an offset is in this machine's time zone.
+pub fn timestamp(text: &str) -> Result<jiff::Timestamp, String> {
+    let local = || {
+        let civil: jiff::civil::DateTime = text.parse().ok()?;
+        let zoned = civil.to_zoned(jiff::tz::TimeZone::system()).ok()?;
+        Some(zoned.timestamp())
+    };
+    text.parse::<jiff::Timestamp>()
+        .ok()
+        .or_else(local)
+        .ok_or_else(|| format!("{text:?} is not a moment: write 2026-12-01T09:00Z, or 2026-12-01T09:00 for local time"))
 }
 
 /// Reads `64MiB`, `64MB`, `1GiB`, `512k` (1024), or plain bytes.

@@ -10,11 +10,12 @@ use arc_swap::ArcSwap;
 use clap::Args;
 use jiff::Timestamp;
 
+use super::logs;
 use crate::config::keys::closest;
 use crate::context::Context;
 use crate::error::{Exit, Problem};
 use crate::memory::{Memory, NoSql};
-use crate::{arguments, machine, text, verbs};
+use crate::{arguments, machine, text};
 use pgtq_sandbox::{Sandbox, SandboxConfig};
 use pgtq_task::{Attempt, ClaimId, Failure, Handler, Name, Outcome, Report, Signal, Task, TaskId};
 
@@ -119,7 +120,7 @@ fn find<'a>(
 /// Logs, pushes and usage, for people.
 fn tell(context: &Context, report: &Report) {
     for line in &report.record.logs {
-        context.note(verbs::logs::line(line));
+        context.note(logs::lines::line(line));
     }
     for child in &report.record.children {
         context.note(format!(

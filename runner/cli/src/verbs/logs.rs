@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::show::no_task;
 use crate::config::values;
 use crate::context::Context;
 use crate::database;
-use crate::error::Problem;
+use crate::error::{Problem, no_task};
 use crate::filter;
 use crate::text;
-use pgtq_store::{AttemptRow, Filter, Store};
-use pgtq_task::{LogLevel, LogLine, State, TaskId};
+use pgtq_store::{Filter, Store};
+use pgtq_task::{State, TaskId};
 
+pub(crate) mod lines;
 mod reader;
 
+use lines::line;
 use reader::{Item, Reader};
 
 /// How often `-f` looks.
@@ -173,40 +174,4 @@ impl Printer<'_> {
             }
         }
     }
-}
-
-/// The stored lines of an attempt, with the gap between them if some were dropped.
-fn stored(attempt: &AttemptRow) -> Vec<LogLine> {
-    let text = attempt.logs.as_deref().unwrap_or("[]");
-    let mut lines: Vec<LogLine> = serde_json::from_str(text).unwrap_or_default();
-    // Under a limit of no lines, or by a version that kept only the first ones.
-    let unmarked = lines.iter().all(|line| line.dropped.is_none());
-    if unmarked && attempt.logs_dropped > 0 {
-        let at_ms = lines.last().map_or(0, |line| line.at_ms);
-        lines.push(LogLine::gap(attempt.logs_dropped.unsigned_abs(), at_ms));
-    }
-    lines
-}
-
-/// The kept lines of one attempt, for people.
-pub(crate) fn lines(attempt: &AttemptRow) -> Vec<String> {
-    stored(attempt).iter().map(line).collect()
-}
-
-/// One log line for people.
-pub(crate) fn line(line: &LogLine) -> String {
-    let (colour, level) = match line.level {
-        LogLevel::Debug => ("\x1b[2m", "debug"),
-        LogLevel::Info => ("\x1b[32m", "info "),
-        LogLevel::Warn => ("\x1b[33m", "warn "),
-        LogLevel::Error => ("\x1b[31m", "error"),
-    };
-    let fields = line.fields.as_ref().map_or_else(String::new, |fields| {
-        format!(" \x1b[2m{}\x1b[0m", text::line(fields.get(), 400))
-    });
-    format!(
-        "\x1b[2m{:>7.3}\x1b[0m {colour}{level}\x1b[0m {}{fields}",
-        line.at_ms as f64 / 1e3,
-        text::line(&line.message, 8_192)
-    )
 }

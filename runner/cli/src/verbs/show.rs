@@ -7,12 +7,12 @@ use jiff::Timestamp;
 
 use crate::context::Context;
 use crate::database;
-use crate::error::Problem;
+use crate::error::{Problem, no_task};
 use crate::filter;
 use crate::output::{Cell, Format};
 use crate::text;
 use pgtq_store::{AttemptRow, Store, TaskDetail};
-use pgtq_task::{State, TaskId};
+use pgtq_task::State;
 
 /// Arguments of `pgtq show`.
 #[derive(Debug, Args)]
@@ -51,12 +51,6 @@ pub(crate) async fn run(args: ShowArgs, context: &Context) -> Result<(), Problem
         Format::Table => context.out.raw(&attempts(&detail)),
         _ => Ok(()),
     }
-}
-
-/// There is no such task.
-pub(crate) fn no_task(id: TaskId) -> Problem {
-    Problem::not_found(format!("there is no task {id}"))
-        .help("it may have been deleted, or its history pruned; `pgtq tasks` lists what there is")
 }
 
 fn pairs(detail: &TaskDetail, now: Timestamp) -> Vec<(&'static str, Cell)> {
@@ -184,7 +178,7 @@ fn attempts(detail: &TaskDetail) -> String {
                 text::bytes(Store::PAGE_BYTES.unsigned_abs())
             );
         }
-        for line in super::logs::lines(attempt) {
+        for line in super::logs::lines::lines(attempt) {
             let _ = writeln!(out, "  {line}");
         }
     }

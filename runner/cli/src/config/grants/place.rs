@@ -6,10 +6,14 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
-use super::reader::MAX_ITEMS;
+use crate::config::error::ConfigError;
+use crate::config::keys;
+use crate::config::origin::Origin;
 use crate::config::toml_file::line_at;
-use crate::config::{ConfigError, Origin, keys};
 use pgtq_task::toml_key;
+
+/// Items of one list, and entries of one table.
+pub(super) const MAX_ITEMS: usize = 1_000;
 
 /// One key of one file: for errors, and for what is relative to the file.
 pub(super) struct Place<'a> {

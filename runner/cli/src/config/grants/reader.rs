@@ -8,16 +8,15 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::place::Place;
-use super::{Grants, PluginGrant, SecretEntry, SecretSource};
+use super::entries::{Grants, PluginGrant, SecretEntry, SecretSource};
+use super::place::{MAX_ITEMS, Place};
+use crate::config::error::ConfigError;
 use crate::config::toml_file::parse;
-use crate::config::{ConfigError, values};
+use crate::config::values;
 use pgtq_task::{FileGrant, Grant, HostRule, LimitRequest, Name, SecretGrant, SqlGrant};
 
 /// Sections of one kind in one file.
 const MAX_SECTIONS: usize = 1_000;
-/// Items of one list, and entries of one table.
-pub(super) const MAX_ITEMS: usize = 1_000;
 /// Bytes of a plugin's name; file names are no longer.
 const MAX_NAME: usize = 255;
 /// Bytes of a Postgres name.

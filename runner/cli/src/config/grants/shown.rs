@@ -1,8 +1,8 @@
 //! Grants and secrets as `pgtq config show` prints them: names and sources,
 //! never a value.
 
-use super::{Grants, PluginGrant, SecretEntry, SecretSource};
-use crate::config::Origin;
+use super::entries::{Grants, PluginGrant, SecretEntry, SecretSource};
+use crate::config::origin::Origin;
 use pgtq_task::toml_key;
 
 impl Grants {

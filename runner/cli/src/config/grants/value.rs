@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use super::SecretSource;
-use crate::config::Origin;
+use super::entries::SecretSource;
+use crate::config::origin::Origin;
 use pgtq_task::Secret;
 
 /// Bytes of a secret. A key or a certificate has a few thousand.

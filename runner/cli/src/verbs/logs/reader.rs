@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::stored;
+use super::lines::stored;
 use pgtq_store::{AttemptRow, LiveLine};
 use pgtq_task::{ClaimId, LogLine, TaskId};
 

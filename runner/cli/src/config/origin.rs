@@ -1,0 +1,54 @@
+//! A value of a setting and where it came from.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A command line flag, with its dashes.
+    Flag(&'static str),
+    /// An environment variable.
+    Env(String),
+    /// A line of a file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// Nobody said anything.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Flag(flag) => write!(f, "flag {flag}"),
+            Origin::Env(name) => write!(f, "environment {name}"),
+            Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Origin::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// One value and where it came from.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// As it was written.
+    pub text: String,
+    /// Who wrote it.
+    pub origin: Origin,
+}
+
+/// A value given on the command line.
+#[derive(Debug, Clone)]
+pub struct Flag {
+    /// The setting's key.
+    pub key: &'static str,
+    /// The flag with its dashes.
+    pub flag: &'static str,
+    /// The value as written.
+    pub text: String,
+}
