@@ -100,7 +100,7 @@ fn on_threads(
     let total = std::thread::scope(|scope| {
         let all: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
         let joined = all.into_iter().map(|thread| {
-            let died = |_| Err(Problem::failed("a thread of the benchmark panicked"));
+            let died = |_| Err(Problem::failed("a benchmark thread panicked"));
             thread.join().unwrap_or_else(died)
         });
         joined.sum::<Result<u64, Problem>>()
@@ -114,7 +114,7 @@ async fn once(handler: &dyn Handler, task: &Arc<Task>) -> Result<Report, Problem
         Outcome::Complete { .. } => Ok(report),
         other => Err(Problem::new(
             Exit::TaskFailed,
-            format!("the handler did not complete: {other:?}"),
+            format!("the attempt did not complete: {other:?}"),
         )),
     }
 }
@@ -168,7 +168,7 @@ pub async fn file_of(config: &Config, handler: &str) -> Result<PathBuf, Problem>
         }
     }
     Err(Problem::not_found(format!(
-        "no plugin in `{}` has the handler `{handler}`",
+        "no plugin in `{}` has a handler `{handler}`",
         dir.display()
     )))
 }
@@ -192,12 +192,12 @@ pub(super) async fn processes(stage: &Stage<'_>, file: &Path, n: u32) -> Result<
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        let missing = || Problem::failed("a process has no pipe");
+        let missing = || Problem::failed("a benchmark process has no pipe");
         let input = child.stdin.take().ok_or_else(missing)?;
         let lines = BufReader::new(child.stdout.take().ok_or_else(missing)?).lines();
         children.push((child, input, lines));
     }
-    let gone = || Problem::failed("a process of the benchmark ended early; its words are above");
+    let gone = || Problem::failed("a benchmark process exited early; see its output above");
     for (_, _, lines) in &mut children {
         lines.next_line().await?.ok_or_else(gone)?;
     }
@@ -208,7 +208,11 @@ pub(super) async fn processes(stage: &Stage<'_>, file: &Path, n: u32) -> Result<
     for (child, _, lines) in &mut children {
         let line = lines.next_line().await?.ok_or_else(gone)?;
         let rate: Result<f64, _> = line.parse();
-        total += rate.map_err(|_| Problem::failed(format!("a process said `{line}`")))?;
+        total += rate.map_err(|_| {
+            Problem::failed(format!(
+                "unexpected output of a benchmark process: `{line}`"
+            ))
+        })?;
         child.wait().await?;
     }
     Ok(total)

@@ -91,7 +91,7 @@ pub async fn run(
     context: &Context,
 ) -> Result<(), Problem> {
     if cfg!(debug_assertions) {
-        context.warn("this pgtq was built without optimisation: its figures mean nothing");
+        context.warn("this pgtq was built without optimization; its figures are meaningless");
     }
     let mut signals = Signals::catch()?;
     let stage = tokio::select! {
@@ -132,6 +132,8 @@ async fn measure(stage: &Stage<'_>, workloads: &[impl Workload]) -> Result<Table
 fn left(signal: &str) -> Problem {
     Problem::new(
         Exit::Interrupted,
-        format!("{signal}: nothing was reported; what was made is removed"),
+        format!(
+            "{signal}: benchmark interrupted without results; everything it created was removed"
+        ),
     )
 }

@@ -211,9 +211,9 @@ impl Field<'_> {
             if runner.registry.handler(handler).is_none() {
                 let plugins = config.run.plugins.display();
                 return Err(Problem::not_found(format!(
-                    "no plugin in `{plugins}` has the handler `{handler}`"
+                    "no plugin in `{plugins}` has a handler `{handler}`"
                 ))
-                .help("build one there: pgtq build --out DIR"));
+                .help("build the plugin into that directory: pgtq build --out DIR"));
             }
             runners.push(runner);
         }

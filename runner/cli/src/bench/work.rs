@@ -124,7 +124,7 @@ pub async fn reach(
             last = (ended, Instant::now());
         } else if last.1.elapsed() > STALLED {
             return Err(Problem::failed(format!(
-                "only {ended} of {n} tasks ended, and none for {STALLED:?}; nothing is reported"
+                "only {ended} of {n} tasks finished, and none in the last {STALLED:?}; no results"
             )));
         }
         tick.tick().await;
@@ -142,8 +142,8 @@ pub async fn verify(store: &Store, ended: u64, left: u64) -> Result<(), Problem>
     match right {
         true => Ok(()),
         false => Err(Problem::failed(format!(
-            "the counts are wrong, so nothing is reported: {ended} tasks should have ended and {left} be left, \
-             but history has {} rows of {} tasks, {} of them complete, and {} are left",
+            "the row counts are wrong, so there are no results: expected {ended} finished tasks and {left} others, \
+             but history has {} rows of {} tasks, {} of them complete, and there are {} others",
             counts.ended, counts.distinct, counts.complete, counts.left
         ))),
     }

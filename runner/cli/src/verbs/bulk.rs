@@ -70,9 +70,9 @@ impl Act {
     /// Why it cannot be done to a task in this state, if it was not.
     fn refusal(self, state: State) -> Option<&'static str> {
         match (self, state) {
-            (Act::Retry, State::Complete) => Some("it is complete; push it again instead"),
+            (Act::Retry, State::Complete) => Some("it is complete; push a new task instead"),
             (Act::Retry, State::Running) => Some("it is running"),
-            (Act::Cancel, State::Complete | State::Failed) => Some("it has ended already"),
+            (Act::Cancel, State::Complete | State::Failed) => Some("it has already finished"),
             (Act::Delete, State::Running) => Some("it is running; cancel it first"),
             _ => None,
         }
@@ -81,8 +81,8 @@ impl Act {
     /// That it is as wished already, if it is.
     fn needs_nothing(self, state: State) -> Option<&'static str> {
         match (self, state) {
-            (Act::Retry, State::Runnable) => Some("is runnable already"),
-            (Act::Cancel, State::Cancelled) => Some("is cancelled already"),
+            (Act::Retry, State::Runnable) => Some("is already runnable"),
+            (Act::Cancel, State::Cancelled) => Some("is already cancelled"),
             _ => None,
         }
     }
@@ -100,12 +100,12 @@ pub(crate) async fn run(act: Act, args: &BulkArgs, context: &Context) -> Result<
     let selection = filter::select(&args.words, &args.filter)?;
     if selection.ids.is_empty() && !selection.narrowed && !args.all {
         return Err(
-            Problem::usage(format!("nothing to {} is named", act.verb()))
-                .help("name ids, or a filter like state:failed handler:thumb*, or --all"),
+            Problem::usage(format!("no tasks to {} are given", act.verb()))
+                .help("pass task ids, a filter such as state:failed handler:thumb*, or --all"),
         );
     }
     if args.all && !selection.ids.is_empty() {
-        return Err(Problem::usage("--all and ids cannot be mixed"));
+        return Err(Problem::usage("--all and task ids cannot be combined"));
     }
     let config = context.config(Vec::new())?;
     if !args.dry_run {
@@ -134,7 +134,7 @@ async fn by_id(
         return Ok(());
     }
     if act == Act::Delete {
-        let question = format!("Delete {} for good?", text::tasks(ids.len() as u64));
+        let question = format!("Delete {} permanently?", text::tasks(ids.len() as u64));
         ask::confirm(context, &question)?;
     }
     let moved = act.apply(store, ids).await?;
@@ -204,7 +204,7 @@ async fn by_filter(
         return report(act, context, found, 0);
     }
     if found == 0 {
-        context.note(format!("no task to {}", act.verb()));
+        context.note(format!("no matching tasks to {}", act.verb()));
         return report(act, context, 0, 0);
     }
     let verb = act.verb();

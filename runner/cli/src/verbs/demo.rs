@@ -84,7 +84,7 @@ pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<(), Problem
     let guide = Guide { context };
     if cfg!(debug_assertions) {
         context.note(
-            "This is a development build; `cargo install --path runner/cli` gives the fast one.",
+            "this is a development build; `cargo install --path runner/cli` installs an optimized one",
         );
     }
     // Dropping a half-built stage stops what there is of it.
@@ -112,7 +112,7 @@ pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<(), Problem
 }
 
 fn left(signal: &str) -> Problem {
-    let message = format!("{signal}: the tour was left; everything it made is removed");
+    let message = format!("{signal}: demo interrupted; everything it created was removed");
     Problem::new(Exit::Interrupted, message)
 }
 
@@ -157,7 +157,9 @@ fn milliseconds(duration: Duration) -> f64 {
 
 /// Says what to try next, and returns when the runner has ended by itself.
 async fn stay(guide: Guide<'_>, stage: &Stage) -> Result<(), Problem> {
-    guide.begin("it is yours now; in another terminal:").await?;
+    guide
+        .begin("the demo keeps running; in another terminal, try:")
+        .await?;
     guide
         .detail(format!("export DATABASE_URL='{}'", stage.url))
         .await?;
@@ -170,15 +172,17 @@ async fn stay(guide: Guide<'_>, stage: &Stage) -> Result<(), Problem> {
         .await?;
     guide
         .detail(format!(
-            "cp other.wasm {}/      (live at once)",
+            "cp other.wasm {}/      (loaded without a restart)",
             stage.plugins.display()
         ))
         .await?;
     guide
-        .begin("a queue of your own: pgtq new media && cd media && pgtq dev")
+        .begin("to start your own queue: pgtq new media && cd media && pgtq dev")
         .await?;
-    guide.begin("Ctrl-C stops and removes everything").await?;
+    guide
+        .begin("press Ctrl-C to stop the demo and remove its files")
+        .await?;
     stage.ended().await;
-    guide.context.warn("the runner stopped by itself");
+    guide.context.warn("the runner stopped unexpectedly");
     Ok(())
 }

@@ -44,9 +44,7 @@ pub(crate) struct DeployArgs {
 
 pub(crate) async fn run(args: DeployArgs, context: &Context) -> Result<(), Problem> {
     if args.name.is_some() && args.files.len() > 1 {
-        return Err(Problem::usage(
-            "--as names one plugin: deploy one file with it",
-        ));
+        return Err(Problem::usage("--as can be used with one file only"));
     }
     let own = setting("plugins.dir", "--plugins", args.plugins.clone());
     let config = context.config(own.into_iter().collect())?;
@@ -88,7 +86,7 @@ pub(crate) async fn run(args: DeployArgs, context: &Context) -> Result<(), Probl
             plugin::install(&dir, file, under, |bytes| {
                 match Digest::of(bytes) == loaded.digest {
                     true => Ok(()),
-                    false => Err("it changed while it was checked; deploy it again".to_owned()),
+                    false => Err("the file changed during validation; deploy it again".to_owned()),
                 }
             })
         })?;
@@ -128,13 +126,13 @@ fn push(rows: &mut Rows, file: &Path, digest: Digest, replaced: Option<Digest>) 
 pub(crate) fn told(context: &Context, done: &Installed) {
     let file = done.file.display();
     match done.replaced {
-        Some(old) if old == done.digest => context.note(format!("{file} is that version already")),
+        Some(old) if old == done.digest => context.note(format!("{file} is unchanged")),
         Some(old) => context.note(format!(
-            "{file}: {} replaces {}",
+            "{file}: {} replaced {}",
             done.digest.short(),
             old.short()
         )),
-        None => context.note(format!("{file}: {} is new", done.digest.short())),
+        None => context.note(format!("{file}: {} installed", done.digest.short())),
     }
 }
 
@@ -161,7 +159,7 @@ async fn queued(context: &Context, store: &Store, manifest: &Manifest) -> Result
             .collect();
         if let Some(first) = misfits.first() {
             context.warn(format!(
-                "{} of handler `{}` that wait now do not fit its new arguments, e.g. task {}",
+                "{} of handler `{}` waiting in queues do not match its new argument schema, for example task {}",
                 text::tasks(misfits.len() as u64),
                 handler.name,
                 first.id
@@ -197,7 +195,7 @@ pub(crate) async fn live_everywhere(
         {
             spinner.finish_and_clear();
             return Err(Problem::failed(format!(
-                "runner {runner} refused {name}: {}",
+                "runner {runner} rejected {name}: {}",
                 text::safe(&reason)
             )));
         }
@@ -209,7 +207,7 @@ pub(crate) async fn live_everywhere(
         if missing.is_empty() {
             spinner.finish_and_clear();
             match live.len() {
-                0 => context.warn("no runner is alive: the file is loaded when one starts"),
+                0 => context.warn("no runner is live; a runner loads the file when it starts"),
                 n => context.note(format!(
                     "live on {n} runner{} after {}",
                     if n == 1 { "" } else { "s" },
@@ -223,12 +221,12 @@ pub(crate) async fn live_everywhere(
             return Err(Problem::new(
                 Exit::Elapsed,
                 format!(
-                    "not loaded after {} by {}",
+                    "timed out after {}; the file is not loaded by {}",
                     text::fine(limit),
                     missing.join(", ")
                 ),
             )
-            .help("do they watch this directory? `pgtq plugins` says what they have"));
+            .help("check that these runners use this plugin directory; `pgtq plugins` lists their files"));
         }
         tokio::time::sleep(LOOK).await;
     }

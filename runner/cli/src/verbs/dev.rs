@@ -61,7 +61,7 @@ pub(crate) async fn run(args: DevArgs, context: &Context) -> Result<(), Problem>
             drop(dev);
             done.map(drop)
         }
-        name = interrupted() => Err(Problem::new(Exit::Interrupted, format!("{name} before the runner had started"))),
+        name = interrupted() => Err(Problem::new(Exit::Interrupted, format!("{name}: interrupted before the runner started"))),
     }
 }
 
@@ -89,11 +89,11 @@ fn alone(context: &Context) -> Result<File, Problem> {
     let file = File::create(dir.join("dev.lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Problem::failed("`pgtq dev` runs already in this directory")
-                .help("use it from here: pgtq push HANDLER …")
-                .help("or start another elsewhere, or with --ephemeral"))
-        }
+        Err(TryLockError::WouldBlock) => Err(Problem::failed(
+            "`pgtq dev` is already running in this directory",
+        )
+        .help("use it from this directory: pgtq push HANDLER …")
+        .help("or start another one in a different directory, or with --ephemeral")),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }
@@ -132,12 +132,14 @@ async fn start(
     names.sort_unstable();
     context.note(match names.as_slice() {
         [] => format!(
-            "no handler yet: drop a .wasm file into {}",
+            "no handlers yet: copy a .wasm file into {}",
             config.run.plugins.display()
         ),
         names => format!("\x1b[32m✓\x1b[0m handlers: {}", names.join(", ")),
     });
-    context.note("in another terminal, in this directory: pgtq push HANDLER …      Ctrl-C stops");
+    context.note(
+        "push tasks from another terminal in this directory: pgtq push HANDLER …; press Ctrl-C to stop",
+    );
     let dev = Dev {
         _builder: builder,
         _address: address,
@@ -163,9 +165,7 @@ async fn database(
     };
     let server = start_postgres(context, options).await?;
     let url = server.url();
-    context.note(format!(
-        "\x1b[32m✓\x1b[0m Postgres of this directory: {url}"
-    ));
+    context.note(format!("\x1b[32m✓\x1b[0m private Postgres: {url}"));
     let found = database::at(config, &url)?;
     Ok((Some(server), found))
 }
@@ -191,7 +191,7 @@ pub(crate) fn say(quiet: bool, line: &str) {
 
 /// The result of a blocking step.
 pub(crate) fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, Problem> {
-    result.map_err(|error| Problem::failed(format!("a step ended unexpectedly: {error}")))
+    result.map_err(|error| Problem::failed(format!("a background step failed: {error}")))
 }
 
 /// The file that tells other verbs where the private server is.

@@ -78,7 +78,7 @@ async fn database_checks(context: &Context, config: &Config) -> Vec<Check> {
     let store = match database::connect(context, config).await {
         Ok(store) => store,
         Err(problem) if problem == database::unconfigured() => {
-            let fix = Some("set DATABASE_URL, or try `pgtq dev`");
+            let fix = Some("set DATABASE_URL, or start a private database with `pgtq dev`");
             return vec![check("database", Status::Warn, problem.message, fix)];
         }
         Err(problem) => {
@@ -137,11 +137,11 @@ fn unseen(name: &'static str, error: StoreError) -> Check {
         name,
         status: if denied { Status::Warn } else { Status::Bad },
         detail: match denied {
-            true => format!("not looked at: {}", problem.message),
+            true => format!("not checked: {}", problem.message),
             false => problem.message,
         },
         fix: match denied {
-            true => Some("ask as a viewer: `pgtq roles viewer ROLE`".to_owned()),
+            true => Some("grant viewer to the role: `pgtq roles viewer ROLE`".to_owned()),
             false => problem.help.first().cloned(),
         },
     }
@@ -171,17 +171,19 @@ async fn migrations(store: &Store) -> Result<Option<Check>, StoreError> {
     Ok(Some(if !drifted.is_empty() {
         check(
             Status::Warn,
-            format!("applied with another text: {}", drifted.join(", ")),
-            Some("compare with `pgtq migrate --sql` on an empty database"),
+            format!("applied with different SQL: {}", drifted.join(", ")),
+            Some(
+                "compare the schema with the output of `pgtq migrate --sql` for an empty database",
+            ),
         )
     } else if !pending.is_empty() {
         check(
             Status::Warn,
-            format!("of another build of this version: {}", pending.join(", ")),
+            format!("from another build of this version: {}", pending.join(", ")),
             Some("replace them with `pgtq migrate`"),
         )
     } else {
-        check(Status::Ok, "as this program has them".to_owned(), None)
+        check(Status::Ok, "match this program".to_owned(), None)
     }))
 }
 
@@ -199,7 +201,7 @@ async fn runners(store: &Store) -> Result<Option<Check>, StoreError> {
         } else {
             Status::Ok
         },
-        detail: format!("{live} alive, {lost} lost"),
+        detail: format!("{live} live, {lost} lost"),
         fix: (live == 0).then(|| "start one with `pgtq run`".to_owned()),
     }))
 }
@@ -215,8 +217,8 @@ async fn overdue(store: &Store) -> Result<Option<Check>, StoreError> {
     Ok(longest.map(|(seconds, name)| Check {
         name: "workers",
         status: Status::Warn,
-        detail: format!("a lease of the worker {name} ended {seconds:.0} s ago and was not taken back"),
-        fix: Some("call `SELECT pgtq.tend()` each second from a worker, or start a runner with `pgtq run`".to_owned()),
+        detail: format!("a lease of worker {name} expired {seconds:.0} s ago and its task was not rescued"),
+        fix: Some("call `SELECT pgtq.tend()` once per second from a worker, or start a runner with `pgtq run`".to_owned()),
     }))
 }
 

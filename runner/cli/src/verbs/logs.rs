@@ -130,7 +130,7 @@ impl Printer<'_> {
         let n_omitted = detail.attempts.iter().filter(|a| a.texts_omitted).count();
         if n_omitted > 0 && self.shortened.insert(id) {
             self.context.note(format!(
-                "task {id}: the logs of {n_omitted} attempts are not shown, because newer ones have more than {}; the table attempts has them",
+                "task {id}: the logs of {n_omitted} attempts are not shown, because those of newer attempts exceed {}; they are in the table `attempts`",
                 text::bytes(Store::PAGE_BYTES.unsigned_abs())
             ));
         }
@@ -169,7 +169,9 @@ impl Printer<'_> {
             // Programs see it by the kind of the attempt.
             Item::Died(_) if self.context.out.is_json() => String::new(),
             Item::Died(attempt) => {
-                format!("{prefix}\x1b[31mattempt {attempt} ends here: its runner was lost\x1b[0m\n")
+                format!(
+                    "{prefix}\x1b[31mattempt {attempt}: the log ends here, its runner was lost\x1b[0m\n"
+                )
             }
         }
     }

@@ -34,7 +34,7 @@ pub(crate) async fn run(args: MigrateArgs, context: &Context) -> Result<(), Prob
         context.out.rows(&rows(&all, store.now().await?))?;
         for one in all.iter().filter(|one| one.drifted) {
             context.warn(format!(
-                "migration {} was applied with another text than this program has",
+                "migration {} was applied with SQL that differs from this program's",
                 one.title()
             ));
         }
@@ -42,10 +42,12 @@ pub(crate) async fn run(args: MigrateArgs, context: &Context) -> Result<(), Prob
         let pending = all.iter().filter(|one| one.applied_at.is_none()).count();
         return match (pending, args.status) {
             (0, _) => Ok(()),
-            (n, true) => Err(Problem::new(Exit::Schema, format!("{n} pending"))
-                .help("apply with `pgtq migrate`")),
+            (n, true) => Err(
+                Problem::new(Exit::Schema, format!("pending migrations: {n}"))
+                    .help("apply them with `pgtq migrate`"),
+            ),
             (n, false) => {
-                context.note(format!("would apply {n}"));
+                context.note(format!("migrations to apply: {n}"));
                 Ok(())
             }
         };

@@ -73,6 +73,6 @@ pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<(), Proble
         Verb::Config(args) => config::run(args, context),
         Verb::Completions(args) => completions::run(&args, context),
         Verb::Version(args) => version::run(args, context),
-        Verb::CompilePlugin => Err(Problem::usage("compile-plugin is run by the runner itself")),
+        Verb::CompilePlugin => Err(Problem::usage("compile-plugin is started by the runner")),
     }
 }

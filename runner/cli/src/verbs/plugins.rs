@@ -34,13 +34,13 @@ pub(crate) async fn run(args: PluginsArgs, context: &Context) -> Result<(), Prob
     if context.out.terminal && !args.handlers {
         for toml in lines_to_grant(&store.runners().await?) {
             context.note(format!(
-                "\nasked for and not granted; to grant it, put into the runner's pgtq.toml:\n{}",
+                "\nto grant the denied capabilities, add to the runner's pgtq.toml:\n{}",
                 toml.trim_end()
             ));
         }
     }
     if context.out.terminal && rows.len() == 0 {
-        context.note("no live runner has a plugin; drop a .wasm file into its plugin directory");
+        context.note("no live runner has a plugin; copy a .wasm file into its plugin directory");
     }
     Ok(())
 }
@@ -92,7 +92,7 @@ fn needs(needs: &Needs) -> String {
     asked.map(|(word, _)| *word).collect::<Vec<_>>().join(",")
 }
 
-/// `2 of 4 granted, 1 partly; refused: sql`.
+/// `2 of 4 granted, 1 partially; denied: sql`.
 fn granted(status: &Value) -> String {
     let count = |field: &str| {
         status
@@ -110,10 +110,10 @@ fn granted(status: &Value) -> String {
     let (partly, refused) = (list("partly"), list("refused"));
     let mut text = format!("{granted} of {asked} granted");
     if !partly.is_empty() {
-        text.push_str(&format!(", {} partly", partly.len()));
+        text.push_str(&format!(", {} partially", partly.len()));
     }
     if !refused.is_empty() {
-        text.push_str(&format!("; refused: {}", refused.join(", ")));
+        text.push_str(&format!("; denied: {}", refused.join(", ")));
     }
     text
 }

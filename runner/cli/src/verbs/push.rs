@@ -114,7 +114,7 @@ pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     text.parse::<Timestamp>()
         .ok()
         .or_else(local)
-        .ok_or_else(|| format!("{text:?} is not a moment: write 2026-12-01T09:00Z, or 2026-12-01T09:00 for local time"))
+        .ok_or_else(|| format!("{text:?} is not a timestamp: write 2026-12-01T09:00Z, or 2026-12-01T09:00 for local time"))
 }
 
 /// Reads a count of retries, or `forever`.
@@ -124,7 +124,9 @@ pub(crate) fn retries(text: &str) -> Result<Retries, String> {
         // Counts live in a Postgres integer.
         text => match text.parse::<i32>() {
             Ok(n) if n >= 0 => Ok(Retries::from_column(n)),
-            _ => Err(format!("{text:?} is neither a count nor `forever`")),
+            _ => Err(format!(
+                "{text:?} is neither a number of retries nor `forever`"
+            )),
         },
     }
 }
@@ -145,7 +147,7 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
         };
         return batch::run(context, &store, &known, &batch).await;
     }
-    let handler = handler.ok_or_else(|| Problem::usage("no handler is named"))?;
+    let handler = handler.ok_or_else(|| Problem::usage("no handler is given"))?;
     let info = known.find(&handler)?;
     let json = arguments::read(&args.words, info, &mut std::io::stdin().lock())?;
     let mut task = template(&args);
@@ -168,7 +170,7 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
             told(context, &task, pushed);
             if !known.runs(&task.handler) {
                 context.warn(format!(
-                    "no live runner has handler `{}`: waiting for one",
+                    "no live runner has handler `{}`; waiting for one",
                     task.handler
                 ));
             }
@@ -186,9 +188,9 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
 async fn may_look(store: &Store) -> Result<(), Problem> {
     match store.task(TaskId(0)).await {
         Err(StoreError::Denied { message, .. }) => Err(Problem::usage(format!(
-            "this user may push and not see how tasks end ({message}); nothing was pushed"
+            "this role can push tasks but cannot read their results ({message}); nothing was pushed"
         ))
-        .help("push without --wait, or have an admin make it a viewer: `pgtq roles viewer ROLE`")),
+        .help("push without --wait, or ask an admin to grant viewer: `pgtq roles viewer ROLE`")),
         seen => Ok(seen.map(drop)?),
     }
 }
@@ -261,14 +263,14 @@ async fn one(
 /// The sentence about a task that had the key.
 fn has_key(one: One) -> String {
     match one.state {
-        Some(state) => format!("task {} has this key and is {state}", one.id),
-        None => format!("task {} has this key", one.id),
+        Some(state) => format!("task {} already has this key and is {state}", one.id),
+        None => format!("task {} already has this key", one.id),
     }
 }
 
 fn exists(one: One) -> Problem {
     Problem::failed(format!("{}; nothing was pushed", has_key(one))).help(format!(
-        "see it: pgtq show {}; a key is free again when its task is deleted",
+        "show it: pgtq show {}; deleting the task releases the key",
         one.id
     ))
 }
@@ -286,7 +288,7 @@ async fn many(context: &Context, store: &Store, task: &NewTask, count: u32) -> R
     }
     bar.finish_and_clear();
     context.note(format!(
-        "queued {} {}",
+        "queued {} of handler {}",
         text::tasks(u64::from(count)),
         task.handler
     ));
@@ -313,7 +315,7 @@ fn told(context: &Context, task: &NewTask, pushed: One) {
             "queued {} as task {} (queue {queue})",
             task.handler, pushed.id
         ),
-        PushOutcome::Replaced => format!("replaced the waiting task {} (queue {queue})", pushed.id),
+        PushOutcome::Replaced => format!("replaced task {} (queue {queue})", pushed.id),
         PushOutcome::Existing | PushOutcome::Running => has_key(pushed),
     });
 }
@@ -343,10 +345,12 @@ async fn await_result(
             tell_attempts(context, &detail, &mut n_told);
         }
         if let Some(limit) = limit.filter(|limit| started.elapsed() >= *limit) {
-            let message = format!("task {id} had not ended after {}", text::fine(limit));
-            return Err(
-                Problem::new(Exit::Elapsed, message).help(format!("it continues: pgtq show {id}"))
+            let message = format!(
+                "timed out after {}; task {id} is not finished",
+                text::fine(limit)
             );
+            return Err(Problem::new(Exit::Elapsed, message)
+                .help(format!("it stays in its queue: pgtq show {id}")));
         }
     };
     spinner.finish_and_clear();
@@ -370,10 +374,11 @@ fn tell_attempts(context: &Context, detail: &TaskDetail, n_told: &mut usize) {
         let reason = attempt
             .error_message
             .as_deref()
-            .unwrap_or("no reason given");
-        let reason = text::line(&text::safe(reason), 160);
+            .map_or_else(String::new, |reason| {
+                format!(": {}", text::line(&text::safe(reason), 160))
+            });
         context.note(format!(
-            "attempt {} ended ({}): {reason}",
+            "attempt {} ended ({}){reason}",
             attempt.number, attempt.kind
         ));
     }
@@ -397,7 +402,7 @@ fn outcome(context: &Context, detail: &TaskDetail) -> Result<(), Problem> {
                 Exit::TaskFailed,
                 format!("task {} {state}{kind}: {}", task.id, text::safe(message)),
             )
-            .help(format!("all about it: pgtq show {}", task.id)))
+            .help(format!("show its attempts: pgtq show {}", task.id)))
         }
     }
 }

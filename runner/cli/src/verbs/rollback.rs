@@ -56,7 +56,10 @@ pub(crate) async fn run(args: RollbackArgs, context: &Context) -> Result<(), Pro
 }
 
 fn list(context: &Context, dir: &Path) -> Result<(), Problem> {
-    let mut rows = Rows::new("pgtq.versions/v1", &["file", "number", "digest", "current"]);
+    let mut rows = Rows::new(
+        "pgtq.versions/v1",
+        &["file", "version", "digest", "current"],
+    );
     for kept in tokio::task::block_in_place(|| plugin::versions(dir))? {
         let current = if kept.current { "yes" } else { "" };
         let cells = vec![
@@ -86,14 +89,14 @@ fn kept(dir: &Path, prefix: &str) -> Result<Digest, Problem> {
     found.dedup();
     match found.as_slice() {
         [one] => Ok(*one),
-        [] => Err(
-            Problem::not_found(format!("no kept version starts with `{prefix}`"))
-                .help("see them: pgtq rollback --list"),
-        ),
+        [] => Err(Problem::not_found(format!(
+            "no kept version has a digest that starts with `{prefix}`"
+        ))
+        .help("list the kept versions: pgtq rollback --list")),
         many => Err(Problem::usage(format!(
-            "{} kept versions start with `{prefix}`",
+            "{} kept versions have digests that start with `{prefix}`",
             many.len()
         ))
-        .help("write more digits: pgtq rollback --list")),
+        .help("write more digits; list the kept versions: pgtq rollback --list")),
     }
 }

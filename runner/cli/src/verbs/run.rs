@@ -146,7 +146,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
             "`{}` is a file, not a directory of plugins",
             config.run.plugins.display()
         ))
-        .help("name the directory of .wasm files with --plugins"));
+        .help("pass the directory of .wasm files with --plugins"));
     }
     if !config.run.plugins.is_dir() {
         context.warn(format!(
@@ -176,7 +176,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
             Exit::TaskFailed,
             format!("{} failed", text::tasks(summary.failed)),
         )
-        .help("see them: pgtq tasks state:failed")),
+        .help("list them: pgtq tasks state:failed")),
         (true, 0) if registry.snapshot().handlers.is_empty() => {
             Err(nothing_to_run(&registry, &config.run.plugins))
         }
@@ -200,14 +200,14 @@ fn nothing_to_run(registry: &Registry, plugins: &Path) -> Problem {
     let why = match (&snapshot.trouble, refused.as_slice()) {
         _ if !plugins.is_dir() => format!("the plugin directory `{dir}` does not exist"),
         (Some(trouble), _) => trouble.clone(),
-        (None, []) => format!("the plugin directory `{dir}` holds no plugin"),
+        (None, []) => format!("the plugin directory `{dir}` contains no plugin"),
         (None, all) => {
             let shown = &all[..all.len().min(MOST_REFUSED)];
-            format!("every plugin in `{dir}` is refused\n{}", shown.join("\n"))
+            format!("every plugin in `{dir}` was rejected\n{}", shown.join("\n"))
         }
     };
-    Problem::failed(format!("no handler could be run: {why}"))
-        .help("name the directory of .wasm files with --plugins")
+    Problem::failed(format!("no handler is loaded: {why}"))
+        .help("pass the directory of .wasm files with --plugins")
 }
 
 /// Says once that what was in the plugin directory at the start is loaded.
@@ -222,7 +222,7 @@ async fn tell_when_loaded(mut loaded: watch::Receiver<bool>, registry: Registry,
 fn interrupted(name: &str) -> Problem {
     Problem::new(
         Exit::Interrupted,
-        format!("{name} before the runner had started"),
+        format!("{name}: interrupted before the runner started"),
     )
 }
 
@@ -234,7 +234,7 @@ fn watch(context: &Context, runner: &Runner) -> tokio::task::JoinHandle<()> {
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         loop {
             tick.tick().await;
-            spinner.set_message(format!("{} ended", text::tasks(stats.n_final())));
+            spinner.set_message(format!("{} finished", text::tasks(stats.n_final())));
         }
     })
 }

@@ -28,8 +28,19 @@ pub(crate) async fn run(args: RunnersArgs, context: &Context) -> Result<(), Prob
     let mut rows = Rows::new(
         "pgtq.runners/v1",
         &[
-            "id", "name", "host", "pid", "state", "busy", "held", "slots", "queues", "plugins",
-            "seen", "started", "version",
+            "id",
+            "name",
+            "host",
+            "pid",
+            "state",
+            "busy",
+            "claimed",
+            "slots",
+            "queues",
+            "plugins",
+            "last seen",
+            "started",
+            "version",
         ],
     );
     for runner in store.runners().await? {
@@ -78,7 +89,7 @@ pub(crate) async fn run(args: RunnersArgs, context: &Context) -> Result<(), Prob
     }
     context.out.rows(&rows)?;
     if context.out.terminal && rows.len() == 0 {
-        context.note("no runner or worker is alive; start a runner with `pgtq run`");
+        context.note("no runner or worker is live; start a runner with `pgtq run`");
     }
     Ok(())
 }
@@ -87,14 +98,18 @@ async fn drain(store: &Store, name: &str, context: &Context) -> Result<(), Probl
     match store.drain(name).await? {
         0 => Err(
             Problem::not_found(format!("no live runner has the name or id `{name}`"))
-                .help("see them: pgtq runners"),
+                .help("list the live runners: pgtq runners"),
         ),
         1 => {
-            context.note(format!("{name} finishes what it runs and stops"));
+            context.note(format!(
+                "{name} is draining: it exits when its running tasks have finished"
+            ));
             Ok(())
         }
         n => {
-            context.note(format!("{n} runners finish what they run and stop"));
+            context.note(format!(
+                "{n} runners are draining: they exit when their running tasks have finished"
+            ));
             Ok(())
         }
     }

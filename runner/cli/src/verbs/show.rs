@@ -56,7 +56,7 @@ pub(crate) async fn run(args: ShowArgs, context: &Context) -> Result<(), Problem
 /// There is no such task.
 pub(crate) fn no_task(id: TaskId) -> Problem {
     Problem::not_found(format!("there is no task {id}"))
-        .help("it may have been deleted, or its history pruned; `pgtq tasks` lists what there is")
+        .help("it may have been deleted or pruned; `pgtq tasks` lists the existing tasks")
 }
 
 fn pairs(detail: &TaskDetail, now: Timestamp) -> Vec<(&'static str, Cell)> {
@@ -86,10 +86,13 @@ fn pairs(detail: &TaskDetail, now: Timestamp) -> Vec<(&'static str, Cell)> {
         pairs.push(("progress", text::progress(progress).into()));
     }
     if detail.cancel_asked {
-        pairs.push(("cancel", "asked for; ends within seconds".into()));
+        pairs.push((
+            "cancel",
+            "requested; the attempt ends within seconds".into(),
+        ));
     }
     pairs.extend([
-        ("used", optional(last.and_then(usage))),
+        ("usage", optional(last.and_then(usage))),
         (
             "plugin",
             optional(last.and_then(|last| last.digest.clone())),
@@ -124,7 +127,8 @@ fn attempts_text(detail: &TaskDetail) -> String {
     };
     let crashes = match task.crashes {
         0 => String::new(),
-        n => format!(", {n} runners died under it"),
+        1 => ", 1 runner crash".to_owned(),
+        n => format!(", {n} runner crashes"),
     };
     format!("{}{limit}{crashes}", task.attempts)
 }
@@ -158,7 +162,7 @@ fn attempts(detail: &TaskDetail) -> String {
             let omitted = text::count(detail.attempts_omitted.unsigned_abs());
             let _ = writeln!(
                 out,
-                "\n{omitted} attempts are not shown; the table attempts has all of them"
+                "\n{omitted} attempts are not shown; all are in the table `attempts`"
             );
         }
         let used = usage(attempt).map_or_else(String::new, |used| format!(" ({used})"));
@@ -180,7 +184,7 @@ fn attempts(detail: &TaskDetail) -> String {
         if attempt.texts_omitted {
             let _ = writeln!(
                 out,
-                "  its details and its log are not shown: newer attempts have more than {}; the table attempts has them",
+                "  its details and log are not shown, because those of newer attempts exceed {}; they are in the table `attempts`",
                 text::bytes(Store::PAGE_BYTES.unsigned_abs())
             );
         }

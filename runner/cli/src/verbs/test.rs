@@ -74,9 +74,9 @@ pub(crate) async fn run(args: TestArgs, context: &Context) -> Result<(), Problem
     }
     if ended.is_empty() {
         return Err(
-            Problem::not_found(format!("no case in {}", looked.join(", ")))
-                .help("write one: {\"handler\": \"NAME\", \"args\": {}} as cases/first.json")
-                .help("then let `pgtq test --update` add what happens"),
+            Problem::not_found(format!("no cases found in {}", looked.join(", ")))
+                .help("write a case, such as {\"handler\": \"NAME\", \"args\": {}} as cases/first.json")
+                .help("then record its outcome with `pgtq test --update`"),
         );
     }
     show(context, &ended)
@@ -105,7 +105,7 @@ fn subjects(args: &TestArgs, context: &Context, config: &Config) -> Result<Vec<S
             return Err(Problem::not_found(format!(
                 "`{place}` is neither a plugin file nor a crate"
             ))
-            .help("name a crate's directory, or a .wasm file"));
+            .help("pass the directory of a crate, or a .wasm file"));
         }
         let dir = path.canonicalize()?;
         let toolchain = Toolchain::ensure(&dir, &|line| context.say(line))?;
@@ -174,7 +174,7 @@ async fn attempt(
     let failed = |error: std::io::Error| error.to_string();
     let bytes = std::fs::metadata(&ended.path).map_err(failed)?.len();
     if bytes > case::MAX_BYTES {
-        return Err(format!("it has more than {} bytes", case::MAX_BYTES));
+        return Err(format!("the file is larger than {} bytes", case::MAX_BYTES));
     }
     let text = std::fs::read_to_string(&ended.path).map_err(failed)?;
     let case = Case::read(&text)?;
@@ -223,7 +223,7 @@ fn show(context: &Context, all: &[Ended]) -> Result<(), Problem> {
         0 => Ok(()),
         n => Err(
             Problem::failed(format!("{n} of {} cases failed", all.len()))
-                .help("if this is how it should be: pgtq test --update"),
+                .help("if the new outcomes are correct: pgtq test --update"),
         ),
     }
 }

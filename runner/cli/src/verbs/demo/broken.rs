@@ -25,13 +25,13 @@ pub(crate) struct Broken {
 pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Broken, Problem> {
     let file = "hello.wasm";
     guide
-        .begin("a bad deploy: half of a file is copied over hello.wasm")
+        .begin("bad deploy: hello.wasm is overwritten with the first half of the file")
         .await?;
     let good = machine::read(&stage.next_hello)?;
     std::fs::write(stage.plugins.join(file), &good[..good.len() / 2])?;
     let reason = tokio::time::timeout(LIMIT, refused(stage, file))
         .await
-        .map_err(|_| Problem::failed("the broken file was not refused within a minute"))?;
+        .map_err(|_| Problem::failed("the incomplete file was not rejected within a minute"))?;
     let task = NewTask::new(Name::new("greet")?, "{\"name\":\"still here\"}");
     let answer = stage.result_of(task).await?.task.result.unwrap_or_default();
     let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
@@ -40,7 +40,7 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Broken, Probl
         .and_then(Value::as_str)
         .unwrap_or("unknown");
     guide
-        .done(format!("refused; version {version} keeps serving"), &reason)
+        .done(format!("rejected; version {version} stays live"), &reason)
         .await?;
     // Repaired, so that a user who continues finds a working plugin.
     std::fs::write(stage.plugins.join(file), &good)?;

@@ -68,8 +68,10 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage, n_sums: u32) -> Result<
         tick.tick().await;
         bar.set_position(stats.n_final() - before);
         if started.elapsed() > LIMIT {
-            return Err(Problem::failed("the tasks did not end within ten minutes")
-                .help("look at them: pgtq tasks state:running"));
+            return Err(
+                Problem::failed("the tasks did not finish within ten minutes")
+                    .help("list them: pgtq tasks state:running"),
+            );
         }
     }
     let seconds = started.elapsed();
@@ -88,7 +90,7 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage, n_sums: u32) -> Result<
         .done(
             format!("{} done, {failed} failed", text::tasks(total)),
             format!(
-                "{} tasks/s, push and all; pushing took {}",
+                "{} tasks/s including the push, which took {}",
                 text::count(load.rate() as u64),
                 text::fine(pushing)
             ),
@@ -135,7 +137,7 @@ pub(crate) async fn latency(guide: Guide<'_>, stage: &Stage) -> Result<Latency, 
                 text::fine(latency.start_p99)
             ),
             format!(
-                "{SAMPLES} single pushes; push to result in hand {}",
+                "{SAMPLES} single pushes; push to result {} (p50)",
                 text::fine(latency.result_p50)
             ),
         )

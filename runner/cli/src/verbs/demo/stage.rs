@@ -54,7 +54,7 @@ impl Stage {
                 let place = server.dir().display().to_string();
                 guide
                     .done(
-                        "Postgres started just for you",
+                        "private Postgres started",
                         format!("{place}, {}", text::fine(started.elapsed())),
                     )
                     .await?;
@@ -63,7 +63,9 @@ impl Stage {
             }
             None => {
                 let database = database::configured(&config)?.ok_or_else(database::unconfigured)?;
-                guide.done("using your database", database.place()).await?;
+                guide
+                    .done("connected to your database", database.place())
+                    .await?;
                 (database.place(), database)
             }
         };
@@ -72,7 +74,7 @@ impl Stage {
         store.migrate().await?;
         guide
             .done(
-                format!("schema {} is there", config.schema),
+                format!("schema {} is up to date", config.schema),
                 format!(
                     "version {}, {}",
                     pgtq_store::SCHEMA_VERSION,
@@ -115,7 +117,7 @@ impl Stage {
             .wait_final(id, Some(Duration::from_secs(60)))
             .await?;
         let ended = ended
-            .ok_or_else(|| Problem::failed(format!("task {id} did not end within a minute")))?;
+            .ok_or_else(|| Problem::failed(format!("task {id} did not finish within a minute")))?;
         match ended.task.state {
             State::Complete => Ok(ended),
             state => Err(Problem::failed(format!(
@@ -152,9 +154,9 @@ pub(crate) fn sources(here: &Path) -> Result<PathBuf, Problem> {
         .map(|dir| dir.join("plugins"))
         .find(|dir| dir.join("hello/Cargo.toml").is_file() && dir.join("Cargo.toml").is_file())
         .ok_or_else(|| {
-            Problem::not_found("the example plugins are not here")
-                .help("run `pgtq demo` in a clone of the repository")
-                .help("or start with your own: pgtq new media && cd media && pgtq dev")
+            Problem::not_found("the sources of the example plugins were not found")
+                .help("run pgtq in a clone of its repository")
+                .help("or create your own plugin: pgtq new media && cd media && pgtq dev")
         })
 }
 
@@ -170,11 +172,11 @@ async fn build(
     let quiet = context.global.quiet > 0;
     let spinner = progress::spinner(
         context,
-        "building the example plugins for WebAssembly (a minute or two the first time)",
+        "building the example plugins for WebAssembly (takes a minute or two the first time)",
     );
     if !context.watched {
         context.note(
-            "→ building the example plugins for WebAssembly (a minute or two the first time)",
+            "→ building the example plugins for WebAssembly (takes a minute or two the first time)",
         );
     }
     let (dir, all, later) = (sources.to_owned(), out.to_owned(), next.to_owned());
@@ -206,7 +208,7 @@ async fn build(
         )
         .await?;
     let hello = second.wasm_of("hello").map(Path::to_owned);
-    hello.ok_or_else(|| Problem::failed("the build made no `hello` plugin"))
+    hello.ok_or_else(|| Problem::failed("the build produced no `hello` plugin"))
 }
 
 async fn start(guide: Guide<'_>, config: &Config, store: &Store) -> Result<Runner, Problem> {
@@ -222,7 +224,7 @@ async fn start(guide: Guide<'_>, config: &Config, store: &Store) -> Result<Runne
         .find(|plugin| plugin.state == PluginState::Refused)
     {
         return Err(Problem::failed(format!(
-            "{} is refused: {}",
+            "{} was rejected: {}",
             refused.file,
             refused.reason.as_deref().unwrap_or("no reason given")
         )));

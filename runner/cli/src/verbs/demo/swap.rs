@@ -101,7 +101,7 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Swap, Problem
                 swap.lost
             ),
             format!(
-                "live {} after the file was there, {} waiting then",
+                "live {} after the file was installed, with {} tasks waiting",
                 text::fine(live_after),
                 text::count(queued)
             ),
@@ -109,7 +109,9 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Swap, Problem
         .await?;
     match swap.lost + swap.failed {
         0 => Ok(swap),
-        _ => Err(Problem::failed("the swap lost or failed tasks")),
+        _ => Err(Problem::failed(
+            "tasks were lost or failed during the hot swap",
+        )),
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
             status: Status::Warn,
             detail: secret.to_string(),
             fix: Some(format!(
-                "set it, or change [secrets.{}]",
+                "set the value, or change [secrets.{}]",
                 toml_key(&secret.name)
             )),
         });
@@ -39,7 +39,7 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
         checks.push(Check {
             name: "secrets",
             status: Status::Warn,
-            detail: format!("granted to no plugin: {}", unused.join(", ")),
+            detail: format!("not granted to any plugin: {}", unused.join(", ")),
             fix: Some(
                 "grant them with `secrets.NAME = …` below [grants.PLUGIN], or remove them"
                     .to_owned(),
@@ -88,21 +88,18 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
                 name: "grants",
                 status: Status::Warn,
                 detail: format!(
-                    "{plugin}.wasm asks for what is not granted: {}",
+                    "{plugin}.wasm requests capabilities that are not granted: {}",
                     asked.refused.join(", ")
                 ),
                 fix: Some(match asked.toml.is_empty() {
                     true => format!("pgtq inspect {plugin}.wasm"),
-                    false => format!("put into pgtq.toml:\n{}", asked.toml.trim_end()),
+                    false => format!("add to pgtq.toml:\n{}", asked.toml.trim_end()),
                 }),
             });
         }
     }
     if checks.len() == before && !book.plugins.is_empty() {
-        checks.push(ok(
-            "grants",
-            "nothing that plugins ask for is refused".to_owned(),
-        ));
+        checks.push(ok("grants", "no requested capability is denied".to_owned()));
     }
     checks
 }

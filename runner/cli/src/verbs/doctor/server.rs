@@ -29,7 +29,7 @@ fn reliance(server: &ServerState) -> Vec<Check> {
     if unfit.is_empty() {
         return vec![ok(
             "settings",
-            "UTF8, read committed, no row security in the way",
+            "UTF8, read committed, no row-level security that applies",
         )];
     }
     let status = |is_bad| if is_bad { Status::Bad } else { Status::Warn };
@@ -60,13 +60,16 @@ fn not_ok(name: &'static str, status: Status, detail: String, fix: &str) -> Chec
 fn pooler(database: &DatabaseConfig) -> Check {
     const NAME: &str = "pooler";
     match (database.poll_only, database.can_listen()) {
-        (false, _) => ok(NAME, "none between us and the server"),
-        (true, true) => ok(NAME, "passed by for LISTEN with database.listen_url"),
+        (false, _) => ok(NAME, "direct connection to the server"),
+        (true, true) => ok(
+            NAME,
+            "LISTEN bypasses the pooler through database.listen_url",
+        ),
         (true, false) => not_ok(
             NAME,
             Status::Warn,
-            "a pooler, or poll_only: new tasks are found by polling".to_owned(),
-            "give the server's own address as database.listen_url",
+            "connection pooler or poll_only: new tasks are found by polling".to_owned(),
+            "set database.listen_url to the server itself",
         ),
     }
 }
@@ -78,18 +81,18 @@ fn writes(server: &ServerState) -> Check {
             NAME,
             Status::Bad,
             "this server is a standby".to_owned(),
-            "name all hosts in the address: postgresql://host1,host2/db",
+            "list all hosts in the database URL: postgresql://host1,host2/db",
         );
     }
     if server.read_only {
         return not_ok(
             NAME,
             Status::Bad,
-            "transactions here are read-only".to_owned(),
-            "look at default_transaction_read_only of the server, the database and the role; some hosts set it when the disk is full",
+            "transactions on this server are read-only".to_owned(),
+            "check default_transaction_read_only of the server, the database and the role; some providers set it when the disk is full",
         );
     }
-    ok(NAME, "this server takes them")
+    ok(NAME, "the server is writable")
 }
 
 fn connections(server: &ServerState) -> Check {
@@ -109,8 +112,8 @@ fn connections(server: &ServerState) -> Check {
         false => not_ok(
             NAME,
             Status::Warn,
-            format!("{detail}: a runner takes about {ONE_RUNNER}"),
-            "raise max_connections or the role's CONNECTION LIMIT, or put a pooler in between",
+            format!("{detail} in use; a runner needs about {ONE_RUNNER}"),
+            "raise max_connections or the role's CONNECTION LIMIT, or use a connection pooler",
         ),
     }
 }
@@ -133,7 +136,7 @@ fn locks(server: &ServerState) -> Check {
             NAME,
             Status::Warn,
             format!(
-                "lock_timeout is {} s: shorter than some waits of ours",
+                "lock_timeout is {} s, shorter than some lock waits of pgtq",
                 server.lock_timeout
             ),
             "ALTER ROLE the_runners_role SET lock_timeout = 0",
@@ -141,7 +144,10 @@ fn locks(server: &ServerState) -> Check {
     }
     ok(
         NAME,
-        format!("{} sessions wait, no transaction is old", server.waiting),
+        format!(
+            "{} sessions wait for locks, no long-running transaction",
+            server.waiting
+        ),
     )
 }
 
@@ -149,16 +155,16 @@ fn clocks(server: &ServerState, clock: f64) -> Check {
     const NAME: &str = "clocks";
     let ahead = clock - server.clock;
     match ahead.abs() < SKEW {
-        true => ok(NAME, "this machine's and the server's agree"),
+        true => ok(NAME, "this machine and the server agree"),
         false => not_ok(
             NAME,
             Status::Warn,
             format!(
-                "this machine's is {:.0} s {} the server's; tasks go by the server's",
+                "this machine's clock is {:.0} s {} the server's; pgtq uses the server's clock",
                 ahead.abs(),
                 if ahead > 0.0 { "ahead of" } else { "behind" }
             ),
-            "run a time service (chrony, systemd-timesyncd) on both",
+            "synchronize both clocks (chrony, systemd-timesyncd)",
         ),
     }
 }
@@ -240,14 +246,14 @@ mod tests {
             (name, detail.as_str()),
             (
                 "connections",
-                "5 of 97, 2 of this role's 3: a runner takes about 10"
+                "5 of 97, 2 of this role's 3 in use; a runner needs about 10"
             )
         );
         assert_eq!(of(|s| s.oldest_seconds = 5_000.0).0, "locks");
         assert_eq!(of(|s| s.lock_timeout = 0.5).0, "locks");
         assert_eq!(
             of(|s| s.clock = 4_600.0).1,
-            "this machine's is 3600 s behind the server's; tasks go by the server's"
+            "this machine's clock is 3600 s behind the server's; pgtq uses the server's clock"
         );
     }
 }

@@ -51,7 +51,7 @@ pub(super) async fn connect(
         let error = match Box::pin(within(left(), usable(&address, migrate))).await {
             Some(Ok(store)) => {
                 if reminder.last.is_some() {
-                    tracing::info!("the database can be used now");
+                    tracing::info!("the database is available");
                 }
                 return Ok(store);
             }
@@ -70,7 +70,7 @@ pub(super) async fn connect(
         let pause = left().map_or(pause, |left| left.min(pause));
         if pause.is_zero() {
             let limit = text::fine(limit.unwrap_or_default());
-            return Err(problem.help(format!("--wait-for-database gave up after {limit}")));
+            return Err(problem.help(format!("--wait-for-database timed out after {limit}")));
         }
         tokio::time::sleep(pause).await;
     }
@@ -90,7 +90,7 @@ async fn usable(address: &DatabaseConfig, migrate: bool) -> Result<Store, StoreE
         match store.migrate().await {
             Ok(applied) => {
                 for (version, name) in applied.versions {
-                    tracing::info!(version, name, "migrated");
+                    tracing::info!(version, name, "migration applied");
                 }
                 if !applied.functions.is_empty() {
                     let files = applied.functions.join(", ");
@@ -99,7 +99,7 @@ async fn usable(address: &DatabaseConfig, migrate: bool) -> Result<Store, StoreE
             }
             // Another build of this version, and a role that may not replace its functions.
             Err(error @ StoreError::Denied { .. }) if store.check_schema().await.is_ok() => {
-                tracing::warn!(%error, "the schema stays as it is, and serves this runner");
+                tracing::warn!(%error, "cannot update the schema; its current version supports this runner");
             }
             Err(error) => return Err(error),
         }
@@ -127,7 +127,7 @@ fn may_pass(error: &StoreError) -> bool {
 fn no_answer(address: &DatabaseConfig) -> Problem {
     StoreError::Unreachable {
         place: address.place(),
-        message: "no answer".to_owned(),
+        message: "no response".to_owned(),
         hint: None,
     }
     .into()
