@@ -1,5 +1,5 @@
-//! Attempts without a database: in this process on some threads, or in other
-//! processes of this program, which wait for each other before the clock starts.
+//! Attempts without a database: on threads of this process, or in child processes, which
+//! all finish loading before the measurement starts.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -29,7 +29,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Loads the handler of `task` out of `file`, for `slots` attempts at once.
+    /// Loads the handler of `task` from `file`, for `slots` concurrent attempts.
     pub async fn load(
         config: &Config,
         file: &Path,
@@ -54,12 +54,12 @@ impl Loaded {
         })
     }
 
-    /// One attempt, as the engine makes it.
+    /// Runs one attempt like the engine.
     pub async fn once(&self) -> Result<Report, Problem> {
         once(self.handler.as_ref(), &self.task).await
     }
 
-    /// One attempt, taken apart.
+    /// Runs one attempt and measures its phases.
     pub(super) async fn phases(&self) -> Result<Phases, Problem> {
         let phases = self
             .compiled
@@ -68,7 +68,7 @@ impl Loaded {
         phases.map_err(|error| Problem::failed(format!("the attempt failed: {error}")))
     }
 
-    /// Attempts a second on `threads` threads, each with a runtime of its own.
+    /// Attempts per second on `threads` threads, each with its own runtime.
     pub(super) async fn on_threads(&self, threads: u32, time: Duration) -> Result<f64, Problem> {
         let (handler, task) = (Arc::clone(&self.handler), Arc::clone(&self.task));
         let counted =
@@ -173,7 +173,7 @@ pub async fn file_of(config: &Config, handler: &str) -> Result<PathBuf, Problem>
     )))
 }
 
-/// Attempts a second of `n` processes with one thread each.
+/// Attempts per second of `n` processes with one thread each.
 pub(super) async fn processes(stage: &Stage<'_>, file: &Path, n: u32) -> Result<f64, Problem> {
     let mut children = Vec::new();
     for _ in 0..n {
@@ -218,7 +218,8 @@ pub(super) async fn processes(stage: &Stage<'_>, file: &Path, n: u32) -> Result<
     Ok(total)
 }
 
-/// The other side of [`processes`]: loads, says so, waits for a line, counts.
+/// The child process of [`processes`]: loads the plugin, prints `ready`, waits for a line
+/// and prints its rate.
 pub(crate) async fn serve(
     options: &Options,
     file: &Path,

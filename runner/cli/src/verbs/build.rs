@@ -1,4 +1,4 @@
-//! `pgtq build`: plugin crates to `.wasm` files.
+//! `pgtq build`: compiles plugin crates to `.wasm` files.
 
 use std::path::PathBuf;
 

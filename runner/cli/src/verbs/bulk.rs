@@ -1,4 +1,4 @@
-//! Doing one thing to many tasks: ids at once, filters counted first.
+//! Changes many tasks: directly for task ids, after a count and a confirmation for filters.
 
 use crate::ask;
 use crate::context::Context;
@@ -30,7 +30,7 @@ pub(crate) struct BulkArgs {
     pub(crate) dry_run: bool,
 }
 
-/// What is done to the tasks.
+/// The change to the tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Act {
     Retry,
@@ -55,8 +55,8 @@ impl Act {
         }
     }
 
-    /// States that a filter means when it names none.
-    fn usual_states(self) -> Vec<State> {
+    /// The states that a filter selects if it names none.
+    fn default_states(self) -> Vec<State> {
         match self {
             Act::Retry => vec![State::Failed],
             Act::Cancel => vec![State::Scheduled, State::Runnable, State::Running],
@@ -67,8 +67,8 @@ impl Act {
         }
     }
 
-    /// Why it cannot be done to a task in this state, if it was not.
-    fn refusal(self, state: State) -> Option<&'static str> {
+    /// Why the change is not possible in this state.
+    fn rejection(self, state: State) -> Option<&'static str> {
         match (self, state) {
             (Act::Retry, State::Complete) => Some("it is complete; push a new task instead"),
             (Act::Retry, State::Running) => Some("it is running"),
@@ -78,8 +78,8 @@ impl Act {
         }
     }
 
-    /// That it is as wished already, if it is.
-    fn needs_nothing(self, state: State) -> Option<&'static str> {
+    /// The message if the task is already in the requested state.
+    fn is_already(self, state: State) -> Option<&'static str> {
         match (self, state) {
             (Act::Retry, State::Runnable) => Some("is already runnable"),
             (Act::Cancel, State::Cancelled) => Some("is already cancelled"),
@@ -154,18 +154,19 @@ async fn by_id(
     }
     context.out.rows(&rows)?;
     for one in moved.iter().filter(|one| !one.changed) {
-        if let Some(why) = one.was.and_then(|state| act.needs_nothing(state)) {
+        if let Some(why) = one.was.and_then(|state| act.is_already(state)) {
             context.note(format!("task {} {why}", one.id));
         }
     }
-    judge(act, &moved)
+    check_moved(act, &moved)
 }
 
 fn yes(changed: bool) -> &'static str {
     if changed { "yes" } else { "no" }
 }
 
-fn judge(act: Act, moved: &[Moved]) -> Result<(), Problem> {
+/// Fails if a task does not exist or could not be changed.
+fn check_moved(act: Act, moved: &[Moved]) -> Result<(), Problem> {
     let missing: Vec<String> = moved
         .iter()
         .filter(|one| one.was.is_none())
@@ -177,7 +178,7 @@ fn judge(act: Act, moved: &[Moved]) -> Result<(), Problem> {
         lines.push(format!("there is no task {ids}"));
     }
     for one in moved.iter().filter(|one| !one.changed) {
-        if let Some(why) = one.was.and_then(|state| act.refusal(state)) {
+        if let Some(why) = one.was.and_then(|state| act.rejection(state)) {
             lines.push(format!("task {} was not {}: {why}", one.id, act.past()));
         }
     }
@@ -196,7 +197,7 @@ async fn by_filter(
     mut filter: Filter,
 ) -> Result<(), Problem> {
     if filter.states.is_empty() {
-        filter.states = act.usual_states();
+        filter.states = act.default_states();
     }
     let found = store.count(&filter).await?;
     if args.dry_run {
@@ -215,7 +216,7 @@ async fn by_filter(
         text::tasks(found)
     );
     ask::confirm(context, &question)?;
-    // Batches, so that neither a transaction nor an answer grows with the queue.
+    // Batches limit the size of transactions and responses.
     filter.limit = 1_000;
     let bar = progress::bar(context, found, act.past());
     let mut changed = 0;

@@ -1,6 +1,5 @@
-//! `pgtq call`: one handler of one file, here and now, in the same sandbox
-//! and under the same limits and grants as in a runner. No database: state is
-//! kept in memory, SQL is unavailable.
+//! `pgtq call`: runs one handler of a file in the sandbox, with the limits and grants of a
+//! runner. There is no database: state is kept in memory, and SQL is not available.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -81,7 +80,7 @@ pub(crate) async fn run(args: CallArgs, context: &Context) -> Result<(), Problem
         database: Arc::clone(&database) as _,
     };
     let report = handler.call(attempt).await;
-    tell(context, &report);
+    print_report(context, &report);
     let succeeded = matches!(report.outcome, Outcome::Complete { .. });
     for (name, value) in database.end(succeeded).0 {
         context.note(format!(
@@ -116,8 +115,8 @@ fn find<'a>(
         })
 }
 
-/// Logs, pushes and usage, for people.
-fn tell(context: &Context, report: &Report) {
+/// Prints logs, pushes and usage.
+fn print_report(context: &Context, report: &Report) {
     for line in &report.record.logs {
         context.note(verbs::logs::line(line));
     }

@@ -70,7 +70,7 @@ fn show(context: &Context, origin: bool) -> Result<(), Problem> {
     context.out.rows(&rows)
 }
 
-/// Every setting with what is in force. Never a password.
+/// All settings with their effective values, without passwords.
 pub(crate) fn values(config: &Config) -> Vec<(String, String, Origin)> {
     let mut values = Vec::new();
     for key in KEYS {
@@ -105,7 +105,7 @@ pub(crate) fn values(config: &Config) -> Vec<(String, String, Origin)> {
     values
 }
 
-/// The cap that follows from the limit of this name.
+/// The default of a cap, which depends on the limit of the same name.
 fn cap(config: &Config, limit: &str) -> String {
     let caps = LimitRequest {
         fuel: Some(config.caps.fuel),
@@ -143,7 +143,7 @@ fn init(context: &Context) -> Result<(), Problem> {
     context.out.raw(&format!("{}\n", path.display()))
 }
 
-/// A file with every setting, its default and its meaning.
+/// A configuration file with all settings, their defaults and their meaning.
 pub(crate) fn template() -> String {
     let mut text = String::from(
         "# pgtq configuration. Options, PGTQ_* variables, DATABASE_URL and PG* variables override it.\n\

@@ -1,6 +1,5 @@
-//! `pgtq demo`: a guided tour on the real thing. Every line it prints names
-//! what it shows; every figure is measured while it is printed; nothing is
-//! left behind.
+//! `pgtq demo`: a guided tour with a real server, runner and plugins. All figures that it
+//! prints are measured during the tour. Removes everything at the end.
 
 mod broken;
 mod load;
@@ -30,14 +29,14 @@ pub(crate) struct DemoArgs {
     pub(crate) tasks: u32,
 }
 
-/// Where the tour is told: stdout, or stderr when stdout carries JSON.
+/// Prints the tour on stdout, or on stderr if stdout is JSON.
 #[derive(Clone, Copy)]
 pub(crate) struct Guide<'a> {
     pub(crate) context: &'a Context,
 }
 
 impl Guide<'_> {
-    /// Something was shown to work.
+    /// Prints a completed step.
     pub(crate) async fn done(
         self,
         what: impl AsRef<str>,
@@ -51,13 +50,13 @@ impl Guide<'_> {
         .await
     }
 
-    /// Something begins.
+    /// Prints the start of a step.
     pub(crate) async fn begin(self, what: impl AsRef<str>) -> Result<(), Problem> {
         self.print(&format!("\x1b[36m→\x1b[0m {}", what.as_ref()))
             .await
     }
 
-    /// A line under the last one.
+    /// Prints an indented line.
     pub(crate) async fn detail(self, text: impl AsRef<str>) -> Result<(), Problem> {
         self.print(&format!("    {}", text::safe(text.as_ref())))
             .await
@@ -87,18 +86,18 @@ pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<(), Problem
             "this is a development build; `cargo install --path runner/cli` installs an optimized one",
         );
     }
-    // Dropping a half-built stage stops what there is of it.
+    // Dropping an incomplete stage stops the parts that were started.
     let stage = tokio::select! {
         stage = Stage::set(guide) => stage?,
-        name = signals.next() => return Err(left(name)),
+        name = signals.next() => return Err(interrupted(name)),
     };
-    let mut told = tokio::select! {
-        told = show(&args, guide, &stage) => told,
-        name = signals.next() => Err(left(name)),
+    let mut done = tokio::select! {
+        done = show(&args, guide, &stage) => done,
+        name = signals.next() => Err(interrupted(name)),
     };
-    if told.is_ok() && !args.exit {
-        told = tokio::select! {
-            told = stay(guide, &stage) => told,
+    if done.is_ok() && !args.exit {
+        done = tokio::select! {
+            done = stay(guide, &stage) => done,
             _ = signals.next() => {
                 context.note("stopping");
                 Ok(())
@@ -106,17 +105,17 @@ pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<(), Problem
         };
     }
     tokio::select! {
-        stopped = stage.stop() => told.and(stopped),
-        name = signals.next() => Err(left(name)),
+        stopped = stage.stop() => done.and(stopped),
+        name = signals.next() => Err(interrupted(name)),
     }
 }
 
-fn left(signal: &str) -> Problem {
+fn interrupted(signal: &str) -> Problem {
     let message = format!("{signal}: demo interrupted; everything it created was removed");
     Problem::new(Exit::Interrupted, message)
 }
 
-/// The tour, and its figures for programs.
+/// Runs the tour and prints its figures as JSON if requested.
 async fn show(args: &DemoArgs, guide: Guide<'_>, stage: &Stage) -> Result<(), Problem> {
     let facts = tour(args, guide, stage).await?;
     let pairs: [(&str, Cell); 0] = [];
@@ -155,7 +154,7 @@ fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// Says what to try next, and returns when the runner has ended by itself.
+/// Prints what to try next, and returns when the runner stops unexpectedly.
 async fn stay(guide: Guide<'_>, stage: &Stage) -> Result<(), Problem> {
     guide
         .begin("the demo keeps running; in another terminal, try:")

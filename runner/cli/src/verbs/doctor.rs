@@ -1,4 +1,4 @@
-//! `pgtq doctor`: this machine and the database, with fixes.
+//! `pgtq doctor`: checks this machine and the database, and suggests fixes.
 
 mod grants;
 mod server;
@@ -15,7 +15,7 @@ use crate::output::{Cell, Rows};
 use pgtq_setup::doctor::{self, Check, Status};
 use pgtq_store::{MigrationStatus, Store, StoreError};
 
-/// Leases that ended are taken back each second, if anybody does it.
+/// Runners and workers rescue tasks with expired leases every second.
 const OVERDUE: Duration = Duration::from_secs(30);
 
 /// Arguments of `pgtq doctor`.
@@ -118,19 +118,19 @@ async fn database_checks(context: &Context, config: &Config) -> Vec<Check> {
         format!("`{}` is up to date", config.schema),
         None,
     ));
-    for (name, seen) in [
+    for (name, found) in [
         ("migrations", migrations(&store).await),
         ("runners", runners(&store).await),
         ("workers", overdue(&store).await),
         ("queues", paused(&store).await),
     ] {
-        checks.extend(seen.unwrap_or_else(|error| Some(unseen(name, error))));
+        checks.extend(found.unwrap_or_else(|error| Some(failed(name, error))));
     }
     checks
 }
 
-/// What a lesser user may not look at is not wrong for that.
-fn unseen(name: &'static str, error: StoreError) -> Check {
+/// A failed check: a warning if the role lacks the privilege for it.
+fn failed(name: &'static str, error: StoreError) -> Check {
     let denied = matches!(error, StoreError::Denied { .. });
     let problem = Problem::from(error);
     Check {
@@ -153,7 +153,7 @@ fn now() -> f64 {
     now.unwrap_or_default().as_secs_f64()
 }
 
-/// Whether the schema is what this program would make.
+/// Whether the applied migrations match this program.
 async fn migrations(store: &Store) -> Result<Option<Check>, StoreError> {
     let all = store.migration_status().await?;
     let titles = |which: fn(&MigrationStatus) -> bool| {
@@ -206,7 +206,7 @@ async fn runners(store: &Store) -> Result<Option<Check>, StoreError> {
     }))
 }
 
-/// Leases of external workers that ended and that nobody takes back.
+/// Expired leases of external workers whose tasks nothing rescues.
 async fn overdue(store: &Store) -> Result<Option<Check>, StoreError> {
     let workers = store.workers().await?;
     let longest = workers
@@ -222,7 +222,7 @@ async fn overdue(store: &Store) -> Result<Option<Check>, StoreError> {
     }))
 }
 
-/// Queues that nobody works on because somebody said so.
+/// Paused queues.
 async fn paused(store: &Store) -> Result<Option<Check>, StoreError> {
     let paused: Vec<String> = store
         .queues()

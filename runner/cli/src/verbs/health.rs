@@ -1,4 +1,4 @@
-//! `pgtq health`: for scripts and containers.
+//! `pgtq health`: a health check for scripts and containers.
 
 use clap::Args;
 

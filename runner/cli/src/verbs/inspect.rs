@@ -1,4 +1,4 @@
-//! `pgtq inspect`: what a file says about itself.
+//! `pgtq inspect`: shows the contents of a plugin file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,14 +30,14 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Prob
     let config = context.config(Vec::new())?;
     let bytes = machine::read(&args.file)?;
     let digest = pgtq_task::Digest::of(&bytes);
-    let refused = |reason: pgtq_sandbox::LoadError| {
+    let rejected = |reason: pgtq_sandbox::LoadError| {
         Problem::failed(format!("{} was rejected: {reason}", args.file.display()))
     };
-    let found = pgtq_sandbox::inspect(&bytes).map_err(refused)?;
+    let found = pgtq_sandbox::inspect(&bytes).map_err(rejected)?;
     let settings = machine::settings(&config, 1)?;
     pgtq_sandbox::validate(&settings, Arc::from(bytes))
         .await
-        .map_err(refused)?;
+        .map_err(rejected)?;
     let form = match found.form {
         pgtq_sandbox::FileForm::Component => "component",
         pgtq_sandbox::FileForm::CoreModule => "core module",
@@ -124,8 +124,8 @@ async fn schema(args: &InspectArgs, name: &Name, context: &Context) -> Result<()
     }
 }
 
-/// The limits that handlers ask for and a runner with this configuration would not
-/// give them: the largest of each.
+/// The requested limits that a runner with this configuration would reduce: the largest of
+/// each.
 fn cut(config: &Config, handlers: &[HandlerInfo], grant: &Grant) -> LimitCut {
     let cuts = handlers.iter().map(|handler| {
         let decided = config.handlers.get(&handler.name).copied();
@@ -135,7 +135,7 @@ fn cut(config: &Config, handlers: &[HandlerInfo], grant: &Grant) -> LimitCut {
     cuts.fold(LimitCut::default(), |sum, cut| sum.max(&cut))
 }
 
-/// What each handler asks for, and what the configuration at hand says to it.
+/// The capabilities that each handler requests, and whether this configuration grants them.
 fn asked(handlers: &[HandlerInfo], grant: &Grant) -> Rows {
     let mut rows = Rows::new(
         "pgtq.asked/v1",

@@ -1,4 +1,4 @@
-//! `pgtq migrate`: the schema, created or brought up.
+//! `pgtq migrate`: creates or updates the schema.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -38,7 +38,7 @@ pub(crate) async fn run(args: MigrateArgs, context: &Context) -> Result<(), Prob
                 one.title()
             ));
         }
-        newer(store.check_schema().await)?;
+        reject_newer(store.check_schema().await)?;
         let pending = all.iter().filter(|one| one.applied_at.is_none()).count();
         return match (pending, args.status) {
             (0, _) => Ok(()),
@@ -72,8 +72,8 @@ pub(crate) async fn run(args: MigrateArgs, context: &Context) -> Result<(), Prob
     Ok(())
 }
 
-// Missing and older are what `--status` is about to say itself.
-fn newer(checked: Result<(), StoreError>) -> Result<(), Problem> {
+// A missing or older schema is part of the output of `--status`.
+fn reject_newer(checked: Result<(), StoreError>) -> Result<(), Problem> {
     match checked {
         Err(StoreError::SchemaMissing { .. } | StoreError::SchemaOlder { .. }) | Ok(()) => Ok(()),
         Err(error) => Err(error.into()),

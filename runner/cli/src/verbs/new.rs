@@ -1,4 +1,4 @@
-//! `pgtq new`: a plugin crate to start from.
+//! `pgtq new`: creates a plugin crate from the template.
 
 use std::path::PathBuf;
 

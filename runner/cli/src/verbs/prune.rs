@@ -1,4 +1,4 @@
-//! `pgtq prune`: old history goes. Runners do the same by themselves.
+//! `pgtq prune`: deletes old history. Runners do the same periodically.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `pgtq push`: one task, or many from a file.
+//! `pgtq push`: pushes one task, or many from a file.
 
 use std::time::{Duration, Instant};
 
@@ -93,7 +93,7 @@ pub(crate) enum OnConflict {
     Error,
 }
 
-/// How long `--wait` waits; `None` is without a limit.
+/// The time limit of `--wait`; `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wait(pub(crate) Option<Duration>);
 
@@ -104,7 +104,7 @@ pub(crate) fn wait(text: &str) -> Result<Wait, String> {
     }
 }
 
-/// Reads a moment; one without an offset is in this machine's time zone.
+/// Parses a timestamp. One without an offset is in the time zone of this machine.
 pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     let local = || {
         let civil: jiff::civil::DateTime = text.parse().ok()?;
@@ -117,11 +117,11 @@ pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
         .ok_or_else(|| format!("{text:?} is not a timestamp: write 2026-12-01T09:00Z, or 2026-12-01T09:00 for local time"))
 }
 
-/// Reads a count of retries, or `forever`.
+/// Parses a number of retries, or `forever`.
 pub(crate) fn retries(text: &str) -> Result<Retries, String> {
     match text {
         "forever" => Ok(Retries::Forever),
-        // Counts live in a Postgres integer.
+        // The column is a Postgres integer.
         text => match text.parse::<i32>() {
             Ok(n) if n >= 0 => Ok(Retries::from_column(n)),
             _ => Err(format!(
@@ -134,7 +134,7 @@ pub(crate) fn retries(text: &str) -> Result<Retries, String> {
 pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
     context.writing(&config)?;
-    // Before connecting, so that a wrong name is told without a database.
+    // Before connecting, so that an invalid name is reported without a database.
     let handler = args.handler.as_deref().map(Name::new).transpose()?;
     let store = database::open(context, &config).await?;
     let known = known::Handlers::load(&store, args.allow_unknown).await?;
@@ -157,7 +157,7 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
         return many(context, &store, &task, args.count).await;
     }
     if args.wait.is_some() {
-        may_look(&store).await?;
+        check_can_read(&store).await?;
     }
     let pushed = one(&store, &task, args.on_conflict, args.key_ttl).await?;
     if pushed.outcome == PushOutcome::Running
@@ -167,7 +167,7 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
     }
     match args.wait {
         Some(Wait(limit)) => {
-            told(context, &task, pushed);
+            note_pushed(context, &task, pushed);
             if !known.runs(&task.handler) {
                 context.warn(format!(
                     "no live runner has handler `{}`; waiting for one",
@@ -178,14 +178,14 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
         }
         None => {
             print(context, &task, pushed)?;
-            told(context, &task, pushed);
+            note_pushed(context, &task, pushed);
             Ok(())
         }
     }
 }
 
-/// Who may push need not be able to see how it ends: that is told while nothing is pushed.
-async fn may_look(store: &Store) -> Result<(), Problem> {
+/// Fails before the push if the role can push tasks but not read them.
+async fn check_can_read(store: &Store) -> Result<(), Problem> {
     match store.task(TaskId(0)).await {
         Err(StoreError::Denied { message, .. }) => Err(Problem::usage(format!(
             "this role can push tasks but cannot read their results ({message}); nothing was pushed"
@@ -195,7 +195,7 @@ async fn may_look(store: &Store) -> Result<(), Problem> {
     }
 }
 
-/// Everything that the flags say about a task.
+/// A task with the fields that the options set.
 fn template(args: &PushArgs) -> NewTask {
     NewTask {
         handler: Name::default_queue(),
@@ -211,12 +211,12 @@ fn template(args: &PushArgs) -> NewTask {
     }
 }
 
-/// What became of the one task.
+/// The result of a push of one task.
 #[derive(Debug, Clone, Copy)]
 struct One {
     id: TaskId,
     outcome: PushOutcome,
-    /// Where the task is that had the key; `None` when its history is no longer kept.
+    /// The state of the existing task with the key; `None` if its history was deleted.
     state: Option<State>,
 }
 
@@ -260,7 +260,7 @@ async fn one(
     Ok(one)
 }
 
-/// The sentence about a task that had the key.
+/// The message about an existing task with the key.
 fn has_key(one: One) -> String {
     match one.state {
         Some(state) => format!("task {} already has this key and is {state}", one.id),
@@ -308,7 +308,7 @@ fn print(context: &Context, task: &NewTask, pushed: One) -> Result<(), Problem> 
     context.out.one("pgtq.pushed/v1", pushed.id, &pairs, json)
 }
 
-fn told(context: &Context, task: &NewTask, pushed: One) {
+fn note_pushed(context: &Context, task: &NewTask, pushed: One) {
     let queue = task.queue.as_ref().map_or("default", Name::as_str);
     context.note(match pushed.outcome {
         PushOutcome::New => format!(
@@ -320,10 +320,10 @@ fn told(context: &Context, task: &NewTask, pushed: One) {
     });
 }
 
-/// While it waits, failed attempts are told this often.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Interval at which `--wait` prints finished attempts.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// Waits for the task's end: logs to stderr, the result and nothing else to stdout.
+/// Waits until the task finishes. Prints logs on stderr and only the result on stdout.
 async fn await_result(
     context: &Context,
     store: &Store,
@@ -332,17 +332,17 @@ async fn await_result(
 ) -> Result<(), Problem> {
     let spinner = progress::spinner(context, format!("waiting for task {id}"));
     let started = Instant::now();
-    let mut n_told = 0;
+    let mut n_printed = 0;
     let detail = loop {
         let left = limit.map(|limit| limit.saturating_sub(started.elapsed()));
-        let step = left.map_or(TELL_EVERY, |left| left.min(TELL_EVERY));
+        let step = left.map_or(REPORT_EVERY, |left| left.min(REPORT_EVERY));
         if let Some(detail) = store.wait_final(id, Some(step)).await? {
             break detail;
         }
-        // Nothing means gone, or not yet.
+        // `None` means that the task is not finished or does not exist.
         let detail = store.task(id).await?.ok_or_else(|| no_task(id))?;
         if !detail.task.state.is_final() {
-            tell_attempts(context, &detail, &mut n_told);
+            print_attempts(context, &detail, &mut n_printed);
         }
         if let Some(limit) = limit.filter(|limit| started.elapsed() >= *limit) {
             let message = format!(
@@ -357,7 +357,7 @@ async fn await_result(
     for line in detail
         .attempts
         .iter()
-        .skip(n_told)
+        .skip(n_printed)
         .flat_map(verbs::logs::lines)
     {
         context.note(line);
@@ -365,9 +365,9 @@ async fn await_result(
     outcome(context, &detail)
 }
 
-/// What the attempts since the last look logged, and why they failed.
-fn tell_attempts(context: &Context, detail: &TaskDetail, n_told: &mut usize) {
-    for attempt in detail.attempts.iter().skip(*n_told) {
+/// Prints the logs and errors of attempts that have not been printed.
+fn print_attempts(context: &Context, detail: &TaskDetail, n_printed: &mut usize) {
+    for attempt in detail.attempts.iter().skip(*n_printed) {
         verbs::logs::lines(attempt)
             .into_iter()
             .for_each(|line| context.note(line));
@@ -382,7 +382,7 @@ fn tell_attempts(context: &Context, detail: &TaskDetail, n_told: &mut usize) {
             attempt.number, attempt.kind
         ));
     }
-    *n_told = detail.attempts.len();
+    *n_printed = detail.attempts.len();
 }
 
 fn outcome(context: &Context, detail: &TaskDetail) -> Result<(), Problem> {

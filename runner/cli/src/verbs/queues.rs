@@ -1,4 +1,4 @@
-//! `pgtq queues`: how much waits where.
+//! `pgtq queues`: lists queues with their numbers of tasks.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `pgtq roles`: who may do what in the database.
+//! `pgtq roles`: grants privileges to database roles, and lists the grants.
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};

@@ -1,4 +1,4 @@
-//! `pgtq rollback`: the previous version of a file, put back.
+//! `pgtq rollback`: restores the previous version of a plugin file.
 
 use std::path::Path;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: RollbackArgs, context: &Context) -> Result<(), Pro
         .map(|prefix| kept(dir, prefix))
         .transpose()?;
     let done = tokio::task::block_in_place(|| plugin::rollback(dir, name, to))?;
-    deploy::told(context, &done);
+    deploy::print_installed(context, &done);
     if let Some(limit) = args.wait {
         let store = database::open(context, &config).await?;
         deploy::live_everywhere(context, &store, &done, limit).await?;
@@ -77,7 +77,7 @@ fn list(context: &Context, dir: &Path) -> Result<(), Problem> {
     context.out.rows(&rows)
 }
 
-/// The one kept version that `prefix` means.
+/// The kept version whose digest starts with `prefix`.
 fn kept(dir: &Path, prefix: &str) -> Result<Digest, Problem> {
     let prefix = prefix.to_ascii_lowercase();
     let mut found: Vec<Digest> = tokio::task::block_in_place(|| plugin::versions(dir))?

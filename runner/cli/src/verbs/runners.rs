@@ -1,4 +1,4 @@
-//! `pgtq runners`: runners and external workers that are alive.
+//! `pgtq runners`: lists live runners and external workers, or drains runners.
 
 use clap::Args;
 
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: RunnersArgs, context: &Context) -> Result<(), Prob
             runner.slots.to_string().into(),
             runner.queues.join(",").into(),
             runner.digests.len().to_string().into(),
-            // The database's clock says how long ago, ours may be wrong.
+            // The age is measured by the clock of the database, not of this machine.
             Cell::new(
                 format!("{:.0}s ago", runner.seen_seconds.max(0.0)),
                 runner.seen_at.to_string(),

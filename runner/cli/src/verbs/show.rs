@@ -1,4 +1,4 @@
-//! `pgtq show`: one task with everything known about it.
+//! `pgtq show`: shows one task with its attempts.
 
 use std::fmt::Write as _;
 
@@ -53,7 +53,7 @@ pub(crate) async fn run(args: ShowArgs, context: &Context) -> Result<(), Problem
     }
 }
 
-/// There is no such task.
+/// The error if a task does not exist.
 pub(crate) fn no_task(id: TaskId) -> Problem {
     Problem::not_found(format!("there is no task {id}"))
         .help("it may have been deleted or pruned; `pgtq tasks` lists the existing tasks")
@@ -111,7 +111,7 @@ fn error(detail: &TaskDetail) -> Option<String> {
             None => message.clone(),
         });
     }
-    // Of a task that waits to be tried again: why.
+    // The last error of a task that waits for a retry.
     let last = detail.attempts.last()?;
     let message = last.error_message.as_ref()?;
     let waits = matches!(detail.task.state, State::Scheduled | State::Runnable);
@@ -151,10 +151,10 @@ fn usage(attempt: &AttemptRow) -> Option<String> {
     ))
 }
 
-/// As many attempts come before those that are left out.
+/// Number of attempts that are shown before the omitted ones.
 const FIRST_ATTEMPTS: usize = 50;
 
-/// The attempts with their logs, for people.
+/// Formats the attempts with their logs.
 fn attempts(detail: &TaskDetail) -> String {
     let mut out = String::new();
     for (n, attempt) in detail.attempts.iter().enumerate() {

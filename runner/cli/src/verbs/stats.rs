@@ -1,4 +1,4 @@
-//! `pgtq stats`: counts, throughput, latency.
+//! `pgtq stats`: shows task counts, throughput and latency.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `pgtq tasks`: a page of tasks, newest first.
+//! `pgtq tasks`: lists a page of tasks, newest first.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -69,7 +69,7 @@ pub(crate) async fn run(args: TasksArgs, context: &Context) -> Result<(), Proble
     Ok(())
 }
 
-/// Bytes of what a page shows of its tasks.
+/// Size in bytes of the texts of a page.
 fn n_bytes(tasks: &[TaskRow]) -> u64 {
     let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let each = tasks
@@ -78,7 +78,7 @@ fn n_bytes(tasks: &[TaskRow]) -> u64 {
     each.sum::<usize>() as u64
 }
 
-/// The list's form, shared with the tests.
+/// The rows of the list.
 pub(crate) fn rows(tasks: &[TaskRow], now: Timestamp) -> Rows {
     let mut rows = Rows::new(
         "pgtq.tasks/v1",

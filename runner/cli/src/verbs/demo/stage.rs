@@ -1,5 +1,5 @@
-//! The tour's own world: a private Postgres, plugins built from this
-//! repository into a temporary directory, and a runner.
+//! The environment of the tour: a private Postgres, plugins built from this repository into
+//! a temporary directory, and a runner.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,24 +18,24 @@ use pgtq_setup::toolchain::{BuildOptions, Built, Output, Toolchain, build_plugin
 use pgtq_store::Store;
 use pgtq_task::{HandlerInfo, NewTask, State, TaskId};
 
-/// Fields are dropped in order: the runner before its database.
+/// The fields are dropped in order: the runner before its database.
 pub(crate) struct Stage {
     pub(crate) runner: Runner,
     pub(crate) store: Store,
     /// The plugin directory.
     pub(crate) plugins: PathBuf,
-    /// The next version of `hello`, not installed yet.
+    /// The next version of `hello`, which is not installed yet.
     pub(crate) next_hello: PathBuf,
-    /// The example plugins' sources.
+    /// The sources of the example plugins.
     pub(crate) sources: PathBuf,
-    /// Where the database is, for other terminals.
+    /// The URL of the database, for other terminals.
     pub(crate) url: String,
     server: Option<PrivatePostgres>,
     _directory: TempDir,
 }
 
 impl Stage {
-    /// Sets everything up, telling each step.
+    /// Sets up the environment and prints each step.
     pub(crate) async fn set(guide: Guide<'_>) -> Result<Stage, Problem> {
         let context = guide.context;
         let mut config = context.config(Vec::new())?;
@@ -101,14 +101,14 @@ impl Stage {
         })
     }
 
-    /// The first handler of a plugin file, as its plugin describes it.
+    /// The first handler of a plugin file.
     pub(crate) fn handler_of(&self, file: &str) -> Option<HandlerInfo> {
         let snapshot = self.runner.registry.snapshot();
         let name = snapshot.plugin(file)?.handlers.first()?.clone();
         Some(snapshot.handlers.get(&name)?.info().clone())
     }
 
-    /// Pushes one task and returns its end.
+    /// Pushes one task and waits until it is complete.
     pub(crate) async fn result_of(&self, task: NewTask) -> Result<pgtq_store::TaskDetail, Problem> {
         let pushed = self.store.push(&[task]).await?;
         let id = pushed.first().map_or(TaskId(0), |one| one.id);
@@ -127,7 +127,7 @@ impl Stage {
         }
     }
 
-    /// Waits for the runner to end by itself, which it should not.
+    /// Waits until the runner stops unexpectedly.
     pub(crate) async fn ended(&self) {
         let draining = pgtq_engine::Phase::Draining;
         self.runner.shutdown.reached(draining).await;
@@ -145,8 +145,8 @@ impl Stage {
     }
 }
 
-/// The repository's `plugins`: from here upward, else where this program was
-/// built from.
+/// The directory `plugins` of the repository: in `here` or a parent directory, otherwise in
+/// the repository from which this program was built.
 pub(crate) fn sources(here: &Path) -> Result<PathBuf, Problem> {
     let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     here.ancestors()

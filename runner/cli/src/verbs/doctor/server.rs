@@ -1,16 +1,16 @@
-//! Checks of the server behind the address: what keeps runners from working there.
+//! Checks of the database server: conditions that prevent runners from working.
 
 use pgtq_setup::doctor::{Check, Status};
 use pgtq_store::{DatabaseConfig, ServerState};
 
-/// Connections of one busy runner without handlers' SQL.
+/// Connections of one busy runner, without those for SQL of handlers.
 const ONE_RUNNER: i64 = 10;
-/// A transaction this old keeps dead rows alive.
+/// Age in seconds from which on a transaction prevents the removal of dead rows.
 const OLD: f64 = 600.0;
-/// Clocks that differ less are the same for people.
+/// Tolerated difference between clocks, in seconds.
 const SKEW: f64 = 2.0;
 
-/// `clock` is this machine's, in seconds since 1970, at the time of the answer.
+/// `clock` is the time of this machine when the response arrived, in seconds since 1970.
 pub(super) fn checks(database: &DatabaseConfig, server: &ServerState, clock: f64) -> Vec<Check> {
     let mut checks = vec![
         pooler(database),
@@ -19,12 +19,12 @@ pub(super) fn checks(database: &DatabaseConfig, server: &ServerState, clock: f64
         locks(server),
         clocks(server, clock),
     ];
-    checks.extend(reliance(server));
+    checks.extend(required_settings(server));
     checks
 }
 
-/// What the schema relies on and our sessions cannot set.
-fn reliance(server: &ServerState) -> Vec<Check> {
+/// Settings that the schema requires and that sessions cannot change.
+fn required_settings(server: &ServerState) -> Vec<Check> {
     let unfit = server.unfit();
     if unfit.is_empty() {
         return vec![ok(
@@ -173,7 +173,7 @@ fn clocks(server: &ServerState, clock: f64) -> Check {
 mod tests {
     use super::*;
 
-    fn fine() -> ServerState {
+    fn healthy() -> ServerState {
         ServerState {
             standby: false,
             read_only: false,
@@ -191,15 +191,15 @@ mod tests {
     }
 
     #[test]
-    fn what_the_schema_relies_on_and_no_session_can_set_is_told() {
+    fn unsuitable_server_settings_are_reported() {
         let server = ServerState {
             encoding: "SQL_ASCII".to_owned(),
             replication_role: "replica".to_owned(),
             isolation: "serializable".to_owned(),
             row_security: vec!["runnable_tasks".to_owned()],
-            ..fine()
+            ..healthy()
         };
-        let found: Vec<_> = reliance(&server)
+        let found: Vec<_> = required_settings(&server)
             .into_iter()
             .map(|check| (check.name, check.status))
             .collect();
@@ -212,7 +212,7 @@ mod tests {
                 ("isolation", Status::Warn),
             ]
         );
-        assert_eq!(reliance(&fine())[0].status, Status::Ok);
+        assert_eq!(required_settings(&healthy())[0].status, Status::Ok);
     }
 
     fn found(server: &ServerState, clock: f64) -> Vec<(&'static str, String)> {
@@ -225,14 +225,14 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_trouble_has_no_finding() {
-        assert_eq!(found(&fine(), 1_001.0), []);
+    fn a_healthy_server_has_no_findings() {
+        assert_eq!(found(&healthy(), 1_001.0), []);
     }
 
     #[test]
-    fn each_trouble_is_named() {
+    fn each_problem_of_a_server_is_named() {
         let of = |change: fn(&mut ServerState)| {
-            let mut server = fine();
+            let mut server = healthy();
             change(&mut server);
             let mut all = found(&server, 1_000.0);
             assert_eq!(all.len(), 1, "{all:?}");
