@@ -1,13 +1,13 @@
-//! The whole configuration: one table of keys, several layers, one answer.
+//! The configuration: its keys, their values and the precedence of their sources.
 //!
-//! Owns which settings exist ([`keys::KEYS`]), how their values are written
-//! ([`values`]), and the precedence: flag, `PGTQ_*`, `DATABASE_URL`, `PG*`,
-//! `pgtq.toml` (searched upward), the user's file, the machine's file,
-//! default. Every value remembers where it came from, for `config show
-//! --origin` and for errors. Promises that a wrong key or value is refused
-//! with file, line and a suggestion, and that passwords and secrets never leave
-//! it in a printed form. Grants and secrets ([`Grants`]) are read again by
-//! [`Config::reload`]. Does not connect to anything and does not watch files.
+//! Owns the list of settings ([`keys::KEYS`]), the syntax of their values ([`values`]), and
+//! the precedence: command line option, `PGTQ_*`, `DATABASE_URL`, `PG*`, `pgtq.toml` (in
+//! the current directory or the nearest parent that has one), the user's file, the
+//! machine's file, default. Every value keeps its origin for `config show --origin` and for
+//! errors. Guarantees that an unknown key or invalid value is rejected with the file, the
+//! line and a suggestion, and that passwords and secrets are never printed.
+//! [`Config::reload`] reads grants and secrets ([`Grants`]) again. Does not connect to
+//! anything and does not watch files.
 
 mod error;
 pub mod grants;

@@ -1,4 +1,4 @@
-//! The flags that every verb takes.
+//! The options that every verb takes.
 
 use std::path::PathBuf;
 use std::time::Duration;

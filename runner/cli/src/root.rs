@@ -139,9 +139,7 @@ impl Verb {
                 verbs::completions::run(&args, &mut Root::command(), context)
             }
             Verb::Version(args) => verbs::version::run(args, context),
-            Verb::CompilePlugin => {
-                Err(Problem::usage("compile-plugin is run by the runner itself"))
-            }
+            Verb::CompilePlugin => Err(Problem::usage("compile-plugin is started by the runner")),
         }
     }
 }

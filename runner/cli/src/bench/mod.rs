@@ -1,9 +1,9 @@
-//! What measures pgtq: a stage with a database and plugins, runners on it, figures and
-//! their table. `pgtq bench` and the workloads of `tests/bench` are made of it.
+//! The benchmark framework of `pgtq bench` and of the package `tests/bench`: a stage with a
+//! database and plugins, runners, and figures with their table.
 //!
-//! Every workload starts in a schema of its own that is dropped afterwards, counts the
-//! rows it leaves and refuses to report when a task is missing or doubled. Not an
-//! interface: it changes with any version.
+//! Every measurement runs in a separate schema that is dropped afterwards. A workload
+//! counts the rows of its tasks and reports nothing if a task is missing or duplicated.
+//! This module is not a stable interface.
 
 mod child;
 pub mod drain;
@@ -38,15 +38,15 @@ pub type Round<'a> = Pin<Box<dyn Future<Output = Result<Vec<Figure>, Problem>> +
 
 /// One thing to measure.
 pub trait Workload {
-    /// What the command line and the table call it.
+    /// The name on the command line and in the table.
     fn name(&self) -> String;
 
     /// Measures once.
     fn round<'a>(&'a self, stage: &'a Stage<'_>) -> Round<'a>;
 }
 
-/// Measures all workloads and prints their figures. `examples` are the plugins that are
-/// built when no directory is named.
+/// Measures all workloads and prints their figures. `examples` are the plugins to build if
+/// the options name no directory.
 pub async fn run(
     options: Options,
     workloads: &[impl Workload],
@@ -54,23 +54,23 @@ pub async fn run(
     context: &Context,
 ) -> Result<(), Problem> {
     if cfg!(debug_assertions) {
-        context.warn("this pgtq was built without optimisation: its figures mean nothing");
+        context.warn("this pgtq was built without optimization; its figures are meaningless");
     }
     let mut signals = Signals::catch()?;
     let stage = tokio::select! {
         stage = Box::pin(Stage::set(options, examples, context)) => stage?,
-        name = signals.next() => return Err(left(name)),
+        name = signals.next() => return Err(interrupted(name)),
     };
     let measured = tokio::select! {
         measured = measure(&stage, workloads) => measured,
-        name = signals.next() => Err(left(name)),
+        name = signals.next() => Err(interrupted(name)),
     };
     let removed = stage.remove().await;
     let table = measured?;
     removed?;
     tokio::select! {
         printed = table.print(context) => printed,
-        name = signals.next() => Err(left(name)),
+        name = signals.next() => Err(interrupted(name)),
     }
 }
 
@@ -92,9 +92,11 @@ async fn measure(stage: &Stage<'_>, workloads: &[impl Workload]) -> Result<Table
     Ok(table)
 }
 
-fn left(signal: &str) -> Problem {
+fn interrupted(signal: &str) -> Problem {
     Problem::new(
         Exit::Interrupted,
-        format!("{signal}: nothing was reported; what was made is removed"),
+        format!(
+            "{signal}: benchmark interrupted without results; everything it created was removed"
+        ),
     )
 }

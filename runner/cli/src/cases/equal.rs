@@ -2,16 +2,16 @@
 
 use serde_json::Value;
 
-/// Stands for any value: what a clock says is different every time.
+/// Matches any value, for example a time.
 pub(super) const ANY: &str = "{{any}}";
 
-/// Whether the values are equal, one by one; [`ANY`] is equal to every one.
+/// Whether the lists are equal; [`ANY`] equals every value.
 pub(super) fn all_same(expected: &[Value], got: &[Value]) -> bool {
     let fits = |(expected, got): (&Value, &Value)| expected == ANY || same(expected, got);
     expected.len() == got.len() && expected.iter().zip(got).all(fits)
 }
 
-/// Numbers are equal by value: 5 is 5.0.
+/// Numbers are equal by value: 5 equals 5.0.
 pub(super) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(x), Value::Number(y)) => {
@@ -21,7 +21,7 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// A statement on one line.
+/// A statement on one line, with normalized whitespace.
 pub(super) fn plain(statement: &str) -> String {
     statement.split_whitespace().collect::<Vec<_>>().join(" ")
 }

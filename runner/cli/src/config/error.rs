@@ -4,28 +4,28 @@ use std::path::PathBuf;
 
 use super::origin::Origin;
 
-/// Why there is no usable configuration.
+/// Why the configuration is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A file that was asked for, or found, cannot be read.
+    /// A file cannot be read.
     #[error("cannot read `{}`: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file is not TOML.
-    #[error("`{}` line {line} is not TOML: {reason}", path.display())]
+    /// A file is not valid TOML.
+    #[error("`{}` line {line} is not valid TOML: {reason}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
         /// Counted from 1.
         line: usize,
-        /// What the parser said.
+        /// The parser's error.
         reason: String,
     },
-    /// A key that no version of this program knows.
+    /// A file contains an unknown key.
     #[error("unknown setting `{key}` in `{}` line {line}", path.display())]
     UnknownKey {
         /// The file.
@@ -34,17 +34,17 @@ pub enum ConfigError {
         line: usize,
         /// The key as written.
         key: String,
-        /// A known key that looks like it.
+        /// The known key that is most similar.
         suggestion: Option<String>,
     },
-    /// A value that its key does not take.
-    #[error("setting `{key}` ({origin}) is wrong: {reason}")]
+    /// A value is invalid for its key.
+    #[error("invalid setting `{key}` ({origin}): {reason}")]
     Value {
         /// The key.
         key: String,
-        /// Where the value stands.
+        /// Where the value is set.
         origin: Origin,
-        /// What is wrong, and what to write.
+        /// What is wrong, and what to write instead.
         reason: String,
     },
 }

@@ -1,10 +1,10 @@
-//! `[grants.NAME]` and `[secrets.NAME]`: what plugins may do, and where the
-//! values of secrets come from.
+//! `[grants.NAME]` and `[secrets.NAME]`: the capabilities of plugins, and the sources of
+//! the values of secrets.
 //!
-//! Structured, so they have a reader of their own (`reader`). Of several files
-//! the strongest that has a section of some name gives all of that section.
-//! Values of secrets are fetched by [`Grants::resolve`] and by nobody else; what
-//! is printed of them is their names and sources.
+//! `reader` parses these structured sections. If several files contain a section of the
+//! same name, the file with the highest precedence provides the whole section. Only
+//! [`Grants::resolve`] reads the values of secrets. Only their names and sources are
+//! printed.
 
 mod changes;
 mod entries;
@@ -25,8 +25,7 @@ use pgtq_task::{Grant, GrantBook, Secret};
 use super::error::ConfigError;
 
 impl Grants {
-    /// Reads all files, highest precedence first, and checks them against each
-    /// other.
+    /// Parses all files, highest precedence first, and checks their references.
     pub fn read(files: &[(PathBuf, String)]) -> Result<Grants, ConfigError> {
         let mut grants = Grants::default();
         for (path, text) in files {
@@ -42,7 +41,7 @@ impl Grants {
         Ok(grants)
     }
 
-    /// Every secret that a plugin is granted has to be defined.
+    /// Checks that all granted secrets are defined.
     fn check(&self) -> Result<(), ConfigError> {
         for (plugin, granted) in &self.plugins {
             let names = granted.grant.secrets.keys();
@@ -63,16 +62,15 @@ impl Grants {
                 return Err(ConfigError::Value {
                     key: format!("grants.{}.{field}", pgtq_task::toml_key(plugin)),
                     origin: granted.origin.clone(),
-                    reason: format!("there is no secret `{name}`; {advice}"),
+                    reason: format!("secret `{name}` is not defined; {advice}"),
                 });
             }
         }
         Ok(())
     }
 
-    /// Fetches the values of all secrets, which may block on a slow disk, and
-    /// puts the book together. A secret without a value is no reason to stop:
-    /// who uses it is told that it is unavailable.
+    /// Reads the values of all secrets and creates the grant book. Blocks on the disk. A
+    /// secret without a value is unavailable to plugins; the others still work.
     pub fn resolve(&self, env: &dyn Fn(&str) -> Option<String>) -> (GrantBook, Vec<MissingSecret>) {
         let mut book = GrantBook::default();
         let mut missing = Vec::new();
@@ -89,7 +87,7 @@ impl Grants {
         for (plugin, granted) in &self.plugins {
             let mut grant = granted.grant.clone();
             if let (Some(sql), Some(name)) = (&mut grant.sql, &granted.sql_password) {
-                // Named, but without a value: not the same as no password.
+                // An empty password, because the role requires one.
                 let value = book.secrets.get(name).cloned();
                 sql.password = Some(value.unwrap_or_else(|| Secret::new("")));
             }
@@ -98,8 +96,7 @@ impl Grants {
         (book, missing)
     }
 
-    /// A book of the limits alone: who holds it can do no more than any plugin, for
-    /// longer.
+    /// A grant book with only the limits, without capabilities.
     pub fn limits(&self) -> GrantBook {
         let limits = self.plugins.iter().map(|(plugin, granted)| {
             let grant = Grant {
@@ -114,7 +111,7 @@ impl Grants {
         }
     }
 
-    /// The files that hold values of secrets.
+    /// The files that contain values of secrets.
     pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
         self.secrets
             .values()

@@ -1,17 +1,17 @@
-//! All settings: name, environment variable, form, default.
+//! The table of all settings: name, environment variable, type and default.
 
 use std::sync::LazyLock;
 
 use pgtq_task::{LimitField, LimitUnit, Limits};
 
-/// How the text of a setting is read.
+/// The type of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Any text.
     Text,
     /// A connection URL: printed without its password.
     Url,
-    /// A file or directory; relative to the file it stands in.
+    /// A file or directory, relative to the configuration file.
     Path,
     /// `true` or `false`.
     Flag,
@@ -23,9 +23,9 @@ pub enum Kind {
     Positive,
     /// Bytes, with a unit.
     Size,
-    /// Bytes, with a unit, not less than this many.
+    /// Bytes, with a unit and a minimum.
     SizeFrom(u64),
-    /// Bytes that a WebAssembly memory can have.
+    /// Bytes of a WebAssembly memory.
     Memory,
     /// A duration, with a unit.
     Time,
@@ -33,7 +33,7 @@ pub enum Kind {
     Queues,
     /// A Postgres schema name.
     Schema,
-    /// One of these words.
+    /// One of these values.
     Choice(&'static [&'static str]),
 }
 
@@ -44,11 +44,11 @@ pub struct Key {
     pub name: &'static str,
     /// Its environment variable.
     pub env: &'static str,
-    /// How it is read.
+    /// Its type.
     pub kind: Kind,
     /// Its default as text; empty means unset.
     pub default: &'static str,
-    /// One line for `config init` and README.
+    /// The comment in the file of `config init`.
     pub help: &'static str,
 }
 
@@ -117,49 +117,49 @@ fn limit_key(section: &str, field: &LimitField, default: String, help: String) -
 keys! {
     /// The settings before `[limits]`.
     FIRST:
-    "database.url", "PGTQ_DATABASE_URL", Url, "", "where the tasks live";
-    "database.listen_url", "PGTQ_LISTEN_URL", Url, "", "where to LISTEN when the other address is a pooler's";
-    "database.schema", "PGTQ_SCHEMA", Schema, "pgtq", "the Postgres schema of all tables";
-    "database.poll_only", "PGTQ_POLL_ONLY", Flag, "false", "no LISTEN: for poolers in transaction mode";
-    "database.connect_timeout", "PGTQ_CONNECT_TIMEOUT", Time, "10s", "how long a connection may take";
+    "database.url", "PGTQ_DATABASE_URL", Url, "", "Postgres connection URL";
+    "database.listen_url", "PGTQ_LISTEN_URL", Url, "", "connection URL for LISTEN if database.url points to a pooler";
+    "database.schema", "PGTQ_SCHEMA", Schema, "pgtq", "Postgres schema that contains the queue";
+    "database.poll_only", "PGTQ_POLL_ONLY", Flag, "false", "do not use LISTEN, for connection poolers in transaction mode";
+    "database.connect_timeout", "PGTQ_CONNECT_TIMEOUT", Time, "10s", "time limit for opening a connection";
 
-    "run.name", "PGTQ_NAME", Text, "", "this runner's name; unset is host and process id";
+    "run.name", "PGTQ_NAME", Text, "", "name of the runner; if unset, the host name and process id";
     "run.queues", "PGTQ_QUEUES", Queues, "*", "queues and their slots";
-    "run.concurrency", "PGTQ_CONCURRENCY", Count, "", "attempts at once; unset is four per processor";
-    "run.listen", "PGTQ_LISTEN", Text, "", "address for health and metrics; unset is none";
-    "run.migrate", "PGTQ_MIGRATE", Choice(&["auto", "never"]), "never", "create or update the schema at start";
-    "run.shutdown_timeout", "PGTQ_SHUTDOWN_TIMEOUT", Time, "8s", "time that running attempts get after SIGTERM";
-    "run.max_crashes", "PGTQ_MAX_CRASHES", Count, "3", "runners that may die under a task before it fails";
+    "run.concurrency", "PGTQ_CONCURRENCY", Count, "", "concurrent attempts in queues without a number of slots; if unset, four per processor";
+    "run.listen", "PGTQ_LISTEN", Text, "", "address for /healthz, /readyz and /metrics; if unset, none";
+    "run.migrate", "PGTQ_MIGRATE", Choice(&["auto", "never"]), "never", "auto creates or updates the schema at startup";
+    "run.shutdown_timeout", "PGTQ_SHUTDOWN_TIMEOUT", Time, "8s", "time for running attempts to finish after SIGTERM";
+    "run.max_crashes", "PGTQ_MAX_CRASHES", Count, "3", "number of runner crashes during its attempts after which a task fails, 1 to 1000";
 
-    "plugins.dir", "PGTQ_PLUGINS", Path, "plugins", "the directory of .wasm files";
-    "plugins.watch", "PGTQ_WATCH", Choice(&["events", "poll", "off"]), "events", "how changes are noticed; poll for network file systems";
-    "plugins.rescan", "PGTQ_RESCAN", Time, "3s", "how often the directory is read in any case";
-    "plugins.cache", "PGTQ_CACHE", Path, "", "directory of compiled code; unset is the user's cache";
-    "plugins.allocator", "PGTQ_ALLOCATOR", Choice(&["pooling", "on-demand"]), "pooling", "how instances get their memory";
-    "plugins.zero_stacks", "PGTQ_ZERO_STACKS", Flag, "false", "clear stacks between attempts, against a bug of the compiler";
-    "plugins.max_file", "PGTQ_MAX_FILE", Size, "32MiB", "the largest plugin file";
-    "plugins.compile_timeout", "PGTQ_COMPILE_TIMEOUT", Time, "2m", "processor time for compiling one plugin";
-    "plugins.compile_memory", "PGTQ_COMPILE_MEMORY", Size, "1GiB", "how much memory compiling one plugin may take";
+    "plugins.dir", "PGTQ_PLUGINS", Path, "plugins", "directory of the plugin files";
+    "plugins.watch", "PGTQ_WATCH", Choice(&["events", "poll", "off"]), "events", "how to detect changed files; poll is for network file systems";
+    "plugins.rescan", "PGTQ_RESCAN", Time, "3s", "interval at which the directory is read, also with file events";
+    "plugins.cache", "PGTQ_CACHE", Path, "", "directory for compiled code; if unset, in the user's cache directory";
+    "plugins.allocator", "PGTQ_ALLOCATOR", Choice(&["pooling", "on-demand"]), "pooling", "how to allocate the memory of instances";
+    "plugins.zero_stacks", "PGTQ_ZERO_STACKS", Flag, "false", "clear stacks between attempts, to contain compiler bugs";
+    "plugins.max_file", "PGTQ_MAX_FILE", Size, "32MiB", "maximum size of a plugin file";
+    "plugins.compile_timeout", "PGTQ_COMPILE_TIMEOUT", Time, "2m", "limit on processor time for compiling one plugin";
+    "plugins.compile_memory", "PGTQ_COMPILE_MEMORY", Size, "1GiB", "limit on memory for compiling one plugin";
 }
 
 keys! {
     /// A limit that is not per attempt.
     MIDDLE:
-    "limits.waiting", "PGTQ_LIMITS_WAITING", Positive, "1M", "tasks that may wait for one plugin before plugins may push no more to it";
+    "limits.waiting", "PGTQ_LIMITS_WAITING", Positive, "1M", "waiting tasks of one plugin above which plugins cannot push to it";
 }
 
 keys! {
     /// The settings after `[caps]`.
     LAST:
-    "http.proxy", "PGTQ_HTTP_PROXY", Url, "", "proxy for HTTP requests of plugins to names: http://HOST:PORT";
+    "http.proxy", "PGTQ_HTTP_PROXY", Url, "", "proxy for HTTP requests of plugins to host names: http://HOST:PORT";
 
-    "retention.history", "PGTQ_RETENTION", Time, "7 days", "how long finished tasks are kept";
-    "retention.failed", "PGTQ_RETENTION_FAILED", Time, "", "how long failed tasks are kept, if longer; unset is retention.history";
+    "retention.history", "PGTQ_RETENTION", Time, "7 days", "how long to keep finished tasks";
+    "retention.failed", "PGTQ_RETENTION_FAILED", Time, "", "how long to keep failed tasks, if longer; if unset, retention.history";
 
-    "cli.read_only", "PGTQ_READ_ONLY", Flag, "false", "refuse every command that changes tasks";
+    "cli.read_only", "PGTQ_READ_ONLY", Flag, "false", "reject commands that change tasks";
 }
 
-/// Settings of `[handlers.NAME]`: the operator's word over the handler's own.
+/// Settings of `[handlers.NAME]`, which override the limits that the handler requests.
 pub const HANDLER_KEYS: &[(&str, Kind)] = &[
     ("fuel", Kind::Count),
     ("timeout", Kind::Time),
@@ -169,10 +169,11 @@ pub const HANDLER_KEYS: &[(&str, Kind)] = &[
 /// Settings of `[queues.NAME]`.
 pub const QUEUE_KEYS: &[(&str, Kind)] = &[("concurrency", Kind::Count)];
 
-/// Sections that are no settings of one line: [`super::Grants`].
+/// Sections with structured values: [`super::Grants`].
 pub const STRUCTURED: &[&str] = &["grants", "secrets"];
 
-/// The form of `name`, if such a setting exists. Handles the open sections.
+/// The type of the setting `name`, if it exists, including those of `[handlers.NAME]` and
+/// `[queues.NAME]`.
 pub fn kind_of(name: &str) -> Option<Kind> {
     if let Some(key) = KEYS.iter().find(|key| key.name == name) {
         return Some(key.kind);
@@ -189,7 +190,7 @@ pub fn kind_of(name: &str) -> Option<Kind> {
         .map(|(_, kind)| *kind)
 }
 
-/// Known names that a wrong `name` may have meant.
+/// The known setting that is most similar to the unknown `name`.
 pub fn similar(name: &str) -> Option<String> {
     let (section, field) = name.rsplit_once('.').unwrap_or(("", name));
     let open: &[(&str, Kind)] = match section.split_once('.') {
@@ -207,7 +208,7 @@ pub fn similar(name: &str) -> Option<String> {
         .map(|(known, _)| format!("{section}.{known}"))
         .collect();
     candidates.extend(KEYS.iter().map(|key| key.name.to_owned()));
-    // The right field in the wrong section is the more likely slip.
+    // A setting of the same name in another section.
     let elsewhere = KEYS.iter().find(|key| {
         key.name
             .rsplit_once('.')
@@ -217,7 +218,7 @@ pub fn similar(name: &str) -> Option<String> {
         .or_else(|| elsewhere.map(|key| key.name.to_owned()))
 }
 
-/// The candidate that looks most like `text`, if one looks like it at all.
+/// The candidate that is most similar to `text`, if one is similar enough.
 pub fn closest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     candidates
         .into_iter()

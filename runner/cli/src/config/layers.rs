@@ -1,4 +1,4 @@
-//! Lays flags, environment and files over each other and remembers who won.
+//! Merges options, environment and files by precedence, and keeps the origin of each value.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::keys::{self, KEYS, Kind};
 use super::origin::{Flag, Origin, Setting};
 use super::{toml_file, values};
 
-/// Every setting that has a value, each checked against its form.
+/// All settings with a value. The values are valid for their types.
 #[derive(Debug, Clone, Default)]
 pub struct Layers {
     settings: BTreeMap<String, Setting>,
@@ -17,12 +17,13 @@ pub struct Layers {
     pub files: Vec<PathBuf>,
     /// Grants and secrets of all files.
     pub grants: Grants,
-    /// Whether libpq's variables name a database and nothing stronger does.
+    /// Whether libpq's variables name the database, with no source of higher precedence.
     pub pg_variables: bool,
 }
 
 impl Layers {
-    /// Merges. `files` hold highest precedence first; `env` reads one variable.
+    /// Merges all sources. `files` are in order of precedence, highest first; `env` reads one
+    /// variable.
     pub fn merge(
         flags: &[Flag],
         env: &dyn Fn(&str) -> Option<String>,
@@ -88,7 +89,7 @@ impl Layers {
         Ok(())
     }
 
-    // PG* stands above the files and below DATABASE_URL.
+    // The precedence of PG* is above the files and below DATABASE_URL.
     fn is_pg(&self, env: &dyn Fn(&str) -> Option<String>) -> bool {
         let named = ["PGDATABASE", "PGHOST", "PGSERVICE"]
             .iter()
@@ -102,7 +103,7 @@ impl Layers {
     fn put(&mut self, key: &str, text: String, origin: Origin) -> Result<(), ConfigError> {
         let unset_by_default = KEYS.iter().any(|k| k.name == key && k.default.is_empty());
         if text.is_empty() && unset_by_default {
-            // `name = ""` says the same as the default: nothing.
+            // `name = ""` unsets the setting.
             self.settings.remove(key);
             return Ok(());
         }
@@ -129,13 +130,13 @@ fn check(kind: Kind, text: &str) -> Result<(), String> {
             _ => Ok(()),
         },
         Kind::Positive => match values::count(text)? {
-            0 => Err("it is at least 1".to_owned()),
+            0 => Err("must be at least 1".to_owned()),
             _ => Ok(()),
         },
         Kind::Size => values::size(text).map(drop),
         Kind::SizeFrom(least) => match values::size(text)? {
             bytes if bytes < least => Err(format!(
-                "{text:?} is {bytes} bytes, at least {least} are needed; write a unit, like `16MiB`"
+                "{text:?} is {bytes} bytes, but the minimum is {least}; write a unit, such as `16MiB`"
             )),
             _ => Ok(()),
         },

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value came from.
+/// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
-    /// A command line flag, with its dashes.
+    /// A command line option, with its dashes.
     Flag(&'static str),
     /// An environment variable.
     Env(String),
@@ -18,7 +18,7 @@ pub enum Origin {
         /// Counted from 1.
         line: usize,
     },
-    /// Nobody said anything.
+    /// The default.
     Default,
 }
 
@@ -33,12 +33,12 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One value and where it came from.
+/// A value and its origin.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// As it was written.
+    /// The value as written.
     pub text: String,
-    /// Who wrote it.
+    /// Its origin.
     pub origin: Origin,
 }
 
@@ -47,7 +47,7 @@ pub struct Setting {
 pub struct Flag {
     /// The setting's key.
     pub key: &'static str,
-    /// The flag with its dashes.
+    /// The option with its dashes.
     pub flag: &'static str,
     /// The value as written.
     pub text: String,

@@ -1,6 +1,5 @@
-//! Reads one TOML file into `(key, text, line)` rows and refuses what no
-//! setting is called. Grants and secrets are no rows: [`super::grants`] reads
-//! them.
+//! Parses a TOML file into rows of key, text and line, and rejects unknown keys.
+//! [`super::grants`] parses grants and secrets.
 
 use std::path::Path;
 
@@ -18,7 +17,7 @@ pub(super) struct Row {
     pub(super) line: usize,
 }
 
-/// All rows of the file's `text`, in no particular order.
+/// All rows of the file, in no particular order.
 pub(super) fn rows(path: &Path, text: &str) -> Result<Vec<Row>, ConfigError> {
     let table = parse(path, text)?;
     let mut reader = Reader {
@@ -30,12 +29,12 @@ pub(super) fn rows(path: &Path, text: &str) -> Result<Vec<Row>, ConfigError> {
     Ok(reader.rows)
 }
 
-/// The file as a tree that knows where everything stands.
+/// Parses the file into a tree with positions.
 pub(super) fn parse<'a>(path: &Path, text: &'a str) -> Result<Spanned<DeTable<'a>>, ConfigError> {
     DeTable::parse(text).map_err(|error| {
         let said = error.message().lines().next().unwrap_or_default();
         let advice = match said.starts_with("duplicate key") {
-            true => "; this section or key is there already: put the lines below the first one",
+            true => "; the section or key is already defined: merge the two definitions",
             false => "",
         };
         ConfigError::Syntax {
@@ -111,7 +110,7 @@ impl Reader<'_> {
                 path: self.path.to_owned(),
                 line,
             },
-            reason: format!("a {} is not taken here", value.type_str()),
+            reason: format!("unexpected type {}", value.type_str()),
         })
     }
 }
@@ -128,7 +127,7 @@ fn is_section(name: &str) -> bool {
     }
 }
 
-/// The line of a byte of the file, counted from 1.
+/// The line of a byte offset in the file, counted from 1.
 pub(super) fn line_at(text: &str, offset: usize) -> usize {
     1 + text
         .bytes()

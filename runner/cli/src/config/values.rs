@@ -1,5 +1,5 @@
-//! How values are written: `30s`, `64MiB`, `media=4,default=8,*`. The command
-//! line, the environment and `pgtq.toml` share these readers.
+//! Parsers of values such as `30s`, `64MiB` and `media=4,default=8,*`, for the command
+//! line, the environment and `pgtq.toml`.
 
 use std::time::Duration;
 
@@ -7,10 +7,13 @@ use pgtq_task::{LimitUnit, Name};
 
 use super::queues::QueueSlots;
 
-/// Reads `30s`, `5m`, `1h30m`, `2 days`. A day is 24 hours.
+/// Parses `30s`, `5m`, `1h30m` or `2 days`. A day is 24 hours.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong =
-        || format!("{text:?} is not a duration: write it with a unit, like `30s`, `5m` or `1h30m`");
+    let wrong = || {
+        format!(
+            "{text:?} is not a duration: write a number with a unit, such as `30s`, `5m` or `1h30m`"
+        )
+    };
     if text.trim().parse::<f64>().is_ok() {
         return Err(format!(
             "{text:?} has no unit: write `{}s` for seconds",
@@ -26,7 +29,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(signed).map_err(|_| format!("{text:?} is negative"))
 }
 
-/// Reads a moment; one without an offset is in this machine's time zone.
+/// Parses a timestamp. One without an offset is in the time zone of this machine.
 pub fn timestamp(text: &str) -> Result<jiff::Timestamp, String> {
     let local = || {
         let civil: jiff::civil::DateTime = text.parse().ok()?;
@@ -36,13 +39,15 @@ pub fn timestamp(text: &str) -> Result<jiff::Timestamp, String> {
     text.parse::<jiff::Timestamp>()
         .ok()
         .or_else(local)
-        .ok_or_else(|| format!("{text:?} is not a moment: write 2026-12-01T09:00Z, or 2026-12-01T09:00 for local time"))
+        .ok_or_else(|| format!("{text:?} is not a timestamp: write 2026-12-01T09:00Z, or 2026-12-01T09:00 for local time"))
 }
 
-/// Reads `64MiB`, `64MB`, `1GiB`, `512k` (1024), or plain bytes.
+/// Parses `64MiB`, `64MB`, `1GiB`, `512k` (1024), or a number of bytes.
 pub fn size(text: &str) -> Result<u64, String> {
     let wrong = || {
-        format!("{text:?} is not a size: write bytes, or a number with KiB, MiB, GiB, kB, MB, GB")
+        format!(
+            "{text:?} is not a size: write a number of bytes, or a number with KiB, MiB, GiB, kB, MB or GB"
+        )
     };
     let text_trimmed = text.trim();
     let split = text_trimmed
@@ -65,14 +70,14 @@ pub fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text:?} is too large"))
 }
 
-/// Reads the size of a WebAssembly memory: one page of 64 KiB to 4 GiB.
+/// Parses the size of a WebAssembly memory: from one page (64 KiB) to 4 GiB.
 pub fn memory(text: &str) -> Result<u64, String> {
     match size(text)? {
         bytes if bytes < 64 << 10 => Err(format!(
-            "{text:?} is {bytes} bytes, less than a page of WebAssembly memory (64KiB); write a unit, like `512MiB`"
+            "{text:?} is {bytes} bytes, less than one page of WebAssembly memory (64KiB); write a unit, such as `512MiB`"
         )),
         bytes if bytes > 4 << 30 => Err(format!(
-            "{text:?} is more than a WebAssembly memory can have (4GiB)"
+            "{text:?} exceeds the maximum size of a WebAssembly memory (4GiB)"
         )),
         bytes => Ok(bytes),
     }
@@ -94,16 +99,18 @@ pub fn limit(unit: LimitUnit) -> fn(&str) -> Result<u64, String> {
     }
 }
 
-/// A limit of crashes.
+/// Parses a limit on crashes.
 pub fn crashes(text: &str) -> Result<u32, String> {
     match count(text)? {
         n @ 1..=1000 => Ok(n as u32),
-        n => Err(format!("{n} is not a limit of crashes: write 1 to 1000")),
+        n => Err(format!(
+            "{n} is out of range: write a number from 1 to 1000"
+        )),
     }
 }
 
-/// Reads a count, `_` allowed between digits, and `10G` for ten thousand
-/// million (fuel is counted so).
+/// Parses a whole number, with `_` between digits and the decimal suffixes `k`, `M` and
+/// `G`, as in `10G` for fuel.
 pub fn count(text: &str) -> Result<u64, String> {
     let plain = text.trim().replace('_', "");
     let (digits, factor) = match plain.chars().last() {
@@ -116,10 +123,10 @@ pub fn count(text: &str) -> Result<u64, String> {
         .parse::<u64>()
         .ok()
         .and_then(|number| number.checked_mul(factor))
-        .ok_or_else(|| format!("{text:?} is not a count: write a whole number"))
+        .ok_or_else(|| format!("{text:?} is not a whole number"))
 }
 
-/// Reads `true`, `false`, `1`, `0`, `yes`, `no`, `on`, `off`.
+/// Parses `true`, `false`, `1`, `0`, `yes`, `no`, `on` or `off`.
 pub fn flag(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
@@ -128,8 +135,8 @@ pub fn flag(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Reads `media=4,default=8,*`: queues and their slots. `*` is every other
-/// queue; a queue without a number gets `None` (the whole concurrency).
+/// Parses queues and their slots: `media=4,default=8,*`. `*` is every other queue. A queue
+/// without a number has `None`, the concurrency of the runner.
 pub fn queues(text: &str) -> Result<Vec<QueueSlots>, String> {
     let mut specs: Vec<QueueSlots> = Vec::new();
     for part in text
@@ -141,8 +148,9 @@ pub fn queues(text: &str) -> Result<Vec<QueueSlots>, String> {
             None => (part, None),
             Some((name, slots)) => {
                 let slots = slots.trim().parse::<u32>().ok().filter(|n| *n > 0);
-                let slots =
-                    slots.ok_or_else(|| format!("{part:?}: slots are a whole number from 1"))?;
+                let slots = slots.ok_or_else(|| {
+                    format!("{part:?}: the number of slots must be a whole number of at least 1")
+                })?;
                 (name.trim(), Some(slots))
             }
         };
@@ -156,7 +164,7 @@ pub fn queues(text: &str) -> Result<Vec<QueueSlots>, String> {
         specs.push(QueueSlots { queue, slots });
     }
     if specs.is_empty() {
-        return Err("no queue is named: write `default`, `media=4,*` or `*`".to_owned());
+        return Err("no queue is given: write `default`, `media=4,*` or `*`".to_owned());
     }
     Ok(specs)
 }

@@ -1,5 +1,5 @@
-//! `pgtq bench`: figures of this machine and database, each measured while it is printed.
-//! The workloads themselves are in `bench/`; more of them are in `tests/bench`.
+//! `pgtq bench`: measures this machine and database. The workloads are in `bench/`; the
+//! package `tests/bench` has more.
 
 use std::path::PathBuf;
 

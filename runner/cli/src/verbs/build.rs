@@ -1,4 +1,4 @@
-//! `pgtq build`: plugin crates to `.wasm` files.
+//! `pgtq build`: compiles plugin crates to `.wasm` files.
 
 use std::path::PathBuf;
 
@@ -37,7 +37,7 @@ pub(crate) fn run(args: BuildArgs, context: &Context) -> Result<(), Problem> {
     if !dir.join("Cargo.toml").is_file() {
         return Err(
             Problem::not_found(format!("there is no Cargo.toml in `{}`", dir.display()))
-                .help("name the crate's directory, or make one with `pgtq new NAME`"),
+                .help("pass the directory of a crate, or create one with `pgtq new NAME`"),
         );
     }
     let options = BuildOptions {
@@ -58,7 +58,7 @@ pub(crate) fn run(args: BuildArgs, context: &Context) -> Result<(), Problem> {
         let handlers: Vec<String> = pgtq_sandbox::inspect(&bytes)
             .map_err(|reason| {
                 Problem::failed(format!(
-                    "{} is built but would be refused: {reason}",
+                    "{} was built, but runners would reject it: {reason}",
                     artifact.wasm.display()
                 ))
             })?
@@ -69,7 +69,7 @@ pub(crate) fn run(args: BuildArgs, context: &Context) -> Result<(), Problem> {
         let file = artifact.wasm.display().to_string();
         if !artifact.paths.is_empty() {
             context.warn(format!(
-                "{file} holds paths of this machine, so a build elsewhere has another digest: {}",
+                "{file} contains paths of this machine, so builds on other machines have different digests: {}",
                 artifact.paths.join(" ")
             ));
         }

@@ -1,6 +1,5 @@
-//! `pgtq call`: one handler of one file, here and now, in the same sandbox
-//! and under the same limits and grants as in a runner. No database: state is
-//! kept in memory, SQL is unavailable.
+//! `pgtq call`: runs one handler of a file in the sandbox, with the limits and grants of a
+//! runner. There is no database: state is kept in memory, and SQL is not available.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -82,7 +81,7 @@ pub(crate) async fn run(args: CallArgs, context: &Context) -> Result<(), Problem
         database: Arc::clone(&database) as _,
     };
     let report = handler.call(attempt).await;
-    tell(context, &report);
+    print_report(context, &report);
     let succeeded = matches!(report.outcome, Outcome::Complete { .. });
     for (name, value) in database.end(succeeded).0 {
         context.note(format!(
@@ -111,14 +110,14 @@ fn find<'a>(
                     closest(name.as_str(), names()).map(|name| format!("did you mean `{name}`?")),
                 )
                 .help(format!(
-                    "it has: {}",
+                    "its handlers are: {}",
                     names().collect::<Vec<_>>().join(", ")
                 ))
         })
 }
 
-/// Logs, pushes and usage, for people.
-fn tell(context: &Context, report: &Report) {
+/// Prints logs, pushes and usage.
+fn print_report(context: &Context, report: &Report) {
     for line in &report.record.logs {
         context.note(logs::lines::line(line));
     }
@@ -131,7 +130,7 @@ fn tell(context: &Context, report: &Report) {
     }
     let usage = &report.record.usage;
     context.note(format!(
-        "\x1b[2m{}, {} fuel, {} of memory\x1b[0m",
+        "\x1b[2m{}, {} fuel, {} memory\x1b[0m",
         text::fine(usage.wall),
         text::count(usage.fuel),
         text::bytes(usage.peak_memory)
@@ -143,15 +142,15 @@ fn outcome(context: &Context, outcome: Outcome) -> Result<(), Problem> {
         Outcome::Complete { result } => context.out.json(&format!("{result}\n")),
         Outcome::Retry { failure, after } => {
             let when = match after {
-                Some(after) => format!("a runner would try again after {}", text::fine(after)),
-                None => "a runner would try again by the handler's policy".to_owned(),
+                Some(after) => format!("a runner would retry after {}", text::fine(after)),
+                None => "a runner would retry according to the handler's policy".to_owned(),
             };
             Err(failed(&failure).help(when))
         }
-        Outcome::Fail { failure } => Err(failed(&failure).help("a runner would not try again")),
+        Outcome::Fail { failure } => Err(failed(&failure).help("a runner would not retry")),
         Outcome::Snooze { after } => {
             context.note(format!(
-                "not now: asks to be run again in {}",
+                "the handler snoozed its task for {}",
                 text::fine(after)
             ));
             Ok(())
@@ -166,7 +165,7 @@ fn outcome(context: &Context, outcome: Outcome) -> Result<(), Problem> {
 
 fn failed(failure: &Failure) -> Problem {
     let mut message = format!(
-        "{}: {}",
+        "the handler failed ({}): {}",
         failure.kind.as_str(),
         text::safe(&failure.message)
     );

@@ -1,4 +1,4 @@
-//! `pgtq health`: for scripts and containers.
+//! `pgtq health`: a health check for scripts and containers.
 
 use clap::Args;
 
@@ -26,7 +26,7 @@ pub(crate) async fn run(args: HealthArgs, context: &Context) -> Result<(), Probl
         .count();
     if live < args.runners {
         return Err(Problem::failed(format!(
-            "{live} live runners, {} wanted",
+            "{live} live runners, {} required",
             args.runners
         )));
     }

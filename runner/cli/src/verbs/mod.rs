@@ -1,4 +1,4 @@
-//! One file per verb: its flags, and what it does.
+//! The verbs, one file each: options and implementation.
 
 pub(crate) mod bench;
 pub(crate) mod build;

@@ -1,4 +1,4 @@
-//! `pgtq new`: a plugin crate to start from.
+//! `pgtq new`: creates a plugin crate from the template.
 
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ pub(crate) fn run(args: NewArgs, context: &Context) -> Result<(), Problem> {
     for file in &files {
         context.out.raw(&format!("{}\n", file.display()))?;
     }
-    context.note("next:");
+    context.note("next steps:");
     context.note(format!(
         "  cd {} && cargo test",
         dir.join(&args.name).display()

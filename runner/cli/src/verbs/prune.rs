@@ -1,4 +1,4 @@
-//! `pgtq prune`: old history goes. Runners do the same by themselves.
+//! `pgtq prune`: deletes old history. Runners do the same periodically.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(crate) async fn run(args: PruneArgs, context: &Context) -> Result<(), Proble
     let kept = config.retention.max(config.retention_failed);
     if args.older_than.is_some_and(|age| age < kept) {
         let question = format!(
-            "Drop history older than {}, although {} are kept?",
+            "Delete history older than {}, although the configured retention is {}?",
             text::coarse(retention),
             text::coarse(kept)
         );
@@ -40,7 +40,7 @@ pub(crate) async fn run(args: PruneArgs, context: &Context) -> Result<(), Proble
     let pruned = store.prune(keep).await?;
     let pairs = [
         ("partitions dropped", Cell::count(pruned.dropped)),
-        ("partitions made", Cell::count(pruned.created)),
+        ("partitions created", Cell::count(pruned.created)),
         ("rows deleted", Cell::count(pruned.rows)),
     ];
     let json = serde_json::json!({

@@ -1,4 +1,4 @@
-//! `pgtq push`: one task, or many from a file.
+//! `pgtq push`: pushes one task, or many from a file.
 
 use std::time::{Duration, Instant};
 
@@ -93,7 +93,7 @@ pub(crate) enum OnConflict {
     Error,
 }
 
-/// How long `--wait` waits; `None` is without a limit.
+/// The time limit of `--wait`; `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wait(pub(crate) Option<Duration>);
 
@@ -104,14 +104,16 @@ pub(crate) fn wait(text: &str) -> Result<Wait, String> {
     }
 }
 
-/// Reads a count of retries, or `forever`.
+/// Parses a number of retries, or `forever`.
 pub(crate) fn retries(text: &str) -> Result<Retries, String> {
     match text {
         "forever" => Ok(Retries::Forever),
-        // Counts live in a Postgres integer.
+        // The column is a Postgres integer.
         text => match text.parse::<i32>() {
             Ok(n) if n >= 0 => Ok(Retries::from_column(n)),
-            _ => Err(format!("{text:?} is neither a count nor `forever`")),
+            _ => Err(format!(
+                "{text:?} is neither a number of retries nor `forever`"
+            )),
         },
     }
 }
@@ -119,7 +121,7 @@ pub(crate) fn retries(text: &str) -> Result<Retries, String> {
 pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
     context.writing(&config)?;
-    // Before connecting, so that a wrong name is told without a database.
+    // Before connecting, so that an invalid name is reported without a database.
     let handler = args.handler.as_deref().map(Name::new).transpose()?;
     let store = database::open(context, &config).await?;
     let known = known::Handlers::load(&store, args.allow_unknown).await?;
@@ -132,7 +134,7 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
         };
         return batch::run(context, &store, &known, &batch).await;
     }
-    let handler = handler.ok_or_else(|| Problem::usage("no handler is named"))?;
+    let handler = handler.ok_or_else(|| Problem::usage("no handler is given"))?;
     let info = known.find(&handler)?;
     let json = arguments::read(&args.words, info, &mut std::io::stdin().lock())?;
     let mut task = template(&args);
@@ -142,7 +144,7 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
         return many(context, &store, &task, args.count).await;
     }
     if args.wait.is_some() {
-        may_look(&store).await?;
+        check_can_read(&store).await?;
     }
     let pushed = one(&store, &task, args.on_conflict, args.key_ttl).await?;
     if pushed.outcome == PushOutcome::Running
@@ -152,10 +154,10 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
     }
     match args.wait {
         Some(Wait(limit)) => {
-            told(context, &task, pushed);
+            note_pushed(context, &task, pushed);
             if !known.runs(&task.handler) {
                 context.warn(format!(
-                    "no live runner has handler `{}`: waiting for one",
+                    "no live runner has handler `{}`; waiting for one",
                     task.handler
                 ));
             }
@@ -163,24 +165,24 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
         }
         None => {
             print(context, &task, pushed)?;
-            told(context, &task, pushed);
+            note_pushed(context, &task, pushed);
             Ok(())
         }
     }
 }
 
-/// Who may push need not be able to see how it ends: that is told while nothing is pushed.
-async fn may_look(store: &Store) -> Result<(), Problem> {
+/// Fails before the push if the role can push tasks but not read them.
+async fn check_can_read(store: &Store) -> Result<(), Problem> {
     match store.task(TaskId(0)).await {
         Err(StoreError::Denied { message, .. }) => Err(Problem::usage(format!(
-            "this user may push and not see how tasks end ({message}); nothing was pushed"
+            "this role can push tasks but cannot read their results ({message}); nothing was pushed"
         ))
-        .help("push without --wait, or have an admin make it a viewer: `pgtq roles viewer ROLE`")),
+        .help("push without --wait, or ask an admin to grant viewer: `pgtq roles viewer ROLE`")),
         seen => Ok(seen.map(drop)?),
     }
 }
 
-/// Everything that the flags say about a task.
+/// A task with the fields that the options set.
 fn template(args: &PushArgs) -> NewTask {
     NewTask {
         handler: Name::default_queue(),
@@ -196,12 +198,12 @@ fn template(args: &PushArgs) -> NewTask {
     }
 }
 
-/// What became of the one task.
+/// The result of a push of one task.
 #[derive(Debug, Clone, Copy)]
 struct One {
     id: TaskId,
     outcome: PushOutcome,
-    /// Where the task is that had the key; `None` when its history is no longer kept.
+    /// The state of the existing task with the key; `None` if its history was deleted.
     state: Option<State>,
 }
 
@@ -245,17 +247,17 @@ async fn one(
     Ok(one)
 }
 
-/// The sentence about a task that had the key.
+/// The message about an existing task with the key.
 fn has_key(one: One) -> String {
     match one.state {
-        Some(state) => format!("task {} has this key and is {state}", one.id),
-        None => format!("task {} has this key", one.id),
+        Some(state) => format!("task {} already has this key and is {state}", one.id),
+        None => format!("task {} already has this key", one.id),
     }
 }
 
 fn exists(one: One) -> Problem {
     Problem::failed(format!("{}; nothing was pushed", has_key(one))).help(format!(
-        "see it: pgtq show {}; a key is free again when its task is deleted",
+        "show it: pgtq show {}; deleting the task releases the key",
         one.id
     ))
 }
@@ -273,7 +275,7 @@ async fn many(context: &Context, store: &Store, task: &NewTask, count: u32) -> R
     }
     bar.finish_and_clear();
     context.note(format!(
-        "queued {} {}",
+        "queued {} of handler {}",
         text::tasks(u64::from(count)),
         task.handler
     ));
@@ -293,22 +295,22 @@ fn print(context: &Context, task: &NewTask, pushed: One) -> Result<(), Problem> 
     context.out.one("pgtq.pushed/v1", pushed.id, &pairs, json)
 }
 
-fn told(context: &Context, task: &NewTask, pushed: One) {
+fn note_pushed(context: &Context, task: &NewTask, pushed: One) {
     let queue = task.queue.as_ref().map_or("default", Name::as_str);
     context.note(match pushed.outcome {
         PushOutcome::New => format!(
             "queued {} as task {} (queue {queue})",
             task.handler, pushed.id
         ),
-        PushOutcome::Replaced => format!("replaced the waiting task {} (queue {queue})", pushed.id),
+        PushOutcome::Replaced => format!("replaced task {} (queue {queue})", pushed.id),
         PushOutcome::Existing | PushOutcome::Running => has_key(pushed),
     });
 }
 
-/// While it waits, failed attempts are told this often.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Interval at which `--wait` prints finished attempts.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// Waits for the task's end: logs to stderr, the result and nothing else to stdout.
+/// Waits until the task finishes. Prints logs on stderr and only the result on stdout.
 async fn await_result(
     context: &Context,
     store: &Store,
@@ -317,30 +319,32 @@ async fn await_result(
 ) -> Result<(), Problem> {
     let spinner = progress::spinner(context, format!("waiting for task {id}"));
     let started = Instant::now();
-    let mut n_told = 0;
+    let mut n_printed = 0;
     let detail = loop {
         let left = limit.map(|limit| limit.saturating_sub(started.elapsed()));
-        let step = left.map_or(TELL_EVERY, |left| left.min(TELL_EVERY));
+        let step = left.map_or(REPORT_EVERY, |left| left.min(REPORT_EVERY));
         if let Some(detail) = store.wait_final(id, Some(step)).await? {
             break detail;
         }
-        // Nothing means gone, or not yet.
+        // `None` means that the task is not finished or does not exist.
         let detail = store.task(id).await?.ok_or_else(|| no_task(id))?;
         if !detail.task.state.is_final() {
-            tell_attempts(context, &detail, &mut n_told);
+            print_attempts(context, &detail, &mut n_printed);
         }
         if let Some(limit) = limit.filter(|limit| started.elapsed() >= *limit) {
-            let message = format!("task {id} had not ended after {}", text::fine(limit));
-            return Err(
-                Problem::new(Exit::Elapsed, message).help(format!("it continues: pgtq show {id}"))
+            let message = format!(
+                "timed out after {}; task {id} is not finished",
+                text::fine(limit)
             );
+            return Err(Problem::new(Exit::Elapsed, message)
+                .help(format!("it stays in its queue: pgtq show {id}")));
         }
     };
     spinner.finish_and_clear();
     for line in detail
         .attempts
         .iter()
-        .skip(n_told)
+        .skip(n_printed)
         .flat_map(logs::lines::lines)
     {
         context.note(line);
@@ -348,23 +352,24 @@ async fn await_result(
     outcome(context, &detail)
 }
 
-/// What the attempts since the last look logged, and why they failed.
-fn tell_attempts(context: &Context, detail: &TaskDetail, n_told: &mut usize) {
-    for attempt in detail.attempts.iter().skip(*n_told) {
+/// Prints the logs and errors of attempts that have not been printed.
+fn print_attempts(context: &Context, detail: &TaskDetail, n_printed: &mut usize) {
+    for attempt in detail.attempts.iter().skip(*n_printed) {
         logs::lines::lines(attempt)
             .into_iter()
             .for_each(|line| context.note(line));
         let reason = attempt
             .error_message
             .as_deref()
-            .unwrap_or("no reason given");
-        let reason = text::line(&text::safe(reason), 160);
+            .map_or_else(String::new, |reason| {
+                format!(": {}", text::line(&text::safe(reason), 160))
+            });
         context.note(format!(
-            "attempt {} ended ({}): {reason}",
+            "attempt {} ended ({}){reason}",
             attempt.number, attempt.kind
         ));
     }
-    *n_told = detail.attempts.len();
+    *n_printed = detail.attempts.len();
 }
 
 fn outcome(context: &Context, detail: &TaskDetail) -> Result<(), Problem> {
@@ -384,7 +389,7 @@ fn outcome(context: &Context, detail: &TaskDetail) -> Result<(), Problem> {
                 Exit::TaskFailed,
                 format!("task {} {state}{kind}: {}", task.id, text::safe(message)),
             )
-            .help(format!("all about it: pgtq show {}", task.id)))
+            .help(format!("show its attempts: pgtq show {}", task.id)))
         }
     }
 }

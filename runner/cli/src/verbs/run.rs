@@ -1,4 +1,4 @@
-//! `pgtq run`: a runner for production.
+//! `pgtq run`: starts a runner.
 
 mod database;
 
@@ -19,13 +19,12 @@ use crate::{progress, text};
 use pgtq_engine::Summary;
 use pgtq_engine::plugin::{PluginState, Registry};
 
-use self::database::Patience;
+use self::database::WaitFor;
 
-/// How long the summary waits for its reader: it may share a pipe with a log that
-/// nobody reads.
-const READ_WITHIN: Duration = Duration::from_secs(1);
-/// Refused files that an error names.
-const MOST_REFUSED: usize = 10;
+/// Time limit for printing the summary: stdout may be a pipe without a reader.
+const PRINT_LIMIT: Duration = Duration::from_secs(1);
+/// Limit on rejected files that an error names.
+const MAX_REJECTED: usize = 10;
 
 /// Arguments of `pgtq run`.
 #[derive(Debug, Args)]
@@ -128,11 +127,11 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
     let config = context.config(args.flags())?;
     context.writing(&config)?;
     let mut signals = Signals::catch()?;
-    let patience = args
+    let wait = args
         .wait_for_database
-        .map_or(Patience::None, |Wait(limit)| Patience::Wait(limit));
+        .map_or(WaitFor::Nothing, |Wait(limit)| WaitFor::Database(limit));
     let store = tokio::select! {
-        store = database::connect(context, &config, patience) => store?,
+        store = database::connect(context, &config, wait) => store?,
         name = signals.next() => return Err(interrupted(name)),
     };
     let until = Until {
@@ -146,7 +145,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
             "`{}` is a file, not a directory of plugins",
             config.run.plugins.display()
         ))
-        .help("name the directory of .wasm files with --plugins"));
+        .help("pass the directory of .wasm files with --plugins"));
     }
     if !config.run.plugins.is_dir() {
         context.warn(format!(
@@ -158,7 +157,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
         runner = Runner::start(&config, store, until) => runner?,
         name = signals.next() => return Err(interrupted(name)),
     };
-    tokio::spawn(tell_when_loaded(
+    tokio::spawn(log_when_loaded(
         runner.directory.readiness(),
         runner.registry.clone(),
         config.run.plugins.clone(),
@@ -176,7 +175,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
             Exit::TaskFailed,
             format!("{} failed", text::tasks(summary.failed)),
         )
-        .help("see them: pgtq tasks state:failed")),
+        .help("list them: pgtq tasks state:failed")),
         (true, 0) if registry.snapshot().handlers.is_empty() => {
             Err(nothing_to_run(&registry, &config.run.plugins))
         }
@@ -184,7 +183,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
     }
 }
 
-/// A drain without a handler has looked at no task.
+/// The error of a drain without a handler, which has run no task.
 fn nothing_to_run(registry: &Registry, plugins: &Path) -> Problem {
     let dir = plugins.display();
     let snapshot = registry.snapshot();
@@ -200,19 +199,19 @@ fn nothing_to_run(registry: &Registry, plugins: &Path) -> Problem {
     let why = match (&snapshot.trouble, refused.as_slice()) {
         _ if !plugins.is_dir() => format!("the plugin directory `{dir}` does not exist"),
         (Some(trouble), _) => trouble.clone(),
-        (None, []) => format!("the plugin directory `{dir}` holds no plugin"),
+        (None, []) => format!("the plugin directory `{dir}` contains no plugin"),
         (None, all) => {
-            let shown = &all[..all.len().min(MOST_REFUSED)];
-            format!("every plugin in `{dir}` is refused\n{}", shown.join("\n"))
+            let shown = &all[..all.len().min(MAX_REJECTED)];
+            format!("every plugin in `{dir}` was rejected\n{}", shown.join("\n"))
         }
     };
-    Problem::failed(format!("no handler could be run: {why}"))
-        .help("name the directory of .wasm files with --plugins")
+    Problem::failed(format!("no handler is loaded: {why}"))
+        .help("pass the directory of .wasm files with --plugins")
 }
 
-/// Says once that what was in the plugin directory at the start is loaded.
-async fn tell_when_loaded(mut loaded: watch::Receiver<bool>, registry: Registry, plugins: PathBuf) {
-    // An error means that the runner is gone.
+/// Logs when the plugins that were in the directory at startup are loaded.
+async fn log_when_loaded(mut loaded: watch::Receiver<bool>, registry: Registry, plugins: PathBuf) {
+    // An error means that the runner has stopped.
     if loaded.wait_for(|loaded| *loaded).await.is_ok() {
         let handlers = registry.snapshot().handlers.len();
         tracing::info!(handlers, plugins = %plugins.display(), "running");
@@ -222,11 +221,11 @@ async fn tell_when_loaded(mut loaded: watch::Receiver<bool>, registry: Registry,
 fn interrupted(name: &str) -> Problem {
     Problem::new(
         Exit::Interrupted,
-        format!("{name} before the runner had started"),
+        format!("{name}: interrupted before the runner started"),
     )
 }
 
-/// A line of progress while draining, on a terminal only.
+/// Shows progress while draining, on a terminal.
 fn watch(context: &Context, runner: &Runner) -> tokio::task::JoinHandle<()> {
     let spinner = progress::spinner(context, "draining");
     let stats = std::sync::Arc::clone(&runner.stats);
@@ -234,7 +233,7 @@ fn watch(context: &Context, runner: &Runner) -> tokio::task::JoinHandle<()> {
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         loop {
             tick.tick().await;
-            spinner.set_message(format!("{} ended", text::tasks(stats.n_final())));
+            spinner.set_message(format!("{} finished", text::tasks(stats.n_final())));
         }
     })
 }
@@ -265,7 +264,7 @@ async fn report(context: &Context, summary: &Summary) -> Result<(), Problem> {
         &pairs,
         &json,
     );
-    let sent = tokio::time::timeout(READ_WITHIN, out.send(text)).await;
-    // As where the reader went away.
+    let sent = tokio::time::timeout(PRINT_LIMIT, out.send(text)).await;
+    // Handled like a closed pipe.
     sent.unwrap_or_else(|_| Err(Problem::pipe_closed()))
 }

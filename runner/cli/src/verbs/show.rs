@@ -1,4 +1,4 @@
-//! `pgtq show`: one task with everything known about it.
+//! `pgtq show`: shows one task with its attempts.
 
 use std::fmt::Write as _;
 
@@ -80,10 +80,13 @@ fn pairs(detail: &TaskDetail, now: Timestamp) -> Vec<(&'static str, Cell)> {
         pairs.push(("progress", text::progress(progress).into()));
     }
     if detail.cancel_asked {
-        pairs.push(("cancel", "asked for; ends within seconds".into()));
+        pairs.push((
+            "cancel",
+            "requested; the attempt ends within seconds".into(),
+        ));
     }
     pairs.extend([
-        ("used", optional(last.and_then(usage))),
+        ("usage", optional(last.and_then(usage))),
         (
             "plugin",
             optional(last.and_then(|last| last.digest.clone())),
@@ -102,7 +105,7 @@ fn error(detail: &TaskDetail) -> Option<String> {
             None => message.clone(),
         });
     }
-    // Of a task that waits to be tried again: why.
+    // The last error of a task that waits for a retry.
     let last = detail.attempts.last()?;
     let message = last.error_message.as_ref()?;
     let waits = matches!(detail.task.state, State::Scheduled | State::Runnable);
@@ -118,7 +121,8 @@ fn attempts_text(detail: &TaskDetail) -> String {
     };
     let crashes = match task.crashes {
         0 => String::new(),
-        n => format!(", {n} runners died under it"),
+        1 => ", 1 runner crash".to_owned(),
+        n => format!(", {n} runner crashes"),
     };
     format!("{}{limit}{crashes}", task.attempts)
 }
@@ -141,10 +145,10 @@ fn usage(attempt: &AttemptRow) -> Option<String> {
     ))
 }
 
-/// As many attempts come before those that are left out.
+/// Number of attempts that are shown before the omitted ones.
 const FIRST_ATTEMPTS: usize = 50;
 
-/// The attempts with their logs, for people.
+/// Formats the attempts with their logs.
 fn attempts(detail: &TaskDetail) -> String {
     let mut out = String::new();
     for (n, attempt) in detail.attempts.iter().enumerate() {
@@ -152,7 +156,7 @@ fn attempts(detail: &TaskDetail) -> String {
             let omitted = text::count(detail.attempts_omitted.unsigned_abs());
             let _ = writeln!(
                 out,
-                "\n{omitted} attempts are not shown; the table attempts has all of them"
+                "\n{omitted} attempts are not shown; all are in the table `attempts`"
             );
         }
         let used = usage(attempt).map_or_else(String::new, |used| format!(" ({used})"));
@@ -174,7 +178,7 @@ fn attempts(detail: &TaskDetail) -> String {
         if attempt.texts_omitted {
             let _ = writeln!(
                 out,
-                "  its details and its log are not shown: newer attempts have more than {}; the table attempts has them",
+                "  its details and log are not shown, because those of newer attempts exceed {}; they are in the table `attempts`",
                 text::bytes(Store::PAGE_BYTES.unsigned_abs())
             );
         }

@@ -1,4 +1,4 @@
-//! `pgtq tasks`: a page of tasks, newest first.
+//! `pgtq tasks`: lists a page of tasks, newest first.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -35,9 +35,8 @@ pub(crate) struct TasksArgs {
 pub(crate) async fn run(args: TasksArgs, context: &Context) -> Result<(), Problem> {
     let mut selection = filter::select(&args.words, &args.filter)?;
     if let Some(id) = selection.ids.first() {
-        return Err(
-            Problem::usage("`tasks` lists by filter").help(format!("one task: pgtq show {id}"))
-        );
+        return Err(Problem::usage("`pgtq tasks` takes filters, not task ids")
+            .help(format!("show one task: pgtq show {id}")));
     }
     selection.filter.limit = args.limit;
     selection.filter.before = args.before;
@@ -48,12 +47,12 @@ pub(crate) async fn run(args: TasksArgs, context: &Context) -> Result<(), Proble
     let rows = rows(&tasks, store.now().await?);
     context.out.rows(&rows)?;
     if context.out.terminal && rows.len() == 0 && page.reached.is_none() {
-        context.note("no task");
+        context.note("no tasks found");
     }
     let is_cut = n_bytes(&tasks) >= Store::PAGE_BYTES.unsigned_abs();
     if let Some(last) = tasks.last().filter(|_| is_cut) {
         context.note(format!(
-            "the page ends here because of its size; for what follows: --before {}",
+            "the page is cut because of its size; next page: --before {}",
             last.id
         ));
         return Ok(());
@@ -61,16 +60,16 @@ pub(crate) async fn run(args: TasksArgs, context: &Context) -> Result<(), Proble
     let is_full = tasks.len() == args.limit as usize;
     if let Some(id) = page.reached.filter(|_| !is_full) {
         context.note(format!(
-            "looked at the newest tasks down to {id}; for what is older: --before {id}"
+            "searched the newest tasks down to {id}; to search older ones: --before {id}"
         ));
     }
     if let Some(last) = tasks.last().filter(|_| is_full && context.watched) {
-        context.note(format!("\x1b[2mmore: add --before {}\x1b[0m", last.id));
+        context.note(format!("\x1b[2mnext page: --before {}\x1b[0m", last.id));
     }
     Ok(())
 }
 
-/// Bytes of what a page shows of its tasks.
+/// Size in bytes of the texts of a page.
 fn n_bytes(tasks: &[TaskRow]) -> u64 {
     let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let each = tasks
@@ -79,12 +78,12 @@ fn n_bytes(tasks: &[TaskRow]) -> u64 {
     each.sum::<usize>() as u64
 }
 
-/// The list's form, shared with the tests.
+/// The rows of the list.
 pub(crate) fn rows(tasks: &[TaskRow], now: Timestamp) -> Rows {
     let mut rows = Rows::new(
         "pgtq.tasks/v1",
         &[
-            "id", "state", "queue", "handler", "attempts", "pushed", "when", "what",
+            "id", "state", "queue", "handler", "attempts", "pushed", "time", "details",
         ],
     );
     for task in tasks {

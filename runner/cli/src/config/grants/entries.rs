@@ -7,7 +7,7 @@ use pgtq_task::Grant;
 
 use crate::config::origin::Origin;
 
-/// What the files say, before secrets have values.
+/// The grants and secrets of all files, without the values of secrets.
 #[derive(Debug, Clone, Default)]
 pub struct Grants {
     /// By plugin: the file's name without `.wasm`.
@@ -19,28 +19,28 @@ pub struct Grants {
 /// One `[grants.NAME]`.
 #[derive(Debug, Clone)]
 pub struct PluginGrant {
-    /// All of it but the password of its SQL.
+    /// The grant without the password of its SQL role.
     pub grant: Grant,
-    /// The secret that holds the password of its SQL.
+    /// The secret with the password of its SQL role.
     pub sql_password: Option<String>,
-    /// Where it stands.
+    /// Where it is set.
     pub origin: Origin,
 }
 
 /// One `[secrets.NAME]`.
 #[derive(Debug, Clone)]
 pub struct SecretEntry {
-    /// Where its value is.
+    /// The source of its value.
     pub source: SecretSource,
-    /// Where it stands.
+    /// Where it is set.
     pub origin: Origin,
 }
 
-/// Where the value of a secret is.
+/// The source of the value of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
-    /// A variable of the runner's environment.
+    /// An environment variable of the runner.
     Env(String),
-    /// A file; one line feed at its end does not count.
+    /// A file; one line feed at the end is removed.
     File(PathBuf),
 }

@@ -1,7 +1,7 @@
-//! Reads the two structured sections of one file.
+//! Parses the two structured sections of a file.
 //!
-//! Every mistake is refused with its line: an unknown key would otherwise be a
-//! grant that nobody gets, and a rule that is wider than meant one too many.
+//! Rejects every mistake with its line: otherwise a misspelled key would silently grant
+//! nothing, and a wrong rule could grant too much.
 
 use std::path::Path;
 
@@ -15,15 +15,16 @@ use crate::config::toml_file::parse;
 use crate::config::values;
 use pgtq_task::{FileGrant, Grant, HostRule, LimitRequest, Name, SecretGrant, SqlGrant};
 
-/// Sections of one kind in one file.
+/// Limit on sections of one kind in one file.
 const MAX_SECTIONS: usize = 1_000;
-/// Bytes of a plugin's name; file names are no longer.
+
+/// Limit on the length of a plugin name in bytes, that of file names.
 const MAX_NAME: usize = 255;
-/// Bytes of a Postgres name.
+/// Limit on the length of a Postgres name in bytes.
 const MAX_ROLE: usize = 63;
-/// Connections of one plugin in one runner.
+/// Limit on connections of one plugin in one runner.
 const MAX_CONNECTIONS: u64 = 100;
-/// Time of one statement: an attempt has an hour at most.
+/// Range of the statement timeout: an attempt takes at most one hour.
 const STATEMENT: std::ops::RangeInclusive<std::time::Duration> =
     std::time::Duration::from_millis(10)..=std::time::Duration::from_secs(3_600);
 
@@ -31,7 +32,7 @@ const GRANT: &[&str] = &[
     "http", "tcp", "networks", "sql", "secrets", "files", "push", "limits",
 ];
 
-/// The grants and secrets of one file.
+/// Parses the grants and secrets of a file.
 pub(super) fn read(path: &Path, text: &str) -> Result<Grants, ConfigError> {
     let table = parse(path, text)?;
     let mut grants = Grants::default();
@@ -42,10 +43,12 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Grants, ConfigError> {
                 for (at, value) in at.table(value, "write [grants.PLUGIN]", MAX_SECTIONS)? {
                     let name = at.last().to_owned();
                     if name.len() > MAX_NAME || name.is_empty() || name.contains(['/', '\0']) {
-                        return Err(at.wrong("a plugin is called like its file, without `.wasm`"));
+                        return Err(
+                            at.wrong("the name must be the plugin's file name without `.wasm`")
+                        );
                     }
                     if name.ends_with(".wasm") {
-                        return Err(at.wrong("leave out `.wasm`"));
+                        return Err(at.wrong("write the name without `.wasm`"));
                     }
                     grants.plugins.insert(name, grant(&at, value)?);
                 }
@@ -127,7 +130,7 @@ fn sql(
             "statement_timeout" => {
                 let time = values::duration(at.string(value)?).map_err(|e| at.wrong(e))?;
                 if !STATEMENT.contains(&time) {
-                    return Err(at.wrong("a statement gets 10ms to 1h"));
+                    return Err(at.wrong("the timeout must be between 10ms and 1h"));
                 }
                 sql.statement_timeout = time;
             }
@@ -170,11 +173,17 @@ fn limits(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<LimitRequest, 
 fn role(at: &Place<'_>, text: &str) -> Result<String, ConfigError> {
     match text {
         "ROLE" => Err(at.wrong(
-            "ROLE stands for the Postgres role that its statements run under: write its name",
+            "replace ROLE with the name of the Postgres role that runs the plugin's statements",
         )),
-        "" => Err(at.wrong("name the Postgres role that its statements run under")),
-        long if long.len() > MAX_ROLE => Err(at.wrong("a Postgres role has at most 63 bytes")),
-        odd if odd.contains('\0') => Err(at.wrong("a Postgres role has no zero byte")),
+        "" => {
+            Err(at.wrong("write the name of the Postgres role that runs the plugin's statements"))
+        }
+        long if long.len() > MAX_ROLE => {
+            Err(at.wrong("the name of a Postgres role has at most 63 bytes"))
+        }
+        bad if bad.contains('\0') => {
+            Err(at.wrong("the name of a Postgres role cannot contain a zero byte"))
+        }
         role => Ok(role.to_owned()),
     }
 }
@@ -201,12 +210,12 @@ fn secret_grant(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<SecretGr
         }
     }
     match grant == SecretGrant::default() {
-        true => Err(at.wrong(format!("this grants nothing; {example}"))),
+        true => Err(at.wrong(format!("the entry grants nothing; {example}"))),
         false => Ok(grant),
     }
 }
 
-/// A host, with advice for who writes a URL.
+/// A host rule, with a hint in the error.
 struct Host(HostRule);
 
 impl std::str::FromStr for Host {
@@ -218,7 +227,7 @@ impl std::str::FromStr for Host {
     }
 }
 
-/// The directory as the guest names it.
+/// The path of a directory in the sandbox.
 fn guest_dir(at: &Place<'_>) -> Result<String, ConfigError> {
     let name = at.last().trim_end_matches('/');
     let legal = |part: &str| {
@@ -228,7 +237,7 @@ fn guest_dir(at: &Place<'_>) -> Result<String, ConfigError> {
     match inside.split('/').all(legal) {
         true => Ok(name.to_owned()),
         false => Err(at.wrong(
-            "the plugin's name for a directory begins with `/` and has no `.` or `..` in it, like files.\"/data\"",
+            "the path in the sandbox must begin with `/` and contain no `.` or `..`, as in files.\"/data\"",
         )),
     }
 }
@@ -249,7 +258,7 @@ fn files(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<FileGrant, Conf
         }
     }
     match dir.as_str() {
-        "DIRECTORY" => Err(at.wrong("DIRECTORY stands for a directory: write its path")),
+        "DIRECTORY" => Err(at.wrong("replace DIRECTORY with the path of a directory")),
         bad if bad.is_empty() || bad.contains('\0') => {
             Err(at.wrong(format!("the directory is missing; {example}")))
         }
@@ -279,7 +288,7 @@ fn secret(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<SecretEntry, C
             return Err(at.wrong(example));
         }
         sources.push(match at.last() {
-            // `env` of the process panics on what cannot be a name.
+            // `std::env::var` can panic on invalid names.
             "env" if text.contains('=') => return Err(at.wrong(example)),
             "env" => SecretSource::Env(text.to_owned()),
             _ => SecretSource::File(at.beside(text)),
@@ -290,7 +299,7 @@ fn secret(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<SecretEntry, C
             source,
             origin: at.origin(),
         }),
-        Some(_) => Err(at.wrong(format!("it has two sources; {example}"))),
-        None => Err(at.wrong(format!("it has no source; {example}"))),
+        Some(_) => Err(at.wrong(format!("the secret has two sources; {example}"))),
+        None => Err(at.wrong(format!("the secret has no source; {example}"))),
     }
 }

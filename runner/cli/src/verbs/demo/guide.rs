@@ -4,14 +4,14 @@ use crate::context::Context;
 use crate::error::Problem;
 use crate::text;
 
-/// Where the tour is told: stdout, or stderr when stdout carries JSON.
+/// Prints the tour on stdout, or on stderr if stdout is JSON.
 #[derive(Clone, Copy)]
 pub(crate) struct Guide<'a> {
     pub(crate) context: &'a Context,
 }
 
 impl Guide<'_> {
-    /// Something was shown to work.
+    /// Prints a completed step.
     pub(crate) async fn done(
         self,
         what: impl AsRef<str>,
@@ -25,13 +25,13 @@ impl Guide<'_> {
         .await
     }
 
-    /// Something begins.
+    /// Prints the start of a step.
     pub(crate) async fn begin(self, what: impl AsRef<str>) -> Result<(), Problem> {
         self.print(&format!("\x1b[36m→\x1b[0m {}", what.as_ref()))
             .await
     }
 
-    /// A line under the last one.
+    /// Prints an indented line.
     pub(crate) async fn detail(self, text: impl AsRef<str>) -> Result<(), Problem> {
         self.print(&format!("    {}", text::safe(text.as_ref())))
             .await

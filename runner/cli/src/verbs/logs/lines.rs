@@ -4,11 +4,11 @@ use crate::text;
 use pgtq_store::AttemptRow;
 use pgtq_task::{LogLevel, LogLine};
 
-/// The stored lines of an attempt, with the gap between them if some were dropped.
+/// The stored lines of an attempt, with a gap where lines were dropped.
 pub(crate) fn stored(attempt: &AttemptRow) -> Vec<LogLine> {
     let text = attempt.logs.as_deref().unwrap_or("[]");
     let mut lines: Vec<LogLine> = serde_json::from_str(text).unwrap_or_default();
-    // Under a limit of no lines, or by a version that kept only the first ones.
+    // Without a gap: the limit is 0 lines, or an older version kept only the first lines.
     let unmarked = lines.iter().all(|line| line.dropped.is_none());
     if unmarked && attempt.logs_dropped > 0 {
         let at_ms = lines.last().map_or(0, |line| line.at_ms);
@@ -17,12 +17,12 @@ pub(crate) fn stored(attempt: &AttemptRow) -> Vec<LogLine> {
     lines
 }
 
-/// The kept lines of one attempt, for people.
+/// Formats the stored lines of one attempt.
 pub(crate) fn lines(attempt: &AttemptRow) -> Vec<String> {
     stored(attempt).iter().map(line).collect()
 }
 
-/// One log line for people.
+/// Formats one log line.
 pub(crate) fn line(line: &LogLine) -> String {
     let (colour, level) = match line.level {
         LogLevel::Debug => ("\x1b[2m", "debug"),
