@@ -245,6 +245,24 @@ fn every_link_leads_to_a_page_and_its_heading() {
 }
 
 #[test]
+fn no_cell_of_a_table_holds_a_paragraph() {
+    const MOST_WORDS: usize = 20;
+    let mut broken = Vec::new();
+    for page in &pages() {
+        let text = document(page);
+        let prose = text.split("\n```").step_by(2);
+        for row in prose.flat_map(str::lines).filter(|l| l.starts_with('|')) {
+            let row = row.replace("\\|", " ");
+            let words = row.split('|').map(|cell| cell.split_whitespace().count());
+            if words.max() > Some(MOST_WORDS) {
+                broken.push(format!("{page}: {row}"));
+            }
+        }
+    }
+    assert_eq!(broken, [""; 0], "write text below the table");
+}
+
+#[test]
 fn every_page_can_be_reached_from_the_readme() {
     let root = fs::canonicalize(repository()).expect("the repository");
     let mut reached = BTreeSet::new();
