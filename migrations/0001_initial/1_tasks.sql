@@ -1,24 +1,26 @@
 -- serves: 1
--- The tables of the queue. A task is in exactly one of them: the table is its
--- state. {{schema}} stands for the schema's name, quoted. Functions and views are in
--- migrations/functions; README.md says how both are changed.
+-- The tables of the queue. A task is in exactly one of them: the table is its state.
+-- {{schema}} stands for the quoted name of the schema. Functions and views are in
+-- migrations/functions; README.md describes how to change both.
 --
--- This file: tasks that wait, their keys, and what is kept with them.
+-- This file: waiting tasks, their keys, and the data stored with them.
 --
--- Every time is the database's. Every id is a bigint from a sequence; gaps are legal.
+-- All times are the database's. All ids are bigints from a sequence; gaps are legal.
 --
--- What a task keeps while it moves from table to table is one list of columns, in
--- runner/store/src/carried.rs: {{carried}} stands for it in statements, {{carried t}} for t's.
+-- The columns that a task keeps in every table are one list, in
+-- runner/store/src/carried.rs: {{carried}} stands for it in statements, {{carried t}} for
+-- the columns of t.
 
 CREATE SEQUENCE {{schema}}.task_ids;
 COMMENT ON SEQUENCE {{schema}}.task_ids IS 'Ids of tasks, and their positions in a lane.';
 
--- flag, and the first push that sees it clears it and notifies. The name of the queue
--- chooses one of sixteen; a runner that serves all other queues sets all of them. A
--- sequence, because it is outside of transactions: one look at one page, no dead
--- rows under an old snapshot, and nothing to clean up after a runner that died. A
--- multiple of 1024 is a set flag; nextval clears it, and tells exactly one of several
--- pushes that it was the first.
+-- Wake-up flags. A runner without work sets a flag; the first push that sees it clears it
+-- and notifies. The name of the queue selects one of sixteen flags; a runner that serves
+-- all other queues sets all of them. A flag is a sequence, because sequences are outside
+-- of transactions: a check reads one page, there are no dead rows under an old snapshot,
+-- and a crashed runner leaves nothing to clean up. The flag is set while the value is a
+-- multiple of 1024; nextval clears it, and returns the first value to exactly one of
+-- several pushes.
 DO $$ BEGIN
     FOR flag IN 0 .. 15 LOOP
         EXECUTE format('CREATE SEQUENCE {{schema}}.wake_%s', flag);
@@ -26,16 +28,16 @@ DO $$ BEGIN
     END LOOP;
 END $$;
 
--- PostgreSQL parses the CHECK constraints of a table again for every INSERT
--- statement: for one row that was two thirds of the insert (150,000 of 224,000
--- instructions). The push functions check a runnable task; only the schema's owner
--- and runners write here directly. A counted repetition such as {1,128} costs 15 us
--- for a name of eleven letters; the two checks that replace it cost less than one.
+-- PostgreSQL parses the CHECK constraints of a table again for every INSERT statement:
+-- for one row this was two thirds of the insert (150,000 of 224,000 instructions). The
+-- push functions check a runnable task; only the schema's owner and runners write here
+-- directly. A counted repetition such as {1,128} costs 15 us for a name of eleven
+-- letters; the two checks that replace it cost less than 1 us.
 --
--- Claimed in the order of its key: one lane for each (queue, handler,
--- priority), tasks of a lane by position. A fresh push has position = id; a
--- task that comes back gets a new position behind every claimer's cursor, so
--- that cursors need not look back for it.
+-- Tasks are claimed in the order of the primary key: one lane for each (queue, handler,
+-- priority), tasks of a lane by position. A new task has position = id. A task that
+-- returns gets a new position after every claimer's cursor, so that cursors never move
+-- back.
 CREATE TABLE {{schema}}.runnable_tasks (
     queue text COLLATE "C" NOT NULL,
     handler text COLLATE "C" NOT NULL,
@@ -54,12 +56,12 @@ CREATE TABLE {{schema}}.runnable_tasks (
     PRIMARY KEY (queue, handler, priority, position)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE {{schema}}.runnable_tasks IS 'Tasks that are due. Read the view runnable instead.';
-COMMENT ON COLUMN {{schema}}.runnable_tasks.traits IS 'What few tasks have: an object, carried through every transition. A runner gives back a task with a field that it does not know, unless the name begins with _.';
+COMMENT ON COLUMN {{schema}}.runnable_tasks.traits IS 'Rarely used properties: a JSON object, carried through every transition. A runner defers a task with a field that it does not know, unless the name of the field begins with _.';
 
--- For find_runnable: a fresh push is found by position = id in its lane, so only
--- tasks that came back need an entry. Measured: an index over all ids raises a push
--- of many from 73,300 to 81,400 instructions a task and from 224 to 290 bytes of WAL,
--- and a claim by nothing. BRIN costs as much where freed pages are filled again.
+-- For find_runnable: a new task is found by position = id in its lane, so only returned
+-- tasks need an entry. An index on all ids would raise a bulk push from 73,300 to 81,400
+-- instructions per task and from 224 to 290 bytes of WAL; a claim would cost the same.
+-- BRIN costs as much where pushes fill freed pages again.
 CREATE INDEX runnable_returned ON {{schema}}.runnable_tasks (id) WHERE position <> id;
 CREATE INDEX runnable_parent ON {{schema}}.runnable_tasks (parent) WHERE parent IS NOT NULL;
 
@@ -78,19 +80,20 @@ CREATE TABLE {{schema}}.scheduled_tasks (
     traits jsonb,
     args json NOT NULL CONSTRAINT args_size CHECK (octet_length(args::text) <= 1048576)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-COMMENT ON TABLE {{schema}}.scheduled_tasks IS 'Tasks that wait for their time, or for their retry. Read the view scheduled instead.';
+COMMENT ON TABLE {{schema}}.scheduled_tasks IS 'Tasks that are not due yet, including retries. Read the view scheduled instead.';
 CREATE INDEX scheduled_run_at ON {{schema}}.scheduled_tasks (run_at, id);
 CREATE INDEX scheduled_parent ON {{schema}}.scheduled_tasks (parent) WHERE parent IS NOT NULL;
 
--- Arguments are compressed with lz4, where the server was built with it: about as small
--- as with pglz, in a fraction of the time.
+-- lz4 compresses arguments about as well as pglz, in a fraction of the time. Not every
+-- server is built with it.
 DO $$ BEGIN
     ALTER TABLE {{schema}}.runnable_tasks ALTER COLUMN args SET COMPRESSION lz4;
     ALTER TABLE {{schema}}.scheduled_tasks ALTER COLUMN args SET COMPRESSION lz4;
 EXCEPTION WHEN feature_not_supported THEN NULL;
 END $$;
 
--- Written by the push functions only, which check; no CHECK here, for the reason above.
+-- Only the push functions write here, and they check; there is no CHECK, for the reason
+-- above.
 CREATE TABLE {{schema}}.keys (
     queue text COLLATE "C" NOT NULL,
     key text COLLATE "C" NOT NULL,
@@ -105,14 +108,14 @@ CREATE TABLE {{schema}}.keys (
     first_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (queue, key, scope)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-COMMENT ON TABLE {{schema}}.keys IS 'Idempotency keys: one task for each queue, key and scope, until expires_at and for as long as the task waits or runs.';
-COMMENT ON COLUMN {{schema}}.keys.scope IS 'Whose key it is: empty for applications, else the plugin whose handler pushed the task.';
-COMMENT ON COLUMN {{schema}}.keys.until IS 'What ends the key: 0 its expires_at. Reserved: 1 the start of its task, 2 its end, 3 a period.';
-COMMENT ON COLUMN {{schema}}.keys.expires_at IS 'From this time on the key is free, unless its task still waits or runs. Prune deletes it then.';
-COMMENT ON COLUMN {{schema}}.keys.ttl IS 'How long the key counts after its task is due; null: the retention.';
-COMMENT ON COLUMN {{schema}}.keys.handler IS 'With queue and priority: the lane in which the waiting task is found by its id.';
+COMMENT ON TABLE {{schema}}.keys IS 'Idempotency keys: one task for each queue, key and scope, until expires_at and while the task waits or runs.';
+COMMENT ON COLUMN {{schema}}.keys.scope IS 'Namespace of the key: empty for applications, otherwise the plugin whose handler pushed the task.';
+COMMENT ON COLUMN {{schema}}.keys.until IS 'When the key ends: 0 at expires_at. Reserved: 1 at the start of its task, 2 at its end, 3 after a period.';
+COMMENT ON COLUMN {{schema}}.keys.expires_at IS 'When the key is free again, unless its task still waits or runs. prune then deletes it.';
+COMMENT ON COLUMN {{schema}}.keys.ttl IS 'How long the key stays in use after its task is due; null: the retention.';
+COMMENT ON COLUMN {{schema}}.keys.handler IS 'With queue and priority: the lane of the waiting task.';
 COMMENT ON COLUMN {{schema}}.keys.group_key IS 'Reserved for groups.';
-COMMENT ON COLUMN {{schema}}.keys.first_at IS 'When the first push with this key came.';
+COMMENT ON COLUMN {{schema}}.keys.first_at IS 'When the first push used this key.';
 -- For prune.
 CREATE INDEX keys_expires ON {{schema}}.keys (expires_at) WHERE expires_at IS NOT NULL;
 
@@ -120,7 +123,7 @@ CREATE TABLE {{schema}}.settings (
     name text COLLATE "C" PRIMARY KEY,
     value text NOT NULL
 );
-COMMENT ON TABLE {{schema}}.settings IS 'What functions of the schema must know about the installation. retention: how long history is kept, as the last prune was told; keys live as long.';
+COMMENT ON TABLE {{schema}}.settings IS 'Settings that functions of the schema read. retention: how long history is kept, from the last call of prune; also the default lifetime of keys.';
 
 CREATE TABLE {{schema}}.task_state (
     task_id bigint NOT NULL,
@@ -130,7 +133,7 @@ CREATE TABLE {{schema}}.task_state (
     saved_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (task_id, name)
 );
-COMMENT ON TABLE {{schema}}.task_state IS 'What handlers saved for later attempts of their task. Goes with the task''s completion, else with its history.';
+COMMENT ON TABLE {{schema}}.task_state IS 'Values that handlers saved for later attempts of their task. Deleted when the task completes, or with its history.';
 
 CREATE TABLE {{schema}}.pauses (
     kind text NOT NULL CONSTRAINT pause_kind CHECK (kind IN ('queue', 'handler')),
@@ -138,6 +141,6 @@ CREATE TABLE {{schema}}.pauses (
     paused_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (kind, name)
 );
-COMMENT ON TABLE {{schema}}.pauses IS 'Queues and handlers whose tasks are not claimed now.';
+COMMENT ON TABLE {{schema}}.pauses IS 'Paused queues and handlers, whose tasks are not claimed.';
 
 INSERT INTO {{schema}}.settings (name, value) VALUES ('retention', '7 days'), ('retention_failed', '7 days'), ('prune_state_after', '0');

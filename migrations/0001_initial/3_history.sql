@@ -1,4 +1,4 @@
--- Tasks and attempts that ended. Partitions of a day or more are made by make_partitions.
+-- Finished tasks and attempts. make_partitions creates partitions of a day or more.
 
 CREATE TABLE {{schema}}.history (
     id bigint NOT NULL,
@@ -31,24 +31,25 @@ CREATE TABLE {{schema}}.history (
     key text COLLATE "C",
     parent bigint,
     traits jsonb,
-    -- By id: one task for people, and the endings of a claim. A publication needs
-    -- the identity of a row that is deleted.
+    -- For lookups of one task, and of the outcomes of a claim. A publication needs the
+    -- identity of a deleted row.
     PRIMARY KEY (id, finished_at)
 ) PARTITION BY RANGE (finished_at);
-COMMENT ON TABLE {{schema}}.history IS 'Tasks that ended, in partitions of a day or more. Read the views complete, failed, cancelled instead.';
--- Failures are looked for among millions of successes; completing a task does not touch this one.
--- With the time, failures before the time that a filter names cost an entry here and no page of the table.
+COMMENT ON TABLE {{schema}}.history IS 'Finished tasks, in partitions of a day or more. Read the views complete, failed, cancelled instead.';
+-- Finds failures among millions of successes; completing a task does not write to it.
+-- Because it contains the time, failures before the time of a filter cost an index entry
+-- and no table page.
 CREATE INDEX history_unsuccessful ON {{schema}}.history (id, finished_at) WHERE state <> 'complete';
 CREATE INDEX history_parent ON {{schema}}.history (parent) WHERE parent IS NOT NULL;
--- Throughput of the last minutes, and a queue or handler that ended few tasks. Some
--- hundred bytes for each 64 pages, written when the pages are full: an ending costs
--- the same with and without the two names.
+-- For the throughput of the last minutes, and for rare queues and handlers. Some hundred
+-- bytes for each 64 pages, written when the pages are full: an outcome costs the same
+-- with and without the two names.
 CREATE INDEX history_summary ON {{schema}}.history USING brin
     (finished_at, queue text_bloom_ops (n_distinct_per_range = 50, false_positive_rate = 0.0001),
      handler text_bloom_ops (n_distinct_per_range = 50, false_positive_rate = 0.0001))
     WITH (pages_per_range = 64, autosummarize = on);
 CREATE TABLE {{schema}}.history_default PARTITION OF {{schema}}.history DEFAULT;
-COMMENT ON TABLE {{schema}}.history_default IS 'The net: rows of a day that has no partition.';
+COMMENT ON TABLE {{schema}}.history_default IS 'Rows of a day without a partition.';
 
 CREATE TABLE {{schema}}.attempts (
     task_id bigint NOT NULL,
@@ -68,16 +69,17 @@ CREATE TABLE {{schema}}.attempts (
     wall_us bigint,
     digest bytea,
     runner_id bigint,
-    -- By task, and the endings of a claim. Claim ids grow, so this is the order of attempts.
+    -- For lookups by task, and of the outcomes of a claim. Claim ids grow, so this is the
+    -- order of attempts.
     PRIMARY KEY (task_id, claim_id, ended_at)
 ) PARTITION BY RANGE (ended_at);
-COMMENT ON TABLE {{schema}}.attempts IS 'Attempts that did not finish their task, in partitions as history. The last attempt of a task is in its history row.';
+COMMENT ON TABLE {{schema}}.attempts IS 'Attempts that did not finish their task, in partitions like history. The last attempt of a task is in its history row.';
 COMMENT ON COLUMN {{schema}}.attempts.kind IS 'The kind of the error, or snooze, release, isolate, lost, crash, expired, cancelled, deleted.';
 COMMENT ON COLUMN {{schema}}.attempts.claim_id IS '0 for a task that was cancelled before it was claimed.';
 CREATE TABLE {{schema}}.attempts_default PARTITION OF {{schema}}.attempts DEFAULT;
-COMMENT ON TABLE {{schema}}.attempts_default IS 'The net: rows of a day that has no partition.';
+COMMENT ON TABLE {{schema}}.attempts_default IS 'Rows of a day without a partition.';
 
--- Where the server was built with lz4, as the arguments of tasks that wait.
+-- lz4 if the server is built with it, as for the arguments of waiting tasks.
 DO $$ BEGIN
     ALTER TABLE {{schema}}.history
         ALTER COLUMN args SET COMPRESSION lz4, ALTER COLUMN result SET COMPRESSION lz4, ALTER COLUMN error_message SET COMPRESSION lz4,

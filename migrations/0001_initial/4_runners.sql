@@ -1,7 +1,7 @@
--- Runners and what they can run; kinds of users and the roles that were made one of them.
+-- Runners and their handlers; kinds of roles and the roles that have them.
 
 CREATE SEQUENCE {{schema}}.runner_ids;
-COMMENT ON SEQUENCE {{schema}}.runner_ids IS 'Ids of runners, one for each life of a process.';
+COMMENT ON SEQUENCE {{schema}}.runner_ids IS 'Ids of runners, one for each registration of a process.';
 
 CREATE TABLE {{schema}}.runners (
     id bigint PRIMARY KEY DEFAULT nextval('{{schema}}.runner_ids'),
@@ -25,13 +25,13 @@ CREATE TABLE {{schema}}.runners (
     started bigint[],
     judged boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.1, autovacuum_vacuum_threshold = 20);
-COMMENT ON TABLE {{schema}}.runners IS 'Processes that execute tasks. When expires_at has passed, rescue takes the runner''s claims.';
-COMMENT ON COLUMN {{schema}}.runners.steady_since IS 'Since when the heartbeats have come without a gap of more than 8 seconds.';
+COMMENT ON TABLE {{schema}}.runners IS 'Processes that execute tasks. After expires_at, rescue takes the runner''s claims.';
+COMMENT ON COLUMN {{schema}}.runners.steady_since IS 'Start of the period in which heartbeats came without a gap of more than 8 seconds.';
 COMMENT ON COLUMN {{schema}}.runners.backend IS 'Server process of the heartbeat''s connection; null behind a pooler.';
-COMMENT ON COLUMN {{schema}}.runners.started IS 'Tasks that had started at the last heartbeat; null: all that it holds may have. After judged: all that may have started.';
-COMMENT ON COLUMN {{schema}}.runners.judged IS 'The lease ran out, and rescue has noted in started which tasks may have been running.';
-COMMENT ON COLUMN {{schema}}.runners.held IS 'Tasks that it had claimed and not started at its last beat.';
-COMMENT ON COLUMN {{schema}}.runners.ticket_hash IS 'sha256 of the secret that this runner shows to the functions that end in _in_task.';
+COMMENT ON COLUMN {{schema}}.runners.started IS 'Tasks that had started at the last heartbeat; null: possibly all of its tasks. If judged: all tasks that may have started.';
+COMMENT ON COLUMN {{schema}}.runners.judged IS 'The lease expired, and rescue has stored in started which tasks may have been running.';
+COMMENT ON COLUMN {{schema}}.runners.held IS 'Claimed tasks that it had not started at its last heartbeat.';
+COMMENT ON COLUMN {{schema}}.runners.ticket_hash IS 'sha256 of the secret that this runner passes to the functions that end in _in_task.';
 
 CREATE TABLE {{schema}}.handlers (
     runner_id bigint NOT NULL REFERENCES {{schema}}.runners ON DELETE CASCADE,
@@ -43,7 +43,7 @@ CREATE TABLE {{schema}}.handlers (
     loaded_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (runner_id, name)
 );
-COMMENT ON TABLE {{schema}}.handlers IS 'What each live runner can run.';
+COMMENT ON TABLE {{schema}}.handlers IS 'The handlers of each live runner.';
 
 CREATE TABLE {{schema}}.role_privileges (
     kind text NOT NULL CONSTRAINT privilege_kind CHECK (kind IN ('pusher', 'worker', 'viewer', 'runner', 'deployer', 'admin')),
@@ -53,7 +53,7 @@ CREATE TABLE {{schema}}.role_privileges (
         CHECK (privilege ~ '^(SELECT|INSERT|UPDATE|DELETE|USAGE|EXECUTE)( \([a-z_, ]+\))?$'),
     PRIMARY KEY (kind, class, object, privilege)
 );
-COMMENT ON TABLE {{schema}}.role_privileges IS 'What each kind of user may do. A function stands for all of its name; a table may be a view; columns stand behind the privilege.';
+COMMENT ON TABLE {{schema}}.role_privileges IS 'The privileges of each kind of role. A function name stands for all functions of this name; a table can be a view; columns follow the privilege.';
 
 CREATE TABLE {{schema}}.role_grants (
     kind text NOT NULL,
@@ -61,4 +61,4 @@ CREATE TABLE {{schema}}.role_grants (
     granted_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (kind, role)
 );
-COMMENT ON TABLE {{schema}}.role_grants IS 'Which roles were made what by grant_role.';
+COMMENT ON TABLE {{schema}}.role_grants IS 'The kinds that grant_role granted to each role.';

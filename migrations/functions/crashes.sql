@@ -1,16 +1,17 @@
--- A crash counts only with proof. Rescue gives tasks back at once, and reports those that
--- may have been running. A report is counted when the database was there for others all
--- the time and the runner is gone: at once if the connection of its heartbeat has ended
--- too, else after crash_wait. A runner that comes back withdraws it. A restart, a failover,
--- a stalled disk and a clock that was set interrupt all heartbeats: nobody is a witness.
+-- A crash counts only with proof. Rescue returns tasks to the queue at once, and reports
+-- those that may have been running. A report is counted if the database was available to
+-- other runners all the time and the runner is gone: at once if its heartbeat's
+-- connection has ended too, otherwise after crash_wait. A runner that returns withdraws
+-- its reports. A restart, a failover, a stalled disk and a changed clock interrupt all
+-- heartbeats: then there is no proof.
 
 CREATE OR REPLACE FUNCTION {{schema}}.crash_wait() RETURNS interval
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT interval '20 seconds' $$;
-COMMENT ON FUNCTION {{schema}}.crash_wait() IS 'How long a lost runner may take to come back before its loss is a crash: a lease and a margin.';
+COMMENT ON FUNCTION {{schema}}.crash_wait() IS 'How long a lost runner can take to return before its loss is a crash: a lease and a margin.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.server_is_settled() RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT pg_postmaster_start_time() < now() - interval '30 seconds' $$;
-COMMENT ON FUNCTION {{schema}}.server_is_settled() IS 'Whether the server was started long enough ago for every runner to have come back.';
+COMMENT ON FUNCTION {{schema}}.server_is_settled() IS 'Whether the server was started long enough ago for every runner to have reconnected.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.witnessed_since(except_runner bigint DEFAULT NULL) RETURNS timestamptz
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -19,7 +20,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
       AND r.id IS DISTINCT FROM except_runner
 $$;
 COMMENT ON FUNCTION {{schema}}.witnessed_since(bigint)
-    IS 'Since when some other runner has reached this database without a gap; null: nobody can tell whether it was reachable.';
+    IS 'Since when another runner has reached this database without a gap; null: it is not known whether the database was available.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.retries_forever(retries integer, handler text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -27,10 +28,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         ELSE EXISTS (SELECT FROM {{schema}}.handlers AS h
                      WHERE h.name = retries_forever.handler AND h.info #>> '{retry,retries}' = 'forever') END
 $$;
-COMMENT ON FUNCTION {{schema}}.retries_forever(integer, text) IS 'Whether the task, or else its handler, is retried forever: then no crash fails it.';
+COMMENT ON FUNCTION {{schema}}.retries_forever(integer, text) IS 'Whether the task, or otherwise its handler, has unlimited retries: then no crash fails it.';
 
--- One step down or up, for a task wherever it waits or runs. Null: it has ended, or
--- is locked at the moment. A task that was not the only suspect stays below most.
+-- Changes the count of a waiting or running task. Null: the task has finished, or is
+-- locked now. The count of a task that was not the only suspect stays below most.
 CREATE OR REPLACE FUNCTION {{schema}}.add_crash(task bigint, after_claim bigint, delta integer, most integer DEFAULT 2147483647) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -57,7 +58,7 @@ BEGIN
     UPDATE {{schema}}.claims AS c SET crashes[place] = was + change WHERE c.id = held;
     RETURN change;
 END $$;
-COMMENT ON FUNCTION {{schema}}.add_crash(bigint, bigint, integer, integer) IS 'Changes the crashes of a task that has not ended. For count_crashes and withdraw_crashes.';
+COMMENT ON FUNCTION {{schema}}.add_crash(bigint, bigint, integer, integer) IS 'Changes the crashes of an unfinished task. For count_crashes and withdraw_crashes.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.count_crashes(max_crashes integer DEFAULT 3) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -77,7 +78,7 @@ BEGIN
         WHERE x.counted IS NULL AND x.reported_at < now() - {{schema}}.crash_wait()
         ORDER BY x.task_id, x.claim_id LIMIT 1000 FOR UPDATE SKIP LOCKED
     LOOP
-        -- An orderly end since then has shown that the task does not kill.
+        -- A regular outcome since then has shown that the task does not crash its runner.
         IF EXISTS (SELECT FROM {{schema}}.attempts AS a
                    WHERE a.task_id = report.task_id AND a.claim_id > report.claim_id AND a.ended_at >= report.reported_at
                      AND a.kind NOT IN ('lost', 'crash', 'release', 'isolate'))
@@ -87,7 +88,7 @@ BEGIN
         END IF;
         added := {{schema}}.add_crash(report.task_id, report.claim_id, 1,
             CASE WHEN report.solo THEN 2147483647 ELSE greatest(max_crashes - 1, 1) END);
-        -- Locked now, or gone: the next call sees which.
+        -- Locked now, or finished: the next call handles it.
         CONTINUE WHEN added IS NULL;
         UPDATE {{schema}}.crash_reports AS x SET counted = added WHERE x.task_id = report.task_id AND x.claim_id = report.claim_id;
         UPDATE {{schema}}.attempts AS a SET kind = 'crash', error_message = 'its runner died'
@@ -98,10 +99,10 @@ BEGIN
     END LOOP;
     RETURN n_failed;
 END $$;
-COMMENT ON FUNCTION {{schema}}.count_crashes(integer) IS 'Counts the reported crashes that are proven by now, and fails tasks that have reached the limit. Returns how many failed. For rescue.';
+COMMENT ON FUNCTION {{schema}}.count_crashes(integer) IS 'Counts reported crashes that are proven, and fails tasks that have reached the limit. Returns how many failed. For rescue.';
 
--- Beside other tasks a single suspect was only the most likely cause: that takes one
--- crash more than the limit.
+-- If other tasks ran beside it, the single suspect was only the most likely cause: then
+-- one crash more than the limit is needed.
 CREATE OR REPLACE FUNCTION {{schema}}.fail_crashed(task bigint, claim bigint, max_crashes integer) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -151,7 +152,7 @@ BEGIN
             PERFORM {{schema}}.retry_tasks(ARRAY[report.task_id]);
         ELSIF (CASE WHEN report.counted > 0 THEN {{schema}}.add_crash(report.task_id, report.claim_id, -report.counted) IS NULL ELSE false END)
             AND NOT EXISTS (SELECT FROM {{schema}}.history AS h WHERE h.id = report.task_id) THEN
-            -- Locked at the moment: the next heartbeat tries again.
+            -- Locked now: the next heartbeat tries again.
             UPDATE {{schema}}.crash_reports AS x SET runner_id = coalesce(withdraw_crashes.successor, x.runner_id)
             WHERE x.task_id = report.task_id AND x.claim_id = report.claim_id;
             CONTINUE;
@@ -163,11 +164,11 @@ BEGIN
     END LOOP;
     RETURN n;
 END $$;
-COMMENT ON FUNCTION {{schema}}.withdraw_crashes(bigint, bigint) IS 'Takes back what was reported, and counted, of a runner that is alive after all. For the heartbeat.';
+COMMENT ON FUNCTION {{schema}}.withdraw_crashes(bigint, bigint) IS 'Removes the reports and counted crashes of a runner that is alive. For the heartbeat.';
 
--- Slots take tasks in the order in which they were claimed. So of the tasks that had
--- not started at the last heartbeat, at most as many run as there were free slots
--- since; twice as many, because some may have ended and not been stored.
+-- Slots take tasks in the order of claims. So at most as many of the tasks that had not
+-- started at the last heartbeat are running as there were free slots; twice as many,
+-- because some may have ended without being stored.
 CREATE OR REPLACE FUNCTION {{schema}}.judge_runner(runner bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -189,8 +190,8 @@ BEGIN
         WHERE h.had_started OR h.place <= 2 * greatest(h.slots - (SELECT count(*) FROM held AS s WHERE s.had_started), 0))
     WHERE r.id = judge_runner.runner AND NOT r.judged;
     BEGIN
-        -- The runner's own SQL transactions end now, so that their locks are free. Those of
-        -- roles that we may not act for end with their timeout, which is a lease.
+        -- Terminates the runner's SQL transactions, to release their locks. Those of roles for
+        -- which this role has no privilege end with their timeout, which is a lease.
         PERFORM pg_terminate_backend(a.pid) FROM pg_stat_activity AS a
         WHERE a.datname = current_database() AND a.application_name = format('pgtq runner %s in {{schema_name}}', judge_runner.runner)::name::text
           AND a.usesysid IS NOT NULL AND pg_has_role(a.usesysid, 'USAGE') AND a.pid <> pg_backend_pid();
@@ -198,4 +199,4 @@ BEGIN
         NULL;
     END;
 END $$;
-COMMENT ON FUNCTION {{schema}}.judge_runner(bigint) IS 'Notes which tasks of a lost runner may have been running, and ends its SQL transactions. For rescue.';
+COMMENT ON FUNCTION {{schema}}.judge_runner(bigint) IS 'Stores which tasks of a lost runner may have been running, and terminates its SQL transactions. For rescue.';

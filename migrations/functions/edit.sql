@@ -1,4 +1,4 @@
--- Functions for applications: change and delete tasks that wait.
+-- Functions for applications: change and delete waiting tasks.
 
 CREATE OR REPLACE FUNCTION {{schema}}.make_runnable(task bigint) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
@@ -9,11 +9,11 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT {{carried g}}, nextval('{{schema}}.task_ids'), g.id, g.attempts, g.crashes, g.run_at
     FROM gone AS g
 $$;
-COMMENT ON FUNCTION {{schema}}.make_runnable(bigint) IS 'Moves one scheduled task to the runnable ones. For change_task.';
+COMMENT ON FUNCTION {{schema}}.make_runnable(bigint) IS 'Makes one scheduled task runnable. For change_task.';
 
--- Changes a task that waits; what is null stays as it is. Locks the key before the
--- task, as pushes do. A task of another lane gets a new position behind every
--- claimer's cursor. An UPDATE carries the columns that are not named here.
+-- Changes a waiting task; null arguments change nothing. Locks the key before the task,
+-- like pushes. A task that changes its lane gets a new position after every claimer's
+-- cursor. An UPDATE keeps the columns that are not named here.
 CREATE OR REPLACE FUNCTION {{schema}}.change_task(task bigint, queue text DEFAULT NULL, handler text DEFAULT NULL, priority integer DEFAULT NULL,
     args text DEFAULT NULL, patch jsonb DEFAULT NULL, run_at timestamptz DEFAULT NULL, replace boolean DEFAULT false, retries integer DEFAULT NULL,
     key_ttl interval DEFAULT NULL)
@@ -39,7 +39,8 @@ BEGIN
     BEGIN
         PERFORM FROM {{schema}}.keys AS k
         WHERE k.queue = held_queue AND k.key = held_key AND k.task_id = change_task.task FOR UPDATE;
-        -- A task moves while we look: to runnable when it is due, back when it failed.
+        -- The task can move between the statements: to runnable when it is due, back when it
+        -- failed.
         FOR round IN 1 .. 2 LOOP
             SELECT s.queue, s.handler, s.priority, s.retries, s.run_at AS due_at, s.key, s.args::text AS args INTO old
             FROM {{schema}}.scheduled_tasks AS s WHERE s.id = change_task.task FOR UPDATE;
@@ -57,7 +58,7 @@ BEGIN
     END;
     PERFORM set_config('lock_timeout', waited, true);
     IF place IS NULL THEN
-        -- It has started, or ended, or there is none: nothing is changed.
+        -- It has started or finished, or does not exist: change nothing.
         RETURN coalesce(
             (SELECT 'running' FROM {{schema}}.in_flight AS u WHERE u.id = change_task.task LIMIT 1),
             (SELECT h.state FROM {{schema}}.history AS h WHERE h.id = change_task.task LIMIT 1));
@@ -77,7 +78,7 @@ BEGIN
             UPDATE {{schema}}.keys AS k
             SET queue = new.queue, handler = new.handler, priority = new.priority,
                 ttl = coalesce(change_task.key_ttl, k.ttl),
-                -- From when the task is due, as at its push.
+                -- Counted from when the task is due, as at its push.
                 expires_at = CASE WHEN change_task.run_at IS NULL AND change_task.key_ttl IS NULL THEN k.expires_at
                                   ELSE new.due_at + coalesce(change_task.key_ttl, k.ttl, {{schema}}.retention()) END
             WHERE k.queue = old.queue AND k.key = old.key AND k.task_id = change_task.task;
@@ -116,7 +117,7 @@ BEGIN
     RETURN place;
 END $$;
 COMMENT ON FUNCTION {{schema}}.change_task(bigint, text, text, integer, text, jsonb, timestamptz, boolean, integer, interval)
-    IS 'Changes a task that waits. Returns its state now: scheduled or runnable if it was changed. For the other functions.';
+    IS 'Changes a waiting task. Returns its state: scheduled or runnable if it was changed. For the other functions.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.reschedule(id bigint, run_at timestamptz DEFAULT NULL, delay interval DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -128,7 +129,7 @@ BEGIN
     RETURN {{schema}}.change_task(reschedule.id, run_at => coalesce(reschedule.run_at, now() + reschedule.delay));
 END $$;
 COMMENT ON FUNCTION {{schema}}.reschedule(bigint, timestamptz, interval)
-    IS 'Sets when a waiting task is due. Returns its state now: scheduled or runnable if it was changed; running, complete, failed or cancelled if it was too late; null when there is none of this id.';
+    IS 'Sets when a waiting task is due. Returns its state: scheduled or runnable if it was changed; running, complete, failed or cancelled if it was too late; null if it does not exist.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.reprioritise(id bigint, priority integer) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -139,7 +140,7 @@ BEGIN
     RETURN {{schema}}.change_task(reprioritise.id, priority => reprioritise.priority);
 END $$;
 COMMENT ON FUNCTION {{schema}}.reprioritise(bigint, integer)
-    IS 'Sets the priority of a waiting task, behind the tasks that have it already. Returns its state now: scheduled or runnable if it was changed; running, complete, failed or cancelled if it was too late; null when there is none of this id.';
+    IS 'Sets the priority of a waiting task, after the tasks that already have it. Returns its state: scheduled or runnable if it was changed; running, complete, failed or cancelled if it was too late; null if it does not exist.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.move(id bigint, queue text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -150,7 +151,7 @@ BEGIN
     RETURN {{schema}}.change_task(move.id, queue => move.queue);
 END $$;
 COMMENT ON FUNCTION {{schema}}.move(bigint, text)
-    IS 'Moves a waiting task with its key to another queue; 23505 if the key is taken there. Returns its state now: scheduled or runnable if it was changed; running, complete, failed or cancelled if it was too late; null when there is none of this id.';
+    IS 'Moves a waiting task and its key to another queue; error 23505 if the key is in use there. Returns its state: scheduled or runnable if it was changed; running, complete, failed or cancelled if it was too late; null if it does not exist.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.edit(id bigint, args text DEFAULT NULL, patch jsonb DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -161,7 +162,7 @@ BEGIN
     RETURN {{schema}}.change_task(edit.id, args => edit.args, patch => edit.patch);
 END $$;
 COMMENT ON FUNCTION {{schema}}.edit(bigint, text, jsonb)
-    IS 'Sets the arguments of a waiting task, or some fields of them. Returns its state now: scheduled or runnable if it was changed; running, complete, failed or cancelled if it was too late; null when there is none of this id.';
+    IS 'Sets the arguments of a waiting task, or some of their fields. Returns its state: scheduled or runnable if it was changed; running, complete, failed or cancelled if it was too late; null if it does not exist.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.edit(id bigint, args json) RETURNS text
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -212,4 +213,4 @@ BEGIN
     RETURN n_deleted;
 END $$;
 COMMENT ON FUNCTION {{schema}}.purge(text, integer)
-    IS 'Deletes waiting tasks of a queue with their keys, a batch at most. Returns how many; call it again until it returns 0. Tasks that run, or are locked at the moment, stay.';
+    IS 'Deletes at most a batch of waiting tasks of a queue and their keys. Returns how many; call it again until it returns 0. Does not delete running or locked tasks.';

@@ -1,9 +1,9 @@
--- SQL that handlers run, and what they save for later attempts.
+-- SQL that handlers run, and the values that they save for later attempts.
 --
--- A handler's SQL runs on a connection of its own, which logs in as a role that the
--- operator names. That role may call only the three functions below that end in
--- _in_task. They require the ticket, a secret of the runner's process that handlers
--- never see, and run with the rights of the schema's owner, so that a task's end
+-- A handler's SQL runs on a separate connection, which logs in as a role that the
+-- operator grants. That role can execute only the three functions below that end in
+-- _in_task. They require the ticket, a secret of the runner's process that handlers never
+-- see, and run with the privileges of the schema's owner, so that a task's outcome
 -- commits together with its handler's SQL.
 
 CREATE OR REPLACE FUNCTION {{schema}}.is_held(ticket bytea, runner bigint, claim bigint) RETURNS boolean
@@ -20,10 +20,10 @@ BEGIN
     RETURN EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.id = is_held.claim AND c.runner_id = is_held.runner);
 END $$;
 COMMENT ON FUNCTION {{schema}}.is_held(bytea, bigint, bigint)
-    IS 'Whether the claim is still that runner''s; an error if the ticket is not. For the functions that end in _in_task.';
+    IS 'Whether the runner still holds the claim; an error if the ticket is not the runner''s. For the functions that end in _in_task.';
 
--- No lock: the transaction may stay open for long, and rescue passes over locked
--- claims. complete_in_task and checkpoint_in_task ask again, with a lock, before the commit.
+-- No lock: the transaction can stay open for long, and rescue skips locked claims.
+-- complete_in_task and checkpoint_in_task check again, with a lock, before the commit.
 CREATE OR REPLACE FUNCTION {{schema}}.save_in_task(ticket bytea, runner bigint, claim bigint, task bigint, name text, value text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -50,7 +50,7 @@ BEGIN
     RETURN FOUND;
 END $$;
 COMMENT ON FUNCTION {{schema}}.checkpoint_in_task(bytea, bigint, bigint, bigint, text)
-    IS 'Saves the checkpoint of a task, last in a transaction of its handler. For runners. False: the claim is gone; roll back.';
+    IS 'Saves the checkpoint of a task, as the last statement in a transaction of its handler. For runners. False: the claim is gone; roll back.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.complete_in_task(ticket bytea, runner bigint, claim bigint, task bigint,
     queue text, handler text, priority integer, args json, result text, logs text, logs_dropped bigint,
@@ -64,7 +64,7 @@ BEGIN
     IF NOT {{schema}}.is_held(ticket, runner, claim) THEN
         RETURN false;
     END IF;
-    -- Rescue and cancel wait from here to the commit, or were first and won.
+    -- From here to the commit, rescue and cancel wait, unless they were first.
     PERFORM FROM {{schema}}.claims AS c
     WHERE c.id = complete_in_task.claim AND c.runner_id = complete_in_task.runner FOR KEY SHARE;
     IF NOT FOUND THEN
@@ -88,7 +88,7 @@ END $$;
 COMMENT ON FUNCTION {{schema}}.complete_in_task(bytea, bigint, bigint, bigint, text, text, integer, json, text, text, bigint,
     integer, integer, integer, timestamptz, timestamptz, float8, float8, bigint, bigint, bigint, bytea, text, bigint, jsonb,
     text[], text[], text[], integer[], float8[], timestamptz[], integer[], text[], text[])
-    IS 'Ends a task with a result, last in the transaction of its handler. For runners. False: the claim is gone; roll back.';
+    IS 'Completes a task with a result, as the last statement in the transaction of its handler. For runners. False: the claim is gone; roll back.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.allow_sql(role text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -105,4 +105,4 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION {{schema}}.allow_sql(text)
-    IS 'Lets handlers'' SQL run as this role: it may then end tasks with a runner''s ticket, and touch nothing else here.';
+    IS 'Lets handlers'' SQL run as this role: it can then complete tasks with a runner''s ticket, and has no other privileges in this schema.';

@@ -1,7 +1,7 @@
--- Where a task is: for operators and applications by id or key, and for the other functions.
+-- Finds tasks: by id or key for operators and applications, and for the other functions.
 
--- For functions that look for a task in several tables, each with a new snapshot.
--- What changes one row needs no such check: two of them conflict with 40001.
+-- For functions that look for a task in several tables, each with a new snapshot. A
+-- function that changes one row needs no such check: two calls conflict with 40001.
 CREATE OR REPLACE FUNCTION {{schema}}.need_read_committed(what text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -10,7 +10,7 @@ BEGIN
             USING ERRCODE = '25001', HINT = 'call it in a transaction of its own: BEGIN ISOLATION LEVEL READ COMMITTED';
     END IF;
 END $$;
-COMMENT ON FUNCTION {{schema}}.need_read_committed(text) IS 'Refuses a snapshot that hides what others have committed. For the other functions.';
+COMMENT ON FUNCTION {{schema}}.need_read_committed(text) IS 'Rejects an isolation level whose snapshot hides later commits. For the other functions.';
 
 -- The array becomes a constant of the statement, so that it is hashed.
 CREATE OR REPLACE FUNCTION {{schema}}.scan_runnable(ids bigint[]) RETURNS SETOF tid
@@ -18,19 +18,18 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan
 BEGIN
     RETURN QUERY EXECUTE format('SELECT r.ctid FROM {{schema}}.runnable_tasks AS r WHERE r.id = ANY (%L::bigint[])', ids);
 END $$;
-COMMENT ON FUNCTION {{schema}}.scan_runnable(bigint[]) IS 'For find_runnable: by reading all of the table.';
+COMMENT ON FUNCTION {{schema}}.scan_runnable(bigint[]) IS 'For find_runnable: reads the whole table.';
 
--- There is no index over all ids of runnable tasks (0001 says why). A fresh push stands
--- in its lane at position = id, so the lanes are walked, from their ends: at their
--- fronts are the index entries of tasks that were claimed. Where a scan reads fewer
--- pages than the walk, the table is scanned. The plan of the walk is made once, and
--- for tables of any size.
+-- There is no index on all ids of runnable tasks (0001 explains why). A new task is in
+-- its lane at position = id, so the function walks the lanes from their ends: the index
+-- entries of claimed tasks are at their starts. If a scan reads fewer pages than the
+-- walk, it scans the table. The plan of the walk is made once, for tables of any size.
 --
--- A walk steps over the entries of tasks that are gone, and those that this transaction
--- removed stay until it ends: task after task, it would step over more and more of them.
--- So the lanes of a walk are kept for the rest of the transaction, a few of them, in
--- the setting pgtq.lanes. They are where later calls look first, by one probe a lane; what is
--- not there is looked for by a walk.
+-- A walk steps over the entries of removed tasks, and those that this transaction removed
+-- remain until it ends: each further task would step over more of them. So the function
+-- keeps some lanes of a walk for the rest of the transaction, in the setting pgtq.lanes.
+-- Later calls probe these first, once per lane, and walk only for tasks that are not
+-- there.
 CREATE OR REPLACE FUNCTION {{schema}}.find_runnable(ids bigint[]) RETURNS SETOF tid
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
@@ -91,7 +90,7 @@ BEGIN
         is_walk := true;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION {{schema}}.find_runnable(bigint[]) IS 'Where runnable tasks of these ids stand, as the calling statement sees them. For the other functions.';
+COMMENT ON FUNCTION {{schema}}.find_runnable(bigint[]) IS 'The row positions of runnable tasks with these ids, as the calling statement sees them. For the other functions.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.get(id bigint) RETURNS SETOF {{schema}}.tasks
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -107,10 +106,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            h.attempts, h.crashes, h.retries, h.pushed_at, h.due_at, h.started_at, h.finished_at, h.runner_id, h.claim_id, h.key, h.parent
     FROM {{schema}}.history AS h WHERE h.id = get.id
 $$;
-COMMENT ON FUNCTION {{schema}}.get(bigint) IS 'One task as the view tasks has it, found by indexes. The view itself reads all runnable tasks for an id.';
+COMMENT ON FUNCTION {{schema}}.get(bigint) IS 'One task with the columns of the view tasks, found by indexes. The view itself reads all runnable tasks for an id.';
 
--- As the view in_flight, for some tasks. The time stands in the statement as a literal,
--- so that only the partitions of the last claims are opened.
+-- Like the view in_flight, for some tasks. The time is a literal in the statement, so
+-- that only the partitions of the last claims are opened.
 CREATE OR REPLACE FUNCTION {{schema}}.live_among(ids bigint[]) RETURNS TABLE (claim_id bigint, id bigint)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
@@ -133,10 +132,10 @@ BEGIN
                            WHERE a.task_id = e.id AND a.claim_id = e.claim_id AND a.ended_at >= %L LIMIT 1) AS a ON true
         WHERE h.ended IS NULL AND a.ended IS NULL', since, since) USING claims, tasks;
 END $$;
-COMMENT ON FUNCTION {{schema}}.live_among(bigint[]) IS 'Which of these tasks run now, and in which claim. For the other functions.';
+COMMENT ON FUNCTION {{schema}}.live_among(bigint[]) IS 'Which of these tasks are running, and in which claim. For the other functions.';
 
--- Somebody's open transaction that popped the task, for example. Only a task that is found to
--- be locked gets here: a subtransaction for each task would be dear in SELECT cancel(id) FROM ....
+-- For example, an open transaction popped the task. Only for tasks that are locked: a
+-- subtransaction for each task would be expensive in SELECT cancel(id) FROM ....
 CREATE OR REPLACE FUNCTION {{schema}}.wait_for_tasks(ids bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -152,16 +151,16 @@ BEGIN
         END;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION {{schema}}.wait_for_tasks(bigint[]) IS 'Waits for the transactions that have locked these tasks, as long as lock_timeout says, and names the task. For cancel_tasks and delete_tasks.';
+COMMENT ON FUNCTION {{schema}}.wait_for_tasks(bigint[]) IS 'Waits at most lock_timeout for the transactions that have locked these tasks, and names the task in the error. For cancel_tasks and delete_tasks.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.result(id bigint) RETURNS json
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT h.result FROM {{schema}}.history AS h WHERE h.id = result.id AND h.state = 'complete'
 $$;
-COMMENT ON FUNCTION {{schema}}.result(bigint) IS 'The result of a complete task; null when it is not complete.';
+COMMENT ON FUNCTION {{schema}}.result(bigint) IS 'The result of a complete task; null if it is not complete.';
 
--- In one snapshot a task is in one place, so the order is by cost. Its day of history
--- is not before its push. Only what is nowhere else is looked for in the claims.
+-- In one snapshot a task is in one place, so the tables are searched in the order of
+-- cost. A task cannot finish before the day of its push. Claims come last.
 CREATE OR REPLACE FUNCTION {{schema}}.state_of(task bigint, queue text, handler text, priority integer, since timestamptz) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE
@@ -177,7 +176,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             (SELECT 'running' FROM {{schema}}.claims AS c WHERE state_of.task = ANY (c.task_ids) LIMIT 1)) END
 $$;
 COMMENT ON FUNCTION {{schema}}.state_of(bigint, text, text, integer, timestamptz)
-    IS 'The state of a task whose lane is known; null when it is gone. For the other functions.';
+    IS 'The state of a task whose lane is known; null if it does not exist. For the other functions.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.find(key text, queue text DEFAULT 'default') RETURNS TABLE (id bigint, state text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -185,4 +184,4 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     FROM {{schema}}.keys AS k WHERE k.queue = find.queue AND k.key = find.key AND k.scope = ''
 $$;
 COMMENT ON FUNCTION {{schema}}.find(text, text)
-    IS 'The task that has an idempotency key, and its state (null when its history is no longer kept). No row: no task has the key.';
+    IS 'The task that has an idempotency key, and its state (null if its history has been deleted). No row: no task has the key.';

@@ -1,11 +1,11 @@
--- Functions for operators: cancel, retry, delete, pause, drain, and the demand
--- that an autoscaler reads.
+-- Functions for operators: cancel, retry, delete, pause, drain, and demand for
+-- autoscalers.
 
--- Tasks move while we look, mostly forward: so the tables are searched in the
--- order of a task's life, each with a new snapshot, and what was not found is
--- looked for once more. The plans are made once and serve one id and ten thousand,
--- empty tables and full ones: by index, row by row. What others have locked is waited
--- for when all the rest is done.
+-- Tasks can move between the statements, mostly forward. So the tables are searched in
+-- the order of a task's life, each with a new snapshot, and tasks that were not found are
+-- searched once more. The plans are made once, for one id and for ten thousand, for empty
+-- tables and full ones: by index, row by row. Tasks that other transactions have locked
+-- come last.
 CREATE OR REPLACE FUNCTION {{schema}}.cancel_tasks(ids bigint[]) RETURNS TABLE (id bigint, was text, changed boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
@@ -87,7 +87,7 @@ BEGIN
     RETURN QUERY SELECT i, NULL::text, false FROM unnest(wanted) AS i;
 END $$;
 COMMENT ON FUNCTION {{schema}}.cancel_tasks(bigint[])
-    IS 'Cancels: waiting tasks at once, running ones by asking their runner. Says where each was (null: there is none of this id) and whether something changed. Waits 5 seconds at most (or lock_timeout) for a transaction that has locked a task; then 55P03 names it.';
+    IS 'Cancels waiting tasks at once, and asks the runners of running ones to stop them. Returns the state in which each was found (null: it does not exist) and whether it was changed. Waits at most 5 seconds (or lock_timeout) for a transaction that has locked a task; then error 55P03 names the task.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.cancel(id bigint) RETURNS text
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -95,7 +95,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     FROM {{schema}}.cancel_tasks(ARRAY[cancel.id]) AS c
 $$;
 COMMENT ON FUNCTION {{schema}}.cancel(bigint)
-    IS 'Cancels a task. Returns its state now: cancelled; running (it was asked to stop); complete or failed (too late); null when there is none of this id.';
+    IS 'Cancels a task. Returns its state: cancelled; running (it was asked to stop); complete or failed (too late); null if it does not exist.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.retry_tasks(ids bigint[]) RETURNS TABLE (id bigint, was text, changed boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -107,17 +107,16 @@ DECLARE
     states text[];
 BEGIN
     PERFORM {{schema}}.need_read_committed('retry tasks');
-    -- What is left of a cancel that has done its work: rescue would cancel the task again.
+    -- Removes a cancellation that has taken effect: rescue would cancel the task again.
     IF EXISTS (SELECT FROM {{schema}}.cancellations) THEN
         DELETE FROM {{schema}}.cancellations AS x
         WHERE (x.task_id IN (SELECT unnest(wanted))) IS TRUE
           AND ((x.claim_id, x.task_id) IN (SELECT l.claim_id, l.id FROM {{schema}}.live_among(wanted) AS l)) IS NOT TRUE;
     END IF;
-    -- The last attempt goes where the earlier ones are. The counts start at zero,
-    -- or a task out of retries would get a single attempt. A key that the task still has
-    -- gets time again, as much as it had and the retention at most; one that was pruned is
-    -- put back. Where another task has the key by now, of the same call the newest one,
-    -- the task runs without it and has no claim to it any more.
+    -- The last attempt moves to the earlier ones. The counts start at zero, because a task
+    -- without retries left would get a single attempt. The task's key gets the same lifetime
+    -- again, at most the retention; a pruned key is created again. If another task has the
+    -- key now (of this call: the newest one), the task runs without the key.
     WITH gone AS (
         DELETE FROM {{schema}}.history AS h WHERE h.id = ANY (wanted) AND h.state <> 'complete' RETURNING h.*
     ), logged AS (
@@ -159,8 +158,8 @@ BEGIN
         RETURN QUERY SELECT i, 'scheduled'::text, true FROM unnest(found_ids) AS i;
         wanted := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(found_ids));
     END IF;
-    -- What is left needed nothing, or cannot be retried. Each place with a new snapshot, in the
-    -- order of a task's life.
+    -- The remaining tasks need no change, or cannot be retried. Each table with a new
+    -- snapshot, in the order of a task's life.
     IF cardinality(wanted) > 0 THEN
         found_ids := ARRAY(SELECT r.id FROM {{schema}}.runnable_tasks AS r WHERE r.ctid = ANY (ARRAY(SELECT {{schema}}.find_runnable(wanted))));
         RETURN QUERY SELECT i, 'runnable'::text, false FROM unnest(found_ids) AS i;
@@ -177,14 +176,14 @@ BEGIN
     PERFORM {{schema}}.wake();
 END $$;
 COMMENT ON FUNCTION {{schema}}.retry_tasks(bigint[])
-    IS 'Makes failed, cancelled and scheduled tasks runnable now. Each has its idempotency key again, unless another task has the key by now. Says where each was (null: there is none of this id) and whether something changed.';
+    IS 'Makes failed, cancelled and scheduled tasks runnable now. Each gets its idempotency key back, unless another task has the key. Returns the state in which each was found (null: it does not exist) and whether it was changed.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.retry(id bigint) RETURNS text
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN r.changed THEN 'runnable' ELSE r.was END FROM {{schema}}.retry_tasks(ARRAY[retry.id]) AS r
 $$;
 COMMENT ON FUNCTION {{schema}}.retry(bigint)
-    IS 'Makes a failed, cancelled or scheduled task runnable now. Returns its state now; null when there is none of this id.';
+    IS 'Makes a failed, cancelled or scheduled task runnable now. Returns its state; null if it does not exist.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.delete_tasks(ids bigint[]) RETURNS TABLE (id bigint, was text, changed boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -221,7 +220,7 @@ BEGIN
         ), gone AS (
             SELECT * FROM s UNION ALL SELECT * FROM r UNION ALL SELECT h.id, h.state, h.queue, h.key FROM h
         ), marked AS (
-            -- While its claim lives, only these rows say that the task has ended there.
+            -- While the claim exists, only these rows show that the attempt has ended.
             INSERT INTO {{schema}}.attempts (task_id, claim_id, number, kind)
             SELECT h.id, h.claim_id, 0, 'deleted' FROM h JOIN {{schema}}.claims AS c ON c.id = h.claim_id
         ), unkeyed AS (
@@ -248,7 +247,7 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION {{schema}}.delete_tasks(bigint[])
-    IS 'Removes tasks with their attempts and keys. Running ones are left alone. Says where each was (null: there is none of this id) and whether something changed. Waits 5 seconds at most (or lock_timeout) for a transaction that has locked a task; then 55P03 names it.';
+    IS 'Deletes tasks with their attempts and keys, except running ones. Returns the state in which each was found (null: it does not exist) and whether it was deleted. Waits at most 5 seconds (or lock_timeout) for a transaction that has locked a task; then error 55P03 names the task.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.pause(queue text DEFAULT NULL, handler text DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -262,7 +261,7 @@ BEGIN
     RETURN FOUND;
 END $$;
 COMMENT ON FUNCTION {{schema}}.pause(text, text)
-    IS 'Stops claims from a queue, or of a handler''s tasks; tasks under way go on. False: it was paused already.';
+    IS 'Stops claims of a queue''s or a handler''s tasks; running tasks finish. False: it was already paused.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.resume(queue text DEFAULT NULL, handler text DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -290,12 +289,12 @@ BEGIN
     WHERE (r.name = drain.runner OR r.id::text = drain.runner) AND r.expires_at > now();
     GET DIAGNOSTICS n_asked = ROW_COUNT;
     IF n_asked > 0 THEN
-        -- Runners hear of it with their next beat, and this makes them beat.
+        -- Runners read this with their next heartbeat; this makes them send one.
         PERFORM {{schema}}.notify_runners();
     END IF;
     RETURN n_asked;
 END $$;
-COMMENT ON FUNCTION {{schema}}.drain(text) IS 'Asks live runners of this name or id to claim nothing more, finish what they run, and stop. Returns how many were asked.';
+COMMENT ON FUNCTION {{schema}}.drain(text) IS 'Asks live runners with this name or id to claim no more tasks, finish their running ones, and stop. Returns how many were asked.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.demand(queues text[] DEFAULT NULL, cap integer DEFAULT 10000) RETURNS bigint
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -305,4 +304,4 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ) + (
         SELECT count(*) FROM {{schema}}.in_flight AS u WHERE queues IS NULL OR u.queue = ANY (queues)))
 $$;
-COMMENT ON FUNCTION {{schema}}.demand(text[], integer) IS 'Tasks that are due or running, counted up to cap: what an autoscaler asks for.';
+COMMENT ON FUNCTION {{schema}}.demand(text[], integer) IS 'The number of due and running tasks, counted up to cap. For autoscalers.';

@@ -1,11 +1,11 @@
--- The partitions of history and attempts. It waits for nobody: a table that is in use
--- gets its partition by a later call.
+-- The partitions of history and attempts. These functions wait for no transaction: a
+-- table that is in use gets its partition in a later call.
 
--- A lock on a partitioned table conflicts with every ending, and a queued one holds
--- them all up. Measured with writers that commit without a pause, each holding the
--- table for most of the time: NOWAIT gets the lock within 50 ms beside two of them
--- and not within 7 s beside four. A queued request gets it at the first try, after 12
--- to 22 ms. So it is tried without waiting, and then once in the queue for 20 ms.
+-- A lock on a partitioned table conflicts with every outcome, and a queued request blocks
+-- all of them. Measured with writers that commit without a pause, each holding the table
+-- most of the time: NOWAIT gets the lock within 50 ms beside two of them, and not within
+-- 7 s beside four. A queued request gets it at the first try, after 12 to 22 ms. So the
+-- function tries without waiting, and then waits in the queue once for 20 ms.
 CREATE OR REPLACE FUNCTION {{schema}}.try_lock(tables text, mode text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '20ms' AS $$
 BEGIN
@@ -36,8 +36,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' S
 $$;
 COMMENT ON FUNCTION {{schema}}.partitions() IS 'The partitions of history and attempts with their bounds; not the default ones.';
 
--- About thirty partitions at most, however long history is kept: every statement that
--- looks for a task by its id opens and locks all of them.
+-- About thirty partitions, whatever the retention: every lookup of a task by its id opens
+-- and locks all of them.
 CREATE OR REPLACE FUNCTION {{schema}}.partition_days(retention interval) RETURNS integer
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN retention <= interval '32 days' THEN 1
@@ -47,9 +47,9 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION {{schema}}.partition_days(interval) IS 'How many days a partition covers at this retention.';
 
--- ATTACH lets endings go on, where CREATE TABLE ... PARTITION OF locks them out. Rows of
--- the range that stand in the default partition are moved, 100,000 at most: a second.
--- In one transaction: a row that nobody sees is an ending that did not happen.
+-- ATTACH does not block outcomes, CREATE TABLE ... PARTITION OF does. At most 100,000
+-- rows of the range are moved from the default partition, which takes a second. In one
+-- transaction: an outcome whose row is not visible did not happen.
 CREATE OR REPLACE FUNCTION {{schema}}.add_partition(parent text, low timestamptz, high timestamptz, most integer DEFAULT 100000) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
 DECLARE
@@ -80,7 +80,7 @@ BEGIN
     EXECUTE format('ALTER TABLE {{schema}}.%I ATTACH PARTITION {{schema}}.%I FOR VALUES FROM (%L) TO (%L)', parent, child, low, high);
     RETURN true;
 END $$;
-COMMENT ON FUNCTION {{schema}}.add_partition(text, timestamptz, timestamptz, integer) IS 'Makes one partition. False: the table is in use, or too many rows of the range stand in the default partition. For prune.';
+COMMENT ON FUNCTION {{schema}}.add_partition(text, timestamptz, timestamptz, integer) IS 'Creates one partition. False: the table is in use, or the default partition has too many rows of the range. For prune.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.make_partitions(ahead integer DEFAULT 3) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
@@ -112,7 +112,7 @@ BEGIN
     END LOOP;
     RETURN made;
 END $$;
-COMMENT ON FUNCTION {{schema}}.make_partitions(integer) IS 'Makes the partitions of today and the next days, as far as their tables are free. Returns how many.';
+COMMENT ON FUNCTION {{schema}}.make_partitions(integer) IS 'Creates the partitions of today and the next days, if their tables are not in use. Returns how many.';
 
--- Those of the first days. Where they are there already, this locks nothing.
+-- Creates those of the first days. If they exist, this locks nothing.
 SELECT {{schema}}.make_partitions();

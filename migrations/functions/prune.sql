@@ -1,7 +1,8 @@
--- Retention: what is deleted when. prune does one thing that locks a table in each call,
--- so that it commits at once. It waits for nobody: what is in use is pruned by a later call.
+-- Retention. Each call of prune does one thing that locks a table, so that it commits at
+-- once. It waits for no transaction: a later call prunes a table that is in use.
 
--- Deletes old rows of a default partition, or moves the oldest of the others into a partition of their own.
+-- Deletes old rows of a default partition, or moves the oldest of the others to a new
+-- partition.
 CREATE OR REPLACE FUNCTION {{schema}}.empty_default(parent text, oldest timestamptz, batch integer, OUT deleted bigint, OUT moved boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 DECLARE
@@ -37,17 +38,17 @@ BEGIN
     EXECUTE format('SELECT d.%I FROM {{schema}}.%I AS d WHERE d.%1$I >= $1 AND d.%1$I < $2 ORDER BY 1 OFFSET $3 LIMIT 1', ended, child)
         INTO beyond USING low, high, most;
     IF beyond IS NOT NULL THEN
-        -- A millisecond at the least: what one statement ended, it ended at one moment, however many.
+        -- At least a millisecond: all outcomes of one statement have the same time.
         shortest := date_trunc('milliseconds', first) + interval '1 millisecond';
         high := least(high, greatest(date_trunc('milliseconds', beyond), shortest));
         most := CASE WHEN high <= shortest THEN 2147483647 ELSE most END;
     END IF;
     moved := {{schema}}.add_partition(parent, low, high, most);
 END $$;
-COMMENT ON FUNCTION {{schema}}.empty_default(text, timestamptz, integer) IS 'Takes rows out of a default partition. For prune.';
+COMMENT ON FUNCTION {{schema}}.empty_default(text, timestamptz, integer) IS 'Removes rows from a default partition. For prune.';
 
--- A claim that lives needs the rows that say which of its tasks have ended: they
--- tell rescue. It keeps the partitions of these rows, and no others.
+-- Rescue needs the rows that show which attempts of a live claim have ended. The claim
+-- keeps the partitions of these rows, and no others.
 CREATE OR REPLACE FUNCTION {{schema}}.holds_endings(child regclass, parent text, high timestamptz) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -60,20 +61,20 @@ BEGIN
         INTO found USING high + interval '1 hour';
     RETURN found;
 END $$;
-COMMENT ON FUNCTION {{schema}}.holds_endings(regclass, text, timestamptz) IS 'Whether a claim that lives has endings in this partition. For prune.';
+COMMENT ON FUNCTION {{schema}}.holds_endings(regclass, text, timestamptz) IS 'Whether a live claim has outcomes in this partition. For prune.';
 
--- Failed tasks that are kept longer stay in their partition, which is emptied and gets
--- them back. Measured on a day of 833,000 tasks: 0.1 s with 830 failed ones, 0.5 s with
--- 50,000. Partitions by state below those by day would double what every look-up opens.
+-- Failed tasks that are kept longer stay in their partition: prune empties it and inserts
+-- them again. Measured on a day of 833,000 tasks: 0.1 s with 830 failed ones, 0.5 s with
+-- 50,000. Subpartitions by state would double the partitions that every lookup opens.
 --
--- Of more than 50,000 rows, or 64 MiB of them, no copy is made: the other rows are deleted,
--- those of 2,000 pages in each call. The page at which to go on stands in the comment. A
--- delete locks rows and no table.
+-- If there are more than 50,000 rows, or 64 MiB of them, prune makes no copy: it deletes
+-- the other rows of 2,000 pages in each call. The comment of the partition contains the
+-- page at which to continue. A delete locks rows and no table.
 CREATE OR REPLACE FUNCTION {{schema}}.kept_rows_fit(child regclass, which text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     fits boolean;
-    -- As they are stored: no value is read.
+    -- As stored: no value is read.
     bytes text := (
         SELECT string_agg(format('coalesce(pg_column_size(h.%I), 0)', a.attname), ' + ') FROM pg_attribute AS a
         WHERE a.attrelid = child AND a.attnum > 0 AND NOT a.attisdropped AND a.attlen = -1);
@@ -82,7 +83,7 @@ BEGIN
         FROM (SELECT %s AS bytes FROM %s AS h WHERE %s LIMIT 50001) AS k', bytes, child, which) INTO fits;
     RETURN fits;
 END $$;
-COMMENT ON FUNCTION {{schema}}.kept_rows_fit(regclass, text) IS 'Whether the rows that a partition keeps are few enough for a copy. For prune.';
+COMMENT ON FUNCTION {{schema}}.kept_rows_fit(regclass, text) IS 'Whether the rows to keep of a partition are few enough for a copy. For prune.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.delete_others(child regclass, which text, page bigint) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -92,12 +93,12 @@ BEGIN
     RETURN CASE WHEN page + 2000 < pg_relation_size(child) / current_setting('block_size')::integer THEN page + 2000 END;
 END $$;
 COMMENT ON FUNCTION {{schema}}.delete_others(regclass, text, bigint)
-    IS 'Deletes the rows of 2,000 pages of a partition that are not kept. Returns the page at which to go on; null: there is none. For prune.';
+    IS 'Deletes the rows of 2,000 pages of a partition, except those to keep. Returns the page at which to continue; null: the end. For prune.';
 
--- What fails with one partition (a damaged row among the failed ones, a view or a foreign
--- key of somebody else) is written to its comment, and its turn is after all others. It
--- keeps its rows until that is mended; once failed tasks have passed their time too, no
--- row is read any more.
+-- If a step fails for one partition (a damaged row among the failed tasks, a user's view
+-- or foreign key), the error is stored in its comment, and later calls take it last. It
+-- keeps its rows until the cause is removed; when failed tasks have expired too, prune
+-- drops it without reading rows.
 CREATE OR REPLACE FUNCTION {{schema}}.prune_partition(oldest timestamptz, oldest_failed timestamptz, OUT changed boolean, OUT dropped boolean, OUT skipped text[])
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -116,7 +117,7 @@ BEGIN
     LOOP
         BEGIN
             IF child.mark = 'Pruned: empty.' THEN
-                -- The tables that endings use are locked last, for as long as one DROP takes.
+                -- The tables that outcomes use are locked last, for the time of one DROP.
                 CONTINUE WHEN NOT is_free;
                 is_free := {{schema}}.try_lock(format('ONLY {{schema}}.%I, ONLY {{schema}}.%I, ONLY %s',
                     child.parent, child.parent || '_default', child.name), 'ACCESS EXCLUSIVE');
@@ -164,11 +165,11 @@ BEGIN
         END;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION {{schema}}.prune_partition(timestamptz, timestamptz) IS 'Empties, or drops, the oldest partition that is free, and names those that fail. For prune.';
+COMMENT ON FUNCTION {{schema}}.prune_partition(timestamptz, timestamptz) IS 'Empties or drops the oldest partition that is not in use, and names those that fail. For prune.';
 
--- Of a task that still waits or runs, the key gets as much time again. Keys are locked
--- before the tasks are looked for: a retry, which changes the key too, is then seen, or
--- waits until the key is gone and puts it back.
+-- The key of a task that still waits or runs gets the same lifetime again. Keys are
+-- locked before the tasks are read: a retry, which changes the key too, is then visible,
+-- or waits until the key is deleted and creates it again.
 CREATE OR REPLACE FUNCTION {{schema}}.prune_keys(batch integer) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -236,13 +237,14 @@ BEGIN
     more := false;
     PERFORM {{schema}}.need_read_committed('prune');
     PERFORM {{schema}}.check_ages(prune.retention, prune.failed, prune.batch);
-    -- One at a time; the others have nothing to do.
+    -- One call at a time; the others return.
     PERFORM FROM {{schema}}.settings AS s WHERE s.name = 'retention' FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN NEXT;
         RETURN;
     END IF;
-    -- New keys live as long as history does, and partitions are made for the longer of the two.
+    -- New keys last as long as history, and the width of partitions follows the longer of the
+    -- two ages.
     UPDATE {{schema}}.settings AS s SET value = n.value::text
     FROM (VALUES ('retention', keep), ('retention_failed', keep_failed)) AS n (name, value)
     WHERE s.name = n.name AND s.value <> n.value::text;
@@ -278,10 +280,10 @@ BEGIN
     RETURN NEXT;
 END $$;
 COMMENT ON FUNCTION {{schema}}.prune(interval, integer, interval)
-    IS 'Drops history older than the retention (one hour at least), keeps failed tasks for as long as failed says, deletes expired keys, and makes the next partitions. Does one step in each call: call again, in a transaction of its own, while more is true. skipped names what failed, which also is a WARNING.';
+    IS 'Drops history older than the retention (at least one hour), keeps failed tasks until the age failed, deletes expired keys, and creates the next partitions. Each call does one step: call it again, in a separate transaction, while more is true. skipped names the partitions that failed; there is a WARNING, too.';
 
--- A batch of tasks in each call, from where the last one stopped, so that many saved
--- values of tasks that are kept cost no more than a few.
+-- Each call handles a batch of tasks, from where the last one stopped, so that many saved
+-- values of kept tasks cost no more than a few.
 CREATE OR REPLACE FUNCTION {{schema}}.prune_state(retention interval, batch integer DEFAULT 10000) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -296,10 +298,10 @@ BEGIN
     END IF;
     ids := ARRAY(SELECT DISTINCT t.task_id FROM {{schema}}.task_state AS t WHERE t.task_id > start ORDER BY t.task_id LIMIT batch);
     IF cardinality(ids) > 0 THEN
-        -- Left by an attempt before the one that completed the task; or of a task that is
-        -- nowhere any more: deleted, or its history was dropped. One statement, one
-        -- snapshot: a task that moves meanwhile is in one of the tables. A value is older
-        -- than the end of its task, and with a literal the older partitions stay closed.
+        -- A value of an attempt before the one that completed the task, or of a task that was
+        -- deleted or whose history was dropped. One statement, one snapshot: a task that moves
+        -- meanwhile is in one of the tables. A value is older than the outcome of its task, and
+        -- with a literal Postgres does not open older partitions.
         EXECUTE format('
             WITH ended AS MATERIALIZED (
                 SELECT i.id, h.state FROM unnest($1) AS i (id)
@@ -326,4 +328,4 @@ BEGIN
     RETURN n;
 END $$;
 COMMENT ON FUNCTION {{schema}}.prune_state(interval, integer)
-    IS 'Removes saved values of tasks that are complete, deleted, or gone with their history: those of a batch of tasks in each call. Runners call it after prune.';
+    IS 'Deletes saved values of tasks that are complete, deleted, or gone with their history; a batch of tasks in each call. Runners call it after prune.';

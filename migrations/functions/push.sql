@@ -1,11 +1,11 @@
--- Push: from SQL, inside anybody's transaction.
+-- Push from SQL, in the caller's transaction.
 
 CREATE OR REPLACE FUNCTION {{schema}}.retention() RETURNS interval
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN coalesce((SELECT s.value::interval FROM {{schema}}.settings AS s WHERE s.name = 'retention'), interval '7 days');
 END $$;
-COMMENT ON FUNCTION {{schema}}.retention() IS 'How long history is kept, as the last prune was told: the default lifetime of an idempotency key.';
+COMMENT ON FUNCTION {{schema}}.retention() IS 'How long history is kept, from the last call of prune: the default lifetime of an idempotency key.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.check_task(handler text, args text, queue text, delay interval, run_at timestamptz, retries integer, key text)
 RETURNS void
@@ -23,7 +23,7 @@ BEGIN
     ELSIF octet_length(args) > 1048576 THEN
         RAISE EXCEPTION 'the arguments have % bytes, at most 1048576 are allowed', octet_length(args)
             USING ERRCODE = '22023', HINT = 'store the data elsewhere and push a reference to it';
-    -- By the first character: what begins with [ or { is parsed once, when it is stored.
+    -- By the first character: text that begins with [ or { is parsed once, when it is stored.
     ELSIF ascii(args) NOT IN (91, 123) AND json_typeof(args::json) NOT IN ('object', 'array') THEN
         RAISE EXCEPTION 'the arguments are JSON of type %, not an object or array', json_typeof(args::json)
             USING ERRCODE = '22023', HINT = 'write {"name": value} for parameters by name, [value] for parameters by position, {} for none';
@@ -36,7 +36,8 @@ BEGIN
     ELSIF NOT isfinite(run_at) THEN
         RAISE EXCEPTION 'run_at is infinite'
             USING ERRCODE = '22023', HINT = 'give a moment in time';
-    -- Cut first, because the sum would overflow; and no interval is compared, of which a year has 360 days.
+    -- Limited first, because the sum would overflow. Intervals are not compared: their year
+    -- has 360 days.
     ELSIF (run_at IS NOT NULL OR delay IS NOT NULL)
         AND coalesce(run_at, now() + least(delay, interval '1000 years')) > now() + interval '100 years'
     THEN
@@ -50,10 +51,11 @@ BEGIN
             USING ERRCODE = '22023', HINT = 'use a short key, for example a hash of a long one';
     END IF;
 END $$;
-COMMENT ON FUNCTION {{schema}}.check_task(text, text, text, interval, timestamptz, integer, text) IS 'Refuses what cannot be pushed, with a hint.';
+COMMENT ON FUNCTION {{schema}}.check_task(text, text, text, interval, timestamptz, integer, text) IS 'Rejects an invalid task, with a hint.';
 
--- Pushes many tasks, from the runner too. `scopes` says whose each key is: NULL for an
--- application, the plugin's name for a child task. Keys of two scopes never meet.
+-- Pushes many tasks, also from the runner. `scopes` contains the scope of each key: NULL
+-- for an application, the plugin's name for a child task. Keys of different scopes never
+-- conflict.
 CREATE OR REPLACE FUNCTION {{schema}}.push_rows(handlers text[], args text[], queues text[], priorities integer[],
     delays interval[], run_ats timestamptz[], retries integer[], keys text[], parents bigint[],
     scopes text[] DEFAULT NULL)
@@ -74,7 +76,7 @@ BEGIN
         RAISE EXCEPTION 'the arrays do not describe the same tasks'
             USING ERRCODE = '22023', HINT = 'give arrays of one length, with NULL for what a task does not have, and a priority for each';
     END IF;
-    -- A task that the first look does not accept is checked in full, for the error and its hint.
+    -- A task that fails this check is checked in full, for the error and its hint.
     PERFORM {{schema}}.check_task(n.handler, n.args, n.queue, n.delay, n.run_at, n.retries, n.key)
     FROM (
         SELECT unnest(handlers) AS handler, unnest(args) AS args, unnest(queues) AS queue, unnest(delays) AS delay,
@@ -112,7 +114,7 @@ BEGIN
         WHERE n.key IS NOT NULL
         ORDER BY n.queue COLLATE "C", n.key COLLATE "C", coalesce(n.scope, '') COLLATE "C", n.ordinal
         ON CONFLICT DO NOTHING;
-        -- A statement of its own: the owner may have committed while the insert waited for it.
+        -- A separate statement: the owner may have committed while the insert waited for it.
         owner := ARRAY(
             SELECT CASE
                 WHEN n.key IS NULL THEN n.id
@@ -129,7 +131,7 @@ BEGIN
         END IF;
     END IF;
 
-    -- The scope of a key goes with its task, for a retry after the key was pruned.
+    -- The task carries the scope of its key, for a retry after the key was pruned.
     WITH task AS MATERIALIZED (
         SELECT n.*, coalesce(n.run_at, now() + n.delay, now()) AS due_at,
                CASE WHEN n.key IS NOT NULL AND n.scope <> '' THEN jsonb_build_object('_scope', n.scope) END AS traits
@@ -163,10 +165,10 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
                                        array_fill(NULL::bigint, ARRAY[cardinality(handlers)]))
 $$;
 COMMENT ON FUNCTION {{schema}}.push_arrays(text[], text[], text[], integer[], interval[], timestamptz[], integer[], text[])
-    IS 'Pushes many tasks, one array for each field. For programs; people use push_many.';
+    IS 'Pushes many tasks, one array for each field. For programs; see also push_many.';
 
--- A task without options is checked and stored here, without calling another
--- function: a third of the cost.
+-- Checks and stores a task without options, without calling another function: a third of
+-- the cost.
 CREATE OR REPLACE FUNCTION {{schema}}.push(handler text, args text DEFAULT '{}', queue text DEFAULT 'default', priority integer DEFAULT 0,
     delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, retries integer DEFAULT NULL, key text DEFAULT NULL)
 RETURNS bigint
@@ -177,7 +179,7 @@ DECLARE
     due timestamptz;
     owner bigint;
 BEGIN
-    -- What a null makes null is special as well.
+    -- An option that is null takes the other path, too.
     IF (handler !~ '[^A-Za-z0-9_.:-]' AND octet_length(handler) BETWEEN 1 AND 128
         AND queue !~ '[^A-Za-z0-9_.:-]' AND octet_length(queue) BETWEEN 1 AND 128
         AND octet_length(args) <= 1048576 AND ascii(args) IN (91, 123) AND coalesce(retries, 0) >= -1
@@ -185,7 +187,7 @@ BEGIN
     THEN
         INSERT INTO {{schema}}.runnable_tasks (queue, handler, priority, position, id, retries, args)
         VALUES (queue, handler, coalesce(priority, 0), task, task, retries, args::json);
-        -- Almost always no flag is set, and it ends here.
+        -- Almost always no flag is set, and the function returns here.
         IF pg_sequence_last_value((ARRAY[
             '{{schema}}.wake_0'::regclass, '{{schema}}.wake_1'::regclass, '{{schema}}.wake_2'::regclass, '{{schema}}.wake_3'::regclass,
             '{{schema}}.wake_4'::regclass, '{{schema}}.wake_5'::regclass, '{{schema}}.wake_6'::regclass, '{{schema}}.wake_7'::regclass,
@@ -205,7 +207,7 @@ BEGIN
                 handler, coalesce(priority, 0))
         ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
-            -- A statement of its own: the owner may have committed while the insert waited for it.
+            -- A separate statement: the owner may have committed while the insert waited for it.
             SELECT k.task_id, k.expires_at INTO owner, due FROM {{schema}}.keys AS k
             WHERE k.queue = push.queue AND k.key = push.key AND k.scope = '';
             IF due <= now() THEN
@@ -232,9 +234,9 @@ BEGIN
     RETURN task;
 END $$;
 COMMENT ON FUNCTION {{schema}}.push(text, text, text, integer, interval, timestamptz, integer, text)
-    IS 'Pushes a task and returns its id. args is JSON text; a lower priority runs earlier; retries -1 is without limit; a known key returns the id of the task that has it.';
+    IS 'Pushes a task and returns its id. args is JSON text. A lower priority runs earlier. retries -1 means no limit. If a task has the key, push returns its id.';
 
--- Typed JSON has no default of its own here, or push(handler) would be ambiguous.
+-- args has no default here, because push(handler) would be ambiguous.
 CREATE OR REPLACE FUNCTION {{schema}}.push(handler text, args json, queue text DEFAULT 'default', priority integer DEFAULT 0,
     delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, retries integer DEFAULT NULL, key text DEFAULT NULL)
 RETURNS bigint

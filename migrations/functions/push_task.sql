@@ -1,4 +1,4 @@
--- push with all options and an answer, and the keys that it takes over.
+-- push with all options and its outcome, and the takeover of expired keys.
 
 CREATE OR REPLACE FUNCTION {{schema}}.take_key(queue text, key text, scope text, task bigint, handler text, priority integer, expires_at timestamptz,
     ttl interval DEFAULT NULL)
@@ -21,10 +21,10 @@ BEGIN
     RETURN held.task_id;
 END $$;
 COMMENT ON FUNCTION {{schema}}.take_key(text, text, text, bigint, text, integer, timestamptz, interval)
-    IS 'Gives a key to a new task, if its time is over and its task neither waits nor runs. Returns the task that has it; null when the key is gone.';
+    IS 'Assigns a key to a new task if it has expired and its task neither waits nor runs. Returns the task that has it; null if the key does not exist.';
 
--- push with all options and an answer. What limits, groups and unique tasks will add
--- is not accepted yet.
+-- push with all options and its outcome. Options for groups and unique tasks do not exist
+-- yet.
 CREATE OR REPLACE FUNCTION {{schema}}.push_task(handler text, args text DEFAULT '{}', queue text DEFAULT 'default', priority integer DEFAULT 0,
     delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, retries integer DEFAULT NULL, key text DEFAULT NULL,
     on_conflict text DEFAULT 'ignore', key_ttl interval DEFAULT NULL)
@@ -58,7 +58,7 @@ BEGIN
         VALUES (queue, key, id, due + coalesce(key_ttl, {{schema}}.retention()), key_ttl, handler, priority)
         ON CONFLICT DO NOTHING;
         EXIT WHEN FOUND;
-        -- A statement of its own: the owner may have committed while the insert waited for it.
+        -- A separate statement: the owner may have committed while the insert waited for it.
         SELECT k.* INTO held FROM {{schema}}.keys AS k WHERE k.queue = push_task.queue AND k.key = push_task.key AND k.scope = '';
         IF held.expires_at <= now() THEN
             held.task_id := {{schema}}.take_key(queue, key, '', id, handler, priority, due + coalesce(key_ttl, {{schema}}.retention()), key_ttl);
@@ -95,7 +95,7 @@ BEGIN
     RETURN NEXT;
 END $$;
 COMMENT ON FUNCTION {{schema}}.push_task(text, text, text, integer, interval, timestamptz, integer, text, text, interval)
-    IS 'Pushes a task and says what became of it: new; existing (a task has the key; nothing was changed); replaced (on_conflict => replace: the waiting task was changed); running (it has started and was not replaced). on_conflict => error raises 23505. key_ttl: how long the key counts after the task is due, instead of the retention.';
+    IS 'Pushes a task and returns the outcome: new; existing (a task has the key; nothing was changed); replaced (on_conflict => replace: the waiting task was changed); running (it has started and was not replaced). on_conflict => error raises error 23505. key_ttl: how long the key stays in use after the task is due, instead of the retention.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.push_task(handler text, args json, queue text DEFAULT 'default', priority integer DEFAULT 0,
     delay interval DEFAULT NULL, run_at timestamptz DEFAULT NULL, retries integer DEFAULT NULL, key text DEFAULT NULL,

@@ -1,12 +1,13 @@
--- Roles: what each kind of user may do, in one list, and the functions that grant it.
--- After every migration the program grants what is on the list to the roles that
--- grant_role knows. What is taken off it stays granted until a numbered file revokes it.
+-- Roles: the privileges of each kind, in one list, and the functions that grant them.
+-- After every migration the program grants the privileges on the list to the roles that
+-- grant_role knows. A privilege that is removed from the list stays granted until a
+-- numbered file revokes it.
 
 DELETE FROM {{schema}}.role_privileges;
 INSERT INTO {{schema}}.role_privileges (kind, class, object, privilege)
 SELECT DISTINCT k.kind, r.class, o.object, p.privilege
 FROM (VALUES
-    -- Kinds, class, objects, privileges. Everybody may ask which version this is.
+    -- Kinds, class, objects, privileges. Every kind can read the version.
     ('pusher worker viewer runner deployer admin', 'table', 'migrations function_files', 'SELECT'),
 
     ('pusher runner admin', 'function', 'push push_task push_many push_arrays find', 'EXECUTE'),
@@ -20,7 +21,8 @@ FROM (VALUES
     ('viewer runner admin', 'table', 'scheduled_tasks runnable_tasks history attempts runners handlers pauses cancellations log_lines', 'SELECT'),
     ('viewer runner admin', 'function', 'result demand get find find_runnable scan_runnable', 'EXECUTE'),
 
-    -- Deploying is done in the folder of plugins; here it looks who has loaded the file, and how tasks then fare.
+    -- A deployment writes to the plugin directory; here it reads which runners have loaded
+    -- the file, and the state of tasks.
     ('deployer', 'table', 'handlers runners workers pauses progress tasks scheduled runnable running complete failed cancelled', 'SELECT'),
 
     ('runner', 'function', 'push_rows need_read_committed wake request_wake promote tend rescue take_back judge_runner count_crashes withdraw_crashes crash_wait server_is_settled witnessed_since retries_forever unreadable_tasks note_unreadable stored_bytes first_bytes release_claims cancel_tasks prune prune_state make_partitions', 'EXECUTE'),
@@ -40,13 +42,13 @@ CROSS JOIN LATERAL unnest(string_to_array(r.objects, ' ')) AS o (object)
 CROSS JOIN LATERAL unnest(CASE WHEN r.privileges LIKE '%(%' THEN ARRAY[r.privileges] ELSE string_to_array(r.privileges, ' ') END)
     AS p (privilege);
 
--- Each right as a statement, and membership in the schema's owner for an admin:
--- migrations are the owner's. Members of a superuser would be superusers.
+-- Each privilege as a statement, and membership in the schema's owner for an admin,
+-- because only the owner can migrate. Members of a superuser would be superusers.
 CREATE OR REPLACE FUNCTION {{schema}}.role_sql(kind text, role text, take boolean DEFAULT false) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     form text := CASE WHEN role_sql.take THEN 'REVOKE %s ON %s FROM %I' ELSE 'GRANT %s ON %s TO %I' END;
-    -- What another kind of the same role still needs is not taken.
+    -- Keeps the privileges that another kind of the same role needs.
     kept text[] := CASE WHEN role_sql.take THEN ARRAY(
         SELECT g.kind FROM {{schema}}.role_grants AS g WHERE g.role = role_sql.role::name AND g.kind <> role_sql.kind) ELSE '{}' END;
     owner name := (SELECT pg_get_userbyid(n.nspowner) FROM pg_namespace AS n WHERE n.oid = '{{schema}}'::regnamespace);
@@ -86,9 +88,10 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION {{schema}}.role_sql(text, text, boolean)
-    IS 'The statements that make a role one of this kind, or no longer one.';
+    IS 'The statements that grant this kind to a role, or revoke it.';
 
--- These two run with the caller's rights: who may not grant by hand may not grant here.
+-- These two run with the caller's privileges, so only a role that can grant by hand can
+-- grant here.
 CREATE OR REPLACE FUNCTION {{schema}}.grant_role(kind text, role text) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -107,7 +110,7 @@ BEGIN
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION {{schema}}.grant_role(text, text)
-    IS 'Makes a role a pusher, worker, viewer, runner, deployer or admin; again does no harm. Returns what it could not give, or null.';
+    IS 'Makes a role a pusher, worker, viewer, runner, deployer or admin; can be repeated. Returns what it could not grant, or null.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.revoke_role(kind text, role text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -121,11 +124,11 @@ BEGIN
     RETURN FOUND;
 END $$;
 COMMENT ON FUNCTION {{schema}}.revoke_role(text, text)
-    IS 'Takes back what grant_role gave, but for what another kind of the same role needs. False: it was not of this kind.';
+    IS 'Revokes what grant_role granted, except privileges that another kind of the same role needs. False: the role did not have this kind.';
 
--- Membership in the owner is not granted again: that takes the admin option, which who
--- migrates may lack. A role of which somebody took even the schema, or that was dropped,
--- is no longer on the list; nor is one that has become the owner.
+-- Does not grant membership in the owner again: this needs the admin option, which the
+-- migrating role may lack. Removes roles that lost USAGE of the schema, that were
+-- dropped, or that have become the owner from the list.
 CREATE OR REPLACE FUNCTION {{schema}}.apply_rights() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

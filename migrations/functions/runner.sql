@@ -1,10 +1,11 @@
--- What runners call: promote, release and rescue. Claim and finish are statements
--- of the runner's program. At READ COMMITTED each statement of a volatile function
--- sees what committed before it began; several of these functions rely on that.
+-- Functions for runners: promote, release and rescue. Claim and finish are statements of
+-- the runner's program. At READ COMMITTED each statement of a volatile function sees what
+-- was committed before it began; several of these functions rely on this.
 
--- Under an old snapshot the index keeps an entry for each task promoted since. Who
--- promotes many passes where the last call stopped, and reads them once.
--- A value that cannot be read makes the statement fail, which is then repeated without it.
+-- Under an old snapshot the index keeps an entry for each promoted task. A caller that
+-- promotes many tasks passes the position at which the last call stopped, and reads the
+-- entries once. If a value cannot be read, the statement fails and is repeated without
+-- it.
 CREATE OR REPLACE FUNCTION {{schema}}.promote(batch integer DEFAULT 1000, after_due timestamptz DEFAULT '-infinity', after_id bigint DEFAULT 0)
 RETURNS TABLE (count bigint, next_due interval, last_due timestamptz, last_id bigint, more boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
@@ -29,7 +30,7 @@ BEGIN
                 ORDER BY s.run_at, s.id LIMIT batch
                 FOR UPDATE SKIP LOCKED
             ), sized AS MATERIALIZED (
-                -- As stored. One task at least; null are those that cannot be read.
+                -- As stored. At least one task; null marks those that cannot be read.
                 SELECT d.*, coalesce(sum(d.bytes) OVER w <= 8388608, true) OR coalesce(sum(d.bytes) OVER w = d.bytes, false) AS fits
                 FROM due AS d WINDOW w AS (ORDER BY d.run_at, d.id)
             ), gone AS MATERIALIZED (
@@ -64,11 +65,10 @@ BEGIN
         last_due, last_id, coalesce(more, false);
 END $$;
 COMMENT ON FUNCTION {{schema}}.promote(integer, timestamptz, bigint)
-    IS 'Makes due tasks runnable, from a place in their order on; 8 MiB of arguments at most, and one task at least. Returns how many, how long until the next one is due, the place of the last, and whether to call again at once from there.';
+    IS 'Makes due tasks runnable, starting at a position in their order; at most 8 MiB of arguments, but at least one task. Returns how many, how long until the next one is due, the position of the last, and whether to call again at once from there.';
 
--- For claim.sql, when the rows that it found may exceed the limit in bytes of
--- arguments. First as they are stored, which is the least that they can have, so that
--- few of them are read.
+-- For claim.sql, if the rows that it found may exceed the limit in bytes of arguments.
+-- First by stored size, which is the minimum, so that few of them are read.
 CREATE OR REPLACE FUNCTION {{schema}}.first_bytes(places tid[], most bigint) RETURNS tid[]
 LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -88,7 +88,7 @@ BEGIN
         ) AS each
         WHERE each.ordinal = 1 OR each.total <= most);
 END $$;
-COMMENT ON FUNCTION {{schema}}.first_bytes(tid[], bigint) IS 'Of these runnable rows, the first whose arguments together are within the limit in bytes; at least one.';
+COMMENT ON FUNCTION {{schema}}.first_bytes(tid[], bigint) IS 'The first of these runnable rows whose arguments together are within the limit in bytes; at least one.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.release_claims(claim_ids bigint[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -126,9 +126,9 @@ BEGIN
     END IF;
     RETURN moved;
 END $$;
-COMMENT ON FUNCTION {{schema}}.release_claims(bigint[]) IS 'Releases the tasks of these claims that have not ended, without using an attempt. A claim that cannot be read stays, with a warning.';
+COMMENT ON FUNCTION {{schema}}.release_claims(bigint[]) IS 'Releases the unfinished tasks of these claims, without using an attempt. A claim that cannot be read stays, with a warning.';
 
--- A claim with a value that cannot be read keeps none of the others.
+-- A claim with an unreadable value does not prevent the rescue of others.
 CREATE OR REPLACE FUNCTION {{schema}}.take_back(claim_ids bigint[], crashed bigint[], max_crashes integer)
 RETURNS TABLE (tasks bigint, failed bigint, cancelled bigint, left_out bigint[])
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -141,7 +141,7 @@ BEGIN
     BEGIN
         WITH task AS MATERIALIZED (
             SELECT u.*, nextval('{{schema}}.task_ids') AS position, x.task_id IS NOT NULL AS asked,
-                   -- Without its runner's row nothing is known of a claim: it was lost before it was worked on.
+                   -- A claim without a runner's row was lost before the runner worked on it.
                    coalesce(u.id = ANY (r.started), false) AS started, coalesce(r.draining, false) AS draining,
                    u.solo AND cardinality(r.started) = 1 AS alone,
                    coalesce(u.runner_id = ANY (crashed) AND u.id = ANY (r.started), false) AS crashed,
@@ -161,7 +161,7 @@ BEGIN
                 WHEN t.asked THEN 'cancelled'
                 WHEN t.crashed AND t.solo AND t.crashes_now >= max_crashes + CASE WHEN t.alone THEN 0 ELSE 1 END
                     THEN CASE WHEN {{schema}}.retries_forever(t.retries, t.handler) THEN 'scheduled' ELSE 'failed' END
-                -- It may be what kills runners, and nobody could say so yet: not before somebody can.
+                -- It may be the cause of the crash, which is not proven yet: wait until it can be.
                 WHEN t.reported AND NOT t.crashed AND (t.solo OR t.n_open >= 2) THEN 'scheduled'
                 ELSE 'runnable' END AS fate,
                 CASE WHEN t.crashed THEN least(power(2, least(t.crashes_now, 20)), 3600) * interval '1 second'
@@ -215,7 +215,7 @@ BEGIN
         END IF;
     END;
 END $$;
-COMMENT ON FUNCTION {{schema}}.take_back(bigint[], bigint[], integer) IS 'Takes back the tasks of these lost claims that have not ended. Returns which claims cannot be read: these stay. For rescue.';
+COMMENT ON FUNCTION {{schema}}.take_back(bigint[], bigint[], integer) IS 'Takes back the unfinished tasks of these lost claims. Returns the claims that cannot be read: these stay. For rescue.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.rescue(orphans boolean DEFAULT true, most integer DEFAULT 100, max_crashes integer DEFAULT 3, except_claims bigint[] DEFAULT '{}')
 RETURNS TABLE (runner_ids bigint[], runner_names text[], tasks bigint, failed bigint, cancelled bigint, left_out bigint[])
@@ -243,7 +243,8 @@ BEGIN
             RAISE WARNING 'what runner % had started cannot be read: none of its tasks is blamed: %', one, SQLERRM;
         END;
     END LOOP;
-    -- Those whose process has surely ended, seen by others who were there all the time.
+    -- Runners whose process has certainly ended, while other runners reached the database all
+    -- the time.
     crashed := ARRAY(
         SELECT r.id FROM {{schema}}.runners AS r
         WHERE r.id = ANY (dead) AND NOT r.draining AND r.backend IS NOT NULL
@@ -252,8 +253,8 @@ BEGIN
     n_failed := {{schema}}.count_crashes(max_crashes);
 
     IF cardinality(dead) > 0 OR orphans THEN
-        -- A claim without a runner comes from a runner that was removed while it claimed. As
-        -- stored: arguments of a few MiB, or one claim, are taken back in a moment.
+        -- A claim without a runner comes from a runner that was removed while it claimed. By
+        -- stored size: a few MiB of arguments, or one claim, are taken back quickly.
         WITH held AS MATERIALIZED (
             SELECT c.id, pg_column_size(c.args)::bigint AS bytes FROM {{schema}}.claims AS c
             WHERE c.id <> ALL (except_claims)
@@ -267,14 +268,15 @@ BEGIN
         SELECT b.tasks, n_failed + b.failed, b.cancelled, b.left_out INTO n_tasks, n_failed, n_cancelled, unread
         FROM {{schema}}.take_back(taken, crashed, max_crashes) AS b;
     END IF;
-    -- One that still has claims, locked by an ending under way or beyond the limit, is looked at
-    -- again; not for claims that cannot be read, which are met as those without a runner.
+    -- A runner that still has claims (locked by a concurrent outcome, or beyond the limit) is
+    -- handled by the next call. Unreadable claims do not count: they are found as claims
+    -- without a runner.
     DELETE FROM {{schema}}.runners AS r
     WHERE r.id = ANY (dead)
       AND NOT EXISTS (SELECT FROM {{schema}}.claims AS c WHERE c.runner_id = r.id AND c.id <> ALL (except_claims || unread));
 
-    -- A cancel that crossed with a retry: the task has left the claim it was asked for in. As
-    -- the view in_flight has it, without reading arguments.
+    -- A cancel that crossed with a retry: the task has left the claim for which the cancel
+    -- was requested. Like the view in_flight, without reading arguments.
     WITH gone AS (
         DELETE FROM {{schema}}.cancellations AS x
         WHERE NOT EXISTS (
@@ -298,4 +300,4 @@ BEGIN
     RETURN QUERY SELECT dead, dead_names, n_tasks, n_failed, n_cancelled, unread;
 END $$;
 COMMENT ON FUNCTION {{schema}}.rescue(boolean, integer, integer, bigint[])
-    IS 'Takes back the claims of lost runners, at most this many in a call and without those excepted; call it again while it finds some. Claims that cannot be read are left out and returned. Leases of workers: see tend.';
+    IS 'Takes back the claims of lost runners, at most this many per call, except the given ones; call it again while it finds some. Returns the claims that cannot be read, which stay. For leases of workers see tend.';

@@ -1,7 +1,8 @@
--- Tasks with a value that storage has damaged: they are named once and left out.
+-- Tasks with a damaged value: they are named once and skipped.
 
--- A damaged row must not stop the others. What reads one leaves it out for ten minutes of
--- its session; then somebody may have mended it. First the time, then the tasks.
+-- A damaged row must not stop the others. A session that finds one skips it for ten
+-- minutes; after that an operator may have repaired it. The setting contains the time and
+-- then the tasks.
 CREATE OR REPLACE FUNCTION {{schema}}.unreadable_tasks() RETURNS bigint[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -9,7 +10,7 @@ DECLARE
 BEGIN
     RETURN CASE WHEN noted[1] > extract(epoch FROM now()) - 600 THEN noted[2:] ELSE '{}' END;
 END $$;
-COMMENT ON FUNCTION {{schema}}.unreadable_tasks() IS 'The tasks that this session has found to be unreadable within ten minutes. For promote, pop and tend.';
+COMMENT ON FUNCTION {{schema}}.unreadable_tasks() IS 'The tasks that this session has found unreadable in the last ten minutes. For promote, pop and tend.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.note_unreadable(task bigint, reason text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -25,7 +26,7 @@ BEGIN
         CASE WHEN known = '{}' THEN extract(epoch FROM now())::bigint
              ELSE split_part(current_setting('pgtq.unreadable_{{schema_name}}'), ',', 1)::bigint END || known || task, ','), false);
 END $$;
-COMMENT ON FUNCTION {{schema}}.note_unreadable(bigint, text) IS 'Names a task that cannot be read, once a session and ten minutes. For stored_bytes and client_bytes.';
+COMMENT ON FUNCTION {{schema}}.note_unreadable(bigint, text) IS 'Names a task that cannot be read, once per session and ten minutes. For stored_bytes and client_bytes.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.stored_bytes(task bigint, args json, traits jsonb, key text) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -37,13 +38,13 @@ EXCEPTION WHEN data_corrupted OR index_corrupted OR character_not_in_repertoire 
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION {{schema}}.stored_bytes(bigint, json, jsonb, text)
-    IS 'How many bytes the arguments have as they are stored; null: a value of the task cannot be read. For promote and tend.';
+    IS 'The stored size of the arguments in bytes; null: a value of the task cannot be read. For promote and tend.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.client_bytes(task bigint, args json, traits jsonb, key text) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM traits::text, hashtext(key);
-    -- As the server will do when it sends them.
+    -- Like the server when it sends them.
     IF pg_client_encoding() <> getdatabaseencoding() AND pg_client_encoding() <> 'SQL_ASCII' THEN
         PERFORM convert_to(args::text, pg_client_encoding()), convert_to(key, pg_client_encoding());
     END IF;
@@ -53,4 +54,4 @@ EXCEPTION WHEN data_corrupted OR index_corrupted OR character_not_in_repertoire 
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION {{schema}}.client_bytes(bigint, json, jsonb, text)
-    IS 'How many bytes the arguments have; null: the server cannot read a value of the task, or send it to this client. For pop.';
+    IS 'The size of the arguments in bytes; null: the server cannot read a value of the task, or send it to this client. For pop.';

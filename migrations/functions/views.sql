@@ -1,13 +1,13 @@
--- What is documented for people and programs: the six states as views with the
--- same columns. The tables behind them may change; these may only grow, at the end.
--- A view that another one reads stands before it.
+-- The documented views: the six states with the same columns. The tables behind them can
+-- change; columns of these views can only be added at the end. A view precedes the views
+-- that read it.
 
--- Not documented: the tasks of claims that have not ended, as the store needs them.
--- The hour is a margin for pruning partitions; the claim's id decides.
+-- Not documented: the unfinished tasks of claims, for the store. The hour is a margin for
+-- pruning partitions; the claim's id decides.
 --
--- Arguments are large, so they are what storage damages first. They are read only for a
--- claim of which a row is shown, and not at all where nobody asks for them: hence the outer
--- join, and DISTINCT ON, by which the planner sees that it may leave the join out.
+-- Arguments are large, so damage most likely affects them. They are read only for a claim
+-- of which a row is shown, and not at all if the query does not select them: hence the
+-- outer join, and DISTINCT ON, which lets the planner remove the join.
 CREATE OR REPLACE VIEW {{schema}}.in_flight AS
 SELECT c.id AS claim_id, c.runner_id, c.claimed_at, c.solo,
        t.id, t.queue COLLATE "C" AS queue, t.handler COLLATE "C" AS handler, t.priority,
@@ -30,7 +30,7 @@ SELECT p.claim_id, NULL::bigint, p.popped_at, false,
        p.task_id, p.queue, p.handler, p.priority,
        p.attempts, p.crashes, p.retries, p.pushed_at, p.due_at, p.key, p.parent, p.traits, p.args
 FROM {{schema}}.popped AS p;
-COMMENT ON VIEW {{schema}}.in_flight IS 'Tasks of live claims that have not ended, and popped tasks. For the store; read running instead.';
+COMMENT ON VIEW {{schema}}.in_flight IS 'Unfinished tasks of live claims, and popped tasks. For the store; read running instead.';
 
 CREATE OR REPLACE VIEW {{schema}}.scheduled AS
 SELECT id, 'scheduled'::text AS state, queue, handler, priority, args, NULL::json AS result,
@@ -39,7 +39,7 @@ SELECT id, 'scheduled'::text AS state, queue, handler, priority, args, NULL::jso
        NULL::timestamptz AS started_at, NULL::timestamptz AS finished_at,
        NULL::bigint AS runner_id, NULL::bigint AS claim_id, key, parent
 FROM {{schema}}.scheduled_tasks;
-COMMENT ON VIEW {{schema}}.scheduled IS 'Tasks that wait for their time (due_at), or for their retry.';
+COMMENT ON VIEW {{schema}}.scheduled IS 'Tasks that are not due yet (due_at), including retries.';
 
 CREATE OR REPLACE VIEW {{schema}}.runnable AS
 SELECT id, 'runnable'::text AS state, queue, handler, priority, args, NULL::json AS result,
@@ -48,7 +48,7 @@ SELECT id, 'runnable'::text AS state, queue, handler, priority, args, NULL::json
        NULL::timestamptz AS started_at, NULL::timestamptz AS finished_at,
        NULL::bigint AS runner_id, NULL::bigint AS claim_id, key, parent
 FROM {{schema}}.runnable_tasks;
-COMMENT ON VIEW {{schema}}.runnable IS 'Tasks that are due: the next free runner that has the handler takes them. A condition on the id reads all of them; get(id) does not.';
+COMMENT ON VIEW {{schema}}.runnable IS 'Tasks that are due: the next free runner with the handler takes them. A condition on the id reads all of them; get(id) does not.';
 
 CREATE OR REPLACE VIEW {{schema}}.running AS
 SELECT id, 'running'::text AS state, queue, handler, priority, args, NULL::json AS result,
@@ -57,25 +57,25 @@ SELECT id, 'running'::text AS state, queue, handler, priority, args, NULL::json 
        claimed_at AS started_at, NULL::timestamptz AS finished_at,
        runner_id, claim_id, key, parent
 FROM {{schema}}.in_flight;
-COMMENT ON VIEW {{schema}}.running IS 'Tasks that a runner, or an external worker, has claimed. started_at is the time of the claim.';
+COMMENT ON VIEW {{schema}}.running IS 'Tasks that a runner or an external worker has claimed. started_at is the time of the claim.';
 
 CREATE OR REPLACE VIEW {{schema}}.complete AS
 SELECT id, state, queue, handler, priority, args, result, error_kind, error_code, error_message,
        attempts, crashes, retries, pushed_at, due_at, started_at, finished_at, runner_id, claim_id, key, parent
 FROM {{schema}}.history WHERE state = 'complete';
-COMMENT ON VIEW {{schema}}.complete IS 'Tasks that are done, with their result.';
+COMMENT ON VIEW {{schema}}.complete IS 'Tasks that succeeded, with their result.';
 
 CREATE OR REPLACE VIEW {{schema}}.failed AS
 SELECT id, state, queue, handler, priority, args, result, error_kind, error_code, error_message,
        attempts, crashes, retries, pushed_at, due_at, started_at, finished_at, runner_id, claim_id, key, parent
 FROM {{schema}}.history WHERE state = 'failed';
-COMMENT ON VIEW {{schema}}.failed IS 'Tasks that were given up, with their last error.';
+COMMENT ON VIEW {{schema}}.failed IS 'Tasks that failed and are not retried, with their last error.';
 
 CREATE OR REPLACE VIEW {{schema}}.cancelled AS
 SELECT id, state, queue, handler, priority, args, result, error_kind, error_code, error_message,
        attempts, crashes, retries, pushed_at, due_at, started_at, finished_at, runner_id, claim_id, key, parent
 FROM {{schema}}.history WHERE state = 'cancelled';
-COMMENT ON VIEW {{schema}}.cancelled IS 'Tasks that a person or their handler took back; error_message says why.';
+COMMENT ON VIEW {{schema}}.cancelled IS 'Tasks cancelled by a user or by their handler; error_message contains the reason.';
 
 CREATE OR REPLACE VIEW {{schema}}.tasks AS
 SELECT * FROM {{schema}}.scheduled
@@ -85,7 +85,7 @@ UNION ALL
 SELECT id, state, queue, handler, priority, args, result, error_kind, error_code, error_message,
        attempts, crashes, retries, pushed_at, due_at, started_at, finished_at, runner_id, claim_id, key, parent
 FROM {{schema}}.history;
-COMMENT ON VIEW {{schema}}.tasks IS 'Every task in its state: the union of scheduled, runnable, running, complete, failed and cancelled. For one task by its id, ask get(id): a condition on the id reads all runnable tasks here.';
+COMMENT ON VIEW {{schema}}.tasks IS 'Every task in its state: the union of scheduled, runnable, running, complete, failed and cancelled. For one task by its id, use get(id): a condition on the id of this view reads all runnable tasks.';
 
 CREATE OR REPLACE VIEW {{schema}}.queue_stats AS
 WITH counted AS (
@@ -109,7 +109,7 @@ SELECT c.queue, p.paused_at,
 FROM counted AS c
 LEFT JOIN {{schema}}.pauses AS p ON p.kind = 'queue' AND p.name = c.queue
 GROUP BY c.queue, p.paused_at;
-COMMENT ON VIEW {{schema}}.queue_stats IS 'Counts for each queue that holds tasks, ended one within the hour, or is paused. Counts everything: for people, not for a loop.';
+COMMENT ON VIEW {{schema}}.queue_stats IS 'Counts for each queue that has tasks, finished one within the last hour, or is paused. Counts everything: do not call it in a loop.';
 
 CREATE OR REPLACE VIEW {{schema}}.live_logs AS
 SELECT l.task_id, l.attempt, l.claim_id, l.runner_id, l.seq, l.at, l.level, l.message, l.fields,
@@ -117,7 +117,7 @@ SELECT l.task_id, l.attempt, l.claim_id, l.runner_id, l.seq, l.at, l.level, l.me
        OR EXISTS (SELECT FROM {{schema}}.popped AS p WHERE p.task_id = l.task_id AND p.claim_id = l.claim_id) AS running
 FROM {{schema}}.log_lines AS l;
 COMMENT ON VIEW {{schema}}.live_logs
-    IS 'Log lines of attempts that have run for more than a second or two, in the order of (claim_id, seq); a jump of seq is a line that was dropped. running is false for what an attempt logged before its runner died.';
+    IS 'Log lines of attempts that have run for more than one or two seconds, in the order of (claim_id, seq); a gap in seq is a dropped line. running is false for lines of an attempt whose runner crashed.';
 
 CREATE OR REPLACE VIEW {{schema}}.progress AS
 SELECT p.key::bigint AS task_id, (p.value ->> 'claim')::bigint AS claim_id, r.id AS runner_id,
@@ -129,7 +129,7 @@ UNION ALL
 SELECT p.task_id, p.claim_id, NULL::bigint, p.fraction, p.message, p.reported_at
 FROM {{schema}}.popped AS p WHERE p.reported_at IS NOT NULL;
 COMMENT ON VIEW {{schema}}.progress
-    IS 'How far running tasks say they are: a fraction from 0 to 1 and a word for people, as of seen_at. A task that ended may stay for some seconds: join running for certainty.';
+    IS 'Progress that running tasks report: a fraction from 0 to 1 and a message, as of seen_at. A finished task can stay for some seconds; join running to exclude it.';
 
 CREATE OR REPLACE VIEW {{schema}}.workers AS
 WITH session AS (
@@ -144,4 +144,4 @@ SELECT name, s.role, coalesce(s.sessions, 0) AS sessions, coalesce(s.queues, '{}
        h.oldest AS oldest_popped_at, h.next_expiry AS next_expires_at, coalesce(s.seen_at, h.newest) AS seen_at
 FROM session AS s FULL JOIN held AS h USING (name);
 COMMENT ON VIEW {{schema}}.workers
-    IS 'External workers by the name they give to pop: those that hold tasks, and those that popped within the last ten minutes.';
+    IS 'External workers by the name that they pass to pop: those that hold tasks, and those that called pop in the last ten minutes.';

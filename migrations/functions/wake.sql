@@ -1,5 +1,5 @@
--- Wake-up calls: from a push to a runner or worker that waits, and from an operator to
--- all runners.
+-- Notifications: from a push to a waiting runner or worker, and from an operator to all
+-- runners.
 
 CREATE OR REPLACE FUNCTION {{schema}}.wake(queues text[] DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -20,13 +20,13 @@ BEGIN
         flags := ARRAY(SELECT DISTINCT hashtext(q) & 15 FROM unnest(queues) AS q);
     END IF;
     FOREACH flag IN ARRAY flags LOOP
-        -- A commit that notifies takes a lock shared by the whole server, so only
-        -- the first push that sees a set flag does.
+        -- A commit that notifies takes a lock of the whole server, so only the first push that
+        -- sees a set flag notifies.
         IF pg_sequence_last_value(wake_flags[flag + 1]) % 1024 = 0
             AND current_setting('pgtq.notify', true) IN ('off', 'false', 'no', '0') IS NOT TRUE
             AND nextval(wake_flags[flag + 1]) % 1024 = 1
         THEN
-            -- With the queues, if they are few: a runner looks there before it looks at all lanes.
+            -- With the queues, if they are few: a runner reads these before it sweeps all lanes.
             PERFORM pg_notify('{{channel}}', concat_ws(' ', 'work', flag, (
                 SELECT string_agg(DISTINCT q, ' ') FROM unnest(queues) AS q
                 WHERE hashtext(q) & 15 = flag
@@ -35,9 +35,10 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION {{schema}}.wake(text[])
-    IS 'Notifies runners and workers that wait for tasks of these queues (null: of any queue). Does nothing after SET LOCAL pgtq.notify = off.';
+    IS 'Notifies runners and workers that wait for tasks of these queues (null: any queue). Does nothing after SET LOCAL pgtq.notify = off.';
 
--- Only a flag that is not set is written, so that waiting costs no WAL while nothing is pushed.
+-- Writes only flags that are not set, so that waiting costs no WAL while nothing is
+-- pushed.
 CREATE OR REPLACE FUNCTION {{schema}}.request_wake(queue text DEFAULT NULL) RETURNS TABLE (flag integer, fresh boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -58,7 +59,7 @@ BEGIN
     RETURN NEXT;
 END $$;
 COMMENT ON FUNCTION {{schema}}.request_wake(text)
-    IS 'Asks that the next push to this queue (null: to any queue) sends the notification ''work <flag> <queues>'' (no queues if they are many) on the channel {{channel}}. fresh: the request is new; look for tasks once more before waiting.';
+    IS 'Requests that the next push to this queue (null: any queue) sends the notification ''work <flag> <queues>'' (without queues if they are many) on the channel {{channel}}. fresh: the request is new; look for tasks once more before waiting.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.notify_runners() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -67,4 +68,4 @@ BEGIN
         PERFORM pg_notify('{{channel}}', 'cancel');
     END IF;
 END $$;
-COMMENT ON FUNCTION {{schema}}.notify_runners() IS 'Makes runners send a heartbeat now, by which they hear of cancellations. Does nothing after SET LOCAL pgtq.notify = off. For cancel and drain.';
+COMMENT ON FUNCTION {{schema}}.notify_runners() IS 'Makes runners send a heartbeat now, which returns cancellations to them. Does nothing after SET LOCAL pgtq.notify = off. For cancel and drain.';

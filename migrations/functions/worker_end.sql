@@ -1,6 +1,7 @@
--- The API of workers, part two: what the holder of a popped task calls, with its token.
+-- The API for workers, part two: functions for the holder of a popped task, who passes
+-- its token.
 
--- The log of an ended attempt as it is stored: over 1 MiB its first half and its last half.
+-- The log of an attempt as it is stored: beyond 1 MiB, its first and last half.
 CREATE OR REPLACE FUNCTION {{schema}}.take_log(task bigint, claim bigint, log_seq bigint, OUT logs json, OUT dropped bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -25,7 +26,7 @@ BEGIN
     SELECT json_agg(e.line ORDER BY e.seq, e.part), take_log.log_seq - count(*) FILTER (WHERE e.part = 1)
     INTO logs, dropped FROM element AS e;
 END $$;
-COMMENT ON FUNCTION {{schema}}.take_log(bigint, bigint, bigint) IS 'Removes the log lines of an attempt and returns them as they are stored with it. For the endings of workers.';
+COMMENT ON FUNCTION {{schema}}.take_log(bigint, bigint, bigint) IS 'Deletes the log lines of an attempt and returns them as they are stored with it. For complete, fail and release.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.complete_many(ids bigint[], tokens uuid[], results anycompatiblearray DEFAULT NULL::json[]) RETURNS SETOF bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off
@@ -34,7 +35,7 @@ DECLARE
     large record;
     texts text[] := results::text[];
 BEGIN
-    -- What a pop that found nothing gives to array_agg.
+    -- array_agg over an empty pop returns null.
     IF ids IS NULL AND tokens IS NULL THEN
         RETURN;
     ELSIF (cardinality(ids) = cardinality(tokens) AND coalesce(cardinality(texts), cardinality(ids)) = cardinality(ids)) IS NOT TRUE THEN
@@ -46,7 +47,8 @@ BEGIN
         RAISE EXCEPTION 'the result has % bytes, at most 1048576 are allowed', large.bytes
             USING ERRCODE = '22023', HINT = 'store the data elsewhere and return a reference to it';
     END IF;
-    -- In the order of ids, as extend_many: two sessions of one worker do not wait for each other.
+    -- In the order of ids, like extend_many, so that two sessions of one worker do not
+    -- deadlock.
     PERFORM FROM {{schema}}.popped AS p WHERE p.task_id = ANY (ids) AND p.token = ANY (tokens) ORDER BY p.task_id FOR UPDATE;
     RETURN QUERY
         WITH gone AS (
@@ -65,7 +67,7 @@ BEGIN
         RETURNING h.id;
 END $$;
 COMMENT ON FUNCTION {{schema}}.complete_many(bigint[], uuid[], anycompatiblearray)
-    IS 'Ends popped tasks with their results (text, json or jsonb). Returns the ids that it ended; those of the others are no longer held with these tokens.';
+    IS 'Completes popped tasks with their results (text, json or jsonb). Returns the ids of the completed tasks; the others are no longer held with these tokens.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.complete(id bigint, token uuid, result anycompatible DEFAULT NULL::json) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -73,7 +75,7 @@ BEGIN
     RETURN EXISTS (SELECT FROM {{schema}}.complete_many(ARRAY[id], ARRAY[token], ARRAY[result::text]));
 END $$;
 COMMENT ON FUNCTION {{schema}}.complete(bigint, uuid, anycompatible)
-    IS 'Ends a popped task with a result (text, json or jsonb). False: the task is no longer held with this token (the lease ran out, or it was ended already), and nothing changed.';
+    IS 'Completes a popped task with a result (text, json or jsonb). False: the task is no longer held with this token (the lease expired, or the attempt has ended), and nothing changed.';
 
 -- The default policy: from a second to an hour, half of it random.
 CREATE OR REPLACE FUNCTION {{schema}}.retry_delay(attempts integer) RETURNS interval
@@ -163,7 +165,7 @@ BEGIN
     RETURN QUERY SELECT unnest(moved);
 END $$;
 COMMENT ON FUNCTION {{schema}}.fail_many(bigint[], uuid[], text[], interval, boolean, text[], anycompatiblearray)
-    IS 'As fail, for many tasks. Returns the ids whose attempt it ended; the others are no longer held with these tokens.';
+    IS 'Like fail, for many tasks. Returns the ids of tasks whose attempt it ended; the others are no longer held with these tokens.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.fail(id bigint, token uuid, message text, retry_in interval DEFAULT NULL, fatal boolean DEFAULT false,
     code text DEFAULT NULL, details anycompatible DEFAULT NULL::json) RETURNS boolean
@@ -172,7 +174,7 @@ BEGIN
     RETURN EXISTS (SELECT FROM {{schema}}.fail_many(ARRAY[id], ARRAY[token], ARRAY[message], retry_in, fatal, ARRAY[code], ARRAY[details::text]));
 END $$;
 COMMENT ON FUNCTION {{schema}}.fail(bigint, uuid, text, interval, boolean, text, anycompatible)
-    IS 'Ends an attempt of a popped task with an error: it is retried (after retry_in, or a growing delay) while retries are left, unless fatal. False: the task is no longer held with this token, and nothing changed.';
+    IS 'Ends an attempt of a popped task with an error: the task is retried (after retry_in, or a growing delay) while retries are left, unless fatal. False: the task is no longer held with this token, and nothing changed.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.release(id bigint, token uuid, delay interval DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -211,7 +213,7 @@ BEGIN
     RETURN true;
 END $$;
 COMMENT ON FUNCTION {{schema}}.release(bigint, uuid, interval)
-    IS 'Gives a popped task back without using an attempt, to run at once or after the delay. False: the task is no longer held with this token, and nothing changed.';
+    IS 'Releases a popped task without using an attempt, to run at once or after the delay. False: the task is no longer held with this token, and nothing changed.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.extend_many(ids bigint[], tokens uuid[], lease interval DEFAULT '5 minutes')
 RETURNS TABLE (id bigint, held boolean, cancel_requested boolean)
@@ -223,8 +225,9 @@ BEGIN
     IF cardinality(ids) IS DISTINCT FROM cardinality(tokens) THEN
         RAISE EXCEPTION 'the arrays do not describe the same tasks' USING ERRCODE = '22023', HINT = 'give a token for each id';
     END IF;
-    -- A row that another transaction has locked, perhaps to end the task, is not waited for:
-    -- neither renewed nor, by tend, taken back until that transaction ends.
+    -- Does not wait for a row that another transaction has locked, perhaps to complete the
+    -- task: the lease is neither renewed nor, by tend, taken back until that transaction
+    -- ends.
     RETURN QUERY
         WITH e AS MATERIALIZED (
             SELECT unnest(ids) AS id, unnest(tokens) AS token
@@ -240,7 +243,7 @@ BEGIN
         FROM e LEFT JOIN {{schema}}.popped AS p ON p.task_id = e.id AND p.token = e.token;
 END $$;
 COMMENT ON FUNCTION {{schema}}.extend_many(bigint[], uuid[], interval)
-    IS 'Renews the leases of popped tasks, counted from now. For each: whether it is still held (if not, stop working on it), and whether somebody asked to cancel it. A task whose row another transaction has locked is held, and is not renewed.';
+    IS 'Renews the leases of popped tasks, counted from now. Returns for each whether it is still held (if not, stop working on it), and whether a cancel was requested. A task whose row another transaction has locked is held, and its lease is not renewed.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.extend(id bigint, token uuid, lease interval DEFAULT '5 minutes', OUT held boolean, OUT cancel_requested boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -249,7 +252,7 @@ BEGIN
     FROM {{schema}}.extend_many(ARRAY[extend.id], ARRAY[extend.token], extend.lease) AS e;
 END $$;
 COMMENT ON FUNCTION {{schema}}.extend(bigint, uuid, interval)
-    IS 'Renews the lease of a popped task, counted from now. held is false when it is no longer held with this token: stop working on it. cancel_requested: end it soon, with fail or complete.';
+    IS 'Renews the lease of a popped task, counted from now. held is false if the task is no longer held with this token: stop working on it. cancel_requested: end the attempt soon, with fail or complete.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.progress(id bigint, token uuid, fraction float8, message text DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -263,9 +266,9 @@ BEGIN
     RETURN FOUND;
 END $$;
 COMMENT ON FUNCTION {{schema}}.progress(bigint, uuid, float8, text)
-    IS 'Reports how far a popped task is, from 0 to 1, with a short text for people: the view progress shows it. False: the task is no longer held with this token.';
+    IS 'Reports the progress of a popped task, from 0 to 1, with a short message: the view progress shows it. False: the task is no longer held with this token.';
 
--- At most 1,000 lines an attempt: the first 500 and the newest 500.
+-- At most 1,000 lines per attempt: the first 500 and the newest 500.
 CREATE OR REPLACE FUNCTION {{schema}}.log(id bigint, token uuid, message text, level text DEFAULT 'info', fields anycompatible DEFAULT NULL::json) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,11 +1,11 @@
--- The API of workers in any language, part one: pop.
+-- The API for workers in any language, part one: pop.
 --
--- Each popped task is a row of its own with a random token. Every ending deletes that row
--- first: two endings of one attempt conflict on it at every isolation level, and none of
--- them reads history or attempts.
+-- Each popped task is one row with a random token. Every outcome deletes that row first:
+-- two outcomes of one attempt conflict on it at every isolation level, and none of them
+-- reads history or attempts.
 --
--- Plans are made once for a session, perhaps when the tables are empty: the settings of
--- the functions see to it that they use indexes, and are not compiled at each call.
+-- Plans are made once per session, perhaps when the tables are empty: the functions'
+-- settings make them use indexes, and prevent compilation at each call.
 
 CREATE OR REPLACE FUNCTION {{schema}}.check_lease(lease interval) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -20,9 +20,9 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION {{schema}}.check_lease(interval) IS 'Rejects a lease that is not positive or too long. For pop and extend.';
 
--- The lanes (queue, handler, priority) that hold tasks, and where each begins. Known lanes
--- are read from lane_starts; between two of them one index probe finds a lane that is new.
--- Only these probes meet dead rows, and only of lanes that no tend has seen.
+-- The lanes (queue, handler, priority) that have tasks, and where each starts. Known
+-- lanes are read from lane_starts; between two of them one index probe finds a new lane.
+-- Only these probes read dead rows, and only of lanes that no tend has seen.
 CREATE OR REPLACE FUNCTION {{schema}}.worker_lanes(queues text[], handlers text[])
 RETURNS TABLE (queue text, handler text, priority integer, head bigint, start bigint, checked_at timestamptz)
 LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp SET jit = off
@@ -59,7 +59,8 @@ BEGIN
             SELECT k.queue, k.handler FROM known AS k WHERE worker_lanes.handlers IS NULL
             UNION SELECT g.queue, '' COLLATE "C" FROM segment AS g WHERE worker_lanes.handlers IS NULL
         ), gap AS MATERIALIZED (
-            -- Two kinds, because an index scan that is bounded by (handler, priority) < (x, y) reads all of x.
+            -- Two conditions, because an index scan bounded by (handler, priority) < (x, y) reads all
+            -- of x.
             SELECT p.queue, p.handler, p.priority, lead(p.priority, 1, 2147483648) OVER (PARTITION BY p.queue, p.handler ORDER BY p.priority) AS to_priority,
                    NULL AS to_handler
             FROM known_priority AS p
@@ -92,7 +93,7 @@ BEGIN
         FROM known AS k LEFT JOIN LATERAL (
             SELECT r.position FROM {{schema}}.runnable_tasks AS r
             WHERE r.queue = k.queue AND r.handler = k.handler AND r.priority = k.priority
-              -- Without a tend nothing is known of tasks whose transaction took long.
+              -- Without a tend, tasks of long transactions are not known.
               AND r.position >= CASE WHEN k.checked_at > statement_timestamp() - interval '1 minute' THEN k.position ELSE -9223372036854775808 END
             ORDER BY r.queue, r.handler, r.priority, r.position LIMIT 1) AS h ON true
         UNION ALL
@@ -115,10 +116,10 @@ BEGIN
         SET role = EXCLUDED.role, queues = EXCLUDED.queues, seen_at = EXCLUDED.seen_at;
     END IF;
 END $$;
-COMMENT ON FUNCTION {{schema}}.note_worker(text, text[]) IS 'Notes which queues this session works on. For pop.';
+COMMENT ON FUNCTION {{schema}}.note_worker(text, text[]) IS 'Stores which queues this session works on. For pop.';
 
--- Only takes: tend promotes and takes back expired leases. A worker that keeps its
--- transaction open holds what it popped, and nothing else.
+-- Only takes tasks: tend promotes, and takes back expired leases. A worker that keeps its
+-- transaction open locks its popped tasks, and nothing else.
 CREATE OR REPLACE FUNCTION {{schema}}.pop(INOUT queue text DEFAULT NULL, n integer DEFAULT 1, handlers text[] DEFAULT NULL,
     lease interval DEFAULT '5 minutes', queues text[] DEFAULT NULL, worker text DEFAULT NULL,
     OUT id bigint, OUT token uuid, OUT handler text, OUT args json, OUT attempt integer, OUT retries integer, OUT priority integer,
@@ -143,7 +144,7 @@ DECLARE
     look integer;
     left_out bigint[] := CASE WHEN current_setting('pgtq.unreadable_{{schema_name}}', true) <> '' THEN {{schema}}.unreadable_tasks() ELSE '{}' END;
     n_left_out integer;
-    -- Values of less are stored in the row itself.
+    -- Smaller values are stored inline in the row.
     reads_from integer := CASE WHEN pg_client_encoding() IN (getdatabaseencoding(), 'SQL_ASCII') THEN 1000 ELSE 0 END;
 BEGIN
     IF pop.n IS NULL OR pop.n NOT BETWEEN 1 AND 10000 THEN
@@ -184,7 +185,7 @@ BEGIN
             IF last > here AND look = 1 THEN
                 cut := heads[here];
             ELSIF last > here THEN
-                -- Up to which position there are enough tasks, not counting what others hold.
+                -- Up to which position there are enough tasks, without those that other sessions hold.
                 SELECT c.position INTO cut
                 FROM unnest(in_queues[here:last], of_handlers[here:last], heads[here:last]) AS l (queue, handler, head)
                 CROSS JOIN LATERAL (
@@ -206,7 +207,8 @@ BEGIN
                         ORDER BY r.position LIMIT most FOR UPDATE SKIP LOCKED) AS one
                     LIMIT most
                 ), near AS MATERIALIZED (
-                    -- What is stored compressed is larger than it looks, and is read only if it may be wanted.
+                    -- A compressed value is larger than its stored size, and is read only if the task may be
+                    -- taken.
                     SELECT p.*, sum(p.stored) OVER (ORDER BY p.position) - p.stored AS before FROM picked AS p
                 ), sized AS MATERIALIZED (
                     SELECT n.ctid, n.position, CASE WHEN n.stored + n.others < reads_from THEN n.stored
@@ -236,10 +238,10 @@ BEGIN
             EXIT WHEN most = 0 OR most_bytes <= 0;
             n_left_out := cardinality(left_out);
             left_out := {{schema}}.unreadable_tasks();
-            -- Once more, for those behind what cannot be read.
+            -- Once more, for the tasks after the unreadable ones.
             CONTINUE WHEN cut IS NULL AND cardinality(left_out) > n_left_out;
             EXIT WHEN cut IS NULL;
-            -- What others hold at the same time was passed over: look further, in larger steps.
+            -- Tasks that other sessions hold were skipped: search further, in larger steps.
             heads[here:last] := array_fill(cut + 1, ARRAY[last - here + 1]);
             look := least(greatest(look, 32) * 2, 10000);
         END LOOP;
@@ -247,4 +249,4 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION {{schema}}.pop(text, integer, text[], interval, text[], text)
-    IS 'Takes up to n due tasks of a queue or of several, 32 MiB of arguments at most, the most urgent and then the oldest first. The worker ends each with complete, fail or release (id, token) before the lease runs out, or extends it.';
+    IS 'Takes up to n due tasks of one or several queues, at most 32 MiB of arguments, by priority and then the oldest first. The worker calls complete, fail or release (id, token) for each before the lease expires, or extends it.';

@@ -1,9 +1,10 @@
--- The API of workers, part three: tend, which one worker or runner calls each second.
+-- The API for workers, part three: tend, which one worker or runner calls each second.
 
--- An outage must not count against the tasks that workers held: they could not extend
--- their leases. After a gap tend gives them 15 seconds to do so. Leases that end until then
--- count no attempt if the server is another one than before. If it is not, the gap may be
--- the end of the only worker, which called tend: a task that kills its worker must count.
+-- An outage must not count against the tasks that workers held, because they could not
+-- extend their leases. After a gap, tend gives them 15 seconds to do so. Leases that
+-- expire until then count no attempt if the server was restarted or replaced. Otherwise
+-- the gap may be a crash of the only worker, which called tend: a task that crashes its
+-- worker must count.
 CREATE OR REPLACE FUNCTION {{schema}}.expire_popped(since timestamptz, before timestamptz, most integer, lost_from timestamptz, lost_to timestamptz)
 RETURNS TABLE (returned bigint, failed bigint, cancelled bigint, more boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
@@ -14,7 +15,7 @@ DECLARE
 BEGIN
     LOOP BEGIN
         WITH held AS MATERIALIZED (
-            -- As stored: arguments of a few MiB, or of one task, are taken back in a moment.
+            -- By stored size: a few MiB of arguments, or one task, are taken back quickly.
             SELECT p.task_id, CASE WHEN reads_each THEN {{schema}}.stored_bytes(p.task_id, p.args, p.traits, p.key) ELSE pg_column_size(p.args) END AS bytes
             FROM {{schema}}.popped AS p
             WHERE p.expires_at >= expire_popped.since AND p.expires_at < expire_popped.before AND p.task_id <> ALL (left_out)
@@ -69,9 +70,9 @@ BEGIN
     END; END LOOP;
 END $$;
 COMMENT ON FUNCTION {{schema}}.expire_popped(timestamptz, timestamptz, integer, timestamptz, timestamptz)
-    IS 'Takes back popped tasks whose lease ended between these times, some at a time; counts an attempt, unless the lease ended between the other two. For tend.';
+    IS 'Takes back popped tasks whose lease expired between the first two times, some at a time; counts an attempt, unless the lease expired between the other two. For tend.';
 
--- Lanes of queues on which workers are. `bound` is a position that is at least a second old.
+-- Lanes of queues that workers use. `bound` is a position that is at least a second old.
 CREATE OR REPLACE FUNCTION {{schema}}.move_lane_starts(bound bigint, recheck bigint) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
     SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -91,12 +92,14 @@ BEGIN
         SELECT w.queue, w.handler, w.priority, w.start, w.checked_at, least(coalesce(w.head, bound), bound) AS next
         FROM {{schema}}.worker_lanes(queues, NULL) AS w LIMIT 1000
     LOOP
-        -- A new version for a gain of some hundred rows, or before pop stops to trust the old one.
+        -- A new version only if it skips some hundred rows more, or before pop stops using the
+        -- old one.
         CONTINUE WHEN lane.next - lane.start < 500 AND lane.checked_at > now() - interval '20 seconds';
         DELETE FROM {{schema}}.lane_starts AS s WHERE (s.queue, s.handler, s.priority) = (lane.queue, lane.handler, lane.priority);
         INSERT INTO {{schema}}.lane_starts VALUES (lane.queue, lane.handler, lane.priority, greatest(lane.start, lane.next), clock_timestamp());
     END LOOP;
-    -- Tasks below the start of their lane: their transaction took longer than the bound allows for.
+    -- Tasks below the start of their lane: their transaction took longer than the bound
+    -- allows.
     SELECT max(s.position) INTO newest FROM {{schema}}.lane_starts AS s WHERE s.queue = ANY (queues);
     LOOP
         FOR missed IN
@@ -123,7 +126,7 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION {{schema}}.move_lane_starts(bigint, bigint)
-    IS 'Moves the positions at which pop begins past what is gone, and looks again below them for 50 ms. Returns where to continue. For tend.';
+    IS 'Moves the positions at which pop starts past removed tasks, and searches below them again for 50 ms. Returns where to continue. For tend.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.tend(most integer DEFAULT 1000)
 RETURNS TABLE (promoted bigint, expired bigint, next_due interval, more boolean)
@@ -151,7 +154,7 @@ BEGIN
     IF current_setting('idle_in_transaction_session_timeout')::interval NOT BETWEEN interval '1 millisecond' AND interval '5 seconds' THEN
         PERFORM set_config('idle_in_transaction_session_timeout', '5s', true);
     END IF;
-    -- Behind what was due the last time, but for what committed late. Now and then all.
+    -- Starts after the last promoted task, except for late commits. Sometimes reads all.
     looks_at_all := NOT last.promotes_on AND last.promote_all_at NOT BETWEEN now() AND now() + interval '10 minutes';
     SELECT p.* INTO due FROM {{schema}}.promote(tend.most,
         CASE WHEN looks_at_all THEN '-infinity' WHEN last.promotes_on THEN last.promoted_due
@@ -167,7 +170,7 @@ BEGIN
     last.promoted_id := CASE WHEN due.more THEN due.last_id ELSE 0 END;
 
 
-    -- The first tend of all can tell nothing.
+    -- The very first tend knows nothing about gaps.
     is_restart := last.server_started_at <> pg_postmaster_start_time();
     IF is_restart
         OR last.bound_at BETWEEN '1970-01-01' AND now() - interval '5 seconds' AND last.gap_to NOT BETWEEN now() - interval '15 seconds' AND now()
@@ -187,7 +190,8 @@ BEGIN
     IF taken.returned > 0 THEN
         PERFORM {{schema}}.wake();
     END IF;
-    -- A cancel that crossed with the end of an attempt: the task has left the claim it was asked for in.
+    -- A cancel that crossed with the end of an attempt: the task has left the claim for which
+    -- the cancel was requested.
     IF EXISTS (SELECT FROM {{schema}}.cancellations) THEN
         WITH gone AS (
             DELETE FROM {{schema}}.cancellations AS x
@@ -208,7 +212,7 @@ BEGIN
         last.bound_at := now();
         SELECT s.last_value INTO last.bound FROM {{schema}}.task_ids AS s;
     END IF;
-    -- All of them are taken back, but for those that were locked.
+    -- All of them were taken back, except locked ones.
     IF n_expired = 0 THEN
         last.expired_to := ended_before;
         IF looks_at_all THEN
@@ -222,4 +226,4 @@ BEGIN
     RETURN QUERY SELECT promoted, n_expired, next_due, due.more OR taken.more;
 END $$;
 COMMENT ON FUNCTION {{schema}}.tend(integer)
-    IS 'Keeps the queues of workers going: makes due tasks runnable and takes back expired leases, at most this many and 8 MiB of arguments of each. Call it again at once while more is true, else each second, in a transaction of its own, from one worker; runners do. Returns at once while another session runs it.';
+    IS 'Maintains the queues of workers: makes due tasks runnable and takes back expired leases, at most this many and 8 MiB of arguments of each. Call it again at once while more is true, otherwise once a second, in a separate transaction, from one worker; runners call it. Returns at once while another session runs it.';

@@ -7,7 +7,7 @@ CREATE FUNCTION pgtq.add_crash(task bigint, after_claim bigint, delta integer, m
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.add_crash(task bigint, after_claim bigint, delta integer, most integer) IS 'Changes the crashes of a task that has not ended. For count_crashes and withdraw_crashes.';
+COMMENT ON FUNCTION pgtq.add_crash(task bigint, after_claim bigint, delta integer, most integer) IS 'Changes the crashes of an unfinished task. For count_crashes and withdraw_crashes.';
 
 CREATE FUNCTION pgtq.add_partition(parent text, low timestamp with time zone, high timestamp with time zone, most integer DEFAULT 100000) RETURNS boolean
     LANGUAGE plpgsql
@@ -16,14 +16,14 @@ CREATE FUNCTION pgtq.add_partition(parent text, low timestamp with time zone, hi
     SET "DateStyle" TO 'ISO'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.add_partition(parent text, low timestamp with time zone, high timestamp with time zone, most integer) IS 'Makes one partition. False: the table is in use, or too many rows of the range stand in the default partition. For prune.';
+COMMENT ON FUNCTION pgtq.add_partition(parent text, low timestamp with time zone, high timestamp with time zone, most integer) IS 'Creates one partition. False: the table is in use, or the default partition has too many rows of the range. For prune.';
 
 CREATE FUNCTION pgtq.allow_sql(role text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.allow_sql(role text) IS 'Lets handlers'' SQL run as this role: it may then end tasks with a runner''s ticket, and touch nothing else here.';
+COMMENT ON FUNCTION pgtq.allow_sql(role text) IS 'Lets handlers'' SQL run as this role: it can then complete tasks with a runner''s ticket, and has no other privileges in this schema.';
 
 CREATE FUNCTION pgtq.apply_rights() RETURNS void
     LANGUAGE plpgsql
@@ -37,7 +37,7 @@ CREATE FUNCTION pgtq.cancel(id bigint) RETURNS text
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.cancel(id bigint) IS 'Cancels a task. Returns its state now: cancelled; running (it was asked to stop); complete or failed (too late); null when there is none of this id.';
+COMMENT ON FUNCTION pgtq.cancel(id bigint) IS 'Cancels a task. Returns its state: cancelled; running (it was asked to stop); complete or failed (too late); null if it does not exist.';
 
 CREATE FUNCTION pgtq.cancel_tasks(ids bigint[]) RETURNS TABLE(id bigint, was text, changed boolean)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -48,14 +48,14 @@ CREATE FUNCTION pgtq.cancel_tasks(ids bigint[]) RETURNS TABLE(id bigint, was tex
     SET jit TO 'off'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.cancel_tasks(ids bigint[]) IS 'Cancels: waiting tasks at once, running ones by asking their runner. Says where each was (null: there is none of this id) and whether something changed. Waits 5 seconds at most (or lock_timeout) for a transaction that has locked a task; then 55P03 names it.';
+COMMENT ON FUNCTION pgtq.cancel_tasks(ids bigint[]) IS 'Cancels waiting tasks at once, and asks the runners of running ones to stop them. Returns the state in which each was found (null: it does not exist) and whether it was changed. Waits at most 5 seconds (or lock_timeout) for a transaction that has locked a task; then error 55P03 names the task.';
 
 CREATE FUNCTION pgtq.change_task(task bigint, queue text DEFAULT NULL::text, handler text DEFAULT NULL::text, priority integer DEFAULT NULL::integer, args text DEFAULT NULL::text, patch jsonb DEFAULT NULL::jsonb, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, replace boolean DEFAULT false, retries integer DEFAULT NULL::integer, key_ttl interval DEFAULT NULL::interval) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.change_task(task bigint, queue text, handler text, priority integer, args text, patch jsonb, run_at timestamp with time zone, replace boolean, retries integer, key_ttl interval) IS 'Changes a task that waits. Returns its state now: scheduled or runnable if it was changed. For the other functions.';
+COMMENT ON FUNCTION pgtq.change_task(task bigint, queue text, handler text, priority integer, args text, patch jsonb, run_at timestamp with time zone, replace boolean, retries integer, key_ttl interval) IS 'Changes a waiting task. Returns its state: scheduled or runnable if it was changed. For the other functions.';
 
 CREATE FUNCTION pgtq.check_ages(retention interval, failed interval, batch integer) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
@@ -83,35 +83,35 @@ CREATE FUNCTION pgtq.check_task(handler text, args text, queue text, delay inter
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.check_task(handler text, args text, queue text, delay interval, run_at timestamp with time zone, retries integer, key text) IS 'Refuses what cannot be pushed, with a hint.';
+COMMENT ON FUNCTION pgtq.check_task(handler text, args text, queue text, delay interval, run_at timestamp with time zone, retries integer, key text) IS 'Rejects an invalid task, with a hint.';
 
 CREATE FUNCTION pgtq.checkpoint_in_task(ticket bytea, runner bigint, claim bigint, task bigint, value text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.checkpoint_in_task(ticket bytea, runner bigint, claim bigint, task bigint, value text) IS 'Saves the checkpoint of a task, last in a transaction of its handler. For runners. False: the claim is gone; roll back.';
+COMMENT ON FUNCTION pgtq.checkpoint_in_task(ticket bytea, runner bigint, claim bigint, task bigint, value text) IS 'Saves the checkpoint of a task, as the last statement in a transaction of its handler. For runners. False: the claim is gone; roll back.';
 
 CREATE FUNCTION pgtq.client_bytes(task bigint, args json, traits jsonb, key text) RETURNS bigint
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.client_bytes(task bigint, args json, traits jsonb, key text) IS 'How many bytes the arguments have; null: the server cannot read a value of the task, or send it to this client. For pop.';
+COMMENT ON FUNCTION pgtq.client_bytes(task bigint, args json, traits jsonb, key text) IS 'The size of the arguments in bytes; null: the server cannot read a value of the task, or send it to this client. For pop.';
 
 CREATE FUNCTION pgtq.complete(id bigint, token uuid, result anycompatible DEFAULT NULL::json) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.complete(id bigint, token uuid, result anycompatible) IS 'Ends a popped task with a result (text, json or jsonb). False: the task is no longer held with this token (the lease ran out, or it was ended already), and nothing changed.';
+COMMENT ON FUNCTION pgtq.complete(id bigint, token uuid, result anycompatible) IS 'Completes a popped task with a result (text, json or jsonb). False: the task is no longer held with this token (the lease expired, or the attempt has ended), and nothing changed.';
 
 CREATE FUNCTION pgtq.complete_in_task(ticket bytea, runner bigint, claim bigint, task bigint, queue text, handler text, priority integer, args json, result text, logs text, logs_dropped bigint, attempts integer, crashes integer, retries integer, pushed_at timestamp with time zone, due_at timestamp with time zone, since_start double precision, since_end double precision, fuel bigint, peak_memory bigint, wall_us bigint, digest bytea, key text, parent bigint, traits jsonb, child_handlers text[], child_args text[], child_queues text[], child_priorities integer[], child_delays double precision[], child_run_ats timestamp with time zone[], child_retries integer[], child_keys text[], child_scopes text[]) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.complete_in_task(ticket bytea, runner bigint, claim bigint, task bigint, queue text, handler text, priority integer, args json, result text, logs text, logs_dropped bigint, attempts integer, crashes integer, retries integer, pushed_at timestamp with time zone, due_at timestamp with time zone, since_start double precision, since_end double precision, fuel bigint, peak_memory bigint, wall_us bigint, digest bytea, key text, parent bigint, traits jsonb, child_handlers text[], child_args text[], child_queues text[], child_priorities integer[], child_delays double precision[], child_run_ats timestamp with time zone[], child_retries integer[], child_keys text[], child_scopes text[]) IS 'Ends a task with a result, last in the transaction of its handler. For runners. False: the claim is gone; roll back.';
+COMMENT ON FUNCTION pgtq.complete_in_task(ticket bytea, runner bigint, claim bigint, task bigint, queue text, handler text, priority integer, args json, result text, logs text, logs_dropped bigint, attempts integer, crashes integer, retries integer, pushed_at timestamp with time zone, due_at timestamp with time zone, since_start double precision, since_end double precision, fuel bigint, peak_memory bigint, wall_us bigint, digest bytea, key text, parent bigint, traits jsonb, child_handlers text[], child_args text[], child_queues text[], child_priorities integer[], child_delays double precision[], child_run_ats timestamp with time zone[], child_retries integer[], child_keys text[], child_scopes text[]) IS 'Completes a task with a result, as the last statement in the transaction of its handler. For runners. False: the claim is gone; roll back.';
 
 CREATE FUNCTION pgtq.complete_many(ids bigint[], tokens uuid[], results anycompatiblearray DEFAULT NULL::json[]) RETURNS SETOF bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -123,28 +123,28 @@ CREATE FUNCTION pgtq.complete_many(ids bigint[], tokens uuid[], results anycompa
     SET enable_mergejoin TO 'off'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.complete_many(ids bigint[], tokens uuid[], results anycompatiblearray) IS 'Ends popped tasks with their results (text, json or jsonb). Returns the ids that it ended; those of the others are no longer held with these tokens.';
+COMMENT ON FUNCTION pgtq.complete_many(ids bigint[], tokens uuid[], results anycompatiblearray) IS 'Completes popped tasks with their results (text, json or jsonb). Returns the ids of the completed tasks; the others are no longer held with these tokens.';
 
 CREATE FUNCTION pgtq.count_crashes(max_crashes integer DEFAULT 3) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.count_crashes(max_crashes integer) IS 'Counts the reported crashes that are proven by now, and fails tasks that have reached the limit. Returns how many failed. For rescue.';
+COMMENT ON FUNCTION pgtq.count_crashes(max_crashes integer) IS 'Counts reported crashes that are proven, and fails tasks that have reached the limit. Returns how many failed. For rescue.';
 
 CREATE FUNCTION pgtq.crash_wait() RETURNS interval
     LANGUAGE sql IMMUTABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.crash_wait() IS 'How long a lost runner may take to come back before its loss is a crash: a lease and a margin.';
+COMMENT ON FUNCTION pgtq.crash_wait() IS 'How long a lost runner can take to return before its loss is a crash: a lease and a margin.';
 
 CREATE FUNCTION pgtq.delete_others(child regclass, which text, page bigint) RETURNS bigint
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.delete_others(child regclass, which text, page bigint) IS 'Deletes the rows of 2,000 pages of a partition that are not kept. Returns the page at which to go on; null: there is none. For prune.';
+COMMENT ON FUNCTION pgtq.delete_others(child regclass, which text, page bigint) IS 'Deletes the rows of 2,000 pages of a partition, except those to keep. Returns the page at which to continue; null: the end. For prune.';
 
 CREATE FUNCTION pgtq.delete_tasks(ids bigint[]) RETURNS TABLE(id bigint, was text, changed boolean)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -155,21 +155,21 @@ CREATE FUNCTION pgtq.delete_tasks(ids bigint[]) RETURNS TABLE(id bigint, was tex
     SET jit TO 'off'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.delete_tasks(ids bigint[]) IS 'Removes tasks with their attempts and keys. Running ones are left alone. Says where each was (null: there is none of this id) and whether something changed. Waits 5 seconds at most (or lock_timeout) for a transaction that has locked a task; then 55P03 names it.';
+COMMENT ON FUNCTION pgtq.delete_tasks(ids bigint[]) IS 'Deletes tasks with their attempts and keys, except running ones. Returns the state in which each was found (null: it does not exist) and whether it was deleted. Waits at most 5 seconds (or lock_timeout) for a transaction that has locked a task; then error 55P03 names the task.';
 
 CREATE FUNCTION pgtq.demand(queues text[] DEFAULT NULL::text[], cap integer DEFAULT 10000) RETURNS bigint
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.demand(queues text[], cap integer) IS 'Tasks that are due or running, counted up to cap: what an autoscaler asks for.';
+COMMENT ON FUNCTION pgtq.demand(queues text[], cap integer) IS 'The number of due and running tasks, counted up to cap. For autoscalers.';
 
 CREATE FUNCTION pgtq.drain(runner text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.drain(runner text) IS 'Asks live runners of this name or id to claim nothing more, finish what they run, and stop. Returns how many were asked.';
+COMMENT ON FUNCTION pgtq.drain(runner text) IS 'Asks live runners with this name or id to claim no more tasks, finish their running ones, and stop. Returns how many were asked.';
 
 CREATE FUNCTION pgtq.edit(id bigint, args json) RETURNS text
     LANGUAGE sql SECURITY DEFINER
@@ -190,7 +190,7 @@ CREATE FUNCTION pgtq.edit(id bigint, args text DEFAULT NULL::text, patch jsonb D
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.edit(id bigint, args text, patch jsonb) IS 'Sets the arguments of a waiting task, or some fields of them. Returns its state now: scheduled or runnable if it was changed; running, complete, failed or cancelled if it was too late; null when there is none of this id.';
+COMMENT ON FUNCTION pgtq.edit(id bigint, args text, patch jsonb) IS 'Sets the arguments of a waiting task, or some of their fields. Returns its state: scheduled or runnable if it was changed; running, complete, failed or cancelled if it was too late; null if it does not exist.';
 
 CREATE FUNCTION pgtq.empty_default(parent text, oldest timestamp with time zone, batch integer, OUT deleted bigint, OUT moved boolean) RETURNS record
     LANGUAGE plpgsql
@@ -198,7 +198,7 @@ CREATE FUNCTION pgtq.empty_default(parent text, oldest timestamp with time zone,
     SET "TimeZone" TO 'UTC'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.empty_default(parent text, oldest timestamp with time zone, batch integer, OUT deleted bigint, OUT moved boolean) IS 'Takes rows out of a default partition. For prune.';
+COMMENT ON FUNCTION pgtq.empty_default(parent text, oldest timestamp with time zone, batch integer, OUT deleted bigint, OUT moved boolean) IS 'Removes rows from a default partition. For prune.';
 
 CREATE FUNCTION pgtq.expire_popped(since timestamp with time zone, before timestamp with time zone, most integer, lost_from timestamp with time zone, lost_to timestamp with time zone) RETURNS TABLE(returned bigint, failed bigint, cancelled bigint, more boolean)
     LANGUAGE plpgsql
@@ -210,14 +210,14 @@ CREATE FUNCTION pgtq.expire_popped(since timestamp with time zone, before timest
     SET enable_mergejoin TO 'off'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.expire_popped(since timestamp with time zone, before timestamp with time zone, most integer, lost_from timestamp with time zone, lost_to timestamp with time zone) IS 'Takes back popped tasks whose lease ended between these times, some at a time; counts an attempt, unless the lease ended between the other two. For tend.';
+COMMENT ON FUNCTION pgtq.expire_popped(since timestamp with time zone, before timestamp with time zone, most integer, lost_from timestamp with time zone, lost_to timestamp with time zone) IS 'Takes back popped tasks whose lease expired between the first two times, some at a time; counts an attempt, unless the lease expired between the other two. For tend.';
 
 CREATE FUNCTION pgtq.extend(id bigint, token uuid, lease interval DEFAULT '00:05:00'::interval, OUT held boolean, OUT cancel_requested boolean) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.extend(id bigint, token uuid, lease interval, OUT held boolean, OUT cancel_requested boolean) IS 'Renews the lease of a popped task, counted from now. held is false when it is no longer held with this token: stop working on it. cancel_requested: end it soon, with fail or complete.';
+COMMENT ON FUNCTION pgtq.extend(id bigint, token uuid, lease interval, OUT held boolean, OUT cancel_requested boolean) IS 'Renews the lease of a popped task, counted from now. held is false if the task is no longer held with this token: stop working on it. cancel_requested: end the attempt soon, with fail or complete.';
 
 CREATE FUNCTION pgtq.extend_many(ids bigint[], tokens uuid[], lease interval DEFAULT '00:05:00'::interval) RETURNS TABLE(id bigint, held boolean, cancel_requested boolean)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -229,14 +229,14 @@ CREATE FUNCTION pgtq.extend_many(ids bigint[], tokens uuid[], lease interval DEF
     SET enable_mergejoin TO 'off'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.extend_many(ids bigint[], tokens uuid[], lease interval) IS 'Renews the leases of popped tasks, counted from now. For each: whether it is still held (if not, stop working on it), and whether somebody asked to cancel it. A task whose row another transaction has locked is held, and is not renewed.';
+COMMENT ON FUNCTION pgtq.extend_many(ids bigint[], tokens uuid[], lease interval) IS 'Renews the leases of popped tasks, counted from now. Returns for each whether it is still held (if not, stop working on it), and whether a cancel was requested. A task whose row another transaction has locked is held, and its lease is not renewed.';
 
 CREATE FUNCTION pgtq.fail(id bigint, token uuid, message text, retry_in interval DEFAULT NULL::interval, fatal boolean DEFAULT false, code text DEFAULT NULL::text, details anycompatible DEFAULT NULL::json) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.fail(id bigint, token uuid, message text, retry_in interval, fatal boolean, code text, details anycompatible) IS 'Ends an attempt of a popped task with an error: it is retried (after retry_in, or a growing delay) while retries are left, unless fatal. False: the task is no longer held with this token, and nothing changed.';
+COMMENT ON FUNCTION pgtq.fail(id bigint, token uuid, message text, retry_in interval, fatal boolean, code text, details anycompatible) IS 'Ends an attempt of a popped task with an error: the task is retried (after retry_in, or a growing delay) while retries are left, unless fatal. False: the task is no longer held with this token, and nothing changed.';
 
 CREATE FUNCTION pgtq.fail_crashed(task bigint, claim bigint, max_crashes integer) RETURNS boolean
     LANGUAGE plpgsql
@@ -255,14 +255,14 @@ CREATE FUNCTION pgtq.fail_many(ids bigint[], tokens uuid[], messages text[], ret
     SET enable_mergejoin TO 'off'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.fail_many(ids bigint[], tokens uuid[], messages text[], retry_in interval, fatal boolean, codes text[], details anycompatiblearray) IS 'As fail, for many tasks. Returns the ids whose attempt it ended; the others are no longer held with these tokens.';
+COMMENT ON FUNCTION pgtq.fail_many(ids bigint[], tokens uuid[], messages text[], retry_in interval, fatal boolean, codes text[], details anycompatiblearray) IS 'Like fail, for many tasks. Returns the ids of tasks whose attempt it ended; the others are no longer held with these tokens.';
 
 CREATE FUNCTION pgtq.find(key text, queue text DEFAULT 'default'::text) RETURNS TABLE(id bigint, state text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.find(key text, queue text) IS 'The task that has an idempotency key, and its state (null when its history is no longer kept). No row: no task has the key.';
+COMMENT ON FUNCTION pgtq.find(key text, queue text) IS 'The task that has an idempotency key, and its state (null if its history has been deleted). No row: no task has the key.';
 
 CREATE FUNCTION pgtq.find_runnable(ids bigint[]) RETURNS SETOF tid
     LANGUAGE plpgsql STABLE
@@ -273,14 +273,14 @@ CREATE FUNCTION pgtq.find_runnable(ids bigint[]) RETURNS SETOF tid
     SET jit TO 'off'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.find_runnable(ids bigint[]) IS 'Where runnable tasks of these ids stand, as the calling statement sees them. For the other functions.';
+COMMENT ON FUNCTION pgtq.find_runnable(ids bigint[]) IS 'The row positions of runnable tasks with these ids, as the calling statement sees them. For the other functions.';
 
 CREATE FUNCTION pgtq.first_bytes(places tid[], most bigint) RETURNS tid[]
     LANGUAGE plpgsql STABLE STRICT
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.first_bytes(places tid[], most bigint) IS 'Of these runnable rows, the first whose arguments together are within the limit in bytes; at least one.';
+COMMENT ON FUNCTION pgtq.first_bytes(places tid[], most bigint) IS 'The first of these runnable rows whose arguments together are within the limit in bytes; at least one.';
 
 CREATE TABLE pgtq.attempts (
     task_id bigint NOT NULL,
@@ -307,7 +307,7 @@ ALTER TABLE ONLY pgtq.attempts ALTER COLUMN error_details SET COMPRESSION lz4;
 ALTER TABLE ONLY pgtq.attempts ALTER COLUMN backtrace SET COMPRESSION lz4;
 ALTER TABLE ONLY pgtq.attempts ALTER COLUMN logs SET COMPRESSION lz4;
 
-COMMENT ON TABLE pgtq.attempts IS 'Attempts that did not finish their task, in partitions as history. The last attempt of a task is in its history row.';
+COMMENT ON TABLE pgtq.attempts IS 'Attempts that did not finish their task, in partitions like history. The last attempt of a task is in its history row.';
 
 COMMENT ON COLUMN pgtq.attempts.claim_id IS '0 for a task that was cancelled before it was claimed.';
 
@@ -348,11 +348,11 @@ ALTER TABLE ONLY pgtq.claims ALTER COLUMN parents SET COMPRESSION lz4;
 ALTER TABLE ONLY pgtq.claims ALTER COLUMN traits SET COMPRESSION lz4;
 ALTER TABLE ONLY pgtq.claims ALTER COLUMN args SET COMPRESSION lz4;
 
-COMMENT ON TABLE pgtq.claims IS 'Batches of tasks given to a runner. Read the view running instead.';
+COMMENT ON TABLE pgtq.claims IS 'Batches of tasks assigned to a runner. Read the view running instead.';
 
-COMMENT ON COLUMN pgtq.claims.solo IS 'Holds one suspect: at most one such claim of a runner runs at a time.';
+COMMENT ON COLUMN pgtq.claims.solo IS 'Contains one suspect: a runner runs at most one such claim at a time.';
 
-COMMENT ON COLUMN pgtq.claims.traits IS 'NULL when no task of the claim has any.';
+COMMENT ON COLUMN pgtq.claims.traits IS 'NULL if no task of the claim has traits.';
 
 CREATE TABLE pgtq.history (
     id bigint NOT NULL,
@@ -395,7 +395,7 @@ ALTER TABLE ONLY pgtq.history ALTER COLUMN error_details SET COMPRESSION lz4;
 ALTER TABLE ONLY pgtq.history ALTER COLUMN backtrace SET COMPRESSION lz4;
 ALTER TABLE ONLY pgtq.history ALTER COLUMN logs SET COMPRESSION lz4;
 
-COMMENT ON TABLE pgtq.history IS 'Tasks that ended, in partitions of a day or more. Read the views complete, failed, cancelled instead.';
+COMMENT ON TABLE pgtq.history IS 'Finished tasks, in partitions of a day or more. Read the views complete, failed, cancelled instead.';
 
 CREATE TABLE pgtq.popped (
     task_id bigint NOT NULL,
@@ -425,7 +425,7 @@ CREATE TABLE pgtq.popped (
 WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
 ALTER TABLE ONLY pgtq.popped ALTER COLUMN args SET COMPRESSION lz4;
 
-COMMENT ON TABLE pgtq.popped IS 'Tasks that external workers hold. Read the view running instead: a token lets its reader end the task.';
+COMMENT ON TABLE pgtq.popped IS 'Tasks that external workers hold. Read the view running instead: a reader of a token could end the task.';
 
 COMMENT ON COLUMN pgtq.popped.claim_id IS 'Identifies the attempt in cancellations, log_lines, history and attempts.';
 
@@ -478,7 +478,7 @@ UNION ALL
     p.args
    FROM pgtq.popped p;
 
-COMMENT ON VIEW pgtq.in_flight IS 'Tasks of live claims that have not ended, and popped tasks. For the store; read running instead.';
+COMMENT ON VIEW pgtq.in_flight IS 'Unfinished tasks of live claims, and popped tasks. For the store; read running instead.';
 
 CREATE TABLE pgtq.runnable_tasks (
     queue text NOT NULL COLLATE pg_catalog."C",
@@ -501,7 +501,7 @@ ALTER TABLE ONLY pgtq.runnable_tasks ALTER COLUMN args SET COMPRESSION lz4;
 
 COMMENT ON TABLE pgtq.runnable_tasks IS 'Tasks that are due. Read the view runnable instead.';
 
-COMMENT ON COLUMN pgtq.runnable_tasks.traits IS 'What few tasks have: an object, carried through every transition. A runner gives back a task with a field that it does not know, unless the name begins with _.';
+COMMENT ON COLUMN pgtq.runnable_tasks.traits IS 'Rarely used properties: a JSON object, carried through every transition. A runner defers a task with a field that it does not know, unless the name of the field begins with _.';
 
 CREATE VIEW pgtq.runnable AS
  SELECT runnable_tasks.id,
@@ -527,7 +527,7 @@ CREATE VIEW pgtq.runnable AS
     runnable_tasks.parent
    FROM pgtq.runnable_tasks;
 
-COMMENT ON VIEW pgtq.runnable IS 'Tasks that are due: the next free runner that has the handler takes them. A condition on the id reads all of them; get(id) does not.';
+COMMENT ON VIEW pgtq.runnable IS 'Tasks that are due: the next free runner with the handler takes them. A condition on the id reads all of them; get(id) does not.';
 
 CREATE VIEW pgtq.running AS
  SELECT in_flight.id,
@@ -553,7 +553,7 @@ CREATE VIEW pgtq.running AS
     in_flight.parent
    FROM pgtq.in_flight;
 
-COMMENT ON VIEW pgtq.running IS 'Tasks that a runner, or an external worker, has claimed. started_at is the time of the claim.';
+COMMENT ON VIEW pgtq.running IS 'Tasks that a runner or an external worker has claimed. started_at is the time of the claim.';
 
 CREATE TABLE pgtq.scheduled_tasks (
     id bigint NOT NULL,
@@ -578,7 +578,7 @@ CREATE TABLE pgtq.scheduled_tasks (
 WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
 ALTER TABLE ONLY pgtq.scheduled_tasks ALTER COLUMN args SET COMPRESSION lz4;
 
-COMMENT ON TABLE pgtq.scheduled_tasks IS 'Tasks that wait for their time, or for their retry. Read the view scheduled instead.';
+COMMENT ON TABLE pgtq.scheduled_tasks IS 'Tasks that are not due yet, including retries. Read the view scheduled instead.';
 
 CREATE VIEW pgtq.scheduled AS
  SELECT scheduled_tasks.id,
@@ -604,7 +604,7 @@ CREATE VIEW pgtq.scheduled AS
     scheduled_tasks.parent
    FROM pgtq.scheduled_tasks;
 
-COMMENT ON VIEW pgtq.scheduled IS 'Tasks that wait for their time (due_at), or for their retry.';
+COMMENT ON VIEW pgtq.scheduled IS 'Tasks that are not due yet (due_at), including retries.';
 
 CREATE VIEW pgtq.tasks AS
  SELECT scheduled.id,
@@ -699,49 +699,49 @@ UNION ALL
     history.parent
    FROM pgtq.history;
 
-COMMENT ON VIEW pgtq.tasks IS 'Every task in its state: the union of scheduled, runnable, running, complete, failed and cancelled. For one task by its id, ask get(id): a condition on the id reads all runnable tasks here.';
+COMMENT ON VIEW pgtq.tasks IS 'Every task in its state: the union of scheduled, runnable, running, complete, failed and cancelled. For one task by its id, use get(id): a condition on the id of this view reads all runnable tasks.';
 
 CREATE FUNCTION pgtq.get(id bigint) RETURNS SETOF pgtq.tasks
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.get(id bigint) IS 'One task as the view tasks has it, found by indexes. The view itself reads all runnable tasks for an id.';
+COMMENT ON FUNCTION pgtq.get(id bigint) IS 'One task with the columns of the view tasks, found by indexes. The view itself reads all runnable tasks for an id.';
 
 CREATE FUNCTION pgtq.grant_role(kind text, role text) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.grant_role(kind text, role text) IS 'Makes a role a pusher, worker, viewer, runner, deployer or admin; again does no harm. Returns what it could not give, or null.';
+COMMENT ON FUNCTION pgtq.grant_role(kind text, role text) IS 'Makes a role a pusher, worker, viewer, runner, deployer or admin; can be repeated. Returns what it could not grant, or null.';
 
 CREATE FUNCTION pgtq.holds_endings(child regclass, parent text, high timestamp with time zone) RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.holds_endings(child regclass, parent text, high timestamp with time zone) IS 'Whether a claim that lives has endings in this partition. For prune.';
+COMMENT ON FUNCTION pgtq.holds_endings(child regclass, parent text, high timestamp with time zone) IS 'Whether a live claim has outcomes in this partition. For prune.';
 
 CREATE FUNCTION pgtq.is_held(ticket bytea, runner bigint, claim bigint) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.is_held(ticket bytea, runner bigint, claim bigint) IS 'Whether the claim is still that runner''s; an error if the ticket is not. For the functions that end in _in_task.';
+COMMENT ON FUNCTION pgtq.is_held(ticket bytea, runner bigint, claim bigint) IS 'Whether the runner still holds the claim; an error if the ticket is not the runner''s. For the functions that end in _in_task.';
 
 CREATE FUNCTION pgtq.judge_runner(runner bigint) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.judge_runner(runner bigint) IS 'Notes which tasks of a lost runner may have been running, and ends its SQL transactions. For rescue.';
+COMMENT ON FUNCTION pgtq.judge_runner(runner bigint) IS 'Stores which tasks of a lost runner may have been running, and terminates its SQL transactions. For rescue.';
 
 CREATE FUNCTION pgtq.kept_rows_fit(child regclass, which text) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.kept_rows_fit(child regclass, which text) IS 'Whether the rows that a partition keeps are few enough for a copy. For prune.';
+COMMENT ON FUNCTION pgtq.kept_rows_fit(child regclass, which text) IS 'Whether the rows to keep of a partition are few enough for a copy. For prune.';
 
 CREATE FUNCTION pgtq.live_among(ids bigint[]) RETURNS TABLE(claim_id bigint, id bigint)
     LANGUAGE plpgsql STABLE
@@ -750,7 +750,7 @@ CREATE FUNCTION pgtq.live_among(ids bigint[]) RETURNS TABLE(claim_id bigint, id 
     SET jit TO 'off'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.live_among(ids bigint[]) IS 'Which of these tasks run now, and in which claim. For the other functions.';
+COMMENT ON FUNCTION pgtq.live_among(ids bigint[]) IS 'Which of these tasks are running, and in which claim. For the other functions.';
 
 CREATE FUNCTION pgtq.log(id bigint, token uuid, message text, level text DEFAULT 'info'::text, fields anycompatible DEFAULT NULL::json) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -765,21 +765,21 @@ CREATE FUNCTION pgtq.make_partitions(ahead integer DEFAULT 3) RETURNS bigint
     SET "TimeZone" TO 'UTC'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.make_partitions(ahead integer) IS 'Makes the partitions of today and the next days, as far as their tables are free. Returns how many.';
+COMMENT ON FUNCTION pgtq.make_partitions(ahead integer) IS 'Creates the partitions of today and the next days, if their tables are not in use. Returns how many.';
 
 CREATE FUNCTION pgtq.make_runnable(task bigint) RETURNS void
     LANGUAGE sql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.make_runnable(task bigint) IS 'Moves one scheduled task to the runnable ones. For change_task.';
+COMMENT ON FUNCTION pgtq.make_runnable(task bigint) IS 'Makes one scheduled task runnable. For change_task.';
 
 CREATE FUNCTION pgtq.move(id bigint, queue text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.move(id bigint, queue text) IS 'Moves a waiting task with its key to another queue; 23505 if the key is taken there. Returns its state now: scheduled or runnable if it was changed; running, complete, failed or cancelled if it was too late; null when there is none of this id.';
+COMMENT ON FUNCTION pgtq.move(id bigint, queue text) IS 'Moves a waiting task and its key to another queue; error 23505 if the key is in use there. Returns its state: scheduled or runnable if it was changed; running, complete, failed or cancelled if it was too late; null if it does not exist.';
 
 CREATE FUNCTION pgtq.move_lane_starts(bound bigint, recheck bigint) RETURNS bigint
     LANGUAGE plpgsql
@@ -791,35 +791,35 @@ CREATE FUNCTION pgtq.move_lane_starts(bound bigint, recheck bigint) RETURNS bigi
     SET enable_mergejoin TO 'off'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.move_lane_starts(bound bigint, recheck bigint) IS 'Moves the positions at which pop begins past what is gone, and looks again below them for 50 ms. Returns where to continue. For tend.';
+COMMENT ON FUNCTION pgtq.move_lane_starts(bound bigint, recheck bigint) IS 'Moves the positions at which pop starts past removed tasks, and searches below them again for 50 ms. Returns where to continue. For tend.';
 
 CREATE FUNCTION pgtq.need_read_committed(what text) RETURNS void
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.need_read_committed(what text) IS 'Refuses a snapshot that hides what others have committed. For the other functions.';
+COMMENT ON FUNCTION pgtq.need_read_committed(what text) IS 'Rejects an isolation level whose snapshot hides later commits. For the other functions.';
 
 CREATE FUNCTION pgtq.note_unreadable(task bigint, reason text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.note_unreadable(task bigint, reason text) IS 'Names a task that cannot be read, once a session and ten minutes. For stored_bytes and client_bytes.';
+COMMENT ON FUNCTION pgtq.note_unreadable(task bigint, reason text) IS 'Names a task that cannot be read, once per session and ten minutes. For stored_bytes and client_bytes.';
 
 CREATE FUNCTION pgtq.note_worker(worker text, queues text[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.note_worker(worker text, queues text[]) IS 'Notes which queues this session works on. For pop.';
+COMMENT ON FUNCTION pgtq.note_worker(worker text, queues text[]) IS 'Stores which queues this session works on. For pop.';
 
 CREATE FUNCTION pgtq.notify_runners() RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.notify_runners() IS 'Makes runners send a heartbeat now, by which they hear of cancellations. Does nothing after SET LOCAL pgtq.notify = off. For cancel and drain.';
+COMMENT ON FUNCTION pgtq.notify_runners() IS 'Makes runners send a heartbeat now, which returns cancellations to them. Does nothing after SET LOCAL pgtq.notify = off. For cancel and drain.';
 
 CREATE FUNCTION pgtq.partition_days(retention interval) RETURNS integer
     LANGUAGE sql IMMUTABLE
@@ -842,7 +842,7 @@ CREATE FUNCTION pgtq.pause(queue text DEFAULT NULL::text, handler text DEFAULT N
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.pause(queue text, handler text) IS 'Stops claims from a queue, or of a handler''s tasks; tasks under way go on. False: it was paused already.';
+COMMENT ON FUNCTION pgtq.pause(queue text, handler text) IS 'Stops claims of a queue''s or a handler''s tasks; running tasks finish. False: it was already paused.';
 
 CREATE FUNCTION pgtq.pop(INOUT queue text DEFAULT NULL::text, n integer DEFAULT 1, handlers text[] DEFAULT NULL::text[], lease interval DEFAULT '00:05:00'::interval, queues text[] DEFAULT NULL::text[], worker text DEFAULT NULL::text, OUT id bigint, OUT token uuid, OUT handler text, OUT args json, OUT attempt integer, OUT retries integer, OUT priority integer, OUT pushed_at timestamp with time zone, OUT due_at timestamp with time zone, OUT key text, OUT parent bigint, OUT expires_at timestamp with time zone) RETURNS SETOF record
     LANGUAGE plpgsql SECURITY DEFINER
@@ -854,14 +854,14 @@ CREATE FUNCTION pgtq.pop(INOUT queue text DEFAULT NULL::text, n integer DEFAULT 
     SET enable_mergejoin TO 'off'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.pop(INOUT queue text, n integer, handlers text[], lease interval, queues text[], worker text, OUT id bigint, OUT token uuid, OUT handler text, OUT args json, OUT attempt integer, OUT retries integer, OUT priority integer, OUT pushed_at timestamp with time zone, OUT due_at timestamp with time zone, OUT key text, OUT parent bigint, OUT expires_at timestamp with time zone) IS 'Takes up to n due tasks of a queue or of several, 32 MiB of arguments at most, the most urgent and then the oldest first. The worker ends each with complete, fail or release (id, token) before the lease runs out, or extends it.';
+COMMENT ON FUNCTION pgtq.pop(INOUT queue text, n integer, handlers text[], lease interval, queues text[], worker text, OUT id bigint, OUT token uuid, OUT handler text, OUT args json, OUT attempt integer, OUT retries integer, OUT priority integer, OUT pushed_at timestamp with time zone, OUT due_at timestamp with time zone, OUT key text, OUT parent bigint, OUT expires_at timestamp with time zone) IS 'Takes up to n due tasks of one or several queues, at most 32 MiB of arguments, by priority and then the oldest first. The worker calls complete, fail or release (id, token) for each before the lease expires, or extends it.';
 
 CREATE FUNCTION pgtq.progress(id bigint, token uuid, fraction double precision, message text DEFAULT NULL::text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.progress(id bigint, token uuid, fraction double precision, message text) IS 'Reports how far a popped task is, from 0 to 1, with a short text for people: the view progress shows it. False: the task is no longer held with this token.';
+COMMENT ON FUNCTION pgtq.progress(id bigint, token uuid, fraction double precision, message text) IS 'Reports the progress of a popped task, from 0 to 1, with a short message: the view progress shows it. False: the task is no longer held with this token.';
 
 CREATE FUNCTION pgtq.promote(batch integer DEFAULT 1000, after_due timestamp with time zone DEFAULT '-infinity'::timestamp with time zone, after_id bigint DEFAULT 0) RETURNS TABLE(count bigint, next_due interval, last_due timestamp with time zone, last_id bigint, more boolean)
     LANGUAGE plpgsql
@@ -872,14 +872,14 @@ CREATE FUNCTION pgtq.promote(batch integer DEFAULT 1000, after_due timestamp wit
     SET enable_bitmapscan TO 'off'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.promote(batch integer, after_due timestamp with time zone, after_id bigint) IS 'Makes due tasks runnable, from a place in their order on; 8 MiB of arguments at most, and one task at least. Returns how many, how long until the next one is due, the place of the last, and whether to call again at once from there.';
+COMMENT ON FUNCTION pgtq.promote(batch integer, after_due timestamp with time zone, after_id bigint) IS 'Makes due tasks runnable, starting at a position in their order; at most 8 MiB of arguments, but at least one task. Returns how many, how long until the next one is due, the position of the last, and whether to call again at once from there.';
 
 CREATE FUNCTION pgtq.prune(retention interval, batch integer DEFAULT 10000, failed interval DEFAULT NULL::interval) RETURNS TABLE(created bigint, dropped bigint, deleted bigint, more boolean, skipped text[])
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.prune(retention interval, batch integer, failed interval) IS 'Drops history older than the retention (one hour at least), keeps failed tasks for as long as failed says, deletes expired keys, and makes the next partitions. Does one step in each call: call again, in a transaction of its own, while more is true. skipped names what failed, which also is a WARNING.';
+COMMENT ON FUNCTION pgtq.prune(retention interval, batch integer, failed interval) IS 'Drops history older than the retention (at least one hour), keeps failed tasks until the age failed, deletes expired keys, and creates the next partitions. Each call does one step: call it again, in a separate transaction, while more is true. skipped names the partitions that failed; there is a WARNING, too.';
 
 CREATE FUNCTION pgtq.prune_keys(batch integer) RETURNS bigint
     LANGUAGE plpgsql
@@ -893,21 +893,21 @@ CREATE FUNCTION pgtq.prune_partition(oldest timestamp with time zone, oldest_fai
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.prune_partition(oldest timestamp with time zone, oldest_failed timestamp with time zone, OUT changed boolean, OUT dropped boolean, OUT skipped text[]) IS 'Empties, or drops, the oldest partition that is free, and names those that fail. For prune.';
+COMMENT ON FUNCTION pgtq.prune_partition(oldest timestamp with time zone, oldest_failed timestamp with time zone, OUT changed boolean, OUT dropped boolean, OUT skipped text[]) IS 'Empties or drops the oldest partition that is not in use, and names those that fail. For prune.';
 
 CREATE FUNCTION pgtq.prune_state(retention interval, batch integer DEFAULT 10000) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.prune_state(retention interval, batch integer) IS 'Removes saved values of tasks that are complete, deleted, or gone with their history: those of a batch of tasks in each call. Runners call it after prune.';
+COMMENT ON FUNCTION pgtq.prune_state(retention interval, batch integer) IS 'Deletes saved values of tasks that are complete, deleted, or gone with their history; a batch of tasks in each call. Runners call it after prune.';
 
 CREATE FUNCTION pgtq.purge(queue text, batch integer DEFAULT 10000) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.purge(queue text, batch integer) IS 'Deletes waiting tasks of a queue with their keys, a batch at most. Returns how many; call it again until it returns 0. Tasks that run, or are locked at the moment, stay.';
+COMMENT ON FUNCTION pgtq.purge(queue text, batch integer) IS 'Deletes at most a batch of waiting tasks of a queue and their keys. Returns how many; call it again until it returns 0. Does not delete running or locked tasks.';
 
 CREATE FUNCTION pgtq.push(handler text, args json, queue text DEFAULT 'default'::text, priority integer DEFAULT 0, delay interval DEFAULT NULL::interval, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, retries integer DEFAULT NULL::integer, key text DEFAULT NULL::text) RETURNS bigint
     LANGUAGE sql SECURITY DEFINER
@@ -928,14 +928,14 @@ CREATE FUNCTION pgtq.push(handler text, args text DEFAULT '{}'::text, queue text
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.push(handler text, args text, queue text, priority integer, delay interval, run_at timestamp with time zone, retries integer, key text) IS 'Pushes a task and returns its id. args is JSON text; a lower priority runs earlier; retries -1 is without limit; a known key returns the id of the task that has it.';
+COMMENT ON FUNCTION pgtq.push(handler text, args text, queue text, priority integer, delay interval, run_at timestamp with time zone, retries integer, key text) IS 'Pushes a task and returns its id. args is JSON text. A lower priority runs earlier. retries -1 means no limit. If a task has the key, push returns its id.';
 
 CREATE FUNCTION pgtq.push_arrays(handlers text[], args text[], queues text[], priorities integer[], delays interval[], run_ats timestamp with time zone[], retries integer[], keys text[]) RETURNS TABLE(id bigint, existed boolean)
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.push_arrays(handlers text[], args text[], queues text[], priorities integer[], delays interval[], run_ats timestamp with time zone[], retries integer[], keys text[]) IS 'Pushes many tasks, one array for each field. For programs; people use push_many.';
+COMMENT ON FUNCTION pgtq.push_arrays(handlers text[], args text[], queues text[], priorities integer[], delays interval[], run_ats timestamp with time zone[], retries integer[], keys text[]) IS 'Pushes many tasks, one array for each field. For programs; see also push_many.';
 
 CREATE FUNCTION pgtq.push_many(tasks anycompatible) RETURNS SETOF bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -977,56 +977,56 @@ CREATE FUNCTION pgtq.push_task(handler text, args text DEFAULT '{}'::text, queue
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.push_task(handler text, args text, queue text, priority integer, delay interval, run_at timestamp with time zone, retries integer, key text, on_conflict text, key_ttl interval) IS 'Pushes a task and says what became of it: new; existing (a task has the key; nothing was changed); replaced (on_conflict => replace: the waiting task was changed); running (it has started and was not replaced). on_conflict => error raises 23505. key_ttl: how long the key counts after the task is due, instead of the retention.';
+COMMENT ON FUNCTION pgtq.push_task(handler text, args text, queue text, priority integer, delay interval, run_at timestamp with time zone, retries integer, key text, on_conflict text, key_ttl interval) IS 'Pushes a task and returns the outcome: new; existing (a task has the key; nothing was changed); replaced (on_conflict => replace: the waiting task was changed); running (it has started and was not replaced). on_conflict => error raises error 23505. key_ttl: how long the key stays in use after the task is due, instead of the retention.';
 
 CREATE FUNCTION pgtq.release(id bigint, token uuid, delay interval DEFAULT NULL::interval) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.release(id bigint, token uuid, delay interval) IS 'Gives a popped task back without using an attempt, to run at once or after the delay. False: the task is no longer held with this token, and nothing changed.';
+COMMENT ON FUNCTION pgtq.release(id bigint, token uuid, delay interval) IS 'Releases a popped task without using an attempt, to run at once or after the delay. False: the task is no longer held with this token, and nothing changed.';
 
 CREATE FUNCTION pgtq.release_claims(claim_ids bigint[]) RETURNS bigint
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.release_claims(claim_ids bigint[]) IS 'Releases the tasks of these claims that have not ended, without using an attempt. A claim that cannot be read stays, with a warning.';
+COMMENT ON FUNCTION pgtq.release_claims(claim_ids bigint[]) IS 'Releases the unfinished tasks of these claims, without using an attempt. A claim that cannot be read stays, with a warning.';
 
 CREATE FUNCTION pgtq.reprioritise(id bigint, priority integer) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.reprioritise(id bigint, priority integer) IS 'Sets the priority of a waiting task, behind the tasks that have it already. Returns its state now: scheduled or runnable if it was changed; running, complete, failed or cancelled if it was too late; null when there is none of this id.';
+COMMENT ON FUNCTION pgtq.reprioritise(id bigint, priority integer) IS 'Sets the priority of a waiting task, after the tasks that already have it. Returns its state: scheduled or runnable if it was changed; running, complete, failed or cancelled if it was too late; null if it does not exist.';
 
 CREATE FUNCTION pgtq.request_wake(queue text DEFAULT NULL::text) RETURNS TABLE(flag integer, fresh boolean)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.request_wake(queue text) IS 'Asks that the next push to this queue (null: to any queue) sends the notification ''work <flag> <queues>'' (no queues if they are many) on the channel pgtq_wake. fresh: the request is new; look for tasks once more before waiting.';
+COMMENT ON FUNCTION pgtq.request_wake(queue text) IS 'Requests that the next push to this queue (null: any queue) sends the notification ''work <flag> <queues>'' (without queues if they are many) on the channel pgtq_wake. fresh: the request is new; look for tasks once more before waiting.';
 
 CREATE FUNCTION pgtq.reschedule(id bigint, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, delay interval DEFAULT NULL::interval) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.reschedule(id bigint, run_at timestamp with time zone, delay interval) IS 'Sets when a waiting task is due. Returns its state now: scheduled or runnable if it was changed; running, complete, failed or cancelled if it was too late; null when there is none of this id.';
+COMMENT ON FUNCTION pgtq.reschedule(id bigint, run_at timestamp with time zone, delay interval) IS 'Sets when a waiting task is due. Returns its state: scheduled or runnable if it was changed; running, complete, failed or cancelled if it was too late; null if it does not exist.';
 
 CREATE FUNCTION pgtq.rescue(orphans boolean DEFAULT true, most integer DEFAULT 100, max_crashes integer DEFAULT 3, except_claims bigint[] DEFAULT '{}'::bigint[]) RETURNS TABLE(runner_ids bigint[], runner_names text[], tasks bigint, failed bigint, cancelled bigint, left_out bigint[])
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.rescue(orphans boolean, most integer, max_crashes integer, except_claims bigint[]) IS 'Takes back the claims of lost runners, at most this many in a call and without those excepted; call it again while it finds some. Claims that cannot be read are left out and returned. Leases of workers: see tend.';
+COMMENT ON FUNCTION pgtq.rescue(orphans boolean, most integer, max_crashes integer, except_claims bigint[]) IS 'Takes back the claims of lost runners, at most this many per call, except the given ones; call it again while it finds some. Returns the claims that cannot be read, which stay. For leases of workers see tend.';
 
 CREATE FUNCTION pgtq.result(id bigint) RETURNS json
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.result(id bigint) IS 'The result of a complete task; null when it is not complete.';
+COMMENT ON FUNCTION pgtq.result(id bigint) IS 'The result of a complete task; null if it is not complete.';
 
 CREATE FUNCTION pgtq.resume(queue text DEFAULT NULL::text, handler text DEFAULT NULL::text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1040,21 +1040,21 @@ CREATE FUNCTION pgtq.retention() RETURNS interval
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.retention() IS 'How long history is kept, as the last prune was told: the default lifetime of an idempotency key.';
+COMMENT ON FUNCTION pgtq.retention() IS 'How long history is kept, from the last call of prune: the default lifetime of an idempotency key.';
 
 CREATE FUNCTION pgtq.retries_forever(retries integer, handler text) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.retries_forever(retries integer, handler text) IS 'Whether the task, or else its handler, is retried forever: then no crash fails it.';
+COMMENT ON FUNCTION pgtq.retries_forever(retries integer, handler text) IS 'Whether the task, or otherwise its handler, has unlimited retries: then no crash fails it.';
 
 CREATE FUNCTION pgtq.retry(id bigint) RETURNS text
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.retry(id bigint) IS 'Makes a failed, cancelled or scheduled task runnable now. Returns its state now; null when there is none of this id.';
+COMMENT ON FUNCTION pgtq.retry(id bigint) IS 'Makes a failed, cancelled or scheduled task runnable now. Returns its state; null if it does not exist.';
 
 CREATE FUNCTION pgtq.retry_delay(attempts integer) RETURNS interval
     LANGUAGE sql
@@ -1072,21 +1072,21 @@ CREATE FUNCTION pgtq.retry_tasks(ids bigint[]) RETURNS TABLE(id bigint, was text
     SET jit TO 'off'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.retry_tasks(ids bigint[]) IS 'Makes failed, cancelled and scheduled tasks runnable now. Each has its idempotency key again, unless another task has the key by now. Says where each was (null: there is none of this id) and whether something changed.';
+COMMENT ON FUNCTION pgtq.retry_tasks(ids bigint[]) IS 'Makes failed, cancelled and scheduled tasks runnable now. Each gets its idempotency key back, unless another task has the key. Returns the state in which each was found (null: it does not exist) and whether it was changed.';
 
 CREATE FUNCTION pgtq.revoke_role(kind text, role text) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.revoke_role(kind text, role text) IS 'Takes back what grant_role gave, but for what another kind of the same role needs. False: it was not of this kind.';
+COMMENT ON FUNCTION pgtq.revoke_role(kind text, role text) IS 'Revokes what grant_role granted, except privileges that another kind of the same role needs. False: the role did not have this kind.';
 
 CREATE FUNCTION pgtq.role_sql(kind text, role text, take boolean DEFAULT false) RETURNS SETOF text
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.role_sql(kind text, role text, take boolean) IS 'The statements that make a role one of this kind, or no longer one.';
+COMMENT ON FUNCTION pgtq.role_sql(kind text, role text, take boolean) IS 'The statements that grant this kind to a role, or revoke it.';
 
 CREATE FUNCTION pgtq.save_in_task(ticket bytea, runner bigint, claim bigint, task bigint, name text, value text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1102,56 +1102,56 @@ CREATE FUNCTION pgtq.scan_runnable(ids bigint[]) RETURNS SETOF tid
     SET jit TO 'off'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.scan_runnable(ids bigint[]) IS 'For find_runnable: by reading all of the table.';
+COMMENT ON FUNCTION pgtq.scan_runnable(ids bigint[]) IS 'For find_runnable: reads the whole table.';
 
 CREATE FUNCTION pgtq.server_is_settled() RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.server_is_settled() IS 'Whether the server was started long enough ago for every runner to have come back.';
+COMMENT ON FUNCTION pgtq.server_is_settled() IS 'Whether the server was started long enough ago for every runner to have reconnected.';
 
 CREATE FUNCTION pgtq.state_of(task bigint, queue text, handler text, priority integer, since timestamp with time zone) RETURNS text
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.state_of(task bigint, queue text, handler text, priority integer, since timestamp with time zone) IS 'The state of a task whose lane is known; null when it is gone. For the other functions.';
+COMMENT ON FUNCTION pgtq.state_of(task bigint, queue text, handler text, priority integer, since timestamp with time zone) IS 'The state of a task whose lane is known; null if it does not exist. For the other functions.';
 
 CREATE FUNCTION pgtq.stored_bytes(task bigint, args json, traits jsonb, key text) RETURNS bigint
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.stored_bytes(task bigint, args json, traits jsonb, key text) IS 'How many bytes the arguments have as they are stored; null: a value of the task cannot be read. For promote and tend.';
+COMMENT ON FUNCTION pgtq.stored_bytes(task bigint, args json, traits jsonb, key text) IS 'The stored size of the arguments in bytes; null: a value of the task cannot be read. For promote and tend.';
 
 CREATE FUNCTION pgtq.take_back(claim_ids bigint[], crashed bigint[], max_crashes integer) RETURNS TABLE(tasks bigint, failed bigint, cancelled bigint, left_out bigint[])
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.take_back(claim_ids bigint[], crashed bigint[], max_crashes integer) IS 'Takes back the tasks of these lost claims that have not ended. Returns which claims cannot be read: these stay. For rescue.';
+COMMENT ON FUNCTION pgtq.take_back(claim_ids bigint[], crashed bigint[], max_crashes integer) IS 'Takes back the unfinished tasks of these lost claims. Returns the claims that cannot be read: these stay. For rescue.';
 
 CREATE FUNCTION pgtq.take_key(queue text, key text, scope text, task bigint, handler text, priority integer, expires_at timestamp with time zone, ttl interval DEFAULT NULL::interval) RETURNS bigint
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.take_key(queue text, key text, scope text, task bigint, handler text, priority integer, expires_at timestamp with time zone, ttl interval) IS 'Gives a key to a new task, if its time is over and its task neither waits nor runs. Returns the task that has it; null when the key is gone.';
+COMMENT ON FUNCTION pgtq.take_key(queue text, key text, scope text, task bigint, handler text, priority integer, expires_at timestamp with time zone, ttl interval) IS 'Assigns a key to a new task if it has expired and its task neither waits nor runs. Returns the task that has it; null if the key does not exist.';
 
 CREATE FUNCTION pgtq.take_log(task bigint, claim bigint, log_seq bigint, OUT logs json, OUT dropped bigint) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.take_log(task bigint, claim bigint, log_seq bigint, OUT logs json, OUT dropped bigint) IS 'Removes the log lines of an attempt and returns them as they are stored with it. For the endings of workers.';
+COMMENT ON FUNCTION pgtq.take_log(task bigint, claim bigint, log_seq bigint, OUT logs json, OUT dropped bigint) IS 'Deletes the log lines of an attempt and returns them as they are stored with it. For complete, fail and release.';
 
 CREATE FUNCTION pgtq.tend(most integer DEFAULT 1000) RETURNS TABLE(promoted bigint, expired bigint, next_due interval, more boolean)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.tend(most integer) IS 'Keeps the queues of workers going: makes due tasks runnable and takes back expired leases, at most this many and 8 MiB of arguments of each. Call it again at once while more is true, else each second, in a transaction of its own, from one worker; runners do. Returns at once while another session runs it.';
+COMMENT ON FUNCTION pgtq.tend(most integer) IS 'Maintains the queues of workers: makes due tasks runnable and takes back expired leases, at most this many and 8 MiB of arguments of each. Call it again at once while more is true, otherwise once a second, in a separate transaction, from one worker; runners call it. Returns at once while another session runs it.';
 
 CREATE FUNCTION pgtq.try_lock(tables text, mode text) RETURNS boolean
     LANGUAGE plpgsql
@@ -1166,35 +1166,35 @@ CREATE FUNCTION pgtq.unreadable_tasks() RETURNS bigint[]
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.unreadable_tasks() IS 'The tasks that this session has found to be unreadable within ten minutes. For promote, pop and tend.';
+COMMENT ON FUNCTION pgtq.unreadable_tasks() IS 'The tasks that this session has found unreadable in the last ten minutes. For promote, pop and tend.';
 
 CREATE FUNCTION pgtq.wait_for_tasks(ids bigint[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.wait_for_tasks(ids bigint[]) IS 'Waits for the transactions that have locked these tasks, as long as lock_timeout says, and names the task. For cancel_tasks and delete_tasks.';
+COMMENT ON FUNCTION pgtq.wait_for_tasks(ids bigint[]) IS 'Waits at most lock_timeout for the transactions that have locked these tasks, and names the task in the error. For cancel_tasks and delete_tasks.';
 
 CREATE FUNCTION pgtq.wake(queues text[] DEFAULT NULL::text[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.wake(queues text[]) IS 'Notifies runners and workers that wait for tasks of these queues (null: of any queue). Does nothing after SET LOCAL pgtq.notify = off.';
+COMMENT ON FUNCTION pgtq.wake(queues text[]) IS 'Notifies runners and workers that wait for tasks of these queues (null: any queue). Does nothing after SET LOCAL pgtq.notify = off.';
 
 CREATE FUNCTION pgtq.withdraw_crashes(runner bigint, successor bigint DEFAULT NULL::bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.withdraw_crashes(runner bigint, successor bigint) IS 'Takes back what was reported, and counted, of a runner that is alive after all. For the heartbeat.';
+COMMENT ON FUNCTION pgtq.withdraw_crashes(runner bigint, successor bigint) IS 'Removes the reports and counted crashes of a runner that is alive. For the heartbeat.';
 
 CREATE FUNCTION pgtq.witnessed_since(except_runner bigint DEFAULT NULL::bigint) RETURNS timestamp with time zone
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.witnessed_since(except_runner bigint) IS 'Since when some other runner has reached this database without a gap; null: nobody can tell whether it was reachable.';
+COMMENT ON FUNCTION pgtq.witnessed_since(except_runner bigint) IS 'Since when another runner has reached this database without a gap; null: it is not known whether the database was available.';
 
 CREATE FUNCTION pgtq.worker_lanes(queues text[], handlers text[]) RETURNS TABLE(queue text, handler text, priority integer, head bigint, start bigint, checked_at timestamp with time zone)
     LANGUAGE plpgsql STABLE ROWS 10
@@ -1232,7 +1232,7 @@ ALTER TABLE ONLY pgtq.attempts_default ALTER COLUMN error_details SET COMPRESSIO
 ALTER TABLE ONLY pgtq.attempts_default ALTER COLUMN backtrace SET COMPRESSION lz4;
 ALTER TABLE ONLY pgtq.attempts_default ALTER COLUMN logs SET COMPRESSION lz4;
 
-COMMENT ON TABLE pgtq.attempts_default IS 'The net: rows of a day that has no partition.';
+COMMENT ON TABLE pgtq.attempts_default IS 'Rows of a day without a partition.';
 
 CREATE TABLE pgtq.cancellations (
     claim_id bigint NOT NULL,
@@ -1240,7 +1240,7 @@ CREATE TABLE pgtq.cancellations (
     asked_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-COMMENT ON TABLE pgtq.cancellations IS 'Running tasks that somebody asked to cancel.';
+COMMENT ON TABLE pgtq.cancellations IS 'Running tasks whose cancellation was requested.';
 
 CREATE VIEW pgtq.cancelled AS
  SELECT history.id,
@@ -1267,7 +1267,7 @@ CREATE VIEW pgtq.cancelled AS
    FROM pgtq.history
   WHERE (history.state = 'cancelled'::text);
 
-COMMENT ON VIEW pgtq.cancelled IS 'Tasks that a person or their handler took back; error_message says why.';
+COMMENT ON VIEW pgtq.cancelled IS 'Tasks cancelled by a user or by their handler; error_message contains the reason.';
 
 CREATE SEQUENCE pgtq.claim_ids
     START WITH 1
@@ -1276,7 +1276,7 @@ CREATE SEQUENCE pgtq.claim_ids
     NO MAXVALUE
     CACHE 1;
 
-COMMENT ON SEQUENCE pgtq.claim_ids IS 'Ids of claims. Only grows: a claim id is the fence of its endings.';
+COMMENT ON SEQUENCE pgtq.claim_ids IS 'Ids of claims. Never reset: a claim id is the fence of its outcomes.';
 
 CREATE VIEW pgtq.complete AS
  SELECT history.id,
@@ -1303,7 +1303,7 @@ CREATE VIEW pgtq.complete AS
    FROM pgtq.history
   WHERE (history.state = 'complete'::text);
 
-COMMENT ON VIEW pgtq.complete IS 'Tasks that are done, with their result.';
+COMMENT ON VIEW pgtq.complete IS 'Tasks that succeeded, with their result.';
 
 CREATE TABLE pgtq.crash_reports (
     task_id bigint NOT NULL,
@@ -1316,13 +1316,13 @@ CREATE TABLE pgtq.crash_reports (
     reported_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-COMMENT ON TABLE pgtq.crash_reports IS 'Tasks whose runner was lost while they ran. Kept for a day, or until the runner comes back.';
+COMMENT ON TABLE pgtq.crash_reports IS 'Tasks whose runner was lost while they ran. Kept for a day, or until the runner returns.';
 
 COMMENT ON COLUMN pgtq.crash_reports.solo IS 'It was the only suspect that ran there.';
 
 COMMENT ON COLUMN pgtq.crash_reports.alone IS 'It was the only task that ran there.';
 
-COMMENT ON COLUMN pgtq.crash_reports.counted IS 'By how much crashes grew; null: not proven yet.';
+COMMENT ON COLUMN pgtq.crash_reports.counted IS 'How many crashes were added; null: not proven yet.';
 
 CREATE VIEW pgtq.failed AS
  SELECT history.id,
@@ -1349,7 +1349,7 @@ CREATE VIEW pgtq.failed AS
    FROM pgtq.history
   WHERE (history.state = 'failed'::text);
 
-COMMENT ON VIEW pgtq.failed IS 'Tasks that were given up, with their last error.';
+COMMENT ON VIEW pgtq.failed IS 'Tasks that failed and are not retried, with their last error.';
 
 CREATE TABLE pgtq.function_files (
     name text NOT NULL,
@@ -1370,7 +1370,7 @@ CREATE TABLE pgtq.handlers (
     CONSTRAINT handler_name CHECK ((name ~ '^[A-Za-z0-9_.:-]{1,128}$'::text))
 );
 
-COMMENT ON TABLE pgtq.handlers IS 'What each live runner can run.';
+COMMENT ON TABLE pgtq.handlers IS 'The handlers of each live runner.';
 
 CREATE TABLE pgtq.history_default (
     id bigint NOT NULL,
@@ -1412,7 +1412,7 @@ ALTER TABLE ONLY pgtq.history_default ALTER COLUMN error_details SET COMPRESSION
 ALTER TABLE ONLY pgtq.history_default ALTER COLUMN backtrace SET COMPRESSION lz4;
 ALTER TABLE ONLY pgtq.history_default ALTER COLUMN logs SET COMPRESSION lz4;
 
-COMMENT ON TABLE pgtq.history_default IS 'The net: rows of a day that has no partition.';
+COMMENT ON TABLE pgtq.history_default IS 'Rows of a day without a partition.';
 
 CREATE TABLE pgtq.keys (
     queue text NOT NULL COLLATE pg_catalog."C",
@@ -1429,21 +1429,21 @@ CREATE TABLE pgtq.keys (
 )
 WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
 
-COMMENT ON TABLE pgtq.keys IS 'Idempotency keys: one task for each queue, key and scope, until expires_at and for as long as the task waits or runs.';
+COMMENT ON TABLE pgtq.keys IS 'Idempotency keys: one task for each queue, key and scope, until expires_at and while the task waits or runs.';
 
-COMMENT ON COLUMN pgtq.keys.scope IS 'Whose key it is: empty for applications, else the plugin whose handler pushed the task.';
+COMMENT ON COLUMN pgtq.keys.scope IS 'Namespace of the key: empty for applications, otherwise the plugin whose handler pushed the task.';
 
-COMMENT ON COLUMN pgtq.keys.until IS 'What ends the key: 0 its expires_at. Reserved: 1 the start of its task, 2 its end, 3 a period.';
+COMMENT ON COLUMN pgtq.keys.until IS 'When the key ends: 0 at expires_at. Reserved: 1 at the start of its task, 2 at its end, 3 after a period.';
 
-COMMENT ON COLUMN pgtq.keys.expires_at IS 'From this time on the key is free, unless its task still waits or runs. Prune deletes it then.';
+COMMENT ON COLUMN pgtq.keys.expires_at IS 'When the key is free again, unless its task still waits or runs. prune then deletes it.';
 
-COMMENT ON COLUMN pgtq.keys.ttl IS 'How long the key counts after its task is due; null: the retention.';
+COMMENT ON COLUMN pgtq.keys.ttl IS 'How long the key stays in use after its task is due; null: the retention.';
 
-COMMENT ON COLUMN pgtq.keys.handler IS 'With queue and priority: the lane in which the waiting task is found by its id.';
+COMMENT ON COLUMN pgtq.keys.handler IS 'With queue and priority: the lane of the waiting task.';
 
 COMMENT ON COLUMN pgtq.keys.group_key IS 'Reserved for groups.';
 
-COMMENT ON COLUMN pgtq.keys.first_at IS 'When the first push with this key came.';
+COMMENT ON COLUMN pgtq.keys.first_at IS 'When the first push used this key.';
 
 CREATE UNLOGGED TABLE pgtq.lane_starts (
     queue text NOT NULL COLLATE pg_catalog."C",
@@ -1454,7 +1454,7 @@ CREATE UNLOGGED TABLE pgtq.lane_starts (
 )
 WITH (autovacuum_vacuum_scale_factor='0.1', autovacuum_vacuum_threshold='20');
 
-COMMENT ON TABLE pgtq.lane_starts IS 'Positions below which pop need not look. Written by tend only; safe to truncate.';
+COMMENT ON TABLE pgtq.lane_starts IS 'Positions below which pop does not read. Only tend writes here; safe to truncate.';
 
 CREATE UNLOGGED TABLE pgtq.log_lines (
     task_id bigint NOT NULL,
@@ -1471,7 +1471,7 @@ CREATE UNLOGGED TABLE pgtq.log_lines (
 )
 WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
 
-COMMENT ON TABLE pgtq.log_lines IS 'Log lines of attempts that still run, or whose runner died. Read the view live_logs instead.';
+COMMENT ON TABLE pgtq.log_lines IS 'Log lines of running attempts, and of attempts whose runner crashed. Read the view live_logs instead.';
 
 COMMENT ON COLUMN pgtq.log_lines.at_ms IS 'Milliseconds since the attempt started, as in stored logs.';
 
@@ -1492,7 +1492,7 @@ CREATE VIEW pgtq.live_logs AS
           WHERE ((p.task_id = l.task_id) AND (p.claim_id = l.claim_id))))) AS running
    FROM pgtq.log_lines l;
 
-COMMENT ON VIEW pgtq.live_logs IS 'Log lines of attempts that have run for more than a second or two, in the order of (claim_id, seq); a jump of seq is a line that was dropped. running is false for what an attempt logged before its runner died.';
+COMMENT ON VIEW pgtq.live_logs IS 'Log lines of attempts that have run for more than one or two seconds, in the order of (claim_id, seq); a gap in seq is a dropped line. running is false for lines of an attempt whose runner crashed.';
 
 CREATE TABLE pgtq.migrations (
     version integer NOT NULL,
@@ -1513,7 +1513,7 @@ CREATE TABLE pgtq.pauses (
     CONSTRAINT pause_name CHECK ((name ~ '^[A-Za-z0-9_.:-]{1,128}$'::text))
 );
 
-COMMENT ON TABLE pgtq.pauses IS 'Queues and handlers whose tasks are not claimed now.';
+COMMENT ON TABLE pgtq.pauses IS 'Paused queues and handlers, whose tasks are not claimed.';
 
 CREATE SEQUENCE pgtq.runner_ids
     START WITH 1
@@ -1522,7 +1522,7 @@ CREATE SEQUENCE pgtq.runner_ids
     NO MAXVALUE
     CACHE 1;
 
-COMMENT ON SEQUENCE pgtq.runner_ids IS 'Ids of runners, one for each life of a process.';
+COMMENT ON SEQUENCE pgtq.runner_ids IS 'Ids of runners, one for each registration of a process.';
 
 CREATE TABLE pgtq.runners (
     id bigint DEFAULT nextval('pgtq.runner_ids'::regclass) NOT NULL,
@@ -1548,19 +1548,19 @@ CREATE TABLE pgtq.runners (
 )
 WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.1', autovacuum_vacuum_threshold='20');
 
-COMMENT ON TABLE pgtq.runners IS 'Processes that execute tasks. When expires_at has passed, rescue takes the runner''s claims.';
+COMMENT ON TABLE pgtq.runners IS 'Processes that execute tasks. After expires_at, rescue takes the runner''s claims.';
 
-COMMENT ON COLUMN pgtq.runners.held IS 'Tasks that it had claimed and not started at its last beat.';
+COMMENT ON COLUMN pgtq.runners.held IS 'Claimed tasks that it had not started at its last heartbeat.';
 
-COMMENT ON COLUMN pgtq.runners.ticket_hash IS 'sha256 of the secret that this runner shows to the functions that end in _in_task.';
+COMMENT ON COLUMN pgtq.runners.ticket_hash IS 'sha256 of the secret that this runner passes to the functions that end in _in_task.';
 
-COMMENT ON COLUMN pgtq.runners.steady_since IS 'Since when the heartbeats have come without a gap of more than 8 seconds.';
+COMMENT ON COLUMN pgtq.runners.steady_since IS 'Start of the period in which heartbeats came without a gap of more than 8 seconds.';
 
 COMMENT ON COLUMN pgtq.runners.backend IS 'Server process of the heartbeat''s connection; null behind a pooler.';
 
-COMMENT ON COLUMN pgtq.runners.started IS 'Tasks that had started at the last heartbeat; null: all that it holds may have. After judged: all that may have started.';
+COMMENT ON COLUMN pgtq.runners.started IS 'Tasks that had started at the last heartbeat; null: possibly all of its tasks. If judged: all tasks that may have started.';
 
-COMMENT ON COLUMN pgtq.runners.judged IS 'The lease ran out, and rescue has noted in started which tasks may have been running.';
+COMMENT ON COLUMN pgtq.runners.judged IS 'The lease expired, and rescue has stored in started which tasks may have been running.';
 
 CREATE VIEW pgtq.progress AS
  SELECT (p.key)::bigint AS task_id,
@@ -1584,7 +1584,7 @@ UNION ALL
    FROM pgtq.popped p
   WHERE (p.reported_at IS NOT NULL);
 
-COMMENT ON VIEW pgtq.progress IS 'How far running tasks say they are: a fraction from 0 to 1 and a word for people, as of seen_at. A task that ended may stay for some seconds: join running for certainty.';
+COMMENT ON VIEW pgtq.progress IS 'Progress that running tasks report: a fraction from 0 to 1 and a message, as of seen_at. A finished task can stay for some seconds; join running to exclude it.';
 
 CREATE VIEW pgtq.queue_stats AS
  WITH counted AS (
@@ -1651,7 +1651,7 @@ CREATE VIEW pgtq.queue_stats AS
      LEFT JOIN pgtq.pauses p ON (((p.kind = 'queue'::text) AND (p.name = c.queue))))
   GROUP BY c.queue, p.paused_at;
 
-COMMENT ON VIEW pgtq.queue_stats IS 'Counts for each queue that holds tasks, ended one within the hour, or is paused. Counts everything: for people, not for a loop.';
+COMMENT ON VIEW pgtq.queue_stats IS 'Counts for each queue that has tasks, finished one within the last hour, or is paused. Counts everything: do not call it in a loop.';
 
 CREATE TABLE pgtq.role_grants (
     kind text NOT NULL,
@@ -1659,7 +1659,7 @@ CREATE TABLE pgtq.role_grants (
     granted_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-COMMENT ON TABLE pgtq.role_grants IS 'Which roles were made what by grant_role.';
+COMMENT ON TABLE pgtq.role_grants IS 'The kinds that grant_role granted to each role.';
 
 CREATE TABLE pgtq.role_privileges (
     kind text NOT NULL,
@@ -1671,14 +1671,14 @@ CREATE TABLE pgtq.role_privileges (
     CONSTRAINT privilege_kind CHECK ((kind = ANY (ARRAY['pusher'::text, 'worker'::text, 'viewer'::text, 'runner'::text, 'deployer'::text, 'admin'::text])))
 );
 
-COMMENT ON TABLE pgtq.role_privileges IS 'What each kind of user may do. A function stands for all of its name; a table may be a view; columns stand behind the privilege.';
+COMMENT ON TABLE pgtq.role_privileges IS 'The privileges of each kind of role. A function name stands for all functions of this name; a table can be a view; columns follow the privilege.';
 
 CREATE TABLE pgtq.settings (
     name text NOT NULL COLLATE pg_catalog."C",
     value text NOT NULL
 );
 
-COMMENT ON TABLE pgtq.settings IS 'What functions of the schema must know about the installation. retention: how long history is kept, as the last prune was told; keys live as long.';
+COMMENT ON TABLE pgtq.settings IS 'Settings that functions of the schema read. retention: how long history is kept, from the last call of prune; also the default lifetime of keys.';
 
 CREATE SEQUENCE pgtq.task_ids
     START WITH 1
@@ -1697,7 +1697,7 @@ CREATE TABLE pgtq.task_state (
     saved_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-COMMENT ON TABLE pgtq.task_state IS 'What handlers saved for later attempts of their task. Goes with the task''s completion, else with its history.';
+COMMENT ON TABLE pgtq.task_state IS 'Values that handlers saved for later attempts of their task. Deleted when the task completes, or with its history.';
 
 CREATE TABLE pgtq.upkeep (
     id boolean DEFAULT true NOT NULL,
@@ -1717,25 +1717,25 @@ CREATE TABLE pgtq.upkeep (
     CONSTRAINT one_row CHECK (id)
 );
 
-COMMENT ON TABLE pgtq.upkeep IS 'One row: what the last tend saw. Its lock lets one tend run at a time.';
+COMMENT ON TABLE pgtq.upkeep IS 'One row: the state of the last tend. Its lock admits one tend at a time.';
 
-COMMENT ON COLUMN pgtq.upkeep.bound IS 'The newest position a second before the last tend: lane starts stay below it, because transactions with lower positions may still be open.';
+COMMENT ON COLUMN pgtq.upkeep.bound IS 'The newest position a second before the last tend. Lane starts stay below it, because transactions with lower positions can still be open.';
 
-COMMENT ON COLUMN pgtq.upkeep.recheck IS 'How far tend has looked again below the lane starts, for tasks whose transaction took longer.';
+COMMENT ON COLUMN pgtq.upkeep.recheck IS 'How far tend has searched again below the lane starts, for tasks of longer transactions.';
 
-COMMENT ON COLUMN pgtq.upkeep.expired_to IS 'Leases that ended before this were taken back, unless they were locked; all are looked at once a minute.';
+COMMENT ON COLUMN pgtq.upkeep.expired_to IS 'Leases that expired before this were taken back, unless they were locked. tend checks all leases once a minute.';
 
-COMMENT ON COLUMN pgtq.upkeep.gap_from IS 'The last tend before the last gap: more than 5 seconds without a tend, or another start of the server.';
+COMMENT ON COLUMN pgtq.upkeep.gap_from IS 'The last tend before the last gap: more than 5 seconds without a tend, or a restart of the server.';
 
-COMMENT ON COLUMN pgtq.upkeep.gap_to IS 'The first tend after that gap. Leases that ended since gap_from are kept for 15 seconds from then on.';
+COMMENT ON COLUMN pgtq.upkeep.gap_to IS 'The first tend after that gap. Leases that expired since gap_from are kept for 15 seconds after it.';
 
-COMMENT ON COLUMN pgtq.upkeep.gap_is_restart IS 'The server was started in the gap, or is another one: leases that ended in it count no attempt.';
+COMMENT ON COLUMN pgtq.upkeep.gap_is_restart IS 'The server was restarted or replaced in the gap: leases that expired in it count no attempt.';
 
-COMMENT ON COLUMN pgtq.upkeep.promoted_due IS 'With promoted_id: the place of the last task promoted. Under an old snapshot the index keeps an entry for each one before it.';
+COMMENT ON COLUMN pgtq.upkeep.promoted_due IS 'With promoted_id: the position of the last promoted task. Under an old snapshot the index keeps an entry for each one before it.';
 
-COMMENT ON COLUMN pgtq.upkeep.promotes_on IS 'The last tend left due tasks behind that place.';
+COMMENT ON COLUMN pgtq.upkeep.promotes_on IS 'The last tend left due tasks after that position.';
 
-COMMENT ON COLUMN pgtq.upkeep.promote_all_at IS 'When tend looks at all due tasks again, from the first.';
+COMMENT ON COLUMN pgtq.upkeep.promote_all_at IS 'When tend next reads all due tasks from the first.';
 
 CREATE SEQUENCE pgtq.wake_0
     START WITH 1
@@ -1890,7 +1890,7 @@ CREATE UNLOGGED TABLE pgtq.worker_sessions (
 )
 WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.1', autovacuum_vacuum_threshold='20');
 
-COMMENT ON TABLE pgtq.worker_sessions IS 'Sessions of external workers that popped within the last minutes. Read the view workers instead.';
+COMMENT ON TABLE pgtq.worker_sessions IS 'Sessions of external workers that called pop in the last minutes. Read the view workers instead.';
 
 CREATE VIEW pgtq.workers AS
  WITH session AS (
@@ -1925,7 +1925,7 @@ CREATE VIEW pgtq.workers AS
    FROM (session s
      FULL JOIN held h USING (name));
 
-COMMENT ON VIEW pgtq.workers IS 'External workers by the name they give to pop: those that hold tasks, and those that popped within the last ten minutes.';
+COMMENT ON VIEW pgtq.workers IS 'External workers by the name that they pass to pop: those that hold tasks, and those that called pop in the last ten minutes.';
 
 ALTER TABLE ONLY pgtq.attempts ATTACH PARTITION pgtq.attempts_default DEFAULT;
 

@@ -40,6 +40,7 @@ fn every_command_and_flag_that_the_documents_show_exists() {
         "docs/sql.md",
         "docs/grants.md",
         "docs/bench.md",
+        "docs/operate.md",
     ] {
         for words in commands(&document(path)) {
             let verb = words.first().cloned().unwrap_or_default();
@@ -119,7 +120,7 @@ async fn every_function_and_view_that_the_documents_name_exists() {
     let functions = scene.sql(functions).await;
     let views = scene.sql(views).await;
     let mut n_names = 0;
-    for path in ["README.md", "docs/sql.md"] {
+    for path in ["README.md", "docs/app.md", "docs/sql.md"] {
         for (name, called) in names(&document(path)) {
             let there = |list: &str| list.lines().any(|known| known == name);
             // In prose a function may stand without its arguments.
@@ -241,6 +242,24 @@ fn every_link_leads_to_a_page_and_its_heading() {
         }
     }
     assert_eq!(broken, [""; 0]);
+}
+
+#[test]
+fn no_cell_of_a_table_holds_a_paragraph() {
+    const MOST_WORDS: usize = 20;
+    let mut broken = Vec::new();
+    for page in &pages() {
+        let text = document(page);
+        let prose = text.split("\n```").step_by(2);
+        for row in prose.flat_map(str::lines).filter(|l| l.starts_with('|')) {
+            let row = row.replace("\\|", " ");
+            let words = row.split('|').map(|cell| cell.split_whitespace().count());
+            if words.max() > Some(MOST_WORDS) {
+                broken.push(format!("{page}: {row}"));
+            }
+        }
+    }
+    assert_eq!(broken, [""; 0], "write text below the table");
 }
 
 #[test]
