@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::background::progress::ProgressBook;
+use super::progress::ProgressBook;
+use super::published_handlers::publish;
 use crate::backoff::Backoff;
 use crate::state::core::Core;
 use crate::state::lease::BootTime;
@@ -79,7 +80,7 @@ impl Heartbeat {
     fn has_unreported_starts(&self) -> bool {
         let known = self.started.as_deref().unwrap_or_default();
         self.core
-            .ledger
+            .claims
             .started()
             .is_some_and(|started| started.iter().any(|task| !known.contains(task)))
     }
@@ -105,7 +106,7 @@ impl Heartbeat {
                     self.core.shutdown.drain();
                 }
                 for (claim, task) in reply.cancelled {
-                    self.core.ledger.cancel(claim, task);
+                    self.core.claims.cancel(claim, task);
                 }
             }
             Ok(Ok(reply)) if reply.alive => {
@@ -136,18 +137,18 @@ impl Heartbeat {
     fn beat(&mut self) -> Beat {
         let core = &self.core;
         self.progress
-            .retain(|claim, task| core.ledger.holds(claim, task));
-        for (claim, task, progress) in core.ledger.take_progress() {
+            .retain(|claim, task| core.claims.holds(claim, task));
+        for (claim, task, progress) in core.claims.take_progress() {
             self.progress.note(claim, task, progress);
         }
-        self.started = core.ledger.started();
+        self.started = core.claims.started();
         let draining = core.shutdown.phase() >= Phase::Draining;
         self.said_draining |= draining;
         Beat {
             draining,
             started: self.started.clone(),
             busy: u32::try_from(core.stats.running.load(Relaxed)).unwrap_or(u32::MAX),
-            held: u32::try_from(core.ledger.n_unstarted()).unwrap_or(u32::MAX),
+            held: u32::try_from(core.claims.n_unstarted()).unwrap_or(u32::MAX),
             plugins: serde_json::to_value(core.registry.snapshot().report()).unwrap_or_default(),
             progress: self.progress.list(),
         }
@@ -174,7 +175,7 @@ impl Heartbeat {
                 Err(_) => break,
             }
         }
-        let n_lost = core.ledger.lose(lost);
+        let n_lost = core.claims.lose(lost);
         if n_lost > 0 {
             tracing::warn!(
                 n_tasks = n_lost,
@@ -207,7 +208,7 @@ impl Heartbeat {
             return;
         }
         self.core.look_again();
-        let n_tasks = self.core.ledger.lose_all();
+        let n_tasks = self.core.claims.lose_all();
         tracing::error!(
             n_tasks,
             "the lease may be lost: stopped every attempt; other runners will run the tasks"
@@ -217,17 +218,17 @@ impl Heartbeat {
     async fn register_again(&mut self) {
         self.core.lease.give_up();
         self.core.look_again();
-        self.core.ledger.lose_all();
+        self.core.claims.lose_all();
         let sent = BootTime::now();
         let previous = self.core.runner();
         let again = self.core.store.register_again(&self.facts, previous);
         match again.await {
             Ok(id) => {
                 self.core.set_runner(id);
-                self.core.sleep.forget();
+                self.core.wake_requests.forget();
                 self.core.lease.renew(sent);
                 // If this fails, pushes pay for extra checks until the next change.
-                let _ = tokio::time::timeout(ASIDE, self.core.publish()).await;
+                let _ = tokio::time::timeout(ASIDE, publish(&self.core)).await;
                 self.core.wake_all();
                 tracing::info!(runner = id.0, "registered again");
             }

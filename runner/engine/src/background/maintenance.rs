@@ -7,9 +7,8 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::plugin::registry::Snapshot;
 use crate::state::core::Core;
-use pgtq_store::{PromoteCursor, PublishedHandler, Rescued, Tended};
+use pgtq_store::{PromoteCursor, Rescued, Tended};
 
 /// Normal batch size for promotes and for expired leases of external workers.
 const MOST: u32 = 1_000;
@@ -143,56 +142,9 @@ pub(crate) async fn prune(core: Arc<Core>) {
 
 /// Waits while the schema does not serve this program; other runners do the maintenance.
 async fn while_unserved(core: &Core) {
-    while !core.served.is_served() {
+    while !core.schema.is_compatible() {
         tokio::time::sleep(RESCUE_INTERVAL).await;
     }
-}
-
-/// Publishes this runner's handlers to the database whenever they change.
-pub(crate) async fn publish(core: Arc<Core>) {
-    let mut changes = core.registry.watch();
-    loop {
-        core.publish().await;
-        core.wake_all();
-        core.beat_now.notify_one();
-        if changes.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-impl Core {
-    /// Publishes the handlers of the current snapshot. After a failure the next change or
-    /// registration publishes them again; until then pushes only pay for extra checks.
-    pub(crate) async fn publish(&self) {
-        let handlers = published(&self.registry.snapshot());
-        if let Err(error) = self.store.publish_handlers(self.runner(), &handlers).await {
-            tracing::warn!(%error, "could not publish the handlers");
-        }
-    }
-}
-
-/// The handlers of a snapshot, as the database keeps them.
-pub(crate) fn published(snapshot: &Snapshot) -> Vec<PublishedHandler> {
-    let live = snapshot.plugins.iter().flat_map(|plugin| {
-        let of = plugin.plugin.as_ref().map_or_else(String::new, |info| {
-            format!("{} {}", info.name, info.version)
-        });
-        plugin
-            .handlers
-            .iter()
-            .map(move |name| (name, plugin, of.clone()))
-    });
-    live.filter_map(|(name, plugin, of)| {
-        let handler = snapshot.handlers.get(name)?;
-        Some(PublishedHandler {
-            info: handler.info().clone(),
-            digest: handler.digest()?,
-            file: plugin.file.clone(),
-            plugin: of,
-        })
-    })
-    .collect()
 }
 
 #[cfg(test)]

@@ -48,59 +48,62 @@ pub(crate) struct Streamed(Mutex<HashMap<Key, Sent>>);
 
 /// Streams until its future is dropped. The next round, or [`clear`], repeats what it did
 /// not finish.
-pub(crate) async fn stream(core: Arc<Core>) {
+pub(crate) async fn stream(core: Arc<Core>, published: Arc<Streamed>) {
     let mut turn = 0;
     loop {
         tokio::time::sleep(INTERVAL).await;
         turn += 1;
-        let long = core.ledger.long_running();
+        let long = core.claims.long_running();
         let deaf = core.config.poll_only && !long.is_empty();
         if deaf || long.iter().any(|attempt| attempt.signal.has_progress()) {
             core.beat_now.notify_one();
         }
-        if let Err(error) = publish(&core, &long, turn).await {
+        if let Err(error) = publish(&core, &published, &long, turn).await {
             tracing::debug!(%error, "could not publish log lines; the next round tries again");
         }
-        if let Err(error) = remove_ended(&core).await {
+        if let Err(error) = remove_ended(&core, &published).await {
             tracing::debug!(%error, "could not remove log lines; the next round tries again");
         }
     }
 }
 
 /// Removes the lines of finished attempts before the engine ends.
-pub(crate) async fn clear(core: &Core) {
+pub(crate) async fn clear(core: &Core, published: &Streamed) {
     let removal = async {
-        while let Ok(n_removed @ 1..) = remove_ended(core).await {
+        while let Ok(n_removed @ 1..) = remove_ended(core, published).await {
             tracing::debug!(n_removed, "removed log lines");
         }
     };
     let _ = tokio::time::timeout(LAST_TURN, removal).await;
 }
 
-async fn publish(core: &Core, long: &[LongRunning], turn: u64) -> Result<(), StoreError> {
-    let logs = core.streamed.new_lines(long);
+async fn publish(
+    core: &Core,
+    published: &Streamed,
+    long: &[LongRunning],
+    turn: u64,
+) -> Result<(), StoreError> {
+    let logs = published.new_lines(long);
     if logs.is_empty() {
         return Ok(());
     }
     // Recorded before the statement: if its answer is lost, it may have written lines.
-    core.streamed.touch(long, &logs, turn);
+    published.touch(long, &logs, turn);
     match core.store.stream_logs(core.runner(), &logs).await {
         Err(error) if error.is_transient() => return Err(error),
         Err(error) => tracing::warn!(%error, "the database rejected log lines; they are skipped"),
         Ok(()) => {}
     }
-    core.streamed.sent(&logs);
+    published.sent(&logs);
     Ok(())
 }
 
 /// Returns how many attempts' lines were removed.
-async fn remove_ended(core: &Core) -> Result<usize, StoreError> {
-    let ended = core
-        .streamed
-        .ended(|(claim, task)| core.ledger.holds(claim, task));
+async fn remove_ended(core: &Core, published: &Streamed) -> Result<usize, StoreError> {
+    let ended = published.ended(|(claim, task)| core.claims.holds(claim, task));
     if !ended.is_empty() {
         core.store.unstream_logs(&ended).await?;
-        core.streamed.forget(&ended);
+        published.forget(&ended);
     }
     Ok(ended.len())
 }

@@ -10,35 +10,22 @@ use std::sync::atomic::{
     AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
 };
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore};
 
-use crate::state::held_bytes::Hold;
+use crate::state::claimed_task::ClaimedTask;
 use pgtq_store::Paused;
-use pgtq_task::{ClaimId, Task};
+use pgtq_task::Task;
 
 /// How long a claimed task waits for a slot before it is released.
 pub(crate) const HELD_FOR: Duration = Duration::from_secs(1);
 
-/// A claimed task on its way to a slot.
-#[derive(Debug)]
-pub(crate) struct Taken {
-    /// The claim, as the fence checks it.
-    pub(crate) claim: ClaimId,
-    /// The task.
-    pub(crate) task: Arc<Task>,
-    /// Counts the bytes of its arguments until dropped.
-    pub(crate) held: Hold,
-    /// When it was claimed.
-    pub(crate) since: Instant,
-}
-
 /// The waiting tasks of one queue group.
 #[derive(Debug)]
 pub(crate) struct Backlog {
-    waiting: Mutex<VecDeque<Taken>>,
+    waiting: Mutex<VecDeque<ClaimedTask>>,
     n_waiting: Semaphore,
     n_running: AtomicUsize,
     n_done: AtomicU64,
@@ -66,7 +53,7 @@ impl Backlog {
 
     /// Adds claimed tasks by priority: before waiting tasks that are less urgent, behind
     /// the others.
-    pub(crate) fn extend(&self, tasks: impl IntoIterator<Item = Taken>) {
+    pub(crate) fn extend(&self, tasks: impl IntoIterator<Item = ClaimedTask>) {
         let n_added = {
             let mut waiting = self.lock();
             let n_before = waiting.len();
@@ -86,7 +73,7 @@ impl Backlog {
     }
 
     /// Removes the waiting tasks that meet a condition and returns them in order.
-    pub(crate) fn take_back(&self, mut goes: impl FnMut(&Taken) -> bool) -> Vec<Taken> {
+    pub(crate) fn take_back(&self, mut goes: impl FnMut(&ClaimedTask) -> bool) -> Vec<ClaimedTask> {
         let mut waiting = self.lock();
         let mut taken = Vec::new();
         for _ in 0..waiting.len() {
@@ -127,7 +114,7 @@ impl Backlog {
     }
 
     /// The next task; `None` once the backlog is closed. Cancel-safe.
-    pub(crate) async fn next(&self) -> Option<Taken> {
+    pub(crate) async fn next(&self) -> Option<ClaimedTask> {
         loop {
             self.n_waiting.acquire().await.ok()?.forget();
             let next = self.lock().pop_front();
@@ -170,7 +157,7 @@ impl Backlog {
     }
 
     /// Closes the backlog: slots end, and the tasks that were never started are returned.
-    pub(crate) fn close(&self) -> Vec<Taken> {
+    pub(crate) fn close(&self) -> Vec<ClaimedTask> {
         self.n_waiting.close();
         self.lock().drain(..).collect()
     }
@@ -179,17 +166,20 @@ impl Backlog {
         self.lock().len()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Taken>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<ClaimedTask>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use futures_util::FutureExt as _;
 
     use super::*;
-    use pgtq_task::{Name, TaskId};
+    use crate::state::held_bytes::Hold;
+    use pgtq_task::{ClaimId, Name, TaskId};
 
     fn task(id: i64) -> Task {
         Task {
@@ -209,12 +199,12 @@ mod tests {
         }
     }
 
-    fn taken(id: i64, priority: i32) -> Taken {
+    fn taken(id: i64, priority: i32) -> ClaimedTask {
         let task = Task {
             priority,
             ..task(id)
         };
-        Taken {
+        ClaimedTask {
             claim: ClaimId(1),
             task: Arc::new(task),
             held: Hold::default(),
@@ -222,7 +212,7 @@ mod tests {
         }
     }
 
-    fn ids(taken: &[Taken]) -> Vec<i64> {
+    fn ids(taken: &[ClaimedTask]) -> Vec<i64> {
         taken.iter().map(|taken| taken.task.id.0).collect()
     }
 

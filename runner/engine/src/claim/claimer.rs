@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
-use crate::attempt::executor::released;
+use super::backlog::{Backlog, HELD_FOR};
+use super::claim_size::Appetite;
+use super::throughput::Pace;
 use crate::backoff::Backoff;
-use crate::claim::backlog::{Backlog, HELD_FOR, Taken};
-use crate::claim::claim_size::Appetite;
-use crate::claim::throughput::Pace;
 use crate::outcome::completer;
+use crate::state::claimed_task::ClaimedTask;
 use crate::state::core::Core;
+use crate::state::queued_outcome::QueuedOutcome;
 use crate::state::shutdown::Phase;
 use pgtq_store::{Claimed, Lanes, StoreError};
 use pgtq_task::{Name, RunnerId};
@@ -101,7 +102,7 @@ impl Claimer {
                 }
                 Err(error) => {
                     self.appetite.failed();
-                    self.core.served.suspect(&error);
+                    self.core.schema.suspect(&error);
                     tracing::warn!(%error, hint = error.hint(), "could not claim tasks; retrying");
                     // Wake-ups do not shorten this wait: they come from a database that
                     // works.
@@ -135,7 +136,7 @@ impl Claimer {
             n_late += usize::from(is_late);
             is_late
                 || self.backlog.is_paused(&taken.task)
-                || core.ledger.is_cancelled(taken.claim, taken.task.id)
+                || core.claims.is_cancelled(taken.claim, taken.task.id)
         });
         if n_late > 0 {
             *pace = Pace::new();
@@ -145,7 +146,7 @@ impl Claimer {
             );
         }
         for taken in back {
-            completer::hand_over(core, released(taken)).await;
+            completer::hand_over(core, QueuedOutcome::released(taken)).await;
         }
     }
 
@@ -237,13 +238,13 @@ impl Claimer {
     /// schema that does not serve this program; and not while the arguments of held tasks
     /// fill their memory limit.
     fn may_claim(&self) -> bool {
-        let endings = &self.core.endings;
-        let backed_up = endings.capacity() < endings.max_capacity() / 2;
+        let outcomes = &self.core.outcomes;
+        let backed_up = outcomes.capacity() < outcomes.max_capacity() / 2;
         let fails = self.core.storing_fails.load(SeqCst) || self.core.parked.is_full();
         let is_full = self.core.held.is_full();
         !(backed_up || fails || is_full)
             && self.core.lease.is_sure()
-            && self.core.served.is_served()
+            && self.core.schema.is_compatible()
     }
 
     /// Number of tasks to claim now; 0 while more than half of the room is taken, so that
@@ -280,8 +281,8 @@ impl Claimer {
         let Some(most) = core.config.max_tasks else {
             return usize::MAX;
         };
-        // In this order: an outcome is counted before the ledger removes its task.
-        let n_held = core.ledger.n_tasks();
+        // In this order: an outcome is counted before its task is removed from `claims`.
+        let n_held = core.claims.n_tasks();
         let n_left = most.saturating_sub(core.stats.n_final());
         usize::try_from(n_left)
             .unwrap_or(usize::MAX)
@@ -307,7 +308,7 @@ impl Claimer {
         };
         self.backlog.set_paused(self.lanes.paused());
         let n_claimed = self.take_over(claimed, runner);
-        core.sleep.found(self.group, n_claimed);
+        core.wake_requests.found(self.group, n_claimed);
         Ok(n_claimed)
     }
 
@@ -325,14 +326,14 @@ impl Claimer {
         let n_claimed = claimed.tasks.len();
         let n_bytes = claimed.tasks.iter().map(|task| task.args.len()).sum();
         self.appetite.took(n_claimed, n_bytes);
-        core.ledger
+        core.claims
             .add(claimed.claim, claimed.tasks.iter().map(|task| task.id));
         core.stats.claims.fetch_add(1, Relaxed);
         core.stats.claimed.fetch_add(n_claimed as u64, Relaxed);
         core.touch();
         let (claim, since) = (claimed.claim, Instant::now());
         self.backlog
-            .extend(claimed.tasks.into_iter().map(|task| Taken {
+            .extend(claimed.tasks.into_iter().map(|task| ClaimedTask {
                 claim,
                 held: core.held.hold(task.args.len()),
                 task: Arc::new(task),
@@ -350,7 +351,7 @@ impl Claimer {
         let queue = core.config.queues[self.group].name.as_ref();
         let poll_interval = core.config.poll_interval;
         let (wait, is_fresh) = core
-            .sleep
+            .wake_requests
             .prepare(&core.store, self.group, queue, idle_for, poll_interval)
             .await;
         if is_fresh {

@@ -68,13 +68,13 @@ pub(crate) async fn listen(core: Arc<Core>) {
         let named = listener.named().take();
         for (n, group) in groups.iter_mut().enumerate() {
             let concerned = match wake {
-                Some(Wake::Work(flags)) => flags.concern(core.sleep.flag(n)),
+                Some(Wake::Work(flags)) => flags.concern(core.wake_requests.flag(n)),
                 Some(Wake::Reconnected) => true,
                 _ => false,
             };
             if concerned {
-                core.sleep.name(n, &named);
-                group.plan(now, core.sleep.n_found(n));
+                core.wake_requests.name(n, &named);
+                group.plan(now, core.wake_requests.n_found(n));
             }
         }
         // Limited whatever they find: one promote takes all that is due, and one look
@@ -87,7 +87,7 @@ pub(crate) async fn listen(core: Arc<Core>) {
         }
         for (n, group) in groups.iter_mut().enumerate() {
             if group.take_due(now) {
-                core.sleep.notified(n);
+                core.wake_requests.notified(n);
                 core.wake[n].notify_one();
             }
         }

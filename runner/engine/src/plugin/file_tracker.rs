@@ -10,7 +10,8 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::directory::DirectoryOptions;
+use super::options::DirectoryOptions;
+use super::ready_file::ReadyFile;
 use super::scan::{Listing, Seen};
 
 /// A change that a scan found.
@@ -20,15 +21,6 @@ pub(super) enum Change {
     Discovered(String),
     /// A known file with a different stamp.
     Changed(String),
-}
-
-/// A file that may be read now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ready {
-    pub(super) file: String,
-    pub(super) seen: Seen,
-    /// It was still changing when the maximum wait ended.
-    pub(super) unsettled: bool,
 }
 
 /// Every tracked file.
@@ -142,12 +134,16 @@ impl FileTracker {
     }
 
     /// The files that may be read now, in name order; each is returned once per change.
-    pub(super) fn take_ready(&mut self, options: &DirectoryOptions, now: Instant) -> Vec<Ready> {
+    pub(super) fn take_ready(
+        &mut self,
+        options: &DirectoryOptions,
+        now: Instant,
+    ) -> Vec<ReadyFile> {
         let mut ready = Vec::new();
         for (file, page) in &mut self.entries {
             if page.ready_at(options).is_some_and(|at| at <= now) {
                 page.unread_since = None;
-                ready.push(Ready {
+                ready.push(ReadyFile {
                     file: file.clone(),
                     seen: page.seen.clone(),
                     unsettled: now < page.still_since + options.settle,

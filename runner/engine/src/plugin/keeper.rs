@@ -20,13 +20,16 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::directory::DirectoryOptions;
-use super::file_tracker::{Change, FileTracker, Ready};
-use super::load::{Loader, Outlined, Refusal, RetryWhen};
+use super::file_tracker::{Change, FileTracker};
+use super::load::{Loader, Outlined};
+use super::load_request::{Order, Planned};
+use super::options::DirectoryOptions;
 use super::pauses::Pauses;
+use super::ready_file::ReadyFile;
 use super::registry::{NewVersion, Registry};
+use super::rejected::{Refusal, RetryWhen};
 use super::scan::{Listing, scan};
-use super::schedule::{Order, Planned, Schedule, Step};
+use super::schedule::{Schedule, Step};
 use super::status::PluginState;
 use super::trouble;
 use super::waiters::Waiters;
@@ -325,7 +328,7 @@ impl Keeper {
         }
     }
 
-    fn try_again(&mut self, ready: Ready) {
+    fn try_again(&mut self, ready: ReadyFile) {
         if !self.schedule.files().any(|file| *file == ready.file) {
             self.schedule.add(Order {
                 ready,

@@ -2,80 +2,20 @@
 //! rejection.
 
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 
-use super::file_tracker::Ready;
+use super::file_name::plugin_name;
 use super::ledger::{Ledger, MAX_CRASHES};
+use super::load_request::{Order, Outline};
 use super::read::{FileBytes, ReadError, read_file};
+use super::ready_file::ReadyFile;
 use super::registry::{NewVersion, Registry};
+use super::rejected::{Refusal, RetryWhen};
 use super::scan::Seen;
-use super::schedule::Order;
+use super::stages::Stages;
 use super::status::PluginState;
-use pgtq_sandbox::{LoadError, Sandbox, inspect};
-use pgtq_task::{Digest, Handler, Manifest, Name};
-
-/// The result of [`Stages::load`].
-pub(super) type LoadFuture =
-    Pin<Box<dyn Future<Output = Result<(Manifest, Vec<Arc<dyn Handler>>), LoadError>> + Send>>;
-
-/// What the sandbox does for a file. A trait only so that tests can make a compiler fail
-/// on demand.
-pub(super) trait Stages: Send + Sync + 'static {
-    /// The largest accepted file, in bytes.
-    fn max_file_bytes(&self) -> u64;
-    /// The handler names in the file; executes nothing.
-    fn inspect(&self, bytes: &[u8]) -> Result<Vec<Name>, LoadError>;
-    /// Compiles, calls `probing`, probes. `plugin` is the file's name without its
-    /// extension. Stops when dropped.
-    fn load(
-        &self,
-        plugin: &str,
-        bytes: Arc<[u8]>,
-        digest: Digest,
-        probing: Box<dyn FnOnce() + Send>,
-    ) -> LoadFuture;
-}
-
-impl Stages for Sandbox {
-    fn max_file_bytes(&self) -> u64 {
-        self.config().max_file_bytes
-    }
-
-    fn inspect(&self, bytes: &[u8]) -> Result<Vec<Name>, LoadError> {
-        let inspection = inspect(bytes)?;
-        let mut names: Vec<Name> = inspection.handlers.into_iter().map(|h| h.name).collect();
-        // A linker emits them in any order; the text for operators must not depend on it.
-        names.sort();
-        Ok(names)
-    }
-
-    fn load(
-        &self,
-        plugin: &str,
-        bytes: Arc<[u8]>,
-        digest: Digest,
-        probing: Box<dyn FnOnce() + Send>,
-    ) -> LoadFuture {
-        let sandbox = self.clone();
-        let plugin = plugin.to_owned();
-        Box::pin(async move {
-            let compiled = sandbox.compile(bytes, digest).await?;
-            probing();
-            let manifest = compiled.probe_as(&plugin).await?;
-            let handlers = compiled.handlers(&manifest, &plugin);
-            Ok((manifest, handlers))
-        })
-    }
-}
-
-/// What is known of a file once it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Outline {
-    pub(super) digest: Digest,
-    /// The handlers that it lists.
-    pub(super) names: Vec<Name>,
-}
+use pgtq_sandbox::LoadError;
+use pgtq_task::Digest;
 
 /// The result of the first step, if the file was not rejected.
 #[derive(Debug)]
@@ -91,29 +31,6 @@ pub(super) enum Outlined {
     Suspect,
     /// The file changed or disappeared while it was read.
     Moving,
-}
-
-/// Why a file must not go live.
-#[derive(Debug, Clone)]
-pub(super) struct Refusal {
-    /// The digest of the bytes, if they could be read.
-    pub(super) digest: Option<Digest>,
-    /// For operators.
-    pub(super) reason: String,
-    pub(super) again: RetryWhen,
-}
-
-/// When to try again, apart from a change of the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum RetryWhen {
-    /// Never: these bytes are invalid.
-    Never,
-    /// When another file stops serving one of these names.
-    WhenFree(Vec<Name>),
-    /// When fewer plugins serve.
-    WhenFewer,
-    /// After a pause: it may have been a fault of this machine.
-    Later,
 }
 
 /// Takes files through the two steps. Does not change what serves.
@@ -193,7 +110,7 @@ impl Loader {
     /// bytes now, or is gone. Cancel-safe: stops when dropped.
     pub(super) async fn load(
         self: Arc<Self>,
-        ready: Ready,
+        ready: ReadyFile,
         digest: Digest,
     ) -> Result<Option<NewVersion>, Refusal> {
         let file = ready.file.as_str();
@@ -257,21 +174,6 @@ fn refuse(digest: Digest, error: &LoadError) -> Refusal {
         false => RetryWhen::Never,
     };
     Refusal::new(Some(digest), error.to_string(), again)
-}
-
-impl Refusal {
-    pub(super) fn new(digest: Option<Digest>, reason: String, again: RetryWhen) -> Refusal {
-        Refusal {
-            digest,
-            reason,
-            again,
-        }
-    }
-}
-
-/// The operator's name for a plugin: its file's name without the extension.
-pub(super) fn plugin_name(file: &str) -> &str {
-    file.strip_suffix(".wasm").unwrap_or(file)
 }
 
 /// Runs `work` off the async threads.

@@ -1,8 +1,8 @@
 //! Capabilities that plugins request and are not granted, for operators and for the
 //! database.
 
-use super::load::plugin_name;
-use super::registry::Snapshot;
+use super::file_name::plugin_name;
+use super::snapshot::Snapshot;
 use super::status::PluginStatus;
 use pgtq_task::{Handler, LimitCut, PluginGrantReport};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::file_tracker::Ready;
+use super::ready_file::ReadyFile;
 
 /// The pause doubles up to this, so that a file that always exhausts the compiler's
 /// minute uses at most one minute of every fifteen.
@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 pub(super) struct Pauses(HashMap<String, Pause>);
 
 struct Pause {
-    ready: Ready,
+    ready: ReadyFile,
     until: Instant,
     length: Duration,
     /// It was returned for another try, which has not ended yet.
@@ -26,7 +26,7 @@ struct Pause {
 
 impl Pauses {
     /// Begins a pause, twice as long as the previous one, if any.
-    pub(super) fn begin(&mut self, ready: Ready, first: Duration, now: Instant) {
+    pub(super) fn begin(&mut self, ready: ReadyFile, first: Duration, now: Instant) {
         let before = self.0.get(&ready.file).map(|pause| pause.length * 2);
         let length = before.unwrap_or(first).min(LONGEST);
         let pause = Pause {
@@ -44,7 +44,7 @@ impl Pauses {
     }
 
     /// The files whose pause has ended, each once.
-    pub(super) fn take_ended(&mut self, now: Instant) -> Vec<Ready> {
+    pub(super) fn take_ended(&mut self, now: Instant) -> Vec<ReadyFile> {
         let mut over = Vec::new();
         for pause in self.0.values_mut() {
             if !pause.over && pause.until <= now {
@@ -73,7 +73,7 @@ mod tests {
         let mut pauses = Pauses::default();
         let mut lengths = Vec::new();
         for _ in 0..10 {
-            let ready = Ready {
+            let ready = ReadyFile {
                 file: "a.wasm".into(),
                 seen: Seen::File(Stamp::nth(1)),
                 unsettled: false,

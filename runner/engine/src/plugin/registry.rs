@@ -7,73 +7,17 @@
 //! One file serves a handler name. The first file to serve it keeps it: a version that
 //! contains a name of another file is rejected as a whole.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::load::plugin_name;
-use super::status::{PluginState, PluginStatus};
+use super::file_name::plugin_name;
+use super::plugin_table::{Conflict, Plugin, Plugins};
+use super::snapshot::Snapshot;
+use super::status::PluginState;
 use super::version::{Draining, Serving, Version};
 use pgtq_task::{Digest, Handler, Name, PluginInfo};
-
-/// Handlers by name.
-pub type HandlerMap = HashMap<Name, Arc<dyn Handler>>;
-
-/// Maximum number of plugin files that serve at the same time.
-pub(super) const MAX_SERVING: usize = 1_000;
-/// Retired files that stay visible; the oldest are dropped first.
-const MAX_RETIRED: usize = 100;
-/// Files that neither serve nor are retired and stay visible. Of rejected files the
-/// oldest are dropped first; the log has named each.
-const MAX_NOT_SERVING: usize = 200;
-
-/// The complete state at one moment. Immutable; hold it as long as needed.
-pub struct Snapshot {
-    /// Increases with every snapshot.
-    pub generation: u64,
-    /// The handlers that run tasks. The same `Arc` as in the previous snapshot if only a
-    /// status changed: compare with [`Arc::ptr_eq`].
-    pub handlers: Arc<HandlerMap>,
-    /// The files, sorted by name: all that serve, and the newest 200 of the others.
-    pub plugins: Vec<Arc<PluginStatus>>,
-    /// Why the directory itself cannot be read now, for operators. Loaded plugins keep
-    /// serving.
-    pub trouble: Option<String>,
-}
-
-impl Snapshot {
-    /// The status of one file, by its name in the directory.
-    pub fn plugin(&self, file: &str) -> Option<&PluginStatus> {
-        let status = self.plugins.iter().find(|status| status.file == file);
-        status.map(AsRef::as_ref)
-    }
-}
-
-impl std::fmt::Debug for Snapshot {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Snapshot")
-            .field("generation", &self.generation)
-            .field("handlers", &self.handlers.keys())
-            .field("plugins", &self.plugins)
-            .field("trouble", &self.trouble)
-            .finish()
-    }
-}
-
-/// Two files have the same handler name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "handler `{handler}` is already served by {holder}; rename it in one of the two files, or remove {holder}"
-)]
-pub struct Conflict {
-    /// The name.
-    pub handler: Name,
-    /// The file that serves it.
-    pub holder: String,
-}
 
 /// A version that passed every check and may go live.
 pub struct NewVersion {
@@ -96,23 +40,6 @@ struct Inner {
     /// The state that snapshots are built from; locked for the few microseconds of a
     /// change.
     plugins: Mutex<Plugins>,
-}
-
-#[derive(Default)]
-struct Plugins {
-    by_file: BTreeMap<String, Plugin>,
-    trouble: Option<String>,
-    /// Whether some known files are not shown.
-    is_cut: bool,
-}
-
-struct Plugin {
-    /// Shared with the snapshots that show it.
-    status: Arc<PluginStatus>,
-    serving: Option<Serving>,
-    /// The last rejection that was logged as a warning: a repetition is logged at debug
-    /// level.
-    warned: Option<(Option<Digest>, String)>,
 }
 
 impl Default for Registry {
@@ -347,132 +274,6 @@ impl Registry {
             .plugins
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Plugins {
-    fn plugin(&mut self, file: &str) -> &mut Plugin {
-        self.by_file
-            .entry(file.to_owned())
-            .or_insert_with(|| Plugin::discovered(file))
-    }
-
-    fn conflict<'a>(
-        &self,
-        file: &str,
-        names: impl IntoIterator<Item = &'a Name>,
-    ) -> Result<(), Conflict> {
-        for name in names {
-            let holds = |plugin: &&Plugin| {
-                let serving = plugin.serving.as_ref();
-                serving.is_some_and(|serving| serving.handlers.contains_key(name))
-            };
-            let mut others = self.by_file.values().filter(|p| p.status.file != file);
-            if let Some(holder) = others.find(holds) {
-                return Err(Conflict {
-                    handler: name.clone(),
-                    holder: holder.status.file.clone(),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn handlers(&self) -> HandlerMap {
-        let serving = self.by_file.values().filter_map(|p| p.serving.as_ref());
-        let handlers = serving.flat_map(|serving| &serving.handlers);
-        handlers
-            .map(|(name, handler)| (name.clone(), Arc::clone(handler)))
-            .collect()
-    }
-
-    fn forget_oldest_retired(&mut self) {
-        let retired = |p: &&Plugin| p.status.state == PluginState::Retired;
-        if self.by_file.values().filter(retired).count() > MAX_RETIRED {
-            self.forget_oldest(PluginState::Retired);
-        }
-    }
-
-    /// Makes room for a file that is new in this state; false if it is not shown.
-    fn make_room(&mut self, state: PluginState) -> bool {
-        let counts = |p: &&Plugin| p.serving.is_none() && p.status.state != PluginState::Retired;
-        if self.by_file.values().filter(counts).count() < MAX_NOT_SERVING {
-            return true;
-        }
-        self.is_cut = true;
-        // Files that merely wait must not displace rejections and their reasons.
-        let waits = matches!(state, PluginState::Discovered | PluginState::Settling);
-        !waits && self.forget_oldest(PluginState::Refused)
-    }
-
-    /// False if no file in this state can be dropped, because all of them serve.
-    fn forget_oldest(&mut self, state: PluginState) -> bool {
-        let all = self.by_file.values();
-        let all = all.filter(|p| p.status.state == state && p.serving.is_none());
-        let oldest = all.min_by_key(|plugin| plugin.status.since);
-        match oldest.map(|plugin| plugin.status.file.clone()) {
-            Some(file) => self.by_file.remove(&file).is_some(),
-            None => false,
-        }
-    }
-}
-
-impl Plugin {
-    fn discovered(file: &str) -> Plugin {
-        Plugin {
-            status: Arc::new(PluginStatus {
-                file: file.to_owned(),
-                state: PluginState::Discovered,
-                digest: None,
-                reason: None,
-                since: Timestamp::now(),
-                serving: None,
-                plugin: None,
-                handlers: Vec::new(),
-                draining: Vec::new(),
-            }),
-            serving: None,
-            warned: None,
-        }
-    }
-
-    fn enter(&mut self, state: PluginState, reason: Option<String>) {
-        let status = Arc::make_mut(&mut self.status);
-        if status.state != state {
-            status.since = Timestamp::now();
-        }
-        status.state = state;
-        status.reason = reason;
-        self.log();
-    }
-
-    fn log(&mut self) {
-        let status = &self.status;
-        let (file, state) = (status.file.as_str(), status.state);
-        let digest = status.digest.map(|digest| digest.short());
-        let Some(reason) = &status.reason else {
-            return tracing::info!(file, digest, "plugin {file}: {state}");
-        };
-        let refusal = (status.digest, reason.clone());
-        if self.warned.as_ref() == Some(&refusal) {
-            return tracing::debug!(file, digest, "plugin {file}: {state} again: {reason}");
-        }
-        let kept = match status.serving {
-            Some(serving) => format!(", version {} keeps serving", serving.short()),
-            None => String::new(),
-        };
-        tracing::warn!(file, digest, "plugin {file}: {state}{kept}: {reason}");
-        self.warned = Some(refusal);
-    }
-
-    /// Returns the names that it served.
-    fn stop_serving(&mut self) -> Vec<Name> {
-        let status = Arc::make_mut(&mut self.status);
-        if let Some(old) = self.serving.take() {
-            status.draining.push(Draining::new(&old.version));
-        }
-        status.serving = None;
-        std::mem::take(&mut status.handlers)
     }
 }
 

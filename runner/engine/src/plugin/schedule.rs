@@ -17,35 +17,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::file_tracker::Ready;
-use super::load::Outline;
-use super::scan::Seen;
+use super::load_request::{Order, Planned};
 use pgtq_sandbox::COMPILERS;
 use pgtq_task::Name;
 
-/// Files up to this many bytes are small.
-const SMALL: u64 = 1 << 20;
 /// Maximum number of small files that load at the same time.
 const SMALL_AT_ONCE: usize = 2;
 /// A small file that takes longer yields its place to others.
 const SLOW: Duration = Duration::from_secs(3);
-
-/// A file that waits for its outline.
-#[derive(Debug, Clone)]
-pub(super) struct Order {
-    pub(super) ready: Ready,
-    /// Another try of the same bytes; it runs after new bytes.
-    pub(super) again: bool,
-    /// An earlier process crashed while it loaded these bytes.
-    pub(super) alone: bool,
-}
-
-/// A file whose outline is known.
-#[derive(Debug, Clone)]
-pub(super) struct Planned {
-    pub(super) order: Order,
-    pub(super) outline: Outline,
-}
 
 /// What to start now.
 #[derive(Debug)]
@@ -79,16 +58,6 @@ pub(super) struct Schedule {
     /// Which file gets a name if its load succeeds.
     claims: HashMap<Name, String>,
     under_way: BTreeMap<String, UnderWay>,
-}
-
-impl Order {
-    fn key(&self) -> (bool, bool, String) {
-        (self.alone, self.again, self.ready.file.clone())
-    }
-
-    fn is_small(&self) -> bool {
-        matches!(&self.ready.seen, Seen::File(stamp) if stamp.size <= SMALL)
-    }
 }
 
 impl Schedule {

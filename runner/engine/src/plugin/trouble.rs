@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::registry::{MAX_SERVING, Registry};
+use super::plugin_table::MAX_SERVING;
+use super::registry::Registry;
 use super::scan::MAX_LISTED;
 
 /// Number of names in one line.

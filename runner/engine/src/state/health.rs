@@ -9,7 +9,7 @@ use pgtq_store::StoreError;
 #[derive(Debug, Default)]
 pub struct Health {
     /// Storing outcomes of attempts.
-    pub endings: Trouble,
+    pub outcomes: Trouble,
     /// Claiming tasks.
     pub claims: Trouble,
     /// Renewing the runner's lease.
@@ -24,7 +24,7 @@ impl Health {
     /// The operations that have failed for at least `time`, one line each.
     pub fn failing(&self, time: Duration) -> Vec<String> {
         let each = [
-            ("outcomes", &self.endings),
+            ("outcomes", &self.outcomes),
             ("claims", &self.claims),
             ("heartbeat", &self.lease),
         ];

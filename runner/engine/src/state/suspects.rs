@@ -6,20 +6,15 @@
 //! so that they neither fill the slots nor pile up here.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::claim::backlog::Taken;
-use crate::outcome::completer::{self, QueuedEnding};
-use crate::state::core::Core;
-use pgtq_task::Transition;
+use super::claimed_task::ClaimedTask;
 
 /// How long a suspect waits here for the running one.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 /// Maximum number of suspects that wait here.
 const MAX_WAITING: usize = 64;
-/// When a released suspect becomes due again: between this and twice this.
-const COMES_AGAIN: Duration = Duration::from_secs(5);
 
 /// The number of crashes that makes a task a suspect: one below the limit that fails it.
 pub(crate) fn threshold(max_crashes: u32) -> u32 {
@@ -30,26 +25,26 @@ pub(crate) fn threshold(max_crashes: u32) -> u32 {
 #[derive(Debug)]
 pub(crate) enum Offer {
     /// Run it; afterwards ask for the [next](Suspects::next).
-    Run(Taken),
+    Run(ClaimedTask),
     /// Another suspect is running: this one waits.
     Waits,
     /// Too many wait: release it.
-    Full(Taken),
+    Full(ClaimedTask),
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct SuspectQueue {
     runs: bool,
-    waiting: VecDeque<(Instant, Taken)>,
+    waiting: VecDeque<(Instant, ClaimedTask)>,
 }
 
 /// The suspects of one engine.
 #[derive(Debug, Default)]
-pub(crate) struct Suspects(Mutex<Inner>);
+pub(crate) struct Suspects(Mutex<SuspectQueue>);
 
 impl Suspects {
     /// Accepts a suspect from a slot.
-    pub(crate) fn offer(&self, taken: Taken) -> Offer {
+    pub(crate) fn offer(&self, taken: ClaimedTask) -> Offer {
         let mut inner = self.lock();
         if !inner.runs {
             inner.runs = true;
@@ -64,7 +59,7 @@ impl Suspects {
 
     /// The next one, for the slot whose suspect has finished. After `None` no suspect is
     /// running.
-    pub(crate) fn next(&self) -> Option<Taken> {
+    pub(crate) fn next(&self) -> Option<ClaimedTask> {
         let mut inner = self.lock();
         let next = inner.waiting.pop_front().map(|(_, taken)| taken);
         inner.runs = next.is_some();
@@ -72,7 +67,7 @@ impl Suspects {
     }
 
     /// Those that have waited too long.
-    fn overdue(&self) -> Vec<Taken> {
+    pub(crate) fn overdue(&self) -> Vec<ClaimedTask> {
         let mut inner = self.lock();
         let n = inner
             .waiting
@@ -83,40 +78,25 @@ impl Suspects {
     }
 
     /// All waiting suspects: the engine stops.
-    pub(crate) fn close(&self) -> Vec<Taken> {
+    pub(crate) fn close(&self) -> Vec<ClaimedTask> {
         self.lock().waiting.drain(..).map(|(_, one)| one).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, SuspectQueue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Releases those that have waited too long, until its future is dropped.
-pub(crate) async fn tidy(core: Arc<Core>) {
-    loop {
-        tokio::time::sleep(PATIENCE / 4).await;
-        for taken in core.suspects.overdue() {
-            send_back(&core, taken).await;
-        }
-    }
-}
-
-/// Releases a suspect, for another runner or a later time.
-pub(crate) async fn send_back(core: &Core, taken: Taken) {
-    let delay = COMES_AGAIN.mul_f64(1.0 + fastrand::f64());
-    let ending = QueuedEnding::not_started(taken, Transition::Defer { delay });
-    completer::hand_over(core, ending).await;
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::state::held_bytes::Hold;
     use pgtq_task::{ClaimId, Name, Task, TaskId};
 
-    fn taken(id: i64) -> Taken {
-        Taken {
+    fn taken(id: i64) -> ClaimedTask {
+        ClaimedTask {
             claim: ClaimId(id),
             since: Instant::now(),
             task: Arc::new(Task {
@@ -138,7 +118,7 @@ mod tests {
         }
     }
 
-    fn id(taken: &Taken) -> i64 {
+    fn id(taken: &ClaimedTask) -> i64 {
         taken.task.id.0
     }
 

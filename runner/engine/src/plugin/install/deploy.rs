@@ -5,14 +5,14 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::InstallError;
+use super::error::InstallError;
 use super::kept::{
     KEEP, MAX_BYTES, installed, keep, kept_of, known_file, prune, read_kept, reading, versions,
 };
 use super::place::place;
-use crate::plugin::load::plugin_name;
+use crate::plugin::file_name::{is_plugin_name, plugin_name};
 use crate::plugin::read::{FileBytes, read_file};
-use crate::plugin::scan::{is_plugin_name, scan};
+use crate::plugin::scan::scan;
 use pgtq_sandbox::inspect;
 use pgtq_task::{Digest, Name};
 

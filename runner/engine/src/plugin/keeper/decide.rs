@@ -4,10 +4,11 @@
 use tokio::time::Instant;
 
 use super::Keeper;
-use crate::plugin::file_tracker::Ready;
-use crate::plugin::load::{Refusal, RetryWhen};
-use crate::plugin::registry::{MAX_SERVING, NewVersion};
-use crate::plugin::schedule::Planned;
+use crate::plugin::load_request::Planned;
+use crate::plugin::plugin_table::MAX_SERVING;
+use crate::plugin::ready_file::ReadyFile;
+use crate::plugin::registry::NewVersion;
+use crate::plugin::rejected::{Refusal, RetryWhen};
 use crate::plugin::status::PluginState;
 use pgtq_task::Name;
 
@@ -45,7 +46,7 @@ impl Keeper {
         !serves && others + self.schedule.n_planned() >= MAX_SERVING
     }
 
-    pub(super) fn serve(&mut self, ready: Ready, new: NewVersion) {
+    pub(super) fn serve(&mut self, ready: ReadyFile, new: NewVersion) {
         let digest = new.digest;
         let names = new.handlers.iter().map(|handler| &handler.info().name);
         let names = names.cloned().collect();
@@ -75,7 +76,7 @@ impl Keeper {
         self.unblock(freed);
     }
 
-    pub(super) fn refuse(&mut self, ready: Ready, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, ready: ReadyFile, refusal: Refusal) {
         let now = Instant::now();
         if ready.unsettled {
             // Most likely half a file. It is judged once it has settled.
@@ -133,7 +134,7 @@ impl Keeper {
         };
         self.waiters.wait_for(&file);
         let unsettled = false;
-        self.try_again(Ready {
+        self.try_again(ReadyFile {
             file,
             seen,
             unsettled,

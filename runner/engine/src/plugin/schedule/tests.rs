@@ -1,5 +1,7 @@
 use super::*;
-use crate::plugin::scan::Stamp;
+use crate::plugin::load_request::{Outline, SMALL};
+use crate::plugin::ready_file::ReadyFile;
+use crate::plugin::scan::{Seen, Stamp};
 use crate::plugin::tests::support::name;
 use pgtq_task::Digest;
 
@@ -23,7 +25,7 @@ impl Story {
     fn add_with(&mut self, file: &str, size: u64, alone: bool) {
         let mut stamp = Stamp::nth(1);
         stamp.size = size;
-        let ready = Ready {
+        let ready = ReadyFile {
             file: file.to_owned(),
             seen: Seen::File(stamp),
             unsettled: false,

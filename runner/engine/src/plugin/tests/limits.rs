@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::support::{Bench, Script, handlers, options};
 use crate::plugin::ledger::tests::crash_under;
-use crate::plugin::registry::MAX_SERVING;
+use crate::plugin::plugin_table::MAX_SERVING;
 use crate::plugin::{DirectoryOptions, PluginState};
 use pgtq_task::Digest;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::plugin::load::{LoadFuture, Stages};
+use crate::plugin::stages::{LoadFuture, Stages};
 use crate::plugin::{DirectoryOptions, PluginDirectory, PluginState, Registry, Snapshot};
 use pgtq_sandbox::LoadError;
 use pgtq_task::{
