@@ -15,10 +15,10 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use crate::attempt::defer;
 use crate::attempt::executor;
-use crate::background::streamer::{self, Streamed};
+use crate::background::streamer::{self, PublishedLogs};
 use crate::background::{heartbeat, maintenance, published_handlers, push_facts, schema_check};
 use crate::claim::backlog::Backlog;
-use crate::claim::claim_size::Appetite;
+use crate::claim::claim_size::ClaimSize;
 use crate::claim::claimer::Claimer;
 use crate::claim::waker;
 use crate::config::{EngineConfig, QueueSpec};
@@ -28,10 +28,10 @@ use crate::outcome::completer;
 use crate::plugin::registry::Registry;
 use crate::state::claimed_task::ClaimedTask;
 use crate::state::core::Core;
-use crate::state::lease::{BootTime, Lease};
+use crate::state::lease::{BootTime, RunnerLease};
 use crate::state::queued_outcome::{MAX_WAITING, QueuedOutcome};
 use crate::state::shutdown::{Phase, Shutdown};
-use crate::state::stats::{Stats, Summary};
+use crate::state::stats::{EngineStats, Summary};
 use pgtq_store::{Lanes, QueueFilter, RunnerFacts, Store};
 
 /// After an interrupt, how long attempts may take to stop.
@@ -67,12 +67,12 @@ pub async fn run_with_stats(
     registry: Registry,
     config: EngineConfig,
     shutdown: Shutdown,
-    stats: Arc<Stats>,
+    stats: Arc<EngineStats>,
 ) -> Result<Summary, EngineError> {
     let facts = facts(&config);
     let sent = BootTime::now();
     let runner = store.register(&facts).await?;
-    let lease = Lease::new(sent);
+    let lease = RunnerLease::new(sent);
     let name = config.name.clone();
     let (outcomes, stored) = mpsc::channel(MAX_WAITING);
     let core = Arc::new(Core::new(
@@ -90,9 +90,9 @@ pub async fn run_with_stats(
     tracing::info!(runner = runner.0, name, "registered");
 
     let mut completer = tokio::spawn(completer::complete(Arc::clone(&core), stored));
-    let logs = Arc::<Streamed>::default();
+    let logs = Arc::<PublishedLogs>::default();
     let mut background = background(&core, facts, &logs);
-    let mut groups = Groups::start(&core);
+    let mut groups = QueueGroups::start(&core);
 
     let ended = tokio::select! {
         () = core.shutdown.reached(Phase::Draining) => Ok(()),
@@ -139,15 +139,15 @@ pub fn host_name() -> String {
 }
 
 /// The claimers and slots of every queue group.
-struct Groups {
+struct QueueGroups {
     claimers: JoinSet<()>,
     slots: JoinSet<()>,
     backlogs: Vec<Arc<Backlog>>,
 }
 
-impl Groups {
+impl QueueGroups {
     fn start(core: &Arc<Core>) -> Self {
-        let mut groups = Groups {
+        let mut groups = QueueGroups {
             claimers: JoinSet::new(),
             slots: JoinSet::new(),
             backlogs: Vec::new(),
@@ -178,7 +178,7 @@ impl Groups {
                 backlog: Arc::clone(&backlog),
                 claim_took: Duration::ZERO,
                 ticked: Instant::now(),
-                appetite: Appetite::new(),
+                claim_size: ClaimSize::new(),
             };
             groups.claimers.spawn(claimer.run());
             groups.backlogs.push(backlog);
@@ -240,7 +240,7 @@ impl Groups {
 fn background(
     core: &Arc<Core>,
     facts: RunnerFacts,
-    logs: &Arc<Streamed>,
+    logs: &Arc<PublishedLogs>,
 ) -> Vec<(&'static str, JoinHandle<()>)> {
     let beat = heartbeat::Heartbeat::new(Arc::clone(core), facts);
     let (control, watched) = (control(), Arc::clone(core));
@@ -339,7 +339,7 @@ async fn nothing_more_to_do(core: &Core) {
 /// while the completer works.
 async fn flush(
     core: &Core,
-    logs: &Streamed,
+    logs: &PublishedLogs,
     completer: &JoinHandle<()>,
     background: &mut Vec<(&'static str, JoinHandle<()>)>,
 ) {

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LOCKED_PAUSE: Duration = Duration::from_secs(5);
 
 /// The state of an attempt once its transaction has ended.
-pub(crate) struct Settled {
+pub(crate) struct AttemptResult {
     pub(crate) report: Report,
     /// The outcome is already stored.
     pub(crate) recorded: bool,
@@ -30,10 +30,10 @@ pub(crate) struct Settled {
     pub(crate) has_state: bool,
 }
 
-impl From<Report> for Settled {
+impl From<Report> for AttemptResult {
     /// For an attempt without a transaction.
     fn from(report: Report) -> Self {
-        Settled {
+        AttemptResult {
             report,
             recorded: false,
             has_state: false,
@@ -48,13 +48,13 @@ pub(crate) async fn settle(
     database: &AttemptDatabase,
     mut report: Report,
     started: Instant,
-) -> Option<Settled> {
+) -> Option<AttemptResult> {
     if !database.is_used() {
-        return Some(Settled::from(report));
+        return Some(AttemptResult::from(report));
     }
     let mut recorded = false;
     if matches!(report.outcome, Outcome::Complete { .. }) {
-        let ending = ending(claimed, &mut report, started);
+        let ending = outcome_record(claimed, &mut report, started);
         let commit = Box::pin(database.complete(&ending)).await;
         report.record = ending.record;
         match commit {
@@ -98,7 +98,7 @@ pub(crate) async fn settle(
     {
         return None;
     }
-    Some(Settled {
+    Some(AttemptResult {
         has_state: !recorded && database.has_state().await,
         report,
         recorded,
@@ -135,7 +135,7 @@ async fn await_commit_status(
         tokio::time::sleep(PAUSE).await;
         match database.commit_status().await {
             Ok(commit_status) => return Some(commit_status),
-            Err(error) if core.claims.knows(claimed.claim) => {
+            Err(error) if core.claims.has_claim(claimed.claim) => {
                 tracing::warn!(task = task.0, %error, "could not check the commit status; retrying");
             }
             Err(_) => return None,
@@ -144,7 +144,7 @@ async fn await_commit_status(
 }
 
 /// The outcome record, which takes the report's own record while the commit runs.
-fn ending(claimed: &ClaimedTask, report: &mut Report, started: Instant) -> Ending {
+fn outcome_record(claimed: &ClaimedTask, report: &mut Report, started: Instant) -> Ending {
     let result = match &report.outcome {
         Outcome::Complete { result } => result.clone(),
         _ => String::new(),

@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 
-use super::commit::{self, Settled};
+use super::commit::{self, AttemptResult};
 use super::defer;
 use crate::claim::backlog::Backlog;
 use crate::outcome::completer;
 use crate::state::claimed_task::ClaimedTask;
 use crate::state::core::Core;
-use crate::state::held_claims::Start;
+use crate::state::held_claims::StartDecision;
 use crate::state::queued_outcome::QueuedOutcome;
-use crate::state::suspects::{self, Offer};
-use crate::state::watchdog::Turn;
+use crate::state::suspects::{self, Admission};
+use crate::state::watchdog::PollWatch;
 use pgtq_store::Ending;
 use pgtq_task::{
     Attempt, Database, ErrorKind, Failure, Handler, Outcome, Report, RetryPolicy, Signal,
@@ -29,7 +29,7 @@ use pgtq_task::{
 
 /// Runs tasks until the backlog is closed.
 pub(crate) async fn slot(core: Arc<Core>, backlog: Arc<Backlog>) {
-    let turn = core.watchdog.slot();
+    let watch = core.watchdog.slot();
     while let Some(claimed) = backlog.next().await {
         core.stats.running.fetch_add(1, Relaxed);
         if backlog.is_paused(&claimed.task) {
@@ -38,9 +38,9 @@ pub(crate) async fn slot(core: Arc<Core>, backlog: Arc<Backlog>) {
         } else if let Some(unknown) = defer::unknown_traits(&claimed) {
             defer::defer_unknown(&core, claimed, unknown).await;
         } else if claimed.task.crashes >= suspects::threshold(core.config.max_crashes) {
-            run_suspects(&core, &turn, claimed).await;
+            run_suspects(&core, &watch, claimed).await;
         } else {
-            run(&core, &turn, claimed, false).await;
+            run(&core, &watch, claimed, false).await;
         }
         backlog.done();
         core.stats.running.fetch_sub(1, Relaxed);
@@ -48,19 +48,19 @@ pub(crate) async fn slot(core: Arc<Core>, backlog: Arc<Backlog>) {
 }
 
 /// Runs a suspect unless another one is running, and then those that arrived meanwhile.
-async fn run_suspects(core: &Core, turn: &Turn, claimed: ClaimedTask) {
-    let mut next = match core.suspects.offer(claimed) {
-        Offer::Run(claimed) => Some(claimed),
-        Offer::Waits => return,
-        Offer::Full(claimed) => return defer::defer(core, claimed).await,
+async fn run_suspects(core: &Core, watch: &PollWatch, claimed: ClaimedTask) {
+    let mut next = match core.suspects.admit(claimed) {
+        Admission::Run(claimed) => Some(claimed),
+        Admission::Wait => return,
+        Admission::Full(claimed) => return defer::defer(core, claimed).await,
     };
     while let Some(claimed) = next {
-        run(core, turn, claimed, true).await;
+        run(core, watch, claimed, true).await;
         next = core.suspects.next();
     }
 }
 
-async fn run(core: &Core, turn: &Turn, claimed: ClaimedTask, is_suspect: bool) {
+async fn run(core: &Core, watch: &PollWatch, claimed: ClaimedTask, is_suspect: bool) {
     let task = &claimed.task;
     let handler = core
         .registry
@@ -83,16 +83,16 @@ async fn run(core: &Core, turn: &Turn, claimed: ClaimedTask, is_suspect: bool) {
     };
     let policy = handler.info().retry;
     if is_suspect {
-        run_isolated(core, turn, claimed, handler.as_ref(), policy).await;
+        run_isolated(core, watch, claimed, handler.as_ref(), policy).await;
     } else {
-        attempt(core, turn, claimed, handler.as_ref(), policy).await;
+        attempt(core, watch, claimed, handler.as_ref(), policy).await;
     }
 }
 
 /// Runs a task that was running when runners crashed, under a separate claim.
 async fn run_isolated(
     core: &Core,
-    turn: &Turn,
+    watch: &PollWatch,
     claimed: ClaimedTask,
     handler: &dyn Handler,
     policy: RetryPolicy,
@@ -109,7 +109,7 @@ async fn run_isolated(
         match isolate.await {
             // It may have been moved: releasing it now could run it twice.
             Err(error) if error.is_transient() => {
-                if !core.claims.knows(claimed.claim) {
+                if !core.claims.has_claim(claimed.claim) {
                     return;
                 }
                 tracing::warn!(task = claimed.task.id.0, %error, "could not isolate a suspect task; retrying");
@@ -123,7 +123,7 @@ async fn run_isolated(
             core.claims.isolate(claimed.claim, claimed.task.id, claim);
             attempt(
                 core,
-                turn,
+                watch,
                 ClaimedTask { claim, ..claimed },
                 handler,
                 policy,
@@ -132,7 +132,7 @@ async fn run_isolated(
         }
         // The claim is lost, or a call whose answer was lost moved the task: rescue or the
         // next beat releases it.
-        Ok(None) => core.claims.ended([(claimed.claim, claimed.task.id)]),
+        Ok(None) => core.claims.remove([(claimed.claim, claimed.task.id)]),
         Err(error) => {
             tracing::warn!(task = claimed.task.id.0, %error, "could not isolate a suspect task; releasing it");
             let report = Report::without_guest(Outcome::Release);
@@ -143,7 +143,7 @@ async fn run_isolated(
 
 async fn attempt(
     core: &Core,
-    turn: &Turn,
+    watch: &PollWatch,
     claimed: ClaimedTask,
     handler: &dyn Handler,
     policy: RetryPolicy,
@@ -152,9 +152,9 @@ async fn attempt(
     core.lease.decided().await;
     let started = Instant::now();
     let signal = match core.claims.start(claimed.claim, claimed.task.id) {
-        Start::Go(signal) => signal,
-        Start::Lost => return,
-        Start::Cancelled => {
+        StartDecision::Run(signal) => signal,
+        StartDecision::Lost => return,
+        StartDecision::Cancelled => {
             let outcome = Outcome::Cancel {
                 reason: "cancelled before it started".to_owned(),
             };
@@ -176,7 +176,7 @@ async fn attempt(
     let handler_database = Arc::clone(&database) as Arc<dyn Database>;
     let calling = call(&claimed, handler, Arc::clone(&signal), handler_database);
     let report = tokio::select! {
-        report = turn.run(&claimed.task, calling) => report,
+        report = watch.run(&claimed.task, calling) => report,
         () = database.keep_alive(|| core.lease.is_sure()) => unreachable!("it runs for as long as the attempt"),
     };
     let settled = if signal.asked() == Some(StopReason::Lost) {
@@ -224,12 +224,12 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 async fn hand_over(
     core: &Core,
     claimed: ClaimedTask,
-    settled: impl Into<Settled>,
+    settled: impl Into<AttemptResult>,
     policy: RetryPolicy,
     started: Instant,
     cancelled: bool,
 ) {
-    let Settled {
+    let AttemptResult {
         report,
         recorded,
         has_state,

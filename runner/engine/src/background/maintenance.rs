@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
-use crate::backoff::Backoff;
+use crate::backoff::LoopBackoff;
 use crate::state::core::Core;
 use pgtq_store::{PromoteCursor, Rescued, Tended};
 
@@ -20,10 +20,10 @@ const TEND_INTERVAL: Duration = Duration::from_secs(1);
 /// Average time between prunes.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Batch size: smaller after an error, which may be a statement timeout.
-struct Batch(u32);
+/// Smaller after an error, which may be a statement timeout.
+struct BatchSize(u32);
 
-impl Batch {
+impl BatchSize {
     fn note(&mut self, succeeded: bool) {
         self.0 = match succeeded {
             true => (self.0 * 2).min(MOST),
@@ -34,9 +34,9 @@ impl Batch {
 
 /// Promotes until its future is dropped.
 pub(crate) async fn promote(core: Arc<Core>) {
-    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
+    let mut backoff = LoopBackoff::new(Duration::from_millis(500), Duration::from_secs(5));
     let mut cursor = PromoteCursor::default();
-    let mut batch = Batch(MOST);
+    let mut batch = BatchSize(MOST);
     loop {
         while_unserved(&core).await;
         let promoted = core.store.promote_next(batch.0, &mut cursor).await;
@@ -45,7 +45,7 @@ pub(crate) async fn promote(core: Arc<Core>) {
             Ok(promoted) => {
                 backoff.reset();
                 if promoted.count > 0 {
-                    core.look_again();
+                    core.expect_work();
                     core.wake_all();
                 } else {
                     core.empty_promotes.fetch_add(1, SeqCst);
@@ -89,7 +89,7 @@ pub(crate) async fn rescue(core: Arc<Core>) {
                 );
                 core.stats.rescued.fetch_add(rescued.tasks, Relaxed);
                 if rescued.tasks + rescued.failed + rescued.cancelled > 0 {
-                    core.look_again();
+                    core.expect_work();
                     core.wake_all();
                     // One call rescues a bounded number of claims: there may be more.
                     continue;
@@ -106,7 +106,7 @@ pub(crate) async fn rescue(core: Arc<Core>) {
 /// Rescues tasks whose external workers let their lease expire, until its future is
 /// dropped.
 pub(crate) async fn tend(core: Arc<Core>) {
-    let mut batch = Batch(MOST);
+    let mut batch = BatchSize(MOST);
     loop {
         while_unserved(&core).await;
         let tended = core.store.tend(batch.0).await;
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_batch_shrinks_to_one_row_with_each_error_and_grows_again() {
-        let mut batch = Batch(MOST);
+        let mut batch = BatchSize(MOST);
         let mut seen = Vec::new();
         for succeeded in [false, false, false, false, false, false, true, true] {
             batch.note(succeeded);

@@ -26,7 +26,7 @@ pub(crate) async fn watch(core: Arc<Core>) {
                 n_failed = 0;
                 if !core.schema.set_compatible(true) {
                     tracing::info!("the schema serves this runner again: claiming tasks");
-                    core.look_again();
+                    core.expect_work();
                     core.wake_all();
                 }
             }
@@ -48,7 +48,7 @@ pub(crate) async fn watch(core: Arc<Core>) {
         }
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
-            () = core.schema.suspected() => {}
+            () = core.schema.check_requested() => {}
         }
     }
 }

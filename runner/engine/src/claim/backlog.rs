@@ -35,7 +35,7 @@ pub(crate) struct Backlog {
     paused: RwLock<Paused>,
     /// Notified when a slot took or finished a task and few are left: there may be room
     /// for another claim.
-    pub(crate) taken: Notify,
+    pub(crate) room_freed: Notify,
 }
 
 impl Backlog {
@@ -47,7 +47,7 @@ impl Backlog {
             n_done: AtomicU64::new(0),
             low: AtomicUsize::new(0),
             paused: RwLock::default(),
-            taken: Notify::new(),
+            room_freed: Notify::new(),
         }
     }
 
@@ -57,14 +57,14 @@ impl Backlog {
         let n_added = {
             let mut waiting = self.lock();
             let n_before = waiting.len();
-            for taken in tasks {
-                let priority = taken.task.priority;
+            for claimed in tasks {
+                let priority = claimed.task.priority;
                 match waiting.back() {
                     Some(last) if last.task.priority > priority => {
                         let at = waiting.partition_point(|t| t.task.priority <= priority);
-                        waiting.insert(at, taken);
+                        waiting.insert(at, claimed);
                     }
-                    _ => waiting.push_back(taken),
+                    _ => waiting.push_back(claimed),
                 }
             }
             waiting.len() - n_before
@@ -73,29 +73,32 @@ impl Backlog {
     }
 
     /// Removes the waiting tasks that meet a condition and returns them in order.
-    pub(crate) fn take_back(&self, mut goes: impl FnMut(&ClaimedTask) -> bool) -> Vec<ClaimedTask> {
+    pub(crate) fn remove_if(
+        &self,
+        mut condition: impl FnMut(&ClaimedTask) -> bool,
+    ) -> Vec<ClaimedTask> {
         let mut waiting = self.lock();
-        let mut taken = Vec::new();
+        let mut removed = Vec::new();
         for _ in 0..waiting.len() {
             let Some(next) = waiting.pop_front() else {
                 break;
             };
-            match goes(&next) {
-                true => taken.push(next),
+            match condition(&next) {
+                true => removed.push(next),
                 false => waiting.push_back(next),
             }
         }
         // A slot that holds a permit for one of these finds an empty queue and waits
         // again.
-        self.n_waiting.forget_permits(taken.len());
-        taken
+        self.n_waiting.forget_permits(removed.len());
+        removed
     }
 
     /// The claim time of the task that has waited longest and the priority of the least
     /// urgent task; `None` if no task waits.
     pub(crate) fn waits(&self) -> Option<(Instant, i32)> {
         let waiting = self.lock();
-        let oldest = waiting.iter().map(|taken| taken.since).min()?;
+        let oldest = waiting.iter().map(|claimed| claimed.since).min()?;
         Some((oldest, waiting.back()?.task.priority))
     }
 
@@ -135,13 +138,13 @@ impl Backlog {
 
     /// Wakes the claimer only when at most this many tasks wait; woken for every task, it
     /// would do little else.
-    pub(crate) fn ring_below(&self, low: usize) {
+    pub(crate) fn wake_below(&self, low: usize) {
         self.low.store(low, SeqCst);
     }
 
     fn wake_claimer(&self) {
         if self.n_waiting.available_permits() <= self.low.load(SeqCst) {
-            self.taken.notify_one();
+            self.room_freed.notify_one();
         }
     }
 
@@ -150,8 +153,8 @@ impl Backlog {
         self.n_running.load(Relaxed)
     }
 
-    /// Number of tasks that slots have finished since the start; the group's pace is
-    /// computed from it.
+    /// Number of tasks that slots have finished since the start; the group's throughput
+    /// is computed from it.
     pub(crate) fn n_done(&self) -> u64 {
         self.n_done.load(Relaxed)
     }
@@ -178,7 +181,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::state::held_bytes::Hold;
+    use crate::state::held_bytes::HeldBytesGuard;
     use pgtq_task::{ClaimId, Name, TaskId};
 
     fn task(id: i64) -> Task {
@@ -199,7 +202,7 @@ mod tests {
         }
     }
 
-    fn taken(id: i64, priority: i32) -> ClaimedTask {
+    fn claimed(id: i64, priority: i32) -> ClaimedTask {
         let task = Task {
             priority,
             ..task(id)
@@ -207,20 +210,20 @@ mod tests {
         ClaimedTask {
             claim: ClaimId(1),
             task: Arc::new(task),
-            held: Hold::default(),
+            held: HeldBytesGuard::default(),
             since: Instant::now(),
         }
     }
 
-    fn ids(taken: &[ClaimedTask]) -> Vec<i64> {
-        taken.iter().map(|taken| taken.task.id.0).collect()
+    fn ids(claimed: &[ClaimedTask]) -> Vec<i64> {
+        claimed.iter().map(|claimed| claimed.task.id.0).collect()
     }
 
     #[tokio::test]
     async fn an_urgent_task_starts_before_waiting_tasks() {
         let backlog = Backlog::new();
-        backlog.extend([taken(1, 0), taken(2, 0), taken(3, 5)]);
-        backlog.extend([taken(4, -5), taken(5, 0)]);
+        backlog.extend([claimed(1, 0), claimed(2, 0), claimed(3, 5)]);
+        backlog.extend([claimed(4, -5), claimed(5, 0)]);
         assert_eq!(backlog.waits().expect("five wait").1, 5);
         let mut order = Vec::new();
         for _ in 0..5 {
@@ -233,8 +236,8 @@ mod tests {
     #[tokio::test]
     async fn removed_tasks_start_in_no_slot() {
         let backlog = Backlog::new();
-        backlog.extend((1..=4).map(|id| taken(id, 0)));
-        let gone = backlog.take_back(|taken| taken.task.id.0 % 2 == 0);
+        backlog.extend((1..=4).map(|id| claimed(id, 0)));
+        let gone = backlog.remove_if(|claimed| claimed.task.id.0 % 2 == 0);
         assert_eq!(ids(&gone), [2, 4]);
         let left = [backlog.next().await, backlog.next().await].map(|t| t.expect("a task"));
         assert_eq!(ids(&left), [1, 3]);
@@ -245,23 +248,23 @@ mod tests {
     #[tokio::test]
     async fn the_claimer_is_woken_only_when_few_tasks_wait() {
         let backlog = Backlog::new();
-        backlog.ring_below(1);
-        backlog.extend((1..=3).map(|id| taken(id, 0)));
+        backlog.wake_below(1);
+        backlog.extend((1..=3).map(|id| claimed(id, 0)));
         backlog.next().await.expect("a task");
         assert!(
-            backlog.taken.notified().now_or_never().is_none(),
+            backlog.room_freed.notified().now_or_never().is_none(),
             "two wait"
         );
         backlog.next().await.expect("a task");
         assert!(
-            backlog.taken.notified().now_or_never().is_some(),
+            backlog.room_freed.notified().now_or_never().is_some(),
             "one waits"
         );
-        backlog.ring_below(0);
+        backlog.wake_below(0);
         backlog.done();
-        assert!(backlog.taken.notified().now_or_never().is_none());
+        assert!(backlog.room_freed.notified().now_or_never().is_none());
         backlog.next().await.expect("a task");
         backlog.done();
-        assert!(backlog.taken.notified().now_or_never().is_some());
+        assert!(backlog.room_freed.notified().now_or_never().is_some());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::monitored::Monitored;
 use crate::plugin::snapshot::Snapshot;
-use crate::state::stats::Stats;
+use crate::state::stats::EngineStats;
 
 pub(super) fn render(monitored: &Monitored) -> String {
     let mut page = Page(String::with_capacity(2_048));
@@ -16,7 +16,7 @@ pub(super) fn render(monitored: &Monitored) -> String {
     page.0
 }
 
-fn counters(page: &mut Page, stats: &Stats) {
+fn counters(page: &mut Page, stats: &EngineStats) {
     let get = |counter: &AtomicU64| counter.load(Relaxed);
     page.head(
         "pgtq_attempts_total",

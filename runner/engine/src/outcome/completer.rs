@@ -18,9 +18,9 @@ use tokio::sync::mpsc;
 
 use super::parked::ParkedOutcomes;
 use super::required_locks::needs_more_than_claim;
-use super::settle::{settle, storing_works};
+use super::settle::{note_storing_works, settle};
 use super::size::{n_bytes, n_bytes_without_args};
-use crate::backoff::Backoff;
+use crate::backoff::LoopBackoff;
 use crate::state::core::Core;
 use crate::state::parked_counts::ParkReason;
 use crate::state::queued_outcome::{MAX_WAITING_KIB, QueuedOutcome};
@@ -86,7 +86,7 @@ async fn flush_loop(
             tracing::info!("outcomes can be stored again");
             core.wake_all();
         }
-        storing_works(core);
+        note_storing_works(core);
         core.touch();
         if was_large {
             // Claimers may have been waiting for room.
@@ -98,7 +98,7 @@ async fn flush_loop(
 /// Stores a batch, retrying until it succeeds or the lease is lost.
 async fn store(core: &Core, parked: &ParkedOutcomes<'_>, mut batch: Vec<Ending>) {
     let mut again = false;
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    let mut backoff = LoopBackoff::new(Duration::from_millis(100), Duration::from_secs(2));
     let mut first_fault = None;
     while !batch.is_empty() {
         let error = match core.store.finish(core.runner(), &batch, again).await {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::required_locks::{RequiredLock, needs_more_than_claim, required_locks};
-use super::settle::{FULL, settle, storing_works};
+use super::settle::{FULL, note_storing_works, settle};
 use super::size::n_bytes;
 use crate::state::core::Core;
 use crate::state::parked_counts::ParkReason;
@@ -119,10 +119,10 @@ impl<'a> ParkedOutcomes<'a> {
             let was_full = core.parked.is_full();
             self.round().await;
             match core.parked.is_full() {
-                true => core.stats.health.outcomes.note(FULL.to_owned()),
+                true => core.stats.health.outcomes.record_failure(FULL.to_owned()),
                 false if was_full => {
                     tracing::info!("parked outcomes are stored: claiming again");
-                    storing_works(core);
+                    note_storing_works(core);
                     core.wake_all();
                 }
                 false => {}

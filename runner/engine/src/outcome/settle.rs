@@ -10,11 +10,11 @@ pub(crate) const FULL: &str = "too many outcomes wait for locks of other transac
 
 /// Marks storing as healthy, unless it fails at the moment or too many outcomes are
 /// parked.
-pub(crate) fn storing_works(core: &Core) {
+pub(crate) fn note_storing_works(core: &Core) {
     match (core.storing_fails.load(SeqCst), core.parked.is_full()) {
         (true, _) => {}
-        (false, true) => core.stats.health.outcomes.note(FULL.to_owned()),
-        (false, false) => core.stats.health.outcomes.works(),
+        (false, true) => core.stats.health.outcomes.record_failure(FULL.to_owned()),
+        (false, false) => core.stats.health.outcomes.record_success(),
     }
 }
 
@@ -37,6 +37,6 @@ pub(crate) fn settle(core: &Core, batch: &[Ending], finished: &Finished) {
         }
     }
     // Before the last held task is removed: an outcome may have made tasks runnable.
-    core.look_again();
-    core.claims.ended(batch.iter().filter(is_stored).map(key));
+    core.expect_work();
+    core.claims.remove(batch.iter().filter(is_stored).map(key));
 }

@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::keeper::Keeper;
-use super::ledger::Ledger;
 use super::load::Loader;
+use super::load_journal::LoadJournal;
 use super::options::DirectoryOptions;
 use super::registry::Registry;
 use super::stages::Stages;
@@ -23,12 +23,12 @@ pub struct PluginDirectory {
     requests: mpsc::Sender<oneshot::Sender<()>>,
     ready: watch::Receiver<bool>,
     keeper: AbortOnDropHandle<()>,
-    ledger: Arc<Ledger>,
+    journal: Arc<LoadJournal>,
 }
 
 impl PluginDirectory {
     /// Starts watching `dir`, which need not exist yet. Requires a tokio runtime. Blocks
-    /// briefly on the ledger's disk.
+    /// briefly on the journal's disk.
     pub fn start(
         dir: PathBuf,
         options: DirectoryOptions,
@@ -50,11 +50,11 @@ impl PluginDirectory {
             .try_send(started)
             .expect("the channel is new and has room");
         let (ready_sender, ready) = watch::channel(false);
-        let ledger = Ledger::open(options.ledger.as_deref());
-        let loader = Loader::new(&dir, stages, registry.clone(), Arc::clone(&ledger));
+        let journal = LoadJournal::open(options.load_journal.as_deref());
+        let loader = Loader::new(&dir, stages, registry.clone(), Arc::clone(&journal));
         let keeper = Keeper::new(dir, options, registry, loader);
         let keeper = tokio::spawn(async move {
-            let tell = async move {
+            let announce = async move {
                 if start.await.is_ok() {
                     ready_sender.send_replace(true);
                 }
@@ -62,14 +62,14 @@ impl PluginDirectory {
             };
             tokio::select! {
                 () = keeper.run(receiver) => {}
-                () = tell => {}
+                () = announce => {}
             }
         });
         PluginDirectory {
             requests,
             ready,
             keeper: AbortOnDropHandle::new(keeper),
-            ledger,
+            journal,
         }
     }
 
@@ -106,6 +106,6 @@ impl PluginDirectory {
 impl Drop for PluginDirectory {
     fn drop(&mut self) {
         // The process may end before the running steps have been stopped.
-        self.ledger.close();
+        self.journal.close();
     }
 }

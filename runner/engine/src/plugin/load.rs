@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::file_name::plugin_name;
-use super::ledger::{Ledger, MAX_CRASHES};
-use super::load_request::{Order, Outline};
+use super::load_journal::{LoadJournal, MAX_CRASHES};
+use super::load_request::{InspectedFile, LoadRequest};
 use super::read::{FileBytes, ReadError, read_file};
 use super::ready_file::ReadyFile;
 use super::registry::{NewVersion, Registry};
-use super::rejected::{Refusal, RetryWhen};
+use super::rejected::{PluginRejected, RetryWhen};
 use super::scan::Seen;
 use super::stages::Stages;
 use super::status::PluginState;
@@ -19,18 +19,18 @@ use pgtq_task::Digest;
 
 /// The result of the first step, if the file was not rejected.
 #[derive(Debug)]
-pub(super) enum Outlined {
+pub(super) enum InspectOutcome {
     /// It may be loaded.
-    Good(Outline),
+    Loadable(InspectedFile),
     /// The file serves these bytes already.
-    Same(Digest),
+    Unchanged(Digest),
     /// A file that is missing now serves these bytes.
-    MovedFrom(String),
+    RenamedFrom(String),
     /// An earlier process crashed while it loaded these bytes: no other step may run
     /// meanwhile.
-    Suspect,
+    CrashSuspect,
     /// The file changed or disappeared while it was read.
-    Moving,
+    Changing,
 }
 
 /// Takes files through the two steps. Does not change what serves.
@@ -38,7 +38,7 @@ pub(super) struct Loader {
     dir: PathBuf,
     stages: Box<dyn Stages>,
     registry: Registry,
-    ledger: Arc<Ledger>,
+    journal: Arc<LoadJournal>,
 }
 
 impl Loader {
@@ -46,27 +46,29 @@ impl Loader {
         dir: &Path,
         stages: Box<dyn Stages>,
         registry: Registry,
-        ledger: Arc<Ledger>,
+        journal: Arc<LoadJournal>,
     ) -> Loader {
         Loader {
             dir: dir.to_owned(),
             stages,
             registry,
-            ledger,
+            journal,
         }
     }
 
     /// Reads a file and lists its handlers. `missing`: files that the last scan did not
     /// find. Cancel-safe: stops when dropped.
-    pub(super) async fn outline(
+    pub(super) async fn inspect(
         self: Arc<Self>,
-        order: Order,
+        request: LoadRequest,
         missing: Vec<String>,
-    ) -> Result<Outlined, Refusal> {
-        let (file, alone) = (order.ready.file.as_str(), order.alone);
-        let expected = match &order.ready.seen {
+    ) -> Result<InspectOutcome, PluginRejected> {
+        let (file, alone) = (request.ready.file.as_str(), request.alone);
+        let expected = match &request.ready.seen {
             Seen::File(stamp) => *stamp,
-            Seen::NotAFile(what) => return Err(Refusal::new(None, what.clone(), RetryWhen::Never)),
+            Seen::NotAFile(what) => {
+                return Err(PluginRejected::new(None, what.clone(), RetryWhen::Never));
+            }
         };
         let Some(FileBytes {
             bytes,
@@ -74,36 +76,36 @@ impl Loader {
             stamp,
         }) = self.read(file).await?
         else {
-            return Ok(Outlined::Moving);
+            return Ok(InspectOutcome::Changing);
         };
-        if !order.ready.unsettled && stamp != Some(expected) {
-            return Ok(Outlined::Moving);
+        if !request.ready.unsettled && stamp != Some(expected) {
+            return Ok(InspectOutcome::Changing);
         }
 
         if self.registry.serving(file) == Some(digest) {
-            return Ok(Outlined::Same(digest));
+            return Ok(InspectOutcome::Unchanged(digest));
         }
         let serves_it = |from: &&String| self.registry.serving(from) == Some(digest);
         if let Some(from) = missing.iter().find(serves_it) {
-            return Ok(Outlined::MovedFrom(from.clone()));
+            return Ok(InspectOutcome::RenamedFrom(from.clone()));
         }
-        let ledger = Arc::clone(&self.ledger);
-        match blocking(move || ledger.crashes(digest, expected.modified())).await? {
+        let journal = Arc::clone(&self.journal);
+        match blocking(move || journal.crashes(digest, expected.modified())).await? {
             0 => {}
-            n if n >= MAX_CRASHES => return Err(self.crash_refusal(file, digest, n)),
+            n if n >= MAX_CRASHES => return Err(self.rejected_after_crashes(file, digest, n)),
             _ if alone => {}
-            _ => return Ok(Outlined::Suspect),
+            _ => return Ok(InspectOutcome::CrashSuspect),
         }
         self.note(file, PluginState::Validating, digest);
         let (loader, name) = (Arc::clone(&self), file.to_owned());
         let names = blocking(move || {
-            let note = loader.ledger.begin(digest, &name);
+            let note = loader.journal.begin(digest, &name);
             let names = loader.stages.inspect(&bytes);
             drop(note);
             names
         });
-        let names = names.await?.map_err(|error| refuse(digest, &error))?;
-        Ok(Outlined::Good(Outline { digest, names }))
+        let names = names.await?.map_err(|error| rejected(digest, &error))?;
+        Ok(InspectOutcome::Loadable(InspectedFile { digest, names }))
     }
 
     /// Compiles, links and probes a file with these bytes. `None`: the file has other
@@ -112,7 +114,7 @@ impl Loader {
         self: Arc<Self>,
         ready: ReadyFile,
         digest: Digest,
-    ) -> Result<Option<NewVersion>, Refusal> {
+    ) -> Result<Option<NewVersion>, PluginRejected> {
         let file = ready.file.as_str();
         // Waiting files are not kept in memory.
         let bytes = match self.read(file).await? {
@@ -120,8 +122,8 @@ impl Loader {
             _ => return Ok(None),
         };
         self.note(file, PluginState::Compiling, digest);
-        let (ledger, name) = (Arc::clone(&self.ledger), file.to_owned());
-        let note = blocking(move || ledger.begin(digest, &name)).await?;
+        let (journal, name) = (Arc::clone(&self.journal), file.to_owned());
+        let note = blocking(move || journal.begin(digest, &name)).await?;
         let probing = {
             let (loader, file) = (Arc::clone(&self), file.to_owned());
             Box::new(move || loader.note(&file, PluginState::Probing, digest))
@@ -130,7 +132,7 @@ impl Loader {
             .stages
             .load(plugin_name(file), bytes, digest, probing)
             .await;
-        let (manifest, handlers) = loaded.map_err(|error| refuse(digest, &error))?;
+        let (manifest, handlers) = loaded.map_err(|error| rejected(digest, &error))?;
         blocking(move || note.succeeded(digest)).await?;
         Ok(Some(NewVersion {
             digest: Some(digest),
@@ -140,17 +142,21 @@ impl Loader {
     }
 
     /// None: the file does not exist any more.
-    async fn read(self: &Arc<Self>, file: &str) -> Result<Option<FileBytes>, Refusal> {
+    async fn read(self: &Arc<Self>, file: &str) -> Result<Option<FileBytes>, PluginRejected> {
         let (path, limit) = (self.dir.join(file), self.stages.max_file_bytes());
         match blocking(move || read_file(&path, limit)).await? {
             Ok(bytes) => Ok(Some(bytes)),
             Err(ReadError::Gone) => Ok(None),
-            Err(error @ ReadError::Unfit(_)) => {
-                Err(Refusal::new(None, error.to_string(), RetryWhen::Never))
-            }
-            Err(error @ ReadError::Io(_)) => {
-                Err(Refusal::new(None, error.to_string(), RetryWhen::Later))
-            }
+            Err(error @ ReadError::Unfit(_)) => Err(PluginRejected::new(
+                None,
+                error.to_string(),
+                RetryWhen::Never,
+            )),
+            Err(error @ ReadError::Io(_)) => Err(PluginRejected::new(
+                None,
+                error.to_string(),
+                RetryWhen::Later,
+            )),
         }
     }
 
@@ -158,30 +164,35 @@ impl Loader {
         self.registry.advance(file, state, digest);
     }
 
-    fn crash_refusal(&self, file: &str, digest: Digest, n_crashes: usize) -> Refusal {
+    fn rejected_after_crashes(
+        &self,
+        file: &str,
+        digest: Digest,
+        n_crashes: usize,
+    ) -> PluginRejected {
         let path = self.dir.join(file);
         let reason = format!(
             "a runner process crashed {n_crashes} times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}, or remove the notes on these bytes from the directory `loads` in the cache directory",
             path.display()
         );
-        Refusal::new(Some(digest), reason, RetryWhen::Never)
+        PluginRejected::new(Some(digest), reason, RetryWhen::Never)
     }
 }
 
-fn refuse(digest: Digest, error: &LoadError) -> Refusal {
-    let again = match error.may_pass_later() {
+fn rejected(digest: Digest, error: &LoadError) -> PluginRejected {
+    let retry = match error.may_pass_later() {
         true => RetryWhen::Later,
         false => RetryWhen::Never,
     };
-    Refusal::new(Some(digest), error.to_string(), again)
+    PluginRejected::new(Some(digest), error.to_string(), retry)
 }
 
 /// Runs `work` off the async threads.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Refusal> {
+) -> Result<T, PluginRejected> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         let reason = format!("internal error while loading: {error}");
-        Refusal::new(None, reason, RetryWhen::Later)
+        PluginRejected::new(None, reason, RetryWhen::Later)
     })
 }

@@ -18,27 +18,27 @@
 //! runs the files.
 
 mod directory;
+mod directory_problem;
 mod file_name;
 mod file_tracker;
 mod install;
 mod keeper;
-mod ledger;
 mod load;
+mod load_journal;
 mod load_request;
+mod load_schedule;
 mod needs;
 mod options;
-mod pauses;
+mod pending_retries;
 mod plugin_table;
 mod read;
 mod ready_file;
 pub(crate) mod registry;
 mod rejected;
 mod scan;
-mod schedule;
 pub(crate) mod snapshot;
 mod stages;
 mod status;
-mod trouble;
 mod version;
 mod waiters;
 mod watcher;

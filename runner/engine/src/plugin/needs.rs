@@ -69,7 +69,7 @@ impl Snapshot {
 
     /// Logs the capabilities that a file requests and is not granted, with the lines that
     /// would grant them.
-    pub fn warn_of_refusals(&self, file: &str) {
+    pub fn warn_of_missing_grants(&self, file: &str) {
         self.warn_of_cuts(file);
         let Some(needs) = self.needs(file).filter(|needs| !needs.refused.is_empty()) else {
             return;

@@ -24,7 +24,7 @@ pub struct DirectoryOptions {
     pub retry_after: Duration,
     /// A directory for notes on loads in progress, which identify a file that crashes the
     /// process; created if missing. `None`: no notes are kept.
-    pub ledger: Option<PathBuf>,
+    pub load_journal: Option<PathBuf>,
 }
 
 impl Default for DirectoryOptions {
@@ -37,7 +37,7 @@ impl Default for DirectoryOptions {
             retire_after: Duration::from_secs(1),
             retire_after_swap: Duration::from_secs(30),
             retry_after: Duration::from_secs(5),
-            ledger: None,
+            load_journal: None,
         }
     }
 }

@@ -33,14 +33,14 @@ pub struct Conflict {
 }
 
 #[derive(Default)]
-pub(super) struct Plugins {
-    pub(super) by_file: BTreeMap<String, Plugin>,
-    pub(super) trouble: Option<String>,
+pub(super) struct PluginTable {
+    pub(super) by_file: BTreeMap<String, PluginEntry>,
+    pub(super) problem: Option<String>,
     /// Whether some known files are not shown.
     pub(super) is_cut: bool,
 }
 
-pub(super) struct Plugin {
+pub(super) struct PluginEntry {
     /// Shared with the snapshots that show it.
     pub(super) status: Arc<PluginStatus>,
     pub(super) serving: Option<Serving>,
@@ -49,11 +49,11 @@ pub(super) struct Plugin {
     warned: Option<(Option<Digest>, String)>,
 }
 
-impl Plugins {
-    pub(super) fn plugin(&mut self, file: &str) -> &mut Plugin {
+impl PluginTable {
+    pub(super) fn plugin(&mut self, file: &str) -> &mut PluginEntry {
         self.by_file
             .entry(file.to_owned())
-            .or_insert_with(|| Plugin::discovered(file))
+            .or_insert_with(|| PluginEntry::discovered(file))
     }
 
     pub(super) fn conflict<'a>(
@@ -62,7 +62,7 @@ impl Plugins {
         names: impl IntoIterator<Item = &'a Name>,
     ) -> Result<(), Conflict> {
         for name in names {
-            let holds = |plugin: &&Plugin| {
+            let holds = |plugin: &&PluginEntry| {
                 let serving = plugin.serving.as_ref();
                 serving.is_some_and(|serving| serving.handlers.contains_key(name))
             };
@@ -86,7 +86,7 @@ impl Plugins {
     }
 
     pub(super) fn forget_oldest_retired(&mut self) {
-        let retired = |p: &&Plugin| p.status.state == PluginState::Retired;
+        let retired = |p: &&PluginEntry| p.status.state == PluginState::Retired;
         if self.by_file.values().filter(retired).count() > MAX_RETIRED {
             self.forget_oldest(PluginState::Retired);
         }
@@ -94,7 +94,8 @@ impl Plugins {
 
     /// Makes room for a file that is new in this state; false if it is not shown.
     pub(super) fn make_room(&mut self, state: PluginState) -> bool {
-        let counts = |p: &&Plugin| p.serving.is_none() && p.status.state != PluginState::Retired;
+        let counts =
+            |p: &&PluginEntry| p.serving.is_none() && p.status.state != PluginState::Retired;
         if self.by_file.values().filter(counts).count() < MAX_NOT_SERVING {
             return true;
         }
@@ -116,9 +117,9 @@ impl Plugins {
     }
 }
 
-impl Plugin {
-    fn discovered(file: &str) -> Plugin {
-        Plugin {
+impl PluginEntry {
+    fn discovered(file: &str) -> PluginEntry {
+        PluginEntry {
             status: Arc::new(PluginStatus {
                 file: file.to_owned(),
                 state: PluginState::Discovered,
@@ -152,8 +153,8 @@ impl Plugin {
         let Some(reason) = &status.reason else {
             return tracing::info!(file, digest, "plugin {file}: {state}");
         };
-        let refusal = (status.digest, reason.clone());
-        if self.warned.as_ref() == Some(&refusal) {
+        let rejection = (status.digest, reason.clone());
+        if self.warned.as_ref() == Some(&rejection) {
             return tracing::debug!(file, digest, "plugin {file}: {state} again: {reason}");
         }
         let kept = match status.serving {
@@ -161,7 +162,7 @@ impl Plugin {
             None => String::new(),
         };
         tracing::warn!(file, digest, "plugin {file}: {state}{kept}: {reason}");
-        self.warned = Some(refusal);
+        self.warned = Some(rejection);
     }
 
     /// Returns the names that it served.

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::file_name::plugin_name;
-use super::plugin_table::{Conflict, Plugin, Plugins};
+use super::plugin_table::{Conflict, PluginEntry, PluginTable};
 use super::snapshot::Snapshot;
 use super::status::PluginState;
 use super::version::{Draining, Serving, Version};
@@ -32,14 +32,14 @@ pub struct NewVersion {
 /// The entry point for looking up handlers. A clone is another handle to the same
 /// registry.
 #[derive(Clone)]
-pub struct Registry(Arc<Inner>);
+pub struct Registry(Arc<RegistryState>);
 
-struct Inner {
+struct RegistryState {
     current: ArcSwap<Snapshot>,
     generation: watch::Sender<u64>,
     /// The state that snapshots are built from; locked for the few microseconds of a
     /// change.
-    plugins: Mutex<Plugins>,
+    plugins: Mutex<PluginTable>,
 }
 
 impl Default for Registry {
@@ -51,12 +51,12 @@ impl Default for Registry {
 impl Registry {
     /// An empty registry, generation 0.
     pub fn new() -> Registry {
-        Registry(Arc::new(Inner {
+        Registry(Arc::new(RegistryState {
             current: ArcSwap::from_pointee(Snapshot {
                 generation: 0,
                 handlers: Arc::default(),
                 plugins: Vec::new(),
-                trouble: None,
+                directory_problem: None,
             }),
             generation: watch::Sender::new(0),
             plugins: Mutex::default(),
@@ -139,7 +139,7 @@ impl Registry {
     /// Whether `file` serves, and how many other files do.
     pub(super) fn serving_files(&self, file: &str) -> (bool, usize) {
         let plugins = self.lock();
-        let serves = |plugin: &Plugin| plugin.serving.is_some();
+        let serves = |plugin: &PluginEntry| plugin.serving.is_some();
         let all = plugins
             .by_file
             .values()
@@ -220,10 +220,10 @@ impl Registry {
     }
 
     /// Shows why the directory cannot be read, or that it can be read again.
-    pub(super) fn note_trouble(&self, trouble: Option<String>) {
+    pub(super) fn note_problem(&self, problem: Option<String>) {
         let mut plugins = self.lock();
-        if plugins.trouble != trouble {
-            plugins.trouble = trouble;
+        if plugins.problem != problem {
+            plugins.problem = problem;
             self.publish(&mut plugins, false);
         }
     }
@@ -236,13 +236,13 @@ impl Registry {
     /// Removes versions from the snapshot that have drained since the last one.
     pub(super) fn refresh(&self) {
         let mut plugins = self.lock();
-        let drained = |plugin: &Plugin| plugin.status.draining.iter().any(Draining::is_over);
+        let drained = |plugin: &PluginEntry| plugin.status.draining.iter().any(Draining::is_over);
         if plugins.by_file.values().any(drained) {
             self.publish(&mut plugins, false);
         }
     }
 
-    fn publish(&self, plugins: &mut Plugins, handlers_changed: bool) {
+    fn publish(&self, plugins: &mut PluginTable, handlers_changed: bool) {
         for plugin in plugins.by_file.values_mut() {
             if plugin.status.draining.iter().any(Draining::is_over) {
                 let status = Arc::make_mut(&mut plugin.status);
@@ -263,13 +263,13 @@ impl Registry {
                 .values()
                 .map(|p| Arc::clone(&p.status))
                 .collect(),
-            trouble: plugins.trouble.clone(),
+            directory_problem: plugins.problem.clone(),
         }));
         // After the snapshot, so that a woken watcher finds it.
         self.0.generation.send_replace(generation);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Plugins> {
+    fn lock(&self) -> MutexGuard<'_, PluginTable> {
         self.0
             .plugins
             .lock()

@@ -4,12 +4,12 @@ use pgtq_task::{Digest, Name};
 
 /// Why a file must not go live.
 #[derive(Debug, Clone)]
-pub(super) struct Refusal {
+pub(super) struct PluginRejected {
     /// The digest of the bytes, if they could be read.
     pub(super) digest: Option<Digest>,
     /// For operators.
     pub(super) reason: String,
-    pub(super) again: RetryWhen,
+    pub(super) retry: RetryWhen,
 }
 
 /// When to try again, apart from a change of the file.
@@ -25,12 +25,12 @@ pub(super) enum RetryWhen {
     Later,
 }
 
-impl Refusal {
-    pub(super) fn new(digest: Option<Digest>, reason: String, again: RetryWhen) -> Refusal {
-        Refusal {
+impl PluginRejected {
+    pub(super) fn new(digest: Option<Digest>, reason: String, retry: RetryWhen) -> PluginRejected {
+        PluginRejected {
             digest,
             reason,
-            again,
+            retry,
         }
     }
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use super::file_name::{is_plugin_name, looks_like_plugin, printable};
 
-/// Names that one scan reads at most. Far above what is loaded: with more, a
-/// scan says that it is not complete, and no file counts as gone.
+/// Maximum number of names that one scan reads, far above the number of files that are
+/// loaded. With more, the listing is incomplete and no file counts as removed.
 pub(super) const MAX_LISTED: usize = 100_000;
 
 /// All metadata that changes when a file's bytes may have changed.
@@ -80,7 +80,7 @@ pub(super) enum Seen {
 
 /// The directory at one moment.
 #[derive(Debug)]
-pub(super) struct Listing {
+pub(super) struct DirectoryListing {
     pub(super) files: BTreeMap<String, Seen>,
     /// Device and inode of the directory, which identify it.
     pub(super) identity: (u64, u64),
@@ -88,7 +88,7 @@ pub(super) struct Listing {
     pub(super) complete: bool,
 }
 
-impl Listing {
+impl DirectoryListing {
     /// Whether no file could be a plugin.
     pub(super) fn is_empty(&self) -> bool {
         let may_be = |seen: &Seen| matches!(seen, Seen::File(stamp) if stamp.size > 0);
@@ -97,9 +97,9 @@ impl Listing {
 }
 
 /// Reads the directory without opening its files. Blocks.
-pub(super) fn scan(dir: &Path) -> io::Result<Listing> {
+pub(super) fn scan(dir: &Path) -> io::Result<DirectoryListing> {
     let meta = fs::metadata(dir)?;
-    let mut listing = Listing {
+    let mut listing = DirectoryListing {
         files: BTreeMap::new(),
         identity: (meta.dev(), meta.ino()),
         complete: true,

@@ -20,7 +20,7 @@ pub struct Snapshot {
     pub plugins: Vec<Arc<PluginStatus>>,
     /// Why the directory itself cannot be read now, for operators. Loaded plugins keep
     /// serving.
-    pub trouble: Option<String>,
+    pub directory_problem: Option<String>,
 }
 
 impl Snapshot {
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Snapshot {
             .field("generation", &self.generation)
             .field("handlers", &self.handlers.keys())
             .field("plugins", &self.plugins)
-            .field("trouble", &self.trouble)
+            .field("directory_problem", &self.directory_problem)
             .finish()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::held_bytes::Hold;
+use super::held_bytes::HeldBytesGuard;
 use pgtq_task::{ClaimId, Task};
 
 /// A task of a claim that this runner holds.
@@ -14,7 +14,7 @@ pub(crate) struct ClaimedTask {
     /// The task.
     pub(crate) task: Arc<Task>,
     /// Counts the bytes of its arguments until dropped.
-    pub(crate) held: Hold,
+    pub(crate) held: HeldBytesGuard,
     /// When it was claimed.
     pub(crate) since: Instant,
 }

@@ -7,16 +7,16 @@ use std::time::Instant;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::held_bytes::HeldBytes;
-use super::held_claims::Ledger;
-use super::lease::Lease;
+use super::held_claims::HeldClaims;
+use super::lease::RunnerLease;
 use super::parked_counts::ParkedCounts;
 use super::queued_outcome::{MAX_WAITING_KIB, QueuedOutcome};
 use super::schema_status::SchemaStatus;
 use super::shutdown::Shutdown;
-use super::stats::Stats;
+use super::stats::EngineStats;
 use super::suspects::Suspects;
 use super::unknown_traits::UnknownTraits;
-use super::wake_requests::Sleep;
+use super::wake_requests::WakeRequests;
 use super::watchdog::Watchdog;
 use crate::config::EngineConfig;
 use crate::plugin::registry::Registry;
@@ -30,8 +30,8 @@ pub(crate) struct Core {
     pub(crate) config: EngineConfig,
     pub(crate) shutdown: Shutdown,
     /// The claims that this runner holds.
-    pub(crate) claims: Ledger,
-    pub(crate) stats: Arc<Stats>,
+    pub(crate) claims: HeldClaims,
+    pub(crate) stats: Arc<EngineStats>,
     /// Outcomes on their way to the store. Bounded: slots wait when the database is
     /// slower than they are.
     pub(crate) outcomes: mpsc::Sender<QueuedOutcome>,
@@ -53,7 +53,7 @@ pub(crate) struct Core {
     /// One per queue group: notified when there may be something to claim.
     pub(crate) wake: Vec<Arc<Notify>>,
     /// Consecutive empty claims, per queue group.
-    pub(crate) empty_looks: Vec<AtomicU32>,
+    pub(crate) empty_claims: Vec<AtomicU32>,
     /// Consecutive promotes that found nothing due.
     pub(crate) empty_promotes: AtomicU32,
     /// Notified when the next heartbeat is urgent: a cancel request arrived, or progress.
@@ -61,9 +61,9 @@ pub(crate) struct Core {
     /// Notified when a promote is urgent: a new task may be due.
     pub(crate) promote_now: Notify,
     /// Which queue groups have asked pushes to notify them.
-    pub(crate) wake_requests: Sleep,
+    pub(crate) wake_requests: WakeRequests,
     /// Whether the lease is valid, and with it the claims.
-    pub(crate) lease: Lease,
+    pub(crate) lease: RunnerLease,
     /// Detects handlers that do not yield.
     pub(crate) watchdog: Watchdog,
     /// Whether the schema still serves this program.
@@ -79,19 +79,19 @@ impl Core {
         registry: Registry,
         config: EngineConfig,
         shutdown: Shutdown,
-        stats: Arc<Stats>,
+        stats: Arc<EngineStats>,
         outcomes: mpsc::Sender<QueuedOutcome>,
-        (runner, lease): (RunnerId, Lease),
+        (runner, lease): (RunnerId, RunnerLease),
     ) -> Self {
-        let wake_requests = Sleep::new(config.queues.len());
+        let wake_requests = WakeRequests::new(config.queues.len());
         let wake = config.queues.iter().map(|_| Arc::default()).collect();
-        let empty_looks = config.queues.iter().map(|_| AtomicU32::new(0)).collect();
+        let empty_claims = config.queues.iter().map(|_| AtomicU32::new(0)).collect();
         Core {
             store,
             registry,
             config,
             shutdown,
-            claims: Ledger::default(),
+            claims: HeldClaims::default(),
             stats,
             outcomes,
             outcome_room: Arc::new(Semaphore::new(MAX_WAITING_KIB as usize)),
@@ -102,7 +102,7 @@ impl Core {
             suspects: Suspects::default(),
             unknown_traits: UnknownTraits::default(),
             wake,
-            empty_looks,
+            empty_claims,
             empty_promotes: AtomicU32::new(0),
             beat_now: Notify::new(),
             promote_now: Notify::new(),
@@ -132,16 +132,16 @@ impl Core {
     /// Whether promote and every claimer found nothing twice in a row. Twice, because the
     /// first check may have begun before the last change.
     pub(crate) fn found_nothing(&self) -> bool {
-        let twice = |looks: &AtomicU32| looks.load(SeqCst) >= 2;
-        self.lease.is_held() && twice(&self.empty_promotes) && self.empty_looks.iter().all(twice)
+        let twice = |count: &AtomicU32| count.load(SeqCst) >= 2;
+        self.lease.is_held() && twice(&self.empty_promotes) && self.empty_claims.iter().all(twice)
     }
 
     /// Records that there may be something new to claim, because an outcome stores
     /// children and retries: earlier empty results no longer count.
-    pub(crate) fn look_again(&self) {
+    pub(crate) fn expect_work(&self) {
         self.empty_promotes.store(0, SeqCst);
-        for looks in &self.empty_looks {
-            looks.store(0, SeqCst);
+        for count in &self.empty_claims {
+            count.store(0, SeqCst);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::claimed_task::ClaimedTask;
-use super::held_bytes::Hold;
+use super::held_bytes::HeldBytesGuard;
 use pgtq_store::Ending;
 use pgtq_task::{AttemptRecord, Transition};
 
@@ -18,13 +18,13 @@ pub(crate) const MAX_WAITING_KIB: u32 = 64 << 10;
 pub(crate) struct QueuedOutcome {
     pub(crate) ending: Ending,
     /// The bytes of the task's arguments.
-    held: Hold,
+    held: HeldBytesGuard,
     /// Its share of the queue's size limit.
     pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
 impl QueuedOutcome {
-    pub(crate) fn new(ending: Ending, held: Hold) -> Self {
+    pub(crate) fn new(ending: Ending, held: HeldBytesGuard) -> Self {
         QueuedOutcome {
             ending,
             held,

@@ -31,7 +31,7 @@ impl SchemaStatus {
 
     /// The database rejected a statement with a permanent error: the schema may have
     /// changed.
-    pub(crate) fn suspect(&self, error: &StoreError) {
+    pub(crate) fn check_after(&self, error: &StoreError) {
         if !error.is_transient() {
             self.check_now.notify_one();
         }
@@ -43,7 +43,7 @@ impl SchemaStatus {
     }
 
     /// Waits until the next check is urgent.
-    pub(crate) async fn suspected(&self) {
+    pub(crate) async fn check_requested(&self) {
         self.check_now.notified().await;
     }
 }

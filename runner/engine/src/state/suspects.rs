@@ -23,11 +23,11 @@ pub(crate) fn threshold(max_crashes: u32) -> u32 {
 
 /// What a slot does with a suspect.
 #[derive(Debug)]
-pub(crate) enum Offer {
+pub(crate) enum Admission {
     /// Run it; afterwards ask for the [next](Suspects::next).
     Run(ClaimedTask),
     /// Another suspect is running: this one waits.
-    Waits,
+    Wait,
     /// Too many wait: release it.
     Full(ClaimedTask),
 }
@@ -44,24 +44,24 @@ pub(crate) struct Suspects(Mutex<SuspectQueue>);
 
 impl Suspects {
     /// Accepts a suspect from a slot.
-    pub(crate) fn offer(&self, taken: ClaimedTask) -> Offer {
+    pub(crate) fn admit(&self, claimed: ClaimedTask) -> Admission {
         let mut inner = self.lock();
         if !inner.runs {
             inner.runs = true;
-            return Offer::Run(taken);
+            return Admission::Run(claimed);
         }
         if inner.waiting.len() >= MAX_WAITING {
-            return Offer::Full(taken);
+            return Admission::Full(claimed);
         }
-        inner.waiting.push_back((Instant::now(), taken));
-        Offer::Waits
+        inner.waiting.push_back((Instant::now(), claimed));
+        Admission::Wait
     }
 
     /// The next one, for the slot whose suspect has finished. After `None` no suspect is
     /// running.
     pub(crate) fn next(&self) -> Option<ClaimedTask> {
         let mut inner = self.lock();
-        let next = inner.waiting.pop_front().map(|(_, taken)| taken);
+        let next = inner.waiting.pop_front().map(|(_, claimed)| claimed);
         inner.runs = next.is_some();
         next
     }
@@ -74,7 +74,11 @@ impl Suspects {
             .iter()
             .take_while(|(since, _)| since.elapsed() >= PATIENCE)
             .count();
-        inner.waiting.drain(..n).map(|(_, taken)| taken).collect()
+        inner
+            .waiting
+            .drain(..n)
+            .map(|(_, claimed)| claimed)
+            .collect()
     }
 
     /// All waiting suspects: the engine stops.
@@ -92,10 +96,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::state::held_bytes::Hold;
+    use crate::state::held_bytes::HeldBytesGuard;
     use pgtq_task::{ClaimId, Name, Task, TaskId};
 
-    fn taken(id: i64) -> ClaimedTask {
+    fn claimed(id: i64) -> ClaimedTask {
         ClaimedTask {
             claim: ClaimId(id),
             since: Instant::now(),
@@ -114,34 +118,34 @@ mod tests {
                 parent: None,
                 traits: None,
             }),
-            held: Hold::default(),
+            held: HeldBytesGuard::default(),
         }
     }
 
-    fn id(taken: &ClaimedTask) -> i64 {
-        taken.task.id.0
+    fn id(claimed: &ClaimedTask) -> i64 {
+        claimed.task.id.0
     }
 
     #[test]
     fn one_suspect_runs_at_a_time_and_the_next_follows_it() {
         let suspects = Suspects::default();
-        assert!(matches!(suspects.offer(taken(1)), Offer::Run(one) if id(&one) == 1));
-        assert!(matches!(suspects.offer(taken(2)), Offer::Waits));
+        assert!(matches!(suspects.admit(claimed(1)), Admission::Run(one) if id(&one) == 1));
+        assert!(matches!(suspects.admit(claimed(2)), Admission::Wait));
         assert_eq!(suspects.next().as_ref().map(id), Some(2));
-        assert!(matches!(suspects.offer(taken(3)), Offer::Waits));
+        assert!(matches!(suspects.admit(claimed(3)), Admission::Wait));
         assert_eq!(suspects.next().as_ref().map(id), Some(3));
         assert!(suspects.next().is_none());
-        assert!(matches!(suspects.offer(taken(4)), Offer::Run(_)));
+        assert!(matches!(suspects.admit(claimed(4)), Admission::Run(_)));
     }
 
     #[test]
     fn waiting_suspects_are_released_after_a_second_and_beyond_the_limit() {
         let suspects = Suspects::default();
-        assert!(matches!(suspects.offer(taken(0)), Offer::Run(_)));
+        assert!(matches!(suspects.admit(claimed(0)), Admission::Run(_)));
         for id in 1..=64 {
-            assert!(matches!(suspects.offer(taken(id)), Offer::Waits));
+            assert!(matches!(suspects.admit(claimed(id)), Admission::Wait));
         }
-        assert!(matches!(suspects.offer(taken(65)), Offer::Full(_)));
+        assert!(matches!(suspects.admit(claimed(65)), Admission::Full(_)));
         assert!(suspects.overdue().is_empty());
         for (since, _) in &mut suspects.lock().waiting {
             *since = since.checked_sub(PATIENCE).expect("the clock is older");

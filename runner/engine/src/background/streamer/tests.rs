@@ -39,10 +39,10 @@ fn attempt(task: i64, written: u64, dropped: std::ops::Range<u64>) -> LongRunnin
     }
 }
 
-/// The tasks served, with how many lines each, as one turn that the database took.
-fn serve(published: &Streamed, long: &[LongRunning], turn: u64) -> Vec<(i64, usize)> {
+/// The tasks served, with how many lines each, as one round that the database took.
+fn serve(published: &PublishedLogs, long: &[LongRunning], round: u64) -> Vec<(i64, usize)> {
     let logs = published.new_lines(long);
-    published.touch(long, &logs, turn);
+    published.touch(long, &logs, round);
     published.sent(&logs);
     logs.iter()
         .map(|log| (log.task.0, log.lines.len()))
@@ -51,12 +51,12 @@ fn serve(published: &Streamed, long: &[LongRunning], turn: u64) -> Vec<(i64, usi
 
 #[test]
 fn a_round_publishes_up_to_its_limit_and_the_next_one_the_rest() {
-    let published = Streamed::default();
+    let published = PublishedLogs::default();
     let long: Vec<_> = (1..=10).map(|task| attempt(task, 1_000, 0..0)).collect();
     let mut served = Vec::new();
-    for turn in 1..=3 {
-        let now = serve(&published, &long, turn);
-        assert!(now.iter().map(|(_, n)| n).sum::<usize>() <= TURN.lines);
+    for round in 1..=3 {
+        let now = serve(&published, &long, round);
+        assert!(now.iter().map(|(_, n)| n).sum::<usize>() <= ROUND_LIMIT.lines);
         served.extend(now);
     }
     served.sort_unstable();
@@ -67,13 +67,13 @@ fn a_round_publishes_up_to_its_limit_and_the_next_one_the_rest() {
 
 #[test]
 fn constantly_logging_attempts_take_turns() {
-    let published = Streamed::default();
+    let published = PublishedLogs::default();
     let long = [
         attempt(1, u64::MAX - 1, 0..0),
         attempt(2, u64::MAX - 1, 0..0),
     ];
     let served: Vec<i64> = (1..=4)
-        .flat_map(|turn| serve(&published, &long, turn))
+        .flat_map(|round| serve(&published, &long, round))
         .map(|(task, _)| task)
         .collect();
     assert_eq!(served, [1, 2, 1, 2]);
@@ -81,7 +81,7 @@ fn constantly_logging_attempts_take_turns() {
 
 #[test]
 fn lines_dropped_later_are_removed_once() {
-    let published = Streamed::default();
+    let published = PublishedLogs::default();
     serve(&published, &[attempt(7, 8, 5..5)], 1);
     // Lines 5 to 9 are dropped by now: 5 to 8 had been passed on.
     let dropping = [attempt(7, 12, 5..10)];
@@ -95,7 +95,7 @@ fn lines_dropped_later_are_removed_once() {
 
 #[test]
 fn a_failed_round_is_repeated() {
-    let published = Streamed::default();
+    let published = PublishedLogs::default();
     let long = [attempt(7, 3, 0..0)];
     let logs = published.new_lines(&long);
     published.touch(&long, &logs, 1);
@@ -106,7 +106,7 @@ fn a_failed_round_is_repeated() {
 
 #[test]
 fn lines_of_an_ended_attempt_are_removed_and_those_of_a_lost_one_stay() {
-    let published = Streamed::default();
+    let published = PublishedLogs::default();
     let long = [
         attempt(1, 1, 0..0),
         attempt(2, 1, 0..0),

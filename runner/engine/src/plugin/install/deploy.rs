@@ -218,13 +218,13 @@ fn installed_handlers(dir: &Path) -> Result<Vec<(String, BTreeSet<Name>)>, Insta
 /// lock is held until the file is dropped. On a file system without locks, two concurrent
 /// deployments may keep one version less; a partial file is impossible either way.
 fn lock_directory(dir: &Path) -> Result<File, InstallError> {
-    let turn = OpenOptions::new()
+    let locked = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_DIRECTORY)
         .open(dir)
         .map_err(|error| InstallError::writing(dir, "open", error))?;
-    if let Err(error) = turn.lock() {
+    if let Err(error) = locked.lock() {
         tracing::debug!(dir = %dir.display(), %error, "cannot lock the directory; concurrent deployments are not serialized");
     }
-    Ok(turn)
+    Ok(locked)
 }

@@ -14,9 +14,9 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 /// One pause per file.
 #[derive(Default)]
-pub(super) struct Pauses(HashMap<String, Pause>);
+pub(super) struct PendingRetries(HashMap<String, PendingRetry>);
 
-struct Pause {
+struct PendingRetry {
     ready: ReadyFile,
     until: Instant,
     length: Duration,
@@ -24,12 +24,12 @@ struct Pause {
     over: bool,
 }
 
-impl Pauses {
+impl PendingRetries {
     /// Begins a pause, twice as long as the previous one, if any.
     pub(super) fn begin(&mut self, ready: ReadyFile, first: Duration, now: Instant) {
         let before = self.0.get(&ready.file).map(|pause| pause.length * 2);
         let length = before.unwrap_or(first).min(LONGEST);
-        let pause = Pause {
+        let pause = PendingRetry {
             until: now + length,
             length,
             over: false,
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_a_quarter_of_an_hour() {
         let begin = Instant::now();
-        let mut pauses = Pauses::default();
+        let mut retries = PendingRetries::default();
         let mut lengths = Vec::new();
         for _ in 0..10 {
             let ready = ReadyFile {
@@ -78,17 +78,17 @@ mod tests {
                 seen: Seen::File(Stamp::nth(1)),
                 unsettled: false,
             };
-            pauses.begin(ready, Duration::from_secs(5), begin);
-            let next = pauses.next().expect("a pause is running");
+            retries.begin(ready, Duration::from_secs(5), begin);
+            let next = retries.next().expect("a pause is running");
             lengths.push((next - begin).as_secs());
             assert!(
-                pauses
+                retries
                     .take_ended(next - Duration::from_millis(1))
                     .is_empty()
             );
-            assert_eq!(pauses.take_ended(next).len(), 1);
-            assert!(pauses.take_ended(next).is_empty());
-            assert_eq!(pauses.next(), None);
+            assert_eq!(retries.take_ended(next).len(), 1);
+            assert!(retries.take_ended(next).is_empty());
+            assert_eq!(retries.next(), None);
         }
         assert_eq!(lengths, [5, 10, 20, 40, 80, 160, 320, 640, 900, 900]);
     }

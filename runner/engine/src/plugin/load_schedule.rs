@@ -3,11 +3,11 @@
 //! Pure: starts nothing, touches no file. A file passes through two steps:
 //!
 //! ```text
-//! outline: read it, list its handlers      one file at a time, in name order
+//! inspect: read it, list its handlers      one file at a time, in name order
 //! load:    compile, link, ask it           a few at a time, in lanes by size
 //! ```
 //!
-//! The outlines decide which of two files gets a handler name, so the result does not
+//! The inspections decide which of two files gets a handler name, so the result does not
 //! depend on which compiles faster. The lanes keep small files from waiting behind large
 //! ones. A file that an earlier process crashed on passes through both steps last and
 //! alone, so that a second crash can be attributed to it.
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::load_request::{Order, Planned};
+use super::load_request::{LoadRequest, PlannedLoad};
 use pgtq_sandbox::COMPILERS;
 use pgtq_task::Name;
 
@@ -28,15 +28,15 @@ const SLOW: Duration = Duration::from_secs(3);
 
 /// What to start now.
 #[derive(Debug)]
-pub(super) enum Step {
-    Outline(Order),
-    Load(Planned),
+pub(super) enum NextStep {
+    Inspect(LoadRequest),
+    Load(PlannedLoad),
 }
 
 /// The running step of one file.
 #[derive(Debug)]
-enum UnderWay {
-    Outline {
+enum RunningStep {
+    Inspect {
         alone: bool,
     },
     Load {
@@ -48,73 +48,75 @@ enum UnderWay {
 
 /// All waiting files and running steps.
 #[derive(Debug, Default)]
-pub(super) struct Schedule {
+pub(super) struct LoadSchedule {
     /// Sorted: alone, again, name.
-    outlines: BTreeMap<(bool, bool, String), Order>,
+    inspections: BTreeMap<(bool, bool, String), LoadRequest>,
     /// Small and large files, each sorted the same way.
-    loads: [BTreeMap<(bool, bool, String), Planned>; 2],
+    loads: [BTreeMap<(bool, bool, String), PlannedLoad>; 2],
     /// Files that want a name which an earlier file may get, by that earlier file.
-    held: BTreeMap<String, Vec<Planned>>,
+    held: BTreeMap<String, Vec<PlannedLoad>>,
     /// Which file gets a name if its load succeeds.
-    claims: HashMap<Name, String>,
-    under_way: BTreeMap<String, UnderWay>,
+    name_holders: HashMap<Name, String>,
+    running: BTreeMap<String, RunningStep>,
 }
 
-impl Schedule {
-    /// Queues the file for its outline, and for its load if that succeeds.
-    pub(super) fn add(&mut self, order: Order) {
-        self.outlines.insert(order.key(), order);
+impl LoadSchedule {
+    /// Queues the file for its inspection, and for its load if that succeeds.
+    pub(super) fn add(&mut self, request: LoadRequest) {
+        self.inspections.insert(request.key(), request);
     }
 
-    /// The file's outline is known: it waits for its load, or for the file that may get
+    /// The file was inspected: it waits for its load, or for the file that may get
     /// one of its names.
-    pub(super) fn plan(&mut self, planned: Planned) {
-        let file = &planned.order.ready.file;
-        let mut names = planned.outline.names.iter();
-        let holder = names.find_map(|name| self.claims.get(name).filter(|by| *by != file));
+    pub(super) fn plan(&mut self, planned: PlannedLoad) {
+        let file = &planned.request.ready.file;
+        let mut names = planned.inspected.names.iter();
+        let holder = names.find_map(|name| self.name_holders.get(name).filter(|by| *by != file));
         if let Some(holder) = holder.cloned() {
             self.held.entry(holder).or_default().push(planned);
             return;
         }
-        for name in &planned.outline.names {
-            self.claims.insert(name.clone(), file.clone());
+        for name in &planned.inspected.names {
+            self.name_holders.insert(name.clone(), file.clone());
         }
-        let lane = usize::from(!planned.order.is_small());
-        self.loads[lane].insert(planned.order.key(), planned);
+        let lane = usize::from(!planned.request.is_small());
+        self.loads[lane].insert(planned.request.key(), planned);
     }
 
     /// The next step to start, if any. It counts as running from here on.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Step> {
-        let outline = self.next_outline().map(Step::Outline);
-        outline.or_else(|| self.next_load(now).map(Step::Load))
+    pub(super) fn next(&mut self, now: Instant) -> Option<NextStep> {
+        let inspection = self.next_inspection().map(NextStep::Inspect);
+        inspection.or_else(|| self.next_load(now).map(NextStep::Load))
     }
 
-    fn next_outline(&mut self) -> Option<Order> {
-        let busy = |step: &UnderWay| matches!(step, UnderWay::Outline { .. });
-        if self.under_way.values().any(busy) || self.is_alone() {
+    fn next_inspection(&mut self) -> Option<LoadRequest> {
+        let busy = |step: &RunningStep| matches!(step, RunningStep::Inspect { .. });
+        if self.running.values().any(busy) || self.is_alone() {
             return None;
         }
-        let free = |order: &&Order| !self.under_way.contains_key(&order.ready.file);
-        let order = self.outlines.values().find(free)?;
-        if order.alone && !(self.under_way.is_empty() && self.nothing_planned()) {
+        let free = |request: &&LoadRequest| !self.running.contains_key(&request.ready.file);
+        let request = self.inspections.values().find(free)?;
+        if request.alone && !(self.running.is_empty() && self.nothing_planned()) {
             return None;
         }
-        let order = self.outlines.remove(&order.key())?;
-        let step = UnderWay::Outline { alone: order.alone };
-        self.under_way.insert(order.ready.file.clone(), step);
-        Some(order)
+        let request = self.inspections.remove(&request.key())?;
+        let step = RunningStep::Inspect {
+            alone: request.alone,
+        };
+        self.running.insert(request.ready.file.clone(), step);
+        Some(request)
     }
 
-    fn next_load(&mut self, now: Instant) -> Option<Planned> {
+    fn next_load(&mut self, now: Instant) -> Option<PlannedLoad> {
         let lane = (0..2).find(|lane| self.has_room(*lane, now))?;
         let (_, planned) = self.loads[lane].pop_first()?;
-        let step = UnderWay::Load {
+        let step = RunningStep::Load {
             small: lane == 0,
-            alone: planned.order.alone,
+            alone: planned.request.alone,
             since: now,
         };
-        self.under_way
-            .insert(planned.order.ready.file.clone(), step);
+        self.running
+            .insert(planned.request.ready.file.clone(), step);
         Some(planned)
     }
 
@@ -123,15 +125,15 @@ impl Schedule {
         let Some(first) = self.loads[lane].values().next() else {
             return false;
         };
-        if self.is_alone() || self.under_way.contains_key(&first.order.ready.file) {
+        if self.is_alone() || self.running.contains_key(&first.request.ready.file) {
             return false;
         }
-        if first.order.alone {
-            return self.under_way.is_empty();
+        if first.request.alone {
+            return self.running.is_empty();
         }
         let (mut all, mut quick, mut large) = (0, 0, 0);
-        for step in self.under_way.values() {
-            if let UnderWay::Load { small, since, .. } = step {
+        for step in self.running.values() {
+            if let RunningStep::Load { small, since, .. } = step {
                 all += 1;
                 quick += usize::from(*small && now < *since + SLOW);
                 large += usize::from(!*small);
@@ -145,8 +147,8 @@ impl Schedule {
     }
 
     fn is_alone(&self) -> bool {
-        self.under_way.values().any(|step| match step {
-            UnderWay::Outline { alone } | UnderWay::Load { alone, .. } => *alone,
+        self.running.values().any(|step| match step {
+            RunningStep::Inspect { alone } | RunningStep::Load { alone, .. } => *alone,
         })
     }
 
@@ -154,26 +156,26 @@ impl Schedule {
         self.loads.iter().all(BTreeMap::is_empty)
     }
 
-    /// The running step has ended. After an outline, [`Schedule::plan`] or
-    /// [`Schedule::drop_claims`] follows; after a load, the latter.
+    /// The running step has ended. After an inspection, [`LoadSchedule::plan`] or
+    /// [`LoadSchedule::release_names`] follows; after a load, the latter.
     pub(super) fn ended(&mut self, file: &str) {
-        self.under_way.remove(file);
+        self.running.remove(file);
     }
 
     /// The file is no longer in progress: returns the files that waited for it, which
     /// must be planned again.
-    pub(super) fn drop_claims(&mut self, file: &str) -> Vec<Planned> {
-        self.claims.retain(|_, by| by != file);
+    pub(super) fn release_names(&mut self, file: &str) -> Vec<PlannedLoad> {
+        self.name_holders.retain(|_, by| by != file);
         self.held.remove(file).unwrap_or_default()
     }
 
     /// Removes the file, unless a step is running. The returned files must be planned
     /// again.
-    pub(super) fn withdraw(&mut self, file: &str) -> Vec<Planned> {
+    pub(super) fn withdraw(&mut self, file: &str) -> Vec<PlannedLoad> {
         let other = |key: &(bool, bool, String)| key.2 != file;
-        self.outlines.retain(|key, _| other(key));
+        self.inspections.retain(|key, _| other(key));
         for held in self.held.values_mut() {
-            held.retain(|planned| planned.order.ready.file != file);
+            held.retain(|planned| planned.request.ready.file != file);
         }
         let before: usize = self.loads.iter().map(BTreeMap::len).sum();
         for lane in &mut self.loads {
@@ -182,29 +184,31 @@ impl Schedule {
         let after: usize = self.loads.iter().map(BTreeMap::len).sum();
         match before == after {
             true => Vec::new(),
-            false => self.drop_claims(file),
+            false => self.release_names(file),
         }
     }
 
-    /// Files that are outlined and not loaded yet.
+    /// Files that were inspected and not loaded yet.
     pub(super) fn n_planned(&self) -> usize {
         let waiting: usize = self.loads.iter().map(BTreeMap::len).sum();
-        let loading = |step: &&UnderWay| matches!(step, UnderWay::Load { .. });
-        waiting + self.under_way.values().filter(loading).count()
+        let loading = |step: &&RunningStep| matches!(step, RunningStep::Load { .. });
+        waiting + self.running.values().filter(loading).count()
     }
 
     /// Whether nothing waits and no step is running.
     pub(super) fn is_idle(&self) -> bool {
-        self.outlines.is_empty() && self.nothing_planned() && self.under_way.is_empty()
+        self.inspections.is_empty() && self.nothing_planned() && self.running.is_empty()
     }
 
     /// Every file that waits or has a running step.
     pub(super) fn files(&self) -> impl Iterator<Item = &String> {
-        let outlines = self.outlines.values().map(|order| &order.ready.file);
+        let inspections = self.inspections.values().map(|request| &request.ready.file);
         let planned = self.loads.iter().flat_map(BTreeMap::values);
         let held = self.held.values().flatten();
-        let planned = planned.chain(held).map(|planned| &planned.order.ready.file);
-        outlines.chain(planned).chain(self.under_way.keys())
+        let planned = planned
+            .chain(held)
+            .map(|planned| &planned.request.ready.file);
+        inspections.chain(planned).chain(self.running.keys())
     }
 
     /// When a place for small files frees up, if no load ends before.
@@ -212,13 +216,13 @@ impl Schedule {
         if self.loads[0].is_empty() {
             return None;
         }
-        let slow_at = |step: &UnderWay| match step {
-            UnderWay::Load {
+        let slow_at = |step: &RunningStep| match step {
+            RunningStep::Load {
                 small: true, since, ..
             } => Some(*since + SLOW).filter(|at| *at > now),
             _ => None,
         };
-        self.under_way.values().filter_map(slow_at).min()
+        self.running.values().filter_map(slow_at).min()
     }
 }
 
