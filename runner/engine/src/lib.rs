@@ -11,6 +11,10 @@
 //!  watchdog: handlers that do not yield
 //! ```
 //!
+//! `claim` claims tasks, `attempt` runs them, `outcome` stores their outcomes and
+//! `background` holds the other loops. What they share is in `state`, which imports none
+//! of them; `run` starts and stops them all.
+//!
 //! Guarantees: a runner never claims more than it has room for; an outcome is stored
 //! under its claim or not at all; losing the database, a notification or this process
 //! costs time, never a task. Uses no SQL and no wasmtime type.

@@ -42,7 +42,7 @@ impl From<Report> for AttemptResult {
 }
 
 /// Ends the attempt's transaction. `None`: the claim is lost, and with it the attempt.
-pub(crate) async fn settle(
+pub(crate) async fn end_transaction(
     core: &Core,
     claimed: &ClaimedTask,
     database: &AttemptDatabase,

@@ -179,18 +179,18 @@ async fn attempt(
         report = watch.run(&claimed.task, calling) => report,
         () = database.keep_alive(|| core.lease.is_sure()) => unreachable!("it runs for as long as the attempt"),
     };
-    let settled = if signal.asked() == Some(StopReason::Lost) {
+    let result = if signal.asked() == Some(StopReason::Lost) {
         database.roll_back().await;
         None
     } else {
-        commit::settle(core, &claimed, &database, report, started).await
+        commit::end_transaction(core, &claimed, &database, report, started).await
     };
-    let Some(settled) = settled else {
+    let Some(result) = result else {
         core.stats.stale.fetch_add(1, Relaxed);
         return;
     };
     let cancelled = signal.is_cancelled();
-    hand_over(core, claimed, settled, policy, started, cancelled).await;
+    hand_over(core, claimed, result, policy, started, cancelled).await;
 }
 
 async fn call(
@@ -224,7 +224,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 async fn hand_over(
     core: &Core,
     claimed: ClaimedTask,
-    settled: impl Into<AttemptResult>,
+    result: impl Into<AttemptResult>,
     policy: RetryPolicy,
     started: Instant,
     cancelled: bool,
@@ -233,7 +233,7 @@ async fn hand_over(
         report,
         recorded,
         has_state,
-    } = settled.into();
+    } = result.into();
     core.stats.fuel.fetch_add(report.record.usage.fuel, Relaxed);
     let transition = decide(
         &claimed.task,

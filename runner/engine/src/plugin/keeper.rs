@@ -301,7 +301,7 @@ impl Keeper {
                     .note(&file, PluginState::Live, Some(digest), None);
             }
             Ok((_, StepResult::Inspect(Ok(InspectOutcome::RenamedFrom(from))))) => {
-                self.rename(&from, &file)
+                self.rename(&from, &file);
             }
             Ok((
                 _,

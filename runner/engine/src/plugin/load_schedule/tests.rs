@@ -37,7 +37,7 @@ impl ScheduleFixture {
         });
     }
 
-    /// Starts what may start at `ms`, and ends each inspected at once: the file's first
+    /// Starts what may start at `ms`, and ends each inspection at once: the file's first
     /// letter is the handler it has. Returns the files being loaded.
     fn start(&mut self, ms: u64) -> Vec<String> {
         let now = self.begin + Duration::from_millis(ms);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::support::{PluginFixture, ScriptedSandbox, handlers, make_fifo, options};
-use crate::plugin::{DirectoryOptions, PluginState};
+use crate::plugin::options::DirectoryOptions;
+use crate::plugin::status::PluginState;
 use pgtq_sandbox::LoadError;
 
 const V1: &str = "plugin v1 x end";

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::support::{PluginFixture, ScriptedSandbox, handlers, options};
 use crate::plugin::load_journal::tests::crash_under;
+use crate::plugin::options::DirectoryOptions;
 use crate::plugin::plugin_table::MAX_SERVING;
-use crate::plugin::{DirectoryOptions, PluginState};
+use crate::plugin::status::PluginState;
 use pgtq_task::Digest;
 
 const V1: &str = "plugin v1 x end";

@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::plugin::directory::PluginDirectory;
+use crate::plugin::options::DirectoryOptions;
+use crate::plugin::registry::Registry;
+use crate::plugin::snapshot::Snapshot;
 use crate::plugin::stages::{LoadFuture, Stages};
-use crate::plugin::{DirectoryOptions, PluginDirectory, PluginState, Registry, Snapshot};
+use crate::plugin::status::PluginState;
 use pgtq_sandbox::LoadError;
 use pgtq_task::{
     Attempt, ClaimId, Digest, Handler, HandlerFuture, HandlerInfo, Manifest, Name, Outcome,
