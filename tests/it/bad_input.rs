@@ -1,6 +1,7 @@
 //! Bad input gets a clear error, an exit code, and loses nothing.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use pgtq_setup::postgres::{Data, Options, PrivatePostgres};
@@ -236,7 +237,7 @@ async fn a_schema_that_is_newer_older_or_missing_is_status_5() {
         .sql("INSERT INTO pgtq.migrations (version, name, sha256, serves) VALUES (9999, 'tomorrow', '', 9999)")
         .await;
     let newer = scene.pgtq(&["run"]);
-    insta::assert_snapshot!(numberless(&said(&newer), "this pgtq is written for "));
+    insta::assert_snapshot!(numberless(&said(&newer), "this pgtq is for version "));
     let nothing = Database::empty();
     insta::assert_snapshot!(said(&cli(nothing.url(), &["tasks"], "")));
 }
@@ -267,6 +268,41 @@ fn without_a_wasm_toolchain_the_ways_out_are_named() {
     assert_eq!(finished.code, Some(1), "{finished:?}");
     for words in ["wasm32-wasip2", "help: install rustup"] {
         assert!(finished.stderr.contains(words), "{finished:?}");
+    }
+}
+
+#[test]
+fn a_rustup_without_a_toolchain_is_told_to_install_one_before_the_target() {
+    for (error, toolchain) in [
+        (
+            "rustup could not choose a version of rustc to run, because one wasn't specified explicitly, and no default is configured.",
+            "stable",
+        ),
+        (
+            "toolchain '1.95.0-x86_64-unknown-linux-gnu' is not installed",
+            "1.95.0-x86_64-unknown-linux-gnu",
+        ),
+    ] {
+        let programs = tempfile::tempdir().unwrap();
+        for name in ["rustup", "rustc", "cargo"] {
+            let file = programs.path().join(name);
+            fs::write(
+                &file,
+                format!("#!/bin/sh\necho \"error: {error}\" >&2\nexit 1\n"),
+            )
+            .unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let dir = repository().join("plugins/hello");
+        let finished = alone(
+            &["build", &dir.to_string_lossy()],
+            &[("PATH", programs.path())],
+        );
+        assert_eq!(finished.code, Some(1), "{finished:?}");
+        let fix = format!(
+            "help: rustup toolchain install {toolchain} && rustup target add wasm32-wasip2"
+        );
+        assert!(finished.stderr.contains(&fix), "{finished:?}");
     }
 }
 

@@ -110,7 +110,7 @@ fn a_task_that_is_doubled_keeps_every_figure_back() {
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{words}");
     assert!(
-        words.contains("nothing is reported: 5000 tasks should have ended"),
+        words.contains("there are no results: expected 5000 finished tasks"),
         "{words}"
     );
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");

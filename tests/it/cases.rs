@@ -99,7 +99,7 @@ fn without_a_case_the_status_says_so() {
     let dir = cases(&[]);
     let none = test(&plugin("hello"), dir.path(), &[]);
     assert_eq!(none.code, Some(3), "{none:?}");
-    assert!(none.stderr.contains("no case in"), "{none:?}");
+    assert!(none.stderr.contains("no cases found in"), "{none:?}");
     let gone = test(Path::new("no-such-thing"), dir.path(), &[]);
     assert_eq!(gone.code, Some(3), "{gone:?}");
 }
@@ -181,7 +181,7 @@ fn requests_are_answered_by_the_case_and_secrets_stay_out_of_it() {
         "{told}"
     );
     assert!(
-        told.contains("`refuse` names `sql`, but the handler asks for: http POST"),
+        told.contains("`refuse` names `sql`, but the handler requests: http POST"),
         "{told}"
     );
     assert!(!told.contains("a signing key"), "{told}");
@@ -279,6 +279,6 @@ fn pushes_of_a_case_are_granted_as_asked_for_and_refused_on_request() {
         ],
         "{finished:?}"
     );
-    let known = "the handler asks for: push add_numbers queue=urgent priority=-10; write http, tcp, sql, secrets, files, push";
+    let known = "the handler requests: push add_numbers queue=urgent priority=-10; write http, tcp, sql, secrets, files, push";
     assert!(finished.stderr.contains(known), "{finished:?}");
 }

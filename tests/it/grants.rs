@@ -92,17 +92,17 @@ async fn a_grant_that_is_written_while_a_runner_runs_counts_for_the_next_attempt
     assert_eq!(granting.ending().await, "failed|denied");
 
     granting.write(&granting.grants());
-    runner.wait_for("plugin `webhook` is granted http, secrets now");
+    runner.wait_for("plugin `webhook` was granted http, secrets");
     assert_eq!(granting.ending().await, "complete|-");
 
     // Another value of the secret, put in place as a deployment does.
     fs::write(granting.path("new"), "rotated").expect("a file is written");
     fs::rename(granting.path("new"), granting.path("signing")).expect("a file is renamed");
-    runner.wait_for("the secret `webhook_signing` has another value");
+    runner.wait_for("the value of secret `webhook_signing` changed");
     assert_eq!(granting.ending().await, "complete|-");
 
     granting.write("# nothing any more\n");
-    runner.wait_for("plugin `webhook` is granted nothing any more: http, secrets withdrawn");
+    runner.wait_for("all grants of plugin `webhook` were revoked: http, secrets");
     assert_eq!(granting.ending().await, "failed|denied");
     let said = runner.stderr();
     assert!(!said.contains(VALUE) && !said.contains("rotated"), "{said}");
@@ -117,7 +117,7 @@ async fn a_broken_configuration_keeps_the_grants_that_were() {
 
     let broken = format!("{}[grants.webhook]\n", granting.grants());
     granting.write(&broken);
-    let complaint = "the configuration is wrong, the old grants stay";
+    let complaint = "invalid configuration, keeping the previous grants";
     runner.wait_for(complaint);
     runner.wait_for("pgtq.toml` line 6");
     assert_eq!(granting.ending().await, "complete|-");
@@ -134,7 +134,7 @@ async fn a_broken_configuration_keeps_the_grants_that_were() {
     assert_eq!(granting.ending().await, "complete|-");
 
     granting.write(&format!("[run]\nname = 'x'\n{}", granting.grants()));
-    runner.wait_for("in force after a restart: run.name");
+    runner.wait_for("take effect after a restart: run.name");
     assert_eq!(n_said(&runner, complaint), 2, "each mistake is told once");
     assert_eq!(granting.ending().await, "complete|-");
 }
@@ -145,10 +145,10 @@ async fn a_hangup_reads_the_configuration_at_once_and_ends_nothing() {
     granting.write(&granting.grants());
     let mut runner = granting.runner();
     runner.hang_up();
-    runner.wait_for("grants and secrets are as they were");
+    runner.wait_for("grants and secrets are unchanged");
     granting.write("");
     runner.hang_up();
-    runner.wait_for("plugin `webhook` is granted nothing any more");
+    runner.wait_for("all grants of plugin `webhook` were revoked");
     assert_eq!(granting.ending().await, "failed|denied");
 }
 
@@ -158,11 +158,11 @@ async fn a_secret_without_a_value_is_a_warning_and_an_error_of_those_who_use_it(
     granting.write(&granting.grants());
     fs::remove_file(granting.path("signing")).expect("a file is removed");
     let mut runner = granting.runner();
-    runner.wait_for("the secret `webhook_signing`");
+    runner.wait_for("secret `webhook_signing` (");
     runner.wait_for("has no value: the file");
     assert_eq!(granting.ending().await, "failed|unavailable");
     fs::write(granting.path("signing"), VALUE).expect("a file is written");
-    runner.wait_for("the secret `webhook_signing` has a value now");
+    runner.wait_for("secret `webhook_signing` now has a value");
     assert_eq!(granting.ending().await, "complete|-");
 }
 
@@ -274,7 +274,7 @@ async fn every_verb_shows_what_is_asked_granted_and_refused() {
         "[grants.webhook]\nsecrets.webhook_signing = { hosts = [\"HOST\"] }   # its value: env or file below [secrets.webhook_signing]\n"
     );
 
-    let needs = "0 of 3 granted, 2 partly; refused: secret webhook_signing";
+    let needs = "0 of 3 granted, 2 partially; denied: secret webhook_signing";
     wait_until("the runner has told what it refuses", || {
         granting.pgtq(&["plugins"]).success().contains(needs)
     });
@@ -293,8 +293,8 @@ async fn every_verb_shows_what_is_asked_granted_and_refused() {
         "the environment variable PGTQ_TEST_NOT_SET is not set",
         "there is no webhok.wasm",
         "did you mean [grants.webhook]?",
-        "webhook.wasm asks for what is not granted: secret webhook_signing",
-        "granted to no plugin: none, webhook_signing",
+        "webhook.wasm requests capabilities that are not granted: secret webhook_signing",
+        "not granted to any plugin: none, webhook_signing",
     ] {
         assert!(said.stdout.contains(expected), "{expected}\n{said:?}");
     }
@@ -334,7 +334,9 @@ async fn call_has_the_grants_of_the_files_name_and_no_sql() {
     granting.write("[grants.report]\nsql = 'reports'\n");
     let failed = granting.pgtq(&["call", &report, "order_report"]);
     assert!(
-        failed.stderr.contains("`pgtq call` has no SQL"),
+        failed
+            .stderr
+            .contains("SQL is not available in `pgtq call`"),
         "{failed:?}"
     );
 }

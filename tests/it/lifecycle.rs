@@ -269,7 +269,7 @@ async fn workers_are_listed_and_doctor_names_leases_that_nobody_takes_back() {
     let row = listed.lines().find(|line| line.contains("mailer"));
     let row = row.unwrap_or_else(|| panic!("no worker in\n{listed}"));
     assert!(row.contains("worker") && row.contains("mail,sms"), "{row}");
-    let found = "a lease of the worker mailer ended";
+    let found = "a lease of worker mailer expired";
     let doctor = scene.pgtq(&["doctor"]).stdout;
     assert!(!doctor.contains(found), "{doctor}");
     scene
@@ -317,7 +317,10 @@ async fn a_waiting_task_is_replaced_by_its_key_and_an_ended_one_is_not() {
     let ttl = "SELECT ttl = interval '48 hours' FROM pgtq.keys";
     assert_eq!(scene.sql(ttl).await, "t");
     let ignored = push(&["name=Eve", "--on-conflict", "ignore"]);
-    let said = format!("task {} has this key and is scheduled", first.trim());
+    let said = format!(
+        "task {} already has this key and is scheduled",
+        first.trim()
+    );
     assert!(ignored.stderr.contains(&said), "{}", ignored.stderr);
     assert_eq!(ignored.success(), first);
     let again = push(&["name=Bob", "--on-conflict", "replace", "--delay", "0s"]).success();
@@ -350,7 +353,7 @@ async fn retry_cancel_and_delete_say_that_a_task_does_not_exist() {
         assert!(row.contains(r#""changed":false"#), "{row}");
     }
     let waiting = scene.pgtq(&["retry", &id]);
-    let said = format!("task {id} is runnable already");
+    let said = format!("task {id} is already runnable");
     assert!(waiting.stderr.contains(&said), "{}", waiting.stderr);
     waiting.success();
 }

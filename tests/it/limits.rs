@@ -78,7 +78,7 @@ fn a_runner_with_too_few_descriptors_fails_and_says_so() {
     let few = drain(with_few_files(32, 32), database.url(), dir.path());
     assert_eq!(few.code, Some(1), "{}", few.stderr);
     assert!(
-        few.stderr.contains("may open only 32 files"),
+        few.stderr.contains("the limit on open files is 32"),
         "{}",
         few.stderr
     );
@@ -123,7 +123,7 @@ fn without_a_directory_for_temporary_files_a_batch_from_standard_input_says_so()
     let batch = cli_of(command, database.url(), &arguments, line);
     assert_eq!(batch.code, Some(1), "{}", batch.stderr);
     for words in [
-        "temporary files `/nonexistent`",
+        "temporary directory `/nonexistent`",
         "set TMPDIR",
         "instead of `-`",
     ] {

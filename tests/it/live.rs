@@ -171,7 +171,7 @@ async fn what_a_dead_runners_attempt_said_is_still_there() {
     let log = show();
     assert!(log.contains("attempt 1 says 5"), "{log}");
     assert!(
-        log.ends_with("attempt 1 ends here: its runner was lost"),
+        log.ends_with("attempt 1: the log ends here, its runner was lost"),
         "{log}"
     );
 }

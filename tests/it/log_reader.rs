@@ -105,7 +105,7 @@ fn a_log_reader_that_stops_costs_lines_and_hears_how_many_when_it_is_back() {
     let text = reading.join().expect("it is read");
     let reports: Vec<&str> = text
         .lines()
-        .filter(|line| line.contains("lines were dropped: standard error was not read"))
+        .filter(|line| line.contains("lines were dropped because standard error was not read"))
         .collect();
     assert!(!reports.is_empty(), "{} bytes", text.len());
     let after = text.rsplit(reports[reports.len() - 1]).next();

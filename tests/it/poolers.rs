@@ -101,7 +101,7 @@ fn a_runner_behind_a_pooler_says_that_it_polls_and_listens_past_it_when_told_whe
     let listeners = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND (query LIKE 'LISTEN%' OR query LIKE 'NOTIFY%')";
     let mut deaf = start(&scene.url(), dir.path(), &[], &[]);
-    deaf.wait_for("no LISTEN through it, so new tasks are found by polling");
+    deaf.wait_for("does not support LISTEN, so new tasks are found by polling");
     deaf.wait_for("running");
     push(&scene.sql, "add_numbers", 20, "[2, 3]");
     wait_for_ended(&scene.sql, 20);
@@ -111,7 +111,7 @@ fn a_runner_behind_a_pooler_says_that_it_polls_and_listens_past_it_when_told_whe
 
     let direct = [("PGTQ_LISTEN_URL", scene.database.url())];
     let mut hears = start(&scene.url(), dir.path(), &[], &direct);
-    hears.wait_for("listening at database.listen_url");
+    hears.wait_for("LISTEN uses database.listen_url");
     wait_until("it listens past the pooler", || {
         scene.sql.number(listeners) == 1
     });

@@ -58,7 +58,7 @@ fn a_plugin_reaches_another_plugins_handler_only_with_a_grant() {
     assert_eq!(ending(&sql, other), "failed|denied");
     assert!(added().is_empty());
 
-    let granted = "plugin `flaky` is granted push now";
+    let granted = "plugin `flaky` was granted push";
     regrant(&mut runner, dir.path(), "'add_numbers', 'greet'", granted);
     assert_eq!(ending(&sql, plain), "complete|");
     wait_until("the child is done", || added() == ["default|0|complete"]);
@@ -108,7 +108,7 @@ fn keys_of_a_plugin_and_of_applications_never_meet_unless_they_are_shared() {
     assert_eq!((n("flaky.until"), n("flaky.pushes")), (2, 0));
 
     let rules = "'flaky.* keys=shared'";
-    let granted = "plugin `flaky` is granted push now";
+    let granted = "plugin `flaky` was granted push";
     regrant(&mut runner, dir.path(), rules, granted);
     assert_eq!(ending(&sql, &child("flaky.pushes")), "complete|");
     assert_eq!(n("flaky.pushes"), 0, "the application has the key");

@@ -92,9 +92,9 @@ fn a_second_signal_gives_back_what_runs_at_once() {
     push(&sql, "flaky.sleep", 4, "[600000]");
     wait_until("all are claimed", || n_running(&sql) == 4);
     runner.terminate();
-    runner.wait_for("finishing what runs");
+    runner.wait_for("finishing running tasks");
     runner.interrupt();
-    runner.wait_for("giving back what runs");
+    runner.wait_for("releasing running tasks");
     assert_eq!(runner.wait().code(), Some(130), "{}", runner.stderr());
     assert_signed_off(&sql);
     assert_eq!(n_ended(&sql), 0);

@@ -33,7 +33,7 @@ fn a_runner_waits_for_its_database_and_its_schema() {
     proxy.go_down(0);
     runner.wait_for("run `pgtq migrate`");
     cli(database.url(), &["migrate"], "").success();
-    runner.wait_for("the database can be used now");
+    runner.wait_for("the database is available");
     let sql = Sql::connect(database.url());
     push(&sql, "add_numbers", 1, "[2, 3]");
     wait_for_ended(&sql, 1);
@@ -57,7 +57,7 @@ fn waiting_for_the_database_ends_by_a_signal_and_by_its_time() {
     assert_eq!(runner.wait().code(), Some(4), "{}", runner.stderr());
     let said = runner.stderr();
     assert!(
-        said.contains("--wait-for-database gave up after 1.0 s"),
+        said.contains("--wait-for-database timed out after 1.0 s"),
         "{said}"
     );
     // Without the flag, and where waiting does not help, the first answer is the end.
@@ -77,13 +77,13 @@ fn a_drain_that_could_run_nothing_fails_and_says_why() {
     std::fs::write(broken.path().join("broken.wasm"), "not a plugin").expect("it is written");
     for (dir, words) in [
         (missing.as_path(), "does not exist"),
-        (empty.path(), "holds no plugin"),
-        (broken.path(), "is refused\n       broken.wasm: "),
+        (empty.path(), "contains no plugin"),
+        (broken.path(), "was rejected\n       broken.wasm: "),
     ] {
         let mut runner = start(database.url(), dir, &["--drain"]);
         assert_eq!(runner.wait().code(), Some(1), "{}", runner.stderr());
         let said = runner.stderr();
-        assert!(said.contains("no handler could be run: "), "{said}");
+        assert!(said.contains("no handler is loaded: "), "{said}");
         assert!(said.contains(words), "{said}");
     }
     let good = plugin_dir(&["hello"]);

@@ -1,8 +1,7 @@
-//! A task's arguments as people type them, made JSON.
+//! Converts the arguments of a task on the command line to JSON.
 //!
-//! Four forms, told apart by shape: `a=2 b=3` (typed by the handler's schema;
-//! `a:=[1,2]` forces JSON, `a=@file` reads text), one JSON object or array,
-//! `@file`, and `-` for standard input.
+//! There are four forms: `a=2 b=3` (typed by the handler's schema; `a:=[1,2]` is JSON,
+//! `a=@file` reads text), one JSON object or array, `@file`, and `-` for standard input.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -16,7 +15,7 @@ use pgtq_task::{HandlerInfo, MAX_ARGS_BYTES};
 use super::error::{Exit, Problem};
 use super::{json, schema};
 
-/// The arguments' JSON text. `stdin` is read only for `-`.
+/// Returns the arguments as JSON text. Reads `stdin` only for `-`.
 pub(crate) fn read(
     words: &[String],
     handler: Option<&HandlerInfo>,
@@ -45,7 +44,7 @@ pub(crate) fn read(
     Ok(text.to_owned())
 }
 
-/// Reads JSON text; says where it is wrong.
+/// Parses JSON text. The error contains the position.
 pub(crate) fn parse(text: &str) -> Result<Value, Problem> {
     let value = json::read(text).map_err(|error| {
         too_deep("arguments are", &error).unwrap_or_else(|| {
@@ -56,27 +55,27 @@ pub(crate) fn parse(text: &str) -> Result<Value, Problem> {
     match value {
         Value::Object(_) | Value::Array(_) => Ok(value),
         _ => Err(
-            Problem::usage("arguments are a JSON object or array, not a single value")
+            Problem::usage("arguments must be a JSON object or array, not a single value")
                 .help("write `name=value`, or '[1]' for positional arguments"),
         ),
     }
 }
 
-/// What is nested too deep may well be JSON; `what` is said to be nested.
+/// The error for JSON that exceeds the parser's depth limit; `what` begins its message.
 fn too_deep(what: &str, error: &serde_json::Error) -> Option<Problem> {
     json::is_too_deep(error).then(|| {
         Problem::usage(format!("{what} nested more than 127 levels deep"))
-            .help("pass less structure, or the inner part as text")
+            .help("pass a flatter structure, or the inner part as a string")
     })
 }
 
-/// Refuses what the database would refuse.
+/// Checks the size limit of the database.
 pub(crate) fn size(text: &str) -> Result<(), Problem> {
     match text.len() > MAX_ARGS_BYTES {
         true => Err(Problem::usage(format!(
-            "arguments have more than {MAX_ARGS_BYTES} bytes (1 MiB)"
+            "arguments are larger than {MAX_ARGS_BYTES} bytes (1 MiB)"
         ))
-        .help("put the data where the handler can fetch it, and push its address")),
+        .help("store the data elsewhere and push a reference to it, such as a URL or a row id")),
         false => Ok(()),
     }
 }
@@ -105,16 +104,18 @@ fn fields(pairs: &[String], handler: Option<&HandlerInfo>) -> Result<String, Pro
     Ok(format!("{{{}}}", fields.collect::<Vec<_>>().join(",")))
 }
 
-/// A text as JSON.
+/// A JSON string.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// The argument's name, and its value as JSON text.
+/// Returns the name of an argument and its value as JSON text.
 fn field(pair: &str, handler: Option<&HandlerInfo>) -> Result<(String, String), Problem> {
     let Some((left, right)) = pair.split_once('=') else {
-        return Err(Problem::usage(format!("{pair:?} is not an argument"))
-            .help("write `name=value`, or all arguments as one JSON text in quotes"));
+        return Err(
+            Problem::usage(format!("{pair:?} is not of the form name=value"))
+                .help("write `name=value`, or pass all arguments as one quoted JSON text"),
+        );
     };
     let text = |right: &str| match right.strip_prefix('@') {
         Some(path) => file(path),
@@ -138,8 +139,8 @@ fn field(pair: &str, handler: Option<&HandlerInfo>) -> Result<(String, String), 
     Ok((left.to_owned(), typed(left, right, types.as_deref())?))
 }
 
-/// `types` is `None` without a schema: then a text that reads as a number, a
-/// truth value or null is one. Returns JSON text.
+/// Returns JSON text. `types` is `None` without a schema: then numbers, `true`, `false`
+/// and `null` are JSON values, and any other text is a string.
 fn typed(name: &str, text: &str, types: Option<&[String]>) -> Result<String, Problem> {
     let types = types.unwrap_or_default();
     let allows = |wanted: &str| types.iter().any(|known| known == wanted);
@@ -151,7 +152,7 @@ fn typed(name: &str, text: &str, types: Option<&[String]>) -> Result<String, Pro
     }
     let json = text.trim();
     if types.is_empty() {
-        // `12e999` is rather a name than a number that nobody can hold.
+        // A number that exceeds the range of f64, such as `12e999`, is read as a string.
         let value = serde_json::from_str::<Value>(text).ok();
         let scalar =
             value.filter(|value| !value.is_object() && !value.is_array() && !value.is_string());
@@ -160,13 +161,13 @@ fn typed(name: &str, text: &str, types: Option<&[String]>) -> Result<String, Pro
     let is_json = json::read(text).is_ok();
     is_json.then(|| json.to_owned()).ok_or_else(|| {
         Problem::usage(format!(
-            "argument `{name}` takes {}, not {text:?}",
+            "argument `{name}` must be of type {}, got {text:?}",
             types.join(" or ")
         ))
     })
 }
 
-/// The JSON types that property `name` may have; empty if the schema does not say.
+/// The JSON types that the schema allows for property `name`; empty if it specifies none.
 fn types_of(schema: &Value, name: &str) -> Vec<String> {
     let mut types = Vec::new();
     if let Some(property) = schema.pointer("/properties").and_then(|all| all.get(name)) {
@@ -175,8 +176,8 @@ fn types_of(schema: &Value, name: &str) -> Vec<String> {
     types
 }
 
-// Plugins write the schema: `depth` keeps a `$ref` circle from recursing without end,
-// `budget` a circle with many branches.
+// The schema comes from a plugin: `depth` limits cycles of `$ref`, `budget` limits cycles
+// with many branches.
 fn collect_types(
     root: &Value,
     schema: &Value,
@@ -228,8 +229,8 @@ pub(crate) fn fit(handler: &HandlerInfo, arguments: &Value) -> Result<(), Proble
         return Ok(());
     };
     let named = by_name(handler, arguments)?;
-    let Some(lines) = schema::misfits(schema, &named) else {
-        // A schema we cannot read must not keep a task out.
+    let Some(lines) = schema::violations(schema, &named) else {
+        // An invalid schema must not prevent a push.
         return Ok(());
     };
     let known: Vec<&str> = schema
@@ -240,26 +241,26 @@ pub(crate) fn fit(handler: &HandlerInfo, arguments: &Value) -> Result<(), Proble
     if lines.is_empty() {
         return Ok(());
     }
-    let stranger = named
+    let unknown = named
         .as_object()
         .into_iter()
         .flat_map(Map::keys)
         .find(|name| !known.contains(&name.as_str()));
-    let meant = stranger.and_then(|name| closest(name, known.iter().copied()));
+    let meant = unknown.and_then(|name| closest(name, known.iter().copied()));
     Err(Problem::usage(format!(
-        "arguments do not fit handler `{}`\n{}",
+        "arguments do not match the schema of handler `{}`\n{}",
         handler.name,
         lines.join("\n")
     ))
     .maybe_help(meant.map(|name| format!("did you mean `{name}`?")))
     .help(format!(
-        "it takes: {} {}",
+        "usage: {} {}",
         handler.name,
         usage(handler, schema, &known)
     )))
 }
 
-/// The parameters in their order, the optional ones in brackets.
+/// The parameters in order, with optional ones in brackets.
 fn usage(handler: &HandlerInfo, schema: &Value, known: &[&str]) -> String {
     let required = schema.get("required").and_then(Value::as_array);
     let is_required =
@@ -288,12 +289,15 @@ fn by_name(handler: &HandlerInfo, arguments: &Value) -> Result<Value, Problem> {
     }
     if items.len() > handler.positional.len() {
         return Err(Problem::usage(format!(
-            "handler `{}` takes at most {} arguments, not {}",
+            "handler `{}` takes at most {} arguments, got {}",
             handler.name,
             handler.positional.len(),
             items.len()
         ))
-        .help(format!("they are: {}", handler.positional.join(", "))));
+        .help(format!(
+            "its arguments are: {}",
+            handler.positional.join(", ")
+        )));
     }
     let pairs = handler
         .positional

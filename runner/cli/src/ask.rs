@@ -1,4 +1,4 @@
-//! Questions: only to a person, and never twice.
+//! Confirmation prompts on a terminal.
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -6,16 +6,18 @@ use super::context::Context;
 use super::error::{Exit, Problem};
 use super::stderr;
 
-/// Goes on if `--yes` was given or a person says yes to `question`; else the
-/// refusal with status 7.
+/// Returns if `--yes` is given or the user answers yes to `question`; otherwise an error
+/// with exit status 7.
 pub(crate) fn confirm(context: &Context, question: &str) -> Result<(), Problem> {
     if context.global.yes {
         return Ok(());
     }
-    let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if context.global.no_input || !somebody {
-        return Err(Problem::refused(format!("not confirmed: {question}"))
-            .help("add --yes to do it, or --dry-run to only look"));
+    let is_interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if context.global.no_input || !is_interactive {
+        return Err(
+            Problem::refused(format!("confirmation required: {question}"))
+                .help("pass --yes to confirm"),
+        );
     }
     stderr::in_order();
     let mut err = anstream::stderr();
@@ -25,6 +27,9 @@ pub(crate) fn confirm(context: &Context, question: &str) -> Result<(), Problem> 
     std::io::stdin().lock().read_line(&mut answer)?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => Err(Problem::new(Exit::Refused, "nothing was changed")),
+        _ => Err(Problem::new(
+            Exit::Refused,
+            "not confirmed; nothing was changed",
+        )),
     }
 }

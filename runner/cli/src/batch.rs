@@ -1,5 +1,5 @@
-//! `push --batch`: every line of a file is a task. All lines are checked
-//! before the first is pushed; then they go in chunks, each one transaction.
+//! `pgtq push --batch`: pushes one task per line of a file. Checks all lines before it
+//! pushes the first one, then pushes them in chunks of one transaction each.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
@@ -14,24 +14,24 @@ use super::error::{Exit, Problem};
 use super::known::Handlers;
 use super::{arguments, machine, progress, text};
 
-/// Tasks of one transaction.
+/// Tasks per transaction.
 pub(crate) const CHUNK: usize = 5_000;
-/// No line may be longer: arguments at their limit, twice over for escapes.
+/// Maximum length of a line: twice the limit of arguments for escapes, with a margin.
 const MAX_LINE: u64 = 4 << 20;
 
 /// What to push.
 pub(crate) struct Batch<'a> {
-    /// A file, or `-`.
+    /// A file name, or `-`.
     pub(crate) path: &'a str,
-    /// With it, a line is only arguments.
+    /// With a handler, each line contains only arguments.
     pub(crate) handler: Option<Name>,
-    /// Lines to leave out at the top.
+    /// Number of lines to skip at the start.
     pub(crate) skip: u64,
-    /// What the flags say about every task.
+    /// The fields of every task that are set by options.
     pub(crate) template: NewTask,
 }
 
-/// A line without a handler on the command line.
+/// The format of a line if the command line names no handler.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
@@ -99,13 +99,13 @@ pub(crate) async fn run(
         text::tasks(sender.pushed - sender.existed),
         match sender.existed {
             0 => String::new(),
-            n => format!(", {} existed already", text::count(n)),
+            n => format!(", {} already existed", text::count(n)),
         }
     ));
     Ok(())
 }
 
-/// The task that a line says.
+/// Parses and checks the task of one line.
 fn task(batch: &Batch<'_>, known: &Handlers, line: &str) -> Result<NewTask, Problem> {
     let mut task = batch.template.clone();
     if let Some(handler) = &batch.handler {
@@ -114,7 +114,7 @@ fn task(batch: &Batch<'_>, known: &Handlers, line: &str) -> Result<NewTask, Prob
     } else {
         let line: Line = serde_json::from_str(line).map_err(|error| {
             Problem::usage(format!("not a task: {error}"))
-                .help("a line is {\"handler\": \"…\", \"args\": {…}}; with HANDLER on the command line it is only the arguments")
+                .help("write {\"handler\": \"…\", \"args\": {…}}; with HANDLER on the command line, write only the arguments")
         })?;
         task.handler = line.handler;
         task.args = line
@@ -143,7 +143,7 @@ fn at_line(number: u64, mut problem: Problem) -> Problem {
     problem.message = format!("line {number}: {}", problem.message);
     problem
         .help
-        .push("nothing of this file was pushed".to_owned());
+        .push("no task of this file was pushed".to_owned());
     problem
 }
 
@@ -153,7 +153,7 @@ struct Sender<'a> {
     chunk: Vec<NewTask>,
     pushed: u64,
     existed: u64,
-    /// Lines that are certainly pushed.
+    /// Number of lines that are known to be pushed.
     first_line: u64,
 }
 
@@ -164,8 +164,8 @@ impl Sender<'_> {
         }
         let pushed = self.store.push(&self.chunk).await.map_err(|error| {
             let again = match self.first_line {
-                0 => "nothing was pushed, or the last answer was lost".to_owned(),
-                n => format!("lines 1 to {n} are pushed; go on with --skip {n}"),
+                0 => "no task was pushed, unless only the server's reply was lost".to_owned(),
+                n => format!("lines 1 to {n} were pushed; continue with --skip {n}"),
             };
             Problem::from(error).help(again)
         })?;
@@ -189,7 +189,7 @@ impl Sender<'_> {
     }
 }
 
-/// A seekable file: standard input is spooled, so that it can be read twice.
+/// Opens the file. Copies standard input to a temporary file, because it is read twice.
 fn open(path: &str) -> Result<File, Problem> {
     if path != "-" {
         return File::open(path).map_err(|error| {
@@ -201,8 +201,9 @@ fn open(path: &str) -> Result<File, Problem> {
         });
     }
     let wrong = |error| {
-        machine::no_temporary(&error)
-            .help("or give the name of a file instead of `-`, which is kept in a temporary file")
+        machine::no_temporary(&error).help(
+            "or pass a file name instead of `-`: standard input is copied to a temporary file",
+        )
     };
     let mut spool = tempfile::tempfile().map_err(wrong)?;
     std::io::copy(&mut std::io::stdin().lock(), &mut spool).map_err(wrong)?;
@@ -221,7 +222,7 @@ fn each(
     Ok(())
 }
 
-/// Lines that are not blank, with their numbers.
+/// The lines that are not blank, with their numbers.
 struct Lines<'a> {
     reader: BufReader<&'a mut File>,
     number: u64,
@@ -245,9 +246,10 @@ impl<'a> Lines<'a> {
             self.number += 1;
             let wrong = |why: &str| at_line(self.number, Problem::usage(why));
             if bytes.len() as u64 > MAX_LINE {
-                return Err(wrong("longer than 4 MiB"));
+                return Err(wrong("the line is longer than 4 MiB"));
             }
-            let line = String::from_utf8(bytes).map_err(|_| wrong("not UTF-8 text"))?;
+            let line =
+                String::from_utf8(bytes).map_err(|_| wrong("the line is not valid UTF-8"))?;
             let line = line.trim();
             if !line.is_empty() {
                 return Ok(Some((self.number, line.to_owned())));

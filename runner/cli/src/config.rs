@@ -1,13 +1,13 @@
-//! The whole configuration: one table of keys, several layers, one answer.
+//! The configuration: its keys, their values and the precedence of their sources.
 //!
-//! Owns which settings exist ([`keys::KEYS`]), how their values are written
-//! ([`values`]), and the precedence: flag, `PGTQ_*`, `DATABASE_URL`, `PG*`,
-//! `pgtq.toml` (searched upward), the user's file, the machine's file,
-//! default. Every value remembers where it came from, for `config show
-//! --origin` and for errors. Promises that a wrong key or value is refused
-//! with file, line and a suggestion, and that passwords and secrets never leave
-//! it in a printed form. Grants and secrets ([`Grants`]) are read again by
-//! [`Config::reload`]. Does not connect to anything and does not watch files.
+//! Owns the list of settings ([`keys::KEYS`]), the syntax of their values ([`values`]), and
+//! the precedence: command line option, `PGTQ_*`, `DATABASE_URL`, `PG*`, `pgtq.toml` (in
+//! the current directory or the nearest parent that has one), the user's file, the
+//! machine's file, default. Every value keeps its origin for `config show --origin` and for
+//! errors. Guarantees that an unknown key or invalid value is rejected with the file, the
+//! line and a suggestion, and that passwords and secrets are never printed.
+//! [`Config::reload`] reads grants and secrets ([`Grants`]) again. Does not connect to
+//! anything and does not watch files.
 
 pub mod grants;
 pub mod keys;
@@ -23,28 +23,28 @@ pub use settings::{Config, DatabaseSource, MigrateWhen, QueueSlots, RunSettings,
 
 use std::path::PathBuf;
 
-/// Why there is no usable configuration.
+/// Why the configuration is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A file that was asked for, or found, cannot be read.
+    /// A file cannot be read.
     #[error("cannot read `{}`: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file is not TOML.
-    #[error("`{}` line {line} is not TOML: {reason}", path.display())]
+    /// A file is not valid TOML.
+    #[error("`{}` line {line} is not valid TOML: {reason}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
         /// Counted from 1.
         line: usize,
-        /// What the parser said.
+        /// The parser's error.
         reason: String,
     },
-    /// A key that no version of this program knows.
+    /// A file contains an unknown key.
     #[error("unknown setting `{key}` in `{}` line {line}", path.display())]
     UnknownKey {
         /// The file.
@@ -53,17 +53,17 @@ pub enum ConfigError {
         line: usize,
         /// The key as written.
         key: String,
-        /// A known key that looks like it.
+        /// The known key that is most similar.
         suggestion: Option<String>,
     },
-    /// A value that its key does not take.
-    #[error("setting `{key}` ({origin}) is wrong: {reason}")]
+    /// A value is invalid for its key.
+    #[error("invalid setting `{key}` ({origin}): {reason}")]
     Value {
         /// The key.
         key: String,
-        /// Where the value stands.
+        /// Where the value is set.
         origin: Origin,
-        /// What is wrong, and what to write.
+        /// What is wrong, and what to write instead.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What every verb is handed: global flags, configuration, where to print.
+//! The context of a verb: global options, configuration and output.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ use super::stderr;
 
 /// Lives as long as the verb.
 pub struct Context {
-    /// Global flags.
+    /// Global options.
     pub(crate) global: GlobalArgs,
-    /// Where data goes.
+    /// The output for data.
     pub(crate) out: Output,
-    /// Where the program was started.
+    /// The directory in which the program was started.
     pub(crate) here: PathBuf,
-    /// Whether a person watches stderr.
+    /// Whether stderr is a terminal and `-q` is not set.
     pub(crate) watched: bool,
 }
 
@@ -30,7 +30,7 @@ impl Context {
             (false, None) => Format::Table,
         };
         let here = std::env::current_dir().map_err(|error| {
-            Problem::failed(format!("cannot tell the current directory: {error}"))
+            Problem::failed(format!("cannot determine the current directory: {error}"))
         })?;
         Ok(Context {
             out: Output::new(format),
@@ -40,7 +40,7 @@ impl Context {
         })
     }
 
-    /// The configuration with the verb's own flags laid over it.
+    /// The configuration, overridden by the verb's options.
     pub(crate) fn config(&self, own: Vec<Flag>) -> Result<Config, Problem> {
         let mut flags = self.global.flags();
         flags.extend(own);
@@ -51,38 +51,38 @@ impl Context {
         )?)
     }
 
-    /// Refuses under `--read-only`.
+    /// Fails in read-only mode.
     pub(crate) fn writing(&self, config: &Config) -> Result<(), Problem> {
         match config.read_only {
             true => Err(
-                Problem::refused("read-only: this command would change tasks")
-                    .help("leave out --read-only (or PGTQ_READ_ONLY, `read_only` in [cli])"),
+                Problem::refused("this command changes tasks, and read-only mode is on")
+                    .help("remove --read-only, PGTQ_READ_ONLY or `read_only` in [cli]"),
             ),
             false => Ok(()),
         }
     }
 
-    /// A line for people on stderr; nothing under `-q`.
+    /// Prints a message on stderr, unless `-q` is set.
     pub(crate) fn note(&self, text: impl AsRef<str>) {
         if self.global.quiet == 0 {
             stderr::styled(&format!("{}\n", text.as_ref()));
         }
     }
 
-    /// A warning on stderr.
+    /// Prints a warning on stderr, unless `-qq` is set.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
         if self.global.quiet < 2 {
             stderr::styled(&format!("\x1b[1;33mwarning:\x1b[0m {}\n", text.as_ref()));
         }
     }
 
-    /// Tells the steps of long set-up work to a person.
+    /// Prints a step of the setup on stderr.
     pub(crate) fn say(&self, text: &str) {
         self.note(format!("\x1b[2m→ {text}\x1b[0m"));
     }
 }
 
-/// A flag's value as a setting, if it was given.
+/// The value of an option as a setting, if the option is given.
 pub(crate) fn setting<T: ToString>(
     key: &'static str,
     flag: &'static str,

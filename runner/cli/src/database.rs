@@ -1,4 +1,4 @@
-//! From the configuration to an open store, and its errors as people see them.
+//! Opens the store that the configuration names, and converts store errors to messages.
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,11 @@ use pgtq_store::{DatabaseConfig, Store, StoreError};
 use super::context::Context;
 use super::error::{Exit, Problem};
 
-/// Where `pgtq dev` leaves the address of its private server, so that other
-/// verbs in the same directory find it while it runs.
+/// The file to which `pgtq dev` writes the URL of its private server, for other verbs in
+/// the same directory. It exists while `pgtq dev` runs.
 pub(crate) const PRIVATE_URL: &str = ".pgtq/url";
 
-/// The database's address as configured; `None` when nobody named one.
+/// The configured database; `None` if none is configured.
 pub(crate) fn configured(config: &Config) -> Result<Option<DatabaseConfig>, Problem> {
     let found = match &config.database {
         DatabaseSource::None => None,
@@ -25,7 +25,7 @@ pub(crate) fn configured(config: &Config) -> Result<Option<DatabaseConfig>, Prob
     found.map(|found| finish(config, found)).transpose()
 }
 
-/// The address `url` with the rest of the configuration.
+/// The database at `url`, with the other settings of the configuration.
 pub(crate) fn at(config: &Config, url: &str) -> Result<DatabaseConfig, Problem> {
     finish(config, DatabaseConfig::parse(url)?)
 }
@@ -44,21 +44,20 @@ fn finish(config: &Config, mut database: DatabaseConfig) -> Result<DatabaseConfi
     Ok(database)
 }
 
-/// Connects to the configured database, or to the server of a `pgtq dev` that
-/// runs in this directory. Checks the schema.
+/// Connects to the configured database, or to the server of `pgtq dev` in this directory.
+/// Checks the schema.
 pub(crate) async fn open(context: &Context, config: &Config) -> Result<Store, Problem> {
     let store = connect(context, config).await?;
     store.check_schema().await?;
     Ok(store)
 }
 
-/// As [`open`] without looking at the schema.
+/// Like [`open`], without the check of the schema.
 pub(crate) async fn connect(context: &Context, config: &Config) -> Result<Store, Problem> {
     Ok(Store::connect(address(context, config)?).await?)
 }
 
-/// The address of the configured database, or of the server of a `pgtq dev` that
-/// runs in this directory.
+/// The configured database, or the server of `pgtq dev` in this directory.
 pub(crate) fn address(context: &Context, config: &Config) -> Result<DatabaseConfig, Problem> {
     if let Some(database) = configured(config)? {
         return Ok(database);
@@ -69,13 +68,13 @@ pub(crate) fn address(context: &Context, config: &Config) -> Result<DatabaseConf
     }
 }
 
-/// Nobody said where the database is.
+/// The error if no database is configured.
 pub(crate) fn unconfigured() -> Problem {
     let problem = Problem::usage("no database configured")
-        .help("set DATABASE_URL, or try `pgtq dev` for a private one");
-    // Only `dev` makes this directory, and only while it runs its database is there.
+        .help("set DATABASE_URL, or start a private database with `pgtq dev`");
+    // Only `pgtq dev` creates this directory, and its database exists only while it runs.
     match Path::new(PRIVATE_URL).parent().is_some_and(Path::is_dir) {
-        true => problem.help("`pgtq dev` has been used in this directory and is not running now"),
+        true => problem.help("`pgtq dev` is not running in this directory"),
         false => problem,
     }
 }
@@ -115,12 +114,12 @@ impl From<StoreError> for Problem {
                 Exit::Unreachable,
                 format!("cannot reach the database at {place}: {message}"),
             )
-            .help(hint.unwrap_or("is it running, and is the address right? `pgtq config show --origin` says where it comes from")),
+            .help(hint.unwrap_or("check that the server is running and that the URL is correct; `pgtq config show --origin` prints where the URL is set")),
             StoreError::Auth { place, message } => Problem::new(
                 Exit::Unreachable,
-                format!("the database at {place} does not let us in: {message}"),
+                format!("the database at {place} rejected the login: {message}"),
             )
-            .help("check user, password and database; `pgtq config show --origin` says where they come from"),
+            .help("check the user, the password and the database name; `pgtq config show --origin` prints where they are set"),
             StoreError::SchemaMissing { schema } => Problem::new(
                 Exit::Schema,
                 format!("there is no pgtq schema `{schema}` in this database"),
@@ -128,17 +127,17 @@ impl From<StoreError> for Problem {
             .help("create it with `pgtq migrate`"),
             StoreError::SchemaOlder { schema, found, wanted } => Problem::new(
                 Exit::Schema,
-                format!("schema `{schema}` is at version {found}, this pgtq needs {wanted}"),
+                format!("schema `{schema}` is at version {found}, but this pgtq requires version {wanted}"),
             )
-            .help("bring it up with `pgtq migrate`; runners of the older version keep working"),
+            .help("update it with `pgtq migrate`; runners of the older version keep working"),
             StoreError::SchemaNewer { schema, found, serves, wanted } => Problem::new(
                 Exit::Schema,
-                format!("schema `{schema}` is at version {found} and serves programs written for {serves} or later, this pgtq is written for {wanted}"),
+                format!("schema `{schema}` is at version {found}, which supports programs for schema version {serves} or later, and this pgtq is for version {wanted}"),
             )
             .help("update this pgtq"),
             StoreError::Locked { verb, message } => {
                 Problem::failed(format!("cannot {verb}: {message}"))
-                    .help("somebody holds a lock on the queue's tables; `SELECT pid, usename, xact_start, query FROM pg_stat_activity ORDER BY xact_start` shows the longest transactions")
+                    .help("another session holds a lock on the queue's tables; `SELECT pid, usename, xact_start, query FROM pg_stat_activity ORDER BY xact_start` lists the oldest transactions first")
             }
             StoreError::Transient {
                 verb,

@@ -1,50 +1,50 @@
-//! Whether this process may open the files that a sandbox needs.
+//! Checks and raises the limit on open files.
 
 use std::io;
 
 use super::error::Problem;
 
-/// Descriptors without which no sandbox works: the compiler's child process takes 64,
-/// a runner's connections, pipes and event queues about as many.
-const LEAST: u64 = 128;
-/// What the soft limit is raised to where it is below [`LEAST`].
-const ENOUGH: u64 = 1_024;
+/// Minimum number of descriptors for a sandbox: the compiler's child process needs 64, and
+/// a runner's connections, pipes and event queues need about as many.
+const MIN_FILES: u64 = 128;
+/// The new soft limit if it is below [`MIN_FILES`].
+const RAISED_LIMIT: u64 = 1_024;
 
-/// Raises a soft limit that is too low; fails where the hard limit is.
+/// Raises a soft limit that is too low. Fails if the hard limit is too low.
 pub(crate) fn check() -> Result<(), Problem> {
     let limit = get().map_err(|error| {
-        Problem::failed(format!("cannot read the limit of open files: {error}"))
+        Problem::failed(format!("cannot read the limit on open files: {error}"))
     })?;
-    match wanted(limit) {
-        Wanted::Nothing => Ok(()),
-        Wanted::Raise(to) => set(to).map_err(|_| too_few(limit.rlim_cur)),
-        Wanted::More => Err(too_few(limit.rlim_max)),
+    match change(limit) {
+        Change::None => Ok(()),
+        Change::Raise(to) => set(to).map_err(|_| too_few(limit.rlim_cur)),
+        Change::Impossible => Err(too_few(limit.rlim_max)),
     }
 }
 
 #[derive(Debug, PartialEq)]
-enum Wanted {
-    Nothing,
-    /// The soft limit can be this.
+enum Change {
+    None,
+    /// Raise the soft limit to this.
     Raise(u64),
     /// The hard limit is too low.
-    More,
+    Impossible,
 }
 
-fn wanted(limit: libc::rlimit) -> Wanted {
+fn change(limit: libc::rlimit) -> Change {
     match limit {
-        limit if limit.rlim_cur >= LEAST => Wanted::Nothing,
-        limit if limit.rlim_max >= LEAST => Wanted::Raise(limit.rlim_max.min(ENOUGH)),
-        _ => Wanted::More,
+        limit if limit.rlim_cur >= MIN_FILES => Change::None,
+        limit if limit.rlim_max >= MIN_FILES => Change::Raise(limit.rlim_max.min(RAISED_LIMIT)),
+        _ => Change::Impossible,
     }
 }
 
 fn too_few(limit: u64) -> Problem {
     Problem::failed(format!(
-        "this process may open only {limit} files, and plugins need at least {LEAST}"
+        "the limit on open files is {limit}, but plugins need at least {MIN_FILES}"
     ))
     .help(format!(
-        "raise the limit: `ulimit -n {ENOUGH}`, LimitNOFILE={ENOUGH} in a systemd unit, `--ulimit nofile={ENOUGH}` for a container"
+        "raise the limit: `ulimit -n {RAISED_LIMIT}`, LimitNOFILE={RAISED_LIMIT} in a systemd unit, `--ulimit nofile={RAISED_LIMIT}` for a container"
     ))
 }
 
@@ -79,10 +79,10 @@ mod tests {
     #[test]
     fn a_low_soft_limit_is_raised_and_a_low_hard_limit_is_an_error() {
         let limit = |rlim_cur, rlim_max| libc::rlimit { rlim_cur, rlim_max };
-        assert_eq!(wanted(limit(1_024, 4_096)), Wanted::Nothing);
-        assert_eq!(wanted(limit(128, 128)), Wanted::Nothing);
-        assert_eq!(wanted(limit(32, 4_096)), Wanted::Raise(1_024));
-        assert_eq!(wanted(limit(32, 200)), Wanted::Raise(200));
-        assert_eq!(wanted(limit(32, 32)), Wanted::More);
+        assert_eq!(change(limit(1_024, 4_096)), Change::None);
+        assert_eq!(change(limit(128, 128)), Change::None);
+        assert_eq!(change(limit(32, 4_096)), Change::Raise(1_024));
+        assert_eq!(change(limit(32, 200)), Change::Raise(200));
+        assert_eq!(change(limit(32, 32)), Change::Impossible);
     }
 }

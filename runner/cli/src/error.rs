@@ -1,5 +1,5 @@
-//! Errors as people see them: `error:` with what happened, `help:` with what
-//! to type next, and an exit code that scripts can rely on.
+//! Errors of the command line: `error:` says what happened, `help:` says what to do next,
+//! and the exit code is stable for scripts.
 
 use std::fmt;
 
@@ -7,40 +7,40 @@ use crate::config::ConfigError;
 
 use super::text;
 
-/// Exit codes. Documented in README; never renumbered.
+/// Exit codes, which README documents. They never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
     /// The operation failed.
     Failed = 1,
-    /// Wrong usage or configuration.
+    /// Usage or configuration error.
     Usage = 2,
     /// No such task, handler, plugin or queue.
     NotFound = 3,
-    /// Database unreachable, or it does not let us in, or it is in trouble that passes.
+    /// Database unreachable, login rejected, or a transient database error.
     Unreachable = 4,
     /// Schema missing, older or newer than this program.
     Schema = 5,
     /// A task failed (`push --wait`, `call`, `run --drain`).
     TaskFailed = 6,
-    /// Refused: a confirmation is needed, or read-only.
+    /// A confirmation is required, or read-only mode is on.
     Refused = 7,
-    /// `--timeout` or `--wait` elapsed, as GNU timeout says it.
+    /// `--timeout` or `--wait` elapsed; the exit code of GNU timeout.
     Elapsed = 124,
-    /// Interrupted before the end.
+    /// Interrupted by a signal.
     Interrupted = 130,
 }
 
-/// What a verb ends with when it does not succeed.
+/// The error of a verb.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The process's status.
+    /// The exit status of the process.
     pub(crate) exit: Exit,
-    /// One or more lines, first one lowercase without a period.
+    /// One or more lines. The first one is lowercase and has no period.
     pub(crate) message: String,
-    /// What to do next, one line each.
+    /// The next steps, one line each.
     pub(crate) help: Vec<String>,
-    /// Nothing is printed: the reader of our output went away.
+    /// Print nothing, because the reader of the output is gone.
     pub(crate) silent: bool,
 }
 
@@ -60,22 +60,22 @@ impl Problem {
         Problem::new(Exit::Failed, message)
     }
 
-    /// Wrong usage.
+    /// A usage error.
     pub fn usage(message: impl Into<String>) -> Self {
         Problem::new(Exit::Usage, message)
     }
 
-    /// The thing named does not exist.
+    /// A named object does not exist.
     pub fn not_found(message: impl Into<String>) -> Self {
         Problem::new(Exit::NotFound, message)
     }
 
-    /// Refused until it is confirmed.
+    /// A confirmation is required, or read-only mode is on.
     pub(crate) fn refused(message: impl Into<String>) -> Self {
         Problem::new(Exit::Refused, message)
     }
 
-    /// The reader of stdout went away: stop without a word.
+    /// The reader of stdout is gone: stop without a message.
     pub(crate) fn pipe_closed() -> Self {
         Problem {
             silent: true,
@@ -83,14 +83,14 @@ impl Problem {
         }
     }
 
-    /// Adds a line of advice.
+    /// Adds a help line.
     #[must_use]
     pub fn help(mut self, line: impl Into<String>) -> Self {
         self.help.push(line.into());
         self
     }
 
-    /// Adds a line of advice if there is one.
+    /// Adds a help line if there is one.
     #[must_use]
     pub(crate) fn maybe_help(self, line: Option<String>) -> Self {
         match line {
@@ -99,7 +99,7 @@ impl Problem {
         }
     }
 
-    /// The text with ANSI colours, to be stripped where they are not wanted.
+    /// The text with ANSI colors, which the writer strips if colors are off.
     pub(crate) fn styled(&self) -> String {
         let mut text = format!("\x1b[1;31merror:\x1b[0m {}\n", indent(&self.message, 7));
         for (i, line) in self.help.iter().enumerate() {
@@ -113,8 +113,8 @@ impl Problem {
     }
 }
 
-/// With the lines after the first below it, and nothing that a terminal obeys: an
-/// error quotes file names, and what others said.
+/// Indents all lines but the first and replaces control characters, because errors quote
+/// file names and messages of other programs.
 fn indent(text: &str, by: usize) -> String {
     text::safe(text.trim_end()).replace('\n', &format!("\n{}", " ".repeat(by)))
 }
@@ -139,7 +139,9 @@ impl From<ConfigError> for Problem {
                 suggestion: Some(key),
                 ..
             } => Some(format!("did you mean `{key}`?")),
-            ConfigError::UnknownKey { .. } => Some("all settings: `pgtq config show`".to_owned()),
+            ConfigError::UnknownKey { .. } => {
+                Some("`pgtq config show` lists all settings".to_owned())
+            }
             _ => None,
         };
         Problem::usage(error.to_string()).maybe_help(suggestion)

@@ -1,5 +1,5 @@
-//! Which tasks: the same words in every verb, `state:failed handler:thumb*
-//! since:2h`, or the same as flags.
+//! Task filters of all verbs: `state:failed handler:thumb* since:2h`, or the same as
+//! options.
 
 use std::time::Duration;
 
@@ -14,38 +14,38 @@ use super::error::Problem;
 
 const WORDS: [&str; 6] = ["state", "queue", "handler", "since", "error", "id"];
 
-/// Narrowing flags, shared by all verbs that take tasks.
+/// The filters as options, shared by all verbs that select tasks.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct FilterArgs {
-    /// Only tasks in this state; may be repeated
+    /// Only tasks in this state; can be repeated
     #[arg(long, value_name = "STATE", value_parser = state)]
     pub(crate) state: Vec<State>,
-    /// Only tasks of this queue
+    /// Only tasks in this queue
     #[arg(long, value_name = "NAME")]
     pub(crate) queue: Option<Name>,
-    /// Only tasks of this handler; `*` stands for any text
+    /// Only tasks of this handler; `*` matches any text
     #[arg(long, value_name = "PATTERN")]
     pub(crate) handler: Option<String>,
-    /// Only tasks pushed or finished within this time
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    /// Only tasks pushed or finished within this time, such as 2h
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) since: Option<Duration>,
-    /// Only tasks whose error message holds this text
+    /// Only tasks whose error message contains this text, ignoring case
     #[arg(long, value_name = "TEXT")]
     pub(crate) error: Option<String>,
 }
 
-/// What a person asked for: single tasks, or all that a filter meets.
+/// The selected tasks: task ids, or a filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Selection {
-    /// Tasks by id.
+    /// The task ids.
     pub(crate) ids: Vec<TaskId>,
-    /// What the words and flags say.
+    /// The filter.
     pub(crate) filter: Filter,
-    /// Whether they say anything at all.
+    /// Whether the filter is not empty.
     pub(crate) narrowed: bool,
 }
 
-/// Reads ids, filter words and flags together.
+/// Parses task ids and filters, and combines them with the options.
 pub(crate) fn select(words: &[String], flags: &FilterArgs) -> Result<Selection, Problem> {
     let mut filter = Filter {
         states: flags.state.clone(),
@@ -77,13 +77,13 @@ pub(crate) fn select(words: &[String], flags: &FilterArgs) -> Result<Selection, 
         }
     }
     if let Some(pattern) = &filter.handler {
-        // `*` is the only character beyond those of names.
+        // A pattern consists of the characters of names and `*`.
         Name::new(&pattern.replace('*', "x"))?;
     }
     let narrowed = filter != Filter::default();
     if !ids.is_empty() && narrowed {
-        return Err(Problem::usage("ids and filters cannot be mixed")
-            .help("name the tasks by id, or describe them by a filter"));
+        return Err(Problem::usage("task ids and filters cannot be combined")
+            .help("pass either task ids or filters"));
     }
     Ok(Selection {
         ids,
@@ -92,10 +92,13 @@ pub(crate) fn select(words: &[String], flags: &FilterArgs) -> Result<Selection, 
     })
 }
 
-/// Reads a task id.
+/// Parses a task id.
 pub(crate) fn id(text: &str) -> Result<TaskId, Problem> {
-    text.parse()
-        .map_err(|_| Problem::usage(format!("{text:?} is not a task id: a whole number like 42")))
+    text.parse().map_err(|_| {
+        Problem::usage(format!(
+            "{text:?} is not a task id: write a whole number such as 42"
+        ))
+    })
 }
 
 fn state(text: &str) -> Result<State, String> {
@@ -103,7 +106,10 @@ fn state(text: &str) -> Result<State, String> {
         let names: Vec<&str> = State::ALL.iter().map(|state| state.as_str()).collect();
         let meant = closest(text, names.iter().copied());
         let meant = meant.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
-        format!("{text:?} is not a state: {}{meant}", names.join(", "))
+        format!(
+            "{text:?} is not a state; states are {}{meant}",
+            names.join(", ")
+        )
     })
 }
 
@@ -111,5 +117,5 @@ fn not_a_filter(word: &str) -> Problem {
     let head = word.split(':').next().unwrap_or(word);
     Problem::usage(format!("{word:?} is neither a task id nor a filter"))
         .maybe_help(closest(head, WORDS).map(|name| format!("did you mean `{name}:…`?")))
-        .help("filters are state: queue: handler: since: error:, e.g. state:failed since:2h")
+        .help("filters are state:, queue:, handler:, since: and error:, for example state:failed since:2h")
 }

@@ -1,19 +1,18 @@
-//! Lays out JSON text without changing a value. A number of thirty
-//! digits would not come back from a `Value`, nor a name that is there twice.
+//! Formats JSON text without changing a value. A `Value` would lose the digits of long
+//! numbers and duplicate names.
 
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// JSON text of something that is shown, on one line. Never null for what is not:
-/// there would be nothing to see of the rest.
-pub(crate) fn line(shown: &impl Serialize) -> String {
-    let text = serde_json::to_string(shown).expect("what is shown has names as keys");
-    // Inside of texts they are escaped: these stand between values.
+/// Serializes a value as JSON on one line.
+pub(crate) fn line(value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value).expect("keys are strings");
+    // Line breaks inside strings are escaped: these are between values.
     text.replace(['\n', '\r'], " ")
 }
 
-/// The object, or what else it is, with a first field `schema` if it is one.
+/// Adds a first field `schema` to a JSON object. Returns other values unchanged.
 pub(crate) fn marked(schema: &str, json: &str) -> String {
     let Some(fields) = json.strip_prefix('{') else {
         return json.to_owned();
@@ -22,13 +21,13 @@ pub(crate) fn marked(schema: &str, json: &str) -> String {
     format!("{{\"schema\":\"{schema}\"{comma}{fields}")
 }
 
-/// Over many lines, indented by two.
+/// Formats JSON on several lines with an indentation of two spaces.
 pub(crate) fn pretty(json: &str) -> String {
     let mut out = String::with_capacity(2 * json.len());
     let mut depth: usize = 0;
     let mut in_text = false;
     let mut escaped = false;
-    // Nothing has been written since a bracket opened.
+    // Whether the last character opened an object or array.
     let mut opened = false;
     let next_line = |out: &mut String, depth: usize| {
         out.push('\n');
@@ -65,12 +64,12 @@ pub(crate) fn pretty(json: &str) -> String {
     out
 }
 
-/// Reads JSON text that Postgres takes as `json`, to check it. Where a value has no
-/// counterpart here, one near to it takes its place: the largest number for one that
-/// is larger, U+FFFD for half of a surrogate pair.
+/// Parses JSON text that Postgres accepts as `json`, to check it. Replaces values that
+/// `Value` cannot represent: numbers beyond the range of f64 by the largest one, unpaired
+/// surrogates by U+FFFD.
 pub(crate) fn read(text: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str(text).or_else(|error| {
-        // This reads numbers and escapes by their grammar only, as Postgres does.
+        // A raw value checks only the syntax of numbers and escapes, like Postgres.
         let is_json = serde_json::from_str::<&RawValue>(text).is_ok();
         match is_json && !is_too_deep(&error) {
             true => serde_json::from_str(&representable(text)),
@@ -79,12 +78,12 @@ pub(crate) fn read(text: &str) -> Result<Value, serde_json::Error> {
     })
 }
 
-/// Whether the text may well be JSON, but is nested deeper than 127 levels.
+/// Whether the text is nested deeper than 127 levels, the limit of the parser.
 pub(crate) fn is_too_deep(error: &serde_json::Error) -> bool {
     error.to_string().starts_with("recursion limit")
 }
 
-/// JSON text with near values for those that no `Value` can hold.
+/// Replaces the values of JSON text that `Value` cannot represent.
 fn representable(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     let mut rest = json;
@@ -108,7 +107,7 @@ fn representable(json: &str) -> String {
     out
 }
 
-/// Where the string at the beginning of `text` ends.
+/// The length of the string at the start of `text`.
 fn string_end(text: &str) -> usize {
     let mut is_escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -130,7 +129,7 @@ fn finite(number: &str) -> &str {
     }
 }
 
-/// A string's text with U+FFFD for every half of a surrogate pair that stands alone.
+/// Replaces unpaired surrogates of a string by U+FFFD.
 fn whole_pairs(string: &str) -> String {
     let mut out = String::with_capacity(string.len());
     let mut rest = string;
@@ -150,7 +149,7 @@ fn whole_pairs(string: &str) -> String {
     out
 }
 
-/// The number of the Unicode escape at the beginning of `text`.
+/// The value of the Unicode escape at the start of `text`.
 fn unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     u16::from_str_radix(digits, 16).ok()
@@ -162,7 +161,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn pretty_text_is_what_serde_writes() {
+    fn pretty_output_equals_that_of_serde() {
         for value in [
             json!(null),
             json!([]),
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn values_stay_to_the_letter() {
+    fn values_are_unchanged() {
         let text = "{\"b\": 12345678901234567890.10,\n\"a\":\r[1E2], \"a\": \"\\u00e9\"}";
         let raw = RawValue::from_string(text.to_owned()).expect("JSON");
         let shown = line(&raw);
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn json_of_postgres_that_no_value_holds_is_read_as_a_near_one() {
+    fn postgres_json_beyond_serde_values_is_approximated() {
         for (text, near) in [
             ("[1e400, -1E+999, 1e-400]", json!([f64::MAX, f64::MIN, 0.0])),
             (
@@ -215,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_on_a_line_is_a_value() {
+    fn a_value_on_one_line_parses_to_itself() {
         let value = json!({"a": [1, "x"]});
         assert_eq!(
             serde_json::from_str::<Value>(&line(&value)).expect("JSON"),

@@ -1,4 +1,4 @@
-//! The handlers that live runners know, for checks before a push.
+//! The handlers of live runners, for checks before a push.
 
 use crate::config::keys::closest;
 use pgtq_store::{HandlerRow, Store};
@@ -7,7 +7,7 @@ use pgtq_task::{HandlerInfo, Name};
 use super::error::Problem;
 use super::text;
 
-/// A look at what live runners can run.
+/// The handlers of live runners at one moment.
 pub(crate) struct Handlers {
     rows: Vec<HandlerRow>,
     allow_unknown: bool,
@@ -30,12 +30,12 @@ impl Handlers {
         }
     }
 
-    /// Whether a live runner has it.
+    /// Whether a live runner has this handler.
     pub(crate) fn runs(&self, name: &Name) -> bool {
         self.rows.iter().any(|row| row.info.name == *name)
     }
 
-    /// What is known of `name`; `None` only if unknown ones are allowed.
+    /// Finds a handler; `None` if it is unknown and unknown handlers are allowed.
     pub(crate) fn find(&self, name: &Name) -> Result<Option<&HandlerInfo>, Problem> {
         let found = self.rows.iter().find(|row| row.info.name == *name);
         match found {
@@ -49,9 +49,9 @@ impl Handlers {
         let push_anyway = "push anyway with --allow-unknown";
         if self.rows.is_empty() {
             return Problem::not_found(format!(
-                "handler `{name}` is not known: no live runner has a handler"
+                "handler `{name}` is unknown: no live runner has any handler"
             ))
-            .help("start one with `pgtq run`")
+            .help("start a runner with `pgtq run`")
             .help(push_anyway);
         }
         let mut names: Vec<&str> = self.rows.iter().map(|row| row.info.name.as_str()).collect();
@@ -61,7 +61,7 @@ impl Handlers {
         let list = text::line(&names.join(", "), 200);
         Problem::not_found(format!("handler `{name}` is not deployed"))
             .maybe_help(meant.map(|name| format!("did you mean `{name}`?")))
-            .help(format!("deployed: {list}      (pgtq plugins)"))
+            .help(format!("deployed handlers: {list}"))
             .help(push_anyway)
     }
 }

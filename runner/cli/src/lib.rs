@@ -1,10 +1,9 @@
-//! Words for people: verbs, flags, output, exit codes.
+//! The command line: verbs, options, output and exit codes.
 //!
-//! Owns the command line: what is read from it, what is printed and which
-//! code the process ends with. Promises that stdout carries data and nothing
-//! else, that an error names the next step, and that nothing asks a question
-//! when nobody is there to answer. Holds no SQL and no wasmtime: the work is
-//! done by the rooms below.
+//! Parses the command line, prints results and sets the exit code of the process.
+//! Guarantees that stdout contains only data, that an error names the next step, and that
+//! no verb prompts without a terminal. Contains no SQL and no wasmtime: the other crates do
+//! the work.
 
 mod arguments;
 mod ask;

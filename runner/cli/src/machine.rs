@@ -1,4 +1,4 @@
-//! Sets up the sandbox and the plugin directory as the configuration says.
+//! Sets up the sandbox and the plugin directory from the configuration.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,24 +19,25 @@ use pgtq_task::{Digest, GrantBook, Manifest, PushFacts};
 use super::descriptors;
 use super::error::{Exit, Problem};
 
-/// The grants and secrets of the configuration, and which secrets have no value.
-/// Blocks on the disk.
+/// The grants and secrets of the configuration, and the secrets without a value. Reads
+/// files, so it blocks.
 pub(crate) fn grants(config: &Config) -> (GrantBook, Vec<MissingSecret>) {
     config.grants.resolve(&|name| std::env::var(name).ok())
 }
 
-/// A sandbox with room for `slots` attempts at once, in which only limits are granted.
+/// A sandbox for `slots` concurrent attempts, which grants limits but no capabilities.
 pub fn sandbox(config: &Config, slots: u32) -> Result<Sandbox, Problem> {
     Ok(Sandbox::new(settings(config, slots)?)?)
 }
 
-/// What the configuration says about sandboxes. Of the grants only the limits: nothing
-/// that leads out of a sandbox.
+/// The settings of a sandbox. Includes granted limits, but no granted capabilities.
 pub(crate) fn settings(config: &Config, slots: u32) -> Result<SandboxConfig, Problem> {
     descriptors::check()?;
     let compiler = Compiler::own_image().map_err(|error| {
-        Problem::failed(format!("cannot open this program's own image: {error}"))
-            .help("mount /proc")
+        Problem::failed(format!(
+            "cannot open the executable of this process: {error}"
+        ))
+        .help("mount /proc")
     })?;
     let run = &config.run;
     Ok(SandboxConfig {
@@ -61,8 +62,8 @@ pub(crate) fn settings(config: &Config, slots: u32) -> Result<SandboxConfig, Pro
     })
 }
 
-/// The directory for compiled code, or one for temporary files if that cannot be used:
-/// there may be no home directory, or one that cannot be written. Blocks on the disk.
+/// The directory for compiled code, or a temporary one if that is not usable, for example
+/// because there is no writable home directory. Blocks.
 fn private_dir(config: &Config) -> Option<PathBuf> {
     let temporary = std::env::temp_dir().join(format!("pgtq-{}", pgtq_sandbox::user()));
     let mut candidates = config.run.cache.iter().chain([&temporary]).peekable();
@@ -73,22 +74,22 @@ fn private_dir(config: &Config) -> Option<PathBuf> {
         };
         let instead = match candidates.peek() {
             Some(next) => format!("trying `{}`", next.display()),
-            None => "compiled code is not kept, and each start compiles all plugins".to_owned(),
+            None => "compiled code is not cached, and every start compiles all plugins".to_owned(),
         };
         tracing::warn!(
-            "cannot keep compiled code in `{}`: {error}; {instead}",
+            "cannot cache compiled code in `{}`: {error}; {instead}",
             dir.display()
         );
     }
     None
 }
 
-/// The plugin directory, watched as configured.
+/// Starts to watch the plugin directory.
 pub(crate) fn plugins(config: &Config, sandbox: &Sandbox, registry: &Registry) -> PluginDirectory {
     let run = &config.run;
     let options = DirectoryOptions {
         rescan_every: match run.watch {
-            // "off" reads the directory once; a day is as good as never.
+            // "off" reads the directory once: one day stands for never.
             WatchMode::Off => std::time::Duration::from_secs(86_400),
             WatchMode::Events | WatchMode::Poll => run.rescan,
         },
@@ -104,22 +105,22 @@ pub(crate) fn plugins(config: &Config, sandbox: &Sandbox, registry: &Registry) -
     )
 }
 
-/// A plugin file read, compiled and asked for its manifest.
+/// A plugin file that was read, compiled and probed for its manifest.
 pub struct Loaded {
-    /// The file's name without its ending: what grants call the plugin.
+    /// The file name without extension, which selects the grants.
     pub(crate) plugin: String,
     pub(crate) digest: Digest,
     pub(crate) compiled: Compiled,
-    /// What it says of itself.
+    /// The manifest of the plugin.
     pub manifest: Manifest,
 }
 
-/// Reads and loads `file` as a runner would.
+/// Reads and loads `file` like a runner.
 pub async fn load(sandbox: &Sandbox, file: &Path) -> Result<Loaded, Problem> {
     let bytes = read(file)?;
     let digest = Digest::of(&bytes);
     let refused =
-        |reason: LoadError| Problem::failed(format!("{} is refused: {reason}", file.display()));
+        |reason: LoadError| Problem::failed(format!("{} was rejected: {reason}", file.display()));
     let compiled = sandbox
         .compile(Arc::from(bytes), digest)
         .await
@@ -135,7 +136,7 @@ pub async fn load(sandbox: &Sandbox, file: &Path) -> Result<Loaded, Problem> {
     })
 }
 
-/// The file's bytes.
+/// Reads a file.
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Problem> {
     std::fs::read(file).map_err(|error| {
         let exit = match error.kind() {
@@ -146,21 +147,21 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Problem> {
     })
 }
 
-/// A temporary file or directory could not be made.
+/// The error if a temporary file or directory cannot be created.
 pub(crate) fn no_temporary(error: &std::io::Error) -> Problem {
     let dir = std::env::temp_dir();
     Problem::failed(format!(
-        "cannot use the directory for temporary files `{}`: {error}",
+        "cannot use the temporary directory `{}`: {error}",
         dir.display()
     ))
-    .help("set TMPDIR to a directory that exists, can be written and has room")
+    .help("set TMPDIR to a writable directory with free space")
 }
 
-/// The plugin directory for a verb that writes to it; made when missing.
+/// Creates the directory if it is missing.
 pub(crate) fn ensure_dir(dir: &Path) -> Result<PathBuf, Problem> {
     std::fs::create_dir_all(dir).map_err(|error| {
         Problem::failed(format!(
-            "cannot make the directory `{}`: {error}",
+            "cannot create the directory `{}`: {error}",
             dir.display()
         ))
     })?;
@@ -205,7 +206,7 @@ impl From<PostgresError> for Problem {
 impl From<NoToolchain> for Problem {
     fn from(error: NoToolchain) -> Self {
         Problem::failed(format!(
-            "no Rust toolchain here can build for WebAssembly\ntried {}",
+            "no Rust toolchain with the WebAssembly target was found\ntried {}",
             error.tried.join("\n      ")
         ))
         .help(error.fix)

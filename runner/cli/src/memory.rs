@@ -1,5 +1,5 @@
-//! A task's database where there is none: saved values in memory, and SQL that
-//! somebody else answers. For `pgtq call` and `pgtq test`.
+//! A replacement for the database of an attempt, for `pgtq call` and `pgtq test`: keeps
+//! saved values in memory and passes SQL to an [`Answers`].
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pgtq_task::{Database, DatabaseFuture, Limits, Problem, SqlGrant};
 
-/// Who answers SQL.
+/// Answers SQL statements.
 pub(crate) trait Answers: Debug + Send + Sync {
     /// The answer to one statement: JSON as in the contract's `sql.run`.
     fn answer(&self, statement: &str, params: &str) -> Result<String, Problem>;
 }
 
-/// Nobody does.
+/// Rejects all SQL statements.
 #[derive(Debug)]
 pub(crate) struct NoSql;
 
@@ -22,13 +22,13 @@ impl Answers for NoSql {
     fn answer(&self, _: &str, _: &str) -> Result<String, Problem> {
         Err(Problem::new(
             "unavailable",
-            "`pgtq call` has no SQL: run the handler in a queue (`pgtq dev`), or answer its statements in a case of `pgtq test`",
+            "SQL is not available in `pgtq call`: run the handler in a queue (`pgtq dev`), or record answers to its statements in a case of `pgtq test`",
         ))
     }
 }
 
-/// The database of one attempt. What SQL and its state do is kept apart until
-/// it is committed, as in a real one.
+/// The database of one attempt. Keeps state that is saved in a transaction separate until
+/// the commit, like Postgres.
 #[derive(Debug)]
 pub(crate) struct Memory {
     inner: Mutex<Inner>,
@@ -41,12 +41,12 @@ struct Inner {
     /// Saved in the open transaction.
     open: BTreeMap<String, String>,
     is_open: bool,
-    /// What the transaction cannot be committed for any more.
+    /// The error that prevents the commit of the transaction.
     doom: Option<Problem>,
 }
 
 impl Memory {
-    /// With what earlier attempts saved.
+    /// `saved` is the state that earlier attempts saved.
     pub(crate) fn new(saved: BTreeMap<String, String>, answers: Arc<dyn Answers>) -> Self {
         Memory {
             inner: Mutex::new(Inner {
@@ -57,8 +57,8 @@ impl Memory {
         }
     }
 
-    /// Ends the attempt: commits if it succeeded, else rolls back. The values
-    /// that are saved now, and why a success cannot be one.
+    /// Ends the attempt: commits if it succeeded, otherwise rolls back. Returns the saved
+    /// values, and the error that prevented the commit.
     pub(crate) fn end(&self, succeeded: bool) -> (BTreeMap<String, String>, Option<Problem>) {
         let mut inner = self.lock();
         let doom = inner.doom.take();
@@ -80,7 +80,7 @@ impl Inner {
         self.is_open = false;
     }
 
-    /// A transaction in which a statement failed takes no other.
+    /// Fails if an earlier statement of the transaction failed.
     fn check(&self) -> Result<(), Problem> {
         match &self.doom {
             None => Ok(()),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_saved_with_sql_is_rolled_back_with_it() {
+    async fn state_saved_with_sql_is_rolled_back_with_it() {
         for (succeeded, expected) in [(true, vec!["a", "b"]), (false, vec!["a"])] {
             let memory = Memory::new(BTreeMap::new(), Arc::new(Echo));
             save(&memory, "a", true).await;
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_checkpoint_stays_whatever_follows() {
+    async fn a_checkpoint_is_kept_after_a_failure() {
         let memory = Memory::new(BTreeMap::new(), Arc::new(Echo));
         assert!(run(&memory, "good").await.is_ok());
         save(&memory, "b", true).await;
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_statement_dooms_the_transaction_and_the_success() {
+    async fn a_failed_statement_prevents_the_commit() {
         let memory = Memory::new(BTreeMap::new(), Arc::new(Echo));
         assert_eq!(run(&memory, "bad").await, Err("sql:23505".into()));
         assert_eq!(run(&memory, "good").await, Err("sql:25P02".into()));

@@ -1,5 +1,5 @@
-//! What goes to stdout: a table on a terminal, tab-separated lines in a pipe,
-//! JSON with a schema marker, JSON lines, or ids.
+//! Output to stdout: a table on a terminal, tab-separated lines in a pipe, JSON with a
+//! `schema` field, JSON lines, or ids.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
@@ -12,23 +12,23 @@ use serde_json::Value;
 use super::error::Problem;
 use super::{json, stderr, text};
 
-/// How to print.
+/// The values of `--output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// A table on a terminal, tab-separated in a pipe
+    /// A table on a terminal, tab-separated values in a pipe
     Table,
-    /// One JSON object with a `schema` marker
+    /// One JSON object with a `schema` field
     Json,
-    /// One JSON object a line
+    /// One JSON object per line
     Jsonl,
-    /// Only ids or names, one a line
+    /// Only ids or names, one per line
     Ids,
 }
 
-/// One value in two forms.
+/// A value of a table.
 #[derive(Debug, Clone)]
 pub(crate) struct Cell {
-    /// For a table: short, relative.
+    /// For a terminal: short, relative.
     human: String,
     /// For a pipe: exact.
     plain: String,
@@ -42,7 +42,7 @@ impl Cell {
         }
     }
 
-    /// A moment: relative for people, RFC 3339 for programs.
+    /// A time: relative on a terminal, RFC 3339 in a pipe.
     pub(crate) fn time(at: Option<jiff::Timestamp>, now: jiff::Timestamp) -> Self {
         match at {
             Some(at) => Cell::new(text::relative(at, now), text::instant(at)),
@@ -50,12 +50,12 @@ impl Cell {
         }
     }
 
-    /// A count: grouped digits for people.
+    /// A count: with grouped digits on a terminal.
     pub(crate) fn count(n: u64) -> Self {
         Cell::new(text::count(n), n.to_string())
     }
 
-    /// A count that may be an estimate, which people are told by a tilde.
+    /// A count that may be an estimate, marked by a tilde on a terminal.
     pub(crate) fn about(n: i64, is_estimate: bool) -> Self {
         let n = u64::try_from(n).unwrap_or(0);
         let tilde = if is_estimate { "~" } else { "" };
@@ -69,9 +69,10 @@ impl<T: AsRef<str>> From<T> for Cell {
     }
 }
 
-/// Rows of one kind of thing.
+/// Rows of a table.
 pub(crate) struct Rows {
-    /// e.g. `pgtq.tasks/v1`: the word before the slash is the list's field.
+    /// For example `pgtq.tasks/v1`: the part between the dot and the slash is the name of
+    /// the list in JSON.
     schema: &'static str,
     columns: &'static [&'static str],
     rows: Vec<Row>,
@@ -106,7 +107,7 @@ impl Rows {
         });
     }
 
-    /// All rows as a list, to be part of another answer.
+    /// All rows as a JSON array, for use in another object.
     pub(crate) fn as_json(&self) -> Value {
         let read = |row: &Row| -> Value { serde_json::from_str(&row.json).expect("just written") };
         self.rows.iter().map(read).collect()
@@ -117,12 +118,12 @@ impl Rows {
     }
 }
 
-/// Where data goes.
+/// The output for data.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
-    /// What was asked for.
+    /// The format.
     pub(crate) format: Format,
-    /// Whether a person reads it.
+    /// Whether stdout is a terminal.
     pub(crate) terminal: bool,
 }
 
@@ -134,7 +135,7 @@ impl Output {
         }
     }
 
-    /// Whether the answer must be JSON.
+    /// Whether the format is JSON or JSON lines.
     pub(crate) fn is_json(self) -> bool {
         matches!(self.format, Format::Json | Format::Jsonl)
     }
@@ -144,7 +145,7 @@ impl Output {
         self.print(&self.render_rows(rows))
     }
 
-    /// Prints one thing: `pairs` for people, `json` for programs.
+    /// Prints one object: `pairs` as text, `json` as JSON.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "callers hand over a copy or a reference, whichever they have"
@@ -159,14 +160,13 @@ impl Output {
         self.print(&self.render_one(schema, &id.to_string(), pairs, &json))
     }
 
-    /// Prints JSON text of anybody as it is. A terminal gets it with escapes for
-    /// what it would obey.
+    /// Prints untrusted JSON text unchanged. Escapes control characters on a terminal.
     pub(crate) fn json(self, text: &str) -> Result<(), Problem> {
         self.write(&mut std::io::stdout().lock(), &self.shown_json(text))
     }
 
-    /// Prints text that may hold styles of our own, which are left out in a pipe.
-    /// A terminal gets nothing else that it would obey.
+    /// Prints text. Strips the styles of this program in a pipe, and replaces all other
+    /// control characters on a terminal.
     pub(crate) fn raw(self, text: &str) -> Result<(), Problem> {
         let mut out = anstream::stdout().lock();
         match self.terminal {
@@ -175,8 +175,8 @@ impl Output {
         }
     }
 
-    /// Prints from a thread of its own, for verbs that must hear signals
-    /// while nobody reads. Cancel-safe: the text may or may not be read then.
+    /// Prints on a blocking thread, for verbs that handle signals while the reader is
+    /// slow. Cancel-safe: the text may or may not have been written.
     pub(crate) async fn send(self, text: String) -> Result<(), Problem> {
         let sent = tokio::task::spawn_blocking(move || self.print(&text)).await;
         sent.map_err(|error| Problem::failed(format!("cannot print: {error}")))?
@@ -196,7 +196,7 @@ impl Output {
         Ok(())
     }
 
-    /// JSON text as it is printed here.
+    /// JSON text for this output.
     pub(crate) fn shown_json(self, text: &str) -> Cow<'_, str> {
         match self.terminal {
             true => Cow::Owned(text::json_on_terminal(text)),
@@ -282,7 +282,7 @@ impl Output {
     }
 }
 
-/// Columns of a terminal that does not say how many it has.
+/// Width of a terminal that reports none.
 pub(crate) const UNKNOWN_WIDTH: u16 = 80;
 
 fn table(rows: &Rows) -> String {
@@ -291,7 +291,7 @@ fn table(rows: &Rows) -> String {
     }
     let mut table = Table::new();
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    // Some terminals (`script`, containers) do not say how wide they are, and report 0.
+    // Some terminals (`script`, containers) report a width of 0.
     if table.width() == Some(0) {
         table.set_width(UNKNOWN_WIDTH);
     }
@@ -304,7 +304,7 @@ fn table(rows: &Rows) -> String {
 
 fn plain_style(table: &mut Table) -> String {
     table.load_style(comfy_table::presets::NOTHING);
-    // Every cell is padded by a space on both sides; the first needs none.
+    // Remove the padding before the first cell and after the last one.
     let lines = table.lines().map(|line| line.trim_end().to_owned());
     let lines = lines.map(|line| line.strip_prefix(' ').map_or(line.clone(), str::to_owned));
     lines.collect::<Vec<_>>().join("\n")

@@ -1,4 +1,4 @@
-//! From the process's arguments to its exit code.
+//! Runs the program, from the command line to the exit code.
 
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -10,13 +10,13 @@ use super::error::{Exit, Problem};
 use super::root::{Color, GlobalArgs, Root, Verb};
 use super::{logging, refused, stderr, threads, verbs};
 
-/// Runs the program and returns its exit code. The codes are documented at `Exit`.
+/// Runs the program and returns its exit code, one of `Exit`.
 pub fn main() -> ExitCode {
     let Root { global, verb } =
         Root::try_parse().unwrap_or_else(|error| refused::printable(error).exit());
     if let Verb::CompilePlugin = verb {
-        // Before anything else: the child runs under tight limits and talks
-        // over its standard streams.
+        // Before any setup: the child process has tight limits and uses its standard
+        // streams for data.
         return pgtq_sandbox::compile_child();
     }
     let level = logging::usual(&verb);
@@ -25,8 +25,8 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Sets the process up as the global flags say and does `work`. `level` is how much is
-/// logged without a flag: 0 is errors, 1 warnings, 2 info.
+/// Sets up the process according to the global options and runs `work`. `level` is the
+/// default log level: 0 is errors, 1 warnings, 2 info.
 pub fn run(
     global: GlobalArgs,
     level: u8,
@@ -51,7 +51,7 @@ pub fn run(
         Err(error) => return finish(Err(threads::none(&error))),
     };
     let done = runtime.block_on(limited(global, work));
-    // Blocking reads of standard input cannot be cancelled: do not wait for them.
+    // Do not wait for blocking reads of standard input, which cannot be cancelled.
     runtime.shutdown_background();
     finish(done)
 }
@@ -62,7 +62,7 @@ async fn limited(
 ) -> Result<(), Problem> {
     let limit = global.timeout;
     let context = Context::new(global)?;
-    // Boxed: the verbs' futures are large, and this one moves.
+    // Boxed, because the futures of verbs are large and this one is moved.
     let work: Pin<Box<_>> = Box::pin(work(&context));
     match limit {
         None => work.await,
@@ -70,7 +70,7 @@ async fn limited(
             let text = super::text::fine(limit);
             Err(Problem::new(
                 Exit::Elapsed,
-                format!("gave up after {text} (--timeout)"),
+                format!("timed out after {text} (--timeout)"),
             ))
         }),
     }

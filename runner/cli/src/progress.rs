@@ -1,4 +1,4 @@
-//! Progress on standard error, and only when a person watches.
+//! Progress on standard error, if it is a terminal.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,10 +9,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use super::context::Context;
 use super::stderr;
 
-/// Redraws a second.
+/// Redraws per second.
 const RATE: u8 = 20;
 
-/// A bar over `total` things. Hidden in a pipe and under `-q`.
+/// A progress bar for `total` items. Hidden in a pipe and with `-q`.
 pub(crate) fn bar(context: &Context, total: u64, what: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template(
         "  {msg} {human_pos}/{human_len} {wide_bar:.cyan/dim} {per_sec} {elapsed}",
@@ -23,7 +23,7 @@ pub(crate) fn bar(context: &Context, total: u64, what: &'static str) -> Progress
     bar
 }
 
-/// A spinner while something of unknown length happens.
+/// A spinner for work of unknown length.
 pub(crate) fn spinner(context: &Context, what: impl Into<String>) -> ProgressBar {
     let style = ProgressStyle::with_template("  {spinner} {msg} {elapsed}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner());
@@ -40,8 +40,8 @@ fn target(context: &Context) -> ProgressDrawTarget {
     }
 }
 
-/// The terminal at standard error, behind the thread that writes to it: a terminal
-/// that is stopped (Ctrl-S) does not stop what is in progress.
+/// The terminal at standard error. Writes through the queue of `stderr`, so a stopped
+/// terminal (Ctrl-S) does not block the work.
 #[derive(Debug, Default)]
 struct Terminal {
     frame: Mutex<String>,
@@ -104,15 +104,15 @@ impl TermLike for Terminal {
     }
 }
 
-/// Columns of the terminal at standard error; 80 where it does not say.
+/// Width of the terminal at standard error; 80 if it reports none.
 fn width() -> u16 {
-    // SAFETY: the call fills the struct it is given, which is plain numbers.
-    let (asked, size) = unsafe {
+    // SAFETY: the call fills the struct, which consists of integers.
+    let (status, size) = unsafe {
         let mut size: libc::winsize = std::mem::zeroed();
-        let asked = libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &raw mut size);
-        (asked, size)
+        let status = libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &raw mut size);
+        (status, size)
     };
-    match (asked, size.ws_col) {
+    match (status, size.ws_col) {
         (0, 1..) => size.ws_col,
         _ => super::output::UNKNOWN_WIDTH,
     }

@@ -1,11 +1,11 @@
-//! A command line that is refused: what was typed is shown, and drives no terminal.
+//! Errors of the command line parser, with control characters in the input escaped.
 
 use clap::error::{ContextKind, ContextValue};
 
 use super::text;
 
-/// The error with every word of the user made printable. What clap composes of such
-/// words in its own colours, its tips, cannot be told apart from them and goes.
+/// Escapes control characters in all quoted arguments. Removes the tips of clap in that
+/// case, because they contain the arguments in clap's own styles.
 pub(super) fn printable(mut error: clap::Error) -> clap::Error {
     let shown: Vec<(ContextKind, ContextValue)> = error
         .context()
@@ -20,7 +20,7 @@ pub(super) fn printable(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// `None` where nothing has to change.
+/// Returns `None` if the value needs no change.
 fn of_value(value: &ContextValue) -> Option<ContextValue> {
     let changed = match value {
         ContextValue::String(text) => ContextValue::String(text::escaped(text)),

@@ -1,10 +1,9 @@
-//! Grants and secrets follow their files while a runner runs.
+//! Reloads grants and secrets when their files change while a runner runs.
 //!
-//! The files are looked at once a second rather than watched by events: they are
-//! few, and a look notices a swapped link, another disk, and a file that was not
-//! there before. What stands in them counts when two looks found them alike, so
-//! that half a file is not taken for a whole one. SIGHUP looks at once. A file
-//! that is wrong changes nothing.
+//! Polls the files once per second instead of using file events: there are few files, and
+//! polling also detects a replaced symbolic link, a new mount and a new file. Reads a
+//! changed file when two polls in a row found it in the same state, so that it does not
+//! read a half-written file. SIGHUP reloads immediately. An invalid file changes nothing.
 
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
@@ -22,27 +21,25 @@ use pgtq_task::GrantBook;
 
 use super::machine;
 
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval of polls.
+const POLL: Duration = Duration::from_secs(1);
 
-/// All files with what changes when their text may have changed: device, inode,
-/// size, and both times. `None` for a file that is not there.
+/// All files with the attributes that change with their content: device, inode, size, and
+/// both times. `None` for a file that does not exist.
 type Stamps = Vec<(PathBuf, Option<[i64; 7]>)>;
 
-/// Watches the configuration files until the process ends. Attempts that begin after a change
-/// have the new grants.
+/// Watches the configuration files until the process ends. Attempts that start after a
+/// change have the new grants.
 pub(crate) async fn follow(mut follower: Follower) {
-    // Under a terminal the signal says that the terminal is gone, and ends the
-    // process as it always did.
+    // With a terminal, SIGHUP means that the terminal was closed, and ends the process.
     let mut hangup = match std::io::stdin().is_terminal() {
         true => None,
         false => signal(SignalKind::hangup()).ok(),
     };
-    // Nothing is known: what changed since the configuration was read is found
-    // by the first looks.
+    // Empty, so the first polls find changes since the configuration was read.
     let mut known = Stamps::new();
     let mut seen = Stamps::new();
-    let mut look = tokio::time::interval(LOOK);
+    let mut look = tokio::time::interval(POLL);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let asked = tokio::select! {
@@ -52,7 +49,7 @@ pub(crate) async fn follow(mut follower: Follower) {
         let now = follower.stamps().await;
         if asked || (now == seen && now != known) {
             follower.reload(asked).await;
-            // Files of secrets may be others now.
+            // The list of secret files may have changed.
             known = follower.stamps().await;
             seen.clone_from(&known);
         } else {
@@ -71,19 +68,19 @@ async fn next(signal: &mut Option<Signal>) {
     }
 }
 
-/// What is followed, and what follows.
+/// The state of the watcher.
 pub(crate) struct Follower {
-    /// As it was read last without a mistake.
+    /// The last valid configuration.
     pub(crate) config: Arc<Config>,
-    /// As the runner was started with: what is in force but for grants and secrets.
+    /// The configuration at startup: in effect except for grants and secrets.
     pub(crate) started: Arc<Config>,
-    /// Settings that differ from those, and wait for a restart.
+    /// Settings that differ from those at startup and need a restart.
     pub(crate) pending: Vec<String>,
-    /// Secrets that had no value then.
+    /// Secrets that had no value at the last reload.
     pub(crate) missing: Vec<MissingSecret>,
-    /// What the sandbox reads.
+    /// The grants that the sandbox uses.
     pub(crate) grants: Arc<ArcSwap<GrantBook>>,
-    /// Plugins whose needs are told again when their grants change.
+    /// The plugins, to log denied needs again when their grants change.
     pub(crate) registry: Registry,
 }
 
@@ -105,11 +102,11 @@ impl Follower {
         let (config, book, missing) = match read.await {
             Ok(Ok(read)) => read,
             Ok(Err(error)) => {
-                tracing::error!("the configuration is wrong, the old grants stay: {error}");
+                tracing::error!("invalid configuration, keeping the previous grants: {error}");
                 return;
             }
             Err(panic) => {
-                tracing::error!(%panic, "could not read the configuration, the old grants stay");
+                tracing::error!(%panic, "cannot read the configuration, keeping the previous grants");
                 return;
             }
         };
@@ -128,7 +125,7 @@ impl Follower {
         self.missing = missing;
         self.tell_of_others(&config);
         if changes.is_empty() && asked {
-            tracing::info!("configuration reloaded; grants and secrets are as they were");
+            tracing::info!("configuration reloaded, grants and secrets are unchanged");
         }
         let snapshot = self.registry.snapshot();
         for file in snapshot.plugins.iter().map(|status| &status.file) {
@@ -140,7 +137,7 @@ impl Follower {
         self.config = Arc::new(config);
     }
 
-    /// Other settings are read at the start only; logs which ones differ now.
+    /// Logs the settings that changed but take effect only after a restart.
     fn tell_of_others(&mut self, new: &Config) {
         let text = |config: &Config, key: &str| {
             let setting = config.layers.get(key);
@@ -158,9 +155,9 @@ impl Follower {
             return;
         }
         match changed.is_empty() {
-            true => tracing::info!("the settings are as at the start again; no restart is needed"),
+            true => tracing::info!("changed settings were reverted, no restart is needed"),
             false => tracing::info!(
-                "changed in the configuration, and in force after a restart: {}",
+                "changed settings that take effect after a restart: {}",
                 changed.join(", ")
             ),
         }

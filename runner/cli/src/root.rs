@@ -1,4 +1,4 @@
-//! The top of the command line: global flags and the list of verbs.
+//! The command line: global options and the list of verbs.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::config::{Flag, values};
 use super::output::Format;
 use super::verbs;
 
-/// A task queue in your Postgres whose handlers are WebAssembly files.
+/// A Postgres task queue whose handlers are WebAssembly plugins.
 #[derive(Debug, Parser)]
 #[command(
     name = "pgtq",
@@ -20,39 +20,39 @@ use super::verbs;
     arg_required_else_help = true,
     max_term_width = 100,
     help_template = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}",
-    after_help = "Start with `pgtq demo` (a guided tour) or `pgtq dev` (a private queue in this directory)."
+    after_help = "A DURATION needs a unit: 500ms, 30s, 5m, 1h30m, 7d.\n\nStart with `pgtq demo` (a guided tour) or `pgtq dev` (a private queue in this directory)."
 )]
 pub(crate) struct Root {
-    /// Flags that every verb takes.
+    /// Options of every verb.
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
-    /// What to do.
+    /// The verb.
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
 
-/// When to colour.
+/// The values of `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// When the output is a terminal.
+    /// Use colors if the output is a terminal
     Auto,
-    /// Always.
+    /// Always use colors
     Always,
-    /// Never.
+    /// Never use colors
     Never,
 }
 
-/// Flags that every verb takes.
+/// Options of every verb.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
     /// Postgres connection URL [env: PGTQ_DATABASE_URL, DATABASE_URL, PG*]
     #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
     pub(crate) database_url: Option<String>,
-    /// The Postgres schema [env: PGTQ_SCHEMA] [default: pgtq]
+    /// Postgres schema that contains the queue [env: PGTQ_SCHEMA] [default: pgtq]
     #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
     pub(crate) schema: Option<String>,
-    /// Read this file instead of searching for pgtq.toml [env: PGTQ_CONFIG]
+    /// Configuration file; skips the search for pgtq.toml [env: PGTQ_CONFIG]
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub(crate) config: Option<PathBuf>,
     /// Output format [default: table on a terminal, TSV in a pipe]
@@ -68,7 +68,7 @@ pub struct GlobalArgs {
     /// Same as --output json
     #[arg(long, global = true, conflicts_with = "output")]
     pub(crate) json: bool,
-    /// When to colour [env: NO_COLOR, CLICOLOR_FORCE]
+    /// When to use colors [env: NO_COLOR, CLICOLOR_FORCE]
     #[arg(
         long,
         global = true,
@@ -78,28 +78,28 @@ pub struct GlobalArgs {
         hide_short_help = true
     )]
     pub(crate) color: Color,
-    /// Say less; repeat for errors only
+    /// Print fewer messages; repeat to print errors only
     #[arg(short, long, global = true, action = clap::ArgAction::Count, hide_short_help = true)]
     pub(crate) quiet: u8,
-    /// Say more; repeat for everything [env: PGTQ_LOG, RUST_LOG]
+    /// Print more log messages; repeat for debug and trace levels [env: PGTQ_LOG, RUST_LOG]
     #[arg(short, long, global = true, action = clap::ArgAction::Count, hide_short_help = true)]
     pub(crate) verbose: u8,
-    /// Do not ask, do it
+    /// Answer yes to every confirmation prompt
     #[arg(short, long, global = true, hide_short_help = true)]
     pub(crate) yes: bool,
-    /// Never ask; end with status 7 where an answer is needed
+    /// Never prompt; exit with status 7 if a confirmation is required
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) no_input: bool,
-    /// Give up after this long, with status 124
-    #[arg(long, global = true, value_name = "TIME", value_parser = values::duration, hide_short_help = true)]
+    /// Stop after this time and exit with status 124
+    #[arg(long, global = true, value_name = "DURATION", value_parser = values::duration, hide_short_help = true)]
     pub(crate) timeout: Option<Duration>,
-    /// Refuse everything that changes tasks [env: PGTQ_READ_ONLY]
+    /// Reject commands that change tasks [env: PGTQ_READ_ONLY]
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) read_only: bool,
 }
 
 impl GlobalArgs {
-    /// The settings among them.
+    /// The options that are also configuration keys.
     pub(crate) fn flags(&self) -> Vec<Flag> {
         let text =
             |key, flag, text: &Option<String>| text.clone().map(|text| Flag { key, flag, text });
@@ -119,75 +119,75 @@ impl GlobalArgs {
     }
 }
 
-/// What to do.
+/// The verbs, in the order of the help page.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// A guided tour: private Postgres, real plugins, real work, a hot swap
+    /// Run a guided tour with a private Postgres, example plugins and a hot swap
     Demo(verbs::demo::DemoArgs),
-    /// A private Postgres and a runner with hot reload, in this directory
+    /// Start a private Postgres and a runner with hot reload in this directory
     Dev(verbs::dev::DevArgs),
-    /// Run handlers from ./plugins against your database
+    /// Start a runner that executes tasks with the plugins of a directory
     Run(verbs::run::RunArgs),
-    /// Add a task; prints its id
+    /// Push a task and print its id
     Push(verbs::push::PushArgs),
-    /// List tasks
+    /// List tasks, newest first
     #[command(visible_alias = "ls")]
     Tasks(verbs::tasks::TasksArgs),
-    /// Everything about one task
+    /// Show one task with its attempts and logs
     Show(verbs::show::ShowArgs),
-    /// Measure this machine: tasks a second, latency, cost of one attempt
+    /// Measure throughput, latency and the cost of one attempt on this machine
     Bench(verbs::bench::BenchArgs),
-    /// What handlers logged
+    /// Print the log lines of a task or handler
     Logs(verbs::logs::LogsArgs),
-    /// Retry failed or cancelled tasks; run scheduled ones now
+    /// Retry failed or cancelled tasks, or run scheduled tasks now
     Retry(verbs::retry::RetryArgs),
-    /// Cancel waiting and running tasks
+    /// Cancel scheduled, runnable and running tasks
     Cancel(verbs::cancel::CancelArgs),
-    /// Remove tasks for good
+    /// Delete tasks permanently
     Delete(verbs::delete::DeleteArgs),
-    /// Queues and how much waits in them
+    /// List queues and the number of tasks in them
     Queues(verbs::queues::QueuesArgs),
     /// Pause a queue or handler
     Pause(verbs::pause::PauseArgs),
     /// Resume a paused queue or handler
     Resume(verbs::pause::PauseArgs),
-    /// Handlers and plugin files, what is live and what was refused
+    /// List the plugin files or the handlers of all live runners
     Plugins(verbs::plugins::PluginsArgs),
-    /// Live runners, their slots and plugins, and external workers
+    /// List live runners and external workers, or drain a runner
     Runners(verbs::runners::RunnersArgs),
-    /// Make a new plugin crate
+    /// Create a plugin crate
     New(verbs::new::NewArgs),
     /// Build plugin crates to .wasm files
     Build(verbs::build::BuildArgs),
-    /// Run one handler of a file here, without a database
+    /// Run one handler of a plugin file locally, without a database
     Call(verbs::call::CallArgs),
-    /// Run the golden cases of plugins in the real sandbox
+    /// Run the golden cases of plugins in the sandbox
     Test(verbs::test::TestArgs),
     /// Show a plugin file's handlers and requested capabilities, without running it
     Inspect(verbs::inspect::InspectArgs),
-    /// Check a plugin file and install it atomically
+    /// Validate a plugin file and install it atomically
     Deploy(verbs::deploy::DeployArgs),
-    /// Put the previous version of a plugin file back
+    /// Restore the previous version of a plugin file
     Rollback(verbs::rollback::RollbackArgs),
     /// Create or update the schema
     Migrate(verbs::migrate::MigrateArgs),
-    /// Grant pgtq privileges to database roles
+    /// Grant pgtq privileges to database roles, or list the grants
     Roles(verbs::roles::RolesArgs),
-    /// Check this machine and the database, with fixes
+    /// Check this machine, the configuration and the database, and suggest fixes
     Doctor(verbs::doctor::DoctorArgs),
-    /// Health check: exit 0 if the database and schema are usable
+    /// Check health: exit with status 0 if the database and schema are usable
     Health(verbs::health::HealthArgs),
-    /// Counts, throughput and latency
+    /// Show task counts, throughput and latency
     Stats(verbs::stats::StatsArgs),
-    /// Drop history that is older than the retention
+    /// Delete history that is older than the retention
     Prune(verbs::prune::PruneArgs),
-    /// Show or start a configuration
+    /// Show the configuration or create a configuration file
     Config(verbs::config::ConfigArgs),
-    /// Print completions for a shell
+    /// Print a completion script for a shell
     Completions(verbs::completions::CompletionsArgs),
-    /// Versions of the program, the engine and the plugin contract
+    /// Print the versions of pgtq, the engine and the plugin contract
     Version(verbs::version::VersionArgs),
-    /// Compile a plugin read from standard input (used by the runner itself)
+    /// Compile a plugin read from standard input (started by the runner)
     #[command(name = "compile-plugin", hide = true)]
     CompilePlugin,
 }

@@ -1,5 +1,5 @@
-//! One runner of this process: sandbox, plugin directory, engine and the
-//! pages for machines, started in that order and stopped in the other.
+//! One runner in this process: sandbox, plugin directory, engine and HTTP server for
+//! health and metrics, started in this order and stopped in reverse order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,48 +21,47 @@ use super::machine;
 use super::reload::{self, Follower};
 use super::signals::Signals;
 
-/// How long an ordinary stop may take beyond the shutdown timeout: attempts notice that
-/// they were interrupted, and the last outcomes are stored.
+/// Time limit of a stop beyond the shutdown timeout, in which attempts react to the
+/// interrupt and the runner stores their outcomes.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
-/// When a runner starts to run tasks, and when it ends by itself.
+/// When a runner starts to run tasks, and when it stops without a signal.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Until {
-    /// Tasks run as soon as their own plugin is loaded, whatever the others still need.
+    /// Run the tasks of a plugin as soon as it is loaded, before other plugins are.
     pub(crate) eager: bool,
-    /// Nothing is runnable here any more.
+    /// Stop when no task is runnable.
     pub(crate) empty: bool,
-    /// So many tasks have ended here.
+    /// Stop after this many tasks.
     pub(crate) tasks: Option<u64>,
-    /// So long without a task.
+    /// Stop after this time without a task.
     pub(crate) idle: Option<Duration>,
 }
 
-/// A runner under way.
+/// A running runner.
 pub(crate) struct Runner {
     pub(crate) registry: Registry,
     pub(crate) directory: PluginDirectory,
     pub(crate) shutdown: Shutdown,
     pub(crate) stats: Arc<EngineStats>,
     engine: AbortOnDropHandle<Result<Summary, EngineError>>,
-    /// After this long a stop does not wait for handlers that do not yield.
+    /// Time limit of a stop, after which it does not wait for handlers that do not yield.
     longest_stop: Duration,
     _pages: Option<AbortOnDropHandle<()>>,
     _grants: AbortOnDropHandle<()>,
 }
 
 impl Runner {
-    /// Loads the plugins and starts to run tasks; returns when it has. Who asks
-    /// whether anything is left to do has to know all plugins first, so only without
-    /// `empty` and `idle` can it be `eager`. Not cancel-safe once it runs tasks, which
-    /// it does not before its last step.
+    /// Loads the plugins, starts to run tasks and returns. `eager` has no effect with
+    /// `empty` or `idle`, because only a runner that has loaded all plugins can decide that
+    /// no work is left. Cancel-safe until the last step, which starts to run tasks.
     pub(crate) async fn start(
         config: &Config,
         store: Store,
         until: Until,
     ) -> Result<Self, Problem> {
         let queues = queues(config);
-        // A few instances more than slots, for the probes of new plugins.
+        // Four more instances than slots, for probes of new plugins.
         let slots = queues.iter().map(|spec| spec.slots).sum::<u32>() + 4;
         let listener = match &config.run.listen {
             Some(address) => Some(listen(address).await?),
@@ -100,10 +99,10 @@ impl Runner {
                 stats: Arc::clone(&stats),
                 shutdown: shutdown.clone(),
             };
-            // Where no handler can hold them up.
+            // On the control thread, which handlers cannot block.
             AbortOnDropHandle::new(pgtq_engine::control().spawn(async move {
                 if let Err(error) = http::serve(listener, monitored).await {
-                    tracing::error!(%error, "the health and metrics pages are gone");
+                    tracing::error!(%error, "the HTTP server for health and metrics stopped");
                 }
             }))
         });
@@ -142,56 +141,56 @@ impl Runner {
         })
     }
 
-    /// Waits for the end. The first signal drains, the second aborts, the
-    /// third ends the process. Status 130 if it was aborted.
+    /// Waits until the runner stops. The first signal drains it, the second interrupts its
+    /// attempts, the third ends the process. Status 130 after the second.
     pub(crate) async fn finish(
         mut self,
         context: &Context,
         signals: &mut Signals,
     ) -> Result<Summary, Problem> {
-        let mut asked = 0;
+        let mut n_signals = 0;
         let ended = loop {
             tokio::select! {
                 ended = &mut self.engine => break ended,
                 name = signals.next() => {
-                    asked += 1;
-                    match asked {
+                    n_signals += 1;
+                    match n_signals {
                         1 => {
                             signals.give_up_after(self.longest_stop);
-                            context.note(format!("{name}: finishing what runs, claiming nothing more; again to stop at once"));
+                            context.note(format!("{name}: finishing running tasks, claiming no more; repeat to stop immediately"));
                             self.shutdown.drain();
                         }
                         2 => {
-                            context.note(format!("{name}: giving back what runs"));
+                            context.note(format!("{name}: interrupting and releasing running tasks"));
                             self.shutdown.abort();
                         }
-                        _ => return Err(Problem::new(Exit::Interrupted, "stopped; other runners take the tasks over when the lease ends")),
+                        _ => return Err(Problem::new(Exit::Interrupted, "stopped; other runners take over its tasks when its lease expires")),
                     }
                 }
             }
         };
         self.directory.stop().await;
         let summary =
-            ended.map_err(|error| Problem::failed(format!("the engine ended: {error}")))??;
-        match asked {
+            ended.map_err(|error| Problem::failed(format!("the engine stopped: {error}")))??;
+        match n_signals {
             0 | 1 => Ok(summary),
             _ => Err(Problem::new(
                 Exit::Interrupted,
-                "stopped before the running tasks had ended; they were given back",
+                "stopped before the running tasks finished; they were released",
             )),
         }
     }
 
-    /// Drains without a signal, for a runner inside another verb.
+    /// Drains the runner, for a runner inside another verb.
     pub(crate) async fn stop(mut self) -> Result<Summary, Problem> {
         self.shutdown.drain();
         let ended = (&mut self.engine).await;
         self.directory.stop().await;
-        Ok(ended.map_err(|error| Problem::failed(format!("the engine ended: {error}")))??)
+        Ok(ended.map_err(|error| Problem::failed(format!("the engine stopped: {error}")))??)
     }
 }
 
-/// Says what a pooler that was found, and not named, means for this runner.
+/// Logs that the runner detected a connection pooler, and the consequence.
 fn tell_of_pooler(config: &Config, store: &Store) {
     let database = store.config();
     if !database.poll_only || config.poll_only || database.pooler_is_known {
@@ -199,10 +198,10 @@ fn tell_of_pooler(config: &Config, store: &Store) {
     }
     match database.can_listen() {
         true => tracing::info!(
-            "a connection pooler answers at the database's address: listening at database.listen_url, all else goes through the pooler"
+            "the database URL points to a connection pooler; LISTEN uses database.listen_url, all other statements use the pooler"
         ),
         false => tracing::warn!(
-            "a connection pooler answers at the database's address: no LISTEN through it, so new tasks are found by polling; give a direct address as database.listen_url to hear of them at once"
+            "the database URL points to a connection pooler, which does not support LISTEN, so new tasks are found by polling; set database.listen_url to the server itself to be notified immediately"
         ),
     }
 }
@@ -222,13 +221,13 @@ fn queues(config: &Config) -> Vec<QueueSpec> {
 }
 
 async fn listen(address: &str) -> Result<TcpListener, Problem> {
-    // `7878` and `:7878` mean this machine only: the pages ask for no password.
+    // `7878` and `:7878` mean the loopback address: the HTTP server has no authentication.
     let full = match address.strip_prefix(':').unwrap_or(address) {
         port if port.bytes().all(|b| b.is_ascii_digit()) => format!("127.0.0.1:{port}"),
         _ => address.to_owned(),
     };
     TcpListener::bind(&full).await.map_err(|error| {
         Problem::failed(format!("cannot listen on {full}: {error}"))
-            .help("choose another address with --listen, or leave it out")
+            .help("choose another address with --listen, or omit the option")
     })
 }

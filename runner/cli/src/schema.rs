@@ -1,10 +1,9 @@
-//! A handler's schema held against arguments, within limits.
+//! Validates arguments against the JSON Schema of a handler, within limits.
 //!
-//! The schema comes from a plugin. The library that checks it follows every `$ref`
-//! as often as the schema says, so a schema that refers to itself in many places
-//! never ends, and one that does so without going into the value overflows the
-//! stack. Such schemas, and those that take too long, check nothing: a schema
-//! must not keep a task out.
+//! The schema comes from a plugin and is untrusted. The validation library follows every
+//! `$ref`, so a schema that refers to itself in many places does not terminate, and one
+//! that refers to itself for the same value overflows the stack. Such schemas, and those
+//! that take too long, are ignored: a schema must not prevent a push.
 
 use std::sync::mpsc;
 use std::thread;
@@ -12,20 +11,20 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// How long checking may take. It takes microseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Places that are visited when every reference is followed.
+/// Time limit of a validation, which usually takes microseconds.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
+/// Limit on visited subschemas if every reference is followed.
 const MAX_STEPS: usize = 20_000;
-/// References inside references.
+/// Limit on nested references.
 const MAX_DEPTH: usize = 32;
-/// Misfits that are told.
-const MAX_MISFITS: usize = 5;
+/// Limit on reported violations.
+const MAX_VIOLATIONS: usize = 5;
 
-/// Keywords that apply to the same value, so that a circle through them never ends.
+/// Keywords that apply to the same value, so a cycle through them does not terminate.
 const IN_PLACE: [&str; 7] = ["allOf", "anyOf", "oneOf", "not", "if", "then", "else"];
 /// Keywords whose fields are names rather than keywords.
 const MAPS: [&str; 3] = ["properties", "patternProperties", "dependentSchemas"];
-/// Values, or definitions that only count where they are referred to.
+/// Keywords with values, or with definitions that apply only where they are referred to.
 const SKIPPED: [&str; 6] = [
     "enum",
     "const",
@@ -34,8 +33,8 @@ const SKIPPED: [&str; 6] = [
     "$defs",
     "definitions",
 ];
-/// Ways to refer that are not followed here.
-const STRANGE: [&str; 6] = [
+/// Kinds of references that are not supported.
+const UNSUPPORTED: [&str; 6] = [
     "$id",
     "$anchor",
     "$dynamicRef",
@@ -44,36 +43,36 @@ const STRANGE: [&str; 6] = [
     "$recursiveAnchor",
 ];
 
-/// Explains which part of `arguments` does not fit. None if the schema makes no sense
-/// or cannot be checked within the limits.
-pub(crate) fn misfits(schema: &Value, arguments: &Value) -> Option<Vec<String>> {
+/// Describes how `arguments` violate the schema. `None` if the schema is invalid or exceeds
+/// the limits.
+pub(crate) fn violations(schema: &Value, arguments: &Value) -> Option<Vec<String>> {
     Walk::new(schema).ends().then_some(())?;
-    let (tell, told) = mpsc::channel();
+    let (sender, result) = mpsc::channel();
     let (schema, arguments) = (schema.clone(), arguments.clone());
-    // Not joined: if it does not end in time, it ends with the process.
+    // Not joined: a validation that exceeds the time limit ends with the process.
     thread::spawn(move || {
-        let _ = tell.send(check(&schema, &arguments));
+        let _ = sender.send(check(&schema, &arguments));
     });
-    told.recv_timeout(PATIENCE).ok().flatten()
+    result.recv_timeout(TIME_LIMIT).ok().flatten()
 }
 
 fn check(schema: &Value, arguments: &Value) -> Option<Vec<String>> {
     let validator = jsonschema::validator_for(schema).ok()?;
-    let errors = validator.iter_errors(arguments).take(MAX_MISFITS);
-    let words = errors.map(|error| {
+    let errors = validator.iter_errors(arguments).take(MAX_VIOLATIONS);
+    let messages = errors.map(|error| {
         let at = error.instance_path().to_string();
         match at.trim_start_matches('/').replace('/', ".").as_str() {
             "" => error.to_string(),
             at => format!("`{at}`: {error}"),
         }
     });
-    Some(words.collect())
+    Some(messages.collect())
 }
 
-/// Follows every reference as the library does, and counts.
+/// Follows every reference like the library, and counts steps.
 struct Walk<'a> {
     root: &'a Value,
-    /// References that were followed to where it is.
+    /// References on the path to the current subschema.
     path: Vec<&'a str>,
     steps: usize,
 }
@@ -91,8 +90,8 @@ impl<'a> Walk<'a> {
         self.schema(self.root, 0)
     }
 
-    /// Whether `schema` can be checked. References of the path from `here` on apply to the
-    /// same value.
+    /// Whether a validation of `schema` terminates. The references of the path from `here`
+    /// on apply to the same value.
     fn schema(&mut self, schema: &'a Value, here: usize) -> bool {
         self.steps += 1;
         if self.steps > MAX_STEPS || self.path.len() > MAX_DEPTH {
@@ -111,7 +110,7 @@ impl<'a> Walk<'a> {
         let inside = self.path.len();
         match word {
             "$ref" => self.reference(value, here),
-            word if STRANGE.contains(&word) => false,
+            word if UNSUPPORTED.contains(&word) => false,
             word if SKIPPED.contains(&word) => true,
             word if IN_PLACE.contains(&word) => self.schema(value, here),
             word if MAPS.contains(&word) => {
@@ -136,7 +135,7 @@ impl<'a> Walk<'a> {
             return false;
         };
         match self.path.iter().position(|known| *known == name) {
-            // A circle: without end if nothing of the value was gone into.
+            // A cycle, which terminates only if it descends into the value.
             Some(at) => at < here,
             None if name == "#" && here == 0 => false,
             None => {
@@ -156,15 +155,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_are_held_against_the_schema() {
+    fn arguments_are_validated_against_the_schema() {
         let schema = json!({"properties": {"a": {"type": "integer"}}, "required": ["a"]});
-        assert_eq!(misfits(&schema, &json!({"a": 1})), Some(vec![]));
-        let words = misfits(&schema, &json!({"a": "x"})).expect("it is checked");
+        assert_eq!(violations(&schema, &json!({"a": 1})), Some(vec![]));
+        let words = violations(&schema, &json!({"a": "x"})).expect("it is checked");
         assert!(words[0].starts_with("`a`: "), "{words:?}");
     }
 
     #[test]
-    fn a_schema_may_refer_to_itself_inside_of_a_value() {
+    fn a_schema_may_refer_to_itself_for_nested_values() {
         let schema = json!({
             "$defs": {"tree": {
                 "type": "object",
@@ -172,14 +171,17 @@ mod tests {
             }},
             "$ref": "#/$defs/tree",
         });
-        assert_eq!(misfits(&schema, &json!({"children": [{}]})), Some(vec![]));
-        let bad = misfits(&schema, &json!({"children": [{"children": 1}]}));
+        assert_eq!(
+            violations(&schema, &json!({"children": [{}]})),
+            Some(vec![])
+        );
+        let bad = violations(&schema, &json!({"children": [{"children": 1}]}));
         assert_eq!(bad.map(|words| words.len()), Some(1));
     }
 
-    /// Each of these never ended, or took the process with it.
+    /// Each of these did not terminate, or crashed the process.
     #[test]
-    fn a_schema_without_end_checks_nothing() {
+    fn an_endless_schema_is_ignored() {
         let twice = |to: &str| json!({"anyOf": [{"$ref": to}, {"$ref": to}]});
         let mut doubling = serde_json::Map::new();
         for n in 0..40 {
@@ -205,7 +207,11 @@ mod tests {
             json!({"$defs": mesh, "$ref": "#/$defs/m0"}),
             json!({"$ref": "http://127.0.0.1/schema"}),
         ] {
-            assert_eq!(misfits(&schema, &json!({"x": {"x": 1}})), None, "{schema}");
+            assert_eq!(
+                violations(&schema, &json!({"x": {"x": 1}})),
+                None,
+                "{schema}"
+            );
         }
     }
 }

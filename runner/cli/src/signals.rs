@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM, for the verbs that have something to put in order.
+//! SIGINT and SIGTERM, for verbs that clean up before they exit.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use tokio::sync::mpsc;
 use super::error::Problem;
 use pgtq_engine::control;
 
-/// Signals that wait to be looked at: the third ends a runner.
+/// Capacity of the queue of signals: the third one ends a runner.
 const WAITING: usize = 8;
 
-/// Both signals, in the order they come. They are received on the control thread, so
-/// that no handler can hold them up.
+/// Both signals in order of arrival. The control thread receives them, which handlers
+/// cannot block.
 pub(crate) struct Signals {
     received: mpsc::Receiver<&'static str>,
     sender: mpsc::Sender<&'static str>,
 }
 
 impl Signals {
-    /// From now on the signals do not end the process by themselves.
+    /// Installs the handlers. From then on the signals no longer end the process.
     pub(crate) fn catch() -> Result<Self, Problem> {
-        let wrong = |error| Problem::failed(format!("cannot listen for signals: {error}"));
+        let wrong = |error| Problem::failed(format!("cannot install signal handlers: {error}"));
         let control = control();
         let _entered = control.enter();
         let mut interrupt = signal(SignalKind::interrupt()).map_err(wrong)?;
@@ -35,23 +35,24 @@ impl Signals {
                     _ = terminate.recv() => "SIGTERM",
                     () = forward.closed() => return,
                 };
-                // Full: more than anybody asks for has come already.
+                // A full queue contains more signals than any verb handles.
                 let _ = forward.try_send(name);
             }
         });
         Ok(Signals { received, sender })
     }
 
-    /// Waits for the next one and says which. Cancel-safe.
+    /// Waits for the next signal and returns its name. Cancel-safe.
     pub(crate) async fn next(&mut self) -> &'static str {
         match self.received.recv().await {
             Some(name) => name,
-            // Not while a sender is kept here.
+            // Unreachable, because `self` keeps a sender.
             None => std::future::pending().await,
         }
     }
 
-    /// Gives up, as after a third signal, when `after` has passed.
+    /// Simulates two more signals after this time, so that a runner that was asked to stop
+    /// once stops.
     pub(crate) fn give_up_after(&self, after: Duration) {
         let sender = self.sender.clone();
         control().spawn(async move {

@@ -1,15 +1,15 @@
-//! Plugin sources on disk: which crates there are, and whether they changed.
+//! Finds plugin crates and detects changes of their sources.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Directories that a build writes to, or that hold no sources.
+/// Directories that contain build output or no sources.
 const SKIPPED: [&str; 3] = ["target", "node_modules", "samples"];
-/// A tree deeper than this is not a plugin crate.
+/// Limit on the depth of a directory tree.
 const MAX_DEPTH: usize = 8;
 
-/// Plugin crates or workspaces: `here` if it is one, else the plugin
-/// directory if it is a workspace, else each crate in it.
+/// Plugin crates or workspaces: `here` if it is a plugin crate, otherwise the plugin
+/// directory if it is a workspace, otherwise each crate in it.
 pub(crate) fn crates(here: &Path, plugins: &Path) -> Vec<PathBuf> {
     if is_plugin(here) {
         return vec![here.to_owned()];
@@ -27,7 +27,7 @@ fn is_plugin(dir: &Path) -> bool {
         .is_ok_and(|text| text.contains("pgtq-sdk") && text.contains("cdylib"))
 }
 
-/// When a source of the crate changed last.
+/// The time of the last change of a source file.
 pub(crate) fn newest(dir: &Path) -> Option<SystemTime> {
     let mut newest = None;
     walk(dir, 0, &mut |path| {
@@ -41,14 +41,14 @@ pub(crate) fn newest(dir: &Path) -> Option<SystemTime> {
     newest
 }
 
-/// Files of the tree under `dir` for `visit`; hidden and built ones left out.
+/// Calls `visit` for all files under `dir`, except hidden files and build output.
 pub(crate) fn walk(dir: &Path, depth: usize, visit: &mut dyn FnMut(&Path)) {
     for path in entries(dir) {
         let name = path
             .file_name()
             .map(|name| name.to_string_lossy().into_owned());
         let name = name.unwrap_or_default();
-        // A link may lead anywhere, also in a circle.
+        // A symbolic link can form a cycle.
         if name.starts_with('.') || path.is_symlink() {
             continue;
         }

@@ -1,9 +1,9 @@
 //! Standard error: log lines, notes, progress and panic messages.
 //!
-//! A thread of its own writes them, from a bounded queue. So a reader that stops
-//! reading, or goes away, costs lines and nothing else: it never blocks, fails or
-//! ends what logs. Lines that do not fit are dropped, and their number is logged
-//! when the reader is back. Nothing else in this room writes to standard error.
+//! A separate thread writes them from a bounded queue. So a reader that stops reading or
+//! closes the pipe never blocks or ends the program. Lines that exceed the queue are
+//! dropped, and their number is logged when the reader continues. All writes of this crate
+//! to standard error go through this module.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -21,21 +21,21 @@ mod queue;
 
 use queue::Queue;
 
-/// How long the end of the process waits for its last lines to be read.
+/// Time limit for writing the remaining lines when the process exits.
 const AT_END: Duration = Duration::from_secs(1);
-/// How long standard output waits so that lines before it stand before it.
+/// Time limit for writing earlier lines before a write to standard output.
 const IN_ORDER: Duration = Duration::from_millis(100);
 
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 
-/// Starts the thread that writes, and has panics reported through it. Fails when no
-/// thread can be started. Before, and without it, lines are written at once.
+/// Starts the writer thread and reports panics through it. Fails if no thread can be
+/// started. Without the thread, lines are written directly.
 pub(crate) fn start() -> io::Result<AtEnd> {
     let end = AtEnd;
     if QUEUE.get().is_some() {
         return Ok(end);
     }
-    // Not the standard library's handle: a thread that waits to write holds its lock.
+    // Not the handle of the standard library, because a blocked writer holds its lock.
     let sink = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let report = match logs_json() {
         true => json_report,
@@ -51,7 +51,7 @@ pub(crate) fn logs_json() -> bool {
     std::env::var("PGTQ_LOG_FORMAT").is_ok_and(|format| format == "json")
 }
 
-/// Flushes when it is dropped, also by a panic, for one second at most.
+/// Flushes the queue when dropped, also during a panic, for at most one second.
 #[must_use]
 pub(crate) struct AtEnd;
 
@@ -63,16 +63,16 @@ impl Drop for AtEnd {
     }
 }
 
-/// Has the lines so far written before something else is printed. Waits 100 ms at
-/// most, and only once for a reader that has stopped.
+/// Waits until earlier lines are written, so that output stays in order. Waits at most
+/// 100 ms, and only once for a reader that has stopped.
 pub(crate) fn in_order() {
     if let Some(queue) = QUEUE.get() {
         queue.flush_if_read(IN_ORDER);
     }
 }
 
-/// Writes text with our own styles, which are left out where they are not wanted.
-/// Everything else that a terminal would obey is replaced. Never waits or fails.
+/// Writes text with the styles of this program, which are stripped if colors are off.
+/// Replaces all other control characters. Never waits or fails.
 pub(crate) fn styled(text: &str) {
     let text = text::styled(text);
     match anstream::AutoStream::choice(&io::stderr()) {
@@ -83,7 +83,7 @@ pub(crate) fn styled(text: &str) {
     }
 }
 
-/// Draws a frame of a progress bar, unless nobody reads.
+/// Draws a frame of a progress bar, unless the reader has stopped.
 pub(crate) fn frame(text: &str) {
     if let Some(queue) = QUEUE.get() {
         queue.push_frame(text.as_bytes());
@@ -92,18 +92,18 @@ pub(crate) fn frame(text: &str) {
 
 fn raw(text: &[u8]) {
     match QUEUE.get() {
-        // A block of lines stays together if it is not too long.
+        // Several lines stay together if they are not too long.
         Some(queue) if text.len() <= queue::MAX_LINE => queue.push(text),
         Some(queue) => text
             .split_inclusive(|byte| *byte == b'\n')
             .for_each(|line| queue.push(line)),
-        // Before the thread runs there is nothing that must not wait.
+        // Before the thread runs, blocking is acceptable.
         None => drop(io::stderr().write_all(text)),
     }
 }
 
 fn dropped(n: u64) -> String {
-    format!("{n} lines were dropped: standard error was not read fast enough, or not at all")
+    format!("{n} lines were dropped because standard error was not read, or too slowly")
 }
 
 fn text_report(n: u64) -> String {
@@ -125,8 +125,7 @@ fn json_report(n: u64) -> String {
     format!("{line}\n")
 }
 
-/// What the standard library says of a panic, with its backtrace if
-/// `RUST_BACKTRACE` asks for one.
+/// The panic message of the standard library, with a backtrace if `RUST_BACKTRACE` is set.
 fn panic_report(panic: &PanicHookInfo<'_>) -> String {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("unnamed").to_owned();
@@ -142,7 +141,7 @@ fn panic_report(panic: &PanicHookInfo<'_>) -> String {
     format!("thread '{name}' panicked{place}:\n{message}{trace}\n")
 }
 
-/// Where log lines go: each is one write.
+/// The writer of the logger, which writes each line at once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Log;
 
@@ -173,20 +172,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_reported_with_its_place() {
+    fn a_panic_is_reported_with_its_location() {
         let (send, reports) = std::sync::mpsc::channel();
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| drop(send.send(panic_report(panic)))));
         let caught = std::panic::catch_unwind(|| panic!("out of {}", "luck"));
         std::panic::set_hook(before);
         assert!(caught.is_err());
-        // Other tests may panic beside this one.
+        // Other tests may panic at the same time.
         let report = reports
             .try_iter()
             .find(|report| report.contains("out of luck"));
         let report = report.expect("it is reported");
         assert!(
-            report.contains("a_panic_is_reported_with_its_place' panicked at"),
+            report.contains("a_panic_is_reported_with_its_location' panicked at"),
             "{report}"
         );
         assert!(report.contains("stderr.rs:"), "{report}");

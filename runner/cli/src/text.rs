@@ -1,12 +1,12 @@
-//! Small texts for people: times, sizes, counts, and untrusted text made safe.
+//! Formats times, sizes and counts, and makes untrusted text safe for terminals.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use pgtq_task::is_unprintable;
 
-/// Replaces control characters, so that task data cannot drive a terminal.
-/// Line feeds and tabs stay; bidirectional overrides go.
+/// Replaces control characters and bidirectional controls except line feeds and tabs, so
+/// that task data cannot control a terminal.
 pub(crate) fn safe(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -17,8 +17,7 @@ pub(crate) fn safe(text: &str) -> String {
         .collect()
 }
 
-/// A word that somebody typed, on one line: what a terminal would obey is written
-/// as it is in a program, `\u{1b}`.
+/// Escapes control characters of an argument in Rust syntax, such as `\u{1b}`.
 pub(crate) fn escaped(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -30,7 +29,7 @@ pub(crate) fn escaped(text: &str) -> String {
     shown
 }
 
-/// The styles that this program prints. None hides text or moves the cursor.
+/// The styles that this program uses. None hides text or moves the cursor.
 const STYLES: [&str; 13] = [
     "\x1b[0m",
     "\x1b[1m",
@@ -47,7 +46,7 @@ const STYLES: [&str; 13] = [
     "\x1b[1;36m",
 ];
 
-/// [`safe`], but with the styles of this program kept.
+/// Like [`safe`], but keeps the styles of this program.
 pub(crate) fn styled(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -63,17 +62,16 @@ pub(crate) fn styled(text: &str) -> String {
     shown
 }
 
-/// JSON text for a terminal: still JSON, of the same value. Control characters and
-/// those that change the direction of writing can only stand in its strings, where
-/// they are written as `\u009b`.
+/// JSON text for a terminal, with the same value. Escapes control characters and
+/// bidirectional controls in strings as `\u009b`.
 pub(crate) fn json_on_terminal(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
             '\n' | '\t' => shown.push(c),
-            // Between values; in a string it is escaped already.
+            // Between values, because strings contain it escaped.
             '\r' => shown.push(' '),
-            // All of them have four digits.
+            // All of them fit in four digits.
             c if is_unprintable(c) => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
             c => shown.push(c),
         }
@@ -81,7 +79,7 @@ pub(crate) fn json_on_terminal(json: &str) -> String {
     shown
 }
 
-/// [`safe`], on one line, cut to `max` characters.
+/// Like [`safe`], on one line, truncated to `max` characters.
 pub(crate) fn line(text: &str, max: usize) -> String {
     let one: String = safe(text)
         .chars()
@@ -149,7 +147,7 @@ pub(crate) fn bytes(n: u64) -> String {
     }
 }
 
-/// `12 345`, so that large counts can be read.
+/// A count with grouped digits: `12 345`.
 pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();

@@ -1,5 +1,5 @@
-//! Attempts without a database: in this process on some threads, or in other
-//! processes of this program, which wait for each other before the clock starts.
+//! Attempts without a database: on threads of this process, or in child processes, which
+//! all finish loading before the measurement starts.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -29,7 +29,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Loads the handler of `task` out of `file`, for `slots` attempts at once.
+    /// Loads the handler of `task` from `file`, for `slots` concurrent attempts.
     pub async fn load(
         config: &Config,
         file: &Path,
@@ -54,12 +54,12 @@ impl Loaded {
         })
     }
 
-    /// One attempt, as the engine makes it.
+    /// Runs one attempt like the engine.
     pub async fn once(&self) -> Result<Report, Problem> {
         once(self.handler.as_ref(), &self.task).await
     }
 
-    /// One attempt, taken apart.
+    /// Runs one attempt and measures its phases.
     pub(super) async fn phases(&self) -> Result<Phases, Problem> {
         let phases = self
             .compiled
@@ -68,7 +68,7 @@ impl Loaded {
         phases.map_err(|error| Problem::failed(format!("the attempt failed: {error}")))
     }
 
-    /// Attempts a second on `threads` threads, each with a runtime of its own.
+    /// Attempts per second on `threads` threads, each with its own runtime.
     pub(super) async fn on_threads(&self, threads: u32, time: Duration) -> Result<f64, Problem> {
         let (handler, task) = (Arc::clone(&self.handler), Arc::clone(&self.task));
         let counted =
@@ -100,7 +100,7 @@ fn on_threads(
     let total = std::thread::scope(|scope| {
         let all: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
         let joined = all.into_iter().map(|thread| {
-            let died = |_| Err(Problem::failed("a thread of the benchmark panicked"));
+            let died = |_| Err(Problem::failed("a benchmark thread panicked"));
             thread.join().unwrap_or_else(died)
         });
         joined.sum::<Result<u64, Problem>>()
@@ -114,7 +114,7 @@ async fn once(handler: &dyn Handler, task: &Arc<Task>) -> Result<Report, Problem
         Outcome::Complete { .. } => Ok(report),
         other => Err(Problem::new(
             Exit::TaskFailed,
-            format!("the handler did not complete: {other:?}"),
+            format!("the attempt did not complete: {other:?}"),
         )),
     }
 }
@@ -168,12 +168,12 @@ pub async fn file_of(config: &Config, handler: &str) -> Result<PathBuf, Problem>
         }
     }
     Err(Problem::not_found(format!(
-        "no plugin in `{}` has the handler `{handler}`",
+        "no plugin in `{}` has a handler `{handler}`",
         dir.display()
     )))
 }
 
-/// Attempts a second of `n` processes with one thread each.
+/// Attempts per second of `n` processes with one thread each.
 pub(super) async fn processes(stage: &Stage<'_>, file: &Path, n: u32) -> Result<f64, Problem> {
     let mut children = Vec::new();
     for _ in 0..n {
@@ -192,12 +192,12 @@ pub(super) async fn processes(stage: &Stage<'_>, file: &Path, n: u32) -> Result<
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        let missing = || Problem::failed("a process has no pipe");
+        let missing = || Problem::failed("a benchmark process has no pipe");
         let input = child.stdin.take().ok_or_else(missing)?;
         let lines = BufReader::new(child.stdout.take().ok_or_else(missing)?).lines();
         children.push((child, input, lines));
     }
-    let gone = || Problem::failed("a process of the benchmark ended early; its words are above");
+    let gone = || Problem::failed("a benchmark process exited early; see its output above");
     for (_, _, lines) in &mut children {
         lines.next_line().await?.ok_or_else(gone)?;
     }
@@ -208,13 +208,18 @@ pub(super) async fn processes(stage: &Stage<'_>, file: &Path, n: u32) -> Result<
     for (child, _, lines) in &mut children {
         let line = lines.next_line().await?.ok_or_else(gone)?;
         let rate: Result<f64, _> = line.parse();
-        total += rate.map_err(|_| Problem::failed(format!("a process said `{line}`")))?;
+        total += rate.map_err(|_| {
+            Problem::failed(format!(
+                "unexpected output of a benchmark process: `{line}`"
+            ))
+        })?;
         child.wait().await?;
     }
     Ok(total)
 }
 
-/// The other side of [`processes`]: loads, says so, waits for a line, counts.
+/// The child process of [`processes`]: loads the plugin, prints `ready`, waits for a line
+/// and prints its rate.
 pub(crate) async fn serve(
     options: &Options,
     file: &Path,

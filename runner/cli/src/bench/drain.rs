@@ -1,13 +1,12 @@
-//! `drain`: a backlog to its end. The clock runs from the start of the engines,
-//! plugins loaded, to the last durable ending. WAL is split into the push and the
-//! rest.
+//! `drain`: runs a backlog of tasks. Measures from the start of the engines, with plugins
+//! loaded, to the last durable outcome. WAL is split into that of the push and the rest.
 
 use super::figure::Figure;
 use super::stage::Field;
 use super::work;
 use crate::error::Problem;
 
-/// Measures once, in this field. The first figure is the rate.
+/// Measures once, in this schema. The first figure is the rate.
 pub async fn round(field: Field<'_>) -> Result<Vec<Figure>, Problem> {
     let n = u64::from(field.stage.options.tasks);
     let task = field.stage.task.clone();

@@ -1,4 +1,4 @@
-//! What was measured: a number with a unit, gathered over rounds.
+//! Measured figures: numbers with units, collected over rounds.
 
 use serde_json::json;
 
@@ -11,14 +11,14 @@ use crate::text;
 pub struct Figure {
     /// What was measured.
     pub what: String,
-    /// How much it was.
+    /// The measured value.
     pub value: f64,
     unit: &'static str,
     target: &'static str,
 }
 
 impl Figure {
-    /// One without a target.
+    /// A figure without a target.
     pub fn new(what: impl Into<String>, value: f64, unit: &'static str) -> Self {
         Figure {
             what: what.into(),
@@ -28,15 +28,15 @@ impl Figure {
         }
     }
 
-    /// Says what pgtq wants to reach here, in the figure's unit.
+    /// Sets the target of the figure, in its unit.
     #[must_use]
     pub fn target(mut self, target: &'static str) -> Self {
-        self.aim(target);
+        self.set_target(target);
         self
     }
 
-    /// As [`Figure::target`], for a figure that another workload made.
-    pub(super) fn aim(&mut self, target: &'static str) {
+    /// Like [`Figure::target`], for an existing figure.
+    pub(super) fn set_target(&mut self, target: &'static str) {
         self.target = target;
     }
 }
@@ -48,7 +48,7 @@ struct Line {
     values: Vec<f64>,
 }
 
-/// Everything measured, and the machine it was measured on.
+/// All figures, and the facts about the machine.
 pub(super) struct Table {
     facts: Vec<(String, String)>,
     lines: Vec<Line>,
@@ -78,7 +78,7 @@ impl Table {
         }
     }
 
-    /// The figures of one workload, for people who watch.
+    /// The figures of one workload as lines of text.
     pub(super) fn lines_of(&self, workload: &str) -> Vec<String> {
         let lines = self.lines.iter().filter(|line| line.workload == workload);
         lines
@@ -89,7 +89,7 @@ impl Table {
             .collect()
     }
 
-    /// Prints all of it: the machine first, then a row for each figure.
+    /// Prints the facts about the machine, then a row for each figure.
     pub(super) async fn print(&self, context: &Context) -> Result<(), Problem> {
         let out = context.out;
         out.send(out.render_rows(&self.rows())).await
@@ -146,7 +146,7 @@ fn highest(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
 }
 
-/// The middle one; of an even number, the mean of the middle two. 0 of none.
+/// The median: the mean of the middle two values for an even number; 0 without values.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -176,7 +176,7 @@ mod tests {
     use crate::output::{Format, Output};
 
     #[test]
-    fn a_median_is_the_middle_value_or_the_mean_of_two() {
+    fn the_median_is_the_middle_value_or_the_mean_of_two() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
         assert_eq!(median(&[]), 0.0);

@@ -1,6 +1,5 @@
-//! `latency`: an open loop of single pushes at `--rate` a second on an otherwise
-//! idle runner. From the push's transaction to the start of the attempt, and to its
-//! end, all in database time.
+//! `latency`: single pushes at a fixed `--rate` to an otherwise idle runner. Measures from
+//! the push to the start and to the end of the attempt, by the clock of the database.
 
 use std::time::Duration;
 
@@ -21,12 +20,12 @@ pub async fn round(stage: &Stage<'_>) -> Result<Vec<Figure>, Problem> {
     let mut figures = figures(&field, &stage.task.handler).await?;
     field.close().await?;
     for (figure, target) in figures.iter_mut().zip(["≤ 1", "", "≤ 5"]) {
-        figure.aim(target);
+        figure.set_target(target);
     }
     Ok(figures)
 }
 
-/// Pushes single tasks for the workload's time; how many.
+/// Pushes single tasks for the duration of the workload. Returns their number.
 pub async fn singles(field: &Field<'_>, task: &NewTask) -> Result<u64, Problem> {
     let options = &field.stage.options;
     let n = (f64::from(options.rate) * f64::from(options.seconds)).ceil() as u64;
@@ -38,7 +37,7 @@ pub async fn singles(field: &Field<'_>, task: &NewTask) -> Result<u64, Problem> 
     Ok(n)
 }
 
-/// The waits of one handler's tasks.
+/// The latencies of one handler's tasks.
 pub async fn figures(field: &Field<'_>, handler: &Name) -> Result<Vec<Figure>, Problem> {
     let Some(waits) = field.store.bench_waits(handler).await? else {
         return Err(Problem::failed(format!(

@@ -1,9 +1,9 @@
-//! What measures pgtq: a stage with a database and plugins, runners on it, figures and
-//! their table. `pgtq bench` and the workloads of `tests/bench` are made of it.
+//! The benchmark framework of `pgtq bench` and of the package `tests/bench`: a stage with a
+//! database and plugins, runners, and figures with their table.
 //!
-//! Every workload starts in a schema of its own that is dropped afterwards, counts the
-//! rows it leaves and refuses to report when a task is missing or doubled. Not an
-//! interface: it changes with any version.
+//! Every measurement runs in a separate schema that is dropped afterwards. A workload
+//! counts the rows of its tasks and reports nothing if a task is missing or duplicated.
+//! This module is not a stable interface.
 
 mod child;
 pub mod drain;
@@ -35,37 +35,37 @@ use crate::error::Exit;
 use crate::progress;
 use crate::signals::Signals;
 
-/// What all workloads are told.
+/// Options of all workloads.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Rounds; the median of each figure is shown, with the lowest and the highest
+    /// Number of rounds, up to 100; the table shows the median, lowest and highest of each figure
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub repeat: u32,
-    /// Tasks to push and to run
+    /// Number of tasks to push and run, up to 10 million
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub tasks: u32,
-    /// How long `latency`, `sandbox` and others like them go on
+    /// Duration in seconds of workloads that run for a fixed time, such as `latency` and `sandbox`
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub seconds: u32,
-    /// Pushes a second in `latency` and others like it
+    /// Pushes per second in workloads with a fixed rate, such as `latency`
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
-    /// Runners, each with connections and a sandbox of its own
+    /// Number of runners, up to 16, each with its own connections and sandbox
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub runners: u32,
-    /// Attempts at once in each runner [default: 4 per processor]
+    /// Concurrent attempts per runner, up to 10000 [default: 4 per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub slots: Option<u32>,
-    /// Threads, and then processes, in `sandbox`, one after the other
+    /// Numbers of threads, and then of processes, that `sandbox` measures in turn
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [1, 2], value_parser = clap::value_parser!(u32).range(1..=256))]
     pub threads: Vec<u32>,
-    /// The handler to run
+    /// Handler to run
     #[arg(long, value_name = "NAME", default_value = "add_numbers")]
     pub handler: String,
-    /// Its arguments
+    /// Arguments of the handler
     #[arg(long, value_name = "JSON", default_value = r#"{"a":2,"b":3}"#)]
     pub args: String,
-    /// Directory with its .wasm file; unset builds an example
+    /// Directory of the handler's .wasm file [default: build an example plugin]
     #[arg(long, value_name = "DIR")]
     pub plugins: Option<PathBuf>,
 }
@@ -75,15 +75,15 @@ pub type Round<'a> = Pin<Box<dyn Future<Output = Result<Vec<Figure>, Problem>> +
 
 /// One thing to measure.
 pub trait Workload {
-    /// What the command line and the table call it.
+    /// The name on the command line and in the table.
     fn name(&self) -> String;
 
     /// Measures once.
     fn round<'a>(&'a self, stage: &'a Stage<'_>) -> Round<'a>;
 }
 
-/// Measures all workloads and prints their figures. `examples` are the plugins that are
-/// built when no directory is named.
+/// Measures all workloads and prints their figures. `examples` are the plugins to build if
+/// the options name no directory.
 pub async fn run(
     options: Options,
     workloads: &[impl Workload],
@@ -91,23 +91,23 @@ pub async fn run(
     context: &Context,
 ) -> Result<(), Problem> {
     if cfg!(debug_assertions) {
-        context.warn("this pgtq was built without optimisation: its figures mean nothing");
+        context.warn("this pgtq was built without optimization; its figures are meaningless");
     }
     let mut signals = Signals::catch()?;
     let stage = tokio::select! {
         stage = Box::pin(Stage::set(options, examples, context)) => stage?,
-        name = signals.next() => return Err(left(name)),
+        name = signals.next() => return Err(interrupted(name)),
     };
     let measured = tokio::select! {
         measured = measure(&stage, workloads) => measured,
-        name = signals.next() => Err(left(name)),
+        name = signals.next() => Err(interrupted(name)),
     };
     let removed = stage.remove().await;
     let table = measured?;
     removed?;
     tokio::select! {
         printed = table.print(context) => printed,
-        name = signals.next() => Err(left(name)),
+        name = signals.next() => Err(interrupted(name)),
     }
 }
 
@@ -129,9 +129,11 @@ async fn measure(stage: &Stage<'_>, workloads: &[impl Workload]) -> Result<Table
     Ok(table)
 }
 
-fn left(signal: &str) -> Problem {
+fn interrupted(signal: &str) -> Problem {
     Problem::new(
         Exit::Interrupted,
-        format!("{signal}: nothing was reported; what was made is removed"),
+        format!(
+            "{signal}: benchmark interrupted without results; everything it created was removed"
+        ),
     )
 }

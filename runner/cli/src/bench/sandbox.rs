@@ -1,7 +1,6 @@
-//! `sandbox`: one attempt without a database, and its parts. Then as many attempts as
-//! fit into `--seconds` on each number of `--threads` in one process, and on as many
-//! processes with one thread each: what threads lose against processes is what they
-//! share inside the process.
+//! `sandbox`: measures one attempt without a database, and its phases. Then runs attempts
+//! for `--seconds` on each number of `--threads` in one process, and in as many processes
+//! with one thread each. The difference is the cost of state that threads share.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use super::work;
 use crate::error::Problem;
 use pgtq_sandbox::Phases;
 
-/// Attempts in one sample of the parts.
+/// Number of measured attempts.
 const SAMPLES: usize = 2_000;
 
 /// Measures once.

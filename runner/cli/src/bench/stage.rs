@@ -1,5 +1,5 @@
-//! Where workloads are measured: a private Postgres or the named database, the
-//! plugins, and for each measurement a schema of its own, called a field.
+//! The environment of workloads: a private Postgres or the configured database, the
+//! plugins, and a separate schema for each measurement, called a field.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ use pgtq_setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
 use pgtq_store::{DatabaseConfig, Store};
 use pgtq_task::{Name, NewTask};
 
-/// Settings of the private server: room for what is measured, so that no
-/// checkpoint falls into it. Durable: a figure without fsync says nothing.
+/// Settings of the private server. They are large enough to avoid checkpoints during a
+/// measurement. fsync stays on, because figures without it are meaningless.
 const SETTINGS: [(&str, &str); 5] = [
     ("shared_buffers", "512MB"),
     ("max_wal_size", "8GB"),
@@ -31,20 +31,20 @@ const SETTINGS: [(&str, &str); 5] = [
     ("jit", "off"),
 ];
 
-/// Lives for the whole command. Fields are dropped in order.
+/// The environment of all workloads. The fields are dropped in order.
 pub struct Stage<'a> {
     pub(super) context: &'a Context,
-    /// What the command line said.
+    /// The options.
     pub options: Options,
     /// A runner's configuration, with the plugin directory set.
     pub config: Config,
-    /// What most workloads push.
+    /// The task that most workloads push.
     pub task: NewTask,
-    /// Room for files of workloads.
+    /// A directory for files of workloads.
     pub scratch: TempDir,
     database: DatabaseConfig,
-    /// Schemas of this command are called `<mark>_1`, `<mark>_2`, ...
-    mark: String,
+    /// Prefix of the schemas: `<prefix>_1`, `<prefix>_2`, ...
+    prefix: String,
     n_fields: Cell<u32>,
     server: Option<PrivatePostgres>,
 }
@@ -56,7 +56,7 @@ impl<'a> Stage<'a> {
         context: &'a Context,
     ) -> Result<Self, Problem> {
         let mut config = context.config(Vec::new())?;
-        // Kernels run for as long as it takes.
+        // Some workloads run longer than the default cap allows.
         config.caps = config.limits.uncapped();
         context.writing(&config)?;
         let task = NewTask::new(Name::new(&options.handler)?, options.args.clone());
@@ -86,13 +86,13 @@ impl<'a> Stage<'a> {
             task,
             scratch,
             database,
-            mark: format!("pgtq_bench_{now:x}_{}", std::process::id()),
+            prefix: format!("pgtq_bench_{now:x}_{}", std::process::id()),
             n_fields: Cell::new(0),
             server,
         })
     }
 
-    /// What the figures depend on: the machine, the versions, the settings.
+    /// Facts that affect the figures: machine, versions and settings.
     pub(super) async fn facts(&self) -> Result<Vec<(String, String)>, Problem> {
         let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let after = |text: &str, key: &str| {
@@ -141,7 +141,7 @@ impl<'a> Stage<'a> {
         Ok(facts)
     }
 
-    /// A fresh schema, behind a checkpoint.
+    /// Creates a schema and performs a checkpoint.
     pub async fn field(&self) -> Result<Field<'_>, Problem> {
         let number = self.n_fields.get() + 1;
         self.n_fields.set(number);
@@ -154,11 +154,11 @@ impl<'a> Stage<'a> {
 
     fn schema(&self, number: u32) -> Result<DatabaseConfig, Problem> {
         let mut database = self.database.clone();
-        database.schema = format!("{}_{number}", self.mark).parse()?;
+        database.schema = format!("{}_{number}", self.prefix).parse()?;
         Ok(database)
     }
 
-    /// The database's address, for other processes.
+    /// The URL of the database, for other processes.
     pub fn url(&self) -> Result<String, Problem> {
         match (&self.server, &self.config.database) {
             (Some(server), _) => Ok(server.url()),
@@ -167,8 +167,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Removes all schemas, also those that a workload left when it failed, and
-    /// stops the private server.
+    /// Drops all schemas, including those of failed workloads, or stops the private server.
     pub(super) async fn remove(self) -> Result<(), Problem> {
         if let Some(server) = self.server {
             return Ok(joined(
@@ -185,24 +184,24 @@ impl<'a> Stage<'a> {
 
 /// A schema for one measurement.
 pub struct Field<'a> {
-    /// Where it is.
+    /// The stage.
     pub stage: &'a Stage<'a>,
-    /// Connections to it.
+    /// Connections to the schema.
     pub store: Store,
 }
 
 impl Field<'_> {
-    /// Connections of its own, as another process would have.
+    /// Opens separate connections, like another process.
     pub async fn connect(&self) -> Result<Store, Problem> {
         Ok(Store::connect(self.store.config().clone()).await?)
     }
 
-    /// As many runners as were asked for, with their plugins loaded.
+    /// Starts the requested number of runners and loads their plugins.
     pub async fn runners(&self) -> Result<Runners, Problem> {
         self.runners_of(&self.stage.config).await
     }
 
-    /// As [`Field::runners`], of one configuration.
+    /// Like [`Field::runners`], with a configuration.
     pub async fn runners_of(&self, config: &Config) -> Result<Runners, Problem> {
         let mut runners = Vec::new();
         for _ in 0..self.stage.options.runners {
@@ -211,9 +210,9 @@ impl Field<'_> {
             if runner.registry.handler(handler).is_none() {
                 let plugins = config.run.plugins.display();
                 return Err(Problem::not_found(format!(
-                    "no plugin in `{plugins}` has the handler `{handler}`"
+                    "no plugin in `{plugins}` has a handler `{handler}`"
                 ))
-                .help("build one there: pgtq build --out DIR"));
+                .help("build the plugin into that directory: pgtq build --out DIR"));
             }
             runners.push(runner);
         }
@@ -230,12 +229,12 @@ impl Field<'_> {
 pub struct Runners(Vec<Runner>);
 
 impl Runners {
-    /// Tasks that have ended for good in all of them.
+    /// Number of finished tasks of all runners.
     pub fn n_final(&self) -> u64 {
         self.0.iter().map(|runner| runner.stats.n_final()).sum()
     }
 
-    /// Attempts under way in all of them.
+    /// Number of running attempts of all runners.
     pub fn n_running(&self) -> u64 {
         let running = |runner: &Runner| {
             runner
@@ -246,18 +245,18 @@ impl Runners {
         self.0.iter().map(running).sum()
     }
 
-    /// Since the first of them began to claim.
+    /// Time since the first runner started to claim.
     pub fn elapsed(&self) -> std::time::Duration {
         let elapsed = self.0.iter().map(|runner| runner.stats.started.elapsed());
         elapsed.max().unwrap_or_default()
     }
 
-    /// What each of them can run.
+    /// The handlers of each runner.
     pub fn registries(&self) -> impl Iterator<Item = &Registry> {
         self.0.iter().map(|runner| &runner.registry)
     }
 
-    /// Drains all of them.
+    /// Drains all runners.
     pub async fn stop(self) -> Result<(), Problem> {
         for runner in self.0 {
             runner.stop().await?;

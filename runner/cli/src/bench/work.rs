@@ -1,5 +1,4 @@
-//! What workloads share: push a backlog, drain it with the clock running, and
-//! count afterwards.
+//! Steps that workloads share: push a backlog, measure its drain, and verify the counts.
 
 use std::time::{Duration, Instant};
 
@@ -11,43 +10,43 @@ use pgtq_task::NewTask;
 
 /// Tasks in one bulk push.
 pub const BATCH: usize = 5_000;
-/// How often counters are looked at while the clock runs.
-const LOOK: Duration = Duration::from_millis(2);
-/// A drain that stands still for so long is given up.
+/// Polling interval of counters during a measurement.
+const POLL: Duration = Duration::from_millis(2);
+/// Time without progress after which a drain fails.
 const STALLED: Duration = Duration::from_secs(60);
 
 /// A push of many tasks.
 pub struct Pushed {
-    /// Spent in pushes.
+    /// Time spent in pushes.
     pub seconds: f64,
-    /// Bytes that the server wrote meanwhile.
+    /// WAL bytes written meanwhile.
     pub wal: u64,
 }
 
-/// A backlog run to its end.
+/// A drained backlog.
 pub struct Drained {
     n_tasks: u64,
     seconds: f64,
-    /// Bytes that the server wrote meanwhile.
+    /// WAL bytes written meanwhile.
     pub wal: u64,
-    /// Processor time of this process: runners, sandbox, and this watch.
+    /// Processor time of this process: runners, sandbox and measurement.
     pub processor: Duration,
-    /// When each tenth of the tasks had ended, in seconds.
+    /// Time in seconds at which each tenth of the tasks had finished.
     tenths: Vec<f64>,
 }
 
 impl Drained {
-    /// Tasks a second.
+    /// Tasks per second.
     pub fn rate(&self) -> f64 {
         self.n_tasks as f64 / self.seconds.max(1e-9)
     }
 
-    /// Tasks a second in the first and in the last tenth.
+    /// Tasks per second in the first and in the last tenth.
     pub fn ends(&self) -> (f64, f64) {
         let tenth = self.n_tasks as f64 / 10.0;
         let took = |i: usize| self.tenths.get(i).copied().unwrap_or(self.seconds);
-        // No finer than the watch looks.
-        let least = LOOK.as_secs_f64();
+        // The resolution is the polling interval.
+        let least = POLL.as_secs_f64();
         (
             tenth / took(0).max(least),
             tenth / (took(9) - took(8)).max(least),
@@ -55,7 +54,7 @@ impl Drained {
     }
 }
 
-/// Pushes `n` tasks made by `task` in batches, one transaction each.
+/// Pushes `n` tasks in batches of one transaction each.
 pub async fn push(
     field: &Field<'_>,
     n: u64,
@@ -78,8 +77,8 @@ pub async fn push(
     })
 }
 
-/// Starts runners, lets them end `n` tasks and stops them. The clock runs from the
-/// moment the engines start, plugins loaded, to the last durable ending.
+/// Starts runners, waits until they have finished `n` tasks and stops them. Measures from
+/// the start of the engines, with plugins loaded, to the last durable outcome.
 pub async fn drain(field: &Field<'_>, n: u64) -> Result<Drained, Problem> {
     field.store.bench_settle().await?;
     let wal = field.store.bench_wal().await?;
@@ -106,17 +105,18 @@ pub async fn drain(field: &Field<'_>, n: u64) -> Result<Drained, Problem> {
     })
 }
 
-/// Waits until the runners have ended `n` tasks; `look` sees how many, and the time.
+/// Waits until the runners have finished `n` tasks. Calls `observe` with the number of
+/// finished tasks and the time.
 pub async fn reach(
     runners: &Runners,
     n: u64,
-    mut look: impl FnMut(u64, f64),
+    mut observe: impl FnMut(u64, f64),
 ) -> Result<(), Problem> {
-    let mut tick = tokio::time::interval(LOOK);
+    let mut tick = tokio::time::interval(POLL);
     let mut last = (0, Instant::now());
     loop {
         let ended = runners.n_final();
-        look(ended, runners.elapsed().as_secs_f64());
+        observe(ended, runners.elapsed().as_secs_f64());
         if ended >= n {
             return Ok(());
         }
@@ -124,15 +124,15 @@ pub async fn reach(
             last = (ended, Instant::now());
         } else if last.1.elapsed() > STALLED {
             return Err(Problem::failed(format!(
-                "only {ended} of {n} tasks ended, and none for {STALLED:?}; nothing is reported"
+                "only {ended} of {n} tasks finished, and none in the last {STALLED:?}; no results"
             )));
         }
         tick.tick().await;
     }
 }
 
-/// Refuses to report unless each of `ended` tasks is in history once, complete,
-/// and `left` are not over.
+/// Fails unless history contains each of `ended` tasks once, as complete, and `left` tasks
+/// are not finished.
 pub async fn verify(store: &Store, ended: u64, left: u64) -> Result<(), Problem> {
     let counts = store.bench_counts().await?;
     let right = counts.ended == ended
@@ -142,8 +142,8 @@ pub async fn verify(store: &Store, ended: u64, left: u64) -> Result<(), Problem>
     match right {
         true => Ok(()),
         false => Err(Problem::failed(format!(
-            "the counts are wrong, so nothing is reported: {ended} tasks should have ended and {left} be left, \
-             but history has {} rows of {} tasks, {} of them complete, and {} are left",
+            "the row counts are wrong, so there are no results: expected {ended} finished tasks and {left} others, \
+             but history has {} rows of {} tasks, {} of them complete, and there are {} others",
             counts.ended, counts.distinct, counts.complete, counts.left
         ))),
     }
@@ -156,9 +156,9 @@ pub fn ratio(what: &str, value: f64, base: f64) -> Figure {
 
 /// Processor time that this process has used.
 fn processor() -> Result<Duration, Problem> {
-    // SAFETY: a plain structure of numbers, for which all zeroes are legal.
+    // SAFETY: the struct consists of integers, for which zero is valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: writes into the structure that it is handed and keeps no pointer.
+    // SAFETY: the call fills the struct and keeps no pointer.
     match unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) } {
         0 => Ok(time(usage.ru_utime) + time(usage.ru_stime)),
         _ => Err(std::io::Error::last_os_error().into()),

@@ -190,7 +190,7 @@ impl Case {
     pub(crate) fn read(text: &str) -> Result<Case, String> {
         let case: Case = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if case.attempt == 0 {
-            return Err("`attempt` is counted from 1".to_owned());
+            return Err("`attempt` must be at least 1".to_owned());
         }
         if let Some(word) = case
             .expect
@@ -200,10 +200,10 @@ impl Case {
             let known = EXPECTATIONS.join(", ");
             let meant = crate::config::keys::closest(word, EXPECTATIONS);
             let meant = meant.map_or_else(
-                || format!("known are {known}"),
+                || format!("known keys are {known}"),
                 |meant| format!("did you mean `{meant}`?"),
             );
-            return Err(format!("nothing of `expect` is called `{word}`; {meant}"));
+            return Err(format!("unknown key `{word}` in `expect`; {meant}"));
         }
         Ok(case)
     }

@@ -41,7 +41,7 @@ pub(crate) fn check(case: &Case, observed: &Observed) -> Vec<Difference> {
     if case.expect.is_empty() {
         found.sentence(
             "expect",
-            "nothing is expected; `pgtq test --update` writes down what happened",
+            "the case expects nothing; `pgtq test --update` records the actual outcome",
         );
         return found.0;
     }
@@ -83,7 +83,7 @@ fn outcome(expect: &Map<String, Value>, facts: &Map<String, Value>, found: &mut 
             );
         }
         None if word != "result" => {
-            found.put("outcome", "a success", &format!("{word} {}", shown(got)));
+            found.put("outcome", "success", &format!("{word} {}", shown(got)));
         }
         _ => {}
     }
@@ -103,7 +103,7 @@ fn error(expected: &Value, got: &Value, found: &mut Found) {
             }
             _ => found.sentence(
                 &at,
-                "an error has kind, code, message, retry, after_ms and details",
+                "unknown key; known keys are kind, code, message, retry, after_ms, details",
             ),
         }
     }
@@ -114,11 +114,12 @@ fn logs(expected: &Value, got: &Value, found: &mut Found) {
     let lines: Vec<&str> = texts(got).collect();
     for part in texts(expected) {
         if !lines.iter().any(|line| line.contains(part)) {
-            found.put("logs", &format!("a line with {part:?}"), &lines.join("\n"));
+            let expected = format!("a line that contains {part:?}");
+            found.put("logs", &expected, &lines.join("\n"));
         }
     }
     if !expected.is_array() {
-        found.sentence("logs", "write a list of texts");
+        found.sentence("logs", "write a list of strings");
     }
 }
 
@@ -246,7 +247,8 @@ impl Found {
     fn contains(&mut self, at: &str, expected: &Value, got: &Value) {
         let (wanted, text) = (expected.as_str(), got.as_str().unwrap_or_default());
         if wanted.is_none_or(|wanted| !text.contains(wanted)) {
-            self.put(at, &format!("a text with {}", shown(expected)), &shown(got));
+            let expected = format!("a string that contains {}", shown(expected));
+            self.put(at, &expected, &shown(got));
         }
     }
 }

@@ -160,7 +160,7 @@ pub(super) struct FakeSql(pub(super) Arc<Fakes>);
 impl Answers for FakeSql {
     fn answer(&self, statement: &str, params: &str) -> Result<String, Problem> {
         let params: Vec<Value> = serde_json::from_str(params)
-            .map_err(|error| Problem::new("invalid", format!("the parameters: {error}")))?;
+            .map_err(|error| Problem::new("invalid", format!("invalid parameters: {error}")))?;
         self.0.with(|script| {
             let text = plain(statement);
             if script.statements.len() < MAX_SEEN {

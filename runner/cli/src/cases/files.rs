@@ -27,7 +27,7 @@ impl Directories {
         names: &[String],
         files: &BTreeMap<String, String>,
     ) -> Result<Directories, String> {
-        let failed = |error: std::io::Error| format!("cannot make a directory: {error}");
+        let failed = |error: std::io::Error| format!("cannot create a directory: {error}");
         let root = tempfile::Builder::new()
             .prefix("pgtq-case-")
             .tempdir()
@@ -59,9 +59,12 @@ impl Directories {
             let known: Vec<&str> = self.dirs.keys().map(String::as_str).collect();
             return Err(match known.as_slice() {
                 [] => {
-                    format!("the file {path}: the handler asks for no directory that it gets here")
+                    format!("the file {path}: no directory is granted to the handler")
                 }
-                known => format!("the file {path} is in none of {}", known.join(", ")),
+                known => format!(
+                    "the file {path} is not in a directory of the handler: {}",
+                    known.join(", ")
+                ),
             });
         };
         match rest.split('/').all(|part| !matches!(part, "" | "." | "..")) {

@@ -144,7 +144,10 @@ impl Plugin {
             .find(|handler| handler.info().name == case.handler);
         found.ok_or_else(|| {
             let all = names().collect::<Vec<_>>().join(", ");
-            format!("there is no handler `{}`; there are {all}", case.handler)
+            format!(
+                "the plugin has no handler `{}`; its handlers are {all}",
+                case.handler
+            )
         })
     }
 }
@@ -216,9 +219,9 @@ fn left(needs: &Needs, refuse: &[String]) -> Result<Needs, String> {
             let asked = before.against(&Grant::default());
             let asked: Vec<String> = asked.iter().map(ToString::to_string).collect();
             return Err(match asked.as_slice() {
-                [] => format!("`refuse` names `{word}`, but the handler asks for nothing more"),
+                [] => format!("`refuse` names `{word}`, but the handler requests nothing else"),
                 asked => format!(
-                    "`refuse` names `{word}`, but the handler asks for: {}; write http, tcp, sql, secrets, files, push, or one rule, name or directory",
+                    "`refuse` names `{word}`, but the handler requests: {}; write http, tcp, sql, secrets, files, push, or one rule, name or directory",
                     asked.join(", ")
                 ),
             });

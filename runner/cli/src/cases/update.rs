@@ -21,7 +21,7 @@ pub(crate) fn updated(text: &str, case: &Case, observed: &Observed) -> Result<St
         let end = start + old.get().len();
         return Ok(format!("{}{expect}{}", &text[..start], &text[end..]));
     }
-    let end = text.rfind('}').ok_or("it is no object")?;
+    let end = text.rfind('}').ok_or("the case is not a JSON object")?;
     let before = text[..end].trim_end();
     let comma = if fields.is_empty() { "" } else { "," };
     Ok(format!(

@@ -100,7 +100,7 @@ impl Grants {
                 return Err(ConfigError::Value {
                     key: format!("grants.{}.{field}", pgtq_task::toml_key(plugin)),
                     origin: granted.origin.clone(),
-                    reason: format!("there is no secret `{name}`; {advice}"),
+                    reason: format!("secret `{name}` is not defined; {advice}"),
                 });
             }
         }

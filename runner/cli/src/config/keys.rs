@@ -63,79 +63,79 @@ macro_rules! keys {
 keys! {
     /// All settings, section by section. Limits repeat `Limits::default()`; a test holds
     /// them equal. Caps that are not set follow from the limits: `Limits::cap()`.
-    "database.url", "PGTQ_DATABASE_URL", Url, "", "where the tasks live";
-    "database.listen_url", "PGTQ_LISTEN_URL", Url, "", "where to LISTEN when the other address is a pooler's";
-    "database.schema", "PGTQ_SCHEMA", Schema, "pgtq", "the Postgres schema of all tables";
-    "database.poll_only", "PGTQ_POLL_ONLY", Flag, "false", "no LISTEN: for poolers in transaction mode";
-    "database.connect_timeout", "PGTQ_CONNECT_TIMEOUT", Time, "10s", "how long a connection may take";
+    "database.url", "PGTQ_DATABASE_URL", Url, "", "Postgres connection URL";
+    "database.listen_url", "PGTQ_LISTEN_URL", Url, "", "connection URL for LISTEN if database.url points to a pooler";
+    "database.schema", "PGTQ_SCHEMA", Schema, "pgtq", "Postgres schema that contains the queue";
+    "database.poll_only", "PGTQ_POLL_ONLY", Flag, "false", "do not use LISTEN, for connection poolers in transaction mode";
+    "database.connect_timeout", "PGTQ_CONNECT_TIMEOUT", Time, "10s", "time limit for opening a connection";
 
-    "run.name", "PGTQ_NAME", Text, "", "this runner's name; unset is host and process id";
+    "run.name", "PGTQ_NAME", Text, "", "name of the runner; if unset, the host name and process id";
     "run.queues", "PGTQ_QUEUES", Queues, "*", "queues and their slots";
-    "run.concurrency", "PGTQ_CONCURRENCY", Count, "", "attempts at once; unset is four per processor";
-    "run.listen", "PGTQ_LISTEN", Text, "", "address for health and metrics; unset is none";
-    "run.migrate", "PGTQ_MIGRATE", Choice(&["auto", "never"]), "never", "create or update the schema at start";
-    "run.shutdown_timeout", "PGTQ_SHUTDOWN_TIMEOUT", Time, "8s", "time that running attempts get after SIGTERM";
-    "run.max_crashes", "PGTQ_MAX_CRASHES", Count, "3", "runners that may die under a task before it fails";
+    "run.concurrency", "PGTQ_CONCURRENCY", Count, "", "concurrent attempts in queues without a number of slots; if unset, four per processor";
+    "run.listen", "PGTQ_LISTEN", Text, "", "address for /healthz, /readyz and /metrics; if unset, none";
+    "run.migrate", "PGTQ_MIGRATE", Choice(&["auto", "never"]), "never", "auto creates or updates the schema at startup";
+    "run.shutdown_timeout", "PGTQ_SHUTDOWN_TIMEOUT", Time, "8s", "time for running attempts to finish after SIGTERM";
+    "run.max_crashes", "PGTQ_MAX_CRASHES", Count, "3", "number of runner crashes during its attempts after which a task fails, 1 to 1000";
 
-    "plugins.dir", "PGTQ_PLUGINS", Path, "plugins", "the directory of .wasm files";
-    "plugins.watch", "PGTQ_WATCH", Choice(&["events", "poll", "off"]), "events", "how changes are noticed; poll for network file systems";
-    "plugins.rescan", "PGTQ_RESCAN", Time, "3s", "how often the directory is read in any case";
-    "plugins.cache", "PGTQ_CACHE", Path, "", "directory of compiled code; unset is the user's cache";
-    "plugins.allocator", "PGTQ_ALLOCATOR", Choice(&["pooling", "on-demand"]), "pooling", "how instances get their memory";
-    "plugins.zero_stacks", "PGTQ_ZERO_STACKS", Flag, "false", "clear stacks between attempts, against a bug of the compiler";
-    "plugins.max_file", "PGTQ_MAX_FILE", Size, "32MiB", "the largest plugin file";
-    "plugins.compile_timeout", "PGTQ_COMPILE_TIMEOUT", Time, "2m", "processor time for compiling one plugin";
-    "plugins.compile_memory", "PGTQ_COMPILE_MEMORY", Size, "1GiB", "how much memory compiling one plugin may take";
+    "plugins.dir", "PGTQ_PLUGINS", Path, "plugins", "directory of the plugin files";
+    "plugins.watch", "PGTQ_WATCH", Choice(&["events", "poll", "off"]), "events", "how to detect changed files; poll is for network file systems";
+    "plugins.rescan", "PGTQ_RESCAN", Time, "3s", "interval at which the directory is read, also with file events";
+    "plugins.cache", "PGTQ_CACHE", Path, "", "directory for compiled code; if unset, in the user's cache directory";
+    "plugins.allocator", "PGTQ_ALLOCATOR", Choice(&["pooling", "on-demand"]), "pooling", "how to allocate the memory of instances";
+    "plugins.zero_stacks", "PGTQ_ZERO_STACKS", Flag, "false", "clear stacks between attempts, to contain compiler bugs";
+    "plugins.max_file", "PGTQ_MAX_FILE", Size, "32MiB", "maximum size of a plugin file";
+    "plugins.compile_timeout", "PGTQ_COMPILE_TIMEOUT", Time, "2m", "limit on processor time for compiling one plugin";
+    "plugins.compile_memory", "PGTQ_COMPILE_MEMORY", Size, "1GiB", "limit on memory for compiling one plugin";
 
-    "limits.fuel", "PGTQ_LIMITS_FUEL", Count, "10G", "wasm instructions per attempt";
+    "limits.fuel", "PGTQ_LIMITS_FUEL", Count, "10G", "WebAssembly instructions per attempt";
     "limits.timeout", "PGTQ_LIMITS_TIMEOUT", Time, "30s", "wall-clock time per attempt";
-    "limits.memory", "PGTQ_LIMITS_MEMORY", Memory, "64MiB", "bytes of memory per attempt";
+    "limits.memory", "PGTQ_LIMITS_MEMORY", Memory, "64MiB", "memory of the plugin per attempt";
     "limits.table_elements", "PGTQ_LIMITS_TABLE_ELEMENTS", Count, "20k", "table elements per attempt";
-    "limits.host_bytes", "PGTQ_LIMITS_HOST_BYTES", SizeFrom(1 << 20), "16MiB", "bytes that the host keeps for one attempt, beside its memory";
-    "limits.call_bytes", "PGTQ_LIMITS_CALL_BYTES", Size, "4MiB", "bytes that one host call may carry";
+    "limits.host_bytes", "PGTQ_LIMITS_HOST_BYTES", SizeFrom(1 << 20), "16MiB", "memory of the host per attempt, in addition to limits.memory";
+    "limits.call_bytes", "PGTQ_LIMITS_CALL_BYTES", Size, "4MiB", "bytes that one host call can transfer";
     "limits.result_bytes", "PGTQ_LIMITS_RESULT_BYTES", Size, "1MiB", "bytes of a result";
     "limits.log_lines", "PGTQ_LIMITS_LOG_LINES", Count, "1k", "log lines kept per attempt";
     "limits.log_bytes", "PGTQ_LIMITS_LOG_BYTES", Size, "1MiB", "bytes of log kept per attempt";
     "limits.pushes", "PGTQ_LIMITS_PUSHES", Count, "1k", "child tasks per attempt";
-    "limits.lanes", "PGTQ_LIMITS_LANES", Count, "100", "different lanes (queue, handler and priority) of an attempt's child tasks";
+    "limits.lanes", "PGTQ_LIMITS_LANES", Count, "100", "distinct lanes (queue, handler and priority) of the child tasks of an attempt";
     "limits.http_requests", "PGTQ_LIMITS_HTTP_REQUESTS", Count, "100", "HTTP requests per attempt";
-    "limits.http_bytes", "PGTQ_LIMITS_HTTP_BYTES", Size, "64MiB", "bytes of HTTP per attempt, both ways";
+    "limits.http_bytes", "PGTQ_LIMITS_HTTP_BYTES", Size, "64MiB", "bytes of HTTP per attempt, in both directions";
     "limits.tcp_connections", "PGTQ_LIMITS_TCP_CONNECTIONS", Count, "20", "TCP connections per attempt";
-    "limits.tcp_bytes", "PGTQ_LIMITS_TCP_BYTES", Size, "64MiB", "bytes over TCP per attempt, both ways";
+    "limits.tcp_bytes", "PGTQ_LIMITS_TCP_BYTES", Size, "64MiB", "bytes of TCP per attempt, in both directions";
     "limits.sql_statements", "PGTQ_LIMITS_SQL_STATEMENTS", Count, "10k", "SQL statements per attempt";
     "limits.sql_rows", "PGTQ_LIMITS_SQL_ROWS", Count, "10k", "rows of one SQL result";
     "limits.sql_bytes", "PGTQ_LIMITS_SQL_BYTES", Size, "4MiB", "bytes of one SQL result";
-    "limits.state_bytes", "PGTQ_LIMITS_STATE_BYTES", Size, "1MiB", "bytes that a task saves for later attempts";
+    "limits.state_bytes", "PGTQ_LIMITS_STATE_BYTES", Size, "1MiB", "bytes that a task can save for later attempts";
     "limits.file_bytes", "PGTQ_LIMITS_FILE_BYTES", Size, "64MiB", "bytes written to files per attempt";
-    "limits.waiting", "PGTQ_LIMITS_WAITING", Positive, "1M", "tasks that may wait for one plugin before plugins may push no more to it";
+    "limits.waiting", "PGTQ_LIMITS_WAITING", Positive, "1M", "waiting tasks of one plugin above which plugins cannot push to it";
 
-    "caps.fuel", "PGTQ_CAPS_FUEL", Count, "", "the most fuel a handler may ask for; unset is four times limits.fuel";
-    "caps.timeout", "PGTQ_CAPS_TIMEOUT", Time, "", "the most time a handler may ask for; unset is four times limits.timeout";
-    "caps.memory", "PGTQ_CAPS_MEMORY", Memory, "", "the most memory a handler may ask for; unset is four times limits.memory";
-    "caps.table_elements", "PGTQ_CAPS_TABLE_ELEMENTS", Count, "", "the most table elements; unset is limits.table_elements";
-    "caps.host_bytes", "PGTQ_CAPS_HOST_BYTES", SizeFrom(1 << 20), "", "the most bytes that the host keeps for one attempt; unset is limits.host_bytes";
-    "caps.call_bytes", "PGTQ_CAPS_CALL_BYTES", Size, "", "the most bytes of one host call; unset is limits.call_bytes";
-    "caps.result_bytes", "PGTQ_CAPS_RESULT_BYTES", Size, "", "the most bytes of a result; unset is limits.result_bytes";
-    "caps.log_lines", "PGTQ_CAPS_LOG_LINES", Count, "", "the most log lines kept; unset is limits.log_lines";
-    "caps.log_bytes", "PGTQ_CAPS_LOG_BYTES", Size, "", "the most bytes of log kept; unset is limits.log_bytes";
-    "caps.pushes", "PGTQ_CAPS_PUSHES", Count, "", "the most child tasks; unset is limits.pushes";
-    "caps.lanes", "PGTQ_CAPS_LANES", Count, "", "the most lanes of child tasks; unset is limits.lanes";
-    "caps.http_requests", "PGTQ_CAPS_HTTP_REQUESTS", Count, "", "the most HTTP requests; unset is limits.http_requests";
-    "caps.http_bytes", "PGTQ_CAPS_HTTP_BYTES", Size, "", "the most bytes of HTTP; unset is limits.http_bytes";
-    "caps.tcp_connections", "PGTQ_CAPS_TCP_CONNECTIONS", Count, "", "the most TCP connections; unset is limits.tcp_connections";
-    "caps.tcp_bytes", "PGTQ_CAPS_TCP_BYTES", Size, "", "the most bytes over TCP; unset is limits.tcp_bytes";
-    "caps.sql_statements", "PGTQ_CAPS_SQL_STATEMENTS", Count, "", "the most SQL statements; unset is limits.sql_statements";
-    "caps.sql_rows", "PGTQ_CAPS_SQL_ROWS", Count, "", "the most rows of one SQL result; unset is limits.sql_rows";
-    "caps.sql_bytes", "PGTQ_CAPS_SQL_BYTES", Size, "", "the most bytes of one SQL result; unset is limits.sql_bytes";
-    "caps.state_bytes", "PGTQ_CAPS_STATE_BYTES", Size, "", "the most bytes saved for later attempts; unset is limits.state_bytes";
-    "caps.file_bytes", "PGTQ_CAPS_FILE_BYTES", Size, "", "the most bytes written to files; unset is limits.file_bytes";
+    "caps.fuel", "PGTQ_CAPS_FUEL", Count, "", "maximum fuel that a handler can request; if unset, four times limits.fuel";
+    "caps.timeout", "PGTQ_CAPS_TIMEOUT", Time, "", "maximum time that a handler can request; if unset, four times limits.timeout";
+    "caps.memory", "PGTQ_CAPS_MEMORY", Memory, "", "maximum memory that a handler can request; if unset, four times limits.memory";
+    "caps.table_elements", "PGTQ_CAPS_TABLE_ELEMENTS", Count, "", "maximum table elements; if unset, limits.table_elements";
+    "caps.host_bytes", "PGTQ_CAPS_HOST_BYTES", SizeFrom(1 << 20), "", "maximum memory of the host per attempt; if unset, limits.host_bytes";
+    "caps.call_bytes", "PGTQ_CAPS_CALL_BYTES", Size, "", "maximum bytes of one host call; if unset, limits.call_bytes";
+    "caps.result_bytes", "PGTQ_CAPS_RESULT_BYTES", Size, "", "maximum bytes of a result; if unset, limits.result_bytes";
+    "caps.log_lines", "PGTQ_CAPS_LOG_LINES", Count, "", "maximum log lines kept; if unset, limits.log_lines";
+    "caps.log_bytes", "PGTQ_CAPS_LOG_BYTES", Size, "", "maximum bytes of log kept; if unset, limits.log_bytes";
+    "caps.pushes", "PGTQ_CAPS_PUSHES", Count, "", "maximum child tasks; if unset, limits.pushes";
+    "caps.lanes", "PGTQ_CAPS_LANES", Count, "", "maximum lanes of child tasks; if unset, limits.lanes";
+    "caps.http_requests", "PGTQ_CAPS_HTTP_REQUESTS", Count, "", "maximum HTTP requests; if unset, limits.http_requests";
+    "caps.http_bytes", "PGTQ_CAPS_HTTP_BYTES", Size, "", "maximum bytes of HTTP; if unset, limits.http_bytes";
+    "caps.tcp_connections", "PGTQ_CAPS_TCP_CONNECTIONS", Count, "", "maximum TCP connections; if unset, limits.tcp_connections";
+    "caps.tcp_bytes", "PGTQ_CAPS_TCP_BYTES", Size, "", "maximum bytes of TCP; if unset, limits.tcp_bytes";
+    "caps.sql_statements", "PGTQ_CAPS_SQL_STATEMENTS", Count, "", "maximum SQL statements; if unset, limits.sql_statements";
+    "caps.sql_rows", "PGTQ_CAPS_SQL_ROWS", Count, "", "maximum rows of one SQL result; if unset, limits.sql_rows";
+    "caps.sql_bytes", "PGTQ_CAPS_SQL_BYTES", Size, "", "maximum bytes of one SQL result; if unset, limits.sql_bytes";
+    "caps.state_bytes", "PGTQ_CAPS_STATE_BYTES", Size, "", "maximum bytes saved for later attempts; if unset, limits.state_bytes";
+    "caps.file_bytes", "PGTQ_CAPS_FILE_BYTES", Size, "", "maximum bytes written to files; if unset, limits.file_bytes";
 
-    "http.proxy", "PGTQ_HTTP_PROXY", Url, "", "proxy for HTTP requests of plugins to names: http://HOST:PORT";
+    "http.proxy", "PGTQ_HTTP_PROXY", Url, "", "proxy for HTTP requests of plugins to host names: http://HOST:PORT";
 
-    "retention.history", "PGTQ_RETENTION", Time, "7 days", "how long finished tasks are kept";
-    "retention.failed", "PGTQ_RETENTION_FAILED", Time, "", "how long failed tasks are kept, if longer; unset is retention.history";
+    "retention.history", "PGTQ_RETENTION", Time, "7 days", "how long to keep finished tasks";
+    "retention.failed", "PGTQ_RETENTION_FAILED", Time, "", "how long to keep failed tasks, if longer; if unset, retention.history";
 
-    "cli.read_only", "PGTQ_READ_ONLY", Flag, "false", "refuse every command that changes tasks";
+    "cli.read_only", "PGTQ_READ_ONLY", Flag, "false", "reject commands that change tasks";
 }
 
 /// Settings of `[handlers.NAME]`: the operator's word over the handler's own.

@@ -173,13 +173,13 @@ fn check(kind: Kind, text: &str) -> Result<(), String> {
         Kind::Flag => values::flag(text).map(drop),
         Kind::Count => values::count(text).map(drop),
         Kind::Positive => match values::count(text)? {
-            0 => Err("it is at least 1".to_owned()),
+            0 => Err("must be at least 1".to_owned()),
             _ => Ok(()),
         },
         Kind::Size => values::size(text).map(drop),
         Kind::SizeFrom(least) => match values::size(text)? {
             bytes if bytes < least => Err(format!(
-                "{text:?} is {bytes} bytes, at least {least} are needed; write a unit, like `16MiB`"
+                "{text:?} is {bytes} bytes, but the minimum is {least}; write a unit, such as `16MiB`"
             )),
             _ => Ok(()),
         },

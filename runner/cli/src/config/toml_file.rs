@@ -34,7 +34,7 @@ pub(super) fn parse<'a>(path: &Path, text: &'a str) -> Result<Spanned<DeTable<'a
     DeTable::parse(text).map_err(|error| {
         let said = error.message().lines().next().unwrap_or_default();
         let advice = match said.starts_with("duplicate key") {
-            true => "; this section or key is there already: put the lines below the first one",
+            true => "; the section or key is already defined: merge the two definitions",
             false => "",
         };
         ConfigError::Syntax {
@@ -110,7 +110,7 @@ impl Reader<'_> {
                 path: self.path.to_owned(),
                 line,
             },
-            reason: format!("a {} is not taken here", value.type_str()),
+            reason: format!("unexpected type {}", value.type_str()),
         })
     }
 }

@@ -9,8 +9,11 @@ use super::QueueSlots;
 
 /// Reads `30s`, `5m`, `1h30m`, `2 days`. A day is 24 hours.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong =
-        || format!("{text:?} is not a duration: write it with a unit, like `30s`, `5m` or `1h30m`");
+    let wrong = || {
+        format!(
+            "{text:?} is not a duration: write a number with a unit, such as `30s`, `5m` or `1h30m`"
+        )
+    };
     if text.trim().parse::<f64>().is_ok() {
         return Err(format!(
             "{text:?} has no unit: write `{}s` for seconds",
@@ -29,7 +32,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// Reads `64MiB`, `64MB`, `1GiB`, `512k` (1024), or plain bytes.
 pub fn size(text: &str) -> Result<u64, String> {
     let wrong = || {
-        format!("{text:?} is not a size: write bytes, or a number with KiB, MiB, GiB, kB, MB, GB")
+        format!(
+            "{text:?} is not a size: write a number of bytes, or a number with KiB, MiB, GiB, kB, MB or GB"
+        )
     };
     let text_trimmed = text.trim();
     let split = text_trimmed
@@ -56,10 +61,10 @@ pub fn size(text: &str) -> Result<u64, String> {
 pub fn memory(text: &str) -> Result<u64, String> {
     match size(text)? {
         bytes if bytes < 64 << 10 => Err(format!(
-            "{text:?} is {bytes} bytes, less than a page of WebAssembly memory (64KiB); write a unit, like `512MiB`"
+            "{text:?} is {bytes} bytes, less than one page of WebAssembly memory (64KiB); write a unit, such as `512MiB`"
         )),
         bytes if bytes > 4 << 30 => Err(format!(
-            "{text:?} is more than a WebAssembly memory can have (4GiB)"
+            "{text:?} exceeds the maximum size of a WebAssembly memory (4GiB)"
         )),
         bytes => Ok(bytes),
     }
@@ -69,7 +74,9 @@ pub fn memory(text: &str) -> Result<u64, String> {
 pub fn crashes(text: &str) -> Result<u32, String> {
     match count(text)? {
         n @ 1..=1000 => Ok(n as u32),
-        n => Err(format!("{n} is not a limit of crashes: write 1 to 1000")),
+        n => Err(format!(
+            "{n} is out of range: write a number from 1 to 1000"
+        )),
     }
 }
 
@@ -87,7 +94,7 @@ pub fn count(text: &str) -> Result<u64, String> {
         .parse::<u64>()
         .ok()
         .and_then(|number| number.checked_mul(factor))
-        .ok_or_else(|| format!("{text:?} is not a count: write a whole number"))
+        .ok_or_else(|| format!("{text:?} is not a whole number"))
 }
 
 /// Reads `true`, `false`, `1`, `0`, `yes`, `no`, `on`, `off`.
@@ -112,8 +119,9 @@ pub fn queues(text: &str) -> Result<Vec<QueueSlots>, String> {
             None => (part, None),
             Some((name, slots)) => {
                 let slots = slots.trim().parse::<u32>().ok().filter(|n| *n > 0);
-                let slots =
-                    slots.ok_or_else(|| format!("{part:?}: slots are a whole number from 1"))?;
+                let slots = slots.ok_or_else(|| {
+                    format!("{part:?}: the number of slots must be a whole number of at least 1")
+                })?;
                 (name.trim(), Some(slots))
             }
         };
@@ -127,7 +135,7 @@ pub fn queues(text: &str) -> Result<Vec<QueueSlots>, String> {
         specs.push(QueueSlots { queue, slots });
     }
     if specs.is_empty() {
-        return Err("no queue is named: write `default`, `media=4,*` or `*`".to_owned());
+        return Err("no queue is given: write `default`, `media=4,*` or `*`".to_owned());
     }
     Ok(specs)
 }

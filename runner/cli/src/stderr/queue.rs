@@ -1,4 +1,4 @@
-//! A bounded queue of lines between threads that must not wait and one that writes.
+//! A bounded queue of lines between threads that must not block and one writer thread.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -6,30 +6,29 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes that may wait. A pipe holds 64 KiB more.
+/// Limit on queued bytes. A pipe buffers 64 KiB more.
 const MAX_BYTES: usize = 1 << 20;
-/// Lines that may wait: each costs memory beside its bytes.
+/// Limit on queued lines, because each has overhead.
 const MAX_LINES: usize = 8_192;
-/// Frames that may wait, with lines before them.
+/// Limit on queue entries above which frames are dropped.
 const MAX_FRAMES: usize = 32;
-/// A longer line is cut.
+/// Longer lines are truncated.
 pub(super) const MAX_LINE: usize = 64 << 10;
-/// Pause before a write is repeated on a descriptor that is full and non-blocking.
+/// Pause before a retry on a non-blocking descriptor that is full.
 const FULL: Duration = Duration::from_millis(20);
 
-/// How the number of dropped lines is reported.
+/// Formats the message about dropped lines.
 pub(super) type Report = fn(u64) -> String;
 
-/// A handle to the queue. Nothing here waits for the reader except
-/// [`Queue::flush`], which has a time limit.
+/// A handle to the queue. Only [`Queue::flush`] waits for the reader, with a time limit.
 #[derive(Clone)]
 pub(super) struct Queue(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    /// Something waits to be written.
+    /// An entry was added.
     filled: Condvar,
-    /// Everything has been written or dropped.
+    /// All entries have been written or dropped.
     drained: Condvar,
     report: Report,
 }
@@ -38,21 +37,21 @@ struct Shared {
 struct State {
     waiting: VecDeque<Entry>,
     bytes: usize,
-    /// The writer is in the middle of an entry.
+    /// The writer is writing an entry.
     is_writing: bool,
     /// Lines dropped and not yet reported.
     dropped: u64,
-    /// Entries that the writer is done with.
+    /// Entries that the writer has finished.
     n_written: u64,
-    /// What [`State::n_written`] was when a flush timed out.
+    /// The value of [`State::n_written`] when a flush timed out.
     stuck_at: Option<u64>,
-    /// The last write failed: the reader is gone, or the disk is full.
+    /// The last write failed, for example because the reader is gone or the disk is full.
     has_failed: bool,
 }
 
 impl State {
-    /// Nothing is left to write, the number of dropped lines included. After a failure
-    /// that number waits for the next line.
+    /// Whether nothing is left to write, including the number of dropped lines. After a
+    /// failure, that number is written with the next line.
     fn is_idle(&self) -> bool {
         let has_report = self.dropped > 0 && !self.has_failed;
         self.waiting.is_empty() && !self.is_writing && !has_report
@@ -61,12 +60,12 @@ impl State {
 
 enum Entry {
     Line(Vec<u8>),
-    /// Stands where this many lines were dropped.
+    /// This many lines were dropped here.
     Dropped(u64),
 }
 
 impl Queue {
-    /// Starts the thread that writes to `sink`. Fails when no thread can be started.
+    /// Starts the thread that writes to `sink`. Fails if no thread can be started.
     pub(super) fn start(sink: impl Write + Send + 'static, report: Report) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -81,7 +80,7 @@ impl Queue {
         Ok(Queue(shared))
     }
 
-    /// Adds a line, with its line feed. Drops and counts it when the queue is full.
+    /// Adds a line with its line feed. Drops and counts it if the queue is full.
     pub(super) fn push(&self, line: &[u8]) {
         let line = cut(line);
         let mut state = self.0.lock();
@@ -99,8 +98,8 @@ impl Queue {
         self.0.filled.notify_one();
     }
 
-    /// Adds text that is worth nothing later, such as one frame of a progress bar.
-    /// It is dropped, and not counted, when many lines wait.
+    /// Adds text that is soon obsolete, such as a frame of a progress bar. Drops it without
+    /// counting if many entries are queued.
     pub(super) fn push_frame(&self, text: &[u8]) {
         let mut state = self.0.lock();
         if state.waiting.len() < MAX_FRAMES {
@@ -110,8 +109,8 @@ impl Queue {
         }
     }
 
-    /// As [`Queue::flush`], but returns at once while the reader has read nothing since
-    /// an earlier wait timed out: a loop that flushes waits for it once.
+    /// Like [`Queue::flush`], but returns immediately if the reader has read nothing since
+    /// an earlier flush timed out, so that a loop of flushes waits once.
     pub(super) fn flush_if_read(&self, limit: Duration) {
         let state = self.0.lock();
         let is_stuck = state.stuck_at == Some(state.n_written);
@@ -121,7 +120,7 @@ impl Queue {
         }
     }
 
-    /// Waits until everything has been written or dropped, but not longer than `limit`.
+    /// Waits until all entries have been written or dropped, at most for `limit`.
     pub(super) fn flush(&self, limit: Duration) {
         let end = Instant::now() + limit;
         let mut state = self.0.lock();
@@ -142,7 +141,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes one entry after the other, for as long as the process lives.
+    /// Writes entries until the process ends.
     fn run(&self, mut sink: impl Write) {
         loop {
             let entry = self.next();
@@ -171,7 +170,7 @@ impl Shared {
                 state.is_writing = true;
                 return entry;
             }
-            // After a failure the next line finds out whether the reader is back.
+            // After a failure, the next line tests whether the reader is back.
             if state.dropped > 0 && !state.has_failed {
                 state.is_writing = true;
                 return Entry::Dropped(std::mem::take(&mut state.dropped));
@@ -182,7 +181,7 @@ impl Shared {
         }
     }
 
-    /// `write_all`, also for a descriptor that somebody made non-blocking.
+    /// `write_all` that also supports non-blocking descriptors.
     fn write(&self, sink: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match sink.write(bytes) {
@@ -197,7 +196,7 @@ impl Shared {
     }
 }
 
-/// The line, or its beginning.
+/// Truncates a line that is too long.
 fn cut(line: &[u8]) -> Vec<u8> {
     if line.len() <= MAX_LINE {
         return line.to_vec();
@@ -212,7 +211,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    /// A reader that takes one write for each `Ok`, and is gone for each error.
+    /// A reader that accepts one write for each `Ok` and fails one for each error.
     struct Reader {
         answers: Receiver<io::Result<()>>,
         read: Sender<String>,
@@ -249,13 +248,13 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     #[test]
-    fn lines_beyond_the_limits_are_dropped_counted_and_reported_in_their_place() {
+    fn lines_beyond_the_limits_are_dropped_and_counted_in_place() {
         for (line, fit) in [
             ("a\n".to_owned(), MAX_LINES),
             ("b".repeat(1 << 10), 1 << 10),
         ] {
             let (queue, answer, lines) = queue();
-            // The writer may hold one line more, in its hands.
+            // The writer may have taken one more line from the queue.
             for _ in 0..fit + 100 {
                 queue.push(line.as_bytes());
             }
@@ -278,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_gone_costs_its_lines_and_hears_how_many_when_it_is_back() {
+    fn lines_lost_without_a_reader_are_counted_when_it_is_back() {
         let (queue, answer, lines) = queue();
         for text in ["1\n", "2\n"] {
             queue.push(text.as_bytes());
@@ -298,12 +297,12 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_ends_in_time_though_nobody_reads() {
+    fn a_flush_without_a_reader_times_out() {
         let (queue, answer, _lines) = queue();
         queue.push(b"never read\n");
         queue.flush(SOON);
         assert!(!queue.0.lock().is_idle());
-        // The next flush of a loop does not wait: the test would not end.
+        // The next flush does not wait, otherwise the test would not end.
         queue.flush_if_read(Duration::from_secs(86_400));
         drop(answer);
         queue.flush(PATIENCE);
@@ -313,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_dropped_and_not_counted_while_nobody_reads() {
+    fn frames_are_dropped_uncounted_without_a_reader() {
         let (queue, answer, lines) = queue();
         for _ in 0..2 * MAX_FRAMES {
             queue.push_frame(b"frame");
@@ -322,7 +321,7 @@ mod tests {
         drop(answer);
         queue.flush(PATIENCE);
         let all: Vec<String> = lines.try_iter().collect();
-        // One more may be in the writer's hands.
+        // The writer may have taken one more from the queue.
         assert!(all.len() <= MAX_FRAMES + 2, "{}", all.len());
         assert_eq!(all.last().map(String::as_str), Some("line\n"));
         assert!(!all.iter().any(|text| text.contains("dropped")));

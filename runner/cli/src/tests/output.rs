@@ -24,7 +24,7 @@ fn all_forms(render: impl Fn(Output) -> String) -> String {
 
 #[test]
 fn rows_have_five_forms() {
-    let mut rows = Rows::new("pgtq.things/v1", &["id", "when", "what"]);
+    let mut rows = Rows::new("pgtq.things/v1", &["id", "time", "details"]);
     let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
     let at: Timestamp = "2026-11-23T11:58:00Z".parse().unwrap();
     rows.push(

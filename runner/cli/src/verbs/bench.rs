@@ -1,5 +1,5 @@
-//! `pgtq bench`: figures of this machine and database, each measured while it is printed.
-//! The workloads themselves are in `bench/`; more of them are in `tests/bench`.
+//! `pgtq bench`: measures this machine and database. The workloads are in `bench/`; the
+//! package `tests/bench` has more.
 
 use std::path::PathBuf;
 
@@ -9,30 +9,30 @@ use crate::bench::{self, Options, Round, Stage, drain, latency, sandbox};
 use crate::context::Context;
 use crate::error::Problem;
 
-/// Measure this machine: tasks a second, latency, cost of one attempt.
+/// Arguments of `pgtq bench`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Without --database-url it runs a private, durable Postgres. With it, everything happens in\nschemas named pgtq_bench_*, which are dropped at the end."
+    after_help = "Without --database-url, the workloads run in a private Postgres with durable commits. With it,\nthey run in schemas named pgtq_bench_*, which are dropped at the end."
 )]
 pub(crate) struct BenchArgs {
-    /// What to measure
+    /// Workloads to run
     #[arg(value_enum, value_name = "WORKLOAD", default_values_t = Workload::ALL)]
     workloads: Vec<Workload>,
     #[command(flatten)]
     options: Options,
-    /// Run attempts of this file when a line comes in, and print how many
+    /// Run attempts of this file for each line of standard input, and print their number
     #[arg(long, value_name = "FILE", hide = true)]
     child: Option<PathBuf>,
 }
 
-/// What an operator measures.
+/// The values of WORKLOAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Workload {
-    /// A backlog to its last durable ending
+    /// Time a backlog from the push to the last durable outcome
     Drain,
-    /// Single pushes on an idle runner: push to start
+    /// Push single tasks to an idle runner and time them from push to start
     Latency,
-    /// One attempt without a database, in its parts; threads against processes
+    /// Time the parts of an attempt without a database, in threads and in processes
     Sandbox,
 }
 

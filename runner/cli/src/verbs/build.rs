@@ -1,4 +1,4 @@
-//! `pgtq build`: plugin crates to `.wasm` files.
+//! `pgtq build`: compiles plugin crates to `.wasm` files.
 
 use std::path::PathBuf;
 
@@ -10,22 +10,22 @@ use crate::output::{Cell, Rows};
 use crate::{machine, text};
 use pgtq_setup::toolchain::{BuildOptions, Toolchain, build_plugin};
 
-/// Build plugin crates to .wasm files.
+/// Arguments of `pgtq build`.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
-    /// A crate, or a workspace of crates
+    /// Directory of a crate or of a workspace
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
-    /// Only this package of the workspace
+    /// Build only this package of the workspace
     #[arg(short, long, value_name = "NAME")]
     pub(crate) package: Option<String>,
-    /// Copy the finished files here
+    /// Copy the .wasm files to this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// With debug assertions, without optimisation
+    /// Build with debug assertions and without optimization
     #[arg(long)]
     pub(crate) debug: bool,
-    /// Features to switch on; may be repeated
+    /// Enable this Cargo feature; can be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) features: Vec<String>,
 }
@@ -37,7 +37,7 @@ pub(crate) fn run(args: BuildArgs, context: &Context) -> Result<(), Problem> {
     if !dir.join("Cargo.toml").is_file() {
         return Err(
             Problem::not_found(format!("there is no Cargo.toml in `{}`", dir.display()))
-                .help("name the crate's directory, or make one with `pgtq new NAME`"),
+                .help("pass the directory of a crate, or create one with `pgtq new NAME`"),
         );
     }
     let options = BuildOptions {
@@ -58,7 +58,7 @@ pub(crate) fn run(args: BuildArgs, context: &Context) -> Result<(), Problem> {
         let handlers: Vec<String> = pgtq_sandbox::inspect(&bytes)
             .map_err(|reason| {
                 Problem::failed(format!(
-                    "{} is built but would be refused: {reason}",
+                    "{} was built, but runners would reject it: {reason}",
                     artifact.wasm.display()
                 ))
             })?
@@ -69,7 +69,7 @@ pub(crate) fn run(args: BuildArgs, context: &Context) -> Result<(), Problem> {
         let file = artifact.wasm.display().to_string();
         if !artifact.paths.is_empty() {
             context.warn(format!(
-                "{file} holds paths of this machine, so a build elsewhere has another digest: {}",
+                "{file} contains paths of this machine, so builds on other machines have different digests: {}",
                 artifact.paths.join(" ")
             ));
         }

@@ -1,4 +1,4 @@
-//! Doing one thing to many tasks: ids at once, filters counted first.
+//! Changes many tasks: directly for task ids, after a count and a confirmation for filters.
 
 use crate::ask;
 use crate::context::Context;
@@ -13,24 +13,24 @@ use pgtq_task::{State, TaskId};
 
 use clap::Args;
 
-/// Which tasks, for `retry`, `cancel` and `delete`.
+/// The tasks to retry, cancel or delete.
 #[derive(Debug, Args)]
 pub(crate) struct BulkArgs {
-    /// Ids, or filters like state:failed handler:thumb* since:2h
+    /// Task ids, or filters such as state:failed handler:thumb* since:2h
     #[arg(value_name = "ID|FILTER")]
     pub(crate) words: Vec<String>,
-    /// As flags.
+    /// The same filters as options.
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
-    /// Every task, no filter
+    /// Select tasks without a filter
     #[arg(long)]
     pub(crate) all: bool,
-    /// Only count
+    /// Print how many tasks match, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
-/// What is done to the tasks.
+/// The change to the tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Act {
     Retry,
@@ -55,8 +55,8 @@ impl Act {
         }
     }
 
-    /// States that a filter means when it names none.
-    fn usual_states(self) -> Vec<State> {
+    /// The states that a filter selects if it names none.
+    fn default_states(self) -> Vec<State> {
         match self {
             Act::Retry => vec![State::Failed],
             Act::Cancel => vec![State::Scheduled, State::Runnable, State::Running],
@@ -67,22 +67,22 @@ impl Act {
         }
     }
 
-    /// Why it cannot be done to a task in this state, if it was not.
-    fn refusal(self, state: State) -> Option<&'static str> {
+    /// Why the change is not possible in this state.
+    fn rejection(self, state: State) -> Option<&'static str> {
         match (self, state) {
-            (Act::Retry, State::Complete) => Some("it is complete; push it again instead"),
+            (Act::Retry, State::Complete) => Some("it is complete; push a new task instead"),
             (Act::Retry, State::Running) => Some("it is running"),
-            (Act::Cancel, State::Complete | State::Failed) => Some("it has ended already"),
+            (Act::Cancel, State::Complete | State::Failed) => Some("it has already finished"),
             (Act::Delete, State::Running) => Some("it is running; cancel it first"),
             _ => None,
         }
     }
 
-    /// That it is as wished already, if it is.
-    fn needs_nothing(self, state: State) -> Option<&'static str> {
+    /// The message if the task is already in the requested state.
+    fn is_already(self, state: State) -> Option<&'static str> {
         match (self, state) {
-            (Act::Retry, State::Runnable) => Some("is runnable already"),
-            (Act::Cancel, State::Cancelled) => Some("is cancelled already"),
+            (Act::Retry, State::Runnable) => Some("is already runnable"),
+            (Act::Cancel, State::Cancelled) => Some("is already cancelled"),
             _ => None,
         }
     }
@@ -100,12 +100,12 @@ pub(crate) async fn run(act: Act, args: &BulkArgs, context: &Context) -> Result<
     let selection = filter::select(&args.words, &args.filter)?;
     if selection.ids.is_empty() && !selection.narrowed && !args.all {
         return Err(
-            Problem::usage(format!("nothing to {} is named", act.verb()))
-                .help("name ids, or a filter like state:failed handler:thumb*, or --all"),
+            Problem::usage(format!("no tasks to {} are given", act.verb()))
+                .help("pass task ids, a filter such as state:failed handler:thumb*, or --all"),
         );
     }
     if args.all && !selection.ids.is_empty() {
-        return Err(Problem::usage("--all and ids cannot be mixed"));
+        return Err(Problem::usage("--all and task ids cannot be combined"));
     }
     let config = context.config(Vec::new())?;
     if !args.dry_run {
@@ -134,7 +134,7 @@ async fn by_id(
         return Ok(());
     }
     if act == Act::Delete {
-        let question = format!("Delete {} for good?", text::tasks(ids.len() as u64));
+        let question = format!("Delete {} permanently?", text::tasks(ids.len() as u64));
         ask::confirm(context, &question)?;
     }
     let moved = act.apply(store, ids).await?;
@@ -154,18 +154,19 @@ async fn by_id(
     }
     context.out.rows(&rows)?;
     for one in moved.iter().filter(|one| !one.changed) {
-        if let Some(why) = one.was.and_then(|state| act.needs_nothing(state)) {
+        if let Some(why) = one.was.and_then(|state| act.is_already(state)) {
             context.note(format!("task {} {why}", one.id));
         }
     }
-    judge(act, &moved)
+    check_moved(act, &moved)
 }
 
 fn yes(changed: bool) -> &'static str {
     if changed { "yes" } else { "no" }
 }
 
-fn judge(act: Act, moved: &[Moved]) -> Result<(), Problem> {
+/// Fails if a task does not exist or could not be changed.
+fn check_moved(act: Act, moved: &[Moved]) -> Result<(), Problem> {
     let missing: Vec<String> = moved
         .iter()
         .filter(|one| one.was.is_none())
@@ -177,7 +178,7 @@ fn judge(act: Act, moved: &[Moved]) -> Result<(), Problem> {
         lines.push(format!("there is no task {ids}"));
     }
     for one in moved.iter().filter(|one| !one.changed) {
-        if let Some(why) = one.was.and_then(|state| act.refusal(state)) {
+        if let Some(why) = one.was.and_then(|state| act.rejection(state)) {
             lines.push(format!("task {} was not {}: {why}", one.id, act.past()));
         }
     }
@@ -196,7 +197,7 @@ async fn by_filter(
     mut filter: Filter,
 ) -> Result<(), Problem> {
     if filter.states.is_empty() {
-        filter.states = act.usual_states();
+        filter.states = act.default_states();
     }
     let found = store.count(&filter).await?;
     if args.dry_run {
@@ -204,7 +205,7 @@ async fn by_filter(
         return report(act, context, found, 0);
     }
     if found == 0 {
-        context.note(format!("no task to {}", act.verb()));
+        context.note(format!("no matching tasks to {}", act.verb()));
         return report(act, context, 0, 0);
     }
     let verb = act.verb();
@@ -215,7 +216,7 @@ async fn by_filter(
         text::tasks(found)
     );
     ask::confirm(context, &question)?;
-    // Batches, so that neither a transaction nor an answer grows with the queue.
+    // Batches limit the size of transactions and responses.
     filter.limit = 1_000;
     let bar = progress::bar(context, found, act.past());
     let mut changed = 0;

@@ -1,6 +1,5 @@
-//! `pgtq call`: one handler of one file, here and now, in the same sandbox
-//! and under the same limits and grants as in a runner. No database: state is
-//! kept in memory, SQL is unavailable.
+//! `pgtq call`: runs one handler of a file in the sandbox, with the limits and grants of a
+//! runner. There is no database: state is kept in memory, and SQL is not available.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,22 +17,22 @@ use crate::{arguments, machine, text, verbs};
 use pgtq_sandbox::{Sandbox, SandboxConfig};
 use pgtq_task::{Attempt, ClaimId, Failure, Handler, Name, Outcome, Report, Signal, Task, TaskId};
 
-/// Run one handler of a file here, without a database.
+/// Arguments of `pgtq call`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Arguments are written as for `pgtq push`. The plugin has what pgtq.toml grants to a file of\nits name. State is kept in memory, and SQL is unavailable."
+    after_help = "ARGS has the same forms as in `pgtq push`. The plugin has the grants that pgtq.toml gives to a file\nof this name. State is kept in memory only, and SQL is not available."
 )]
 pub(crate) struct CallArgs {
-    /// The plugin file
+    /// Plugin file (.wasm)
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// The handler
+    /// Handler to run
     #[arg(value_name = "HANDLER")]
     pub(crate) handler: Name,
-    /// Its arguments
+    /// Arguments of the handler
     #[arg(value_name = "ARGS")]
     pub(crate) words: Vec<String>,
-    /// The number of the attempt that the handler is told
+    /// Attempt number that the handler sees, from 1
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempt: u32,
 }
@@ -81,7 +80,7 @@ pub(crate) async fn run(args: CallArgs, context: &Context) -> Result<(), Problem
         database: Arc::clone(&database) as _,
     };
     let report = handler.call(attempt).await;
-    tell(context, &report);
+    print_report(context, &report);
     let succeeded = matches!(report.outcome, Outcome::Complete { .. });
     for (name, value) in database.end(succeeded).0 {
         context.note(format!(
@@ -110,14 +109,14 @@ fn find<'a>(
                     closest(name.as_str(), names()).map(|name| format!("did you mean `{name}`?")),
                 )
                 .help(format!(
-                    "it has: {}",
+                    "its handlers are: {}",
                     names().collect::<Vec<_>>().join(", ")
                 ))
         })
 }
 
-/// Logs, pushes and usage, for people.
-fn tell(context: &Context, report: &Report) {
+/// Prints logs, pushes and usage.
+fn print_report(context: &Context, report: &Report) {
     for line in &report.record.logs {
         context.note(verbs::logs::line(line));
     }
@@ -130,7 +129,7 @@ fn tell(context: &Context, report: &Report) {
     }
     let usage = &report.record.usage;
     context.note(format!(
-        "\x1b[2m{}, {} fuel, {} of memory\x1b[0m",
+        "\x1b[2m{}, {} fuel, {} memory\x1b[0m",
         text::fine(usage.wall),
         text::count(usage.fuel),
         text::bytes(usage.peak_memory)
@@ -142,15 +141,15 @@ fn outcome(context: &Context, outcome: Outcome) -> Result<(), Problem> {
         Outcome::Complete { result } => context.out.json(&format!("{result}\n")),
         Outcome::Retry { failure, after } => {
             let when = match after {
-                Some(after) => format!("a runner would try again after {}", text::fine(after)),
-                None => "a runner would try again by the handler's policy".to_owned(),
+                Some(after) => format!("a runner would retry after {}", text::fine(after)),
+                None => "a runner would retry according to the handler's policy".to_owned(),
             };
             Err(failed(&failure).help(when))
         }
-        Outcome::Fail { failure } => Err(failed(&failure).help("a runner would not try again")),
+        Outcome::Fail { failure } => Err(failed(&failure).help("a runner would not retry")),
         Outcome::Snooze { after } => {
             context.note(format!(
-                "not now: asks to be run again in {}",
+                "the handler snoozed its task for {}",
                 text::fine(after)
             ));
             Ok(())
@@ -165,7 +164,7 @@ fn outcome(context: &Context, outcome: Outcome) -> Result<(), Problem> {
 
 fn failed(failure: &Failure) -> Problem {
     let mut message = format!(
-        "{}: {}",
+        "the handler failed ({}): {}",
         failure.kind.as_str(),
         text::safe(&failure.message)
     );

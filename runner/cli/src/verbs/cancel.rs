@@ -6,8 +6,11 @@ use super::bulk::{self, Act, BulkArgs};
 use crate::context::Context;
 use crate::error::Problem;
 
-/// Cancel waiting and running tasks.
+/// Arguments of `pgtq cancel`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Without a state, filters and --all select scheduled, runnable and running tasks.\n\nExamples:\n  pgtq cancel 42\n  pgtq cancel queue:media handler:thumb*"
+)]
 pub(crate) struct CancelArgs {
     /// Which tasks.
     #[command(flatten)]

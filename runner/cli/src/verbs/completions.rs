@@ -6,13 +6,13 @@ use crate::context::Context;
 use crate::error::Problem;
 use crate::root::Root;
 
-/// Print completions for a shell.
+/// Arguments of `pgtq completions`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  pgtq completions bash > ~/.local/share/bash-completion/completions/pgtq"
 )]
 pub(crate) struct CompletionsArgs {
-    /// The shell
+    /// Shell to write the script for
     #[arg(value_name = "SHELL", value_enum)]
     pub(crate) shell: clap_complete::Shell,
 }

@@ -1,4 +1,4 @@
-//! `pgtq config`: what is set, by whom, and a file to start from.
+//! `pgtq config`: the settings with their origins, and a configuration file template.
 
 use std::fmt::Write as _;
 
@@ -12,26 +12,26 @@ use crate::output::{Cell, Rows};
 use pgtq_store::DatabaseConfig;
 use pgtq_task::LimitRequest;
 
-/// Show or start a configuration.
+/// Arguments of `pgtq config`.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
-    /// What to do; `show` when left out
+    /// The subcommand; `show` if omitted
     #[command(subcommand)]
     pub(crate) what: Option<What>,
 }
 
-/// What to do.
+/// Subcommands of `pgtq config`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {
-    /// Print every setting
+    /// Print all settings
     Show {
-        /// And where it comes from
+        /// Also print the origin of each value: an option, a variable, a file or the default
         #[arg(long)]
         origin: bool,
     },
-    /// Write a pgtq.toml with every setting, commented out
+    /// Create a pgtq.toml that contains all settings, commented out
     Init,
-    /// Print the files that are read, strongest first
+    /// Print the configuration files in use, highest precedence first
     Path,
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn run(args: ConfigArgs, context: &Context) -> Result<(), Problem> {
             let text: String = files.map(|file| format!("{}\n", file.display())).collect();
             context.out.raw(&text)?;
             if text.is_empty() {
-                context.note("no file is read; start one with `pgtq config init`");
+                context.note("no configuration file is in use; create one with `pgtq config init`");
             }
             Ok(())
         }
@@ -70,7 +70,7 @@ fn show(context: &Context, origin: bool) -> Result<(), Problem> {
     context.out.rows(&rows)
 }
 
-/// Every setting with what is in force. Never a password.
+/// All settings with their effective values, without passwords.
 pub(crate) fn values(config: &Config) -> Vec<(String, String, Origin)> {
     let mut values = Vec::new();
     for key in KEYS {
@@ -105,7 +105,7 @@ pub(crate) fn values(config: &Config) -> Vec<(String, String, Origin)> {
     values
 }
 
-/// The cap that follows from the limit of this name.
+/// The default of a cap, which depends on the limit of the same name.
 fn cap(config: &Config, limit: &str) -> String {
     let caps = LimitRequest {
         fuel: Some(config.caps.fuel),
@@ -123,11 +123,11 @@ fn cap(config: &Config, limit: &str) -> String {
     }
 }
 
-// Host, port and database; a text that is no address is not shown at all.
+// Host, port and database. An invalid URL is not printed, because it may contain a password.
 fn place(url: &str) -> String {
     match DatabaseConfig::parse(url) {
         Ok(found) => found.place(),
-        Err(_) => "(not an address)".to_owned(),
+        Err(_) => "(invalid URL)".to_owned(),
     }
 }
 
@@ -135,7 +135,7 @@ fn init(context: &Context) -> Result<(), Problem> {
     let path = context.here.join("pgtq.toml");
     let mut file = std::fs::File::create_new(&path).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => {
-            Problem::failed(format!("`{}` exists already", path.display()))
+            Problem::failed(format!("`{}` already exists", path.display()))
         }
         _ => Problem::failed(format!("cannot write `{}`: {error}", path.display())),
     })?;
@@ -143,11 +143,11 @@ fn init(context: &Context) -> Result<(), Problem> {
     context.out.raw(&format!("{}\n", path.display()))
 }
 
-/// A file with every setting, its default and its meaning.
+/// A configuration file with all settings, their defaults and their meaning.
 pub(crate) fn template() -> String {
     let mut text = String::from(
-        "# pgtq's configuration. Flags, PGTQ_* variables, DATABASE_URL and PG* win over it.\n\
-         # `pgtq config show --origin` says what is in force and why.\n",
+        "# pgtq configuration. Options, PGTQ_* variables, DATABASE_URL and PG* variables override it.\n\
+         # `pgtq config show --origin` prints the effective values and where they are set.\n",
     );
     let mut section = "";
     for key in KEYS {
@@ -163,11 +163,11 @@ pub(crate) fn template() -> String {
         let _ = writeln!(text, "# {name} = {value}   # {}", key.help);
     }
     text.push_str(
-        "\n# The operator's word on one handler wins over its own, and over [caps].\n\
+        "\n# Limits of one handler. They override the limits that it requests, and [caps].\n\
          # [handlers.thumbnail]\n# memory = \"256MiB\"\n# timeout = \"2m\"\n# fuel = \"50G\"\n\
          \n# [queues.media]\n# concurrency = 4\n\
-         \n# What the plugin file mailer.wasm may do beyond computing: docs/grants.md.\n\
-         # Changes count from the next attempt on, without a restart.\n\
+         \n# Capabilities of the plugin file mailer.wasm: see docs/grants.md.\n\
+         # Changes apply to new attempts without a restart.\n\
          # [grants.mailer]\n\
          # http = [\"POST https://api.mail.example/v3/\"]\n\
          # tcp = [\"smtp.example.com:587\"]\n\
@@ -176,7 +176,7 @@ pub(crate) fn template() -> String {
          # secrets.stripe = { hosts = [\"api.stripe.com\"] }\n\
          # secrets.signing = { read = true }\n\
          # files.\"/data\" = { dir = \"/srv/reports\", write = true }\n\
-         \n# Where the values of secrets are; never here.\n\
+         \n# Sources of the values of secrets. Do not write the values into this file.\n\
          # [secrets.stripe]\n# env = \"STRIPE_KEY\"\n\
          # [secrets.signing]\n# file = \"/run/secrets/signing\"\n\
          # [secrets.reports_db]\n# env = \"REPORTS_DB_PASSWORD\"\n",

@@ -6,8 +6,11 @@ use super::bulk::{self, Act, BulkArgs};
 use crate::context::Context;
 use crate::error::Problem;
 
-/// Remove tasks for good.
+/// Arguments of `pgtq delete`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Without a state, filters and --all select tasks in every state except running.\n\nExamples:\n  pgtq delete 42\n  pgtq delete state:cancelled --dry-run"
+)]
 pub(crate) struct DeleteArgs {
     /// Which tasks.
     #[command(flatten)]

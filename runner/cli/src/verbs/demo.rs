@@ -1,6 +1,5 @@
-//! `pgtq demo`: a guided tour on the real thing. Every line it prints names
-//! what it shows; every figure is measured while it is printed; nothing is
-//! left behind.
+//! `pgtq demo`: a guided tour with a real server, runner and plugins. All figures that it
+//! prints are measured during the tour. Removes everything at the end.
 
 mod broken;
 mod load;
@@ -19,25 +18,25 @@ use crate::output::Cell;
 use crate::signals::Signals;
 use crate::text;
 
-/// A guided tour: private Postgres, real plugins, real work, a hot swap.
+/// Arguments of `pgtq demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// End after the tour instead of staying up until Ctrl-C
+    /// Exit after the tour instead of running until Ctrl-C
     #[arg(long)]
     pub(crate) exit: bool,
-    /// How many small tasks are pushed
+    /// Number of small tasks to push, up to 1 million
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) tasks: u32,
 }
 
-/// Where the tour is told: stdout, or stderr when stdout carries JSON.
+/// Prints the tour on stdout, or on stderr if stdout is JSON.
 #[derive(Clone, Copy)]
 pub(crate) struct Guide<'a> {
     pub(crate) context: &'a Context,
 }
 
 impl Guide<'_> {
-    /// Something was shown to work.
+    /// Prints a completed step.
     pub(crate) async fn done(
         self,
         what: impl AsRef<str>,
@@ -51,13 +50,13 @@ impl Guide<'_> {
         .await
     }
 
-    /// Something begins.
+    /// Prints the start of a step.
     pub(crate) async fn begin(self, what: impl AsRef<str>) -> Result<(), Problem> {
         self.print(&format!("\x1b[36m→\x1b[0m {}", what.as_ref()))
             .await
     }
 
-    /// A line under the last one.
+    /// Prints an indented line.
     pub(crate) async fn detail(self, text: impl AsRef<str>) -> Result<(), Problem> {
         self.print(&format!("    {}", text::safe(text.as_ref())))
             .await
@@ -84,21 +83,21 @@ pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<(), Problem
     let guide = Guide { context };
     if cfg!(debug_assertions) {
         context.note(
-            "This is a development build; `cargo install --path runner/cli` gives the fast one.",
+            "this is a development build; `cargo install --path runner/cli` installs an optimized one",
         );
     }
-    // Dropping a half-built stage stops what there is of it.
+    // Dropping an incomplete stage stops the parts that were started.
     let stage = tokio::select! {
         stage = Stage::set(guide) => stage?,
-        name = signals.next() => return Err(left(name)),
+        name = signals.next() => return Err(interrupted(name)),
     };
-    let mut told = tokio::select! {
-        told = show(&args, guide, &stage) => told,
-        name = signals.next() => Err(left(name)),
+    let mut done = tokio::select! {
+        done = show(&args, guide, &stage) => done,
+        name = signals.next() => Err(interrupted(name)),
     };
-    if told.is_ok() && !args.exit {
-        told = tokio::select! {
-            told = stay(guide, &stage) => told,
+    if done.is_ok() && !args.exit {
+        done = tokio::select! {
+            done = stay(guide, &stage) => done,
             _ = signals.next() => {
                 context.note("stopping");
                 Ok(())
@@ -106,17 +105,17 @@ pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<(), Problem
         };
     }
     tokio::select! {
-        stopped = stage.stop() => told.and(stopped),
-        name = signals.next() => Err(left(name)),
+        stopped = stage.stop() => done.and(stopped),
+        name = signals.next() => Err(interrupted(name)),
     }
 }
 
-fn left(signal: &str) -> Problem {
-    let message = format!("{signal}: the tour was left; everything it made is removed");
+fn interrupted(signal: &str) -> Problem {
+    let message = format!("{signal}: demo interrupted; everything it created was removed");
     Problem::new(Exit::Interrupted, message)
 }
 
-/// The tour, and its figures for programs.
+/// Runs the tour and prints its figures as JSON if requested.
 async fn show(args: &DemoArgs, guide: Guide<'_>, stage: &Stage) -> Result<(), Problem> {
     let facts = tour(args, guide, stage).await?;
     let pairs: [(&str, Cell); 0] = [];
@@ -155,9 +154,11 @@ fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// Says what to try next, and returns when the runner has ended by itself.
+/// Prints what to try next, and returns when the runner stops unexpectedly.
 async fn stay(guide: Guide<'_>, stage: &Stage) -> Result<(), Problem> {
-    guide.begin("it is yours now; in another terminal:").await?;
+    guide
+        .begin("the demo keeps running; in another terminal, try:")
+        .await?;
     guide
         .detail(format!("export DATABASE_URL='{}'", stage.url))
         .await?;
@@ -170,15 +171,17 @@ async fn stay(guide: Guide<'_>, stage: &Stage) -> Result<(), Problem> {
         .await?;
     guide
         .detail(format!(
-            "cp other.wasm {}/      (live at once)",
+            "cp other.wasm {}/      (loaded without a restart)",
             stage.plugins.display()
         ))
         .await?;
     guide
-        .begin("a queue of your own: pgtq new media && cd media && pgtq dev")
+        .begin("to start your own queue: pgtq new media && cd media && pgtq dev")
         .await?;
-    guide.begin("Ctrl-C stops and removes everything").await?;
+    guide
+        .begin("press Ctrl-C to stop the demo and remove its files")
+        .await?;
     stage.ended().await;
-    guide.context.warn("the runner stopped by itself");
+    guide.context.warn("the runner stopped unexpectedly");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `pgtq deploy`: a file is checked as a runner would, then swapped in.
+//! `pgtq deploy`: validates a file like a runner, then installs it atomically.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,36 +17,34 @@ use pgtq_engine::plugin::{self, InstallAs, Installed};
 use pgtq_store::{Filter, RunnerRow, Store};
 use pgtq_task::{Digest, Manifest, State};
 
-/// How often `--wait` asks the runners.
-const LOOK: Duration = Duration::from_millis(200);
-/// Waiting tasks that are held against a new schema.
+/// Polling interval of `--wait`.
+const POLL: Duration = Duration::from_millis(200);
+/// Limit on waiting tasks that are validated against a new schema.
 const CHECKED_TASKS: u32 = 1_000;
 
-/// Check a plugin file and install it atomically.
+/// Arguments of `pgtq deploy`.
 #[derive(Debug, Args)]
 pub(crate) struct DeployArgs {
-    /// Plugin files
+    /// Plugin files (.wasm)
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
-    /// The plugin's name in the directory, which its grants go by [default: the file's own]
+    /// Install the file under this name, which also selects its grants [default: the file name]
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// The plugin directory [env: PGTQ_PLUGINS] [default: plugins]
+    /// Plugin directory [env: PGTQ_PLUGINS] [default: plugins]
     #[arg(long, value_name = "DIR")]
     pub(crate) plugins: Option<String>,
-    /// Only check
+    /// Validate the files without installing them
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Wait until every live runner has it, or says why not
-    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = values::duration)]
+    /// Wait until every live runner has loaded the file; exit with status 124 after DURATION, 60s if omitted
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = values::duration)]
     pub(crate) wait: Option<Duration>,
 }
 
 pub(crate) async fn run(args: DeployArgs, context: &Context) -> Result<(), Problem> {
     if args.name.is_some() && args.files.len() > 1 {
-        return Err(Problem::usage(
-            "--as names one plugin: deploy one file with it",
-        ));
+        return Err(Problem::usage("--as can be used with one file only"));
     }
     let own = setting("plugins.dir", "--plugins", args.plugins.clone());
     let config = context.config(own.into_iter().collect())?;
@@ -54,7 +52,7 @@ pub(crate) async fn run(args: DeployArgs, context: &Context) -> Result<(), Probl
     let sandbox = machine::sandbox(&config, 2)?;
     let store = match (args.wait, database::configured(&config)) {
         (Some(_), _) => Some(database::open(context, &config).await?),
-        // Only for a warning: a deploy must work while the database is away.
+        // Only for a warning: a deploy must work without the database.
         (None, Ok(Some(_))) => database::open(context, &config).await.ok(),
         (None, _) => None,
     };
@@ -71,7 +69,7 @@ pub(crate) async fn run(args: DeployArgs, context: &Context) -> Result<(), Probl
         checking.finish_and_clear();
         let loaded = loaded?;
         if let Some(store) = &store {
-            queued(context, store, &loaded.manifest).await?;
+            check_waiting_tasks(context, store, &loaded.manifest).await?;
         }
         if args.dry_run {
             let named = loaded.manifest.handlers.iter();
@@ -88,11 +86,11 @@ pub(crate) async fn run(args: DeployArgs, context: &Context) -> Result<(), Probl
             plugin::install(&dir, file, under, |bytes| {
                 match Digest::of(bytes) == loaded.digest {
                     true => Ok(()),
-                    false => Err("it changed while it was checked; deploy it again".to_owned()),
+                    false => Err("the file changed during validation; deploy it again".to_owned()),
                 }
             })
         })?;
-        told(context, &done);
+        print_installed(context, &done);
         push(&mut rows, &done.file, done.digest, done.replaced);
         installed.push(done);
     }
@@ -107,7 +105,7 @@ pub(crate) async fn run(args: DeployArgs, context: &Context) -> Result<(), Probl
     Ok(())
 }
 
-/// One file of the answer: where it is now, which with `--dry-run` is where it was.
+/// Adds a row for a file: the installed file, or the source file with `--dry-run`.
 fn push(rows: &mut Rows, file: &Path, digest: Digest, replaced: Option<Digest>) {
     let file = file.display().to_string();
     let replaced = replaced.map(|digest| digest.to_string());
@@ -124,22 +122,26 @@ fn push(rows: &mut Rows, file: &Path, digest: Digest, replaced: Option<Digest>) 
     rows.push(digest, cells, json);
 }
 
-/// Says what an installation did.
-pub(crate) fn told(context: &Context, done: &Installed) {
+/// Prints what an installation changed.
+pub(crate) fn print_installed(context: &Context, done: &Installed) {
     let file = done.file.display();
     match done.replaced {
-        Some(old) if old == done.digest => context.note(format!("{file} is that version already")),
+        Some(old) if old == done.digest => context.note(format!("{file} is unchanged")),
         Some(old) => context.note(format!(
-            "{file}: {} replaces {}",
+            "{file}: {} replaced {}",
             done.digest.short(),
             old.short()
         )),
-        None => context.note(format!("{file}: {} is new", done.digest.short())),
+        None => context.note(format!("{file}: {} installed", done.digest.short())),
     }
 }
 
-/// Warns of waiting tasks whose arguments the new version would refuse.
-async fn queued(context: &Context, store: &Store, manifest: &Manifest) -> Result<(), Problem> {
+/// Warns about waiting tasks whose arguments the new version would reject.
+async fn check_waiting_tasks(
+    context: &Context,
+    store: &Store,
+    manifest: &Manifest,
+) -> Result<(), Problem> {
     for handler in manifest
         .handlers
         .iter()
@@ -152,17 +154,17 @@ async fn queued(context: &Context, store: &Store, manifest: &Manifest) -> Result
             ..Filter::default()
         };
         let tasks = store.tasks(&filter).await?;
-        let misfits: Vec<_> = tasks
+        let invalid: Vec<_> = tasks
             .iter()
             .filter(|task| {
                 serde_json::from_str(&task.args)
                     .is_ok_and(|value: Value| arguments::fit(handler, &value).is_err())
             })
             .collect();
-        if let Some(first) = misfits.first() {
+        if let Some(first) = invalid.first() {
             context.warn(format!(
-                "{} of handler `{}` that wait now do not fit its new arguments, e.g. task {}",
-                text::tasks(misfits.len() as u64),
+                "{} of handler `{}` waiting in queues do not match its new argument schema, for example task {}",
+                text::tasks(invalid.len() as u64),
                 handler.name,
                 first.id
             ));
@@ -171,7 +173,7 @@ async fn queued(context: &Context, store: &Store, manifest: &Manifest) -> Result
     Ok(())
 }
 
-/// Waits until every live runner has loaded what was installed.
+/// Waits until every live runner has loaded the installed file.
 pub(crate) async fn live_everywhere(
     context: &Context,
     store: &Store,
@@ -197,7 +199,7 @@ pub(crate) async fn live_everywhere(
         {
             spinner.finish_and_clear();
             return Err(Problem::failed(format!(
-                "runner {runner} refused {name}: {}",
+                "runner {runner} rejected {name}: {}",
                 text::safe(&reason)
             )));
         }
@@ -209,7 +211,7 @@ pub(crate) async fn live_everywhere(
         if missing.is_empty() {
             spinner.finish_and_clear();
             match live.len() {
-                0 => context.warn("no runner is alive: the file is loaded when one starts"),
+                0 => context.warn("no runner is live; a runner loads the file when it starts"),
                 n => context.note(format!(
                     "live on {n} runner{} after {}",
                     if n == 1 { "" } else { "s" },
@@ -223,14 +225,14 @@ pub(crate) async fn live_everywhere(
             return Err(Problem::new(
                 Exit::Elapsed,
                 format!(
-                    "not loaded after {} by {}",
+                    "timed out after {}; the file is not loaded by {}",
                     text::fine(limit),
                     missing.join(", ")
                 ),
             )
-            .help("do they watch this directory? `pgtq plugins` says what they have"));
+            .help("check that these runners use this plugin directory; `pgtq plugins` lists their files"));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -1,6 +1,6 @@
-//! `pgtq dev`: a queue of one's own in this directory. A private Postgres
-//! that keeps its data in `.pgtq`, a runner, plugin crates built and built
-//! again when their sources change, and hot reload of what comes out.
+//! `pgtq dev`: a private queue in this directory. Starts a private Postgres with its data
+//! in `.pgtq` and a runner, builds the plugin crates whenever their sources change, and
+//! reloads the built plugins.
 
 use std::fs::{File, TryLockError};
 use std::io::IsTerminal as _;
@@ -21,25 +21,25 @@ use pgtq_setup::postgres::{Options, PrivatePostgres};
 use pgtq_setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
 use pgtq_store::{DatabaseConfig, Store};
 
-/// How often the sources are looked at.
-const LOOK: Duration = Duration::from_millis(500);
+/// Polling interval of the sources.
+const POLL: Duration = Duration::from_millis(500);
 
-/// A private Postgres and a runner with hot reload, in this directory.
+/// Arguments of `pgtq dev`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "While it runs, other verbs in this directory use its database:\n  pgtq push greet name=You --wait"
+    after_help = "While `pgtq dev` runs, other commands in this directory use its database:\n  pgtq push greet name=You --wait"
 )]
 pub(crate) struct DevArgs {
-    /// Directory of .wasm files; crates in it, or here, are built into it [env: PGTQ_PLUGINS] [default: plugins]
+    /// Directory of .wasm files; the crate in the current directory, or else the crates in DIR, are built into it [env: PGTQ_PLUGINS] [default: plugins]
     #[arg(long, value_name = "DIR")]
     pub(crate) plugins: Option<String>,
-    /// Forget all tasks at the end
+    /// Use a temporary database and remove it on exit
     #[arg(long)]
     pub(crate) ephemeral: bool,
-    /// Build nothing
+    /// Do not build plugin crates
     #[arg(long)]
     pub(crate) no_build: bool,
-    /// Address for /healthz, /readyz and /metrics [env: PGTQ_LISTEN]
+    /// Address for /healthz, /readyz and /metrics, such as 127.0.0.1:9090 [env: PGTQ_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
 }
@@ -50,8 +50,8 @@ pub(crate) async fn run(args: DevArgs, context: &Context) -> Result<(), Problem>
         setting("run.listen", "--listen", args.listen.clone()),
     ];
     let mut config = context.config(flags.into_iter().flatten().collect())?;
-    // A plugin under development has what it asks for; `pgtq inspect` says what a
-    // runner would cut.
+    // Requested limits are not reduced during development; `pgtq inspect` shows what a
+    // runner would reduce.
     config.caps = config.limits.uncapped();
     let mut signals = Signals::catch()?;
     tokio::select! {
@@ -61,11 +61,11 @@ pub(crate) async fn run(args: DevArgs, context: &Context) -> Result<(), Problem>
             drop(dev);
             done.map(drop)
         }
-        name = interrupted() => Err(Problem::new(Exit::Interrupted, format!("{name} before the runner had started"))),
+        name = interrupted() => Err(Problem::new(Exit::Interrupted, format!("{name}: interrupted before the runner started"))),
     }
 }
 
-// A second pair of listeners: those of `run` belong to the runner once it is up.
+// A second pair of signal handlers: those of `run` belong to the runner once it has started.
 async fn interrupted() -> &'static str {
     match Signals::catch() {
         Ok(mut signals) => signals.next().await,
@@ -73,8 +73,8 @@ async fn interrupted() -> &'static str {
     }
 }
 
-/// What lives as long as the verb. Fields are dropped in order: the builder
-/// and the address go before the server.
+/// Resources of the verb. The fields are dropped in order: the builder and the address file
+/// before the server.
 struct Dev {
     _builder: Option<Builder>,
     _address: Option<Address>,
@@ -82,18 +82,18 @@ struct Dev {
     _alone: Option<File>,
 }
 
-/// Makes sure that no other `pgtq dev` serves this directory: the first to stop
-/// would take the database from under the other. Held until dropped.
+/// Locks the directory against another `pgtq dev`: the first one to stop would stop the
+/// database of the other. Held until dropped.
 fn alone(context: &Context) -> Result<File, Problem> {
     let dir = machine::ensure_dir(&context.here.join(".pgtq"))?;
     let file = File::create(dir.join("dev.lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Problem::failed("`pgtq dev` runs already in this directory")
-                .help("use it from here: pgtq push HANDLER …")
-                .help("or start another elsewhere, or with --ephemeral"))
-        }
+        Err(TryLockError::WouldBlock) => Err(Problem::failed(
+            "`pgtq dev` is already running in this directory",
+        )
+        .help("use it from this directory: pgtq push HANDLER …")
+        .help("or start another one in a different directory, or with --ephemeral")),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }
@@ -108,7 +108,7 @@ async fn start(
     let (server, database) = database(args, context, config).await?;
     let address = server
         .as_ref()
-        .map(|server| Address::leave(&context.here, &server.url()))
+        .map(|server| Address::write(&context.here, &server.url()))
         .transpose()?;
     let store = Store::connect(database).await?;
     for (version, name) in store.migrate().await?.versions {
@@ -132,12 +132,14 @@ async fn start(
     names.sort_unstable();
     context.note(match names.as_slice() {
         [] => format!(
-            "no handler yet: drop a .wasm file into {}",
+            "no handlers yet: copy a .wasm file into {}",
             config.run.plugins.display()
         ),
         names => format!("\x1b[32m✓\x1b[0m handlers: {}", names.join(", ")),
     });
-    context.note("in another terminal, in this directory: pgtq push HANDLER …      Ctrl-C stops");
+    context.note(
+        "push tasks from another terminal in this directory: pgtq push HANDLER …; press Ctrl-C to stop",
+    );
     let dev = Dev {
         _builder: builder,
         _address: address,
@@ -147,7 +149,7 @@ async fn start(
     Ok((dev, runner))
 }
 
-/// The private server, or the database named on the command line.
+/// Starts the private server, unless the command line names a database.
 async fn database(
     args: &DevArgs,
     context: &Context,
@@ -163,14 +165,12 @@ async fn database(
     };
     let server = start_postgres(context, options).await?;
     let url = server.url();
-    context.note(format!(
-        "\x1b[32m✓\x1b[0m Postgres of this directory: {url}"
-    ));
+    context.note(format!("\x1b[32m✓\x1b[0m private Postgres: {url}"));
     let found = database::at(config, &url)?;
     Ok((Some(server), found))
 }
 
-/// Starts a private server off the async threads, so that a signal is heard.
+/// Starts a private server on a blocking thread, so that signals are handled meanwhile.
 pub(crate) async fn start_postgres(
     context: &Context,
     options: Options,
@@ -182,7 +182,7 @@ pub(crate) async fn start_postgres(
     Ok(joined(started.await)??)
 }
 
-/// Tells a step of set-up work from a thread of its own.
+/// Prints a step of the setup, for blocking threads.
 pub(crate) fn say(quiet: bool, line: &str) {
     if !quiet {
         stderr::styled(&format!("\x1b[2m→ {line}\x1b[0m\n"));
@@ -191,14 +191,14 @@ pub(crate) fn say(quiet: bool, line: &str) {
 
 /// The result of a blocking step.
 pub(crate) fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, Problem> {
-    result.map_err(|error| Problem::failed(format!("a step ended unexpectedly: {error}")))
+    result.map_err(|error| Problem::failed(format!("a background step failed: {error}")))
 }
 
-/// The file that tells other verbs where the private server is.
+/// The file with the URL of the private server, for other verbs.
 struct Address(PathBuf);
 
 impl Address {
-    fn leave(here: &Path, url: &str) -> Result<Self, Problem> {
+    fn write(here: &Path, url: &str) -> Result<Self, Problem> {
         let path = here.join(PRIVATE_URL);
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir)?;
@@ -210,18 +210,18 @@ impl Address {
 
 impl Drop for Address {
     fn drop(&mut self) {
-        // Left behind it would only lead to "cannot reach the database".
+        // A stale file would lead to "cannot reach the database".
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// Builds crates, and again whenever a source changes.
+/// Builds crates, and rebuilds them when a source changes.
 struct Builder {
     _task: AbortOnDropHandle<()>,
 }
 
 impl Builder {
-    /// Returns after the first build, good or bad.
+    /// Returns after the first build, whether it succeeds or fails.
     async fn start(context: &Context, crates: &[PathBuf], out: &Path) -> Builder {
         let quiet = context.global.quiet > 0;
         for dir in crates {
@@ -232,7 +232,7 @@ impl Builder {
         let task = tokio::spawn(async move {
             let mut seen: Vec<Option<SystemTime>> =
                 crates.iter().map(|dir| sources::newest(dir)).collect();
-            let mut tick = tokio::time::interval(LOOK);
+            let mut tick = tokio::time::interval(POLL);
             loop {
                 tick.tick().await;
                 for (dir, seen) in crates.iter().zip(&mut seen) {
@@ -250,12 +250,12 @@ impl Builder {
     }
 }
 
-/// One build. A failure is shown; what was live stays live.
+/// Builds one crate. Prints a failure; the previous version stays live.
 async fn build(quiet: bool, dir: PathBuf, out: PathBuf) {
     let shown = dir.display().to_string();
     let built = tokio::task::spawn_blocking(move || {
         let toolchain = Toolchain::ensure(&dir, &|line| say(quiet, line))?;
-        // In a pipe cargo would wait for the reader, or end with it.
+        // Without a terminal, cargo would block on a slow reader or fail without one.
         let output = match std::io::stderr().is_terminal() {
             true => Output::Show,
             false => Output::Keep,

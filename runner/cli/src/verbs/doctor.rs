@@ -1,4 +1,4 @@
-//! `pgtq doctor`: this machine and the database, with fixes.
+//! `pgtq doctor`: checks this machine and the database, and suggests fixes.
 
 mod grants;
 mod server;
@@ -15,13 +15,13 @@ use crate::output::{Cell, Rows};
 use pgtq_setup::doctor::{self, Check, Status};
 use pgtq_store::{MigrationStatus, Store, StoreError};
 
-/// Leases that ended are taken back each second, if anybody does it.
+/// Runners and workers rescue tasks with expired leases every second.
 const OVERDUE: Duration = Duration::from_secs(30);
 
-/// Check this machine and the database.
+/// Arguments of `pgtq doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Install and make what is missing, where that needs no question
+    /// Install or create what is missing, without prompting
     #[arg(long)]
     pub(crate) fix: bool,
 }
@@ -78,7 +78,7 @@ async fn database_checks(context: &Context, config: &Config) -> Vec<Check> {
     let store = match database::connect(context, config).await {
         Ok(store) => store,
         Err(problem) if problem == database::unconfigured() => {
-            let fix = Some("set DATABASE_URL, or try `pgtq dev`");
+            let fix = Some("set DATABASE_URL, or start a private database with `pgtq dev`");
             return vec![check("database", Status::Warn, problem.message, fix)];
         }
         Err(problem) => {
@@ -118,30 +118,30 @@ async fn database_checks(context: &Context, config: &Config) -> Vec<Check> {
         format!("`{}` is up to date", config.schema),
         None,
     ));
-    for (name, seen) in [
+    for (name, found) in [
         ("migrations", migrations(&store).await),
         ("runners", runners(&store).await),
         ("workers", overdue(&store).await),
         ("queues", paused(&store).await),
     ] {
-        checks.extend(seen.unwrap_or_else(|error| Some(unseen(name, error))));
+        checks.extend(found.unwrap_or_else(|error| Some(failed(name, error))));
     }
     checks
 }
 
-/// What a lesser user may not look at is not wrong for that.
-fn unseen(name: &'static str, error: StoreError) -> Check {
+/// A failed check: a warning if the role lacks the privilege for it.
+fn failed(name: &'static str, error: StoreError) -> Check {
     let denied = matches!(error, StoreError::Denied { .. });
     let problem = Problem::from(error);
     Check {
         name,
         status: if denied { Status::Warn } else { Status::Bad },
         detail: match denied {
-            true => format!("not looked at: {}", problem.message),
+            true => format!("not checked: {}", problem.message),
             false => problem.message,
         },
         fix: match denied {
-            true => Some("ask as a viewer: `pgtq roles viewer ROLE`".to_owned()),
+            true => Some("grant viewer to the role: `pgtq roles viewer ROLE`".to_owned()),
             false => problem.help.first().cloned(),
         },
     }
@@ -153,7 +153,7 @@ fn now() -> f64 {
     now.unwrap_or_default().as_secs_f64()
 }
 
-/// Whether the schema is what this program would make.
+/// Whether the applied migrations match this program.
 async fn migrations(store: &Store) -> Result<Option<Check>, StoreError> {
     let all = store.migration_status().await?;
     let titles = |which: fn(&MigrationStatus) -> bool| {
@@ -171,17 +171,19 @@ async fn migrations(store: &Store) -> Result<Option<Check>, StoreError> {
     Ok(Some(if !drifted.is_empty() {
         check(
             Status::Warn,
-            format!("applied with another text: {}", drifted.join(", ")),
-            Some("compare with `pgtq migrate --sql` on an empty database"),
+            format!("applied with different SQL: {}", drifted.join(", ")),
+            Some(
+                "compare the schema with the output of `pgtq migrate --sql` for an empty database",
+            ),
         )
     } else if !pending.is_empty() {
         check(
             Status::Warn,
-            format!("of another build of this version: {}", pending.join(", ")),
+            format!("from another build of this version: {}", pending.join(", ")),
             Some("replace them with `pgtq migrate`"),
         )
     } else {
-        check(Status::Ok, "as this program has them".to_owned(), None)
+        check(Status::Ok, "match this program".to_owned(), None)
     }))
 }
 
@@ -199,12 +201,12 @@ async fn runners(store: &Store) -> Result<Option<Check>, StoreError> {
         } else {
             Status::Ok
         },
-        detail: format!("{live} alive, {lost} lost"),
+        detail: format!("{live} live, {lost} lost"),
         fix: (live == 0).then(|| "start one with `pgtq run`".to_owned()),
     }))
 }
 
-/// Leases of external workers that ended and that nobody takes back.
+/// Expired leases of external workers whose tasks nothing rescues.
 async fn overdue(store: &Store) -> Result<Option<Check>, StoreError> {
     let workers = store.workers().await?;
     let longest = workers
@@ -215,12 +217,12 @@ async fn overdue(store: &Store) -> Result<Option<Check>, StoreError> {
     Ok(longest.map(|(seconds, name)| Check {
         name: "workers",
         status: Status::Warn,
-        detail: format!("a lease of the worker {name} ended {seconds:.0} s ago and was not taken back"),
-        fix: Some("call `SELECT pgtq.tend()` each second from a worker, or start a runner with `pgtq run`".to_owned()),
+        detail: format!("a lease of worker {name} expired {seconds:.0} s ago and its task was not rescued"),
+        fix: Some("call `SELECT pgtq.tend()` once per second from a worker, or start a runner with `pgtq run`".to_owned()),
     }))
 }
 
-/// Queues that nobody works on because somebody said so.
+/// Paused queues.
 async fn paused(store: &Store) -> Result<Option<Check>, StoreError> {
     let paused: Vec<String> = store
         .queues()

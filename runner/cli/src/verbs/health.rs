@@ -1,4 +1,4 @@
-//! `pgtq health`: for scripts and containers.
+//! `pgtq health`: a health check for scripts and containers.
 
 use clap::Args;
 
@@ -7,10 +7,10 @@ use crate::database;
 use crate::error::Problem;
 use crate::output::Cell;
 
-/// A probe: status 0 if the database answers and has the right schema.
+/// Arguments of `pgtq health`.
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
-    /// Also want at least this many live runners
+    /// Also require at least this many live runners
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) runners: usize,
 }
@@ -26,7 +26,7 @@ pub(crate) async fn run(args: HealthArgs, context: &Context) -> Result<(), Probl
         .count();
     if live < args.runners {
         return Err(Problem::failed(format!(
-            "{live} live runners, {} wanted",
+            "{live} live runners, {} required",
             args.runners
         )));
     }

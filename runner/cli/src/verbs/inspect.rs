@@ -1,4 +1,4 @@
-//! `pgtq inspect`: what a file says about itself.
+//! `pgtq inspect`: shows the contents of a plugin file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use crate::output::{Cell, Format, Rows};
 use crate::{machine, text};
 use pgtq_task::{Grant, HandlerInfo, LimitCut, Name, PluginGrantReport, Retries};
 
-/// Show a plugin file's handlers and requested capabilities, without running it.
+/// Arguments of `pgtq inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// The plugin file
+    /// Plugin file (.wasm)
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Print the JSON schema of this handler's arguments (asks the plugin, in the sandbox)
+    /// Print the JSON Schema of this handler's arguments; runs the plugin in the sandbox
     #[arg(long, value_name = "HANDLER")]
     pub(crate) schema_of: Option<Name>,
 }
@@ -30,14 +30,14 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Prob
     let config = context.config(Vec::new())?;
     let bytes = machine::read(&args.file)?;
     let digest = pgtq_task::Digest::of(&bytes);
-    let refused = |reason: pgtq_sandbox::LoadError| {
-        Problem::failed(format!("{} is refused: {reason}", args.file.display()))
+    let rejected = |reason: pgtq_sandbox::LoadError| {
+        Problem::failed(format!("{} was rejected: {reason}", args.file.display()))
     };
-    let found = pgtq_sandbox::inspect(&bytes).map_err(refused)?;
+    let found = pgtq_sandbox::inspect(&bytes).map_err(rejected)?;
     let settings = machine::settings(&config, 1)?;
     pgtq_sandbox::validate(&settings, Arc::from(bytes))
         .await
-        .map_err(refused)?;
+        .map_err(rejected)?;
     let form = match found.form {
         pgtq_sandbox::FileForm::Component => "component",
         pgtq_sandbox::FileForm::CoreModule => "core module",
@@ -66,7 +66,7 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Prob
     }
     let pairs = [
         ("file", Cell::from(args.file.display().to_string())),
-        ("form", form.into()),
+        ("format", form.into()),
         ("contract", format!("pgtq:plugin@{}", found.contract).into()),
         ("digest", digest.to_string().into()),
         (
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Prob
             Cell::new(text::bytes(found.bytes), found.bytes.to_string()),
         ),
         ("imports", found.imports.join("\n").into()),
-        ("made by", tools.join("\n").into()),
+        ("producers", tools.join("\n").into()),
     ];
     context
         .out
@@ -90,13 +90,13 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Prob
         }
         if let Some(needs) = needs.filter(|needs| !needs.toml.is_empty()) {
             context.note(format!(
-                "\nto grant the rest, put into pgtq.toml:\n{}",
+                "\nto grant the missing capabilities, add to pgtq.toml:\n{}",
                 needs.toml.trim_end()
             ));
         }
         if !limits.is_empty() {
             context.note(format!(
-                "\na runner with this configuration gives less than the handlers ask for: {}; to allow it, put into pgtq.toml:\n{}",
+                "\nthis configuration allows less than the handlers request: {}; to raise the limits, add to pgtq.toml:\n{}",
                 cut.reasons(&plugin).join(", "),
                 limits.trim_end()
             ));
@@ -118,12 +118,14 @@ async fn schema(args: &InspectArgs, name: &Name, context: &Context) -> Result<()
         handler.ok_or_else(|| Problem::not_found(format!("the file has no handler `{name}`")))?;
     match &handler.arguments {
         Some(schema) => context.out.json(&format!("{schema:#}\n")),
-        None => Err(Problem::failed(format!("handler `{name}` gives no schema"))),
+        None => Err(Problem::failed(format!(
+            "handler `{name}` has no argument schema"
+        ))),
     }
 }
 
-/// The limits that handlers ask for and a runner with this configuration would not
-/// give them: the largest of each.
+/// The requested limits that a runner with this configuration would reduce: the largest of
+/// each.
 fn cut(config: &Config, handlers: &[HandlerInfo], grant: &Grant) -> LimitCut {
     let cuts = handlers.iter().map(|handler| {
         let decided = config.handlers.get(&handler.name).copied();
@@ -133,9 +135,12 @@ fn cut(config: &Config, handlers: &[HandlerInfo], grant: &Grant) -> LimitCut {
     cuts.fold(LimitCut::default(), |sum, cut| sum.max(&cut))
 }
 
-/// What each handler asks for, and what the configuration at hand says to it.
+/// The capabilities that each handler requests, and whether this configuration grants them.
 fn asked(handlers: &[HandlerInfo], grant: &Grant) -> Rows {
-    let mut rows = Rows::new("pgtq.asked/v1", &["handler", "asks for", "what", "answer"]);
+    let mut rows = Rows::new(
+        "pgtq.asked/v1",
+        &["handler", "capability", "request", "status"],
+    );
     for handler in handlers {
         for asked in handler.needs.against(grant) {
             let cells = vec![

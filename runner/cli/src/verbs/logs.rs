@@ -1,6 +1,6 @@
-//! `pgtq logs`: what handlers logged. Attempts that have ended have their log
-//! in the database; of those that run for more than a second or two, their
-//! runner passes the lines on while it goes.
+//! `pgtq logs`: prints the log lines of handlers. The database has the logs of finished
+//! attempts; for attempts that run longer than a second or two, the runner also streams the
+//! lines to the database.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -21,22 +21,22 @@ mod reader;
 
 use reader::{Item, Reader};
 
-/// How often `-f` looks.
-const LOOK: Duration = Duration::from_millis(500);
+/// Polling interval of `-f`.
+const POLL: Duration = Duration::from_millis(500);
 
-/// What handlers logged.
+/// Arguments of `pgtq logs`.
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
-    /// The task
+    /// Task id
     #[arg(value_name = "ID", required_unless_present = "handler")]
     pub(crate) id: Option<String>,
-    /// All tasks of this handler instead; `*` stands for any text
+    /// Print the logs of all tasks of this handler instead; `*` matches any text
     #[arg(long, value_name = "PATTERN", conflicts_with = "id")]
     pub(crate) handler: Option<String>,
-    /// With --handler: how far back
-    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "1h")]
+    /// With --handler, only tasks pushed or finished within this time
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "1h")]
     pub(crate) since: Duration,
-    /// Keep printing lines as they come, until the task has ended
+    /// Print new lines as they arrive, until the task has finished
     #[arg(short, long)]
     pub(crate) follow: bool,
 }
@@ -64,12 +64,12 @@ async fn one(
     follow: bool,
 ) -> Result<(), Problem> {
     loop {
-        let state = printer.news(store, id).await?;
+        let state = printer.print_new(store, id).await?;
         let state = state.ok_or_else(|| no_task(id))?;
         if !follow || state.is_final() {
             return Ok(());
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 
@@ -89,7 +89,7 @@ async fn many(printer: &mut Printer<'_>, store: &Store, args: &LogsArgs) -> Resu
             if idle || ended.contains(&task.id) {
                 continue;
             }
-            let state = printer.news(store, task.id).await?;
+            let state = printer.print_new(store, task.id).await?;
             if state.is_none_or(State::is_final) {
                 ended.insert(task.id);
             }
@@ -97,26 +97,25 @@ async fn many(printer: &mut Printer<'_>, store: &Store, args: &LogsArgs) -> Resu
         if !args.follow {
             return Ok(());
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 
 struct Printer<'a> {
     context: &'a Context,
     reader: Reader,
-    /// Lines of several tasks are mixed: each says whose it is.
+    /// Print the task id on each line, because lines of several tasks are mixed.
     with_id: bool,
-    /// Whose line was the last.
+    /// Task and attempt of the last line.
     last: Option<(TaskId, i32)>,
-    /// Tasks of which it was said that logs are left out.
+    /// Tasks for which omitted logs were reported.
     shortened: HashSet<TaskId>,
 }
 
 impl Printer<'_> {
-    /// Prints what is new of a task. Returns its state; `None` when there is no
-    /// such task.
-    async fn news(&mut self, store: &Store, id: TaskId) -> Result<Option<State>, Problem> {
-        // In this order: lines leave the first place when they are in the second.
+    /// Prints the new lines of a task. Returns its state; `None` if the task does not exist.
+    async fn print_new(&mut self, store: &Store, id: TaskId) -> Result<Option<State>, Problem> {
+        // In this order: lines are stored with the attempt before the stream is deleted.
         let live = store.live_logs(id, self.reader.newest(id)).await?;
         let Some(detail) = store.task(id).await? else {
             return Ok(None);
@@ -130,7 +129,7 @@ impl Printer<'_> {
         let n_omitted = detail.attempts.iter().filter(|a| a.texts_omitted).count();
         if n_omitted > 0 && self.shortened.insert(id) {
             self.context.note(format!(
-                "task {id}: the logs of {n_omitted} attempts are not shown, because newer ones have more than {}; the table attempts has them",
+                "task {id}: the logs of {n_omitted} attempts are not shown, because those of newer attempts exceed {}; they are in the table `attempts`",
                 text::bytes(Store::PAGE_BYTES.unsigned_abs())
             ));
         }
@@ -142,7 +141,7 @@ impl Printer<'_> {
         Ok(Some(detail.task.state))
     }
 
-    /// Where a later attempt begins; how the one before it ended stands in `show`.
+    /// A heading before the lines of a second or later attempt.
     fn heading(&mut self, id: TaskId, item: &Item) -> String {
         let Item::Line(attempt, _) = item else {
             return String::new();
@@ -166,20 +165,22 @@ impl Printer<'_> {
                 format!("{json}\n")
             }
             Item::Line(_, what) => format!("{prefix}{}\n", line(what)),
-            // Programs see it by the kind of the attempt.
-            Item::Died(_) if self.context.out.is_json() => String::new(),
-            Item::Died(attempt) => {
-                format!("{prefix}\x1b[31mattempt {attempt} ends here: its runner was lost\x1b[0m\n")
+            // JSON contains lines only; the kind of the attempt is in `pgtq show`.
+            Item::RunnerLost(_) if self.context.out.is_json() => String::new(),
+            Item::RunnerLost(attempt) => {
+                format!(
+                    "{prefix}\x1b[31mattempt {attempt}: the log ends here, its runner was lost\x1b[0m\n"
+                )
             }
         }
     }
 }
 
-/// The stored lines of an attempt, with the gap between them if some were dropped.
+/// The stored lines of an attempt, with a gap where lines were dropped.
 fn stored(attempt: &AttemptRow) -> Vec<LogLine> {
     let text = attempt.logs.as_deref().unwrap_or("[]");
     let mut lines: Vec<LogLine> = serde_json::from_str(text).unwrap_or_default();
-    // Under a limit of no lines, or by a version that kept only the first ones.
+    // Without a gap: the limit is 0 lines, or an older version kept only the first lines.
     let unmarked = lines.iter().all(|line| line.dropped.is_none());
     if unmarked && attempt.logs_dropped > 0 {
         let at_ms = lines.last().map_or(0, |line| line.at_ms);
@@ -188,12 +189,12 @@ fn stored(attempt: &AttemptRow) -> Vec<LogLine> {
     lines
 }
 
-/// The kept lines of one attempt, for people.
+/// Formats the stored lines of one attempt.
 pub(crate) fn lines(attempt: &AttemptRow) -> Vec<String> {
     stored(attempt).iter().map(line).collect()
 }
 
-/// One log line for people.
+/// Formats one log line.
 pub(crate) fn line(line: &LogLine) -> String {
     let (colour, level) = match line.level {
         LogLevel::Debug => ("\x1b[2m", "debug"),

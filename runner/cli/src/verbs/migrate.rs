@@ -1,4 +1,4 @@
-//! `pgtq migrate`: the schema, created or brought up.
+//! `pgtq migrate`: creates or updates the schema.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -9,16 +9,16 @@ use crate::error::{Exit, Problem};
 use crate::output::{Cell, Rows};
 use pgtq_store::{Applied, MigrationStatus, StoreError};
 
-/// Create or update the schema.
+/// Arguments of `pgtq migrate`.
 #[derive(Debug, Args)]
 pub(crate) struct MigrateArgs {
-    /// List migrations, applied or not; status 5 if something is pending
+    /// List all migrations; exit with status 5 if one is pending
     #[arg(long, conflicts_with_all = ["dry_run", "sql"])]
     pub(crate) status: bool,
-    /// Say what would be applied, apply nothing
+    /// List the migrations that would be applied, without applying them
     #[arg(long, conflicts_with = "sql")]
     pub(crate) dry_run: bool,
-    /// Print the SQL that would be applied, apply nothing
+    /// Print the SQL that would be applied, without applying it
     #[arg(long)]
     pub(crate) sql: bool,
 }
@@ -34,18 +34,20 @@ pub(crate) async fn run(args: MigrateArgs, context: &Context) -> Result<(), Prob
         context.out.rows(&rows(&all, store.now().await?))?;
         for one in all.iter().filter(|one| one.drifted) {
             context.warn(format!(
-                "migration {} was applied with another text than this program has",
+                "migration {} was applied with SQL that differs from this program's",
                 one.title()
             ));
         }
-        newer(store.check_schema().await)?;
+        reject_newer(store.check_schema().await)?;
         let pending = all.iter().filter(|one| one.applied_at.is_none()).count();
         return match (pending, args.status) {
             (0, _) => Ok(()),
-            (n, true) => Err(Problem::new(Exit::Schema, format!("{n} pending"))
-                .help("apply with `pgtq migrate`")),
+            (n, true) => Err(
+                Problem::new(Exit::Schema, format!("pending migrations: {n}"))
+                    .help("apply them with `pgtq migrate`"),
+            ),
             (n, false) => {
-                context.note(format!("would apply {n}"));
+                context.note(format!("migrations to apply: {n}"));
                 Ok(())
             }
         };
@@ -70,8 +72,8 @@ pub(crate) async fn run(args: MigrateArgs, context: &Context) -> Result<(), Prob
     Ok(())
 }
 
-// Missing and older are what `--status` is about to say itself.
-fn newer(checked: Result<(), StoreError>) -> Result<(), Problem> {
+// A missing or older schema is part of the output of `--status`.
+fn reject_newer(checked: Result<(), StoreError>) -> Result<(), Problem> {
     match checked {
         Err(StoreError::SchemaMissing { .. } | StoreError::SchemaOlder { .. }) | Ok(()) => Ok(()),
         Err(error) => Err(error.into()),

@@ -1,4 +1,4 @@
-//! One file per verb: its flags, and what it does.
+//! The verbs, one file each: options and implementation.
 
 pub(crate) mod bench;
 pub(crate) mod build;
@@ -38,7 +38,7 @@ use super::context::Context;
 use super::error::Problem;
 use super::root::Verb;
 
-/// Does what the command line says.
+/// Runs a verb.
 pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<(), Problem> {
     match verb {
         Verb::Demo(args) => demo::run(args, context).await,
@@ -73,6 +73,6 @@ pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<(), Proble
         Verb::Config(args) => config::run(args, context),
         Verb::Completions(args) => completions::run(&args, context),
         Verb::Version(args) => version::run(args, context),
-        Verb::CompilePlugin => Err(Problem::usage("compile-plugin is run by the runner itself")),
+        Verb::CompilePlugin => Err(Problem::usage("compile-plugin is started by the runner")),
     }
 }

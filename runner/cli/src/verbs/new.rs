@@ -1,4 +1,4 @@
-//! `pgtq new`: a plugin crate to start from.
+//! `pgtq new`: creates a plugin crate from the template.
 
 use std::path::PathBuf;
 
@@ -8,16 +8,16 @@ use crate::context::Context;
 use crate::error::Problem;
 use pgtq_setup::template::{self, TemplateOptions};
 
-/// Make a new plugin crate.
+/// Arguments of `pgtq new`.
 #[derive(Debug, Args)]
 pub(crate) struct NewArgs {
-    /// Its name
+    /// Name of the crate
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// Where to make it [default: here]
+    /// Directory in which to create the crate [default: the current directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Use the SDK in this directory
+    /// Depend on the pgtq-sdk crate in this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) sdk_path: Option<PathBuf>,
 }
@@ -31,7 +31,7 @@ pub(crate) fn run(args: NewArgs, context: &Context) -> Result<(), Problem> {
     for file in &files {
         context.out.raw(&format!("{}\n", file.display()))?;
     }
-    context.note("next:");
+    context.note("next steps:");
     context.note(format!(
         "  cd {} && cargo test",
         dir.join(&args.name).display()

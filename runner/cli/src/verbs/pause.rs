@@ -7,13 +7,13 @@ use crate::database;
 use crate::error::Problem;
 use pgtq_task::Name;
 
-/// What is paused or resumed.
+/// Arguments of `pgtq pause` and `pgtq resume`.
 #[derive(Debug, Args)]
 pub(crate) struct PauseArgs {
-    /// Queues
+    /// Queue names
     #[arg(value_name = "QUEUE", required_unless_present = "handler")]
     pub(crate) queues: Vec<Name>,
-    /// A handler instead, in every queue; may be repeated
+    /// Handler name; applies to its tasks in all queues; can be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) handler: Vec<Name>,
 }
@@ -24,18 +24,16 @@ pub(crate) async fn pause(args: PauseArgs, context: &Context) -> Result<(), Prob
     let store = database::open(context, &config).await?;
     for queue in &args.queues {
         match store.pause_queue(queue).await? {
-            true => context.note(format!(
-                "queue {queue} is paused; running tasks will finish"
-            )),
-            false => context.note(format!("queue {queue} was paused already")),
+            true => context.note(format!("queue {queue} paused; running tasks will finish")),
+            false => context.note(format!("queue {queue} is already paused")),
         }
     }
     for handler in &args.handler {
         match store.pause_handler(handler).await? {
             true => context.note(format!(
-                "handler {handler} is paused; running tasks will finish"
+                "handler {handler} paused; running tasks will finish"
             )),
-            false => context.note(format!("handler {handler} was paused already")),
+            false => context.note(format!("handler {handler} is already paused")),
         }
     }
     Ok(())

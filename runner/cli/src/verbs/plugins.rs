@@ -1,5 +1,5 @@
-//! `pgtq plugins`: which files are live on which runners, and which were
-//! refused and why; or the handlers they bring.
+//! `pgtq plugins`: lists the plugin files of live runners with their state and the reason
+//! of a rejection, or their handlers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +15,10 @@ use crate::text;
 use pgtq_store::{HandlerRow, RunnerRow, Store};
 use pgtq_task::Needs;
 
-/// Handlers and plugin files.
+/// Arguments of `pgtq plugins`.
 #[derive(Debug, Args)]
 pub(crate) struct PluginsArgs {
-    /// List handlers instead of files
+    /// List handlers instead of plugin files
     #[arg(long)]
     pub(crate) handlers: bool,
 }
@@ -34,13 +34,13 @@ pub(crate) async fn run(args: PluginsArgs, context: &Context) -> Result<(), Prob
     if context.out.terminal && !args.handlers {
         for toml in lines_to_grant(&store.runners().await?) {
             context.note(format!(
-                "\nasked for and not granted; to grant it, put into the runner's pgtq.toml:\n{}",
+                "\nto grant the denied capabilities, add to the runner's pgtq.toml:\n{}",
                 toml.trim_end()
             ));
         }
     }
     if context.out.terminal && rows.len() == 0 {
-        context.note("no live runner has a plugin; drop a .wasm file into its plugin directory");
+        context.note("no live runner has a plugin; copy a .wasm file into its plugin directory");
     }
     Ok(())
 }
@@ -78,7 +78,7 @@ fn handlers(handlers: &[HandlerRow], now: Timestamp) -> Rows {
     rows
 }
 
-/// What a handler asks for, in a few words.
+/// The capabilities that a handler requests, as a short list.
 fn needs(needs: &Needs) -> String {
     let words = [
         ("http", !needs.http.is_empty()),
@@ -92,7 +92,7 @@ fn needs(needs: &Needs) -> String {
     asked.map(|(word, _)| *word).collect::<Vec<_>>().join(",")
 }
 
-/// `2 of 4 granted, 1 partly; refused: sql`.
+/// `2 of 4 granted, 1 partially; denied: sql`.
 fn granted(status: &Value) -> String {
     let count = |field: &str| {
         status
@@ -110,22 +110,22 @@ fn granted(status: &Value) -> String {
     let (partly, refused) = (list("partly"), list("refused"));
     let mut text = format!("{granted} of {asked} granted");
     if !partly.is_empty() {
-        text.push_str(&format!(", {} partly", partly.len()));
+        text.push_str(&format!(", {} partially", partly.len()));
     }
     if !refused.is_empty() {
-        text.push_str(&format!("; refused: {}", refused.join(", ")));
+        text.push_str(&format!("; denied: {}", refused.join(", ")));
     }
     text
 }
 
-/// The lines that would grant what some runner refuses, each once.
+/// The lines that would grant the denied capabilities of all runners, without duplicates.
 fn lines_to_grant(runners: &[RunnerRow]) -> BTreeSet<&str> {
     let statuses = runners.iter().flat_map(statuses);
     let lines = statuses.filter_map(|status| status.pointer("/needs/toml")?.as_str());
     lines.filter(|toml| !toml.is_empty()).collect()
 }
 
-/// One file in one condition, and the runners that have it so.
+/// A file in one state, and the runners that have it in this state.
 struct File {
     status: Value,
     runners: Vec<String>,
@@ -142,7 +142,7 @@ async fn files(store: &Store) -> Result<Rows, Problem> {
                     .unwrap_or("")
                     .to_owned()
             };
-            // Runners may grant it differently.
+            // Runners can have different grants.
             let key = (text("file"), text("digest"), text("state"), granted(status));
             files
                 .entry(key)
@@ -192,7 +192,7 @@ async fn files(store: &Store) -> Result<Rows, Problem> {
     Ok(rows)
 }
 
-/// The plugin files as the runner reported them.
+/// The plugin files that the runner reported.
 pub(crate) fn statuses(runner: &RunnerRow) -> &[Value] {
     runner.plugins.as_array().map_or(&[], Vec::as_slice)
 }

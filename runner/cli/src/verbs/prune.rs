@@ -1,4 +1,4 @@
-//! `pgtq prune`: old history goes. Runners do the same by themselves.
+//! `pgtq prune`: deletes old history. Runners do the same periodically.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::output::Cell;
 use crate::{ask, database, text};
 use pgtq_store::Retention;
 
-/// Drop history that is older than the retention.
+/// Arguments of `pgtq prune`.
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
-    /// Instead of `history` and `failed` in [retention]
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    /// Delete history older than this instead of using `history` and `failed` in [retention]; at least 1h
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) older_than: Option<Duration>,
 }
 
@@ -26,7 +26,7 @@ pub(crate) async fn run(args: PruneArgs, context: &Context) -> Result<(), Proble
     let kept = config.retention.max(config.retention_failed);
     if args.older_than.is_some_and(|age| age < kept) {
         let question = format!(
-            "Drop history older than {}, although {} are kept?",
+            "Delete history older than {}, although the configured retention is {}?",
             text::coarse(retention),
             text::coarse(kept)
         );
@@ -40,7 +40,7 @@ pub(crate) async fn run(args: PruneArgs, context: &Context) -> Result<(), Proble
     let pruned = store.prune(keep).await?;
     let pairs = [
         ("partitions dropped", Cell::count(pruned.dropped)),
-        ("partitions made", Cell::count(pruned.created)),
+        ("partitions created", Cell::count(pruned.created)),
         ("rows deleted", Cell::count(pruned.rows)),
     ];
     let json = serde_json::json!({

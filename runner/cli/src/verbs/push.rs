@@ -1,4 +1,4 @@
-//! `pgtq push`: one task, or many from a file.
+//! `pgtq push`: pushes one task, or many from a file.
 
 use std::time::{Duration, Instant};
 
@@ -14,26 +14,26 @@ use crate::{arguments, batch, database, known, progress, text, verbs};
 use pgtq_store::{PushOutcome, Store, StoreError, TaskDetail};
 use pgtq_task::{Name, NewTask, Retries, State, TaskId};
 
-/// Add a task.
+/// Arguments of `pgtq push`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Arguments, told apart by shape:\n  a=2 b=3          typed by the handler's schema; a:='[1,2]' forces JSON, a=@FILE reads text\n  '{\"a\":2}' '[2,3]'  one JSON text\n  @FILE            JSON from a file\n  -                JSON from standard input\n\nWith --batch, every line is the arguments of one task; without HANDLER, a whole task:\n  {\"handler\":\"add\",\"args\":{\"a\":2,\"b\":3},\"queue\":\"math\",\"delay\":\"5m\"}"
+    after_help = "Forms of ARGS:\n  a=2 b=3             named arguments, typed by the handler's schema\n  a:='[1,2]'          a named argument as JSON\n  a=@FILE             a named argument, read as text from a file\n  '{\"a\":2}' '[2,3]'   all arguments as one JSON object or array\n  @FILE               all arguments as JSON, read from a file\n  -                   all arguments as JSON, read from standard input\n\nWith --batch and HANDLER, each line contains the arguments of one task. Without HANDLER, each line\ncontains a whole task:\n  {\"handler\":\"add\",\"args\":{\"a\":2,\"b\":3},\"queue\":\"math\",\"delay\":\"5m\"}"
 )]
 pub(crate) struct PushArgs {
-    /// The handler that will run it
+    /// Handler that runs the task
     #[arg(value_name = "HANDLER", required_unless_present = "batch")]
     pub(crate) handler: Option<String>,
-    /// Its arguments
+    /// Arguments of the handler
     #[arg(
         value_name = "ARGS",
         conflicts_with = "batch",
         allow_hyphen_values = false
     )]
     pub(crate) words: Vec<String>,
-    /// The queue [default: default]
+    /// Queue that the task is added to [default: default]
     #[arg(long, value_name = "NAME")]
     pub(crate) queue: Option<Name>,
-    /// Lower runs earlier
+    /// Priority; tasks with a lower number run first
     #[arg(
         long,
         value_name = "N",
@@ -41,59 +41,59 @@ pub(crate) struct PushArgs {
         allow_negative_numbers = true
     )]
     pub(crate) priority: i32,
-    /// Not before this time has passed, like 5m
-    #[arg(long, value_name = "TIME", value_parser = values::duration, conflicts_with = "at")]
+    /// Run the task no earlier than this long from now, such as 5m
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, conflicts_with = "at")]
     pub(crate) delay: Option<Duration>,
-    /// Not before this moment, like 2026-12-01T09:00Z
-    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    /// Run the task no earlier than this time, such as 2026-12-01T09:00Z
+    #[arg(long, value_name = "TIMESTAMP", value_parser = moment)]
     pub(crate) at: Option<Timestamp>,
-    /// Retries after the first attempt: a count, or `forever` [default: the handler's]
+    /// Number of retries after the first attempt, or `forever` [default: the handler's]
     #[arg(long, value_name = "N", value_parser = retries)]
     pub(crate) retries: Option<Retries>,
-    /// Idempotency key: a second push with the same queue and key adds nothing
+    /// Idempotency key: a second push to the same queue with this key adds no task
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
-    /// What a push does whose key exists
+    /// What to do if a task with this key exists
     #[arg(
         long,
-        value_name = "WHAT",
+        value_name = "ACTION",
         value_enum,
         default_value = "ignore",
         requires = "key"
     )]
     pub(crate) on_conflict: OnConflict,
-    /// How long the key counts after the task is due, like 2d [default: the retention]
-    #[arg(long, value_name = "TIME", value_parser = values::duration, requires = "key", conflicts_with = "batch")]
+    /// How long after the task is due the key stays reserved, such as 2d [default: the retention]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, requires = "key", conflicts_with = "batch")]
     pub(crate) key_ttl: Option<Duration>,
-    /// Push it this many times
+    /// Push this many identical tasks, up to 1 million
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["key", "batch", "wait"], value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) count: u32,
-    /// Wait for the end, print the result; status 6 if the task fails, 124 after TIME
-    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = wait, conflicts_with = "batch")]
+    /// Wait for the task and print its result; exit with status 6 if it fails, 124 after DURATION
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = wait, conflicts_with = "batch")]
     pub(crate) wait: Option<Wait>,
-    /// Push every line of this file (- is standard input)
+    /// Push one task per line of this JSON Lines file; `-` reads standard input
     #[arg(long, value_name = "FILE.jsonl")]
     pub(crate) batch: Option<String>,
-    /// With --batch: leave out this many lines at the top
+    /// With --batch, skip this many lines at the start
     #[arg(long, value_name = "LINES", default_value_t = 0, requires = "batch")]
     pub(crate) skip: u64,
-    /// Push although no live runner knows the handler
+    /// Push even if no live runner has the handler
     #[arg(long)]
     pub(crate) allow_unknown: bool,
 }
 
-/// What a push does whose key exists.
+/// What a push does if a task with the same key exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum OnConflict {
-    /// Change nothing, print the id of the task that has the key
+    /// Change nothing and print the id of the existing task
     Ignore,
-    /// Change that task, if it still waits
+    /// Replace the existing task if it is scheduled or runnable
     Replace,
-    /// Fail
+    /// Exit with an error
     Error,
 }
 
-/// How long `--wait` waits; `None` is without a limit.
+/// The time limit of `--wait`; `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wait(pub(crate) Option<Duration>);
 
@@ -104,7 +104,7 @@ pub(crate) fn wait(text: &str) -> Result<Wait, String> {
     }
 }
 
-/// Reads a moment; one without an offset is in this machine's time zone.
+/// Parses a timestamp. One without an offset is in the time zone of this machine.
 pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     let local = || {
         let civil: jiff::civil::DateTime = text.parse().ok()?;
@@ -114,17 +114,19 @@ pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     text.parse::<Timestamp>()
         .ok()
         .or_else(local)
-        .ok_or_else(|| format!("{text:?} is not a moment: write 2026-12-01T09:00Z, or 2026-12-01T09:00 for local time"))
+        .ok_or_else(|| format!("{text:?} is not a timestamp: write 2026-12-01T09:00Z, or 2026-12-01T09:00 for local time"))
 }
 
-/// Reads a count of retries, or `forever`.
+/// Parses a number of retries, or `forever`.
 pub(crate) fn retries(text: &str) -> Result<Retries, String> {
     match text {
         "forever" => Ok(Retries::Forever),
-        // Counts live in a Postgres integer.
+        // The column is a Postgres integer.
         text => match text.parse::<i32>() {
             Ok(n) if n >= 0 => Ok(Retries::from_column(n)),
-            _ => Err(format!("{text:?} is neither a count nor `forever`")),
+            _ => Err(format!(
+                "{text:?} is neither a number of retries nor `forever`"
+            )),
         },
     }
 }
@@ -132,7 +134,7 @@ pub(crate) fn retries(text: &str) -> Result<Retries, String> {
 pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem> {
     let config = context.config(Vec::new())?;
     context.writing(&config)?;
-    // Before connecting, so that a wrong name is told without a database.
+    // Before connecting, so that an invalid name is reported without a database.
     let handler = args.handler.as_deref().map(Name::new).transpose()?;
     let store = database::open(context, &config).await?;
     let known = known::Handlers::load(&store, args.allow_unknown).await?;
@@ -145,7 +147,7 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
         };
         return batch::run(context, &store, &known, &batch).await;
     }
-    let handler = handler.ok_or_else(|| Problem::usage("no handler is named"))?;
+    let handler = handler.ok_or_else(|| Problem::usage("no handler is given"))?;
     let info = known.find(&handler)?;
     let json = arguments::read(&args.words, info, &mut std::io::stdin().lock())?;
     let mut task = template(&args);
@@ -155,7 +157,7 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
         return many(context, &store, &task, args.count).await;
     }
     if args.wait.is_some() {
-        may_look(&store).await?;
+        check_can_read(&store).await?;
     }
     let pushed = one(&store, &task, args.on_conflict, args.key_ttl).await?;
     if pushed.outcome == PushOutcome::Running
@@ -165,10 +167,10 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
     }
     match args.wait {
         Some(Wait(limit)) => {
-            told(context, &task, pushed);
+            note_pushed(context, &task, pushed);
             if !known.runs(&task.handler) {
                 context.warn(format!(
-                    "no live runner has handler `{}`: waiting for one",
+                    "no live runner has handler `{}`; waiting for one",
                     task.handler
                 ));
             }
@@ -176,24 +178,24 @@ pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Problem
         }
         None => {
             print(context, &task, pushed)?;
-            told(context, &task, pushed);
+            note_pushed(context, &task, pushed);
             Ok(())
         }
     }
 }
 
-/// Who may push need not be able to see how it ends: that is told while nothing is pushed.
-async fn may_look(store: &Store) -> Result<(), Problem> {
+/// Fails before the push if the role can push tasks but not read them.
+async fn check_can_read(store: &Store) -> Result<(), Problem> {
     match store.task(TaskId(0)).await {
         Err(StoreError::Denied { message, .. }) => Err(Problem::usage(format!(
-            "this user may push and not see how tasks end ({message}); nothing was pushed"
+            "this role can push tasks but cannot read their results ({message}); nothing was pushed"
         ))
-        .help("push without --wait, or have an admin make it a viewer: `pgtq roles viewer ROLE`")),
+        .help("push without --wait, or ask an admin to grant viewer: `pgtq roles viewer ROLE`")),
         seen => Ok(seen.map(drop)?),
     }
 }
 
-/// Everything that the flags say about a task.
+/// A task with the fields that the options set.
 fn template(args: &PushArgs) -> NewTask {
     NewTask {
         handler: Name::default_queue(),
@@ -209,12 +211,12 @@ fn template(args: &PushArgs) -> NewTask {
     }
 }
 
-/// What became of the one task.
+/// The result of a push of one task.
 #[derive(Debug, Clone, Copy)]
 struct One {
     id: TaskId,
     outcome: PushOutcome,
-    /// Where the task is that had the key; `None` when its history is no longer kept.
+    /// The state of the existing task with the key; `None` if its history was deleted.
     state: Option<State>,
 }
 
@@ -258,17 +260,17 @@ async fn one(
     Ok(one)
 }
 
-/// The sentence about a task that had the key.
+/// The message about an existing task with the key.
 fn has_key(one: One) -> String {
     match one.state {
-        Some(state) => format!("task {} has this key and is {state}", one.id),
-        None => format!("task {} has this key", one.id),
+        Some(state) => format!("task {} already has this key and is {state}", one.id),
+        None => format!("task {} already has this key", one.id),
     }
 }
 
 fn exists(one: One) -> Problem {
     Problem::failed(format!("{}; nothing was pushed", has_key(one))).help(format!(
-        "see it: pgtq show {}; a key is free again when its task is deleted",
+        "show it: pgtq show {}; deleting the task releases the key",
         one.id
     ))
 }
@@ -286,7 +288,7 @@ async fn many(context: &Context, store: &Store, task: &NewTask, count: u32) -> R
     }
     bar.finish_and_clear();
     context.note(format!(
-        "queued {} {}",
+        "queued {} of handler {}",
         text::tasks(u64::from(count)),
         task.handler
     ));
@@ -306,22 +308,22 @@ fn print(context: &Context, task: &NewTask, pushed: One) -> Result<(), Problem> 
     context.out.one("pgtq.pushed/v1", pushed.id, &pairs, json)
 }
 
-fn told(context: &Context, task: &NewTask, pushed: One) {
+fn note_pushed(context: &Context, task: &NewTask, pushed: One) {
     let queue = task.queue.as_ref().map_or("default", Name::as_str);
     context.note(match pushed.outcome {
         PushOutcome::New => format!(
             "queued {} as task {} (queue {queue})",
             task.handler, pushed.id
         ),
-        PushOutcome::Replaced => format!("replaced the waiting task {} (queue {queue})", pushed.id),
+        PushOutcome::Replaced => format!("replaced task {} (queue {queue})", pushed.id),
         PushOutcome::Existing | PushOutcome::Running => has_key(pushed),
     });
 }
 
-/// While it waits, failed attempts are told this often.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Interval at which `--wait` prints finished attempts.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// Waits for the task's end: logs to stderr, the result and nothing else to stdout.
+/// Waits until the task finishes. Prints logs on stderr and only the result on stdout.
 async fn await_result(
     context: &Context,
     store: &Store,
@@ -330,30 +332,32 @@ async fn await_result(
 ) -> Result<(), Problem> {
     let spinner = progress::spinner(context, format!("waiting for task {id}"));
     let started = Instant::now();
-    let mut n_told = 0;
+    let mut n_printed = 0;
     let detail = loop {
         let left = limit.map(|limit| limit.saturating_sub(started.elapsed()));
-        let step = left.map_or(TELL_EVERY, |left| left.min(TELL_EVERY));
+        let step = left.map_or(REPORT_EVERY, |left| left.min(REPORT_EVERY));
         if let Some(detail) = store.wait_final(id, Some(step)).await? {
             break detail;
         }
-        // Nothing means gone, or not yet.
+        // `None` means that the task is not finished or does not exist.
         let detail = store.task(id).await?.ok_or_else(|| no_task(id))?;
         if !detail.task.state.is_final() {
-            tell_attempts(context, &detail, &mut n_told);
+            print_attempts(context, &detail, &mut n_printed);
         }
         if let Some(limit) = limit.filter(|limit| started.elapsed() >= *limit) {
-            let message = format!("task {id} had not ended after {}", text::fine(limit));
-            return Err(
-                Problem::new(Exit::Elapsed, message).help(format!("it continues: pgtq show {id}"))
+            let message = format!(
+                "timed out after {}; task {id} is not finished",
+                text::fine(limit)
             );
+            return Err(Problem::new(Exit::Elapsed, message)
+                .help(format!("it stays in its queue: pgtq show {id}")));
         }
     };
     spinner.finish_and_clear();
     for line in detail
         .attempts
         .iter()
-        .skip(n_told)
+        .skip(n_printed)
         .flat_map(verbs::logs::lines)
     {
         context.note(line);
@@ -361,23 +365,24 @@ async fn await_result(
     outcome(context, &detail)
 }
 
-/// What the attempts since the last look logged, and why they failed.
-fn tell_attempts(context: &Context, detail: &TaskDetail, n_told: &mut usize) {
-    for attempt in detail.attempts.iter().skip(*n_told) {
+/// Prints the logs and errors of attempts that have not been printed.
+fn print_attempts(context: &Context, detail: &TaskDetail, n_printed: &mut usize) {
+    for attempt in detail.attempts.iter().skip(*n_printed) {
         verbs::logs::lines(attempt)
             .into_iter()
             .for_each(|line| context.note(line));
         let reason = attempt
             .error_message
             .as_deref()
-            .unwrap_or("no reason given");
-        let reason = text::line(&text::safe(reason), 160);
+            .map_or_else(String::new, |reason| {
+                format!(": {}", text::line(&text::safe(reason), 160))
+            });
         context.note(format!(
-            "attempt {} ended ({}): {reason}",
+            "attempt {} ended ({}){reason}",
             attempt.number, attempt.kind
         ));
     }
-    *n_told = detail.attempts.len();
+    *n_printed = detail.attempts.len();
 }
 
 fn outcome(context: &Context, detail: &TaskDetail) -> Result<(), Problem> {
@@ -397,7 +402,7 @@ fn outcome(context: &Context, detail: &TaskDetail) -> Result<(), Problem> {
                 Exit::TaskFailed,
                 format!("task {} {state}{kind}: {}", task.id, text::safe(message)),
             )
-            .help(format!("all about it: pgtq show {}", task.id)))
+            .help(format!("show its attempts: pgtq show {}", task.id)))
         }
     }
 }

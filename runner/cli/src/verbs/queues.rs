@@ -1,4 +1,4 @@
-//! `pgtq queues`: how much waits where.
+//! `pgtq queues`: lists queues with their numbers of tasks.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::error::Problem;
 use crate::output::{Cell, Rows};
 use crate::text;
 
-/// Queues and how much waits in them.
+/// Arguments of `pgtq queues`.
 #[derive(Debug, Args)]
 pub(crate) struct QueuesArgs {}
 
@@ -25,8 +25,8 @@ pub(crate) async fn run(_args: QueuesArgs, context: &Context) -> Result<(), Prob
             "scheduled",
             "runnable",
             "running",
-            "complete/h",
-            "failed/h",
+            "complete/hour",
+            "failed/hour",
             "oldest",
             "paused",
         ],
@@ -58,12 +58,12 @@ pub(crate) async fn run(_args: QueuesArgs, context: &Context) -> Result<(), Prob
             &list.more.to_string()
         };
         context.note(format!(
-            "these are the first {} by name, {n_or_more} more queues hold tasks; for one of them: pgtq tasks queue:NAME",
+            "showing the first {} queues by name; {n_or_more} more queues contain tasks, see one with: pgtq tasks queue:NAME",
             rows.len()
         ));
     }
     if context.out.terminal && rows.len() == 0 {
-        context.note("no queue holds anything");
+        context.note("all queues are empty");
     }
     Ok(())
 }

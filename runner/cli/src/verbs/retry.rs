@@ -6,8 +6,11 @@ use super::bulk::{self, Act, BulkArgs};
 use crate::context::Context;
 use crate::error::Problem;
 
-/// Retry failed or cancelled tasks; run scheduled ones now.
+/// Arguments of `pgtq retry`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Without a state, filters and --all select failed tasks.\n\nExamples:\n  pgtq retry 42\n  pgtq retry handler:thumb* error:timeout since:2h"
+)]
 pub(crate) struct RetryArgs {
     /// Which tasks.
     #[command(flatten)]

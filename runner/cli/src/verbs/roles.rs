@@ -1,4 +1,4 @@
-//! `pgtq roles`: who may do what in the database.
+//! `pgtq roles`: grants privileges to database roles, and lists the grants.
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -10,19 +10,22 @@ use crate::error::Problem;
 use crate::output::{Cell, Rows};
 use pgtq_store::{RoleKind, RoleRow};
 
-/// List roles, or make a role of the database one of a kind.
+/// Arguments of `pgtq roles`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Without arguments, `pgtq roles` lists the grants.\n\nExample:\n  pgtq roles pusher web_app"
+)]
 pub(crate) struct RolesArgs {
-    /// What it becomes
+    /// Set of privileges to grant
     #[arg(value_name = "KIND", requires = "role", value_parser = kinds())]
     pub(crate) kind: Option<RoleKind>,
-    /// A role that exists: CREATE ROLE name LOGIN PASSWORD '...'
+    /// Existing database role; create one with CREATE ROLE name LOGIN PASSWORD '...'
     #[arg(value_name = "ROLE")]
     pub(crate) role: Option<String>,
-    /// Take the rights back
+    /// Revoke the privileges instead of granting them
     #[arg(long, requires = "kind")]
     pub(crate) revoke: bool,
-    /// Print the SQL, run nothing
+    /// Print the SQL statements without running them
     #[arg(long, requires = "kind")]
     pub(crate) sql: bool,
 }
@@ -31,7 +34,7 @@ fn kinds() -> impl TypedValueParser<Value = RoleKind> {
     PossibleValuesParser::new(RoleKind::ALL.map(RoleKind::as_str)).try_map(|name| {
         let mut all = RoleKind::ALL.into_iter();
         all.find(|kind| kind.as_str() == name)
-            .ok_or("not a kind of role")
+            .ok_or("unknown kind of role")
     })
 }
 
@@ -52,13 +55,13 @@ pub(crate) async fn run(args: RolesArgs, context: &Context) -> Result<(), Proble
     let store = database::open(context, &config).await?;
     if args.revoke {
         match store.revoke_role(kind, role).await? {
-            true => context.note(format!("{role} is no {word} any more")),
-            false => context.note(format!("{role} was no {word}")),
+            true => context.note(format!("revoked {word} from {role}")),
+            false => context.note(format!("{role} did not have {word}")),
         }
         return Ok(());
     }
     let missing = store.grant_role(kind, role).await?;
-    context.note(format!("{role} is a {word}").replace("a admin", "an admin"));
+    context.note(format!("granted {word} to {role}"));
     if let Some(missing) = missing {
         context.warn(missing);
     }

@@ -1,4 +1,4 @@
-//! `pgtq rollback`: the previous version of a file, put back.
+//! `pgtq rollback`: restores the previous version of a plugin file.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,23 +14,23 @@ use crate::output::{Cell, Rows};
 use pgtq_engine::plugin;
 use pgtq_task::Digest;
 
-/// Put the previous version of a plugin file back.
+/// Arguments of `pgtq rollback`.
 #[derive(Debug, Args)]
 pub(crate) struct RollbackArgs {
-    /// A file name in the plugin directory, or a handler
+    /// Plugin file in the plugin directory, or one of its handlers
     #[arg(value_name = "NAME", required_unless_present = "list")]
     pub(crate) name: Option<String>,
-    /// To the kept version whose digest starts with this
+    /// Restore the kept version whose digest starts with this prefix
     #[arg(long, value_name = "DIGEST")]
     pub(crate) to: Option<String>,
     /// List the kept versions
     #[arg(long)]
     pub(crate) list: bool,
-    /// The plugin directory [env: PGTQ_PLUGINS] [default: plugins]
+    /// Plugin directory [env: PGTQ_PLUGINS] [default: plugins]
     #[arg(long, value_name = "DIR")]
     pub(crate) plugins: Option<String>,
-    /// Wait until every live runner has it, or says why not
-    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = values::duration)]
+    /// Wait until every live runner has loaded the file; exit with status 124 after DURATION, 60s if omitted
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = values::duration)]
     pub(crate) wait: Option<Duration>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: RollbackArgs, context: &Context) -> Result<(), Pro
         .map(|prefix| kept(dir, prefix))
         .transpose()?;
     let done = tokio::task::block_in_place(|| plugin::rollback(dir, name, to))?;
-    deploy::told(context, &done);
+    deploy::print_installed(context, &done);
     if let Some(limit) = args.wait {
         let store = database::open(context, &config).await?;
         deploy::live_everywhere(context, &store, &done, limit).await?;
@@ -56,7 +56,10 @@ pub(crate) async fn run(args: RollbackArgs, context: &Context) -> Result<(), Pro
 }
 
 fn list(context: &Context, dir: &Path) -> Result<(), Problem> {
-    let mut rows = Rows::new("pgtq.versions/v1", &["file", "number", "digest", "current"]);
+    let mut rows = Rows::new(
+        "pgtq.versions/v1",
+        &["file", "version", "digest", "current"],
+    );
     for kept in tokio::task::block_in_place(|| plugin::versions(dir))? {
         let current = if kept.current { "yes" } else { "" };
         let cells = vec![
@@ -74,7 +77,7 @@ fn list(context: &Context, dir: &Path) -> Result<(), Problem> {
     context.out.rows(&rows)
 }
 
-/// The one kept version that `prefix` means.
+/// The kept version whose digest starts with `prefix`.
 fn kept(dir: &Path, prefix: &str) -> Result<Digest, Problem> {
     let prefix = prefix.to_ascii_lowercase();
     let mut found: Vec<Digest> = tokio::task::block_in_place(|| plugin::versions(dir))?
@@ -86,14 +89,14 @@ fn kept(dir: &Path, prefix: &str) -> Result<Digest, Problem> {
     found.dedup();
     match found.as_slice() {
         [one] => Ok(*one),
-        [] => Err(
-            Problem::not_found(format!("no kept version starts with `{prefix}`"))
-                .help("see them: pgtq rollback --list"),
-        ),
+        [] => Err(Problem::not_found(format!(
+            "no kept version has a digest that starts with `{prefix}`"
+        ))
+        .help("list the kept versions: pgtq rollback --list")),
         many => Err(Problem::usage(format!(
-            "{} kept versions start with `{prefix}`",
+            "{} kept versions have digests that start with `{prefix}`",
             many.len()
         ))
-        .help("write more digits: pgtq rollback --list")),
+        .help("write more digits; list the kept versions: pgtq rollback --list")),
     }
 }

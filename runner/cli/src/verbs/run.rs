@@ -1,4 +1,4 @@
-//! `pgtq run`: a runner for production.
+//! `pgtq run`: starts a runner.
 
 mod database;
 
@@ -19,67 +19,66 @@ use crate::{progress, text};
 use pgtq_engine::Summary;
 use pgtq_engine::plugin::{PluginState, Registry};
 
-use self::database::Patience;
+use self::database::WaitFor;
 
-/// How long the summary waits for its reader: it may share a pipe with a log that
-/// nobody reads.
-const READ_WITHIN: Duration = Duration::from_secs(1);
-/// Refused files that an error names.
-const MOST_REFUSED: usize = 10;
+/// Time limit for printing the summary: stdout may be a pipe without a reader.
+const PRINT_LIMIT: Duration = Duration::from_secs(1);
+/// Limit on rejected files that an error names.
+const MAX_REJECTED: usize = 10;
 
-/// Run handlers from ./plugins against your database.
+/// Arguments of `pgtq run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Directory of .wasm files, watched [env: PGTQ_PLUGINS] [default: plugins]
+    /// Directory of .wasm files, watched for changes [env: PGTQ_PLUGINS] [default: plugins]
     #[arg(long, value_name = "DIR")]
     pub(crate) plugins: Option<String>,
-    /// Queues and their slots, like media=4,default=8,* [env: PGTQ_QUEUES] [default: *]
+    /// Queues and their slots, such as media=4,default=8,* [env: PGTQ_QUEUES] [default: *]
     #[arg(long, value_name = "QUEUES")]
     pub(crate) queues: Option<String>,
-    /// Attempts at once, for queues without a number [env: PGTQ_CONCURRENCY] [default: 4 per processor]
+    /// Concurrent attempts in queues without a number of slots [env: PGTQ_CONCURRENCY] [default: 4 per processor]
     #[arg(short, long, value_name = "N")]
     pub(crate) concurrency: Option<u32>,
-    /// End when nothing is runnable; status 6 if a task failed
+    /// Exit when no task is runnable, with status 6 if a task failed
     #[arg(long)]
     pub(crate) drain: bool,
-    /// End after this many tasks
+    /// Exit after this many tasks
     #[arg(long, value_name = "N")]
     pub(crate) max_tasks: Option<u64>,
-    /// End after this long without a task
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    /// Exit after this time without a task
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) idle_exit: Option<Duration>,
-    /// Read the plugin directory once
+    /// Read the plugin directory once, at startup
     #[arg(long, conflicts_with = "watch_poll")]
     pub(crate) no_watch: bool,
-    /// Do not rely on file events, read the directory this often (network file systems)
-    #[arg(long, value_name = "TIME", value_parser = text_duration)]
+    /// Read the plugin directory at this interval instead of using file events, for network file systems
+    #[arg(long, value_name = "DURATION", value_parser = text_duration)]
     pub(crate) watch_poll: Option<String>,
-    /// Never LISTEN: for poolers in transaction mode [env: PGTQ_POLL_ONLY]
+    /// Do not use LISTEN, for connection poolers in transaction mode [env: PGTQ_POLL_ONLY]
     #[arg(long)]
     pub(crate) poll_only: bool,
-    /// Address for /healthz, /readyz and /metrics [env: PGTQ_LISTEN]
+    /// Address for /healthz, /readyz and /metrics, such as 127.0.0.1:9090 [env: PGTQ_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
-    /// Create or update the schema at start [env: PGTQ_MIGRATE] [default: never]
+    /// When to create or update the schema [env: PGTQ_MIGRATE] [default: never]
     #[arg(long, value_name = "WHEN", value_enum)]
     pub(crate) migrate: Option<When>,
-    /// Wait for the database and its schema at start, this long at most [default: end with status 4 or 5]
-    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = wait)]
+    /// Wait at startup until the database and its schema are available, up to DURATION [default: exit with status 4 or 5]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = wait)]
     pub(crate) wait_for_database: Option<Wait>,
-    /// This runner's name [env: PGTQ_NAME] [default: host and process id]
+    /// Name of this runner [env: PGTQ_NAME] [default: host name and process id]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Time for running attempts after SIGTERM [env: PGTQ_SHUTDOWN_TIMEOUT] [default: 8s]
-    #[arg(long, value_name = "TIME", value_parser = text_duration)]
+    /// Time for running attempts to finish after SIGTERM [env: PGTQ_SHUTDOWN_TIMEOUT] [default: 8s]
+    #[arg(long, value_name = "DURATION", value_parser = text_duration)]
     pub(crate) shutdown_timeout: Option<String>,
 }
 
-/// When the schema is migrated.
+/// The values of `--migrate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum When {
-    /// At start
+    /// At startup
     Auto,
-    /// Only by `pgtq migrate`
+    /// Only with `pgtq migrate`
     Never,
 }
 
@@ -128,11 +127,11 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
     let config = context.config(args.flags())?;
     context.writing(&config)?;
     let mut signals = Signals::catch()?;
-    let patience = args
+    let wait = args
         .wait_for_database
-        .map_or(Patience::None, |Wait(limit)| Patience::Wait(limit));
+        .map_or(WaitFor::Nothing, |Wait(limit)| WaitFor::Database(limit));
     let store = tokio::select! {
-        store = database::connect(context, &config, patience) => store?,
+        store = database::connect(context, &config, wait) => store?,
         name = signals.next() => return Err(interrupted(name)),
     };
     let until = Until {
@@ -146,7 +145,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
             "`{}` is a file, not a directory of plugins",
             config.run.plugins.display()
         ))
-        .help("name the directory of .wasm files with --plugins"));
+        .help("pass the directory of .wasm files with --plugins"));
     }
     if !config.run.plugins.is_dir() {
         context.warn(format!(
@@ -158,7 +157,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
         runner = Runner::start(&config, store, until) => runner?,
         name = signals.next() => return Err(interrupted(name)),
     };
-    tokio::spawn(tell_when_loaded(
+    tokio::spawn(log_when_loaded(
         runner.directory.readiness(),
         runner.registry.clone(),
         config.run.plugins.clone(),
@@ -176,7 +175,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
             Exit::TaskFailed,
             format!("{} failed", text::tasks(summary.failed)),
         )
-        .help("see them: pgtq tasks state:failed")),
+        .help("list them: pgtq tasks state:failed")),
         (true, 0) if registry.snapshot().handlers.is_empty() => {
             Err(nothing_to_run(&registry, &config.run.plugins))
         }
@@ -184,7 +183,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Problem>
     }
 }
 
-/// A drain without a handler has looked at no task.
+/// The error of a drain without a handler, which has run no task.
 fn nothing_to_run(registry: &Registry, plugins: &Path) -> Problem {
     let dir = plugins.display();
     let snapshot = registry.snapshot();
@@ -200,19 +199,19 @@ fn nothing_to_run(registry: &Registry, plugins: &Path) -> Problem {
     let why = match (&snapshot.directory_problem, refused.as_slice()) {
         _ if !plugins.is_dir() => format!("the plugin directory `{dir}` does not exist"),
         (Some(trouble), _) => trouble.clone(),
-        (None, []) => format!("the plugin directory `{dir}` holds no plugin"),
+        (None, []) => format!("the plugin directory `{dir}` contains no plugin"),
         (None, all) => {
-            let shown = &all[..all.len().min(MOST_REFUSED)];
-            format!("every plugin in `{dir}` is refused\n{}", shown.join("\n"))
+            let shown = &all[..all.len().min(MAX_REJECTED)];
+            format!("every plugin in `{dir}` was rejected\n{}", shown.join("\n"))
         }
     };
-    Problem::failed(format!("no handler could be run: {why}"))
-        .help("name the directory of .wasm files with --plugins")
+    Problem::failed(format!("no handler is loaded: {why}"))
+        .help("pass the directory of .wasm files with --plugins")
 }
 
-/// Says once that what was in the plugin directory at the start is loaded.
-async fn tell_when_loaded(mut loaded: watch::Receiver<bool>, registry: Registry, plugins: PathBuf) {
-    // An error means that the runner is gone.
+/// Logs when the plugins that were in the directory at startup are loaded.
+async fn log_when_loaded(mut loaded: watch::Receiver<bool>, registry: Registry, plugins: PathBuf) {
+    // An error means that the runner has stopped.
     if loaded.wait_for(|loaded| *loaded).await.is_ok() {
         let handlers = registry.snapshot().handlers.len();
         tracing::info!(handlers, plugins = %plugins.display(), "running");
@@ -222,11 +221,11 @@ async fn tell_when_loaded(mut loaded: watch::Receiver<bool>, registry: Registry,
 fn interrupted(name: &str) -> Problem {
     Problem::new(
         Exit::Interrupted,
-        format!("{name} before the runner had started"),
+        format!("{name}: interrupted before the runner started"),
     )
 }
 
-/// A line of progress while draining, on a terminal only.
+/// Shows progress while draining, on a terminal.
 fn watch(context: &Context, runner: &Runner) -> tokio::task::JoinHandle<()> {
     let spinner = progress::spinner(context, "draining");
     let stats = std::sync::Arc::clone(&runner.stats);
@@ -234,7 +233,7 @@ fn watch(context: &Context, runner: &Runner) -> tokio::task::JoinHandle<()> {
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         loop {
             tick.tick().await;
-            spinner.set_message(format!("{} ended", text::tasks(stats.n_final())));
+            spinner.set_message(format!("{} finished", text::tasks(stats.n_final())));
         }
     })
 }
@@ -265,7 +264,7 @@ async fn report(context: &Context, summary: &Summary) -> Result<(), Problem> {
         &pairs,
         &json,
     );
-    let sent = tokio::time::timeout(READ_WITHIN, out.send(text)).await;
-    // As where the reader went away.
+    let sent = tokio::time::timeout(PRINT_LIMIT, out.send(text)).await;
+    // Handled like a closed pipe.
     sent.unwrap_or_else(|_| Err(Problem::pipe_closed()))
 }

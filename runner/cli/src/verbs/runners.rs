@@ -1,4 +1,4 @@
-//! `pgtq runners`: runners and external workers that are alive.
+//! `pgtq runners`: lists live runners and external workers, or drains runners.
 
 use clap::Args;
 
@@ -8,10 +8,10 @@ use crate::error::Problem;
 use crate::output::{Cell, Rows};
 use pgtq_store::Store;
 
-/// Live runners, their slots and plugins, and external workers.
+/// Arguments of `pgtq runners`.
 #[derive(Debug, Args)]
 pub(crate) struct RunnersArgs {
-    /// Ask the live runners of this name or id to finish what they run and stop
+    /// Ask the live runners with this name or id to finish their running tasks and exit
     #[arg(long, value_name = "NAME")]
     pub(crate) drain: Option<String>,
 }
@@ -28,8 +28,19 @@ pub(crate) async fn run(args: RunnersArgs, context: &Context) -> Result<(), Prob
     let mut rows = Rows::new(
         "pgtq.runners/v1",
         &[
-            "id", "name", "host", "pid", "state", "busy", "held", "slots", "queues", "plugins",
-            "seen", "started", "version",
+            "id",
+            "name",
+            "host",
+            "pid",
+            "state",
+            "busy",
+            "claimed",
+            "slots",
+            "queues",
+            "plugins",
+            "last seen",
+            "started",
+            "version",
         ],
     );
     for runner in store.runners().await? {
@@ -44,7 +55,7 @@ pub(crate) async fn run(args: RunnersArgs, context: &Context) -> Result<(), Prob
             runner.slots.to_string().into(),
             runner.queues.join(",").into(),
             runner.digests.len().to_string().into(),
-            // The database's clock says how long ago, ours may be wrong.
+            // The age is measured by the clock of the database, not of this machine.
             Cell::new(
                 format!("{:.0}s ago", runner.seen_seconds.max(0.0)),
                 runner.seen_at.to_string(),
@@ -78,7 +89,7 @@ pub(crate) async fn run(args: RunnersArgs, context: &Context) -> Result<(), Prob
     }
     context.out.rows(&rows)?;
     if context.out.terminal && rows.len() == 0 {
-        context.note("no runner or worker is alive; start a runner with `pgtq run`");
+        context.note("no runner or worker is live; start a runner with `pgtq run`");
     }
     Ok(())
 }
@@ -87,14 +98,18 @@ async fn drain(store: &Store, name: &str, context: &Context) -> Result<(), Probl
     match store.drain(name).await? {
         0 => Err(
             Problem::not_found(format!("no live runner has the name or id `{name}`"))
-                .help("see them: pgtq runners"),
+                .help("list the live runners: pgtq runners"),
         ),
         1 => {
-            context.note(format!("{name} finishes what it runs and stops"));
+            context.note(format!(
+                "{name} is draining: it exits when its running tasks have finished"
+            ));
             Ok(())
         }
         n => {
-            context.note(format!("{n} runners finish what they run and stop"));
+            context.note(format!(
+                "{n} runners are draining: they exit when their running tasks have finished"
+            ));
             Ok(())
         }
     }

@@ -1,4 +1,4 @@
-//! `pgtq show`: one task with everything known about it.
+//! `pgtq show`: shows one task with its attempts.
 
 use std::fmt::Write as _;
 
@@ -14,10 +14,10 @@ use crate::text;
 use pgtq_store::{AttemptRow, Store, TaskDetail};
 use pgtq_task::{State, TaskId};
 
-/// Everything about one task.
+/// Arguments of `pgtq show`.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// The task
+    /// Task id
     #[arg(value_name = "ID")]
     pub(crate) id: String,
     /// Print only the result, as JSON
@@ -53,10 +53,10 @@ pub(crate) async fn run(args: ShowArgs, context: &Context) -> Result<(), Problem
     }
 }
 
-/// There is no such task.
+/// The error if a task does not exist.
 pub(crate) fn no_task(id: TaskId) -> Problem {
     Problem::not_found(format!("there is no task {id}"))
-        .help("it may have been deleted, or its history pruned; `pgtq tasks` lists what there is")
+        .help("it may have been deleted or pruned; `pgtq tasks` lists the existing tasks")
 }
 
 fn pairs(detail: &TaskDetail, now: Timestamp) -> Vec<(&'static str, Cell)> {
@@ -86,10 +86,13 @@ fn pairs(detail: &TaskDetail, now: Timestamp) -> Vec<(&'static str, Cell)> {
         pairs.push(("progress", text::progress(progress).into()));
     }
     if detail.cancel_asked {
-        pairs.push(("cancel", "asked for; ends within seconds".into()));
+        pairs.push((
+            "cancel",
+            "requested; the attempt ends within seconds".into(),
+        ));
     }
     pairs.extend([
-        ("used", optional(last.and_then(usage))),
+        ("usage", optional(last.and_then(usage))),
         (
             "plugin",
             optional(last.and_then(|last| last.digest.clone())),
@@ -108,7 +111,7 @@ fn error(detail: &TaskDetail) -> Option<String> {
             None => message.clone(),
         });
     }
-    // Of a task that waits to be tried again: why.
+    // The last error of a task that waits for a retry.
     let last = detail.attempts.last()?;
     let message = last.error_message.as_ref()?;
     let waits = matches!(detail.task.state, State::Scheduled | State::Runnable);
@@ -124,7 +127,8 @@ fn attempts_text(detail: &TaskDetail) -> String {
     };
     let crashes = match task.crashes {
         0 => String::new(),
-        n => format!(", {n} runners died under it"),
+        1 => ", 1 runner crash".to_owned(),
+        n => format!(", {n} runner crashes"),
     };
     format!("{}{limit}{crashes}", task.attempts)
 }
@@ -147,10 +151,10 @@ fn usage(attempt: &AttemptRow) -> Option<String> {
     ))
 }
 
-/// As many attempts come before those that are left out.
+/// Number of attempts that are shown before the omitted ones.
 const FIRST_ATTEMPTS: usize = 50;
 
-/// The attempts with their logs, for people.
+/// Formats the attempts with their logs.
 fn attempts(detail: &TaskDetail) -> String {
     let mut out = String::new();
     for (n, attempt) in detail.attempts.iter().enumerate() {
@@ -158,7 +162,7 @@ fn attempts(detail: &TaskDetail) -> String {
             let omitted = text::count(detail.attempts_omitted.unsigned_abs());
             let _ = writeln!(
                 out,
-                "\n{omitted} attempts are not shown; the table attempts has all of them"
+                "\n{omitted} attempts are not shown; all are in the table `attempts`"
             );
         }
         let used = usage(attempt).map_or_else(String::new, |used| format!(" ({used})"));
@@ -180,7 +184,7 @@ fn attempts(detail: &TaskDetail) -> String {
         if attempt.texts_omitted {
             let _ = writeln!(
                 out,
-                "  its details and its log are not shown: newer attempts have more than {}; the table attempts has them",
+                "  its details and log are not shown, because those of newer attempts exceed {}; they are in the table `attempts`",
                 text::bytes(Store::PAGE_BYTES.unsigned_abs())
             );
         }

@@ -1,4 +1,4 @@
-//! `pgtq stats`: counts, throughput, latency.
+//! `pgtq stats`: shows task counts, throughput and latency.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::output::{Cell, Format, Rows};
 use crate::text;
 use pgtq_store::Stats;
 
-/// Counts, throughput and latency.
+/// Arguments of `pgtq stats`.
 #[derive(Debug, Args)]
 pub(crate) struct StatsArgs {}
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(_args: StatsArgs, context: &Context) -> Result<(), Probl
             Cell::about(stats.runnable, stats.runnable_is_estimate),
         ),
         ("running", count(stats.running)),
-        ("ended/min", last_minutes.into()),
+        ("finished/min", last_minutes.into()),
     ];
     context
         .out

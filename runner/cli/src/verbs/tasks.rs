@@ -1,4 +1,4 @@
-//! `pgtq tasks`: a page of tasks, newest first.
+//! `pgtq tasks`: lists a page of tasks, newest first.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -12,22 +12,22 @@ use crate::text;
 use pgtq_store::{Store, TaskRow};
 use pgtq_task::{State, TaskId};
 
-/// List tasks.
+/// Arguments of `pgtq tasks`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  pgtq tasks state:failed since:2h\n  pgtq tasks handler:thumb* --output ids | xargs pgtq retry"
 )]
 pub(crate) struct TasksArgs {
-    /// Filters like state:failed handler:thumb* queue:media since:2h error:timeout
+    /// Filters such as state:failed handler:thumb* queue:media since:2h error:timeout
     #[arg(value_name = "FILTER")]
     pub(crate) words: Vec<String>,
-    /// As flags.
+    /// The same filters as options.
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
-    /// At most this many
+    /// Maximum number of tasks to list, up to 10000
     #[arg(short = 'n', long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) limit: u32,
-    /// Only ids below this one: the next page
+    /// Only tasks with a lower id, for the next page
     #[arg(long, value_name = "ID")]
     pub(crate) before: Option<TaskId>,
 }
@@ -35,9 +35,8 @@ pub(crate) struct TasksArgs {
 pub(crate) async fn run(args: TasksArgs, context: &Context) -> Result<(), Problem> {
     let mut selection = filter::select(&args.words, &args.filter)?;
     if let Some(id) = selection.ids.first() {
-        return Err(
-            Problem::usage("`tasks` lists by filter").help(format!("one task: pgtq show {id}"))
-        );
+        return Err(Problem::usage("`pgtq tasks` takes filters, not task ids")
+            .help(format!("show one task: pgtq show {id}")));
     }
     selection.filter.limit = args.limit;
     selection.filter.before = args.before;
@@ -48,12 +47,12 @@ pub(crate) async fn run(args: TasksArgs, context: &Context) -> Result<(), Proble
     let rows = rows(&tasks, store.now().await?);
     context.out.rows(&rows)?;
     if context.out.terminal && rows.len() == 0 && page.reached.is_none() {
-        context.note("no task");
+        context.note("no tasks found");
     }
     let is_cut = n_bytes(&tasks) >= Store::PAGE_BYTES.unsigned_abs();
     if let Some(last) = tasks.last().filter(|_| is_cut) {
         context.note(format!(
-            "the page ends here because of its size; for what follows: --before {}",
+            "the page is cut because of its size; next page: --before {}",
             last.id
         ));
         return Ok(());
@@ -61,16 +60,16 @@ pub(crate) async fn run(args: TasksArgs, context: &Context) -> Result<(), Proble
     let is_full = tasks.len() == args.limit as usize;
     if let Some(id) = page.reached.filter(|_| !is_full) {
         context.note(format!(
-            "looked at the newest tasks down to {id}; for what is older: --before {id}"
+            "searched the newest tasks down to {id}; to search older ones: --before {id}"
         ));
     }
     if let Some(last) = tasks.last().filter(|_| is_full && context.watched) {
-        context.note(format!("\x1b[2mmore: add --before {}\x1b[0m", last.id));
+        context.note(format!("\x1b[2mnext page: --before {}\x1b[0m", last.id));
     }
     Ok(())
 }
 
-/// Bytes of what a page shows of its tasks.
+/// Size in bytes of the texts of a page.
 fn n_bytes(tasks: &[TaskRow]) -> u64 {
     let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let each = tasks
@@ -79,12 +78,12 @@ fn n_bytes(tasks: &[TaskRow]) -> u64 {
     each.sum::<usize>() as u64
 }
 
-/// The list's form, shared with the tests.
+/// The rows of the list.
 pub(crate) fn rows(tasks: &[TaskRow], now: Timestamp) -> Rows {
     let mut rows = Rows::new(
         "pgtq.tasks/v1",
         &[
-            "id", "state", "queue", "handler", "attempts", "pushed", "when", "what",
+            "id", "state", "queue", "handler", "attempts", "pushed", "time", "details",
         ],
     );
     for task in tasks {

@@ -1,5 +1,5 @@
-//! `pgtq test`: golden cases of plugins, in the real sandbox. No database, no
-//! network: a case holds what would come from there.
+//! `pgtq test`: runs the golden cases of plugins in the sandbox, without a database and
+//! network: a case contains their responses.
 
 use std::path::{Path, PathBuf};
 
@@ -17,38 +17,38 @@ use crate::text;
 use pgtq_setup::toolchain::{BuildOptions, Toolchain, build_plugin};
 use pgtq_task::Usage;
 
-/// Cases of one plugin.
+/// Limit on the cases of one plugin.
 const MAX_CASES: usize = 10_000;
 
-/// Run the golden cases of plugins in the real sandbox.
+/// Arguments of `pgtq test`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A case is a file like cases/adds.json:\n  {\"handler\": \"add_numbers\", \"args\": {\"a\": 2, \"b\": 3}, \"expect\": {\"result\": 5}}\n\
-                  Status 1 if a case fails, 3 if there is none. All of it: docs/grants.md."
+    after_help = "A golden case is a JSON file, for example cases/adds.json:\n  {\"handler\": \"add_numbers\", \"args\": {\"a\": 2, \"b\": 3}, \"expect\": {\"result\": 5}}\n\
+                  docs/grants.md describes all fields. Exit status: 1 if a case fails, 3 if there is no case."
 )]
 pub(crate) struct TestArgs {
-    /// Plugin crates, which are built, or .wasm files
+    /// Plugin crates to build and test, or .wasm files
     #[arg(value_name = "DIR|FILE", default_value = ".")]
     pub(crate) paths: Vec<PathBuf>,
-    /// Where the cases are [default: `cases` in the crate, or beside the file]
+    /// Directory of the cases [default: `cases` in the crate or next to the .wasm file]
     #[arg(long, value_name = "DIR")]
     pub(crate) cases: Option<PathBuf>,
-    /// Only cases whose name has this in it
+    /// Run only cases whose name contains this text
     #[arg(long, value_name = "TEXT")]
     pub(crate) only: Option<String>,
-    /// Write what happened into the cases that differ, or expect nothing yet
+    /// Write the actual outcome to cases that fail or expect nothing yet
     #[arg(long)]
     pub(crate) update: bool,
 }
 
-/// A plugin file and where its cases are.
+/// A plugin file and the directory of its cases.
 struct Subject {
     wasm: PathBuf,
     cases: PathBuf,
 }
 
-/// How a case ended.
-struct Ended {
+/// The result of a case.
+struct CaseResult {
     name: String,
     path: PathBuf,
     differences: Vec<Difference>,
@@ -74,19 +74,19 @@ pub(crate) async fn run(args: TestArgs, context: &Context) -> Result<(), Problem
     }
     if ended.is_empty() {
         return Err(
-            Problem::not_found(format!("no case in {}", looked.join(", ")))
-                .help("write one: {\"handler\": \"NAME\", \"args\": {}} as cases/first.json")
-                .help("then let `pgtq test --update` add what happens"),
+            Problem::not_found(format!("no cases found in {}", looked.join(", ")))
+                .help("write a case, such as {\"handler\": \"NAME\", \"args\": {}} as cases/first.json")
+                .help("then record its outcome with `pgtq test --update`"),
         );
     }
     show(context, &ended)
 }
 
-/// Builds what is a crate.
+/// Builds the crates among the paths.
 fn subjects(args: &TestArgs, context: &Context, config: &Config) -> Result<Vec<Subject>, Problem> {
     let mut subjects = Vec::new();
     for path in &args.paths {
-        // `pgtq test media` means plugins/media, too.
+        // `pgtq test media` also finds plugins/media.
         let among = config.run.plugins.join(path);
         let path = match path.exists() || !among.exists() {
             true => path.clone(),
@@ -105,7 +105,7 @@ fn subjects(args: &TestArgs, context: &Context, config: &Config) -> Result<Vec<S
             return Err(Problem::not_found(format!(
                 "`{place}` is neither a plugin file nor a crate"
             ))
-            .help("name a crate's directory, or a .wasm file"));
+            .help("pass the directory of a crate, or a .wasm file"));
         }
         let dir = path.canonicalize()?;
         let toolchain = Toolchain::ensure(&dir, &|line| context.say(line))?;
@@ -147,8 +147,14 @@ fn files(dir: &Path, only: Option<&str>) -> Result<Vec<(String, PathBuf)>, Probl
     }
 }
 
-async fn one(stage: &Stage, plugin: &Plugin, name: String, path: PathBuf, update: bool) -> Ended {
-    let mut ended = Ended {
+async fn one(
+    stage: &Stage,
+    plugin: &Plugin,
+    name: String,
+    path: PathBuf,
+    update: bool,
+) -> CaseResult {
+    let mut ended = CaseResult {
         name,
         path,
         differences: Vec::new(),
@@ -169,19 +175,19 @@ async fn attempt(
     stage: &Stage,
     plugin: &Plugin,
     update: bool,
-    ended: &mut Ended,
+    ended: &mut CaseResult,
 ) -> Result<(), String> {
     let failed = |error: std::io::Error| error.to_string();
     let bytes = std::fs::metadata(&ended.path).map_err(failed)?.len();
     if bytes > case::MAX_BYTES {
-        return Err(format!("it has more than {} bytes", case::MAX_BYTES));
+        return Err(format!("the file is larger than {} bytes", case::MAX_BYTES));
     }
     let text = std::fs::read_to_string(&ended.path).map_err(failed)?;
     let case = Case::read(&text)?;
     let observed = stage.run(plugin, &case).await?;
     ended.usage = observed.usage;
     ended.differences = check(&case, &observed);
-    // Loose ends are for the author to tie up: a golden text cannot.
+    // An update cannot resolve loose ends, such as unused responses.
     if update && !ended.differences.is_empty() && observed.loose_ends.is_empty() {
         let updated = update::updated(&text, &case, &observed)?;
         std::fs::write(&ended.path, updated).map_err(failed)?;
@@ -191,7 +197,7 @@ async fn attempt(
     Ok(())
 }
 
-fn show(context: &Context, all: &[Ended]) -> Result<(), Problem> {
+fn show(context: &Context, all: &[CaseResult]) -> Result<(), Problem> {
     let mut rows = Rows::new("pgtq.cases/v1", &["case", "result", "time", "fuel"]);
     for ended in all {
         let word = match (ended.differences.is_empty(), ended.updated) {
@@ -215,24 +221,24 @@ fn show(context: &Context, all: &[Ended]) -> Result<(), Problem> {
         rows.push(&ended.name, cells, json);
     }
     context.out.rows(&rows)?;
-    let failed: Vec<&Ended> = all.iter().filter(|e| !e.differences.is_empty()).collect();
+    let failed: Vec<&CaseResult> = all.iter().filter(|e| !e.differences.is_empty()).collect();
     for ended in &failed {
-        context.note(told(ended));
+        context.note(differences(ended));
     }
     match failed.len() {
         0 => Ok(()),
         n => Err(
             Problem::failed(format!("{n} of {} cases failed", all.len()))
-                .help("if this is how it should be: pgtq test --update"),
+                .help("if the new outcomes are correct: pgtq test --update"),
         ),
     }
 }
 
-/// The differences of one case, for people.
-fn told(ended: &Ended) -> String {
-    let mut told = format!("\n\x1b[1m{}\x1b[0m  {}", ended.name, ended.path.display());
+/// Formats the differences of one case.
+fn differences(ended: &CaseResult) -> String {
+    let mut text = format!("\n\x1b[1m{}\x1b[0m  {}", ended.name, ended.path.display());
     for difference in &ended.differences {
-        told.push_str(&format!("\n  {}", text::safe(&difference.at)));
+        text.push_str(&format!("\n  {}", text::safe(&difference.at)));
         let is_sentence = difference.got.is_empty() && difference.at == "the case";
         let (minus, plus) = match is_sentence {
             true => ("\x1b[31m!\x1b[0m", ""),
@@ -240,9 +246,9 @@ fn told(ended: &Ended) -> String {
         };
         for (mark, side) in [(minus, &difference.expected), (plus, &difference.got)] {
             for line in text::safe(side).lines() {
-                told.push_str(&format!("\n    {mark} {line}"));
+                text.push_str(&format!("\n    {mark} {line}"));
             }
         }
     }
-    told
+    text
 }

@@ -7,7 +7,7 @@ use crate::error::Problem;
 use crate::output::Cell;
 use pgtq_store::SCHEMA_VERSION;
 
-/// Versions of the program, the engine and the plugin contract.
+/// Arguments of `pgtq version`.
 #[derive(Debug, Args)]
 pub(crate) struct VersionArgs {}
 

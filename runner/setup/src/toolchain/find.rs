@@ -1,4 +1,4 @@
-//! Finding the toolchain, and making one of what is there.
+//! Finds the toolchain, or adds the missing target to it.
 
 use std::env;
 use std::io;
@@ -10,11 +10,11 @@ use super::reproducible::StdSources;
 use super::{TARGET, environment};
 use crate::{Say, install, pause};
 
-/// Adding a target downloads 20 MB. Without a network rustup fails at once; behind
-/// a silent firewall it would try for minutes.
-const RUSTUP_PATIENCE: Duration = Duration::from_secs(120);
+/// Time limit of `rustup target add`, which downloads 20 MB. Without a network rustup
+/// fails immediately; behind a firewall that drops packets it would retry for minutes.
+const RUSTUP_LIMIT: Duration = Duration::from_secs(120);
 
-/// A cargo and a compiler that can build for `wasm32-wasip2`: those on `PATH`.
+/// The cargo and rustc on `PATH`, which can build for `wasm32-wasip2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Toolchain {
     pub(super) std: StdSources,
@@ -25,57 +25,98 @@ pub struct Toolchain {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("no rust toolchain for {TARGET}: {}", tried.join("; "))]
 pub struct NoToolchain {
-    /// What was tried, in order, and why it did not do.
+    /// What was tried, in order, and why it failed.
     pub tried: Vec<String>,
-    /// The line to type to get one.
+    /// The command that installs one.
     pub fix: String,
 }
 
+/// Why the installed toolchain cannot build a plugin.
+#[derive(Debug)]
+enum Unfit {
+    /// rustc does not run.
+    NoCompiler(String),
+    /// rustc runs, but has no standard library for the target.
+    NoTarget(String),
+}
+
 impl Toolchain {
-    /// Finds a toolchain for crates in `dir` (whose `rust-toolchain.toml` counts).
+    /// Finds a toolchain for crates in `dir`, whose `rust-toolchain.toml` applies.
     /// Installs nothing; takes a few hundred milliseconds.
     pub fn find(dir: &Path) -> Result<Self, NoToolchain> {
-        installed(dir).map_err(|why| NoToolchain::of(vec![why]))
+        installed(dir).map_err(|unfit| NoToolchain::of(&unfit, None))
     }
 
     /// Finds a toolchain, or adds the target with rustup. May take minutes the first
     /// time.
     pub fn ensure(dir: &Path, say: Say<'_>) -> Result<Self, NoToolchain> {
-        installed(dir).or_else(|lacks| {
+        installed(dir).or_else(|unfit| {
             add_rustup_target(dir, say)
-                .and_then(|()| installed(dir))
-                .map_err(|why| NoToolchain::of(vec![lacks, why]))
+                .and_then(|()| installed(dir).map_err(Unfit::into_reason))
+                .map_err(|reason| NoToolchain::of(&unfit, Some(reason)))
         })
     }
 
-    /// What it is, for people: `rustc 1.95.0 with wasm32-wasip2`.
+    /// A description for users: `rustc 1.95.0 with wasm32-wasip2`.
     pub fn description(&self) -> String {
         format!("rustc {} with {TARGET}", self.version)
     }
 }
 
 impl NoToolchain {
-    fn of(tried: Vec<String>) -> Self {
+    fn of(unfit: &Unfit, rustup: Option<String>) -> Self {
         let add = format!("rustup target add {TARGET}");
-        let fix = match has_program("rustup") {
-            true => add,
-            false => format!("install rustup (https://rustup.rs), then: {add}"),
+        let fix = match (has_program("rustup"), unfit) {
+            (false, _) => format!("install rustup (https://rustup.rs), then: {add}"),
+            (true, Unfit::NoTarget(_)) => add,
+            // Without a toolchain `rustup target add` fails as well.
+            (true, Unfit::NoCompiler(reason)) => {
+                let toolchain = missing_toolchain(reason);
+                format!("rustup toolchain install {toolchain} && {add}")
+            }
         };
-        NoToolchain { tried, fix }
+        let (Unfit::NoCompiler(reason) | Unfit::NoTarget(reason)) = unfit;
+        NoToolchain {
+            tried: [reason.clone()].into_iter().chain(rustup).collect(),
+            fix,
+        }
     }
 }
 
-/// The compiler that `dir` would use, if it has the library for the target.
-fn installed(dir: &Path) -> Result<Toolchain, String> {
+impl Unfit {
+    fn into_reason(self) -> String {
+        match self {
+            Unfit::NoCompiler(reason) | Unfit::NoTarget(reason) => reason,
+        }
+    }
+}
+
+/// The toolchain that rustup reports as missing, which `rust-toolchain.toml` or
+/// `RUSTUP_TOOLCHAIN` can name; `stable` if rustup has no default.
+fn missing_toolchain(reason: &str) -> &str {
+    let after = reason.split_once("toolchain '").map(|(_, after)| after);
+    let name = after.and_then(|after| after.split_once("' is not installed"));
+    let is_name = |name: &str| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        !name.is_empty() && name.chars().all(is_part)
+    };
+    match name {
+        Some((name, _)) if is_name(name) => name,
+        _ => "stable",
+    }
+}
+
+/// The compiler that cargo uses in `dir`, if it has the library for the target.
+fn installed(dir: &Path) -> Result<Toolchain, Unfit> {
     let ask = |arguments: &[&str]| {
         let output = environment::command("rustc", dir)
             .args(arguments)
             .output()
-            .map_err(|why| format!("rustc does not run: {why}"))?;
+            .map_err(|why| Unfit::NoCompiler(format!("cannot run rustc: {why}")))?;
         if !output.status.success() {
-            let words = String::from_utf8_lossy(&output.stderr);
-            let first = words.lines().next().unwrap_or("it failed");
-            return Err(format!("rustc: {first}"));
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            let first = stderr.lines().next().unwrap_or("it failed");
+            return Err(Unfit::NoCompiler(format!("rustc: {first}")));
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
@@ -91,7 +132,9 @@ fn installed(dir: &Path) -> Result<Toolchain, String> {
         .join("lib")
         .is_dir()
     {
-        return Err(format!("the target is not installed for rustc {version}"));
+        return Err(Unfit::NoTarget(format!(
+            "the target {TARGET} is not installed for rustc {version}"
+        )));
     }
     Ok(Toolchain {
         std: StdSources::of(&sysroot, &verbose),
@@ -102,28 +145,28 @@ fn installed(dir: &Path) -> Result<Toolchain, String> {
 /// Adds the target to the toolchain that `dir` uses.
 fn add_rustup_target(dir: &Path, say: Say<'_>) -> Result<(), String> {
     if install::forbidden() {
-        return Err("PGTQ_NO_INSTALL forbids rustup target add".to_owned());
+        return Err("PGTQ_NO_INSTALL disables rustup target add".to_owned());
     }
     let mut command = environment::command("rustup", dir);
     command.args(["target", "add", TARGET]);
     command.env("RUSTUP_MAX_RETRIES", "1");
     say(&format!("adding the target: rustup target add {TARGET}"));
-    run_within(command, RUSTUP_PATIENCE).map_err(|why| format!("rustup target add: {why}"))
+    run_within(command, RUSTUP_LIMIT).map_err(|why| format!("rustup target add: {why}"))
 }
 
-/// Runs a command and ends it when it takes longer than `patience`. The error is
-/// the last thing it said.
-fn run_within(mut command: Command, patience: Duration) -> Result<(), String> {
-    // A file takes what it says: a pipe that nobody reads could stop it.
-    let mut words = tempfile::tempfile().map_err(|why| why.to_string())?;
-    let stderr = words.try_clone().map_err(|why| why.to_string())?;
+/// Runs a command and kills it when it takes longer than `limit`. The error is its last
+/// error message.
+fn run_within(mut command: Command, limit: Duration) -> Result<(), String> {
+    // Its messages go to a file: a full pipe would block it.
+    let mut messages = tempfile::tempfile().map_err(|why| why.to_string())?;
+    let stderr = messages.try_clone().map_err(|why| why.to_string())?;
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(stderr)
         .spawn()
         .map_err(|why| why.to_string())?;
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + limit;
     let status = loop {
         if let Some(status) = child.try_wait().map_err(|why| why.to_string())? {
             break status;
@@ -131,7 +174,7 @@ fn run_within(mut command: Command, patience: Duration) -> Result<(), String> {
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(format!("no end within {} s", patience.as_secs()));
+            return Err(format!("timed out after {} s", limit.as_secs()));
         }
         pause();
     };
@@ -139,10 +182,10 @@ fn run_within(mut command: Command, patience: Duration) -> Result<(), String> {
         return Ok(());
     }
     let mut text = String::new();
-    let _ = io::Seek::rewind(&mut words);
-    let _ = io::Read::read_to_string(&mut words, &mut text);
-    let said = text.lines().rev().find(|line| line.starts_with("error"));
-    Err(said
+    let _ = io::Seek::rewind(&mut messages);
+    let _ = io::Read::read_to_string(&mut messages, &mut text);
+    let error = text.lines().rev().find(|line| line.starts_with("error"));
+    Err(error
         .or(text.lines().last())
         .unwrap_or("it failed")
         .to_owned())

@@ -24,8 +24,8 @@ pub fn changes(old: &GrantBook, new: &GrantBook) -> Vec<String> {
         }
         let what = differing.join(", ");
         lines.push(match (before, after) {
-            (None, _) => format!("plugin `{plugin}` is granted {what} now"),
-            (_, None) => format!("plugin `{plugin}` is granted nothing any more: {what} withdrawn"),
+            (None, _) => format!("plugin `{plugin}` was granted {what}"),
+            (_, None) => format!("all grants of plugin `{plugin}` were revoked: {what}"),
             _ => format!("grants of plugin `{plugin}` changed: {what}"),
         });
     }
@@ -36,10 +36,10 @@ pub fn changes(old: &GrantBook, new: &GrantBook) -> Vec<String> {
         .collect::<BTreeSet<_>>()
     {
         match (old.secrets.get(name), new.secrets.get(name)) {
-            (None, _) => lines.push(format!("the secret `{name}` has a value now")),
-            (_, None) => lines.push(format!("the secret `{name}` has no value any more")),
+            (None, _) => lines.push(format!("secret `{name}` now has a value")),
+            (_, None) => lines.push(format!("secret `{name}` no longer has a value")),
             (before, after) if before != after => {
-                lines.push(format!("the secret `{name}` has another value"));
+                lines.push(format!("the value of secret `{name}` changed"));
             }
             _ => {}
         }

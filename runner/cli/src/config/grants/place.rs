@@ -77,10 +77,7 @@ impl<'a> Place<'a> {
                 Some(format!("{head}.\"{name}.{}\"", self.last))
             }
             _ => {
-                return self.wrong(format!(
-                    "nothing is called so; known are {}",
-                    known.join(", ")
-                ));
+                return self.wrong(format!("unknown key; known keys are {}", known.join(", ")));
             }
         };
         ConfigError::UnknownKey {
@@ -100,7 +97,7 @@ impl<'a> Place<'a> {
     ) -> Result<Entries<'a, 'v>, ConfigError> {
         let DeValue::Table(table) = value.get_ref() else {
             let found = value.get_ref().type_str();
-            return Err(self.wrong(format!("it takes no {found}; {example}")));
+            return Err(self.wrong(format!("unexpected type {found}; {example}")));
         };
         if table.len() > most {
             return Err(self.wrong(format!("more than {most} entries")));
@@ -116,7 +113,7 @@ impl<'a> Place<'a> {
         let found = value.get_ref();
         found.as_str().ok_or_else(|| {
             let found = found.type_str();
-            self.wrong(format!("it takes no {found}; write a text in quotes"))
+            self.wrong(format!("unexpected type {found}; write a quoted string"))
         })
     }
 
@@ -124,7 +121,7 @@ impl<'a> Place<'a> {
         let found = value.get_ref();
         found.as_bool().ok_or_else(|| {
             let found = found.type_str();
-            self.wrong(format!("it takes no {found}; write true or false"))
+            self.wrong(format!("unexpected type {found}; write true or false"))
         })
     }
 

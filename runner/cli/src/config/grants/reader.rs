@@ -43,10 +43,12 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Grants, ConfigError> {
                 for (at, value) in at.table(value, "write [grants.PLUGIN]", MAX_SECTIONS)? {
                     let name = at.last().to_owned();
                     if name.len() > MAX_NAME || name.is_empty() || name.contains(['/', '\0']) {
-                        return Err(at.wrong("a plugin is called like its file, without `.wasm`"));
+                        return Err(
+                            at.wrong("the name must be the plugin's file name without `.wasm`")
+                        );
                     }
                     if name.ends_with(".wasm") {
-                        return Err(at.wrong("leave out `.wasm`"));
+                        return Err(at.wrong("write the name without `.wasm`"));
                     }
                     grants.plugins.insert(name, grant(&at, value)?);
                 }
@@ -128,7 +130,7 @@ fn sql(
             "statement_timeout" => {
                 let time = values::duration(at.string(value)?).map_err(|e| at.wrong(e))?;
                 if !STATEMENT.contains(&time) {
-                    return Err(at.wrong("a statement gets 10ms to 1h"));
+                    return Err(at.wrong("the timeout must be between 10ms and 1h"));
                 }
                 sql.statement_timeout = time;
             }
@@ -171,11 +173,17 @@ fn limits(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<LimitRequest, 
 fn role(at: &Place<'_>, text: &str) -> Result<String, ConfigError> {
     match text {
         "ROLE" => Err(at.wrong(
-            "ROLE stands for the Postgres role that its statements run under: write its name",
+            "replace ROLE with the name of the Postgres role that runs the plugin's statements",
         )),
-        "" => Err(at.wrong("name the Postgres role that its statements run under")),
-        long if long.len() > MAX_ROLE => Err(at.wrong("a Postgres role has at most 63 bytes")),
-        odd if odd.contains('\0') => Err(at.wrong("a Postgres role has no zero byte")),
+        "" => {
+            Err(at.wrong("write the name of the Postgres role that runs the plugin's statements"))
+        }
+        long if long.len() > MAX_ROLE => {
+            Err(at.wrong("the name of a Postgres role has at most 63 bytes"))
+        }
+        bad if bad.contains('\0') => {
+            Err(at.wrong("the name of a Postgres role cannot contain a zero byte"))
+        }
         role => Ok(role.to_owned()),
     }
 }
@@ -202,7 +210,7 @@ fn secret_grant(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<SecretGr
         }
     }
     match grant == SecretGrant::default() {
-        true => Err(at.wrong(format!("this grants nothing; {example}"))),
+        true => Err(at.wrong(format!("the entry grants nothing; {example}"))),
         false => Ok(grant),
     }
 }
@@ -229,7 +237,7 @@ fn guest_dir(at: &Place<'_>) -> Result<String, ConfigError> {
     match inside.split('/').all(legal) {
         true => Ok(name.to_owned()),
         false => Err(at.wrong(
-            "the plugin's name for a directory begins with `/` and has no `.` or `..` in it, like files.\"/data\"",
+            "the path in the sandbox must begin with `/` and contain no `.` or `..`, as in files.\"/data\"",
         )),
     }
 }
@@ -250,7 +258,7 @@ fn files(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<FileGrant, Conf
         }
     }
     match dir.as_str() {
-        "DIRECTORY" => Err(at.wrong("DIRECTORY stands for a directory: write its path")),
+        "DIRECTORY" => Err(at.wrong("replace DIRECTORY with the path of a directory")),
         bad if bad.is_empty() || bad.contains('\0') => {
             Err(at.wrong(format!("the directory is missing; {example}")))
         }
@@ -291,7 +299,7 @@ fn secret(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<SecretEntry, C
             source,
             origin: at.origin(),
         }),
-        Some(_) => Err(at.wrong(format!("it has two sources; {example}"))),
-        None => Err(at.wrong(format!("it has no source; {example}"))),
+        Some(_) => Err(at.wrong(format!("the secret has two sources; {example}"))),
+        None => Err(at.wrong(format!("the secret has no source; {example}"))),
     }
 }

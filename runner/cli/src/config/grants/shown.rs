@@ -55,10 +55,10 @@ fn fields(granted: &PluginGrant) -> Vec<(String, String)> {
     if let Some(sql) = &grant.sql {
         let mut text = format!("role {}", sql.role);
         if let Some(secret) = &granted.sql_password {
-            text.push_str(&format!(", password from the secret {secret}"));
+            text.push_str(&format!(", password from secret {secret}"));
         }
         text.push_str(&format!(
-            ", {:?} a statement, {} connections",
+            ", {:?} per statement, {} connections",
             sql.statement_timeout, sql.connections
         ));
         rows.push(("sql".to_owned(), text));

@@ -263,11 +263,11 @@ fn changes_are_told_by_plugin_and_capability_without_values() {
         changes(&old, &new),
         [
             "grants of plugin `a` changed: http, networks",
-            "plugin `b` is granted nothing any more: tcp withdrawn",
-            "plugin `c` is granted files now",
-            "the secret `s` has another value",
-            "the secret `t` has no value any more",
-            "the secret `u` has a value now",
+            "all grants of plugin `b` were revoked: tcp",
+            "plugin `c` was granted files",
+            "the value of secret `s` changed",
+            "secret `t` no longer has a value",
+            "secret `u` now has a value",
         ]
     );
     assert!(changes(&new, &new).is_empty());

@@ -26,7 +26,7 @@ impl std::fmt::Display for MissingSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "the secret `{}` ({}) has no value: {}",
+            "secret `{}` ({}) has no value: {}",
             self.name, self.origin, self.reason
         )
     }
@@ -56,8 +56,8 @@ fn read(path: &Path) -> Result<String, String> {
     let shown = path.display();
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => format!("the file {shown} does not exist"),
-        ErrorKind::InvalidData => format!("the file {shown} is not text"),
-        _ => format!("the file {shown} cannot be read: {error}"),
+        ErrorKind::InvalidData => format!("the file {shown} is not valid UTF-8"),
+        _ => format!("cannot read the file {shown}: {error}"),
     };
     // A pipe would wait for a writer that may never come.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {

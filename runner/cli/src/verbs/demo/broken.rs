@@ -1,4 +1,4 @@
-//! A bad deploy: a half-copied file is refused, the good version serves on.
+//! A bad deploy: an incomplete file is rejected and the previous version stays live.
 
 use std::time::Duration;
 
@@ -11,27 +11,28 @@ use crate::machine;
 use pgtq_engine::plugin::PluginState;
 use pgtq_task::{Name, NewTask};
 
-/// Settling takes two seconds at most, inspecting milliseconds.
+/// Time limit of the rejection. A file settles within two seconds; its inspection takes
+/// milliseconds.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What became of the bad file.
+/// The outcome of the bad deploy.
 pub(crate) struct Broken {
     pub(crate) reason: String,
-    /// The version that answers afterwards.
+    /// The version that is live afterwards.
     pub(crate) serving: String,
 }
 
-/// Overwrites `hello` with half of itself and watches it being refused.
+/// Overwrites `hello` with its first half and waits until the runner rejects it.
 pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Broken, Problem> {
     let file = "hello.wasm";
     guide
-        .begin("a bad deploy: half of a file is copied over hello.wasm")
+        .begin("bad deploy: hello.wasm is overwritten with the first half of the file")
         .await?;
     let good = machine::read(&stage.next_hello)?;
     std::fs::write(stage.plugins.join(file), &good[..good.len() / 2])?;
     let reason = tokio::time::timeout(LIMIT, refused(stage, file))
         .await
-        .map_err(|_| Problem::failed("the broken file was not refused within a minute"))?;
+        .map_err(|_| Problem::failed("the incomplete file was not rejected within a minute"))?;
     let task = NewTask::new(Name::new("greet")?, "{\"name\":\"still here\"}");
     let answer = stage.result_of(task).await?.task.result.unwrap_or_default();
     let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
@@ -40,9 +41,9 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Broken, Probl
         .and_then(Value::as_str)
         .unwrap_or("unknown");
     guide
-        .done(format!("refused; version {version} keeps serving"), &reason)
+        .done(format!("rejected; version {version} stays live"), &reason)
         .await?;
-    // Repaired, so that a user who continues finds a working plugin.
+    // Restored, so that the plugin works if the demo keeps running.
     std::fs::write(stage.plugins.join(file), &good)?;
     Ok(Broken {
         reason,
@@ -50,7 +51,7 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Broken, Probl
     })
 }
 
-/// Waits until the file is refused and says why.
+/// Waits until the file is rejected and returns the reason.
 async fn refused(stage: &Stage, file: &str) -> String {
     let mut changes = stage.runner.registry.watch();
     loop {

@@ -1,5 +1,5 @@
-//! Real work: this repository's Markdown files, real images, thousands of
-//! small sums; then how long one task waits on an idle runner.
+//! The load of the tour: the Markdown files of this repository, images and thousands of
+//! additions; then the latency of single tasks on an idle runner.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,17 +12,17 @@ use crate::error::Problem;
 use crate::{progress, sources, text};
 use pgtq_task::{MAX_ARGS_BYTES, Name, NewTask, TaskId};
 
-/// No tour takes longer than this on any machine that can build it.
+/// Time limit of the load.
 const LIMIT: Duration = Duration::from_secs(600);
-/// Single pushes that are timed.
+/// Number of single pushes that are timed.
 const SAMPLES: usize = 100;
 
-/// What the load came to.
+/// The result of the load.
 pub(crate) struct Load {
     pub(crate) pushed: u64,
     pub(crate) failed: u64,
     pub(crate) seconds: Duration,
-    /// One task of each kind, to show its result.
+    /// One task of each kind, whose result is printed.
     shown: Vec<(String, TaskId)>,
 }
 
@@ -32,14 +32,14 @@ impl Load {
     }
 }
 
-/// Times of single tasks.
+/// The latency of single tasks.
 pub(crate) struct Latency {
     pub(crate) start_p50: Duration,
     pub(crate) start_p99: Duration,
     pub(crate) result_p50: Duration,
 }
 
-/// Pushes everything in one transaction and waits for the end.
+/// Pushes all tasks in one transaction and waits until they have finished.
 pub(crate) async fn run(guide: Guide<'_>, stage: &Stage, n_sums: u32) -> Result<Load, Problem> {
     let mut tasks = Vec::new();
     let mut shown = Vec::new();
@@ -68,8 +68,10 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage, n_sums: u32) -> Result<
         tick.tick().await;
         bar.set_position(stats.n_final() - before);
         if started.elapsed() > LIMIT {
-            return Err(Problem::failed("the tasks did not end within ten minutes")
-                .help("look at them: pgtq tasks state:running"));
+            return Err(
+                Problem::failed("the tasks did not finish within ten minutes")
+                    .help("list them: pgtq tasks state:running"),
+            );
         }
     }
     let seconds = started.elapsed();
@@ -88,7 +90,7 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage, n_sums: u32) -> Result<
         .done(
             format!("{} done, {failed} failed", text::tasks(total)),
             format!(
-                "{} tasks/s, push and all; pushing took {}",
+                "{} tasks/s including the push, which took {}",
                 text::count(load.rate() as u64),
                 text::fine(pushing)
             ),
@@ -97,7 +99,7 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage, n_sums: u32) -> Result<
     Ok(load)
 }
 
-/// Times single tasks on the idle runner.
+/// Measures single tasks on the idle runner.
 pub(crate) async fn latency(guide: Guide<'_>, stage: &Stage) -> Result<Latency, Problem> {
     let name = Name::new("add_numbers")?;
     let mut starts = Vec::with_capacity(SAMPLES);
@@ -135,7 +137,7 @@ pub(crate) async fn latency(guide: Guide<'_>, stage: &Stage) -> Result<Latency, 
                 text::fine(latency.start_p99)
             ),
             format!(
-                "{SAMPLES} single pushes; push to result in hand {}",
+                "{SAMPLES} single pushes; push to result {} (p50)",
                 text::fine(latency.result_p50)
             ),
         )
@@ -143,7 +145,7 @@ pub(crate) async fn latency(guide: Guide<'_>, stage: &Stage) -> Result<Latency, 
     Ok(latency)
 }
 
-/// Shows one result of each kind.
+/// Prints one result of each kind.
 pub(crate) async fn results(guide: Guide<'_>, stage: &Stage, load: &Load) -> Result<(), Problem> {
     for (label, id) in &load.shown {
         let Some(detail) = stage.store.task(*id).await? else {
@@ -159,7 +161,7 @@ pub(crate) async fn results(guide: Guide<'_>, stage: &Stage, load: &Load) -> Res
     Ok(())
 }
 
-/// A result on one line: long texts inside it are cut.
+/// A result on one line, with long strings truncated.
 fn brief(result: &str) -> String {
     let mut value: Value = serde_json::from_str(result).unwrap_or_default();
     cut(&mut value);
@@ -195,8 +197,8 @@ fn images(stage: &Stage) -> Vec<(String, NewTask)> {
     })
 }
 
-/// One task for each file with one of these endings: its text as the first
-/// parameter of the plugin's first handler.
+/// One task for each file with one of these extensions. Its first handler gets the content
+/// as first parameter.
 fn files(
     stage: &Stage,
     plugin: &str,

@@ -1,5 +1,5 @@
-//! The tour's own world: a private Postgres, plugins built from this
-//! repository into a temporary directory, and a runner.
+//! The environment of the tour: a private Postgres, plugins built from this repository into
+//! a temporary directory, and a runner.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,24 +18,24 @@ use pgtq_setup::toolchain::{BuildOptions, Built, Output, Toolchain, build_plugin
 use pgtq_store::Store;
 use pgtq_task::{HandlerInfo, NewTask, State, TaskId};
 
-/// Fields are dropped in order: the runner before its database.
+/// The fields are dropped in order: the runner before its database.
 pub(crate) struct Stage {
     pub(crate) runner: Runner,
     pub(crate) store: Store,
     /// The plugin directory.
     pub(crate) plugins: PathBuf,
-    /// The next version of `hello`, not installed yet.
+    /// The next version of `hello`, which is not installed yet.
     pub(crate) next_hello: PathBuf,
-    /// The example plugins' sources.
+    /// The sources of the example plugins.
     pub(crate) sources: PathBuf,
-    /// Where the database is, for other terminals.
+    /// The URL of the database, for other terminals.
     pub(crate) url: String,
     server: Option<PrivatePostgres>,
     _directory: TempDir,
 }
 
 impl Stage {
-    /// Sets everything up, telling each step.
+    /// Sets up the environment and prints each step.
     pub(crate) async fn set(guide: Guide<'_>) -> Result<Stage, Problem> {
         let context = guide.context;
         let mut config = context.config(Vec::new())?;
@@ -54,7 +54,7 @@ impl Stage {
                 let place = server.dir().display().to_string();
                 guide
                     .done(
-                        "Postgres started just for you",
+                        "private Postgres started",
                         format!("{place}, {}", text::fine(started.elapsed())),
                     )
                     .await?;
@@ -63,7 +63,9 @@ impl Stage {
             }
             None => {
                 let database = database::configured(&config)?.ok_or_else(database::unconfigured)?;
-                guide.done("using your database", database.place()).await?;
+                guide
+                    .done("connected to your database", database.place())
+                    .await?;
                 (database.place(), database)
             }
         };
@@ -72,7 +74,7 @@ impl Stage {
         store.migrate().await?;
         guide
             .done(
-                format!("schema {} is there", config.schema),
+                format!("schema {} is up to date", config.schema),
                 format!(
                     "version {}, {}",
                     pgtq_store::SCHEMA_VERSION,
@@ -99,14 +101,14 @@ impl Stage {
         })
     }
 
-    /// The first handler of a plugin file, as its plugin describes it.
+    /// The first handler of a plugin file.
     pub(crate) fn handler_of(&self, file: &str) -> Option<HandlerInfo> {
         let snapshot = self.runner.registry.snapshot();
         let name = snapshot.plugin(file)?.handlers.first()?.clone();
         Some(snapshot.handlers.get(&name)?.info().clone())
     }
 
-    /// Pushes one task and returns its end.
+    /// Pushes one task and waits until it is complete.
     pub(crate) async fn result_of(&self, task: NewTask) -> Result<pgtq_store::TaskDetail, Problem> {
         let pushed = self.store.push(&[task]).await?;
         let id = pushed.first().map_or(TaskId(0), |one| one.id);
@@ -115,7 +117,7 @@ impl Stage {
             .wait_final(id, Some(Duration::from_secs(60)))
             .await?;
         let ended = ended
-            .ok_or_else(|| Problem::failed(format!("task {id} did not end within a minute")))?;
+            .ok_or_else(|| Problem::failed(format!("task {id} did not finish within a minute")))?;
         match ended.task.state {
             State::Complete => Ok(ended),
             state => Err(Problem::failed(format!(
@@ -125,7 +127,7 @@ impl Stage {
         }
     }
 
-    /// Waits for the runner to end by itself, which it should not.
+    /// Waits until the runner stops unexpectedly.
     pub(crate) async fn ended(&self) {
         let draining = pgtq_engine::Phase::Draining;
         self.runner.shutdown.reached(draining).await;
@@ -143,8 +145,8 @@ impl Stage {
     }
 }
 
-/// The repository's `plugins`: from here upward, else where this program was
-/// built from.
+/// The directory `plugins` of the repository: in `here` or a parent directory, otherwise in
+/// the repository from which this program was built.
 pub(crate) fn sources(here: &Path) -> Result<PathBuf, Problem> {
     let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     here.ancestors()
@@ -152,9 +154,9 @@ pub(crate) fn sources(here: &Path) -> Result<PathBuf, Problem> {
         .map(|dir| dir.join("plugins"))
         .find(|dir| dir.join("hello/Cargo.toml").is_file() && dir.join("Cargo.toml").is_file())
         .ok_or_else(|| {
-            Problem::not_found("the example plugins are not here")
-                .help("run `pgtq demo` in a clone of the repository")
-                .help("or start with your own: pgtq new media && cd media && pgtq dev")
+            Problem::not_found("the sources of the example plugins were not found")
+                .help("run pgtq in a clone of its repository")
+                .help("or create your own plugin: pgtq new media && cd media && pgtq dev")
         })
 }
 
@@ -170,11 +172,11 @@ async fn build(
     let quiet = context.global.quiet > 0;
     let spinner = progress::spinner(
         context,
-        "building the example plugins for WebAssembly (a minute or two the first time)",
+        "building the example plugins for WebAssembly (takes a minute or two the first time)",
     );
     if !context.watched {
         context.note(
-            "→ building the example plugins for WebAssembly (a minute or two the first time)",
+            "→ building the example plugins for WebAssembly (takes a minute or two the first time)",
         );
     }
     let (dir, all, later) = (sources.to_owned(), out.to_owned(), next.to_owned());
@@ -206,7 +208,7 @@ async fn build(
         )
         .await?;
     let hello = second.wasm_of("hello").map(Path::to_owned);
-    hello.ok_or_else(|| Problem::failed("the build made no `hello` plugin"))
+    hello.ok_or_else(|| Problem::failed("the build produced no `hello` plugin"))
 }
 
 async fn start(guide: Guide<'_>, config: &Config, store: &Store) -> Result<Runner, Problem> {
@@ -222,7 +224,7 @@ async fn start(guide: Guide<'_>, config: &Config, store: &Store) -> Result<Runne
         .find(|plugin| plugin.state == PluginState::Refused)
     {
         return Err(Problem::failed(format!(
-            "{} is refused: {}",
+            "{} was rejected: {}",
             refused.file,
             refused.reason.as_deref().unwrap_or("no reason given")
         )));

@@ -13,27 +13,27 @@ use pgtq_engine::plugin;
 use pgtq_store::Filter;
 use pgtq_task::{Digest, Name, NewTask, State};
 
-/// Tasks that wait at any time until the swap is done, so that it hits a queue.
+/// Minimum number of waiting tasks until the swap is done.
 const BACKLOG: u64 = 2_000;
-/// Tasks pushed at once to keep the backlog up.
+/// Tasks per push that refills the backlog.
 const WAVE: u64 = 1_000;
 /// Tasks pushed after the new version is live.
 const AFTER: u64 = 1_000;
-/// Loading takes seconds in an unoptimised build.
+/// Time limit of the swap. Loading takes seconds in an unoptimized build.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// What the swap came to.
+/// The result of the swap.
 pub(crate) struct Swap {
     pub(crate) pushed: u64,
     pub(crate) lost: u64,
     pub(crate) failed: u64,
-    /// Tasks by the version that their result names.
+    /// Number of tasks by the version in their result.
     pub(crate) by_version: BTreeMap<String, u64>,
-    /// From the file being in place to its handlers running tasks.
+    /// Time from the installation of the file until its handlers run tasks.
     pub(crate) live_after: Duration,
 }
 
-/// Swaps while tasks come in, then counts.
+/// Replaces the plugin while tasks are pushed, then counts the results.
 pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Swap, Problem> {
     guide
         .begin("hot swap: `hello` is replaced while its tasks are queued, without a restart")
@@ -101,7 +101,7 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Swap, Problem
                 swap.lost
             ),
             format!(
-                "live {} after the file was there, {} waiting then",
+                "live {} after the file was installed, with {} tasks waiting",
                 text::fine(live_after),
                 text::count(queued)
             ),
@@ -109,7 +109,9 @@ pub(crate) async fn run(guide: Guide<'_>, stage: &Stage) -> Result<Swap, Problem
         .await?;
     match swap.lost + swap.failed {
         0 => Ok(swap),
-        _ => Err(Problem::failed("the swap lost or failed tasks")),
+        _ => Err(Problem::failed(
+            "tasks were lost or failed during the hot swap",
+        )),
     }
 }
 
@@ -133,7 +135,7 @@ async fn push(stage: &Stage, greet: &Name, n: u64) -> Result<u64, Problem> {
     Ok(n)
 }
 
-/// Counts results by the version that wrote them.
+/// Counts results by the version in them.
 async fn versions(stage: &Stage, all: Filter) -> Result<BTreeMap<String, u64>, Problem> {
     let mut counts = BTreeMap::new();
     let mut page = Filter {

@@ -1,4 +1,4 @@
-//! Grants and secrets, held against the plugin files of this machine.
+//! Compares grants and secrets with the plugin files of this machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,11 +8,11 @@ use crate::machine;
 use pgtq_setup::doctor::{Check, Status};
 use pgtq_task::{HandlerInfo, PluginGrantReport, toml_key};
 
-/// Files of the plugin directory that are looked at.
+/// Limit on the files of the plugin directory that are checked.
 const MAX_FILES: usize = 1_000;
 
-/// Secrets without a value, grants for nobody, and needs that are not granted.
-/// Nothing to say where there are neither grants nor needs.
+/// Secrets without a value, grants without a plugin, and needs that are not granted. Empty
+/// if there are neither grants nor needs.
 pub(super) fn checks(config: &Config) -> Vec<Check> {
     let plugins = plugins(&config.run.plugins, config.run.max_file);
     let mut checks = Vec::new();
@@ -23,7 +23,7 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
             status: Status::Warn,
             detail: secret.to_string(),
             fix: Some(format!(
-                "set it, or change [secrets.{}]",
+                "set the value, or change [secrets.{}]",
                 toml_key(&secret.name)
             )),
         });
@@ -39,7 +39,7 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
         checks.push(Check {
             name: "secrets",
             status: Status::Warn,
-            detail: format!("granted to no plugin: {}", unused.join(", ")),
+            detail: format!("not granted to any plugin: {}", unused.join(", ")),
             fix: Some(
                 "grant them with `secrets.NAME = …` below [grants.PLUGIN], or remove them"
                     .to_owned(),
@@ -88,21 +88,18 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
                 name: "grants",
                 status: Status::Warn,
                 detail: format!(
-                    "{plugin}.wasm asks for what is not granted: {}",
+                    "{plugin}.wasm requests capabilities that are not granted: {}",
                     asked.refused.join(", ")
                 ),
                 fix: Some(match asked.toml.is_empty() {
                     true => format!("pgtq inspect {plugin}.wasm"),
-                    false => format!("put into pgtq.toml:\n{}", asked.toml.trim_end()),
+                    false => format!("add to pgtq.toml:\n{}", asked.toml.trim_end()),
                 }),
             });
         }
     }
     if checks.len() == before && !book.plugins.is_empty() {
-        checks.push(ok(
-            "grants",
-            "nothing that plugins ask for is refused".to_owned(),
-        ));
+        checks.push(ok("grants", "no requested capability is denied".to_owned()));
     }
     checks
 }
@@ -133,8 +130,7 @@ fn similar(plugin: &str, plugins: &BTreeMap<String, Vec<HandlerInfo>>) -> Option
     Some(format!("did you mean [grants.{}]?", toml_key(&near)))
 }
 
-/// Plugin files by name, with their handlers; none of those that cannot be read:
-/// a runner says what is wrong with them.
+/// Plugin files by name with their handlers. Invalid files have none: runners report them.
 fn plugins(dir: &Path, max_file: u64) -> BTreeMap<String, Vec<HandlerInfo>> {
     let entries = dir.read_dir().into_iter().flatten().flatten();
     let files = entries

@@ -1,16 +1,16 @@
-//! Checks of the server behind the address: what keeps runners from working there.
+//! Checks of the database server: conditions that prevent runners from working.
 
 use pgtq_setup::doctor::{Check, Status};
 use pgtq_store::{DatabaseConfig, ServerState};
 
-/// Connections of one busy runner without handlers' SQL.
+/// Connections of one busy runner, without those for SQL of handlers.
 const ONE_RUNNER: i64 = 10;
-/// A transaction this old keeps dead rows alive.
+/// Age in seconds from which on a transaction prevents the removal of dead rows.
 const OLD: f64 = 600.0;
-/// Clocks that differ less are the same for people.
+/// Tolerated difference between clocks, in seconds.
 const SKEW: f64 = 2.0;
 
-/// `clock` is this machine's, in seconds since 1970, at the time of the answer.
+/// `clock` is the time of this machine when the response arrived, in seconds since 1970.
 pub(super) fn checks(database: &DatabaseConfig, server: &ServerState, clock: f64) -> Vec<Check> {
     let mut checks = vec![
         pooler(database),
@@ -19,17 +19,17 @@ pub(super) fn checks(database: &DatabaseConfig, server: &ServerState, clock: f64
         locks(server),
         clocks(server, clock),
     ];
-    checks.extend(reliance(server));
+    checks.extend(required_settings(server));
     checks
 }
 
-/// What the schema relies on and our sessions cannot set.
-fn reliance(server: &ServerState) -> Vec<Check> {
+/// Settings that the schema requires and that sessions cannot change.
+fn required_settings(server: &ServerState) -> Vec<Check> {
     let unfit = server.unfit();
     if unfit.is_empty() {
         return vec![ok(
             "settings",
-            "UTF8, read committed, no row security in the way",
+            "UTF8, read committed, no row-level security that applies",
         )];
     }
     let status = |is_bad| if is_bad { Status::Bad } else { Status::Warn };
@@ -60,13 +60,16 @@ fn not_ok(name: &'static str, status: Status, detail: String, fix: &str) -> Chec
 fn pooler(database: &DatabaseConfig) -> Check {
     const NAME: &str = "pooler";
     match (database.poll_only, database.can_listen()) {
-        (false, _) => ok(NAME, "none between us and the server"),
-        (true, true) => ok(NAME, "passed by for LISTEN with database.listen_url"),
+        (false, _) => ok(NAME, "direct connection to the server"),
+        (true, true) => ok(
+            NAME,
+            "LISTEN bypasses the pooler through database.listen_url",
+        ),
         (true, false) => not_ok(
             NAME,
             Status::Warn,
-            "a pooler, or poll_only: new tasks are found by polling".to_owned(),
-            "give the server's own address as database.listen_url",
+            "connection pooler or poll_only: new tasks are found by polling".to_owned(),
+            "set database.listen_url to the server itself",
         ),
     }
 }
@@ -78,18 +81,18 @@ fn writes(server: &ServerState) -> Check {
             NAME,
             Status::Bad,
             "this server is a standby".to_owned(),
-            "name all hosts in the address: postgresql://host1,host2/db",
+            "list all hosts in the database URL: postgresql://host1,host2/db",
         );
     }
     if server.read_only {
         return not_ok(
             NAME,
             Status::Bad,
-            "transactions here are read-only".to_owned(),
-            "look at default_transaction_read_only of the server, the database and the role; some hosts set it when the disk is full",
+            "transactions on this server are read-only".to_owned(),
+            "check default_transaction_read_only of the server, the database and the role; some providers set it when the disk is full",
         );
     }
-    ok(NAME, "this server takes them")
+    ok(NAME, "the server is writable")
 }
 
 fn connections(server: &ServerState) -> Check {
@@ -109,8 +112,8 @@ fn connections(server: &ServerState) -> Check {
         false => not_ok(
             NAME,
             Status::Warn,
-            format!("{detail}: a runner takes about {ONE_RUNNER}"),
-            "raise max_connections or the role's CONNECTION LIMIT, or put a pooler in between",
+            format!("{detail} in use; a runner needs about {ONE_RUNNER}"),
+            "raise max_connections or the role's CONNECTION LIMIT, or use a connection pooler",
         ),
     }
 }
@@ -133,7 +136,7 @@ fn locks(server: &ServerState) -> Check {
             NAME,
             Status::Warn,
             format!(
-                "lock_timeout is {} s: shorter than some waits of ours",
+                "lock_timeout is {} s, shorter than some lock waits of pgtq",
                 server.lock_timeout
             ),
             "ALTER ROLE the_runners_role SET lock_timeout = 0",
@@ -141,7 +144,10 @@ fn locks(server: &ServerState) -> Check {
     }
     ok(
         NAME,
-        format!("{} sessions wait, no transaction is old", server.waiting),
+        format!(
+            "{} sessions wait for locks, no long-running transaction",
+            server.waiting
+        ),
     )
 }
 
@@ -149,16 +155,16 @@ fn clocks(server: &ServerState, clock: f64) -> Check {
     const NAME: &str = "clocks";
     let ahead = clock - server.clock;
     match ahead.abs() < SKEW {
-        true => ok(NAME, "this machine's and the server's agree"),
+        true => ok(NAME, "this machine and the server agree"),
         false => not_ok(
             NAME,
             Status::Warn,
             format!(
-                "this machine's is {:.0} s {} the server's; tasks go by the server's",
+                "this machine's clock is {:.0} s {} the server's; pgtq uses the server's clock",
                 ahead.abs(),
                 if ahead > 0.0 { "ahead of" } else { "behind" }
             ),
-            "run a time service (chrony, systemd-timesyncd) on both",
+            "synchronize both clocks (chrony, systemd-timesyncd)",
         ),
     }
 }
@@ -167,7 +173,7 @@ fn clocks(server: &ServerState, clock: f64) -> Check {
 mod tests {
     use super::*;
 
-    fn fine() -> ServerState {
+    fn healthy() -> ServerState {
         ServerState {
             standby: false,
             read_only: false,
@@ -185,15 +191,15 @@ mod tests {
     }
 
     #[test]
-    fn what_the_schema_relies_on_and_no_session_can_set_is_told() {
+    fn unsuitable_server_settings_are_reported() {
         let server = ServerState {
             encoding: "SQL_ASCII".to_owned(),
             replication_role: "replica".to_owned(),
             isolation: "serializable".to_owned(),
             row_security: vec!["runnable_tasks".to_owned()],
-            ..fine()
+            ..healthy()
         };
-        let found: Vec<_> = reliance(&server)
+        let found: Vec<_> = required_settings(&server)
             .into_iter()
             .map(|check| (check.name, check.status))
             .collect();
@@ -206,7 +212,7 @@ mod tests {
                 ("isolation", Status::Warn),
             ]
         );
-        assert_eq!(reliance(&fine())[0].status, Status::Ok);
+        assert_eq!(required_settings(&healthy())[0].status, Status::Ok);
     }
 
     fn found(server: &ServerState, clock: f64) -> Vec<(&'static str, String)> {
@@ -219,14 +225,14 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_trouble_has_no_finding() {
-        assert_eq!(found(&fine(), 1_001.0), []);
+    fn a_healthy_server_has_no_findings() {
+        assert_eq!(found(&healthy(), 1_001.0), []);
     }
 
     #[test]
-    fn each_trouble_is_named() {
+    fn each_problem_of_a_server_is_named() {
         let of = |change: fn(&mut ServerState)| {
-            let mut server = fine();
+            let mut server = healthy();
             change(&mut server);
             let mut all = found(&server, 1_000.0);
             assert_eq!(all.len(), 1, "{all:?}");
@@ -240,14 +246,14 @@ mod tests {
             (name, detail.as_str()),
             (
                 "connections",
-                "5 of 97, 2 of this role's 3: a runner takes about 10"
+                "5 of 97, 2 of this role's 3 in use; a runner needs about 10"
             )
         );
         assert_eq!(of(|s| s.oldest_seconds = 5_000.0).0, "locks");
         assert_eq!(of(|s| s.lock_timeout = 0.5).0, "locks");
         assert_eq!(
             of(|s| s.clock = 4_600.0).1,
-            "this machine's is 3600 s behind the server's; tasks go by the server's"
+            "this machine's clock is 3600 s behind the server's; pgtq uses the server's clock"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! Reads each line once: as it comes while the attempt runs, or from its
-//! stored log when it has ended, whichever is first.
+//! Reads each log line once: from the stream while the attempt runs, or from its stored log
+//! after it has ended, whichever is first.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -7,36 +7,36 @@ use super::stored;
 use pgtq_store::{AttemptRow, LiveLine};
 use pgtq_task::{ClaimId, LogLine, TaskId};
 
-/// An attempt: under one claim a task is tried once.
+/// Identifies an attempt: a claim has at most one attempt of a task.
 type Key = (TaskId, ClaimId);
 
-/// Something to print, of the attempt with this number.
+/// An item to print, with the number of its attempt.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// A line, or the gap where lines were dropped.
+    /// A line, or a gap where lines were dropped.
     Line(i32, LogLine),
-    /// There are no more lines, because the runner died.
-    Died(i32),
+    /// The log ends here, because the runner was lost.
+    RunnerLost(i32),
 }
 
-/// Knows what was read.
+/// Records which lines were read.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    /// The number of the newest line read of each attempt.
+    /// The number of the last line read of each attempt.
     read: BTreeMap<Key, u64>,
-    /// Attempts whose runner's death was told.
-    told: HashSet<Key>,
+    /// Attempts whose lost runner was reported.
+    reported: HashSet<Key>,
 }
 
 impl Reader {
-    /// The newest line read of a task: its claim and number.
+    /// The claim and number of the last line read of a task.
     pub(super) fn newest(&self, task: TaskId) -> (ClaimId, u64) {
         let of_task = (task, ClaimId(0))..=(task, ClaimId(i64::MAX));
         let newest = self.read.range(of_task).next_back();
         newest.map_or((ClaimId(0), 0), |((_, claim), number)| (*claim, *number))
     }
 
-    /// What is new of a task. `live` is to be looked up before `attempts`.
+    /// Returns the new items of a task. The caller must read `live` before `attempts`.
     pub(super) fn read(
         &mut self,
         task: TaskId,
@@ -53,9 +53,9 @@ impl Reader {
                 let logged = self.read.contains_key(&key);
                 if ["crash", "lost"].contains(&attempt.kind.as_str())
                     && logged
-                    && self.told.insert(key)
+                    && self.reported.insert(key)
                 {
-                    items.push(Item::Died(attempt.number));
+                    items.push(Item::RunnerLost(attempt.number));
                 }
             } else {
                 self.read_stored(key, attempt.number, lines, &mut items);
@@ -95,7 +95,7 @@ impl Reader {
             if number <= read {
                 continue;
             }
-            // Some of these may have been read before they were dropped.
+            // Some of the dropped lines may have been read from the stream.
             let line = match line.dropped {
                 Some(dropped) => LogLine::gap(dropped.min(number - read), line.at_ms),
                 None => line,

@@ -1,4 +1,4 @@
-//! The database of a runner: at once, or as soon as it can be used.
+//! Connects a runner to its database, immediately or when it becomes available.
 
 use std::time::{Duration, Instant};
 
@@ -10,38 +10,38 @@ use crate::text;
 use pgtq_engine::LoopBackoff;
 use pgtq_store::{DatabaseConfig, Store, StoreError};
 
-/// Waits between two tries: doubling, with jitter.
+/// Pauses between two tries: exponential, with jitter.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// A reason that stays the same is logged this often.
+/// Interval at which an unchanged reason is logged again.
 const REMIND: Duration = Duration::from_secs(60);
 
-/// Whether, and how long, a runner waits for its database.
+/// Whether and how long a runner waits for its database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Patience {
-    /// The first error is the end.
-    None,
-    /// Until the database can be used, or for this long.
-    Wait(Option<Duration>),
+pub(super) enum WaitFor {
+    /// Fail on the first error.
+    Nothing,
+    /// Wait until the database is available, with an optional time limit.
+    Database(Option<Duration>),
 }
 
-/// Connects and checks the schema. With patience, waits while the database cannot be
-/// reached or rejects the login, and while the schema is missing or older than this
-/// program. Cancel-safe.
+/// Connects and checks the schema. [`WaitFor::Database`] waits while the database is
+/// unreachable or rejects the login, and while the schema is missing or older than this
+/// program requires. Cancel-safe.
 pub(super) async fn connect(
     context: &Context,
     config: &Config,
-    patience: Patience,
+    wait: WaitFor,
 ) -> Result<Store, Problem> {
-    // A runner must not guess: only a database that somebody named.
+    // A runner uses only a configured database, not that of `pgtq dev`.
     if config.database == DatabaseSource::None {
         return Err(database::unconfigured());
     }
     let address = database::address(context, config)?;
     let migrate = config.run.migrate == MigrateWhen::Auto;
-    let limit = match patience {
-        Patience::None => return Ok(usable(&address, migrate).await?),
-        Patience::Wait(limit) => limit,
+    let limit = match wait {
+        WaitFor::Nothing => return Ok(usable(&address, migrate).await?),
+        WaitFor::Database(limit) => limit,
     };
     let started = Instant::now();
     let left = || limit.map(|limit| limit.saturating_sub(started.elapsed()));
@@ -51,11 +51,11 @@ pub(super) async fn connect(
         let error = match Box::pin(within(left(), usable(&address, migrate))).await {
             Some(Ok(store)) => {
                 if reminder.last.is_some() {
-                    tracing::info!("the database can be used now");
+                    tracing::info!("the database is available");
                 }
                 return Ok(store);
             }
-            Some(Err(error)) if !may_pass(&error) => return Err(error.into()),
+            Some(Err(error)) if !is_transient(&error) => return Err(error.into()),
             Some(Err(error)) => Some(error),
             None => None,
         };
@@ -70,13 +70,13 @@ pub(super) async fn connect(
         let pause = left().map_or(pause, |left| left.min(pause));
         if pause.is_zero() {
             let limit = text::fine(limit.unwrap_or_default());
-            return Err(problem.help(format!("--wait-for-database gave up after {limit}")));
+            return Err(problem.help(format!("--wait-for-database timed out after {limit}")));
         }
         tokio::time::sleep(pause).await;
     }
 }
 
-/// `None` when the time was over first.
+/// Returns `None` on a timeout.
 async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
     match limit {
         Some(limit) => tokio::time::timeout(limit, work).await.ok(),
@@ -90,16 +90,17 @@ async fn usable(address: &DatabaseConfig, migrate: bool) -> Result<Store, StoreE
         match store.migrate().await {
             Ok(applied) => {
                 for (version, name) in applied.versions {
-                    tracing::info!(version, name, "migrated");
+                    tracing::info!(version, name, "migration applied");
                 }
                 if !applied.functions.is_empty() {
                     let files = applied.functions.join(", ");
                     tracing::info!(files, "functions replaced");
                 }
             }
-            // Another build of this version, and a role that may not replace its functions.
+            // The schema is from another build of this version, and the role cannot replace
+            // its functions.
             Err(error @ StoreError::Denied { .. }) if store.check_schema().await.is_ok() => {
-                tracing::warn!(%error, "the schema stays as it is, and serves this runner");
+                tracing::warn!(%error, "cannot update the schema; its current version supports this runner");
             }
             Err(error) => return Err(error),
         }
@@ -108,8 +109,8 @@ async fn usable(address: &DatabaseConfig, migrate: bool) -> Result<Store, StoreE
     Ok(store)
 }
 
-/// Whether something beside this process can mend it.
-fn may_pass(error: &StoreError) -> bool {
+/// Whether the error can disappear without a restart of this process.
+fn is_transient(error: &StoreError) -> bool {
     match error {
         StoreError::Unreachable { .. }
         | StoreError::Auth { .. }
@@ -127,13 +128,13 @@ fn may_pass(error: &StoreError) -> bool {
 fn no_answer(address: &DatabaseConfig) -> Problem {
     StoreError::Unreachable {
         place: address.place(),
-        message: "no answer".to_owned(),
+        message: "no response".to_owned(),
         hint: None,
     }
     .into()
 }
 
-/// Logs a reason when it is new, and once a minute.
+/// Logs a reason when it changes, and once per minute.
 #[derive(Default)]
 struct Reminder {
     last: Option<(String, Instant)>,

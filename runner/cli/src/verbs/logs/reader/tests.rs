@@ -45,14 +45,14 @@ fn ended(claim: i64, kind: &str, lines: &[LogLine]) -> AttemptRow {
     }
 }
 
-/// What was read, as text: numbers of lines, `-n` for a gap, `+` for a death.
+/// Formats items: numbers of lines, `-n` for a gap, `+` for a lost runner.
 fn words(items: &[Item]) -> String {
     let word = |item: &Item| match item {
         Item::Line(_, line) => match line.dropped {
             Some(dropped) => format!("-{dropped}"),
             None => line.message.clone(),
         },
-        Item::Died(_) => "+".to_owned(),
+        Item::RunnerLost(_) => "+".to_owned(),
     };
     items.iter().map(word).collect::<Vec<_>>().join(" ")
 }
@@ -62,14 +62,14 @@ fn the_stored_log_continues_after_the_live_lines() {
     let mut reader = Reader::default();
     assert_eq!(words(&reader.read(TASK, &[], &live(3, 1..=2))), "1 2");
     assert_eq!(reader.newest(TASK), (ClaimId(3), 2));
-    // The streamed lines may still be there when the log is stored.
+    // The stream may still exist when the log is stored.
     let stored = [ended(3, "complete", &[line(1), line(2), line(3)])];
     assert_eq!(words(&reader.read(TASK, &stored, &live(3, 1..=2))), "3");
     assert_eq!(words(&reader.read(TASK, &stored, &[])), "");
 }
 
 #[test]
-fn lines_dropped_while_nobody_looked_are_a_gap_and_no_line_comes_twice() {
+fn lines_dropped_before_a_read_are_a_gap_and_no_line_is_repeated() {
     let mut reader = Reader::default();
     assert_eq!(words(&reader.read(TASK, &[], &live(3, 1..=4))), "1 2 3 4");
     assert_eq!(words(&reader.read(TASK, &[], &live(3, 8..=9))), "-3 8 9");
@@ -81,7 +81,7 @@ fn lines_dropped_while_nobody_looked_are_a_gap_and_no_line_comes_twice() {
 }
 
 #[test]
-fn a_stored_log_that_nobody_followed_comes_whole() {
+fn a_stored_log_without_a_live_reader_is_complete() {
     let mut reader = Reader::default();
     let lines = [line(1), LogLine::gap(15, 17), line(17)];
     let stored = [ended(3, "error", &lines)];
@@ -89,7 +89,7 @@ fn a_stored_log_that_nobody_followed_comes_whole() {
 }
 
 #[test]
-fn lines_of_a_dead_runners_attempt_come_before_the_next_attempt() {
+fn lines_of_a_lost_runner_precede_the_next_attempt() {
     let mut reader = Reader::default();
     let stored = [ended(3, "crash", &[]), ended(5, "error", &[line(1)])];
     let lines = [live(3, 1..=2), live(8, 1..=1)].concat();
@@ -99,7 +99,7 @@ fn lines_of_a_dead_runners_attempt_come_before_the_next_attempt() {
 }
 
 #[test]
-fn tasks_are_read_apart() {
+fn tasks_are_read_independently() {
     let mut reader = Reader::default();
     reader.read(TASK, &[], &live(3, 1..=2));
     assert_eq!(reader.newest(TaskId(8)), (ClaimId(0), 0));
