@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use crate::config::{Config, Flag};
 
 use super::error::Problem;
+use super::global_args::GlobalArgs;
 use super::output::{Format, Output};
-use super::root::GlobalArgs;
 use super::stderr;
 
 /// Lives as long as the verb.

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-use super::root::{Color, GlobalArgs, Verb};
+use super::global_args::{Color, GlobalArgs};
 use super::stderr;
 
 /// Installs the logger of the process. `PGTQ_LOG`, then `RUST_LOG`, override `-q` and `-v`,
@@ -45,14 +45,4 @@ pub(crate) fn start(global: &GlobalArgs, usual: u8) {
         true => builder.json().try_init(),
         false => builder.with_target(false).try_init(),
     };
-}
-
-/// The default log level of a verb: 2 is info, 1 is warnings, 0 is errors.
-pub(crate) fn usual(verb: &Verb) -> u8 {
-    match verb {
-        Verb::Run(_) | Verb::Dev(_) => 2,
-        // The demo and the test cases cause rejections on purpose and report them.
-        Verb::Demo(_) | Verb::Test(_) => 0,
-        _ => 1,
-    }
 }

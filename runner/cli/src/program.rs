@@ -1,14 +1,11 @@
 //! Runs the program, from the command line to the exit code.
 
-use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::context::Context;
-use super::error::{Exit, Problem};
-use super::root::{Color, GlobalArgs, Root, Verb};
-use super::{logging, refused, stderr, threads, verbs};
+use super::root::{Root, Verb};
+use super::{dispatch, process, refused};
 
 /// Runs the program and returns its exit code, one of `Exit`.
 pub fn main() -> ExitCode {
@@ -19,70 +16,8 @@ pub fn main() -> ExitCode {
         // streams for data.
         return pgtq_sandbox::compile_child();
     }
-    let level = logging::usual(&verb);
-    run(global, level, async move |context| {
-        verbs::dispatch(verb, context).await
+    let level = dispatch::log_level(&verb);
+    process::run(global, level, async move |context| {
+        dispatch::dispatch(verb, context).await
     })
-}
-
-/// Sets up the process according to the global options and runs `work`. `level` is the
-/// default log level: 0 is errors, 1 warnings, 2 info.
-pub fn run(
-    global: GlobalArgs,
-    level: u8,
-    work: impl AsyncFnOnce(&Context) -> Result<(), Problem>,
-) -> ExitCode {
-    match global.color {
-        Color::Auto => {}
-        Color::Always => anstream::ColorChoice::Always.write_global(),
-        Color::Never => anstream::ColorChoice::Never.write_global(),
-    }
-    let started = threads::check().and_then(|()| stderr::start());
-    let _at_end = match started {
-        Ok(at_end) => at_end,
-        Err(error) => return finish(Err(threads::none(&error))),
-    };
-    logging::start(&global, level);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return finish(Err(threads::none(&error))),
-    };
-    let done = runtime.block_on(limited(global, work));
-    // Do not wait for blocking reads of standard input, which cannot be cancelled.
-    runtime.shutdown_background();
-    finish(done)
-}
-
-async fn limited(
-    global: GlobalArgs,
-    work: impl AsyncFnOnce(&Context) -> Result<(), Problem>,
-) -> Result<(), Problem> {
-    let limit = global.timeout;
-    let context = Context::new(global)?;
-    // Boxed, because the futures of verbs are large and this one is moved.
-    let work: Pin<Box<_>> = Box::pin(work(&context));
-    match limit {
-        None => work.await,
-        Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-            let text = super::text::fine(limit);
-            Err(Problem::new(
-                Exit::Elapsed,
-                format!("timed out after {text} (--timeout)"),
-            ))
-        }),
-    }
-}
-
-fn finish(done: Result<(), Problem>) -> ExitCode {
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) if problem.silent => ExitCode::SUCCESS,
-        Err(problem) => {
-            stderr::styled(&problem.styled());
-            ExitCode::from(problem.exit as u8)
-        }
-    }
 }

@@ -24,9 +24,9 @@ pub use self::figure::{Figure, median};
 pub use self::stage::{Field, Runners, Stage};
 pub use crate::context::Context;
 pub use crate::error::Problem;
+pub use crate::global_args::GlobalArgs;
 pub use crate::machine::{load, sandbox as new_sandbox};
-pub use crate::program::run as program;
-pub use crate::root::GlobalArgs;
+pub use crate::process::run as program;
 
 pub(crate) use self::child::serve;
 

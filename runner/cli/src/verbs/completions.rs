@@ -1,10 +1,9 @@
 //! `pgtq completions`.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 
 use crate::context::Context;
 use crate::error::Problem;
-use crate::root::Root;
 
 /// Arguments of `pgtq completions`.
 #[derive(Debug, Args)]
@@ -17,8 +16,12 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
-pub(crate) fn run(args: &CompletionsArgs, context: &Context) -> Result<(), Problem> {
+pub(crate) fn run(
+    args: &CompletionsArgs,
+    mut program: Command,
+    context: &Context,
+) -> Result<(), Problem> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Root::command(), "pgtq", &mut script);
+    clap_complete::generate(args.shell, &mut program, "pgtq", &mut script);
     context.out.raw(&String::from_utf8_lossy(&script))
 }
