@@ -126,7 +126,7 @@ fn task(batch: &Batch<'_>, known: &Handlers, line: &str) -> Result<NewTask, Prob
             task.delay = Some(crate::config::values::duration(&delay).map_err(Problem::usage)?);
         }
         if let Some(at) = line.run_at {
-            task.run_at = Some(super::verbs::push::moment(&at).map_err(Problem::usage)?);
+            task.run_at = Some(super::run_at::parse(&at).map_err(Problem::usage)?);
         }
         task.retries = line.retries.or(task.retries);
         task.key = line.key.or(task.key);

@@ -6,6 +6,7 @@ use std::fmt;
 use crate::config::ConfigError;
 
 use super::text;
+use pgtq_task::TaskId;
 
 /// Exit codes, which README documents. They never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,4 +162,10 @@ impl From<pgtq_task::NameError> for Problem {
     fn from(error: pgtq_task::NameError) -> Self {
         Problem::usage(error.to_string())
     }
+}
+
+/// The error if a task does not exist.
+pub(crate) fn no_task(id: TaskId) -> Problem {
+    Problem::not_found(format!("there is no task {id}"))
+        .help("it may have been deleted or pruned; `pgtq tasks` lists the existing tasks")
 }

@@ -31,6 +31,7 @@ mod progress;
 mod refused;
 mod reload;
 mod root;
+mod run_at;
 mod runner;
 mod schema;
 mod signals;

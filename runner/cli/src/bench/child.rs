@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
-use super::Options;
+use super::options::Options;
 use super::stage::Stage;
 use crate::config::Config;
 use crate::context::Context;

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
-use super::Options;
+use super::options::Options;
 use crate::config::{Config, DatabaseSource};
 use crate::context::Context;
 use crate::error::Problem;

@@ -2,6 +2,7 @@
 //! prints are measured during the tour. Removes everything at the end.
 
 mod broken;
+mod guide;
 mod load;
 pub(crate) mod stage;
 mod swap;
@@ -11,12 +12,12 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
+use self::guide::Guide;
 use self::stage::Stage;
 use crate::context::Context;
 use crate::error::{Exit, Problem};
 use crate::output::Cell;
 use crate::signals::Signals;
-use crate::text;
 
 /// Arguments of `pgtq demo`.
 #[derive(Debug, Args)]
@@ -27,55 +28,6 @@ pub(crate) struct DemoArgs {
     /// Number of small tasks to push, up to 1 million
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) tasks: u32,
-}
-
-/// Prints the tour on stdout, or on stderr if stdout is JSON.
-#[derive(Clone, Copy)]
-pub(crate) struct Guide<'a> {
-    pub(crate) context: &'a Context,
-}
-
-impl Guide<'_> {
-    /// Prints a completed step.
-    pub(crate) async fn done(
-        self,
-        what: impl AsRef<str>,
-        detail: impl AsRef<str>,
-    ) -> Result<(), Problem> {
-        let detail = text::safe(detail.as_ref());
-        self.print(&format!(
-            "\x1b[32m✓\x1b[0m {:<44} \x1b[2m{detail}\x1b[0m",
-            what.as_ref()
-        ))
-        .await
-    }
-
-    /// Prints the start of a step.
-    pub(crate) async fn begin(self, what: impl AsRef<str>) -> Result<(), Problem> {
-        self.print(&format!("\x1b[36m→\x1b[0m {}", what.as_ref()))
-            .await
-    }
-
-    /// Prints an indented line.
-    pub(crate) async fn detail(self, text: impl AsRef<str>) -> Result<(), Problem> {
-        self.print(&format!("    {}", text::safe(text.as_ref())))
-            .await
-    }
-
-    async fn print(self, line: &str) -> Result<(), Problem> {
-        match self.context.out.is_json() {
-            true => {
-                self.context.note(line);
-                Ok(())
-            }
-            false => {
-                self.context
-                    .out
-                    .send(format!("{}\n", line.trim_end()))
-                    .await
-            }
-        }
-    }
 }
 
 pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<(), Problem> {

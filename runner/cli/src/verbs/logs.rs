@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::show::no_task;
 use crate::config::values;
 use crate::context::Context;
 use crate::database;
-use crate::error::Problem;
+use crate::error::{Problem, no_task};
 use crate::filter;
 use crate::text;
 use pgtq_store::{AttemptRow, Filter, Store};
@@ -19,7 +18,7 @@ use pgtq_task::{LogLevel, LogLine, State, TaskId};
 
 mod reader;
 
-use reader::{Item, Reader};
+use reader::{Item, Reader, stored};
 
 /// Polling interval of `-f`.
 const POLL: Duration = Duration::from_millis(500);
@@ -174,19 +173,6 @@ impl Printer<'_> {
             }
         }
     }
-}
-
-/// The stored lines of an attempt, with a gap where lines were dropped.
-fn stored(attempt: &AttemptRow) -> Vec<LogLine> {
-    let text = attempt.logs.as_deref().unwrap_or("[]");
-    let mut lines: Vec<LogLine> = serde_json::from_str(text).unwrap_or_default();
-    // Without a gap: the limit is 0 lines, or an older version kept only the first lines.
-    let unmarked = lines.iter().all(|line| line.dropped.is_none());
-    if unmarked && attempt.logs_dropped > 0 {
-        let at_ms = lines.last().map_or(0, |line| line.at_ms);
-        lines.push(LogLine::gap(attempt.logs_dropped.unsigned_abs(), at_ms));
-    }
-    lines
 }
 
 /// Formats the stored lines of one attempt.

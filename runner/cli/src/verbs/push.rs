@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use jiff::Timestamp;
 
-use super::show::no_task;
 use crate::config::values;
 use crate::context::Context;
-use crate::error::{Exit, Problem};
+use crate::error::{Exit, Problem, no_task};
 use crate::output::Cell;
-use crate::{arguments, batch, database, known, progress, text, verbs};
+use crate::{arguments, batch, database, known, progress, run_at, text, verbs};
 use pgtq_store::{PushOutcome, Store, StoreError, TaskDetail};
 use pgtq_task::{Name, NewTask, Retries, State, TaskId};
 
@@ -45,7 +44,7 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "DURATION", value_parser = values::duration, conflicts_with = "at")]
     pub(crate) delay: Option<Duration>,
     /// Run the task no earlier than this time, such as 2026-12-01T09:00Z
-    #[arg(long, value_name = "TIMESTAMP", value_parser = moment)]
+    #[arg(long, value_name = "TIMESTAMP", value_parser = run_at::parse)]
     pub(crate) at: Option<Timestamp>,
     /// Number of retries after the first attempt, or `forever` [default: the handler's]
     #[arg(long, value_name = "N", value_parser = retries)]
@@ -102,19 +101,6 @@ pub(crate) fn wait(text: &str) -> Result<Wait, String> {
         "" => Ok(Wait(None)),
         text => values::duration(text).map(|time| Wait(Some(time))),
     }
-}
-
-/// Parses a timestamp. One without an offset is in the time zone of this machine.
-pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
-    let local = || {
-        let civil: jiff::civil::DateTime = text.parse().ok()?;
-        let zoned = civil.to_zoned(jiff::tz::TimeZone::system()).ok()?;
-        Some(zoned.timestamp())
-    };
-    text.parse::<Timestamp>()
-        .ok()
-        .or_else(local)
-        .ok_or_else(|| format!("{text:?} is not a timestamp: write 2026-12-01T09:00Z, or 2026-12-01T09:00 for local time"))
 }
 
 /// Parses a number of retries, or `forever`.

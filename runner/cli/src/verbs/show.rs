@@ -7,12 +7,12 @@ use jiff::Timestamp;
 
 use crate::context::Context;
 use crate::database;
-use crate::error::Problem;
+use crate::error::{Problem, no_task};
 use crate::filter;
 use crate::output::{Cell, Format};
 use crate::text;
 use pgtq_store::{AttemptRow, Store, TaskDetail};
-use pgtq_task::{State, TaskId};
+use pgtq_task::State;
 
 /// Arguments of `pgtq show`.
 #[derive(Debug, Args)]
@@ -51,12 +51,6 @@ pub(crate) async fn run(args: ShowArgs, context: &Context) -> Result<(), Problem
         Format::Table => context.out.raw(&attempts(&detail)),
         _ => Ok(()),
     }
-}
-
-/// The error if a task does not exist.
-pub(crate) fn no_task(id: TaskId) -> Problem {
-    Problem::not_found(format!("there is no task {id}"))
-        .help("it may have been deleted or pruned; `pgtq tasks` lists the existing tasks")
 }
 
 fn pairs(detail: &TaskDetail, now: Timestamp) -> Vec<(&'static str, Cell)> {

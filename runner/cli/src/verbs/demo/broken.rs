@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Guide;
+use super::guide::Guide;
 use super::stage::Stage;
 use crate::error::Problem;
 use crate::machine;

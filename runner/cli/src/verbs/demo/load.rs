@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use super::Guide;
+use super::guide::Guide;
 use super::stage::Stage;
 use crate::error::Problem;
 use crate::{progress, sources, text};

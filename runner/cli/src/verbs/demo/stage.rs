@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::Guide;
+use super::guide::Guide;
 use crate::config::Config;
 use crate::error::Problem;
 use crate::runner::{Runner, Until};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::Guide;
+use super::guide::Guide;
 use super::stage::Stage;
 use crate::error::Problem;
 use crate::{machine, text};

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::stored;
 use pgtq_store::{AttemptRow, LiveLine};
 use pgtq_task::{ClaimId, LogLine, TaskId};
 
@@ -104,6 +103,19 @@ impl Reader {
         }
         self.read.insert(key, number.max(read));
     }
+}
+
+/// The stored lines of an attempt, with a gap where lines were dropped.
+pub(super) fn stored(attempt: &AttemptRow) -> Vec<LogLine> {
+    let text = attempt.logs.as_deref().unwrap_or("[]");
+    let mut lines: Vec<LogLine> = serde_json::from_str(text).unwrap_or_default();
+    // Without a gap: the limit is 0 lines, or an older version kept only the first lines.
+    let unmarked = lines.iter().all(|line| line.dropped.is_none());
+    if unmarked && attempt.logs_dropped > 0 {
+        let at_ms = lines.last().map_or(0, |line| line.at_ms);
+        lines.push(LogLine::gap(attempt.logs_dropped.unsigned_abs(), at_ms));
+    }
+    lines
 }
 
 #[cfg(test)]
