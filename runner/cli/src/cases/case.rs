@@ -1,5 +1,5 @@
-//! The form of a case file. An unknown key is an error: it would be an
-//! expectation that nobody checks.
+//! The format of a case file. An unknown key is an error, because it could be an
+//! expectation that is never checked.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use pgtq_task::{Name, TaskId};
 
-/// Bytes of a case file.
+/// Limit on the size of a case file in bytes.
 pub(crate) const MAX_BYTES: u64 = 16 << 20;
 
-/// What may be expected, in the order in which it is written and told.
+/// The keys of `expect`, in the order in which they are written and checked.
 pub(crate) const EXPECTATIONS: [&str; 10] = [
     "result",
     "error",
@@ -25,19 +25,19 @@ pub(crate) const EXPECTATIONS: [&str; 10] = [
     "files",
 ];
 
-/// One call of one handler, and what is to come of it.
+/// One call of one handler, and the expected outcome.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Case {
-    /// Whom it calls.
+    /// The handler to call.
     pub(crate) handler: Name,
-    /// For people.
+    /// A comment.
     #[serde(default, rename = "description")]
     _description: String,
-    /// With which arguments.
+    /// The arguments.
     #[serde(default = "no_arguments")]
     pub(crate) args: Value,
-    /// Counted from 1.
+    /// The attempt number, from 1.
     #[serde(default = "first")]
     pub(crate) attempt: u32,
     /// Facts about the task.
@@ -46,27 +46,27 @@ pub(crate) struct Case {
     /// Values of secrets.
     #[serde(default)]
     pub(crate) secrets: BTreeMap<String, String>,
-    /// What earlier attempts saved, by name; `""` is the checkpoint.
+    /// State that earlier attempts saved, by name; `""` is the checkpoint.
     #[serde(default)]
     pub(crate) state: BTreeMap<String, Value>,
-    /// Requests that are answered, each once.
+    /// HTTP requests with their responses, each used once.
     #[serde(default)]
     pub(crate) http: Vec<Exchange>,
-    /// Statements that are answered, each once.
+    /// SQL statements with their results, each used once.
     #[serde(default)]
     pub(crate) sql: Vec<Statement>,
-    /// Texts of files, by the guest's path.
+    /// Contents of files, by their path in the sandbox.
     #[serde(default)]
     pub(crate) files: BTreeMap<String, String>,
-    /// What the handler asks for and does not get here: `http`, `push`, or one rule.
+    /// Requested capabilities that are denied: `http`, `push`, or one rule.
     #[serde(default)]
     pub(crate) refuse: Vec<String>,
-    /// What is to come of it, by the words of [`EXPECTATIONS`].
+    /// The expected outcome, by the keys of [`EXPECTATIONS`].
     #[serde(default)]
     pub(crate) expect: Map<String, Value>,
 }
 
-/// Facts about the task that do not matter to most handlers.
+/// Fields of the task that most handlers do not use.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Facts {
@@ -77,7 +77,7 @@ pub(crate) struct Facts {
 }
 
 impl Default for Facts {
-    /// The same for every run: a golden case must not depend on the day.
+    /// Constant, because a golden case must not depend on the current time.
     fn default() -> Self {
         Facts {
             id: 1,
@@ -94,40 +94,40 @@ impl Facts {
     }
 }
 
-/// A request and its answer.
+/// An HTTP request and its response.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Exchange {
     pub(crate) request: Request,
     #[serde(default)]
     pub(crate) response: Response,
-    /// Instead of an answer: what goes wrong with the connection.
+    /// A connection error instead of a response.
     #[serde(default)]
     pub(crate) error: Option<String>,
 }
 
-/// Which request is meant.
+/// The request to match.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Request {
     #[serde(default = "get")]
     pub(crate) method: String,
-    /// With the query; `*` at its end is whatever follows.
+    /// The URL with its query; `*` at the end matches any text.
     pub(crate) url: String,
-    /// A text, or any other JSON to which the body has to be equal.
+    /// A string or any other JSON value that equals the body.
     #[serde(default)]
     pub(crate) body: Option<Value>,
 }
 
-/// What is answered.
+/// The response.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: BTreeMap<String, String>,
-    /// A text.
+    /// The body as text.
     pub(crate) body: String,
-    /// JSON, instead of a text.
+    /// The body as JSON, instead of text.
     pub(crate) json: Option<Value>,
 }
 
@@ -142,11 +142,11 @@ impl Default for Response {
     }
 }
 
-/// A statement and its answer.
+/// A SQL statement and its result.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Statement {
-    /// White space does not matter; `*` at its end is whatever follows.
+    /// Whitespace is ignored; `*` at the end matches any text.
     pub(crate) statement: String,
     #[serde(default)]
     pub(crate) params: Option<Vec<Value>>,
@@ -155,15 +155,15 @@ pub(crate) struct Statement {
     pub(crate) rows: Vec<Value>,
     #[serde(default)]
     pub(crate) columns: Vec<Column>,
-    /// The number of rows, if it is missing.
+    /// The number of affected rows; if missing, the number of `rows`.
     #[serde(default)]
     pub(crate) affected: Option<u64>,
-    /// Instead of an answer.
+    /// An error instead of a result.
     #[serde(default)]
     pub(crate) error: Option<SqlError>,
 }
 
-/// A column: its name, or name and type.
+/// A column: its name, or its name and type.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Column {
@@ -175,18 +175,18 @@ pub(crate) enum Column {
     },
 }
 
-/// How a statement fails.
+/// The error of a statement.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SqlError {
-    /// A SQLSTATE, or another code of the contract.
+    /// A SQLSTATE, or another error code of the plugin contract.
     pub(crate) code: String,
     #[serde(default)]
     pub(crate) message: String,
 }
 
 impl Case {
-    /// Reads a case; the error says what is wrong, and where.
+    /// Parses a case. The error contains the position.
     pub(crate) fn read(text: &str) -> Result<Case, String> {
         let case: Case = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if case.attempt == 0 {

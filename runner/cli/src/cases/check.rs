@@ -1,4 +1,4 @@
-//! What is expected against what happened, told so that one sees the difference.
+//! Compares the expected with the actual outcome, and describes the differences.
 
 use serde_json::{Map, Value};
 
@@ -6,33 +6,33 @@ use super::case::{Case, EXPECTATIONS};
 use super::fakes::plain;
 use super::observed::Observed;
 
-/// Words of which exactly one is observed.
+/// Keys of which exactly one is observed.
 const OUTCOMES: [&str; 4] = ["result", "error", "snoozed_ms", "cancelled"];
-/// Whether the values are equal, one by one; [`ANY`] is equal to every one.
+/// Whether the lists are equal; [`ANY`] equals every value.
 pub(super) fn all_same(expected: &[Value], got: &[Value]) -> bool {
     let fits = |(expected, got): (&Value, &Value)| expected == ANY || same(expected, got);
     expected.len() == got.len() && expected.iter().zip(got).all(fits)
 }
 
-/// Stands for any value: what a clock says is different every time.
+/// Matches any value, for example a time.
 const ANY: &str = "{{any}}";
-/// Differences of one case that are told.
-const MAX_TOLD: usize = 20;
-/// Characters of a value that are shown.
+/// Limit on the reported differences of one case.
+const MAX_DIFFERENCES: usize = 20;
+/// Limit on the shown characters of a value.
 const MAX_SHOWN: usize = 400;
 
-/// One thing that is not as expected.
+/// One difference between the expected and the actual outcome.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Difference {
-    /// Where: `result.items[2].price`.
+    /// The path: `result.items[2].price`.
     pub(crate) at: String,
-    /// JSON, or a sentence; nothing where nothing was expected.
+    /// JSON or a sentence; empty if nothing was expected.
     pub(crate) expected: String,
-    /// JSON; nothing where there is nothing.
+    /// JSON; empty if the value is missing.
     pub(crate) got: String,
 }
 
-/// All differences, at most [`MAX_TOLD`].
+/// All differences, at most [`MAX_DIFFERENCES`].
 pub(crate) fn check(case: &Case, observed: &Observed) -> Vec<Difference> {
     let mut found = Found(Vec::new());
     for line in &observed.loose_ends {
@@ -62,11 +62,11 @@ pub(crate) fn check(case: &Case, observed: &Observed) -> Vec<Difference> {
             _ => found.list(word, expected, got),
         }
     }
-    found.0.truncate(MAX_TOLD);
+    found.0.truncate(MAX_DIFFERENCES);
     found.0
 }
 
-/// The outcome is of the expected kind; without one it is a success.
+/// Compares the kind of the outcome; without an expectation it must be a success.
 fn outcome(expect: &Map<String, Value>, facts: &Map<String, Value>, found: &mut Found) {
     let Some((word, got)) = OUTCOMES
         .iter()
@@ -89,7 +89,7 @@ fn outcome(expect: &Map<String, Value>, facts: &Map<String, Value>, found: &mut 
     }
 }
 
-/// The message holds what is expected; all else is equal where it is given.
+/// The message must contain the expected text; all other given fields must be equal.
 fn error(expected: &Value, got: &Value, found: &mut Found) {
     let Value::Object(fields) = expected else {
         return found.contains("error.message", expected, &got["message"]);
@@ -109,7 +109,7 @@ fn error(expected: &Value, got: &Value, found: &mut Found) {
     }
 }
 
-/// Each is part of some line.
+/// Each expected text must be part of a line.
 fn logs(expected: &Value, got: &Value, found: &mut Found) {
     let lines: Vec<&str> = texts(got).collect();
     for part in texts(expected) {
@@ -128,7 +128,7 @@ fn texts(list: &Value) -> impl Iterator<Item = &str> {
     items.iter().filter_map(Value::as_str)
 }
 
-/// White space of statements does not matter.
+/// Normalizes the whitespace of expected statements.
 fn statements(expected: &Value) -> Value {
     let mut expected = expected.clone();
     for item in expected.as_array_mut().into_iter().flatten() {
@@ -143,7 +143,7 @@ fn statements(expected: &Value) -> Value {
     expected
 }
 
-/// Where only the text of a statement is expected, only that is compared.
+/// Reduces the actual statements to their text where only the text is expected.
 fn statements_of(expected: &Value, got: &Value) -> Value {
     let mut got = got.clone();
     for (n, item) in got.as_array_mut().into_iter().flatten().enumerate() {
@@ -154,7 +154,7 @@ fn statements_of(expected: &Value, got: &Value) -> Value {
     got
 }
 
-/// The files that are named; `null` is one that must not be there.
+/// Compares the named files; `null` means that the file must not exist.
 fn files(expected: &Value, got: &Value, found: &mut Found) {
     for (path, expected) in expected.as_object().into_iter().flatten() {
         let got = got.get(path).unwrap_or(&Value::Null);
@@ -166,7 +166,7 @@ struct Found(Vec<Difference>);
 
 impl Found {
     fn put(&mut self, at: &str, expected: &str, got: &str) {
-        if self.0.len() <= MAX_TOLD {
+        if self.0.len() <= MAX_DIFFERENCES {
             self.0.push(Difference {
                 at: at.to_owned(),
                 expected: expected.to_owned(),
@@ -179,12 +179,12 @@ impl Found {
         self.put(at, sentence, "");
     }
 
-    /// Equal, down to the last leaf.
+    /// The values must be equal.
     fn exact(&mut self, at: &str, expected: &Value, got: &Value) {
         self.compare(at, expected, got, true);
     }
 
-    /// Lists item by item; of objects only what is expected counts.
+    /// Lists must be equal item by item; objects may have additional fields.
     fn list(&mut self, at: &str, expected: &Value, got: &Value) {
         self.compare(at, expected, got, false);
     }
@@ -225,7 +225,7 @@ impl Found {
         }
     }
 
-    /// Of long texts the first line that differs.
+    /// Compares strings; reports the first different line of multi-line strings.
     fn text(&mut self, at: &str, expected: &str, got: &str) {
         if !expected.contains('\n') && !got.contains('\n') {
             return self.put(at, &shown(&expected.into()), &shown(&got.into()));
@@ -253,7 +253,7 @@ impl Found {
     }
 }
 
-/// Numbers are equal by value: 5 is 5.0.
+/// Numbers are equal by value: 5 equals 5.0.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(x), Value::Number(y)) => {

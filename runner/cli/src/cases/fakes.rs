@@ -1,4 +1,4 @@
-//! Who answers in place of the network and the database: the case does.
+//! Replacements for the network and the database, with the responses of the case.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,30 +11,29 @@ use crate::memory::Answers;
 use pgtq_sandbox::{FakeHttp, FakeRequest, FakeResponse};
 use pgtq_task::Problem;
 
-/// Requests and statements of one run that are written down.
+/// Limit on recorded requests and statements of one run.
 const MAX_SEEN: usize = 10_000;
 
-/// The answers of the case that runs now. One for a sandbox, whose cases run one
-/// after the other.
+/// The responses of the current case. A sandbox has one and runs its cases in sequence.
 #[derive(Debug, Default)]
 pub(super) struct Fakes(Mutex<Script>);
 
-/// Answers that are left, and what was asked.
+/// Unused responses, and recorded requests.
 #[derive(Debug, Default)]
 pub(super) struct Script {
     http: Vec<Exchange>,
     sql: Vec<Statement>,
     secrets: BTreeMap<String, String>,
-    /// Requests in their order, secrets as placeholders.
+    /// Requests in order, with secrets replaced by placeholders.
     pub(super) requests: Vec<Value>,
-    /// Statements in their order.
+    /// Statements in order.
     pub(super) statements: Vec<Value>,
-    /// What had no answer.
+    /// Requests and statements without a response.
     pub(super) unanswered: Vec<String>,
 }
 
 impl Fakes {
-    /// From now on it is this case's turn.
+    /// Starts this case.
     pub(super) fn begin(&self, case: &Case) {
         self.with(|script| {
             *script = Script {
@@ -46,7 +45,7 @@ impl Fakes {
         });
     }
 
-    /// What was asked.
+    /// Ends the case and returns its recorded requests.
     pub(super) fn end(&self) -> Script {
         self.with(std::mem::take)
     }
@@ -57,7 +56,7 @@ impl Fakes {
 }
 
 impl Script {
-    /// Answers of the case that nobody asked for.
+    /// Responses of the case that were not used.
     pub(super) fn unused(&self) -> Vec<String> {
         let http = self.http.iter().map(|exchange| {
             let request = &exchange.request;
@@ -113,7 +112,7 @@ impl FakeHttp for Fakes {
     }
 }
 
-/// The request as a case writes it.
+/// The request in the format of a case.
 fn seen(script: &Script, request: &FakeRequest) -> Value {
     let text = |bytes: &[u8]| script.hidden(&String::from_utf8_lossy(bytes));
     let headers: BTreeMap<String, String> = request
@@ -122,7 +121,7 @@ fn seen(script: &Script, request: &FakeRequest) -> Value {
         .map(|(name, value)| (name.clone(), text(value)))
         .collect();
     let body = text(&request.body);
-    // A body that is JSON is easier to read, and to expect, as such.
+    // A JSON body is easier to read and to compare as JSON.
     let body = match serde_json::from_str::<Value>(&body) {
         Ok(json @ (Value::Object(_) | Value::Array(_))) => json,
         _ => Value::String(body),
@@ -153,7 +152,7 @@ fn response(exchange: &Exchange) -> FakeResponse {
     }
 }
 
-/// SQL goes to the same script.
+/// Answers SQL from the same script.
 #[derive(Debug)]
 pub(super) struct FakeSql(pub(super) Arc<Fakes>);
 
@@ -187,7 +186,7 @@ impl Answers for FakeSql {
     }
 }
 
-/// The contract's answer.
+/// The result in the format of the plugin contract.
 fn rows(answer: Statement) -> Result<String, Problem> {
     if let Some(error) = answer.error {
         let is_sqlstate =
@@ -258,12 +257,12 @@ fn kind_of(value: &Value) -> Option<&'static str> {
     }
 }
 
-/// A statement on one line.
+/// A statement on one line, with normalized whitespace.
 pub(super) fn plain(statement: &str) -> String {
     statement.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a text equals the expected one, or starts with it if that ends with `*`.
+/// Whether a text equals the expected one, or starts with it if it ends with `*`.
 fn is_like(wanted: &str, text: &str) -> bool {
     match wanted.strip_suffix('*') {
         Some(start) => text.starts_with(start),

@@ -1,4 +1,4 @@
-//! The directories of one case: made for it, and gone with it.
+//! The temporary directories of one case.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,21 +8,21 @@ use tempfile::TempDir;
 
 use pgtq_task::FileGrant;
 
-/// Files that are read back after a run, and bytes of each.
+/// Limits on the number and the size of files that are read after a run.
 const MAX_FILES: usize = 1_000;
 const MAX_BYTES: u64 = 1 << 20;
-/// How deep directories are followed.
+/// Limit on the depth of directories.
 const MAX_DEPTH: usize = 16;
 
-/// One directory of this machine for each that the guest may have.
+/// A temporary directory for each directory of the sandbox.
 pub(super) struct Directories {
     _root: TempDir,
-    /// By the guest's name for it.
+    /// By path in the sandbox.
     dirs: BTreeMap<String, PathBuf>,
 }
 
 impl Directories {
-    /// Makes them and writes the case's files into them.
+    /// Creates the directories and writes the files of the case.
     pub(super) fn make(
         names: &[String],
         files: &BTreeMap<String, String>,
@@ -49,7 +49,7 @@ impl Directories {
         Ok(made)
     }
 
-    /// Where a file of the guest is on this machine.
+    /// The path on this machine of a file in the sandbox.
     fn place(&self, path: &str) -> Result<PathBuf, String> {
         let inside = self.dirs.iter().find_map(|(name, dir)| {
             let rest = path.strip_prefix(name.as_str())?.strip_prefix('/')?;
@@ -75,7 +75,7 @@ impl Directories {
         }
     }
 
-    /// What a case grants: reading and writing, for nothing else is there.
+    /// The grants of the case: all directories are writable.
     pub(super) fn grants(&self) -> BTreeMap<String, FileGrant> {
         let grants = self.dirs.iter().map(|(name, dir)| {
             let grant = FileGrant {
@@ -87,7 +87,7 @@ impl Directories {
         grants.collect()
     }
 
-    /// Every file with its text, by the guest's path.
+    /// The contents of all files, by path in the sandbox.
     pub(super) fn texts(&self) -> BTreeMap<String, String> {
         let mut texts = BTreeMap::new();
         for (name, dir) in &self.dirs {
@@ -97,7 +97,7 @@ impl Directories {
     }
 }
 
-/// Links are not followed: a guest cannot make one, but who knows.
+/// Does not follow symbolic links, which plugins cannot create.
 fn read(dir: &Path, name: &str, depth: usize, texts: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if texts.len() >= MAX_FILES || depth > MAX_DEPTH {

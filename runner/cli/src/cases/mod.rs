@@ -1,11 +1,11 @@
-//! Golden cases of plugins: one call each, in the real sandbox, with everything
-//! outside of it written down in the case.
+//! Golden cases of plugins: one call each, in the sandbox, with all external responses
+//! recorded in the case.
 //!
-//! Owns the form of a case file ([`case`]), the answers in place of the network
-//! and the database ([`fakes`]), one run ([`run`]), what is expected of it
-//! ([`check`]), and writing down what happened ([`update`]). Promises that a
-//! case reaches nothing outside: no network, no database, no file but its own.
-//! Does not build plugins, and prints nothing.
+//! Owns the format of a case file ([`case`]), the replacements for the network and the
+//! database ([`fakes`]), a run ([`run`]), the comparison with the expected outcome
+//! ([`check`]), and the update of a case ([`update`]). Guarantees that a case accesses no
+//! network, no database and no files other than its own. Does not build plugins and prints
+//! nothing.
 
 pub(crate) mod case;
 pub(crate) mod check;

@@ -1,4 +1,4 @@
-//! What happened in a run, in the words in which a case expects it.
+//! The actual outcome of a run, in the format of the expectations of a case.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use serde_json::{Map, Value, json};
 
 use pgtq_task::{ErrorKind, Failure, LogLine, NewTask, Outcome, Retries, Usage};
 
-/// What happened.
+/// The actual outcome.
 #[derive(Debug)]
 pub(crate) struct Observed {
-    /// By the words of `EXPECTATIONS`; exactly one of the four outcomes is there.
+    /// By the keys of `EXPECTATIONS`; contains exactly one of the four outcomes.
     pub(crate) facts: Map<String, Value>,
-    /// Requests and statements that the case had no answer for, and answers
-    /// that nobody asked for: the case is wrong, or the handler is.
+    /// Requests and statements without a response in the case, and unused responses: the
+    /// case or the handler is wrong.
     pub(crate) loose_ends: Vec<String>,
-    /// What it cost.
+    /// The resource usage.
     pub(crate) usage: Usage,
 }
 
-/// The words of the outcome.
+/// The key and value of the outcome.
 pub(super) fn outcome(outcome: &Outcome) -> (&'static str, Value) {
     match outcome {
         Outcome::Complete { result } => {
@@ -27,14 +27,14 @@ pub(super) fn outcome(outcome: &Outcome) -> (&'static str, Value) {
             ("result", result.unwrap_or(Value::Null))
         }
         Outcome::Retry { failure, after } => {
-            // As `decide` has it: these do not get better by waiting.
+            // Like `decide`: a retry cannot correct invalid arguments.
             let retry = failure.kind != ErrorKind::Arguments;
             ("error", error(failure, retry, *after))
         }
         Outcome::Fail { failure } => ("error", error(failure, false, None)),
         Outcome::Snooze { after } => ("snoozed_ms", millis(*after)),
         Outcome::Cancel { reason } => ("cancelled", reason.as_str().into()),
-        // Nobody stops a case; a sandbox that is out of order might.
+        // Cases are not interrupted, so this is a fault of the sandbox.
         Outcome::Release => ("cancelled", "the attempt was interrupted".into()),
     }
 }
@@ -57,7 +57,7 @@ fn error(failure: &Failure, retry: bool, after: Option<Duration>) -> Value {
     Value::Object(error)
 }
 
-/// A child task with what was said about it, defaults left out.
+/// A child task with its fields, except defaults.
 pub(super) fn pushed(child: &NewTask) -> Value {
     let mut task = Map::new();
     let mut put = |name: &str, value: Value| drop(task.insert(name.to_owned(), value));
@@ -99,7 +99,7 @@ pub(super) fn log(line: &LogLine) -> Value {
     format!("{level}: {}{fields}", line.message).into()
 }
 
-/// Saved values, each JSON.
+/// Saved values as JSON.
 pub(super) fn state(saved: &BTreeMap<String, String>) -> Value {
     let values = saved.iter().map(|(name, text)| {
         let value = serde_json::from_str(text).unwrap_or(Value::Null);

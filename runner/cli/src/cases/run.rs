@@ -1,4 +1,4 @@
-//! One run of one case.
+//! Runs a case.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use pgtq_task::{
     Outcome, Report, Secret, SecretGrant, Signal, SqlGrant, Task,
 };
 
-/// The sandbox in which cases run, one after the other.
+/// The sandbox in which cases run in sequence.
 pub(crate) struct Stage {
     sandbox: Sandbox,
     fakes: Arc<Fakes>,
     grants: Arc<ArcSwap<GrantBook>>,
-    /// Limits that plugins are granted.
+    /// The granted limits of plugins.
     limits: GrantBook,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Plugin {
 }
 
 impl Stage {
-    /// Under the limits of the configuration, with nothing else of its grants.
+    /// Creates a sandbox with the limits of the configuration, but not its capabilities.
     pub(crate) fn new(config: &Config) -> Result<Stage, Problem> {
         let fakes = Arc::<Fakes>::default();
         let limits = config.grants.limits();
@@ -55,7 +55,7 @@ impl Stage {
         })
     }
 
-    /// Loads a plugin as a runner would.
+    /// Loads a plugin like a runner.
     pub(crate) async fn load(&self, file: &std::path::Path) -> Result<Plugin, Problem> {
         let Loaded {
             plugin,
@@ -69,10 +69,10 @@ impl Stage {
         })
     }
 
-    /// Runs a case; the error says why it cannot be run.
+    /// Runs a case. The error is the reason why it cannot run.
     pub(crate) async fn run(&self, plugin: &Plugin, case: &Case) -> Result<Observed, String> {
         let handler = plugin.handler(case)?;
-        let needs = left(&handler.info().needs, &case.refuse)?;
+        let needs = without(&handler.info().needs, &case.refuse)?;
         let directories = Directories::make(&needs.files, &case.files)?;
         let mut book = GrantBook::default();
         let limits = self.limits.of(&plugin.name).limits;
@@ -152,8 +152,8 @@ impl Plugin {
     }
 }
 
-/// Ends the attempt in the database: what a runner would not commit is no
-/// success, and pushes nothing.
+/// Ends the attempt in the database. If a runner could not commit it, it fails and pushes
+/// nothing.
 fn settle(report: &mut Report, database: &Memory) -> BTreeMap<String, String> {
     let succeeded = matches!(report.outcome, Outcome::Complete { .. });
     let (state, doom) = database.end(succeeded);
@@ -195,8 +195,8 @@ fn task(case: &Case) -> Task {
     }
 }
 
-/// What is left of the needs. A refusal that fits nothing is a slip.
-fn left(needs: &Needs, refuse: &[String]) -> Result<Needs, String> {
+/// The needs without the denied ones. A name that matches no need is an error.
+fn without(needs: &Needs, refuse: &[String]) -> Result<Needs, String> {
     let mut left = needs.clone();
     for word in refuse {
         let before = left.clone();
@@ -230,8 +230,8 @@ fn left(needs: &Needs, refuse: &[String]) -> Result<Needs, String> {
     Ok(left)
 }
 
-/// All that is asked for, where a case can answer it. It cannot for TCP, and a
-/// test that reaches real servers would be none.
+/// Grants all needs for which a case can contain responses. There are none for TCP, and a
+/// test must not connect to real servers.
 fn grant(needs: &Needs, directories: &Directories, limits: LimitRequest) -> Grant {
     let secret = SecretGrant {
         hosts: vec![HostRule::Any],

@@ -1,5 +1,5 @@
-//! Forms of cases, answers in place of the world, differences, and golden files
-//! that stay as their authors wrote them.
+//! The format of cases, recorded responses, differences, and updates that keep the rest of
+//! the file.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ fn differences(expect: &Value, facts: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_slip_in_a_case_is_told_with_its_place() {
+fn errors_in_a_case_name_the_position() {
     let errors: Vec<String> = [
         "",
         "{}",
@@ -59,7 +59,7 @@ fn a_slip_in_a_case_is_told_with_its_place() {
 }
 
 #[test]
-fn what_is_as_expected_makes_no_difference() {
+fn matching_outcomes_have_no_differences() {
     for (expect, facts) in [
         (
             json!({"result": {"a": [1, 2.5, null]}}),
@@ -107,7 +107,7 @@ fn what_is_as_expected_makes_no_difference() {
 }
 
 #[test]
-fn every_difference_is_told_with_its_place() {
+fn every_difference_is_reported_with_its_path() {
     let told: Vec<String> = [
         (
             json!({"result": {"a": [1, 2], "b": 1}}),
@@ -156,14 +156,14 @@ fn every_difference_is_told_with_its_place() {
 }
 
 #[test]
-fn a_flood_of_differences_is_cut() {
+fn many_differences_are_truncated() {
     let list: Vec<u32> = (0..10_000).collect();
     let found = differences(&json!({"result": list}), &json!({"result": []}));
     assert_eq!(found.len(), 20);
 }
 
 #[test]
-fn loose_ends_fail_a_case_that_is_otherwise_as_expected() {
+fn loose_ends_fail_an_otherwise_matching_case() {
     let case = case(r#"{"handler": "x", "expect": {"result": 1}}"#);
     let mut happened = observed(&json!({"result": 1}));
     assert!(check(&case, &happened).is_empty());
@@ -183,7 +183,7 @@ fn request(method: &str, url: &str, body: &str) -> FakeRequest {
 }
 
 #[test]
-fn each_answer_of_a_case_is_given_once_and_secrets_stay_hidden() {
+fn each_response_is_used_once_and_secrets_are_hidden() {
     let fakes = Fakes::default();
     fakes.begin(&case(
         r#"{"handler": "x", "secrets": {"key": "s3cret"}, "http": [
@@ -222,7 +222,7 @@ fn each_answer_of_a_case_is_given_once_and_secrets_stay_hidden() {
 }
 
 #[test]
-fn statements_are_answered_as_the_contract_says() {
+fn sql_results_follow_the_contract() {
     let fakes = Arc::new(Fakes::default());
     fakes.begin(&case(
         r#"{"handler": "x", "sql": [
@@ -282,7 +282,7 @@ fn an_update_leaves_the_rest_of_the_file_as_it_was() {
 }
 
 #[test]
-fn an_update_writes_what_happened_and_no_more() {
+fn an_update_writes_only_the_actual_outcome() {
     let text = r#"{"handler": "x", "state": {"": 1}, "files": {"/d/a": "1", "/d/b": "2"}}"#;
     let facts = json!({
         "error": {"message": "boom\n  at x", "kind": "panic", "retry": true}, "pushed": [],

@@ -1,5 +1,4 @@
-//! Writes down what happened as what is expected, and leaves the rest of the
-//! file as its author wrote it.
+//! Writes the actual outcome to the expectations of a case, and keeps the rest of the file.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +8,14 @@ use serde_json::{Map, Value};
 use super::case::{Case, EXPECTATIONS};
 use super::observed::Observed;
 
-/// The text of the case file with `expect` as it happened. The case must have
-/// been read from this text.
+/// The text of the case file with an updated `expect`. The case must have been read from
+/// this text.
 pub(crate) fn updated(text: &str, case: &Case, observed: &Observed) -> Result<String, String> {
     let expect = written(case, observed);
     let fields: BTreeMap<String, &RawValue> =
         serde_json::from_str(text).map_err(|error| error.to_string())?;
     if let Some(old) = fields.get("expect") {
-        // A raw value is a part of the text it was read from.
+        // A raw value borrows from the text that it was read from.
         let start = old.get().as_ptr() as usize - text.as_ptr() as usize;
         let end = start + old.get().len();
         return Ok(format!("{}{expect}{}", &text[..start], &text[end..]));
@@ -30,7 +29,7 @@ pub(crate) fn updated(text: &str, case: &Case, observed: &Observed) -> Result<St
     ))
 }
 
-/// `expect` as JSON text, indented to stand in an object.
+/// `expect` as JSON text, indented as a field of an object.
 fn written(case: &Case, observed: &Observed) -> String {
     let mut lines = Vec::new();
     for word in EXPECTATIONS {
@@ -42,8 +41,8 @@ fn written(case: &Case, observed: &Observed) -> String {
     format!("{{\n{}\n  }}", lines.join(",\n"))
 }
 
-/// What is worth writing: the outcome, and what is not as it would be if nothing
-/// happened. Log lines only where the author expects some: they change often.
+/// The value to write for a key, if it differs from that of a handler without effects. Log
+/// lines change often, so they are written only if the case expects some.
 fn value(word: &str, case: &Case, observed: &Observed) -> Option<Value> {
     let got = observed.facts.get(word)?;
     let before = match word {
@@ -62,7 +61,7 @@ fn empty() -> Value {
     Value::Array(Vec::new())
 }
 
-/// The first line of a message; what follows is a backtrace.
+/// Keeps the first line of the message, because the others are a backtrace.
 fn error(got: &Value) -> Value {
     let mut error = got.clone();
     if let Some(message) = error["message"].as_str() {
@@ -85,7 +84,7 @@ fn changed_files(case: &Case, got: &Value) -> Option<Value> {
     (!files.is_empty()).then_some(Value::Object(files))
 }
 
-/// Headers only where they carry a secret: the others are the libraries' own.
+/// Keeps only the headers that contain a secret, because libraries set the others.
 fn requests(got: &Value) -> Value {
     let mut requests = got.clone();
     for request in requests.as_array_mut().into_iter().flatten() {

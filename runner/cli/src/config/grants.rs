@@ -1,10 +1,10 @@
-//! `[grants.NAME]` and `[secrets.NAME]`: what plugins may do, and where the
-//! values of secrets come from.
+//! `[grants.NAME]` and `[secrets.NAME]`: the capabilities of plugins, and the sources of
+//! the values of secrets.
 //!
-//! Structured, so they have a reader of their own (`reader`). Of several files
-//! the strongest that has a section of some name gives all of that section.
-//! Values of secrets are fetched by [`Grants::resolve`] and by nobody else; what
-//! is printed of them is their names and sources.
+//! `reader` parses these structured sections. If several files contain a section of the
+//! same name, the file with the highest precedence provides the whole section. Only
+//! [`Grants::resolve`] reads the values of secrets. Only their names and sources are
+//! printed.
 
 mod changes;
 mod place;
@@ -23,7 +23,7 @@ use pgtq_task::{Grant, GrantBook, Secret};
 
 use super::{ConfigError, Origin};
 
-/// What the files say, before secrets have values.
+/// The grants and secrets of all files, without the values of secrets.
 #[derive(Debug, Clone, Default)]
 pub struct Grants {
     /// By plugin: the file's name without `.wasm`.
@@ -35,35 +35,34 @@ pub struct Grants {
 /// One `[grants.NAME]`.
 #[derive(Debug, Clone)]
 pub struct PluginGrant {
-    /// All of it but the password of its SQL.
+    /// The grant without the password of its SQL role.
     pub grant: Grant,
-    /// The secret that holds the password of its SQL.
+    /// The secret with the password of its SQL role.
     pub sql_password: Option<String>,
-    /// Where it stands.
+    /// Where it is set.
     pub origin: Origin,
 }
 
 /// One `[secrets.NAME]`.
 #[derive(Debug, Clone)]
 pub struct SecretEntry {
-    /// Where its value is.
+    /// The source of its value.
     pub source: SecretSource,
-    /// Where it stands.
+    /// Where it is set.
     pub origin: Origin,
 }
 
-/// Where the value of a secret is.
+/// The source of the value of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
-    /// A variable of the runner's environment.
+    /// An environment variable of the runner.
     Env(String),
-    /// A file; one line feed at its end does not count.
+    /// A file; one line feed at the end is removed.
     File(PathBuf),
 }
 
 impl Grants {
-    /// Reads all files, highest precedence first, and checks them against each
-    /// other.
+    /// Parses all files, highest precedence first, and checks their references.
     pub fn read(files: &[(PathBuf, String)]) -> Result<Grants, ConfigError> {
         let mut grants = Grants::default();
         for (path, text) in files {
@@ -79,7 +78,7 @@ impl Grants {
         Ok(grants)
     }
 
-    /// Every secret that a plugin is granted has to be defined.
+    /// Checks that all granted secrets are defined.
     fn check(&self) -> Result<(), ConfigError> {
         for (plugin, granted) in &self.plugins {
             let names = granted.grant.secrets.keys();
@@ -107,9 +106,8 @@ impl Grants {
         Ok(())
     }
 
-    /// Fetches the values of all secrets, which may block on a slow disk, and
-    /// puts the book together. A secret without a value is no reason to stop:
-    /// who uses it is told that it is unavailable.
+    /// Reads the values of all secrets and creates the grant book. Blocks on the disk. A
+    /// secret without a value is unavailable to plugins; the others still work.
     pub fn resolve(&self, env: &dyn Fn(&str) -> Option<String>) -> (GrantBook, Vec<MissingSecret>) {
         let mut book = GrantBook::default();
         let mut missing = Vec::new();
@@ -126,7 +124,7 @@ impl Grants {
         for (plugin, granted) in &self.plugins {
             let mut grant = granted.grant.clone();
             if let (Some(sql), Some(name)) = (&mut grant.sql, &granted.sql_password) {
-                // Named, but without a value: not the same as no password.
+                // An empty password, because the role requires one.
                 let value = book.secrets.get(name).cloned();
                 sql.password = Some(value.unwrap_or_else(|| Secret::new("")));
             }
@@ -135,8 +133,7 @@ impl Grants {
         (book, missing)
     }
 
-    /// A book of the limits alone: who holds it can do no more than any plugin, for
-    /// longer.
+    /// A grant book with only the limits, without capabilities.
     pub fn limits(&self) -> GrantBook {
         let limits = self.plugins.iter().map(|(plugin, granted)| {
             let grant = Grant {
@@ -151,7 +148,7 @@ impl Grants {
         }
     }
 
-    /// The files that hold values of secrets.
+    /// The files that contain values of secrets.
     pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
         self.secrets
             .values()

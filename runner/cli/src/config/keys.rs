@@ -1,13 +1,13 @@
-//! Every setting there is: name, environment variable, form, default.
+//! The table of all settings: name, environment variable, type and default.
 
-/// How the text of a setting is read.
+/// The type of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Any text.
     Text,
     /// A connection URL: printed without its password.
     Url,
-    /// A file or directory; relative to the file it stands in.
+    /// A file or directory, relative to the configuration file.
     Path,
     /// `true` or `false`.
     Flag,
@@ -17,9 +17,9 @@ pub enum Kind {
     Positive,
     /// Bytes, with a unit.
     Size,
-    /// Bytes, with a unit, and as many at least.
+    /// Bytes, with a unit and a minimum.
     SizeFrom(u64),
-    /// Bytes that a WebAssembly memory can have.
+    /// Bytes of a WebAssembly memory.
     Memory,
     /// A duration, with a unit.
     Time,
@@ -27,7 +27,7 @@ pub enum Kind {
     Queues,
     /// A Postgres schema name.
     Schema,
-    /// One of these words.
+    /// One of these values.
     Choice(&'static [&'static str]),
 }
 
@@ -38,15 +38,15 @@ pub struct Key {
     pub name: &'static str,
     /// Its environment variable.
     pub env: &'static str,
-    /// How it is read.
+    /// Its type.
     pub kind: Kind,
     /// Its default as text; empty means unset.
     pub default: &'static str,
-    /// One line for `config init` and README.
+    /// The comment in the file of `config init`.
     pub help: &'static str,
 }
 
-/// One line a setting: a table is read down its columns.
+/// One line per setting, so that the table is readable by columns.
 macro_rules! keys {
     ($(#[$doc:meta])* $($name:literal, $env:literal, $kind:ident $(($words:expr))?, $default:literal, $help:literal;)*) => {
         $(#[$doc])*
@@ -61,8 +61,8 @@ macro_rules! keys {
 }
 
 keys! {
-    /// All settings, section by section. Limits repeat `Limits::default()`; a test holds
-    /// them equal. Caps that are not set follow from the limits: `Limits::cap()`.
+    /// All settings, by section. The defaults of limits repeat `Limits::default()`; a test
+    /// compares them. The defaults of caps depend on the limits: `Limits::cap()`.
     "database.url", "PGTQ_DATABASE_URL", Url, "", "Postgres connection URL";
     "database.listen_url", "PGTQ_LISTEN_URL", Url, "", "connection URL for LISTEN if database.url points to a pooler";
     "database.schema", "PGTQ_SCHEMA", Schema, "pgtq", "Postgres schema that contains the queue";
@@ -138,7 +138,7 @@ keys! {
     "cli.read_only", "PGTQ_READ_ONLY", Flag, "false", "reject commands that change tasks";
 }
 
-/// Settings of `[handlers.NAME]`: the operator's word over the handler's own.
+/// Settings of `[handlers.NAME]`, which override the limits that the handler requests.
 pub const HANDLER_KEYS: &[(&str, Kind)] = &[
     ("fuel", Kind::Count),
     ("timeout", Kind::Time),
@@ -148,10 +148,11 @@ pub const HANDLER_KEYS: &[(&str, Kind)] = &[
 /// Settings of `[queues.NAME]`.
 pub const QUEUE_KEYS: &[(&str, Kind)] = &[("concurrency", Kind::Count)];
 
-/// Sections that are no settings of one line: [`super::Grants`].
+/// Sections with structured values: [`super::Grants`].
 pub const STRUCTURED: &[&str] = &["grants", "secrets"];
 
-/// The form of `name`, if such a setting exists. Handles the open sections.
+/// The type of the setting `name`, if it exists, including those of `[handlers.NAME]` and
+/// `[queues.NAME]`.
 pub fn kind_of(name: &str) -> Option<Kind> {
     if let Some(key) = KEYS.iter().find(|key| key.name == name) {
         return Some(key.kind);
@@ -168,7 +169,7 @@ pub fn kind_of(name: &str) -> Option<Kind> {
         .map(|(_, kind)| *kind)
 }
 
-/// Known names that a wrong `name` may have meant.
+/// The known setting that is most similar to the unknown `name`.
 pub fn similar(name: &str) -> Option<String> {
     let (section, field) = name.rsplit_once('.').unwrap_or(("", name));
     let open: &[(&str, Kind)] = match section.split_once('.') {
@@ -186,7 +187,7 @@ pub fn similar(name: &str) -> Option<String> {
         .map(|(known, _)| format!("{section}.{known}"))
         .collect();
     candidates.extend(KEYS.iter().map(|key| key.name.to_owned()));
-    // The right field in the wrong section is the more likely slip.
+    // A setting of the same name in another section.
     let elsewhere = KEYS.iter().find(|key| {
         key.name
             .rsplit_once('.')
@@ -196,7 +197,7 @@ pub fn similar(name: &str) -> Option<String> {
         .or_else(|| elsewhere.map(|key| key.name.to_owned()))
 }
 
-/// The candidate that looks most like `text`, if one looks like it at all.
+/// The candidate that is most similar to `text`, if one is similar enough.
 pub fn closest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     candidates
         .into_iter()

@@ -1,4 +1,4 @@
-//! Lays flags, environment and files over each other and remembers who won.
+//! Merges options, environment and files by precedence, and keeps the origin of each value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use super::keys::{self, KEYS, Kind};
 use super::{ConfigError, Grants, toml_file, values};
 
-/// Where a value came from.
+/// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
-    /// A command line flag, with its dashes.
+    /// A command line option, with its dashes.
     Flag(&'static str),
     /// An environment variable.
     Env(String),
@@ -22,7 +22,7 @@ pub enum Origin {
         /// Counted from 1.
         line: usize,
     },
-    /// Nobody said anything.
+    /// The default.
     Default,
 }
 
@@ -37,12 +37,12 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One value and where it came from.
+/// A value and its origin.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// As it was written.
+    /// The value as written.
     pub text: String,
-    /// Who wrote it.
+    /// Its origin.
     pub origin: Origin,
 }
 
@@ -51,13 +51,13 @@ pub struct Setting {
 pub struct Flag {
     /// The setting's key.
     pub key: &'static str,
-    /// The flag with its dashes.
+    /// The option with its dashes.
     pub flag: &'static str,
     /// The value as written.
     pub text: String,
 }
 
-/// Every setting that has a value, each checked against its form.
+/// All settings with a value. The values are valid for their types.
 #[derive(Debug, Clone, Default)]
 pub struct Layers {
     settings: BTreeMap<String, Setting>,
@@ -65,12 +65,13 @@ pub struct Layers {
     pub files: Vec<PathBuf>,
     /// Grants and secrets of all files.
     pub grants: Grants,
-    /// Whether libpq's variables name a database and nothing stronger does.
+    /// Whether libpq's variables name the database, with no source of higher precedence.
     pub pg_variables: bool,
 }
 
 impl Layers {
-    /// Merges. `files` hold highest precedence first; `env` reads one variable.
+    /// Merges all sources. `files` are in order of precedence, highest first; `env` reads one
+    /// variable.
     pub fn merge(
         flags: &[Flag],
         env: &dyn Fn(&str) -> Option<String>,
@@ -136,7 +137,7 @@ impl Layers {
         Ok(())
     }
 
-    // PG* stands above the files and below DATABASE_URL.
+    // The precedence of PG* is above the files and below DATABASE_URL.
     fn is_pg(&self, env: &dyn Fn(&str) -> Option<String>) -> bool {
         let named = ["PGDATABASE", "PGHOST", "PGSERVICE"]
             .iter()
@@ -150,7 +151,7 @@ impl Layers {
     fn put(&mut self, key: &str, text: String, origin: Origin) -> Result<(), ConfigError> {
         let unset_by_default = KEYS.iter().any(|k| k.name == key && k.default.is_empty());
         if text.is_empty() && unset_by_default {
-            // `name = ""` says the same as the default: nothing.
+            // `name = ""` unsets the setting.
             self.settings.remove(key);
             return Ok(());
         }

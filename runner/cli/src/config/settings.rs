@@ -8,14 +8,14 @@ use pgtq_task::{HttpProxy, LimitRequest, Limits, Name};
 
 use super::{ConfigError, Flag, Grants, Layers, values};
 
-/// Where the database's address comes from.
+/// The source of the database connection.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseSource {
-    /// A URL; may hold a password, so this type has no `Debug` of it.
+    /// A URL. It can contain a password, so `Debug` does not print it.
     Url(String),
     /// libpq's `PG*` variables.
     PgVariables,
-    /// Nobody named one.
+    /// None is configured.
     None,
 }
 
@@ -29,23 +29,23 @@ impl std::fmt::Debug for DatabaseSource {
     }
 }
 
-/// When the schema is created or updated without being asked.
+/// When a runner creates or updates the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MigrateWhen {
-    /// At the start of `run`.
+    /// At the startup of `pgtq run`.
     Auto,
-    /// Only by `pgtq migrate`.
+    /// Only `pgtq migrate` does.
     Never,
 }
 
-/// How plugin changes are noticed.
+/// How changed plugin files are detected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WatchMode {
-    /// The system's file events, and a rescan as the truth.
+    /// By file events and periodic rescans.
     Events,
-    /// Only the rescan: network file systems send no events.
+    /// By rescans only, because network file systems send no events.
     Poll,
-    /// Read once at start.
+    /// Not at all: the directory is read once at startup.
     Off,
 }
 
@@ -58,40 +58,40 @@ pub struct QueueSlots {
     pub slots: Option<u32>,
 }
 
-/// What one runner is told.
+/// The settings of a runner.
 #[derive(Debug, Clone)]
 pub struct RunSettings {
-    /// Its name for people.
+    /// Its name.
     pub name: String,
     /// Its queues.
     pub queues: Vec<QueueSlots>,
-    /// Slots of every queue group that names none; `None` is the engine's default.
+    /// Slots of queues without a number of slots; `None` is the engine's default.
     pub concurrency: Option<u32>,
     /// Address for health and metrics.
     pub listen: Option<String>,
-    /// Whether it migrates at start.
+    /// Whether it migrates the schema at startup.
     pub migrate: MigrateWhen,
-    /// Grace after SIGTERM.
+    /// Time for running attempts to finish after SIGTERM.
     pub shutdown_timeout: Duration,
-    /// How many runners may die under a task before it is failed.
+    /// Number of runner crashes after which a task fails.
     pub max_crashes: u32,
     /// Directory of plugin files.
     pub plugins: PathBuf,
-    /// How changes are noticed.
+    /// How changes are detected.
     pub watch: WatchMode,
-    /// How often the plugin directory is read in any case.
+    /// Interval of rescans of the plugin directory.
     pub rescan: Duration,
-    /// Compiled code; `None` when there is no home to put it in.
+    /// Directory for compiled code; `None` without a home directory.
     pub cache: Option<PathBuf>,
-    /// `true` is one pool for all instances.
+    /// Whether instances use the pooling allocator.
     pub pooling: bool,
     /// Whether pooled stacks are cleared between attempts.
     pub zero_stacks: bool,
-    /// Bytes of the largest plugin file.
+    /// Maximum size of a plugin file in bytes.
     pub max_file: u64,
-    /// Time for compiling one plugin.
+    /// Limit on processor time for compiling one plugin.
     pub compile_timeout: Duration,
-    /// Bytes for compiling one plugin.
+    /// Limit on memory for compiling one plugin, in bytes.
     pub compile_memory: u64,
 }
 
@@ -100,40 +100,40 @@ pub struct RunSettings {
 pub struct Config {
     /// The values as written, with their origins.
     pub layers: Layers,
-    /// Where the database is.
+    /// The database.
     pub database: DatabaseSource,
-    /// The schema's name.
+    /// The name of the schema.
     pub schema: String,
-    /// No LISTEN.
+    /// Do not use LISTEN.
     pub poll_only: bool,
-    /// Where to LISTEN past a pooler.
+    /// A direct connection for LISTEN, if the database is behind a pooler.
     pub listen: DatabaseSource,
-    /// How long a connection may take.
+    /// Time limit for opening a connection.
     pub connect_timeout: Duration,
-    /// What a runner is told.
+    /// The settings of a runner.
     pub run: RunSettings,
-    /// Defaults per attempt.
+    /// Default limits per attempt.
     pub limits: Limits,
-    /// The most a handler may ask for.
+    /// Maximum limits that a handler can request.
     pub caps: Limits,
-    /// How many tasks may wait for one plugin before no plugin may push more.
+    /// Waiting tasks of one plugin above which plugins cannot push to it.
     pub waiting: u64,
-    /// The operator's word on single handlers.
+    /// Limits of single handlers, set by the operator.
     pub handlers: BTreeMap<Name, LimitRequest>,
-    /// What plugins are granted, and where secrets are.
+    /// Grants of plugins, and sources of secrets.
     pub grants: Grants,
-    /// What HTTP requests of plugins to names go through.
+    /// Proxy for HTTP requests of plugins to host names.
     pub http_proxy: Option<HttpProxy>,
-    /// How long history is kept.
+    /// How long to keep history.
     pub retention: Duration,
-    /// How long failed tasks are kept.
+    /// How long to keep failed tasks.
     pub retention_failed: Duration,
-    /// Whether verbs that change tasks are refused.
+    /// Whether verbs that change tasks are rejected.
     pub read_only: bool,
     place: Place,
 }
 
-/// Where a configuration was loaded from, to do it again.
+/// The sources of a configuration, for a reload.
 #[derive(Debug, Clone, Default)]
 struct Place {
     flags: Vec<Flag>,
@@ -142,8 +142,8 @@ struct Place {
 }
 
 impl Config {
-    /// Reads files and environment. `explicit` is `--config` or `PGTQ_CONFIG`:
-    /// then no other file is read. `start` is where the upward search begins.
+    /// Reads files and environment. `explicit` is the file of `--config`: then no other file
+    /// is read. The search for `pgtq.toml` begins at `start`.
     pub fn load(
         flags: &[Flag],
         explicit: Option<&Path>,
@@ -161,7 +161,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads everything again from where it was loaded. Blocks on the disk.
+    /// Reads all sources again. Blocks on the disk.
     pub fn reload(&self) -> Result<Config, ConfigError> {
         let Place {
             flags,
@@ -171,8 +171,7 @@ impl Config {
         Config::load(flags, explicit.as_deref(), start)
     }
 
-    /// The files that a [`Config::reload`] would read now, and those that hold
-    /// secrets: a watcher of these misses nothing.
+    /// The files that [`Config::reload`] would read, and the files of secrets, for a watcher.
     pub fn watched(&self) -> Vec<PathBuf> {
         let env = |name: &str| std::env::var(name).ok();
         let mut found = paths(self.place.explicit.as_deref(), &self.place.start, &env);
@@ -210,7 +209,7 @@ impl Config {
                 Some(spec) if spec.slots.is_none() => spec.slots = slots,
                 Some(_) => {}
                 None if serves_all => queues.push(QueueSlots { queue, slots }),
-                // The runner was told to serve other queues only.
+                // `run.queues` does not include this queue.
                 None => {}
             }
         }
@@ -329,7 +328,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The limits of a section; `unset` where it names none.
+    /// The limits of a section, with defaults from `unset`.
     fn limits(&self, section: &str, unset: &Limits) -> Result<Limits, ConfigError> {
         let key = |field: &str| format!("{section}.{field}");
         Ok(Limits {
@@ -399,7 +398,7 @@ fn files(
     paths(explicit, start, env).into_iter().map(read).collect()
 }
 
-/// The file that was named, whether it exists or not; else those that exist.
+/// The explicit file, whether it exists or not; otherwise those that exist.
 fn paths(
     explicit: Option<&Path>,
     start: &Path,

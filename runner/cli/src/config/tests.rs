@@ -1,4 +1,4 @@
-//! Precedence, origins, forms of values, and refusals of wrong files.
+//! Precedence, origins, syntax of values, and errors.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn origin(config: &Config, key: &str) -> String {
 }
 
 #[test]
-fn defaults_are_the_limits_of_the_task_room() {
+fn default_limits_are_those_of_the_task_crate() {
     let config = resolve(&[], &[], &[]).unwrap();
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.caps, Limits::default().cap());
@@ -50,7 +50,7 @@ fn caps_follow_from_the_limits_unless_they_are_set() {
 }
 
 #[test]
-fn each_layer_wins_over_the_next() {
+fn each_layer_overrides_the_next() {
     let flag = [Flag {
         key: "database.url",
         flag: "--database-url",
@@ -97,14 +97,14 @@ fn each_layer_wins_over_the_next() {
 }
 
 #[test]
-fn an_empty_variable_says_nothing() {
+fn an_empty_variable_is_ignored() {
     let config = resolve(&[], &[("PGTQ_SCHEMA", ""), ("PGHOST", "")], &[]).unwrap();
     assert_eq!(config.schema, "pgtq");
     assert_eq!(config.database, DatabaseSource::None);
 }
 
 #[test]
-fn open_sections_hold_handlers_and_queues() {
+fn sections_of_handlers_and_queues_accept_any_name() {
     let text = "[handlers.'media.thumb']\nmemory = '256MiB'\ntimeout = '2m'\n\
                 [queues.media]\nconcurrency = 3\n[run]\nqueues = ['default=2', '*']\n";
     let config = resolve(&[], &[], &[("pgtq.toml", text)]).unwrap();
@@ -139,7 +139,7 @@ fn a_path_is_relative_to_its_file() {
 }
 
 #[test]
-fn wrong_files_are_refused_with_file_line_and_advice() {
+fn invalid_files_are_rejected_with_line_and_hint() {
     let errors: Vec<String> = [
         "[run]\nconcurency = 3\n",
         "[rum]\nconcurrency = 3\n",
@@ -174,7 +174,7 @@ fn wrong_files_are_refused_with_file_line_and_advice() {
 }
 
 #[test]
-fn durations_and_sizes_say_what_to_write() {
+fn errors_of_durations_and_sizes_name_the_fix() {
     assert_eq!(values::duration("1h30m"), Ok(Duration::from_secs(5_400)));
     assert_eq!(values::duration("2 days"), Ok(Duration::from_secs(172_800)));
     assert_eq!(values::duration("250ms"), Ok(Duration::from_millis(250)));

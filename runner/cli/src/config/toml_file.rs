@@ -1,6 +1,5 @@
-//! Reads one TOML file into `(key, text, line)` rows and refuses what no
-//! setting is called. Grants and secrets are no rows: [`super::grants`] reads
-//! them.
+//! Parses a TOML file into rows of key, text and line, and rejects unknown keys.
+//! [`super::grants`] parses grants and secrets.
 
 use std::path::Path;
 
@@ -17,7 +16,7 @@ pub(super) struct Row {
     pub(super) line: usize,
 }
 
-/// All rows of the file's `text`, in no particular order.
+/// All rows of the file, in no particular order.
 pub(super) fn rows(path: &Path, text: &str) -> Result<Vec<Row>, ConfigError> {
     let table = parse(path, text)?;
     let mut reader = Reader {
@@ -29,7 +28,7 @@ pub(super) fn rows(path: &Path, text: &str) -> Result<Vec<Row>, ConfigError> {
     Ok(reader.rows)
 }
 
-/// The file as a tree that knows where everything stands.
+/// Parses the file into a tree with positions.
 pub(super) fn parse<'a>(path: &Path, text: &'a str) -> Result<Spanned<DeTable<'a>>, ConfigError> {
     DeTable::parse(text).map_err(|error| {
         let said = error.message().lines().next().unwrap_or_default();
@@ -127,7 +126,7 @@ fn is_section(name: &str) -> bool {
     }
 }
 
-/// The line of a byte of the file, counted from 1.
+/// The line of a byte offset in the file, counted from 1.
 pub(super) fn line_at(text: &str, offset: usize) -> usize {
     1 + text
         .bytes()

@@ -1,5 +1,5 @@
-//! How values are written: `30s`, `64MiB`, `media=4,default=8,*`. The command
-//! line, the environment and `pgtq.toml` share these readers.
+//! Parsers of values such as `30s`, `64MiB` and `media=4,default=8,*`, for the command
+//! line, the environment and `pgtq.toml`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use pgtq_task::Name;
 
 use super::QueueSlots;
 
-/// Reads `30s`, `5m`, `1h30m`, `2 days`. A day is 24 hours.
+/// Parses `30s`, `5m`, `1h30m` or `2 days`. A day is 24 hours.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
         format!(
@@ -29,7 +29,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(signed).map_err(|_| format!("{text:?} is negative"))
 }
 
-/// Reads `64MiB`, `64MB`, `1GiB`, `512k` (1024), or plain bytes.
+/// Parses `64MiB`, `64MB`, `1GiB`, `512k` (1024), or a number of bytes.
 pub fn size(text: &str) -> Result<u64, String> {
     let wrong = || {
         format!(
@@ -57,7 +57,7 @@ pub fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text:?} is too large"))
 }
 
-/// Reads the size of a WebAssembly memory: one page of 64 KiB to 4 GiB.
+/// Parses the size of a WebAssembly memory: from one page (64 KiB) to 4 GiB.
 pub fn memory(text: &str) -> Result<u64, String> {
     match size(text)? {
         bytes if bytes < 64 << 10 => Err(format!(
@@ -70,7 +70,7 @@ pub fn memory(text: &str) -> Result<u64, String> {
     }
 }
 
-/// A limit of crashes.
+/// Parses a limit on crashes.
 pub fn crashes(text: &str) -> Result<u32, String> {
     match count(text)? {
         n @ 1..=1000 => Ok(n as u32),
@@ -80,8 +80,8 @@ pub fn crashes(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Reads a count, `_` allowed between digits, and `10G` for ten thousand
-/// million (fuel is counted so).
+/// Parses a whole number, with `_` between digits and the decimal suffixes `k`, `M` and
+/// `G`, as in `10G` for fuel.
 pub fn count(text: &str) -> Result<u64, String> {
     let plain = text.trim().replace('_', "");
     let (digits, factor) = match plain.chars().last() {
@@ -97,7 +97,7 @@ pub fn count(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text:?} is not a whole number"))
 }
 
-/// Reads `true`, `false`, `1`, `0`, `yes`, `no`, `on`, `off`.
+/// Parses `true`, `false`, `1`, `0`, `yes`, `no`, `on` or `off`.
 pub fn flag(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
@@ -106,8 +106,8 @@ pub fn flag(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Reads `media=4,default=8,*`: queues and their slots. `*` is every other
-/// queue; a queue without a number gets `None` (the whole concurrency).
+/// Parses queues and their slots: `media=4,default=8,*`. `*` is every other queue. A queue
+/// without a number has `None`, the concurrency of the runner.
 pub fn queues(text: &str) -> Result<Vec<QueueSlots>, String> {
     let mut specs: Vec<QueueSlots> = Vec::new();
     for part in text

@@ -1,4 +1,4 @@
-//! Arguments as people may type them, and schemas as strangers may write them.
+//! Property tests of arguments and of untrusted schemas.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Words that are nearly arguments; none reads a file.
+/// Almost valid arguments, none of which reads a file.
 fn nearly_a_word() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "file", "width", "ratio", "title", "tags", "kind", "crop", "next", "=", ":=", "=", "1",
@@ -41,17 +41,17 @@ fn nearly_a_word() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_words_are_arguments_or_a_mistake(words in prop::collection::vec(nearly_a_word(), 0..4), known in any::<bool>()) {
+    fn any_words_are_arguments_or_an_error(words in prop::collection::vec(nearly_a_word(), 0..4), known in any::<bool>()) {
         let resize = handler();
         if let Some(text) = read_words(&words, known.then_some(&resize)) {
-            // Postgres takes numbers of any size.
+            // Postgres accepts numbers of any size.
             let value = crate::json::read(&text).expect("it is JSON");
             prop_assert!(value.is_object() || value.is_array());
         }
     }
 
     #[test]
-    fn one_json_text_is_passed_on_as_it_was_typed(value in any_json(), spaces in "[ \\n\\t]{0,3}") {
+    fn one_json_text_is_passed_unchanged(value in any_json(), spaces in "[ \\n\\t]{0,3}") {
         let text = if spaces.len() > 1 { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
         let text = text.expect("it is JSON");
         let read = read_words(&[format!("{text}{spaces}")], None);
@@ -70,7 +70,7 @@ proptest! {
     }
 
     #[test]
-    fn a_text_stays_a_text_whatever_it_looks_like(text in "[^@].{0,20}|[0-9]{1,5}|true|null|\\[1\\]") {
+    fn a_string_argument_is_never_parsed(text in "[^@].{0,20}|[0-9]{1,5}|true|null|\\[1\\]") {
         let resize = handler();
         let read = read_words(&[format!("file={text}"), "width=1".to_owned()], Some(&resize)).expect("legal");
         let read: Value = serde_json::from_str(&read).expect("it is JSON");
@@ -78,7 +78,7 @@ proptest! {
     }
 
     #[test]
-    fn no_schema_of_a_stranger_breaks_the_reader(schema in any_json(), of_width in any_json()) {
+    fn no_untrusted_schema_breaks_the_parser(schema in any_json(), of_width in any_json()) {
         let mut resize = handler();
         for schema in [schema, json!({"properties": {"width": of_width}})] {
             resize.arguments = Some(schema);
@@ -89,11 +89,11 @@ proptest! {
 }
 
 #[test]
-fn a_schema_that_branches_into_itself_ends() {
+fn a_schema_with_many_cycles_terminates() {
     let mut resize = handler();
     let branches = vec![json!({"$ref": "#/properties/width"}); 200];
     resize.arguments =
         Some(json!({"properties": {"width": {"type": "integer", "anyOf": branches}}}));
-    // 200 to the power of 8 ways: it has to give up on its own.
+    // There are 200 to the power of 8 paths, so the parser must stop early.
     read_words(&["width=1".to_owned()], Some(&resize));
 }

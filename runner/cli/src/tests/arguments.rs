@@ -1,4 +1,4 @@
-//! Every form of a task's arguments, and every mistake in them.
+//! All forms of arguments, and errors in them.
 
 use serde_json::{Value, json};
 
@@ -78,7 +78,7 @@ fn pairs_are_typed_by_the_handlers_schema() {
 }
 
 #[test]
-fn without_a_schema_plain_json_values_are_recognised() {
+fn without_a_schema_simple_json_values_are_recognized() {
     let check = |words: &[&str], expected: Value| {
         assert_eq!(with(words, None, "").unwrap(), expected);
     };
@@ -91,7 +91,7 @@ fn without_a_schema_plain_json_values_are_recognised() {
 }
 
 #[test]
-fn whatever_postgres_takes_as_json_is_taken_as_it_is() {
+fn all_json_of_postgres_is_passed_unchanged() {
     let take = |words: &[&str], handler: Option<&HandlerInfo>| {
         let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
         read(&words, handler, &mut std::io::empty())
@@ -111,10 +111,10 @@ fn whatever_postgres_takes_as_json_is_taken_as_it_is() {
     assert_eq!(take(&[text], Some(&resize)).unwrap(), text);
     let typed = take(&["file=a", "width=2", "ratio=1e400"], Some(&resize)).unwrap();
     assert_eq!(typed, r#"{"file":"a","ratio":1e400,"width":2}"#);
-    // It still has to fit.
+    // The schema still applies.
     let text = r#"{"file": "\ud800", "width": "1e400"}"#;
     assert!(take(&[text], Some(&resize)).is_err());
-    // Without a schema such a number is rather a name.
+    // Without a schema, such a number is a string.
     assert_eq!(
         take(&["commit=12e999"], None).unwrap(),
         r#"{"commit":"12e999"}"#
@@ -122,7 +122,7 @@ fn whatever_postgres_takes_as_json_is_taken_as_it_is() {
 }
 
 #[test]
-fn json_texts_files_and_standard_input_are_taken_whole() {
+fn json_texts_files_and_standard_input_are_whole_arguments() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "{\"a\": 7}\n").unwrap();
     let at = format!("@{}", file.path().display());
@@ -138,7 +138,7 @@ fn json_texts_files_and_standard_input_are_taken_whole() {
 }
 
 #[test]
-fn a_schema_that_makes_no_sense_keeps_no_task_out() {
+fn an_invalid_schema_prevents_no_push() {
     let mut info = handler();
     for schema in [
         json!({"properties": {"a": {"$ref": "#/$defs/Missing"}}}),

@@ -1,4 +1,4 @@
-//! Golden texts of errors: each says what to do next.
+//! Golden texts of errors, each with the next step.
 
 use clap::Parser;
 
@@ -96,14 +96,14 @@ fn an_unknown_handler_gets_a_suggestion() {
     assert_eq!(find(&Handlers::of(Vec::new(), true), "resize"), Ok(false));
 }
 
-/// Whether a terminal would obey something of it, but for colours of our own.
+/// Whether the text contains control characters.
 fn drives_a_terminal(text: &str) -> bool {
     text.chars()
         .any(|c| c != '\n' && c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c))
 }
 
 #[test]
-fn a_refused_word_is_shown_and_obeyed_by_no_terminal() {
+fn a_rejected_argument_is_shown_without_control_characters() {
     let evil = "a\u{1b}[31m\u{7}\r\n\u{202e}z";
     let lines: [&[&str]; 8] = [
         &[evil],
@@ -118,7 +118,7 @@ fn a_refused_word_is_shown_and_obeyed_by_no_terminal() {
     for words in lines {
         let line = ["pgtq"].iter().chain(words);
         let error = refused::printable(Root::try_parse_from(line).unwrap_err());
-        // Coloured, as on a terminal; each colour ends where it began.
+        // With colors, as on a terminal.
         let coloured = error.render().ansi().to_string();
         let plain = error.render().to_string();
         assert!(

@@ -1,4 +1,4 @@
-//! Ids, filter words and flags that say which tasks.
+//! Task ids, filters and filter options.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn words_and_flags_say_the_same() {
+fn filters_and_options_are_equivalent() {
     let by_words = select(
         &words("state:failed,cancelled queue:media handler:thumb* since:2h error:timeout"),
         &FilterArgs::default(),

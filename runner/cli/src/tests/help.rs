@@ -1,4 +1,4 @@
-//! Help pages, the shape of the command line, and the file of `config init`.
+//! Help pages, the command line, and the file of `config init`.
 
 use clap::{CommandFactory, Parser};
 
@@ -18,7 +18,7 @@ fn every_verb_has_a_help_page() {
     insta::assert_snapshot!("help", top);
     for verb in root.get_subcommands_mut() {
         let name = format!("help_{}", verb.get_name().replace('-', "_"));
-        // The global flags are the same everywhere: once, in `help`, is enough.
+        // The global options are the same in all pages.
         let page = verb.clone().render_help().to_string();
         let own = page
             .split("\nGlobal options:")
@@ -30,14 +30,14 @@ fn every_verb_has_a_help_page() {
 }
 
 #[test]
-fn all_global_flags_are_in_the_long_help() {
+fn all_global_options_are_in_the_long_help() {
     let mut root = Root::command().term_width(100);
     let page = root.render_long_help().to_string();
     let globals = page.split("Global options:").nth(1).unwrap_or_default();
     insta::assert_snapshot!("help_global_options", globals);
 }
 
-/// The help text that follows an environment variable of a setting: `[default: 8s]`.
+/// The default after the environment variable of a setting in a help text: `[default: 8s]`.
 fn default_in_help<'a>(help: &'a str, env: &str) -> Option<&'a str> {
     let (_, after) = help.split_once(&format!("[env: {env}]"))?;
     let (default, _) = after.split_once("[default: ")?.1.split_once(']')?;
@@ -45,7 +45,7 @@ fn default_in_help<'a>(help: &'a str, env: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn defaults_in_help_pages_are_those_of_the_settings() {
+fn defaults_in_help_pages_equal_those_of_the_settings() {
     let mut n_compared = 0;
     let mut verbs = vec![Root::command()];
     while let Some(verb) = verbs.pop() {
@@ -64,7 +64,7 @@ fn defaults_in_help_pages_are_those_of_the_settings() {
 }
 
 #[test]
-fn wait_takes_a_time_only_behind_an_equals_sign() {
+fn wait_takes_a_duration_only_after_an_equals_sign() {
     let parse = |words: &[&str]| Root::try_parse_from(words).map(drop).map_err(|e| e.kind());
     assert_eq!(parse(&["pgtq", "push", "add", "a=2", "--wait"]), Ok(()));
     assert_eq!(parse(&["pgtq", "push", "--wait", "add", "a=2"]), Ok(()));
@@ -99,7 +99,7 @@ fn completions_name_every_verb() {
 }
 
 #[test]
-fn the_file_of_config_init_says_what_holds_without_it() {
+fn the_file_of_config_init_contains_the_defaults() {
     let template = crate::verbs::config::template();
     let uncommented: String = template
         .lines()

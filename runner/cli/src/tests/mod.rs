@@ -1,4 +1,4 @@
-//! What people see: help, errors, arguments, filters, output. No Postgres.
+//! Tests of help, errors, arguments, filters and output, without Postgres.
 
 mod argument_forms;
 pub(super) mod arguments;

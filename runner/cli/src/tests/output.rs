@@ -1,4 +1,4 @@
-//! The five forms of output, and text made safe for a terminal.
+//! The output formats, and text made safe for a terminal.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -56,16 +56,16 @@ fn one_thing_has_five_forms() {
     }));
 }
 
-/// C0, C1, DEL, and what changes the direction of writing.
-const OBEYED: [char; 19] = [
+/// C0, C1, DEL and bidirectional controls.
+const CONTROLS: [char; 19] = [
     '\u{1}', '\u{7}', '\u{1b}', '\u{7f}', '\u{80}', '\u{9b}', '\u{9f}', '\u{61c}', '\u{200e}',
     '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}', '\u{2066}', '\u{2067}',
     '\u{2068}', '\u{2069}',
 ];
 
 #[test]
-fn json_on_a_terminal_is_the_same_value_and_holds_nothing_that_is_obeyed() {
-    let text: String = OBEYED.iter().collect();
+fn json_on_a_terminal_is_the_same_value_without_control_characters() {
+    let text: String = CONTROLS.iter().collect();
     let value = json!({"id": 7, &text: [&text, "é 😀 \u{2028}"]});
     let mut rows = Rows::new("pgtq.things/v1", &["what"]);
     rows.push(7, vec![Cell::from(&text)], &value);
@@ -79,23 +79,23 @@ fn json_on_a_terminal_is_the_same_value_and_holds_nothing_that_is_obeyed() {
             let list = out.render_rows(&rows);
             for text in [one, list] {
                 assert_eq!(text.contains('\u{9b}'), !terminal, "{text:?}");
-                let obeyed = text.matches(|c| OBEYED.contains(&c)).count();
-                assert_eq!(obeyed == 0, terminal, "{text:?}");
+                let n_controls = text.matches(|c| CONTROLS.contains(&c)).count();
+                assert_eq!(n_controls == 0, terminal, "{text:?}");
             }
         }
     }
-    // A line's end between values is none of a string's.
+    // A line break between values is not part of a string.
     assert_eq!(text::json_on_terminal("[1,\r\n2]"), "[1, \n2]");
 }
 
 #[test]
-fn of_what_a_terminal_obeys_only_our_own_styles_are_printed() {
-    let hostile: String = OBEYED.iter().collect();
+fn only_styles_of_this_program_are_printed() {
+    let hostile: String = CONTROLS.iter().collect();
     let shown = text::styled(&format!(
         "\x1b[1;31merror:\x1b[0m {hostile}\x1b[8m\x1b[2J\tx\n\x1b"
     ));
     let rest = shown.replace("\x1b[1;31m", "").replace("\x1b[0m", "");
-    assert!(!rest.contains(|c| OBEYED.contains(&c)), "{rest:?}");
+    assert!(!rest.contains(|c| CONTROLS.contains(&c)), "{rest:?}");
     assert!(shown.starts_with("\x1b[1;31merror:\x1b[0m "));
     assert!(shown.ends_with("\u{fffd}[8m\u{fffd}[2J\tx\n\u{fffd}"));
 }
@@ -150,7 +150,7 @@ fn tasks_show_the_time_and_text_that_matter_for_their_state() {
 }
 
 #[test]
-fn untrusted_text_cannot_drive_a_terminal() {
+fn untrusted_text_cannot_control_a_terminal() {
     assert_eq!(
         text::safe("a\u{1b}[31mb\r\u{9b}c\u{202e}d\n"),
         "a\u{fffd}[31mb\u{fffd}\u{fffd}c\u{fffd}d\n"

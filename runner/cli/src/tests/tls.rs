@@ -1,4 +1,4 @@
-//! Golden texts of what goes wrong with TLS, by servers that are wrong in one way each.
+//! Golden texts of TLS errors, from servers with one fault each.
 
 use std::fs;
 use std::io;
@@ -16,30 +16,30 @@ use tokio_rustls::TlsAcceptor;
 use crate::error::Problem;
 use pgtq_store::{DatabaseConfig, Store};
 
-/// What a server does with who asks it for TLS, or does not ask.
-enum Manner {
-    /// Says that it has TLS, and shows a certificate.
-    Shows(TlsAcceptor),
-    /// Says this, whatever it hears.
-    Says(Vec<u8>),
-    /// Says that it has TLS, and when it is greeted says this.
-    Answers(&'static [u8]),
+/// How a server responds to a connection.
+enum Server {
+    /// Accepts TLS and presents a certificate.
+    Presents(TlsAcceptor),
+    /// Sends these bytes.
+    Sends(Vec<u8>),
+    /// Accepts TLS and responds to the handshake with these bytes.
+    Responds(&'static [u8]),
 }
 
-impl Manner {
+impl Server {
     async fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
         let mut head = [0; 8];
         stream.read_exact(&mut head).await?;
         match self {
-            Manner::Shows(acceptor) => {
+            Server::Presents(acceptor) => {
                 stream.write_all(b"S").await?;
                 acceptor.accept(stream).await.map(drop)
             }
-            Manner::Says(bytes) => {
+            Server::Sends(bytes) => {
                 stream.write_all(bytes).await?;
                 end(stream).await
             }
-            Manner::Answers(bytes) => {
+            Server::Responds(bytes) => {
                 stream.write_all(b"S").await?;
                 stream.read_exact(&mut head).await?;
                 stream.write_all(bytes).await?;
@@ -49,22 +49,22 @@ impl Manner {
     }
 }
 
-/// Ends after the other side did, so that it hears all.
+/// Closes the connection after the client has, so that the client receives all bytes.
 async fn end(mut stream: TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
     stream.read_to_end(&mut Vec::new()).await.map(drop)
 }
 
-/// Postgres' form of a refusal.
-fn refusal(code: &str, words: &str) -> Manner {
-    let fields = format!("SFATAL\0C{code}\0M{words}\0\0");
+/// An error response of Postgres.
+fn error_response(code: &str, message: &str) -> Server {
+    let fields = format!("SFATAL\0C{code}\0M{message}\0\0");
     let length = u32::try_from(fields.len() + 4)
         .expect("short")
         .to_be_bytes();
-    Manner::Says([b"E", &length[..], fields.as_bytes()].concat())
+    Server::Sends([b"E", &length[..], fields.as_bytes()].concat())
 }
 
-/// An authority, and servers that show what it signed.
+/// A certificate authority, which creates servers with its certificates.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: rcgen::Certificate,
@@ -83,39 +83,39 @@ impl Authority {
         }
     }
 
-    fn signs(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Manner {
+    fn signs(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Server {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("names");
         change(&mut params);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("signed");
-        shows(certificate.der().clone(), &key)
+        presents(certificate.der().clone(), &key)
     }
 }
 
-fn shows(certificate: CertificateDer<'static>, key: &KeyPair) -> Manner {
+fn presents(certificate: CertificateDer<'static>, key: &KeyPair) -> Server {
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key);
-    Manner::Shows(TlsAcceptor::from(Arc::new(config.expect("a pair"))))
+    Server::Presents(TlsAcceptor::from(Arc::new(config.expect("a pair"))))
 }
 
-/// What the command line says of such a server.
-async fn said(manner: Manner, parameters: &str, dir: &Path) -> String {
+/// The error message for a server.
+async fn message_for(server: Server, parameters: &str, dir: &Path) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("it is bound").port();
-    let server = tokio::spawn(async move {
+    let serving = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            manner.serve(stream).await.ok();
+            server.serve(stream).await.ok();
         }
     });
     let url = format!("postgresql://app@127.0.0.1:{port}/app?connect_timeout=20&{parameters}");
     let config = DatabaseConfig::parse(&url).expect("an address");
     let error = Store::connect(config).await.expect_err("it is wrong");
-    server.abort();
+    serving.abort();
     let problem = Problem::from(error);
     let text = format!("[{}] {problem}", problem.exit as u8);
     text.replace(&port.to_string(), "PORT")
@@ -123,7 +123,7 @@ async fn said(manner: Manner, parameters: &str, dir: &Path) -> String {
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_with_tls_is_said_with_what_to_do() {
+async fn tls_errors_name_the_cause_and_the_fix() {
     let dir = tempfile::tempdir().expect("a directory");
     let authority = Authority::new("ours");
     let file = dir.path().join("root.pem");
@@ -141,25 +141,25 @@ async fn whatever_is_wrong_with_tls_is_said_with_what_to_do() {
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
         params.is_ca = is_ca;
         let key = KeyPair::generate().expect("a key");
-        shows(
+        presents(
             params.self_signed(&key).expect("signed").der().clone(),
             &key,
         )
     };
     let cases = [
         (
-            "signed by another authority",
+            "signed by another CA",
             Authority::new("theirs").signs(&["127.0.0.1"], sound),
             &full,
         ),
         (
-            "signed by another authority of the same name",
+            "signed by another CA of the same name",
             Authority::new("ours").signs(&["127.0.0.1"], sound),
             &full,
         ),
-        ("signed by itself", itself(IsCa::NoCa), &ca),
+        ("self-signed", itself(IsCa::NoCa), &ca),
         (
-            "signed by itself, as openssl makes it",
+            "self-signed, as created by openssl",
             itself(IsCa::Ca(BasicConstraints::Unconstrained)),
             &ca,
         ),
@@ -193,54 +193,54 @@ async fn whatever_is_wrong_with_tls_is_said_with_what_to_do() {
             &full,
         ),
         (
-            "no TLS, which is required",
-            Manner::Says(b"N".to_vec()),
+            "no TLS, with sslmode=require",
+            Server::Sends(b"N".to_vec()),
             &"sslmode=require".to_owned(),
         ),
         (
-            "no TLS, which is to be verified",
-            Manner::Says(b"N".to_vec()),
+            "no TLS, with sslmode=verify-full",
+            Server::Sends(b"N".to_vec()),
             &full,
         ),
         (
-            "something else than TLS",
-            Manner::Answers(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+            "another protocol",
+            Server::Responds(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
             &"sslmode=require".to_owned(),
         ),
         (
             "an older TLS",
-            Manner::Answers(b"\x15\x03\x01\x00\x02\x02\x46"),
+            Server::Responds(b"\x15\x03\x01\x00\x02\x02\x46"),
             &"sslmode=require".to_owned(),
         ),
         (
-            "Postgres that takes nobody without TLS",
-            refusal(
+            "Postgres that requires TLS",
+            error_response(
                 "28000",
                 "no pg_hba.conf entry for host \"10.0.0.1\", user \"app\", database \"app\", no encryption",
             ),
             &"sslmode=disable".to_owned(),
         ),
         (
-            "PgBouncer that takes nobody without TLS",
-            refusal("08P01", "SSL required"),
+            "PgBouncer that requires TLS",
+            error_response("08P01", "SSL required"),
             &"sslmode=disable".to_owned(),
         ),
         (
-            "a list that is not there",
-            Manner::Says(Vec::new()),
+            "a missing CA file",
+            Server::Sends(Vec::new()),
             &listed("verify-ca", "none.pem"),
         ),
         (
-            "a list of nothing",
-            Manner::Says(Vec::new()),
+            "a CA file without certificates",
+            Server::Sends(Vec::new()),
             &listed("verify-ca", "empty.pem"),
         ),
     ];
     let mut golden = Vec::new();
-    for (what, manner, parameters) in cases {
+    for (what, server, parameters) in cases {
         golden.push(format!(
             "- {what}\n{}",
-            said(manner, parameters, dir.path()).await
+            message_for(server, parameters, dir.path()).await
         ));
     }
     insta::assert_snapshot!(golden.join("\n\n"));

@@ -1,10 +1,10 @@
-//! What changed between two books, for the log. Never a value.
+//! Describes the changes between two grant books for the log, without values.
 
 use std::collections::BTreeSet;
 
 use pgtq_task::{Grant, GrantBook};
 
-/// One line for each plugin and each secret that is not as it was.
+/// One line for each changed plugin and secret.
 pub fn changes(old: &GrantBook, new: &GrantBook) -> Vec<String> {
     let mut lines = Vec::new();
     for plugin in old

@@ -1,4 +1,4 @@
-//! Where a key stands, and what may stand there.
+//! A key of a file with its position, and readers for the types of its value.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -11,13 +11,13 @@ use crate::config::toml_file::line_at;
 use crate::config::{ConfigError, Origin, keys};
 use pgtq_task::toml_key;
 
-/// One key of one file: for errors, and for what is relative to the file.
+/// A key of a file, for errors and for paths relative to the file.
 pub(super) struct Place<'a> {
     path: &'a Path,
     text: &'a str,
-    /// As written from the top: `grants.mailer.http`.
+    /// The full key: `grants.mailer.http`.
     key: String,
-    /// The key alone, without quotes.
+    /// The last part of the key, without quotes.
     last: String,
     offset: usize,
 }
@@ -26,7 +26,7 @@ pub(super) struct Place<'a> {
 type Entries<'a, 'v> = Vec<(Place<'a>, &'v Spanned<DeValue<'v>>)>;
 
 impl<'a> Place<'a> {
-    /// A section of the file.
+    /// A top-level key.
     pub(super) fn top(path: &'a Path, text: &'a str, key: &Spanned<DeString<'_>>) -> Place<'a> {
         Place {
             path,
@@ -46,7 +46,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The key alone, as it is meant.
+    /// The last part of the key, without quotes.
     pub(super) fn last(&self) -> &str {
         &self.last
     }
@@ -66,7 +66,8 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// No such key. A table is most likely the second half of a name with a dot.
+    /// The error for an unknown key. A table is probably the second part of an unquoted name
+    /// with a dot.
     pub(super) fn unknown(&self, known: &[&str], value: &Spanned<DeValue<'_>>) -> ConfigError {
         let section = self.key.strip_suffix(&toml_key(&self.last));
         let section = section.unwrap_or_default().trim_end_matches('.');
@@ -88,7 +89,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The entries of a table; `example` says what to write where there is none.
+    /// The entries of a table; `example` is the hint if the value is not a table.
     pub(super) fn table<'v>(
         &self,
         value: &'v Spanned<DeValue<'v>>,
@@ -125,7 +126,7 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// One text, or a list of texts.
+    /// A string, or a list of strings.
     pub(super) fn list<T>(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<T>, ConfigError>
     where
         T: FromStr<Err = String>,
@@ -143,7 +144,7 @@ impl<'a> Place<'a> {
             let at = Place {
                 key: self.key.clone(),
                 last: self.last.clone(),
-                // A long list has a line for each.
+                // Items of a list can be on different lines.
                 offset: item.span().start,
                 ..*self
             };
@@ -156,7 +157,7 @@ impl<'a> Place<'a> {
         Ok(list)
     }
 
-    /// A path as it is meant in this file.
+    /// A path relative to the directory of this file.
     pub(super) fn beside(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new(".")).join(path)
     }

@@ -1,7 +1,7 @@
-//! Reads the two structured sections of one file.
+//! Parses the two structured sections of a file.
 //!
-//! Every mistake is refused with its line: an unknown key would otherwise be a
-//! grant that nobody gets, and a rule that is wider than meant one too many.
+//! Rejects every mistake with its line: otherwise a misspelled key would silently grant
+//! nothing, and a wrong rule could grant too much.
 
 use std::path::Path;
 
@@ -14,17 +14,17 @@ use crate::config::toml_file::parse;
 use crate::config::{ConfigError, values};
 use pgtq_task::{FileGrant, Grant, HostRule, LimitRequest, Name, SecretGrant, SqlGrant};
 
-/// Sections of one kind in one file.
+/// Limit on sections of one kind in one file.
 const MAX_SECTIONS: usize = 1_000;
-/// Items of one list, and entries of one table.
+/// Limit on items of a list and entries of a table.
 pub(super) const MAX_ITEMS: usize = 1_000;
-/// Bytes of a plugin's name; file names are no longer.
+/// Limit on the length of a plugin name in bytes, that of file names.
 const MAX_NAME: usize = 255;
-/// Bytes of a Postgres name.
+/// Limit on the length of a Postgres name in bytes.
 const MAX_ROLE: usize = 63;
-/// Connections of one plugin in one runner.
+/// Limit on connections of one plugin in one runner.
 const MAX_CONNECTIONS: u64 = 100;
-/// Time of one statement: an attempt has an hour at most.
+/// Range of the statement timeout: an attempt takes at most one hour.
 const STATEMENT: std::ops::RangeInclusive<std::time::Duration> =
     std::time::Duration::from_millis(10)..=std::time::Duration::from_secs(3_600);
 
@@ -32,7 +32,7 @@ const GRANT: &[&str] = &[
     "http", "tcp", "networks", "sql", "secrets", "files", "push", "limits",
 ];
 
-/// The grants and secrets of one file.
+/// Parses the grants and secrets of a file.
 pub(super) fn read(path: &Path, text: &str) -> Result<Grants, ConfigError> {
     let table = parse(path, text)?;
     let mut grants = Grants::default();
@@ -215,7 +215,7 @@ fn secret_grant(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<SecretGr
     }
 }
 
-/// A host, with advice for who writes a URL.
+/// A host rule, with a hint in the error.
 struct Host(HostRule);
 
 impl std::str::FromStr for Host {
@@ -227,7 +227,7 @@ impl std::str::FromStr for Host {
     }
 }
 
-/// The directory as the guest names it.
+/// The path of a directory in the sandbox.
 fn guest_dir(at: &Place<'_>) -> Result<String, ConfigError> {
     let name = at.last().trim_end_matches('/');
     let legal = |part: &str| {
@@ -288,7 +288,7 @@ fn secret(at: &Place<'_>, value: &Spanned<DeValue<'_>>) -> Result<SecretEntry, C
             return Err(at.wrong(example));
         }
         sources.push(match at.last() {
-            // `env` of the process panics on what cannot be a name.
+            // `std::env::var` can panic on invalid names.
             "env" if text.contains('=') => return Err(at.wrong(example)),
             "env" => SecretSource::Env(text.to_owned()),
             _ => SecretSource::File(at.beside(text)),

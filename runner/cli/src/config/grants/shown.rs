@@ -1,13 +1,11 @@
-//! Grants and secrets as `pgtq config show` prints them: names and sources,
-//! never a value.
+//! Formats grants and secrets for `pgtq config show`: names and sources, without values.
 
 use super::{Grants, PluginGrant, SecretEntry, SecretSource};
 use crate::config::Origin;
 use pgtq_task::toml_key;
 
 impl Grants {
-    /// What a plugin of this name is granted, one line for each capability; empty if
-    /// nothing is.
+    /// The grants of a plugin, one line for each capability; empty if there are none.
     pub fn lines_of(&self, plugin: &str) -> Vec<String> {
         let granted = self.plugins.get(plugin).map(fields).unwrap_or_default();
         granted
@@ -16,7 +14,7 @@ impl Grants {
             .collect()
     }
 
-    /// Key, value and origin of everything that the files say.
+    /// Key, value and origin of all grants and secrets.
     pub fn rows(&self) -> Vec<(String, String, Origin)> {
         let plugins = self.plugins.iter().flat_map(|(name, granted)| {
             let section = format!("grants.{}", toml_key(name));

@@ -1,4 +1,4 @@
-//! Forms of grants and secrets, which file wins, and refusals of wrong ones.
+//! The format of grants and secrets, the precedence of files, and errors.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ fn read(files: &[(&str, &str)]) -> Result<Grants, ConfigError> {
         .iter()
         .map(|(path, text)| (PathBuf::from(path), (*text).to_owned()))
         .collect();
-    // As everything else does: the whole file is checked, too.
+    // Checks the whole file, like all callers.
     Layers::merge(&[], &|_| None, &files).map(|layers| layers.grants)
 }
 
@@ -39,7 +39,7 @@ reports_db = { env = "REPORTS" }
 "#;
 
 #[test]
-fn every_form_of_a_grant_is_understood() {
+fn every_form_of_a_grant_is_accepted() {
     let grants = read(&[("/srv/app/pgtq.toml", FULL)]).expect("it is right");
     let mailer = &grants.plugins["mailer"];
     let grant = &mailer.grant;
@@ -76,7 +76,7 @@ fn directories_and_files_of_secrets_are_relative_to_the_file() {
 }
 
 #[test]
-fn the_strongest_file_that_names_a_plugin_gives_all_of_its_grants() {
+fn the_file_with_the_highest_precedence_provides_the_whole_section() {
     let near = (
         "/w/pgtq.toml",
         "[grants.a]\nhttp = 'https://near'\n[secrets.s]\nenv = 'NEAR'\n",
@@ -102,7 +102,7 @@ fn a_secret_may_be_defined_in_another_file() {
 }
 
 #[test]
-fn wrong_grants_are_refused_with_file_line_and_advice() {
+fn invalid_grants_are_rejected_with_line_and_hint() {
     let many = format!("[grants.a]\nhttp = [{}]\n", "'https://a',".repeat(1_001));
     let errors: Vec<String> = [
         "[grant.mailer]\nhttp = 'https://a'\n",
@@ -166,7 +166,7 @@ fn wrong_grants_are_refused_with_file_line_and_advice() {
     insta::assert_snapshot!(errors.join("\n"));
 }
 
-/// Writes files, and says what the secret called by each is.
+/// Writes files and returns the value of the secret in each.
 fn values(files: &[(&str, &[u8])], env: &[(&str, &str)]) -> BTreeMap<String, String> {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut text = String::new();
@@ -236,7 +236,7 @@ fn the_password_of_sql_is_the_value_of_its_secret() {
 }
 
 #[test]
-fn what_is_shown_has_names_and_sources_only() {
+fn shown_secrets_have_names_and_sources_only() {
     let grants = read(&[("/srv/app/pgtq.toml", FULL)]).expect("it is right");
     let rows: Vec<String> = grants
         .rows()
@@ -252,7 +252,7 @@ fn book(text: &str) -> GrantBook {
 }
 
 #[test]
-fn changes_are_told_by_plugin_and_capability_without_values() {
+fn changes_are_reported_by_plugin_and_capability_without_values() {
     let old = book(
         "[grants.a]\nhttp = 'https://a'\nsql = 'a'\n[grants.b]\ntcp = 'b:1'\n[secrets.s]\nenv = 'A'\n[secrets.t]\nenv = 'T'\n",
     );

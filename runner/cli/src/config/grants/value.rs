@@ -1,4 +1,4 @@
-//! The values of secrets, from where the operator keeps them.
+//! Reads the values of secrets from their sources.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -8,7 +8,7 @@ use super::SecretSource;
 use crate::config::Origin;
 use pgtq_task::Secret;
 
-/// Bytes of a secret. A key or a certificate has a few thousand.
+/// Limit on the size of a secret in bytes. Keys and certificates have a few thousand.
 const MAX_BYTES: usize = 64 << 10;
 
 /// A secret that has no value.
@@ -16,9 +16,9 @@ const MAX_BYTES: usize = 64 << 10;
 pub struct MissingSecret {
     /// Its name.
     pub name: String,
-    /// Why, for people; nothing of a value.
+    /// The reason, without parts of the value.
     pub reason: String,
-    /// Where it stands.
+    /// Where it is set.
     pub origin: Origin,
 }
 
@@ -32,7 +32,7 @@ impl std::fmt::Display for MissingSecret {
     }
 }
 
-/// Fetches one value. The error says what is wrong and nothing of the value.
+/// Reads one value. The error does not contain the value.
 pub(super) fn fetch(
     source: &SecretSource,
     env: &dyn Fn(&str) -> Option<String>,
@@ -59,13 +59,13 @@ fn read(path: &Path) -> Result<String, String> {
         ErrorKind::InvalidData => format!("the file {shown} is not valid UTF-8"),
         _ => format!("cannot read the file {shown}: {error}"),
     };
-    // A pipe would wait for a writer that may never come.
+    // Opening a pipe would block until there is a writer.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
         return Err(format!("{shown} is not a file"));
     }
     let mut value = String::new();
     let file = File::open(path).map_err(failed)?;
-    // Room for a line's end, and for one byte that shows it is too large.
+    // Includes a line ending, and one byte that shows that the file is too large.
     file.take(MAX_BYTES as u64 + 3)
         .read_to_string(&mut value)
         .map_err(failed)?;
