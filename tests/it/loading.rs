@@ -390,5 +390,5 @@ fn thousands_of_files_that_are_not_plugins_keep_no_plugin_from_serving() {
     for file in ["a0000.wasm", "a2999.wasm"] {
         runner.wait_for(&format!("plugin {file}: refused"));
     }
-    runner.wait_for("too many files are refused to list them all");
+    runner.wait_for("too many files are rejected to list them all");
 }

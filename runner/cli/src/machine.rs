@@ -94,7 +94,7 @@ pub(crate) fn plugins(config: &Config, sandbox: &Sandbox, registry: &Registry) -
             WatchMode::Events | WatchMode::Poll => run.rescan,
         },
         poll_only: run.watch != WatchMode::Events,
-        ledger: sandbox.config().cache_dir.clone(),
+        load_journal: sandbox.config().cache_dir.clone(),
         ..DirectoryOptions::default()
     };
     PluginDirectory::start(

@@ -131,7 +131,7 @@ impl Follower {
         for file in snapshot.plugins.iter().map(|status| &status.file) {
             let plugin = file.strip_suffix(".wasm").unwrap_or(file);
             if old.of(plugin) != new.of(plugin) {
-                snapshot.warn_of_refusals(file);
+                snapshot.warn_of_missing_grants(file);
             }
         }
         self.config = Arc::new(config);

@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::config::Config;
 use pgtq_engine::http;
 use pgtq_engine::plugin::{PluginDirectory, Registry};
-use pgtq_engine::{EngineConfig, EngineError, QueueSpec, Shutdown, Stats, Summary};
+use pgtq_engine::{EngineConfig, EngineError, EngineStats, QueueSpec, Shutdown, Summary};
 use pgtq_sandbox::{Sandbox, SandboxConfig};
 use pgtq_store::{Retention, Store};
 
@@ -43,7 +43,7 @@ pub(crate) struct Runner {
     pub(crate) registry: Registry,
     pub(crate) directory: PluginDirectory,
     pub(crate) shutdown: Shutdown,
-    pub(crate) stats: Arc<Stats>,
+    pub(crate) stats: Arc<EngineStats>,
     engine: AbortOnDropHandle<Result<Summary, EngineError>>,
     /// Time limit of a stop, after which it does not wait for handlers that do not yield.
     longest_stop: Duration,
@@ -90,7 +90,7 @@ impl Runner {
             directory.ready().await;
         }
         let shutdown = Shutdown::new();
-        let stats = Arc::<Stats>::default();
+        let stats = Arc::<EngineStats>::default();
         let pages = listener.map(|listener| {
             let monitored = http::Monitored {
                 store: store.clone(),

@@ -7,9 +7,13 @@
 //!  heartbeat: lease, cancels, orphaned claims            Handler::call
 //!  streamer: log lines of long-running attempts
 //!  push_facts: whether plugins may push more
-//!  served: whether the schema still serves this program
+//!  schema_check: whether the schema still serves this program
 //!  watchdog: handlers that do not yield
 //! ```
+//!
+//! `claim` claims tasks, `attempt` runs them, `outcome` stores their outcomes and
+//! `background` holds the other loops. What they share is in `state`, which imports none
+//! of them; `run` starts and stops them all.
 //!
 //! Guarantees: a runner never claims more than it has room for; an outcome is stored
 //! under its claim or not at all; losing the database, a notification or this process
@@ -29,11 +33,11 @@ mod outcome;
 mod run;
 mod state;
 
-pub use backoff::Backoff;
+pub use backoff::LoopBackoff;
 pub use config::{EngineConfig, QueueSpec, default_slots};
 pub use control::control;
 pub use error::EngineError;
 pub use run::{host_name, run, run_with_stats};
-pub use state::health::{Health, Trouble};
+pub use state::health::{Health, OperationHealth};
 pub use state::shutdown::{Phase, Shutdown};
-pub use state::stats::{Stats, Summary};
+pub use state::stats::{EngineStats, Summary};

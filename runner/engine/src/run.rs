@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
+use crate::attempt::defer;
 use crate::attempt::executor;
-use crate::background::{heartbeat, maintenance, push_facts, schema_check, streamer};
-use crate::claim::backlog::{Backlog, Taken};
-use crate::claim::claim_size::Appetite;
+use crate::background::streamer::{self, PublishedLogs};
+use crate::background::{heartbeat, maintenance, published_handlers, push_facts, schema_check};
+use crate::claim::backlog::Backlog;
+use crate::claim::claim_size::ClaimSize;
 use crate::claim::claimer::Claimer;
 use crate::claim::waker;
 use crate::config::{EngineConfig, QueueSpec};
@@ -24,11 +26,12 @@ use crate::control::control;
 use crate::error::EngineError;
 use crate::outcome::completer;
 use crate::plugin::registry::Registry;
+use crate::state::claimed_task::ClaimedTask;
 use crate::state::core::Core;
-use crate::state::lease::{BootTime, Lease};
+use crate::state::lease::{BootTime, RunnerLease};
+use crate::state::queued_outcome::{MAX_WAITING, QueuedOutcome};
 use crate::state::shutdown::{Phase, Shutdown};
-use crate::state::stats::{Stats, Summary};
-use crate::state::suspects;
+use crate::state::stats::{EngineStats, Summary};
 use pgtq_store::{Lanes, QueueFilter, RunnerFacts, Store};
 
 /// After an interrupt, how long attempts may take to stop.
@@ -64,31 +67,32 @@ pub async fn run_with_stats(
     registry: Registry,
     config: EngineConfig,
     shutdown: Shutdown,
-    stats: Arc<Stats>,
+    stats: Arc<EngineStats>,
 ) -> Result<Summary, EngineError> {
     let facts = facts(&config);
     let sent = BootTime::now();
     let runner = store.register(&facts).await?;
-    let lease = Lease::new(sent);
+    let lease = RunnerLease::new(sent);
     let name = config.name.clone();
-    let (endings, stored) = mpsc::channel(completer::MAX_WAITING);
+    let (outcomes, stored) = mpsc::channel(MAX_WAITING);
     let core = Arc::new(Core::new(
         store,
         registry,
         config,
         shutdown,
         stats,
-        endings,
+        outcomes,
         (runner, lease),
     ));
 
     // Before this runner is announced: a push asks which runners have its handler.
-    core.publish().await;
+    published_handlers::publish(&core).await;
     tracing::info!(runner = runner.0, name, "registered");
 
     let mut completer = tokio::spawn(completer::complete(Arc::clone(&core), stored));
-    let mut background = background(&core, facts);
-    let mut groups = Groups::start(&core);
+    let logs = Arc::<PublishedLogs>::default();
+    let mut background = background(&core, facts, &logs);
+    let mut groups = QueueGroups::start(&core);
 
     let ended = tokio::select! {
         () = core.shutdown.reached(Phase::Draining) => Ok(()),
@@ -99,7 +103,7 @@ pub async fn run_with_stats(
     };
     core.shutdown.drain();
     groups.stop(&core).await;
-    flush(&core, &completer, &mut background).await;
+    flush(&core, &logs, &completer, &mut background).await;
     // Read last: the heartbeat may have registered again meanwhile.
     if let Err(error) = core.store.retire(core.runner()).await {
         tracing::warn!(%error, "could not deregister; other runners will notice when the lease expires");
@@ -135,15 +139,15 @@ pub fn host_name() -> String {
 }
 
 /// The claimers and slots of every queue group.
-struct Groups {
+struct QueueGroups {
     claimers: JoinSet<()>,
     slots: JoinSet<()>,
     backlogs: Vec<Arc<Backlog>>,
 }
 
-impl Groups {
+impl QueueGroups {
     fn start(core: &Arc<Core>) -> Self {
-        let mut groups = Groups {
+        let mut groups = QueueGroups {
             claimers: JoinSet::new(),
             slots: JoinSet::new(),
             backlogs: Vec::new(),
@@ -165,7 +169,7 @@ impl Groups {
                 Some(queue) => Lanes::new(QueueFilter::Only(vec![queue.clone()])),
                 None => Lanes::new(QueueFilter::Except(named.clone())),
             };
-            core.sleep.set_named(group, lanes.named());
+            core.wake_requests.set_named(group, lanes.named());
             let claimer = Claimer {
                 core: Arc::clone(core),
                 group,
@@ -174,7 +178,7 @@ impl Groups {
                 backlog: Arc::clone(&backlog),
                 claim_took: Duration::ZERO,
                 ticked: Instant::now(),
-                appetite: Appetite::new(),
+                claim_size: ClaimSize::new(),
             };
             groups.claimers.spawn(claimer.run());
             groups.backlogs.push(backlog);
@@ -200,7 +204,7 @@ impl Groups {
     /// Stops claiming, releases unstarted tasks, waits for the rest.
     async fn stop(mut self, core: &Core) {
         while self.claimers.join_next().await.is_some() {}
-        let unstarted: Vec<Taken> = self
+        let unstarted: Vec<ClaimedTask> = self
             .backlogs
             .iter()
             .flat_map(|backlog| backlog.close())
@@ -212,8 +216,8 @@ impl Groups {
                 "releasing tasks that had not started"
             );
         }
-        for taken in unstarted {
-            completer::hand_over(core, executor::released(taken)).await;
+        for claimed in unstarted {
+            completer::hand_over(core, QueuedOutcome::released(claimed)).await;
         }
         let deadline = Instant::now() + core.config.shutdown_timeout;
         let finished = async { while self.slots.join_next().await.is_some() {} };
@@ -224,16 +228,20 @@ impl Groups {
             () = tokio::time::sleep_until(deadline.into()) => {}
         }
         tracing::warn!(
-            n_tasks = core.ledger.n_tasks(),
+            n_tasks = core.claims.n_tasks(),
             "stopping attempts that are still running; their tasks will run again"
         );
-        core.ledger.interrupt();
+        core.claims.interrupt();
         let _ = tokio::time::timeout(INTERRUPT_GRACE, finished).await;
     }
 }
 
 /// Loops that end only with the engine, by name.
-fn background(core: &Arc<Core>, facts: RunnerFacts) -> Vec<(&'static str, JoinHandle<()>)> {
+fn background(
+    core: &Arc<Core>,
+    facts: RunnerFacts,
+    logs: &Arc<PublishedLogs>,
+) -> Vec<(&'static str, JoinHandle<()>)> {
     let beat = heartbeat::Heartbeat::new(Arc::clone(core), facts);
     let (control, watched) = (control(), Arc::clone(core));
     let mut loops = vec![
@@ -252,7 +260,10 @@ fn background(core: &Arc<Core>, facts: RunnerFacts) -> Vec<(&'static str, JoinHa
         ),
         ("tend", tokio::spawn(maintenance::tend(Arc::clone(core)))),
         ("prune", tokio::spawn(maintenance::prune(Arc::clone(core)))),
-        ("stream", tokio::spawn(streamer::stream(Arc::clone(core)))),
+        (
+            "stream",
+            tokio::spawn(streamer::stream(Arc::clone(core), Arc::clone(logs))),
+        ),
         (
             "push facts",
             tokio::spawn(push_facts::follow(Arc::clone(core))),
@@ -261,10 +272,13 @@ fn background(core: &Arc<Core>, facts: RunnerFacts) -> Vec<(&'static str, JoinHa
             "served",
             tokio::spawn(schema_check::watch(Arc::clone(core))),
         ),
-        ("suspects", tokio::spawn(suspects::tidy(Arc::clone(core)))),
+        (
+            "suspects",
+            tokio::spawn(defer::defer_overdue_suspects(Arc::clone(core))),
+        ),
         (
             "publish",
-            tokio::spawn(maintenance::publish(Arc::clone(core))),
+            tokio::spawn(published_handlers::follow(Arc::clone(core))),
         ),
     ];
     if !core.config.poll_only {
@@ -307,7 +321,7 @@ async fn nothing_more_to_do(core: &Core) {
             .last_work
             .lock()
             .map_or(Duration::ZERO, |last| last.elapsed());
-        let nothing_held = core.ledger.n_tasks() == 0;
+        let nothing_held = core.claims.n_tasks() == 0;
         if nothing_held && config.idle_exit.is_some_and(|longest| idle >= longest) {
             return;
         }
@@ -325,6 +339,7 @@ async fn nothing_more_to_do(core: &Core) {
 /// while the completer works.
 async fn flush(
     core: &Core,
+    logs: &PublishedLogs,
     completer: &JoinHandle<()>,
     background: &mut Vec<(&'static str, JoinHandle<()>)>,
 ) {
@@ -335,16 +350,16 @@ async fn flush(
             true => 0,
             false => core.parked.n_locked(),
         };
-        core.ledger.n_tasks() > waits || core.storing.load(SeqCst)
+        core.claims.n_tasks() > waits || core.storing.load(SeqCst)
     };
     while is_busy() && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let n_left = core.ledger.n_tasks();
+    let n_left = core.claims.n_tasks();
     if n_left > 0 {
         tracing::warn!(n_tasks = n_left, "could not store every outcome in time");
     }
-    streamer::clear(core).await;
+    streamer::clear(core, logs).await;
     completer.abort();
     for (_, handle) in background.drain(..) {
         handle.abort();

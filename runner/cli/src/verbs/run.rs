@@ -196,7 +196,7 @@ fn nothing_to_run(registry: &Registry, plugins: &Path) -> Problem {
             format!("{}: {reason}", plugin.file)
         })
         .collect();
-    let why = match (&snapshot.trouble, refused.as_slice()) {
+    let why = match (&snapshot.directory_problem, refused.as_slice()) {
         _ if !plugins.is_dir() => format!("the plugin directory `{dir}` does not exist"),
         (Some(trouble), _) => trouble.clone(),
         (None, []) => format!("the plugin directory `{dir}` contains no plugin"),

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::claim::backlog::Taken;
+use crate::state::claimed_task::ClaimedTask;
 use crate::state::core::Core;
 use pgtq_store::{AttemptDatabase, Commit, CommitStatus, Ending};
 use pgtq_task::{ErrorKind, Failure, Outcome, Report, Transition};
@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LOCKED_PAUSE: Duration = Duration::from_secs(5);
 
 /// The state of an attempt once its transaction has ended.
-pub(crate) struct Settled {
+pub(crate) struct AttemptResult {
     pub(crate) report: Report,
     /// The outcome is already stored.
     pub(crate) recorded: bool,
@@ -30,10 +30,10 @@ pub(crate) struct Settled {
     pub(crate) has_state: bool,
 }
 
-impl From<Report> for Settled {
+impl From<Report> for AttemptResult {
     /// For an attempt without a transaction.
     fn from(report: Report) -> Self {
-        Settled {
+        AttemptResult {
             report,
             recorded: false,
             has_state: false,
@@ -42,19 +42,19 @@ impl From<Report> for Settled {
 }
 
 /// Ends the attempt's transaction. `None`: the claim is lost, and with it the attempt.
-pub(crate) async fn settle(
+pub(crate) async fn end_transaction(
     core: &Core,
-    taken: &Taken,
+    claimed: &ClaimedTask,
     database: &AttemptDatabase,
     mut report: Report,
     started: Instant,
-) -> Option<Settled> {
+) -> Option<AttemptResult> {
     if !database.is_used() {
-        return Some(Settled::from(report));
+        return Some(AttemptResult::from(report));
     }
     let mut recorded = false;
     if matches!(report.outcome, Outcome::Complete { .. }) {
-        let ending = ending(taken, &mut report, started);
+        let ending = outcome_record(claimed, &mut report, started);
         let commit = Box::pin(database.complete(&ending)).await;
         report.record = ending.record;
         match commit {
@@ -69,7 +69,7 @@ pub(crate) async fn settle(
             }
             Commit::Locked(why) => {
                 tracing::warn!(
-                    task = taken.task.id.0,
+                    task = claimed.task.id.0,
                     why,
                     "the outcome of this task needs a lock that another transaction holds; all of its SQL was rolled back, and it will be retried later"
                 );
@@ -82,7 +82,7 @@ pub(crate) async fn settle(
                 tokio::time::sleep(PAUSE).await;
                 report.outcome = connection_lost(database.commit_status().await.is_ok());
             }
-            Commit::Unknown => match await_commit_status(core, taken, database).await? {
+            Commit::Unknown => match await_commit_status(core, claimed, database).await? {
                 CommitStatus::Committed => recorded = true,
                 CommitStatus::ClaimLost => return None,
                 CommitStatus::RolledBack => report.outcome = Outcome::Release,
@@ -94,11 +94,11 @@ pub(crate) async fn settle(
     // A checkpoint whose answer was lost may have committed: the next attempt must either
     // find it or know that it never will.
     if database.is_in_doubt().await
-        && let CommitStatus::ClaimLost = await_commit_status(core, taken, database).await?
+        && let CommitStatus::ClaimLost = await_commit_status(core, claimed, database).await?
     {
         return None;
     }
-    Some(Settled {
+    Some(AttemptResult {
         has_state: !recorded && database.has_state().await,
         report,
         recorded,
@@ -123,10 +123,10 @@ fn connection_lost(database_is_there: bool) -> Outcome {
 /// Asks for the commit status until the database answers or the lease is lost.
 async fn await_commit_status(
     core: &Core,
-    taken: &Taken,
+    claimed: &ClaimedTask,
     database: &AttemptDatabase,
 ) -> Option<CommitStatus> {
-    let task = taken.task.id;
+    let task = claimed.task.id;
     tracing::warn!(
         task = task.0,
         "the answer to a commit was lost; checking whether it committed"
@@ -135,7 +135,7 @@ async fn await_commit_status(
         tokio::time::sleep(PAUSE).await;
         match database.commit_status().await {
             Ok(commit_status) => return Some(commit_status),
-            Err(error) if core.ledger.knows(taken.claim) => {
+            Err(error) if core.claims.has_claim(claimed.claim) => {
                 tracing::warn!(task = task.0, %error, "could not check the commit status; retrying");
             }
             Err(_) => return None,
@@ -144,14 +144,14 @@ async fn await_commit_status(
 }
 
 /// The outcome record, which takes the report's own record while the commit runs.
-fn ending(taken: &Taken, report: &mut Report, started: Instant) -> Ending {
+fn outcome_record(claimed: &ClaimedTask, report: &mut Report, started: Instant) -> Ending {
     let result = match &report.outcome {
         Outcome::Complete { result } => result.clone(),
         _ => String::new(),
     };
     Ending {
-        claim: taken.claim,
-        task: Arc::clone(&taken.task),
+        claim: claimed.claim,
+        task: Arc::clone(&claimed.task),
         transition: Transition::Complete { result },
         record: std::mem::take(&mut report.record),
         recorded: false,

@@ -1,8 +1,8 @@
-//! One attempt, from a claimed task to an ending on its way to the store.
+//! One attempt, from a claimed task to an outcome on its way to the store.
 //!
-//! A slot is one loop here: take a task, run it, hand its ending over. What a
-//! handler does can slow a slot down, never stop the loop: a panic in host
-//! code becomes an internal failure of that one attempt.
+//! A slot is one loop: take a task, run it, pass its outcome to the completer. A handler
+//! can slow a slot down but never stop the loop: a panic in host code becomes an internal
+//! failure of that one attempt.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,61 +11,57 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 
-use crate::attempt::commit::{self, Settled};
-use crate::claim::backlog::{Backlog, Taken};
-use crate::outcome::completer::{self, QueuedEnding};
+use super::commit::{self, AttemptResult};
+use super::defer;
+use crate::claim::backlog::Backlog;
+use crate::outcome::completer;
+use crate::state::claimed_task::ClaimedTask;
 use crate::state::core::Core;
-use crate::state::held_claims::Start;
-use crate::state::suspects::{self, Offer};
-use crate::state::unknown_traits;
-use crate::state::watchdog::Turn;
+use crate::state::held_claims::StartDecision;
+use crate::state::queued_outcome::QueuedOutcome;
+use crate::state::suspects::{self, Admission};
+use crate::state::watchdog::PollWatch;
 use pgtq_store::Ending;
 use pgtq_task::{
     Attempt, Database, ErrorKind, Failure, Handler, Outcome, Report, RetryPolicy, Signal,
-    StopReason, Transition, decide,
+    StopReason, decide,
 };
 
 /// Runs tasks until the backlog is closed.
 pub(crate) async fn slot(core: Arc<Core>, backlog: Arc<Backlog>) {
-    let turn = core.watchdog.slot();
-    while let Some(taken) = backlog.next().await {
+    let watch = core.watchdog.slot();
+    while let Some(claimed) = backlog.next().await {
         core.stats.running.fetch_add(1, Relaxed);
-        if backlog.is_paused(&taken.task) {
-            // Paused since the claim: it waits with the others of its kind.
-            completer::hand_over(&core, released(taken)).await;
-        } else if let Some(unknown) = unknown_traits::of(&taken) {
-            unknown_traits::put_back(&core, taken, unknown).await;
-        } else if taken.task.crashes >= suspects::threshold(core.config.max_crashes) {
-            run_suspects(&core, &turn, taken).await;
+        if backlog.is_paused(&claimed.task) {
+            // Paused after the claim.
+            completer::hand_over(&core, QueuedOutcome::released(claimed)).await;
+        } else if let Some(unknown) = defer::unknown_traits(&claimed) {
+            defer::defer_unknown(&core, claimed, unknown).await;
+        } else if claimed.task.crashes >= suspects::threshold(core.config.max_crashes) {
+            run_suspects(&core, &watch, claimed).await;
         } else {
-            run(&core, &turn, taken, false).await;
+            run(&core, &watch, claimed, false).await;
         }
         backlog.done();
         core.stats.running.fetch_sub(1, Relaxed);
     }
 }
 
-/// The ending of a task that no slot has started: it goes back without using an
-/// attempt, or is cancelled if somebody asked for that.
-pub(crate) fn released(taken: Taken) -> QueuedEnding {
-    QueuedEnding::not_started(taken, Transition::Release)
-}
-
-/// Runs a suspect, unless another one runs here, and then those that came meanwhile.
-async fn run_suspects(core: &Core, turn: &Turn, taken: Taken) {
-    let mut next = match core.suspects.offer(taken) {
-        Offer::Run(taken) => Some(taken),
-        Offer::Waits => return,
-        Offer::Full(taken) => return suspects::send_back(core, taken).await,
+/// Runs a suspect unless another one is running, and then those that arrived meanwhile.
+async fn run_suspects(core: &Core, watch: &PollWatch, claimed: ClaimedTask) {
+    let mut next = match core.suspects.admit(claimed) {
+        Admission::Run(claimed) => Some(claimed),
+        Admission::Wait => return,
+        Admission::Full(claimed) => return defer::defer(core, claimed).await,
     };
-    while let Some(taken) = next {
-        run(core, turn, taken, true).await;
+    while let Some(claimed) = next {
+        run(core, watch, claimed, true).await;
         next = core.suspects.next();
     }
 }
 
-async fn run(core: &Core, turn: &Turn, taken: Taken, is_suspect: bool) {
-    let task = &taken.task;
+async fn run(core: &Core, watch: &PollWatch, claimed: ClaimedTask, is_suspect: bool) {
+    let task = &claimed.task;
     let handler = core
         .registry
         .snapshot()
@@ -76,7 +72,7 @@ async fn run(core: &Core, turn: &Turn, taken: Taken, is_suspect: bool) {
         // The plugin was retired after the claim: the task waits for it again.
         hand_over(
             core,
-            taken,
+            claimed,
             Report::without_guest(Outcome::Release),
             RetryPolicy::default(),
             Instant::now(),
@@ -87,36 +83,36 @@ async fn run(core: &Core, turn: &Turn, taken: Taken, is_suspect: bool) {
     };
     let policy = handler.info().retry;
     if is_suspect {
-        run_isolated(core, turn, taken, handler.as_ref(), policy).await;
+        run_isolated(core, watch, claimed, handler.as_ref(), policy).await;
     } else {
-        attempt(core, turn, taken, handler.as_ref(), policy).await;
+        attempt(core, watch, claimed, handler.as_ref(), policy).await;
     }
 }
 
-/// A task that runners died under: its claim holds nothing else.
+/// Runs a task that was running when runners crashed, under a separate claim.
 async fn run_isolated(
     core: &Core,
-    turn: &Turn,
-    taken: Taken,
+    watch: &PollWatch,
+    claimed: ClaimedTask,
     handler: &dyn Handler,
     policy: RetryPolicy,
 ) {
     tracing::warn!(
-        task = taken.task.id.0,
-        crashes = taken.task.crashes,
-        "runs under a claim of its own: runners died under it"
+        task = claimed.task.id.0,
+        crashes = claimed.task.crashes,
+        "running a task under a separate claim: runners crashed while it ran"
     );
     let isolated = loop {
         let isolate = core
             .store
-            .isolate(core.runner(), taken.claim, taken.task.id);
+            .isolate(core.runner(), claimed.claim, claimed.task.id);
         match isolate.await {
-            // It may have been moved: to give it back now could make two of it.
+            // It may have been moved: releasing it now could run it twice.
             Err(error) if error.is_transient() => {
-                if !core.ledger.knows(taken.claim) {
+                if !core.claims.has_claim(claimed.claim) {
                     return;
                 }
-                tracing::warn!(task = taken.task.id.0, %error, "could not isolate a suspect task; trying again");
+                tracing::warn!(task = claimed.task.id.0, %error, "could not isolate a suspect task; retrying");
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
             known => break known,
@@ -124,40 +120,47 @@ async fn run_isolated(
     };
     match isolated {
         Ok(Some(claim)) => {
-            core.ledger.isolate(taken.claim, taken.task.id, claim);
-            attempt(core, turn, Taken { claim, ..taken }, handler, policy).await;
+            core.claims.isolate(claimed.claim, claimed.task.id, claim);
+            attempt(
+                core,
+                watch,
+                ClaimedTask { claim, ..claimed },
+                handler,
+                policy,
+            )
+            .await;
         }
-        // Not ours any more, or moved by a call whose answer was lost: rescue,
-        // or the next beat, brings it back.
-        Ok(None) => core.ledger.ended([(taken.claim, taken.task.id)]),
+        // The claim is lost, or a call whose answer was lost moved the task: rescue or the
+        // next beat releases it.
+        Ok(None) => core.claims.remove([(claimed.claim, claimed.task.id)]),
         Err(error) => {
-            tracing::warn!(task = taken.task.id.0, %error, "could not isolate a suspect task; giving it back");
+            tracing::warn!(task = claimed.task.id.0, %error, "could not isolate a suspect task; releasing it");
             let report = Report::without_guest(Outcome::Release);
-            hand_over(core, taken, report, policy, Instant::now(), false).await;
+            hand_over(core, claimed, report, policy, Instant::now(), false).await;
         }
     }
 }
 
 async fn attempt(
     core: &Core,
-    turn: &Turn,
-    taken: Taken,
+    watch: &PollWatch,
+    claimed: ClaimedTask,
     handler: &dyn Handler,
     policy: RetryPolicy,
 ) {
-    // A process that was stopped for long may no longer be who it thinks it is.
+    // A process that was stopped for long may have lost its lease.
     core.lease.decided().await;
     let started = Instant::now();
-    let signal = match core.ledger.start(taken.claim, taken.task.id) {
-        Start::Go(signal) => signal,
-        Start::Lost => return,
-        Start::Cancelled => {
+    let signal = match core.claims.start(claimed.claim, claimed.task.id) {
+        StartDecision::Run(signal) => signal,
+        StartDecision::Lost => return,
+        StartDecision::Cancelled => {
             let outcome = Outcome::Cancel {
                 reason: "cancelled before it started".to_owned(),
             };
             hand_over(
                 core,
-                taken,
+                claimed,
                 Report::without_guest(outcome),
                 policy,
                 started,
@@ -169,36 +172,36 @@ async fn attempt(
     };
     let database = core
         .store
-        .attempt(core.runner(), taken.claim, taken.task.id);
-    let way = Arc::clone(&database) as Arc<dyn Database>;
-    let calling = call(&taken, handler, Arc::clone(&signal), way);
+        .attempt(core.runner(), claimed.claim, claimed.task.id);
+    let handler_database = Arc::clone(&database) as Arc<dyn Database>;
+    let calling = call(&claimed, handler, Arc::clone(&signal), handler_database);
     let report = tokio::select! {
-        report = turn.run(&taken.task, calling) => report,
+        report = watch.run(&claimed.task, calling) => report,
         () = database.keep_alive(|| core.lease.is_sure()) => unreachable!("it runs for as long as the attempt"),
     };
-    let settled = if signal.asked() == Some(StopReason::Lost) {
+    let result = if signal.asked() == Some(StopReason::Lost) {
         database.roll_back().await;
         None
     } else {
-        commit::settle(core, &taken, &database, report, started).await
+        commit::end_transaction(core, &claimed, &database, report, started).await
     };
-    let Some(settled) = settled else {
+    let Some(result) = result else {
         core.stats.stale.fetch_add(1, Relaxed);
         return;
     };
     let cancelled = signal.is_cancelled();
-    hand_over(core, taken, settled, policy, started, cancelled).await;
+    hand_over(core, claimed, result, policy, started, cancelled).await;
 }
 
 async fn call(
-    taken: &Taken,
+    claimed: &ClaimedTask,
     handler: &dyn Handler,
     signal: Arc<Signal>,
     database: Arc<dyn Database>,
 ) -> Report {
     let attempt = Attempt {
-        task: Arc::clone(&taken.task),
-        claim: taken.claim,
+        task: Arc::clone(&claimed.task),
+        claim: claimed.claim,
         signal,
         database,
     };
@@ -206,7 +209,7 @@ async fn call(
     let guarded = AssertUnwindSafe(async { handler.call(attempt).await }).catch_unwind();
     guarded.await.unwrap_or_else(|panic| {
         let what = panic_text(panic.as_ref());
-        tracing::error!(task = taken.task.id.0, handler = %taken.task.handler, what, "the runner panicked inside an attempt");
+        tracing::error!(task = claimed.task.id.0, handler = %claimed.task.handler, what, "the runner panicked inside an attempt");
         let failure = Failure::new(ErrorKind::Internal, format!("the runner panicked: {what}"));
         Report::without_guest(Outcome::Retry { failure, after: None })
     })
@@ -220,28 +223,28 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 
 async fn hand_over(
     core: &Core,
-    taken: Taken,
-    settled: impl Into<Settled>,
+    claimed: ClaimedTask,
+    result: impl Into<AttemptResult>,
     policy: RetryPolicy,
     started: Instant,
     cancelled: bool,
 ) {
-    let Settled {
+    let AttemptResult {
         report,
         recorded,
         has_state,
-    } = settled.into();
+    } = result.into();
     core.stats.fuel.fetch_add(report.record.usage.fuel, Relaxed);
     let transition = decide(
-        &taken.task,
+        &claimed.task,
         &policy,
         report.outcome,
         cancelled,
         fastrand::f64(),
     );
     let ending = Ending {
-        claim: taken.claim,
-        task: taken.task,
+        claim: claimed.claim,
+        task: claimed.task,
         transition,
         record: report.record,
         recorded,
@@ -249,5 +252,5 @@ async fn hand_over(
         started,
         ended: Instant::now(),
     };
-    completer::hand_over(core, QueuedEnding::new(ending, taken.held)).await;
+    completer::hand_over(core, QueuedOutcome::new(ending, claimed.held)).await;
 }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crate::background::progress::ProgressBook;
-use crate::backoff::Backoff;
+use super::published_handlers::publish;
+use super::reported_progress::ReportedProgress;
+use crate::backoff::LoopBackoff;
 use crate::state::core::Core;
 use crate::state::lease::BootTime;
 use crate::state::shutdown::Phase;
@@ -20,21 +21,21 @@ use pgtq_task::{ClaimId, TaskId};
 /// Time between beats unless one is requested sooner.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Time between checks of the clock: timers stand still while the machine sleeps.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long any work other than a beat may delay the next beat.
-const ASIDE: Duration = Duration::from_secs(2);
+const SIDE_WORK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Beats until the engine ends.
 pub(crate) struct Heartbeat {
     pub(crate) core: Arc<Core>,
     pub(crate) facts: RunnerFacts,
-    progress: ProgressBook,
+    progress: ReportedProgress,
     /// The started tasks that the last beat reported.
     started: Option<Vec<TaskId>>,
     /// Whether a beat has reported that this runner takes no more tasks.
-    said_draining: bool,
+    reported_draining: bool,
     /// Retry delays once there is no lease left to lose.
-    backoff: Backoff,
+    backoff: LoopBackoff,
 }
 
 impl Heartbeat {
@@ -42,10 +43,10 @@ impl Heartbeat {
         Heartbeat {
             core,
             facts,
-            progress: ProgressBook::default(),
+            progress: ReportedProgress::default(),
             started: None,
-            said_draining: false,
-            backoff: Backoff::new(Duration::from_millis(500), INTERVAL),
+            reported_draining: false,
+            backoff: LoopBackoff::new(Duration::from_millis(500), INTERVAL),
         }
     }
 
@@ -58,7 +59,7 @@ impl Heartbeat {
                 () = self.core.beat_now.notified() => {}
                 // At once, so that the database knows it if this process is killed before
                 // it is done.
-                () = self.core.shutdown.reached(Phase::Draining), if !self.said_draining => {}
+                () = self.core.shutdown.reached(Phase::Draining), if !self.reported_draining => {}
             }
         }
     }
@@ -70,7 +71,7 @@ impl Heartbeat {
             if left.is_zero() || self.has_unreported_starts() {
                 return;
             }
-            tokio::time::sleep(left.min(LOOK)).await;
+            tokio::time::sleep(left.min(CHECK_INTERVAL)).await;
         }
     }
 
@@ -79,7 +80,7 @@ impl Heartbeat {
     fn has_unreported_starts(&self) -> bool {
         let known = self.started.as_deref().unwrap_or_default();
         self.core
-            .ledger
+            .claims
             .started()
             .is_some_and(|started| started.iter().any(|task| !known.contains(task)))
     }
@@ -97,7 +98,7 @@ impl Heartbeat {
         match answer {
             Ok(Ok(reply)) if reply.alive && self.core.lease.is_held() => {
                 self.core.lease.renew(sent);
-                self.core.stats.health.lease.works();
+                self.core.stats.health.lease.record_success();
                 self.backoff.reset();
                 self.reconcile(&reply.orphaned, &reply.lost).await;
                 if reply.draining && self.core.shutdown.phase() == Phase::Running {
@@ -105,7 +106,7 @@ impl Heartbeat {
                     self.core.shutdown.drain();
                 }
                 for (claim, task) in reply.cancelled {
-                    self.core.ledger.cancel(claim, task);
+                    self.core.claims.cancel(claim, task);
                 }
             }
             Ok(Ok(reply)) if reply.alive => {
@@ -136,18 +137,18 @@ impl Heartbeat {
     fn beat(&mut self) -> Beat {
         let core = &self.core;
         self.progress
-            .retain(|claim, task| core.ledger.holds(claim, task));
-        for (claim, task, progress) in core.ledger.take_progress() {
+            .retain(|claim, task| core.claims.has_task(claim, task));
+        for (claim, task, progress) in core.claims.take_progress() {
             self.progress.note(claim, task, progress);
         }
-        self.started = core.ledger.started();
+        self.started = core.claims.started();
         let draining = core.shutdown.phase() >= Phase::Draining;
-        self.said_draining |= draining;
+        self.reported_draining |= draining;
         Beat {
             draining,
             started: self.started.clone(),
             busy: u32::try_from(core.stats.running.load(Relaxed)).unwrap_or(u32::MAX),
-            held: u32::try_from(core.ledger.n_unstarted()).unwrap_or(u32::MAX),
+            held: u32::try_from(core.claims.n_unstarted()).unwrap_or(u32::MAX),
             plugins: serde_json::to_value(core.registry.snapshot().report()).unwrap_or_default(),
             progress: self.progress.list(),
         }
@@ -166,7 +167,7 @@ impl Heartbeat {
             );
             // Behind the completer's statement this could wait longer than the lease.
             let release = core.store.release_claim(core.runner(), *orphaned_claim);
-            match tokio::time::timeout(ASIDE, release).await {
+            match tokio::time::timeout(SIDE_WORK_TIMEOUT, release).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "could not release the claim; the next beat tries again");
@@ -174,7 +175,7 @@ impl Heartbeat {
                 Err(_) => break,
             }
         }
-        let n_lost = core.ledger.lose(lost);
+        let n_lost = core.claims.lose(lost);
         if n_lost > 0 {
             tracing::warn!(
                 n_tasks = n_lost,
@@ -190,7 +191,7 @@ impl Heartbeat {
             silent_seconds = self.core.lease.age().as_secs(),
             "heartbeat failed"
         );
-        self.core.stats.health.lease.note(why.to_owned());
+        self.core.stats.health.lease.record_failure(why.to_owned());
         self.give_up_if_expired();
         // A failed beat is repeated soon, not after a full interval.
         self.core.beat_now.notify_one();
@@ -203,11 +204,11 @@ impl Heartbeat {
 
     /// Stops every attempt once the lease may be lost.
     fn give_up_if_expired(&self) {
-        if !self.core.lease.is_over() || !self.core.lease.give_up() {
+        if !self.core.lease.is_expired() || !self.core.lease.give_up() {
             return;
         }
-        self.core.look_again();
-        let n_tasks = self.core.ledger.lose_all();
+        self.core.expect_work();
+        let n_tasks = self.core.claims.lose_all();
         tracing::error!(
             n_tasks,
             "the lease may be lost: stopped every attempt; other runners will run the tasks"
@@ -216,18 +217,18 @@ impl Heartbeat {
 
     async fn register_again(&mut self) {
         self.core.lease.give_up();
-        self.core.look_again();
-        self.core.ledger.lose_all();
+        self.core.expect_work();
+        self.core.claims.lose_all();
         let sent = BootTime::now();
         let previous = self.core.runner();
         let again = self.core.store.register_again(&self.facts, previous);
         match again.await {
             Ok(id) => {
                 self.core.set_runner(id);
-                self.core.sleep.forget();
+                self.core.wake_requests.forget();
                 self.core.lease.renew(sent);
                 // If this fails, pushes pay for extra checks until the next change.
-                let _ = tokio::time::timeout(ASIDE, self.core.publish()).await;
+                let _ = tokio::time::timeout(SIDE_WORK_TIMEOUT, publish(&self.core)).await;
                 self.core.wake_all();
                 tracing::info!(runner = id.0, "registered again");
             }

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
-use crate::backoff::Backoff;
-use crate::plugin::registry::Snapshot;
+use crate::backoff::LoopBackoff;
 use crate::state::core::Core;
-use pgtq_store::{PromoteCursor, PublishedHandler, Rescued, Tended};
+use pgtq_store::{PromoteCursor, Rescued, Tended};
 
 /// Normal batch size for promotes and for expired leases of external workers.
 const MOST: u32 = 1_000;
@@ -21,10 +20,10 @@ const TEND_INTERVAL: Duration = Duration::from_secs(1);
 /// Average time between prunes.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Batch size: smaller after an error, which may be a statement timeout.
-struct Batch(u32);
+/// Smaller after an error, which may be a statement timeout.
+struct BatchSize(u32);
 
-impl Batch {
+impl BatchSize {
     fn note(&mut self, succeeded: bool) {
         self.0 = match succeeded {
             true => (self.0 * 2).min(MOST),
@@ -35,9 +34,9 @@ impl Batch {
 
 /// Promotes until its future is dropped.
 pub(crate) async fn promote(core: Arc<Core>) {
-    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
+    let mut backoff = LoopBackoff::new(Duration::from_millis(500), Duration::from_secs(5));
     let mut cursor = PromoteCursor::default();
-    let mut batch = Batch(MOST);
+    let mut batch = BatchSize(MOST);
     loop {
         while_unserved(&core).await;
         let promoted = core.store.promote_next(batch.0, &mut cursor).await;
@@ -46,7 +45,7 @@ pub(crate) async fn promote(core: Arc<Core>) {
             Ok(promoted) => {
                 backoff.reset();
                 if promoted.count > 0 {
-                    core.look_again();
+                    core.expect_work();
                     core.wake_all();
                 } else {
                     core.empty_promotes.fetch_add(1, SeqCst);
@@ -90,7 +89,7 @@ pub(crate) async fn rescue(core: Arc<Core>) {
                 );
                 core.stats.rescued.fetch_add(rescued.tasks, Relaxed);
                 if rescued.tasks + rescued.failed + rescued.cancelled > 0 {
-                    core.look_again();
+                    core.expect_work();
                     core.wake_all();
                     // One call rescues a bounded number of claims: there may be more.
                     continue;
@@ -107,7 +106,7 @@ pub(crate) async fn rescue(core: Arc<Core>) {
 /// Rescues tasks whose external workers let their lease expire, until its future is
 /// dropped.
 pub(crate) async fn tend(core: Arc<Core>) {
-    let mut batch = Batch(MOST);
+    let mut batch = BatchSize(MOST);
     loop {
         while_unserved(&core).await;
         let tended = core.store.tend(batch.0).await;
@@ -143,56 +142,9 @@ pub(crate) async fn prune(core: Arc<Core>) {
 
 /// Waits while the schema does not serve this program; other runners do the maintenance.
 async fn while_unserved(core: &Core) {
-    while !core.served.is_served() {
+    while !core.schema.is_compatible() {
         tokio::time::sleep(RESCUE_INTERVAL).await;
     }
-}
-
-/// Publishes this runner's handlers to the database whenever they change.
-pub(crate) async fn publish(core: Arc<Core>) {
-    let mut changes = core.registry.watch();
-    loop {
-        core.publish().await;
-        core.wake_all();
-        core.beat_now.notify_one();
-        if changes.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-impl Core {
-    /// Publishes the handlers of the current snapshot. After a failure the next change or
-    /// registration publishes them again; until then pushes only pay for extra checks.
-    pub(crate) async fn publish(&self) {
-        let handlers = published(&self.registry.snapshot());
-        if let Err(error) = self.store.publish_handlers(self.runner(), &handlers).await {
-            tracing::warn!(%error, "could not publish the handlers");
-        }
-    }
-}
-
-/// The handlers of a snapshot, as the database keeps them.
-pub(crate) fn published(snapshot: &Snapshot) -> Vec<PublishedHandler> {
-    let live = snapshot.plugins.iter().flat_map(|plugin| {
-        let of = plugin.plugin.as_ref().map_or_else(String::new, |info| {
-            format!("{} {}", info.name, info.version)
-        });
-        plugin
-            .handlers
-            .iter()
-            .map(move |name| (name, plugin, of.clone()))
-    });
-    live.filter_map(|(name, plugin, of)| {
-        let handler = snapshot.handlers.get(name)?;
-        Some(PublishedHandler {
-            info: handler.info().clone(),
-            digest: handler.digest()?,
-            file: plugin.file.clone(),
-            plugin: of,
-        })
-    })
-    .collect()
 }
 
 #[cfg(test)]
@@ -201,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_batch_shrinks_to_one_row_with_each_error_and_grows_again() {
-        let mut batch = Batch(MOST);
+        let mut batch = BatchSize(MOST);
         let mut seen = Vec::new();
         for succeeded in [false, false, false, false, false, false, true, true] {
             batch.note(succeeded);

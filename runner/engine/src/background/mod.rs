@@ -2,7 +2,8 @@
 
 pub(crate) mod heartbeat;
 pub(crate) mod maintenance;
-pub(crate) mod progress;
+pub(crate) mod published_handlers;
 pub(crate) mod push_facts;
+pub(crate) mod reported_progress;
 pub(crate) mod schema_check;
 pub(crate) mod streamer;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::background::maintenance::published;
+use super::published_handlers::published;
 use crate::state::core::Core;
 
 /// Time between two refreshes while plugins push.
@@ -18,7 +18,7 @@ pub(crate) async fn follow(core: Arc<Core>) {
     let facts = &core.config.push_facts;
     let mut is_due = true;
     loop {
-        if core.served.is_served() {
+        if core.schema.is_compatible() {
             refresh(&core, is_due).await;
         }
         tokio::select! {

@@ -19,103 +19,106 @@ use pgtq_task::{ClaimId, LogLine, LogPageLimit, Signal, StopReason, TaskId};
 /// Time between rounds.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum number of bytes that one round publishes, over all attempts.
-const TURN: LogPageLimit = LogPageLimit {
+const ROUND_LIMIT: LogPageLimit = LogPageLimit {
     lines: 4_000,
     bytes: 4 << 20,
 };
 /// Maximum number of attempts whose lines one round removes.
 const MAX_REMOVED: usize = 1_000;
 /// How long the removal at the end of the engine may take.
-const LAST_TURN: Duration = Duration::from_secs(1);
+const CLEAR_TIMEOUT: Duration = Duration::from_secs(1);
 
-type Key = (ClaimId, TaskId);
+type AttemptKey = (ClaimId, TaskId);
 
 /// How much of an attempt's log is in the database.
 #[derive(Debug)]
-struct Sent {
+struct PublishedLog {
     signal: Arc<Signal>,
     /// The number of the newest published line.
     newest: u64,
     /// Lines below this number were dropped by the log and are removed from the database.
     removed_below: u64,
     /// The round that last served it: the attempt that has waited longest is next.
-    turn: u64,
+    round: u64,
 }
 
 /// The attempts that have lines in the database.
 #[derive(Debug, Default)]
-pub(crate) struct Streamed(Mutex<HashMap<Key, Sent>>);
+pub(crate) struct PublishedLogs(Mutex<HashMap<AttemptKey, PublishedLog>>);
 
 /// Streams until its future is dropped. The next round, or [`clear`], repeats what it did
 /// not finish.
-pub(crate) async fn stream(core: Arc<Core>) {
-    let mut turn = 0;
+pub(crate) async fn stream(core: Arc<Core>, published: Arc<PublishedLogs>) {
+    let mut round = 0;
     loop {
         tokio::time::sleep(INTERVAL).await;
-        turn += 1;
-        let long = core.ledger.long_running();
-        let deaf = core.config.poll_only && !long.is_empty();
-        if deaf || long.iter().any(|attempt| attempt.signal.has_progress()) {
+        round += 1;
+        let long = core.claims.long_running();
+        let cannot_listen = core.config.poll_only && !long.is_empty();
+        if cannot_listen || long.iter().any(|attempt| attempt.signal.has_progress()) {
             core.beat_now.notify_one();
         }
-        if let Err(error) = publish(&core, &long, turn).await {
+        if let Err(error) = publish(&core, &published, &long, round).await {
             tracing::debug!(%error, "could not publish log lines; the next round tries again");
         }
-        if let Err(error) = remove_ended(&core).await {
+        if let Err(error) = remove_ended(&core, &published).await {
             tracing::debug!(%error, "could not remove log lines; the next round tries again");
         }
     }
 }
 
 /// Removes the lines of finished attempts before the engine ends.
-pub(crate) async fn clear(core: &Core) {
+pub(crate) async fn clear(core: &Core, published: &PublishedLogs) {
     let removal = async {
-        while let Ok(n_removed @ 1..) = remove_ended(core).await {
+        while let Ok(n_removed @ 1..) = remove_ended(core, published).await {
             tracing::debug!(n_removed, "removed log lines");
         }
     };
-    let _ = tokio::time::timeout(LAST_TURN, removal).await;
+    let _ = tokio::time::timeout(CLEAR_TIMEOUT, removal).await;
 }
 
-async fn publish(core: &Core, long: &[LongRunning], turn: u64) -> Result<(), StoreError> {
-    let logs = core.streamed.new_lines(long);
+async fn publish(
+    core: &Core,
+    published: &PublishedLogs,
+    long: &[LongRunning],
+    round: u64,
+) -> Result<(), StoreError> {
+    let logs = published.new_lines(long);
     if logs.is_empty() {
         return Ok(());
     }
     // Recorded before the statement: if its answer is lost, it may have written lines.
-    core.streamed.touch(long, &logs, turn);
+    published.touch(long, &logs, round);
     match core.store.stream_logs(core.runner(), &logs).await {
         Err(error) if error.is_transient() => return Err(error),
         Err(error) => tracing::warn!(%error, "the database rejected log lines; they are skipped"),
         Ok(()) => {}
     }
-    core.streamed.sent(&logs);
+    published.sent(&logs);
     Ok(())
 }
 
 /// Returns how many attempts' lines were removed.
-async fn remove_ended(core: &Core) -> Result<usize, StoreError> {
-    let ended = core
-        .streamed
-        .ended(|(claim, task)| core.ledger.holds(claim, task));
+async fn remove_ended(core: &Core, published: &PublishedLogs) -> Result<usize, StoreError> {
+    let ended = published.ended(|(claim, task)| core.claims.has_task(claim, task));
     if !ended.is_empty() {
         core.store.unstream_logs(&ended).await?;
-        core.streamed.forget(&ended);
+        published.forget(&ended);
     }
     Ok(ended.len())
 }
 
-impl Streamed {
+impl PublishedLogs {
     /// The new lines of these attempts, those first that have waited longest.
     fn new_lines(&self, long: &[LongRunning]) -> Vec<LiveLog> {
         let sent = self.lock();
-        let mut waiting: Vec<(u64, &LongRunning, Option<&Sent>)> = long
+        let mut waiting: Vec<(u64, &LongRunning, Option<&PublishedLog>)> = long
             .iter()
             .map(|attempt| (attempt, sent.get(&(attempt.claim, attempt.task))))
-            .map(|(attempt, sent)| (sent.map_or(0, |sent| sent.turn), attempt, sent))
+            .map(|(attempt, sent)| (sent.map_or(0, |sent| sent.round), attempt, sent))
             .collect();
-        waiting.sort_by_key(|(turn, ..)| *turn);
-        let mut room = TURN;
+        waiting.sort_by_key(|(round, ..)| *round);
+        let mut room = ROUND_LIMIT;
         let mut logs = Vec::new();
         for (_, attempt, sent) in waiting {
             if room.lines == 0 {
@@ -145,8 +148,8 @@ impl Streamed {
     }
 
     /// Records that lines of these attempts may be in the database from now on.
-    fn touch(&self, long: &[LongRunning], logs: &[LiveLog], turn: u64) {
-        let signals: HashMap<Key, &Arc<Signal>> = long
+    fn touch(&self, long: &[LongRunning], logs: &[LiveLog], round: u64) {
+        let signals: HashMap<AttemptKey, &Arc<Signal>> = long
             .iter()
             .map(|attempt| ((attempt.claim, attempt.task), &attempt.signal))
             .collect();
@@ -156,13 +159,13 @@ impl Streamed {
             let Some(signal) = signals.get(&key) else {
                 continue;
             };
-            let entry = sent.entry(key).or_insert_with(|| Sent {
+            let entry = sent.entry(key).or_insert_with(|| PublishedLog {
                 signal: Arc::clone(signal),
                 newest: 0,
                 removed_below: 0,
-                turn,
+                round,
             });
-            entry.turn = turn;
+            entry.round = round;
         }
     }
 
@@ -179,21 +182,21 @@ impl Streamed {
 
     /// Attempts whose outcome is stored. Those of a lost claim are forgotten instead:
     /// their lines are all that is left of them, and prune removes them.
-    fn ended(&self, held: impl Fn(Key) -> bool) -> Vec<Key> {
+    fn ended(&self, held: impl Fn(AttemptKey) -> bool) -> Vec<AttemptKey> {
         let mut sent = self.lock();
         sent.retain(|key, entry| held(*key) || entry.signal.asked() != Some(StopReason::Lost));
         let ended = sent.keys().filter(|key| !held(**key));
         ended.copied().take(MAX_REMOVED).collect()
     }
 
-    fn forget(&self, keys: &[Key]) {
+    fn forget(&self, keys: &[AttemptKey]) {
         let mut sent = self.lock();
         for key in keys {
             sent.remove(key);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Sent>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<AttemptKey, PublishedLog>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

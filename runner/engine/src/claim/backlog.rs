@@ -10,35 +10,22 @@ use std::sync::atomic::{
     AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
 };
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore};
 
-use crate::state::held_bytes::Hold;
+use crate::state::claimed_task::ClaimedTask;
 use pgtq_store::Paused;
-use pgtq_task::{ClaimId, Task};
+use pgtq_task::Task;
 
 /// How long a claimed task waits for a slot before it is released.
 pub(crate) const HELD_FOR: Duration = Duration::from_secs(1);
 
-/// A claimed task on its way to a slot.
-#[derive(Debug)]
-pub(crate) struct Taken {
-    /// The claim, as the fence checks it.
-    pub(crate) claim: ClaimId,
-    /// The task.
-    pub(crate) task: Arc<Task>,
-    /// Counts the bytes of its arguments until dropped.
-    pub(crate) held: Hold,
-    /// When it was claimed.
-    pub(crate) since: Instant,
-}
-
 /// The waiting tasks of one queue group.
 #[derive(Debug)]
 pub(crate) struct Backlog {
-    waiting: Mutex<VecDeque<Taken>>,
+    waiting: Mutex<VecDeque<ClaimedTask>>,
     n_waiting: Semaphore,
     n_running: AtomicUsize,
     n_done: AtomicU64,
@@ -48,7 +35,7 @@ pub(crate) struct Backlog {
     paused: RwLock<Paused>,
     /// Notified when a slot took or finished a task and few are left: there may be room
     /// for another claim.
-    pub(crate) taken: Notify,
+    pub(crate) room_freed: Notify,
 }
 
 impl Backlog {
@@ -60,24 +47,24 @@ impl Backlog {
             n_done: AtomicU64::new(0),
             low: AtomicUsize::new(0),
             paused: RwLock::default(),
-            taken: Notify::new(),
+            room_freed: Notify::new(),
         }
     }
 
     /// Adds claimed tasks by priority: before waiting tasks that are less urgent, behind
     /// the others.
-    pub(crate) fn extend(&self, tasks: impl IntoIterator<Item = Taken>) {
+    pub(crate) fn extend(&self, tasks: impl IntoIterator<Item = ClaimedTask>) {
         let n_added = {
             let mut waiting = self.lock();
             let n_before = waiting.len();
-            for taken in tasks {
-                let priority = taken.task.priority;
+            for claimed in tasks {
+                let priority = claimed.task.priority;
                 match waiting.back() {
                     Some(last) if last.task.priority > priority => {
                         let at = waiting.partition_point(|t| t.task.priority <= priority);
-                        waiting.insert(at, taken);
+                        waiting.insert(at, claimed);
                     }
-                    _ => waiting.push_back(taken),
+                    _ => waiting.push_back(claimed),
                 }
             }
             waiting.len() - n_before
@@ -86,29 +73,32 @@ impl Backlog {
     }
 
     /// Removes the waiting tasks that meet a condition and returns them in order.
-    pub(crate) fn take_back(&self, mut goes: impl FnMut(&Taken) -> bool) -> Vec<Taken> {
+    pub(crate) fn remove_if(
+        &self,
+        mut condition: impl FnMut(&ClaimedTask) -> bool,
+    ) -> Vec<ClaimedTask> {
         let mut waiting = self.lock();
-        let mut taken = Vec::new();
+        let mut removed = Vec::new();
         for _ in 0..waiting.len() {
             let Some(next) = waiting.pop_front() else {
                 break;
             };
-            match goes(&next) {
-                true => taken.push(next),
+            match condition(&next) {
+                true => removed.push(next),
                 false => waiting.push_back(next),
             }
         }
         // A slot that holds a permit for one of these finds an empty queue and waits
         // again.
-        self.n_waiting.forget_permits(taken.len());
-        taken
+        self.n_waiting.forget_permits(removed.len());
+        removed
     }
 
     /// The claim time of the task that has waited longest and the priority of the least
     /// urgent task; `None` if no task waits.
     pub(crate) fn waits(&self) -> Option<(Instant, i32)> {
         let waiting = self.lock();
-        let oldest = waiting.iter().map(|taken| taken.since).min()?;
+        let oldest = waiting.iter().map(|claimed| claimed.since).min()?;
         Some((oldest, waiting.back()?.task.priority))
     }
 
@@ -127,7 +117,7 @@ impl Backlog {
     }
 
     /// The next task; `None` once the backlog is closed. Cancel-safe.
-    pub(crate) async fn next(&self) -> Option<Taken> {
+    pub(crate) async fn next(&self) -> Option<ClaimedTask> {
         loop {
             self.n_waiting.acquire().await.ok()?.forget();
             let next = self.lock().pop_front();
@@ -148,13 +138,13 @@ impl Backlog {
 
     /// Wakes the claimer only when at most this many tasks wait; woken for every task, it
     /// would do little else.
-    pub(crate) fn ring_below(&self, low: usize) {
+    pub(crate) fn wake_below(&self, low: usize) {
         self.low.store(low, SeqCst);
     }
 
     fn wake_claimer(&self) {
         if self.n_waiting.available_permits() <= self.low.load(SeqCst) {
-            self.taken.notify_one();
+            self.room_freed.notify_one();
         }
     }
 
@@ -163,14 +153,14 @@ impl Backlog {
         self.n_running.load(Relaxed)
     }
 
-    /// Number of tasks that slots have finished since the start; the group's pace is
-    /// computed from it.
+    /// Number of tasks that slots have finished since the start; the group's throughput
+    /// is computed from it.
     pub(crate) fn n_done(&self) -> u64 {
         self.n_done.load(Relaxed)
     }
 
     /// Closes the backlog: slots end, and the tasks that were never started are returned.
-    pub(crate) fn close(&self) -> Vec<Taken> {
+    pub(crate) fn close(&self) -> Vec<ClaimedTask> {
         self.n_waiting.close();
         self.lock().drain(..).collect()
     }
@@ -179,17 +169,20 @@ impl Backlog {
         self.lock().len()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Taken>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<ClaimedTask>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use futures_util::FutureExt as _;
 
     use super::*;
-    use pgtq_task::{Name, TaskId};
+    use crate::state::held_bytes::HeldBytesGuard;
+    use pgtq_task::{ClaimId, Name, TaskId};
 
     fn task(id: i64) -> Task {
         Task {
@@ -209,28 +202,28 @@ mod tests {
         }
     }
 
-    fn taken(id: i64, priority: i32) -> Taken {
+    fn claimed(id: i64, priority: i32) -> ClaimedTask {
         let task = Task {
             priority,
             ..task(id)
         };
-        Taken {
+        ClaimedTask {
             claim: ClaimId(1),
             task: Arc::new(task),
-            held: Hold::default(),
+            held: HeldBytesGuard::default(),
             since: Instant::now(),
         }
     }
 
-    fn ids(taken: &[Taken]) -> Vec<i64> {
-        taken.iter().map(|taken| taken.task.id.0).collect()
+    fn ids(claimed: &[ClaimedTask]) -> Vec<i64> {
+        claimed.iter().map(|claimed| claimed.task.id.0).collect()
     }
 
     #[tokio::test]
     async fn an_urgent_task_starts_before_waiting_tasks() {
         let backlog = Backlog::new();
-        backlog.extend([taken(1, 0), taken(2, 0), taken(3, 5)]);
-        backlog.extend([taken(4, -5), taken(5, 0)]);
+        backlog.extend([claimed(1, 0), claimed(2, 0), claimed(3, 5)]);
+        backlog.extend([claimed(4, -5), claimed(5, 0)]);
         assert_eq!(backlog.waits().expect("five wait").1, 5);
         let mut order = Vec::new();
         for _ in 0..5 {
@@ -243,8 +236,8 @@ mod tests {
     #[tokio::test]
     async fn removed_tasks_start_in_no_slot() {
         let backlog = Backlog::new();
-        backlog.extend((1..=4).map(|id| taken(id, 0)));
-        let gone = backlog.take_back(|taken| taken.task.id.0 % 2 == 0);
+        backlog.extend((1..=4).map(|id| claimed(id, 0)));
+        let gone = backlog.remove_if(|claimed| claimed.task.id.0 % 2 == 0);
         assert_eq!(ids(&gone), [2, 4]);
         let left = [backlog.next().await, backlog.next().await].map(|t| t.expect("a task"));
         assert_eq!(ids(&left), [1, 3]);
@@ -255,23 +248,23 @@ mod tests {
     #[tokio::test]
     async fn the_claimer_is_woken_only_when_few_tasks_wait() {
         let backlog = Backlog::new();
-        backlog.ring_below(1);
-        backlog.extend((1..=3).map(|id| taken(id, 0)));
+        backlog.wake_below(1);
+        backlog.extend((1..=3).map(|id| claimed(id, 0)));
         backlog.next().await.expect("a task");
         assert!(
-            backlog.taken.notified().now_or_never().is_none(),
+            backlog.room_freed.notified().now_or_never().is_none(),
             "two wait"
         );
         backlog.next().await.expect("a task");
         assert!(
-            backlog.taken.notified().now_or_never().is_some(),
+            backlog.room_freed.notified().now_or_never().is_some(),
             "one waits"
         );
-        backlog.ring_below(0);
+        backlog.wake_below(0);
         backlog.done();
-        assert!(backlog.taken.notified().now_or_never().is_none());
+        assert!(backlog.room_freed.notified().now_or_never().is_none());
         backlog.next().await.expect("a task");
         backlog.done();
-        assert!(backlog.taken.notified().now_or_never().is_some());
+        assert!(backlog.room_freed.notified().now_or_never().is_some());
     }
 }

@@ -13,11 +13,11 @@ const BYTES: usize = 8 << 20;
 
 /// The size of a claimer's next claim.
 #[derive(Debug)]
-pub(crate) struct Appetite(usize);
+pub(crate) struct ClaimSize(usize);
 
-impl Appetite {
+impl ClaimSize {
     pub(crate) fn new() -> Self {
-        Appetite(FIRST)
+        ClaimSize(FIRST)
     }
 
     /// Maximum number of tasks to request; never 0.
@@ -46,33 +46,33 @@ mod tests {
 
     #[test]
     fn claims_of_small_tasks_grow_to_the_maximum() {
-        let mut appetite = Appetite::new();
+        let mut claim_size = ClaimSize::new();
         let mut seen = Vec::new();
         for _ in 0..5 {
-            seen.push(appetite.most());
-            appetite.took(appetite.most(), appetite.most() * 100);
+            seen.push(claim_size.most());
+            claim_size.took(claim_size.most(), claim_size.most() * 100);
         }
         assert_eq!(seen, [64, 128, 256, 500, 500]);
     }
 
     #[test]
     fn claims_of_large_tasks_stay_at_a_few_megabytes() {
-        let mut appetite = Appetite::new();
+        let mut claim_size = ClaimSize::new();
         for (each, n) in [(1 << 20, 8), (100 << 20, 1), (1 << 20, 2), (0, 4)] {
-            appetite.took(10, 10 * each);
-            assert_eq!(appetite.most(), n);
+            claim_size.took(10, 10 * each);
+            assert_eq!(claim_size.most(), n);
         }
-        appetite.took(0, 0);
-        assert_eq!(appetite.most(), 8);
+        claim_size.took(0, 0);
+        assert_eq!(claim_size.most(), 8);
     }
 
     #[test]
     fn a_failed_claim_is_retried_in_smaller_parts() {
-        let mut appetite = Appetite::new();
+        let mut claim_size = ClaimSize::new();
         let mut seen = Vec::new();
         for _ in 0..4 {
-            appetite.failed();
-            seen.push(appetite.most());
+            claim_size.failed();
+            seen.push(claim_size.most());
         }
         assert_eq!(seen, [16, 4, 1, 1]);
     }

@@ -1,11 +1,11 @@
 //! One claimer per queue group: computes the room, claims at most that many tasks and
 //! passes them to its slots.
 //!
-//! Room is the number of slots plus about 100 ms of work at the measured pace, so that
-//! slots never wait for a round trip and a crash or drain affects only a moment's work.
-//! The pace describes the past: tasks that no slot has started within a second are
-//! released, and while tasks wait the claimer checks several times a second for pauses,
-//! cancellations and more urgent tasks. Correctness rests on polling: after an empty
+//! Room is the number of slots plus about 100 ms of work at the measured throughput, so
+//! that slots never wait for a round trip and a crash or drain affects only a moment's
+//! work. The throughput describes the past: tasks that no slot has started within a second
+//! are released, and while tasks wait the claimer checks several times a second for
+//! pauses, cancellations and more urgent tasks. Correctness rests on polling: after an empty
 //! claim the claimer polls again soon, then less and less often, unless a notification
 //! arrives.
 
@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
-use crate::attempt::executor::released;
-use crate::backoff::Backoff;
-use crate::claim::backlog::{Backlog, HELD_FOR, Taken};
-use crate::claim::claim_size::Appetite;
-use crate::claim::throughput::Pace;
+use super::backlog::{Backlog, HELD_FOR};
+use super::claim_size::ClaimSize;
+use super::throughput::Throughput;
+use crate::backoff::LoopBackoff;
 use crate::outcome::completer;
+use crate::state::claimed_task::ClaimedTask;
 use crate::state::core::Core;
+use crate::state::queued_outcome::QueuedOutcome;
 use crate::state::shutdown::Phase;
 use pgtq_store::{Claimed, Lanes, StoreError};
 use pgtq_task::{Name, RunnerId};
@@ -30,7 +31,7 @@ use pgtq_task::{Name, RunnerId};
 const PREFETCH: Duration = Duration::from_millis(100);
 /// The same while a claim takes longer than half of that time.
 const MAX_AHEAD: Duration = Duration::from_millis(500);
-/// Maximum number of tasks that wait in this process, whatever the pace.
+/// Maximum number of tasks that wait in this process, whatever the throughput.
 const MAX_PREFETCH: f64 = 2_000.0;
 /// While tasks wait for a slot: time between checks for pauses, cancellations and more
 /// urgent tasks.
@@ -49,20 +50,20 @@ pub(crate) struct Claimer {
     pub(crate) ticked: Instant,
     /// Duration of the last claim.
     pub(crate) claim_took: Duration,
-    pub(crate) appetite: Appetite,
+    pub(crate) claim_size: ClaimSize,
 }
 
 impl Claimer {
     /// Claims until a drain is requested; leaves unstarted tasks in the backlog.
     pub(crate) async fn run(mut self) {
-        let mut pace = Pace::new();
+        let mut throughput = Throughput::new();
         let mut wait = FIRST_WAIT;
-        let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+        let mut backoff = LoopBackoff::new(Duration::from_millis(250), Duration::from_secs(5));
         loop {
-            self.release_waiting(&mut pace).await;
-            let room = self.room(&mut pace);
+            self.release_waiting(&mut throughput).await;
+            let room = self.room(&mut throughput);
             if room == 0 {
-                self.core.stats.health.claims.works();
+                self.core.stats.health.claims.record_success();
                 self.check_waiting().await;
                 if self.wait(None).await.is_break() {
                     return;
@@ -75,7 +76,7 @@ impl Claimer {
             match &claimed {
                 Ok(_) => {
                     backoff.reset();
-                    self.core.stats.health.claims.works();
+                    self.core.stats.health.claims.record_success();
                 }
                 Err(error) => self.core.stats.health.claims.failed(error),
             }
@@ -100,8 +101,8 @@ impl Claimer {
                     None
                 }
                 Err(error) => {
-                    self.appetite.failed();
-                    self.core.served.suspect(&error);
+                    self.claim_size.failed();
+                    self.core.schema.check_after(&error);
                     tracing::warn!(%error, hint = error.hint(), "could not claim tasks; retrying");
                     // Wake-ups do not shorten this wait: they come from a database that
                     // works.
@@ -120,8 +121,8 @@ impl Claimer {
     }
 
     /// Releases tasks that have waited too long, are paused or are to be cancelled. If
-    /// tasks wait, the measured pace was wrong: the measurement starts over.
-    async fn release_waiting(&mut self, pace: &mut Pace) {
+    /// tasks wait, the measured throughput was wrong: the measurement starts over.
+    async fn release_waiting(&mut self, throughput: &mut Throughput) {
         let Some((oldest, _)) = self.backlog.waits() else {
             return;
         };
@@ -130,22 +131,22 @@ impl Claimer {
         }
         let core = &self.core;
         let mut n_late = 0;
-        let back = self.backlog.take_back(|taken| {
-            let is_late = taken.since.elapsed() >= HELD_FOR;
+        let removed = self.backlog.remove_if(|claimed| {
+            let is_late = claimed.since.elapsed() >= HELD_FOR;
             n_late += usize::from(is_late);
             is_late
-                || self.backlog.is_paused(&taken.task)
-                || core.ledger.is_cancelled(taken.claim, taken.task.id)
+                || self.backlog.is_paused(&claimed.task)
+                || core.claims.is_cancelled(claimed.claim, claimed.task.id)
         });
         if n_late > 0 {
-            *pace = Pace::new();
+            *throughput = Throughput::new();
             tracing::debug!(
                 n_tasks = n_late,
                 "released tasks that no slot started in time"
             );
         }
-        for taken in back {
-            completer::hand_over(core, released(taken)).await;
+        for claimed in removed {
+            completer::hand_over(core, QueuedOutcome::released(claimed)).await;
         }
     }
 
@@ -188,7 +189,7 @@ impl Claimer {
     /// Counts consecutive empty claims; any other result resets the count. An empty claim
     /// that did not scan for new lanes does not count, unless there are no handlers.
     fn count_empty_claims(&self, claimed: &Result<usize, StoreError>, n_sweeps_before: u64) {
-        let looks = &self.core.empty_looks[self.group];
+        let looks = &self.core.empty_claims[self.group];
         match claimed {
             Ok(0) => {
                 let looked = self.lanes.n_sweeps() > n_sweeps_before;
@@ -226,7 +227,7 @@ impl Claimer {
             biased;
             () = core.shutdown.reached(Phase::Draining) => return std::ops::ControlFlow::Break(()),
             () = core.wake[self.group].notified() => self.lanes.wake(),
-            () = self.backlog.taken.notified(), if idle_for.is_none() => {}
+            () = self.backlog.room_freed.notified(), if idle_for.is_none() => {}
             () = tokio::time::sleep(timeout) => {}
         }
         std::ops::ControlFlow::Continue(())
@@ -237,37 +238,37 @@ impl Claimer {
     /// schema that does not serve this program; and not while the arguments of held tasks
     /// fill their memory limit.
     fn may_claim(&self) -> bool {
-        let endings = &self.core.endings;
-        let backed_up = endings.capacity() < endings.max_capacity() / 2;
+        let outcomes = &self.core.outcomes;
+        let backed_up = outcomes.capacity() < outcomes.max_capacity() / 2;
         let fails = self.core.storing_fails.load(SeqCst) || self.core.parked.is_full();
         let is_full = self.core.held.is_full();
         !(backed_up || fails || is_full)
             && self.core.lease.is_sure()
-            && self.core.served.is_served()
+            && self.core.schema.is_compatible()
     }
 
     /// Number of tasks to claim now; 0 while more than half of the room is taken, so that
     /// claims stay large when tasks are small.
-    fn room(&self, pace: &mut Pace) -> usize {
+    fn room(&self, throughput: &mut Throughput) -> usize {
         if !self.may_claim() {
             return 0;
         }
-        // Slow claims must not leave slots idle: that would lower the pace, and with it
+        // Slow claims must not leave slots idle: that would lower the throughput, and with it
         // the next claim.
         let ahead = (self.claim_took * 2)
             .clamp(PREFETCH, MAX_AHEAD)
             .as_secs_f64();
-        let prefetch = (pace.per_second(self.backlog.n_done()) * ahead).min(MAX_PREFETCH);
+        let prefetch = (throughput.per_second(self.backlog.n_done()) * ahead).min(MAX_PREFETCH);
         let slots = self.slots as usize;
         let target = slots + prefetch as usize;
         // Set before the backlog is read, so that a slot that takes a task afterwards
         // wakes the claimer.
-        self.backlog.ring_below(prefetch as usize / 2);
+        self.backlog.wake_below(prefetch as usize / 2);
         let n_waiting = self.backlog.len();
         let room = target.saturating_sub(n_waiting + self.backlog.n_running());
         let worth_it = n_waiting <= prefetch as usize / 2;
         if worth_it {
-            room.min(self.appetite.most()).min(self.n_allowed())
+            room.min(self.claim_size.most()).min(self.n_allowed())
         } else {
             0
         }
@@ -280,8 +281,8 @@ impl Claimer {
         let Some(most) = core.config.max_tasks else {
             return usize::MAX;
         };
-        // In this order: an outcome is counted before the ledger removes its task.
-        let n_held = core.ledger.n_tasks();
+        // In this order: an outcome is counted before its task is removed from `claims`.
+        let n_held = core.claims.n_tasks();
         let n_left = most.saturating_sub(core.stats.n_final());
         usize::try_from(n_left)
             .unwrap_or(usize::MAX)
@@ -307,7 +308,7 @@ impl Claimer {
         };
         self.backlog.set_paused(self.lanes.paused());
         let n_claimed = self.take_over(claimed, runner);
-        core.sleep.found(self.group, n_claimed);
+        core.wake_requests.found(self.group, n_claimed);
         Ok(n_claimed)
     }
 
@@ -324,15 +325,15 @@ impl Claimer {
         }
         let n_claimed = claimed.tasks.len();
         let n_bytes = claimed.tasks.iter().map(|task| task.args.len()).sum();
-        self.appetite.took(n_claimed, n_bytes);
-        core.ledger
+        self.claim_size.took(n_claimed, n_bytes);
+        core.claims
             .add(claimed.claim, claimed.tasks.iter().map(|task| task.id));
         core.stats.claims.fetch_add(1, Relaxed);
         core.stats.claimed.fetch_add(n_claimed as u64, Relaxed);
         core.touch();
         let (claim, since) = (claimed.claim, Instant::now());
         self.backlog
-            .extend(claimed.tasks.into_iter().map(|task| Taken {
+            .extend(claimed.tasks.into_iter().map(|task| ClaimedTask {
                 claim,
                 held: core.held.hold(task.args.len()),
                 task: Arc::new(task),
@@ -350,7 +351,7 @@ impl Claimer {
         let queue = core.config.queues[self.group].name.as_ref();
         let poll_interval = core.config.poll_interval;
         let (wait, is_fresh) = core
-            .sleep
+            .wake_requests
             .prepare(&core.store, self.group, queue, idle_for, poll_interval)
             .await;
         if is_fresh {

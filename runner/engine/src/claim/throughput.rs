@@ -4,15 +4,15 @@ use std::time::Instant;
 
 /// Finished attempts per time, smoothed over about half a second.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct Throughput {
     at: Instant,
     n_ended: u64,
     per_second: f64,
 }
 
-impl Pace {
+impl Throughput {
     pub(crate) fn new() -> Self {
-        Pace {
+        Throughput {
             at: Instant::now(),
             n_ended: 0,
             per_second: 0.0,

@@ -1,12 +1,12 @@
-//! Wakes the claimers when the database says that something happened.
+//! Wakes the claimers when the database notifies.
 //!
-//! A hint and nothing more: claimers poll anyway, so a lost notification costs
+//! Notifications are only hints: claimers also poll, so a lost notification costs
 //! latency, never a task.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::backoff::Backoff;
+use crate::backoff::LoopBackoff;
 use crate::claim::wake_limiter::WakeLimiter;
 use crate::state::core::Core;
 use pgtq_store::Wake;
@@ -44,7 +44,7 @@ impl Reaction {
 
 /// Listens until its future is dropped. The listener reconnects by itself.
 pub(crate) async fn listen(core: Arc<Core>) {
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    let mut backoff = LoopBackoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut listener = loop {
         match core.store.listen().await {
             Ok(listener) => break listener,
@@ -52,7 +52,7 @@ pub(crate) async fn listen(core: Arc<Core>) {
         }
         tokio::time::sleep(backoff.failed()).await;
     };
-    // Notifications sent before we listened are made up for by one look.
+    // Notifications sent before LISTEN are lost; one claim makes up for them.
     core.wake_all();
     let now = Instant::now();
     let mut groups: Vec<Reaction> = core.wake.iter().map(|_| Reaction::new(now)).collect();
@@ -68,17 +68,17 @@ pub(crate) async fn listen(core: Arc<Core>) {
         let named = listener.named().take();
         for (n, group) in groups.iter_mut().enumerate() {
             let concerned = match wake {
-                Some(Wake::Work(flags)) => flags.concern(core.sleep.flag(n)),
+                Some(Wake::Work(flags)) => flags.concern(core.wake_requests.flag(n)),
                 Some(Wake::Reconnected) => true,
                 _ => false,
             };
             if concerned {
-                core.sleep.name(n, &named);
-                group.plan(now, core.sleep.n_found(n));
+                core.wake_requests.name(n, &named);
+                group.plan(now, core.wake_requests.n_found(n));
             }
         }
-        // Limited whatever they find: one promote takes all that is due, and one look
-        // finds all cancel requests.
+        // Limited whatever they find: one promote takes all tasks that are due, and one
+        // beat all cancel requests.
         if let Some(Wake::Work(_) | Wake::Reconnected) = wake {
             promote.plan(now, 0);
         }
@@ -87,7 +87,7 @@ pub(crate) async fn listen(core: Arc<Core>) {
         }
         for (n, group) in groups.iter_mut().enumerate() {
             if group.take_due(now) {
-                core.sleep.notified(n);
+                core.wake_requests.notified(n);
                 core.wake[n].notify_one();
             }
         }

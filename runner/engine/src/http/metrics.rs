@@ -4,12 +4,20 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::monitored::Monitored;
+use crate::plugin::snapshot::Snapshot;
+use crate::state::stats::EngineStats;
 
 pub(super) fn render(monitored: &Monitored) -> String {
-    let stats = &monitored.stats;
     let mut page = Page(String::with_capacity(2_048));
-    let get = |counter: &AtomicU64| counter.load(Relaxed);
+    counters(&mut page, &monitored.stats);
+    handlers(&mut page, &monitored.registry.snapshot());
+    page.head("pgtq_build_info", "gauge", "The version of this runner.");
+    page.labelled("pgtq_build_info", "version", env!("CARGO_PKG_VERSION"), 1);
+    page.0
+}
 
+fn counters(page: &mut Page, stats: &EngineStats) {
+    let get = |counter: &AtomicU64| counter.load(Relaxed);
     page.head(
         "pgtq_attempts_total",
         "counter",
@@ -56,8 +64,9 @@ pub(super) fn render(monitored: &Monitored) -> String {
         "Attempts in progress.",
         get(&stats.running),
     );
+}
 
-    let snapshot = monitored.registry.snapshot();
+fn handlers(page: &mut Page, snapshot: &Snapshot) {
     page.head(
         "pgtq_handler_info",
         "gauge",
@@ -75,9 +84,6 @@ pub(super) fn render(monitored: &Monitored) -> String {
             "pgtq_handler_info{{handler=\"{name}\",digest=\"{digest}\"}} 1"
         );
     }
-    page.head("pgtq_build_info", "gauge", "The version of this runner.");
-    page.labelled("pgtq_build_info", "version", env!("CARGO_PKG_VERSION"), 1);
-    page.0
 }
 
 struct Page(String);

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::plugin::registry::Registry;
 use crate::state::shutdown::Shutdown;
-use crate::state::stats::Stats;
+use crate::state::stats::EngineStats;
 use pgtq_store::Store;
 
 /// The data sources of the pages. Cheap to clone.
@@ -19,7 +19,7 @@ pub struct Monitored {
     /// Whether the files that existed at the start are live or rejected.
     pub loaded: watch::Receiver<bool>,
     /// The engine's counters.
-    pub stats: Arc<Stats>,
+    pub stats: Arc<EngineStats>,
     /// Whether the runner is stopping.
     pub shutdown: Shutdown,
 }

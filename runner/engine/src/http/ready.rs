@@ -13,14 +13,14 @@ const FAILING: Duration = Duration::from_secs(5);
 
 /// The answer of `/readyz`.
 #[derive(Debug, serde::Serialize)]
-pub(super) struct Ready {
+pub(super) struct Readiness {
     /// Whether every check passed.
     pub(super) ready: bool,
     /// The failed checks, one line each, for the operator who reads the probe's log.
     failing: Vec<String>,
 }
 
-pub(super) async fn check(monitored: &Monitored) -> Ready {
+pub(super) async fn check(monitored: &Monitored) -> Readiness {
     let mut failing = Vec::new();
     if monitored.shutdown.phase() != Phase::Running {
         failing.push("stopping: no new tasks are claimed".to_owned());
@@ -45,7 +45,7 @@ pub(super) async fn check(monitored: &Monitored) -> Ready {
             PATIENCE.as_secs()
         )),
     }
-    Ready {
+    Readiness {
         ready: failing.is_empty(),
         failing,
     }

@@ -3,3 +3,5 @@
 pub(crate) mod completer;
 pub(crate) mod parked;
 pub(crate) mod required_locks;
+pub(crate) mod settle;
+pub(crate) mod size;

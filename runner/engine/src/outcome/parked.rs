@@ -17,74 +17,69 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::outcome::completer::{FULL, settle, storing_works, weight};
-use crate::outcome::required_locks::{Need, needs, needs_others};
+use super::required_locks::{RequiredLock, needs_more_than_claim, required_locks};
+use super::settle::{FULL, note_storing_works, settle};
+use super::size::n_bytes;
 use crate::state::core::Core;
+use crate::state::parked_counts::ParkReason;
 use pgtq_store::{Ending, StoreError};
 
-/// Rejected outcomes: at this many, nothing more is claimed until some are stored.
-const MAX_REFUSED: usize = 100;
-/// Outcomes that wait for a lock: at this many, or this many bytes, nothing more is
-/// claimed.
-const MAX_LOCKED: usize = 5_000;
-const MAX_BYTES: usize = 64 << 20;
 /// Outcomes that are tried together the first time.
 const MAX_TOGETHER: usize = 500;
 /// How long one round may take; the next round starts with the rest.
 const ROUND: Duration = Duration::from_secs(2);
 /// Waits between retries.
 const LOCKED_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-const REFUSED_WAITS: (Duration, Duration) = (Duration::from_millis(1_000), Duration::from_secs(30));
-
-/// Why an outcome is not stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
-    Locked,
-    Refused,
-}
+const REJECTED_WAITS: (Duration, Duration) =
+    (Duration::from_millis(1_000), Duration::from_secs(30));
 
 #[derive(Debug)]
-struct Entry {
+struct ParkedOutcome {
     ending: Ending,
-    reason: Reason,
+    reason: ParkReason,
     /// An earlier try may have committed.
     again: bool,
     n_tries: u32,
     due: Instant,
 }
 
-/// The parked outcomes of one engine.
-#[derive(Debug, Default)]
-pub(crate) struct ParkedOutcomes {
-    inner: Mutex<Inner>,
+/// The parked outcomes of one engine; their numbers are in [`Core::parked`].
+pub(crate) struct ParkedOutcomes<'a> {
+    core: &'a Core,
+    inner: Mutex<ParkedList>,
     added: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    entries: Vec<Entry>,
+struct ParkedList {
+    entries: Vec<ParkedOutcome>,
     /// The locks that entries wait for, as far as one entry of each was tried.
-    needs: HashSet<Need>,
-    n_refused: usize,
-    n_locked: usize,
-    n_bytes: usize,
+    locks: HashSet<RequiredLock>,
 }
 
-impl ParkedOutcomes {
+impl<'a> ParkedOutcomes<'a> {
+    pub(crate) fn new(core: &'a Core) -> Self {
+        ParkedOutcomes {
+            core,
+            inner: Mutex::default(),
+            added: Notify::new(),
+        }
+    }
+
     /// Adds outcomes that were not stored.
-    pub(crate) fn add(&self, endings: Vec<Ending>, reason: Reason, again: bool) {
+    pub(crate) fn add(&self, endings: Vec<Ending>, reason: ParkReason, again: bool) {
         if endings.is_empty() {
             return;
         }
         let now = Instant::now();
         let mut inner = self.lock();
         for ending in endings {
-            inner.count(&ending, reason);
+            self.core.parked.add(reason, n_bytes(&ending));
             let due = match reason {
-                Reason::Locked => now,
-                Reason::Refused => now + retry_after(reason, 0),
+                ParkReason::Locked => now,
+                ParkReason::Rejected => now + retry_after(reason, 0),
             };
-            inner.entries.push(Entry {
+            inner.entries.push(ParkedOutcome {
                 ending,
                 reason,
                 again,
@@ -96,31 +91,21 @@ impl ParkedOutcomes {
         self.added.notify_one();
     }
 
-    /// Whether too many are parked to claim more.
-    pub(crate) fn is_full(&self) -> bool {
-        let inner = self.lock();
-        inner.n_refused >= MAX_REFUSED || inner.n_locked >= MAX_LOCKED || inner.n_bytes >= MAX_BYTES
-    }
-
-    /// How many wait for a lock.
-    pub(crate) fn n_locked(&self) -> usize {
-        self.lock().n_locked
-    }
-
     /// Removes from a batch the outcomes that may wait for a lock known to be held. While
     /// any key is held, the completer stores no child with a key.
     pub(crate) fn take_waiting(&self, batch: Vec<Ending>) -> (Vec<Ending>, Vec<Ending>) {
         let inner = self.lock();
-        if inner.n_locked == 0 {
+        if self.core.parked.n_locked() == 0 {
             return (Vec::new(), batch);
         }
         batch
             .into_iter()
-            .partition(|ending| needs_others(ending) || inner.waits(ending))
+            .partition(|ending| needs_more_than_claim(ending) || inner.waits(ending))
     }
 
     /// Retries them until its future is dropped.
-    pub(crate) async fn run(&self, core: &Core) {
+    pub(crate) async fn run(&self) {
+        let core = self.core;
         loop {
             let next = self.lock().entries.iter().map(|entry| entry.due).min();
             let added = self.added.notified();
@@ -131,13 +116,13 @@ impl ParkedOutcomes {
                     () = added => {}
                 },
             }
-            let was_full = self.is_full();
-            self.round(core).await;
-            match self.is_full() {
-                true => core.stats.health.endings.note(FULL.to_owned()),
+            let was_full = core.parked.is_full();
+            self.round().await;
+            match core.parked.is_full() {
+                true => core.stats.health.outcomes.record_failure(FULL.to_owned()),
                 false if was_full => {
                     tracing::info!("parked outcomes are stored: claiming again");
-                    storing_works(core);
+                    note_storing_works(core);
                     core.wake_all();
                 }
                 false => {}
@@ -145,9 +130,10 @@ impl ParkedOutcomes {
         }
     }
 
-    async fn round(&self, core: &Core) {
+    async fn round(&self) {
+        let core = self.core;
         let now = Instant::now();
-        let due: Vec<Entry> = {
+        let due: Vec<ParkedOutcome> = {
             let mut inner = self.lock();
             let all = std::mem::take(&mut inner.entries);
             let (due, later) = all.into_iter().partition(|entry| entry.due <= now);
@@ -163,49 +149,63 @@ impl ParkedOutcomes {
                 "the lease was lost before parked outcomes were stored: their tasks will run again"
             );
             core.stats.stale.fetch_add(due.len() as u64, Relaxed);
-            self.lock().forget(&due);
+            self.forget(&due);
             return;
         }
-        let mut round = Round {
+        let mut round = RetryRound {
             parked: self,
-            core,
             ends: now + ROUND,
             held: HashSet::new(),
             freed: HashSet::new(),
         };
-        let (fresh, tried): (Vec<Entry>, Vec<Entry>) = due
+        let (fresh, tried): (Vec<ParkedOutcome>, Vec<ParkedOutcome>) = due
             .into_iter()
-            .partition(|entry| entry.n_tries == 0 && entry.reason == Reason::Locked);
+            .partition(|entry| entry.n_tries == 0 && entry.reason == ParkReason::Locked);
         round.store_together(fresh).await;
         round.store_each(tried).await;
         round.finish();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    /// Removes entries that are stored or lost from the counts.
+    fn forget(&self, entries: &[ParkedOutcome]) {
+        let mut inner = self.lock();
+        for entry in entries {
+            let n_bytes = n_bytes(&entry.ending);
+            self.core.parked.remove(entry.reason, n_bytes);
+        }
+        self.clear_if_none(&mut inner);
+    }
+
+    fn clear_if_none(&self, inner: &mut ParkedList) {
+        if self.core.parked.n_locked() == 0 {
+            inner.locks.clear();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ParkedList> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One retry of all outcomes that are due.
-struct Round<'a> {
-    parked: &'a ParkedOutcomes,
-    core: &'a Core,
+struct RetryRound<'a> {
+    parked: &'a ParkedOutcomes<'a>,
     ends: Instant,
-    held: HashSet<Need>,
-    freed: HashSet<Need>,
+    held: HashSet<RequiredLock>,
+    freed: HashSet<RequiredLock>,
 }
 
-impl Round<'_> {
+impl RetryRound<'_> {
     /// Tries these together, and each on its own if that fails.
-    async fn store_together(&mut self, entries: Vec<Entry>) {
-        let (waiting, free): (Vec<Entry>, Vec<Entry>) = {
+    async fn store_together(&mut self, entries: Vec<ParkedOutcome>) {
+        let (waiting, free): (Vec<ParkedOutcome>, Vec<ParkedOutcome>) = {
             let inner = self.parked.lock();
             entries.into_iter().partition(|e| inner.waits(&e.ending))
         };
         self.keep(waiting);
         let mut free = free.into_iter();
         loop {
-            let chunk: Vec<Entry> = free.by_ref().take(MAX_TOGETHER).collect();
+            let chunk: Vec<ParkedOutcome> = free.by_ref().take(MAX_TOGETHER).collect();
             if chunk.is_empty() {
                 return;
             }
@@ -223,11 +223,17 @@ impl Round<'_> {
 
     /// Stores these. Returns those that are not stored, and the error if it was not a
     /// lock timeout.
-    async fn store(&self, mut entries: Vec<Entry>) -> (Vec<Entry>, Option<StoreError>) {
+    async fn store(
+        &self,
+        mut entries: Vec<ParkedOutcome>,
+    ) -> (Vec<ParkedOutcome>, Option<StoreError>) {
         let endings: Vec<Ending> = entries.iter().map(|entry| entry.ending.clone()).collect();
         let again = entries.iter().any(|entry| entry.again);
-        let runner = self.core.runner();
-        let stored = self.core.store.finish_parked(runner, &endings, again).await;
+        let core = self.parked.core;
+        let stored = core
+            .store
+            .finish_parked(core.runner(), &endings, again)
+            .await;
         let finished = match stored {
             Ok(finished) => finished,
             Err(StoreError::Locked { .. }) => return (entries, None),
@@ -236,18 +242,19 @@ impl Round<'_> {
                 return (entries, Some(error));
             }
         };
-        settle(self.core, &endings, &finished);
-        let is_locked = |entry: &Entry| {
+        settle(core, &endings, &finished);
+        let is_locked = |entry: &ParkedOutcome| {
             let key = (entry.ending.claim, entry.ending.task.id);
             finished.locked.contains(&key)
         };
-        let (locked, stored): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(is_locked);
-        self.parked.lock().forget(&stored);
+        let (locked, stored): (Vec<ParkedOutcome>, Vec<ParkedOutcome>) =
+            entries.into_iter().partition(is_locked);
+        self.parked.forget(&stored);
         (locked, None)
     }
 
     /// Tries each on its own; of those that need the same lock, only one.
-    async fn store_each(&mut self, entries: Vec<Entry>) {
+    async fn store_each(&mut self, entries: Vec<ParkedOutcome>) {
         let mut entries = entries.into_iter();
         while let Some(entry) = entries.next() {
             if Instant::now() >= self.ends {
@@ -257,8 +264,10 @@ impl Round<'_> {
                 inner.entries.splice(0..0, left);
                 return;
             }
-            let needs = needs(&entry.ending);
-            if entry.reason == Reason::Locked && needs.iter().any(|need| self.held.contains(need)) {
+            let locks = required_locks(&entry.ending);
+            if entry.reason == ParkReason::Locked
+                && locks.iter().any(|lock| self.held.contains(lock))
+            {
                 self.keep(vec![entry]);
                 continue;
             }
@@ -266,7 +275,7 @@ impl Round<'_> {
             let (left, error) = self.store(vec![entry]).await;
             match error {
                 None if left.is_empty() => {
-                    self.freed.extend(needs);
+                    self.freed.extend(locks);
                     tracing::debug!(task, "stored a parked outcome");
                 }
                 None => {
@@ -277,8 +286,8 @@ impl Round<'_> {
                         );
                     }
                     // With several locks it is unknown which one is held.
-                    if let [need] = needs.as_slice() {
-                        self.held.insert(need.clone());
+                    if let [lock] = locks.as_slice() {
+                        self.held.insert(lock.clone());
                     }
                 }
                 Some(error) => {
@@ -294,7 +303,7 @@ impl Round<'_> {
     }
 
     /// Keeps them for a later round.
-    fn keep(&self, entries: Vec<Entry>) {
+    fn keep(&self, entries: Vec<ParkedOutcome>) {
         let now = Instant::now();
         let mut inner = self.parked.lock();
         for mut entry in entries {
@@ -308,14 +317,14 @@ impl Round<'_> {
     fn finish(self) {
         let mut guard = self.parked.lock();
         let inner = &mut *guard;
-        inner.needs.retain(|need| !self.freed.contains(need));
-        inner.needs.extend(self.held);
-        inner.clear_if_none();
+        inner.locks.retain(|lock| !self.freed.contains(lock));
+        inner.locks.extend(self.held);
+        self.parked.clear_if_none(inner);
         for entry in &mut inner.entries {
-            let free = needs(&entry.ending)
+            let free = required_locks(&entry.ending)
                 .iter()
-                .any(|need| self.freed.contains(need));
-            if free && entry.reason == Reason::Locked {
+                .any(|lock| self.freed.contains(lock));
+            if free && entry.reason == ParkReason::Locked {
                 entry.n_tries = 0;
                 entry.due = Instant::now();
             }
@@ -323,42 +332,17 @@ impl Round<'_> {
     }
 }
 
-impl Inner {
+impl ParkedList {
     fn waits(&self, ending: &Ending) -> bool {
-        !self.needs.is_empty() && needs(ending).iter().any(|need| self.needs.contains(need))
-    }
-
-    fn count(&mut self, ending: &Ending, reason: Reason) {
-        match reason {
-            Reason::Locked => self.n_locked += 1,
-            Reason::Refused => self.n_refused += 1,
-        }
-        self.n_bytes += weight(ending);
-    }
-
-    /// Removes entries that are stored or lost.
-    fn forget(&mut self, entries: &[Entry]) {
-        for entry in entries {
-            match entry.reason {
-                Reason::Locked => self.n_locked -= 1,
-                Reason::Refused => self.n_refused -= 1,
-            }
-            self.n_bytes -= weight(&entry.ending);
-        }
-        self.clear_if_none();
-    }
-
-    fn clear_if_none(&mut self) {
-        if self.n_locked == 0 {
-            self.needs.clear();
-        }
+        let waits = |lock| self.locks.contains(lock);
+        !self.locks.is_empty() && required_locks(ending).iter().any(waits)
     }
 }
 
-fn retry_after(reason: Reason, n_tries: u32) -> Duration {
+fn retry_after(reason: ParkReason, n_tries: u32) -> Duration {
     let (first, most) = match reason {
-        Reason::Locked => LOCKED_WAITS,
-        Reason::Refused => REFUSED_WAITS,
+        ParkReason::Locked => LOCKED_WAITS,
+        ParkReason::Rejected => REJECTED_WAITS,
     };
     first
         .saturating_mul(1 << n_tries.saturating_sub(1).min(16))

@@ -3,9 +3,9 @@
 use pgtq_store::Ending;
 use pgtq_task::{ClaimId, NewTask, TaskId, Transition};
 
-/// A lock that storing an outcome may wait for.
+/// One of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Need {
+pub(crate) enum RequiredLock {
     /// Queue, key and scope of a child.
     Key(String, String, String),
     /// Values that the task saved.
@@ -14,7 +14,7 @@ pub(crate) enum Need {
 }
 
 /// Whether storing this outcome may wait for a lock other than that of its claim.
-pub(crate) fn needs_others(ending: &Ending) -> bool {
+pub(crate) fn needs_more_than_claim(ending: &Ending) -> bool {
     let complete = matches!(ending.transition, Transition::Complete { .. });
     complete
         && (ending.has_state
@@ -26,9 +26,9 @@ pub(crate) fn needs_others(ending: &Ending) -> bool {
 }
 
 /// All locks that it may need; the claim only if there is no other.
-pub(crate) fn needs(ending: &Ending) -> Vec<Need> {
-    if !needs_others(ending) {
-        return vec![Need::Claim(ending.claim)];
+pub(crate) fn required_locks(ending: &Ending) -> Vec<RequiredLock> {
+    if !needs_more_than_claim(ending) {
+        return vec![RequiredLock::Claim(ending.claim)];
     }
     let queue = |child: &NewTask| {
         child
@@ -36,17 +36,17 @@ pub(crate) fn needs(ending: &Ending) -> Vec<Need> {
             .as_ref()
             .map_or("default".to_owned(), ToString::to_string)
     };
-    let mut needs: Vec<Need> = ending
+    let mut locks: Vec<RequiredLock> = ending
         .record
         .children
         .iter()
         .filter_map(|child| {
             let scope = child.key_scope.as_deref().unwrap_or_default().to_owned();
-            Some(Need::Key(queue(child), child.key.clone()?, scope))
+            Some(RequiredLock::Key(queue(child), child.key.clone()?, scope))
         })
         .collect();
     if ending.has_state {
-        needs.push(Need::State(ending.task.id));
+        locks.push(RequiredLock::State(ending.task.id));
     }
-    needs
+    locks
 }

@@ -2,58 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::keeper::Keeper;
-use super::ledger::Ledger;
-use super::load::{Loader, Stages};
+use super::load::Loader;
+use super::load_journal::LoadJournal;
+use super::options::DirectoryOptions;
 use super::registry::Registry;
+use super::stages::Stages;
 use pgtq_sandbox::Sandbox;
 
 /// Requests that may be queued for the loop; further callers wait.
 const MAX_REQUESTS: usize = 16;
-
-/// Settings for watching a directory. The defaults suit a local disk.
-#[derive(Debug, Clone)]
-pub struct DirectoryOptions {
-    /// How often the directory is scanned without an event.
-    pub rescan_every: Duration,
-    /// Do not use file system events, only rescan: for network file systems.
-    pub poll_only: bool,
-    /// A file is read once its size and times have not changed for this long.
-    pub settle: Duration,
-    /// A file that keeps changing is tried after this long.
-    pub settle_at_most: Duration,
-    /// A file's handlers are retired once it has been missing for this long.
-    pub retire_after: Duration,
-    /// The same when an empty directory replaced the whole directory, for example because
-    /// a volume was unmounted: it may come back.
-    pub retire_after_swap: Duration,
-    /// A load that may have failed through a fault of this machine is retried after this
-    /// long; the pause doubles each time, up to 15 minutes.
-    pub retry_after: Duration,
-    /// A directory for notes on loads in progress, which identify a file that crashes the
-    /// process; created if missing. `None`: no notes are kept.
-    pub ledger: Option<PathBuf>,
-}
-
-impl Default for DirectoryOptions {
-    fn default() -> Self {
-        DirectoryOptions {
-            rescan_every: Duration::from_secs(3),
-            poll_only: false,
-            settle: Duration::from_millis(200),
-            settle_at_most: Duration::from_secs(2),
-            retire_after: Duration::from_secs(1),
-            retire_after_swap: Duration::from_secs(30),
-            retry_after: Duration::from_secs(5),
-            ledger: None,
-        }
-    }
-}
 
 /// Keeps a [`Registry`] in step with the files of a directory. Dropping it stops the
 /// watching; live plugins stay live.
@@ -61,12 +23,12 @@ pub struct PluginDirectory {
     requests: mpsc::Sender<oneshot::Sender<()>>,
     ready: watch::Receiver<bool>,
     keeper: AbortOnDropHandle<()>,
-    ledger: Arc<Ledger>,
+    journal: Arc<LoadJournal>,
 }
 
 impl PluginDirectory {
     /// Starts watching `dir`, which need not exist yet. Requires a tokio runtime. Blocks
-    /// briefly on the ledger's disk.
+    /// briefly on the journal's disk.
     pub fn start(
         dir: PathBuf,
         options: DirectoryOptions,
@@ -88,11 +50,11 @@ impl PluginDirectory {
             .try_send(started)
             .expect("the channel is new and has room");
         let (ready_sender, ready) = watch::channel(false);
-        let ledger = Ledger::open(options.ledger.as_deref());
-        let loader = Loader::new(&dir, stages, registry.clone(), Arc::clone(&ledger));
+        let journal = LoadJournal::open(options.load_journal.as_deref());
+        let loader = Loader::new(&dir, stages, registry.clone(), Arc::clone(&journal));
         let keeper = Keeper::new(dir, options, registry, loader);
         let keeper = tokio::spawn(async move {
-            let tell = async move {
+            let announce = async move {
                 if start.await.is_ok() {
                     ready_sender.send_replace(true);
                 }
@@ -100,14 +62,14 @@ impl PluginDirectory {
             };
             tokio::select! {
                 () = keeper.run(receiver) => {}
-                () = tell => {}
+                () = announce => {}
             }
         });
         PluginDirectory {
             requests,
             ready,
             keeper: AbortOnDropHandle::new(keeper),
-            ledger,
+            journal,
         }
     }
 
@@ -144,6 +106,6 @@ impl PluginDirectory {
 impl Drop for PluginDirectory {
     fn drop(&mut self) {
         // The process may end before the running steps have been stopped.
-        self.ledger.close();
+        self.journal.close();
     }
 }

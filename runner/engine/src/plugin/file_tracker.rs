@@ -10,8 +10,9 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::directory::DirectoryOptions;
-use super::scan::{Listing, Seen};
+use super::options::DirectoryOptions;
+use super::ready_file::ReadyFile;
+use super::scan::{DirectoryListing, Seen};
 
 /// A change that a scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,25 +23,16 @@ pub(super) enum Change {
     Changed(String),
 }
 
-/// A file that may be read now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ready {
-    pub(super) file: String,
-    pub(super) seen: Seen,
-    /// It was still changing when the maximum wait ended.
-    pub(super) unsettled: bool,
-}
-
 /// Every tracked file.
 #[derive(Debug, Default)]
 pub(super) struct FileTracker {
-    entries: BTreeMap<String, Entry>,
+    files: BTreeMap<String, TrackedFile>,
     /// The directory that the last scan read: device and inode.
     identity: Option<(u64, u64)>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct TrackedFile {
     seen: Seen,
     still_since: Instant,
     /// Since when its newest stamp has been waiting to be read; none once it was read.
@@ -65,7 +57,7 @@ impl Missing {
     }
 }
 
-impl Entry {
+impl TrackedFile {
     fn is_settling(&self) -> bool {
         self.unread_since.is_some() && self.missing.is_none()
     }
@@ -83,8 +75,8 @@ impl Entry {
 
 impl FileTracker {
     /// Records a scan.
-    pub(super) fn observe(&mut self, listing: Listing, now: Instant) -> Vec<Change> {
-        let mut sightings = Vec::new();
+    pub(super) fn observe(&mut self, listing: DirectoryListing, now: Instant) -> Vec<Change> {
+        let mut changes = Vec::new();
         let is_another = self.identity.is_some_and(|last| last != listing.identity);
         self.identity = Some(listing.identity);
         if listing.complete {
@@ -92,33 +84,33 @@ impl FileTracker {
                 since: now,
                 with_directory: is_another && listing.is_empty(),
             };
-            for (file, page) in &mut self.entries {
+            for (file, entry) in &mut self.files {
                 if !listing.files.contains_key(file) {
-                    page.missing.get_or_insert(missing);
+                    entry.missing.get_or_insert(missing);
                 }
             }
         }
         for (file, seen) in listing.files {
-            if let Some(page) = self.entries.get_mut(&file) {
-                page.missing = None;
-                if page.seen != seen {
-                    page.seen = seen;
-                    page.still_since = now;
-                    page.unread_since.get_or_insert(now);
-                    sightings.push(Change::Changed(file));
+            if let Some(entry) = self.files.get_mut(&file) {
+                entry.missing = None;
+                if entry.seen != seen {
+                    entry.seen = seen;
+                    entry.still_since = now;
+                    entry.unread_since.get_or_insert(now);
+                    changes.push(Change::Changed(file));
                 }
             } else {
-                let page = Entry {
+                let entry = TrackedFile {
                     seen,
                     still_since: now,
                     unread_since: Some(now),
                     missing: None,
                 };
-                self.entries.insert(file.clone(), page);
-                sightings.push(Change::Discovered(file));
+                self.files.insert(file.clone(), entry);
+                changes.push(Change::Discovered(file));
             }
         }
-        sightings
+        changes
     }
 
     /// Marks files that have not changed for long as settled: for the first scan of a
@@ -130,27 +122,31 @@ impl FileTracker {
         now: Instant,
         today: SystemTime,
     ) {
-        for page in self.entries.values_mut() {
-            let old = match &page.seen {
+        for entry in self.files.values_mut() {
+            let old = match &entry.seen {
                 Seen::File(stamp) => stamp.is_older_than(options.settle_at_most, today),
                 Seen::NotAFile(_) => true,
             };
             if old && let Some(earlier) = now.checked_sub(options.settle) {
-                page.still_since = earlier;
+                entry.still_since = earlier;
             }
         }
     }
 
     /// The files that may be read now, in name order; each is returned once per change.
-    pub(super) fn take_ready(&mut self, options: &DirectoryOptions, now: Instant) -> Vec<Ready> {
+    pub(super) fn take_ready(
+        &mut self,
+        options: &DirectoryOptions,
+        now: Instant,
+    ) -> Vec<ReadyFile> {
         let mut ready = Vec::new();
-        for (file, page) in &mut self.entries {
-            if page.ready_at(options).is_some_and(|at| at <= now) {
-                page.unread_since = None;
-                ready.push(Ready {
+        for (file, entry) in &mut self.files {
+            if entry.ready_at(options).is_some_and(|at| at <= now) {
+                entry.unread_since = None;
+                ready.push(ReadyFile {
                     file: file.clone(),
-                    seen: page.seen.clone(),
-                    unsettled: now < page.still_since + options.settle,
+                    seen: entry.seen.clone(),
+                    unsettled: now < entry.still_since + options.settle,
                 });
             }
         }
@@ -159,18 +155,18 @@ impl FileTracker {
 
     /// The files that have been missing for long enough; they are no longer tracked.
     pub(super) fn take_gone(&mut self, options: &DirectoryOptions, now: Instant) -> Vec<String> {
-        let gone = |page: &Entry| {
-            let missing = page.missing.as_ref();
+        let gone = |entry: &TrackedFile| {
+            let missing = entry.missing.as_ref();
             missing.is_some_and(|missing| missing.gone_at(options) <= now)
         };
         let files: Vec<String> = self
-            .entries
+            .files
             .iter()
-            .filter(|(_, page)| gone(page))
+            .filter(|(_, entry)| gone(entry))
             .map(|(file, _)| file.clone())
             .collect();
         for file in &files {
-            self.entries.remove(file);
+            self.files.remove(file);
         }
         files
     }
@@ -178,64 +174,65 @@ impl FileTracker {
     /// The file changed while it was read: it must settle again. With `from_now` the time
     /// it has been unchanged so far does not count.
     pub(super) fn settle_again(&mut self, file: &str, from_now: bool, now: Instant) {
-        if let Some(page) = self.entries.get_mut(file) {
-            page.unread_since.get_or_insert(now);
+        if let Some(entry) = self.files.get_mut(file) {
+            entry.unread_since.get_or_insert(now);
             if from_now {
-                page.still_since = now;
+                entry.still_since = now;
             }
         }
     }
 
     /// The file's stamp, unless it is missing.
     pub(super) fn seen(&self, file: &str) -> Option<&Seen> {
-        let page = self.entries.get(file)?;
-        page.missing.is_none().then_some(&page.seen)
+        let entry = self.files.get(file)?;
+        entry.missing.is_none().then_some(&entry.seen)
     }
 
     /// Stops tracking a file.
     pub(super) fn forget(&mut self, file: &str) {
-        self.entries.remove(file);
+        self.files.remove(file);
     }
 
     /// Whether the file's newest stamp waits to be read.
     pub(super) fn is_unread(&self, file: &str) -> bool {
-        let page = self.entries.get(file);
-        page.is_some_and(|page| page.unread_since.is_some())
+        let entry = self.files.get(file);
+        entry.is_some_and(|entry| entry.unread_since.is_some())
     }
 
     /// Whether any existing file waits to be read.
     pub(super) fn is_settling(&self) -> bool {
-        self.entries.values().any(Entry::is_settling)
+        self.files.values().any(TrackedFile::is_settling)
     }
 
     /// Files that wait to be read or to be retired.
     pub(super) fn unfinished(&self) -> impl Iterator<Item = &String> {
-        let open = |page: &Entry| page.unread_since.is_some() || page.missing.is_some();
-        self.entries
+        let open = |entry: &TrackedFile| entry.unread_since.is_some() || entry.missing.is_some();
+        self.files
             .iter()
-            .filter(move |(_, page)| open(page))
+            .filter(move |(_, entry)| open(entry))
             .map(|(file, _)| file)
     }
 
     /// Files that the last scan missed.
     pub(super) fn missing(&self) -> impl Iterator<Item = &String> {
-        self.entries
+        self.files
             .iter()
-            .filter(|(_, page)| page.missing.is_some())
+            .filter(|(_, entry)| entry.missing.is_some())
             .map(|(file, _)| file)
     }
 
     /// Whether files are missing because an empty directory replaced theirs.
     pub(super) fn is_directory_away(&self) -> bool {
-        let away = |page: &Entry| page.missing.is_some_and(|missing| missing.with_directory);
-        self.entries.values().any(away)
+        let away =
+            |entry: &TrackedFile| entry.missing.is_some_and(|missing| missing.with_directory);
+        self.files.values().any(away)
     }
 
     /// When a file will next be ready or gone, if nothing changes until then.
     pub(super) fn next(&self, options: &DirectoryOptions) -> Option<Instant> {
-        let moments = self.entries.values().filter_map(|page| {
-            let gone_at = page.missing.map(|missing| missing.gone_at(options));
-            gone_at.or_else(|| page.ready_at(options))
+        let moments = self.files.values().filter_map(|entry| {
+            let gone_at = entry.missing.map(|missing| missing.gone_at(options));
+            gone_at.or_else(|| entry.ready_at(options))
         });
         moments.min()
     }

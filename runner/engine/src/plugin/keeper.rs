@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! events ─ hint ─┐
-//! rescan timer ──┼─► scan ─► tracker ─► ready ─► schedule ─► Loader ─► serve | refuse
+//! rescan timer ──┼─► scan ─► tracker ─► ready ─► schedule ─► Loader ─► serve | reject
 //! rescan() ──────┘              └─────► gone ──► retire
 //! ```
 
@@ -20,15 +20,18 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::directory::DirectoryOptions;
-use super::file_tracker::{Change, FileTracker, Ready};
-use super::load::{Loader, Outlined, Refusal, RetryWhen};
-use super::pauses::Pauses;
+use super::directory_problem;
+use super::file_tracker::{Change, FileTracker};
+use super::load::{InspectOutcome, Loader};
+use super::load_request::{LoadRequest, PlannedLoad};
+use super::load_schedule::{LoadSchedule, NextStep};
+use super::options::DirectoryOptions;
+use super::pending_retries::PendingRetries;
+use super::ready_file::ReadyFile;
 use super::registry::{NewVersion, Registry};
-use super::scan::{Listing, scan};
-use super::schedule::{Order, Planned, Schedule, Step};
+use super::rejected::{PluginRejected, RetryWhen};
+use super::scan::{DirectoryListing, scan};
 use super::status::PluginState;
-use super::trouble;
 use super::waiters::Waiters;
 use super::watcher::Watcher;
 use pgtq_task::Name;
@@ -45,19 +48,19 @@ pub(super) struct Keeper {
     options: DirectoryOptions,
     registry: Registry,
     loader: Arc<Loader>,
-    book: FileTracker,
+    tracker: FileTracker,
     watcher: Option<Watcher>,
     watch_failed: bool,
     hint: Arc<Notify>,
-    schedule: Schedule,
+    schedule: LoadSchedule,
     /// Aborts the running steps when dropped.
-    tasks: JoinSet<Done>,
-    jobs: HashMap<Id, Job>,
+    tasks: JoinSet<StepResult>,
+    running: HashMap<Id, StepTask>,
     /// Rejected because other files serve some of these names.
     blocked: BTreeMap<String, Vec<Name>>,
     /// Rejected because too many other plugins serve.
     too_many: BTreeSet<String>,
-    pauses: Pauses,
+    retries: PendingRetries,
     waiters: Waiters,
     /// Until the files of the first scan have settled.
     gathering: bool,
@@ -67,15 +70,15 @@ pub(super) struct Keeper {
 }
 
 /// A running step.
-struct Job {
-    order: Order,
+struct StepTask {
+    request: LoadRequest,
     task: AbortHandle,
 }
 
 /// The result of a step.
-enum Done {
-    Outline(Result<Outlined, Refusal>),
-    Load(Result<Option<NewVersion>, Refusal>),
+enum StepResult {
+    Inspect(Result<InspectOutcome, PluginRejected>),
+    Load(Result<Option<NewVersion>, PluginRejected>),
 }
 
 impl Keeper {
@@ -90,16 +93,16 @@ impl Keeper {
             options,
             registry,
             loader: Arc::new(loader),
-            book: FileTracker::default(),
+            tracker: FileTracker::default(),
             watcher: None,
             watch_failed: false,
             hint: Arc::default(),
-            schedule: Schedule::default(),
+            schedule: LoadSchedule::default(),
             tasks: JoinSet::new(),
-            jobs: HashMap::new(),
+            running: HashMap::new(),
             blocked: BTreeMap::new(),
             too_many: BTreeSet::new(),
-            pauses: Pauses::default(),
+            retries: PendingRetries::default(),
             waiters: Waiters::default(),
             gathering: true,
             readable: true,
@@ -111,9 +114,9 @@ impl Keeper {
     /// answered when everything that the next scan found is complete.
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<oneshot::Sender<()>>) {
         // The end of a step does not require another scan.
-        let mut look = true;
+        let mut scan_due = true;
         loop {
-            if look {
+            if scan_due {
                 let began = Instant::now();
                 self.scan().await;
                 let pause = began.elapsed() * SCAN_SHARE;
@@ -122,7 +125,7 @@ impl Keeper {
             self.start_steps();
             self.answer();
             let wake_at = self.wake_at();
-            look = tokio::select! {
+            scan_due = tokio::select! {
                 () = self.hint.notified() => {
                     sleep(GATHER).await;
                     true
@@ -156,44 +159,44 @@ impl Keeper {
                 // A new directory of that name may get the inode of the old one.
                 self.watcher = None;
                 let dir = self.dir.display();
-                let trouble = format!("cannot read {dir}: {reason}");
-                trouble::note(&self.registry, &self.dir, Some(trouble));
+                let problem = format!("cannot read {dir}: {reason}");
+                directory_problem::note(&self.registry, &self.dir, Some(problem));
             }
         }
     }
 
-    fn take_in(&mut self, listing: Listing, now: Instant) {
+    fn take_in(&mut self, listing: DirectoryListing, now: Instant) {
         self.keep_watching(listing.identity);
         let complete = listing.complete;
         self.observe(listing, now);
-        for ready in self.book.take_ready(&self.options, now) {
-            self.schedule.add(Order {
+        for ready in self.tracker.take_ready(&self.options, now) {
+            self.schedule.add(LoadRequest {
                 ready,
-                again: false,
+                is_retry: false,
                 alone: false,
             });
         }
-        for file in self.book.take_gone(&self.options, now) {
+        for file in self.tracker.take_gone(&self.options, now) {
             self.retire(&file);
         }
-        for ready in self.pauses.take_ended(now) {
+        for ready in self.retries.take_ended(now) {
             self.try_again(ready);
         }
         self.registry.refresh();
-        let trouble = trouble::of(
+        let problem = directory_problem::of(
             complete,
-            self.book
+            self.tracker
                 .is_directory_away()
                 .then_some(self.options.retire_after_swap),
             &self.too_many,
             self.registry.is_cut(),
         );
-        trouble::note(&self.registry, &self.dir, trouble);
+        directory_problem::note(&self.registry, &self.dir, problem);
     }
 
-    fn observe(&mut self, listing: Listing, now: Instant) {
-        for sighting in self.book.observe(listing, now) {
-            let file = match sighting {
+    fn observe(&mut self, listing: DirectoryListing, now: Instant) {
+        for change in self.tracker.observe(listing, now) {
+            let file = match change {
                 Change::Discovered(file) => {
                     let state = PluginState::Discovered;
                     self.registry.note(&file, state, None, None);
@@ -206,11 +209,11 @@ impl Keeper {
             self.plan_again(held);
             self.blocked.remove(&file);
             self.too_many.remove(&file);
-            self.pauses.forget(&file);
+            self.retries.forget(&file);
             self.settling(&file);
         }
         if self.gathering {
-            self.book
+            self.tracker
                 .trust_old_files(&self.options, now, SystemTime::now());
         }
     }
@@ -245,70 +248,78 @@ impl Keeper {
     fn start_steps(&mut self) {
         // At the start all files are ready before the first is read, so that handler
         // names are assigned in file name order.
-        self.gathering = self.gathering && self.book.is_settling();
+        self.gathering = self.gathering && self.tracker.is_settling();
         if self.gathering {
             return;
         }
         self.retry_beyond_limit();
         while let Some(step) = self.schedule.next(Instant::now()) {
             let loader = Arc::clone(&self.loader);
-            let (order, task) = match step {
-                Step::Outline(order) => {
-                    let missing = self.book.missing().cloned().collect();
-                    let outline = loader.outline(order.clone(), missing);
-                    let task = async move { Done::Outline(outline.await) };
-                    (order, self.tasks.spawn(task))
+            let (request, task) = match step {
+                NextStep::Inspect(request) => {
+                    let missing = self.tracker.missing().cloned().collect();
+                    let inspect = loader.inspect(request.clone(), missing);
+                    let task = async move { StepResult::Inspect(inspect.await) };
+                    (request, self.tasks.spawn(task))
                 }
-                Step::Load(Planned { order, outline }) => {
-                    let load = loader.load(order.ready.clone(), outline.digest);
-                    let task = async move { Done::Load(load.await) };
-                    (order, self.tasks.spawn(task))
+                NextStep::Load(PlannedLoad { request, inspected }) => {
+                    let load = loader.load(request.ready.clone(), inspected.digest);
+                    let task = async move { StepResult::Load(load.await) };
+                    (request, self.tasks.spawn(task))
                 }
             };
-            self.jobs.insert(task.id(), Job { order, task });
+            self.running.insert(task.id(), StepTask { request, task });
         }
     }
 
     /// Handles the result of a step.
-    fn handle_ended(&mut self, ended: Result<(Id, Done), JoinError>) {
+    fn handle_ended(&mut self, ended: Result<(Id, StepResult), JoinError>) {
         let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
         // Without a job its file was retired meanwhile.
-        let Some(Job { order, .. }) = self.jobs.remove(&id) else {
+        let Some(StepTask { request, .. }) = self.running.remove(&id) else {
             return;
         };
-        let (file, unsettled) = (order.ready.file.clone(), order.ready.unsettled);
+        let (file, unsettled) = (request.ready.file.clone(), request.ready.unsettled);
         self.schedule.ended(&file);
         match ended {
-            Ok((_, Done::Outline(Ok(Outlined::Good(outline))))) => {
-                return self.plan(Planned { order, outline });
+            Ok((_, StepResult::Inspect(Ok(InspectOutcome::Loadable(inspected))))) => {
+                return self.plan(PlannedLoad { request, inspected });
             }
-            Ok((_, Done::Outline(Ok(Outlined::Suspect)))) => {
+            Ok((_, StepResult::Inspect(Ok(InspectOutcome::CrashSuspect)))) => {
                 tracing::warn!(
                     file,
                     "plugin {file}: an earlier runner process crashed while it loaded these bytes; they are loaded alone"
                 );
-                return self.schedule.add(Order {
+                return self.schedule.add(LoadRequest {
                     alone: true,
-                    ..order
+                    ..request
                 });
             }
-            Ok((_, Done::Outline(Ok(Outlined::Same(digest))))) => {
-                self.pauses.forget(&file);
+            Ok((_, StepResult::Inspect(Ok(InspectOutcome::Unchanged(digest))))) => {
+                self.retries.forget(&file);
                 self.registry
                     .note(&file, PluginState::Live, Some(digest), None);
             }
-            Ok((_, Done::Outline(Ok(Outlined::MovedFrom(from))))) => self.rename(&from, &file),
-            Ok((_, Done::Outline(Ok(Outlined::Moving)) | Done::Load(Ok(None)))) => {
-                self.settling(&file);
-                self.book.settle_again(&file, true, Instant::now());
+            Ok((_, StepResult::Inspect(Ok(InspectOutcome::RenamedFrom(from))))) => {
+                self.rename(&from, &file);
             }
-            Ok((_, Done::Load(Ok(Some(new))))) => self.serve(order.ready, new),
-            Ok((_, Done::Outline(Err(refusal)) | Done::Load(Err(refusal)))) => {
-                self.refuse(order.ready, refusal);
+            Ok((
+                _,
+                StepResult::Inspect(Ok(InspectOutcome::Changing)) | StepResult::Load(Ok(None)),
+            )) => {
+                self.settling(&file);
+                self.tracker.settle_again(&file, true, Instant::now());
+            }
+            Ok((_, StepResult::Load(Ok(Some(new))))) => self.serve(request.ready, new),
+            Ok((_, StepResult::Inspect(Err(rejected)) | StepResult::Load(Err(rejected)))) => {
+                self.reject(request.ready, rejected);
             }
             Err(error) => {
                 let reason = format!("internal error while loading: {error}");
-                self.refuse(order.ready, Refusal::new(None, reason, RetryWhen::Later));
+                self.reject(
+                    request.ready,
+                    PluginRejected::new(None, reason, RetryWhen::Later),
+                );
             }
         }
         self.complete(&file, unsettled);
@@ -316,27 +327,29 @@ impl Keeper {
 
     /// The file is live or rejected, or has newer bytes.
     fn complete(&mut self, file: &str, unsettled: bool) {
-        let held = self.schedule.drop_claims(file);
+        let held = self.schedule.release_names(file);
         self.plan_again(held);
         // With newer bytes to read, the file is not complete. A file that never settles
         // is waited for only once.
-        if unsettled || !self.book.is_unread(file) {
+        if unsettled || !self.tracker.is_unread(file) {
             self.waiters.complete(file);
         }
     }
 
-    fn try_again(&mut self, ready: Ready) {
+    fn try_again(&mut self, ready: ReadyFile) {
         if !self.schedule.files().any(|file| *file == ready.file) {
-            self.schedule.add(Order {
+            self.schedule.add(LoadRequest {
                 ready,
-                again: true,
+                is_retry: true,
                 alone: false,
             });
         }
     }
 
     fn retire(&mut self, file: &str) {
-        let ours = self.jobs.extract_if(|_, job| job.order.ready.file == file);
+        let ours = self
+            .running
+            .extract_if(|_, job| job.request.ready.file == file);
         for (_, job) in ours {
             job.task.abort();
             self.schedule.ended(file);
@@ -352,18 +365,18 @@ impl Keeper {
 
     fn forget(&mut self, file: &str) {
         let mut held = self.schedule.withdraw(file);
-        held.append(&mut self.schedule.drop_claims(file));
+        held.append(&mut self.schedule.release_names(file));
         self.plan_again(held);
         self.blocked.remove(file);
         self.too_many.remove(file);
-        self.pauses.forget(file);
+        self.retries.forget(file);
         self.waiters.complete(file);
     }
 
     /// Answers the callers whose files are all complete.
     fn answer(&mut self) {
         let unfinished = || {
-            let open = self.book.unfinished().chain(self.schedule.files());
+            let open = self.tracker.unfinished().chain(self.schedule.files());
             open.cloned().collect::<HashSet<String>>()
         };
         self.waiters.answer(unfinished);
@@ -375,8 +388,8 @@ impl Keeper {
             return self.next_scan;
         }
         let moments = [
-            self.pauses.next(),
-            self.book.next(&self.options),
+            self.retries.next(),
+            self.tracker.next(&self.options),
             self.schedule.next_moment(Instant::now()),
         ];
         moments

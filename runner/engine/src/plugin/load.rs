@@ -2,118 +2,35 @@
 //! rejection.
 
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 
-use super::file_tracker::Ready;
-use super::ledger::{Ledger, MAX_CRASHES};
+use super::file_name::plugin_name;
+use super::load_journal::{LoadJournal, MAX_CRASHES};
+use super::load_request::{InspectedFile, LoadRequest};
 use super::read::{FileBytes, ReadError, read_file};
+use super::ready_file::ReadyFile;
 use super::registry::{NewVersion, Registry};
+use super::rejected::{PluginRejected, RetryWhen};
 use super::scan::Seen;
-use super::schedule::Order;
+use super::stages::Stages;
 use super::status::PluginState;
-use pgtq_sandbox::{LoadError, Sandbox, inspect};
-use pgtq_task::{Digest, Handler, Manifest, Name};
-
-/// The result of [`Stages::load`].
-pub(super) type LoadFuture =
-    Pin<Box<dyn Future<Output = Result<(Manifest, Vec<Arc<dyn Handler>>), LoadError>> + Send>>;
-
-/// What the sandbox does for a file. A trait only so that tests can make a compiler fail
-/// on demand.
-pub(super) trait Stages: Send + Sync + 'static {
-    /// The largest accepted file, in bytes.
-    fn max_file_bytes(&self) -> u64;
-    /// The handler names in the file; executes nothing.
-    fn inspect(&self, bytes: &[u8]) -> Result<Vec<Name>, LoadError>;
-    /// Compiles, calls `probing`, probes. `plugin` is the file's name without its
-    /// extension. Stops when dropped.
-    fn load(
-        &self,
-        plugin: &str,
-        bytes: Arc<[u8]>,
-        digest: Digest,
-        probing: Box<dyn FnOnce() + Send>,
-    ) -> LoadFuture;
-}
-
-impl Stages for Sandbox {
-    fn max_file_bytes(&self) -> u64 {
-        self.config().max_file_bytes
-    }
-
-    fn inspect(&self, bytes: &[u8]) -> Result<Vec<Name>, LoadError> {
-        let inspection = inspect(bytes)?;
-        let mut names: Vec<Name> = inspection.handlers.into_iter().map(|h| h.name).collect();
-        // A linker emits them in any order; the text for operators must not depend on it.
-        names.sort();
-        Ok(names)
-    }
-
-    fn load(
-        &self,
-        plugin: &str,
-        bytes: Arc<[u8]>,
-        digest: Digest,
-        probing: Box<dyn FnOnce() + Send>,
-    ) -> LoadFuture {
-        let sandbox = self.clone();
-        let plugin = plugin.to_owned();
-        Box::pin(async move {
-            let compiled = sandbox.compile(bytes, digest).await?;
-            probing();
-            let manifest = compiled.probe_as(&plugin).await?;
-            let handlers = compiled.handlers(&manifest, &plugin);
-            Ok((manifest, handlers))
-        })
-    }
-}
-
-/// What is known of a file once it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Outline {
-    pub(super) digest: Digest,
-    /// The handlers that it lists.
-    pub(super) names: Vec<Name>,
-}
+use pgtq_sandbox::LoadError;
+use pgtq_task::Digest;
 
 /// The result of the first step, if the file was not rejected.
 #[derive(Debug)]
-pub(super) enum Outlined {
+pub(super) enum InspectOutcome {
     /// It may be loaded.
-    Good(Outline),
+    Loadable(InspectedFile),
     /// The file serves these bytes already.
-    Same(Digest),
+    Unchanged(Digest),
     /// A file that is missing now serves these bytes.
-    MovedFrom(String),
+    RenamedFrom(String),
     /// An earlier process crashed while it loaded these bytes: no other step may run
     /// meanwhile.
-    Suspect,
+    CrashSuspect,
     /// The file changed or disappeared while it was read.
-    Moving,
-}
-
-/// Why a file must not go live.
-#[derive(Debug, Clone)]
-pub(super) struct Refusal {
-    /// The digest of the bytes, if they could be read.
-    pub(super) digest: Option<Digest>,
-    /// For operators.
-    pub(super) reason: String,
-    pub(super) again: RetryWhen,
-}
-
-/// When to try again, apart from a change of the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum RetryWhen {
-    /// Never: these bytes are invalid.
-    Never,
-    /// When another file stops serving one of these names.
-    WhenFree(Vec<Name>),
-    /// When fewer plugins serve.
-    WhenFewer,
-    /// After a pause: it may have been a fault of this machine.
-    Later,
+    Changing,
 }
 
 /// Takes files through the two steps. Does not change what serves.
@@ -121,7 +38,7 @@ pub(super) struct Loader {
     dir: PathBuf,
     stages: Box<dyn Stages>,
     registry: Registry,
-    ledger: Arc<Ledger>,
+    journal: Arc<LoadJournal>,
 }
 
 impl Loader {
@@ -129,27 +46,29 @@ impl Loader {
         dir: &Path,
         stages: Box<dyn Stages>,
         registry: Registry,
-        ledger: Arc<Ledger>,
+        journal: Arc<LoadJournal>,
     ) -> Loader {
         Loader {
             dir: dir.to_owned(),
             stages,
             registry,
-            ledger,
+            journal,
         }
     }
 
     /// Reads a file and lists its handlers. `missing`: files that the last scan did not
     /// find. Cancel-safe: stops when dropped.
-    pub(super) async fn outline(
+    pub(super) async fn inspect(
         self: Arc<Self>,
-        order: Order,
+        request: LoadRequest,
         missing: Vec<String>,
-    ) -> Result<Outlined, Refusal> {
-        let (file, alone) = (order.ready.file.as_str(), order.alone);
-        let expected = match &order.ready.seen {
+    ) -> Result<InspectOutcome, PluginRejected> {
+        let (file, alone) = (request.ready.file.as_str(), request.alone);
+        let expected = match &request.ready.seen {
             Seen::File(stamp) => *stamp,
-            Seen::NotAFile(what) => return Err(Refusal::new(None, what.clone(), RetryWhen::Never)),
+            Seen::NotAFile(what) => {
+                return Err(PluginRejected::new(None, what.clone(), RetryWhen::Never));
+            }
         };
         let Some(FileBytes {
             bytes,
@@ -157,45 +76,45 @@ impl Loader {
             stamp,
         }) = self.read(file).await?
         else {
-            return Ok(Outlined::Moving);
+            return Ok(InspectOutcome::Changing);
         };
-        if !order.ready.unsettled && stamp != Some(expected) {
-            return Ok(Outlined::Moving);
+        if !request.ready.unsettled && stamp != Some(expected) {
+            return Ok(InspectOutcome::Changing);
         }
 
         if self.registry.serving(file) == Some(digest) {
-            return Ok(Outlined::Same(digest));
+            return Ok(InspectOutcome::Unchanged(digest));
         }
         let serves_it = |from: &&String| self.registry.serving(from) == Some(digest);
         if let Some(from) = missing.iter().find(serves_it) {
-            return Ok(Outlined::MovedFrom(from.clone()));
+            return Ok(InspectOutcome::RenamedFrom(from.clone()));
         }
-        let ledger = Arc::clone(&self.ledger);
-        match blocking(move || ledger.crashes(digest, expected.modified())).await? {
+        let journal = Arc::clone(&self.journal);
+        match blocking(move || journal.crashes(digest, expected.modified())).await? {
             0 => {}
-            n if n >= MAX_CRASHES => return Err(self.crash_refusal(file, digest, n)),
+            n if n >= MAX_CRASHES => return Err(self.rejected_after_crashes(file, digest, n)),
             _ if alone => {}
-            _ => return Ok(Outlined::Suspect),
+            _ => return Ok(InspectOutcome::CrashSuspect),
         }
         self.note(file, PluginState::Validating, digest);
         let (loader, name) = (Arc::clone(&self), file.to_owned());
         let names = blocking(move || {
-            let note = loader.ledger.begin(digest, &name);
+            let note = loader.journal.begin(digest, &name);
             let names = loader.stages.inspect(&bytes);
             drop(note);
             names
         });
-        let names = names.await?.map_err(|error| refuse(digest, &error))?;
-        Ok(Outlined::Good(Outline { digest, names }))
+        let names = names.await?.map_err(|error| rejected(digest, &error))?;
+        Ok(InspectOutcome::Loadable(InspectedFile { digest, names }))
     }
 
     /// Compiles, links and probes a file with these bytes. `None`: the file has other
     /// bytes now, or is gone. Cancel-safe: stops when dropped.
     pub(super) async fn load(
         self: Arc<Self>,
-        ready: Ready,
+        ready: ReadyFile,
         digest: Digest,
-    ) -> Result<Option<NewVersion>, Refusal> {
+    ) -> Result<Option<NewVersion>, PluginRejected> {
         let file = ready.file.as_str();
         // Waiting files are not kept in memory.
         let bytes = match self.read(file).await? {
@@ -203,8 +122,8 @@ impl Loader {
             _ => return Ok(None),
         };
         self.note(file, PluginState::Compiling, digest);
-        let (ledger, name) = (Arc::clone(&self.ledger), file.to_owned());
-        let note = blocking(move || ledger.begin(digest, &name)).await?;
+        let (journal, name) = (Arc::clone(&self.journal), file.to_owned());
+        let note = blocking(move || journal.begin(digest, &name)).await?;
         let probing = {
             let (loader, file) = (Arc::clone(&self), file.to_owned());
             Box::new(move || loader.note(&file, PluginState::Probing, digest))
@@ -213,7 +132,7 @@ impl Loader {
             .stages
             .load(plugin_name(file), bytes, digest, probing)
             .await;
-        let (manifest, handlers) = loaded.map_err(|error| refuse(digest, &error))?;
+        let (manifest, handlers) = loaded.map_err(|error| rejected(digest, &error))?;
         blocking(move || note.succeeded(digest)).await?;
         Ok(Some(NewVersion {
             digest: Some(digest),
@@ -223,17 +142,21 @@ impl Loader {
     }
 
     /// None: the file does not exist any more.
-    async fn read(self: &Arc<Self>, file: &str) -> Result<Option<FileBytes>, Refusal> {
+    async fn read(self: &Arc<Self>, file: &str) -> Result<Option<FileBytes>, PluginRejected> {
         let (path, limit) = (self.dir.join(file), self.stages.max_file_bytes());
         match blocking(move || read_file(&path, limit)).await? {
             Ok(bytes) => Ok(Some(bytes)),
             Err(ReadError::Gone) => Ok(None),
-            Err(error @ ReadError::Unfit(_)) => {
-                Err(Refusal::new(None, error.to_string(), RetryWhen::Never))
-            }
-            Err(error @ ReadError::Io(_)) => {
-                Err(Refusal::new(None, error.to_string(), RetryWhen::Later))
-            }
+            Err(error @ ReadError::Unfit(_)) => Err(PluginRejected::new(
+                None,
+                error.to_string(),
+                RetryWhen::Never,
+            )),
+            Err(error @ ReadError::Io(_)) => Err(PluginRejected::new(
+                None,
+                error.to_string(),
+                RetryWhen::Later,
+            )),
         }
     }
 
@@ -241,45 +164,35 @@ impl Loader {
         self.registry.advance(file, state, digest);
     }
 
-    fn crash_refusal(&self, file: &str, digest: Digest, n_crashes: usize) -> Refusal {
+    fn rejected_after_crashes(
+        &self,
+        file: &str,
+        digest: Digest,
+        n_crashes: usize,
+    ) -> PluginRejected {
         let path = self.dir.join(file);
         let reason = format!(
             "a runner process crashed {n_crashes} times while it loaded these bytes (sha256 {digest}), so they are not loaded again; to try once more: touch {}, or remove the notes on these bytes from the directory `loads` in the cache directory",
             path.display()
         );
-        Refusal::new(Some(digest), reason, RetryWhen::Never)
+        PluginRejected::new(Some(digest), reason, RetryWhen::Never)
     }
 }
 
-fn refuse(digest: Digest, error: &LoadError) -> Refusal {
-    let again = match error.may_pass_later() {
+fn rejected(digest: Digest, error: &LoadError) -> PluginRejected {
+    let retry = match error.may_pass_later() {
         true => RetryWhen::Later,
         false => RetryWhen::Never,
     };
-    Refusal::new(Some(digest), error.to_string(), again)
-}
-
-impl Refusal {
-    pub(super) fn new(digest: Option<Digest>, reason: String, again: RetryWhen) -> Refusal {
-        Refusal {
-            digest,
-            reason,
-            again,
-        }
-    }
-}
-
-/// The operator's name for a plugin: its file's name without the extension.
-pub(super) fn plugin_name(file: &str) -> &str {
-    file.strip_suffix(".wasm").unwrap_or(file)
+    PluginRejected::new(Some(digest), error.to_string(), retry)
 }
 
 /// Runs `work` off the async threads.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Refusal> {
+) -> Result<T, PluginRejected> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         let reason = format!("internal error while loading: {error}");
-        Refusal::new(None, reason, RetryWhen::Later)
+        PluginRejected::new(None, reason, RetryWhen::Later)
     })
 }

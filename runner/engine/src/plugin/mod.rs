@@ -18,19 +18,27 @@
 //! runs the files.
 
 mod directory;
+mod directory_problem;
+mod file_name;
 mod file_tracker;
 mod install;
 mod keeper;
-mod ledger;
 mod load;
+mod load_journal;
+mod load_request;
+mod load_schedule;
 mod needs;
-mod pauses;
+mod options;
+mod pending_retries;
+mod plugin_table;
 mod read;
+mod ready_file;
 pub(crate) mod registry;
+mod rejected;
 mod scan;
-mod schedule;
+pub(crate) mod snapshot;
+mod stages;
 mod status;
-mod trouble;
 mod version;
 mod waiters;
 mod watcher;
@@ -38,12 +46,15 @@ mod watcher;
 #[cfg(test)]
 mod tests;
 
-pub use directory::{DirectoryOptions, PluginDirectory};
+pub use directory::PluginDirectory;
 pub use install::{
     GrantLines, InstallAs, InstallError, Installed, KEEP, KeptVersion, install, install_name,
     rollback, versions,
 };
 pub use needs::PluginReport;
-pub use registry::{Conflict, HandlerMap, NewVersion, Registry, Snapshot};
+pub use options::DirectoryOptions;
+pub use plugin_table::Conflict;
+pub use registry::{NewVersion, Registry};
+pub use snapshot::{HandlerMap, Snapshot};
 pub use status::{PluginState, PluginStatus};
 pub use version::Draining;

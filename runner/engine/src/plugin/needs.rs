@@ -1,8 +1,8 @@
 //! Capabilities that plugins request and are not granted, for operators and for the
 //! database.
 
-use super::load::plugin_name;
-use super::registry::Snapshot;
+use super::file_name::plugin_name;
+use super::snapshot::Snapshot;
 use super::status::PluginStatus;
 use pgtq_task::{Handler, LimitCut, PluginGrantReport};
 
@@ -69,7 +69,7 @@ impl Snapshot {
 
     /// Logs the capabilities that a file requests and is not granted, with the lines that
     /// would grant them.
-    pub fn warn_of_refusals(&self, file: &str) {
+    pub fn warn_of_missing_grants(&self, file: &str) {
         self.warn_of_cuts(file);
         let Some(needs) = self.needs(file).filter(|needs| !needs.refused.is_empty()) else {
             return;

@@ -7,73 +7,17 @@
 //! One file serves a handler name. The first file to serve it keeps it: a version that
 //! contains a name of another file is rejected as a whole.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::load::plugin_name;
-use super::status::{PluginState, PluginStatus};
+use super::file_name::plugin_name;
+use super::plugin_table::{Conflict, PluginEntry, PluginTable};
+use super::snapshot::Snapshot;
+use super::status::PluginState;
 use super::version::{Draining, Serving, Version};
 use pgtq_task::{Digest, Handler, Name, PluginInfo};
-
-/// Handlers by name.
-pub type HandlerMap = HashMap<Name, Arc<dyn Handler>>;
-
-/// Maximum number of plugin files that serve at the same time.
-pub(super) const MAX_SERVING: usize = 1_000;
-/// Retired files that stay visible; the oldest are dropped first.
-const MAX_RETIRED: usize = 100;
-/// Files that neither serve nor are retired and stay visible. Of rejected files the
-/// oldest are dropped first; the log has named each.
-const MAX_NOT_SERVING: usize = 200;
-
-/// The complete state at one moment. Immutable; hold it as long as needed.
-pub struct Snapshot {
-    /// Increases with every snapshot.
-    pub generation: u64,
-    /// The handlers that run tasks. The same `Arc` as in the previous snapshot if only a
-    /// status changed: compare with [`Arc::ptr_eq`].
-    pub handlers: Arc<HandlerMap>,
-    /// The files, sorted by name: all that serve, and the newest 200 of the others.
-    pub plugins: Vec<Arc<PluginStatus>>,
-    /// Why the directory itself cannot be read now, for operators. Loaded plugins keep
-    /// serving.
-    pub trouble: Option<String>,
-}
-
-impl Snapshot {
-    /// The status of one file, by its name in the directory.
-    pub fn plugin(&self, file: &str) -> Option<&PluginStatus> {
-        let status = self.plugins.iter().find(|status| status.file == file);
-        status.map(AsRef::as_ref)
-    }
-}
-
-impl std::fmt::Debug for Snapshot {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Snapshot")
-            .field("generation", &self.generation)
-            .field("handlers", &self.handlers.keys())
-            .field("plugins", &self.plugins)
-            .field("trouble", &self.trouble)
-            .finish()
-    }
-}
-
-/// Two files have the same handler name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "handler `{handler}` is already served by {holder}; rename it in one of the two files, or remove {holder}"
-)]
-pub struct Conflict {
-    /// The name.
-    pub handler: Name,
-    /// The file that serves it.
-    pub holder: String,
-}
 
 /// A version that passed every check and may go live.
 pub struct NewVersion {
@@ -88,31 +32,14 @@ pub struct NewVersion {
 /// The entry point for looking up handlers. A clone is another handle to the same
 /// registry.
 #[derive(Clone)]
-pub struct Registry(Arc<Inner>);
+pub struct Registry(Arc<RegistryState>);
 
-struct Inner {
+struct RegistryState {
     current: ArcSwap<Snapshot>,
     generation: watch::Sender<u64>,
     /// The state that snapshots are built from; locked for the few microseconds of a
     /// change.
-    plugins: Mutex<Plugins>,
-}
-
-#[derive(Default)]
-struct Plugins {
-    by_file: BTreeMap<String, Plugin>,
-    trouble: Option<String>,
-    /// Whether some known files are not shown.
-    is_cut: bool,
-}
-
-struct Plugin {
-    /// Shared with the snapshots that show it.
-    status: Arc<PluginStatus>,
-    serving: Option<Serving>,
-    /// The last rejection that was logged as a warning: a repetition is logged at debug
-    /// level.
-    warned: Option<(Option<Digest>, String)>,
+    plugins: Mutex<PluginTable>,
 }
 
 impl Default for Registry {
@@ -124,12 +51,12 @@ impl Default for Registry {
 impl Registry {
     /// An empty registry, generation 0.
     pub fn new() -> Registry {
-        Registry(Arc::new(Inner {
+        Registry(Arc::new(RegistryState {
             current: ArcSwap::from_pointee(Snapshot {
                 generation: 0,
                 handlers: Arc::default(),
                 plugins: Vec::new(),
-                trouble: None,
+                directory_problem: None,
             }),
             generation: watch::Sender::new(0),
             plugins: Mutex::default(),
@@ -212,7 +139,7 @@ impl Registry {
     /// Whether `file` serves, and how many other files do.
     pub(super) fn serving_files(&self, file: &str) -> (bool, usize) {
         let plugins = self.lock();
-        let serves = |plugin: &Plugin| plugin.serving.is_some();
+        let serves = |plugin: &PluginEntry| plugin.serving.is_some();
         let all = plugins
             .by_file
             .values()
@@ -293,10 +220,10 @@ impl Registry {
     }
 
     /// Shows why the directory cannot be read, or that it can be read again.
-    pub(super) fn note_trouble(&self, trouble: Option<String>) {
+    pub(super) fn note_problem(&self, problem: Option<String>) {
         let mut plugins = self.lock();
-        if plugins.trouble != trouble {
-            plugins.trouble = trouble;
+        if plugins.problem != problem {
+            plugins.problem = problem;
             self.publish(&mut plugins, false);
         }
     }
@@ -309,13 +236,13 @@ impl Registry {
     /// Removes versions from the snapshot that have drained since the last one.
     pub(super) fn refresh(&self) {
         let mut plugins = self.lock();
-        let drained = |plugin: &Plugin| plugin.status.draining.iter().any(Draining::is_over);
+        let drained = |plugin: &PluginEntry| plugin.status.draining.iter().any(Draining::is_over);
         if plugins.by_file.values().any(drained) {
             self.publish(&mut plugins, false);
         }
     }
 
-    fn publish(&self, plugins: &mut Plugins, handlers_changed: bool) {
+    fn publish(&self, plugins: &mut PluginTable, handlers_changed: bool) {
         for plugin in plugins.by_file.values_mut() {
             if plugin.status.draining.iter().any(Draining::is_over) {
                 let status = Arc::make_mut(&mut plugin.status);
@@ -336,143 +263,17 @@ impl Registry {
                 .values()
                 .map(|p| Arc::clone(&p.status))
                 .collect(),
-            trouble: plugins.trouble.clone(),
+            directory_problem: plugins.problem.clone(),
         }));
         // After the snapshot, so that a woken watcher finds it.
         self.0.generation.send_replace(generation);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Plugins> {
+    fn lock(&self) -> MutexGuard<'_, PluginTable> {
         self.0
             .plugins
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Plugins {
-    fn plugin(&mut self, file: &str) -> &mut Plugin {
-        self.by_file
-            .entry(file.to_owned())
-            .or_insert_with(|| Plugin::discovered(file))
-    }
-
-    fn conflict<'a>(
-        &self,
-        file: &str,
-        names: impl IntoIterator<Item = &'a Name>,
-    ) -> Result<(), Conflict> {
-        for name in names {
-            let holds = |plugin: &&Plugin| {
-                let serving = plugin.serving.as_ref();
-                serving.is_some_and(|serving| serving.handlers.contains_key(name))
-            };
-            let mut others = self.by_file.values().filter(|p| p.status.file != file);
-            if let Some(holder) = others.find(holds) {
-                return Err(Conflict {
-                    handler: name.clone(),
-                    holder: holder.status.file.clone(),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn handlers(&self) -> HandlerMap {
-        let serving = self.by_file.values().filter_map(|p| p.serving.as_ref());
-        let handlers = serving.flat_map(|serving| &serving.handlers);
-        handlers
-            .map(|(name, handler)| (name.clone(), Arc::clone(handler)))
-            .collect()
-    }
-
-    fn forget_oldest_retired(&mut self) {
-        let retired = |p: &&Plugin| p.status.state == PluginState::Retired;
-        if self.by_file.values().filter(retired).count() > MAX_RETIRED {
-            self.forget_oldest(PluginState::Retired);
-        }
-    }
-
-    /// Makes room for a file that is new in this state; false if it is not shown.
-    fn make_room(&mut self, state: PluginState) -> bool {
-        let counts = |p: &&Plugin| p.serving.is_none() && p.status.state != PluginState::Retired;
-        if self.by_file.values().filter(counts).count() < MAX_NOT_SERVING {
-            return true;
-        }
-        self.is_cut = true;
-        // Files that merely wait must not displace rejections and their reasons.
-        let waits = matches!(state, PluginState::Discovered | PluginState::Settling);
-        !waits && self.forget_oldest(PluginState::Refused)
-    }
-
-    /// False if no file in this state can be dropped, because all of them serve.
-    fn forget_oldest(&mut self, state: PluginState) -> bool {
-        let all = self.by_file.values();
-        let all = all.filter(|p| p.status.state == state && p.serving.is_none());
-        let oldest = all.min_by_key(|plugin| plugin.status.since);
-        match oldest.map(|plugin| plugin.status.file.clone()) {
-            Some(file) => self.by_file.remove(&file).is_some(),
-            None => false,
-        }
-    }
-}
-
-impl Plugin {
-    fn discovered(file: &str) -> Plugin {
-        Plugin {
-            status: Arc::new(PluginStatus {
-                file: file.to_owned(),
-                state: PluginState::Discovered,
-                digest: None,
-                reason: None,
-                since: Timestamp::now(),
-                serving: None,
-                plugin: None,
-                handlers: Vec::new(),
-                draining: Vec::new(),
-            }),
-            serving: None,
-            warned: None,
-        }
-    }
-
-    fn enter(&mut self, state: PluginState, reason: Option<String>) {
-        let status = Arc::make_mut(&mut self.status);
-        if status.state != state {
-            status.since = Timestamp::now();
-        }
-        status.state = state;
-        status.reason = reason;
-        self.log();
-    }
-
-    fn log(&mut self) {
-        let status = &self.status;
-        let (file, state) = (status.file.as_str(), status.state);
-        let digest = status.digest.map(|digest| digest.short());
-        let Some(reason) = &status.reason else {
-            return tracing::info!(file, digest, "plugin {file}: {state}");
-        };
-        let refusal = (status.digest, reason.clone());
-        if self.warned.as_ref() == Some(&refusal) {
-            return tracing::debug!(file, digest, "plugin {file}: {state} again: {reason}");
-        }
-        let kept = match status.serving {
-            Some(serving) => format!(", version {} keeps serving", serving.short()),
-            None => String::new(),
-        };
-        tracing::warn!(file, digest, "plugin {file}: {state}{kept}: {reason}");
-        self.warned = Some(refusal);
-    }
-
-    /// Returns the names that it served.
-    fn stop_serving(&mut self) -> Vec<Name> {
-        let status = Arc::make_mut(&mut self.status);
-        if let Some(old) = self.serving.take() {
-            status.draining.push(Draining::new(&old.version));
-        }
-        status.serving = None;
-        std::mem::take(&mut status.handlers)
     }
 }
 

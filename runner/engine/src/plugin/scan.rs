@@ -7,10 +7,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use pgtq_task::is_unprintable;
+use super::file_name::{is_plugin_name, looks_like_plugin, printable};
 
-/// Names that one scan reads at most. Far above what is loaded: with more, a
-/// scan says that it is not complete, and no file counts as gone.
+/// Maximum number of names that one scan reads, far above the number of files that are
+/// loaded. With more, the listing is incomplete and no file counts as removed.
 pub(super) const MAX_LISTED: usize = 100_000;
 
 /// All metadata that changes when a file's bytes may have changed.
@@ -80,7 +80,7 @@ pub(super) enum Seen {
 
 /// The directory at one moment.
 #[derive(Debug)]
-pub(super) struct Listing {
+pub(super) struct DirectoryListing {
     pub(super) files: BTreeMap<String, Seen>,
     /// Device and inode of the directory, which identify it.
     pub(super) identity: (u64, u64),
@@ -88,7 +88,7 @@ pub(super) struct Listing {
     pub(super) complete: bool,
 }
 
-impl Listing {
+impl DirectoryListing {
     /// Whether no file could be a plugin.
     pub(super) fn is_empty(&self) -> bool {
         let may_be = |seen: &Seen| matches!(seen, Seen::File(stamp) if stamp.size > 0);
@@ -97,9 +97,9 @@ impl Listing {
 }
 
 /// Reads the directory without opening its files. Blocks.
-pub(super) fn scan(dir: &Path) -> io::Result<Listing> {
+pub(super) fn scan(dir: &Path) -> io::Result<DirectoryListing> {
     let meta = fs::metadata(dir)?;
-    let mut listing = Listing {
+    let mut listing = DirectoryListing {
         files: BTreeMap::new(),
         identity: (meta.dev(), meta.ino()),
         complete: true,
@@ -127,24 +127,6 @@ pub(super) fn scan(dir: &Path) -> io::Result<Listing> {
         }
     }
     Ok(listing)
-}
-
-/// Whether a file of this name can be a plugin: `*.wasm`, not a leftover of an editor or
-/// a copying program (those are hidden or have another extension), and safe to print,
-/// because logs, tables and terminals show it.
-pub(super) fn is_plugin_name(name: &str) -> bool {
-    looks_like_plugin(name) && !name.contains(is_unprintable)
-}
-
-fn looks_like_plugin(name: &str) -> bool {
-    !name.starts_with('.')
-        && !name.contains('/')
-        && name.len() > ".wasm".len()
-        && name.ends_with(".wasm")
-}
-
-fn printable(name: &str) -> String {
-    name.replace(is_unprintable, "\u{fffd}")
 }
 
 /// Follows links: Kubernetes mounts files as links into a hidden directory.
@@ -182,31 +164,6 @@ fn kind_of(meta: &Metadata) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn leftovers_of_editors_and_copies_are_not_plugins() {
-        for name in ["a.wasm", "a.b.wasm", "A-1.wasm"] {
-            assert!(is_plugin_name(name), "{name}");
-        }
-        for name in [
-            ".wasm",
-            ".a.wasm",
-            ".#a.wasm",
-            "a.wasm~",
-            "a.wasm.tmp",
-            "a.wasm.part",
-            ".a.wasm.swp",
-            "a.wasm.swp",
-            "4913",
-            "a.wat",
-            "a.WASM.bak",
-            "a\u{1b}[31m.wasm",
-            "a\n.wasm",
-            "a\u{202e}.wasm",
-        ] {
-            assert!(!is_plugin_name(name), "{name}");
-        }
-    }
 
     #[test]
     fn a_name_with_control_characters_is_shown_without_them_and_never_read() {

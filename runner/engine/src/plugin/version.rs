@@ -90,7 +90,7 @@ pub(super) struct Serving {
 impl Serving {
     pub(super) fn of(version: Arc<Version>, own: Vec<Arc<dyn Handler>>) -> Serving {
         let handlers = own.iter().map(|handler| {
-            let served: Arc<dyn Handler> = Arc::new(Served {
+            let served: Arc<dyn Handler> = Arc::new(CountedHandler {
                 handler: Arc::clone(handler),
                 version: Arc::clone(&version),
             });
@@ -116,12 +116,12 @@ impl Serving {
 
 /// A handler as the registry returns it: the plugin's own, plus a count of the attempts
 /// in progress.
-struct Served {
+struct CountedHandler {
     handler: Arc<dyn Handler>,
     version: Arc<Version>,
 }
 
-impl Handler for Served {
+impl Handler for CountedHandler {
     fn info(&self) -> &HandlerInfo {
         self.handler.info()
     }
@@ -139,7 +139,7 @@ impl Handler for Served {
     }
 
     fn call(&self, attempt: Attempt) -> HandlerFuture {
-        let running = Running::on(&self.version);
+        let running = RunningAttempt::on(&self.version);
         let call = self.handler.call(attempt);
         Box::pin(async move {
             // Dropped last, whether the attempt ends or its future is dropped.
@@ -150,16 +150,16 @@ impl Handler for Served {
 }
 
 /// Counts one attempt until dropped.
-struct Running(Arc<Version>);
+struct RunningAttempt(Arc<Version>);
 
-impl Running {
-    fn on(version: &Arc<Version>) -> Running {
+impl RunningAttempt {
+    fn on(version: &Arc<Version>) -> RunningAttempt {
         version.attempts.fetch_add(1, Ordering::Relaxed);
-        Running(Arc::clone(version))
+        RunningAttempt(Arc::clone(version))
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningAttempt {
     fn drop(&mut self) {
         self.0.attempts.fetch_sub(1, Ordering::Relaxed);
     }

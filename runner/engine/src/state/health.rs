@@ -9,27 +9,27 @@ use pgtq_store::StoreError;
 #[derive(Debug, Default)]
 pub struct Health {
     /// Storing outcomes of attempts.
-    pub endings: Trouble,
+    pub outcomes: OperationHealth,
     /// Claiming tasks.
-    pub claims: Trouble,
+    pub claims: OperationHealth,
     /// Renewing the runner's lease.
-    pub lease: Trouble,
+    pub lease: OperationHealth,
 }
 
 /// Whether one kind of operation fails.
 #[derive(Debug, Default)]
-pub struct Trouble(Mutex<Option<(Instant, String)>>);
+pub struct OperationHealth(Mutex<Option<(Instant, String)>>);
 
 impl Health {
     /// The operations that have failed for at least `time`, one line each.
     pub fn failing(&self, time: Duration) -> Vec<String> {
         let each = [
-            ("outcomes", &self.endings),
+            ("outcomes", &self.outcomes),
             ("claims", &self.claims),
             ("heartbeat", &self.lease),
         ];
-        let line = |(what, trouble): (&str, &Trouble)| {
-            let (since, why) = trouble.failing()?;
+        let line = |(what, operation): (&str, &OperationHealth)| {
+            let (since, why) = operation.failing()?;
             let seconds = since.as_secs();
             (since >= time).then(|| format!("{what}: failing for {seconds} s: {why}"))
         };
@@ -37,17 +37,17 @@ impl Health {
     }
 }
 
-impl Trouble {
+impl OperationHealth {
     /// Records a failure with an error of the store.
     pub(crate) fn failed(&self, error: &StoreError) {
-        self.note(match error.hint() {
+        self.record_failure(match error.hint() {
             Some(hint) => format!("{error} ({hint})"),
             None => error.to_string(),
         });
     }
 
     /// Records a failure with this reason.
-    pub(crate) fn note(&self, why: String) {
+    pub(crate) fn record_failure(&self, why: String) {
         let mut failing = self.lock();
         let since = failing
             .as_ref()
@@ -56,7 +56,7 @@ impl Trouble {
     }
 
     /// Records a success.
-    pub(crate) fn works(&self) {
+    pub(crate) fn record_success(&self) {
         *self.lock() = None;
     }
 
@@ -81,14 +81,14 @@ mod tests {
     fn failures_are_listed_with_their_latest_reason_until_recovery() {
         let health = Health::default();
         assert!(health.failing(Duration::ZERO).is_empty());
-        health.claims.note("first".to_owned());
-        health.claims.note("second".to_owned());
+        health.claims.record_failure("first".to_owned());
+        health.claims.record_failure("second".to_owned());
         assert_eq!(
             health.failing(Duration::ZERO),
             ["claims: failing for 0 s: second"]
         );
         assert!(health.failing(Duration::from_secs(5)).is_empty());
-        health.claims.works();
+        health.claims.record_success();
         assert!(health.failing(Duration::ZERO).is_empty());
     }
 }

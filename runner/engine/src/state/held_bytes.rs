@@ -14,15 +14,15 @@ pub(crate) struct HeldBytes(Arc<AtomicUsize>);
 
 /// The share of one task, until dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Hold {
+pub(crate) struct HeldBytesGuard {
     count: Option<Arc<AtomicUsize>>,
     n_bytes: usize,
 }
 
 impl HeldBytes {
-    pub(crate) fn hold(&self, n_bytes: usize) -> Hold {
+    pub(crate) fn hold(&self, n_bytes: usize) -> HeldBytesGuard {
         self.0.fetch_add(n_bytes, Relaxed);
-        Hold {
+        HeldBytesGuard {
             count: Some(Arc::clone(&self.0)),
             n_bytes,
         }
@@ -34,7 +34,7 @@ impl HeldBytes {
     }
 }
 
-impl Drop for Hold {
+impl Drop for HeldBytesGuard {
     fn drop(&mut self) {
         if let Some(count) = &self.count {
             count.fetch_sub(self.n_bytes, Relaxed);

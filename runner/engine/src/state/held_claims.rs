@@ -1,7 +1,7 @@
 //! What this runner holds: the claims it believes are its own, and the unfinished tasks
 //! of each.
 //!
-//! The database decides whether a claim is held; the ledger only keeps this process from
+//! The database decides whether a claim is held; this list only keeps the process from
 //! starting a task, or storing an outcome, that it knows to be lost.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,14 +11,14 @@ use rustc_hash::FxHashMap;
 
 use pgtq_task::{ClaimId, Progress, Signal, StopReason, TaskId};
 
-/// The answer of [`Ledger::start`].
+/// The answer of [`HeldClaims::start`].
 #[derive(Debug)]
-pub(crate) enum Start {
+pub(crate) enum StartDecision {
     /// Run it; stop when the signal says so.
-    Go(Arc<Signal>),
+    Run(Arc<Signal>),
     /// The task was cancelled before it started.
     Cancelled,
-    /// The claim is no longer ours: drop the task.
+    /// The claim is lost: drop the task.
     Lost,
 }
 
@@ -26,9 +26,9 @@ pub(crate) enum Start {
 const SLOW: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-struct Held {
+struct HeldTask {
     started: Option<Instant>,
-    /// It was running at the previous call of [`Ledger::long_running`].
+    /// It was running at the previous call of [`HeldClaims::long_running`].
     seen: bool,
     signal: Arc<Signal>,
 }
@@ -42,25 +42,25 @@ pub(crate) struct LongRunning {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    claims: FxHashMap<ClaimId, FxHashMap<TaskId, Held>>,
+struct ClaimMap {
+    claims: FxHashMap<ClaimId, FxHashMap<TaskId, HeldTask>>,
     n_tasks: usize,
 }
 
 /// Shared by every loop of one engine. The lock is held for a few map operations.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger(Mutex<Inner>);
+pub(crate) struct HeldClaims(Mutex<ClaimMap>);
 
-impl Ledger {
+impl HeldClaims {
     /// Adds a new claim.
     pub(crate) fn add(&self, claim: ClaimId, tasks: impl IntoIterator<Item = TaskId>) {
         let mut inner = self.lock();
-        let held: FxHashMap<TaskId, Held> = tasks
+        let held: FxHashMap<TaskId, HeldTask> = tasks
             .into_iter()
             .map(|task| {
                 (
                     task,
-                    Held {
+                    HeldTask {
                         started: None,
                         seen: false,
                         signal: Arc::default(),
@@ -73,20 +73,20 @@ impl Ledger {
     }
 
     /// Asks whether a task may start now.
-    pub(crate) fn start(&self, claim: ClaimId, task: TaskId) -> Start {
+    pub(crate) fn start(&self, claim: ClaimId, task: TaskId) -> StartDecision {
         let mut inner = self.lock();
         let Some(held) = inner
             .claims
             .get_mut(&claim)
             .and_then(|tasks| tasks.get_mut(&task))
         else {
-            return Start::Lost;
+            return StartDecision::Lost;
         };
         held.started = Some(Instant::now());
         match held.signal.asked() {
-            Some(StopReason::Lost) => Start::Lost,
-            Some(StopReason::Cancel) => Start::Cancelled,
-            Some(StopReason::Interrupt) | None => Start::Go(Arc::clone(&held.signal)),
+            Some(StopReason::Lost) => StartDecision::Lost,
+            Some(StopReason::Cancel) => StartDecision::Cancelled,
+            Some(StopReason::Interrupt) | None => StartDecision::Run(Arc::clone(&held.signal)),
         }
     }
 
@@ -107,7 +107,7 @@ impl Ledger {
     }
 
     /// Removes tasks whose outcomes are stored (or turned out stale).
-    pub(crate) fn ended(&self, endings: impl IntoIterator<Item = (ClaimId, TaskId)>) {
+    pub(crate) fn remove(&self, endings: impl IntoIterator<Item = (ClaimId, TaskId)>) {
         let mut inner = self.lock();
         for (claim, task) in endings {
             let removed = inner
@@ -150,12 +150,12 @@ impl Ledger {
     }
 
     /// Whether the claim is known here.
-    pub(crate) fn knows(&self, claim: ClaimId) -> bool {
+    pub(crate) fn has_claim(&self, claim: ClaimId) -> bool {
         self.lock().claims.contains_key(&claim)
     }
 
     /// Whether this claim's task has not finished yet.
-    pub(crate) fn holds(&self, claim: ClaimId, task: TaskId) -> bool {
+    pub(crate) fn has_task(&self, claim: ClaimId, task: TaskId) -> bool {
         self.lock()
             .claims
             .get(&claim)
@@ -244,12 +244,12 @@ impl Ledger {
         found
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, ClaimMap> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl ClaimMap {
     fn forget_if_empty(&mut self, claim: ClaimId) {
         if self.claims.get(&claim).is_some_and(FxHashMap::is_empty) {
             self.claims.remove(&claim);
@@ -263,75 +263,81 @@ mod tests {
 
     const CLAIM: ClaimId = ClaimId(1);
 
-    fn ledger_with(tasks: &[i64]) -> Ledger {
-        let ledger = Ledger::default();
-        ledger.add(CLAIM, tasks.iter().map(|id| TaskId(*id)));
-        ledger
+    fn claims_with(tasks: &[i64]) -> HeldClaims {
+        let claims = HeldClaims::default();
+        claims.add(CLAIM, tasks.iter().map(|id| TaskId(*id)));
+        claims
     }
 
     #[test]
     fn a_claim_is_forgotten_with_its_last_task() {
-        let ledger = ledger_with(&[1, 2]);
-        ledger.ended([(CLAIM, TaskId(1)), (CLAIM, TaskId(1))]);
-        assert!(ledger.knows(CLAIM));
-        assert_eq!(ledger.n_tasks(), 1);
-        ledger.ended([(CLAIM, TaskId(2))]);
-        assert!(!ledger.knows(CLAIM));
+        let claims = claims_with(&[1, 2]);
+        claims.remove([(CLAIM, TaskId(1)), (CLAIM, TaskId(1))]);
+        assert!(claims.has_claim(CLAIM));
+        assert_eq!(claims.n_tasks(), 1);
+        claims.remove([(CLAIM, TaskId(2))]);
+        assert!(!claims.has_claim(CLAIM));
     }
 
     #[test]
     fn a_task_cancelled_while_it_waits_never_starts() {
-        let ledger = ledger_with(&[1]);
-        assert_eq!(ledger.n_unstarted(), 1);
-        assert!(!ledger.is_cancelled(CLAIM, TaskId(1)));
-        ledger.cancel(CLAIM, TaskId(1));
-        assert!(ledger.is_cancelled(CLAIM, TaskId(1)));
-        assert!(matches!(ledger.start(CLAIM, TaskId(1)), Start::Cancelled));
+        let claims = claims_with(&[1]);
+        assert_eq!(claims.n_unstarted(), 1);
+        assert!(!claims.is_cancelled(CLAIM, TaskId(1)));
+        claims.cancel(CLAIM, TaskId(1));
+        assert!(claims.is_cancelled(CLAIM, TaskId(1)));
+        assert!(matches!(
+            claims.start(CLAIM, TaskId(1)),
+            StartDecision::Cancelled
+        ));
     }
 
     #[test]
     fn losing_a_claim_stops_its_attempts_and_keeps_the_rest_from_starting() {
-        let ledger = ledger_with(&[1, 2]);
-        let Start::Go(signal) = ledger.start(CLAIM, TaskId(1)) else {
+        let claims = claims_with(&[1, 2]);
+        let StartDecision::Run(signal) = claims.start(CLAIM, TaskId(1)) else {
             panic!("did not start")
         };
-        assert_eq!(ledger.lose_all(), 2);
+        assert_eq!(claims.lose_all(), 2);
         assert_eq!(signal.asked(), Some(StopReason::Lost));
-        assert!(matches!(ledger.start(CLAIM, TaskId(2)), Start::Lost));
+        assert!(matches!(
+            claims.start(CLAIM, TaskId(2)),
+            StartDecision::Lost
+        ));
     }
 
     #[test]
     fn an_attempt_is_long_running_when_two_calls_see_it() {
-        let ledger = ledger_with(&[1, 2]);
-        ledger.start(CLAIM, TaskId(1));
-        assert!(ledger.long_running().is_empty());
-        ledger.start(CLAIM, TaskId(2));
-        let long = ledger.long_running();
+        let claims = claims_with(&[1, 2]);
+        claims.start(CLAIM, TaskId(1));
+        assert!(claims.long_running().is_empty());
+        claims.start(CLAIM, TaskId(2));
+        let long = claims.long_running();
         assert_eq!(long.len(), 1);
         assert_eq!((long[0].claim, long[0].task), (CLAIM, TaskId(1)));
-        ledger.ended([(CLAIM, TaskId(1))]);
-        assert!(!ledger.holds(CLAIM, TaskId(1)) && ledger.holds(CLAIM, TaskId(2)));
-        assert_eq!(ledger.long_running().len(), 1);
+        claims.remove([(CLAIM, TaskId(1))]);
+        assert!(!claims.has_task(CLAIM, TaskId(1)) && claims.has_task(CLAIM, TaskId(2)));
+        assert_eq!(claims.long_running().len(), 1);
     }
 
     #[test]
     fn an_isolated_task_ends_under_its_own_claim() {
-        let ledger = ledger_with(&[1, 2]);
-        ledger.isolate(CLAIM, TaskId(1), ClaimId(2));
-        ledger.ended([(CLAIM, TaskId(2))]);
-        assert!(!ledger.knows(CLAIM) && ledger.knows(ClaimId(2)));
-        assert_eq!(ledger.n_tasks(), 1);
+        let claims = claims_with(&[1, 2]);
+        claims.isolate(CLAIM, TaskId(1), ClaimId(2));
+        claims.remove([(CLAIM, TaskId(2))]);
+        assert!(!claims.has_claim(CLAIM) && claims.has_claim(ClaimId(2)));
+        assert_eq!(claims.n_tasks(), 1);
     }
 
     #[test]
     fn an_interrupt_also_stops_attempts_started_after_it() {
-        let ledger = ledger_with(&[1, 2]);
-        let Start::Go(signal) = ledger.start(CLAIM, TaskId(1)) else {
+        let claims = claims_with(&[1, 2]);
+        let StartDecision::Run(signal) = claims.start(CLAIM, TaskId(1)) else {
             panic!("did not start")
         };
-        ledger.interrupt();
+        claims.interrupt();
         assert_eq!(signal.asked(), Some(StopReason::Interrupt));
-        let Start::Go(signal) = ledger.start(CLAIM, TaskId(2)) else {
+        let StartDecision::Run(signal) = claims.start(CLAIM, TaskId(2)) else {
             panic!("did not start")
         };
         assert_eq!(signal.asked(), Some(StopReason::Interrupt));

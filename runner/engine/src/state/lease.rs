@@ -49,7 +49,7 @@ impl BootTime {
 
 /// The heartbeat renews it and gives it up; every loop reads it.
 #[derive(Debug)]
-pub(crate) struct Lease {
+pub(crate) struct RunnerLease {
     /// When the last granted renewal was sent, in nanoseconds of [`BootTime`].
     since: AtomicU64,
     held: AtomicBool,
@@ -57,10 +57,10 @@ pub(crate) struct Lease {
     decided: Notify,
 }
 
-impl Lease {
+impl RunnerLease {
     /// A lease whose registration was sent at this time.
     pub(crate) fn new(sent: BootTime) -> Self {
-        Lease {
+        RunnerLease {
             since: AtomicU64::new(nanoseconds(sent)),
             held: AtomicBool::new(true),
             decided: Notify::new(),
@@ -97,13 +97,13 @@ impl Lease {
     }
 
     /// Whether other runners may be about to take this runner's tasks.
-    pub(crate) fn is_over(&self) -> bool {
+    pub(crate) fn is_expired(&self) -> bool {
         self.left().is_zero()
     }
 
     /// Held, and not in doubt.
     pub(crate) fn is_sure(&self) -> bool {
-        self.is_held() && !self.is_over()
+        self.is_held() && !self.is_expired()
     }
 
     /// Waits while it is in doubt, until the heartbeat has renewed it or given it up.
@@ -117,7 +117,7 @@ impl Lease {
             tokio::pin!(decided);
             // Registered before the check, so that a later change wakes this waiter.
             decided.as_mut().enable();
-            if !self.is_held() || !self.is_over() {
+            if !self.is_held() || !self.is_expired() {
                 return;
             }
             decided.await;
@@ -151,10 +151,10 @@ mod tests {
 
     #[test]
     fn a_lease_is_trusted_from_the_request_minus_a_margin() {
-        assert!(Lease::new(BootTime::now()).is_sure());
-        assert!(Lease::new(ago(10)).is_sure());
-        let late = Lease::new(ago(14));
-        assert!(late.is_over() && late.is_held() && !late.is_sure());
+        assert!(RunnerLease::new(BootTime::now()).is_sure());
+        assert!(RunnerLease::new(ago(10)).is_sure());
+        let late = RunnerLease::new(ago(14));
+        assert!(late.is_expired() && late.is_held() && !late.is_sure());
         late.renew(ago(20));
         assert!(!late.is_sure(), "an answer that took twenty seconds");
         late.renew(ago(1));
@@ -177,13 +177,13 @@ mod tests {
     #[tokio::test]
     async fn a_doubt_ends_with_a_beat_or_with_the_lease() {
         use futures_util::FutureExt as _;
-        let lease = Lease::new(ago(14));
+        let lease = RunnerLease::new(ago(14));
         let mut waits = Box::pin(lease.decided());
         assert!((&mut waits).now_or_never().is_none());
         lease.renew(ago(1));
         waits.await;
 
-        let lease = Lease::new(ago(14));
+        let lease = RunnerLease::new(ago(14));
         let mut waits = Box::pin(lease.decided());
         assert!((&mut waits).now_or_never().is_none());
         lease.give_up();

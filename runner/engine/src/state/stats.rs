@@ -1,4 +1,4 @@
-//! Counters of one engine: for its summary, for `/metrics`, and for the claimer's pace.
+//! Counters of one engine: for its summary, for `/metrics`, and for the claimer's throughput.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -8,7 +8,7 @@ use pgtq_task::Transition;
 
 /// They only grow, except `running`.
 #[derive(Debug)]
-pub struct Stats {
+pub struct EngineStats {
     /// When the engine started.
     pub started: Instant,
     /// Tasks stored as complete.
@@ -39,10 +39,10 @@ pub struct Stats {
     pub health: Health,
 }
 
-impl Default for Stats {
+impl Default for EngineStats {
     fn default() -> Self {
         let zero = AtomicU64::default;
-        Stats {
+        EngineStats {
             started: Instant::now(),
             complete: zero(),
             failed: zero(),
@@ -61,7 +61,7 @@ impl Default for Stats {
     }
 }
 
-impl Stats {
+impl EngineStats {
     /// Counts a stored transition.
     pub(crate) fn count(&self, transition: &Transition) {
         let counter = match transition {

@@ -6,20 +6,15 @@
 //! so that they neither fill the slots nor pile up here.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::claim::backlog::Taken;
-use crate::outcome::completer::{self, QueuedEnding};
-use crate::state::core::Core;
-use pgtq_task::Transition;
+use super::claimed_task::ClaimedTask;
 
 /// How long a suspect waits here for the running one.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 /// Maximum number of suspects that wait here.
 const MAX_WAITING: usize = 64;
-/// When a released suspect becomes due again: between this and twice this.
-const COMES_AGAIN: Duration = Duration::from_secs(5);
 
 /// The number of crashes that makes a task a suspect: one below the limit that fails it.
 pub(crate) fn threshold(max_crashes: u32) -> u32 {
@@ -28,95 +23,84 @@ pub(crate) fn threshold(max_crashes: u32) -> u32 {
 
 /// What a slot does with a suspect.
 #[derive(Debug)]
-pub(crate) enum Offer {
+pub(crate) enum Admission {
     /// Run it; afterwards ask for the [next](Suspects::next).
-    Run(Taken),
+    Run(ClaimedTask),
     /// Another suspect is running: this one waits.
-    Waits,
+    Wait,
     /// Too many wait: release it.
-    Full(Taken),
+    Full(ClaimedTask),
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct SuspectQueue {
     runs: bool,
-    waiting: VecDeque<(Instant, Taken)>,
+    waiting: VecDeque<(Instant, ClaimedTask)>,
 }
 
 /// The suspects of one engine.
 #[derive(Debug, Default)]
-pub(crate) struct Suspects(Mutex<Inner>);
+pub(crate) struct Suspects(Mutex<SuspectQueue>);
 
 impl Suspects {
     /// Accepts a suspect from a slot.
-    pub(crate) fn offer(&self, taken: Taken) -> Offer {
+    pub(crate) fn admit(&self, claimed: ClaimedTask) -> Admission {
         let mut inner = self.lock();
         if !inner.runs {
             inner.runs = true;
-            return Offer::Run(taken);
+            return Admission::Run(claimed);
         }
         if inner.waiting.len() >= MAX_WAITING {
-            return Offer::Full(taken);
+            return Admission::Full(claimed);
         }
-        inner.waiting.push_back((Instant::now(), taken));
-        Offer::Waits
+        inner.waiting.push_back((Instant::now(), claimed));
+        Admission::Wait
     }
 
     /// The next one, for the slot whose suspect has finished. After `None` no suspect is
     /// running.
-    pub(crate) fn next(&self) -> Option<Taken> {
+    pub(crate) fn next(&self) -> Option<ClaimedTask> {
         let mut inner = self.lock();
-        let next = inner.waiting.pop_front().map(|(_, taken)| taken);
+        let next = inner.waiting.pop_front().map(|(_, claimed)| claimed);
         inner.runs = next.is_some();
         next
     }
 
     /// Those that have waited too long.
-    fn overdue(&self) -> Vec<Taken> {
+    pub(crate) fn overdue(&self) -> Vec<ClaimedTask> {
         let mut inner = self.lock();
         let n = inner
             .waiting
             .iter()
             .take_while(|(since, _)| since.elapsed() >= PATIENCE)
             .count();
-        inner.waiting.drain(..n).map(|(_, taken)| taken).collect()
+        inner
+            .waiting
+            .drain(..n)
+            .map(|(_, claimed)| claimed)
+            .collect()
     }
 
     /// All waiting suspects: the engine stops.
-    pub(crate) fn close(&self) -> Vec<Taken> {
+    pub(crate) fn close(&self) -> Vec<ClaimedTask> {
         self.lock().waiting.drain(..).map(|(_, one)| one).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, SuspectQueue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Releases those that have waited too long, until its future is dropped.
-pub(crate) async fn tidy(core: Arc<Core>) {
-    loop {
-        tokio::time::sleep(PATIENCE / 4).await;
-        for taken in core.suspects.overdue() {
-            send_back(&core, taken).await;
-        }
-    }
-}
-
-/// Releases a suspect, for another runner or a later time.
-pub(crate) async fn send_back(core: &Core, taken: Taken) {
-    let delay = COMES_AGAIN.mul_f64(1.0 + fastrand::f64());
-    let ending = QueuedEnding::not_started(taken, Transition::Defer { delay });
-    completer::hand_over(core, ending).await;
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::state::held_bytes::Hold;
+    use crate::state::held_bytes::HeldBytesGuard;
     use pgtq_task::{ClaimId, Name, Task, TaskId};
 
-    fn taken(id: i64) -> Taken {
-        Taken {
+    fn claimed(id: i64) -> ClaimedTask {
+        ClaimedTask {
             claim: ClaimId(id),
             since: Instant::now(),
             task: Arc::new(Task {
@@ -134,34 +118,34 @@ mod tests {
                 parent: None,
                 traits: None,
             }),
-            held: Hold::default(),
+            held: HeldBytesGuard::default(),
         }
     }
 
-    fn id(taken: &Taken) -> i64 {
-        taken.task.id.0
+    fn id(claimed: &ClaimedTask) -> i64 {
+        claimed.task.id.0
     }
 
     #[test]
     fn one_suspect_runs_at_a_time_and_the_next_follows_it() {
         let suspects = Suspects::default();
-        assert!(matches!(suspects.offer(taken(1)), Offer::Run(one) if id(&one) == 1));
-        assert!(matches!(suspects.offer(taken(2)), Offer::Waits));
+        assert!(matches!(suspects.admit(claimed(1)), Admission::Run(one) if id(&one) == 1));
+        assert!(matches!(suspects.admit(claimed(2)), Admission::Wait));
         assert_eq!(suspects.next().as_ref().map(id), Some(2));
-        assert!(matches!(suspects.offer(taken(3)), Offer::Waits));
+        assert!(matches!(suspects.admit(claimed(3)), Admission::Wait));
         assert_eq!(suspects.next().as_ref().map(id), Some(3));
         assert!(suspects.next().is_none());
-        assert!(matches!(suspects.offer(taken(4)), Offer::Run(_)));
+        assert!(matches!(suspects.admit(claimed(4)), Admission::Run(_)));
     }
 
     #[test]
     fn waiting_suspects_are_released_after_a_second_and_beyond_the_limit() {
         let suspects = Suspects::default();
-        assert!(matches!(suspects.offer(taken(0)), Offer::Run(_)));
+        assert!(matches!(suspects.admit(claimed(0)), Admission::Run(_)));
         for id in 1..=64 {
-            assert!(matches!(suspects.offer(taken(id)), Offer::Waits));
+            assert!(matches!(suspects.admit(claimed(id)), Admission::Wait));
         }
-        assert!(matches!(suspects.offer(taken(65)), Offer::Full(_)));
+        assert!(matches!(suspects.admit(claimed(65)), Admission::Full(_)));
         assert!(suspects.overdue().is_empty());
         for (since, _) in &mut suspects.lock().waiting {
             *since = since.checked_sub(PATIENCE).expect("the clock is older");

@@ -27,10 +27,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(4);
 
 /// The requests of each queue group.
 #[derive(Debug)]
-pub(crate) struct Sleep(Vec<Mutex<Group>>);
+pub(crate) struct WakeRequests(Vec<Mutex<GroupRequests>>);
 
 #[derive(Debug)]
-struct Group {
+struct GroupRequests {
     /// The wake-up flag of its queue; `None` for any queue, and before the first request.
     flag: Option<u8>,
     asked_at: Option<Instant>,
@@ -40,10 +40,10 @@ struct Group {
     named: NamedQueues,
 }
 
-impl Sleep {
+impl WakeRequests {
     pub(crate) fn new(n_groups: usize) -> Self {
         let group = || {
-            Mutex::new(Group {
+            Mutex::new(GroupRequests {
                 flag: None,
                 asked_at: None,
                 patience: LEAST_PATIENCE,
@@ -51,10 +51,10 @@ impl Sleep {
                 named: NamedQueues::default(),
             })
         };
-        Sleep(std::iter::repeat_with(group).take(n_groups).collect())
+        WakeRequests(std::iter::repeat_with(group).take(n_groups).collect())
     }
 
-    fn group(&self, group: usize) -> MutexGuard<'_, Group> {
+    fn group(&self, group: usize) -> MutexGuard<'_, GroupRequests> {
         self.0[group].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -129,7 +129,7 @@ impl Sleep {
     }
 }
 
-impl Group {
+impl GroupRequests {
     fn must_ask(&self, now: Instant, idle_for: Duration, poll_interval: Duration) -> bool {
         // A request may be lost: another push cleared its flag and rolled back.
         let is_old = |at: Instant| now.saturating_duration_since(at) >= poll_interval / 2;
@@ -161,8 +161,8 @@ mod tests {
 
     #[test]
     fn a_soon_notified_group_polls_longer_before_it_asks() {
-        let sleep = Sleep::new(1);
-        let mut group = sleep.group(0);
+        let requests = WakeRequests::new(1);
+        let mut group = requests.group(0);
         let mut now = Instant::now();
         assert!(group.must_ask(now, ms(0), POLL));
         group.asked_at = Some(now);
@@ -185,8 +185,8 @@ mod tests {
 
     #[test]
     fn a_group_asks_once_per_poll_until_notified() {
-        let sleep = Sleep::new(1);
-        let mut group = sleep.group(0);
+        let requests = WakeRequests::new(1);
+        let mut group = requests.group(0);
         let now = Instant::now();
         group.asked_at = Some(now);
         assert!(!group.must_ask(now + ms(400), POLL, POLL));
@@ -197,11 +197,11 @@ mod tests {
 
     #[test]
     fn a_notification_for_another_group_changes_nothing() {
-        let sleep = Sleep::new(2);
-        sleep.group(1).asked_at = Some(Instant::now());
-        sleep.notified(0);
-        assert!(sleep.group(1).asked_at.is_some());
-        sleep.found(1, 3);
-        assert_eq!((sleep.n_found(0), sleep.n_found(1)), (0, 3));
+        let requests = WakeRequests::new(2);
+        requests.group(1).asked_at = Some(Instant::now());
+        requests.notified(0);
+        assert!(requests.group(1).asked_at.is_some());
+        requests.found(1, 3);
+        assert_eq!((requests.n_found(0), requests.n_found(1)), (0, 3));
     }
 }

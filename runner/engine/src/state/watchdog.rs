@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 use pgtq_task::Task;
 
 /// Time between two checks.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a handler may block its thread before it is named.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The state of one slot.
 #[derive(Debug, Default)]
-pub(crate) struct Turn {
+pub(crate) struct PollWatch {
     /// Counts the starts and the ends of polls: odd while a poll is running.
     polls: AtomicU64,
     task: Mutex<Option<Arc<Task>>>,
 }
 
-impl Turn {
+impl PollWatch {
     /// Runs an attempt so that the watchdog sees each of its polls. Cancel-safe if the
     /// attempt is.
     pub(crate) async fn run<T>(&self, task: &Arc<Task>, attempt: impl Future<Output = T>) -> T {
@@ -42,11 +42,11 @@ impl Turn {
 /// All slots of one engine.
 #[derive(Debug, Default)]
 pub(crate) struct Watchdog {
-    turns: Mutex<Vec<Weak<Turn>>>,
+    slots: Mutex<Vec<Weak<PollWatch>>>,
 }
 
 /// A poll that was running at two or more checks.
-struct Stuck {
+struct BlockedPoll {
     polls: u64,
     since: Instant,
     named: bool,
@@ -54,31 +54,31 @@ struct Stuck {
 
 impl Watchdog {
     /// Adds a slot.
-    pub(crate) fn slot(&self) -> Arc<Turn> {
-        let turn = Arc::<Turn>::default();
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.retain(|turn| turn.strong_count() > 0);
-        turns.push(Arc::downgrade(&turn));
-        turn
+    pub(crate) fn slot(&self) -> Arc<PollWatch> {
+        let watch = Arc::<PollWatch>::default();
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|watch| watch.strong_count() > 0);
+        slots.push(Arc::downgrade(&watch));
+        watch
     }
 
     /// Checks once a second until its future is dropped.
     pub(crate) async fn run(&self) {
         let mut seen = HashMap::new();
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
             self.check(&mut seen, Instant::now());
         }
     }
 
-    fn check(&self, seen: &mut HashMap<usize, Stuck>, now: Instant) {
-        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        for (slot, turn) in turns.iter().enumerate() {
-            let Some(turn) = turn.upgrade() else {
+    fn check(&self, seen: &mut HashMap<usize, BlockedPoll>, now: Instant) {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        for (slot, watch) in slots.iter().enumerate() {
+            let Some(watch) = watch.upgrade() else {
                 continue;
             };
-            let polls = turn.polls.load(Relaxed);
-            let stuck = seen.entry(slot).or_insert(Stuck {
+            let polls = watch.polls.load(Relaxed);
+            let stuck = seen.entry(slot).or_insert(BlockedPoll {
                 polls,
                 since: now,
                 named: false,
@@ -86,7 +86,7 @@ impl Watchdog {
             if stuck.polls == polls && polls % 2 == 1 {
                 let busy = now.saturating_duration_since(stuck.since);
                 if busy >= PATIENCE && !std::mem::replace(&mut stuck.named, true) {
-                    name(&turn, busy);
+                    log_blocked(&watch, busy);
                 }
                 continue;
             }
@@ -94,7 +94,7 @@ impl Watchdog {
                 let seconds = now.saturating_duration_since(stuck.since).as_secs();
                 tracing::warn!(seconds, "the handler that did not yield has yielded");
             }
-            *stuck = Stuck {
+            *stuck = BlockedPoll {
                 polls,
                 since: now,
                 named: false,
@@ -103,8 +103,8 @@ impl Watchdog {
     }
 }
 
-fn name(turn: &Turn, busy: Duration) {
-    let task = turn.task.lock().unwrap_or_else(PoisonError::into_inner);
+fn log_blocked(watch: &PollWatch, busy: Duration) {
+    let task = watch.task.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(task) = task.as_ref() else {
         return;
     };
@@ -146,9 +146,9 @@ mod tests {
     }
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Lines {
+    impl Write for CapturedLog {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().expect("no panic").write(bytes)
         }
@@ -161,8 +161,8 @@ mod tests {
     #[test]
     fn a_handler_without_a_yield_for_five_seconds_is_named_once() {
         let watchdog = Watchdog::default();
-        let turn = watchdog.slot();
-        let slot = Arc::clone(&turn);
+        let watch = watchdog.slot();
+        let slot = Arc::clone(&watch);
         let (block, blocked) = mpsc::channel::<()>();
         let (entered, inside) = mpsc::channel();
         let attempt = std::thread::spawn(move || {
@@ -177,7 +177,7 @@ mod tests {
         });
         inside.recv().expect("it was polled");
 
-        let lines = Lines::default();
+        let lines = CapturedLog::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)

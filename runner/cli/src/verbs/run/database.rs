@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::database;
 use crate::error::Problem;
 use crate::text;
-use pgtq_engine::Backoff;
+use pgtq_engine::LoopBackoff;
 use pgtq_store::{DatabaseConfig, Store, StoreError};
 
 /// Pauses between two tries: exponential, with jitter.
@@ -45,7 +45,7 @@ pub(super) async fn connect(
     };
     let started = Instant::now();
     let left = || limit.map(|limit| limit.saturating_sub(started.elapsed()));
-    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    let mut backoff = LoopBackoff::new(FIRST_WAIT, LONGEST_WAIT);
     let mut reminder = Reminder::default();
     loop {
         let error = match Box::pin(within(left(), usable(&address, migrate))).await {

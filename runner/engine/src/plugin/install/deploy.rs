@@ -5,14 +5,14 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::InstallError;
+use super::error::InstallError;
 use super::kept::{
     KEEP, MAX_BYTES, installed, keep, kept_of, known_file, prune, read_kept, reading, versions,
 };
 use super::place::place;
-use crate::plugin::load::plugin_name;
+use crate::plugin::file_name::{is_plugin_name, plugin_name};
 use crate::plugin::read::{FileBytes, read_file};
-use crate::plugin::scan::{is_plugin_name, scan};
+use crate::plugin::scan::scan;
 use pgtq_sandbox::inspect;
 use pgtq_task::{Digest, Name};
 
@@ -218,13 +218,13 @@ fn installed_handlers(dir: &Path) -> Result<Vec<(String, BTreeSet<Name>)>, Insta
 /// lock is held until the file is dropped. On a file system without locks, two concurrent
 /// deployments may keep one version less; a partial file is impossible either way.
 fn lock_directory(dir: &Path) -> Result<File, InstallError> {
-    let turn = OpenOptions::new()
+    let locked = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_DIRECTORY)
         .open(dir)
         .map_err(|error| InstallError::writing(dir, "open", error))?;
-    if let Err(error) = turn.lock() {
+    if let Err(error) = locked.lock() {
         tracing::debug!(dir = %dir.display(), %error, "cannot lock the directory; concurrent deployments are not serialized");
     }
-    Ok(turn)
+    Ok(locked)
 }

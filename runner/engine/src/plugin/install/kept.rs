@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::InstallError;
+use super::error::InstallError;
 use super::place::place;
+use crate::plugin::file_name::is_plugin_name;
 use crate::plugin::read::{FileBytes, ReadError, read_file};
-use crate::plugin::scan::is_plugin_name;
 use pgtq_task::Digest;
 
 /// Versions kept for each file, apart from the installed one.

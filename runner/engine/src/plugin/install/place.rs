@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::InstallError;
+use super::error::InstallError;
 
 /// Writes these bytes to `dir/name`, replacing an existing file. A link is replaced, not
 /// followed.

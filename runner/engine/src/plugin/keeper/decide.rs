@@ -4,37 +4,38 @@
 use tokio::time::Instant;
 
 use super::Keeper;
-use crate::plugin::file_tracker::Ready;
-use crate::plugin::load::{Refusal, RetryWhen};
-use crate::plugin::registry::{MAX_SERVING, NewVersion};
-use crate::plugin::schedule::Planned;
+use crate::plugin::load_request::PlannedLoad;
+use crate::plugin::plugin_table::MAX_SERVING;
+use crate::plugin::ready_file::ReadyFile;
+use crate::plugin::registry::NewVersion;
+use crate::plugin::rejected::{PluginRejected, RetryWhen};
 use crate::plugin::status::PluginState;
 use pgtq_task::Name;
 
 impl Keeper {
     /// Rejects a file whose names are taken or which exceeds the limit; lets the others
     /// wait for their load.
-    pub(super) fn plan(&mut self, planned: Planned) {
-        let ready = &planned.order.ready;
+    pub(super) fn plan(&mut self, planned: PlannedLoad) {
+        let ready = &planned.request.ready;
         let (file, unsettled) = (ready.file.clone(), ready.unsettled);
-        let digest = Some(planned.outline.digest);
-        let names = &planned.outline.names;
-        let refusal = if let Err(conflict) = self.registry.conflict(&file, names) {
-            let again = RetryWhen::WhenFree(names.clone());
-            Refusal::new(digest, conflict.to_string(), again)
+        let digest = Some(planned.inspected.digest);
+        let names = &planned.inspected.names;
+        let rejected = if let Err(conflict) = self.registry.conflict(&file, names) {
+            let retry = RetryWhen::WhenFree(names.clone());
+            PluginRejected::new(digest, conflict.to_string(), retry)
         } else if self.exceeds_limit(&file) {
             let reason = format!(
                 "{MAX_SERVING} plugins serve already, which is the maximum; remove one of them"
             );
-            Refusal::new(digest, reason, RetryWhen::WhenFewer)
+            PluginRejected::new(digest, reason, RetryWhen::WhenFewer)
         } else {
             return self.schedule.plan(planned);
         };
-        self.refuse(planned.order.ready, refusal);
+        self.reject(planned.request.ready, rejected);
         self.complete(&file, unsettled);
     }
 
-    pub(super) fn plan_again(&mut self, held: Vec<Planned>) {
+    pub(super) fn plan_again(&mut self, held: Vec<PlannedLoad>) {
         for planned in held {
             self.plan(planned);
         }
@@ -45,15 +46,18 @@ impl Keeper {
         !serves && others + self.schedule.n_planned() >= MAX_SERVING
     }
 
-    pub(super) fn serve(&mut self, ready: Ready, new: NewVersion) {
+    pub(super) fn serve(&mut self, ready: ReadyFile, new: NewVersion) {
         let digest = new.digest;
         let names = new.handlers.iter().map(|handler| &handler.info().name);
         let names = names.cloned().collect();
         match self.registry.serve(&ready.file, new) {
             Ok(freed) => self.went_live(&ready.file, &freed),
             Err(conflict) => {
-                let again = RetryWhen::WhenFree(names);
-                self.refuse(ready, Refusal::new(digest, conflict.to_string(), again));
+                let retry = RetryWhen::WhenFree(names);
+                self.reject(
+                    ready,
+                    PluginRejected::new(digest, conflict.to_string(), retry),
+                );
             }
         }
     }
@@ -61,33 +65,33 @@ impl Keeper {
     pub(super) fn rename(&mut self, from: &str, to: &str) {
         match self.registry.rename(from, to) {
             Some(freed) => {
-                self.book.forget(from);
+                self.tracker.forget(from);
                 self.forget(from);
                 self.went_live(to, &freed);
             }
-            None => self.book.settle_again(to, true, Instant::now()),
+            None => self.tracker.settle_again(to, true, Instant::now()),
         }
     }
 
     pub(super) fn went_live(&mut self, file: &str, freed: &[Name]) {
-        self.registry.snapshot().warn_of_refusals(file);
-        self.pauses.forget(file);
+        self.registry.snapshot().warn_of_missing_grants(file);
+        self.retries.forget(file);
         self.unblock(freed);
     }
 
-    pub(super) fn refuse(&mut self, ready: Ready, refusal: Refusal) {
+    pub(super) fn reject(&mut self, ready: ReadyFile, rejected: PluginRejected) {
         let now = Instant::now();
         if ready.unsettled {
             // Most likely half a file. It is judged once it has settled.
             self.settling(&ready.file);
-            return self.book.settle_again(&ready.file, false, now);
+            return self.tracker.settle_again(&ready.file, false, now);
         }
-        let Refusal { digest, reason, .. } = refusal;
+        let PluginRejected { digest, reason, .. } = rejected;
         self.registry
             .note(&ready.file, PluginState::Refused, digest, Some(reason));
-        match refusal.again {
+        match rejected.retry {
             RetryWhen::Never => {
-                self.pauses.forget(&ready.file);
+                self.retries.forget(&ready.file);
             }
             RetryWhen::WhenFree(names) => {
                 self.blocked.insert(ready.file, names);
@@ -97,7 +101,7 @@ impl Keeper {
             }
             RetryWhen::Later => {
                 let first = self.options.retry_after;
-                self.pauses.begin(ready, first, now);
+                self.retries.begin(ready, first, now);
             }
         }
     }
@@ -127,13 +131,13 @@ impl Keeper {
 
     /// Another try for a file that has not changed.
     pub(super) fn read_again(&mut self, file: String) {
-        let Some(seen) = self.book.seen(&file).cloned() else {
+        let Some(seen) = self.tracker.seen(&file).cloned() else {
             // Missing; if it comes back, it is read again.
-            return self.book.settle_again(&file, true, Instant::now());
+            return self.tracker.settle_again(&file, true, Instant::now());
         };
         self.waiters.wait_for(&file);
         let unsettled = false;
-        self.try_again(Ready {
+        self.try_again(ReadyFile {
             file,
             seen,
             unsettled,

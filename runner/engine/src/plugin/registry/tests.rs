@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::plugin::plugin_table::MAX_RETIRED;
 use crate::plugin::tests::support::{Native, attempt, handlers, name};
 
 fn digest(n: u8) -> Digest {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::component::component;
-use crate::plugin::{
+use crate::plugin::install::{
     InstallAs, InstallError, Installed, KEEP, install, install_name, rollback, versions,
 };
 use pgtq_task::Digest;

@@ -8,7 +8,10 @@ use tempfile::TempDir;
 
 use super::component::{component, needy};
 use super::support::{attempt, handlers, options, wait_until};
-use crate::plugin::{PluginDirectory, PluginState, Registry, Snapshot};
+use crate::plugin::directory::PluginDirectory;
+use crate::plugin::registry::Registry;
+use crate::plugin::snapshot::Snapshot;
+use crate::plugin::status::PluginState;
 use pgtq_sandbox::{Allocator, Sandbox, SandboxConfig};
 use pgtq_task::{Digest, Grant, GrantBook, Handler, Outcome};
 

@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::plugin::load::{LoadFuture, Stages};
-use crate::plugin::{DirectoryOptions, PluginDirectory, PluginState, Registry, Snapshot};
+use crate::plugin::directory::PluginDirectory;
+use crate::plugin::options::DirectoryOptions;
+use crate::plugin::registry::Registry;
+use crate::plugin::snapshot::Snapshot;
+use crate::plugin::stages::{LoadFuture, Stages};
+use crate::plugin::status::PluginState;
 use pgtq_sandbox::LoadError;
 use pgtq_task::{
     Attempt, ClaimId, Digest, Handler, HandlerFuture, HandlerInfo, Manifest, Name, Outcome,
@@ -83,24 +87,24 @@ pub(crate) fn attempt() -> (Attempt, Arc<Signal>) {
 /// Replaces the sandbox in tests that control the compiler's results. Accepts files of
 /// the form `plugin <version> <handler>... end`.
 #[derive(Default)]
-pub(crate) struct Script {
+pub(crate) struct ScriptedSandbox {
     pub(crate) compiled: Arc<Mutex<Vec<String>>>,
     pub(crate) unlucky: Mutex<Option<(String, LoadError)>>,
     /// Compiles until it is dropped.
     pub(crate) stuck: bool,
 }
 
-impl Script {
+impl ScriptedSandbox {
     /// Fails with `error` the first time a file that contains `word` is compiled.
-    pub(crate) fn unlucky(word: &str, error: LoadError) -> Script {
-        Script {
+    pub(crate) fn unlucky(word: &str, error: LoadError) -> ScriptedSandbox {
+        ScriptedSandbox {
             unlucky: Mutex::new(Some((word.to_owned(), error))),
-            ..Script::default()
+            ..ScriptedSandbox::default()
         }
     }
 }
 
-impl Stages for Script {
+impl Stages for ScriptedSandbox {
     fn max_file_bytes(&self) -> u64 {
         1000
     }
@@ -154,7 +158,7 @@ impl Stages for Script {
 }
 
 /// A plugin directory under test.
-pub(crate) struct Bench {
+pub(crate) struct PluginFixture {
     pub(crate) dir: TempDir,
     pub(crate) registry: Registry,
     pub(crate) plugins: PluginDirectory,
@@ -169,22 +173,22 @@ pub(crate) fn options() -> DirectoryOptions {
         settle_at_most: Duration::from_secs(2),
         retire_after: Duration::from_millis(100),
         retire_after_swap: Duration::from_secs(3600),
-        ledger: None,
+        load_journal: None,
         retry_after: Duration::from_millis(50),
         poll_only: false,
     }
 }
 
-impl Bench {
-    pub(crate) fn start(files: &[(&str, &str)], options: DirectoryOptions) -> Bench {
-        Bench::start_with(files, options, Script::default())
+impl PluginFixture {
+    pub(crate) fn start(files: &[(&str, &str)], options: DirectoryOptions) -> PluginFixture {
+        PluginFixture::start_with(files, options, ScriptedSandbox::default())
     }
 
     pub(crate) fn start_with(
         files: &[(&str, &str)],
         options: DirectoryOptions,
-        script: Script,
-    ) -> Bench {
+        script: ScriptedSandbox,
+    ) -> PluginFixture {
         let dir = tempfile::tempdir().expect("a temporary directory");
         for (file, text) in files {
             std::fs::write(dir.path().join(file), text).expect("a file");
@@ -194,7 +198,7 @@ impl Bench {
         let path = dir.path().to_owned();
         let plugins =
             PluginDirectory::start_with(path, options, Box::new(script), registry.clone());
-        Bench {
+        PluginFixture {
             dir,
             registry,
             plugins,

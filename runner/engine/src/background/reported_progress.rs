@@ -12,9 +12,9 @@ const MAX_TASKS: usize = 1_000;
 
 /// Owned by the heartbeat.
 #[derive(Debug, Default)]
-pub(crate) struct ProgressBook(BTreeMap<(ClaimId, TaskId), Progress>);
+pub(crate) struct ReportedProgress(BTreeMap<(ClaimId, TaskId), Progress>);
 
-impl ProgressBook {
+impl ReportedProgress {
     /// Adds the latest values. Beyond the limit a task waits until another has finished,
     /// so that the reported set is stable.
     pub(crate) fn note(&mut self, claim: ClaimId, task: TaskId, progress: Progress) {
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn more_than_a_thousand_reporting_tasks_take_turns() {
-        let mut book = ProgressBook::default();
+        let mut book = ReportedProgress::default();
         for task in 0..1_500 {
             book.note(ClaimId(1), TaskId(task), at(0.1));
         }
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_later_attempt_of_a_task_does_not_inherit_progress() {
-        let mut book = ProgressBook::default();
+        let mut book = ReportedProgress::default();
         book.note(ClaimId(1), TaskId(7), at(0.9));
         book.retain(|claim, _| claim == ClaimId(2));
         assert_eq!(book.list(), []);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::file_tracker::Ready;
+use super::ready_file::ReadyFile;
 
 /// The pause doubles up to this, so that a file that always exhausts the compiler's
 /// minute uses at most one minute of every fifteen.
@@ -14,22 +14,22 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 /// One pause per file.
 #[derive(Default)]
-pub(super) struct Pauses(HashMap<String, Pause>);
+pub(super) struct PendingRetries(HashMap<String, PendingRetry>);
 
-struct Pause {
-    ready: Ready,
+struct PendingRetry {
+    ready: ReadyFile,
     until: Instant,
     length: Duration,
     /// It was returned for another try, which has not ended yet.
     over: bool,
 }
 
-impl Pauses {
+impl PendingRetries {
     /// Begins a pause, twice as long as the previous one, if any.
-    pub(super) fn begin(&mut self, ready: Ready, first: Duration, now: Instant) {
+    pub(super) fn begin(&mut self, ready: ReadyFile, first: Duration, now: Instant) {
         let before = self.0.get(&ready.file).map(|pause| pause.length * 2);
         let length = before.unwrap_or(first).min(LONGEST);
-        let pause = Pause {
+        let pause = PendingRetry {
             until: now + length,
             length,
             over: false,
@@ -44,7 +44,7 @@ impl Pauses {
     }
 
     /// The files whose pause has ended, each once.
-    pub(super) fn take_ended(&mut self, now: Instant) -> Vec<Ready> {
+    pub(super) fn take_ended(&mut self, now: Instant) -> Vec<ReadyFile> {
         let mut over = Vec::new();
         for pause in self.0.values_mut() {
             if !pause.over && pause.until <= now {
@@ -70,25 +70,25 @@ mod tests {
     #[test]
     fn pauses_double_up_to_a_quarter_of_an_hour() {
         let begin = Instant::now();
-        let mut pauses = Pauses::default();
+        let mut retries = PendingRetries::default();
         let mut lengths = Vec::new();
         for _ in 0..10 {
-            let ready = Ready {
+            let ready = ReadyFile {
                 file: "a.wasm".into(),
                 seen: Seen::File(Stamp::nth(1)),
                 unsettled: false,
             };
-            pauses.begin(ready, Duration::from_secs(5), begin);
-            let next = pauses.next().expect("a pause is running");
+            retries.begin(ready, Duration::from_secs(5), begin);
+            let next = retries.next().expect("a pause is running");
             lengths.push((next - begin).as_secs());
             assert!(
-                pauses
+                retries
                     .take_ended(next - Duration::from_millis(1))
                     .is_empty()
             );
-            assert_eq!(pauses.take_ended(next).len(), 1);
-            assert!(pauses.take_ended(next).is_empty());
-            assert_eq!(pauses.next(), None);
+            assert_eq!(retries.take_ended(next).len(), 1);
+            assert!(retries.take_ended(next).is_empty());
+            assert_eq!(retries.next(), None);
         }
         assert_eq!(lengths, [5, 10, 20, 40, 80, 160, 320, 640, 900, 900]);
     }

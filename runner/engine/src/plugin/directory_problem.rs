@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::registry::{MAX_SERVING, Registry};
+use super::plugin_table::MAX_SERVING;
+use super::registry::Registry;
 use super::scan::MAX_LISTED;
 
 /// Number of names in one line.
@@ -41,8 +42,9 @@ pub(super) fn of(
         ));
     }
     if is_cut {
-        lines
-            .push("too many files are refused to list them all; the log has named each".to_owned());
+        lines.push(
+            "too many files are rejected to list them all; the log has named each".to_owned(),
+        );
     }
     Some(lines.join("; ")).filter(|text| !text.is_empty())
 }
@@ -57,20 +59,20 @@ fn named(files: &BTreeSet<String>) -> String {
 }
 
 /// Shows and logs a change of it.
-pub(super) fn note(registry: &Registry, dir: &Path, trouble: Option<String>) {
-    let before = registry.snapshot().trouble.clone();
-    if before == trouble {
+pub(super) fn note(registry: &Registry, dir: &Path, problem: Option<String>) {
+    let before = registry.snapshot().directory_problem.clone();
+    if before == problem {
         return;
     }
     let dir = dir.display();
-    match &trouble {
+    match &problem {
         Some(reason) => tracing::warn!(
             %dir, reason,
             "plugin directory: {reason}; what is loaded keeps serving"
         ),
         None => tracing::info!(%dir, "plugin directory is in order again"),
     }
-    registry.note_trouble(trouble);
+    registry.note_problem(problem);
 }
 
 #[cfg(test)]

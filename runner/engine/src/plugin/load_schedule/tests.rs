@@ -1,17 +1,19 @@
 use super::*;
-use crate::plugin::scan::Stamp;
+use crate::plugin::load_request::{InspectedFile, SMALL};
+use crate::plugin::ready_file::ReadyFile;
+use crate::plugin::scan::{Seen, Stamp};
 use crate::plugin::tests::support::name;
 use pgtq_task::Digest;
 
-struct Story {
-    schedule: Schedule,
+struct ScheduleFixture {
+    schedule: LoadSchedule,
     begin: Instant,
 }
 
-impl Story {
-    fn new() -> Story {
-        Story {
-            schedule: Schedule::default(),
+impl ScheduleFixture {
+    fn new() -> ScheduleFixture {
+        ScheduleFixture {
+            schedule: LoadSchedule::default(),
             begin: Instant::now(),
         }
     }
@@ -23,33 +25,33 @@ impl Story {
     fn add_with(&mut self, file: &str, size: u64, alone: bool) {
         let mut stamp = Stamp::nth(1);
         stamp.size = size;
-        let ready = Ready {
+        let ready = ReadyFile {
             file: file.to_owned(),
             seen: Seen::File(stamp),
             unsettled: false,
         };
-        self.schedule.add(Order {
+        self.schedule.add(LoadRequest {
             ready,
-            again: false,
+            is_retry: false,
             alone,
         });
     }
 
-    /// Starts what may start at `ms`, and ends each outline at once: the file's first
+    /// Starts what may start at `ms`, and ends each inspection at once: the file's first
     /// letter is the handler it has. Returns the files being loaded.
     fn start(&mut self, ms: u64) -> Vec<String> {
         let now = self.begin + Duration::from_millis(ms);
         let mut loading = Vec::new();
         while let Some(step) = self.schedule.next(now) {
             match step {
-                Step::Load(planned) => loading.push(planned.order.ready.file),
-                Step::Outline(order) => {
-                    self.schedule.ended(&order.ready.file);
-                    let outline = Outline {
+                NextStep::Load(planned) => loading.push(planned.request.ready.file),
+                NextStep::Inspect(request) => {
+                    self.schedule.ended(&request.ready.file);
+                    let inspected = InspectedFile {
                         digest: Digest([0; 32]),
-                        names: vec![name(&order.ready.file[..1])],
+                        names: vec![name(&request.ready.file[..1])],
                     };
-                    self.schedule.plan(Planned { order, outline });
+                    self.schedule.plan(PlannedLoad { request, inspected });
                 }
             }
         }
@@ -58,7 +60,7 @@ impl Story {
 
     fn end(&mut self, file: &str) {
         self.schedule.ended(file);
-        for planned in self.schedule.drop_claims(file) {
+        for planned in self.schedule.release_names(file) {
             self.schedule.plan(planned);
         }
     }
@@ -68,7 +70,7 @@ const LARGE: u64 = SMALL + 1;
 
 #[test]
 fn a_small_file_does_not_wait_behind_large_ones() {
-    let mut story = Story::new();
+    let mut story = ScheduleFixture::new();
     story.add("a", LARGE);
     story.add("b", LARGE);
     story.add("c", SMALL);
@@ -83,7 +85,7 @@ fn a_small_file_does_not_wait_behind_large_ones() {
 
 #[test]
 fn a_slow_small_file_yields_its_place_to_others() {
-    let mut story = Story::new();
+    let mut story = ScheduleFixture::new();
     for file in ["a", "b", "c"] {
         story.add(file, 1);
     }
@@ -99,7 +101,7 @@ fn a_slow_small_file_yields_its_place_to_others() {
 
 #[test]
 fn name_ownership_does_not_depend_on_speed() {
-    let mut story = Story::new();
+    let mut story = ScheduleFixture::new();
     story.add("x1", LARGE);
     story.add("x2", 1);
     story.add("y", 1);
@@ -114,7 +116,7 @@ fn name_ownership_does_not_depend_on_speed() {
 
 #[test]
 fn a_withdrawn_file_passes_its_name_to_the_next() {
-    let mut story = Story::new();
+    let mut story = ScheduleFixture::new();
     story.add("w", LARGE);
     story.add("x1", LARGE);
     story.add("x2", 1);
@@ -133,7 +135,7 @@ fn a_withdrawn_file_passes_its_name_to_the_next() {
 
 #[test]
 fn a_suspect_comes_last_and_alone() {
-    let mut story = Story::new();
+    let mut story = ScheduleFixture::new();
     story.add_with("a", 1, true);
     story.add_with("b", 1, true);
     story.add("c", LARGE);

@@ -33,26 +33,26 @@ const UNFINISHED: &str = ".unfinished-";
 
 /// The notes of all runners on this machine that share a directory.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct LoadJournal {
     /// None: notes cannot be kept, and crashes are not counted.
     dir: Option<PrivateDir>,
-    /// The names of this process's notes; none once the ledger is closed.
+    /// The names of this process's notes; none once the journal is closed.
     open: Mutex<Option<BTreeSet<String>>>,
 }
 
 /// One load in progress. Dropping it records that the load ended and that the process
 /// survived it.
 #[derive(Debug)]
-pub(super) struct Note {
-    ledger: Arc<Ledger>,
+pub(super) struct LoadNote {
+    journal: Arc<LoadJournal>,
     /// Its name and the lock; none if it could not be written.
     held: Option<(String, File)>,
 }
 
-impl Ledger {
+impl LoadJournal {
     /// Opens, or creates, the notes in `dir`. Without a usable directory crashes are not
     /// counted, and a warning is logged. Blocks.
-    pub(super) fn open(dir: Option<&Path>) -> Arc<Ledger> {
+    pub(super) fn open(dir: Option<&Path>) -> Arc<LoadJournal> {
         let opened = dir.map(|dir| PrivateDir::open(dir).and_then(|dir| dir.inner(DIR)));
         let dir = match opened {
             None => None,
@@ -62,12 +62,12 @@ impl Ledger {
                 None
             }
         };
-        let ledger = Ledger {
+        let journal = LoadJournal {
             dir,
             open: Mutex::new(Some(BTreeSet::new())),
         };
-        ledger.remove_old();
-        Arc::new(ledger)
+        journal.remove_old();
+        Arc::new(journal)
     }
 
     /// How many processes crashed while they loaded these bytes since the file was last
@@ -89,13 +89,13 @@ impl Ledger {
     }
 
     /// Records that these bytes are being loaded. Blocks.
-    pub(super) fn begin(self: &Arc<Self>, digest: Digest, file: &str) -> Note {
+    pub(super) fn begin(self: &Arc<Self>, digest: Digest, file: &str) -> LoadNote {
         let held = self.write(digest, file).unwrap_or_else(|error| {
             tracing::warn!(file, %error, "plugin {file}: a crash while it is loaded will not be counted");
             None
         });
-        Note {
-            ledger: Arc::clone(self),
+        LoadNote {
+            journal: Arc::clone(self),
             held,
         }
     }
@@ -214,24 +214,24 @@ impl Ledger {
     }
 }
 
-impl Note {
+impl LoadNote {
     /// The file was loaded: it did not cause the earlier crashes.
     pub(super) fn succeeded(self, digest: Digest) {
-        self.ledger.forget_crashes(digest);
+        self.journal.forget_crashes(digest);
     }
 }
 
-impl Drop for Note {
+impl Drop for LoadNote {
     fn drop(&mut self) {
         let Some((name, lock)) = self.held.take() else {
             return;
         };
-        if let Some(open) = self.ledger.lock().as_mut() {
+        if let Some(open) = self.journal.lock().as_mut() {
             open.remove(&name);
         }
         // Removed before it is unlocked, so that it never looks like a dead process's
         // note.
-        self.ledger.remove(&name);
+        self.journal.remove(&name);
         drop(lock);
     }
 }
