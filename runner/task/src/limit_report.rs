@@ -2,74 +2,10 @@
 
 use std::time::Duration;
 
-use super::grant_report::toml_key;
-use super::limits::{LimitRequest, Limits};
+use pgtq_contract::LimitRequest;
 
-impl LimitRequest {
-    /// Whether nothing is requested.
-    pub fn is_empty(&self) -> bool {
-        *self == LimitRequest::default()
-    }
-
-    /// The larger of the two, field by field.
-    pub fn max(&self, other: &LimitRequest) -> LimitRequest {
-        LimitRequest {
-            fuel: self.fuel.max(other.fuel),
-            timeout_ms: self.timeout_ms.max(other.timeout_ms),
-            memory: self.memory.max(other.memory),
-        }
-    }
-
-    /// What is requested above `caps` and above what the plugin is granted. A limit that the
-    /// operator sets for the handler itself (`decided`) no longer counts as requested.
-    pub fn cut(&self, decided: &LimitRequest, caps: &Limits, granted: &LimitRequest) -> LimitCut {
-        let cap = caps.with(granted);
-        let above = |asked: Option<u64>, decided: Option<u64>, cap: u64| {
-            asked.filter(|asked| decided.is_none() && *asked > cap)
-        };
-        let cap_ms = u64::try_from(cap.timeout.as_millis()).unwrap_or(u64::MAX);
-        let asked = LimitRequest {
-            fuel: above(self.fuel, decided.fuel, cap.fuel),
-            timeout_ms: above(self.timeout_ms, decided.timeout_ms, cap_ms),
-            memory: above(self.memory, decided.memory, cap.memory),
-        };
-        LimitCut {
-            allowed: LimitRequest {
-                fuel: asked.fuel.map(|_| cap.fuel),
-                timeout_ms: asked.timeout_ms.map(|_| cap_ms),
-                memory: asked.memory.map(|_| cap.memory),
-            },
-            asked,
-            granted: *granted,
-        }
-    }
-
-    /// The requested limits in the syntax of `pgtq.toml`: `memory = "512MiB"`.
-    pub fn toml_fields(&self) -> Vec<String> {
-        let time = self.timeout_ms.map(Duration::from_millis);
-        let units = [
-            (1 << 30, "GiB"),
-            (1 << 20, "MiB"),
-            (1 << 10, "KiB"),
-            (1, "B"),
-        ];
-        let thousands = [
-            (1_000_000_000, "G"),
-            (1_000_000, "M"),
-            (1_000, "k"),
-            (1, ""),
-        ];
-        let memory = self.memory.map(|bytes| in_units(bytes, &units));
-        let fuel = self.fuel.map(|fuel| in_units(fuel, &thousands));
-        let fields = [
-            ("fuel", fuel),
-            ("timeout", time.map(in_time)),
-            ("memory", memory),
-        ];
-        let field = |(key, text): (&str, Option<String>)| Some(format!("{key} = \"{}\"", text?));
-        fields.into_iter().filter_map(field).collect()
-    }
-}
+use crate::grant_report::toml_key;
+use crate::limits::Limits;
 
 /// Limits that handlers of one plugin request and do not get.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -83,6 +19,35 @@ pub struct LimitCut {
 }
 
 impl LimitCut {
+    /// What is requested above `caps` and above what the plugin is granted. A limit that the
+    /// operator sets for the handler itself (`decided`) no longer counts as requested.
+    pub fn of(
+        requested: &LimitRequest,
+        decided: &LimitRequest,
+        caps: &Limits,
+        granted: &LimitRequest,
+    ) -> LimitCut {
+        let cap = caps.with(granted);
+        let above = |asked: Option<u64>, decided: Option<u64>, cap: u64| {
+            asked.filter(|asked| decided.is_none() && *asked > cap)
+        };
+        let cap_ms = u64::try_from(cap.timeout.as_millis()).unwrap_or(u64::MAX);
+        let asked = LimitRequest {
+            fuel: above(requested.fuel, decided.fuel, cap.fuel),
+            timeout_ms: above(requested.timeout_ms, decided.timeout_ms, cap_ms),
+            memory: above(requested.memory, decided.memory, cap.memory),
+        };
+        LimitCut {
+            allowed: LimitRequest {
+                fuel: asked.fuel.map(|_| cap.fuel),
+                timeout_ms: asked.timeout_ms.map(|_| cap_ms),
+                memory: asked.memory.map(|_| cap.memory),
+            },
+            asked,
+            granted: *granted,
+        }
+    }
+
     /// Whether every handler gets the limits it requests.
     pub fn is_empty(&self) -> bool {
         self.asked.is_empty()
@@ -101,9 +66,9 @@ impl LimitCut {
     /// it: `memory = "512MiB" (allowed: "256MiB" by [caps])`.
     pub fn reasons(&self, plugin: &str) -> Vec<String> {
         let grants = format!("[grants.{}.limits]", toml_key(plugin));
-        let asked = self.asked.toml_fields().into_iter();
+        let asked = toml_limits(&self.asked).into_iter();
         let fields = asked
-            .zip(self.allowed.toml_fields())
+            .zip(toml_limits(&self.allowed))
             .map(|(asked, allowed)| {
                 let (key, allowed) = allowed.split_once(" = ").unwrap_or(("", &allowed));
                 let granted = match key {
@@ -123,9 +88,35 @@ impl LimitCut {
         if self.is_empty() {
             return String::new();
         }
-        let fields = self.granted.max(&self.asked).toml_fields().join("\n");
+        let fields = toml_limits(&self.granted.max(&self.asked)).join("\n");
         format!("[grants.{}.limits]\n{fields}\n", toml_key(plugin))
     }
+}
+
+/// The requested limits in the syntax of `pgtq.toml`: `memory = "512MiB"`.
+pub fn toml_limits(limits: &LimitRequest) -> Vec<String> {
+    let time = limits.timeout_ms.map(Duration::from_millis);
+    let units = [
+        (1 << 30, "GiB"),
+        (1 << 20, "MiB"),
+        (1 << 10, "KiB"),
+        (1, "B"),
+    ];
+    let thousands = [
+        (1_000_000_000, "G"),
+        (1_000_000, "M"),
+        (1_000, "k"),
+        (1, ""),
+    ];
+    let memory = limits.memory.map(|bytes| in_units(bytes, &units));
+    let fuel = limits.fuel.map(|fuel| in_units(fuel, &thousands));
+    let fields = [
+        ("fuel", fuel),
+        ("timeout", time.map(in_time)),
+        ("memory", memory),
+    ];
+    let field = |(key, text): (&str, Option<String>)| Some(format!("{key} = \"{}\"", text?));
+    fields.into_iter().filter_map(field).collect()
 }
 
 /// In the largest unit that divides the number.
@@ -156,7 +147,7 @@ mod tests {
             memory: Some(512 << 20),
         };
         let nothing = LimitRequest::default();
-        let cut = asked.cut(&nothing, &caps, &nothing);
+        let cut = LimitCut::of(&asked, &nothing, &caps, &nothing);
         assert_eq!(
             cut.reasons("a.b"),
             [
@@ -168,7 +159,7 @@ mod tests {
             memory: Some(300 << 20),
             ..nothing
         };
-        let cut = asked.cut(&nothing, &caps, &granted);
+        let cut = LimitCut::of(&asked, &nothing, &caps, &granted);
         assert_eq!(
             cut.reasons("a.b")[1],
             r#"memory = "512MiB" (allowed: "300MiB" by [grants."a.b".limits])"#
@@ -177,9 +168,9 @@ mod tests {
             memory: Some(1),
             ..nothing
         };
-        let left = asked.cut(&decided, &caps, &nothing);
-        assert_eq!(left.asked.toml_fields(), [r#"timeout = "90m""#]);
-        assert!(asked.cut(&nothing, &caps, &asked).is_empty());
+        let left = LimitCut::of(&asked, &decided, &caps, &nothing);
+        assert_eq!(toml_limits(&left.asked), [r#"timeout = "90m""#]);
+        assert!(LimitCut::of(&asked, &nothing, &caps, &asked).is_empty());
     }
 
     #[test]

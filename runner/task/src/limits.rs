@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use pgtq_contract::LimitRequest;
+
 /// The budget of one attempt. Every resource that a guest can consume has a limit here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -80,21 +82,6 @@ impl Default for Limits {
             file_bytes: 64 * MIB,
         }
     }
-}
-
-/// Limits that a handler requests in its manifest; unset means the operator's default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct LimitRequest {
-    /// Fuel per attempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fuel: Option<u64>,
-    /// Wall-clock milliseconds per attempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout_ms: Option<u64>,
-    /// Bytes of linear memory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<u64>,
 }
 
 impl Limits {

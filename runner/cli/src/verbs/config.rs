@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::Problem;
 use crate::output::{Cell, Rows};
 use pgtq_store::DatabaseConfig;
-use pgtq_task::LimitRequest;
+use pgtq_task::{LimitRequest, toml_limits};
 
 /// Show or start a configuration.
 #[derive(Debug, Args)]
@@ -112,7 +112,7 @@ fn cap(config: &Config, limit: &str) -> String {
         timeout_ms: u64::try_from(config.caps.timeout.as_millis()).ok(),
         memory: Some(config.caps.memory),
     };
-    let fields = caps.toml_fields();
+    let fields = toml_limits(&caps);
     let mut pairs = fields.iter().filter_map(|field| field.split_once(" = "));
     match pairs.find(|(key, _)| *key == limit) {
         Some((_, value)) => value.trim_matches('"').to_owned(),

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::Problem;
 use crate::output::{Cell, Format, Rows};
 use crate::{machine, text};
-use pgtq_task::{Grant, HandlerInfo, LimitCut, Name, PluginGrantReport, Retries};
+use pgtq_task::{Grant, GrantReport, HandlerInfo, LimitCut, Name, PluginGrantReport, Retries};
 
 /// Show a plugin file's handlers and requested capabilities, without running it.
 #[derive(Debug, Args)]
@@ -128,7 +128,7 @@ fn cut(config: &Config, handlers: &[HandlerInfo], grant: &Grant) -> LimitCut {
     let cuts = handlers.iter().map(|handler| {
         let decided = config.handlers.get(&handler.name).copied();
         let decided = decided.unwrap_or_default();
-        handler.limits.cut(&decided, &config.caps, &grant.limits)
+        LimitCut::of(&handler.limits, &decided, &config.caps, &grant.limits)
     });
     cuts.fold(LimitCut::default(), |sum, cut| sum.max(&cut))
 }
@@ -137,7 +137,7 @@ fn cut(config: &Config, handlers: &[HandlerInfo], grant: &Grant) -> LimitCut {
 fn asked(handlers: &[HandlerInfo], grant: &Grant) -> Rows {
     let mut rows = Rows::new("pgtq.asked/v1", &["handler", "asks for", "what", "answer"]);
     for handler in handlers {
-        for asked in handler.needs.against(grant) {
+        for asked in GrantReport::all(&handler.needs, grant) {
             let cells = vec![
                 handler.name.as_str().into(),
                 asked.need.into(),

@@ -12,7 +12,9 @@ use super::place::Place;
 use super::{Grants, PluginGrant, SecretEntry, SecretSource};
 use crate::config::toml_file::parse;
 use crate::config::{ConfigError, values};
-use pgtq_task::{FileGrant, Grant, HostRule, LimitRequest, Name, SecretGrant, SqlGrant};
+use pgtq_task::{
+    FileGrant, Grant, HostRule, LimitRequest, Name, SecretGrant, SqlGrant, is_guest_directory,
+};
 
 /// Sections of one kind in one file.
 const MAX_SECTIONS: usize = 1_000;
@@ -222,11 +224,7 @@ impl std::str::FromStr for Host {
 /// The directory as the guest names it.
 fn guest_dir(at: &Place<'_>) -> Result<String, ConfigError> {
     let name = at.last().trim_end_matches('/');
-    let legal = |part: &str| {
-        !matches!(part, "" | "." | "..") && !part.chars().any(|c| c.is_control() || c == '\\')
-    };
-    let inside = name.strip_prefix('/').unwrap_or("");
-    match inside.split('/').all(legal) {
+    match is_guest_directory(name) {
         true => Ok(name.to_owned()),
         false => Err(at.wrong(
             "the plugin's name for a directory begins with `/` and has no `.` or `..` in it, like files.\"/data\"",

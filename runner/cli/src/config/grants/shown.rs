@@ -3,7 +3,7 @@
 
 use super::{Grants, PluginGrant, SecretEntry, SecretSource};
 use crate::config::Origin;
-use pgtq_task::toml_key;
+use pgtq_task::{toml_key, toml_limits};
 
 impl Grants {
     /// What a plugin of this name is granted, one line for each capability; empty if
@@ -79,7 +79,7 @@ fn fields(granted: &PluginGrant) -> Vec<(String, String)> {
         rows.push((format!("files.{}", toml_key(guest)), text));
     }
     if !grant.limits.is_empty() {
-        let text = grant.limits.toml_fields().join(", ");
+        let text = toml_limits(&grant.limits).join(", ");
         rows.push(("limits".to_owned(), text));
     }
     rows

@@ -11,12 +11,26 @@ use std::sync::Arc;
 pub struct Name(Arc<str>);
 
 /// Why a text is not a name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a name: 1 to 128 of the characters A-Z a-z 0-9 _ . : - are allowed")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameError {
     /// The rejected text, cut to 140 characters.
     pub text: String,
+    /// The rule that it breaks.
+    pub fault: &'static str,
 }
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} is not a name: 1 to {} of the characters A-Z a-z 0-9 _ . : - are allowed",
+            self.text,
+            Name::MAX
+        )
+    }
+}
+
+impl std::error::Error for NameError {}
 
 impl Name {
     /// Maximum bytes of a name.
@@ -30,12 +44,19 @@ impl Name {
     /// Validates `text` and makes a name of it.
     pub fn new(text: &str) -> Result<Self, NameError> {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"_.:-".contains(&b);
-        if text.is_empty() || text.len() > Self::MAX || !text.bytes().all(legal) {
-            return Err(NameError {
-                text: text.chars().take(140).collect(),
-            });
-        }
-        Ok(Name(Arc::from(text)))
+        let fault = if text.is_empty() {
+            "a name has at least one character"
+        } else if text.len() > Self::MAX {
+            "a name has at most 128 characters"
+        } else if !text.bytes().all(legal) {
+            "a name is made of A-Z a-z 0-9 _ . : -"
+        } else {
+            return Ok(Name(Arc::from(text)));
+        };
+        Err(NameError {
+            text: text.chars().take(140).collect(),
+            fault,
+        })
     }
 
     /// A name from the database, which has validated it.
@@ -78,19 +99,6 @@ impl std::borrow::Borrow<str> for Name {
 impl AsRef<str> for Name {
     fn as_ref(&self) -> &str {
         &self.0
-    }
-}
-
-impl serde::Serialize for Name {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Name {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Name::new(&text).map_err(serde::de::Error::custom)
     }
 }
 

@@ -38,51 +38,9 @@ impl Retries {
     }
 }
 
-impl serde::Serialize for Retries {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Retries::Limited(n) => serializer.serialize_u32(*n),
-            Retries::Forever => serializer.serialize_str("forever"),
-        }
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Retries {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RetriesVisitor)
-    }
-}
-
-/// Accepts a count or a keyword, and buffers nothing for any other input.
-struct RetriesVisitor;
-
-impl serde::de::Visitor<'_> for RetriesVisitor {
-    type Value = Retries;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a count or \"forever\"")
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, n: u64) -> Result<Retries, E> {
-        let count = u32::try_from(n).map_err(|_| E::custom("retries is above 4294967295"))?;
-        Ok(Retries::Limited(count))
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, n: i64) -> Result<Retries, E> {
-        let count = u64::try_from(n).map_err(|_| E::custom("retries is a count, not negative"))?;
-        self.visit_u64(count)
-    }
-
-    fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Retries, E> {
-        match word {
-            "forever" => Ok(Retries::Forever),
-            _ => Err(E::custom("retries is a count or \"forever\"")),
-        }
-    }
-}
-
 /// Growing delays: `first`, `first * 2`, `first * 4`, ... up to `max`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Backoff {
     /// Delay before the first retry, in milliseconds.
     pub first_ms: u64,
@@ -91,8 +49,12 @@ pub struct Backoff {
 }
 
 /// A handler's policy. The task may override the count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
 pub struct RetryPolicy {
     /// How many retries may follow the first attempt.
     pub retries: Retries,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use proptest::prelude::*;
 
 use crate::coverage::Covers;
-use crate::{HostRule, HttpRule, TcpRule, host};
+use crate::{HostRule, HttpRule, HttpTarget, TcpRule, host};
 
 /// Texts that resemble rules.
 fn nearly_a_rule() -> impl Strategy<Value = String> {
@@ -144,6 +144,10 @@ fn any_http_rule() -> impl Strategy<Value = HttpRule> {
     )
 }
 
+fn get(path: &str) -> HttpTarget {
+    HttpTarget::read("GET", "https", "a", path).expect("a target")
+}
+
 proptest! {
     #[test]
     fn any_text_is_rejected_or_round_trips_as_a_rule(text in nearly_a_rule()) {
@@ -159,7 +163,7 @@ proptest! {
     #[test]
     fn an_allowed_path_stays_below_its_rule_on_every_server(path in path(), decodings in 0..4_usize, drop_parameters in any::<bool>()) {
         let rule: HttpRule = "https://a/v1".parse().expect("a rule");
-        if rule.allows("GET", true, "a", 443, &path) {
+        if rule.allows(&get(&path)) {
             let seen = resolved(&path, decodings, drop_parameters);
             prop_assert!(seen == "/v1" || seen.starts_with("/v1/") || seen.starts_with("/v1;"), "{:?} led to {:?}", path, seen);
         }
@@ -170,7 +174,7 @@ proptest! {
         folders in prop::collection::vec("[a-c]{1,2}", 0..4), asked in prop::collection::vec("[a-c]{1,2}", 0..5),
     ) {
         let rule: HttpRule = format!("https://a/{}", folders.join("/")).parse().expect("a rule");
-        let allowed = rule.allows("GET", true, "a", 443, &format!("/{}", asked.join("/")));
+        let allowed = rule.allows(&get(&format!("/{}", asked.join("/"))));
         prop_assert_eq!(allowed, asked.starts_with(&folders));
     }
 
@@ -187,12 +191,13 @@ proptest! {
         port in prop::sample::select(vec![80_u16, 443, 8443]), secure in any::<bool>(),
     ) {
         let name = host.to_string().replace('*', "z");
-        let both = asked.allows(&method, secure, &name, port, &path);
+        let request = HttpTarget { method, secure, host: name, port, path };
+        let both = asked.allows(&request);
         if grant.covers(&asked) && both {
-            prop_assert!(grant.allows(&method, secure, &name, port, &path), "{} covers {} but not {}", grant, asked, path);
+            prop_assert!(grant.allows(&request), "{} covers {} but not {}", grant, asked, request.path);
         }
-        if both && grant.allows(&method, secure, &name, port, &path) {
-            prop_assert!(grant.meets(&asked), "{} and {} meet at {}", grant, asked, path);
+        if both && grant.allows(&request) {
+            prop_assert!(grant.meets(&asked), "{} and {} meet at {}", grant, asked, request.path);
         }
     }
 }

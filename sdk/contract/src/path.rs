@@ -1,7 +1,5 @@
 //! URL paths: detects paths that a server could resolve to a different one.
 
-use percent_encoding::percent_decode_str;
-
 /// Characters that some servers turn into a dot or a slash before they look for the
 /// resource: full-width and small forms, leaders, fractions.
 const LOOK_ALIKES: [char; 14] = [
@@ -11,13 +9,13 @@ const LOOK_ALIKES: [char; 14] = [
 
 /// Whether a server could resolve the path to one with a different prefix: by dots, by a second
 /// decoding, or by a lenient one. A rule with a path cannot be checked against such a path.
-pub(super) fn is_ambiguous(path: &str) -> bool {
+pub(crate) fn is_ambiguous(path: &str) -> bool {
     // Some servers drop the text after a semicolon, and resolve the dots then.
     let name = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
     if path.contains('\\') || path.split('/').any(name) {
         return true;
     }
-    let decoded: Vec<u8> = percent_decode_str(path).collect();
+    let decoded = percent_decoded(path);
     // What is left of an escape that is not two hexadecimal digits (`%u002e`), or an
     // escaped `%`.
     if decoded.contains(&b'%') {
@@ -35,6 +33,30 @@ pub(super) fn is_ambiguous(path: &str) -> bool {
     decoded
         .chars()
         .any(|c| c.is_control() || LOOK_ALIKES.contains(&c))
+}
+
+/// Decodes each escape of two hexadecimal digits, once; any other `%` stays.
+fn percent_decoded(path: &str) -> Vec<u8> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let mut rest = path.as_bytes();
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let [byte, after @ ..] = rest {
+        let escaped = match rest {
+            [b'%', high, low, ..] => digit(high).zip(digit(low)),
+            _ => None,
+        };
+        match escaped {
+            Some((high, low)) => {
+                decoded.push((high * 16 + low) as u8);
+                rest = &rest[3..];
+            }
+            None => {
+                decoded.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    decoded
 }
 
 #[cfg(test)]

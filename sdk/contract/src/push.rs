@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Name, NameError, PushDefaults};
+use crate::manifest::PushDefaults;
+use crate::name::{Name, NameError};
 
 /// Handlers of a rule: one, or all with a common prefix.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,7 +109,8 @@ impl FromStr for PushRule {
             match word.split_once('=') {
                 Some(("queue", names)) if rule.queues.is_empty() => {
                     let queues: Result<_, NameError> = names.split(',').map(Name::new).collect();
-                    rule.queues = queues.map_err(|error| wrong(&format!("queue {error}")))?;
+                    rule.queues =
+                        queues.map_err(|error| wrong(&format!("queue: {}", error.fault)))?;
                 }
                 Some(("priority", number)) if rule.priority.is_none() => {
                     let number = number.parse();

@@ -1,6 +1,7 @@
 //! The meaning of rules, and invalid rules.
 
-use super::*;
+use super::target;
+use crate::{HttpRule, HttpTarget, TcpRule};
 
 fn http(rule: &str) -> HttpRule {
     rule.parse().expect("a rule")
@@ -62,7 +63,8 @@ fn a_star_in_a_path_stands_alone_at_its_end() {
 #[test]
 fn a_path_matches_itself_and_all_below() {
     let rule = http("https://a/v1");
-    let allows = |path: &str| rule.allows("GET", true, "a", 443, path);
+    let allows =
+        |path: &str| rule.allows(&target("GET", &format!("https://a{path}")).expect("a target"));
     assert!(allows("/v1") && allows("/v1/x"));
     assert!(!allows("/v10") && !allows("/") && !allows("/v1/../x") && !allows("/v1/%2e%2e/x"));
     assert!(!allows("/v1/..;/x") && !allows("/v1/..;a=b/x") && !allows("/v1/%252e%252e/x"));
@@ -71,7 +73,10 @@ fn a_path_matches_itself_and_all_below() {
 #[test]
 fn a_star_matches_names_below_a_domain_only() {
     let rule = http("https://*.example.com");
-    let allows = |host: &str| rule.allows("GET", true, host, 443, "/");
+    let allows = |host: &str| {
+        let request = target("GET", &format!("https://{host}/"));
+        request.is_ok_and(|request| rule.allows(&request))
+    };
     assert!(allows("a.example.com") && allows("a.b.example.com"));
     assert!(!allows("example.com") && !allows("evilexample.com") && !allows(".example.com"));
 }
@@ -79,7 +84,8 @@ fn a_star_matches_names_below_a_domain_only() {
 #[test]
 fn the_narrowest_rule_for_a_request_names_its_directory() {
     let narrowest = |path: &str| {
-        let rule = HttpRule::narrowest("GET", true, "a.example", 8443, path);
+        let request = HttpTarget::read("GET", "https", "a.example:8443", path);
+        let rule = HttpRule::narrowest(&request.expect("a target"));
         rule.map(|rule| rule.to_string())
     };
     for (path, rule) in [

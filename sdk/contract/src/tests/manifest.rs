@@ -3,16 +3,20 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{HandlerInfo, Manifest, Name};
+use crate::Name;
+
+type Manifest = crate::Manifest<Value>;
+type HandlerInfo = crate::HandlerInfo<Value>;
 
 /// JSON of any shape, a few levels deep.
-pub(crate) fn any_json() -> impl Strategy<Value = Value> {
+fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<u64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
+        // Not any number: its text need not read back as the same one.
+        any::<i32>().prop_map(|n| Value::from(f64::from(n) / 8.0)),
         ".{0,12}".prop_map(Value::from),
         Just(json!("forever")),
         Just(json!(u64::MAX)),

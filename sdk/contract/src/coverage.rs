@@ -1,6 +1,8 @@
 //! Compares rules with rules: whether the granted rules cover the requested ones.
 
-use super::rule::{HandlerRule, HostRule, HttpRule, PortRule, PushRule, TcpRule};
+use crate::host::{HostRule, PortRule, TcpRule};
+use crate::http::HttpRule;
+use crate::push::{HandlerRule, PushRule};
 
 /// How much of a request is granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,7 +27,7 @@ impl Coverage {
 }
 
 /// A rule that can be compared with another of its kind.
-pub(super) trait Covers {
+pub trait Covers {
     /// Whether this rule allows everything that `other` allows.
     fn covers(&self, other: &Self) -> bool;
 
@@ -35,7 +37,7 @@ pub(super) trait Covers {
 
 /// The coverage of a requested rule by a list of granted rules. Two rules that cover it only
 /// together count as `Partial`.
-pub(super) fn cover<R: Covers>(granted: &[R], asked: &R) -> Coverage {
+pub fn cover<R: Covers>(granted: &[R], asked: &R) -> Coverage {
     if granted.iter().any(|rule| rule.covers(asked)) {
         Coverage::Full
     } else if granted.iter().any(|rule| rule.meets(asked)) {
@@ -46,7 +48,7 @@ pub(super) fn cover<R: Covers>(granted: &[R], asked: &R) -> Coverage {
 }
 
 /// As [`cover`], method by method: `GET` and `POST` may be in two rules.
-pub(super) fn cover_http(granted: &[HttpRule], asked: &HttpRule) -> Coverage {
+pub fn cover_http(granted: &[HttpRule], asked: &HttpRule) -> Coverage {
     let single = |method: &String| HttpRule {
         methods: vec![method.clone()],
         ..asked.clone()
