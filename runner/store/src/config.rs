@@ -317,10 +317,10 @@ impl Schema {
     }
 
     /// Replaces `{{schema}}` with the quoted schema name, `{{schema_name}}` with the name,
-    /// `{{channel}}` with the name of the notification channel, and `{{carried}}` with the
-    /// columns of [`super::carried`].
+    /// `{{channel}}` with the name of the notification channel, and the lists of columns of
+    /// [`crate::columns`].
     pub(super) fn render(&self, sql: &str) -> String {
-        super::carried::render(sql)
+        crate::columns::render(sql)
             .replace("{{schema}}", &format!("\"{}\"", self.0))
             .replace("{{schema_name}}", &self.0)
             .replace("{{channel}}", &self.channel())

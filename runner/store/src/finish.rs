@@ -7,9 +7,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::columns::{FinalColumns, ReturnColumns};
+use super::columns::List;
 use super::connection::Role;
 use super::finish_many::store_many;
+use super::outcomes::{Outcomes, Returns};
 use super::push::push_on;
 use super::session::Lease;
 use super::sql::{Sql, sql};
@@ -145,6 +146,8 @@ impl Store {
     }
 }
 
+type Param<'a> = &'a (dyn tokio_postgres::types::ToSql + Sync);
+
 pub(super) type Stale = Vec<(ClaimId, TaskId)>;
 
 async fn transact(
@@ -235,10 +238,9 @@ async fn store_final(
     closing: &[i64],
 ) -> Result<Stale, StoreError> {
     let kept = remaining_claims(endings, closing);
-    let columns = FinalColumns::new(endings);
-    let mut params = columns.params(&runner.0);
-    params.push(&kept);
-    params.push(&closing);
+    let outcomes = Outcomes::new(endings);
+    let mut params: Vec<Param<'_>> = vec![&runner.0, &kept, &closing];
+    params.extend(List::Final.bind(&outcomes));
     run_finish(lease, sql!("finish_final"), &params, endings).await
 }
 
@@ -248,9 +250,16 @@ async fn store_return(
     endings: &[&Ending],
 ) -> Result<Stale, StoreError> {
     let claims = claims(endings);
-    let columns = ReturnColumns::new(endings);
-    let mut params = columns.params(&runner.0);
-    params.push(&claims);
+    let outcomes = Outcomes::new(endings);
+    let returns = Returns::new(endings);
+    let mut params: Vec<Param<'_>> = vec![
+        &runner.0,
+        &claims,
+        &returns.kinds,
+        &returns.numbers,
+        &returns.delays,
+    ];
+    params.extend(List::Returned.bind(&outcomes));
     run_finish(lease, sql!("finish_return"), &params, endings).await
 }
 
@@ -258,7 +267,7 @@ async fn store_return(
 async fn run_finish(
     lease: &mut Lease<'_>,
     sql: &Sql,
-    params: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+    params: &[Param<'_>],
     endings: &[&Ending],
 ) -> Result<Stale, StoreError> {
     let rows = lease.query(sql, params).await?;

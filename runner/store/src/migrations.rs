@@ -4,7 +4,7 @@
 //! applied again whenever their text has changed. `migrations/README.md` says how to add
 //! to them.
 
-use super::carried;
+use super::columns;
 
 /// A numbered file, or several that are one version.
 #[derive(Clone, Copy)]
@@ -105,7 +105,7 @@ impl Migration {
 impl FunctionFile {
     /// Of the text with the names of the columns in it, because they may change too.
     pub(super) fn sha256(&self) -> String {
-        sha256(&carried::render(self.text))
+        sha256(&columns::render(self.text))
     }
 
     /// The text, and the statement that records it.

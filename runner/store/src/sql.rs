@@ -4,11 +4,13 @@ use std::borrow::Cow;
 
 use tokio_postgres::types::Type;
 
+use crate::columns;
+
 /// One statement.
 pub(super) struct Sql {
     /// Prepared once for each connection under this name; `None` for generated texts.
     pub(super) name: Option<&'static str>,
-    /// Unrendered, with `{{schema}}`, `{{channel}}` and `{{carried}}`.
+    /// Unrendered, with `{{schema}}`, `{{channel}}` and lists of columns.
     pub(super) text: Cow<'static, str>,
 }
 
@@ -32,10 +34,11 @@ impl Sql {
     /// The types of `$1`, `$2`, ..., from the cast that every parameter has in pgtq's
     /// statements. Without a named statement the server does not report them.
     pub(super) fn types(&self) -> impl Iterator<Item = Type> + '_ {
-        (1..).map_while(|n| {
+        let text = columns::render(&self.text);
+        (1..).map_while(move |n| {
             let marker = format!("${n}::");
-            let start = self.text.find(&marker)? + marker.len();
-            let tail = &self.text[start..];
+            let start = text.find(&marker)? + marker.len();
+            let tail = &text[start..];
             let end = tail
                 .find(|c: char| !c.is_ascii_alphanumeric() && !"[]_".contains(c))
                 .unwrap_or(tail.len());

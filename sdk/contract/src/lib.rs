@@ -26,10 +26,10 @@ pub use coverage::{Coverage, cover, cover_http};
 pub use host::{HostRule, PortRule, TcpRule, host};
 pub use http::{HttpRule, HttpTarget, TargetError};
 pub use limits::LimitRequest;
-pub use manifest::{HandlerInfo, Manifest, PluginInfo, PushDefaults};
+pub use manifest::{HandlerInfo, Manifest, PluginInfo};
 pub use name::{Name, NameError};
 pub use needs::{Needs, is_guest_directory};
-pub use push::{HandlerRule, PushRule};
+pub use push::{HandlerRule, PushDefaults, PushRule};
 pub use retry::{Backoff, Retries, RetryPolicy};
 
 /// The version of the contract: the package version in [`WIT`].

@@ -4,6 +4,7 @@
 use crate::limits::LimitRequest;
 use crate::name::Name;
 use crate::needs::Needs;
+use crate::push::PushDefaults;
 use crate::retry::RetryPolicy;
 
 /// The result of `describe`. Unknown fields are ignored, so that a newer SDK can send more to a
@@ -65,35 +66,4 @@ pub struct HandlerInfo<Schema> {
         serde(default, skip_serializing_if = "PushDefaults::is_empty")
     )]
     pub push: PushDefaults,
-}
-
-/// Queue and priority that a handler declares for pushes to itself: `#[handler(queue = "mail",
-/// priority = 10)]`. They apply to pushes by its own plugin.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(default))]
-pub struct PushDefaults {
-    /// `None` means the queue `default`.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
-    pub queue: Option<Name>,
-    /// Lower values run earlier.
-    pub priority: i32,
-}
-
-impl PushDefaults {
-    /// Whether it declares nothing, as most handlers do.
-    pub fn is_empty(&self) -> bool {
-        *self == PushDefaults::default()
-    }
-
-    /// The queue of a push that does not specify one.
-    pub fn queue(&self) -> &str {
-        self.queue.as_ref().map_or("default", Name::as_str)
-    }
-
-    /// Whether a push by the handler's own plugin needs no grant: it goes to the declared queue,
-    /// and its priority is not more urgent than the declared one, or than 0.
-    pub fn are_free(&self, queue: &str, priority: i32) -> bool {
-        self.queue() == queue && priority >= self.priority.max(0)
-    }
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::manifest::PushDefaults;
 use crate::name::{Name, NameError};
 
 /// Handlers of a rule: one, or all with a common prefix.
@@ -139,6 +138,37 @@ impl fmt::Display for PushRule {
             true => f.write_str(" keys=shared"),
             false => Ok(()),
         }
+    }
+}
+
+/// Queue and priority that a handler declares for pushes to itself: `#[handler(queue = "mail",
+/// priority = 10)]`. They apply to pushes by its own plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default))]
+pub struct PushDefaults {
+    /// `None` means the queue `default`.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub queue: Option<Name>,
+    /// Lower values run earlier.
+    pub priority: i32,
+}
+
+impl PushDefaults {
+    /// Whether it declares nothing, as most handlers do.
+    pub fn is_empty(&self) -> bool {
+        *self == PushDefaults::default()
+    }
+
+    /// The queue of a push that does not specify one.
+    pub fn queue(&self) -> &str {
+        self.queue.as_ref().map_or("default", Name::as_str)
+    }
+
+    /// Whether a push by the handler's own plugin needs no grant: it goes to the declared queue,
+    /// and its priority is not more urgent than the declared one, or than 0.
+    pub fn are_free(&self, queue: &str, priority: i32) -> bool {
+        self.queue() == queue && priority >= self.priority.max(0)
     }
 }
 

@@ -37,6 +37,8 @@ mod work;
 
 pub use database::AttemptDatabase;
 pub(super) use pool::Pools;
+#[cfg(test)]
+pub(crate) use work::success;
 pub use work::{Commit, CommitStatus};
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use tokio_postgres::types::{ToSql, Type};
 use super::pool::Pool;
 use super::session::{Session, error_text, typed};
 use super::trouble::{Trouble, describe, is_outage, timeout};
+use crate::columns::List;
+use crate::outcomes::Outcomes;
+use crate::push::PushColumns;
 use crate::sql::{Sql, sql};
 use crate::{Ending, Schema, Store};
 use pgtq_task::{ErrorKind, Failure, Limits, Problem, RunnerId, SqlGrant};
@@ -212,11 +215,9 @@ impl Work {
         ending: &Ending,
     ) -> Result<(), Settle> {
         let endings = [ending];
-        let columns = crate::columns::FinalColumns::new(&endings);
-        let children = crate::push::PushColumns::new(&ending.record.children);
-        let mut params = columns.success(&runner);
-        params.push(&ticket);
-        params.extend(children.params());
+        let outcomes = Outcomes::new(&endings);
+        let children = PushColumns::new(&ending.record.children);
+        let params = success(&runner, &ticket, &outcomes, &children);
         self.settle(schema, sql!("attempt_complete"), &params).await
     }
 
@@ -269,4 +270,18 @@ impl Settle {
             )),
         }
     }
+}
+
+/// The parameters of `attempt_complete.sql`: a success has no error.
+pub(crate) fn success<'a>(
+    runner: &'a i64,
+    ticket: &'a &[u8],
+    outcomes: &'a Outcomes<'_>,
+    children: &'a PushColumns<'_>,
+) -> Vec<&'a (dyn ToSql + Sync)> {
+    let mut params: Vec<&(dyn ToSql + Sync)> =
+        vec![runner, ticket, &outcomes.claim_id, &outcomes.id];
+    params.extend(children.params());
+    params.extend(List::Success.bind(outcomes));
+    params
 }

@@ -5,6 +5,7 @@ mod bad_input;
 mod blame;
 mod bytes;
 mod carried;
+mod columns;
 mod dump;
 mod edit;
 mod functions;

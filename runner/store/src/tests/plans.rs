@@ -194,13 +194,13 @@ async fn completing_takes_at_most_sixteen_relation_locks() {
     let one = |value: &str| format!("'{{{value}}}'");
     let carried = ["default", "a", "0", "NULL", "now", "NULL", "NULL", "NULL"];
     let mut params: Vec<String> = vec![runner.id.to_string()];
+    params.extend([one(""), one(&claim)]);
     params.extend(carried.map(one));
     params.push(r#"ARRAY['{}']"#.to_owned());
     params.extend([&claim, "1", "complete", "1"].map(one));
     params.extend(vec![one("NULL"); 6]);
     let rest = ["0", "1", "0", "now", "0", "0", "0", "0", "0", "NULL"];
     params.extend(rest.map(one));
-    params.extend([one(""), one(&claim)]);
     let mut text = store.config().schema.render(&sql!("finish_final").text);
     for (n, value) in params.iter().enumerate().rev() {
         text = text.replace(&format!("${}", n + 1), value);

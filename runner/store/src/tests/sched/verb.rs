@@ -5,7 +5,6 @@ use std::fmt;
 use std::time::Duration;
 
 use super::super::super::claims::LiveClaims;
-use super::super::super::columns::FinalColumns;
 use super::super::super::connection::Role;
 use super::super::super::push::PushColumns;
 use super::super::super::sql::{Sql, sql};
@@ -13,6 +12,9 @@ use super::super::super::testdb::name;
 use super::super::super::{
     Beat, Ending, Lanes, Moved, QueueFilter, RunnerFacts, Store, StoreError,
 };
+use crate::attempt::success;
+use crate::columns::List;
+use crate::outcomes::Outcomes;
 use pgtq_task::{ClaimId, NewTask, RunnerId, Task, TaskId};
 
 /// The handlers of every runner.
@@ -182,12 +184,10 @@ impl Verb {
             }
             Verb::CompleteInTask { runner, ending } => {
                 let endings = [&*ending];
-                let columns = FinalColumns::new(&endings);
+                let outcomes = Outcomes::new(&endings);
                 let children = PushColumns::new(&ending.record.children);
-                let mut params = columns.success(&runner);
-                let ticket = store.ticket().bytes();
-                params.push(&ticket);
-                params.extend(children.params());
+                let ticket: &[u8] = store.ticket().bytes();
+                let params = success(&runner, &ticket, &outcomes, &children);
                 let rows = store
                     .run(
                         Role::CommitStatus,
@@ -373,7 +373,7 @@ async fn finish_unfenced(
         "the fence looks different now"
     );
     let endings: Vec<&Ending> = endings.iter().filter(|e| !e.recorded).collect();
-    let columns = FinalColumns::new(&endings);
+    let outcomes = Outcomes::new(&endings);
     let ended: Vec<(ClaimId, TaskId)> = endings.iter().map(|e| (e.claim, e.task.id)).collect();
     let closing = store.live().emptied(&ended);
     let kept: Vec<i64> = ended
@@ -381,9 +381,9 @@ async fn finish_unfenced(
         .map(|(claim, _)| claim.0)
         .filter(|c| !closing.contains(c))
         .collect();
-    let mut params = columns.params(&runner);
-    params.push(&kept);
-    params.push(&closing);
+    let mut params: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
+        vec![&runner, &kept, &closing];
+    params.extend(List::Final.bind(&outcomes));
     store
         .run(Role::Finish, "finish", &loose(&text), &params)
         .await?;
