@@ -5,13 +5,13 @@
 
 use tokio_postgres::Row;
 
-use super::json::JsonText;
-use super::lanes::{LaneKey, Run};
-use super::timestamp::DbTimestamp;
+use crate::json::JsonText;
+use crate::lanes::lane::{LaneKey, Run};
+use crate::timestamp::DbTimestamp;
 use pgtq_task::{Name, Retries, Task, TaskId, Traits};
 
 /// The tasks of a claim, and their lanes.
-pub(super) fn read(row: &Row) -> (Vec<Run>, Vec<Task>) {
+pub(crate) fn read(row: &Row) -> (Vec<Run>, Vec<Task>) {
     let ids: Vec<i64> = row.get("ids");
     let queues: Vec<&str> = row.get("queues");
     let handlers: Vec<&str> = row.get("handlers");

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::connection::Role;
-use super::sql::sql;
-use super::{Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::role::Role;
+use crate::sql::sql;
 use pgtq_task::{ClaimId, Progress, RunnerId, TaskId};
 
 /// What a runner reports every few seconds.

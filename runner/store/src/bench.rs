@@ -4,9 +4,10 @@
 //! Every statement works on the store's own schema, which the benchmark made and
 //! drops: see [`Store::bench_drop`].
 
-use super::connection::Role;
-use super::sql::{Sql, sql};
-use super::{Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::role::Role;
+use crate::sql::{Sql, sql};
 use pgtq_task::Name;
 
 /// Where the tasks of a benchmark are, all counted.

@@ -17,11 +17,11 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
 /// Its length, a code, the process id and a secret, each of four bytes.
 #[derive(Clone, Copy)]
-pub(super) struct CancelRequest([u8; 16]);
+pub(crate) struct CancelRequest([u8; 16]);
 
 impl CancelRequest {
     /// The request for this connection. `None` if the driver wrote something else.
-    pub(super) async fn of(
+    pub(crate) async fn of(
         client: &Client,
         config: &tokio_postgres::Config,
     ) -> Result<Option<Self>, tokio_postgres::Error> {
@@ -38,12 +38,12 @@ impl CancelRequest {
     }
 
     /// The bytes to send.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// The process whose statement it cancels.
-    pub(super) fn process(&self) -> i32 {
+    pub(crate) fn process(&self) -> i32 {
         let [.., a, b, c, d, _, _, _, _] = self.0;
         i32::from_be_bytes([a, b, c, d])
     }

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::batch;
-use super::claims::Calling;
-use super::connection::Role;
-use super::session::Lease;
-use super::sql::sql;
-use super::{Lanes, Store, StoreError};
+use crate::batch;
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::lanes::Lanes;
+use crate::role::Role;
+use crate::session::Lease;
+use crate::sql::sql;
 use pgtq_task::{ClaimId, Name, RunnerId, Task, TaskId};
 
 /// Maximum bytes of arguments in one claim, if it has more than one task. A rescue reads the
@@ -28,6 +29,22 @@ pub struct Claimed {
     pub more: bool,
 }
 
+/// Records the end of a claim call, including a dropped one.
+struct Calling<'a>(&'a Store);
+
+impl<'a> Calling<'a> {
+    fn new(store: &'a Store) -> Self {
+        store.live().begun += 1;
+        Calling(store)
+    }
+}
+
+impl Drop for Calling<'_> {
+    fn drop(&mut self) {
+        self.0.live().ended += 1;
+    }
+}
+
 impl Store {
     /// Takes up to `want` tasks of the loaded `handlers`, lowest priority number first, fairly
     /// over handlers and queues of one priority. `None` means that there is nothing to take now.
@@ -35,7 +52,7 @@ impl Store {
     /// [`Lanes::wake`]. A failed sweep does not fail the claim, unless a privilege is missing.
     ///
     /// After an error, or when the future is dropped, the claim may have been committed: it is
-    /// then among [`super::BeatReply::orphaned`].
+    /// then among [`crate::beat::BeatReply::orphaned`].
     pub async fn claim(
         &self,
         runner: RunnerId,
@@ -91,7 +108,7 @@ impl Store {
     }
 
     /// One claim of at most `want` tasks and [`CLAIM_BYTES`], without the unreadable tasks.
-    pub(super) async fn take_once(
+    pub(crate) async fn take_once(
         &self,
         lease: &mut Lease<'_>,
         runner: RunnerId,

@@ -15,7 +15,7 @@ use pgtq_task::{ClaimId, TaskId};
 const ALL_EVERY: u32 = 12;
 
 #[derive(Debug, Default)]
-pub(super) struct LiveClaims {
+pub(crate) struct LiveClaims {
     open: BTreeMap<ClaimId, FxHashSet<TaskId>>,
     /// Every claim above the floor whose answer came, including ended ones.
     known: BTreeSet<ClaimId>,
@@ -26,46 +26,30 @@ pub(super) struct LiveClaims {
     /// Beats since the last look at all claims.
     n_looks: u32,
     /// Claim calls begun and ended; a call in flight may have committed.
-    begun: u64,
-    ended: u64,
+    pub(crate) begun: u64,
+    pub(crate) ended: u64,
 }
 
 /// What was known when a beat began.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(crate) struct Look {
     /// Claims above this id may be ours.
-    pub(super) floor: i64,
+    pub(crate) floor: i64,
     newest: i64,
     open: BTreeSet<ClaimId>,
     begun: u64,
     quiet: bool,
 }
 
-/// Records the end of a claim call, including a dropped one.
-pub(super) struct Calling<'a>(pub(super) &'a super::Store);
-
-impl<'a> Calling<'a> {
-    pub(super) fn new(store: &'a super::Store) -> Self {
-        store.live().begun += 1;
-        Calling(store)
-    }
-}
-
-impl Drop for Calling<'_> {
-    fn drop(&mut self) {
-        self.0.live().ended += 1;
-    }
-}
-
 impl LiveClaims {
-    pub(super) fn claimed(&mut self, claim: ClaimId, tasks: impl Iterator<Item = TaskId>) {
+    pub(crate) fn claimed(&mut self, claim: ClaimId, tasks: impl Iterator<Item = TaskId>) {
         self.open.insert(claim, tasks.collect());
         self.known.insert(claim);
         self.newest = self.newest.max(claim.0);
     }
 
     /// The claims that are empty once `ended` are ended.
-    pub(super) fn emptied(&self, ended: &[(ClaimId, TaskId)]) -> Vec<i64> {
+    pub(crate) fn emptied(&self, ended: &[(ClaimId, TaskId)]) -> Vec<i64> {
         let mut by_claim: BTreeMap<ClaimId, FxHashSet<TaskId>> = BTreeMap::new();
         for (claim, task) in ended {
             by_claim.entry(*claim).or_default().insert(*task);
@@ -84,7 +68,7 @@ impl LiveClaims {
     /// Records that these tasks have ended and that the rows of the claims `closed` are deleted.
     /// Two concurrent calls may each see what the other has still to end, so that neither
     /// deletes their claim's row; a later beat then does.
-    pub(super) fn ended(&mut self, ended: &[(ClaimId, TaskId)], closed: &[i64]) {
+    pub(crate) fn ended(&mut self, ended: &[(ClaimId, TaskId)], closed: &[i64]) {
         for (claim, task) in ended {
             if let Some(left) = self.open.get_mut(claim) {
                 left.remove(task);
@@ -99,13 +83,13 @@ impl LiveClaims {
         }
     }
 
-    pub(super) fn forget(&mut self, claim: ClaimId) {
+    pub(crate) fn forget(&mut self, claim: ClaimId) {
         self.open.remove(&claim);
     }
 
     /// Nothing here works on this claim, but the database may still hold it: then the next beat
     /// finds an orphaned claim.
-    pub(super) fn abandon(&mut self, claim: ClaimId) {
+    pub(crate) fn abandon(&mut self, claim: ClaimId) {
         self.open.remove(&claim);
         self.known.remove(&claim);
         self.floor = self.floor.min(claim.0 - 1);
@@ -113,16 +97,16 @@ impl LiveClaims {
 
     /// The database may be a different server now, one that lacks some outcomes: the next beat
     /// looks at all of this runner's claims, however old.
-    pub(super) fn suspect(&mut self) {
+    pub(crate) fn suspect(&mut self) {
         self.floor = 0;
     }
 
     /// The newest claim that this process has ever had; 0 before the first.
-    pub(super) fn newest(&self) -> i64 {
+    pub(crate) fn newest(&self) -> i64 {
         self.newest
     }
 
-    pub(super) fn look(&mut self) -> Look {
+    pub(crate) fn look(&mut self) -> Look {
         // A pooler between the runner and the server hides a failover: so a new connection alone
         // does not prove anything.
         self.n_looks += 1;
@@ -149,7 +133,7 @@ impl LiveClaims {
     /// outcomes were lost when a standby that had not received them was promoted. A claim call
     /// in flight has a claim that looks orphaned, so then none is reported: a call that loses
     /// its answer ends within seconds, and a later beat finds it.
-    pub(super) fn compare(
+    pub(crate) fn compare(
         &mut self,
         look: &Look,
         held: &[ClaimId],

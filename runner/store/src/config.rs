@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-use self::address::{IGNORED, split_pairs, split_url};
+use crate::config::address::{IGNORED, split_pairs, split_url};
 
 mod address;
 mod hosts;
-mod mode;
+pub(crate) mod mode;
 
 pub use mode::TlsMode;
 
@@ -28,7 +28,7 @@ pub struct Schema(String);
 /// Everything needed to reach the database. Display and Debug hide the password.
 #[derive(Clone)]
 pub struct DatabaseConfig {
-    pub(super) postgres: tokio_postgres::Config,
+    pub(crate) postgres: tokio_postgres::Config,
     /// libpq's `sslmode`.
     pub tls: TlsMode,
     /// A PEM file of CA certificates; the system's when absent.
@@ -319,14 +319,14 @@ impl Schema {
     /// Replaces `{{schema}}` with the quoted schema name, `{{schema_name}}` with the name,
     /// `{{channel}}` with the name of the notification channel, and the lists of columns of
     /// [`crate::columns`].
-    pub(super) fn render(&self, sql: &str) -> String {
+    pub(crate) fn render(&self, sql: &str) -> String {
         crate::columns::render(sql)
             .replace("{{schema}}", &format!("\"{}\"", self.0))
             .replace("{{schema_name}}", &self.0)
             .replace("{{channel}}", &self.channel())
     }
 
-    pub(super) fn channel(&self) -> String {
+    pub(crate) fn channel(&self) -> String {
         format!("{}_wake", self.0)
     }
 }

@@ -9,33 +9,32 @@
 //! makes sure that no claim id is used twice, and a new one for the heartbeat makes it look at
 //! all claims.
 //!
-//! [`super::shortage`] handles a server that has no connection left.
+//! `lease.rs` handles a server that has no connection left.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::Mutex;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::attempt::Pools;
-use super::claims::LiveClaims;
-use super::dial::{dial, dial_raw, is_pooled};
-use super::error::{NO_CONNECTION, classify, classify_connect};
-use super::finish::LOCK_WAIT;
-use super::finish_many::MANY;
-use super::rescue::Stride;
-use super::session::{Session, within};
-use super::settings;
-use super::shortage::Shortage;
-use super::sql::{Sql, sql};
-use super::ticket::Ticket;
-use super::unreadable::Unreadable;
-use super::{DatabaseConfig, StoreError};
+use crate::attempt::pool::Pools;
+use crate::claims::LiveClaims;
+use crate::config::DatabaseConfig;
+use crate::dial::{dial, dial_raw, is_pooled};
+use crate::error::{NO_CONNECTION, StoreError, classify, classify_connect};
+use crate::role::{LOCK_WAIT, ROLES, Role};
+use crate::session::{Session, within};
+use crate::settings;
+use crate::shortage::Shortage;
+use crate::sql::{Sql, sql};
+use crate::stride::Stride;
+use crate::ticket::Ticket;
+use crate::unreadable::Unreadable;
 
 /// A handle on the queue. Cheap to clone; connections are opened on demand and reopened when
 /// lost.
@@ -64,70 +63,18 @@ struct Inner {
     n_listening: AtomicUsize,
 }
 
-/// What a connection is for. A slow verb of one role never delays another role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    Claim,
-    Finish,
-    Beat,
-    General,
-    Rescue,
-    Bulk,
-    Live,
-    /// Values that handlers save for later attempts.
-    State,
-    /// Queries the result of a commit whose answer was lost: waits for its transaction.
-    CommitStatus,
-    /// Outcomes that wait for a lock of another transaction.
-    Parked,
-}
-
-const ROLES: usize = 10;
+/// From how many outcomes on COPY is used. With fewer, the round trips cost more than they save.
+pub(crate) const MANY: usize = 50;
 
 /// Claim ids that one statement takes at most, to pass those that were used.
 const MOST_IDS: i64 = 100_000;
-
-impl Role {
-    /// How long one statement may take. After that the connection is abandoned.
-    pub(super) fn patience(self) -> Duration {
-        Duration::from_secs(match self {
-            // Shorter than the lease, so that a runner notices before it is rescued.
-            Role::Beat => 5,
-            // Lines that are not forwarded now are forwarded a second later.
-            Role::Live => 3,
-            Role::Claim => 10,
-            Role::Finish
-            | Role::General
-            | Role::Rescue
-            | Role::State
-            | Role::CommitStatus
-            | Role::Parked => 30,
-            Role::Bulk => 300,
-        })
-    }
-
-    /// Planner settings. The claim and finish statements have one good plan each, whatever the
-    /// statistics say about tables that fill and empty all the time: no sequential scan, no hash
-    /// over a whole table. The plan is generic: with the default, the server considers a custom
-    /// plan for a claim of ten cheaper than the generic plan for all claims, and plans it again
-    /// each time, at twice the cost of the claim.
-    fn settings(self) -> &'static str {
-        match self {
-            Role::Claim | Role::Finish => {
-                "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_mergejoin = off; \
-                 SET plan_cache_mode = force_generic_plan; "
-            }
-            _ => "",
-        }
-    }
-}
 
 impl Store {
     /// Connects once, so that a wrong address is reported at start. Does not check the schema:
     /// see [`Store::check_schema`]. Behind a pooler it runs without LISTEN and without any other
     /// session state, as with `poll_only`.
     pub async fn connect(mut config: DatabaseConfig) -> Result<Store, StoreError> {
-        let tls = super::tls::connector(&config)?;
+        let tls = crate::tls::connector(&config)?;
         let first = dial(&config, &tls).await?;
         if !config.poll_only && !config.pooler_is_known {
             config.poll_only = is_pooled(&config, &first).await?;
@@ -168,29 +115,29 @@ impl Store {
         lease.batch(include_str!("sql/ping.sql")).await
     }
 
-    pub(super) fn sessions(&self) -> &[Mutex<Option<Session>>; ROLES] {
+    pub(crate) fn sessions(&self) -> &[Mutex<Option<Session>>; ROLES] {
         &self.inner.sessions
     }
 
-    pub(super) fn unreadable(&self) -> &Unreadable {
+    pub(crate) fn unreadable(&self) -> &Unreadable {
         &self.inner.unreadable
     }
 
-    pub(super) fn unreadable_claims(&self) -> &Unreadable {
+    pub(crate) fn unreadable_claims(&self) -> &Unreadable {
         &self.inner.unreadable_claims
     }
 
-    pub(super) fn shortage(&self) -> &Shortage {
+    pub(crate) fn shortage(&self) -> &Shortage {
         &self.inner.shortage
     }
 
     /// Whether there is a listening connection.
-    pub(super) fn is_listening(&self) -> bool {
+    pub(crate) fn is_listening(&self) -> bool {
         self.inner.n_listening.load(Ordering::Relaxed) > 0
     }
 
     /// One statement on the session of a role.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         &self,
         role: Role,
         verb: &'static str,
@@ -200,7 +147,7 @@ impl Store {
         self.lease(role, verb).await?.query(sql, params).await
     }
 
-    pub(super) fn live(&self) -> std::sync::MutexGuard<'_, LiveClaims> {
+    pub(crate) fn live(&self) -> std::sync::MutexGuard<'_, LiveClaims> {
         self.inner
             .live
             .lock()
@@ -208,31 +155,31 @@ impl Store {
     }
 
     /// From how many outcomes on they are copied.
-    pub(super) fn many(&self) -> usize {
+    pub(crate) fn many(&self) -> usize {
         self.inner.many.load(Ordering::Relaxed)
     }
 
     #[cfg(test)]
-    pub(super) fn set_many(&self, many: usize) {
+    pub(crate) fn set_many(&self, many: usize) {
         self.inner.many.store(many, Ordering::Relaxed);
     }
 
     /// What this process presents where its claims are not sufficient proof.
-    pub(super) fn ticket(&self) -> &Ticket {
+    pub(crate) fn ticket(&self) -> &Ticket {
         &self.inner.ticket
     }
 
     /// How much is rescued in one statement.
-    pub(super) fn stride(&self) -> &Stride {
+    pub(crate) fn stride(&self) -> &Stride {
         &self.inner.stride
     }
 
-    pub(super) fn pools(&self) -> &Arc<Pools> {
+    pub(crate) fn pools(&self) -> &Arc<Pools> {
         &self.inner.pools
     }
 
     /// Whether it is time to look for claims without a runner, which reads the whole table.
-    pub(super) fn is_orphan_search_due(&self) -> bool {
+    pub(crate) fn is_orphan_search_due(&self) -> bool {
         const EVERY_MS: u64 = 30_000;
         let now = u64::try_from(self.inner.born.elapsed().as_millis()).unwrap_or(u64::MAX);
         let last = self.inner.orphans_looked.load(Ordering::Relaxed);
@@ -245,7 +192,7 @@ impl Store {
         due
     }
 
-    pub(super) async fn open(&self, role: Role) -> Result<Session, StoreError> {
+    pub(crate) async fn open(&self, role: Role) -> Result<Session, StoreError> {
         let client = dial(&self.inner.config, &self.inner.tls).await?;
         self.prepare_session(role, client).await
     }
@@ -312,7 +259,7 @@ impl Store {
     /// Opens a separate connection and passes its notifications (channel, payload) to `hear`,
     /// and `None` when it ends. The plain future of a connection drops them. None is opened
     /// while connections are short.
-    pub(super) async fn open_listener(
+    pub(crate) async fn open_listener(
         &self,
         mut hear: impl FnMut(Option<(&str, &str)>) + Send + 'static,
     ) -> Result<Client, StoreError> {
@@ -326,7 +273,7 @@ impl Store {
                 hint: Some(NO_CONNECTION),
             });
         }
-        let tls = super::tls::connector(config)?;
+        let tls = crate::tls::connector(config)?;
         let (client, mut connection) = dial_raw(config, &tls).await?;
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {

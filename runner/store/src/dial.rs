@@ -7,20 +7,21 @@ use tokio_postgres::Client;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::error::classify_connect;
-use super::{DatabaseConfig, StoreError, pooler, tls};
+use crate::config::DatabaseConfig;
+use crate::error::{StoreError, classify_connect};
+use crate::{pooler, tls};
 
 /// Time limit for detecting a pooler.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The future that drives a client.
-pub(super) type Connection = tokio_postgres::Connection<
+pub(crate) type Connection = tokio_postgres::Connection<
     tokio_postgres::Socket,
     <MakeRustlsConnect as MakeTlsConnect<tokio_postgres::Socket>>::Stream,
 >;
 
 /// A connection driven in the background.
-pub(super) async fn dial(
+pub(crate) async fn dial(
     config: &DatabaseConfig,
     tls: &MakeRustlsConnect,
 ) -> Result<Client, StoreError> {
@@ -33,7 +34,7 @@ pub(super) async fn dial(
 }
 
 /// A connection that the caller drives.
-pub(super) async fn dial_raw(
+pub(crate) async fn dial_raw(
     config: &DatabaseConfig,
     tls: &MakeRustlsConnect,
 ) -> Result<(Client, Connection), StoreError> {
@@ -60,7 +61,7 @@ pub(super) async fn dial_raw(
 }
 
 /// Whether the server at this address is a pooler.
-pub(super) async fn is_pooled(
+pub(crate) async fn is_pooled(
     config: &DatabaseConfig,
     client: &Client,
 ) -> Result<bool, StoreError> {

@@ -29,7 +29,7 @@ pub struct Ending {
     pub ended: Instant,
 }
 
-/// What [`super::Store::finish`] did.
+/// What [`crate::connection::Store::finish`] did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Finished {
     /// Outcomes that changed nothing because their claim is gone: the task belongs to another
@@ -42,3 +42,6 @@ pub struct Finished {
     /// they need. Try them again later.
     pub locked: Vec<(ClaimId, TaskId)>,
 }
+
+/// Outcomes that came too late.
+pub(crate) type Stale = Vec<(ClaimId, TaskId)>;

@@ -124,13 +124,13 @@ impl StoreError {
     }
 
     /// The server has no connection left for this user.
-    pub(super) fn is_shortage(&self) -> bool {
+    pub(crate) fn is_shortage(&self) -> bool {
         self.hint() == Some(NO_CONNECTION)
     }
 }
 
 /// Classifies an error of a statement.
-pub(super) fn classify(
+pub(crate) fn classify(
     verb: &'static str,
     schema: &str,
     error: &tokio_postgres::Error,
@@ -200,7 +200,7 @@ pub(super) fn classify(
 }
 
 /// Classifies an error of an attempt to connect.
-pub(super) fn classify_connect(place: String, error: &tokio_postgres::Error) -> StoreError {
+pub(crate) fn classify_connect(place: String, error: &tokio_postgres::Error) -> StoreError {
     let message = error
         .as_db_error()
         .map_or_else(|| chain(error), |db| db.message().to_owned());
@@ -258,7 +258,7 @@ fn is_transient(code: &str) -> bool {
 }
 
 /// Advice about a server that has no connection left.
-pub(super) const NO_CONNECTION: &str = "no connection is left for this user, and a runner needs at least 3: raise max_connections or the role's CONNECTION LIMIT, close idle connections, or use a connection pooler";
+pub(crate) const NO_CONNECTION: &str = "no connection is left for this user, and a runner needs at least 3: raise max_connections or the role's CONNECTION LIMIT, close idle connections, or use a connection pooler";
 
 /// Advice about a server in trouble, by SQLSTATE.
 fn advice(code: &str) -> Option<&'static str> {

@@ -7,21 +7,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::columns::List;
-use super::connection::Role;
-use super::finish_many::store_many;
-use super::outcomes::{Outcomes, Returns};
-use super::push::push_on;
-use super::session::Lease;
-use super::sql::{Sql, sql};
-use super::{Ending, Finished, Store, StoreError};
+use crate::columns::List;
+use crate::connection::Store;
+use crate::ending::{Ending, Finished, Stale};
+use crate::error::StoreError;
+use crate::finish_many::store_many;
+use crate::outcomes::{Outcomes, Returns};
+use crate::push::push_on;
+use crate::role::{LOCK_WAIT, Role};
+use crate::session::Lease;
+use crate::sql::{Sql, sql};
 use pgtq_task::{
     AttemptRecord, ClaimId, ErrorKind, Failure, NewTask, RunnerId, TaskId, Transition,
 };
 
-/// Lock timeout of a flush. An application that holds a lock for longer is in an open
-/// transaction, and the outcomes that wait for it are stored separately.
-pub(super) const LOCK_WAIT: Duration = Duration::from_millis(200);
 /// As [`LOCK_WAIT`], for outcomes that have waited before.
 const PARKED_LOCK_WAIT: Duration = Duration::from_millis(50);
 
@@ -147,8 +146,6 @@ impl Store {
 }
 
 type Param<'a> = &'a (dyn tokio_postgres::types::ToSql + Sync);
-
-pub(super) type Stale = Vec<(ClaimId, TaskId)>;
 
 async fn transact(
     lease: &mut Lease<'_>,

@@ -8,21 +8,18 @@ use std::collections::BTreeSet;
 
 use tokio_postgres::types::{ToSql, Type};
 
-use super::columns::List;
-use super::finish::Stale;
-use super::outcomes::{Copied, Outcomes};
-use super::session::Lease;
-use super::sql::sql;
-use super::timestamp::DbTimestamp;
-use super::{Ending, StoreError};
+use crate::columns::List;
+use crate::ending::{Ending, Stale};
+use crate::error::StoreError;
+use crate::outcomes::{Copied, Outcomes};
+use crate::session::Lease;
+use crate::sql::sql;
+use crate::timestamp::DbTimestamp;
 use pgtq_task::RunnerId;
-
-/// From how many outcomes on COPY is used. With fewer, the round trips cost more than they save.
-pub(super) const MANY: usize = 50;
 
 /// Stores `endings`, all final and without children, in its own transaction. After an error the
 /// transaction may still be open.
-pub(super) async fn store_many(
+pub(crate) async fn store_many(
     lease: &mut Lease<'_>,
     runner: RunnerId,
     endings: &[&Ending],

@@ -9,7 +9,7 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checke
 
 /// A value sent to the database.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Json<'a>(pub(super) &'a str);
+pub(crate) struct Json<'a>(pub(crate) &'a str);
 
 impl ToSql for Json<'_> {
     fn to_sql(
@@ -30,7 +30,7 @@ impl ToSql for Json<'_> {
 
 /// A value from the database.
 #[derive(Debug)]
-pub(super) struct JsonText(pub(super) String);
+pub(crate) struct JsonText(pub(crate) String);
 
 impl<'a> FromSql<'a> for JsonText {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {

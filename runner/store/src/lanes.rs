@@ -7,35 +7,28 @@
 //! `turns.rs` decides which lanes take part in a claim, and with how many tasks.
 
 mod found;
+pub(crate) mod lane;
 mod named;
-mod sweep;
+pub(crate) mod named_queues;
+pub(crate) mod search;
+pub(crate) mod sweep;
 mod turns;
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use self::found::Search;
-use self::sweep::Sweep;
-use self::turns::Turns;
+use crate::lanes::lane::{Lane, LaneKey, Paused, QueueFilter, Run, Share};
+use crate::lanes::named_queues::NamedQueues;
+use crate::lanes::search::{PATIENCE, Search};
+use crate::lanes::sweep::Sweep;
+use crate::lanes::turns::Turns;
 use pgtq_task::Name;
-
-pub use self::named::NamedQueues;
-pub(super) use self::sweep::{Place, Range, Slice};
-
-/// Which queues a runner serves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum QueueFilter {
-    /// Only these.
-    Only(Vec<Name>),
-    /// All except these.
-    Except(Vec<Name>),
-}
 
 /// The lanes (queue, handler, priority) that a claimer knows, with the last
 /// position it took in each. Owned by one claimer; never shared.
 #[derive(Debug)]
 pub struct Lanes {
-    pub(super) filter: QueueFilter,
+    pub(crate) filter: QueueFilter,
     handlers: Vec<Name>,
     lanes: HashMap<LaneKey, Lane>,
     turns: Turns,
@@ -46,85 +39,6 @@ pub struct Lanes {
     /// The last slice of a sweep was slow, or failed: the next one has this time limit.
     is_slow: bool,
     patience: Duration,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct LaneKey {
-    pub(super) priority: i32,
-    pub(super) queue: String,
-    pub(super) handler: String,
-}
-
-#[derive(Debug)]
-struct Lane {
-    after: i64,
-    /// Tasks taken here: as many dead entries may precede the cursor.
-    n_taken: u64,
-    /// How far this round has searched for stragglers.
-    searched: i64,
-    searched_at: Instant,
-    alive_at: Instant,
-}
-
-/// One lane's part in a claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Share {
-    pub(super) key: LaneKey,
-    pub(super) after: i64,
-    pub(super) most: i64,
-}
-
-/// Tasks of one lane, adjacent in the result of a claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Run {
-    pub(super) key: LaneKey,
-    pub(super) n: i64,
-    /// The highest position among them.
-    pub(super) last: i64,
-}
-
-/// Queues and handlers whose tasks are not claimed now.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Paused {
-    queues: HashSet<String>,
-    handlers: HashSet<String>,
-}
-
-impl Paused {
-    /// From rows of the table of pauses: the kind and the name.
-    pub(super) fn new(rows: impl IntoIterator<Item = (String, String)>) -> Self {
-        let mut paused = Paused::default();
-        for (kind, name) in rows {
-            match kind.as_str() {
-                "queue" => paused.queues.insert(name),
-                _ => paused.handlers.insert(name),
-            };
-        }
-        paused
-    }
-
-    /// Whether tasks of this queue and handler are paused.
-    pub fn holds(&self, queue: &str, handler: &str) -> bool {
-        self.queues.contains(queue) || self.handlers.contains(handler)
-    }
-}
-
-/// An empty lane is probed for this long before it is forgotten.
-const FORGET_AFTER: Duration = Duration::from_secs(60);
-/// A lane from which this many tasks were taken keeps its cursor for longer, and a sweep skips
-/// it: claims probe it.
-const HEAVY: u64 = 1_000;
-/// How long such a lane is kept when it is empty.
-const FORGET_HEAVY_AFTER: Duration = Duration::from_secs(600);
-
-/// Time limit of a slice of a sweep on the server after a slow one: initial and maximum.
-const PATIENCE: Duration = Duration::from_secs(1);
-const MOST_PATIENCE: Duration = Duration::from_secs(60);
-
-impl Lane {
-    fn is_heavy(&self) -> bool {
-        self.n_taken >= HEAVY
-    }
 }
 
 impl Lanes {
@@ -145,7 +59,7 @@ impl Lanes {
     }
 
     /// Sets the list of loaded handlers; a new one makes a sweep due.
-    pub(super) fn set_handlers(&mut self, handlers: &[Name]) {
+    pub(crate) fn set_handlers(&mut self, handlers: &[Name]) {
         if self.handlers == handlers {
             return;
         }
@@ -157,12 +71,12 @@ impl Lanes {
         self.sweep = Sweep::after(&self.sweep);
     }
 
-    pub(super) fn handlers(&self) -> &[Name] {
+    pub(crate) fn handlers(&self) -> &[Name] {
         &self.handlers
     }
 
     /// Sets what is paused. The next sweep finds lanes that were paused until now.
-    pub(super) fn set_paused(&mut self, paused: Paused) {
+    pub(crate) fn set_paused(&mut self, paused: Paused) {
         if self.paused == paused {
             return;
         }
@@ -200,28 +114,28 @@ impl Lanes {
     }
 
     /// Consecutive claims that it takes to read every known lane.
-    pub(super) fn n_turns(&mut self) -> usize {
+    pub(crate) fn n_turns(&mut self) -> usize {
         self.turns.n_claims()
     }
 
     /// Divides `want` by priority; within one priority first the lanes that were nearly empty,
     /// with a small share each, then the full lanes, in turns, with equal shares. The claim
     /// stops at `want` in this order.
-    pub(super) fn shares(&mut self, want: u32) -> Vec<Share> {
+    pub(crate) fn shares(&mut self, want: u32) -> Vec<Share> {
         let lanes = &self.lanes;
         let after = |key: &LaneKey| lanes.get(key).map_or(0, |lane| lane.after);
         self.turns.shares(i64::from(want), after)
     }
 
     /// As [`Lanes::shares`]; only lanes more urgent than a priority, if one is given.
-    pub(super) fn shares_before(&mut self, want: u32, than: Option<i32>) -> Vec<Share> {
+    pub(crate) fn shares_before(&mut self, want: u32, than: Option<i32>) -> Vec<Share> {
         let mut shares = self.shares(want);
         shares.retain(|share| than.is_none_or(|than| share.key.priority < than));
         shares
     }
 
     /// Moves the cursors after a claim. Returns whether there may be more.
-    pub(super) fn took(&mut self, shares: &[Share], taken: &[Run], want: u32) -> bool {
+    pub(crate) fn took(&mut self, shares: &[Share], taken: &[Run], want: u32) -> bool {
         let now = Instant::now();
         let mut counts: HashMap<&LaneKey, (i64, i64)> = HashMap::new();
         for run in taken {

@@ -12,8 +12,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_postgres::Client;
 
-use super::lanes::NamedQueues;
-use super::{Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::lanes::named_queues::NamedQueues;
 use pgtq_task::Name;
 
 /// Why a listener woke up.
@@ -221,7 +222,7 @@ impl Listener {
         client
             .batch_execute(&text)
             .await
-            .map_err(|error| super::error::classify("listen", channel.as_str(), &error))?;
+            .map_err(|error| crate::error::classify("listen", channel.as_str(), &error))?;
         self.heard = heard;
         self.echo_channel = echo_channel;
         self.awaiting = false;

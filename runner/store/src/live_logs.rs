@@ -5,9 +5,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::connection::Role;
-use super::sql::sql;
-use super::{Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::role::Role;
+use crate::sql::sql;
 use pgtq_task::{ClaimId, LogLevel, LogLine, RunnerId, TaskId};
 
 /// Maximum time that lines of crashed runners' attempts are kept.
@@ -123,7 +124,7 @@ impl Store {
     }
 
     /// Deletes the old lines of crashed runners.
-    pub(super) async fn prune_log_lines(&self, retention: Duration) -> Result<u64, StoreError> {
+    pub(crate) async fn prune_log_lines(&self, retention: Duration) -> Result<u64, StoreError> {
         let age = retention.clamp(LEFTOVERS_LEAST, LEFTOVERS).as_secs_f64();
         let rows = self
             .run(

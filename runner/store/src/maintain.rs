@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::connection::Role;
-use super::sql::sql;
-use super::timestamp::DbTimestamp;
-use super::{Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::role::Role;
+use crate::sql::sql;
+use crate::timestamp::DbTimestamp;
 
 /// The result of [`Store::promote`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -205,6 +206,6 @@ impl Store {
     }
 }
 
-pub(super) fn count(row: &tokio_postgres::Row, column: &str) -> u64 {
+pub(crate) fn count(row: &tokio_postgres::Row, column: &str) -> u64 {
     row.get::<_, i64>(column).unsigned_abs()
 }

@@ -15,12 +15,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::connection::Role;
-use super::migrate_outside::{is_outside, statements};
-use super::migrations::{Files, FunctionFile, MIGRATIONS};
-use super::session::Lease;
-use super::sql::sql;
-use super::{Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::migrate_outside::{is_outside, statements};
+use crate::migrations::{Applied, Files, FunctionFile, MIGRATIONS};
+use crate::role::Role;
+use crate::session::Lease;
+use crate::sql::sql;
 
 /// Pause between two tries for a lock that somebody holds.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -53,15 +54,6 @@ impl MigrationStatus {
             None => self.name.clone(),
         }
     }
-}
-
-/// What [`Store::migrate`] did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// The numbered files applied now, in order; empty when there was nothing to do.
-    pub versions: Vec<(i32, String)>,
-    /// The files of functions and views applied now.
-    pub functions: Vec<String>,
 }
 
 impl Store {
@@ -126,7 +118,7 @@ impl Store {
     }
 
     /// As [`Store::migrate`], with other files: tests go on to later versions.
-    pub(super) async fn migrate_to(&self, files: &Files) -> Result<Applied, StoreError> {
+    pub(crate) async fn migrate_to(&self, files: &Files) -> Result<Applied, StoreError> {
         for n_tries in 1.. {
             match self.migrate_once(files).await {
                 Err(StoreError::Locked { .. }) if n_tries < TRIES => {
@@ -211,7 +203,7 @@ impl Store {
     /// Applies the files of functions that differ, in the transaction of `lease`, which
     /// holds the lock. `is_bare`: no numbered file was applied before them. Returns their
     /// names.
-    pub(super) async fn replace_functions(
+    pub(crate) async fn replace_functions(
         &self,
         lease: &mut Lease<'_>,
         files: &Files,
@@ -235,7 +227,7 @@ impl Store {
     }
 
     /// As [`Store::pending_sql`], with other files.
-    pub(super) async fn pending_sql_of(&self, files: &Files) -> Result<String, StoreError> {
+    pub(crate) async fn pending_sql_of(&self, files: &Files) -> Result<String, StoreError> {
         const BEGIN: &str = concat!("BEGIN;\n", include_str!("sql/migrate_begin.sql"));
         let mut lease = self.lease(Role::General, "look at the schema").await?;
         let there = applied(&mut lease).await?;

@@ -11,15 +11,15 @@
 
 use std::time::Duration;
 
-use super::connection::Role;
-use super::migrate::Applied;
-use super::migrations::{Files, Migration};
-use super::session::Lease;
-use super::sql::sql;
-use super::{Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::migrations::{Applied, Files, Migration};
+use crate::role::Role;
+use crate::session::Lease;
+use crate::sql::sql;
 
 /// The first line of a migration without a transaction.
-pub(super) const MARK: &str = "-- Outside a transaction.\n";
+pub(crate) const MARK: &str = "-- Outside a transaction.\n";
 
 /// Time for one statement.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
@@ -31,7 +31,7 @@ struct Step {
     sql: String,
 }
 
-pub(super) fn is_outside(migration: &Migration) -> bool {
+pub(crate) fn is_outside(migration: &Migration) -> bool {
     migration.text.starts_with(MARK)
 }
 
@@ -58,7 +58,7 @@ fn index(sql: &str) -> Option<&str> {
 
 /// The statements of `migration` as they run in this database, with a `DROP` before each
 /// that builds an index which is there and invalid.
-pub(super) async fn statements(
+pub(crate) async fn statements(
     lease: &mut Lease<'_>,
     migration: &Migration,
 ) -> Result<Vec<String>, StoreError> {
@@ -89,7 +89,7 @@ impl Store {
     /// Runs one such migration, or continues it, unless another runner has done it. If it
     /// is the last of all, the functions are replaced with it: a program of this version
     /// finds both or neither.
-    pub(super) async fn migrate_outside(
+    pub(crate) async fn migrate_outside(
         &self,
         version: i32,
         migration: &Migration,

@@ -4,20 +4,20 @@
 //! applied again whenever their text has changed. `migrations/README.md` says how to add
 //! to them.
 
-use super::columns;
+use crate::columns;
 
 /// A numbered file, or several that are one version.
 #[derive(Clone, Copy)]
-pub(super) struct Migration {
-    pub(super) name: &'static str,
-    pub(super) text: &'static str,
+pub(crate) struct Migration {
+    pub(crate) name: &'static str,
+    pub(crate) text: &'static str,
 }
 
 /// A file of functions or views.
 #[derive(Clone, Copy)]
-pub(super) struct FunctionFile {
-    pub(super) name: &'static str,
-    pub(super) text: &'static str,
+pub(crate) struct FunctionFile {
+    pub(crate) name: &'static str,
+    pub(crate) text: &'static str,
 }
 
 macro_rules! file {
@@ -36,7 +36,7 @@ macro_rules! functions {
 }
 
 /// In order; the version is the place, from 1, and the number of the file.
-pub(super) const MIGRATIONS: [Migration; 1] = [Migration {
+pub(crate) const MIGRATIONS: [Migration; 1] = [Migration {
     name: "0001_initial",
     text: concat!(
         file!("0001_initial/1_tasks"),
@@ -48,7 +48,7 @@ pub(super) const MIGRATIONS: [Migration; 1] = [Migration {
 
 /// In order: views come first, because functions return their rows. The order of the
 /// others does not matter.
-pub(super) const FUNCTIONS: [FunctionFile; 17] = functions![
+pub(crate) const FUNCTIONS: [FunctionFile; 17] = functions![
     "views",
     "wake",
     "unreadable",
@@ -71,29 +71,29 @@ pub(super) const FUNCTIONS: [FunctionFile; 17] = functions![
 impl Migration {
     /// The oldest version of the schema whose programs work on this one, as its header
     /// says.
-    pub(super) fn serves(&self) -> Option<i32> {
+    pub(crate) fn serves(&self) -> Option<i32> {
         let mut header = self.text.lines().take_while(|line| line.starts_with("--"));
         header.find_map(|line| line.strip_prefix("-- serves: ")?.trim().parse().ok())
     }
 
     /// The file's name without its number.
-    pub(super) fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         let title = self.name.split_once('_').map(|(_, title)| title);
         title.unwrap_or(self.name).to_owned()
     }
 
-    pub(super) fn sha256(&self) -> String {
+    pub(crate) fn sha256(&self) -> String {
         sha256(self.text)
     }
 
     /// The text, and the statement that records it.
-    pub(super) fn script(&self, version: i32) -> String {
+    pub(crate) fn script(&self, version: i32) -> String {
         let (title, record) = (self.title(), self.record(version));
         format!("-- Migration {version}: {title}\n{}\n{record}", self.text)
     }
 
     /// The statement which says that it was applied.
-    pub(super) fn record(&self, version: i32) -> String {
+    pub(crate) fn record(&self, version: i32) -> String {
         include_str!("sql/migrate_record.sql")
             .replace("{{version}}", &version.to_string())
             .replace("{{name}}", &self.title())
@@ -104,7 +104,7 @@ impl Migration {
 
 impl FunctionFile {
     /// Of the text with the names of the columns in it, because they may change too.
-    pub(super) fn sha256(&self) -> String {
+    pub(crate) fn sha256(&self) -> String {
         sha256(&columns::render(self.text))
     }
 
@@ -119,14 +119,14 @@ impl FunctionFile {
 
 /// All files that a program applies.
 #[derive(Clone)]
-pub(super) struct Files {
-    pub(super) numbered: Vec<Migration>,
-    pub(super) functions: Vec<FunctionFile>,
+pub(crate) struct Files {
+    pub(crate) numbered: Vec<Migration>,
+    pub(crate) functions: Vec<FunctionFile>,
 }
 
 impl Files {
     /// Those of this program.
-    pub(super) fn ours() -> Self {
+    pub(crate) fn ours() -> Self {
         Files {
             numbered: MIGRATIONS.to_vec(),
             functions: FUNCTIONS.to_vec(),
@@ -134,18 +134,18 @@ impl Files {
     }
 
     /// The version of the schema when all are applied.
-    pub(super) fn version(&self) -> i32 {
+    pub(crate) fn version(&self) -> i32 {
         i32::try_from(self.numbered.len()).unwrap_or(i32::MAX)
     }
 
     /// The numbered files after this version.
-    pub(super) fn pending(&self, from: i32) -> impl Iterator<Item = (i32, &Migration)> {
+    pub(crate) fn pending(&self, from: i32) -> impl Iterator<Item = (i32, &Migration)> {
         (1..).zip(&self.numbered).filter(move |(n, _)| *n > from)
     }
 
     /// The script that brings functions and views up, and with them the privileges of all
     /// roles.
-    pub(super) fn functions_script(&self, changed: &[&FunctionFile]) -> String {
+    pub(crate) fn functions_script(&self, changed: &[&FunctionFile]) -> String {
         let names: Vec<String> = self
             .functions
             .iter()
@@ -163,4 +163,12 @@ impl Files {
 
 fn sha256(text: &str) -> String {
     pgtq_task::Digest::of(text.as_bytes()).to_string()
+}
+/// What [`crate::connection::Store::migrate`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The numbered files applied now, in order; empty when there was nothing to do.
+    pub versions: Vec<(i32, String)>,
+    /// The files of functions and views applied now.
+    pub functions: Vec<String>,
 }

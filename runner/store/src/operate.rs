@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::connection::Role;
-use super::sql::{Sql, sql};
-use super::{Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::role::Role;
+use crate::sql::{Sql, sql};
 use pgtq_task::{Name, State, TaskId};
 
 /// The result for one task id.

@@ -7,10 +7,10 @@
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::cancel_request::CancelRequest;
+use crate::cancel_request::CancelRequest;
 
 /// Uses one simple statement, which every mode of every pooler accepts.
-pub(super) async fn is_between(
+pub(crate) async fn is_between(
     client: &Client,
     config: &tokio_postgres::Config,
 ) -> Result<bool, tokio_postgres::Error> {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tokio_postgres::types::ToSql;
 
-use super::connection::Role;
-use super::session::Lease;
-use super::sql::sql;
-use super::{Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::role::Role;
+use crate::session::Lease;
+use crate::sql::sql;
 use pgtq_task::{MAX_ARGS_BYTES, Name, NewTask, State, TaskId};
 
 /// The result for one pushed task.
@@ -193,7 +194,7 @@ fn seconds(time: Duration) -> f64 {
 }
 
 /// New tasks as arrays, one array per column.
-pub(super) struct PushColumns<'a> {
+pub(crate) struct PushColumns<'a> {
     handlers: Vec<&'a str>,
     args: Vec<&'a str>,
     queues: Vec<&'a str>,
@@ -206,7 +207,7 @@ pub(super) struct PushColumns<'a> {
 }
 
 impl<'a> PushColumns<'a> {
-    pub(super) fn new(tasks: &'a [NewTask]) -> Self {
+    pub(crate) fn new(tasks: &'a [NewTask]) -> Self {
         fn column<'a, T>(tasks: &'a [NewTask], field: impl Fn(&'a NewTask) -> T) -> Vec<T> {
             tasks.iter().map(field).collect()
         }
@@ -228,7 +229,7 @@ impl<'a> PushColumns<'a> {
     }
 
     /// The parameters of `push.sql`, up to the parents.
-    pub(super) fn params(&self) -> [&(dyn ToSql + Sync); 9] {
+    pub(crate) fn params(&self) -> [&(dyn ToSql + Sync); 9] {
         [
             &self.handlers,
             &self.args,
@@ -244,7 +245,7 @@ impl<'a> PushColumns<'a> {
 }
 
 /// Pushes one chunk, in the transaction of `lease` if one is open.
-pub(super) async fn push_on(
+pub(crate) async fn push_on(
     lease: &mut Lease<'_>,
     tasks: &[NewTask],
 ) -> Result<Vec<Pushed>, StoreError> {

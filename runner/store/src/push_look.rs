@@ -1,9 +1,11 @@
 //! The inputs for decisions about pushes of plugins: the number of waiting tasks of each
 //! handler, and the handlers that other plugins serve, too.
 
-use super::connection::Role;
-use super::sql::sql;
-use super::{PublishedHandler, Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::role::Role;
+use crate::runner::PublishedHandler;
+use crate::sql::sql;
 use pgtq_task::{Name, PushLook, RunnerId};
 
 /// Pages of each table that are counted: at least 200 tasks, or about 10,000 small ones.
@@ -63,9 +65,10 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testdb;
-    use super::super::{RunnerFacts, Store};
     use super::*;
+    use crate::connection::Store;
+    use crate::runner::RunnerFacts;
+    use crate::testdb;
     use pgtq_task::{Digest, HandlerInfo};
 
     /// 20,000 runnable and 10,000 scheduled tasks of `many`, 5 and 2 of `few`.

@@ -4,14 +4,13 @@
 //! statement timeout. A step that fails is therefore repeated with fewer claims, and a step of
 //! one claim with more time.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use super::connection::Role;
-use super::maintain::count;
-use super::sql::sql;
-use super::unreadable::log_unreadable_claim;
-use super::{Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::maintain::count;
+use crate::role::Role;
+use crate::sql::sql;
+use crate::stride::Step;
+use crate::unreadable::log_unreadable_claim;
 use pgtq_task::MAX_CRASHES;
 
 /// The result of [`Store::rescue`].
@@ -25,66 +24,6 @@ pub struct Rescued {
     pub failed: u64,
     /// Tasks cancelled because their cancellation had been requested.
     pub cancelled: u64,
-}
-
-/// Claims in one step, without errors.
-const MOST: i32 = 100;
-/// Time limit for one step, without errors.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Maximum time limit for a step: longer than a server takes for the largest claim.
-const MOST_PATIENCE: Duration = Duration::from_secs(960);
-
-/// The size and the time limit of the next step.
-#[derive(Debug, Default)]
-pub(super) struct Stride(Mutex<Step>);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Step {
-    most: i32,
-    patience: Duration,
-}
-
-impl Default for Step {
-    fn default() -> Self {
-        Step {
-            most: MOST,
-            patience: PATIENCE,
-        }
-    }
-}
-
-impl Step {
-    /// The step after a failure, for any reason.
-    fn smaller(self) -> Step {
-        match self.most {
-            1 => Step {
-                patience: (self.patience * 2).min(MOST_PATIENCE),
-                ..self
-            },
-            most => Step {
-                most: (most / 4).max(1),
-                ..self
-            },
-        }
-    }
-
-    /// The step after a success.
-    fn larger(self) -> Step {
-        Step {
-            most: (self.most * 2).min(MOST),
-            patience: (self.patience / 2).max(PATIENCE),
-        }
-    }
-}
-
-impl Stride {
-    fn next(&self) -> Step {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, step: Step) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = step;
-    }
 }
 
 impl Store {
@@ -135,32 +74,5 @@ impl Store {
             failed: count(&rows[0], "failed"),
             cancelled: count(&rows[0], "cancelled"),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_step_shrinks_to_one_claim_and_then_takes_longer() {
-        let mut step = Step::default();
-        let mut seen = Vec::new();
-        for _ in 0..6 {
-            step = step.smaller();
-            seen.push((step.most, step.patience.as_secs()));
-        }
-        assert_eq!(
-            seen,
-            [(25, 30), (6, 30), (1, 30), (1, 60), (1, 120), (1, 240)]
-        );
-        for _ in 0..20 {
-            step = step.smaller();
-        }
-        assert_eq!(step.patience, MOST_PATIENCE);
-        for _ in 0..10 {
-            step = step.larger();
-        }
-        assert_eq!(step, Step::default());
     }
 }

@@ -1,8 +1,9 @@
 //! Privileges: database roles and the kinds they were granted.
 
-use super::connection::Role;
-use super::sql::sql;
-use super::{Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::role::Role;
+use crate::sql::sql;
 
 /// A kind of user. The table `role_privileges` defines the privileges of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! The life cycle of a runner in the database: register, publish handlers, wait for work,
 //! retire.
 
-use super::connection::Role;
-use super::sql::sql;
-use super::unreadable::log_unreadable_claim;
-use super::{Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::role::Role;
+use crate::sql::sql;
+use crate::unreadable::log_unreadable_claim;
 use pgtq_task::{Digest, HandlerInfo, Name, RunnerId};
 
 /// What a runner reports once, when it registers.
@@ -40,7 +41,7 @@ pub struct PublishedHandler {
 /// The result of [`Store::request_wake`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WakeRequest {
-    /// For [`WakeFlags::concern`](super::WakeFlags::concern); `None` for any queue.
+    /// For [`WakeFlags::concern`](crate::listen::WakeFlags::concern); `None` for any queue.
     pub flag: Option<u8>,
     /// The flag was not set before.
     pub fresh: bool,

@@ -1,8 +1,9 @@
 //! The state of the server, as `pgtq doctor` reports it.
 
-use super::connection::Role;
-use super::sql::sql;
-use super::{Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::role::Role;
+use crate::sql::sql;
 
 /// What a server reports to any role.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,7 +113,7 @@ impl Store {
 
     /// Every setting as it is in force for one of pgtq's statements.
     #[cfg(test)]
-    pub(super) async fn settings_in_force(&self) -> Result<Vec<(String, String)>, StoreError> {
+    pub(crate) async fn settings_in_force(&self) -> Result<Vec<(String, String)>, StoreError> {
         let sql = sql!("settings_in_force");
         let rows = self.run(Role::General, "read the settings", sql, &[]);
         let rows = rows.await?;

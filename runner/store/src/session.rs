@@ -9,25 +9,25 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
 
-use super::error::classify;
-use super::settings;
-use super::sql::Sql;
-use super::{DatabaseConfig, Schema, StoreError};
+use crate::config::{DatabaseConfig, Schema};
+use crate::error::{StoreError, classify};
+use crate::settings;
+use crate::sql::Sql;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-pub(super) struct Session {
-    pub(super) client: Client,
+pub(crate) struct Session {
+    pub(crate) client: Client,
     /// Prepared statements by name; `None` behind a pooler, which may use a different server
     /// connection for each transaction.
-    pub(super) statements: Option<HashMap<&'static str, Statement>>,
-    pub(super) config: DatabaseConfig,
+    pub(crate) statements: Option<HashMap<&'static str, Statement>>,
+    pub(crate) config: DatabaseConfig,
     /// When it was last returned.
-    pub(super) used: Instant,
+    pub(crate) used: Instant,
 }
 
 /// A session, exclusively for one verb.
-pub(super) struct Lease<'a> {
+pub(crate) struct Lease<'a> {
     slot: MutexGuard<'a, Option<Session>>,
     session: Option<Session>,
     /// No statement is running.
@@ -43,7 +43,7 @@ pub(super) struct Lease<'a> {
 
 impl<'a> Lease<'a> {
     /// `slot` is where the session is returned to.
-    pub(super) fn new(
+    pub(crate) fn new(
         slot: MutexGuard<'a, Option<Session>>,
         session: Session,
         schema: &'a str,
@@ -65,7 +65,7 @@ impl<'a> Lease<'a> {
 
 impl Lease<'_> {
     /// Runs a statement of `sql/`.
-    pub(super) async fn query(
+    pub(crate) async fn query(
         &mut self,
         sql: &Sql,
         params: &[&(dyn ToSql + Sync)],
@@ -84,7 +84,7 @@ impl Lease<'_> {
 
     /// Opens a transaction and runs its first statement, in one round trip.
     /// Dropping the lease before [`Lease::commit`] rolls back.
-    pub(super) async fn begin_with(
+    pub(crate) async fn begin_with(
         &mut self,
         sql: &Sql,
         params: &[&(dyn ToSql + Sync)],
@@ -100,33 +100,33 @@ impl Lease<'_> {
         self.settle(outcome)
     }
 
-    pub(super) fn code(&self) -> Option<&str> {
+    pub(crate) fn code(&self) -> Option<&str> {
         self.code.as_deref()
     }
 
     /// Marks the session as unusable: the next verb of its role gets a new connection.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.clean = false;
     }
 
     /// A transaction is open.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.open
     }
 
     /// Whether the session keeps its settings: false behind a pooler.
-    pub(super) fn keeps_settings(&self) -> bool {
+    pub(crate) fn keeps_settings(&self) -> bool {
         self.may_copy()
     }
 
     /// Whether [`Lease::copy`] works: false behind a pooler, where statements have no names.
-    pub(super) fn may_copy(&self) -> bool {
+    pub(crate) fn may_copy(&self) -> bool {
         let session = self.session.as_ref().expect("taken only by drop");
         session.statements.is_some()
     }
 
     /// Sends rows to a `COPY … FROM STDIN (FORMAT binary)`.
-    pub(super) async fn copy<'r, R>(
+    pub(crate) async fn copy<'r, R>(
         &mut self,
         sql: &Sql,
         types: &[Type],
@@ -142,7 +142,7 @@ impl Lease<'_> {
     }
 
     /// Runs SQL text without parameters.
-    pub(super) async fn batch(&mut self, text: &str) -> Result<(), StoreError> {
+    pub(crate) async fn batch(&mut self, text: &str) -> Result<(), StoreError> {
         let session = self.session.as_mut().expect("taken only by drop");
         self.clean = false;
         let outcome = tokio::time::timeout(self.patience, session.client.batch_execute(text)).await;
@@ -150,7 +150,7 @@ impl Lease<'_> {
     }
 
     /// As [`Lease::batch`], for a statement outside a transaction, with its own time limit.
-    pub(super) async fn batch_for(
+    pub(crate) async fn batch_for(
         &mut self,
         text: &str,
         patience: Duration,
@@ -168,14 +168,14 @@ impl Lease<'_> {
     }
 
     /// Opens a transaction. Dropping the lease before [`Lease::commit`] rolls back.
-    pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
+    pub(crate) async fn begin(&mut self) -> Result<(), StoreError> {
         self.open = true;
         let begin = self.begin_text(self.patience);
         self.batch(&begin).await
     }
 
     /// Opens a transaction with this lock timeout.
-    pub(super) async fn begin_waiting(&mut self, lock_wait: Duration) -> Result<(), StoreError> {
+    pub(crate) async fn begin_waiting(&mut self, lock_wait: Duration) -> Result<(), StoreError> {
         self.open = true;
         let lock_ms = lock_wait.as_millis();
         let begin = self.begin_text(self.patience);
@@ -184,7 +184,7 @@ impl Lease<'_> {
     }
 
     /// Opens a transaction with this timeout for each statement.
-    pub(super) async fn begin_for(&mut self, patience: Duration) -> Result<(), StoreError> {
+    pub(crate) async fn begin_for(&mut self, patience: Duration) -> Result<(), StoreError> {
         self.patience = patience;
         self.open = true;
         let timeout = within(patience);
@@ -195,7 +195,7 @@ impl Lease<'_> {
 
     /// Runs a statement in its own transaction, which is `READ COMMITTED` regardless of the
     /// database's default.
-    pub(super) async fn query_alone(
+    pub(crate) async fn query_alone(
         &mut self,
         sql: &Sql,
         params: &[&(dyn ToSql + Sync)],
@@ -211,14 +211,14 @@ impl Lease<'_> {
     }
 
     /// Commits. After an error it is unknown whether the transaction was committed.
-    pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
+    pub(crate) async fn commit(&mut self) -> Result<(), StoreError> {
         self.batch("COMMIT").await?;
         self.open = false;
         Ok(())
     }
 
     /// Rolls back, to keep the connection after a rejected statement.
-    pub(super) async fn rollback(&mut self) -> Result<(), StoreError> {
+    pub(crate) async fn rollback(&mut self) -> Result<(), StoreError> {
         self.batch("ROLLBACK").await?;
         self.open = false;
         Ok(())
@@ -253,7 +253,7 @@ impl Lease<'_> {
 /// The server's statement timeout in milliseconds, for this client-side limit. The server times
 /// out first: an abandoned statement that still waits there could take effect after its
 /// repetition did.
-pub(super) fn within(patience: Duration) -> u128 {
+pub(crate) fn within(patience: Duration) -> u128 {
     patience.as_millis() * 9 / 10
 }
 
@@ -277,7 +277,7 @@ impl Drop for Lease<'_> {
 }
 
 impl Session {
-    pub(super) async fn query(
+    pub(crate) async fn query(
         &mut self,
         sql: &Sql,
         params: &[&(dyn ToSql + Sync)],
@@ -296,7 +296,7 @@ impl Session {
 
     /// A statement outside a transaction. Behind a pooler, where sessions do not keep pgtq's
     /// settings, it gets a transaction that has them, in one round trip.
-    pub(super) async fn query_alone(
+    pub(crate) async fn query_alone(
         &mut self,
         sql: &Sql,
         params: &[&(dyn ToSql + Sync)],

@@ -2,7 +2,7 @@
 //!
 //! A database, a role or a pooler may change any of these. pgtq sets them in each session, and
 //! behind a pooler in each transaction, so that every statement behaves the same.
-//! [`Store::server`](super::Store) checks what cannot be set.
+//! [`Store::server`](crate::connection::Store) checks what cannot be set.
 
 /// Names and values. The comments say why the schema depends on them.
 const SETTINGS: [(&str, &str); 13] = [
@@ -43,7 +43,7 @@ const NOT_IN_TRANSACTIONS: [&str; 3] = [
 
 /// The statement that sets all of them, and the statement timeout, for a session. It skips
 /// settings that the server does not know.
-pub(super) fn for_session(statement_ms: u128) -> String {
+pub(crate) fn for_session(statement_ms: u128) -> String {
     let values: Vec<String> = SETTINGS
         .iter()
         .map(|(name, value)| format!("('{name}', '{value}')"))
@@ -54,7 +54,7 @@ pub(super) fn for_session(statement_ms: u128) -> String {
 }
 
 /// The text after the BEGIN of a transaction behind a pooler.
-pub(super) fn for_transaction(statement_ms: u128) -> String {
+pub(crate) fn for_transaction(statement_ms: u128) -> String {
     let mut text = format!("SET LOCAL statement_timeout = '{statement_ms}ms'");
     let settings = SETTINGS
         .iter()
@@ -72,7 +72,7 @@ pub(super) fn for_transaction(statement_ms: u128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Store;
+    use crate::connection::Store;
     use crate::testdb::*;
 
     #[tokio::test]

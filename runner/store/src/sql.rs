@@ -7,11 +7,11 @@ use tokio_postgres::types::Type;
 use crate::columns;
 
 /// One statement.
-pub(super) struct Sql {
+pub(crate) struct Sql {
     /// Prepared once for each connection under this name; `None` for generated texts.
-    pub(super) name: Option<&'static str>,
+    pub(crate) name: Option<&'static str>,
     /// Unrendered, with `{{schema}}`, `{{channel}}` and lists of columns.
-    pub(super) text: Cow<'static, str>,
+    pub(crate) text: Cow<'static, str>,
 }
 
 /// The statement in `sql/<name>.sql`.
@@ -28,12 +28,12 @@ macro_rules! sql {
         }
     };
 }
-pub(super) use sql;
+pub(crate) use sql;
 
 impl Sql {
     /// The types of `$1`, `$2`, ..., from the cast that every parameter has in pgtq's
     /// statements. Without a named statement the server does not report them.
-    pub(super) fn types(&self) -> impl Iterator<Item = Type> + '_ {
+    pub(crate) fn types(&self) -> impl Iterator<Item = Type> + '_ {
         let text = columns::render(&self.text);
         (1..).map_while(move |n| {
             let marker = format!("${n}::");

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::connection::Role;
-use super::sql::sql;
-use super::waiting::{MOST_QUEUES, total, waiting};
-use super::{Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::role::Role;
+use crate::sql::sql;
+use crate::waiting::{MOST_QUEUES, total, waiting};
 use pgtq_task::{HandlerInfo, RunnerId};
 
 /// Approximate sample size for wait and run times.

@@ -4,11 +4,14 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Row;
 
-use super::connection::Role;
-use super::lanes::{LaneKey, Paused, Place, Range, Slice};
-use super::session::Lease;
-use super::sql::sql;
-use super::{Lanes, Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::lanes::Lanes;
+use crate::lanes::lane::{LaneKey, Paused};
+use crate::lanes::sweep::{Place, Range, Slice};
+use crate::role::Role;
+use crate::session::Lease;
+use crate::sql::sql;
 use pgtq_task::Name;
 
 /// Approximate duration of a slice of a sweep.
@@ -23,7 +26,7 @@ impl Store {
     /// Makes the next slice of a sweep if it is due, and searches for stragglers. True: the
     /// claimer may know more now. Returns an error only if a privilege is missing, which the
     /// caller must report: a claim without lanes would just find nothing.
-    pub(super) async fn sweep_if_due(
+    pub(crate) async fn sweep_if_due(
         &self,
         lanes: &mut Lanes,
         is_idle: bool,
@@ -51,7 +54,7 @@ impl Store {
     }
 
     /// Reads the queues that notifications named. If it fails, a sweep finds their tasks.
-    pub(super) async fn read_named_queues(&self, lanes: &mut Lanes) {
+    pub(crate) async fn read_named_queues(&self, lanes: &mut Lanes) {
         let ranges = lanes.named_ranges();
         if ranges.is_empty() {
             return;

@@ -5,11 +5,13 @@ use std::borrow::Cow;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::connection::Role;
-use super::session::Lease;
-use super::sql::{Sql, sql};
-use super::views::{Filter, TaskDetail, TaskPage, attempt_row, task_row};
-use super::{Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::filter::Filter;
+use crate::role::Role;
+use crate::session::Lease;
+use crate::sql::{Sql, sql};
+use crate::task_row::{TaskDetail, TaskPage, attempt_row, task_row};
 use pgtq_task::{State, TaskId};
 
 impl Store {
@@ -66,7 +68,7 @@ async fn page(
 }
 
 /// One task with its attempts.
-pub(super) async fn detail(
+pub(crate) async fn detail(
     lease: &mut Lease<'_>,
     id: TaskId,
 ) -> Result<Option<TaskDetail>, StoreError> {

@@ -4,7 +4,12 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{DatabaseConfig, Ending, Lanes, QueueFilter, RunnerFacts, Schema, Store};
+use crate::config::{DatabaseConfig, Schema};
+use crate::connection::Store;
+use crate::ending::Ending;
+use crate::lanes::Lanes;
+use crate::lanes::lane::QueueFilter;
+use crate::runner::RunnerFacts;
 use pgtq_setup::postgres::{Options, PrivatePostgres};
 use pgtq_task::{AttemptRecord, Name, NewTask, RunnerId, Task, Transition};
 

@@ -5,13 +5,13 @@ use std::fmt;
 use rustls::crypto::ring;
 use sha2::{Digest as _, Sha256};
 
-use super::StoreError;
+use crate::error::StoreError;
 
 /// 32 random bytes. Never printed; sent only as a bound parameter.
-pub(super) struct Ticket([u8; 32]);
+pub(crate) struct Ticket([u8; 32]);
 
 impl Ticket {
-    pub(super) fn new() -> Result<Self, StoreError> {
+    pub(crate) fn new() -> Result<Self, StoreError> {
         let mut bytes = [0; 32];
         ring::default_provider()
             .secure_random
@@ -24,12 +24,12 @@ impl Ticket {
     }
 
     /// As a parameter.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// The hash that the database stores.
-    pub(super) fn hash(&self) -> Vec<u8> {
+    pub(crate) fn hash(&self) -> Vec<u8> {
         Sha256::digest(self.0).to_vec()
     }
 }

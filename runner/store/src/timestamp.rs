@@ -18,7 +18,7 @@ const EPOCH: i64 = 946_684_800_000_000;
 /// A point in time, clamped to the range of `Timestamp`. The database stores whole microseconds:
 /// fractions are truncated on the way there.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct DbTimestamp(pub(super) Timestamp);
+pub(crate) struct DbTimestamp(pub(crate) Timestamp);
 
 impl<'a> FromSql<'a> for DbTimestamp {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
@@ -50,8 +50,8 @@ impl ToSql for DbTimestamp {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testdb;
     use super::*;
+    use crate::testdb;
 
     #[tokio::test]
     async fn times_out_of_range_are_clamped() {

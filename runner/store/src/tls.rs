@@ -10,17 +10,18 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{DatabaseConfig, StoreError, TlsMode};
-
-use self::verifier::{Checks, Known, Verifier};
+use crate::config::DatabaseConfig;
+use crate::config::mode::TlsMode;
+use crate::error::StoreError;
+use crate::tls::verifier::{Checks, Known, Verifier};
 
 mod verifier;
 mod words;
 
-pub(super) use words::explain;
+pub(crate) use words::explain;
 
 /// The connector for `config`, the same for every connection.
-pub(super) fn connector(config: &DatabaseConfig) -> Result<MakeRustlsConnect, StoreError> {
+pub(crate) fn connector(config: &DatabaseConfig) -> Result<MakeRustlsConnect, StoreError> {
     client(config).map(MakeRustlsConnect::new)
 }
 

@@ -1,8 +1,8 @@
 //! Counts the waiting tasks of each queue, at a cost that does not grow with their number.
 
-use super::StoreError;
-use super::session::Lease;
-use super::sql::sql;
+use crate::error::StoreError;
+use crate::session::Lease;
+use crate::sql::sql;
 
 /// Pages of a table that are counted: about 4 MB of each of two tables, within 30 ms.
 const PAGES: i64 = 500;
@@ -11,39 +11,39 @@ const EXACT: i64 = 20_000;
 /// Minimum for each of a few queues.
 const EXACT_EACH: i64 = 1_000;
 /// Maximum queues in the list.
-pub(super) const MOST_QUEUES: i64 = 1_000;
+pub(crate) const MOST_QUEUES: i64 = 1_000;
 
 /// The waiting tasks of one queue.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Waiting {
-    pub(super) queue: String,
-    pub(super) scheduled: i64,
-    pub(super) runnable: i64,
+pub(crate) struct Waiting {
+    pub(crate) queue: String,
+    pub(crate) scheduled: i64,
+    pub(crate) runnable: i64,
     /// `scheduled` is an estimate.
-    pub(super) scheduled_is_estimate: bool,
+    pub(crate) scheduled_is_estimate: bool,
     /// `runnable` is an estimate.
-    pub(super) runnable_is_estimate: bool,
+    pub(crate) runnable_is_estimate: bool,
     /// By the database's clock; among the counted tasks only.
-    pub(super) oldest_runnable_seconds: Option<f64>,
+    pub(crate) oldest_runnable_seconds: Option<f64>,
 }
 
 /// The waiting tasks of all queues together.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Total {
-    pub(super) scheduled: i64,
-    pub(super) runnable: i64,
-    pub(super) scheduled_is_estimate: bool,
-    pub(super) runnable_is_estimate: bool,
+pub(crate) struct Total {
+    pub(crate) scheduled: i64,
+    pub(crate) runnable: i64,
+    pub(crate) scheduled_is_estimate: bool,
+    pub(crate) runnable_is_estimate: bool,
 }
 
 /// The first queues by name with waiting tasks, and the number of such queues: a lower bound if
 /// there are many.
-pub(super) async fn waiting(lease: &mut Lease<'_>) -> Result<(Vec<Waiting>, i64), StoreError> {
+pub(crate) async fn waiting(lease: &mut Lease<'_>) -> Result<(Vec<Waiting>, i64), StoreError> {
     count(lease, PAGES, EXACT, EXACT_EACH).await
 }
 
 /// The total of waiting tasks.
-pub(super) async fn total(lease: &mut Lease<'_>) -> Result<Total, StoreError> {
+pub(crate) async fn total(lease: &mut Lease<'_>) -> Result<Total, StoreError> {
     let rows = lease
         .query(sql!("waiting_total"), &[&PAGES, &EXACT])
         .await?;
@@ -82,9 +82,9 @@ async fn count(
 
 #[cfg(test)]
 mod tests {
-    use super::super::connection::Role;
-    use super::super::testdb;
     use super::*;
+    use crate::role::Role;
+    use crate::testdb;
 
     /// 30,000 runnable tasks and as many scheduled ones in `large`, 7 and 3 in `small`.
     async fn counted(pages: i64, exact: i64, exact_each: i64) -> Vec<Waiting> {
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(list.more, 10_000, "counted no further");
         let stats = store.stats().await.expect("stats");
         assert!(stats.runnable_is_estimate && (150_000..450_000).contains(&stats.runnable));
-        let page = crate::Filter {
+        let page = crate::filter::Filter {
             limit: 3,
             ..Default::default()
         };

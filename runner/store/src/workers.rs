@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::connection::Role;
-use super::sql::sql;
-use super::{Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::role::Role;
+use crate::sql::sql;
 
 /// One external worker, by the name that it passed to `pop`.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]

@@ -7,9 +7,9 @@ use futures_util::StreamExt as _;
 use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Column, RowStream, Statement};
 
-use super::budget::Budget;
-use super::decode::{is_readable, quote, write};
-use super::trouble::Trouble;
+use crate::attempt::budget::Budget;
+use crate::attempt::decode::{is_readable, quote, write};
+use crate::attempt::trouble::Trouble;
 use pgtq_task::{Limits, Problem};
 
 /// Rejects a statement with an unreadable column before it runs.

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::saved::{Saved, lost};
-use super::trouble::Trouble;
-use super::work::{Commit, Settle, Work};
-use super::{params, statement};
+use crate::attempt::saved::{Saved, lost};
+use crate::attempt::trouble::Trouble;
+use crate::attempt::work::{Commit, Settle, Work};
+use crate::attempt::{params, statement};
+use crate::connection::Store;
+use crate::ending::Ending;
 use crate::sql::sql;
-use crate::{Ending, Store};
 use pgtq_task::{
     ClaimId, Database, DatabaseFuture, ErrorKind, Failure, Limits, Problem, RunnerId, SqlGrant,
     TaskId,

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use tokio_postgres::types::{Kind, Type};
 
-use super::{numeric, times};
+use crate::attempt::{numeric, times};
 
 /// The server sent bytes that are not a value of the type.
 #[derive(Debug)]

@@ -1,44 +1,14 @@
-//! Opens a connection under a byte budget.
-//!
-//! The driver's own connect function owns the socket, so no stream can wrap it. This code
-//! therefore tries the hosts of the URL itself.
+//! Logs in as a granted role.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
-#[cfg(unix)]
-use tokio::net::UnixStream;
-use tokio::task::JoinHandle;
-use tokio_postgres::Client;
-use tokio_postgres::config::Host;
-use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres_rustls::MakeRustlsConnect;
-
-use super::budget::{Budget, Metered};
-use super::stop::Stopper;
-use super::trouble::{is_outage, text};
-use crate::DatabaseConfig;
+use crate::attempt::budget::Budget;
+use crate::attempt::dialer::{Dialer, OWN_BYTES, unreachable};
+use crate::attempt::stop::{Line, Stopper};
+use crate::attempt::trouble::{is_outage, text};
 use crate::cancel_request::CancelRequest;
 use pgtq_task::{Problem, SqlGrant};
-
-/// Byte budget for logging in, and for the answer to any of pgtq's own statements.
-pub(super) const OWN_BYTES: u64 = 1 << 20;
-
-/// Opens handlers' connections: to the runner's database, under another role.
-#[derive(Clone)]
-pub(super) struct Dialer {
-    pub(super) config: DatabaseConfig,
-    pub(super) tls: MakeRustlsConnect,
-}
-
-/// A connection and its cancel handle.
-pub(super) struct Line {
-    pub(super) client: Client,
-    pub(super) budget: Arc<Budget>,
-    pub(super) driver: JoinHandle<()>,
-    pub(super) stopper: Stopper,
-}
 
 impl Dialer {
     /// Logs in as the granted role, at the first host that accepts writes.
@@ -131,44 +101,6 @@ impl Dialer {
         Ok(line)
     }
 
-    pub(super) async fn dial(&self, place: usize, budget: Arc<Budget>) -> std::io::Result<Metered> {
-        let config = &self.config.postgres;
-        let ports = config.get_ports();
-        let port = ports.get(place).or(ports.first()).copied().unwrap_or(5432);
-        let stream = match (
-            config.get_hostaddrs().get(place),
-            config.get_hosts().get(place),
-        ) {
-            (Some(address), _) => TcpStream::connect((*address, port)).await?,
-            (None, Some(Host::Tcp(name))) => TcpStream::connect((name.as_str(), port)).await?,
-            #[cfg(unix)]
-            (None, Some(Host::Unix(directory))) => {
-                let path = directory.join(format!(".s.PGSQL.{port}"));
-                return Ok(Metered::new(UnixStream::connect(path).await?, budget));
-            }
-            _ => return Err(std::io::Error::other("the address has no such host")),
-        };
-        stream.set_nodelay(true)?;
-        Ok(Metered::new(stream, budget))
-    }
-
-    pub(super) fn tls_for(
-        &self,
-        place: usize,
-    ) -> Result<<MakeRustlsConnect as MakeTlsConnect<Metered>>::TlsConnect, Problem> {
-        let config = &self.config.postgres;
-        let name = match (
-            config.get_hosts().get(place),
-            config.get_hostaddrs().get(place),
-        ) {
-            (Some(Host::Tcp(name)), _) => name.clone(),
-            (_, Some(address)) => address.to_string(),
-            _ => String::new(),
-        };
-        MakeTlsConnect::<Metered>::make_tls_connect(&mut self.tls.clone(), &name)
-            .map_err(|error| unreachable(self, &error.to_string()))
-    }
-
     fn login_error(
         &self,
         config: &tokio_postgres::Config,
@@ -190,11 +122,4 @@ impl Dialer {
             format!("the database rejected the login of the role {role}: {why}; {advice}"),
         )
     }
-}
-
-fn unreachable(dialer: &Dialer, why: &str) -> Problem {
-    Problem::new(
-        "unavailable",
-        format!("reach the database at {}: {why}", dialer.config.place()),
-    )
 }

@@ -6,10 +6,10 @@
 //! Until then the task must not be handed on: its next attempt would not find the checkpoint and
 //! would repeat work that is then committed twice.
 
-use super::database::AttemptDatabase;
-use super::work::CommitStatus;
-use crate::StoreError;
-use crate::connection::Role;
+use crate::attempt::database::AttemptDatabase;
+use crate::attempt::work::CommitStatus;
+use crate::error::StoreError;
+use crate::role::Role;
 use crate::sql::sql;
 
 impl AttemptDatabase {

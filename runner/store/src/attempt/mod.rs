@@ -18,28 +18,24 @@
 //! close claims: the engine decides how to handle a failed commit, and the completer closes the
 //! claim.
 
-mod answer;
+pub(crate) mod answer;
 mod budget;
-mod database;
+pub(crate) mod database;
 mod decode;
 mod dial;
+mod dialer;
 mod doubt;
-mod numeric;
-mod params;
-mod pool;
+pub(crate) mod numeric;
+pub(crate) mod params;
+pub(crate) mod pool;
+mod save;
 mod saved;
 mod session;
-mod statement;
+pub(crate) mod statement;
 mod stop;
-mod times;
+pub(crate) mod times;
 mod trouble;
-mod work;
-
-pub use database::AttemptDatabase;
-pub(super) use pool::Pools;
-#[cfg(test)]
-pub(crate) use work::success;
-pub use work::{Commit, CommitStatus};
+pub(crate) mod work;
 
 #[cfg(test)]
 mod tests;

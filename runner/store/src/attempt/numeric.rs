@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::decode::Malformed;
+use crate::attempt::decode::Malformed;
 
 /// Formats the binary form: base-10,000 digits with a weight, a sign and a scale.
 pub(super) fn decimal(raw: &[u8]) -> Result<String, Malformed> {

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::dial::Dialer;
-use super::session::Session;
-use crate::DatabaseConfig;
+use crate::attempt::dialer::Dialer;
+use crate::attempt::session::Session;
+use crate::config::DatabaseConfig;
 use pgtq_task::{Problem, SqlGrant};
 
 /// How long an idle connection is kept.

@@ -2,10 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::database::AttemptDatabase;
-use crate::StoreError;
-use crate::connection::Role;
-use crate::sql::sql;
 use pgtq_task::{Limits, Problem};
 
 /// Maximum names under which one task may save values.
@@ -91,57 +87,14 @@ impl Saved {
         self.pending.clear();
     }
 
+    /// The committed values are these.
+    pub(super) fn load(&mut self, values: BTreeMap<String, String>) {
+        self.stored = Some(values);
+    }
+
     /// The committed values are unknown now.
     pub(super) fn invalidate(&mut self) {
         self.stored = None;
-    }
-}
-
-impl AttemptDatabase {
-    /// Loads the task's values unless they are loaded.
-    pub(super) async fn load_saved(&self, saved: &mut Saved) -> Result<(), Problem> {
-        if saved.is_known() {
-            return Ok(());
-        }
-        let rows = self
-            .store
-            .run(
-                Role::State,
-                "load saved values",
-                sql!("state_load"),
-                &[&self.task.0],
-            )
-            .await
-            .map_err(|error| problem(&error))?;
-        let pairs = rows.iter().map(|row| (row.get("name"), row.get("value")));
-        saved.stored = Some(pairs.collect());
-        Ok(())
-    }
-
-    /// Saves one value in its own transaction, if the claim is still ours.
-    pub(super) async fn save_now(
-        &self,
-        saved: &mut Saved,
-        name: &str,
-        value: &str,
-    ) -> Result<(), Problem> {
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-            [&self.runner.0, &self.claim.0, &self.task.0, &name, &value];
-        let saving = self
-            .store
-            .run(Role::State, "save a value", sql!("state_save"), &params)
-            .await;
-        match saving {
-            Ok(rows) if rows.is_empty() => Err(lost()),
-            Ok(_) => {
-                saved.store(name, value);
-                Ok(())
-            }
-            Err(error) => {
-                saved.invalidate();
-                Err(problem(&error))
-            }
-        }
     }
 }
 
@@ -151,12 +104,4 @@ pub(super) fn lost() -> Problem {
         "lost",
         "the task's claim is gone and the task belongs to another attempt now; nothing that this attempt does is stored",
     )
-}
-
-fn problem(error: &StoreError) -> Problem {
-    let code = match error {
-        StoreError::Refused { .. } => "invalid",
-        _ => "unavailable",
-    };
-    Problem::new(code, error.to_string())
 }

@@ -8,10 +8,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Statement};
 
-use super::dial::{Dialer, Line, OWN_BYTES};
-use super::statement::may_make_a_table;
-use super::trouble::{Trouble, text};
-use super::{answer, params};
+use crate::attempt::dialer::{Dialer, OWN_BYTES};
+use crate::attempt::statement::may_make_a_table;
+use crate::attempt::stop::Line;
+use crate::attempt::trouble::{Trouble, text};
+use crate::attempt::{answer, params};
 use crate::sql::{Sql, sql};
 use pgtq_task::{Limits, Problem, SqlGrant};
 

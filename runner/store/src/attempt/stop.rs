@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
 use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::tls::TlsConnect as _;
 
-use super::budget::Budget;
-use super::dial::{Dialer, Line, OWN_BYTES};
+use crate::attempt::budget::Budget;
+use crate::attempt::dialer::{Dialer, OWN_BYTES};
 use crate::cancel_request::CancelRequest;
 
 /// How long a cancelled statement may take to stop.
@@ -20,6 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(1);
 /// The SSLRequest message that starts TLS negotiation.
 const HAS_TLS: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+
+/// A connection and its cancel handle.
+pub(super) struct Line {
+    pub(super) client: Client,
+    pub(super) budget: Arc<Budget>,
+    pub(super) driver: JoinHandle<()>,
+    pub(super) stopper: Stopper,
+}
 
 /// Cancels the running statement of one connection.
 pub(super) struct Stopper {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::DbError;
 
-use super::budget::Budget;
+use crate::attempt::budget::Budget;
 use pgtq_task::Problem;
 
 /// The effect of a failed statement on its transaction.

@@ -6,14 +6,16 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::pool::Pool;
-use super::session::{Session, error_text, typed};
-use super::trouble::{Trouble, describe, is_outage, timeout};
+use crate::attempt::pool::Pool;
+use crate::attempt::session::{Session, error_text, typed};
+use crate::attempt::trouble::{Trouble, describe, is_outage, timeout};
 use crate::columns::List;
+use crate::config::Schema;
+use crate::connection::Store;
+use crate::ending::Ending;
 use crate::outcomes::Outcomes;
 use crate::push::PushColumns;
 use crate::sql::{Sql, sql};
-use crate::{Ending, Schema, Store};
 use pgtq_task::{ErrorKind, Failure, Limits, Problem, RunnerId, SqlGrant};
 
 /// Time limit for ending a transaction; the server's own limit is a little shorter.

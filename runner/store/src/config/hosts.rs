@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::DatabaseConfig;
+use crate::config::DatabaseConfig;
 
 impl DatabaseConfig {
     /// How many hosts the address names.

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{ConfigError, wrong};
+use crate::config::{ConfigError, wrong};
 
 /// How the connection is protected; libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

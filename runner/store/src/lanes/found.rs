@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::sweep::{self, Place, Range, Slice};
-use super::{FORGET_AFTER, FORGET_HEAVY_AFTER, Lane, LaneKey, Lanes, QueueFilter};
+use crate::lanes::lane::{FORGET_AFTER, FORGET_HEAVY_AFTER, Lane, LaneKey, QueueFilter};
+use crate::lanes::search::{LEAST_STRIDE, MOST_PATIENCE, MOST_STRIDE, PATIENCE, Stretch};
+use crate::lanes::sweep::{Place, Range, Slice, Sweep};
+use crate::lanes::{Lanes, sweep};
 
 /// Minimum time between searches for stragglers of heavy lanes.
 const SEARCH_EVERY: Duration = Duration::from_secs(1);
@@ -13,34 +15,6 @@ const MOST_SEARCHED: usize = 32;
 const SEARCH_TIME: Duration = Duration::from_millis(20);
 /// A slice that took longer than this is repeated in a transaction with a time limit.
 const SLOW: Duration = Duration::from_millis(250);
-/// Positions of a lane in one search: maximum and minimum.
-const MOST_STRIDE: i64 = i64::MAX / 4;
-const LEAST_STRIDE: i64 = 10_000;
-
-/// Searches for stragglers in heavy lanes: how far in one statement, and when.
-#[derive(Debug)]
-pub(super) struct Search {
-    stride: i64,
-    last: Option<(Instant, Duration)>,
-}
-
-impl Default for Search {
-    fn default() -> Self {
-        Search {
-            stride: MOST_STRIDE,
-            last: None,
-        }
-    }
-}
-
-/// A part of a lane that is searched for stragglers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stretch {
-    pub(crate) key: LaneKey,
-    pub(crate) after: i64,
-    pub(crate) upto: i64,
-}
-
 impl Lanes {
     /// Whether the next slice of a sweep is due.
     pub(crate) fn sweep_due(&self, is_idle: bool, now: Instant) -> bool {
@@ -84,7 +58,7 @@ impl Lanes {
         self.looked(slice.found);
         self.sweep.sliced(ranges, slice.stopped, cost, now);
         self.is_slow = cost > SLOW;
-        self.patience = super::PATIENCE;
+        self.patience = PATIENCE;
         if !self.sweep.is_complete() {
             return;
         }
@@ -121,7 +95,7 @@ impl Lanes {
     pub(crate) fn sweep_failed(&mut self, cost: Duration) {
         self.sweep.failed(cost, Instant::now());
         self.is_slow = true;
-        self.patience = (self.patience * 2).min(super::MOST_PATIENCE);
+        self.patience = (self.patience * 2).min(MOST_PATIENCE);
     }
 
     /// Time limit of the next slice on the server, if the last one was slow.
@@ -133,7 +107,7 @@ impl Lanes {
     pub(crate) fn set_patience(&mut self, patience: Duration) {
         self.is_slow = true;
         self.patience = patience;
-        self.sweep = super::Sweep::after(&self.sweep);
+        self.sweep = Sweep::after(&self.sweep);
     }
 
     /// Adds the cost of the claim that followed a slice: it passed the dead

@@ -30,7 +30,7 @@ pub(crate) struct Range {
 #[derive(Debug)]
 pub(crate) struct Slice {
     /// Lanes with the position of their first task.
-    pub(crate) found: Vec<(super::LaneKey, i64)>,
+    pub(crate) found: Vec<(super::lane::LaneKey, i64)>,
     /// Where it stopped before the end of its last range.
     pub(crate) stopped: Option<Place>,
 }
@@ -234,10 +234,12 @@ fn push_ranges(ranges: &mut Vec<Range>, from: &Place, to: &Place) {
 }
 
 /// The places that a runner serves.
-pub(super) fn served(filter: &super::QueueFilter) -> Vec<(Place, Place)> {
+pub(super) fn served(filter: &super::lane::QueueFilter) -> Vec<(Place, Place)> {
     match filter {
-        super::QueueFilter::Except(_) => vec![(Place::before(LOWEST), Place::before(HIGHEST))],
-        super::QueueFilter::Only(queues) => {
+        super::lane::QueueFilter::Except(_) => {
+            vec![(Place::before(LOWEST), Place::before(HIGHEST))]
+        }
+        super::lane::QueueFilter::Only(queues) => {
             let mut of: Vec<_> = queues.iter().map(|queue| whole(queue.as_str())).collect();
             of.sort_unstable();
             of

@@ -1,3 +1,4 @@
+use super::sweep::{Place, Slice};
 use super::*;
 
 fn key(handler: &str, priority: i32) -> LaneKey {

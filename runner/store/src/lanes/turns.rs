@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{LaneKey, Share};
+use crate::lanes::lane::{LaneKey, Share};
 
 /// Maximum lanes in one claim.
 const MOST_LANES: usize = 256;

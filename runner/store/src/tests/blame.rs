@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::testdb::*;
-use super::super::{Beat, RunnerFacts, Store};
+use crate::beat::Beat;
+use crate::connection::Store;
+use crate::runner::RunnerFacts;
+use crate::testdb::*;
 use pgtq_task::{ErrorKind, Failure, TaskId, Transition};
 
 /// A runner that has been registered for an hour, on a server that has run for longer.

@@ -2,9 +2,12 @@
 
 use tokio_postgres::Client;
 
-use super::super::testdb::*;
-use super::super::{DatabaseConfig, Filter, PromoteCursor, Store};
-use super::blame::lose;
+use crate::config::DatabaseConfig;
+use crate::connection::Store;
+use crate::filter::Filter;
+use crate::maintain::PromoteCursor;
+use crate::testdb::*;
+use crate::tests::blame::lose;
 use pgtq_task::{NewTask, TaskId};
 
 /// Pushes tasks whose arguments have this many bytes and do not compress much.
@@ -173,7 +176,7 @@ async fn is_left_out(store: &Store, id: i64) {
     assert_eq!(ids.len(), 20, "{ids:?}");
     assert!(!ids.contains(&id));
     let listed = store.tasks(&Filter::default()).await.expect("tasks");
-    let bad = |task: &super::super::TaskRow| {
+    let bad = |task: &crate::task_row::TaskRow| {
         let message = task.error_message.as_deref().unwrap_or_default();
         message.contains("the database cannot read this task")
     };
@@ -356,7 +359,7 @@ async fn due_tasks_with_large_arguments_are_promoted_in_steps() {
     assert_eq!(ask(&client, tend).await, "8 true");
     assert_eq!(ask(&client, tend).await, "4 false");
     let last = store.promote_next(1_000, &mut cursor).await;
-    assert_eq!(last.expect("promote"), super::super::Promoted::default());
+    assert_eq!(last.expect("promote"), crate::maintain::Promoted::default());
 }
 
 /// A runner with three claims of four large tasks each, of which the second claim is unreadable.

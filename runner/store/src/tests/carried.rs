@@ -6,15 +6,16 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_postgres::Client;
 
-use super::super::connection::Role;
-use super::super::push::PushColumns;
-use super::super::sql::sql;
-use super::super::testdb::*;
-use super::super::{Ending, Store};
-use super::blame::{lose, settle, witness};
-use crate::attempt::success;
+use crate::attempt::work::success;
 use crate::columns::List;
+use crate::connection::Store;
+use crate::ending::Ending;
 use crate::outcomes::Outcomes;
+use crate::push::PushColumns;
+use crate::role::Role;
+use crate::sql::sql;
+use crate::testdb::*;
+use crate::tests::blame::{lose, settle, witness};
 use pgtq_task::{ErrorKind, Failure, Traits, Transition};
 
 /// The columns of each table besides the carried ones.

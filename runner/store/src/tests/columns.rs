@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::columns::{COLUMNS, List};
-use super::super::testdb::*;
+use crate::columns::{COLUMNS, List};
+use crate::testdb::*;
 
 /// The columns of a table of the schema, each with the name of its type.
 async fn columns(table: &str) -> BTreeMap<String, String> {

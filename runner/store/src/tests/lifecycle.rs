@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::testdb::*;
-use super::super::{Beat, Filter, Store};
+use crate::beat::Beat;
+use crate::connection::Store;
+use crate::filter::Filter;
+use crate::testdb::*;
 use pgtq_task::{ErrorKind, Failure, NewTask, State, TaskId, Transition};
 
 async fn state(store: &Store, id: TaskId) -> State {
@@ -308,7 +310,7 @@ async fn cancel_works_in_every_state() {
         delay: Some(Duration::from_secs(60)),
         ..new_task("a")
     };
-    let id = |n: usize, pushed: &[super::super::Pushed]| pushed[n].id;
+    let id = |n: usize, pushed: &[crate::push::Pushed]| pushed[n].id;
     let pushed = store
         .push(&[new_task("a"), new_task("a"), scheduled, new_task("other")])
         .await

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::super::testdb::*;
-use super::super::{Beat, Filter, LiveLog, Store};
+use crate::beat::Beat;
+use crate::connection::Store;
+use crate::filter::Filter;
+use crate::live_logs::LiveLog;
+use crate::testdb::*;
 use pgtq_task::{ClaimId, LogLevel, LogLine, Progress, State, TaskId};
 
 fn line(number: u64) -> (u64, LogLine) {

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::testdb::*;
-use super::super::{Filter, PromoteCursor};
+use crate::filter::Filter;
+use crate::maintain::PromoteCursor;
+use crate::testdb::*;
 use pgtq_task::{State, TaskId};
 
 async fn backlog(client: &tokio_postgres::Client, n: i32) {

@@ -1,9 +1,11 @@
 //! The schema is migrated once, regardless of which runner starts first, and reports its
 //! version.
 
-use super::super::migrations::{Files, MIGRATIONS, Migration};
-use super::super::testdb::*;
-use super::super::{SCHEMA_VERSION, Store, StoreError};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::migrate::SCHEMA_VERSION;
+use crate::migrations::{Files, MIGRATIONS, Migration};
+use crate::testdb::*;
 
 #[tokio::test]
 async fn eight_runners_may_start_on_an_empty_database_at_once() {

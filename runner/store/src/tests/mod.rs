@@ -16,7 +16,7 @@ mod lookups;
 mod many;
 mod migrations;
 mod pages;
-mod plans;
+pub(crate) mod plans;
 mod pop;
 mod popped;
 mod prune;

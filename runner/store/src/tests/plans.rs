@@ -1,9 +1,10 @@
 //! The plans of the hot statements, and the data that they read.
 
-use super::super::connection::Role;
-use super::super::sql::{Sql, sql};
-use super::super::testdb::*;
-use super::super::{Filter, Store};
+use crate::connection::Store;
+use crate::filter::Filter;
+use crate::role::Role;
+use crate::sql::{Sql, sql};
+use crate::testdb::*;
 use pgtq_task::State;
 
 /// EXPLAIN of a statement whose parameters are replaced by literals.

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::super::testdb::*;
+use crate::testdb::*;
 
 /// The server's error for a statement that it rejects, and the hint.
 pub(super) async fn refused(client: &Client, sql: &str) -> (String, String) {
@@ -16,7 +16,7 @@ pub(super) async fn refused(client: &Client, sql: &str) -> (String, String) {
 }
 
 /// A session with `n` waiting tasks of the handler `a`.
-async fn with_tasks(n: usize) -> (super::super::Store, Client) {
+async fn with_tasks(n: usize) -> (crate::connection::Store, Client) {
     let store = store().await;
     let client = psql(&store).await;
     let push =

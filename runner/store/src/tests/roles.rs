@@ -1,7 +1,9 @@
 //! The privileges of each kind of user, and that they are sufficient for its work.
 
-use super::super::testdb::*;
-use super::super::{DatabaseConfig, RoleKind, Store};
+use crate::config::DatabaseConfig;
+use crate::connection::Store;
+use crate::roles::RoleKind;
+use crate::testdb::*;
 use pgtq_task::{State, Transition};
 
 /// A role of this kind, and a separate store that logs in as it.

@@ -6,8 +6,10 @@ use std::io;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{CertificateError, Error};
 
-use super::{TlsMode, list};
-use crate::{DatabaseConfig, StoreError};
+use crate::config::DatabaseConfig;
+use crate::config::mode::TlsMode;
+use crate::error::StoreError;
+use crate::tls::list;
 
 const LOOK: &str = "look at it with `openssl s_client -starttls postgres -showcerts -connect HOST:PORT`; if it is not the server's, somebody stands in between";
 const LISTED: &str = "name the file with the certificate of the authority that signed it with sslrootcert=FILE; one that signed itself is listed itself";

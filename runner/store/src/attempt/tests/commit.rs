@@ -1,8 +1,8 @@
 //! Verifies exactly what is committed, for every way in which an attempt can end.
 
-use super::fixture::*;
+use crate::attempt::tests::fixture::*;
+use crate::attempt::work::{Commit, CommitStatus};
 use crate::testdb::new_task;
-use crate::{Commit, CommitStatus};
 use pgtq_task::{Database as _, ErrorKind};
 
 #[tokio::test]

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::attempt::database::AttemptDatabase;
+use crate::connection::Store;
+use crate::ending::{Ending, Finished};
 use crate::testdb::*;
-use crate::{AttemptDatabase, Ending, Finished, Store};
 use pgtq_task::{Database as _, Limits, NewTask, Problem, SqlGrant};
 
 /// One claimed task, a role for its SQL, and a table that the role may write.

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::fixture::*;
+use crate::attempt::tests::fixture::*;
+use crate::attempt::work::Commit;
+use crate::config::DatabaseConfig;
+use crate::connection::Store;
 use crate::testdb::{TestRunner, new_task};
-use crate::{Commit, DatabaseConfig, Store};
 use pgtq_task::{Database as _, SqlGrant};
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Nested row types, which the driver reads recursively.
 
-use super::fixture::*;
+use crate::attempt::tests::fixture::*;
 use pgtq_task::Problem;
 
 /// Creates types in the role's schema, each of which contains the previous one.

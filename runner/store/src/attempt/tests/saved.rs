@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::fixture::*;
-use crate::Commit;
+use crate::attempt::tests::fixture::*;
+use crate::attempt::work::Commit;
 use pgtq_task::{Database as _, Problem, Transition};
 
 impl Fixture {

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use super::fixture::*;
-use crate::Commit;
+use crate::attempt::tests::fixture::*;
+use crate::attempt::work::Commit;
 use pgtq_task::Database as _;
 
 /// The log of the tests' server so far, without white space: the server wraps plans at any

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::fixture::*;
-use crate::AttemptDatabase;
+use crate::attempt::database::AttemptDatabase;
+use crate::attempt::tests::fixture::*;
 use pgtq_task::Database as _;
 
 /// The role's connections as a later attempt sees them, including its own.

@@ -1,6 +1,6 @@
 //! Values sent to Postgres and read back.
 
-use super::fixture::*;
+use crate::attempt::tests::fixture::*;
 
 #[tokio::test]
 async fn every_readable_type_becomes_json() {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::super::super::testdb::{complete, name};
-use super::super::super::{Ending, Store};
-use super::rng::Rng;
-use super::scheduler::Outcome;
-use super::verb::{Answer, HANDLERS, QUEUES, Verb};
-use super::world::{Claim, Task, World};
+use crate::connection::Store;
+use crate::ending::Ending;
+use crate::testdb::{complete, name};
+use crate::tests::sched::rng::Rng;
+use crate::tests::sched::scheduler::Outcome;
+use crate::tests::sched::verb::{Answer, HANDLERS, QUEUES, Verb};
+use crate::tests::sched::world::{Claim, Task, World};
 use pgtq_task::{
     Backoff, ClaimId, ErrorKind, Failure, NewTask, Outcome as Ended, Retries, RetryPolicy,
     Transition, decide,

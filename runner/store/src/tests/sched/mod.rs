@@ -21,8 +21,8 @@ mod scheduler;
 mod verb;
 mod world;
 
-use run::{Run, Tally, schedule, shrink};
-use scheduler::Scheduler;
+use crate::tests::sched::run::{Run, Tally, schedule, shrink};
+use crate::tests::sched::scheduler::Scheduler;
 
 /// Takes about twenty seconds on two cores; CI runs 2,000.
 const SCHEDULES: u64 = 400;

@@ -6,8 +6,8 @@
 //! computed. `shared` says that other transactions were open meanwhile: then a verb may have
 //! skipped locked tasks, or have read a slightly older state.
 
-use super::verb::{Answer, HANDLERS, Verb};
-use super::world::{Claim, Note, Task, World};
+use crate::tests::sched::verb::{Answer, HANDLERS, Verb};
+use crate::tests::sched::world::{Claim, Note, Task, World};
 
 mod operators;
 mod runners;

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::actors::{Actors, CLOCK, MAINTENANCE, OPERATIONS, OPERATOR, Operation, PUSHER, RUNNERS};
-use super::model::judge;
-use super::rng::Rng;
-use super::scheduler::{Doing, Fate, Outcome, Pause, Scheduler};
-use super::verb::{Answer, HANDLERS, QUEUES, Verb};
-use super::world::World;
+use crate::tests::sched::actors::{
+    Actors, CLOCK, MAINTENANCE, OPERATIONS, OPERATOR, Operation, PUSHER, RUNNERS,
+};
+use crate::tests::sched::model::judge;
+use crate::tests::sched::rng::Rng;
+use crate::tests::sched::scheduler::{Doing, Fate, Outcome, Pause, Scheduler};
+use crate::tests::sched::verb::{Answer, HANDLERS, QUEUES, Verb};
+use crate::tests::sched::world::World;
 
 /// An error that is neither a valid answer nor retryable.
 pub(super) const ERROR: &str = "an unexpected error";

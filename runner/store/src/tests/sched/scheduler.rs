@@ -12,10 +12,11 @@ use std::collections::HashMap;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Statement};
 
-use super::super::super::testdb;
-use super::super::super::{Store, StoreError};
-use super::actors::{Actors, CLIENTS, PUSHER, RUNNERS};
-use super::verb::{Answer, Verb, forget_everything};
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::testdb;
+use crate::tests::sched::actors::{Actors, CLIENTS, PUSHER, RUNNERS};
+use crate::tests::sched::verb::{Answer, Verb, forget_everything};
 
 /// Where a transaction is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,17 +4,22 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::super::super::claims::LiveClaims;
-use super::super::super::connection::Role;
-use super::super::super::push::PushColumns;
-use super::super::super::sql::{Sql, sql};
-use super::super::super::testdb::name;
-use super::super::super::{
-    Beat, Ending, Lanes, Moved, QueueFilter, RunnerFacts, Store, StoreError,
-};
-use crate::attempt::success;
+use crate::attempt::work::success;
+use crate::beat::Beat;
+use crate::claims::LiveClaims;
 use crate::columns::List;
+use crate::connection::Store;
+use crate::ending::Ending;
+use crate::error::StoreError;
+use crate::lanes::Lanes;
+use crate::lanes::lane::QueueFilter;
+use crate::operate::Moved;
 use crate::outcomes::Outcomes;
+use crate::push::PushColumns;
+use crate::role::Role;
+use crate::runner::RunnerFacts;
+use crate::sql::{Sql, sql};
+use crate::testdb::name;
 use pgtq_task::{ClaimId, NewTask, RunnerId, Task, TaskId};
 
 /// The handlers of every runner.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::super::super::super::Ending;
-use super::{Answer, Claim, Turn, Verdict, World, counted, ensure};
+use crate::ending::Ending;
+use crate::tests::sched::model::{Turn, Verdict, counted, ensure};
+use crate::tests::sched::verb::Answer;
+use crate::tests::sched::world::{Claim, World};
 use pgtq_task::Transition;
 
 impl Turn<'_> {
