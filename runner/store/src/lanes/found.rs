@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::lanes::lane::{FORGET_AFTER, FORGET_HEAVY_AFTER, Lane, LaneKey, QueueFilter};
 use crate::lanes::search::{LEAST_STRIDE, MOST_PATIENCE, MOST_STRIDE, PATIENCE, Stretch};
-use crate::lanes::sweep::{Place, Range, Slice, Sweep};
+use crate::lanes::sweep::{Place, Range, Slice};
 use crate::lanes::{Lanes, sweep};
 
 /// Minimum time between searches for stragglers of heavy lanes.
@@ -107,7 +107,7 @@ impl Lanes {
     pub(crate) fn set_patience(&mut self, patience: Duration) {
         self.is_slow = true;
         self.patience = patience;
-        self.sweep = Sweep::after(&self.sweep);
+        self.sweep = sweep::Sweep::after(&self.sweep);
     }
 
     /// Adds the cost of the claim that followed a slice: it passed the dead
