@@ -1,8 +1,8 @@
 //! The plans of the hot statements, and the data that they read.
 
-use crate::connection::Store;
-use crate::filter::Filter;
-use crate::role::Role;
+use crate::connect::connection::Store;
+use crate::connect::role::Role;
+use crate::read::filter::Filter;
 use crate::sql::{Sql, sql};
 use crate::testdb::*;
 use pgtq_task::State;
@@ -37,9 +37,7 @@ pub(super) async fn explain(store: &Store, options: &str, sql: &Sql, params: &[&
 /// The generic plan of a statement under the settings of its connection.
 async fn generic(client: &tokio_postgres::Client, store: &Store, sql: &Sql) -> String {
     let schema = &store.config().schema;
-    let n_params = (1..)
-        .take_while(|n| sql.text.contains(&format!("${n}")))
-        .count();
+    let n_params = sql.types().count();
     let nulls = vec!["NULL"; n_params].join(", ");
     let prepare = format!(
         "DEALLOCATE ALL; PREPARE one AS {}",
