@@ -8,7 +8,7 @@
 -- Every time is the database's. Every id is a bigint from a sequence; gaps are legal.
 --
 -- What a task keeps while it moves from table to table is one list of columns, in
--- runner/store/src/columns.rs: {{carried}} stands for it in statements, {{carried t}} for t's.
+-- runner/store/src/sql/columns.rs: {{carried}} stands for it in statements, {{carried t}} for t's.
 
 CREATE SEQUENCE {{schema}}.task_ids;
 COMMENT ON SEQUENCE {{schema}}.task_ids IS 'Ids of tasks, and their positions in a lane.';

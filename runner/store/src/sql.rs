@@ -1,10 +1,13 @@
 //! The statements of `sql/`, and the types of their parameters.
 
+pub(crate) mod columns;
+pub(crate) mod json;
+pub(crate) mod outcomes;
+pub(crate) mod timestamp;
+
 use std::borrow::Cow;
 
 use tokio_postgres::types::Type;
-
-use crate::columns;
 
 /// One statement.
 pub(crate) struct Sql {

@@ -1,6 +1,6 @@
 //! A task that cannot be pushed gets a clear error, and no data is lost.
 
-use crate::error::{StoreError, classify};
+use crate::connect::error::{StoreError, classify};
 use crate::testdb::*;
 use pgtq_task::NewTask;
 

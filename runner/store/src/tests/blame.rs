@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::beat::Beat;
-use crate::connection::Store;
-use crate::runner::RunnerFacts;
+use crate::connect::connection::Store;
 use crate::testdb::*;
+use crate::verbs::beat::Beat;
+use crate::verbs::runner::RunnerFacts;
 use pgtq_task::{ErrorKind, Failure, TaskId, Transition};
 
 /// A runner that has been registered for an hour, on a server that has run for longer.

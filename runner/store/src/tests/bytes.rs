@@ -1,9 +1,9 @@
 //! Large arguments, and rows that the server cannot return.
 
-use crate::connection::Store;
-use crate::filter::Filter;
-use crate::maintain::PromoteCursor;
+use crate::connect::connection::Store;
+use crate::read::filter::Filter;
 use crate::testdb::*;
+use crate::verbs::maintain::PromoteCursor;
 use pgtq_task::{NewTask, TaskId};
 
 /// Pushes tasks whose arguments have this many bytes and do not compress much.
@@ -165,5 +165,8 @@ async fn due_tasks_with_large_arguments_are_promoted_in_steps() {
     assert_eq!(ask(&client, tend).await, "8 true");
     assert_eq!(ask(&client, tend).await, "4 false");
     let last = store.promote_next(1_000, &mut cursor).await;
-    assert_eq!(last.expect("promote"), crate::maintain::Promoted::default());
+    assert_eq!(
+        last.expect("promote"),
+        crate::verbs::maintain::Promoted::default()
+    );
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::lifecycle::{kill, retry, state};
 use crate::testdb::*;
+use crate::tests::lifecycle::{kill, retry, state};
 use pgtq_task::{NewTask, State, TaskId};
 
 #[tokio::test]
@@ -14,7 +14,7 @@ async fn cancel_works_in_every_state() {
         delay: Some(Duration::from_secs(60)),
         ..new_task("a")
     };
-    let id = |n: usize, pushed: &[crate::push::Pushed]| pushed[n].id;
+    let id = |n: usize, pushed: &[crate::verbs::push::Pushed]| pushed[n].id;
     let pushed = store
         .push(&[new_task("a"), new_task("a"), scheduled, new_task("other")])
         .await

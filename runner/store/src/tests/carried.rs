@@ -6,16 +6,16 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_postgres::Client;
 
-use crate::attempt::work::success;
-use crate::columns::List;
-use crate::connection::Store;
-use crate::ending::Ending;
-use crate::outcomes::Outcomes;
-use crate::push::PushColumns;
-use crate::role::Role;
+use crate::connect::connection::Store;
+use crate::connect::role::Role;
+use crate::handler_sql::work::success;
+use crate::sql::columns::List;
+use crate::sql::outcomes::Outcomes;
 use crate::sql::sql;
 use crate::testdb::*;
 use crate::tests::blame::{lose, settle, witness};
+use crate::verbs::ending::Ending;
+use crate::verbs::push::PushColumns;
 use pgtq_task::{ErrorKind, Failure, Traits, Transition};
 
 /// The columns of each table besides the carried ones.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::lifecycle::state;
 use crate::testdb::*;
+use crate::tests::lifecycle::state;
 use pgtq_task::{NewTask, State, TaskId, Transition};
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::columns::{COLUMNS, List};
+use crate::sql::columns::{COLUMNS, List};
 use crate::testdb::*;
 
 /// The columns of a table of the schema, each with the name of its type.

@@ -1,11 +1,11 @@
 //! Files of functions and views are applied again when their text has changed.
 
-use crate::connection::Store;
-use crate::error::StoreError;
-use crate::migrations::{Applied, Files, FunctionFile, Migration};
-use crate::roles::RoleKind;
+use crate::connect::connection::Store;
+use crate::connect::error::StoreError;
 use crate::testdb::*;
 use crate::tests::roles::user;
+use crate::verbs::migrations::{Applied, Files, FunctionFile, Migration};
+use crate::verbs::roles::RoleKind;
 
 /// A program of this version that was built with another `crash_wait`.
 fn build(wait: &str) -> Files {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::beat::Beat;
-use crate::connection::Store;
-use crate::filter::Filter;
+use crate::connect::connection::Store;
+use crate::read::filter::Filter;
 use crate::testdb::*;
+use crate::verbs::beat::Beat;
 use pgtq_task::{ErrorKind, Failure, NewTask, State, TaskId, Transition};
 
 pub(super) async fn state(store: &Store, id: TaskId) -> State {

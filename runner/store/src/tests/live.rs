@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::beat::Beat;
-use crate::connection::Store;
-use crate::filter::Filter;
-use crate::live_logs::LiveLog;
+use crate::connect::connection::Store;
+use crate::read::filter::Filter;
+use crate::read::live_logs::LiveLog;
 use crate::testdb::*;
+use crate::verbs::beat::Beat;
 use pgtq_task::{ClaimId, LogLevel, LogLine, Progress, State, TaskId};
 
 fn line(number: u64) -> (u64, LogLine) {

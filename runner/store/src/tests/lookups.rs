@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::filter::Filter;
-use crate::maintain::PromoteCursor;
+use crate::read::filter::Filter;
 use crate::testdb::*;
+use crate::verbs::maintain::PromoteCursor;
 use pgtq_task::{State, TaskId};
 
 async fn backlog(client: &tokio_postgres::Client, n: i32) {

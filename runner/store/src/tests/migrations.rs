@@ -1,11 +1,11 @@
 //! The schema is migrated once, regardless of which runner starts first, and reports its
 //! version.
 
-use crate::connection::Store;
-use crate::error::StoreError;
-use crate::migrate::SCHEMA_VERSION;
-use crate::migrations::{Files, MIGRATIONS, Migration};
+use crate::connect::connection::Store;
+use crate::connect::error::StoreError;
 use crate::testdb::*;
+use crate::verbs::migrate::SCHEMA_VERSION;
+use crate::verbs::migrations::{Files, MIGRATIONS, Migration};
 
 #[tokio::test]
 async fn eight_runners_may_start_on_an_empty_database_at_once() {

@@ -1,7 +1,7 @@
 //! Claims that the database or the runner does not know any more.
 
-use crate::beat::Beat;
 use crate::testdb::*;
+use crate::verbs::beat::Beat;
 
 #[tokio::test]
 async fn a_beat_reports_lost_and_orphaned_claims() {

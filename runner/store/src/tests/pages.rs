@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::connection::Store;
-use crate::filter::Filter;
+use crate::connect::connection::Store;
+use crate::read::filter::Filter;
 use crate::sql::Sql;
 use crate::testdb::*;
 use crate::tests::plans;

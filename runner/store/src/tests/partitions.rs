@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::prune::{DAY, ended, ids, partitions};
-use crate::connection::Store;
+use crate::connect::connection::Store;
 use crate::testdb::*;
+use crate::tests::prune::{DAY, ended, ids, partitions};
 
 /// The longest time to store an outcome while `prune` runs alongside a transaction that reads
 /// history.

@@ -16,7 +16,7 @@ pub(super) async fn refused(client: &Client, sql: &str) -> (String, String) {
 }
 
 /// A session with `n` waiting tasks of the handler `a`.
-pub(super) async fn with_tasks(n: usize) -> (crate::connection::Store, Client) {
+pub(super) async fn with_tasks(n: usize) -> (crate::connect::connection::Store, Client) {
     let store = store().await;
     let client = psql(&store).await;
     let push =

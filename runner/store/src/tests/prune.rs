@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::connection::Store;
-use crate::maintain::Retention;
+use crate::connect::connection::Store;
 use crate::testdb::*;
+use crate::verbs::maintain::Retention;
 
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
@@ -109,7 +109,7 @@ async fn failed_tasks_are_kept_longer_than_complete_ones() {
     assert_eq!(ids(&client, "history", "id").await, "11");
     assert_eq!(ids(&client, "attempts", "task_id").await, "11");
     let again = store.prune(retention).await.expect("prune");
-    assert_eq!(again, crate::maintain::Pruned::default());
+    assert_eq!(again, crate::verbs::maintain::Pruned::default());
     // Such a task behaves like any other.
     let retried = store.retry(&[pgtq_task::TaskId(11)]).await.expect("retry");
     assert!(retried[0].changed);

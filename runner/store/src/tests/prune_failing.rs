@@ -1,8 +1,8 @@
 //! Retention: an error in one step of prune does not block the others.
 
-use crate::maintain::Retention;
 use crate::testdb::*;
 use crate::tests::prune::{DAY, ended, ids, partitions};
+use crate::verbs::maintain::Retention;
 
 /// The partition of history of the day this many days ago.
 async fn partition(client: &tokio_postgres::Client, ago: i32) -> String {

@@ -167,7 +167,7 @@ async fn a_key_lives_as_long_as_the_history() {
 async fn a_retried_task_regains_its_key_unless_another_task_has_it() {
     let store = store().await;
     let sql = psql(&store).await;
-    let retention = crate::maintain::Retention {
+    let retention = crate::verbs::maintain::Retention {
         history: Duration::from_secs(86_400),
         failed: Duration::from_secs(30 * 86_400),
     };

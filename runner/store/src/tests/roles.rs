@@ -1,9 +1,9 @@
 //! The privileges of each kind of user, and that they are sufficient for its work.
 
-use crate::config::DatabaseConfig;
-use crate::connection::Store;
-use crate::roles::RoleKind;
+use crate::connect::config::DatabaseConfig;
+use crate::connect::connection::Store;
 use crate::testdb::*;
+use crate::verbs::roles::RoleKind;
 use pgtq_task::{State, Transition};
 
 /// A role of this kind, and a separate store that logs in as it.

@@ -1,10 +1,10 @@
 //! Session settings that the store depends on, and rescues in steps.
 
-use crate::connection::Store;
-use crate::roles::RoleKind;
+use crate::connect::connection::Store;
 use crate::testdb::*;
 use crate::tests::popped::refused;
 use crate::tests::roles::user;
+use crate::verbs::roles::RoleKind;
 use pgtq_task::TaskId;
 
 #[tokio::test]

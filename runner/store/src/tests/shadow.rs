@@ -1,9 +1,9 @@
 //! A less privileged role shadows objects of the schema with its own, and calls every function
 //! that it may: none of its code may run with another role's privileges.
 
-use crate::connection::Store;
-use crate::roles::RoleKind;
+use crate::connect::connection::Store;
 use crate::testdb::*;
+use crate::verbs::roles::RoleKind;
 
 /// Calls of all functions that less privileged roles may call, by kind.
 const CALLS: &[(RoleKind, &[&str])] = &[

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::blame::{lose, pushed, settle, witness};
-use crate::beat::Beat;
-use crate::connection::Store;
+use crate::connect::connection::Store;
 use crate::testdb::*;
+use crate::tests::blame::{lose, pushed, settle, witness};
+use crate::verbs::beat::Beat;
 use pgtq_task::{ErrorKind, Failure, TaskId, Transition};
 
 const SUSPECT: &str = "SELECT concat_ws(' ', state, crashes, error_kind, error_message) FROM tasks WHERE priority = -1";

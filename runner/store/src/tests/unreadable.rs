@@ -2,13 +2,13 @@
 
 use tokio_postgres::Client;
 
-use super::bytes::push_large;
-use crate::config::DatabaseConfig;
-use crate::connection::Store;
-use crate::filter::Filter;
-use crate::maintain::PromoteCursor;
+use crate::connect::config::DatabaseConfig;
+use crate::connect::connection::Store;
+use crate::read::filter::Filter;
 use crate::testdb::*;
 use crate::tests::blame::lose;
+use crate::tests::bytes::push_large;
+use crate::verbs::maintain::PromoteCursor;
 use pgtq_task::TaskId;
 
 /// A migrated store in a separate database.
@@ -55,7 +55,7 @@ async fn is_left_out(store: &Store, id: i64) {
     assert_eq!(ids.len(), 20, "{ids:?}");
     assert!(!ids.contains(&id));
     let listed = store.tasks(&Filter::default()).await.expect("tasks");
-    let bad = |task: &crate::task_row::TaskRow| {
+    let bad = |task: &crate::read::task_row::TaskRow| {
         let message = task.error_message.as_deref().unwrap_or_default();
         message.contains("the database cannot read this task")
     };

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::error::StoreError;
-use crate::migrate::SCHEMA_VERSION;
-use crate::migrations::{Applied, Files, Migration};
+use crate::connect::error::StoreError;
 use crate::testdb::*;
+use crate::verbs::migrate::SCHEMA_VERSION;
+use crate::verbs::migrations::{Applied, Files, Migration};
 
 /// The files of a later program, with one migration more.
 fn later(text: &'static str) -> Files {

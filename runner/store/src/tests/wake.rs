@@ -6,9 +6,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
-use crate::connection::Store;
-use crate::listen::Wake;
+use crate::connect::connection::Store;
 use crate::testdb::*;
+use crate::verbs::listen::Wake;
 use pgtq_task::{NewTask, Transition};
 
 /// The payloads of all notifications from now on.

@@ -1,7 +1,7 @@
 //! What an external worker learns and leaves while it holds a task.
 
-use super::popped::{held, with_tasks};
 use crate::testdb::*;
+use crate::tests::popped::{held, with_tasks};
 
 #[tokio::test]
 async fn an_open_transaction_finishing_one_task_delays_no_heartbeat_of_the_others() {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::connection::Store;
-use crate::ending::Ending;
+use crate::connect::connection::Store;
 use crate::testdb::name;
 use crate::tests::sched::operation::{CLOCK, MAINTENANCE, OPERATOR, Operation, PUSHER, RUNNERS};
 use crate::tests::sched::rng::Rng;
 use crate::tests::sched::verb::{HANDLERS, QUEUES, Verb};
 use crate::tests::sched::world::{Claim, Task, World};
+use crate::verbs::ending::Ending;
 use pgtq_task::{
     Backoff, ErrorKind, Failure, NewTask, Outcome as Ended, Retries, RetryPolicy, Transition,
     decide,

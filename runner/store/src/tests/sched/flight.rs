@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Statement};
 
-use crate::error::StoreError;
+use crate::connect::error::StoreError;
 use crate::tests::sched::verb::{Answer, Verb};
 
 /// Where a transaction is held.

@@ -6,10 +6,9 @@
 //! computed. `shared` says that other transactions were open meanwhile: then a verb may have
 //! skipped locked tasks, or have read a slightly older state.
 
+use crate::tests::sched::model::changes::counted;
 use crate::tests::sched::verb::{Answer, HANDLERS, Verb};
 use crate::tests::sched::world::{Claim, Note, Task, World};
-
-use self::changes::counted;
 
 mod changes;
 mod lost;

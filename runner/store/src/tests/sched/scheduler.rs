@@ -8,7 +8,7 @@
 
 use std::cell::RefCell;
 
-use crate::connection::Store;
+use crate::connect::connection::Store;
 use crate::testdb;
 use crate::tests::sched::actors::Actors;
 use crate::tests::sched::flight::{Doing, Fate, Flight, Observer, Outcome, Pause};

@@ -3,22 +3,22 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::attempt::work::success;
-use crate::beat::Beat;
-use crate::claims::LiveClaims;
-use crate::columns::List;
-use crate::connection::Store;
-use crate::ending::Ending;
-use crate::error::StoreError;
-use crate::lanes::Lanes;
-use crate::lanes::lane::QueueFilter;
-use crate::operate::Moved;
-use crate::outcomes::Outcomes;
-use crate::push::PushColumns;
-use crate::role::Role;
-use crate::runner::RunnerFacts;
+use crate::connect::claims::LiveClaims;
+use crate::connect::connection::Store;
+use crate::connect::error::StoreError;
+use crate::connect::role::Role;
+use crate::handler_sql::work::success;
+use crate::sql::columns::List;
+use crate::sql::outcomes::Outcomes;
 use crate::sql::{Sql, sql};
 use crate::testdb::name;
+use crate::verbs::beat::Beat;
+use crate::verbs::ending::Ending;
+use crate::verbs::lanes::Lanes;
+use crate::verbs::lanes::lane::QueueFilter;
+use crate::verbs::operate::Moved;
+use crate::verbs::push::PushColumns;
+use crate::verbs::runner::RunnerFacts;
 use pgtq_task::{ClaimId, NewTask, RunnerId, Task, TaskId};
 
 /// The handlers of every runner.

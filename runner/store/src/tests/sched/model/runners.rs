@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::ending::Ending;
 use crate::tests::sched::model::changes::counted;
 use crate::tests::sched::model::{Turn, Verdict, ensure};
 use crate::tests::sched::verb::Answer;
 use crate::tests::sched::world::{Claim, World};
+use crate::verbs::ending::Ending;
 use pgtq_task::Transition;
 
 impl Turn<'_> {
