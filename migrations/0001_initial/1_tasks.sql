@@ -8,8 +8,8 @@
 -- All times are the database's. All ids are bigints from a sequence; gaps are legal.
 --
 -- The columns that a task keeps in every table are one list, in
--- runner/store/src/carried.rs: {{carried}} stands for it in statements, {{carried t}} for
--- the columns of t.
+-- runner/store/src/sql/columns.rs: {{carried}} stands for it in statements, {{carried t}}
+-- for the columns of t.
 
 CREATE SEQUENCE {{schema}}.task_ids;
 COMMENT ON SEQUENCE {{schema}}.task_ids IS 'Ids of tasks, and their positions in a lane.';

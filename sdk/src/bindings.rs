@@ -1,8 +1,8 @@
-//! The canonical ABI of `sdk/wit/pgtq.wit` in Rust: generated, then committed,
+//! The canonical ABI of `sdk/contract/wit/pgtq.wit` in Rust: generated, then committed,
 //! so that a plugin author needs neither the WIT file nor a generator.
 //!
 //! To regenerate it after a change of the contract: install `wit-bindgen-cli` in
-//! the version below, run `wit-bindgen rust --format --out-dir sdk/src sdk/wit`,
+//! the version below, run `wit-bindgen rust --format --out-dir sdk/src sdk/contract/wit`,
 //! rename the file, keep this comment, format it. `tests/contract.rs` fails while the two differ.
 //!
 

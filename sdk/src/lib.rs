@@ -20,7 +20,7 @@
 //! The features `uuid`, `jiff` and `chrono` make types of these crates arguments
 //! and results, and re-export the crates.
 //!
-//! This crate owns the guest's side of the contract `sdk/wit/pgtq.wit`: the two
+//! This crate owns the guest's side of the contract `sdk/contract/wit/pgtq.wit`: the two
 //! exports, the decoding of arguments, the encoding of results and errors.
 //! It promises that everything also runs natively, against [`Ctx::test`]. It
 //! does no I/O of its own: whatever leaves the guest goes through the host's imports.
@@ -60,8 +60,9 @@ pub use bytes::Bytes;
 pub use ctx::Ctx;
 pub use error::{Error, Result, ResultExt, Verdict, cancel, snooze};
 pub use log::Level;
+pub use pgtq_contract::Retries;
 pub use pgtq_sdk_macros::{data, handler};
-pub use push::{Retries, Task};
+pub use push::Task;
 pub use secret::Secret;
 pub use state::State;
 #[cfg(not(target_arch = "wasm32"))]
@@ -77,8 +78,8 @@ pub use jiff;
 #[cfg(feature = "uuid")]
 pub use uuid;
 
-/// The version of the contract this SDK speaks: the package version in `sdk/wit/pgtq.wit`.
-pub const CONTRACT: &str = "1.0.0";
+/// The version of the contract this SDK speaks: the package version in `sdk/contract/wit/pgtq.wit`.
+pub const CONTRACT: &str = pgtq_contract::VERSION;
 
 /// Everything a plugin usually needs: `use pgtq_sdk::prelude::*;`.
 pub mod prelude {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pgtq_contract::Retries;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -9,24 +10,6 @@ use crate::args::Argument;
 use crate::error::{Error, Result};
 use crate::host;
 use crate::json;
-
-/// How many attempts may follow the first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retries {
-    /// At most this many.
-    Limited(u32),
-    /// As long as the task exists.
-    Forever,
-}
-
-impl Serialize for Retries {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Retries::Limited(count) => serializer.serialize_u32(*count),
-            Retries::Forever => serializer.serialize_str("forever"),
-        }
-    }
-}
 
 /// What a push may say besides handler and arguments: the JSON of the contract.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]

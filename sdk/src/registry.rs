@@ -2,7 +2,7 @@
 //!
 //! Each `#[handler]` submits one static [`Entry`]; nothing is built before it
 //! is asked for, since every attempt starts a fresh instance. Only `describe`
-//! makes schemas. The manifest's shape is the runner's `task::Manifest`.
+//! makes schemas. The manifest's shape is the contract's `Manifest`.
 
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};

@@ -47,7 +47,7 @@ fn print(resolve: &wit_parser::Resolve, package: wit_parser::PackageId) -> Strin
 fn the_committed_bindings_match_the_contract() {
     let mut resolve = wit_parser::Resolve::default();
     let package = resolve
-        .push_str("pgtq.wit", include_str!("../wit/pgtq.wit"))
+        .push_str("pgtq.wit", pgtq_contract::WIT)
         .expect("the contract is WIT");
     let written = print(&resolve, package);
 
@@ -65,5 +65,5 @@ fn the_committed_bindings_match_the_contract() {
 #[test]
 fn the_sdk_speaks_the_contract_s_version() {
     let package = format!("package pgtq:plugin@{};", pgtq_sdk::CONTRACT);
-    assert!(include_str!("../wit/pgtq.wit").contains(&package));
+    assert!(pgtq_contract::WIT.contains(&package));
 }

@@ -296,3 +296,34 @@ fn the_manifest_says_what_handlers_need() {
         json!({"http": ["POST https://api.mail.example/v3/"], "secrets": ["mail"]})
     );
 }
+
+#[handler(needs(http = "https://a.example/v1/"))]
+fn fetch(ctx: &Ctx, url: &str) -> Result<()> {
+    ctx.http().get(url).send().map(|_| ())
+}
+
+#[test]
+fn a_path_that_the_runner_denies_is_denied_in_a_test() {
+    let ctx = Ctx::test().on_http("*", "https://*", |_| Ok(Reply::status(200)));
+    let is_answered = |path: &str| {
+        let url = format!("https://a.example{path}");
+        ctx.run("fetch", json!([url])).is_ok()
+    };
+    let hostile = [
+        "/v1/../x",
+        "/v1/..;/x",
+        "/v1/%2e%2e/x",
+        "/v1/%252e%252e/x",
+        "/v1/a%2fb",
+        "/v1/a%3bb",
+        "/v1/a\\b",
+        "/v1/x%00",
+        "/v1/%zz",
+    ];
+    let answered: Vec<&str> = hostile
+        .into_iter()
+        .filter(|path| is_answered(path))
+        .collect();
+    assert_eq!(answered, [""; 0]);
+    assert!(is_answered("/v1/x;y=1") && is_answered("/v1/caf%C3%A9"));
+}

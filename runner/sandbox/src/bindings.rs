@@ -1,10 +1,10 @@
-//! Bindings that `wasmtime` generates from the contract, `sdk/wit/pgtq.wit`.
+//! Bindings that `wasmtime` generates from the contract, `sdk/contract/wit/pgtq.wit`.
 //!
 //! Only the exports and the types are used. [`super::host`] links the imports by hand,
 //! because only then can a host function charge fuel.
 
 wasmtime::component::bindgen!({
-    path: "../../sdk/wit",
+    path: "../../sdk/contract/wit",
     world: "plugin",
     exports: { default: async },
 });

@@ -76,7 +76,7 @@ impl Handler for PluginHandler {
         let over = config.overrides.get(&self.info.name).copied();
         let decided = over.unwrap_or_default();
         let limits = &self.info.limits;
-        limits.cut(&decided, &config.cap, &granted.grant.limits)
+        LimitCut::of(limits, &decided, &config.cap, &granted.grant.limits)
     }
 
     fn renamed(&self, plugin: &str) -> Option<Arc<dyn Handler>> {

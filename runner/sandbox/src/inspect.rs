@@ -7,7 +7,7 @@ use super::{LoadError, json};
 use pgtq_task::{HandlerInfo, Name, Needs};
 
 /// The version of the contract that this runner implements.
-pub const CONTRACT: &str = "1.0.0";
+pub const CONTRACT: &str = pgtq_contract::VERSION;
 
 /// Maximum number of handlers in one plugin.
 const MAX_HANDLERS: usize = 1_000;

@@ -1,81 +1,44 @@
 //! The queue in Postgres: the only SQL of the product.
 //!
 //! Owns the connection, the schema (`migrations/`) and one function per verb: push, claim,
-//! finish, promote, rescue, beat, cancel, prune and the views. Each verb is one file here and
-//! one or more statements in `sql/`. Guarantees: an outcome is written only under a claim that
+//! finish, promote, rescue, beat, cancel, prune and the views. Each verb is one file in
+//! `verbs/` or `read/` and one or more statements in `sql/`. Guarantees: an outcome is written only under a claim that
 //! still exists; a batch verb is one transaction; every time is the database's. Uses neither
 //! wasmtime nor the file system, and decides nothing about tasks: [`pgtq_task::decide`] does.
 
-mod config;
-mod error;
-mod migrate;
-mod migrate_outside;
-mod migrations;
-
-mod attempt;
-mod batch;
-mod beat;
-mod bench;
-mod cancel_request;
-mod carried;
-mod claim;
-mod claims;
-mod columns;
-mod connection;
-mod dial;
-mod ending;
-mod finish;
-mod finish_many;
-mod json;
-mod lanes;
-mod listen;
-mod live_logs;
-mod maintain;
-mod operate;
-mod pooler;
-mod push;
-mod push_look;
-mod rescue;
-mod roles;
-mod runner;
-mod server;
-mod session;
-mod settings;
-mod shortage;
+mod connect;
+mod handler_sql;
+mod read;
 mod sql;
-mod stats;
-mod sweep;
-mod task_reads;
-mod ticket;
-mod timestamp;
-mod tls;
-mod unreadable;
-mod views;
-mod waiting;
-mod workers;
+mod verbs;
 
-pub use attempt::{AttemptDatabase, Commit, CommitStatus};
-pub use beat::{Beat, BeatReply};
-pub use bench::{BenchCounts, BenchWaits};
-pub use claim::Claimed;
-pub use config::{ConfigError, DatabaseConfig, Schema, TlsMode};
-pub use connection::Store;
-pub use ending::{Ending, Finished};
-pub use error::StoreError;
-pub use lanes::{Lanes, NamedQueues, Paused, QueueFilter};
-pub use listen::{Listener, Wake, WakeFlags};
-pub use live_logs::{LiveLine, LiveLog};
-pub use maintain::{PromoteCursor, Promoted, Pruned, Retention, Tended};
-pub use migrate::{Applied, MigrationStatus, SCHEMA_VERSION};
-pub use operate::Moved;
-pub use push::{OnConflict, PushOutcome, Pushed};
-pub use rescue::Rescued;
-pub use roles::{RoleKind, RoleRow};
-pub use runner::{PublishedHandler, RunnerFacts, WakeRequest};
-pub use server::{ServerState, Unfit};
-pub use stats::{HandlerRow, HandlerStats, QueueList, QueueRow, RunnerRow, Stats};
-pub use views::{AttemptRow, Filter, TaskDetail, TaskPage, TaskRow};
-pub use workers::WorkerRow;
+pub use connect::config::{ConfigError, DatabaseConfig, Schema, TlsMode};
+pub use connect::connection::Store;
+pub use connect::error::StoreError;
+pub use connect::server::{ServerState, Unfit};
+pub use handler_sql::database::AttemptDatabase;
+pub use handler_sql::work::{Commit, CommitStatus};
+pub use read::bench::{BenchCounts, BenchWaits};
+pub use read::filter::Filter;
+pub use read::live_logs::{LiveLine, LiveLog};
+pub use read::stats::{HandlerRow, HandlerStats, QueueList, QueueRow, RunnerRow, Stats};
+pub use read::task_row::{AttemptRow, TaskDetail, TaskPage, TaskRow};
+pub use read::workers::WorkerRow;
+pub use verbs::beat::{Beat, BeatReply};
+pub use verbs::claim::Claimed;
+pub use verbs::ending::{Ending, Finished};
+pub use verbs::lanes::Lanes;
+pub use verbs::lanes::lane::{Paused, QueueFilter};
+pub use verbs::lanes::named_queues::NamedQueues;
+pub use verbs::listen::{Listener, Wake, WakeFlags};
+pub use verbs::maintain::{PromoteCursor, Promoted, Pruned, Retention, Tended};
+pub use verbs::migrate::{MigrationStatus, SCHEMA_VERSION};
+pub use verbs::migrations::Applied;
+pub use verbs::operate::Moved;
+pub use verbs::push::{OnConflict, PushOutcome, Pushed};
+pub use verbs::rescue::Rescued;
+pub use verbs::roles::{RoleKind, RoleRow};
+pub use verbs::runner::{PublishedHandler, RunnerFacts, WakeRequest};
 
 #[cfg(test)]
 mod testdb;

@@ -1,15 +1,20 @@
 //! The statements of `sql/`, and the types of their parameters.
 
+pub(crate) mod columns;
+pub(crate) mod json;
+pub(crate) mod outcomes;
+pub(crate) mod timestamp;
+
 use std::borrow::Cow;
 
 use tokio_postgres::types::Type;
 
 /// One statement.
-pub(super) struct Sql {
+pub(crate) struct Sql {
     /// Prepared once for each connection under this name; `None` for generated texts.
-    pub(super) name: Option<&'static str>,
-    /// Unrendered, with `{{schema}}`, `{{channel}}` and `{{carried}}`.
-    pub(super) text: Cow<'static, str>,
+    pub(crate) name: Option<&'static str>,
+    /// Unrendered, with `{{schema}}`, `{{channel}}` and lists of columns.
+    pub(crate) text: Cow<'static, str>,
 }
 
 /// The statement in `sql/<name>.sql`.
@@ -26,16 +31,17 @@ macro_rules! sql {
         }
     };
 }
-pub(super) use sql;
+pub(crate) use sql;
 
 impl Sql {
     /// The types of `$1`, `$2`, ..., from the cast that every parameter has in pgtq's
     /// statements. Without a named statement the server does not report them.
-    pub(super) fn types(&self) -> impl Iterator<Item = Type> + '_ {
-        (1..).map_while(|n| {
+    pub(crate) fn types(&self) -> impl Iterator<Item = Type> + '_ {
+        let text = columns::render(&self.text);
+        (1..).map_while(move |n| {
             let marker = format!("${n}::");
-            let start = self.text.find(&marker)? + marker.len();
-            let tail = &self.text[start..];
+            let start = text.find(&marker)? + marker.len();
+            let tail = &text[start..];
             let end = tail
                 .find(|c: char| !c.is_ascii_alphanumeric() && !"[]_".contains(c))
                 .unwrap_or(tail.len());

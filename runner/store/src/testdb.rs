@@ -4,7 +4,12 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{DatabaseConfig, Ending, Lanes, QueueFilter, RunnerFacts, Schema, Store};
+use crate::connect::config::{DatabaseConfig, Schema};
+use crate::connect::connection::Store;
+use crate::verbs::ending::Ending;
+use crate::verbs::lanes::Lanes;
+use crate::verbs::lanes::lane::QueueFilter;
+use crate::verbs::runner::RunnerFacts;
 use pgtq_setup::postgres::{Options, PrivatePostgres};
 use pgtq_task::{AttemptRecord, Name, NewTask, RunnerId, Task, Transition};
 

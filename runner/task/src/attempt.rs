@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{ClaimId, Database, Name, Retries, Signal, TaskId, Traits};
+use pgtq_contract::{Name, Retries};
+
+use crate::database::Database;
+use crate::ids::{ClaimId, TaskId};
+use crate::signal::Signal;
+use crate::traits::Traits;
 
 /// A task as a runner holds it: what was pushed and its counters.
 #[derive(Debug, Clone)]

@@ -6,7 +6,8 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 
-use super::{Limits, SqlGrant};
+use crate::grant::SqlGrant;
+use crate::limits::Limits;
 
 /// The error that a failed host call returns to the guest: a value, never a trap.
 #[derive(Debug, Clone, PartialEq, Eq)]

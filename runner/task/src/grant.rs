@@ -7,53 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::limits::LimitRequest;
-use super::network::Network;
-use super::rule::{HostRule, HttpRule, PushRule, TcpRule};
+use pgtq_contract::{HostRule, HttpRule, LimitRequest, PushRule, TcpRule};
 
-/// What a handler requests in its manifest: `#[handler(needs(...))]`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct Needs {
-    /// Requests it makes.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub http: Vec<HttpRule>,
-    /// Connections it opens.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub tcp: Vec<TcpRule>,
-    /// Whether it uses SQL.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub sql: bool,
-    /// Secrets it uses, by name.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub secrets: Vec<String>,
-    /// Directories it uses, by guest path: `/data`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub files: Vec<String>,
-    /// Handlers of other plugins that it pushes tasks to.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub push: Vec<PushRule>,
-}
-
-impl Needs {
-    /// Whether it requests nothing, as most handlers do.
-    pub fn is_empty(&self) -> bool {
-        *self == Needs::default()
-    }
-
-    /// Whether it requests nothing but pushes, which take effect only after the attempt.
-    pub fn are_pushes_only(&self) -> bool {
-        let Needs {
-            http,
-            tcp,
-            sql,
-            secrets,
-            files,
-            push: _,
-        } = self;
-        http.is_empty() && tcp.is_empty() && !sql && secrets.is_empty() && files.is_empty()
-    }
-}
+use crate::network::Network;
 
 /// What the operator grants to one plugin: `[grants.NAME]` in `pgtq.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,8 +1,8 @@
 //! Compares the needs of a handler with the grant of its plugin.
 
-use super::coverage::{Coverage, cover, cover_http};
-use super::grant::{Grant, Needs};
-use super::rule::{HostRule, HttpRule, PushRule, TcpRule};
+use pgtq_contract::{Coverage, HostRule, Needs, cover, cover_http};
+
+use crate::grant::Grant;
 
 /// One requested capability, and how much of it is granted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,34 +15,34 @@ pub struct GrantReport {
     pub cover: Coverage,
 }
 
-impl Needs {
+impl GrantReport {
     /// All requested capabilities, each with its coverage.
-    pub fn against(&self, grant: &Grant) -> Vec<GrantReport> {
+    pub fn all(needs: &Needs, grant: &Grant) -> Vec<GrantReport> {
         let asked = |need, what: String, cover| GrantReport { need, what, cover };
         let whether = |granted| match granted {
             true => Coverage::Full,
             false => Coverage::None,
         };
-        let http = self
+        let http = needs
             .http
             .iter()
             .map(|rule| asked("http", rule.to_string(), cover_http(&grant.http, rule)));
-        let tcp = self
+        let tcp = needs
             .tcp
             .iter()
             .map(|rule| asked("tcp", rule.to_string(), cover(&grant.tcp, rule)));
-        let sql = self
+        let sql = needs
             .sql
             .then(|| asked("sql", String::new(), whether(grant.sql.is_some())));
-        let secrets = self.secrets.iter().map(|name| {
+        let secrets = needs.secrets.iter().map(|name| {
             let granted = grant.secrets.contains_key(name);
             asked("secret", name.clone(), whether(granted))
         });
-        let files = self.files.iter().map(|dir| {
+        let files = needs.files.iter().map(|dir| {
             let granted = grant.files.keys().any(|known| same_dir(known, dir));
             asked("files", dir.clone(), whether(granted))
         });
-        let push = self
+        let push = needs
             .push
             .iter()
             .map(|rule| asked("push", rule.to_string(), cover(&grant.push, rule)));
@@ -53,86 +53,60 @@ impl Needs {
             .chain(push)
             .collect()
     }
-
-    /// The lines of `pgtq.toml` that grant `plugin` what `grant` lacks, including what it
-    /// already grants. Capitals mark values that only the operator knows. Partly granted
-    /// capabilities are left alone: a plugin may request any host, and the operator decides
-    /// which hosts it gets. Empty if nothing is missing.
-    pub fn toml(&self, plugin: &str, grant: &Grant) -> String {
-        let missing: Vec<GrantReport> = self
-            .against(grant)
-            .into_iter()
-            .filter(|asked| asked.cover == Coverage::None)
-            .collect();
-        if missing.is_empty() {
-            return String::new();
-        }
-        let of = |need: &str| -> Vec<&str> {
-            let of = missing.iter().filter(|asked| asked.need == need);
-            of.map(|asked| asked.what.as_str()).collect()
-        };
-        let mut lines = vec![format!("[grants.{}]", toml_key(plugin))];
-        lines.extend(list("http", &grant.http, &of("http"), "hosts"));
-        lines.extend(list("tcp", &grant.tcp, &of("tcp"), "hosts"));
-        if !of("sql").is_empty() {
-            lines.push("sql = \"ROLE\"".to_owned());
-        }
-        for name in of("secret") {
-            let key = toml_key(name);
-            let how = match self.exact_hosts() {
-                // Using it in a header is sufficient for requests; reading the value is a wider
-                // right.
-                hosts if hosts.is_empty() && !self.http.is_empty() => {
-                    "hosts = [\"HOST\"]".to_owned()
-                }
-                hosts if hosts.is_empty() => "read = true".to_owned(),
-                hosts => format!("hosts = [{}]", hosts.join(", ")),
-            };
-            lines.push(format!(
-                "secrets.{key} = {{ {how} }}   # its value: env or file below [secrets.{key}]"
-            ));
-        }
-        for dir in of("files") {
-            lines.push(format!("files.{} = \"DIRECTORY\"", toml_key(dir)));
-        }
-        lines.extend(list("push", &grant.push, &of("push"), "handlers"));
-        lines.join("\n") + "\n"
-    }
-
-    /// The exact hosts of its requests: a secret is usually meant for them.
-    fn exact_hosts(&self) -> Vec<String> {
-        let exact = self.http.iter().filter_map(|rule| match &rule.host {
-            HostRule::Exactly(host) => Some(quoted(host)),
-            _ => None,
-        });
-        let mut hosts: Vec<String> = exact.collect();
-        hosts.sort();
-        hosts.dedup();
-        hosts
-    }
 }
 
-/// Merges the needs of several handlers of one plugin.
-impl<'a> FromIterator<&'a Needs> for Needs {
-    fn from_iter<I: IntoIterator<Item = &'a Needs>>(all: I) -> Self {
-        fn add<T: Clone + PartialEq>(list: &mut Vec<T>, more: &[T]) {
-            for item in more {
-                if !list.contains(item) {
-                    list.push(item.clone());
-                }
-            }
-        }
-        let mut sum = Needs::default();
-        for needs in all {
-            add::<HttpRule>(&mut sum.http, &needs.http);
-            add::<TcpRule>(&mut sum.tcp, &needs.tcp);
-            sum.sql |= needs.sql;
-            add(&mut sum.secrets, &needs.secrets);
-            add(&mut sum.files, &needs.files);
-            add::<PushRule>(&mut sum.push, &needs.push);
-        }
-        sum
+/// The lines of `pgtq.toml` that grant `plugin` what `grant` lacks, including what it
+/// already grants. Capitals mark values that only the operator knows. Partly granted
+/// capabilities are left alone: a plugin may request any host, and the operator decides
+/// which hosts it gets. Empty if nothing is missing.
+pub fn missing_grants(needs: &Needs, plugin: &str, grant: &Grant) -> String {
+    let missing: Vec<GrantReport> = GrantReport::all(needs, grant)
+        .into_iter()
+        .filter(|asked| asked.cover == Coverage::None)
+        .collect();
+    if missing.is_empty() {
+        return String::new();
     }
+    let of = |need: &str| -> Vec<&str> {
+        let of = missing.iter().filter(|asked| asked.need == need);
+        of.map(|asked| asked.what.as_str()).collect()
+    };
+    let mut lines = vec![format!("[grants.{}]", toml_key(plugin))];
+    lines.extend(list("http", &grant.http, &of("http"), "hosts"));
+    lines.extend(list("tcp", &grant.tcp, &of("tcp"), "hosts"));
+    if !of("sql").is_empty() {
+        lines.push("sql = \"ROLE\"".to_owned());
+    }
+    for name in of("secret") {
+        let key = toml_key(name);
+        let how = match exact_hosts(needs) {
+            // Using it in a header is sufficient for requests; reading the value is a wider
+            // right.
+            hosts if hosts.is_empty() && !needs.http.is_empty() => "hosts = [\"HOST\"]".to_owned(),
+            hosts if hosts.is_empty() => "read = true".to_owned(),
+            hosts => format!("hosts = [{}]", hosts.join(", ")),
+        };
+        lines.push(format!(
+            "secrets.{key} = {{ {how} }}   # its value: env or file below [secrets.{key}]"
+        ));
+    }
+    for dir in of("files") {
+        lines.push(format!("files.{} = \"DIRECTORY\"", toml_key(dir)));
+    }
+    lines.extend(list("push", &grant.push, &of("push"), "handlers"));
+    lines.join("\n") + "\n"
+}
+
+/// The exact hosts of its requests: a secret is usually meant for them.
+fn exact_hosts(needs: &Needs) -> Vec<String> {
+    let exact = needs.http.iter().filter_map(|rule| match &rule.host {
+        HostRule::Exactly(host) => Some(quoted(host)),
+        _ => None,
+    });
+    let mut hosts: Vec<String> = exact.collect();
+    hosts.sort();
+    hosts.dedup();
+    hosts
 }
 
 /// Whether two guest paths mean the same directory: `/data/` is `/data`.
@@ -231,7 +205,7 @@ impl PluginGrantReport {
         grant: &Grant,
     ) -> Option<PluginGrantReport> {
         let needs: Needs = needs.into_iter().collect();
-        let all = needs.against(grant);
+        let all = GrantReport::all(&needs, grant);
         if all.is_empty() {
             return None;
         }
@@ -247,7 +221,7 @@ impl PluginGrantReport {
             granted: of(Coverage::Full).count(),
             partly: told(Coverage::Partial),
             refused: told(Coverage::None),
-            toml: Some(needs.toml(plugin, grant))
+            toml: Some(missing_grants(&needs, plugin, grant))
                 .filter(|toml| toml.len() <= MAX_TOML)
                 .unwrap_or_default(),
         })

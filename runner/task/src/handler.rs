@@ -4,7 +4,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::{Attempt, Digest, Grant, HandlerInfo, LimitCut, Report};
+use crate::attempt::Attempt;
+use crate::grant::Grant;
+use crate::ids::Digest;
+use crate::limit_report::LimitCut;
+use crate::manifest::HandlerInfo;
+use crate::outcome::Report;
 
 /// The return type of [`Handler::call`].
 pub type HandlerFuture = Pin<Box<dyn Future<Output = Report> + Send + 'static>>;

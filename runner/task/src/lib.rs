@@ -6,7 +6,6 @@
 //! so every rule here is tested in microseconds.
 
 mod attempt;
-mod coverage;
 mod database;
 mod grant;
 mod grant_report;
@@ -17,43 +16,42 @@ mod limit_unit;
 mod limits;
 mod log;
 mod manifest;
-mod name;
 mod network;
 mod outcome;
-mod path;
 mod proxy;
 mod push;
 mod push_facts;
-mod retry;
-mod rule;
 mod signal;
 mod state;
 mod traits;
 mod transition;
 mod unprintable;
 
+// The vocabulary that plugins share, for the rooms above.
+pub use pgtq_contract::{
+    Backoff, Coverage, HandlerRule, HostRule, HttpRule, HttpTarget, LimitRequest, Name, NameError,
+    Needs, PluginInfo, PortRule, PushDefaults, PushRule, Retries, RetryPolicy, TargetError,
+    TcpRule, host, is_guest_directory,
+};
+
 pub use attempt::{Attempt, Task};
-pub use coverage::Coverage;
 pub use database::{Database, DatabaseFuture, NoDatabase, Problem};
-pub use grant::{FileGrant, Grant, GrantBook, Needs, Secret, SecretGrant, SqlGrant};
+pub use grant::{FileGrant, Grant, GrantBook, Secret, SecretGrant, SqlGrant};
 pub use grant_report::{
-    GrantReport, MAX_REFUSED, PluginGrantReport, quoted as toml_text, toml_key,
+    GrantReport, MAX_REFUSED, PluginGrantReport, missing_grants, quoted as toml_text, toml_key,
 };
 pub use handler::{Handler, HandlerFuture};
 pub use ids::{ClaimId, Digest, RunnerId, TaskId};
-pub use limit_report::LimitCut;
+pub use limit_report::{LimitCut, toml_limits};
 pub use limit_unit::LimitUnit;
-pub use limits::{LimitField, LimitRequest, Limits};
+pub use limits::{LimitField, Limits};
 pub use log::{LogLevel, LogLine, LogPage, LogPageLimit, LogTail};
-pub use manifest::{HandlerInfo, Manifest, PluginInfo, PushDefaults};
-pub use name::{Name, NameError};
+pub use manifest::{HandlerInfo, Manifest};
 pub use network::{AddressKind, Destination, Network};
 pub use outcome::{AttemptRecord, ErrorKind, Failure, Outcome, Report, Usage};
 pub use proxy::HttpProxy;
 pub use push::{MAX_ARGS_BYTES, NewTask};
 pub use push_facts::{PushFacts, PushLook, TooManyWait};
-pub use retry::{Backoff, Retries, RetryPolicy};
-pub use rule::{HandlerRule, HostRule, HttpRule, PortRule, PushRule, TcpRule, host};
 pub use signal::{CANCEL_GRACE, Progress, Signal, StopReason};
 pub use state::State;
 pub use traits::Traits;

@@ -1,60 +1,10 @@
 //! Compares the limits that handlers request with what they may have.
 
-use super::grant_report::toml_key;
-use super::limit_unit::LimitUnit;
-use super::limits::{LimitRequest, Limits};
+use pgtq_contract::LimitRequest;
 
-impl LimitRequest {
-    /// Whether nothing is requested.
-    pub fn is_empty(&self) -> bool {
-        *self == LimitRequest::default()
-    }
-
-    /// The larger of the two, field by field.
-    pub fn max(&self, other: &LimitRequest) -> LimitRequest {
-        LimitRequest {
-            fuel: self.fuel.max(other.fuel),
-            timeout_ms: self.timeout_ms.max(other.timeout_ms),
-            memory: self.memory.max(other.memory),
-        }
-    }
-
-    /// What is requested above `caps` and above what the plugin is granted. A limit that the
-    /// operator sets for the handler itself (`decided`) no longer counts as requested.
-    pub fn cut(&self, decided: &LimitRequest, caps: &Limits, granted: &LimitRequest) -> LimitCut {
-        let cap = caps.with(granted);
-        let above = |asked: Option<u64>, decided: Option<u64>, cap: u64| {
-            asked.filter(|asked| decided.is_none() && *asked > cap)
-        };
-        let cap_ms = u64::try_from(cap.timeout.as_millis()).unwrap_or(u64::MAX);
-        let asked = LimitRequest {
-            fuel: above(self.fuel, decided.fuel, cap.fuel),
-            timeout_ms: above(self.timeout_ms, decided.timeout_ms, cap_ms),
-            memory: above(self.memory, decided.memory, cap.memory),
-        };
-        LimitCut {
-            allowed: LimitRequest {
-                fuel: asked.fuel.map(|_| cap.fuel),
-                timeout_ms: asked.timeout_ms.map(|_| cap_ms),
-                memory: asked.memory.map(|_| cap.memory),
-            },
-            asked,
-            granted: *granted,
-        }
-    }
-
-    /// The requested limits in the syntax of `pgtq.toml`: `memory = "512MiB"`.
-    pub fn toml_fields(&self) -> Vec<String> {
-        let text = |unit: LimitUnit, number: Option<u64>| Some(unit.text(number?));
-        let fields = [
-            ("fuel", text(LimitUnit::Count, self.fuel)),
-            ("timeout", text(LimitUnit::Time, self.timeout_ms)),
-            ("memory", text(LimitUnit::Memory, self.memory)),
-        ];
-        let field = |(key, text): (&str, Option<String>)| Some(format!("{key} = \"{}\"", text?));
-        fields.into_iter().filter_map(field).collect()
-    }
-}
+use crate::grant_report::toml_key;
+use crate::limit_unit::LimitUnit;
+use crate::limits::Limits;
 
 /// Limits that handlers of one plugin request and do not get.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,6 +18,35 @@ pub struct LimitCut {
 }
 
 impl LimitCut {
+    /// What is requested above `caps` and above what the plugin is granted. A limit that the
+    /// operator sets for the handler itself (`decided`) no longer counts as requested.
+    pub fn of(
+        requested: &LimitRequest,
+        decided: &LimitRequest,
+        caps: &Limits,
+        granted: &LimitRequest,
+    ) -> LimitCut {
+        let cap = caps.with(granted);
+        let above = |asked: Option<u64>, decided: Option<u64>, cap: u64| {
+            asked.filter(|asked| decided.is_none() && *asked > cap)
+        };
+        let cap_ms = u64::try_from(cap.timeout.as_millis()).unwrap_or(u64::MAX);
+        let asked = LimitRequest {
+            fuel: above(requested.fuel, decided.fuel, cap.fuel),
+            timeout_ms: above(requested.timeout_ms, decided.timeout_ms, cap_ms),
+            memory: above(requested.memory, decided.memory, cap.memory),
+        };
+        LimitCut {
+            allowed: LimitRequest {
+                fuel: asked.fuel.map(|_| cap.fuel),
+                timeout_ms: asked.timeout_ms.map(|_| cap_ms),
+                memory: asked.memory.map(|_| cap.memory),
+            },
+            asked,
+            granted: *granted,
+        }
+    }
+
     /// Whether every handler gets the limits it requests.
     pub fn is_empty(&self) -> bool {
         self.asked.is_empty()
@@ -86,9 +65,9 @@ impl LimitCut {
     /// it: `memory = "512MiB" (allowed: "256MiB" by [caps])`.
     pub fn reasons(&self, plugin: &str) -> Vec<String> {
         let grants = format!("[grants.{}.limits]", toml_key(plugin));
-        let asked = self.asked.toml_fields().into_iter();
+        let asked = toml_limits(&self.asked).into_iter();
         let fields = asked
-            .zip(self.allowed.toml_fields())
+            .zip(toml_limits(&self.allowed))
             .map(|(asked, allowed)| {
                 let (key, allowed) = allowed.split_once(" = ").unwrap_or(("", &allowed));
                 let granted = match key {
@@ -108,9 +87,21 @@ impl LimitCut {
         if self.is_empty() {
             return String::new();
         }
-        let fields = self.granted.max(&self.asked).toml_fields().join("\n");
+        let fields = toml_limits(&self.granted.max(&self.asked)).join("\n");
         format!("[grants.{}.limits]\n{fields}\n", toml_key(plugin))
     }
+}
+
+/// The requested limits in the syntax of `pgtq.toml`: `memory = "512MiB"`.
+pub fn toml_limits(limits: &LimitRequest) -> Vec<String> {
+    let text = |unit: LimitUnit, number: Option<u64>| Some(unit.text(number?));
+    let fields = [
+        ("fuel", text(LimitUnit::Count, limits.fuel)),
+        ("timeout", text(LimitUnit::Time, limits.timeout_ms)),
+        ("memory", text(LimitUnit::Memory, limits.memory)),
+    ];
+    let field = |(key, text): (&str, Option<String>)| Some(format!("{key} = \"{}\"", text?));
+    fields.into_iter().filter_map(field).collect()
 }
 
 #[cfg(test)]
@@ -126,7 +117,7 @@ mod tests {
             memory: Some(512 << 20),
         };
         let nothing = LimitRequest::default();
-        let cut = asked.cut(&nothing, &caps, &nothing);
+        let cut = LimitCut::of(&asked, &nothing, &caps, &nothing);
         assert_eq!(
             cut.reasons("a.b"),
             [
@@ -138,7 +129,7 @@ mod tests {
             memory: Some(300 << 20),
             ..nothing
         };
-        let cut = asked.cut(&nothing, &caps, &granted);
+        let cut = LimitCut::of(&asked, &nothing, &caps, &granted);
         assert_eq!(
             cut.reasons("a.b")[1],
             r#"memory = "512MiB" (allowed: "300MiB" by [grants."a.b".limits])"#
@@ -147,9 +138,9 @@ mod tests {
             memory: Some(1),
             ..nothing
         };
-        let left = asked.cut(&decided, &caps, &nothing);
-        assert_eq!(left.asked.toml_fields(), [r#"timeout = "90m""#]);
-        assert!(asked.cut(&nothing, &caps, &asked).is_empty());
+        let left = LimitCut::of(&asked, &decided, &caps, &nothing);
+        assert_eq!(toml_limits(&left.asked), [r#"timeout = "90m""#]);
+        assert!(LimitCut::of(&asked, &nothing, &caps, &asked).is_empty());
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use pgtq_contract::LimitRequest;
+
 use super::limit_unit::{LimitUnit, Quantity};
 
 /// One row of [`Limits::FIELDS`].
@@ -143,21 +145,6 @@ limits! {
     file_bytes: u64 = 64 * MIB, LimitUnit::Bytes, cap x 1,
         "bytes written to files",
         "writing returns an error", "sandbox/src/wasi/files.rs";
-}
-
-/// Limits that a handler requests in its manifest; unset means the operator's default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct LimitRequest {
-    /// Fuel per attempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fuel: Option<u64>,
-    /// Wall-clock milliseconds per attempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout_ms: Option<u64>,
-    /// Bytes of linear memory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<u64>,
 }
 
 impl Limits {

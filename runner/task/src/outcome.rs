@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Digest, LogLine, NewTask};
+use crate::ids::Digest;
+use crate::log::LogLine;
+use crate::push::NewTask;
 
 /// How an attempt ended, as reported by the code that ran it.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,13 +5,14 @@ use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 
-use super::grant::Secret;
-use super::rule::host;
+use pgtq_contract::host;
+
+use crate::grant::Secret;
 
 /// `http://user:password@proxy.example.com:3128`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpProxy {
-    /// In the form of [`super::host`].
+    /// In the form of [`pgtq_contract::host`].
     pub host: String,
     /// Its port.
     pub port: u16,

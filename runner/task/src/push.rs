@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Name, Retries, TaskId};
+use pgtq_contract::{Name, Retries};
+
+use crate::ids::TaskId;
 
 /// Maximum bytes of a task's arguments as JSON text. The database enforces the same limit with a
 /// CHECK.

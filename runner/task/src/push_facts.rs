@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 
-use super::Name;
+use pgtq_contract::Name;
 
 /// Shared by the engine, which reads the database, and the sandbox, which rejects pushes.
 /// Neither waits for the other.

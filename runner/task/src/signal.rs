@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use super::LogTail;
+use crate::log::LogTail;
 
 /// How long a handler that polls for cancellation may continue after it was cancelled, to return
 /// by itself. Never past its deadline.

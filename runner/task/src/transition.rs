@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{ErrorKind, Failure, Outcome, RetryPolicy, State, Task};
+use pgtq_contract::RetryPolicy;
+
+use crate::attempt::Task;
+use crate::outcome::{ErrorKind, Failure, Outcome};
+use crate::state::State;
 
 /// Default limit of runner crashes before a task fails: three, as in Sidekiq's super_fetch.
 pub const MAX_CRASHES: u32 = 3;

@@ -4,8 +4,10 @@
 //! Written by hand, for a macro that pulls in a JSON library costs every
 //! plugin's build more than these lines.
 
+use pgtq_contract::{Backoff, LimitRequest, Retries};
+
 use crate::needs::Needs;
-use crate::options::{Options, Retries};
+use crate::options::Options;
 use crate::shape::Shape;
 use crate::signature::Signature;
 
@@ -24,7 +26,7 @@ pub(crate) fn info(name: &str, docs: &str, options: &Options, signature: &Signat
         ("description", Some(text(&description.replace('\n', " ")))),
         ("docs", Some(text(rest))),
         ("positional", Some(format!("[{}]", positional.join(",")))),
-        ("limits", Some(limits(options))),
+        ("limits", Some(limits(&options.limits))),
         ("retry", Some(retry(options))),
         ("needs", needs(name, options)),
         ("push", push(options)),
@@ -39,7 +41,7 @@ fn push(options: &Options) -> Option<String> {
     is_given.then(|| object(&[("queue", queue), ("priority", priority)]))
 }
 
-/// As the runner's `task::Needs` is written: what is empty is left out. A handler with a
+/// As the contract's `Needs` is written: what is empty is left out. A handler with a
 /// priority below 0 asks for pushes with it.
 fn needs(name: &str, options: &Options) -> Option<String> {
     let needs = &options.needs;
@@ -63,11 +65,11 @@ fn needs(name: &str, options: &Options) -> Option<String> {
     })
 }
 
-fn limits(options: &Options) -> String {
+fn limits(limits: &LimitRequest) -> String {
     object(&[
-        ("fuel", options.fuel.map(|n| n.to_string())),
-        ("timeout_ms", options.timeout_ms.map(|n| n.to_string())),
-        ("memory", options.memory.map(|n| n.to_string())),
+        ("fuel", limits.fuel.map(|n| n.to_string())),
+        ("timeout_ms", limits.timeout_ms.map(|n| n.to_string())),
+        ("memory", limits.memory.map(|n| n.to_string())),
     ])
 }
 
@@ -76,7 +78,7 @@ fn retry(options: &Options) -> String {
         Retries::Limited(count) => count.to_string(),
         Retries::Forever => text("forever"),
     });
-    let backoff = options.backoff.map(|(first_ms, max_ms)| {
+    let backoff = options.backoff.map(|Backoff { first_ms, max_ms }| {
         object(&[
             ("first_ms", Some(first_ms.to_string())),
             ("max_ms", Some(max_ms.to_string())),

@@ -15,7 +15,6 @@ mod expand;
 mod needs;
 mod options;
 mod pushes;
-mod rule;
 mod shape;
 mod signature;
 mod units;

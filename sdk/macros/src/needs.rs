@@ -1,16 +1,18 @@
 //! What a handler asks for: `needs(http = "https://api.example.com", sql)`.
 //!
 //! The rules are checked here, so that a mistake is found by the compiler and
-//! not by the first denied request. Their grammar is the runner's
-//! `task::rule`; the crates share no code, for a plugin's build must stay small.
+//! not by the first denied request.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
+use pgtq_contract::{HttpRule, Name, PushRule, TcpRule, is_guest_directory};
 use proc_macro2::{Ident, TokenStream};
 use syn::parse::{ParseStream, Parser};
 use syn::{LitStr, Token};
 
 use crate::errors::{Errors, nearest};
 use crate::options::at_commas;
-use crate::rule;
 
 /// What is asked for, in the form that the manifest keeps.
 #[derive(Default, PartialEq)]
@@ -44,11 +46,15 @@ impl Needs {
     fn add(&mut self, key: &Ident, value: Option<Vec<LitStr>>, errors: &Errors) {
         let word = key.to_string();
         let (list, check, example): (_, Check, _) = match &*word {
-            "http" => (&mut self.http, rule::http, "\"https://api.example.com\""),
-            "tcp" => (&mut self.tcp, rule::tcp, "\"smtp.example.com:587\""),
-            "secret" => (&mut self.secrets, rule::secret, "\"stripe\""),
-            "files" => (&mut self.files, rule::directory, "\"/data\""),
-            "push" => (&mut self.push, rule::push, "\"mail.*\""),
+            "http" => (
+                &mut self.http,
+                rule::<HttpRule>,
+                "\"https://api.example.com\"",
+            ),
+            "tcp" => (&mut self.tcp, rule::<TcpRule>, "\"smtp.example.com:587\""),
+            "secret" => (&mut self.secrets, secret, "\"stripe\""),
+            "files" => (&mut self.files, directory, "\"/data\""),
+            "push" => (&mut self.push, rule::<PushRule>, "\"mail.*\""),
             "sql" => {
                 if self.sql {
                     errors.at(key, "`sql` is given twice");
@@ -79,6 +85,30 @@ impl Needs {
                 Ok(rule) => list.push(rule),
             }
         }
+    }
+}
+
+/// A rule, in the form that the runner prints.
+fn rule<R: FromStr<Err = String> + Display>(text: &str) -> Result<String, String> {
+    text.parse().map(|rule: R| rule.to_string())
+}
+
+/// The name of a secret.
+fn secret(text: &str) -> Result<String, String> {
+    match Name::new(text) {
+        Err(error) => Err(format!("`{text}`: {}", error.fault)),
+        Ok(_) => Ok(text.to_owned()),
+    }
+}
+
+/// A directory as the guest names it.
+fn directory(text: &str) -> Result<String, String> {
+    match is_guest_directory(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "`{text}`: a directory begins with `/`, does not end with one and has no `.` or `..` \
+             in it; write one like \"/data\""
+        )),
     }
 }
 
@@ -114,5 +144,41 @@ fn key_and_texts(input: ParseStream<'_>) -> syn::Result<(Ident, Option<Vec<LitSt
     match input.is_empty() && !texts.is_empty() {
         true => Ok((key, Some(texts))),
         false => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_kept_in_the_form_that_the_runner_prints() {
+        for (text, kept) in [
+            (
+                "get  post https://A.Example.com.:443/*",
+                Some("GET,POST https://a.example.com"),
+            ),
+            ("http://a:080/v1/*", Some("http://a/v1/")),
+            ("http://a/v1*", None),
+            ("get post HTTPS", None),
+        ] {
+            assert_eq!(rule::<HttpRule>(text).ok().as_deref(), kept, "{text}");
+        }
+        assert_eq!(
+            rule::<PushRule>("a  keys=shared priority=+5 queue=b,c").as_deref(),
+            Ok("a queue=b,c priority=5 keys=shared")
+        );
+        assert_eq!(
+            rule::<TcpRule>("SMTP.example.com:0587").as_deref(),
+            Ok("smtp.example.com:587")
+        );
+    }
+
+    #[test]
+    fn directories_and_secrets_are_checked() {
+        for text in ["", "/", "data", "/data/", "/a/../b", "/a//b", "/.", "/a\\b"] {
+            assert!(directory(text).is_err(), "{text}");
+        }
+        assert!(secret("").is_err() && secret("a b").is_err() && secret("stripe").is_ok());
     }
 }

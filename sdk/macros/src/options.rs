@@ -3,6 +3,7 @@
 //! They are cut at the commas first and read one by one, so that a mistake in
 //! one does not hide those in the others.
 
+use pgtq_contract::{Backoff, LimitRequest, Name, Retries};
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::quote;
 use syn::parse::{Parse, ParseStream, Parser};
@@ -12,12 +13,6 @@ use crate::errors::{Errors, nearest};
 use crate::needs::Needs;
 use crate::units;
 
-/// How many attempts may follow the first.
-pub(crate) enum Retries {
-    Limited(u32),
-    Forever,
-}
-
 /// What the options say; `None` where they say nothing.
 #[derive(Default)]
 pub(crate) struct Options {
@@ -25,11 +20,8 @@ pub(crate) struct Options {
     /// The type of the typed pushes; the function's name if nothing is said.
     pub(crate) push: Option<Ident>,
     pub(crate) retries: Option<Retries>,
-    /// First and longest delay in milliseconds.
-    pub(crate) backoff: Option<(u64, u64)>,
-    pub(crate) timeout_ms: Option<u64>,
-    pub(crate) memory: Option<u64>,
-    pub(crate) fuel: Option<u64>,
+    pub(crate) backoff: Option<Backoff>,
+    pub(crate) limits: LimitRequest,
     pub(crate) queue: Option<LitStr>,
     pub(crate) priority: Option<i32>,
     pub(crate) extra: bool,
@@ -74,9 +66,11 @@ impl Options {
             "queue" => self.queue = Some(name.parse2(value)?),
             "retries" => self.retries = Some(retries.parse2(value)?),
             "backoff" => self.backoff = Some(backoff.parse2(value)?),
-            "timeout" => self.timeout_ms = Some(units::duration_ms(&syn::parse2(value)?)?),
-            "memory" => self.memory = Some(units::bytes(&syn::parse2(value)?)?),
-            "fuel" => self.fuel = Some(units::count(&syn::parse2(value)?, "fuel = 1_000_000")?),
+            "timeout" => self.limits.timeout_ms = Some(units::duration_ms(&syn::parse2(value)?)?),
+            "memory" => self.limits.memory = Some(units::bytes(&syn::parse2(value)?)?),
+            "fuel" => {
+                self.limits.fuel = Some(units::count(&syn::parse2(value)?, "fuel = 1_000_000")?)
+            }
             "priority" => self.priority = Some(priority.parse2(value)?),
             "extra" => self.extra = word("allow", value)?,
             other => {
@@ -89,20 +83,6 @@ impl Options {
             }
         }
         Ok(())
-    }
-}
-
-/// Why a text is not a name, if it is not one.
-pub(crate) fn name_fault(text: &str) -> Option<&'static str> {
-    let legal = |b: u8| b.is_ascii_alphanumeric() || b"_.:-".contains(&b);
-    if text.is_empty() {
-        Some("a name has at least one character")
-    } else if text.len() > 128 {
-        Some("a name has at most 128 characters")
-    } else if !text.bytes().all(legal) {
-        Some("a name is made of A-Z a-z 0-9 _ . : -")
-    } else {
-        None
     }
 }
 
@@ -165,9 +145,9 @@ fn name(input: ParseStream<'_>) -> syn::Result<LitStr> {
             "write a name in quotes, as in `\"mail.send\"`",
         )
     })?;
-    match name_fault(&literal.value()) {
-        Some(fault) => Err(syn::Error::new_spanned(&literal, fault)),
-        None => Ok(literal),
+    match Name::new(&literal.value()) {
+        Err(error) => Err(syn::Error::new_spanned(&literal, error.fault)),
+        Ok(_) => Ok(literal),
     }
 }
 
@@ -198,7 +178,7 @@ fn retries(input: ParseStream<'_>) -> syn::Result<Retries> {
 }
 
 /// `exponential(10s..1h)`.
-fn backoff(input: ParseStream<'_>) -> syn::Result<(u64, u64)> {
+fn backoff(input: ParseStream<'_>) -> syn::Result<Backoff> {
     const EXAMPLE: &str = "write `backoff = exponential(10s..1h)`: first delay, longest delay";
     let whole: TokenStream = input.fork().parse()?;
     let wrong = || syn::Error::new_spanned(&whole, EXAMPLE);
@@ -216,7 +196,7 @@ fn backoff(input: ParseStream<'_>) -> syn::Result<(u64, u64)> {
             "the first delay is longer than the longest",
         ));
     }
-    Ok((first_ms, max_ms))
+    Ok(Backoff { first_ms, max_ms })
 }
 
 struct Range {

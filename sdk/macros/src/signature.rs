@@ -6,8 +6,9 @@ use syn::{
     Attribute, Expr, ExprLit, FnArg, Ident, ItemFn, Lit, Meta, Pat, PatType, ReturnType, Type,
 };
 
+use pgtq_contract::Name;
+
 use crate::errors::Errors;
-use crate::options::name_fault;
 use crate::shape::{Shape, check_defaults, shape};
 
 /// One parameter that comes out of the payload.
@@ -112,7 +113,8 @@ fn check(function: &ItemFn, named: bool, errors: &Errors) {
         );
     }
     let name = plain_name(&sig.ident);
-    if !named && let Some(fault) = name_fault(&name) {
+    if !named && let Err(error) = Name::new(&name) {
+        let fault = error.fault;
         errors.at(
             &sig.ident,
             format!("`{name}` is no name for a handler ({fault}): add `name = \"...\"`"),

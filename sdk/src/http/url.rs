@@ -77,7 +77,7 @@ impl Url {
         self.path_and_query.split('?').next().unwrap_or("/")
     }
 
-    fn scheme(&self) -> &'static str {
+    pub(crate) fn scheme(&self) -> &'static str {
         if self.secure { "https" } else { "http" }
     }
 }

@@ -14,12 +14,13 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use pgtq_contract::Retries;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use self::http::{Reply, Requested};
-pub(crate) use self::needs::{PushDefaults, rule_for};
+pub(crate) use self::needs::{info, rule_for};
 pub(crate) use self::record::Record;
 pub use self::sql::Statement;
 
@@ -27,7 +28,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::host::{self, Host, Shared};
 use crate::log::Level;
-use crate::push::{Retries, millis};
+use crate::push::millis;
 use crate::sql::Rows;
 
 /// A task that a handler pushed.
@@ -220,7 +221,7 @@ impl TestCtx {
     /// succeeded in spite of a failed statement.
     pub fn run(&self, handler: &str, args: impl Serialize) -> Result<Value> {
         let args = crate::json::text(&args).map_err(|fault| fault.about("the arguments"))?;
-        let needs = crate::registry::info(handler).map(needs::Needs::of);
+        let needs = needs::info(handler).map(|info| info.needs);
         self.record.borrow_mut().begin(needs);
         let result = crate::registry::run(handler, &args);
         let result = self.record.borrow_mut().end(result)?;

@@ -6,10 +6,10 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use pgtq_contract::Needs;
 use serde_json::Value;
 
 use super::http::{Reply, Requested};
-use super::needs::Needs;
 use super::sql::Statement;
 use super::{Logged, Pushed};
 use crate::error::{Error, Result};

@@ -112,7 +112,7 @@ fn shelf(texts: &[&[u8]]) -> Vec<u8> {
         .replace("GUEST", &code);
     let mut module = wat::parse_str(&text).expect("guest text");
     let mut resolve = Resolve::default();
-    let package = resolve.push_str("pgtq.wit", &read("sdk/wit/pgtq.wit"));
+    let package = resolve.push_str("pgtq.wit", &read("sdk/contract/wit/pgtq.wit"));
     let world = resolve.select_world(&[package.expect("wit")], None);
     let world = world.expect("world");
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("embed");

@@ -16,8 +16,8 @@ use crate::machine::{self, Loaded};
 use crate::memory::Memory;
 use pgtq_sandbox::{Sandbox, SandboxConfig};
 use pgtq_task::{
-    Attempt, ClaimId, ErrorKind, Failure, Grant, GrantBook, Handler, HostRule, LimitRequest, Needs,
-    Outcome, Report, Secret, SecretGrant, Signal, SqlGrant, Task,
+    Attempt, ClaimId, ErrorKind, Failure, Grant, GrantBook, GrantReport, Handler, HostRule,
+    LimitRequest, Needs, Outcome, Report, Secret, SecretGrant, Signal, SqlGrant, Task,
 };
 
 /// The sandbox in which cases run in sequence.
@@ -216,7 +216,7 @@ fn without(needs: &Needs, refuse: &[String]) -> Result<Needs, String> {
             }
         }
         if left == before {
-            let asked = before.against(&Grant::default());
+            let asked = GrantReport::all(&before, &Grant::default());
             let asked: Vec<String> = asked.iter().map(ToString::to_string).collect();
             return Err(match asked.as_slice() {
                 [] => format!("`refuse` names `{word}`, but the handler requests nothing else"),

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::Problem;
 use crate::output::{Cell, Format, Rows};
 use crate::{machine, text};
-use pgtq_task::{Grant, HandlerInfo, LimitCut, Name, PluginGrantReport, Retries};
+use pgtq_task::{Grant, GrantReport, HandlerInfo, LimitCut, Name, PluginGrantReport, Retries};
 
 /// Arguments of `pgtq inspect`.
 #[derive(Debug, Args)]
@@ -130,7 +130,7 @@ fn cut(config: &Config, handlers: &[HandlerInfo], grant: &Grant) -> LimitCut {
     let cuts = handlers.iter().map(|handler| {
         let decided = config.handlers.get(&handler.name).copied();
         let decided = decided.unwrap_or_default();
-        handler.limits.cut(&decided, &config.caps, &grant.limits)
+        LimitCut::of(&handler.limits, &decided, &config.caps, &grant.limits)
     });
     cuts.fold(LimitCut::default(), |sum, cut| sum.max(&cut))
 }
@@ -142,7 +142,7 @@ fn asked(handlers: &[HandlerInfo], grant: &Grant) -> Rows {
         &["handler", "capability", "request", "status"],
     );
     for handler in handlers {
-        for asked in handler.needs.against(grant) {
+        for asked in GrantReport::all(&handler.needs, grant) {
             let cells = vec![
                 handler.name.as_str().into(),
                 asked.need.into(),

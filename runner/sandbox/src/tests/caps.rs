@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::guests::{attempt, failure};
 use super::reach::{Reach, Scene};
-use pgtq_task::{Grant, LimitRequest, Limits};
+use pgtq_task::{Grant, LimitRequest, Limits, toml_limits};
 
 /// A handler that requests an hour, and gigabytes, where four times the defaults are
 /// little.
@@ -47,7 +47,7 @@ async fn a_handler_gets_four_times_the_defaults_unless_more_is_granted() {
     let reach = greedy().await;
     let cut = reach.cut();
     assert_eq!(
-        cut.asked.toml_fields(),
+        toml_limits(&cut.asked),
         ["timeout = \"1h\"", "memory = \"2GiB\""]
     );
     let message = endless(&reach).await;
@@ -58,7 +58,7 @@ async fn a_handler_gets_four_times_the_defaults_unless_more_is_granted() {
         ..cut.asked
     };
     reach.change_grant(granted(wider));
-    assert_eq!(reach.cut().asked.toml_fields(), ["timeout = \"1h\""]);
+    assert_eq!(toml_limits(&reach.cut().asked), ["timeout = \"1h\""]);
     let message = endless(&reach).await;
     assert!(message.contains("300ms"), "{message}");
     reach.change_grant(Grant::default());

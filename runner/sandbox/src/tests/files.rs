@@ -123,7 +123,8 @@ async fn unsupported_features_are_invalid() {
 
 #[test]
 fn a_contract_mismatch_names_both_versions() {
-    let wit = read("../../sdk/wit/pgtq.wit").replace("pgtq:plugin@1.0.0", "pgtq:plugin@2.1.0");
+    let wit =
+        read("../../sdk/contract/wit/pgtq.wit").replace("pgtq:plugin@1.0.0", "pgtq:plugin@2.1.0");
     // Without calls of its own, so that only the contract differs.
     let text = r#"(module
         (memory (export "memory") 1)

@@ -27,7 +27,7 @@ impl Default for Parts {
             manifest: manifest("1.0.0", &["work"]),
             listed: vec![r#"{"name":"work"}"#.to_owned()],
             memory: "2",
-            wit: read("../../sdk/wit/pgtq.wit"),
+            wit: read("../../sdk/contract/wit/pgtq.wit"),
             encoding: StringEncoding::UTF8,
         }
     }

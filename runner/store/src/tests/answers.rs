@@ -2,8 +2,8 @@
 
 use tokio_postgres::Client;
 
-use super::super::testdb::*;
-use super::push_api::refused;
+use crate::testdb::*;
+use crate::tests::push_api::refused;
 
 /// The results of a call, by id.
 async fn answers(sql: &Client, call: &str) -> String {

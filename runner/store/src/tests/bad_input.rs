@@ -1,8 +1,7 @@
 //! A task that cannot be pushed gets a clear error, and no data is lost.
 
-use super::super::StoreError;
-use super::super::error::classify;
-use super::super::testdb::*;
+use crate::connect::error::{StoreError, classify};
+use crate::testdb::*;
 use pgtq_task::NewTask;
 
 #[tokio::test]

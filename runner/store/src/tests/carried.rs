@@ -6,14 +6,16 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_postgres::Client;
 
-use super::super::carried::CARRIED;
-use super::super::columns::FinalColumns;
-use super::super::connection::Role;
-use super::super::push::PushColumns;
-use super::super::sql::sql;
-use super::super::testdb::*;
-use super::super::{Ending, Store};
-use super::blame::{lose, settle, witness};
+use crate::connect::connection::Store;
+use crate::connect::role::Role;
+use crate::handler_sql::work::success;
+use crate::sql::columns::List;
+use crate::sql::outcomes::Outcomes;
+use crate::sql::sql;
+use crate::testdb::*;
+use crate::tests::blame::{lose, settle, witness};
+use crate::verbs::ending::Ending;
+use crate::verbs::push::PushColumns;
 use pgtq_task::{ErrorKind, Failure, Traits, Transition};
 
 /// The columns of each table besides the carried ones.
@@ -177,7 +179,10 @@ fn failure() -> Failure {
 async fn every_table_of_tasks_has_the_carried_columns() {
     let journey = Journey::new().await;
     let mut names: Vec<&str> = journey.columns.iter().map(|(name, _)| &name[..]).collect();
-    let mut carried = CARRIED.to_vec();
+    let mut carried = List::Carried
+        .columns()
+        .map(|column| column.name)
+        .collect::<Vec<_>>();
     names.sort_unstable();
     carried.sort_unstable();
     assert_eq!(names, carried);
@@ -252,12 +257,10 @@ async fn a_task_keeps_every_column_when_its_handlers_sql_ends_it() {
     journey.run("SELECT promote()").await;
     let ending = journey.claim().await;
     let endings = [&ending];
-    let columns = FinalColumns::new(&endings);
+    let outcomes = Outcomes::new(&endings);
     let children = PushColumns::new(&ending.record.children);
-    let mut params = columns.success(&journey.runner.id.0);
-    let ticket = journey.runner.store.ticket().bytes();
-    params.push(&ticket);
-    params.extend(children.params());
+    let ticket: &[u8] = journey.runner.store.ticket().bytes();
+    let params = success(&journey.runner.id.0, &ticket, &outcomes, &children);
     let store = &journey.runner.store;
     let rows = store.run(
         Role::CommitStatus,

@@ -2,9 +2,11 @@
 
 use std::process::Command;
 
-use super::super::migrations::FUNCTIONS;
-use super::super::testdb::*;
-use super::super::{DatabaseConfig, SCHEMA_VERSION, Store};
+use crate::connect::config::DatabaseConfig;
+use crate::connect::connection::Store;
+use crate::testdb::*;
+use crate::verbs::migrate::SCHEMA_VERSION;
+use crate::verbs::migrations::FUNCTIONS;
 use pgtq_setup::postgres::Programs;
 
 /// The newest version of the schema that a release contains; 0: nothing was released yet.
@@ -96,7 +98,7 @@ async fn the_schema_is_the_golden_one() {
 #[tokio::test]
 async fn files_of_functions_need_no_order_but_the_views_first() {
     let programs = Programs::find().expect("the programs of the private server");
-    let mut files = super::super::migrations::Files::ours();
+    let mut files = crate::verbs::migrations::Files::ours();
     files.functions[1..].reverse();
     let reversed = Store::connect(config()).await.expect("connect");
     reversed.migrate_to(&files).await.expect("migrate");

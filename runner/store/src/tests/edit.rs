@@ -1,7 +1,7 @@
 //! Changes of waiting tasks from SQL: reschedule, reprioritise, move, edit, purge.
 
-use super::super::testdb::*;
-use super::push_api::{refused, row};
+use crate::testdb::*;
+use crate::tests::push_api::{refused, row};
 
 #[tokio::test]
 async fn a_waiting_task_can_be_rescheduled_reprioritised_moved_and_edited() {

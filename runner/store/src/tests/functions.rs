@@ -1,9 +1,11 @@
 //! Files of functions and views are applied again when their text has changed.
 
-use super::super::migrations::{Files, FunctionFile, Migration};
-use super::super::testdb::*;
-use super::super::{Applied, RoleKind, Store, StoreError};
-use super::roles::user;
+use crate::connect::connection::Store;
+use crate::connect::error::StoreError;
+use crate::testdb::*;
+use crate::tests::roles::user;
+use crate::verbs::migrations::{Applied, Files, FunctionFile, Migration};
+use crate::verbs::roles::RoleKind;
 
 /// A program of this version that was built with another `crash_wait`.
 fn build(wait: &str) -> Files {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::Wake;
-use super::super::lanes::Range;
-use super::super::testdb::*;
-use super::plans::{buffers, explain};
+use crate::testdb::*;
+use crate::tests::plans::{buffers, explain};
+use crate::verbs::lanes::sweep::Range;
+use crate::verbs::listen::Wake;
 
 /// Tasks of a handler that no runner has, each in its own queue.
 const FOREIGN: &str = "INSERT INTO runnable_tasks (queue, handler, priority, position, id, args)
@@ -148,7 +148,7 @@ async fn a_sweep_does_not_read_dead_entries_of_probed_lanes() {
 }
 
 /// Buffers that a sweep over these ranges reads.
-async fn read(store: &super::super::Store, ranges: &[Range]) -> u64 {
+async fn read(store: &crate::connect::connection::Store, ranges: &[Range]) -> u64 {
     let list = |of: &dyn Fn(&Range) -> String| {
         let all: Vec<String> = ranges
             .iter()
@@ -168,7 +168,7 @@ async fn read(store: &super::super::Store, ranges: &[Range]) -> u64 {
     ];
     let params: Vec<&str> = params.iter().map(String::as_str).collect();
     let options = "ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF";
-    let sql = super::super::sql::sql!("lanes");
+    let sql = crate::sql::sql!("lanes");
     buffers(&explain(store, options, sql, &params).await)
 }
 

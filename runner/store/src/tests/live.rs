@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::super::testdb::*;
-use super::super::{Beat, Filter, LiveLog, Store};
+use crate::connect::connection::Store;
+use crate::read::filter::Filter;
+use crate::read::live_logs::LiveLog;
+use crate::testdb::*;
+use crate::verbs::beat::Beat;
 use pgtq_task::{ClaimId, LogLevel, LogLine, Progress, State, TaskId};
 
 fn line(number: u64) -> (u64, LogLine) {

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::testdb::*;
-use super::super::{Filter, PromoteCursor};
+use crate::read::filter::Filter;
+use crate::testdb::*;
+use crate::verbs::maintain::PromoteCursor;
 use pgtq_task::{State, TaskId};
 
 async fn backlog(client: &tokio_postgres::Client, n: i32) {

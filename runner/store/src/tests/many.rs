@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::testdb::*;
-use super::super::{Ending, Store};
+use crate::connect::connection::Store;
+use crate::testdb::*;
+use crate::verbs::ending::Ending;
 use pgtq_task::{Digest, ErrorKind, Failure, LogLevel, LogLine, NewTask, Retries, Transition};
 
 /// Everything except values that differ between tasks and over time.
@@ -53,7 +54,7 @@ async fn of_every_kind(runner: &mut TestRunner, key: &str) -> Vec<Ending> {
     endings
 }
 
-async fn finish(runner: &TestRunner, endings: &[Ending]) -> super::super::Finished {
+async fn finish(runner: &TestRunner, endings: &[Ending]) -> crate::verbs::ending::Finished {
     let finished = runner.store.finish(runner.id, endings, false).await;
     finished.expect("finish")
 }

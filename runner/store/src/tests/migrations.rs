@@ -1,9 +1,11 @@
 //! The schema is migrated once, regardless of which runner starts first, and reports its
 //! version.
 
-use super::super::migrations::{Files, MIGRATIONS, Migration};
-use super::super::testdb::*;
-use super::super::{SCHEMA_VERSION, Store, StoreError};
+use crate::connect::connection::Store;
+use crate::connect::error::StoreError;
+use crate::testdb::*;
+use crate::verbs::migrate::SCHEMA_VERSION;
+use crate::verbs::migrations::{Files, MIGRATIONS, Migration};
 
 #[tokio::test]
 async fn eight_runners_may_start_on_an_empty_database_at_once() {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::super::sql::Sql;
-use super::super::testdb::*;
-use super::super::{Filter, Store};
-use super::plans;
+use crate::connect::connection::Store;
+use crate::read::filter::Filter;
+use crate::sql::Sql;
+use crate::testdb::*;
+use crate::tests::plans;
 use pgtq_task::{State, TaskId};
 
 /// Shared buffers that a page touches, with these literals for its queue, handler, time

@@ -1,9 +1,10 @@
 //! The plans of the hot statements, and the data that they read.
 
-use super::super::connection::Role;
-use super::super::sql::{Sql, sql};
-use super::super::testdb::*;
-use super::super::{Filter, Store};
+use crate::connect::connection::Store;
+use crate::connect::role::Role;
+use crate::read::filter::Filter;
+use crate::sql::{Sql, sql};
+use crate::testdb::*;
 use pgtq_task::State;
 
 /// EXPLAIN of a statement whose parameters are replaced by literals.
@@ -36,9 +37,7 @@ pub(super) async fn explain(store: &Store, options: &str, sql: &Sql, params: &[&
 /// The generic plan of a statement under the settings of its connection.
 async fn generic(client: &tokio_postgres::Client, store: &Store, sql: &Sql) -> String {
     let schema = &store.config().schema;
-    let n_params = (1..)
-        .take_while(|n| sql.text.contains(&format!("${n}")))
-        .count();
+    let n_params = sql.types().count();
     let nulls = vec!["NULL"; n_params].join(", ");
     let prepare = format!(
         "DEALLOCATE ALL; PREPARE one AS {}",
@@ -194,13 +193,13 @@ async fn completing_takes_at_most_sixteen_relation_locks() {
     let one = |value: &str| format!("'{{{value}}}'");
     let carried = ["default", "a", "0", "NULL", "now", "NULL", "NULL", "NULL"];
     let mut params: Vec<String> = vec![runner.id.to_string()];
+    params.extend([one(""), one(&claim)]);
     params.extend(carried.map(one));
     params.push(r#"ARRAY['{}']"#.to_owned());
     params.extend([&claim, "1", "complete", "1"].map(one));
     params.extend(vec![one("NULL"); 6]);
     let rest = ["0", "1", "0", "now", "0", "0", "0", "0", "0", "NULL"];
     params.extend(rest.map(one));
-    params.extend([one(""), one(&claim)]);
     let mut text = store.config().schema.render(&sql!("finish_final").text);
     for (n, value) in params.iter().enumerate().rev() {
         text = text.replace(&format!("${}", n + 1), value);

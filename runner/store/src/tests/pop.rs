@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::super::testdb::*;
+use crate::testdb::*;
 
 /// Pushes tasks of a MiB: random data, or data that compresses well.
 async fn push_large(client: &Client, n: usize, is_noise: bool) {

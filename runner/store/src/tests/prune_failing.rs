@@ -1,8 +1,8 @@
 //! Retention: an error in one step of prune does not block the others.
 
-use super::super::Retention;
-use super::super::testdb::*;
-use super::prune::{DAY, ended, ids, partitions};
+use crate::testdb::*;
+use crate::tests::prune::{DAY, ended, ids, partitions};
+use crate::verbs::maintain::Retention;
 
 /// The partition of history of the day this many days ago.
 async fn partition(client: &tokio_postgres::Client, ago: i32) -> String {
@@ -83,7 +83,7 @@ async fn a_stuck_default_partition_blocks_no_other_drop() {
 
 #[tokio::test]
 async fn a_damaged_row_keeps_its_partition_until_failed_tasks_expire() {
-    let store = super::bytes::own_database("").await;
+    let store = super::unreadable::own_database("").await;
     let client = psql(&store).await;
     for ago in [10, 11] {
         partitions(&client, ago).await;
@@ -94,7 +94,7 @@ async fn a_damaged_row_keeps_its_partition_until_failed_tasks_expire() {
         WHERE id IN (101, 111)";
     client.batch_execute(large).await.expect("large");
     for ago in [10, 11] {
-        super::bytes::damage(&client, &partition(&client, ago).await).await;
+        super::unreadable::damage(&client, &partition(&client, ago).await).await;
     }
     let read = "SELECT args::text FROM history WHERE id = 111";
     client

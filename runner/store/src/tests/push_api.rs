@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::super::testdb::*;
+use crate::testdb::*;
 
 /// The columns of one row, separated by a bar.
 pub(super) async fn row(client: &Client, sql: &str) -> String {
@@ -167,7 +167,7 @@ async fn a_key_lives_as_long_as_the_history() {
 async fn a_retried_task_regains_its_key_unless_another_task_has_it() {
     let store = store().await;
     let sql = psql(&store).await;
-    let retention = super::super::Retention {
+    let retention = crate::verbs::maintain::Retention {
         history: Duration::from_secs(86_400),
         failed: Duration::from_secs(30 * 86_400),
     };

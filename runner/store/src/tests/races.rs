@@ -1,7 +1,9 @@
 //! Concurrency: pushers of one key, finish and rescue, unknown commits.
 
-use super::super::testdb::*;
-use super::super::{Ending, Store, Wake};
+use crate::connect::connection::Store;
+use crate::testdb::*;
+use crate::verbs::ending::Ending;
+use crate::verbs::listen::Wake;
 use pgtq_task::{NewTask, Transition};
 
 /// By one statement, by several, and from SQL: keys of two scopes never match each other.

@@ -1,7 +1,9 @@
 //! The privileges of each kind of user, and that they are sufficient for its work.
 
-use super::super::testdb::*;
-use super::super::{DatabaseConfig, RoleKind, Store};
+use crate::connect::config::DatabaseConfig;
+use crate::connect::connection::Store;
+use crate::testdb::*;
+use crate::verbs::roles::RoleKind;
 use pgtq_task::{State, Transition};
 
 /// A role of this kind, and a separate store that logs in as it.

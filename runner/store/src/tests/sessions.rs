@@ -1,9 +1,10 @@
 //! Session settings that the store depends on, and rescues in steps.
 
-use super::super::testdb::*;
-use super::super::{RoleKind, Store};
-use super::popped::refused;
-use super::roles::user;
+use crate::connect::connection::Store;
+use crate::testdb::*;
+use crate::tests::popped::refused;
+use crate::tests::roles::user;
+use crate::verbs::roles::RoleKind;
 use pgtq_task::TaskId;
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! A less privileged role shadows objects of the schema with its own, and calls every function
 //! that it may: none of its code may run with another role's privileges.
 
-use super::super::testdb::*;
-use super::super::{RoleKind, Store};
+use crate::connect::connection::Store;
+use crate::testdb::*;
+use crate::verbs::roles::RoleKind;
 
 /// Calls of all functions that less privileged roles may call, by kind.
 const CALLS: &[(RoleKind, &[&str])] = &[

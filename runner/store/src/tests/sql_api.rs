@@ -1,6 +1,6 @@
 //! psql alone: push, pop, complete, fail, extend, cancel, retry, result.
 
-use super::super::testdb::*;
+use crate::testdb::*;
 
 #[tokio::test]
 async fn psql_alone_can_push_work_and_read_the_result() {

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
-use super::super::testdb::*;
+use crate::testdb::*;
 
 const TEND: &str = "SELECT expired FROM tend()";
 
 /// A session that has called tend, and holds a task without retries whose lease has expired.
-async fn with_an_expired_lease() -> (super::super::Store, Client) {
+async fn with_an_expired_lease() -> (crate::connect::connection::Store, Client) {
     let store = store().await;
     let client = psql(&store).await;
     ask(&client, TEND).await;

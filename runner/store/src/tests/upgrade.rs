@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::super::migrations::{Files, Migration};
-use super::super::testdb::*;
-use super::super::{Applied, SCHEMA_VERSION, StoreError};
+use crate::connect::error::StoreError;
+use crate::testdb::*;
+use crate::verbs::migrate::SCHEMA_VERSION;
+use crate::verbs::migrations::{Applied, Files, Migration};
 
 /// The files of a later program, with one migration more.
 fn later(text: &'static str) -> Files {

@@ -6,8 +6,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
-use super::super::testdb::*;
-use super::super::{Store, Wake};
+use crate::connect::connection::Store;
+use crate::testdb::*;
+use crate::verbs::listen::Wake;
 use pgtq_task::{NewTask, Transition};
 
 /// The payloads of all notifications from now on.

@@ -1,7 +1,8 @@
 //! Needs that a grant does not cover, and the lines that would grant them.
 
 use super::*;
-use crate::{FileGrant, SecretGrant, SqlGrant};
+use crate::grant::{FileGrant, SecretGrant, SqlGrant};
+use pgtq_contract::{HttpRule, TcpRule};
 
 fn needs(json: &str) -> Needs {
     serde_json::from_str(json).expect("needs")
@@ -15,7 +16,7 @@ fn everything() -> Needs {
 }
 
 fn covers(needs: &Needs, grant: &Grant) -> Vec<String> {
-    let asked = needs.against(grant);
+    let asked = GrantReport::all(needs, grant);
     let lines = asked
         .iter()
         .map(|asked| format!("{} {}: {}", asked.need, asked.what, asked.cover.as_str()));
@@ -102,7 +103,7 @@ fn a_request_for_any_host_is_never_the_line_to_paste() {
         r#"{"http":["POST https://*:*","https://*.example.com/v1/","http://[::1]:*"],
             "tcp":["*:25","db.example.com:*"],"secrets":["stripe"]}"#,
     );
-    let toml = any.toml("a", &Grant::default());
+    let toml = missing_grants(&any, "a", &Grant::default());
     assert_eq!(
         toml,
         r#"[grants.a]
@@ -123,7 +124,7 @@ secrets.stripe = { hosts = ["[::1]"] }   # its value: env or file below [secrets
         assert!(rule.parse::<TcpRule>().is_err(), "{rule}");
     }
     let secret = needs(r#"{"http":["POST https://*:*"],"secrets":["stripe"]}"#);
-    let toml = secret.toml("a", &Grant::default());
+    let toml = missing_grants(&secret, "a", &Grant::default());
     assert!(
         toml.contains(r#"secrets.stripe = { hosts = ["HOST"] }"#),
         "{toml}"
@@ -134,12 +135,12 @@ secrets.stripe = { hosts = ["[::1]"] }   # its value: env or file below [secrets
     };
     // Where some hosts are granted, the operator has decided.
     let any = needs(r#"{"http":["POST https://*:*"]}"#);
-    assert_eq!(any.toml("a", &some), "");
+    assert_eq!(missing_grants(&any, "a", &some), "");
 }
 
 #[test]
 fn a_secret_without_a_single_host_is_offered_for_reading() {
-    let toml = needs(r#"{"secrets":["stripe"]}"#).toml("a", &Grant::default());
+    let toml = missing_grants(&needs(r#"{"secrets":["stripe"]}"#), "a", &Grant::default());
     assert_eq!(
         toml,
         "[grants.a]\nsecrets.stripe = { read = true }   # its value: env or file below [secrets.stripe]\n"

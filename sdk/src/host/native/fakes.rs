@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use pgtq_contract::{HttpTarget, TargetError};
 use serde_json::Value;
 
 use super::super::{Incoming, Outgoing};
@@ -97,10 +98,11 @@ impl Host {
             timeout: outgoing.timeout,
         };
         let shown = format!("{} {}", request.method, outgoing.url.shown());
+        let target = target(outgoing)?;
         let fake = {
             let mut record = self.0.borrow_mut();
             record.demand(&shown, &rule_for(&outgoing.url), |needs| {
-                needs.cover(&outgoing.method, &outgoing.url)
+                needs.http.iter().any(|rule| rule.allows(&target))
             })?;
             for name in placeholders(&request.headers) {
                 demand_secret(&mut record, &name)?;
@@ -125,6 +127,16 @@ impl Host {
             body: Body(reply.body.into()),
         })
     }
+}
+
+/// What rules check. No rule could allow a request without it.
+fn target(outgoing: &Outgoing) -> Result<HttpTarget> {
+    let url = &outgoing.url;
+    let target = HttpTarget::read(&outgoing.method, url.scheme(), &url.authority, url.path());
+    target.map_err(|error| {
+        let (TargetError::Method(why) | TargetError::Url(why)) = error;
+        Error::from_host("invalid", format!("denied a request: {why}"))
+    })
 }
 
 fn keep(record: &mut Record, name: &str, value: &str, with_sql: bool) -> Result<()> {

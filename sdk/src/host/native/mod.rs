@@ -12,7 +12,7 @@ pub(crate) use self::fakes::Body;
 use super::Notes;
 use crate::log::Level;
 use crate::push::Options;
-use crate::testing::{Logged, PushDefaults, Pushed, Record};
+use crate::testing::{Logged, Pushed, Record, info};
 
 /// A test's record, shared by its contexts.
 pub(crate) type Shared = Rc<RefCell<Record>>;
@@ -119,9 +119,10 @@ pub(crate) fn push(handler: &str, payload: &str, options: &Options) -> Result<()
         .ok_or("only a running handler can push; in a test, make a `Ctx::test()` first")?;
     let payload = serde_json::from_str(payload).map_err(|error| error.to_string())?;
     let mut record = record.borrow_mut();
-    let own = PushDefaults::of(handler);
+    let own = info(handler).map(|info| info.push);
     let defaults = own.clone().unwrap_or_default();
-    let queue = options.queue.clone().or_else(|| defaults.queue.clone());
+    let declared = defaults.queue.as_ref().map(ToString::to_string);
+    let queue = options.queue.clone().or(declared);
     let wanted = queue.as_deref().unwrap_or("default");
     let priority = options.priority.unwrap_or(defaults.priority);
     let is_declared = own.is_some_and(|own| own.queue() == wanted && priority >= own.priority);
@@ -136,7 +137,12 @@ pub(crate) fn push(handler: &str, payload: &str, options: &Options) -> Result<()
         .demand(
             &format!("push {rule}"),
             &format!("push = \"{rule}\""),
-            |needs| is_declared || needs.cover_push(handler, wanted, priority, &defaults),
+            |needs| {
+                is_declared || {
+                    let mut rules = needs.push.iter();
+                    rules.any(|rule| rule.allows(handler, wanted, priority, &defaults))
+                }
+            },
         )
         .map_err(|error| error.to_string())?;
     record.pushed.push(Pushed {

@@ -13,7 +13,9 @@ use super::place::{MAX_ITEMS, Place};
 use crate::config::error::ConfigError;
 use crate::config::toml_file::parse;
 use crate::config::values;
-use pgtq_task::{FileGrant, Grant, HostRule, LimitRequest, Name, SecretGrant, SqlGrant};
+use pgtq_task::{
+    FileGrant, Grant, HostRule, LimitRequest, Name, SecretGrant, SqlGrant, is_guest_directory,
+};
 
 /// Limit on sections of one kind in one file.
 const MAX_SECTIONS: usize = 1_000;
@@ -230,11 +232,7 @@ impl std::str::FromStr for Host {
 /// The path of a directory in the sandbox.
 fn guest_dir(at: &Place<'_>) -> Result<String, ConfigError> {
     let name = at.last().trim_end_matches('/');
-    let legal = |part: &str| {
-        !matches!(part, "" | "." | "..") && !part.chars().any(|c| c.is_control() || c == '\\')
-    };
-    let inside = name.strip_prefix('/').unwrap_or("");
-    match inside.split('/').all(legal) {
+    match is_guest_directory(name) {
         true => Ok(name.to_owned()),
         false => Err(at.wrong(
             "the path in the sandbox must begin with `/` and contain no `.` or `..`, as in files.\"/data\"",

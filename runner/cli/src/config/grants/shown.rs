@@ -2,7 +2,7 @@
 
 use super::entries::{Grants, PluginGrant, SecretEntry, SecretSource};
 use crate::config::origin::Origin;
-use pgtq_task::toml_key;
+use pgtq_task::{toml_key, toml_limits};
 
 impl Grants {
     /// The grants of a plugin, one line for each capability; empty if there are none.
@@ -77,7 +77,7 @@ fn fields(granted: &PluginGrant) -> Vec<(String, String)> {
         rows.push((format!("files.{}", toml_key(guest)), text));
     }
     if !grant.limits.is_empty() {
-        let text = grant.limits.toml_fields().join(", ");
+        let text = toml_limits(&grant.limits).join(", ");
         rows.push(("limits".to_owned(), text));
     }
     rows

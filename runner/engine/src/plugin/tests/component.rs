@@ -4,7 +4,7 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 /// The contract, read from the SDK.
-const CONTRACT: &str = include_str!("../../../../../sdk/wit/pgtq.wit");
+const CONTRACT: &str = include_str!("../../../../../sdk/contract/wit/pgtq.wit");
 
 /// Lays out memory by hand: the manifest at 1024, the version at 900, and the two return
 /// areas that the canonical ABI requires.

@@ -44,7 +44,11 @@ impl World {
         let deps = dir.path().join("deps");
         copy(&crate_dir("wasmtime-wasi-http").join("wit/deps"), &deps);
         std::fs::create_dir(deps.join("pgtq")).expect("a directory");
-        std::fs::write(deps.join("pgtq/pgtq.wit"), read("../../sdk/wit/pgtq.wit")).expect("a file");
+        std::fs::write(
+            deps.join("pgtq/pgtq.wit"),
+            read("../../sdk/contract/wit/pgtq.wit"),
+        )
+        .expect("a file");
         let text = |imports: &[String]| {
             let imports: Vec<String> = imports.iter().map(|i| format!("import {i};\n")).collect();
             format!(

@@ -2,122 +2,42 @@
 
 use std::time::Duration;
 
-use super::super::super::testdb::{complete, name};
-use super::super::super::{Ending, Store};
-use super::rng::Rng;
-use super::scheduler::Outcome;
-use super::verb::{Answer, HANDLERS, QUEUES, Verb};
-use super::world::{Claim, Task, World};
+use crate::connect::connection::Store;
+use crate::testdb::name;
+use crate::tests::sched::operation::{CLOCK, MAINTENANCE, OPERATOR, Operation, PUSHER, RUNNERS};
+use crate::tests::sched::rng::Rng;
+use crate::tests::sched::verb::{HANDLERS, QUEUES, Verb};
+use crate::tests::sched::world::{Claim, Task, World};
+use crate::verbs::ending::Ending;
 use pgtq_task::{
-    Backoff, ClaimId, ErrorKind, Failure, NewTask, Outcome as Ended, Retries, RetryPolicy,
-    Transition, decide,
-};
-
-pub(super) const RUNNERS: usize = 3;
-/// Clients: two for each runner, because it beats while it works.
-pub(super) const PUSHER: usize = 2 * RUNNERS;
-pub(super) const OPERATOR: usize = PUSHER + 1;
-pub(super) const MAINTENANCE: usize = PUSHER + 2;
-pub(super) const CLOCK: usize = PUSHER + 3;
-pub(super) const CLIENTS: usize = PUSHER + 4;
-
-/// The next operation of an actor. The details depend on the state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operation {
-    Push,
-    Claim,
-    Finish,
-    CompleteInTask,
-    Isolate,
-    Beat,
-    Retire,
-    Expire,
-    Rescue,
-    Promote,
-    Prune,
-    Cancel,
-    Retry,
-    Delete,
-    Pause,
-    Due,
-    Age,
-}
-
-/// The weight of each is the number of its occurrences.
-pub(super) const OPERATIONS: &[Operation] = {
-    use Operation::*;
-    &[
-        Push,
-        Push,
-        Push,
-        Push,
-        Claim,
-        Claim,
-        Claim,
-        Claim,
-        Claim,
-        Finish,
-        Finish,
-        Finish,
-        Finish,
-        Finish,
-        Finish,
-        Finish,
-        CompleteInTask,
-        CompleteInTask,
-        Isolate,
-        Isolate,
-        Beat,
-        Retire,
-        Expire,
-        Expire,
-        Rescue,
-        Rescue,
-        Rescue,
-        Promote,
-        Promote,
-        Prune,
-        Cancel,
-        Cancel,
-        Cancel,
-        Cancel,
-        Retry,
-        Retry,
-        Retry,
-        Delete,
-        Delete,
-        Delete,
-        Pause,
-        Due,
-        Due,
-        Age,
-    ]
+    Backoff, ErrorKind, Failure, NewTask, Outcome as Ended, Retries, RetryPolicy, Transition,
+    decide,
 };
 
 /// A task that a runner believes it holds.
 #[derive(Debug)]
-struct Held {
-    ending: Ending,
+pub(super) struct Held {
+    pub(super) ending: Ending,
     /// Its outcome was decided, and maybe stored.
-    tried: bool,
+    pub(super) tried: bool,
     /// An isolation was requested, with unknown result.
-    unsure: bool,
+    pub(super) unsure: bool,
 }
 
 /// One runner: its process and what it knows.
 #[derive(Default)]
-struct Runner {
+pub(super) struct Runner {
     /// 0 means not registered.
-    id: i64,
-    held: Vec<Held>,
-    orphaned: Vec<i64>,
-    asked: Vec<(i64, i64)>,
+    pub(super) id: i64,
+    pub(super) held: Vec<Held>,
+    pub(super) orphaned: Vec<i64>,
+    pub(super) asked: Vec<(i64, i64)>,
 }
 
 /// All actors.
 #[derive(Default)]
 pub(super) struct Actors {
-    runners: [Runner; RUNNERS],
+    pub(super) runners: [Runner; RUNNERS],
     serial: u64,
     pub(super) unfenced: bool,
 }
@@ -364,113 +284,6 @@ impl Actors {
             *delay = Duration::ZERO;
         }
         ending.record.children = children;
-    }
-
-    /// Updates the actor of a client with the result of its call.
-    pub(super) fn learn(&mut self, client: usize, verb: &Verb, outcome: &Outcome, seen: &World) {
-        if client >= PUSHER {
-            return;
-        }
-        let runner = &mut self.runners[client / 2];
-        let answer = match outcome {
-            Outcome::Answered(answer) => Some(answer),
-            _ => None,
-        };
-        match (verb, answer) {
-            (_, Some(Answer::Claimed(Some((claim, tasks))))) => {
-                let held = tasks.iter().map(|task| Held {
-                    ending: complete(ClaimId(*claim), task.clone()),
-                    tried: false,
-                    unsure: false,
-                });
-                runner.held.extend(held);
-            }
-            (Verb::Finish { endings, .. }, _) => {
-                let sent = |h: &Held| {
-                    endings
-                        .iter()
-                        .any(|e| (e.claim, e.task.id) == (h.ending.claim, h.ending.task.id))
-                };
-                if answer.is_some() {
-                    runner.held.retain(|h| !sent(h));
-                } else {
-                    // Exactly these are sent again: one of them may be stored.
-                    runner
-                        .held
-                        .iter_mut()
-                        .filter(|h| sent(h))
-                        .for_each(|h| h.tried = true);
-                }
-            }
-            (Verb::CompleteInTask { ending, .. }, _) => {
-                let pair = (ending.claim, ending.task.id);
-                let Some(i) = runner
-                    .held
-                    .iter()
-                    .position(|h| (h.ending.claim, h.ending.task.id) == pair)
-                else {
-                    return;
-                };
-                // Without an answer it is looked up: committed, or rolled back and released.
-                let stands = seen
-                    .tasks
-                    .get(&pair.1.0)
-                    .is_some_and(|t| t.is("complete") && t.claim == Some(pair.0.0));
-                match answer {
-                    Some(Answer::Held(false)) => drop(runner.held.remove(i)),
-                    _ if stands => runner.held[i].ending.recorded = true,
-                    _ => {
-                        runner.held[i].ending.transition = Transition::Release;
-                        runner.held[i].ending.record.children.clear();
-                    }
-                }
-            }
-            (Verb::Isolate { claim, task, .. }, reported) => {
-                let pair = (*claim, *task);
-                let Some(i) = runner
-                    .held
-                    .iter()
-                    .position(|h| (h.ending.claim.0, h.ending.task.id.0) == pair)
-                else {
-                    return;
-                };
-                match reported {
-                    Some(Answer::Isolated(Some(new))) => {
-                        runner.held[i].ending.claim = ClaimId(*new);
-                        runner.held[i].unsure = false;
-                    }
-                    Some(_) => drop(runner.held.remove(i)),
-                    None => runner.held[i].unsure = true,
-                }
-            }
-            (Verb::ReleaseClaim { claim, .. }, None) => runner.orphaned.push(*claim),
-            (
-                _,
-                Some(Answer::Beat {
-                    alive,
-                    orphaned,
-                    asked,
-                    lost,
-                    ..
-                }),
-            ) => {
-                if !alive {
-                    runner.id = 0;
-                }
-                runner.orphaned = orphaned.clone();
-                runner.asked = asked.clone();
-                // Half of the lost tasks are stopped; the others end too late.
-                runner
-                    .held
-                    .retain(|h| !lost.contains(&h.ending.claim.0) || h.ending.task.id.0 % 2 == 0);
-            }
-            (Verb::Retire { .. }, Some(_)) => {
-                runner.id = 0;
-                runner.orphaned.clear();
-            }
-            (Verb::Register, Some(Answer::Runner(id))) => runner.id = *id,
-            _ => {}
-        }
     }
 
     /// The remaining work of a runner until it holds nothing; then `None`.

@@ -14,15 +14,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 mod actors;
+mod flight;
+mod learn;
 mod model;
+mod operation;
 mod rng;
 mod run;
+mod schedule;
 mod scheduler;
+mod tally;
 mod verb;
+mod verb_text;
 mod world;
 
-use run::{Run, Tally, schedule, shrink};
-use scheduler::Scheduler;
+use crate::tests::sched::run::{Run, shrink};
+use crate::tests::sched::schedule::schedule;
+use crate::tests::sched::scheduler::Scheduler;
+use crate::tests::sched::tally::Tally;
 
 /// Takes about twenty seconds on two cores; CI runs 2,000.
 const SCHEDULES: u64 = 400;

@@ -6,9 +6,12 @@
 //! computed. `shared` says that other transactions were open meanwhile: then a verb may have
 //! skipped locked tasks, or have read a slightly older state.
 
-use super::verb::{Answer, HANDLERS, Verb};
-use super::world::{Claim, Note, Task, World};
+use crate::tests::sched::model::changes::counted;
+use crate::tests::sched::verb::{Answer, HANDLERS, Verb};
+use crate::tests::sched::world::{Claim, Note, Task, World};
 
+mod changes;
+mod lost;
 mod operators;
 mod runners;
 
@@ -357,58 +360,5 @@ impl Turn<'_> {
             }
             _ => Ok(()),
         }
-    }
-
-    /// The current state of a task.
-    fn place(&self, task: i64) -> &str {
-        self.seen
-            .tasks
-            .get(&task)
-            .map_or("nowhere", |t| t.place.as_str())
-    }
-
-    /// Moves a task and clears the values of its last end.
-    fn put(&mut self, task: i64, place: &str, claim: Option<i64>) {
-        if let Some(task) = self.next.tasks.get_mut(&task) {
-            task.place = place.to_owned();
-            task.claim = claim;
-            task.error = None;
-            task.due = false;
-            task.age = 0;
-        }
-    }
-
-    fn remove(&mut self, task: &Task) {
-        self.next.tasks.remove(&task.id);
-        if let Some(key) = &task.key {
-            let place = (task.queue.clone(), key.clone());
-            if self.next.keys.get(&place) == Some(&task.id) {
-                self.next.keys.remove(&place);
-            }
-        }
-    }
-
-    fn note(&mut self, task: i64, claim: Option<i64>, kind: &str, number: i32, age: i32) {
-        let note = Note {
-            task,
-            claim,
-            kind: kind.to_owned(),
-            number,
-            age,
-        };
-        *self.next.notes.entry(note).or_default() += 1;
-    }
-}
-
-fn counted(answer: Option<&Answer>, n: usize) -> Verdict {
-    match answer {
-        Some(Answer::Count(reported)) => {
-            ensure!(
-                *reported == n as u64,
-                "the answer is {reported}, should be {n}"
-            );
-            Ok(())
-        }
-        _ => Ok(()),
     }
 }

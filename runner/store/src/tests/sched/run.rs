@@ -1,87 +1,22 @@
-//! Schedules: generated from a seed, run, checked after every commit, reduced when they fail.
+//! Runs a schedule, checks it after every commit, and reduces it when it fails.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::actors::{Actors, CLOCK, MAINTENANCE, OPERATIONS, OPERATOR, Operation, PUSHER, RUNNERS};
-use super::model::judge;
-use super::rng::Rng;
-use super::scheduler::{Doing, Fate, Outcome, Pause, Scheduler};
-use super::verb::{Answer, HANDLERS, QUEUES, Verb};
-use super::world::World;
+use crate::tests::sched::actors::Actors;
+use crate::tests::sched::flight::{Doing, Fate, Outcome, Pause};
+use crate::tests::sched::model::judge;
+use crate::tests::sched::operation::{
+    CLOCK, MAINTENANCE, OPERATOR, Operation, PUSHER, RUNNERS, is_alone,
+};
+use crate::tests::sched::rng::Rng;
+use crate::tests::sched::schedule::Step;
+use crate::tests::sched::scheduler::Scheduler;
+use crate::tests::sched::tally::Tally;
+use crate::tests::sched::verb::{Answer, HANDLERS, QUEUES, Verb};
+use crate::tests::sched::world::World;
 
 /// An error that is neither a valid answer nor retryable.
 pub(super) const ERROR: &str = "an unexpected error";
-
-/// One step: an actor starts a call. A list of steps can be reduced.
-#[derive(Debug, Clone)]
-pub(super) struct Step {
-    operation: Operation,
-    rng: Rng,
-    pause: Pause,
-    fate: Fate,
-    /// The number of steps for which its transaction stays open.
-    open_for: usize,
-}
-
-/// The steps of a seed.
-pub(super) fn schedule(seed: u64) -> Vec<Step> {
-    let mut rng = Rng::new(seed);
-    // Some schedules are sequential, most are concurrent.
-    let holding = *rng.pick(&[0, 25, 45, 60]);
-    (0..20 + rng.below(21))
-        .map(|_| Step {
-            operation: *rng.pick(OPERATIONS),
-            rng: Rng::new(rng.next_u64()),
-            pause: match rng.below(100) {
-                n if n >= holding => Pause::Nowhere,
-                n if n % 4 == 0 => Pause::AfterFirstWrite,
-                _ => Pause::BeforeCommit,
-            },
-            fate: match rng.below(16) {
-                0 | 1 => Fate::LoseAnswer,
-                2 => Fate::Kill,
-                3 | 4 => Fate::Interrupt,
-                _ => Fate::Commit,
-            },
-            open_for: 1 + rng.below(5),
-        })
-        .collect()
-}
-
-/// Statistics of the runs.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Tally {
-    pub(super) schedules: usize,
-    pub(super) steps: usize,
-    pub(super) transactions: usize,
-    pub(super) held: usize,
-    pub(super) waited: usize,
-    pub(super) lost: usize,
-    pub(super) interrupted: usize,
-    pub(super) deadlocks: usize,
-    pub(super) stale: usize,
-    /// Verbs that ran concurrently.
-    pub(super) pairs: BTreeSet<(&'static str, &'static str)>,
-    pub(super) kinds: BTreeMap<&'static str, usize>,
-}
-
-impl Tally {
-    pub(super) fn add(&mut self, other: &Tally) {
-        self.schedules += other.schedules;
-        self.steps += other.steps;
-        self.transactions += other.transactions;
-        self.held += other.held;
-        self.waited += other.waited;
-        self.lost += other.lost;
-        self.interrupted += other.interrupted;
-        self.deadlocks += other.deadlocks;
-        self.stale += other.stale;
-        self.pairs.extend(&other.pairs);
-        for (kind, n) in &other.kinds {
-            *self.kinds.entry(kind).or_default() += n;
-        }
-    }
-}
 
 /// One run of a schedule.
 pub(super) struct Run<'a> {
@@ -412,7 +347,7 @@ impl<'a> Run<'a> {
             self.scheduler.flights[0].fate = Fate::LoseAnswer;
             self.scheduler.release(0).await;
             while !matches!(self.scheduler.doing(0, true).await, Doing::Ended) {
-                for client in 0..super::actors::CLIENTS {
+                for client in 0..crate::tests::sched::operation::CLIENTS {
                     self.scheduler.open(client).await;
                 }
             }
@@ -452,13 +387,4 @@ pub(super) async fn shrink(
         }
     }
     (steps, last)
-}
-
-/// Whether the operation must run alone. The clock replaces real time, which no transaction can
-/// hold; a prune is several transactions, of which the model knows only the sum.
-fn is_alone(operation: Operation) -> bool {
-    matches!(
-        operation,
-        Operation::Due | Operation::Age | Operation::Prune
-    )
 }

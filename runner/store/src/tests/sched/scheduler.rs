@@ -7,97 +7,13 @@
 //! transaction runs and all others wait, so a seed determines everything.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
-use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Statement};
-
-use super::super::super::testdb;
-use super::super::super::{Store, StoreError};
-use super::actors::{Actors, CLIENTS, PUSHER, RUNNERS};
-use super::verb::{Answer, Verb, forget_everything};
-
-/// Where a transaction is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pause {
-    Nowhere,
-    AfterFirstWrite,
-    BeforeCommit,
-}
-
-/// How a held transaction continues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    Commit,
-    /// It commits, and its caller is gone.
-    LoseAnswer,
-    /// Its connection is killed.
-    Kill,
-    /// Its statement is cancelled.
-    Interrupt,
-}
-
-/// The result of a call.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    Answered(Answer),
-    /// An error that the caller retries after.
-    Interrupted(String),
-    /// The answer was lost.
-    Lost,
-}
-
-/// A running call.
-pub(super) struct Flight {
-    pub(super) client: usize,
-    pub(super) verb: Verb,
-    pub(super) fate: Fate,
-    /// The step at which it continues by itself.
-    pub(super) until: usize,
-    /// Other calls ran at the same time.
-    pub(super) shared: bool,
-    /// Held after its first write, not before its commit.
-    mid: bool,
-    pid: Option<i32>,
-    handle: JoinHandle<Result<Answer, StoreError>>,
-    heard: Option<Result<Result<Answer, StoreError>, tokio::task::JoinError>>,
-}
-
-/// The state of a running call.
-pub(super) enum Doing {
-    Ended,
-    AtGate,
-    /// Waits for a lock that these calls hold.
-    Waits(Vec<usize>),
-}
-
-/// A read-only connection that holds the gates.
-pub(super) struct Observer {
-    client: Client,
-    pid: i32,
-    statements: RefCell<HashMap<String, Statement>>,
-}
-
-impl Observer {
-    pub(super) async fn text(&self, sql: &str) -> String {
-        let known = self.statements.borrow().get(sql).cloned();
-        let statement = match known {
-            Some(statement) => statement,
-            None => {
-                let statement = self.client.prepare(sql).await.expect("prepare");
-                self.statements
-                    .borrow_mut()
-                    .insert(sql.to_owned(), statement.clone());
-                statement
-            }
-        };
-        self.client
-            .query_one(&statement, &[])
-            .await
-            .expect("look")
-            .get(0)
-    }
-}
+use crate::connect::connection::Store;
+use crate::testdb;
+use crate::tests::sched::actors::Actors;
+use crate::tests::sched::flight::{Doing, Fate, Flight, Observer, Outcome, Pause};
+use crate::tests::sched::operation::{CLIENTS, PUSHER, RUNNERS};
+use crate::tests::sched::verb::{Verb, forget_everything};
 
 /// A separate schema with the connections of all actors.
 pub(super) struct Scheduler {

@@ -1,18 +1,24 @@
 //! The actors' calls, and their answers.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::Duration;
 
-use super::super::super::claims::LiveClaims;
-use super::super::super::columns::FinalColumns;
-use super::super::super::connection::Role;
-use super::super::super::push::PushColumns;
-use super::super::super::sql::{Sql, sql};
-use super::super::super::testdb::name;
-use super::super::super::{
-    Beat, Ending, Lanes, Moved, QueueFilter, RunnerFacts, Store, StoreError,
-};
+use crate::connect::claims::LiveClaims;
+use crate::connect::connection::Store;
+use crate::connect::error::StoreError;
+use crate::connect::role::Role;
+use crate::handler_sql::work::success;
+use crate::sql::columns::List;
+use crate::sql::outcomes::Outcomes;
+use crate::sql::{Sql, sql};
+use crate::testdb::name;
+use crate::verbs::beat::Beat;
+use crate::verbs::ending::Ending;
+use crate::verbs::lanes::Lanes;
+use crate::verbs::lanes::lane::QueueFilter;
+use crate::verbs::operate::Moved;
+use crate::verbs::push::PushColumns;
+use crate::verbs::runner::RunnerFacts;
 use pgtq_task::{ClaimId, NewTask, RunnerId, Task, TaskId};
 
 /// The handlers of every runner.
@@ -182,12 +188,10 @@ impl Verb {
             }
             Verb::CompleteInTask { runner, ending } => {
                 let endings = [&*ending];
-                let columns = FinalColumns::new(&endings);
+                let outcomes = Outcomes::new(&endings);
                 let children = PushColumns::new(&ending.record.children);
-                let mut params = columns.success(&runner);
-                let ticket = store.ticket().bytes();
-                params.push(&ticket);
-                params.extend(children.params());
+                let ticket: &[u8] = store.ticket().bytes();
+                let params = success(&runner, &ticket, &outcomes, &children);
                 let rows = store
                     .run(
                         Role::CommitStatus,
@@ -298,62 +302,6 @@ impl Verb {
     }
 }
 
-impl fmt::Display for Verb {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Verb::Push(tasks) => {
-                f.write_str("push")?;
-                for task in tasks {
-                    let queue = task.queue.as_ref().map_or("default", |q| q.as_str());
-                    write!(f, " {}@{queue}", task.handler)?;
-                    if let Some(key) = &task.key {
-                        write!(f, " key={key}")?;
-                    }
-                    if task.delay.is_some() {
-                        f.write_str(" later")?;
-                    }
-                }
-                Ok(())
-            }
-            Verb::Finish {
-                runner,
-                endings,
-                again,
-                ..
-            } => {
-                write!(
-                    f,
-                    "finish{} by {runner}:",
-                    if *again { " again" } else { "" }
-                )?;
-                for e in endings {
-                    let how = if e.recorded {
-                        "recorded".into()
-                    } else {
-                        e.transition.state().to_string()
-                    };
-                    write!(
-                        f,
-                        " ({} of {} {how}, {} children)",
-                        e.task.id,
-                        e.claim,
-                        e.record.children.len()
-                    )?;
-                }
-                Ok(())
-            }
-            Verb::CompleteInTask { runner, ending } => {
-                write!(
-                    f,
-                    "complete in task by {runner}: {} of {}",
-                    ending.task.id, ending.claim
-                )
-            }
-            other => write!(f, "{other:?}"),
-        }
-    }
-}
-
 /// Resets a store that another schedule has used.
 pub(super) fn forget_everything(store: &Store) {
     *store.live() = LiveClaims::default();
@@ -373,7 +321,7 @@ async fn finish_unfenced(
         "the fence looks different now"
     );
     let endings: Vec<&Ending> = endings.iter().filter(|e| !e.recorded).collect();
-    let columns = FinalColumns::new(&endings);
+    let outcomes = Outcomes::new(&endings);
     let ended: Vec<(ClaimId, TaskId)> = endings.iter().map(|e| (e.claim, e.task.id)).collect();
     let closing = store.live().emptied(&ended);
     let kept: Vec<i64> = ended
@@ -381,9 +329,9 @@ async fn finish_unfenced(
         .map(|(claim, _)| claim.0)
         .filter(|c| !closing.contains(c))
         .collect();
-    let mut params = columns.params(&runner);
-    params.push(&kept);
-    params.push(&closing);
+    let mut params: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
+        vec![&runner, &kept, &closing];
+    params.extend(List::Final.bind(&outcomes));
     store
         .run(Role::Finish, "finish", &loose(&text), &params)
         .await?;

@@ -134,7 +134,9 @@ const LOOK: &str = "SELECT json_build_object(
 
 impl World {
     /// Reads the database. An error: a task is in two states.
-    pub(super) async fn look(client: &super::scheduler::Observer) -> Result<World, String> {
+    pub(super) async fn look(
+        client: &crate::tests::sched::flight::Observer,
+    ) -> Result<World, String> {
         let text = client.text(LOOK).await;
         let rows: Rows = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
         let mut world = World {

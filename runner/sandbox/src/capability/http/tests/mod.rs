@@ -1,6 +1,7 @@
 //! The client of an attempt against real servers on loopback, without a guest: the tests
 //! build the requests of a guest and check the responses and errors it would get.
 
+mod cases;
 mod exchange;
 mod hostile;
 mod proxy;

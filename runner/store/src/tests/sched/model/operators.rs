@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Answer, Turn, Verdict, ensure};
+use crate::tests::sched::model::{Turn, Verdict, ensure};
+use crate::tests::sched::verb::Answer;
 
 /// A task's previous state, and whether something changed; `None` means unknown.
 type Reported = (Option<String>, Option<bool>);
