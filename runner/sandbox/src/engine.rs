@@ -11,9 +11,9 @@ use wasmtime::{
     WasmBacktraceDetails,
 };
 
-use super::config::{Allocator, SandboxConfig};
-use super::error::SandboxError;
-use super::limiter::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+use crate::attempt::limiter::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+use crate::config::{Allocator, SandboxConfig};
+use crate::error::SandboxError;
 
 /// Fuel between two yields to the scheduler: about 100 µs of plain code.
 pub(super) const YIELD_FUEL: u64 = 100_000;
@@ -22,7 +22,7 @@ pub(super) const YIELD_FUEL: u64 = 100_000;
 pub(super) const LARGE_YIELD_FUEL: u64 = 5_000_000;
 /// Instances that may live at the same time besides attempts: probes.
 pub(super) const PROBES: u32 = 4;
-/// Plugins that are being linked at the same time, ensured by [`super::copies`].
+/// Plugins that are being linked at the same time, ensured by [`crate::run::copies`].
 const LINKS: u32 = 1;
 /// Frames of a backtrace.
 const FRAMES: NonZeroUsize = NonZeroUsize::new(20).expect("20 is not zero");

@@ -17,53 +17,30 @@
 //! Does not use the database or the plugin directory, and does not decide when to load a
 //! file.
 
-mod access;
-mod account;
 mod attempt;
 mod bindings;
-mod cache;
 mod capability;
-mod child;
 mod compile;
 mod config;
-mod confine;
-mod copies;
 mod direct;
 mod engine;
 mod error;
-mod facts;
-mod failure;
 mod fair;
-mod granted;
-mod handler;
-mod host;
-mod host_call;
-mod inspect;
 mod json;
-mod limiter;
-mod load;
-mod logs;
 mod net;
-mod phases;
 mod private;
-mod push;
-mod redact;
-mod state;
-mod stdio;
-mod stop;
-mod walk;
+mod run;
 mod wasi;
-mod weight;
 
-pub use capability::{FakeHttp, FakeRequest, FakeResponse};
-pub use child::compile_child;
-pub use compile::{Compiler, validate};
+pub use capability::http::fake::{FakeHttp, FakeRequest, FakeResponse};
+pub use compile::child::compile_child;
+pub use compile::compiler::{Compiler, validate};
+pub use compile::inspect::{CONTRACT, FileForm, Inspection, inspect};
 pub use config::{Allocator, SandboxConfig};
 pub use error::{LoadError, SandboxError};
-pub use inspect::{CONTRACT, FileForm, Inspection, inspect};
-pub use load::{COMPILERS, Compiled, Sandbox};
-pub use phases::Phases;
 pub use private::{PrivateDir, user};
+pub use run::load::{COMPILERS, Compiled, Sandbox};
+pub use run::phases::Phases;
 
 /// The built-in version of wasmtime, for `pgtq version` and `doctor`.
 pub fn engine_version() -> &'static str {

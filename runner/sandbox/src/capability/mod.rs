@@ -2,21 +2,23 @@
 //! links its imports; all are linked for every plugin and decide per call, so that a
 //! grant takes effect without a reload.
 
-mod http;
+pub(crate) mod context;
+pub(crate) mod files;
+pub(crate) mod http;
+pub(crate) mod push;
 mod secrets;
 mod sql;
 mod state;
+pub(crate) mod tcp;
 
 use wasmtime::component::Linker;
 
-use super::bindings::WireProblem;
-use super::state::State;
-pub use http::{FakeHttp, FakeRequest, FakeResponse};
-pub(super) use http::{Http, Idle};
+use crate::attempt::state::State;
+use crate::bindings::WireProblem;
 use pgtq_task::Problem;
 
 /// Links every capability.
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     http::link(linker)?;
     sql::link(&mut linker.instance("pgtq:plugin/sql@1.0.0")?)?;
     state::link(&mut linker.instance("pgtq:plugin/state@1.0.0")?)?;
@@ -35,11 +37,11 @@ fn wire(problem: Problem) -> WireProblem {
 /// borrows nothing from the store while it waits.
 macro_rules! answer {
     ($linker:ident, $name:literal, |$store:ident, ($($arg:ident: $type:ty),*)| $bytes:expr, $value:expr) => {
-        $linker.func_wrap_async($name, |mut $store: super::super::host::Caller<'_>, ($($arg,)*): ($($type,)*)| {
+        $linker.func_wrap_async($name, |mut $store: crate::run::linker::Caller<'_>, ($($arg,)*): ($($type,)*)| {
             Box::new(async move {
-                super::super::host::charge(&mut $store, $bytes).await?;
+                crate::run::linker::charge(&mut $store, $bytes).await?;
                 let answer: Result<_, pgtq_task::Problem> = $value.await;
-                Ok((answer.map_err(super::wire),))
+                Ok((answer.map_err(crate::capability::wire),))
             })
         })?;
     };

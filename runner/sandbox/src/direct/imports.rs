@@ -1,18 +1,18 @@
 //! The imports that the direct path supports: those without effects outside of the
-//! attempt before its end. They do what [`host`](crate::host) and WASI do, and are
+//! attempt before its end. They do what [`host`](crate::run::linker) and WASI do, and are
 //! charged the same.
 
 use wasmtime::{AsContextMut, Caller, ExternType, Linker, Module};
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::p2::bindings::random::insecure_seed::Host as _;
 
-use super::Detour;
-use super::memory::Guest;
+use crate::attempt::state::State;
 use crate::bindings::Level;
-use crate::facts;
-use crate::host::charge;
-use crate::push;
-use crate::state::State;
+use crate::capability::context;
+use crate::capability::push;
+use crate::direct::Detour;
+use crate::direct::memory::Guest;
+use crate::run::linker::charge;
 
 /// Interfaces that every program with a standard library imports and hardly any uses.
 const BALLAST: [&str; 2] = ["wasi:cli/", "wasi:io/"];
@@ -92,7 +92,7 @@ async fn put_text(caller: &mut Caller<'_, State>, at: u32, text: &str) -> wasmti
     let guest = Guest::of(caller)?;
     aligned(at, 4)?;
     let place = guest.write(&mut *caller, text).await?;
-    guest.put(&mut *caller, at, &pair(place, super::length(text)))
+    guest.put(&mut *caller, at, &pair(place, crate::direct::length(text)))
 }
 
 fn pair(low: u32, high: u32) -> [u8; 8] {
@@ -125,7 +125,7 @@ fn log(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Result<(
                     let texts = guest.texts(&caller, [(message, m_len), (fields, f_len)])?;
                     let [message, fields] = texts;
                     enter(&mut caller, message.len() + fields.len()).await?;
-                    facts::log(caller.data(), level, &message, &fields)
+                    context::log(caller.data(), level, &message, &fields)
                 })
             },
         )?,
@@ -137,7 +137,7 @@ fn log(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Result<(
                     let guest = Guest::of(&mut caller)?;
                     let [message] = guest.texts(&caller, [(message, length)])?;
                     enter(&mut caller, message.len()).await?;
-                    facts::panicked(caller.data(), &message);
+                    context::panicked(caller.data(), &message);
                     wasmtime::Result::Ok(())
                 })
             },
@@ -149,16 +149,16 @@ fn log(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Result<(
 
 fn context(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Result<()> {
     match name {
-        "task-id" => number!(linker, from, name, |state| facts::task_id(state)),
-        "attempt" => number!(linker, from, name, |state| facts::attempt(state)),
-        "pushed-at-ms" => number!(linker, from, name, |state| facts::pushed_at_ms(state)),
-        "due-at-ms" => number!(linker, from, name, |state| facts::due_at_ms(state)),
-        "remaining-ms" => number!(linker, from, name, |state| facts::remaining_ms(state)),
-        "is-cancelled" => number!(linker, from, name, |state| u32::from(facts::is_cancelled(
-            state
-        ))),
-        "queue" => text!(linker, from, name, |state| facts::queue(state)),
-        "idempotency-key" => text!(linker, from, name, |state| facts::idempotency_key(state)),
+        "task-id" => number!(linker, from, name, |state| context::task_id(state)),
+        "attempt" => number!(linker, from, name, |state| context::attempt(state)),
+        "pushed-at-ms" => number!(linker, from, name, |state| context::pushed_at_ms(state)),
+        "due-at-ms" => number!(linker, from, name, |state| context::due_at_ms(state)),
+        "remaining-ms" => number!(linker, from, name, |state| context::remaining_ms(state)),
+        "is-cancelled" => number!(linker, from, name, |state| u32::from(
+            context::is_cancelled(state)
+        )),
+        "queue" => text!(linker, from, name, |state| context::queue(state)),
+        "idempotency-key" => text!(linker, from, name, |state| context::idempotency_key(state)),
         "max-attempts" => linker.func_wrap_async(
             from,
             name,
@@ -189,7 +189,7 @@ fn progress(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Res
                 let guest = Guest::of(&mut caller)?;
                 let [message] = guest.texts(&caller, [(message, length)])?;
                 enter(&mut caller, message.len()).await?;
-                facts::progress(caller.data(), fraction, &message);
+                context::progress(caller.data(), fraction, &message);
                 wasmtime::Result::Ok(())
             })
         },

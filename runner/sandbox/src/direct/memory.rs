@@ -5,9 +5,9 @@
 
 use wasmtime::{AsContext, AsContextMut, Caller, Memory, TypedFunc};
 
-use super::{Detour, Four, length};
+use crate::attempt::state::State;
 use crate::bindings::{Verdict, WireFailure};
-use crate::state::State;
+use crate::direct::{Detour, Four, length};
 
 /// Bytes of `result<string, failure>`: a discriminant, then a failure aligned to 8.
 const RESULT_BYTES: usize = 64;

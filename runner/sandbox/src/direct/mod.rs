@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use expose::EXPORT;
-pub(super) use expose::expose;
+pub(crate) use expose::expose;
 use futures_util::FutureExt;
 use wasmtime::component;
 use wasmtime::{
@@ -30,9 +30,9 @@ use wasmtime::{
 };
 
 use self::memory::Guest;
-use super::attempt;
-use super::bindings::WireFailure;
-use super::state::State;
+use crate::attempt::state::State;
+use crate::bindings::WireFailure;
+use crate::run::attempt;
 use pgtq_task::Limits;
 
 /// Fuel for reaching the module: tables are filled, no guest code runs.
@@ -43,7 +43,7 @@ const PAUSE: u32 = 1_000;
 
 /// Ends an attempt in the main module that must be run in the component.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Detour(pub(super) &'static str);
+pub(crate) struct Detour(pub(super) &'static str);
 
 impl fmt::Display for Detour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,22 +55,22 @@ impl std::error::Error for Detour {}
 
 /// How often a handler needed a detour recently. A clone counts for the same handler.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Detours(Arc<AtomicU32>);
+pub(crate) struct Detours(Arc<AtomicU32>);
 
 impl Detours {
     /// Of a handler that never leaves the component.
     #[cfg(test)]
-    pub(super) fn always() -> Detours {
+    pub(crate) fn always() -> Detours {
         Detours(Arc::new(AtomicU32::new(u32::MAX)))
     }
 
     /// Whether the next attempt may try the direct path.
-    pub(super) fn may_go_direct(&self) -> bool {
+    pub(crate) fn may_go_direct(&self) -> bool {
         let left = self.0.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
         left.is_err()
     }
 
-    pub(super) fn note(&self) {
+    pub(crate) fn note(&self) {
         self.0.store(PAUSE, Relaxed);
     }
 }
@@ -79,7 +79,7 @@ impl Detours {
 type Four = (u32, u32, u32, u32);
 
 /// A plugin's main module, ready to be instantiated.
-pub(super) struct Direct {
+pub(crate) struct Direct {
     pre: InstancePre<State>,
     memory: ModuleExport,
     realloc: ModuleExport,
@@ -89,7 +89,7 @@ pub(super) struct Direct {
 
 impl Direct {
     /// The main module of `component`, if [`expose`] exported it and it fits.
-    pub(super) fn link(component: &component::InstancePre<State>) -> Option<Direct> {
+    pub(crate) fn link(component: &component::InstancePre<State>) -> Option<Direct> {
         let engine = component.engine();
         component.component().get_export_index(None, EXPORT)?;
         match Direct::of(engine, component) {
@@ -139,12 +139,12 @@ impl Direct {
     }
 
     /// A new instance of the module.
-    pub(super) async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Instance> {
+    pub(crate) async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Instance> {
         self.pre.instantiate_async(store).await
     }
 
     /// Calls a handler. The same as the component's `run`, or a [`Detour`].
-    pub(super) async fn call_run(
+    pub(crate) async fn call_run(
         &self,
         store: &mut Store<State>,
         instance: &Instance,

@@ -14,7 +14,7 @@
 mod dial;
 mod resolve;
 #[cfg(test)]
-pub(super) mod scripted;
+pub(crate) mod scripted;
 mod tls;
 
 use std::io;
@@ -25,16 +25,16 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use super::capability::Idle;
-use super::fair::{FairPermit, FairSemaphore};
-pub(super) use dial::dial;
+use crate::capability::http::reuse::Idle;
+use crate::fair::{FairPermit, FairSemaphore};
+pub(crate) use dial::dial;
 use pgtq_task::{AddressKind, Destination, HttpProxy, Network};
-pub(super) use resolve::{Resolver, SystemResolver};
+pub(crate) use resolve::{Resolver, SystemResolver};
 
 /// Connections of one runner at a time, all its plugins together. Half of the 1,024 files
 /// that a process may usually open. A plugin that holds its full share waits, until the
 /// deadline of the attempt.
-pub(super) const CONNECTIONS: usize = 512;
+pub(crate) const CONNECTIONS: usize = 512;
 /// Names that one runner looks up at a time. Each lookup occupies a thread until the name
 /// server answers, and the runner needs its threads (tokio has 512) for other work too.
 const LOOKUPS: usize = 32;
@@ -42,26 +42,26 @@ const LOOKUPS: usize = 32;
 const ADDRESSES: usize = 64;
 
 /// The network state shared by all attempts of a runner.
-pub(super) struct Net {
+pub(crate) struct Net {
     resolver: Arc<dyn Resolver>,
     connections: Arc<FairSemaphore>,
     lookups: Arc<FairSemaphore>,
     /// HTTP connections that wait for another request.
-    pub(super) idle: Arc<Idle>,
+    pub(crate) idle: Arc<Idle>,
     /// Made with the first connection that needs it: reads files.
     tls: OnceCell<TlsConnector>,
 }
 
 /// A permit for one connection. Held while the connection is open.
-pub(super) type ConnectionPermit = FairPermit;
+pub(crate) type ConnectionPermit = FairPermit;
 
 /// A permit for one concurrent operation of an attempt. Every worker of the operation has
 /// a clone; a thread that looks up a name keeps one until it is done, even if its caller
 /// has gone.
-pub(super) type RequestPermit = Arc<OwnedSemaphorePermit>;
+pub(crate) type RequestPermit = Arc<OwnedSemaphorePermit>;
 
 /// Waits for a permit until the deadline. Cancel-safe.
-pub(super) async fn permit(
+pub(crate) async fn permit(
     semaphore: &Arc<Semaphore>,
     deadline: Instant,
 ) -> Option<OwnedSemaphorePermit> {
@@ -76,7 +76,7 @@ pub(super) async fn permit(
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NetError {
+pub(crate) enum NetError {
     /// Not a host that can be looked up.
     #[error("{0}")]
     BadHost(String),
@@ -126,7 +126,7 @@ impl NetError {
     /// The line to add below `[grants.NAME]` so that a denied address, and no other, may
     /// be reached beside the networks that are granted already. None for addresses that
     /// must never be suggested.
-    pub(super) fn grant(&self, granted: &[Network]) -> Option<String> {
+    pub(crate) fn grant(&self, granted: &[Network]) -> Option<String> {
         let NetError::Prohibited { address, kind, .. } = self else {
             return None;
         };
@@ -151,12 +151,12 @@ impl NetError {
 
 impl Net {
     /// With the resolver of this machine.
-    pub(super) fn system() -> Arc<Net> {
+    pub(crate) fn system() -> Arc<Net> {
         Net::new(Arc::new(SystemResolver), CONNECTIONS)
     }
 
     /// With a given resolver and limit of connections.
-    pub(super) fn new(resolver: Arc<dyn Resolver>, connections: usize) -> Arc<Net> {
+    pub(crate) fn new(resolver: Arc<dyn Resolver>, connections: usize) -> Arc<Net> {
         Arc::new(Net {
             resolver,
             connections: FairSemaphore::new(connections),
@@ -168,13 +168,13 @@ impl Net {
 
     /// Trusts these certificate authorities in place of the system's.
     #[cfg(test)]
-    pub(super) fn trust(&self, roots: rustls::RootCertStore) {
+    pub(crate) fn trust(&self, roots: rustls::RootCertStore) {
         let connector = tls::trusting(roots).expect("a configuration");
         assert!(self.tls.set(connector).is_ok(), "set once");
     }
 
     /// TLS with the system's certificate authorities. Cancel-safe.
-    pub(super) async fn tls(&self) -> Result<TlsConnector, NetError> {
+    pub(crate) async fn tls(&self) -> Result<TlsConnector, NetError> {
         let made = self.tls.get_or_try_init(async || {
             let made = tokio::task::spawn_blocking(tls::system).await;
             made.unwrap_or_else(|error| Err(error.to_string()))
@@ -183,7 +183,7 @@ impl Net {
     }
 
     /// Waits until `plugin` may open one more connection. Cancel-safe.
-    pub(super) async fn connection(
+    pub(crate) async fn connection(
         &self,
         plugin: &Arc<str>,
         deadline: Instant,
@@ -197,7 +197,7 @@ impl Net {
     /// Resolves a destination once and checks every address; returns none if one of them
     /// is denied. An address is not resolved, only checked. A lookup thread keeps `turn`
     /// until it is done. Cancel-safe.
-    pub(super) async fn resolve(
+    pub(crate) async fn resolve(
         &self,
         plugin: &Arc<str>,
         to: &Destination,
@@ -223,7 +223,7 @@ impl Net {
     }
 
     /// Resolves the operator's proxy, whose address is not restricted. Cancel-safe.
-    pub(super) async fn resolve_proxy(
+    pub(crate) async fn resolve_proxy(
         &self,
         plugin: &Arc<str>,
         proxy: &HttpProxy,

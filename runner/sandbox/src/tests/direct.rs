@@ -9,9 +9,11 @@ use wit_component::StringEncoding;
 use super::guests::{
     Parts, WORK, attempt, component, core_module, guest, load, sandbox, small, source,
 };
+use crate::capability::push::{PushRights, Pusher, own_handlers};
+use crate::config::SandboxConfig;
 use crate::direct::{self, Detours};
-use crate::push::{PushRights, Pusher, own_handlers};
-use crate::{Compiled, SandboxConfig, attempt};
+use crate::run::attempt;
+use crate::run::load::Compiled;
 use pgtq_task::{
     LimitRequest, LogLine, LogPageLimit, Manifest, Outcome, Report, StopReason, TaskId,
 };

@@ -7,8 +7,9 @@ use arc_swap::ArcSwap;
 
 use super::direct::run;
 use super::guests::{Parts, WORK, component, load, sandbox, small, source};
+use crate::config::SandboxConfig;
 use crate::direct::Detours;
-use crate::{Compiled, SandboxConfig};
+use crate::run::load::Compiled;
 use pgtq_task::{Grant, GrantBook, Name, NewTask, Outcome, PushFacts, PushLook};
 
 /// A plugin whose handler `work` pushes `child`, with its arguments as options.

@@ -8,8 +8,10 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 
 use super::guests::{attempt, load};
+use crate::config::SandboxConfig;
 use crate::net::{Net, Resolver, SystemResolver};
-use crate::{Compiled, Sandbox, SandboxConfig};
+use crate::run::load::Compiled;
+use crate::run::load::Sandbox;
 use pgtq_setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
 use pgtq_task::{
     Attempt, FileGrant, Grant, GrantBook, Handler, HandlerInfo, LimitCut, LimitRequest, Limits,

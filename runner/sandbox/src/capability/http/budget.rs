@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wasmtime_wasi_http::Error;
 
-use super::super::super::state::SharedLogs;
+use crate::attempt::state::SharedLogs;
 use pgtq_task::{Limits, LogLevel};
 
 /// The remaining budget of one attempt, for all its requests together.

@@ -14,16 +14,16 @@ use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions};
 
-use super::super::super::access::Access;
-use super::super::super::net::{self, NetError, RequestPermit};
-use super::super::super::state::SharedLogs;
-use super::body::Arriving;
-use super::budget::{Budget, BudgetSlot, Metered};
-use super::connect::{Route, Via, is_local};
-use super::error::{Refusal, of_hyper};
-use super::request_target::RequestTarget;
-use super::reuse::{Connection, InUse, Key};
-use super::{Body, Io, Sent, fake, placeholder};
+use crate::attempt::access::Access;
+use crate::attempt::state::SharedLogs;
+use crate::capability::http::body::Arriving;
+use crate::capability::http::budget::{Budget, BudgetSlot, Metered};
+use crate::capability::http::connect::{Route, Via, is_local};
+use crate::capability::http::error::{Refusal, of_hyper};
+use crate::capability::http::request_target::RequestTarget;
+use crate::capability::http::reuse::{Connection, InUse, Key};
+use crate::capability::http::{Body, Io, Sent, fake, placeholder};
+use crate::net::{self, NetError, RequestPermit};
 use pgtq_task::{Destination, Limits};
 
 /// For the connection and its handshake, unless the guest sets a time.

@@ -17,11 +17,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::Error;
 
-use super::super::super::access::Access;
-use super::super::super::net::{self, ConnectionPermit, NetError, RequestPermit};
-use super::budget::Stream;
-use super::error::{Refusal, of_tls};
-use super::request_target::RequestTarget;
+use crate::attempt::access::Access;
+use crate::capability::http::budget::Stream;
+use crate::capability::http::error::{Refusal, of_tls};
+use crate::capability::http::request_target::RequestTarget;
+use crate::net::{self, ConnectionPermit, NetError, RequestPermit};
 use pgtq_task::{AddressKind, Destination, HttpProxy, Secret};
 
 /// Maximum bytes of the head of a proxy's answer.

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use wasmtime_wasi_http::Error;
 
-use super::budget::{Budget, Way};
-use super::error::Refusal;
-use super::{Body, Io};
+use crate::capability::http::budget::{Budget, Way};
+use crate::capability::http::error::Refusal;
+use crate::capability::http::{Body, Io};
 
 /// A request as it would leave the runner: after the rules, with its secrets substituted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct FakeResponse {
     pub body: Vec<u8>,
 }
 
-/// Answers requests in place of the network: set it in [`crate::SandboxConfig`]. Needs,
+/// Answers requests in place of the network: set it in [`crate::config::SandboxConfig`]. Needs,
 /// grants, budgets and placeholders of secrets are checked before; names are not
 /// resolved, so networks are not checked.
 pub trait FakeHttp: Debug + Send + Sync {

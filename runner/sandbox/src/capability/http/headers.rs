@@ -6,12 +6,12 @@ use wasmtime_wasi_http::p2::HeaderError;
 use wasmtime_wasi_http::p2::bindings::http::types::{self, HostFields};
 use wasmtime_wasi_http::{Error, FieldMap, FieldMapError, WasiHttpView};
 
-use super::FIELD_BYTES;
-use super::error::Refusal;
-use super::objects::{Kind, OBJECT_BYTES, field_size};
-use super::types::{hold, hold_fields};
-use crate::host::{Caller, charge};
-use crate::state::State;
+use crate::attempt::state::State;
+use crate::capability::http::FIELD_BYTES;
+use crate::capability::http::error::Refusal;
+use crate::capability::http::objects::{Kind, OBJECT_BYTES, field_size};
+use crate::capability::http::types::{hold, hold_fields};
+use crate::run::linker::{Caller, charge};
 
 /// Maximum number of headers of one object; with 72 bytes for each, fewer fit anyway.
 const MAX_FIELDS: usize = 1_000;

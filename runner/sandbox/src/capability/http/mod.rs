@@ -16,12 +16,12 @@ mod budget;
 mod client;
 mod connect;
 mod error;
-mod fake;
+pub(crate) mod fake;
 mod headers;
 mod objects;
 mod placeholder;
 mod request_target;
-mod reuse;
+pub(crate) mod reuse;
 mod types;
 
 use std::sync::Arc;
@@ -37,15 +37,13 @@ use wasmtime_wasi_http::{
     Error, RequestOptions, WasiHttp, WasiHttpCtx, WasiHttpHooks, WasiHttpView,
 };
 
-use super::super::access::Access;
-use super::super::account::Account;
-use super::super::host::{Caller, charge};
-use super::super::state::{SharedLogs, State};
+use crate::attempt::access::Access;
+use crate::attempt::account::Account;
+use crate::attempt::state::{SharedLogs, State};
+use crate::run::linker::{Caller, charge};
 use client::Client;
-pub use fake::{FakeHttp, FakeRequest, FakeResponse};
 use objects::{EXCHANGE_BYTES, Kind, Objects, request_size};
 use pgtq_task::Limits;
-pub(crate) use reuse::Idle;
 
 /// Fuel for one request, besides its own host call: a task, a connection and up to a
 /// handshake of the host's time.
@@ -64,7 +62,7 @@ type Sent = Result<(::http::Response<Body>, Io), Error>;
 
 /// Links `wasi:http/types` and `wasi:http/outgoing-handler`. Plugins serve no HTTP, so no
 /// `incoming-handler`.
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let options = LinkOptions::default();
     http::types::add_to_linker::<_, WasiHttp>(linker, &(&options).into(), State::http)?;
     // wasmtime 48.0.8 looks for a different error type than the one that bodies fail

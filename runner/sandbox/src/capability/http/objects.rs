@@ -16,9 +16,9 @@ use wasmtime_wasi_http::p2::types::{
     HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest,
 };
 
-use super::CHUNK_BYTES;
-use crate::account::Account;
-use crate::stop::HostStop;
+use crate::attempt::account::Account;
+use crate::attempt::stop::HostStop;
+use crate::capability::http::CHUNK_BYTES;
 
 /// An empty object, with its place in the table.
 pub(super) const OBJECT_BYTES: u64 = 512;

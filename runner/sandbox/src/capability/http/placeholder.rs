@@ -5,9 +5,9 @@
 use http::{HeaderMap, HeaderValue};
 use wasmtime_wasi_http::Error;
 
-use super::super::super::access::{Access, Denied, list};
-use super::error::Refusal;
-use super::request_target::RequestTarget;
+use crate::attempt::access::{Access, Denied, list};
+use crate::capability::http::error::Refusal;
+use crate::capability::http::request_target::RequestTarget;
 use pgtq_task::{SecretGrant, toml_key};
 
 const START: &str = "{{secret:";

@@ -2,8 +2,8 @@
 
 use wasmtime_wasi_http::Error;
 
-use super::super::super::access::{Access, Denied, list};
-use super::error::Refusal;
+use crate::attempt::access::{Access, Denied, list};
+use crate::capability::http::error::Refusal;
 use pgtq_task::{Destination, HttpRule, host, toml_text};
 
 /// Characters of a path that are shown.

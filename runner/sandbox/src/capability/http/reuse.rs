@@ -14,9 +14,9 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::super::super::net::ConnectionPermit;
-use super::Body;
-use super::budget::BudgetSlot;
+use crate::capability::http::Body;
+use crate::capability::http::budget::BudgetSlot;
+use crate::net::ConnectionPermit;
 use pgtq_task::GrantBook;
 
 /// How long a connection is kept.

@@ -4,7 +4,7 @@
 //! Wasmtime bounds only the headers of one object, not the other texts, and there may be
 //! as many objects as handles: 8 GB in one attempt.
 //!
-//! [`Objects`]: super::objects::Objects
+//! [`Objects`]: crate::capability::http::objects::Objects
 
 use wasmtime::component::{LinkerInstance, Resource};
 use wasmtime_wasi_http::p2::bindings::http::types::{
@@ -16,11 +16,11 @@ use wasmtime_wasi_http::p2::types::{
 };
 use wasmtime_wasi_http::{FieldMap, WasiHttpView};
 
-use super::objects::{
+use crate::attempt::state::State;
+use crate::capability::http::objects::{
     BODY_BYTES, EXCHANGE_BYTES, Kind, OBJECT_BYTES, TRAILER_BYTES, fields_size, request_size,
 };
-use crate::host::{Caller, charge};
-use crate::state::State;
+use crate::run::linker::{Caller, charge};
 
 /// The longest method, in bytes; longer than any that is registered with IANA.
 const METHOD_BYTES: usize = 32;

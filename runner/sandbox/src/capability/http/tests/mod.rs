@@ -21,13 +21,13 @@ use wasmtime_wasi_http::{Error, RequestOptions};
 use super::client::Client;
 use super::fake::FakeHttp;
 use super::{Body, Io};
-use crate::access::Access;
-use crate::logs::LockedLogs;
-use crate::logs::Logs;
+use crate::attempt::access::Access;
+use crate::attempt::logs::LockedLogs;
+use crate::attempt::logs::Logs;
+use crate::attempt::redact::Redactor;
+use crate::attempt::state::SharedLogs;
 use crate::net::scripted::Scripted;
 use crate::net::{Net, Resolver};
-use crate::redact::Redactor;
-use crate::state::SharedLogs;
 use pgtq_task::{Grant, GrantBook, HandlerInfo, HttpProxy, Limits, Needs, Secret, SecretGrant};
 
 /// The settings of a test; everything is requested and granted, but no network.
@@ -109,7 +109,7 @@ impl Setup {
         let mut logs = Logs::new(
             &self.limits,
             Instant::now(),
-            &crate::account::Account::new(self.limits.host_bytes),
+            &crate::attempt::account::Account::new(self.limits.host_bytes),
         );
         logs.hide(Redactor::of(&self.grant, &book));
         let logs: SharedLogs = Arc::new(LockedLogs::new(logs));
