@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::capability::http::fake::FakeHttp;
-use crate::compile::compiler::Compiler;
+use crate::compiler::Compiler;
 use pgtq_task::{GrantBook, HttpProxy, LimitRequest, Limits, Name, PushFacts};
 
 /// The source of the memory of instances.

@@ -21,6 +21,7 @@ mod attempt;
 mod bindings;
 mod capability;
 mod compile;
+mod compiler;
 mod config;
 mod direct;
 mod engine;
@@ -30,23 +31,22 @@ mod json;
 mod net;
 mod private;
 mod run;
+mod text;
 mod wasi;
 
 pub use capability::http::fake::{FakeHttp, FakeRequest, FakeResponse};
 pub use compile::child::compile_child;
-pub use compile::compiler::{Compiler, validate};
-pub use compile::inspect::{CONTRACT, FileForm, Inspection, inspect};
+pub use compile::file_form::FileForm;
+pub use compile::inspect::{CONTRACT, Inspection, inspect};
+pub use compile::parent::validate;
+pub use compiler::Compiler;
 pub use config::{Allocator, SandboxConfig};
+pub use engine::engine_version;
 pub use error::{LoadError, SandboxError};
 pub use private::{PrivateDir, user};
-pub use run::load::{COMPILERS, Compiled, Sandbox};
+pub use run::compiled::Compiled;
 pub use run::phases::Phases;
-
-/// The built-in version of wasmtime, for `pgtq version` and `doctor`.
-pub fn engine_version() -> &'static str {
-    // wasmtime does not export it; a test compares it with Cargo.lock.
-    "48.0.8"
-}
+pub use run::sandbox::{COMPILERS, Sandbox};
 
 #[cfg(test)]
 mod tests;

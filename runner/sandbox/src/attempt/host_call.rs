@@ -15,7 +15,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use wasmtime::{CallHook, CallHookHandler, StoreContextMut, Trap};
 use wasmtime_wasi::async_trait;
 
-use crate::attempt::state::State;
+use crate::attempt::state::{HostCall, State};
 use crate::engine::YIELD_FUEL;
 use pgtq_task::Limits;
 
@@ -72,21 +72,14 @@ pub(crate) async fn timed<T>(limits: &Limits, guest: impl Future<Output = T>) ->
     .await
 }
 
-/// A running host call: when it began, and the fuel that was left then.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct HostCall {
-    at: Instant,
-    fuel: u64,
-}
+/// The store of a guest that called the host.
+pub(crate) type Caller<'a> = StoreContextMut<'a, State>;
 
 /// Takes the fuel for one host call that carries `bytes`, or ends the attempt.
 ///
 /// Setting the fuel restarts wasmtime's interval until the next yield, so a loop of host
 /// calls would never yield by itself: this function yields. Cancel-safe.
-pub(crate) async fn charge(
-    store: &mut StoreContextMut<'_, State>,
-    bytes: usize,
-) -> wasmtime::Result<()> {
+pub(crate) async fn charge(store: &mut Caller<'_>, bytes: usize) -> wasmtime::Result<()> {
     store.data().account.passed(bytes as u64);
     let left = take_fuel(store, CALL_FUEL + bytes as u64)?;
     let state = store.data_mut();
@@ -97,7 +90,7 @@ pub(crate) async fn charge(
     Ok(())
 }
 
-fn take_fuel(store: &mut StoreContextMut<'_, State>, fuel: u64) -> wasmtime::Result<u64> {
+fn take_fuel(store: &mut Caller<'_>, fuel: u64) -> wasmtime::Result<u64> {
     let Some(left) = store.get_fuel()?.checked_sub(fuel) else {
         store.set_fuel(0)?;
         return Err(Trap::OutOfFuel.into());
@@ -121,7 +114,7 @@ pub(crate) struct HostCalls;
 impl CallHookHandler<State> for HostCalls {
     async fn handle_call_event(
         &self,
-        mut store: StoreContextMut<'_, State>,
+        mut store: Caller<'_>,
         event: CallHook,
     ) -> wasmtime::Result<()> {
         match event {
@@ -144,7 +137,7 @@ impl CallHookHandler<State> for HostCalls {
 }
 
 /// Bounds what the next call copies out of the guest by the remaining host bytes.
-fn bound_call(store: &mut StoreContextMut<'_, State>) {
+fn bound_call(store: &mut Caller<'_>) {
     let state = store.data();
     let room = state.account.call_room(state.limits.call_bytes);
     store.set_hostcall_fuel(usize::try_from(room).unwrap_or(usize::MAX));
@@ -152,7 +145,7 @@ fn bound_call(store: &mut StoreContextMut<'_, State>) {
 
 /// Charges for the call that ends, unless it was charged more already, and yields when
 /// the slice is used up. Time that a call spends waiting is not its thread's time.
-async fn settle(store: &mut StoreContextMut<'_, State>) -> wasmtime::Result<()> {
+async fn settle(store: &mut Caller<'_>) -> wasmtime::Result<()> {
     let now = Instant::now();
     let Some(call) = store.data_mut().host_calls.pop() else {
         return Ok(());

@@ -8,16 +8,9 @@ use std::sync::Arc;
 use wasmtime::ResourceLimiter;
 
 use crate::attempt::account::Account;
-use crate::run::failure;
+use crate::attempt::machine;
+use crate::engine::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use pgtq_task::Limits;
-
-/// Core instances that one component may have. A Rust component has two to four;
-/// generated ones of other languages about ten.
-pub(crate) const MAX_INSTANCES: usize = 20;
-/// Tables per component.
-pub(crate) const MAX_TABLES: usize = 8;
-/// Memories per component.
-pub(crate) const MAX_MEMORIES: usize = 4;
 
 /// The counters of one store.
 #[derive(Debug)]
@@ -58,7 +51,7 @@ fn grown(sum: u64, current: usize, desired: usize, limit: u64) -> Option<u64> {
 
 impl Limiter {
     fn grow_failed(&mut self, error: &wasmtime::Error) {
-        self.machine_refused = failure::machine(error);
+        self.machine_refused = machine::lacks(error);
         // Otherwise the pool has no more for one memory: the guest sees the same error.
         self.memory_refused = self.machine_refused.is_none();
     }

@@ -13,6 +13,8 @@ use serde_json::value::RawValue;
 use crate::attempt::account::Account;
 use crate::attempt::redact::Redactor;
 use crate::attempt::stop::HostStop;
+use crate::json;
+use crate::text::{clean, clean_text};
 use pgtq_task::{Limits, LogLevel, LogLine, LogPage, LogPageLimit, LogTail};
 
 /// Maximum bytes of one line that are kept.
@@ -87,6 +89,11 @@ impl Logs {
             Some(redactor) => redactor.hide(text),
             None => Cow::Borrowed(text),
         }
+    }
+
+    /// Whether a text that is to be stored contains one of the attempt's secrets.
+    pub(crate) fn holds_a_secret(&self, text: &str) -> bool {
+        matches!(self.hidden(text), Cow::Owned(_))
     }
 
     /// Writes one line. Over the limit the oldest line of the tail is dropped; far over
@@ -228,6 +235,11 @@ impl Logs {
     }
 }
 
+/// Shared with the WASI streams, which live beside it in the store, and with the reader
+/// of the log of a long-running attempt. Hardly ever contended: one guest, one thread at
+/// a time, and one reader about once a second.
+pub(crate) type SharedLogs = Arc<LockedLogs>;
+
 /// The log of one attempt behind its lock.
 #[derive(Debug)]
 pub(crate) struct LockedLogs(Mutex<Logs>);
@@ -260,50 +272,12 @@ fn size(line: &LogLine) -> u64 {
     (line.message.len() + fields) as u64 + LINE_OVERHEAD
 }
 
-/// One line of at most `max` bytes: control characters are removed, and white space among
-/// them becomes a space, so that no guest forges a line or controls a terminal.
-pub(crate) fn clean(text: &str, max: usize) -> String {
-    cleaned(text, max, |c| c.is_whitespace().then_some(' '))
-}
-
-/// The same, with line breaks kept: for messages that are shown separately.
-pub(crate) fn clean_text(text: &str, max: usize) -> String {
-    cleaned(text, max, |c| match c {
-        '\n' => Some('\n'),
-        c if c.is_whitespace() => Some(' '),
-        _ => None,
-    })
-}
-
-fn cleaned(text: &str, max: usize, instead: impl Fn(char) -> Option<char>) -> String {
-    let mut line = String::with_capacity(text.len().min(max));
-    for c in text.chars() {
-        let c = match c {
-            c if c.is_control() => match instead(c) {
-                Some(c) => c,
-                None => continue,
-            },
-            c => c,
-        };
-        if line.len() + c.len_utf8() > max {
-            line.push('…');
-            break;
-        }
-        line.push(c);
-    }
-    // A text of control characters would keep its full capacity.
-    if line.len() < line.capacity() / 2 {
-        line.shrink_to_fit();
-    }
-    line
-}
-
 /// The fields, if they are a JSON object within the size limit.
 fn object(fields: &str) -> Option<Box<RawValue>> {
     if fields.len() > FIELDS_BYTES || !fields.trim_start().starts_with('{') {
         return None;
     }
-    crate::json::check(fields).ok()?;
+    json::check(fields).ok()?;
     serde_json::from_str(fields).ok()
 }
 

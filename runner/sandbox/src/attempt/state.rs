@@ -1,30 +1,33 @@
-//! The state of one store: one attempt, or one probe.
+//! The data of one store: of one attempt, or of one probe.
 
-use std::collections::HashSet;
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{WasiCtxView, WasiView};
-use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use crate::attempt::access::Access;
 use crate::attempt::account::Account;
-use crate::attempt::host_call::HostCall;
+use crate::attempt::contexts::Contexts;
 use crate::attempt::limiter::Limiter;
-use crate::attempt::logs::{LockedLogs, Logs};
-use crate::capability::http::Http;
-use crate::capability::push::Pusher;
-use crate::wasi::Wasi;
-use pgtq_task::{Attempt, Database, Limits, Name, NewTask, NoDatabase};
+use crate::attempt::logs::{LockedLogs, Logs, SharedLogs};
+use pgtq_task::{Attempt, Limits};
 
 /// WASI handles a guest may hold at a time.
 const MAX_HANDLES: usize = 1_000;
 
-/// Shared with the WASI streams, which live beside it in the store, and with the reader
-/// of the log of a long-running attempt. Hardly ever contended: one guest, one thread at
-/// a time, and one reader about once a second.
-pub(crate) type SharedLogs = Arc<LockedLogs>;
+/// What a capability keeps for one attempt. Made when its guest first uses it, so that an
+/// attempt pays only for the capabilities that it uses.
+pub(crate) trait Context: Any + Send {
+    fn new(state: &State) -> Self;
+}
+
+/// A running host call: when it began, and the fuel that was left then.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HostCall {
+    pub(crate) at: Instant,
+    pub(crate) fuel: u64,
+}
 
 /// The data of a store.
 pub(crate) struct State {
@@ -32,11 +35,7 @@ pub(crate) struct State {
     pub(crate) attempt: Option<Attempt>,
     /// How many attempts the task gets in all; `None` is unlimited.
     pub(crate) max_attempts: Option<u32>,
-    /// What the handler requests and is granted; `None` for one that requests nothing
-    /// besides pushes, and while the plugin describes itself.
-    pub(crate) access: Option<Box<Access>>,
-    /// What the handler may push; `None` while the plugin describes itself.
-    pub(crate) pusher: Option<Pusher>,
+    access: Option<Access>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) started: Instant,
     /// Fuel that was left when a host call last yielded to the scheduler.
@@ -50,23 +49,10 @@ pub(crate) struct State {
     pub(crate) must_not_call: bool,
     pub(crate) limiter: Limiter,
     pub(crate) logs: SharedLogs,
-    pub(crate) children: Vec<NewTask>,
-    /// Bytes of the arguments of `children`.
-    pub(crate) children_bytes: usize,
-    /// The lanes of the children: queue, handler and priority.
-    pub(crate) child_lanes: HashSet<(Option<Name>, Name, i32)>,
     /// Number of calls so far that were denied for lack of a grant.
     pub(crate) denials: u32,
-    /// Values saved so far.
-    pub(crate) saves: u32,
-    /// Bytes of the values saved so far.
-    pub(crate) saved_bytes: u64,
-    /// SQL statements so far.
-    pub(crate) sql_statements: u32,
     table: ResourceTable,
-    wasi: Option<Box<Wasi>>,
-    /// Made when the guest first uses HTTP.
-    http: Option<Box<Http>>,
+    contexts: Contexts,
 }
 
 impl State {
@@ -79,7 +65,6 @@ impl State {
             attempt,
             max_attempts: None,
             access: None,
-            pusher: None,
             yielded_at: limits.fuel,
             host_calls: Vec::new(),
             must_not_call: false,
@@ -88,25 +73,21 @@ impl State {
             account,
             limits,
             started,
-            children: Vec::new(),
-            children_bytes: 0,
-            child_lanes: HashSet::new(),
             denials: 0,
-            saves: 0,
-            saved_bytes: 0,
-            sql_statements: 0,
             table,
-            wasi: None,
-            http: None,
+            contexts: Contexts::default(),
         }
     }
 
     /// Allows the attempt what its handler requests and is granted, and redacts those
     /// secrets in its log.
-    pub(crate) fn allow(&mut self, access: Option<Box<Access>>) {
-        let redactor = access.as_ref().and_then(|access| access.redactor.clone());
+    pub(crate) fn allow(&mut self, access: Access) {
+        let redactor = match access.is_for_pushes_only() {
+            true => None,
+            false => access.redactor(),
+        };
         self.logs.lock().hide(redactor);
-        self.access = access;
+        self.access = Some(access);
     }
 
     /// Continues a restarted attempt: keeps its clock and its shared log, whose lines are
@@ -117,68 +98,46 @@ impl State {
         self.logs = logs;
     }
 
-    /// The attempt's access to the database, and its limits.
-    pub(crate) fn database(&self) -> (Arc<dyn Database>, Arc<Limits>) {
-        let database = match &self.attempt {
-            Some(attempt) => Arc::clone(&attempt.database),
-            None => Arc::new(NoDatabase) as Arc<dyn Database>,
-        };
-        (database, Arc::clone(&self.limits))
+    /// What the handler requests and is granted; `None` for one that requests nothing
+    /// besides pushes, and while the plugin describes itself.
+    pub(crate) fn access(&self) -> Option<&Access> {
+        self.access.as_ref().filter(|a| !a.is_for_pushes_only())
     }
 
-    /// The attempt's WASI state, and its handles.
-    pub(crate) fn wasi_parts(&mut self) -> (&mut Wasi, &mut ResourceTable) {
-        let make = || Box::new(Wasi::new(&self.limits, &self.logs));
-        (self.wasi.get_or_insert_with(make), &mut self.table)
+    /// The same for a handler that requests nothing besides pushes, too.
+    pub(crate) fn push_access(&self) -> Option<&Access> {
+        self.access.as_ref()
     }
 
-    /// The attempt's HTTP state, and its handles.
-    pub(crate) fn http_parts(&mut self) -> (&mut Http, &mut ResourceTable) {
-        let make = || {
-            let access = self.access.as_deref();
-            Http::new(
-                access,
-                &self.limits,
-                self.started,
-                &self.logs,
-                &self.account,
-            )
-        };
-        (self.http.get_or_insert_with(make), &mut self.table)
+    /// The handles of the guest.
+    pub(crate) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 
-    /// What the attempt may reach, and its WASI state.
-    pub(crate) fn access_and_wasi(&mut self) -> (Option<&Access>, &mut Wasi) {
-        let make = || Box::new(Wasi::new(&self.limits, &self.logs));
-        let wasi = self.wasi.get_or_insert_with(make);
-        (self.access.as_deref(), wasi)
+    /// A capability's own context.
+    pub(crate) fn context<T: Context>(&mut self) -> &mut T {
+        self.context_and_table().0
+    }
+
+    /// A capability's own context, and the handles of the guest.
+    pub(crate) fn context_and_table<T: Context>(&mut self) -> (&mut T, &mut ResourceTable) {
+        if !self.contexts.has::<T>() {
+            let made = T::new(self);
+            self.contexts.add(made);
+        }
+        let context = self.contexts.get_mut();
+        (context.expect("it was just added"), &mut self.table)
+    }
+
+    /// A capability's own context, if the guest has used the capability.
+    pub(crate) fn used_context<T: Context>(&mut self) -> Option<&mut T> {
+        self.contexts.get_mut()
     }
 
     /// Closes what the guest left open, so that an unterminated last line reaches the
     /// log.
     pub(crate) fn close(&mut self) {
         self.table = ResourceTable::new();
-        self.wasi = None;
-    }
-}
-
-impl WasiHttpView for State {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let (http, table) = self.http_parts();
-        WasiHttpCtxView {
-            hooks: &mut http.hooks,
-            table,
-            ctx: &mut http.context,
-        }
-    }
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (wasi, table) = self.wasi_parts();
-        WasiCtxView {
-            ctx: &mut wasi.ctx,
-            table,
-        }
+        self.contexts = Contexts::default();
     }
 }

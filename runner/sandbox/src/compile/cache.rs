@@ -17,6 +17,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use wasmtime::Engine;
 
+use crate::engine::engine_version;
 use crate::private::{PrivateDir, is_private};
 use pgtq_task::Digest;
 
@@ -227,7 +228,7 @@ pub(crate) fn compatibility(engine: &Engine) -> [u8; 32] {
         }
     }
     let mut hasher = Sha(sha2::Digest::new());
-    crate::engine_version().hash(&mut hasher);
+    engine_version().hash(&mut hasher);
     engine.precompile_compatibility_hash().hash(&mut hasher);
     sha2::Digest::finalize(hasher.0).into()
 }

@@ -17,15 +17,16 @@ use std::process::ExitCode;
 use wasi_preview1_component_adapter_provider as adapter;
 use wit_component::ComponentEncoder;
 
-use crate::attempt::logs;
 use crate::compile::cache;
 use crate::compile::confine;
-use crate::compile::inspect::{self, FileForm};
+use crate::compile::file_form::FileForm;
+use crate::compile::inspect;
 use crate::compile::walk;
 use crate::compile::weight;
-use crate::direct;
+use crate::direct::expose::expose;
 use crate::engine;
 use crate::error::LoadError;
+use crate::text::{clean, clean_text};
 use pgtq_task::Digest;
 
 pub(crate) const OK: &[u8] = b"OK\n";
@@ -174,7 +175,7 @@ fn compile(wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
     let failed = |error: wasmtime::Error| LoadError::Compile(format!("{error:#}"));
     weight::check(component)?;
     let engine = engine::compiling().map_err(failed)?;
-    let component = direct::expose(component);
+    let component = expose(component);
     engine.precompile_component(&component).map_err(failed)
 }
 
@@ -215,12 +216,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<LoadError> {
     let (head, text) = said.split_once('\n')?;
     let (kind, at) = head.split_once(' ').unwrap_or((head, ""));
     let at = || at.parse().ok();
-    let lines = |text: &str| logs::clean_text(text, MAX_ERROR_BYTES);
+    let lines = |text: &str| clean_text(text, MAX_ERROR_BYTES);
     Some(match kind {
         "truncated" => LoadError::Truncated { at: at()? },
         "invalid" => LoadError::Invalid {
             at: at()?,
-            reason: logs::clean(text, 300),
+            reason: clean(text, 300),
         },
         "componentize" => LoadError::Componentize(lines(text)),
         "imports" => LoadError::UnknownImports(lines(text).lines().map(str::to_owned).collect()),

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use crate::capability;
+use crate::compile::file_form::FileForm;
 use crate::compile::walk::{self, Facts};
 use crate::error::LoadError;
 use crate::json;
+use crate::wasi;
 use pgtq_task::{HandlerInfo, Name, Needs};
 
 /// The version of the contract that this runner implements.
@@ -25,53 +28,6 @@ const MAX_PARAMETER: usize = 128;
 const MAX_SCHEMA: usize = 64 << 10;
 /// Functions that a plugin must export.
 const EXPORTS: [&str; 2] = ["describe", "run"];
-/// Interfaces of WASI 0.2 that are linked.
-const WASI: [&str; 29] = [
-    "wasi:cli/environment",
-    "wasi:cli/exit",
-    "wasi:cli/stderr",
-    "wasi:cli/stdin",
-    "wasi:cli/stdout",
-    "wasi:cli/terminal-input",
-    "wasi:cli/terminal-output",
-    "wasi:cli/terminal-stderr",
-    "wasi:cli/terminal-stdin",
-    "wasi:cli/terminal-stdout",
-    "wasi:clocks/monotonic-clock",
-    "wasi:clocks/wall-clock",
-    "wasi:filesystem/preopens",
-    "wasi:filesystem/types",
-    "wasi:http/outgoing-handler",
-    "wasi:http/types",
-    "wasi:io/error",
-    "wasi:io/poll",
-    "wasi:io/streams",
-    "wasi:random/insecure",
-    "wasi:random/insecure-seed",
-    "wasi:random/random",
-    "wasi:sockets/instance-network",
-    "wasi:sockets/ip-name-lookup",
-    "wasi:sockets/network",
-    "wasi:sockets/tcp",
-    "wasi:sockets/tcp-create-socket",
-    "wasi:sockets/udp",
-    "wasi:sockets/udp-create-socket",
-];
-/// Our own interfaces.
-const OURS: [&str; 8] = [
-    "types", "context", "log", "progress", "push", "sql", "state", "secrets",
-];
-
-/// The two formats of a plugin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FileForm {
-    /// A component, used unchanged.
-    Component,
-    /// A core module with the SDK's metadata, wrapped at load.
-    CoreModule,
-}
-
 /// What a file declares about itself.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Inspection {
@@ -157,10 +113,9 @@ pub(crate) fn check_contract(version: &str) -> Result<(), LoadError> {
 fn check_imports(imports: &BTreeSet<String>) -> Result<(), LoadError> {
     let known = |import: &&String| {
         let (interface, version) = split(import);
-        match interface.strip_prefix("pgtq:plugin/") {
-            Some(ours) => OURS.contains(&ours),
-            None => WASI.contains(&interface) && version.starts_with("0.2."),
-        }
+        let is_ours = interface.starts_with("pgtq:plugin/");
+        let is_linked = capability::links(interface) || wasi::links(interface);
+        is_linked && (is_ours || version.starts_with("0.2."))
     };
     let unknown: Vec<String> = imports.iter().filter(|i| !known(i)).cloned().collect();
     match unknown.is_empty() {
@@ -202,7 +157,7 @@ fn read_handlers(mut section: &[u8]) -> Result<Vec<HandlerInfo>, LoadError> {
 /// The error for a manifest that cannot be read, most often because of a name.
 pub(crate) fn bad_manifest(error: &serde_json::Error) -> LoadError {
     // The text may quote the manifest.
-    let text = crate::attempt::logs::clean(&error.to_string(), 500);
+    let text = crate::text::clean(&error.to_string(), 500);
     match text.contains("is not a name") {
         true => LoadError::BadName(text),
         false => LoadError::BadManifest(text),

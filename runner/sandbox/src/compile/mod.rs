@@ -3,8 +3,9 @@
 
 pub(crate) mod cache;
 pub(crate) mod child;
-pub(crate) mod compiler;
 mod confine;
+pub(crate) mod file_form;
 pub(crate) mod inspect;
+pub(crate) mod parent;
 mod walk;
 mod weight;

@@ -12,7 +12,7 @@ use wasmparser::{
     Parser, Payload, ProducersSectionReader, Validator, WasmFeatures,
 };
 
-use crate::compile::inspect::FileForm;
+use crate::compile::file_form::FileForm;
 use crate::error::LoadError;
 
 /// The section that lists handlers.
@@ -177,7 +177,7 @@ fn invalid(error: &wasmparser::Error, bytes: usize) -> LoadError {
     let reason = error.message().lines().next_back().unwrap_or_default();
     LoadError::Invalid {
         at,
-        reason: crate::attempt::logs::clean(reason, 300),
+        reason: crate::text::clean(reason, 300),
     }
 }
 
@@ -313,8 +313,7 @@ impl Facts {
                     return Ok(());
                 }
                 let made = [field.name, value.name, value.version];
-                let [field, tool, version] =
-                    made.map(|text| crate::attempt::logs::clean(text, 100));
+                let [field, tool, version] = made.map(|text| crate::text::clean(text, 100));
                 let made = (field, tool, version);
                 if !self.producers.contains(&made) {
                     self.producers.push(made);
@@ -326,7 +325,7 @@ impl Facts {
 }
 
 fn keep(names: &mut BTreeSet<String>, name: &str, what: &'static str) -> Result<(), LoadError> {
-    if names.insert(crate::attempt::logs::clean(name, MAX_NAME_BYTES)) && names.len() > MAX_NAMES {
+    if names.insert(crate::text::clean(name, MAX_NAME_BYTES)) && names.len() > MAX_NAMES {
         return Err(LoadError::TooMany(what, MAX_NAMES));
     }
     Ok(())

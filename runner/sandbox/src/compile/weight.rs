@@ -6,7 +6,7 @@
 
 use wasmparser::{ElementItems, Instance, Parser, Payload, TypeRef};
 
-use crate::attempt::limiter::MAX_INSTANCES;
+use crate::engine::MAX_INSTANCES;
 use crate::error::LoadError;
 
 /// Maximum bytes that the instances of one attempt may take: the limits leave 4 MiB for

@@ -18,11 +18,11 @@ use wasmtime::component::{Component, Linker};
 use crate::attempt::state::State;
 use crate::bindings::PluginPre;
 use crate::config::SandboxConfig;
-use crate::direct::Direct;
+use crate::direct::module::Direct;
 use crate::engine;
 use crate::error::LoadError;
 use crate::error::SandboxError;
-use crate::run::linker;
+use crate::run::linker::linker;
 
 /// Maximum number of engines, whatever the number of processors: each reserves address
 /// space for all slots. Further threads share them.
@@ -50,7 +50,7 @@ pub(crate) struct Linked {
 impl EngineSlot {
     fn new(config: &SandboxConfig) -> Result<EngineSlot, SandboxError> {
         let engine = engine::running(config)?;
-        let linker = linker::linker(&engine).map_err(|error| SandboxError::Engine {
+        let linker = linker(&engine).map_err(|error| SandboxError::Engine {
             reason: format!("{error:#}"),
         })?;
         Ok(EngineSlot {

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::attempt::access::Access;
-use crate::attempt::granted::{Granted, PluginGrants};
-use crate::capability::push::{OwnHandlers, PushRights, Pusher};
-use crate::direct::Detours;
-use crate::run::attempt;
-use crate::run::load::Compiled;
+use crate::attempt::access::{Access, OwnHandlers, Requester, own_handlers};
+use crate::attempt::granted::PluginGrants;
+use crate::direct::fallback::Fallbacks;
+use crate::run::attempt::Run;
+use crate::run::compiled::Compiled;
+use crate::run::outcome::stopped;
 use pgtq_task::{
     Attempt, Digest, ErrorKind, Failure, Grant, Handler, HandlerFuture, HandlerInfo, LimitCut,
-    LimitRequest, Limits, Outcome, Report, StopReason,
+    LimitRequest, Limits, Manifest, Outcome, Report, StopReason,
 };
 
 /// One handler of one plugin version.
@@ -21,8 +21,8 @@ pub(crate) struct PluginHandler {
     info: Arc<HandlerInfo>,
     /// Valid as long as its plugin is granted no limits.
     limits: Arc<Limits>,
-    detours: Detours,
-    pushes: Arc<PushRights>,
+    fallbacks: Fallbacks,
+    requester: Arc<Requester>,
 }
 
 impl PluginHandler {
@@ -34,25 +34,16 @@ impl PluginHandler {
     ) -> Self {
         let limits = compiled.limits(&info.name, &info.limits, &LimitRequest::default());
         let info = Arc::new(info);
-        let facts = Arc::clone(&compiled.inner.shared.config.push_facts);
         let plugin = Arc::clone(&grants.plugin);
-        let pushes = PushRights::new(plugin, own, Arc::clone(&info), facts);
+        let services = Arc::clone(&compiled.inner.shared.services);
+        let requester = Requester::new(plugin, Arc::clone(&info), own, services);
         PluginHandler {
             compiled,
             grants,
-            pushes: Arc::new(pushes),
+            requester: Arc::new(requester),
             info,
             limits: Arc::new(limits),
-            detours: Detours::default(),
-        }
-    }
-
-    /// By the current grants.
-    fn rights(&self, granted: &Granted) -> attempt::Rights {
-        let shared = &self.compiled.inner.shared;
-        attempt::Rights {
-            access: Access::new(&self.grants.plugin, &self.info, granted, shared),
-            pusher: Pusher::new(Arc::clone(&self.pushes), Arc::clone(&granted.book)),
+            fallbacks: Fallbacks::default(),
         }
     }
 }
@@ -83,11 +74,11 @@ impl Handler for PluginHandler {
         let plugin: Arc<str> = Arc::from(plugin);
         Some(Arc::new(PluginHandler {
             compiled: self.compiled.clone(),
-            pushes: Arc::new(self.pushes.renamed(Arc::clone(&plugin))),
+            requester: Arc::new(self.requester.renamed(Arc::clone(&plugin))),
             grants: self.grants.renamed(&plugin),
             info: Arc::clone(&self.info),
             limits: Arc::clone(&self.limits),
-            detours: self.detours.clone(),
+            fallbacks: self.fallbacks.clone(),
         }))
     }
 
@@ -102,8 +93,8 @@ impl Handler for PluginHandler {
                 Arc::new(compiled.limits(&info.name, asked, &granted.grant.limits))
             }
         };
-        let detours = self.detours.clone();
-        let rights = self.rights(&granted);
+        let fallbacks = self.fallbacks.clone();
+        let access = Access::new(Arc::clone(&self.requester), granted);
         Box::pin(async move {
             let inner = &compiled.inner;
             // The engine runs no more attempts than slots, so this waits only if the
@@ -120,20 +111,39 @@ impl Handler for PluginHandler {
                     after: None,
                 });
             };
-            attempt::run(
-                inner.plugin.here(),
-                &detours,
-                inner.digest,
-                &info,
+            let run = Run {
+                plugin: inner.plugin.here(),
+                digest: inner.digest,
+                info: &info,
                 limits,
-                rights,
+                access,
                 attempt,
-            )
-            .await
+            };
+            run.finish(&fallbacks).await
         })
     }
 }
 
 fn stopped_early(stop: StopReason) -> Report {
-    Report::without_guest(attempt::stopped(stop))
+    Report::without_guest(stopped(stop))
+}
+
+impl Compiled {
+    /// One handler for each entry of `manifest`. They keep this version's code alive.
+    /// `plugin` is the file's name in grants: without `.wasm`.
+    pub fn handlers(&self, manifest: &Manifest, plugin: &str) -> Vec<Arc<dyn Handler>> {
+        let handlers = manifest.handlers.iter().cloned();
+        let own = own_handlers(&manifest.handlers);
+        let grants = PluginGrants::new(plugin, &self.inner.shared.config.grants);
+        handlers
+            .map(|info| -> Arc<dyn Handler> {
+                Arc::new(PluginHandler::new(
+                    self.clone(),
+                    Arc::clone(&grants),
+                    info,
+                    Arc::clone(&own),
+                ))
+            })
+            .collect()
+    }
 }

@@ -2,9 +2,17 @@
 //! attempt in its own instance.
 
 pub(crate) mod attempt;
+mod backtrace;
+pub(crate) mod compiled;
 mod copies;
-pub(crate) mod failure;
+mod failure;
 mod handler;
-pub(crate) mod linker;
-pub(crate) mod load;
+mod limit_text;
+mod linker;
+mod outcome;
 pub(crate) mod phases;
+mod probe;
+mod report;
+pub(crate) mod sandbox;
+mod supervise;
+mod units;

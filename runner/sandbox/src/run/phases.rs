@@ -1,13 +1,13 @@
 //! One attempt with its phases timed, for `pgtq bench`. It treats a guest as
-//! [`attempt::run`] does, without supervision: for handlers that are known to end.
+//! [`Run`](crate::run::attempt::Run) does, without supervision: for handlers that are known to end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::attempt::state::State;
+use crate::attempt::store;
 use crate::error::LoadError;
-use crate::run::attempt;
-use crate::run::load::Compiled;
+use crate::run::compiled::Compiled;
 use pgtq_task::{Attempt, HandlerInfo, LimitRequest};
 
 /// The durations of the phases of one attempt.
@@ -31,7 +31,7 @@ impl Compiled {
         let state = State::new(Some(attempt), limits);
         let plugin = self.inner.plugin.here();
         let component = &plugin.component;
-        let mut store = attempt::component_store(component.engine(), state).map_err(internal)?;
+        let mut store = store::component_store(component.engine(), state).map_err(internal)?;
         let name = info.name.as_str();
         let (instantiated, returned) = if let Some(direct) = &plugin.direct {
             let instance = direct.instantiate(&mut store).await.map_err(internal)?;

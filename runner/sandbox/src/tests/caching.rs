@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::guests::{attempt, guest, load, sandbox, small};
 use crate::compile::child;
-use crate::compile::compiler::Compiler;
+use crate::compiler::Compiler;
 use crate::config::SandboxConfig;
 use crate::error::LoadError;
 use crate::private::user;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::guests::{Parts, attempt, component, handler, load, sandbox, small, source};
 use crate::config::SandboxConfig;
-use crate::run::load::Sandbox;
+use crate::run::sandbox::Sandbox;
 use pgtq_task::{Handler, Outcome};
 
 /// Abuse cases in `describe`, or during instantiation: such a file is rejected.

@@ -2,9 +2,9 @@ use super::guests::{
     Parts, append_section, component, core_module, guest, load, manifest, read, sandbox, small,
     source,
 };
-use crate::compile::compiler::validate;
-use crate::compile::inspect::FileForm;
+use crate::compile::file_form::FileForm;
 use crate::compile::inspect::inspect;
+use crate::compile::parent::validate;
 use crate::error::LoadError;
 
 fn refused(file: &[u8]) -> LoadError {

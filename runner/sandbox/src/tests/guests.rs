@@ -6,11 +6,11 @@ use std::sync::Arc;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
 
-use crate::run::load::Compiled;
+use crate::run::compiled::Compiled;
 
 use crate::error::LoadError;
 
-use crate::run::load::Sandbox;
+use crate::run::sandbox::Sandbox;
 
 use crate::config::SandboxConfig;
 use pgtq_task::{

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::guests::{attempt, load};
 use crate::config::SandboxConfig;
-use crate::run::load::Sandbox;
+use crate::run::sandbox::Sandbox;
 use pgtq_setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
 use pgtq_task::{
     Database, DatabaseFuture, Grant, GrantBook, Limits, Outcome, Problem, Report, Secret,

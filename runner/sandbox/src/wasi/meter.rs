@@ -13,7 +13,7 @@ use wasmtime_wasi::p2::{
 };
 
 use crate::attempt::account::{Account, Held};
-use crate::attempt::state::SharedLogs;
+use crate::attempt::logs::SharedLogs;
 use crate::wasi::handles::Ticket;
 use pgtq_task::LogLevel;
 

@@ -6,10 +6,12 @@ use wasmtime_wasi::WasiView;
 use wasmtime_wasi::p2::bindings::random::insecure::Host as _;
 use wasmtime_wasi::p2::bindings::random::random::Host as _;
 
+use crate::attempt::host_call::{Caller, charge};
 use crate::attempt::state::State;
-use crate::run::linker::{Caller, charge};
-use crate::wasi::{MAX_RANDOM, VERSION};
+use crate::wasi::replace::VERSION;
 
+/// Random bytes per call.
+pub(super) const MAX_RANDOM: u64 = 64 << 10;
 /// The cost of a number besides the call: its bytes.
 const NUMBER: u64 = 8;
 

@@ -10,7 +10,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use crate::attempt::logs::Logs;
-use crate::attempt::state::SharedLogs;
+use crate::attempt::logs::SharedLogs;
 use crate::attempt::stop::HostStop;
 use pgtq_task::LogLevel;
 

@@ -1,91 +1,95 @@
-//! The facts that a guest's host calls return, and their effects, whichever way the guest
-//! was entered: through its component ([`host`](crate::run::linker)) or directly
-//! ([`direct`](crate::direct)).
+//! `pgtq:plugin/context`, `log` and `progress`: facts about the task, its log and its
+//! progress. Every handler has them.
 //!
-//! Facts about the task are empty or zero while the plugin describes itself.
+//! Each of our own functions charges fuel by call and by byte, so that a loop of host
+//! calls ends like any other loop. WASI functions charge by call and by time, see
+//! [`host_call`](crate::attempt::host_call).
 
-use std::time::{Duration, SystemTime};
+pub(crate) mod facts;
 
-use crate::attempt::logs::clean;
+use wasmtime::component::{Linker, LinkerInstance};
+
+use crate::attempt::host_call::{Caller, charge};
 use crate::attempt::state::State;
 use crate::bindings::Level;
-use pgtq_task::{Attempt, LogLevel, Progress};
+use crate::capability::registration::{Capability, no_services};
 
-/// Maximum bytes of a progress message that are kept.
-const PROGRESS_BYTES: usize = 200;
+pub(super) const CAPABILITY: Capability = Capability {
+    interfaces: &[
+        // Types alone: nothing is linked.
+        "pgtq:plugin/types",
+        "pgtq:plugin/context",
+        "pgtq:plugin/log",
+        "pgtq:plugin/progress",
+    ],
+    link,
+    add_services: no_services,
+};
 
-fn fact<T: Default>(state: &State, fact: impl FnOnce(&Attempt) -> T) -> T {
-    state.attempt.as_ref().map(fact).unwrap_or_default()
+fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    link_context(&mut linker.instance("pgtq:plugin/context@1.0.0")?)?;
+    link_log(&mut linker.instance("pgtq:plugin/log@1.0.0")?)?;
+    link_progress(&mut linker.instance("pgtq:plugin/progress@1.0.0")?)
 }
 
-pub(crate) fn task_id(state: &State) -> u64 {
-    fact(state, |a| a.task.id.0.unsigned_abs())
-}
-
-pub(crate) fn attempt(state: &State) -> u32 {
-    fact(state, Attempt::number)
-}
-
-pub(crate) fn queue(state: &State) -> String {
-    fact(state, |a| a.task.queue.to_string())
-}
-
-pub(crate) fn idempotency_key(state: &State) -> String {
-    fact(state, Attempt::idempotency_key)
-}
-
-pub(crate) fn pushed_at_ms(state: &State) -> u64 {
-    fact(state, |a| millis(a.task.pushed_at))
-}
-
-pub(crate) fn due_at_ms(state: &State) -> u64 {
-    fact(state, |a| millis(a.task.due_at))
-}
-
-pub(crate) fn is_cancelled(state: &State) -> bool {
-    fact(state, |a| a.signal.poll_cancelled())
-}
-
-pub(crate) fn remaining_ms(state: &State) -> u64 {
-    whole_millis(state.limits.timeout.saturating_sub(state.started.elapsed()))
-}
-
-pub(crate) fn log(
-    state: &State,
-    level: Level,
-    message: &str,
-    fields: &str,
-) -> wasmtime::Result<()> {
-    let level = match level {
-        Level::Debug => LogLevel::Debug,
-        Level::Info => LogLevel::Info,
-        Level::Warn => LogLevel::Warn,
-        Level::Error => LogLevel::Error,
+/// Adds one function: charges for it, then runs it with the state.
+macro_rules! import {
+    ($linker:ident, $name:literal, |$state:ident, ($($arg:ident: $type:ty),*)| $bytes:expr, $value:expr) => {
+        $linker.func_wrap_async($name, |mut store: Caller<'_>, ($($arg,)*): ($($type,)*)| {
+            Box::new(async move {
+                charge(&mut store, $bytes).await?;
+                let $state = store.data_mut();
+                $value
+            })
+        })?;
     };
-    Ok(state.logs.lock().write(level, message, fields)?)
 }
 
-pub(crate) fn panicked(state: &State, message: &str) {
-    state.logs.lock().panicked(message);
+/// Adds one function that returns a fact about the task.
+macro_rules! fact {
+    ($linker:ident, $name:literal, $fact:path) => {
+        import!($linker, $name, |state, ()| 0, Ok(($fact(state),)));
+    };
 }
 
-pub(crate) fn progress(state: &State, fraction: f64, message: &str) {
-    if let Some(attempt) = &state.attempt {
-        let fraction = if fraction.is_nan() { 0.0 } else { fraction };
-        let message = state.logs.lock().hidden(message).into_owned();
-        attempt.signal.report(Progress {
-            fraction: fraction.clamp(0.0, 1.0),
-            message: clean(&message, PROGRESS_BYTES),
-        });
-    }
+fn link_context(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    fact!(linker, "task-id", facts::task_id);
+    fact!(linker, "attempt", facts::attempt);
+    fact!(linker, "queue", facts::queue);
+    fact!(linker, "idempotency-key", facts::idempotency_key);
+    fact!(linker, "pushed-at-ms", facts::pushed_at_ms);
+    fact!(linker, "due-at-ms", facts::due_at_ms);
+    fact!(linker, "is-cancelled", facts::is_cancelled);
+    fact!(linker, "remaining-ms", facts::remaining_ms);
+    import!(linker, "max-attempts", |state, ()| 0, {
+        Ok((state.max_attempts,))
+    });
+    Ok(())
 }
 
-fn millis(at: jiff::Timestamp) -> u64 {
-    SystemTime::from(at)
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, whole_millis)
+fn link_log(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    import!(
+        linker,
+        "write",
+        |state, (level: Level, message: String, fields: String)| message.len() + fields.len(),
+        facts::log(state, level, &message, &fields)
+    );
+    import!(linker, "panicked", |state, (message: String)| message.len(), {
+        facts::panicked(state, &message);
+        Ok(())
+    });
+    Ok(())
 }
 
-fn whole_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+fn link_progress(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    import!(
+        linker,
+        "report",
+        |state, (fraction: f64, message: String)| message.len(),
+        {
+            facts::progress(state, fraction, &message);
+            Ok(())
+        }
+    );
+    Ok(())
 }

@@ -12,8 +12,10 @@ use wasmtime_wasi::filesystem::{Descriptor, Dir};
 use wasmtime_wasi::runtime::spawn_blocking;
 use wasmtime_wasi::{FsPerms, OpenMode};
 
-use crate::attempt::access::{Access, Denied};
+use crate::attempt::access::Access;
+use crate::attempt::denied::Denied;
 use crate::attempt::state::State;
+use crate::capability::files::context::Files;
 use pgtq_task::{FileGrant, LogLevel};
 
 /// The granted directories under the guest's names. Opened when the guest first asks; one
@@ -21,16 +23,15 @@ use pgtq_task::{FileGrant, LogLevel};
 pub(crate) async fn directories(
     state: &mut State,
 ) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
-    if state.access.is_none() {
+    if state.access().is_none() {
         return Ok(Vec::new());
     }
-    if state.wasi_parts().0.files().directories.is_none() {
+    if state.context::<Files>().directories.is_none() {
         let opened = open(state).await;
-        state.wasi_parts().0.files().directories = Some(opened);
+        state.context::<Files>().directories = Some(opened);
     }
-    let (wasi, table) = state.wasi_parts();
+    let (files, table) = state.context_and_table::<Files>();
     let mut directories = Vec::new();
-    let files = wasi.files();
     for (dir, name) in files.directories.iter().flatten() {
         let descriptor = table.push(Descriptor::Dir(dir.clone()))?;
         files
@@ -42,7 +43,7 @@ pub(crate) async fn directories(
 }
 
 async fn open(state: &mut State) -> Vec<(Dir, String)> {
-    let (granted, refused) = match &state.access {
+    let (granted, refused) = match state.access() {
         Some(access) => sort(access),
         None => return Vec::new(),
     };
@@ -61,10 +62,7 @@ async fn open(state: &mut State) -> Vec<(Dir, String)> {
                     "the directory {name} cannot be opened: {}: {error}; see files.{} in [grants.{}]",
                     dir.display(),
                     quoted(&name),
-                    state
-                        .access
-                        .as_ref()
-                        .map_or("NAME", |access| &access.plugin),
+                    state.access().map_or("NAME", |access| &**access.plugin()),
                 );
                 tracing::warn!("{message}");
                 let _ = state.logs.lock().write(LogLevel::Warn, &message, "");
@@ -79,7 +77,7 @@ fn sort(access: &Access) -> (Vec<(String, FileGrant)>, Vec<String>) {
     let mut granted = Vec::new();
     let mut refused = Vec::new();
     for name in &access.needs().files {
-        let mut grants = access.grant.files.iter();
+        let mut grants = access.grant().files.iter();
         let same = |(granted, _): &(&String, _)| is_same(granted, name);
         match grants.find(same).map(|(_, grant)| grant) {
             Some(grant) => granted.push((name.clone(), grant.clone())),

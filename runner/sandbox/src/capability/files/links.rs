@@ -13,8 +13,9 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p2::{FsError, FsResult};
 
 use crate::attempt::state::State;
-use crate::capability::files::{ENTRY_BYTES, take};
-use crate::wasi::replace;
+use crate::capability::files::budget::take;
+use crate::capability::files::context::ENTRY_BYTES;
+use crate::wasi::replace::replace;
 
 type Fd = Resource<Descriptor>;
 

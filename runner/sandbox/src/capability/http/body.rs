@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::Error;
 
 use crate::capability::http::budget::Budget;
-use crate::capability::http::client::until;
+use crate::capability::http::deadline::until;
 use crate::capability::http::error::of_hyper;
 use crate::capability::http::reuse::InUse;
 

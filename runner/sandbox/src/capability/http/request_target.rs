@@ -2,7 +2,8 @@
 
 use wasmtime_wasi_http::Error;
 
-use crate::attempt::access::{Access, Denied, list};
+use crate::attempt::access::Access;
+use crate::attempt::denied::{Denied, list};
 use crate::capability::http::error::Refusal;
 use pgtq_task::{Destination, HttpRule, host, toml_text};
 
@@ -105,7 +106,7 @@ impl RequestTarget {
     /// The destination, if the handler requests this request and the operator grants it.
     pub(super) fn check(&self, access: Option<&Access>) -> Result<Destination, Refusal> {
         let asks = access.is_some_and(|access| access.needs().http.iter().any(|r| self.fits(r)));
-        let granted: &[HttpRule] = access.map_or(&[], |access| &access.grant.http);
+        let granted: &[HttpRule] = access.map_or(&[], |access| &access.grant().http);
         let mut fitting = granted.iter().filter(|rule| self.fits(rule)).peekable();
         let grants = fitting.peek().is_some();
         if asks && grants {

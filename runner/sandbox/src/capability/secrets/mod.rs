@@ -1,19 +1,28 @@
 //! `pgtq:plugin/secrets`: values that the operator holds, by name.
 
-use wasmtime::component::LinkerInstance;
+use wasmtime::component::Linker;
 
-use crate::attempt::access::{Access, Denied};
+use crate::attempt::access::Access;
+use crate::attempt::denied::Denied;
+use crate::attempt::host_call::Caller;
 use crate::attempt::state::State;
-use crate::capability::answer;
-use crate::run::linker::Caller;
+use crate::capability::answer::answer;
+use crate::capability::registration::{Capability, no_services};
 use pgtq_task::{Problem, toml_key};
 
 /// The longest name of a secret that is looked up, in bytes.
 const NAME_BYTES: usize = 200;
 
-pub(crate) fn link(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+pub(super) const CAPABILITY: Capability = Capability {
+    interfaces: &["pgtq:plugin/secrets"],
+    link,
+    add_services: no_services,
+};
+
+fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut interface = linker.instance("pgtq:plugin/secrets@1.0.0")?;
     answer!(
-        linker,
+        interface,
         "read",
         |store, (name: String)| name.len(),
         std::future::ready(read(&mut store, &name))
@@ -27,10 +36,10 @@ fn read(store: &mut Caller<'_>, name: &str) -> Result<String, Problem> {
         let message = format!("the name of a secret has at most {NAME_BYTES} bytes");
         return Err(Problem::new("invalid", message));
     }
-    let access = state.access.as_deref();
+    let access = state.access();
     let asked = access.is_some_and(|access| access.needs().secrets.iter().any(|n| n == name));
     let granted = access.is_some_and(|access| {
-        let secret = access.grant.secrets.get(name);
+        let secret = access.grant().secrets.get(name);
         secret.is_some_and(|secret| secret.read)
     });
     if !asked || !granted {
@@ -41,7 +50,7 @@ fn read(store: &mut Caller<'_>, name: &str) -> Result<String, Problem> {
         };
         return Err(denied.report(state));
     }
-    let value = access.and_then(|access| access.book.secrets.get(name));
+    let value = access.and_then(|access| access.book().secrets.get(name));
     value
         .map(|secret| secret.reveal().to_owned())
         .ok_or_else(|| {
@@ -54,7 +63,7 @@ fn read(store: &mut Caller<'_>, name: &str) -> Result<String, Problem> {
 
 /// The grant with reading allowed.
 fn line(access: Option<&Access>, name: &str) -> String {
-    let grant = access.and_then(|access| access.grant.secrets.get(name));
+    let grant = access.and_then(|access| access.grant().secrets.get(name));
     let hosts: Vec<String> = grant
         .map_or(&[][..], |grant| &grant.hosts)
         .iter()

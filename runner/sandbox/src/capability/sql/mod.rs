@@ -1,22 +1,32 @@
 //! `pgtq:plugin/sql`: statements in the task's own transaction.
 
-use wasmtime::component::LinkerInstance;
+use wasmtime::component::Linker;
 
-use crate::attempt::access::Denied;
-use crate::attempt::state::State;
-use crate::capability::answer;
-use crate::run::linker::Caller;
+use crate::attempt::denied::Denied;
+use crate::attempt::host_call::Caller;
+use crate::attempt::state::{Context, State};
+use crate::capability::answer::answer;
+use crate::capability::database::database;
+use crate::capability::registration::{Capability, no_services};
+use crate::capability::state::check;
 use pgtq_task::{Problem, SqlGrant};
 
-pub(crate) fn link(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+pub(super) const CAPABILITY: Capability = Capability {
+    interfaces: &["pgtq:plugin/sql"],
+    link,
+    add_services: no_services,
+};
+
+fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut interface = linker.instance("pgtq:plugin/sql@1.0.0")?;
     answer!(
-        linker,
+        interface,
         "run",
         |store, (statement: String, params: String)| statement.len() + params.len(),
         run(&mut store, statement, params)
     );
     answer!(
-        linker,
+        interface,
         "checkpoint",
         |store, (value: String)| value.len(),
         checkpoint(&mut store, value)
@@ -24,11 +34,22 @@ pub(crate) fn link(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<(
     Ok(())
 }
 
+/// What one attempt has used of its budget.
+struct Used {
+    statements: u32,
+}
+
+impl Context for Used {
+    fn new(_: &State) -> Self {
+        Used { statements: 0 }
+    }
+}
+
 /// The grant, if the handler requests SQL and is granted it.
 fn allowed(state: &mut State) -> Result<SqlGrant, Problem> {
-    let access = state.access.as_deref();
+    let access = state.access();
     let asked = access.is_some_and(|access| access.needs().sql);
-    let granted = access.and_then(|access| access.grant.sql.clone());
+    let granted = access.and_then(|access| access.grant().sql.clone());
     match granted {
         Some(grant) if asked => Ok(grant),
         granted => Err(Denied {
@@ -43,9 +64,10 @@ fn allowed(state: &mut State) -> Result<SqlGrant, Problem> {
 async fn run(store: &mut Caller<'_>, statement: String, params: String) -> Result<String, Problem> {
     let state = store.data_mut();
     let grant = allowed(state)?;
-    state.sql_statements += 1;
     let limit = state.limits.sql_statements;
-    if state.sql_statements > limit {
+    let used = state.context::<Used>();
+    used.statements += 1;
+    if used.statements > limit {
         return Err(Problem::new(
             "limit",
             format!(
@@ -53,14 +75,14 @@ async fn run(store: &mut Caller<'_>, statement: String, params: String) -> Resul
             ),
         ));
     }
-    let (database, limits) = state.database();
+    let (database, limits) = database(state);
     database.sql(&grant, &limits, &statement, &params).await
 }
 
 async fn checkpoint(store: &mut Caller<'_>, value: String) -> Result<(), Problem> {
     let state = store.data_mut();
     allowed(state)?;
-    crate::capability::state::check(state, "", &value)?;
-    let (database, limits) = state.database();
+    check(state, "", &value)?;
+    let (database, limits) = database(state);
     database.checkpoint(&limits, &value).await
 }

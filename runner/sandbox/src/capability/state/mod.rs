@@ -1,13 +1,14 @@
 //! `pgtq:plugin/state`: values that later attempts of the task can read. Every handler
 //! has it: a task reads and writes only its own values.
 
-use wasmtime::component::LinkerInstance;
+use wasmtime::component::Linker;
 
-use crate::attempt::state::State;
-use crate::capability::answer;
-use crate::capability::push::holds_a_secret;
+use crate::attempt::host_call::Caller;
+use crate::attempt::state::{Context, State};
+use crate::capability::answer::answer;
+use crate::capability::database::database;
+use crate::capability::registration::{Capability, no_services};
 use crate::json;
-use crate::run::linker::Caller;
 use pgtq_task::Problem;
 
 /// Maximum bytes of a value's name.
@@ -18,20 +19,42 @@ const MAX_SAVES: u32 = 10_000;
 /// Maximum bytes that one attempt may save in total, as multiples of what it may keep.
 const MAX_REWRITES: u64 = 64;
 
-pub(crate) fn link(linker: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+pub(super) const CAPABILITY: Capability = Capability {
+    interfaces: &["pgtq:plugin/state"],
+    link,
+    add_services: no_services,
+};
+
+fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut interface = linker.instance("pgtq:plugin/state@1.0.0")?;
     answer!(
-        linker,
+        interface,
         "load",
         |store, (name: String)| name.len(),
         load(&mut store, name)
     );
     answer!(
-        linker,
+        interface,
         "save",
         |store, (name: String, value: String, with_sql: bool)| name.len() + value.len(),
         save(&mut store, name, value, with_sql)
     );
     Ok(())
+}
+
+/// What one attempt has saved so far.
+struct Saved {
+    values: u32,
+    bytes: u64,
+}
+
+impl Context for Saved {
+    fn new(_: &State) -> Self {
+        Saved {
+            values: 0,
+            bytes: 0,
+        }
+    }
 }
 
 /// Rejects values that could not be stored, to the guest, which can still react, and
@@ -51,20 +74,21 @@ pub(crate) fn check(state: &mut State, name: &str, value: &str) -> Result<(), Pr
     }
     json::check(value)
         .map_err(|error| Problem::new("invalid", format!("the value is not JSON: {error}")))?;
-    if holds_a_secret(state, value) {
+    if state.logs.lock().holds_a_secret(value) {
         let message = "the value contains a secret, and would be stored; save the secret's name";
         return Err(Problem::new("denied", message));
     }
-    let saved_bytes = state.saved_bytes.saturating_add(value.len() as u64);
+    let saved = state.context::<Saved>();
+    let bytes = saved.bytes.saturating_add(value.len() as u64);
     let most = limit.saturating_mul(MAX_REWRITES);
-    if state.saves >= MAX_SAVES || saved_bytes > most {
+    if saved.values >= MAX_SAVES || bytes > most {
         let message = format!(
             "an attempt saves at most {MAX_SAVES} values, of {most} bytes together; save less often"
         );
         return Err(Problem::new("limit", message));
     }
-    state.saves += 1;
-    state.saved_bytes = saved_bytes;
+    saved.values += 1;
+    saved.bytes = bytes;
     Ok(())
 }
 
@@ -73,7 +97,7 @@ async fn load(store: &mut Caller<'_>, name: String) -> Result<Option<String>, Pr
         let message = format!("a name has at most {NAME_BYTES} bytes");
         return Err(Problem::new("invalid", message));
     }
-    let (database, _) = store.data_mut().database();
+    let (database, _) = database(store.data());
     database.load(&name).await
 }
 
@@ -85,6 +109,6 @@ async fn save(
 ) -> Result<(), Problem> {
     let state = store.data_mut();
     check(state, &name, &value)?;
-    let (database, limits) = state.database();
+    let (database, limits) = database(state);
     database.save(&limits, &name, &value, with_sql).await
 }

@@ -2,20 +2,21 @@
 //! names it, once per attempt, and every address is checked.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::vec;
 
 use wasmtime::component::{Linker, Resource, ResourceType};
+use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress};
 use wasmtime_wasi::p2::{DynPollable, Network, Pollable, SocketResult, subscribe};
-use wasmtime_wasi::{WasiView, async_trait};
 
+use crate::attempt::host_call::Caller;
 use crate::attempt::state::State;
+use crate::capability::tcp::context::{Tcp, deadline, log_once, refuse};
 use crate::capability::tcp::rules;
-use crate::capability::tcp::{deadline, refuse, say};
-use crate::net::NetError;
-use crate::run::linker::Caller;
-use crate::wasi::VERSION;
-use crate::wasi::replace;
+use crate::net::error::NetError;
+use crate::net::network::Net;
+use crate::wasi::replace::{VERSION, replace};
 use pgtq_task::host;
 
 /// Names that one attempt may look up, including those not found.
@@ -37,7 +38,7 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let mut lookup = linker.instance(&format!("wasi:sockets/ip-name-lookup@{VERSION}"))?;
     let answer = ResourceType::host::<Answer>();
     lookup.resource("resolve-address-stream", answer, |mut store, number| {
-        let table = store.data_mut().ctx().table;
+        let table = store.data_mut().table();
         table.delete(Resource::<Answer>::new_own(number))?;
         Ok(())
     })?;
@@ -53,13 +54,13 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         |mut store: Caller<'_>,
          (answer,): (Resource<Answer>,)|
          -> wasmtime::Result<(Resource<DynPollable>,)> {
-            Ok((subscribe(store.data_mut().ctx().table, answer)?,))
+            Ok((subscribe(store.data_mut().table(), answer)?,))
         },
     )
 }
 
 fn next(state: &mut State, answer: &Resource<Answer>) -> SocketResult<Option<IpAddress>> {
-    let answer = state.ctx().table.get_mut(answer)?;
+    let answer = state.table().get_mut(answer)?;
     Ok(answer.0.next().map(IpAddress::from))
 }
 
@@ -68,7 +69,7 @@ async fn resolve(
     network: Resource<Network>,
     name: String,
 ) -> SocketResult<Resource<Answer>> {
-    let table = state.ctx().table;
+    let table = state.table();
     table.get(&network)?;
     if name.len() > NAME_BYTES {
         return Err(ErrorCode::InvalidArgument.into());
@@ -78,7 +79,7 @@ async fn resolve(
         Ok(address) => vec![address],
         Err(_) => look_up(state, &name).await?,
     };
-    Ok(state.ctx().table.push(Answer(addresses.into_iter()))?)
+    Ok(state.table().push(Answer(addresses.into_iter()))?)
 }
 
 async fn look_up(state: &mut State, name: &str) -> Result<Vec<IpAddr>, ErrorCode> {
@@ -86,36 +87,32 @@ async fn look_up(state: &mut State, name: &str) -> Result<Vec<IpAddr>, ErrorCode
     if let Err(reason) = rules::is_written_well(&host) {
         return Err(failed(state, &NetError::BadHost(reason)));
     }
-    let (access, wasi) = state.access_and_wasi();
-    let Some(access) = access else {
+    let Some(access) = state.access().cloned() else {
         return Err(refuse(state, rules::nothing_asked(&host)));
     };
-    let destination = match rules::looked_up(access, &host) {
+    let destination = match rules::looked_up(&access, &host) {
         Ok(destination) => destination,
         Err(denied) => return Err(refuse(state, denied)),
     };
-    if let Some(known) = wasi.tcp().reach.answer(&host) {
+    let tcp = state.context::<Tcp>();
+    if let Some(known) = tcp.names.answer(&host) {
         return Ok(known.to_vec());
     }
-    wasi.tcp().n_lookups += 1;
-    if wasi.tcp().n_lookups > LOOKUPS {
-        say(
+    tcp.n_lookups += 1;
+    if tcp.n_lookups > LOOKUPS {
+        log_once(
             state,
             &format!("an attempt may look up at most {LOOKUPS} names"),
         );
         return Err(ErrorCode::TemporaryResolverFailure);
     }
-    let (net, grant, plugin) = (
-        access.net.clone(),
-        access.grant.clone(),
-        access.plugin.clone(),
-    );
-    match net
+    match access
+        .service::<Arc<Net>>()
         // One at a time: the guest waits for it.
         .resolve(
-            &plugin,
+            access.plugin(),
             &destination,
-            &grant.networks,
+            &access.grant().networks,
             None,
             deadline(state),
         )
@@ -123,8 +120,7 @@ async fn look_up(state: &mut State, name: &str) -> Result<Vec<IpAddr>, ErrorCode
     {
         Ok(found) => {
             let addresses: Vec<IpAddr> = found.iter().map(|a| a.ip().to_canonical()).collect();
-            let (wasi, _) = state.wasi_parts();
-            wasi.tcp().reach.learn(&host, addresses.clone());
+            state.context::<Tcp>().names.learn(&host, addresses.clone());
             Ok(addresses)
         }
         Err(error) => Err(failed(state, &error)),
@@ -132,11 +128,11 @@ async fn look_up(state: &mut State, name: &str) -> Result<Vec<IpAddr>, ErrorCode
 }
 
 fn failed(state: &mut State, error: &NetError) -> ErrorCode {
-    if let (NetError::Prohibited { .. }, Some(access)) = (error, &state.access) {
-        let denied = rules::led_astray(access, error);
+    if let (NetError::Prohibited { .. }, Some(access)) = (error, state.access()) {
+        let denied = rules::resolves_to_denied(access, error);
         return refuse(state, denied);
     }
-    say(state, &error.to_string());
+    log_once(state, &error.to_string());
     match error {
         NetError::Lookup { .. } => ErrorCode::NameUnresolvable,
         NetError::BadHost(_) => ErrorCode::InvalidArgument,

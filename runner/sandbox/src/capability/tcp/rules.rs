@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::attempt::access::{Access, Denied};
-use crate::net::NetError;
+use crate::attempt::access::Access;
+use crate::attempt::denied::Denied;
+use crate::net::error::NetError;
 use pgtq_task::{AddressKind, Destination, PortRule, TcpRule};
 
 /// Denials that one attempt logs; for further ones only the guest gets an error.
@@ -14,13 +15,13 @@ const MAX_LOGGED: usize = 20;
 
 /// The lookups of one attempt so far. A name is resolved once.
 #[derive(Default)]
-pub(crate) struct Reach {
+pub(crate) struct LookedUp {
     answers: BTreeMap<String, Vec<IpAddr>>,
     names: BTreeMap<IpAddr, Vec<String>>,
     logged: BTreeSet<String>,
 }
 
-impl Reach {
+impl LookedUp {
     /// The addresses that a name resolved to.
     pub(crate) fn answer(&self, host: &str) -> Option<&[IpAddr]> {
         self.answers.get(host).map(Vec::as_slice)
@@ -48,7 +49,7 @@ impl Reach {
         let hosts: Vec<&String> = names.chain([&literal]).collect();
         for host in &hosts {
             let destination = destination(access, host, port);
-            if destination.is_some_and(|d| d.may_reach(address, &access.grant.networks)) {
+            if destination.is_some_and(|d| d.may_reach(address, &access.grant().networks)) {
                 return Ok(());
             }
         }
@@ -60,7 +61,7 @@ impl Reach {
         if is_unspeakable || destination(access, host, port).is_some() {
             return Err(prohibited);
         }
-        Err(not_both(access, host, Some(port)))
+        Err(missing_rule(access, host, Some(port)))
     }
 }
 
@@ -68,7 +69,7 @@ impl Reach {
 fn destination(access: &Access, host: &str, port: u16) -> Option<Destination> {
     let meant = |rule: &&TcpRule| rule.host.allows(host) && rule.port.allows(port);
     access.needs().tcp.iter().find(meant)?;
-    let mut granted = access.grant.tcp.iter().filter(meant).peekable();
+    let mut granted = access.grant().tcp.iter().filter(meant).peekable();
     granted.peek()?;
     Some(Destination {
         host: host.to_owned(),
@@ -93,11 +94,11 @@ pub(crate) fn is_written_well(host: &str) -> Result<(), String> {
 pub(crate) fn looked_up(access: &Access, host: &str) -> Result<Destination, Denied> {
     let meant = |rule: &&TcpRule| rule.host.allows(host);
     if !access.needs().tcp.iter().any(|rule| meant(&rule)) {
-        return Err(not_both(access, host, None));
+        return Err(missing_rule(access, host, None));
     }
-    let mut granted = access.grant.tcp.iter().filter(meant).peekable();
+    let mut granted = access.grant().tcp.iter().filter(meant).peekable();
     if granted.peek().is_none() {
-        return Err(not_both(access, host, None));
+        return Err(missing_rule(access, host, None));
     }
     Ok(Destination {
         host: host.to_owned(),
@@ -107,7 +108,7 @@ pub(crate) fn looked_up(access: &Access, host: &str) -> Result<Destination, Deni
 }
 
 /// What the side, or both sides, that do not name a host must write.
-fn not_both(access: &Access, host: &str, port: Option<u16>) -> Denied {
+fn missing_rule(access: &Access, host: &str, port: Option<u16>) -> Denied {
     let meant =
         |rule: &TcpRule| rule.host.allows(host) && port.is_none_or(|port| rule.port.allows(port));
     let rule = match port {
@@ -115,13 +116,13 @@ fn not_both(access: &Access, host: &str, port: Option<u16>) -> Denied {
         None => format!("{host}:PORT"),
     };
     // Rules must not be duplicated.
-    let granted = access.grant.tcp.iter().map(TcpRule::to_string);
+    let granted = access.grant().tcp.iter().map(TcpRule::to_string);
     let rules: Vec<String> = granted
         .chain([rule.clone()])
         .map(|rule| format!("\"{rule}\""))
         .collect();
     let is_asked = access.needs().tcp.iter().any(meant);
-    let is_granted = access.grant.tcp.iter().any(meant);
+    let is_granted = access.grant().tcp.iter().any(meant);
     Denied {
         what: match port {
             Some(_) => format!("connecting to {rule}"),
@@ -139,15 +140,15 @@ fn prohibited(access: &Access, host: &str, address: IpAddr) -> Denied {
         address,
         kind: AddressKind::of(address),
     };
-    led_astray(access, &error)
+    resolves_to_denied(access, &error)
 }
 
 /// The message for a name that resolves to a denied address.
-pub(crate) fn led_astray(access: &Access, error: &NetError) -> Denied {
+pub(crate) fn resolves_to_denied(access: &Access, error: &NetError) -> Denied {
     Denied {
         what: format!("a connection: {error}"),
         need: None,
-        grant: error.grant(&access.grant.networks),
+        grant: error.grant(&access.grant().networks),
     }
 }
 
@@ -155,7 +156,7 @@ pub(crate) fn led_astray(access: &Access, error: &NetError) -> Denied {
 /// for a socket.
 pub(crate) fn any_connection(access: &Access) -> Result<(), Denied> {
     let asked = &access.needs().tcp;
-    let mut granted = access.grant.tcp.iter();
+    let mut granted = access.grant().tcp.iter();
     if granted.any(|granted| asked.iter().any(|asked| asked.overlaps(granted))) {
         return Ok(());
     }
@@ -167,10 +168,10 @@ pub(crate) fn any_connection(access: &Access) -> Result<(), Denied> {
     if missing.is_empty() {
         missing.push("HOST:PORT".to_owned());
     }
-    let granted = access.grant.tcp.iter().map(TcpRule::to_string);
+    let granted = access.grant().tcp.iter().map(TcpRule::to_string);
     let rules: Vec<String> = granted.chain(missing).collect();
     // With a grant and without a need, the need is missing.
-    let is_missing = !asked.is_empty() || access.grant.tcp.is_empty();
+    let is_missing = !asked.is_empty() || access.grant().tcp.is_empty();
     let rules: Vec<String> = rules.iter().map(|rule| format!("\"{rule}\"")).collect();
     Err(Denied {
         what: "a TCP socket".to_owned(),

@@ -9,7 +9,7 @@ use super::guest::{Place, Shape, Size, guest};
 use super::sequences;
 use super::world::{Import, World};
 use crate::config::SandboxConfig;
-use crate::run::load::Sandbox;
+use crate::run::sandbox::Sandbox;
 use crate::tests::guests::{attempt, handler, load, sandbox, small};
 
 const CHILD: &str = "PGTQ_IMPORTS_MEMORY_CHILD";

@@ -15,7 +15,7 @@ use self::guest::{DRY, Place, Shape, Size, guest};
 use self::world::{Import, World};
 use super::guests::{attempt, guest as guest_file, handler, sandbox, small};
 use crate::config::SandboxConfig;
-use crate::run::load::Sandbox;
+use crate::run::sandbox::Sandbox;
 use pgtq_task::{Outcome, Report};
 
 /// The longest time that a guest may run between two yields.

@@ -1,21 +1,18 @@
 //! The parent's side of compiling: starts the child, sends it the file, watches it.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use crate::attempt::logs::clean;
 use crate::compile::child::{self, Request, Work};
+use crate::compiler::Compiler;
 use crate::config::SandboxConfig;
 use crate::error::LoadError;
+use crate::text::clean;
 
 /// More compiled code than any file within the size limit produces.
 const MAX_CODE_BYTES: u64 = 512 << 20;
@@ -41,46 +38,6 @@ const OUT_OF_MEMORY: [&str; 3] = [
 ];
 /// Messages of a child for which the machine had no more threads.
 const NO_THREAD: [&str; 1] = ["Resource temporarily unavailable"];
-
-/// The program that compiles plugins, run as `pgtq compile-plugin`.
-#[derive(Debug, Clone)]
-pub struct Compiler {
-    program: PathBuf,
-    /// The name of the program in errors.
-    name: String,
-    /// Keeps the image of a file that was replaced or removed.
-    _image: Option<Arc<File>>,
-}
-
-impl Compiler {
-    /// The image that this process runs. It stays the same when the program's file is
-    /// replaced or removed.
-    ///
-    /// Fails where `/proc` is not mounted.
-    pub fn own_image() -> io::Result<Compiler> {
-        // A path only: it works for a file that is executable and not readable.
-        let image = File::options()
-            .read(true)
-            .custom_flags(libc::O_PATH)
-            .open("/proc/self/exe")?;
-        Ok(Compiler {
-            program: format!("/proc/self/fd/{}", image.as_raw_fd()).into(),
-            name: "in this program".to_owned(),
-            _image: Some(Arc::new(image)),
-        })
-    }
-
-    /// The program at `path`, as it is when a file is compiled. For tests, which are not
-    /// `pgtq` themselves.
-    pub fn at(path: impl Into<PathBuf>) -> Compiler {
-        let program = path.into();
-        Compiler {
-            name: program.display().to_string(),
-            program,
-            _image: None,
-        }
-    }
-}
 
 /// Compiles `wasm`, in a child process if a compiler is configured. Cancel-safe: the
 /// child is killed when the future is dropped.
@@ -135,25 +92,25 @@ async fn in_child(
         .kill_on_drop(true)
         .spawn()
         .map_err(cannot_run)?;
-    let talk = talk(child, &head, wasm);
+    let exchange = exchange(child, &head, wasm);
     let wall = config.compile_timeout.saturating_mul(WALL_FACTOR);
-    let Ok(said) = tokio::time::timeout(wall, talk).await else {
+    let Ok(output) = tokio::time::timeout(wall, exchange).await else {
         return Err(LoadError::CompileStalled {
             seconds: wall.as_secs().max(1),
         });
     };
-    let said = said.map_err(cannot_run)?;
-    read(said, &greeting, config, seconds)
+    let output = output.map_err(cannot_run)?;
+    read(output, &greeting, config, seconds)
 }
 
 /// The output of a child and its exit status.
-struct Said {
+struct ChildOutput {
     status: ExitStatus,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
 
-async fn talk(mut child: Child, head: &[u8], wasm: &[u8]) -> io::Result<Said> {
+async fn exchange(mut child: Child, head: &[u8], wasm: &[u8]) -> io::Result<ChildOutput> {
     let gone = || io::Error::other("a pipe to the compiler is missing");
     let mut stdin = child.stdin.take().ok_or_else(gone)?;
     let stdout = child.stdout.take().ok_or_else(gone)?;
@@ -169,7 +126,7 @@ async fn talk(mut child: Child, head: &[u8], wasm: &[u8]) -> io::Result<Said> {
         drain(stderr, MAX_STDERR_BYTES)
     );
     let (stdout, stderr) = (stdout?, stderr?);
-    Ok(Said {
+    Ok(ChildOutput {
         status: child.wait().await?,
         stdout,
         stderr,
@@ -186,14 +143,14 @@ async fn drain(pipe: impl AsyncRead + Unpin, limit: u64) -> io::Result<Vec<u8>> 
 /// Interprets the child's end. Only a complete answer is a verdict against the file;
 /// everything else may be the machine's fault.
 fn read(
-    mut said: Said,
+    mut output: ChildOutput,
     greeting: &str,
     config: &SandboxConfig,
     seconds: u64,
 ) -> Result<Vec<u8>, LoadError> {
-    let greets = said.stdout.starts_with(greeting.as_bytes());
-    if greets && said.status.success() {
-        let mut answer = said.stdout.split_off(greeting.len());
+    let greets = output.stdout.starts_with(greeting.as_bytes());
+    if greets && output.status.success() {
+        let mut answer = output.stdout.split_off(greeting.len());
         if answer.starts_with(child::OK) {
             return Ok(answer.split_off(child::OK.len()));
         }
@@ -201,7 +158,7 @@ fn read(
             return Err(error);
         }
     }
-    let stderr = String::from_utf8_lossy(&said.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     let says = |text: &&str| stderr.contains(*text);
     if OUT_OF_MEMORY.iter().any(says) {
         return Err(LoadError::CompileMemory {
@@ -209,11 +166,11 @@ fn read(
         });
     }
     let last = clean(stderr.trim().lines().last().unwrap_or_default(), 500);
-    let status = said.status;
+    let status = output.status;
     let mut reason = format!("it ended with {status}");
-    if !greets && said.stdout.starts_with(child::GREETING.as_bytes()) {
+    if !greets && output.stdout.starts_with(child::GREETING.as_bytes()) {
         reason += ", and its version differs from this program's";
-    } else if !greets && !said.stdout.is_empty() {
+    } else if !greets && !output.stdout.is_empty() {
         reason += ", and it is a different program";
     }
     if !last.is_empty() {
