@@ -1,6 +1,6 @@
 //! Bindings that `wasmtime` generates from the contract, `sdk/contract/wit/pgtq.wit`.
 //!
-//! Only the exports and the types are used. [`super::host`] links the imports by hand,
+//! Only the exports and the types are used. [`crate::run::linker`] links the imports by hand,
 //! because only then can a host function charge fuel.
 
 wasmtime::component::bindgen!({
@@ -9,7 +9,7 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
-pub(super) use exports_and_types::*;
+pub(crate) use exports_and_types::*;
 
 mod exports_and_types {
     pub(crate) use super::pgtq::plugin::log::Level;

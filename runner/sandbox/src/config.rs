@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::capability::FakeHttp;
-use super::compile::Compiler;
+use crate::capability::http::fake::FakeHttp;
+use crate::compiler::Compiler;
 use pgtq_task::{GrantBook, HttpProxy, LimitRequest, Limits, Name, PushFacts};
 
 /// The source of the memory of instances.

@@ -11,9 +11,14 @@ use wasmtime::{
     WasmBacktraceDetails,
 };
 
-use super::config::{Allocator, SandboxConfig};
-use super::error::SandboxError;
-use super::limiter::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+use crate::config::{Allocator, SandboxConfig};
+use crate::error::SandboxError;
+
+/// The built-in version of wasmtime, for `pgtq version` and `doctor`.
+pub fn engine_version() -> &'static str {
+    // wasmtime does not export it; a test compares it with Cargo.lock.
+    "48.0.8"
+}
 
 /// Fuel between two yields to the scheduler: about 100 µs of plain code.
 pub(super) const YIELD_FUEL: u64 = 100_000;
@@ -22,7 +27,7 @@ pub(super) const YIELD_FUEL: u64 = 100_000;
 pub(super) const LARGE_YIELD_FUEL: u64 = 5_000_000;
 /// Instances that may live at the same time besides attempts: probes.
 pub(super) const PROBES: u32 = 4;
-/// Plugins that are being linked at the same time, ensured by [`super::copies`].
+/// Plugins that are being linked at the same time, ensured by [`crate::run::copies`].
 const LINKS: u32 = 1;
 /// Frames of a backtrace.
 const FRAMES: NonZeroUsize = NonZeroUsize::new(20).expect("20 is not zero");
@@ -38,6 +43,13 @@ const KEEP_STACK: usize = 32 << 10;
 /// Memory is freed as soon as its attempt ends. A larger batch keeps the memory of that
 /// many attempts until it is full, which may be never: gigabytes of an idle runner.
 const DECOMMIT_BATCH: usize = 1;
+/// Core instances that one component may have. A Rust component has two to four;
+/// generated ones of other languages about ten.
+pub(crate) const MAX_INSTANCES: usize = 20;
+/// Tables per component.
+pub(crate) const MAX_TABLES: usize = 8;
+/// Memories per component.
+pub(crate) const MAX_MEMORIES: usize = 4;
 /// Wasm addresses no more than this.
 pub(super) const MAX_MEMORY: u64 = 4 << 30;
 

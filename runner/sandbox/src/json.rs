@@ -1,6 +1,6 @@
 //! Validates JSON text from a guest without building a tree of it.
 
-use super::LoadError;
+use crate::error::LoadError;
 
 /// Maximum nesting depth: what most readers, serde_json among them, accept. Postgres
 /// fails at a few thousand.

@@ -17,59 +17,36 @@
 //! Does not use the database or the plugin directory, and does not decide when to load a
 //! file.
 
-mod access;
-mod account;
 mod attempt;
 mod bindings;
-mod cache;
 mod capability;
-mod child;
 mod compile;
+mod compiler;
 mod config;
-mod confine;
-mod copies;
 mod direct;
 mod engine;
 mod error;
-mod facts;
-mod failure;
 mod fair;
-mod granted;
-mod handler;
-mod host;
-mod host_call;
-mod inspect;
 mod json;
-mod limiter;
-mod load;
-mod logs;
 mod net;
-mod phases;
 mod private;
-mod push;
-mod redact;
-mod state;
-mod stdio;
-mod stop;
-mod walk;
+mod run;
+mod text;
 mod wasi;
-mod weight;
 
-pub use capability::{FakeHttp, FakeRequest, FakeResponse};
-pub use child::compile_child;
-pub use compile::{Compiler, validate};
+pub use capability::http::fake::{FakeHttp, FakeRequest, FakeResponse};
+pub use compile::child::compile_child;
+pub use compile::file_form::FileForm;
+pub use compile::inspect::{CONTRACT, Inspection, inspect};
+pub use compile::parent::validate;
+pub use compiler::Compiler;
 pub use config::{Allocator, SandboxConfig};
+pub use engine::engine_version;
 pub use error::{LoadError, SandboxError};
-pub use inspect::{CONTRACT, FileForm, Inspection, inspect};
-pub use load::{COMPILERS, Compiled, Sandbox};
-pub use phases::Phases;
 pub use private::{PrivateDir, user};
-
-/// The built-in version of wasmtime, for `pgtq version` and `doctor`.
-pub fn engine_version() -> &'static str {
-    // wasmtime does not export it; a test compares it with Cargo.lock.
-    "48.0.8"
-}
+pub use run::compiled::Compiled;
+pub use run::phases::Phases;
+pub use run::sandbox::{COMPILERS, Sandbox};
 
 #[cfg(test)]
 mod tests;

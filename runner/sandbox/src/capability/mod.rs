@@ -1,47 +1,58 @@
-//! Capabilities: what handlers can do beyond computing. Each capability is one file that
-//! links its imports; all are linked for every plugin and decide per call, so that a
-//! grant takes effect without a reload.
+//! Capabilities: what handlers can do beyond computing. A capability is one folder, with
+//! its linking, its context of an attempt, its limits and its fake; all are linked for
+//! every plugin and decide per call, so that a grant takes effect without a reload.
 
-mod http;
+mod answer;
+pub(crate) mod context;
+mod database;
+mod files;
+pub(crate) mod http;
+pub(crate) mod push;
+mod registration;
 mod secrets;
 mod sql;
 mod state;
+mod tcp;
+
+use std::sync::Arc;
 
 use wasmtime::component::Linker;
 
-use super::bindings::WireProblem;
-use super::state::State;
-pub use http::{FakeHttp, FakeRequest, FakeResponse};
-pub(super) use http::{Http, Idle};
-use pgtq_task::Problem;
+use crate::attempt::services::Services;
+use crate::attempt::state::State;
+use crate::capability::registration::Capability;
+use crate::config::SandboxConfig;
+use crate::net::network::Net;
 
-/// Links every capability.
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    http::link(linker)?;
-    sql::link(&mut linker.instance("pgtq:plugin/sql@1.0.0")?)?;
-    state::link(&mut linker.instance("pgtq:plugin/state@1.0.0")?)?;
-    secrets::link(&mut linker.instance("pgtq:plugin/secrets@1.0.0")?)
+/// Every capability. A new one is a folder and its line here.
+const ALL: [Capability; 8] = [
+    context::CAPABILITY,
+    push::CAPABILITY,
+    state::CAPABILITY,
+    sql::CAPABILITY,
+    secrets::CAPABILITY,
+    http::CAPABILITY,
+    tcp::CAPABILITY,
+    files::CAPABILITY,
+];
+
+/// Whether a capability links this interface.
+pub(crate) fn links(interface: &str) -> bool {
+    let linked = ALL.iter().flat_map(|capability| capability.interfaces);
+    linked.into_iter().any(|linked| *linked == interface)
 }
 
-/// A problem as the guest sees it.
-fn wire(problem: Problem) -> WireProblem {
-    WireProblem {
-        code: problem.code,
-        message: problem.message,
+/// Links every capability, after WASI.
+pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    ALL.iter()
+        .try_for_each(|capability| (capability.link)(linker))
+}
+
+/// What all attempts of a runner share.
+pub(crate) fn services(config: &SandboxConfig, net: &Arc<Net>) -> Arc<Services> {
+    let mut services = Services::default();
+    for capability in &ALL {
+        (capability.add_services)(&mut services, config, net);
     }
+    Arc::new(services)
 }
-
-/// Makes the answer of one host call: charged, then run with its own handles, so that it
-/// borrows nothing from the store while it waits.
-macro_rules! answer {
-    ($linker:ident, $name:literal, |$store:ident, ($($arg:ident: $type:ty),*)| $bytes:expr, $value:expr) => {
-        $linker.func_wrap_async($name, |mut $store: super::super::host::Caller<'_>, ($($arg,)*): ($($type,)*)| {
-            Box::new(async move {
-                super::super::host::charge(&mut $store, $bytes).await?;
-                let answer: Result<_, pgtq_task::Problem> = $value.await;
-                Ok((answer.map_err(super::wire),))
-            })
-        })?;
-    };
-}
-use answer;

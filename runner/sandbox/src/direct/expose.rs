@@ -7,7 +7,7 @@ use wasmparser::{
 };
 
 /// The name under which the module is exported.
-pub(super) const EXPORT: &str = "pgtq-main-module";
+pub(crate) const EXPORT: &str = "pgtq-main-module";
 
 /// The table by which wit-component's two modules connect imports to the author's.
 const TIE: &str = "$imports";

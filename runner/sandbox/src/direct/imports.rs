@@ -1,24 +1,24 @@
 //! The imports that the direct path supports: those without effects outside of the
-//! attempt before its end. They do what [`host`](crate::host) and WASI do, and are
+//! attempt before its end. They do what [`capability`](crate::capability) and WASI do, and are
 //! charged the same.
 
 use wasmtime::{AsContextMut, Caller, ExternType, Linker, Module};
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::p2::bindings::random::insecure_seed::Host as _;
 
-use super::Detour;
-use super::memory::Guest;
+use crate::attempt::host_call::charge;
+use crate::attempt::state::State;
 use crate::bindings::Level;
-use crate::facts;
-use crate::host::charge;
-use crate::push;
-use crate::state::State;
+use crate::capability::context::facts;
+use crate::capability::push::children::push;
+use crate::direct::fallback::Fallback;
+use crate::direct::memory::{Guest, length};
 
 /// Interfaces that every program with a standard library imports and hardly any uses.
 const BALLAST: [&str; 2] = ["wasi:cli/", "wasi:io/"];
 
 /// Defines all imports of `module`. An error if it has an import that would usually need
-/// a detour.
+/// a fallback.
 pub(super) fn link(linker: &mut Linker<State>, module: &Module) -> wasmtime::Result<()> {
     for import in module.imports() {
         let (from, name) = (import.module(), import.name());
@@ -33,13 +33,13 @@ pub(super) fn link(linker: &mut Linker<State>, module: &Module) -> wasmtime::Res
             "wasi:random/insecure-seed" => seed(linker, from, name)?,
             _ if BALLAST.iter().any(|b| interface.starts_with(b)) => {
                 let ExternType::Func(kind) = import.ty() else {
-                    return Err(Detour("an import that is not a function").into());
+                    return Err(Fallback("an import that is not a function").into());
                 };
                 linker.func_new(from, name, kind, |_, _, _| {
-                    Err(Detour("WASI that is seldom used").into())
+                    Err(Fallback("WASI that is seldom used").into())
                 })?;
             }
-            _ => return Err(Detour("an import with effects, or an unknown one").into()),
+            _ => return Err(Fallback("an import with effects, or an unknown one").into()),
         }
     }
     Ok(())
@@ -48,13 +48,13 @@ pub(super) fn link(linker: &mut Linker<State>, module: &Module) -> wasmtime::Res
 /// Charges the call, unless the guest may not call the host now.
 async fn enter(caller: &mut Caller<'_, State>, bytes: usize) -> wasmtime::Result<()> {
     if caller.data().must_not_call {
-        return Err(Detour("a call at the wrong time").into());
+        return Err(Fallback("a call at the wrong time").into());
     }
     charge(&mut caller.as_context_mut(), bytes).await
 }
 
 fn unknown() -> wasmtime::Error {
-    Detour("an unknown function").into()
+    Fallback("an unknown function").into()
 }
 
 /// Adds one function that is charged per call and returns a number.
@@ -92,17 +92,17 @@ async fn put_text(caller: &mut Caller<'_, State>, at: u32, text: &str) -> wasmti
     let guest = Guest::of(caller)?;
     aligned(at, 4)?;
     let place = guest.write(&mut *caller, text).await?;
-    guest.put(&mut *caller, at, &pair(place, super::length(text)))
+    guest.put(&mut *caller, at, &pair(place, length(text)))
 }
 
 fn pair(low: u32, high: u32) -> [u8; 8] {
     (u64::from(low) | u64::from(high) << 32).to_le_bytes()
 }
 
-fn aligned(at: u32, to: u32) -> Result<(), Detour> {
+fn aligned(at: u32, to: u32) -> Result<(), Fallback> {
     match at.is_multiple_of(to) {
         true => Ok(()),
-        false => Err(Detour("an answer at an unaligned address")),
+        false => Err(Fallback("an answer at an unaligned address")),
     }
 }
 
@@ -119,7 +119,7 @@ fn log(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Result<(
                         1 => Level::Info,
                         2 => Level::Warn,
                         3 => Level::Error,
-                        _ => return Err(Detour("no such level").into()),
+                        _ => return Err(Fallback("no such level").into()),
                     };
                     let guest = Guest::of(&mut caller)?;
                     let texts = guest.texts(&caller, [(message, m_len), (fields, f_len)])?;
@@ -213,10 +213,10 @@ fn child(linker: &mut Linker<State>, from: &str, name: &str) -> wasmtime::Result
                 let [handler, args, options] = guest.texts(&caller, places)?;
                 let bytes = handler.len() + args.len() + options.len();
                 enter(&mut caller, bytes).await?;
-                match push::push(caller.data_mut(), &handler, args, &options) {
+                match push(caller.data_mut(), &handler, args, &options) {
                     Ok(()) => guest.put(&mut caller, at, &[0]),
                     Err(error) => {
-                        let outside = Detour("an answer outside of memory");
+                        let outside = Fallback("an answer outside of memory");
                         let text_at = at.checked_add(4).ok_or(outside)?;
                         put_text(&mut caller, text_at, &error).await?;
                         guest.put(&mut caller, at, &[1])

@@ -1,16 +1,19 @@
 //! The component's work for strings and results, for the types of the contract: the
-//! [canonical ABI], in its simple cases. Anything else is a [`Detour`].
+//! [canonical ABI], in its simple cases. Anything else is a [`Fallback`].
 //!
 //! [canonical ABI]: https://github.com/WebAssembly/component-model/blob/main/design/mvp/CanonicalABI.md
 
 use wasmtime::{AsContext, AsContextMut, Caller, Memory, TypedFunc};
 
-use super::{Detour, Four, length};
+use crate::attempt::state::State;
 use crate::bindings::{Verdict, WireFailure};
-use crate::state::State;
+use crate::direct::fallback::Fallback;
 
 /// Bytes of `result<string, failure>`: a discriminant, then a failure aligned to 8.
 const RESULT_BYTES: usize = 64;
+
+/// `(handler, its length, arguments, their length)`, or the four of `realloc`.
+pub(super) type Four = (u32, u32, u32, u32);
 
 /// A guest's memory, and its function to allocate in it.
 pub(super) struct Guest {
@@ -28,7 +31,7 @@ impl Guest {
                 memory,
                 realloc: realloc.typed(&*caller)?,
             }),
-            _ => Err(Detour("no memory").into()),
+            _ => Err(Fallback("no memory").into()),
         }
     }
 
@@ -59,7 +62,7 @@ impl Guest {
         let memory = self.memory.data_mut(&mut store);
         let room = memory.get_mut(at as usize..).unwrap_or_default();
         let room = room.get_mut(..bytes.len());
-        room.ok_or(Detour("an address outside of memory"))?
+        room.ok_or(Fallback("an address outside of memory"))?
             .copy_from_slice(bytes);
         Ok(())
     }
@@ -74,17 +77,17 @@ impl Guest {
         let total: u64 = places.iter().map(|(_, length)| u64::from(*length)).sum();
         let state = store.data();
         if total >= state.account.call_room(state.limits.call_bytes) {
-            return Err(Detour("a call with much data").into());
+            return Err(Fallback("a call with much data").into());
         }
         let memory = self.memory.data(&store);
         let mut texts = [const { String::new() }; N];
         for (text, (at, length)) in texts.iter_mut().zip(places) {
             let bytes = memory.get(at as usize..).unwrap_or_default();
             let bytes = bytes.get(..length as usize);
-            let bytes = bytes.ok_or(Detour("a text outside of memory"))?;
+            let bytes = bytes.ok_or(Fallback("a text outside of memory"))?;
             let valid = std::str::from_utf8(bytes);
             valid
-                .map_err(|_| Detour("a text that is not UTF-8"))?
+                .map_err(|_| Fallback("a text that is not UTF-8"))?
                 .clone_into(text);
         }
         Ok(texts)
@@ -99,11 +102,11 @@ impl Guest {
         let store = store.as_context();
         let memory = self.memory.data(&store);
         if !at.is_multiple_of(8) {
-            return Err(Detour("a result at an unaligned address").into());
+            return Err(Fallback("a result at an unaligned address").into());
         }
         let bytes = memory.get(at as usize..).unwrap_or_default();
         let Some(record) = bytes.first_chunk::<RESULT_BYTES>() else {
-            return Err(Detour("a result outside of memory").into());
+            return Err(Fallback("a result outside of memory").into());
         };
         let word = |at: usize| {
             let bytes = record[at..].first_chunk().expect("a constant in range");
@@ -116,19 +119,19 @@ impl Guest {
                 return Ok(Ok(result));
             }
             1 => {}
-            _ => return Err(Detour("a result that is neither").into()),
+            _ => return Err(Fallback("a result that is neither").into()),
         }
         let verdict = match record[8] {
             0 => Verdict::Retry,
             1 => Verdict::Fail,
             2 => Verdict::Snooze,
             3 => Verdict::Cancel,
-            _ => return Err(Detour("no such verdict").into()),
+            _ => return Err(Fallback("no such verdict").into()),
         };
         let optional = |at: usize| match record[at] {
             0 => Ok(false),
             1 => Ok(true),
-            _ => Err(Detour("an option that is neither")),
+            _ => Err(Fallback("an option that is neither")),
         };
         let delay_ms = u64::from(word(24)) | u64::from(word(28)) << 32;
         let delay_ms = optional(16)?.then_some(delay_ms);
@@ -143,4 +146,9 @@ impl Guest {
             details: has_details.then_some(details),
         }))
     }
+}
+
+/// No text that gets here is longer than arguments may be.
+pub(super) fn length(text: &str) -> u32 {
+    u32::try_from(text.len()).unwrap_or(u32::MAX)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::NetError;
+use crate::net::error::NetError;
 
 /// Maximum number of addresses that are tried.
 const TRIES: usize = 8;
@@ -14,7 +14,7 @@ const TRIES: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Connects to the first of the addresses that answers, in their order. Only for
-/// addresses that [`super::Net::resolve`] returned. Cancel-safe.
+/// addresses that [`crate::net::network::Net::resolve`] returned. Cancel-safe.
 pub(crate) async fn dial(
     addresses: &[SocketAddr],
     deadline: Instant,

@@ -2,8 +2,16 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::scripted::{Scripted, Stuck};
-use super::*;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::net::dial::dial;
+use crate::net::error::NetError;
+use crate::net::limits::LOOKUPS;
+use crate::net::network::Net;
+use crate::net::scripted::{Scripted, Stuck};
+use pgtq_task::{Destination, Network};
 
 fn to(host: &str) -> Destination {
     Destination {

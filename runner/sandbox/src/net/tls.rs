@@ -9,7 +9,7 @@ use tokio_rustls::TlsConnector;
 
 /// With the system's certificate authorities; `SSL_CERT_FILE` and `SSL_CERT_DIR` override
 /// them. Reads files: not for the threads of the runtime.
-pub(super) fn system() -> Result<TlsConnector, String> {
+pub(crate) fn system() -> Result<TlsConnector, String> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     // System lists contain a few that rustls rejects; the rest is used.
@@ -25,7 +25,7 @@ pub(super) fn system() -> Result<TlsConnector, String> {
 }
 
 /// With these certificate authorities.
-pub(super) fn trusting(roots: RootCertStore) -> Result<TlsConnector, String> {
+pub(crate) fn trusting(roots: RootCertStore) -> Result<TlsConnector, String> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?

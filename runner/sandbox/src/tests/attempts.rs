@@ -4,7 +4,9 @@ use std::time::Duration;
 use super::guests::{
     Parts, attempt, component, failure, guest, handler, load, sandbox, small, source, survive,
 };
-use crate::{Allocator, SandboxConfig, engine_version};
+use crate::config::Allocator;
+use crate::config::SandboxConfig;
+use crate::engine_version;
 use pgtq_task::{
     ErrorKind, LimitRequest, LogLevel, LogPageLimit, Name, Outcome, Progress, Retries, StopReason,
     TaskId,

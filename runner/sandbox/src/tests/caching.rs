@@ -3,7 +3,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::guests::{attempt, guest, load, sandbox, small};
-use crate::{Compiler, LoadError, SandboxConfig, child, user};
+use crate::compile::child;
+use crate::compiler::Compiler;
+use crate::config::SandboxConfig;
+use crate::error::LoadError;
+use crate::private::user;
 use pgtq_task::Outcome;
 
 fn cached(dir: &Path) -> SandboxConfig {
@@ -185,7 +189,7 @@ async fn unloadable_cached_code_is_compiled_again() {
     let bytes = guest("echo");
     let sandbox = sandbox(cached(dir.path()));
     let digest = load(&sandbox, &bytes).await.expect("load").digest();
-    let cache = crate::cache::Cache::open(
+    let cache = crate::compile::cache::Cache::open(
         &dir.path().join("cache"),
         1 << 20,
         &crate::engine::compiling().expect("engine"),

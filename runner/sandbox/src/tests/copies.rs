@@ -1,7 +1,7 @@
 use std::thread;
 
 use super::guests::{attempt, guest, load, sandbox, small};
-use crate::SandboxConfig;
+use crate::config::SandboxConfig;
 use pgtq_task::Outcome;
 
 #[tokio::test]

@@ -9,9 +9,13 @@ use wit_component::StringEncoding;
 use super::guests::{
     Parts, WORK, attempt, component, core_module, guest, load, sandbox, small, source,
 };
-use crate::direct::{self, Detours};
-use crate::push::{PushRights, Pusher, own_handlers};
-use crate::{Compiled, SandboxConfig, attempt};
+use crate::attempt::access::{Access, Requester, own_handlers};
+use crate::attempt::granted::PluginGrants;
+use crate::config::SandboxConfig;
+use crate::direct::expose::expose;
+use crate::direct::fallback::Fallbacks;
+use crate::run::attempt::Run;
+use crate::run::compiled::Compiled;
 use pgtq_task::{
     LimitRequest, LogLine, LogPageLimit, Manifest, Outcome, Report, StopReason, TaskId,
 };
@@ -39,7 +43,7 @@ const ALIKE: [(&str, &str); 19] = [
     ("big_error", "[]"),
 ];
 /// Guests that need the component.
-const DETOURED: [(&str, &str); 5] = [
+const FALLING_BACK: [(&str, &str); 5] = [
     ("failure", "4unknown verdict"),
     ("bad_text", "[]"),
     ("bad_pointer", "[]"),
@@ -63,7 +67,7 @@ async fn loaded_with(code: &str, parts: &Parts) -> Compiled {
 pub(super) async fn run(
     compiled: &Compiled,
     args: &str,
-    detours: &Detours,
+    fallbacks: &Fallbacks,
 ) -> (Report, Vec<String>) {
     let inner = &compiled.inner;
     let manifest = compiled.probe().await.expect("a manifest");
@@ -72,36 +76,42 @@ pub(super) async fn run(
     let attempt = attempt(args);
     let signal = Arc::clone(&attempt.signal);
     let plugin = inner.plugin.here();
-    assert!(plugin.direct.is_some(), "there is no short way");
-    let rights = attempt::Rights {
-        access: None,
-        pusher: pusher(compiled, &manifest),
+    assert!(plugin.direct.is_some(), "there is no direct path");
+    let run = Run {
+        plugin,
+        digest: inner.digest,
+        info,
+        limits,
+        access: access(compiled, &manifest),
+        attempt,
     };
-    let report = attempt::run(plugin, detours, inner.digest, info, limits, rights, attempt).await;
+    let report = run.finish(fallbacks).await;
     let line = |line: &LogLine| format!("{:?} {} {:?}", line.level, line.message, line.fields);
     let mut said: Vec<String> = report.record.logs.iter().map(line).collect();
     said.push(format!("{:?}", signal.take_progress()));
     (report, said)
 }
 
-/// What the first handler may push.
-fn pusher(compiled: &Compiled, manifest: &Manifest) -> Pusher {
-    let config = &compiled.inner.shared.config;
-    let rights = PushRights::new(
-        Arc::from("guest"),
-        own_handlers(&manifest.handlers),
+/// What the first handler may do.
+fn access(compiled: &Compiled, manifest: &Manifest) -> Access {
+    let shared = &compiled.inner.shared;
+    let plugin: Arc<str> = Arc::from("guest");
+    let requester = Requester::new(
+        Arc::clone(&plugin),
         Arc::new(manifest.handlers[0].clone()),
-        Arc::clone(&config.push_facts),
+        own_handlers(&manifest.handlers),
+        Arc::clone(&shared.services),
     );
-    Pusher::new(Arc::new(rights), config.grants.load_full())
+    let granted = PluginGrants::new(&plugin, &shared.config.grants).now();
+    Access::new(Arc::new(requester), granted)
 }
 
-/// Runs a guest both ways; returns whether it needed a detour.
+/// Runs a guest both ways; returns whether it needed a fallback.
 async fn compare(name: &str, args: &str) -> bool {
     let compiled = loaded(&source(name)).await;
-    let short = Detours::default();
+    let short = Fallbacks::default();
     let (direct, said_directly) = run(&compiled, args, &short).await;
-    let (whole, said) = run(&compiled, args, &Detours::always()).await;
+    let (whole, said) = run(&compiled, args, &Fallbacks::always()).await;
     assert_eq!(direct.outcome, whole.outcome, "{name} {args}");
     assert_eq!(said_directly, said, "{name} {args}");
     assert_eq!(
@@ -123,7 +133,7 @@ async fn compare(name: &str, args: &str) -> bool {
     // charged for its time: the cheapest of a few excludes that.
     let mut more = whole.record.usage.fuel;
     for _ in 0..5 {
-        let (whole, _) = run(&compiled, args, &Detours::always()).await;
+        let (whole, _) = run(&compiled, args, &Fallbacks::always()).await;
         more = more.min(whole.record.usage.fuel);
     }
     let less = direct.record.usage.fuel;
@@ -137,14 +147,20 @@ async fn compare(name: &str, args: &str) -> bool {
 #[tokio::test]
 async fn an_ordinary_attempt_has_the_same_outcome_both_ways() {
     for (name, args) in ALIKE {
-        assert!(!compare(name, args).await, "{name} {args} took a detour");
+        assert!(
+            !compare(name, args).await,
+            "{name} {args} needed a fallback"
+        );
     }
 }
 
 #[tokio::test]
 async fn unsupported_calls_are_left_to_the_component() {
-    for (name, args) in DETOURED {
-        assert!(compare(name, args).await, "{name} {args} took no detour");
+    for (name, args) in FALLING_BACK {
+        assert!(
+            compare(name, args).await,
+            "{name} {args} needed no fallback"
+        );
     }
 }
 
@@ -168,15 +184,15 @@ async fn uses_wasi(code: &str) -> Compiled {
 #[tokio::test]
 async fn wasi_is_available_to_its_users() {
     let compiled = uses_wasi(USES_WASI).await;
-    let detours = Detours::default();
-    let (report, _) = run(&compiled, "1", &detours).await;
+    let fallbacks = Fallbacks::default();
+    let (report, _) = run(&compiled, "1", &fallbacks).await;
     let result = "1".to_owned();
     assert_eq!(report.outcome, Outcome::Complete { result });
-    assert!(!detours.may_go_direct(), "it took no detour");
+    assert!(!fallbacks.may_go_direct(), "it needed no fallback");
 }
 
 #[tokio::test]
-async fn logs_after_a_detour_are_visible_while_the_attempt_runs() {
+async fn logs_after_a_fallback_are_visible_while_the_attempt_runs() {
     let and_logs =
         "(call $log (i32.const 1) (local.get $args) (local.get $len) (i32.const 0) (i32.const 0))
         (loop $for_ever (br $for_ever))
@@ -213,12 +229,12 @@ const LATE: &str = r#"
 "#;
 
 #[tokio::test]
-async fn an_attempt_before_its_detour_has_no_effect() {
+async fn an_attempt_before_its_fallback_has_no_effect() {
     let parts = Parts::with(&[WORK, r#"{"name":"1"}"#]);
     let compiled = loaded_with(LATE, &parts).await;
-    let detours = Detours::default();
-    let (report, said) = run(&compiled, "1", &detours).await;
-    assert!(!detours.may_go_direct(), "it took no detour");
+    let fallbacks = Fallbacks::default();
+    let (report, said) = run(&compiled, "1", &fallbacks).await;
+    assert!(!fallbacks.may_go_direct(), "it needed no fallback");
     let Outcome::Retry { failure, .. } = &report.outcome else {
         panic!("{:?}", report.outcome);
     };
@@ -242,20 +258,20 @@ const NESTED: &str = r#"
 #[tokio::test]
 async fn a_guest_cannot_call_the_host_while_it_allocates_for_an_answer() {
     let compiled = loaded(NESTED).await;
-    let detours = Detours::default();
-    let (direct, _) = run(&compiled, "1", &detours).await;
-    assert!(!detours.may_go_direct(), "it took no detour");
-    let (whole, _) = run(&compiled, "1", &Detours::always()).await;
+    let fallbacks = Fallbacks::default();
+    let (direct, _) = run(&compiled, "1", &fallbacks).await;
+    assert!(!fallbacks.may_go_direct(), "it needed no fallback");
+    let (whole, _) = run(&compiled, "1", &Fallbacks::always()).await;
     assert_eq!(direct.outcome, whole.outcome);
     assert!(matches!(whole.outcome, Outcome::Retry { .. }));
 }
 
 #[test]
-fn a_handler_uses_the_component_for_a_while_after_a_detour() {
-    let detours = Detours::default();
-    assert!(detours.may_go_direct() && detours.may_go_direct());
-    detours.note();
-    let n = (0..).take_while(|_| !detours.may_go_direct()).count();
+fn a_handler_uses_the_component_for_a_while_after_a_fallback() {
+    let fallbacks = Fallbacks::default();
+    assert!(fallbacks.may_go_direct() && fallbacks.may_go_direct());
+    fallbacks.note();
+    let n = (0..).take_while(|_| !fallbacks.may_go_direct()).count();
     assert_eq!(n, 1_000);
 }
 
@@ -272,10 +288,10 @@ fn tied(more: &str) -> Vec<u8> {
 
 #[test]
 fn only_a_component_of_one_module_is_ordinary() {
-    let is_exposed = |wasm: &[u8]| direct::expose(wasm).len() > wasm.len();
+    let is_exposed = |wasm: &[u8]| expose(wasm).len() > wasm.len();
     let ordinary = guest("echo");
     assert!(is_exposed(&ordinary) && is_exposed(&tied("")));
-    let once = direct::expose(&ordinary).into_owned();
+    let once = expose(&ordinary).into_owned();
     assert!(!is_exposed(&once), "it is there already");
     let validated = wasmparser::Validator::new().validate_all(&once);
     validated.map(drop).expect("it is as valid as before");
@@ -299,8 +315,8 @@ fn only_a_component_of_one_module_is_ordinary() {
 #[tokio::test]
 async fn the_task_id_is_the_same_both_ways() {
     let compiled = loaded(&source("push_once")).await;
-    for detours in [Detours::default(), Detours::always()] {
-        let (report, _) = run(&compiled, "{}", &detours).await;
+    for fallbacks in [Fallbacks::default(), Fallbacks::always()] {
+        let (report, _) = run(&compiled, "{}", &fallbacks).await;
         assert_eq!(report.record.children[0].parent, Some(TaskId(7)));
     }
 }
@@ -317,7 +333,7 @@ fn a_plugin_without_utf8_strings_has_no_direct_path() {
             ..Parts::default()
         };
         let file = component(&source("echo"), &parts);
-        let is_exposed = matches!(direct::expose(&file), Cow::Owned(_));
+        let is_exposed = matches!(expose(&file), Cow::Owned(_));
         assert_eq!(is_exposed, ordinary, "{encoding:?}");
     }
 }

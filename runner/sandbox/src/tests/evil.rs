@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::guests::{Parts, attempt, component, handler, load, sandbox, small, source};
-use crate::{Sandbox, SandboxConfig};
+use crate::config::SandboxConfig;
+use crate::run::sandbox::Sandbox;
 use pgtq_task::{Handler, Outcome};
 
 /// Abuse cases in `describe`, or during instantiation: such a file is rejected.

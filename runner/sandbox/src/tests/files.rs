@@ -2,7 +2,10 @@ use super::guests::{
     Parts, append_section, component, core_module, guest, load, manifest, read, sandbox, small,
     source,
 };
-use crate::{FileForm, LoadError, inspect, validate};
+use crate::compile::file_form::FileForm;
+use crate::compile::inspect::inspect;
+use crate::compile::parent::validate;
+use crate::error::LoadError;
 
 fn refused(file: &[u8]) -> LoadError {
     inspect(file).expect_err("must be refused")

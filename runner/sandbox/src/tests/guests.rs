@@ -6,7 +6,13 @@ use std::sync::Arc;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
 
-use crate::{Compiled, LoadError, Sandbox, SandboxConfig};
+use crate::run::compiled::Compiled;
+
+use crate::error::LoadError;
+
+use crate::run::sandbox::Sandbox;
+
+use crate::config::SandboxConfig;
 use pgtq_task::{
     Attempt, ClaimId, Digest, ErrorKind, Failure, Handler, Name, Outcome, Report, Signal, Task,
     TaskId,

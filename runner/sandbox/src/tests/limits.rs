@@ -2,7 +2,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::guests::{failure, small, survive_as};
-use crate::{Allocator, SandboxConfig};
+use crate::config::Allocator;
+use crate::config::SandboxConfig;
 use pgtq_task::{ErrorKind, Limits};
 
 fn with(change: impl FnOnce(&mut Limits)) -> SandboxConfig {

@@ -7,8 +7,9 @@ use arc_swap::ArcSwap;
 
 use super::direct::run;
 use super::guests::{Parts, WORK, component, load, sandbox, small, source};
-use crate::direct::Detours;
-use crate::{Compiled, SandboxConfig};
+use crate::config::SandboxConfig;
+use crate::direct::fallback::Fallbacks;
+use crate::run::compiled::Compiled;
 use pgtq_task::{Grant, GrantBook, Name, NewTask, Outcome, PushFacts, PushLook};
 
 /// A plugin whose handler `work` pushes `child`, with its arguments as options.
@@ -47,10 +48,10 @@ impl Pushing {
 
     /// The pushed task, or the guest's error; and the log lines.
     async fn push(&self, options: &str) -> (Result<NewTask, String>, Vec<String>) {
-        let (whole, said) = run(&self.compiled, options, &Detours::always()).await;
-        let short = Detours::default();
+        let (whole, said) = run(&self.compiled, options, &Fallbacks::always()).await;
+        let short = Fallbacks::default();
         let (direct, said_directly) = run(&self.compiled, options, &short).await;
-        assert!(short.may_go_direct(), "{options} took a detour");
+        assert!(short.may_go_direct(), "{options} needed a fallback");
         assert_eq!(whole.outcome, direct.outcome, "{options}");
         assert_eq!(whole.record.children, direct.record.children, "{options}");
         assert_eq!(said, said_directly, "{options}");

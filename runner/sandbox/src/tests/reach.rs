@@ -8,8 +8,11 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 
 use super::guests::{attempt, load};
-use crate::net::{Net, Resolver, SystemResolver};
-use crate::{Compiled, Sandbox, SandboxConfig};
+use crate::config::SandboxConfig;
+use crate::net::network::Net;
+use crate::net::resolve::{Resolver, SystemResolver};
+use crate::run::compiled::Compiled;
+use crate::run::sandbox::Sandbox;
 use pgtq_setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
 use pgtq_task::{
     Attempt, FileGrant, Grant, GrantBook, Handler, HandlerInfo, LimitCut, LimitRequest, Limits,
@@ -74,7 +77,7 @@ impl Scene {
             ..SandboxConfig::default()
         };
         let net = Net::new(self.resolver, self.connections);
-        let sandbox = Sandbox::with_net(config, net).expect("a sandbox");
+        let sandbox = Sandbox::with_net(config, &net).expect("a sandbox");
         let compiled = load_reach(&sandbox).await;
         let mut manifest = compiled.probe().await.expect("a manifest");
         let info: &mut HandlerInfo = &mut manifest.handlers[0];

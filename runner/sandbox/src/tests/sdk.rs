@@ -11,7 +11,8 @@ use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 
 use super::guests::{attempt, load};
-use crate::{Sandbox, SandboxConfig};
+use crate::config::SandboxConfig;
+use crate::run::sandbox::Sandbox;
 use pgtq_setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
 use pgtq_task::{
     Database, DatabaseFuture, Grant, GrantBook, Limits, Outcome, Problem, Report, Secret,

@@ -12,10 +12,10 @@ use crate::fair::{FairPermit, FairSemaphore};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The permits of the process. Plugins share them.
-pub(super) type Process = LazyLock<Arc<FairSemaphore>>;
+pub(crate) type Process = LazyLock<Arc<FairSemaphore>>;
 
 /// Counts one kind of handle in one attempt.
-pub(super) struct Handles {
+pub(crate) struct Handles {
     /// Cloned by every [`Ticket`]: the count of clones is the count of open handles.
     open: Arc<()>,
     limit: usize,
@@ -23,13 +23,13 @@ pub(super) struct Handles {
 }
 
 /// Kept while its handle is open.
-pub(super) struct Ticket {
+pub(crate) struct Ticket {
     _attempt: Arc<()>,
     _process: FairPermit,
 }
 
 impl Handles {
-    pub(super) fn new(limit: usize, process: &Arc<FairSemaphore>) -> Self {
+    pub(crate) fn new(limit: usize, process: &Arc<FairSemaphore>) -> Self {
         Handles {
             open: Arc::new(()),
             limit,
@@ -39,7 +39,7 @@ impl Handles {
 
     /// A ticket for one more; `None` if this attempt has reached its limit, or its plugin
     /// holds its share and closes none in time. Cancel-safe.
-    pub(super) async fn take(&self, plugin: &Arc<str>) -> Option<Arc<Ticket>> {
+    pub(crate) async fn take(&self, plugin: &Arc<str>) -> Option<Arc<Ticket>> {
         if Arc::strong_count(&self.open) > self.limit {
             return None;
         }

@@ -12,16 +12,16 @@ use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, InputStream, OutputStream, Pollable, StreamError, StreamResult,
 };
 
-use super::handles::Ticket;
-use crate::account::{Account, Held};
-use crate::state::SharedLogs;
+use crate::attempt::account::{Account, Held};
+use crate::attempt::logs::SharedLogs;
+use crate::wasi::handles::Ticket;
 use pgtq_task::LogLevel;
 
 /// Maximum host memory of a stream: wasmtime reads and writes 64 KiB at a time.
 const STREAM_BYTES: u64 = 65 << 10;
 
 /// A byte budget that all streams of one kind share in one attempt.
-pub(super) struct Meter {
+pub(crate) struct Meter {
     /// Never contended: one guest, one thread at a time.
     left: AtomicU64,
     /// Whether the log already says that it is used up.
@@ -35,7 +35,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new(
+    pub(crate) fn new(
         limit: u64,
         over: fn(u64) -> String,
         errno: i32,
@@ -52,7 +52,7 @@ impl Meter {
     }
 
     /// Takes all of `bytes`, or nothing and logs it.
-    pub(super) fn take(&self, bytes: u64) -> io::Result<()> {
+    pub(crate) fn take(&self, bytes: u64) -> io::Result<()> {
         let left = self.left.load(Ordering::Relaxed);
         match left.checked_sub(bytes) {
             Some(rest) => {
@@ -109,7 +109,7 @@ impl<S> Budgeted<S> {
 }
 
 /// Wraps an input stream that is in the table.
-pub(super) fn budget_input(
+pub(crate) fn budget_input(
     table: &mut ResourceTable,
     stream: &Resource<DynInputStream>,
     meter: Option<Arc<Meter>>,
@@ -129,7 +129,7 @@ pub(super) fn budget_input(
 }
 
 /// Wraps an output stream that is in the table.
-pub(super) fn budget_output(
+pub(crate) fn budget_output(
     table: &mut ResourceTable,
     stream: &Resource<DynOutputStream>,
     meter: Option<Arc<Meter>>,

@@ -2,89 +2,53 @@
 //! arguments, environment, stdin, directories or network.
 //!
 //! Files and TCP are wasmtime's own implementation with single functions replaced, so
-//! that every way out is granted, counted and bounded: see [`files`] and [`tcp`]. A
-//! denied call is an error value for the guest.
-//!
-//! wasmtime finds a function under the name with the version that it was linked with. If
-//! [`VERSION`] differed from wasmtime's, wasmtime's function would be called instead of
-//! ours; tests of every denial guard against that.
+//! that every way out is granted, counted and bounded: see the capabilities `files` and
+//! `tcp`. A denied call is an error value for the guest.
 
-mod directories;
-mod files;
-mod handles;
-mod links;
-mod listing;
-mod lookup;
-mod meter;
+pub(crate) mod context;
+pub(crate) mod handles;
+pub(crate) mod meter;
 mod random;
-mod reach;
-mod tcp;
-
-use std::sync::Arc;
+pub(crate) mod replace;
+mod stdio;
 
 use wasmtime::component::Linker;
+use wasmtime_wasi::WasiView;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::p2::bindings::{cli, random as wasi_random};
 use wasmtime_wasi::random::WasiRandom;
-use wasmtime_wasi::{TrappableError, WasiCtx, WasiView};
 
-use super::state::{SharedLogs, State};
-use super::stdio::Stdio;
-use pgtq_task::Limits;
+use crate::attempt::state::State;
 
-/// The version of WASI that wasmtime 48 links.
-const VERSION: &str = "0.2.12";
-/// Random bytes per call.
-const MAX_RANDOM: u64 = 64 << 10;
+/// The interfaces that are linked here; those of files, TCP and HTTP are capabilities.
+const INTERFACES: [&str; 18] = [
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+];
 
-/// The WASI state of one store. Made when the guest first uses it: most never do, and it
-/// costs two random generators. The state for files and TCP is made when the guest uses
-/// those: an attempt that only reads the clock pays for neither.
-pub(super) struct Wasi {
-    pub(super) ctx: WasiCtx,
-    files: Option<Box<files::Files>>,
-    tcp: Option<Box<tcp::Tcp>>,
-    checked: tcp::Checked,
-    limits: Arc<Limits>,
-    logs: SharedLogs,
-}
-
-impl Wasi {
-    pub(super) fn new(limits: &Arc<Limits>, logs: &SharedLogs) -> Self {
-        let checked = tcp::Checked::default();
-        let mut builder = WasiCtx::builder();
-        builder
-            .stdout(Stdio::stdout(logs))
-            .stderr(Stdio::stderr(logs))
-            .max_random_size(MAX_RANDOM)
-            .allow_tcp(true)
-            .socket_addr_check(tcp::gate(Arc::clone(&checked)))
-            .allow_udp(false)
-            .allow_ip_name_lookup(false)
-            .allow_blocking_current_thread(false);
-        Wasi {
-            ctx: builder.build(),
-            files: None,
-            tcp: None,
-            checked,
-            limits: Arc::clone(limits),
-            logs: SharedLogs::clone(logs),
-        }
-    }
-
-    fn files(&mut self) -> &mut files::Files {
-        let make = || Box::new(files::Files::new(&self.limits, &self.logs));
-        self.files.get_or_insert_with(make)
-    }
-
-    fn tcp(&mut self) -> &mut tcp::Tcp {
-        let make = || Box::new(tcp::Tcp::new(&self.limits, &self.logs, &self.checked));
-        self.tcp.get_or_insert_with(make)
-    }
+/// Whether this interface is linked here.
+pub(crate) fn links(interface: &str) -> bool {
+    INTERFACES.contains(&interface)
 }
 
 /// Links all of it.
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     // io, clocks, random and the three streams.
     wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
     wasi_random::insecure::add_to_linker::<_, WasiRandom>(linker, |s| s.ctx().ctx.random())?;
@@ -97,39 +61,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, State::cli)?;
     cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, State::cli)?;
     linker.allow_shadowing(true);
-    files::link(linker)?;
-    tcp::link(linker)?;
     random::link(linker)?;
-    lookup::link(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }
-
-/// An answer as the guest sees it: an error is a value, a trap is a trap.
-fn answered<T, E>(answer: Result<T, TrappableError<E>>) -> wasmtime::Result<Result<T, E>>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    match answer {
-        Ok(value) => Ok(Ok(value)),
-        Err(error) => Ok(Err(error.downcast()?)),
-    }
-}
-
-/// Replaces a function of wasmtime by one of ours. It gets the state and returns a
-/// `Result` whose error is trappable.
-macro_rules! replace {
-    ($instance:ident, $name:literal, |$state:ident, ($($arg:ident: $type:ty),*)| $answer:expr) => {
-        $instance.func_wrap_async(
-            $name,
-            |mut store: crate::host::Caller<'_>, ($($arg,)*): ($($type,)*)| {
-                Box::new(async move {
-                    crate::host::charge(&mut store, 0).await?;
-                    let $state = store.data_mut();
-                    Ok((crate::wasi::answered($answer.await)?,))
-                })
-            },
-        )?;
-    };
-}
-use replace;

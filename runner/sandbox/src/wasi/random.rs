@@ -6,10 +6,12 @@ use wasmtime_wasi::WasiView;
 use wasmtime_wasi::p2::bindings::random::insecure::Host as _;
 use wasmtime_wasi::p2::bindings::random::random::Host as _;
 
-use super::{MAX_RANDOM, VERSION};
-use crate::host::{Caller, charge};
-use crate::state::State;
+use crate::attempt::host_call::{Caller, charge};
+use crate::attempt::state::State;
+use crate::wasi::replace::VERSION;
 
+/// Random bytes per call.
+pub(super) const MAX_RANDOM: u64 = 64 << 10;
 /// The cost of a number besides the call: its bytes.
 const NUMBER: u64 = 8;
 
@@ -28,7 +30,7 @@ macro_rules! charged {
     (@u64 $arg:ident) => { u64 };
 }
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let mut random = linker.instance(&format!("wasi:random/random@{VERSION}"))?;
     charged!(random, "get-random-bytes", (len) len, get_random_bytes);
     charged!(random, "get-random-u64", () NUMBER, get_random_u64);

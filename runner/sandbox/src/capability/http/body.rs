@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::Error;
 
-use super::budget::Budget;
-use super::client::until;
-use super::error::of_hyper;
-use super::reuse::InUse;
+use crate::capability::http::budget::Budget;
+use crate::capability::http::deadline::until;
+use crate::capability::http::error::of_hyper;
+use crate::capability::http::reuse::InUse;
 
 /// Passes chunks on as they arrive. Buffers nothing: hyper reads on only when the guest
 /// has taken the previous chunk.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wasmtime_wasi_http::Error;
 
-use super::super::super::state::SharedLogs;
+use crate::attempt::logs::SharedLogs;
 use pgtq_task::{Limits, LogLevel};
 
 /// The remaining budget of one attempt, for all its requests together.
@@ -19,13 +19,13 @@ pub(super) struct Budget {
     requests_made: AtomicU32,
     bytes_moved: AtomicU64,
     /// The direction of the byte that exceeded the budget.
-    exceeded: OnceLock<Way>,
+    exceeded: OnceLock<Direction>,
     logs: SharedLogs,
 }
 
 /// The direction of bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Way {
+pub(super) enum Direction {
     Out,
     In,
 }
@@ -59,7 +59,7 @@ impl Budget {
     }
 
     /// Counts bytes. Above the limit nothing more is transferred.
-    pub(super) fn spend(&self, bytes: usize, way: Way) -> Result<(), Error> {
+    pub(super) fn spend(&self, bytes: usize, direction: Direction) -> Result<(), Error> {
         let before = self.bytes_moved.fetch_add(bytes as u64, Ordering::Relaxed);
         if before.saturating_add(bytes as u64) <= self.bytes {
             return Ok(());
@@ -70,18 +70,18 @@ impl Budget {
                 self.bytes
             ));
         }
-        Err(self.error(*self.exceeded.get_or_init(|| way)))
+        Err(self.error(*self.exceeded.get_or_init(|| direction)))
     }
 
     /// The guest's error once the limit is exceeded.
     pub(super) fn spent(&self) -> Option<Error> {
-        self.exceeded.get().map(|way| self.error(*way))
+        self.exceeded.get().map(|direction| self.error(*direction))
     }
 
-    fn error(&self, way: Way) -> Error {
-        match way {
-            Way::Out => Error::HttpRequestBodySize(Some(self.bytes)),
-            Way::In => Error::HttpResponseBodySize(Some(self.bytes)),
+    fn error(&self, direction: Direction) -> Error {
+        match direction {
+            Direction::Out => Error::HttpRequestBodySize(Some(self.bytes)),
+            Direction::In => Error::HttpResponseBodySize(Some(self.bytes)),
         }
     }
 
@@ -122,10 +122,10 @@ impl BudgetSlot {
             .is_some_and(|budget| budget.spent().is_some())
     }
 
-    fn spend(&self, bytes: usize, way: Way) -> io::Result<()> {
+    fn spend(&self, bytes: usize, direction: Direction) -> io::Result<()> {
         let budget = self.lock().clone();
         let spent = match budget {
-            Some(budget) => budget.spend(bytes, way),
+            Some(budget) => budget.spend(bytes, direction),
             // The end of the connection is not a byte.
             None if bytes == 0 => Ok(()),
             None => return Err(io::Error::other("bytes without a request")),
@@ -163,7 +163,8 @@ impl AsyncRead for Metered {
         let before = buffer.filled().len();
         let read = Pin::new(&mut *self.stream).poll_read(cx, buffer);
         if let Poll::Ready(Ok(())) = read {
-            self.slot.spend(buffer.filled().len() - before, Way::In)?;
+            self.slot
+                .spend(buffer.filled().len() - before, Direction::In)?;
         }
         read
     }
@@ -177,7 +178,7 @@ impl AsyncWrite for Metered {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut *self.stream).poll_write(cx, bytes);
         if let Poll::Ready(Ok(n)) = written {
-            self.slot.spend(n, Way::Out)?;
+            self.slot.spend(n, Direction::Out)?;
         }
         written
     }

@@ -17,11 +17,14 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::Error;
 
-use super::super::super::access::Access;
-use super::super::super::net::{self, ConnectionPermit, NetError, RequestPermit};
-use super::budget::Stream;
-use super::error::{Refusal, of_tls};
-use super::request_target::RequestTarget;
+use crate::attempt::access::Access;
+use crate::capability::http::budget::Stream;
+use crate::capability::http::error::{Refusal, of_tls};
+use crate::capability::http::request_target::RequestTarget;
+use crate::net::dial::dial;
+use crate::net::error::NetError;
+use crate::net::network::Net;
+use crate::net::permit::{ConnectionPermit, RequestPermit};
 use pgtq_task::{AddressKind, Destination, HttpProxy, Secret};
 
 /// Maximum bytes of the head of a proxy's answer.
@@ -32,12 +35,12 @@ const PROXY_HEAD: usize = 8 << 10;
 pub(super) struct Via<'a>(Option<&'a HttpProxy>);
 
 impl<'a> Via<'a> {
-    pub(super) fn of(access: &'a Access, to: &Destination) -> Result<Via<'a>, NetError> {
+    pub(super) fn of(proxy: Option<&'a HttpProxy>, to: &Destination) -> Result<Via<'a>, NetError> {
         let literal = to.literal().map_err(NetError::BadHost)?;
         // A proxy would resolve the name to its own machine.
         let is_here = to.host == "localhost" || to.host.ends_with(".localhost");
         let is_name = literal.is_none() && !is_here;
-        Ok(Via(access.proxy.as_deref().filter(|_| is_name)))
+        Ok(Via(proxy.filter(|_| is_name)))
     }
 
     /// Whether the request line contains the full URL: a proxy forwards unencrypted
@@ -67,20 +70,25 @@ pub(super) struct Route<'a> {
 impl<'a> Route<'a> {
     /// Resolves the destination of a request and checks the addresses. Cancel-safe.
     pub(super) async fn find(
-        access: &'a Access,
+        net: &Net,
+        access: &Access,
         to: &Destination,
         via: Via<'a>,
         permit: ConnectionPermit,
-        turn: &RequestPermit,
+        request: &RequestPermit,
         connect_by: Instant,
     ) -> Result<Route<'a>, NetError> {
-        let (net, plugin) = (&access.net, &access.plugin);
-        let turn = Some(RequestPermit::clone(turn));
+        let plugin = access.plugin();
+        let request = Some(RequestPermit::clone(request));
         let addresses = match via.0 {
-            Some(proxy) => net.resolve_proxy(plugin, proxy, turn, connect_by).await?,
+            Some(proxy) => {
+                net.resolve_proxy(plugin, proxy, request, connect_by)
+                    .await?
+            }
             None => {
-                let networks = &access.grant.networks;
-                net.resolve(plugin, to, networks, turn, connect_by).await?
+                let networks = &access.grant().networks;
+                net.resolve(plugin, to, networks, request, connect_by)
+                    .await?
             }
         };
         let is_local = addresses.iter().all(|address| is_local(address.ip()));
@@ -95,21 +103,23 @@ impl<'a> Route<'a> {
     /// Connects, through the proxy if there is one, with TLS if the request requires it.
     pub(super) async fn connect(
         &self,
+        net: &Net,
         access: &Access,
         wanted: &RequestTarget,
         connect_by: Instant,
     ) -> Result<Box<dyn Stream>, Refusal> {
         let what = wanted.what();
-        let refuse = |error| Refusal::of_net(error, &what, &access.grant.networks);
-        let mut stream = net::dial(&self.addresses, connect_by)
-            .await
-            .map_err(|error| match (error, self.proxy) {
-                (NetError::Connect { source, .. }, Some(proxy)) => Refusal::Wrong(
-                    Error::DestinationUnavailable,
-                    format!("{what}: connect to the proxy {proxy}: {source}"),
-                ),
-                (error, _) => refuse(error),
-            })?;
+        let refuse = |error| Refusal::of_net(error, &what, &access.grant().networks);
+        let mut stream =
+            dial(&self.addresses, connect_by)
+                .await
+                .map_err(|error| match (error, self.proxy) {
+                    (NetError::Connect { source, .. }, Some(proxy)) => Refusal::Wrong(
+                        Error::DestinationUnavailable,
+                        format!("{what}: connect to the proxy {proxy}: {source}"),
+                    ),
+                    (error, _) => refuse(error),
+                })?;
         if !wanted.secure {
             return Ok(Box::new(stream));
         }
@@ -123,7 +133,7 @@ impl<'a> Route<'a> {
                 Err(_elapsed) => return Err(Error::ConnectionTimeout.into()),
             }
         }
-        let connector = access.net.tls().await.map_err(refuse)?;
+        let connector = net.tls().await.map_err(refuse)?;
         Ok(Box::new(
             secured(stream, &connector, wanted, connect_by).await?,
         ))

@@ -5,9 +5,9 @@ use wasmtime_wasi::p2::IoError;
 use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 
-use super::super::super::access::Denied;
-use super::super::super::net::NetError;
-use super::super::super::state::SharedLogs;
+use crate::attempt::denied::Denied;
+use crate::attempt::logs::SharedLogs;
+use crate::net::error::NetError;
 use pgtq_task::{LogLevel, Network};
 
 /// A request that ends without a response.

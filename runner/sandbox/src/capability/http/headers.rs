@@ -6,12 +6,12 @@ use wasmtime_wasi_http::p2::HeaderError;
 use wasmtime_wasi_http::p2::bindings::http::types::{self, HostFields};
 use wasmtime_wasi_http::{Error, FieldMap, FieldMapError, WasiHttpView};
 
-use super::FIELD_BYTES;
-use super::error::Refusal;
-use super::objects::{Kind, OBJECT_BYTES, field_size};
-use super::types::{hold, hold_fields};
-use crate::host::{Caller, charge};
-use crate::state::State;
+use crate::attempt::host_call::{Caller, charge};
+use crate::attempt::state::State;
+use crate::capability::http::context::{FIELD_BYTES, Http};
+use crate::capability::http::error::Refusal;
+use crate::capability::http::held::{hold, hold_fields};
+use crate::capability::http::objects::{Kind, OBJECT_BYTES, field_size};
 
 /// Maximum number of headers of one object; with 72 bytes for each, fewer fit anyway.
 const MAX_FIELDS: usize = 1_000;
@@ -128,7 +128,7 @@ fn too_large<T>(state: &mut State) -> Answer<T> {
         FIELD_BYTES >> 10
     );
     let error = Error::HttpRequestHeaderSectionSize(None);
-    let client = &state.http_parts().0.hooks.client;
+    let client = state.context::<Http>().client();
     client.report(Refusal::Wrong(error, line));
     // WASI has no matching error; this one says that nothing was added.
     Ok((Err(types::HeaderError::Forbidden),))

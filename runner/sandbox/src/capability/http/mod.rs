@@ -15,56 +15,50 @@ mod body;
 mod budget;
 mod client;
 mod connect;
+mod context;
+mod deadline;
 mod error;
-mod fake;
+mod exchange;
+pub(crate) mod fake;
+mod fake_exchange;
 mod headers;
+mod held;
+mod message;
 mod objects;
 mod placeholder;
 mod request_target;
 mod reuse;
+mod service;
 mod types;
 
-use std::sync::Arc;
-use std::time::Instant;
-
-use http_body_util::combinators::UnsyncBoxBody;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::p2::IoError;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::bindings::{LinkOptions, http};
 use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
-use wasmtime_wasi_http::{
-    Error, RequestOptions, WasiHttp, WasiHttpCtx, WasiHttpHooks, WasiHttpView,
-};
+use wasmtime_wasi_http::{RequestOptions, WasiHttp, WasiHttpView};
 
-use super::super::access::Access;
-use super::super::account::Account;
-use super::super::host::{Caller, charge};
-use super::super::state::{SharedLogs, State};
-use client::Client;
-pub use fake::{FakeHttp, FakeRequest, FakeResponse};
-use objects::{EXCHANGE_BYTES, Kind, Objects, request_size};
-use pgtq_task::Limits;
-pub(crate) use reuse::Idle;
+use crate::attempt::host_call::{Caller, charge};
+use crate::attempt::state::State;
+use crate::capability::http::context::Http;
+use crate::capability::http::held::hold;
+use crate::capability::http::objects::{EXCHANGE_BYTES, Kind, request_size};
+use crate::capability::http::service::add_services;
+use crate::capability::registration::Capability;
 
 /// Fuel for one request, besides its own host call: a task, a connection and up to a
 /// handshake of the host's time.
 const REQUEST_FUEL: usize = 100_000;
-/// Maximum bytes of host memory for the headers of one request, which is about twice
-/// their size on the wire.
-const FIELD_BYTES: usize = 64 << 10;
-/// Buffered bytes of a request's body in the host, times two. Small, because a guest may
-/// begin hundreds of bodies that it never sends.
-const CHUNK_BYTES: usize = 16 << 10;
 
-type Body = UnsyncBoxBody<bytes::Bytes, Error>;
-/// Drives a connection while its response is read.
-type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
-type Sent = Result<(::http::Response<Body>, Io), Error>;
+pub(super) const CAPABILITY: Capability = Capability {
+    interfaces: &["wasi:http/outgoing-handler", "wasi:http/types"],
+    link,
+    add_services,
+};
 
 /// Links `wasi:http/types` and `wasi:http/outgoing-handler`. Plugins serve no HTTP, so no
 /// `incoming-handler`.
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let options = LinkOptions::default();
     http::types::add_to_linker::<_, WasiHttp>(linker, &(&options).into(), State::http)?;
     // wasmtime 48.0.8 looks for a different error type than the one that bodies fail
@@ -98,64 +92,17 @@ async fn handle(
 ) -> wasmtime::Result<Handled> {
     charge(store, REQUEST_FUEL).await?;
     let state = store.data_mut();
-    let (http, table) = state.http_parts();
+    let (http, table) = state.context_and_table::<Http>();
     let body = http.objects.body_size(request.rep());
     let bytes = request_size(table.get(&request)?) + body + EXCHANGE_BYTES;
     let mut view = state.http();
     match http::outgoing_handler::Host::handle(&mut view, request, options) {
         Ok(response) => {
             let sent = Kind::Sent(bytes);
-            self::types::hold(state, response.rep(), sent, bytes)?;
+            hold(state, response.rep(), sent, bytes)?;
             Ok(Ok(response))
         }
         Err(error) => error.downcast().map(Err),
-    }
-}
-
-/// The HTTP state of one attempt; made when its guest first uses HTTP.
-pub(crate) struct Http {
-    pub(crate) context: WasiHttpCtx,
-    pub(crate) hooks: Hooks,
-    objects: Objects,
-}
-
-impl Http {
-    pub(crate) fn new(
-        access: Option<&Access>,
-        limits: &Limits,
-        started: Instant,
-        logs: &SharedLogs,
-        account: &Arc<Account>,
-    ) -> Box<Http> {
-        let mut context = WasiHttpCtx::new();
-        context.set_field_size_limit(FIELD_BYTES);
-        let client = Arc::new(Client::new(access.cloned(), limits, started, logs));
-        Box::new(Http {
-            context,
-            hooks: Hooks { client },
-            objects: Objects::new(account),
-        })
-    }
-}
-
-/// The hooks that wasi:http calls.
-pub(crate) struct Hooks {
-    client: Arc<Client>,
-}
-
-impl WasiHttpHooks for Hooks {
-    fn send_request(
-        &mut self,
-        request: ::http::Request<Body>,
-        options: Option<RequestOptions>,
-        _done: Io,
-    ) -> Box<dyn Future<Output = Sent> + Send> {
-        let client = Arc::clone(&self.client);
-        Box::new(async move { client.send(request, options.unwrap_or_default()).await })
-    }
-
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        CHUNK_BYTES
     }
 }
 

@@ -16,10 +16,12 @@ use wasmtime_wasi_http::p2::types::{
     HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest,
 };
 
-use super::CHUNK_BYTES;
-use crate::account::Account;
-use crate::stop::HostStop;
+use crate::attempt::account::Account;
+use crate::attempt::stop::HostStop;
 
+/// Buffered bytes of a request's body in the host, times two. Small, because a guest may
+/// begin hundreds of bodies that it never sends.
+pub(super) const CHUNK_BYTES: usize = 16 << 10;
 /// An empty object, with its place in the table.
 pub(super) const OBJECT_BYTES: u64 = 512;
 /// A header besides its name and value: two allocations and a slot of the map, which is

@@ -5,9 +5,10 @@
 use http::{HeaderMap, HeaderValue};
 use wasmtime_wasi_http::Error;
 
-use super::super::super::access::{Access, Denied, list};
-use super::error::Refusal;
-use super::request_target::RequestTarget;
+use crate::attempt::access::Access;
+use crate::attempt::denied::{Denied, list};
+use crate::capability::http::error::Refusal;
+use crate::capability::http::request_target::RequestTarget;
 use pgtq_task::{SecretGrant, toml_key};
 
 const START: &str = "{{secret:";
@@ -73,7 +74,7 @@ fn secret<'a>(
 ) -> Result<&'a str, Refusal> {
     let what = format!("the secret `{name}` in {}", wanted.what());
     let asked = access.is_some_and(|access| access.needs().secrets.iter().any(|n| n == name));
-    let grant = access.and_then(|access| access.grant.secrets.get(name));
+    let grant = access.and_then(|access| access.grant().secrets.get(name));
     let granted = grant.is_some_and(|grant| grant.hosts.iter().any(|h| h.allows(&wanted.host)));
     if !asked || !granted {
         let denied = Denied {
@@ -91,7 +92,7 @@ fn secret<'a>(
         let line = format!("denied {what}: a secret is sent by https only, or to this machine");
         return Err(Refusal::Wrong(Error::HttpRequestDenied, line));
     }
-    let value = access.and_then(|access| access.book.secrets.get(name));
+    let value = access.and_then(|access| access.book().secrets.get(name));
     let value = value.map(pgtq_task::Secret::reveal);
     value.ok_or_else(|| {
         let line = format!("{what}: the operator has no value for it: see [secrets.{name}]");

@@ -4,8 +4,9 @@ use std::ops::Deref;
 
 use wasmtime_wasi_http::Error;
 
-use super::super::super::access::{Access, Denied, list};
-use super::error::Refusal;
+use crate::attempt::access::Access;
+use crate::attempt::denied::{Denied, list};
+use crate::capability::http::error::Refusal;
 use pgtq_task::{Destination, HttpRule, HttpTarget, TargetError, toml_text};
 
 /// Characters of a path that are shown.
@@ -57,7 +58,7 @@ impl RequestTarget {
     pub(super) fn check(&self, access: Option<&Access>) -> Result<Destination, Refusal> {
         let asks =
             access.is_some_and(|access| access.needs().http.iter().any(|rule| rule.allows(self)));
-        let granted: &[HttpRule] = access.map_or(&[], |access| &access.grant.http);
+        let granted: &[HttpRule] = access.map_or(&[], |access| &access.grant().http);
         let mut fitting = granted.iter().filter(|rule| rule.allows(self)).peekable();
         let grants = fitting.peek().is_some();
         if asks && grants {

@@ -14,9 +14,10 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::super::super::net::ConnectionPermit;
-use super::Body;
-use super::budget::BudgetSlot;
+use crate::capability::http::budget::BudgetSlot;
+use crate::capability::http::message::Body;
+use crate::net::network::IdleConnections;
+use crate::net::permit::ConnectionPermit;
 use pgtq_task::GrantBook;
 
 /// How long a connection is kept.
@@ -113,16 +114,6 @@ impl Idle {
         drop(kept);
     }
 
-    /// Closes one connection, of this plugin if it has one, to free its permit. Returns
-    /// whether there was one.
-    pub(crate) fn give_up_one(&self, plugin: &str) -> bool {
-        let mut kept = self.lock();
-        let own = kept.iter().position(|(_, c)| &*c.key.plugin == plugin);
-        let given_up = kept.remove(own.unwrap_or(0));
-        drop(kept);
-        given_up.is_some()
-    }
-
     fn lock(&self) -> MutexGuard<'_, VecDeque<(Instant, Connection)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,6 +122,16 @@ impl Idle {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.lock().len()
+    }
+}
+
+impl IdleConnections for Idle {
+    fn give_up_one(&self, plugin: &str) -> bool {
+        let mut kept = self.lock();
+        let own = kept.iter().position(|(_, c)| &*c.key.plugin == plugin);
+        let given_up = kept.remove(own.unwrap_or(0));
+        drop(kept);
+        given_up.is_some()
     }
 }
 

@@ -4,7 +4,7 @@
 //! Wasmtime bounds only the headers of one object, not the other texts, and there may be
 //! as many objects as handles: 8 GB in one attempt.
 //!
-//! [`Objects`]: super::objects::Objects
+//! [`Objects`]: crate::capability::http::objects::Objects
 
 use wasmtime::component::{LinkerInstance, Resource};
 use wasmtime_wasi_http::p2::bindings::http::types::{
@@ -16,11 +16,12 @@ use wasmtime_wasi_http::p2::types::{
 };
 use wasmtime_wasi_http::{FieldMap, WasiHttpView};
 
-use super::objects::{
+use crate::attempt::host_call::{Caller, charge};
+use crate::attempt::state::State;
+use crate::capability::http::held::{hold, hold_fields};
+use crate::capability::http::objects::{
     BODY_BYTES, EXCHANGE_BYTES, Kind, OBJECT_BYTES, TRAILER_BYTES, fields_size, request_size,
 };
-use crate::host::{Caller, charge};
-use crate::state::State;
 
 /// The longest method, in bytes; longer than any that is registered with IANA.
 const METHOD_BYTES: usize = 32;
@@ -33,12 +34,6 @@ const PATH_BYTES: usize = (64 << 10) - 1;
 
 type Request = Resource<HostOutgoingRequest>;
 type Set = wasmtime::Result<(Result<(), ()>,)>;
-
-/// Charges an object to the attempt.
-pub(super) fn hold(state: &mut State, object: u32, kind: Kind, bytes: u64) -> wasmtime::Result<()> {
-    let (http, table) = state.http_parts();
-    Ok(http.objects.grow(table, object, kind, bytes)?)
-}
 
 /// Links a function that sets one text of a request, if it is not too long.
 macro_rules! set {
@@ -113,7 +108,7 @@ fn requests(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
             Box::new(async move {
                 charge(&mut store, 0).await?;
                 let made = types::HostOutgoingRequest::new(&mut store.data_mut().http(), headers)?;
-                let request = store.data_mut().http_parts().1.get(&made)?;
+                let request = store.data_mut().table().get(&made)?;
                 let bytes = request_size(request);
                 hold(store.data_mut(), made.rep(), Kind::Request, bytes)?;
                 Ok((made,))
@@ -159,7 +154,7 @@ fn finish(
     body: Resource<HostOutgoingBody>,
     trailers: Option<Resource<FieldMap>>,
 ) -> Finished {
-    let (_, table) = state.http_parts();
+    let table = state.table();
     let size = match &trailers {
         Some(trailers) => fields_size(table.get(trailers)?),
         None => 0,
@@ -224,7 +219,7 @@ fn responses(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
                 charge(&mut store, 0).await?;
                 let got = store.data_mut().http().get(future)?;
                 if let Some(Ok(Ok(response))) = &got {
-                    let headers = &store.data_mut().http_parts().1.get(response)?.headers;
+                    let headers = &store.data_mut().table().get(response)?.headers;
                     let bytes = OBJECT_BYTES + EXCHANGE_BYTES + fields_size(headers);
                     hold(store.data_mut(), response.rep(), Kind::Response, bytes)?;
                 }
@@ -253,11 +248,4 @@ fn responses(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
             wasmtime::bail!("made an outgoing response; handlers serve no HTTP")
         },
     )
-}
-
-/// Charges headers that were cloned from others: they may be shared now but need not stay
-/// so.
-pub(super) fn hold_fields(state: &mut State, fields: &Resource<FieldMap>) -> wasmtime::Result<()> {
-    let bytes = fields_size(state.http_parts().1.get(fields)?);
-    hold(state, fields.rep(), Kind::Fields, bytes)
 }

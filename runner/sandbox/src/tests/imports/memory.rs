@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::guest::{Place, Shape, Size, guest};
 use super::sequences;
 use super::world::{Import, World};
+use crate::config::SandboxConfig;
+use crate::run::sandbox::Sandbox;
 use crate::tests::guests::{attempt, handler, load, sandbox, small};
-use crate::{Sandbox, SandboxConfig};
 
 const CHILD: &str = "PGTQ_IMPORTS_MEMORY_CHILD";
 /// Calls of one guest: more than it may have handles.

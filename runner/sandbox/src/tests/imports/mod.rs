@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use self::guest::{DRY, Place, Shape, Size, guest};
 use self::world::{Import, World};
 use super::guests::{attempt, guest as guest_file, handler, sandbox, small};
-use crate::{Sandbox, SandboxConfig};
+use crate::config::SandboxConfig;
+use crate::run::sandbox::Sandbox;
 use pgtq_task::{Outcome, Report};
 
 /// The longest time that a guest may run between two yields.

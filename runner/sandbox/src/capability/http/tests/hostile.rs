@@ -236,7 +236,7 @@ async fn requests_of_one_plugin_never_block_another() {
         conn.read_to_end(&mut Vec::new()).await.ok();
     };
     let server = Server::start(None, serve).await;
-    let net = Net::new(Scripted::new(&[]), 12);
+    let net = RunnerNet::new(Scripted::new(&[]), 12);
     let get = || request("GET", &server.url("/"), "");
     let mut held = Vec::new();
     // Many attempts, each of which takes what it gets.

@@ -15,20 +15,24 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use wasmtime_wasi_http::{Error, RequestOptions};
 
-use super::client::Client;
-use super::fake::FakeHttp;
-use super::{Body, Io};
-use crate::access::Access;
-use crate::logs::LockedLogs;
-use crate::logs::Logs;
+use crate::attempt::access::{Access, OwnHandlers, Requester};
+use crate::attempt::account::Account;
+use crate::attempt::granted::PluginGrants;
+use crate::attempt::logs::{LockedLogs, Logs, SharedLogs};
+use crate::attempt::services::Services;
+use crate::capability::http::client::Client;
+use crate::capability::http::fake::FakeHttp;
+use crate::capability::http::message::{Body, Io};
+use crate::capability::http::reuse::Idle;
+use crate::capability::http::service::HttpService;
+use crate::net::network::Net;
+use crate::net::resolve::Resolver;
 use crate::net::scripted::Scripted;
-use crate::net::{Net, Resolver};
-use crate::redact::Redactor;
-use crate::state::SharedLogs;
 use pgtq_task::{Grant, GrantBook, HandlerInfo, HttpProxy, Limits, Needs, Secret, SecretGrant};
 
 /// The settings of a test; everything is requested and granted, but no network.
@@ -93,43 +97,62 @@ impl Setup {
     pub(super) fn asker(mut self) -> Asker {
         let resolver = Arc::clone(&self.resolver);
         let connections = std::mem::take(&mut self.connections);
-        self.asker_in("mailer", &Net::new(resolver, connections))
+        self.asker_in("mailer", &RunnerNet::new(resolver, connections))
     }
 
     /// An attempt of this plugin, whose runner has this network access.
-    pub(super) fn asker_in(self, plugin: &str, net: &Arc<Net>) -> Asker {
+    pub(super) fn asker_in(self, plugin: &str, runner: &RunnerNet) -> Asker {
         let info = serde_json::from_str::<HandlerInfo>(r#"{"name":"work"}"#);
         let info = HandlerInfo {
             needs: self.needs,
             ..info.expect("a handler")
         };
         let book = GrantBook {
-            plugins: BTreeMap::new(),
+            plugins: [(plugin.to_owned(), Arc::new(self.grant))].into(),
             secrets: self.secrets,
         };
-        let mut logs = Logs::new(
-            &self.limits,
-            Instant::now(),
-            &crate::account::Account::new(self.limits.host_bytes),
-        );
-        logs.hide(Redactor::of(&self.grant, &book));
-        let logs: SharedLogs = Arc::new(LockedLogs::new(logs));
-        let access = Access {
-            plugin: Arc::from(plugin),
-            info: Arc::new(info),
-            redactor: Redactor::of(&self.grant, &book),
-            grant: Arc::new(self.grant),
-            book: Arc::new(book),
-            net: Arc::clone(net),
+        let book = Arc::new(ArcSwap::from_pointee(book));
+        let granted = PluginGrants::new(plugin, &book).now();
+        let mut services = Services::default();
+        services.add(HttpService {
+            net: Arc::clone(&runner.net),
             proxy: self.proxy.map(Arc::new),
-            fake_http: self.fake,
-        };
+            fake: self.fake,
+            idle: Arc::clone(&runner.idle),
+        });
+        let requester = Requester::new(
+            Arc::from(plugin),
+            Arc::new(info),
+            OwnHandlers::default(),
+            Arc::new(services),
+        );
+        let access = Access::new(Arc::new(requester), granted);
+        let account = Account::new(self.limits.host_bytes);
+        let mut logs = Logs::new(&self.limits, Instant::now(), &account);
+        logs.hide(access.redactor());
+        let logs: SharedLogs = Arc::new(LockedLogs::new(logs));
         let client = Client::new(Some(access), &self.limits, Instant::now(), &logs);
         Asker {
             client,
             logs,
-            net: Arc::clone(net),
+            net: Arc::clone(&runner.net),
+            idle: Arc::clone(&runner.idle),
         }
+    }
+}
+
+/// The network access of one runner, with the connections that it keeps.
+pub(super) struct RunnerNet {
+    net: Arc<Net>,
+    pub(super) idle: Arc<Idle>,
+}
+
+impl RunnerNet {
+    pub(super) fn new(resolver: Arc<dyn Resolver>, connections: usize) -> Self {
+        let net = Net::new(resolver, connections);
+        let idle = Arc::new(Idle::default());
+        net.may_close(Arc::clone(&idle) as _);
+        RunnerNet { net, idle }
     }
 }
 
@@ -138,6 +161,7 @@ pub(super) struct Asker {
     client: Client,
     logs: SharedLogs,
     pub(super) net: Arc<Net>,
+    pub(super) idle: Arc<Idle>,
 }
 
 /// A response, read to its end.

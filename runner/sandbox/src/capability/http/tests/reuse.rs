@@ -20,8 +20,8 @@ async fn patient(mut conn: Conn) {
 }
 
 /// Waits until a connection is kept, which happens concurrently.
-async fn kept(net: &Net, n: usize) {
-    while net.idle.len() != n {
+async fn kept(idle: &Idle, n: usize) {
+    while idle.len() != n {
         tokio::task::yield_now().await;
     }
 }
@@ -33,7 +33,7 @@ async fn a_connection_serves_the_next_request_once_its_answer_was_read() {
     for _ in 0..3 {
         let answer = asker.get(&server.url("/")).await.expect("an answer");
         assert_eq!(answer.body, b"hello");
-        kept(&asker.net, 1).await;
+        kept(&asker.idle, 1).await;
     }
     assert_eq!(server.seen().len(), 1);
 }
@@ -46,7 +46,7 @@ async fn a_connection_with_tls_serves_the_next_request() {
     let url = format!("https://127.0.0.1:{}/", server.port);
     for _ in 0..2 {
         asker.get(&url).await.expect("an answer");
-        kept(&asker.net, 1).await;
+        kept(&asker.idle, 1).await;
     }
     assert_eq!(server.seen().len(), 1);
 }
@@ -59,26 +59,26 @@ async fn bytes_over_a_kept_connection_count_for_its_current_attempt() {
     setup.limits.http_bytes = 150;
     let asker = setup.asker();
     asker.get(&server.url("/")).await.expect("an answer");
-    kept(&asker.net, 1).await;
+    kept(&asker.idle, 1).await;
     let error = asker.get(&server.url("/")).await.expect_err("too much");
     let too_much = matches!(
         error,
         Error::HttpRequestBodySize(_) | Error::HttpResponseBodySize(_)
     );
     assert!(too_much, "{error}");
-    assert_eq!(asker.net.idle.len(), 0, "and the connection is closed");
+    assert_eq!(asker.idle.len(), 0, "and the connection is closed");
 }
 
 #[tokio::test]
 async fn a_connection_is_never_reused_across_plugins_or_grants() {
     let server = Server::start(None, patient).await;
-    let net = Net::new(Scripted::new(&[]), 10);
+    let net = RunnerNet::new(Scripted::new(&[]), 10);
     for (n, plugin) in ["a", "b", "a"].into_iter().enumerate() {
         // Each has its own grant book.
         let asker = local().asker_in(plugin, &net);
         asker.get(&server.url("/")).await.expect("an answer");
         assert_eq!(server.seen().len(), n + 1, "{plugin}");
-        kept(&net, [1, 2, 2][n]).await;
+        kept(&net.idle, [1, 2, 2][n]).await;
     }
 }
 
@@ -92,7 +92,7 @@ async fn a_connection_with_an_unread_answer_is_closed() {
         drop(begun.expect("an answer"));
         assert_eq!(server.seen().len(), n);
     }
-    assert_eq!(asker.net.idle.len(), 0);
+    assert_eq!(asker.idle.len(), 0);
 }
 
 #[tokio::test]
@@ -114,10 +114,10 @@ async fn a_connection_closed_by_its_server_is_replaced() {
 #[tokio::test]
 async fn an_idle_connection_is_closed_when_another_plugin_needs_it() {
     let server = Server::start(None, patient).await;
-    let net = Net::new(Scripted::new(&[]), 1);
+    let net = RunnerNet::new(Scripted::new(&[]), 1);
     let first = local().asker_in("a", &net);
     first.get(&server.url("/")).await.expect("an answer");
-    kept(&net, 1).await;
+    kept(&net.idle, 1).await;
     let second = local().asker_in("b", &net);
     second.get(&server.url("/")).await.expect("an answer");
     assert_eq!(server.seen().len(), 2);
@@ -133,5 +133,5 @@ async fn few_connections_are_kept_for_one_plugin() {
     let all = (0..16).map(|_| asker.get(&url));
     let all = futures_util::future::join_all(all).await;
     assert!(all.iter().all(Result::is_ok));
-    kept(&asker.net, 8).await;
+    kept(&asker.idle, 8).await;
 }

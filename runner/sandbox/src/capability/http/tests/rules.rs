@@ -1,7 +1,7 @@
 use std::fmt::Write;
 
 use super::*;
-use crate::access::Denied;
+use crate::attempt::denied::Denied;
 use pgtq_task::toml_key;
 
 /// One request that must be denied: what the test shows, the setup, method and URL.
