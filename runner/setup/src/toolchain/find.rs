@@ -1,4 +1,4 @@
-//! Finding the toolchain, and making one of what is there.
+//! Finds the toolchain, or adds the target to it.
 
 use std::env;
 use std::io;
@@ -10,36 +10,35 @@ use super::reproducible::StdSources;
 use super::{TARGET, environment};
 use crate::{Say, install, pause};
 
-/// Adding a target downloads 20 MB. Without a network rustup fails at once; behind
-/// a silent firewall it would try for minutes.
-const RUSTUP_PATIENCE: Duration = Duration::from_secs(120);
+/// Adding a target downloads 20 MB. Without a network rustup fails at once, but behind a
+/// firewall that drops packets it would retry for minutes.
+const RUSTUP_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A cargo and a compiler that can build for `wasm32-wasip2`: those on `PATH`.
+/// A cargo and rustc on `PATH` that can build for `wasm32-wasip2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Toolchain {
     pub(super) std: StdSources,
     version: String,
 }
 
-/// No toolchain on this machine can build a plugin.
+/// No toolchain on this machine can build plugins.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("no rust toolchain for {TARGET}: {}", tried.join("; "))]
+#[error("no Rust toolchain for {TARGET}: {}", tried.join("; "))]
 pub struct NoToolchain {
-    /// What was tried, in order, and why it did not do.
+    /// What was tried, in order, each with the reason for its failure.
     pub tried: Vec<String>,
-    /// The line to type to get one.
+    /// The command that installs it.
     pub fix: String,
 }
 
 impl Toolchain {
-    /// Finds a toolchain for crates in `dir` (whose `rust-toolchain.toml` counts).
-    /// Installs nothing; takes a few hundred milliseconds.
+    /// Finds the toolchain for crates in `dir`, where a `rust-toolchain.toml` applies.
+    /// Installs nothing. Takes a few hundred milliseconds.
     pub fn find(dir: &Path) -> Result<Self, NoToolchain> {
         installed(dir).map_err(|why| NoToolchain::of(vec![why]))
     }
 
-    /// Finds a toolchain, or adds the target with rustup. May take minutes the first
-    /// time.
+    /// Finds the toolchain, or adds the target with rustup, which may take minutes.
     pub fn ensure(dir: &Path, say: Say<'_>) -> Result<Self, NoToolchain> {
         installed(dir).or_else(|lacks| {
             add_rustup_target(dir, say)
@@ -48,7 +47,7 @@ impl Toolchain {
         })
     }
 
-    /// What it is, for people: `rustc 1.95.0 with wasm32-wasip2`.
+    /// A description for users: `rustc 1.95.0 with wasm32-wasip2`.
     pub fn description(&self) -> String {
         format!("rustc {} with {TARGET}", self.version)
     }
@@ -65,16 +64,16 @@ impl NoToolchain {
     }
 }
 
-/// The compiler that `dir` would use, if it has the library for the target.
+/// The toolchain used in `dir`, if the target is installed.
 fn installed(dir: &Path) -> Result<Toolchain, String> {
     let ask = |arguments: &[&str]| {
         let output = environment::command("rustc", dir)
             .args(arguments)
             .output()
-            .map_err(|why| format!("rustc does not run: {why}"))?;
+            .map_err(|why| format!("cannot run rustc: {why}"))?;
         if !output.status.success() {
-            let words = String::from_utf8_lossy(&output.stderr);
-            let first = words.lines().next().unwrap_or("it failed");
+            let errors = String::from_utf8_lossy(&output.stderr);
+            let first = errors.lines().next().unwrap_or("failed");
             return Err(format!("rustc: {first}"));
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -84,7 +83,7 @@ fn installed(dir: &Path) -> Result<Toolchain, String> {
     let release = verbose
         .lines()
         .find_map(|line| line.strip_prefix("release: "));
-    let version = release.unwrap_or("of an unknown version").to_owned();
+    let version = release.unwrap_or("(unknown version)").to_owned();
     if !sysroot
         .join("lib/rustlib")
         .join(TARGET)
@@ -99,31 +98,30 @@ fn installed(dir: &Path) -> Result<Toolchain, String> {
     })
 }
 
-/// Adds the target to the toolchain that `dir` uses.
+/// Adds the target to the toolchain used in `dir`.
 fn add_rustup_target(dir: &Path, say: Say<'_>) -> Result<(), String> {
     if install::forbidden() {
-        return Err("PGTQ_NO_INSTALL forbids rustup target add".to_owned());
+        return Err("rustup target add: PGTQ_NO_INSTALL is set".to_owned());
     }
     let mut command = environment::command("rustup", dir);
     command.args(["target", "add", TARGET]);
     command.env("RUSTUP_MAX_RETRIES", "1");
     say(&format!("adding the target: rustup target add {TARGET}"));
-    run_within(command, RUSTUP_PATIENCE).map_err(|why| format!("rustup target add: {why}"))
+    run_within(command, RUSTUP_TIMEOUT).map_err(|why| format!("rustup target add: {why}"))
 }
 
-/// Runs a command and ends it when it takes longer than `patience`. The error is
-/// the last thing it said.
-fn run_within(mut command: Command, patience: Duration) -> Result<(), String> {
-    // A file takes what it says: a pipe that nobody reads could stop it.
-    let mut words = tempfile::tempfile().map_err(|why| why.to_string())?;
-    let stderr = words.try_clone().map_err(|why| why.to_string())?;
+/// Runs a command and kills it after `timeout`. The error is its last error message.
+fn run_within(mut command: Command, timeout: Duration) -> Result<(), String> {
+    // A file, because a full pipe could block the command.
+    let mut log = tempfile::tempfile().map_err(|why| why.to_string())?;
+    let stderr = log.try_clone().map_err(|why| why.to_string())?;
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(stderr)
         .spawn()
         .map_err(|why| why.to_string())?;
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     let status = loop {
         if let Some(status) = child.try_wait().map_err(|why| why.to_string())? {
             break status;
@@ -131,7 +129,7 @@ fn run_within(mut command: Command, patience: Duration) -> Result<(), String> {
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(format!("no end within {} s", patience.as_secs()));
+            return Err(format!("timed out after {} s", timeout.as_secs()));
         }
         pause();
     };
@@ -139,13 +137,10 @@ fn run_within(mut command: Command, patience: Duration) -> Result<(), String> {
         return Ok(());
     }
     let mut text = String::new();
-    let _ = io::Seek::rewind(&mut words);
-    let _ = io::Read::read_to_string(&mut words, &mut text);
-    let said = text.lines().rev().find(|line| line.starts_with("error"));
-    Err(said
-        .or(text.lines().last())
-        .unwrap_or("it failed")
-        .to_owned())
+    let _ = io::Seek::rewind(&mut log);
+    let _ = io::Read::read_to_string(&mut log, &mut text);
+    let error = text.lines().rev().find(|line| line.starts_with("error"));
+    Err(error.or(text.lines().last()).unwrap_or("failed").to_owned())
 }
 
 fn has_program(name: &str) -> bool {
