@@ -1,9 +1,8 @@
 //! Arguments: from JSON text to the parameters of a function.
 //!
-//! Promises that a wrong argument is named together with the type it should
-//! have and what was found. Such an error fails the task at once, whatever its
-//! retries: the same arguments fail again. `pgtq retry` runs it on a later version
-//! of the plugin.
+//! An error names the argument, the expected type and the value found. It fails
+//! the task at once, without retries, because the same arguments would fail
+//! again. `pgtq retry` runs the task on a later version of the plugin.
 
 use std::ops::Deref;
 
@@ -14,19 +13,35 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
-/// What can stand in a handler's parameter list.
+/// A type that a handler can take as an argument. Implemented for every type
+/// that is `Serialize`, `DeserializeOwned` and `JsonSchema`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler",
     label = "not an argument type",
     note = "put `#[data]` on the type, or derive `Serialize`, `Deserialize` and `JsonSchema` for it",
-    note = "types of uuid, jiff and chrono become arguments by the feature of pgtq-sdk with the crate's name"
+    note = "for types of uuid, jiff or chrono, enable the feature of pgtq-sdk with the crate's name"
 )]
 pub trait Argument: Serialize + DeserializeOwned + JsonSchema {}
 
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + JsonSchema> Argument for T {}
 
-/// The whole payload as one value: a handler with this parameter has no other.
+/// The whole payload as one value. It must be the handler's only argument; a
+/// `&Ctx` may precede it.
+///
+/// ```
+/// use pgtq_sdk::prelude::*;
+///
+/// #[data]
+/// struct Order {
+///     id: u64,
+/// }
+///
+/// #[handler]
+/// fn ship(Json(order): Json<Order>) -> u64 {
+///     order.id
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Json<T>(
     /// The payload.
@@ -41,24 +56,24 @@ impl<T> Deref for Json<T> {
     }
 }
 
-/// The arguments of one attempt, handed out by name.
+/// The arguments of one attempt, by name.
 #[derive(Debug)]
 pub struct Arguments {
     fields: Map<String, Value>,
 }
 
 impl Arguments {
-    /// Reads the payload: an object by names, an array by position, nothing at
-    /// all (`null`) for no arguments. With `extra`, unknown names are ignored.
+    /// Parses the payload: an object holds arguments by name, an array by
+    /// position, `null` none. With `extra`, unknown names are ignored.
     pub fn parse(text: &str, names: &[&str], extra: bool) -> Result<Self> {
         let value: Value = serde_json::from_str(text)
-            .map_err(|error| refused(format!("the arguments are not JSON: {error}")))?;
+            .map_err(|error| invalid(format!("the arguments are not JSON: {error}")))?;
         let fields = match value {
             Value::Object(fields) => fields,
             Value::Array(values) => by_position(values, names, extra)?,
             Value::Null => Map::new(),
             other => {
-                return Err(refused(format!(
+                return Err(invalid(format!(
                     "the arguments must be a JSON object or array, found {}",
                     found(&other)
                 )));
@@ -66,7 +81,7 @@ impl Arguments {
         };
         let unknown = fields.keys().find(|key| !names.contains(&key.as_str()));
         match unknown {
-            Some(key) if !extra => Err(refused(format!(
+            Some(key) if !extra => Err(invalid(format!(
                 "unknown argument `{key}`: {}",
                 takes(names)
             ))),
@@ -76,22 +91,24 @@ impl Arguments {
 
     /// The whole payload as one value.
     pub fn whole<T: Argument>(text: &str, expected: &str) -> Result<Json<T>> {
-        serde_json::from_str(text)
-            .map(Json)
-            .map_err(|error| refused(format!("the arguments do not fit `{expected}`: {error}")))
+        serde_json::from_str(text).map(Json).map_err(|error| {
+            invalid(format!(
+                "the arguments are not a valid `{expected}`: {error}"
+            ))
+        })
     }
 
-    /// An argument that must be there.
+    /// A required argument.
     pub fn required<T: Argument>(&mut self, name: &str, expected: &str) -> Result<T> {
         match self.fields.remove(name) {
             Some(value) => decode(name, expected, value),
-            None => Err(refused(format!(
+            None => Err(invalid(format!(
                 "argument `{name}` is missing, expected `{expected}`"
             ))),
         }
     }
 
-    /// An argument that may be absent or null.
+    /// An argument that may be missing or null.
     pub fn optional<T: Argument>(&mut self, name: &str, expected: &str) -> Result<Option<T>> {
         match self.fields.remove(name) {
             None | Some(Value::Null) => Ok(None),
@@ -99,7 +116,7 @@ impl Arguments {
         }
     }
 
-    /// An argument with a value of its own for when it is absent.
+    /// An argument with a default for when it is missing.
     pub fn or_default<T: Argument>(
         &mut self,
         name: &str,
@@ -115,8 +132,8 @@ impl Arguments {
 
 fn by_position(values: Vec<Value>, names: &[&str], extra: bool) -> Result<Map<String, Value>> {
     if values.len() > names.len() && !extra {
-        return Err(refused(format!(
-            "{} arguments were given: {}",
+        return Err(invalid(format!(
+            "got {} arguments: {}",
             values.len(),
             takes(names)
         )));
@@ -126,28 +143,28 @@ fn by_position(values: Vec<Value>, names: &[&str], extra: bool) -> Result<Map<St
 }
 
 fn decode<T: Argument>(name: &str, expected: &str, value: Value) -> Result<T> {
-    // Taken before the value moves: serde's own text says "expected" but, for
-    // some types, not what it saw.
+    // Before the value moves: for some types the message of serde names the
+    // expected type and not the value found.
     let seen = found(&value);
     serde_json::from_value(value).map_err(|error| {
-        refused(format!(
+        invalid(format!(
             "argument `{name}`: expected `{expected}`, found {seen} ({error})"
         ))
     })
 }
 
-fn refused(message: String) -> Error {
+fn invalid(message: String) -> Error {
     Error::new(message).code("arguments").fatal()
 }
 
 fn takes(names: &[&str]) -> String {
     match names {
-        [] => "the handler takes none".to_owned(),
+        [] => "the handler takes no arguments".to_owned(),
         _ => format!("the handler takes `{}`", names.join("`, `")),
     }
 }
 
-/// What was found, short enough for an error message.
+/// A value for an error message: its kind and the first 40 characters.
 pub(crate) fn found(value: &Value) -> String {
     const LONGEST: usize = 40;
     let kind = match value {
@@ -159,7 +176,7 @@ pub(crate) fn found(value: &Value) -> String {
         Value::Object(fields) => return format!("an object of {} fields", fields.len()),
     };
     let text = match value {
-        // Cut first: quoting a string of a megabyte only to drop it is a waste.
+        // Truncated first: a megabyte of text need not be quoted only to be dropped.
         Value::String(text) => Value::from(text.chars().take(LONGEST).collect::<String>()),
         other => other.clone(),
     };
@@ -208,14 +225,14 @@ mod tests {
     }
 
     #[test]
-    fn unknown_surplus_and_shapeless_arguments_are_refused() {
+    fn unknown_surplus_and_malformed_arguments_are_rejected() {
         assert_eq!(
             message(parse(r#"{"c": 1}"#)),
             "unknown argument `c`: the handler takes `a`, `b`"
         );
         assert_eq!(
             message(parse("[1, 2, 3]")),
-            "3 arguments were given: the handler takes `a`, `b`"
+            "got 3 arguments: the handler takes `a`, `b`"
         );
         assert_eq!(
             message(parse("7")),
@@ -226,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_value_is_cut_in_the_message() {
+    fn a_long_value_is_truncated_in_the_message() {
         let text = found(&Value::from("é".repeat(1_000)));
         assert_eq!(text, format!("a string \"{}\"...", "é".repeat(40)));
     }

@@ -182,7 +182,7 @@ pub unsafe fn __post_return_run<T_: Guest>(arg0: *mut u8) {
     }
 }
 pub trait Guest {
-    /// The manifest, as JSON. Called once when the file is loaded.
+    /// The manifest, as JSON. Called once, when the file is loaded.
     #[allow(async_fn_in_trait)]
     fn describe() -> _rt::String;
     /// Runs one attempt. `args` and the result are JSON text.
@@ -216,7 +216,7 @@ static mut _RET_AREA: _RetArea =
 #[allow(dead_code, clippy::all)]
 pub mod pgtq {
     pub mod plugin {
-        /// The facts about the task that is being run.
+        /// Properties of the running task.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod context {
             #[used]
@@ -224,7 +224,7 @@ pub mod pgtq {
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             use super::super::super::_rt;
             #[allow(unused_unsafe, clippy::all)]
-            /// The task's id, unique in its database and never reused.
+            /// The task's id. Unique in its database and never reused.
             #[allow(async_fn_in_trait)]
             pub fn task_id() -> u64 {
                 unsafe {
@@ -243,7 +243,7 @@ pub mod pgtq {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// 1 for the first attempt.
+            /// The number of the attempt, from 1.
             #[allow(async_fn_in_trait)]
             pub fn attempt() -> u32 {
                 unsafe {
@@ -262,7 +262,7 @@ pub mod pgtq {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// How many attempts the task gets in all; none means no limit.
+            /// The maximum number of attempts; none means no limit.
             #[allow(async_fn_in_trait)]
             pub fn max_attempts() -> ::core::option::Option<u32> {
                 unsafe {
@@ -297,7 +297,7 @@ pub mod pgtq {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The queue that the task was pushed to.
+            /// The name of the task's queue.
             #[allow(async_fn_in_trait)]
             pub fn queue() -> _rt::String {
                 unsafe {
@@ -335,7 +335,7 @@ pub mod pgtq {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The same text for every attempt of this task.
+            /// The same string for every attempt of a task; different for each task.
             #[allow(async_fn_in_trait)]
             pub fn idempotency_key() -> _rt::String {
                 unsafe {
@@ -373,7 +373,7 @@ pub mod pgtq {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Unix milliseconds, when the task was pushed.
+            /// When the task was pushed, in milliseconds since the Unix epoch.
             #[allow(async_fn_in_trait)]
             pub fn pushed_at_ms() -> u64 {
                 unsafe {
@@ -392,7 +392,7 @@ pub mod pgtq {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Unix milliseconds, when the task became due.
+            /// When the task became due, in milliseconds since the Unix epoch.
             #[allow(async_fn_in_trait)]
             pub fn due_at_ms() -> u64 {
                 unsafe {
@@ -411,7 +411,7 @@ pub mod pgtq {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Milliseconds until the attempt is stopped.
+            /// Milliseconds until the attempt times out.
             #[allow(async_fn_in_trait)]
             pub fn remaining_ms() -> u64 {
                 unsafe {
@@ -430,8 +430,8 @@ pub mod pgtq {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Whether somebody asked to cancel the task. A handler that asks is given a
-            /// few seconds to end by itself when it happens; others are stopped at once.
+            /// Whether cancellation of the task was requested. A handler that has called
+            /// this gets a few seconds to return; others are stopped at once.
             #[allow(async_fn_in_trait)]
             pub fn is_cancelled() -> bool {
                 unsafe {
@@ -450,7 +450,7 @@ pub mod pgtq {
                 }
             }
         }
-        /// Log lines, kept with the attempt.
+        /// Log lines, stored with the attempt.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod log {
             #[used]
@@ -535,7 +535,7 @@ pub mod pgtq {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Notes the message of a panic, just before the trap that follows it.
+            /// Records the message of a panic, before the trap.
             #[allow(async_fn_in_trait)]
             pub fn panicked(message: &str) -> () {
                 unsafe {
@@ -556,7 +556,7 @@ pub mod pgtq {
                 }
             }
         }
-        /// How far the handler is, for people who watch.
+        /// Progress reports for operators.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod progress {
             #[used]
@@ -564,7 +564,7 @@ pub mod pgtq {
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             use super::super::super::_rt;
             #[allow(unused_unsafe, clippy::all)]
-            /// `fraction` is 0.0 to 1.0.
+            /// `fraction` is between 0.0 and 1.0.
             #[allow(async_fn_in_trait)]
             pub fn report(fraction: f64, message: &str) -> () {
                 unsafe {
@@ -585,7 +585,7 @@ pub mod pgtq {
                 }
             }
         }
-        /// Child tasks. They are committed together with this task's success.
+        /// Child tasks. They are committed together with the attempt's success.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod push {
             #[used]
@@ -595,7 +595,7 @@ pub mod pgtq {
             #[allow(unused_unsafe, clippy::all)]
             /// `args` is JSON text. `options` is a JSON object, or empty, with any of
             /// `queue`, `priority`, `delay_ms`, `retries` (a count or "forever"), `key`.
-            /// The error says what to change.
+            /// The error says what is wrong and what to change.
             #[allow(async_fn_in_trait)]
             pub fn push(
                 handler: &str,
@@ -689,24 +689,24 @@ pub mod pgtq {
                 }
             }
         }
-        /// Words that both sides use.
+        /// Types used by several interfaces.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod types {
             #[used]
             #[doc(hidden)]
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             use super::super::super::_rt;
-            /// What the host should do with a task whose attempt did not succeed.
+            /// What the host does with a task whose attempt did not succeed.
             #[repr(u8)]
             #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
             pub enum Verdict {
-                /// Try again by the retry policy, or after `delay-ms`.
+                /// Retry by the retry policy, or after `delay-ms`. Uses an attempt.
                 Retry,
-                /// Give up now.
+                /// Fail the task, without further attempts.
                 Fail,
-                /// Come back after `delay-ms`; costs no attempt.
+                /// Run the task again after `delay-ms`. Does not use an attempt.
                 Snooze,
-                /// Take the task back.
+                /// End the task as cancelled.
                 Cancel,
             }
             impl ::core::fmt::Debug for Verdict {
@@ -741,14 +741,15 @@ pub mod pgtq {
             #[derive(Clone)]
             pub struct Failure {
                 pub verdict: Verdict,
-                /// Milliseconds. Required for `snooze`, optional for `retry`, else ignored.
+                /// Milliseconds. Required for `snooze`, optional for `retry`, ignored for
+                /// the others.
                 pub delay_ms: ::core::option::Option<u64>,
-                /// A short word for programs, may be empty. The codes `panic` and
-                /// `arguments` are set by the SDK.
+                /// A machine-readable code; may be empty. The SDK sets `panic` and
+                /// `arguments`.
                 pub code: _rt::String,
-                /// For people: the whole chain of causes.
+                /// A human-readable message with the whole chain of causes.
                 pub message: _rt::String,
-                /// JSON text, if there is more to say.
+                /// Further details, as JSON text.
                 pub details: ::core::option::Option<_rt::String>,
             }
             impl ::core::fmt::Debug for Failure {
@@ -774,13 +775,13 @@ pub mod pgtq {
                 }
             }
             impl ::core::error::Error for Failure {}
-            /// Why the host did not do what it was asked for.
+            /// Why a call of the host failed.
             #[derive(Clone)]
             pub struct Problem {
-                /// A word for programs: `denied`, `limit`, `timeout`, `unavailable`,
+                /// A machine-readable code: `denied`, `limit`, `timeout`, `unavailable`,
                 /// `lost`, `invalid`, or `sql:` and a SQLSTATE.
                 pub code: _rt::String,
-                /// For people: what happened and, where there is one, the next step.
+                /// A human-readable message: what happened and, if possible, what to do.
                 pub message: _rt::String,
             }
             impl ::core::fmt::Debug for Problem {
@@ -804,10 +805,10 @@ pub mod pgtq {
             }
             impl ::core::error::Error for Problem {}
         }
-        /// SQL in the task's own transaction, which the first statement opens. It is
-        /// committed together with the task's success, its result and its child tasks,
-        /// and rolled back with everything else. A statement that fails dooms the
-        /// transaction: the attempt cannot succeed any more.
+        /// SQL in the task's transaction, which the first statement opens. It is committed
+        /// together with the task's success, its result and its child tasks, or rolled
+        /// back with all of them. A failed statement aborts the transaction: the attempt
+        /// cannot succeed afterwards.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod sql {
             #[used]
@@ -817,7 +818,7 @@ pub mod pgtq {
             pub type Problem = super::super::super::pgtq::plugin::types::Problem;
             #[allow(unused_unsafe, clippy::all)]
             /// Runs one statement. `params` is a JSON array, one item for each `$1`, `$2`, ...
-            /// The answer is a JSON object: `columns` (objects of `name` and `type`),
+            /// The result is a JSON object: `columns` (objects of `name` and `type`),
             /// `rows` (an array of arrays) and `affected` (a count).
             #[allow(async_fn_in_trait)]
             pub fn run(
@@ -925,8 +926,8 @@ pub mod pgtq {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Saves the state called "" and commits it together with what SQL did so
-            /// far. The next statement opens a new transaction.
+            /// Saves the state named "" and commits it together with all SQL so far. The
+            /// next statement opens a new transaction.
             #[allow(async_fn_in_trait)]
             pub fn checkpoint(value: &str) -> ::core::result::Result<(), Problem> {
                 unsafe {
@@ -1010,7 +1011,7 @@ pub mod pgtq {
             use super::super::super::_rt;
             pub type Problem = super::super::super::pgtq::plugin::types::Problem;
             #[allow(unused_unsafe, clippy::all)]
-            /// The value saved under a name; "" is the checkpoint.
+            /// The value saved under a name; "" is the name of the checkpoint.
             #[allow(async_fn_in_trait)]
             pub fn load(
                 name: &str,
@@ -1113,8 +1114,8 @@ pub mod pgtq {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Saves JSON text: together with the open SQL transaction if `with-sql`
-            /// and there is one, else at once.
+            /// Saves JSON text: in the open SQL transaction if there is one and `with-sql`
+            /// is set, otherwise at once.
             #[allow(async_fn_in_trait)]
             pub fn save(
                 name: &str,
@@ -1220,7 +1221,7 @@ pub mod pgtq {
                 }
             }
         }
-        /// Values that the operator holds.
+        /// Values that the operator configures.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod secrets {
             #[used]
@@ -1229,9 +1230,9 @@ pub mod pgtq {
             use super::super::super::_rt;
             pub type Problem = super::super::super::pgtq::plugin::types::Problem;
             #[allow(unused_unsafe, clippy::all)]
-            /// A secret's value, where the operator lets the plugin read it. In the
-            /// headers of an HTTP request `{{secret:NAME}}` stands for the value, too,
-            /// without the plugin seeing it.
+            /// The value of a secret, if the operator lets the plugin read it. In headers
+            /// of an HTTP request the host replaces `{{secret:NAME}}` by the value, which
+            /// the plugin does not see.
             #[allow(async_fn_in_trait)]
             pub fn read(name: &str) -> ::core::result::Result<_rt::String, Problem> {
                 unsafe {

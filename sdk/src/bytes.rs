@@ -1,4 +1,4 @@
-//! Bytes as an argument, a result, or a value of a statement.
+//! Bytes as an argument, a result, or a statement parameter.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,14 +9,28 @@ use serde::{Serialize, Serializer};
 
 use crate::json::BYTES;
 
-/// Bytes: base64 in JSON, `bytea` in SQL.
+/// Binary data: base64 in JSON, `bytea` in SQL.
 ///
-/// As an argument or a result they are a text of base64, the standard alphabet with
-/// padding; `contentEncoding` in the schema says so. Four bytes of JSON hold three, so
-/// arguments of 1 MiB hold 768 KiB. As a parameter of a statement they are
-/// `bytea`, and in an array `bytea[]`; inside of a JSON parameter they are base64.
+/// As an argument or a result it is a base64 string (standard alphabet, with
+/// padding), and the schema has `contentEncoding: base64`. Base64 takes four
+/// bytes for three, so arguments of 1 MiB carry at most 768 KiB of data. As a
+/// statement parameter it is `bytea`, and in an array `bytea[]`; inside a JSON
+/// parameter it is base64.
 ///
-/// Reading takes both forms, base64 also without padding and with line breaks.
+/// Deserialization accepts base64 with or without padding and line breaks, and
+/// the hex format of Postgres (`\x0a1b`).
+///
+/// ```
+/// use pgtq_sdk::prelude::*;
+///
+/// #[handler]
+/// fn checksum(file: Bytes) -> u64 {
+///     file.iter().map(|byte| u64::from(*byte)).sum()
+/// }
+///
+/// let ctx = pgtq_sdk::Ctx::test();
+/// assert_eq!(ctx.run("checksum", ["AQID"]), Ok(json!(6)));
+/// ```
 #[derive(Clone, PartialEq, Eq, Default, Hash)]
 pub struct Bytes(
     /// The bytes.
@@ -67,7 +81,7 @@ impl JsonSchema for Bytes {
     }
 }
 
-/// The name lets the serializer of parameters write what Postgres reads.
+/// The newtype's name tells the serializer of parameters to write hex.
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_newtype_struct(BYTES, &to_base64(&self.0))
@@ -90,7 +104,7 @@ impl Visitor<'_> for Text {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Bytes, E> {
-        // The alphabet of base64 has no backslash.
+        // Base64 has no backslash, so `\x` cannot begin base64 text.
         let is_break = |c: char| c == '\n' || c == '\r';
         let bytes = match text.strip_prefix("\\x") {
             Some(digits) => from_hex(digits),
@@ -98,7 +112,7 @@ impl Visitor<'_> for Text {
             None => from_base64(text),
         };
         bytes.map(Bytes).ok_or_else(|| {
-            // A megabyte of text would drown the message.
+            // The message shows the first 40 characters only.
             let start: String = text.chars().take(40).collect();
             E::invalid_value(Unexpected::Str(&start), &self)
         })
@@ -158,7 +172,7 @@ fn value_of(digit: u8) -> Option<u32> {
     }))
 }
 
-/// As Postgres writes `bytea`.
+/// The hex format of Postgres for `bytea`.
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(2 + 2 * bytes.len());
@@ -197,7 +211,7 @@ mod tests {
             (b"foo", r#""Zm9v""#),
             (&[0xfb, 0xff, 0, 1], r#""+/8AAQ==""#),
         ] {
-            let written = serde_json::to_string(&Bytes::from(bytes)).expect("a text");
+            let written = serde_json::to_string(&Bytes::from(bytes)).expect("base64 is JSON");
             assert_eq!(written, json);
             assert_eq!(read(json).as_deref(), Some(bytes), "{json}");
             let bare = json.replace('=', "");
@@ -208,14 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_postgres_is_read_too() {
+    fn the_hex_format_of_postgres_is_accepted() {
         assert_eq!(to_hex(&[0, 1, 0xab, 0xff]), "\\x0001abff");
         assert_eq!(read(r#""\\x0001ABff""#), Some(vec![0, 1, 0xab, 0xff]));
         assert_eq!(read(r#""\\x""#), Some(vec![]));
     }
 
     #[test]
-    fn other_texts_are_refused() {
+    fn invalid_text_is_rejected() {
         for wrong in [
             r#""Z""#,
             r#""Zg=""#,

@@ -1,34 +1,51 @@
-//! How an attempt that did not succeed says so.
+//! [`Error`]: why an attempt failed, and what the runner does next.
 //!
-//! Owns [`Error`], the word of a handler to its runner. It keeps text only: the
-//! chain of causes is read when the error is made, for the guest ends right after.
+//! An error holds text only. The chain of sources is formatted when the error is
+//! made.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
 
-/// A handler's result; the error is [`Error`] unless another is named.
+/// The result of a handler; the error type defaults to [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What the runner should do with a task whose attempt did not succeed.
+/// What the runner does with a task whose attempt did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Try again by the retry policy, or after the given delay.
+    /// Retry by the retry policy, or after the error's delay. Uses an attempt.
     Retry,
-    /// Give up now.
+    /// Fail the task, without further attempts.
     Fail,
-    /// Come back after the given delay. Costs no attempt.
+    /// Run the task again after the error's delay. Does not use an attempt.
     Snooze,
-    /// Take the task back.
+    /// End the task as cancelled.
     Cancel,
 }
 
-/// Why an attempt did not succeed, and what should happen next.
+/// Why an attempt did not succeed, and what the runner does next.
 ///
-/// Every `std::error::Error` converts into one that retries by policy, so `?`
-/// works on all of them; the message holds the whole chain of sources. This
-/// type is not a `std::error::Error` itself, which is what makes that possible.
+/// Every `std::error::Error` converts into an `Error` that retries by policy, so
+/// `?` works on all of them; the message holds the whole chain of sources. `Error`
+/// itself does not implement `std::error::Error`, because the blanket conversion
+/// would conflict with it.
+///
+/// ```
+/// use pgtq_sdk::prelude::*;
+///
+/// #[handler]
+/// fn parse(text: &str) -> Result<i64> {
+///     if text.is_empty() {
+///         return Err(fatal!("no number given"));
+///     }
+///     Ok(text.parse::<i64>()?)
+/// }
+///
+/// let error = parse("x").expect_err("not a number");
+/// assert_eq!(error.verdict(), pgtq_sdk::Verdict::Retry);
+/// assert_eq!(error.message(), "invalid digit found in string");
+/// ```
 #[derive(Clone, PartialEq)]
 pub struct Error {
     verdict: Verdict,
@@ -50,16 +67,16 @@ impl Error {
         }
     }
 
-    /// An error that retries by policy, made of anything that can become a boxed
-    /// error: an `anyhow::Error`, a `Box<dyn Error>`, a text.
+    /// An error that retries by policy, from anything that converts into a boxed
+    /// error: an `anyhow::Error`, a `Box<dyn Error>`, a string.
     pub fn caused_by(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let cause: Box<dyn std::error::Error + Send + Sync> = cause.into();
         Error::new(chain(cause.as_ref()))
     }
 
-    /// What the host answers instead of doing what it was asked for. All but
-    /// `invalid` may be otherwise at the next attempt; a denial, for one, once
-    /// the operator has granted what is missing.
+    /// An error reported by the host. `invalid` fails the task. The other codes
+    /// retry, because the next attempt may succeed: after a denial, for example,
+    /// once the operator has granted the capability.
     pub(crate) fn from_host(code: impl Into<String>, message: impl fmt::Display) -> Self {
         let error = Error::new(message).code(code);
         match error.code == "invalid" {
@@ -68,13 +85,13 @@ impl Error {
         }
     }
 
-    /// The same error with words before its message.
+    /// Prefixes the message with `what` and a colon.
     pub(crate) fn within(mut self, what: &str) -> Self {
         self.message = format!("{what}: {}", self.message);
         self
     }
 
-    /// Gives up: the task is failed now, whatever its retry policy says.
+    /// Fails the task now, regardless of its retry policy.
     #[must_use]
     pub fn fatal(mut self) -> Self {
         self.verdict = Verdict::Fail;
@@ -82,7 +99,8 @@ impl Error {
         self
     }
 
-    /// Retries after `delay` instead of the policy's delay. Counts as an attempt.
+    /// Retries after `delay` (whole milliseconds) instead of the policy's delay.
+    /// Uses an attempt.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.verdict = Verdict::Retry;
@@ -90,47 +108,63 @@ impl Error {
         self
     }
 
-    /// A short word for programs that read the history.
+    /// Sets a machine-readable code, as in `"card_declined"`. The history keeps
+    /// it with the attempt.
     #[must_use]
     pub fn code(mut self, code: impl Into<String>) -> Self {
         self.code = code.into();
         self
     }
 
-    /// JSON kept beside the message. It counts towards the result's size limit.
+    /// Sets JSON to store with the message. It counts towards the size limit of
+    /// results.
     #[must_use]
     pub fn details(mut self, details: Value) -> Self {
         self.details = Some(details);
         self
     }
 
-    /// What should happen to the task.
+    /// What the runner does next.
     pub fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// How long to wait, where the error says so.
+    /// The delay before the next attempt, if the error sets one.
     pub fn delay(&self) -> Option<Duration> {
         self.delay
     }
 
-    /// The text for people.
+    /// The human-readable message.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The word for programs, empty when none was given.
+    /// The code; empty if none was set.
     pub fn code_text(&self) -> &str {
         &self.code
     }
 
-    /// The JSON for programs.
+    /// The JSON stored with the message.
     pub fn details_json(&self) -> Option<&Value> {
         self.details.as_ref()
     }
 }
 
-/// Comes back after `delay` without having used up an attempt: `return Err(snooze(secs(60)))`.
+/// Runs the task again after `delay` (whole milliseconds), without using an
+/// attempt.
+///
+/// ```
+/// use pgtq_sdk::prelude::*;
+///
+/// #[handler]
+/// fn collect(ready: bool) -> Result<()> {
+///     if !ready {
+///         return Err(snooze(secs(60)));
+///     }
+///     Ok(())
+/// }
+/// # assert!(collect(false).is_err());
+/// ```
 pub fn snooze(delay: Duration) -> Error {
     Error {
         verdict: Verdict::Snooze,
@@ -139,7 +173,7 @@ pub fn snooze(delay: Duration) -> Error {
     }
 }
 
-/// Takes the task back: it ends as cancelled, with `reason` for people.
+/// Ends the task as cancelled: `return Err(cancel("the order was deleted"))`.
 pub fn cancel(reason: impl fmt::Display) -> Error {
     Error {
         verdict: Verdict::Cancel,
@@ -169,11 +203,18 @@ impl fmt::Debug for Error {
     }
 }
 
-/// Says what a failed step means for the task: `read(id).fatal()?`.
+/// Converts the error of a result: `read(id).fatal()?`.
 pub trait ResultExt<T> {
-    /// Gives up on an error: the task is failed now.
+    /// Converts an error into one that fails the task: see [`Error::fatal`].
+    ///
+    /// # Errors
+    /// The converted error.
     fn fatal(self) -> Result<T>;
-    /// On an error, retries after `delay` instead of the policy's delay.
+    /// Converts an error into one that retries after `delay`: see
+    /// [`Error::retry_after`].
+    ///
+    /// # Errors
+    /// The converted error.
     fn retry_after(self, delay: Duration) -> Result<T>;
 }
 
@@ -187,7 +228,8 @@ impl<T, E: Into<Error>> ResultExt<T> for std::result::Result<T, E> {
     }
 }
 
-/// An error that gives up, with a formatted message: `return Err(fatal!("no image {id}"))`.
+/// An error that fails the task, with a formatted message:
+/// `return Err(fatal!("no image {id}"))`. See [`Error::fatal`].
 #[macro_export]
 macro_rules! fatal {
     ($($format:tt)+) => {
@@ -195,7 +237,8 @@ macro_rules! fatal {
     };
 }
 
-/// An error that retries by policy, with a formatted message: `return Err(retry!("{host} is busy"))`.
+/// An error that retries by policy, with a formatted message:
+/// `return Err(retry!("{host} is busy"))`. See [`Error::new`].
 #[macro_export]
 macro_rules! retry {
     ($($format:tt)+) => {
@@ -203,8 +246,8 @@ macro_rules! retry {
     };
 }
 
-/// `outer: cause: root`. A cause whose text the message already ends with is
-/// left out, for many errors print their source themselves.
+/// `outer: cause: root`. A cause is left out if the message already ends with its
+/// text, because many errors print their source themselves.
 fn chain(error: &(dyn std::error::Error + '_)) -> String {
     let mut message = error.to_string();
     let mut source = error.source();
@@ -247,7 +290,7 @@ mod tests {
         fn handler() -> Result<i32> {
             Ok(outer()?)
         }
-        let error = handler().expect_err("x is no number");
+        let error = handler().expect_err("x is not a number");
         assert_eq!(error.verdict(), Verdict::Retry);
         assert_eq!(
             error.message(),
@@ -256,10 +299,12 @@ mod tests {
     }
 
     #[test]
-    fn a_step_says_what_its_error_means() {
-        let fatal = outer().fatal().expect_err("x is no number");
+    fn an_error_can_be_turned_into_another_verdict() {
+        let fatal = outer().fatal().expect_err("x is not a number");
         assert_eq!((fatal.verdict(), fatal.delay()), (Verdict::Fail, None));
-        let later = outer().retry_after(crate::secs(3)).expect_err("no number");
+        let later = outer()
+            .retry_after(crate::secs(3))
+            .expect_err("not a number");
         assert_eq!(later.delay(), Some(crate::secs(3)));
         assert_eq!(fatal!("no {}", 7).message(), "no 7");
         assert_eq!(snooze(crate::secs(9)).verdict(), Verdict::Snooze);

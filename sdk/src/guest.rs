@@ -12,7 +12,7 @@ struct Plugin;
 
 bindings::export!(Plugin with_types_in crate::bindings);
 
-/// Lets a runner see the contract's version without running the file.
+/// Lets a runner read the contract's version without running the file.
 #[used]
 #[unsafe(link_section = "pgtq.contract")]
 static CONTRACT: [u8; 5] = *b"1.0.0";
@@ -44,7 +44,7 @@ fn failure(error: Error) -> Failure {
     }
 }
 
-/// A panic is a trap, and a trap carries no text: the host notes the message first.
+/// Sends the message of a panic to the host before the trap, which has no message.
 fn report_panics() {
     static DONE: AtomicBool = AtomicBool::new(false);
     if !DONE.swap(true, Ordering::Relaxed) {
@@ -53,7 +53,7 @@ fn report_panics() {
 }
 
 fn panicked(info: &PanicHookInfo<'_>) {
-    let message = info.payload_as_str().unwrap_or("a value that is not text");
+    let message = info.payload_as_str().unwrap_or("panic without a message");
     let text = match info.location() {
         Some(place) => format!("{message}, at {place}"),
         None => message.to_owned(),

@@ -1,4 +1,4 @@
-//! Log lines, kept with the attempt: `info!(bytes = 12, "wrote {name}")`.
+//! Log lines, stored with the attempt: `info!(bytes = 12, "wrote {name}")`.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::host;
 use crate::json;
 
-/// How important a log line is.
+/// The severity of a log line, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names are the documentation")]
 pub enum Level {
@@ -16,13 +16,13 @@ pub enum Level {
     Error,
 }
 
-/// Structured fields of one line.
+/// The structured fields of one line.
 #[derive(Debug, Default)]
 pub struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// Adds one. NaN and the infinities are texts; another value that is not JSON
-    /// is kept as the error's text.
+    /// Adds a field. NaN and infinities become strings; for another value that
+    /// cannot be written as JSON the field is the error's text.
     #[must_use]
     pub fn add(mut self, key: &str, value: impl Serialize) -> Self {
         let value = json::value(&value).unwrap_or_else(|fault| match fault.number() {
@@ -34,12 +34,12 @@ impl Fields {
     }
 }
 
-/// Writes one line. The macros call this.
+/// Writes one line. Called by the macros.
 pub fn write(level: Level, message: std::fmt::Arguments<'_>, fields: Fields) {
     host::log(level, &message.to_string(), fields.0);
 }
 
-/// What the four macros share.
+/// The implementation of the four macros.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __log {
@@ -59,25 +59,40 @@ macro_rules! __log {
     };
 }
 
-/// Logs a line for those who debug the plugin: `debug!(rows, "read")`.
+/// Logs a line at debug level: `debug!(rows = 12, "read {name}")`. See [`info!`].
 #[macro_export]
 macro_rules! debug {
     ($($line:tt)+) => { $crate::__log!(Debug, $($line)+) };
 }
 
-/// Logs a line: fields first, then a format string, as in `info!(bytes = 12, "wrote {name}")`.
+/// Logs a line at info level: fields first, then a format string and its arguments.
+///
+/// A field is any value that is `Serialize`. The line is stored with the attempt;
+/// `pgtq logs` prints it.
+///
+/// ```
+/// use pgtq_sdk::prelude::*;
+///
+/// let ctx = Ctx::test();
+/// let name = "a.csv";
+/// info!(bytes = 12, "wrote {name}");
+/// assert_eq!(ctx.logs()[0].message, "wrote a.csv");
+/// assert_eq!(ctx.logs()[0].fields, json!({ "bytes": 12 }));
+/// ```
 #[macro_export]
 macro_rules! info {
     ($($line:tt)+) => { $crate::__log!(Info, $($line)+) };
 }
 
-/// Logs a line about something odd that does not stop the handler.
+/// Logs a line at warn level: something unexpected that does not stop the handler.
+/// See [`info!`].
 #[macro_export]
 macro_rules! warn {
     ($($line:tt)+) => { $crate::__log!(Warn, $($line)+) };
 }
 
-/// Logs a line about something that went wrong.
+/// Logs a line at error level. It does not fail the attempt: return an
+/// [`Error`](crate::Error) for that. See [`info!`].
 #[macro_export]
 macro_rules! error {
     ($($line:tt)+) => { $crate::__log!(Error, $($line)+) };

@@ -1,4 +1,4 @@
-//! Child tasks: pushed by a handler, committed together with its success.
+//! Child tasks: pushed by a handler, committed together with the attempt's success.
 
 use std::time::Duration;
 
@@ -26,10 +26,32 @@ pub(crate) struct Options {
     pub(crate) key: Option<String>,
 }
 
-/// A task that is not pushed yet. `greet::task("Ada")` makes a checked one,
-/// [`Task::new`] one for a handler of another plugin.
+/// A task to be pushed. For a handler `greet` of this crate, `greet::task("Ada")`
+/// makes one whose arguments the compiler checks; [`Task::new`] makes one for a
+/// handler of another plugin.
+///
+/// ```
+/// use pgtq_sdk::prelude::*;
+///
+/// #[handler]
+/// fn greet(name: &str) -> String {
+///     format!("Hello, {name}!")
+/// }
+///
+/// #[handler]
+/// fn sign_up(ctx: &Ctx, name: &str) -> Result<()> {
+///     greet::task(name)
+///         .delay(secs(60))
+///         .key(format!("greet-{}", ctx.id()))
+///         .push()
+/// }
+///
+/// let ctx = Ctx::test();
+/// assert_eq!(sign_up(&ctx, "Ada"), Ok(()));
+/// assert_eq!(ctx.pushed("greet")[0].delay, Some(secs(60)));
+/// ```
 #[derive(Debug, Clone)]
-#[must_use = "a task exists once it is pushed"]
+#[must_use = "a task is not created until it is pushed"]
 pub struct Task {
     handler: String,
     payload: Result<Value>,
@@ -37,7 +59,8 @@ pub struct Task {
 }
 
 impl Task {
-    /// A task for the handler called `handler`, with any payload.
+    /// A task for the handler named `handler`. The payload is an object (arguments
+    /// by name) or an array (arguments by position).
     pub fn new(handler: impl Into<String>, payload: impl Serialize) -> Self {
         Task {
             handler: handler.into(),
@@ -61,59 +84,66 @@ impl Task {
         self
     }
 
-    /// Where a typed push starts.
+    /// A task without arguments, for typed pushes.
     #[doc(hidden)]
     pub fn typed(handler: &str) -> Self {
         Task::new(handler, Map::new())
     }
 
-    /// Runs it no earlier than this long after the push is committed. Whole milliseconds.
+    /// Sets how long after the commit of the push the task becomes due, in whole
+    /// milliseconds. The default is no delay.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.options.delay_ms = Some(millis(delay));
         self
     }
 
-    /// Lower runs earlier; what the handler declares is the default, and 0 if it declares
-    /// nothing. One that is more urgent than the default has to be granted.
+    /// Sets the priority; lower values run earlier. The default is the priority
+    /// that the handler declares, or 0. A value below the default needs a grant.
     pub fn priority(mut self, priority: i32) -> Self {
         self.options.priority = Some(priority);
         self
     }
 
-    /// The queue it goes to; what the handler declares is the default, and `default` if it
-    /// declares nothing. Any other has to be granted.
+    /// Sets the queue. The default is the queue that the handler declares, or
+    /// `default`. Any other queue needs a grant.
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
         self.options.queue = Some(queue.into());
         self
     }
 
-    /// How many attempts may follow the first, instead of the handler's policy.
+    /// Sets the maximum number of retries, instead of the handler's policy.
     pub fn retries(mut self, retries: u32) -> Self {
         self.options.retries = Some(Retries::Limited(retries));
         self
     }
 
-    /// Retries as long as the task exists.
+    /// Retries without limit, instead of the handler's policy.
     pub fn retry_forever(mut self) -> Self {
         self.options.retries = Some(Retries::Forever);
         self
     }
 
-    /// Idempotency key: of all pushes by this plugin to one queue with the same key one
-    /// makes a task. Applications' keys are others, unless the operator shares them.
+    /// Sets an idempotency key: all pushes by this plugin to one queue with the
+    /// same key create one task. The keys of applications and other plugins are
+    /// separate, unless the operator's grant has `keys=shared`.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.options.key = Some(key.into());
         self
     }
 
-    /// Hands the task to the host, which commits it together with this
-    /// attempt's success; if the attempt does not succeed, it never exists.
+    /// Pushes the task. It is committed together with this attempt's success; if
+    /// the attempt does not succeed, the task is never created.
     ///
     /// # Errors
-    /// Of code `json` when the payload is not JSON: a NaN, a map whose keys are not
-    /// texts. Of code `denied` when it needs a grant. Of code `push` when the host
-    /// refuses the push otherwise: a bad name, more than 1 MiB, too many children. Outside of a handler and of
-    /// [`Ctx::test`](crate::Ctx::test) there is nobody to push to, which is an error too.
+    /// With one of these codes:
+    ///
+    /// * `json`: the payload cannot be written as JSON (NaN, a map whose keys are
+    ///   not strings);
+    /// * `denied`: the push needs a grant;
+    /// * `push`: the host rejects the push for another reason: an invalid name,
+    ///   arguments over 1 MiB, too many child tasks; or there is no host, because
+    ///   this was called outside a handler and without a
+    ///   [`Ctx::test`](crate::Ctx::test).
     pub fn push(self) -> Result<()> {
         let what = format!("push of `{}`", self.handler);
         let payload = self.payload.map_err(|error| error.within(&what))?;
@@ -127,7 +157,7 @@ impl Task {
     }
 }
 
-/// Whole milliseconds; values that do not fit become the maximum.
+/// Whole milliseconds, at most `u64::MAX`.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

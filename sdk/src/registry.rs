@@ -1,8 +1,8 @@
-//! The handlers of this plugin: found by name, described as a manifest.
+//! The handlers of this plugin: lookup by name, and the manifest.
 //!
-//! Each `#[handler]` submits one static [`Entry`]; nothing is built before it
-//! is asked for, since every attempt starts a fresh instance. Only `describe`
-//! makes schemas. The manifest's shape is the contract's `Manifest`.
+//! Each `#[handler]` submits one static [`Entry`]. Nothing is built at startup,
+//! because every attempt starts a new instance; only `describe` builds schemas.
+//! The format of the manifest is the runner's `task::Manifest`.
 
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -13,21 +13,21 @@ use crate::error::{Error, Result};
 /// One handler as the attribute registers it.
 #[derive(Debug)]
 pub struct Entry {
-    /// What tasks call it.
+    /// The name in tasks.
     pub name: &'static str,
-    /// Its `HandlerInfo` as a JSON object, without `arguments`.
+    /// The `HandlerInfo` as a JSON object, without `arguments`.
     pub info: &'static str,
     /// The crate's name and version.
     pub plugin: (&'static str, &'static str),
-    /// Runs it: JSON text in, JSON text out.
+    /// Runs the handler: JSON arguments in, JSON result out.
     pub run: fn(&str) -> Result<String>,
-    /// Describes its arguments.
+    /// Describes the arguments.
     pub schema: fn(&mut ArgumentsSchema),
 }
 
 inventory::collect!(Entry);
 
-/// Runs the handler called `name`.
+/// Runs the handler named `name`.
 pub(crate) fn run(name: &str, args: &str) -> Result<String> {
     match inventory::iter::<Entry>().find(|entry| entry.name == name) {
         Some(entry) => (entry.run)(args),
@@ -35,7 +35,7 @@ pub(crate) fn run(name: &str, args: &str) -> Result<String> {
     }
 }
 
-/// What the attribute says about a handler.
+/// The `HandlerInfo` of a handler, as JSON text.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn info(name: &str) -> Option<&'static str> {
     let mut entries = inventory::iter::<Entry>();
@@ -46,8 +46,8 @@ pub(crate) fn info(name: &str) -> Option<&'static str> {
 
 /// The manifest as JSON text.
 pub(crate) fn describe() -> String {
-    // In order of names: the linker's order is nobody's business. Inserted one
-    // by one, for the standard sort is 6 KB of every plugin.
+    // Sorted by name, because the linker's order is arbitrary. An insertion sort:
+    // the standard sort would add 6 KB to every plugin.
     let mut entries: Vec<&Entry> = Vec::new();
     for entry in inventory::iter::<Entry>() {
         let place = entries.iter().position(|other| other.name > entry.name);
@@ -93,19 +93,19 @@ impl ArgumentsSchema {
         }
     }
 
-    /// The payload is one value of this type.
+    /// The whole payload is one value of this type.
     pub fn whole<T: Argument>(&mut self) {
         let generator = SchemaSettings::draft2020_12().into_generator();
         self.whole = Some(generator.into_root_schema_for::<T>().to_value());
     }
 
-    /// An argument that must be there.
+    /// A required argument.
     pub fn required<T: Argument>(&mut self, name: &'static str, docs: &str) {
         self.property::<T>(name, docs);
         self.required.push(name);
     }
 
-    /// An argument that may be absent.
+    /// An argument that may be missing.
     pub fn optional<T: Argument>(&mut self, name: &'static str, docs: &str) {
         self.property::<T>(name, docs);
     }
@@ -116,7 +116,7 @@ impl ArgumentsSchema {
         reason = "the attribute writes an expression"
     )]
     pub fn defaulted<T: Argument>(&mut self, name: &'static str, docs: &str, default: T) {
-        // A panic here keeps the plugin from being loaded, with this text.
+        // The runner rejects a plugin that panics here, and shows this message.
         let value = crate::json::value(&default)
             .unwrap_or_else(|fault| panic!("the default of argument `{name}`: {fault}"));
         self.property::<T>(name, docs)
@@ -130,7 +130,7 @@ impl ArgumentsSchema {
 
     fn property<T: JsonSchema>(&mut self, name: &str, docs: &str) -> &mut Map<String, Value> {
         let schema = self.generator.subschema_for::<T>().to_value();
-        // A schema may also be `true`, which says the same as an empty object.
+        // The schema `true` is equivalent to an empty object.
         let mut fields = match schema {
             Value::Object(fields) => fields,
             _ => Map::new(),
@@ -140,7 +140,7 @@ impl ArgumentsSchema {
         }
         let place = self.properties.entry(name).or_insert(Value::Null);
         *place = Value::Object(fields);
-        place.as_object_mut().expect("it was just made an object")
+        place.as_object_mut().expect("it was just set to an object")
     }
 
     fn finish(mut self) -> Value {

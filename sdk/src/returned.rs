@@ -1,25 +1,25 @@
-//! Return values: from what a function returns to JSON text or an [`Error`].
+//! Return values: from a function's return value to JSON text or an [`Error`].
 
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::json;
 
-/// Marks a return type whose value is the result.
+/// Marks a return type that is the result itself.
 #[derive(Debug)]
 pub struct Plain;
 
-/// Marks a return type that may hold an error.
+/// Marks a return type that is a `Result`.
 #[derive(Debug)]
 pub struct Fallible;
 
-/// What a handler may return. `Kind` keeps the two blanket implementations
-/// apart, since serde serialises a `Result` too.
+/// A type that a handler can return. `Kind` separates the two blanket
+/// implementations, because `Result` implements `Serialize` as well.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the result of a handler",
     label = "not a result type",
-    note = "return `()`, a type that is `Serialize` (put `#[data]` on it), or `Result<T, E>` of one; \
-            `E` is an error type or `pgtq_sdk::Error`"
+    note = "return `()`, a type that is `Serialize` (put `#[data]` on it), or a `Result<T, E>` of one, \
+            where `E` is an error type or `pgtq_sdk::Error`"
 )]
 pub trait Returned<Kind> {
     /// The JSON text of the result.
@@ -40,7 +40,7 @@ impl<T: Serialize, E: Into<Error>> Returned<Fallible> for Result<T, E> {
     }
 }
 
-/// The attribute's call of `Returned::into_json`.
+/// Calls `Returned::into_json`. Used by the attribute.
 pub fn returned<Kind, T: Returned<Kind>>(value: T) -> Result<String> {
     value.into_json()
 }

@@ -1,16 +1,30 @@
-//! Values that the operator holds.
+//! Secrets: values that the operator configures.
 
 use std::fmt;
 
 use crate::error::Result;
 use crate::host::Host;
 
-/// One secret, by name: `ctx.secret("stripe")`.
+/// A secret, by name. Returned by [`Ctx::secret`](crate::Ctx::secret).
 ///
-/// Printed, it is a placeholder. In the header of a request the runner replaces
-/// it by the value on the way out, for hosts that the operator named: the
-/// plugin never sees it. So `.bearer(ctx.secret("stripe"))` works, and a
-/// placeholder that ends up in a log or a body gives nothing away.
+/// `Display` prints a placeholder. In a header of an HTTP request the runner
+/// replaces the placeholder by the value, for the hosts that the operator lists;
+/// the plugin never sees the value. A placeholder in a log or a body reveals
+/// nothing.
+///
+/// ```
+/// use pgtq_sdk::prelude::*;
+///
+/// #[handler(needs(http = "https://api.stripe.com", secret = "stripe"))]
+/// fn balance(ctx: &Ctx) -> Result<Value> {
+///     ctx.http()
+///         .get("https://api.stripe.com/v1/balance")
+///         .bearer(ctx.secret("stripe"))
+///         .send()?
+///         .error_for_status()?
+///         .json()
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Secret {
     host: Host,
@@ -22,16 +36,17 @@ impl Secret {
         Secret { host, name }
     }
 
-    /// `{{secret:NAME}}`: stands for the value in headers of requests.
+    /// The placeholder `{{secret:NAME}}`, which the runner replaces by the value in
+    /// headers of requests.
     pub fn placeholder(&self) -> String {
         format!("{{{{secret:{}}}}}", self.name)
     }
 
-    /// The value itself, for a signature, say.
+    /// The value itself, for example to compute a signature.
     ///
     /// # Errors
-    /// `denied` unless the handler needs the secret and the operator lets it be
-    /// read; `unavailable` if the operator has no value for it.
+    /// Code `denied` if the handler does not declare `needs(secret = "...")` or the
+    /// operator does not grant reading it; `unavailable` if no value is configured.
     pub fn read(&self) -> Result<String> {
         self.host.secret(&self.name)
     }

@@ -1,4 +1,4 @@
-//! What one attempt leaves for the next: the checkpoint, and results of steps.
+//! State kept between the attempts of a task: the checkpoint and results of steps.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -7,14 +7,34 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::json;
 
-/// Names of steps are part of names in the runner, which end at 200 bytes.
+/// The runner limits names to 200 bytes, of which a step's name is one part.
 const NAME_BYTES: usize = 128;
 
-/// The checkpoint of a task: one value. With all results of steps it is at most
-/// 1 MiB of JSON.
+/// The checkpoint of a task: one JSON value. Returned by
+/// [`Ctx::state`](crate::Ctx::state). Checkpoint and results of steps together are
+/// limited to 1 MiB of JSON by default.
 ///
-/// Saved at once, and still there if the attempt fails. Only after SQL of the
-/// attempt it is saved in the same transaction: the two are true together.
+/// [`State::save`] takes effect at once and survives a failure of the attempt. If
+/// the attempt has an open SQL transaction, the value is saved in it instead: both
+/// are committed or rolled back together.
+///
+/// ```
+/// use pgtq_sdk::prelude::*;
+///
+/// #[handler]
+/// fn import(ctx: &Ctx, lines: Vec<String>) -> Result<usize> {
+///     let done: usize = ctx.state().load()?.unwrap_or(0);
+///     for (index, line) in lines.iter().enumerate().skip(done) {
+///         info!("importing {line}");
+///         ctx.state().save(&(index + 1))?;
+///     }
+///     Ok(lines.len())
+/// }
+///
+/// let ctx = Ctx::test().state(1);
+/// assert_eq!(ctx.run("import", json!([["a", "b"]])), Ok(json!(2)));
+/// assert_eq!(ctx.logs().len(), 1);
+/// ```
 #[derive(Debug, Clone)]
 pub struct State {
     host: Host,
@@ -25,10 +45,11 @@ impl State {
         State { host }
     }
 
-    /// What an earlier attempt saved; `None` if none did.
+    /// The value last saved by this or an earlier attempt; `None` if there is none.
     ///
     /// # Errors
-    /// Of code `state` if it is not a `T`, and what hinders loading.
+    /// Code `state` if the value is not a `T`, `unavailable` or `timeout` if the
+    /// database does not respond.
     pub fn load<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         match self.host.load("")? {
             Some(text) => decode(&text, "the saved state").map(Some),
@@ -36,10 +57,12 @@ impl State {
         }
     }
 
-    /// Saves a value for the next attempt, in the place of what was saved before.
+    /// Saves a value for later attempts. It replaces the previous value.
     ///
     /// # Errors
-    /// `limit` if it is larger than the limit, and what else hinders saving.
+    /// Code `limit` if the state would exceed its limit, `json` if the value cannot
+    /// be written as JSON, `unavailable` or `timeout` if the database does not
+    /// respond, `lost` if the task belongs to another attempt.
     pub fn save<T: Serialize + ?Sized>(&self, value: &T) -> Result<()> {
         let with_sql = self
             .host
@@ -58,7 +81,7 @@ pub(crate) fn step<T: Serialize + DeserializeOwned>(
     begin(host, name)?;
     let key = format!("step/{name}");
     if let Some(text) = host.load(&key)? {
-        return decode(&text, &format!("the kept result of step `{name}`"));
+        return decode(&text, &format!("the saved result of step `{name}`"));
     }
     let before = host.with_notes(|notes| notes.statements);
     let result = work()?;
@@ -66,16 +89,16 @@ pub(crate) fn step<T: Serialize + DeserializeOwned>(
     let text = json::text(&result)
         .map_err(|fault| fault.about(&format!("the result of step `{name}`")))?;
     host.save(&key, &text, with_sql)
-        .map_err(|error| error.within(&format!("step `{name}` is done, but not its keeping")))?;
+        .map_err(|error| error.within(&format!("cannot save the result of step `{name}`")))?;
     Ok(result)
 }
 
-/// Checked before the work is done: afterwards it would be too late.
+/// Validates the name, before the work is done.
 fn begin(host: &Host, name: &str) -> Result<()> {
-    let refused = |message: String| Err(Error::from_host("invalid", message));
+    let invalid = |message: String| Err(Error::from_host("invalid", message));
     if name.is_empty() || name.len() > NAME_BYTES || name.chars().any(char::is_control) {
-        return refused(format!(
-            "a step's name has 1 to {NAME_BYTES} bytes and no control characters: `{}`",
+        return invalid(format!(
+            "a step name has 1 to {NAME_BYTES} bytes and no control characters, got `{}`",
             name.chars().take(40).collect::<String>().escape_debug()
         ));
     }
@@ -88,8 +111,8 @@ fn begin(host: &Host, name: &str) -> Result<()> {
     });
     match is_new {
         true => Ok(()),
-        false => refused(format!(
-            "step `{name}` is used twice in one attempt: give each step a name of its own, as in \
+        false => invalid(format!(
+            "step `{name}` is used twice in one attempt: give each step a unique name, as in \
              `step(&format!(\"{name}-{{number}}\"), ...)`"
         )),
     }

@@ -1,9 +1,9 @@
-//! The committed bindings and the WIT file say the same.
+//! The committed bindings match the WIT file.
 
 use wit_component::WitPrinter;
 
-/// The component type that the bindings carry, taken out of their text: on
-/// this machine's target the section itself is not compiled.
+/// The component type embedded in the bindings, read from their source: the
+/// section is compiled for wasm32 only.
 fn embedded_type() -> Vec<u8> {
     let source = include_str!("../src/bindings.rs");
     let file = syn::parse_file(source).expect("the bindings are Rust");
@@ -25,7 +25,7 @@ fn embedded_type() -> Vec<u8> {
     bytes.expect("the bindings embed their component type")
 }
 
-/// The text without comments and blank lines: those are not part of the type.
+/// The lines without comments and blank lines, which are not part of the type.
 fn bare(wit: &str) -> Vec<String> {
     let lines = wit.lines().map(|line| line.trim().to_owned());
     let mut lines: Vec<String> = lines
@@ -58,12 +58,12 @@ fn the_committed_bindings_match_the_contract() {
     assert_eq!(
         bare(&embedded),
         bare(&written),
-        "write src/bindings.rs again, its first lines say how"
+        "regenerate src/bindings.rs: its first lines say how"
     );
 }
 
 #[test]
-fn the_sdk_speaks_the_contract_s_version() {
+fn the_sdk_implements_the_version_of_the_contract() {
     let package = format!("package pgtq:plugin@{};", pgtq_sdk::CONTRACT);
     assert!(pgtq_contract::WIT.contains(&package));
 }

@@ -1,4 +1,4 @@
-//! SQL, state, steps, clock and cancelling, natively.
+//! Native tests of SQL, state, steps, clock and cancellation.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -43,7 +43,7 @@ struct Order {
     amount: i64,
 }
 
-/// Charges once, then writes it down.
+/// Charges once, then records it.
 #[handler(needs(sql))]
 fn charge(ctx: &Ctx, fail: bool) -> Result<String> {
     let receipt: String = ctx.step("charge", || {
@@ -65,8 +65,8 @@ fn stubborn(ctx: &Ctx) -> bool {
     let sql = ctx.sql();
     let first = sql.execute("INSERT INTO t VALUES (1)", ());
     let second = sql.execute("INSERT INTO t VALUES (2)", ());
-    let doomed = second.is_err_and(|error| error.code_text() == "sql:25P02");
-    first.is_err() && doomed && sql.checkpoint(&1).is_err()
+    let is_aborted = second.is_err_and(|error| error.code_text() == "sql:25P02");
+    first.is_err() && is_aborted && sql.checkpoint(&1).is_err()
 }
 
 #[handler]
@@ -75,7 +75,7 @@ fn twice(ctx: &Ctx, first: &str, second: &str) -> Result<u8> {
     ctx.step(second, || Ok(2))
 }
 
-/// A table of five orders over 10, 20, ...; the page after `broken` fails.
+/// A table of five orders of 10, 20, ...; the page after `broken` fails.
 fn orders(broken: Rc<Cell<i64>>) -> TestCtx {
     Ctx::test().on_sql("FROM orders WHERE id > $1", move |statement| {
         let after = statement.params[0].as_i64().expect("a number");
@@ -119,21 +119,23 @@ fn a_test_sets_the_state_of_an_earlier_attempt() {
 }
 
 #[test]
-fn a_new_task_starts_with_nothing() {
+fn a_new_task_starts_without_state() {
     let ctx = orders(Rc::new(Cell::new(-1)));
     assert_eq!(ctx.run("sum", json!([])), Ok(json!(150)));
     assert_eq!(
-        ctx.saved::<Progress>().expect("it is kept to look at").last,
+        ctx.saved::<Progress>()
+            .expect("the last state stays readable")
+            .last,
         5
     );
     assert_eq!(ctx.run("sum", json!([])), Ok(json!(150)));
     let statements = ctx.statements();
     let (first, second) = statements.split_at(statements.len() / 2);
-    assert_eq!(first, second, "all of it is done again");
+    assert_eq!(first, second, "the second task repeats all statements");
 }
 
 #[test]
-fn a_finished_step_is_not_run_again_unless_its_sql_was_rolled_back() {
+fn a_finished_step_runs_again_only_after_a_rollback_of_its_sql() {
     let ctx = Ctx::test().on_sql("INSERT INTO receipts", |_| Ok(Rows::affected_only(1)));
     ctx.run("charge", json!([true]))
         .expect_err("it fails after its steps");
@@ -144,14 +146,14 @@ fn a_finished_step_is_not_run_again_unless_its_sql_was_rolled_back() {
     assert_eq!(ctx.step_result::<u64>("note"), None);
     ctx.next_attempt();
     let receipt = ctx.run("charge", json!([false]));
-    assert_eq!(receipt, Ok(json!("receipt 1")), "the first attempt's");
+    assert_eq!(receipt, Ok(json!("receipt 1")), "from the first attempt");
     assert_eq!(ctx.step_result::<u64>("note"), Some(1));
     assert_eq!(ctx.logs().len(), 1, "charged once");
-    assert_eq!(ctx.statements().len(), 2, "written down again");
+    assert_eq!(ctx.statements().len(), 2, "recorded again");
 }
 
 #[test]
-fn a_failed_step_is_not_remembered() {
+fn a_failed_step_is_not_saved() {
     let ctx = Ctx::test();
     let error = ctx.step("a", || Err::<u8, _>(fatal!("no")));
     assert_eq!(error.expect_err("it fails").verdict(), Verdict::Fail);
@@ -160,35 +162,35 @@ fn a_failed_step_is_not_remembered() {
     assert_eq!(ctx.step("a", || Ok(3)), Ok(3));
     ctx.next_attempt();
     assert_eq!(
-        ctx.step("a", || -> Result<u8> { panic!("it was done") }),
+        ctx.step("a", || -> Result<u8> { panic!("the step ran again") }),
         Ok(3)
     );
 }
 
 #[test]
-fn names_of_steps_are_checked_before_their_work() {
+fn step_names_are_checked_before_the_work_runs() {
     let ctx = Ctx::test();
     for (first, second, message) in [
         (
             "pay",
             "pay",
-            "step `pay` is used twice in one attempt: give each step a name of its own, as in \
+            "step `pay` is used twice in one attempt: give each step a unique name, as in \
              `step(&format!(\"pay-{number}\"), ...)`",
         ),
         (
             "pay",
             "",
-            "a step's name has 1 to 128 bytes and no control characters: ``",
+            "a step name has 1 to 128 bytes and no control characters, got ``",
         ),
         (
             "pay",
             "a\nb",
-            "a step's name has 1 to 128 bytes and no control characters: `a\\nb`",
+            "a step name has 1 to 128 bytes and no control characters, got `a\\nb`",
         ),
     ] {
         let error = ctx
             .run("twice", json!([first, second]))
-            .expect_err("the second name is wrong");
+            .expect_err("the second name is not valid");
         assert_eq!(
             (error.message(), error.code_text(), error.verdict()),
             (message, "invalid", Verdict::Fail)
@@ -199,11 +201,11 @@ fn names_of_steps_are_checked_before_their_work() {
 }
 
 #[test]
-fn state_saved_after_sql_stands_or_falls_with_it() {
+fn state_saved_after_sql_is_in_the_same_transaction() {
     let ctx = Ctx::test().on_sql("", |_| Ok(Rows::affected_only(1)));
     let plain: &Ctx = &ctx;
     plain.state().save(&1).expect("it is saved at once");
-    plain.sql().execute("INSERT", ()).expect("it is answered");
+    plain.sql().execute("INSERT", ()).expect("the fake matches");
     plain.state().save(&2).expect("it is saved with the insert");
     assert_eq!(plain.state().load(), Ok(Some(2)));
     ctx.next_attempt();
@@ -212,18 +214,18 @@ fn state_saved_after_sql_stands_or_falls_with_it() {
         Ok(Some(1)),
         "the insert is rolled back"
     );
-    plain.sql().execute("INSERT", ()).expect("it is answered");
+    plain.sql().execute("INSERT", ()).expect("the fake matches");
     plain.sql().checkpoint(&3).expect("it is committed");
-    plain.state().save(&4).expect("nothing is open");
+    plain.state().save(&4).expect("no transaction is open");
     ctx.next_attempt();
     assert_eq!(plain.state().load(), Ok(Some(4)));
 }
 
 #[test]
-fn a_state_of_another_type_is_explained() {
+fn a_state_of_another_type_is_an_error_with_both_types() {
     let ctx = Ctx::test().state("text");
     let plain: &Ctx = &ctx;
-    let error = plain.state().load::<u8>().expect_err("it is a text");
+    let error = plain.state().load::<u8>().expect_err("it is a string");
     assert_eq!(
         (error.message(), error.code_text()),
         (
@@ -235,12 +237,12 @@ fn a_state_of_another_type_is_explained() {
     let error = plain
         .state()
         .save(&"x".repeat(1 << 20))
-        .expect_err("it is long");
+        .expect_err("it exceeds the limit");
     assert_eq!(error.code_text(), "limit");
 }
 
 #[test]
-fn parameters_are_tuples_arrays_or_lists() {
+fn parameters_are_tuples_arrays_slices_or_vecs() {
     let ctx = Ctx::test().on_sql("", |_| Ok(Rows::of(["one"], [(1,)])));
     let sql = ctx.sql();
     let one = |answer: Result<u64>| assert_eq!(answer, Ok(1));
@@ -272,7 +274,7 @@ fn parameters_are_tuples_arrays_or_lists() {
 }
 
 #[test]
-fn the_only_row_is_the_only_one() {
+fn query_one_and_query_opt_check_the_number_of_rows() {
     let ctx = Ctx::test()
         .on_sql("none", |_| Ok(Rows::of(["id"], [(); 0])))
         .on_sql("one", |_| Ok(Rows::of(["id"], [(7,)])))
@@ -286,11 +288,11 @@ fn the_only_row_is_the_only_one() {
     for (error, message) in [
         (
             sql.query_one("none", ()).map(|_| ()),
-            "the statement answered 0 rows, exactly one was expected",
+            "the statement returned 0 rows, expected exactly one",
         ),
         (
             sql.query_opt("two", ()).map(|_| ()),
-            "the statement answered 2 rows, at most one was expected",
+            "the statement returned 2 rows, expected at most one",
         ),
     ] {
         let error = error.expect_err("the count is wrong");
@@ -299,7 +301,7 @@ fn the_only_row_is_the_only_one() {
 }
 
 #[test]
-fn a_failed_statement_dooms_the_attempt() {
+fn a_failed_statement_fails_the_attempt() {
     let ctx = Ctx::test().on_sql("(1)", |_| {
         Err(retry!("duplicate key value").code("sql:23505"))
     });
@@ -311,17 +313,17 @@ fn a_failed_statement_dooms_the_attempt() {
     assert!(error.message().contains("ON CONFLICT"), "{error}");
     assert_eq!(ctx.saved::<u8>(), None);
     ctx.next_attempt();
-    // A statement that is denied never reached the transaction.
+    // A denied statement does not reach the transaction.
     let error = ctx.sql().execute("INSERT INTO t VALUES (2)", ());
     assert_eq!(
-        error.expect_err("nobody answers").message(),
-        "this test has no answer to `INSERT INTO t VALUES (2)`: write `.on_sql(\"a part of it\", \
-         |_| Ok(Rows::of([\"id\"], [(1,)])))`"
+        error.expect_err("no fake matches").message(),
+        "no fake matches `INSERT INTO t VALUES (2)`: add `.on_sql(\"part of the statement\", \
+         |_| Ok(Rows::of([\"id\"], [(1,)])))` to the test"
     );
 }
 
 #[test]
-fn time_stands_still_until_the_test_lets_it_pass() {
+fn time_advances_only_when_the_test_advances_it() {
     let start = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
     let ctx = Ctx::test().clock(start).remaining(secs(30)).cancelled(true);
     assert_eq!((ctx.now(), ctx.is_cancelled()), (start, true));

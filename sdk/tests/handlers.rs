@@ -1,4 +1,4 @@
-//! Handlers as their authors write, test and push them, natively.
+//! Native tests of handlers: arguments, results, errors, pushes, the manifest.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ fn add_numbers(a: i64, b: i64) -> i64 {
 
 /// Send a letter.
 ///
-/// It goes by post.
+/// It is sent by post.
 #[handler(name = "mail.send", queue = "mail", priority = -5, backoff = exponential(10s..1h),
           needs(push = "elsewhere"))]
 fn send(
     ctx: &Ctx,
-    /// Who gets it.
+    /// The recipient.
     to: String,
     subject: &str,
     note: Option<String>,
@@ -81,23 +81,23 @@ mod elsewhere {
     use super::*;
 
     #[handler]
-    pub(super) fn whole_name_is_free_here(a: u8) -> u8 {
-        a
+    pub(super) fn increment(a: u8) -> u8 {
+        a + 1
     }
 }
 
 #[test]
-fn a_handler_stays_an_ordinary_function() {
+fn a_handler_is_callable_as_an_ordinary_function() {
     assert_eq!(add_numbers(2, 3), 5);
     assert_eq!(add_numbers::NAME, "add_numbers");
     assert_eq!(whole(Json(BTreeMap::from([("a".to_owned(), 2)]))), 2);
-    assert_eq!(elsewhere::whole_name_is_free_here(1), 1);
+    assert_eq!(elsewhere::increment(1), 2);
 }
 
 #[test]
-fn a_test_sees_what_a_handler_did() {
+fn a_test_context_records_logs_progress_and_pushes() {
     let ctx = Ctx::test().attempt(2).queue("mail").id(9);
-    let letter = send(&ctx, "Ada".to_owned(), "engine", None, 1).expect("the host takes pushes");
+    let letter = send(&ctx, "Ada".to_owned(), "engine", None, 1).expect("the push is accepted");
     assert_eq!(letter.attempt, 2);
     assert_eq!(
         (ctx.logs()[0].level, ctx.logs()[0].message.as_str()),
@@ -115,15 +115,15 @@ fn a_test_sees_what_a_handler_did() {
 }
 
 #[test]
-fn a_typed_push_carries_the_handler_s_defaults() {
+fn a_typed_push_uses_the_declared_defaults() {
     let ctx = Ctx::test();
-    send::push("Ada", "engine", None, 2).expect("the host takes pushes");
+    send::push("Ada", "engine", None, 2).expect("the push is accepted");
     send::task("Bob", "loom", Some("soon".into()), 1)
         .queue("night")
         .priority(3)
         .retry_forever()
         .push()
-        .expect("the host takes pushes");
+        .expect("the push is accepted");
     let [first, second] = &ctx.pushed("mail.send")[..] else {
         panic!("two tasks were pushed");
     };
@@ -142,12 +142,12 @@ fn a_typed_push_carries_the_handler_s_defaults() {
 
 #[test]
 fn a_push_without_a_running_handler_is_an_error() {
-    let error = add_numbers::push(1, 2).expect_err("nobody listens");
+    let error = add_numbers::push(1, 2).expect_err("there is no context");
     assert!(error.message().contains("Ctx::test()"), "{error}");
 }
 
 #[test]
-fn arguments_are_named_positional_optional_or_default() {
+fn arguments_are_named_positional_optional_or_defaulted() {
     let ctx = Ctx::test();
     let named = ctx.run("mail.send", json!({"to": "Ada", "subject": "engine"}));
     assert_eq!(
@@ -155,7 +155,7 @@ fn arguments_are_named_positional_optional_or_default() {
         Ok(json!({"subject": "engine", "note": null, "copies": 1, "attempt": 1}))
     );
     let positional = ctx.run("mail.send", json!(["Ada", "engine", "soon", 3]));
-    assert_eq!(positional.expect("in order")["copies"], 3);
+    assert_eq!(positional.expect("an array is accepted")["copies"], 3);
     assert_eq!(
         ctx.run("lenient", json!({"type": "x", "more": 1})),
         Ok(json!("x"))
@@ -166,7 +166,7 @@ fn arguments_are_named_positional_optional_or_default() {
 }
 
 #[test]
-fn wrong_arguments_are_explained() {
+fn errors_in_arguments_name_the_argument_and_the_type() {
     let ctx = Ctx::test();
     for (handler, args, message) in [
         (
@@ -182,12 +182,12 @@ fn wrong_arguments_are_explained() {
         (
             "nothing",
             json!({"a": 1}),
-            "unknown argument `a`: the handler takes none",
+            "unknown argument `a`: the handler takes no arguments",
         ),
         (
             "whole",
             json!([1]),
-            "the arguments do not fit `BTreeMap<String, i64>`: invalid type: sequence, expected a map at line 1 column 0",
+            "the arguments are not a valid `BTreeMap<String, i64>`: invalid type: sequence, expected a map at line 1 column 0",
         ),
     ] {
         let error = ctx
@@ -197,15 +197,17 @@ fn wrong_arguments_are_explained() {
         assert_eq!(
             error.verdict(),
             Verdict::Fail,
-            "they are as wrong the next time"
+            "a retry would fail the same way"
         );
     }
 }
 
 #[test]
-fn errors_of_any_type_reach_the_runner() {
+fn errors_of_any_type_become_errors_of_the_attempt() {
     let ctx = Ctx::test();
-    let error = ctx.run("parse", json!(["x"])).expect_err("x is no number");
+    let error = ctx
+        .run("parse", json!(["x"]))
+        .expect_err("x is not a number");
     assert_eq!(error.verdict(), Verdict::Retry);
     let error = ctx
         .run("aliased", json!([false]))
@@ -230,7 +232,7 @@ fn forward(handler: String, queue: Option<String>, priority: Option<i32>) -> Res
 }
 
 #[test]
-fn a_push_that_is_neither_to_an_own_handler_nor_asked_for_is_an_error() {
+fn an_undeclared_push_to_another_plugin_is_denied() {
     for (args, rule) in [
         (json!(["nothing"]), None),
         (json!(["nothing", null, 3]), None),
@@ -246,7 +248,7 @@ fn a_push_that_is_neither_to_an_own_handler_nor_asked_for_is_an_error() {
         (json!(["nothing", null, -1]), Some("nothing priority=-1")),
     ] {
         let ran = Ctx::test().run("forward", &args);
-        let told = ran
+        let error = ran
             .as_ref()
             .err()
             .map(|error| (error.code_text(), error.message()));
@@ -254,15 +256,19 @@ fn a_push_that_is_neither_to_an_own_handler_nor_asked_for_is_an_error() {
             format!("denied push {rule}: the handler does not ask for it: write #[handler(needs(push = \"{rule}\"))]")
         });
         assert_eq!(
-            told.map(|(_, message)| message),
+            error.map(|(_, message)| message),
             expected.as_deref(),
             "{args}"
         );
-        assert_eq!(told.map(|(code, _)| code), rule.map(|_| "denied"), "{args}");
+        assert_eq!(
+            error.map(|(code, _)| code),
+            rule.map(|_| "denied"),
+            "{args}"
+        );
     }
     let ctx = Ctx::test();
     ctx.run("forward", json!(["mail.send"]))
-        .expect("it is asked for");
+        .expect("the push is declared");
     let pushed = &ctx.pushed("mail.send")[0];
     assert_eq!(
         (pushed.queue.as_deref(), pushed.priority),
@@ -289,7 +295,7 @@ fn the_manifest_describes_every_handler() {
         &json!({
             "name": "mail.send",
             "description": "Send a letter.",
-            "docs": "It goes by post.",
+            "docs": "It is sent by post.",
             "positional": ["to", "subject", "note", "copies"],
             "limits": {},
             "retry": {"backoff": {"first_ms": 10_000, "max_ms": 3_600_000}},
@@ -297,7 +303,7 @@ fn the_manifest_describes_every_handler() {
                 "$schema": "https://json-schema.org/draft/2020-12/schema",
                 "type": "object",
                 "properties": {
-                    "to": {"type": "string", "description": "Who gets it."},
+                    "to": {"type": "string", "description": "The recipient."},
                     "subject": {"type": "string"},
                     "note": {"type": ["string", "null"]},
                     "copies": {"type": "integer", "format": "uint32", "minimum": 0, "default": 1},
@@ -305,7 +311,7 @@ fn the_manifest_describes_every_handler() {
                 "required": ["to", "subject"],
                 "additionalProperties": false,
             },
-            // A declared priority below 0 is asked for by being declared.
+            // Declaring a priority below 0 declares the need for it.
             "needs": {"push": ["elsewhere", "mail.send priority=-5"]},
             "push": {"queue": "mail", "priority": -5},
         })
@@ -321,8 +327,8 @@ fn the_manifest_describes_every_handler() {
 }
 
 #[test]
-fn a_parameter_may_be_named_like_its_handler() {
+fn a_parameter_may_have_the_name_of_its_handler() {
     assert_eq!(amount(7), 7);
-    let said = Ctx::test().run("amount", json!({"amount": 7}));
-    assert_eq!(said, Ok(json!(7)));
+    let result = Ctx::test().run("amount", json!({"amount": 7}));
+    assert_eq!(result, Ok(json!(7)));
 }

@@ -1,4 +1,4 @@
-//! Handlers that are called like something else: a crate, a module, a primitive type.
+//! Handlers with the name of a crate, a module or a primitive type.
 
 use pgtq_sdk::prelude::*;
 
@@ -8,19 +8,19 @@ mod resize {
     }
 }
 
-/// Called like a module.
+/// Has the name of a module.
 #[handler(push = "resize_task")]
 fn resize(edge: u32) -> u32 {
     resize::halved(edge)
 }
 
-/// Called like a crate that it uses.
+/// Has the name of a crate that it uses.
 #[handler(push = "json_task", queue = "texts")]
 fn serde_json(text: &str) -> Result<serde_json::Value> {
     Ok(serde_json::from_str(text)?)
 }
 
-/// Called like a primitive type.
+/// Has the name of a primitive type.
 #[handler(push = "StrTask")]
 fn str(text: Option<&str>, #[default(1)] times: usize) -> String {
     let text: &str = text.unwrap_or("none");
@@ -35,7 +35,7 @@ fn u8(u8: u8) -> u8 {
 mod elsewhere {
     use super::*;
 
-    /// The name of the pushes is as public as the handler.
+    /// The type of the typed pushes has the visibility of the handler.
     #[handler(name = "elsewhere.csv", push = "csv_task")]
     pub(super) fn csv(line: &str) -> usize {
         line.split(',').count()
@@ -63,7 +63,7 @@ fn present() -> u8 {
 }
 
 #[test]
-fn a_handler_may_be_called_like_a_crate_a_module_or_a_type() {
+fn a_handler_may_have_the_name_of_a_crate_a_module_or_a_type() {
     let ctx = Ctx::test();
     assert_eq!(resize(10), 5);
     assert_eq!(ctx.run("resize", json!([10])), Ok(json!(5)));
@@ -75,16 +75,16 @@ fn a_handler_may_be_called_like_a_crate_a_module_or_a_type() {
 }
 
 #[test]
-fn the_named_type_pushes_the_handler() {
+fn the_push_option_names_the_type_of_the_typed_pushes() {
     let ctx = Ctx::test();
-    resize_task::push(9).expect("a test takes pushes");
+    resize_task::push(9).expect("the push is accepted");
     json_task::task("1")
         .delay(secs(1))
         .push()
-        .expect("a test takes pushes");
-    StrTask::push(Some("a"), 3).expect("a test takes pushes");
-    StrTask::push(None, 3).expect("a test takes pushes");
-    elsewhere::csv_task::push("a,b").expect("a test takes pushes");
+        .expect("the push is accepted");
+    StrTask::push(Some("a"), 3).expect("the push is accepted");
+    StrTask::push(None, 3).expect("the push is accepted");
+    elsewhere::csv_task::push("a,b").expect("the push is accepted");
     assert_eq!(resize_task::NAME, "resize");
     assert_eq!(ctx.pushed("resize")[0].payload, json!({"edge": 9}));
     assert_eq!(ctx.pushed("serde_json")[0].queue.as_deref(), Some("texts"));
@@ -100,14 +100,14 @@ fn the_named_type_pushes_the_handler() {
 }
 
 #[test]
-fn names_that_differ_only_in_their_marks_do_not_clash() {
+fn names_with_different_punctuation_do_not_conflict() {
     let ctx = Ctx::test();
     assert_eq!(ctx.run("a-b", json!([])), Ok(json!(1)));
     assert_eq!(ctx.run("a_dash_b", json!([])), Ok(json!(2)));
 }
 
 #[test]
-fn a_condition_below_the_attribute_holds_for_the_whole_handler() {
+fn a_cfg_below_the_attribute_applies_to_the_whole_handler() {
     let ctx = Ctx::test();
     assert_eq!(ctx.run("present", json!([])), Ok(json!(3)));
     let error = ctx

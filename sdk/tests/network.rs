@@ -1,4 +1,4 @@
-//! Requests and secrets, natively: servers are closures of the test.
+//! Native tests of HTTP requests and secrets; closures act as servers.
 
 use std::io::Read;
 
@@ -22,7 +22,7 @@ fn send_mail(ctx: &Ctx, to: &str) -> Result<String> {
 }
 
 #[handler(needs(http = "https://elsewhere.example"))]
-fn forgetful(ctx: &Ctx, what: &str) -> bool {
+fn undeclared(ctx: &Ctx, what: &str) -> bool {
     let outcome = match what {
         "http" => ctx
             .http()
@@ -46,7 +46,7 @@ fn server(answer: impl Fn() -> Reply + 'static) -> pgtq_sdk::TestCtx {
 }
 
 #[test]
-fn a_request_is_what_the_handler_wrote() {
+fn the_recorded_request_has_method_url_headers_and_body() {
     let ctx = Ctx::test().idempotency_key("task-7").on_http(
         "POST",
         "https://api.mail.example/v3/messages",
@@ -78,7 +78,7 @@ fn a_secret_in_a_header_stays_a_placeholder() {
         .secret("mail", "s3cret")
         .on_http("*", "https://*", |_| Ok(Reply::json(json!({}))));
     ctx.run("send_mail", json!(["ada"]))
-        .expect("it is answered");
+        .expect("the fake matches");
     assert_eq!(
         ctx.requests()[0].header("authorization"),
         Some("Bearer {{secret:mail}}")
@@ -93,7 +93,7 @@ fn a_secret_in_a_header_stays_a_placeholder() {
 }
 
 #[test]
-fn a_form_has_its_fields_encoded() {
+fn form_fields_are_percent_encoded() {
     let ctx = server(|| Reply::status(204))
         .on_http("PUT", "https://a.example/", |_| Ok(Reply::status(204)));
     let answer = ctx
@@ -101,7 +101,7 @@ fn a_form_has_its_fields_encoded() {
         .put("https://a.example")
         .form([("amount", "20 €"), ("a&b", "c=d")])
         .send();
-    assert_eq!(answer.expect("it is answered").status(), 204);
+    assert_eq!(answer.expect("the fake matches").status(), 204);
     let request: &Requested = &ctx.requests()[0];
     assert_eq!(request.text(), "amount=20%20%E2%82%AC&a%26b=c%3Dd");
     assert_eq!(
@@ -111,10 +111,10 @@ fn a_form_has_its_fields_encoded() {
 }
 
 #[test]
-fn an_answer_is_read_whole_or_in_pieces() {
+fn a_response_is_read_whole_or_in_chunks() {
     let ctx = server(|| Reply::ok(vec![7; 100_000]).header("X-Kind", "sevens"));
     let get = || ctx.http().get("https://a.example/b").send();
-    let answer = get().expect("it is answered");
+    let answer = get().expect("the fake matches");
     assert!(answer.is_success());
     assert_eq!(answer.header("x-kind"), Some("sevens"));
     assert_eq!(
@@ -123,7 +123,7 @@ fn an_answer_is_read_whole_or_in_pieces() {
     );
     assert_eq!(answer.bytes().expect("it is there").len(), 100_000);
 
-    let mut answer = get().expect("it is answered");
+    let mut answer = get().expect("the fake matches");
     let first = answer
         .read_chunk()
         .expect("it is there")
@@ -138,17 +138,17 @@ fn an_answer_is_read_whole_or_in_pieces() {
 }
 
 #[test]
-fn an_answer_that_is_not_the_json_expected_is_explained() {
+fn an_invalid_json_response_is_an_error_with_the_expected_type() {
     let ctx = server(|| Reply::ok("<html>"));
     let answer = ctx.http().get("https://a.example/?key=1").send();
     let error = answer
-        .expect("it is answered")
+        .expect("the fake matches")
         .json::<Vec<u8>>()
         .expect_err("it is HTML");
     assert_eq!(
         (error.message(), error.code_text()),
         (
-            "GET https://a.example/ answered something that is no `alloc::vec::Vec<u8>`: \
+            "GET https://a.example/: the response body is not a valid `alloc::vec::Vec<u8>`: \
              expected value at line 1 column 1",
             "json"
         )
@@ -156,18 +156,18 @@ fn an_answer_that_is_not_the_json_expected_is_explained() {
 }
 
 #[test]
-fn an_error_status_is_an_error_once_the_handler_says_so() {
+fn error_for_status_converts_an_error_status_into_an_error() {
     let refusal = |reply: Reply| {
         let ctx = server(move || reply.clone());
         let answer = ctx.http().get("https://a.example/b?key=1").send();
-        let answer = answer.expect("a status is an answer");
+        let answer = answer.expect("a response of any status is Ok");
         answer.error_for_status().expect_err("it is an error")
     };
     let error = refusal(Reply::status(422).body("no such\n  customer"));
     assert_eq!(
         (error.message(), error.code_text(), error.verdict()),
         (
-            "GET https://a.example/b answered 422: no such customer",
+            "GET https://a.example/b returned 422: no such customer",
             "http:422",
             Verdict::Retry
         )
@@ -177,8 +177,8 @@ fn an_error_status_is_an_error_once_the_handler_says_so() {
         (busy.code_text(), busy.delay()),
         ("http:503", Some(secs(30)))
     );
-    let for_ever = refusal(Reply::status(429).header("Retry-After", u64::MAX));
-    assert_eq!(for_ever.delay(), Some(Duration::from_hours(24)));
+    let capped = refusal(Reply::status(429).header("Retry-After", u64::MAX));
+    assert_eq!(capped.delay(), Some(Duration::from_hours(24)));
     let dated = refusal(Reply::status(429).header("Retry-After", "Fri, 31 Dec 1999 23:59:59 GMT"));
     assert_eq!(dated.delay(), None);
     assert_eq!(
@@ -190,23 +190,23 @@ fn an_error_status_is_an_error_once_the_handler_says_so() {
 }
 
 #[test]
-fn a_request_that_gets_no_answer_says_which_it_was() {
+fn the_error_of_a_failed_request_names_the_request() {
     let ctx = Ctx::test().on_http("GET", "https://a.example/b", |_| {
-        Err(retry!("no answer came in time").code("timeout"))
+        Err(retry!("the response timed out").code("timeout"))
     });
     let error = ctx.http().get("https://a.example/b?key=1").send();
-    let error = error.expect_err("nobody answers");
+    let error = error.expect_err("the fake returns an error");
     assert_eq!(
         (error.message(), error.code_text()),
-        ("GET https://a.example/b: no answer came in time", "timeout")
+        ("GET https://a.example/b: the response timed out", "timeout")
     );
     let error = ctx.http().get("https://b.example/c").send();
-    let error = error.expect_err("nobody is there");
+    let error = error.expect_err("no fake matches");
     assert_eq!(
         (error.message(), error.code_text(), error.verdict()),
         (
-            "denied GET https://b.example/c: this test has no answer: write `.on_http(\"GET\", \
-             \"https://b.example/c\", |_| Ok(Reply::status(200)))`",
+            "denied GET https://b.example/c: no fake matches: add `.on_http(\"GET\", \
+             \"https://b.example/c\", |_| Ok(Reply::status(200)))` to the test",
             "denied",
             Verdict::Retry
         )
@@ -215,28 +215,28 @@ fn a_request_that_gets_no_answer_says_which_it_was() {
 }
 
 #[test]
-fn mistakes_in_a_request_are_reported_when_it_is_sent() {
+fn an_invalid_request_is_reported_when_it_is_sent() {
     let ctx = server(|| Reply::status(200));
     let http = ctx.http();
     for (request, message) in [
         (
             http.get("a.example"),
-            "the URL `a.example`: it begins with `https://` or `http://`",
+            "the URL `a.example`: a URL begins with `https://` or `http://`",
         ),
         (
             http.request("G ET", "https://a.example"),
-            "`G ET` is not a method",
+            "`G ET` is not an HTTP method",
         ),
         (
             http.get("https://a.example").header("x-a", "b\r\nx-c: d"),
-            "the header `x-a` has characters that no header may have",
+            "the header `x-a` contains characters not allowed in headers",
         ),
         (
             http.get("https://a.example").header("x a", "b"),
-            "the header `x a` has characters that no header may have",
+            "the header `x a` contains characters not allowed in headers",
         ),
     ] {
-        let error = request.send().expect_err("it is odd");
+        let error = request.send().expect_err("the request is not valid");
         assert_eq!(
             (error.message(), error.code_text(), error.verdict()),
             (message, "invalid", Verdict::Fail)
@@ -246,7 +246,7 @@ fn mistakes_in_a_request_are_reported_when_it_is_sent() {
 }
 
 #[test]
-fn a_handler_that_uses_what_it_does_not_ask_for_fails_its_test() {
+fn a_handler_fails_its_test_if_it_uses_an_undeclared_capability() {
     for (what, message) in [
         (
             "http",
@@ -272,19 +272,19 @@ fn a_handler_that_uses_what_it_does_not_ask_for_fails_its_test() {
             .secret("key", "value")
             .on_http("*", "https://*", |_| Ok(Reply::status(200)))
             .on_sql("", |_| Ok(pgtq_sdk::sql::Rows::affected_only(1)));
-        // The handler swallows the error, and is found out all the same.
+        // The handler ignores the error; the run fails anyway.
         let error = ctx
-            .run("forgetful", json!([what]))
-            .expect_err("it is found out");
+            .run("undeclared", json!([what]))
+            .expect_err("the need is not declared");
         assert_eq!((error.message(), error.code_text()), (message, "denied"));
         assert!(ctx.requests().is_empty() && ctx.statements().is_empty());
-        // Called as a function it is not under its manifest.
-        assert!(forgetful(&ctx, what));
+        // Called as a function, the handler is not checked against its manifest.
+        assert!(undeclared(&ctx, what));
     }
 }
 
 #[test]
-fn the_manifest_says_what_handlers_need() {
+fn the_manifest_lists_the_needs_of_handlers() {
     let manifest = Ctx::test().manifest();
     let needs = |name: &str| {
         let all = manifest["handlers"].as_array().expect("a list");

@@ -1,4 +1,4 @@
-//! Numbers that JSON does not have, on every way out of a handler.
+//! NaN and infinities in everything that a handler writes as JSON.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ fn literal(whole: f64) -> Value {
 }
 
 #[handler(needs(sql, http = "https://*"))]
-fn way_out(ctx: &Ctx, way: &str) -> Result<()> {
+fn write_nan(ctx: &Ctx, way: &str) -> Result<()> {
     let bad = rates(f64::NAN);
     match way {
         "typed push" => nested_task(&bad),
@@ -53,7 +53,7 @@ fn way_out(ctx: &Ctx, way: &str) -> Result<()> {
             .json(&bad)
             .send()
             .map(drop),
-        other => Err(fatal!("no way {other}")),
+        other => Err(fatal!("unknown case {other}")),
     }
 }
 
@@ -74,7 +74,7 @@ fn test() -> pgtq_sdk::TestCtx {
 }
 
 #[test]
-fn a_result_that_json_cannot_hold_is_an_error_that_names_its_place() {
+fn nan_in_a_result_is_an_error_with_its_place() {
     let ctx = test();
     assert_eq!(ctx.run("ratio", json!([1, 2])), Ok(json!(0.5)));
     for (handler, args, message) in [
@@ -86,7 +86,7 @@ fn a_result_that_json_cannot_hold_is_an_error_that_names_its_place() {
             "`by_name.mean` is infinity, which is not a JSON number",
         ),
     ] {
-        let error = ctx.run(handler, args).expect_err("no such number");
+        let error = ctx.run(handler, args).expect_err("not a JSON number");
         let expected = format!("the result cannot be written as JSON: {message}");
         assert_eq!((error.message(), error.code_text()), (&*expected, "json"));
     }
@@ -94,12 +94,12 @@ fn a_result_that_json_cannot_hold_is_an_error_that_names_its_place() {
 
 #[test]
 #[should_panic(expected = "json!: infinity is not a JSON number")]
-fn the_macro_json_stops_at_it() {
+fn the_macro_json_panics_at_infinity() {
     let _ = test().run("literal", json!([0]));
 }
 
 #[test]
-fn every_way_out_refuses_it_before_anything_is_done() {
+fn nan_is_rejected_before_a_push_statement_request_or_save() {
     const MEAN: &str = "`by_name.mean` is NaN, which is not a JSON number";
     for (way, message) in [
         ("typed push", format!("push of `takes_rates`: argument `rates`: {MEAN}")),
@@ -113,7 +113,7 @@ fn every_way_out_refuses_it_before_anything_is_done() {
         ("body", format!("the body: {MEAN}")),
     ] {
         let ctx = test();
-        let error = ctx.run("way_out", json!([way])).expect_err(way);
+        let error = ctx.run("write_nan", json!([way])).expect_err(way);
         assert_eq!((error.message(), error.code_text()), (&*message, "json"), "{way}");
         assert!(ctx.all_pushed().is_empty(), "{way}");
         assert!(ctx.statements().is_empty(), "{way}");
@@ -124,7 +124,7 @@ fn every_way_out_refuses_it_before_anything_is_done() {
 }
 
 #[test]
-fn a_log_line_shows_it_as_a_text() {
+fn a_log_field_shows_nan_as_a_string() {
     let ctx = test();
     info!(
         mean = f64::NAN,

@@ -24,7 +24,7 @@ struct Invoice {
 
 #[handler]
 fn reversed(
-    /// What is turned around.
+    /// The bytes to reverse.
     mut bytes: Bytes,
     #[default(Bytes::from(*b"!"))] end: Bytes,
 ) -> Bytes {
@@ -61,14 +61,15 @@ fn ids_and_times_of_other_crates_are_arguments_and_results() {
     );
     let error = ctx
         .run("invoice", json!(["x", "2026-11-30T10:00:00Z"]))
-        .expect_err("no UUID");
+        .expect_err("x is not a UUID");
     assert!(
         error
             .message()
             .starts_with("argument `id`: expected `uuid::Uuid`, found a string \"x\""),
         "{error}"
     );
-    invoice::push(uuid::Uuid::nil(), jiff::Timestamp::UNIX_EPOCH, None, None).expect("a push");
+    invoice::push(uuid::Uuid::nil(), jiff::Timestamp::UNIX_EPOCH, None, None)
+        .expect("the push is accepted");
     assert_eq!(
         ctx.pushed("invoice")[0].payload["due"],
         "1970-01-01T00:00:00Z"
@@ -85,18 +86,18 @@ fn bytes_are_base64_in_arguments_results_pushes_and_schemas() {
     assert_eq!(
         schema("reversed"),
         json!({
-            "bytes": {"type": "string", "contentEncoding": "base64", "description": "What is turned around."},
+            "bytes": {"type": "string", "contentEncoding": "base64", "description": "The bytes to reverse."},
             "end": {"type": "string", "contentEncoding": "base64", "default": "IQ=="},
         })
     );
-    reversed::push(Bytes::from([255]), Bytes::default()).expect("a push");
+    reversed::push(Bytes::from([255]), Bytes::default()).expect("the push is accepted");
     assert_eq!(
         ctx.pushed("reversed")[0].payload,
         json!({"bytes": "/w==", "end": ""})
     );
     let error = ctx
         .run("reversed", json!(["not base64"]))
-        .expect_err("no bytes");
+        .expect_err("not base64");
     assert_eq!(
         error.message(),
         "argument `bytes`: expected `Bytes`, found a string \"not base64\" \

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# What waiting runners cost pushers: pgbench with 32 clients, one push a transaction,
-# beside 0, 1, 2 and 4 mostly idle runners, which serve the queue that is pushed to or
-# another one, once with notifications and once with --poll-only.
+# The cost of waiting runners for pushers: pgbench with 32 clients and one push per
+# transaction, with 0, 1, 2 and 4 mostly idle runners, which serve the same queue or another
+# one, with notifications and with --poll-only.
 #
 #   PGTQ=target/release/pgtq PLUGINS=dir DATABASE_URL=postgres://... tests/bench/bell.sh
 #
-# DATABASE_URL names a database that may be emptied: the schema pgtq in it is dropped.
-# PLUGINS has a plugin with the handler of $HANDLER (hello.wasm and add_numbers).
-# SECONDS_EACH (8), ROUNDS (3), RUNNERS ("1 2 4"). OLD=1 holds a snapshot open and
-# simulates two hours of beats, requests and notifications under it.
+# DATABASE_URL is a database whose schema pgtq is dropped. PLUGINS is a directory with a
+# plugin that has the handler $HANDLER (default add_numbers, of hello.wasm).
+# SECONDS_EACH (8), ROUNDS (3), RUNNERS ("1 2 4"). OLD=1 holds a snapshot open and simulates
+# two hours of heartbeats, requests and notifications.
 set -euo pipefail
 PGTQ=${PGTQ:-target/release/pgtq}
 HANDLER=${HANDLER:-add_numbers}
@@ -34,7 +34,7 @@ requests() {
     sql "SELECT coalesce(sum(last_value / 1024), 0) FROM pg_sequences WHERE schemaname = 'pgtq' AND sequencename LIKE 'wake\_%'"
 }
 
-# pushes N WHERE HOW: pushes a second beside N runners, and the runners' requests meanwhile.
+# pushes N WHERE HOW: pushes per second with N runners, and the requests of the runners.
 pushes() {
     for ((i = 0; i < $1; i++)); do
         local queue='default=4'

@@ -1,21 +1,20 @@
 #!/usr/bin/env python3
-"""What a plain task costs the Postgres server: instructions and bytes of WAL of its
-claim and of its ending, by INSERT and by COPY, in batches of 500 and of 10.
+"""The cost of a plain task for the Postgres server: instructions and bytes of WAL of its
+claim and its outcome, by INSERT and by COPY, in batches of 500 and 10.
 
     tests/bench/task_cost.py [--rev COMMIT] [--after SQL] [--claim FILE] [--set SQL] [--keep DIRECTORY]
 
-A server of its own runs under `valgrind --tool=callgrind`. A small client speaks the
-protocol as a runner does: named statements of runner/store/src/sql, binary parameters.
-Each figure is the difference of two sessions of different length, divided by the tasks,
-so that the start of a session and the first plans do not count. The server has no
-autovacuum, no fsync and writes no whole pages.
+A private server runs under `valgrind --tool=callgrind`. A small client uses the protocol
+like a runner: named statements of runner/store/src/sql, binary parameters. Each figure is
+the difference of two sessions of different length, divided by the number of tasks, so that
+the start of a session and the first plans do not count. The server has no autovacuum, no
+fsync and no full-page writes.
 
---rev reads the schema, the statements and the settings of their sessions from a commit,
-not from the working tree; --after runs SQL after the migrations, --set in each session;
---claim takes another text of claim.sql; --keep leaves the files for callgrind_annotate in
-a directory that the server may write to.
-PGTQ_PG_BIN is where the programs of Postgres are. As root it runs them as nobody.
-It takes about three minutes.
+--rev reads the schema, the statements and the session settings from a commit instead of the
+working tree; --after runs SQL after the migrations, --set in each session; --claim uses
+another claim.sql; --keep keeps the files for callgrind_annotate in a directory that the
+server can write to. PGTQ_PG_BIN is the directory of the Postgres programs. As root it runs
+them as nobody. It takes about three minutes.
 """
 import argparse, os, pathlib, re, signal, socket, struct, subprocess, sys, tempfile, time
 

@@ -1,4 +1,4 @@
-//! What a run has left: everything that the checker judges.
+//! The facts of a run, input of the checker.
 
 use std::collections::BTreeSet;
 
@@ -6,9 +6,9 @@ use pgtq_tests::Sql;
 
 use crate::workload::Kind;
 
-/// A task that has ended: a row of history.
+/// The outcome of a task: a row of `history`.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct End {
+pub(crate) struct Outcome {
     pub(crate) id: i64,
     pub(crate) state: String,
     pub(crate) handler: String,
@@ -19,13 +19,13 @@ pub(crate) struct End {
     pub(crate) key: Option<String>,
     pub(crate) error: String,
     pub(crate) result: String,
-    /// Seconds since an epoch of the database's.
+    /// In seconds of the database's clock.
     pub(crate) started: f64,
 }
 
-/// An attempt that did not end its task.
+/// An attempt that did not finish its task: a row of `attempts`.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Try {
+pub(crate) struct Attempt {
     pub(crate) task: i64,
     pub(crate) claim: i64,
     pub(crate) runner: i64,
@@ -34,82 +34,82 @@ pub(crate) struct Try {
     pub(crate) ended: f64,
 }
 
-/// A runner that was killed.
+/// A killed runner.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Death {
+pub(crate) struct Kill {
     pub(crate) at: f64,
-    /// What it held: tasks with their claims.
+    /// The tasks that it held, with their claims.
     pub(crate) held: Vec<(i64, i64)>,
 }
 
-/// All of it.
+/// The facts of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     /// Acknowledged pushes.
     pub(crate) pushed: Vec<(i64, Kind)>,
-    /// Tasks of pushes that were rolled back.
+    /// Tasks of rolled back pushes.
     pub(crate) undone: Vec<i64>,
-    /// Tasks of pushes without an answer, and without a key to ask again.
+    /// The number of tasks pushed without a key whose response was lost.
     pub(crate) n_unknown: usize,
-    pub(crate) ends: Vec<End>,
-    pub(crate) tries: Vec<Try>,
-    /// The task of each row that handlers have inserted.
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) attempts: Vec<Attempt>,
+    /// The task of each row inserted by handlers.
     pub(crate) rows: Vec<i64>,
-    /// Rows that are left in claims, popped, runnable, scheduled.
+    /// The number of remaining rows in claims, popped, runnable, scheduled.
     pub(crate) left: [i64; 4],
-    pub(crate) deaths: Vec<Death>,
-    /// Runners that were killed, stopped or cut off for longer than their lease.
+    pub(crate) kills: Vec<Kill>,
+    /// Runners that were killed, or stopped or disconnected for longer than their lease.
     pub(crate) excused: BTreeSet<i64>,
-    /// What an observer has seen that must not be.
+    /// Problems found by the observer.
     pub(crate) seen: Vec<String>,
 }
 
 impl Facts {
-    /// Reads what the database knows.
+    /// Reads the facts from the database.
     pub(crate) fn read(&mut self, sql: &Sql) {
-        let ends = sql.rows(
+        let outcomes = sql.rows(
             "SELECT id, state, handler, attempts, crashes, coalesce(claim_id, 0), parent, key, error_kind,
                     coalesce(extract(epoch FROM started_at), 0), translate(result::text, '|', '/')
              FROM pgtq.history ORDER BY id",
         );
-        self.ends = ends.iter().map(|row| end(row)).collect();
-        let tries = sql.rows(
+        self.outcomes = outcomes.iter().map(|row| end(row)).collect();
+        let attempts = sql.rows(
             "SELECT task_id, coalesce(claim_id, 0), coalesce(runner_id, 0), kind, coalesce(extract(epoch FROM started_at), 0),
                     extract(epoch FROM ended_at)
              FROM pgtq.attempts ORDER BY task_id, claim_id",
         );
-        self.tries = tries.iter().map(|row| one_try(row)).collect();
+        self.attempts = attempts.iter().map(|row| attempt(row)).collect();
         let rows = sql.rows("SELECT task FROM app.rows ORDER BY task");
         self.rows = rows.iter().map(|row| number(row)).collect();
         let places = ["claims", "popped", "runnable_tasks", "scheduled_tasks"];
         self.left = places.map(|place| sql.number(&format!("SELECT count(*) FROM pgtq.{place}")));
     }
 
-    /// Seconds from the death of a runner until each task that it held was taken back.
+    /// Seconds from the kill of a runner until the rescue of each of its tasks.
     pub(crate) fn rescues(&self) -> Vec<f64> {
-        self.since_death(|task, claim| {
-            let mut tries = self.tries.iter();
-            let taken = tries.find(|one| (one.task, one.claim) == (task, claim));
+        self.since_kill(|task, claim| {
+            let mut attempts = self.attempts.iter();
+            let taken = attempts.find(|one| (one.task, one.claim) == (task, claim));
             taken.map(|one| one.ended)
         })
     }
 
-    /// Seconds from the death of a runner until each task that it held started
-    /// again: the time it waited behind others is in it.
+    /// Seconds from the kill of a runner until the next start of each of its tasks, with
+    /// the time in the queue.
     pub(crate) fn restarts(&self) -> Vec<f64> {
-        self.since_death(|task, claim| {
-            let ends = self.ends.iter().filter(|end| end.id == task);
-            let tries = self.tries.iter().filter(|one| one.task == task);
-            let starts = ends.map(|end| (end.claim, end.started));
-            let starts = starts.chain(tries.map(|one| (one.claim, one.started)));
+        self.since_kill(|task, claim| {
+            let outcomes = self.outcomes.iter().filter(|end| end.id == task);
+            let attempts = self.attempts.iter().filter(|one| one.task == task);
+            let starts = outcomes.map(|end| (end.claim, end.started));
+            let starts = starts.chain(attempts.map(|one| (one.claim, one.started)));
             let later = starts.filter(|(later, _)| *later > claim);
             later.map(|(_, started)| started).min_by(f64::total_cmp)
         })
     }
 
-    fn since_death(&self, when: impl Fn(i64, i64) -> Option<f64>) -> Vec<f64> {
-        let deaths = self.deaths.iter();
-        let held = deaths.flat_map(|death| death.held.iter().map(move |held| (death.at, held)));
+    fn since_kill(&self, when: impl Fn(i64, i64) -> Option<f64>) -> Vec<f64> {
+        let kills = self.kills.iter();
+        let held = kills.flat_map(|kill| kill.held.iter().map(move |held| (kill.at, held)));
         let mut seconds: Vec<f64> = held
             .filter_map(|(at, (task, claim))| Some(when(*task, *claim)? - at))
             .collect();
@@ -118,10 +118,10 @@ impl Facts {
     }
 }
 
-fn end(row: &str) -> End {
+fn end(row: &str) -> Outcome {
     let cells: Vec<&str> = row.split('|').collect();
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    End {
+    Outcome {
         id: number(cells[0]),
         state: cells[1].to_owned(),
         handler: cells[2].to_owned(),
@@ -136,9 +136,9 @@ fn end(row: &str) -> End {
     }
 }
 
-fn one_try(row: &str) -> Try {
+fn attempt(row: &str) -> Attempt {
     let cells: Vec<&str> = row.split('|').collect();
-    Try {
+    Attempt {
         task: number(cells[0]),
         claim: number(cells[1]),
         runner: number(cells[2]),
@@ -150,5 +150,5 @@ fn one_try(row: &str) -> Try {
 
 fn number(text: &str) -> i64 {
     text.parse()
-        .unwrap_or_else(|_| panic!("{text:?} is no number"))
+        .unwrap_or_else(|_| panic!("{text:?} is not a number"))
 }

@@ -1,30 +1,30 @@
-//! Bugs put in on purpose: each must make the checker speak, and without any it
-//! must be silent. A bug is a statement that a proxy changes on its way, or a
-//! function of the schema that is replaced: the program is the shipped one.
+//! Mutation tests of the checker: it must detect each of these bugs, and report nothing
+//! without a bug. A bug is a statement rewritten by the proxy, or a changed function of
+//! the schema. The program is unchanged.
 
-use pgtq_tests::{Database, Fate, Proxy, Rule, Sql, plugin_dir, wait_until};
+use pgtq_tests::{Database, Fault, Proxy, Rule, Sql, plugin_dir, wait_until};
 
 use crate::checker::check;
+use crate::cluster::{create_role, pause, start};
 use crate::facts::Facts;
 use crate::pusher::push;
 use crate::workload::Kind;
-use crate::world::{make_role, pause, start};
 
 /// A bug.
 enum Mutant {
-    /// Statements say the second where they said the first.
+    /// Replaces the first text by the second in statements.
     Statement(&'static str, &'static str),
-    /// So does this function of the schema.
+    /// Replaces the second text by the third in this function of the schema.
     Function(&'static str, &'static str, &'static str),
 }
 
-/// A short run in which a stale ending, a rescue, children, effects and a repeated
-/// push with a key occur; the rules that it breaks.
+/// A short run with a stale outcome, a rescue, children, effects and a repeated push with
+/// a key. Returns the violated rules.
 fn broken_by(mutant: Option<&Mutant>) -> Vec<&'static str> {
     let database = Database::migrated();
     let sql = Sql::connect(database.url());
     let role = sql.row("SELECT current_database() || '_mutants'");
-    make_role(&sql, &role);
+    create_role(&sql, &role);
     let dir = sql.row("SELECT current_setting('unix_socket_directories')");
     let name = sql.row("SELECT current_database()");
     let proxy = Proxy::start(dir);
@@ -42,37 +42,37 @@ fn broken_by(mutant: Option<&Mutant>) -> Vec<&'static str> {
     let mut facts = Facts::default();
     let mut ann = run("ann", &proxy.url(&name));
 
-    // What needs no accident.
+    // Tasks without faults.
     let mut kinds = vec![Kind::Add(2, 3); 20];
     kinds.extend([Kind::Book; 5]);
     kinds.extend([Kind::Undone; 5]);
     kinds.extend([Kind::Parent(2); 5]);
     for (n, kind) in kinds.into_iter().enumerate() {
-        // As somebody does whose answer was lost.
+        // Twice, as after a lost response.
         let text = push(kind, Some(&format!("key-{n}")));
         for _ in 0..2 {
             facts.pushed.push((sql.number(&text), kind));
         }
     }
     facts.pushed.dedup();
-    // What runs for longer than the time between two looks for the dead.
+    // Tasks that run for longer than the interval of rescues.
     for _ in 0..4 {
         let kind = Kind::Sleep(3_500);
         facts.pushed.push((sql.number(&push(kind, None)), kind));
     }
     let n_left = "SELECT (SELECT count(*) FROM pgtq.runnable_tasks) + (SELECT count(*) FROM pgtq.scheduled_tasks)
         + (SELECT count(*) FROM pgtq.running)";
-    wait_until("all have ended", || sql.number(n_left) == 0);
+    wait_until("all tasks are finished", || sql.number(n_left) == 0);
 
-    // One stands still, and others take what it holds; it must not hear of that
-    // before it has told what it did.
+    // One runner is stopped, and its tasks are rescued. Its heartbeats are held, so that
+    // it does not notice before it reports its outcomes.
     for _ in 0..4 {
         let kind = Kind::Sleep(1_500);
         facts.pushed.push((sql.number(&push(kind, None)), kind));
     }
     let n_running = "SELECT count(*) FROM pgtq.running";
     wait_until("all are running", || sql.number(n_running) == 4);
-    proxy.rule(Rule::on("Caller: Store::beat").fates(&[Fate::Held; 9]));
+    proxy.rule(Rule::on("Caller: Store::beat").faults(&[Fault::Hold; 9]));
     ann.pause();
     facts.excused.extend(ids(&sql));
     sql.rows(
@@ -83,12 +83,14 @@ fn broken_by(mutant: Option<&Mutant>) -> Vec<&'static str> {
         other.rewrite(from, to);
     }
     let mut ben = run("ben", &other.url(&name));
-    wait_until("the other has them", || sql.number(n_running) == 4);
+    wait_until("the other runner has claimed them", || {
+        sql.number(n_running) == 4
+    });
     ann.resume();
-    wait_until("all have ended again", || sql.number(n_left) == 0);
-    proxy.no_rules();
+    wait_until("all tasks are finished again", || sql.number(n_left) == 0);
+    proxy.clear_rules();
     proxy.release();
-    // What is late comes now.
+    // Time for late outcomes.
     pause(500);
     for runner in [&mut ann, &mut ben] {
         runner.terminate();
@@ -105,7 +107,7 @@ fn ids(sql: &Sql) -> Vec<i64> {
     rows.iter().filter_map(|id| id.parse().ok()).collect()
 }
 
-/// Replaces a function by one with another text in it.
+/// Replaces a text in a function of the schema.
 fn replace(sql: &Sql, function: &str, from: &str, to: &str) {
     let text = sql.row(&format!(
         "SELECT pg_get_functiondef(oid) FROM pg_proc
@@ -123,28 +125,28 @@ fn assert_caught(mutant: &Mutant, rule: &str) {
 }
 
 #[test]
-fn without_a_bug_the_checker_is_silent() {
+fn without_a_bug_the_checker_finds_nothing() {
     assert_eq!(broken_by(None), Vec::<&str>::new());
 }
 
 #[test]
-fn an_ending_without_its_fence_is_caught() {
+fn an_outcome_without_its_fence_is_caught() {
     let mutant = Mutant::Statement(
         "WHERE e.claim_id = ANY (ARRAY(SELECT id FROM held))",
         "WHERE true",
     );
-    assert_caught(&mutant, "a task ends once");
+    assert_caught(&mutant, "each task has one outcome");
 }
 
 #[test]
-fn a_rescue_that_does_not_look_at_the_lease_is_caught() {
-    // Once: a task that is taken back again and again would never end.
+fn a_rescue_ignoring_the_lease_is_caught() {
+    // Once only: a task rescued repeatedly would never finish.
     let mutant = Mutant::Function(
         "rescue",
         "WHERE expires_at < now() ORDER BY id",
         "WHERE expires_at < now() OR NOT EXISTS (SELECT FROM pgtq.attempts WHERE kind = 'lost') ORDER BY id",
     );
-    assert_caught(&mutant, "a lease that holds is respected");
+    assert_caught(&mutant, "valid leases are respected");
 }
 
 #[test]
@@ -157,30 +159,30 @@ fn children_pushed_twice_are_caught() {
         WHERE n.parent IS NOT NULL;
         PERFORM \"pgtq\".wake(queues);";
     let mutant = Mutant::Function("push_rows", "PERFORM \"pgtq\".wake(queues);", again);
-    assert_caught(&mutant, "children come with their parent's end");
+    assert_caught(&mutant, "children are committed with their parent");
 }
 
 #[test]
-fn claims_closed_without_history_are_caught() {
+fn claims_deleted_without_history_are_caught() {
     let mutant = Mutant::Statement(
         "WHERE e.claim_id = ANY (ARRAY(SELECT id FROM held))",
         "WHERE e.id % 5 <> 0 AND e.claim_id = ANY (ARRAY(SELECT id FROM held))",
     );
-    assert_caught(&mutant, "an acknowledged task ends");
+    assert_caught(&mutant, "every acknowledged task has an outcome");
 }
 
 #[test]
 fn effects_committed_apart_from_the_outcome_are_caught() {
     let mutant = Mutant::Statement("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;", "");
-    assert_caught(&mutant, "effects and outcome are one");
+    assert_caught(&mutant, "effects are committed with the outcome");
 }
 
 #[test]
-fn a_push_that_forgets_its_key_is_caught() {
+fn a_push_ignoring_its_key_is_caught() {
     let mutant = Mutant::Function(
         "push",
         "IF NOT FOUND THEN\n            -- A statement of its own",
         "IF false THEN\n            -- A statement of its own",
     );
-    assert_caught(&mutant, "a task ends once");
+    assert_caught(&mutant, "each task has one outcome");
 }

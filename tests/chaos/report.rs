@@ -1,21 +1,21 @@
-//! What a run tells: the same text for people and for the file.
+//! The report of a run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::checker::Violation;
 use crate::facts::Facts;
-use crate::nemesis::Fault;
+use crate::injector::Fault;
 
-/// What is told besides the facts.
+/// The data of a report besides the facts.
 pub(crate) struct Run<'a> {
     pub(crate) seed: u64,
     pub(crate) seconds: f64,
     pub(crate) faults: &'a BTreeMap<Fault, usize>,
-    /// Statements at which connections were cut.
+    /// The number of cuts at statements.
     pub(crate) n_cut: usize,
     pub(crate) n_repeated: usize,
-    pub(crate) n_looks: usize,
+    pub(crate) n_samples: usize,
     pub(crate) n_stale: u64,
 }
 
@@ -36,46 +36,55 @@ pub(crate) fn report(run: &Run<'_>, facts: &Facts, violations: &[Violation]) -> 
         "faults injected",
         format!("{n_faults}: {}", faults.join(", ")),
     );
-    line("connections cut at a point", run.n_cut.to_string());
+    line("cuts at statements", run.n_cut.to_string());
     line("tasks acknowledged", facts.pushed.len().to_string());
     line("pushes rolled back", facts.undone.len().to_string());
     line(
-        "pushes without an answer",
+        "lost responses of pushes",
         format!(
             "{}, and {} repeated by key",
             facts.n_unknown, run.n_repeated
         ),
     );
     line(
-        "tasks ended",
+        "tasks finished",
         format!(
             "{}: {}",
-            facts.ends.len(),
-            by(facts.ends.iter().map(|end| end.state.as_str()))
+            facts.outcomes.len(),
+            by(facts.outcomes.iter().map(|end| end.state.as_str()))
         ),
     );
     line(
-        "attempts besides",
+        "other attempts",
         format!(
             "{}: {}",
-            facts.tries.len(),
-            by(facts.tries.iter().map(|one| one.kind.as_str()))
+            facts.attempts.len(),
+            by(facts.attempts.iter().map(|one| one.kind.as_str()))
         ),
     );
     line("rows of handlers", facts.rows.len().to_string());
-    line("samples of the observer", run.n_looks.to_string());
-    line("stale endings refused", format!("{} or more", run.n_stale));
-    let blamed = facts.ends.iter().filter(|end| end.error == "crash");
-    line("blamed for three deaths", blamed.count().to_string());
-    line("runners killed", facts.deaths.len().to_string());
-    line("tasks taken back after that", spread(&facts.rescues()));
-    line("tasks started after that", spread(&facts.restarts()));
-    let count = |rule: &str| violations.iter().filter(|found| found.rule == rule).count();
-    line("lost", count("an acknowledged task ends").to_string());
-    line("ended twice", count("a task ends once").to_string());
+    line("samples of the observer", run.n_samples.to_string());
     line(
-        "effects doubled or missing",
-        count("effects and outcome are one").to_string(),
+        "stale outcomes rejected",
+        format!("{} or more", run.n_stale),
+    );
+    let blamed = facts.outcomes.iter().filter(|end| end.error == "crash");
+    line("failed after three crashes", blamed.count().to_string());
+    line("runners killed", facts.kills.len().to_string());
+    line("time to rescue", spread(&facts.rescues()));
+    line("time to restart", spread(&facts.restarts()));
+    let count = |rule: &str| violations.iter().filter(|found| found.rule == rule).count();
+    line(
+        "lost",
+        count("every acknowledged task has an outcome").to_string(),
+    );
+    line(
+        "finished twice",
+        count("each task has one outcome").to_string(),
+    );
+    line(
+        "wrong effects",
+        count("effects are committed with the outcome").to_string(),
     );
     line("violations", violations.len().to_string());
     for found in violations.iter().take(20) {
@@ -84,7 +93,7 @@ pub(crate) fn report(run: &Run<'_>, facts: &Facts, violations: &[Violation]) -> 
     text
 }
 
-/// How many, and how long it took them.
+/// The count and the percentiles.
 fn spread(seconds: &[f64]) -> String {
     let n = seconds.len();
     let at = |part: usize| {
@@ -95,7 +104,7 @@ fn spread(seconds: &[f64]) -> String {
     format!("{n}: p50 {p50:.1} s, p99 {p99:.1} s, max {max:.1} s")
 }
 
-/// How many of each.
+/// The count of each word.
 fn by<'a>(words: impl Iterator<Item = &'a str>) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     words.for_each(|word| *counts.entry(word).or_default() += 1);

@@ -1,4 +1,4 @@
-//! An observer who looks again and again, past every proxy, and compares.
+//! An observer that samples the database directly, and compares the samples.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,29 +7,28 @@ use std::thread::{self, JoinHandle};
 
 use pgtq_tests::Sql;
 
-use crate::world::pause;
+use crate::cluster::pause;
 
-/// Every task that has not ended, and those that ended a moment ago: one
-/// statement, one snapshot.
+/// All unfinished and recently finished tasks, in one snapshot.
 const SAMPLE: &str = "
     SELECT id, state, coalesce(claim_id, 0) FROM pgtq.scheduled
     UNION ALL SELECT id, state, coalesce(claim_id, 0) FROM pgtq.runnable
     UNION ALL SELECT id, state, coalesce(claim_id, 0) FROM pgtq.running
     UNION ALL SELECT id, state, coalesce(claim_id, 0) FROM pgtq.history WHERE finished_at > now() - interval '10 seconds'";
 
-/// What was seen of each task.
+/// The last state of each task.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     last: BTreeMap<i64, (String, i64)>,
-    /// What must not be.
+    /// Inconsistencies between samples.
     pub(crate) problems: Vec<String>,
-    pub(crate) n_looks: usize,
+    pub(crate) n_samples: usize,
 }
 
 impl Watch {
-    /// Compares one sample (task, state, claim) with those before.
-    pub(crate) fn look(&mut self, sample: &[(i64, &str, i64)]) {
-        self.n_looks += 1;
+    /// Compares a sample (task, state, claim) with the previous ones.
+    pub(crate) fn compare(&mut self, sample: &[(i64, &str, i64)]) {
+        self.n_samples += 1;
         let mut ids = BTreeSet::new();
         for (id, state, claim) in sample {
             if !ids.insert(*id) {
@@ -39,7 +38,7 @@ impl Watch {
             if let Some(before) = self.last.get(id) {
                 let is_final = |state: &str| ["complete", "failed", "cancelled"].contains(&state);
                 let changed = is_final(&before.0) && *before != now;
-                // What waits has no claim.
+                // Waiting tasks have no claim.
                 let older = *claim != 0 && *claim < before.1;
                 if changed || older {
                     self.problems
@@ -51,7 +50,7 @@ impl Watch {
         }
     }
 
-    /// Polls until it is asked to stop.
+    /// Samples until `stop` is set.
     pub(crate) fn start(url: &str, stop: &Arc<AtomicBool>) -> JoinHandle<Watch> {
         let (url, stop) = (url.to_owned(), Arc::clone(stop));
         thread::spawn(move || {
@@ -62,7 +61,7 @@ impl Watch {
                         let Ok(rows) = sql.try_rows(SAMPLE) else {
                             break;
                         };
-                        watch.look(&parse(&rows));
+                        watch.compare(&parse(&rows));
                         pause(100);
                     }
                 }
@@ -84,10 +83,10 @@ fn parse(rows: &[String]) -> Vec<(i64, &str, i64)> {
 }
 
 #[test]
-fn what_changes_after_its_end_is_seen() {
+fn changes_of_final_tasks_are_detected() {
     let see = |samples: &[&[(i64, &str, i64)]]| {
         let mut watch = Watch::default();
-        samples.iter().for_each(|sample| watch.look(sample));
+        samples.iter().for_each(|sample| watch.compare(sample));
         watch.problems.len()
     };
     let good: [&[_]; 4] = [

@@ -1,13 +1,13 @@
-//! The kinds of tasks that are pushed, and what must become of each.
+//! The kinds of tasks, and their expected outcomes.
 
-use crate::dice::Dice;
+use crate::rng::Rng;
 
 /// A kind of task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Two numbers are added.
+    /// Adds two numbers.
     Add(u32, u32),
-    /// Says which version of its plugin answered.
+    /// Returns the version of its plugin.
     Greet,
     /// Inserts a row, and pushes a child that inserts another.
     Book,
@@ -15,65 +15,65 @@ pub(crate) enum Kind {
     Leaf,
     /// Inserts a row and fails.
     Undone,
-    /// Pushes children.
+    /// Pushes this many children.
     Parent(u32),
     /// Pushes children and fails.
     Childless,
-    /// Fails once or twice before.
+    /// Fails until this attempt.
     Until(u32),
     /// Fails one time in three.
     Sometimes,
-    /// Comes back later.
+    /// Snoozes.
     Snooze,
-    /// Takes this many milliseconds.
+    /// Sleeps this many milliseconds.
     Sleep(u32),
-    /// Fails for good.
+    /// Fails without retries.
     Fatal,
-    /// Takes itself back.
+    /// Cancels itself.
     Cancel,
 }
 
-/// What `pgtq.push` is told.
+/// The arguments of `pgtq.push`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Order {
+pub(crate) struct PushSpec {
     pub(crate) handler: &'static str,
     pub(crate) args: String,
     pub(crate) retries: Option<i32>,
 }
 
-/// What must become of a task.
+/// The expected outcome of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Promise {
+pub(crate) struct Expected {
     pub(crate) state: &'static str,
     pub(crate) children: usize,
     pub(crate) result: Option<String>,
-    /// Attempts, if nothing disturbs it but what is not counted.
+    /// The number of attempts, if it does not depend on faults.
     pub(crate) attempts: Option<i32>,
 }
 
 impl Kind {
-    /// Any of them, the quick ones more often.
-    pub(crate) fn any(dice: &mut Dice) -> Kind {
-        match dice.below(20) {
-            0..=4 => Kind::Add(dice.below(1_000) as u32, dice.below(1_000) as u32),
+    /// A random kind; fast ones are more frequent.
+    pub(crate) fn any(rng: &mut Rng) -> Kind {
+        match rng.below(20) {
+            0..=4 => Kind::Add(rng.below(1_000) as u32, rng.below(1_000) as u32),
             5 | 6 => Kind::Greet,
             7..=9 => Kind::Book,
             10 => Kind::Leaf,
             11 => Kind::Undone,
-            12 => Kind::Parent(1 + dice.below(3) as u32),
+            12 => Kind::Parent(1 + rng.below(3) as u32),
             13 => Kind::Childless,
-            14 => Kind::Until(2 + dice.below(2) as u32),
+            14 => Kind::Until(2 + rng.below(2) as u32),
             15 => Kind::Sometimes,
             16 => Kind::Snooze,
-            17 => Kind::Sleep(50 + dice.below(1_500) as u32),
+            17 => Kind::Sleep(50 + rng.below(1_500) as u32),
             18 => Kind::Fatal,
             _ => Kind::Cancel,
         }
     }
 
-    /// How it is pushed. What needs the database while it runs may fail with it, so
-    /// that has no last attempt.
-    pub(crate) fn order(self) -> Order {
+    /// How to push it. Kinds with SQL can fail when the database fails, so they have
+    /// unlimited retries.
+    pub(crate) fn push_spec(self) -> PushSpec {
         let (handler, args, retries) = match self {
             Kind::Add(a, b) => ("add_numbers", format!("[{a}, {b}]"), None),
             Kind::Greet => ("greet", "{\"name\": \"chaos\"}".to_owned(), None),
@@ -89,56 +89,56 @@ impl Kind {
             Kind::Fatal => ("flaky.fatal", "{}".to_owned(), None),
             Kind::Cancel => ("flaky.cancel", "{}".to_owned(), None),
         };
-        Order {
+        PushSpec {
             handler,
             args,
             retries,
         }
     }
 
-    /// What must become of it.
-    pub(crate) fn promise(self) -> Promise {
-        let complete = Promise {
+    /// The expected outcome.
+    pub(crate) fn expected(self) -> Expected {
+        let complete = Expected {
             state: "complete",
             children: 0,
             result: None,
             attempts: Some(1),
         };
-        let failed = Promise {
+        let failed = Expected {
             state: "failed",
             ..complete.clone()
         };
         match self {
-            Kind::Add(a, b) => Promise {
+            Kind::Add(a, b) => Expected {
                 result: Some((a + b).to_string()),
                 ..complete
             },
             Kind::Greet | Kind::Snooze | Kind::Sleep(_) => complete,
-            Kind::Book => Promise {
+            Kind::Book => Expected {
                 children: 1,
                 attempts: None,
                 ..complete
             },
-            Kind::Leaf | Kind::Sometimes => Promise {
+            Kind::Leaf | Kind::Sometimes => Expected {
                 attempts: None,
                 ..complete
             },
-            Kind::Undone => Promise {
+            Kind::Undone => Expected {
                 attempts: Some(2),
                 ..failed
             },
-            Kind::Parent(n) => Promise {
+            Kind::Parent(n) => Expected {
                 children: n as usize,
                 result: Some(n.to_string()),
                 ..complete
             },
-            Kind::Until(n) => Promise {
+            Kind::Until(n) => Expected {
                 result: Some(n.to_string()),
                 attempts: i32::try_from(n).ok(),
                 ..complete
             },
             Kind::Childless | Kind::Fatal => failed,
-            Kind::Cancel => Promise {
+            Kind::Cancel => Expected {
                 state: "cancelled",
                 ..complete
             },

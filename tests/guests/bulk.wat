@@ -1,5 +1,5 @@
 ;; Grows to 256 MiB, then fills all of it with one instruction (arguments "fill"), copies
-;; one half over the other ("copy"), or does nothing with it.
+;; one half over the other ("copy"), or does nothing.
 (func $run (param i32 i32) (param $args i32) (param i32) (result i32)
   (drop (memory.grow (i32.const 4096)))
   (if (i32.eq (i32.load8_u (local.get $args)) (i32.const 102))

@@ -1,4 +1,4 @@
-;; Writes to stdout and stderr without a line's end, then calls exit.
+;; Writes to stdout and stderr without a line end, then calls exit.
 ;; import: (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
 ;; import: (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
 (data (i32.const 16384) "one\ntwo")

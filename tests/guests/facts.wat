@@ -1,4 +1,4 @@
-;; Returns {"id":..}: the task's id as one digit, after asking for everything else.
+;; Calls all functions of `context` and returns {"id":..}, the task's id as one digit.
 (data (i32.const 16384) "0")
 (func $run (param i32 i32 i32 i32) (result i32)
   (call $max_attempts (i32.const 17000))

@@ -1,5 +1,5 @@
-;; Pushes with another priority each time, until the host says no, and fails with what
-;; it said. The priority has three digits.
+;; Pushes with different priorities until the host returns an error, and fails with its
+;; message. The priority has three digits.
 (data (i32.const 16384) "child[1]")
 (data (i32.const 16400) "{\"priority\":100}")
 (func $run (param i32 i32 i32 i32) (result i32)

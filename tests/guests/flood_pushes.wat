@@ -1,4 +1,4 @@
-;; Pushes until the host says no, and fails with what it said.
+;; Pushes until the host returns an error, and fails with its message.
 (data (i32.const 16384) "child[1]")
 (func $run (param i32 i32 i32 i32) (result i32)
   (loop $l

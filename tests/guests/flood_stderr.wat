@@ -1,4 +1,4 @@
-;; Writes lines to stderr for ever.
+;; Writes lines to stderr in an endless loop.
 ;; import: (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
 (data (i32.const 16384) "a\nb\nc\nd\ne\nf\ng\nh\n")
 (func $run (param i32 i32 i32 i32) (result i32)

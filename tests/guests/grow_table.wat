@@ -1,4 +1,4 @@
-;; Takes table elements until it gets no more, then aborts.
+;; Grows its table until that fails, then aborts.
 (table $t 1 funcref)
 (func $run (param i32 i32 i32 i32) (result i32)
   (loop $l

@@ -1,5 +1,5 @@
-;; Waits until it is cancelled, then ends as the first byte of its arguments
-;; says: 0 with a result, 1 with an error.
+;; Waits until it is cancelled, then ends as the first byte of its arguments specifies: 0
+;; with a result, 1 with an error.
 ;; import: (import "pgtq:plugin/context@1.0.0" "is-cancelled" (func $is_cancelled (result i32)))
 (data (i32.const 16384) "\22tidy\22stopped half way")
 (func $run (param $h i32) (param $hl i32) (param $a i32) (param $al i32) (result i32)

@@ -14,7 +14,7 @@
   ;; IMPORTS
   (memory (export "memory") MEMORY)
   (global $heap (mut i32) (i32.const 65536))
-  ;; Only grows: an attempt is short.
+  ;; Never frees memory: attempts are short.
   (func (export "cabi_realloc") (param $old i32) (param $size i32) (param $align i32) (param $new i32) (result i32)
     (local $at i32)
     (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
@@ -35,7 +35,7 @@
     (i32.store (i32.const 264) (local.get $ptr))
     (i32.store (i32.const 268) (local.get $len))
     (i32.const 256))
-  ;; err(verdict, delay, no code, message, no details); a negative delay is none
+  ;; err(verdict, delay, no code, message, no details); a negative delay means none
   (func $err (param $verdict i32) (param $delay i64) (param $ptr i32) (param $len i32) (result i32)
     (i32.store8 (i32.const 256) (i32.const 1))
     (i32.store8 (i32.const 264) (local.get $verdict))

@@ -1,4 +1,4 @@
-;; Takes 48 MiB, writes to all of it, and returns.
+;; Allocates 48 MiB, writes to all of it, and returns.
 (func $run (param $h i32) (param $hl i32) (param $a i32) (param $al i32) (result i32)
   (drop (memory.grow (i32.const 768)))
   (memory.fill (i32.const 65536) (i32.const 7) (i32.const 50331648))

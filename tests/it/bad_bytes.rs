@@ -1,8 +1,8 @@
-//! Bytes that no compiler made, dropped into the directory of a living runner. It
-//! must reject each with a clear error and continue to serve.
+//! Invalid plugin files in the directory of a live runner. It must reject each with a
+//! clear error and continue to serve.
 //!
-//! `PGTQ_BAD_BYTES=2000` tries that many damaged plugins instead of a few, and
-//! `PGTQ_BAD_BYTES_SEED=7` others.
+//! `PGTQ_BAD_BYTES=2000` tests that many damaged plugins instead of a few,
+//! `PGTQ_BAD_BYTES_SEED=7` uses another seed.
 
 use std::env;
 use std::fs;
@@ -18,7 +18,7 @@ mod names;
 mod results;
 mod texts;
 
-/// Damaged plugins that are tried by default: half a second each.
+/// The default number of damaged plugins. Each takes half a second.
 const N_DAMAGED: usize = 12;
 
 fn number(name: &str, otherwise: usize) -> usize {
@@ -26,7 +26,7 @@ fn number(name: &str, otherwise: usize) -> usize {
     text.and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-/// A scene with a good plugin, and a runner on it.
+/// A fixture with a valid plugin and a runner.
 struct Target {
     database: pgtq_tests::Database,
     dir: tempfile::TempDir,
@@ -35,11 +35,11 @@ struct Target {
 
 impl Target {
     fn start() -> Target {
-        // So that nobody waits for a compiler that got lost.
+        // A limit for hanging compilers.
         Target::start_with("compile_timeout = '20s'")
     }
 
-    /// With these settings of plugins.
+    /// With these `[plugins]` settings.
     fn start_with(plugins: &str) -> Target {
         let (database, _) = database();
         let dir = plugin_dir(&["hello"]);
@@ -53,7 +53,7 @@ impl Target {
         }
     }
 
-    /// Puts a file in place; what the runner says of it, in the end.
+    /// Adds a file, and returns the runner's verdict on it.
     fn drop_in(&mut self, name: &str, bytes: &[u8]) -> String {
         let ends = ["live", "refused"].map(|end| format!("plugin {name}: {end}"));
         let said = |runner: &Runner| -> Vec<String> {
@@ -69,7 +69,7 @@ impl Target {
         replace(self.dir.path(), name, bytes);
         let mut after = Vec::new();
         wait_until(&format!("{name} is live or refused"), || {
-            let ended = self.runner.ended();
+            let ended = self.runner.exited();
             assert!(
                 ended.is_none(),
                 "{name} ended the runner: {ended:?}\n{}",
@@ -85,15 +85,15 @@ impl Target {
         end.to_owned()
     }
 
-    /// The good plugin serves, and the runner has not said that it panicked.
-    fn serves_on(&mut self) {
+    /// The valid plugin is served, and the runner has not panicked.
+    fn assert_serves(&mut self) {
         let sum = cli(
             self.database.url(),
             &["push", "add_numbers", "a=2", "b=3", "--wait"],
             "",
         );
         assert_eq!(sum.success(), "5");
-        assert!(self.runner.ended().is_none(), "the runner is gone");
+        assert!(self.runner.exited().is_none(), "the runner has exited");
         let said = self.runner.stderr();
         assert!(!said.contains("panicked"), "{said}");
     }
@@ -107,7 +107,7 @@ fn replace(dir: &Path, name: &str, bytes: &[u8]) {
 
 #[test]
 fn a_file_with_huge_requests_is_rejected_and_the_runner_survives() {
-    // Of memory a little more than good plugins take, so that it is soon spent.
+    // A memory limit slightly above the need of valid plugins.
     let mut target = Target::start_with("compile_timeout = '20s'\ncompile_memory = '384MiB'");
     for (name, bytes, word) in bombs::outlines() {
         let said = target.drop_in(name, &bytes);
@@ -117,17 +117,17 @@ fn a_file_with_huge_requests_is_rejected_and_the_runner_survives() {
         );
     }
     let memory = target.drop_in("br_table.wasm", &bombs::br_table());
-    // By its memory, or on a slow machine by the clock.
+    // Rejected for its memory, or on a slow machine for its time.
     assert!(memory.contains("and was stopped"), "{memory}");
     eprintln!("the validator's bomb: {memory}");
-    target.serves_on();
+    target.assert_serves();
 }
 
 #[test]
 fn a_file_that_compiles_too_long_is_rejected_and_the_runner_survives() {
-    let cache = tempfile::tempdir().expect("a temporary directory is made");
+    let cache = tempfile::tempdir().expect("a temporary directory is created");
     let cache = format!("cache = '{}'", cache.path().display());
-    // The good plugin is compiled before time is short.
+    // The valid plugin is compiled before the limit is reduced.
     drop(Target::start_with(&cache));
     let mut target = Target::start_with(&format!("{cache}\ncompile_timeout = '1s'"));
     let time = target.drop_in("compiler.wasm", &bombs::compiler());
@@ -136,13 +136,13 @@ fn a_file_that_compiles_too_long_is_rejected_and_the_runner_survives() {
         "{time}"
     );
     eprintln!("the compiler's bomb: {time}");
-    target.serves_on();
+    target.assert_serves();
 }
 
-/// The same numbers every time: a splitmix64.
-struct Dice(u64);
+/// A deterministic random number generator (splitmix64).
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -152,7 +152,7 @@ impl Dice {
     }
 }
 
-/// Where the sections of a component begin and end.
+/// The boundaries of the sections of a component.
 fn boundaries(file: &[u8]) -> Vec<usize> {
     let mut ends = vec![8];
     let mut at = 8;
@@ -171,18 +171,18 @@ fn boundaries(file: &[u8]) -> Vec<usize> {
     ends
 }
 
-/// The file with one damage: cut, a bit turned, bytes overwritten, moved or doubled.
-fn damaged(file: &[u8], ends: &[usize], dice: &mut Dice) -> Vec<u8> {
+/// Damages the file: truncates it, flips a bit, or overwrites, moves or duplicates bytes.
+fn damaged(file: &[u8], ends: &[usize], rng: &mut Rng) -> Vec<u8> {
     let mut bytes = file.to_vec();
-    let at = dice.below(bytes.len());
-    let length = 1 + dice.below(64.min(bytes.len() - at));
-    match dice.below(6) {
+    let at = rng.below(bytes.len());
+    let length = 1 + rng.below(64.min(bytes.len() - at));
+    match rng.below(6) {
         0 => {
-            let end = ends[dice.below(ends.len())] + dice.below(3);
+            let end = ends[rng.below(ends.len())] + rng.below(3);
             bytes.truncate((end.saturating_sub(1)).min(file.len() - 1));
         }
         1 => bytes.truncate(at),
-        2 => bytes[at] ^= 1 << dice.below(8),
+        2 => bytes[at] ^= 1 << rng.below(8),
         3 => bytes[at..at + length].fill(0xff),
         4 => drop(bytes.drain(at..at + length)),
         _ => bytes.extend_from_slice(&file[at..]),
@@ -193,13 +193,13 @@ fn damaged(file: &[u8], ends: &[usize], dice: &mut Dice) -> Vec<u8> {
 #[test]
 fn a_damaged_plugin_is_rejected_or_works_and_the_runner_survives() {
     let n = number("PGTQ_BAD_BYTES", N_DAMAGED);
-    let mut dice = Dice(number("PGTQ_BAD_BYTES_SEED", 1) as u64);
+    let mut rng = Rng(number("PGTQ_BAD_BYTES_SEED", 1) as u64);
     let mut target = Target::start();
     let good = fs::read(plugin("flaky")).expect("a plugin is read");
     let ends = boundaries(&good);
     let (mut n_live, mut n_refused) = (0, 0);
     for _ in 0..n {
-        let bytes = damaged(&good, &ends, &mut dice);
+        let bytes = damaged(&good, &ends, &mut rng);
         let said = target.drop_in("victim.wasm", &bytes);
         match said.split_once("refused").map(|(_, reason)| reason) {
             None => n_live += 1,
@@ -213,6 +213,6 @@ fn a_damaged_plugin_is_rejected_or_works_and_the_runner_survives() {
             }
         }
     }
-    target.serves_on();
+    target.assert_serves();
     eprintln!("{n} damaged plugins: {n_refused} refused, {n_live} live, 0 deaths");
 }

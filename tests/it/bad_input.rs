@@ -1,4 +1,4 @@
-//! Bad input gets a clear error, an exit code, and loses nothing.
+//! Invalid input: clear errors and exit codes, and no data is lost.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,9 +7,9 @@ use std::path::Path;
 use pgtq_setup::postgres::{Data, Options, PrivatePostgres};
 use pgtq_tests::{Database, Finished, cli, plugin, program, repository, wait_until};
 
-use crate::scene::{Scene, start, wait_for_handlers};
+use crate::fixture::{Fixture, start, wait_for_handlers};
 
-/// An exit code and everything that was said, for a golden text.
+/// The exit code and all output, for a snapshot.
 fn said(finished: &Finished) -> String {
     let code = finished
         .code
@@ -17,7 +17,7 @@ fn said(finished: &Finished) -> String {
     format!("status {code}\n{}{}", finished.stdout, finished.stderr)
 }
 
-/// `text` with an N for the number after each `before`.
+/// Replaces the number after each `before` by `N`.
 fn numberless(text: &str, before: &str) -> String {
     let mut parts = text.split(before);
     let first = parts.next().unwrap_or_default().to_owned();
@@ -25,8 +25,8 @@ fn numberless(text: &str, before: &str) -> String {
     rest.fold(first, |all, part| format!("{all}{before}N{part}"))
 }
 
-/// What each of these commands says, as one golden text.
-fn all_said(scene: &Scene, commands: &[&[&str]]) -> String {
+/// The output of all commands, for one snapshot.
+fn all_said(fixture: &Fixture, commands: &[&[&str]]) -> String {
     let mut text = String::new();
     for command in commands {
         let shown: Vec<&str> = command
@@ -36,19 +36,19 @@ fn all_said(scene: &Scene, commands: &[&[&str]]) -> String {
         text.push_str(&format!(
             "$ pgtq {}\n{}\n",
             shown.join(" "),
-            said(&scene.pgtq(command))
+            said(&fixture.pgtq(command))
         ));
     }
     text
 }
 
 #[tokio::test]
-async fn a_push_that_cannot_run_is_refused_with_what_would_help() {
-    let scene = Scene::with(&["hello"]).await;
-    let _runner = scene.runner(&[]);
+async fn an_invalid_push_is_rejected_with_a_hint() {
+    let fixture = Fixture::with(&["hello"]).await;
+    let _runner = fixture.runner(&[]);
     let long = "n".repeat(129);
     let golden = all_said(
-        &scene,
+        &fixture,
         &[
             &["push", "add_number", "a=2", "b=3"],
             &["push", "add_numbers", "a=2"],
@@ -64,61 +64,63 @@ async fn a_push_that_cannot_run_is_refused_with_what_would_help() {
         ],
     );
     insta::assert_snapshot!(golden);
-    assert_eq!(scene.sql("SELECT count(*) FROM pgtq.tasks").await, "0");
-    // A name that nobody has is a wish for later, if one says so.
-    scene.pgtq(&["push", "later", "--allow-unknown"]).success();
+    assert_eq!(fixture.sql("SELECT count(*) FROM pgtq.tasks").await, "0");
+    // An unknown handler is accepted on request.
+    fixture
+        .pgtq(&["push", "later", "--allow-unknown"])
+        .success();
     assert_eq!(
-        scene.sql("SELECT handler, state FROM pgtq.tasks").await,
+        fixture.sql("SELECT handler, state FROM pgtq.tasks").await,
         "later|runnable"
     );
 }
 
 #[tokio::test]
-async fn arguments_over_a_mebibyte_are_refused_on_every_way_in() {
-    let scene = Scene::with(&[]).await;
+async fn arguments_over_a_mebibyte_are_rejected_by_every_interface() {
+    let fixture = Fixture::with(&[]).await;
     let big = format!("[\"{}\"]", "x".repeat(1 << 20));
-    let file = scene.plugins.path().join("big.json");
+    let file = fixture.plugins.path().join("big.json");
     fs::write(&file, &big).unwrap();
     let by_file = format!("@{}", file.display());
-    let by_file = scene.pgtq(&["push", "h", &by_file, "--allow-unknown"]);
+    let by_file = fixture.pgtq(&["push", "h", &by_file, "--allow-unknown"]);
     insta::assert_snapshot!(said(&by_file));
     let by_input = cli(
-        scene.database.url(),
+        fixture.database.url(),
         &["push", "h", "-", "--allow-unknown"],
         &big,
     );
     assert_eq!(said(&by_input), said(&by_file));
     let by_batch = cli(
-        scene.database.url(),
+        fixture.database.url(),
         &["push", "h", "--batch", "-", "--allow-unknown"],
         &big,
     );
     assert_eq!(by_batch.code, Some(2), "{by_batch:?}");
-    let by_sql = scene
+    let by_sql = fixture
         .client
         .execute("SELECT pgtq.push('h', $1::text)", &[&big])
         .await;
     assert!(by_sql.is_err());
-    assert_eq!(scene.sql("SELECT count(*) FROM pgtq.tasks").await, "0");
+    assert_eq!(fixture.sql("SELECT count(*) FROM pgtq.tasks").await, "0");
 }
 
 #[tokio::test]
-async fn one_bad_line_in_a_batch_keeps_all_of_it_out() {
-    let scene = Scene::with(&["hello"]).await;
-    let _runner = scene.runner(&[]);
+async fn one_invalid_line_rejects_the_whole_batch() {
+    let fixture = Fixture::with(&["hello"]).await;
+    let _runner = fixture.runner(&[]);
     let lines = "[1, 2]\n[3, 4]\n{\"a\": \"x\", \"b\": 1}\n";
     let bad = cli(
-        scene.database.url(),
+        fixture.database.url(),
         &["push", "add_numbers", "--batch", "-"],
         lines,
     );
     insta::assert_snapshot!(said(&bad));
-    assert_eq!(scene.sql("SELECT count(*) FROM pgtq.tasks").await, "0");
+    assert_eq!(fixture.sql("SELECT count(*) FROM pgtq.tasks").await, "0");
 }
 
 #[tokio::test]
-async fn files_that_are_no_plugins_are_refused_by_name_and_the_others_serve() {
-    let scene = Scene::with(&["hello"]).await;
+async fn files_that_are_not_plugins_are_rejected_by_name_and_others_are_served() {
+    let fixture = Fixture::with(&["hello"]).await;
     let good = fs::read(plugin("hello")).unwrap();
     let elf = fs::read("/proc/self/exe").map(|mut bytes| {
         bytes.truncate(64 << 10);
@@ -140,33 +142,33 @@ async fn files_that_are_no_plugins_are_refused_by_name_and_the_others_serve() {
         ("strange.wasm", strange.unwrap()),
         ("text.wasm", b"a shopping list\n".to_vec()),
     ];
-    let _runner = scene.runner(&[]);
+    let _runner = fixture.runner(&[]);
     for (name, bytes) in &files {
-        fs::write(scene.plugins.path().join(name), bytes).unwrap();
+        fs::write(fixture.plugins.path().join(name), bytes).unwrap();
     }
     let mut reasons = String::new();
     for (name, _) in &files {
-        let line = scene.wait_file(name, "refused");
+        let line = fixture.wait_file(name, "refused");
         let reason = line.rsplit('\t').next().unwrap_or_default();
         reasons.push_str(&format!("{name}: {reason}\n"));
     }
     insta::assert_snapshot!(numberless(&reasons, "at byte "));
-    let sum = scene.pgtq(&["push", "add_numbers", "a=2", "b=3", "--wait"]);
+    let sum = fixture.pgtq(&["push", "add_numbers", "a=2", "b=3", "--wait"]);
     assert_eq!(sum.success(), "5");
 }
 
 #[tokio::test]
-async fn a_bad_file_in_the_place_of_a_good_one_does_not_displace_it() {
-    let scene = Scene::with(&["hello"]).await;
-    let _runner = scene.runner(&[]);
-    let file = scene.plugins.path().join("hello.wasm");
-    let beside = scene.plugins.path().join("hello.new");
+async fn an_invalid_replacement_does_not_unload_the_plugin() {
+    let fixture = Fixture::with(&["hello"]).await;
+    let _runner = fixture.runner(&[]);
+    let file = fixture.plugins.path().join("hello.wasm");
+    let beside = fixture.plugins.path().join("hello.new");
     fs::write(&beside, "oops").unwrap();
     fs::rename(&beside, &file).unwrap();
-    let line = scene.wait_file("hello.wasm", "refused");
+    let line = fixture.wait_file("hello.wasm", "refused");
     assert!(line.contains("not a WebAssembly file"), "{line}");
     assert_eq!(
-        scene
+        fixture
             .pgtq(&["push", "add_numbers", "[2,3]", "--wait"])
             .success(),
         "5"
@@ -174,24 +176,24 @@ async fn a_bad_file_in_the_place_of_a_good_one_does_not_displace_it() {
 }
 
 #[tokio::test]
-async fn of_two_plugins_with_one_handler_name_the_second_is_refused() {
-    let scene = Scene::with(&["hello"]).await;
-    let _runner = scene.runner(&[]);
-    scene.wait_file("hello.wasm", "live");
-    fs::copy(plugin("hello"), scene.plugins.path().join("twin.wasm")).unwrap();
-    let line = scene.wait_file("twin.wasm", "refused");
+async fn the_second_plugin_with_a_duplicate_handler_name_is_rejected() {
+    let fixture = Fixture::with(&["hello"]).await;
+    let _runner = fixture.runner(&[]);
+    fixture.wait_file("hello.wasm", "live");
+    fs::copy(plugin("hello"), fixture.plugins.path().join("twin.wasm")).unwrap();
+    let line = fixture.wait_file("twin.wasm", "refused");
     insta::assert_snapshot!(line.rsplit('\t').next().unwrap_or_default());
     assert_eq!(
-        scene
+        fixture
             .pgtq(&["push", "add_numbers", "[2,3]", "--wait"])
             .success(),
         "5"
     );
 }
 
-/// Runs pgtq without a word about a database, in an empty directory.
+/// Runs pgtq without any database setting, in an empty directory.
 fn alone(arguments: &[&str], env: &[(&str, &Path)]) -> Finished {
-    let here = tempfile::tempdir().expect("a temporary directory is made");
+    let here = tempfile::tempdir().expect("a temporary directory is created");
     let mut command = program();
     command
         .args(arguments)
@@ -213,7 +215,7 @@ fn alone(arguments: &[&str], env: &[(&str, &Path)]) -> Finished {
 }
 
 #[test]
-fn without_a_database_every_verb_says_what_to_set() {
+fn without_a_database_url_every_verb_says_what_to_set() {
     let pushed = alone(&["push", "h"], &[]);
     insta::assert_snapshot!(said(&pushed));
     assert_eq!(said(&alone(&["run"], &[])), said(&pushed));
@@ -221,29 +223,29 @@ fn without_a_database_every_verb_says_what_to_set() {
 }
 
 #[test]
-fn a_database_that_is_down_at_the_start_is_status_4() {
+fn a_database_down_at_startup_exits_with_4() {
     let url = "postgresql:///app?host=/nonexistent&user=app";
     for verb in ["run", "tasks"] {
-        // One golden text: both say the same.
+        // One snapshot: both print the same.
         let down = cli(url, &[verb], "");
         insta::allow_duplicates!(insta::assert_snapshot!(said(&down)));
     }
 }
 
 #[tokio::test]
-async fn a_schema_that_is_newer_older_or_missing_is_status_5() {
-    let scene = Scene::with(&[]).await;
-    scene
+async fn a_newer_older_or_missing_schema_exits_with_5() {
+    let fixture = Fixture::with(&[]).await;
+    fixture
         .sql("INSERT INTO pgtq.migrations (version, name, sha256, serves) VALUES (9999, 'tomorrow', '', 9999)")
         .await;
-    let newer = scene.pgtq(&["run"]);
+    let newer = fixture.pgtq(&["run"]);
     insta::assert_snapshot!(numberless(&said(&newer), "this pgtq is for version "));
     let nothing = Database::empty();
     insta::assert_snapshot!(said(&cli(nothing.url(), &["tasks"], "")));
 }
 
 #[test]
-fn without_postgres_programs_the_ways_out_are_named() {
+fn without_postgres_programs_the_alternatives_are_listed() {
     let empty = tempfile::tempdir().unwrap();
     let finished = alone(&["dev"], &[("PGTQ_PG_BIN", empty.path())]);
     assert_eq!(finished.code, Some(1), "{finished:?}");
@@ -253,7 +255,7 @@ fn without_postgres_programs_the_ways_out_are_named() {
 }
 
 #[test]
-fn without_a_wasm_toolchain_the_ways_out_are_named() {
+fn without_a_wasm_toolchain_the_fix_is_shown() {
     let empty = tempfile::tempdir().unwrap();
     let dir = repository()
         .join("plugins/hello")
@@ -307,19 +309,19 @@ fn a_rustup_without_a_toolchain_is_told_to_install_one_before_the_target() {
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_written_keeps_a_deploy_out_and_says_so() {
-    let scene = Scene::with(&[]).await;
+async fn a_deploy_into_a_read_only_directory_fails_with_the_reason() {
+    let fixture = Fixture::with(&[]).await;
     let file = plugin("hello").to_string_lossy().into_owned();
-    let deploy = scene.pgtq(&["deploy", &file, "--plugins", "/dev/null/plugins"]);
+    let deploy = fixture.pgtq(&["deploy", &file, "--plugins", "/dev/null/plugins"]);
     insta::assert_snapshot!(said(&deploy).replace(&file, "hello.wasm"));
 }
 
 #[tokio::test]
-async fn a_cache_that_cannot_be_used_costs_time_and_nothing_else() {
-    let scene = Scene::with(&["hello"]).await;
-    let _runner = scene.runner_under(&[], &[("PGTQ_CACHE", "/dev/null/cache")]);
+async fn an_unusable_cache_only_costs_time() {
+    let fixture = Fixture::with(&["hello"]).await;
+    let _runner = fixture.runner_with_env(&[], &[("PGTQ_CACHE", "/dev/null/cache")]);
     assert_eq!(
-        scene
+        fixture
             .pgtq(&["push", "add_numbers", "[2,3]", "--wait"])
             .success(),
         "5"
@@ -327,33 +329,33 @@ async fn a_cache_that_cannot_be_used_costs_time_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_wait_that_is_interrupted_leaves_the_task_to_its_runner() {
-    let scene = Scene::with(&["hello"]).await;
+async fn an_interrupted_wait_does_not_cancel_the_task() {
+    let fixture = Fixture::with(&["hello"]).await;
     let mut waiting = program()
         .args(["push", "add_numbers", "[2,3]", "--allow-unknown", "--wait"])
-        .env("PGTQ_DATABASE_URL", scene.database.url())
+        .env("PGTQ_DATABASE_URL", fixture.database.url())
         .spawn()
         .unwrap();
-    scene
+    fixture
         .wait_sql("SELECT state FROM pgtq.tasks", "runnable")
         .await;
     let pid = i32::try_from(waiting.id()).unwrap();
-    // SAFETY: kill takes two numbers; the child is not waited for yet.
+    // SAFETY: kill takes two integers; the child is not reaped yet.
     unsafe { libc::kill(pid, libc::SIGINT) };
     let status = waiting.wait().unwrap();
     assert!(!status.success());
-    let _runner = scene.runner(&[]);
-    scene
+    let _runner = fixture.runner(&[]);
+    fixture
         .wait_sql("SELECT state, result FROM pgtq.tasks", "complete|5")
         .await;
 }
 
 #[test]
-fn a_runner_survives_its_database_and_finishes_the_tasks_when_it_is_back() {
+fn a_runner_survives_a_database_restart_and_finishes_its_tasks() {
     let home = tempfile::tempdir().unwrap();
     let options = Options {
         data: Data::Keep(home.path().join("postgres")),
-        // What was committed must be there after the stop.
+        // Commits must survive the shutdown.
         durable: true,
         ..Options::ephemeral()
     };
@@ -364,7 +366,7 @@ fn a_runner_survives_its_database_and_finishes_the_tasks_when_it_is_back() {
     let plugins = pgtq_tests::plugin_dir(&["hello", "flaky"]);
     let mut runner = start(&url, plugins.path(), &[], &[]);
     wait_for_handlers(&url, &["add_numbers", "flaky.snooze"]);
-    // Some sleep when the server stops, one runs.
+    // When the server stops, some tasks are snoozed and one runs.
     for _ in 0..5 {
         cli(&url, &["push", "flaky.snooze", "ms=300"], "").success();
     }

@@ -1,6 +1,6 @@
-//! `pgtq bench`, at sizes that say nothing: every workload runs, counts right,
-//! yields the figures it promises and leaves nothing behind. No timing is looked at.
-//! The workloads of the laboratory are tested in `tests/bench/tests`.
+//! `pgtq bench` with small sizes: every workload runs, counts correctly, reports all its
+//! figures and cleans up. Timings are not checked. The workloads of `pgtq-bench` are
+//! tested in `tests/bench/tests`.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,12 @@ const SMALL: &[&str] = &[
     "--slots=4",
 ];
 
-/// Schemas of a benchmark that are there now.
+/// The existing schemas of benchmarks.
 fn n_left(sql: &Sql) -> String {
     sql.row("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pgtq_bench%'")
 }
 
-/// Runs these workloads; their figures by name, with unit and target.
+/// Runs these workloads. Returns their figures by name, with unit and target.
 fn bench(workloads: &[&str]) -> (BTreeMap<String, f64>, String) {
     let database = Database::migrated();
     let plugins = plugin_dir(&["hello"]);
@@ -62,7 +62,7 @@ fn bench(workloads: &[&str]) -> (BTreeMap<String, f64>, String) {
 }
 
 #[test]
-fn the_three_workloads_yield_their_figures_and_count_right() {
+fn the_three_workloads_report_their_figures() {
     let (values, shape) = bench(&[]);
     insta::assert_snapshot!("figures", shape);
     for name in ["drain: rate", "drain: wal per task", "sandbox: attempt"] {
@@ -70,9 +70,9 @@ fn the_three_workloads_yield_their_figures_and_count_right() {
     }
 }
 
-/// The row is doubled by hand while the benchmark runs.
+/// The test duplicates a row while the benchmark runs.
 #[test]
-fn a_task_that_is_doubled_keeps_every_figure_back() {
+fn a_duplicated_task_suppresses_every_figure() {
     let database = Database::migrated();
     let plugins = plugin_dir(&["hello"]);
     let child = program()
@@ -106,7 +106,7 @@ fn a_task_that_is_doubled_keeps_every_figure_back() {
                  SELECT count(*) FROM one"
             )) == "1"
     });
-    let output = child.wait_with_output().expect("pgtq ends");
+    let output = child.wait_with_output().expect("pgtq exits");
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{words}");
     assert!(

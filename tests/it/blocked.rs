@@ -1,4 +1,4 @@
-//! A handler that keeps its thread: what must go on without it.
+//! A handler that blocks its thread.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -9,7 +9,7 @@ use tokio::runtime::Builder;
 
 use crate::native::{Engine, grant, registry_of};
 
-/// Held by the test while the handler is to block.
+/// Held by the test while the handler blocks.
 static GATE: Mutex<()> = Mutex::new(());
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
@@ -41,7 +41,7 @@ fn the_lease_is_renewed_while_a_handler_blocks_every_thread() {
     let lease = "SELECT extract(epoch FROM expires_at)::bigint FROM pgtq.runners";
     let seconds = || sql.row(lease).parse::<i64>().expect("a number");
     let before = seconds();
-    // Beats come every five seconds.
+    // A heartbeat every five seconds.
     wait_until("the lease is renewed twice", || seconds() >= before + 9);
     drop(closed);
     let state = format!("SELECT state FROM pgtq.tasks WHERE id = {id}");

@@ -1,4 +1,4 @@
-//! `pgtq test`: golden cases against real plugin files.
+//! `pgtq test` with real plugin files.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use pgtq_tests::{Finished, plugin, program, repository};
 use serde_json::Value;
 
-/// Runs `pgtq test` on a file, without a database.
+/// Runs `pgtq test` for a file, without a database.
 fn test(file: &Path, cases: &Path, more: &[&str]) -> Finished {
     let (file, cases) = (file.display().to_string(), cases.display().to_string());
     let all = [&["test", &file, "--cases", &cases], more].concat();
@@ -15,14 +15,14 @@ fn test(file: &Path, cases: &Path, more: &[&str]) -> Finished {
 
 /// A directory of cases.
 fn cases(files: &[(&str, &str)]) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().expect("a temporary directory is made");
+    let dir = tempfile::tempdir().expect("a temporary directory is created");
     for (name, text) in files {
         fs::write(dir.path().join(format!("{name}.json")), text).expect("a case is written");
     }
     dir
 }
 
-/// Case and result of each line.
+/// The case and the result of each line.
 fn results(finished: &Finished) -> Vec<String> {
     let lines = finished.stdout.lines();
     lines
@@ -48,7 +48,7 @@ fn the_cases_of_hello_pass_from_its_crate() {
 }
 
 #[test]
-fn a_case_that_differs_is_shown_and_written_down_on_request() {
+fn a_failed_case_is_shown_and_updated_on_request() {
     let hello = plugin("hello");
     let dir = cases(&[
         (
@@ -105,7 +105,7 @@ fn without_a_case_the_status_says_so() {
 }
 
 #[test]
-fn json_tells_every_case_with_its_cost_and_its_differences() {
+fn json_lists_every_case_with_cost_and_differences() {
     let dir = cases(&[(
         "bad",
         r#"{"handler": "add_numbers", "args": [2, 3], "expect": {"result": 6}}"#,
@@ -129,7 +129,7 @@ const DELIVER: &str = r#""handler": "deliver", "secrets": {"webhook_signing": "a
     "args": {"url": "https://hooks.example.com/in", "event": "order.paid", "body": {"order": 7}}"#;
 
 #[test]
-fn requests_are_answered_by_the_case_and_secrets_stay_out_of_it() {
+fn a_case_fakes_responses_and_contains_no_secrets() {
     let exchange = |answer: &str| {
         format!(
             r#"{{{DELIVER}, "http": [{{"request": {{"method": "POST",
@@ -187,10 +187,9 @@ fn requests_are_answered_by_the_case_and_secrets_stay_out_of_it() {
     assert!(!told.contains("a signing key"), "{told}");
 }
 
-/// Two pages of orders: what SQL, the saved state and the file become is written
-/// down, and holds when it is run again.
+/// Two pages of orders: SQL, saved state and file are recorded, and match in a second run.
 #[test]
-fn sql_state_and_files_are_the_cases_own() {
+fn a_case_has_its_own_sql_state_and_files() {
     let order = |id: i64, product: &str| {
         format!(r#"{{"id": {id}, "product": "{product}", "quantity": 1, "cents": 250}}"#)
     };
@@ -227,7 +226,7 @@ fn sql_state_and_files_are_the_cases_own() {
     let again = test(&report, dir.path(), &[]);
     assert_eq!(results(&again), ["report ok"], "{again:?}");
 
-    // Another order, another sum: each place that differs is told.
+    // Another order and sum: each difference is listed.
     let changed = case.replace("\"cents\": 250}", "\"cents\": 300}");
     fs::write(dir.path().join("report.json"), changed).expect("it is written");
     let differs = test(&report, dir.path(), &[]);
@@ -239,9 +238,9 @@ fn sql_state_and_files_are_the_cases_own() {
     );
 }
 
-/// A handler may push in a case what it may push if all is granted that it asks for.
+/// In a case all declared needs are granted, unless the case denies them.
 #[test]
-fn pushes_of_a_case_are_granted_as_asked_for_and_refused_on_request() {
+fn pushes_of_a_case_are_granted_as_declared_and_denied_on_request() {
     let case = |args: &str, more: &str, expect: &str| {
         format!(
             r#"{{"handler": "flaky.push_to", "args": {{"handler": {args}, "args": [2, 3]}}, {more} "expect": {expect}}}"#

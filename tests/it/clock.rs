@@ -1,13 +1,13 @@
-//! The database and a runner disagree about the time by weeks: all goes by the database's.
+//! The clocks of the database and a runner differ by weeks: the database's clock is used.
 
 use pgtq_tests::{Runner, Sql, cli, on_terminal, plugin_dir, program, wait_until, wrong_clock};
 
-use crate::scene::start;
+use crate::fixture::start;
 use crate::tasks::{database, push};
 
 const DAYS: i64 = 40;
 
-/// Finished so long ago.
+/// Inserts a task finished this many days ago.
 fn finished(sql: &Sql, id: i64, days: i32) {
     sql.rows(&format!(
         "INSERT INTO pgtq.history (id, state, priority, attempts, crashes, queue, handler, args, pushed_at, due_at, finished_at)
@@ -16,7 +16,7 @@ fn finished(sql: &Sql, id: i64, days: i32) {
     ));
 }
 
-/// Somebody else's runner, whose lease ends in this many seconds.
+/// Inserts another runner, with a lease that expires in this many seconds.
 fn other_runner(sql: &Sql, name: &str, seconds: i32) {
     sql.rows(&format!(
         "INSERT INTO pgtq.runners (name, host, pid, version, slots, queues, expires_at)
@@ -33,7 +33,7 @@ fn check(off_by_days: i64) {
         .map(|(k, v)| (k.as_str(), v.as_str()))
         .collect();
     env.push(("PGTQ_LOG", "info,pgtq=debug"));
-    // One of a day that is kept, one of a day that is not.
+    // One task within the retention, one beyond it.
     finished(&sql, -6, 6);
     finished(&sql, -8, 8);
     other_runner(&sql, "alive", 3_600);
@@ -65,10 +65,10 @@ fn check(off_by_days: i64) {
         ));
     }
     let run = "SELECT count(*) FROM pgtq.history WHERE id > 0";
-    wait_until("what is due has ended", || sql.number(run) == 21);
+    wait_until("due tasks are finished", || sql.number(run) == 21);
     let early = "SELECT count(*) FROM pgtq.history WHERE id > 0 AND NOT
         (pushed_at <= due_at AND due_at <= started_at AND started_at <= finished_at AND finished_at <= now())";
-    assert_eq!(sql.number(early), 0, "times are the database's");
+    assert_eq!(sql.number(early), 0, "times are from the database's clock");
     assert_eq!(
         sql.number("SELECT count(*) FROM pgtq.scheduled"),
         1,
@@ -85,7 +85,7 @@ fn check(off_by_days: i64) {
     let kept = sql.rows("SELECT id FROM pgtq.history WHERE id < 0");
     assert_eq!(kept, ["-6"], "what is kept");
 
-    // Ages, as a person sees them on this machine.
+    // Ages in the output of verbs on this machine.
     let id = sql.row("SELECT max(id) FROM pgtq.history");
     for verb in [
         &["tasks"][..],
@@ -124,11 +124,11 @@ fn check(off_by_days: i64) {
 }
 
 #[test]
-fn with_a_clock_weeks_ahead_a_runner_goes_by_the_databases() {
+fn a_runner_with_a_clock_weeks_ahead_uses_the_database_clock() {
     check(DAYS);
 }
 
 #[test]
-fn with_a_clock_weeks_behind_a_runner_goes_by_the_databases() {
+fn a_runner_with_a_clock_weeks_behind_uses_the_database_clock() {
     check(-DAYS);
 }

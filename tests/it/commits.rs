@@ -1,25 +1,25 @@
-//! Commits that are cut short, and whose fault that is.
+//! Interrupted commits, and whether they use an attempt.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use pgtq_task::{Attempt, HandlerFuture, Limits, Outcome, Problem, Report, SqlGrant, TaskId};
-use pgtq_tests::{Database, Fate, Proxy, Rule, wait_until_async};
+use pgtq_tests::{Database, Fault, Proxy, Rule, wait_until_async};
 use tokio::sync::Semaphore;
 
 use crate::exactly_once::blocking;
 use crate::native::{Engine, failed, insert, leaf, registry};
 
-/// Connections refused before an outage ends: two seconds or three of them, so that
-/// each part of a runner notices.
+/// The number of connections refused in an outage: two or three seconds, so that every
+/// part of a runner notices.
 const OUTAGE: usize = 15;
 
-/// Attempts of [`short_lived`] whose connection will not live.
-static DOOMED: AtomicUsize = AtomicUsize::new(0);
+/// The number of attempts of [`short_lived`] with a short idle timeout.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
 /// Lets one of them return.
 static RETURN: Semaphore = Semaphore::const_new(0);
 
-/// Has the server end its connection, and returns as if nothing were wrong.
+/// Makes the server close its connection, and returns a result.
 fn short_lived(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
     Box::pin(async move {
         if let Err(problem) = insert(&attempt, &grant, "short").await {
@@ -30,7 +30,7 @@ fn short_lived(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
         if let Err(problem) = attempt.database.sql(&grant, &limits, soon, "[]").await {
             return failed(problem);
         }
-        DOOMED.fetch_add(1, SeqCst);
+        STARTED.fetch_add(1, SeqCst);
         RETURN.acquire().await.expect("never closed").forget();
         Report::without_guest(Outcome::Complete {
             result: "true".to_owned(),
@@ -39,7 +39,7 @@ fn short_lived(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handler_that_has_its_connection_ended_spends_its_attempts() {
+async fn a_handler_terminating_its_own_connection_uses_attempts() {
     let database = Database::migrated();
     let (sql, role, _) = blocking(database.url()).await;
     let engine = Engine::start(
@@ -52,7 +52,7 @@ async fn a_handler_that_has_its_connection_ended_spends_its_attempts() {
     let alive = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'");
     for n in 1..=2 {
         wait_until_async("the server has ended the connection", || async {
-            DOOMED.load(SeqCst) == n && sql.row(&alive).await == "0"
+            STARTED.load(SeqCst) == n && sql.row(&alive).await == "0"
         })
         .await;
         RETURN.add_permits(1);
@@ -62,25 +62,25 @@ async fn a_handler_that_has_its_connection_ended_spends_its_attempts() {
         sql.row(ended).await == "failed|sql|2"
     })
     .await;
-    let told = sql.row("SELECT error_message FROM pgtq.failed").await;
-    assert!(told.contains("lost before its commit"), "{told}");
+    let message = sql.row("SELECT error_message FROM pgtq.failed").await;
+    assert!(message.contains("lost before its commit"), "{message}");
     assert_eq!(sql.row("SELECT count(*) FROM app.rows").await, "0");
     engine.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_before_the_commit_costs_no_attempt() {
+async fn an_outage_before_the_commit_uses_no_attempt() {
     let database = Database::migrated();
     let (sql, role, dir) = blocking(database.url()).await;
     let proxy = Proxy::start(dir);
-    // What comes just before a commit, and prepares the transaction for its end.
+    // The statement before a commit, which checks the deferred constraints.
     let before = "SET CONSTRAINTS ALL IMMEDIATE";
-    proxy.rule(Rule::on(before).of(&role).fates(&[Fate::Held]));
+    proxy.rule(Rule::on(before).of(&role).faults(&[Fault::Hold]));
     let name = sql.row("SELECT current_database()").await;
     let engine = Engine::start(&proxy.url(&name), registry(&role, &[("leaf", leaf)])).await;
     sql.row("SELECT pgtq.push('leaf', retries => 0)").await;
     wait_until_async("it is about to commit", || async {
-        proxy.n_hits(before, Fate::Held) == 1
+        proxy.n_hits(before, Fault::Hold) == 1
     })
     .await;
     proxy.go_down(OUTAGE);
@@ -94,7 +94,7 @@ async fn an_outage_before_the_commit_costs_no_attempt() {
     assert_eq!(sql.row("SELECT count(*) FROM app.rows").await, "1");
 }
 
-/// Works up to a checkpoint and is out of time there; the next attempt does the rest.
+/// Times out at a checkpoint; the next attempt does the rest.
 fn in_two_parts(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
     Box::pin(async move {
         let limits = Limits::default();
@@ -105,8 +105,8 @@ fn in_two_parts(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
             insert(&attempt, &grant, "first").await?;
             let checkpoint = attempt.database.checkpoint(&limits, "1");
             match tokio::time::timeout(Duration::from_millis(300), checkpoint).await {
-                Ok(_) => Err(Problem::new("unavailable", "it came too early")),
-                Err(_) => Err(Problem::new("timeout", "out of time, as a sandbox says it")),
+                Ok(_) => Err(Problem::new("unavailable", "the checkpoint did not wait")),
+                Err(_) => Err(Problem::new("timeout", "timed out, as in the sandbox")),
             }
         };
         match parts.await {
@@ -118,7 +118,7 @@ fn in_two_parts(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
     })
 }
 
-/// Keeps its claim alive until it is cancelled.
+/// Runs until it is cancelled, so that its claim remains.
 fn wait(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async move {
         attempt.signal.stopped().await;
@@ -126,13 +126,13 @@ fn wait(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
     })
 }
 
-/// The claim holds another task, so nothing but the question for it waits for the commit.
+/// The claim contains another task, so only the query for the outcome waits for the commit.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_outcome_of_an_interrupted_checkpoint_is_known_before_the_task_continues() {
     let database = Database::migrated();
     let (sql, role, dir) = blocking(database.url()).await;
     let proxy = Proxy::start(dir);
-    proxy.rule(Rule::exactly("COMMIT").of(&role).fates(&[Fate::Held]));
+    proxy.rule(Rule::exactly("COMMIT").of(&role).faults(&[Fault::Hold]));
     let name = sql.row("SELECT current_database()").await;
     let pushed =
         "SELECT pgtq.push_many('[{\"handler\": \"in_two_parts\"}, {\"handler\": \"wait\"}]')";
@@ -141,11 +141,11 @@ async fn the_outcome_of_an_interrupted_checkpoint_is_known_before_the_task_conti
     let engine = Engine::start(&proxy.url(&name), registry).await;
     let waits = "SELECT count(*) FROM pg_stat_activity
         WHERE wait_event_type = 'Lock' AND datname = current_database()";
-    wait_until_async("the runner asks what became of the commit", || async {
+    wait_until_async("the runner queries the outcome of the commit", || async {
         sql.row(waits).await == "1"
     })
     .await;
-    assert_eq!(proxy.n_hits("COMMIT", Fate::Held), 1);
+    assert_eq!(proxy.n_hits("COMMIT", Fault::Hold), 1);
     assert_eq!(sql.row("SELECT count(*) FROM pgtq.claims").await, "1");
     assert_eq!(sql.row("SELECT count(*) FROM pgtq.attempts").await, "0");
     proxy.release();

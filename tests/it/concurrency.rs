@@ -1,8 +1,8 @@
-//! Several runners on one database, and tasks that stand in each other's way.
+//! Several runners on one database, and tasks that could delay each other.
 
 use pgtq_tests::{Runner, cli, plugin_dir, wait_until};
 
-use crate::tasks::{assert_completed_once, database, n_ended, push, runner, wait_for_ended};
+use crate::tasks::{assert_completed_once, database, n_finished, push, runner, wait_for_finished};
 
 #[test]
 fn three_runners_execute_each_task_once() {
@@ -14,7 +14,7 @@ fn three_runners_execute_each_task_once() {
     for _ in 0..10 {
         push(&sql, "add_numbers", N / 10, "[2, 3]");
     }
-    wait_for_ended(&sql, N);
+    wait_for_finished(&sql, N);
     assert_completed_once(&sql, N);
     assert_eq!(
         sql.row("SELECT max(attempts), max(crashes) FROM pgtq.history"),
@@ -26,19 +26,19 @@ fn three_runners_execute_each_task_once() {
 }
 
 #[test]
-fn runners_that_come_and_go_lose_nothing() {
+fn starting_and_stopping_runners_lose_no_task() {
     const N: usize = 3_000;
     let (database, sql) = database();
     let dir = plugin_dir(&["flaky", "hello"]);
     push(&sql, "add_numbers", N / 2, "[2, 3]");
     push(&sql, "flaky.sleep", N / 2, "[5]");
     let mut n_generations = 0;
-    while n_ended(&sql) < i64::try_from(N).expect("small") {
+    while n_finished(&sql) < i64::try_from(N).expect("small") {
         let mut two = [(), ()].map(|()| runner(database.url(), dir.path(), "", &[]));
-        let before = n_ended(&sql);
+        let before = n_finished(&sql);
         let all = i64::try_from(N).expect("small");
         wait_until("some more tasks have ended", || {
-            n_ended(&sql) >= (before + 400).min(all)
+            n_finished(&sql) >= (before + 400).min(all)
         });
         two.iter().for_each(Runner::terminate);
         for one in &mut two {
@@ -56,7 +56,7 @@ fn runners_that_come_and_go_lose_nothing() {
 }
 
 #[test]
-fn tasks_that_nobody_can_run_do_not_stand_in_the_way() {
+fn unserved_tasks_do_not_delay_others() {
     const UNKNOWN: usize = 20_000;
     let (database, sql) = database();
     let dir = plugin_dir(&["hello"]);
@@ -64,13 +64,13 @@ fn tasks_that_nobody_can_run_do_not_stand_in_the_way() {
         "SELECT count(pgtq.push('nobody_has_this', '{{}}', priority => -10))
          FROM generate_series(1, {UNKNOWN})"
     ));
-    // Many lanes as well as many tasks.
+    // Many lanes and many tasks.
     sql.rows(
         "SELECT count(pgtq.push('unknown_' || n, '{}', priority => -10)) FROM generate_series(1, 500) AS n",
     );
     push(&sql, "add_numbers", 100, "[2, 3]");
     let runner = runner(database.url(), dir.path(), "", &[]);
-    wait_for_ended(&sql, 100);
+    wait_for_finished(&sql, 100);
     let one = cli(
         database.url(),
         &["push", "add_numbers", "a=2", "b=3", "--wait"],
@@ -85,7 +85,7 @@ fn tasks_that_nobody_can_run_do_not_stand_in_the_way() {
 }
 
 #[test]
-fn a_paused_queue_and_a_full_one_leave_the_others_alone() {
+fn paused_and_full_queues_do_not_delay_others() {
     let (database, sql) = database();
     let dir = plugin_dir(&["flaky", "hello"]);
     let config = "[handlers.'flaky.sleep']\ntimeout = '10m'";
@@ -103,7 +103,7 @@ fn a_paused_queue_and_a_full_one_leave_the_others_alone() {
     let held = "SELECT count(*) FROM pgtq.running WHERE queue = 'slow'";
     wait_until("the slow queue is full", || sql.number(held) == 2);
     push(&sql, "add_numbers", 200, "[2, 3]");
-    wait_for_ended(&sql, 200);
+    wait_for_finished(&sql, 200);
     let states =
         sql.rows("SELECT queue, state, count(*) FROM pgtq.tasks GROUP BY 1, 2 ORDER BY 1, 2");
     let expected = [
@@ -114,6 +114,6 @@ fn a_paused_queue_and_a_full_one_leave_the_others_alone() {
     ];
     assert_eq!(states, expected);
     sql.rows("SELECT pgtq.resume(queue => 'still')");
-    wait_for_ended(&sql, 210);
+    wait_for_finished(&sql, 210);
     drop(runner);
 }

@@ -1,19 +1,18 @@
-//! Handlers that try to take the runner with them: each gets its own error, the
-//! runner keeps serving and gives the memory back. That two guests cannot see
-//! each other's memory is shown beside the sandbox, in `runner/sandbox/src/tests`.
+//! Abuse cases: each handler gets its own error, and the runner continues and releases
+//! the memory. Isolation of the memory of guests is tested in `runner/sandbox/src/tests`.
 
 use std::fs;
 
 use pgtq_tests::{Runner, cli, plugin_dir, wait_until};
 
-use crate::tasks::{UNENDED, database, push, runner, wait_for_ended};
+use crate::tasks::{UNFINISHED, database, push, runner, wait_for_finished};
 
-/// Enough for every handler but the endless one, which would take a minute to
-/// use up the default in a development build.
+/// Enough for every handler except the endless loop, which would take a minute for the
+/// default in a development build.
 const LITTLE_FUEL: &str =
     "[handlers.'flaky.loop']\nfuel = '20M'\n[handlers.'flaky.sleep']\ntimeout = '50ms'";
 
-/// Handlers, their arguments, and the kind and the words that each ends with.
+/// Handlers, their arguments, the error kind and a part of the message.
 const ENDS: &[(&str, &str, &str, &str)] = &[
     (
         "loop",
@@ -90,14 +89,14 @@ const ENDS: &[(&str, &str, &str, &str)] = &[
     ),
 ];
 
-/// The first of [`ENDS`]: those that use much.
+/// The number of handlers at the start of [`ENDS`] that use many resources.
 const GREEDY: usize = 5;
 
-/// How much more a runner may hold after all of it than before, in bytes: room
-/// for the C library's habits, far less than one greedy attempt.
+/// The allowed growth of the resident memory, in bytes: for caches of the C library, far
+/// less than one greedy attempt.
 const SLACK: u64 = 64 << 20;
 
-/// Bytes that the process holds in memory.
+/// The resident memory in bytes.
 fn resident(runner: &Runner) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", runner.pid()))
         .expect("a live process has a status");
@@ -108,7 +107,7 @@ fn resident(runner: &Runner) -> u64 {
         .expect("it is a number")
 }
 
-/// Open files and threads of the process.
+/// The numbers of open files and threads.
 fn handles(runner: &Runner) -> [usize; 2] {
     ["fd", "task"].map(|what| {
         let entries = fs::read_dir(format!("/proc/{}/{what}", runner.pid()));
@@ -121,14 +120,14 @@ fn add_numbers(url: &str) -> String {
 }
 
 #[test]
-fn each_misbehaviour_ends_with_words_of_its_own_and_the_runner_serves_on() {
+fn each_abuse_case_has_its_own_error_and_the_runner_survives() {
     let (database, sql) = database();
     let dir = plugin_dir(&["flaky", "hello"]);
     let runner = runner(database.url(), dir.path(), LITTLE_FUEL, &[]);
     for (handler, args, ..) in ENDS {
         push(&sql, &format!("flaky.{handler}"), 1, args);
     }
-    wait_for_ended(&sql, ENDS.len());
+    wait_for_finished(&sql, ENDS.len());
     for (handler, _, kind, words) in ENDS {
         let found = sql.row(&format!(
             "SELECT state, attempts, error_kind, error_message FROM pgtq.history
@@ -136,21 +135,21 @@ fn each_misbehaviour_ends_with_words_of_its_own_and_the_runner_serves_on() {
         ));
         let expected = format!("failed|1|{kind}|{words}");
         match words.ends_with(", at ") {
-            // The place in the source may move.
+            // Without the location in the source.
             true => assert!(found.starts_with(&expected), "{handler}: {found}"),
             false => assert_eq!(found, expected, "{handler}"),
         }
     }
-    // What it used is recorded, though it failed, and what it pushed was never pushed.
+    // The usage of failed attempts is recorded, and their pushes have no effect.
     let unused = "SELECT handler FROM pgtq.history WHERE coalesce(fuel, 0) = 0 OR wall_us IS NULL";
     assert_eq!(sql.rows(unused), [""; 0]);
-    assert_eq!(sql.number(UNENDED), 0);
+    assert_eq!(sql.number(UNFINISHED), 0);
     assert_eq!(add_numbers(database.url()), "5");
     assert!(!runner.stderr().contains("panicked"), "{}", runner.stderr());
 }
 
 #[test]
-fn a_runner_gives_back_the_memory_that_its_guests_took() {
+fn a_runner_releases_the_memory_of_its_guests() {
     const EACH: usize = 50;
     let (database, sql) = database();
     let dir = plugin_dir(&["flaky", "hello"]);
@@ -161,18 +160,18 @@ fn a_runner_gives_back_the_memory_that_its_guests_took() {
             push(&sql, &format!("flaky.{handler}"), times, args);
             n_tasks += times;
         }
-        wait_for_ended(&sql, n_tasks);
+        wait_for_finished(&sql, n_tasks);
     };
-    // The first of each makes the runner what it is.
+    // Warm-up.
     misbehave(1);
     let mut before = resident(&runner);
-    wait_until("the first ones' memory is given back", || {
+    wait_until("the memory of the warm-up is released", || {
         before = resident(&runner);
         before < 160 << 20
     });
     misbehave(EACH);
     let mut after = resident(&runner);
-    wait_until("the memory is given back", || {
+    wait_until("the memory is released", || {
         after = resident(&runner);
         after < before + SLACK
     });
@@ -186,17 +185,17 @@ fn a_runner_gives_back_the_memory_that_its_guests_took() {
 }
 
 #[test]
-fn a_thousand_traps_leave_nothing_behind() {
+fn a_thousand_traps_leak_nothing() {
     let (database, sql) = database();
     let dir = plugin_dir(&["flaky", "hello"]);
     let runner = runner(database.url(), dir.path(), LITTLE_FUEL, &[]);
     let trap = |n| push(&sql, "flaky.trap", n, "{}");
     trap(200);
-    wait_for_ended(&sql, 200);
+    wait_for_finished(&sql, 200);
     let (memory, before) = (resident(&runner), handles(&runner));
     trap(1_000);
-    wait_for_ended(&sql, 1_200);
-    wait_until("the memory is given back", || {
+    wait_for_finished(&sql, 1_200);
+    wait_until("the memory is released", || {
         resident(&runner) < memory + SLACK / 2
     });
     let after = handles(&runner);
@@ -205,7 +204,7 @@ fn a_thousand_traps_leave_nothing_behind() {
         memory >> 10,
         resident(&runner) >> 10
     );
-    // Connections and helping threads come and go, but not a thousand of them.
+    // The numbers of connections and helper threads vary, but not by a thousand.
     assert!(
         after
             .iter()

@@ -1,21 +1,21 @@
-//! Runners that die or stand still: others take over, nothing is lost, nothing runs twice for good.
+//! Crashed and stopped runners: other runners take over, and each task has one outcome.
 
 use pgtq_tests::{Sql, plugin_dir, wait_until};
 
 use crate::tasks::{
-    UNENDED, assert_completed_once, database, n_ended, push, runner, wait_for_ended,
+    UNFINISHED, assert_completed_once, database, n_finished, push, runner, wait_for_finished,
 };
 
-/// Lets `flaky.sleep` sleep for minutes.
+/// A long timeout for `flaky.sleep`.
 const LONG_SLEEPS: &str = "[handlers.'flaky.sleep']\ntimeout = '5m'";
 
-/// How many tasks are claimed now.
+/// The number of claimed tasks.
 fn n_running(sql: &Sql) -> i64 {
     sql.number("SELECT count(*) FROM pgtq.running")
 }
 
-/// Has every lease end at once, and takes the crashes for proven: as if another runner
-/// had been there all the time and had waited long enough.
+/// Expires every lease and confirms the crashes, as if another runner had been alive for
+/// long enough.
 fn end_leases(sql: &Sql) {
     sql.rows(
         "UPDATE pgtq.runners SET expires_at = now() - interval '1 second' WHERE id > 0;
@@ -36,17 +36,17 @@ fn five_hundred_tasks_of_a_killed_runner_finish_on_another() {
     let dir = plugin_dir(&["flaky"]);
     let start = || runner(database.url(), dir.path(), LONG_SLEEPS, &["-c", "500"]);
     let mut first = start();
-    // Long enough that none ends before all are claimed.
+    // Long enough to claim all tasks before the first one finishes.
     push(&sql, "flaky.sleep", N, "[600000]");
     wait_until("every task is claimed", || n_running(&sql) == 500);
     first.kill();
     let killed_at = sql.row("SELECT clock_timestamp()");
-    // The same tasks, short now: the second runner need not sleep as long.
+    // Shortens the tasks, so that the second runner finishes soon.
     sql.rows(
         "UPDATE pgtq.claims SET args = array_fill('[10]'::json, ARRAY[cardinality(task_ids)])",
     );
     let _second = start();
-    wait_for_ended(&sql, N);
+    wait_for_finished(&sql, N);
 
     assert_completed_once(&sql, N);
     let counts = sql
@@ -59,7 +59,7 @@ fn five_hundred_tasks_of_a_killed_runner_finish_on_another() {
                 round(extract(epoch FROM max(started_at) - '{killed_at}'), 1) FROM pgtq.history"
     ));
     eprintln!("seconds from the kill to the first and the last restart: {seconds}");
-    // A lease of 15 s, and what a slow machine adds; all by the database's clock.
+    // A lease of 15 s, and time for a slow machine. By the database's clock.
     let late = sql.number(&format!(
         "SELECT count(*) FROM pgtq.history WHERE started_at > '{killed_at}'::timestamptz + interval '60 s'"
     ));
@@ -67,7 +67,7 @@ fn five_hundred_tasks_of_a_killed_runner_finish_on_another() {
 }
 
 #[test]
-fn endings_of_a_runner_that_stood_still_beyond_its_lease_change_nothing() {
+fn outcomes_of_a_runner_paused_beyond_its_lease_are_discarded() {
     let (database, sql) = database();
     let dir = plugin_dir(&["flaky"]);
     let start = |name| {
@@ -83,20 +83,20 @@ fn endings_of_a_runner_that_stood_still_beyond_its_lease_change_nothing() {
     wait_until("every task is claimed", || n_running(&sql) == 8);
     stopped.pause();
     let mut other = start("other");
-    wait_for_ended(&sql, 8);
+    wait_for_finished(&sql, 8);
     let ended = "SELECT id, state, runner_id, claim_id, finished_at FROM pgtq.history ORDER BY id";
     let before = sql.rows(ended);
     stopped.resume();
     stopped.wait_for("registered again");
-    // It was not dead: nothing is held against the tasks.
+    // The runner did not crash, so no crash is counted.
     let blamed = "SELECT (SELECT count(*) FROM pgtq.crash_reports), count(*) FROM pgtq.attempts WHERE kind = 'crash'";
     assert_eq!(sql.row(blamed), "0|0");
 
-    // It continues under its new id, when the other one is gone.
+    // It continues with its new id after the other runner has exited.
     other.terminate();
     assert_eq!(other.wait().code(), Some(0));
     push(&sql, "flaky.sleep", 8, "[1]");
-    wait_for_ended(&sql, 16);
+    wait_for_finished(&sql, 16);
     assert_completed_once(&sql, 16);
     assert_eq!(
         sql.rows(&format!("SELECT * FROM ({ended} LIMIT 8) AS first")),
@@ -110,14 +110,14 @@ fn endings_of_a_runner_that_stood_still_beyond_its_lease_change_nothing() {
 }
 
 #[test]
-fn a_task_that_three_runners_died_under_fails_and_its_neighbours_complete() {
-    const INNOCENTS: usize = 100;
+fn a_task_with_three_runner_crashes_fails_and_others_complete() {
+    const OTHERS: usize = 100;
     let (database, sql) = database();
     let dir = plugin_dir(&["flaky"]);
     let start = || runner(database.url(), dir.path(), LONG_SLEEPS, &["-c", "101"]);
     let poison = sql.number("SELECT pgtq.push('flaky.sleep', '[600000]')");
-    push(&sql, "flaky.sleep", INNOCENTS, "[600000]");
-    // Twice all die together: nobody knows which one it was.
+    push(&sql, "flaky.sleep", OTHERS, "[600000]");
+    // Two crashes with all tasks: every task is suspect.
     for _ in 0..2 {
         let mut victim = start();
         wait_until("all are running", || n_running(&sql) == 101);
@@ -129,8 +129,8 @@ fn a_task_that_three_runners_died_under_fails_and_its_neighbours_complete() {
     sql.rows(&format!(
         "UPDATE pgtq.runnable_tasks SET args = '[10]' WHERE id <> {poison}"
     ));
-    // Now one suspect runs at a time. If others were held when it died, that takes one
-    // crash more, because one of them may have done it.
+    // Now one suspect runs at a time. A crash while other tasks are claimed requires one
+    // more crash, because one of them may be the cause.
     let alone = format!(
         "SELECT count(*) FROM pgtq.claims WHERE solo AND task_ids = ARRAY[{poison}::bigint]"
     );
@@ -138,7 +138,7 @@ fn a_task_that_three_runners_died_under_fails_and_its_neighbours_complete() {
     let mut n_deaths = 2;
     while sql.number(&is_over) == 0 {
         let mut victim = start();
-        wait_until("the poison is the suspect that runs", || {
+        wait_until("the crashing task is the running suspect", || {
             sql.number(&alone) == 1
         });
         victim.kill();
@@ -147,23 +147,22 @@ fn a_task_that_three_runners_died_under_fails_and_its_neighbours_complete() {
     }
     assert!((3..=4).contains(&n_deaths), "{n_deaths}");
     let _survivor = start();
-    wait_for_ended(&sql, INNOCENTS + 1);
+    wait_for_finished(&sql, OTHERS + 1);
 
-    let fates = sql.rows(&format!(
+    let outcomes = sql.rows(&format!(
         "SELECT id = {poison}, state, error_kind, crashes >= 3, count(*) FROM pgtq.history
          GROUP BY 1, 2, 3, 4 ORDER BY 1"
     ));
-    assert_eq!(fates, ["f|complete||f|100", "t|failed|crash|t|1"]);
+    assert_eq!(outcomes, ["f|complete||f|100", "t|failed|crash|t|1"]);
     let message = sql.row(&format!(
         "SELECT error_message FROM pgtq.failed WHERE id = {poison}"
     ));
     let died = "runners died while they ran it, the last one while it";
     assert!(message.contains(died), "{message}");
-    assert_eq!(sql.number(UNENDED), 0);
+    assert_eq!(sql.number(UNFINISHED), 0);
 }
 
-/// The process that holds this task now, and may be killed for it: one that holds it
-/// together with others, or alone when it has been suspected.
+/// The process that holds this task now: together with others, or alone if it is suspect.
 fn holder(sql: &Sql, task: i64) -> Option<u32> {
     let rows = sql.rows(&format!(
         "SELECT r.pid FROM pgtq.in_flight AS u JOIN pgtq.runners AS r ON r.id = u.runner_id
@@ -174,19 +173,19 @@ fn holder(sql: &Sql, task: i64) -> Option<u32> {
 
 #[test]
 fn a_task_that_kills_its_runner_does_not_stop_a_hundred_others() {
-    const INNOCENTS: usize = 100;
+    const OTHERS: usize = 100;
     let (database, sql) = database();
     let dir = plugin_dir(&["flaky"]);
     let start = || runner(database.url(), dir.path(), LONG_SLEEPS, &["-c", "8"]);
     let mut runners = [start(), start(), start()];
-    push(&sql, "flaky.sleep", INNOCENTS / 2, "[200]");
+    push(&sql, "flaky.sleep", OTHERS / 2, "[200]");
     let poison = sql.number("SELECT pgtq.push('flaky.sleep', '[600000]')");
-    push(&sql, "flaky.sleep", INNOCENTS / 2, "[200]");
+    push(&sql, "flaky.sleep", OTHERS / 2, "[200]");
     let mut n_deaths = 0;
     let is_over = format!("SELECT count(*) FROM pgtq.history WHERE id = {poison}");
     while sql.number(&is_over) == 0 {
         let mut pid = None;
-        wait_until("somebody runs the poison, or it is over", || {
+        wait_until("the crashing task runs or is finished", || {
             pid = holder(&sql, poison);
             pid.is_some() || sql.number(&is_over) == 1
         });
@@ -196,7 +195,7 @@ fn a_task_that_kills_its_runner_does_not_stop_a_hundred_others() {
         };
         victim.kill();
         n_deaths += 1;
-        // Proof within seconds.
+        // Confirms the crash within seconds.
         sql.rows(&format!(
             "CREATE OR REPLACE FUNCTION pgtq.server_is_settled() RETURNS boolean LANGUAGE sql AS 'SELECT true';
              CREATE OR REPLACE FUNCTION pgtq.crash_wait() RETURNS interval LANGUAGE sql AS $$ SELECT interval '2 s' $$;
@@ -205,19 +204,19 @@ fn a_task_that_kills_its_runner_does_not_stop_a_hundred_others() {
         ));
         *victim = start();
     }
-    wait_for_ended(&sql, INNOCENTS + 1);
-    let fates = sql.rows(&format!(
+    wait_for_finished(&sql, OTHERS + 1);
+    let outcomes = sql.rows(&format!(
         "SELECT id = {poison}, state, error_kind, max(crashes) <= 2, max(attempts), count(*)
          FROM pgtq.history GROUP BY 1, 2, 3 ORDER BY 1"
     ));
-    assert_eq!(fates, ["f|complete||t|1|100", "t|failed|crash|f|0|1"]);
-    // Beside other tasks it takes one more, and so does a death before the first proof.
+    assert_eq!(outcomes, ["f|complete||t|1|100", "t|failed|crash|f|0|1"]);
+    // A crash beside other tasks, or before the first confirmation, requires one more.
     assert!((3..=6).contains(&n_deaths), "{n_deaths}");
-    assert_eq!(sql.number(UNENDED), 0);
+    assert_eq!(sql.number(UNFINISHED), 0);
 }
 
 #[test]
-fn connections_cut_again_and_again_while_draining_lose_nothing() {
+fn repeated_connection_cuts_while_draining_lose_no_task() {
     const N: usize = 4_000;
     let (database, sql) = database();
     let dir = plugin_dir(&["hello"]);
@@ -227,14 +226,14 @@ fn connections_cut_again_and_again_while_draining_lose_nothing() {
     let mut n_storms = 0;
     let mut next = 200;
     while next < i64::try_from(N).expect("small") {
-        wait_until("a few more tasks have ended", || n_ended(&sql) >= next);
+        wait_until("a few more tasks have ended", || n_finished(&sql) >= next);
         n_cut += sql.number(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
              WHERE datname = current_database() AND pid <> pg_backend_pid()
                AND backend_type = 'client backend'",
         );
         n_storms += 1;
-        next = n_ended(&sql) + 200;
+        next = n_finished(&sql) + 200;
     }
     let status = runner.wait();
     assert_eq!(status.code(), Some(0), "{}", runner.stderr());

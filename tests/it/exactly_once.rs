@@ -1,16 +1,16 @@
-//! What a handler does through its SQL has happened exactly once, or not yet.
+//! The effects of handler SQL happen exactly once.
 
 use std::time::Duration;
 
 use pgtq_task::{
     Attempt, ErrorKind, Failure, HandlerFuture, Limits, Outcome, Report, SqlGrant, TaskId,
 };
-use pgtq_tests::{Database, Fate, Proxy, Rule, Sql, plugin_dir, wait_until, wait_until_async};
+use pgtq_tests::{Database, Fault, Proxy, Rule, Sql, plugin_dir, wait_until, wait_until_async};
 
 use crate::native::{Engine, book, failed, insert, leaf, n_rows, registry, role};
-use crate::tasks::{UNENDED, assert_completed_once, database, n_ended, push, runner};
+use crate::tasks::{UNFINISHED, assert_completed_once, database, n_finished, push, runner};
 
-/// What a runner of `flaky.rows` is told.
+/// The grants of a runner of `flaky.rows`.
 fn grants(role: &str) -> String {
     format!(
         "[grants.flaky]\nsql = {{ role = '{role}', connections = 4 }}\n\
@@ -18,7 +18,7 @@ fn grants(role: &str) -> String {
     )
 }
 
-/// Has every insert wait while this test holds the lock 7.
+/// Makes every insert wait while this test holds the advisory lock 7.
 const GATE: &str =
     "CREATE FUNCTION app.wait_at_the_gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
          PERFORM pg_advisory_xact_lock_shared(7);
@@ -26,14 +26,14 @@ const GATE: &str =
      END $$;
      CREATE TRIGGER gate AFTER INSERT ON app.rows FOR EACH ROW EXECUTE FUNCTION app.wait_at_the_gate()";
 
-/// How many inserts wait.
+/// The number of waiting inserts.
 const AT_THE_GATE: &str =
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
-/// Pushes tasks that insert a row and push a child that inserts another, in
-/// waves. Each wave is let go at once, and then one of two runners is killed in
-/// the midst of it: at once, or a few endings later.
+/// Pushes waves of tasks that insert a row and push a child that inserts another. Each
+/// wave is released at once, and then one of two runners is killed, at once or a few
+/// outcomes later.
 fn rows_under_kills(n_waves: usize, n_in_wave: usize) {
     let (database, sql) = database();
     let grants = grants(&role(&sql));
@@ -45,15 +45,15 @@ fn rows_under_kills(n_waves: usize, n_in_wave: usize) {
         sql.rows("SELECT pg_advisory_lock(7)");
         push(&sql, "flaky.rows", n_in_wave, "{\"then\": \"result\"}");
         wait_until("inserts wait", || sql.number(AT_THE_GATE) >= 4);
-        let before = n_ended(&sql);
+        let before = n_finished(&sql);
         sql.rows("SELECT pg_advisory_unlock(7)");
         let some_more = i64::try_from(wave % 4 * 3).expect("small");
-        wait_until("some have ended", || n_ended(&sql) >= before + some_more);
+        wait_until("some have ended", || n_finished(&sql) >= before + some_more);
         let victim = &mut runners[wave % 2];
         let pid = victim.pid();
         victim.kill();
-        // At once, so that the test need not wait for leases; and nobody is to
-        // blame for the deaths, so nothing is taken for their cause.
+        // Ends the lease at once, so that the test does not wait for it, and resets the
+        // crash counts, because no task is the cause.
         sql.rows(&format!(
             "UPDATE pgtq.runners SET expires_at = now() - interval '1 second' WHERE pid = {pid};
              SELECT pgtq.rescue();
@@ -61,12 +61,12 @@ fn rows_under_kills(n_waves: usize, n_in_wave: usize) {
         ));
         *victim = start();
     }
-    wait_until("nothing is left", || sql.number(UNENDED) == 0);
+    wait_until("nothing is left", || sql.number(UNFINISHED) == 0);
     let n = 2 * n_waves * n_in_wave;
     assert_completed_once(&sql, n);
     assert_eq!(n_rows(&sql), format!("{n}|{n}"), "rows, tasks with one");
     let crashed = sql.number("SELECT count(*) FROM pgtq.attempts WHERE kind IN ('lost', 'crash')");
-    eprintln!("{n_waves} runners killed; {crashed} attempts were lost with them");
+    eprintln!("{n_waves} runners killed; {crashed} attempts were lost");
     assert!(crashed > 0);
 }
 
@@ -82,7 +82,7 @@ fn ten_thousand_rows_of_ten_thousand_tasks_while_runners_are_killed() {
 }
 
 #[test]
-fn a_plugin_that_does_not_succeed_leaves_no_row() {
+fn a_failed_plugin_leaves_no_row() {
     let (database, sql) = database();
     let grants = grants(&role(&sql)).replace("'5m'", "'1s'") + "fuel = 50_000_000\n";
     let dir = plugin_dir(&["flaky"]);
@@ -93,7 +93,7 @@ fn a_plugin_that_does_not_succeed_leaves_no_row() {
         ));
     }
     let _runner = runner(database.url(), dir.path(), &grants, &[]);
-    wait_until("all have ended", || n_ended(&sql) == 6);
+    wait_until("all have ended", || n_finished(&sql) == 6);
     let found = sql.rows(
         "SELECT args ->> 'then', state, error_kind, error_code, attempts FROM pgtq.history ORDER BY 1",
     );
@@ -115,28 +115,28 @@ fn a_plugin_that_does_not_succeed_leaves_no_row() {
 }
 
 #[test]
-fn without_a_grant_sql_is_denied_with_the_lines_to_write() {
+fn without_a_grant_sql_is_denied_with_the_lines_to_add() {
     let (database, sql) = database();
     let dir = plugin_dir(&["flaky"]);
     sql.rows("SELECT pgtq.push('flaky.rows', '{\"then\": \"leaf\"}', retries => 0)");
     let _runner = runner(database.url(), dir.path(), "", &[]);
-    wait_until("it has ended", || n_ended(&sql) == 1);
-    let told = sql.row("SELECT error_code || ' ' || error_message FROM pgtq.failed");
-    assert!(told.starts_with("denied "), "{told}");
+    wait_until("it has ended", || n_finished(&sql) == 1);
+    let error = sql.row("SELECT error_code || ' ' || error_message FROM pgtq.failed");
+    assert!(error.starts_with("denied "), "{error}");
     assert!(
-        told.contains("[grants.flaky]") && told.contains("sql = "),
-        "{told}"
+        error.contains("[grants.flaky]") && error.contains("sql = "),
+        "{error}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_is_cut_before_or_behind_the_server_counts_once() {
+async fn a_commit_cut_before_or_after_execution_counts_once() {
     const N: usize = 30;
     let database = Database::migrated();
     let (sql, role, dir) = blocking(database.url()).await;
     let proxy = Proxy::start(dir);
-    let fates = [Fate::LostBefore, Fate::LostBehind, Fate::Passes];
-    proxy.rule(Rule::exactly("COMMIT").of(&role).fates(&fates).again());
+    let faults = [Fault::CutBefore, Fault::CutAfter, Fault::None];
+    proxy.rule(Rule::exactly("COMMIT").of(&role).faults(&faults).repeat());
     let name = sql.row("SELECT current_database()").await;
     let registry = registry(&role, &[("book", book), ("leaf", leaf)]);
     let engine = Engine::start(&proxy.url(&name), registry).await;
@@ -146,7 +146,7 @@ async fn a_commit_that_is_cut_before_or_behind_the_server_counts_once() {
     .await;
     wait_until_async("all have ended", || async {
         sql.row("SELECT count(*) FROM pgtq.history").await == (2 * N).to_string()
-            && sql.row(UNENDED).await == "0"
+            && sql.row(UNFINISHED).await == "0"
     })
     .await;
     let summary = engine.stop().await;
@@ -162,14 +162,14 @@ async fn a_commit_that_is_cut_before_or_behind_the_server_counts_once() {
     assert_eq!(sql.row(released).await, "t|t");
     assert_eq!(summary.complete, 2 * N as u64);
     assert_eq!(sql.row("SELECT count(*) FROM pgtq.claims").await, "0");
-    let n_unknown = proxy.n_hits("COMMIT", Fate::LostBehind);
+    let n_unknown = proxy.n_hits("COMMIT", Fault::CutAfter);
     assert!(n_unknown > N / 2, "{n_unknown}");
 }
 
-/// Fails or continues, as its arguments say, after it inserted a row.
-fn otherwise(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
+/// Inserts a row and then ends as its arguments say.
+fn unsuccessful(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
     Box::pin(async move {
-        if let Err(problem) = insert(&attempt, &grant, "otherwise").await {
+        if let Err(problem) = insert(&attempt, &grant, "unsuccessful").await {
             return failed(problem);
         }
         let failure = Failure::new(ErrorKind::Error, "as asked");
@@ -192,7 +192,7 @@ fn otherwise(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
                 }
             }
             _ => {
-                // Until somebody cancels it.
+                // Until it is cancelled.
                 attempt.signal.stopped().await;
                 Outcome::Release
             }
@@ -201,14 +201,14 @@ fn otherwise(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_that_ends_otherwise_leaves_no_row() {
+async fn an_unsuccessful_attempt_leaves_no_row() {
     let database = Database::migrated();
     let (sql, role, _) = blocking(database.url()).await;
-    let registry = registry(&role, &[("otherwise", otherwise)]);
+    let registry = registry(&role, &[("unsuccessful", unsuccessful)]);
     let engine = Engine::start(database.url(), registry).await;
     for args in ["fail", "cancel", "retry", "panic", "ignore", "wait"] {
         sql.row(&format!(
-            "SELECT pgtq.push('otherwise', '[\"{args}\"]', retries => 1)"
+            "SELECT pgtq.push('unsuccessful', '[\"{args}\"]', retries => 1)"
         ))
         .await;
     }
@@ -234,10 +234,10 @@ async fn an_attempt_that_ends_otherwise_leaves_no_row() {
     assert_eq!(sql.row("SELECT count(*) FROM pgtq.claims").await, "0");
 }
 
-/// A connection, a role made on it, and where the server's socket is.
+/// A connection, a new role, and the directory of the server's socket.
 pub(crate) async fn blocking(url: &str) -> (Client, String, String) {
     let url = url.to_owned();
-    let made = tokio::task::spawn_blocking({
+    let created = tokio::task::spawn_blocking({
         let url = url.clone();
         move || {
             let sql = Sql::connect(&url);
@@ -245,26 +245,26 @@ pub(crate) async fn blocking(url: &str) -> (Client, String, String) {
             (role(&sql), dir)
         }
     });
-    let (role, dir) = made.await.expect("a role is made");
+    let (role, dir) = created.await.expect("a role is created");
     (Client::connect(&url).await, role, dir)
 }
 
-/// SQL for tests that await.
+/// An async SQL client.
 pub(crate) struct Client(tokio_postgres::Client);
 
 impl Client {
     async fn connect(url: &str) -> Self {
         let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
             .await
-            .expect("the private server answers");
+            .expect("the private server accepts connections");
         tokio::spawn(connection);
         Client(client)
     }
 
-    /// The first row, or an empty text.
+    /// The first row; empty if there is none.
     pub(crate) async fn row(&self, statement: &str) -> String {
-        let answer = self.0.simple_query(statement).await.expect(statement);
-        let row = answer.iter().find_map(|message| match message {
+        let result = self.0.simple_query(statement).await.expect(statement);
+        let row = result.iter().find_map(|message| match message {
             tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });

@@ -1,4 +1,4 @@
-//! The primary dies, its standby takes over, and runners and pushers find it.
+//! Failover: the primary crashes, and runners and pushers connect to the promoted standby.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -11,7 +11,9 @@ use pgtq_tests::{Database, Pair, Proxy, Sql, wait_until};
 use tokio::runtime::Runtime;
 
 use crate::native::{Engine, busy, registry};
-use crate::tasks::{UNENDED, assert_completed_once, database, n_ended, push, wait_for_ended};
+use crate::tasks::{
+    UNFINISHED, assert_completed_once, database, n_finished, push, wait_for_finished,
+};
 
 fn plain(_: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async {
@@ -22,7 +24,7 @@ fn plain(_: Attempt, _: SqlGrant) -> HandlerFuture {
     })
 }
 
-/// Slow enough to be cut in the middle.
+/// Slow enough to be interrupted.
 fn slow(_: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async {
         busy(Duration::from_millis(40)).await;
@@ -32,7 +34,7 @@ fn slow(_: Attempt, _: SqlGrant) -> HandlerFuture {
     })
 }
 
-/// Pushes with keys until told to stop; counts what was acknowledged.
+/// Pushes with keys until it is stopped, and records acknowledged pushes.
 struct Pusher {
     stop: Arc<AtomicBool>,
     ids: Arc<Mutex<Vec<i64>>>,
@@ -44,7 +46,7 @@ impl Pusher {
         let stop = Arc::new(AtomicBool::new(false));
         let ids: Arc<Mutex<Vec<i64>>> = Arc::default();
         let (stopped, acknowledged) = (Arc::clone(&stop), Arc::clone(&ids));
-        let config = DatabaseConfig::parse(url).expect("an address");
+        let config = DatabaseConfig::parse(url).expect("a valid URL");
         let pushing = runtime.spawn(async move {
             let store = Store::connect(config).await.expect("connect");
             let mut n_errors = 0;
@@ -56,12 +58,12 @@ impl Pusher {
                     key: Some(format!("key {n}")),
                     ..NewTask::new(Name::new("plain").expect("a name"), "{}")
                 };
-                // The key makes it safe to say it again when the answer was lost.
+                // The key makes it safe to repeat the push after a lost response.
                 loop {
                     match store.push(std::slice::from_ref(&task)).await {
                         Ok(pushed) => {
                             let id = pushed[0].id.0;
-                            acknowledged.lock().expect("nobody panics").push(id);
+                            acknowledged.lock().expect("not poisoned").push(id);
                             break;
                         }
                         Err(error) => {
@@ -78,15 +80,15 @@ impl Pusher {
     }
 
     fn n(&self) -> usize {
-        self.ids.lock().expect("nobody panics").len()
+        self.ids.lock().expect("not poisoned").len()
     }
 
-    /// The ids of all that was acknowledged, and how many errors there were.
+    /// The ids of acknowledged tasks, and the number of errors.
     fn stop(self, runtime: &Runtime) -> (Vec<i64>, u32) {
         self.stop.store(true, SeqCst);
         let n_errors = runtime.block_on(self.pushing).expect("no panic");
         (
-            std::mem::take(&mut *self.ids.lock().expect("nobody panics")),
+            std::mem::take(&mut *self.ids.lock().expect("not poisoned")),
             n_errors,
         )
     }
@@ -95,30 +97,30 @@ impl Pusher {
 /// The only runner.
 const RUNNER: &str = "SELECT max(id) FROM pgtq.runners";
 
-/// Its last beat.
+/// Its last heartbeat.
 const SEEN: &str = "SELECT max(seen_at) FROM pgtq.runners";
 
 fn all_ended(sql: &Sql) -> bool {
-    sql.number(UNENDED) == 0 && sql.number("SELECT count(*) FROM pgtq.claims") == 0
+    sql.number(UNFINISHED) == 0 && sql.number("SELECT count(*) FROM pgtq.claims") == 0
 }
 
 #[test]
-fn with_a_synchronous_standby_nothing_acknowledged_is_lost_and_each_task_ends_once() {
+fn a_failover_to_a_synchronous_standby_loses_no_acknowledged_push() {
     let runtime = Runtime::new().expect("a runtime starts");
     let mut pair = Pair::start();
-    pair.be_synchronous();
+    pair.make_synchronous();
     let engine = runtime.block_on(Engine::start(
         pair.url(),
         registry("nobody", &[("plain", plain)]),
     ));
     let pusher = Pusher::start(&runtime, pair.url());
-    wait_until("there is work under way", || {
-        pusher.n() > 100 && n_ended(&pair.primary()) > 50
+    wait_until("tasks are running", || {
+        pusher.n() > 100 && n_finished(&pair.primary()) > 50
     });
-    pair.lose_primary();
+    pair.kill_primary();
     let before = pusher.n();
     pair.promote();
-    wait_until("pushes go on", || pusher.n() > before + 100);
+    wait_until("pushes continue", || pusher.n() > before + 100);
     let (ids, n_errors) = pusher.stop(&runtime);
     let sql = pair.standby();
     wait_until("nothing is left", || all_ended(&sql));
@@ -133,14 +135,12 @@ fn with_a_synchronous_standby_nothing_acknowledged_is_lost_and_each_task_ends_on
     assert_eq!(ended, format!("{n}|{n}|{n}"), "rows, tasks, complete");
     let once = sql.row("SELECT count(*) - count(DISTINCT id) FROM pgtq.history");
     assert_eq!(once, "0", "nothing ended twice");
-    eprintln!(
-        "synchronous: {n} pushes acknowledged, {n_errors} errors on the way, each ended once"
-    );
+    eprintln!("synchronous: {n} pushes acknowledged, {n_errors} errors, each task finished once");
 }
 
-/// Loses a primary with endings that its standby never heard of. All tasks end once on
-/// the new one; whether the runner was the same all the while, so that a beat
-/// has given back what was stuck, and not the end of its lease.
+/// Kills a primary with outcomes that were not replicated. All tasks finish once on the new
+/// primary. Returns whether the runner kept its id: then a heartbeat released the stuck
+/// tasks, and not the end of its lease.
 fn fail_over_asynchronously() -> bool {
     const N: usize = 600;
     let runtime = Runtime::new().expect("a runtime starts");
@@ -151,21 +151,23 @@ fn fail_over_asynchronously() -> bool {
     ));
     push(&pair.primary(), "slow", N, "{}");
     let (old, new) = (pair.primary(), pair.standby());
-    wait_until("the standby has seen claims and endings", || {
-        n_ended(&new) > 50 && new.number("SELECT count(*) FROM pgtq.claims") > 0
+    wait_until("claims and outcomes are replicated", || {
+        n_finished(&new) > 50 && new.number("SELECT count(*) FROM pgtq.claims") > 0
     });
     let runner = old.number(RUNNER);
-    // All that the primary acknowledges from here on is lost with it.
-    pair.cut_stream();
-    let at_the_cut = n_ended(&new);
+    // Everything that the primary acknowledges from here on is lost.
+    pair.stop_replication();
+    let at_the_cut = n_finished(&new);
     let all = i64::try_from(N).expect("small");
-    wait_until("all has ended for the runner", || n_ended(&old) == all);
-    // After the next beat it has no reason to look at claims so old.
+    wait_until("all tasks are finished for the runner", || {
+        n_finished(&old) == all
+    });
+    // After the next heartbeat it does not check claims of this age.
     let seen = old.row(SEEN);
-    wait_until("it beats", || old.row(SEEN) != seen);
+    wait_until("it sends a heartbeat", || old.row(SEEN) != seen);
     let lost = all - at_the_cut;
     drop(old);
-    pair.lose_primary();
+    pair.kill_primary();
     pair.promote();
     let sql = pair.standby();
     let mut beats = HashSet::from([sql.row(SEEN)]);
@@ -173,32 +175,35 @@ fn fail_over_asynchronously() -> bool {
         beats.insert(sql.row(SEEN));
         all_ended(&sql)
     });
-    // The one that finds them, and one more where it met the work that was left. Every
-    // twelfth looks at all claims anyway: not that one.
-    assert!(beats.len() <= 5, "beats until nothing was stuck: {beats:?}");
+    // One heartbeat that finds them, and some for the remaining tasks. Every twelfth
+    // heartbeat checks all claims; this must not be needed.
+    assert!(
+        beats.len() <= 5,
+        "heartbeats until nothing was stuck: {beats:?}"
+    );
     let found = sql.row("SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE state = 'complete') FROM pgtq.history");
     assert_eq!(found, format!("{N}|{N}|{N}"), "rows, tasks, complete");
     let crashes = sql.number("SELECT max(crashes) FROM pgtq.history");
-    assert_eq!(crashes, 0, "nobody was taken for dead");
-    let is_the_same = sql.number(RUNNER) == runner;
+    assert_eq!(crashes, 0, "no crash was counted");
+    let is_same_runner = sql.number(RUNNER) == runner;
     runtime.block_on(engine.stop());
     eprintln!(
-        "asynchronous: {lost} endings were lost with the primary, {N} of {N} tasks ended once on the new one; \
-         the runner was the same: {is_the_same}"
+        "asynchronous: {lost} outcomes were lost with the primary, {N} of {N} tasks finished once on the new one; \
+         same runner: {is_same_runner}"
     );
-    is_the_same
+    is_same_runner
 }
 
 #[test]
-fn after_an_asynchronous_failover_a_beat_gives_back_what_is_stuck_on_the_new_primary() {
-    // On a busy machine the lease can end before the new primary is found. Then its
-    // end frees everything, and nothing was shown.
+fn after_an_asynchronous_failover_a_heartbeat_releases_stuck_tasks() {
+    // On a busy machine the lease can expire before the new primary is found. Then the
+    // rescue releases the tasks, and the run is repeated.
     let is_shown = (0..3).any(|_| fail_over_asynchronously());
-    assert!(is_shown, "only the end of the lease freed what was stuck");
+    assert!(is_shown, "only the end of the lease released the tasks");
 }
 
 #[tokio::test]
-async fn claim_ids_that_went_back_with_a_primary_are_not_given_out_twice() {
+async fn claim_ids_are_not_reused_after_a_failover() {
     let database = Database::migrated();
     let (store, client) = (database.store().await, database.client().await);
     let facts = RunnerFacts {
@@ -222,7 +227,7 @@ async fn claim_ids_that_went_back_with_a_primary_are_not_given_out_twice() {
         claim().await.expect("claimed");
     }
     let newest = claim().await.expect("claimed");
-    // As a standby that lacks them would: the ids restart, on new connections.
+    // As on a standby without them: the ids restart, on new connections.
     let rewind = "DELETE FROM pgtq.claims; SELECT setval('pgtq.claim_ids', 1);
         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -235,41 +240,41 @@ async fn claim_ids_that_went_back_with_a_primary_are_not_given_out_twice() {
 }
 
 #[test]
-fn a_first_host_that_never_answers_keeps_nobody_from_the_second() {
+fn an_unresponsive_first_host_does_not_block_the_second() {
     let (_database, sql) = database();
     let dir = sql.row("SELECT current_setting('unix_socket_directories')");
     let name = sql.row("SELECT current_database()");
     let proxy = Proxy::start(&dir);
-    proxy.set_hole(true);
+    proxy.set_black_hole(true);
     let url = format!(
         "postgresql:///{name}?host=127.0.0.1,{dir}&port={},5432&user=pgtq&sslmode=disable",
         proxy.port()
     );
-    let config = DatabaseConfig::parse(&url).expect("an address");
+    let config = DatabaseConfig::parse(&url).expect("a valid URL");
     let runtime = Runtime::new().expect("a runtime starts");
     runtime.block_on(Store::connect(config)).expect("connect");
 }
 
 #[test]
-fn a_host_that_takes_connections_and_never_answers_is_passed_by() {
+fn a_host_with_a_black_hole_is_skipped() {
     const N: usize = 200;
     let runtime = Runtime::new().expect("a runtime starts");
     let (_database, sql) = database();
     let dir = sql.row("SELECT current_setting('unix_socket_directories')");
     let name = sql.row("SELECT current_database()");
     let proxy = Proxy::start(&dir);
-    // The same server by two ways, and the first of them dies in the worst manner.
+    // Two paths to the same server. The first becomes a black hole.
     let url = format!(
         "postgresql:///{name}?host=127.0.0.1,{dir}&port={},5432&user=pgtq&sslmode=disable",
         proxy.port()
     );
     let engine = runtime.block_on(Engine::start(&url, registry("nobody", &[("slow", slow)])));
     push(&sql, "slow", N, "{}");
-    wait_until("some have ended", || n_ended(&sql) > 20);
-    proxy.set_hole(true);
+    wait_until("some have ended", || n_finished(&sql) > 20);
+    proxy.set_black_hole(true);
     proxy.cut();
-    wait_for_ended(&sql, N);
+    wait_for_finished(&sql, N);
     assert_completed_once(&sql, N);
     runtime.block_on(engine.stop());
-    proxy.set_hole(false);
+    proxy.set_black_hole(false);
 }

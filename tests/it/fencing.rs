@@ -1,17 +1,17 @@
-//! A runner that cannot reach the database, or stood still, stops by itself: before
-//! others may take what it holds, and before it starts anything else.
+//! Fencing: a runner that cannot reach the database, or was stopped, aborts its attempts
+//! before other runners can claim its tasks, and starts no others.
 
 use pgtq_tests::{Database, HttpServer, Proxy, Runner, RunnerOptions, Sql, plugin_dir, wait_until};
 
-use crate::tasks::{assert_completed_once, database, push, runner, wait_for_ended};
+use crate::tasks::{assert_completed_once, database, push, runner, wait_for_finished};
 
-/// Lets `flaky.sleep` sleep for minutes.
+/// A long timeout for `flaky.sleep`.
 const LONG_SLEEPS: &str = "[handlers.'flaky.sleep']\ntimeout = '5m'\n";
 
-/// What a runner says when it stops trusting its lease.
+/// The log line of a runner that no longer trusts its lease.
 const GIVES_UP: &str = "the lease may be lost";
 
-/// A way to a database that can become a black hole, and its address.
+/// A proxy to a database, and the URL through it.
 fn proxy(database: &Database, sql: &Sql) -> (Proxy, String) {
     let dir = sql.row("SELECT current_setting('unix_socket_directories')");
     let proxy = Proxy::start(dir);
@@ -21,16 +21,16 @@ fn proxy(database: &Database, sql: &Sql) -> (Proxy, String) {
     (proxy, url)
 }
 
-/// When a runner said something, as it wrote it.
+/// The timestamp of a log line.
 fn time_of(runner: &Runner, text: &str) -> String {
-    let said = runner.stderr();
-    let line = said.lines().find(|line| line.contains(text));
-    let words = line.expect("it was said").split_whitespace();
+    let log = runner.stderr();
+    let line = log.lines().find(|line| line.contains(text));
+    let words = line.expect("the line was logged").split_whitespace();
     words.take(1).collect()
 }
 
 #[test]
-fn a_runner_in_a_black_hole_stops_before_others_may_take_its_tasks() {
+fn a_disconnected_runner_stops_before_its_lease_expires() {
     const N: usize = 4;
     let (database, sql) = database();
     let (proxy, url) = proxy(&database, &sql);
@@ -45,9 +45,9 @@ fn a_runner_in_a_black_hole_stops_before_others_may_take_its_tasks() {
         LONG_SLEEPS,
         &["--name", "other"],
     );
-    proxy.set_hole(true);
+    proxy.set_black_hole(true);
     let lease = sql.row("SELECT expires_at FROM pgtq.runners WHERE name = 'cut-off'");
-    // The same tasks, short now: the other runner need not sleep as long.
+    // Shortens the tasks, so that the other runner finishes soon.
     sql.rows(
         "UPDATE pgtq.claims SET args = array_fill('[10]'::json, ARRAY[cardinality(task_ids)])",
     );
@@ -56,24 +56,24 @@ fn a_runner_in_a_black_hole_stops_before_others_may_take_its_tasks() {
     let in_time = format!("SELECT '{gave_up}'::timestamptz < '{lease}'::timestamptz");
     assert_eq!(sql.row(&in_time), "t", "{gave_up}, {lease}");
 
-    wait_for_ended(&sql, N);
+    wait_for_finished(&sql, N);
     let how = sql
         .row("SELECT min(attempts), max(attempts), min(crashes), max(crashes) FROM pgtq.history");
     assert_eq!(how, "1|1|0|0", "attempts and crashes");
-    // Back again, it works on under another id.
-    proxy.set_hole(false);
+    // When it is connected again, it continues with another id.
+    proxy.set_black_hole(false);
     cut_off.wait_for("registered again");
     other.terminate();
     assert_eq!(other.wait().code(), Some(0));
     push(&sql, "flaky.sleep", N, "[1]");
-    wait_for_ended(&sql, 2 * N);
+    wait_for_finished(&sql, 2 * N);
     assert_completed_once(&sql, 2 * N);
     cut_off.terminate();
     assert_eq!(cut_off.wait().code(), Some(0));
 }
 
 #[test]
-fn a_runner_that_stood_still_beyond_its_lease_starts_nothing_before_it_asks() {
+fn a_runner_paused_beyond_its_lease_starts_nothing_before_a_heartbeat() {
     const N: usize = 3_000;
     let (database, sql) = database();
     let (proxy, url) = proxy(&database, &sql);
@@ -95,14 +95,16 @@ fn a_runner_that_stood_still_beyond_its_lease_starts_nothing_before_it_asks() {
     };
     let mut runner = Runner::start(&url, dir.path(), &options);
     runner.wait_for("registered");
-    // Requests are what the world sees of an attempt that should not be.
+    // HTTP requests are visible effects of an attempt that must not run.
     let args = format!(
         "{{\"url\": \"{}\", \"event\": \"e\", \"body\": 1}}",
         server.url("/")
     );
     push(&sql, "deliver", N, &args);
-    wait_until("requests come fast", || server.requests().len() >= 300);
-    // While it sleeps, others wait behind it in the same process.
+    wait_until("many requests have arrived", || {
+        server.requests().len() >= 300
+    });
+    // While it sleeps, claimed tasks wait in the same process.
     sql.rows("SELECT pgtq.push('flaky.sleep', '[3000]', priority => -10)");
     let claimed =
         "SELECT count(*) FILTER (WHERE handler = 'flaky.sleep'), count(*) > 1 FROM pgtq.running";
@@ -112,17 +114,17 @@ fn a_runner_that_stood_still_beyond_its_lease_starts_nothing_before_it_asks() {
         before == n_requests && sql.row(claimed) == "1|t"
     });
     runner.pause();
-    proxy.set_hole(true);
+    proxy.set_black_hole(true);
     let expired = "SELECT count(*) FROM pgtq.runners WHERE expires_at < now()";
-    wait_until("its lease is over", || sql.number(expired) == 1);
+    wait_until("its lease has expired", || sql.number(expired) == 1);
     let before = server.requests().len();
     runner.resume();
     runner.wait_for(GIVES_UP);
     assert_eq!(server.requests().len(), before);
 
-    // It comes back, and nothing is lost.
-    proxy.set_hole(false);
+    // It recovers, and no task is lost.
+    proxy.set_black_hole(false);
     runner.wait_for("registered again");
-    wait_for_ended(&sql, N + 1);
+    wait_for_finished(&sql, N + 1);
     assert_completed_once(&sql, N + 1);
 }

@@ -1,10 +1,10 @@
-//! A server that has few connections for the runner.
+//! A server with few connections for the runner.
 
 use pgtq_tests::{Database, Runner, Sql, User, http_page, plugin_dir, wait_until};
 use tempfile::TempDir;
 
-use crate::scene::start;
-use crate::tasks::{assert_completed_once, database, push, wait_for_ended};
+use crate::fixture::start;
+use crate::tasks::{assert_completed_once, database, push, wait_for_finished};
 
 struct Few {
     _database: Database,
@@ -15,7 +15,7 @@ struct Few {
     _plugins: TempDir,
 }
 
-/// A runner whose role may have this many connections.
+/// Starts a runner whose role has this connection limit.
 fn with(n_connections: u32) -> Few {
     let (database, sql) = database();
     let User { role, url } = User::of_kind("runner", database.url(), &sql);
@@ -43,13 +43,13 @@ fn ready(address: &str) -> String {
 }
 
 #[test]
-fn three_connections_are_enough_for_everything_that_a_runner_does() {
+fn three_connections_are_enough_for_a_runner() {
     let mut few = with(3);
     push(&few.sql, "add_numbers", 500, "[2, 3]");
     few.sql.rows(
         "SELECT pgtq.push('add_numbers', '[1, 2]', delay => '1500 ms') FROM generate_series(1, 10)",
     );
-    wait_for_ended(&few.sql, 510);
+    wait_for_finished(&few.sql, 510);
     assert_completed_once(&few.sql, 510);
     wait_until("it is ready", || {
         ready(&few.address).starts_with("HTTP/1.1 200")
@@ -64,20 +64,20 @@ fn three_connections_are_enough_for_everything_that_a_runner_does() {
 }
 
 #[test]
-fn with_two_connections_readyz_says_what_is_missing_until_it_is_there() {
+fn with_two_connections_readyz_reports_the_missing_one() {
     let few = with(2);
     push(&few.sql, "add_numbers", 50, "[2, 3]");
-    wait_until("it says what is missing", || {
+    wait_until("it reports the missing connection", || {
         let page = ready(&few.address);
         page.starts_with("HTTP/1.1 503")
             && page.contains("claims: failing for")
             && page.contains("a runner needs at least 3")
     });
-    // Nothing is claimed that could not be stored.
+    // Nothing is claimed if its outcome could not be stored.
     assert_eq!(few.sql.number("SELECT count(*) FROM pgtq.running"), 0);
     few.sql
         .rows(&format!("ALTER ROLE {} CONNECTION LIMIT 3", few.role));
-    wait_for_ended(&few.sql, 50);
+    wait_for_finished(&few.sql, 50);
     assert_completed_once(&few.sql, 50);
     wait_until("it is ready", || {
         ready(&few.address).starts_with("HTTP/1.1 200")
@@ -85,7 +85,7 @@ fn with_two_connections_readyz_says_what_is_missing_until_it_is_there() {
 }
 
 #[test]
-fn a_runner_whose_endings_cannot_be_stored_is_not_ready() {
+fn a_runner_is_not_ready_while_outcomes_cannot_be_stored() {
     let few = with(10);
     let owner = few.sql.row("SELECT current_user");
     let allow = |yes: bool| {
@@ -99,12 +99,12 @@ fn a_runner_whose_endings_cannot_be_stored_is_not_ready() {
     assert_ne!(owner, few.role);
     allow(false);
     push(&few.sql, "add_numbers", 20, "[2, 3]");
-    wait_until("it says that endings fail", || {
+    wait_until("it reports that storing outcomes fails", || {
         let page = ready(&few.address);
         page.starts_with("HTTP/1.1 503") && page.contains("outcomes: failing for")
     });
     allow(true);
-    wait_for_ended(&few.sql, 20);
+    wait_for_finished(&few.sql, 20);
     wait_until("it is ready", || {
         ready(&few.address).starts_with("HTTP/1.1 200")
     });

@@ -1,48 +1,48 @@
-//! Grants that are written, broken, withdrawn and granted again while a runner runs,
-//! and what each verb shows of them.
+//! Grants added, broken, revoked and restored while a runner runs, and their display by
+//! each verb.
 
 use std::fs;
 
 use pgtq_tests::{HttpServer, Runner, wait_until};
 use serde_json::Value;
 
-use crate::scene::Scene;
+use crate::fixture::Fixture;
 
-/// The plugin `webhook` sends a request signed with a secret that it reads: two
-/// things to be granted.
+/// The secret of the plugin `webhook`, which needs two grants: to send a request, and to
+/// read the secret.
 const VALUE: &str = "the value of the secret";
 
-/// A scene with a configuration file that may change.
-struct Granting {
-    scene: Scene,
+/// A fixture with a configuration file.
+struct GrantFixture {
+    fixture: Fixture,
     server: HttpServer,
 }
 
-impl Granting {
+impl GrantFixture {
     async fn new() -> Self {
-        let granting = Granting {
-            scene: Scene::with(&["webhook"]).await,
+        let fixture = GrantFixture {
+            fixture: Fixture::with(&["webhook"]).await,
             server: HttpServer::start(|_| (204, vec![], vec![])),
         };
-        granting.write("");
-        fs::write(granting.path("signing"), format!("{VALUE}\n")).expect("a file is written");
-        granting
+        fixture.write("");
+        fs::write(fixture.path("signing"), format!("{VALUE}\n")).expect("a file is written");
+        fixture
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
-        self.scene.plugins.path().join(name)
+        self.fixture.plugins.path().join(name)
     }
 
     fn file(&self) -> String {
         self.path("pgtq.toml").display().to_string()
     }
 
-    /// Writes in place, as most editors do.
+    /// Writes the configuration in place, as most editors do.
     fn write(&self, text: &str) {
         fs::write(self.path("pgtq.toml"), text).expect("a file is written");
     }
 
-    /// All that the plugin needs.
+    /// All grants that the plugin needs.
     fn grants(&self) -> String {
         format!(
             "[grants.webhook]\nhttp = ['POST {}', 'POST https://hooks.example.com']\n\
@@ -53,29 +53,29 @@ impl Granting {
     }
 
     fn runner(&self) -> Runner {
-        self.scene
-            .runner_under(&[], &[("PGTQ_CONFIG", &self.file())])
+        self.fixture
+            .runner_with_env(&[], &[("PGTQ_CONFIG", &self.file())])
     }
 
     /// Runs `pgtq` with this configuration.
     fn pgtq(&self, arguments: &[&str]) -> pgtq_tests::Finished {
         let file = self.file();
         let all = [arguments, &["--config", &file]].concat();
-        self.scene.pgtq(&all)
+        self.fixture.pgtq(&all)
     }
 
     fn push(&self) -> String {
         let url = format!("url={}", self.server.url("/"));
-        self.scene
+        self.fixture
             .push(&["deliver", &url, "event=e", "body={}", "--retries", "0"])
     }
 
-    /// How a new task ends: its state and its word for programs.
-    async fn ending(&self) -> String {
+    /// Runs a new task. Returns its state and error code.
+    async fn outcome(&self) -> String {
         let id = self.push();
-        self.scene.wait_all().await;
+        self.fixture.wait_all().await;
         let sql = format!("SELECT state, error_code FROM pgtq.tasks WHERE id = {id}");
-        self.scene.sql(&sql).await
+        self.fixture.sql(&sql).await
     }
 }
 
@@ -84,12 +84,12 @@ fn n_said(runner: &Runner, text: &str) -> usize {
 }
 
 #[tokio::test]
-async fn a_grant_that_is_written_while_a_runner_runs_counts_for_the_next_attempt() {
-    let granting = Granting::new().await;
-    let mut runner = granting.runner();
+async fn a_new_grant_applies_to_the_next_attempt() {
+    let fixture = GrantFixture::new().await;
+    let mut runner = fixture.runner();
     runner.wait_for("plugin webhook.wasm asks for what is not granted");
     runner.wait_for("secrets.webhook_signing = { hosts");
-    assert_eq!(granting.ending().await, "failed|denied");
+    assert_eq!(fixture.outcome().await, "failed|denied");
 
     granting.write(&granting.grants());
     runner.wait_for("plugin `webhook` was granted http, secrets");
@@ -109,29 +109,29 @@ async fn a_grant_that_is_written_while_a_runner_runs_counts_for_the_next_attempt
 }
 
 #[tokio::test]
-async fn a_broken_configuration_keeps_the_grants_that_were() {
-    let granting = Granting::new().await;
-    granting.write(&granting.grants());
-    let mut runner = granting.runner();
-    assert_eq!(granting.ending().await, "complete|-");
+async fn an_invalid_configuration_keeps_the_previous_grants() {
+    let fixture = GrantFixture::new().await;
+    fixture.write(&fixture.grants());
+    let mut runner = fixture.runner();
+    assert_eq!(fixture.outcome().await, "complete|-");
 
     let broken = format!("{}[grants.webhook]\n", granting.grants());
     granting.write(&broken);
     let complaint = "invalid configuration, keeping the previous grants";
     runner.wait_for(complaint);
     runner.wait_for("pgtq.toml` line 6");
-    assert_eq!(granting.ending().await, "complete|-");
-    // A slip in any other section is one, too.
-    granting.write(
-        &granting
+    assert_eq!(fixture.outcome().await, "complete|-");
+    // A mistake in another section.
+    fixture.write(
+        &fixture
             .grants()
             .replace("[secrets", "[limits]\nfule = 1\n[secrets"),
     );
-    wait_until("the second mistake is told", || {
+    wait_until("the second mistake is reported", || {
         n_said(&runner, complaint) == 2
     });
     runner.wait_for("unknown setting `limits.fule`");
-    assert_eq!(granting.ending().await, "complete|-");
+    assert_eq!(fixture.outcome().await, "complete|-");
 
     granting.write(&format!("[run]\nname = 'x'\n{}", granting.grants()));
     runner.wait_for("take effect after a restart: run.name");
@@ -140,10 +140,10 @@ async fn a_broken_configuration_keeps_the_grants_that_were() {
 }
 
 #[tokio::test]
-async fn a_hangup_reads_the_configuration_at_once_and_ends_nothing() {
-    let granting = Granting::new().await;
-    granting.write(&granting.grants());
-    let mut runner = granting.runner();
+async fn sighup_reloads_the_configuration_at_once() {
+    let fixture = GrantFixture::new().await;
+    fixture.write(&fixture.grants());
+    let mut runner = fixture.runner();
     runner.hang_up();
     runner.wait_for("grants and secrets are unchanged");
     granting.write("");
@@ -166,59 +166,59 @@ async fn a_secret_without_a_value_is_a_warning_and_an_error_of_those_who_use_it(
     assert_eq!(granting.ending().await, "complete|-");
 }
 
-/// A renamed file is another plugin to the operator.
+/// A renamed file is another plugin.
 #[tokio::test]
 async fn a_renamed_plugin_has_the_grants_of_its_new_name() {
-    let granting = Granting::new().await;
-    granting.write(
-        &granting
+    let fixture = GrantFixture::new().await;
+    fixture.write(
+        &fixture
             .grants()
             .replace("[grants.webhook]", "[grants.hooks]"),
     );
-    let mut runner = granting.runner();
-    assert_eq!(granting.ending().await, "failed|denied");
-    fs::rename(granting.path("webhook.wasm"), granting.path("hooks.wasm"))
+    let mut runner = fixture.runner();
+    assert_eq!(fixture.outcome().await, "failed|denied");
+    fs::rename(fixture.path("webhook.wasm"), fixture.path("hooks.wasm"))
         .expect("a file is written");
     runner.wait_for("plugin file has a new name");
-    assert_eq!(granting.ending().await, "complete|-");
+    assert_eq!(fixture.outcome().await, "complete|-");
 }
 
-/// What a handler asks for beyond the caps is cut, and the lines that allow it are told.
+/// Requested limits above the caps are cut, and the lines that allow them are shown.
 #[tokio::test]
-async fn what_a_cap_cuts_is_logged_at_loading_and_shown_by_inspect() {
-    let granting = Granting::new().await;
-    let wasm = granting.path("webhook.wasm").display().to_string();
-    let caps = format!("{}[caps]\ntimeout = '10s'\n", granting.grants());
-    granting.write(&caps);
-    let mut runner = granting.runner();
+async fn limits_cut_by_a_cap_are_logged_and_shown_by_inspect() {
+    let fixture = GrantFixture::new().await;
+    let wasm = fixture.path("webhook.wasm").display().to_string();
+    let caps = format!("{}[caps]\ntimeout = '10s'\n", fixture.grants());
+    fixture.write(&caps);
+    let mut runner = fixture.runner();
     runner.wait_for(
         "asks for more than it is allowed, and runs with less: timeout = \"30s\" (allowed: ",
     );
     let lines = "[grants.webhook.limits]\ntimeout = \"30s\"\n";
-    let inspect = || -> Value { json(&granting.pgtq(&["inspect", &wasm, "--json"]).success()) };
+    let inspect = || -> Value { json(&fixture.pgtq(&["inspect", &wasm, "--json"]).success()) };
     assert_eq!(text(&inspect(), "limits_toml"), lines);
-    let said = granting.pgtq(&["inspect", &wasm, "-o", "table"]);
+    let said = fixture.pgtq(&["inspect", &wasm, "-o", "table"]);
     assert!(said.stderr.contains(lines.trim_end()), "{said:?}");
-    // As pasted.
-    granting.write(&format!("{caps}\n{lines}"));
+    // With these lines pasted.
+    fixture.write(&format!("{caps}\n{lines}"));
     assert_eq!(text(&inspect(), "limits_toml"), "");
     runner.wait_for("grants of plugin `webhook` changed: limits");
 }
 
-/// Grants go by the file's name: a stranger with the same handlers gets none of them
-/// unless the operator says so.
+/// Grants belong to the name of a file. Another file with the same handlers gets them only
+/// on request.
 #[tokio::test]
-async fn a_deploy_gives_no_file_the_grants_of_another_name_unless_told_to() {
-    let granting = Granting::new().await;
-    granting.write(&granting.grants());
-    let plugins = granting.scene.plugins.path().display().to_string();
+async fn a_deployed_file_gets_grants_of_another_name_only_on_request() {
+    let fixture = GrantFixture::new().await;
+    fixture.write(&fixture.grants());
+    let plugins = fixture.fixture.plugins.path().display().to_string();
     let elsewhere = tempfile::tempdir().expect("a temporary directory");
     let stranger = elsewhere.path().join("third_party.wasm");
-    fs::copy(granting.path("webhook.wasm"), &stranger).expect("a file is copied");
+    fs::copy(fixture.path("webhook.wasm"), &stranger).expect("a file is copied");
     let stranger = stranger.display().to_string();
     let deploy = |more: &[&str]| {
         let words = ["deploy", &stranger, "--plugins", &plugins];
-        granting.pgtq(&[&words[..], more].concat())
+        fixture.pgtq(&[&words[..], more].concat())
     };
     for more in [&[][..], &["--dry-run"]] {
         let refused = deploy(more);
@@ -232,22 +232,22 @@ async fn a_deploy_gives_no_file_the_grants_of_another_name_unless_told_to() {
         }
     }
     deploy(&["--as", "webhook"]).success();
-    let two = granting.pgtq(&["deploy", &stranger, &stranger, "--as", "webhook"]);
+    let two = fixture.pgtq(&["deploy", &stranger, &stranger, "--as", "webhook"]);
     assert_eq!(two.code, Some(2), "{two:?}");
 }
 
-/// GrantReport, granted and refused, the same from every verb, and never a value.
+/// Every verb shows the same needs, grants and denials, without values of secrets.
 #[tokio::test]
-async fn every_verb_shows_what_is_asked_granted_and_refused() {
-    let granting = Granting::new().await;
-    let wasm = granting.path("webhook.wasm").display().to_string();
-    let config = granting
+async fn every_verb_shows_needs_granted_and_denied() {
+    let fixture = GrantFixture::new().await;
+    let wasm = fixture.path("webhook.wasm").display().to_string();
+    let config = fixture
         .grants()
         .replace("secrets.webhook_signing = {", "# {");
-    granting.write(&config);
-    let _runner = granting.runner();
+    fixture.write(&config);
+    let _runner = fixture.runner();
 
-    let inspected: Value = json(&granting.pgtq(&["inspect", &wasm, "--json"]).success());
+    let inspected: Value = json(&fixture.pgtq(&["inspect", &wasm, "--json"]).success());
     let answers: Vec<String> = inspected["asked"]
         .as_array()
         .expect("a list")
@@ -278,17 +278,17 @@ async fn every_verb_shows_what_is_asked_granted_and_refused() {
     wait_until("the runner has told what it refuses", || {
         granting.pgtq(&["plugins"]).success().contains(needs)
     });
-    let listed = granting.pgtq(&["plugins", "--handlers"]).success();
+    let listed = fixture.pgtq(&["plugins", "--handlers"]).success();
     assert!(listed.contains("\thttp,secrets\t"), "{listed}");
     let published = "SELECT plugins->0->'needs'->>'granted' FROM pgtq.runners";
-    assert_eq!(granting.scene.sql(published).await, "0");
+    assert_eq!(fixture.fixture.sql(published).await, "0");
 
-    let plugins = granting.scene.plugins.path().display().to_string();
+    let plugins = fixture.fixture.plugins.path().display().to_string();
     let mut all =
         config + "[grants.webhok]\nsql = 'x'\n[secrets.none]\nenv = 'PGTQ_TEST_NOT_SET'\n";
     all = format!("[plugins]\ndir = '{plugins}'\n{all}");
-    granting.write(&all);
-    let said = granting.pgtq(&["doctor", "--output", "jsonl"]);
+    fixture.write(&all);
+    let said = fixture.pgtq(&["doctor", "--output", "jsonl"]);
     for expected in [
         "the environment variable PGTQ_TEST_NOT_SET is not set",
         "there is no webhok.wasm",
@@ -298,9 +298,9 @@ async fn every_verb_shows_what_is_asked_granted_and_refused() {
     ] {
         assert!(said.stdout.contains(expected), "{expected}\n{said:?}");
     }
-    let shown = granting.pgtq(&["config", "show", "--origin"]).success();
+    let shown = fixture.pgtq(&["config", "show", "--origin"]).success();
     assert!(shown.contains("grants.webhook.http\tPOST http"), "{shown}");
-    let place = granting.path("signing").display().to_string();
+    let place = fixture.path("signing").display().to_string();
     assert!(
         shown.contains(&format!("secrets.webhook_signing\tfile {place}\t")),
         "{shown}"
@@ -317,22 +317,22 @@ async fn every_verb_shows_what_is_asked_granted_and_refused() {
 }
 
 #[tokio::test]
-async fn call_has_the_grants_of_the_files_name_and_no_sql() {
-    let granting = Granting::new().await;
-    let wasm = granting.path("webhook.wasm").display().to_string();
-    let url = format!("url={}", granting.server.url("/"));
+async fn call_uses_the_grants_of_the_file_name_and_has_no_sql() {
+    let fixture = GrantFixture::new().await;
+    let wasm = fixture.path("webhook.wasm").display().to_string();
+    let url = format!("url={}", fixture.server.url("/"));
     let call = ["call", wasm.as_str(), "deliver", &url, "event=e", "body={}"];
-    let denied = granting.pgtq(&call);
+    let denied = fixture.pgtq(&call);
     assert_eq!(denied.code, Some(6));
     assert!(denied.stderr.contains("code: denied"), "{denied:?}");
-    granting.write(&granting.grants());
-    let done = granting.pgtq(&call).success();
+    fixture.write(&fixture.grants());
+    let done = fixture.pgtq(&call).success();
     assert!(done.contains("\"status\":204"), "{done}");
-    assert_eq!(granting.server.requests().len(), 1);
+    assert_eq!(fixture.server.requests().len(), 1);
 
     let report = pgtq_tests::plugin("report").display().to_string();
-    granting.write("[grants.report]\nsql = 'reports'\n");
-    let failed = granting.pgtq(&["call", &report, "order_report"]);
+    fixture.write("[grants.report]\nsql = 'reports'\n");
+    let failed = fixture.pgtq(&["call", &report, "order_report"]);
     assert!(
         failed
             .stderr

@@ -1,5 +1,5 @@
-//! Tasks that a runner has claimed and not started: others get them, and what an
-//! operator says about them counts.
+//! Tasks that a runner has claimed and not started: they are released to other runners, and
+//! commands of operators apply to them.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use crate::native::{Engine, busy, registry};
 use crate::tasks::{database, push};
 
-/// Takes as many milliseconds as its arguments say.
+/// Takes the number of milliseconds in its arguments.
 fn nap(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async move {
         busy(Duration::from_millis(
@@ -33,11 +33,11 @@ fn engine(runtime: &Runtime, url: &str) -> Engine {
     runtime.block_on(Engine::start(url, handlers))
 }
 
-/// Slots of an engine.
+/// The slots of an engine.
 const SLOTS: i64 = 8;
 
-/// A runner that took 10,000 quick tasks a moment ago, and now some of many slow ones.
-fn a_runner_that_was_quick(sql: &Sql, runtime: &Runtime, url: &str) -> Engine {
+/// A runner that has finished 10,000 fast tasks and now has claimed some slow ones.
+fn runner_with_claimed_tasks(sql: &Sql, runtime: &Runtime, url: &str) -> Engine {
     push(sql, "nap", 10_000, "[0]");
     push(sql, "nap", 500, "[6000]");
     let engine = engine(runtime, url);
@@ -52,12 +52,12 @@ fn n_running(sql: &Sql) -> i64 {
 }
 
 #[test]
-fn what_a_runner_cannot_start_goes_back_and_others_run_it() {
+fn unstarted_tasks_are_released_to_other_runners() {
     let (database, sql) = database();
     let runtime = Runtime::new().expect("a runtime starts");
-    let first = a_runner_that_was_quick(&sql, &runtime, database.url());
+    let first = runner_with_claimed_tasks(&sql, &runtime, database.url());
     let since = Instant::now();
-    wait_until("the runner holds what its slots run and no more", || {
+    wait_until("the runner holds only its running tasks", || {
         n_running(&sql) == SLOTS
     });
     assert!(
@@ -75,7 +75,7 @@ fn what_a_runner_cannot_start_goes_back_and_others_run_it() {
         "{:?}",
         since.elapsed()
     );
-    // The first slot that becomes free takes it, before hundreds of others.
+    // The first free slot runs it, before hundreds of others.
     sql.rows("SELECT pgtq.push('echo', '[0]', priority => -1000)");
     let since = Instant::now();
     let done = "SELECT count(*) FROM pgtq.complete WHERE handler = 'echo'";
@@ -95,19 +95,19 @@ fn what_a_runner_cannot_start_goes_back_and_others_run_it() {
 }
 
 #[test]
-fn a_pause_and_a_cancel_reach_tasks_that_are_claimed_and_not_started() {
+fn a_pause_and_a_cancel_apply_to_claimed_unstarted_tasks() {
     let (database, sql) = database();
     let runtime = Runtime::new().expect("a runtime starts");
-    let engine = a_runner_that_was_quick(&sql, &runtime, database.url());
+    let engine = runner_with_claimed_tasks(&sql, &runtime, database.url());
     sql.rows("SELECT pgtq.pause(handler => 'nap')");
     let started = "SELECT count(*) FROM pgtq.running";
-    wait_until("only what has started is left", || {
+    wait_until("only started tasks are left", || {
         sql.number(started) <= SLOTS
     });
     wait_until("nothing starts", || sql.number(started) == 0);
     let complete = sql.number("SELECT count(*) FROM pgtq.complete");
     assert!(complete <= 10_000 + 2 * SLOTS, "{complete} were run");
-    // As of the last heartbeat.
+    // As reported by the last heartbeat.
     let held = "SELECT sum(held) FROM pgtq.runners";
     wait_until("nothing is held", || sql.number(held) == 0);
     let runners = cli(database.url(), &["runners", "--output", "json"], "").success();
@@ -117,14 +117,14 @@ fn a_pause_and_a_cancel_reach_tasks_that_are_claimed_and_not_started() {
 }
 
 #[test]
-fn a_cancel_reaches_tasks_that_are_held_while_all_slots_are_busy() {
+fn a_cancel_applies_to_held_tasks_while_all_slots_are_busy() {
     let (database, sql) = database();
     let runtime = Runtime::new().expect("a runtime starts");
     push(&sql, "nap", 10_000, "[0]");
     push(&sql, "nap", 500, "[600000]");
     let engine = engine(&runtime, database.url());
-    // Slots take tasks in the order of their ids: what comes after as many as there are
-    // slots has not started.
+    // Slots run tasks in order of their ids, so tasks after the first `SLOTS` are not
+    // started.
     let cancel = format!(
         "SELECT count(*) FROM pgtq.cancel_tasks(ARRAY(
              SELECT id FROM pgtq.running WHERE args::text = '[600000]' ORDER BY id OFFSET {SLOTS})) WHERE was = 'running'"
@@ -136,7 +136,7 @@ fn a_cancel_reaches_tasks_that_are_held_while_all_slots_are_busy() {
     });
     // No slot becomes free for them.
     let cancelled = "SELECT count(*) FROM pgtq.cancelled";
-    wait_until("the cancelled tasks have ended", || {
+    wait_until("the cancelled tasks are finished", || {
         sql.number(cancelled) >= asked
     });
     let started = "SELECT count(*) FROM pgtq.tasks WHERE args::text = '[600000]' AND (state = 'complete' OR attempts > 0)";

@@ -1,5 +1,5 @@
-//! Locks that an application holds in an open transaction: what meets them waits,
-//! and everything else is stored at full speed.
+//! Locks held by an application in an open transaction: only tasks that need these locks
+//! wait.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use crate::native::{Engine, busy, failed, insert, n_rows, registry, role};
 use crate::tasks::{database, push};
 
-/// Complete tasks of a handler.
+/// The number of complete tasks of a handler.
 fn n_complete(sql: &Sql, handler: &str) -> i64 {
     sql.number(&format!(
         "SELECT count(*) FROM pgtq.history WHERE state = 'complete' AND handler = '{handler}'"
@@ -34,7 +34,7 @@ fn brief(_: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async { report(Vec::new()) })
 }
 
-/// Runs until it is asked to stop.
+/// Runs until it is stopped.
 fn long(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async move {
         while attempt.signal.asked().is_none() {
@@ -45,7 +45,7 @@ fn long(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
     })
 }
 
-/// Set by the test when `gated` tasks are to end.
+/// Set by the test to end `gated` tasks.
 static GATE: AtomicBool = AtomicBool::new(false);
 
 fn gated(_: Attempt, _: SqlGrant) -> HandlerFuture {
@@ -57,7 +57,7 @@ fn gated(_: Attempt, _: SqlGrant) -> HandlerFuture {
     })
 }
 
-/// Pushes a child whose key is the value of its arguments.
+/// Pushes a child with the key in its arguments.
 fn parent(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async move {
         let [key]: [String; 1] = serde_json::from_str(&attempt.task.args).expect("a key");
@@ -84,7 +84,7 @@ fn books(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
 }
 
 fn engine(runtime: &Runtime, url: &str) -> Engine {
-    let handlers: [(&str, crate::native::Act); 4] = [
+    let handlers: [(&str, crate::native::HandlerFn); 4] = [
         ("brief", brief),
         ("gated", gated),
         ("long", long),
@@ -94,7 +94,7 @@ fn engine(runtime: &Runtime, url: &str) -> Engine {
 }
 
 #[test]
-fn an_open_transaction_with_a_key_delays_only_the_tasks_that_push_a_child_with_it() {
+fn an_open_transaction_with_a_key_delays_only_pushes_with_that_key() {
     let (database, sql) = database();
     let runtime = Runtime::new().expect("a runtime starts");
     let stranger = Sql::connect(database.url());
@@ -103,14 +103,14 @@ fn an_open_transaction_with_a_key_delays_only_the_tasks_that_push_a_child_with_i
     let engine = engine(&runtime, database.url());
     push(&sql, "parent", 200, r#"["order-1"]"#);
     push(&sql, "parent", 1, r#"["order-2"]"#);
-    wait_until("the children that need nothing from it are pushed", || {
+    wait_until("the children without the locked key are pushed", || {
         n_complete(&sql, "parent") == 1
     });
     let began = Instant::now();
     for n in 1..=10 {
         push(&sql, "brief", 50, "{}");
         push(&sql, "parent", 1, &format!(r#"["order-3-{n}"]"#));
-        wait_until("what needs nothing from it completes", || {
+        wait_until("tasks without the locked key complete", || {
             n_complete(&sql, "brief") >= n * 51 && n_complete(&sql, "parent") == n + 1
         });
     }
@@ -119,7 +119,7 @@ fn an_open_transaction_with_a_key_delays_only_the_tasks_that_push_a_child_with_i
     assert_eq!(sql.number("SELECT count(*) FROM pgtq.running"), 200);
     stranger.rows("COMMIT");
     wait_until("the parents complete", || n_complete(&sql, "parent") == 211);
-    // The key has its task already, which is the stranger's.
+    // The application's task already has the key.
     assert_eq!(n_complete(&sql, "brief"), 511);
     let ended = "SELECT count(*), count(DISTINCT id) FROM pgtq.history";
     assert_eq!(sql.row(ended), "722|722");
@@ -127,7 +127,7 @@ fn an_open_transaction_with_a_key_delays_only_the_tasks_that_push_a_child_with_i
 }
 
 #[test]
-fn an_open_transaction_that_cancels_a_task_delays_no_task_of_another_claim() {
+fn an_open_cancel_transaction_delays_no_task_of_another_claim() {
     let (database, sql) = database();
     let runtime = Runtime::new().expect("a runtime starts");
     push(&sql, "long", 1, "{}");
@@ -158,7 +158,7 @@ fn an_open_transaction_that_cancels_a_task_delays_no_task_of_another_claim() {
 }
 
 #[test]
-fn a_runner_that_stops_does_not_wait_for_a_lock_and_its_task_runs_again() {
+fn a_stopping_runner_does_not_wait_for_a_lock_and_the_task_runs_again() {
     let (database, sql) = database();
     let runtime = Runtime::new().expect("a runtime starts");
     let stranger = Sql::connect(database.url());
@@ -182,7 +182,7 @@ fn a_runner_that_stops_does_not_wait_for_a_lock_and_its_task_runs_again() {
 }
 
 #[test]
-fn a_handler_whose_commit_meets_a_lock_runs_again_without_an_attempt_counted() {
+fn a_commit_blocked_by_a_lock_is_retried_without_using_an_attempt() {
     let (database, sql) = database();
     let runtime = Runtime::new().expect("a runtime starts");
     let stranger = Sql::connect(database.url());

@@ -1,10 +1,10 @@
-//! Arguments of a megabyte, in more slots than memory would allow.
+//! Arguments of a megabyte, in many slots.
 
 use pgtq_tests::{Runner, RunnerOptions, Sql, plugin_dir, wait_until};
 
-use crate::tasks::{assert_completed_once, database, wait_for_ended};
+use crate::tasks::{assert_completed_once, database, wait_for_finished};
 
-/// The largest memory that a process has had, in MiB.
+/// The peak memory of a process, in MiB.
 fn peak_mib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
@@ -29,7 +29,7 @@ fn large_arguments_in_many_slots_take_bounded_memory() {
     const N: usize = 200;
     let (database, sql) = database();
     let plugins = plugin_dir(&["hello"]);
-    // Many small ones first, so that the claims have become large.
+    // Many small tasks first, so that claims grow.
     sql.rows(r#"SELECT count(pgtq.push('greet', '{"name": "a"}')) FROM generate_series(1, 3000)"#);
     push_large(&sql, N, 1_000_000);
     let options = RunnerOptions {
@@ -37,7 +37,7 @@ fn large_arguments_in_many_slots_take_bounded_memory() {
         env: Vec::new(),
     };
     let mut runner = Runner::start(database.url(), plugins.path(), &options);
-    wait_for_ended(&sql, N + 3_000);
+    wait_for_finished(&sql, N + 3_000);
     assert_completed_once(&sql, N + 3_000);
     let peak = peak_mib(runner.pid());
     eprintln!("at most {peak} MiB");

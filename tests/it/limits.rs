@@ -1,5 +1,5 @@
-//! What the machine denies: descriptors, threads, memory, temporary files. It is said
-//! in plain words, and no task pays for it.
+//! Limits of the machine: descriptors, threads, memory, temporary files. Errors are clear,
+//! and no attempt is used.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -10,9 +10,9 @@ use pgtq_tests::{
     Database, Finished, Runner, RunnerOptions, Sql, cli_of, other_program, plugin_dir, program,
 };
 
-use crate::tasks::{push, wait_for_ended};
+use crate::tasks::{push, wait_for_finished};
 
-/// The program under a limit of the system.
+/// The program with a resource limit.
 fn limited(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> Command {
     under_limit(program(), resource, soft, hard)
 }
@@ -27,7 +27,7 @@ fn under_limit(
         rlim_cur: soft,
         rlim_max: hard,
     };
-    // SAFETY: setrlimit is a plain system call, allowed between fork and exec.
+    // SAFETY: setrlimit is a system call, allowed between fork and exec.
     unsafe {
         command.pre_exec(move || match libc::setrlimit(resource, &raw const limit) {
             0 => Ok(()),
@@ -41,8 +41,8 @@ fn with_few_files(soft: u64, hard: u64) -> Command {
     limited(libc::RLIMIT_NOFILE, soft, hard)
 }
 
-/// `program` with room for this many threads in all, as a user who has no other
-/// process. Root has no such limit.
+/// `program` with a limit of threads, as a user without other processes. Root has no such
+/// limit.
 fn with_few_threads(program: Command, n: u64) -> Command {
     const NOBODY_ELSE: u32 = 54_321;
     let mut command = under_limit(program, libc::RLIMIT_NPROC, n, n);
@@ -53,8 +53,8 @@ fn with_few_threads(program: Command, n: u64) -> Command {
     command
 }
 
-/// A link to the program in a directory that every user may enter. The build
-/// directory may be below a home directory that only its owner may enter.
+/// A link to the program in a directory that every user can access. The build directory may
+/// be in a private home directory.
 fn program_for_every_user(dir: &Path) -> PathBuf {
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(dir, open).expect("a directory is opened");
@@ -72,7 +72,7 @@ fn drain(command: Command, url: &str, plugins: &Path) -> Finished {
 }
 
 #[test]
-fn a_runner_with_too_few_descriptors_fails_and_says_so() {
+fn a_runner_with_too_few_descriptors_fails_with_a_clear_error() {
     let database = Database::migrated();
     let dir = plugin_dir(&["hello"]);
     let few = drain(with_few_files(32, 32), database.url(), dir.path());
@@ -83,24 +83,24 @@ fn a_runner_with_too_few_descriptors_fails_and_says_so() {
         few.stderr
     );
     assert!(few.stderr.contains("ulimit -n 1024"), "{}", few.stderr);
-    // What it may raise by itself it raises; with as few as it asks for it works.
+    // It raises its soft limit if possible, and works with the number it asks for.
     let sql = Sql::connect(database.url());
     for (n, (soft, hard)) in [(32, 4_096), (128, 128)].into_iter().enumerate() {
         push(&sql, "add_numbers", 100, "[2, 3]");
         let enough = drain(with_few_files(soft, hard), database.url(), dir.path());
         assert_eq!(enough.code, Some(0), "{}", enough.stderr);
-        wait_for_ended(&sql, (n + 1) * 100);
+        wait_for_finished(&sql, (n + 1) * 100);
     }
 }
 
 #[test]
-fn without_threads_the_program_says_so_and_does_not_panic() {
+fn without_threads_the_program_fails_without_a_panic() {
     let database = Database::migrated();
     let dir = plugin_dir(&["hello"]);
-    // No stack of a petabyte can be had: then there is not a single thread more.
+    // A stack of a petabyte cannot be allocated, so no thread can start.
     let mut no_stack = program();
     no_stack.env("RUST_MIN_STACK", (1_u64 << 50).to_string());
-    let home = tempfile::tempdir().expect("a temporary directory is made");
+    let home = tempfile::tempdir().expect("a temporary directory is created");
     let file = program_for_every_user(home.path());
     let few = [1, 2, 3, 5].map(|n| with_few_threads(other_program(&file), n));
     for command in few.into_iter().chain([no_stack]) {
@@ -114,7 +114,7 @@ fn without_threads_the_program_says_so_and_does_not_panic() {
 }
 
 #[test]
-fn without_a_directory_for_temporary_files_a_batch_from_standard_input_says_so() {
+fn a_batch_from_stdin_without_a_temporary_directory_fails_with_a_clear_error() {
     let database = Database::migrated();
     let mut command = program();
     command.env("TMPDIR", "/nonexistent");
@@ -131,7 +131,7 @@ fn without_a_directory_for_temporary_files_a_batch_from_standard_input_says_so()
     }
 }
 
-/// The bytes of address space that a process has, and may have.
+/// The address space of a process, in bytes.
 fn address_space(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find(|line| line.starts_with("VmSize:"));
@@ -150,11 +150,11 @@ fn allow_address_space(pid: u32, bytes: u64) {
     // SAFETY: prlimit only reads the struct it is given.
     let set =
         unsafe { libc::prlimit(pid, libc::RLIMIT_AS, &raw const limit, std::ptr::null_mut()) };
-    assert_eq!(set, 0, "a child's limits can be set");
+    assert_eq!(set, 0, "the limit is set");
 }
 
 #[test]
-fn an_attempt_for_which_there_is_no_memory_comes_back_and_counts_nothing() {
+fn an_attempt_without_memory_is_released_and_not_counted() {
     let database = Database::migrated();
     let sql = Sql::connect(database.url());
     let dir = plugin_dir(&["hello"]);
@@ -163,14 +163,14 @@ fn an_attempt_for_which_there_is_no_memory_comes_back_and_counts_nothing() {
         ..RunnerOptions::default()
     };
     let mut runner = Runner::start(database.url(), dir.path(), &options);
-    // Everything is there that an attempt needs beside its own memory.
+    // Warm-up: everything except the memory of an attempt is allocated.
     push(&sql, "add_numbers", 100, "[2, 3]");
-    wait_for_ended(&sql, 100);
+    wait_for_finished(&sql, 100);
     allow_address_space(runner.pid(), address_space(runner.pid()) + (32 << 20));
     push(&sql, "add_numbers", 10, "[2, 3]");
     runner.wait_for("this machine has no room for an instance");
     allow_address_space(runner.pid(), libc::RLIM_INFINITY);
-    wait_for_ended(&sql, 110);
+    wait_for_finished(&sql, 110);
     let counted = "SELECT max(attempts), max(crashes), count(*) FILTER (WHERE state = 'complete') FROM pgtq.history";
     assert_eq!(sql.row(counted), "1|0|110");
     runner.terminate();

@@ -1,5 +1,5 @@
-//! The way from a file to a plugin that serves, when something else goes wrong: the
-//! runner is killed, its program replaced, its cache open to all, its volume unmounted.
+//! Loading plugins under faults: the runner is killed, its program is replaced, its cache
+//! is world-writable, its volume is unmounted.
 
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Write};
@@ -18,11 +18,11 @@ use crate::tasks::database;
 
 const HELLO: &str = "hello.wasm";
 const LIVE: &str = "plugin hello.wasm: live";
-/// A plugin that takes the compiler longer than any of these tests.
+/// A plugin that takes longer to compile than any of these tests runs.
 const SLOW: &str = "slow.wasm";
 const SLOW_COMPILES: &str = "plugin slow.wasm: compiling";
 
-/// Where a runner finds and keeps things.
+/// The directories of a runner.
 struct Place {
     database: Database,
     plugins: tempfile::TempDir,
@@ -35,7 +35,7 @@ impl Place {
         Place {
             database,
             plugins: plugin_dir(plugins),
-            cache: tempfile::tempdir().expect("a temporary directory is made"),
+            cache: tempfile::tempdir().expect("a temporary directory is created"),
         }
     }
 
@@ -74,7 +74,7 @@ impl Place {
         self.put(HELLO, &fs::read(plugin("hello")).expect("a plugin is read"));
     }
 
-    /// More than a mebibyte, so that it counts as large.
+    /// Larger than one mebibyte, so that it counts as large.
     fn put_slow(&self) {
         let mut bytes = bombs::slow_compiler();
         bytes.extend(bombs::padding(2 << 20));
@@ -87,7 +87,7 @@ impl Place {
     }
 }
 
-/// The processes that this one has started and that live.
+/// The live child processes of a process.
 fn children(pid: u32) -> Vec<String> {
     let threads = fs::read_dir(format!("/proc/{pid}/task"));
     let lists = threads
@@ -102,12 +102,12 @@ fn children(pid: u32) -> Vec<String> {
 
 fn is_alive(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // One that was not waited for yet has ended all the same.
+    // A zombie has exited.
     let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
     !matches!(state.chars().next(), None | Some('Z' | 'X'))
 }
 
-/// Clock ticks of processor time that a process has used.
+/// The processor time of a process, in clock ticks.
 fn ticks(pid: &str) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default();
@@ -116,11 +116,11 @@ fn ticks(pid: &str) -> u64 {
         .unwrap_or_default()
 }
 
-/// Kills a runner that compiles the slow plugin, and waits for its compiler to end.
-fn kill_while_it_loads(runner: &mut Runner) {
+/// Kills a runner while it compiles the slow plugin, and waits until its compiler exits.
+fn kill_while_loading(runner: &mut Runner) {
     runner.wait_for(SLOW_COMPILES);
     let mut compilers = Vec::new();
-    // It has read the whole file, and would go on without its runner.
+    // By then it has read the whole file, and could continue without its runner.
     wait_until("the compiler has worked for a second", || {
         compilers = children(runner.pid());
         compilers.iter().any(|pid| ticks(pid) > 100)
@@ -132,16 +132,16 @@ fn kill_while_it_loads(runner: &mut Runner) {
 }
 
 #[test]
-fn a_file_that_ended_two_processes_while_it_loaded_is_refused_until_it_is_touched() {
+fn a_file_with_two_crashes_while_loading_is_rejected_until_it_is_touched() {
     let place = Place::with(&["hello"]);
     place.put_slow();
-    kill_while_it_loads(&mut place.runner());
+    kill_while_loading(&mut place.runner());
 
-    // One death: it is loaded last, and alone.
+    // After one crash it is loaded last and alone.
     let mut second = place.runner();
     second.wait_for("loaded alone");
     second.wait_for(LIVE);
-    kill_while_it_loads(&mut second);
+    kill_while_loading(&mut second);
 
     let mut third = place.runner();
     third.wait_for("plugin slow.wasm: refused");
@@ -159,7 +159,7 @@ fn a_file_that_ended_two_processes_while_it_loaded_is_refused_until_it_is_touche
         assert!(line.contains(word), "{word}: {line}");
     }
 
-    // As it says.
+    // As the message says.
     let touched = File::options()
         .write(true)
         .open(&file)
@@ -170,7 +170,7 @@ fn a_file_that_ended_two_processes_while_it_loaded_is_refused_until_it_is_touche
     third.wait_for(SLOW_COMPILES);
     third.terminate();
     assert!(third.wait().success());
-    // An orderly end counts nothing: it gets its other try.
+    // A clean exit is not counted, so it is tried again.
     let mut fourth = place.runner();
     fourth.wait_for(SLOW_COMPILES);
     fourth.terminate();
@@ -221,9 +221,9 @@ fn a_runner_whose_program_is_replaced_or_removed_still_compiles() {
 }
 
 #[test]
-fn a_refused_file_is_looked_at_again_when_it_is_touched() {
+fn a_rejected_file_is_checked_again_when_it_is_touched() {
     let place = Place::with(&[]);
-    // The outline is good, and the rest is not: only the compiler finds that out.
+    // The outline is valid and the code is not, which only the compiler detects.
     let mut bytes = fs::read(plugin("hello")).expect("a plugin is read");
     let middle = bytes.len() / 2;
     bytes[middle..middle + 64].fill(0xff);
@@ -244,7 +244,7 @@ fn a_refused_file_is_looked_at_again_when_it_is_touched() {
 }
 
 #[test]
-fn the_compiling_child_keeps_nothing_that_it_does_not_need() {
+fn the_compiling_child_keeps_no_unneeded_resource() {
     let inherited = File::open("/dev/null").expect("it is there");
     let number = inherited.as_raw_fd();
     let mut command = program();
@@ -253,7 +253,7 @@ fn the_compiling_child_keeps_nothing_that_it_does_not_need() {
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
-    // SAFETY: fcntl is a plain system call, allowed between fork and exec.
+    // SAFETY: fcntl is a system call, allowed between fork and exec.
     unsafe {
         command.pre_exec(move || match libc::fcntl(number, libc::F_SETFD, 0) {
             0 => Ok(()),
@@ -266,7 +266,7 @@ fn the_compiling_child_keeps_nothing_that_it_does_not_need() {
     let request =
         r#"{"memory":1073741824,"cpu_seconds":60,"max_file_bytes":1000,"work":"compile"}"#;
     writeln!(stdin, "{request}").expect("it listens");
-    // It greets when it has given up everything, before it reads the file.
+    // It sends a greeting after it has dropped its privileges, before it reads the file.
     let mut greeting = String::new();
     stdout.read_line(&mut greeting).expect("it greets");
     assert!(greeting.starts_with("pgtq-compiler "), "{greeting}");
@@ -302,12 +302,12 @@ fn code_in(dir: &Path) -> usize {
 }
 
 fn private_in(dir: &Path) -> PathBuf {
-    // SAFETY: takes nothing and cannot fail.
+    // SAFETY: has no arguments and cannot fail.
     dir.join(format!("pgtq-{}", unsafe { libc::geteuid() }))
 }
 
 #[test]
-fn a_cache_directory_that_everybody_can_write_is_used_through_a_private_one() {
+fn a_world_writable_cache_directory_is_used_through_a_private_subdirectory() {
     let place = Place::with(&["hello"]);
     // As Kubernetes mounts an `emptyDir` under `fsGroup`.
     let open = Permissions::from_mode(0o2777);
@@ -322,16 +322,16 @@ fn a_cache_directory_that_everybody_can_write_is_used_through_a_private_one() {
     assert_eq!(code_in(place.cache.path()), 0);
     first.terminate();
     assert!(first.wait().success());
-    // No compiler could run here: the code comes from the cache.
+    // No compiler can run here, so the code comes from the cache.
     let mut second = place.runner_as(program(), &[("PGTQ_COMPILE_MEMORY", "1MiB")]);
     second.wait_for(LIVE);
 }
 
 #[test]
-fn a_runner_without_a_home_directory_keeps_code_among_temporary_files() {
+fn a_runner_without_a_home_directory_caches_code_in_the_temporary_directory() {
     let place = Place::with(&["hello"]);
     let temporary = place.cache.path().display().to_string();
-    // Neither there, nor one that can be made.
+    // It does not exist and cannot be created.
     for home in ["", "/proc/no-home"] {
         let env = [
             ("PGTQ_CACHE", ""),
@@ -350,11 +350,11 @@ fn a_runner_without_a_home_directory_keeps_code_among_temporary_files() {
 }
 
 #[test]
-fn an_unmounted_plugin_volume_retires_nothing_and_may_come_back() {
+fn an_unmounted_plugin_volume_retires_no_plugin() {
     let place = Place::with(&["hello"]);
     let mut runner = place.runner();
     runner.wait_for(LIVE);
-    // What a mount point shows without its volume: another directory, and empty.
+    // A mount point without its volume is another, empty directory.
     let aside = place.plugins.path().with_extension("aside");
     fs::rename(place.plugins.path(), &aside).expect("the volume is away");
     fs::create_dir(place.plugins.path()).expect("the mount point is there");
@@ -368,7 +368,7 @@ fn an_unmounted_plugin_volume_retires_nothing_and_may_come_back() {
 }
 
 #[test]
-fn thousands_of_files_that_are_not_plugins_keep_no_plugin_from_serving() {
+fn thousands_of_other_files_do_not_prevent_a_plugin_from_serving() {
     let place = Place::with(&["flaky"]);
     let core_module = b"\0asm\x01\0\0\0";
     for n in 0..3_000 {
@@ -382,7 +382,7 @@ fn thousands_of_files_that_are_not_plugins_keep_no_plugin_from_serving() {
     }
     let mut runner = place.runner();
     runner.wait_for("plugin flaky.wasm: live");
-    // Its name comes after them, too, and it comes later.
+    // Its name sorts last, and it is added last.
     place.put_hello();
     runner.wait_for(LIVE);
     assert_eq!(place.adds(), "5");

@@ -1,5 +1,5 @@
-//! A reader of standard error, or of standard output, that stops or goes away: it
-//! costs what it would have read, and nothing else.
+//! Readers of standard error or standard output that stop or exit: only lines of output
+//! are lost.
 
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _, pipe};
@@ -8,9 +8,9 @@ use std::process::{Child, Command, Stdio};
 
 use pgtq_tests::{Runner, RunnerOptions, Sql, plugin, plugin_dir, program, wait_until};
 
-use crate::tasks::{assert_completed_once, database, push, wait_for_ended};
+use crate::tasks::{assert_completed_once, database, push, wait_for_finished};
 
-/// Log lines of every crate, so that a pipe is full soon.
+/// Enables log lines of every crate, so that a pipe is full soon.
 fn talkative(arguments: &[&str]) -> RunnerOptions {
     RunnerOptions {
         arguments: arguments.iter().map(|&text| text.to_owned()).collect(),
@@ -18,14 +18,14 @@ fn talkative(arguments: &[&str]) -> RunnerOptions {
     }
 }
 
-/// Bytes that a pipe holds.
+/// The capacity of a pipe, in bytes.
 fn capacity(pipe: &PipeWriter) -> usize {
     // SAFETY: fcntl takes two numbers here.
     let size = unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_GETPIPE_SZ) };
     usize::try_from(size).expect("a pipe has a size")
 }
 
-/// A pipe that takes no byte more.
+/// A full pipe.
 fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = pipe().expect("a pipe");
     let filling = vec![b'.'; capacity(&writer)];
@@ -33,10 +33,10 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// Bytes that wait in a pipe.
+/// The number of unread bytes in a pipe.
 fn waiting(reader: &PipeReader) -> usize {
     let mut n: libc::c_int = 0;
-    // SAFETY: FIONREAD writes one number, which is ours.
+    // SAFETY: FIONREAD writes one integer.
     let asked = unsafe { libc::ioctl(reader.as_raw_fd(), libc::FIONREAD, &raw mut n) };
     assert_eq!(asked, 0, "a pipe can be asked");
     usize::try_from(n).expect("a count")
@@ -48,17 +48,17 @@ fn wait_for_runner(sql: &Sql) {
     });
 }
 
-/// Tasks end, a new plugin goes live, the heartbeat is heard, and SIGTERM drains.
+/// Tasks finish, a new plugin is loaded, heartbeats arrive, and SIGTERM drains.
 #[track_caller]
 fn assert_works_and_drains(sql: &Sql, dir: &tempfile::TempDir, runner: &mut Runner, n: usize) {
     push(sql, "add_numbers", n, "[2, 3]");
-    wait_for_ended(sql, n);
+    wait_for_finished(sql, n);
     let flaky = fs::read(plugin("flaky")).expect("it is built");
     fs::write(dir.path().join("flaky.wasm"), flaky).expect("it is written");
     push(sql, "flaky.sleep", 1, "[0]");
-    wait_for_ended(sql, n + 1);
+    wait_for_finished(sql, n + 1);
     let beat = sql.row("SELECT seen_at FROM pgtq.runners");
-    wait_until("the runner's heartbeat is heard again", || {
+    wait_until("the runner sends another heartbeat", || {
         sql.row("SELECT seen_at FROM pgtq.runners") != beat
     });
     runner.terminate();
@@ -70,7 +70,7 @@ fn assert_works_and_drains(sql: &Sql, dir: &tempfile::TempDir, runner: &mut Runn
 }
 
 #[test]
-fn a_runner_works_and_drains_though_nobody_has_ever_read_its_log() {
+fn a_runner_with_an_unread_log_works_and_drains() {
     let (database, sql) = database();
     let dir = plugin_dir(&["hello"]);
     let (_reader, writer) = full_pipe();
@@ -82,7 +82,7 @@ fn a_runner_works_and_drains_though_nobody_has_ever_read_its_log() {
 }
 
 #[test]
-fn a_log_reader_that_stops_costs_lines_and_hears_how_many_when_it_is_back() {
+fn a_stopped_log_reader_loses_lines_and_is_told_how_many() {
     let (database, sql) = database();
     let dir = plugin_dir(&["hello"]);
     let (mut reader, writer) = pipe().expect("a pipe");
@@ -91,10 +91,10 @@ fn a_log_reader_that_stops_costs_lines_and_hears_how_many_when_it_is_back() {
     let mut runner =
         Runner::start_unread(database.url(), dir.path(), &options, Stdio::null(), writer);
     wait_for_runner(&sql);
-    // Lines are written whole, so a little room may be left.
+    // Lines are not split, so some capacity may be left.
     wait_until("the pipe is full", || waiting(&reader) + 4_096 > full);
     push(&sql, "add_numbers", 3_000, "[2, 3]");
-    wait_for_ended(&sql, 3_000);
+    wait_for_finished(&sql, 3_000);
     let reading = std::thread::spawn(move || {
         let mut text = Vec::new();
         reader.read_to_end(&mut text).expect("a pipe is read");
@@ -116,7 +116,7 @@ fn a_log_reader_that_stops_costs_lines_and_hears_how_many_when_it_is_back() {
 }
 
 #[test]
-fn a_log_reader_that_goes_away_ends_nothing() {
+fn a_closed_log_pipe_stops_nothing() {
     for before_start in [true, false] {
         let (database, sql) = database();
         let dir = plugin_dir(&["hello"]);
@@ -132,7 +132,7 @@ fn a_log_reader_that_goes_away_ends_nothing() {
 }
 
 #[test]
-fn a_summary_that_nobody_reads_does_not_hold_up_the_end() {
+fn an_unread_summary_does_not_delay_the_exit() {
     let (database, sql) = database();
     let dir = plugin_dir(&["hello"]);
     let (_reader, writer) = full_pipe();
@@ -143,13 +143,13 @@ fn a_summary_that_nobody_reads_does_not_hold_up_the_end() {
     assert_works_and_drains(&sql, &dir, &mut runner, 10);
 }
 
-/// Ends with the test.
-struct Killed(Child);
+/// A process, killed at the end of the test.
+struct Process(Child);
 
-impl Killed {
+impl Process {
     fn terminate(&self) {
         let pid = i32::try_from(self.0.id()).expect("small");
-        // SAFETY: kill takes two numbers; the child has not been waited for.
+        // SAFETY: kill takes two integers; the child has not been waited for.
         unsafe { libc::kill(pid, libc::SIGTERM) };
     }
 
@@ -157,21 +157,21 @@ impl Killed {
     fn wait(&mut self) -> Option<i32> {
         let mut status = None;
         wait_until("it ends", || {
-            status = self.0.try_wait().expect("a child can be asked");
+            status = self.0.try_wait().expect("the child can be polled");
             status.is_some()
         });
         status.and_then(|status| status.code())
     }
 }
 
-impl Drop for Killed {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Whether a thread of the process waits to write to a full pipe.
+/// Whether a thread of the process is blocked on a full pipe.
 fn waits_for_a_reader(pid: u32) -> bool {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process is there");
     threads.flatten().any(|thread| {
@@ -181,7 +181,7 @@ fn waits_for_a_reader(pid: u32) -> bool {
 }
 
 #[test]
-fn a_private_queue_whose_notes_nobody_reads_works_and_ends() {
+fn pgtq_dev_with_unread_output_works_and_exits() {
     let home = tempfile::tempdir().expect("a directory");
     let dir = plugin_dir(&["hello"]);
     let (_reader, writer) = full_pipe();
@@ -194,7 +194,7 @@ fn a_private_queue_whose_notes_nobody_reads_works_and_ends() {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(writer);
-    let mut dev = Killed(command.spawn().expect("pgtq starts"));
+    let mut dev = Process(command.spawn().expect("pgtq starts"));
     drop(command);
     let address = home.path().join(".pgtq/url");
     wait_until("it says where its database is", || {
@@ -207,14 +207,14 @@ fn a_private_queue_whose_notes_nobody_reads_works_and_ends() {
             .is_ok_and(|rows| rows.len() == 1)
     });
     push(&sql, "add_numbers", 200, "[2, 3]");
-    wait_for_ended(&sql, 200);
+    wait_for_finished(&sql, 200);
     drop(sql);
     dev.terminate();
     assert_eq!(dev.wait(), Some(0));
 }
 
 #[test]
-fn a_tour_that_nobody_reads_hears_signals_and_removes_what_it_made() {
+fn an_unread_demo_handles_signals_and_cleans_up() {
     let temporary = tempfile::tempdir().expect("a directory");
     let (_reader, writer) = full_pipe();
     let mut command: Command = program();
@@ -224,7 +224,7 @@ fn a_tour_that_nobody_reads_hears_signals_and_removes_what_it_made() {
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(Stdio::null());
-    let mut tour = Killed(command.spawn().expect("pgtq starts"));
+    let mut tour = Process(command.spawn().expect("pgtq starts"));
     drop(command);
     let pid = tour.0.id();
     wait_until("the tour waits for its reader", || waits_for_a_reader(pid));

@@ -1,5 +1,5 @@
-//! Handlers written in Rust that run SQL, on an engine of this process: what
-//! the store and the engine promise, whatever a sandbox does above them.
+//! Native Rust handlers with SQL, on an engine in the test process: tests of store and
+//! engine without the sandbox.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use pgtq_task::{
     Attempt, AttemptRecord, Digest, ErrorKind, Failure, Handler, HandlerFuture, HandlerInfo,
     Limits, Name, NewTask, Outcome, Problem, Report, SqlGrant,
 };
-use pgtq_tests::{Sql, give_rows, login_role};
+use pgtq_tests::{Sql, create_app_rows, login_role};
 use tokio::task::JoinHandle;
 
-/// What a native handler does.
-pub(crate) type Act = fn(Attempt, SqlGrant) -> HandlerFuture;
+/// A native handler function.
+pub(crate) type HandlerFn = fn(Attempt, SqlGrant) -> HandlerFuture;
 
 struct Native {
     info: HandlerInfo,
     grant: SqlGrant,
-    act: Act,
+    act: HandlerFn,
 }
 
 impl Handler for Native {
@@ -37,19 +37,19 @@ impl Handler for Native {
     }
 }
 
-/// A role for handlers of this database, with a table `app.rows` of its own.
+/// Creates a role for handlers of this database, with a table `app.rows`.
 pub(crate) fn role(sql: &Sql) -> String {
     let role = login_role(sql, "role");
-    give_rows(sql, &role);
+    create_app_rows(sql, &role);
     role
 }
 
-/// Rows of `app.rows`, and tasks that have one.
+/// The number of rows in `app.rows`, and of their tasks.
 pub(crate) fn n_rows(sql: &Sql) -> String {
     sql.row("SELECT count(*), count(DISTINCT task) FROM app.rows")
 }
 
-/// What these handlers are granted: SQL as this role.
+/// A grant for SQL as this role.
 pub(crate) fn grant(role: &str) -> SqlGrant {
     SqlGrant {
         role: role.to_owned(),
@@ -59,13 +59,13 @@ pub(crate) fn grant(role: &str) -> SqlGrant {
     }
 }
 
-/// Handlers by name, for SQL as this role.
-pub(crate) fn registry(role: &str, handlers: &[(&str, Act)]) -> Registry {
+/// A registry of handlers with SQL as this role.
+pub(crate) fn registry(role: &str, handlers: &[(&str, HandlerFn)]) -> Registry {
     registry_of(&grant(role), handlers)
 }
 
-/// A registry of handlers that all have this grant.
-pub(crate) fn registry_of(grant: &SqlGrant, handlers: &[(&str, Act)]) -> Registry {
+/// A registry of handlers with this grant.
+pub(crate) fn registry_of(grant: &SqlGrant, handlers: &[(&str, HandlerFn)]) -> Registry {
     let registry = Registry::new();
     let handlers = handlers.iter().map(|(name, act)| {
         let info = serde_json::json!({"name": name, "retry": {"retries": 3}});
@@ -85,7 +85,7 @@ pub(crate) fn registry_of(grant: &SqlGrant, handlers: &[(&str, Act)]) -> Registr
     registry
 }
 
-/// An engine under way.
+/// A running engine.
 pub(crate) struct Engine {
     shutdown: Shutdown,
     running: JoinHandle<Summary>,
@@ -96,9 +96,9 @@ impl Engine {
         Engine::serving(url, registry, None).await
     }
 
-    /// One queue, or all of them.
+    /// Serves one queue, or all.
     pub(crate) async fn serving(url: &str, registry: Registry, queue: Option<Name>) -> Self {
-        let config = DatabaseConfig::parse(url).expect("an address");
+        let config = DatabaseConfig::parse(url).expect("a valid URL");
         let store = Store::connect(config).await.expect("connect");
         let config = EngineConfig {
             queues: vec![QueueSpec {
@@ -119,7 +119,7 @@ impl Engine {
         }
     }
 
-    /// Stops what runs and gives it back.
+    /// Stops running attempts and releases their tasks.
     pub(crate) async fn abort(self) -> Summary {
         self.shutdown.abort();
         self.running.await.expect("no panic")
@@ -131,7 +131,7 @@ impl Engine {
     }
 }
 
-/// What a handler's work takes: time that passes and nothing else.
+/// Simulates work that takes this time.
 pub(crate) async fn busy(time: Duration) {
     let nothing = std::future::pending::<()>();
     let _ = tokio::time::timeout(time, nothing).await;
@@ -145,7 +145,7 @@ pub(crate) async fn insert(attempt: &Attempt, grant: &SqlGrant, note: &str) -> R
     inserting.await.map(|_| ())
 }
 
-/// The outcome of an attempt whose SQL did not work.
+/// The report of an attempt whose SQL failed.
 pub(crate) fn failed(problem: Problem) -> Report {
     let mut failure = Failure::new(ErrorKind::Error, problem.message);
     failure.code = problem.code;
@@ -155,7 +155,7 @@ pub(crate) fn failed(problem: Problem) -> Report {
     })
 }
 
-/// Inserts one row for its task and pushes a child that does the same.
+/// Inserts one row for its task and pushes a child that inserts another.
 pub(crate) fn book(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
     Box::pin(async move {
         if let Err(problem) = insert(&attempt, &grant, "parent").await {

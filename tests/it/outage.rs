@@ -1,27 +1,27 @@
-//! A Postgres that dies in the middle and comes back: durable, unlike the other tests' one.
+//! Crashes and restarts of Postgres, with a durable server.
 
 use pgtq_setup::postgres::{Options, PrivatePostgres};
 use pgtq_tests::{Sql, cli, plugin_dir, wait_until};
 
-use crate::tasks::{assert_completed_once, n_ended, push, runner, wait_for_ended};
+use crate::tasks::{assert_completed_once, n_finished, push, runner, wait_for_finished};
 
-/// Ends as by a crash: no checkpoint, connections cut.
+/// Crashes the server: no checkpoint, connections are cut.
 fn crash(server: PrivatePostgres) {
     let pid = server.pid().expect("this test started it");
-    let pid = i32::try_from(pid).expect("process ids are small");
-    // SAFETY: kill takes two numbers, and `server` has not been waited for.
+    let pid = i32::try_from(pid).expect("process ids fit");
+    // SAFETY: kill takes two integers, and the server is not reaped yet.
     unsafe { libc::kill(pid, libc::SIGQUIT) };
-    // Waits for its end.
+    // Waits for its exit.
     drop(server);
 }
 
 #[test]
-fn tasks_survive_a_postgres_that_crashes_twice_in_the_middle() {
+fn tasks_survive_two_crashes_of_postgres() {
     const N: usize = 2_000;
     let data = tempfile::Builder::new()
         .prefix("pgtq-test-outage-")
         .tempdir()
-        .expect("a temporary directory is made");
+        .expect("a temporary directory is created");
     let start = || {
         let options = Options::keep(data.path());
         PrivatePostgres::start(&options, &|line| eprintln!("{line}"))
@@ -35,19 +35,19 @@ fn tasks_survive_a_postgres_that_crashes_twice_in_the_middle() {
     push(&sql, "add_numbers", N, "[2, 3]");
     let mut runner = runner(&url, dir.path(), "", &[]);
     for part in [300, 1_000] {
-        wait_until("some tasks have ended", || n_ended(&sql) >= part);
+        wait_until("some tasks have ended", || n_finished(&sql) >= part);
         crash(server);
         server = start();
         sql = Sql::connect(&url);
-        eprintln!("{} had ended when postgres was back", n_ended(&sql));
+        eprintln!("{} had ended when postgres was back", n_finished(&sql));
     }
-    wait_for_ended(&sql, N);
+    wait_for_finished(&sql, N);
     assert_completed_once(&sql, N);
     let worst = sql.row("SELECT max(attempts), max(crashes) FROM pgtq.history");
     assert_eq!(worst, "1|0", "attempts and crashes");
-    // Pushes are heard, and the runner ends as it should.
+    // Notifications work again, and the runner drains.
     push(&sql, "add_numbers", 10, "[2, 3]");
-    wait_for_ended(&sql, N + 10);
+    wait_for_finished(&sql, N + 10);
     runner.terminate();
     assert_eq!(runner.wait().code(), Some(0));
     let others = sql.rows("SELECT kind, count(*) FROM pgtq.attempts GROUP BY 1");

@@ -1,26 +1,26 @@
-//! The plugins to copy, each run for real: a runner, its sandbox, real inputs.
+//! The example plugins, run by a real runner with real inputs.
 
 use std::fs;
 use std::path::Path;
 
 use pgtq_tests::{cli, cli_of, plugin, program, repository};
 
-use crate::scene::Scene;
+use crate::fixture::Fixture;
 use crate::tasks::database;
 
-/// What every `flaky` handler ends as, worst first; its message's first line only:
-/// the rest is a backtrace.
+/// The outcome of every `flaky` handler, with the first line of its message; the other
+/// lines are a backtrace.
 const ENDS: &str = "SELECT handler, state, coalesce(error_kind, '-'), attempts, \
     left(split_part(coalesce(error_message, result::text), E'\\n', 1), 100) \
     FROM pgtq.tasks WHERE parent IS NULL ORDER BY handler COLLATE \"C\"";
 
 #[tokio::test]
 async fn hello_adds_and_greets() {
-    let scene = Scene::with(&["hello"]).await;
-    let _runner = scene.runner(&[]);
-    let sum = scene.pgtq(&["push", "add_numbers", "a=2", "b=3", "--wait"]);
+    let fixture = Fixture::with(&["hello"]).await;
+    let _runner = fixture.runner(&[]);
+    let sum = fixture.pgtq(&["push", "add_numbers", "a=2", "b=3", "--wait"]);
     assert_eq!(sum.success(), "5");
-    let greeting = scene
+    let greeting = fixture
         .pgtq(&["push", "greet", "name=Ada", "--wait"])
         .success();
     let greeting: serde_json::Value = serde_json::from_str(&greeting).unwrap();
@@ -29,10 +29,12 @@ async fn hello_adds_and_greets() {
 
 #[tokio::test]
 async fn markdown_renders_the_readme_of_this_repository() {
-    let scene = Scene::with(&["markdown"]).await;
-    let _runner = scene.runner(&[]);
+    let fixture = Fixture::with(&["markdown"]).await;
+    let _runner = fixture.runner(&[]);
     let text = format!("text=@{}", repository().join("README.md").display());
-    let page = scene.pgtq(&["push", "markdown", &text, "--wait"]).success();
+    let page = fixture
+        .pgtq(&["push", "markdown", &text, "--wait"])
+        .success();
     let page: serde_json::Value = serde_json::from_str(&page).unwrap();
     assert_eq!(page["title"], "pgtq");
     let html = page["html"].as_str().unwrap();
@@ -45,30 +47,35 @@ async fn markdown_renders_the_readme_of_this_repository() {
 
 #[tokio::test]
 async fn images_makes_thumbnails_of_a_png_and_a_jpeg() {
-    let scene = Scene::with(&["images"]).await;
-    let _runner = scene.runner(&[]);
+    let fixture = Fixture::with(&["images"]).await;
+    let _runner = fixture.runner(&[]);
     let samples = repository().join("plugins/images/samples");
     for sample in ["dusk.png", "mountains.jpg"] {
         let file = fs::read(samples.join(sample)).unwrap();
-        // Base64 by the database: the test needs no library for it.
+        // The database encodes base64, so that the test needs no library.
         let sql = "SELECT pgtq.push('thumbnail', json_build_object('image', \
             translate(encode($1::bytea, 'base64'), E'\\n', ''), 'edge', 64)::text)";
-        let id: i64 = scene.client.query_one(sql, &[&file]).await.unwrap().get(0);
-        scene.wait_all().await;
+        let id: i64 = fixture
+            .client
+            .query_one(sql, &[&file])
+            .await
+            .unwrap()
+            .get(0);
+        fixture.wait_all().await;
         let sql = format!(
             "SELECT state, greatest((result::jsonb->>'width')::int, (result::jsonb->>'height')::int), \
              encode(substr(decode(result::jsonb->>'png', 'base64'), 2, 3), 'escape'), error_message \
              FROM pgtq.tasks WHERE id = {id}"
         );
-        assert_eq!(scene.sql(&sql).await, "complete|64|PNG|-", "{sample}");
+        assert_eq!(fixture.sql(&sql).await, "complete|64|PNG|-", "{sample}");
     }
 }
 
 #[tokio::test]
-async fn every_flaky_handler_ends_as_it_says_with_an_error_of_its_own() {
-    let scene = Scene::with(&["flaky"]).await;
-    let _runner = scene.runner(&[]);
-    let handlers = scene.sql("SELECT DISTINCT name FROM pgtq.handlers").await;
+async fn every_flaky_handler_has_its_documented_outcome() {
+    let fixture = Fixture::with(&["flaky"]).await;
+    let _runner = fixture.runner(&[]);
+    let handlers = fixture.sql("SELECT DISTINCT name FROM pgtq.handlers").await;
     assert!(handlers.lines().count() >= 24, "{handlers}");
     for handler in handlers.lines() {
         let args = match handler {
@@ -76,39 +83,43 @@ async fn every_flaky_handler_ends_as_it_says_with_an_error_of_its_own() {
             "flaky.sometimes" => r#"{"out_of": 1000000}"#,
             _ => "{}",
         };
-        scene
+        fixture
             .sql(&format!("SELECT pgtq.push('{handler}', '{args}')"))
             .await;
     }
-    scene.wait_all().await;
+    fixture.wait_all().await;
     let children = "SELECT count(*) FROM pgtq.tasks WHERE parent IS NOT NULL";
-    assert_eq!(scene.sql(children).await, "0", "a failed task has children");
-    insta::assert_snapshot!(scene.sql(ENDS).await);
+    assert_eq!(
+        fixture.sql(children).await,
+        "0",
+        "a failed task has children"
+    );
+    insta::assert_snapshot!(fixture.sql(ENDS).await);
 }
 
 #[tokio::test]
-async fn a_compile_that_takes_too_much_memory_is_refused_and_the_runner_lives() {
-    let scene = Scene::with(&[]).await;
+async fn a_compilation_over_its_memory_limit_is_rejected_and_the_runner_survives() {
+    let fixture = Fixture::with(&[]).await;
     let cache = tempfile::tempdir().unwrap();
     let cache = cache.path().to_string_lossy().into_owned();
     let tight = [
         ("PGTQ_COMPILE_MEMORY", "16MiB"),
         ("PGTQ_CACHE", cache.as_str()),
     ];
-    let mut runner = scene.runner_under(&[], &tight);
-    fs::copy(plugin("images"), scene.plugins.path().join("images.wasm")).unwrap();
-    let line = scene.wait_file("images.wasm", "refused");
+    let mut runner = fixture.runner_with_env(&[], &tight);
+    fs::copy(plugin("images"), fixture.plugins.path().join("images.wasm")).unwrap();
+    let line = fixture.wait_file("images.wasm", "refused");
     insta::assert_snapshot!(line.rsplit('\t').next().unwrap_or_default());
     runner.terminate();
     assert!(runner.wait().success());
-    // The same file, the same empty cache, ordinary limits: compiled by the child.
-    let _roomy = scene.runner_under(&[], &[("PGTQ_CACHE", cache.as_str())]);
-    scene.wait_file("images.wasm", "live");
+    // With the default limits, the child compiles the same file.
+    let _roomy = fixture.runner_with_env(&[], &[("PGTQ_CACHE", cache.as_str())]);
+    fixture.wait_file("images.wasm", "live");
 }
 
-/// Wherever in its work the compiler runs out of memory, with all threads or one.
+/// The compiler runs out of memory at different points, with all threads or one.
 #[test]
-fn every_lack_of_memory_while_compiling_is_named_as_such() {
+fn running_out_of_memory_while_compiling_is_reported_as_such() {
     let file = plugin("images").display().to_string();
     for mib in (16..=320).step_by(16) {
         let cache = tempfile::tempdir().unwrap();
@@ -126,8 +137,8 @@ fn every_lack_of_memory_while_compiling_is_named_as_such() {
     }
 }
 
-/// The plugins are a workspace of their own, because they are built for another
-/// target; their authors' tests run here, natively, as `cargo test` there would.
+/// The plugins are a separate workspace, because they are built for another target. This
+/// runs their native tests, as `cargo test` does there.
 #[test]
 fn the_plugins_own_tests_pass_natively() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -145,9 +156,9 @@ fn the_plugins_own_tests_pass_natively() {
 }
 
 #[test]
-fn a_dry_run_of_a_deploy_tells_what_a_deploy_would_and_installs_nothing() {
+fn a_dry_run_deploy_reports_and_installs_nothing() {
     let (database, _sql) = database();
-    let folder = tempfile::tempdir().expect("a temporary directory is made");
+    let folder = tempfile::tempdir().expect("a temporary directory is created");
     let plugins = folder.path().display().to_string();
     let file = plugin("hello").display().to_string();
     let deploy = ["deploy", &file, "--plugins", &plugins, "-o", "json"];

@@ -1,4 +1,4 @@
-//! A database whose `PUBLIC` may do little, as docs/sql.md advises.
+//! A database with few privileges for `PUBLIC`, as docs/sql.md recommends.
 
 use pgtq_task::SqlGrant;
 use pgtq_tests::{Database, repository, wait_until_async};
@@ -7,7 +7,7 @@ use crate::exactly_once::blocking;
 use crate::native::{Engine, grant, leaf, registry_of};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn handlers_sql_works_without_what_the_docs_take_from_public() {
+async fn handler_sql_works_without_the_privileges_of_public() {
     let database = Database::migrated();
     let (sql, role, _) = blocking(database.url()).await;
     let docs = std::fs::read_to_string(repository().join("docs/sql.md")).expect("the docs");
@@ -24,7 +24,7 @@ async fn handlers_sql_works_without_what_the_docs_take_from_public() {
         sql.row(left).await,
         "pg_advisory_unlock pg_advisory_unlock_all pg_advisory_unlock_shared"
     );
-    // One connection at most: the next attempt waits until it was cleared.
+    // At most one connection: the next attempt waits until it is reset.
     let grant = SqlGrant {
         connections: 1,
         ..grant(&role)
@@ -44,7 +44,7 @@ async fn handlers_sql_works_without_what_the_docs_take_from_public() {
         );
         backends.push(sql.row(&mine).await);
     }
-    // The connection was cleared and kept each time: all three ran on the same one.
+    // The connection was reset and reused: all three attempts used the same one.
     assert_eq!(backends, vec![backends[0].clone(); 3]);
     assert!(backends[0].parse::<u32>().is_ok(), "{backends:?}");
     engine.stop().await;

@@ -1,4 +1,4 @@
-//! What the documents show exists.
+//! Commands, names and paths in the documents exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,10 +7,10 @@ use std::path::Path;
 use pgtq_task::State;
 use pgtq_tests::{program, repository};
 
-use crate::scene::Scene;
+use crate::fixture::Fixture;
 
 fn document(path: &str) -> String {
-    fs::read_to_string(repository().join(path)).expect("the document is there")
+    fs::read_to_string(repository().join(path)).expect("the document exists")
 }
 
 /// The commands in the `sh` blocks of a document, as words after `pgtq`.
@@ -32,7 +32,7 @@ fn commands(text: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn every_command_and_flag_that_the_documents_show_exists() {
+fn every_command_and_flag_in_the_documents_exists() {
     let mut shown = BTreeSet::new();
     for path in [
         "README.md",
@@ -113,17 +113,17 @@ fn the_diagram_of_states_has_the_transitions_of_the_code() {
 }
 
 #[tokio::test]
-async fn every_function_and_view_that_the_documents_name_exists() {
-    let scene = Scene::with(&[]).await;
+async fn every_function_and_view_in_the_documents_exists() {
+    let fixture = Fixture::with(&[]).await;
     let functions = "SELECT proname FROM pg_proc WHERE pronamespace = 'pgtq'::regnamespace";
     let views = "SELECT relname FROM pg_class WHERE relnamespace = 'pgtq'::regnamespace AND relkind IN ('v', 'r', 'p', 'S')";
-    let functions = scene.sql(functions).await;
-    let views = scene.sql(views).await;
+    let functions = fixture.sql(functions).await;
+    let views = fixture.sql(views).await;
     let mut n_names = 0;
     for path in ["README.md", "docs/app.md", "docs/sql.md"] {
         for (name, called) in names(&document(path)) {
             let there = |list: &str| list.lines().any(|known| known == name);
-            // In prose a function may stand without its arguments.
+            // Prose may name a function without arguments.
             let is_setting = !called && name == "notify";
             let exists = there(&functions) || (!called && there(&views)) || is_setting;
             assert!(exists, "{path} names pgtq.{name}");
@@ -287,7 +287,7 @@ fn every_page_can_be_reached_from_the_readme() {
 }
 
 #[test]
-fn every_path_that_a_document_names_exists() {
+fn every_path_in_a_document_exists() {
     let mut missing = Vec::new();
     for page in &pages() {
         let text = document(page);
@@ -301,7 +301,7 @@ fn every_path_that_a_document_names_exists() {
 }
 
 #[test]
-fn every_crate_that_cargo_install_is_shown_for_exists() {
+fn every_crate_in_a_cargo_install_command_exists() {
     let mut text = document("README.md") + &document("CONTRIBUTING.md");
     code(&repository().join("runner"), &mut text);
     let paths = text.split("cargo install --path ").skip(1);
@@ -387,14 +387,14 @@ fn every_message_that_operations_quotes_is_in_the_program() {
 }
 
 #[test]
-fn the_demo_runs_to_its_end_and_loses_nothing() {
+fn the_demo_completes_and_loses_no_task() {
     let output = program()
         .args(["demo", "--exit", "--tasks", "300"])
         .current_dir(repository())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let noted = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{said}\n{noted}");
-    assert!(said.contains("0 lost"), "{said}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stdout}\n{stderr}");
+    assert!(stdout.contains("0 lost"), "{stdout}");
 }

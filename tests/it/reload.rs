@@ -1,4 +1,4 @@
-//! Plugins that are replaced, broken, taken away and brought back under load.
+//! Plugins replaced, broken, removed and restored under load.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use pgtq_tests::{Runner, Sql, cli, hello_version, plugin, plugin_dir, wait_until};
 
-use crate::tasks::{assert_completed_once, database, n_ended, push, runner, wait_for_ended};
+use crate::tasks::{assert_completed_once, database, n_finished, push, runner, wait_for_finished};
 
 const FILE: &str = "hello.wasm";
 const LIVE: &str = "plugin hello.wasm: live";
 
-/// Puts a file in place as a deployment does: whole, by a rename.
+/// Replaces a file atomically, as a deployment does.
 fn swap(dir: &Path, name: &str, bytes: &[u8]) {
     let beside = dir.join(format!(".{name}.new"));
     fs::write(&beside, bytes).expect("a plugin is written");
@@ -22,7 +22,7 @@ fn read(file: PathBuf) -> Vec<u8> {
     fs::read(file).expect("a plugin is read")
 }
 
-/// The digest as pgtq itself tells it.
+/// The digest, as printed by pgtq.
 fn digest(url: &str, file: &Path) -> String {
     let file = file.display().to_string();
     let text = cli(url, &["inspect", &file, "--json"], "").success();
@@ -33,7 +33,7 @@ fn digest(url: &str, file: &Path) -> String {
         .to_owned()
 }
 
-/// How often the runner has said `text`.
+/// How often the runner has logged `text`.
 fn n_said(runner: &Runner, text: &str) -> usize {
     runner.stderr().matches(text).count()
 }
@@ -50,7 +50,7 @@ fn push_both(sql: &Sql, n: usize) {
     push(sql, "greet", n - n / 2, "{}");
 }
 
-/// Swaps two versions while tasks run; returns the tasks of each version.
+/// Swaps two versions while tasks run. Returns the number of tasks of each version.
 fn swap_under_load(n_swaps: usize, n_tasks: usize) {
     let (database, sql) = database();
     let files = [hello_version("1"), hello_version("2")];
@@ -61,7 +61,7 @@ fn swap_under_load(n_swaps: usize, n_tasks: usize) {
     let runner = runner(database.url(), dir.path(), "", &[]);
     wait_for_another(&runner, LIVE, 0);
 
-    // Tasks drip in all the while, so that every stage of a swap has some under way.
+    // Tasks are pushed continuously, so that some run in every phase of a swap.
     let n_each = n_tasks / n_swaps;
     let drip = n_each.div_ceil(10);
     let mut n_busy = 0;
@@ -73,18 +73,18 @@ fn swap_under_load(n_swaps: usize, n_tasks: usize) {
             push_both(&sql, n);
             left -= n;
         };
-        let (n_live, n_before) = (n_said(&runner, LIVE), n_ended(&sql));
+        let (n_live, n_before) = (n_said(&runner, LIVE), n_finished(&sql));
         push_some(drip);
         swap(dir.path(), FILE, &versions[number % 2]);
         wait_until("the other version is live", || {
             push_some(drip);
             n_said(&runner, LIVE) > n_live
         });
-        n_busy += usize::from(n_ended(&sql) > n_before);
+        n_busy += usize::from(n_finished(&sql) > n_before);
         push_some(n_each);
     }
     let seconds = started.elapsed().as_secs_f64();
-    wait_for_ended(&sql, n_tasks);
+    wait_for_finished(&sql, n_tasks);
 
     assert_completed_once(&sql, n_tasks);
     assert_eq!(
@@ -106,7 +106,7 @@ fn swap_under_load(n_swaps: usize, n_tasks: usize) {
         recorded, expected,
         "digests recorded, the two files' digests"
     );
-    // What a task says of its version is what the digest says.
+    // The version in the result matches the digest.
     let said = sql.rows(
         "SELECT result->>'version', encode(digest, 'hex'), count(*) FROM pgtq.history
          WHERE handler = 'greet' GROUP BY 1, 2 ORDER BY 1",
@@ -123,7 +123,7 @@ fn swap_under_load(n_swaps: usize, n_tasks: usize) {
     eprintln!(
         "{n_swaps} swaps in {seconds:.1} s, tasks ended in {n_busy} of them; {n_tasks} tasks: {said:?}"
     );
-    assert!(n_busy > 0, "no task ended during a swap");
+    assert!(n_busy > 0, "no task finished during a swap");
 }
 
 #[test]
@@ -165,10 +165,10 @@ fn a_broken_file_never_displaces_the_version_that_serves() {
         let before = n_said(&runner, "plugin hello.wasm: refused");
         swap(dir.path(), FILE, bytes);
         wait_for_another(&runner, "plugin hello.wasm: refused", before);
-        // After the refusal it still serves.
+        // The previous version still serves.
         push_both(&sql, 20);
         n_tasks += 20;
-        wait_for_ended(&sql, n_tasks);
+        wait_for_finished(&sql, n_tasks);
     }
     assert_completed_once(&sql, n_tasks);
     let recorded = sql.rows("SELECT DISTINCT encode(digest, 'hex') FROM pgtq.history");
@@ -194,7 +194,7 @@ fn tasks_of_a_deleted_plugin_wait_until_it_comes_back() {
     push_both(&sql, 500);
     fs::rename(&file, &away).expect("a plugin is taken away");
     wait_for_another(&runner, "plugin hello.wasm: retired", 0);
-    // What was claimed before it retired may still end.
+    // Tasks claimed before the removal may still finish.
     push_both(&sql, 100);
     push(&sql, "flaky.until", 50, "[1]");
     let flaky = "SELECT count(*) FROM pgtq.history WHERE handler = 'flaky.until'";
@@ -206,12 +206,12 @@ fn tasks_of_a_deleted_plugin_wait_until_it_comes_back() {
     });
     let waiting = sql.number("SELECT count(*) FROM pgtq.runnable");
     assert!(waiting >= 100, "{waiting} wait");
-    assert_eq!(n_ended(&sql) + waiting, 650);
+    assert_eq!(n_finished(&sql) + waiting, 650);
 
     let before = n_said(&runner, LIVE);
     fs::rename(&away, &file).expect("a plugin is brought back");
     wait_for_another(&runner, LIVE, before);
-    wait_for_ended(&sql, 650);
+    wait_for_finished(&sql, 650);
     assert_completed_once(&sql, 650);
     assert_eq!(sql.number("SELECT max(attempts) FROM pgtq.history"), 1);
 }
@@ -234,7 +234,7 @@ fn deploy_and_rollback_return_when_the_version_serves() {
     };
     assert_eq!(version(), "1");
 
-    let next = tempfile::tempdir().expect("a temporary directory is made");
+    let next = tempfile::tempdir().expect("a temporary directory is created");
     let next = next.path().join(FILE);
     fs::create_dir_all(next.parent().expect("it has one")).expect("it is there");
     fs::copy(hello_version("2"), &next).expect("a plugin is copied");
@@ -259,14 +259,14 @@ fn deploy_and_rollback_return_when_the_version_serves() {
     assert_eq!(version(), "1");
 }
 
-/// The same component under another digest: a custom section more at its end.
+/// The same component with another digest: with an additional custom section.
 fn with_note(mut component: Vec<u8>, note: u8) -> Vec<u8> {
     component.extend([0, 6, 4, b'n', b'o', b't', b'e', note]);
     component
 }
 
 #[test]
-fn a_task_under_way_finishes_on_the_version_it_began_with() {
+fn a_running_task_finishes_on_the_version_it_started_with() {
     let (database, sql) = database();
     let dir = plugin_dir(&[]);
     let flaky = read(plugin("flaky"));
@@ -275,14 +275,14 @@ fn a_task_under_way_finishes_on_the_version_it_began_with() {
     let runner = runner(database.url(), dir.path(), config, &[]);
     let live = "plugin flaky.wasm: live";
     wait_for_another(&runner, live, 0);
-    // How long a swap takes is the machine's matter: a task that was too short
-    // to see its version replaced is followed by a longer one.
+    // The duration of a swap depends on the machine. If the task finishes before the
+    // swap, a longer one is tried.
     for (note, ms) in (0..).zip([2_000, 8_000, 32_000]) {
         let old = digest(database.url(), &dir.path().join("flaky.wasm"));
         let id = sql.number(&format!("SELECT pgtq.push('flaky.sleep', '[{ms}]')"));
         let running = format!("SELECT count(*) FROM pgtq.running WHERE id = {id}");
         wait_until("the task is claimed", || sql.number(&running) == 1);
-        // Slots are free, so a claimed task starts; a task pushed later ends only after it began.
+        // A slot is free, so the claimed task starts before a later task finishes.
         let next = sql.number("SELECT pgtq.push('flaky.until', '[1]')");
         let ended = |id| {
             sql.number(&format!(

@@ -1,4 +1,4 @@
-//! Passwords and secrets stand in nothing that the program says, whatever goes wrong.
+//! No output of the program contains passwords or secrets, including errors.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -8,14 +8,14 @@ use std::process::{Child, Stdio};
 use pgtq_setup::postgres::{Options, PrivatePostgres};
 use pgtq_tests::{HttpServer, Sql, cli, http_page, plugin_dir, program, wait_until};
 
-/// Everything planted holds one of these, and letters and digits survive every
-/// way to quote.
+/// Every planted secret contains one of these. Letters and digits survive every kind of
+/// quoting.
 const MARKS: [&str; 2] = ["hunter2", "zebra7"];
-/// With all that an address has to escape.
+/// With characters that a URL must escape.
 const PASSWORD: &str = "hunter2 p@s/s?w#r%d'&x=hunter2";
-/// Of the role that handlers' SQL logs in as.
+/// The password of the role of handler SQL.
 const SECRET_OF_SQL: &str = "zebra7 of sql";
-/// Sent by the runner in a placeholder's place.
+/// Inserted by the runner for a placeholder.
 const SECRET_OF_MAIL: &str = "zebra7-of-mail";
 /// Read by the handler.
 const SECRET_OF_HOOK: &str = "zebra7 of hook";
@@ -36,16 +36,16 @@ const VERBS: &[&str] = &[
     "push nobody_has_it --allow-unknown",
     "run --idle-exit 1ms",
 ];
-/// What does most with an address, for those that are refused before it is used.
+/// The verbs that use a URL most, for URLs rejected before a connection.
 const FEW: &[&str] = &["doctor", "config show --origin", "run --idle-exit 1ms"];
 
-/// A server that asks two roles for their passwords.
-struct Locked {
+/// A server that requires passwords for two roles.
+struct PasswordServer {
     server: PrivatePostgres,
     sql: Sql,
 }
 
-impl Locked {
+impl PasswordServer {
     fn start() -> Self {
         let server = PrivatePostgres::start(&Options::ephemeral(), &|line| eprintln!("{line}"))
             .unwrap_or_else(|error| panic!("{error}"));
@@ -69,7 +69,7 @@ impl Locked {
         wait_until("a password is asked for", || {
             Sql::try_connect(&without).is_err()
         });
-        Locked { server, sql }
+        PasswordServer { server, sql }
     }
 
     fn dir(&self) -> String {
@@ -84,7 +84,7 @@ impl Locked {
         )
     }
 
-    /// Addresses of every form, and whether all verbs are tried on it.
+    /// URLs of every form, and whether to try all verbs.
     fn addresses(&self) -> Vec<(String, bool)> {
         let (dir, escaped) = (self.dir(), escaped(PASSWORD));
         let quoted = PASSWORD.replace('\'', "\\'");
@@ -124,7 +124,7 @@ impl Locked {
     }
 }
 
-/// As in the user's part of a URL.
+/// Percent-encodes the user part of a URL.
 fn escaped(text: &str) -> String {
     let escaped = text.bytes().map(|byte| match byte {
         b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
@@ -141,7 +141,7 @@ fn assert_silent(who: &str, said: &str) {
     }
 }
 
-/// Runs each verb with `env` and as much talk as there is; what all of it said.
+/// Runs each verb with `env` and the most verbose log. Returns all output.
 fn talk(verbs: &[&str], dir: &Path, env: &[(&str, &str)]) -> String {
     let mut all = String::new();
     for verb in verbs {
@@ -165,14 +165,14 @@ fn talk(verbs: &[&str], dir: &Path, env: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn no_verb_says_a_password_or_a_secret_whatever_the_address() {
-    let locked = Locked::start();
-    let dir = tempfile::tempdir().expect("a temporary directory is made");
+fn no_verb_prints_a_password_or_a_secret_for_any_url() {
+    let locked = PasswordServer::start();
+    let dir = tempfile::tempdir().expect("a temporary directory is created");
     let toml = "[grants.report]\nsql = { role = 'reports', password = 'db' }\n[secrets.db]\nenv = 'ZEBRA'\n";
     fs::write(dir.path().join("pgtq.toml"), toml).expect("a file is written");
     fs::create_dir(dir.path().join("plugins")).expect("a directory is made");
     let addresses = locked.addresses();
-    // Runs are short and wait for the machine: so two at a time.
+    // Two runs at a time.
     std::thread::scope(|scope| {
         for part in 0..2 {
             let (addresses, dir) = (&addresses, dir.path());
@@ -189,14 +189,14 @@ fn no_verb_says_a_password_or_a_secret_whatever_the_address() {
         dir.path(),
         &[("DATABASE_URL", &locked.url(PASSWORD))],
     );
-    assert!(good.contains("registered"), "it got in: {good}");
+    assert!(good.contains("registered"), "the login succeeded: {good}");
     let bad = talk(
         FEW,
         dir.path(),
         &[("DATABASE_URL", &locked.url("hunter2!"))],
     );
     assert!(bad.contains("password authentication failed"), "{bad}");
-    // The other ways to give an address.
+    // The other ways to set a URL.
     let host = locked.dir();
     let variables = [
         ("PGHOST", host.as_str()),
@@ -222,7 +222,7 @@ fn no_verb_says_a_password_or_a_secret_whatever_the_address() {
     }
 }
 
-/// Ends with the test.
+/// A process, killed at the end of the test.
 struct Process(Child);
 
 impl Drop for Process {
@@ -232,7 +232,7 @@ impl Drop for Process {
     }
 }
 
-/// What the command lines and environments of the children of `parent` hold.
+/// The command lines and environments of the children of `parent`.
 fn children(parent: u32) -> Vec<String> {
     let processes = fs::read_dir("/proc").expect("there is /proc").flatten();
     let read =
@@ -248,10 +248,10 @@ fn children(parent: u32) -> Vec<String> {
 }
 
 #[test]
-fn a_runner_and_its_handlers_use_secrets_and_say_none() {
-    let locked = Locked::start();
+fn a_runner_and_its_handlers_use_secrets_and_print_none() {
+    let locked = PasswordServer::start();
     let dir = plugin_dir(&["webhook", "mailer", "report"]);
-    // It says what it was told: the worst that a service can do with a key.
+    // Echoes requests: the worst case of a service that reveals a key.
     let service = HttpServer::start(|request| {
         let key = request.header("authorization").to_owned();
         (500, vec![("x-key", key.clone())], key.into_bytes())
@@ -279,7 +279,7 @@ fn a_runner_and_its_handlers_use_secrets_and_say_none() {
         .envs([
             ("PGTQ_DATABASE_URL", good.as_str()),
             ("PGTQ_LOG", "trace"),
-            // Of its own, so that it compiles.
+            // A separate cache, so that the plugins are compiled.
             ("PGTQ_CACHE", "cache"),
             ("ZEBRA", SECRET_OF_SQL),
             ("ZEBRA_MAIL", SECRET_OF_MAIL),
@@ -292,7 +292,7 @@ fn a_runner_and_its_handlers_use_secrets_and_say_none() {
     let runner = Process(child);
     let pid = runner.0.id();
     let mut seen = Vec::new();
-    wait_until("a compiler is seen at work", || {
+    wait_until("a compiler is running", || {
         seen = children(pid);
         seen.iter().any(|child| child.contains("compile-plugin"))
     });
@@ -338,7 +338,7 @@ fn a_runner_and_its_handlers_use_secrets_and_say_none() {
             .any(|one| one.header("authorization") == key),
         "the secret was sent: {requests:?}"
     );
-    // The password of the handlers' role is another one now, and so is the runner's.
+    // Changes the passwords of the handlers' role and of the runner's role.
     sql.rows(
         "ALTER ROLE reports PASSWORD 'other'; ALTER ROLE locked PASSWORD 'other';
          SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'reports'",
@@ -347,7 +347,7 @@ fn a_runner_and_its_handlers_use_secrets_and_say_none() {
     ended(4);
     sql.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'locked'");
     let log = || String::from_utf8_lossy(&fs::read(&said).expect("it is there")).into_owned();
-    wait_until("the runner is not let in any more", || {
+    wait_until("the login of the runner is rejected", || {
         log().contains("password authentication failed for user \"locked\"")
     });
     for path in ["/metrics", "/readyz", "/healthz"] {

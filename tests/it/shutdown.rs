@@ -1,10 +1,10 @@
-//! Stopping: what runs may finish, what has not started goes back as it was, and
-//! no task has to wait for a lease.
+//! Shutdown: running tasks may finish, unstarted tasks are released unchanged, and no task
+//! has to wait for a lease.
 
 use pgtq_tests::{Sql, cli, plugin_dir, wait_until};
 
 use crate::tasks::{
-    UNENDED, assert_completed_once, database, n_ended, push, runner, wait_for_ended,
+    UNFINISHED, assert_completed_once, database, n_finished, push, runner, wait_for_finished,
 };
 
 const LONG_SLEEPS: &str = "[handlers.'flaky.sleep']\ntimeout = '10m'";
@@ -13,28 +13,28 @@ fn n_running(sql: &Sql) -> i64 {
     sql.number("SELECT count(*) FROM pgtq.running")
 }
 
-/// Panics unless nothing is claimed and nobody is registered: then nothing waits for a lease.
+/// Panics if a task is claimed or a runner is registered.
 #[track_caller]
-fn assert_signed_off(sql: &Sql) {
+fn assert_deregistered(sql: &Sql) {
     let left =
         sql.row("SELECT (SELECT count(*) FROM pgtq.claims), (SELECT count(*) FROM pgtq.runners)");
     assert_eq!(left, "0|0", "claims and runners");
 }
 
-/// Panics unless what is runnable now is as good as new, and that is `n` tasks.
+/// Panics unless there are `n` runnable tasks, all without attempts.
 #[track_caller]
-fn assert_unburnt(sql: &Sql, n: i64) {
+fn assert_unattempted(sql: &Sql, n: i64) {
     let found = sql.row("SELECT count(*), coalesce(max(attempts + crashes), 0) FROM pgtq.runnable");
     assert_eq!(
         found,
         format!("{n}|0"),
         "runnable tasks, their attempts and crashes"
     );
-    assert_eq!(sql.number(UNENDED), n);
+    assert_eq!(sql.number(UNFINISHED), n);
 }
 
-/// How many unstarted tasks the runner says it gave back.
-fn n_given_back(said: &str) -> Option<i64> {
+/// The number of released unstarted tasks in the runner's log.
+fn n_released(said: &str) -> Option<i64> {
     let line = said
         .lines()
         .find(|line| line.contains("releasing tasks that had not started"))?;
@@ -43,7 +43,7 @@ fn n_given_back(said: &str) -> Option<i64> {
 }
 
 #[test]
-fn a_drain_finishes_what_runs_and_gives_back_what_has_not_started() {
+fn a_drain_finishes_running_tasks_and_releases_unstarted_ones() {
     const N: usize = 2_000;
     const SLOTS: i64 = 4;
     let (database, sql) = database();
@@ -51,24 +51,24 @@ fn a_drain_finishes_what_runs_and_gives_back_what_has_not_started() {
     let start = |arguments: &[&str]| runner(database.url(), dir.path(), LONG_SLEEPS, arguments);
     let mut first = start(&["-c", "4"]);
     push(&sql, "flaky.sleep", N, "[30]");
-    // It claims ahead of its slots once it knows its pace.
+    // It claims more tasks than it has slots once it knows their duration.
     wait_until("more tasks are claimed than there are slots", || {
-        n_running(&sql) > SLOTS && n_ended(&sql) > 20
+        n_running(&sql) > SLOTS && n_finished(&sql) > 20
     });
     first.terminate();
     assert_eq!(first.wait().code(), Some(0), "{}", first.stderr());
-    assert_signed_off(&sql);
-    let ended = n_ended(&sql);
+    assert_deregistered(&sql);
+    let ended = n_finished(&sql);
     let n = i64::try_from(N).expect("small");
-    assert!(ended < n, "it ended all tasks before it was stopped");
-    assert_unburnt(&sql, n - ended);
-    // Only what had not started came back: a task that came back has left its first place.
+    assert!(ended < n, "all tasks were finished before the signal");
+    assert_unattempted(&sql, n - ended);
+    // Only unstarted tasks were released: a released task has a new position.
     let came_back = sql.number("SELECT count(*) FROM pgtq.runnable_tasks WHERE position <> id");
-    assert_eq!(n_given_back(&first.stderr()), Some(came_back));
+    assert_eq!(n_released(&first.stderr()), Some(came_back));
     let not_complete = "SELECT count(*) FROM pgtq.history WHERE state <> 'complete'";
     assert_eq!(sql.number(not_complete), 0);
 
-    // Short ones now: the point is that they can start.
+    // Shortens the tasks. They must be able to start.
     sql.rows("UPDATE pgtq.runnable_tasks SET args = '[0]'");
     let mut second = start(&["--drain"]);
     assert_eq!(second.wait().code(), Some(0), "{}", second.stderr());
@@ -80,7 +80,7 @@ fn a_drain_finishes_what_runs_and_gives_back_what_has_not_started() {
 }
 
 #[test]
-fn a_second_signal_gives_back_what_runs_at_once() {
+fn a_second_signal_releases_running_tasks_at_once() {
     let (database, sql) = database();
     let dir = plugin_dir(&["flaky"]);
     let mut runner = runner(
@@ -96,13 +96,13 @@ fn a_second_signal_gives_back_what_runs_at_once() {
     runner.interrupt();
     runner.wait_for("releasing running tasks");
     assert_eq!(runner.wait().code(), Some(130), "{}", runner.stderr());
-    assert_signed_off(&sql);
-    assert_eq!(n_ended(&sql), 0);
-    assert_unburnt(&sql, 4);
+    assert_deregistered(&sql);
+    assert_eq!(n_finished(&sql), 0);
+    assert_unattempted(&sql, 4);
 }
 
 #[test]
-fn attempts_that_outlast_the_shutdown_time_are_given_back() {
+fn attempts_exceeding_the_shutdown_timeout_are_released() {
     let (database, sql) = database();
     let dir = plugin_dir(&["flaky"]);
     let mut runner = runner(
@@ -115,20 +115,20 @@ fn attempts_that_outlast_the_shutdown_time_are_given_back() {
     wait_until("all are claimed", || n_running(&sql) == 3);
     runner.terminate();
     assert_eq!(runner.wait().code(), Some(0), "{}", runner.stderr());
-    assert_signed_off(&sql);
-    assert_unburnt(&sql, 3);
+    assert_deregistered(&sql);
+    assert_unattempted(&sql, 3);
 }
 
 #[test]
-fn an_idle_runner_ends_at_the_first_signal() {
+fn an_idle_runner_exits_at_the_first_signal() {
     let (database, sql) = database();
     let dir = plugin_dir(&["hello"]);
     let mut runner = runner(database.url(), dir.path(), "", &[]);
     push(&sql, "add_numbers", 1, "[2, 3]");
-    wait_for_ended(&sql, 1);
+    wait_for_finished(&sql, 1);
     runner.interrupt();
     assert_eq!(runner.wait().code(), Some(0), "{}", runner.stderr());
-    assert_signed_off(&sql);
+    assert_deregistered(&sql);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn an_operator_can_drain_a_runner_by_its_name() {
     let unknown = cli(database.url(), &["runners", "--drain", "leaving"], "");
     assert_eq!(unknown.code, Some(3), "{}", unknown.stderr);
     push(&sql, "flaky.sleep", 1, "[0]");
-    wait_for_ended(&sql, 1);
+    wait_for_finished(&sql, 1);
     staying.terminate();
     assert_eq!(staying.wait().code(), Some(0), "{}", staying.stderr());
 }

@@ -1,5 +1,5 @@
-//! Many tasks through one runner: what it holds and what the queue's own tables
-//! hold stays flat. The long form is by hand:
+//! Many tasks through one runner: the memory of the runner and the sizes of the queue's
+//! tables stay constant. The long version is run by hand:
 //!
 //! ```text
 //! PGTQ_SOAK_TASKS=1000000 cargo test -p pgtq-tests --test it soak -- --nocapture
@@ -7,14 +7,15 @@
 
 use pgtq_tests::{Database, Sql, plugin_dir};
 
-use crate::tasks::{UNENDED, assert_completed_once, push, runner, wait_for_ended};
+use crate::tasks::{UNFINISHED, assert_completed_once, push, runner, wait_for_finished};
 
-/// Waves that the tasks come in; the first half warms up.
+/// The number of waves of tasks. The first half is the warm-up.
 const WAVES: usize = 20;
-/// What may come on top of the warm half's most: pages of an allocator, of an index.
+/// The allowed growth over the maximum of the warm-up: pages of the allocator and of
+/// indexes.
 const SLACK_KIB: i64 = 16 << 10;
 
-/// What is held at one moment. KiB, but for the counts.
+/// One measurement: sizes in KiB, and counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Held {
     runner_kib: i64,
@@ -44,7 +45,7 @@ impl Held {
         }
     }
 
-    /// The most of each.
+    /// The maximum of each value.
     fn most(all: &[Held]) -> Self {
         let most = |of: fn(&Held) -> i64| all.iter().map(of).max().expect("some waves");
         Held {
@@ -64,7 +65,7 @@ fn n_tasks() -> usize {
 }
 
 #[test]
-fn what_a_runner_and_its_tables_hold_stays_flat() {
+fn memory_and_table_sizes_of_a_runner_stay_constant() {
     let database = Database::migrated();
     let sql = Sql::connect(database.url());
     let dir = plugin_dir(&["hello"]);
@@ -73,7 +74,7 @@ fn what_a_runner_and_its_tables_hold_stays_flat() {
     let mut held = Vec::new();
     for wave in 1..=WAVES {
         push(&sql, "add_numbers", in_wave, "[2, 3]");
-        wait_for_ended(&sql, wave * in_wave);
+        wait_for_finished(&sql, wave * in_wave);
         held.push(Held::now(runner.pid(), &sql));
         eprintln!("{:>8} tasks: {:?}", wave * in_wave, held[wave - 1]);
     }
@@ -84,10 +85,10 @@ fn what_a_runner_and_its_tables_hold_stays_flat() {
     assert!(late.runner_kib <= warm.runner_kib + SLACK_KIB);
     assert!(late.files <= warm.files + 4);
     assert!(late.threads <= warm.threads + 4);
-    // Dead rows wait for vacuum, so a wave may leave its own size; not the sum.
+    // Dead rows wait for vacuum, so one wave may add its own size, but not all waves.
     assert!(late.hot_tables_kib <= 2 * warm.hot_tables_kib + SLACK_KIB);
     runner.terminate();
     assert_eq!(runner.wait().code(), Some(0));
-    assert_eq!(sql.number(UNENDED), 0);
+    assert_eq!(sql.number(UNFINISHED), 0);
     assert_eq!(sql.number("SELECT count(*) FROM pgtq.claims"), 0);
 }

@@ -1,11 +1,11 @@
-//! What the tests of runners ask of a database, and how they start a runner.
+//! Helpers of runner tests: queries, and the start of a runner.
 
 use std::path::Path;
 
 use pgtq_tests::{Database, Runner, RunnerOptions, Sql, wait_until};
 
-/// Tasks that have not ended, wherever they are.
-pub(crate) const UNENDED: &str = "SELECT (SELECT count(*) FROM pgtq.runnable_tasks)
+/// The number of unfinished tasks in all tables.
+pub(crate) const UNFINISHED: &str = "SELECT (SELECT count(*) FROM pgtq.runnable_tasks)
     + (SELECT count(*) FROM pgtq.scheduled_tasks) + (SELECT count(*) FROM pgtq.running)";
 
 /// A migrated database and a connection to it.
@@ -15,10 +15,10 @@ pub(crate) fn database() -> (Database, Sql) {
     (database, sql)
 }
 
-/// A runner whose plugins are loaded. `config` is its `pgtq.toml`.
+/// Starts a runner and waits until its plugins are loaded. `config` is its `pgtq.toml`.
 #[track_caller]
 pub(crate) fn runner(url: &str, plugins: &Path, config: &str, arguments: &[&str]) -> Runner {
-    // Not `*.wasm`, so the plugin directory is a fine place for it.
+    // In the plugin directory, where only `*.wasm` files are loaded.
     let file = plugins.join("pgtq.toml");
     std::fs::write(&file, config).expect("a configuration is written");
     let options = RunnerOptions {
@@ -38,28 +38,31 @@ pub(crate) fn push(sql: &Sql, handler: &str, n: usize, args: &str) {
     ));
 }
 
-/// Tasks that have ended.
+/// The number of finished tasks.
 #[track_caller]
-pub(crate) fn n_ended(sql: &Sql) -> i64 {
+pub(crate) fn n_finished(sql: &Sql) -> i64 {
     sql.number("SELECT count(*) FROM pgtq.history")
 }
 
-/// Waits until `n` tasks have ended, however long it takes while some do.
+/// Waits until `n` tasks are finished, without a limit while there is progress.
 #[track_caller]
-pub(crate) fn wait_for_ended(sql: &Sql, n: usize) {
+pub(crate) fn wait_for_finished(sql: &Sql, n: usize) {
     let n = i64::try_from(n).expect("small");
-    let mut before = n_ended(sql);
+    let mut before = n_finished(sql);
     while before < n {
         let mut now = before;
-        wait_until(&format!("more than {before} of {n} tasks ended"), || {
-            now = n_ended(sql);
-            now > before
-        });
+        wait_until(
+            &format!("more than {before} of {n} tasks are finished"),
+            || {
+                now = n_finished(sql);
+                now > before
+            },
+        );
         before = now;
     }
 }
 
-/// Panics unless exactly `n` tasks were completed, each once, and none is left.
+/// Panics unless exactly `n` tasks are complete, each once, and no task is left.
 #[track_caller]
 pub(crate) fn assert_completed_once(sql: &Sql, n: usize) {
     let found = sql.row(
@@ -68,10 +71,10 @@ pub(crate) fn assert_completed_once(sql: &Sql, n: usize) {
     );
     let all = format!("{n}|{n}|{n}");
     assert_eq!(found, all, "rows, tasks, complete tasks; {}", others(sql));
-    assert_eq!(sql.number(UNENDED), 0, "tasks are left");
+    assert_eq!(sql.number(UNFINISHED), 0, "tasks are left");
 }
 
-/// What ended in another way, for the message of a test that fails.
+/// Other outcomes, for the message of a failed test.
 fn others(sql: &Sql) -> String {
     let rows = sql.rows(
         "SELECT state, error_kind, error_message, count(*) FROM pgtq.history

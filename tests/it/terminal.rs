@@ -1,4 +1,4 @@
-//! What others wrote, on a terminal: it is shown, and not obeyed.
+//! Untrusted text on a terminal: control characters are escaped.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use pgtq_tests::{cli, on_terminal, plugin, program};
 
 use crate::tasks::database;
 
-/// CSI, a change of direction, and DEL: JSON holds them as they are.
+/// CSI, a direction override, and DEL, which JSON does not escape.
 const HOSTILE: &str = "a\u{9b}31mb\u{202e}c\u{7f}d";
 const ESCAPED: &str = "a\\u009b31mb\\u202ec\\u007fd";
 

@@ -1,5 +1,5 @@
-//! The house rules, as tests: who may name whom, how long a file may be, where
-//! SQL and wasmtime live.
+//! Tests of the source code: dependencies between crates and modules, lengths of files,
+//! places of SQL and wasmtime.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ fn files(folder: &str, extension: &str) -> Vec<(String, String)> {
     found
 }
 
-/// The part of a file that is not its own test module.
+/// The part of a file without its test module.
 fn without_tests(text: &str) -> &str {
     text.split("\n#[cfg(test)]").next().unwrap_or(text)
 }
@@ -55,7 +55,7 @@ fn assert_none(broken: &[String], rule: &str) {
     assert!(broken.is_empty(), "{rule}:\n  {}", broken.join("\n  "));
 }
 
-/// Which rooms a room depends on, as ARCHITECTURE.md draws it.
+/// The dependencies of each room, as in ARCHITECTURE.md.
 const ARROWS: &[(&str, &[&str])] = &[
     ("task", &["contract"]),
     ("setup", &[]),
@@ -83,7 +83,7 @@ fn dependencies(room: &str) -> Vec<String> {
 }
 
 #[test]
-fn rooms_depend_on_the_rooms_that_the_map_shows() {
+fn crates_depend_only_as_the_map_shows() {
     for (room, arrows) in ARROWS {
         let mut rooms: Vec<String> = dependencies(room)
             .iter()
@@ -105,11 +105,11 @@ fn the_contract_depends_on_nothing_but_serde() {
 
 #[test]
 fn plugin_and_http_name_only_the_modules_below_them() {
-    // Both are modules of the crate `engine`: cargo does not see these arrows.
+    // Both are modules of the crate `engine`, so cargo does not check this.
     let mut broken = Vec::new();
     for (path, text) in files("runner/engine/src/plugin", "rs") {
         for (number, line) in code_lines(&text) {
-            // Also the bare path, of `pub(in crate::plugin)`.
+            // Includes the path in `pub(in crate::plugin)`.
             let own = line.matches("crate::").count() == line.matches("crate::plugin").count();
             if !own || line.contains("pgtq_store") {
                 broken.push(format!("{path}:{number}: {}", line.trim()));
@@ -127,7 +127,7 @@ fn plugin_and_http_name_only_the_modules_below_them() {
     assert_none(&broken, "an arrow goes up (ARCHITECTURE.md has the map)");
 }
 
-/// The lines that are no comments, counted from 1.
+/// The lines that are not comments, numbered from 1.
 fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines()
         .enumerate()
@@ -202,7 +202,7 @@ fn sql_lives_in_sql_files() {
 }
 
 #[test]
-fn every_statement_says_who_calls_it_and_every_module_what_it_owns() {
+fn every_statement_and_every_module_has_a_header() {
     let statements = files("runner/store/src/sql", "sql");
     let mut modules = files("runner", "rs");
     modules.extend(files("sdk/src", "rs"));
@@ -241,7 +241,7 @@ fn no_file_is_longer_than_four_hundred_lines_of_code() {
 }
 
 #[test]
-fn tests_wait_for_conditions_and_nothing_is_left_unfinished() {
+fn tests_do_not_sleep_and_no_todo_is_left() {
     let mut broken = Vec::new();
     for folder in ["runner", "sdk", "plugins", "tests"] {
         for (path, text) in files(folder, "rs")
@@ -260,11 +260,11 @@ fn tests_wait_for_conditions_and_nothing_is_left_unfinished() {
             }
         }
     }
-    assert_none(&broken, "unfinished, or asleep");
+    assert_none(&broken, "unfinished code, or a sleep");
 }
 
 #[test]
-fn nothing_names_the_machine_it_was_written_on() {
+fn no_file_contains_a_local_path() {
     let home = ["/ro", "ot/"].concat();
     let work = ["/wo", "rk/"].concat();
     let mut broken = Vec::new();
@@ -287,8 +287,8 @@ fn nothing_names_the_machine_it_was_written_on() {
     assert_none(&broken, "a path of one machine");
 }
 
-/// Words and phrases that the field does not use, with the usual ones. Comments, texts and
-/// documents are read by people who know Postgres and other queues.
+/// Nonstandard words and phrases, with the standard terms. Readers of comments, messages
+/// and documents know Postgres and other queues.
 const DIALECT: &[(&str, &str)] = &[
     ("an__ew", "again"),
     ("ends in wo__rds", "fails with a clear error"),
@@ -307,7 +307,7 @@ const DIALECT: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn documents_and_comments_use_the_words_of_the_field() {
+fn documents_and_comments_use_standard_terms() {
     let mut all = Vec::new();
     for (folder, extension) in [
         ("runner", "rs"),
@@ -341,10 +341,10 @@ fn documents_and_comments_use_the_words_of_the_field() {
             }
         }
     }
-    assert_none(&broken, "words that the field does not use");
+    assert_none(&broken, "nonstandard words");
 }
 
-/// Whether `line` has these words, not as parts of other words.
+/// Whether `line` contains `words` as whole words.
 fn contains_word(line: &str, words: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(words).any(|(at, _)| {

@@ -1,11 +1,11 @@
-//! A runner beside a newer one that pushes tasks with traits it does not know.
+//! Tasks with traits that a runner does not know, as pushed by a newer version.
 
 use pgtq_tests::{plugin_dir, wait_until};
 
-use crate::tasks::{database, push, runner, wait_for_ended};
+use crate::tasks::{database, push, runner, wait_for_finished};
 
 #[test]
-fn a_task_with_an_unknown_trait_is_put_back_and_one_with_information_runs() {
+fn a_task_with_an_unknown_trait_is_released_and_one_with_metadata_runs() {
     let (database, sql) = database();
     push(&sql, "add_numbers", 30, "[2, 3]");
     // As a newer version of the functions would push them.
@@ -15,11 +15,11 @@ fn a_task_with_an_unknown_trait_is_put_back_and_one_with_information_runs() {
     );
     let plugins = plugin_dir(&["hello"]);
     let mut runner = runner(database.url(), plugins.path(), "", &[]);
-    wait_for_ended(&sql, 20);
+    wait_for_finished(&sql, 20);
     wait_until("the others are released", || {
         sql.number("SELECT count(*) FROM pgtq.scheduled") == 10
     });
-    // Whole, without an attempt counted.
+    // Unchanged, without using an attempt.
     assert_eq!(
         sql.row(
             r#"SELECT count(*), sum(attempts), count(*) FILTER (WHERE traits = '{"g": "acme", "_t": "00-1"}')
@@ -42,12 +42,12 @@ fn a_task_with_an_unknown_trait_is_put_back_and_one_with_information_runs() {
     assert_eq!(lines.len(), 1, "once a minute: {lines:#?}");
     assert!(lines[0].contains("traits=\"g\""), "{}", lines[0]);
 
-    // A newer runner takes them; here, what they need is taken away.
+    // A newer runner would run them. Here, the unknown trait is removed.
     sql.rows(
         "UPDATE pgtq.scheduled_tasks SET traits = traits - 'g';
          SELECT pgtq.retry_tasks(ARRAY(SELECT id FROM pgtq.scheduled_tasks))",
     );
-    wait_for_ended(&sql, 30);
+    wait_for_finished(&sql, 30);
     assert_eq!(
         sql.row("SELECT count(*), sum(attempts) FROM pgtq.complete"),
         "30|30"

@@ -1,14 +1,14 @@
-//! The schema is brought up beneath a running runner by a newer program.
+//! A newer program migrates the schema while an older runner is running.
 
 use pgtq_tests::{Runner, Sql, cli, http_page, plugin_dir, wait_until};
 
-use crate::scene::{start, wait_for_handlers};
-use crate::tasks::{assert_completed_once, database, n_ended, push, wait_for_ended};
+use crate::fixture::{start, wait_for_handlers};
+use crate::tasks::{assert_completed_once, database, n_finished, push, wait_for_finished};
 
 mod older;
 
-/// What a newer program's `pgtq migrate` does: one more version, without harm.
-fn bring_up(sql: &Sql, serves_us: bool) -> i64 {
+/// Simulates `pgtq migrate` of a newer program: adds a version without changes.
+fn add_version(sql: &Sql, serves_us: bool) -> i64 {
     let newest = sql.number("SELECT max(version) FROM pgtq.migrations");
     let (next, oldest) = (newest + 1, newest + i64::from(!serves_us));
     sql.rows(&format!(
@@ -20,7 +20,7 @@ fn bring_up(sql: &Sql, serves_us: bool) -> i64 {
     next
 }
 
-/// A runner with plugins, and where its pages are.
+/// Starts a runner with plugins. Returns it with the address of its HTTP server.
 fn runner(url: &str, plugins: &tempfile::TempDir) -> (Runner, String) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it is bound").to_string();
@@ -37,18 +37,18 @@ fn is_ready(address: &str) -> bool {
 }
 
 #[test]
-fn a_runner_works_on_under_a_newer_schema_that_serves_it() {
+fn a_runner_continues_under_a_newer_schema_that_serves_it() {
     const N: usize = 2_000;
     let (database, sql) = database();
     let plugins = plugin_dir(&["hello"]);
     let (runner, address) = runner(database.url(), &plugins);
     push(&sql, "add_numbers", N, "[2, 3]");
-    wait_until("it is in the middle", || n_ended(&sql) > 20);
-    bring_up(&sql, true);
-    let before = n_ended(&sql);
+    wait_until("some tasks are finished", || n_finished(&sql) > 20);
+    add_version(&sql, true);
+    let before = n_finished(&sql);
     push(&sql, "add_numbers", 100, "[2, 3]");
-    wait_for_ended(&sql, N + 100);
-    assert!(before < N as i64, "the schema came up in the middle");
+    wait_for_finished(&sql, N + 100);
+    assert!(before < N as i64, "the schema changed while tasks ran");
     assert_completed_once(&sql, N + 100);
     assert!(is_ready(&address));
     assert_eq!(sql.number("SELECT max(crashes) FROM pgtq.history"), 0);
@@ -57,7 +57,7 @@ fn a_runner_works_on_under_a_newer_schema_that_serves_it() {
         !said.contains("no longer serves") && !said.contains("ERROR"),
         "{said}"
     );
-    // Its verbs work on, too, and there is nothing to migrate.
+    // The verbs still work, and there is nothing to migrate.
     let pushed = cli(
         database.url(),
         &["push", "add_numbers", "[2, 3]", "--wait"],
@@ -72,15 +72,15 @@ fn a_runner_works_on_under_a_newer_schema_that_serves_it() {
 }
 
 #[test]
-fn a_runner_that_a_newer_schema_does_not_serve_says_so_and_claims_nothing() {
+fn a_runner_not_served_by_a_newer_schema_reports_it_and_claims_nothing() {
     let (database, sql) = database();
     let plugins = plugin_dir(&["hello"]);
     let (mut runner, address) = runner(database.url(), &plugins);
     push(&sql, "add_numbers", 20, "[2, 3]");
-    wait_for_ended(&sql, 20);
+    wait_for_finished(&sql, 20);
     assert!(is_ready(&address));
 
-    let next = bring_up(&sql, false);
+    let next = add_version(&sql, false);
     let ours = next - 1;
     runner.wait_for("the schema no longer serves this runner, which claims nothing");
     runner.wait_for(&format!(
@@ -93,14 +93,14 @@ fn a_runner_that_a_newer_schema_does_not_serve_says_so_and_claims_nothing() {
     assert_eq!(at_least, 1, "it is still registered");
     assert!(!is_ready(&address));
     let health = http_page(&address, "/healthz").expect("the page is there");
-    assert!(health.starts_with("HTTP/1.1 200"), "it lives: {health}");
-    // A beat later, which is ten polls.
+    assert!(health.starts_with("HTTP/1.1 200"), "it is alive: {health}");
+    // One heartbeat later, after ten polls.
     let seen = sql.row("SELECT max(seen_at) FROM pgtq.runners");
-    wait_until("it beats on", || {
+    wait_until("it sends heartbeats", || {
         sql.row("SELECT max(seen_at) FROM pgtq.runners") != seen
     });
     assert_eq!(
-        (claims(), n_ended(&sql)),
+        (claims(), n_finished(&sql)),
         (before, 20),
         "nothing was claimed"
     );
@@ -120,12 +120,12 @@ fn a_runner_that_a_newer_schema_does_not_serve_says_so_and_claims_nothing() {
     let looked = cli(database.url(), &["doctor"], "");
     assert!(looked.stdout.contains("update this pgtq"), "{looked:?}");
 
-    // As if the newer program served it after all.
+    // As if the newer schema served it again.
     sql.rows(&format!(
         "UPDATE pgtq.migrations SET serves = {ours} WHERE version = {next}"
     ));
     runner.wait_for("the schema serves this runner again");
-    wait_for_ended(&sql, 40);
+    wait_for_finished(&sql, 40);
     assert_completed_once(&sql, 40);
     runner.terminate();
     assert_eq!(runner.wait().code(), Some(0));

@@ -1,10 +1,10 @@
-//! A runner that starts before its database, and one that has nothing to run.
+//! A runner that starts before its database, and a runner without handlers.
 
 use std::path::Path;
 
 use pgtq_tests::{Database, Proxy, Runner, RunnerOptions, Sql, cli, plugin_dir, wait_until};
 
-use crate::tasks::{push, wait_for_ended};
+use crate::tasks::{push, wait_for_finished};
 
 fn start(url: &str, plugins: &Path, arguments: &[&str]) -> Runner {
     let options = RunnerOptions {
@@ -14,7 +14,7 @@ fn start(url: &str, plugins: &Path, arguments: &[&str]) -> Runner {
     Runner::start(url, plugins, &options)
 }
 
-/// A database behind an address where nobody answers yet.
+/// A database behind a proxy that refuses connections.
 fn unreachable() -> (Database, Proxy, String) {
     let database = Database::empty();
     let sql = Sql::connect(database.url());
@@ -36,17 +36,17 @@ fn a_runner_waits_for_its_database_and_its_schema() {
     runner.wait_for("the database is available");
     let sql = Sql::connect(database.url());
     push(&sql, "add_numbers", 1, "[2, 3]");
-    wait_for_ended(&sql, 1);
+    wait_for_finished(&sql, 1);
     runner.terminate();
     assert_eq!(runner.wait().code(), Some(0));
-    // Each reason once, though it was tried more often.
-    let said = runner.stderr();
-    let n = said.matches("find the schema").count();
-    assert_eq!(n, 1, "{said}");
+    // Each reason is logged once, not at every retry.
+    let log = runner.stderr();
+    let n = log.matches("find the schema").count();
+    assert_eq!(n, 1, "{log}");
 }
 
 #[test]
-fn waiting_for_the_database_ends_by_a_signal_and_by_its_time() {
+fn waiting_for_the_database_ends_by_signal_or_timeout() {
     let (_database, _proxy, url) = unreachable();
     let dir = plugin_dir(&["hello"]);
     let mut runner = start(&url, dir.path(), &["--wait-for-database"]);
@@ -55,12 +55,12 @@ fn waiting_for_the_database_ends_by_a_signal_and_by_its_time() {
     assert_eq!(runner.wait().code(), Some(130), "{}", runner.stderr());
     let mut runner = start(&url, dir.path(), &["--wait-for-database=1s"]);
     assert_eq!(runner.wait().code(), Some(4), "{}", runner.stderr());
-    let said = runner.stderr();
+    let log = runner.stderr();
     assert!(
-        said.contains("--wait-for-database timed out after 1.0 s"),
-        "{said}"
+        log.contains("--wait-for-database timed out after 1.0 s"),
+        "{log}"
     );
-    // Without the flag, and where waiting does not help, the first answer is the end.
+    // Without the flag, or if waiting cannot help, the first error is final.
     let mut runner = start(&url, dir.path(), &[]);
     assert_eq!(runner.wait().code(), Some(4), "{}", runner.stderr());
     assert!(!runner.stderr().contains("waiting for the database"));
@@ -69,7 +69,7 @@ fn waiting_for_the_database_ends_by_a_signal_and_by_its_time() {
 }
 
 #[test]
-fn a_drain_that_could_run_nothing_fails_and_says_why() {
+fn a_drain_without_handlers_fails_with_the_reason() {
     let database = Database::migrated();
     let empty = plugin_dir(&[]);
     let missing = empty.path().join("missing");
@@ -82,14 +82,14 @@ fn a_drain_that_could_run_nothing_fails_and_says_why() {
     ] {
         let mut runner = start(database.url(), dir, &["--drain"]);
         assert_eq!(runner.wait().code(), Some(1), "{}", runner.stderr());
-        let said = runner.stderr();
-        assert!(said.contains("no handler is loaded: "), "{said}");
-        assert!(said.contains(words), "{said}");
+        let log = runner.stderr();
+        assert!(log.contains("no handler is loaded: "), "{log}");
+        assert!(log.contains(words), "{log}");
     }
     let good = plugin_dir(&["hello"]);
     let mut runner = start(database.url(), good.path(), &["--drain"]);
     assert_eq!(runner.wait().code(), Some(0), "{}", runner.stderr());
-    // One broken plugin beside a good one keeps nobody from draining.
+    // A broken plugin beside a good one does not prevent a drain.
     std::fs::copy(
         broken.path().join("broken.wasm"),
         good.path().join("broken.wasm"),
@@ -97,7 +97,7 @@ fn a_drain_that_could_run_nothing_fails_and_says_why() {
     .expect("it is copied");
     let mut runner = start(database.url(), good.path(), &["--drain"]);
     assert_eq!(runner.wait().code(), Some(0), "{}", runner.stderr());
-    wait_until("nobody is registered", || {
+    wait_until("no runner is registered", || {
         let sql = Sql::connect(database.url());
         sql.number("SELECT count(*) FROM pgtq.runners") == 0
     });

@@ -1,4 +1,4 @@
-//! What notifications cost, pushers and runners.
+//! The cost of notifications for pushers and runners.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use pgtq_tests::{Database, wait_until_async};
 use crate::exactly_once::blocking;
 use crate::native::{Engine, leaf, registry};
 
-/// How often the runner has looked for what is due, of all its looks the easiest to count.
-const LOOKS: &str =
+/// The number of the runner's promotions, of all its polls the easiest to count.
+const POLLS: &str =
     "SELECT coalesce(sum(calls), 0) FROM pg_stat_user_functions WHERE funcname = 'promote'";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_forged_notifications_is_no_flood_of_queries() {
+async fn forged_notifications_do_not_flood_the_database() {
     let database = Database::migrated();
     let (sql, role, _) = blocking(database.url()).await;
     let name = sql.row("SELECT current_database()").await;
@@ -22,11 +22,11 @@ async fn a_flood_of_forged_notifications_is_no_flood_of_queries() {
     ))
     .await;
     let engine = Engine::start(database.url(), registry(&role, &[("leaf", leaf)])).await;
-    wait_until_async("the runner has looked", || async {
-        sql.row(LOOKS).await != "0"
+    wait_until_async("the runner has polled", || async {
+        sql.row(POLLS).await != "0"
     })
     .await;
-    let before: u64 = sql.row(LOOKS).await.parse().expect("a count");
+    let before: u64 = sql.row(POLLS).await.parse().expect("a count");
     sql.row(&format!("SET ROLE {role}")).await;
     let began = Instant::now();
     let mut n_forged = 0;
@@ -36,22 +36,22 @@ async fn a_flood_of_forged_notifications_is_no_flood_of_queries() {
         n_forged += 2;
     }
     sql.row("RESET ROLE").await;
-    let n_looks = sql.row(LOOKS).await.parse::<u64>().expect("a count") - before;
+    let n_polls = sql.row(POLLS).await.parse::<u64>().expect("a count") - before;
     let paced = u64::try_from(began.elapsed().as_millis()).expect("small") / 100;
-    eprintln!("{n_forged} forged notifications, {n_looks} looks");
-    assert!(n_looks > 5, "{n_looks}");
-    // Ten are free, and it looks now and then by itself.
-    assert!(n_looks <= 30 + 2 * paced, "{n_looks} looks");
-    // What is really pushed is run all the same.
+    eprintln!("{n_forged} forged notifications, {n_polls} polls");
+    assert!(n_polls > 5, "{n_polls}");
+    // The burst is ten, and it also polls without notifications.
+    assert!(n_polls <= 30 + 2 * paced, "{n_polls} polls");
+    // A real push still runs.
     sql.row("SELECT pgtq.push('leaf')").await;
-    wait_until_async("it has ended", || async {
+    wait_until_async("the task is finished", || async {
         sql.row("SELECT state FROM pgtq.history").await == "complete"
     })
     .await;
     engine.stop().await;
 }
 
-/// How often runners have asked for a notification: as many as were sent, or one more.
+/// The number of requests for a notification: the number sent, or one more.
 const REQUESTS: &str = "SELECT coalesce(sum(last_value / 1024), 0) FROM pg_sequences
     WHERE schemaname = 'pgtq' AND sequencename LIKE 'wake\\_%'";
 
@@ -66,17 +66,17 @@ async fn an_idle_runner_of_another_queue_is_never_notified() {
         sql.row(REQUESTS).await == "1"
     })
     .await;
-    // The names of the two queues choose different flags.
+    // The two queues use different flags.
     for _ in 0..200 {
         sql.row("SELECT pgtq.push('leaf')").await;
     }
     assert_eq!(sql.row(REQUESTS).await, "1");
     sql.row("SELECT pgtq.push('leaf', queue => 'rare')").await;
-    wait_until_async("it has ended", || async {
+    wait_until_async("the task is finished", || async {
         sql.row("SELECT count(*) FROM pgtq.history").await == "1"
     })
     .await;
-    wait_until_async("it has been notified once and asks again", || async {
+    wait_until_async("it was notified once and requests the next", || async {
         sql.row(REQUESTS).await == "2"
     })
     .await;

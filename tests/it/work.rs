@@ -1,5 +1,5 @@
-//! The plugins that reach out of the sandbox, against real servers on loopback: a
-//! runner, its `pgtq.toml`, and at the other end somebody who writes down what arrives.
+//! Plugins with capabilities, with a real runner, its `pgtq.toml`, and servers on loopback
+//! that record requests.
 
 mod report;
 
@@ -10,40 +10,40 @@ use pgtq_tests::{HttpRequest, HttpServer, Runner, SmtpServer, cli, plugin, repos
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::scene::Scene;
+use crate::fixture::Fixture;
 
-/// A runner under the grants of a `pgtq.toml`, with secrets in its environment.
-fn runner(scene: &Scene, toml: &str, env: &[(&str, &str)]) -> Runner {
-    // Not `*.wasm`, so the plugin directory is a fine place for it.
-    let file = scene.plugins.path().join("pgtq.toml");
+/// Starts a runner with a `pgtq.toml` and secrets in its environment.
+fn runner(fixture: &Fixture, toml: &str, env: &[(&str, &str)]) -> Runner {
+    // In the plugin directory, where only `*.wasm` files are loaded.
+    let file = fixture.plugins.path().join("pgtq.toml");
     fs::write(&file, toml).expect("a configuration is written");
     let file = file.display().to_string();
     let mut all = vec![("PGTQ_CONFIG", file.as_str())];
     all.extend(env);
-    scene.runner_under(&[], &all)
+    fixture.runner_with_env(&[], &all)
 }
 
 /// Pushes and waits for the result.
 #[track_caller]
-fn result(scene: &Scene, arguments: &[&str]) -> Value {
+fn result(fixture: &Fixture, arguments: &[&str]) -> Value {
     let all = [&["push"], arguments, &["--wait=60s"]].concat();
-    let text = scene.pgtq(&all).success();
+    let text = fixture.pgtq(&all).success();
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// State, attempts and the word for programs of a task's last error.
-async fn ending(scene: &Scene, id: &str) -> String {
+/// The state, attempts and last error code of a task.
+async fn outcome(fixture: &Fixture, id: &str) -> String {
     let sql = format!("SELECT state, attempts, error_code FROM pgtq.tasks WHERE id = {id}");
-    scene.sql(&sql).await
+    fixture.sql(&sql).await
 }
 
-/// Waits until a task has failed its first attempt and waits for its next; then
-/// has it run now. The word for programs of its error.
-async fn retry_now(scene: &Scene, id: &str) -> String {
+/// Waits until the first attempt of a task has failed, then retries it now. Returns the
+/// error code.
+async fn retry_now(fixture: &Fixture, id: &str) -> String {
     let state = format!("SELECT state, attempts FROM pgtq.tasks WHERE id = {id}");
-    scene.wait_sql(&state, "scheduled|1").await;
-    scene.pgtq(&["retry", id]).success();
-    scene
+    fixture.wait_sql(&state, "scheduled|1").await;
+    fixture.pgtq(&["retry", id]).success();
+    fixture
         .sql(&format!(
             "SELECT error_code FROM pgtq.attempts WHERE task_id = {id}"
         ))
@@ -61,7 +61,7 @@ fn the_golden_cases_of_the_plugins_pass_in_the_real_sandbox() {
     }
 }
 
-/// What a mail server on loopback takes to be granted.
+/// The grants for a mail server on loopback.
 fn mail_grants(server: &SmtpServer) -> String {
     format!(
         "[grants.mailer]\ntcp = ['{}']\nsecrets.smtp_password = {{ read = true }}\n\
@@ -73,13 +73,13 @@ fn mail_grants(server: &SmtpServer) -> String {
 const PASSWORD: (&str, &str) = ("SMTP_PASSWORD", "hunter2-and-more");
 
 #[tokio::test]
-async fn a_mail_arrives_at_a_real_server_as_it_was_written() {
+async fn a_mail_arrives_unchanged_at_a_real_server() {
     let server = SmtpServer::start(|_| None);
-    let scene = Scene::with(&["mailer"]).await;
-    let _runner = runner(&scene, &mail_grants(&server), &[PASSWORD]);
+    let fixture = Fixture::with(&["mailer"]).await;
+    let _runner = runner(&fixture, &mail_grants(&server), &[PASSWORD]);
     let text = "Dear Ada,\n.\n..two dots\n.hidden\nyours";
     let sent = result(
-        &scene,
+        &fixture,
         &[
             "send_mail",
             "to=Ada Lovelace <ada@example.com>",
@@ -113,7 +113,7 @@ async fn a_mail_arrives_at_a_real_server_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn a_mail_that_is_refused_for_now_is_sent_later_and_one_refused_for_good_is_not() {
+async fn temporary_mail_rejections_are_retried_and_permanent_ones_are_final() {
     let mut refusals = 0;
     let server = SmtpServer::start(move |command| {
         if command.contains("nobody") {
@@ -122,46 +122,47 @@ async fn a_mail_that_is_refused_for_now_is_sent_later_and_one_refused_for_good_i
         refusals += usize::from(command.starts_with("RCPT"));
         (command.starts_with("RCPT") && refusals == 1).then_some("450 4.7.1 greylisted")
     });
-    let scene = Scene::with(&["mailer"]).await;
-    let _runner = runner(&scene, &mail_grants(&server), &[PASSWORD]);
+    let fixture = Fixture::with(&["mailer"]).await;
+    let _runner = runner(&fixture, &mail_grants(&server), &[PASSWORD]);
     let server_is = format!("server={}", server.address());
-    let push = |to: &str| scene.push(&["send_mail", to, "subject=Hello", "text=World", &server_is]);
+    let push =
+        |to: &str| fixture.push(&["send_mail", to, "subject=Hello", "text=World", &server_is]);
     let later = push("to=ada@example.com");
-    assert_eq!(retry_now(&scene, &later).await, "smtp:450");
+    assert_eq!(retry_now(&fixture, &later).await, "smtp:450");
     let never = push("to=nobody@example.com");
-    scene.wait_all().await;
-    assert_eq!(ending(&scene, &later).await, "complete|2|-");
-    assert_eq!(ending(&scene, &never).await, "failed|1|smtp:550");
+    fixture.wait_all().await;
+    assert_eq!(outcome(&fixture, &later).await, "complete|2|-");
+    assert_eq!(outcome(&fixture, &never).await, "failed|1|smtp:550");
     assert_eq!(server.mails().len(), 1);
 }
 
 #[tokio::test]
-async fn a_mail_that_was_taken_in_spite_of_an_error_comes_again_under_the_same_id() {
+async fn a_mail_accepted_despite_an_error_is_resent_with_the_same_id() {
     let mut mails = 0;
     let server = SmtpServer::start(move |command| {
         mails += usize::from(command == ".");
         (command == "." && mails == 1).then_some("451 4.3.0 perhaps")
     });
-    let scene = Scene::with(&["mailer"]).await;
-    let _runner = runner(&scene, &mail_grants(&server), &[PASSWORD]);
+    let fixture = Fixture::with(&["mailer"]).await;
+    let _runner = runner(&fixture, &mail_grants(&server), &[PASSWORD]);
     let server_is = format!("server={}", server.address());
     let arguments = ["to=ada@example.com", "subject=s", "text=t", &server_is];
-    let id = scene.push(&[&["send_mail"], &arguments[..]].concat());
-    assert_eq!(retry_now(&scene, &id).await, "smtp:451");
-    scene.wait_all().await;
-    assert_eq!(ending(&scene, &id).await, "complete|2|-");
+    let id = fixture.push(&[&["send_mail"], &arguments[..]].concat());
+    assert_eq!(retry_now(&fixture, &id).await, "smtp:451");
+    fixture.wait_all().await;
+    assert_eq!(outcome(&fixture, &id).await, "complete|2|-");
     let mails = server.mails();
     assert_eq!(mails.len(), 2);
-    assert_eq!(mails[0], mails[1], "the same to the last letter");
+    assert_eq!(mails[0], mails[1], "both messages are equal");
 }
 
 #[tokio::test]
-async fn a_mail_server_of_the_pushers_choice_is_denied() {
+async fn a_mail_server_outside_the_grant_is_denied() {
     let server = SmtpServer::start(|_| None);
     let other = SmtpServer::start(|_| None);
-    let scene = Scene::with(&["mailer"]).await;
-    let mut runner = runner(&scene, &mail_grants(&server), &[PASSWORD]);
-    let id = scene.push(&[
+    let fixture = Fixture::with(&["mailer"]).await;
+    let mut runner = runner(&fixture, &mail_grants(&server), &[PASSWORD]);
+    let id = fixture.push(&[
         "send_mail",
         "to=ada@example.com",
         "subject=s",
@@ -169,29 +170,33 @@ async fn a_mail_server_of_the_pushers_choice_is_denied() {
         "--retries=0",
         &format!("server=ada@{}", other.address()),
     ]);
-    scene.wait_all().await;
-    assert_eq!(ending(&scene, &id).await, "failed|1|denied");
+    fixture.wait_all().await;
+    assert_eq!(outcome(&fixture, &id).await, "failed|1|denied");
     assert!(other.commands().is_empty());
-    // The operator is told what to paste, and nobody is told the password.
+    // The log shows the line to add, and not the password.
     runner.wait_for(&format!("\"{}\"]", other.address()));
-    let shown = scene.pgtq(&["logs", &id]).success() + &scene.pgtq(&["show", &id]).success();
+    let shown = fixture.pgtq(&["logs", &id]).success() + &fixture.pgtq(&["show", &id]).success();
     assert!(shown.contains(&other.address()), "{shown}");
     assert!(!(shown + &runner.stderr()).contains(PASSWORD.1));
 }
 
 #[tokio::test]
-async fn a_mail_service_gets_its_key_from_the_runner() {
+async fn the_runner_inserts_the_key_for_a_mail_service() {
     let server = HttpServer::start(|_| (202, vec![], br#"{"id": "m_1"}"#.to_vec()));
-    let scene = Scene::with(&["mailer"]).await;
+    let fixture = Fixture::with(&["mailer"]).await;
     let grants = format!(
         "[grants.mailer]\nhttp = ['POST {}']\nsecrets.mail_api = {{ hosts = ['127.0.0.1'] }}\n\
          [secrets.mail_api]\nenv = 'MAIL_API_KEY'\n",
         server.url("/v3/")
     );
-    let _runner = runner(&scene, &grants, &[("MAIL_API_KEY", "key-of-the-operator")]);
+    let _runner = runner(
+        &fixture,
+        &grants,
+        &[("MAIL_API_KEY", "key-of-the-operator")],
+    );
     let url = format!("url={}", server.url("/v3/send"));
     let arguments = ["to=ada@example.com", "subject=Größe", "text=Hello", &url];
-    let accepted = result(&scene, &[&["send_mail_api"], &arguments[..]].concat());
+    let accepted = result(&fixture, &[&["send_mail_api"], &arguments[..]].concat());
     assert_eq!(accepted, json!({"status": 202, "id": "m_1"}));
     let request = server.requests().remove(0);
     assert_eq!(
@@ -205,7 +210,7 @@ async fn a_mail_service_gets_its_key_from_the_runner() {
 
 const SIGNING: (&str, &str) = ("SIGNING", "whsec_of_the_shop");
 
-/// What webhooks to a server on loopback take to be granted.
+/// The grants for webhooks to a server on loopback.
 fn webhook_grants(server: &HttpServer) -> String {
     format!(
         "[grants.webhook]\nhttp = ['POST {}']\nsecrets.webhook_signing = {{ read = true }}\n\
@@ -214,7 +219,7 @@ fn webhook_grants(server: &HttpServer) -> String {
     )
 }
 
-/// Checks a webhook as its receiver would.
+/// Verifies a webhook as its receiver would.
 #[track_caller]
 fn assert_signed(request: &HttpRequest) {
     let signature = request.header("x-signature");
@@ -228,7 +233,7 @@ fn assert_signed(request: &HttpRequest) {
 }
 
 #[tokio::test]
-async fn a_signed_webhook_comes_back_when_the_receiver_says_so() {
+async fn a_signed_webhook_is_retried_after_the_receivers_delay() {
     let mut deliveries = 0;
     let server = HttpServer::start(move |_| {
         deliveries += 1;
@@ -241,16 +246,16 @@ async fn a_signed_webhook_comes_back_when_the_receiver_says_so() {
             _ => (204, vec![], vec![]),
         }
     });
-    let scene = Scene::with(&["webhook"]).await;
-    let _runner = runner(&scene, &webhook_grants(&server), &[SIGNING]);
+    let fixture = Fixture::with(&["webhook"]).await;
+    let _runner = runner(&fixture, &webhook_grants(&server), &[SIGNING]);
     let url = format!("url={}", server.url("/hooks?customer=7"));
-    let id = scene.push(&["deliver", &url, "event=order.paid", r#"body:={"order": 7}"#]);
-    // An hour, as the receiver says, and not seconds, as the handler's policy does.
+    let id = fixture.push(&["deliver", &url, "event=order.paid", r#"body:={"order": 7}"#]);
+    // An hour, from the receiver, instead of seconds from the handler's policy.
     let due = format!("SELECT run_at - now() > '50 min' FROM pgtq.scheduled_tasks WHERE id = {id}");
-    scene.wait_sql(&due, "t").await;
-    assert_eq!(retry_now(&scene, &id).await, "http:503");
-    scene.wait_all().await;
-    assert_eq!(ending(&scene, &id).await, "complete|2|-");
+    fixture.wait_sql(&due, "t").await;
+    assert_eq!(retry_now(&fixture, &id).await, "http:503");
+    fixture.wait_all().await;
+    assert_eq!(outcome(&fixture, &id).await, "complete|2|-");
 
     let requests = server.requests();
     assert_eq!(requests.len(), 2);
@@ -263,19 +268,19 @@ async fn a_signed_webhook_comes_back_when_the_receiver_says_so() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_gone_is_not_called_again() {
+async fn status_410_is_a_final_error_of_a_webhook() {
     let server = HttpServer::start(|_| (410, vec![], vec![]));
-    let scene = Scene::with(&["webhook"]).await;
-    let _runner = runner(&scene, &webhook_grants(&server), &[SIGNING]);
+    let fixture = Fixture::with(&["webhook"]).await;
+    let _runner = runner(&fixture, &webhook_grants(&server), &[SIGNING]);
     let url = format!("url={}", server.url("/"));
-    let id = scene.push(&["deliver", &url, "event=a", "body=1"]);
-    scene.wait_all().await;
-    assert_eq!(ending(&scene, &id).await, "failed|1|gone");
+    let id = fixture.push(&["deliver", &url, "event=a", "body=1"]);
+    fixture.wait_all().await;
+    assert_eq!(outcome(&fixture, &id).await, "failed|1|gone");
     assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn a_thumbnail_is_made_of_an_image_on_another_server() {
+async fn a_thumbnail_of_a_remote_image_is_made() {
     let file = repository().join("plugins/images/samples/mountains.jpg");
     let file = fs::read(file).expect("the sample is there");
     let server = HttpServer::start(move |request| match request.path.as_str() {
@@ -290,19 +295,19 @@ async fn a_thumbnail_is_made_of_an_image_on_another_server() {
             vec![],
         ),
     });
-    let scene = Scene::with(&["images"]).await;
+    let fixture = Fixture::with(&["images"]).await;
     let grants = format!("[grants.images]\nhttp = ['GET {}']\n", server.url("/"));
-    let _runner = runner(&scene, &grants, &[]);
+    let _runner = runner(&fixture, &grants, &[]);
     let url = format!("url={}", server.url("/mountains"));
-    let small = result(&scene, &["thumbnail_url", &url, "edge=64"]);
+    let small = result(&fixture, &["thumbnail_url", &url, "edge=64"]);
     assert_eq!(small["source"]["format"], "jpeg");
     let edges = [&small["width"], &small["height"]].map(|edge| edge.as_u64().expect("a number"));
     assert_eq!(edges.into_iter().max(), Some(64));
 
-    // A server cannot send the runner elsewhere.
+    // A redirect is not followed.
     let url = format!("url={}", server.url("/elsewhere"));
-    let id = scene.push(&["thumbnail_url", &url]);
-    scene.wait_all().await;
-    assert_eq!(ending(&scene, &id).await, "failed|1|http:302");
+    let id = fixture.push(&["thumbnail_url", &url]);
+    fixture.wait_all().await;
+    assert_eq!(outcome(&fixture, &id).await, "failed|1|http:302");
     assert_eq!(server.requests().len(), 2);
 }

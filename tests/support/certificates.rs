@@ -1,4 +1,4 @@
-//! Authorities and the certificates that they sign, created for each test.
+//! Certificate authorities and the certificates that they sign, created per test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-/// An authority that nobody knows who was not told.
+/// A certificate authority that is not in the system's trust store.
 #[derive(Debug)]
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -23,17 +23,17 @@ pub struct Identity {
 }
 
 impl Authority {
-    /// A new one.
+    /// Creates an authority.
     pub fn new(name: &str) -> Self {
-        let key = KeyPair::generate().expect("a key is made");
+        let key = KeyPair::generate().expect("a key pair is generated");
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
-        let certificate = params.self_signed(&key).expect("a certificate is made");
+        let certificate = params.self_signed(&key).expect("a certificate is created");
         let dir = tempfile::Builder::new()
             .prefix("pgtq-authority-")
             .tempdir()
-            .expect("a temporary directory is made");
+            .expect("a temporary directory is created");
         fs::write(dir.path().join("root.pem"), certificate.pem()).expect("a file is written");
         Authority {
             issuer: Issuer::new(params, key),
@@ -41,25 +41,25 @@ impl Authority {
         }
     }
 
-    /// The file with its own certificate, for `sslrootcert`.
+    /// The file of the authority's certificate, for `sslrootcert`.
     pub fn file(&self) -> PathBuf {
         self.dir.path().join("root.pem")
     }
 
-    /// Its own certificate for a server, as `openssl req -x509` makes it: signed by
-    /// itself, with no name but the common one.
-    pub fn itself(&self) -> Identity {
+    /// The authority's own certificate as a server certificate, as `openssl req -x509`
+    /// creates it: self-signed, with a common name only.
+    pub fn self_signed(&self) -> Identity {
         Identity {
-            certificate: fs::read_to_string(self.file()).expect("it was written"),
+            certificate: fs::read_to_string(self.file()).expect("the file exists"),
             key: self.issuer.key().serialize_pem(),
         }
     }
 
-    /// A certificate for a server of these names.
+    /// A certificate for a server with these names.
     pub fn identity(&self, names: &[&str]) -> Identity {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let params = CertificateParams::new(names).expect("these are names");
-        let key = KeyPair::generate().expect("a key is made");
+        let params = CertificateParams::new(names).expect("the names are valid");
+        let key = KeyPair::generate().expect("a key pair is generated");
         let signed = params.signed_by(&key, &self.issuer);
         Identity {
             certificate: signed.expect("a certificate is signed").pem(),
@@ -69,7 +69,7 @@ impl Authority {
 }
 
 impl Identity {
-    /// Writes both to `dir`: the paths of certificate and key.
+    /// Writes both to `dir`. Returns the paths of certificate and key.
     pub(crate) fn write(&self, dir: &Path) -> (PathBuf, PathBuf) {
         let (certificate, key) = (dir.join("server.pem"), dir.join("server.key.pem"));
         fs::write(&certificate, &self.certificate).expect("a file is written");

@@ -7,10 +7,10 @@ use std::thread;
 use pgtq_setup::postgres::{Options, PrivatePostgres};
 use pgtq_store::{DatabaseConfig, Store};
 
-/// The database that migrated ones are copied from.
+/// The template of migrated databases.
 const TEMPLATE: &str = "pgtq_template";
 
-/// A database of one test, dropped with it.
+/// The database of one test. Dropping this drops the database.
 #[derive(Debug)]
 pub struct Database {
     name: String,
@@ -18,14 +18,14 @@ pub struct Database {
 }
 
 impl Database {
-    /// One with the schema in its newest form. Takes about 60 ms; the first of a
-    /// test process also starts the server and migrates. Blocks.
+    /// A database with the current schema. Takes about 60 ms; the first call in a test
+    /// process also starts the server and migrates. Blocks.
     pub fn migrated() -> Self {
         template();
         Self::copy_of(Some(TEMPLATE))
     }
 
-    /// One without anything in it. Blocks.
+    /// An empty database. Blocks.
     pub fn empty() -> Self {
         Self::copy_of(None)
     }
@@ -35,50 +35,50 @@ impl Database {
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let url = server()
             .create_database(&name, template)
-            .expect("the private server makes databases");
+            .expect("the private server creates databases");
         Database { name, url }
     }
 
-    /// Its URL.
+    /// The URL of the database.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The store on it.
+    /// A store connected to the database.
     pub async fn store(&self) -> Store {
         store(&self.url).await
     }
 
-    /// A plain connection, for looking at it with SQL. It ends with the client.
+    /// A plain connection, for SQL. It ends with the client.
     pub async fn client(&self) -> tokio_postgres::Client {
         let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls)
             .await
-            .expect("the private server answers");
+            .expect("the private server accepts connections");
         tokio::spawn(connection);
         client
     }
 
-    /// The process id of the server, for tests of its absence.
+    /// The process id of the server, for tests that stop it.
     pub fn server_pid(&self) -> u32 {
-        server().pid().expect("it was started by this process")
+        server().pid().expect("this process started the server")
     }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // The server goes with the process; a database that stays costs 8 MB.
+        // The server ends with the process. A database takes 8 MB until then.
         let _ = server().drop_database(&self.name);
     }
 }
 
 async fn store(url: &str) -> Store {
-    let config = DatabaseConfig::parse(url).expect("the private server has a good url");
+    let config = DatabaseConfig::parse(url).expect("the URL of the private server is valid");
     Store::connect(config)
         .await
-        .expect("the private server answers")
+        .expect("the private server accepts connections")
 }
 
-/// The server of this test process. Never dropped: it ends with the process.
+/// The server of this test process. It ends with the process.
 fn server() -> &'static PrivatePostgres {
     static SERVER: OnceLock<PrivatePostgres> = OnceLock::new();
     SERVER.get_or_init(|| {
@@ -87,16 +87,16 @@ fn server() -> &'static PrivatePostgres {
     })
 }
 
-/// Makes the template once.
+/// Creates the template, once.
 fn template() {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
         let url = server()
             .create_database(TEMPLATE, None)
-            .expect("the private server makes databases");
-        // A runtime of its own, in a thread of its own: the caller may be in one
-        // already, and when it ends no connection to the template is left, which
-        // Postgres asks for before it copies.
+            .expect("the private server creates databases");
+        // A separate runtime on a separate thread: the caller may be in a runtime. When
+        // it ends, all connections to the template are closed, which Postgres requires
+        // for a copy.
         let migrating = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn each_test_has_a_migrated_database_of_its_own() {
+    async fn each_test_has_its_own_migrated_database() {
         let (one, other) = (Database::migrated(), Database::migrated());
         assert_ne!(one.url(), other.url());
         one.store().await.check_schema().await.unwrap();

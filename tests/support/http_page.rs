@@ -1,13 +1,13 @@
-//! Reading a page that a runner serves.
+//! Reads a page of a runner's HTTP server.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
-/// The whole answer to a GET: its first line, headers and text.
+/// The whole response to a GET: status line, headers and body.
 ///
 /// # Errors
 ///
-/// When nobody answers there.
+/// If the connection fails.
 pub fn http_page(address: &str, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     write!(

@@ -1,4 +1,4 @@
-//! An HTTP server on loopback: the other end of what a plugin sends.
+//! An HTTP server on loopback, for requests of plugins.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,27 +7,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Longest request, head and body.
+/// The maximum size of a request, with its head.
 const REQUEST_BYTES: u64 = 8 << 20;
 
-/// Longest wait for a client.
+/// The read timeout.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A request that arrived.
+/// A received request.
 #[derive(Debug, Clone, Default)]
 pub struct HttpRequest {
-    /// `POST`.
+    /// The method, in upper case.
     pub method: String,
-    /// With the query.
+    /// The path, with the query.
     pub path: String,
-    /// Names in lower case.
+    /// The headers, names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
 }
 
 impl HttpRequest {
-    /// The first header of a name in lower case; nothing if there is none.
+    /// The first header with this name, in lower case; empty if there is none.
     pub fn header(&self, name: &str) -> &str {
         let mut headers = self.headers.iter();
         let found = headers.find(|(known, _)| known == name);
@@ -40,38 +40,38 @@ impl HttpRequest {
     }
 }
 
-/// An answer: status, headers, body.
-pub type HttpAnswer = (u16, Vec<(&'static str, String)>, Vec<u8>);
+/// A response: status, headers, body.
+pub type HttpResponse = (u16, Vec<(&'static str, String)>, Vec<u8>);
 
-/// A server that answers one connection after the other, and one request on each.
-/// It ends when it is dropped.
+/// A server that handles one connection at a time, with one request each. Dropping it
+/// stops it.
 #[derive(Debug)]
 pub struct HttpServer {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<HttpRequest>>>,
-    ends: Arc<AtomicBool>,
+    stopped: Arc<AtomicBool>,
 }
 
 impl HttpServer {
-    /// Starts one whose answers `answer` makes. The server has recorded a request
-    /// before it is answered.
-    pub fn start(answer: impl FnMut(&HttpRequest) -> HttpAnswer + Send + 'static) -> Self {
+    /// Starts a server with the handler `respond`. Requests are recorded before the
+    /// handler is called.
+    pub fn start(respond: impl FnMut(&HttpRequest) -> HttpResponse + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let address = listener.local_addr().expect("it is bound");
+        let address = listener.local_addr().expect("the socket is bound");
         let server = HttpServer {
             address,
             requests: Arc::default(),
-            ends: Arc::default(),
+            stopped: Arc::default(),
         };
-        let (requests, ends) = (Arc::clone(&server.requests), Arc::clone(&server.ends));
-        let mut answer = answer;
+        let (requests, stopped) = (Arc::clone(&server.requests), Arc::clone(&server.stopped));
+        let mut respond = respond;
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                if ends.load(Ordering::Relaxed) {
+                if stopped.load(Ordering::Relaxed) {
                     return;
                 }
-                // A client that breaks off is the client's business.
-                let _ = serve(&stream, &requests, &mut answer);
+                // A client may disconnect.
+                let _ = serve(&stream, &requests, &mut respond);
             }
         });
         server
@@ -87,7 +87,7 @@ impl HttpServer {
         format!("http://{}{path}", self.address)
     }
 
-    /// What arrived so far, in order.
+    /// The requests received so far, in order.
     pub fn requests(&self) -> Vec<HttpRequest> {
         let requests = self.requests.lock();
         requests.unwrap_or_else(PoisonError::into_inner).clone()
@@ -96,8 +96,8 @@ impl HttpServer {
 
 impl Drop for HttpServer {
     fn drop(&mut self) {
-        self.ends.store(true, Ordering::Relaxed);
-        // It waits for a connection: this one.
+        self.stopped.store(true, Ordering::Relaxed);
+        // Wakes the thread, which waits for a connection.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -105,14 +105,14 @@ impl Drop for HttpServer {
 fn serve(
     stream: &TcpStream,
     requests: &Mutex<Vec<HttpRequest>>,
-    answer: &mut impl FnMut(&HttpRequest) -> HttpAnswer,
+    respond: &mut impl FnMut(&HttpRequest) -> HttpResponse,
 ) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let request = read(&mut BufReader::new(stream.take(REQUEST_BYTES)))?;
     let mut seen = requests.lock().unwrap_or_else(PoisonError::into_inner);
     seen.push(request.clone());
     drop(seen);
-    let (status, headers, body) = answer(&request);
+    let (status, headers, body) = respond(&request);
     let mut head = format!(
         "HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {}\r\n",
         body.len()

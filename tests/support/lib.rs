@@ -1,10 +1,10 @@
-//! What the whole-process tests stand on.
+//! Support for the whole-process tests.
 //!
-//! One private Postgres per test process, a fresh database per test, the example
-//! plugins built once, the real program run as a child, small servers on loopback for
-//! what plugins send, a proxy that breaks connections. Promises: nothing of
-//! it outlives the test process, however that ends. Does not: mock, or sleep a
-//! fixed time; [`wait_until`] waits for the state itself.
+//! One private Postgres per test process, a new database per test, the example plugins
+//! built once, pgtq as a child process, servers on loopback for requests of plugins, a
+//! proxy that breaks connections. All of it ends with the test process, even by SIGKILL.
+//! There are no mocks and no sleeps of a fixed time: [`wait_until`] waits for a
+//! condition.
 
 mod certificates;
 mod database;
@@ -25,14 +25,14 @@ mod wait;
 pub use certificates::{Authority, Identity};
 pub use database::Database;
 pub use http_page::http_page;
-pub use http_server::{HttpAnswer, HttpRequest, HttpServer};
+pub use http_server::{HttpRequest, HttpResponse, HttpServer};
 pub use machine::{on_terminal, wrong_clock};
 pub use pair::Pair;
 pub use plugins::{hello_version, plugin, plugin_dir, repository};
 pub use pooler::Pooler;
 pub use process::{Finished, cli, cli_of, other_program, program};
-pub use proxy::{Fate, Hit, Proxy, Rule};
-pub use role::{User, give_rows, login_role};
+pub use proxy::{Fault, Hit, Proxy, Rule};
+pub use role::{User, create_app_rows, login_role};
 pub use runner::{Runner, RunnerOptions};
 pub use smtp_server::{Mail, SmtpServer};
 pub use sql::Sql;

@@ -1,4 +1,4 @@
-//! What a machine may be like: with a wrong clock, with a terminal.
+//! Properties of a machine: a wrong clock, a terminal.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,15 +9,15 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-/// The environment of a process whose wall clock is off by this many seconds. Built
-/// with the C compiler that also links this crate.
+/// The environment of a process whose wall clock is off by `seconds`. Needs a C
+/// compiler.
 pub fn wrong_clock(seconds: i64) -> [(String, String); 2] {
     static BUILT: OnceLock<TempDir> = OnceLock::new();
     let dir = BUILT.get_or_init(|| {
         let dir = tempfile::Builder::new()
             .prefix("pgtq-clock-")
             .tempdir()
-            .expect("a temporary directory is made");
+            .expect("a temporary directory is created");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("support/skew.c");
         let compiled = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])
@@ -26,8 +26,8 @@ pub fn wrong_clock(seconds: i64) -> [(String, String); 2] {
             .arg("-ldl")
             .output()
             .expect("there is a C compiler");
-        let words = String::from_utf8_lossy(&compiled.stderr);
-        assert!(compiled.status.success(), "{words}");
+        let errors = String::from_utf8_lossy(&compiled.stderr);
+        assert!(compiled.status.success(), "{errors}");
         dir
     });
     let library = dir.path().join("skew.so").display().to_string();
@@ -37,34 +37,34 @@ pub fn wrong_clock(seconds: i64) -> [(String, String); 2] {
     ]
 }
 
-/// What `command` writes to a terminal. Blocks until it has ended.
+/// The output of `command` on a terminal. Blocks until it exits.
 pub fn on_terminal(mut command: Command) -> String {
-    let (mut ours, mut theirs) = (0, 0);
+    let (mut master, mut slave) = (0, 0);
     let none = std::ptr::null_mut();
-    // SAFETY: it writes two numbers, which are ours, and takes nulls for the rest.
+    // SAFETY: openpty writes two integers; the other arguments may be null.
     let opened = unsafe {
         libc::openpty(
-            &raw mut ours,
-            &raw mut theirs,
+            &raw mut master,
+            &raw mut slave,
             none,
             std::ptr::null(),
             std::ptr::null(),
         )
     };
-    assert_eq!(opened, 0, "there is a terminal");
-    // SAFETY: both were opened a moment ago and have no other owner.
-    let (mut ours, theirs) = unsafe { (File::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) };
+    assert_eq!(opened, 0, "a terminal is opened");
+    // SAFETY: both descriptors are open and have no other owner.
+    let (mut master, slave) = unsafe { (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
     let mut child = command
         .stdin(Stdio::null())
-        .stdout(theirs)
+        .stdout(slave)
         .stderr(Stdio::null())
         .spawn()
-        .expect("it starts");
-    // With it our copy of their side: then the last reader's end is theirs.
+        .expect("the command starts");
+    // Closes this process's copy of the slave, so that reading ends with the child.
     drop(command);
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     // The end of a terminal is an error.
-    let _ = ours.read_to_end(&mut said);
-    child.wait().expect("it ends");
-    String::from_utf8_lossy(&said).into_owned()
+    let _ = master.read_to_end(&mut output);
+    child.wait().expect("the command exits");
+    String::from_utf8_lossy(&output).into_owned()
 }

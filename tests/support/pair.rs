@@ -1,4 +1,4 @@
-//! A primary and its streaming standby, on sockets of this machine.
+//! A primary and a streaming standby, on local sockets.
 
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{Sql, cli, wait_until};
 
-/// Two servers. Both end with this value, and their data.
+/// Two servers. Dropping this stops both and removes their data.
 #[derive(Debug)]
 pub struct Pair {
     primary: Option<PrivatePostgres>,
@@ -21,7 +21,8 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Starts both, the schema migrated, the standby streaming. Blocks for seconds.
+    /// Starts both servers, with the schema migrated and the standby streaming. Blocks
+    /// for seconds.
     pub fn start() -> Self {
         let dirs = [directory(), directory()];
         let primary = keep(dirs[0].path());
@@ -42,14 +43,14 @@ impl Pair {
         pair
     }
 
-    /// The address of whichever takes writes.
+    /// The URL of the server that accepts writes.
     pub fn url(&self) -> &str {
         &self.url
     }
 
     /// A connection to the primary.
     pub fn primary(&self) -> Sql {
-        let primary = self.primary.as_ref().expect("it is not lost yet");
+        let primary = self.primary.as_ref().expect("the primary runs");
         Sql::connect(&primary.url())
     }
 
@@ -58,37 +59,37 @@ impl Pair {
         Sql::connect(&self.standby.url())
     }
 
-    /// From now on a commit is acknowledged when the standby has it, too.
-    pub fn be_synchronous(&self) {
+    /// Makes replication synchronous: a commit waits for the standby.
+    pub fn make_synchronous(&self) {
         let sql = self.primary();
         sql.rows("ALTER SYSTEM SET synchronous_standby_names = '*'");
         sql.rows("SELECT pg_reload_conf()");
-        wait_until("the standby is a synchronous one", || {
+        wait_until("replication is synchronous", || {
             sql.rows("SELECT sync_state FROM pg_stat_replication") == ["sync"]
         });
     }
 
-    /// The standby gets nothing any more, and the primary does not care.
-    pub fn cut_stream(&self) {
+    /// Stops replication. The primary continues.
+    pub fn stop_replication(&self) {
         let sql = self.standby();
         sql.rows("ALTER SYSTEM SET primary_conninfo = ''");
         sql.rows("SELECT pg_reload_conf()");
-        wait_until("the standby gets nothing any more", || {
+        wait_until("replication has stopped", || {
             sql.number("SELECT count(*) FROM pg_stat_wal_receiver") == 0
         });
     }
 
-    /// The primary dies, as by `kill -9` of all of it.
-    pub fn lose_primary(&mut self) {
-        let primary = self.primary.take().expect("it is lost once");
-        let pid = primary.pid().expect("this process started it");
-        let pid = i32::try_from(pid).expect("process ids are small");
-        // SAFETY: kill takes two numbers, and `primary` has not been waited for.
+    /// Kills the primary, as `kill -9` of all its processes would.
+    pub fn kill_primary(&mut self) {
+        let primary = self.primary.take().expect("the primary runs");
+        let pid = primary.pid().expect("this process started the primary");
+        let pid = i32::try_from(pid).expect("process ids fit");
+        // SAFETY: kill takes two integers, and the process is not reaped yet.
         unsafe { libc::kill(pid, libc::SIGQUIT) };
         drop(primary);
     }
 
-    /// The standby becomes a primary.
+    /// Promotes the standby.
     pub fn promote(&self) {
         let promoted = self.standby().row("SELECT pg_promote(true, 60)");
         assert_eq!(promoted, "t");
@@ -106,12 +107,12 @@ fn directory() -> TempDir {
     tempfile::Builder::new()
         .prefix("pgtq-pair-")
         .tempdir()
-        .expect("a temporary directory is made")
+        .expect("a temporary directory is created")
 }
 
 fn keep(dir: &Path) -> PrivatePostgres {
     let options = Options {
-        // Servers die here, and the machine does not: what was written stays.
+        // Only servers crash here, not the machine, so writes survive without fsync.
         durable: false,
         settings: vec![("synchronous_commit".to_owned(), "on".to_owned())],
         ..Options::keep(dir)
@@ -120,12 +121,12 @@ fn keep(dir: &Path) -> PrivatePostgres {
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A base backup of `primary` in `dir`, ready to be its standby. By the functions of the
-/// server, because servers from npm come without `pg_basebackup`; as the account that owns
-/// the primary, because Postgres does not run as root.
+/// Makes a base backup of `primary` in `dir`, configured as its standby. Uses the server's
+/// backup functions, because servers from npm have no `pg_basebackup`, and the account
+/// of the primary, because Postgres does not run as root.
 fn copy(primary: &PrivatePostgres, dir: &Path) {
-    let owner = primary.dir().metadata().expect("it is there");
-    chown(dir, Some(owner.uid()), Some(owner.gid())).expect("this is ours to give");
+    let owner = primary.dir().metadata().expect("the directory exists");
+    chown(dir, Some(owner.uid()), Some(owner.gid())).expect("the owner can be changed");
     let sql = Sql::connect(&primary.url());
     let is_old = sql.number("SELECT current_setting('server_version_num')") < 150_000;
     let (start, stop) = match is_old {
@@ -142,7 +143,8 @@ fn copy(primary: &PrivatePostgres, dir: &Path) {
     let data = dir.join("data");
     let mut command = Command::new("sh");
     command
-        // Temporary files may vanish meanwhile. The log is streamed from the start of the backup.
+        // Temporary files may disappear during the copy. WAL is streamed from the start
+        // of the backup.
         .args([
             "-c",
             r#"cp -a "$1" "$2" || true; cd "$2" && rm -rf postmaster.* pg_wal/0* pg_replslot/* && touch standby.signal"#,
@@ -163,7 +165,7 @@ fn copy(primary: &PrivatePostgres, dir: &Path) {
     let label = sql.row(stop);
     let file = data.join("backup_label");
     std::fs::write(&file, label).expect("a label is written");
-    chown(&file, Some(owner.uid()), Some(owner.gid())).expect("this is ours to give");
+    chown(&file, Some(owner.uid()), Some(owner.gid())).expect("the owner can be changed");
     let from = format!(
         "primary_conninfo = 'host={} user=pgtq'\n",
         primary.dir().display()
@@ -178,6 +180,6 @@ fn copy(primary: &PrivatePostgres, dir: &Path) {
 }
 
 fn running_as_root() -> bool {
-    // SAFETY: geteuid reads a number of this process and cannot fail.
+    // SAFETY: geteuid has no arguments and cannot fail.
     unsafe { libc::geteuid() == 0 }
 }

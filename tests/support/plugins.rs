@@ -1,4 +1,4 @@
-//! The example plugins, built.
+//! Builds the example plugins.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -14,8 +14,8 @@ pub fn repository() -> &'static Path {
         .expect("tests/ has a parent")
 }
 
-/// The file of one example plugin, `hello` for example. All are built when the
-/// first is asked for; cargo knows what is fresh. Blocks.
+/// The file of an example plugin, such as `hello`. The first call builds all of them.
+/// Blocks.
 pub fn plugin(name: &str) -> PathBuf {
     static BUILT: OnceLock<Built> = OnceLock::new();
     let built = BUILT.get_or_init(|| build("plugins", BuildOptions::default()));
@@ -25,7 +25,7 @@ pub fn plugin(name: &str) -> PathBuf {
         .to_owned()
 }
 
-/// The file of `hello` built as another version: `greet` answers with it. Blocks.
+/// The file of `hello`, built with a version, which `greet` returns. Blocks.
 pub fn hello_version(version: &str) -> PathBuf {
     let options = BuildOptions {
         package: Some("hello".to_owned()),
@@ -36,12 +36,12 @@ pub fn hello_version(version: &str) -> PathBuf {
     built.wasm_of("hello").expect("hello is built").to_owned()
 }
 
-/// A new plugin directory with the named example plugins in it.
+/// A new plugin directory with the given example plugins.
 pub fn plugin_dir(names: &[&str]) -> tempfile::TempDir {
     let dir = tempfile::Builder::new()
         .prefix("pgtq-test-plugins-")
         .tempdir()
-        .expect("a temporary directory is made");
+        .expect("a temporary directory is created");
     for name in names {
         let file = plugin(name);
         let copy = dir.path().join(format!("{name}.wasm"));
@@ -50,8 +50,8 @@ pub fn plugin_dir(names: &[&str]) -> tempfile::TempDir {
     dir
 }
 
-/// Builds and leaves the files in a directory named `out` of the target directory,
-/// where no other build changes them.
+/// Builds the plugins, and copies the files to the subdirectory `out` of the target
+/// directory, where other builds do not change them.
 fn build(out: &str, options: BuildOptions) -> Built {
     let dir = repository().join("plugins");
     let toolchain = Toolchain::ensure(&dir, &|line| eprintln!("{line}"))

@@ -1,4 +1,4 @@
-//! PgBouncer in transaction mode, before the tests' own Postgres.
+//! PgBouncer in transaction mode, in front of the tests' Postgres.
 
 use std::env;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::{Identity, wait_until};
 
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
 
-/// A running pooler. Ends when it is dropped.
+/// A running pooler. Dropping it stops it.
 #[derive(Debug)]
 pub struct Pooler {
     port: u16,
@@ -23,14 +23,14 @@ pub struct Pooler {
 }
 
 impl Pooler {
-    /// Starts one for the server whose socket is in `socket_dir`, for these users,
-    /// with this many connections to the server for each. `None`, and a line that says
-    /// so, where there is no pgbouncer and none may be installed. Blocks.
+    /// Starts a pooler for the server with its socket in `socket_dir`, for these users,
+    /// with `n_connections` server connections per user. Returns `None` and prints a
+    /// line if pgbouncer is missing and cannot be installed. Blocks.
     pub fn start(socket_dir: &Path, users: &[&str], n_connections: u32) -> Option<Self> {
         Self::start_as(None, socket_dir, users, n_connections)
     }
 
-    /// As [`Pooler::start`]; takes no client without TLS, and is `identity` for them.
+    /// As [`Pooler::start`], with the certificate `identity`. Clients must use TLS.
     pub fn start_with_tls(
         identity: &Identity,
         socket_dir: &Path,
@@ -46,16 +46,16 @@ impl Pooler {
         users: &[&str],
         n_connections: u32,
     ) -> Option<Self> {
-        if !installed() {
+        if !ensure_installed() {
             eprintln!(
-                "SKIPPED: no pgbouncer here, and only root may install it (apt-get install pgbouncer)"
+                "SKIPPED: pgbouncer is missing, and only root can install it (apt-get install pgbouncer)"
             );
             return None;
         }
         let dir = tempfile::Builder::new()
             .prefix("pgtq-pooler-")
             .tempdir()
-            .expect("a temporary directory is made");
+            .expect("a temporary directory is created");
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a port is free")
@@ -80,12 +80,12 @@ impl Pooler {
         for (name, text) in [("users", &list), ("pgbouncer.ini", &settings)] {
             fs::write(dir.path().join(name), text).expect("a file is written");
         }
-        // It does not run as root, and the socket is its owner's alone.
-        let owner = socket_dir.metadata().expect("the server is there");
-        let files = dir.path().read_dir().expect("the directory is there");
-        let files = files.map(|file| file.expect("and can be read").path());
+        // Pgbouncer does not run as root, and only the owner has access to the socket.
+        let owner = socket_dir.metadata().expect("the directory exists");
+        let files = dir.path().read_dir().expect("the directory exists");
+        let files = files.map(|file| file.expect("the directory is readable").path());
         for path in files.chain([dir.path().to_owned()]) {
-            chown(path, Some(owner.uid()), Some(owner.gid())).expect("this is ours to give");
+            chown(path, Some(owner.uid()), Some(owner.gid())).expect("the owner can be changed");
         }
         let mut command = Command::new(PROGRAM);
         command
@@ -103,18 +103,18 @@ impl Pooler {
             child,
             _dir: dir,
         };
-        wait_until("the pooler answers", || {
+        wait_until("the pooler accepts connections", || {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
         Some(pooler)
     }
 
-    /// The address of a database behind it, for the user `pgtq`.
+    /// The URL of a database through the pooler, for the user `pgtq`.
     pub fn url(&self, database: &str) -> String {
         self.url_at("127.0.0.1", database, "sslmode=disable")
     }
 
-    /// The same by another name of this machine, with these parameters.
+    /// As [`Pooler::url`], with another host name and parameters.
     pub fn url_at(&self, host: &str, database: &str, parameters: &str) -> String {
         format!(
             "postgresql://pgtq@{host}:{}/{database}?{parameters}",
@@ -122,7 +122,7 @@ impl Pooler {
         )
     }
 
-    /// Its port on loopback.
+    /// The port on loopback.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -135,8 +135,8 @@ impl Drop for Pooler {
     }
 }
 
-/// Whether there is one, perhaps because it has just been installed.
-fn installed() -> bool {
+/// Whether pgbouncer is present; installs it if possible.
+fn ensure_installed() -> bool {
     let forbidden =
         env::var_os("PGTQ_NO_INSTALL").is_some_and(|value| !value.is_empty() && value != "0");
     if Path::new(PROGRAM).exists() || forbidden || !is_root() {
@@ -150,7 +150,7 @@ fn installed() -> bool {
             .args(["-q", "-o", "DPkg::Lock::Timeout=120"])
             .args(arguments)
             .env("DEBIAN_FRONTEND", "noninteractive")
-            // The package's own service is not started.
+            // Prevents the package from starting its service.
             .env("RUNLEVEL", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -160,6 +160,6 @@ fn installed() -> bool {
 }
 
 fn is_root() -> bool {
-    // SAFETY: geteuid reads a number of this process and cannot fail.
+    // SAFETY: geteuid has no arguments and cannot fail.
     unsafe { libc::geteuid() == 0 }
 }

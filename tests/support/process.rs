@@ -6,20 +6,20 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What a finished command left.
+/// The result of a finished command.
 #[derive(Debug)]
 pub struct Finished {
-    /// The exit code; `None` when a signal ended it.
+    /// The exit code; `None` if a signal killed the process.
     pub code: Option<i32>,
-    /// Its standard output.
+    /// The standard output.
     pub stdout: String,
-    /// Its standard error.
+    /// The standard error.
     pub stderr: String,
 }
 
 impl Finished {
-    /// Panics with everything it said unless it ended with 0; returns its output
-    /// without the last line's end.
+    /// Returns the standard output without trailing whitespace. Panics with all output
+    /// if the exit code is not 0.
     #[track_caller]
     pub fn success(self) -> String {
         assert_eq!(
@@ -33,12 +33,12 @@ impl Finished {
     }
 }
 
-/// A command that runs pgtq. It sees none of this process's `PGTQ_*` settings but
-/// those about programs and caches, and no `DATABASE_URL` or `PG*`.
+/// A command that runs pgtq. Its environment has no `DATABASE_URL`, no `PG*`, and of
+/// `PGTQ_*` only the variables for programs and caches.
 ///
-/// The program is a binary of this crate that calls `pgtq::main` as the real
-/// one does: cargo builds it before these tests, and with the same features, where
-/// a cargo started from here would build half the tree again.
+/// The program is a binary of this crate, which calls `pgtq::main` like the real one:
+/// cargo builds it before the tests, with the same features. A cargo started by a test
+/// would rebuild most dependencies.
 pub fn program() -> Command {
     let file = profile_dir().join("pgtq-under-test");
     assert!(
@@ -49,26 +49,27 @@ pub fn program() -> Command {
     other_program(&file)
 }
 
-/// As [`program`], but this file: a pgtq of another version.
+/// As [`program`], with another program file, such as an older version of pgtq.
 pub fn other_program(file: &Path) -> Command {
     let mut command = Command::new(file);
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
-        let about_the_machine = ["PGTQ_PG_BIN", "PGTQ_CACHE_DIR", "PGTQ_NO_INSTALL"];
-        let about_a_database = text.starts_with("PG") || text == "DATABASE_URL";
-        if about_a_database && !about_the_machine.contains(&&*text) {
+        let kept = ["PGTQ_PG_BIN", "PGTQ_CACHE_DIR", "PGTQ_NO_INSTALL"];
+        let is_setting = text.starts_with("PG") || text == "DATABASE_URL";
+        if is_setting && !kept.contains(&&*text) {
             command.env_remove(&name);
         }
     }
-    hear_interrupts(&mut command);
+    reset_sigint(&mut command);
     command
 }
 
-/// A test run in a shell's background ignores SIGINT, and so would what it starts.
+/// Restores the default action of SIGINT. A test run in the background of a shell ignores
+/// SIGINT, and its children inherit that.
 #[cfg(unix)]
-fn hear_interrupts(command: &mut Command) {
+fn reset_sigint(command: &mut Command) {
     use std::os::unix::process::CommandExt as _;
-    // SAFETY: signal is a plain system call, allowed between fork and exec.
+    // SAFETY: signal is a system call, allowed between fork and exec.
     unsafe {
         command.pre_exec(|| {
             libc::signal(libc::SIGINT, libc::SIG_DFL);
@@ -78,15 +79,15 @@ fn hear_interrupts(command: &mut Command) {
 }
 
 #[cfg(not(unix))]
-fn hear_interrupts(_command: &mut Command) {}
+fn reset_sigint(_command: &mut Command) {}
 
-/// Runs pgtq with `arguments` on the database at `url` to its end, `input` on its
-/// standard input. Blocks.
+/// Runs pgtq with `arguments`, the database at `url`, and `input` on standard input.
+/// Blocks until it exits.
 pub fn cli<S: AsRef<OsStr>>(url: &str, arguments: &[S], input: &str) -> Finished {
     cli_of(program(), url, arguments, input)
 }
 
-/// As [`cli`], by this program.
+/// As [`cli`], with another program.
 pub fn cli_of<S: AsRef<OsStr>>(
     mut program: Command,
     url: &str,
@@ -102,10 +103,10 @@ pub fn cli_of<S: AsRef<OsStr>>(
         .spawn()
         .expect("pgtq starts");
     if let Some(mut stdin) = child.stdin.take() {
-        // A command that reads no input closes it, which is fine.
+        // Fails if the command does not read its input.
         let _ = stdin.write_all(input.as_bytes());
     }
-    let output = child.wait_with_output().expect("pgtq ends");
+    let output = child.wait_with_output().expect("pgtq exits");
     Finished {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -113,9 +114,10 @@ pub fn cli_of<S: AsRef<OsStr>>(
     }
 }
 
-/// `target/debug`, say: the test binary is in its `deps`.
+/// The directory of the profile, such as `target/debug`. The test binary is in its
+/// subdirectory `deps`.
 fn profile_dir() -> PathBuf {
-    let exe = env::current_exe().expect("a process knows its program");
+    let exe = env::current_exe().expect("the path of the test binary is known");
     let mut dir = exe.parent().expect("a file has a directory").to_owned();
     if dir.ends_with("deps") {
         dir.pop();

@@ -1,5 +1,5 @@
-//! The program that the tests run: pgtq itself, built by cargo as part of this
-//! crate. See `program` in `process.rs` for why.
+//! The program under test: pgtq, built as a binary of this crate. `program` in
+//! `process.rs` explains why.
 
 fn main() -> std::process::ExitCode {
     pgtq::main()

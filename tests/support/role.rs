@@ -1,21 +1,21 @@
-//! Roles of one test. They are the whole server's, so they are named after the test's
-//! database.
+//! Database roles of one test. Roles belong to the whole server, so their names contain
+//! the name of the test's database.
 
 use super::{Sql, cli};
 
-/// Makes a role that may log in, with no rights yet: `{database}_{word}`.
+/// Creates a role with LOGIN and no privileges, named `{database}_{suffix}`.
 #[track_caller]
-pub fn login_role(sql: &Sql, word: &str) -> String {
-    let role = sql.row(&format!("SELECT current_database() || '_{word}'"));
+pub fn login_role(sql: &Sql, suffix: &str) -> String {
+    let role = sql.row(&format!("SELECT current_database() || '_{suffix}'"));
     sql.rows(&format!(
         "DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN"
     ));
     role
 }
 
-/// Lets handlers speak SQL as this role, and gives it a table `app.rows`.
+/// Allows handlers to run SQL as this role, and creates a table `app.rows` for it.
 #[track_caller]
-pub fn give_rows(sql: &Sql, role: &str) {
+pub fn create_app_rows(sql: &Sql, role: &str) {
     sql.rows(&format!(
         "SELECT pgtq.allow_sql('{role}');
          CREATE SCHEMA app AUTHORIZATION {role};
@@ -25,18 +25,17 @@ pub fn give_rows(sql: &Sql, role: &str) {
     ));
 }
 
-/// A role with the rights of one kind of user.
+/// A role with the privileges of a `pgtq roles` kind.
 #[derive(Debug)]
 pub struct User {
-    /// Its name.
+    /// The name of the role.
     pub role: String,
-    /// The address to log in with it.
+    /// The URL to log in as the role.
     pub url: String,
 }
 
 impl User {
-    /// Of this kind in the words of `pgtq roles`, on the database that `sql` looks at
-    /// and `url` leads to.
+    /// Creates a role of this kind, on the database of both `sql` and `url`.
     #[track_caller]
     pub fn of_kind(kind: &str, url: &str, sql: &Sql) -> Self {
         let role = login_role(sql, kind);

@@ -9,12 +9,12 @@ use std::thread::{self, JoinHandle};
 use crate::process::program;
 use crate::wait::wait_until;
 
-/// How a runner is started.
+/// How to start a runner.
 #[derive(Debug, Clone, Default)]
 pub struct RunnerOptions {
-    /// More arguments for `pgtq run`.
+    /// Additional arguments for `pgtq run`.
     pub arguments: Vec<String>,
-    /// More environment.
+    /// Additional environment variables.
     pub env: Vec<(String, String)>,
 }
 
@@ -22,19 +22,19 @@ pub struct RunnerOptions {
 #[derive(Debug)]
 pub struct Runner {
     child: Child,
-    said: Arc<Mutex<String>>,
+    output: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
 }
 
 impl Runner {
     /// Starts a runner on the database at `url` with the plugins in `plugin_dir`.
-    /// Returns at once; see [`Runner::wait_for`]. Call it from the test's own
-    /// thread: on Linux the runner ends with the thread that started it.
+    /// Returns at once; see [`Runner::wait_for`]. Call it on the test's thread: on
+    /// Linux the runner is killed when the thread that started it ends.
     pub fn start(url: &str, plugin_dir: &Path, options: &RunnerOptions) -> Self {
         Self::start_as(program(), url, plugin_dir, options)
     }
 
-    /// As [`Runner::start`], with its output and its errors going where the test says.
+    /// As [`Runner::start`], with the given standard output and error.
     /// [`Runner::stderr`] stays empty.
     pub fn start_unread(
         url: &str,
@@ -47,7 +47,7 @@ impl Runner {
         command.stdout(stdout).stderr(stderr);
         Runner {
             child: command.spawn().expect("pgtq starts"),
-            said: Arc::default(),
+            output: Arc::default(),
             reader: None,
         }
     }
@@ -71,7 +71,7 @@ impl Runner {
         command
     }
 
-    /// As [`Runner::start`], by this program.
+    /// As [`Runner::start`], with another program.
     pub fn start_as(
         command: Command,
         url: &str,
@@ -81,65 +81,65 @@ impl Runner {
         let mut command = Self::command(command, url, plugin_dir, options);
         command.stderr(Stdio::piped());
         let mut child = command.spawn().expect("pgtq starts");
-        let stderr = child.stderr.take().expect("it is piped");
-        let said = Arc::new(Mutex::new(String::new()));
-        let shared = Arc::clone(&said);
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let output = Arc::new(Mutex::new(String::new()));
+        let shared = Arc::clone(&output);
         let reader = thread::spawn(move || {
             for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-                let mut said = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                said.push_str(&String::from_utf8_lossy(&line));
-                said.push('\n');
+                let mut output = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                output.push_str(&String::from_utf8_lossy(&line));
+                output.push('\n');
             }
         });
         Runner {
             child,
-            said,
+            output,
             reader: Some(reader),
         }
     }
 
-    /// Its process id.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has written to its standard error so far.
+    /// The standard error so far.
     pub fn stderr(&self) -> String {
-        self.said
+        self.output
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Waits until its standard error holds `text`; panics with all of it if the
-    /// runner ends first.
+    /// Waits until standard error contains `text`. Panics with all of it if the runner
+    /// exits first.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {
-        wait_until(&format!("the runner says {text:?}"), || {
-            // GrantReport before reading: what it said before its end is read then.
-            let ended = self.child.try_wait().expect("a child can be asked");
-            if ended.is_some() {
+        wait_until(&format!("the runner logs {text:?}"), || {
+            // The status before the output, so that no output is missed.
+            let exited = self.child.try_wait().expect("the child can be polled");
+            if exited.is_some() {
                 self.read_to_end();
             }
-            let said = self.stderr();
-            let there = said.contains(text);
-            assert!(there || ended.is_none(), "it ended: {ended:?}\n{said}");
-            there
+            let output = self.stderr();
+            let found = output.contains(text);
+            assert!(found || exited.is_none(), "it exited: {exited:?}\n{output}");
+            found
         });
     }
 
-    /// Its status, if it has ended.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("a child can be asked")
+    /// The exit status; `None` while it runs.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child can be polled")
     }
 
-    /// SIGKILL, as `kill -9`, and waits for its end.
+    /// Sends SIGKILL, as `kill -9`, and waits for the exit.
     pub fn kill(&mut self) {
-        self.child.kill().expect("a child can be killed");
-        self.child.wait().expect("a killed child ends");
+        self.child.kill().expect("the child can be killed");
+        self.child.wait().expect("a killed child exits");
     }
 
-    /// SIGTERM: asks it to drain.
+    /// SIGTERM: starts a drain.
     pub fn terminate(&self) {
         self.signal(libc::SIGTERM);
     }
@@ -154,32 +154,32 @@ impl Runner {
         self.signal(libc::SIGHUP);
     }
 
-    /// SIGSTOP: it stands still until [`Runner::resume`].
+    /// SIGSTOP: stops it until [`Runner::resume`].
     pub fn pause(&self) {
         self.signal(libc::SIGSTOP);
     }
 
-    /// SIGCONT.
+    /// SIGCONT: continues it.
     pub fn resume(&self) {
         self.signal(libc::SIGCONT);
     }
 
-    /// Waits for its end; panics if it does not come.
+    /// Waits for the exit. Panics after a timeout.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         let mut status = None;
-        wait_until("the runner ends", || {
-            status = self.child.try_wait().expect("a child can be asked");
+        wait_until("the runner exits", || {
+            status = self.child.try_wait().expect("the child can be polled");
             status.is_some()
         });
         self.read_to_end();
-        status.expect("the loop ended with it")
+        status.expect("the loop sets it")
     }
 
     fn signal(&self, number: i32) {
-        let pid = i32::try_from(self.child.id()).expect("process ids are small");
-        // SAFETY: kill takes two numbers. The child is waited for by `self` only,
-        // so its id is not another's.
+        let pid = i32::try_from(self.child.id()).expect("process ids fit");
+        // SAFETY: kill takes two integers. Only `self` reaps the child, so its id is
+        // not reused.
         unsafe { libc::kill(pid, number) };
     }
 
@@ -196,17 +196,17 @@ impl Drop for Runner {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("--- the runner said:\n{}---", self.stderr());
+            eprintln!("--- output of the runner:\n{}---", self.stderr());
         }
     }
 }
 
-/// Has the kernel kill the child when the thread that starts it ends, and with
-/// that when the test process does.
+/// Makes the kernel kill the child when this thread ends, which includes the end of the
+/// test process.
 #[cfg(target_os = "linux")]
 fn die_with_the_tests(command: &mut Command) {
     use std::os::unix::process::CommandExt;
-    // SAFETY: prctl is a plain system call, allowed between fork and exec.
+    // SAFETY: prctl is a system call, allowed between fork and exec.
     unsafe {
         command.pre_exec(
             || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {

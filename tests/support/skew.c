@@ -1,5 +1,4 @@
-/* Loaded into a process before all else: its wall clock is wrong, and only that.
-   Clocks that measure durations are left alone, as on a machine whose time is off. */
+/* Preloaded into a process to make its wall clock wrong. Monotonic clocks are not changed. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>

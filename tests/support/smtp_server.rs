@@ -1,4 +1,4 @@
-//! An SMTP server on loopback: what a mail plugin sends really arrives somewhere.
+//! An SMTP server on loopback, for the mail plugin.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,58 +7,58 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Longest conversation.
+/// The maximum size of a session.
 const SESSION_BYTES: u64 = 8 << 20;
 
-/// Longest wait for a client.
+/// The read timeout.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A mail that was taken.
+/// An accepted mail.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mail {
-    /// The envelope's sender.
+    /// The envelope sender.
     pub from: String,
-    /// The envelope's receivers.
+    /// The envelope recipients.
     pub to: Vec<String>,
-    /// The message with the doubled dots undone; lines end with CRLF.
+    /// The message, with dots unstuffed and lines ending with CRLF.
     pub message: String,
 }
 
-/// What a server has heard.
+/// The record of a server.
 #[derive(Debug, Default)]
-struct Heard {
+struct Record {
     commands: Vec<String>,
     mails: Vec<Mail>,
 }
 
-/// A server that talks to one client after the other. It ends when it is dropped.
+/// A server that handles one client at a time. Dropping it stops it.
 #[derive(Debug)]
 pub struct SmtpServer {
     address: SocketAddr,
-    heard: Arc<Mutex<Heard>>,
-    ends: Arc<AtomicBool>,
+    record: Arc<Mutex<Record>>,
+    stopped: Arc<AtomicBool>,
 }
 
 impl SmtpServer {
-    /// Starts one that takes everything, but for commands to which `refuse` has
-    /// another reply. The command at the end of a mail is `.`; the mail is taken
-    /// by then, whatever is replied.
-    pub fn start(refuse: impl FnMut(&str) -> Option<&'static str> + Send + 'static) -> Self {
+    /// Starts a server that accepts every command, except if `reject` returns another
+    /// reply. The command at the end of a mail is `.`; the mail is recorded before
+    /// `reject` is called.
+    pub fn start(reject: impl FnMut(&str) -> Option<&'static str> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let server = SmtpServer {
-            address: listener.local_addr().expect("it is bound"),
-            heard: Arc::default(),
-            ends: Arc::default(),
+            address: listener.local_addr().expect("the socket is bound"),
+            record: Arc::default(),
+            stopped: Arc::default(),
         };
-        let (heard, ends) = (Arc::clone(&server.heard), Arc::clone(&server.ends));
-        let mut refuse = refuse;
+        let (record, stopped) = (Arc::clone(&server.record), Arc::clone(&server.stopped));
+        let mut reject = reject;
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                if ends.load(Ordering::Relaxed) {
+                if stopped.load(Ordering::Relaxed) {
                     return;
                 }
-                // A client that breaks off is the client's business.
-                let _ = talk(&stream, &heard, &mut refuse);
+                // A client may disconnect.
+                let _ = serve(&stream, &record, &mut reject);
             }
         });
         server
@@ -69,38 +69,38 @@ impl SmtpServer {
         self.address.to_string()
     }
 
-    /// The mails taken so far.
+    /// The mails accepted so far.
     pub fn mails(&self) -> Vec<Mail> {
-        self.heard(|heard| heard.mails.clone())
+        self.read(|record| record.mails.clone())
     }
 
-    /// The commands heard so far, without the mails.
+    /// The commands received so far, without the mails.
     pub fn commands(&self) -> Vec<String> {
-        self.heard(|heard| heard.commands.clone())
+        self.read(|record| record.commands.clone())
     }
 
-    fn heard<T>(&self, look: impl FnOnce(&Heard) -> T) -> T {
-        look(&self.heard.lock().unwrap_or_else(PoisonError::into_inner))
+    fn read<T>(&self, read: impl FnOnce(&Record) -> T) -> T {
+        read(&self.record.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Drop for SmtpServer {
     fn drop(&mut self) {
-        self.ends.store(true, Ordering::Relaxed);
-        // It waits for a connection: this one.
+        self.stopped.store(true, Ordering::Relaxed);
+        // Wakes the thread, which waits for a connection.
         let _ = TcpStream::connect(self.address);
     }
 }
 
-fn talk(
+fn serve(
     mut stream: &TcpStream,
-    heard: &Mutex<Heard>,
-    refuse: &mut impl FnMut(&str) -> Option<&'static str>,
+    record: &Mutex<Record>,
+    reject: &mut impl FnMut(&str) -> Option<&'static str>,
 ) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut lines = BufReader::new(stream.take(SESSION_BYTES));
     let mut mail = Mail::default();
-    let heard = || heard.lock().unwrap_or_else(PoisonError::into_inner);
+    let record = || record.lock().unwrap_or_else(PoisonError::into_inner);
     stream.write_all(b"220 mx.example ESMTP\r\n")?;
     loop {
         let mut command = String::new();
@@ -108,14 +108,14 @@ fn talk(
             return Ok(());
         }
         let command = command.trim_end();
-        heard().commands.push(command.to_owned());
+        record().commands.push(command.to_owned());
         let address = |command: &str| {
             let inside = command.split(['<', '>']).nth(1);
             inside.unwrap_or("").to_owned()
         };
         let verb = command.split([' ', ':']).next().unwrap_or("");
-        let reply = match (refuse(command), verb) {
-            (Some(refusal), _) => refusal,
+        let reply = match (reject(command), verb) {
+            (Some(rejection), _) => rejection,
             (None, "EHLO") => "250-mx.example\r\n250-SIZE 1000000\r\n250 AUTH PLAIN",
             (None, "AUTH") => "235 2.7.0 welcome",
             (None, "MAIL") => {
@@ -129,8 +129,8 @@ fn talk(
             (None, "DATA") => {
                 stream.write_all(b"354 go on\r\n")?;
                 mail.message = message(&mut lines)?;
-                heard().mails.push(std::mem::take(&mut mail));
-                refuse(".").unwrap_or("250 2.0.0 queued as 4F2A")
+                record().mails.push(std::mem::take(&mut mail));
+                reject(".").unwrap_or("250 2.0.0 queued as 4F2A")
             }
             (None, "QUIT") => {
                 stream.write_all(b"221 2.0.0 bye\r\n")?;
@@ -142,7 +142,7 @@ fn talk(
     }
 }
 
-/// Everything up to the line of one dot.
+/// Reads the message, up to the line with a single dot.
 fn message(lines: &mut impl BufRead) -> std::io::Result<String> {
     let mut message = String::new();
     loop {

@@ -1,9 +1,9 @@
-//! Looking at a database with SQL, from tests that do not await.
+//! A blocking SQL client for tests.
 
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-/// One connection. Everything blocks and panics with the statement's error.
+/// One connection. Its functions block, and panic on errors.
 #[derive(Debug)]
 pub struct Sql {
     runtime: Runtime,
@@ -17,11 +17,11 @@ impl Sql {
         Self::try_connect(url).unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
-    /// Connects to a server that may be away.
+    /// Connects to a server that may be down.
     ///
     /// # Errors
     ///
-    /// The driver's own.
+    /// The driver's error.
     pub fn try_connect(url: &str) -> Result<Self, tokio_postgres::Error> {
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -35,21 +35,21 @@ impl Sql {
         Ok(Sql { runtime, client })
     }
 
-    /// The rows of all results: columns in text form, joined by `|`, null as nothing.
+    /// The rows of all results. Columns are in text format, joined by `|`; NULL is empty.
     #[track_caller]
     pub fn rows(&self, statement: &str) -> Vec<String> {
         let rows = self.try_rows(statement);
         rows.unwrap_or_else(|error| panic!("{statement}\n{error:?}"))
     }
 
-    /// As [`Sql::rows`], on a server that may go away.
+    /// As [`Sql::rows`], on a server that may go down.
     ///
     /// # Errors
     ///
-    /// The driver's own.
+    /// The driver's error.
     pub fn try_rows(&self, statement: &str) -> Result<Vec<String>, tokio_postgres::Error> {
-        let answer = self.runtime.block_on(self.client.simple_query(statement));
-        let messages = answer?;
+        let result = self.runtime.block_on(self.client.simple_query(statement));
+        let messages = result?;
         let rows = messages.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
@@ -69,11 +69,11 @@ impl Sql {
         rows.remove(0)
     }
 
-    /// The only row's only column, a whole number.
+    /// The only column of the only row, an integer.
     #[track_caller]
     pub fn number(&self, statement: &str) -> i64 {
         let text = self.row(statement);
         let number = text.parse();
-        number.unwrap_or_else(|_| panic!("{statement}\n{text:?} is no number"))
+        number.unwrap_or_else(|_| panic!("{statement}\n{text:?} is not a number"))
     }
 }

@@ -1,17 +1,16 @@
-//! Waiting for a condition.
+//! Waits for conditions.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for something that should come at once: long enough for
-/// a busy machine, short enough for a person.
+/// The timeout of a wait: long enough for a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Time between two looks.
+/// The interval between two checks.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Waits until `condition` holds; panics after [`PATIENCE`] with `what`. Blocks
-/// the thread.
+/// Waits until `condition` is true. Panics after [`PATIENCE`] with `what`. Blocks the
+/// thread.
 #[track_caller]
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
@@ -21,7 +20,7 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// As [`wait_until`], for a condition that awaits.
+/// As [`wait_until`], for an async condition.
 pub async fn wait_until_async<F>(what: &str, mut condition: impl FnMut() -> F)
 where
     F: Future<Output = bool>,
@@ -35,7 +34,7 @@ where
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one place where tests wait, and always for a condition"
+    reason = "the only place where tests sleep, always while waiting for a condition"
 )]
 fn pause() {
     std::thread::sleep(PAUSE);

@@ -1,10 +1,10 @@
-//! Handlers that say how they failed.
+//! Handlers that return an error, or a result after retries.
 
 use std::fmt;
 
 use pgtq_sdk::prelude::*;
 
-/// Returns an error; with the two retries it is tried three times.
+/// Returns an error. With two retries there are three attempts.
 #[handler(name = "flaky.error", retries = 2, backoff = exponential(100ms..1s))]
 fn error(#[default("the printer is on fire")] message: String) -> Result<()> {
     Err(retry!("{message}")
@@ -12,7 +12,7 @@ fn error(#[default("the printer is on fire")] message: String) -> Result<()> {
         .details(json!({ "floor": 3 })))
 }
 
-/// Fails until its `good`th attempt, then answers with the number of that attempt.
+/// Fails until attempt `good`, then returns the number of that attempt.
 #[handler(name = "flaky.until", retries = 10, backoff = exponential(100ms..1s))]
 fn until(ctx: &Ctx, #[default(3)] good: u32) -> Result<u32> {
     match ctx.attempt() {
@@ -21,27 +21,27 @@ fn until(ctx: &Ctx, #[default(3)] good: u32) -> Result<u32> {
     }
 }
 
-/// Fails one time in `out_of`, seen over many tasks.
+/// Fails with a probability of one in `out_of`, over many tasks.
 #[handler(name = "flaky.sometimes", retries = forever, backoff = exponential(100ms..1s))]
 fn sometimes(ctx: &Ctx, #[default(5)] out_of: u64) -> Result<u32> {
-    // The id and the attempt make a die that needs no randomness.
+    // Deterministic: computed from the id and the attempt.
     let roll = ctx
         .id()
         .wrapping_mul(31)
         .wrapping_add(u64::from(ctx.attempt()));
     match roll % out_of.max(1) {
-        0 => Err(retry!("this was the one in {out_of}")),
+        0 => Err(retry!("failed by chance, one in {out_of}")),
         _ => Ok(ctx.attempt()),
     }
 }
 
-/// Returns an error that has causes.
+/// Returns an error with a source.
 #[handler(name = "flaky.chain", retries = 0)]
 fn chain() -> Result<u32, Unreadable> {
     "twelve".parse().map_err(Unreadable)
 }
 
-/// An error of this crate, with its source.
+/// An error type of this crate, with a source.
 #[derive(Debug)]
 struct Unreadable(std::num::ParseIntError);
 
@@ -57,13 +57,13 @@ impl std::error::Error for Unreadable {
     }
 }
 
-/// Gives up at once, whatever its retries.
+/// Fails at once, without retries.
 #[handler(name = "flaky.fatal", retries = forever)]
 fn fatal() -> Result<()> {
     Err(fatal!("there is no such floor"))
 }
 
-/// Asks for its retry in `ms` milliseconds, once; then succeeds.
+/// Sets the delay of its retry to `ms` milliseconds, then succeeds.
 #[handler(name = "flaky.retry_after", retries = 1, backoff = exponential(1h..1h))]
 fn retry_after(ctx: &Ctx, #[default(200)] ms: u64) -> Result<u32> {
     if ctx.attempt() > 1 {
@@ -72,10 +72,10 @@ fn retry_after(ctx: &Ctx, #[default(200)] ms: u64) -> Result<u32> {
     Err(retry!("not yet").retry_after(Duration::from_millis(ms)))
 }
 
-/// Comes back later until it is `ms` milliseconds old; costs no attempt.
+/// Snoozes until the task is `ms` milliseconds old. Snoozing does not use attempts.
 #[handler(name = "flaky.snooze", retries = 0)]
 fn snoozes(ctx: &Ctx, #[default(300)] ms: u64) -> Result<u32> {
-    // Two times of the database's clock: when it was pushed, when it became due.
+    // Both times are from the database's clock.
     let age = ctx
         .due_at()
         .duration_since(ctx.pushed_at())
@@ -86,13 +86,13 @@ fn snoozes(ctx: &Ctx, #[default(300)] ms: u64) -> Result<u32> {
     Err(snooze(Duration::from_millis(ms)))
 }
 
-/// Takes its task back.
+/// Cancels its own task.
 #[handler(name = "flaky.cancel", retries = 5)]
 fn cancels() -> Result<()> {
-    Err(cancel("nobody needs this any more"))
+    Err(cancel("no longer needed"))
 }
 
-/// Pushes a child and fails: the child never exists.
+/// Pushes two child tasks and fails: they are never created.
 #[handler(name = "flaky.push_then_fail", retries = 0)]
 fn push_then_fail(ctx: &Ctx) -> Result<()> {
     until::push(1)?;
@@ -100,13 +100,13 @@ fn push_then_fail(ctx: &Ctx) -> Result<()> {
     Err(fatal!("failed after two pushes"))
 }
 
-/// Pushes to a name that no handler can have.
+/// Pushes to an invalid handler name.
 #[handler(name = "flaky.bad_push", retries = 0)]
 fn bad_push(ctx: &Ctx) -> Result<()> {
     ctx.push("not a name!", json!({}))
 }
 
-/// Returns a value that JSON cannot carry: a map whose keys are no texts.
+/// Returns a value that cannot be written as JSON: a map whose keys are not strings.
 #[handler(name = "flaky.not_json", retries = 0)]
 fn not_json() -> std::collections::BTreeMap<(u8, u8), u8> {
     [((1, 2), 3)].into()
@@ -118,16 +118,12 @@ mod tests {
     use pgtq_sdk::Verdict;
 
     #[test]
-    fn each_answer_says_what_should_happen_next() {
+    fn each_error_has_its_verdict() {
         let ctx = Ctx::test();
         for (handler, verdict, message) in [
             ("flaky.error", Verdict::Retry, "the printer is on fire"),
             ("flaky.fatal", Verdict::Fail, "there is no such floor"),
-            (
-                "flaky.cancel",
-                Verdict::Cancel,
-                "nobody needs this any more",
-            ),
+            ("flaky.cancel", Verdict::Cancel, "no longer needed"),
             ("flaky.snooze", Verdict::Snooze, "snoozed"),
             ("flaky.retry_after", Verdict::Retry, "not yet"),
             (
@@ -156,9 +152,9 @@ mod tests {
     }
 
     #[test]
-    fn a_map_without_text_keys_is_an_error() {
+    fn a_map_without_string_keys_is_an_error() {
         let error = Ctx::test().run("flaky.not_json", json!(null));
-        let message = error.expect_err("JSON keys are texts").to_string();
+        let message = error.expect_err("JSON keys are strings").to_string();
         assert!(
             message.starts_with("the result cannot be written as JSON"),
             "{message}"

@@ -1,7 +1,6 @@
-//! Handlers that do not come back.
+//! Handlers that do not return: they trap, hang or exit.
 //!
-//! Natively they would take the test down with them, so the runner's own
-//! tests run them, in a sandbox.
+//! Native tests cannot run them. The runner's tests run them in the sandbox.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -36,24 +35,24 @@ fn loops() -> u64 {
 
 /// Sleeps: uses time but no fuel.
 #[handler(name = "flaky.sleep", retries = 0, timeout = 1s)]
-#[allow(clippy::disallowed_methods, reason = "to sleep is what it is for")]
+#[allow(clippy::disallowed_methods, reason = "sleeping is its purpose")]
 fn sleeps(#[default(5_000)] ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
 
-/// Takes memory until there is none.
+/// Allocates memory until the limit.
 #[handler(name = "flaky.memory", retries = 0)]
 fn memory(#[default(1 << 32)] bytes: u64) -> usize {
-    let mut kept: Vec<Vec<u8>> = Vec::new();
-    let mut taken: u64 = 0;
-    while taken < bytes {
-        kept.push(black_box(vec![1; 1 << 20]));
-        taken += 1 << 20;
+    let mut blocks: Vec<Vec<u8>> = Vec::new();
+    let mut allocated: u64 = 0;
+    while allocated < bytes {
+        blocks.push(black_box(vec![1; 1 << 20]));
+        allocated += 1 << 20;
     }
-    kept.len()
+    blocks.len()
 }
 
-/// Calls itself until the stack is full.
+/// Calls itself until the stack overflows.
 #[handler(name = "flaky.recursion", retries = 0)]
 fn recursion(#[default(u64::MAX)] depth: u64) -> u64 {
     deeper(depth)
@@ -61,7 +60,7 @@ fn recursion(#[default(u64::MAX)] depth: u64) -> u64 {
 
 #[inline(never)]
 fn deeper(depth: u64) -> u64 {
-    // The array keeps the compiler from turning this into a loop.
+    // The array prevents the compiler from turning this into a loop.
     let frame = black_box([depth; 64]);
     match depth {
         0 => 0,
@@ -69,13 +68,13 @@ fn deeper(depth: u64) -> u64 {
     }
 }
 
-/// Ends the process, as a program would.
+/// Exits the process, as a program would.
 #[handler(name = "flaky.exit", retries = 0)]
 fn exits(#[default(3)] code: i32) {
     std::process::exit(code);
 }
 
-/// Divides by an argument that may be zero: a panic of Rust's own.
+/// Divides by an argument that may be zero, which panics.
 #[handler(name = "flaky.divide", retries = 0)]
 fn divide(a: i64, b: i64) -> i64 {
     a / b
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn within_bounds_they_come_back() {
+    fn small_arguments_return() {
         assert_eq!(memory(1), 1);
         assert_eq!(recursion(3), 6);
         assert_eq!(divide(7, 2), 3);

@@ -1,8 +1,8 @@
-//! Handlers that hand the runner too much.
+//! Handlers that exceed the limits of results, logs and pushes.
 
 use pgtq_sdk::prelude::*;
 
-/// Returns a text of `bytes` bytes.
+/// Returns a string of `bytes` bytes.
 #[handler(name = "flaky.huge_result", retries = 0, memory = 256MiB)]
 fn huge_result(#[default(30_000_000)] bytes: usize) -> String {
     "x".repeat(bytes)
@@ -39,7 +39,7 @@ fn pushes(ctx: &Ctx, #[default(100_000)] count: u64) -> Result<u64> {
     Ok(count)
 }
 
-/// Pushes one task as its arguments say. It asks for more than it is granted.
+/// Pushes one task with the given options. It declares more than the tests grant.
 #[handler(
     name = "flaky.push_to",
     retries = 0,
@@ -65,7 +65,7 @@ fn push_to(
     task.push()
 }
 
-/// Pushes itself twice, as does each of these, until `generations` are spent.
+/// Pushes itself twice, for `generations` generations.
 #[handler(name = "flaky.doubles", retries = 0)]
 fn doubles(ctx: &Ctx, #[default(0)] generations: u64) -> Result<u64> {
     if generations > 0 {
@@ -76,7 +76,7 @@ fn doubles(ctx: &Ctx, #[default(0)] generations: u64) -> Result<u64> {
     Ok(generations)
 }
 
-/// Reports progress `times` times, with numbers that are no fractions.
+/// Reports progress `times` times, with NaN as the fraction.
 #[handler(name = "flaky.progress", retries = 0)]
 fn progress(ctx: &Ctx, #[default(100_000)] times: u64) -> u64 {
     for time in 0..times {
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_floods_are_ordinary_work() {
+    fn small_arguments_are_within_the_limits() {
         let ctx = Ctx::test();
         assert_eq!(huge_result(3), "xxx");
         assert_eq!(logs(2), 2);

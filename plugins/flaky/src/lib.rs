@@ -1,7 +1,7 @@
 //! One handler for each way to fail.
 //!
-//! Those that could never succeed have `retries = 0`, so that their error is
-//! the task's end. Push them to see what each failure looks like in `pgtq show`.
+//! Handlers that can never succeed have `retries = 0`, so that the first error fails
+//! the task. Push a task to see its failure in `pgtq show`.
 
 mod answers;
 mod breaks;

@@ -1,10 +1,10 @@
-//! Handlers that take their time and say so.
+//! Handlers that run for a given time and log or report progress.
 
 use std::time::{Duration, Instant};
 
 use pgtq_sdk::prelude::*;
 
-/// Logs `lines` lines, one every `ms` milliseconds; succeeds in its `good`th attempt.
+/// Logs `lines` lines, one every `ms` milliseconds. Succeeds in attempt `good`.
 #[handler(name = "flaky.talk", retries = 5, timeout = 2m, backoff = exponential(100ms..1s))]
 fn talks(
     ctx: &Ctx,
@@ -22,7 +22,7 @@ fn talks(
     }
 }
 
-/// Reports progress as fast as it can for `ms` milliseconds, then stays half way for `rest` milliseconds, or until it is cancelled.
+/// Reports progress as fast as possible for `ms` milliseconds, then waits for `rest` milliseconds or a cancel.
 #[handler(name = "flaky.crawl", retries = 0, timeout = 2m, fuel = 40_000_000_000)]
 fn crawls(ctx: &Ctx, #[default(10)] ms: u64, #[default(10)] rest: u64) -> bool {
     let started = Instant::now();
@@ -35,7 +35,7 @@ fn crawls(ctx: &Ctx, #[default(10)] ms: u64, #[default(10)] rest: u64) -> bool {
     is_cancelled_within(ctx, rest)
 }
 
-/// Waits `ms` milliseconds for a cancel, then ends as it is told: `result`, `error`, or `never`.
+/// Waits `ms` milliseconds for a cancel, then ends as `end` says: `result`, `error` or `never`.
 #[handler(name = "flaky.until_cancelled", retries = 5, timeout = 2m)]
 fn until_cancelled(
     ctx: &Ctx,
@@ -64,10 +64,7 @@ fn is_cancelled_within(ctx: &Ctx, ms: u64) -> bool {
     false
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "to take time is what these are for"
-)]
+#[allow(clippy::disallowed_methods, reason = "taking time is their purpose")]
 fn sleep(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
@@ -77,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn talk_is_logged_and_ends_with_the_good_attempt() {
+    fn talk_logs_its_lines_and_succeeds_in_the_good_attempt() {
         let ctx = Ctx::test();
         assert!(talks(&ctx, 2, 0, 2).is_err());
         assert_eq!(ctx.logs().len(), 2);

@@ -1,16 +1,16 @@
-//! SQL that stands, or is undone.
+//! SQL that is committed or rolled back.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use pgtq_sdk::prelude::*;
 
-/// Inserts the task's id into the table `rows` of its role, then ends as it is told:
-/// `result`, which also pushes a task that does the same, `leaf`, `error`, `panic`,
-/// `trap`, `loop`, `sleep`, or `ignore`, which answers though a statement failed.
-/// Whatever does not succeed leaves no row.
+/// Inserts the task's id into the table `rows` of its role, then ends as `then` says:
+/// `result`, which also pushes a task with `leaf`, `leaf`, `error`, `panic`, `trap`,
+/// `loop`, `sleep`, or `ignore`, which returns a result after a failed statement.
+/// Only an attempt that succeeds leaves a row.
 #[handler(name = "flaky.rows", retries = 3, backoff = exponential(100ms..1s), needs(sql))]
-#[allow(clippy::disallowed_methods, reason = "to sleep is one way to end")]
+#[allow(clippy::disallowed_methods, reason = "sleeping is one way to end")]
 fn rows(ctx: &Ctx, #[default("error")] then: String) -> Result<u64> {
     let written = ctx.sql().execute(
         "INSERT INTO rows (task, note) VALUES ($1, $2)",
@@ -26,9 +26,9 @@ fn rows(ctx: &Ctx, #[default("error")] then: String) -> Result<u64> {
         "sleep" => std::thread::sleep(Duration::from_secs(3_600)),
         "ignore" => {
             let failed = ctx.sql().execute("SELECT 1 / 0", ());
-            info!(failed = failed.is_err(), "going on");
+            info!(failed = failed.is_err(), "ignoring the error");
         }
-        other => return Err(retry!("told to end with {other}")),
+        other => return Err(retry!("ended with {other}")),
     }
     Ok(written)
 }

@@ -1,9 +1,9 @@
-//! The smallest plugin: two handlers, their tests, nothing else.
+//! The smallest plugin: two handlers and their tests.
 
 use pgtq_sdk::prelude::*;
 
-/// Which build answers. Set `HELLO_VERSION` while building to make another
-/// one: that is how the demo and the tests tell versions apart.
+/// The version that `greet` returns. The demo and the tests build the plugin with
+/// different values of `HELLO_VERSION`.
 const VERSION: &str = match option_env!("HELLO_VERSION") {
     Some(version) => version,
     None => "1",
@@ -15,10 +15,10 @@ fn add_numbers(a: i64, b: i64) -> i64 {
     a + b
 }
 
-/// Greet somebody, and say which version of the plugin does it.
+/// Return a greeting and the version of the plugin.
 #[handler]
 fn greet(
-    /// Who is greeted.
+    /// The name in the greeting.
     #[default("world")]
     name: String,
 ) -> Greeting {
@@ -29,13 +29,13 @@ fn greet(
     }
 }
 
-/// What `greet` answers.
+/// The result of `greet`.
 #[data]
 #[derive(Debug, PartialEq)]
 pub struct Greeting {
     /// The greeting.
     pub text: String,
-    /// The version of the plugin that wrote it.
+    /// The version of the plugin.
     pub version: String,
 }
 
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_of_arguments_are_understood() {
+    fn arguments_are_accepted_by_name_and_by_position() {
         let ctx = Ctx::test();
         assert_eq!(
             ctx.run("add_numbers", json!({"a": 2, "b": 3})),
@@ -59,9 +59,9 @@ mod tests {
     }
 
     #[test]
-    fn greetings_have_a_default() {
+    fn the_name_has_a_default() {
         let ctx = Ctx::test();
-        let greeting = ctx.run("greet", json!({})).expect("it greets anybody");
+        let greeting = ctx.run("greet", json!({})).expect("the name is optional");
         assert_eq!(greeting["text"], "Hello, world!");
         assert_eq!(ctx.logs()[0].message, "greeting world");
     }

@@ -1,16 +1,16 @@
-//! Thumbnails of images that lie on other servers.
+//! Thumbnails of images on other servers.
 
 use pgtq_sdk::prelude::*;
 
 use crate::{Thumbnail, shrink};
 
-/// Largest file that is fetched; it is in memory while it is decoded.
+/// The largest file to download. The whole file is in memory while it is decoded.
 const FILE_BYTES: usize = 16 << 20;
 
 /// Make a thumbnail of an image on another server.
 ///
-/// What the server says about its type is ignored: the file itself is looked at.
-/// Redirects are not followed. 429, 5xx and no answer are tried again.
+/// The format is detected from the file, not from its `content-type`. Redirects are
+/// not followed. Status 408, 425, 429 and 5xx and connection errors are retried.
 #[handler(
     retries = 8,
     backoff = exponential(5s..1h),
@@ -20,7 +20,7 @@ const FILE_BYTES: usize = 16 << 20;
 )]
 fn thumbnail_url(
     ctx: &Ctx,
-    /// Where the PNG or JPEG file is.
+    /// The URL of a PNG or JPEG file.
     url: String,
     /// The longest edge of the thumbnail in pixels.
     #[default(256)]
@@ -31,7 +31,7 @@ fn thumbnail_url(
     shrink(ctx, &bytes, edge)
 }
 
-/// The file at a URL, if it is not too large.
+/// Downloads a file of at most `FILE_BYTES`.
 fn fetch(ctx: &Ctx, url: &str) -> Result<Vec<u8>> {
     let mut response = ctx
         .http()
@@ -41,30 +41,30 @@ fn fetch(ctx: &Ctx, url: &str) -> Result<Vec<u8>> {
         .send()?;
     let status = response.status();
     if status >= 400 {
-        let refused = response
+        let error = response
             .error_for_status()
             .expect_err("the status is 400 or more");
         return Err(match status {
-            408 | 425 | 429 | 500.. => refused,
-            _ => refused.fatal(),
+            408 | 425 | 429 | 500.. => error,
+            _ => error.fatal(),
         });
     }
     if status != 200 {
         let location = shown(response.header("location").unwrap_or("nowhere"));
         let url = shown(url);
         return Err(fatal!(
-            "{url} answered {status} and points to {location}: redirects are not followed"
+            "{url} returned {status} with location {location}: redirects are not followed"
         )
         .code(format!("http:{status}")));
     }
-    // Counted, too: a server need not say it, and need not say the truth.
-    let said = response
+    // The header is optional and may be wrong, so the bytes are counted as well.
+    let declared = response
         .header("content-length")
         .and_then(|length| length.parse().ok());
-    if said.is_some_and(|said: usize| said > FILE_BYTES) {
+    if declared.is_some_and(|length: usize| length > FILE_BYTES) {
         return Err(too_large(url));
     }
-    let mut bytes = Vec::with_capacity(said.unwrap_or(0));
+    let mut bytes = Vec::with_capacity(declared.unwrap_or(0));
     while let Some(chunk) = response.read_chunk()? {
         if bytes.len() + chunk.len() > FILE_BYTES {
             return Err(too_large(url));
@@ -74,7 +74,7 @@ fn fetch(ctx: &Ctx, url: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// An address for messages: without its query, where people put keys.
+/// A URL for messages: without its query, which often contains keys.
 fn shown(url: &str) -> String {
     let shown = url.split('?').next().unwrap_or("");
     shown.escape_debug().take(200).collect()
@@ -82,7 +82,7 @@ fn shown(url: &str) -> String {
 
 fn too_large(url: &str) -> Error {
     let (url, limit) = (shown(url), FILE_BYTES >> 20);
-    fatal!("the file at {url} has more than {limit} MiB").code("size")
+    fatal!("the file at {url} is larger than {limit} MiB").code("size")
 }
 
 #[cfg(test)]
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_fetched_and_its_type_is_looked_at() {
+    fn an_image_is_downloaded_and_its_format_detected() {
         let file = crate::tests::picture(800, 400, ImageFormat::Jpeg).0;
         let small = run(move |_| Ok(Reply::ok(file.clone()).header("content-type", "text/html")));
         let small = small.expect("an image");
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_without_an_image_are_told_apart() {
+    fn temporary_errors_are_retried_and_others_are_final() {
         for (status, verdict) in [
             (204, Verdict::Fail),
             (301, Verdict::Fail),
@@ -124,15 +124,15 @@ mod tests {
         let error = run(|_| Ok(Reply::ok("<html>"))).expect_err("no image");
         assert_eq!(error.message(), "this is neither a PNG nor a JPEG image");
         assert_eq!(error.verdict(), Verdict::Fail);
-        let error = run(|_| Err(retry!("gone away").code("unavailable"))).expect_err("no answer");
+        let error = run(|_| Err(retry!("refused").code("unavailable"))).expect_err("no response");
         assert_eq!(error.verdict(), Verdict::Retry);
     }
 
     #[test]
-    fn a_file_that_is_too_large_is_refused_whatever_the_server_says() {
-        let said = run(|_| Ok(Reply::ok("x").header("content-length", FILE_BYTES + 1)));
+    fn a_large_file_is_rejected_with_or_without_its_length() {
+        let declared = run(|_| Ok(Reply::ok("x").header("content-length", FILE_BYTES + 1)));
         let sent = run(|_| Ok(Reply::ok(vec![0; FILE_BYTES + 1])));
-        for result in [said, sent] {
+        for result in [declared, sent] {
             let error = result.expect_err("too large");
             assert_eq!(
                 (error.code_text(), error.verdict()),

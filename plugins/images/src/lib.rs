@@ -1,15 +1,16 @@
-//! Thumbnails of PNG and JPEG images: base64 in or fetched by URL, base64 out.
+//! Thumbnails of PNG and JPEG images, as base64 or from a URL.
 //!
-//! A task's arguments hold at most 1 MiB, so an image of about 760 KiB.
-//! `thumbnail_url` takes larger ones. For it, in `pgtq.toml`, if the file is `images.wasm`:
+//! A task's arguments are at most 1 MiB, which is an image of about 760 KiB in
+//! base64. `thumbnail_url` accepts larger images. It needs this grant in `pgtq.toml`,
+//! for the plugin file `images.wasm`:
 //!
 //! ```toml
 //! [grants.images]
-//! http = ["GET https://*:*"]       # or only the hosts that you know
+//! http = ["GET https://*:*"]       # or only known hosts
 //! ```
 //!
-//! The runner refuses addresses that are not public, so no URL leads into your own
-//! network.
+//! The runner denies requests to addresses that are not public, so a URL cannot reach
+//! your internal network.
 
 mod fetch;
 
@@ -18,16 +19,17 @@ use std::io::Cursor;
 use image::{ImageFormat, ImageReader, Limits};
 use pgtq_sdk::prelude::*;
 
-/// More pixels along one edge than this are refused before they are decoded.
+/// The longest edge of an image, in pixels. Larger images are rejected before
+/// decoding.
 const LONGEST_EDGE: u32 = 16_384;
 
 /// Make a thumbnail of an image.
 ///
-/// The image keeps its proportions; one that is small already is not enlarged.
+/// The thumbnail keeps the proportions of the image. Small images are not enlarged.
 #[handler(retries = 3, timeout = 30s, memory = 256MiB)]
 fn thumbnail(
     ctx: &Ctx,
-    /// The PNG or JPEG file, base64.
+    /// A PNG or JPEG file, base64.
     image: Bytes,
     /// The longest edge of the thumbnail in pixels.
     #[default(256)]
@@ -36,8 +38,7 @@ fn thumbnail(
     shrink(ctx, &image, edge)
 }
 
-/// Makes the thumbnail. Nothing here gets better by trying again, so every error
-/// is final.
+/// Makes the thumbnail. Every error is final, because a retry would fail the same way.
 fn shrink(ctx: &Ctx, bytes: &[u8], edge: u32) -> Result<Thumbnail> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
     let format = match reader.format() {
@@ -46,7 +47,9 @@ fn shrink(ctx: &Ctx, bytes: &[u8], edge: u32) -> Result<Thumbnail> {
         _ => return Err(fatal!("this is neither a PNG nor a JPEG image")),
     };
     if !(1..=LONGEST_EDGE).contains(&edge) {
-        return Err(fatal!("an edge is 1 to {LONGEST_EDGE} pixels, not {edge}"));
+        return Err(fatal!(
+            "`edge` must be 1 to {LONGEST_EDGE} pixels, got {edge}"
+        ));
     }
     reader.limits(limits());
     let source = reader.decode().fatal()?;
@@ -78,21 +81,21 @@ fn shrink(ctx: &Ctx, bytes: &[u8], edge: u32) -> Result<Thumbnail> {
     })
 }
 
-/// What both handlers answer.
+/// The result of both handlers.
 #[data]
 #[derive(Debug)]
 pub struct Thumbnail {
     /// The thumbnail as a PNG file, base64.
     pub png: Bytes,
-    /// Its width in pixels.
+    /// The width of the thumbnail in pixels.
     pub width: u32,
-    /// Its height in pixels.
+    /// The height of the thumbnail in pixels.
     pub height: u32,
-    /// The image it was made of.
+    /// The original image.
     pub source: Source,
 }
 
-/// The image that came in.
+/// The original image.
 #[data]
 #[derive(Debug)]
 pub struct Source {
@@ -104,7 +107,7 @@ pub struct Source {
     pub height: u32,
 }
 
-/// A picture that says it is larger than this is an error instead of a trap.
+/// The limits of the decoder: a larger image is an error instead of a trap.
 fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.max_image_width = Some(LONGEST_EDGE);

@@ -1,5 +1,5 @@
-//! What the benchmarks run: compute-bound kernels to compare with native code, and
-//! a handler that waits.
+//! Workloads of the benchmarks: compute-bound kernels, to compare with native code,
+//! and a handler that waits.
 
 use std::time::Duration;
 
@@ -19,17 +19,17 @@ fn hashing(n: u64) -> String {
     work::hashing(n).to_string()
 }
 
-/// Loads and stores at scattered places.
+/// Loads and stores at scattered addresses.
 #[handler(name = "kernel.memory", retries = 0, timeout = 5m, fuel = 1_000_000_000_000)]
 fn memory(n: u64) -> String {
     work::memory(n).to_string()
 }
 
-/// Waits `ms` milliseconds, as a handler does that waits for somebody else.
+/// Waits `ms` milliseconds, like a handler that waits for another service.
 #[handler(name = "kernel.wait", retries = 0, timeout = 5m)]
 #[allow(
     clippy::disallowed_methods,
-    reason = "to wait is what it is for; a sleeping guest blocks no thread of its runner"
+    reason = "waiting is its purpose; a sleeping guest blocks no thread of its runner"
 )]
 fn wait(ms: u64) -> u64 {
     std::thread::sleep(Duration::from_millis(ms));
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kernels_are_the_same_every_time() {
+    fn kernels_are_deterministic() {
         // 1 takes no step, 2 one, 3 seven.
         assert_eq!(integer(3), "8");
         assert_eq!(work::hashing(100), work::hashing(100));

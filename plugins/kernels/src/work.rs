@@ -1,5 +1,5 @@
-//! The kernels themselves: plain functions of numbers, so that the same file is
-//! compiled into the plugin and, natively, into `pgtq-bench`.
+//! The kernels: plain functions of numbers. The same file is compiled into the plugin
+//! and, natively, into `pgtq-bench`.
 
 /// Integer arithmetic and branches: the steps of all Collatz sequences from 1 to `n`.
 pub fn integer(n: u64) -> u64 {
@@ -31,7 +31,7 @@ pub fn hashing(n: u64) -> u64 {
     hash
 }
 
-/// Memory: `n` dependent loads and stores at scattered places of 4 MiB.
+/// Memory: `n` dependent loads and stores at scattered addresses within 4 MiB.
 pub fn memory(n: u64) -> u64 {
     const WORDS: usize = 1 << 19;
     let mut words = vec![0_u64; WORDS];

@@ -1,4 +1,4 @@
-//! Mail by a service's HTTP API.
+//! Mail by the HTTP API of a mail service.
 
 use pgtq_sdk::prelude::*;
 
@@ -6,10 +6,10 @@ use crate::message::Address;
 
 /// Send a mail by the HTTP API of a mail service.
 ///
-/// The key stays with the runner: the plugin sends a placeholder, which is replaced
-/// for the hosts that the operator named and for no others.
-// Services differ in the names of fields: change the body to yours. `http://` is
-// for a service in your own network.
+/// The plugin does not see the API key: it sends a placeholder, which the runner
+/// replaces for the hosts in the operator's grant only.
+// Services use different field names: adapt the body to yours. `http://` is for a
+// service in your internal network.
 #[handler(
     retries = 12,
     backoff = exponential(10s..2h),
@@ -18,16 +18,16 @@ use crate::message::Address;
 )]
 fn send_mail_api(
     ctx: &Ctx,
-    /// Who gets it: `ada@example.com` or `Ada Lovelace <ada@example.com>`.
+    /// The recipient: `ada@example.com` or `Ada Lovelace <ada@example.com>`.
     to: String,
     /// The subject.
     subject: String,
     /// The text.
     text: String,
-    /// Who it is from, in the form of `to`.
+    /// The sender, in the format of `to`.
     #[default("noreply@example.com")]
     from: String,
-    /// The service's address for sending, one that the operator grants.
+    /// The service's URL for sending, which the operator must grant.
     #[default("https://api.mail.example/v3/send")]
     url: String,
 ) -> Result<Accepted> {
@@ -47,37 +47,37 @@ fn send_mail_api(
         .send()?;
     let status = response.status();
     if response.is_success() {
-        // Services say more or less about what they took; an id is nice to have.
-        let id = response.json::<Value>().ok().and_then(|answer| {
-            let id = answer.get("id").or_else(|| answer.get("message_id"));
+        // Not every service returns an id.
+        let id = response.json::<Value>().ok().and_then(|body| {
+            let id = body.get("id").or_else(|| body.get("message_id"));
             id.and_then(Value::as_str).map(str::to_owned)
         });
-        info!(status = status, "the service took the mail");
+        info!(status = status, "the service accepted the mail");
         return Ok(Accepted { status, id });
     }
     if status < 400 {
         return Err(fatal!(
-            "the service answered {status}: this is not the address for sending"
+            "the service returned {status}: this is not its URL for sending"
         ));
     }
-    let refused = response
+    let error = response
         .error_for_status()
         .expect_err("the status is 400 or more");
     Err(match status {
-        // The operator's key, the service's hurry: both can be otherwise soon.
-        401 | 403 | 408 | 425 | 429 => refused,
-        400..=499 => refused.fatal(),
-        _ => refused,
+        // Retried: a wrong key can be fixed, and an overload passes.
+        401 | 403 | 408 | 425 | 429 => error,
+        400..=499 => error.fatal(),
+        _ => error,
     })
 }
 
-/// What `send_mail_api` answers.
+/// The result of `send_mail_api`.
 #[data]
 #[derive(Debug, PartialEq)]
 pub struct Accepted {
-    /// The service's status, 200 to 299.
+    /// The status of the response, 200 to 299.
     pub status: u16,
-    /// The service's id of the mail, if it told one.
+    /// The service's id of the mail, if the response has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
 }

@@ -1,12 +1,12 @@
 //! Mail by SMTP, and by the HTTP API of a mail service.
 //!
-//! The operator decides which servers there are; a task may only pick one of
-//! them. For the file `mailer.wasm`, in `pgtq.toml`:
+//! A task chooses among the servers that the operator grants, in `pgtq.toml`, for the
+//! plugin file `mailer.wasm`:
 //!
 //! ```toml
 //! [grants.mailer]
 //! tcp = ["smtp.example.com:587"]                       # for `send_mail`
-//! secrets.smtp_password = { read = true }              # if the server asks for a login
+//! secrets.smtp_password = { read = true }              # if the server requires a login
 //! http = ["POST https://api.mail.example/v3/send"]     # for `send_mail_api`
 //! secrets.mail_api = { hosts = ["api.mail.example"] }
 //!
@@ -17,16 +17,17 @@
 //! env = "MAIL_API_KEY"
 //! ```
 //!
-//! To copy it, put your servers and your sender into the `#[default(...)]`s.
+//! If you copy this plugin, set your servers and your sender in the `#[default(...)]`
+//! attributes.
 //!
-//! `send_mail` speaks SMTP without TLS: a plugin has plain TCP, and no library
-//! for STARTTLS is linked in. Use it with a relay on your machine or in a network
-//! that you trust (`networks = ["loopback"]` or `["private"]` in the grant), or
-//! use `send_mail_api`, whose TLS is the runner's.
+//! `send_mail` uses SMTP without TLS: a plugin has plain TCP, and no library for
+//! STARTTLS is linked in. Use it with a relay on your machine or in a trusted network
+//! (`networks = ["loopback"]` or `["private"]` in the grant), or use `send_mail_api`,
+//! where the runner does TLS.
 //!
-//! A mail can go out twice: the server may take it a moment before the runner
-//! dies. All attempts of a task send the same `Message-ID` or `Idempotency-Key`, by
-//! which mail servers and services recognise the second one.
+//! A mail can be sent twice, if the runner crashes after the server accepted the mail.
+//! All attempts of a task send the same `Message-ID` or `Idempotency-Key`, by which
+//! mail servers and services can detect duplicates.
 
 mod api;
 mod message;
@@ -42,9 +43,9 @@ use smtp::Session;
 
 /// Send a mail by SMTP.
 ///
-/// What the server refuses for now (4xx) is tried again, what it refuses for good
-/// (5xx) is not. A login that is refused is tried again: the operator can mend it.
-// `*:*` asks for any server: which one it is stands in the operator's grant.
+/// A temporary rejection (4xx) is retried, a permanent one (5xx) is final. A rejected
+/// login is retried, because the operator can fix the password.
+// `*:*` declares any server: the operator's grant lists the real ones.
 #[handler(
     retries = 12,
     backoff = exponential(30s..2h),
@@ -53,18 +54,18 @@ use smtp::Session;
 )]
 fn send_mail(
     ctx: &Ctx,
-    /// Who gets it: `ada@example.com` or `Ada Lovelace <ada@example.com>`.
+    /// The recipient: `ada@example.com` or `Ada Lovelace <ada@example.com>`.
     to: String,
-    /// The subject, any letters.
+    /// The subject. May contain any characters except control characters.
     subject: String,
     /// The text.
     text: String,
-    /// The same as HTML; readers show the one that they like better.
+    /// The text as HTML. Mail programs show one of the two.
     html: Option<String>,
-    /// Who it is from, in the form of `to`.
+    /// The sender, in the format of `to`.
     #[default("noreply@example.com")]
     from: String,
-    /// `host:port`, one that the operator grants; `user@host:port` logs in with the
+    /// `host:port`, which the operator must grant. `user@host:port` logs in with the
     /// secret `smtp_password`.
     #[default("smtp.example.com:587")]
     server: String,
@@ -83,7 +84,7 @@ fn send_mail(
         Some((user, host)) => (Some(user), host),
         None => (None, server.as_str()),
     };
-    // Asked for before anything is sent.
+    // Read before anything is sent.
     let password = user
         .map(|_| ctx.secret("smtp_password").read())
         .transpose()?;
@@ -101,25 +102,25 @@ fn send_mail(
     }
     let answer = session.send(&mail.from.mailbox, &mail.to.mailbox, &message)?;
     session.quit();
-    info!(bytes = message.len(), "{host} took the mail: {answer}");
+    info!(bytes = message.len(), "{host} accepted the mail: {answer}");
     Ok(Sent {
         message_id: mail.message_id(),
         answer,
     })
 }
 
-/// What `send_mail` answers.
+/// The result of `send_mail`.
 #[data]
 #[derive(Debug, PartialEq)]
 pub struct Sent {
     /// The mail's `Message-ID`, the same in every attempt of the task.
     pub message_id: String,
-    /// The server's words on taking it; the queue's number is often in them.
+    /// The server's reply to the mail, which often contains its queue id.
     pub answer: String,
 }
 
-/// When the task was pushed. Ids begin anew in a new database; together the two
-/// are never used again.
+/// When the task was pushed. Task ids restart in a new database; id and time together
+/// are unique.
 fn millis(ctx: &Ctx) -> u128 {
     let since = ctx.pushed_at().duration_since(std::time::UNIX_EPOCH);
     since.unwrap_or_default().as_millis()

@@ -1,4 +1,4 @@
-//! A mail as text: headers, encodings, parts (RFC 5322, 2045, 2047).
+//! The text of a mail: headers, encodings, parts (RFC 5322, 2045, 2047).
 
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,26 +7,27 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pgtq_sdk::prelude::*;
 
-/// Longest line that every mail server takes, without its end.
+/// The longest line allowed in a mail, without its CRLF.
 const LINE_BYTES: usize = 998;
 
-/// Longest value that is written on one line, as it is.
+/// The longest header value written unencoded on one line.
 const PLAIN_CHARS: usize = 66;
 
-/// Bytes of text in one encoded word: with `Subject: ` before it within the 76 allowed.
+/// Bytes of text in one encoded word. With `Subject: ` before it, the line stays
+/// within 76 characters.
 const WORD_BYTES: usize = 39;
 
-/// Longest address.
+/// The longest address.
 const ADDRESS_BYTES: usize = 254;
 
-/// A mail before it is written.
+/// The content of a mail.
 pub(crate) struct Mail {
     pub(crate) from: Address,
     pub(crate) to: Address,
     pub(crate) subject: String,
     pub(crate) text: String,
     pub(crate) html: Option<String>,
-    /// What makes its `Message-ID` unique.
+    /// The unique part of the `Message-ID`.
     pub(crate) id: String,
     pub(crate) date: SystemTime,
 }
@@ -37,11 +38,11 @@ impl Mail {
         format!("<{}@{}>", self.id, self.from.domain())
     }
 
-    /// The whole message. Lines end with CRLF; dots are not doubled yet.
+    /// The whole message. Lines end with CRLF; leading dots are not doubled.
     pub(crate) fn write(&self) -> Result<String> {
-        // A line break would begin a header of the pusher's choice.
+        // A line break would let the caller add headers.
         if self.subject.chars().any(char::is_control) {
-            return Err(fatal!("a subject is one line without control characters").code("subject"));
+            return Err(fatal!("the subject contains control characters").code("subject"));
         }
         let mut message = String::new();
         let mut header = |name: &str, value: &str| {
@@ -82,7 +83,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Reads an address; a wrong one fails the task.
+    /// Parses an address. An invalid one fails the task.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let (name, mailbox) = match text
             .trim()
@@ -102,8 +103,8 @@ impl Address {
         let is_whole = !local.is_empty() && !domain.is_empty() && mailbox.len() <= ADDRESS_BYTES;
         if !is_whole || !local.bytes().all(is_local) || !domain.bytes().all(is_domain) {
             return Err(fatal!(
-                "`{}` is not an address: write `ada@example.com` or `Ada <ada@example.com>`, the \
-                 part in ASCII",
+                "`{}` is not an address: write `ada@example.com` or `Ada <ada@example.com>`, with \
+                 the mailbox in ASCII",
                 shown()
             )
             .code("address"));
@@ -119,7 +120,7 @@ impl Address {
         self.mailbox.rsplit('@').next().unwrap_or("")
     }
 
-    /// As people write it.
+    /// The address for people and services: `Ada Lovelace <ada@example.com>`.
     pub(crate) fn shown(&self) -> String {
         match self.name.is_empty() {
             true => self.mailbox.clone(),
@@ -131,14 +132,15 @@ impl Address {
         let words = words(&self.name);
         match words.as_str() {
             "" => self.mailbox.clone(),
-            // Letters and blanks need no quotes; a comma, say, does.
+            // Quoted, because a comma, for example, needs quotes.
             plain if plain == self.name => format!("\"{plain}\" <{}>", self.mailbox),
             encoded => format!("{encoded}\r\n <{}>", self.mailbox),
         }
     }
 }
 
-/// A header's value: short ASCII as it is, all else as encoded words, one a line.
+/// A header value: short ASCII text unchanged, other text as encoded words, one per
+/// line.
 fn words(text: &str) -> String {
     let is_plain = text.bytes().all(|b| matches!(b, b' '..=b'~'));
     if is_plain && text.len() <= PLAIN_CHARS && !text.contains("=?") {
@@ -147,7 +149,7 @@ fn words(text: &str) -> String {
     let mut words = String::new();
     let mut rest = text;
     while !rest.is_empty() {
-        // Between characters, for each word is decoded by itself.
+        // Split between characters, because each word is decoded separately.
         let end = (0..=WORD_BYTES.min(rest.len()))
             .rev()
             .find(|at| rest.is_char_boundary(*at));
@@ -159,7 +161,7 @@ fn words(text: &str) -> String {
     words
 }
 
-/// One text with its headers: as it is if every server takes it, base64 otherwise.
+/// One part with its headers: 7bit if the text allows it, otherwise base64.
 fn part(kind: &str, text: &str) -> String {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let is_plain = text.is_ascii() && !text.contains('\0');
@@ -196,7 +198,7 @@ fn date(time: SystemTime) -> String {
         .unwrap_or_default()
         .as_secs();
     let days = seconds / 86_400;
-    // Years that begin in March, in eras of 400 years: the leap day comes last.
+    // Years start in March, in eras of 400 years, so that the leap day is the last day.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era =
@@ -233,9 +235,9 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_mail_reads_as_people_wrote_it() {
+    fn a_plain_ascii_mail_is_not_encoded() {
         let message = mail("Hello", "One\nTwo\r\n.\n").write().expect("a mail");
-        let wanted = "Date: Thu, 01 Jan 2026 00:00:00 +0000\r\n\
+        let expected = "Date: Thu, 01 Jan 2026 00:00:00 +0000\r\n\
             From: shop@example.com\r\n\
             To: \"Ada Lovelace\" <ada@example.com>\r\n\
             Subject: Hello\r\n\
@@ -246,11 +248,11 @@ mod tests {
             Content-Transfer-Encoding: 7bit\r\n\
             \r\n\
             One\r\nTwo\r\n.\r\n";
-        assert_eq!(message, wanted);
+        assert_eq!(message, expected);
     }
 
     #[test]
-    fn other_letters_are_encoded_in_headers_and_text() {
+    fn non_ascii_characters_are_encoded_in_headers_and_text() {
         let message = mail("Größe 🎈", "Übergröße").write().expect("a mail");
         assert!(
             message.contains("Subject: =?utf-8?B?R3LDtsOfZSDwn46I?=\r\n"),
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_too_long_and_no_character_is_cut() {
+    fn long_lines_are_split_between_characters() {
         let long = "ä".repeat(3_000);
         let message = mail(&long, &"x".repeat(5_000)).write().expect("a mail");
         assert!(message.lines().all(|line| line.len() <= 76));
@@ -307,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_read_and_odd_ones_refused() {
+    fn valid_addresses_are_parsed_and_invalid_ones_rejected() {
         for (text, header) in [
             ("ada@example.com", "ada@example.com"),
             (" <a+b@x.io> ", "a+b@x.io"),
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_right_around_leap_days() {
+    fn dates_are_correct_around_leap_days() {
         for (seconds, text) in [
             (0, "Thu, 01 Jan 1970 00:00:00 +0000"),
             (951_782_400, "Tue, 29 Feb 2000 00:00:00 +0000"),

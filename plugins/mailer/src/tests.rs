@@ -1,5 +1,5 @@
-//! Handlers against a server of the test: a scripted stream for SMTP, a fake for
-//! HTTP. A real server and a real runner are in the repository's own tests.
+//! Tests with fake servers: a scripted stream for SMTP, a fake for HTTP. The
+//! repository's integration tests use a real server and a real runner.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -10,31 +10,31 @@ use pgtq_sdk::{Reply, Verdict};
 
 use crate::smtp::Session;
 
-/// A server that has said everything before it was asked, and what it heard.
+/// A server with scripted replies, which records what it receives.
 #[derive(Clone)]
 struct Script {
-    says: Rc<RefCell<Vec<u8>>>,
-    heard: Rc<RefCell<Vec<u8>>>,
+    replies: Rc<RefCell<Vec<u8>>>,
+    received: Rc<RefCell<Vec<u8>>>,
 }
 
 impl Script {
-    fn new(says: &str) -> Self {
-        let mut says = says.replace('\n', "\r\n").into_bytes();
-        says.reverse();
+    fn new(replies: &str) -> Self {
+        let mut replies = replies.replace('\n', "\r\n").into_bytes();
+        replies.reverse();
         Script {
-            says: Rc::new(RefCell::new(says)),
-            heard: Rc::default(),
+            replies: Rc::new(RefCell::new(replies)),
+            received: Rc::default(),
         }
     }
 
-    fn heard(&self) -> String {
-        String::from_utf8(self.heard.borrow().clone()).expect("SMTP is ASCII here")
+    fn received(&self) -> String {
+        String::from_utf8(self.received.borrow().clone()).expect("SMTP is ASCII here")
     }
 }
 
 impl Read for Script {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self.says.borrow_mut().pop() {
+        match self.replies.borrow_mut().pop() {
             Some(byte) => {
                 into[0] = byte;
                 Ok(1)
@@ -46,7 +46,7 @@ impl Read for Script {
 
 impl Write for Script {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.heard.borrow_mut().extend_from_slice(bytes);
+        self.received.borrow_mut().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -57,109 +57,113 @@ impl Write for Script {
 
 const HELLO: &str = "220 ready\n250-mx.example\n250-SIZE 1000\n250 AUTH LOGIN PLAIN\n";
 
-fn talk(script: &Script) -> Result<String> {
+fn send(script: &Script) -> Result<String> {
     let mut session = Session::open(script.clone(), "example.com")?;
-    let answer = session.send(
+    let reply = session.send(
         "shop@example.com",
         "ada@example.com",
         "A: b\r\n\r\n.\r\n..c\r\n",
     )?;
     session.quit();
-    Ok(answer)
+    Ok(reply)
 }
 
 #[test]
-fn a_mail_is_handed_over_with_its_dots_doubled() {
+fn leading_dots_of_a_mail_are_doubled() {
     let script = Script::new(&format!(
         "{HELLO}250 ok\n250 ok\n354 go on\n250 2.0.0 queued as 4F2\n221 bye\n"
     ));
-    assert_eq!(talk(&script), Ok("2.0.0 queued as 4F2".to_owned()));
-    let wanted = "EHLO example.com\r\nMAIL FROM:<shop@example.com>\r\n\
+    assert_eq!(send(&script), Ok("2.0.0 queued as 4F2".to_owned()));
+    let expected = "EHLO example.com\r\nMAIL FROM:<shop@example.com>\r\n\
         RCPT TO:<ada@example.com>\r\nDATA\r\nA: b\r\n\r\n..\r\n...c\r\n.\r\nQUIT\r\n";
-    assert_eq!(script.heard(), wanted);
+    assert_eq!(script.received(), expected);
 }
 
 #[test]
-fn a_refusal_for_now_is_tried_again_and_one_for_good_is_not() {
-    for (says, verdict, code, message) in [
+fn temporary_rejections_are_retried_and_permanent_ones_are_final() {
+    for (replies, verdict, code, message) in [
         (
             "450 4.7.1 greylisted\n",
             Verdict::Retry,
             "smtp:450",
-            "MAIL FROM:<shop@example.com>: the server answered 450 4.7.1 greylisted",
+            "MAIL FROM:<shop@example.com>: the server replied 450 4.7.1 greylisted",
         ),
         (
             "250 ok\n550-5.1.1 no\n550 such user\n",
             Verdict::Fail,
             "smtp:550",
-            "RCPT TO:<ada@example.com>: the server answered 550 5.1.1 no such user",
+            "RCPT TO:<ada@example.com>: the server replied 550 5.1.1 no such user",
         ),
         (
             "250 ok\n250 ok\n354 go\n554 5.7.1 spam\n",
             Verdict::Fail,
             "smtp:554",
-            "the mail: the server answered 554 5.7.1 spam",
+            "the mail: the server replied 554 5.7.1 spam",
         ),
         (
             "250 ok\n",
             Verdict::Retry,
             "unavailable",
-            "the server hung up",
+            "the server closed the connection",
         ),
         (
             "HTTP/1.1 400 Bad Request\n",
             Verdict::Retry,
             "smtp",
-            "the server does not speak SMTP: `HTTP/1.1 400 Bad Request`",
+            "the server's reply is not SMTP: `HTTP/1.1 400 Bad Request`",
         ),
     ] {
-        let error = talk(&Script::new(&format!("{HELLO}{says}"))).expect_err(says);
+        let error = send(&Script::new(&format!("{HELLO}{replies}"))).expect_err(replies);
         let found = (error.verdict(), error.code_text(), error.message());
         assert_eq!(found, (verdict, code, message));
     }
-    let full = talk(&Script::new("554 no service here\n")).expect_err("refused");
+    let rejected = send(&Script::new("554 no service here\n")).expect_err("rejected");
     assert_eq!(
-        full.verdict(),
+        rejected.verdict(),
         Verdict::Retry,
         "the greeting is not about the mail"
     );
 }
 
 #[test]
-fn endless_replies_end() {
+fn long_replies_are_rejected() {
     let lines = format!("220 ready\n{}", "250-more\n".repeat(1_000));
-    let error = talk(&Script::new(&lines)).expect_err("too many lines");
+    let error = send(&Script::new(&lines)).expect_err("too many lines");
     assert_eq!(
         error.message(),
         "the server's reply has more than 100 lines"
     );
     let line = format!("220 {}\n", "x".repeat(100_000));
-    let error = talk(&Script::new(&line)).expect_err("too long a line");
+    let error = send(&Script::new(&line)).expect_err("too long a line");
     assert!(
         error
             .message()
-            .starts_with("the server does not speak SMTP"),
+            .starts_with("the server's reply is not SMTP"),
         "{error}"
     );
     assert!(error.message().len() < 300, "{error}");
 }
 
 #[test]
-fn a_login_is_plain_and_its_password_is_in_no_error() {
+fn the_login_uses_auth_plain_and_errors_do_not_show_the_password() {
     let script = Script::new(&format!("{HELLO}235 welcome\n"));
     let mut session = Session::open(script.clone(), "example.com").expect("hello");
     assert_eq!(session.login("ada", "hunter2"), Ok(()));
     // "\0ada\0hunter2"
-    assert!(script.heard().ends_with("AUTH PLAIN AGFkYQBodW50ZXIy\r\n"));
+    assert!(
+        script
+            .received()
+            .ends_with("AUTH PLAIN AGFkYQBodW50ZXIy\r\n")
+    );
 
     let script = Script::new(&format!("{HELLO}535 5.7.8 no\n"));
     let mut session = Session::open(script, "example.com").expect("hello");
-    let error = session.login("ada", "hunter2").expect_err("refused");
+    let error = session.login("ada", "hunter2").expect_err("rejected");
     assert_eq!(
         error.message(),
-        "the login of `ada`: the server answered 535 5.7.8 no"
+        "the login of `ada`: the server replied 535 5.7.8 no"
     );
-    assert_eq!(error.verdict(), Verdict::Retry, "the operator can mend it");
+    assert_eq!(error.verdict(), Verdict::Retry, "the operator can fix it");
 
     let mut session = Session::open(Script::new("220 hi\n250 mx\n"), "x").expect("hello");
     let error = session.login("ada", "hunter2").expect_err("not offered");
@@ -179,15 +183,15 @@ fn bad_input_fails_before_anything_is_sent() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_tried_again() {
-    // A port that was free a moment ago.
+fn an_unreachable_server_is_retried() {
+    // A port without a listener.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let server = listener.local_addr().expect("an address").to_string();
     drop(listener);
     let args = json!({"to": "a@x.io", "subject": "s", "text": "t", "server": server});
     let error = Ctx::test()
         .run("send_mail", args)
-        .expect_err("nobody is there");
+        .expect_err("connection refused");
     assert_eq!(
         (error.verdict(), error.code_text()),
         (Verdict::Retry, "unavailable")
@@ -204,7 +208,7 @@ fn api(reply: Reply) -> (pgtq_sdk::TestCtx, Result<Value>) {
 }
 
 #[test]
-fn an_api_gets_the_mail_with_a_placeholder_for_its_key() {
+fn the_api_request_has_a_placeholder_for_the_key() {
     let (ctx, result) = api(Reply::json(json!({"id": "m_1"})).with_status(202));
     assert_eq!(result, Ok(json!({"status": 202, "id": "m_1"})));
     let request = &ctx.requests()[0];
@@ -224,7 +228,7 @@ fn an_api_gets_the_mail_with_a_placeholder_for_its_key() {
 }
 
 #[test]
-fn an_apis_refusals_are_told_apart() {
+fn temporary_api_errors_are_retried_and_others_are_final() {
     for (status, verdict) in [
         (302, Verdict::Fail),
         (400, Verdict::Fail),
@@ -234,7 +238,7 @@ fn an_apis_refusals_are_told_apart() {
         (500, Verdict::Retry),
     ] {
         let (_, result) = api(Reply::status(status));
-        assert_eq!(result.expect_err("refused").verdict(), verdict, "{status}");
+        assert_eq!(result.expect_err("rejected").verdict(), verdict, "{status}");
     }
     let (_, busy) = api(Reply::status(503).header("retry-after", 90));
     assert_eq!(busy.expect_err("busy").delay(), Some(secs(90)));

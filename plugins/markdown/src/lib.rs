@@ -1,14 +1,14 @@
-//! Markdown to HTML, with the headings beside it.
+//! Renders Markdown to HTML and lists the headings.
 //!
-//! HTML inside the Markdown passes through: clean it before showing it to
-//! others if the text comes from strangers.
+//! HTML in the Markdown is passed through. If the text is not trusted, sanitize the
+//! result before showing it.
 
 use pgtq_sdk::prelude::*;
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 
 /// Render Markdown to HTML.
 ///
-/// Tables, footnotes, strikethrough and task lists are understood, as on GitHub.
+/// Supports tables, footnotes, strikethrough and task lists, as on GitHub.
 #[handler(retries = 3, timeout = 10s, memory = 64MiB)]
 fn markdown(
     /// The Markdown text.
@@ -31,7 +31,7 @@ fn markdown(
     page
 }
 
-/// What `markdown` answers.
+/// The result of `markdown`.
 #[data]
 #[derive(Debug)]
 pub struct Page {
@@ -44,11 +44,11 @@ pub struct Page {
     pub headings: Vec<Heading>,
 }
 
-/// A heading without its mark-up.
+/// A heading, as plain text.
 #[data]
 #[derive(Debug, PartialEq)]
 pub struct Heading {
-    /// 1 is the highest, 6 the lowest.
+    /// The level, from 1 (highest) to 6.
     pub level: u8,
     /// The plain text.
     pub text: String,
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_becomes_html_with_its_headings() {
+    fn text_is_rendered_and_headings_are_listed() {
         let page = markdown("# The `map`\n\nOne *word*.\n\n## Rooms\n");
         assert_eq!(page.title.as_deref(), Some("The map"));
         assert!(
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_understood() {
+    fn tables_are_rendered() {
         let page = markdown("| a | b |\n|---|---|\n| 1 | 2 |\n");
         assert!(page.html.contains("<table>"), "{}", page.html);
     }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_text_is_named() {
+    fn a_missing_argument_is_named_in_the_error() {
         let error = Ctx::test()
             .run("markdown", json!({}))
             .expect_err("there is no text");

@@ -1,12 +1,12 @@
-//! Reports over many rows: SQL in, CSV or HTML out.
+//! Reports over many rows, as CSV or HTML.
 //!
-//! Reads the table `orders` in pages and adds each page to the table
-//! `report_lines`. After a page, sums and place are committed together by
-//! `ctx.sql().checkpoint(...)`: whatever dies when, the next attempt goes on after
-//! the last page, and no order is counted twice. (For sums alone one `GROUP BY`
-//! would do. Pages are for what SQL cannot do, and for tables that take long.)
+//! The handler reads the table `orders` in pages and adds each page to the table
+//! `report_lines`. After each page, `ctx.sql().checkpoint(...)` commits the sums and
+//! the position together: after a crash the next attempt continues with the next page,
+//! and no order is counted twice. (For sums alone, one `GROUP BY` would be enough.
+//! Pages are useful for work that SQL cannot do, and for large tables.)
 //!
-//! The tables, and a role that may do no more than this:
+//! The tables, and a role with the minimum of privileges:
 //!
 //! ```sql
 //! CREATE TABLE public.orders (
@@ -23,7 +23,7 @@
 //! SELECT pgtq.allow_sql('reports');
 //! ```
 //!
-//! For the file `report.wasm`, in `pgtq.toml`:
+//! The grants in `pgtq.toml`, for the plugin file `report.wasm`:
 //!
 //! ```toml
 //! [grants.report]
@@ -43,19 +43,19 @@ use pgtq_sdk::prelude::*;
 
 use output::Format;
 
-/// Orders of one page. A page is one transaction: large ones hold locks longer,
-/// small ones commit more often.
+/// Orders per page. A page is one transaction: larger pages hold locks longer, smaller
+/// ones commit more often.
 const PAGE: usize = 500;
 
-/// Most lines of a report.
+/// The maximum number of lines of a report.
 const LINES: usize = 5_000;
 
-/// Longest report in the task's result, which holds 1 MiB of JSON in all.
+/// The longest report in the task's result, which is limited to 1 MiB of JSON.
 const TEXT_BYTES: usize = 512 * 1024;
 
 /// Sum up orders by product.
 ///
-/// The sums stay in `report_lines` under the task's id.
+/// The sums remain in `report_lines`, under the task's id.
 #[handler(
     retries = 20,
     backoff = exponential(1s..10m),
@@ -64,14 +64,14 @@ const TEXT_BYTES: usize = 512 * 1024;
 )]
 fn order_report(
     ctx: &Ctx,
-    /// The first day, as in `2026-01-31`; all from the beginning if it is missing.
+    /// The first day, as in `2026-01-31`. Without it, there is no lower bound.
     from: Option<String>,
-    /// The last day; all to the end if it is missing.
+    /// The last day. Without it, there is no upper bound.
     to: Option<String>,
-    /// The form of the report.
+    /// The format of the report.
     #[default(Format::Csv)]
     format: Format,
-    /// A name for the report in the granted directory; without one, its text is in the result.
+    /// The file name of the report in the granted directory. Without it, the text is in the result.
     file: Option<String>,
 ) -> Result<Report> {
     if let Some(file) = &file {
@@ -79,7 +79,10 @@ fn order_report(
     }
     let mut place = match ctx.state().load::<Place>()? {
         Some(place) => {
-            info!(orders = place.orders, "going on after order {}", place.last);
+            info!(
+                orders = place.orders,
+                "continuing after order {}", place.last
+            );
             place
         }
         None => Place {
@@ -106,15 +109,15 @@ fn order_report(
     finish(ctx, format, file, Path::new("/reports"))
 }
 
-/// How far the report is: what one attempt leaves for the next.
+/// The position of the report, saved for the next attempt.
 #[data]
 #[derive(Debug, PartialEq)]
 struct Place {
-    /// The last order that is counted.
+    /// The id of the last counted order.
     last: i64,
-    /// Orders counted.
+    /// The number of orders counted.
     orders: u64,
-    /// Orders there were at the start, for the progress.
+    /// The number of orders at the start, for progress reports.
     of: u64,
 }
 
@@ -131,28 +134,28 @@ struct Order {
 #[data]
 #[derive(Debug, Default, PartialEq)]
 pub struct Line {
-    /// What was sold.
+    /// The product.
     pub product: String,
-    /// In how many orders.
+    /// The number of orders.
     pub orders: i64,
-    /// How many of it.
+    /// The quantity sold.
     pub quantity: i64,
-    /// For how much.
+    /// The revenue in cents.
     pub cents: i64,
 }
 
-/// What `order_report` answers.
+/// The result of `order_report`.
 #[data]
 #[derive(Debug)]
 pub struct Report {
     /// The sums of all lines; `product` is empty.
     pub total: Line,
-    /// How many products there are.
+    /// The number of products.
     pub lines: usize,
-    /// The report, unless it is in a file.
+    /// The report, if it is not in a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// The file's name, if there is one.
+    /// The file name, if the report is in a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
 }
@@ -166,7 +169,7 @@ fn count(ctx: &Ctx, from: &Option<String>, to: &Option<String>) -> Result<u64> {
     bad_date(row)?.into()
 }
 
-/// The next orders after `last`, by key: the hundredth page costs no more than the first.
+/// The next orders after `last`. Keyset pagination: every page costs the same.
 fn page(ctx: &Ctx, last: i64, from: &Option<String>, to: &Option<String>) -> Result<Vec<Order>> {
     let rows = ctx.sql().query(
         "SELECT id, product, quantity, cents FROM orders
@@ -177,7 +180,7 @@ fn page(ctx: &Ctx, last: i64, from: &Option<String>, to: &Option<String>) -> Res
     bad_date(rows)?.into_vec()
 }
 
-/// A day that is none never becomes one. (SQLSTATE class 22: bad data.)
+/// Makes an invalid date a final error (SQLSTATE class 22: data exception).
 fn bad_date<T>(result: Result<T>) -> Result<T> {
     result.map_err(|error| match error.code_text().starts_with("sql:22") {
         true => error.fatal(),
@@ -185,8 +188,8 @@ fn bad_date<T>(result: Result<T>) -> Result<T> {
     })
 }
 
-/// Adds a page's sums to the report's lines, in one statement. Done twice it would
-/// count twice: it is the checkpoint after it that makes it once.
+/// Adds a page's sums to the report's lines, in one statement. The checkpoint commits
+/// it together with the position, so that no page is added twice.
 fn add(ctx: &Ctx, page: &[Order]) -> Result<()> {
     let mut lines: BTreeMap<&str, Line> = BTreeMap::new();
     for order in page {
@@ -211,7 +214,7 @@ fn add(ctx: &Ctx, page: &[Order]) -> Result<()> {
     Ok(())
 }
 
-/// Writes the report from its lines, which hold all pages of all attempts.
+/// Writes the report from its lines, which contain the pages of all attempts.
 fn finish(ctx: &Ctx, format: Format, file: Option<String>, dir: &Path) -> Result<Report> {
     let lines: Vec<Line> = ctx
         .sql()
@@ -238,7 +241,7 @@ fn finish(ctx: &Ctx, format: Format, file: Option<String>, dir: &Path) -> Result
         }
         None if text.len() > TEXT_BYTES => {
             return Err(fatal!(
-                "the report has {} bytes, a result holds {TEXT_BYTES}: ask for a `file`",
+                "the report has {} bytes, more than {TEXT_BYTES}: set `file`",
                 text.len()
             )
             .code("text"));
@@ -247,7 +250,7 @@ fn finish(ctx: &Ctx, format: Format, file: Option<String>, dir: &Path) -> Result
     };
     info!(
         lines = lines.len(),
-        "the report over {} orders is done", total.orders
+        "finished the report over {} orders", total.orders
     );
     Ok(Report {
         lines: lines.len(),

@@ -1,4 +1,4 @@
-//! The report as text, and where it goes.
+//! The report as text, and its file.
 
 use std::fs;
 use std::path::Path;
@@ -7,10 +7,10 @@ use pgtq_sdk::prelude::*;
 
 use crate::Line;
 
-/// Longest name of a file.
+/// The longest file name.
 const NAME_BYTES: usize = 100;
 
-/// The form of a report.
+/// The format of a report.
 #[data]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -43,8 +43,8 @@ fn csv(lines: &[Line]) -> String {
     text
 }
 
-/// A text as one cell. What a spreadsheet would take for a formula gets a quote mark
-/// before it: names of products can come from strangers.
+/// A string as one cell. A string that a spreadsheet would treat as a formula gets a
+/// leading quote, because product names may not be trusted.
 fn cell(text: &str) -> String {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let text = if is_formula {
@@ -95,21 +95,21 @@ fn amount(cents: i64) -> String {
     )
 }
 
-/// A plain file name: no directories, nothing hidden.
+/// Checks that `name` is a plain file name: no directories, not hidden.
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     let is_plain = !name.is_empty() && !name.starts_with('.') && name.bytes().all(legal);
     match is_plain && name.len() <= NAME_BYTES {
         true => Ok(()),
         false => Err(fatal!(
-            "`{}` is not a plain file name: letters, digits and `-_.`, at most {NAME_BYTES}",
+            "`{}` is not a plain file name: use letters, digits and `-_.`, at most {NAME_BYTES}",
             name.escape_debug()
         )
         .code("file")),
     }
 }
 
-/// Writes a file in one step: readers see the old one or the new one, never half of it.
+/// Writes a file atomically: readers see either the old or the new content.
 pub(crate) fn save(dir: &Path, name: &str, text: &str) -> Result<()> {
     let part = dir.join(format!("{name}.part"));
     let failed =

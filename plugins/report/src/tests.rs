@@ -1,4 +1,4 @@
-//! The report over a fake database: a list of orders and a map of lines.
+//! Tests with a fake database: generated orders and a map of lines.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use super::*;
 
 type Lines = Rc<RefCell<BTreeMap<String, (i64, i64, i64)>>>;
 
-/// A database with orders 1 to `count` of three products, at one cent more each.
+/// A database with orders 1 to `count` of three products. The amount in cents is the id.
 fn shop(count: i64) -> (TestCtx, Lines) {
     let lines = Lines::default();
     let (added, read) = (Rc::clone(&lines), Rc::clone(&lines));
@@ -56,7 +56,7 @@ fn shop(count: i64) -> (TestCtx, Lines) {
 }
 
 #[test]
-fn every_order_is_counted_page_by_page() {
+fn all_orders_are_counted_in_pages() {
     let (ctx, _) = shop(1_234);
     let report = ctx.run("order_report", json!({})).expect("a report");
     let total = json!({"product": "", "orders": 1_234, "quantity": 2_468, "cents": 761_995});
@@ -70,14 +70,14 @@ fn every_order_is_counted_page_by_page() {
 }
 
 #[test]
-fn a_retry_goes_on_where_the_checkpoint_says() {
+fn a_retry_continues_after_the_checkpoint() {
     let (ctx, lines) = shop(1_100);
     let ctx = ctx.state(json!({"last": 1_000, "orders": 1_000, "of": 1_100}));
     let report = ctx
         .run("order_report", json!({"format": "html"}))
         .expect("a report");
     assert_eq!(report["total"]["orders"], 100);
-    assert_eq!(lines.borrow()["tea"].0, 33, "only those after order 1000");
+    assert_eq!(lines.borrow()["tea"].0, 33, "only orders after 1000");
     let pages = ctx.statements();
     assert_eq!(pages[0].params[0], json!(1_000), "{pages:?}");
     let html = report["text"].as_str().expect("a text");
@@ -85,7 +85,7 @@ fn a_retry_goes_on_where_the_checkpoint_says() {
 }
 
 #[test]
-fn an_error_in_the_middle_keeps_the_pages_before() {
+fn an_error_keeps_the_previous_pages() {
     let (ctx, _) = shop(5_000);
     let times = RefCell::new(0);
     let broken = Ctx::test()
@@ -135,7 +135,7 @@ fn a_cancelled_report_stops_between_pages() {
 }
 
 #[test]
-fn no_orders_make_an_empty_report() {
+fn without_orders_the_report_is_empty() {
     let (ctx, _) = shop(0);
     let report = ctx.run("order_report", json!({})).expect("a report");
     assert_eq!(report["text"], "product,orders,quantity,amount\r\n");
@@ -143,7 +143,7 @@ fn no_orders_make_an_empty_report() {
 }
 
 #[test]
-fn bad_input_fails_for_good() {
+fn invalid_input_is_a_final_error() {
     for file in ["../passwd", "a/b.csv", "", ".hidden", "a\0b"] {
         let (ctx, _) = shop(1);
         let error = ctx
@@ -161,17 +161,17 @@ fn bad_input_fails_for_good() {
         .run("order_report", json!({"format": "pdf"}))
         .expect_err("unknown");
     assert_eq!(error.code_text(), "arguments");
-    let odd = Ctx::test().on_sql("count(*)", |_| {
+    let invalid = Ctx::test().on_sql("count(*)", |_| {
         Err(retry!("invalid input syntax for type date: \"soon\"").code("sql:22007"))
     });
-    let error = odd
+    let error = invalid
         .run("order_report", json!({"from": "soon"}))
-        .expect_err("no day");
+        .expect_err("not a date");
     assert_eq!(error.verdict(), Verdict::Fail);
 }
 
 #[test]
-fn a_report_goes_into_a_file_in_one_step() {
+fn a_report_file_is_written_atomically() {
     let dir = std::env::temp_dir().join(format!("pgtq-report-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a directory");
     let (ctx, lines) = shop(1);
@@ -187,8 +187,8 @@ fn a_report_goes_into_a_file_in_one_step() {
         "{text}"
     );
     let files = std::fs::read_dir(&dir).expect("the directory").count();
-    std::fs::remove_dir_all(&dir).expect("it was there");
-    assert_eq!(files, 1, "no part of a file is left");
+    std::fs::remove_dir_all(&dir).expect("the directory exists");
+    assert_eq!(files, 1, "no temporary file is left");
 
     let error = output::save(&dir, "r.html", "").expect_err("the directory is gone");
     assert_eq!(
@@ -198,7 +198,7 @@ fn a_report_goes_into_a_file_in_one_step() {
 }
 
 #[test]
-fn a_report_that_is_too_long_for_a_result_asks_for_a_file() {
+fn a_report_too_long_for_a_result_needs_a_file() {
     let (ctx, lines) = shop(0);
     for number in 0..3_000 {
         lines
@@ -206,5 +206,5 @@ fn a_report_that_is_too_long_for_a_result_asks_for_a_file() {
             .insert(format!("{number:0200}"), (1, 1, 1));
     }
     let error = ctx.run("order_report", json!({})).expect_err("too long");
-    assert!(error.message().ends_with("ask for a `file`"), "{error}");
+    assert!(error.message().ends_with("set `file`"), "{error}");
 }

@@ -1,6 +1,6 @@
-//! Webhooks: signed requests that tell another service what happened.
+//! Webhooks: signed HTTP requests that notify another service of an event.
 //!
-//! For the file `webhook.wasm`, in `pgtq.toml`:
+//! The grants in `pgtq.toml`, for the plugin file `webhook.wasm`:
 //!
 //! ```toml
 //! [grants.webhook]
@@ -11,16 +11,16 @@
 //! file = "/run/secrets/webhook_signing"
 //! ```
 //!
-//! The runner refuses addresses that are not public, so a customer cannot have it
-//! call your own network: leave `networks` out of this grant.
+//! The runner denies requests to addresses that are not public, so a customer's URL
+//! cannot reach your internal network. Do not set `networks` in this grant.
 //!
-//! A receiver checks a request like this:
+//! A receiver verifies a request as follows:
 //!
-//! 1. take `t` and `v1` from `X-Signature: t=1767225600,v1=5257a8...`;
+//! 1. read `t` and `v1` from `X-Signature: t=1767225600,v1=5257a8...`;
 //! 2. compute HMAC-SHA256, in hexadecimal, of `t`, a dot, and the raw body, with the
 //!    shared secret; compare it with `v1` in constant time;
-//! 3. refuse a `t` that is more than five minutes old;
-//! 4. ignore an `X-Webhook-Id` that it has seen: a delivery can come twice.
+//! 3. reject the request if `t` is more than five minutes old;
+//! 4. ignore the request if its `X-Webhook-Id` is known: a delivery can be repeated.
 
 use std::time::UNIX_EPOCH;
 
@@ -28,15 +28,15 @@ use hmac::{Hmac, KeyInit, Mac};
 use pgtq_sdk::prelude::*;
 use sha2::Sha256;
 
-/// Largest body: what receivers usually take.
+/// The largest body. Receivers usually accept this size.
 const BODY_BYTES: usize = 256 * 1024;
 
 /// Deliver a webhook.
 ///
-/// Any 2xx is a delivery. 429, 5xx and no answer are tried again, for 6 to 11 hours in all;
-/// 429 and 503 when the receiver says so in `Retry-After`. 410 says that nobody
-/// listens any more; it and all other answers are final.
-// `http://` is for receivers in your own network: it needs a grant, like everything.
+/// Any 2xx is a success. 429, 5xx and connection errors are retried, for 6 to 11 hours in all;
+/// 429 and 503 after the delay in `Retry-After`, if present. All other responses are
+/// final; 410 means that the receiver no longer exists.
+// `http://` is for receivers in your internal network, and needs a grant as well.
 #[handler(
     retries = 12,
     backoff = exponential(10s..6h),
@@ -45,24 +45,24 @@ const BODY_BYTES: usize = 256 * 1024;
 )]
 fn deliver(
     ctx: &Ctx,
-    /// The receiver's address.
+    /// The receiver's URL.
     url: String,
-    /// What happened: `order.paid`.
+    /// The name of the event, such as `order.paid`.
     event: String,
-    /// The body, any JSON.
+    /// The body, any JSON value.
     body: Value,
 ) -> Result<Delivered> {
     let body = body.to_string();
     if body.len() > BODY_BYTES {
         return Err(fatal!(
-            "the body has {} bytes, the limit is {BODY_BYTES}",
+            "the body is {} bytes, the limit is {BODY_BYTES}",
             body.len()
         )
         .code("body"));
     }
     let key = ctx.secret("webhook_signing").read()?;
     let started = ctx.now();
-    // Of this attempt, not of the task: receivers refuse old signatures.
+    // The time of this attempt, not of the task: receivers reject old signatures.
     let timestamp = started
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
@@ -88,7 +88,7 @@ fn deliver(
     info!(
         status = status,
         milliseconds = milliseconds as u64,
-        "the receiver answered"
+        "the receiver responded"
     );
     if response.is_success() {
         return Ok(Delivered {
@@ -100,32 +100,32 @@ fn deliver(
         let location = shown(response.header("location").unwrap_or("nowhere"));
         let url = shown(&url);
         return Err(fatal!(
-            "{url} answered {status} and points to {location}: redirects are not followed, deliver \
-             to the right address"
+            "{url} returned {status} with location {location}: redirects are not followed, set \
+             the final URL"
         )
         .code(format!("http:{status}")));
     }
-    let refused = response
+    let error = response
         .error_for_status()
         .expect_err("the status is 400 or more");
     Err(match status {
-        410 => refused.fatal().code("gone"),
-        429 | 500.. => refused,
-        _ => refused.fatal(),
+        410 => error.fatal().code("gone"),
+        429 | 500.. => error,
+        _ => error.fatal(),
     })
 }
 
-/// What `deliver` answers.
+/// The result of `deliver`.
 #[data]
 #[derive(Debug, PartialEq)]
 pub struct Delivered {
-    /// The receiver's status, 200 to 299.
+    /// The status of the response, 200 to 299.
     pub status: u16,
-    /// How long the receiver took.
+    /// The response time in milliseconds.
     pub milliseconds: u64,
 }
 
-/// An address for messages: without its query, where people put keys.
+/// A URL for messages: without its query, which often contains keys.
 fn shown(url: &str) -> String {
     let shown = url.split('?').next().unwrap_or("");
     shown.escape_debug().take(200).collect()
@@ -134,7 +134,7 @@ fn shown(url: &str) -> String {
 /// HMAC-SHA256 of `timestamp.body`, in hexadecimal.
 fn sign(key: &str, timestamp: u64, body: &str) -> Result<String> {
     if key.is_empty() {
-        // It would be a signature that everybody can make.
+        // Anyone could forge a signature with an empty key.
         return Err(retry!("the secret `webhook_signing` is empty").code("secret"));
     }
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes())?;
@@ -164,14 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_is_signed_and_names_itself() {
+    fn a_delivery_is_signed_and_has_an_id() {
         let ctx = ctx(|_| Ok(Reply::status(202)));
         assert_eq!(run(&ctx), Ok(json!({"status": 202, "milliseconds": 0})));
         let request = &ctx.requests()[0];
         assert_eq!(request.text(), r#"{"order":7}"#);
         assert_eq!(request.header("x-webhook-id"), Some("test-1"));
         assert_eq!(request.header("x-webhook-event"), Some("order.paid"));
-        // Of "1767225600.{"order":7}", made with another implementation.
+        // The signature of `1767225600.{"order":7}` by another implementation.
         assert_eq!(
             request.header("x-signature"),
             Some(
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_apart() {
+    fn temporary_errors_are_retried_and_others_are_final() {
         for (status, verdict, code) in [
             (301, Verdict::Fail, "http:301"),
             (400, Verdict::Fail, "http:400"),
@@ -197,12 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_may_say_when_to_come_back() {
+    fn retry_after_is_honored_for_429_and_503() {
         for status in [429, 503] {
             let busy = ctx(move |_| Ok(Reply::status(status).header("retry-after", 120)));
             assert_eq!(run(&busy).expect_err("busy").delay(), Some(secs(120)));
         }
-        // Any other status cannot.
+        // It is ignored for other statuses.
         let broken = ctx(|_| Ok(Reply::status(500).header("retry-after", 120)));
         assert_eq!(run(&broken).expect_err("broken").delay(), None);
     }
@@ -210,20 +210,20 @@ mod tests {
     #[test]
     fn a_redirect_is_not_followed() {
         let moved = ctx(|_| Ok(Reply::status(302).header("location", "http://169.254.169.254/")));
-        let error = run(&moved).expect_err("it is elsewhere");
+        let error = run(&moved).expect_err("a redirect");
         assert!(
             error
                 .message()
-                .contains("points to http://169.254.169.254/"),
+                .contains("with location http://169.254.169.254/"),
             "{error}"
         );
         assert_eq!(moved.requests().len(), 1);
     }
 
     #[test]
-    fn no_answer_is_tried_again() {
-        let silent = ctx(|_| Err(retry!("no answer in time").code("timeout")));
-        let error = run(&silent).expect_err("no answer");
+    fn a_timeout_is_retried() {
+        let silent = ctx(|_| Err(retry!("the response timed out").code("timeout")));
+        let error = run(&silent).expect_err("a timeout");
         assert_eq!(
             (error.verdict(), error.code_text()),
             (Verdict::Retry, "timeout")
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn without_its_secret_nothing_is_sent() {
+    fn without_the_secret_nothing_is_sent() {
         let ctx = Ctx::test().on_http("POST", URL, |_| Ok(Reply::status(200)));
         assert_eq!(run(&ctx).expect_err("no secret").code_text(), "denied");
         let empty = Ctx::test().secret("webhook_signing", "");
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_input_fails_for_good() {
+    fn invalid_input_is_a_final_error() {
         let ctx = ctx(|_| Ok(Reply::status(200)));
         let large = "x".repeat(BODY_BYTES);
         for (url, event, body) in [

@@ -195,7 +195,7 @@ impl From<PostgresError> for Problem {
                     "no Postgres server programs found\nlooked in {}",
                     missing.tried.join(", ")
                 ));
-                problem.help = missing.ways_out;
+                problem.help = missing.fixes;
                 problem
             }
             other => Problem::failed(other.to_string()),

@@ -1,6 +1,6 @@
-//! What this machine can and cannot do, as data.
+//! Checks of the local machine for `pgtq doctor`: programs, directories and limits.
 //!
-//! Looks at programs, directories and limits. The database belongs to others.
+//! Checks of the database are elsewhere.
 
 use std::env;
 use std::ffi::CString;
@@ -13,35 +13,35 @@ use super::postgres::Programs;
 use super::toolchain::Toolchain;
 use super::{Say, places};
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// What was looked at, in a few words: `postgres programs`.
+    /// The subject of the check, such as `postgres programs`.
     pub name: &'static str,
-    /// How it stands.
+    /// The outcome.
     pub status: Status,
     /// What was found.
     pub detail: String,
-    /// What to do about it: a line to type where there is one.
+    /// How to fix the problem: if possible, a command to run.
     pub fix: Option<String>,
 }
 
-/// How a check came out.
+/// The outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
-    /// Nothing to do.
+    /// No problem.
     Ok,
-    /// Works, with a limit worth knowing.
+    /// Works, with a limitation.
     Warn,
     /// Something will fail.
     Bad,
 }
 
-/// Below this many open files a runner with a few dozen slots fails.
+/// With fewer open files, a runner with a few dozen slots fails.
 const FEW_FILES: u64 = 256;
-/// Enough for any runner: connections, plugins, watches and a margin.
+/// Enough for any runner: connections, plugins, file watches and a margin.
 const ENOUGH_FILES: u64 = 1024;
-/// A build of plugins or a private database needs some hundred megabytes.
+/// A build of plugins or a private database needs a few hundred megabytes.
 const LITTLE_SPACE: u64 = 100 << 20;
 const ENOUGH_SPACE: u64 = 1 << 30;
 
@@ -65,8 +65,8 @@ impl Check {
     }
 }
 
-/// Looks at this machine; `plugin_dir` is where a runner would watch for plugins.
-/// Changes nothing that lasts. Takes under a second.
+/// Checks this machine. `plugin_dir` is the directory that a runner watches for
+/// plugins. Makes no permanent changes. Takes less than a second.
 pub fn machine(plugin_dir: &Path) -> Vec<Check> {
     vec![
         postgres_programs(),
@@ -79,22 +79,22 @@ pub fn machine(plugin_dir: &Path) -> Vec<Check> {
     ]
 }
 
-/// Installs and makes what [`machine`] found missing and can be had without a
-/// question, then looks again. May take minutes.
+/// Installs or creates what is missing, without prompting, then runs the checks
+/// again. May take minutes.
 pub fn fix(plugin_dir: &Path, say: Say<'_>) -> Vec<Check> {
-    // What fails here is told by the checks that follow.
+    // Failures are reported by the checks that follow.
     let _ = Programs::ensure(say);
     let _ = Toolchain::ensure(&here(), say);
     for dir in [places::cache_dir().as_deref(), Some(plugin_dir)] {
         if let Some(dir) = dir.filter(|dir| !dir.exists()) {
-            say(&format!("making the directory {}", dir.display()));
+            say(&format!("creating directory {}", dir.display()));
             let _ = fs::create_dir_all(dir);
         }
     }
     machine(plugin_dir)
 }
 
-/// Needed by `dev`, `demo` and the tests only, so a lack of it is a warning.
+/// A warning if missing: only `dev`, `demo` and the tests need the programs.
 fn postgres_programs() -> Check {
     const NAME: &str = "postgres programs";
     match Programs::find() {
@@ -103,13 +103,13 @@ fn postgres_programs() -> Check {
             format!("{} in {}", found.version, found.dir.display()),
         ),
         Err(missing) => {
-            let ways_out = missing.ways_out.join("; or ");
-            Check::not_ok(NAME, Status::Warn, missing.to_string(), ways_out)
+            let fixes = missing.fixes.join("; or ");
+            Check::not_ok(NAME, Status::Warn, missing.to_string(), fixes)
         }
     }
 }
 
-/// Needed to build plugins, not to run them, so a lack of it is a warning.
+/// A warning if missing: the toolchain builds plugins, and running them does not need it.
 fn wasm_toolchain() -> Check {
     const NAME: &str = "wasm toolchain";
     match Toolchain::find(&here()) {
@@ -123,9 +123,9 @@ fn wasm_toolchain() -> Check {
 
 fn cache_directory(dir: Option<PathBuf>) -> Check {
     const NAME: &str = "cache directory";
-    let fix = "PGTQ_CACHE_DIR=/a/directory/of/yours".to_owned();
+    let fix = "set PGTQ_CACHE_DIR to a writable directory".to_owned();
     let Some(dir) = dir else {
-        let detail = "no home directory to put it in".to_owned();
+        let detail = "there is no home directory".to_owned();
         return Check::not_ok(NAME, Status::Bad, detail, fix);
     };
     match try_to_write(&dir) {
@@ -156,7 +156,7 @@ fn plugin_directory(dir: &Path) -> Check {
     }
 }
 
-/// Without events a new plugin is found by the rescan, seconds later.
+/// Without file events, a new plugin is found by the next rescan, seconds later.
 #[cfg(target_os = "linux")]
 fn file_events(dir: &Path) -> Check {
     const NAME: &str = "file events";
@@ -179,7 +179,7 @@ fn file_events(dir: &Path) -> Check {
             NAME,
             Status::Warn,
             format!(
-                "{} is on {remote}, which sends none for other machines",
+                "{} is on {remote}, which does not report changes by other machines",
                 dir.display()
             ),
             "pgtq run --watch-poll 2s".to_owned(),
@@ -190,15 +190,15 @@ fn file_events(dir: &Path) -> Check {
 
 #[cfg(not(target_os = "linux"))]
 fn file_events(_dir: &Path) -> Check {
-    Check::ok("file events", "the system sends them")
+    Check::ok("file events", "supported by the system")
 }
 
-/// The name of the file system of `dir`, if it is one that sends no events.
+/// The name of the file system of `dir`, if it does not report changes by other machines.
 #[cfg(target_os = "linux")]
 fn file_system(dir: &Path) -> Option<&'static str> {
     let path = CString::new(dir.as_os_str().as_bytes()).ok()?;
-    // SAFETY: `path` ends in NUL and lives through the call; a zeroed statfs is a
-    // valid place to write one to.
+    // SAFETY: `path` is NUL-terminated and lives through the call; a zeroed statfs is
+    // a valid value to overwrite.
     let kind = unsafe {
         let mut facts: libc::statfs = std::mem::zeroed();
         if libc::statfs(path.as_ptr(), &raw mut facts) != 0 {
@@ -206,7 +206,7 @@ fn file_system(dir: &Path) -> Option<&'static str> {
         }
         facts.f_type
     };
-    // Numbers from statfs(2). Its type is not the same on every architecture.
+    // Constants from statfs(2). The type of the field differs between architectures.
     match kind as i64 & 0xffff_ffff {
         0x6969 => Some("NFS"),
         0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
@@ -218,14 +218,14 @@ fn file_system(dir: &Path) -> Option<&'static str> {
 
 fn open_files() -> Check {
     const NAME: &str = "open files";
-    // SAFETY: getrlimit fills the struct it is given.
+    // SAFETY: getrlimit writes to the struct that it is given.
     let limit = unsafe {
         let mut limit: libc::rlimit = std::mem::zeroed();
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
         limit.rlim_cur
     };
     let status = by_amount(limit, FEW_FILES, ENOUGH_FILES);
-    let detail = format!("at most {limit}");
+    let detail = format!("limit {limit}");
     match status {
         Status::Ok => Check::ok(NAME, detail),
         _ => Check::not_ok(NAME, status, detail, format!("ulimit -n {ENOUGH_FILES}")),
@@ -235,16 +235,16 @@ fn open_files() -> Check {
 fn disk_space(dir: &Path) -> Check {
     const NAME: &str = "disk space";
     let Some(dir) = dir.ancestors().find(|dir| dir.is_dir()) else {
-        return Check::ok(NAME, "not known");
+        return Check::ok(NAME, "unknown");
     };
     let Some(free) = free_bytes(dir) else {
-        return Check::ok(NAME, "not known");
+        return Check::ok(NAME, "unknown");
     };
     let detail = format!("{} MiB free at {}", free >> 20, dir.display());
     match by_amount(free, LITTLE_SPACE, ENOUGH_SPACE) {
         Status::Ok => Check::ok(NAME, detail),
         status => {
-            let fix = "make room, or name another place with PGTQ_CACHE_DIR".to_owned();
+            let fix = "free some space, or set PGTQ_CACHE_DIR to another disk".to_owned();
             Check::not_ok(NAME, status, detail, fix)
         }
     }
@@ -257,7 +257,7 @@ fn free_bytes(dir: &Path) -> Option<u64> {
         let mut facts: libc::statvfs = std::mem::zeroed();
         (libc::statvfs(path.as_ptr(), &raw mut facts) == 0).then_some(facts)?
     };
-    // The fields are of different widths on different systems.
+    // The width of the fields differs between systems.
     let free = u128::from(facts.f_bavail) * u128::from(facts.f_frsize);
     Some(u64::try_from(free).unwrap_or(u64::MAX))
 }
@@ -270,8 +270,7 @@ fn by_amount(amount: u64, little: u64, enough: u64) -> Status {
     }
 }
 
-/// A directory counts as writable if a file can be made there, or in the nearest
-/// directory above it that exists.
+/// Creates a file in `dir`, or in its nearest existing ancestor.
 fn try_to_write(dir: &Path) -> io::Result<()> {
     let existing = dir
         .ancestors()
@@ -289,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_plugin_directory_says_how_to_make_it() {
+    fn a_missing_plugin_directory_has_a_fix() {
         let check = plugin_directory(Path::new("/nowhere/plugins"));
         assert_eq!(check.status, Status::Bad);
         assert_eq!(check.fix.as_deref(), Some("mkdir -p /nowhere/plugins"));
@@ -307,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn cache_below_a_file_is_bad_and_below_a_directory_is_fine() {
+    fn a_cache_directory_inside_a_file_is_bad_and_inside_a_directory_is_ok() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert_eq!(
             cache_directory(Some(file.path().join("cache"))).status,
@@ -322,14 +321,14 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_judged_by_two_limits() {
+    fn two_thresholds_separate_bad_warn_and_ok() {
         assert_eq!(by_amount(1, 10, 100), Status::Bad);
         assert_eq!(by_amount(10, 10, 100), Status::Warn);
         assert_eq!(by_amount(100, 10, 100), Status::Ok);
     }
 
     #[test]
-    fn every_check_that_is_not_ok_says_what_to_do() {
+    fn every_failed_check_has_a_fix() {
         let dir = tempfile::tempdir().unwrap();
         for check in machine(&dir.path().join("missing")) {
             assert_eq!(check.status == Status::Ok, check.fix.is_none(), "{check:?}");

@@ -1,4 +1,4 @@
-//! Installing system packages, where that needs no question.
+//! Installs system packages, without prompting.
 
 use std::env;
 use std::io::Read;
@@ -7,27 +7,26 @@ use std::process::{Command, Stdio};
 use super::Say;
 use super::postgres::effective_uid;
 
-/// Whether this process must not install anything: `PGTQ_NO_INSTALL` is set to
-/// anything but `0` or nothing.
+/// Whether installing is forbidden: `PGTQ_NO_INSTALL` is set, not empty and not `0`.
 pub(super) fn forbidden() -> bool {
     env::var_os("PGTQ_NO_INSTALL").is_some_and(|value| !value.is_empty() && value != "0")
 }
 
-/// Installs Debian packages with apt-get. Fails with a short reason, at once where
-/// it is forbidden or we are not root on such a system.
+/// Installs Debian packages with apt-get. Fails at once if installing is forbidden,
+/// the user is not root, or there is no apt-get.
 pub(super) fn system_packages(packages: &[&str], say: Say<'_>) -> Result<(), String> {
     if forbidden() {
-        return Err("PGTQ_NO_INSTALL forbids it".to_owned());
+        return Err("PGTQ_NO_INSTALL is set".to_owned());
     }
     if effective_uid() != 0 {
-        return Err("only root may install packages".to_owned());
+        return Err("only root can install packages".to_owned());
     }
     if !std::path::Path::new("/usr/bin/apt-get").exists() {
         return Err("this system has no apt-get".to_owned());
     }
-    // First, because a fresh image has no package lists, and old lists name
-    // compilers that are too old and files that are gone.
-    say("fetching the package lists with apt-get update");
+    // Always updated: a new image has no package lists, and old lists refer to deleted
+    // files.
+    say("updating package lists with apt-get update");
     apt_get(&["update"])?;
     say(&format!("installing {} with apt-get", packages.join(" ")));
     apt_get(&install_arguments(packages))
@@ -44,22 +43,22 @@ fn apt_get(arguments: &[&str]) -> Result<(), String> {
         .args(["-q", "-o", "DPkg::Lock::Timeout=120"])
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
-        // Services of the packages are not started: we bring our own server.
+        // Prevents the packages from starting services: pgtq starts its own server.
         .env("RUNLEVEL", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|why| format!("apt-get does not run: {why}"))?;
-    let mut words = String::new();
+        .map_err(|why| format!("cannot run apt-get: {why}"))?;
+    let mut errors = String::new();
     if let Some(mut stderr) = child.stderr.take() {
-        let _ = stderr.read_to_string(&mut words);
+        let _ = stderr.read_to_string(&mut errors);
     }
     let status = child.wait().map_err(|why| why.to_string())?;
     if status.success() {
         return Ok(());
     }
-    let reason = words.lines().find(|line| line.starts_with("E:"));
-    let reason = reason.or_else(|| words.lines().last()).unwrap_or("");
+    let reason = errors.lines().find(|line| line.starts_with("E:"));
+    let reason = reason.or_else(|| errors.lines().last()).unwrap_or("");
     Err(format!("apt-get {}: {reason}", arguments[0]))
 }

@@ -1,11 +1,9 @@
-//! What a fresh machine needs before pgtq can work on it.
+//! The requirements of pgtq on the local machine.
 //!
-//! Owns three things found or made on this machine: a private Postgres, a
-//! toolchain that builds plugins, and a new plugin crate; and the checks that say
-//! which of them are missing. Installs what is missing where that needs no
-//! question, says each thing it does, and installs nothing under
-//! `PGTQ_NO_INSTALL=1`. Touches neither the schema nor tasks: what is inside the
-//! database belongs to `store`.
+//! Finds or creates a private Postgres, a toolchain that builds plugins, and new
+//! plugin crates; `doctor` checks for them. Missing programs are installed without
+//! prompting where possible, each step is reported, and `PGTQ_NO_INSTALL=1` prevents
+//! all installation. The contents of databases, schema and tasks, belong to `store`.
 
 pub mod doctor;
 mod install;
@@ -14,16 +12,15 @@ pub mod postgres;
 pub mod template;
 pub mod toolchain;
 
-/// Where long steps are told to a person, one line of text each.
+/// Reports progress of long steps to the user, one line of text per call.
 ///
-/// `&|_| ()` keeps quiet.
+/// `&|_| ()` reports nothing.
 pub type Say<'a> = &'a dyn Fn(&str);
 
-/// Time between two looks at a process of another program, which tells nobody when
-/// it is ready. Blocks.
+/// Waits 20 ms between two polls of another process. Blocks.
 #[expect(
     clippy::disallowed_methods,
-    reason = "this room is blocking as a whole and always called with a deadline"
+    reason = "this crate is blocking, and every caller has a deadline"
 )]
 fn pause() {
     std::thread::sleep(std::time::Duration::from_millis(20));

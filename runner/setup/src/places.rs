@@ -1,6 +1,4 @@
-//! The directories pgtq may write to on this machine.
-//!
-//! Names them and makes none.
+//! The paths of the directories that pgtq writes to. Does not create them.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::postgres::effective_uid;
 
-/// Where things are kept that can be made again: `PGTQ_CACHE_DIR`, else `pgtq` in
-/// the user's cache directory. `None` when there is no home directory.
+/// The cache directory: `PGTQ_CACHE_DIR`, or `pgtq` in the user's cache directory.
+/// `None` if there is no home directory.
 pub fn cache_dir() -> Option<PathBuf> {
     cache_dir_from(|name| env::var_os(name).filter(|value| !value.is_empty()))
 }
@@ -31,9 +29,9 @@ fn cache_dir_from(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf
     Some(Path::new(&variable("HOME")?).join(below_home))
 }
 
-/// Where the private Postgres of `project` keeps its data: under `/var/lib/pgtq` as
-/// root, because the server then runs as a user who cannot enter root's home; else
-/// under `~/.local/share/pgtq`. One directory per project path.
+/// The data directory of the private Postgres of `project`. One directory per project
+/// path, in `~/.local/share/pgtq`, or in `/var/lib/pgtq` for root, because the server
+/// then runs as a user without access to root's home.
 pub fn kept_postgres_dir(project: &Path) -> PathBuf {
     let home = env::var_os("HOME").filter(|home| !home.is_empty());
     let base = match (effective_uid(), home) {
@@ -46,7 +44,7 @@ pub fn kept_postgres_dir(project: &Path) -> PathBuf {
     base.join(format!("postgres-{}", short_hash(&path.to_string_lossy())))
 }
 
-/// Twelve hexadecimal digits that stand for `text`.
+/// The first 12 hexadecimal digits of the SHA-256 of `text`.
 pub(super) fn short_hash(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     digest
@@ -61,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cache_dir_prefers_the_named_one() {
+    fn the_cache_variable_has_precedence() {
         let given = |names: &'static [&'static str]| {
             cache_dir_from(move |name| names.contains(&name).then(|| format!("/{name}").into()))
         };
@@ -76,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn each_project_keeps_its_own_data() {
+    fn each_project_has_its_own_data_directory() {
         let one = kept_postgres_dir(Path::new("/one"));
         assert_ne!(one, kept_postgres_dir(Path::new("/two")));
         assert_eq!(one, kept_postgres_dir(Path::new("/one")));

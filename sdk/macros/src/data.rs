@@ -1,4 +1,4 @@
-//! `#[data]`: three derives that find their crates through the SDK.
+//! `#[data]`: three derives that refer to their crates through the SDK.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -23,8 +23,11 @@ pub(crate) fn expand(options: &TokenStream, item: &TokenStream) -> TokenStream {
             #item
         },
         Ok(other) => {
-            let error = syn::Error::new_spanned(&other, "`#[data]` belongs on a struct or an enum")
-                .to_compile_error();
+            let error = syn::Error::new_spanned(
+                &other,
+                "`#[data]` can only be applied to structs and enums",
+            )
+            .to_compile_error();
             quote!(#error #other)
         }
         Err(error) => error.to_compile_error(),

@@ -1,8 +1,8 @@
-//! The handler's `HandlerInfo` as JSON text, written at compile time: it
-//! stands in the file's `pgtq.handlers` section and in the manifest.
+//! The handler's `HandlerInfo` as JSON text, generated at compile time for the
+//! file's `pgtq.handlers` section and the manifest.
 //!
-//! Written by hand, for a macro that pulls in a JSON library costs every
-//! plugin's build more than these lines.
+//! The JSON is written by hand: a JSON library as a dependency of the macro would
+//! slow down the build of every plugin.
 
 use pgtq_contract::{Backoff, LimitRequest, Retries};
 
@@ -33,7 +33,7 @@ pub(crate) fn info(name: &str, docs: &str, options: &Options, signature: &Signat
     ])
 }
 
-/// Queue and priority of pushes to the handler that name none.
+/// The default queue and priority of pushes to the handler.
 fn push(options: &Options) -> Option<String> {
     let queue = options.queue.as_ref().map(|queue| text(&queue.value()));
     let priority = options.priority.map(|priority| priority.to_string());
@@ -41,8 +41,8 @@ fn push(options: &Options) -> Option<String> {
     is_given.then(|| object(&[("queue", queue), ("priority", priority)]))
 }
 
-/// As the contract's `Needs` is written: what is empty is left out. A handler with a
-/// priority below 0 asks for pushes with it.
+/// The format of the runner's `task::Needs`, without empty fields. A priority below 0
+/// adds the need to push with it.
 fn needs(name: &str, options: &Options) -> Option<String> {
     let needs = &options.needs;
     let urgent = options.priority.filter(|priority| *priority < 0);

@@ -1,31 +1,31 @@
-//! Collects mistakes, so that one build shows all of them.
+//! Collects errors, so that one build shows all of them.
 
 use std::cell::RefCell;
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 
-/// The mistakes of one invocation, in the order they were found.
+/// The errors of one invocation, in order of discovery.
 #[derive(Default)]
 pub(crate) struct Errors(RefCell<Vec<syn::Error>>);
 
 impl Errors {
-    /// Notes a mistake at the given tokens.
+    /// Adds an error at the given tokens.
     pub(crate) fn at(&self, tokens: impl ToTokens, message: impl std::fmt::Display) {
         self.add(syn::Error::new_spanned(tokens, message));
     }
 
-    /// Notes a mistake that the parser found.
+    /// Adds an error of the parser.
     pub(crate) fn add(&self, error: syn::Error) {
         self.0.borrow_mut().push(error);
     }
 
-    /// The value of a parse, or `None` with the mistake noted.
+    /// The parsed value; on an error, adds it and returns `None`.
     pub(crate) fn ok<T>(&self, result: syn::Result<T>) -> Option<T> {
         result.map_err(|error| self.add(error)).ok()
     }
 
-    /// `compile_error!` calls for what was noted; `None` if nothing was.
+    /// A `compile_error!` for each error; `None` if there are no errors.
     pub(crate) fn into_tokens(self) -> Option<TokenStream> {
         let all = self.0.into_inner().into_iter();
         all.reduce(|mut first, next| {
@@ -36,7 +36,8 @@ impl Errors {
     }
 }
 
-/// The known word that is nearest to `word`, if one is near.
+/// The known word most similar to `word`, within an edit distance of a third of its
+/// length.
 pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     known
         .iter()
@@ -46,7 +47,7 @@ pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, candidate)| candidate)
 }
 
-/// Edits between two words (Levenshtein), one row at a time.
+/// The Levenshtein distance of two words.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
     for (i, from) in a.chars().enumerate() {

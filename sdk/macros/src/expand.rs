@@ -1,4 +1,4 @@
-//! From a function to a handler: what `#[handler]` writes.
+//! The expansion of `#[handler]`.
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -12,13 +12,15 @@ use crate::pushes::{check_push, pushes};
 use crate::shape::Shape;
 use crate::signature::{self, Parameter, Returns, Signature, plain_name};
 
-/// The expansion; with mistakes, the function as written and the mistakes.
+/// The expansion. If there are errors, the unchanged function and the errors.
 pub(crate) fn handler(options: TokenStream, item: &TokenStream) -> TokenStream {
     let mut function: ItemFn = match syn::parse2(item.clone()) {
         Ok(function) => function,
         Err(error) => {
             let message = match syn::parse2::<syn::Item>(item.clone()) {
-                Ok(_) => syn::Error::new_spanned(item, "`#[handler]` belongs on a function"),
+                Ok(_) => {
+                    syn::Error::new_spanned(item, "`#[handler]` can only be applied to functions")
+                }
                 Err(_) => error,
             };
             let message = message.into_compile_error();
@@ -29,8 +31,8 @@ pub(crate) fn handler(options: TokenStream, item: &TokenStream) -> TokenStream {
     let options = Options::parse(options, &errors);
     let mut signature = signature::read(&mut function, options.name.is_some(), &errors);
     check_push(&function.sig.ident, &options, &errors);
-    if let Some(mistakes) = errors.into_tokens() {
-        return quote!(#function #mistakes);
+    if let Some(errors) = errors.into_tokens() {
+        return quote!(#function #errors);
     }
     let (name, name_span) = match &options.name {
         Some(literal) => (literal.value(), literal.span()),
@@ -39,8 +41,8 @@ pub(crate) fn handler(options: TokenStream, item: &TokenStream) -> TokenStream {
     let (pushed, pushes) = pushes(&function, &name, &options, &signature);
     unshadow(&function.sig.ident, &mut signature);
     let registration = registration(&function, &name, &options, &signature);
-    let once = once(&name, name_span);
-    // A `#[cfg]` below this attribute is still on the function.
+    let unique = unique(&name, name_span);
+    // A `#[cfg]` below this attribute also applies to the generated items.
     let is_cfg = |attribute: &&Attribute| attribute.path().is_ident("cfg");
     let cfg: Vec<&Attribute> = function.attrs.iter().filter(is_cfg).collect();
     quote! {
@@ -48,12 +50,12 @@ pub(crate) fn handler(options: TokenStream, item: &TokenStream) -> TokenStream {
         #(#cfg)* #[allow(non_camel_case_types, dead_code)] #pushed
         #(#cfg)* #[allow(dead_code)] #pushes
         #(#cfg)* #registration
-        #(#cfg)* #once
+        #(#cfg)* #unique
     }
 }
 
-/// Renames the local variable of a parameter that is named like the function, which
-/// it would hide where the function is called. Tasks still name it as written.
+/// Renames the local variable of a parameter that has the name of the function, which
+/// it would shadow at the call. The name in the payload stays the same.
 fn unshadow(function: &Ident, signature: &mut Signature) {
     for parameter in &mut signature.parameters {
         if parameter.ident == *function {
@@ -66,7 +68,7 @@ pub(crate) fn is_string(ty: &syn::Type) -> bool {
     matches!(ty, syn::Type::Path(path) if path.path.is_ident("String"))
 }
 
-/// The entry that the SDK finds by name, and the one that a runner reads
+/// The registry entry for the SDK, and the section record, which a runner reads
 /// without running the file.
 fn registration(
     function: &ItemFn,
@@ -83,7 +85,7 @@ fn registration(
     let ctx = signature
         .takes_ctx
         .then(|| quote!(&::pgtq_sdk::__private::ctx()));
-    let given = signature
+    let arguments = signature
         .parameters
         .iter()
         .map(|Parameter { ident, shape, .. }| match shape {
@@ -91,14 +93,14 @@ fn registration(
             Shape::OptionalText => quote!(#ident.as_deref()),
             _ => quote!(#ident),
         });
-    let given = ctx.into_iter().chain(given);
+    let arguments = ctx.into_iter().chain(arguments);
     let kind = match signature.returns {
         Returns::Plain => quote!(::pgtq_sdk::__private::Plain),
         Returns::Fallible => quote!(::pgtq_sdk::__private::Fallible),
         Returns::Inferred => quote!(_),
     };
     let call = quote_spanned! {signature.return_span=>
-        ::pgtq_sdk::__private::returned::<#kind, _>(#ident(#(#given),*))
+        ::pgtq_sdk::__private::returned::<#kind, _>(#ident(#(#arguments),*))
     };
     quote! {
         const _: () = {
@@ -132,7 +134,7 @@ fn registration(
     }
 }
 
-/// The section's record: length as a little-endian u32, then the JSON.
+/// The section record: the length as a little-endian u32, then the JSON.
 fn section(info: &str) -> (Literal, Literal) {
     let length = u32::try_from(info.len()).expect("a doc comment is shorter than 4 GiB");
     let mut record = length.to_le_bytes().to_vec();
@@ -224,7 +226,8 @@ fn schema(options: &Options, signature: &Signature) -> TokenStream {
     quote!(#(#steps)* #extra)
 }
 
-/// A text literal becomes a `String`; everything else stands as it is.
+/// Converts the default of a `String` parameter from a string literal; other defaults
+/// stay as written.
 fn default_value(ty: &syn::Type, default: &syn::Expr) -> TokenStream {
     if is_string(ty) {
         quote!(::std::string::String::from(#default))
@@ -233,7 +236,7 @@ fn default_value(ty: &syn::Type, default: &syn::Expr) -> TokenStream {
     }
 }
 
-/// A type as a person would write it, for error messages.
+/// A type with the usual spacing, for error messages.
 fn type_text(ty: &syn::Type) -> String {
     ty.to_token_stream()
         .to_string()
@@ -243,11 +246,12 @@ fn type_text(ty: &syn::Type) -> String {
         .replace(" ,", ",")
 }
 
-/// Exported macros share one namespace per crate, so two handlers of one name
-/// are refused by the compiler at both names, even in different modules.
-fn once(name: &str, span: Span) -> TokenStream {
+/// An exported macro named after the handler. Exported macros share one namespace per
+/// crate, so the compiler rejects two handlers with one name, even in different
+/// modules, and points at both.
+fn unique(name: &str, span: Span) -> TokenStream {
     let word = word(name);
-    let ident = format_ident!("only_one_handler_is_called_{word}", span = span);
+    let ident = format_ident!("duplicate_handler_name_{word}", span = span);
     quote! {
         #[doc(hidden)]
         #[allow(unused_macros, non_local_definitions)]
@@ -258,15 +262,16 @@ fn once(name: &str, span: Span) -> TokenStream {
     }
 }
 
-/// The name as a part of an identifier. No two names have the same: each character
-/// becomes itself or one of four texts, none of which begins like another.
+/// The name as a part of an identifier. Different names give different identifiers:
+/// each character becomes itself or one of four strings, none of which is a prefix of
+/// another.
 pub(crate) fn word(name: &str) -> String {
-    let texts = name.chars().map(|c| match c {
+    let parts = name.chars().map(|c| match c {
         '_' => "__".to_owned(),
         '.' => "_dot_".to_owned(),
         ':' => "_colon_".to_owned(),
         '-' => "_dash_".to_owned(),
         c => c.to_string(),
     });
-    texts.collect()
+    parts.collect()
 }

@@ -1,7 +1,7 @@
 //! The options between the parentheses of `#[handler(...)]`.
 //!
-//! They are cut at the commas first and read one by one, so that a mistake in
-//! one does not hide those in the others.
+//! They are split at commas first and parsed one by one, so that an error in one
+//! option does not hide errors in others.
 
 use pgtq_contract::{Backoff, LimitRequest, Name, Retries};
 use proc_macro2::{Ident, TokenStream, TokenTree};
@@ -17,7 +17,7 @@ use crate::units;
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) name: Option<LitStr>,
-    /// The type of the typed pushes; the function's name if nothing is said.
+    /// The name of the type of typed pushes; defaults to the function's name.
     pub(crate) push: Option<Ident>,
     pub(crate) retries: Option<Retries>,
     pub(crate) backoff: Option<Backoff>,
@@ -34,7 +34,7 @@ const KNOWN: [&str; 11] = [
 ];
 
 impl Options {
-    /// Reads them all; mistakes go to `errors`.
+    /// Parses all options; errors go to `errors`.
     pub(crate) fn parse(tokens: TokenStream, errors: &Errors) -> Self {
         let mut options = Options::default();
         let mut seen: Vec<String> = Vec::new();
@@ -98,7 +98,7 @@ pub(crate) fn at_commas(tokens: TokenStream) -> Vec<TokenStream> {
     parts
 }
 
-/// What follows an option's name.
+/// The part of an option after its name.
 enum Value {
     /// `= value`
     Given(TokenStream),
@@ -106,8 +106,8 @@ enum Value {
     Inside(TokenStream),
 }
 
-const NEEDS: &str = "write `needs(http = \"https://api.example.com\", sql)`: any of \
-                     http, tcp, sql, secret, files, push";
+const NEEDS: &str = "list capabilities (http, tcp, sql, secret, files, push), as in \
+                     `needs(http = \"https://api.example.com\", sql)`";
 
 fn key_and_value(input: ParseStream<'_>) -> syn::Result<(Ident, Value)> {
     let key: Ident = input.parse()?;
@@ -151,14 +151,13 @@ fn name(input: ParseStream<'_>) -> syn::Result<LitStr> {
     }
 }
 
-/// The name of a type, in quotes as other names are.
+/// A type name, in quotes like other names.
 fn type_name(input: ParseStream<'_>) -> syn::Result<Ident> {
     let whole: TokenStream = input.fork().parse()?;
     let literal: Option<LitStr> = input.parse().ok();
     let ident = literal.as_ref().and_then(|text| text.parse().ok());
     ident.ok_or_else(|| {
-        let message = "write the name of the type that pushes this handler, in quotes, as in \
-                       `push = \"csv_task\"`";
+        let message = "write a type name in quotes, as in `push = \"csv_task\"`";
         syn::Error::new_spanned(whole, message)
     })
 }
@@ -193,7 +192,7 @@ fn backoff(input: ParseStream<'_>) -> syn::Result<Backoff> {
     if first_ms > max_ms {
         return Err(syn::Error::new_spanned(
             quote!(#first..#last),
-            "the first delay is longer than the longest",
+            "the first delay exceeds the longest delay: write the shorter delay first",
         ));
     }
     Ok(Backoff { first_ms, max_ms })
@@ -221,18 +220,21 @@ fn priority(input: ParseStream<'_>) -> syn::Result<i32> {
     number
         .and_then(|number| format!("{sign}{number}").replace('_', "").parse().ok())
         .ok_or_else(|| {
-            syn::Error::new_spanned(whole, "a priority is a whole number; lower runs earlier")
+            syn::Error::new_spanned(
+                whole,
+                "write an integer, as in `priority = 10`; lower values run earlier",
+            )
         })
 }
 
-/// The only word an option knows.
+/// Parses an option with only one valid value.
 fn word(expected: &str, value: TokenStream) -> syn::Result<bool> {
     if value.to_string() == expected {
         Ok(true)
     } else {
         Err(syn::Error::new_spanned(
             value,
-            format!("write `{expected}`"),
+            format!("the only value is `{expected}`"),
         ))
     }
 }

@@ -11,12 +11,12 @@ use crate::options::Options;
 use crate::shape::Shape;
 use crate::signature::{Parameter, Signature, plain_name};
 
-/// Names that stand for types before a crate has said anything.
+/// The names of the primitive types.
 const PRIMITIVES: &str = " bool char f16 f32 f64 f128 i8 i16 i32 i64 i128 isize str u8 u16 u32 \
                           u64 u128 usize ";
 
-/// Of the names that a type of pushes cannot have, those that can be seen from
-/// here. Crates and modules cannot; the guide explains what the compiler says.
+/// Rejects a type of typed pushes with the name of a primitive type. The macro cannot
+/// see conflicts with crates and modules; the guide explains the compiler's errors.
 pub(crate) fn check_push(function: &Ident, options: &Options, errors: &Errors) {
     let ident = options.push.as_ref().unwrap_or(function);
     let name = plain_name(ident);
@@ -24,16 +24,16 @@ pub(crate) fn check_push(function: &Ident, options: &Options, errors: &Errors) {
         errors.at(
             ident,
             format!(
-                "the type that pushes this handler would hide the type `{name}`: name it with \
+                "the type for pushes would shadow the type `{name}`: rename it with \
                  `#[handler(push = \"{name}_task\")]`"
             ),
         );
     }
 }
 
-/// The typed push: a type and its functions. An empty enum shares the function's
-/// name, as types and values have namespaces of their own; unlike a module it sees
-/// local names.
+/// The type of the typed pushes, and its functions. An empty enum can have the
+/// function's name, because types and values have separate namespaces. Unlike in a
+/// module, local names are in scope.
 pub(crate) fn pushes(
     function: &ItemFn,
     name: &str,
@@ -42,8 +42,8 @@ pub(crate) fn pushes(
 ) -> (TokenStream, TokenStream) {
     let vis = &function.vis;
     let ident = options.push.as_ref().unwrap_or(&function.sig.ident);
-    let takes: Vec<TokenStream> = signature.parameters.iter().map(taken).collect();
-    let gives: Vec<&Ident> = signature.parameters.iter().map(|p| &p.ident).collect();
+    let parameters: Vec<TokenStream> = signature.parameters.iter().map(push_parameter).collect();
+    let arguments: Vec<&Ident> = signature.parameters.iter().map(|p| &p.ident).collect();
     let start = match signature.parameters.as_slice() {
         [
             Parameter {
@@ -53,7 +53,7 @@ pub(crate) fn pushes(
             },
         ] => quote!(::pgtq_sdk::Task::new(Self::NAME, &#ident)),
         all => {
-            let arguments = all.iter().map(|Parameter { name, ident, shape, .. }| match shape {
+            let typed = all.iter().map(|Parameter { name, ident, shape, .. }| match shape {
                 Shape::Text(_) => quote!(.arg(#name, &::std::string::String::from(#ident))),
                 Shape::OptionalText => quote! {
                     .arg(#name, &#ident.map(::std::string::String::from))
@@ -68,24 +68,24 @@ pub(crate) fn pushes(
                     quote_spanned!(ty.span()=> .arg::<::std::option::Option<#ty>>(#name, &#ident))
                 }
             });
-            quote!(::pgtq_sdk::Task::typed(Self::NAME) #(#arguments)*)
+            quote!(::pgtq_sdk::Task::typed(Self::NAME) #(#typed)*)
         }
     };
     let about = format!("Typed pushes of the handler `{name}`.");
     let pushed = quote!(#[doc = #about] #vis enum #ident {});
     let functions = quote! {
         impl #ident {
-            /// What tasks call this handler.
+            /// The name of the handler in tasks.
             #vis const NAME: &'static str = #name;
 
-            /// Pushes a task, committed together with the success of the
-            /// attempt that is under way.
-            #vis fn push(#(#takes),*) -> ::pgtq_sdk::Result<()> {
-                Self::task(#(#gives),*).push()
+            /// Pushes a task. It is committed together with the success of the
+            /// running attempt.
+            #vis fn push(#(#parameters),*) -> ::pgtq_sdk::Result<()> {
+                Self::task(#(#arguments),*).push()
             }
 
-            /// A task to be given a delay, a queue and the like before its `push()`.
-            #vis fn task(#(#takes),*) -> ::pgtq_sdk::Task {
+            /// Makes a task, to set its delay, queue or other options before `push()`.
+            #vis fn task(#(#parameters),*) -> ::pgtq_sdk::Task {
                 #start
             }
         }
@@ -94,7 +94,7 @@ pub(crate) fn pushes(
 }
 
 /// One parameter of the typed push.
-fn taken(parameter: &Parameter) -> TokenStream {
+fn push_parameter(parameter: &Parameter) -> TokenStream {
     let ident = &parameter.ident;
     match &parameter.shape {
         Shape::Required(ty) | Shape::Defaulted(ty, _) if is_string(ty) => {

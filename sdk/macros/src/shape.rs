@@ -1,56 +1,56 @@
-//! How a parameter is filled: what its type and its `#[default]` say.
+//! How a parameter gets its value, from its type and its `#[default]`.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{Expr, GenericArgument, PathArguments, Type, TypeReference};
 
 use crate::errors::Errors;
-use crate::signature::Parameter;
+use crate::signature::{Parameter, is_named};
 
-/// How a parameter is filled.
+/// How a parameter gets its value.
 pub(crate) enum Shape {
     Required(Type),
     /// The type inside `Option`.
     Optional(Type),
     Defaulted(Type, Box<Expr>),
-    /// `&str`, kept as a `String` while the handler runs.
+    /// `&str`, borrowed from a `String`.
     Text(Option<Box<Expr>>),
-    /// `Option<&str>`, kept likewise.
+    /// `Option<&str>`, borrowed from an `Option<String>`.
     OptionalText,
     /// The type inside `Json`: the whole payload.
     Whole(Type),
 }
 
 const NO_OPTIONAL_DEFAULT: &str =
-    "an `Option` is optional already: remove `#[default]` or the `Option`";
+    "an `Option` is already optional: remove `#[default]` or the `Option`";
 
-/// The shape of a parameter of this type; `None` with the mistake noted.
+/// The shape of a parameter of this type; on an error, adds it and returns `None`.
 pub(crate) fn shape(ty: &Type, default: Option<Box<Expr>>, errors: &Errors) -> Option<Shape> {
-    let refused = |message: &str| {
+    let rejected = |message: &str| {
         errors.at(ty, message);
         None
     };
     match ty {
         Type::Reference(reference) => match borrowed(reference) {
             Ok(()) => Some(Shape::Text(default)),
-            Err(message) => refused(message),
+            Err(message) => rejected(message),
         },
         Type::ImplTrait(_) => {
-            refused("tasks carry no types: write the type of the argument instead of `impl ...`")
+            rejected("an argument needs a concrete type: write one instead of `impl ...`")
         }
         Type::Path(path) => {
             let last = path.path.segments.last()?;
             let inner = sole_argument(&last.arguments);
             match (last.ident.to_string().as_str(), inner) {
-                ("Ctx", None) => refused("the context is borrowed: write `&Ctx`"),
-                ("Option", Some(_)) if default.is_some() => refused(NO_OPTIONAL_DEFAULT),
+                ("Ctx", None) => rejected("the context is borrowed: write `&Ctx`"),
+                ("Option", Some(_)) if default.is_some() => rejected(NO_OPTIONAL_DEFAULT),
                 ("Option", Some(Type::Reference(reference))) => match borrowed(reference) {
                     Ok(()) => Some(Shape::OptionalText),
-                    Err(message) => refused(message),
+                    Err(message) => rejected(message),
                 },
                 ("Option", Some(inner)) => owned(inner, errors, Shape::Optional),
                 ("Json", Some(_)) if default.is_some() => {
-                    refused("`Json` is the whole payload, which has no default")
+                    rejected("`Json` is the whole payload and has no default: remove `#[default]`")
                 }
                 ("Json", Some(inner)) => owned(inner, errors, Shape::Whole),
                 _ => required(ty, default, errors),
@@ -60,17 +60,20 @@ pub(crate) fn shape(ty: &Type, default: Option<Box<Expr>>, errors: &Errors) -> O
     }
 }
 
-/// Whether a reference is one that a handler may take: `&str`. The error says what
-/// to write instead.
+/// Accepts `&str`, the only reference besides `&Ctx`. The error says what to write
+/// instead.
 fn borrowed(reference: &TypeReference) -> Result<(), &'static str> {
     if reference.mutability.is_some() {
-        return Err("a handler owns its arguments: write the type without `&mut`");
+        return Err(match is_named(&reference.elem, "Ctx") {
+            true => "the context is shared: write `&Ctx`",
+            false => "a handler owns its arguments: write the type without `&mut`",
+        });
     }
     match (reference.elem.as_ref(), &reference.lifetime) {
         (Type::Path(path), lifetime) if path.path.is_ident("str") => match lifetime {
             Some(name) if name.ident == "static" => Err(
-                "an argument lives as long as the call of the handler: write `&str`, or `String` \
-                 to keep it",
+                "an argument is dropped when the handler returns: write `&str`, or `String` to \
+                 own it",
             ),
             _ => Ok(()),
         },
@@ -78,8 +81,8 @@ fn borrowed(reference: &TypeReference) -> Result<(), &'static str> {
             Err("a handler owns its arguments: write `Vec<T>` instead of `&[T]`")
         }
         _ => Err(
-            "a handler owns its arguments: write the type without `&` (only `&Ctx` and `&str` are \
-             borrowed)",
+            "a handler owns its arguments: write the type without `&` (only `&Ctx`, `&str` and \
+             `Option<&str>` are borrowed)",
         ),
     }
 }
@@ -91,14 +94,14 @@ fn required(ty: &Type, default: Option<Box<Expr>>, errors: &Errors) -> Option<Sh
     })
 }
 
-/// The shape for a type that borrows nothing.
+/// The shape for a type; an error if it contains a reference.
 fn owned(ty: &Type, errors: &Errors, shape: impl FnOnce(Type) -> Shape) -> Option<Shape> {
     match reference_in(ty) {
         None => Some(shape(ty.clone())),
         Some(reference) => {
             errors.at(
                 reference,
-                "a handler owns what is inside of its arguments: write `String` instead of `&str` \
+                "a type inside an argument cannot be a reference: write `String` instead of `&str` \
                  and `T` instead of `&T` (only `&str` and `Option<&str>` are borrowed)",
             );
             None
@@ -106,7 +109,7 @@ fn owned(ty: &Type, errors: &Errors, shape: impl FnOnce(Type) -> Shape) -> Optio
     }
 }
 
-/// The first reference inside of a type.
+/// The first reference in a type.
 fn reference_in(ty: &Type) -> Option<&Type> {
     match ty {
         Type::Reference(_) => Some(ty),
@@ -141,15 +144,16 @@ fn sole_argument(arguments: &PathArguments) -> Option<&Type> {
     }
 }
 
-/// A default stands in the manifest, which is made without a task: it cannot name
-/// an argument.
+/// Rejects defaults that depend on an argument: the manifest contains the value, and
+/// there is no task when the manifest is made.
 pub(crate) fn check_defaults(parameters: &[Parameter], errors: &Errors) {
     for (place, parameter) in parameters.iter().enumerate() {
         let (Shape::Defaulted(_, default) | Shape::Text(Some(default))) = &parameter.shape else {
             continue;
         };
         let used = variables(default.to_token_stream());
-        // An argument hides a function of its name from the defaults behind it only.
+        // A call is allowed if the parameter with that name follows: it does not shadow
+        // the function yet.
         let names = |(other_place, other): &(usize, &Parameter)| {
             let mut uses = used.iter().filter(|(name, _)| *name == other.name);
             uses.any(|(_, is_called)| *other_place < place || (*other_place > place && !is_called))
@@ -159,16 +163,17 @@ pub(crate) fn check_defaults(parameters: &[Parameter], errors: &Errors) {
             errors.at(
                 default,
                 format!(
-                    "a default cannot name an argument, for the manifest shows it without a task: \
-                     make `{name}` an `Option`, and write `{name}.unwrap_or({other})` in the function"
+                    "a default cannot depend on another argument, because the manifest contains its \
+                     value: make `{name}` an `Option` and write `{name}.unwrap_or({other})` in the \
+                     function"
                 ),
             );
         }
     }
 }
 
-/// The words of an expression that may be variables, and whether they are called: not
-/// behind `.` or `::`, not before `:`.
+/// The identifiers of an expression that may be variables (not after `.` or `::`, not
+/// before `:`), and whether they are called.
 fn variables(expression: TokenStream) -> Vec<(String, bool)> {
     let mut found = Vec::new();
     let tokens: Vec<TokenTree> = expression.into_iter().collect();

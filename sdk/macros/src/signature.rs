@@ -1,4 +1,4 @@
-//! What the function says: its parameters and what it returns.
+//! The function's signature: its parameters and return type.
 
 use proc_macro2::Span;
 use syn::spanned::Spanned;
@@ -11,7 +11,7 @@ use pgtq_contract::Name;
 use crate::errors::Errors;
 use crate::shape::{Shape, check_defaults, shape};
 
-/// One parameter that comes out of the payload.
+/// A parameter whose value is in the payload.
 pub(crate) struct Parameter {
     /// The name in the payload.
     pub(crate) name: String,
@@ -21,11 +21,11 @@ pub(crate) struct Parameter {
     pub(crate) docs: String,
 }
 
-/// How the return value is turned into a result.
+/// How the return value is converted into a result.
 pub(crate) enum Returns {
     Plain,
     Fallible,
-    /// An alias may hide a `Result`: the compiler decides.
+    /// May be an alias of a `Result`: type inference decides.
     Inferred,
 }
 
@@ -36,8 +36,8 @@ pub(crate) struct Signature {
     pub(crate) return_span: Span,
 }
 
-/// Reads the signature, and takes from the function the parameter attributes
-/// that only this macro knows.
+/// Reads the signature, and removes the parameter attributes of this macro from the
+/// function.
 pub(crate) fn read(function: &mut ItemFn, named: bool, errors: &Errors) -> Signature {
     check(function, named, errors);
     let mut parameters: Vec<Parameter> = Vec::new();
@@ -45,12 +45,12 @@ pub(crate) fn read(function: &mut ItemFn, named: bool, errors: &Errors) -> Signa
     for (index, argument) in function.sig.inputs.iter_mut().enumerate() {
         match argument {
             FnArg::Receiver(receiver) => {
-                errors.at(receiver, "a handler is a free function: it has no `self`");
+                errors.at(receiver, "a handler must be a free function: remove `self`");
             }
             FnArg::Typed(typed) if is_ctx(&typed.ty) => {
                 takes_ctx = true;
                 if index > 0 {
-                    errors.at(&typed.ty, "`&Ctx` is the first parameter of a handler");
+                    errors.at(&typed.ty, "`&Ctx` must be the first parameter of a handler");
                 }
             }
             FnArg::Typed(typed) => parameters.extend(parameter(typed, errors)),
@@ -74,42 +74,40 @@ fn check(function: &ItemFn, named: bool, errors: &Errors) {
     if let Some(token) = &sig.asyncness {
         errors.at(
             token,
-            "a handler is not `async`: it has a sandbox of its own and may simply take its time",
+            "a handler cannot be `async`: remove it; a handler may block, because it has its own \
+             sandbox",
         );
     }
     if let Some(token) = &sig.constness {
-        errors.at(token, "a handler is not `const`: remove the word");
+        errors.at(token, "a handler cannot be `const`: remove it");
     }
     if let Some(token) = &sig.unsafety {
         errors.at(
             token,
-            "a handler is not `unsafe`: the runner calls it with any arguments",
+            "a handler cannot be `unsafe`: remove it; the runner calls a handler with any arguments",
         );
     }
     if let Some(abi) = &sig.abi {
-        errors.at(
-            abi,
-            "a handler is an ordinary Rust function: remove `extern`",
-        );
+        errors.at(abi, "a handler cannot be `extern`: remove it");
     }
     if let Some(variadic) = &sig.variadic {
-        errors.at(variadic, "a handler has a fixed list of parameters");
+        errors.at(variadic, "a handler cannot be variadic");
     }
     if !sig.generics.params.is_empty() {
         errors.at(
             &sig.generics,
-            "a handler is not generic: tasks carry no types, so write the types out",
+            "a handler cannot be generic: write concrete types",
         );
     }
     if let Some(clause) = &sig.generics.where_clause {
-        errors.at(clause, "a handler has no `where` clause");
+        errors.at(clause, "a handler cannot have a `where` clause");
     }
     if let ReturnType::Type(_, returned) = &sig.output
         && let Type::ImplTrait(hidden) = returned.as_ref()
     {
         errors.at(
             hidden,
-            "write the type that is returned: the runner stores it as JSON",
+            "a handler needs a concrete return type: write one instead of `impl ...`",
         );
     }
     let name = plain_name(&sig.ident);
@@ -117,7 +115,9 @@ fn check(function: &ItemFn, named: bool, errors: &Errors) {
         let fault = error.fault;
         errors.at(
             &sig.ident,
-            format!("`{name}` is no name for a handler ({fault}): add `name = \"...\"`"),
+            format!(
+                "`{name}` is not a valid handler name ({fault}): set another with `name = \"...\"`"
+            ),
         );
     }
 }
@@ -134,8 +134,8 @@ fn parameter(typed: &mut PatType, errors: &Errors) -> Option<Parameter> {
     if let Some(conditional) = conditional {
         errors.at(
             conditional,
-            "an argument is always there, for tasks are pushed by other programs: put `#[cfg]` on \
-             the whole function, or make the argument an `Option`",
+            "a parameter cannot have `#[cfg]`, because other programs push the tasks: put `#[cfg]` \
+             on the function, or make the argument an `Option`",
         );
         return None;
     }
@@ -148,14 +148,14 @@ fn parameter(typed: &mut PatType, errors: &Errors) -> Option<Parameter> {
         Pat::Wild(wild) => {
             errors.at(
                 wild,
-                "the argument needs a name, for that is its name in the payload; `_name` is one",
+                "an argument needs a name, its name in the payload: write `_name` if it is unused",
             );
             return None;
         }
         other => {
             errors.at(
                 other,
-                "an argument is a plain name: take it apart inside the function",
+                "a parameter must be a plain name: destructure it inside the function",
             );
             return None;
         }
@@ -176,8 +176,8 @@ fn check_whole(function: &ItemFn, parameters: &[Parameter], errors: &Errors) {
         return;
     }
     let message = match n_whole {
-        1 => "`Json` takes the whole payload, so it is the only argument",
-        _ => "only one `Json` can take the whole payload",
+        1 => "`Json` is the whole payload, so it must be the only argument",
+        _ => "only one argument can be `Json`, the whole payload",
     };
     let types = function
         .sig
@@ -187,7 +187,7 @@ fn check_whole(function: &ItemFn, parameters: &[Parameter], errors: &Errors) {
             FnArg::Typed(typed) if !is_ctx(&typed.ty) => Some(&typed.ty),
             _ => None,
         });
-    // Points at the last one: the first may well be the one that is meant.
+    // Points at the last one: the first is more likely to be intended.
     let json = types.filter(|ty| is_named(ty, "Json")).last();
     match json {
         Some(ty) => errors.at(ty, message),
@@ -203,7 +203,7 @@ fn returns(output: &ReturnType) -> Returns {
     }
 }
 
-fn is_named(ty: &Type, name: &str) -> bool {
+pub(crate) fn is_named(ty: &Type, name: &str) -> bool {
     match ty {
         Type::Path(path) => path
             .path
@@ -228,13 +228,13 @@ fn default(attributes: &[Attribute], errors: &Errors) -> Option<Box<Expr>> {
     match &attribute.meta {
         Meta::List(list) => errors.ok(list.parse_args()).map(Box::new),
         other => {
-            errors.at(other, "write the value: `#[default(256)]`");
+            errors.at(other, "`#[default]` needs a value, as in `#[default(256)]`");
             None
         }
     }
 }
 
-/// The doc comment's lines, without the blank that follows `///`.
+/// The lines of the doc comment, without the space after `///`.
 pub(crate) fn docs(attributes: &[Attribute]) -> String {
     let lines = attributes
         .iter()

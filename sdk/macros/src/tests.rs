@@ -1,5 +1,5 @@
-//! Golden expansions: what the attribute writes for a function, as a person
-//! would read it. `cargo insta review` (or `INSTA_UPDATE=always`) accepts a change.
+//! Snapshots of expansions, formatted. `cargo insta review` (or `INSTA_UPDATE=always`)
+//! accepts a change.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -12,8 +12,8 @@ fn check(name: &str, options: TokenStream, function: &TokenStream) {
     insta::assert_snapshot!(name, prettyplease::unparse(&file));
 }
 
-/// The messages of an invocation with mistakes, in order.
-fn mistakes(options: TokenStream, function: &TokenStream) -> Vec<String> {
+/// The error messages of an invocation, in order.
+fn errors(options: TokenStream, function: &TokenStream) -> Vec<String> {
     let expansion = expand::handler(options, function);
     let file: syn::File = syn::parse2(expansion).expect("an expansion is a list of items");
     let macros = file.items.into_iter().filter_map(|item| match item {
@@ -79,7 +79,7 @@ fn the_whole_payload() {
 }
 
 #[test]
-fn what_a_handler_needs() {
+fn the_needs_of_a_handler() {
     check(
         "needs",
         quote! {
@@ -96,8 +96,8 @@ fn what_a_handler_needs() {
 }
 
 #[test]
-fn all_mistakes_of_one_invocation_are_reported() {
-    let found = mistakes(
+fn all_errors_of_one_invocation_are_reported() {
+    let found = errors(
         quote!(retries = 5, timout = 30s, memory = 64, retries = 6),
         &quote! {
             async fn send<T>(&self, a: &mut String, ctx: &Ctx) {}
@@ -109,17 +109,18 @@ fn all_mistakes_of_one_invocation_are_reported() {
             "`#[handler]` has no option `timout`: did you mean `timeout`?",
             "a size needs a unit: write `64MiB` (or KiB, GiB)",
             "`retries` is given twice",
-            "a handler is not `async`: it has a sandbox of its own and may simply take its time",
-            "a handler is not generic: tasks carry no types, so write the types out",
-            "a handler is a free function: it has no `self`",
+            "a handler cannot be `async`: remove it; a handler may block, because it has its own \
+             sandbox",
+            "a handler cannot be generic: write concrete types",
+            "a handler must be a free function: remove `self`",
             "a handler owns its arguments: write the type without `&mut`",
-            "`&Ctx` is the first parameter of a handler",
+            "`&Ctx` must be the first parameter of a handler",
         ]
     );
 }
 
 #[test]
-fn values_of_options_are_explained() {
+fn errors_in_options_say_what_to_write() {
     for (options, message) in [
         (
             quote!(retries),
@@ -143,7 +144,7 @@ fn values_of_options_are_explained() {
         ),
         (
             quote!(backoff = exponential(2h..1h)),
-            "the first delay is longer than the longest",
+            "the first delay exceeds the longest delay: write the shorter delay first",
         ),
         (
             quote!(name = "a b"),
@@ -155,33 +156,33 @@ fn values_of_options_are_explained() {
         ),
         (
             quote!(push = csv_task),
-            "write the name of the type that pushes this handler, in quotes, as in `push = \"csv_task\"`",
+            "write a type name in quotes, as in `push = \"csv_task\"`",
         ),
         (
             quote!(push = "csv-task"),
-            "write the name of the type that pushes this handler, in quotes, as in `push = \"csv_task\"`",
+            "write a type name in quotes, as in `push = \"csv_task\"`",
         ),
         (
             quote!(push = "u8"),
-            "the type that pushes this handler would hide the type `u8`: name it with \
+            "the type for pushes would shadow the type `u8`: rename it with \
              `#[handler(push = \"u8_task\")]`",
         ),
-        (quote!(extra = deny), "write `allow`"),
+        (quote!(extra = deny), "the only value is `allow`"),
         (
             quote!(retries(5)),
             "`retries` takes `=`: write `retries = ...`",
         ),
         (
             quote!(needs),
-            "write `needs(http = \"https://api.example.com\", sql)`: any of http, tcp, sql, secret, files, push",
+            "list capabilities (http, tcp, sql, secret, files, push), as in `needs(http = \"https://api.example.com\", sql)`",
         ),
         (
             quote!(needs = "sql"),
-            "write `needs(http = \"https://api.example.com\", sql)`: any of http, tcp, sql, secret, files, push",
+            "list capabilities (http, tcp, sql, secret, files, push), as in `needs(http = \"https://api.example.com\", sql)`",
         ),
         (
             quote!(needs()),
-            "write `needs(http = \"https://api.example.com\", sql)`: any of http, tcp, sql, secret, files, push",
+            "list capabilities (http, tcp, sql, secret, files, push), as in `needs(http = \"https://api.example.com\", sql)`",
         ),
         (
             quote!(needs(sql = true)),
@@ -203,7 +204,7 @@ fn values_of_options_are_explained() {
         ),
     ] {
         assert_eq!(
-            mistakes(
+            errors(
                 options.clone(),
                 &quote!(
                     fn f() {}
@@ -216,17 +217,21 @@ fn values_of_options_are_explained() {
 }
 
 #[test]
-fn types_that_borrow_and_defaults_that_name_arguments_are_explained() {
-    const INSIDE: &str = "a handler owns what is inside of its arguments: write `String` instead \
+fn references_and_dependent_defaults_are_rejected() {
+    const INSIDE: &str = "a type inside an argument cannot be a reference: write `String` instead \
                           of `&str` and `T` instead of `&T` (only `&str` and `Option<&str>` are \
                           borrowed)";
-    const STATIC: &str = "an argument lives as long as the call of the handler: write `&str`, or \
-                          `String` to keep it";
-    const OTHER: &str = "a default cannot name an argument, for the manifest shows it without a \
-                         task: make `b` an `Option`, and write `b.unwrap_or(a)` in the function";
+    const STATIC: &str = "an argument is dropped when the handler returns: write `&str`, or \
+                          `String` to own it";
+    const OTHER: &str = "a default cannot depend on another argument, because the manifest contains \
+                         its value: make `b` an `Option` and write `b.unwrap_or(a)` in the function";
     for (arguments, message) in [
         (quote!(a: &'static str), Some(STATIC)),
         (quote!(a: Option<&'static str>), Some(STATIC)),
+        (
+            quote!(a: &mut Ctx),
+            Some("the context is shared: write `&Ctx`"),
+        ),
         (quote!(a: Vec<&str>), Some(INSIDE)),
         (quote!(a: Option<Vec<&str>>), Some(INSIDE)),
         (quote!(a: Json<&str>), Some(INSIDE)),
@@ -247,13 +252,13 @@ fn types_that_borrow_and_defaults_that_name_arguments_are_explained() {
         (quote!(vec: u8, #[default(vec![1])] b: Vec<u8>), None),
         (quote!(a: u8, #[default(a())] b: u8), Some(OTHER)),
     ] {
-        let found = mistakes(quote!(), &quote!(fn f(#arguments) {}));
+        let found = errors(quote!(), &quote!(fn f(#arguments) {}));
         assert_eq!(found, Vec::from_iter(message), "{arguments}");
     }
 }
 
 #[test]
-fn no_two_names_make_one_word() {
+fn different_names_give_different_identifiers() {
     let parts = [
         "a", "_", ".", "-", ":", "dot", "dash", "colon", "_dot_", "__",
     ];

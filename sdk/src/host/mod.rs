@@ -1,5 +1,5 @@
-//! The runner on the other side: the contract's imports in a sandbox, a
-//! recorder of one test elsewhere. Both modules have the same items.
+//! The host of a handler: the contract's imports in the sandbox, the recorder of
+//! one test elsewhere. Both modules have the same items.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::http::Url;
 
-/// A request on its way out.
+/// A validated request.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     /// Upper case.
@@ -23,11 +23,11 @@ pub(crate) struct Outgoing {
     pub(crate) url: Url,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// For connecting, for the first byte and between bytes.
+    /// Limits connecting, the wait for the first byte, and the wait between bytes.
     pub(crate) timeout: Option<Duration>,
 }
 
-/// The head of an answer, and where its body comes from.
+/// The head of a response, and the source of its body.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) status: u16,
@@ -36,12 +36,12 @@ pub(crate) struct Incoming {
     pub(crate) body: Body,
 }
 
-/// What the SDK remembers about the attempt under way.
+/// What the SDK tracks about the running attempt.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    /// SQL statements so far.
+    /// Number of SQL statements so far.
     pub(crate) statements: u64,
-    /// How many of them the last checkpoint has committed.
+    /// Number of statements committed by the last checkpoint.
     pub(crate) committed: u64,
     /// Names of the steps so far.
     pub(crate) steps: Vec<String>,

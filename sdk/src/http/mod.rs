@@ -1,8 +1,28 @@
-//! Requests to servers, one at a time and without async.
+//! A blocking HTTP client.
 //!
-//! A handler asks for what it calls, `needs(http = "https://api.example.com")`,
-//! and the operator grants it. Redirects are not followed: they are answers
-//! like any other. No wait outlasts the attempt's own deadline.
+//! A handler declares the URLs it calls, `needs(http = "https://api.example.com")`,
+//! and the operator grants them. The client does not follow redirects: it returns
+//! them like other responses. Every wait ends with the attempt's timeout at the
+//! latest.
+//!
+//! ```
+//! use pgtq_sdk::prelude::*;
+//!
+//! #[handler(needs(http = "GET https://api.example.com/prices/"))]
+//! fn price(ctx: &Ctx, item: u64) -> Result<f64> {
+//!     ctx.http()
+//!         .get(format!("https://api.example.com/prices/{item}"))
+//!         .timeout(secs(5))
+//!         .send()?
+//!         .error_for_status()?
+//!         .json()
+//! }
+//!
+//! let ctx = Ctx::test().on_http("GET", "https://api.example.com/prices/7", |_| {
+//!     Ok(pgtq_sdk::Reply::json(9.5))
+//! });
+//! assert_eq!(ctx.run("price", [7]), Ok(json!(9.5)));
+//! ```
 
 mod request;
 mod response;
@@ -14,7 +34,7 @@ pub(crate) use url::Url;
 
 use crate::host::Host;
 
-/// Makes requests: `ctx.http()`.
+/// Makes requests. Returned by [`Ctx::http`](crate::Ctx::http).
 #[derive(Debug, Clone)]
 pub struct Client {
     host: Host,
@@ -25,37 +45,37 @@ impl Client {
         Client { host }
     }
 
-    /// A request of any method.
+    /// A request with any method. The method is sent in upper case.
     pub fn request(&self, method: &str, url: impl Into<String>) -> Request {
         Request::new(self.host.clone(), method, url.into())
     }
 
-    /// A request for what is there.
+    /// A `GET` request.
     pub fn get(&self, url: impl Into<String>) -> Request {
         self.request("GET", url)
     }
 
-    /// A request for the headers of what is there.
+    /// A `HEAD` request.
     pub fn head(&self, url: impl Into<String>) -> Request {
         self.request("HEAD", url)
     }
 
-    /// A request that brings something new.
+    /// A `POST` request.
     pub fn post(&self, url: impl Into<String>) -> Request {
         self.request("POST", url)
     }
 
-    /// A request that replaces what is there.
+    /// A `PUT` request.
     pub fn put(&self, url: impl Into<String>) -> Request {
         self.request("PUT", url)
     }
 
-    /// A request that changes what is there.
+    /// A `PATCH` request.
     pub fn patch(&self, url: impl Into<String>) -> Request {
         self.request("PATCH", url)
     }
 
-    /// A request that removes what is there.
+    /// A `DELETE` request.
     pub fn delete(&self, url: impl Into<String>) -> Request {
         self.request("DELETE", url)
     }

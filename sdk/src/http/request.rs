@@ -1,4 +1,4 @@
-//! A request that is being put together.
+//! The builder of a request.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::host::{Host, Outgoing};
 use crate::json;
 
-/// A request that is not sent yet. Mistakes made on the way are reported by
-/// [`Request::send`].
+/// A request being built. [`Request::send`] reports invalid methods, headers, URLs
+/// and bodies.
 #[derive(Debug, Clone)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Request {
@@ -22,14 +22,15 @@ pub struct Request {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     timeout: Option<Duration>,
-    mistake: Option<Error>,
+    /// The first error of the builder.
+    error: Option<Error>,
 }
 
 impl Request {
     pub(super) fn new(host: Host, method: &str, url: String) -> Self {
         let is_method = !method.is_empty() && method.bytes().all(is_token);
-        let mistake = (!is_method).then(|| {
-            let message = format!("`{}` is not a method", method.escape_debug());
+        let error = (!is_method).then(|| {
+            let message = format!("`{}` is not an HTTP method", method.escape_debug());
             Error::from_host("invalid", message)
         });
         Request {
@@ -39,19 +40,19 @@ impl Request {
             headers: Vec::new(),
             body: Vec::new(),
             timeout: None,
-            mistake,
+            error,
         }
     }
 
-    /// Adds a header. A [`Secret`](crate::Secret) as the value, or inside of a
-    /// longer one, is replaced by the runner on the way out.
+    /// Adds a header. If the value is or contains a [`Secret`](crate::Secret), the
+    /// runner inserts the secret's value when it sends the request.
     pub fn header(mut self, name: &str, value: impl Display) -> Self {
         let value = value.to_string();
         let is_name = !name.is_empty() && name.bytes().all(is_token);
         if !is_name || value.chars().any(|c| c.is_control() && c != '\t') {
             let name = name.escape_debug();
-            let message = format!("the header `{name}` has characters that no header may have");
-            self.mistake
+            let message = format!("the header `{name}` contains characters not allowed in headers");
+            self.error
                 .get_or_insert(Error::from_host("invalid", message));
         }
         self.headers.push((name.to_ascii_lowercase(), value));
@@ -63,7 +64,7 @@ impl Request {
         self.header("authorization", format_args!("Bearer {token}"))
     }
 
-    /// Adds `key=value` to the URL's query, encoded.
+    /// Adds `key=value` to the URL's query, percent-encoded.
     pub fn query(mut self, key: &str, value: impl Display) -> Self {
         let (url, fragment) = match self.url.split_once('#') {
             Some((url, fragment)) => (url, format!("#{fragment}")),
@@ -74,24 +75,27 @@ impl Request {
         self
     }
 
-    /// The body, as it is.
+    /// Sets the body to the given bytes.
     pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.body = bytes.into();
         self
     }
 
-    /// The body as JSON, with its `content-type` unless one was set before.
+    /// Sets the body to a value as JSON, and `content-type: application/json`
+    /// unless the request already has a `content-type`.
     pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
         match json::text(value) {
             Ok(text) => self.typed("application/json").body(text),
             Err(fault) => {
-                self.mistake.get_or_insert(fault.about("the body"));
+                self.error.get_or_insert(fault.about("the body"));
                 self
             }
         }
     }
 
-    /// The body as fields of a form, with its `content-type` unless one was set before.
+    /// Sets the body to form fields, and `content-type:
+    /// application/x-www-form-urlencoded` unless the request already has a
+    /// `content-type`.
     pub fn form<K: AsRef<str>, V: Display>(self, fields: impl IntoIterator<Item = (K, V)>) -> Self {
         let fields = fields
             .into_iter()
@@ -100,25 +104,31 @@ impl Request {
         self.typed("application/x-www-form-urlencoded").body(body)
     }
 
-    /// The longest wait for a connection, for the head of the answer, and
-    /// between two pieces of its body. The attempt's own deadline ends all of them.
+    /// Limits each of three waits: for the connection, for the head of the
+    /// response, and between two chunks of its body. The attempt's timeout
+    /// applies as well.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Sends it and waits for the head of the answer. An answer of any status
-    /// is an `Ok`: see [`Response::error_for_status`].
+    /// Sends the request and waits for the head of the response. A response with
+    /// any status is `Ok`: see [`Response::error_for_status`].
     ///
     /// # Errors
-    /// `denied` if the handler does not need it, the operator does not grant it
-    /// or the host's address is not a public one; `timeout`; `limit` for too
-    /// many requests or bytes; `unavailable` if the server is not there, is not
-    /// trusted or goes away; `invalid`, which fails the task, if it is no
-    /// request at all.
+    /// With one of these codes:
+    ///
+    /// * `denied`: the handler does not declare the URL in its needs, the operator
+    ///   does not grant it, or the host's address is not public;
+    /// * `timeout`: a wait exceeded its limit;
+    /// * `limit`: too many requests, or too many bytes;
+    /// * `unavailable`: the server cannot be reached, is not trusted, or closed the
+    ///   connection;
+    /// * `invalid`: the method, a header or the URL is not valid; fails the task;
+    /// * `json`: the body of [`Request::json`] cannot be written as JSON.
     pub fn send(self) -> Result<Response> {
-        if let Some(mistake) = self.mistake {
-            return Err(mistake);
+        if let Some(error) = self.error {
+            return Err(error);
         }
         let outgoing = Outgoing {
             url: Url::parse(&self.url)?,
@@ -130,7 +140,7 @@ impl Request {
         let what = format!("{} {}", outgoing.method, outgoing.url.shown());
         match self.client.host.send(&outgoing) {
             Ok(incoming) => Ok(Response::new(incoming, what)),
-            // Texts of the host that name the request already.
+            // The host's message already names the request.
             Err(error) if error.message().contains(&what) => Err(error),
             Err(error) => Err(error.within(&what)),
         }
@@ -144,7 +154,7 @@ impl Request {
     }
 }
 
-/// What names of methods and headers are made of.
+/// Whether a byte may occur in names of methods and headers (RFC 9110, `tchar`).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -1,4 +1,4 @@
-//! An answer: its head is here, its body comes as it is read.
+//! A response: its head, and its body as a stream.
 
 use std::io;
 
@@ -7,24 +7,25 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::host::{Body, Incoming};
 
-/// Bytes asked for at once.
+/// Maximum bytes per read.
 const CHUNK_BYTES: u64 = 64 * 1024;
 
-/// Characters of a body that an error shows.
+/// Characters of the body shown in an error.
 const SHOWN_CHARS: usize = 200;
 
-/// Longest delay that a server may ask for: a day. Longer ones become a day.
+/// The longest delay accepted from a `retry-after` header: a day. Longer delays
+/// are shortened to it.
 const LONGEST_DELAY_SECONDS: u64 = 24 * 60 * 60;
 
-/// A server's answer. Its body is not in the guest's memory until it is read;
-/// large ones are best read in pieces, by [`Response::read_chunk`] or as a
+/// A server's response. The body is not in the guest's memory until it is read;
+/// read a large body in chunks, with [`Response::read_chunk`] or as a
 /// [`std::io::Read`].
 #[derive(Debug)]
 pub struct Response {
     status: u16,
     headers: Vec<(String, String)>,
     body: Body,
-    /// Bytes that `io::Read` took from the body and has not handed out yet.
+    /// Bytes that `io::Read` has read from the body and not yet returned.
     rest: Vec<u8>,
     /// `GET https://api.example.com/`, for messages.
     what: String,
@@ -41,7 +42,7 @@ impl Response {
         }
     }
 
-    /// The status: 200 for a plain success.
+    /// The status code.
     pub fn status(&self) -> u16 {
         self.status
     }
@@ -51,7 +52,7 @@ impl Response {
         (200..300).contains(&self.status)
     }
 
-    /// The first header of a name, in any case.
+    /// The first header with this name. Names are case-insensitive.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
         headers
@@ -59,15 +60,16 @@ impl Response {
             .map(|(_, value)| value.as_str())
     }
 
-    /// All headers, names in lower case, in the server's order.
+    /// All headers in the server's order, names in lower case.
     pub fn headers(&self) -> &[(String, String)] {
         &self.headers
     }
 
-    /// The next piece of the body, at most 64 KiB; `None` at its end.
+    /// The next chunk of the body, at most 64 KiB; `None` at the end.
     ///
     /// # Errors
-    /// As [`Request::send`](super::Request::send).
+    /// `timeout`, `limit` and `unavailable` as in
+    /// [`Request::send`](super::Request::send).
     pub fn read_chunk(&mut self) -> Result<Option<Vec<u8>>> {
         if !self.rest.is_empty() {
             return Ok(Some(std::mem::take(&mut self.rest)));
@@ -77,10 +79,10 @@ impl Response {
         Ok((!chunk.is_empty()).then_some(chunk))
     }
 
-    /// The whole body. It has to fit into the guest's memory.
+    /// The whole body. It must fit into the handler's memory limit.
     ///
     /// # Errors
-    /// As [`Request::send`](super::Request::send).
+    /// As [`Response::read_chunk`].
     pub fn bytes(mut self) -> Result<Vec<u8>> {
         let mut all = Vec::new();
         while let Some(chunk) = self.read_chunk()? {
@@ -89,39 +91,39 @@ impl Response {
         Ok(all)
     }
 
-    /// The whole body as text; what is not UTF-8 becomes `U+FFFD`.
+    /// The whole body as text. Invalid UTF-8 is replaced by `U+FFFD`.
     ///
     /// # Errors
-    /// As [`Request::send`](super::Request::send).
+    /// As [`Response::read_chunk`].
     pub fn text(self) -> Result<String> {
         Ok(String::from_utf8_lossy(&self.bytes()?).into_owned())
     }
 
-    /// The whole body as JSON of a type.
+    /// The whole body, parsed as JSON.
     ///
     /// # Errors
-    /// As [`Request::send`](super::Request::send), and of code `json` if it is
-    /// something else; it retries by policy.
+    /// As [`Response::read_chunk`], and code `json` if the body is not a valid `T`.
     pub fn json<T: DeserializeOwned>(self) -> Result<T> {
         let what = self.what.clone();
         serde_json::from_slice(&self.bytes()?).map_err(|error| {
             let wanted = std::any::type_name::<T>();
-            let message = format!("{what} answered something that is no `{wanted}`: {error}");
+            let message = format!("{what}: the response body is not a valid `{wanted}`: {error}");
             Error::new(message).code("json")
         })
     }
 
-    /// The answer itself, unless its status is 400 or more.
+    /// Converts a status of 400 or more into an error.
     ///
     /// # Errors
-    /// Of code `http:` and the status, as in `http:503`, with the first words
-    /// of the body. It retries by policy; after 429 and 503 no earlier than
-    /// the server's `retry-after` says, if it says seconds.
+    /// With the code `http:` and the status, as in `http:503`, and the beginning
+    /// of the body in the message. It retries by policy. For 429 and 503, the
+    /// delay is the `retry-after` header, if it is a number of seconds, at most a
+    /// day.
     pub fn error_for_status(mut self) -> Result<Response> {
         if self.status < 400 {
             return Ok(self);
         }
-        let mut message = format!("{} answered {}", self.what, self.status);
+        let mut message = format!("{} returned {}", self.what, self.status);
         let body = self.beginning();
         if !body.is_empty() {
             message = format!("{message}: {body}");
@@ -138,8 +140,8 @@ impl Response {
         })
     }
 
-    /// The first words of the body, on one line. An error is about the status,
-    /// so a body that cannot be read says nothing.
+    /// The beginning of the body, on one line; empty if the body cannot be read,
+    /// because the error is about the status.
     fn beginning(&mut self) -> String {
         let chunk = self.read_chunk().ok().flatten().unwrap_or_default();
         let text = String::from_utf8_lossy(&chunk);

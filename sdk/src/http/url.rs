@@ -1,15 +1,15 @@
-//! As much of URLs as a client needs.
+//! The part of URL parsing that the client needs.
 
 use std::fmt::Display;
 
 use crate::error::{Error, Result};
 
-/// Where a request goes.
+/// The URL of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Url {
-    /// `https`, not `http`.
+    /// Whether the scheme is `https`.
     pub(crate) secure: bool,
-    /// Host and, if it is written, port.
+    /// Host and, if given, port.
     pub(crate) authority: String,
     /// Begins with `/`.
     pub(crate) path_and_query: String,
@@ -18,7 +18,7 @@ pub(crate) struct Url {
 impl Url {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let wrong = |reason: &str| {
-            // Without what follows a `?`: that is where people put keys.
+            // Without the query, which often contains keys.
             let shown = text.split(['?', '#']).next().unwrap_or("");
             Err(Error::from_host(
                 "invalid",
@@ -29,7 +29,7 @@ impl Url {
         let secure = match scheme.to_ascii_lowercase().as_str() {
             "https" => true,
             "http" => false,
-            _ => return wrong("it begins with `https://` or `http://`"),
+            _ => return wrong("a URL begins with `https://` or `http://`"),
         };
         let rest = rest.split('#').next().unwrap_or("");
         let (authority, path) = match rest.find(['/', '?']) {
@@ -40,14 +40,14 @@ impl Url {
             return wrong("the host is missing");
         }
         if authority.contains('@') {
-            return wrong("no user in it: set the header `authorization` instead");
+            return wrong("a user is not allowed: set the header `authorization` instead");
         }
         let is_plain = |text: &str| text.bytes().all(|b| b.is_ascii_graphic());
         if !is_plain(authority) {
-            return wrong("a host is written in ASCII: names of other letters in punycode");
+            return wrong("write the host in ASCII, internationalized names in punycode");
         }
         if !is_plain(path) {
-            return wrong("blanks and letters outside of ASCII are written as `%` and two digits");
+            return wrong("percent-encode spaces and non-ASCII characters, as in `%20`");
         }
         let slash = if path.starts_with('/') { "" } else { "/" };
         Ok(Url {
@@ -57,12 +57,12 @@ impl Url {
         })
     }
 
-    /// For messages: without the query, which may hold keys.
+    /// For messages: without the query, which may contain keys.
     pub(crate) fn shown(&self) -> String {
         format!("{}://{}{}", self.scheme(), self.authority, self.path())
     }
 
-    /// All of it.
+    /// The URL with its query.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn whole(&self) -> String {
         format!(
@@ -82,7 +82,7 @@ impl Url {
     }
 }
 
-/// `key=value` with everything but letters, digits and `-._~` as `%` and two digits.
+/// `key=value`, percent-encoded except for ASCII letters, digits and `-._~`.
 pub(crate) fn pair(key: &str, value: impl Display) -> String {
     let mut text = String::new();
     encode(key, &mut text);
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_taken_apart() {
+    fn a_url_is_split_into_its_parts() {
         for (text, parts) in [
             ("https://a.example", (true, "a.example", "/")),
             ("HTTP://a:8080/b?c=d#e", (false, "a:8080", "/b?c=d")),
@@ -121,18 +121,18 @@ mod tests {
     }
 
     #[test]
-    fn odd_urls_are_refused_without_showing_their_query() {
+    fn an_invalid_url_is_rejected_without_showing_its_query() {
         for (text, reason) in [
             ("a.example/b", "begins with"),
             ("ftp://a", "begins with"),
             ("https:///b", "host is missing"),
             ("https://:80/b", "host is missing"),
-            ("https://me:pw@a/", "no user"),
+            ("https://me:pw@a/", "a user is not allowed"),
             ("https://bücher.example", "punycode"),
-            ("https://a/b c?key=1", "blanks"),
-            ("https://a/\r\nHost: b", "blanks"),
+            ("https://a/b c?key=1", "spaces"),
+            ("https://a/\r\nHost: b", "spaces"),
         ] {
-            let error = Url::parse(text).expect_err("it is odd");
+            let error = Url::parse(text).expect_err("not a valid URL");
             assert!(error.message().contains(reason), "{error}");
             assert!(!error.message().contains("key"), "{error}");
             assert_eq!(error.code_text(), "invalid");

@@ -1,7 +1,7 @@
-//! A serializer around another one that stops at numbers which JSON does not have.
+//! A serializer that wraps another one and rejects NaN and infinities.
 //!
-//! It adds no pass over the value: what it wraps does the work. The way to the
-//! number is only noted while the error travels outwards.
+//! It adds no pass over the value. The path to the number is recorded only while
+//! the error is returned.
 
 use serde::ser::{
     Error as _, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
@@ -20,13 +20,13 @@ pub(crate) const BYTES: &str = "$pgtq_sdk::Bytes";
 pub(super) enum BytesAs {
     /// In JSON.
     Base64,
-    /// As a parameter of a statement: what Postgres reads as `bytea`.
+    /// As a statement parameter: the hex format of Postgres for `bytea`.
     Hex,
-    /// The next text is the base64 of bytes to be written as hexadecimal digits.
+    /// The next string is the base64 of bytes to be written in hex.
     HexNow,
 }
 
-/// What holds for a value and all that is in it.
+/// The rules for a value and everything inside it.
 #[derive(Clone, Copy)]
 pub(super) struct Rules<'t> {
     trail: &'t Trail,
@@ -38,7 +38,7 @@ impl<'t> Rules<'t> {
         Rules { trail, bytes }
     }
 
-    /// Inside of an object nothing is a parameter of its own.
+    /// Inside an object, bytes are base64: only the object is a parameter.
     fn inside_object(self) -> Self {
         Rules {
             bytes: BytesAs::Base64,
@@ -65,11 +65,11 @@ impl<T: Serialize + ?Sized> Serialize for Checked<'_, T> {
     }
 }
 
-/// A serializer, or a part of one, that is watched.
+/// A wrapped serializer, or a wrapped part of one.
 pub(super) struct Checker<'t, S> {
     inner: S,
     rules: Rules<'t>,
-    /// Items of a list so far.
+    /// Number of list items so far.
     count: usize,
 }
 
@@ -95,7 +95,7 @@ impl<'t, S> Checker<'t, S> {
         Err(E::custom("not a JSON number"))
     }
 
-    /// Takes one item of a list or tuple to `add`.
+    /// Passes one item of a list or tuple to `add`.
     fn item<'a, T: ?Sized, R, E>(
         &mut self,
         value: &'a T,
@@ -110,7 +110,7 @@ impl<'t, S> Checker<'t, S> {
             .inspect_err(|_| self.rules.trail.item(index))
     }
 
-    /// Takes one field to `add`.
+    /// Passes one field to `add`.
     fn field<'a, T: ?Sized, R, E>(
         &mut self,
         name: &str,
@@ -319,7 +319,7 @@ impl<S: SerializeMap> SerializeMap for Checker<'_, S> {
     }
 }
 
-/// A key as a person would write it.
+/// A key for messages: strings without quotes.
 #[cold]
 fn shown<K: Serialize + ?Sized>(key: &K) -> String {
     match serde_json::to_value(key) {

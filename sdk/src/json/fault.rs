@@ -1,18 +1,18 @@
-//! What is wrong with a value that cannot be written as JSON, and where in it.
+//! Why a value cannot be written as JSON, and at which place.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use crate::error::Error;
 
-/// One step from a value to something inside of it.
+/// One element of the path to a place inside a value.
 #[derive(Debug)]
 pub(super) enum Step {
     Item(usize),
     Field(String),
 }
 
-/// The way to a fault, noted from the inside outwards.
+/// The path to a fault, recorded from the inside outwards.
 #[derive(Default)]
 pub(super) struct Trail {
     number: Cell<Option<&'static str>>,
@@ -20,7 +20,7 @@ pub(super) struct Trail {
 }
 
 impl Trail {
-    /// Notes the name of a number that JSON does not have.
+    /// Records the name of a number that JSON does not have.
     #[cold]
     pub(super) fn number(&self, name: &'static str) {
         self.number.set(Some(name));
@@ -36,7 +36,7 @@ impl Trail {
         self.steps.borrow_mut().push(Step::Item(index));
     }
 
-    /// The fault that `error` stands for.
+    /// The recorded fault; its text is that of `error` unless a number was recorded.
     #[cold]
     pub(super) fn fault(&self, error: &serde_json::Error) -> Fault {
         let mut steps = self.steps.take();
@@ -52,7 +52,7 @@ impl Trail {
     }
 }
 
-/// A value that cannot be written as JSON, and where in it the fault is.
+/// Why a value cannot be written as JSON, and at which place.
 #[derive(Debug)]
 pub(crate) struct Fault {
     /// Outermost first.
@@ -65,29 +65,29 @@ pub(crate) struct Fault {
 enum Problem {
     /// `NaN`, `infinity` or `-infinity`.
     Number(&'static str),
-    /// What serde says.
+    /// The message of serde.
     Other(String),
 }
 
 impl Fault {
-    /// The value was a list of statement parameters.
+    /// Marks the value as a list of statement parameters.
     pub(super) fn of_parameters(mut self) -> Self {
         self.is_parameter = true;
         self
     }
 
-    /// The value was the item at `index` of a list.
+    /// Prefixes the path with the list item at `index`.
     pub(super) fn in_item(mut self, index: usize) -> Self {
         self.steps.insert(0, Step::Item(index));
         self
     }
 
-    /// As an error that names the whole: `the result`.
+    /// An error that names the whole value, as in `the result`.
     pub(crate) fn about(self, whole: &str) -> Error {
         Error::new(self).within(whole).code("json")
     }
 
-    /// The number, if the whole value is one that JSON does not have.
+    /// The number, if the value itself is NaN or an infinity.
     pub(crate) fn number(&self) -> Option<&'static str> {
         match self.problem {
             Problem::Number(number) if self.steps.is_empty() => Some(number),
@@ -122,7 +122,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// With a code of its own; retries by policy.
+/// With the code `json`; retries by policy.
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         Error::new(fault).code("json")

@@ -1,20 +1,21 @@
-//! `json!`, as serde_json's but for numbers that JSON does not have.
+//! `json!`: the macro of serde_json, except for NaN and infinities.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// A JSON value written as JSON: `json!({ "id": id, "tags": ["a", "b"] })`. Takes what
-/// the macro of serde_json takes.
+/// Builds a [`serde_json::Value`] from JSON syntax:
+/// `json!({ "id": id, "tags": ["a", "b"] })`. The syntax is that of
+/// [`serde_json::json!`].
 ///
 /// # Panics
-/// If an expression cannot be written as JSON: NaN and the infinities, which the macro
-/// of serde_json makes `null`, and maps whose keys are not texts.
+/// If an expression cannot be written as JSON: a map whose keys are not strings,
+/// or NaN and infinities, which [`serde_json::json!`] converts to `null`.
 #[macro_export]
 macro_rules! json {
     ($($json:tt)+) => { $crate::__json!($($json)+) };
 }
 
-/// What stands for an expression inside of `json!`.
+/// The value of an expression inside `json!`.
 #[doc(hidden)]
 #[track_caller]
 pub fn expression<T: Serialize + ?Sized>(value: &T) -> Value {
@@ -24,11 +25,11 @@ pub fn expression<T: Serialize + ?Sized>(value: &T) -> Value {
     }
 }
 
-/// Takes JSON apart token by token, as the macro of serde_json does.
+/// Parses JSON token by token, as the macro of serde_json does.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __json {
-    // Items of an array: those that are done, then the rest.
+    // Items of an array: the parsed ones, then the rest.
     (@array [$($done:expr,)*]) => { ::std::vec![$($done,)*] };
     (@array [$($done:expr),*]) => { ::std::vec![$($done),*] };
     (@array [$($done:expr,)*] null $($rest:tt)*) => {
@@ -50,7 +51,7 @@ macro_rules! __json {
         $crate::__json!(@array [$($done,)*] $($rest)*)
     };
 
-    // Entries of an object: the key so far, the rest, and the rest again for errors.
+    // Entries of an object: the key so far, the rest, and a copy of the rest for errors.
     (@object $object:ident () () ()) => {};
     (@object $object:ident [$($key:tt)+] ($value:expr) , $($rest:tt)*) => {
         let _ = $object.insert(($($key)+).into(), $value);

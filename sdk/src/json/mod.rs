@@ -1,8 +1,8 @@
-//! Values to JSON: results, pushes, saved values, parameters of statements.
+//! Values to JSON: results, pushes, saved values, statement parameters.
 //!
-//! Promises that a number which JSON does not have (NaN, an infinity) is an error
-//! that names its place. serde_json by itself writes `null` for it, and the
-//! reader of that fails far from the mistake.
+//! NaN and infinities, which JSON does not have, are errors that name their place.
+//! serde_json would write `null`, and the error would appear in the program that
+//! reads it.
 
 mod checked;
 mod fault;
@@ -41,7 +41,8 @@ pub(crate) fn value<T: Serialize + ?Sized>(value: &T) -> Result<Value, Fault> {
 fn text_with<T: Serialize + ?Sized>(value: &T, bytes: BytesAs) -> Result<String, Fault> {
     let trail = Trail::default();
     let rules = Rules::new(&trail, bytes);
-    // Not `value.serialize(Checker { .. })`: one more kind of serialiser for each type.
+    // Not `value.serialize(Checker { .. })`, which would compile one more serializer
+    // for each type.
     serde_json::to_string(&Checked::new(value, rules)).map_err(|error| trail.fault(&error))
 }
 

@@ -50,33 +50,33 @@ fn row(rates: Vec<(u8, f32)>, note: impl Into<Option<Note>>) -> Row {
     }
 }
 
-/// The same fault whichever way the value is written.
+/// Both ways of writing the value report the same fault.
 #[track_caller]
-fn refused(value: &impl Serialize, expected: &str) {
+fn assert_rejected(value: &impl Serialize, expected: &str) {
     let fault = super::value(value).expect_err(expected);
     assert_eq!(fault.to_string(), expected);
     assert_eq!(text(value).expect_err(expected).to_string(), expected);
 }
 
 #[test]
-fn a_number_that_json_does_not_have_is_named_with_its_place() {
+fn nan_and_infinities_are_named_with_their_place() {
     const NAN: f64 = f64::NAN;
-    refused(&NAN, "NaN is not a JSON number");
-    refused(&f32::NEG_INFINITY, "-infinity is not a JSON number");
-    refused(&Some(f64::INFINITY), "infinity is not a JSON number");
-    refused(&New(NAN), "NaN is not a JSON number");
+    assert_rejected(&NAN, "NaN is not a JSON number");
+    assert_rejected(&f32::NEG_INFINITY, "-infinity is not a JSON number");
+    assert_rejected(&Some(f64::INFINITY), "infinity is not a JSON number");
+    assert_rejected(&New(NAN), "NaN is not a JSON number");
     for (value, place) in [
         (row(vec![(1, 0.5), (2, f32::NAN)], None), "rates[1][1]"),
         (row(vec![], Note::New(NAN)), "note.New"),
         (row(vec![], Note::Tuple(1, NAN)), "note[1]"),
         (row(vec![], Note::Struct { rate: NAN }), "note.rate"),
     ] {
-        refused(
+        assert_rejected(
             &value,
             &format!("`{place}` is NaN, which is not a JSON number"),
         );
         let deep = BTreeMap::from([("rows", [value])]);
-        refused(
+        assert_rejected(
             &deep,
             &format!("`rows[0].{place}` is NaN, which is not a JSON number"),
         );
@@ -85,25 +85,25 @@ fn a_number_that_json_does_not_have_is_named_with_its_place() {
         row,
         more: BTreeMap::from([("rate", rate)]),
     };
-    refused(
+    assert_rejected(
         &flat(row(vec![], None), NAN),
         "`rate` is NaN, which is not a JSON number",
     );
-    refused(
+    assert_rejected(
         &flat(row(vec![(0, f32::NAN)], None), 0.0),
         "`rates[0][1]` is NaN, which is not a JSON number",
     );
-    refused(
+    assert_rejected(
         &[Tagged::Rate { of: NAN }],
         "`[0].of` is NaN, which is not a JSON number",
     );
-    refused(
+    assert_rejected(
         &[Untagged::Rate { of: NAN }],
         "`[0].of` is NaN, which is not a JSON number",
     );
 }
 
-/// A key that is a float, which serde takes where the type orders it.
+/// A float as a map key.
 #[derive(PartialEq, PartialOrd)]
 struct Key(f64);
 
@@ -122,24 +122,24 @@ impl Serialize for Keys {
 }
 
 #[test]
-fn a_key_that_is_not_a_json_number_is_named_too() {
+fn a_key_that_is_nan_is_named() {
     let keys = |second| BTreeMap::from([("by_rate", Keys([(Key(0.5), 1), (Key(second), 2)]))]);
     assert_eq!(
         text(&keys(2.5)).expect("finite"),
         r#"{"by_rate":{"0.5":1,"2.5":2}}"#
     );
-    refused(
+    assert_rejected(
         &keys(f64::NAN),
         "`by_rate.(a key)` is NaN, which is not a JSON number",
     );
-    refused(
+    assert_rejected(
         &BTreeMap::from([(vec![1], 2)]),
         "`(a key)`: key must be a string",
     );
 }
 
 #[test]
-fn everything_else_is_written_as_before() {
+fn other_values_are_written_as_by_serde_json() {
     let value = (
         (true, 'c', -7_i8, u64::MAX, i128::MIN, 0.5_f32, f64::MAX),
         (
@@ -173,7 +173,7 @@ fn everything_else_is_written_as_before() {
 }
 
 #[test]
-fn bytes_are_hexadecimal_only_where_they_are_a_parameter() {
+fn bytes_are_hex_as_a_parameter_and_base64_elsewhere() {
     let bytes = || Bytes::from([0xab_u8, 1]);
     let parameter = |value| parameter(0, &value).expect("JSON").to_string();
     assert_eq!(parameter(Some(bytes())), r#""\\xab01""#);
@@ -208,7 +208,7 @@ fn a_parameter_is_named_by_its_number() {
 }
 
 #[test]
-fn the_macro_takes_what_the_macro_of_serde_json_takes() {
+fn the_macro_accepts_the_syntax_of_serde_json() {
     let (key, list) = ("k", vec![1, 2]);
     macro_rules! both {
         ($($json:tt)+) => {
@@ -229,6 +229,6 @@ fn the_macro_takes_what_the_macro_of_serde_json_takes() {
 
 #[test]
 #[should_panic(expected = "json!: `[1]` is NaN, which is not a JSON number")]
-fn the_macro_stops_at_a_number_that_json_does_not_have() {
+fn the_macro_panics_at_nan() {
     let _ = crate::json!({ "rates": vec![1.0, f64::NAN] });
 }

@@ -1,4 +1,4 @@
-//! Parameters of a statement.
+//! Statement parameters.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -6,17 +6,22 @@ use serde_json::Value;
 use crate::error::Result;
 use crate::json;
 
-/// What can stand for `$1`, `$2`, ...: a tuple of up to 16, an array, a slice or
-/// a `Vec`; `()` for none. Numbers, booleans, texts, `Option`s, JSON values and
-/// [`Bytes`](crate::Bytes) are sent as what the statement expects; times and
-/// UUIDs are texts.
+/// The values of `$1`, `$2`, ...: a tuple of up to 16 values, an array, a slice or
+/// a `Vec`; `()` for none.
+///
+/// Numbers, booleans, strings, `Option`s, JSON values and
+/// [`Bytes`](crate::Bytes) are converted to the type that the statement expects;
+/// times and UUIDs are passed as strings.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a list of parameters",
-    label = "not parameters",
-    note = "write `(a, b)` for two, `(a,)` for one, `()` for none"
+    label = "not a list of parameters",
+    note = "write `(a, b)` for two parameters, `(a,)` for one, `()` for none"
 )]
 pub trait Params {
-    /// A JSON array, one item for each parameter.
+    /// A JSON array with one item per parameter.
+    ///
+    /// # Errors
+    /// Code `json` if a parameter cannot be written as JSON.
     fn into_json(self) -> Result<String>;
 }
 
@@ -64,9 +69,10 @@ macro_rules! tuples {
     ($(($($name:ident)+))+) => {$(
         impl<$($name: Serialize),+> Params for ($($name,)+) {
             fn into_json(self) -> Result<String> {
-                #[expect(non_snake_case, reason = "variables are called as their types")]
+                #[expect(non_snake_case, reason = "variables have the names of their types")]
                 let ($($name,)+) = self;
-                // Values first: one serialiser of lists for all tuples keeps plugins small.
+                // Converted to values first: plugins stay small with one serializer of
+                // lists for all tuples.
                 let mut index = 0..;
                 let items: Vec<Value> = vec![$(
                     json::parameter(index.next().unwrap_or_default(), &$name)?

@@ -1,4 +1,4 @@
-//! The answer of a statement.
+//! The rows returned by a statement.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::args::found;
 use crate::error::{Error, Result};
 
-/// The contract's answer.
+/// The contract's response to a statement.
 #[cfg(any(test, target_arch = "wasm32"))]
 #[derive(Deserialize)]
 struct Answer {
@@ -29,7 +29,7 @@ struct Column {
     kind: String,
 }
 
-/// The rows of a statement, in its order: `for row in rows`.
+/// The rows returned by a statement, in order: `for row in rows`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows {
     columns: Rc<[Column]>,
@@ -38,11 +38,12 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Reads the contract's answer.
+    /// Parses the contract's response.
     #[cfg(any(test, target_arch = "wasm32"))]
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let answer: Answer = serde_json::from_str(text)
-            .map_err(|error| Error::new(format!("the runner's answer to SQL is odd: {error}")))?;
+        let answer: Answer = serde_json::from_str(text).map_err(|error| {
+            Error::new(format!("the runner's SQL response is not valid: {error}"))
+        })?;
         Ok(Rows {
             columns: answer.columns.into(),
             rows: answer.rows,
@@ -50,48 +51,64 @@ impl Rows {
         })
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// How many rows the statement read, wrote or removed.
+    /// The number of rows that the statement selected, inserted, updated or
+    /// deleted.
     pub fn affected(&self) -> u64 {
         self.affected
     }
 
-    /// The columns' names, in order.
+    /// The names of the columns, in order.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().map(|column| column.name.as_str())
     }
 
-    /// All rows as values of a type, see [`Row::into`].
+    /// Converts all rows: see [`Row::into`].
     ///
     /// # Errors
-    /// As [`Row::into`], at the first row that does not fit.
+    /// As [`Row::into`], for the first row that is not a `T`.
+    ///
+    /// ```
+    /// use pgtq_sdk::prelude::*;
+    /// use pgtq_sdk::sql::Rows;
+    ///
+    /// #[derive(Deserialize)]
+    /// struct User {
+    ///     id: i64,
+    ///     email: Option<String>,
+    /// }
+    ///
+    /// let rows = Rows::of(["id", "email"], json!([[1, "ada@example.com"], [2, null]]));
+    /// let users: Vec<User> = rows.into_vec().unwrap();
+    /// assert_eq!(users[1].email, None);
+    /// ```
     pub fn into_vec<T: DeserializeOwned>(self) -> Result<Vec<T>> {
         self.into_iter().map(Row::into).collect()
     }
 }
 
-/// For answers of fakes; see [`TestCtx::on_sql`](crate::TestCtx::on_sql).
+/// For fakes: see [`TestCtx::on_sql`](crate::TestCtx::on_sql).
 #[cfg(not(target_arch = "wasm32"))]
 impl Rows {
-    /// Rows of an answer: `Rows::of(["id", "email"], [(1, "ada@example.com")])`.
+    /// The given rows: `Rows::of(["id", "email"], [(1, "ada@example.com")])`.
     ///
     /// # Panics
-    /// If a row is not a list with one value for each column.
+    /// If a row is not a list or tuple with one value per column.
     pub fn of<const N: usize>(columns: [&str; N], rows: impl serde::Serialize) -> Self {
         let rows = crate::json::value(&rows).expect("rows are JSON");
         let rows: Vec<Vec<Value>> = serde_json::from_value(rows)
-            .expect("rows are a list of lists or tuples, one value for each column");
+            .expect("rows are a list of lists or tuples, with one value per column");
         for row in &rows {
-            assert_eq!(row.len(), N, "a row has one value for each column");
+            assert_eq!(row.len(), N, "a row has one value per column");
         }
         let columns = columns.map(|name| Column {
             name: name.to_owned(),
@@ -104,7 +121,7 @@ impl Rows {
         }
     }
 
-    /// The answer of a statement that returns no rows and touches this many.
+    /// The response to a statement that returns no rows and affects this many.
     pub fn affected_only(affected: u64) -> Self {
         Rows {
             columns: [].into(),
@@ -126,7 +143,7 @@ impl IntoIterator for Rows {
     }
 }
 
-/// Hands out rows one by one.
+/// Iterator over the rows of [`Rows`].
 #[derive(Debug)]
 pub struct IntoIter {
     columns: Rc<[Column]>,
@@ -154,11 +171,11 @@ pub struct Row {
     values: Vec<Value>,
 }
 
-/// What names a column: its name, or its place from 0.
+/// A column's name (`&str`) or its index from 0 (`usize`).
 pub trait ColumnName: Copy {
-    /// The place among the names, if there is such a column.
+    /// The index of the column among the names; `None` if there is no such column.
     fn place<'a>(self, names: impl Iterator<Item = &'a str>) -> Option<usize>;
-    /// For messages.
+    /// The column for error messages.
     fn shown(self) -> String;
 }
 
@@ -183,23 +200,24 @@ impl ColumnName for usize {
 }
 
 impl Row {
-    /// One value, by the column's name or its place. NULL fits an `Option`.
+    /// The value of a column, by name or index. Use an `Option` for a column that
+    /// can be NULL.
     ///
     /// # Errors
-    /// Of code `row` if there is no such column, or its value is not a `T`; it
+    /// Code `row` if there is no such column or its value is not a `T`. The error
     /// retries by policy.
     pub fn get<T: DeserializeOwned>(&self, column: impl ColumnName) -> Result<T> {
         let names = self.columns.iter().map(|column| column.name.as_str());
         let Some(place) = column.place(names) else {
             let names: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).collect();
-            return Err(odd(format!(
-                "there is no column {}: the answer has `{}`",
+            return Err(invalid(format!(
+                "there is no column {}: the columns are `{}`",
                 column.shown(),
                 names.join("`, `")
             )));
         };
         let value = self.values.get(place).unwrap_or(&Value::Null);
-        // Values are cloned only where the type owns them.
+        // By reference: values are cloned only for types that own them.
         T::deserialize(value).map_err(|error| {
             let Column { name, kind } = &self.columns[place];
             let kind = if kind.is_empty() {
@@ -207,7 +225,7 @@ impl Row {
             } else {
                 &format!(" ({kind})")
             };
-            odd(format!(
+            invalid(format!(
                 "column `{name}`{kind}: expected `{}`, found {} ({error})",
                 std::any::type_name::<T>(),
                 found(value),
@@ -215,25 +233,25 @@ impl Row {
         })
     }
 
-    /// The row as a value of a type: columns are the fields of a struct, by
-    /// name, or the items of a tuple, by place; the only column of a row may be
-    /// the value itself.
+    /// Converts the row: columns become the fields of a struct, by name, or the
+    /// items of a tuple, by index. A row with one column also converts to a plain
+    /// value.
     ///
     /// # Errors
-    /// Of code `row` if it does not fit; it retries by policy.
+    /// Code `row` if the row is not a `T`. The error retries by policy.
     pub fn into<T: DeserializeOwned>(self) -> Result<T> {
         T::deserialize(self).map_err(|error: serde_json::Error| {
             let wanted = std::any::type_name::<T>();
-            odd(format!("a row is not a `{wanted}`: {error}"))
+            invalid(format!("the row is not a `{wanted}`: {error}"))
         })
     }
 }
 
-fn odd(message: String) -> Error {
+fn invalid(message: String) -> Error {
     Error::new(message).code("row")
 }
 
-/// A row is what the type makes of it.
+/// The target type decides whether a row is a map, a sequence or one value.
 impl<'de> serde::Deserializer<'de> for Row {
     type Error = serde_json::Error;
 
@@ -329,7 +347,7 @@ mod tests {
     use super::*;
     use crate::Bytes;
 
-    /// An answer of the contract.
+    /// Two rows in the contract's format.
     fn rows() -> Rows {
         let answer = r#"{
             "columns": [
@@ -349,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_found_by_name_and_by_place() {
+    fn values_are_found_by_name_and_by_index() {
         let mut all = rows().into_iter();
         let (first, second) = (all.next().expect("two"), all.next().expect("two"));
         assert_eq!(first.get::<i64>("id"), Ok(7));
@@ -360,16 +378,16 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_does_not_fit_is_explained() {
+    fn errors_name_the_column_and_both_types() {
         let row = rows().into_iter().nth(1).expect("two");
         for (error, message) in [
             (
                 row.get::<i64>("mail").expect_err("no such column"),
-                "there is no column `mail`: the answer has `id`, `email`, `photo`",
+                "there is no column `mail`: the columns are `id`, `email`, `photo`",
             ),
             (
                 row.get::<i64>(3).expect_err("no such column"),
-                "there is no column 3: the answer has `id`, `email`, `photo`",
+                "there is no column 3: the columns are `id`, `email`, `photo`",
             ),
             (
                 row.get::<u8>("email").expect_err("it is NULL"),
@@ -384,12 +402,12 @@ mod tests {
         assert!(
             error
                 .message()
-                .starts_with("a row is not a `(i64, alloc::string::String)`")
+                .starts_with("the row is not a `(i64, alloc::string::String)`")
         );
     }
 
     #[test]
-    fn a_row_is_a_struct_a_tuple_a_map_or_its_only_value() {
+    fn a_row_converts_to_a_struct_a_tuple_a_map_or_its_only_value() {
         let users: Vec<User> = rows().into_vec().expect("columns are fields");
         assert_eq!((users[0].id, &users[1].email), (7, &None));
         let tuples: Vec<(i64, Option<String>, Option<Bytes>)> =

@@ -1,4 +1,4 @@
-//! Servers of a test.
+//! Fake HTTP servers.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use serde_json::Value;
 /// A request that a handler made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Requested {
-    /// Upper case.
+    /// The method, in upper case.
     pub method: String,
-    /// All of it, with the query.
+    /// The URL, with its query.
     pub url: String,
-    /// Names in lower case; secrets as their placeholders.
+    /// The headers: names in lower case, secrets as placeholders.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// The longest wait, if one was set.
+    /// The timeout, if one was set.
     pub timeout: Option<Duration>,
 }
 
 impl Requested {
-    /// The first header of a name, in any case.
+    /// The first header with this name. Names are case-insensitive.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
         headers
@@ -31,25 +31,25 @@ impl Requested {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The body as text; what is not UTF-8 becomes `U+FFFD`.
+    /// The body as text. Invalid UTF-8 is replaced by `U+FFFD`.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON.
+    /// The body, parsed as JSON.
     ///
     /// # Panics
-    /// If it is something else.
+    /// If the body is not a valid `T`.
     pub fn json<T: DeserializeOwned>(&self) -> T {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| {
             panic!(
-                "the body is not the JSON expected: {error}: {}",
+                "the request body is not the expected JSON: {error}: {}",
                 self.text()
             )
         })
     }
 
-    /// Whether a pattern of `on_http` means this request.
+    /// Whether a pattern of `on_http` matches this request.
     pub(crate) fn matches(&self, method: &str, pattern: &str) -> bool {
         let without_query = self.url.split('?').next().unwrap_or("");
         let is_url = match pattern.strip_suffix('*') {
@@ -60,7 +60,7 @@ impl Requested {
     }
 }
 
-/// What a server of a test answers.
+/// The response of a fake server, for [`TestCtx::on_http`](crate::TestCtx::on_http).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     pub(crate) status: u16,
@@ -69,7 +69,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// An answer of this status without a body.
+    /// A response with this status and no body.
     pub fn status(status: u16) -> Self {
         Reply {
             status,
@@ -78,23 +78,23 @@ impl Reply {
         }
     }
 
-    /// An answer of status 200 with JSON.
+    /// A response with status 200 and a JSON body.
     ///
     /// # Panics
     /// If the value cannot be written as JSON.
     pub fn json(value: impl Serialize) -> Self {
-        let value: Value = crate::json::value(&value).expect("the answer is JSON");
+        let value: Value = crate::json::value(&value).expect("the reply cannot be written as JSON");
         Reply::status(200)
             .header("content-type", "application/json")
             .body(value.to_string())
     }
 
-    /// An answer of status 200 with a body.
+    /// A response with status 200 and a body.
     pub fn ok(body: impl Into<Vec<u8>>) -> Self {
         Reply::status(200).body(body)
     }
 
-    /// Sets another status.
+    /// Sets the status.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = status;

@@ -1,8 +1,8 @@
-//! Tests of handlers on the author's machine: no sandbox, no database, no network.
+//! The test double of the runner: no sandbox, no database, no network.
 //!
-//! Does not imitate limits, traps or the commit of children: `pgtq call` runs
-//! the built file under the real ones. Of SQL it imitates the transaction, but
-//! no statement: answers are the test's.
+//! It does not simulate limits, traps or the commit of child tasks; `pgtq call`
+//! runs the built file under the real ones. For SQL it simulates the transaction,
+//! and the test supplies the responses.
 
 mod http;
 mod needs;
@@ -34,38 +34,58 @@ use crate::sql::Rows;
 /// A task that a handler pushed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pushed {
-    /// The handler it is for.
+    /// The handler that runs the task.
     pub handler: String,
-    /// Its arguments.
+    /// The arguments.
     pub payload: Value,
-    /// Its queue, if one was named.
+    /// The queue: set by the push or declared by the handler.
     pub queue: Option<String>,
-    /// Its priority, if one was given.
+    /// The priority: set by the push or declared by the handler.
     pub priority: Option<i32>,
-    /// Its delay, if one was given.
+    /// The delay, if one was set.
     pub delay: Option<Duration>,
-    /// Its retries, if they were given.
+    /// The retry limit, if one was set.
     pub retries: Option<Retries>,
-    /// Its idempotency key, if it has one.
+    /// The idempotency key, if one was set.
     pub key: Option<String>,
 }
 
 /// A line that a handler logged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Logged {
-    /// How important it is.
+    /// The severity.
     pub level: Level,
-    /// The text.
+    /// The message.
     pub message: String,
     /// The structured fields, an object.
     pub fields: Value,
 }
 
-/// A [`Ctx`] for tests, made by [`Ctx::test`]: settings first, then the
-/// handler, then a look at what it did.
+/// A [`Ctx`] for tests, made by [`Ctx::test`]: configure it, run the handler,
+/// then check what the handler did.
 ///
-/// It is current on its own thread only; code that a handler runs on other
-/// threads is not recorded (a sandbox has one thread).
+/// It dereferences to [`Ctx`], so `&ctx` is accepted where a handler takes
+/// `&Ctx`. It is current on its own thread only: what a handler does on other
+/// threads is not recorded (the sandbox has one thread).
+///
+/// ```
+/// use pgtq_sdk::prelude::*;
+/// use pgtq_sdk::Reply;
+///
+/// #[handler(needs(http = "https://api.example.com"))]
+/// fn ping(ctx: &Ctx) -> Result<u16> {
+///     let response = ctx.http().get("https://api.example.com/ping").send()?;
+///     info!("pinged");
+///     Ok(response.status())
+/// }
+///
+/// let ctx = Ctx::test()
+///     .attempt(2)
+///     .on_http("GET", "https://api.example.com/*", |_| Ok(Reply::status(204)));
+/// assert_eq!(ctx.run("ping", ()), Ok(json!(204)));
+/// assert_eq!(ctx.requests().len(), 1);
+/// assert_eq!(ctx.logs()[0].message, "pinged");
+/// ```
 #[derive(Debug)]
 pub struct TestCtx {
     ctx: Ctx,
@@ -87,38 +107,40 @@ impl TestCtx {
         self
     }
 
-    /// Sets the task's id.
+    /// Sets the task's id. The default is 1.
     #[must_use]
     pub fn id(self, id: u64) -> Self {
         self.set(|record| record.id = id)
     }
 
-    /// Sets the number of the attempt; 1 is the first.
+    /// Sets the number of the attempt. The default is 1, the first.
     #[must_use]
     pub fn attempt(self, attempt: u32) -> Self {
         self.set(|record| record.attempt = attempt)
     }
 
-    /// Sets how many attempts there are in all; `None` means no limit.
+    /// Sets the maximum number of attempts; `None` means no limit. The default is
+    /// 21.
     #[must_use]
     pub fn max_attempts(self, max: impl Into<Option<u32>>) -> Self {
         let max = max.into();
         self.set(|record| record.max_attempts = max)
     }
 
-    /// Sets the queue.
+    /// Sets the queue. The default is `default`.
     #[must_use]
     pub fn queue(self, queue: impl Into<String>) -> Self {
         self.set(|record| record.queue = queue.into())
     }
 
-    /// Sets the idempotency key.
+    /// Sets the idempotency key. The default is `test-1`.
     #[must_use]
     pub fn idempotency_key(self, key: impl Into<String>) -> Self {
         self.set(|record| record.idempotency_key = key.into())
     }
 
-    /// Sets the moments of push and of becoming due, in Unix milliseconds.
+    /// Sets the times of [`Ctx::pushed_at`] and [`Ctx::due_at`], in milliseconds
+    /// since the Unix epoch. The default of both is 2026-01-01 00:00:00 UTC.
     #[must_use]
     pub fn times(self, pushed_at_ms: u64, due_at_ms: u64) -> Self {
         self.set(|record| {
@@ -127,32 +149,33 @@ impl TestCtx {
         })
     }
 
-    /// Sets the time that is left.
+    /// Sets the time until the timeout, in whole milliseconds. The default is 30 s.
     #[must_use]
     pub fn remaining(self, remaining: Duration) -> Self {
         self.set(|record| record.remaining_ms = millis(remaining))
     }
 
-    /// Sets the time that [`Ctx::now`] says. It stands still.
+    /// Sets the time that [`Ctx::now`] returns. It changes only by
+    /// [`TestCtx::advance`]. The default is 2026-01-01 00:00:00 UTC.
     #[must_use]
     pub fn clock(self, now: SystemTime) -> Self {
         self.set(|record| record.clock = now)
     }
 
-    /// Lets time pass: the clock advances, and less time remains.
+    /// Advances the clock, and reduces the time until the timeout.
     pub fn advance(&self, time: Duration) {
         let mut record = self.record.borrow_mut();
         record.clock += time;
         record.remaining_ms = record.remaining_ms.saturating_sub(millis(time));
     }
 
-    /// Sets whether somebody asked to cancel the task.
+    /// Sets whether cancellation was requested. The default is no.
     #[must_use]
     pub fn cancelled(self, cancelled: bool) -> Self {
         self.set(|record| record.cancelled = cancelled)
     }
 
-    /// Sets a secret.
+    /// Sets the value of a secret. Secrets that are not set are denied.
     #[must_use]
     pub fn secret(self, name: &str, value: &str) -> Self {
         self.set(|record| {
@@ -163,20 +186,21 @@ impl TestCtx {
     /// Sets the state that an earlier attempt saved.
     ///
     /// # Panics
-    /// If it cannot be written as JSON.
+    /// If the value cannot be written as JSON.
     #[must_use]
     pub fn state(self, value: impl Serialize) -> Self {
-        let value = crate::json::value(&value).expect("a state is JSON");
+        let value = crate::json::value(&value).expect("the state cannot be written as JSON");
         self.set(|record| {
             record.saved.insert(String::new(), value);
         })
     }
 
-    /// Answers requests to a URL. The first answer that fits counts.
+    /// Adds a fake server. The first one that matches a request handles it;
+    /// requests without a match are denied.
     ///
-    /// `method` may be `*`. A `url` without a query fits all queries, and one
-    /// that ends with `*` all that begins like it. An `Err` stands for a
-    /// request that got no answer.
+    /// `method` may be `*` for any method. A `url` without a query matches any
+    /// query, and one that ends with `*` matches any URL with that prefix. Return
+    /// `Err` to simulate a request without a response.
     #[must_use]
     pub fn on_http(
         self,
@@ -192,9 +216,11 @@ impl TestCtx {
         self.set(|record| record.servers.push(server))
     }
 
-    /// Answers statements that contain a text, whatever the blanks between its
-    /// words; `""` fits all. The first answer that fits counts. An `Err` dooms
-    /// the transaction: the attempt cannot succeed any more.
+    /// Adds a fake for SQL statements that contain `part`. The first one that
+    /// matches a statement handles it; statements without a match are denied.
+    ///
+    /// Whitespace between words is ignored, and `""` matches every statement. An
+    /// `Err` aborts the transaction, so the attempt cannot succeed.
     #[must_use]
     pub fn on_sql(
         self,
@@ -208,17 +234,18 @@ impl TestCtx {
         self.set(|record| record.tables.push(table))
     }
 
-    /// Runs a handler of this crate by name, through the same decoding of
-    /// arguments and encoding of results as in a sandbox.
+    /// Runs a handler of this crate by name. Arguments and results are decoded and
+    /// encoded as in the sandbox.
     ///
-    /// After an error the next run is a retry: state and steps are there. After
-    /// a success it is a new task.
+    /// A run after an error is a retry: it finds saved state and results of steps.
+    /// A run after a success is a new task.
     ///
     /// # Errors
-    /// What the handler answers, an error of code `arguments`, or that there is
-    /// no such handler. Of code `denied`, whatever the handler made of it, if it
-    /// used something that is not in its `needs(...)`, and of code `sql:25P02` if it
-    /// succeeded in spite of a failed statement.
+    /// The error of the handler; code `arguments` for invalid arguments; an error
+    /// if the crate has no such handler. Code `denied` if the handler used a
+    /// capability that it does not declare in `needs(...)`, even if the handler
+    /// ignored the error, and `sql:25P02` if it succeeded despite a failed
+    /// statement.
     pub fn run(&self, handler: &str, args: impl Serialize) -> Result<Value> {
         let args = crate::json::text(&args).map_err(|fault| fault.about("the arguments"))?;
         let needs = needs::info(handler).map(|info| info.needs);
@@ -228,42 +255,42 @@ impl TestCtx {
         serde_json::from_str(&result).map_err(Error::from)
     }
 
-    /// Ends the attempt as failed and begins the next one: SQL and what was
-    /// saved with it are rolled back, all else that was saved is there.
+    /// Ends the attempt as failed and begins the next one. SQL and values saved in
+    /// its transaction are rolled back; other saved values remain.
     pub fn next_attempt(&self) {
         let mut record = self.record.borrow_mut();
         record.attempt += 1;
         record.begin(None);
     }
 
-    /// The manifest that the built plugin describes itself with.
+    /// The manifest of the plugin: its handlers, their arguments and needs.
     pub fn manifest(&self) -> Value {
         serde_json::from_str(&crate::registry::describe()).expect("a manifest is JSON")
     }
 
-    /// The tasks pushed for one handler, in order.
+    /// The tasks pushed for one handler, in the order of the pushes.
     pub fn pushed(&self, handler: &str) -> Vec<Pushed> {
         let mut pushed = self.all_pushed();
         pushed.retain(|task| task.handler == handler);
         pushed
     }
 
-    /// All tasks pushed, in order.
+    /// All pushed tasks, in the order of the pushes.
     pub fn all_pushed(&self) -> Vec<Pushed> {
         self.record.borrow().pushed.clone()
     }
 
-    /// The lines logged, in order.
+    /// The log lines, in order.
     pub fn logs(&self) -> Vec<Logged> {
         self.record.borrow().logs.clone()
     }
 
-    /// The requests made, in order, answered or not.
+    /// The requests made, in order, including those without a matching fake.
     pub fn requests(&self) -> Vec<Requested> {
         self.record.borrow().requests.clone()
     }
 
-    /// The statements run, in order, answered or not.
+    /// The statements run, in order, including those without a matching fake.
     pub fn statements(&self) -> Vec<Statement> {
         self.record.borrow().statements.clone()
     }
@@ -271,25 +298,25 @@ impl TestCtx {
     /// The state that the next attempt would load.
     ///
     /// # Panics
-    /// If it is not a `T`.
+    /// If the state is not a `T`.
     pub fn saved<T: DeserializeOwned>(&self) -> Option<T> {
         self.kept("")
     }
 
-    /// The result of a finished step that the next attempt would not run again.
+    /// The saved result of a step, which the next attempt would not run again.
     ///
     /// # Panics
-    /// If it is not a `T`.
+    /// If the result is not a `T`.
     pub fn step_result<T: DeserializeOwned>(&self, step: &str) -> Option<T> {
         self.kept(&format!("step/{step}"))
     }
 
     fn kept<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let value = self.record.borrow().saved.get(name).cloned()?;
-        Some(serde_json::from_value(value).expect("what was saved is of this type"))
+        Some(serde_json::from_value(value).expect("the saved value has this type"))
     }
 
-    /// The progress reported, in order: fraction and message.
+    /// The progress reports, in order: fraction and message.
     pub fn progress_reports(&self) -> Vec<(f64, String)> {
         self.record.borrow().progress.clone()
     }

@@ -1,4 +1,4 @@
-//! What a test sets and what it saw.
+//! The settings of a test, and what its handler did.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,10 +16,10 @@ use crate::error::{Error, Result};
 use crate::host::Notes;
 use crate::sql::Rows;
 
-/// An answer that a test wrote. Shared, so that it runs while nothing is borrowed.
+/// A fake of a test. Shared, so that the record is not borrowed while it runs.
 pub(crate) type Fake<In, Out> = Rc<RefCell<dyn FnMut(&In) -> Result<Out>>>;
 
-/// Everything about one test.
+/// The state of one test.
 pub(crate) struct Record {
     pub(crate) id: u64,
     pub(crate) attempt: u32,
@@ -38,25 +38,25 @@ pub(crate) struct Record {
     /// By method and URL.
     pub(crate) servers: Vec<(String, String, Fake<Requested, Reply>)>,
     pub(crate) requests: Vec<Requested>,
-    /// By a part of the statement.
+    /// By part of the statement.
     pub(crate) tables: Vec<(String, Fake<Statement, Rows>)>,
     pub(crate) statements: Vec<Statement>,
-    /// Values that later attempts find.
+    /// Committed values, which later attempts load.
     pub(crate) saved: BTreeMap<String, Value>,
-    /// Values that they find if the open transaction is committed.
+    /// Values saved in the open transaction.
     pub(crate) saved_with_sql: BTreeMap<String, Value>,
-    /// The failed statement that dooms the open transaction.
-    pub(crate) doomed_by: Option<String>,
+    /// The failed statement that aborted the open transaction.
+    pub(crate) aborted_by: Option<String>,
     pub(crate) notes: Notes,
-    /// What the handler under `run` asks for; `None` outside of `run`.
+    /// The needs of the handler under `run`; `None` outside `run`.
     pub(crate) needs: Option<Needs>,
-    /// The first use of something that it does not ask for.
+    /// The first use of a capability that it does not declare.
     pub(crate) undeclared: Option<Error>,
     is_done: bool,
 }
 
 impl Default for Record {
-    /// A first attempt with the runner's defaults, at a fixed time.
+    /// A first attempt with the runner's defaults, on 2026-01-01 00:00:00 UTC.
     fn default() -> Self {
         const START_MS: u64 = 1_767_225_600_000;
         Record {
@@ -80,7 +80,7 @@ impl Default for Record {
             statements: Vec::new(),
             saved: BTreeMap::new(),
             saved_with_sql: BTreeMap::new(),
-            doomed_by: None,
+            aborted_by: None,
             notes: Notes::default(),
             needs: None,
             undeclared: None,
@@ -99,9 +99,9 @@ impl fmt::Debug for Record {
 }
 
 impl Record {
-    /// A new attempt begins; whatever was open is rolled back.
+    /// Begins a new attempt; an open transaction is rolled back.
     pub(crate) fn begin(&mut self, needs: Option<Needs>) {
-        // A task that succeeded is over, and the next one starts with nothing.
+        // After a success the next attempt belongs to a new task, without state.
         if std::mem::take(&mut self.is_done) {
             self.saved.clear();
         }
@@ -110,14 +110,15 @@ impl Record {
         self.needs = needs;
     }
 
-    /// The attempt under `run` ends: the word of the runner after the handler's.
+    /// Ends the attempt of `run`. Like the runner, it can turn a success into an
+    /// error.
     pub(crate) fn end(&mut self, result: Result<String>) -> Result<String> {
         self.needs = None;
-        let result = match (self.undeclared.take(), self.doomed_by.clone(), result) {
+        let result = match (self.undeclared.take(), self.aborted_by.clone(), result) {
             (Some(undeclared), ..) => Err(undeclared),
             (None, Some(statement), Ok(_)) => Err(Error::new(format!(
-                "the handler succeeded, but a statement of it failed, so its transaction cannot \
-                 be committed: `{statement}`; where a conflict is expected, write `ON CONFLICT`"
+                "the handler succeeded, but its transaction cannot be committed because a \
+                 statement failed: `{statement}`; for expected conflicts write `ON CONFLICT`"
             ))
             .code("sql:25P02")),
             (.., result) => result,
@@ -130,19 +131,19 @@ impl Record {
         result
     }
 
-    /// What SQL and state did so far is there for later attempts.
+    /// Commits the open transaction.
     pub(crate) fn commit(&mut self) {
         self.saved.append(&mut self.saved_with_sql);
     }
 
     fn roll_back(&mut self) {
         self.saved_with_sql.clear();
-        self.doomed_by = None;
+        self.aborted_by = None;
     }
 
-    /// Refuses what the handler under `run` does not ask for. In a sandbox it is
-    /// denied; in a test it makes the whole run an error, for the handler could
-    /// be one that swallows it.
+    /// Denies a capability that the handler under `run` does not declare. In the
+    /// sandbox only the call fails; in a test the run fails as well, even if the
+    /// handler ignores the error.
     pub(crate) fn demand(
         &mut self,
         what: &str,

@@ -1,18 +1,18 @@
-//! The database of a test.
+//! SQL statements recorded in a test.
 
 use serde_json::Value;
 
 /// A statement that a handler ran.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
-    /// The text, as it was written.
+    /// The text, as written.
     pub text: String,
-    /// What stood for `$1`, `$2`, ...
+    /// The values of `$1`, `$2`, ...
     pub params: Vec<Value>,
 }
 
 impl Statement {
-    /// Whether the text contains a part, whatever the blanks between words.
+    /// Whether the text contains `part`; whitespace between words is ignored.
     pub(crate) fn contains(&self, part: &str) -> bool {
         let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         one_line(&self.text).contains(&one_line(part))

@@ -1,11 +1,11 @@
-//! Micro-benchmarks of the pure parts: what a task costs before and after its guest.
+//! Micro-benchmarks of pure functions: the cost of a task before and after its guest.
 //!
 //! ```text
 //! cargo bench -p pgtq-bench --bench pure
 //! ```
 //!
-//! Prints the median of some rounds in nanoseconds a call. Without `--bench`
-//! (`cargo test -p pgtq-bench --bench pure`) it calls everything once.
+//! Prints the median of several rounds, in nanoseconds per call. Without `--bench`
+//! (`cargo test -p pgtq-bench --bench pure`) it calls each function once.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const ROUNDS: usize = 15;
 const ROUND: Duration = Duration::from_millis(50);
 
 fn main() {
-    // Cargo says `--bench` when figures are wanted.
+    // `cargo bench` passes `--bench`.
     let measured = std::env::args().any(|word| word == "--bench");
     let bench = Bench { measured };
 
@@ -65,7 +65,7 @@ impl Bench {
     }
 }
 
-/// Nanoseconds of one call.
+/// The duration of one call, in nanoseconds.
 fn round<T>(call: &impl Fn() -> T) -> f64 {
     let started = Instant::now();
     let mut n = 0_u32;

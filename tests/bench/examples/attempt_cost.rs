@@ -1,17 +1,17 @@
-//! What one attempt costs: a fresh store and instance, one call, and their end.
+//! The cost of one attempt: a new store and instance, one call, and their drop.
 //!
 //! ```text
 //! cargo run --release -p pgtq-bench --example attempt_cost -- FILE.wasm HANDLER 'ARGS' [THREADS [COUNT]]
 //! ```
 //!
-//! With COUNT it runs that many attempts once with the on-demand allocator, and prints
-//! no time: for `valgrind --tool=callgrind`, where the difference of two counts is what
-//! the attempts between them take.
+//! Prints the processor time per attempt in µs for both allocators, on THREADS threads (1 by
+//! default), each with its own runtime. Processor time, because it depends less on the load
+//! of the machine. Linux only. Compiles in a child process, as a runner does: this program
+//! as `compile-plugin`.
 //!
-//! Prints µs of processor time per attempt for both allocators, on THREADS
-//! threads (1 if not given), each with a runtime of its own: processor time, so
-//! that a busy machine disturbs less. Linux only. Compiles as a runner does, in a
-//! child: this program again, as `compile-plugin`.
+//! With COUNT it runs that many attempts with the on-demand allocator and prints no time. For
+//! `valgrind --tool=callgrind`: the difference of two runs is the cost of the additional
+//! attempts.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ fn main() -> Result<ExitCode> {
     let threads = rest.first().map_or(Ok(1), |n| n.parse())?;
     let count: Option<u64> = rest.get(1).map(|n| n.parse()).transpose()?;
     let bytes = std::fs::read(file).with_context(|| format!("read {file}"))?;
-    // Valgrind has too little address space for a pool.
+    // Valgrind does not have enough address space for a pool.
     let allocators = match count {
         Some(_) => &[Allocator::OnDemand][..],
         None => &[Allocator::Pooling, Allocator::OnDemand],
@@ -43,7 +43,7 @@ fn main() -> Result<ExitCode> {
     for &allocator in allocators {
         let config = SandboxConfig {
             allocator,
-            // Under valgrind the child would be valgrind.
+            // Under valgrind the current executable is valgrind.
             compiler: match count {
                 Some(_) => None,
                 None => Some(Compiler::own_image()?),
@@ -88,7 +88,7 @@ fn round(handler: &Arc<dyn Handler>, args: &str, threads: usize) -> Result<()> {
         .collect();
     let (mut attempts, mut busy) = (0, Duration::ZERO);
     for count in counts {
-        let (n, time) = count.join().expect("a thread of ours does not panic")?;
+        let (n, time) = count.join().expect("no panic")?;
         attempts += n;
         busy += time;
     }
@@ -98,7 +98,7 @@ fn round(handler: &Arc<dyn Handler>, args: &str, threads: usize) -> Result<()> {
     Ok(())
 }
 
-/// Time that this thread has spent on a processor.
+/// The processor time of this thread.
 fn busy() -> Result<Duration> {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanos = stat.split(' ').next().context("schedstat is empty")?;

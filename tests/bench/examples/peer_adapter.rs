@@ -1,14 +1,14 @@
-//! pgtq behind the contract of a harness that measures task queues alike.
+//! The adapter of pgtq for a harness that compares task queues.
 //!
 //! ```text
 //! peer_adapter info|setup|enqueue N|drain N|latency RATE SECONDS
 //! ```
 //!
-//! The database is in `DATABASE_URL`. Prints JSON lines: what it is, when the tasks
-//! were in, how many handlers have started, when each single task was pushed and
-//! started. The handlers are those of the example plugin `hello`, in the sandbox
-//! with all its limits; around each stands a counter. `PGTQ_PEER_PLUGIN` names
-//! the built file; without it, it is built. Ends when its standard input does.
+//! `DATABASE_URL` is the database. Prints JSON lines: its description, when the tasks were
+//! pushed, how many handlers have started, and when each single task was pushed and started.
+//! The handlers are those of the example plugin `hello`, in the sandbox with all limits, each
+//! wrapped by a counter. `PGTQ_PEER_PLUGIN` is the built file; by default it is built. Exits
+//! at the end of standard input.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -28,9 +28,9 @@ use serde_json::{Value, json};
 
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
-/// Tasks in one bulk push.
+/// Tasks per bulk push.
 const BATCH: u64 = 5_000;
-/// How often the number of started handlers is printed while it changes.
+/// The interval of printing the number of started handlers while it changes.
 const EVERY: Duration = Duration::from_millis(50);
 
 fn main() -> Result<ExitCode> {
@@ -51,7 +51,7 @@ fn main() -> Result<ExitCode> {
         }
         anyhow::Ok(())
     })?;
-    // A blocking read of standard input cannot be cancelled.
+    // Exits directly, because a blocking read of standard input cannot be cancelled.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
@@ -144,7 +144,7 @@ impl Engine {
             handlers: handlers.map(counted).collect(),
         };
         if registry.serve("hello.wasm", version).is_err() {
-            bail!("the plugin's handlers are there already");
+            bail!("the plugin's handlers are already registered");
         }
         let shutdown = Shutdown::new();
         let running = tokio::spawn(run(store().await?, registry, config, shutdown.clone()));
@@ -158,7 +158,7 @@ impl Engine {
     }
 }
 
-/// A handler of the sandbox that says when it starts.
+/// A sandbox handler that reports its start.
 struct Counted {
     inner: Arc<dyn Handler>,
     each: bool,
@@ -205,7 +205,7 @@ fn progress(n: u64) {
     emit(&json!({"ev": "p", "w": std::process::id(), "t": now(), "n": n}));
 }
 
-/// The bytes of `hello`: the file that is named, or built from the examples.
+/// The bytes of `hello`: the given file, or built from the examples.
 async fn plugin() -> Result<Vec<u8>> {
     let named = std::env::var_os("PGTQ_PEER_PLUGIN").map(PathBuf::from);
     let file = match named {
@@ -233,14 +233,14 @@ fn build() -> Result<PathBuf> {
 
 async fn input_closed() {
     let mut sink = tokio::io::sink();
-    // An input that cannot be read is at its end.
+    // A read error counts as the end.
     let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut sink).await;
 }
 
 fn emit(event: &Value) {
     let line = format!("{event}\n");
     let mut out = std::io::stdout().lock();
-    // A harness that stopped reading is about to stop this process.
+    // Errors are ignored: a harness that stops reading will stop this process.
     let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
 }
 

@@ -1,14 +1,13 @@
-//! What one task costs a whole runner: claim, attempt, ending, and everything around.
+//! The cost of one task for a whole runner: claim, attempt, outcome, and everything else.
 //!
 //! ```text
 //! cargo run --release -p pgtq-bench --example runner_cost -- URL FILE.wasm HANDLER 'ARGS' COUNT
 //! ```
 //!
-//! Pushes COUNT tasks to the migrated database at URL and drains them in this process,
-//! with the on-demand allocator and the compiler in this process, as valgrind needs it.
-//! The difference of two counts under `valgrind --tool=callgrind` is what the tasks
-//! between them take; the inclusive cost of `handle_call_event` in it is what the call
-//! hook takes.
+//! Pushes COUNT tasks to the migrated database at URL and drains them in this process, with
+//! the on-demand allocator and the compiler in this process, as valgrind requires. The
+//! difference of two runs under `valgrind --tool=callgrind` is the cost of the additional
+//! tasks; the inclusive cost of `handle_call_event` in it is that of the call hook.
 
 use std::sync::Arc;
 

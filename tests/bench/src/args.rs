@@ -1,4 +1,4 @@
-//! The command line, and which workload is which function.
+//! The command line, and the functions of the workloads.
 
 use clap::{Args, ValueEnum};
 use pgtq::bench::{self, Options, Round, Stage};
@@ -7,13 +7,13 @@ use crate::{
     backlog, cpu, drain, enqueue, idle, io, orphans, pinned, push, queues, start, steady, swap,
 };
 
-/// What the workloads of the laboratory are told beside the common options.
+/// The options of the workloads, besides the common options.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LabArgs {
     /// What to measure
-    #[arg(value_enum, value_name = "WORKLOAD", default_values_t = Workload::USUAL)]
+    #[arg(value_enum, value_name = "WORKLOAD", default_values_t = Workload::DEFAULT)]
     pub(crate) workloads: Vec<Workload>,
-    /// Every workload there is
+    /// Measure every workload
     #[arg(long, conflicts_with = "workloads")]
     pub(crate) all: bool,
     #[command(flatten)]
@@ -21,48 +21,48 @@ pub(crate) struct LabArgs {
     /// Measure raw SQL without handlers as well, and show the ratio
     #[arg(long)]
     pub(crate) baseline: bool,
-    /// Connections that push at once in `push`
+    /// Concurrent connections in `push`
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) clients: u32,
     /// Hold an old snapshot during `drain` and `steady`
     #[arg(long, value_enum, value_name = "KIND")]
     pub(crate) pin: Option<PinKind>,
-    /// Tasks that wait, or are scheduled, in `backlog`; of an unknown handler in `orphans`
+    /// Waiting or scheduled tasks in `backlog`; tasks of an unknown handler in `orphans`
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub(crate) backlog: u32,
     /// Queues in `queues`
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) queues: u32,
-    /// New versions in `swap`, spread over its time
+    /// New versions in `swap`, spread over its duration
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) swaps: u32,
-    /// Handlers that wait at once in `io`
+    /// Concurrently waiting handlers in `io`
     #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) waiting: u32,
     /// Plugin files in `idle` and `start`
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) files: u32,
-    /// How much each kernel does in `cpu`
+    /// Work of each kernel in `cpu`
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub(crate) work: u32,
 }
 
-/// One thing to measure.
+/// A workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Workload {
     /// Bulk pushes from one connection
     Enqueue,
-    /// One task a transaction from many connections, while runners are busy
+    /// One push per transaction from many connections, while runners are busy
     Push,
-    /// A backlog to its last durable ending
+    /// A backlog, until the last outcome is durable
     Drain,
-    /// An offered rate: how deep the queue gets
+    /// A fixed rate of pushes: how deep the queue gets
     Steady,
-    /// Single pushes on an idle runner: push to start
+    /// Single pushes to an idle runner: time from push to start
     Latency,
-    /// `drain` under an old snapshot, of a reader and of a writer
+    /// `drain` with an old snapshot, of a reader and of a writer
     Pinned,
-    /// `drain` with many more tasks waiting, or scheduled
+    /// `drain` with many more waiting or scheduled tasks
     Backlog,
     /// `drain` from many queues
     Queues,
@@ -70,21 +70,21 @@ pub(crate) enum Workload {
     Orphans,
     /// Hot swaps under load
     Swap,
-    /// One attempt without a database, in its parts; threads against processes
+    /// The parts of one attempt without a database; threads and processes
     Sandbox,
-    /// Compute-bound handlers against the same code native
+    /// Compute-bound handlers compared with native code
     Cpu,
-    /// Many handlers waiting at once, and what others feel of it
+    /// Many waiting handlers, and the latency of other tasks
     Io,
-    /// Memory and processor of a runner that does nothing
+    /// Memory and processor time of an idle runner
     Idle,
-    /// From the start of a process to its first claim
+    /// Time from the start of a process to its first claim
     Start,
 }
 
 impl Workload {
-    /// What is measured when nobody says what.
-    const USUAL: [Workload; 4] = [
+    /// The default workloads.
+    const DEFAULT: [Workload; 4] = [
         Workload::Enqueue,
         Workload::Drain,
         Workload::Latency,
@@ -92,16 +92,16 @@ impl Workload {
     ];
 }
 
-/// Who holds an old snapshot.
+/// The holder of an old snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PinKind {
-    /// A backup, say
+    /// A reader, such as a backup
     Read,
-    /// A forgotten session that wrote
+    /// A forgotten session with writes
     Write,
 }
 
-/// A workload with what it is told.
+/// A workload with its options.
 pub(crate) struct Measured<'l> {
     pub(crate) workload: Workload,
     pub(crate) args: &'l LabArgs,

@@ -1,6 +1,6 @@
-//! `backlog`: the rate of the first `--tasks` tasks when `--backlog` more of the
-//! same handler wait behind them, and when as many are scheduled; and how long the
-//! views for people take at that depth. The backlog is made inside the server.
+//! `backlog`: the rate of the first `--tasks` tasks while `--backlog` more of the same
+//! handler wait behind them, and while as many are scheduled; and the duration of the
+//! operators' views at that depth. The server generates the backlog.
 
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figur
             .fill(&stage.task, more, scheduled)
             .await?;
         let drained = work::drain(&field, n).await?;
-        // The runners may have ended a few more before they heard of the stop.
+        // The runners may have finished a few more before they stopped.
         let counts = field.store.bench_counts().await?;
         work::verify(
             &field.store,
@@ -44,7 +44,7 @@ pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figur
     Ok(figures)
 }
 
-/// What `pgtq tasks`, `queues` and `stats` ask, in milliseconds.
+/// The duration of the queries of `pgtq tasks`, `queues` and `stats`, in milliseconds.
 async fn views(field: &Field<'_>, what: &str) -> Result<Vec<Figure>, Problem> {
     let mut figures = Vec::new();
     let mut add = |verb: &str, started: Instant| {

@@ -1,7 +1,7 @@
-//! `cpu`: three compute-bound kernels of the plugin `kernels`, fuel on, against the
-//! very same source compiled into this program. The guest's time is the whole
-//! attempt. Both must come to the same result. Means nothing in an unoptimised build,
-//! where only the native side is slow.
+//! `cpu`: three compute-bound kernels of the plugin `kernels`, with fuel, compared with the
+//! same source compiled into this program. The guest's time is that of the whole attempt.
+//! Both must return the same result. An unoptimized build has no meaningful result, because
+//! only the native code is slow.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -21,12 +21,12 @@ use crate::scratch;
 #[path = "../../../plugins/kernels/src/work.rs"]
 mod kernels;
 
-/// Each side runs so often; the median counts.
+/// The number of runs, of which the median is used.
 const TIMES: usize = 5;
 
 type Kernel = (&'static str, fn(u64) -> u64, u64);
 
-/// Names, functions, and how much each does for one unit of `--work`.
+/// Names, functions, and the work of each per unit of `--work`.
 const KERNELS: [Kernel; 3] = [
     ("integer", kernels::integer, 1),
     ("hashing", kernels::hashing, 1),

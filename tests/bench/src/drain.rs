@@ -1,5 +1,5 @@
-//! `drain` of `pgtq bench`; `--pin` holds an old snapshot from before the push, and
-//! `--baseline` puts the floor beside it.
+//! `drain` of `pgtq bench`. `--pin` holds a snapshot from before the push, `--baseline`
+//! adds the baseline of raw SQL.
 
 use pgtq::bench::work::ratio;
 use pgtq::bench::{Figure, Problem, Stage, drain};

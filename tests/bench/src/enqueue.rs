@@ -1,5 +1,5 @@
-//! `enqueue`: tasks pushed in bulk, 5,000 a transaction, by one connection. The
-//! clock runs while a push is under way. Nobody takes the tasks.
+//! `enqueue`: bulk pushes, 5,000 tasks per transaction, from one connection. The time is
+//! that of the pushes. No runner claims the tasks.
 
 use pgtq::bench::{Figure, Problem, Stage, work};
 

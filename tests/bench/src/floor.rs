@@ -1,5 +1,5 @@
-//! The floor: one table, raw SQL, no handlers, no retries, no recovery. What the
-//! same server does in the same run when nobody asks for more.
+//! The baseline: one table, raw SQL, no handlers, no retries, no recovery, on the same
+//! server in the same run.
 
 use std::time::Instant;
 
@@ -9,17 +9,17 @@ use pgtq::bench::{Field, Problem, Stage};
 use crate::args::LabArgs;
 use crate::sql::{self, Client};
 
-/// Connections that take jobs, and jobs that each takes at once.
+/// The number of connections that take jobs, and of jobs per statement.
 const WORKERS: usize = 2;
 const TAKEN: u32 = 500;
 
-/// Jobs a second, bulk inserted by one connection and taken by two.
+/// Jobs per second: bulk inserts of one connection, and jobs finished by two.
 pub(crate) struct Floor {
     pub(crate) inserted: f64,
     pub(crate) drained: f64,
 }
 
-/// Measures the floor, if it was asked for.
+/// Measures the baseline, if requested.
 pub(crate) async fn asked(stage: &Stage<'_>, args: &LabArgs) -> Result<Option<Floor>, Problem> {
     match args.baseline {
         true => Ok(Some(measure(stage.field().await?).await?)),

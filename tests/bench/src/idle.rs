@@ -1,6 +1,5 @@
-//! `idle`: a runner's process with nothing to do, watched for `--seconds`: its memory
-//! with no plugin and with `--files` of them, and its share of one processor. Linux
-//! only: it reads /proc.
+//! `idle`: an idle runner process, measured for `--seconds`: its memory without plugins and
+//! with `--files` plugins, and its share of one processor. Linux only: it reads /proc.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,9 +8,9 @@ use pgtq::bench::{Field, Figure, Problem, Stage};
 use tokio::process::{Child, Command};
 
 use crate::args::LabArgs;
-use crate::start::crowd;
+use crate::start;
 
-/// A runner that is not up after so long has failed.
+/// The timeout for the start of a runner.
 const LIMIT: Duration = Duration::from_secs(120);
 
 pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
@@ -38,11 +37,11 @@ struct Seen {
 }
 
 async fn watch(stage: &Stage<'_>, files: u32) -> Result<Seen, Problem> {
-    let dir = crowd(stage, files).await?;
+    let dir = start::plugins(stage, files).await?;
     let field = stage.field().await?;
     let process = Process::start(&field, &dir)?;
     let started = Instant::now();
-    // Up when it says what it can run: it publishes after it has loaded everything.
+    // A runner registers its handlers after it has loaded all plugins.
     let up = |handlers: usize, runners: usize| runners > 0 && (files == 0 || handlers > 0);
     while !up(
         field.store.handlers().await?.len(),
@@ -55,7 +54,7 @@ async fn watch(stage: &Stage<'_>, files: u32) -> Result<Seen, Problem> {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // The first second is still its start.
+    // The first second belongs to the start.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (before, from) = (process.processor()?, Instant::now());
     tokio::time::sleep(Duration::from_secs(stage.options.seconds.into())).await;
@@ -69,7 +68,7 @@ async fn watch(stage: &Stage<'_>, files: u32) -> Result<Seen, Problem> {
     Ok(seen)
 }
 
-/// A runner in a process of its own: this program, which is `pgtq` as well.
+/// A runner in a separate process. This program also acts as `pgtq`.
 pub(crate) struct Process(Child);
 
 impl Process {
@@ -80,7 +79,7 @@ impl Process {
             .args(["run", "--quiet", "--quiet", "--name", "bench", "--plugins"])
             .arg(plugins)
             .args(["--schema", field.store.config().schema.as_str()])
-            // Not as an argument, which others can read.
+            // In the environment, because arguments are public.
             .env("PGTQ_DATABASE_URL", stage.url()?)
             .env_remove("PGTQ_SCHEMA")
             .stdin(std::process::Stdio::null())
@@ -97,7 +96,7 @@ impl Process {
         std::fs::read_to_string(format!("/proc/{pid}/{file}")).map_err(|_| gone())
     }
 
-    /// MiB in memory.
+    /// The resident memory, in MiB.
     fn resident(&self) -> Result<f64, Problem> {
         let status = self.proc("status")?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -106,10 +105,10 @@ impl Process {
             .ok_or_else(|| Problem::failed("/proc does not say how much memory a process has"))
     }
 
-    /// Seconds of processor time, all threads.
+    /// The processor time of all threads, in seconds.
     fn processor(&self) -> Result<f64, Problem> {
         let stat = self.proc("stat")?;
-        // After the name, which may hold anything, come the numbers; 12th and 13th of them.
+        // The 12th and 13th number after the name, which may contain any characters.
         let numbers = stat.rsplit(')').next().unwrap_or_default();
         let ticks: f64 = numbers
             .split_whitespace()
@@ -117,15 +116,15 @@ impl Process {
             .take(2)
             .filter_map(|text| text.parse::<f64>().ok())
             .sum();
-        // SAFETY: reads a constant of the system.
+        // SAFETY: sysconf returns a constant.
         let each_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
         Ok(ticks / each_second as f64)
     }
 
-    /// Asks it to stop and waits.
+    /// Stops the process and waits for its exit.
     pub(crate) async fn stop(mut self) -> Result<(), Problem> {
         if let Some(pid) = self.0.id().and_then(|pid| libc::pid_t::try_from(pid).ok()) {
-            // SAFETY: a plain system call on a child that was not waited for.
+            // SAFETY: kill takes two integers, and the child is not reaped yet.
             unsafe { libc::kill(pid, libc::SIGTERM) };
         }
         self.0.wait().await?;

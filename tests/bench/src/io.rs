@@ -1,6 +1,5 @@
-//! `io`: `--waiting` handlers that wait at once in one runner, and what single
-//! pushes to another queue of the same runner feel of it: their waits without the
-//! crowd, then with it.
+//! `io`: `--waiting` handlers that wait concurrently in one runner, and the latency of single
+//! pushes to another queue of the same runner, without and with the waiting handlers.
 
 use serde_json::json;
 
@@ -11,8 +10,8 @@ use pgtq_task::{Name, NewTask};
 use crate::args::LabArgs;
 use crate::scratch;
 
-/// The crowd waits longer than what is measured, because it has to start: by this many
-/// seconds, and one more for each of this many handlers.
+/// The handlers wait longer than the measurement, because they need time to start: this many
+/// seconds, and one more per `STARTED_EACH_SECOND` handlers.
 const SPARE: u64 = 2;
 const STARTED_EACH_SECOND: u64 = 250;
 
@@ -38,7 +37,7 @@ pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figur
         };
         work::push(&field, n_waiting, |_| wait.clone()).await?;
         let mut most = 0;
-        // Until all of them wait; a runner that never gets there ends them first.
+        // Until all of them wait; in a runner that is too slow they finish first.
         while runners.n_running() < n_waiting && runners.n_final() < n_waiting {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             most = most.max(runners.n_running());
@@ -67,7 +66,7 @@ pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figur
     Ok(figures)
 }
 
-/// Slots of one queue; `None` is every other queue.
+/// The slots of a queue; `None` means every other queue.
 fn slots(queue: Option<&Name>, slots: u32) -> QueueSlots {
     QueueSlots {
         queue: queue.cloned(),

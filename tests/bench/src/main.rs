@@ -1,8 +1,8 @@
-//! The laboratory: every workload that pgtq is measured with.
+//! The benchmarks of pgtq: all workloads.
 //!
-//! `cargo run --release -p pgtq-bench -- WORKLOAD`. One file a workload; the first lines
-//! of each say what it measures and what its clock covers. What they stand on, and the
-//! workloads `drain`, `latency` and `sandbox`, are in `pgtq::bench`. Own SQL is in `sql.rs`.
+//! `cargo run --release -p pgtq-bench -- WORKLOAD`. Each workload is one file, whose header
+//! says what is measured and timed. The common code, and the workloads `drain`, `latency`
+//! and `sandbox`, are in `pgtq::bench`. SQL of this crate is in `sql.rs`.
 
 mod args;
 mod backlog;
@@ -44,8 +44,8 @@ struct Root {
     global: GlobalArgs,
 }
 
-/// What this program starts itself for: to compile plugins, to run one, to be one of many
-/// processes in `sandbox`. Then it is `pgtq`.
+/// The verbs for which this program starts itself and acts as `pgtq`: to compile plugins, to
+/// run a runner, and as a process of `sandbox`.
 const PGTQ: [&str; 3] = ["compile-plugin", "run", "bench"];
 
 fn main() -> ExitCode {

@@ -1,5 +1,5 @@
-//! `orphans`: `drain` with `--backlog` older tasks in front whose handler nobody
-//! has loaded. They wait, and nobody else must.
+//! `orphans`: `drain` behind `--backlog` older tasks of a handler that no runner has. They
+//! must not delay others.
 
 use pgtq::bench::{Figure, Problem, Stage, work};
 use pgtq_task::{Name, NewTask};

@@ -1,6 +1,6 @@
-//! `pinned`: `drain` while a transaction from before the push is open, once of a
-//! reader (a backup) and once of a writer (a forgotten session). Dead rows pile up
-//! behind it; the rate must not care.
+//! `pinned`: `drain` while a transaction from before the push is open, of a reader (a
+//! backup) and of a writer (a forgotten session). Dead rows accumulate, and the rate must
+//! not drop.
 
 use pgtq::bench::{Figure, Problem, Stage, work};
 

@@ -1,9 +1,9 @@
-//! The usual tasks drained with nothing in the way: what other workloads compare with.
+//! A drain of the default tasks under normal conditions, for comparison.
 
 use pgtq::bench::work::{self, Drained};
 use pgtq::bench::{Field, Problem};
 
-/// Pushes and drains the usual tasks in a schema of their own.
+/// Pushes and drains the default tasks in a separate schema.
 pub(crate) async fn drain(field: Field<'_>) -> Result<Drained, Problem> {
     let n = u64::from(field.stage.options.tasks);
     let task = field.stage.task.clone();

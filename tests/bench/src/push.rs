@@ -1,7 +1,6 @@
-//! `push`: one task a transaction from `--clients` connections for `--seconds`, while
-//! runners are busy with a backlog that does not end. With `--baseline` the same
-//! connections then insert bare rows into a table with one index, while the same
-//! runners are as busy.
+//! `push`: one task per transaction from `--clients` connections for `--seconds`, while
+//! runners are busy with a constant backlog. With `--baseline` the same connections then
+//! insert rows into a table with one index, while the runners are still busy.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,10 +15,10 @@ use pgtq_task::NewTask;
 use crate::args::LabArgs;
 use crate::sql::{Client, Floor};
 
-/// The backlog that keeps the runners busy is never less deep for long.
+/// The minimum depth of the backlog that keeps the runners busy.
 const DEPTH: u64 = 2 * work::BATCH as u64;
-/// How often its depth is looked at.
-const LOOK: Duration = Duration::from_millis(5);
+/// The interval between two checks of the depth.
+const CHECK_EVERY: Duration = Duration::from_millis(5);
 
 pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
     let field = stage.field().await?;
@@ -63,14 +62,14 @@ pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figur
     Ok(figures)
 }
 
-/// A connection, and what it does again and again.
+/// A connection, and the statement that it repeats.
 enum Pusher {
     Task(Store, NewTask),
     Bare(Floor, String),
 }
 
 impl Pusher {
-    /// Once; how many tasks were pushed by it.
+    /// Runs the statement once. Returns the number of pushed tasks.
     async fn push(&self) -> Result<u64, Problem> {
         match self {
             Pusher::Task(store, task) => {
@@ -87,7 +86,7 @@ struct Rate {
     ended_each_second: f64,
 }
 
-/// Runners at work, and all that was pushed for them.
+/// Busy runners, and the number of tasks pushed for them.
 struct Load<'a> {
     field: &'a Field<'a>,
     runners: &'a Runners,
@@ -95,8 +94,7 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    /// All clients do the same thing until the time is over, while the runners are
-    /// kept busy.
+    /// Runs all clients until the time is over, and keeps the runners busy.
     async fn phase(&mut self, pushers: Vec<Pusher>) -> Result<Rate, Problem> {
         self.feed().await?;
         let whole = Duration::from_secs(self.field.stage.options.seconds.into());
@@ -113,7 +111,7 @@ impl Load<'_> {
                 Ok::<u64, Problem>(n)
             });
         }
-        let mut tick = tokio::time::interval(LOOK);
+        let mut tick = tokio::time::interval(CHECK_EVERY);
         while started.elapsed() < whole {
             tick.tick().await;
             self.feed().await?;
@@ -130,7 +128,7 @@ impl Load<'_> {
         })
     }
 
-    /// Fills the backlog up.
+    /// Refills the backlog.
     async fn feed(&mut self) -> Result<(), Problem> {
         let left = self.pushed.load(Relaxed);
         if left.saturating_sub(self.runners.n_final()) < DEPTH {

@@ -1,5 +1,4 @@
-//! `queues`: `drain` of the same number of tasks, once all in one queue and once
-//! spread over many, in turn.
+//! `queues`: `drain` of the same number of tasks, in one queue and spread over many.
 
 use pgtq::bench::{Figure, Problem, Stage, work};
 use pgtq_task::{Name, NewTask};

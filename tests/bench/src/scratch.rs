@@ -1,10 +1,10 @@
-//! Files of workloads: the plugins that they need, and directories of their own.
+//! Files of workloads: plugins and directories.
 
 use std::path::PathBuf;
 
 use pgtq::bench::{Problem, Stage};
 
-/// The file of one plugin.
+/// The file of a plugin.
 pub(crate) fn plugin(stage: &Stage<'_>, name: &str) -> Result<PathBuf, Problem> {
     let file = stage.config.run.plugins.join(format!("{name}.wasm"));
     match file.is_file() {

@@ -1,7 +1,7 @@
-//! The laboratory's own SQL, on plain connections without TLS: to fill a backlog inside
-//! the server, to hold an old snapshot, and the floor.
+//! SQL of the benchmarks, on plain connections without TLS: generating a backlog, holding an
+//! old snapshot, and the baseline.
 //!
-//! Every statement works in the field's schema, which the stage made and drops.
+//! Every statement uses the field's schema, which the stage creates and drops.
 
 use pgtq::bench::{Field, Problem};
 use pgtq_task::{Name, NewTask};
@@ -10,11 +10,11 @@ use tokio_postgres::{Error, NoTls, Row};
 
 use crate::args::PinKind;
 
-/// Rows made by one statement, so that none takes too long to be stopped.
+/// Rows generated per statement, so that a statement can be stopped soon.
 const FILL: u64 = 250_000;
 
-/// The least that a queue in Postgres can be: no handlers, retries, leases or recovery.
-/// What no queue can beat.
+/// A minimal queue in Postgres, without handlers, retries, leases or recovery: the upper
+/// bound of any queue.
 const FLOOR: &str = "
     CREATE TABLE floor_jobs (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -59,7 +59,7 @@ const FILL_SCHEDULED: &str = "
 const TOUCHED: &str =
     "SELECT EXISTS (SELECT FROM claims) OR EXISTS (SELECT FROM history) AS touched";
 
-/// A connection whose statements mean the field's schema.
+/// A connection with the field's schema as search_path.
 pub(crate) struct Client(tokio_postgres::Client);
 
 impl Client {
@@ -67,7 +67,7 @@ impl Client {
         let url = field.stage.url()?;
         let (client, connection) = tokio_postgres::connect(&url, NoTls).await.map_err(wrong)?;
         tokio::spawn(async move {
-            // The statement under way reports the error.
+            // The running statement reports the error.
             connection.await.ok();
         });
         let schema = field.store.config().schema.as_str();
@@ -76,9 +76,9 @@ impl Client {
         Ok(Client(client))
     }
 
-    /// Opens a transaction that holds back the clean-up of dead rows, as a backup
-    /// (reading) or a forgotten session (writing) does, until it is dropped. It names no
-    /// table, so that nothing is locked and the schema can be dropped meanwhile.
+    /// Opens a transaction that prevents vacuum of dead rows until it is dropped, like a
+    /// backup (reading) or a forgotten session (writing). It uses no table, so that it holds
+    /// no locks and the schema can be dropped.
     pub(crate) async fn pin(field: &Field<'_>, kind: PinKind) -> Result<Self, Problem> {
         let client = Self::connect(field).await?;
         let held = match kind {
@@ -91,8 +91,8 @@ impl Client {
         Ok(client)
     }
 
-    /// Makes `n` waiting copies of `task` inside the server, in an hour's time
-    /// if `scheduled`. Not a push: for backlogs that take too long to push.
+    /// Generates `n` waiting copies of `task` in the server, due in an hour if `scheduled`.
+    /// For backlogs that would take too long to push.
     pub(crate) async fn fill(
         &self,
         task: &NewTask,
@@ -116,17 +116,17 @@ impl Client {
         Ok(())
     }
 
-    /// Whether some task was claimed, now or earlier.
+    /// Whether any task was ever claimed.
     pub(crate) async fn touched(&self) -> Result<bool, Problem> {
         Ok(self.run(TOUCHED, &[]).await?[0].get("touched"))
     }
 
-    /// Makes the floor's tables.
+    /// Creates the tables of the baseline.
     pub(crate) async fn floor_create(&self) -> Result<(), Problem> {
         self.0.batch_execute(FLOOR).await.map_err(wrong)
     }
 
-    /// How this connection inserts and takes jobs.
+    /// Prepares the statements of the baseline.
     pub(crate) async fn floor(self) -> Result<Floor, Problem> {
         Ok(Floor {
             insert: self.0.prepare(FLOOR_INSERT).await.map_err(wrong)?,
@@ -145,7 +145,7 @@ impl Client {
     }
 }
 
-/// A connection with the floor's statements prepared.
+/// A connection with the prepared statements of the baseline.
 pub(crate) struct Floor {
     client: Client,
     insert: tokio_postgres::Statement,
@@ -160,7 +160,7 @@ impl Floor {
         self.client.run(&self.insert, &[&all]).await.map(drop)
     }
 
-    /// Takes up to `most` jobs and ends them; how many there were.
+    /// Takes and finishes up to `most` jobs. Returns their number.
     pub(crate) async fn step(&self, most: u32) -> Result<usize, Problem> {
         let rows = self.client.run(&self.claim, &[&i64::from(most)]).await?;
         let ids: Vec<i64> = rows.iter().map(|row| row.get("id")).collect();
@@ -170,7 +170,7 @@ impl Floor {
         Ok(ids.len())
     }
 
-    /// Jobs that wait, and different jobs that ended.
+    /// The numbers of waiting and of distinct finished jobs.
     pub(crate) async fn counts(&self) -> Result<(u64, u64), Problem> {
         let rows = self.client.run(FLOOR_COUNTS, &[]).await?;
         let count = |name: &str| rows[0].get::<_, i64>(name).unsigned_abs();

@@ -1,6 +1,6 @@
-//! `start`: from the start of a runner's process to its first claim, with `--files`
-//! plugin files in the directory whose code is in the cache. The plugins are copies of
-//! one file whose handlers are renamed, so that each is compiled and loaded by itself.
+//! `start`: the time from the start of a runner process to its first claim, with `--files`
+//! plugin files whose code is in the cache. The plugins are copies of one file with renamed
+//! handlers, so that each is compiled and loaded separately.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,11 +12,11 @@ use crate::idle::Process;
 use crate::scratch;
 use crate::sql::Client;
 
-/// A runner that claims nothing for so long has failed.
+/// The timeout for the first claim of a runner.
 const LIMIT: Duration = Duration::from_secs(120);
 
 pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
-    let dir = crowd(stage, args.files).await?;
+    let dir = plugins(stage, args.files).await?;
     let field = stage.field().await?;
     work::push(&field, 1, |_| stage.task.clone()).await?;
     let started = Instant::now();
@@ -41,8 +41,8 @@ pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figur
     Ok(vec![Figure::new(what, took, "ms").target("≤ 300")])
 }
 
-/// A directory with `n` plugin files, the handler's own first, all compiled.
-pub(crate) async fn crowd(stage: &Stage<'_>, n: u32) -> Result<PathBuf, Problem> {
+/// A directory with `n` compiled plugin files, the original first.
+pub(crate) async fn plugins(stage: &Stage<'_>, n: u32) -> Result<PathBuf, Problem> {
     let dir = scratch::directory(stage, "crowd")?;
     if n == 0 {
         return Ok(dir);
@@ -69,8 +69,8 @@ pub(crate) async fn crowd(stage: &Stage<'_>, n: u32) -> Result<PathBuf, Problem>
     Ok(dir)
 }
 
-/// The file with the end of each handler's name replaced by a number. Names stand in
-/// it as plain bytes, so that every place where one is found changes alike.
+/// Replaces the end of each handler's name by a number, in all places. Names are plain bytes
+/// in the file.
 fn renamed(bytes: &[u8], names: &[&str], number: u32) -> Result<Vec<u8>, Problem> {
     let mut bytes = bytes.to_vec();
     for name in names {
@@ -91,7 +91,7 @@ fn renamed(bytes: &[u8], names: &[&str], number: u32) -> Result<Vec<u8>, Problem
     Ok(bytes)
 }
 
-/// `n` versions of a plugin file: the same code, each with another custom section.
+/// `n` versions of a plugin file: the same code with different custom sections.
 pub(crate) fn versions(file: &Path, dir: &Path, n: u32) -> Result<Vec<PathBuf>, Problem> {
     let bytes = std::fs::read(file)?;
     let mut files = Vec::new();
@@ -101,7 +101,7 @@ pub(crate) fn versions(file: &Path, dir: &Path, n: u32) -> Result<Vec<PathBuf>, 
         section.extend_from_slice(name);
         section.extend_from_slice(format!("{number:08}").as_bytes());
         let mut version = bytes.clone();
-        // Id 0 and one byte of length: the section is shorter than 128 bytes.
+        // Id 0, and a length of one byte, because the section is shorter than 128 bytes.
         version.extend([0, u8::try_from(section.len()).unwrap_or(0)]);
         version.extend(section);
         let place = dir.join(format!("version{number:04}.wasm"));
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_place_of_a_name_is_renamed_and_the_length_stays() {
+    fn every_occurrence_of_a_name_is_replaced_with_the_same_length() {
         let bytes = renamed(b"..greet..add_numbers.greet.", &["greet", "add_numbers"], 7).unwrap();
         assert_eq!(bytes, b"..g0007..add_num0007.g0007.");
         let refused = renamed(b"", &["tiny"], 1).unwrap_err();

@@ -1,7 +1,6 @@
-//! `steady`: tasks offered at `--rate` a second for `--seconds`, in small pushes
-//! every 10 ms whatever the runners do. How deep the queue gets, how deep it is in
-//! the last tenth of the time, and how long tasks wait. `--pin` holds an old snapshot
-//! all the while.
+//! `steady`: `--rate` tasks per second for `--seconds`, in small pushes every 10 ms,
+//! independent of the runners. Measures the maximum depth of the queue, its depth in the
+//! last tenth of the time, and the waiting times of tasks. `--pin` holds an old snapshot.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use pgtq::bench::{Figure, Problem, Stage, latency, median, work};
 use crate::args::LabArgs;
 use crate::sql::Client;
 
-/// Time between two pushes.
+/// The interval between two pushes.
 const EVERY: Duration = Duration::from_millis(10);
 
 pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
@@ -26,7 +25,7 @@ pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figur
     let (mut pushed, mut depths) = (0_u64, Vec::new());
     while started.elapsed() < whole {
         tick.tick().await;
-        // What should have been pushed by now: a slow push is made up for.
+        // The total that should be pushed by now, to make up for slow pushes.
         let due = (started.elapsed().as_secs_f64() * f64::from(stage.options.rate)) as u64;
         let batch = vec![stage.task.clone(); due.saturating_sub(pushed) as usize];
         if !batch.is_empty() {

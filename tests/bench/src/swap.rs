@@ -1,7 +1,7 @@
-//! `swap`: a queue that holds `--tasks` at any time for `--seconds`, first left alone, then with
-//! `--swaps` new versions of the handler's file installed meanwhile. All versions are
-//! compiled before: what is measured is the swap with a warm cache. From the file being
-//! in place to its handlers serving, and what all of it costs in throughput.
+//! `swap`: a queue with a constant depth of `--tasks` for `--seconds`, first without swaps,
+//! then with `--swaps` new versions of the plugin file. All versions are compiled before, so
+//! that the cache is warm. Measures the time from the installation of a file until its
+//! handlers serve, and the cost in throughput.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::args::LabArgs;
 use crate::scratch;
 use crate::start::versions;
 
-/// A swap that takes longer has failed.
+/// The timeout of a swap.
 const LIMIT: Duration = Duration::from_secs(120);
 
 pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figure>, Problem> {
@@ -30,7 +30,7 @@ pub(crate) async fn round(stage: &Stage<'_>, args: &LabArgs) -> Result<Vec<Figur
     let mut config = stage.config.clone();
     config.run.plugins = scratch::directory(stage, "served")?;
     let place = config.run.plugins.join("served.wasm");
-    // Loading each once fills the cache.
+    // Loads each version once, to fill the cache.
     let sandbox = new_sandbox(&config, 1)?;
     for file in &files {
         load(&sandbox, file).await?;
@@ -62,7 +62,7 @@ struct Busy {
     live_after: Vec<Duration>,
 }
 
-/// Keeps the queue full while the versions are installed one after the other.
+/// Keeps the queue full while the versions are installed.
 async fn busy(
     stage: &Stage<'_>,
     config: &Config,
@@ -91,7 +91,8 @@ async fn busy(
     })
 }
 
-/// Tops the queue up until the time is over; how many ended, in how many seconds.
+/// Refills the queue until the time is over. Returns the number of finished tasks and the
+/// seconds.
 async fn feed(
     field: &Field<'_>,
     runners: &Runners,
@@ -111,7 +112,7 @@ async fn feed(
     Ok((runners.n_final(), runners.elapsed().as_secs_f64()))
 }
 
-/// Installs each file and waits until it serves, evenly over the time.
+/// Installs the files at regular intervals, and waits until each serves.
 async fn swap(
     runners: &Runners,
     place: &Path,
@@ -126,7 +127,7 @@ async fn swap(
     for file in files {
         tick.tick().await;
         let digest = Digest::of(&std::fs::read(file)?);
-        // `install` names the file as its source: all versions are called the same.
+        // `install` keeps the file name, so all versions have the same name.
         let source = file.with_file_name(format!("of-{digest}"));
         std::fs::create_dir_all(&source)?;
         let named = source.join("served.wasm");

@@ -1,5 +1,5 @@
-//! Every workload, at sizes that say nothing: it runs, counts right, yields the figures
-//! that it promises and leaves nothing behind. No timing is looked at.
+//! Every workload with small sizes: it runs, counts correctly, reports all its figures and
+//! cleans up. Timings are not checked.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,7 +23,7 @@ const SMALL: &[&str] = &[
     "--slots=4",
 ];
 
-/// Runs these workloads; their figures by name, with unit and target.
+/// Runs these workloads. Returns their figures by name, with unit and target.
 fn measure(workloads: &[&str]) -> (BTreeMap<String, f64>, String) {
     let database = Database::migrated();
     let plugins = plugin_dir(&["hello", "kernels"]);
@@ -61,7 +61,7 @@ fn measure(workloads: &[&str]) -> (BTreeMap<String, f64>, String) {
 }
 
 #[test]
-fn workloads_on_a_database_yield_their_figures_and_count_right() {
+fn database_workloads_report_their_figures() {
     let workloads = [
         "enqueue", "push", "drain", "steady", "latency", "pinned", "backlog", "queues", "orphans",
     ];
@@ -79,7 +79,7 @@ fn workloads_on_a_database_yield_their_figures_and_count_right() {
 }
 
 #[test]
-fn workloads_of_plugins_and_processes_yield_their_figures() {
+fn plugin_and_process_workloads_report_their_figures() {
     let (values, shape) = measure(&["swap", "sandbox", "cpu", "io", "idle", "start"]);
     insta::assert_snapshot!("processes", shape);
     assert_eq!(values["swap: swaps"], 2.0);

@@ -1,12 +1,12 @@
-//! Prints WebAssembly that no compiler made: the modules of the specification's own
-//! tests, generated ones, and mutations of both and of the plugins that are named.
+//! Prints a corpus of WebAssembly: the modules of the specification tests, generated modules,
+//! and mutations of both and of the given plugins.
 //!
 //! ```text
 //! pgtq-corpus SEED COUNT [PLUGIN...] > corpus
 //! ```
 //!
-//! Each item is a line, `LABEL NAME LENGTH`, and LENGTH bytes. The name says where in
-//! the specification it stands, or is a number. The same seed gives the same items.
+//! Each item is a line, `LABEL NAME LENGTH`, and LENGTH bytes. The name is the location in the
+//! specification, or a number. The same seed gives the same items.
 
 mod generated;
 mod mutated;
@@ -24,21 +24,21 @@ fn main() -> io::Result<()> {
         number.unwrap_or_else(|| panic!("{what} is a number: pgtq-corpus SEED COUNT [PLUGIN...]"))
     };
     let (seed, count) = (number("SEED"), number("COUNT"));
-    let mut dice = Dice(seed);
+    let mut rng = Rng(seed);
     let mut corpus = Corpus {
         out: BufWriter::new(io::stdout().lock()),
         seen: HashSet::new(),
     };
     let mut seeds = spec::write(&mut corpus)?;
-    seeds.extend(generated::write(&mut corpus, &mut dice, count)?);
-    mutated::of_modules(&mut corpus, &mut dice, count, &seeds)?;
+    seeds.extend(generated::write(&mut corpus, &mut rng, count)?);
+    mutated::of_modules(&mut corpus, &mut rng, count, &seeds)?;
     for plugin in arguments {
-        mutated::of_plugin(&mut corpus, &mut dice, count, &fs::read(plugin)?)?;
+        mutated::of_plugin(&mut corpus, &mut rng, count, &fs::read(plugin)?)?;
     }
     corpus.out.flush()
 }
 
-/// Where items go, each once.
+/// Writes items, without duplicates.
 struct Corpus {
     out: BufWriter<io::StdoutLock<'static>>,
     seen: HashSet<Vec<u8>>,
@@ -58,10 +58,10 @@ impl Corpus {
     }
 }
 
-/// The same numbers every time: a splitmix64.
-struct Dice(u64);
+/// A deterministic random number generator (splitmix64).
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -1,4 +1,4 @@
-//! Mutations by wasm-mutate, which keep a module's form and change what it says.
+//! Mutations by wasm-mutate, which keep modules well-formed.
 
 use std::io;
 use std::ops::Range;
@@ -6,32 +6,32 @@ use std::ops::Range;
 use wasm_mutate::WasmMutate;
 use wasmparser::{Parser, Payload};
 
-use crate::{Corpus, Dice};
+use crate::{Corpus, Rng};
 
-/// Tries of one mutation, so that a large module does not take hours.
+/// The maximum number of tries per mutation, to limit the time for large modules.
 const FUEL: u64 = 1_000;
 
 /// Writes up to `count` mutations of the modules.
 pub(crate) fn of_modules(
     corpus: &mut Corpus,
-    dice: &mut Dice,
+    rng: &mut Rng,
     count: u64,
     modules: &[Vec<u8>],
 ) -> io::Result<()> {
     for _ in 0..count {
-        let module = &modules[dice.below(modules.len())];
-        if let Some(bytes) = mutation(module, dice) {
+        let module = &modules[rng.below(modules.len())];
+        if let Some(bytes) = mutation(module, rng) {
             corpus.add("mutated-module", &bytes)?;
         }
     }
     Ok(())
 }
 
-/// Writes up to `count` plugins in which the largest core module was mutated up to
-/// four times. Everything around it is as it was, so that they come far.
+/// Writes up to `count` plugins whose largest core module is mutated up to four times. The
+/// rest is unchanged, so that many of them are loaded.
 pub(crate) fn of_plugin(
     corpus: &mut Corpus,
-    dice: &mut Dice,
+    rng: &mut Rng,
     count: u64,
     plugin: &[u8],
 ) -> io::Result<()> {
@@ -41,8 +41,8 @@ pub(crate) fn of_plugin(
     };
     for _ in 0..count {
         let mut module = plugin[range.clone()].to_vec();
-        for _ in 0..=dice.below(4) {
-            module = mutation(&module, dice).unwrap_or(module);
+        for _ in 0..=rng.below(4) {
+            module = mutation(&module, rng).unwrap_or(module);
         }
         if let Some(bytes) = with_module(plugin, &range, &module) {
             corpus.add("mutated-plugin", &bytes)?;
@@ -51,9 +51,9 @@ pub(crate) fn of_plugin(
     Ok(())
 }
 
-fn mutation(module: &[u8], dice: &mut Dice) -> Option<Vec<u8>> {
+fn mutation(module: &[u8], rng: &mut Rng) -> Option<Vec<u8>> {
     let mut mutate = WasmMutate::default();
-    mutate.seed(dice.next()).fuel(FUEL);
+    mutate.seed(rng.next()).fuel(FUEL);
     mutate.run(module).ok()?.next()?.ok()
 }
 
@@ -69,8 +69,8 @@ fn largest_module(component: &[u8]) -> Option<Range<usize>> {
     modules.max_by_key(ExactSizeIterator::len)
 }
 
-/// The component with another module in the place of that one; `None` where the
-/// module's length is not written in the shortest way.
+/// Replaces a module of a component; `None` if the length of the module does not have the
+/// shortest encoding.
 fn with_module(component: &[u8], range: &Range<usize>, module: &[u8]) -> Option<Vec<u8>> {
     let head = component[..range.start].strip_suffix(&*leb(range.len()))?;
     Some([head, &leb(module.len()), module, &component[range.end..]].concat())

@@ -1,5 +1,5 @@
-//! The modules in the scripts of the WebAssembly specification, all its versions,
-//! and of its proposals.
+//! The modules in the test scripts of all versions of the WebAssembly specification and of
+//! its proposals.
 
 use std::io;
 
@@ -8,8 +8,7 @@ use wast::{QuoteWat, WastDirective};
 
 use crate::Corpus;
 
-/// Writes them; the valid ones are returned. A text that cannot be brought into
-/// binary form is for other programs than ours.
+/// Writes the modules and returns the valid ones. Skips texts without a binary format.
 pub(crate) fn write(corpus: &mut Corpus) -> io::Result<Vec<Vec<u8>>> {
     let mut valid = Vec::new();
     let mut n_texts = 0;
@@ -28,7 +27,7 @@ pub(crate) fn write(corpus: &mut Corpus) -> io::Result<Vec<Vec<u8>>> {
     Ok(valid)
 }
 
-/// Label, line and bytes of each.
+/// The label, line and bytes of each module.
 fn modules(file: &TestFile<'_>, n_texts: &mut usize) -> Vec<(&'static str, usize, Vec<u8>)> {
     let Ok(wast) = file.wast() else {
         eprintln!("{}/{} cannot be read", file.parent(), file.name());

@@ -1,4 +1,4 @@
-;; Describes itself in a million brackets.
+;; `describe` returns a million brackets.
 (func (export "describe") (result i32)
   (drop (memory.grow (i32.const 20)))
   (memory.fill (i32.const 65536) (i32.const 91) (i32.const 1000000))

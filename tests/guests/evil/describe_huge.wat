@@ -1,4 +1,4 @@
-;; Describes itself in 10 MB.
+;; `describe` returns 10 MB.
 (func (export "describe") (result i32)
   (drop (memory.grow (i32.const 200)))
   (i32.store (i32.const 512) (i32.const 65536))

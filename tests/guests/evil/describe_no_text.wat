@@ -1,4 +1,4 @@
-;; Describes itself in bytes that are no text.
+;; `describe` returns bytes that are not UTF-8.
 (data (i32.const 16384) "{\ff\fe}")
 (func (export "describe") (result i32)
   (i32.store (i32.const 512) (i32.const 16384))

@@ -1,7 +1,7 @@
 ;; import: (import "wasi:http/types@0.2.12" "[constructor]fields" (func $fields (result i32)))
 ;; import: (import "wasi:http/types@0.2.12" "[method]fields.append" (func $append (param i32 i32 i32 i32 i32 i32)))
 ;; import: (import "wasi:http/types@0.2.12" "[resource-drop]fields" (func $drop (param i32)))
-;; An honest guest: one set of headers at a time, dropped before the next.
+;; A well-behaved guest: drops each set of headers before it creates the next.
 (func $run (param i32 i32) (param $args i32) (param $len i32) (result i32)
   (local $n i32) (local $f i32)
   (memory.fill (i32.const 700000) (i32.const 97) (i32.const 66000))

@@ -1,4 +1,4 @@
-;; Options of a push that would make a large tree.
+;; Push options that parse to a large tree.
 (data (i32.const 690000) "work")
 (data (i32.const 690016) "{\22retries\22:[1")
 (func $run (param i32 i32) (param $args i32) (param $len i32) (result i32)

@@ -7,7 +7,7 @@
 ;; import: (import "wasi:io/streams@0.2.12" "[method]output-stream.write" (func $owrite (param i32 i32 i32 i32)))
 ;; import: (import "wasi:io/streams@0.2.12" "[method]output-stream.check-write" (func $check (param i32 i32)))
 ;; import: (import "wasi:io/streams@0.2.12" "[resource-drop]output-stream" (func $odrop (param i32)))
-;; 900 requests that are never sent; each has a body that is written and finished with trailers.
+;; Creates 900 requests without sending them; each body is written and finished with trailers.
 (func $run (param i32 i32) (param $args i32) (param $len i32) (result i32)
   (local $n i32) (local $f i32) (local $r i32) (local $b i32) (local $s i32)
   (memory.fill (i32.const 700000) (i32.const 97) (i32.const 66000))

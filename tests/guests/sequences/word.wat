@@ -1,4 +1,4 @@
-;; Options of a push that an error would quote, six times as long.
+;; Push options that are six times as long when an error quotes them.
 (data (i32.const 690000) "work")
 (data (i32.const 690016) "{\22retries\22:\22")
 (func $run (param i32 i32) (param $args i32) (param $len i32) (result i32)

@@ -1,9 +1,9 @@
-//! Small files that ask for much: of the reader, the validator or the compiler.
+//! Small files that are expensive to read, validate or compile.
 
-/// A file's name, its bytes, and a word that its refusal has.
+/// The name of a file, its bytes, and a part of the error.
 pub(crate) type Bomb = (&'static str, Vec<u8>, &'static str);
 
-/// What the runner's own reading meets, before any child.
+/// Files rejected when the runner reads their outline.
 pub(crate) fn outlines() -> Vec<Bomb> {
     let many = |section: &[u8], n: usize| [&CORE[..], &section.repeat(n)].concat();
     let import = [&[1, b'm', 1, b'f', 0, 0][..]].concat();
@@ -18,7 +18,7 @@ pub(crate) fn outlines() -> Vec<Bomb> {
     let nested = (0..1_000).fold(Vec::new(), |inner, _| {
         [&COMPONENT[..], &section(4, &inner)].concat()
     });
-    // A length that no file has, and a count that nothing follows.
+    // An impossible length, and a count without items.
     let endless = [&CORE[..], &[1, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
     let docs = format!(r#"{{"name":"a","docs":"{}"}}"#, "x".repeat(100_000));
     let parameters = format!(
@@ -62,13 +62,13 @@ pub(crate) fn outlines() -> Vec<Bomb> {
     ]
 }
 
-/// A section that says nothing and makes a component this much larger.
+/// An empty custom section of this size.
 pub(crate) fn padding(bytes: usize) -> Vec<u8> {
     custom("padding", &vec![0; bytes])
 }
 
-/// One `br_table` of seven million targets, in a function that returns a thousand
-/// values: the validator of wasmparser 0.254 notes each value of each target.
+/// One `br_table` with seven million targets, in a function that returns a thousand
+/// values: the validator of wasmparser 0.254 records each value of each target.
 pub(crate) fn br_table() -> Vec<u8> {
     const N_TARGETS: usize = 7_000_000;
     let result_types = [&[1, 0x60, 0][..], &leb(1_000), &[0x7f; 1_000]].concat();
@@ -88,19 +88,18 @@ pub(crate) fn br_table() -> Vec<u8> {
     parts.concat()
 }
 
-/// A plugin whose only function takes the compiler some seconds, and most of its memory.
+/// A plugin with one function that takes some seconds and most of the memory to compile.
 pub(crate) fn compiler() -> Vec<u8> {
     compiler_of(1, 1_500)
 }
 
-/// A plugin whose functions take the compiler minutes all together, and each little
-/// memory.
+/// A plugin with functions that take minutes together, and little memory each, to compile.
 pub(crate) fn slow_compiler() -> Vec<u8> {
     compiler_of(400, 650)
 }
 
-/// Functions that take long to compile: many locals are live across many blocks, each
-/// of which leads to all of them.
+/// Functions that are slow to compile: many locals are live across many blocks, each of
+/// which branches to all blocks.
 fn compiler_of(n_functions: usize, n_blocks: usize) -> Vec<u8> {
     const N_LOCALS: usize = 400;
     let labels: Vec<String> = (0..n_blocks).map(|n| n.to_string()).collect();
@@ -147,7 +146,7 @@ fn compiler_of(n_functions: usize, n_blocks: usize) -> Vec<u8> {
 const CORE: [u8; 8] = *b"\0asm\x01\0\0\0";
 const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 
-/// A core module that lists this handler and holds nothing else.
+/// A core module with only a list of this handler.
 pub(crate) fn listing(handler: &str) -> Vec<u8> {
     let parts = [
         CORE.to_vec(),
@@ -157,7 +156,7 @@ pub(crate) fn listing(handler: &str) -> Vec<u8> {
     parts.concat()
 }
 
-/// The section that lists handlers.
+/// The section with the list of handlers.
 pub(crate) fn handlers(records: &[&str]) -> Vec<u8> {
     let record = |text: &&str| [&(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
     custom(

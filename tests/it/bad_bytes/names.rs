@@ -1,13 +1,13 @@
-//! Names that are none, on every way in.
+//! Invalid names in every interface.
 
 use std::fs;
 
 use pgtq_tests::{cli, wait_until};
 
 use super::{Target, bombs};
-use crate::tasks::{UNENDED, database};
+use crate::tasks::{UNFINISHED, database};
 
-/// None is a name; all but the first two with a slash may name a file.
+/// Invalid names. All except the first two, with a slash, are valid file names.
 const NAMES: &[&str] = &[
     "",
     " ",
@@ -35,7 +35,7 @@ const NAMES: &[&str] = &[
     "a\u{7f}",
 ];
 
-/// Nothing that a terminal obeys, but the ends of lines and tabs.
+/// Panics if the text has control characters other than line ends and tabs.
 #[track_caller]
 fn assert_printable(text: &str) {
     let obeyed = |c: char| {
@@ -44,9 +44,9 @@ fn assert_printable(text: &str) {
     assert!(!text.contains(obeyed), "{text:?}");
 }
 
-/// Every way in has the same rule, and none lets a name through that another refuses.
+/// All interfaces have the same rule for names.
 #[test]
-fn a_name_that_is_none_is_refused_on_every_way_in() {
+fn an_invalid_name_is_rejected_by_every_interface() {
     let (database, sql) = database();
     let long = "n".repeat(129);
     for name in NAMES.iter().copied().chain([long.as_str()]) {
@@ -74,13 +74,12 @@ fn a_name_that_is_none_is_refused_on_every_way_in() {
             assert_printable(&refused.stderr);
         }
     }
-    assert_eq!(sql.number(UNENDED), 0);
+    assert_eq!(sql.number(UNFINISHED), 0);
 }
 
-/// What a plugin calls its handlers is checked before anything is compiled; what a
-/// file is called is shown, but not obeyed.
+/// Names of handlers are checked before compilation. Names of files are printed escaped.
 #[test]
-fn a_name_that_is_none_is_refused_in_a_manifest_and_harmless_in_a_file_name() {
+fn an_invalid_name_is_rejected_in_a_manifest_and_harmless_as_a_file_name() {
     let target = Target::start();
     let dir = target.dir.path();
     let long = "n".repeat(129);

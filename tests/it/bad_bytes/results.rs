@@ -1,4 +1,4 @@
-//! Texts that a handler returns as its result, JSON and what only looks like it.
+//! Valid and invalid JSON returned as results by a handler.
 
 use std::fmt::Write;
 use std::fs;
@@ -8,9 +8,9 @@ use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 use super::bombs;
-use crate::tasks::{UNENDED, database, runner, wait_for_ended};
+use crate::tasks::{UNFINISHED, database, runner, wait_for_finished};
 
-/// Texts that are stored as they are.
+/// Results that are stored unchanged.
 fn good() -> Vec<String> {
     let mut all: Vec<String> = [
         r#"{"a":1,"a":2,"a":[]}"#,
@@ -25,7 +25,7 @@ fn good() -> Vec<String> {
         r#""\u007f\u0085\u202e""#,
         "\"\u{7f}\u{85}\u{202e}\u{fffe}\u{10ffff}\"",
         r#""\/\b\f""#,
-        // Legal, and no text: not every reader takes it.
+        // Valid JSON that not every reader accepts.
         r#""\ud800""#,
         r#""\udc00\ud800""#,
         " \t\r\n null \n",
@@ -36,7 +36,7 @@ fn good() -> Vec<String> {
     all
 }
 
-/// Texts that are refused, and a word of what is said.
+/// Results that are rejected, and a part of the error.
 fn bad() -> Vec<(Vec<u8>, &'static str)> {
     let mut all: Vec<(Vec<u8>, &str)> = [
         ("", "JSON"),
@@ -70,10 +70,10 @@ fn nested(n: usize) -> String {
     format!("{}{}", "[".repeat(n), "]".repeat(n))
 }
 
-/// A plugin whose handler `work` returns the text of the number in its array of arguments.
+/// A plugin whose handler `work` returns the text with the number in its arguments.
 fn shelf(texts: &[&[u8]]) -> Vec<u8> {
     let (mut data, mut choices) = (String::new(), String::new());
-    // Beyond what the prelude hands out of its memory.
+    // Beyond the memory that the prelude allocates.
     let mut at = 2 << 16;
     for (n, text) in texts.iter().enumerate() {
         let bytes: String = text.iter().map(|byte| format!("\\{byte:02x}")).collect();
@@ -133,7 +133,7 @@ fn any_text_returned_as_a_result_is_stored_unchanged_or_rejected() {
     for n in 0..texts.len() {
         sql.rows(&format!("SELECT pgtq.push('work', '[{n}]', retries => 0)"));
     }
-    wait_for_ended(&sql, texts.len());
+    wait_for_finished(&sql, texts.len());
     let found = |what: &str, n: usize| {
         sql.row(&format!(
             "SELECT {what} FROM pgtq.history WHERE args::text = '[{n}]'"
@@ -142,7 +142,7 @@ fn any_text_returned_as_a_result_is_stored_unchanged_or_rejected() {
     for (n, text) in good.iter().enumerate() {
         assert_eq!(found("state", n), "complete", "{text:.60}");
         assert_eq!(found("result::text", n), *text);
-        // People can look at it, too.
+        // It can be shown.
         let id = found("id", n);
         let shown = cli(database.url(), &["show", &id], "");
         assert_eq!(shown.code, Some(0), "{text:.60}: {shown:?}");
@@ -160,7 +160,7 @@ fn any_text_returned_as_a_result_is_stored_unchanged_or_rejected() {
             "{shown:?}: {end}"
         );
     }
-    assert_eq!(sql.number(UNENDED), 0);
-    assert!(runner.ended().is_none() && !runner.stderr().contains("panicked"));
+    assert_eq!(sql.number(UNFINISHED), 0);
+    assert!(runner.exited().is_none() && !runner.stderr().contains("panicked"));
     eprintln!("{} texts were stored, {} refused", good.len(), bad.len());
 }

@@ -1,10 +1,10 @@
-//! JSON that somebody, some day, pushes.
+//! Unusual and invalid JSON as arguments.
 
 use pgtq_tests::{cli, plugin_dir};
 
-use crate::tasks::{UNENDED, database, runner, wait_for_ended};
+use crate::tasks::{UNFINISHED, database, runner, wait_for_finished};
 
-/// Texts that may be arguments, and texts that no reader takes.
+/// Valid and invalid arguments.
 fn jsons() -> Vec<String> {
     let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
     let mut all: Vec<String> = [
@@ -35,8 +35,8 @@ fn jsons() -> Vec<String> {
     all
 }
 
-/// What is pushed by SQL ends with a clear error, or is rejected by the database; nothing is
-/// lost on the way, and the command line takes nothing that the database refuses.
+/// Arguments pushed by SQL run, fail with a clear error, or are rejected by the database.
+/// The command line accepts nothing that the database rejects.
 #[test]
 fn any_text_pushed_as_arguments_is_run_or_rejected_with_a_clear_error() {
     let (database, sql) = database();
@@ -66,11 +66,11 @@ fn any_text_pushed_as_arguments_is_run_or_rejected_with_a_clear_error() {
             assert!(error.as_db_error().is_some(), "{json:.60}: {error:?}");
         }
     }
-    wait_for_ended(&sql, n_taken);
+    wait_for_finished(&sql, n_taken);
     let silent = "SELECT id FROM pgtq.history WHERE state <> 'complete' AND coalesce(error_message, '') = ''";
     assert_eq!(sql.rows(silent), [""; 0]);
-    assert_eq!(sql.number(UNENDED), 0);
-    assert!(runner.ended().is_none() && !runner.stderr().contains("panicked"));
+    assert_eq!(sql.number(UNFINISHED), 0);
+    assert!(runner.exited().is_none() && !runner.stderr().contains("panicked"));
     eprintln!("{n_taken} texts were taken and ended, {n_refused} refused");
     assert!(n_taken > 10 && n_refused > 10, "the test shows nothing");
 }

@@ -1,5 +1,5 @@
-//! Statements of handlers that are cut short behind PgBouncer: it lets a request to stop
-//! one through only while who sent the statement is there.
+//! Cancellation of handler statements behind PgBouncer, which forwards a cancel request only
+//! while the client of the statement is connected.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use pgtq_task::{Attempt, ErrorKind, Failure, HandlerFuture, Limits, Outcome, Rep
 use pgtq_tests::{cli, wait_until};
 use tokio::runtime::Runtime;
 
-use super::Scene;
-use super::tls::TlsScene;
+use super::Fixture;
+use super::tls::TlsFixture;
 use crate::native::{Engine, grant, registry_of};
 use crate::tasks::push;
 
 const SLEEPING: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND state = 'active' AND wait_event = 'PgSleep'";
 
-/// Sleeps in the database for longer than any test, and for no longer than these limits.
+/// Sleeps in the database for longer than any test, up to these limits.
 async fn sleep(attempt: &Attempt, grant: &SqlGrant, timeout: Duration) -> Report {
     let limits = Limits {
         timeout,
@@ -41,48 +41,54 @@ fn until_its_deadline(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
     Box::pin(async move { sleep(&attempt, &grant, Duration::from_millis(500)).await })
 }
 
-fn until_it_is_told(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
+fn until_cancelled(attempt: Attempt, grant: SqlGrant) -> HandlerFuture {
     Box::pin(async move { sleep(&attempt, &grant, Duration::from_secs(3600)).await })
 }
 
 #[test]
-fn a_statement_that_is_cut_short_behind_a_pooler_stops_on_the_server() {
-    let Some(scene) = Scene::new() else { return };
-    statements_stop_on_the_server(&scene, &scene.url());
+fn a_cancelled_statement_behind_a_pooler_stops_on_the_server() {
+    let Some(fixture) = Fixture::new() else {
+        return;
+    };
+    statements_stop_on_the_server(&fixture, &fixture.url());
 }
 
 #[test]
-fn a_statement_that_is_cut_short_behind_a_pooler_with_tls_stops_on_the_server() {
-    let Some(scene) = TlsScene::new() else { return };
-    let url = scene.url_knowing(&scene.authority, "localhost", "verify-full");
-    statements_stop_on_the_server(&scene.scene, &url);
+fn a_cancelled_statement_behind_a_pooler_with_tls_stops_on_the_server() {
+    let Some(fixture) = TlsFixture::new() else {
+        return;
+    };
+    let url = fixture.url_knowing(&fixture.authority, "localhost", "verify-full");
+    statements_stop_on_the_server(&fixture.fixture, &url);
 }
 
-fn statements_stop_on_the_server(scene: &Scene, url: &str) {
+fn statements_stop_on_the_server(fixture: &Fixture, url: &str) {
     let runtime = Runtime::new().expect("a runtime starts");
     let grant = SqlGrant {
         statement_timeout: Duration::from_secs(3600),
-        ..grant(&scene.role)
+        ..grant(&fixture.role)
     };
     let handlers = registry_of(
         &grant,
-        &[("deadline", until_its_deadline), ("told", until_it_is_told)],
+        &[("deadline", until_its_deadline), ("told", until_cancelled)],
     );
-    let sql = &scene.sql;
+    let sql = &fixture.sql;
     push(sql, "told", 1, "{}");
     push(sql, "deadline", 3, "{}");
     let engine = runtime.block_on(Engine::start(url, handlers));
-    wait_until("the deadlines are over", || {
+    wait_until("the deadlines have passed", || {
         sql.number("SELECT count(*) FROM pgtq.history WHERE handler = 'deadline'") == 3
     });
-    wait_until("only the other one sleeps", || sql.number(SLEEPING) == 1);
+    wait_until("only the other statement sleeps", || {
+        sql.number(SLEEPING) == 1
+    });
     sql.rows("SELECT pgtq.cancel(id) FROM pgtq.tasks WHERE state = 'running'");
-    wait_until("nobody sleeps", || sql.number(SLEEPING) == 0);
+    wait_until("no statement sleeps", || sql.number(SLEEPING) == 0);
     let summary = runtime.block_on(engine.stop());
     assert_eq!(summary.complete, 0);
     let ended =
         sql.rows("SELECT handler, state, count(*) FROM pgtq.history GROUP BY 1, 2 ORDER BY 1");
     assert_eq!(ended, ["deadline|failed|3", "told|cancelled|1"]);
-    // The pooler has outlived it, too.
+    // The pooler still works.
     cli(url, &["tasks"], "").success();
 }

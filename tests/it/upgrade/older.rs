@@ -1,5 +1,5 @@
-//! A program of before the last migration, the file itself, and this one, on one
-//! database that comes up under load. By hand, because it takes the other program:
+//! A program from before the last migration and this one, on one database that is migrated
+//! under load. Run by hand, because it needs the other program:
 //!
 //! ```text
 //! added=$(git log -1 --diff-filter=A --format=%h -- 'migrations/0*')
@@ -20,27 +20,27 @@ use pgtq_tests::{
     wait_until,
 };
 
-use crate::tasks::{assert_completed_once, n_ended, wait_for_ended};
+use crate::tasks::{assert_completed_once, n_finished, wait_for_finished};
 
-/// Tasks that have to end in each part of the way.
+/// The number of tasks that must finish in each phase.
 const ENOUGH: i64 = 300;
-/// Tasks that one pusher pushes at once.
+/// The number of tasks per push.
 const BATCH: usize = 20;
 /// Pushers wait while this many tasks wait.
 const WAITING: i64 = 400;
-/// How a program ends that the schema does not serve, or not yet.
+/// The exit code for a schema that does not serve the program.
 const SCHEMA: i32 = 5;
 
-/// What a pusher met.
+/// The record of a pusher.
 #[derive(Debug, Default)]
 struct Pushed {
     n_tasks: usize,
-    /// Refused because the schema is older than the program.
+    /// Rejected because the schema is older than the program.
     n_early: usize,
     errors: Vec<String>,
 }
 
-/// What pushes a batch: all of it, or an error.
+/// Pushes a batch: all tasks, or an error.
 type Push = Box<dyn FnMut(&[String]) -> Result<(), (Option<i32>, String)> + Send>;
 
 struct Pushers {
@@ -70,7 +70,7 @@ impl Pushers {
                     break;
                 }
                 let tasks: Vec<String> = (0..BATCH).map(|n| task(name, batch, n)).collect();
-                // Again until it is taken: the keys make that safe.
+                // Retried until it is accepted, which is safe because of the keys.
                 while let Err((code, error)) = push(&tasks) {
                     match code {
                         Some(SCHEMA) if error.contains("pgtq migrate") => pushed.n_early += 1,
@@ -96,7 +96,7 @@ impl Pushers {
     }
 }
 
-/// A task in JSON: quick ones, slow ones, ones for later, ones that fail once.
+/// A task as JSON: fast, slow, delayed, or failing once.
 fn task(name: &str, batch: usize, n: usize) -> String {
     let rest = match n % 4 {
         0 => r#""handler": "add_numbers", "args": [2, 3]"#,
@@ -131,16 +131,18 @@ fn by_sql(sql: Sql) -> Push {
     })
 }
 
-/// Waits until more tasks have ended.
+/// Waits until more tasks are finished.
 #[track_caller]
 fn wait_for_more(sql: &Sql) {
-    let before = n_ended(sql);
-    wait_until("more tasks have ended", || n_ended(sql) >= before + ENOUGH);
+    let before = n_finished(sql);
+    wait_until("more tasks are finished", || {
+        n_finished(sql) >= before + ENOUGH
+    });
 }
 
 #[test]
 #[ignore = "needs a program of before the last migration: PGTQ_BEFORE=FILE"]
-fn an_older_program_works_on_under_the_schema_of_a_newer_one_which_takes_over() {
+fn an_older_program_continues_during_an_upgrade_to_a_newer_one() {
     let before = std::env::var_os("PGTQ_BEFORE").expect("PGTQ_BEFORE names the older program");
     let before = PathBuf::from(before);
     let database = Database::empty();
@@ -157,12 +159,12 @@ fn an_older_program_works_on_under_the_schema_of_a_newer_one_which_takes_over() 
     let pushers = Pushers::start(url, &before);
     wait_for_more(&sql);
 
-    let (began, ended) = (Instant::now(), n_ended(&sql));
+    let (began, ended) = (Instant::now(), n_finished(&sql));
     cli(url, &["migrate"], "").success();
-    let (took, meanwhile) = (began.elapsed(), n_ended(&sql) - ended);
+    let (took, meanwhile) = (began.elapsed(), n_finished(&sql) - ended);
     assert!(version() > old_version, "there was something to migrate");
     wait_for_more(&sql);
-    let alone = n_ended(&sql);
+    let alone = n_finished(&sql);
     let mut newer = Runner::start(url, plugins.path(), &options);
     newer.wait_for("running");
     wait_until("both work", || {
@@ -175,7 +177,7 @@ fn an_older_program_works_on_under_the_schema_of_a_newer_one_which_takes_over() 
 
     let pushed = pushers.stop();
     let n_tasks = pushed.iter().map(|(_, one)| one.n_tasks).sum();
-    wait_for_ended(&sql, n_tasks);
+    wait_for_finished(&sql, n_tasks);
     newer.terminate();
     assert_eq!(newer.wait().code(), Some(0), "{}", newer.stderr());
     eprintln!(

@@ -1,4 +1,4 @@
-//! Messages of the Postgres protocol, as far as a proxy has to know them.
+//! The part of the Postgres protocol that the proxy needs.
 
 use std::collections::HashMap;
 use std::io;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// Longer than anything that these tests send.
+/// The maximum size of a message.
 const MAX_BYTES: usize = 256 << 20;
 
-/// What the first message of a connection can be.
+/// The codes of the first message of a connection.
 const STARTUP: u32 = 196_608;
 const CANCEL: u32 = 80_877_102;
 const SSL: u32 = 80_877_103;
@@ -25,11 +25,11 @@ pub(super) struct Frame {
 /// The first message of a connection: it has no tag.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum First {
-    /// Somebody logs in.
+    /// A startup message.
     Startup { user: String, bytes: Vec<u8> },
-    /// Somebody cancels what another connection does.
+    /// A cancel request for another connection.
     Cancel(Vec<u8>),
-    /// Somebody asks for encryption; the answer is one letter.
+    /// A request for encryption; the response is one letter.
     Encrypt,
 }
 
@@ -45,7 +45,7 @@ impl Frame {
         Ok(Some(Frame { tag: tag[0], bytes }))
     }
 
-    /// A message of this tag and body.
+    /// A message with this tag and body.
     pub(super) fn of(tag: u8, body: &[u8]) -> Frame {
         let length = u32::try_from(body.len() + 4).expect("below the limit");
         let mut bytes = vec![tag];
@@ -54,18 +54,17 @@ impl Frame {
         Frame { tag, bytes }
     }
 
-    /// What follows tag and length.
+    /// The part after tag and length.
     pub(super) fn body(&self) -> &[u8] {
         &self.bytes[5..]
     }
 
-    /// Whether the server answers it with `ReadyForQuery`.
+    /// Whether the server responds with `ReadyForQuery`.
     pub(super) fn ends_a_request(&self) -> bool {
         matches!(self.tag, b'S' | b'Q')
     }
 
-    /// The same message with another text in its statement, if it brings one that
-    /// has `from` in it.
+    /// Replaces `from` by `to` in the statement of the message, if it has one.
     pub(super) fn rewritten(self, from: &str, to: &str) -> Frame {
         let mut words = Words(self.body());
         let name = match self.tag {
@@ -105,18 +104,18 @@ impl First {
                 }
                 Ok(Some(First::Startup { user, bytes }))
             }
-            _ => Err(io::Error::other("this is no protocol that we know")),
+            _ => Err(io::Error::other("unknown protocol")),
         }
     }
 }
 
-/// Reads a length that counts itself, and as much as it says; keeps both.
+/// Reads a length, which includes itself, and the rest of the message.
 async fn read_counted(from: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> io::Result<()> {
     let mut length = [0; 4];
     from.read_exact(&mut length).await?;
     let n_bytes = u32::from_be_bytes(length) as usize;
     if !(4..MAX_BYTES).contains(&n_bytes) {
-        return Err(io::Error::other("a message of an impossible length"));
+        return Err(io::Error::other("invalid message length"));
     }
     bytes.extend(length);
     let start = bytes.len();
@@ -124,7 +123,7 @@ async fn read_counted(from: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) 
     from.read_exact(&mut bytes[start..]).await.map(|_| ())
 }
 
-/// Texts that end with a zero each.
+/// NUL-terminated strings.
 struct Words<'a>(&'a [u8]);
 
 impl<'a> Words<'a> {
@@ -137,7 +136,7 @@ impl<'a> Words<'a> {
     }
 }
 
-/// Which statement is executed, for one connection.
+/// The prepared statements and portals of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Statements {
     prepared: HashMap<Vec<u8>, Arc<str>>,
@@ -145,7 +144,8 @@ pub(super) struct Statements {
 }
 
 impl Statements {
-    /// Notes what the client sends; the text, if this message executes one.
+    /// Records a client message. Returns the text of the statement if the message
+    /// executes one.
     pub(super) fn executed(&mut self, frame: &Frame) -> Option<Arc<str>> {
         let mut words = Words(frame.body());
         match frame.tag {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn first_messages_say_who_comes() {
+    async fn the_first_message_is_parsed() {
         let login = startup(STARTUP, b"database\0d\0user\0eve\0\0");
         let first = First::read(&mut login.as_slice()).await.unwrap();
         let (user, bytes) = ("eve".to_owned(), login.clone());
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_come_whole_or_not_at_all() {
+    async fn incomplete_messages_are_errors() {
         let two = [Frame::of(b'Q', b"SELECT 1\0"), Frame::of(b'S', b"")];
         let bytes = [two[0].bytes.clone(), two[1].bytes.clone()].concat();
         let mut stream = bytes.as_slice();
@@ -214,21 +214,21 @@ mod tests {
     }
 
     #[test]
-    fn an_execution_is_known_by_the_text_that_was_prepared() {
+    fn an_execution_has_the_text_of_its_prepared_statement() {
         let mut statements = Statements::default();
-        let mut say = |tag, body: &[u8]| statements.executed(&Frame::of(tag, body));
-        assert_eq!(say(b'P', b"s1\0SELECT 1\0\0\0"), None);
-        assert_eq!(say(b'P', b"\0SELECT 2\0\0\0"), None);
-        assert_eq!(say(b'B', b"\0s1\0\0\0\0\0\0\0"), None);
-        assert_eq!(say(b'E', b"\0\0\0\0\0").as_deref(), Some("SELECT 1"));
-        assert_eq!(say(b'B', b"p\0\0\0\0\0\0\0\0"), None);
-        assert_eq!(say(b'E', b"p\0\0\0\0\0").as_deref(), Some("SELECT 2"));
-        assert_eq!(say(b'Q', b"COMMIT\0").as_deref(), Some("COMMIT"));
-        assert_eq!(say(b'S', b""), None);
+        let mut send = |tag, body: &[u8]| statements.executed(&Frame::of(tag, body));
+        assert_eq!(send(b'P', b"s1\0SELECT 1\0\0\0"), None);
+        assert_eq!(send(b'P', b"\0SELECT 2\0\0\0"), None);
+        assert_eq!(send(b'B', b"\0s1\0\0\0\0\0\0\0"), None);
+        assert_eq!(send(b'E', b"\0\0\0\0\0").as_deref(), Some("SELECT 1"));
+        assert_eq!(send(b'B', b"p\0\0\0\0\0\0\0\0"), None);
+        assert_eq!(send(b'E', b"p\0\0\0\0\0").as_deref(), Some("SELECT 2"));
+        assert_eq!(send(b'Q', b"COMMIT\0").as_deref(), Some("COMMIT"));
+        assert_eq!(send(b'S', b""), None);
     }
 
     #[test]
-    fn a_statement_is_rewritten_and_the_rest_stays() {
+    fn only_the_statement_is_rewritten() {
         let prepare = Frame::of(b'P', b"s1\0SELECT 1\0\0\0");
         let wanted = Frame::of(b'P', b"s1\0SELECT 22\0\0\0");
         assert_eq!(prepare.clone().rewritten("1", "22"), wanted);

@@ -1,14 +1,14 @@
-//! A way to Postgres that breaks at the worst moment.
+//! A proxy to Postgres for fault injection.
 //!
-//! It understands the protocol as far as that takes: which statement a connection
-//! executes, and when the server is ready with it. So it can cut a connection
-//! before the server has heard of a statement, or when the statement has taken
-//! effect and its answer is still on its way. It can also be a black hole, which
-//! takes connections and passes nothing, and change statements under way, which
-//! shows whether a test would notice a bug. Does not: encrypt.
+//! It parses enough of the protocol to know which statement a connection executes, and
+//! when the server is ready again. It can cut a connection before the server receives a
+//! statement, or after the statement has taken effect and before the response reaches the
+//! client. It can also be a black hole, which accepts connections and forwards nothing,
+//! and it can rewrite statements, to check that a test would detect a bug. It does not
+//! support encryption.
 
+mod connection;
 mod frame;
-mod pass;
 mod rule;
 #[cfg(test)]
 mod tests;
@@ -21,18 +21,18 @@ use std::thread;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
-pub use rule::{Fate, Rule};
+pub use rule::{Fault, Rule};
 
-/// A statement that did not simply pass.
+/// A statement with an injected fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hit {
-    /// Its text.
+    /// The text of the statement.
     pub text: String,
-    /// What happened to it.
-    pub fate: Fate,
+    /// The fault.
+    pub fault: Fault,
 }
 
-/// A proxy on loopback. Ends when it is dropped, and its connections with it.
+/// A proxy on loopback. Dropping it stops it and closes its connections.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -40,49 +40,49 @@ pub struct Proxy {
     _end: oneshot::Sender<()>,
 }
 
-/// What all connections look at.
+/// The state shared by all connections.
 #[derive(Debug)]
 struct Shared {
     socket: PathBuf,
-    book: Mutex<Book>,
+    state: Mutex<State>,
     gate: watch::Sender<Gate>,
 }
 
 #[derive(Debug, Default)]
-struct Book {
+struct State {
     rules: Vec<Rule>,
     rewrites: Vec<(String, String)>,
     hits: Vec<Hit>,
 }
 
-/// Who may pass.
+/// Which connections may forward messages.
 #[derive(Debug, Default)]
 struct Gate {
-    hole: bool,
+    black_hole: bool,
     held: HashSet<u64>,
-    /// Connections below this number are cut.
+    /// Connections with a lower number are cut.
     cut_below: u64,
     next: u64,
-    /// So many connections more are closed as soon as they come.
+    /// How many further connections to close at once.
     to_refuse: usize,
 }
 
 impl Proxy {
-    /// Listens for a server whose socket is in this directory. The server may go
-    /// and come back. Works in a thread of its own.
+    /// Starts a proxy for the server with its socket in this directory. The server may
+    /// restart. Runs on a separate thread.
     pub fn start(socket_dir: impl Into<PathBuf>) -> Self {
         let shared = Arc::new(Shared {
             socket: socket_dir.into().join(".s.PGSQL.5432"),
-            book: Mutex::default(),
+            state: Mutex::default(),
             gate: watch::channel(Gate::default()).0,
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
         listener
             .set_nonblocking(true)
-            .expect("a socket can do that");
-        let port = listener.local_addr().expect("it is bound").port();
+            .expect("sockets support nonblocking mode");
+        let port = listener.local_addr().expect("the socket is bound").port();
         let (end, ended) = oneshot::channel::<()>();
-        let theirs = Arc::clone(&shared);
+        let state = Arc::clone(&shared);
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -91,7 +91,7 @@ impl Proxy {
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).expect("a runtime runs");
                 tokio::select! {
-                    () = accept(&listener, &theirs) => {}
+                    () = accept(&listener, &state) => {}
                     _ = ended => {}
                 }
             });
@@ -103,62 +103,65 @@ impl Proxy {
         }
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The address of a database behind it, for the user `pgtq`.
+    /// The URL of a database through the proxy, for the user `pgtq`.
     pub fn url(&self, database: &str) -> String {
         self.url_as("pgtq", database)
     }
 
-    /// The address of a database behind it.
+    /// The URL of a database through the proxy.
     pub fn url_as(&self, user: &str, database: &str) -> String {
         let port = self.port;
         format!("postgresql://{user}@127.0.0.1:{port}/{database}?sslmode=disable")
     }
 
-    /// Adds a rule. The first rule that is about a statement decides.
+    /// Adds a rule. The first matching rule applies to a statement.
     pub fn rule(&self, rule: Rule) {
-        self.shared.book().rules.push(rule);
+        self.shared.state().rules.push(rule);
     }
 
-    /// Forgets all rules.
-    pub fn no_rules(&self) {
-        self.shared.book().rules.clear();
+    /// Removes all rules.
+    pub fn clear_rules(&self) {
+        self.shared.state().rules.clear();
     }
 
-    /// From now on statements say `to` where they said `from`.
+    /// Replaces `from` by `to` in all further statements.
     pub fn rewrite(&self, from: &str, to: &str) {
         let change = (from.to_owned(), to.to_owned());
-        self.shared.book().rewrites.push(change);
+        self.shared.state().rewrites.push(change);
     }
 
-    /// The statements that did not simply pass, so far.
+    /// The statements with an injected fault so far.
     pub fn hits(&self) -> Vec<Hit> {
-        self.shared.book().hits.clone()
+        self.shared.state().hits.clone()
     }
 
-    /// How many statements with this text had this fate.
-    pub fn n_hits(&self, text: &str, fate: Fate) -> usize {
-        let book = self.shared.book();
-        let mut hits = book.hits.iter();
-        let is_one = |hit: &&Hit| hit.fate == fate && hit.text.contains(text);
-        hits.by_ref().filter(is_one).count()
+    /// The number of statements that contain `text` and had this fault.
+    pub fn n_hits(&self, text: &str, fault: Fault) -> usize {
+        let state = self.shared.state();
+        let mut hits = state.hits.iter();
+        let matches = |hit: &&Hit| hit.fault == fault && hit.text.contains(text);
+        hits.by_ref().filter(matches).count()
     }
 
-    /// A black hole from now on, or no longer. What was sent meanwhile passes then.
-    pub fn set_hole(&self, hole: bool) {
-        self.shared.gate.send_modify(|gate| gate.hole = hole);
+    /// Starts or stops being a black hole. When it stops, messages sent in between are
+    /// forwarded.
+    pub fn set_black_hole(&self, black_hole: bool) {
+        self.shared
+            .gate
+            .send_modify(|gate| gate.black_hole = black_hole);
     }
 
-    /// Lets go what was [`Fate::Held`].
+    /// Releases the connections with [`Fault::Hold`].
     pub fn release(&self) {
         self.shared.gate.send_modify(|gate| gate.held.clear());
     }
 
-    /// The server seems gone: cuts all connections, and refuses the next `n_refused`.
+    /// Simulates a server outage: cuts all connections and refuses the next `n_refused`.
     pub fn go_down(&self, n_refused: usize) {
         self.shared
             .gate
@@ -166,7 +169,7 @@ impl Proxy {
         self.cut();
     }
 
-    /// Cuts all connections that there are; how many there had ever been.
+    /// Cuts all connections. Returns the number of connections since the start.
     pub fn cut(&self) -> u64 {
         let mut n_connections = 0;
         self.shared.gate.send_modify(|gate| {
@@ -178,27 +181,27 @@ impl Proxy {
 }
 
 impl Shared {
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What happens to this statement of this user.
-    fn judge(&self, user: &str, text: &str) -> Fate {
-        let mut book = self.book();
-        let mut rules = book.rules.iter_mut();
-        let fate = rules.find_map(|rule| rule.judge(user, text));
-        let fate = fate.unwrap_or(Fate::Passes);
-        if fate != Fate::Passes {
+    /// The fault for a statement of this user. Records it.
+    fn fault_for(&self, user: &str, text: &str) -> Fault {
+        let mut state = self.state();
+        let mut rules = state.rules.iter_mut();
+        let fault = rules.find_map(|rule| rule.fault_for(user, text));
+        let fault = fault.unwrap_or(Fault::None);
+        if fault != Fault::None {
             let text = text.to_owned();
-            book.hits.push(Hit { text, fate });
+            state.hits.push(Hit { text, fault });
         }
-        fate
+        fault
     }
 
-    /// Waits until this connection may pass something.
-    async fn may_pass(&self, connection: u64) {
+    /// Waits until this connection may forward messages.
+    async fn may_forward(&self, connection: u64) {
         let mut gate = self.gate.subscribe();
-        let open = gate.wait_for(|gate| !gate.hole && !gate.held.contains(&connection));
+        let open = gate.wait_for(|gate| !gate.black_hole && !gate.held.contains(&connection));
         // The sender lives in `self`.
         let _ = open.await;
     }
@@ -225,8 +228,8 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
             tokio::select! {
-                // Ends with either side; what it returns tells nobody anything.
-                _ = pass::serve(&shared, number, client) => {}
+                // Ends when either side closes; errors are expected.
+                _ = connection::serve(&shared, number, client) => {}
                 () = shared.is_cut(number) => {}
             }
         });

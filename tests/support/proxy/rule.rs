@@ -1,133 +1,134 @@
-//! What a proxy does to a statement that somebody waits for.
+//! Rules of fault injection.
 
 use std::collections::HashMap;
 
-/// What happens to a statement on its way.
+/// A fault injected into a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// Nothing.
-    Passes,
-    /// The connection is cut and the server never hears of it.
-    LostBefore,
-    /// The server has executed it; then the connection is cut, and nobody hears of that.
-    LostBehind,
-    /// The server gets it and the connection is cut at once: nobody knows which
-    /// of the two is faster.
-    LostMeanwhile,
-    /// It waits, and with it this connection, until [`super::Proxy::release`].
-    Held,
+pub enum Fault {
+    /// No fault.
+    None,
+    /// Cuts the connection before the server receives the statement.
+    CutBefore,
+    /// Cuts the connection after the server has executed the statement, before the
+    /// response.
+    CutAfter,
+    /// Forwards the statement and cuts the connection at once: a race.
+    CutDuring,
+    /// Holds the connection until [`super::Proxy::release`].
+    Hold,
 }
 
-/// Which statements, and what happens to one after the other.
+/// Matches statements, and lists the faults of successive matches.
 #[derive(Debug, Clone)]
 pub struct Rule {
     text: String,
-    whole: bool,
+    exact: bool,
     user: Option<String>,
-    fates: Vec<Fate>,
-    again: bool,
-    apart: bool,
+    faults: Vec<Fault>,
+    repeat: bool,
+    per_text: bool,
     n_seen: HashMap<String, usize>,
 }
 
 impl Rule {
-    /// For statements that have `text` in them, comments included.
+    /// Matches statements that contain `text`, including in comments.
     pub fn on(text: &str) -> Self {
         Rule {
             text: text.to_owned(),
-            whole: false,
+            exact: false,
             user: None,
-            fates: vec![Fate::Passes],
-            again: false,
-            apart: false,
+            faults: vec![Fault::None],
+            repeat: false,
+            per_text: false,
             n_seen: HashMap::new(),
         }
     }
 
-    /// For statements that are `text` and nothing else.
+    /// Matches statements that are equal to `text`.
     pub fn exactly(text: &str) -> Self {
         Rule {
-            whole: true,
+            exact: true,
             ..Rule::on(text)
         }
     }
 
-    /// Only on connections of this user.
+    /// Matches only connections of this user.
     #[must_use]
     pub fn of(mut self, user: &str) -> Self {
         self.user = Some(user.to_owned());
         self
     }
 
-    /// What becomes of the first, the second and so on; the ones after these pass.
+    /// Sets the faults of the first match, the second, and so on. Later matches have no
+    /// fault.
     #[must_use]
-    pub fn fates(mut self, fates: &[Fate]) -> Self {
-        fates.clone_into(&mut self.fates);
+    pub fn faults(mut self, faults: &[Fault]) -> Self {
+        faults.clone_into(&mut self.faults);
         self
     }
 
-    /// After the last fate comes the first.
+    /// Repeats the list of faults.
     #[must_use]
-    pub fn again(mut self) -> Self {
-        self.again = true;
+    pub fn repeat(mut self) -> Self {
+        self.repeat = true;
         self
     }
 
-    /// Each text is counted for itself.
+    /// Counts the matches of each statement text separately.
     #[must_use]
-    pub fn each_text_apart(mut self) -> Self {
-        self.apart = true;
+    pub fn per_text(mut self) -> Self {
+        self.per_text = true;
         self
     }
 
-    /// The fate of this statement, if the rule is about it.
-    pub(super) fn judge(&mut self, user: &str, text: &str) -> Option<Fate> {
-        let is_theirs = self.user.as_ref().is_none_or(|theirs| theirs == user);
-        let is_meant = match self.whole {
+    /// The fault for this statement; `None` if the rule does not apply.
+    pub(super) fn fault_for(&mut self, user: &str, text: &str) -> Option<Fault> {
+        let is_user = self.user.as_ref().is_none_or(|known| known == user);
+        let is_text = match self.exact {
             true => text == self.text,
             false => text.contains(&self.text),
         };
-        if !is_theirs || !is_meant {
+        if !is_user || !is_text {
             return None;
         }
-        let key = if self.apart { text } else { "" };
+        let key = if self.per_text { text } else { "" };
         let n_seen = self.n_seen.entry(key.to_owned()).or_default();
-        let turn = *n_seen;
+        let index = *n_seen;
         *n_seen += 1;
-        let turn = match self.again {
-            true => turn % self.fates.len(),
-            false => turn,
+        let index = match self.repeat {
+            true => index % self.faults.len(),
+            false => index,
         };
-        self.fates.get(turn).copied()
+        self.faults.get(index).copied()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Fate::{LostBefore, LostBehind, Passes};
+    use super::Fault::{CutAfter, CutBefore};
     use super::*;
 
     #[test]
-    fn fates_come_in_order_and_then_no_more() {
-        let mut rule = Rule::exactly("COMMIT").fates(&[LostBefore, Passes]);
+    fn faults_are_used_in_order() {
+        let mut rule = Rule::exactly("COMMIT").faults(&[CutBefore, Fault::None]);
         assert_eq!(
-            rule.judge("a", "BEGIN ISOLATION LEVEL READ COMMITTED"),
+            rule.fault_for("a", "BEGIN ISOLATION LEVEL READ COMMITTED"),
             None
         );
-        let fates = [(); 3].map(|()| rule.judge("a", "COMMIT"));
-        assert_eq!(fates, [Some(LostBefore), Some(Passes), None]);
+        let faults = [(); 3].map(|()| rule.fault_for("a", "COMMIT"));
+        assert_eq!(faults, [Some(CutBefore), Some(Fault::None), None]);
     }
 
     #[test]
-    fn fates_come_again_for_each_text_of_one_user() {
-        let mut rule = Rule::on("").of("eve").fates(&[LostBefore, LostBehind]);
-        rule = rule.again().each_text_apart();
-        assert_eq!(rule.judge("adam", "SELECT 1"), None);
-        let mut say = |text| rule.judge("eve", text).unwrap();
+    fn faults_repeat_for_each_text_of_one_user() {
+        let mut rule = Rule::on("").of("eve").faults(&[CutBefore, CutAfter]);
+        rule = rule.repeat().per_text();
+        assert_eq!(rule.fault_for("adam", "SELECT 1"), None);
+        let mut next = |text| rule.fault_for("eve", text).unwrap();
         assert_eq!(
-            [say("a"), say("a"), say("a")],
-            [LostBefore, LostBehind, LostBefore]
+            [next("a"), next("a"), next("a")],
+            [CutBefore, CutAfter, CutBefore]
         );
-        assert_eq!(say("b"), LostBefore);
+        assert_eq!(next("b"), CutBefore);
     }
 }

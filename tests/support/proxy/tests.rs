@@ -1,13 +1,13 @@
-//! The proxy in front of a real server.
+//! Tests of the proxy with a real server.
 
 use tokio_postgres::{Client, NoTls};
 
-use super::{Fate, Proxy, Rule};
+use super::{Fault, Proxy, Rule};
 use crate::Database;
 use crate::wait::wait_until_async;
 
-/// A table with nothing in it, a way to it through a proxy, and one past it.
-async fn scene() -> (Database, Proxy, Client) {
+/// A database with an empty table, a proxy to it, and a direct connection.
+async fn fixture() -> (Database, Proxy, Client) {
     let database = Database::empty();
     let direct = database.client().await;
     let dir = ask(&direct, "SELECT current_setting('unix_socket_directories')").await;
@@ -39,59 +39,59 @@ async fn notes(direct: &Client) -> String {
 }
 
 #[tokio::test]
-async fn a_statement_is_lost_before_or_behind_the_server() {
-    let (_database, proxy, direct) = scene().await;
-    let fates = [Fate::LostBefore, Fate::LostBehind, Fate::Passes];
-    proxy.rule(Rule::on("INSERT INTO notes").fates(&fates));
-    for (note, arrives) in [("before", false), ("behind", true), ("passes", true)] {
+async fn a_connection_is_cut_before_or_after_a_statement() {
+    let (_database, proxy, direct) = fixture().await;
+    let faults = [Fault::CutBefore, Fault::CutAfter, Fault::None];
+    proxy.rule(Rule::on("INSERT INTO notes").faults(&faults));
+    for (note, arrives) in [("before", false), ("after", true), ("none", true)] {
         let client = through(&proxy, &direct).await;
-        let answer = client
+        let result = client
             .execute("INSERT INTO notes VALUES ($1)", &[&note])
             .await;
-        assert_eq!(answer.is_ok(), note == "passes");
+        assert_eq!(result.is_ok(), note == "none");
         assert_eq!(notes(&direct).await.contains(note), arrives, "{note}");
     }
     assert_eq!(proxy.hits().len(), 2);
-    assert_eq!(proxy.n_hits("INSERT", Fate::LostBehind), 1);
+    assert_eq!(proxy.n_hits("INSERT", Fault::CutAfter), 1);
 }
 
 #[tokio::test]
-async fn a_commit_is_lost_meanwhile_and_happens() {
-    let (_database, proxy, direct) = scene().await;
+async fn a_commit_takes_effect_when_the_connection_is_cut_during_it() {
+    let (_database, proxy, direct) = fixture().await;
     proxy.rule(
         Rule::exactly("COMMIT")
             .of("pgtq")
-            .fates(&[Fate::LostMeanwhile]),
+            .faults(&[Fault::CutDuring]),
     );
     let client = through(&proxy, &direct).await;
     let text = "BEGIN; INSERT INTO notes VALUES ('meanwhile')";
     client.batch_execute(text).await.unwrap();
     assert!(client.batch_execute("COMMIT").await.is_err());
-    wait_until_async("it is there", || async {
+    wait_until_async("the commit takes effect", || async {
         notes(&direct).await == "meanwhile"
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_a_black_hole_took_comes_out_when_it_ends() {
-    let (_database, proxy, direct) = scene().await;
+async fn messages_are_forwarded_when_a_black_hole_ends() {
+    let (_database, proxy, direct) = fixture().await;
     let client = through(&proxy, &direct).await;
-    proxy.set_hole(true);
+    proxy.set_black_hole(true);
     let note = tokio::spawn(async move {
         let text = "INSERT INTO notes VALUES ('from the hole')";
         client.batch_execute(text).await
     });
     assert_eq!(notes(&direct).await, "");
-    proxy.set_hole(false);
+    proxy.set_black_hole(false);
     note.await.unwrap().unwrap();
     assert_eq!(notes(&direct).await, "from the hole");
 }
 
 #[tokio::test]
-async fn one_connection_is_held_and_the_others_are_not() {
-    let (_database, proxy, direct) = scene().await;
-    proxy.rule(Rule::on("'held'").fates(&[Fate::Held]));
+async fn only_the_matching_connection_is_held() {
+    let (_database, proxy, direct) = fixture().await;
+    proxy.rule(Rule::on("'held'").faults(&[Fault::Hold]));
     let (one, other) = (
         through(&proxy, &direct).await,
         through(&proxy, &direct).await,
@@ -112,8 +112,8 @@ async fn one_connection_is_held_and_the_others_are_not() {
 }
 
 #[tokio::test]
-async fn a_statement_arrives_with_another_text() {
-    let (_database, proxy, direct) = scene().await;
+async fn a_statement_is_rewritten() {
+    let (_database, proxy, direct) = fixture().await;
     proxy.rewrite("'a'", "'b'");
     let client = through(&proxy, &direct).await;
     client

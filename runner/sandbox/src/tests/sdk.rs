@@ -246,7 +246,7 @@ async fn an_error_of_the_server_is_the_handlers_error() {
     let (report, (_, length)) = exchange(0, answer).await;
     let (code, message) = error(&report);
     assert_eq!((code, length), ("http:503", 0));
-    assert!(message.ends_with("/a answered 503: come back"), "{message}");
+    assert!(message.ends_with("/a returned 503: come back"), "{message}");
     let seven = Some(std::time::Duration::from_secs(7));
     assert!(matches!(report.outcome, Outcome::Retry { after, .. } if after == seven));
 }
@@ -259,7 +259,7 @@ async fn a_truncated_body_is_an_error_that_names_the_request() {
     assert_eq!(code, "unavailable");
     assert!(message.starts_with("POST http://127.0.0.1:"), "{message}");
     assert!(
-        message.ends_with("/a: the connection broke off"),
+        message.ends_with("/a: the connection was closed before the response was complete"),
         "{message}"
     );
 }
@@ -273,18 +273,19 @@ async fn unreachable_or_invalid_requests_fail_with_a_clear_error() {
         (
             format!("http://127.0.0.1:{port}/"),
             "unavailable",
-            ": the host accepts no connection",
+            ": connection refused or host unreachable",
         ),
         (
             "http://127.0.0.2/?key=1".to_owned(),
             "denied",
-            "POST http://127.0.0.2/: denied: the attempt's log says what to write where",
+            "POST http://127.0.0.2/: denied: not declared or not granted; `pgtq logs ID` shows the \
+             line to add",
         ),
         ("http://[::1".to_owned(), "invalid", ""),
         (
             "ftp://127.0.0.1/".to_owned(),
             "invalid",
-            "it begins with `https://` or `http://`",
+            "a URL begins with `https://` or `http://`",
         ),
     ] {
         let report = run("exchange", json!({ "url": url }), Arc::default()).await;

@@ -1,8 +1,8 @@
-//! Which account a private server runs under.
+//! The system account of a private server.
 //!
-//! Postgres refuses to run as root, so as root the programs run as `postgres` if
-//! that account exists, else as `nobody`. `initdb` needs the account to be in the
-//! passwd file.
+//! Postgres does not run as root. If the current user is root, the programs run as
+//! `postgres` or, without such an account, as `nobody`. `initdb` requires the account to
+//! be in the passwd file.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -10,17 +10,17 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The account that the programs run under.
+/// The system account of the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Account {
-    /// The account we run under ourselves.
+    /// The account of this process.
     Own,
-    /// Another one, because we are root.
+    /// Another account, because this process runs as root.
     Other { uid: u32, gid: u32 },
 }
 
 impl Account {
-    /// Chooses one. Fails as root on a machine without other accounts.
+    /// Chooses the account. Fails for root if neither account exists.
     pub(super) fn choose() -> Result<Self, String> {
         if effective_uid() != 0 {
             return Ok(Account::Own);
@@ -31,24 +31,23 @@ impl Account {
             .find_map(|name| entry(&passwd, name))
             .map(|(uid, gid)| Account::Other { uid, gid })
             .ok_or_else(|| {
-                "postgres refuses to run as root, and there is neither an account postgres \
-                 nor nobody to run it under"
+                "postgres does not run as root, and there is no account `postgres` or `nobody`"
                     .to_owned()
             })
     }
 
-    /// A command that will run under this account, in a directory it can enter.
+    /// A command that runs as this account, in a directory that it can access.
     pub(super) fn command(self, program: &Path, dir: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(dir);
         if let Account::Other { uid, gid } = self {
-            // As root, std drops the supplementary groups too.
+            // As root, std also drops the supplementary groups.
             command.uid(uid).gid(gid);
         }
         command
     }
 
-    /// Makes `dir` this account's own and closes it to everybody else.
+    /// Makes this account the owner of `dir` and removes access for others.
     pub(super) fn give(self, dir: &Path) -> std::io::Result<()> {
         if let Account::Other { uid, gid } = self {
             chown(dir, Some(uid), Some(gid))?;
@@ -56,13 +55,13 @@ impl Account {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
     }
 
-    /// The nearest directory above `dir` that this account cannot pass through.
-    pub(super) fn barred_by(self, dir: &Path) -> Option<PathBuf> {
+    /// The topmost ancestor of `dir` that this account cannot traverse.
+    pub(super) fn blocked_by(self, dir: &Path) -> Option<PathBuf> {
         let Account::Other { uid, gid } = self else {
             return None;
         };
         let parents: Vec<&Path> = dir.ancestors().skip(1).collect();
-        let barred = parents.into_iter().rev().find(|parent| {
+        let blocked = parents.into_iter().rev().find(|parent| {
             let Ok(meta) = parent.metadata() else {
                 return false;
             };
@@ -75,12 +74,12 @@ impl Account {
             };
             meta.mode() & bit == 0
         });
-        barred.map(Path::to_owned)
+        blocked.map(Path::to_owned)
     }
 }
 
 pub(crate) fn effective_uid() -> u32 {
-    // SAFETY: geteuid reads a number of this process and cannot fail.
+    // SAFETY: geteuid has no arguments and cannot fail.
     unsafe { libc::geteuid() }
 }
 
@@ -102,19 +101,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwd_entry_gives_user_and_group() {
+    fn a_passwd_entry_has_user_and_group() {
         let passwd = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65533::/:/bin/false\n";
         assert_eq!(entry(passwd, "nobody"), Some((65534, 65533)));
         assert_eq!(entry(passwd, "postgres"), None);
     }
 
     #[test]
-    fn closed_parent_bars_another_account() {
+    fn a_private_parent_blocks_another_account() {
         let parent = tempfile::tempdir().unwrap();
         fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let dir = parent.path().join("data");
         let other = Account::Other { uid: 1, gid: 1 };
-        assert_eq!(other.barred_by(&dir).as_deref(), Some(parent.path()));
-        assert_eq!(Account::Own.barred_by(&dir), None);
+        assert_eq!(other.blocked_by(&dir).as_deref(), Some(parent.path()));
+        assert_eq!(Account::Own.blocked_by(&dir), None);
     }
 }

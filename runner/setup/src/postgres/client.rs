@@ -1,7 +1,7 @@
-//! Asks a private server whether it is ready, and runs one statement on it.
+//! Checks whether a private server is ready, and runs statements on it.
 //!
-//! Trust authentication only: only the server's user can enter the directory of
-//! its socket.
+//! Trust authentication only: only the server's user has access to the directory of
+//! the socket.
 
 use std::io;
 use std::path::Path;
@@ -15,10 +15,10 @@ use super::PostgresError;
 /// The file name of a server's socket in its directory.
 pub(super) const SOCKET: &str = ".s.PGSQL.5432";
 
-/// Why a statement was not run.
+/// Why a statement failed.
 #[derive(Debug)]
 pub(super) enum StatementError {
-    /// No connection, or it broke, or no answer in time.
+    /// Connection failed, connection lost, or timeout.
     Io(io::Error),
     /// The server rejected the login or the statement.
     Rejected(Box<DbError>),
@@ -34,11 +34,11 @@ impl From<tokio_postgres::Error> for StatementError {
 }
 
 impl StatementError {
-    /// The error of the step `what`.
+    /// Converts the error, for the step `what`.
     pub(super) fn during(self, what: String) -> PostgresError {
         match self {
             StatementError::Io(source) => PostgresError::System { what, source },
-            StatementError::Rejected(why) => PostgresError::Refused {
+            StatementError::Rejected(why) => PostgresError::Rejected {
                 what,
                 message: why.message().to_owned(),
             },
@@ -46,18 +46,18 @@ impl StatementError {
     }
 }
 
-/// Whether the server whose socket is in `dir` accepts connections to `database`.
-pub(super) fn answers(dir: &Path, database: &str, patience: Duration) -> bool {
-    run(dir, database, "", patience).is_ok()
+/// Whether the server with its socket in `dir` accepts connections to `database`.
+pub(super) fn is_ready(dir: &Path, database: &str, timeout: Duration) -> bool {
+    run(dir, database, "", timeout).is_ok()
 }
 
-/// Runs `statement` as the user `pgtq` and drops its rows. Fails at once while the
+/// Runs `statement` as the user `pgtq`, without returning rows. Fails at once if the
 /// server does not accept connections.
 pub(super) fn run(
     dir: &Path,
     database: &str,
     statement: &str,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(), StatementError> {
     let task = async {
         let mut config = Config::new();
@@ -66,9 +66,9 @@ pub(super) fn run(
         tokio::spawn(connection);
         Ok(client.batch_execute(statement).await?)
     };
-    let in_time = async { tokio::time::timeout(patience, task).await };
-    // On a thread of its own: a caller may be inside of a runtime, which cannot
-    // wait for a second one.
+    let in_time = async { tokio::time::timeout(timeout, task).await };
+    // On a separate thread: the caller may be in an async runtime, which cannot block
+    // on a second one.
     let finished = std::thread::scope(|scope| {
         let own = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_server_is_an_error_inside_of_a_runtime_too() {
+    async fn a_missing_server_is_an_error_inside_a_runtime() {
         let empty = tempfile::tempdir().unwrap();
         let result = run(empty.path(), "pgtq", "", Duration::from_secs(5));
         assert!(matches!(result, Err(StatementError::Io(_))), "{result:?}");

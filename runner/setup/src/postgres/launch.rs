@@ -1,4 +1,4 @@
-//! Running `initdb` and `postgres`.
+//! Runs `initdb` and `postgres`.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,11 +13,11 @@ use super::server::system;
 use super::{Data, Options, PostgresError, Programs};
 use crate::pause;
 
-/// Starting takes 0.1 s; recovery after a crash, on a busy machine, takes longer.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+/// A start takes 0.1 s. Crash recovery on a busy machine takes longer.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Makes a data directory. It gets its name when it is complete, so that an
-/// interrupted start leaves none that looks usable.
+/// Creates a data directory. It is renamed to `data` when it is complete, so that an
+/// interrupted start leaves no incomplete directory under that name.
 pub(super) fn initdb(
     programs: &Programs,
     account: Account,
@@ -41,20 +41,20 @@ pub(super) fn initdb(
         command.output().map_err(system("run initdb"))
     };
     let mut output = attempt("C.UTF-8")?;
-    // Older systems know only plain C, which sorts the same way.
+    // Older systems have only the locale C, which has the same sort order.
     if !output.status.success() && String::from_utf8_lossy(&output.stderr).contains("locale") {
         output = attempt("C")?;
     }
     if !output.status.success() {
         return Err(PostgresError::Failed {
-            what: format!("initdb ended with {}", output.status),
-            words: last_lines(&String::from_utf8_lossy(&output.stderr)),
+            what: format!("initdb failed with {}", output.status),
+            output: last_lines(&String::from_utf8_lossy(&output.stderr)),
         });
     }
-    fs::rename(&unfinished, data).map_err(system("name the data directory"))
+    fs::rename(&unfinished, data).map_err(system("rename the data directory"))
 }
 
-/// Starts the server and waits until it answers.
+/// Starts the server and waits until it accepts connections.
 pub(super) fn launch(
     programs: &Programs,
     account: Account,
@@ -63,9 +63,9 @@ pub(super) fn launch(
     options: &Options,
 ) -> Result<Postmaster, PostgresError> {
     let log_path = socket_dir.join("postgres.log");
-    let log = File::create(&log_path).map_err(system("make the log of postgres"))?;
-    // Opened now: a directory with an owner is swept as soon as its server has ended.
-    let said = File::open(&log_path).map_err(system("read the log of postgres"))?;
+    let log = File::create(&log_path).map_err(system("create the log of postgres"))?;
+    // Opened now: an ephemeral directory is removed as soon as its server has ended.
+    let reader = File::open(&log_path).map_err(system("read the log of postgres"))?;
     let mut command = account.command(&programs.program("postgres"), socket_dir);
     quiet_environment(&mut command);
     command.arg("-D").arg(data).arg("-k").arg(socket_dir);
@@ -88,29 +88,29 @@ pub(super) fn launch(
     let postmaster =
         Postmaster::spawn(command, log, account, sweep).map_err(system("run postgres"))?;
 
-    let deadline = Instant::now() + START_PATIENCE;
+    let deadline = Instant::now() + START_TIMEOUT;
     loop {
-        if client::answers(socket_dir, "postgres", Duration::from_secs(5)) {
+        if client::is_ready(socket_dir, "postgres", Duration::from_secs(5)) {
             return Ok(postmaster);
         }
-        let ended = postmaster.ended();
-        if ended.is_some() || Instant::now() > deadline {
-            let words = io::read_to_string(said).unwrap_or_default();
+        let exited = postmaster.exit_status();
+        if exited.is_some() || Instant::now() > deadline {
+            let output = io::read_to_string(reader).unwrap_or_default();
             postmaster.signal(libc::SIGQUIT);
             return Err(PostgresError::Failed {
-                what: match ended {
-                    Some(status) => format!("postgres ended with {status}"),
-                    None => format!("no answer within {} s", START_PATIENCE.as_secs()),
+                what: match exited {
+                    Some(status) => format!("postgres exited with {status}"),
+                    None => format!("not ready within {} s", START_TIMEOUT.as_secs()),
                 },
-                words: last_lines(&words),
+                output: last_lines(&output),
             });
         }
         pause();
     }
 }
 
-/// Settings of the caller's own Postgres are not for this one. English messages:
-/// one of them is looked at.
+/// Removes the caller's `PG*` variables, which are for another server, and sets English
+/// messages, because `initdb` looks for one.
 fn quiet_environment(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PG") {
@@ -120,7 +120,7 @@ fn quiet_environment(command: &mut Command) {
     command.env("LC_ALL", "C");
 }
 
-/// What a person needs of a log: its end.
+/// The last 20 lines of a log.
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     let from = lines.len().saturating_sub(20);

@@ -1,11 +1,12 @@
-//! A Postgres of our own, for `pgtq dev`, `pgtq demo` and the tests.
+//! A private Postgres for `pgtq dev`, `pgtq demo` and the tests.
 //!
-//! Promises: no port is opened (Unix socket only, in a directory only its user can
-//! enter), the server ends with its owner however the owner ends, and directories
-//! that dead owners left behind are removed by the next start. Everything here
-//! blocks and may be called from anywhere; from async code, use a blocking thread.
+//! * It opens no port: it has only a Unix socket, in a directory that only its user can
+//!   access.
+//! * The server stops when the process that started it ends, even by SIGKILL. The next
+//!   start removes directories of processes that no longer exist.
+//! * All functions block. From async code, call them on a blocking thread.
 //!
-//! Does not: migrate, or know what is in the databases.
+//! Migrations and the contents of the databases belong to `store`.
 
 mod account;
 mod client;

@@ -1,10 +1,10 @@
-//! The server process: starting it, and making sure that it ends with us.
+//! The server process: starts it, and stops it when this process ends.
 //!
-//! A thread of its own starts the server and waits for its end. On Linux the
-//! kernel signals the server when that thread ends, and it ends only with the
-//! server or with this process. A second process, the keeper, waits for the end
-//! of a pipe that only we hold; it removes an ephemeral directory when we are
-//! gone, which nobody could do after a SIGKILL otherwise.
+//! A separate thread starts the server and waits for it to exit. On Linux the kernel
+//! signals the server when that thread ends, which happens only when the server or this
+//! process ends. A second process, the janitor, waits for the end of a pipe that only
+//! this process holds, and then removes an ephemeral directory, even after a SIGKILL of
+//! this process.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use super::account::Account;
 
-/// `$1` is the directory, `$2` the server. Standard input ends with its owner. The
-/// server removes its lock file when it ends; asking for the process alone would
-/// wait for its new parent to collect its status.
-const KEEPER: &str = r#"
+/// `$1` is the directory, `$2` the server's process id. Standard input ends with the
+/// owner. The server removes its lock file on exit; a check of the process alone would
+/// wait until its new parent reaps it.
+const JANITOR: &str = r#"
 cat >/dev/null
 kill -s QUIT "$2" 2>/dev/null
 lock="$1/.s.PGSQL.5432.lock"
@@ -37,18 +37,18 @@ rm -rf -- "$1"
 #[derive(Debug)]
 pub(super) struct Postmaster {
     pid: u32,
-    end: Arc<End>,
+    exit: Arc<Exit>,
 }
 
 #[derive(Debug, Default)]
-struct End {
+struct Exit {
     status: Mutex<Option<ExitStatus>>,
     changed: Condvar,
 }
 
 impl Postmaster {
-    /// Starts `command`, its words going to `log`. With `sweep`, that directory is
-    /// removed once both the server and this process have ended.
+    /// Starts `command`, with its output in `log`. The directory `sweep`, if given, is
+    /// removed when the server or this process has ended.
     pub(super) fn spawn(
         mut command: Command,
         log: File,
@@ -59,14 +59,14 @@ impl Postmaster {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // A group of its own: Ctrl-C in our terminal is ours to handle, and
-            // the server must outlive our drain.
+            // A separate process group: Ctrl-C on the terminal must not stop the
+            // server, which is needed until the runner has drained.
             .process_group(0);
         die_with_this_thread(&mut command);
         let sweep = sweep.map(Path::to_owned);
-        let end = Arc::new(End::default());
+        let exit = Arc::new(Exit::default());
         let (sender, receiver) = mpsc::sync_channel(1);
-        let shared = Arc::clone(&end);
+        let shared = Arc::clone(&exit);
         thread::Builder::new()
             .name("pgtq-postgres".to_owned())
             .spawn(move || {
@@ -77,62 +77,62 @@ impl Postmaster {
                         return;
                     }
                 };
-                let keeper = sweep.and_then(|dir| keeper(account, &dir, server.id()).ok());
+                let janitor = sweep.and_then(|dir| janitor(account, &dir, server.id()).ok());
                 let _ = sender.send(Ok(server.id()));
                 let status = server.wait().unwrap_or_else(|_| ExitStatus::from_raw(-1));
                 *shared.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
                 shared.changed.notify_all();
-                if let Some(mut keeper) = keeper {
-                    drop(keeper.stdin.take());
-                    let _ = keeper.wait();
+                if let Some(mut janitor) = janitor {
+                    drop(janitor.stdin.take());
+                    let _ = janitor.wait();
                 }
             })?;
         let pid = receiver
             .recv()
             .map_err(|_| io::Error::other("the thread that starts postgres ended"))??;
-        Ok(Postmaster { pid, end })
+        Ok(Postmaster { pid, exit })
     }
 
     pub(super) fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// How it ended, or `None` while it runs.
-    pub(super) fn ended(&self) -> Option<ExitStatus> {
+    /// The exit status; `None` while the server runs.
+    pub(super) fn exit_status(&self) -> Option<ExitStatus> {
         *self
-            .end
+            .exit
             .status
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends `number`, unless it has ended: its process id may be another's by now.
+    /// Sends a signal, unless the server has exited: its process id may be reused.
     pub(super) fn signal(&self, number: i32) {
-        if self.ended().is_none() {
+        if self.exit_status().is_none() {
             signal(self.pid, number);
         }
     }
 
-    /// Waits for its end, at most `patience`. True when it has ended.
-    pub(super) fn wait(&self, patience: Duration) -> bool {
+    /// Waits for the server to exit, at most `timeout`. Returns whether it has exited.
+    pub(super) fn wait(&self, timeout: Duration) -> bool {
         let status = self
-            .end
+            .exit
             .status
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let (status, _) = self
-            .end
+            .exit
             .changed
-            .wait_timeout_while(status, patience, |status| status.is_none())
+            .wait_timeout_while(status, timeout, |status| status.is_none())
             .unwrap_or_else(PoisonError::into_inner);
         status.is_some()
     }
 }
 
-fn keeper(account: Account, dir: &Path, server: u32) -> io::Result<Child> {
+fn janitor(account: Account, dir: &Path, server: u32) -> io::Result<Child> {
     account
         .command(Path::new("/bin/sh"), Path::new("/"))
-        .args(["-c", KEEPER, "pgtq-keeper"])
+        .args(["-c", JANITOR, "pgtq-janitor"])
         .arg(dir)
         .arg(server.to_string())
         .stdin(Stdio::piped())
@@ -142,13 +142,12 @@ fn keeper(account: Account, dir: &Path, server: u32) -> io::Result<Child> {
         .spawn()
 }
 
-/// Has the kernel send SIGINT (fast shutdown) to the child when the thread that
-/// starts it ends.
+/// Makes the kernel send SIGINT (fast shutdown) to the child when this thread ends.
 #[cfg(target_os = "linux")]
 fn die_with_this_thread(command: &mut Command) {
     let owner = std::process::id();
-    // SAFETY: prctl and getppid are plain system calls, allowed between fork and
-    // exec. std runs this after it changed the user id, which would clear the flag.
+    // SAFETY: prctl and getppid are system calls, allowed between fork and exec. std
+    // calls this after it changes the user id, which would clear the flag.
     unsafe {
         command.pre_exec(move || {
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGINT) != 0 {
@@ -156,7 +155,7 @@ fn die_with_this_thread(command: &mut Command) {
             }
             // The owner may have died before the flag was set.
             if u32::try_from(libc::getppid()) != Ok(owner) {
-                return Err(io::Error::other("the owner is gone"));
+                return Err(io::Error::other("the owner has exited"));
             }
             Ok(())
         });
@@ -166,24 +165,24 @@ fn die_with_this_thread(command: &mut Command) {
 #[cfg(not(target_os = "linux"))]
 fn die_with_this_thread(_command: &mut Command) {}
 
-/// Sends a signal to a process; a process that is gone is fine.
+/// Sends a signal to a process. No error if the process does not exist.
 pub(super) fn signal(pid: u32, number: i32) {
     let Ok(pid) = i32::try_from(pid) else { return };
-    // SAFETY: kill takes two numbers and touches no memory of ours.
+    // SAFETY: kill takes two integers and does not access memory.
     unsafe { libc::kill(pid, number) };
 }
 
 /// Whether a process exists.
-pub(super) fn lives(pid: u32) -> bool {
+pub(super) fn exists(pid: u32) -> bool {
     let Ok(pid) = i32::try_from(pid) else {
         return false;
     };
-    // SAFETY: as in `signal`; signal 0 only asks.
-    let answer = unsafe { libc::kill(pid, 0) };
-    answer == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+    // SAFETY: as in `signal`; signal 0 only checks for existence.
+    let result = unsafe { libc::kill(pid, 0) };
+    result == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
-/// The process id on the first line of a lock file of Postgres.
+/// The process id in a lock file of Postgres: its first line.
 pub(super) fn pid_in(lock_file: &Path) -> Option<u32> {
     fs::read_to_string(lock_file)
         .ok()?

@@ -1,4 +1,4 @@
-//! Finding the Postgres programs, or installing them.
+//! Finds the Postgres programs, or installs them.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -6,33 +6,32 @@ use std::process::Command;
 
 use crate::{Say, install};
 
-/// The directory that holds `initdb` and `postgres`.
+/// The directory of `initdb` and `postgres`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Programs {
     /// The directory.
     pub dir: PathBuf,
-    /// The version as the programs say it: `15.14 (Debian 15.14-0+deb12u1)`.
+    /// The version as the programs print it: `15.14 (Debian 15.14-0+deb12u1)`.
     pub version: String,
 }
 
 /// No usable Postgres programs on this machine.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("no postgres programs (initdb, postgres) on this machine; looked in {}", tried.join(", "))]
+#[error("no Postgres programs (initdb, postgres) found in {}", tried.join(", "))]
 pub struct NoPostgres {
-    /// Where they were looked for, in order, and what was found there.
+    /// The places searched, in order, each with the reason if it has unusable programs.
     pub tried: Vec<String>,
-    /// What a person can do, one way per line.
-    pub ways_out: Vec<String>,
+    /// The alternatives to fix it, one per line.
+    pub fixes: Vec<String>,
 }
 
-/// The oldest major version that pgtq runs on.
+/// The oldest supported major version.
 const OLDEST: u32 = 14;
 
 impl Programs {
-    /// Looks in `PGTQ_PG_BIN`, `pg_config --bindir`, `PATH` and the usual places.
+    /// Searches `PGTQ_PG_BIN`, `pg_config --bindir`, `PATH` and the usual directories.
     ///
-    /// A set `PGTQ_PG_BIN` is the only place looked in: who names a directory
-    /// wants that one or an error.
+    /// If `PGTQ_PG_BIN` is set, only that directory is searched.
     pub fn find() -> Result<Self, NoPostgres> {
         let mut tried = Vec::new();
         for (label, dir) in candidates() {
@@ -46,14 +45,14 @@ impl Programs {
         }
         Err(NoPostgres {
             tried,
-            ways_out: ways_out(),
+            fixes: fixes(),
         })
     }
 
-    /// Finds the programs, or installs them where that is allowed, then finds them.
+    /// Finds the programs, or installs them.
     ///
-    /// Installing means the system package by apt-get, as root, unless
-    /// `PGTQ_NO_INSTALL=1`; each step is told through `say`.
+    /// Installs the system package with apt-get, if this process runs as root and
+    /// `PGTQ_NO_INSTALL` is not set. Reports each step to `say`.
     pub fn ensure(say: Say<'_>) -> Result<Self, NoPostgres> {
         let mut missing = match Self::find() {
             Ok(found) => return Ok(found),
@@ -77,7 +76,7 @@ impl Programs {
     }
 }
 
-/// The directories to look in, best first, with what led to them.
+/// The directories to search, in order of preference, each with its origin.
 fn candidates() -> Vec<(&'static str, PathBuf)> {
     if let Some(dir) = env::var_os("PGTQ_PG_BIN") {
         return vec![("PGTQ_PG_BIN", PathBuf::from(dir))];
@@ -89,18 +88,18 @@ fn candidates() -> Vec<(&'static str, PathBuf)> {
     if let Some(dir) = on_path("postgres") {
         found.push(("PATH", dir));
     }
-    for (parent, before, tail) in [
+    for (parent, prefix, tail) in [
         ("/usr/lib/postgresql", "", "bin"),
         ("/usr", "pgsql-", "bin"),
         ("/opt/homebrew/opt", "postgresql@", "bin"),
         ("/usr/local/opt", "postgresql@", "bin"),
         ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
     ] {
-        let versions = versions_in(Path::new(parent), before);
+        let versions = versions_in(Path::new(parent), prefix);
         found.extend(
             versions
                 .into_iter()
-                .map(|dir| ("usual place", dir.join(tail))),
+                .map(|dir| ("usual directory", dir.join(tail))),
         );
     }
     found
@@ -110,8 +109,8 @@ fn pg_config_bindir() -> Option<PathBuf> {
     let output = Command::new("pg_config").arg("--bindir").output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let dir = PathBuf::from(text.trim());
-    // Debian's client packages bring a pg_config that names a directory without
-    // a server; that is no candidate worth a line in the error.
+    // The pg_config of Debian's client packages points to a directory without a server,
+    // which would only clutter the error.
     dir.join("postgres").exists().then_some(dir)
 }
 
@@ -120,8 +119,8 @@ fn on_path(program: &str) -> Option<PathBuf> {
     env::split_paths(&path).find(|dir| dir.join(program).is_file())
 }
 
-/// The directories `parent/<before><number>`, highest number first.
-fn versions_in(parent: &Path, before: &str) -> Vec<PathBuf> {
+/// The directories `parent/<prefix><number>`, highest number first.
+fn versions_in(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     let Ok(entries) = parent.read_dir() else {
         return Vec::new();
     };
@@ -129,7 +128,7 @@ fn versions_in(parent: &Path, before: &str) -> Vec<PathBuf> {
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name();
-            let version = name.to_str()?.strip_prefix(before)?.parse().ok()?;
+            let version = name.to_str()?.strip_prefix(prefix)?.parse().ok()?;
             Some((version, entry.path()))
         })
         .collect();
@@ -137,7 +136,7 @@ fn versions_in(parent: &Path, before: &str) -> Vec<PathBuf> {
     found.into_iter().map(|(_, dir)| dir).collect()
 }
 
-/// The version of the programs in `dir`, or why they will not do.
+/// The version of the programs in `dir`, or why they cannot be used.
 fn examine(dir: &Path) -> Result<String, String> {
     if !dir.join("initdb").is_file() {
         return Err("has no initdb".to_owned());
@@ -145,23 +144,23 @@ fn examine(dir: &Path) -> Result<String, String> {
     let output = Command::new(dir.join("postgres"))
         .arg("--version")
         .output()
-        .map_err(|why| format!("postgres does not run: {why}"))?;
+        .map_err(|why| format!("cannot run postgres: {why}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text.trim().trim_start_matches("postgres (PostgreSQL) ");
     match major(version) {
         Some(major) if major >= OLDEST => Ok(version.to_owned()),
-        Some(major) => Err(format!("is version {major}, {OLDEST} or newer is needed")),
-        None => Err(format!("postgres --version answers {version:?}")),
+        Some(major) => Err(format!("is version {major}, requires {OLDEST} or newer")),
+        None => Err(format!("postgres --version prints {version:?}")),
     }
 }
 
-/// The leading number of a version text.
+/// The leading number of a version.
 fn major(version: &str) -> Option<u32> {
     let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
 }
 
-fn ways_out() -> Vec<String> {
+fn fixes() -> Vec<String> {
     let install = if cfg!(target_os = "macos") {
         "install them: brew install postgresql@17"
     } else {
@@ -169,8 +168,8 @@ fn ways_out() -> Vec<String> {
     };
     vec![
         install.to_owned(),
-        "name their directory: PGTQ_PG_BIN=/path/to/bin".to_owned(),
-        "use a database you have: --database-url postgres://... or DATABASE_URL".to_owned(),
+        "set their directory: PGTQ_PG_BIN=/path/to/bin".to_owned(),
+        "use an existing database: --database-url postgres://... or DATABASE_URL".to_owned(),
     ]
 }
 
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn directory_without_programs_says_why() {
+    fn a_directory_without_programs_has_a_reason() {
         let empty = tempfile::tempdir().unwrap();
         assert_eq!(examine(empty.path()), Err("has no initdb".to_owned()));
     }

@@ -1,4 +1,4 @@
-//! One private server, from `initdb` to its end.
+//! One private server, from `initdb` to shutdown.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,14 +16,14 @@ use super::temporary::{self, Temporary};
 use super::{NoPostgres, Programs};
 use crate::Say;
 
-/// How long one statement may take; copying a template takes 50 ms.
-const STATEMENT_PATIENCE: Duration = Duration::from_secs(60);
-/// A fast shutdown writes a checkpoint.
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
-/// A path longer than this leaves no room for a socket's name (107 bytes in all).
+/// The timeout of one statement. Copying a template takes 50 ms.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// The timeout of a fast shutdown, which writes a checkpoint.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest directory path for a socket. The limit of the whole path is 107 bytes.
 const LONGEST_SOCKET_DIR: usize = 80;
 
-/// Bytes that stand as `%xx` in a URL: all but letters, digits and these.
+/// Bytes to percent-encode in a URL: all except ASCII letters, digits and these.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
@@ -31,24 +31,24 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'~');
 
-/// How a private server is run.
+/// How to run a private server.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where the data lives.
+    /// The data directory.
     pub data: Data,
-    /// Whether commits survive a crash of the machine (fsync). Off is for tests.
+    /// Whether commits survive a crash of the machine (fsync). Set to false in tests.
     pub durable: bool,
-    /// More settings, given to the server as `-c name=value`.
+    /// Additional settings, passed to the server as `-c name=value`.
     pub settings: Vec<(String, String)>,
 }
 
-/// Where the data of a private server lives.
+/// The data directory of a private server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Data {
-    /// In a temporary directory that is removed when the server stops.
+    /// A temporary directory, removed when the server stops.
     Ephemeral,
-    /// In this directory, made when it is missing; a server that already runs
-    /// there is used and left running.
+    /// This directory, created if missing. If a server already runs there, it is used
+    /// and left running.
     Keep(PathBuf),
 }
 
@@ -58,54 +58,54 @@ pub enum PostgresError {
     /// The programs are missing.
     #[error(transparent)]
     Missing(#[from] NoPostgres),
-    /// The directory cannot be used; another one can.
-    #[error("use {} for a private postgres: {why}", dir.display())]
+    /// The directory cannot be used.
+    #[error("cannot use {} for a private Postgres: {why}", dir.display())]
     Directory {
         /// The directory.
         dir: PathBuf,
-        /// Why not, and what to do instead.
+        /// The reason, and what to do instead.
         why: String,
     },
-    /// `initdb` or `postgres` failed; their words are the explanation.
-    #[error("start a private postgres: {what}\n{words}")]
+    /// `initdb` or `postgres` failed.
+    #[error("cannot start a private Postgres: {what}\n{output}")]
     Failed {
-        /// Which step failed.
+        /// The step that failed.
         what: String,
-        /// What the program said, its last lines.
-        words: String,
+        /// The last lines of the program's output.
+        output: String,
     },
-    /// The running server refused a statement.
+    /// The server rejected a statement.
     #[error("{what}: {message}")]
-    Refused {
-        /// What was asked of it.
+    Rejected {
+        /// The step that failed.
         what: String,
-        /// The server's answer.
+        /// The server's error message.
         message: String,
     },
-    /// The operating system refused.
+    /// A system call failed.
     #[error("{what}: {source}")]
     System {
-        /// What was being done.
+        /// The step that failed.
         what: String,
-        /// Its error.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// A running private server. Dropping it stops the server, unless it was running
-/// before; so does the end of this process, whatever ends it.
+/// A running private server. The server stops when this is dropped or this process
+/// ends, unless the server was already running before.
 #[derive(Debug)]
 pub struct PrivatePostgres {
-    /// `None` when the server is somebody else's.
+    /// `None` if another process started the server.
     postmaster: Option<Postmaster>,
     socket_dir: PathBuf,
     durable: bool,
-    /// Removed after the server has ended, so it is declared last.
+    /// Declared last, so that it is dropped after the server has stopped.
     _temporary: Option<Temporary>,
 }
 
 impl Options {
-    /// A server for one demonstration or test run: temporary, not durable.
+    /// A temporary server that is not durable, for a demo or a test run.
     pub fn ephemeral() -> Self {
         Options {
             data: Data::Ephemeral,
@@ -114,12 +114,12 @@ impl Options {
         }
     }
 
-    fn is_of_standby(&self) -> bool {
+    fn is_standby(&self) -> bool {
         matches!(&self.data, Data::Keep(dir) if dir.join("data/standby.signal").exists())
     }
 
-    /// A durable server whose data stays in `dir`. A base backup in `dir/data` with
-    /// a `standby.signal` is started as the standby that it is.
+    /// A durable server with its data in `dir`. If `dir/data` is a base backup with a
+    /// `standby.signal`, the server starts as a standby.
     pub fn keep(dir: impl Into<PathBuf>) -> Self {
         Options {
             data: Data::Keep(dir.into()),
@@ -130,27 +130,27 @@ impl Options {
 }
 
 impl PrivatePostgres {
-    /// Finds (or installs) the programs and starts a server with a database `pgtq`.
-    /// Blocks for about a second, or until packages are installed.
+    /// Finds or installs the programs, and starts a server with a database `pgtq`.
+    /// Takes about a second, or as long as the installation.
     pub fn start(options: &Options, say: Say<'_>) -> Result<Self, PostgresError> {
         let programs = Programs::ensure(say)?;
         let account = Account::choose().map_err(|why| PostgresError::Failed {
-            what: "no account to run it under".to_owned(),
-            words: why,
+            what: "no system account for it".to_owned(),
+            output: why,
         })?;
         temporary::reap(account);
         let server = match &options.data {
             Data::Ephemeral => Self::start_ephemeral(&programs, account, options)?,
             Data::Keep(dir) => Self::start_kept(&programs, account, dir, options)?,
         };
-        // A standby has the databases of its primary, and takes no statement.
-        if !options.is_of_standby() {
+        // A standby has the databases of its primary, and is read-only.
+        if !options.is_standby() {
             server.create_database("pgtq", None)?;
         }
         Ok(server)
     }
 
-    /// The URL of the database `pgtq`, for processes of this user (and of root).
+    /// The URL of the database `pgtq`, for processes of this user and of root.
     pub fn url(&self) -> String {
         self.url_of("pgtq")
     }
@@ -163,19 +163,19 @@ impl PrivatePostgres {
         format!("postgresql:///{database}?host={host}&user=pgtq")
     }
 
-    /// The directory of the server's socket (and of its data, when ephemeral).
+    /// The directory of the server's socket, and of its data if ephemeral.
     pub fn dir(&self) -> &Path {
         &self.socket_dir
     }
 
-    /// The process id of the server; `None` when it was running before.
+    /// The process id of the server; `None` if it was already running.
     pub fn pid(&self) -> Option<u32> {
         self.postmaster.as_ref().map(Postmaster::pid)
     }
 
-    /// Makes a database, as a copy of `template` when one is named, and returns its
-    /// URL. A database that exists is left as it is. Nobody may be connected to the
-    /// template meanwhile. Blocks for about 50 ms.
+    /// Creates a database, as a copy of `template` if given, and returns its URL. Does
+    /// nothing if the database exists. There must be no other connections to the
+    /// template. Takes about 50 ms.
     pub fn create_database(
         &self,
         name: &str,
@@ -202,14 +202,14 @@ impl PrivatePostgres {
             .map_err(|error| error.during(format!("drop database `{name}`")))
     }
 
-    /// Stops the server and waits for its end; removes ephemeral data. A server that
-    /// was running before is left alone.
+    /// Stops the server, waits for its exit, and removes ephemeral data. Does nothing
+    /// to a server that was already running.
     pub fn stop(mut self) -> Result<(), PostgresError> {
         self.shut_down()
     }
 
     fn run(&self, statement: &str) -> Result<(), StatementError> {
-        client::run(&self.socket_dir, "postgres", statement, STATEMENT_PATIENCE)
+        client::run(&self.socket_dir, "postgres", statement, STATEMENT_TIMEOUT)
     }
 
     fn start_ephemeral(
@@ -217,7 +217,8 @@ impl PrivatePostgres {
         account: Account,
         options: &Options,
     ) -> Result<Self, PostgresError> {
-        let temporary = Temporary::create(account).map_err(system("make a temporary directory"))?;
+        let temporary =
+            Temporary::create(account).map_err(system("create a temporary directory"))?;
         let data = temporary.path().join("data");
         initdb(programs, account, temporary.path(), &data, options.durable)?;
         let socket_dir = temporary.path().to_owned();
@@ -236,21 +237,23 @@ impl PrivatePostgres {
         dir: &Path,
         options: &Options,
     ) -> Result<Self, PostgresError> {
-        if let Some(by) = account.barred_by(dir) {
+        if let Some(ancestor) = account.blocked_by(dir) {
             return Err(PostgresError::Directory {
                 dir: dir.to_owned(),
                 why: format!(
-                    "we are root, so postgres runs as another user, who cannot pass through {}; \
-                     name a directory under /var/lib or /tmp",
-                    by.display()
+                    "pgtq runs as root, so Postgres runs as another user, who has no access to {}; \
+                     use a directory in /var/lib or /tmp",
+                    ancestor.display()
                 ),
             });
         }
-        fs::create_dir_all(dir).map_err(system(&format!("make {}", dir.display())))?;
-        // Two starts in one directory: the second waits here and then finds the
-        // server of the first.
+        fs::create_dir_all(dir).map_err(system(&format!("create {}", dir.display())))?;
+        // A concurrent start in the same directory waits here, and then finds the
+        // running server.
         let lock = File::create(dir.join("start.lock")).map_err(system("lock the directory"))?;
-        account.give(dir).map_err(system("own the directory"))?;
+        account
+            .give(dir)
+            .map_err(system("change the owner of the directory"))?;
         lock.lock().map_err(system("lock the directory"))?;
 
         let data = dir.join("data");
@@ -269,8 +272,8 @@ impl PrivatePostgres {
                 return Err(PostgresError::Directory {
                     dir: dir.to_owned(),
                     why: format!(
-                        "its data is of postgres {version}, the programs found are {}; name the \
-                         fitting ones with PGTQ_PG_BIN, or delete the directory to start afresh",
+                        "its data is of Postgres {version}, the programs found are {}; set \
+                         PGTQ_PG_BIN to the programs of that version, or delete the directory",
                         programs.version
                     ),
                 });
@@ -279,8 +282,9 @@ impl PrivatePostgres {
         let (socket_dir, temporary) = if dir.as_os_str().len() <= LONGEST_SOCKET_DIR {
             (dir.to_owned(), None)
         } else {
-            let made = Temporary::create(account).map_err(system("make a socket directory"))?;
-            (made.path().to_owned(), Some(made))
+            let temporary =
+                Temporary::create(account).map_err(system("create a socket directory"))?;
+            (temporary.path().to_owned(), Some(temporary))
         };
         let postmaster = launch(programs, account, &data, &socket_dir, options)?;
         Ok(PrivatePostgres {
@@ -295,22 +299,22 @@ impl PrivatePostgres {
         let Some(postmaster) = self.postmaster.take() else {
             return Ok(());
         };
-        // What is thrown away next needs no checkpoint.
+        // Ephemeral data needs no checkpoint.
         if self.durable {
             postmaster.signal(libc::SIGINT);
-            if postmaster.wait(STOP_PATIENCE) {
+            if postmaster.wait(STOP_TIMEOUT) {
                 return Ok(());
             }
         }
         postmaster.signal(libc::SIGQUIT);
-        if postmaster.wait(STOP_PATIENCE) {
+        if postmaster.wait(STOP_TIMEOUT) {
             return Ok(());
         }
         postmaster.signal(libc::SIGKILL);
-        postmaster.wait(STOP_PATIENCE);
+        postmaster.wait(STOP_TIMEOUT);
         Err(PostgresError::Failed {
-            what: "it did not stop when asked and was killed".to_owned(),
-            words: String::new(),
+            what: "it did not stop in time and was killed".to_owned(),
+            output: String::new(),
         })
     }
 }
@@ -321,16 +325,17 @@ impl Drop for PrivatePostgres {
     }
 }
 
-/// The socket directory of the server that runs on `data`, if one does.
+/// The socket directory of a server that runs on `data`; `None` if none does.
 fn socket_of_running(data: &Path) -> Option<PathBuf> {
-    // Line 5 of the pid file; the file may be left over, so it must answer too.
+    // Line 5 of the pid file. The file may be stale, so the server must accept a
+    // connection.
     let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
     let socket_dir = PathBuf::from(text.lines().nth(4)?.trim());
     socket_dir.join(SOCKET).exists().then_some(())?;
-    client::answers(&socket_dir, "postgres", Duration::from_secs(5)).then_some(socket_dir)
+    client::is_ready(&socket_dir, "postgres", Duration::from_secs(5)).then_some(socket_dir)
 }
 
-/// The major version that made `data`; `None` when there is no data yet.
+/// The major version of `data`; `None` if there is no data.
 fn data_version(data: &Path) -> Option<String> {
     let text = fs::read_to_string(data.join("PG_VERSION")).ok()?;
     Some(text.trim().to_owned())

@@ -1,9 +1,9 @@
-//! Temporary directories that outlive nobody.
+//! Temporary directories that are removed after their process has ended.
 //!
-//! Each holds a file `owner` on which the owning process keeps a lock. The kernel
-//! lets go of the lock when the process ends, however it ends, and unlike a
-//! process id that holds across containers that share `/tmp`. So a directory
-//! whose owner file can be locked has no owner and may be removed.
+//! Each contains a file `owner`, which the owning process keeps locked. The kernel
+//! releases the lock when the process ends, even by SIGKILL. Unlike a process id, a lock
+//! works across containers that share `/tmp`. If the file can be locked, the directory
+//! has no owner and may be removed.
 
 use std::env;
 use std::fs::{self, File};
@@ -19,26 +19,26 @@ use crate::pause;
 const PREFIX: &str = "pgtq-pg-";
 const OWNER: &str = "owner";
 
-/// The socket's path must fit in 107 bytes (103 on macOS), its name included.
+/// The path of the socket, with its name, is limited to 107 bytes (103 on macOS).
 const LONGEST_PARENT: usize = 64;
 
-/// A temporary directory; dropping it removes it and all that is in it.
+/// A temporary directory. Dropping it removes it and its contents.
 #[derive(Debug)]
 pub(super) struct Temporary {
     path: PathBuf,
-    /// Locked for as long as this process lives.
+    /// Locked until this process ends.
     _owner: File,
 }
 
 impl Temporary {
-    /// Makes one that belongs to `account`.
+    /// Creates a directory owned by `account`.
     pub(super) fn create(account: Account) -> io::Result<Self> {
         let made = tempfile::Builder::new()
             .prefix(PREFIX)
             .rand_bytes(8)
             .tempdir_in(parent(account))?;
-        // The file gets its name after the lock, so that no other process can
-        // find it unlocked. The lock belongs to the file, not to the name.
+        // Renamed after it is locked, so that no other process can find it unlocked. The
+        // lock belongs to the file, not to the name.
         let unnamed = made.path().join("owner.new");
         let owner = File::create(&unnamed)?;
         owner.lock()?;
@@ -57,25 +57,25 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // What cannot be removed now is removed by a later start.
+        // If this fails, a later start removes it.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// Where temporary directories are made: the system's place for them if its path
-/// is short and `account` can get there, else `/tmp`.
+/// The parent of temporary directories: the system's directory for temporary files, if
+/// its path is short enough and `account` has access, otherwise `/tmp`.
 fn parent(account: Account) -> PathBuf {
     let usual = env::temp_dir();
     let fits = usual.as_os_str().len() <= LONGEST_PARENT;
-    if fits && account.barred_by(&usual.join(PREFIX)).is_none() {
+    if fits && account.blocked_by(&usual.join(PREFIX)).is_none() {
         usual
     } else {
         PathBuf::from("/tmp")
     }
 }
 
-/// Removes the directories whose owners are dead, and ends servers in them that
-/// are still running. Directories of other users are left alone.
+/// Removes directories without a live owner, and stops servers in them. Directories of
+/// other users are not changed.
 pub(super) fn reap(account: Account) {
     let Ok(entries) = parent(account).read_dir() else {
         return;
@@ -88,24 +88,25 @@ pub(super) fn reap(account: Account) {
 }
 
 fn reap_one(dir: &Path) {
-    // No owner file: somebody is making this directory just now, or it is not ours.
+    // No owner file: another process is creating this directory, or pgtq did not
+    // create it.
     let Ok(owner) = File::open(dir.join(OWNER)) else {
         return;
     };
     if owner.try_lock().is_err() {
         return;
     }
-    end_orphan(dir);
+    stop_orphan(dir);
     let _ = fs::remove_dir_all(dir);
 }
 
-/// Ends a server that lost its owner. On Linux it ends by itself, so this is for
-/// the moment in between and for other systems.
-fn end_orphan(dir: &Path) {
-    // A pid file may be old and its number another process's by now; a server
-    // that answers on the socket in this directory is proof.
-    let patience = Duration::from_secs(1);
-    if !dir.join(SOCKET).exists() || !client::answers(dir, "postgres", patience) {
+/// Stops a server without an owner. On Linux the kernel stops it, shortly after the
+/// owner has ended; this is for the time in between, and for other systems.
+fn stop_orphan(dir: &Path) {
+    // A pid file may be stale and its process id reused. A server that accepts
+    // connections on the socket in this directory is proof.
+    let timeout = Duration::from_secs(1);
+    if !dir.join(SOCKET).exists() || !client::is_ready(dir, "postgres", timeout) {
         return;
     }
     let lock_file = dir.join(format!("{SOCKET}.lock"));
@@ -114,7 +115,7 @@ fn end_orphan(dir: &Path) {
     };
     postmaster::signal(pid, libc::SIGQUIT);
     let deadline = Instant::now() + Duration::from_secs(5);
-    while postmaster::lives(pid) && Instant::now() < deadline {
+    while postmaster::exists(pid) && Instant::now() < deadline {
         pause();
     }
 }
@@ -124,20 +125,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn directory_with_a_live_owner_is_kept_and_one_without_is_reaped() {
+    fn a_directory_is_removed_only_without_a_live_owner() {
         let held = Temporary::create(Account::Own).unwrap();
         reap_one(held.path());
-        assert!(held.path().exists(), "its owner lives");
+        assert!(held.path().exists(), "the owner holds the lock");
 
         let path = held.path().to_owned();
         let Temporary { _owner, .. } = &held;
         _owner.unlock().unwrap();
         reap_one(&path);
-        assert!(!path.exists(), "its owner let go");
+        assert!(!path.exists(), "the owner released the lock");
     }
 
     #[test]
-    fn directory_without_owner_file_is_left_alone() {
+    fn a_directory_without_an_owner_file_is_not_removed() {
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir().unwrap();
         reap_one(dir.path());
         assert!(dir.path().exists());

@@ -1,4 +1,4 @@
-//! A real server, started and stopped.
+//! Tests that start and stop a real server.
 
 use super::*;
 use std::io::{BufRead, BufReader};
@@ -10,14 +10,14 @@ fn start(options: &Options) -> PrivatePostgres {
     PrivatePostgres::start(options, &|line| eprintln!("{line}")).unwrap()
 }
 
-fn answers(server: &PrivatePostgres, database: &str) -> bool {
-    client::answers(server.dir(), database, Duration::from_secs(5))
+fn is_ready(server: &PrivatePostgres, database: &str) -> bool {
+    client::is_ready(server.dir(), database, Duration::from_secs(5))
 }
 
 #[test]
-fn ephemeral_server_serves_and_leaves_nothing_behind() {
+fn an_ephemeral_server_works_and_its_directory_is_removed() {
     let server = start(&Options::ephemeral());
-    assert!(answers(&server, "pgtq"));
+    assert!(is_ready(&server, "pgtq"));
 
     let url = server.create_database("first", None).unwrap();
     assert_eq!(url, server.url_of("first"));
@@ -27,10 +27,10 @@ fn ephemeral_server_serves_and_leaves_nothing_behind() {
     server.create_database("copy", Some("first")).unwrap();
     server
         .create_database("copy", Some("first"))
-        .expect("exists already, which is fine");
-    assert!(answers(&server, "copy"));
+        .expect("an existing database is not an error");
+    assert!(is_ready(&server, "copy"));
     server.drop_database("copy").unwrap();
-    assert!(!answers(&server, "copy"));
+    assert!(!is_ready(&server, "copy"));
     let error = server.create_database("x", Some("missing")).unwrap_err();
     assert!(error.to_string().contains("missing"), "{error}");
 
@@ -40,39 +40,42 @@ fn ephemeral_server_serves_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn kept_data_survives_and_a_running_server_is_shared() {
+fn kept_data_persists_and_a_running_server_is_shared() {
     let parent = tempfile::Builder::new()
         .prefix("pgtq-kept-")
         .tempdir_in("/tmp")
         .unwrap();
     // The server runs as another user when the tests run as root.
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(parent.path(), open).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(parent.path(), mode).unwrap();
     let mut options = Options::keep(parent.path().join("kept"));
     options.durable = false;
 
     let first = start(&options);
     first.create_database("mine", None).unwrap();
     let second = start(&options);
-    assert_eq!(second.pid(), None, "the first one's server is used");
+    assert_eq!(second.pid(), None, "the running server is used");
     assert_eq!(second.url(), first.url());
     drop(second);
-    assert!(answers(&first, "mine"), "leaving does not stop it");
+    assert!(
+        is_ready(&first, "mine"),
+        "dropping the second does not stop it"
+    );
     first.stop().unwrap();
 
     let third = start(&options);
-    assert!(answers(&third, "mine"));
+    assert!(is_ready(&third, "mine"));
 }
 
 #[test]
-fn words_of_a_server_that_does_not_start_are_shown() {
+fn a_failed_start_shows_the_servers_output() {
     let mut options = Options::ephemeral();
     options.settings = vec![("shared_buffers".to_owned(), "many".to_owned())];
     let error = PrivatePostgres::start(&options, &|_| ()).unwrap_err();
     assert!(error.to_string().contains("shared_buffers"), "{error}");
 }
 
-/// Not a test: the owner that the next test kills. Says where its server is and
+/// The owner process that the next test kills. Prints the directory of its server and
 /// waits for the end of its input.
 #[test]
 #[ignore = "run by another test"]
@@ -83,7 +86,7 @@ fn owner_to_be_killed() {
 }
 
 #[test]
-fn server_and_directory_go_when_the_owner_is_killed() {
+fn killing_the_owner_stops_the_server_and_removes_its_directory() {
     let mut owner = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "--nocapture"])
         .arg("postgres::tests::owner_to_be_killed")
@@ -91,22 +94,18 @@ fn server_and_directory_go_when_the_owner_is_killed() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let said = BufReader::new(owner.stdout.take().unwrap())
+    let dir = BufReader::new(owner.stdout.take().unwrap())
         .lines()
         .map_while(Result::ok)
         .find_map(|line| line.split_once("dir=").map(|(_, dir)| PathBuf::from(dir)));
-    let dir = said.expect("the owner says where its server is");
-    assert!(client::answers(&dir, "pgtq", Duration::from_secs(5)));
+    let dir = dir.expect("the owner prints its directory");
+    assert!(client::is_ready(&dir, "pgtq", Duration::from_secs(5)));
 
     owner.kill().unwrap();
     owner.wait().unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     while dir.exists() {
-        assert!(
-            Instant::now() < deadline,
-            "{} is still there",
-            dir.display()
-        );
+        assert!(Instant::now() < deadline, "{} still exists", dir.display());
         std::thread::park_timeout(Duration::from_millis(20));
     }
 }

@@ -1,16 +1,16 @@
 //! New plugin crates for `pgtq new`.
 //!
-//! The files are part of the program, so that a new crate needs no network.
+//! The program contains the files, so that creating a crate needs no network.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The longest name of a crate that registries take.
+/// The longest crate name that registries accept.
 const LONGEST_NAME: usize = 64;
 
-/// Names that cargo refuses or that would hide a crate every program has.
-const TAKEN: &[&str] = &[
+/// Names that cargo rejects, or that would shadow a standard crate.
+const RESERVED: &[&str] = &[
     "alloc",
     "core",
     "deps",
@@ -42,42 +42,41 @@ const FILES: &[(&str, &str)] = &[
     (".gitignore", include_str!("files/gitignore.in")),
 ];
 
-/// How a new crate is made.
+/// Options for a new crate.
 #[derive(Debug, Clone, Default)]
 pub struct TemplateOptions {
-    /// Depend on the SDK in this directory instead of the published one. By
-    /// default the one of the source tree this program was built in, while that
-    /// tree exists.
+    /// The directory of the SDK to depend on. The default is the SDK in the source tree
+    /// that this program was built from, if it exists, otherwise the published crate.
     pub sdk_path: Option<PathBuf>,
 }
 
-/// A crate that could not be made.
+/// A crate that could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// The name cannot name a crate.
+    /// The name is not a valid crate name.
     #[error(
-        "{0:?} cannot name a plugin crate: start with a letter, then letters, digits, `-` and \
-         `_`, at most {LONGEST_NAME}, and no word that Rust keeps to itself"
+        "{0:?} is not a valid crate name: use a letter, then letters, digits, `-` and `_`, at most \
+         {LONGEST_NAME} characters, and no Rust keyword or reserved name"
     )]
     BadName(String),
-    /// There is something already; nothing was changed.
-    #[error("{} exists already; choose another name or directory", .0.display())]
+    /// The directory exists; nothing was changed.
+    #[error("{} already exists; choose another name or directory", .0.display())]
     Exists(PathBuf),
-    /// The given SDK is none.
-    #[error("{} holds no SDK: it has no Cargo.toml of a package `pgtq-sdk`", .0.display())]
+    /// The given directory is not an SDK.
+    #[error("{} is not an SDK: it has no Cargo.toml with the package `pgtq-sdk`", .0.display())]
     NoSdk(PathBuf),
-    /// The operating system refused.
-    #[error("write {}: {source}", path.display())]
+    /// A file or directory could not be written.
+    #[error("cannot write {}: {source}", path.display())]
     System {
-        /// What was being written.
+        /// The file or directory.
         path: PathBuf,
-        /// Its error.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// Makes the crate `name` in `dir/name` and returns the files it wrote. What exists
-/// is never changed.
+/// Creates the crate `name` in `dir/name` and returns the files that it wrote. Never
+/// changes existing files.
 pub fn create(
     name: &str,
     dir: &Path,
@@ -91,14 +90,14 @@ pub fn create(
         None => sdk_in_source_tree(),
     };
     let root = dir.join(name);
-    let refused = |path: &Path| {
+    let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| TemplateError::System { path, source }
     };
-    fs::create_dir_all(dir).map_err(refused(dir))?;
+    fs::create_dir_all(dir).map_err(failed(dir))?;
     fs::create_dir(&root).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => TemplateError::Exists(root.clone()),
-        _ => refused(&root)(source),
+        _ => failed(&root)(source),
     })?;
     let mut written = Vec::new();
     for (file, template) in FILES {
@@ -107,13 +106,13 @@ pub fn create(
         let text = filled(template, name, sdk.as_deref());
         fs::create_dir_all(parent)
             .and_then(|()| fs::write(&path, text))
-            .map_err(refused(&path))?;
+            .map_err(failed(&path))?;
         written.push(path);
     }
     Ok(written)
 }
 
-/// The SDK of the source tree this program was built in, while that tree exists.
+/// The SDK in the source tree that this program was built from, if it exists.
 pub fn sdk_in_source_tree() -> Option<PathBuf> {
     let tree = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?;
     checked_sdk(&tree.join("sdk")).ok()
@@ -146,7 +145,7 @@ fn is_crate_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.len() <= LONGEST_NAME
         && name.chars().all(legal)
-        && !TAKEN.contains(&name)
+        && !RESERVED.contains(&name)
         && !KEYWORDS.contains(&format!(" {name} "))
 }
 
@@ -156,7 +155,7 @@ mod tests {
     use crate::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
 
     #[test]
-    fn names_that_cannot_name_a_crate_are_refused() {
+    fn invalid_crate_names_are_rejected() {
         let dir = tempfile::tempdir().unwrap();
         for name in [
             "",
@@ -176,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn existing_directory_is_left_as_it_is() {
+    fn an_existing_directory_is_not_changed() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("mine")).unwrap();
         let made = create("mine", dir.path(), &TemplateOptions::default());
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn directory_that_is_no_sdk_is_refused_before_anything_is_written() {
+    fn a_wrong_sdk_directory_is_rejected_before_anything_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let options = TemplateOptions {
             sdk_path: Some(dir.path().to_owned()),
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn new_crate_builds_to_a_plugin() {
+    fn a_new_crate_builds_a_plugin() {
         let dir = tempfile::tempdir().unwrap();
         let written = create("my-plugin", dir.path(), &TemplateOptions::default()).unwrap();
         assert_eq!(written.len(), FILES.len());
@@ -204,7 +203,7 @@ mod tests {
         let toolchain = Toolchain::ensure(&root, &|line| eprintln!("{line}")).unwrap();
         let options = BuildOptions {
             output: Output::Keep,
-            // The dependencies are built once, not for every test run.
+            // A fixed directory, so that dependencies are not rebuilt in every test run.
             target_dir: Some(
                 Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tmp/new-crate"),
             ),

@@ -1,4 +1,4 @@
-//! Building plugin crates.
+//! Builds plugin crates.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -16,86 +16,86 @@ use super::reproducible::{self, Wrapper};
 use super::{TARGET, Toolchain, environment};
 use crate::places;
 
-/// How a plugin crate is built. `BuildOptions::default()` is a release build of
-/// every plugin of the workspace, shown as it goes.
+/// How to build plugin crates. The default is a release build of all plugins of the
+/// workspace, with the compiler's output on standard error.
 #[derive(Debug, Clone, Default)]
 pub struct BuildOptions {
-    /// Build with debug assertions and without optimisation.
+    /// Build with debug assertions and without optimizations.
     pub debug: bool,
-    /// Only this package of the workspace.
+    /// Build only this package of the workspace.
     pub package: Option<String>,
-    /// Features to switch on.
+    /// Features to enable.
     pub features: Vec<String>,
-    /// More environment for cargo, for crates that read some at build time.
+    /// Additional environment variables for cargo and the crates.
     pub env: Vec<(String, String)>,
-    /// Where cargo works; by default `CARGO_TARGET_DIR`, else what cargo would
-    /// use for this crate.
+    /// The target directory. The default is `CARGO_TARGET_DIR`, or cargo's default for
+    /// the crate.
     pub target_dir: Option<PathBuf>,
-    /// Copy the finished files here as well.
+    /// A directory to copy the plugin files to.
     pub out_dir: Option<PathBuf>,
-    /// Where the compiler's words go.
+    /// Where the compiler's output goes.
     pub output: Output,
 }
 
-/// Where the compiler's words go while a plugin is built.
+/// Where the compiler's output goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Output {
-    /// To our standard error, as they come.
+    /// To standard error.
     #[default]
     Show,
-    /// Into [`BuildError::Compile`] if the build fails.
+    /// Into [`BuildError::Compile`], if the build fails.
     Keep,
 }
 
 /// A finished build.
 #[derive(Debug, Clone)]
 pub struct Built {
-    /// One per plugin, by package name.
+    /// One per plugin, sorted by package name.
     pub artifacts: Vec<Artifact>,
-    /// How long cargo took.
+    /// The duration of the build.
     pub took: Duration,
 }
 
-/// One finished plugin file.
+/// A plugin file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
-    /// The package it comes from.
+    /// The name of the package.
     pub package: String,
     /// The directory of the package.
     pub dir: PathBuf,
-    /// The component: in `out_dir` if one was given, else in the target directory.
+    /// The component: in `out_dir` if given, otherwise in the target directory.
     pub wasm: PathBuf,
-    /// Paths of this machine that the crate put into the file, at most five: a
-    /// build elsewhere has another digest.
+    /// Local paths contained in the file, at most five. With such a path, a build in
+    /// another directory has another digest.
     pub paths: Vec<String>,
 }
 
 /// A plugin that could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// There is no crate to build; the path is probably wrong.
+    /// The directory has no crate.
     #[error("no Cargo.toml in {}", .0.display())]
     NoCrate(PathBuf),
-    /// The compiler refused the crate; its author has something to change.
-    #[error("compile the plugin in {}", dir.display())]
+    /// Compilation failed.
+    #[error("the plugin in {} did not compile", dir.display())]
     Compile {
-        /// The crate.
+        /// The directory of the crate.
         dir: PathBuf,
-        /// The compiler's words, empty if they were shown already.
+        /// The compiler's output; empty with [`Output::Show`].
         text: String,
     },
-    /// It compiles, but to no component; the crate type is missing.
+    /// The build has no component, because the crate type is not `cdylib`.
     #[error(
-        "find a plugin in {}: no package there has `crate-type = [\"cdylib\"]` under [lib] \
-         in its Cargo.toml", .0.display()
+        "no plugin in {}: no package has `crate-type = [\"cdylib\"]` under [lib] in its Cargo.toml",
+        .0.display()
     )]
     NoPlugin(PathBuf),
-    /// The operating system refused.
+    /// A system call failed.
     #[error("{what}: {source}")]
     System {
-        /// What was being done.
+        /// The step that failed.
         what: String,
-        /// Its error.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -109,17 +109,17 @@ impl BuildOptions {
 }
 
 impl Built {
-    /// The file of `package`.
+    /// The plugin file of `package`.
     pub fn wasm_of(&self, package: &str) -> Option<&Path> {
         let found = self.artifacts.iter().find(|a| a.package == package)?;
         Some(&found.wasm)
     }
 }
 
-/// Builds the crate or workspace in `dir` into components.
+/// Builds the plugins of the crate or workspace in `dir`.
 ///
-/// Cargo decides what is still fresh. Two builds of one target directory wait for
-/// each other, and `out_dir` gets the files of this build whatever comes after.
+/// Builds with the same target directory run one after the other, so that `out_dir`
+/// gets the files of this build.
 pub fn build_plugin(
     toolchain: &Toolchain,
     dir: &Path,
@@ -129,17 +129,17 @@ pub fn build_plugin(
         return Err(BuildError::NoCrate(dir.to_owned()));
     }
     let started = Instant::now();
-    // Cargo's own lock ends with cargo, before the files are copied.
+    // Cargo releases its own lock before the files are copied.
     let _building = options.out_dir.is_some().then(lock);
     let wrapper = Wrapper::write().map_err(system("write the script that calls rustc"))?;
     let home = reproducible::cargo_home(dir, options.variable("CARGO_HOME"));
     let mut cargo = command(dir, options);
     wrapper.attach(&mut cargo, &home, &toolchain.std);
-    let (messages, words, success) = run(cargo, options.output)?;
+    let (messages, diagnostics, success) = run(cargo, options.output)?;
     if !success {
         return Err(BuildError::Compile {
             dir: dir.to_owned(),
-            text: words.trim_end().to_owned(),
+            text: diagnostics.trim_end().to_owned(),
         });
     }
     let messages = parse(&messages);
@@ -182,8 +182,8 @@ fn command(dir: &Path, options: &BuildOptions) -> Command {
     command
 }
 
-/// The target directory that was asked for. A relative one is relative to our own
-/// working directory, not to the crate's.
+/// The requested target directory. A relative path is relative to the working directory
+/// of this process, not to the crate.
 fn target_dir(
     options: &BuildOptions,
     variable: impl Fn(&str) -> Option<OsString>,
@@ -192,14 +192,14 @@ fn target_dir(
         let mut names = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].into_iter();
         names.find_map(|name| variable(name).filter(|value| !value.is_empty()))
     };
-    let asked = options
+    let requested = options
         .target_dir
         .clone()
         .or_else(|| named().map(PathBuf::from))?;
-    path::absolute(asked).ok()
+    path::absolute(requested).ok()
 }
 
-/// Runs cargo. Returns its messages, its words if they were to be kept, and
+/// Runs cargo. Returns its messages, its diagnostics (with [`Output::Keep`]), and
 /// whether it succeeded.
 fn run(mut command: Command, output: Output) -> Result<(String, String, bool), BuildError> {
     let stderr = match output {
@@ -212,28 +212,28 @@ fn run(mut command: Command, output: Output) -> Result<(String, String, bool), B
         .stderr(stderr)
         .spawn()
         .map_err(system("run cargo"))?;
-    // Both pipes are read at once: a full one stops cargo.
-    let words = cargo.stderr.take().map(|mut stderr| {
+    // Both pipes are read concurrently: a full pipe blocks cargo.
+    let diagnostics = cargo.stderr.take().map(|mut stderr| {
         thread::spawn(move || {
-            let mut words = String::new();
-            let _ = stderr.read_to_string(&mut words);
-            words
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text);
+            text
         })
     });
     let mut messages = String::new();
     if let Some(mut stdout) = cargo.stdout.take() {
         stdout
             .read_to_string(&mut messages)
-            .map_err(system("read what cargo says"))?;
+            .map_err(system("read the output of cargo"))?;
     }
     let status = cargo.wait().map_err(system("wait for cargo"))?;
-    let words = words
-        .and_then(|words| words.join().ok())
+    let diagnostics = diagnostics
+        .and_then(|thread| thread.join().ok())
         .unwrap_or_default();
-    Ok((messages, words, status.success()))
+    Ok((messages, diagnostics, status.success()))
 }
 
-/// The line of cargo's output about one finished target.
+/// A message of cargo about a finished target.
 #[derive(Deserialize)]
 struct Message {
     reason: String,
@@ -242,7 +242,7 @@ struct Message {
     target: Option<MessageTarget>,
     #[serde(default)]
     filenames: Vec<PathBuf>,
-    /// Of a build script that ran.
+    /// For a build script.
     out_dir: Option<PathBuf>,
 }
 
@@ -259,7 +259,7 @@ fn parse(messages: &str) -> Vec<Message> {
         .collect()
 }
 
-/// The directories that a build read from and wrote to.
+/// The directories that the build used.
 fn paths_of(messages: &[Message], cargo_home: PathBuf) -> BTreeSet<PathBuf> {
     let manifests = messages.iter().filter_map(|m| m.manifest_path.parent());
     let scripts = messages.iter().filter_map(|m| m.out_dir.as_deref());
@@ -291,7 +291,7 @@ fn artifacts_in(messages: &[Message]) -> Vec<Artifact> {
     artifacts
 }
 
-/// The package's name: the target's own has `_` where the package has `-`.
+/// The name of the package. In the name of the target, `-` is replaced by `_`.
 fn package_name(manifest: &Path) -> Option<String> {
     #[derive(Deserialize)]
     struct Manifest {
@@ -306,8 +306,8 @@ fn package_name(manifest: &Path) -> Option<String> {
     Some(manifest.package.name)
 }
 
-/// One copying build at a time. Without a cache directory there is no lock: then
-/// two builds of one crate could mix up their files, which is better than none.
+/// Locks builds that copy their files. Without a cache directory there is no lock, and
+/// concurrent builds of one crate could copy each other's files.
 fn lock() -> Option<File> {
     let cache = places::cache_dir()?;
     fs::create_dir_all(&cache).ok()?;
@@ -316,9 +316,11 @@ fn lock() -> Option<File> {
     Some(file)
 }
 
-/// Copies a finished file so that a watcher of `out_dir` sees it whole.
+/// Copies a file atomically, for a process that watches `out_dir`.
 fn copy_into(out_dir: &Path, file: &Path) -> Result<PathBuf, BuildError> {
-    let name = file.file_name().expect("cargo names a file");
+    let name = file
+        .file_name()
+        .expect("the path of an artifact has a file name");
     let copied = out_dir.join(name);
     let unfinished = out_dir.join(format!(".{}.tmp", name.to_string_lossy()));
     fs::create_dir_all(out_dir)
@@ -340,7 +342,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_directory_named_by_the_environment_is_used() {
+    fn the_target_directory_is_read_from_the_environment() {
         let named =
             |wanted: &'static str| move |name: &str| (name == wanted).then(|| "built".into());
         let here = env::current_dir().unwrap();
@@ -353,13 +355,13 @@ mod tests {
             );
         }
         assert_eq!(target_dir(&default, |_| Some(OsString::new())), None);
-        let asked = BuildOptions {
-            target_dir: Some("/asked".into()),
+        let requested = BuildOptions {
+            target_dir: Some("/requested".into()),
             ..BuildOptions::default()
         };
         assert_eq!(
-            target_dir(&asked, named("CARGO_TARGET_DIR")),
-            Some("/asked".into())
+            target_dir(&requested, named("CARGO_TARGET_DIR")),
+            Some("/requested".into())
         );
     }
 }

@@ -1,16 +1,15 @@
-//! The environment that cargo and rustc are run in.
+//! The environment of cargo and rustc.
 //!
-//! pgtq often runs under a cargo itself (`cargo run`, `cargo test`). What that one
-//! exports is about its own build; a second cargo, of another toolchain perhaps,
-//! must not see it. What a person configures about the network and the registry
-//! must pass.
+//! pgtq is often run by cargo (`cargo run`, `cargo test`). The variables of that outer
+//! build must not reach the inner cargo, which may be of another toolchain. User settings
+//! for the network and registries are passed through.
 
 use std::env;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
-/// Removed whatever follows.
+/// Prefixes of variables to remove.
 const PREFIXES: &[&str] = &[
     "CARGO_BIN_",
     "CARGO_BUILD_",
@@ -23,7 +22,7 @@ const PREFIXES: &[&str] = &[
     "CARGO_UNSTABLE_",
 ];
 
-/// Removed by name.
+/// Variables to remove.
 const NAMES: &[&str] = &[
     "CARGO",
     "CARGO_CRATE_NAME",
@@ -46,7 +45,7 @@ const NAMES: &[&str] = &[
     "RUST_RECURSION_COUNT",
 ];
 
-/// A command to run in `dir` without the words of an outer cargo.
+/// A command to run in `dir`, without the variables of an outer cargo.
 pub(super) fn command(program: impl AsRef<OsStr>, dir: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(dir);
@@ -55,8 +54,7 @@ pub(super) fn command(program: impl AsRef<OsStr>, dir: &Path) -> Command {
             command.env_remove(&name);
         }
     }
-    // The outer cargo puts its toolchain's libraries first, which are another
-    // compiler's.
+    // The outer cargo adds the libraries of its own toolchain.
     if let Some(path) = env::var_os("LD_LIBRARY_PATH") {
         let kept = env::split_paths(&path).filter(|dir| !belongs_to_a_build(dir));
         match env::join_paths(kept) {
@@ -83,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outer_build_is_hidden_and_a_persons_settings_pass() {
+    fn variables_of_an_outer_build_are_removed_and_user_settings_kept() {
         for name in ["CARGO", "CARGO_PKG_NAME", "RUSTFLAGS", "CARGO_TARGET_DIR"] {
             assert!(is_outer(name), "{name}");
         }

@@ -21,9 +21,9 @@ pub struct Toolchain {
     version: String,
 }
 
-/// No toolchain on this machine can build a plugin.
+/// No toolchain on this machine can build plugins.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("no rust toolchain for {TARGET}: {}", tried.join("; "))]
+#[error("no Rust toolchain for {TARGET}: {}", tried.join("; "))]
 pub struct NoToolchain {
     /// What was tried, in order, and why it failed.
     pub tried: Vec<String>,
@@ -47,8 +47,7 @@ impl Toolchain {
         installed(dir).map_err(|unfit| NoToolchain::of(&unfit, None))
     }
 
-    /// Finds a toolchain, or adds the target with rustup. May take minutes the first
-    /// time.
+    /// Finds the toolchain, or adds the target with rustup, which may take minutes.
     pub fn ensure(dir: &Path, say: Say<'_>) -> Result<Self, NoToolchain> {
         installed(dir).or_else(|unfit| {
             add_rustup_target(dir, say)
@@ -125,7 +124,7 @@ fn installed(dir: &Path) -> Result<Toolchain, Unfit> {
     let release = verbose
         .lines()
         .find_map(|line| line.strip_prefix("release: "));
-    let version = release.unwrap_or("of an unknown version").to_owned();
+    let version = release.unwrap_or("(unknown version)").to_owned();
     if !sysroot
         .join("lib/rustlib")
         .join(TARGET)
@@ -142,7 +141,7 @@ fn installed(dir: &Path) -> Result<Toolchain, Unfit> {
     })
 }
 
-/// Adds the target to the toolchain that `dir` uses.
+/// Adds the target to the toolchain used in `dir`.
 fn add_rustup_target(dir: &Path, say: Say<'_>) -> Result<(), String> {
     if install::forbidden() {
         return Err("PGTQ_NO_INSTALL disables rustup target add".to_owned());

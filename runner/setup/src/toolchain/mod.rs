@@ -1,8 +1,8 @@
-//! The toolchain that builds plugins for WebAssembly.
+//! The toolchain that builds plugins.
 //!
-//! The installed compiler needs the standard library for `wasm32-wasip2`. If it has
-//! none, `rustup target add wasm32-wasip2` gets it, unless `PGTQ_NO_INSTALL=1`. Without
-//! rustup, the error says how to install that.
+//! The compiler needs the standard library for `wasm32-wasip2`. If it is missing,
+//! `rustup target add wasm32-wasip2` installs it, unless `PGTQ_NO_INSTALL` is set. Without
+//! rustup, the error says how to install rustup.
 
 mod build;
 mod environment;
@@ -15,5 +15,5 @@ mod tests;
 pub use build::{Artifact, BuildError, BuildOptions, Built, Output, build_plugin};
 pub use find::{NoToolchain, Toolchain};
 
-/// What plugins are compiled for.
+/// The target of plugins.
 const TARGET: &str = "wasm32-wasip2";

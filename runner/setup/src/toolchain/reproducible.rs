@@ -1,9 +1,9 @@
-//! Builds that do not depend on where they are made.
+//! Reproducible builds.
 //!
-//! The same source gives the same digest in any directory and under any user,
-//! and the file holds no path of the machine. Cargo and rustc do neither by
-//! themselves: a script stands between them (`rustc.sh`), and afterwards the file
-//! is searched, for a crate can put a path into itself (`env!("CARGO_MANIFEST_DIR")`).
+//! The same source gives the same digest in any directory and for any user, and the file
+//! contains no local paths. Cargo and rustc alone do not guarantee this: cargo calls rustc
+//! through a script (`rustc.sh`). Afterwards the file is searched for paths that the
+//! script cannot remove, such as `env!("CARGO_MANIFEST_DIR")`.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -20,12 +20,12 @@ use crate::places::{self, short_hash};
 
 const SCRIPT: &str = include_str!("rustc.sh");
 
-/// Paths shown for one file; of a longer one this many bytes.
+/// The maximum number of paths reported for a file, and bytes of a path.
 const MAX_SHOWN: usize = 5;
 const MAX_SHOWN_BYTES: usize = 200;
 
-/// The standard library's sources: where they are if they are installed, and the
-/// name that the compiled library gives them.
+/// The sources of the standard library: their path if installed, and their path in the
+/// compiled library.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StdSources {
     path: PathBuf,
@@ -33,13 +33,13 @@ pub(super) struct StdSources {
 }
 
 impl StdSources {
-    /// Of a compiler's sysroot and its `rustc -vV`.
+    /// From the sysroot and the output of `rustc -vV`.
     pub(super) fn of(sysroot: &Path, verbose: &str) -> Self {
-        let fact = |key: &str| {
+        let value = |key: &str| {
             let line = verbose.lines().find_map(|line| line.strip_prefix(key));
             line.filter(|value| *value != "unknown")
         };
-        let commit = fact("commit-hash: ").or(fact("release: "));
+        let commit = value("commit-hash: ").or(value("release: "));
         StdSources {
             path: sysroot.join("lib/rustlib/src/rust"),
             name: format!("/rustc/{}", commit.unwrap_or("unknown")),
@@ -51,13 +51,13 @@ impl StdSources {
 #[derive(Debug)]
 pub(super) struct Wrapper {
     file: PathBuf,
-    /// Holds the file where there is no cache directory.
+    /// The directory of the file, if there is no cache directory.
     _dir: Option<TempDir>,
 }
 
 impl Wrapper {
-    /// Writes the script into the cache directory, unless it is there; where that
-    /// cannot be, into a temporary directory that goes with this value.
+    /// Writes the script to the cache directory, unless it exists, or else to a temporary
+    /// directory, removed when this value is dropped.
     pub(super) fn write() -> io::Result<Self> {
         let name = format!("rustc-{}.sh", short_hash(SCRIPT));
         if let Some(dir) = places::cache_dir()
@@ -72,7 +72,7 @@ impl Wrapper {
         })
     }
 
-    /// Makes `cargo` build through the script.
+    /// Makes `cargo` call rustc through the script.
     pub(super) fn attach(&self, cargo: &mut Command, cargo_home: &Path, std: &StdSources) {
         cargo
             .env("RUSTC_WRAPPER", &self.file)
@@ -80,8 +80,8 @@ impl Wrapper {
             .env("PGTQ_CARGO_HOME", cargo_home)
             .env("PGTQ_STD_SOURCES", &std.path)
             .env("PGTQ_STD_NAME", &std.name)
-            // Part of all hashes of cargo's: what was built without the script
-            // in the same target directory is another file.
+            // Part of cargo's hashes, so that files built without the script are not
+            // reused.
             .env("__CARGO_DEFAULT_LIB_METADATA", short_hash(SCRIPT));
     }
 }
@@ -97,12 +97,12 @@ fn written(dir: &Path, name: &str) -> io::Result<PathBuf> {
     io::Write::write_all(&mut unfinished, SCRIPT.as_bytes())?;
     let mode = fs::Permissions::from_mode(0o700);
     fs::set_permissions(unfinished.path(), mode)?;
-    // The script appears whole, with its mode; who has the old one open keeps it.
+    // Atomic: the script appears complete and with its mode.
     unfinished.persist(&file).map_err(|failed| failed.error)?;
     Ok(file)
 }
 
-/// Where cargo keeps registries, for a command that it runs in `dir`.
+/// The cargo home, with the registries, for a command in `dir`.
 pub(super) fn cargo_home(dir: &Path, given: Option<&str>) -> PathBuf {
     let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
     let named = given
@@ -112,11 +112,11 @@ pub(super) fn cargo_home(dir: &Path, given: Option<&str>) -> PathBuf {
     dir.join(named.or_else(home).unwrap_or_default())
 }
 
-/// The texts in a built file that begin with one of `paths` of this machine.
+/// The strings in a built file that begin with one of the local `paths`.
 pub(super) fn paths_in(file: &[u8], paths: &BTreeSet<PathBuf>) -> Vec<String> {
     let known: Vec<&[u8]> = paths
         .iter()
-        // `/` alone, and `/src` of a container, which many texts begin with.
+        // Not `/`, or `/src` of a container: too many strings begin with these.
         .filter(|path| path.components().count() > 2)
         .map(|path| path.as_os_str().as_encoded_bytes())
         .collect();
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_of_this_machine_are_found_in_a_file() {
+    fn local_paths_are_found_in_a_file() {
         let known = |paths: &[&str]| paths.iter().map(PathBuf::from).collect();
         let file =
             b"\0\x05/home/ada/shop/mail.html\xff/cargo/registry/x \"/home/ada/shop\" /app/v1\0";
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_of_the_library_have_the_compilers_name_for_them() {
+    fn the_path_of_the_standard_library_has_the_commit_or_the_release() {
         let sysroot = Path::new("/usr");
         for (verbose, name) in [
             ("release: 1.95.0\ncommit-hash: 5980\n", "/rustc/5980"),

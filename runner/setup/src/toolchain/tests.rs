@@ -1,4 +1,4 @@
-//! Real builds, with whatever toolchain this machine has.
+//! Tests with real builds, with the toolchain of this machine.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -21,7 +21,7 @@ fn toolchain(dir: &Path) -> Toolchain {
 const SOURCE: &str = "#[unsafe(no_mangle)]\npub extern \"C\" fn hi() { println!(\"hi\"); }\n";
 
 #[test]
-fn crate_anywhere_becomes_a_component() {
+fn a_crate_in_any_directory_builds_a_component() {
     let dir = tempfile::tempdir().unwrap();
     write_crate(dir.path(), SOURCE);
     let options = BuildOptions {
@@ -42,7 +42,7 @@ fn crate_anywhere_becomes_a_component() {
 }
 
 #[test]
-fn words_of_the_compiler_are_kept_verbatim() {
+fn a_compile_error_contains_the_compilers_output() {
     let dir = tempfile::tempdir().unwrap();
     write_crate(dir.path(), "pub fn broken() -> u8 { \"text\" }\n");
     let options = BuildOptions {
@@ -58,14 +58,14 @@ fn words_of_the_compiler_are_kept_verbatim() {
 }
 
 #[test]
-fn directory_without_a_crate_is_refused() {
+fn a_directory_without_a_crate_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let error = build_plugin(&toolchain(dir.path()), dir.path(), &BuildOptions::default());
     assert!(matches!(error, Err(BuildError::NoCrate(_))));
 }
 
 #[test]
-fn crate_that_is_no_plugin_is_told_what_is_missing() {
+fn a_crate_without_cdylib_is_rejected_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     write_crate(dir.path(), SOURCE);
     let manifest = dir.path().join("Cargo.toml");
@@ -79,9 +79,9 @@ fn crate_that_is_no_plugin_is_told_what_is_missing() {
     assert!(error.to_string().contains("crate-type"), "{error}");
 }
 
-/// A plugin in a workspace with all that can bring a path into a file: a path
-/// dependency beside the workspace, generic code of it, text of a build script,
-/// a macro, positions of panics.
+/// A plugin in a workspace with everything that can put a path into the file: a path
+/// dependency outside the workspace, its generic code, output of a build script, a macro,
+/// panic locations.
 fn write_workspace(root: &Path, library: &str) -> PathBuf {
     let write = |file: &str, text: &str| {
         let path = root.join(file);
@@ -156,7 +156,7 @@ fn contains(file: &[u8], text: &str) -> bool {
 }
 
 #[test]
-fn one_source_makes_one_file_in_any_directory_and_it_holds_no_path() {
+fn a_build_in_any_directory_gives_the_same_file_without_local_paths() {
     let root = tempfile::tempdir().unwrap();
     let (short, long) = (root.path().join("a"), root.path().join("much/longer/path"));
     let cargo_home = reproducible::cargo_home(root.path(), None);
@@ -193,13 +193,16 @@ fn one_source_makes_one_file_in_any_directory_and_it_holds_no_path() {
             "tiny/src/lib.rs",
             "/tiny-plugin-0.1.0/out/made.rs",
         ] {
-            assert!(contains(&first, kept), "positions name the crate: {kept}");
+            assert!(
+                contains(&first, kept),
+                "panic locations name the crate: {kept}"
+            );
         }
     }
 }
 
 #[test]
-fn a_path_that_a_crate_puts_into_its_file_is_reported() {
+fn a_local_path_in_the_file_is_reported() {
     let root = tempfile::tempdir().unwrap();
     let library = LIBRARY.replace("file!()", "env!(\"CARGO_MANIFEST_DIR\")");
     let options = BuildOptions {
@@ -213,7 +216,7 @@ fn a_path_that_a_crate_puts_into_its_file_is_reported() {
 }
 
 #[test]
-fn the_example_plugin_holds_no_path_of_this_machine() {
+fn the_example_plugin_contains_no_local_path() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
     let options = BuildOptions {
         package: Some("hello".to_owned()),
@@ -224,5 +227,8 @@ fn the_example_plugin_holds_no_path_of_this_machine() {
     assert_eq!(paths, [""; 0]);
     let home = reproducible::cargo_home(&dir, None).display().to_string();
     assert!(!contains(&file, &home));
-    assert!(contains(&file, "/pgtq-sdk-0.1.0/src/"), "panics say where");
+    assert!(
+        contains(&file, "/pgtq-sdk-0.1.0/src/"),
+        "panics have locations"
+    );
 }

@@ -1,5 +1,5 @@
-//! What lies outside of the sandbox, in a test: answers that the test wrote.
-//! Whatever it has no answer for is denied.
+//! The capabilities of a test: answers come from the test's fakes. Calls without
+//! a matching fake are denied.
 
 use std::rc::Rc;
 
@@ -12,11 +12,11 @@ use crate::error::{Error, Result};
 use crate::sql::Rows;
 use crate::testing::{Record, Requested, Statement, rule_for};
 
-/// The contract's limit of one saved value, unless an operator says otherwise.
+/// The default size limit of one saved value.
 const STATE_BYTES: usize = 1 << 20;
 
 impl Host {
-    /// Answers by the first `on_sql` that fits.
+    /// Calls the first matching `on_sql` fake.
     pub(crate) fn sql(&self, statement: &str, params: &str) -> Result<Rows> {
         let statement = Statement {
             text: statement.to_owned(),
@@ -26,38 +26,38 @@ impl Host {
             let mut record = self.0.borrow_mut();
             record.demand("SQL", "sql", |needs| needs.sql)?;
             record.statements.push(statement.clone());
-            if let Some(doom) = &record.doomed_by {
+            if let Some(cause) = &record.aborted_by {
                 let message = format!(
-                    "the transaction is doomed since `{doom}` failed: no statement runs any more"
+                    "the transaction is aborted because `{cause}` failed: no further statement runs"
                 );
                 return Err(Error::from_host("sql:25P02", message));
             }
             let mut tables = record.tables.iter();
-            let fitting = tables.find(|(part, _)| statement.contains(part));
-            fitting.map(|(_, fake)| Rc::clone(fake))
+            let matching = tables.find(|(part, _)| statement.contains(part));
+            matching.map(|(_, fake)| Rc::clone(fake))
         };
         let Some(fake) = fake else {
             return Err(Error::from_host(
                 "denied",
                 format!(
-                    "this test has no answer to `{}`: write `.on_sql(\"a part of it\", |_| \
-                     Ok(Rows::of([\"id\"], [(1,)])))`",
+                    "no fake matches `{}`: add `.on_sql(\"part of the statement\", |_| \
+                     Ok(Rows::of([\"id\"], [(1,)])))` to the test",
                     statement.text
                 ),
             ));
         };
-        let answer = (*fake.borrow_mut())(&statement);
-        if answer.is_err() {
-            self.0.borrow_mut().doomed_by = Some(statement.text);
+        let response = (*fake.borrow_mut())(&statement);
+        if response.is_err() {
+            self.0.borrow_mut().aborted_by = Some(statement.text);
         }
-        answer
+        response
     }
 
     pub(crate) fn checkpoint(&self, value: &str) -> Result<()> {
         let mut record = self.0.borrow_mut();
         record.demand("SQL", "sql", |needs| needs.sql)?;
-        if let Some(doom) = &record.doomed_by {
-            let message = format!("the transaction is doomed since `{doom}` failed");
+        if let Some(cause) = &record.aborted_by {
+            let message = format!("the transaction is aborted because `{cause}` failed");
             return Err(Error::from_host("sql:25P02", message));
         }
         keep(&mut record, "", value, true)?;
@@ -82,13 +82,13 @@ impl Host {
         let value = record.secrets.get(name).cloned();
         value.ok_or_else(|| {
             let message = format!(
-                "this test has no secret `{name}`: write `.secret(\"{name}\", \"a value\")`"
+                "no secret `{name}` is set: add `.secret(\"{name}\", \"a value\")` to the test"
             );
             Error::from_host("denied", message)
         })
     }
 
-    /// Answers by the first `on_http` that fits.
+    /// Calls the first matching `on_http` fake.
     pub(crate) fn send(&self, outgoing: &Outgoing) -> Result<Incoming> {
         let request = Requested {
             method: outgoing.method.clone(),
@@ -109,13 +109,13 @@ impl Host {
             }
             record.requests.push(request.clone());
             let mut servers = record.servers.iter();
-            let fitting = servers.find(|(method, url, _)| request.matches(method, url));
-            fitting.map(|(_, _, fake)| Rc::clone(fake))
+            let matching = servers.find(|(method, url, _)| request.matches(method, url));
+            matching.map(|(_, _, fake)| Rc::clone(fake))
         };
         let Some(fake) = fake else {
             let message = format!(
-                "denied {shown}: this test has no answer: write `.on_http(\"{}\", \"{}\", |_| \
-                 Ok(Reply::status(200)))`",
+                "denied {shown}: no fake matches: add `.on_http(\"{}\", \"{}\", |_| \
+                 Ok(Reply::status(200)))` to the test",
                 request.method, request.url
             );
             return Err(Error::from_host("denied", message));
@@ -142,7 +142,7 @@ fn target(outgoing: &Outgoing) -> Result<HttpTarget> {
 fn keep(record: &mut Record, name: &str, value: &str, with_sql: bool) -> Result<()> {
     if value.len() > STATE_BYTES {
         let message = format!(
-            "the value has {} bytes, the limit is {STATE_BYTES}",
+            "the value is {} bytes, the limit is {STATE_BYTES}",
             value.len()
         );
         return Err(Error::from_host("limit", message));
@@ -162,7 +162,7 @@ fn demand_secret(record: &mut Record, name: &str) -> Result<()> {
     })
 }
 
-/// The names of the secrets that headers stand for.
+/// The names of the secrets that the headers refer to.
 fn placeholders(headers: &[(String, String)]) -> Vec<String> {
     let mut names = Vec::new();
     for (_, value) in headers {
@@ -173,12 +173,12 @@ fn placeholders(headers: &[(String, String)]) -> Vec<String> {
     names
 }
 
-/// The body of an answer, read piece by piece.
+/// The body of a response, read in chunks.
 #[derive(Debug)]
 pub(crate) struct Body(std::collections::VecDeque<u8>);
 
 impl Body {
-    /// The next bytes, at most `most`; none at the end.
+    /// The next bytes, at most `most`; empty at the end.
     #[expect(clippy::unnecessary_wraps, reason = "the sandbox's body can fail")]
     pub(crate) fn read(&mut self, most: u64) -> Result<Vec<u8>> {
         let count = usize::try_from(most)

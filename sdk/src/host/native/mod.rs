@@ -1,4 +1,4 @@
-//! The host of a native test: a recorder, current on the thread that made it.
+//! The host of a native test: a recorder, current on the thread that created it.
 
 mod fakes;
 
@@ -14,20 +14,21 @@ use crate::log::Level;
 use crate::push::Options;
 use crate::testing::{Logged, Pushed, Record, info};
 
-/// A test's record, shared by its contexts.
+/// The record of one test, shared by its contexts.
 pub(crate) type Shared = Rc<RefCell<Record>>;
 
 thread_local! {
-    /// The tests of this thread that are under way, the newest last.
+    /// The running tests of this thread, newest last.
     static CURRENT: RefCell<Vec<Shared>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Makes a record the current one of its thread.
+/// Makes a record the thread's current record.
 pub(crate) fn enter(record: &Shared) {
     CURRENT.with_borrow_mut(|stack| stack.push(Rc::clone(record)));
 }
 
-/// Takes a record back, wherever it stands: tests may drop out of order.
+/// Removes a record. It may be anywhere in the stack: contexts may be dropped in
+/// any order.
 pub(crate) fn leave(record: &Shared) {
     CURRENT.with_borrow_mut(|stack| stack.retain(|other| !Rc::ptr_eq(other, record)));
 }
@@ -36,7 +37,7 @@ fn current() -> Option<Shared> {
     CURRENT.with_borrow(|stack| stack.last().cloned())
 }
 
-/// The way to the host: here to one test.
+/// The host: the record of one test.
 #[derive(Debug, Clone)]
 pub(crate) struct Host(Shared);
 
@@ -89,14 +90,14 @@ impl Host {
         self.0.borrow().clock
     }
 
-    pub(crate) fn with_notes<T>(&self, look: impl FnOnce(&mut Notes) -> T) -> T {
-        look(&mut self.0.borrow_mut().notes)
+    pub(crate) fn with_notes<T>(&self, read: impl FnOnce(&mut Notes) -> T) -> T {
+        read(&mut self.0.borrow_mut().notes)
     }
 }
 
 pub(crate) fn log(level: Level, message: &str, fields: Map<String, Value>) {
     let Some(record) = current() else {
-        // A handler called as an ordinary function still shows its lines.
+        // A handler called as an ordinary function prints its log lines.
         eprintln!("{level:?}: {message} {}", Value::Object(fields));
         return;
     };
@@ -116,7 +117,7 @@ pub(crate) fn progress(fraction: f64, message: &str) {
 
 pub(crate) fn push(handler: &str, payload: &str, options: &Options) -> Result<(), String> {
     let record = current()
-        .ok_or("only a running handler can push; in a test, make a `Ctx::test()` first")?;
+        .ok_or("only a running handler can push; in a test, create a `Ctx::test()` first")?;
     let payload = serde_json::from_str(payload).map_err(|error| error.to_string())?;
     let mut record = record.borrow_mut();
     let own = info(handler).map(|info| info.push);

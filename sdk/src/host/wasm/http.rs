@@ -1,5 +1,5 @@
-//! `wasi:http`, one blocking call at a time. Nothing of it is in a plugin that
-//! makes no request: the linker drops the imports with the code.
+//! `wasi:http`, one blocking call at a time. A plugin that makes no request does
+//! not contain it: the linker drops the imports with the code.
 
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
@@ -12,17 +12,17 @@ use super::super::{Incoming, Outgoing};
 use super::Host;
 use crate::error::{Error, Result};
 
-/// Bytes of one write: what `blocking-write-and-flush` takes.
+/// Bytes per write: the limit of `blocking-write-and-flush`.
 const WRITE_BYTES: usize = 4096;
 
 impl Host {
-    /// Sends a request and waits for the head of the answer.
+    /// Sends a request and waits for the head of the response.
     pub(crate) fn send(&self, outgoing: &Outgoing) -> Result<Incoming> {
         let request = request(outgoing)?;
-        let body = request.body().map_err(|()| refused("body is"))?;
+        let body = request.body().map_err(|()| invalid("body is"))?;
         let pending = outgoing_handler::handle(request, options(outgoing)?).map_err(error)?;
-        // A server may answer, or go away, before it has read everything: what
-        // happened then is said by the answer, not by the write.
+        // A server may respond or disconnect before it has read the whole body.
+        // The response reports this, so a failed write is not an error.
         if write(&body, &outgoing.body) {
             let _ = OutgoingBody::finish(body, None);
         } else {
@@ -57,7 +57,7 @@ fn request(outgoing: &Outgoing) -> Result<OutgoingRequest> {
         let length = outgoing.body.len().to_string();
         headers.push(("content-length".to_owned(), length.into_bytes()));
     }
-    let headers = Fields::from_list(&headers).map_err(|_| refused("headers are"))?;
+    let headers = Fields::from_list(&headers).map_err(|_| invalid("headers are"))?;
     let request = OutgoingRequest::new(headers);
     let method = match &*outgoing.method {
         "GET" => Method::Get,
@@ -75,16 +75,16 @@ fn request(outgoing: &Outgoing) -> Result<OutgoingRequest> {
     };
     request
         .set_method(&method)
-        .map_err(|()| refused("method is"))?;
+        .map_err(|()| invalid("method is"))?;
     request
         .set_scheme(Some(&scheme))
-        .map_err(|()| refused("scheme is"))?;
+        .map_err(|()| invalid("scheme is"))?;
     request
         .set_authority(Some(&outgoing.url.authority))
-        .map_err(|()| refused("host is"))?;
+        .map_err(|()| invalid("host is"))?;
     request
         .set_path_with_query(Some(&outgoing.url.path_and_query))
-        .map_err(|()| refused("path is"))?;
+        .map_err(|()| invalid("path is"))?;
     Ok(request)
 }
 
@@ -98,11 +98,11 @@ fn options(outgoing: &Outgoing) -> Result<Option<RequestOptions>> {
         .set_connect_timeout(nanos)
         .and_then(|()| options.set_first_byte_timeout(nanos))
         .and_then(|()| options.set_between_bytes_timeout(nanos))
-        .map_err(|()| refused("timeout is"))?;
+        .map_err(|()| invalid("timeout is"))?;
     Ok(Some(options))
 }
 
-/// Whether all of it went out.
+/// Whether all bytes were written.
 fn write(body: &OutgoingBody, bytes: &[u8]) -> bool {
     if bytes.is_empty() {
         return true;
@@ -115,8 +115,8 @@ fn write(body: &OutgoingBody, bytes: &[u8]) -> bool {
         .all(|chunk| stream.blocking_write_and_flush(chunk).is_ok())
 }
 
-/// The body of an answer, read piece by piece. Dropped in this order: each is
-/// a child of the one below.
+/// The body of a response, read in chunks. The order of the fields is the order
+/// of their drops: each is a child resource of the next.
 #[derive(Debug)]
 pub(crate) struct Body {
     stream: InputStream,
@@ -134,7 +134,7 @@ impl Body {
         })
     }
 
-    /// The next bytes, at most `most`; none at the end.
+    /// The next bytes, at most `most`; empty at the end.
     pub(crate) fn read(&mut self, most: u64) -> Result<Vec<u8>> {
         loop {
             match self.stream.blocking_read(most) {
@@ -144,7 +144,7 @@ impl Body {
                 Err(StreamError::LastOperationFailed(fault)) => {
                     return Err(match http_error_code(&fault) {
                         Some(code) => error(code),
-                        // Its first line; what follows is a trace of the runner.
+                        // The first line; a backtrace of the runner may follow.
                         None => {
                             let text = fault.to_debug_string();
                             let line = text.lines().next().unwrap_or_default();
@@ -157,69 +157,70 @@ impl Body {
     }
 }
 
-fn refused(part: &str) -> Error {
-    Error::from_host("invalid", format!("the request's {part} refused"))
+fn invalid(part: &str) -> Error {
+    Error::from_host("invalid", format!("the request's {part} not valid"))
 }
 
 fn lost() -> Error {
-    Error::from_host("unavailable", "the answer was lost on its way")
+    Error::from_host("unavailable", "the response was lost")
 }
 
-/// In words, with the code of the contract's problems.
+/// The error for an HTTP error code, with a code of the contract's problems.
 fn error(code: ErrorCode) -> Error {
     use ErrorCode as E;
     let (word, text) = match code {
         E::InternalError(Some(text)) => return Error::from_host("unavailable", text),
         E::DnsError(fault) => {
             let reason = fault.rcode.unwrap_or_default();
-            let message = format!("the host's name has no address: {reason}");
+            let message = format!("the host name does not resolve: {reason}");
             return Error::from_host("unavailable", message);
         }
         E::HttpRequestDenied => (
             "denied",
-            "denied: the attempt's log says what to write where",
+            "denied: not declared or not granted; `pgtq logs ID` shows the line to add",
         ),
         E::DestinationIpProhibited => (
             "denied",
-            "denied: the host's address is not a public one; the attempt's log says more",
+            "denied: the host's address is not public; see the attempt's log",
         ),
-        E::DnsTimeout => ("timeout", "the host's name was not resolved in time"),
-        E::ConnectionTimeout => ("timeout", "the host did not accept a connection in time"),
-        E::ConnectionReadTimeout | E::HttpResponseTimeout => ("timeout", "no answer came in time"),
-        E::ConnectionWriteTimeout => ("timeout", "the request was not taken in time"),
-        E::DestinationNotFound => ("unavailable", "the host's name has no address"),
+        E::DnsTimeout => ("timeout", "resolving the host name timed out"),
+        E::ConnectionTimeout => ("timeout", "connecting timed out"),
+        E::ConnectionReadTimeout | E::HttpResponseTimeout => ("timeout", "the response timed out"),
+        E::ConnectionWriteTimeout => ("timeout", "sending the request timed out"),
+        E::DestinationNotFound => ("unavailable", "the host name does not resolve"),
         E::DestinationUnavailable | E::DestinationIpUnroutable | E::ConnectionRefused => {
-            ("unavailable", "the host accepts no connection")
+            ("unavailable", "connection refused or host unreachable")
         }
-        E::ConnectionTerminated | E::HttpResponseIncomplete => {
-            ("unavailable", "the connection broke off")
-        }
-        E::TlsCertificateError => ("unavailable", "the host's certificate is not trusted"),
-        E::TlsProtocolError | E::TlsAlertReceived(_) => ("unavailable", "TLS was not agreed on"),
+        E::ConnectionTerminated | E::HttpResponseIncomplete => (
+            "unavailable",
+            "the connection was closed before the response was complete",
+        ),
+        E::TlsCertificateError => ("unavailable", "the server's certificate is not trusted"),
+        E::TlsProtocolError | E::TlsAlertReceived(_) => ("unavailable", "the TLS handshake failed"),
         E::ConnectionLimitReached => (
             "limit",
-            "too many requests or connections; the attempt's log says more",
+            "too many requests or connections; see the attempt's log",
         ),
-        E::HttpRequestBodySize(_) => ("limit", "the request's body is larger than the limit"),
+        E::HttpRequestBodySize(_) => ("limit", "the request body exceeds the limit"),
         E::HttpRequestHeaderSectionSize(_) | E::HttpRequestHeaderSize(_) => {
-            ("limit", "the request's headers are too large")
+            ("limit", "the request headers exceed the limit")
         }
-        E::HttpResponseBodySize(_) => ("limit", "the answer's body is larger than the limit"),
+        E::HttpResponseBodySize(_) => ("limit", "the response body exceeds the limit"),
         E::HttpResponseHeaderSectionSize(_) | E::HttpResponseHeaderSize(_) => {
-            ("limit", "the answer's headers are too large")
+            ("limit", "the response headers exceed the limit")
         }
-        E::HttpRequestMethodInvalid => ("invalid", "the method is refused"),
-        E::HttpRequestUriInvalid | E::HttpRequestUriTooLong => ("invalid", "the URL is refused"),
+        E::HttpRequestMethodInvalid => ("invalid", "the method is not valid"),
+        E::HttpRequestUriInvalid | E::HttpRequestUriTooLong => ("invalid", "the URL is not valid"),
         E::HttpResponseContentCoding(_) | E::HttpResponseTransferCoding(_) => {
-            ("unavailable", "the answer is coded in an unknown way")
+            ("unavailable", "the response has an unknown encoding")
         }
-        E::HttpProtocolError => ("unavailable", "the server does not speak HTTP"),
-        E::LoopDetected => ("unavailable", "the request went round in circles"),
+        E::HttpProtocolError => ("unavailable", "the response is not valid HTTP"),
+        E::LoopDetected => ("unavailable", "the request is in a redirect loop"),
         E::ConfigurationError => (
             "unavailable",
-            "the runner cannot send it; the attempt's log says more",
+            "the runner cannot send the request; see the attempt's log",
         ),
-        // Not by name: the names of all of them are 2 KB of a plugin.
+        // Other codes have no message: their names would add 2 KB to every plugin.
         _ => ("unavailable", "the request failed"),
     };
     Error::from_host(word, text)

@@ -1,4 +1,4 @@
-//! The host of a sandbox: each function is one call of the contract.
+//! The host in the sandbox: each function is one call of the contract.
 
 mod http;
 
@@ -18,7 +18,7 @@ use crate::log::Level;
 use crate::push::Options;
 use crate::sql::Rows;
 
-/// The way to the host. Facts are asked for one by one: most handlers need none of them.
+/// The host. Each property is a separate call: most handlers need none of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Host;
 
@@ -87,14 +87,14 @@ impl Host {
         secrets::read(name).map_err(error)
     }
 
-    /// An instance lives for one attempt, and so do its notes.
-    pub(crate) fn with_notes<T>(&self, look: impl FnOnce(&mut Notes) -> T) -> T {
+    /// Access to the attempt's notes. An instance runs one attempt only.
+    pub(crate) fn with_notes<T>(&self, read: impl FnOnce(&mut Notes) -> T) -> T {
         thread_local! {
             static NOTES: RefCell<Notes> = const {
                 RefCell::new(Notes { statements: 0, committed: 0, steps: Vec::new() })
             };
         }
-        NOTES.with_borrow_mut(look)
+        NOTES.with_borrow_mut(read)
     }
 }
 

@@ -4,7 +4,7 @@ use pgtq_sdk::prelude::*;
 
 use crate::Step;
 
-/// Does a step, if it is one of these.
+/// Runs a step, if it is one of this module.
 pub fn take(ctx: &Ctx, step: &Step) -> Option<Result<String>> {
     Some(match step {
         Step::Get(url) => get(ctx, url, None),
@@ -65,7 +65,7 @@ fn show(ctx: &Ctx, name: &str) -> Result<String> {
     Ok(format!("{} bytes", value.len()))
 }
 
-/// Says how the last one went.
+/// The outcome of the last one.
 fn save(ctx: &Ctx, times: u32) -> Result<String> {
     let saved = (0..times).map(|n| ctx.state().save(&n)).last();
     saved.transpose().map(|_| "saved".to_owned())

@@ -10,7 +10,7 @@ unsafe extern "C" {
     fn symlink(says: *const c_char, at: *const c_char) -> c_int;
 }
 
-/// Does a step, if it is one with files.
+/// Runs a step, if it is one with files.
 pub fn take(step: &Step, open: &mut Open) -> Option<Result<String>> {
     Some(match step {
         Step::Read(path) => fs::read_to_string(path),
@@ -44,7 +44,7 @@ pub fn take(step: &Step, open: &mut Open) -> Option<Result<String>> {
     })
 }
 
-/// How often it went well, and what stopped it.
+/// The number of successes, and the first error.
 pub fn many(times: u32, mut each: impl FnMut() -> Result<()>) -> Result<String> {
     for n in 0..times {
         if let Err(error) = each() {
@@ -105,7 +105,7 @@ fn list(path: &str) -> Result<String> {
 
 fn link(says: &str, at: &str) -> Result<()> {
     let (says, at) = (CString::new(says)?, CString::new(at)?);
-    // SAFETY: both are strings that end, and live until after the call.
+    // SAFETY: both strings are NUL-terminated and live until after the call.
     match unsafe { symlink(says.as_ptr(), at.as_ptr()) } {
         0 => Ok(()),
         _ => Err(Error::last_os_error()),

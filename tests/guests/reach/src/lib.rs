@@ -1,5 +1,5 @@
-//! A guest that does what its arguments say, step by step, through `std::fs` and
-//! `std::net`: a step that fails does not stop it, and every answer is returned.
+//! A guest that runs the steps in its arguments, through `std::fs` and `std::net`. A failed
+//! step does not stop it. It returns the outcome of every step.
 
 mod ask;
 mod disk;
@@ -7,47 +7,47 @@ mod wire;
 
 use pgtq_sdk::prelude::*;
 
-/// One thing to do. Files and connections stay open until the end.
+/// A step. Files and connections stay open until the end.
 #[data]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Reads a file as text.
     Read(String),
-    /// Writes a text over a file.
+    /// Writes a text to a file, truncated before.
     Write(String, String),
-    /// Adds a text to a file's end.
+    /// Appends a text to a file.
     Append(String, String),
-    /// Writes this many bytes in one file, piece by piece.
+    /// Writes this many bytes to a file, in chunks.
     Fill(String, u64),
-    /// Writes one byte at this place.
+    /// Writes one byte at this offset.
     WriteAt(String, u64),
     /// Changes a file's length.
     SetLen(String, u64),
-    /// Names what a directory holds, sorted.
+    /// Lists a directory, sorted.
     List(String),
-    /// Makes a directory.
+    /// Creates a directory.
     MakeDir(String),
     /// Removes a file.
     Remove(String),
-    /// Renames.
+    /// Renames a file.
     Rename(String, String),
-    /// Makes a second name for a file.
+    /// Creates a hard link.
     HardLink(String, String),
-    /// Makes a symbolic link: what it says, and where it is.
+    /// Creates a symbolic link: its target and its path.
     Symlink(String, String),
     /// Opens a file this many times.
     OpenMany(String, u32),
-    /// Lists a directory this many times without ending one.
+    /// Starts listing a directory this many times, without finishing.
     ListMany(String, u32),
-    /// Makes this many empty files in a directory.
+    /// Creates this many empty files in a directory.
     Litter(String, u32),
     /// Resolves a name.
     Lookup(String),
-    /// Connects and keeps the connection; later steps use the newest.
+    /// Connects. Later steps use the newest connection.
     Connect(String),
     /// Connects this many times.
     ConnectMany(String, u32),
-    /// Sets a timeout for reading, milliseconds.
+    /// Sets the read timeout, in milliseconds.
     ReadTimeout(u64),
     /// Sends a line.
     Say(String),
@@ -55,7 +55,7 @@ pub enum Step {
     Hear,
     /// Sends this many bytes.
     Send(u64),
-    /// Receives until the end, and counts.
+    /// Receives until the end, and counts the bytes.
     Drain,
     /// Closes the newest connection.
     Close,
@@ -63,19 +63,19 @@ pub enum Step {
     Udp(String),
     /// Listens on an address.
     Listen(String),
-    /// Asks for a URL: status and body.
+    /// Requests a URL, and returns status and body.
     Get(String),
-    /// The same with a header: its name and value.
+    /// Requests a URL with a header: its name and value.
     GetWith(String, String, String),
     /// Sends this many bytes to a URL.
     Post(String, u64),
-    /// Asks for a URL and counts the body's bytes, piece by piece.
+    /// Requests a URL and counts the bytes of the body, in chunks.
     Count(String),
-    /// Asks for a URL and keeps all of its body.
+    /// Requests a URL and reads the whole body into memory.
     Keep(String),
     /// Saves a value this many times.
     SaveMany(u32),
-    /// Reads a secret, and shows it in every way that a handler has.
+    /// Reads a secret, and writes it to every output of a handler.
     Show(String),
     /// Reads a secret, and returns it.
     Give(String),
@@ -89,7 +89,7 @@ pub enum Step {
     FailWith(String),
 }
 
-/// What steps leave open.
+/// The open files and connections.
 #[derive(Default)]
 pub struct Open {
     pub files: Vec<std::fs::File>,
@@ -97,7 +97,7 @@ pub struct Open {
     pub connections: Vec<std::io::BufReader<std::net::TcpStream>>,
 }
 
-/// Does every step and says what came of it.
+/// Runs every step and returns the outcomes.
 #[handler(retries = 0)]
 fn reach(ctx: &Ctx, Json(steps): Json<Vec<Step>>) -> Result<Vec<String>> {
     let mut open = Open::default();

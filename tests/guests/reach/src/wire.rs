@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::disk::many;
 use crate::{Open, Step};
 
-/// Does a step, if it is one with the network.
+/// Runs a step, if it is one with the network.
 pub fn take(step: &Step, open: &mut Open) -> Option<Result<String>> {
     Some(match step {
         Step::Lookup(host) => lookup(host),

@@ -1,8 +1,8 @@
-//! One handler for each way out of the sandbox, written as an author would.
+//! One handler for each capability, with the SDK.
 
 use pgtq_sdk::prelude::*;
 
-/// Sends a body of `size` bytes, and reads the answer in pieces.
+/// Sends a body of `size` bytes, and reads the response in chunks.
 #[handler(needs(http = "http://127.0.0.1:*", secret = "token"))]
 fn exchange(ctx: &Ctx, url: &str, #[default(0)] size: usize) -> Result<Exchanged> {
     let mut answer = ctx
@@ -37,13 +37,13 @@ struct Exchanged {
     sum: u64,
 }
 
-/// A secret, read.
+/// Reads a secret.
 #[handler(needs(secret = "token"))]
 fn peek(ctx: &Ctx) -> Result<usize> {
     Ok(ctx.secret("token").read()?.len())
 }
 
-/// SQL, a checkpoint, and state around it.
+/// Runs SQL with a checkpoint, and saves state before and after.
 #[handler(needs(sql))]
 fn tables(ctx: &Ctx) -> Result<Value> {
     ctx.state().save("before")?;
@@ -60,7 +60,7 @@ fn tables(ctx: &Ctx) -> Result<Value> {
     }))
 }
 
-/// Two steps, of which one runs SQL.
+/// Runs two steps, one of them with SQL.
 #[handler(needs(sql))]
 fn steps(ctx: &Ctx) -> Result<Vec<u64>> {
     let first = ctx.step("first", || Ok(11))?;
@@ -68,7 +68,7 @@ fn steps(ctx: &Ctx) -> Result<Vec<u64>> {
     Ok(vec![first, second])
 }
 
-/// Whether somebody cancels, and what time it is.
+/// Returns whether cancellation was requested, and the time.
 #[handler]
 fn facts(ctx: &Ctx) -> bool {
     ctx.is_cancelled() || ctx.now() < ctx.pushed_at()

@@ -9,23 +9,23 @@ use tokio::net::{TcpStream, UnixStream, unix};
 use tokio::sync::Notify;
 
 use super::frame::{First, Frame, Statements};
-use super::{Fate, Shared};
+use super::{Fault, Shared};
 
-/// What both directions of a connection share.
+/// The state shared by both directions of a connection.
 #[derive(Default)]
-struct Pair {
-    /// Nobody carries answers any more.
+struct Link {
+    /// Whether responses are dropped.
     is_mute: AtomicBool,
-    /// How often the server was ready: once for the login, once for each request.
+    /// The number of `ReadyForQuery` messages: one for the login, one per request.
     n_ready: AtomicUsize,
     ready: Notify,
 }
 
-/// Passes messages until either side ends, or a rule ends it.
+/// Forwards messages until either side closes, or a fault cuts the connection.
 pub(super) async fn serve(shared: &Shared, number: u64, mut client: TcpStream) -> io::Result<()> {
     client.set_nodelay(true)?;
     let (user, login) = loop {
-        shared.may_pass(number).await;
+        shared.may_forward(number).await;
         match First::read(&mut client).await? {
             Some(First::Encrypt) => client.write_all(b"N").await?,
             Some(First::Startup { user, bytes }) => break (user, bytes),
@@ -36,109 +36,109 @@ pub(super) async fn serve(shared: &Shared, number: u64, mut client: TcpStream) -
             None => return Ok(()),
         }
     };
-    shared.may_pass(number).await;
+    shared.may_forward(number).await;
     let mut server = UnixStream::connect(&shared.socket).await?;
     server.write_all(&login).await?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let pair = Pair::default();
-    let up = Up {
+    let link = Link::default();
+    let upstream = Upstream {
         shared,
         number,
         user: &user,
-        pair: &pair,
+        link: &link,
         statements: Statements::default(),
-        // The login.
+        // One for the login.
         n_requests: 1,
     };
     tokio::select! {
-        end = up.pass(from_client, to_server) => end,
-        end = down(shared, number, &pair, from_server, to_client) => end,
+        result = upstream.forward(from_client, to_server) => result,
+        result = downstream(shared, number, &link, from_server, to_client) => result,
     }
 }
 
-/// From the server to the client.
-async fn down(
+/// Forwards messages from the server to the client.
+async fn downstream(
     shared: &Shared,
     number: u64,
-    pair: &Pair,
+    link: &Link,
     mut from: unix::OwnedReadHalf,
     mut to: OwnedWriteHalf,
 ) -> io::Result<()> {
     while let Some(frame) = Frame::read(&mut from).await? {
         if frame.tag == b'Z' {
-            pair.n_ready.fetch_add(1, SeqCst);
-            pair.ready.notify_one();
+            link.n_ready.fetch_add(1, SeqCst);
+            link.ready.notify_one();
         }
-        if !pair.is_mute.load(SeqCst) {
-            shared.may_pass(number).await;
+        if !link.is_mute.load(SeqCst) {
+            shared.may_forward(number).await;
             to.write_all(&frame.bytes).await?;
         }
     }
-    // A black hole does not tell of an end either.
-    shared.may_pass(number).await;
+    // A black hole does not forward the end of a connection either.
+    shared.may_forward(number).await;
     Ok(())
 }
 
-/// From the client to the server.
-struct Up<'a> {
+/// The direction from the client to the server.
+struct Upstream<'a> {
     shared: &'a Shared,
     number: u64,
     user: &'a str,
-    pair: &'a Pair,
+    link: &'a Link,
     statements: Statements,
     n_requests: usize,
 }
 
-impl Up<'_> {
-    async fn pass(
+impl Upstream<'_> {
+    async fn forward(
         mut self,
         mut from: OwnedReadHalf,
         mut to: unix::OwnedWriteHalf,
     ) -> io::Result<()> {
         while let Some(frame) = self.next(&mut from).await? {
-            let fate = match self.statements.executed(&frame) {
-                Some(text) => self.shared.judge(self.user, &text),
-                None => Fate::Passes,
+            let fault = match self.statements.executed(&frame) {
+                Some(text) => self.shared.fault_for(self.user, &text),
+                None => Fault::None,
             };
-            match fate {
-                Fate::Passes => {}
-                Fate::LostBefore => return Ok(()),
-                Fate::Held => {
+            match fault {
+                Fault::None => {}
+                Fault::CutBefore => return Ok(()),
+                Fault::Hold => {
                     let hold = |gate: &mut super::Gate| {
                         gate.held.insert(self.number);
                     };
                     self.shared.gate.send_modify(hold);
                 }
-                Fate::LostBehind | Fate::LostMeanwhile => {
-                    self.pair.is_mute.store(true, SeqCst);
+                Fault::CutAfter | Fault::CutDuring => {
+                    self.link.is_mute.store(true, SeqCst);
                     self.finish(frame, &mut from, &mut to).await?;
-                    if fate == Fate::LostBehind {
+                    if fault == Fault::CutAfter {
                         self.until_ready().await;
                     }
                     return Ok(());
                 }
             }
-            self.shared.may_pass(self.number).await;
+            self.shared.may_forward(self.number).await;
             to.write_all(&frame.bytes).await?;
         }
-        self.shared.may_pass(self.number).await;
+        self.shared.may_forward(self.number).await;
         Ok(())
     }
 
-    /// The next message, as it shall be passed.
+    /// The next message, rewritten.
     async fn next(&mut self, from: &mut OwnedReadHalf) -> io::Result<Option<Frame>> {
         let Some(mut frame) = Frame::read(from).await? else {
             return Ok(None);
         };
-        for (old, new) in &self.shared.book().rewrites {
+        for (old, new) in &self.shared.state().rewrites {
             frame = frame.rewritten(old, new);
         }
         self.n_requests += usize::from(frame.ends_a_request());
         Ok(Some(frame))
     }
 
-    /// Passes the rest of a request.
+    /// Forwards the rest of a request.
     async fn finish(
         &mut self,
         first: Frame,
@@ -158,10 +158,10 @@ impl Up<'_> {
         }
     }
 
-    /// Waits until the server has done all that it was asked for.
+    /// Waits until the server has completed all requests.
     async fn until_ready(&self) {
-        while self.pair.n_ready.load(SeqCst) < self.n_requests {
-            self.pair.ready.notified().await;
+        while self.link.n_ready.load(SeqCst) < self.n_requests {
+            self.link.ready.notified().await;
         }
     }
 }

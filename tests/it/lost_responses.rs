@@ -1,8 +1,8 @@
-//! Connections that are lost when nobody knows any more what the server did.
+//! Lost responses: the client does not know whether a statement has taken effect.
 //!
-//! Three answers matter: that of a claim, that of an ending, that of a push. The
-//! fourth, the commit of a handler's SQL, is in `exactly_once`. The last test cuts
-//! every statement that a runner sends in every way.
+//! The tests cover responses to claims, outcomes and pushes; `exactly_once` covers the
+//! commit of handler SQL. The last test cuts the connection at every statement of a
+//! runner.
 
 use std::time::Duration;
 
@@ -12,52 +12,52 @@ use pgtq_task::{
     Attempt, AttemptRecord, ErrorKind, Failure, HandlerFuture, Name, NewTask, Outcome, Report,
     SqlGrant,
 };
-use pgtq_tests::{Database, Fate, Proxy, Rule, wait_until_async};
+use pgtq_tests::{Database, Fault, Proxy, Rule, wait_until_async};
 use tokio_postgres::Client;
 
-use crate::native::{Act, Engine, book, leaf, registry, role};
+use crate::native::{Engine, HandlerFn, book, leaf, registry, role};
 
-/// Every way to lose an answer.
-const WAYS: [Fate; 4] = [
-    Fate::LostBefore,
-    Fate::LostBehind,
-    Fate::LostMeanwhile,
-    Fate::Passes,
+/// Every kind of cut, and no fault.
+const CUTS: [Fault; 4] = [
+    Fault::CutBefore,
+    Fault::CutAfter,
+    Fault::CutDuring,
+    Fault::None,
 ];
 
-/// The same, and then for a while none.
-const NOW_AND_THEN: [Fate; 7] = [
-    Fate::LostBefore,
-    Fate::LostBehind,
-    Fate::LostMeanwhile,
-    Fate::Passes,
-    Fate::Passes,
-    Fate::Passes,
-    Fate::Passes,
+/// Every kind of cut, followed by statements without faults.
+const SOME_CUTS: [Fault; 7] = [
+    Fault::CutBefore,
+    Fault::CutAfter,
+    Fault::CutDuring,
+    Fault::None,
+    Fault::None,
+    Fault::None,
+    Fault::None,
 ];
 
-/// What only the statement that claims has in it.
+/// A text that only the claim statement contains.
 const CLAIM: &str = "one ordered scan for each";
-/// What only the statement has in it that stores endings alone, without a transaction.
+/// A text that only the statement contains that stores outcomes without a transaction.
 const FINISH: &str = "for final outcomes";
 
-/// A database, a way past the proxy, a proxy, a role for SQL.
-struct Scene {
+/// A database, a direct connection, a proxy, and a role for SQL.
+struct Fixture {
     database: Database,
     direct: Client,
     proxy: Proxy,
     role: String,
 }
 
-impl Scene {
+impl Fixture {
     async fn new() -> Self {
         let database = Database::migrated();
         let direct = database.client().await;
         let url = database.url().to_owned();
-        let made = tokio::task::spawn_blocking(move || role(&pgtq_tests::Sql::connect(&url)));
-        let role = made.await.expect("a role is made");
+        let created = tokio::task::spawn_blocking(move || role(&pgtq_tests::Sql::connect(&url)));
+        let role = created.await.expect("a role is created");
         let dir = row(&direct, "SELECT current_setting('unix_socket_directories')").await;
-        Scene {
+        Fixture {
             database,
             direct,
             proxy: Proxy::start(dir),
@@ -71,7 +71,7 @@ impl Scene {
     }
 
     async fn engine(&self) -> Engine {
-        let handlers: [(&str, Act); 6] = [
+        let handlers: [(&str, HandlerFn); 6] = [
             ("plain", plain),
             ("parent", parent),
             ("again", again),
@@ -87,17 +87,20 @@ impl Scene {
         row(&self.direct, &text).await;
     }
 
-    async fn wait_for_ended(&self, n: usize) {
-        wait_until_async(&format!("{n} have ended and nothing is left"), || async {
-            row(&self.direct, "SELECT count(*) FROM pgtq.history").await == n.to_string()
-                && row(&self.direct, crate::tasks::UNENDED).await == "0"
-                && row(&self.direct, "SELECT count(*) FROM pgtq.claims").await == "0"
-        })
+    async fn wait_for_finished(&self, n: usize) {
+        wait_until_async(
+            &format!("{n} tasks are finished and none is left"),
+            || async {
+                row(&self.direct, "SELECT count(*) FROM pgtq.history").await == n.to_string()
+                    && row(&self.direct, crate::tasks::UNFINISHED).await == "0"
+                    && row(&self.direct, "SELECT count(*) FROM pgtq.claims").await == "0"
+            },
+        )
         .await;
     }
 
-    /// Handler, tasks, history rows, and the most and least attempts, line by line.
-    async fn ends(&self) -> String {
+    /// For each handler and state: tasks, history rows, minimum and maximum attempts.
+    async fn summary(&self) -> String {
         row(
             &self.direct,
             "SELECT string_agg(concat_ws(' ', handler, n, n_rows, state, least, most), ', ' ORDER BY handler)
@@ -138,7 +141,7 @@ fn plain(_: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async { complete(Vec::new()) })
 }
 
-/// Pushes two children with its result.
+/// Completes with two children.
 fn parent(_: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async {
         let child = || NewTask::new(Name::new("plain").expect("a name"), "{}");
@@ -146,7 +149,7 @@ fn parent(_: Attempt, _: SqlGrant) -> HandlerFuture {
     })
 }
 
-/// Fails once.
+/// Fails in its first attempt.
 fn again(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async move {
         if attempt.task.attempts > 0 {
@@ -159,7 +162,7 @@ fn again(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
     })
 }
 
-/// Snoozes until it is no longer new.
+/// Snoozes once.
 fn later(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async move {
         if attempt.task.due_at > attempt.task.pushed_at {
@@ -172,73 +175,76 @@ fn later(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_whose_answer_was_lost_is_given_back_and_runs_once() {
+async fn a_claim_with_a_lost_response_is_released_and_runs_once() {
     const N: usize = 60;
-    let scene = Scene::new().await;
-    scene.proxy.rule(Rule::on(CLAIM).fates(&WAYS));
-    scene.push("plain", N).await;
-    let engine = scene.engine().await;
-    scene.wait_for_ended(N).await;
+    let fixture = Fixture::new().await;
+    fixture.proxy.rule(Rule::on(CLAIM).faults(&CUTS));
+    fixture.push("plain", N).await;
+    let engine = fixture.engine().await;
+    fixture.wait_for_finished(N).await;
     engine.stop().await;
-    assert_eq!(scene.ends().await, format!("plain {N} {N} complete 1 1"));
-    // A claim that nobody knew of was there, and is gone without a trace.
-    assert_eq!(scene.proxy.n_hits(CLAIM, Fate::LostBehind), 1);
+    assert_eq!(
+        fixture.summary().await,
+        format!("plain {N} {N} complete 1 1")
+    );
+    // There was an orphaned claim, and it is released without an attempt.
+    assert_eq!(fixture.proxy.n_hits(CLAIM, Fault::CutAfter), 1);
     let orphaned = "SELECT last_value > (SELECT count(DISTINCT claim_id) FROM pgtq.history) FROM pgtq.claim_ids";
-    assert_eq!(row(&scene.direct, orphaned).await, "t");
+    assert_eq!(row(&fixture.direct, orphaned).await, "t");
     let others = "SELECT count(*), (SELECT max(crashes) FROM pgtq.history) FROM pgtq.attempts";
-    assert_eq!(row(&scene.direct, others).await, "0|0");
+    assert_eq!(row(&fixture.direct, others).await, "0|0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn endings_whose_answers_were_lost_count_once() {
+async fn outcomes_with_lost_responses_are_stored_once() {
     const N: usize = 40;
-    let scene = Scene::new().await;
-    let engine = scene.engine().await;
+    let fixture = Fixture::new().await;
+    let engine = fixture.engine().await;
     for rule in [Rule::on(FINISH), Rule::exactly("COMMIT")] {
-        // Nothing is claimed while endings cannot be stored, so some must be.
-        let rule = rule.of("pgtq").fates(&NOW_AND_THEN);
-        scene.proxy.rule(rule.again());
+        // Nothing is claimed while outcomes cannot be stored, so some must succeed.
+        let rule = rule.of("pgtq").faults(&SOME_CUTS);
+        fixture.proxy.rule(rule.repeat());
     }
     for handler in ["plain", "parent", "again", "later"] {
-        scene.push(handler, N).await;
+        fixture.push(handler, N).await;
     }
-    scene.wait_for_ended(6 * N).await;
-    scene.proxy.no_rules();
+    fixture.wait_for_finished(6 * N).await;
+    fixture.proxy.clear_rules();
     let summary = engine.stop().await;
     let all = format!(
         "again {N} {N} complete 2 2, later {N} {N} complete 1 1, parent {N} {N} complete 1 1, plain {0} {0} complete 1 1",
         3 * N
     );
-    assert_eq!(scene.ends().await, all);
+    assert_eq!(fixture.summary().await, all);
     let children = "SELECT count(DISTINCT parent), min(n), max(n) FROM (
         SELECT parent, count(*) AS n FROM pgtq.history WHERE parent IS NOT NULL GROUP BY 1) AS c";
-    assert_eq!(row(&scene.direct, children).await, format!("{N}|2|2"));
-    // What came back did so once for each task.
+    assert_eq!(row(&fixture.direct, children).await, format!("{N}|2|2"));
+    // One error or snooze per task.
     let others = "SELECT string_agg(concat_ws(' ', kind, n, n_tasks), ', ' ORDER BY kind) FROM (
         SELECT kind, count(*) AS n, count(DISTINCT task_id) AS n_tasks FROM pgtq.attempts GROUP BY 1) AS a";
     assert_eq!(
-        row(&scene.direct, others).await,
+        row(&fixture.direct, others).await,
         format!("error {N} {N}, snooze {N} {N}")
     );
     assert_eq!(summary.complete, 6 * N as u64);
     for text in [FINISH, "COMMIT"] {
-        for fate in &WAYS[..3] {
-            assert!(scene.proxy.n_hits(text, *fate) > 0, "{text} {fate:?}");
+        for cut in &CUTS[..3] {
+            assert!(fixture.proxy.n_hits(text, *cut) > 0, "{text} {cut:?}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_push_with_a_key_whose_answer_was_lost_makes_one_task() {
+async fn a_keyed_push_with_a_lost_response_creates_one_task() {
     const N: usize = 12;
-    let scene = Scene::new().await;
-    let engine = scene.engine().await;
-    let url = scene.url().await;
-    let config = DatabaseConfig::parse(&url).expect("an address");
+    let fixture = Fixture::new().await;
+    let engine = fixture.engine().await;
+    let url = fixture.url().await;
+    let config = DatabaseConfig::parse(&url).expect("a valid URL");
     let store = Store::connect(config).await.expect("connect");
-    // One of these is in what the store sends, the other in what people write.
+    // The first is in statements of the store, the second in SQL of applications.
     for text in ["Caller: Store::push,", "SELECT pgtq.push("] {
-        scene.proxy.rule(Rule::on(text).fates(&WAYS).again());
+        fixture.proxy.rule(Rule::on(text).faults(&CUTS).repeat());
     }
     let mut n_pushes = 0;
     for n in 0..N {
@@ -252,7 +258,7 @@ async fn a_push_with_a_key_whose_answer_was_lost_makes_one_task() {
             }
         };
         let found = format!("SELECT id FROM pgtq.tasks WHERE key = 'store-{n}'");
-        assert_eq!(row(&scene.direct, &found).await, first.to_string());
+        assert_eq!(row(&fixture.direct, &found).await, first.to_string());
 
         let text = format!("SELECT pgtq.push('plain', key => 'sql-{n}')");
         let id = loop {
@@ -265,44 +271,44 @@ async fn a_push_with_a_key_whose_answer_was_lost_makes_one_task() {
             }
         };
         let found = format!("SELECT id FROM pgtq.tasks WHERE key = 'sql-{n}'");
-        assert_eq!(row(&scene.direct, &found).await, id.to_string());
+        assert_eq!(row(&fixture.direct, &found).await, id.to_string());
     }
-    scene.wait_for_ended(2 * N).await;
+    fixture.wait_for_finished(2 * N).await;
     engine.stop().await;
     let ends = format!("plain {0} {0} complete 1 1", 2 * N);
-    assert_eq!(scene.ends().await, ends);
-    assert_eq!(n_pushes, 8 * N, "three in four are lost");
+    assert_eq!(fixture.summary().await, ends);
+    assert_eq!(n_pushes, 8 * N, "three of four responses are lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_statement_of_a_runner_may_be_cut_in_every_way() {
+async fn every_statement_of_a_runner_survives_every_kind_of_cut() {
     const ROUNDS: usize = 8;
     const N: usize = 5;
-    let scene = Scene::new().await;
-    let engine = scene.engine().await;
-    let ways = [
-        Fate::LostBefore,
-        Fate::Passes,
-        Fate::LostBehind,
-        Fate::Passes,
-        Fate::LostMeanwhile,
+    let fixture = Fixture::new().await;
+    let engine = fixture.engine().await;
+    let cuts = [
+        Fault::CutBefore,
+        Fault::None,
+        Fault::CutAfter,
+        Fault::None,
+        Fault::CutDuring,
     ];
-    scene.push("plain", 1).await;
-    scene.wait_for_ended(1).await;
-    // A login that fails is not what this is about, nor what handlers send.
-    scene
+    fixture.push("plain", 1).await;
+    fixture.wait_for_finished(1).await;
+    // Excludes logins; statements of handlers have another user.
+    fixture
         .proxy
-        .rule(Rule::on("SET ").fates(&[Fate::Passes]).again());
-    let rule = Rule::on("").of("pgtq").fates(&ways);
-    scene.proxy.rule(rule.each_text_apart());
+        .rule(Rule::on("SET ").faults(&[Fault::None]).repeat());
+    let rule = Rule::on("").of("pgtq").faults(&cuts);
+    fixture.proxy.rule(rule.per_text());
     for round in 1..=ROUNDS {
         for handler in ["plain", "parent", "again", "later", "book"] {
-            scene.push(handler, N).await;
+            fixture.push(handler, N).await;
         }
-        scene.wait_for_ended(1 + round * 8 * N).await;
+        fixture.wait_for_finished(1 + round * 8 * N).await;
     }
-    let hits = scene.proxy.hits();
-    scene.proxy.no_rules();
+    let hits = fixture.proxy.hits();
+    fixture.proxy.clear_rules();
     engine.stop().await;
     let n = ROUNDS * N;
     let all = format!(
@@ -310,12 +316,12 @@ async fn every_statement_of_a_runner_may_be_cut_in_every_way() {
          parent {n} {n} complete 1 1, plain {0} {0} complete 1 1",
         3 * n + 1
     );
-    assert_eq!(scene.ends().await, all);
+    assert_eq!(fixture.summary().await, all);
     let rows = "SELECT count(*), count(DISTINCT task) FROM app.rows";
-    assert_eq!(row(&scene.direct, rows).await, format!("{0}|{0}", 2 * n));
+    assert_eq!(row(&fixture.direct, rows).await, format!("{0}|{0}", 2 * n));
     let texts: std::collections::BTreeSet<&str> =
         hits.iter().map(|hit| hit.text.as_str()).collect();
     eprintln!("{} cuts of {} statements", hits.len(), texts.len());
     assert!(texts.len() >= 15, "{texts:#?}");
-    drop(scene.database);
+    drop(fixture.database);
 }

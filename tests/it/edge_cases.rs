@@ -1,4 +1,5 @@
-//! What the database takes and programs cannot hold, and users who may do little.
+//! Edge cases: JSON and times that programs cannot represent, and users with few
+//! privileges.
 
 use pgtq_tests::{Runner, RunnerOptions, User, cli};
 
@@ -12,7 +13,7 @@ fn json(url: &str, verb: &[&str]) -> serde_json::Value {
 }
 
 #[test]
-fn json_that_programs_cannot_hold_is_shown_as_text() {
+fn unrepresentable_json_is_shown_as_text() {
     let (database, sql) = database();
     let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
     for args in ["[1e999999]", r#"["\ud800"]"#, &deep, "[1.50, 2]"] {
@@ -31,7 +32,7 @@ fn json_that_programs_cannot_hold_is_shown_as_text() {
 }
 
 #[test]
-fn json_that_programs_can_hold_is_shown_to_the_letter() {
+fn representable_json_is_shown_unchanged() {
     let (database, sql) = database();
     let args = r#"{"b": 12345678901234567890123, "a": [1.50, " \" \u00e9"],  "a": {}}"#;
     let spread = args.replace(",  ", ",\n\t");
@@ -50,9 +51,9 @@ fn json_that_programs_can_hold_is_shown_to_the_letter() {
 }
 
 #[test]
-fn tasks_due_after_the_end_of_time_are_listed() {
+fn tasks_due_beyond_the_timestamp_range_are_listed() {
     let (database, sql) = database();
-    // As older versions took them.
+    // Older versions accepted these.
     sql.rows("ALTER TABLE pgtq.scheduled_tasks DROP CONSTRAINT run_at_sane");
     for at in ["20000-01-01", "infinity", "-infinity"] {
         sql.rows(&format!(
@@ -71,7 +72,7 @@ fn tasks_due_after_the_end_of_time_are_listed() {
 }
 
 #[test]
-fn a_push_for_the_next_century_but_one_is_refused_with_what_would_help() {
+fn a_push_due_in_over_a_century_is_rejected_with_a_hint() {
     let (database, sql) = database();
     let line = r#"{"handler": "a", "run_at": "9999-12-30T00:00Z"}"#;
     for (when, stdin) in [
@@ -82,17 +83,17 @@ fn a_push_for_the_next_century_but_one_is_refused_with_what_would_help() {
         (&["--batch", "-"], line),
     ] {
         let push = [&["push", "--allow-unknown"], when].concat();
-        let refused = cli(database.url(), &push, stdin);
-        assert_ne!(refused.code, Some(0), "{refused:?}");
+        let rejected = cli(database.url(), &push, stdin);
+        assert_ne!(rejected.code, Some(0), "{rejected:?}");
         for words in ["for a century", "within 100 years"] {
-            assert!(refused.stderr.contains(words), "{refused:?}");
+            assert!(rejected.stderr.contains(words), "{rejected:?}");
         }
     }
     assert_eq!(sql.number("SELECT count(*) FROM pgtq.tasks"), 0);
 }
 
 #[test]
-fn what_is_called_a_plugin_and_is_no_file_is_said_once() {
+fn a_plugin_name_that_is_not_a_file_is_reported_once() {
     let (database, _sql) = database();
     let folder = tempfile::tempdir().expect("a temporary directory");
     let path = |name: &str| folder.path().join(name);
@@ -106,7 +107,7 @@ fn what_is_called_a_plugin_and_is_no_file_is_said_once() {
     for words in said {
         runner.wait_for(words);
     }
-    // The folder is looked at again, and again says nothing of these.
+    // A rescan of the directory does not report them again.
     std::fs::write(path("late.wasm"), "no plugin").expect("a file");
     runner.wait_for("plugin late.wasm: refused");
     let all = runner.stderr();
@@ -116,21 +117,21 @@ fn what_is_called_a_plugin_and_is_no_file_is_said_once() {
 }
 
 #[test]
-fn a_pusher_that_would_wait_is_told_before_anything_is_pushed() {
+fn a_wait_without_read_privilege_is_rejected_before_the_push() {
     let (database, sql) = database();
     let User { url, .. } = User::of_kind("pusher", database.url(), &sql);
     let push = ["push", "a", "--allow-unknown"];
     cli(&url, &push, "").success();
-    let refused = cli(&url, &[&push[..], &["--wait"]].concat(), "");
-    assert_eq!(refused.code, Some(2), "{refused:?}");
+    let rejected = cli(&url, &[&push[..], &["--wait"]].concat(), "");
+    assert_eq!(rejected.code, Some(2), "{rejected:?}");
     for words in ["nothing was pushed", "pgtq roles viewer"] {
-        assert!(refused.stderr.contains(words), "{refused:?}");
+        assert!(rejected.stderr.contains(words), "{rejected:?}");
     }
     assert_eq!(sql.number("SELECT count(*) FROM pgtq.tasks"), 1);
 }
 
 #[test]
-fn what_a_lesser_user_may_not_look_at_is_not_bad_for_the_doctor() {
+fn missing_read_privileges_are_not_bad_for_the_doctor() {
     let (database, sql) = database();
     for kind in ["pusher", "worker", "viewer", "runner", "deployer"] {
         let User { url, .. } = User::of_kind(kind, database.url(), &sql);

@@ -1,4 +1,4 @@
-//! A database with a plugin directory, and what tests ask of the two.
+//! The fixture of most tests: a database and a plugin directory.
 
 use std::path::{Path, PathBuf};
 
@@ -6,31 +6,32 @@ use pgtq_tests::{Database, Finished, Runner, RunnerOptions, cli, plugin_dir, wai
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// A migrated database, a plugin directory, a connection.
-pub(crate) struct Scene {
+pub(crate) struct Fixture {
     pub(crate) database: Database,
     pub(crate) plugins: tempfile::TempDir,
     pub(crate) client: Client,
 }
 
-impl Scene {
-    /// With these example plugins in the directory.
+impl Fixture {
+    /// Creates a fixture with these example plugins.
     pub(crate) async fn with(plugins: &[&str]) -> Self {
         let database = Database::migrated();
         let client = database.client().await;
-        Scene {
+        Fixture {
             plugins: plugin_dir(plugins),
             client,
             database,
         }
     }
 
-    /// A runner whose handlers, if the directory has plugins, are known to all.
+    /// Starts a runner. If the directory has plugins, waits until their handlers are
+    /// registered.
     pub(crate) fn runner(&self, arguments: &[&str]) -> Runner {
-        self.runner_under(arguments, &[])
+        self.runner_with_env(arguments, &[])
     }
 
-    /// As [`Scene::runner`], with more environment.
-    pub(crate) fn runner_under(&self, arguments: &[&str], env: &[(&str, &str)]) -> Runner {
+    /// As [`Fixture::runner`], with additional environment variables.
+    pub(crate) fn runner_with_env(&self, arguments: &[&str], env: &[(&str, &str)]) -> Runner {
         let mut runner = start(self.database.url(), self.plugins.path(), arguments, env);
         runner.wait_for("running");
         let mut files = self
@@ -46,21 +47,22 @@ impl Scene {
         runner
     }
 
-    /// Runs pgtq to its end.
+    /// Runs pgtq until it exits.
     pub(crate) fn pgtq(&self, arguments: &[&str]) -> Finished {
         cli(self.database.url(), arguments, "")
     }
 
-    /// Pushes by the command line, runner or not; the task's id.
+    /// Pushes a task with the command line, also without a runner. Returns its id.
     pub(crate) fn push(&self, arguments: &[&str]) -> String {
         let all = [&["push", "--quiet", "--allow-unknown"], arguments].concat();
         self.pgtq(&all).success()
     }
 
-    /// What SQL answers: a line for each row, `|` between columns, `-` for null.
+    /// The result of a statement: one line per row, columns separated by `|`, `-` for
+    /// NULL.
     pub(crate) async fn sql(&self, sql: &str) -> String {
-        let answer = self.client.simple_query(sql).await;
-        let messages = answer.unwrap_or_else(|error| panic!("{sql}\n{error:?}"));
+        let result = self.client.simple_query(sql).await;
+        let messages = result.unwrap_or_else(|error| panic!("{sql}\n{error:?}"));
         let mut lines = Vec::new();
         for message in messages {
             if let SimpleQueryMessage::Row(row) = message {
@@ -71,13 +73,13 @@ impl Scene {
         lines.join("\n")
     }
 
-    /// Waits until SQL answers `wanted`.
-    pub(crate) async fn wait_sql(&self, sql: &str, wanted: &str) {
-        let what = format!("{sql} answers {wanted}");
-        wait_until_async(&what, || async { self.sql(sql).await == wanted }).await;
+    /// Waits until a statement returns `expected`.
+    pub(crate) async fn wait_sql(&self, sql: &str, expected: &str) {
+        let what = format!("{sql} returns {expected}");
+        wait_until_async(&what, || async { self.sql(sql).await == expected }).await;
     }
 
-    /// Waits until every task has ended.
+    /// Waits until every task is finished.
     pub(crate) async fn wait_all(&self) {
         let open =
             "SELECT count(*) FROM pgtq.tasks WHERE state IN ('scheduled', 'runnable', 'running')";
@@ -100,8 +102,8 @@ impl Scene {
     }
 }
 
-/// A runner, started and not waited for. All of this process share their compiled
-/// code: a plugin is compiled once, not once a test.
+/// Starts a runner without waiting for it. All runners of this process share a cache of
+/// compiled code.
 pub(crate) fn start(url: &str, plugins: &Path, arguments: &[&str], env: &[(&str, &str)]) -> Runner {
     let cache = compiled().to_string_lossy().into_owned();
     let mut all = vec![("PGTQ_CACHE".to_owned(), cache)];
@@ -120,13 +122,13 @@ fn compiled() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")
 }
 
-/// Waits until live runners serve all `wanted` handlers, and one at least. Plugins become live one by
-/// one, so name a handler of each.
-pub(crate) fn wait_for_handlers(url: &str, wanted: &[&str]) {
+/// Waits until live runners serve all `expected` handlers, and at least one. Plugins are
+/// loaded one by one, so pass a handler of each.
+pub(crate) fn wait_for_handlers(url: &str, expected: &[&str]) {
     pgtq_tests::wait_until("a live runner serves the handlers", || {
         let served = cli(url, &["plugins", "--handlers", "--output", "ids"], "");
         let served = served.success();
         let served: Vec<&str> = served.lines().collect();
-        !served.is_empty() && wanted.iter().all(|name| served.contains(name))
+        !served.is_empty() && expected.iter().all(|name| served.contains(name))
     });
 }

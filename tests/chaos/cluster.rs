@@ -1,4 +1,4 @@
-//! What a run consists of: a durable server, runners behind a proxy each, plugins.
+//! The system under test: a durable server, runners with a proxy each, plugins.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use pgtq_setup::postgres::{Options, PrivatePostgres};
 use pgtq_tests::{
-    Proxy, Runner, RunnerOptions, Sql, cli, give_rows, hello_version, plugin_dir, wait_until,
+    Proxy, Runner, RunnerOptions, Sql, cli, create_app_rows, hello_version, plugin_dir, wait_until,
 };
 
-/// The role of handlers' SQL.
+/// The role of handler SQL.
 pub(crate) const ROLE: &str = "chaos_role";
 
-/// How a program ends that cannot reach the database.
+/// The exit code for an unreachable database.
 const UNREACHABLE: i32 = 4;
 
-/// Waits so long: between two looks, or two pushes.
+/// Waits between two samples or pushes.
 pub(crate) fn pause(milliseconds: u64) {
     let started = Instant::now();
     wait_until("some time has passed", || {
@@ -24,25 +24,25 @@ pub(crate) fn pause(milliseconds: u64) {
     });
 }
 
-/// Makes the role and the table of `flaky.rows`.
-pub(crate) fn make_role(sql: &Sql, role: &str) {
+/// Creates the role and the table of `flaky.rows`.
+pub(crate) fn create_role(sql: &Sql, role: &str) {
     sql.rows(&format!("CREATE ROLE {role} LOGIN"));
-    give_rows(sql, role);
+    create_app_rows(sql, role);
 }
 
-/// Starts a runner whose plugins are compiled once for all runs.
+/// Starts a runner. All runs share a cache of compiled plugins.
 pub(crate) fn start(url: &str, plugins: &Path, role: &str, arguments: &[&str]) -> Runner {
     let file = plugins.join("pgtq.toml");
     let text = format!(
         "[grants.flaky]\nsql = {{ role = '{role}', connections = 4 }}\n\
          [handlers.'flaky.sleep']\ntimeout = '5m'\n"
     );
-    // Once: a runner that starts beside this must not read half of it.
+    // Written once: a runner that starts at the same time must not read a partial file.
     if std::fs::read_to_string(&file).ok().as_ref() != Some(&text) {
         std::fs::write(&file, text).expect("a configuration is written");
     }
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
-    // It is these tests that kill runners, not the files that they load.
+    // Removes the records of crashes while loading: the tests kill the runners.
     for note in std::fs::read_dir(cache.join("loads")).into_iter().flatten() {
         let _ = note.map(|note| std::fs::remove_file(note.path()));
     }
@@ -56,112 +56,115 @@ pub(crate) fn start(url: &str, plugins: &Path, role: &str, arguments: &[&str]) -
     Runner::start(url, plugins, &options)
 }
 
-/// A runner and its way to the server.
-pub(crate) struct Seat {
+/// A runner with its proxy.
+pub(crate) struct Node {
     pub(crate) runner: Runner,
     pub(crate) proxy: Proxy,
     name: String,
     metrics: u16,
-    /// It stands still, or it is cut off.
-    pub(crate) is_away: bool,
+    /// Stopped or disconnected.
+    pub(crate) is_disabled: bool,
 }
 
-/// All of it.
-pub(crate) struct World {
+/// The system under test.
+pub(crate) struct Cluster {
     data: tempfile::TempDir,
     server: Option<PrivatePostgres>,
     pub(crate) url: String,
-    /// Past every proxy.
+    /// A direct connection.
     pub(crate) sql: Sql,
     pub(crate) plugins: tempfile::TempDir,
-    /// The way of who pushes with keys.
+    /// The proxy of the pusher with keys.
     pub(crate) proxy: Proxy,
-    pub(crate) seats: Vec<Seat>,
+    pub(crate) nodes: Vec<Node>,
     versions: Vec<PathBuf>,
-    /// Endings that runners counted as too late, as far as they could be asked.
+    /// The number of stale outcomes in the metrics of runners, a lower bound.
     pub(crate) n_stale: u64,
 }
 
-impl World {
-    /// Three runners, and everything that they need.
+impl Cluster {
+    /// Starts the server and three runners.
     pub(crate) fn new() -> Self {
         let data = tempfile::Builder::new()
             .prefix("pgtq-chaos-")
             .tempdir()
-            .expect("a temporary directory is made");
+            .expect("a temporary directory is created");
         let server = serve(&data);
         let url = server.url();
         cli(&url, &["migrate"], "").success();
         let sql = Sql::connect(&url);
-        make_role(&sql, ROLE);
-        let mut world = World {
+        create_role(&sql, ROLE);
+        let mut cluster = Cluster {
             proxy: Proxy::start(server.dir()),
             plugins: plugin_dir(&["flaky", "hello"]),
             versions: vec![hello_version("2"), hello_version("3")],
             server: Some(server),
-            seats: Vec::new(),
+            nodes: Vec::new(),
             n_stale: 0,
             data,
             url,
             sql,
         };
         for name in ["ann", "ben", "cat"] {
-            let seat = world.seat(name, Proxy::start(world.dir()));
-            world.seats.push(seat);
+            let node = cluster.node(name, Proxy::start(cluster.dir()));
+            cluster.nodes.push(node);
         }
-        world
+        cluster
     }
 
     fn dir(&self) -> &Path {
-        self.server.as_ref().expect("it is always replaced").dir()
+        self.server
+            .as_ref()
+            .expect("the server is always replaced")
+            .dir()
     }
 
-    fn seat(&self, name: &str, proxy: Proxy) -> Seat {
+    fn node(&self, name: &str, proxy: Proxy) -> Node {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
         let metrics = free.expect("a port is free").port();
         let listen = format!("127.0.0.1:{metrics}");
         let arguments = ["-c", "8", "--name", name, "--listen", &listen];
         let url = proxy.url("pgtq");
-        Seat {
+        Node {
             runner: start(&url, self.plugins.path(), ROLE, &arguments),
             name: name.to_owned(),
-            is_away: false,
+            is_disabled: false,
             proxy,
             metrics,
         }
     }
 
-    /// Puts a new runner in the place of one that has ended.
+    /// Replaces a runner that has exited.
     pub(crate) fn refill(&mut self, place: usize) {
-        let old = self.seats.remove(place);
-        let seat = self.seat(&old.name, old.proxy);
-        self.seats.insert(place, seat);
+        let old = self.nodes.remove(place);
+        let node = self.node(&old.name, old.proxy);
+        self.nodes.insert(place, node);
     }
 
-    /// Replaces runners that could not start because the server was away, as whatever
-    /// starts runners would. They must have no other reason.
+    /// Replaces runners that exited because the server was down, as a supervisor would.
+    /// Panics at any other exit code.
     pub(crate) fn supervise(&mut self) {
-        for place in 0..self.seats.len() {
-            let runner = &mut self.seats[place].runner;
-            if let Some(status) = runner.ended() {
+        for place in 0..self.nodes.len() {
+            let runner = &mut self.nodes[place].runner;
+            if let Some(status) = runner.exited() {
                 assert_eq!(status.code(), Some(UNREACHABLE), "{}", runner.stderr());
                 self.refill(place);
             }
         }
     }
 
-    /// The ids under which this place's runner is known now.
+    /// The ids of this node's runner in the database.
     pub(crate) fn ids(&self, place: usize) -> Vec<i64> {
-        let pid = self.seats[place].runner.pid();
+        let pid = self.nodes[place].runner.pid();
         let rows = self
             .sql
             .rows(&format!("SELECT id FROM pgtq.runners WHERE pid = {pid}"));
         rows.iter().filter_map(|id| id.parse().ok()).collect()
     }
 
-    /// Asks a runner how many of its endings came too late.
+    /// Reads the number of stale outcomes from the metrics of a runner.
     pub(crate) fn note_stale(&mut self, place: usize) {
-        let text = metrics(self.seats[place].metrics).unwrap_or_default();
+        let text = metrics(self.nodes[place].metrics).unwrap_or_default();
         let mut lines = text.lines();
         let line =
             lines.find_map(|line| line.strip_prefix("pgtq_attempts_total{outcome=\"stale\"} "));
@@ -170,19 +173,19 @@ impl World {
             .unwrap_or_default();
     }
 
-    /// The server ends as by a crash, and comes back.
+    /// Crashes and restarts the server.
     pub(crate) fn restart_server(&mut self) {
-        let server = self.server.take().expect("it is always replaced");
+        let server = self.server.take().expect("the server is always replaced");
         let pid = i32::try_from(server.pid().expect("this test started it"));
-        // SAFETY: kill takes two numbers, and `server` has not been waited for.
-        unsafe { libc::kill(pid.expect("process ids are small"), libc::SIGQUIT) };
-        // Waits for its end.
+        // SAFETY: kill takes two integers, and the server is not reaped yet.
+        unsafe { libc::kill(pid.expect("process ids fit"), libc::SIGQUIT) };
+        // Waits for its exit.
         drop(server);
         self.server = Some(serve(&self.data));
         self.sql = Sql::connect(&self.url);
     }
 
-    /// Another version of `hello` takes the place of the one that is there.
+    /// Replaces `hello` by another version.
     pub(crate) fn swap(&self, turn: usize) {
         let file = &self.versions[turn % self.versions.len()];
         let there = self.plugins.path().join("hello.wasm");
@@ -191,14 +194,14 @@ impl World {
         std::fs::rename(beside, there).expect("a file is renamed");
     }
 
-    /// A plugin is gone.
+    /// Removes a plugin.
     pub(crate) fn remove(&self) {
-        // It may be gone already.
+        // It may already be removed.
         let _ = std::fs::remove_file(self.plugins.path().join("hello.wasm"));
     }
 }
 
-/// The server on this data, as it was left.
+/// Starts the server on existing data.
 fn serve(data: &tempfile::TempDir) -> PrivatePostgres {
     PrivatePostgres::start(&Options::keep(data.path()), &|line| eprintln!("{line}"))
         .unwrap_or_else(|error| panic!("{error}"))

@@ -1,23 +1,24 @@
-//! Outages and deploys: no task is blamed for them, and a suspect holds up nobody.
+//! Crash counts: outages and deploys do not count as crashes, and a suspect task does not
+//! delay others.
 
 use pgtq_setup::postgres::{Options, PrivatePostgres};
 use pgtq_tests::{Sql, cli, plugin_dir, wait_until};
 
-use crate::tasks::{database, push, runner, wait_for_ended};
+use crate::tasks::{database, push, runner, wait_for_finished};
 
 const LONG_SLEEPS: &str = "[handlers.'flaky.sleep']\ntimeout = '10m'";
 
-/// Crash reports, attempts that count as crashes, and the highest count of a task.
+/// Crash reports, attempts counted as crashes, and the highest crash count of a task.
 const BLAME: &str = "SELECT (SELECT count(*) FROM pgtq.crash_reports),
     (SELECT count(*) FROM pgtq.attempts WHERE kind = 'crash'), (SELECT coalesce(max(crashes), 0) FROM pgtq.tasks)";
 
 #[test]
-fn an_outage_longer_than_a_lease_costs_no_task_a_crash() {
+fn an_outage_longer_than_a_lease_counts_no_crash() {
     const N: usize = 6;
     let data = tempfile::Builder::new()
         .prefix("pgtq-test-blame-")
         .tempdir()
-        .expect("a temporary directory is made");
+        .expect("a temporary directory is created");
     let start = || {
         let options = Options::keep(data.path());
         PrivatePostgres::start(&options, &|line| eprintln!("{line}"))
@@ -47,7 +48,7 @@ fn an_outage_longer_than_a_lease_costs_no_task_a_crash() {
 }
 
 #[test]
-fn a_runner_that_is_killed_while_it_drains_costs_no_task_a_crash() {
+fn killing_a_draining_runner_counts_no_crash() {
     let (database, sql) = database();
     let dir = plugin_dir(&["flaky"]);
     let mut runner = runner(
@@ -73,7 +74,7 @@ fn a_runner_that_is_killed_while_it_drains_costs_no_task_a_crash() {
 }
 
 #[test]
-fn a_suspect_runs_beside_long_attempts_and_holds_up_nobody() {
+fn a_suspect_runs_beside_long_attempts_and_delays_no_task() {
     const SMALL: usize = 40;
     let (database, sql) = database();
     let dir = plugin_dir(&["flaky"]);
@@ -82,7 +83,7 @@ fn a_suspect_runs_beside_long_attempts_and_holds_up_nobody() {
     wait_until("the long ones run", || {
         sql.number("SELECT count(*) FROM pgtq.running") == 3
     });
-    // One is suspected, and runs for as long as the small ones take.
+    // One task is suspect, and runs as long as the small ones.
     sql.rows(
         "INSERT INTO pgtq.runnable_tasks (queue, handler, priority, position, id, crashes, args)
          VALUES ('default', 'flaky.sleep', 0, nextval('pgtq.task_ids'), nextval('pgtq.task_ids'), 2, '[8000]')",
@@ -91,12 +92,12 @@ fn a_suspect_runs_beside_long_attempts_and_holds_up_nobody() {
     wait_until("the suspect runs", || sql.number(solo) == 1);
     for n in 1..=SMALL {
         push(&sql, "flaky.sleep", 1, "[1]");
-        wait_for_ended(&sql, n);
+        wait_for_finished(&sql, n);
     }
     let ended = "SELECT count(*) FROM pgtq.history WHERE args::text = '[8000]'";
     wait_until("the suspect has ended", || sql.number(ended) == 1);
     let slow = "SELECT count(*) FROM pgtq.complete WHERE args::text = '[1]' AND finished_at - pushed_at > interval '3 s'";
     assert_eq!(sql.number(slow), 0);
     let crashes = "SELECT max(crashes) FROM pgtq.history";
-    assert_eq!(sql.number(crashes), 0, "an orderly end sets them to 0");
+    assert_eq!(sql.number(crashes), 0, "a completion resets the count");
 }

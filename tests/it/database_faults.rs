@@ -1,4 +1,4 @@
-//! Postgres in trouble: nothing is lost, and the runner recovers by itself.
+//! Faults of Postgres: no task is lost, and the runner recovers.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use pgtq_tests::{Proxy, Sql, cli, wait_until};
 use tokio::runtime::Runtime;
 
 use crate::native::{Engine, busy, registry};
-use crate::tasks::{assert_completed_once, database, n_ended, push, wait_for_ended};
+use crate::tasks::{assert_completed_once, database, n_finished, push, wait_for_finished};
 
 fn brief(_: Attempt, _: SqlGrant) -> HandlerFuture {
     Box::pin(async {
@@ -39,21 +39,20 @@ fn private(settings: &[(&str, &str)]) -> (PrivatePostgres, Sql) {
     (server, sql)
 }
 
-/// Everything that the others of this database have open, but for this session.
+/// All sessions of this database except the current one.
 const OTHERS: &str =
     "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
 
 #[test]
-fn without_a_connection_left_the_runner_waits_for_one_and_doctor_names_the_cause() {
+fn without_a_free_connection_the_runner_waits_and_doctor_names_the_cause() {
     let (server, sql) = private(&[("max_connections", "20")]);
     let runtime = Runtime::new().expect("a runtime starts");
     let engine = engine(&runtime, &server.url());
     push(&sql, "brief", 400, "{}");
-    wait_until("some have ended", || n_ended(&sql) > 20);
-    // Others take every connection as soon as the runner has lost its own.
+    wait_until("some tasks are finished", || n_finished(&sql) > 20);
+    // Other clients take every connection when the runner has lost its own.
     let mut others = Vec::new();
-    // Not at the first look, perhaps: one that is being ended still counts and is free
-    // a moment later.
+    // Repeated, because a terminating connection still counts for a moment.
     wait_until("no connection is left, not for the doctor either", || {
         sql.rows(&format!(
             "SELECT pg_terminate_backend(pid) {OTHERS} AND application_name <> 'other'"
@@ -65,16 +64,16 @@ fn without_a_connection_left_the_runner_waits_for_one_and_doctor_names_the_cause
         let doctor = || cli(&server.url(), &["doctor"], "").stdout;
         sql.number(&left) == 0 && doctor().contains("no connection is left for this user")
     });
-    let before = n_ended(&sql);
+    let before = n_finished(&sql);
     drop(others);
-    wait_for_ended(&sql, 400);
-    assert!(before < 400, "it was in the middle");
+    wait_for_finished(&sql, 400);
+    assert!(before < 400, "tasks were left");
     assert_completed_once(&sql, 400);
     runtime.block_on(engine.stop());
 }
 
 #[test]
-fn cancelled_statements_lock_timeouts_and_deadlocks_cost_time_only() {
+fn cancelled_statements_lock_timeouts_and_deadlocks_only_cost_time() {
     const N: usize = 1_500;
     let (database, sql) = database();
     let name = sql.row("SELECT current_database()");
@@ -86,10 +85,10 @@ fn cancelled_statements_lock_timeouts_and_deadlocks_cost_time_only() {
     push(&sql, "brief", N, "{}");
     let done = AtomicBool::new(false);
     let (n_cancelled, n_locks): (u32, u32) = std::thread::scope(|scope| {
-        let nemesis = scope.spawn(|| {
+        let injector = scope.spawn(|| {
             let sql = Sql::connect(database.url());
-            // The partitions and not their parent: a statement that stores endings then
-            // has its claims before it waits.
+            // Locks the partitions and not their parent, so that a statement that stores
+            // outcomes waits after it has locked its claims.
             let parts = sql.rows(
                 "SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'pgtq.history'::regclass",
             );
@@ -101,8 +100,8 @@ fn cancelled_statements_lock_timeouts_and_deadlocks_cost_time_only() {
             while !done.load(SeqCst) && n_locks < 24 {
                 if sql.try_rows(&lock).is_ok() {
                     n_locks += 1;
-                    // Too long for the lock timeout; or in a circle with the runner; or
-                    // somebody loses patience with it.
+                    // Exceeds the lock timeout, or deadlocks with the runner, or is
+                    // followed by a cancel.
                     let what = match n_locks % 3 {
                         0 => "SELECT pg_sleep(0.25)",
                         1 => "SELECT pg_sleep(0.03); SELECT count(*) FROM (SELECT FROM pgtq.claims FOR UPDATE) AS c",
@@ -119,9 +118,9 @@ fn cancelled_statements_lock_timeouts_and_deadlocks_cost_time_only() {
             }
             (n_cancelled, n_locks)
         });
-        wait_for_ended(&sql, N);
+        wait_for_finished(&sql, N);
         done.store(true, SeqCst);
-        nemesis.join().expect("no panic")
+        injector.join().expect("no panic")
     });
     assert_completed_once(&sql, N);
     runtime.block_on(engine.stop());
@@ -131,12 +130,12 @@ fn cancelled_statements_lock_timeouts_and_deadlocks_cost_time_only() {
     let deadlocks =
         sql.number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()");
     eprintln!(
-        "{n_cancelled} statements cancelled, {n_locks} times locked, {deadlocks} deadlocks; {N} tasks ended once"
+        "{n_cancelled} statements cancelled, {n_locks} times locked, {deadlocks} deadlocks; {N} tasks finished once"
     );
 }
 
 #[test]
-fn a_database_that_answers_late_is_waited_for() {
+fn a_slow_database_is_waited_for() {
     const N: usize = 300;
     let (_database, sql) = database();
     let dir = sql.row("SELECT current_setting('unix_socket_directories')");
@@ -145,45 +144,45 @@ fn a_database_that_answers_late_is_waited_for() {
     let engine = engine(&runtime, &proxy.url(&sql.row("SELECT current_database()")));
     push(&sql, "brief", N, "{}");
     for part in [50, 150] {
-        wait_until("some have ended", || n_ended(&sql) > part);
-        proxy.set_hole(true);
-        // Nothing passes for a while: longer than most statements take.
+        wait_until("some have ended", || n_finished(&sql) > part);
+        proxy.set_black_hole(true);
+        // Longer than most statements take.
         sql.rows("SELECT pg_sleep(1.5)");
-        proxy.set_hole(false);
+        proxy.set_black_hole(false);
     }
-    wait_for_ended(&sql, N);
+    wait_for_finished(&sql, N);
     assert_completed_once(&sql, N);
     let crashes = sql.number("SELECT max(crashes) FROM pgtq.history");
-    assert_eq!(crashes, 0, "late is not lost");
+    assert_eq!(crashes, 0, "a delay is not a crash");
     runtime.block_on(engine.stop());
 }
 
-/// A small file system of its own; unmounted when dropped.
-struct Small(tempfile::TempDir);
+/// A small tmpfs, unmounted on drop.
+struct SmallFileSystem(tempfile::TempDir);
 
-impl Small {
-    /// `None`, and a line that says so, where this user may not mount.
+impl SmallFileSystem {
+    /// Returns `None` and prints a line if this user cannot mount.
     fn mount(owner_of: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt;
         let dir = tempfile::Builder::new()
             .prefix("pgtq-small-")
             .tempdir()
             .expect("a directory");
-        let owner = owner_of.metadata().expect("the server is there");
+        let owner = owner_of.metadata().expect("the directory exists");
         let options = format!("size=16m,mode=700,uid={},gid={}", owner.uid(), owner.gid());
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &options, "pgtq-small"])
             .arg(dir.path())
             .output();
         if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Small(dir));
+            return Some(SmallFileSystem(dir));
         }
-        eprintln!("SKIPPED: this user may not mount a small file system");
+        eprintln!("SKIPPED: this user cannot mount a file system");
         None
     }
 }
 
-impl Drop for Small {
+impl Drop for SmallFileSystem {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
     }
@@ -193,7 +192,7 @@ impl Drop for Small {
 fn a_full_disk_stops_claims_and_loses_no_result() {
     const N: usize = 3_000;
     let (server, sql) = private(&[]);
-    let Some(small) = Small::mount(server.dir()) else {
+    let Some(small) = SmallFileSystem::mount(server.dir()) else {
         return;
     };
     let place = small.0.path().display();
@@ -204,7 +203,7 @@ fn a_full_disk_stops_claims_and_loses_no_result() {
     for part in &parts {
         sql.rows(&format!("ALTER TABLE {part} SET TABLESPACE small"));
     }
-    // What is left of the disk is somebody else's.
+    // Fills the rest of the disk.
     let ballast = small.0.path().join("ballast");
     let fill = Command::new("dd")
         .args([
@@ -218,29 +217,32 @@ fn a_full_disk_stops_claims_and_loses_no_result() {
     let engine = engine(&runtime, &server.url());
     push(&sql, "brief", N, &format!("[\"{}\"]", "x".repeat(500)));
     let last_claim = || sql.number("SELECT last_value FROM pgtq.claim_ids");
-    wait_until("something was claimed", || {
+    wait_until("tasks are claimed", || {
         sql.number("SELECT count(*) FROM pgtq.claims") > 0
     });
     let seen = std::cell::Cell::new((last_claim(), Instant::now()));
-    wait_until("nothing more is claimed", || {
+    wait_until("no further task is claimed", || {
         if last_claim() != seen.get().0 {
             seen.set((last_claim(), Instant::now()));
         }
         seen.get().1.elapsed() > Duration::from_millis(1_500)
     });
     let held = sql.number("SELECT sum(cardinality(task_ids)) FROM pgtq.claims");
-    assert!(held < 1_200, "{held} are claimed and cannot be stored");
-    let stored = n_ended(&sql);
+    assert!(
+        held < 1_200,
+        "{held} tasks are claimed and cannot be stored"
+    );
+    let stored = n_finished(&sql);
     assert!(
         stored < N as i64,
         "the disk was full, and {stored} were stored"
     );
-    std::fs::remove_file(&ballast).expect("there is room again");
-    wait_for_ended(&sql, N);
+    std::fs::remove_file(&ballast).expect("the file exists");
+    wait_for_finished(&sql, N);
     assert_completed_once(&sql, N);
     assert_eq!(sql.number("SELECT max(crashes) FROM pgtq.history"), 0);
     runtime.block_on(engine.stop());
-    eprintln!("the disk was full after {stored} of {N}; all ended once");
+    eprintln!("the disk was full after {stored} of {N}; all finished once");
     drop(sql);
     drop(server);
 }
