@@ -346,11 +346,12 @@ async fn await_result(
         }
         if let Some(limit) = limit.filter(|limit| started.elapsed() >= *limit) {
             let message = format!(
-                "timed out after {}; task {id} is not finished",
-                text::fine(limit)
+                "timed out after {}; task {id} is {}",
+                text::fine(limit),
+                detail.task.state
             );
             return Err(Problem::new(Exit::Elapsed, message)
-                .help(format!("it stays in its queue: pgtq show {id}")));
+                .help(format!("it was not cancelled; show it: pgtq show {id}")));
         }
     };
     spinner.finish_and_clear();
