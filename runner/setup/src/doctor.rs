@@ -1,6 +1,5 @@
-//! What this machine can and cannot do, as data.
-//!
-//! Looks at programs, directories and limits. The database belongs to others.
+//! Checks of this machine: programs, directories and limits. The database is checked
+//! elsewhere.
 
 use std::env;
 use std::ffi::CString;
@@ -13,20 +12,20 @@ use super::postgres::Programs;
 use super::toolchain::Toolchain;
 use super::{Say, places};
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// What was looked at, in a few words: `postgres programs`.
+    /// What was checked: `postgres programs`.
     pub name: &'static str,
-    /// How it stands.
+    /// The status.
     pub status: Status,
     /// What was found.
     pub detail: String,
-    /// What to do about it: a line to type where there is one.
+    /// How to fix it, as a command if possible.
     pub fix: Option<String>,
 }
 
-/// How a check came out.
+/// The status of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
     /// Nothing to do.
@@ -65,8 +64,8 @@ impl Check {
     }
 }
 
-/// Looks at this machine; `plugin_dir` is where a runner would watch for plugins.
-/// Changes nothing that lasts. Takes under a second.
+/// Checks this machine; `plugin_dir` is the plugin directory of a runner. Makes no lasting
+/// changes. Takes less than a second.
 pub fn machine(plugin_dir: &Path) -> Vec<Check> {
     vec![
         postgres_programs(),
@@ -79,15 +78,15 @@ pub fn machine(plugin_dir: &Path) -> Vec<Check> {
     ]
 }
 
-/// Installs and makes what [`machine`] found missing and can be had without a
-/// question, then looks again. May take minutes.
+/// Installs or creates what [`machine`] finds missing, without prompting, then checks again.
+/// Can take minutes.
 pub fn fix(plugin_dir: &Path, say: Say<'_>) -> Vec<Check> {
-    // What fails here is told by the checks that follow.
+    // The checks that follow report failures.
     let _ = Programs::ensure(say);
     let _ = Toolchain::ensure(&here(), say);
     for dir in [places::cache_dir().as_deref(), Some(plugin_dir)] {
         if let Some(dir) = dir.filter(|dir| !dir.exists()) {
-            say(&format!("making the directory {}", dir.display()));
+            say(&format!("creating the directory {}", dir.display()));
             let _ = fs::create_dir_all(dir);
         }
     }
@@ -103,7 +102,7 @@ fn postgres_programs() -> Check {
             format!("{} in {}", found.version, found.dir.display()),
         ),
         Err(missing) => {
-            let ways_out = missing.ways_out.join("; or ");
+            let ways_out = missing.ways_out.join("; ");
             Check::not_ok(NAME, Status::Warn, missing.to_string(), ways_out)
         }
     }
@@ -123,9 +122,9 @@ fn wasm_toolchain() -> Check {
 
 fn cache_directory(dir: Option<PathBuf>) -> Check {
     const NAME: &str = "cache directory";
-    let fix = "PGTQ_CACHE_DIR=/a/directory/of/yours".to_owned();
+    let fix = "set PGTQ_CACHE_DIR=/path/to/writable/directory".to_owned();
     let Some(dir) = dir else {
-        let detail = "no home directory to put it in".to_owned();
+        let detail = "there is no home directory for it".to_owned();
         return Check::not_ok(NAME, Status::Bad, detail, fix);
     };
     match try_to_write(&dir) {
@@ -143,7 +142,7 @@ fn plugin_directory(dir: &Path) -> Check {
         Ok(entries) => {
             let is_wasm = |path: &Path| path.extension().is_some_and(|e| e == "wasm");
             let n_files = entries.flatten().filter(|e| is_wasm(&e.path())).count();
-            Check::ok(NAME, format!("{}, {n_files} .wasm files", dir.display()))
+            Check::ok(NAME, format!("{}, .wasm files: {n_files}", dir.display()))
         }
         Err(error) => {
             let detail = format!("cannot read {}: {error}", dir.display());
@@ -156,7 +155,7 @@ fn plugin_directory(dir: &Path) -> Check {
     }
 }
 
-/// Without events a new plugin is found by the rescan, seconds later.
+/// Without file events, a runner detects a new plugin by a rescan, seconds later.
 #[cfg(target_os = "linux")]
 fn file_events(dir: &Path) -> Check {
     const NAME: &str = "file events";
@@ -172,14 +171,15 @@ fn file_events(dir: &Path) -> Check {
     };
     if let Some(error) = error {
         let fix = "sysctl fs.inotify.max_user_instances=1024".to_owned();
-        return Check::not_ok(NAME, Status::Warn, format!("no inotify: {error}"), fix);
+        let detail = format!("inotify is not available: {error}");
+        return Check::not_ok(NAME, Status::Warn, detail, fix);
     }
     match file_system(dir) {
         Some(remote) => Check::not_ok(
             NAME,
             Status::Warn,
             format!(
-                "{} is on {remote}, which sends none for other machines",
+                "{} is on {remote}, which sends no events for changes by other machines",
                 dir.display()
             ),
             "pgtq run --watch-poll 2s".to_owned(),
@@ -190,7 +190,7 @@ fn file_events(dir: &Path) -> Check {
 
 #[cfg(not(target_os = "linux"))]
 fn file_events(_dir: &Path) -> Check {
-    Check::ok("file events", "the system sends them")
+    Check::ok("file events", "supported by the system")
 }
 
 /// The name of the file system of `dir`, if it is one that sends no events.
@@ -225,7 +225,7 @@ fn open_files() -> Check {
         limit.rlim_cur
     };
     let status = by_amount(limit, FEW_FILES, ENOUGH_FILES);
-    let detail = format!("at most {limit}");
+    let detail = format!("limit {limit}");
     match status {
         Status::Ok => Check::ok(NAME, detail),
         _ => Check::not_ok(NAME, status, detail, format!("ulimit -n {ENOUGH_FILES}")),
@@ -235,16 +235,16 @@ fn open_files() -> Check {
 fn disk_space(dir: &Path) -> Check {
     const NAME: &str = "disk space";
     let Some(dir) = dir.ancestors().find(|dir| dir.is_dir()) else {
-        return Check::ok(NAME, "not known");
+        return Check::ok(NAME, "unknown");
     };
     let Some(free) = free_bytes(dir) else {
-        return Check::ok(NAME, "not known");
+        return Check::ok(NAME, "unknown");
     };
     let detail = format!("{} MiB free at {}", free >> 20, dir.display());
     match by_amount(free, LITTLE_SPACE, ENOUGH_SPACE) {
         Status::Ok => Check::ok(NAME, detail),
         status => {
-            let fix = "make room, or name another place with PGTQ_CACHE_DIR".to_owned();
+            let fix = "free disk space, or set another directory with PGTQ_CACHE_DIR".to_owned();
             Check::not_ok(NAME, status, detail, fix)
         }
     }
@@ -303,7 +303,7 @@ mod tests {
         }
         let check = plugin_directory(dir.path());
         assert_eq!(check.status, Status::Ok);
-        assert!(check.detail.ends_with("2 .wasm files"), "{}", check.detail);
+        assert!(check.detail.ends_with(".wasm files: 2"), "{}", check.detail);
     }
 
     #[test]

@@ -17,17 +17,17 @@ pub(super) fn forbidden() -> bool {
 /// it is forbidden or we are not root on such a system.
 pub(super) fn system_packages(packages: &[&str], say: Say<'_>) -> Result<(), String> {
     if forbidden() {
-        return Err("PGTQ_NO_INSTALL forbids it".to_owned());
+        return Err("disabled by PGTQ_NO_INSTALL".to_owned());
     }
     if effective_uid() != 0 {
-        return Err("only root may install packages".to_owned());
+        return Err("only root can install packages".to_owned());
     }
     if !std::path::Path::new("/usr/bin/apt-get").exists() {
         return Err("this system has no apt-get".to_owned());
     }
     // First, because a fresh image has no package lists, and old lists name
     // compilers that are too old and files that are gone.
-    say("fetching the package lists with apt-get update");
+    say("updating the package lists with apt-get update");
     apt_get(&["update"])?;
     say(&format!("installing {} with apt-get", packages.join(" ")));
     apt_get(&install_arguments(packages))
@@ -50,7 +50,7 @@ fn apt_get(arguments: &[&str]) -> Result<(), String> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|why| format!("apt-get does not run: {why}"))?;
+        .map_err(|why| format!("cannot run apt-get: {why}"))?;
     let mut words = String::new();
     if let Some(mut stderr) = child.stderr.take() {
         let _ = stderr.read_to_string(&mut words);

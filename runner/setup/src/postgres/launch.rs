@@ -47,11 +47,11 @@ pub(super) fn initdb(
     }
     if !output.status.success() {
         return Err(PostgresError::Failed {
-            what: format!("initdb ended with {}", output.status),
+            what: format!("initdb failed with {}", output.status),
             words: last_lines(&String::from_utf8_lossy(&output.stderr)),
         });
     }
-    fs::rename(&unfinished, data).map_err(system("name the data directory"))
+    fs::rename(&unfinished, data).map_err(system("rename the data directory"))
 }
 
 /// Starts the server and waits until it answers.
@@ -63,9 +63,9 @@ pub(super) fn launch(
     options: &Options,
 ) -> Result<Postmaster, PostgresError> {
     let log_path = socket_dir.join("postgres.log");
-    let log = File::create(&log_path).map_err(system("make the log of postgres"))?;
+    let log = File::create(&log_path).map_err(system("create the log file of Postgres"))?;
     // Opened now: a directory with an owner is swept as soon as its server has ended.
-    let said = File::open(&log_path).map_err(system("read the log of postgres"))?;
+    let said = File::open(&log_path).map_err(system("read the log file of Postgres"))?;
     let mut command = account.command(&programs.program("postgres"), socket_dir);
     quiet_environment(&mut command);
     command.arg("-D").arg(data).arg("-k").arg(socket_dir);
@@ -99,8 +99,8 @@ pub(super) fn launch(
             postmaster.signal(libc::SIGQUIT);
             return Err(PostgresError::Failed {
                 what: match ended {
-                    Some(status) => format!("postgres ended with {status}"),
-                    None => format!("no answer within {} s", START_PATIENCE.as_secs()),
+                    Some(status) => format!("postgres exited with {status}"),
+                    None => format!("no response within {} s", START_PATIENCE.as_secs()),
                 },
                 words: last_lines(&words),
             });

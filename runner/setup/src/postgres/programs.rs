@@ -17,11 +17,11 @@ pub struct Programs {
 
 /// No usable Postgres programs on this machine.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("no postgres programs (initdb, postgres) on this machine; looked in {}", tried.join(", "))]
+#[error("no Postgres server programs (initdb, postgres) found in {}", tried.join(", "))]
 pub struct NoPostgres {
-    /// Where they were looked for, in order, and what was found there.
+    /// The places that were searched, in order, and what was found there.
     pub tried: Vec<String>,
-    /// What a person can do, one way per line.
+    /// Possible fixes, one per line.
     pub ways_out: Vec<String>,
 }
 
@@ -100,7 +100,7 @@ fn candidates() -> Vec<(&'static str, PathBuf)> {
         found.extend(
             versions
                 .into_iter()
-                .map(|dir| ("usual place", dir.join(tail))),
+                .map(|dir| ("default location", dir.join(tail))),
         );
     }
     found
@@ -145,13 +145,17 @@ fn examine(dir: &Path) -> Result<String, String> {
     let output = Command::new(dir.join("postgres"))
         .arg("--version")
         .output()
-        .map_err(|why| format!("postgres does not run: {why}"))?;
+        .map_err(|why| format!("cannot run postgres: {why}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text.trim().trim_start_matches("postgres (PostgreSQL) ");
     match major(version) {
         Some(major) if major >= OLDEST => Ok(version.to_owned()),
-        Some(major) => Err(format!("is version {major}, {OLDEST} or newer is needed")),
-        None => Err(format!("postgres --version answers {version:?}")),
+        Some(major) => Err(format!(
+            "version {major} is too old, {OLDEST} or later is required"
+        )),
+        None => Err(format!(
+            "unexpected output of postgres --version: {version:?}"
+        )),
     }
 }
 
@@ -169,8 +173,8 @@ fn ways_out() -> Vec<String> {
     };
     vec![
         install.to_owned(),
-        "name their directory: PGTQ_PG_BIN=/path/to/bin".to_owned(),
-        "use a database you have: --database-url postgres://... or DATABASE_URL".to_owned(),
+        "or set the directory of the programs: PGTQ_PG_BIN=/path/to/bin".to_owned(),
+        "or use an existing database: --database-url postgres://... or DATABASE_URL".to_owned(),
     ]
 }
 

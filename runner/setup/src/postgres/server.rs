@@ -59,33 +59,33 @@ pub enum PostgresError {
     #[error(transparent)]
     Missing(#[from] NoPostgres),
     /// The directory cannot be used; another one can.
-    #[error("use {} for a private postgres: {why}", dir.display())]
+    #[error("cannot use {} for a private Postgres: {why}", dir.display())]
     Directory {
         /// The directory.
         dir: PathBuf,
         /// Why not, and what to do instead.
         why: String,
     },
-    /// `initdb` or `postgres` failed; their words are the explanation.
-    #[error("start a private postgres: {what}\n{words}")]
+    /// `initdb` or `postgres` failed.
+    #[error("the private Postgres failed: {what}\n{words}")]
     Failed {
         /// Which step failed.
         what: String,
-        /// What the program said, its last lines.
+        /// The last lines of the program's output.
         words: String,
     },
-    /// The running server refused a statement.
-    #[error("{what}: {message}")]
+    /// The running server rejected a statement.
+    #[error("cannot {what}: {message}")]
     Refused {
-        /// What was asked of it.
+        /// The operation.
         what: String,
-        /// The server's answer.
+        /// The server's error.
         message: String,
     },
-    /// The operating system refused.
-    #[error("{what}: {source}")]
+    /// An error of the operating system.
+    #[error("cannot {what}: {source}")]
     System {
-        /// What was being done.
+        /// The operation.
         what: String,
         /// Its error.
         source: io::Error,
@@ -135,7 +135,7 @@ impl PrivatePostgres {
     pub fn start(options: &Options, say: Say<'_>) -> Result<Self, PostgresError> {
         let programs = Programs::ensure(say)?;
         let account = Account::choose().map_err(|why| PostgresError::Failed {
-            what: "no account to run it under".to_owned(),
+            what: "there is no account to run it as".to_owned(),
             words: why,
         })?;
         temporary::reap(account);
@@ -217,7 +217,8 @@ impl PrivatePostgres {
         account: Account,
         options: &Options,
     ) -> Result<Self, PostgresError> {
-        let temporary = Temporary::create(account).map_err(system("make a temporary directory"))?;
+        let temporary =
+            Temporary::create(account).map_err(system("create a temporary directory"))?;
         let data = temporary.path().join("data");
         initdb(programs, account, temporary.path(), &data, options.durable)?;
         let socket_dir = temporary.path().to_owned();
@@ -246,11 +247,13 @@ impl PrivatePostgres {
                 ),
             });
         }
-        fs::create_dir_all(dir).map_err(system(&format!("make {}", dir.display())))?;
+        fs::create_dir_all(dir).map_err(system(&format!("create {}", dir.display())))?;
         // Two starts in one directory: the second waits here and then finds the
         // server of the first.
         let lock = File::create(dir.join("start.lock")).map_err(system("lock the directory"))?;
-        account.give(dir).map_err(system("own the directory"))?;
+        account
+            .give(dir)
+            .map_err(system("change the owner of the directory"))?;
         lock.lock().map_err(system("lock the directory"))?;
 
         let data = dir.join("data");
@@ -279,7 +282,7 @@ impl PrivatePostgres {
         let (socket_dir, temporary) = if dir.as_os_str().len() <= LONGEST_SOCKET_DIR {
             (dir.to_owned(), None)
         } else {
-            let made = Temporary::create(account).map_err(system("make a socket directory"))?;
+            let made = Temporary::create(account).map_err(system("create a socket directory"))?;
             (made.path().to_owned(), Some(made))
         };
         let postmaster = launch(programs, account, &data, &socket_dir, options)?;
@@ -309,7 +312,7 @@ impl PrivatePostgres {
         postmaster.signal(libc::SIGKILL);
         postmaster.wait(STOP_PATIENCE);
         Err(PostgresError::Failed {
-            what: "it did not stop when asked and was killed".to_owned(),
+            what: "it did not stop on request and was killed".to_owned(),
             words: String::new(),
         })
     }

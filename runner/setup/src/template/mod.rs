@@ -52,18 +52,18 @@ pub struct TemplateOptions {
 pub enum TemplateError {
     /// The name cannot name a crate.
     #[error(
-        "{0:?} cannot name a plugin crate: start with a letter, then letters, digits, `-` and \
-         `_`, at most {LONGEST_NAME}, and no word that Rust keeps to itself"
+        "{0:?} is not a valid crate name: use a letter followed by letters, digits, `-` and `_`, \
+         at most {LONGEST_NAME} characters, and no Rust keyword"
     )]
     BadName(String),
     /// There is something already; nothing was changed.
-    #[error("{} exists already; choose another name or directory", .0.display())]
+    #[error("{} already exists; choose another name or directory", .0.display())]
     Exists(PathBuf),
     /// The given SDK is none.
-    #[error("{} holds no SDK: it has no Cargo.toml of a package `pgtq-sdk`", .0.display())]
+    #[error("{} does not contain the SDK: it has no Cargo.toml of package `pgtq-sdk`", .0.display())]
     NoSdk(PathBuf),
     /// The operating system refused.
-    #[error("write {}: {source}", path.display())]
+    #[error("cannot write {}: {source}", path.display())]
     System {
         /// What was being written.
         path: PathBuf,

@@ -73,25 +73,25 @@ pub struct Artifact {
 /// A plugin that could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// There is no crate to build; the path is probably wrong.
+    /// The directory contains no crate.
     #[error("no Cargo.toml in {}", .0.display())]
     NoCrate(PathBuf),
-    /// The compiler refused the crate; its author has something to change.
-    #[error("compile the plugin in {}", dir.display())]
+    /// The crate does not compile.
+    #[error("the plugin in {} did not compile", dir.display())]
     Compile {
         /// The crate.
         dir: PathBuf,
-        /// The compiler's words, empty if they were shown already.
+        /// The messages of the compiler; empty if they were already printed.
         text: String,
     },
-    /// It compiles, but to no component; the crate type is missing.
+    /// The crate compiles, but its crate type is not `cdylib`.
     #[error(
-        "find a plugin in {}: no package there has `crate-type = [\"cdylib\"]` under [lib] \
+        "no plugin found in {}: no package there has `crate-type = [\"cdylib\"]` under [lib] \
          in its Cargo.toml", .0.display()
     )]
     NoPlugin(PathBuf),
-    /// The operating system refused.
-    #[error("{what}: {source}")]
+    /// An error of the operating system.
+    #[error("cannot {what}: {source}")]
     System {
         /// What was being done.
         what: String,
@@ -224,7 +224,7 @@ fn run(mut command: Command, output: Output) -> Result<(String, String, bool), B
     if let Some(mut stdout) = cargo.stdout.take() {
         stdout
             .read_to_string(&mut messages)
-            .map_err(system("read what cargo says"))?;
+            .map_err(system("read the output of cargo"))?;
     }
     let status = cargo.wait().map_err(system("wait for cargo"))?;
     let words = words
