@@ -158,8 +158,8 @@ mod tests {
     fn arguments_are_validated_against_the_schema() {
         let schema = json!({"properties": {"a": {"type": "integer"}}, "required": ["a"]});
         assert_eq!(violations(&schema, &json!({"a": 1})), Some(vec![]));
-        let words = violations(&schema, &json!({"a": "x"})).expect("it is checked");
-        assert!(words[0].starts_with("`a`: "), "{words:?}");
+        let found = violations(&schema, &json!({"a": "x"})).expect("it is checked");
+        assert!(found[0].starts_with("`a`: "), "{found:?}");
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
             Some(vec![])
         );
         let bad = violations(&schema, &json!({"children": [{"children": 1}]}));
-        assert_eq!(bad.map(|words| words.len()), Some(1));
+        assert_eq!(bad.map(|found| found.len()), Some(1));
     }
 
     /// Each of these did not terminate, or crashed the process.

@@ -143,7 +143,7 @@ fn plugin_directory(dir: &Path) -> Check {
         Ok(entries) => {
             let is_wasm = |path: &Path| path.extension().is_some_and(|e| e == "wasm");
             let n_files = entries.flatten().filter(|e| is_wasm(&e.path())).count();
-            Check::ok(NAME, format!("{}, {n_files} .wasm files", dir.display()))
+            Check::ok(NAME, format!("{}, .wasm files: {n_files}", dir.display()))
         }
         Err(error) => {
             let detail = format!("cannot read {}: {error}", dir.display());
@@ -172,7 +172,8 @@ fn file_events(dir: &Path) -> Check {
     };
     if let Some(error) = error {
         let fix = "sysctl fs.inotify.max_user_instances=1024".to_owned();
-        return Check::not_ok(NAME, Status::Warn, format!("no inotify: {error}"), fix);
+        let detail = format!("inotify is not available: {error}");
+        return Check::not_ok(NAME, Status::Warn, detail, fix);
     }
     match file_system(dir) {
         Some(remote) => Check::not_ok(
@@ -302,7 +303,7 @@ mod tests {
         }
         let check = plugin_directory(dir.path());
         assert_eq!(check.status, Status::Ok);
-        assert!(check.detail.ends_with("2 .wasm files"), "{}", check.detail);
+        assert!(check.detail.ends_with(".wasm files: 2"), "{}", check.detail);
     }
 
     #[test]

@@ -108,7 +108,7 @@ fn matching_outcomes_have_no_differences() {
 
 #[test]
 fn every_difference_is_reported_with_its_path() {
-    let told: Vec<String> = [
+    let reported: Vec<String> = [
         (
             json!({"result": {"a": [1, 2], "b": 1}}),
             json!({"result": {"a": [1, 3, 4], "c": 1}}),
@@ -152,7 +152,7 @@ fn every_difference_is_reported_with_its_path() {
     .into_iter()
     .flat_map(|(expect, facts)| differences(&expect, &facts))
     .collect();
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(reported.join("\n"));
 }
 
 #[test]

@@ -32,15 +32,15 @@ pub(super) fn rows(path: &Path, text: &str) -> Result<Vec<Row>, ConfigError> {
 /// Parses the file into a tree with positions.
 pub(super) fn parse<'a>(path: &Path, text: &'a str) -> Result<Spanned<DeTable<'a>>, ConfigError> {
     DeTable::parse(text).map_err(|error| {
-        let said = error.message().lines().next().unwrap_or_default();
-        let advice = match said.starts_with("duplicate key") {
+        let message = error.message().lines().next().unwrap_or_default();
+        let hint = match message.starts_with("duplicate key") {
             true => "; the section or key is already defined: merge the two definitions",
             false => "",
         };
         ConfigError::Syntax {
             path: path.to_owned(),
             line: line_at(text, error.span().map_or(0, |span| span.start)),
-            reason: format!("{said}{advice}"),
+            reason: format!("{message}{hint}"),
         }
     })
 }

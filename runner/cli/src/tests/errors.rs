@@ -97,42 +97,42 @@ fn an_unknown_handler_gets_a_suggestion() {
 }
 
 /// Whether the text contains control characters.
-fn drives_a_terminal(text: &str) -> bool {
+fn has_control_characters(text: &str) -> bool {
     text.chars()
         .any(|c| c != '\n' && c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c))
 }
 
 #[test]
 fn a_rejected_argument_is_shown_without_control_characters() {
-    let evil = "a\u{1b}[31m\u{7}\r\n\u{202e}z";
+    let hostile = "a\u{1b}[31m\u{7}\r\n\u{202e}z";
     let lines: [&[&str]; 8] = [
-        &[evil],
-        &["push", "h", &format!("--{evil}")],
-        &["push", "h", &format!("--wait={evil}")],
-        &["push", "--priority", evil, "h"],
-        &["push", "--queue", evil, "h"],
-        &["pause", "--", evil],
-        &["--output", evil, "queues"],
-        &["version", evil],
+        &[hostile],
+        &["push", "h", &format!("--{hostile}")],
+        &["push", "h", &format!("--wait={hostile}")],
+        &["push", "--priority", hostile, "h"],
+        &["push", "--queue", hostile, "h"],
+        &["pause", "--", hostile],
+        &["--output", hostile, "queues"],
+        &["version", hostile],
     ];
     for words in lines {
         let line = ["pgtq"].iter().chain(words);
         let error = refused::printable(Root::try_parse_from(line).unwrap_err());
         // With colors, as on a terminal.
-        let coloured = error.render().ansi().to_string();
+        let colored = error.render().ansi().to_string();
         let plain = error.render().to_string();
         assert!(
-            !coloured.contains("\u{1b}[31m\u{7}"),
-            "{words:?}: {coloured:?}"
+            !colored.contains("\u{1b}[31m\u{7}"),
+            "{words:?}: {colored:?}"
         );
-        assert!(!drives_a_terminal(&plain), "{words:?}: {plain:?}");
-        let shown = evil.escape_debug().to_string();
+        assert!(!has_control_characters(&plain), "{words:?}: {plain:?}");
+        let shown = hostile.escape_debug().to_string();
         assert!(plain.contains(&shown), "{words:?}: {plain}");
     }
     let honest = Root::try_parse_from(["pgtq", "push", "h", "--wrong"]).unwrap_err();
     let before = honest.render().to_string();
     assert_eq!(refused::printable(honest).render().to_string(), before);
     assert!(before.contains("tip:"), "{before}");
-    let problem = Problem::failed(format!("{evil}.wasm is refused")).help(evil);
-    assert!(!drives_a_terminal(&problem.to_string()), "{problem}");
+    let problem = Problem::failed(format!("{hostile}.wasm is refused")).help(hostile);
+    assert!(!has_control_characters(&problem.to_string()), "{problem}");
 }

@@ -28,11 +28,11 @@ pub(crate) struct BenchArgs {
 /// The values of WORKLOAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Workload {
-    /// Time a backlog from the push to the last durable outcome
+    /// Run a backlog of tasks and measure the throughput and the WAL per task
     Drain,
-    /// Push single tasks to an idle runner and time them from push to start
+    /// Push single tasks at a fixed rate and measure the time from push to start
     Latency,
-    /// Time the parts of an attempt without a database, in threads and in processes
+    /// Run attempts without a database, in threads and in processes, and measure their cost
     Sandbox,
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct BulkArgs {
     /// The same filters as options.
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
-    /// Select tasks without a filter
+    /// Select all tasks instead of using a filter
     #[arg(long)]
     pub(crate) all: bool,
     /// Print how many tasks match, and change nothing

@@ -64,7 +64,7 @@ pub(crate) async fn run(args: DeployArgs, context: &Context) -> Result<(), Probl
     let mut rows = Rows::new("pgtq.deployed/v1", &["file", "digest", "replaced"]);
     let mut installed = Vec::new();
     for file in &args.files {
-        let checking = progress::spinner(context, format!("checking {}", file.display()));
+        let checking = progress::spinner(context, format!("validating {}", file.display()));
         let loaded = machine::load(&sandbox, file).await;
         checking.finish_and_clear();
         let loaded = loaded?;

@@ -26,7 +26,7 @@ pub(crate) async fn run(args: HealthArgs, context: &Context) -> Result<(), Probl
         .count();
     if live < args.runners {
         return Err(Problem::failed(format!(
-            "{live} live runners, {} required",
+            "{} live runners required, found {live}",
             args.runners
         )));
     }

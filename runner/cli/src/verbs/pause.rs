@@ -13,7 +13,7 @@ pub(crate) struct PauseArgs {
     /// Queue names
     #[arg(value_name = "QUEUE", required_unless_present = "handler")]
     pub(crate) queues: Vec<Name>,
-    /// Handler name; applies to its tasks in all queues; can be repeated
+    /// Pause or resume this handler in all queues; can be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) handler: Vec<Name>,
 }

@@ -80,7 +80,7 @@ fn handlers(handlers: &[HandlerRow], now: Timestamp) -> Rows {
 
 /// The capabilities that a handler requests, as a short list.
 fn needs(needs: &Needs) -> String {
-    let words = [
+    let kinds = [
         ("http", !needs.http.is_empty()),
         ("tcp", !needs.tcp.is_empty()),
         ("sql", needs.sql),
@@ -88,8 +88,11 @@ fn needs(needs: &Needs) -> String {
         ("files", !needs.files.is_empty()),
         ("push", !needs.push.is_empty()),
     ];
-    let asked = words.iter().filter(|(_, asked)| *asked);
-    asked.map(|(word, _)| *word).collect::<Vec<_>>().join(",")
+    let requested = kinds.iter().filter(|(_, is_requested)| *is_requested);
+    requested
+        .map(|(kind, _)| *kind)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// `2 of 4 granted, 1 partially; denied: sql`.

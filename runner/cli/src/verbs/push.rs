@@ -30,10 +30,10 @@ pub(crate) struct PushArgs {
         allow_hyphen_values = false
     )]
     pub(crate) words: Vec<String>,
-    /// Queue that the task is added to [default: default]
+    /// Queue to push the task to [default: default]
     #[arg(long, value_name = "NAME")]
     pub(crate) queue: Option<Name>,
-    /// Priority; tasks with a lower number run first
+    /// Priority of the task; lower numbers run first
     #[arg(
         long,
         value_name = "N",
@@ -44,7 +44,7 @@ pub(crate) struct PushArgs {
     /// Run the task no earlier than this long from now, such as 5m
     #[arg(long, value_name = "DURATION", value_parser = values::duration, conflicts_with = "at")]
     pub(crate) delay: Option<Duration>,
-    /// Run the task no earlier than this time, such as 2026-12-01T09:00Z
+    /// Run the task no earlier than this time, such as 2026-12-01T09:00Z; local time without an offset
     #[arg(long, value_name = "TIMESTAMP", value_parser = values::timestamp)]
     pub(crate) at: Option<Timestamp>,
     /// Number of retries after the first attempt, or `forever` [default: the handler's]
@@ -333,11 +333,12 @@ async fn await_result(
         }
         if let Some(limit) = limit.filter(|limit| started.elapsed() >= *limit) {
             let message = format!(
-                "timed out after {}; task {id} is not finished",
-                text::fine(limit)
+                "timed out after {}; task {id} is {}",
+                text::fine(limit),
+                detail.task.state
             );
             return Err(Problem::new(Exit::Elapsed, message)
-                .help(format!("it stays in its queue: pgtq show {id}")));
+                .help(format!("it was not cancelled; show it: pgtq show {id}")));
         }
     };
     spinner.finish_and_clear();

@@ -13,10 +13,10 @@ use pgtq_store::{RoleKind, RoleRow};
 /// Arguments of `pgtq roles`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without arguments, `pgtq roles` lists the grants.\n\nExample:\n  pgtq roles pusher web_app"
+    after_help = "Kinds:\n  pusher    push tasks\n  worker    run tasks with the SQL functions for workers\n  viewer    read tasks, history, logs, arguments and results\n  runner    run `pgtq run`\n  deployer  wait for runners in `pgtq deploy --wait`\n  admin     read, push, cancel, retry and delete tasks, pause queues, drain runners, prune history\n\nWithout arguments, `pgtq roles` lists the grants.\n\nExample:\n  pgtq roles pusher web_app"
 )]
 pub(crate) struct RolesArgs {
-    /// Set of privileges to grant
+    /// Kind of role, which determines the privileges
     #[arg(value_name = "KIND", requires = "role", value_parser = kinds())]
     pub(crate) kind: Option<RoleKind>,
     /// Existing database role; create one with CREATE ROLE name LOGIN PASSWORD '...'

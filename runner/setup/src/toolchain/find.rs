@@ -144,12 +144,14 @@ fn installed(dir: &Path) -> Result<Toolchain, Unfit> {
 /// Adds the target to the toolchain used in `dir`.
 fn add_rustup_target(dir: &Path, say: Say<'_>) -> Result<(), String> {
     if install::forbidden() {
-        return Err("PGTQ_NO_INSTALL disables rustup target add".to_owned());
+        return Err("rustup target add: disabled by PGTQ_NO_INSTALL".to_owned());
     }
     let mut command = environment::command("rustup", dir);
     command.args(["target", "add", TARGET]);
     command.env("RUSTUP_MAX_RETRIES", "1");
-    say(&format!("adding the target: rustup target add {TARGET}"));
+    say(&format!(
+        "adding the WebAssembly target: rustup target add {TARGET}"
+    ));
     run_within(command, RUSTUP_LIMIT).map_err(|why| format!("rustup target add: {why}"))
 }
 
