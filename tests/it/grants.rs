@@ -91,21 +91,21 @@ async fn a_new_grant_applies_to_the_next_attempt() {
     runner.wait_for("secrets.webhook_signing = { hosts");
     assert_eq!(fixture.outcome().await, "failed|denied");
 
-    granting.write(&granting.grants());
+    fixture.write(&fixture.grants());
     runner.wait_for("plugin `webhook` was granted http, secrets");
-    assert_eq!(granting.ending().await, "complete|-");
+    assert_eq!(fixture.outcome().await, "complete|-");
 
-    // Another value of the secret, put in place as a deployment does.
-    fs::write(granting.path("new"), "rotated").expect("a file is written");
-    fs::rename(granting.path("new"), granting.path("signing")).expect("a file is renamed");
+    // Replaces the secret atomically, as a deployment does.
+    fs::write(fixture.path("new"), "rotated").expect("a file is written");
+    fs::rename(fixture.path("new"), fixture.path("signing")).expect("a file is renamed");
     runner.wait_for("the value of secret `webhook_signing` changed");
-    assert_eq!(granting.ending().await, "complete|-");
+    assert_eq!(fixture.outcome().await, "complete|-");
 
-    granting.write("# nothing any more\n");
+    fixture.write("# nothing any more\n");
     runner.wait_for("all grants of plugin `webhook` were revoked: http, secrets");
-    assert_eq!(granting.ending().await, "failed|denied");
-    let said = runner.stderr();
-    assert!(!said.contains(VALUE) && !said.contains("rotated"), "{said}");
+    assert_eq!(fixture.outcome().await, "failed|denied");
+    let log = runner.stderr();
+    assert!(!log.contains(VALUE) && !log.contains("rotated"), "{log}");
 }
 
 #[tokio::test]
@@ -115,8 +115,8 @@ async fn an_invalid_configuration_keeps_the_previous_grants() {
     let mut runner = fixture.runner();
     assert_eq!(fixture.outcome().await, "complete|-");
 
-    let broken = format!("{}[grants.webhook]\n", granting.grants());
-    granting.write(&broken);
+    let broken = format!("{}[grants.webhook]\n", fixture.grants());
+    fixture.write(&broken);
     let complaint = "invalid configuration, keeping the previous grants";
     runner.wait_for(complaint);
     runner.wait_for("pgtq.toml` line 6");
@@ -133,10 +133,14 @@ async fn an_invalid_configuration_keeps_the_previous_grants() {
     runner.wait_for("unknown setting `limits.fule`");
     assert_eq!(fixture.outcome().await, "complete|-");
 
-    granting.write(&format!("[run]\nname = 'x'\n{}", granting.grants()));
+    fixture.write(&format!("[run]\nname = 'x'\n{}", fixture.grants()));
     runner.wait_for("take effect after a restart: run.name");
-    assert_eq!(n_said(&runner, complaint), 2, "each mistake is told once");
-    assert_eq!(granting.ending().await, "complete|-");
+    assert_eq!(
+        n_said(&runner, complaint),
+        2,
+        "each mistake is reported once"
+    );
+    assert_eq!(fixture.outcome().await, "complete|-");
 }
 
 #[tokio::test]
@@ -146,24 +150,24 @@ async fn sighup_reloads_the_configuration_at_once() {
     let mut runner = fixture.runner();
     runner.hang_up();
     runner.wait_for("grants and secrets are unchanged");
-    granting.write("");
+    fixture.write("");
     runner.hang_up();
     runner.wait_for("all grants of plugin `webhook` were revoked");
-    assert_eq!(granting.ending().await, "failed|denied");
+    assert_eq!(fixture.outcome().await, "failed|denied");
 }
 
 #[tokio::test]
-async fn a_secret_without_a_value_is_a_warning_and_an_error_of_those_who_use_it() {
-    let granting = Granting::new().await;
-    granting.write(&granting.grants());
-    fs::remove_file(granting.path("signing")).expect("a file is removed");
-    let mut runner = granting.runner();
+async fn a_secret_without_a_value_is_a_warning_and_an_error_on_use() {
+    let fixture = GrantFixture::new().await;
+    fixture.write(&fixture.grants());
+    fs::remove_file(fixture.path("signing")).expect("a file is removed");
+    let mut runner = fixture.runner();
     runner.wait_for("secret `webhook_signing` (");
     runner.wait_for("has no value: the file");
-    assert_eq!(granting.ending().await, "failed|unavailable");
-    fs::write(granting.path("signing"), VALUE).expect("a file is written");
+    assert_eq!(fixture.outcome().await, "failed|unavailable");
+    fs::write(fixture.path("signing"), VALUE).expect("a file is written");
     runner.wait_for("secret `webhook_signing` now has a value");
-    assert_eq!(granting.ending().await, "complete|-");
+    assert_eq!(fixture.outcome().await, "complete|-");
 }
 
 /// A renamed file is another plugin.
@@ -197,8 +201,8 @@ async fn limits_cut_by_a_cap_are_logged_and_shown_by_inspect() {
     let lines = "[grants.webhook.limits]\ntimeout = \"30s\"\n";
     let inspect = || -> Value { json(&fixture.pgtq(&["inspect", &wasm, "--json"]).success()) };
     assert_eq!(text(&inspect(), "limits_toml"), lines);
-    let said = fixture.pgtq(&["inspect", &wasm, "-o", "table"]);
-    assert!(said.stderr.contains(lines.trim_end()), "{said:?}");
+    let output = fixture.pgtq(&["inspect", &wasm, "-o", "table"]);
+    assert!(output.stderr.contains(lines.trim_end()), "{output:?}");
     // With these lines pasted.
     fixture.write(&format!("{caps}\n{lines}"));
     assert_eq!(text(&inspect(), "limits_toml"), "");
@@ -213,12 +217,12 @@ async fn a_deployed_file_gets_grants_of_another_name_only_on_request() {
     fixture.write(&fixture.grants());
     let plugins = fixture.fixture.plugins.path().display().to_string();
     let elsewhere = tempfile::tempdir().expect("a temporary directory");
-    let stranger = elsewhere.path().join("third_party.wasm");
-    fs::copy(fixture.path("webhook.wasm"), &stranger).expect("a file is copied");
-    let stranger = stranger.display().to_string();
+    let file = elsewhere.path().join("third_party.wasm");
+    fs::copy(fixture.path("webhook.wasm"), &file).expect("a file is copied");
+    let file = file.display().to_string();
     let deploy = |more: &[&str]| {
-        let words = ["deploy", &stranger, "--plugins", &plugins];
-        fixture.pgtq(&[&words[..], more].concat())
+        let arguments = ["deploy", &file, "--plugins", &plugins];
+        fixture.pgtq(&[&arguments[..], more].concat())
     };
     for more in [&[][..], &["--dry-run"]] {
         let refused = deploy(more);
@@ -232,7 +236,7 @@ async fn a_deployed_file_gets_grants_of_another_name_only_on_request() {
         }
     }
     deploy(&["--as", "webhook"]).success();
-    let two = fixture.pgtq(&["deploy", &stranger, &stranger, "--as", "webhook"]);
+    let two = fixture.pgtq(&["deploy", &file, &file, "--as", "webhook"]);
     assert_eq!(two.code, Some(2), "{two:?}");
 }
 
@@ -275,8 +279,8 @@ async fn every_verb_shows_needs_granted_and_denied() {
     );
 
     let needs = "0 of 3 granted, 2 partially; denied: secret webhook_signing";
-    wait_until("the runner has told what it refuses", || {
-        granting.pgtq(&["plugins"]).success().contains(needs)
+    wait_until("the runner has logged what it denies", || {
+        fixture.pgtq(&["plugins"]).success().contains(needs)
     });
     let listed = fixture.pgtq(&["plugins", "--handlers"]).success();
     assert!(listed.contains("\thttp,secrets\t"), "{listed}");
@@ -288,7 +292,7 @@ async fn every_verb_shows_needs_granted_and_denied() {
         config + "[grants.webhok]\nsql = 'x'\n[secrets.none]\nenv = 'PGTQ_TEST_NOT_SET'\n";
     all = format!("[plugins]\ndir = '{plugins}'\n{all}");
     fixture.write(&all);
-    let said = fixture.pgtq(&["doctor", "--output", "jsonl"]);
+    let output = fixture.pgtq(&["doctor", "--output", "jsonl"]);
     for expected in [
         "the environment variable PGTQ_TEST_NOT_SET is not set",
         "there is no webhok.wasm",
@@ -296,7 +300,7 @@ async fn every_verb_shows_needs_granted_and_denied() {
         "webhook.wasm requests capabilities that are not granted: secret webhook_signing",
         "not granted to any plugin: none, webhook_signing",
     ] {
-        assert!(said.stdout.contains(expected), "{expected}\n{said:?}");
+        assert!(output.stdout.contains(expected), "{expected}\n{output:?}");
     }
     let shown = fixture.pgtq(&["config", "show", "--origin"]).success();
     assert!(shown.contains("grants.webhook.http\tPOST http"), "{shown}");
@@ -308,8 +312,8 @@ async fn every_verb_shows_needs_granted_and_denied() {
     for output in [
         inspected.to_string(),
         listed,
-        said.stdout,
-        said.stderr,
+        output.stdout,
+        output.stderr,
         shown,
     ] {
         assert!(!output.contains(VALUE), "{output}");
