@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::case::{Case, EXPECTATIONS};
+use super::fakes::plain;
 use super::observed::Observed;
 
 /// Keys of which exactly one is observed.
@@ -268,9 +269,4 @@ fn shown(value: &Value) -> String {
         None => text,
         Some((at, _)) => format!("{}… ({} bytes)", &text[..at], text.len()),
     }
-}
-
-/// A statement on one line, with normalized whitespace.
-pub(super) fn plain(statement: &str) -> String {
-    statement.split_whitespace().collect::<Vec<_>>().join(" ")
 }

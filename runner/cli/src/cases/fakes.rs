@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use super::case::{Case, Column, Exchange, Statement};
-use super::check::{all_same, plain};
+use super::check::all_same;
 use crate::memory::Answers;
 use pgtq_sandbox::{FakeHttp, FakeRequest, FakeResponse};
 use pgtq_task::Problem;
@@ -255,6 +255,11 @@ fn kind_of(value: &Value) -> Option<&'static str> {
         Value::String(_) => Some("text"),
         Value::Array(_) | Value::Object(_) => Some("jsonb"),
     }
+}
+
+/// A statement on one line, with normalized whitespace.
+pub(super) fn plain(statement: &str) -> String {
+    statement.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Whether a text equals the expected one, or starts with it if it ends with `*`.

@@ -9,20 +9,57 @@
 mod changes;
 mod place;
 mod reader;
-mod sections;
 mod shown;
 mod value;
 
 pub use changes::changes;
-pub use sections::{Grants, PluginGrant, SecretEntry, SecretSource};
 pub use value::MissingSecret;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pgtq_task::{Grant, GrantBook, Secret};
 
-use super::ConfigError;
+use super::{ConfigError, Origin};
+
+/// The grants and secrets of all files, without the values of secrets.
+#[derive(Debug, Clone, Default)]
+pub struct Grants {
+    /// By plugin: the file's name without `.wasm`.
+    pub plugins: BTreeMap<String, PluginGrant>,
+    /// By name.
+    pub secrets: BTreeMap<String, SecretEntry>,
+}
+
+/// One `[grants.NAME]`.
+#[derive(Debug, Clone)]
+pub struct PluginGrant {
+    /// The grant without the password of its SQL role.
+    pub grant: Grant,
+    /// The secret with the password of its SQL role.
+    pub sql_password: Option<String>,
+    /// Where it is set.
+    pub origin: Origin,
+}
+
+/// One `[secrets.NAME]`.
+#[derive(Debug, Clone)]
+pub struct SecretEntry {
+    /// The source of its value.
+    pub source: SecretSource,
+    /// Where it is set.
+    pub origin: Origin,
+}
+
+/// The source of the value of a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// An environment variable of the runner.
+    Env(String),
+    /// A file; one line feed at the end is removed.
+    File(PathBuf),
+}
 
 impl Grants {
     /// Parses all files, highest precedence first, and checks their references.

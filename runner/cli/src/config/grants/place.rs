@@ -6,12 +6,10 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
+use super::reader::MAX_ITEMS;
 use crate::config::toml_file::line_at;
 use crate::config::{ConfigError, Origin, keys};
 use pgtq_task::toml_key;
-
-/// Limit on items of a list and entries of a table.
-pub(super) const MAX_ITEMS: usize = 1_000;
 
 /// A key of a file, for errors and for paths relative to the file.
 pub(super) struct Place<'a> {

@@ -8,14 +8,16 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::place::{MAX_ITEMS, Place};
-use super::sections::{Grants, PluginGrant, SecretEntry, SecretSource};
+use super::place::Place;
+use super::{Grants, PluginGrant, SecretEntry, SecretSource};
 use crate::config::toml_file::parse;
 use crate::config::{ConfigError, values};
 use pgtq_task::{FileGrant, Grant, HostRule, LimitRequest, Name, SecretGrant, SqlGrant};
 
 /// Limit on sections of one kind in one file.
 const MAX_SECTIONS: usize = 1_000;
+/// Limit on items of a list and entries of a table.
+pub(super) const MAX_ITEMS: usize = 1_000;
 /// Limit on the length of a plugin name in bytes, that of file names.
 const MAX_NAME: usize = 255;
 /// Limit on the length of a Postgres name in bytes.

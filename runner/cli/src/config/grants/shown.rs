@@ -1,6 +1,6 @@
 //! Formats grants and secrets for `pgtq config show`: names and sources, without values.
 
-use super::sections::{Grants, PluginGrant, SecretEntry, SecretSource};
+use super::{Grants, PluginGrant, SecretEntry, SecretSource};
 use crate::config::Origin;
 use pgtq_task::toml_key;
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use super::sections::SecretSource;
+use super::SecretSource;
 use crate::config::Origin;
 use pgtq_task::Secret;
 
