@@ -1,5 +1,5 @@
 //! The facts that a guest's host calls return, and their effects, whichever way the guest
-//! was entered: through its component ([`host`](crate::run::linker)) or directly
+//! was entered: through its component ([`linker`](crate::run::linker)) or directly
 //! ([`direct`](crate::direct)).
 //!
 //! Facts about the task are empty or zero while the plugin describes itself.

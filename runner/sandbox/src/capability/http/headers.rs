@@ -40,6 +40,11 @@ pub(super) fn link(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()
             })
         },
     )?;
+    link_adding(types)
+}
+
+/// Links the functions that take values from the guest.
+fn link_adding(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     types.func_wrap_async(
         "[static]fields.from-list",
         |mut store: Caller<'_>, (list,): (WasmList<(String, Vec<u8>)>,)| {

@@ -198,6 +198,11 @@ fn responses(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
             })
         },
     )?;
+    link_answers(types)
+}
+
+/// Links the functions for what arrives later.
+fn link_answers(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     types.func_wrap_async(
         "[method]future-trailers.get",
         |mut store: Caller<'_>, (future,): (Resource<HostFutureTrailers>,)| {

@@ -1,127 +1,14 @@
 //! A guest that calls imports repeatedly with expensive arguments.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use wit_parser::abi::{AbiVariant, WasmType};
 use wit_parser::{Handle, Resolve, SizeAlign, Type, TypeDefKind, TypeId};
 
+use super::core_text::{Imported, Value, argument};
+use super::shape::{ANSWER, DRY, Place, Shape};
 use super::world::{Import, World};
 use crate::tests::guests::{Parts, finished, text, wrap};
-
-/// Memory layout: 5 MiB of text; 7 MiB for the items of lists; the address for answers.
-const TEXT: i64 = 1 << 20;
-const ITEMS: i64 = 6 << 20;
-const ROOM: i64 = 14 << 20;
-const ANSWER: i64 = 600 << 10;
-/// The same in a guest of 30 pages.
-const SMALL_TEXT: i64 = 700 << 10;
-const SMALL_ITEMS: i64 = 1_000 << 10;
-const SMALL_ROOM: i64 = 1_400 << 10;
-
-/// Added to an import's number: does everything except the calls.
-pub(super) const DRY: usize = 10_000;
-
-/// Where the calls are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    Run,
-    Describe,
-    Start,
-}
-
-/// The kind of guest.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Shape {
-    pub(super) size: Size,
-    pub(super) place: Place,
-    /// How often it calls its import.
-    pub(super) calls: u64,
-    /// Whether it has 30 pages of memory instead of 400.
-    pub(super) small: bool,
-}
-
-/// How arguments are built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Size {
-    /// Within every limit that a single function may have.
-    Modest,
-    /// Texts and lists as large as one call may carry; the largest numbers.
-    Large,
-    /// As many items as one call may carry, each small.
-    Many,
-    /// Many items that all refer to the same large text.
-    Wide,
-}
-
-impl Size {
-    pub(super) const ALL: [Size; 4] = [Size::Modest, Size::Large, Size::Many, Size::Wide];
-}
-
-impl Shape {
-    /// The longest text that fits into its memory, and into one call.
-    fn longest(self) -> i64 {
-        match self.small {
-            true => 200 << 10,
-            false => (4 << 20) - 4_096,
-        }
-    }
-
-    fn text(self) -> i64 {
-        match self.size {
-            Size::Modest => 20_000,
-            Size::Many => 1,
-            Size::Large | Size::Wide => self.longest(),
-        }
-    }
-
-    fn number(self) -> i64 {
-        match self.size {
-            Size::Modest => 60_000,
-            _ => -1,
-        }
-    }
-
-    /// Items of a list, each of this many bytes in the guest.
-    fn items(self, bytes: i64) -> i64 {
-        match self.size {
-            Size::Modest => 30,
-            Size::Wide => 900,
-            // An item takes at least 24 bytes in the host, most often 48.
-            Size::Large | Size::Many => self.longest() / bytes.max(64) - 64,
-        }
-    }
-
-    fn item_text(self) -> i64 {
-        match self.size {
-            Size::Modest => 100,
-            Size::Large | Size::Many => 1,
-            Size::Wide => self.longest(),
-        }
-    }
-
-    fn text_at(self) -> i64 {
-        if self.small { SMALL_TEXT } else { TEXT }
-    }
-
-    fn items_at(self) -> i64 {
-        if self.small { SMALL_ITEMS } else { ITEMS }
-    }
-}
-
-/// A value on the core level.
-#[derive(Clone)]
-enum Value {
-    Number(i64),
-    Local(String),
-}
-
-/// The guest's imports, each once.
-#[derive(Default)]
-struct Imported {
-    text: String,
-    locals: BTreeMap<(String, String), String>,
-}
 
 /// The code that calls one import, while it is being built.
 struct Calls<'a> {
@@ -170,7 +57,25 @@ pub(super) fn guest(world: &World, imports: &[&Import<'_>], shape: Shape) -> Gue
             "(if (i32.eq (local.get $which) (i32.const {n})) (then (call $calls{n})))"
         );
     }
-    let code = format!(
+    let code = code(shape, &functions, &choices);
+    let parts = Parts {
+        memory: if shape.small { "30" } else { "400" },
+        ..Parts::default()
+    };
+    let text = text(&code, &parts).replace(
+        "(memory (export",
+        &format!("{}(memory (export", imported.text),
+    );
+    let module = finished(&text, &parts, &world.resolve, world.world);
+    Guest {
+        file: wrap(&module),
+        bytes,
+    }
+}
+
+/// The guest without its imports; `choices` calls one of the `functions` by its number.
+fn code(shape: Shape, functions: &str, choices: &str) -> String {
+    format!(
         r#"
         (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const {room}))
         (func $fill (param $at i32) (param $bytes i32) (param $low i32) (param $high i32)
@@ -199,9 +104,9 @@ pub(super) fn guest(world: &World, imports: &[&Import<'_>], shape: Shape) -> Gue
           (i32.store16 (i32.const 16384) (i32.const 0x3131))
           (call $ok (i32.const 16384) (i32.const 2)))
         {elsewhere}"#,
-        room = if shape.small { SMALL_ROOM } else { ROOM },
+        room = shape.room(),
         choices = if shape.place == Place::Run {
-            &choices
+            choices
         } else {
             ""
         },
@@ -217,70 +122,7 @@ pub(super) fn guest(world: &World, imports: &[&Import<'_>], shape: Shape) -> Gue
                 Parts::default().manifest.len()
             ),
         },
-    );
-    let parts = Parts {
-        memory: if shape.small { "30" } else { "400" },
-        ..Parts::default()
-    };
-    let text = text(&code, &parts).replace(
-        "(memory (export",
-        &format!("{}(memory (export", imported.text),
-    );
-    let module = finished(&text, &parts, &world.resolve, world.world);
-    Guest {
-        file: wrap(&module),
-        bytes,
-    }
-}
-
-fn argument(value: &Value, ty: WasmType) -> String {
-    let ty = name(ty);
-    match value {
-        Value::Number(number) if ty == "i32" => format!("({ty}.const {})", *number as i32),
-        Value::Number(number) => format!("({ty}.const {number})"),
-        Value::Local(local) => format!("(local.get {local})"),
-    }
-}
-
-fn name(ty: WasmType) -> &'static str {
-    match ty {
-        WasmType::I64 | WasmType::PointerOrI64 => "i64",
-        WasmType::F32 => "f32",
-        WasmType::F64 => "f64",
-        _ => "i32",
-    }
-}
-
-impl Imported {
-    /// The function's name in the guest.
-    fn local(
-        &mut self,
-        interface: &str,
-        function: &str,
-        params: &[WasmType],
-        results: &[WasmType],
-    ) -> String {
-        let n = self.locals.len();
-        let key = (interface.to_owned(), function.to_owned());
-        if let Some(local) = self.locals.get(&key) {
-            return local.clone();
-        }
-        let list = |kind: &str, types: &[WasmType]| match types {
-            [] => String::new(),
-            types => {
-                let types: Vec<&str> = types.iter().map(|ty| name(*ty)).collect();
-                format!("({kind} {})", types.join(" "))
-            }
-        };
-        let _ = writeln!(
-            self.text,
-            r#"(import "{interface}" "{function}" (func $import{n} {} {}))"#,
-            list("param", params),
-            list("result", results),
-        );
-        self.locals.insert(key, format!("$import{n}"));
-        format!("$import{n}")
-    }
+    )
 }
 
 impl Calls<'_> {

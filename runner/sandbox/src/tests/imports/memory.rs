@@ -5,8 +5,9 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use super::guest::{Place, Shape, Size, guest};
+use super::guest::guest;
 use super::sequences;
+use super::shape::{Place, Shape, Size};
 use super::world::{Import, World};
 use crate::config::SandboxConfig;
 use crate::run::sandbox::Sandbox;

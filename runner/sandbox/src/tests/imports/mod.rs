@@ -1,9 +1,11 @@
 //! Every import with expensive arguments: its fuel, and how long it keeps its thread. A
 //! guest without any grant must not block the runner, whatever it calls.
 
+mod core_text;
 mod guest;
 mod memory;
 mod sequences;
+mod shape;
 mod world;
 
 use std::pin::pin;
@@ -11,7 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use self::guest::{DRY, Place, Shape, Size, guest};
+use self::guest::guest;
+use self::shape::{DRY, Place, Shape, Size};
 use self::world::{Import, World};
 use super::guests::{attempt, guest as guest_file, handler, sandbox, small};
 use crate::config::SandboxConfig;
