@@ -9,8 +9,9 @@ use crate::describe;
 use crate::errors::Errors;
 use crate::options::Options;
 use crate::pushes::{check_push, pushes};
-use crate::shape::Shape;
-use crate::signature::{self, Parameter, Returns, Signature, plain_name};
+use crate::shape::{Parameter, Shape};
+use crate::signature::{self, Returns, Signature};
+use crate::tokens::{is_string, plain_name};
 
 /// The expansion. If there are errors, the unchanged function and the errors.
 pub(crate) fn handler(options: TokenStream, item: &TokenStream) -> TokenStream {
@@ -62,10 +63,6 @@ fn unshadow(function: &Ident, signature: &mut Signature) {
             parameter.ident = format_ident!("__pgtq_{}", parameter.ident);
         }
     }
-}
-
-pub(crate) fn is_string(ty: &syn::Type) -> bool {
-    matches!(ty, syn::Type::Path(path) if path.path.is_ident("String"))
 }
 
 /// The registry entry for the SDK, and the section record, which a runner reads

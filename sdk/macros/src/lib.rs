@@ -16,6 +16,7 @@ mod options;
 mod pushes;
 mod shape;
 mod signature;
+mod tokens;
 mod units;
 
 #[cfg(test)]

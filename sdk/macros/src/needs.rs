@@ -12,7 +12,7 @@ use syn::parse::{ParseStream, Parser};
 use syn::{LitStr, Token};
 
 use crate::errors::{Errors, nearest};
-use crate::options::at_commas;
+use crate::tokens::at_commas;
 
 /// What is asked for, in the form that the manifest keeps.
 #[derive(Default, PartialEq)]

@@ -4,13 +4,14 @@
 //! option does not hide errors in others.
 
 use pgtq_contract::{Backoff, LimitRequest, Name, Retries};
-use proc_macro2::{Ident, TokenStream, TokenTree};
+use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::{Lit, LitInt, LitStr, Token};
 
 use crate::errors::{Errors, nearest};
 use crate::needs::Needs;
+use crate::tokens::at_commas;
 use crate::units;
 
 /// What the options say; `None` where they say nothing.
@@ -69,7 +70,7 @@ impl Options {
             "timeout" => self.limits.timeout_ms = Some(units::duration_ms(&syn::parse2(value)?)?),
             "memory" => self.limits.memory = Some(units::bytes(&syn::parse2(value)?)?),
             "fuel" => {
-                self.limits.fuel = Some(units::count(&syn::parse2(value)?, "fuel = 1_000_000")?)
+                self.limits.fuel = Some(units::count(&syn::parse2(value)?, "fuel = 1_000_000")?);
             }
             "priority" => self.priority = Some(priority.parse2(value)?),
             "extra" => self.extra = word("allow", value)?,
@@ -84,18 +85,6 @@ impl Options {
         }
         Ok(())
     }
-}
-
-pub(crate) fn at_commas(tokens: TokenStream) -> Vec<TokenStream> {
-    let mut parts = vec![TokenStream::new()];
-    for token in tokens {
-        match token {
-            TokenTree::Punct(mark) if mark.as_char() == ',' => parts.push(TokenStream::new()),
-            other => parts.last_mut().expect("never empty").extend([other]),
-        }
-    }
-    parts.retain(|part| !part.is_empty());
-    parts
 }
 
 /// The part of an option after its name.

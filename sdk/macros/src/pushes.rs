@@ -6,10 +6,10 @@ use syn::ItemFn;
 use syn::spanned::Spanned;
 
 use crate::errors::Errors;
-use crate::expand::is_string;
 use crate::options::Options;
-use crate::shape::Shape;
-use crate::signature::{Parameter, Signature, plain_name};
+use crate::shape::{Parameter, Shape};
+use crate::signature::Signature;
+use crate::tokens::{is_string, plain_name};
 
 /// The names of the primitive types.
 const PRIMITIVES: &str = " bool char f16 f32 f64 f128 i8 i16 i32 i64 i128 isize str u8 u16 u32 \

@@ -1,11 +1,21 @@
 //! How a parameter gets its value, from its type and its `#[default]`.
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{Expr, GenericArgument, PathArguments, Type, TypeReference};
 
 use crate::errors::Errors;
-use crate::signature::{Parameter, is_named};
+use crate::tokens::plain_name;
+
+/// One parameter that comes out of the payload.
+pub(crate) struct Parameter {
+    /// The name in the payload.
+    pub(crate) name: String,
+    /// The name in generated code.
+    pub(crate) ident: Ident,
+    pub(crate) shape: Shape,
+    pub(crate) docs: String,
+}
 
 /// How a parameter gets its value.
 pub(crate) enum Shape {
@@ -191,7 +201,7 @@ fn variables(expression: TokenStream) -> Vec<(String, bool)> {
                 if !is_path && !is_macro && !is_mark(Some(place + 1), &[':']) {
                     let is_called = matches!(next, Some(TokenTree::Group(group))
                         if group.delimiter() == Delimiter::Parenthesis);
-                    found.push((crate::signature::plain_name(ident), is_called));
+                    found.push((plain_name(ident), is_called));
                 }
             }
             TokenTree::Group(group) => found.extend(variables(group.stream())),

@@ -9,17 +9,8 @@ use syn::{
 use pgtq_contract::Name;
 
 use crate::errors::Errors;
-use crate::shape::{Shape, check_defaults, shape};
-
-/// A parameter whose value is in the payload.
-pub(crate) struct Parameter {
-    /// The name in the payload.
-    pub(crate) name: String,
-    /// The name in generated code.
-    pub(crate) ident: Ident,
-    pub(crate) shape: Shape,
-    pub(crate) docs: String,
-}
+use crate::shape::{Parameter, Shape, check_defaults, shape};
+use crate::tokens::plain_name;
 
 /// How the return value is converted into a result.
 pub(crate) enum Returns {
@@ -257,10 +248,4 @@ pub(crate) fn docs(attributes: &[Attribute]) -> String {
         })
         .collect();
     lines.join("\n").trim().to_owned()
-}
-
-/// An identifier as text, without `r#`.
-pub(crate) fn plain_name(ident: &Ident) -> String {
-    let text = ident.to_string();
-    text.strip_prefix("r#").unwrap_or(&text).to_owned()
 }

@@ -13,7 +13,7 @@ pub(crate) use wasm::*;
 
 use std::time::Duration;
 
-use crate::http::Url;
+use crate::http::url::Url;
 
 /// A validated request.
 #[derive(Debug)]

@@ -26,11 +26,10 @@
 
 mod request;
 mod response;
-mod url;
+pub(crate) mod url;
 
 pub use request::Request;
 pub use response::Response;
-pub(crate) use url::Url;
 
 use crate::host::Host;
 

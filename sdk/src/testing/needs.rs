@@ -3,7 +3,7 @@
 use pgtq_contract::HandlerInfo;
 use serde_json::Value;
 
-use crate::http::Url;
+use crate::http::url::Url;
 
 /// What the attribute says about a handler of this crate; `None` for any other.
 pub(crate) fn info(handler: &str) -> Option<HandlerInfo<Value>> {
