@@ -104,8 +104,8 @@ async fn a_new_grant_applies_to_the_next_attempt() {
     fixture.write("# nothing any more\n");
     runner.wait_for("plugin `webhook` is granted nothing any more: http, secrets withdrawn");
     assert_eq!(fixture.outcome().await, "failed|denied");
-    let said = runner.stderr();
-    assert!(!said.contains(VALUE) && !said.contains("rotated"), "{said}");
+    let log = runner.stderr();
+    assert!(!log.contains(VALUE) && !log.contains("rotated"), "{log}");
 }
 
 #[tokio::test]
@@ -201,8 +201,8 @@ async fn limits_cut_by_a_cap_are_logged_and_shown_by_inspect() {
     let lines = "[grants.webhook.limits]\ntimeout = \"30s\"\n";
     let inspect = || -> Value { json(&fixture.pgtq(&["inspect", &wasm, "--json"]).success()) };
     assert_eq!(text(&inspect(), "limits_toml"), lines);
-    let said = fixture.pgtq(&["inspect", &wasm, "-o", "table"]);
-    assert!(said.stderr.contains(lines.trim_end()), "{said:?}");
+    let output = fixture.pgtq(&["inspect", &wasm, "-o", "table"]);
+    assert!(output.stderr.contains(lines.trim_end()), "{output:?}");
     // With these lines pasted.
     fixture.write(&format!("{caps}\n{lines}"));
     assert_eq!(text(&inspect(), "limits_toml"), "");
@@ -217,12 +217,12 @@ async fn a_deployed_file_gets_grants_of_another_name_only_on_request() {
     fixture.write(&fixture.grants());
     let plugins = fixture.fixture.plugins.path().display().to_string();
     let elsewhere = tempfile::tempdir().expect("a temporary directory");
-    let stranger = elsewhere.path().join("third_party.wasm");
-    fs::copy(fixture.path("webhook.wasm"), &stranger).expect("a file is copied");
-    let stranger = stranger.display().to_string();
+    let file = elsewhere.path().join("third_party.wasm");
+    fs::copy(fixture.path("webhook.wasm"), &file).expect("a file is copied");
+    let file = file.display().to_string();
     let deploy = |more: &[&str]| {
-        let words = ["deploy", &stranger, "--plugins", &plugins];
-        fixture.pgtq(&[&words[..], more].concat())
+        let arguments = ["deploy", &file, "--plugins", &plugins];
+        fixture.pgtq(&[&arguments[..], more].concat())
     };
     for more in [&[][..], &["--dry-run"]] {
         let refused = deploy(more);
@@ -236,7 +236,7 @@ async fn a_deployed_file_gets_grants_of_another_name_only_on_request() {
         }
     }
     deploy(&["--as", "webhook"]).success();
-    let two = fixture.pgtq(&["deploy", &stranger, &stranger, "--as", "webhook"]);
+    let two = fixture.pgtq(&["deploy", &file, &file, "--as", "webhook"]);
     assert_eq!(two.code, Some(2), "{two:?}");
 }
 
@@ -292,7 +292,7 @@ async fn every_verb_shows_needs_granted_and_denied() {
         config + "[grants.webhok]\nsql = 'x'\n[secrets.none]\nenv = 'PGTQ_TEST_NOT_SET'\n";
     all = format!("[plugins]\ndir = '{plugins}'\n{all}");
     fixture.write(&all);
-    let said = fixture.pgtq(&["doctor", "--output", "jsonl"]);
+    let output = fixture.pgtq(&["doctor", "--output", "jsonl"]);
     for expected in [
         "the environment variable PGTQ_TEST_NOT_SET is not set",
         "there is no webhok.wasm",
@@ -300,7 +300,7 @@ async fn every_verb_shows_needs_granted_and_denied() {
         "webhook.wasm asks for what is not granted: secret webhook_signing",
         "granted to no plugin: none, webhook_signing",
     ] {
-        assert!(said.stdout.contains(expected), "{expected}\n{said:?}");
+        assert!(output.stdout.contains(expected), "{expected}\n{output:?}");
     }
     let shown = fixture.pgtq(&["config", "show", "--origin"]).success();
     assert!(shown.contains("grants.webhook.http\tPOST http"), "{shown}");
@@ -312,8 +312,8 @@ async fn every_verb_shows_needs_granted_and_denied() {
     for output in [
         inspected.to_string(),
         listed,
-        said.stdout,
-        said.stderr,
+        output.stdout,
+        output.stderr,
         shown,
     ] {
         assert!(!output.contains(VALUE), "{output}");

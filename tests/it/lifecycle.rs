@@ -330,8 +330,8 @@ async fn a_waiting_task_is_replaced_by_its_key_and_a_finished_one_is_not() {
     let ttl = "SELECT ttl = interval '48 hours' FROM pgtq.keys";
     assert_eq!(fixture.sql(ttl).await, "t");
     let ignored = push(&["name=Eve", "--on-conflict", "ignore"]);
-    let said = format!("task {} has this key and is scheduled", first.trim());
-    assert!(ignored.stderr.contains(&said), "{}", ignored.stderr);
+    let expected = format!("task {} has this key and is scheduled", first.trim());
+    assert!(ignored.stderr.contains(&expected), "{}", ignored.stderr);
     assert_eq!(ignored.success(), first);
     let again = push(&["name=Bob", "--on-conflict", "replace", "--delay", "0s"]).success();
     assert_eq!(first, again);
@@ -354,8 +354,8 @@ async fn retry_cancel_and_delete_report_a_missing_task() {
     for verb in ["retry", "cancel", "delete"] {
         let unknown = fixture.pgtq(&[verb, "999", "--yes"]);
         assert_eq!(unknown.code, Some(3), "{}", unknown.stderr);
-        let said = "there is no task 999";
-        assert!(unknown.stderr.contains(said), "{}", unknown.stderr);
+        let expected = "there is no task 999";
+        assert!(unknown.stderr.contains(expected), "{}", unknown.stderr);
         let json = fixture.pgtq(&[verb, "999", "--yes", "--json"]);
         assert_eq!(json.code, Some(3), "{}", json.stderr);
         let row = json.stdout.replace([' ', '\n'], "");
@@ -363,7 +363,7 @@ async fn retry_cancel_and_delete_report_a_missing_task() {
         assert!(row.contains(r#""changed":false"#), "{row}");
     }
     let waiting = fixture.pgtq(&["retry", &id]);
-    let said = format!("task {id} is runnable already");
-    assert!(waiting.stderr.contains(&said), "{}", waiting.stderr);
+    let expected = format!("task {id} is runnable already");
+    assert!(waiting.stderr.contains(&expected), "{}", waiting.stderr);
     waiting.success();
 }
