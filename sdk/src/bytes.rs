@@ -81,7 +81,7 @@ impl JsonSchema for Bytes {
     }
 }
 
-/// The newtype's name tells the serializer of parameters to write hex.
+/// The newtype's name makes the parameter serializer write hex.
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_newtype_struct(BYTES, &to_base64(&self.0))

@@ -157,13 +157,13 @@ fn an_invalid_json_response_is_an_error_with_the_expected_type() {
 
 #[test]
 fn error_for_status_converts_an_error_status_into_an_error() {
-    let refusal = |reply: Reply| {
+    let error_of = |reply: Reply| {
         let ctx = server(move || reply.clone());
         let answer = ctx.http().get("https://a.example/b?key=1").send();
         let answer = answer.expect("a response of any status is Ok");
         answer.error_for_status().expect_err("it is an error")
     };
-    let error = refusal(Reply::status(422).body("no such\n  customer"));
+    let error = error_of(Reply::status(422).body("no such\n  customer"));
     assert_eq!(
         (error.message(), error.code_text(), error.verdict()),
         (
@@ -172,20 +172,20 @@ fn error_for_status_converts_an_error_status_into_an_error() {
             Verdict::Retry
         )
     );
-    let busy = refusal(Reply::status(503).header("Retry-After", "30"));
+    let busy = error_of(Reply::status(503).header("Retry-After", "30"));
     assert_eq!(
         (busy.code_text(), busy.delay()),
         ("http:503", Some(secs(30)))
     );
-    let capped = refusal(Reply::status(429).header("Retry-After", u64::MAX));
+    let capped = error_of(Reply::status(429).header("Retry-After", u64::MAX));
     assert_eq!(capped.delay(), Some(Duration::from_hours(24)));
-    let dated = refusal(Reply::status(429).header("Retry-After", "Fri, 31 Dec 1999 23:59:59 GMT"));
+    let dated = error_of(Reply::status(429).header("Retry-After", "Fri, 31 Dec 1999 23:59:59 GMT"));
     assert_eq!(dated.delay(), None);
     assert_eq!(
-        refusal(Reply::status(500).header("Retry-After", "30")).delay(),
+        error_of(Reply::status(500).header("Retry-After", "30")).delay(),
         None
     );
-    let long = refusal(Reply::status(400).body("é".repeat(1_000)));
+    let long = error_of(Reply::status(400).body("é".repeat(1_000)));
     assert!(long.message().ends_with("éé..."), "{long}");
 }
 

@@ -56,7 +56,7 @@ impl Target {
     /// Adds a file, and returns the runner's verdict on it.
     fn drop_in(&mut self, name: &str, bytes: &[u8]) -> String {
         let ends = ["live", "refused"].map(|end| format!("plugin {name}: {end}"));
-        let said = |runner: &Runner| -> Vec<String> {
+        let lines = |runner: &Runner| -> Vec<String> {
             let ended = |line: &&str| ends.iter().any(|end| line.contains(end));
             runner
                 .stderr()
@@ -65,7 +65,7 @@ impl Target {
                 .map(str::to_owned)
                 .collect()
         };
-        let before = said(&self.runner).len();
+        let before = lines(&self.runner).len();
         replace(self.dir.path(), name, bytes);
         let mut after = Vec::new();
         wait_until(&format!("{name} is live or refused"), || {
@@ -75,7 +75,7 @@ impl Target {
                 "{name} ended the runner: {ended:?}\n{}",
                 self.runner.stderr()
             );
-            after = said(&self.runner);
+            after = lines(&self.runner);
             after.len() > before
         });
         let line = after.pop().unwrap_or_default();
@@ -94,8 +94,8 @@ impl Target {
         );
         assert_eq!(sum.success(), "5");
         assert!(self.runner.exited().is_none(), "the runner has exited");
-        let said = self.runner.stderr();
-        assert!(!said.contains("panicked"), "{said}");
+        let log = self.runner.stderr();
+        assert!(!log.contains("panicked"), "{log}");
     }
 }
 
@@ -110,10 +110,10 @@ fn a_file_with_huge_requests_is_rejected_and_the_runner_survives() {
     // A memory limit slightly above the need of valid plugins.
     let mut target = Target::start_with("compile_timeout = '20s'\ncompile_memory = '384MiB'");
     for (name, bytes, word) in bombs::outlines() {
-        let said = target.drop_in(name, &bytes);
+        let message = target.drop_in(name, &bytes);
         assert!(
-            said.starts_with("refused") && said.contains(word),
-            "{name}: {said}"
+            message.starts_with("refused") && message.contains(word),
+            "{name}: {message}"
         );
     }
     let memory = target.drop_in("br_table.wasm", &bombs::br_table());
@@ -200,19 +200,19 @@ fn a_damaged_plugin_is_rejected_or_works_and_the_runner_survives() {
     let (mut n_live, mut n_refused) = (0, 0);
     for _ in 0..n {
         let bytes = damaged(&good, &ends, &mut rng);
-        let said = target.drop_in("victim.wasm", &bytes);
-        match said.split_once("refused").map(|(_, reason)| reason) {
+        let message = target.drop_in("victim.wasm", &bytes);
+        match message.split_once("refused").map(|(_, reason)| reason) {
             None => n_live += 1,
             Some(reason) => {
                 n_refused += 1;
                 assert!(
                     reason.trim_matches([':', ' ']).len() > 10,
-                    "no words: {said}"
+                    "no message: {message}"
                 );
-                assert!(!said.contains("internal error"), "{said}");
+                assert!(!message.contains("internal error"), "{message}");
             }
         }
     }
     target.assert_serves();
-    eprintln!("{n} damaged plugins: {n_refused} refused, {n_live} live, 0 deaths");
+    eprintln!("{n} damaged plugins: {n_refused} refused, {n_live} live, 0 crashes");
 }

@@ -10,7 +10,7 @@ use pgtq_tests::{Database, Finished, cli, plugin, program, repository, wait_unti
 use crate::fixture::{Fixture, start, wait_for_handlers};
 
 /// The exit code and all output, for a snapshot.
-fn said(finished: &Finished) -> String {
+fn status_and_stderr(finished: &Finished) -> String {
     let code = finished
         .code
         .map_or("a signal".to_owned(), |n| n.to_string());
@@ -36,7 +36,7 @@ fn all_said(fixture: &Fixture, commands: &[&[&str]]) -> String {
         text.push_str(&format!(
             "$ pgtq {}\n{}\n",
             shown.join(" "),
-            said(&fixture.pgtq(command))
+            status_and_stderr(&fixture.pgtq(command))
         ));
     }
     text
@@ -83,13 +83,13 @@ async fn arguments_over_a_mebibyte_are_rejected_by_every_interface() {
     fs::write(&file, &big).unwrap();
     let by_file = format!("@{}", file.display());
     let by_file = fixture.pgtq(&["push", "h", &by_file, "--allow-unknown"]);
-    insta::assert_snapshot!(said(&by_file));
+    insta::assert_snapshot!(status_and_stderr(&by_file));
     let by_input = cli(
         fixture.database.url(),
         &["push", "h", "-", "--allow-unknown"],
         &big,
     );
-    assert_eq!(said(&by_input), said(&by_file));
+    assert_eq!(status_and_stderr(&by_input), status_and_stderr(&by_file));
     let by_batch = cli(
         fixture.database.url(),
         &["push", "h", "--batch", "-", "--allow-unknown"],
@@ -114,7 +114,7 @@ async fn one_invalid_line_rejects_the_whole_batch() {
         &["push", "add_numbers", "--batch", "-"],
         lines,
     );
-    insta::assert_snapshot!(said(&bad));
+    insta::assert_snapshot!(status_and_stderr(&bad));
     assert_eq!(fixture.sql("SELECT count(*) FROM pgtq.tasks").await, "0");
 }
 
@@ -217,9 +217,15 @@ fn alone(arguments: &[&str], env: &[(&str, &Path)]) -> Finished {
 #[test]
 fn without_a_database_url_every_verb_says_what_to_set() {
     let pushed = alone(&["push", "h"], &[]);
-    insta::assert_snapshot!(said(&pushed));
-    assert_eq!(said(&alone(&["run"], &[])), said(&pushed));
-    assert_eq!(said(&alone(&["tasks"], &[])), said(&pushed));
+    insta::assert_snapshot!(status_and_stderr(&pushed));
+    assert_eq!(
+        status_and_stderr(&alone(&["run"], &[])),
+        status_and_stderr(&pushed)
+    );
+    assert_eq!(
+        status_and_stderr(&alone(&["tasks"], &[])),
+        status_and_stderr(&pushed)
+    );
 }
 
 #[test]
@@ -228,7 +234,7 @@ fn a_database_down_at_startup_exits_with_4() {
     for verb in ["run", "tasks"] {
         // One snapshot: both print the same.
         let down = cli(url, &[verb], "");
-        insta::allow_duplicates!(insta::assert_snapshot!(said(&down)));
+        insta::allow_duplicates!(insta::assert_snapshot!(status_and_stderr(&down)));
     }
 }
 
@@ -239,9 +245,9 @@ async fn a_newer_older_or_missing_schema_exits_with_5() {
         .sql("INSERT INTO pgtq.migrations (version, name, sha256, serves) VALUES (9999, 'tomorrow', '', 9999)")
         .await;
     let newer = fixture.pgtq(&["run"]);
-    insta::assert_snapshot!(numberless(&said(&newer), "this pgtq is for version "));
+    insta::assert_snapshot!(numberless(&status_and_stderr(&newer), "this pgtq is for version "));
     let nothing = Database::empty();
-    insta::assert_snapshot!(said(&cli(nothing.url(), &["tasks"], "")));
+    insta::assert_snapshot!(status_and_stderr(&cli(nothing.url(), &["tasks"], "")));
 }
 
 #[test]
@@ -313,7 +319,7 @@ async fn a_deploy_into_a_read_only_directory_fails_with_the_reason() {
     let fixture = Fixture::with(&[]).await;
     let file = plugin("hello").to_string_lossy().into_owned();
     let deploy = fixture.pgtq(&["deploy", &file, "--plugins", "/dev/null/plugins"]);
-    insta::assert_snapshot!(said(&deploy).replace(&file, "hello.wasm"));
+    insta::assert_snapshot!(status_and_stderr(&deploy).replace(&file, "hello.wasm"));
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ fn the_lease_is_renewed_while_a_handler_blocks_every_thread() {
         .build()
         .expect("a runtime");
     let closed = GATE.lock().expect("no panic");
-    let registry = registry_of(&grant("nobody"), &[("blocks", blocks)]);
+    let registry = registry_of(&grant("unused"), &[("blocks", blocks)]);
     let engine = runtime.block_on(Engine::start(database.url(), registry));
     let id = sql.row("SELECT pgtq.push('blocks')");
     wait_until("the handler blocks", || ENTERED.load(SeqCst));

@@ -37,10 +37,10 @@ fn the_cases_of_hello_pass_from_its_crate() {
         .current_dir(repository())
         .output()
         .expect("pgtq starts");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}\n{complained}");
-    let ok: Vec<&str> = said
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    let ok: Vec<&str> = stdout
         .lines()
         .map(|line| line.split('\t').next().unwrap_or(""))
         .collect();
@@ -81,10 +81,10 @@ fn a_failed_case_is_shown_and_updated_on_request() {
             "wrong failed"
         ]
     );
-    let told = failed
+    let output = failed
         .stderr
         .replace(&dir.path().display().to_string(), "DIR");
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(output);
 
     let updated = test(&hello, dir.path(), &["--update", "--only", "r"]);
     assert_eq!(results(&updated), ["broken failed", "wrong updated"]);
@@ -175,16 +175,16 @@ fn a_case_fakes_responses_and_contains_no_secrets() {
         "{}",
         finished.stderr
     );
-    let told = &finished.stderr;
+    let output = &finished.stderr;
     assert!(
-        told.contains("no answer for the request POST https://hooks.example.com/in"),
-        "{told}"
+        output.contains("no answer for the request POST https://hooks.example.com/in"),
+        "{output}"
     );
     assert!(
-        told.contains("`refuse` names `sql`, but the handler requests: http POST"),
-        "{told}"
+        output.contains("`refuse` names `sql`, but the handler requests: http POST"),
+        "{output}"
     );
-    assert!(!told.contains("a signing key"), "{told}");
+    assert!(!output.contains("a signing key"), "{output}");
 }
 
 /// Two pages of orders: SQL, saved state and file are recorded, and match in a second run.

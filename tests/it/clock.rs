@@ -36,8 +36,8 @@ fn check(off_by_days: i64) {
     // One task within the retention, one beyond it.
     finished(&sql, -6, 6);
     finished(&sql, -8, 8);
-    other_runner(&sql, "alive", 3_600);
-    other_runner(&sql, "dead", -1);
+    other_runner(&sql, "live", 3_600);
+    other_runner(&sql, "expired", -1);
     sql.rows("SELECT pgtq.grant_role('viewer', 'pg_monitor')");
     let mut runner: Runner = start(database.url(), plugins.path(), &[], &env);
     let wrong = if off_by_days > 0 {
@@ -80,7 +80,11 @@ fn check(off_by_days: i64) {
 
     runner.wait_for("rescued the tasks of dead runners");
     let others = sql.rows("SELECT name FROM pgtq.runners WHERE host = 'elsewhere'");
-    assert_eq!(others, ["alive"], "whose lease has ended");
+    assert_eq!(
+        others,
+        ["live"],
+        "the runner with the expired lease is removed"
+    );
     runner.wait_for("pruned history");
     let kept = sql.rows("SELECT id FROM pgtq.history WHERE id < 0");
     assert_eq!(kept, ["-6"], "what is kept");

@@ -155,7 +155,7 @@ fn a_runner_releases_the_memory_of_its_guests() {
     let dir = plugin_dir(&["flaky", "hello"]);
     let runner = runner(database.url(), dir.path(), LITTLE_FUEL, &["-c", "4"]);
     let mut n_tasks = 0;
-    let mut misbehave = |times| {
+    let mut run_each = |times| {
         for (handler, args, ..) in &ENDS[..GREEDY] {
             push(&sql, &format!("flaky.{handler}"), times, args);
             n_tasks += times;
@@ -163,13 +163,13 @@ fn a_runner_releases_the_memory_of_its_guests() {
         wait_for_finished(&sql, n_tasks);
     };
     // Warm-up.
-    misbehave(1);
+    run_each(1);
     let mut before = resident(&runner);
     wait_until("the memory of the warm-up is released", || {
         before = resident(&runner);
         before < 160 << 20
     });
-    misbehave(EACH);
+    run_each(EACH);
     let mut after = resident(&runner);
     wait_until("the memory is released", || {
         after = resident(&runner);

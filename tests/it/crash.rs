@@ -14,8 +14,8 @@ fn n_running(sql: &Sql) -> i64 {
     sql.number("SELECT count(*) FROM pgtq.running")
 }
 
-/// Expires every lease and confirms the crashes, as if another runner had been alive for
-/// long enough.
+/// Expires every lease and confirms the crashes, as another live runner would
+/// after the lease time.
 fn end_leases(sql: &Sql) {
     sql.rows(
         "UPDATE pgtq.runners SET expires_at = now() - interval '1 second' WHERE id > 0;
@@ -135,7 +135,7 @@ fn a_task_with_three_runner_crashes_fails_and_others_complete() {
         "SELECT count(*) FROM pgtq.claims WHERE solo AND task_ids = ARRAY[{poison}::bigint]"
     );
     let is_over = format!("SELECT count(*) FROM pgtq.history WHERE id = {poison}");
-    let mut n_deaths = 2;
+    let mut n_crashes = 2;
     while sql.number(&is_over) == 0 {
         let mut victim = start();
         wait_until("the crashing task is the running suspect", || {
@@ -143,9 +143,9 @@ fn a_task_with_three_runner_crashes_fails_and_others_complete() {
         });
         victim.kill();
         end_leases(&sql);
-        n_deaths += 1;
+        n_crashes += 1;
     }
-    assert!((3..=4).contains(&n_deaths), "{n_deaths}");
+    assert!((3..=4).contains(&n_crashes), "{n_crashes}");
     let _survivor = start();
     wait_for_finished(&sql, OTHERS + 1);
 
@@ -181,7 +181,7 @@ fn a_task_that_kills_its_runner_does_not_stop_a_hundred_others() {
     push(&sql, "flaky.sleep", OTHERS / 2, "[200]");
     let poison = sql.number("SELECT pgtq.push('flaky.sleep', '[600000]')");
     push(&sql, "flaky.sleep", OTHERS / 2, "[200]");
-    let mut n_deaths = 0;
+    let mut n_crashes = 0;
     let is_over = format!("SELECT count(*) FROM pgtq.history WHERE id = {poison}");
     while sql.number(&is_over) == 0 {
         let mut pid = None;
@@ -194,7 +194,7 @@ fn a_task_that_kills_its_runner_does_not_stop_a_hundred_others() {
             continue;
         };
         victim.kill();
-        n_deaths += 1;
+        n_crashes += 1;
         // Confirms the crash within seconds.
         sql.rows(&format!(
             "CREATE OR REPLACE FUNCTION pgtq.server_is_settled() RETURNS boolean LANGUAGE sql AS 'SELECT true';
@@ -211,7 +211,7 @@ fn a_task_that_kills_its_runner_does_not_stop_a_hundred_others() {
     ));
     assert_eq!(outcomes, ["f|complete||t|1|100", "t|failed|crash|f|0|1"]);
     // A crash beside other tasks, or before the first confirmation, requires one more.
-    assert!((3..=6).contains(&n_deaths), "{n_deaths}");
+    assert!((3..=6).contains(&n_crashes), "{n_crashes}");
     assert_eq!(sql.number(UNFINISHED), 0);
 }
 

@@ -23,7 +23,7 @@ fn brief(_: Attempt, _: SqlGrant) -> HandlerFuture {
 }
 
 fn engine(runtime: &Runtime, url: &str) -> Engine {
-    runtime.block_on(Engine::start(url, registry("nobody", &[("brief", brief)])))
+    runtime.block_on(Engine::start(url, registry("unused", &[("brief", brief)])))
 }
 
 fn private(settings: &[(&str, &str)]) -> (PrivatePostgres, Sql) {

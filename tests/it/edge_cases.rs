@@ -100,18 +100,18 @@ fn a_plugin_name_that_is_not_a_file_is_reported_once() {
     std::fs::create_dir(path("dir.wasm")).expect("a directory");
     std::os::unix::fs::symlink("nothing", path("link.wasm")).expect("a link");
     let mut runner = Runner::start(database.url(), folder.path(), &RunnerOptions::default());
-    let said = [
+    let expected = [
         "plugin dir.wasm: refused: it is a directory, not a file",
         "plugin link.wasm: refused: it is a link to nothing",
     ];
-    for words in said {
+    for words in expected {
         runner.wait_for(words);
     }
     // A rescan of the directory does not report them again.
     std::fs::write(path("late.wasm"), "no plugin").expect("a file");
     runner.wait_for("plugin late.wasm: refused");
     let all = runner.stderr();
-    for words in said {
+    for words in expected {
         assert_eq!(all.matches(words).count(), 1, "{all}");
     }
 }

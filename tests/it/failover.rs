@@ -111,7 +111,7 @@ fn a_failover_to_a_synchronous_standby_loses_no_acknowledged_push() {
     pair.make_synchronous();
     let engine = runtime.block_on(Engine::start(
         pair.url(),
-        registry("nobody", &[("plain", plain)]),
+        registry("unused", &[("plain", plain)]),
     ));
     let pusher = Pusher::start(&runtime, pair.url());
     wait_until("tasks are running", || {
@@ -147,7 +147,7 @@ fn fail_over_asynchronously() -> bool {
     let mut pair = Pair::start();
     let engine = runtime.block_on(Engine::start(
         pair.url(),
-        registry("nobody", &[("slow", slow)]),
+        registry("unused", &[("slow", slow)]),
     ));
     push(&pair.primary(), "slow", N, "{}");
     let (old, new) = (pair.primary(), pair.standby());
@@ -268,7 +268,7 @@ fn a_host_with_a_black_hole_is_skipped() {
         "postgresql:///{name}?host=127.0.0.1,{dir}&port={},5432&user=pgtq&sslmode=disable",
         proxy.port()
     );
-    let engine = runtime.block_on(Engine::start(&url, registry("nobody", &[("slow", slow)])));
+    let engine = runtime.block_on(Engine::start(&url, registry("unused", &[("slow", slow)])));
     push(&sql, "slow", N, "{}");
     wait_until("some have ended", || n_finished(&sql) > 20);
     proxy.set_black_hole(true);

@@ -29,7 +29,7 @@ fn nap(attempt: Attempt, _: SqlGrant) -> HandlerFuture {
 }
 
 fn engine(runtime: &Runtime, url: &str) -> Engine {
-    let handlers = registry("nobody", &[("nap", nap), ("echo", nap)]);
+    let handlers = registry("unused", &[("nap", nap), ("echo", nap)]);
     runtime.block_on(Engine::start(url, handlers))
 }
 

@@ -90,16 +90,16 @@ fn engine(runtime: &Runtime, url: &str) -> Engine {
         ("long", long),
         ("parent", parent),
     ];
-    runtime.block_on(Engine::start(url, registry("nobody", &handlers)))
+    runtime.block_on(Engine::start(url, registry("unused", &handlers)))
 }
 
 #[test]
 fn an_open_transaction_with_a_key_delays_only_pushes_with_that_key() {
     let (database, sql) = database();
     let runtime = Runtime::new().expect("a runtime starts");
-    let stranger = Sql::connect(database.url());
-    stranger.rows("BEGIN");
-    stranger.rows("SELECT pgtq.push('nobodys', key => 'order-1')");
+    let other = Sql::connect(database.url());
+    other.rows("BEGIN");
+    other.rows("SELECT pgtq.push('no_handler', key => 'order-1')");
     let engine = engine(&runtime, database.url());
     push(&sql, "parent", 200, r#"["order-1"]"#);
     push(&sql, "parent", 1, r#"["order-2"]"#);
@@ -117,7 +117,7 @@ fn an_open_transaction_with_a_key_delays_only_pushes_with_that_key() {
     let took = began.elapsed();
     assert!(took < Duration::from_secs(10), "took {took:?}");
     assert_eq!(sql.number("SELECT count(*) FROM pgtq.running"), 200);
-    stranger.rows("COMMIT");
+    other.rows("COMMIT");
     wait_until("the parents complete", || n_complete(&sql, "parent") == 211);
     // The application's task already has the key.
     assert_eq!(n_complete(&sql, "brief"), 511);
@@ -136,9 +136,9 @@ fn an_open_cancel_transaction_delays_no_task_of_another_claim() {
     wait_until("they run under one claim", || {
         sql.row("SELECT count(*), count(DISTINCT claim_id) FROM pgtq.running") == "4|1"
     });
-    let stranger = Sql::connect(database.url());
-    stranger.rows("BEGIN");
-    stranger.rows("SELECT count(pgtq.cancel(id)) FROM pgtq.running WHERE handler = 'long'");
+    let other = Sql::connect(database.url());
+    other.rows("BEGIN");
+    other.rows("SELECT count(pgtq.cancel(id)) FROM pgtq.running WHERE handler = 'long'");
     GATE.store(true, SeqCst);
     let began = Instant::now();
     for n in 1..=10 {
@@ -149,7 +149,7 @@ fn an_open_cancel_transaction_delays_no_task_of_another_claim() {
     }
     let took = began.elapsed();
     assert!(took < Duration::from_secs(10), "took {took:?}");
-    stranger.rows("COMMIT");
+    other.rows("COMMIT");
     let cancelled = "SELECT count(*) FROM pgtq.history WHERE state = 'cancelled'";
     wait_until("the task is cancelled and its neighbours complete", || {
         sql.number(cancelled) == 1 && n_complete(&sql, "gated") == 3
@@ -161,9 +161,9 @@ fn an_open_cancel_transaction_delays_no_task_of_another_claim() {
 fn a_stopping_runner_does_not_wait_for_a_lock_and_the_task_runs_again() {
     let (database, sql) = database();
     let runtime = Runtime::new().expect("a runtime starts");
-    let stranger = Sql::connect(database.url());
-    stranger.rows("BEGIN");
-    stranger.rows("SELECT pgtq.push('nobodys', key => 'order-1')");
+    let other = Sql::connect(database.url());
+    other.rows("BEGIN");
+    other.rows("SELECT pgtq.push('no_handler', key => 'order-1')");
     let first = engine(&runtime, database.url());
     push(&sql, "parent", 3, r#"["order-1"]"#);
     push(&sql, "parent", 1, r#"["order-2"]"#);
@@ -175,7 +175,7 @@ fn a_stopping_runner_does_not_wait_for_a_lock_and_the_task_runs_again() {
     let waiting =
         "SELECT count(*), max(attempts), max(crashes) FROM pgtq.runnable WHERE handler = 'parent'";
     assert_eq!(sql.row(waiting), "3|0|0");
-    stranger.rows("COMMIT");
+    other.rows("COMMIT");
     let second = engine(&runtime, database.url());
     wait_until("they complete", || n_complete(&sql, "parent") == 4);
     runtime.block_on(second.stop());
@@ -185,9 +185,9 @@ fn a_stopping_runner_does_not_wait_for_a_lock_and_the_task_runs_again() {
 fn a_commit_blocked_by_a_lock_is_retried_without_using_an_attempt() {
     let (database, sql) = database();
     let runtime = Runtime::new().expect("a runtime starts");
-    let stranger = Sql::connect(database.url());
-    stranger.rows("BEGIN");
-    stranger.rows("SELECT pgtq.push('nobodys', key => 'order-1')");
+    let other = Sql::connect(database.url());
+    other.rows("BEGIN");
+    other.rows("SELECT pgtq.push('no_handler', key => 'order-1')");
     let registry = registry(&role(&sql), &[("books", books), ("brief", brief)]);
     let engine = runtime.block_on(Engine::start(database.url(), registry));
     push(&sql, "books", 1, "{}");
@@ -195,7 +195,7 @@ fn a_commit_blocked_by_a_lock_is_retried_without_using_an_attempt() {
         sql.row("SELECT count(*), max(attempts) FROM pgtq.scheduled") == "1|0"
     });
     assert_eq!(n_rows(&sql), "0|0");
-    stranger.rows("COMMIT");
+    other.rows("COMMIT");
     wait_until("it completes", || n_complete(&sql, "books") == 1);
     assert_eq!(n_rows(&sql), "1|1");
     assert_eq!(sql.row("SELECT max(attempts) FROM pgtq.history"), "1");

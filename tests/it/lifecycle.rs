@@ -357,8 +357,8 @@ async fn retry_cancel_and_delete_report_a_missing_task() {
     for verb in ["retry", "cancel", "delete"] {
         let unknown = fixture.pgtq(&[verb, "999", "--yes"]);
         assert_eq!(unknown.code, Some(3), "{}", unknown.stderr);
-        let said = "there is no task 999";
-        assert!(unknown.stderr.contains(said), "{}", unknown.stderr);
+        let expected = "there is no task 999";
+        assert!(unknown.stderr.contains(expected), "{}", unknown.stderr);
         let json = fixture.pgtq(&[verb, "999", "--yes", "--json"]);
         assert_eq!(json.code, Some(3), "{}", json.stderr);
         let row = json.stdout.replace([' ', '\n'], "");

@@ -43,7 +43,7 @@ impl Following {
     /// All further lines, until it exits.
     #[track_caller]
     fn rest(mut self) -> Vec<String> {
-        wait_until("pgtq ends by itself", || {
+        wait_until("pgtq exits", || {
             self.child
                 .try_wait()
                 .expect("the child can be polled")
@@ -61,7 +61,7 @@ impl Drop for Following {
 }
 
 /// The messages of a log in JSON Lines format.
-fn said(lines: &[String]) -> Vec<String> {
+fn messages(lines: &[String]) -> Vec<String> {
     let message = |line: &String| {
         let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
         line["line"]["message"].as_str().expect("text").to_owned()
@@ -91,7 +91,7 @@ async fn a_followed_log_has_every_line_of_every_attempt_once() {
     let wanted: Vec<String> = (1..=2)
         .flat_map(|attempt| (1..=25).map(move |line| format!("attempt {attempt} says {line}")))
         .collect();
-    assert_eq!(said(&lines), wanted);
+    assert_eq!(messages(&lines), wanted);
     let state = format!("SELECT state FROM pgtq.tasks WHERE id = {id}");
     assert_eq!(fixture.sql(&state).await, "complete");
     fixture
@@ -99,7 +99,7 @@ async fn a_followed_log_has_every_line_of_every_attempt_once() {
         .await;
     let again = fixture.pgtq(&["logs", &id, "--json"]).success();
     let again: Vec<String> = again.lines().map(str::to_owned).collect();
-    assert_eq!(said(&again), wanted);
+    assert_eq!(messages(&again), wanted);
     let read = fixture.pgtq(&["logs", &id]).success();
     assert_eq!(read.matches("\nattempt 2\n").count(), 1, "{read}");
 }

@@ -128,11 +128,11 @@ fn running_out_of_memory_while_compiling_is_reported_as_such() {
             .env("PGTQ_CACHE", cache.path())
             .env("PGTQ_COMPILE_MEMORY", format!("{mib}MiB"));
         let called = cli_of(program, "", &["call", &file, "nothing"], "");
-        let said = called.stderr;
+        let stderr = called.stderr;
         let refused = format!("compiling took more than {mib} MiB of memory and was stopped");
         assert!(
-            said.contains(&refused) || mib > 128 && said.contains("no handler `nothing`"),
-            "{mib} MiB: {said}"
+            stderr.contains(&refused) || mib > 128 && stderr.contains("no handler `nothing`"),
+            "{mib} MiB: {stderr}"
         );
     }
 }
@@ -149,10 +149,10 @@ fn the_plugins_own_tests_pass_natively() {
         .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins"))
         .output()
         .expect("cargo starts");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}\n{complained}");
-    assert!(said.contains("numbers_are_added ... ok"), "{said}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    assert!(stdout.contains("numbers_are_added ... ok"), "{stdout}");
 }
 
 #[test]
@@ -162,15 +162,15 @@ fn a_dry_run_deploy_reports_and_installs_nothing() {
     let plugins = folder.path().display().to_string();
     let file = plugin("hello").display().to_string();
     let deploy = ["deploy", &file, "--plugins", &plugins, "-o", "json"];
-    let told = |more: &[&str]| {
+    let deploy_with = |more: &[&str]| {
         let out = cli(database.url(), &[&deploy[..], more].concat(), "").success();
         let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
         json["deployed"].as_array().expect("a list").clone()
     };
-    let dry = told(&["--dry-run"]);
+    let dry = deploy_with(&["--dry-run"]);
     let installed = folder.path().join("hello.wasm");
     assert!(!installed.exists(), "nothing is installed");
-    let real = told(&[]);
+    let real = deploy_with(&[]);
     assert!(installed.exists(), "it is installed");
     assert_eq!((dry.len(), real.len()), (1, 1));
     assert_eq!(dry[0]["file"], file);

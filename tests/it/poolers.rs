@@ -112,8 +112,8 @@ fn a_runner_behind_a_pooler_polls_unless_it_has_a_listen_url() {
     push(&fixture.sql, "add_numbers", 20, "[2, 3]");
     wait_for_finished(&fixture.sql, 20);
     assert_eq!(fixture.sql.number(listeners), 0);
-    deaf.terminate();
-    assert_eq!(deaf.wait().code(), Some(0));
+    polling.terminate();
+    assert_eq!(polling.wait().code(), Some(0));
 
     let direct = [("PGTQ_LISTEN_URL", fixture.database.url())];
     let mut hears = start(&fixture.url(), dir.path(), &[], &direct);
@@ -124,6 +124,6 @@ fn a_runner_behind_a_pooler_polls_unless_it_has_a_listen_url() {
     push(&fixture.sql, "add_numbers", 20, "[2, 3]");
     wait_for_finished(&fixture.sql, 40);
     assert_completed_once(&fixture.sql, 40);
-    hears.terminate();
-    assert_eq!(hears.wait().code(), Some(0));
+    listening.terminate();
+    assert_eq!(listening.wait().code(), Some(0));
 }

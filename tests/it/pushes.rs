@@ -21,10 +21,10 @@ fn outcome(sql: &Sql, args: &str) -> String {
     rows.remove(0)
 }
 
-fn regrant(runner: &mut Runner, dir: &Path, rules: &str, told: &str) {
+fn regrant(runner: &mut Runner, dir: &Path, rules: &str, message: &str) {
     let text = format!("[grants.flaky]\npush = [{rules}]\n");
     std::fs::write(dir.join("pgtq.toml"), text).expect("a configuration is written");
-    runner.wait_for(told);
+    runner.wait_for(message);
 }
 
 #[test]
@@ -43,10 +43,10 @@ fn a_plugin_reaches_another_plugins_handler_only_with_a_grant() {
     assert_eq!(pushes.len(), 1, "{pushes:?}");
     assert_eq!(pushes[0]["what"], "add_numbers queue=urgent priority=-10");
     assert_eq!(pushes[0]["answer"], "refused");
-    let refused = "push add_numbers queue=urgent priority=-10";
+    let denied = "push add_numbers queue=urgent priority=-10";
     wait_until("the runner has logged what it denies", || {
         let plugins = cli(database.url(), &["plugins"], "").success();
-        plugins.contains(refused)
+        plugins.contains(denied)
     });
     let added =
         || sql.rows("SELECT queue, priority, state FROM pgtq.tasks WHERE handler = 'add_numbers'");
@@ -126,9 +126,9 @@ fn a_self_doubling_plugin_stops_at_the_limit_of_waiting_tasks() {
     let config = "[limits]\nwaiting = 500\n";
     let mut runner = runner(database.url(), dir.path(), config, &["-c", "4"]);
     push(&sql, BOMB, 1, "[1000000000]");
-    let refused = "SELECT count(*) FROM pgtq.history WHERE state = 'failed'
+    let denied = "SELECT count(*) FROM pgtq.history WHERE state = 'failed'
         AND error_message LIKE '%tasks of this plugin wait already, its limit is 500%'";
-    wait_until("pushes are refused", || sql.number(refused) > 1_000);
+    wait_until("pushes are denied", || sql.number(denied) > 1_000);
     // At most what was pushed between two checks, one or two seconds.
     let waiting = sql.number(UNFINISHED);
     assert!(waiting < 100_000, "{waiting} tasks wait");
@@ -149,19 +149,19 @@ fn a_handler_of_another_file_on_another_runner_is_not_the_plugins_own() {
     // The same handlers in another file: with an additional custom section.
     let mut file = std::fs::read(here.path().join("flaky.wasm")).expect("a plugin");
     file.extend([0, 5, 4, b'm', b'i', b'n', b'e']);
-    std::fs::write(there.path().join("stranger.wasm"), file).expect("a file is written");
+    std::fs::write(there.path().join("other.wasm"), file).expect("a file is written");
     // Serves no queue with tasks.
-    let other = ["--queues", "nothing"];
-    let stranger = runner(database.url(), there.path(), "", &other);
+    let options = ["--queues", "nothing"];
+    let other = runner(database.url(), there.path(), "", &options);
     wait_until("the other runner has registered its handlers", || {
-        sql.number("SELECT count(*) FROM pgtq.handlers WHERE file = 'stranger.wasm'") > 0
+        sql.number("SELECT count(*) FROM pgtq.handlers WHERE file = 'other.wasm'") > 0
     });
     let _runner = runner(database.url(), here.path(), "", &[]);
     let own = r#"{"handler": "flaky.until", "args": {"good": 1}}"#;
     wait_until("the runner has read the other handlers", || {
         outcome(&sql, own) == "failed|denied"
     });
-    drop(stranger);
+    drop(other);
     wait_until("the lease of the other runner has expired", || {
         outcome(&sql, own) == "complete|"
     });

@@ -20,7 +20,7 @@ fn brief(_: Attempt, _: SqlGrant) -> HandlerFuture {
 }
 
 fn engine(runtime: &Runtime, url: &str) -> Engine {
-    let handlers = registry("nobody", &[("brief", brief), ("rejected", brief)]);
+    let handlers = registry("unused", &[("brief", brief), ("rejected", brief)]);
     runtime.block_on(Engine::start(url, handlers))
 }
 

@@ -107,21 +107,21 @@ fn swap_under_load(n_swaps: usize, n_tasks: usize) {
         "digests recorded, the two files' digests"
     );
     // The version in the result matches the digest.
-    let said = sql.rows(
+    let rows = sql.rows(
         "SELECT result->>'version', encode(digest, 'hex'), count(*) FROM pgtq.history
          WHERE handler = 'greet' GROUP BY 1, 2 ORDER BY 1",
     );
-    assert_eq!(said.len(), 2, "{said:?}");
+    assert_eq!(rows.len(), 2, "{rows:?}");
     assert!(
-        said[0].starts_with(&format!("1|{}|", digests[0])),
-        "{said:?}"
+        rows[0].starts_with(&format!("1|{}|", digests[0])),
+        "{rows:?}"
     );
     assert!(
-        said[1].starts_with(&format!("2|{}|", digests[1])),
-        "{said:?}"
+        rows[1].starts_with(&format!("2|{}|", digests[1])),
+        "{rows:?}"
     );
     eprintln!(
-        "{n_swaps} swaps in {seconds:.1} s, tasks ended in {n_busy} of them; {n_tasks} tasks: {said:?}"
+        "{n_swaps} swaps in {seconds:.1} s, tasks ended in {n_busy} of them; {n_tasks} tasks: {rows:?}"
     );
     assert!(n_busy > 0, "no task finished during a swap");
 }

@@ -134,15 +134,15 @@ fn escaped(text: &str) -> String {
 }
 
 #[track_caller]
-fn assert_silent(who: &str, said: &str) {
+fn assert_silent(who: &str, printed: &str) {
     for mark in MARKS {
-        let place = said.lines().find(|line| line.contains(mark));
-        assert_eq!(place, None, "{who} says {mark}");
+        let place = printed.lines().find(|line| line.contains(mark));
+        assert_eq!(place, None, "{who} prints {mark}");
     }
 }
 
 /// Runs each verb with `env` and the most verbose log. Returns all output.
-fn talk(verbs: &[&str], dir: &Path, env: &[(&str, &str)]) -> String {
+fn output_of(verbs: &[&str], dir: &Path, env: &[(&str, &str)]) -> String {
     let mut all = String::new();
     for verb in verbs {
         let output = program()
@@ -154,12 +154,12 @@ fn talk(verbs: &[&str], dir: &Path, env: &[(&str, &str)]) -> String {
             .stdin(Stdio::null())
             .output()
             .expect("pgtq runs");
-        let said =
-            [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+        let printed = [output.stdout, output.stderr]
+            .map(|printed| String::from_utf8_lossy(&printed).into_owned());
         let who = format!("`{verb}` with {env:?}");
-        assert_silent(&who, &said.concat());
-        assert!(!said.concat().is_empty(), "{who} says nothing");
-        all.push_str(&said.concat());
+        assert_silent(&who, &printed.concat());
+        assert!(!printed.concat().is_empty(), "{who} prints nothing");
+        all.push_str(&printed.concat());
     }
     all
 }
@@ -179,18 +179,18 @@ fn no_verb_prints_a_password_or_a_secret_for_any_url() {
             scope.spawn(move || {
                 for (url, all) in addresses.iter().skip(part).step_by(2) {
                     let verbs = if *all { VERBS } else { FEW };
-                    talk(verbs, dir, &[("PGTQ_DATABASE_URL", url)]);
+                    output_of(verbs, dir, &[("PGTQ_DATABASE_URL", url)]);
                 }
             });
         }
     });
-    let good = talk(
+    let good = output_of(
         VERBS,
         dir.path(),
         &[("DATABASE_URL", &locked.url(PASSWORD))],
     );
     assert!(good.contains("registered"), "the login succeeded: {good}");
-    let bad = talk(
+    let bad = output_of(
         FEW,
         dir.path(),
         &[("DATABASE_URL", &locked.url("hunter2!"))],
@@ -204,12 +204,12 @@ fn no_verb_prints_a_password_or_a_secret_for_any_url() {
         ("PGUSER", "locked"),
         ("PGPASSWORD", PASSWORD),
     ];
-    talk(FEW, dir.path(), &variables);
+    output_of(FEW, dir.path(), &variables);
     let listen = [
         ("PGTQ_DATABASE_URL", &*locked.url(PASSWORD)),
         ("PGTQ_LISTEN_URL", "postgresql://u:hunter2@127.0.0.1:1/x"),
     ];
-    talk(FEW, dir.path(), &listen);
+    output_of(FEW, dir.path(), &listen);
     for url in [
         &*locked.url(PASSWORD),
         "postgresql://u:hunter2@hunter2@127.0.0.1:1/x",
@@ -217,7 +217,7 @@ fn no_verb_prints_a_password_or_a_secret_for_any_url() {
         let toml = format!("[database]\nurl = \"{url}\"\nurls = \"hunter\"\n");
         for toml in [toml.replace("urls", "schema"), toml] {
             fs::write(dir.path().join("pgtq.toml"), toml).expect("a file is written");
-            talk(FEW, dir.path(), &[]);
+            output_of(FEW, dir.path(), &[]);
         }
     }
 }
@@ -242,9 +242,9 @@ fn children(parent: u32) -> Vec<String> {
         let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
         fields.split(' ').nth(1) == Some(&parent.to_string())
     });
-    let told = of_parent
+    let attempts = of_parent
         .map(|one| read(one.path().join("cmdline")) + "\n" + &read(one.path().join("environ")));
-    told.collect()
+    attempts.collect()
 }
 
 #[test]
@@ -270,8 +270,8 @@ fn a_runner_and_its_handlers_use_secrets_and_print_none() {
         .and_then(|listener| listener.local_addr())
         .expect("a port is free")
         .to_string();
-    let said = dir.path().join("said.txt");
-    let file = File::create(&said).expect("a file is made");
+    let log_path = dir.path().join("log.txt");
+    let file = File::create(&log_path).expect("a file is made");
     let good = locked.url(PASSWORD);
     let child = program()
         .args(["run", "--plugins", ".", "--listen", &address])
@@ -346,7 +346,7 @@ fn a_runner_and_its_handlers_use_secrets_and_print_none() {
     push("order_report", "{}");
     ended(4);
     sql.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'locked'");
-    let log = || String::from_utf8_lossy(&fs::read(&said).expect("it is there")).into_owned();
+    let log = || String::from_utf8_lossy(&fs::read(&log_path).expect("it is there")).into_owned();
     wait_until("the login of the runner is rejected", || {
         log().contains("password authentication failed for user \"locked\"")
     });

@@ -34,8 +34,8 @@ fn assert_unattempted(sql: &Sql, n: i64) {
 }
 
 /// The number of released unstarted tasks in the runner's log.
-fn n_released(said: &str) -> Option<i64> {
-    let line = said
+fn n_released(stderr: &str) -> Option<i64> {
+    let line = stderr
         .lines()
         .find(|line| line.contains("releasing tasks that had not started"))?;
     let number = line.split("n_tasks=").nth(1)?;
@@ -51,7 +51,7 @@ fn a_drain_finishes_running_tasks_and_releases_unstarted_ones() {
     let start = |arguments: &[&str]| runner(database.url(), dir.path(), LONG_SLEEPS, arguments);
     let mut first = start(&["-c", "4"]);
     push(&sql, "flaky.sleep", N, "[30]");
-    // It claims more tasks than it has slots once it knows their duration.
+    // The runner claims more tasks than it has slots once it has measured their duration.
     wait_until("more tasks are claimed than there are slots", || {
         n_running(&sql) > SLOTS && n_finished(&sql) > 20
     });

@@ -34,8 +34,8 @@ fn a_task_with_an_unknown_trait_is_released_and_one_with_metadata_runs() {
         ),
         "10|10"
     );
-    let said = runner.stderr();
-    let lines: Vec<&str> = said
+    let log = runner.stderr();
+    let lines: Vec<&str> = log
         .lines()
         .filter(|l| l.contains("released a task"))
         .collect();

@@ -52,10 +52,10 @@ fn a_runner_continues_under_a_newer_schema_that_serves_it() {
     assert_completed_once(&sql, N + 100);
     assert!(is_ready(&address));
     assert_eq!(sql.number("SELECT max(crashes) FROM pgtq.history"), 0);
-    let said = runner.stderr();
+    let log = runner.stderr();
     assert!(
-        !said.contains("no longer serves") && !said.contains("ERROR"),
-        "{said}"
+        !log.contains("no longer serves") && !log.contains("ERROR"),
+        "{log}"
     );
     // The verbs still work, and there is nothing to migrate.
     let pushed = cli(

@@ -56,8 +56,8 @@ fn the_golden_cases_of_the_plugins_pass_in_the_real_sandbox() {
         let file = plugin(name).display().to_string();
         let cases = repository().join("plugins").join(name).join("cases");
         let cases = cases.display().to_string();
-        let told = cli("", &["test", &file, "--cases", &cases], "").success();
-        assert_eq!(told.lines().count(), n_cases, "{told}");
+        let output = cli("", &["test", &file, "--cases", &cases], "").success();
+        assert_eq!(output.lines().count(), n_cases, "{output}");
     }
 }
 

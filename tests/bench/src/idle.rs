@@ -91,7 +91,7 @@ impl Process {
     }
 
     fn proc(&self, file: &str) -> Result<String, Problem> {
-        let gone = || Problem::failed("the runner's process has ended; its words are above");
+        let gone = || Problem::failed("the runner's process has ended; its output is above");
         let pid = self.0.id().ok_or_else(gone)?;
         std::fs::read_to_string(format!("/proc/{pid}/{file}")).map_err(|_| gone())
     }

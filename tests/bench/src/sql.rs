@@ -180,7 +180,7 @@ impl Floor {
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn wrong(error: Error) -> Problem {
-    let said = error.as_db_error().map(ToString::to_string);
-    let said = said.unwrap_or_else(|| error.to_string());
-    Problem::failed(format!("the benchmark's own connection: {said}"))
+    let message = error.as_db_error().map(ToString::to_string);
+    let message = message.unwrap_or_else(|| error.to_string());
+    Problem::failed(format!("the benchmark's own connection: {message}"))
 }

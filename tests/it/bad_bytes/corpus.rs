@@ -97,23 +97,23 @@ async fn end(sandbox: &Sandbox, bytes: Arc<[u8]>) -> (End, String) {
 }
 
 fn judged(end: End, error: &LoadError) -> (End, String) {
-    let said = error.to_string();
-    let obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-    let wordless = said.len() < 10 || said.contains(obeyed);
+    let message = error.to_string();
+    let unprintable = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    let unreadable = message.len() < 10 || message.contains(unprintable);
     let end = match error {
         LoadError::Internal(_)
         | LoadError::Compiler { .. }
         | LoadError::CompilerFailed { .. }
         | LoadError::CompileStalled { .. } => End::Died,
-        _ if wordless => End::Died,
+        _ if unreadable => End::Died,
         LoadError::CompileMemory { .. } | LoadError::CompileTimeout { .. } => End::Stopped,
         _ => end,
     };
-    (end, said)
+    (end, message)
 }
 
 #[test]
-#[ignore = "builds a workspace of its own and takes minutes"]
+#[ignore = "builds a separate workspace, which takes minutes"]
 fn no_corpus_file_crashes_a_reader_or_a_compiler() {
     let items = corpus();
     let config = SandboxConfig {
@@ -144,7 +144,7 @@ fn no_corpus_file_crashes_a_reader_or_a_compiler() {
         .iter()
         .filter(|(_, _, (end, _))| *end == End::Died)
         .collect();
-    eprintln!("{} items, {} deaths", ended.len(), died.len());
+    eprintln!("{} items, {} crashes", ended.len(), died.len());
     assert!(died.is_empty(), "{died:#?}");
     assert_eq!(sandbox.live_instances(), Some(0));
     let mut taken: Vec<&str> = ended

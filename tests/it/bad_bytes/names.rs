@@ -38,10 +38,10 @@ const NAMES: &[&str] = &[
 /// Panics if the text has control characters other than line ends and tabs.
 #[track_caller]
 fn assert_printable(text: &str) {
-    let obeyed = |c: char| {
+    let unprintable = |c: char| {
         c.is_control() && !matches!(c, '\n' | '\t') || ('\u{202a}'..='\u{202e}').contains(&c)
     };
-    assert!(!text.contains(obeyed), "{text:?}");
+    assert!(!text.contains(unprintable), "{text:?}");
 }
 
 /// All interfaces have the same rule for names.
@@ -104,8 +104,8 @@ fn an_invalid_name_is_rejected_in_a_manifest_and_harmless_as_a_file_name() {
     }
     for (file, word) in &expected {
         let refused = |line: &str| {
-            let said = line.split_once(&format!("plugin {file}: refused"));
-            said.is_some_and(|(_, reason)| reason.contains(word))
+            let rejected = line.split_once(&format!("plugin {file}: refused"));
+            rejected.is_some_and(|(_, reason)| reason.contains(word))
         };
         wait_until(&format!("{file} is refused"), || {
             target.runner.stderr().lines().any(refused)

@@ -146,8 +146,8 @@ fn any_text_returned_as_a_result_is_stored_unchanged_or_rejected() {
         let id = found("id", n);
         let shown = cli(database.url(), &["show", &id], "");
         assert_eq!(shown.code, Some(0), "{text:.60}: {shown:?}");
-        let obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-        assert!(!shown.stdout.contains(obeyed), "{shown:?}");
+        let unprintable = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+        assert!(!shown.stdout.contains(unprintable), "{shown:?}");
         let read = cli(database.url(), &["show", &id, "--json"], "").success();
         let read: Result<&serde_json::value::RawValue, _> = serde_json::from_str(&read);
         assert!(read.is_ok(), "{text:.60}: {read:?}");

@@ -32,7 +32,7 @@ async fn sleep(attempt: &Attempt, grant: &SqlGrant, timeout: Duration) -> Report
             }),
         },
         _ = attempt.signal.stopped() => Report::without_guest(Outcome::Cancel {
-            reason: "told to".to_owned(),
+            reason: "the task is cancelled".to_owned(),
         }),
     }
 }
@@ -70,10 +70,13 @@ fn statements_stop_on_the_server(fixture: &Fixture, url: &str) {
     };
     let handlers = registry_of(
         &grant,
-        &[("deadline", until_its_deadline), ("told", until_cancelled)],
+        &[
+            ("deadline", until_its_deadline),
+            ("cancelled", until_cancelled),
+        ],
     );
     let sql = &fixture.sql;
-    push(sql, "told", 1, "{}");
+    push(sql, "cancelled", 1, "{}");
     push(sql, "deadline", 3, "{}");
     let engine = runtime.block_on(Engine::start(url, handlers));
     wait_until("the deadlines have passed", || {
@@ -88,7 +91,7 @@ fn statements_stop_on_the_server(fixture: &Fixture, url: &str) {
     assert_eq!(summary.complete, 0);
     let ended =
         sql.rows("SELECT handler, state, count(*) FROM pgtq.history GROUP BY 1, 2 ORDER BY 1");
-    assert_eq!(ended, ["deadline|failed|3", "told|cancelled|1"]);
+    assert_eq!(ended, ["cancelled|cancelled|1", "deadline|failed|3"]);
     // The pooler still works.
     cli(url, &["tasks"], "").success();
 }

@@ -40,17 +40,17 @@ impl TlsFixture {
 }
 
 /// The error of a rejected verb, without values of this run.
-fn said(fixture: &TlsFixture, url: &str) -> String {
+fn error_of(fixture: &TlsFixture, url: &str) -> String {
     let Finished { code, stderr, .. } = cli(url, &["tasks"], "");
     let code = code.expect("no signal ended it");
     let database = fixture.fixture.sql.row("SELECT current_database()");
-    let said = stderr
+    let error = stderr
         .replace(
             &format!(":{}/{database}", fixture.fixture.pooler.port()),
             ":PORT/DATABASE",
         )
         .replace(&*fixture.authority.file().to_string_lossy(), "FILE");
-    format!("status {code}\n{said}")
+    format!("status {code}\n{error}")
 }
 
 #[test]
@@ -97,16 +97,17 @@ fn a_pooler_with_a_wrong_name_or_authority_is_rejected_with_a_clear_error() {
     let Some(fixture) = TlsFixture::new() else {
         return;
     };
-    let stranger = Authority::new("a stranger");
+    let other_authority = Authority::new("another authority");
     let other_name = fixture.url_knowing(&fixture.authority, "127.0.0.1", "verify-full");
-    insta::assert_snapshot!("other_name", said(&fixture, &other_name));
+    insta::assert_snapshot!("other_name", error_of(&fixture, &other_name));
     for mode in ["verify-ca", "verify-full"] {
-        let untrusted = fixture.url_knowing(&stranger, "localhost", mode);
-        let said = said(&fixture, &untrusted).replace(&*stranger.file().to_string_lossy(), "FILE");
-        insta::assert_snapshot!("untrusted", said);
+        let untrusted = fixture.url_knowing(&other_authority, "localhost", mode);
+        let error = error_of(&fixture, &untrusted)
+            .replace(&*other_authority.file().to_string_lossy(), "FILE");
+        insta::assert_snapshot!("untrusted", error);
     }
     let plain = fixture.url("localhost", "sslmode=disable");
-    insta::assert_snapshot!("no_tls_asked_for", said(&fixture, &plain));
+    insta::assert_snapshot!("no_tls_asked_for", error_of(&fixture, &plain));
 }
 
 #[test]
@@ -119,11 +120,11 @@ fn a_listed_self_signed_pooler_certificate_is_accepted() {
     let url = fixture.url_knowing(&fixture.authority, "localhost", "verify-full");
     cli(&url, &["tasks"], "").success();
     let other_name = fixture.url_knowing(&fixture.authority, "127.0.0.1", "verify-full");
-    insta::assert_snapshot!("other_name", said(&fixture, &other_name));
+    insta::assert_snapshot!("other_name", error_of(&fixture, &other_name));
     let url = fixture.url_knowing(&fixture.authority, "127.0.0.1", "verify-ca");
     cli(&url, &["tasks"], "").success();
     let twin = Authority::new("localhost");
     let untrusted = fixture.url_knowing(&twin, "localhost", "verify-ca");
-    let said = said(&fixture, &untrusted).replace(&*twin.file().to_string_lossy(), "FILE");
-    insta::assert_snapshot!("untrusted", said);
+    let error = error_of(&fixture, &untrusted).replace(&*twin.file().to_string_lossy(), "FILE");
+    insta::assert_snapshot!("untrusted", error);
 }

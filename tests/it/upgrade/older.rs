@@ -189,10 +189,10 @@ fn an_older_program_continues_during_an_upgrade_to_a_newer_one() {
         eprintln!("{name}: {pushed:?}");
     }
     for (name, runner) in [("older", &older), ("newer", &newer)] {
-        let said = runner.stderr();
-        let last = said.lines().rfind(|line| line.contains(" complete, "));
+        let log = runner.stderr();
+        let last = log.lines().rfind(|line| line.contains(" complete, "));
         eprintln!("{name} runner: {}", last.unwrap_or("no summary"));
-        assert!(!said.contains("ERROR"), "{said}");
+        assert!(!log.contains("ERROR"), "{log}");
     }
     assert_completed_once(&sql, n_tasks);
     let keys = sql.number("SELECT count(DISTINCT key) FROM pgtq.history");

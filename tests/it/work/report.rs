@@ -113,8 +113,8 @@ async fn a_report_continues_after_its_runner_is_killed_and_counts_nothing_twice(
     fixture.wait_all().await;
     assert_eq!(outcome(&fixture, &id).await, "complete|1|-");
     assert_eq!(fixture.sql(DIFFERENCES).await, "0|20");
-    let told = format!("SELECT result FROM pgtq.tasks WHERE id = {id}");
-    let report: Value = serde_json::from_str(&fixture.sql(&told).await).expect("JSON");
+    let query = format!("SELECT result FROM pgtq.tasks WHERE id = {id}");
+    let report: Value = serde_json::from_str(&fixture.sql(&query).await).expect("JSON");
     assert_eq!(report["total"]["orders"], N_ORDERS);
     let logs = fixture.pgtq(&["logs", &id]).success();
     assert!(logs.contains("continuing after order 3000"), "{logs}");
