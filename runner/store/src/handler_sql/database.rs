@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::connect::connection::Store;
-use crate::handler_sql::saved::{Saved, lost};
+use crate::handler_sql::save;
+use crate::handler_sql::saved::{Saved, interrupted, lost};
 use crate::handler_sql::trouble::Trouble;
 use crate::handler_sql::work::{Commit, Settle, Work};
 use crate::handler_sql::{params, statement};
@@ -226,7 +227,7 @@ impl AttemptDatabase {
         with_sql: bool,
     ) -> Result<(), Problem> {
         let mut inner = self.open().await?;
-        self.load_saved(&mut inner.saved).await?;
+        save::load(&self.store, self.task, &mut inner.saved).await?;
         inner.saved.check(limits, name, value)?;
         let is_open = inner.work.as_ref().is_some_and(|work| work.begun);
         if !(with_sql && is_open) {
@@ -238,7 +239,7 @@ impl AttemptDatabase {
                     ),
                 ));
             }
-            return self.save_now(&mut inner.saved, name, value).await;
+            return save::save(&self.store, self.holder(), &mut inner.saved, name, value).await;
         }
         let Some(mut work) = inner.work.take() else {
             return Err(interrupted());
@@ -262,12 +263,16 @@ impl AttemptDatabase {
         }
     }
 
+    fn holder(&self) -> (RunnerId, ClaimId, TaskId) {
+        (self.runner, self.claim, self.task)
+    }
+
     async fn commit_so_far(&self, limits: &Limits, value: &str) -> Result<(), Problem> {
         let mut inner = self.open().await?;
-        self.load_saved(&mut inner.saved).await?;
+        save::load(&self.store, self.task, &mut inner.saved).await?;
         inner.saved.check(limits, "", value)?;
         let Some(mut work) = inner.work.take_if(|work| work.begun) else {
-            return self.save_now(&mut inner.saved, "", value).await;
+            return save::save(&self.store, self.holder(), &mut inner.saved, "", value).await;
         };
         inner.doom = Some(interrupted());
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] = [
@@ -350,10 +355,6 @@ impl Inner {
     }
 }
 
-fn interrupted() -> Problem {
-    Problem::new("timeout", "a statement was interrupted")
-}
-
 impl fmt::Debug for AttemptDatabase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AttemptDatabase")
@@ -382,7 +383,7 @@ impl Database for AttemptDatabase {
         Box::pin(async move {
             self.used.store(true, Relaxed);
             let mut inner = self.inner.lock().await;
-            self.load_saved(&mut inner.saved).await?;
+            save::load(&self.store, self.task, &mut inner.saved).await?;
             Ok(inner.saved.get(name).cloned())
         })
     }

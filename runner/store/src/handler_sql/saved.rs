@@ -105,3 +105,7 @@ pub(super) fn lost() -> Problem {
         "the task's claim is gone and the task belongs to another attempt now; nothing that this attempt does is stored",
     )
 }
+
+pub(super) fn interrupted() -> Problem {
+    Problem::new("timeout", "a statement was interrupted")
+}
