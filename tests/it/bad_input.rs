@@ -245,7 +245,10 @@ async fn a_newer_older_or_missing_schema_exits_with_5() {
         .sql("INSERT INTO pgtq.migrations (version, name, sha256, serves) VALUES (9999, 'tomorrow', '', 9999)")
         .await;
     let newer = fixture.pgtq(&["run"]);
-    insta::assert_snapshot!(numberless(&status_and_stderr(&newer), "this pgtq is for version "));
+    insta::assert_snapshot!(numberless(
+        &status_and_stderr(&newer),
+        "this pgtq is for version "
+    ));
     let nothing = Database::empty();
     insta::assert_snapshot!(status_and_stderr(&cli(nothing.url(), &["tasks"], "")));
 }

@@ -106,9 +106,9 @@ fn a_runner_behind_a_pooler_polls_unless_it_has_a_listen_url() {
     let dir = plugin_dir(&["hello"]);
     let listeners = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND (query LIKE 'LISTEN%' OR query LIKE 'NOTIFY%')";
-    let mut deaf = start(&fixture.url(), dir.path(), &[], &[]);
-    deaf.wait_for("does not support LISTEN, so new tasks are found by polling");
-    deaf.wait_for("running");
+    let mut polling = start(&fixture.url(), dir.path(), &[], &[]);
+    polling.wait_for("does not support LISTEN, so new tasks are found by polling");
+    polling.wait_for("running");
     push(&fixture.sql, "add_numbers", 20, "[2, 3]");
     wait_for_finished(&fixture.sql, 20);
     assert_eq!(fixture.sql.number(listeners), 0);
@@ -116,8 +116,8 @@ fn a_runner_behind_a_pooler_polls_unless_it_has_a_listen_url() {
     assert_eq!(polling.wait().code(), Some(0));
 
     let direct = [("PGTQ_LISTEN_URL", fixture.database.url())];
-    let mut hears = start(&fixture.url(), dir.path(), &[], &direct);
-    hears.wait_for("LISTEN uses database.listen_url");
+    let mut listening = start(&fixture.url(), dir.path(), &[], &direct);
+    listening.wait_for("LISTEN uses database.listen_url");
     wait_until("it listens past the pooler", || {
         fixture.sql.number(listeners) == 1
     });

@@ -5,7 +5,7 @@ use quote::ToTokens;
 use syn::{Expr, GenericArgument, PathArguments, Type, TypeReference};
 
 use crate::errors::Errors;
-use crate::tokens::plain_name;
+use crate::tokens::{is_named, plain_name};
 
 /// One parameter that comes out of the payload.
 pub(crate) struct Parameter {

@@ -10,7 +10,7 @@ use pgtq_contract::Name;
 
 use crate::errors::Errors;
 use crate::shape::{Parameter, Shape, check_defaults, shape};
-use crate::tokens::plain_name;
+use crate::tokens::{is_named, plain_name};
 
 /// How the return value is converted into a result.
 pub(crate) enum Returns {
@@ -191,17 +191,6 @@ fn returns(output: &ReturnType) -> Returns {
         ReturnType::Default => Returns::Plain,
         ReturnType::Type(_, ty) if is_named(ty, "Result") => Returns::Fallible,
         ReturnType::Type(..) => Returns::Inferred,
-    }
-}
-
-pub(crate) fn is_named(ty: &Type, name: &str) -> bool {
-    match ty {
-        Type::Path(path) => path
-            .path
-            .segments
-            .last()
-            .is_some_and(|last| last.ident == name),
-        _ => false,
     }
 }
 

@@ -23,3 +23,15 @@ pub(crate) fn plain_name(ident: &Ident) -> String {
 pub(crate) fn is_string(ty: &syn::Type) -> bool {
     matches!(ty, syn::Type::Path(path) if path.path.is_ident("String"))
 }
+
+/// Whether the last segment of a type's path is `name`.
+pub(crate) fn is_named(ty: &syn::Type, name: &str) -> bool {
+    match ty {
+        syn::Type::Path(path) => path
+            .path
+            .segments
+            .last()
+            .is_some_and(|last| last.ident == name),
+        _ => false,
+    }
+}
