@@ -7,7 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use serde::{Serialize, Serializer};
 
-use crate::json::BYTES;
+/// The name under which [`Bytes`](crate::Bytes) serializes itself: base64 inside.
+pub(crate) const BYTES: &str = "$pgtq_sdk::Bytes";
 
 /// Binary data: base64 in JSON, `bytea` in SQL.
 ///

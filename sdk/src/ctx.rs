@@ -50,16 +50,6 @@ impl Ctx {
         Ctx { host }
     }
 
-    /// A context for unit tests, without sandbox, database or network.
-    ///
-    /// Until it is dropped, it is the current context of its thread and records
-    /// pushes, log lines, progress, SQL statements and HTTP requests. See
-    /// [`TestCtx`](crate::TestCtx).
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn test() -> crate::TestCtx {
-        crate::TestCtx::new()
-    }
-
     /// The task's id. It is unique in its database and never reused.
     pub fn id(&self) -> u64 {
         self.host.id()

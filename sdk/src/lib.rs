@@ -59,9 +59,11 @@ mod guest;
 mod host;
 pub mod http;
 mod json;
+mod level;
 #[doc(hidden)]
 pub mod log;
 mod push;
+mod push_options;
 mod registry;
 mod returned;
 mod secret;
@@ -74,7 +76,7 @@ pub use args::Json;
 pub use bytes::Bytes;
 pub use ctx::Ctx;
 pub use error::{Error, Result, ResultExt, Verdict, cancel, snooze};
-pub use log::Level;
+pub use level::Level;
 pub use pgtq_contract::Retries;
 pub use pgtq_sdk_macros::{data, handler};
 pub use push::Task;
@@ -121,7 +123,7 @@ pub const fn secs(seconds: u64) -> std::time::Duration {
 pub mod __private {
     pub use crate::args::{Argument, Arguments};
     pub use crate::ctx::Ctx;
-    pub use crate::json::expression;
+    pub use crate::json::macros::expression;
     pub use crate::registry::{ArgumentsSchema, Entry};
     pub use crate::returned::{Fallible, Plain, returned};
     pub use inventory;

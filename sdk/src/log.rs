@@ -5,16 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::host;
 use crate::json;
-
-/// The severity of a log line, in ascending order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the names are the documentation")]
-pub enum Level {
-    Debug,
-    Info,
-    Warn,
-    Error,
-}
+use crate::level::Level;
 
 /// The structured fields of one line.
 #[derive(Debug, Default)]

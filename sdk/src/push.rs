@@ -10,21 +10,7 @@ use crate::args::Argument;
 use crate::error::{Error, Result};
 use crate::host;
 use crate::json;
-
-/// What a push may say besides handler and arguments: the JSON of the contract.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub(crate) struct Options {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) queue: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) priority: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) delay_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) retries: Option<Retries>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) key: Option<String>,
-}
+use crate::push_options::Options;
 
 /// A task to be pushed. For a handler `greet` of this crate, `greet::task("Ada")`
 /// makes one whose arguments the compiler checks; [`Task::new`] makes one for a

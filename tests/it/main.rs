@@ -22,6 +22,7 @@ mod fork_bomb;
 mod grants;
 mod held;
 mod held_locks;
+mod imports;
 mod large;
 mod lifecycle;
 mod limit_tables;

@@ -87,37 +87,37 @@ macro_rules! limits {
 limits! {
     fuel: u64 = 10_000_000_000, LimitUnit::Count, cap x 4,
         "WebAssembly instructions, about one unit each; bulk memory operations cost one per byte",
-        "the attempt fails: `fuel`", "sandbox/src/attempt.rs";
+        "the attempt fails: `fuel`", "sandbox/src/attempt/store.rs";
     timeout: Duration = Duration::from_secs(30), LimitUnit::Time, cap x 4,
         "wall-clock time, including host calls",
-        "the attempt fails: `timeout`", "sandbox/src/attempt.rs";
+        "the attempt fails: `timeout`", "sandbox/src/run/supervise.rs";
     memory: u64 = 64 * MIB, LimitUnit::Memory, cap x 4,
         "bytes of linear memory, in total",
-        "the attempt fails: `memory`", "sandbox/src/limiter.rs";
+        "the attempt fails: `memory`", "sandbox/src/attempt/limiter.rs";
     table_elements: u64 = 20_000, LimitUnit::Count, cap x 1,
         "elements of all tables of the instance",
-        "the attempt fails: `table`", "sandbox/src/limiter.rs";
+        "the attempt fails: `table`", "sandbox/src/attempt/limiter.rs";
     host_bytes: u64 = 16 * MIB, LimitUnit::BytesFrom(MIB), cap x 1,
         "bytes that the host allocates for the attempt (log lines, child tasks, headers, buffers); they count into its peak memory",
-        "the attempt fails: `memory`", "sandbox/src/state.rs";
+        "the attempt fails: `memory`", "sandbox/src/attempt/state.rs";
     call_bytes: u64 = 4 * MIB, LimitUnit::Bytes, cap x 1,
         "bytes that one host call may copy out of the guest",
-        "the attempt fails: `call_size`", "sandbox/src/host_call.rs";
+        "the attempt fails: `call_size`", "sandbox/src/attempt/host_call.rs";
     result_bytes: u64 = MIB, LimitUnit::Bytes, cap x 1,
         "bytes of the result, or of an error's message and details",
-        "the attempt fails: `result_size`", "sandbox/src/attempt.rs";
+        "the attempt fails: `result_size`", "sandbox/src/run/outcome.rs";
     log_lines: u32 = 1_000, LimitUnit::Count, cap x 1,
         "log lines kept, the first half and the last half",
-        "lines are dropped; ten times as many fail the attempt: `logs`", "sandbox/src/logs.rs";
+        "lines are dropped; ten times as many fail the attempt: `logs`", "sandbox/src/attempt/logs.rs";
     log_bytes: u64 = MIB, LimitUnit::Bytes, cap x 1,
         "bytes of log kept, the first half and the last half",
-        "lines are dropped", "sandbox/src/logs.rs";
+        "lines are dropped", "sandbox/src/attempt/logs.rs";
     pushes: u32 = 1_000, LimitUnit::Count, cap x 1,
         "child tasks",
-        "the push returns an error", "sandbox/src/push.rs";
+        "the push returns an error", "sandbox/src/capability/push/children.rs";
     lanes: u32 = 100, LimitUnit::Count, cap x 1,
         "distinct lanes (queue, handler and priority) of the child tasks, including lanes that exist already",
-        "the push returns an error", "sandbox/src/push.rs";
+        "the push returns an error", "sandbox/src/capability/push/children.rs";
     http_requests: u32 = 100, LimitUnit::Count, cap x 1,
         "HTTP requests",
         "the request returns an error", "sandbox/src/capability/http/budget.rs";
@@ -126,25 +126,25 @@ limits! {
         "the request returns an error", "sandbox/src/capability/http/budget.rs";
     tcp_connections: u32 = 20, LimitUnit::Count, cap x 1,
         "TCP connections opened",
-        "connecting returns an error", "sandbox/src/wasi/tcp.rs";
+        "connecting returns an error", "sandbox/src/capability/tcp/sockets.rs";
     tcp_bytes: u64 = 64 * MIB, LimitUnit::Bytes, cap x 1,
         "bytes over TCP, both directions",
-        "reading or writing returns an error", "sandbox/src/wasi/tcp.rs";
+        "reading or writing returns an error", "sandbox/src/capability/tcp/context.rs";
     sql_statements: u32 = 10_000, LimitUnit::Count, cap x 1,
         "SQL statements",
-        "the statement returns an error", "sandbox/src/capability/sql.rs";
+        "the statement returns an error", "sandbox/src/capability/sql/mod.rs";
     sql_rows: u32 = 10_000, LimitUnit::Count, cap x 1,
         "rows of one SQL result",
-        "the statement returns an error", "store/src/attempt/answer.rs";
+        "the statement returns an error", "store/src/handler_sql/answer.rs";
     sql_bytes: u64 = 4 * MIB, LimitUnit::Bytes, cap x 1,
         "bytes of one SQL result",
-        "the statement returns an error", "store/src/attempt/answer.rs";
+        "the statement returns an error", "store/src/handler_sql/answer.rs";
     state_bytes: u64 = MIB, LimitUnit::Bytes, cap x 1,
         "bytes saved for later attempts, all values of the task together",
-        "saving returns an error", "sandbox/src/capability/state.rs";
+        "saving returns an error", "sandbox/src/capability/state/mod.rs";
     file_bytes: u64 = 64 * MIB, LimitUnit::Bytes, cap x 1,
         "bytes written to files",
-        "writing returns an error", "sandbox/src/wasi/files.rs";
+        "writing returns an error", "sandbox/src/capability/files/context.rs";
 }
 
 impl Limits {

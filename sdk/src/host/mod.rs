@@ -1,48 +1,17 @@
 //! The host of a handler: the contract's imports in the sandbox, the recorder of
 //! one test elsewhere. Both modules have the same items.
 
+pub(crate) mod types;
+
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use native::*;
+pub(crate) use native::{fakes::Body, *};
 #[cfg(target_arch = "wasm32")]
-pub(crate) use wasm::*;
+pub(crate) use wasm::{http::Body, *};
 
-use std::time::Duration;
-
-use crate::http::url::Url;
-
-/// A validated request.
-#[derive(Debug)]
-pub(crate) struct Outgoing {
-    /// Upper case.
-    pub(crate) method: String,
-    pub(crate) url: Url,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
-    /// Limits connecting, the wait for the first byte, and the wait between bytes.
-    pub(crate) timeout: Option<Duration>,
-}
-
-/// The head of a response, and the source of its body.
-#[derive(Debug)]
-pub(crate) struct Incoming {
-    pub(crate) status: u16,
-    /// Names in lower case.
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Body,
-}
-
-/// What the SDK tracks about the running attempt.
-#[derive(Debug, Default)]
-pub(crate) struct Notes {
-    /// Number of SQL statements so far.
-    pub(crate) statements: u64,
-    /// Number of statements committed by the last checkpoint.
-    pub(crate) committed: u64,
-    /// Names of the steps so far.
-    pub(crate) steps: Vec<String>,
-}
+/// A response from this host.
+pub(crate) type Incoming = types::Incoming<Body>;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::response::Response;
 use super::url::{Url, pair};
-use super::{Client, Response};
 use crate::error::{Error, Result};
-use crate::host::{Host, Outgoing};
+use crate::host::Host;
+use crate::host::types::Outgoing;
 use crate::json;
 
 /// A request being built. [`Request::send`] reports invalid methods, headers, URLs
@@ -16,7 +17,7 @@ use crate::json;
 #[derive(Debug, Clone)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Request {
-    client: Client,
+    host: Host,
     method: String,
     url: String,
     headers: Vec<(String, String)>,
@@ -34,7 +35,7 @@ impl Request {
             Error::from_host("invalid", message)
         });
         Request {
-            client: Client::new(host),
+            host,
             method: method.to_ascii_uppercase(),
             url,
             headers: Vec::new(),
@@ -138,7 +139,7 @@ impl Request {
             timeout: self.timeout,
         };
         let what = format!("{} {}", outgoing.method, outgoing.url.shown());
-        match self.client.host.send(&outgoing) {
+        match self.host.send(&outgoing) {
             Ok(incoming) => Ok(Response::new(incoming, what)),
             // The host's message already names the request.
             Err(error) if error.message().contains(&what) => Err(error),

@@ -10,10 +10,7 @@ use serde::ser::{
 use serde_json::Value;
 
 use super::fault::Trail;
-use crate::bytes;
-
-/// The name under which [`Bytes`](crate::Bytes) serializes itself: base64 inside.
-pub(crate) const BYTES: &str = "$pgtq_sdk::Bytes";
+use crate::bytes::{self, BYTES};
 
 /// How `Bytes` are written.
 #[derive(Clone, Copy, PartialEq)]

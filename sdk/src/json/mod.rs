@@ -6,13 +6,10 @@
 
 mod checked;
 mod fault;
-mod macros;
+pub(crate) mod macros;
 
 use serde::Serialize;
 use serde_json::Value;
-
-pub(crate) use checked::BYTES;
-pub use macros::expression;
 
 use checked::{BytesAs, Checked, Checker, Rules};
 pub(crate) use fault::Fault;

@@ -25,7 +25,7 @@
 //! ```
 
 mod params;
-mod rows;
+pub(crate) mod rows;
 
 use serde::Serialize;
 

@@ -4,62 +4,31 @@
 //! runs the built file under the real ones. For SQL it simulates the transaction,
 //! and the test supplies the responses.
 
-mod http;
-mod needs;
-mod record;
-mod sql;
+pub(crate) mod http;
+pub(crate) mod needs;
+pub(crate) mod record;
+pub(crate) mod recorded;
+pub(crate) mod sql;
 
 use std::cell::RefCell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use pgtq_contract::Retries;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use self::http::{Reply, Requested};
-pub(crate) use self::needs::{info, rule_for};
-pub(crate) use self::record::Record;
+use self::record::Record;
+pub use self::recorded::{Logged, Pushed};
 pub use self::sql::Statement;
 
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::host::{self, Host, Shared};
-use crate::log::Level;
 use crate::push::millis;
-use crate::sql::Rows;
-
-/// A task that a handler pushed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Pushed {
-    /// The handler that runs the task.
-    pub handler: String,
-    /// The arguments.
-    pub payload: Value,
-    /// The queue: set by the push or declared by the handler.
-    pub queue: Option<String>,
-    /// The priority: set by the push or declared by the handler.
-    pub priority: Option<i32>,
-    /// The delay, if one was set.
-    pub delay: Option<Duration>,
-    /// The retry limit, if one was set.
-    pub retries: Option<Retries>,
-    /// The idempotency key, if one was set.
-    pub key: Option<String>,
-}
-
-/// A line that a handler logged.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Logged {
-    /// The severity.
-    pub level: Level,
-    /// The message.
-    pub message: String,
-    /// The structured fields, an object.
-    pub fields: Value,
-}
+use crate::sql::rows::Rows;
 
 /// A [`Ctx`] for tests, made by [`Ctx::test`]: configure it, run the handler,
 /// then check what the handler did.
@@ -90,6 +59,17 @@ pub struct Logged {
 pub struct TestCtx {
     ctx: Ctx,
     record: Shared,
+}
+
+impl Ctx {
+    /// A context for unit tests, without sandbox, database or network.
+    ///
+    /// Until it is dropped, it is the current context of its thread and records
+    /// pushes, log lines, progress, SQL statements and HTTP requests. See
+    /// [`TestCtx`](crate::TestCtx).
+    pub fn test() -> TestCtx {
+        TestCtx::new()
+    }
 }
 
 impl TestCtx {

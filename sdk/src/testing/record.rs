@@ -10,11 +10,11 @@ use pgtq_contract::Needs;
 use serde_json::Value;
 
 use super::http::{Reply, Requested};
+use super::recorded::{Logged, Pushed};
 use super::sql::Statement;
-use super::{Logged, Pushed};
 use crate::error::{Error, Result};
-use crate::host::Notes;
-use crate::sql::Rows;
+use crate::host::types::Notes;
+use crate::sql::rows::Rows;
 
 /// A fake of a test. Shared, so that the record is not borrowed while it runs.
 pub(crate) type Fake<In, Out> = Rc<RefCell<dyn FnMut(&In) -> Result<Out>>>;

@@ -8,8 +8,11 @@
 use std::fs;
 use std::io;
 
+use crate::compile::confine::system_call::done;
+
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod filter;
+mod system_call;
 
 /// Drops all privileges. For the child only: it closes every descriptor above 2.
 ///
@@ -103,13 +106,6 @@ fn control(option: libc::c_int, value: libc::c_ulong) -> io::Result<()> {
     // SAFETY: numbers only.
     let code = unsafe { libc::prctl(option, value, 0, 0, 0) };
     done(code.into())
-}
-
-fn done(code: libc::c_long) -> io::Result<()> {
-    match code {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

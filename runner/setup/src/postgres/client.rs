@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_postgres::error::DbError;
 use tokio_postgres::{Config, NoTls};
 
-use super::PostgresError;
+use super::error::PostgresError;
 
 /// The file name of a server's socket in its directory.
 pub(super) const SOCKET: &str = ".s.PGSQL.5432";

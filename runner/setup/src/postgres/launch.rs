@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::account::Account;
 use super::client;
+use super::error::{PostgresError, system};
+use super::options::{Data, Options};
 use super::postmaster::Postmaster;
-use super::server::system;
-use super::{Data, Options, PostgresError, Programs};
+use super::programs::Programs;
 use crate::pause;
 
 /// A start takes 0.1 s. Crash recovery on a busy machine takes longer.

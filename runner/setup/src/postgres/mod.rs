@@ -10,7 +10,9 @@
 
 mod account;
 mod client;
+mod error;
 mod launch;
+mod options;
 mod postmaster;
 mod programs;
 mod server;
@@ -20,5 +22,7 @@ mod temporary;
 mod tests;
 
 pub(crate) use account::effective_uid;
+pub use error::PostgresError;
+pub use options::{Data, Options};
 pub use programs::{NoPostgres, Programs};
-pub use server::{Data, Options, PostgresError, PrivatePostgres};
+pub use server::PrivatePostgres;

@@ -1,7 +1,6 @@
 //! One private server, from `initdb` to shutdown.
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,10 +9,12 @@ use tokio_postgres::error::SqlState;
 
 use super::account::Account;
 use super::client::{self, SOCKET, StatementError, quoted};
+use super::error::{PostgresError, system};
 use super::launch::{initdb, launch};
+use super::options::{Data, Options};
 use super::postmaster::Postmaster;
+use super::programs::Programs;
 use super::temporary::{self, Temporary};
-use super::{NoPostgres, Programs};
 use crate::Say;
 
 /// The timeout of one statement. Copying a template takes 50 ms.
@@ -31,67 +32,6 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'~');
 
-/// How to run a private server.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The data directory.
-    pub data: Data,
-    /// Whether commits survive a crash of the machine (fsync). Set to false in tests.
-    pub durable: bool,
-    /// Additional settings, passed to the server as `-c name=value`.
-    pub settings: Vec<(String, String)>,
-}
-
-/// The data directory of a private server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Data {
-    /// A temporary directory, removed when the server stops.
-    Ephemeral,
-    /// This directory, created if missing. If a server already runs there, it is used
-    /// and left running.
-    Keep(PathBuf),
-}
-
-/// A private server that could not be started, reached or stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum PostgresError {
-    /// The programs are missing.
-    #[error(transparent)]
-    Missing(#[from] NoPostgres),
-    /// The directory cannot be used.
-    #[error("cannot use {} for a private Postgres: {why}", dir.display())]
-    Directory {
-        /// The directory.
-        dir: PathBuf,
-        /// The reason, and what to do instead.
-        why: String,
-    },
-    /// `initdb` or `postgres` failed.
-    #[error("cannot start a private Postgres: {what}\n{output}")]
-    Failed {
-        /// The step that failed.
-        what: String,
-        /// The last lines of the program's output.
-        output: String,
-    },
-    /// The server rejected a statement.
-    #[error("{what}: {message}")]
-    Rejected {
-        /// The step that failed.
-        what: String,
-        /// The server's error message.
-        message: String,
-    },
-    /// A system call failed.
-    #[error("{what}: {source}")]
-    System {
-        /// The step that failed.
-        what: String,
-        /// The error of the operating system.
-        source: io::Error,
-    },
-}
-
 /// A running private server. The server stops when this is dropped or this process
 /// ends, unless the server was already running before.
 #[derive(Debug)]
@@ -102,31 +42,6 @@ pub struct PrivatePostgres {
     durable: bool,
     /// Declared last, so that it is dropped after the server has stopped.
     _temporary: Option<Temporary>,
-}
-
-impl Options {
-    /// A temporary server that is not durable, for a demo or a test run.
-    pub fn ephemeral() -> Self {
-        Options {
-            data: Data::Ephemeral,
-            durable: false,
-            settings: Vec::new(),
-        }
-    }
-
-    fn is_standby(&self) -> bool {
-        matches!(&self.data, Data::Keep(dir) if dir.join("data/standby.signal").exists())
-    }
-
-    /// A durable server with its data in `dir`. If `dir/data` is a base backup with a
-    /// `standby.signal`, the server starts as a standby.
-    pub fn keep(dir: impl Into<PathBuf>) -> Self {
-        Options {
-            data: Data::Keep(dir.into()),
-            durable: true,
-            settings: Vec::new(),
-        }
-    }
 }
 
 impl PrivatePostgres {
@@ -339,11 +254,4 @@ fn socket_of_running(data: &Path) -> Option<PathBuf> {
 fn data_version(data: &Path) -> Option<String> {
     let text = fs::read_to_string(data.join("PG_VERSION")).ok()?;
     Some(text.trim().to_owned())
-}
-
-pub(super) fn system(what: &str) -> impl FnOnce(io::Error) -> PostgresError + '_ {
-    move |source| PostgresError::System {
-        what: what.to_owned(),
-        source,
-    }
 }

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use super::environment;
+use super::find::Toolchain;
 use super::reproducible::{self, Wrapper};
-use super::{TARGET, Toolchain, environment};
+use super::target::TARGET;
 use crate::places;
 
 /// How to build plugin crates. The default is a release build of all plugins of the

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::environment;
 use super::reproducible::StdSources;
-use super::{TARGET, environment};
+use super::target::TARGET;
 use crate::{Say, install, pause};
 
 /// Time limit of `rustup target add`, which downloads 20 MB. Without a network rustup

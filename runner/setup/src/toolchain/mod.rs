@@ -8,12 +8,10 @@ mod build;
 mod environment;
 mod find;
 mod reproducible;
+mod target;
 
 #[cfg(test)]
 mod tests;
 
 pub use build::{Artifact, BuildError, BuildOptions, Built, Output, build_plugin};
 pub use find::{NoToolchain, Toolchain};
-
-/// The target of plugins.
-const TARGET: &str = "wasm32-wasip2";

@@ -15,7 +15,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::TARGET;
+use super::target::TARGET;
 use crate::places::{self, short_hash};
 
 const SCRIPT: &str = include_str!("rustc.sh");

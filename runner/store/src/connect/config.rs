@@ -16,9 +16,12 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use crate::connect::config::address::{IGNORED, split_pairs, split_url};
 
 mod address;
+pub(crate) mod error;
 mod hosts;
 pub(crate) mod mode;
 
+pub use error::ConfigError;
+use error::wrong;
 pub use mode::TlsMode;
 
 /// The schema that pgtq lives in: `[a-z_][a-z0-9_]{0,47}`, not `pg_*`.
@@ -51,14 +54,6 @@ pub struct DatabaseConfig {
     /// this configuration. It is the host that answered last, or the one after the host being
     /// tried, because a caller that waits for a hanging host may give up.
     first: Arc<AtomicUsize>,
-}
-
-/// Why a text is not a valid database configuration. Never contains the password.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("read the database address: {message}")]
-pub struct ConfigError {
-    /// What is wrong with it.
-    pub message: String,
 }
 
 impl DatabaseConfig {
@@ -377,12 +372,6 @@ impl fmt::Debug for DatabaseConfig {
             .field("schema", &self.schema)
             .field("poll_only", &self.poll_only)
             .finish_non_exhaustive()
-    }
-}
-
-fn wrong(message: impl Into<String>) -> ConfigError {
-    ConfigError {
-        message: message.into(),
     }
 }
 

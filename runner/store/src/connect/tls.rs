@@ -15,10 +15,11 @@ use crate::connect::config::mode::TlsMode;
 use crate::connect::error::StoreError;
 use crate::connect::tls::verifier::{Checks, Known, Verifier};
 
+mod explain;
 mod verifier;
-mod words;
 
-pub(crate) use words::explain;
+pub(crate) use explain::explain;
+use explain::list;
 
 /// The connector for `config`, the same for every connection.
 pub(crate) fn connector(config: &DatabaseConfig) -> Result<MakeRustlsConnect, StoreError> {
@@ -97,14 +98,6 @@ fn roots(file: Option<&Path>) -> Result<(RootCertStore, Vec<CertificateDer<'stat
         )),
         false => Ok((store, listed)),
     }
-}
-
-/// The list of authorities, for an error.
-fn list(file: Option<&Path>) -> String {
-    file.map_or_else(
-        || "the list of this machine".to_owned(),
-        |file| file.display().to_string(),
-    )
 }
 
 #[cfg(test)]

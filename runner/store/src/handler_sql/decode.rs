@@ -7,11 +7,8 @@ use std::fmt::Write as _;
 
 use tokio_postgres::types::{Kind, Type};
 
+use crate::handler_sql::malformed::Malformed;
 use crate::handler_sql::{numeric, times};
-
-/// The server sent bytes that are not a value of the type.
-#[derive(Debug)]
-pub(super) struct Malformed;
 
 /// Maximum array dimensions, as in Postgres.
 const MAX_DIMENSIONS: i32 = 6;

@@ -25,6 +25,7 @@ mod decode;
 mod dial;
 mod dialer;
 mod doubt;
+mod malformed;
 pub(crate) mod numeric;
 pub(crate) mod params;
 pub(crate) mod pool;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::handler_sql::decode::Malformed;
+use crate::handler_sql::malformed::Malformed;
 
 /// Formats the binary form: base-10,000 digits with a weight, a sign and a scale.
 pub(super) fn decimal(raw: &[u8]) -> Result<String, Malformed> {

@@ -6,11 +6,14 @@ use std::rc::Rc;
 use pgtq_contract::{HttpTarget, TargetError};
 use serde_json::Value;
 
-use super::super::{Incoming, Outgoing};
-use super::Host;
 use crate::error::{Error, Result};
-use crate::sql::Rows;
-use crate::testing::{Record, Requested, Statement, rule_for};
+use crate::host::native::Host;
+use crate::host::types::{Incoming, Outgoing};
+use crate::sql::rows::Rows;
+use crate::testing::http::Requested;
+use crate::testing::needs::rule_for;
+use crate::testing::record::Record;
+use crate::testing::sql::Statement;
 
 /// The default size limit of one saved value.
 const STATE_BYTES: usize = 1 << 20;
@@ -89,7 +92,7 @@ impl Host {
     }
 
     /// Calls the first matching `on_http` fake.
-    pub(crate) fn send(&self, outgoing: &Outgoing) -> Result<Incoming> {
+    pub(crate) fn send(&self, outgoing: &Outgoing) -> Result<Incoming<Body>> {
         let request = Requested {
             method: outgoing.method.clone(),
             url: outgoing.url.whole(),

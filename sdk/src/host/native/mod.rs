@@ -1,6 +1,6 @@
 //! The host of a native test: a recorder, current on the thread that created it.
 
-mod fakes;
+pub(crate) mod fakes;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-pub(crate) use self::fakes::Body;
-use super::Notes;
-use crate::log::Level;
-use crate::push::Options;
-use crate::testing::{Logged, Pushed, Record, info};
+use crate::host::types::Notes;
+use crate::level::Level;
+use crate::push_options::Options;
+use crate::testing::needs::info;
+use crate::testing::record::Record;
+use crate::testing::recorded::{Logged, Pushed};
 
 /// The record of one test, shared by its contexts.
 pub(crate) type Shared = Rc<RefCell<Record>>;

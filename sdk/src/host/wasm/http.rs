@@ -8,16 +8,16 @@ use wasip2::http::types::{
 };
 use wasip2::io::streams::{InputStream, StreamError};
 
-use super::super::{Incoming, Outgoing};
-use super::Host;
 use crate::error::{Error, Result};
+use crate::host::types::{Incoming, Outgoing};
+use crate::host::wasm::Host;
 
 /// Bytes per write: the limit of `blocking-write-and-flush`.
 const WRITE_BYTES: usize = 4096;
 
 impl Host {
     /// Sends a request and waits for the head of the response.
-    pub(crate) fn send(&self, outgoing: &Outgoing) -> Result<Incoming> {
+    pub(crate) fn send(&self, outgoing: &Outgoing) -> Result<Incoming<Body>> {
         let request = request(outgoing)?;
         let body = request.body().map_err(|()| invalid("body is"))?;
         let pending = outgoing_handler::handle(request, options(outgoing)?).map_err(error)?;

@@ -1,22 +1,21 @@
 //! The host in the sandbox: each function is one call of the contract.
 
-mod http;
+pub(crate) mod http;
 
 use std::cell::RefCell;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
 
-pub(crate) use self::http::Body;
-use super::Notes;
 use crate::bindings::pgtq::plugin::types::Problem;
 use crate::bindings::pgtq::plugin::{
     context, log as host_log, progress as host_progress, push as host_push, secrets, sql, state,
 };
 use crate::error::{Error, Result};
-use crate::log::Level;
-use crate::push::Options;
-use crate::sql::Rows;
+use crate::host::types::Notes;
+use crate::level::Level;
+use crate::push_options::Options;
+use crate::sql::rows::Rows;
 
 /// The host. Each property is a separate call: most handlers need none of them.
 #[derive(Debug, Clone)]

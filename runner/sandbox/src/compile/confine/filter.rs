@@ -74,7 +74,7 @@ pub(crate) fn install() -> io::Result<()> {
     let mode = libc::SECCOMP_MODE_FILTER as libc::c_ulong;
     // SAFETY: the program lives longer than the call, which only reads it.
     let code = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program, 0, 0) };
-    match crate::compile::confine::done(code.into()) {
+    match crate::compile::confine::system_call::done(code.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINVAL) => Err(error),
         _ => Ok(()),
     }

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::connect::config::{ConfigError, wrong};
+use crate::connect::config::error::{ConfigError, wrong};
 
 /// How the connection is protected; libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,8 @@
-//! What went wrong with TLS, for people: the cause, and what to do about it.
+//! Messages for TLS errors: the cause, and the next step.
 
 use std::error::Error as _;
 use std::io;
+use std::path::Path;
 
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{CertificateError, Error};
@@ -9,27 +10,25 @@ use rustls::{CertificateError, Error};
 use crate::connect::config::DatabaseConfig;
 use crate::connect::config::mode::TlsMode;
 use crate::connect::error::StoreError;
-use crate::connect::tls::list;
 
-const LOOK: &str = "look at it with `openssl s_client -starttls postgres -showcerts -connect HOST:PORT`; if it is not the server's, somebody stands in between";
-const LISTED: &str = "name the file with the certificate of the authority that signed it with sslrootcert=FILE; one that signed itself is listed itself";
-const TIME: &str =
-    "have it renewed there, or set the clock of this machine if it is that which is wrong";
-const NAME: &str = "write the address with a name that it is for, or have one made for this name; sslmode=verify-ca does not look at names";
-const NO_TLS: &str = "is this the port of Postgres? switch TLS on there (`ssl` in Postgres, `client_tls_sslmode` in PgBouncer), or say sslmode=prefer if the network is to be trusted";
-const NOT_TLS: &str = "is this the port of Postgres, or of a pooler for it? sslmode=disable shows what answers there without TLS";
+const INSPECT: &str = "inspect it with `openssl s_client -starttls postgres -showcerts -connect HOST:PORT`; if it is not the server's certificate, the connection is being intercepted";
+const ROOT: &str = "set sslrootcert=FILE to the certificate of the CA that signed it, or to the certificate itself if it is self-signed";
+const TIME: &str = "renew the certificate on the server, or correct the clock of this machine";
+const NAME: &str = "use a host name that the certificate contains, or issue a certificate for this name; sslmode=verify-ca does not check names";
+const NO_TLS: &str = "check that this is the port of Postgres; enable TLS on the server (`ssl` in Postgres, `client_tls_sslmode` in PgBouncer), or set sslmode=prefer if the network is trusted";
+const NOT_TLS: &str = "check that this is the port of Postgres or of a pooler; sslmode=disable shows what answers there without TLS";
 const OLD_TLS: &str =
-    "TLS 1.2 or 1.3 is needed: look at `ssl_min_protocol_version` and `ssl_ciphers` there";
-const ASK: &str = "if it takes nobody without TLS, say sslmode=require, or sslmode=verify-full to know who answers";
+    "TLS 1.2 or 1.3 is required: check `ssl_min_protocol_version` and `ssl_ciphers` on the server";
+const REQUIRED: &str = "set sslmode=require, or sslmode=verify-full to verify the server";
 
-/// The error of an attempt to connect, if TLS is what it failed for. It may pass:
+/// The error of a failed connection attempt if TLS is its cause. Transient, because
 /// certificates are renewed while runners wait.
 pub(crate) fn explain(
     error: &tokio_postgres::Error,
     config: &DatabaseConfig,
 ) -> Option<StoreError> {
     let (message, hint) = match of_tls(error) {
-        Some(error) => words(error, config),
+        Some(error) => explain_tls(error, config),
         None => without_tls(error, config)?,
     };
     Some(StoreError::Unreachable {
@@ -55,19 +54,19 @@ fn of_tls(error: &tokio_postgres::Error) -> Option<&Error> {
     None
 }
 
-/// One side has TLS and the other has not.
+/// The error if only one side uses TLS.
 fn without_tls(
     error: &tokio_postgres::Error,
     config: &DatabaseConfig,
 ) -> Option<(String, &'static str)> {
     if let Some(answer) = error.as_db_error() {
-        // PgBouncer's words, and Postgres' newer and older ones. In other modes TLS was
-        // tried, and these words have another cause.
+        // The messages of PgBouncer and of newer and older Postgres. In other modes TLS was
+        // tried, and these messages have another cause.
         let wants_tls = config.tls == TlsMode::Disable
             && ["SSL required", "no encryption", "SSL off"]
                 .iter()
                 .any(|words| answer.message().contains(words));
-        return wants_tls.then(|| (answer.message().to_owned(), ASK));
+        return wants_tls.then(|| (answer.message().to_owned(), REQUIRED));
     }
     // The driver has no code for it.
     let has_none = error.source()?.to_string() == "server does not support TLS";
@@ -77,22 +76,22 @@ fn without_tls(
             TlsMode::VerifyCa => "verify-ca",
             _ => "require",
         };
-        let message = format!("it has no TLS, and sslmode={mode} asks for it");
+        let message = format!("the server does not support TLS, which sslmode={mode} requires");
         (message, NO_TLS)
     })
 }
 
-fn words(error: &Error, config: &DatabaseConfig) -> (String, &'static str) {
+fn explain_tls(error: &Error, config: &DatabaseConfig) -> (String, &'static str) {
     match error {
         Error::InvalidCertificate(error) => certificate(error, config),
         Error::InvalidMessage(_) | Error::InappropriateHandshakeMessage { .. } => {
-            (format!("it does not go on in TLS: {error}"), NOT_TLS)
+            (format!("the server does not speak TLS: {error}"), NOT_TLS)
         }
         Error::AlertReceived(_) | Error::PeerIncompatible(_) => (
-            format!("it does not agree on a form of TLS: {error}"),
+            format!("no TLS version or cipher in common: {error}"),
             OLD_TLS,
         ),
-        _ => (error.to_string(), LOOK),
+        _ => (error.to_string(), INSPECT),
     }
 }
 
@@ -101,12 +100,14 @@ fn certificate(error: &CertificateError, config: &DatabaseConfig) -> (String, &'
     let list = list(config.tls_root.as_deref());
     match error {
         E::UnknownIssuer => (
-            format!("no authority in {list} signed its certificate"),
-            LISTED,
+            format!("its certificate is not signed by any CA in {list}"),
+            ROOT,
         ),
         E::BadSignature => (
-            format!("its certificate names an authority in {list}, which did not sign it"),
-            LISTED,
+            format!(
+                "its certificate names a CA in {list} as its issuer, but that CA did not sign it"
+            ),
+            ROOT,
         ),
         E::ExpiredContext { not_after, .. } => (
             format!("its certificate expired at {}", at(*not_after)),
@@ -120,9 +121,20 @@ fn certificate(error: &CertificateError, config: &DatabaseConfig) -> (String, &'
             expected,
             presented,
         } => (for_others(expected, presented), NAME),
-        E::Other(error) => (format!("its certificate is refused: {}", error.0), LOOK),
-        error => (format!("its certificate is refused: {error}"), LOOK),
+        E::Other(error) => (
+            format!("its certificate was rejected: {}", error.0),
+            INSPECT,
+        ),
+        error => (format!("its certificate was rejected: {error}"), INSPECT),
     }
+}
+
+/// The CA list, for an error.
+pub(super) fn list(file: Option<&Path>) -> String {
+    file.map_or_else(
+        || "the system's CA list".to_owned(),
+        |file| file.display().to_string(),
+    )
 }
 
 fn at(time: UnixTime) -> String {
