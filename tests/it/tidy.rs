@@ -55,7 +55,7 @@ fn assert_none(broken: &[String], rule: &str) {
     assert!(broken.is_empty(), "{rule}:\n  {}", broken.join("\n  "));
 }
 
-/// The dependencies of each room, as in ARCHITECTURE.md.
+/// The dependencies of each crate, as in ARCHITECTURE.md.
 const ARROWS: &[(&str, &[&str])] = &[
     ("task", &["contract"]),
     ("setup", &[]),
@@ -65,10 +65,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", &["engine", "sandbox", "setup", "store", "task"]),
 ];
 
-/// The crates under `[dependencies]` of a room's manifest.
+/// The crates under `[dependencies]` of a crate's manifest.
 fn dependencies(room: &str) -> Vec<String> {
     let path = root().join(format!("runner/{room}/Cargo.toml"));
-    let text = fs::read_to_string(&path).expect("a room has a manifest");
+    let text = fs::read_to_string(&path).expect("a crate has a manifest");
     let (_, rest) = text
         .split_once("\n[dependencies]\n")
         .expect("a manifest has dependencies");
@@ -85,14 +85,14 @@ fn dependencies(room: &str) -> Vec<String> {
 #[test]
 fn crates_depend_only_as_the_map_shows() {
     for (room, arrows) in ARROWS {
-        let mut rooms: Vec<String> = dependencies(room)
+        let mut names: Vec<String> = dependencies(room)
             .iter()
             .filter_map(|name| name.strip_prefix("pgtq-").map(str::to_owned))
             .collect();
-        rooms.sort();
+        names.sort();
         assert_eq!(
-            rooms, *arrows,
-            "room `{room}` (ARCHITECTURE.md has the map)"
+            names, *arrows,
+            "crate `{room}` (ARCHITECTURE.md has the map)"
         );
     }
 }

@@ -80,7 +80,7 @@ impl Session {
                 );
                 Err(Problem::new(
                     "denied",
-                    format!("SQL of handlers does not run as the role {role}: {trouble}"),
+                    format!("handlers' SQL cannot run as the role {role}: {trouble}"),
                 ))
             }
         }
