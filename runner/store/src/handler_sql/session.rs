@@ -76,7 +76,7 @@ impl Session {
                 tracing::warn!(
                     role,
                     trouble,
-                    "this role is not suitable for SQL of handlers"
+                    "this role is not suitable for handlers' SQL"
                 );
                 Err(Problem::new(
                     "denied",
