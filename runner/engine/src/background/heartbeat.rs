@@ -170,7 +170,7 @@ impl Heartbeat {
             match tokio::time::timeout(SIDE_WORK_TIMEOUT, release).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "could not release the claim; the next beat tries again");
+                    tracing::warn!(%error, "could not release the claim; the next heartbeat tries again");
                 }
                 Err(_) => break,
             }
