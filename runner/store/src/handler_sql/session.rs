@@ -73,11 +73,7 @@ impl Session {
             None => Ok(session),
             Some(trouble) => {
                 let role = &grant.role;
-                tracing::warn!(
-                    role,
-                    trouble,
-                    "this role is not suitable for handlers' SQL"
-                );
+                tracing::warn!(role, trouble, "this role is not suitable for handlers' SQL");
                 Err(Problem::new(
                     "denied",
                     format!("handlers' SQL cannot run as the role {role}: {trouble}"),
