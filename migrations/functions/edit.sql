@@ -123,7 +123,7 @@ CREATE OR REPLACE FUNCTION {{schema}}.reschedule(id bigint, run_at timestamptz D
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF num_nonnulls(reschedule.run_at, reschedule.delay) <> 1 THEN
-        RAISE EXCEPTION 'give one time' USING ERRCODE = '22023', HINT = 'give run_at => moment or delay => interval';
+        RAISE EXCEPTION 'either run_at or delay is required' USING ERRCODE = '22023', HINT = 'give run_at => moment or delay => interval';
     END IF;
     PERFORM {{schema}}.check_task('x', '{}', 'x', reschedule.delay, reschedule.run_at, NULL, NULL);
     RETURN {{schema}}.change_task(reschedule.id, run_at => coalesce(reschedule.run_at, now() + reschedule.delay));
@@ -157,7 +157,7 @@ CREATE OR REPLACE FUNCTION {{schema}}.edit(id bigint, args text DEFAULT NULL, pa
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF num_nonnulls(edit.args, edit.patch) <> 1 THEN
-        RAISE EXCEPTION 'give one change' USING ERRCODE = '22023', HINT = 'give args, or patch => a JSON object of the fields that change';
+        RAISE EXCEPTION 'either args or patch is required' USING ERRCODE = '22023', HINT = 'give args, or patch => a JSON object of the fields that change';
     END IF;
     RETURN {{schema}}.change_task(edit.id, args => edit.args, patch => edit.patch);
 END $$;
@@ -184,7 +184,7 @@ DECLARE
 BEGIN
     IF purge.queue IS NULL OR purge.batch IS NULL OR purge.batch NOT BETWEEN 1 AND 100000 THEN
         RAISE EXCEPTION 'purge needs a queue, and a batch of 1 to 100000 tasks'
-            USING ERRCODE = '22023', HINT = 'SELECT {{schema}}.purge(''queue''), again and again until it returns 0';
+            USING ERRCODE = '22023', HINT = 'repeat SELECT {{schema}}.purge(''queue'') until it returns 0';
     END IF;
     WITH r AS (
         DELETE FROM {{schema}}.runnable_tasks AS t

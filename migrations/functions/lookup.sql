@@ -7,7 +7,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
         RAISE EXCEPTION 'cannot % at isolation level %', what, current_setting('transaction_isolation')
-            USING ERRCODE = '25001', HINT = 'call it in a transaction of its own: BEGIN ISOLATION LEVEL READ COMMITTED';
+            USING ERRCODE = '25001', HINT = 'call it in a separate transaction: BEGIN ISOLATION LEVEL READ COMMITTED';
     END IF;
 END $$;
 COMMENT ON FUNCTION {{schema}}.need_read_committed(text) IS 'Rejects an isolation level whose snapshot hides later commits. For the other functions.';

@@ -253,7 +253,7 @@ CREATE OR REPLACE FUNCTION {{schema}}.pause(queue text DEFAULT NULL, handler tex
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF num_nonnulls(pause.queue, pause.handler) <> 1 THEN
-        RAISE EXCEPTION 'pause one thing' USING ERRCODE = '22023', HINT = 'give queue => name or handler => name';
+        RAISE EXCEPTION 'pause needs either a queue or a handler' USING ERRCODE = '22023', HINT = 'give queue => name or handler => name';
     END IF;
     INSERT INTO {{schema}}.pauses (kind, name)
     VALUES (CASE WHEN pause.queue IS NULL THEN 'handler' ELSE 'queue' END, coalesce(pause.queue, pause.handler))
@@ -267,7 +267,7 @@ CREATE OR REPLACE FUNCTION {{schema}}.resume(queue text DEFAULT NULL, handler te
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF num_nonnulls(resume.queue, resume.handler) <> 1 THEN
-        RAISE EXCEPTION 'resume one thing' USING ERRCODE = '22023', HINT = 'give queue => name or handler => name';
+        RAISE EXCEPTION 'resume needs either a queue or a handler' USING ERRCODE = '22023', HINT = 'give queue => name or handler => name';
     END IF;
     DELETE FROM {{schema}}.pauses AS p
     WHERE p.kind = CASE WHEN resume.queue IS NULL THEN 'handler' ELSE 'queue' END

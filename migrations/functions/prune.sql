@@ -208,13 +208,13 @@ CREATE OR REPLACE FUNCTION {{schema}}.check_ages(retention interval, failed inte
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF retention IS NULL OR retention < interval '0' THEN
-        RAISE EXCEPTION 'the retention is %', coalesce(retention::text, 'null')
-            USING ERRCODE = '22023', HINT = 'give the age from which on history is deleted, for example ''7 days''';
+        RAISE EXCEPTION 'invalid retention: %', coalesce(retention::text, 'null')
+            USING ERRCODE = '22023', HINT = 'give the age at which history is deleted, for example ''7 days''';
     ELSIF failed < interval '0' THEN
-        RAISE EXCEPTION 'the retention of failed tasks is %', failed
-            USING ERRCODE = '22023', HINT = 'give the age from which on failed tasks are deleted, for example ''30 days'', or leave it out';
+        RAISE EXCEPTION 'invalid retention of failed tasks: %', failed
+            USING ERRCODE = '22023', HINT = 'give the age at which failed tasks are deleted, for example ''30 days'', or leave it out';
     ELSIF batch IS NULL OR batch < 1 THEN
-        RAISE EXCEPTION 'the batch is %', coalesce(batch::text, 'null')
+        RAISE EXCEPTION 'invalid batch size: %', coalesce(batch::text, 'null')
             USING ERRCODE = '22023', HINT = 'give the number of rows that one call may delete, for example 10000';
     END IF;
 END $$;
@@ -328,4 +328,4 @@ BEGIN
     RETURN n;
 END $$;
 COMMENT ON FUNCTION {{schema}}.prune_state(interval, integer)
-    IS 'Deletes saved values of tasks that are complete, deleted, or gone with their history; a batch of tasks in each call. Runners call it after prune.';
+    IS 'Deletes saved values of tasks that are complete or deleted, or whose history has been deleted; a batch of tasks in each call. Runners call it after prune.';

@@ -37,13 +37,13 @@ DECLARE
     state text;
 BEGIN
     IF on_conflict IN ('ignore', 'error', 'replace') IS NOT TRUE THEN
-        RAISE EXCEPTION 'on_conflict is %', coalesce(quote_literal(left(on_conflict, 60)), 'null')
+        RAISE EXCEPTION 'invalid on_conflict: %', coalesce(quote_literal(left(on_conflict, 60)), 'null')
             USING ERRCODE = '22023', HINT = 'it is one of ignore, error, replace';
     ELSIF key IS NULL AND (key_ttl IS NOT NULL OR on_conflict <> 'ignore') THEN
         RAISE EXCEPTION 'on_conflict and key_ttl need a key'
             USING ERRCODE = '22023', HINT = 'give key => text';
     ELSIF key_ttl <= interval '0' OR (key_ttl IS NOT NULL AND now() + least(key_ttl, interval '1000 years') > now() + interval '100 years') THEN
-        RAISE EXCEPTION 'key_ttl is %', key_ttl
+        RAISE EXCEPTION 'invalid key_ttl: %', key_ttl
             USING ERRCODE = '22023', HINT = 'give the time for which the key counts after the task is due, within 100 years';
     ELSIF key IS NULL THEN
         RETURN QUERY SELECT {{schema}}.push(handler, args, queue, priority, delay, run_at, retries), 'new'::text;

@@ -215,7 +215,7 @@ BEGIN
         END IF;
     END;
 END $$;
-COMMENT ON FUNCTION {{schema}}.take_back(bigint[], bigint[], integer) IS 'Takes back the unfinished tasks of these lost claims. Returns the claims that cannot be read: these stay. For rescue.';
+COMMENT ON FUNCTION {{schema}}.take_back(bigint[], bigint[], integer) IS 'Returns the unfinished tasks of these lost claims to the queue. Returns the claims that cannot be read: these stay. For rescue.';
 
 CREATE OR REPLACE FUNCTION {{schema}}.rescue(orphans boolean DEFAULT true, most integer DEFAULT 100, max_crashes integer DEFAULT 3, except_claims bigint[] DEFAULT '{}')
 RETURNS TABLE (runner_ids bigint[], runner_names text[], tasks bigint, failed bigint, cancelled bigint, left_out bigint[])
@@ -240,7 +240,7 @@ BEGIN
         BEGIN
             PERFORM {{schema}}.judge_runner(one);
         EXCEPTION WHEN data_corrupted OR index_corrupted THEN
-            RAISE WARNING 'what runner % had started cannot be read: none of its tasks is blamed: %', one, SQLERRM;
+            RAISE WARNING 'the started tasks of runner % cannot be read, and no crash is counted for them: %', one, SQLERRM;
         END;
     END LOOP;
     -- Runners whose process has certainly ended, while other runners reached the database all
@@ -300,4 +300,4 @@ BEGIN
     RETURN QUERY SELECT dead, dead_names, n_tasks, n_failed, n_cancelled, unread;
 END $$;
 COMMENT ON FUNCTION {{schema}}.rescue(boolean, integer, integer, bigint[])
-    IS 'Takes back the claims of lost runners, at most this many per call, except the given ones; call it again while it finds some. Returns the claims that cannot be read, which stay. For leases of workers see tend.';
+    IS 'Returns the tasks of lost runners to the queue, at most this many claims per call, except the given ones; call it again while it finds some. Returns the claims that cannot be read, which stay. For leases of workers see tend.';

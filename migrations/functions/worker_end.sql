@@ -258,7 +258,7 @@ CREATE OR REPLACE FUNCTION {{schema}}.progress(id bigint, token uuid, fraction f
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF progress.fraction IS NULL OR NOT progress.fraction BETWEEN 0 AND 1 THEN
-        RAISE EXCEPTION 'the fraction is %', coalesce(progress.fraction::text, 'null') USING ERRCODE = '22023', HINT = 'give a number from 0 to 1';
+        RAISE EXCEPTION 'invalid fraction: %', coalesce(progress.fraction::text, 'null') USING ERRCODE = '22023', HINT = 'give a number from 0 to 1';
     END IF;
     UPDATE {{schema}}.popped AS p
     SET fraction = progress.fraction, message = left(progress.message, 1024), reported_at = clock_timestamp()
@@ -277,7 +277,7 @@ BEGIN
     IF log.message IS NULL THEN
         RAISE EXCEPTION 'the message is null' USING ERRCODE = '22004', HINT = 'give a text';
     ELSIF log.level IS NULL OR log.level NOT IN ('debug', 'info', 'warn', 'error') THEN
-        RAISE EXCEPTION 'the level is %', coalesce(quote_literal(left(log.level, 60)), 'null') USING ERRCODE = '22023', HINT = 'it is one of debug, info, warn, error';
+        RAISE EXCEPTION 'invalid log level: %', coalesce(quote_literal(left(log.level, 60)), 'null') USING ERRCODE = '22023', HINT = 'it is one of debug, info, warn, error';
     ELSIF octet_length(log.fields::text) > 8192 THEN
         RAISE EXCEPTION 'the fields have % bytes, at most 8192 are allowed', octet_length(log.fields::text) USING ERRCODE = '22023', HINT = 'log fewer or shorter fields';
     END IF;

@@ -148,7 +148,7 @@ DECLARE
     reads_from integer := CASE WHEN pg_client_encoding() IN (getdatabaseencoding(), 'SQL_ASCII') THEN 1000 ELSE 0 END;
 BEGIN
     IF pop.n IS NULL OR pop.n NOT BETWEEN 1 AND 10000 THEN
-        RAISE EXCEPTION 'n is %', coalesce(pop.n::text, 'null') USING ERRCODE = '22023', HINT = 'pop 1 to 10000 tasks';
+        RAISE EXCEPTION 'invalid n: %', coalesce(pop.n::text, 'null') USING ERRCODE = '22023', HINT = 'pop 1 to 10000 tasks';
     ELSIF pop.queue IS NOT NULL AND pop.queues IS NOT NULL THEN
         RAISE EXCEPTION 'both queue and queues are given' USING ERRCODE = '22023', HINT = 'give one of them';
     ELSIF cardinality(wanted) NOT BETWEEN 1 AND 1000 OR array_position(wanted, NULL) IS NOT NULL THEN

@@ -142,7 +142,7 @@ DECLARE
     n_expired bigint;
 BEGIN
     IF tend.most IS NULL OR tend.most NOT BETWEEN 1 AND 10000 THEN
-        RAISE EXCEPTION 'most is %', coalesce(tend.most::text, 'null') USING ERRCODE = '22023', HINT = 'move 1 to 10000 tasks in one call';
+        RAISE EXCEPTION 'invalid number of tasks: %', coalesce(tend.most::text, 'null') USING ERRCODE = '22023', HINT = 'move 1 to 10000 tasks in one call';
     END IF;
     PERFORM {{schema}}.need_read_committed('tend');
     SELECT u.* INTO last FROM {{schema}}.upkeep AS u FOR UPDATE SKIP LOCKED;
@@ -226,4 +226,4 @@ BEGIN
     RETURN QUERY SELECT promoted, n_expired, next_due, due.more OR taken.more;
 END $$;
 COMMENT ON FUNCTION {{schema}}.tend(integer)
-    IS 'Maintains the queues of workers: makes due tasks runnable and takes back expired leases, at most this many and 8 MiB of arguments of each. Call it again at once while more is true, otherwise once a second, in a separate transaction, from one worker; runners call it. Returns at once while another session runs it.';
+    IS 'Maintains the queues of workers: makes due tasks runnable and returns tasks with expired leases to the queue, at most this many and 8 MiB of arguments of each. Call it again at once while more is true, otherwise once a second, in a separate transaction, from one worker; runners call it. Returns at once while another session runs it.';

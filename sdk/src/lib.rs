@@ -35,7 +35,7 @@
 //!
 //! # Scope
 //!
-//! This crate implements the guest side of the contract `sdk/wit/pgtq.wit`: the
+//! This crate implements the guest side of `sdk/contract/wit/pgtq.wit`: the
 //! two exports, decoding of arguments, encoding of results and errors. All I/O
 //! goes through the host's imports. Everything also runs natively, against
 //! [`Ctx::test`].

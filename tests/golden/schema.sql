@@ -900,7 +900,7 @@ CREATE FUNCTION pgtq.prune_state(retention interval, batch integer DEFAULT 10000
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.prune_state(retention interval, batch integer) IS 'Deletes saved values of tasks that are complete, deleted, or gone with their history; a batch of tasks in each call. Runners call it after prune.';
+COMMENT ON FUNCTION pgtq.prune_state(retention interval, batch integer) IS 'Deletes saved values of tasks that are complete or deleted, or whose history has been deleted; a batch of tasks in each call. Runners call it after prune.';
 
 CREATE FUNCTION pgtq.purge(queue text, batch integer DEFAULT 10000) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1019,7 +1019,7 @@ CREATE FUNCTION pgtq.rescue(orphans boolean DEFAULT true, most integer DEFAULT 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.rescue(orphans boolean, most integer, max_crashes integer, except_claims bigint[]) IS 'Takes back the claims of lost runners, at most this many per call, except the given ones; call it again while it finds some. Returns the claims that cannot be read, which stay. For leases of workers see tend.';
+COMMENT ON FUNCTION pgtq.rescue(orphans boolean, most integer, max_crashes integer, except_claims bigint[]) IS 'Returns the tasks of lost runners to the queue, at most this many claims per call, except the given ones; call it again while it finds some. Returns the claims that cannot be read, which stay. For leases of workers see tend.';
 
 CREATE FUNCTION pgtq.result(id bigint) RETURNS json
     LANGUAGE sql STABLE
@@ -1130,7 +1130,7 @@ CREATE FUNCTION pgtq.take_back(claim_ids bigint[], crashed bigint[], max_crashes
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.take_back(claim_ids bigint[], crashed bigint[], max_crashes integer) IS 'Takes back the unfinished tasks of these lost claims. Returns the claims that cannot be read: these stay. For rescue.';
+COMMENT ON FUNCTION pgtq.take_back(claim_ids bigint[], crashed bigint[], max_crashes integer) IS 'Returns the unfinished tasks of these lost claims to the queue. Returns the claims that cannot be read: these stay. For rescue.';
 
 CREATE FUNCTION pgtq.take_key(queue text, key text, scope text, task bigint, handler text, priority integer, expires_at timestamp with time zone, ttl interval DEFAULT NULL::interval) RETURNS bigint
     LANGUAGE plpgsql
@@ -1151,7 +1151,7 @@ CREATE FUNCTION pgtq.tend(most integer DEFAULT 1000) RETURNS TABLE(promoted bigi
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS ...;
 
-COMMENT ON FUNCTION pgtq.tend(most integer) IS 'Maintains the queues of workers: makes due tasks runnable and takes back expired leases, at most this many and 8 MiB of arguments of each. Call it again at once while more is true, otherwise once a second, in a separate transaction, from one worker; runners call it. Returns at once while another session runs it.';
+COMMENT ON FUNCTION pgtq.tend(most integer) IS 'Maintains the queues of workers: makes due tasks runnable and returns tasks with expired leases to the queue, at most this many and 8 MiB of arguments of each. Call it again at once while more is true, otherwise once a second, in a separate transaction, from one worker; runners call it. Returns at once while another session runs it.';
 
 CREATE FUNCTION pgtq.try_lock(tables text, mode text) RETURNS boolean
     LANGUAGE plpgsql

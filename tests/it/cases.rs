@@ -177,7 +177,7 @@ fn a_case_fakes_responses_and_contains_no_secrets() {
     );
     let output = &finished.stderr;
     assert!(
-        output.contains("no answer for the request POST https://hooks.example.com/in"),
+        output.contains("no response for the request POST https://hooks.example.com/in"),
         "{output}"
     );
     assert!(

@@ -87,7 +87,7 @@ fn n_said(runner: &Runner, text: &str) -> usize {
 async fn a_new_grant_applies_to_the_next_attempt() {
     let fixture = GrantFixture::new().await;
     let mut runner = fixture.runner();
-    runner.wait_for("plugin webhook.wasm asks for what is not granted");
+    runner.wait_for("plugin webhook.wasm declares needs that are not granted");
     runner.wait_for("secrets.webhook_signing = { hosts");
     assert_eq!(fixture.outcome().await, "failed|denied");
 
@@ -196,7 +196,7 @@ async fn limits_cut_by_a_cap_are_logged_and_shown_by_inspect() {
     fixture.write(&caps);
     let mut runner = fixture.runner();
     runner.wait_for(
-        "asks for more than it is allowed, and runs with less: timeout = \"30s\" (allowed: ",
+        "requests more than is allowed, and runs with less: timeout = \"30s\" (allowed: ",
     );
     let lines = "[grants.webhook.limits]\ntimeout = \"30s\"\n";
     let inspect = || -> Value { json(&fixture.pgtq(&["inspect", &wasm, "--json"]).success()) };

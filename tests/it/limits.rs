@@ -168,7 +168,7 @@ fn an_attempt_without_memory_is_released_and_not_counted() {
     wait_for_finished(&sql, 100);
     allow_address_space(runner.pid(), address_space(runner.pid()) + (32 << 20));
     push(&sql, "add_numbers", 10, "[2, 3]");
-    runner.wait_for("this machine has no room for an instance");
+    runner.wait_for("this machine has too little memory for an instance");
     allow_address_space(runner.pid(), libc::RLIM_INFINITY);
     wait_for_finished(&sql, 110);
     let counted = "SELECT max(attempts), max(crashes), count(*) FILTER (WHERE state = 'complete') FROM pgtq.history";

@@ -362,7 +362,7 @@ fn an_unmounted_plugin_volume_retires_no_plugin() {
     assert_eq!(place.adds(), "5");
     fs::remove_dir(place.plugins.path()).expect("the mount point is gone");
     fs::rename(&aside, place.plugins.path()).expect("the volume is back");
-    runner.wait_for("plugin directory is in order again");
+    runner.wait_for("the plugin directory is available again");
     assert_eq!(place.adds(), "5");
     assert!(!runner.stderr().contains("plugin hello.wasm: retired"));
 }

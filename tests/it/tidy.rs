@@ -55,7 +55,7 @@ fn assert_none(broken: &[String], rule: &str) {
     assert!(broken.is_empty(), "{rule}:\n  {}", broken.join("\n  "));
 }
 
-/// The dependencies of each room, as in ARCHITECTURE.md.
+/// The dependencies of each crate, as in ARCHITECTURE.md.
 const ARROWS: &[(&str, &[&str])] = &[
     ("task", &["contract"]),
     ("setup", &[]),
@@ -65,10 +65,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", &["engine", "sandbox", "setup", "store", "task"]),
 ];
 
-/// The crates under `[dependencies]` of a room's manifest.
-fn dependencies(room: &str) -> Vec<String> {
-    let path = root().join(format!("runner/{room}/Cargo.toml"));
-    let text = fs::read_to_string(&path).expect("a room has a manifest");
+/// The crates under `[dependencies]` of a crate's manifest.
+fn dependencies(crate_name: &str) -> Vec<String> {
+    let path = root().join(format!("runner/{crate_name}/Cargo.toml"));
+    let text = fs::read_to_string(&path).expect("a crate has a manifest");
     let (_, rest) = text
         .split_once("\n[dependencies]\n")
         .expect("a manifest has dependencies");
@@ -84,15 +84,15 @@ fn dependencies(room: &str) -> Vec<String> {
 
 #[test]
 fn crates_depend_only_as_the_map_shows() {
-    for (room, arrows) in ARROWS {
-        let mut rooms: Vec<String> = dependencies(room)
+    for (crate_name, arrows) in ARROWS {
+        let mut names: Vec<String> = dependencies(crate_name)
             .iter()
             .filter_map(|name| name.strip_prefix("pgtq-").map(str::to_owned))
             .collect();
-        rooms.sort();
+        names.sort();
         assert_eq!(
-            rooms, *arrows,
-            "room `{room}` (ARCHITECTURE.md has the map)"
+            names, *arrows,
+            "crate `{crate_name}` (ARCHITECTURE.md has the map)"
         );
     }
 }
@@ -137,15 +137,19 @@ fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 #[test]
 fn wasmtime_stays_in_the_sandbox_and_the_driver_in_store_and_setup() {
-    for (room, _) in ARROWS {
-        let names = dependencies(room);
+    for (crate_name, _) in ARROWS {
+        let names = dependencies(crate_name);
         let has = |prefix: &str| names.iter().any(|name| name.starts_with(prefix));
-        assert_eq!(has("wasmtime"), *room == "sandbox", "wasmtime in `{room}`");
+        assert_eq!(
+            has("wasmtime"),
+            *crate_name == "sandbox",
+            "wasmtime in `{crate_name}`"
+        );
         assert_eq!(
             has("tokio-postgres"),
             // `setup` creates and drops the databases of a server that it started.
-            ["store", "setup"].contains(room),
-            "the driver in `{room}`"
+            ["store", "setup"].contains(crate_name),
+            "the driver in `{crate_name}`"
         );
     }
 }

@@ -49,7 +49,7 @@ impl Handlers {
         let push_anyway = "push anyway with --allow-unknown";
         if self.rows.is_empty() {
             return Problem::not_found(format!(
-                "handler `{name}` is unknown: no live runner has any handler"
+                "handler `{name}` is unknown: no live runner has handlers"
             ))
             .help("start a runner with `pgtq run`")
             .help(push_anyway);

@@ -22,7 +22,7 @@ impl Answers for NoSql {
     fn answer(&self, _: &str, _: &str) -> Result<String, Problem> {
         Err(Problem::new(
             "unavailable",
-            "SQL is not available in `pgtq call`: run the handler in a queue (`pgtq dev`), or record answers to its statements in a case of `pgtq test`",
+            "SQL is not available in `pgtq call`: run the handler in a queue (`pgtq dev`), or record responses to its statements in a case of `pgtq test`",
         ))
     }
 }

@@ -44,8 +44,6 @@ pub(crate) enum Verb {
     Tasks(verbs::tasks::TasksArgs),
     /// Show one task with its attempts and logs
     Show(verbs::show::ShowArgs),
-    /// Measure throughput, latency and the cost of one attempt on this machine
-    Bench(verbs::bench::BenchArgs),
     /// Print the log lines of a task or handler
     Logs(verbs::logs::LogsArgs),
     /// Retry failed or cancelled tasks, or run scheduled tasks now
@@ -88,6 +86,8 @@ pub(crate) enum Verb {
     Health(verbs::health::HealthArgs),
     /// Show task counts, throughput and latency
     Stats(verbs::stats::StatsArgs),
+    /// Measure throughput, latency and the cost of one attempt on this machine
+    Bench(verbs::bench::BenchArgs),
     /// Delete history that is older than the retention
     Prune(verbs::prune::PruneArgs),
     /// Show the configuration or create a configuration file

@@ -11,7 +11,7 @@ pub enum EngineError {
     Store(#[from] StoreError),
     /// A loop of the engine ended unexpectedly.
     #[error(
-        "the {loop_name} loop ended unexpectedly: {reason}; this is a fault of pgtq, the runner stops so that others take its tasks"
+        "the {loop_name} loop ended unexpectedly: {reason}; this is a bug in pgtq; the runner stops, and other runners take over its tasks"
     )]
     LoopEnded {
         /// The loop.

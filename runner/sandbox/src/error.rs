@@ -26,7 +26,7 @@ pub enum LoadError {
     Empty,
     /// Over the size limit.
     #[error(
-        "the file has {bytes} bytes, the limit is {limit}; build with `--release` and strip it, or raise `max_file_bytes`"
+        "the file has {bytes} bytes, the limit is {limit}; build with `--release` and strip it, or raise `plugins.max_file`"
     )]
     TooLarge {
         /// Size of the file.

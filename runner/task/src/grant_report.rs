@@ -135,7 +135,7 @@ fn list<R: ToString>(key: &str, granted: &[R], missing: &[&str], things: &str) -
             format!("   # or only the {things} that you mean")
         }
         true => String::new(),
-        false => format!("   # the plugin asks for {}", wide.join(", ")),
+        false => format!("   # the plugin declares {}", wide.join(", ")),
     };
     let missing = missing.iter().map(|rule| quoted(&concrete(rule)));
     let all: Vec<String> = granted.chain(missing).collect();

@@ -27,7 +27,7 @@ mod traits;
 mod transition;
 mod unprintable;
 
-// The vocabulary that plugins share, for the rooms above.
+// The vocabulary that plugins share, for the crates above.
 pub use pgtq_contract::{
     Backoff, Coverage, HandlerRule, HostRule, HttpRule, HttpTarget, LimitRequest, Name, NameError,
     Needs, PluginInfo, PortRule, PushDefaults, PushRule, Retries, RetryPolicy, TargetError,

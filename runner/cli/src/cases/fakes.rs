@@ -100,8 +100,8 @@ impl FakeHttp for Fakes {
                 let what = format!("{} {}", request.method, seen["url"].as_str().unwrap_or(""));
                 script
                     .unanswered
-                    .push(format!("no answer for the request {what}"));
-                return Err(format!("the case has no answer for {what}"));
+                    .push(format!("no response for the request {what}"));
+                return Err(format!("the case has no response for {what}"));
             };
             let exchange = script.http.remove(at);
             match exchange.error {
@@ -177,8 +177,8 @@ impl Answers for FakeSql {
                 let what = format!("{text} with {}", Value::from(params));
                 script
                     .unanswered
-                    .push(format!("no answer for the statement {what}"));
-                let message = format!("the case has no answer for {what}");
+                    .push(format!("no response for the statement {what}"));
+                let message = format!("the case has no response for {what}");
                 return Err(Problem::new("unavailable", message));
             };
             rows(script.sql.remove(at))

@@ -205,14 +205,14 @@ fn each_response_is_used_once_and_secrets_are_hidden() {
     let again = fakes.answer(request("GET", "https://a/1", ""));
     assert_eq!(
         again,
-        Err("the case has no answer for GET https://a/1".into())
+        Err("the case has no response for GET https://a/1".into())
     );
 
     let script = fakes.end();
     assert_eq!(script.unused(), ["the request GET https://c/ was not made"]);
     assert_eq!(
         script.unanswered,
-        ["no answer for the request GET https://a/1"]
+        ["no response for the request GET https://a/1"]
     );
     assert_eq!(script.requests[1]["url"], "https://a/2?x={{secret:key}}");
     assert_eq!(
@@ -253,7 +253,7 @@ fn sql_results_follow_the_contract() {
     assert_eq!(run("INSERT INTO t VALUES (1)", "[]"), "sql:23505: twice");
     assert_eq!(
         run("DELETE FROM t", "[1]"),
-        "unavailable: the case has no answer for DELETE FROM t with [1]"
+        "unavailable: the case has no response for DELETE FROM t with [1]"
     );
 }
 

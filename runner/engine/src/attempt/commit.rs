@@ -129,7 +129,7 @@ async fn await_commit_status(
     let task = claimed.task.id;
     tracing::warn!(
         task = task.0,
-        "the answer to a commit was lost; checking whether it committed"
+        "the response to a commit was lost; checking whether it committed"
     );
     loop {
         tokio::time::sleep(PAUSE).await;

@@ -163,14 +163,14 @@ impl Heartbeat {
         for orphaned_claim in orphaned {
             tracing::warn!(
                 claim = orphaned_claim.0,
-                "releasing a claim that this runner does not work on: its answer, or that of its outcomes, was lost"
+                "releasing a claim that this runner does not work on: its response, or that of its outcomes, was lost"
             );
             // Behind the completer's statement this could wait longer than the lease.
             let release = core.store.release_claim(core.runner(), *orphaned_claim);
             match tokio::time::timeout(SIDE_WORK_TIMEOUT, release).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "could not release the claim; the next beat tries again");
+                    tracing::warn!(%error, "could not release the claim; the next heartbeat tries again");
                 }
                 Err(_) => break,
             }

@@ -1,4 +1,4 @@
-//! Refreshes, about once a second, the facts that decide about pushes of plugins: how
+//! Refreshes, about once a second, the data that decides about pushes of plugins: how
 //! many tasks wait for each plugin, and which handlers other plugins serve.
 
 use std::sync::Arc;
@@ -55,6 +55,6 @@ async fn refresh(core: &Core, with_waiting: bool) {
         }
     };
     if let Err(error) = looked {
-        tracing::warn!(%error, "could not refresh the facts that decide about pushes; the last answer stays");
+        tracing::warn!(%error, "could not refresh the data for checks of pushes; using the previous data");
     }
 }

@@ -154,7 +154,7 @@ async fn store(core: &Core, parked: &ParkedOutcomes<'_>, mut batch: Vec<Ending>)
 
 fn park_rejected(parked: &ParkedOutcomes<'_>, batch: Vec<Ending>, error: &StoreError) {
     for ending in &batch {
-        tracing::error!(task = ending.task.id.0, %error, "the outcome of this task cannot be stored: it is kept and retried until it can, and the task stays claimed meanwhile");
+        tracing::error!(task = ending.task.id.0, %error, "the outcome of this task cannot be stored: the runner keeps and retries it, and the task stays claimed meanwhile");
     }
     parked.add(batch, ParkReason::Rejected, true);
 }

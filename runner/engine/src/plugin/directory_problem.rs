@@ -68,9 +68,9 @@ pub(super) fn note(registry: &Registry, dir: &Path, problem: Option<String>) {
     match &problem {
         Some(reason) => tracing::warn!(
             %dir, reason,
-            "plugin directory: {reason}; what is loaded keeps serving"
+            "plugin directory: {reason}; loaded plugins stay in service"
         ),
-        None => tracing::info!(%dir, "plugin directory is in order again"),
+        None => tracing::info!(%dir, "the plugin directory is available again"),
     }
     registry.note_problem(problem);
 }

@@ -61,7 +61,7 @@ impl Snapshot {
             let reasons = cut.reasons(plugin).join(", ");
             tracing::warn!(
                 file,
-                "plugin {file} asks for more than it is allowed, and runs with less: {reasons}; to allow it, put into pgtq.toml:\n{}",
+                "plugin {file} requests more than is allowed, and runs with less: {reasons}; to allow it, put into pgtq.toml:\n{}",
                 cut.toml(plugin)
             );
         }
@@ -80,7 +80,7 @@ impl Snapshot {
             file,
             asked,
             granted,
-            "plugin {file} asks for what is not granted: {refused}; to grant it, put into pgtq.toml:\n{}",
+            "plugin {file} declares needs that are not granted: {refused}; to grant it, put into pgtq.toml:\n{}",
             needs.toml
         );
     }

@@ -158,7 +158,7 @@ impl PluginEntry {
             return tracing::debug!(file, digest, "plugin {file}: {state} again: {reason}");
         }
         let kept = match status.serving {
-            Some(serving) => format!(", version {} keeps serving", serving.short()),
+            Some(serving) => format!(", version {} stays in service", serving.short()),
             None => String::new(),
         };
         tracing::warn!(file, digest, "plugin {file}: {state}{kept}: {reason}");

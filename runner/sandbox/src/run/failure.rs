@@ -60,7 +60,7 @@ fn warn(reason: &str) {
         *last = Some(Instant::now());
         tracing::warn!(
             reason,
-            "this machine has no room for an instance; its tasks are retried in 5 s, and no attempt is counted"
+            "this machine has too little memory for an instance; its tasks are retried in 5 s, and no attempt is counted"
         );
     }
 }

@@ -19,7 +19,7 @@ impl Dialer {
             return Err(Problem::new(
                 "denied",
                 format!(
-                    "SQL of handlers must not run as {owner}, the runner's own role; create a separate role and grant that one"
+                    "handlers' SQL must not run as {owner}, the runner's own role; create a separate role and grant that one"
                 ),
             ));
         }

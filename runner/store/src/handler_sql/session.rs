@@ -73,14 +73,10 @@ impl Session {
             None => Ok(session),
             Some(trouble) => {
                 let role = &grant.role;
-                tracing::warn!(
-                    role,
-                    trouble,
-                    "this role is not suitable for SQL of handlers"
-                );
+                tracing::warn!(role, trouble, "this role is not suitable for handlers' SQL");
                 Err(Problem::new(
                     "denied",
-                    format!("SQL of handlers does not run as the role {role}: {trouble}"),
+                    format!("handlers' SQL cannot run as the role {role}: {trouble}"),
                 ))
             }
         }

@@ -77,9 +77,9 @@ async fn push_task_returns_the_outcome_of_each_push() {
         (", on_conflict => 'replace'", "need a key"),
         (
             ", key => 'k', on_conflict => 'bounce'",
-            "on_conflict is 'bounce'",
+            "invalid on_conflict: 'bounce'",
         ),
-        (", key => 'k', key_ttl => '-1 s'", "key_ttl is"),
+        (", key => 'k', key_ttl => '-1 s'", "invalid key_ttl:"),
         (", key => ''", "the key has 0 bytes"),
         (", delay => '1000000 years', key => 'k'", "century"),
     ] {

@@ -107,8 +107,8 @@ fn a_request_for_any_host_is_never_the_line_to_paste() {
     assert_eq!(
         toml,
         r#"[grants.a]
-http = ["POST https://HOST:PORT", "https://HOST/v1/", "http://[::1]:PORT"]   # the plugin asks for POST https://*:*, https://*.example.com/v1/, http://[::1]:*
-tcp = ["HOST:25", "db.example.com:PORT"]   # the plugin asks for *:25, db.example.com:*
+http = ["POST https://HOST:PORT", "https://HOST/v1/", "http://[::1]:PORT"]   # the plugin declares POST https://*:*, https://*.example.com/v1/, http://[::1]:*
+tcp = ["HOST:25", "db.example.com:PORT"]   # the plugin declares *:25, db.example.com:*
 secrets.stripe = { hosts = ["[::1]"] }   # its value: env or file below [secrets.stripe]
 "#
     );

@@ -3,7 +3,7 @@
 use pgtq_setup::doctor::{Check, Status};
 use pgtq_store::{DatabaseConfig, ServerState};
 
-/// Connections of one busy runner, without those for SQL of handlers.
+/// Connections of one busy runner, without those for handlers' SQL.
 const ONE_RUNNER: i64 = 10;
 /// Age in seconds from which on a transaction prevents the removal of dead rows.
 const OLD: f64 = 600.0;

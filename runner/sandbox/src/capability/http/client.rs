@@ -205,7 +205,7 @@ impl Client {
         let permit = permit(&self.permits, until(self.deadline, patience)).await;
         permit.map(Arc::new).ok_or_else(|| {
             let line = format!(
-                "this attempt has {AT_ONCE} HTTP requests in progress, which is its limit; read their answers to the end, or drop them, before asking for more"
+                "this attempt has {AT_ONCE} HTTP requests in progress, which is its limit; read their responses to the end, or drop them, before asking for more"
             );
             Refusal::Wrong(Error::ConnectionLimitReached, line)
         })

@@ -95,7 +95,7 @@ fn secret<'a>(
     let value = access.and_then(|access| access.book().secrets.get(name));
     let value = value.map(pgtq_task::Secret::reveal);
     value.ok_or_else(|| {
-        let line = format!("{what}: the operator has no value for it: see [secrets.{name}]");
+        let line = format!("{what} has no value: see [secrets.{name}] in pgtq.toml");
         Refusal::Wrong(Error::ConfigurationError, line)
     })
 }

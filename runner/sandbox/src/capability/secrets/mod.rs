@@ -56,7 +56,7 @@ fn read(store: &mut Caller<'_>, name: &str) -> Result<String, Problem> {
         .ok_or_else(|| {
             Problem::new(
                 "unavailable",
-                format!("the operator has no value for the secret `{name}`: see [secrets.{name}]"),
+                format!("the secret `{name}` has no value: see [secrets.{name}] in pgtq.toml"),
             )
         })
 }
