@@ -8,7 +8,7 @@
 //! sent again in the store's `again` mode, which skips those already recorded, until the
 //! database answers or the lease is lost. Outcomes that wait for a lock of another
 //! transaction, and outcomes that the database rejects while it accepts others, are
-//! [`parked`](crate::outcome::parked).
+//! [`parked`](super::parked).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};

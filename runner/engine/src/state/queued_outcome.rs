@@ -13,6 +13,7 @@ use pgtq_task::{AttemptRecord, Transition};
 pub(crate) const MAX_WAITING: usize = 4_096;
 /// Maximum size of their results, errors, logs and children, in KiB.
 pub(crate) const MAX_WAITING_KIB: u32 = 64 << 10;
+
 /// An outcome on its way to the completer, with the resources it holds meanwhile.
 #[derive(Debug)]
 pub(crate) struct QueuedOutcome {
