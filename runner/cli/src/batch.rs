@@ -34,7 +34,7 @@ pub(crate) struct Batch<'a> {
 /// The format of a line if the command line names no handler.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct BatchLine {
     handler: Name,
     #[serde(default)]
     args: Option<Box<RawValue>>,
@@ -112,7 +112,7 @@ fn task(batch: &Batch<'_>, known: &Handlers, line: &str) -> Result<NewTask, Prob
         task.handler = handler.clone();
         task.args = line.to_owned();
     } else {
-        let line: Line = serde_json::from_str(line).map_err(|error| {
+        let line: BatchLine = serde_json::from_str(line).map_err(|error| {
             Problem::usage(format!("not a task: {error}"))
                 .help("write {\"handler\": \"…\", \"args\": {…}}; with HANDLER on the command line, write only the arguments")
         })?;

@@ -31,12 +31,12 @@ impl Answers for NoSql {
 /// the commit, like Postgres.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    inner: Mutex<Inner>,
+    inner: Mutex<MemoryState>,
     answers: Arc<dyn Answers>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct MemoryState {
     saved: BTreeMap<String, String>,
     /// Saved in the open transaction.
     open: BTreeMap<String, String>,
@@ -49,9 +49,9 @@ impl Memory {
     /// `saved` is the state that earlier attempts saved.
     pub(crate) fn new(saved: BTreeMap<String, String>, answers: Arc<dyn Answers>) -> Self {
         Memory {
-            inner: Mutex::new(Inner {
+            inner: Mutex::new(MemoryState {
                 saved,
-                ..Inner::default()
+                ..MemoryState::default()
             }),
             answers,
         }
@@ -68,12 +68,12 @@ impl Memory {
         (inner.saved.clone(), doom)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, MemoryState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl MemoryState {
     fn commit(&mut self) {
         let open = std::mem::take(&mut self.open);
         self.saved.extend(open);

@@ -10,7 +10,7 @@ use crate::verbs::ending::Ending;
 use crate::verbs::lanes::Lanes;
 use crate::verbs::lanes::lane::QueueFilter;
 use crate::verbs::runner::RunnerFacts;
-use pgtq_setup::postgres::{Options, PrivatePostgres};
+use pgtq_setup::postgres::{PrivatePostgres, ServerOptions};
 use pgtq_task::{AttemptRecord, Name, NewTask, RunnerId, Task, Transition};
 
 /// The server of this test process. Never dropped: it ends with the process.
@@ -22,9 +22,9 @@ fn server() -> &'static PrivatePostgres {
             ("max_prepared_transactions", "10"),
         ];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let options = Options {
+        let options = ServerOptions {
             settings: settings.to_vec(),
-            ..Options::ephemeral()
+            ..ServerOptions::ephemeral()
         };
         PrivatePostgres::start(&options, &|_| ()).unwrap_or_else(|error| panic!("{error}"))
     })

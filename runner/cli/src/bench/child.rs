@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
-use super::options::Options;
-use super::stage::Stage;
+use super::options::BenchOptions;
+use super::stage::BenchEnvironment;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Exit, Problem};
@@ -174,7 +174,11 @@ pub async fn file_of(config: &Config, handler: &str) -> Result<PathBuf, Problem>
 }
 
 /// Attempts per second of `n` processes with one thread each.
-pub(super) async fn processes(stage: &Stage<'_>, file: &Path, n: u32) -> Result<f64, Problem> {
+pub(super) async fn processes(
+    stage: &BenchEnvironment<'_>,
+    file: &Path,
+    n: u32,
+) -> Result<f64, Problem> {
     let mut children = Vec::new();
     for _ in 0..n {
         let mut child = Command::new(std::env::current_exe()?)
@@ -221,7 +225,7 @@ pub(super) async fn processes(stage: &Stage<'_>, file: &Path, n: u32) -> Result<
 /// The child process of [`processes`]: loads the plugin, prints `ready`, waits for a line
 /// and prints its rate.
 pub(crate) async fn serve(
-    options: &Options,
+    options: &BenchOptions,
     file: &Path,
     context: &Context,
 ) -> Result<(), Problem> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::child::{Loaded, file_of, processes};
 use super::figure::{Figure, median};
-use super::stage::Stage;
+use super::stage::BenchEnvironment;
 use super::work;
 use crate::error::Problem;
 use pgtq_sandbox::Phases;
@@ -15,7 +15,7 @@ use pgtq_sandbox::Phases;
 const SAMPLES: usize = 2_000;
 
 /// Measures once.
-pub async fn round(stage: &Stage<'_>) -> Result<Vec<Figure>, Problem> {
+pub async fn round(stage: &BenchEnvironment<'_>) -> Result<Vec<Figure>, Problem> {
     let file = file_of(&stage.config, stage.task.handler.as_str()).await?;
     let most = stage.options.threads.iter().copied().max().unwrap_or(1);
     let loaded = Loaded::load(&stage.config, &file, &stage.task, most).await?;

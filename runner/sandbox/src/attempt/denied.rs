@@ -1,7 +1,7 @@
 //! What a guest gets, and its log says, when a call is not both requested and granted.
 
 use crate::attempt::logs::SharedLogs;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::text::clean;
 use pgtq_task::{LogLevel, Problem, toml_key, toml_text};
 
@@ -35,7 +35,7 @@ pub(crate) struct Denied {
 impl Denied {
     /// Logs it with the attempt and for the operator, the first [`MAX_LOGGED`] times; returns
     /// the guest's error.
-    pub(crate) fn report(self, state: &mut State) -> Problem {
+    pub(crate) fn report(self, state: &mut StoreData) -> Problem {
         state.denials = state.denials.saturating_add(1);
         if state.denials > MAX_LOGGED {
             let message = format!("denied {}, as before", clean(&self.what, WHAT_BYTES));

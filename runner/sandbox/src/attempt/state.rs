@@ -19,7 +19,7 @@ const MAX_HANDLES: usize = 1_000;
 /// What a capability keeps for one attempt. Made when its guest first uses it, so that an
 /// attempt pays only for the capabilities that it uses.
 pub(crate) trait Context: Any + Send {
-    fn new(state: &State) -> Self;
+    fn new(state: &StoreData) -> Self;
 }
 
 /// A running host call: when it began, and the fuel that was left then.
@@ -30,7 +30,7 @@ pub(crate) struct HostCall {
 }
 
 /// The data of a store.
-pub(crate) struct State {
+pub(crate) struct StoreData {
     /// `None` while the plugin describes itself: there is no task then.
     pub(crate) attempt: Option<Attempt>,
     /// How many attempts the task gets in all; `None` is unlimited.
@@ -55,13 +55,13 @@ pub(crate) struct State {
     contexts: Contexts,
 }
 
-impl State {
+impl StoreData {
     pub(crate) fn new(attempt: Option<Attempt>, limits: Arc<Limits>) -> Self {
         let started = Instant::now();
         let account = Account::new(limits.host_bytes);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
-        State {
+        StoreData {
             attempt,
             max_attempts: None,
             access: None,

@@ -51,13 +51,13 @@ pub(crate) struct Request {
     /// Maximum bytes of WebAssembly that follow.
     pub(crate) max_file_bytes: u64,
     /// The requested work.
-    pub(crate) work: Work,
+    pub(crate) work: ChildWork,
 }
 
 /// The work that a child does with the file.
 #[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Work {
+pub(crate) enum ChildWork {
     /// Validate the file; the returned code is empty.
     Validate,
     /// Validate and compile it.
@@ -152,10 +152,10 @@ fn end_with_the_reader() {
 
 /// Compiles in this process, without limits. Used by the child, which has set its own,
 /// and by tests without a child.
-pub(crate) fn do_work(work: Work, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
+pub(crate) fn do_work(work: ChildWork, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
     match work {
-        Work::Validate => walk::validate(wasm).map(|()| Vec::new()),
-        Work::Compile => compile(wasm),
+        ChildWork::Validate => walk::validate(wasm).map(|()| Vec::new()),
+        ChildWork::Compile => compile(wasm),
     }
 }
 

@@ -29,10 +29,10 @@ pub(crate) struct Shared {
 /// A compiled and linked plugin version. A clone is another handle to the same.
 #[derive(Clone)]
 pub struct Compiled {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<CompiledInner>,
 }
 
-pub(crate) struct Inner {
+pub(crate) struct CompiledInner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) plugin: Arc<Copies>,
     pub(crate) digest: Digest,

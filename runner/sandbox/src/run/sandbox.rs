@@ -12,7 +12,7 @@ use crate::config::SandboxConfig;
 use crate::engine;
 use crate::error::{LoadError, SandboxError};
 use crate::net::network::Net;
-use crate::run::compiled::{Compiled, Inner, Shared};
+use crate::run::compiled::{Compiled, CompiledInner, Shared};
 use crate::run::copies::{Copies, Engines};
 use pgtq_task::Digest;
 
@@ -125,7 +125,7 @@ impl Sandbox {
             // in its child, or carries the MAC of the cache's private key.
             let plugin = unsafe { Copies::link(&shared.engines, &code) }?;
             Ok(Compiled {
-                inner: Arc::new(Inner {
+                inner: Arc::new(CompiledInner {
                     shared,
                     plugin: Arc::new(plugin),
                     digest,

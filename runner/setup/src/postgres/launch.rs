@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::account::Account;
 use super::client;
 use super::error::{PostgresError, system};
-use super::options::{Data, Options};
+use super::options::{Data, ServerOptions};
 use super::postmaster::Postmaster;
 use super::programs::Programs;
 use crate::pause;
@@ -61,7 +61,7 @@ pub(super) fn launch(
     account: Account,
     data: &Path,
     socket_dir: &Path,
-    options: &Options,
+    options: &ServerOptions,
 ) -> Result<Postmaster, PostgresError> {
     let log_path = socket_dir.join("postgres.log");
     let log = File::create(&log_path).map_err(system("create the log of postgres"))?;

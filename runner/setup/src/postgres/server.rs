@@ -11,7 +11,7 @@ use super::account::Account;
 use super::client::{self, SOCKET, StatementError, quoted};
 use super::error::{PostgresError, system};
 use super::launch::{initdb, launch};
-use super::options::{Data, Options};
+use super::options::{Data, ServerOptions};
 use super::postmaster::Postmaster;
 use super::programs::Programs;
 use super::temporary::{self, Temporary};
@@ -47,7 +47,7 @@ pub struct PrivatePostgres {
 impl PrivatePostgres {
     /// Finds or installs the programs, and starts a server with a database `pgtq`.
     /// Takes about a second, or as long as the installation.
-    pub fn start(options: &Options, say: Say<'_>) -> Result<Self, PostgresError> {
+    pub fn start(options: &ServerOptions, say: Say<'_>) -> Result<Self, PostgresError> {
         let programs = Programs::ensure(say)?;
         let account = Account::choose().map_err(|why| PostgresError::Failed {
             what: "no system account for it".to_owned(),
@@ -130,7 +130,7 @@ impl PrivatePostgres {
     fn start_ephemeral(
         programs: &Programs,
         account: Account,
-        options: &Options,
+        options: &ServerOptions,
     ) -> Result<Self, PostgresError> {
         let temporary =
             Temporary::create(account).map_err(system("create a temporary directory"))?;
@@ -150,7 +150,7 @@ impl PrivatePostgres {
         programs: &Programs,
         account: Account,
         dir: &Path,
-        options: &Options,
+        options: &ServerOptions,
     ) -> Result<Self, PostgresError> {
         if let Some(ancestor) = account.blocked_by(dir) {
             return Err(PostgresError::Directory {

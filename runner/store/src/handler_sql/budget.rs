@@ -38,18 +38,18 @@ impl Budget {
 }
 
 /// The transport of a connection.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait SqlTransport: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> SqlTransport for T {}
 
 /// A stream that enforces a budget.
 pub(super) struct Metered {
-    stream: Box<dyn Stream>,
+    stream: Box<dyn SqlTransport>,
     budget: Arc<Budget>,
 }
 
 impl Metered {
-    pub(super) fn new(stream: impl Stream + 'static, budget: Arc<Budget>) -> Self {
+    pub(super) fn new(stream: impl SqlTransport + 'static, budget: Arc<Budget>) -> Self {
         Metered {
             stream: Box::new(stream),
             budget,

@@ -11,7 +11,7 @@ use crate::connect::connection::Store;
 use crate::handler_sql::save;
 use crate::handler_sql::saved::{Saved, interrupted, lost};
 use crate::handler_sql::trouble::Trouble;
-use crate::handler_sql::work::{Commit, Settle, Work};
+use crate::handler_sql::work::{Commit, HeldConnection, Settle};
 use crate::handler_sql::{params, statement};
 use crate::sql::sql;
 use crate::verbs::ending::Ending;
@@ -31,12 +31,12 @@ pub struct AttemptDatabase {
     pub(super) task: TaskId,
     started: Instant,
     used: AtomicBool,
-    pub(super) inner: Mutex<Inner>,
+    pub(super) inner: Mutex<TransactionState>,
 }
 
 #[derive(Default)]
-pub(super) struct Inner {
-    work: Option<Work>,
+pub(super) struct TransactionState {
+    work: Option<HeldConnection>,
     /// Why the attempt's transaction cannot be committed any more.
     doom: Option<Problem>,
     /// A checkpoint's commit may be in flight: its result is not known.
@@ -140,7 +140,7 @@ impl AttemptDatabase {
         }
     }
 
-    async fn open(&self) -> Result<MutexGuard<'_, Inner>, Problem> {
+    async fn open(&self) -> Result<MutexGuard<'_, TransactionState>, Problem> {
         self.used.store(true, Relaxed);
         let inner = self.inner.lock().await;
         match &inner.doom {
@@ -164,10 +164,10 @@ impl AttemptDatabase {
     /// The open transaction, or a new one.
     async fn work(
         &self,
-        inner: &mut Inner,
+        inner: &mut TransactionState,
         grant: &SqlGrant,
         limits: &Limits,
-    ) -> Result<Work, Problem> {
+    ) -> Result<HeldConnection, Problem> {
         if let Some(work) = inner.work.take_if(|work| work.begun) {
             return Ok(work);
         }
@@ -177,7 +177,7 @@ impl AttemptDatabase {
         for is_last in [false, true] {
             let mut work = match held.take() {
                 Some(work) => work,
-                None => Work::take(Arc::clone(&pool), self.left(limits)).await?,
+                None => HeldConnection::take(Arc::clone(&pool), self.left(limits)).await?,
             };
             match work
                 .begin(
@@ -322,9 +322,9 @@ impl AttemptDatabase {
     }
 }
 
-impl Inner {
+impl TransactionState {
     /// Records the effect of a statement on the transaction.
-    fn after<T>(&mut self, work: Work, result: Result<T, Trouble>) -> Result<T, Problem> {
+    fn after<T>(&mut self, work: HeldConnection, result: Result<T, Trouble>) -> Result<T, Problem> {
         self.doom = None;
         match result {
             Ok(value) => {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use crate::connect::cancel_request::CancelRequest;
 use crate::handler_sql::budget::Budget;
 use crate::handler_sql::dialer::{Dialer, OWN_BYTES, unreachable};
-use crate::handler_sql::stop::{Line, Stopper};
+use crate::handler_sql::stop::{CancellableConnection, Stopper};
 use crate::handler_sql::trouble::{is_outage, text};
 use pgtq_task::{Problem, SqlGrant};
 
 impl Dialer {
     /// Logs in as the granted role, at the first host that accepts writes.
-    pub(super) async fn connect(&self, grant: &SqlGrant) -> Result<Line, Problem> {
+    pub(super) async fn connect(&self, grant: &SqlGrant) -> Result<CancellableConnection, Problem> {
         let mut config = self.config.postgres.clone();
         let owner = config.get_user().unwrap_or_default().to_owned();
         if owner == grant.role {
@@ -54,7 +54,7 @@ impl Dialer {
         place: usize,
         config: &tokio_postgres::Config,
         must_take_writes: bool,
-    ) -> Result<Line, Problem> {
+    ) -> Result<CancellableConnection, Problem> {
         let budget = Arc::new(Budget::default());
         budget.allow(OWN_BYTES);
         let stream = self
@@ -73,7 +73,7 @@ impl Dialer {
             while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
         });
         let request = CancelRequest::of(&client, config).await;
-        let line = Line {
+        let line = CancellableConnection {
             stopper: Stopper {
                 dialer: self.clone(),
                 place,

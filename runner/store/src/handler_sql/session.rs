@@ -10,7 +10,7 @@ use tokio_postgres::{Row, Statement};
 
 use crate::handler_sql::dialer::{Dialer, OWN_BYTES};
 use crate::handler_sql::statement::may_make_a_table;
-use crate::handler_sql::stop::Line;
+use crate::handler_sql::stop::CancellableConnection;
 use crate::handler_sql::trouble::{Trouble, text};
 use crate::handler_sql::{answer, params};
 use crate::sql::{Sql, sql};
@@ -36,7 +36,7 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 /// A connection. Dropping it cancels a running statement and then closes the connection; its
 /// permit is released when both are done.
 pub(super) struct Session {
-    line: Option<Line>,
+    line: Option<CancellableConnection>,
     prepared: HashMap<String, Statement>,
     /// A statement is running; the connection is unusable if it was abandoned.
     busy: bool,
@@ -220,7 +220,9 @@ impl Session {
     }
 }
 
-fn line(line: &mut Option<Line>) -> Result<&Line, Option<tokio_postgres::Error>> {
+fn line(
+    line: &mut Option<CancellableConnection>,
+) -> Result<&CancellableConnection, Option<tokio_postgres::Error>> {
     line.as_ref().ok_or(None)
 }
 

@@ -24,7 +24,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const HAS_TLS: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
 /// A connection and its cancel handle.
-pub(super) struct Line {
+pub(super) struct CancellableConnection {
     pub(super) client: Client,
     pub(super) budget: Arc<Budget>,
     pub(super) driver: JoinHandle<()>,
@@ -38,12 +38,12 @@ pub(super) struct Stopper {
     pub(super) request: Option<CancelRequest>,
 }
 
-impl Line {
+impl CancellableConnection {
     /// Cancels the running statement and closes the connection when the statement has ended. Not
     /// before: a pooler does not let the statement of a disconnected client be cancelled, and
     /// the next client on that server connection would wait while the server runs both.
     pub(super) async fn stop(self) {
-        let Line {
+        let CancellableConnection {
             client,
             mut driver,
             stopper,

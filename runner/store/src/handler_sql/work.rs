@@ -26,7 +26,7 @@ const BEGIN_PATIENCE: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_millis(250);
 /// `idle_in_transaction_session_timeout` of a handler's transaction: a runner that hangs loses
 /// its lease, and its locks must be free by then. While the lease is held, the runner sends an
-/// empty query now and then (see [`Work::keep_alive`]).
+/// empty query now and then (see [`HeldConnection::keep_alive`]).
 const MAX_IDLE: Duration = Store::LEASE;
 
 /// Precedes every statement of ours that carries the ticket, to keep it out of the server's log.
@@ -75,17 +75,17 @@ pub(super) enum Settle {
 }
 
 /// A connection held by an attempt.
-pub(super) struct Work {
+pub(super) struct HeldConnection {
     session: Session,
     pool: Arc<Pool>,
     /// A transaction is open.
     pub(super) begun: bool,
 }
 
-impl Work {
+impl HeldConnection {
     pub(super) async fn take(pool: Arc<Pool>, patience: Duration) -> Result<Self, Problem> {
         let session = pool.take(patience).await?;
-        Ok(Work {
+        Ok(HeldConnection {
             session,
             pool,
             begun: false,

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use wasmtime_wasi::filesystem::Dir;
 
-use crate::attempt::state::{Context, State};
+use crate::attempt::state::{Context, StoreData};
 use crate::fair::FairSemaphore;
 use crate::wasi::handles::{Handles, Process, Ticket};
 use crate::wasi::meter::Meter;
@@ -37,7 +37,7 @@ pub(crate) struct Files {
 }
 
 impl Context for Files {
-    fn new(state: &State) -> Self {
+    fn new(state: &StoreData) -> Self {
         Files {
             directories: None,
             written: Meter::new(

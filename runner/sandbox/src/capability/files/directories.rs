@@ -14,14 +14,14 @@ use wasmtime_wasi::{FsPerms, OpenMode};
 
 use crate::attempt::access::Access;
 use crate::attempt::denied::Denied;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::capability::files::context::Files;
 use pgtq_task::{FileGrant, LogLevel};
 
 /// The granted directories under the guest's names. Opened when the guest first asks; one
 /// that is not granted, or cannot be opened, is missing, and the attempt's log says why.
 pub(crate) async fn directories(
-    state: &mut State,
+    state: &mut StoreData,
 ) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
     if state.access().is_none() {
         return Ok(Vec::new());
@@ -42,7 +42,7 @@ pub(crate) async fn directories(
     Ok(directories)
 }
 
-async fn open(state: &mut State) -> Vec<(Dir, String)> {
+async fn open(state: &mut StoreData) -> Vec<(Dir, String)> {
     let (granted, refused) = match state.access() {
         Some(access) => sort(access),
         None => return Vec::new(),

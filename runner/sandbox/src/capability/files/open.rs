@@ -11,7 +11,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 
 use crate::attempt::denied::Denied;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::capability::files::budget::take;
 use crate::capability::files::context::{ENTRY_BYTES, Files, OPEN_FILES, OPEN_LISTINGS};
 use crate::capability::files::directories;
@@ -21,7 +21,7 @@ use pgtq_task::{LogLevel, toml_key};
 type Fd = Resource<Descriptor>;
 
 pub(super) async fn open_at(
-    state: &mut State,
+    state: &mut StoreData,
     fd: Fd,
     follow: PathFlags,
     path: String,
@@ -65,7 +65,7 @@ pub(super) async fn open_at(
 }
 
 /// The plugin's name in grants.
-fn plugin(state: &State) -> Arc<str> {
+fn plugin(state: &StoreData) -> Arc<str> {
     let access = state.access();
     // An attempt without access has no directory, and so no handle to open from.
     access.map_or_else(|| Arc::from(""), |access| Arc::clone(access.plugin()))
@@ -73,7 +73,7 @@ fn plugin(state: &State) -> Arc<str> {
 
 /// Logs what to grant, if the directory is read-only: for this directory only, whatever
 /// others are granted.
-fn report_read_only(state: &mut State, root: Option<&str>, path: &str) {
+fn report_read_only(state: &mut StoreData, root: Option<&str>, path: &str) {
     let mut files = state
         .access()
         .into_iter()
@@ -103,7 +103,7 @@ fn is_file_or_directory(kind: DescriptorType) -> bool {
     )
 }
 
-pub(super) async fn read_directory(state: &mut State, fd: Fd) -> FsResult<Resource<Listing>> {
+pub(super) async fn read_directory(state: &mut StoreData, fd: Fd) -> FsResult<Resource<Listing>> {
     let plugin = plugin(state);
     let Some(ticket) = state.context::<Files>().listings.take(&plugin).await else {
         return Err(too_many(state, "directory listings", OPEN_LISTINGS).into());
@@ -119,7 +119,7 @@ pub(super) async fn read_directory(state: &mut State, fd: Fd) -> FsResult<Resour
 }
 
 /// WASI has no matching error; this one says to try again later.
-fn too_many(state: &mut State, what: &str, limit: usize) -> ErrorCode {
+fn too_many(state: &mut StoreData, what: &str, limit: usize) -> ErrorCode {
     let logged = std::mem::replace(&mut state.context::<Files>().logged, true);
     if !logged {
         let message = format!(

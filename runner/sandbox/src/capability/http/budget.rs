@@ -92,9 +92,9 @@ impl Budget {
 }
 
 /// The transport of a connection.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait HttpTransport: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> HttpTransport for T {}
 
 /// The budget that pays for a connection's bytes: none while it is idle.
 pub(super) struct BudgetSlot(Mutex<Option<Arc<Budget>>>);
@@ -141,12 +141,12 @@ impl BudgetSlot {
 /// A connection whose bytes count, heads and framing included. Inside of TLS: the
 /// overhead of encryption does not count.
 pub(super) struct Metered {
-    stream: Box<dyn Stream>,
+    stream: Box<dyn HttpTransport>,
     slot: Arc<BudgetSlot>,
 }
 
 impl Metered {
-    pub(super) fn new(stream: Box<dyn Stream>, slot: &Arc<BudgetSlot>) -> Self {
+    pub(super) fn new(stream: Box<dyn HttpTransport>, slot: &Arc<BudgetSlot>) -> Self {
         Metered {
             stream,
             slot: Arc::clone(slot),

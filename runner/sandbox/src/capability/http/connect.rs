@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::Error;
 
 use crate::attempt::access::Access;
-use crate::capability::http::budget::Stream;
+use crate::capability::http::budget::HttpTransport;
 use crate::capability::http::error::{Refusal, of_tls};
 use crate::capability::http::request_target::RequestTarget;
 use crate::net::dial::dial;
@@ -107,7 +107,7 @@ impl<'a> Route<'a> {
         access: &Access,
         wanted: &RequestTarget,
         connect_by: Instant,
-    ) -> Result<Box<dyn Stream>, Refusal> {
+    ) -> Result<Box<dyn HttpTransport>, Refusal> {
         let what = wanted.what();
         let refuse = |error| Refusal::of_net(error, &what, &access.grant().networks);
         let mut stream =

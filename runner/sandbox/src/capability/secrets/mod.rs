@@ -5,7 +5,7 @@ use wasmtime::component::Linker;
 use crate::attempt::access::Access;
 use crate::attempt::denied::Denied;
 use crate::attempt::host_call::Caller;
-use crate::attempt::state::State;
+use crate::attempt::state::StoreData;
 use crate::capability::answer::answer;
 use crate::capability::registration::{Capability, no_services};
 use pgtq_task::{Problem, toml_key};
@@ -19,7 +19,7 @@ pub(super) const CAPABILITY: Capability = Capability {
     add_services: no_services,
 };
 
-fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     let mut interface = linker.instance("pgtq:plugin/secrets@1.0.0")?;
     answer!(
         interface,

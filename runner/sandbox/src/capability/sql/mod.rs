@@ -4,7 +4,7 @@ use wasmtime::component::Linker;
 
 use crate::attempt::denied::Denied;
 use crate::attempt::host_call::Caller;
-use crate::attempt::state::{Context, State};
+use crate::attempt::state::{Context, StoreData};
 use crate::capability::answer::answer;
 use crate::capability::database::database;
 use crate::capability::registration::{Capability, no_services};
@@ -17,7 +17,7 @@ pub(super) const CAPABILITY: Capability = Capability {
     add_services: no_services,
 };
 
-fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     let mut interface = linker.instance("pgtq:plugin/sql@1.0.0")?;
     answer!(
         interface,
@@ -40,13 +40,13 @@ struct Used {
 }
 
 impl Context for Used {
-    fn new(_: &State) -> Self {
+    fn new(_: &StoreData) -> Self {
         Used { statements: 0 }
     }
 }
 
 /// The grant, if the handler requests SQL and is granted it.
-fn allowed(state: &mut State) -> Result<SqlGrant, Problem> {
+fn allowed(state: &mut StoreData) -> Result<SqlGrant, Problem> {
     let access = state.access();
     let asked = access.is_some_and(|access| access.needs().sql);
     let granted = access.and_then(|access| access.grant().sql.clone());

@@ -4,7 +4,7 @@
 use wasmtime::component::Linker;
 
 use crate::attempt::host_call::Caller;
-use crate::attempt::state::{Context, State};
+use crate::attempt::state::{Context, StoreData};
 use crate::capability::answer::answer;
 use crate::capability::database::database;
 use crate::capability::registration::{Capability, no_services};
@@ -25,7 +25,7 @@ pub(super) const CAPABILITY: Capability = Capability {
     add_services: no_services,
 };
 
-fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     let mut interface = linker.instance("pgtq:plugin/state@1.0.0")?;
     answer!(
         interface,
@@ -49,7 +49,7 @@ struct Saved {
 }
 
 impl Context for Saved {
-    fn new(_: &State) -> Self {
+    fn new(_: &StoreData) -> Self {
         Saved {
             values: 0,
             bytes: 0,
@@ -59,7 +59,7 @@ impl Context for Saved {
 
 /// Rejects values that could not be stored, to the guest, which can still react, and
 /// values above the limit; counts the others.
-pub(crate) fn check(state: &mut State, name: &str, value: &str) -> Result<(), Problem> {
+pub(crate) fn check(state: &mut StoreData, name: &str, value: &str) -> Result<(), Problem> {
     let limit = state.limits.state_bytes;
     if name.len() > NAME_BYTES || name.chars().any(char::is_control) {
         let message = format!("a name has at most {NAME_BYTES} bytes and no control characters");

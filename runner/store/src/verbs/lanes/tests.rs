@@ -1,5 +1,5 @@
 use super::*;
-use crate::verbs::lanes::sweep::{Place, Slice};
+use crate::verbs::lanes::sweep::{LanePosition, Slice};
 
 fn key(handler: &str, priority: i32) -> LaneKey {
     LaneKey {
@@ -131,8 +131,8 @@ fn a_new_handler_makes_a_sweep_due_and_an_old_one_loses_its_lanes() {
     assert!(lanes.shares(1).is_empty());
 }
 
-fn place(queue: &str, handler: &str, priority: i64) -> Place {
-    Place {
+fn place(queue: &str, handler: &str, priority: i64) -> LanePosition {
+    LanePosition {
         queue: queue.to_owned(),
         handler: handler.to_owned(),
         priority,
@@ -206,7 +206,8 @@ fn a_sweep_skips_probed_lanes_and_queues_of_others() {
         last: 9_000,
     };
     lanes.took(&shares, &[flood], 10_000);
-    let ends: Vec<(Place, Place)> = lanes.ranges().into_iter().map(|r| (r.from, r.to)).collect();
+    let ends: Vec<(LanePosition, LanePosition)> =
+        lanes.ranges().into_iter().map(|r| (r.from, r.to)).collect();
     let heavy = place("q", "a", 0);
     let (start, end) = (place("", "", i64::MIN), place("~", "", i64::MIN));
     let queue = place("q", "", i64::MIN);
