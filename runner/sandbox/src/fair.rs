@@ -101,7 +101,7 @@ impl FairSemaphore {
             state.waiting.insert(id, (Arc::clone(plugin), send));
             (id, turn)
         };
-        let _waiting = Waiting { of: self, id };
+        let _waiting = FairWaiter { of: self, id };
         timeout_at(deadline, turn).await.ok()?.ok()
     }
 
@@ -172,12 +172,12 @@ impl Drop for FairPermit {
 }
 
 /// A place in the queue, left on drop.
-struct Waiting<'a> {
+struct FairWaiter<'a> {
     of: &'a FairSemaphore,
     id: u64,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for FairWaiter<'_> {
     fn drop(&mut self) {
         self.of.lock().waiting.remove(&self.id);
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use pgtq::bench::{BenchEnvironment, Figure, Loaded, Problem, median, work};
+use pgtq::bench::{BenchEnvironment, BenchHandler, Figure, Problem, median, work};
 use pgtq_task::{Name, NewTask, Outcome};
 
 use crate::args::LabArgs;
@@ -45,7 +45,7 @@ pub(crate) async fn round(
             Name::new(&format!("kernel.{name}"))?,
             json!({ "n": n }).to_string(),
         );
-        let loaded = Loaded::load(&stage.config, &file, &task, 1).await?;
+        let loaded = BenchHandler::load(&stage.config, &file, &task, 1).await?;
         let (mut native, mut guest) = (Vec::new(), Vec::new());
         for _ in 0..TIMES {
             let started = Instant::now();

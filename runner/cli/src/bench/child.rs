@@ -22,13 +22,13 @@ use pgtq_task::{
 };
 
 /// A handler that is ready to be called.
-pub struct Loaded {
+pub struct BenchHandler {
     compiled: Compiled,
     handler: Arc<dyn Handler>,
     task: Arc<Task>,
 }
 
-impl Loaded {
+impl BenchHandler {
     /// Loads the handler of `task` from `file`, for `slots` concurrent attempts.
     pub async fn load(
         config: &Config,
@@ -47,7 +47,7 @@ impl Loaded {
                 task.handler
             ))
         })?;
-        Ok(Loaded {
+        Ok(BenchHandler {
             compiled: loaded.compiled,
             handler,
             task: Arc::new(claimed(task)),
@@ -232,7 +232,7 @@ pub(crate) async fn serve(
     let mut config = context.config(Vec::new())?;
     config.caps = config.limits.uncapped();
     let task = NewTask::new(Name::new(&options.handler)?, options.args.clone());
-    let loaded = Loaded::load(&config, file, &task, 1).await?;
+    let loaded = BenchHandler::load(&config, file, &task, 1).await?;
     loaded.once().await?;
     context.out.raw("ready\n")?;
     BufReader::new(tokio::io::stdin())

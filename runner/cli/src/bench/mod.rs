@@ -17,7 +17,7 @@ pub mod work;
 use std::future::Future;
 use std::pin::Pin;
 
-pub use self::child::{Loaded, file_of};
+pub use self::child::{BenchHandler, file_of};
 pub use self::figure::{Figure, median};
 pub use self::options::BenchOptions;
 pub use self::stage::{BenchEnvironment, Field, Runners};

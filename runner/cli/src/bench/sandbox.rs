@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::child::{Loaded, file_of, processes};
+use super::child::{BenchHandler, file_of, processes};
 use super::figure::{Figure, median};
 use super::stage::BenchEnvironment;
 use super::work;
@@ -18,7 +18,7 @@ const SAMPLES: usize = 2_000;
 pub async fn round(stage: &BenchEnvironment<'_>) -> Result<Vec<Figure>, Problem> {
     let file = file_of(&stage.config, stage.task.handler.as_str()).await?;
     let most = stage.options.threads.iter().copied().max().unwrap_or(1);
-    let loaded = Loaded::load(&stage.config, &file, &stage.task, most).await?;
+    let loaded = BenchHandler::load(&stage.config, &file, &stage.task, most).await?;
     let mut figures = parts(&loaded).await?;
     for &threads in &stage.options.threads {
         let time = Duration::from_secs(stage.options.seconds.into());
@@ -33,7 +33,7 @@ pub async fn round(stage: &BenchEnvironment<'_>) -> Result<Vec<Figure>, Problem>
     Ok(figures)
 }
 
-async fn parts(loaded: &Loaded) -> Result<Vec<Figure>, Problem> {
+async fn parts(loaded: &BenchHandler) -> Result<Vec<Figure>, Problem> {
     let mut samples: Vec<Phases> = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
         samples.push(loaded.phases().await?);

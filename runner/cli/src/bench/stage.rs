@@ -17,7 +17,7 @@ use crate::verbs::dev::{joined, say, start_postgres};
 use crate::{database, machine, progress};
 use pgtq_engine::plugin::Registry;
 use pgtq_setup::postgres::{self, PrivatePostgres};
-use pgtq_setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
+use pgtq_setup::toolchain::{BuildOptions, CompilerOutput, Toolchain, build_plugin};
 use pgtq_store::{DatabaseConfig, Store};
 use pgtq_task::{Name, NewTask};
 
@@ -289,7 +289,7 @@ async fn build(
             let options = BuildOptions {
                 package: Some(package.to_owned()),
                 out_dir: Some(out_dir.clone()),
-                output: Output::Keep,
+                output: CompilerOutput::Keep,
                 ..BuildOptions::default()
             };
             build_plugin(&toolchain, &dir, &options)?;

@@ -12,7 +12,7 @@ use super::files::Directories;
 use super::observed::{self, Observed};
 use crate::config::Config;
 use crate::error::Problem;
-use crate::machine::{self, Loaded};
+use crate::machine::{self, LoadedPlugin};
 use crate::memory::Memory;
 use pgtq_sandbox::{Sandbox, SandboxConfig};
 use pgtq_task::{
@@ -57,7 +57,7 @@ impl CaseRunner {
 
     /// Loads a plugin like a runner.
     pub(crate) async fn load(&self, file: &std::path::Path) -> Result<Plugin, Problem> {
-        let Loaded {
+        let LoadedPlugin {
             plugin,
             compiled,
             manifest,

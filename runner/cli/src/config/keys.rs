@@ -39,7 +39,7 @@ pub enum SettingType {
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
-pub struct Key {
+pub struct SettingKey {
     /// `section.name` as in `pgtq.toml`.
     pub name: &'static str,
     /// Its environment variable.
@@ -56,7 +56,7 @@ pub struct Key {
 macro_rules! keys {
     ($(#[$doc:meta])* $list:ident: $($name:literal, $env:literal, $kind:ident $(($words:expr))?, $default:literal, $help:literal;)*) => {
         $(#[$doc])*
-        const $list: &[Key] = &[$(Key {
+        const $list: &[SettingKey] = &[$(SettingKey {
             name: $name,
             env: $env,
             kind: SettingType::$kind $(($words))?,
@@ -67,7 +67,7 @@ macro_rules! keys {
 }
 
 /// All settings, section by section. `[limits]` and `[caps]` come from [`Limits::FIELDS`].
-pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+pub static KEYS: LazyLock<Vec<SettingKey>> = LazyLock::new(|| {
     let limits = Limits::FIELDS.iter().map(limit);
     let caps = Limits::FIELDS.iter().map(cap);
     let first = FIRST.iter().copied().chain(limits);
@@ -79,13 +79,13 @@ pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
 });
 
 /// `limits.NAME`: the default of one limit.
-fn limit(field: &LimitField) -> Key {
+fn limit(field: &LimitField) -> SettingKey {
     let default = field.text(&Limits::default());
     limit_key("limits", field, default, field.what.to_owned())
 }
 
 /// `caps.NAME`: the largest value of one limit. Unset, it follows from the limit.
-fn cap(field: &LimitField) -> Key {
+fn cap(field: &LimitField) -> SettingKey {
     let follows = match field.cap_factor {
         1 => format!("limits.{}", field.name),
         factor => format!("{factor} times limits.{}", field.name),
@@ -95,7 +95,7 @@ fn cap(field: &LimitField) -> Key {
 }
 
 /// The texts of the table live as long as the program.
-fn limit_key(section: &str, field: &LimitField, default: String, help: String) -> Key {
+fn limit_key(section: &str, field: &LimitField, default: String, help: String) -> SettingKey {
     let kind = match field.unit {
         LimitUnit::Count => SettingType::CountTo(field.maximum),
         LimitUnit::Bytes => SettingType::Size,
@@ -105,7 +105,7 @@ fn limit_key(section: &str, field: &LimitField, default: String, help: String) -
     };
     let name = format!("{section}.{}", field.name);
     let env = format!("PGTQ_{}", name.replace('.', "_").to_uppercase());
-    Key {
+    SettingKey {
         name: name.leak(),
         env: env.leak(),
         kind,

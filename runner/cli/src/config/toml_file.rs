@@ -11,14 +11,14 @@ use super::keys::{self, SettingType};
 use super::origin::Origin;
 
 /// One value of a file.
-pub(super) struct Row {
+pub(super) struct TomlEntry {
     pub(super) key: String,
     pub(super) text: String,
     pub(super) line: usize,
 }
 
 /// All rows of the file, in no particular order.
-pub(super) fn rows(path: &Path, text: &str) -> Result<Vec<Row>, ConfigError> {
+pub(super) fn rows(path: &Path, text: &str) -> Result<Vec<TomlEntry>, ConfigError> {
     let table = parse(path, text)?;
     let mut reader = TomlReader {
         path,
@@ -48,7 +48,7 @@ pub(super) fn parse<'a>(path: &Path, text: &'a str) -> Result<Spanned<DeTable<'a
 struct TomlReader<'a> {
     path: &'a Path,
     text: &'a str,
-    rows: Vec<Row>,
+    rows: Vec<TomlEntry>,
 }
 
 impl TomlReader<'_> {
@@ -64,7 +64,7 @@ impl TomlReader<'_> {
             let line = line_at(self.text, key.span().start);
             if let Some(kind) = keys::kind_of(&name) {
                 let text = self.value(&name, line, kind, value.get_ref())?;
-                self.rows.push(Row {
+                self.rows.push(TomlEntry {
                     key: name,
                     text,
                     line,

@@ -22,9 +22,9 @@ pub(super) type Report = fn(u64) -> String;
 
 /// A handle to the queue. Only [`Queue::flush`] waits for the reader, with a time limit.
 #[derive(Clone)]
-pub(super) struct Queue(Arc<Shared>);
+pub(super) struct Queue(Arc<QueueShared>);
 
-struct Shared {
+struct QueueShared {
     state: Mutex<QueueState>,
     /// An entry was added.
     filled: Condvar,
@@ -67,7 +67,7 @@ enum Entry {
 impl Queue {
     /// Starts the thread that writes to `sink`. Fails if no thread can be started.
     pub(super) fn start(sink: impl Write + Send + 'static, report: Report) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(QueueShared {
             state: Mutex::default(),
             filled: Condvar::new(),
             drained: Condvar::new(),
@@ -136,7 +136,7 @@ impl Queue {
     }
 }
 
-impl Shared {
+impl QueueShared {
     fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

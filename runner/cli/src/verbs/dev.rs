@@ -18,7 +18,7 @@ use crate::runner::{Runner, Until};
 use crate::signals::Signals;
 use crate::{machine, sources, stderr, text};
 use pgtq_setup::postgres::{PrivatePostgres, ServerOptions};
-use pgtq_setup::toolchain::{BuildOptions, Output, Toolchain, build_plugin};
+use pgtq_setup::toolchain::{BuildOptions, CompilerOutput, Toolchain, build_plugin};
 use pgtq_store::{DatabaseConfig, Store};
 
 /// Polling interval of the sources.
@@ -257,8 +257,8 @@ async fn build(quiet: bool, dir: PathBuf, out: PathBuf) {
         let toolchain = Toolchain::ensure(&dir, &|line| say(quiet, line))?;
         // Without a terminal, cargo would block on a slow reader or fail without one.
         let output = match std::io::stderr().is_terminal() {
-            true => Output::Show,
-            false => Output::Keep,
+            true => CompilerOutput::Show,
+            false => CompilerOutput::Keep,
         };
         let options = BuildOptions {
             out_dir: Some(out),

@@ -4,7 +4,7 @@
 //! it runs in a process that can be killed. So does the validator, which takes gigabytes
 //! for some files. Limits are set before any input is read:
 //! ```text
-//! stdin:  one line of JSON ([`Request`]), then WebAssembly to the end
+//! stdin:  one line of JSON ([`ChildRequest`]), then WebAssembly to the end
 //! stdout: the greeting, which names the engine; then
 //!         OK and a line feed, then compiled code; or ERR, space, kind, line feed, text
 //! ```
@@ -43,7 +43,7 @@ const WATCH_STACK: usize = 64 << 10;
 
 /// The limits that a parent sets for its child.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Request {
+pub(crate) struct ChildRequest {
     /// Bytes of address space, and of writable memory.
     pub(crate) memory: u64,
     /// Seconds of processor time, over all threads.
@@ -86,7 +86,7 @@ pub fn compile_child() -> ExitCode {
 fn serve(input: &mut impl BufRead, output: &mut impl Write) -> io::Result<()> {
     let mut line = Vec::new();
     input.take(1 << 10).read_until(b'\n', &mut line)?;
-    let request: Request = serde_json::from_slice(&line)?;
+    let request: ChildRequest = serde_json::from_slice(&line)?;
     // Before the limits: independent of the file.
     let greeting = greeting().map_err(io::Error::other)?;
     confine::confine()?;
@@ -230,7 +230,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<LoadError> {
     })
 }
 
-fn limit(request: &Request) -> io::Result<()> {
+fn limit(request: &ChildRequest) -> io::Result<()> {
     set(libc::RLIMIT_AS, request.memory, request.memory)?;
     // Memory that was reserved before and is still unused counts once it is used.
     set(libc::RLIMIT_DATA, request.memory, request.memory)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use crate::compile::child::{self, ChildWork, Request};
+use crate::compile::child::{self, ChildRequest, ChildWork};
 use crate::compiler::Compiler;
 use crate::config::SandboxConfig;
 use crate::error::LoadError;
@@ -76,7 +76,7 @@ async fn in_child(
         reason: error.to_string(),
     };
     let greeting = child::greeting()?;
-    let request = Request {
+    let request = ChildRequest {
         memory: config.compile_memory,
         cpu_seconds: seconds,
         max_file_bytes: config.max_file_bytes,

@@ -20,7 +20,7 @@ use pgtq_task::{
 };
 
 /// An attempt that is to run, and what belongs to it.
-pub(crate) struct Run<'a> {
+pub(crate) struct AttemptRun<'a> {
     pub(crate) plugin: &'a Linked,
     pub(crate) digest: Digest,
     pub(crate) info: &'a HandlerInfo,
@@ -47,7 +47,7 @@ enum EntryPoint<'a> {
     MainModule(&'a Direct),
 }
 
-impl Run<'_> {
+impl AttemptRun<'_> {
     /// Runs the attempt to its end, whatever the guest does.
     pub(crate) async fn finish(self, fallbacks: &Fallbacks) -> Report {
         let mut earlier = None;

@@ -1,5 +1,6 @@
 //! One attempt with its phases timed, for `pgtq bench`. It treats a guest as
-//! [`Run`](crate::run::attempt::Run) does, without supervision: for handlers that are known to end.
+//! [`AttemptRun`](crate::run::attempt::AttemptRun) does, without supervision: for handlers
+//! that are known to end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

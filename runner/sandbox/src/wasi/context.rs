@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::attempt::state::{Context, StoreData};
+use crate::attempt::state::{CapabilityContext, StoreData};
 use crate::wasi::random::MAX_RANDOM;
 use crate::wasi::stdio::Stdio;
 
@@ -33,7 +33,7 @@ impl Connectable {
     }
 }
 
-impl Context for Wasi {
+impl CapabilityContext for Wasi {
     fn new(state: &StoreData) -> Self {
         let connectable = Connectable::default();
         let mut builder = WasiCtx::builder();

@@ -28,7 +28,7 @@ enum StdioKind {
 
 /// One of the two; every stream made from it continues the same line of the same log.
 pub(crate) struct Stdio {
-    lines: Arc<Mutex<Lines>>,
+    lines: Arc<Mutex<LineSplitter>>,
 }
 
 impl Stdio {
@@ -41,7 +41,7 @@ impl Stdio {
     }
 
     fn new(kind: StdioKind, logs: &SharedLogs) -> Self {
-        let lines = Lines {
+        let lines = LineSplitter {
             kind,
             logs: SharedLogs::clone(logs),
             open: Vec::new(),
@@ -70,17 +70,17 @@ impl StdoutStream for Stdio {
 }
 
 /// A guest's handle: there may be any number of them, and one open line.
-struct StdioStream(Arc<Mutex<Lines>>);
+struct StdioStream(Arc<Mutex<LineSplitter>>);
 
 /// Splits the written bytes into lines.
-struct Lines {
+struct LineSplitter {
     kind: StdioKind,
     logs: SharedLogs,
     /// The unterminated line, at most [`LINE_BYTES`].
     open: Vec<u8>,
 }
 
-impl Lines {
+impl LineSplitter {
     fn split(&mut self, bytes: &[u8]) -> Result<(), HostStop> {
         let logs = SharedLogs::clone(&self.logs);
         let mut logs = logs.lock();
@@ -107,7 +107,7 @@ impl Lines {
     }
 }
 
-impl Drop for Lines {
+impl Drop for LineSplitter {
     fn drop(&mut self) {
         // An unterminated last line: an aborting guest rarely ends its line.
         if !self.open.is_empty() {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use super::account::Account;
+use super::account::ServerAccount;
 use super::client;
 use super::error::{PostgresError, system};
 use super::options::{Data, ServerOptions};
@@ -21,7 +21,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// interrupted start leaves no incomplete directory under that name.
 pub(super) fn initdb(
     programs: &Programs,
-    account: Account,
+    account: ServerAccount,
     dir: &Path,
     data: &Path,
     durable: bool,
@@ -58,7 +58,7 @@ pub(super) fn initdb(
 /// Starts the server and waits until it accepts connections.
 pub(super) fn launch(
     programs: &Programs,
-    account: Account,
+    account: ServerAccount,
     data: &Path,
     socket_dir: &Path,
     options: &ServerOptions,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio_postgres::error::SqlState;
 
-use super::account::Account;
+use super::account::ServerAccount;
 use super::client::{self, SOCKET, StatementError, quoted};
 use super::error::{PostgresError, system};
 use super::launch::{initdb, launch};
@@ -49,7 +49,7 @@ impl PrivatePostgres {
     /// Takes about a second, or as long as the installation.
     pub fn start(options: &ServerOptions, say: Say<'_>) -> Result<Self, PostgresError> {
         let programs = Programs::ensure(say)?;
-        let account = Account::choose().map_err(|why| PostgresError::Failed {
+        let account = ServerAccount::choose().map_err(|why| PostgresError::Failed {
             what: "no system account for it".to_owned(),
             output: why,
         })?;
@@ -129,7 +129,7 @@ impl PrivatePostgres {
 
     fn start_ephemeral(
         programs: &Programs,
-        account: Account,
+        account: ServerAccount,
         options: &ServerOptions,
     ) -> Result<Self, PostgresError> {
         let temporary =
@@ -148,7 +148,7 @@ impl PrivatePostgres {
 
     fn start_kept(
         programs: &Programs,
-        account: Account,
+        account: ServerAccount,
         dir: &Path,
         options: &ServerOptions,
     ) -> Result<Self, PostgresError> {

@@ -10,7 +10,7 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
 
-use pgtq_task::Problem;
+use pgtq_task::GuestError;
 
 /// Maximum nesting of arrays, as in Postgres.
 const MAX_DEPTH: usize = 6;
@@ -21,7 +21,7 @@ const MAX_PARAMS: usize = 65_535;
 pub(super) struct Param(Option<String>);
 
 /// Splits the JSON array; an empty text is an empty array.
-pub(super) fn split(params: &str) -> Result<Vec<&RawValue>, Problem> {
+pub(super) fn split(params: &str) -> Result<Vec<&RawValue>, GuestError> {
     if params.is_empty() {
         return Ok(Vec::new());
     }
@@ -71,7 +71,7 @@ where
 }
 
 /// Turns each value into the text of the type that the statement expects.
-pub(super) fn convert(values: &[&RawValue], types: &[Type]) -> Result<Vec<Param>, Problem> {
+pub(super) fn convert(values: &[&RawValue], types: &[Type]) -> Result<Vec<Param>, GuestError> {
     if values.len() != types.len() {
         return Err(invalid(format!(
             "the statement has {} parameters ($1, $2, ...), and {} values were given",
@@ -154,8 +154,8 @@ fn array(raw: &str, element: &Type, depth: usize) -> Result<String, String> {
     Ok(out)
 }
 
-fn invalid(message: String) -> Problem {
-    Problem::new("invalid", message)
+fn invalid(message: String) -> GuestError {
+    GuestError::new("invalid", message)
 }
 
 impl std::fmt::Debug for Param {

@@ -9,14 +9,14 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::connect::config::Schema;
 use crate::connect::connection::Store;
 use crate::handler_sql::pool::Pool;
-use crate::handler_sql::session::{Session, error_text, typed};
+use crate::handler_sql::session::{HandlerSession, error_text, typed};
 use crate::handler_sql::trouble::{Trouble, describe, is_outage, timeout};
 use crate::sql::columns::List;
 use crate::sql::outcomes::Outcomes;
 use crate::sql::{Sql, sql};
-use crate::verbs::ending::Ending;
+use crate::verbs::outcome_record::OutcomeRecord;
 use crate::verbs::push::PushColumns;
-use pgtq_task::{ErrorKind, Failure, Limits, Problem, RunnerId, SqlGrant};
+use pgtq_task::{ErrorKind, Failure, GuestError, Limits, RunnerId, SqlGrant};
 
 /// Time limit for ending a transaction; the server's own limit is a little shorter.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
@@ -76,14 +76,14 @@ pub(super) enum Settle {
 
 /// A connection held by an attempt.
 pub(super) struct HeldConnection {
-    session: Session,
+    session: HandlerSession,
     pool: Arc<Pool>,
     /// A transaction is open.
     pub(super) begun: bool,
 }
 
 impl HeldConnection {
-    pub(super) async fn take(pool: Arc<Pool>, patience: Duration) -> Result<Self, Problem> {
+    pub(super) async fn take(pool: Arc<Pool>, patience: Duration) -> Result<Self, GuestError> {
         let session = pool.take(patience).await?;
         Ok(HeldConnection {
             session,
@@ -165,11 +165,11 @@ impl HeldConnection {
             Ok(row) => Ok(row.get("held")),
             Err(None) => Err(Trouble::Broken(timeout(left))),
             Err(Some(error)) => match error.as_db_error() {
-                Some(db) if !is_outage(&error) => Err(Trouble::Failed(Problem::new(
+                Some(db) if !is_outage(&error) => Err(Trouble::Failed(GuestError::new(
                     format!("sql:{}", db.code().code()),
                     describe(db),
                 ))),
-                _ => Err(Trouble::Broken(Problem::new(
+                _ => Err(Trouble::Broken(GuestError::new(
                     "unavailable",
                     format!(
                         "the connection to the database was lost: {}",
@@ -214,7 +214,7 @@ impl HeldConnection {
         schema: &Schema,
         ticket: &[u8],
         runner: i64,
-        ending: &Ending,
+        ending: &OutcomeRecord,
     ) -> Result<(), Settle> {
         let endings = [ending];
         let outcomes = Outcomes::new(&endings);

@@ -14,7 +14,7 @@ use crate::verbs::dev::{joined, say, start_postgres};
 use crate::{database, machine, progress, text};
 use pgtq_engine::plugin::PluginState;
 use pgtq_setup::postgres::{PrivatePostgres, ServerOptions};
-use pgtq_setup::toolchain::{BuildOptions, Built, Output, Toolchain, build_plugin};
+use pgtq_setup::toolchain::{BuildOptions, Built, CompilerOutput, Toolchain, build_plugin};
 use pgtq_store::Store;
 use pgtq_task::{HandlerInfo, NewTask, State, TaskId};
 
@@ -186,13 +186,13 @@ async fn build(
             package: Some("hello".to_owned()),
             env: vec![("HELLO_VERSION".to_owned(), "2".to_owned())],
             out_dir: Some(later),
-            output: Output::Keep,
+            output: CompilerOutput::Keep,
             ..BuildOptions::default()
         };
         let second = build_plugin(&toolchain, &dir, &second)?;
         let first = BuildOptions {
             out_dir: Some(all),
-            output: Output::Keep,
+            output: CompilerOutput::Keep,
             ..BuildOptions::default()
         };
         let first = build_plugin(&toolchain, &dir, &first)?;

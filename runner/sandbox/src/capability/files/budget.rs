@@ -8,12 +8,12 @@ use wasmtime_wasi::p2::bindings::filesystem::types::HostDescriptor;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
 use crate::attempt::state::StoreData;
-use crate::capability::files::context::Files;
+use crate::capability::files::context::AttemptFiles;
 use crate::wasi::meter::{budget_input, budget_output};
 
 /// Takes bytes from the budget.
 pub(crate) fn take(state: &mut StoreData, bytes: u64) -> FsResult<()> {
-    Ok(state.context::<Files>().written.take(bytes)?)
+    Ok(state.context::<AttemptFiles>().written.take(bytes)?)
 }
 
 /// A gap that a write leaves beyond a file's end counts like written bytes: it exists
@@ -40,7 +40,7 @@ pub(super) fn count_output(
     stream: Resource<DynOutputStream>,
 ) -> FsResult<Resource<DynOutputStream>> {
     let account = Arc::clone(&state.account);
-    let (files, table) = state.context_and_table::<Files>();
+    let (files, table) = state.context_and_table::<AttemptFiles>();
     let meter = Arc::clone(&files.written);
     let ticket = files.tickets.get(&number).cloned();
     budget_output(table, &stream, Some(meter), ticket, &account).map_err(FsError::trap)?;
@@ -54,7 +54,7 @@ pub(super) fn keep_input(
     stream: Resource<DynInputStream>,
 ) -> FsResult<Resource<DynInputStream>> {
     let account = Arc::clone(&state.account);
-    let (files, table) = state.context_and_table::<Files>();
+    let (files, table) = state.context_and_table::<AttemptFiles>();
     let ticket = files.tickets.get(&number).cloned();
     budget_input(table, &stream, None, ticket, &account).map_err(FsError::trap)?;
     Ok(stream)

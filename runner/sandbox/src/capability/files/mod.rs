@@ -22,7 +22,7 @@ use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 use crate::attempt::host_call::Caller;
 use crate::attempt::state::StoreData;
 use crate::capability::files::budget::{count_output, fill_hole, keep_input, take};
-use crate::capability::files::context::{ENTRY_BYTES, Files};
+use crate::capability::files::context::{AttemptFiles, ENTRY_BYTES};
 use crate::capability::files::listing::Listing;
 use crate::capability::files::open::{open_at, read_directory};
 use crate::capability::registration::{Capability, no_services};
@@ -99,7 +99,7 @@ fn link_opening(types: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<(
         |mut store, number| {
             let state = store.data_mut();
             HostDescriptor::drop(&mut state.filesystem(), Resource::new_own(number))?;
-            let files = state.context::<Files>();
+            let files = state.context::<AttemptFiles>();
             files.tickets.remove(&number);
             files.roots.remove(&number);
             Ok(())
@@ -114,7 +114,7 @@ fn link_opening(types: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<(
     );
     let listing = ResourceType::host::<Listing>();
     types.resource("directory-entry-stream", listing, |mut store, number| {
-        let (files, table) = store.data_mut().context_and_table::<Files>();
+        let (files, table) = store.data_mut().context_and_table::<AttemptFiles>();
         table.delete(Resource::<Listing>::new_own(number))?;
         files.tickets.remove(&number);
         Ok(())

@@ -6,7 +6,7 @@ use wasmtime_wasi_http::{
     RequestOptions, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-use crate::attempt::state::{Context, StoreData};
+use crate::attempt::state::{CapabilityContext, StoreData};
 use crate::capability::http::client::Client;
 use crate::capability::http::message::{Body, Io, Sent};
 use crate::capability::http::objects::{CHUNK_BYTES, Objects};
@@ -28,7 +28,7 @@ impl Http {
     }
 }
 
-impl Context for Http {
+impl CapabilityContext for Http {
     fn new(state: &StoreData) -> Self {
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(FIELD_BYTES);

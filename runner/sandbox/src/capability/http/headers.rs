@@ -9,7 +9,7 @@ use wasmtime_wasi_http::{Error, FieldMap, FieldMapError, WasiHttpView};
 use crate::attempt::host_call::{Caller, charge};
 use crate::attempt::state::StoreData;
 use crate::capability::http::context::{FIELD_BYTES, Http};
-use crate::capability::http::error::Refusal;
+use crate::capability::http::error::HttpFailure;
 use crate::capability::http::held::{hold, hold_fields};
 use crate::capability::http::objects::{OBJECT_BYTES, ObjectKind, field_size};
 
@@ -139,7 +139,7 @@ fn too_large<T>(state: &mut StoreData) -> Answer<T> {
     );
     let error = Error::HttpRequestHeaderSectionSize(None);
     let client = state.context::<Http>().client();
-    client.report(Refusal::Wrong(error, line));
+    client.report(HttpFailure::Wrong(error, line));
     // WASI has no matching error; this one says that nothing was added.
     Ok((Err(types::HeaderError::Forbidden),))
 }

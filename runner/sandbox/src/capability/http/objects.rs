@@ -16,7 +16,7 @@ use wasmtime_wasi_http::p2::types::{
     HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest,
 };
 
-use crate::attempt::account::Account;
+use crate::attempt::account::MemoryAccount;
 use crate::attempt::stop::HostStop;
 
 /// Buffered bytes of a request's body in the host, times two. Small, because a guest may
@@ -51,7 +51,7 @@ pub(super) enum ObjectKind {
 
 /// All objects of one attempt that may exist.
 pub(super) struct Objects {
-    account: Arc<Account>,
+    account: Arc<MemoryAccount>,
     known: BTreeMap<u32, ObjectKind>,
     charged: u64,
     /// Bytes charged since the objects were measured.
@@ -63,7 +63,7 @@ pub(super) struct Objects {
 const MEASURED_EVERY: u64 = 1 << 20;
 
 impl Objects {
-    pub(super) fn new(account: &Arc<Account>) -> Objects {
+    pub(super) fn new(account: &Arc<MemoryAccount>) -> Objects {
         Objects {
             account: Arc::clone(account),
             known: BTreeMap::new(),

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::attempt::state::{Context, StoreData};
+use crate::attempt::state::{CapabilityContext, StoreData};
 use crate::capability::push::child::check;
 use crate::capability::push::rights::settle;
 use pgtq_task::{Name, NewTask, PushFacts};
@@ -24,7 +24,7 @@ struct Children {
     lanes: HashSet<(Option<Name>, Name, i32)>,
 }
 
-impl Context for Children {
+impl CapabilityContext for Children {
     fn new(_: &StoreData) -> Self {
         Children {
             tasks: Vec::new(),

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode;
 
 use crate::attempt::denied::Denied;
-use crate::attempt::state::{Context, StoreData};
+use crate::attempt::state::{CapabilityContext, StoreData};
 use crate::capability::tcp::rules::LookedUp;
 use crate::net::permit::ConnectionPermit;
 use crate::wasi::meter::Meter;
@@ -26,7 +26,7 @@ pub(crate) struct Tcp {
     pub(super) logged: bool,
 }
 
-impl Context for Tcp {
+impl CapabilityContext for Tcp {
     fn new(state: &StoreData) -> Self {
         Tcp {
             names: LookedUp::default(),
