@@ -18,7 +18,7 @@ pub(super) const MAX_LINE: usize = 64 << 10;
 const FULL: Duration = Duration::from_millis(20);
 
 /// Formats the message about dropped lines.
-pub(super) type Report = fn(u64) -> String;
+pub(super) type DroppedMessage = fn(u64) -> String;
 
 /// A handle to the queue. Only [`Queue::flush`] waits for the reader, with a time limit.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ struct QueueShared {
     filled: Condvar,
     /// All entries have been written or dropped.
     drained: Condvar,
-    report: Report,
+    report: DroppedMessage,
 }
 
 #[derive(Default)]
@@ -66,7 +66,10 @@ enum Entry {
 
 impl Queue {
     /// Starts the thread that writes to `sink`. Fails if no thread can be started.
-    pub(super) fn start(sink: impl Write + Send + 'static, report: Report) -> io::Result<Self> {
+    pub(super) fn start(
+        sink: impl Write + Send + 'static,
+        report: DroppedMessage,
+    ) -> io::Result<Self> {
         let shared = Arc::new(QueueShared {
             state: Mutex::default(),
             filled: Condvar::new(),

@@ -11,7 +11,8 @@ use crate::sql::timestamp::DbTimestamp;
 use crate::verbs::outcome_record::OutcomeRecord;
 use pgtq_task::{Failure, LogLine, Transition};
 
-type Param<'a> = &'a (dyn ToSql + Sync);
+/// A bound value.
+pub(crate) type Param<'a> = &'a (dyn ToSql + Sync);
 
 /// The bound values of all outcomes, by the names in the table of columns.
 pub(crate) struct Outcomes<'a> {

@@ -12,7 +12,7 @@ use crate::connect::error::StoreError;
 use crate::connect::role::{LOCK_WAIT, Role};
 use crate::connect::session::Lease;
 use crate::sql::columns::List;
-use crate::sql::outcomes::{Outcomes, Returns};
+use crate::sql::outcomes::{Outcomes, Param, Returns};
 use crate::sql::{Sql, sql};
 use crate::verbs::finish_many::store_many;
 use crate::verbs::outcome_record::{FinishResult, OutcomeRecord, Stale};
@@ -144,8 +144,6 @@ impl Store {
         Ok(())
     }
 }
-
-type Param<'a> = &'a (dyn tokio_postgres::types::ToSql + Sync);
 
 async fn transact(
     lease: &mut Lease<'_>,

@@ -16,7 +16,7 @@ use crate::capability::http::objects::{OBJECT_BYTES, ObjectKind, field_size};
 /// Maximum number of headers of one object; with 72 bytes for each, fewer fit anyway.
 const MAX_FIELDS: usize = 1_000;
 
-type Answer<T> = wasmtime::Result<(Result<T, types::HeaderError>,)>;
+type HeaderResult<T> = wasmtime::Result<(Result<T, types::HeaderError>,)>;
 type Fields = Resource<FieldMap>;
 
 /// Links the functions that make headers and add to them, replacing wasmtime's.
@@ -132,7 +132,7 @@ async fn lift<T: Lift + Send + 'static>(
 }
 
 /// The guest's error for headers that are too large, and a line in its log.
-fn too_large<T>(state: &mut StoreData) -> Answer<T> {
+fn too_large<T>(state: &mut StoreData) -> HeaderResult<T> {
     let line = format!(
         "the headers of a request exceed {} KiB, which is the limit; send large values in the body",
         FIELD_BYTES >> 10
@@ -144,7 +144,7 @@ fn too_large<T>(state: &mut StoreData) -> Answer<T> {
     Ok((Err(types::HeaderError::Forbidden),))
 }
 
-fn answer<T>(state: &mut StoreData, done: Result<T, HeaderError>) -> Answer<T> {
+fn answer<T>(state: &mut StoreData, done: Result<T, HeaderError>) -> HeaderResult<T> {
     let error = match done {
         Ok(done) => return Ok((Ok(done),)),
         Err(error) => error,
